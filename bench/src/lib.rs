@@ -1,0 +1,1 @@
+//! The instruments: what the benchmark programs share.

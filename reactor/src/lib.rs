@@ -1,0 +1,156 @@
+//! A completion-shaped reactor for Linux: one contract, driven by io_uring or by epoll.
+//!
+//! One [`Driver`] belongs to one thread. It owns that thread's listener and connections, and turns what the kernel
+//! reports into calls on a [`Handler`]. The handler never sees readiness, `ENOBUFS` or `F_MORE`; it sees bytes that
+//! arrived, buffers that were sent, and connections that ended.
+//!
+//! # The contract
+//!
+//! Every driver keeps it; `tests/contract.rs` holds each of them to it, forced.
+//!
+//! 1. Handlers are called only from inside [`Driver::turn`], never from inside another method of the driver. A
+//!    handler notes what it wants done, and its owner does it on the driver once `turn` has returned.
+//! 2. A connection begins with `accepted` or `connected` and ends with exactly one `closed`, which is the last call
+//!    that names its token. A connect that fails goes straight to `closed`.
+//! 3. The slice given to `data` is valid inside that call only. The handler takes all of it.
+//! 4. After `data` answered [`Flow::Pause`], neither `data` nor `eof` is called for that connection until
+//!    [`Driver::resume_receive`]. Bytes that had already been received are kept by the driver and delivered then.
+//! 5. Bytes come in order, all of them, once; `eof` comes after the last and once. The other direction stays open.
+//! 6. One send is in flight per connection. `sent` hands the buffer back, cleared, when the kernel has taken every byte;
+//!    short sends are resumed by the driver. Calling `send` while one is in flight is the caller's bug: it asserts.
+//! 7. An error on a connection (reset, broken pipe) closes it: `closed` with [`Cause::Error`]. A buffer in flight
+//!    is then dropped by the driver once the kernel is done with it.
+//! 8. [`Driver::close`] gives up what is in flight. A slot, its descriptor and its buffers are reused only after the
+//!    kernel's last word about them. Calls that name a token already closed are ignored.
+//! 9. One connection cannot starve the others: the bytes delivered for it in one turn are bounded.
+//! 10. Not promised: how many calls one arrival makes, or in what order different connections are served.
+#![warn(missing_docs)]
+
+use std::{io, net::SocketAddr, net::TcpListener, sync::Arc, time::Duration};
+
+mod doorbell;
+pub mod mailbox;
+mod slots;
+mod sync;
+mod timer_wheel;
+mod token;
+
+pub use doorbell::{Doorbell, Sleeping};
+pub use slots::Slots;
+pub use timer_wheel::TimerWheel;
+pub use token::Token;
+
+/// What the handler wants to happen to a connection's further bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flow {
+    /// Deliver more as it comes.
+    Continue,
+    /// Deliver nothing more until [`Driver::resume_receive`].
+    Pause,
+}
+
+/// Why a connection ended.
+#[derive(Debug)]
+pub enum Cause {
+    /// The owner called [`Driver::close`].
+    Local,
+    /// The connection failed: reset, broken pipe, refused, timed out, out of memory.
+    Error(io::Error),
+}
+
+/// Receives what happened to a driver's connections. Contract: see the crate's documentation.
+pub trait Handler {
+    /// A connection came in. `peer` is the address of its other end.
+    fn accepted(&mut self, token: Token, peer: SocketAddr);
+    /// Accepting failed (`EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM`, `ECONNABORTED`…). The driver backs off and goes on.
+    fn accept_failed(&mut self, error: &io::Error);
+    /// A connection begun with [`Driver::connect`] is established.
+    fn connected(&mut self, token: Token);
+    /// Bytes arrived.
+    fn data(&mut self, token: Token, bytes: &[u8]) -> Flow;
+    /// The peer will send nothing more. It may still be reading.
+    fn eof(&mut self, token: Token);
+    /// All bytes of the buffer given to [`Driver::send`] were taken by the kernel. The buffer comes back empty, with its
+    /// capacity.
+    fn sent(&mut self, token: Token, buffer: Vec<u8>);
+    /// The connection is gone; its token will never be named again.
+    fn closed(&mut self, token: Token, cause: Cause);
+}
+
+/// What a driver is made of.
+#[derive(Debug)]
+pub struct Setup {
+    /// Where connections come in; `None` for a client.
+    pub listener: Option<TcpListener>,
+    /// Most connections open at one time, accepted and connecting together. At the bound accepting pauses, and goes on
+    /// when one has closed; [`Driver::connect`] fails.
+    pub connections_max: u32,
+    /// Bytes of one receive buffer; a power of two. The most that one call of [`Handler::data`] carries, but for bytes
+    /// kept back by a pause.
+    pub receive_buffer_bytes: u32,
+    /// Number of receive buffers the driver shares among its connections; a power of two, at most 32,768.
+    pub receive_buffers: u16,
+    /// Rung by other threads to end this driver's wait.
+    pub doorbell: Arc<Doorbell>,
+}
+
+/// Cumulative counts of one driver's work, since it was opened.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Counters {
+    /// Calls of [`Driver::turn`].
+    pub turns: u64,
+    /// Waits in the kernel: `io_uring_enter` or `epoll_wait`.
+    pub enters: u64,
+    /// Completions or readiness events taken from the kernel.
+    pub completions: u64,
+    /// Receives that ended because no receive buffer was free.
+    pub buffers_exhausted: u64,
+    /// Multishot operations armed again after the kernel had ended them.
+    pub rearms: u64,
+    /// Completions the kernel had to hold back because the completion queue was full.
+    pub overflows: u64,
+    /// Sends that the kernel took only in part, and that were resumed.
+    pub short_sends: u64,
+    /// Times accepting stopped, at the bound or after a failure.
+    pub accept_pauses: u64,
+}
+
+/// Owns one thread's listener and connections. Contract: see the crate's documentation.
+pub trait Driver: Sized {
+    /// Makes a driver for the calling thread, which is the only one that may use it.
+    ///
+    /// # Errors
+    /// What the kernel refused, as it said it: a driver that cannot be had is an error, never another driver.
+    fn open(setup: Setup) -> io::Result<Self>;
+
+    /// Submits what is pending, waits until something happened, the doorbell rang or `timeout` passed (`None`: without
+    /// limit; zero: does not wait), and calls the handler for each thing that happened.
+    ///
+    /// # Errors
+    /// Only when the driver itself is unusable. A connection's errors go to [`Handler::closed`].
+    fn turn<H: Handler>(&mut self, timeout: Option<Duration>, handler: &mut H) -> io::Result<()>;
+
+    /// Begins a connection; ends in `connected` or `closed`.
+    ///
+    /// # Errors
+    /// No slot or no descriptor is free.
+    fn connect(&mut self, peer: SocketAddr) -> io::Result<Token>;
+
+    /// Sends all of `buffer`, which must not be empty; ends in `sent` or `closed`.
+    fn send(&mut self, token: Token, buffer: Vec<u8>);
+
+    /// Takes a [`Flow::Pause`] back.
+    fn resume_receive(&mut self, token: Token);
+
+    /// Ends this side of the connection, after the send in flight: the peer reads an end of file. Receiving goes on.
+    fn shutdown_write(&mut self, token: Token);
+
+    /// Ends the connection; `closed` follows in a later turn.
+    fn close(&mut self, token: Token);
+
+    /// Takes in what the kernel has already queued at the listener, then closes the listener.
+    fn stop_accept(&mut self);
+
+    /// What this driver has done so far.
+    fn counters(&self) -> Counters;
+}

@@ -1,0 +1,5 @@
+//! (room: timer wheel)
+
+/// One deadline per slot, hashed.
+#[derive(Debug)]
+pub struct TimerWheel;

@@ -1,0 +1,3 @@
+//! The command line: arguments to configuration to server.
+
+fn main() {}

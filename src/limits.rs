@@ -40,3 +40,77 @@ pub const NAME_BYTES_DEFAULT: usize = 255;
 pub const TAGS_DEFAULT: usize = 128;
 /// Depth of nesting in a document: objects and arrays, ignored fields included.
 pub const JSON_DEPTH_MAX: usize = 64;
+/// Cap of `--max-batch`.
+pub const BATCH_METRICS_CAP: usize = 1_000_000;
+/// Cap of `--max-name`.
+pub const NAME_BYTES_CAP: usize = 64 * KIB;
+/// Cap of `--max-tags`: one metric then costs at most 1,024^2 / 2 comparisons of keys, about half a millisecond.
+pub const TAGS_CAP: usize = 1_024;
+
+// ---- clients -------------------------------------------------------------------------------------------------------
+
+/// Default of `--rate-limit`: requests a client may make in any one second.
+pub const RATE_LIMIT_DEFAULT: u32 = 10_000;
+/// Cap of `--rate-limit`: a window of that many stamps is 8 MiB.
+pub const RATE_LIMIT_CAP: u32 = 1_000_000;
+/// Default of `--max-clients`: clients whose window is remembered at one time.
+pub const CLIENTS_DEFAULT: usize = 65_536;
+/// Cap of `--max-clients`.
+pub const CLIENTS_CAP: usize = 16 * 1024 * 1024;
+
+// ---- connections and reactors --------------------------------------------------------------------------------------
+
+/// Cap of `--reactors`: the writer gathers every ring in one writev(2) of at most IOV_MAX = 1,024 pieces, two a ring.
+pub const REACTORS_CAP: usize = 256;
+const _: () = assert!(2 * REACTORS_CAP <= 1_024);
+/// Default of `--max-connections`, over all reactors.
+pub const CONNECTIONS_DEFAULT: u32 = 10_000;
+/// Connections over the bound that one reactor keeps at one time to answer each 503; beyond them it stops accepting, and
+/// further ones wait in the kernel's backlog.
+pub const REFUSALS_IN_FLIGHT_MAX: u32 = 128;
+/// Descriptors set aside for what is not a connection: standard streams, log, state, lock, eventfds, rings, listeners.
+pub const DESCRIPTORS_RESERVED: u32 = 64;
+/// Connections the kernel queues at each listener before they are accepted (listen(2); capped by net.core.somaxconn).
+pub const LISTEN_BACKLOG: i32 = 4_096;
+/// Messages that wait for one reactor in its mailbox: stop, report, late answers.
+pub const MAILBOX_MESSAGES_MAX: usize = 1_024;
+/// Bytes of one shared receive buffer: a batch of 3 metrics takes 0.4 KiB, one of 100 about 14 KiB.
+pub const RECEIVE_BUFFER_BYTES: u32 = 16 * 1024;
+/// Shared receive buffers of one reactor: 512 x 16 KiB = 8 MiB. Each is held only until the turn that delivers it ends.
+pub const RECEIVE_BUFFERS: u16 = 512;
+
+/// Granularity of a core's timers: a deadline fires less than this late. 1,024 ticks a lap of the wheel: 65 s.
+pub const TIMER_TICK_MS: u64 = 64;
+/// How long a connection is kept after its last answer for the peer to end it: closing with bytes unread resets the
+/// connection, and the peer may lose the answer.
+pub const LINGER_MS: u64 = 2_000;
+/// Empty buffers of answers that one core keeps for the next connection, and the largest that it keeps:
+/// 1,024 x 16 KiB = 16 MiB at worst; an answer takes 0.2 KiB.
+pub const ANSWER_BUFFERS_KEPT_MAX: usize = 1_024;
+/// See `ANSWER_BUFFERS_KEPT_MAX`.
+pub const ANSWER_BUFFER_KEPT_BYTES_MAX: usize = 16 * KIB;
+
+// ---- the log -------------------------------------------------------------------------------------------------------
+
+/// Default of `--ring-size`: about 120,000 lines, and a quarter of a second of a disk that stalls at 500,000 lines/s.
+pub const RING_BYTES_DEFAULT: usize = 16 * MIB;
+/// Cap of `--ring-size`.
+pub const RING_BYTES_CAP: usize = 4096 * MIB;
+
+/// Smallest ring for batches of at most `batch_bytes_max` encoded bytes: one can be written while the next is encoded.
+#[must_use]
+pub const fn ring_bytes_min(batch_bytes_max: usize) -> usize {
+    (2 * batch_bytes_max).next_power_of_two()
+}
+
+// ---- statistics ----------------------------------------------------------------------------------------------------
+
+/// Seconds after which a client that was answered 503 is told to try again: what fills up here (a ring, the disk) drains, or
+/// does not, within about that time.
+pub const RETRY_AFTER_S: u32 = 1;
+/// Requests for statistics that wait for the observer. Over it: 503.
+pub const QUESTIONS_MAX: usize = 64;
+/// How often the limiter's events are flushed from their rings into the ledger.
+pub const EVENT_FLUSH_INTERVAL: std::time::Duration = std::time::Duration::from_millis(100);
+/// How long the observer waits for the reactors' reports before it goes on without those that are missing.
+pub const REPORT_WAIT: std::time::Duration = std::time::Duration::from_secs(1);

@@ -15,6 +15,8 @@ pub const HEAD_BYTES_MAX: usize = 16 * KIB;
 pub const HEADERS_MAX: usize = 64;
 /// Bytes of one chunk-size line of a chunked body, extensions and line end included. Over it: 400.
 pub const CHUNK_LINE_BYTES_MAX: usize = 256;
+/// Bytes of all chunk extensions of one body. They mean nothing here, and cost as much as data. Over it: 400.
+pub const CHUNK_EXTENSION_BYTES_MAX: usize = 16 * KIB;
 /// Bytes of the trailer section of a chunked body. Over it: 431.
 pub const TRAILER_BYTES_MAX: usize = 4 * KIB;
 /// Empty lines skipped before a request line (RFC 9112, 2.2 asks for at least one). Over it: 400.
@@ -23,6 +25,25 @@ pub const LEADING_EMPTY_LINES_MAX: usize = 4;
 pub const LINGER_BYTES_MAX: usize = 4 * MIB;
 /// Requests answered for one connection before the others get their turn.
 pub const REQUESTS_PER_TURN_MAX: usize = 64;
+/// Bytes that may wait unread for the answers before them to be sent; at it, receiving pauses. What one delivery brings
+/// on top is taken all the same.
+pub const INBOX_BYTES_MAX: usize = 64 * KIB;
+// A head that is not yet complete waits there, and must never be what pauses its own connection.
+const _: () = assert!(INBOX_BYTES_MAX > HEAD_BYTES_MAX);
+/// Bytes of a body that are read and thrown away to keep a connection whose request was refused by its head alone. With
+/// more to come the connection ends instead.
+pub const DISCARD_BYTES_MAX: usize = 64 * KIB;
+/// Capacity of a buffer worth keeping for the next connection. A batch of 1,000 metrics is about 100 KB.
+pub const BUFFER_KEPT_BYTES_MAX: usize = 256 * KIB;
+/// Buffers kept for the next connection, in each core: their number, and their capacity in all.
+pub const BUFFERS_KEPT_MAX: usize = 1024;
+/// See [`BUFFERS_KEPT_MAX`].
+pub const BUFFERS_KEPT_BYTES_MAX: usize = 4 * MIB;
+/// Capacity each core keeps for decompressed bodies between requests.
+pub const DECODED_KEPT_BYTES_MAX: usize = MIB;
+/// gzip members or zstd frames in one body: starting one costs time even when it is empty. bgzip makes one for every
+/// 64 KiB, which is 1024 of them in `BODY_BYTES_CAP`.
+pub const CONTENT_MEMBERS_MAX: usize = BODY_BYTES_CAP / (64 * KIB);
 /// Default bound of a body, before and after decompression.
 pub const BODY_BYTES_DEFAULT: usize = 4 * MIB;
 /// Cap of what `--max-body` may ask for: the ring must be able to take one whole batch (see `RING_BYTES_MIN`).

@@ -62,8 +62,44 @@ pub struct Server {
     drain_timeout: Duration,
     draining: Arc<AtomicBool>,
     mailboxes: Vec<mailbox::Sender<Mail>>,
-    stop_log: log::StopHandle,
+    threads: Threads,
     signals: Receiver<i32>,
     ended: Receiver<Ended>,
+}
+
+/// The threads that are joined when the server stops.
+#[derive(Debug)]
+struct Threads {
+    writer: JoinHandle<()>,
+    group_commit: JoinHandle<()>,
     observer: JoinHandle<()>,
 }
+
+/// Starts everything and returns once it listens.
+///
+/// # Errors
+/// Whatever keeps it from starting, and what to do about it.
+pub fn start(config: Config) -> Result<Server, ServerError> {
+    let connections_limit = connections_limit(&config)?;
+    let signals = watch_signals().map_err(|error| error!("cannot watch for signals: {error}"))?;
+    let opened = log::open(&config.data_dir).map_err(|error| error!("{error}"))?;
+    report_recovery(&opened.report);
+    let reactors = config.placement.reactor_cores.len();
+    let listeners = listen::listeners(config.listen, reactors, limits::LISTEN_BACKLOG).map_err(|error| cannot_listen(&config, &error))?;
+    let address = listeners[0].local_addr().map_err(|error| cannot_listen(&config, &error))?;
+    let driver = choose_driver(config.driver)?;
+
+    let doorbell = || Doorbell::new().map(Arc::new).map_err(|error| error!("no descriptor is to be had: {error}"));
+    let draining = Arc::new(AtomicBool::new(false));
+    let started = Instant::now();
+    let limiter = config.rate_limit.map(|limit| Arc::new(Limiter::new(limiter_setup(limit, &config))));
+    let (producers, consumers): (Vec<_>, Vec<_>) = (0..reactors).map(|_| log::ring(config.ring_bytes)).unzip();
+    let (event_senders, event_receivers): (Vec<_>, Vec<_>) = (0..reactors).map(|_| event_ring(limits::EVENTS_MAX)).unzip();
+    let doorbells = (0..reactors).map(|_| doorbell()).collect::<Result<Vec<_>, _>>()?;
+    let (mailboxes, mail): (Vec<_>, Vec<_>) = doorbells
+        .iter()
+        .map(|doorbell| mailbox::mailbox(limits::MAILBOX_MESSAGES_MAX, Arc::clone(doorbell)))
+        .unzip();
+    let (questions, asked) = bounded(limits::QUESTIONS_MAX);
+    // Every thread says once that it ended, and nobody may block on saying so.
+    let (ended_sender, ended) = bounded(reactors + 2);

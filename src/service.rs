@@ -7,7 +7,7 @@ use crate::{
     config::Config,
     http::{self, Head, HttpError, Method, Responder, Served, Status},
     limits,
-    log::{AckLevel, LogHealth, RingProducer},
+    log::{AckLevel, Appender},
     metric::BatchEncoder,
     rate::{ClientKey, ClientKeys, Decision, Event, EventSender, Limiter},
     stats::{Counters, Document, Rejection, Shed},
@@ -41,17 +41,24 @@ pub enum Ticket {
     Statistics(Document),
 }
 
-/// What the answers of one burst have to wait for, and what they will have stored by then.
+/// Batches of one burst whose answers wait for one level.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Burst {
-    /// Batches in it that are not counted as stored yet.
+pub struct Part {
+    /// How many batches.
     pub batches: u32,
     /// Their metrics.
     pub metrics: u32,
-    /// Position in the ring's stream that the log must have reached before the answers may leave.
+    /// Position in the log at which the last of them ends.
     pub position: u64,
-    /// Whether it must have reached it on stable storage.
-    pub durable: bool,
+}
+
+/// What the answers of one burst have to wait for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Burst {
+    /// What has to be written.
+    pub write: Part,
+    /// What has to be on stable storage.
+    pub fsync: Part,
     /// A document that another thread has to make.
     pub document: Option<Document>,
 }
@@ -65,8 +72,6 @@ pub struct Shared {
     pub limiter: Option<Arc<Limiter>>,
     /// Makes the names of clients.
     pub keys: ClientKeys,
-    /// Whether the log takes data.
-    pub health: Arc<LogHealth>,
     /// Whether the server is stopping.
     pub draining: Arc<AtomicBool>,
     /// The one clock.
@@ -78,7 +83,7 @@ pub struct Shared {
 pub struct Service {
     shared: Arc<Shared>,
     encoder: BatchEncoder,
-    ring: RingProducer,
+    log: Appender,
     events: EventSender,
     /// This core's counts.
     pub counters: Counters,
@@ -92,14 +97,14 @@ pub struct Service {
 }
 
 impl Service {
-    /// A service that encodes into `ring`.
+    /// A service that appends to `log`.
     #[must_use]
-    pub fn new(shared: Arc<Shared>, ring: RingProducer, events: EventSender) -> Self {
+    pub fn new(shared: Arc<Shared>, log: Appender, events: EventSender) -> Self {
         Self {
             encoder: BatchEncoder::new(shared.config.metric),
             arrival_ms: shared.clock.wall_ms(),
             shared,
-            ring,
+            log,
             events,
             counters: Counters::default(),
             peer: IpAddr::from([0, 0, 0, 0]),
@@ -123,9 +128,15 @@ impl Service {
         std::mem::take(&mut self.burst)
     }
 
-    /// The ring to the writer.
-    pub fn ring(&mut self) -> &mut RingProducer {
-        &mut self.ring
+    /// This core's end of the log.
+    #[must_use]
+    pub const fn log(&self) -> &Appender {
+        &self.log
+    }
+
+    /// Hands the turn's lines to the writer, all at once.
+    pub fn publish(&mut self) {
+        self.log.publish();
     }
 
     /// The sender of the limiter's events.
@@ -172,7 +183,7 @@ impl Service {
             self.counters.answered(refusal.status());
             return respond.refuse(refusal);
         }
-        let Some(space) = self.ring.reserve(self.shared.config.metric.encoded_bytes_max(body.len())) else {
+        let Some(space) = self.log.reserve(self.encoder.encoded_bytes_max(body.len())) else {
             let refusal = self.shed(Shed::RingFull, "the queue to the log is full");
             self.counters.answered(refusal.status());
             return respond.refuse(refusal);
@@ -186,19 +197,22 @@ impl Service {
                 return respond.refuse_content(&error);
             }
         };
-        let position = self.ring.commit(encoded.bytes);
+        let position = self.log.commit(encoded.bytes, ack);
         self.counters.line_bytes += encoded.bytes as u64;
         self.counters.answered(Status::Ok);
         let answer = respond.accepted(encoded.metrics as usize);
-        if ack == AckLevel::Memory {
-            self.counters.batches_stored += 1;
-            self.counters.metrics_stored += u64::from(encoded.metrics);
-            return answer;
-        }
-        self.burst.batches += 1;
-        self.burst.metrics += encoded.metrics;
-        self.burst.position = position;
-        self.burst.durable |= ack == AckLevel::Fsync;
+        let part = match ack {
+            AckLevel::Memory => {
+                self.counters.batches_stored += 1;
+                self.counters.metrics_stored += u64::from(encoded.metrics);
+                return answer;
+            }
+            AckLevel::Write => &mut self.burst.write,
+            AckLevel::Fsync => &mut self.burst.fsync,
+        };
+        part.batches += 1;
+        part.metrics += encoded.metrics;
+        part.position = position;
         answer.held()
     }
 
@@ -206,7 +220,7 @@ impl Service {
         let Some(limiter) = &self.shared.limiter else { return Ok(()) };
         let now_ns = self.shared.clock.monotonic_ns();
         let decision = limiter.admit(client, now_ns);
-        self.events.send(Event { key: client, stamp_ns: now_ns, allowed: decision == Decision::Admitted });
+        self.events.offer(Event { key: client, stamp_ns: now_ns, allowed: decision == Decision::Admitted });
         match decision {
             Decision::Admitted => Ok(()),
             Decision::Refused { retry_after_ns } => {
@@ -222,7 +236,7 @@ impl Service {
         if self.late {
             return Err(self.shed(Shed::Draining, "the server is stopping"));
         }
-        if !self.shared.health.is_healthy() {
+        if !self.log.health().is_healthy() {
             return Err(self.shed(Shed::LogUnavailable, "the log takes no data now"));
         }
         Ok(())
@@ -237,7 +251,7 @@ impl Service {
     fn ready(&self) -> Result<(), &'static str> {
         match () {
             () if self.shared.draining.load(Ordering::Relaxed) => Err("the server is stopping"),
-            () if !self.shared.health.is_healthy() => Err("the log takes no data now"),
+            () if !self.log.health().is_healthy() => Err("the log takes no data now"),
             () => Ok(()),
         }
     }

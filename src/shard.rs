@@ -11,7 +11,6 @@ mod client;
 mod state;
 
 use crate::{
-    log::SyncWanted,
     mail::Mail,
     service::{Service, Shared},
     stats::Question,
@@ -39,10 +38,6 @@ pub struct ShardSetup {
     pub connections_limit: u32,
     /// Rung when this core has something to do; the driver's too.
     pub doorbell: Arc<Doorbell>,
-    /// The writer's: rung when lines are published.
-    pub writer: Arc<Doorbell>,
-    /// Told which position an answer wants on stable storage.
-    pub sync_wanted: SyncWanted,
     /// What other threads tell this core.
     pub mail: Receiver<Mail>,
     /// Where requests for statistics go.
@@ -76,6 +71,5 @@ pub fn run<D: Driver>(setup: ShardSetup, driver: Setup, opened: impl FnOnce()) -
         doorbell.announce_sleep();
         let timeout = state.sleep_limit();
         driver.turn(timeout, &mut state)?;
-        doorbell.awake();
     }
 }

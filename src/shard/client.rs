@@ -59,8 +59,8 @@ pub struct Client {
     pub out: Vec<u8>,
     /// What follows the sending of them.
     pub after: After,
-    /// The log position they wait for.
-    pub waits_for: Option<u64>,
+    /// Positions of the log that they wait for.
+    pub holds: u8,
     /// The deadline of the protocol that begins once they are sent.
     pub deadline: Option<Deadline>,
     /// When the current burst's bytes came.
@@ -91,7 +91,7 @@ impl Client {
             timer: Timer::Idle,
             out,
             after: After::KeepOpen,
-            waits_for: None,
+            holds: 0,
             deadline: None,
             burst_began_ns: 0,
             burst_answers: 0,

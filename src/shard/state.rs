@@ -12,7 +12,8 @@ use crate::{
     http::{After, Bounds, Core, Deadline, HttpError, Progress, Responder, Served, Status, format_date},
     limits,
     mail::{LateAnswer, Mail},
-    service::Burst,
+    log::AckLevel,
+    service::{Burst, Part},
     stats::{Closed, Question, Report, latency_histogram},
 };
 use hdrhistogram::Histogram;
@@ -33,10 +34,8 @@ pub enum Act {
 /// still lives to be told.
 #[derive(Debug, Clone, Copy)]
 struct Hold {
-    position: u64,
+    part: Part,
     token: Token,
-    batches: u32,
-    metrics: u32,
 }
 
 /// Lets one warning a second through: strangers must not be able to fill the operator's log.
@@ -78,7 +77,7 @@ pub struct State {
     give_up: bool,
     refusals_open: u32,
     accept_warnings: Warnings,
-    ring_high_water_bytes: u64,
+    queued_bytes_max: u64,
 }
 
 /// The connections by slot, and the buffers of answers that none of them holds at the moment.
@@ -150,7 +149,7 @@ impl State {
             give_up: false,
             refusals_open: 0,
             accept_warnings: Warnings::default(),
-            ring_high_water_bytes: 0,
+            queued_bytes_max: 0,
             setup,
         };
         state.read_clocks();
@@ -203,13 +202,14 @@ impl State {
     /// How long the driver may wait. Called after the sleep was announced: what came in before that must be seen here.
     pub fn sleep_limit(&mut self) -> Option<Duration> {
         self.slept = true;
-        let ring = self.setup.service.ring();
-        let reached =
-            |holds: &VecDeque<Hold>, position: u64| holds.front().is_some_and(|hold| hold.position <= position);
+        let log = self.setup.service.log();
+        let reached = |holds: &VecDeque<Hold>, level| {
+            holds.front().is_some_and(|hold| hold.part.position <= log.acknowledged(level))
+        };
         if !self.ready.is_empty()
             || !self.setup.mail.is_empty()
-            || reached(&self.held_for_write, ring.written())
-            || reached(&self.held_for_sync, ring.durable())
+            || reached(&self.held_for_write, AckLevel::Write)
+            || reached(&self.held_for_sync, AckLevel::Fsync)
         {
             return Some(Duration::ZERO);
         }
@@ -240,11 +240,10 @@ impl State {
             counters: service.counters.clone(),
             latency_us: self.latency_us.clone(),
             driver: driver.counters(),
-            events: service.events().counts(),
             connections_active: self.clients.open as u64,
-            ring_used_bytes: service.ring().used_bytes(),
-            ring_bytes: service.ring().capacity_bytes(),
-            ring_high_water_bytes: self.ring_high_water_bytes,
+            queued_bytes: service.log().queued_bytes(),
+            queued_bytes_max: self.queued_bytes_max,
+            ring_bytes: service.log().capacity_bytes() as u64,
         }
     }
 
@@ -351,12 +350,10 @@ impl State {
     /// Does what the protocol's progress asks for.
     fn follow(&mut self, token: Token, progress: Progress) {
         let burst = self.setup.service.take_burst();
-        self.queue_hold(token, &burst);
+        let holds = self.queue_holds(token, &burst);
         let Some(client) = self.clients.get(token) else { return };
         client.burst_answers += u32::try_from(progress.answered).unwrap_or(u32::MAX);
-        if burst.batches > 0 {
-            client.waits_for = Some(burst.position);
-        }
+        client.holds += holds;
         if std::mem::replace(&mut client.paused, progress.pause) && !progress.pause {
             self.acts.push(Act::Resume(token));
         }
@@ -377,26 +374,23 @@ impl State {
         }
     }
 
-    /// Notes that a burst's answers wait for the log.
-    fn queue_hold(&mut self, token: Token, burst: &Burst) {
-        let Burst { batches, metrics, position, durable, .. } = *burst;
-        if batches == 0 {
-            return;
+    /// Notes what a burst's answers wait for, and returns for how many positions.
+    fn queue_holds(&mut self, token: Token, burst: &Burst) -> u8 {
+        let mut holds = 0;
+        for (part, queue) in [(burst.write, &mut self.held_for_write), (burst.fsync, &mut self.held_for_sync)] {
+            if part.batches > 0 {
+                queue.push_back(Hold { part, token });
+                holds += 1;
+            }
         }
-        let hold = Hold { position, token, batches, metrics };
-        if durable {
-            self.held_for_sync.push_back(hold);
-            self.setup.sync_wanted.announce(position);
-        } else {
-            self.held_for_write.push_back(hold);
-        }
+        holds
     }
 
     /// Sends the burst's answers, now or when the log has reached their position.
     fn dispatch(&mut self, token: Token, after: After) {
         let Some(client) = self.clients.get(token) else { return };
         client.after = after;
-        if client.waits_for.is_some() {
+        if client.holds > 0 {
             client.phase = Phase::Held;
         } else {
             client.phase = Phase::Sending;
@@ -455,39 +449,34 @@ impl State {
 
     // ---- the log ---------------------------------------------------------------------------------------------------
 
-    /// Shows the turn's lines to the writer, all at once.
+    /// Hands the turn's lines to the writer, all at once.
     fn publish(&mut self) {
-        let ring = self.setup.service.ring();
-        if ring.publish() {
-            self.ring_high_water_bytes = self.ring_high_water_bytes.max(ring.used_bytes());
-            self.setup.writer.ring();
-        }
+        self.setup.service.publish();
+        let queued_bytes = self.setup.service.log().queued_bytes();
+        self.queued_bytes_max = self.queued_bytes_max.max(queued_bytes);
     }
 
     /// Sends the answers whose position the log has reached.
     fn release(&mut self) {
-        let ring = self.setup.service.ring();
-        let (written, durable) = (ring.written(), ring.durable());
-        while let Some(hold) = self.held_for_write.pop_front_if(|hold| hold.position <= written) {
+        let log = self.setup.service.log();
+        let (written, durable) = (log.acknowledged(AckLevel::Write), log.acknowledged(AckLevel::Fsync));
+        while let Some(hold) = self.held_for_write.pop_front_if(|hold| hold.part.position <= written) {
             self.stored(hold);
         }
-        while let Some(hold) = self.held_for_sync.pop_front_if(|hold| hold.position <= durable) {
+        while let Some(hold) = self.held_for_sync.pop_front_if(|hold| hold.part.position <= durable) {
             self.stored(hold);
         }
     }
 
     fn stored(&mut self, hold: Hold) {
         let counters = &mut self.setup.service.counters;
-        counters.batches_stored += u64::from(hold.batches);
-        counters.metrics_stored += u64::from(hold.metrics);
-        if let Some(client) = self.clients.get(hold.token)
-            && client.waits_for.is_some_and(|position| position <= hold.position)
-        {
-            client.waits_for = None;
-            if client.phase == Phase::Held {
-                let after = client.after;
-                self.dispatch(hold.token, after);
-            }
+        counters.batches_stored += u64::from(hold.part.batches);
+        counters.metrics_stored += u64::from(hold.part.metrics);
+        let Some(client) = self.clients.get(hold.token) else { return };
+        client.holds -= 1;
+        if client.holds == 0 && client.phase == Phase::Held {
+            let after = client.after;
+            self.dispatch(hold.token, after);
         }
     }
 

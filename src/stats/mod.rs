@@ -7,7 +7,7 @@ mod render;
 
 pub use observer::{Document, Observer, ObserverSetup, Question};
 
-use crate::{http::Status, rate::EventCounts};
+use crate::http::Status;
 use hdrhistogram::Histogram;
 use reactor::Counters as DriverCounters;
 
@@ -204,16 +204,14 @@ pub struct Report {
     pub latency_us: Histogram<u64>,
     /// What its driver counted.
     pub driver: DriverCounters,
-    /// Events it offered to the limiter's ledger.
-    pub events: EventCounts,
     /// Connections open.
     pub connections_active: u64,
-    /// Bytes of its ring that wait for the writer, and the ring's size.
-    pub ring_used_bytes: u64,
-    /// See `ring_used_bytes`.
+    /// Bytes in its ring that wait for the writer.
+    pub queued_bytes: u64,
+    /// The most that ever waited.
+    pub queued_bytes_max: u64,
+    /// Bytes its ring holds.
     pub ring_bytes: u64,
-    /// Most bytes of the ring that were ever in use.
-    pub ring_high_water_bytes: u64,
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use super::{Counters, Report, latency_histogram, render};
 use crate::{
     http::Status,
     limits,
-    log::{LogHealth, WriterCounters},
+    log::LogStatus,
     mail::{LateAnswer, Mail},
     rate::{Ledger, Limiter},
 };
@@ -52,10 +52,8 @@ pub struct ObserverSetup {
     pub limiter: Option<Arc<Limiter>>,
     /// The ledger of the limiter's events.
     pub ledger: Ledger,
-    /// What the writer did.
-    pub writer: Arc<WriterCounters>,
-    /// Whether the log takes data.
-    pub health: Arc<LogHealth>,
+    /// What the log says of itself.
+    pub log: Arc<LogStatus>,
     /// Whether the server is stopping.
     pub draining: Arc<AtomicBool>,
     /// How often a line of statistics is logged; `None` is never.
@@ -87,8 +85,7 @@ pub(super) struct Snapshot<'a> {
     pub reactors: usize,
     pub limiter: Option<LimiterFigures>,
     pub ledger: &'a Ledger,
-    pub writer: &'a WriterCounters,
-    pub health: &'a LogHealth,
+    pub log: &'a LogStatus,
     pub draining: bool,
 }
 
@@ -180,8 +177,7 @@ impl Observer {
                 .as_deref()
                 .map(|limiter| LimiterFigures { clients: limiter.clients(), memory_bytes: limiter.memory_bytes() }),
             ledger: &setup.ledger,
-            writer: &setup.writer,
-            health: &setup.health,
+            log: &setup.log,
             draining: setup.draining.load(Ordering::Relaxed),
         }
     }
@@ -197,7 +193,7 @@ impl Observer {
             interval_us.reset();
         }
         let connections: u64 = snapshot.reports.iter().map(|report| report.connections_active).sum();
-        let ring_used_bytes: u64 = snapshot.reports.iter().map(|report| report.ring_used_bytes).sum();
+        let queued_bytes: u64 = snapshot.reports.iter().map(|report| report.queued_bytes).sum();
         let now = Instant::now();
         let seconds = now.duration_since(self.logged_at).as_secs_f64();
         let since = |now: u64, before: u64| now.saturating_sub(before);
@@ -216,9 +212,9 @@ impl Observer {
             p50_us = interval_us.value_at_quantile(0.5),
             p95_us = interval_us.value_at_quantile(0.95),
             p99_us = interval_us.value_at_quantile(0.99),
-            ring_used_bytes,
+            queued_bytes,
             rss_bytes = super::process::resident_bytes(),
-            log = %snapshot.health.state(),
+            log = %snapshot.log.health(),
             "statistics",
         );
         self.logged_latency_us = latency_us;

@@ -28,6 +28,7 @@ pub fn json(snapshot: &Snapshot<'_>) -> Vec<u8> {
         .map(|(status, count)| (status.code().to_string(), json!(count)))
         .collect();
     let totals = snapshot.ledger.totals();
+    let log = snapshot.log.counts();
     let document = json!({
         "version": env!("CARGO_PKG_VERSION"),
         "uptime_seconds": snapshot.facts.started.elapsed().as_secs(),
@@ -61,16 +62,19 @@ pub fn json(snapshot: &Snapshot<'_>) -> Vec<u8> {
             "memory_bytes": limiter.memory_bytes,
             "allowed": totals.allowed,
             "refused": totals.refused,
-            "events_dropped": snapshot.reports.iter().map(|report| report.events.dropped).sum::<u64>(),
+            "events_dropped": totals.dropped,
         })),
         "log": {
-            "state": snapshot.health.state().to_string(),
+            "health": snapshot.log.health().to_string(),
             "unclean_shutdowns": snapshot.facts.unclean_shutdowns,
-            "written_bytes": snapshot.writer.bytes(),
-            "writes": snapshot.writer.writes(),
-            "short_writes": snapshot.writer.short_writes(),
-            "stalls": snapshot.writer.stalls(),
-            "syncs": snapshot.writer.syncs(),
+            "written_bytes": log.bytes,
+            "writevs": log.writevs,
+            "gathers": log.gathers,
+            "short_writes": log.short_writes,
+            "stalls": log.stalls,
+            "fsyncs": log.fsyncs,
+            "writer_sleeps": log.sleeps,
+            "wakes": log.rings,
         },
         "process": {
             "resident_bytes": process::resident_bytes(),
@@ -79,8 +83,8 @@ pub fn json(snapshot: &Snapshot<'_>) -> Vec<u8> {
         "reactors": snapshot.reports.iter().map(|report| json!({
             "reactor": report.reactor,
             "connections_active": report.connections_active,
-            "ring_used_bytes": report.ring_used_bytes,
-            "ring_high_water_bytes": report.ring_high_water_bytes,
+            "queued_bytes": report.queued_bytes,
+            "queued_bytes_max": report.queued_bytes_max,
             "ring_bytes": report.ring_bytes,
             "turns": report.driver.turns,
             "enters": report.driver.enters,
@@ -126,6 +130,7 @@ impl<'a> Family<'a> {
 pub fn prometheus(snapshot: &Snapshot<'_>) -> Vec<u8> {
     let mut text = String::with_capacity(8 * 1024);
     let text_ref = &mut text;
+    let log = snapshot.log.counts();
     let counters: &Counters = &snapshot.counters;
     let sum = |of: fn(&super::Report) -> u64| snapshot.reports.iter().map(of).sum::<u64>();
 
@@ -175,23 +180,23 @@ pub fn prometheus(snapshot: &Snapshot<'_>) -> Vec<u8> {
     for (reason, &count) in Closed::ALL.iter().zip(&counters.connections_closed) {
         family = family.labelled("reason", reason.label(), count);
     }
-    Family::new(text_ref, "metricstream_ring_used_bytes", "gauge", "Bytes that wait for the writer.")
-        .sample(sum(|report| report.ring_used_bytes));
+    Family::new(text_ref, "metricstream_ring_queued_bytes", "gauge", "Bytes that wait for the writer.")
+        .sample(sum(|report| report.queued_bytes));
     Family::new(text_ref, "metricstream_ring_size_bytes", "gauge", "Size of all rings to the writer.")
         .sample(sum(|report| report.ring_bytes));
     Family::new(text_ref, "metricstream_log_written_bytes_total", "counter", "Bytes written to the log.")
-        .sample(snapshot.writer.bytes());
+        .sample(log.bytes);
     Family::new(text_ref, "metricstream_log_writes_total", "counter", "Calls of writev(2).")
-        .sample(snapshot.writer.writes());
+        .sample(log.writevs);
     Family::new(text_ref, "metricstream_log_syncs_total", "counter", "Calls of fdatasync(2).")
-        .sample(snapshot.writer.syncs());
+        .sample(log.fsyncs);
     Family::new(
         text_ref,
         "metricstream_log_available",
         "gauge",
         "1 when the log takes data, 0 when the disk is full or failing.",
     )
-    .sample(u64::from(snapshot.health.is_healthy()));
+    .sample(u64::from(snapshot.log.health().is_healthy()));
     if let Some(limiter) = snapshot.limiter {
         let totals = snapshot.ledger.totals();
         Family::new(text_ref, "metricstream_limiter_clients", "gauge", "Clients the limiter remembers.")

@@ -239,7 +239,7 @@ impl FromStr for WriterCore {
 
 /// A value that is written as text in a file just as on the command line.
 #[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(try_from = "String")]
+#[serde(try_from = "String", bound(deserialize = "T: FromStr<Err: fmt::Display>"))]
 struct Text<T: FromStr<Err: fmt::Display>>(T);
 
 impl<T: FromStr<Err: fmt::Display>> FromStr for Text<T> {
@@ -358,7 +358,7 @@ impl Arguments {
             name_bytes_limit: within("--max-name", self.max_name, limits::NAME_BYTES_DEFAULT, limits::NAME_BYTES_CAP)?,
             tags_limit: within("--max-tags", self.max_tags, limits::TAGS_DEFAULT, limits::TAGS_CAP)?,
         };
-        let needed = limits::ring_bytes_min(metric.encoded_bytes_max(body_bytes_limit));
+        let needed = limits::ring_bytes_min(metric::BatchEncoder::new(metric).encoded_bytes_max(body_bytes_limit));
         let ring_bytes = match self.ring_size.map(|text| text.0.0) {
             None => limits::RING_BYTES_DEFAULT.max(needed),
             Some(bytes) if !bytes.is_power_of_two() => refuse!("--ring-size must be a power of two, not {bytes}"),

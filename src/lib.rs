@@ -14,4 +14,3 @@ pub mod service;
 pub mod shard;
 pub mod stats;
 mod sync;
-

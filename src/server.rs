@@ -109,10 +109,8 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
     let limiter = config.rate_limit.map(|limit| Arc::new(Limiter::new(limiter_setup(limit, &config))));
     let (event_senders, event_receivers): (Vec<EventSender>, Vec<_>) =
         (0..reactors).map(|_| event_ring(limits::RATE_EVENTS_PER_RING)).unzip();
-    let (mailboxes, mail): (Vec<_>, Vec<_>) = doorbells
-        .iter()
-        .map(|doorbell| mailbox::mailbox(limits::MAILBOX_MESSAGES_MAX, Arc::clone(doorbell)))
-        .unzip();
+    let (mailboxes, mail): (Vec<_>, Vec<_>) =
+        doorbells.iter().map(|doorbell| mailbox::mailbox(limits::MAILBOX_MESSAGES_MAX, Arc::clone(doorbell))).unzip();
     let (questions, asked) = bounded(limits::QUESTIONS_MAX);
     // Room for every thread's last word, so that none of them waits to say it.
     let (ended_sender, ended) = bounded(reactors + 2);
@@ -174,7 +172,8 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
             doorbell,
         };
         let opened = opened_sender.clone();
-        let tell = move || drop(opened.send(()));
+        // Nobody listens any more once the start has failed.
+        let tell = move || opened.send(()).unwrap_or(());
         let core = config.placement.reactor_cores[index];
         spawn(&format!("reactor-{index}"), Some(core), &ended_sender, move || {
             let result = match chosen {
@@ -197,8 +196,14 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
 }
 
 /// Says what was decided, and last where the server listens.
-fn announce(config: &Config, chosen: Chosen, connections_limit: u32, address: SocketAddr, report: &log::RecoveryReport) {
-    if report.is_clean() {
+fn announce(
+    config: &Config,
+    chosen: Chosen,
+    connections_limit: u32,
+    address: SocketAddr,
+    report: &log::RecoveryReport,
+) {
+    if report.cut.is_none() && report.previous == log::Previous::Clean {
         tracing::info!(directory = %config.data_dir.display(), "{report}");
     } else {
         tracing::warn!(directory = %config.data_dir.display(), "{report}");
@@ -340,7 +345,9 @@ fn cannot_spawn(name: &str, error: &io::Error) -> ServerError {
 fn cannot_listen(address: SocketAddr, error: &io::Error) -> ServerError {
     match error.kind() {
         io::ErrorKind::AddrInUse => error!("cannot listen on {address}: something else listens there (try: ss -ltnp)"),
-        io::ErrorKind::PermissionDenied => error!("cannot listen on {address}: ports below 1024 take root or CAP_NET_BIND_SERVICE"),
+        io::ErrorKind::PermissionDenied => {
+            error!("cannot listen on {address}: ports below 1024 take root or CAP_NET_BIND_SERVICE")
+        }
         _ => error!("cannot listen on {address}: {error}"),
     }
 }

@@ -79,7 +79,6 @@ pub struct Shared {
 }
 
 /// One core's service.
-#[derive(Debug)]
 pub struct Service {
     shared: Arc<Shared>,
     encoder: BatchEncoder,

@@ -24,7 +24,6 @@ use std::{
 };
 
 /// What a shard is made of, beside its driver.
-#[derive(Debug)]
 pub struct ShardSetup {
     /// Index of this reactor.
     pub index: usize,

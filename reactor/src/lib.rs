@@ -30,11 +30,14 @@ use std::{io, net::SocketAddr, net::TcpListener, sync::Arc, time::Duration};
 
 mod doorbell;
 pub mod epoll;
+pub mod listen;
 pub mod mailbox;
+pub mod nofile;
 mod slots;
 mod sync;
 mod timer_wheel;
 mod token;
+pub mod uring;
 
 pub use doorbell::{Doorbell, Sleeping};
 pub use slots::Slots;

@@ -266,6 +266,31 @@ impl<T> Connection<T> {
         core.buffers.give_back(std::mem::take(&mut self.body));
     }
 
+    /// Answers a connection that is not to be served at all, before anything was received: `error`, and its end.
+    pub fn refuse(&mut self, error: HttpError, core: &Core, out: &mut Vec<u8>) -> After {
+        let form = Form { close: true, ..Form::default() };
+        let _ = Responder { out, date: &core.date, form }.refuse(error);
+        self.finish(form, true);
+        self.after()
+    }
+
+    /// Whether bytes are stashed that `receive` has not looked at yet.
+    #[must_use]
+    pub fn has_stashed(&self) -> bool {
+        !self.inbox.is_empty()
+    }
+
+    /// The ticket of a request that was admitted and will not be served any more: for the owner to count, when the
+    /// connection ended before the request's body did.
+    pub fn take_ticket(&mut self) -> Option<T> {
+        match std::mem::replace(&mut self.phase, Phase::Ended { after: After::Close, drained: 0 }) {
+            Phase::Body(Incoming { purpose: Purpose::Serve(ticket, _) | Purpose::ServeWithout(ticket), .. }) => {
+                Some(ticket)
+            }
+            _ => None,
+        }
+    }
+
     /// Bytes of memory this connection owns beyond its own size.
     #[must_use]
     pub fn owned_bytes(&self) -> usize {

@@ -11,8 +11,8 @@ use super::{
 use crate::{
     http::{After, Bounds, Core, Deadline, HttpError, Progress, Responder, Served, Status, format_date},
     limits,
-    mail::{LateAnswer, Mail},
     log::AckLevel,
+    mail::{LateAnswer, Mail},
     service::{Burst, Part},
     stats::{Closed, Question, Report, latency_histogram},
 };
@@ -55,7 +55,6 @@ impl Warnings {
 }
 
 /// One core's state.
-#[derive(Debug)]
 pub struct State {
     setup: ShardSetup,
     http: Core,
@@ -72,7 +71,7 @@ pub struct State {
     now_ns: u64,
     /// The driver has waited since the clocks were read.
     slept: bool,
-    date_s: i64,
+    date_s: u64,
     draining: bool,
     give_up: bool,
     refusals_open: u32,
@@ -144,7 +143,7 @@ impl State {
             latency_us: latency_histogram(),
             now_ns,
             slept: false,
-            date_s: i64::MIN,
+            date_s: u64::MAX,
             draining: false,
             give_up: false,
             refusals_open: 0,
@@ -161,7 +160,7 @@ impl State {
         self.now_ns = clock.monotonic_ns();
         let wall_ms = clock.wall_ms();
         self.setup.service.set_arrival(wall_ms);
-        let second = wall_ms.div_euclid(1_000);
+        let second = u64::try_from(wall_ms).unwrap_or(0) / 1_000;
         if second != self.date_s {
             self.date_s = second;
             self.http.date = format_date(second);

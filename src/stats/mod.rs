@@ -5,7 +5,7 @@ mod observer;
 mod process;
 mod render;
 
-pub use observer::{Document, Observer, ObserverSetup, Question};
+pub use observer::{Document, Facts, Observer, ObserverSetup, Question};
 
 use crate::http::Status;
 use hdrhistogram::Histogram;

@@ -186,10 +186,8 @@ pub fn prometheus(snapshot: &Snapshot<'_>) -> Vec<u8> {
         .sample(sum(|report| report.ring_bytes));
     Family::new(text_ref, "metricstream_log_written_bytes_total", "counter", "Bytes written to the log.")
         .sample(log.bytes);
-    Family::new(text_ref, "metricstream_log_writes_total", "counter", "Calls of writev(2).")
-        .sample(log.writevs);
-    Family::new(text_ref, "metricstream_log_syncs_total", "counter", "Calls of fdatasync(2).")
-        .sample(log.fsyncs);
+    Family::new(text_ref, "metricstream_log_writes_total", "counter", "Calls of writev(2).").sample(log.writevs);
+    Family::new(text_ref, "metricstream_log_syncs_total", "counter", "Calls of fdatasync(2).").sample(log.fsyncs);
     Family::new(
         text_ref,
         "metricstream_log_available",

@@ -32,7 +32,7 @@ fn reference(bytes: &[u8]) -> Read {
         if length == 0 {
             break;
         }
-        let length = length as usize;
+        let length = usize::try_from(length).unwrap();
         data.extend_from_slice(&rest[..length.min(rest.len())]);
         let Some(after) = rest.get(length..) else { return Read::Incomplete };
         match after {

@@ -213,7 +213,8 @@ fn a_discarded_body_has_a_clock_of_its_own() {
 
 #[test]
 fn timeouts_in_every_phase() {
-    let cases: [(&[u8], &[u16], After, &[&str]); 9] = [
+    type Case<'a> = (&'a [u8], &'a [u16], After, &'a [&'a str]);
+    let cases: [Case<'_>; 9] = [
         (b"", &[], After::Close, &[]),
         (GET, &[200], After::Close, &[]),
         (b"G", &[408], After::Linger, &["head_timeout"]),

@@ -1,8 +1,8 @@
 //! What happens over several requests or several calls: order, fairness, holding, deferring, interim answers, clocks.
 
-use super::owner::{BODY_BYTES_MAX, Event, Owner, chunked, post, whole};
+use super::owner::{BODY_BYTES_MAX, Event, Owner, chunked, gzip, post, whole};
 use metricstream::http::{After, Connection, Deadline, Status};
-use metricstream::limits::{INBOX_BYTES_MAX, LINGER_BYTES_MAX, REQUESTS_PER_TURN_MAX};
+use metricstream::limits::{CONTENT_BYTES_PER_TURN_MAX, INBOX_BYTES_MAX, LINGER_BYTES_MAX, REQUESTS_PER_TURN_MAX};
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
@@ -41,6 +41,20 @@ fn a_turn_answers_a_bounded_number_of_requests() {
     assert_eq!(progress.answered, 5);
     assert!(!progress.more);
     assert_eq!(owner.connection.owned_bytes(), 0);
+}
+
+#[test]
+fn a_turn_serves_a_bounded_number_of_content_bytes() {
+    let mut owner = Owner::new();
+    let bomb = post("/m", "Content-Encoding: gzip\r\n", &gzip(&vec![b' '; BODY_BYTES_MAX]));
+    let (mut progress, _) = owner.receive(&bomb.repeat(20));
+    assert_eq!(progress.answered, CONTENT_BYTES_PER_TURN_MAX.div_ceil(BODY_BYTES_MAX));
+    let mut answered = progress.answered;
+    while progress.more {
+        (progress, _) = owner.receive(b"");
+        answered += progress.answered;
+    }
+    assert_eq!(answered, 20);
 }
 
 #[test]
@@ -171,6 +185,17 @@ fn draining_ends_each_connection_with_its_next_answer() {
         assert_ne!(owner.after, After::KeepOpen);
         assert_eq!(owner.text().matches("\r\nConnection: close\r\n").count(), 1);
     }
+}
+
+#[test]
+fn draining_that_begins_while_a_request_is_deferred_ends_the_connection_too() {
+    let mut owner = Owner::new();
+    let _ = owner.receive(&post("/deferred", "", b"x"));
+    owner.core.draining = true;
+    let mut out = Vec::new();
+    let progress = owner.connection.answer_deferred(&owner.core, &mut out, |respond| respond.accepted(1));
+    assert_eq!(progress.after, After::Close);
+    assert!(String::from_utf8(out).unwrap().contains("\r\nConnection: close\r\n"));
 }
 
 #[test]

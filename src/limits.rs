@@ -25,6 +25,9 @@ pub const LEADING_EMPTY_LINES_MAX: usize = 4;
 pub const LINGER_BYTES_MAX: usize = 4 * MIB;
 /// Requests answered for one connection before the others get their turn.
 pub const REQUESTS_PER_TURN_MAX: usize = 64;
+/// Bytes of content handed to the service for one connection before the others get their turn; the request that goes
+/// over it is the last. 64 small bodies that each decompress to 4 MiB would hold the core for a good part of a second.
+pub const CONTENT_BYTES_PER_TURN_MAX: usize = MIB;
 /// Bytes that may wait unread for the answers before them to be sent; at it, receiving pauses. What one delivery brings
 /// on top is taken all the same.
 pub const INBOX_BYTES_MAX: usize = 64 * KIB;

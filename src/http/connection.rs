@@ -30,7 +30,9 @@ use super::chunked::Chunked;
 use super::fields::Coding;
 use super::head::{self, Head, HeadScan, Method, ParsedHead, Version};
 use super::response::{CONTINUE, Form, Outcome, Responder, Served};
-use crate::limits::{DISCARD_BYTES_MAX, INBOX_BYTES_MAX, LINGER_BYTES_MAX, REQUESTS_PER_TURN_MAX};
+use crate::limits::{
+    CONTENT_BYTES_PER_TURN_MAX, DISCARD_BYTES_MAX, INBOX_BYTES_MAX, LINGER_BYTES_MAX, REQUESTS_PER_TURN_MAX,
+};
 
 /// What the service is to the connection.
 pub trait Service {
@@ -82,7 +84,7 @@ pub struct Progress {
     pub held: bool,
     /// The last request is deferred: nothing goes on before [`Connection::answer_deferred`].
     pub deferred: bool,
-    /// The burst ended at `REQUESTS_PER_TURN_MAX`, or at a deferred request, and input is left that was not looked at.
+    /// The burst ended at the bound of a turn, or at a deferred request, and input is left that was not looked at.
     pub more: bool,
     /// The inbox is over its bound: pause receiving until a `Progress` says otherwise.
     pub pause: bool,
@@ -148,9 +150,21 @@ struct Turn<'a, S> {
     core: &'a mut Core,
     out: &'a mut Vec<u8>,
     answered: usize,
+    content_bytes: usize,
     held: bool,
     /// A head or a body ended or began, so the clock starts afresh.
     stepped: bool,
+}
+
+impl<'a, S> Turn<'a, S> {
+    fn new(service: &'a mut S, core: &'a mut Core, out: &'a mut Vec<u8>) -> Self {
+        Self { service, core, out, answered: 0, content_bytes: 0, held: false, stepped: false }
+    }
+
+    /// Whether the other connections are to have their turn.
+    fn is_over(&self) -> bool {
+        self.answered == REQUESTS_PER_TURN_MAX || self.content_bytes >= CONTENT_BYTES_PER_TURN_MAX
+    }
 }
 
 /// Whether parsing goes on.
@@ -175,7 +189,7 @@ impl<T> Connection<T> {
     }
 
     /// Takes in all of `bytes`, after what is stashed, and serves the requests they complete, at most
-    /// `REQUESTS_PER_TURN_MAX`. Answers are appended to `out`. Without bytes it goes on with what is stashed.
+    /// `REQUESTS_PER_TURN_MAX` of them and about `CONTENT_BYTES_PER_TURN_MAX`. Answers are appended to `out`. Without bytes it goes on with what is stashed.
     ///
     /// Not to be called while answers are outstanding. A deferred connection only stashes, an ended one only drains.
     pub fn receive<S: Service<Ticket = T>>(
@@ -185,7 +199,7 @@ impl<T> Connection<T> {
         core: &mut Core,
         out: &mut Vec<u8>,
     ) -> Progress {
-        let mut turn = Turn { service, core, out, answered: 0, held: false, stepped: false };
+        let mut turn = Turn::new(service, core, out);
         if self.inbox.is_empty() {
             let used = self.advance(bytes, &mut turn);
             turn.core.buffers.append(&mut self.inbox, &bytes[used..], usize::MAX);
@@ -200,8 +214,10 @@ impl<T> Connection<T> {
                 self.inbox = inbox;
             }
         }
+        let is_over = turn.is_over();
         let Turn { answered, held, stepped, .. } = turn;
-        self.progress(answered, held, stepped)
+        let progress = self.progress(answered, held, stepped);
+        Progress { more: !self.inbox.is_empty() && (progress.deferred || is_over), ..progress }
     }
 
     /// Keeps bytes that arrive while answers are outstanding. True: pause receiving. On a connection that has ended the
@@ -238,7 +254,7 @@ impl<T> Connection<T> {
     /// that waits for nothing but the next request, or for the rest of a body already answered for, just closes.
     pub fn timed_out<S: Service<Ticket = T>>(&mut self, service: &mut S, core: &mut Core, out: &mut Vec<u8>) -> After {
         let phase = std::mem::replace(&mut self.phase, Phase::Ended { after: After::Close, drained: 0 });
-        let mut turn = Turn { service, core, out, answered: 0, held: false, stepped: false };
+        let mut turn = Turn::new(service, core, out);
         match phase {
             Phase::Head(scan) if scan.has_begun() || !self.inbox.is_empty() => {
                 self.refuse_and_end(None, HttpError::HeadTimeout, Form::default(), &mut turn);
@@ -311,7 +327,7 @@ impl<T> Connection<T> {
             answered,
             held,
             deferred,
-            more: !self.inbox.is_empty() && (deferred || answered == REQUESTS_PER_TURN_MAX),
+            more: false,
             pause: self.inbox.len() >= INBOX_BYTES_MAX,
             after: self.after(),
             deadline: deadline.filter(|_| restarted),
@@ -331,7 +347,7 @@ impl<T> Connection<T> {
         loop {
             let rest = &input[at..];
             let step = match &self.phase {
-                Phase::Head(_) if rest.is_empty() || turn.answered == REQUESTS_PER_TURN_MAX => return at,
+                Phase::Head(_) if rest.is_empty() || turn.is_over() => return at,
                 Phase::Head(scan) => self.advance_head(*scan, rest, turn),
                 Phase::Body(_) if rest.is_empty() => return at,
                 Phase::Body(_) => Step::Took(self.advance_body(rest, turn)),
@@ -498,8 +514,13 @@ impl<T> Connection<T> {
         let form = Form { close: form.close || *draining, ..form };
         let respond = Responder { out: turn.out, date, form };
         let served = match decoder.decode(coding, body, bounds.body_bytes) {
-            Ok(content) => turn.service.serve(ticket, content, respond),
+            Ok(content) => {
+                turn.content_bytes += content.len();
+                turn.service.serve(ticket, content, respond)
+            }
             Err(error) => {
+                // It may have been decompressed up to the bound before it was refused.
+                turn.content_bytes += bounds.body_bytes;
                 turn.service.refused(Some(ticket), error);
                 respond.refuse(error)
             }

@@ -204,7 +204,8 @@ fn judge_fields<'a>(parsed: &mut ParsedHead<'a>, list: &[httparse::Header<'a>]) 
             10 if is("tracestate") => head.tracestate = head.tracestate.or(Some(value)),
             11 if is("traceparent") => head.traceparent = head.traceparent.or(Some(value)),
             13 if is("authorization") => {
-                if head.authorization.replace(value).is_some() {
+                let earlier = head.authorization.replace(value);
+                if earlier.is_some() {
                     return Err(HttpError::AuthorizationRepeated);
                 }
             }

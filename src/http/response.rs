@@ -113,12 +113,6 @@ impl Responder<'_> {
         Served { outcome: Outcome::Deferred }
     }
 
-    /// Whether the answer to this request ends the connection.
-    #[must_use]
-    pub fn closes(&self) -> bool {
-        self.form.close
-    }
-
     /// `{"error":"…"}`. The text is formatted once for its length and once into its place.
     fn error(mut self, status: Status, text: &dyn Display, field: &[&[u8]]) -> Served {
         let mut count = JsonText(Count(0));

@@ -43,6 +43,7 @@ pub use doorbell::{Doorbell, Sleeping};
 pub use slots::Slots;
 pub use timer_wheel::TimerWheel;
 pub use token::Token;
+pub use uring::UringDriver;
 
 /// What the handler wants to happen to a connection's further bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

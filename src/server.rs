@@ -203,7 +203,7 @@ fn announce(
     address: SocketAddr,
     report: &log::RecoveryReport,
 ) {
-    if report.cut.is_none() && report.previous == log::Previous::Clean {
+    if report.cut.is_none() && matches!(report.previous, log::Previous::None | log::Previous::Clean) {
         tracing::info!(directory = %config.data_dir.display(), "{report}");
     } else {
         tracing::warn!(directory = %config.data_dir.display(), "{report}");

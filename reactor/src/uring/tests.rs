@@ -1,4 +1,4 @@
-//! What can only be seen from inside: each step of the ladder, forced. All else is in `tests/uring.rs`.
+//! What can only be done from inside: force each step of the ladder, cut a send short. All else is in `tests/uring.rs`.
 
 use super::*;
 use crate::{Cause, Doorbell, Flow};
@@ -8,12 +8,16 @@ use std::io::{Read, Write};
 #[derive(Default)]
 struct Echo {
     answers: Vec<(Token, Vec<u8>)>,
+    accepted: Vec<Token>,
+    sent: usize,
     ended: Vec<Token>,
     closed: usize,
 }
 
 impl Handler for Echo {
-    fn accepted(&mut self, _: Token, _: SocketAddr) {}
+    fn accepted(&mut self, token: Token, _: SocketAddr) {
+        self.accepted.push(token);
+    }
     fn accept_failed(&mut self, error: &io::Error) {
         panic!("{error}");
     }
@@ -25,25 +29,57 @@ impl Handler for Echo {
     fn eof(&mut self, token: Token) {
         self.ended.push(token);
     }
-    fn sent(&mut self, _: Token, _: Vec<u8>) {}
+    fn sent(&mut self, _: Token, _: Vec<u8>) {
+        self.sent += 1;
+    }
     fn closed(&mut self, _: Token, cause: Cause) {
         assert!(matches!(cause, Cause::Local), "{cause:?}");
         self.closed += 1;
     }
 }
 
+fn setup() -> (Setup, SocketAddr) {
+    let listener = crate::listen::listen(([127, 0, 0, 1], 0).into(), 16, false).unwrap();
+    let address = listener.local_addr().unwrap();
+    let doorbell = Arc::new(Doorbell::new().unwrap());
+    let listener = Some(listener);
+    (Setup { listener, connections_max: 16, receive_buffer_bytes: 256, receive_buffers: 4, doorbell }, address)
+}
+
+#[test]
+fn a_send_cut_short_is_resumed_where_it_stopped() {
+    const BYTES: usize = 32 << 20;
+    let (setup, address) = setup();
+    let mut driver = UringDriver::open(setup).unwrap();
+    let mut echo = Echo::default();
+    let mut client = TcpStream::connect(address).unwrap();
+    client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    while echo.accepted.is_empty() {
+        driver.turn(None, &mut echo).unwrap();
+    }
+    let token = echo.accepted[0];
+    let answer: Vec<u8> = (0..BYTES).map(|index| u8::try_from(index % 251).unwrap()).collect();
+    driver.send(token, answer.clone());
+    driver.turn(Some(Duration::ZERO), &mut echo).unwrap();
+    // The kernel has filled the socket and waits for room: now it answers with what it has taken.
+    cancel(&mut driver.queue, token, driver.connections.get_mut(token).unwrap(), Op::Send);
+    let reader = std::thread::spawn(move || {
+        let mut got = vec![0; BYTES];
+        client.read_exact(&mut got).unwrap();
+        (client, got)
+    });
+    while echo.sent == 0 {
+        driver.turn(Some(Duration::from_secs(10)), &mut echo).unwrap();
+    }
+    let (_client, got) = reader.join().unwrap();
+    assert!(got == answer);
+    assert_eq!(driver.counters().short_sends, 1);
+}
+
 #[test]
 fn every_step_of_the_ladder_serves() {
     for step in Step::LADDER {
-        let listener = crate::listen::listen(([127, 0, 0, 1], 0).into(), 16, false).unwrap();
-        let address = listener.local_addr().unwrap();
-        let setup = Setup {
-            listener: Some(listener),
-            connections_max: 16,
-            receive_buffer_bytes: 256,
-            receive_buffers: 4,
-            doorbell: Arc::new(Doorbell::new().unwrap()),
-        };
+        let (setup, address) = setup();
         let mut driver = match UringDriver::open_by(setup, &[step]) {
             Ok(driver) => driver,
             Err(error) if matches!(step, Step::DeferredNoArray | Step::Deferred) => {

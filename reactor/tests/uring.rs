@@ -159,15 +159,12 @@ impl Bench {
     fn echo_until_closed(&mut self, clients: usize) {
         let deadline = Instant::now() + PATIENCE;
         let mut sending = HashSet::new();
-        let mut answered = 0;
         while self.notes.closed.len() < clients {
             assert!(Instant::now() < deadline, "{} of {clients} closed", self.notes.closed.len());
             self.turn();
-            for (token, mut buffer) in self.notes.sent.split_off(answered) {
-                buffer.shrink_to_fit();
+            for (token, _) in self.notes.sent.drain(..) {
                 sending.remove(&token);
             }
-            answered = self.notes.sent.len();
             let open: Vec<_> = self.notes.open.iter().copied().collect();
             for token in open {
                 if sending.contains(&token) {
@@ -247,7 +244,7 @@ fn many_connections_are_echoed() {
 }
 
 #[test]
-fn megabytes_go_both_ways_through_short_sends() {
+fn megabytes_go_both_ways() {
     let _alone = alone();
     let mut bench = Bench::new(8, 16, 16 * 1024);
     let client = bench.client();
@@ -259,7 +256,7 @@ fn megabytes_go_both_ways_through_short_sends() {
 }
 
 #[test]
-fn a_send_that_a_cancelled_wait_cut_short_is_not_needed_to_finish_a_large_answer() {
+fn a_large_answer_to_a_slow_reader_is_sent_once_and_whole() {
     let _alone = alone();
     let mut bench = Bench::new(8, 16, 4096);
     let (mut client, token) = bench.pair();
@@ -348,23 +345,21 @@ fn one_connection_gets_a_bounded_share_of_a_turn() {
     let _alone = alone();
     let mut bench = Bench::new(8, 256, 16 * 1024);
     let (mut client, token) = bench.pair();
+    client.set_nonblocking(true).unwrap();
     let request = pattern(16 << 20, 5);
-    let expected = request.clone();
-    let peer = thread::spawn(move || {
-        client.write_all(&request).unwrap();
-        client
-    });
     let deadline = Instant::now() + PATIENCE;
-    let mut largest = 0;
-    while bench.notes.bytes(token) < expected.len() {
+    let (mut written, mut largest) = (0, 0);
+    while bench.notes.bytes(token) < request.len() {
         assert!(Instant::now() < deadline);
-        // Lets data pile up, so that a turn finds more than its share.
-        thread::sleep(Duration::from_micros(300));
+        // The socket is filled up, so that a turn finds more than a share.
+        while let Ok(bytes @ 1..) = client.write(&request[written..]) {
+            written += bytes;
+        }
         bench.turn();
         largest = largest.max(bench.notes.in_turn.get(&token).copied().unwrap_or(0));
     }
-    let _client = peer.join().unwrap();
-    assert!(bench.notes.received[&token] == expected);
+    assert!(bench.notes.received[&token] == request);
+    assert!(largest >= 256 * 1024, "no turn had a whole share to deliver: {largest}");
     assert!(largest <= (256 + 16) * 1024, "{largest} bytes in one turn");
 }
 
@@ -755,10 +750,9 @@ fn a_driver_dropped_in_full_flight_lets_go_of_everything() {
         let _ = bench.driver.connect(bench.address).unwrap();
         clients.push((bench.client(), Token::new(0, 0)));
     }
-    let begin = Instant::now();
     drop(bench);
-    assert!(begin.elapsed() < Duration::from_secs(1), "it gave up waiting for the kernel");
     drop(clients);
+    // Had it given up on the kernel, it would have left the sockets open with the rest.
     assert_eq!(descriptors(), before);
 }
 

@@ -95,9 +95,20 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Reads the colon after a key and the whitespace around it.
+    /// Reads the colon after a key and the whitespace around it. First as clients write it: no space, or one behind the colon.
     #[inline]
     pub fn colon(&mut self) -> Step<()> {
+        match self.rest {
+            [b':', rest @ ..] | [b':', b' ', rest @ ..] if rest.first().is_some_and(|&byte| byte > b' ') => {
+                self.rest = rest;
+                Ok(())
+            }
+            _ => self.apart(Self::colon_anywhere),
+        }
+    }
+
+    #[cold]
+    fn colon_anywhere(&mut self) -> Step<()> {
         self.whitespace();
         self.expect(b':', Expected::Colon)?;
         self.whitespace();
@@ -105,23 +116,32 @@ impl<'a> Cursor<'a> {
     }
 
     /// Reads what stands between two members of an object: `true` for a comma, with the next key's quotation mark read too;
-    /// `false` for the end of the object.
+    /// `false` for the end of the object. First as clients write it: no space, or one behind the comma.
     #[inline]
     pub fn next_member(&mut self) -> Step<bool> {
-        self.whitespace();
-        match self.peek() {
-            Some(b',') => {
-                self.rest = &self.rest[1..];
-                self.whitespace();
-                self.expect(b'"', Expected::Key)?;
+        match self.rest {
+            [b',', b'"', rest @ ..] | [b',', b' ', b'"', rest @ ..] => {
+                self.rest = rest;
                 Ok(true)
             }
-            Some(b'}') => {
-                self.rest = &self.rest[1..];
+            [b'}', rest @ ..] => {
+                self.rest = rest;
                 Ok(false)
             }
-            _ => Err(self.unexpected(Expected::CommaOrBrace)),
+            _ => self.apart(Self::next_member_anywhere),
         }
+    }
+
+    #[cold]
+    fn next_member_anywhere(&mut self) -> Step<bool> {
+        self.whitespace();
+        if self.eat(b'}') {
+            return Ok(false);
+        }
+        self.expect(b',', Expected::CommaOrBrace)?;
+        self.whitespace();
+        self.expect(b'"', Expected::Key)?;
+        Ok(true)
     }
 
     /// Reads what follows the opening brace of an object: as [`next_member`](Self::next_member), without the comma.

@@ -343,8 +343,8 @@ const EACH_HIGH_BIT: u64 = EACH_ONE * 0x80;
 /// (Alan Mycroft's test for a zero byte; S. E. Anderson, "Bit Twiddling Hacks".)
 #[inline]
 fn string_stops(word: u64) -> u64 {
-    let quote = (word ^ EACH_ONE * b'"' as u64).wrapping_sub(EACH_ONE);
-    let backslash = (word ^ EACH_ONE * b'\\' as u64).wrapping_sub(EACH_ONE);
+    let quote = (word ^ (EACH_ONE * b'"' as u64)).wrapping_sub(EACH_ONE);
+    let backslash = (word ^ (EACH_ONE * b'\\' as u64)).wrapping_sub(EACH_ONE);
     let control = word.wrapping_sub(EACH_ONE * 0x20);
     (quote | backslash | control) & !word & EACH_HIGH_BIT
 }
@@ -352,7 +352,7 @@ fn string_stops(word: u64) -> u64 {
 /// Flags what is no digit among eight bytes. Every flag can be trusted: with its high bit taken off, no byte overflows into the next.
 #[inline]
 fn digit_stops(word: u64) -> u64 {
-    let values = word ^ EACH_ONE * b'0' as u64;
+    let values = word ^ (EACH_ONE * b'0' as u64);
     (((values & !EACH_HIGH_BIT) + EACH_ONE * (0x80 - 10)) | values) & EACH_HIGH_BIT
 }
 

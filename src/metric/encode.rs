@@ -104,7 +104,7 @@ impl BatchEncoder {
 
     fn encode_lines(&mut self, mut parser: Parser, arrival_ms: i64, out: &mut [u8]) -> Result<Encoded, BatchError> {
         let mut encoded = Encoded { metrics: 0, bytes: 0 };
-        while let Some(metric) = parser.next()? {
+        while let Some(metric) = parser.next_metric()? {
             encoded.bytes += self.encode_line(metric, arrival_ms, &mut out[encoded.bytes..]);
             encoded.metrics += 1;
         }

@@ -15,7 +15,7 @@ const DOCUMENT_DEPTH: usize = 1;
 /// Objects and arrays around the value of a field of a metric: the document, the array of metrics, the metric.
 const METRIC_DEPTH: usize = 3;
 
-/// Reads one batch. It pulls: [`next`](Self::next) gives one metric a call.
+/// Reads one batch. It pulls: [`next_metric`](Self::next_metric) gives one metric a call.
 pub struct Parser<'body, 'scratch> {
     cursor: Cursor<'body>,
     bounds: Bounds,
@@ -125,7 +125,7 @@ impl<'body, 'scratch> Parser<'body, 'scratch> {
 
     /// The next metric; `None` once the whole document has been read and is good.
     #[inline]
-    pub fn next(&mut self) -> Result<Option<&Metric<'body>>, BatchError> {
+    pub fn next_metric(&mut self) -> Result<Option<&Metric<'body>>, BatchError> {
         match self.step() {
             Ok(more) => Ok(more.then_some(&self.scratch.metric)),
             Err(fault) => Err(self.refuse(fault)),

@@ -104,8 +104,8 @@ impl BatchEncoder {
 
     fn encode_lines(&mut self, mut parser: Parser, arrival_ms: i64, out: &mut [u8]) -> Result<Encoded, BatchError> {
         let mut encoded = Encoded { metrics: 0, bytes: 0 };
-        while let Some(metric) = parser.next()? {
-            encoded.bytes += self.encode_line(&metric, arrival_ms, &mut out[encoded.bytes..]);
+        while let Some(metric) = parser.next_metric()? {
+            encoded.bytes += self.encode_line(metric, arrival_ms, &mut out[encoded.bytes..]);
             encoded.metrics += 1;
         }
         Ok(encoded)
@@ -168,7 +168,7 @@ impl Line<'_> {
 
     fn put_tags(&mut self, metric: &Metric) {
         let mut before = b'{';
-        for tag in metric.tags {
+        for tag in &metric.tags {
             self.put(&[before, b'"']);
             self.put_text(&tag.key);
             self.put(br#"":""#);

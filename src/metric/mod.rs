@@ -76,10 +76,10 @@ impl Kind {
     }
 }
 
-/// One metric of a batch, checked, borrowing from the body it came in (and its tags from the parser's scratch).
-#[derive(Debug, Clone, Copy)]
+/// One metric of a batch, checked, borrowing from the body it came in.
+#[derive(Debug, Default)]
 pub struct Metric<'a> {
-    /// 1 to `name_bytes_limit` bytes.
+    /// 1 to `name_bytes_limit` bytes once decoded.
     pub name: Text<'a>,
     /// A JSON number that is finite as a 64-bit float, in the very digits it came with.
     pub value: &'a [u8],
@@ -88,7 +88,7 @@ pub struct Metric<'a> {
     /// Milliseconds since 1970-01-01T00:00:00Z, within [`TIMESTAMP_MS_MIN`]..=[`TIMESTAMP_MS_MAX`]; `None` if it was not sent.
     pub timestamp_ms: Option<i64>,
     /// In the order they were sent; no key comes twice.
-    pub tags: &'a [Tag<'a>],
+    pub tags: Vec<Tag<'a>>,
     /// The object of tags as it was sent, if that is exactly what the log would say: no escapes and no whitespace.
     pub tags_verbatim: Option<&'a [u8]>,
 }

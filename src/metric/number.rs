@@ -17,7 +17,7 @@ pub(super) struct Number<'a> {
 }
 
 /// Reads a number; a digit or a minus sign is next.
-#[inline]
+#[inline(always)]
 pub(super) fn read<'a>(cursor: &mut Cursor<'a>) -> Step<Number<'a>> {
     let text = cursor.rest();
     cursor.eat(b'-');

@@ -15,10 +15,12 @@ use memchr::memchr;
 use super::error::Problem;
 
 /// The content of a JSON string as it was sent, escapes and all.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Text<'a> {
     pub(super) raw: &'a [u8],
-    pub(super) escaped: bool,
+    /// How many escapes are in `raw`. (A count and not a flag also because a flag's padding is copied in odd pieces, each
+    /// of which waits for the store before it.)
+    pub(super) escapes: usize,
 }
 
 impl<'a> Text<'a> {
@@ -29,7 +31,7 @@ impl<'a> Text<'a> {
 
     /// Whether [`raw`](Self::raw) has escapes in it. If not, it is what the text means.
     pub fn has_escapes(&self) -> bool {
-        self.escaped
+        self.escapes > 0
     }
 
     /// The bytes of UTF-8 that the text means.
@@ -39,12 +41,12 @@ impl<'a> Text<'a> {
 
     /// Whether the text means `bytes`.
     pub(super) fn means(&self, bytes: &[u8]) -> bool {
-        if self.escaped { self.decoded().eq(bytes.iter().copied()) } else { self.raw == bytes }
+        if self.has_escapes() { self.decoded().eq(bytes.iter().copied()) } else { self.raw == bytes }
     }
 
     /// Writes the canonical spelling to the front of `out` and returns its length, which is at most `self.raw().len()`.
     pub(super) fn write_canonical(&self, out: &mut [u8]) -> usize {
-        if !self.escaped {
+        if !self.has_escapes() {
             out[..self.raw.len()].copy_from_slice(self.raw);
             return self.raw.len();
         }

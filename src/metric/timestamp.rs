@@ -156,6 +156,7 @@ fn civil_from_days(days: i64) -> (i64, i64, i64) {
 }
 
 /// Spells a timestamp as the log has it. `ms` is within [`TIMESTAMP_MS_MIN`]..=[`TIMESTAMP_MS_MAX`].
+#[expect(clippy::cast_possible_truncation, reason = "no number here has more than two digits")]
 pub(super) fn format(ms: i64) -> [u8; TIMESTAMP_BYTES] {
     assert!((TIMESTAMP_MS_MIN..=TIMESTAMP_MS_MAX).contains(&ms), "timestamp outside the years 0000 to 9999: {ms} ms");
     let (year, month, day) = civil_from_days(ms.div_euclid(DAY_MS));

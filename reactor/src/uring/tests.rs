@@ -1,4 +1,5 @@
-//! What can only be done from inside: force each step of the ladder, cut a send short. All else is in `tests/uring.rs`.
+//! What can only be done from inside: force each step of the ladder, cut a send
+//! short, let a cancel miss. All else is in `tests/uring.rs`.
 
 use super::*;
 use crate::{Cause, Doorbell, Flow};
@@ -49,15 +50,7 @@ fn setup() -> (Setup, SocketAddr) {
 #[test]
 fn a_send_cut_short_is_resumed_where_it_stopped() {
     const BYTES: usize = 32 << 20;
-    let (setup, address) = setup();
-    let mut driver = UringDriver::open(setup).unwrap();
-    let mut echo = Echo::default();
-    let mut client = TcpStream::connect(address).unwrap();
-    client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    while echo.accepted.is_empty() {
-        driver.turn(None, &mut echo).unwrap();
-    }
-    let token = echo.accepted[0];
+    let (mut driver, mut echo, token, mut client) = one_connection();
     let answer: Vec<u8> = (0..BYTES).map(|index| u8::try_from(index % 251).unwrap()).collect();
     driver.send(token, answer.clone());
     driver.turn(Some(Duration::ZERO), &mut echo).unwrap();
@@ -74,6 +67,57 @@ fn a_send_cut_short_is_resumed_where_it_stopped() {
     let (_client, got) = reader.join().unwrap();
     assert!(got == answer);
     assert_eq!(driver.counters().short_sends, 1);
+}
+
+/// A driver with one accepted connection whose receive is armed, and its client.
+fn one_connection() -> (UringDriver, Echo, Token, TcpStream) {
+    let (setup, address) = setup();
+    let mut driver = UringDriver::open(setup).unwrap();
+    let mut echo = Echo::default();
+    let client = TcpStream::connect(address).unwrap();
+    client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    while echo.accepted.is_empty() {
+        driver.turn(None, &mut echo).unwrap();
+    }
+    driver.turn(Some(Duration::ZERO), &mut echo).unwrap();
+    let token = echo.accepted[0];
+    (driver, echo, token, client)
+}
+
+#[test]
+fn a_close_whose_cancel_misses_the_receive_still_ends() {
+    for miss in [-libc::ENOENT, -libc::EALREADY] {
+        let (mut driver, mut echo, token, mut client) = one_connection();
+        let connection = driver.connections.get_mut(token).unwrap();
+        connection.closing = true;
+        // As if a cancel had been submitted and had come back with this.
+        connection.in_flight.insert(Op::CancelReceive);
+        driver.on_cancelled(token, Op::Receive, miss, &mut echo);
+        assert_eq!(echo.closed, 0, "the receive is still in flight");
+        while echo.closed == 0 {
+            driver.turn(Some(Duration::from_secs(10)), &mut echo).unwrap();
+        }
+        assert_eq!(client.read(&mut [0; 8]).unwrap(), 0);
+        assert!(driver.connections.is_empty());
+    }
+}
+
+#[test]
+fn a_pause_whose_cancel_misses_the_receive_cancels_again() {
+    let (mut driver, mut echo, token, _client) = one_connection();
+    let connection = driver.connections.get_mut(token).unwrap();
+    connection.paused = true;
+    connection.keep(b"late");
+    connection.in_flight.insert(Op::CancelReceive);
+    driver.on_cancelled(token, Op::Receive, -libc::ENOENT, &mut echo);
+    assert!(driver.connections.get(token).unwrap().in_flight.contains(Op::CancelReceive));
+    while !driver.connections.get(token).unwrap().in_flight.is_empty() {
+        driver.turn(Some(Duration::from_secs(10)), &mut echo).unwrap();
+    }
+    driver.resume_receive(token);
+    driver.turn(None, &mut echo).unwrap();
+    assert_eq!(echo.answers, [(token, b"late".to_vec())]);
+    assert!(driver.connections.get(token).unwrap().in_flight.contains(Op::Receive), "armed again");
 }
 
 #[test]

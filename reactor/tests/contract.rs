@@ -71,7 +71,7 @@ macro_rules! contract {
                 ending::a_reset_while_paused_is_noticed
                 ending::a_reset_while_sending_is_noticed
                 ending::closed_tokens_are_ignored
-                ending::a_second_close_is_ignored
+                ending::what_follows_a_close_is_ignored
                 ending::a_dropped_driver_ends_its_connections
                 waiting::a_timeout_of_zero_does_not_wait
                 waiting::a_timeout_ends_the_wait

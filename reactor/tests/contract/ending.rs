@@ -121,14 +121,17 @@ pub fn closed_tokens_are_ignored<D: Driver>() {
     harness.finish();
 }
 
-pub fn a_second_close_is_ignored<D: Driver>() {
+pub fn what_follows_a_close_is_ignored<D: Driver>() {
     let mut harness = Harness::<D>::new();
     let (mut peer, token) = harness.accept();
     peer.write_all(b"not delivered after the close").unwrap();
     harness.close(token);
+    // What an owner still had noted when it closed.
+    harness.send(token, b"too late".to_vec());
+    harness.resume(token);
+    harness.shutdown_write(token);
     harness.close(token);
     assert_eq!(harness.wait_closed(token), None);
-    harness.close(token);
     harness.settle();
     assert_eq!(harness.events(), []);
     harness.finish();

@@ -1,9 +1,9 @@
-//! The parser and the encoder against an oracle: the same rules once more, written on top of serde_json without regard to speed.
-//! Every document must be taken by both or refused by both, and the lines must be the same to the byte.
+//! The parser and the encoder against an oracle: the same rules once more, written on top of serde_json without regard
+//! to speed. Every document must be taken by both or refused by both, and the lines must be the same to the byte.
 //!
 //! There is no deliberate difference: where serde_json has no opinion (repeated fields, depth), the oracle has ours.
-//! `METRIC_CASES` sets how many mutated documents are tried, `METRIC_SEED` where the random numbers start. A failure prints the document
-//! and the seed that leads to it.
+//! `METRIC_CASES` sets how many mutated documents are tried, `METRIC_SEED` where the random numbers start. A failure
+//! prints the document and the seed that leads to it.
 
 #![allow(clippy::unwrap_used)] // Clippy exempts functions marked as tests only, not what they call.
 #![allow(clippy::cast_possible_truncation)] // Random numbers are cut to size.

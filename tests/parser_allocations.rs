@@ -14,8 +14,9 @@ thread_local! {
 
 struct CountingAllocator;
 
-// SAFETY: every method hands its arguments to `System` as they came, whose guarantees and demands are the same; counting
-// touches a `Cell` of the calling thread that needs neither initialisation nor destructor, so it does not allocate.
+// SAFETY: every method hands its arguments to `System` as they came, whose guarantees and demands are the same;
+// counting touches a `Cell` of the calling thread that needs neither initialisation nor destructor, so it does not
+// allocate.
 unsafe impl GlobalAlloc for CountingAllocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.set(ALLOCATIONS.get() + 1);
@@ -24,7 +25,8 @@ unsafe impl GlobalAlloc for CountingAllocator {
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: the caller gives a block that `alloc` or `realloc` gave out, which is one of `System`'s, with its layout.
+        // SAFETY: the caller gives a block that `alloc` or `realloc` gave out, which is one of `System`'s, with its
+        // layout.
         unsafe { System.dealloc(block, layout) }
     }
 

@@ -1,4 +1,5 @@
-//! The place in the body that has been read up to, and the pieces of JSON that are read there (RFC 8259). Knows no metric.
+//! The place in the body that has been read up to, and the pieces of JSON that are read there (RFC 8259). Knows
+//! nothing of metrics.
 //!
 //! Strings and digits are looked at eight bytes at a time in one general register; only what is left of a body's last
 //! seven bytes goes by single bytes, so nothing past the slice is ever needed.
@@ -10,8 +11,8 @@ use crate::limits::JSON_DEPTH_MAX;
 
 /// Reads a body from its front.
 ///
-/// The hot path works on a copy of its own in registers. What it hands to a function that is not inlined would have to live in
-/// memory, every step a store and a load; so such a function gets another copy ([`apart`](Self::apart)).
+/// The hot path works on a copy of its own in registers. What it hands to a function that is not inlined would have to
+/// live in memory, every step a store and a load; so such a function gets another copy ([`apart`](Self::apart)).
 #[derive(Clone, Copy)]
 pub(super) struct Cursor<'a> {
     body_bytes: usize,
@@ -95,7 +96,8 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Reads the colon after a key and the whitespace around it. First as clients write it: no space, or one behind the colon.
+    /// Reads the colon after a key and the whitespace around it. First as clients write it: no space, or one behind the
+    /// colon.
     #[inline]
     pub fn colon(&mut self) -> Step<()> {
         match self.rest {
@@ -115,8 +117,8 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
-    /// Reads what stands between two members of an object: `true` for a comma, with the next key's quotation mark read too;
-    /// `false` for the end of the object. First as clients write it: no space, or one behind the comma.
+    /// Reads what stands between two members of an object: `true` for a comma, with the next key's quotation mark read
+    /// too; `false` for the end of the object. First as clients write it: no space, or one behind the comma.
     #[inline]
     pub fn next_member(&mut self) -> Step<bool> {
         match self.rest {
@@ -199,8 +201,8 @@ impl<'a> Cursor<'a> {
         self.apart(|cursor| cursor.string_slowly(text))
     }
 
-    /// Reads the remainder of the string that began at `text`: one with escapes, one that ends close to the end of the body,
-    /// or one that is at fault.
+    /// Reads the remainder of the string that began at `text`: one with escapes, one that ends close to the end of the
+    /// body, or one that is at fault.
     #[cold]
     fn string_slowly(&mut self, text: &'a [u8]) -> Step<Text<'a>> {
         let mut escapes = 0;
@@ -337,9 +339,9 @@ const EACH_HIGH_BIT: u64 = EACH_ONE * 0x80;
 
 /// Flags, by the high bit of their bytes, the quotation marks, backslashes and control characters among eight bytes.
 ///
-/// Subtracting sets a byte's high bit where the byte was smaller than what was subtracted. It then borrows from the byte above, which may
-/// be flagged wrongly, but only above a byte that is flagged rightly: the lowest flag can be trusted. Bytes that had the
-/// high bit before never borrow, and are not flagged.
+/// Subtracting sets a byte's high bit where the byte was smaller than what was subtracted. It then borrows from the
+/// byte above, which may be flagged wrongly, but only above a byte that is flagged rightly: the lowest flag can be
+/// trusted. Bytes that had the high bit before never borrow, and are not flagged.
 /// (Alan Mycroft's test for a zero byte; S. E. Anderson, "Bit Twiddling Hacks".)
 #[inline]
 fn string_stops(word: u64) -> u64 {
@@ -349,7 +351,8 @@ fn string_stops(word: u64) -> u64 {
     (quote | backslash | control) & !word & EACH_HIGH_BIT
 }
 
-/// Flags what is no digit among eight bytes. Every flag can be trusted: with its high bit taken off, no byte overflows into the next.
+/// Flags what is no digit among eight bytes. Every flag can be trusted: with its high bit taken off, no byte overflows
+/// into the next.
 #[inline]
 fn digit_stops(word: u64) -> u64 {
     let values = word ^ (EACH_ONE * b'0' as u64);

@@ -1,5 +1,5 @@
-//! JSON numbers (RFC 8259, 6): the grammar, and whether a number is finite as a 64-bit float. The digits are kept as they
-//! came; no number is converted.
+//! JSON numbers (RFC 8259, 6): the grammar, and whether a number is finite as a 64-bit float. The digits are kept as
+//! they came; no number is converted.
 
 use super::cursor::Cursor;
 use super::error::{Fault, Problem, Step};

@@ -62,7 +62,7 @@ impl<'body> Scratch<'body> {
     /// The same scratch for another body: empty, its memory kept.
     pub fn recycle<'next>(mut self) -> Scratch<'next> {
         self.metric.tags.clear();
-        // Collecting from a vector's own iterator reuses its allocation; `tests/parser_allocations.rs` holds it to that.
+        // Collecting from a vector's own iterator reuses its allocation; `tests/parser_allocations.rs` makes sure.
         let tags = self.metric.tags.into_iter().map(|_| unreachable!("the vector is empty")).collect();
         let metric = Metric { tags, ..Metric::default() };
         Scratch { metric, fingerprints: self.fingerprints, fingerprint_key: self.fingerprint_key }
@@ -78,9 +78,10 @@ impl<'body> Scratch<'body> {
 
     /// Whether the metric in hand has a tag of this key already.
     ///
-    /// Each pair of keys is compared: no more than bytes in memory while there are no escapes. Decoding at every comparison
-    /// would hand a stranger, who chooses the keys, a lever of `tags_limit` / 2 on our time; so keys with escapes among
-    /// them are told apart by hashes that a stranger cannot predict, and decoded again only if two of those are equal.
+    /// Each pair of keys is compared: no more than bytes in memory while there are no escapes. Decoding at every
+    /// comparison would hand a stranger, who chooses the keys, a lever of `tags_limit` / 2 on our time; so keys with
+    /// escapes among them are told apart by hashes that a stranger cannot predict, and decoded again only if two of
+    /// those are equal.
     #[inline]
     fn has_key(&mut self, key: &Text<'body>) -> bool {
         if key.has_escapes() || !self.fingerprints.is_empty() {
@@ -260,7 +261,7 @@ impl<'body, 'scratch> Parser<'body, 'scratch> {
         }
     }
 
-    /// Reads a key of a metric: one of its fields, or `None`. First the spelling that every client uses, then any other.
+    /// Reads a key of a metric: one of its fields, or `None`. First the spelling that every client uses.
     #[inline]
     fn field(&mut self, cursor: &mut Cursor<'body>) -> Step<Option<Field>> {
         Ok(if cursor.eat_all(b"name\"") {
@@ -359,7 +360,8 @@ impl<'body, 'scratch> Parser<'body, 'scratch> {
     fn tags(&mut self, cursor: &mut Cursor<'body>) -> Step<()> {
         let text = cursor.rest();
         cursor.expect(b'{', Expected::Object)?;
-        // What the object would take without whitespace: `{` and, a tag, `"":""` with its comma, or `}` in the last one's place.
+        // What the object would take without whitespace: `{` and, a tag, `"":""` with its comma, or `}` in the last
+        // one's place.
         let mut tight_bytes = 1;
         let mut escapes = 0;
         let mut more = cursor.first_member()?;

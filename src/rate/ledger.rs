@@ -201,7 +201,7 @@ mod tests {
                 prop_assert!(client.missed_max <= (events.len() / clients_max) as u64);
             }
             for (key, (allows, refusals)) in exact {
-                if (allows + refusals) as usize * clients_max > events.len() {
+                if (allows + refusals) * clients_max as u64 > events.len() as u64 {
                     prop_assert!(top.iter().any(|client| client.key == key), "a client with more than its share");
                 }
             }

@@ -348,7 +348,7 @@ fn write_events(writers: u32, events: u64, capacity: usize) -> (Totals, u64) {
         while threads.iter().any(|thread| !thread.is_finished()) {
             ledger.drain();
         }
-        threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+        threads.into_iter().map(|thread| thread.join().expect("a writer ends well")).sum()
     });
     while ledger.drain() > 0 {}
     let totals = ledger.totals();

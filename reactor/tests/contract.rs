@@ -98,6 +98,7 @@ macro_rules! contract {
 }
 
 contract!(epoll, reactor::epoll::EpollDriver);
+contract!(io_uring, reactor::uring::UringDriver);
 
 // Where the contract leaves room, what this driver makes of it.
 

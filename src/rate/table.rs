@@ -4,8 +4,8 @@
 //! of at most 3/4, a few slots under the clock hand when memory is asked for, and no sweep of the whole table ever. Lives
 //! under the shard's lock and knows nothing of it.
 //!
-//! The hand rests while those on record are served: the slots it looks at were as likely as not written by another core, and
-//! fetching them made a decision on two busy cores two to three times as slow.
+//! The hand rests while those on record are served: the slots it looks at were as likely as not written by another core. With
+//! 500 clients on each of two busy cores, two slots a decision made it 58 ns instead of 41 (`benchmark_limiter`, A B A B).
 //!
 //! The shard's clock is the latest `now` that it was given. A decision with an earlier `now`, read on another core just
 //! before, is made at the shard's clock. So stamps never go back, and a client whose last stamp has left the window can be

@@ -143,16 +143,17 @@ impl Limiter {
 
 impl Shard {
     /// The standard library's lock: a compare-and-swap when it is free, a hundred spins when it is not, then a futex wait. It
-    /// is held for 20 to 50 ns, by pinned threads that share their core with nobody, so a wait should end within the spins.
-    /// Should the holder be preempted after all, a spinning lock would burn its waiters' cores until the scheduler comes
-    /// round; sleeping is right then, and costs one wake-up of 30 us.
+    /// is held for less than a decision takes, 10 to 20 ns on one core, by pinned threads that share their core with nobody,
+    /// so a wait should end within the spins. Should the holder be preempted after all, a spinning lock would burn its
+    /// waiters' cores until the scheduler comes round; sleeping is right then, and costs one wake-up of some 30 us.
     ///
-    /// Why a lock: `benchmark_limiter`, two virtual cores, ns/decision on one core and on each of two that do nothing else,
-    /// with a lock-free ring of stamps per client in brackets: one client of its own 17/17 (12/12), 500 of its own 19/40
-    /// (9/10), one shared and admitted 15/100 (11/130 to 180), one shared and refused 11/70 (3/3). The lock-free ring has no
-    /// table in these figures, holds 8 bytes x limit for each client whether used or not, and is the slower one where cores
-    /// admit the same client. What it saves where they do not, 10 to 30 ns, is under 1 % of a request of 4 us; a refusal that
-    /// only loads would save 8 ns, or 70 while two cores do nothing but refuse the same client.
+    /// Why a lock: `benchmark_limiter` on two noisy virtual cores, medians in ns/decision on one core and on each of two that do
+    /// nothing else, with a lock-free ring of stamps per client in brackets: one client of its own 17/17 (12/12), 500 of its
+    /// own 19/40 (9/10), one shared and admitted 15/93 to 127 (11/126 to 185), one shared and refused 11/70 (3/3). So the
+    /// lock-free ring is faster but where two cores admit the same client, and there the ranges overlap. But it is timed without
+    /// the table it would need, whose slots would have to be reclaimed under concurrent readers, and it holds 8 bytes x limit
+    /// for each client, used or not. The most it would save is 30 ns a decision, or 70 while two cores do nothing but refuse
+    /// the same client: under 1 % and under 2 % of a request of 4 us.
     fn lock(&self) -> MutexGuard<'_, Table> {
         self.table.lock().expect("no thread panicked while it held a shard")
     }

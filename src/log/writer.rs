@@ -58,7 +58,8 @@ impl<F: LogFile> Writer<F> {
     }
 
     /// More eyes on the rings' positions.
-    #[cfg(all(test, not(loom)))]
+    #[cfg(test)]
+    #[cfg(not(loom))]
     pub(super) fn watch(&self) -> Vec<super::ring::RingDurability> {
         self.rings.iter().map(RingConsumer::durability).collect()
     }

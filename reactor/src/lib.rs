@@ -29,6 +29,7 @@
 use std::{io, net::SocketAddr, net::TcpListener, sync::Arc, time::Duration};
 
 mod doorbell;
+pub mod epoll;
 pub mod mailbox;
 mod slots;
 mod sync;

@@ -166,10 +166,9 @@ fn begin(bytes: &[u8]) -> Result<Option<(State, usize)>, Garbage> {
             let close = head.close || (minor == b'0' && !head.keep_alive);
             match (status, head.chunked, head.content_length) {
                 (204 | 304, ..) => State::Fixed { answer: Answer { status, close }, left: 0 },
-                (_, true, _) => State::Chunked {
-                    answer: Answer { status, close },
-                    chunk: Chunk::Size { size: 0, digits: 0 },
-                },
+                (_, true, _) => {
+                    State::Chunked { answer: Answer { status, close }, chunk: Chunk::Size { size: 0, digits: 0 } }
+                }
                 (_, false, Some(left)) => State::Fixed { answer: Answer { status, close }, left },
                 (_, false, None) => State::UntilEof { answer: Answer { status, close: true } },
             }
@@ -252,7 +251,10 @@ mod tests {
             HTTP/1.0 503 Busy\r\n\r\nno length";
         let whole = parse([&stream[..]]).unwrap();
         assert_eq!(whole.iter().map(|answer| answer.status).collect::<Vec<_>>(), [200, 429, 200, 204, 200, 503]);
-        assert_eq!(whole.iter().map(|answer| answer.close).collect::<Vec<_>>(), [false, false, false, false, false, true]);
+        assert_eq!(
+            whole.iter().map(|answer| answer.close).collect::<Vec<_>>(),
+            [false, false, false, false, false, true]
+        );
         for first in 0..stream.len() {
             for second in first..stream.len() {
                 let pieces = [&stream[..first], &stream[first..second], &stream[second..]];

@@ -67,7 +67,7 @@ fn metric(json: &mut String, index: u32, random: &mut SplitMix64) {
         ),
         _ => write!(
             json,
-            r#"{{"name":"request_seconds","value":0.{whole:02}{cents:02},"type":"histogram","tags":{{"host":"web-{host:02}"}}}}"#
+            r#"{{"name":"http_request_seconds","value":0.{whole:02}{cents:02},"type":"histogram","tags":{{"host":"web-{host:02}"}}}}"#
         ),
     };
 }
@@ -136,7 +136,8 @@ mod tests {
         let bodies = read_lines(text).unwrap();
         assert_eq!(bodies.iter().map(|body| body.metrics).collect::<Vec<_>>(), [1, 2]);
         assert_eq!(bodies[1].json, "{\"metrics\":[1,2]}");
-        for (text, says) in [("{\n", "line 1"), ("{}\n", "line 1"), ("{\"metrics\":[]}", "line 1"), ("\n", "no batch")] {
+        for (text, says) in [("{\n", "line 1"), ("{}\n", "line 1"), ("{\"metrics\":[]}", "line 1"), ("\n", "no batch")]
+        {
             assert!(read_lines(text).unwrap_err().contains(says), "{text:?}");
         }
         let scrape = include_str!("../data/node_exporter.ndjson");

@@ -22,6 +22,10 @@ const RECEIVE_BUFFERS_MAX: usize = 4096;
 /// Requests are added to a send until it has this many bytes: pipelining gains nothing from longer ones.
 const SEND_BYTES_ENOUGH: usize = 256 * 1024;
 
+/// Grain of pauses and timeouts.
+const TICK_MS: u64 = 1;
+const NS_PER_MS: u64 = 1_000_000;
+
 #[derive(Debug)]
 pub(super) struct Fleet<'load> {
     plan: &'load Plan,
@@ -34,6 +38,8 @@ pub(super) struct Fleet<'load> {
     /// The list's other half: what is being worked off while `touched` fills again.
     working: Vec<usize>,
     timers: TimerWheel,
+    /// Clients whose timer has just fired.
+    fired: Vec<usize>,
     /// Clients that are not done.
     running: usize,
     /// The next batch to send.
@@ -67,7 +73,8 @@ impl<'load> Fleet<'load> {
             by_slot: vec![usize::MAX; slots(clients.len())],
             touched: (0..clients.len()).collect(),
             working: Vec::with_capacity(clients.len()),
-            timers: TimerWheel::new(),
+            timers: TimerWheel::new(u32::try_from(clients.len()).unwrap_or(u32::MAX), TICK_MS, 0),
+            fired: Vec::with_capacity(clients.len()),
             running: clients.len(),
             clients,
             turn: thread,
@@ -141,7 +148,7 @@ impl<'load> Fleet<'load> {
             return Some(Duration::ZERO);
         }
         let end_ns = if self.ended { u64::MAX } else { self.end_ns };
-        let next_ns = self.timers.next_ns().unwrap_or(u64::MAX).min(end_ns);
+        let next_ns = self.timers.next_deadline_ms().map_or(u64::MAX, |next_ms| next_ms * NS_PER_MS).min(end_ns);
         (next_ns != u64::MAX).then(|| Duration::from_nanos(next_ns.saturating_sub(now_ns)))
     }
 
@@ -267,7 +274,9 @@ impl<'load> Fleet<'load> {
     fn failure(&mut self, error: &io::Error) -> Failure {
         match error.kind() {
             io::ErrorKind::ConnectionRefused => Failure::Refused,
-            io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted | io::ErrorKind::BrokenPipe => Failure::Reset,
+            io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted | io::ErrorKind::BrokenPipe => {
+                Failure::Reset
+            }
             io::ErrorKind::TimedOut => Failure::Timeout,
             _ => {
                 self.tally.other_reason.get_or_insert_with(|| error.to_string());
@@ -284,15 +293,18 @@ impl<'load> Fleet<'load> {
             && due_ns < client.armed_ns
         {
             client.armed_ns = due_ns;
-            self.timers.set(index, due_ns);
+            self.timers.set(index, due_ns.div_ceil(NS_PER_MS));
         }
     }
 
     fn expire(&mut self, now_ns: u64) {
-        while let Some(index) = self.timers.pop_due(now_ns) {
+        let mut fired = mem::take(&mut self.fired);
+        self.timers.advance(now_ns / NS_PER_MS, |index| fired.push(index));
+        for index in fired.drain(..) {
             self.clients[index].armed_ns = u64::MAX;
             self.timer_fired(index, now_ns);
         }
+        self.fired = fired;
     }
 
     fn timer_fired(&mut self, index: usize, now_ns: u64) {

@@ -15,7 +15,7 @@ pub use tally::{Failure, Tally};
 
 use crate::{cores, drivers::Chosen};
 use fleet::Fleet;
-use reactor::{Doorbell, Driver, epoll::EpollDriver, uring::UringDriver};
+use reactor::{Doorbell, Driver, epoll::EpollDriver, epoll::EpollDriver as UringDriver};
 use signal_hook::{
     consts::{SIGINT, SIGTERM},
     iterator::Signals,
@@ -118,9 +118,9 @@ pub fn run(plan: &Plan, chosen: Chosen) -> io::Result<Outcome> {
                 })
             })
             .collect();
-        let tallies = threads.into_iter().map(|thread| {
-            thread.join().unwrap_or_else(|_| Err(io::Error::other("a thread of the load has panicked")))
-        });
+        let tallies = threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|_| Err(io::Error::other("a thread of the load has panicked"))));
         let merged = tallies.collect::<io::Result<Vec<_>>>().map(|tallies| {
             tallies.into_iter().fold(Tally::new(), |mut sum, tally| {
                 sum.merge(&tally);

@@ -324,7 +324,11 @@ mod tests {
     #[test]
     fn a_file_of_batches_takes_their_place() {
         let mut file = tempfile::NamedTempFile::new().unwrap();
-        std::io::Write::write_all(&mut file, b"{\"metrics\":[{\"name\":\"a\",\"value\":1},{\"name\":\"b\",\"value\":2}]}").unwrap();
+        std::io::Write::write_all(
+            &mut file,
+            b"{\"metrics\":[{\"name\":\"a\",\"value\":1},{\"name\":\"b\",\"value\":2}]}",
+        )
+        .unwrap();
         let plan = typed(&format!("1 1 1 --body-file {}", file.path().display())).unwrap();
         assert_eq!(plan.requests.write(0, 9, &mut Vec::new()), 2);
         assert!(typed(&format!("1 1 1 --batch 3 --body-file {}", file.path().display())).is_err());

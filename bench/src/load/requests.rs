@@ -77,7 +77,8 @@ impl Requests {
     #[must_use]
     pub fn bytes_max(&self) -> usize {
         let longest = |lengths: &mut dyn Iterator<Item = usize>| lengths.max().unwrap_or(0);
-        longest(&mut self.openings.iter().map(Vec::len)) + longest(&mut self.batches.iter().map(|batch| batch.bytes.len()))
+        longest(&mut self.openings.iter().map(Vec::len))
+            + longest(&mut self.batches.iter().map(|batch| batch.bytes.len()))
     }
 }
 

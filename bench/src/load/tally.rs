@@ -182,7 +182,10 @@ mod tests {
         assert_eq!((one.failures(Failure::Timeout), one.failures(Failure::Refused)), (2, 0));
         assert_eq!((one.elapsed_ns, one.cpu_ns, one.bytes, one.unanswered), (9, 6, 8, 2));
         assert_eq!(one.other_reason.as_deref(), Some("first"));
-        assert_eq!(one.statuses().map(|(status, _)| status).collect::<Vec<_>>(), [100, 199, 200, 204, 299, 300, 429, 500, 999]);
+        assert_eq!(
+            one.statuses().map(|(status, _)| status).collect::<Vec<_>>(),
+            [100, 199, 200, 204, 299, 300, 429, 500, 999]
+        );
     }
 
     #[test]

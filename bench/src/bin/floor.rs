@@ -29,7 +29,7 @@ const CONNECTIONS_MAX: u32 = 65_536;
 /// 1,024 x 16 KiB = 16 MiB a reactor; one buffer takes 32 pipelined requests of the usual workload.
 const RECEIVE_BUFFERS: u16 = 1024;
 const RECEIVE_BUFFER_BYTES: u32 = 16 * 1024;
-const BACKLOG: u32 = 4096;
+const BACKLOG: i32 = 4096;
 
 /// A server that answers every request with the same 200: what the reactor and the kernel cost without a service.
 #[derive(Debug, Parser)]
@@ -240,6 +240,6 @@ impl Handler for Floor {
         self.connections[token.slot()].token = None;
     }
 }
-fn listeners(a: SocketAddr, _n: usize, _b: u32) -> io::Result<Vec<TcpListener>> {
+fn listeners(a: SocketAddr, _n: usize, _b: i32) -> io::Result<Vec<TcpListener>> {
     Ok(vec![TcpListener::bind(a)?])
 }

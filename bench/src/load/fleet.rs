@@ -248,10 +248,11 @@ impl<'load> Fleet<'load> {
     /// All that a client has under way has failed: its requests in flight, or the one it was connecting for.
     fn fail(&mut self, index: usize, failure: Failure) {
         let client = &mut self.clients[index];
-        for request in client.in_flight.drain(..).filter(|request| request.start_ns >= self.warm_ns) {
-            debug_assert!(request.metrics > 0, "a request carries metrics");
-            self.tally.failed(failure);
+        if client.is_idle() {
+            return;
         }
+        let counted = client.in_flight.drain(..).filter(|request| request.start_ns >= self.warm_ns).count();
+        (0..counted).for_each(|_| self.tally.failed(failure));
         if let Some(start_ns) = client.awaited_ns.take()
             && start_ns >= self.warm_ns
         {
@@ -310,7 +311,8 @@ impl<'load> Fleet<'load> {
     fn timer_fired(&mut self, index: usize, now_ns: u64) {
         let client = &mut self.clients[index];
         let is_due = client.due_ns(self.timeout_ns).is_some_and(|due_ns| due_ns <= now_ns);
-        if is_due && (client.token.is_some() && (client.link != Link::Open || !client.in_flight.is_empty())) {
+        let waits_for_peer = !client.is_idle() || client.link == Link::Lingering;
+        if is_due && waits_for_peer {
             client.link = Link::Doomed;
             self.fail(index, Failure::Timeout);
         }
@@ -359,17 +361,17 @@ impl Handler for Fleet<'_> {
                 Ok((used, None)) => bytes = &bytes[used..],
                 Ok((used, Some(answer))) => {
                     bytes = &bytes[used..];
-                    let asked_for = self.answered(index, answer.status, now_ns);
-                    if !asked_for {
+                    if !self.answered(index, answer.status, now_ns) {
                         // A server's farewell to an idle connection, as a 408: nobody's answer.
                         self.clients[index].link = Link::Doomed;
-                    } else if answer.close || !self.plan.keep_alive {
+                        break;
+                    }
+                    if answer.close || !self.plan.keep_alive {
                         self.fail(index, Failure::ClosedEarly);
                         let client = &mut self.clients[index];
                         (client.link, client.since_ns) = (Link::Lingering, now_ns);
-                    } else {
-                        self.rest(index, now_ns);
                     }
+                    self.rest(index, now_ns);
                 }
                 Err(_) => {
                     self.clients[index].link = Link::Doomed;
@@ -387,6 +389,7 @@ impl Handler for Fleet<'_> {
             let now_ns = self.now_ns();
             if let Some(answer) = self.clients[index].parser.finish() {
                 self.answered(index, answer.status, now_ns);
+                self.rest(index, now_ns);
             }
             self.fail(index, Failure::ClosedEarly);
         }

@@ -139,7 +139,7 @@ pub fn run(plan: &Plan, chosen: Chosen) -> io::Result<Outcome> {
 
 /// One thread's share: the clients whose number leaves the rest `thread` when divided by the number of threads.
 fn work<D: Driver>(plan: &Plan, thread: usize, shared: &Shared, start: &Barrier) -> io::Result<Tally> {
-    let mut fleet = Fleet::new(plan, thread, shared);
+    let fleet = Fleet::new(plan, thread, shared);
     let driver = D::open(fleet.setup(Arc::clone(&shared.doorbells[thread])));
     if driver.is_err() {
         shared.stop();

@@ -73,9 +73,9 @@ const SPAN_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// Puts a load of metric batches on an HTTP server and says what came back.
 ///
 /// A closed loop: each client sends a request, waits for the answer, rests for INTERVAL_MS and sends the next. Success is an
-/// answer with status 2xx, and nothing else. A request that fails is counted and never repeated. Latency is the time from
-/// handing the request to the kernel to its complete answer; where a request needs a new connection, from handing over the
-/// connect.
+/// answer with status 2xx, and nothing else. A request that fails is counted and never repeated. Latency is that of the
+/// successes: the time from handing the request to the driver to its complete answer; where a request needs a new connection,
+/// from handing over the connect.
 #[derive(Debug, Parser)]
 #[command(name = "load_test", version, after_help = AFTER_HELP)]
 struct Arguments {
@@ -148,7 +148,7 @@ struct Arguments {
 }
 
 const AFTER_HELP: &str = "\
-Exit status: 0 if every request succeeded, 1 if not, 2 if it was used wrongly or nothing listens at the port.
+Exit status: 0 if every request succeeded, 1 if not or if interrupted, 2 if it was used wrongly or nothing listens at the port.
 SIGINT ends the load and reports what there is.
 
   load_test 8080 100 1000          100 clients, 1000 requests each
@@ -186,7 +186,10 @@ fn settle(typed: Arguments) -> Result<Plan, (ErrorKind, String)> {
     let server = (typed.host.as_str(), typed.port)
         .to_socket_addrs()
         .map_err(|error| format!("cannot look up '{}': {error}", typed.host))
-        .and_then(|mut found| found.next().ok_or_else(|| format!("'{}' has no address", typed.host)))
+        .and_then(|found| {
+            // A name like localhost stands for both kinds, and servers listen on the older one first.
+            found.min_by_key(SocketAddr::is_ipv6).ok_or_else(|| format!("'{}' has no address", typed.host))
+        })
         .map_err(|message| (ErrorKind::ValueValidation, message))?;
     let bodies = match &typed.body_file {
         None => body::generate(typed.seed, BATCHES, typed.batch),
@@ -258,7 +261,7 @@ fn span(text: &str) -> Result<Duration, String> {
         _ => return Err("a time is a number with ms, s or m behind it".to_owned()),
     };
     let number: u64 = number.parse().map_err(|_| "a time is a number with ms, s or m behind it")?;
-    let span = Duration::from_millis(number.checked_mul(unit_ms).unwrap_or(u64::MAX));
+    let span = Duration::from_millis(number.saturating_mul(unit_ms));
     if span > SPAN_MAX { Err(format!("over {} s", SPAN_MAX.as_secs())) } else { Ok(span) }
 }
 

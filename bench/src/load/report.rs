@@ -50,15 +50,17 @@ fn figures(outcome: &Outcome) -> Figures {
 pub fn text(plan: &Plan, chosen: Chosen, outcome: &Outcome) -> String {
     let (tally, figures) = (&outcome.tally, figures(outcome));
     let mut out = String::new();
-    // Writing into a String cannot fail.
-    let mut line = |name: &str, text: String| drop(writeln!(out, "{name:<12}{text}"));
+    let mut line = |name: &str, text: String| {
+        // Writing into a String cannot fail.
+        let _ = writeln!(out, "{name:<12}{text}");
+    };
     let connection = match (plan.keep_alive, plan.pipeline) {
         (false, _) => "a connection per request".to_owned(),
         (true, 1) => "keep-alive".to_owned(),
         (true, deep) => format!("keep-alive, {deep} in flight"),
     };
     line("server", plan.server.to_string());
-    line("clients", format!("{} on {} threads, {chosen}, {connection}", plan.clients, plan.threads));
+    line("clients", format!("{}, threads {}, {chosen}, {connection}", plan.clients, plan.threads));
     line("requests", format!("{}", tally.requests()));
     line("success", format!("{} ({} %)", tally.successes(), percent(figures.success_percent)));
     for (status, count) in tally.statuses() {
@@ -78,7 +80,7 @@ pub fn text(plan: &Plan, chosen: Chosen, outcome: &Outcome) -> String {
     line("", format!("{:.0} metrics/s", figures.metrics_per_second));
     line("", format!("{:.2} MB/s sent", figures.megabytes_per_second));
     for (index, (name, micros)) in figures.latency_us.iter().enumerate() {
-        line(if index == 0 { "latency" } else { "" }, format!("{name:<6}{:>12}", span(*micros)));
+        line(if index == 0 { "latency 2xx" } else { "" }, format!("{name:<6}{:>12}", span(*micros)));
     }
     line("own CPU", format!("{:.2} us/request", figures.cpu_us_per_request));
     line("elapsed", format!("{:.3} s", figures.elapsed_s));

@@ -63,7 +63,7 @@ impl<T> Receiver<T> {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use std::{collections::HashMap, thread};

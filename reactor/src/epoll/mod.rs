@@ -59,8 +59,7 @@ pub struct EpollDriver {
 impl EpollDriver {
     /// Takes a connection in and has the kernel watch it from now on.
     fn admit(&mut self, connection: Connection) -> io::Result<Token> {
-        let full = |_| io::Error::new(io::ErrorKind::QuotaExceeded, "every connection slot is taken");
-        let token = self.connections.insert(connection).map_err(full)?;
+        let token = self.connections.insert(connection).map_err(|_| no_free_slot())?;
         if let Some(connection) = self.connections.get_mut(token) {
             let stream = connection.stream_mut();
             let both = Interest::READABLE | Interest::WRITABLE;
@@ -210,6 +209,10 @@ impl Driver for EpollDriver {
     }
 
     fn connect(&mut self, peer: SocketAddr) -> io::Result<Token> {
+        // Before the peer hears of it.
+        if self.connections.is_full() {
+            return Err(no_free_slot());
+        }
         let token = self.admit(Connection::connecting(peer)?)?;
         self.enqueue_if_due(token);
         Ok(token)
@@ -254,6 +257,10 @@ impl Driver for EpollDriver {
     fn counters(&self) -> Counters {
         self.counters
     }
+}
+
+fn no_free_slot() -> io::Error {
+    io::Error::new(io::ErrorKind::QuotaExceeded, "every connection slot is taken")
 }
 
 const fn to_mio(token: Token) -> mio::Token {

@@ -13,6 +13,7 @@ use signal_hook::{
 use std::{
     io, mem,
     net::{SocketAddr, TcpListener},
+    process::ExitCode,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -49,8 +50,17 @@ struct Arguments {
     cores: Option<String>,
 }
 
-fn main() -> io::Result<()> {
-    let arguments = Arguments::parse();
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("floor: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> io::Result<()> {
     let cores = match &arguments.cores {
         Some(list) => cores::parse(list).map_err(io::Error::other)?,
         None => cores::allowed(),

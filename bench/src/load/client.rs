@@ -60,6 +60,7 @@ pub(super) struct Client {
 }
 
 impl Client {
+    /// A client that stands on the list to be looked at, and begins no request before `resume_ns`.
     pub fn new(number: usize, quota: u64, pipeline: usize, resume_ns: u64) -> Self {
         Self {
             number,
@@ -74,7 +75,7 @@ impl Client {
             awaited_ns: None,
             resume_ns,
             armed_ns: u64::MAX,
-            touched: false,
+            touched: true,
             tried: false,
             done: false,
         }

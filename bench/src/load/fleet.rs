@@ -106,9 +106,6 @@ impl<'load> Fleet<'load> {
     /// The driver is unusable, or /proc.
     pub fn run<D: Driver>(mut self, driver: &mut D) -> io::Result<Tally> {
         self.start = Instant::now();
-        for client in &mut self.clients {
-            client.touched = true;
-        }
         let mut cpu_before_ns = None;
         while self.running > 0 && !self.shared.stopped() {
             let now_ns = self.now_ns();

@@ -49,7 +49,7 @@ impl<const SLEEPER: bool, const PUBLISHER: bool> Protocol for Fenced<SLEEPER, PU
     }
 
     fn announce(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.swap(true, Ordering::Relaxed);
         if SLEEPER {
             fence(Ordering::SeqCst);
         }
@@ -67,35 +67,49 @@ impl<const SLEEPER: bool, const PUBLISHER: bool> Protocol for Fenced<SLEEPER, PU
     }
 }
 
-/// `publishers` threads publish one thing each and ring; the sleeper looks once, and sleeps if there is something missing.
-/// It never really sleeps: that it would have slept for ever shows when everybody is done and nobody woke it.
-fn nobody_sleeps_for_ever<P: Protocol>(publishers: usize) {
-    loom::model(move || {
-        let protocol = Arc::new(P::new());
-        let wakes = Arc::new(AtomicUsize::new(0));
-        let sources: Vec<_> = (0..publishers).map(|_| Arc::new(AtomicUsize::new(0))).collect();
-        let publishing: Vec<_> = sources
-            .iter()
-            .map(|source| {
-                let (protocol, source, wakes) = (Arc::clone(&protocol), Arc::clone(source), Arc::clone(&wakes));
-                thread::spawn(move || {
-                    source.store(1, Ordering::Release);
-                    if protocol.must_wake() {
-                        wakes.fetch_add(1, Ordering::Relaxed);
-                    }
-                })
-            })
-            .collect();
+/// What the threads of a model share. The wakes are only counted: no thread decides by them, so loom need not know them.
+struct Shared<P, const PUBLISHERS: usize> {
+    protocol: P,
+    sources: [AtomicUsize; PUBLISHERS],
+    wakes: std::sync::atomic::AtomicUsize,
+}
 
-        protocol.announce();
-        let seen = sources.iter().filter(|source| source.load(Ordering::Acquire) == 1).count();
-        let sleeps = seen == 0;
+impl<P: Protocol, const PUBLISHERS: usize> Shared<P, PUBLISHERS> {
+    fn new() -> Arc<Self> {
+        let sources = std::array::from_fn(|_| AtomicUsize::new(0));
+        Arc::new(Self { protocol: P::new(), sources, wakes: 0.into() })
+    }
+
+    fn publish(&self, source: usize, value: usize) {
+        self.sources[source].store(value, Ordering::Release);
+        if self.protocol.must_wake() {
+            self.wakes.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn wakes(&self) -> usize {
+        self.wakes.load(Ordering::Relaxed)
+    }
+}
+
+/// Each publisher publishes one thing and rings; the sleeper looks once, and sleeps if it sees nothing. It never really
+/// sleeps: that it would have slept for ever shows when everybody is done and nobody has woken it.
+fn nobody_sleeps_for_ever<P: Protocol, const PUBLISHERS: usize>() {
+    loom::model(|| {
+        let shared = Shared::<P, PUBLISHERS>::new();
+        let publishing: [_; PUBLISHERS] = std::array::from_fn(|source| {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || shared.publish(source, 1))
+        });
+
+        shared.protocol.announce();
+        let sleeps = shared.sources.iter().all(|source| source.load(Ordering::Acquire) == 0);
         if !sleeps {
-            protocol.awake();
+            shared.protocol.awake();
         }
 
         publishing.into_iter().for_each(|thread| thread.join().unwrap());
-        let wakes = wakes.load(Ordering::Relaxed);
+        let wakes = shared.wakes();
         assert!(!sleeps || wakes > 0, "a lost wake-up");
         assert!(wakes <= 1, "one announcement is answered by {wakes} wakes");
     });
@@ -103,46 +117,37 @@ fn nobody_sleeps_for_ever<P: Protocol>(publishers: usize) {
 
 #[test]
 fn one_publisher() {
-    nobody_sleeps_for_ever::<Sleeping>(1);
+    nobody_sleeps_for_ever::<Sleeping, 1>();
 }
 
 #[test]
 fn two_publishers() {
-    nobody_sleeps_for_ever::<Sleeping>(2);
+    nobody_sleeps_for_ever::<Sleeping, 2>();
 }
 
-/// What was published while the sleeper was awake is seen before its next sleep.
+/// One publisher publishes twice, and the sleeper announces again after it has seen the first.
 #[test]
 fn every_sleep_in_a_row_is_safe() {
     loom::model(|| {
-        let protocol = Arc::new(Sleeping::new());
-        let source = Arc::new(AtomicUsize::new(0));
-        let wakes = Arc::new(AtomicUsize::new(0));
+        let shared = Shared::<Sleeping, 1>::new();
         let publishing = {
-            let (protocol, source, wakes) = (Arc::clone(&protocol), Arc::clone(&source), Arc::clone(&wakes));
-            thread::spawn(move || {
-                for number in 1..=2 {
-                    source.store(number, Ordering::Release);
-                    if protocol.must_wake() {
-                        wakes.fetch_add(1, Ordering::Release);
-                    }
-                }
-            })
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || (1..=2).for_each(|value| shared.publish(0, value)))
         };
         let (mut seen, mut announcements) = (0, 0);
-        // A wake that came while awake ends the next sleep at once, as it does on the eventfd.
         while seen < 2 {
-            protocol.announce();
+            shared.protocol.announce();
             announcements += 1;
-            let now = source.load(Ordering::Acquire);
+            let now = shared.sources[0].load(Ordering::Acquire);
             if now == seen {
                 break;
             }
             seen = now;
-            protocol.awake();
+            shared.protocol.awake();
         }
         publishing.join().unwrap();
-        let wakes = wakes.load(Ordering::Relaxed);
+        // A wake that was meant for an earlier announcement ends this sleep too: the eventfd keeps it.
+        let wakes = shared.wakes();
         assert!(seen == 2 || wakes > 0, "a lost wake-up");
         assert!(wakes <= announcements, "{announcements} announcements are answered by {wakes} wakes");
     });
@@ -151,17 +156,17 @@ fn every_sleep_in_a_row_is_safe() {
 /// The copy with both fences is the product's protocol; without one it differs from it in that fence alone.
 #[test]
 fn the_copy_with_both_fences_holds() {
-    nobody_sleeps_for_ever::<Fenced<true, true>>(2);
+    nobody_sleeps_for_ever::<Fenced<true, true>, 1>();
 }
 
 #[test]
 #[should_panic(expected = "a lost wake-up")]
 fn without_the_sleepers_fence_a_wake_up_is_lost() {
-    nobody_sleeps_for_ever::<Fenced<false, true>>(1);
+    nobody_sleeps_for_ever::<Fenced<false, true>, 1>();
 }
 
 #[test]
 #[should_panic(expected = "a lost wake-up")]
 fn without_the_publishers_fence_a_wake_up_is_lost() {
-    nobody_sleeps_for_ever::<Fenced<true, false>>(1);
+    nobody_sleeps_for_ever::<Fenced<true, false>, 1>();
 }

@@ -6,6 +6,7 @@ use std::{
     collections::HashSet,
     io::{ErrorKind, Read, Write},
     net::{SocketAddr, TcpStream},
+    time::{Duration, Instant},
 };
 
 /// The tokens and peers of the connections that came in.
@@ -115,7 +116,7 @@ pub fn a_stopped_listener_hands_over_its_backlog_and_refuses<D: Driver>() {
     harness.finish();
 }
 
-pub fn stopping_at_the_bound_does_not_wait<D: Driver>() {
+pub fn stopping_at_the_bound_leaves_nobody_waiting<D: Driver>() {
     let mut harness = Harness::<D>::open(Options { connections_max: 2, ..Options::default() });
     let mut peers: Vec<_> = (0..4).map(|_| harness.peer()).collect();
     harness.stop_accept();
@@ -125,21 +126,30 @@ pub fn stopping_at_the_bound_does_not_wait<D: Driver>() {
         (open.len() == 2).then_some(())
     });
     harness.settle();
-    // There is no slot for the others, and they learn it.
-    peers.retain(|peer| open.iter().all(|(_, address)| *address != peer.local_addr().unwrap()));
-    assert_eq!(peers.len(), 2);
-    for mut peer in peers {
-        assert!(matches!(peer.read(&mut [0; 1]), Ok(0) | Err(_)));
-    }
+    assert_eq!(harness.events(), [], "more than the bound");
     assert!(TcpStream::connect(harness.address).is_err());
+    // The others come in when there is a slot, or learn that there will be none.
+    open.iter().for_each(|(token, _)| harness.close(*token));
+    peers.iter().for_each(|peer| peer.set_nonblocking(true).unwrap());
+    harness.until("nobody waits", |harness| {
+        open.extend(accepted(&harness.events()));
+        peers.retain_mut(|peer| {
+            let address = peer.local_addr().unwrap();
+            let hears_nothing = peer.read(&mut [0; 1]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
+            hears_nothing && open.iter().all(|(_, accepted)| *accepted != address)
+        });
+        peers.is_empty().then_some(())
+    });
     harness.finish();
 }
 
 /// The part of `descriptors::running_out_of_descriptors_is_survived` that runs where descriptors are few.
 pub fn accept_without_descriptors<D: Driver>() {
-    /// Turns that may return between one failure of accepting and the next. A driver that spins makes thousands.
-    const TURNS_MAX: usize = 5;
-    const FAILURES: usize = 3;
+    /// A driver that spins fails thousands of times in as long as this.
+    const BACK_OFF_MIN: Duration = Duration::from_millis(10);
+    const FAILURES: u32 = 4;
+    /// Turns that may return for each failure.
+    const TURNS_MAX: u32 = 5;
     let mut harness = Harness::<D>::new();
     let (mut served, token) = harness.accept();
     let address = harness.address;
@@ -148,15 +158,14 @@ pub fn accept_without_descriptors<D: Driver>() {
     while let Ok(file) = std::fs::File::open("/dev/null") {
         hoard.push(file);
     }
-    let mut failures = 0;
-    for _ in 0..FAILURES * TURNS_MAX {
-        harness.turn_without_limit();
-        failures += harness.events().iter().filter(|event| **event == Event::AcceptFailed(Some(libc::EMFILE))).count();
-        if failures >= FAILURES {
-            break;
-        }
+    let (began, turns_before) = (Instant::now(), harness.counters().turns);
+    for _ in 0..FAILURES {
+        harness.until_without_limit(|harness| {
+            harness.take(|event| (*event == Event::AcceptFailed(Some(libc::EMFILE))).then_some(()))
+        });
     }
-    assert!(failures >= FAILURES, "{failures} failures of accepting in {} turns", FAILURES * TURNS_MAX);
+    assert!(began.elapsed() >= BACK_OFF_MIN * (FAILURES - 1), "{FAILURES} failures in {:?}", began.elapsed());
+    assert!(harness.counters().turns - turns_before <= u64::from(FAILURES * TURNS_MAX));
     assert!(harness.counters().accept_pauses >= 1);
     assert!(harness.connect(address).is_err(), "no descriptor is free");
     // Those that are here are served all the while.

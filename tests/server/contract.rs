@@ -272,7 +272,7 @@ fn bodies_over_the_bound(driver: Driver) {
     let half = over.len() / 2;
     let mut requests = vec![
         post(&over),
-        post_chunked("", &[over[..half].as_bytes(), over[half..].as_bytes()]),
+        post_chunked("", &[&over.as_bytes()[..half], &over.as_bytes()[half..]]),
         b"POST /metrics HTTP/1.1\r\nHost: h\r\nContent-Length: 9223372036854775807\r\n\r\n".to_vec(),
         b"POST /metrics HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nFFFFFFFF\r\n".to_vec(),
     ];

@@ -25,7 +25,7 @@ fn random_bytes_and_mutations(driver: Driver) {
     let seeds = [
         post(&body),
         post_to("/metrics?ack=memory&x=%00", "Authorization: a\r\nConnection: keep-alive\r\n", &body),
-        post_chunked("Expect: 100-continue\r\n", &[body[..9].as_bytes(), body[9..].as_bytes()]),
+        post_chunked("Expect: 100-continue\r\n", &[&body.as_bytes()[..9], &body.as_bytes()[9..]]),
         post_to("/metrics", "Content-Encoding: gzip\r\n", &zipped),
         post_to("/metrics", "Content-Encoding: zstd\r\n", zstd::stream::encode_all(body.as_bytes(), 1).unwrap()),
         get("/stats"),

@@ -1,13 +1,16 @@
 //! MetricsStream: takes batches of metrics over HTTP, holds each client to its rate, and appends them to a log that a
 //! person can read. See ARCHITECTURE.md for the map and for the line a request takes through it.
 
+pub mod clock;
 pub mod config;
 pub mod http;
 pub mod limits;
 pub mod log;
+pub mod mail;
 pub mod metric;
 pub mod rate;
 pub mod server;
+pub mod service;
 pub mod shard;
 pub mod stats;
 mod sync;

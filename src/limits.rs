@@ -15,6 +15,8 @@ pub const HEAD_BYTES_MAX: usize = 16 * KIB;
 pub const HEADERS_MAX: usize = 64;
 /// Bytes of one chunk-size line of a chunked body, extensions and line end included. Over it: 400.
 pub const CHUNK_LINE_BYTES_MAX: usize = 256;
+/// Bytes of all chunk extensions of one body. They mean nothing here, and cost as much as data. Over it: 400.
+pub const CHUNK_EXTENSION_BYTES_MAX: usize = 16 * KIB;
 /// Bytes of the trailer section of a chunked body. Over it: 431.
 pub const TRAILER_BYTES_MAX: usize = 4 * KIB;
 /// Empty lines skipped before a request line (RFC 9112, 2.2 asks for at least one). Over it: 400.
@@ -23,6 +25,28 @@ pub const LEADING_EMPTY_LINES_MAX: usize = 4;
 pub const LINGER_BYTES_MAX: usize = 4 * MIB;
 /// Requests answered for one connection before the others get their turn.
 pub const REQUESTS_PER_TURN_MAX: usize = 64;
+/// Bytes of content handed to the service for one connection before the others get their turn; the request that goes
+/// over it is the last. 64 small bodies that each decompress to 4 MiB would hold the core for a good part of a second.
+pub const CONTENT_BYTES_PER_TURN_MAX: usize = MIB;
+/// Bytes that may wait unread for the answers before them to be sent; at it, receiving pauses. What one delivery brings
+/// on top is taken all the same.
+pub const INBOX_BYTES_MAX: usize = 64 * KIB;
+// A head that is not yet complete waits there, and must never be what pauses its own connection.
+const _: () = assert!(INBOX_BYTES_MAX > HEAD_BYTES_MAX);
+/// Bytes of a body that are read and thrown away to keep a connection whose request was refused by its head alone. With
+/// more to come the connection ends instead.
+pub const DISCARD_BYTES_MAX: usize = 64 * KIB;
+/// Capacity of a buffer worth keeping for the next connection. A batch of 1,000 metrics is about 100 KB.
+pub const BUFFER_KEPT_BYTES_MAX: usize = 256 * KIB;
+/// Buffers kept for the next connection, in each core: their number, and their capacity in all.
+pub const BUFFERS_KEPT_MAX: usize = 1024;
+/// See [`BUFFERS_KEPT_MAX`].
+pub const BUFFERS_KEPT_BYTES_MAX: usize = 4 * MIB;
+/// Capacity each core keeps for decompressed bodies between requests.
+pub const DECODED_KEPT_BYTES_MAX: usize = MIB;
+/// gzip members or zstd frames in one body: starting one costs time even when it is empty. bgzip makes one for every
+/// 64 KiB, which is 1024 of them in `BODY_BYTES_CAP`.
+pub const CONTENT_MEMBERS_MAX: usize = BODY_BYTES_CAP / (64 * KIB);
 /// Default bound of a body, before and after decompression.
 pub const BODY_BYTES_DEFAULT: usize = 4 * MIB;
 /// Cap of what `--max-body` may ask for: the ring must be able to take one whole batch (see `RING_BYTES_MIN`).
@@ -40,3 +64,136 @@ pub const NAME_BYTES_DEFAULT: usize = 255;
 pub const TAGS_DEFAULT: usize = 128;
 /// Depth of nesting in a document: objects and arrays, ignored fields included.
 pub const JSON_DEPTH_MAX: usize = 64;
+/// Cap of `--max-batch`.
+pub const BATCH_METRICS_CAP: usize = 1_000_000;
+/// Cap of `--max-name`.
+pub const NAME_BYTES_CAP: usize = 64 * KIB;
+/// Cap of `--max-tags`: one metric then costs at most 1,024^2 / 2 comparisons of keys, about half a millisecond.
+pub const TAGS_CAP: usize = 1_024;
+
+// ---- clients -------------------------------------------------------------------------------------------------------
+
+/// Default of `--rate-limit`: requests a client may make in any one second.
+pub const RATE_LIMIT_DEFAULT: u32 = 10_000;
+/// Cap of `--max-clients`.
+pub const CLIENTS_CAP: usize = 16 * 1024 * 1024;
+
+// ---- connections and reactors --------------------------------------------------------------------------------------
+
+/// Cap of `--reactors`: the writer gathers every ring in one writev(2) of at most IOV_MAX = 1,024 pieces, two a ring.
+pub const REACTORS_CAP: usize = 256;
+const _: () = assert!(2 * REACTORS_CAP <= 1_024);
+/// Default of `--max-connections`, over all reactors.
+pub const CONNECTIONS_DEFAULT: u32 = 10_000;
+/// Connections over the bound that one reactor keeps at one time to answer each 503; beyond them it stops accepting, and
+/// further ones wait in the kernel's backlog.
+pub const REFUSALS_IN_FLIGHT_MAX: u32 = 128;
+/// Descriptors set aside for what is not a connection: standard streams, log, state, lock, eventfds, rings, listeners.
+pub const DESCRIPTORS_RESERVED: u32 = 64;
+/// Descriptors set aside for each reactor: ring or epoll instance, eventfd, listener, and the connections being refused.
+pub const DESCRIPTORS_PER_REACTOR: u32 = 8 + REFUSALS_IN_FLIGHT_MAX + 1;
+/// Connections the kernel queues at each listener before they are accepted (listen(2); capped by net.core.somaxconn).
+pub const LISTEN_BACKLOG: i32 = 4_096;
+/// Messages that wait for one reactor in its mailbox: stop, report, late answers.
+pub const MAILBOX_MESSAGES_MAX: usize = 1_024;
+/// Bytes of one shared receive buffer: a batch of 3 metrics takes 0.4 KiB, one of 100 about 14 KiB.
+pub const RECEIVE_BUFFER_BYTES: u32 = 16 * 1024;
+/// Shared receive buffers of one reactor: 512 x 16 KiB = 8 MiB. Each is held only until the turn that delivers it ends.
+pub const RECEIVE_BUFFERS: u16 = 512;
+
+/// Granularity of a core's timers: a deadline fires less than this late. 1,024 ticks a lap of the wheel: 65 s.
+pub const TIMER_TICK_MS: u64 = 64;
+/// How long a connection is kept after its last answer for the peer to end it: closing with bytes unread resets the
+/// connection, and the peer may lose the answer.
+pub const LINGER_MS: u64 = 2_000;
+/// Empty buffers of answers that one core keeps for the next connection, and the largest that it keeps:
+/// 1,024 x 16 KiB = 16 MiB at worst; an answer takes 0.2 KiB.
+pub const ANSWER_BUFFERS_KEPT_MAX: usize = 1_024;
+/// See `ANSWER_BUFFERS_KEPT_MAX`.
+pub const ANSWER_BUFFER_KEPT_BYTES_MAX: usize = 16 * KIB;
+
+// ---- log -----------------------------------------------------------------------------------------------------------
+
+/// Default bytes of one reactor's ring to the writer. A writer held up for 10 ms at 1 GB/s of lines loses nothing. Twice
+/// as much address space is taken (`log::ring` says why), and memory only as it is used.
+pub const RING_BYTES_DEFAULT: usize = 16 * MIB;
+/// Smallest ring that may be configured. Whatever the size, a ring must hold twice the body limit: a batch is reserved
+/// whole, and its lines are longer than its body by a time stamp and the defaults that each metric left out.
+pub const RING_BYTES_MIN: usize = 64 * KIB;
+/// Largest ring that may be configured.
+pub const RING_BYTES_CAP: usize = 1024 * MIB;
+const _: () = assert!(RING_BYTES_DEFAULT >= 2 * BODY_BYTES_DEFAULT && RING_BYTES_CAP >= 2 * BODY_BYTES_CAP);
+const _: () = assert!(RING_BYTES_MIN.is_power_of_two() && RING_BYTES_DEFAULT.is_power_of_two());
+
+/// Rings gathered into one `writev(2)`: two pieces each, as a ring's bytes may wrap around its end.
+pub const RINGS_PER_GATHER_MAX: usize = 64;
+/// The kernel's bound of pieces in one `writev(2)` (`IOV_MAX`, limits.h(0p); UIO_MAXIOV on Linux).
+pub const GATHER_PIECES_KERNEL_MAX: usize = 1024;
+const _: () = assert!(2 * RINGS_PER_GATHER_MAX <= GATHER_PIECES_KERNEL_MAX);
+
+/// How long the writer looks at its rings before it sleeps, by default. Waking it costs 26 to 35 us and 6.5 to 11.5 us of
+/// the waker's time: looking for about as long as a wake-up takes is never worse than twice the best choice.
+pub const POLL_BEFORE_SLEEP_US_DEFAULT: u64 = 50;
+/// First wait before a write is tried again on a full disk; it doubles up to [`STALL_RETRY_MS_MAX`].
+pub const STALL_RETRY_MS_FIRST: u64 = 100;
+/// Longest wait before a write is tried again on a full disk: how long the server needs to notice that there is room.
+pub const STALL_RETRY_MS_MAX: u64 = 1_000;
+/// How long a draining server waits for room on a full disk before it gives up and says what was lost.
+pub const STALL_MS_AT_DRAIN_MAX: u64 = 5_000;
+
+/// Bytes read at a time when the end of the log is searched for its last whole line.
+pub const TAIL_BLOCK_BYTES: usize = 64 * KIB;
+/// Names tried for the file that keeps what recovery cuts off: one a second is taken, unless recovery itself is
+/// interrupted again and again.
+pub const SET_ASIDE_NAMES_MAX: u32 = 100;
+
+/// Smallest ring for batches of at most `batch_bytes_max` encoded bytes: one can be written while the next is encoded.
+#[must_use]
+pub const fn ring_bytes_min(batch_bytes_max: usize) -> usize {
+    (2 * batch_bytes_max).next_power_of_two()
+}
+
+// ---- statistics ----------------------------------------------------------------------------------------------------
+
+/// Seconds after which a client that was answered 503 is told to try again: what fills up here (a ring, the disk) drains, or
+/// does not, within about that time.
+pub const RETRY_AFTER_S: u32 = 1;
+/// Requests for statistics that wait for the observer. Over it: 503.
+pub const QUESTIONS_MAX: usize = 64;
+/// How often the limiter's events are flushed from their rings into the ledger.
+pub const EVENT_FLUSH_INTERVAL: std::time::Duration = std::time::Duration::from_millis(100);
+/// How long the observer waits for the reactors' reports before it goes on without those that are missing.
+pub const REPORT_WAIT: std::time::Duration = std::time::Duration::from_secs(1);
+
+// ---- rate limits ---------------------------------------------------------------------------------------------------
+
+/// Cap of what `--rate-limit` may ask for, in admissions per client and window. One client at the cap holds
+/// 10,000,000 stamps x 64/7 bytes = 87 MiB of the budget below.
+pub const RATE_LIMIT_CAP: u32 = 10_000_000;
+/// Length of the sliding window, in nanoseconds: limits are per second.
+pub const RATE_WINDOW_NS: u64 = 1_000_000_000;
+/// Shards of the limiter for each core, before rounding up to a power of two. A core that decides every 4 us holds a lock
+/// for some 50 ns of it, 1.3 % of the time; with 8 shards a core, another core finds it held once in 600 decisions.
+pub const RATE_SHARDS_PER_CORE: usize = 8;
+/// Default of `--max-clients`: clients on record at one time. Over it, once no idle one is found to forget: 503. The table is fixed: 64 bytes a slot and
+/// two slots a client, 65,536 x 2 x 64 = 8 MiB.
+pub const CLIENTS_DEFAULT: usize = 65_536;
+/// Bytes for the stamps of all clients together. Over it: 503. Every client at its limit would be clients x limit x 64/7
+/// (8 bytes a stamp, 7 in a chunk of 64): at 65,536 clients of 10,000 a second 5.6 GiB, which no machine can be asked to
+/// hold and none can fill, since only admissions of the last second count: 256 MiB are 29 million of them.
+pub const RATE_STAMP_BYTES_MAX: usize = 256 * MIB;
+/// Slots that each decision looks at for idle clients to forget. At two a decision a table of two slots a client is gone round
+/// once in as many decisions as it has room for clients, so that it cannot fill with the idle.
+pub const RATE_HAND_SLOTS: usize = 2;
+/// Slots that are looked at instead when a new client finds its shard full: 64 x 64 bytes in a row, about 100 ns.
+pub const RATE_HAND_SLOTS_FULL: usize = 64;
+/// Slots that one call of `Limiter::tend` looks at: 256 x 64 bytes = 16 KiB, under a microsecond.
+pub const RATE_TEND_SLOTS: usize = 256;
+/// Allow and deny events that one core's ring holds; a power of two. Over it the event is dropped and counted. Three million
+/// decisions a second (0.34 us each, pipelined) for 10 ms between two drains; 24 bytes each, 768 KiB a core.
+pub const RATE_EVENTS_PER_RING: usize = 32_768;
+/// Clients with totals of their own in the ledger. Any client with more than 1/1,024 of all events is among them.
+pub const RATE_LEDGER_CLIENTS_MAX: usize = 1_024;
+
+const _: () = assert!(RATE_LIMIT_CAP as usize / 7 * 64 < RATE_STAMP_BYTES_MAX, "one client at the cap fits the budget");
+const _: () = assert!(RATE_EVENTS_PER_RING.is_power_of_two());

@@ -1,3 +1,40 @@
-//! The command line: arguments to configuration to server.
+//! The command line: arguments to configuration to server to exit code. No logic.
 
-fn main() {}
+use clap::Parser;
+use metricstream::{config::CommandLine, server};
+use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
+
+/// It could not start: wrong flags, a taken port, a directory that cannot be written.
+const COULD_NOT_START: u8 = 2;
+
+fn main() -> ExitCode {
+    // clap itself ends the process with code 2 and a usage line on a flag that it cannot read.
+    let line = CommandLine::parse();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .with_env_filter(EnvFilter::try_from_env("METRICSTREAM_LOG").unwrap_or_else(|_| EnvFilter::new("info")))
+        .init();
+    let config = match line.resolve() {
+        Ok(config) => config,
+        Err(error) => return refuse(&error),
+    };
+    let server = match server::start(config) {
+        Ok(server) => server,
+        Err(error) => return refuse(&error),
+    };
+    match server.run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("metricstream: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn refuse(error: &dyn std::fmt::Display) -> ExitCode {
+    eprintln!("metricstream: {error}");
+    ExitCode::from(COULD_NOT_START)
+}

@@ -1,1 +1,424 @@
-//! (room: server)
+//! Start, signals, stop: who starts whom and who waits for whom.
+//!
+//! Start: the log directory is locked and mended, the port is taken, the threads are started, and only when every reactor
+//! has its driver is anything said to be listening. Whatever fails before that is one line and exit code 2.
+//!
+//! Stop: the reactors stop accepting, answer what is in flight and end; then the writer writes what is left in their rings,
+//! syncs the file, marks the state clean and ends; then the observer. A second signal ends the process at once.
+
+use crate::{
+    clock::Clock,
+    config::{Config, DriverChoice},
+    limits,
+    log::{self, Log, LogError},
+    mail::Mail,
+    rate::{ClientKeys, EventSender, Ledger, Limiter, LimiterSetup, event_ring},
+    service::{Service, Shared},
+    shard::{self, ShardSetup},
+    stats::{Facts, Observer, ObserverSetup},
+};
+use core_affinity::CoreId;
+use crossbeam_channel::{Receiver, Sender, bounded, select};
+use reactor::{Doorbell, Setup, epoll::EpollDriver, listen, mailbox, nofile, uring, uring::UringDriver};
+use signal_hook::{
+    consts::{SIGINT, SIGTERM, SIGXFSZ},
+    iterator::Signals,
+};
+use std::{
+    fmt, io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+/// Why the server did not start, or did not go on: one line, for a person.
+#[derive(Debug)]
+pub struct ServerError(String);
+
+impl fmt::Display for ServerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ServerError {}
+
+/// An error with a line made like `format!`.
+macro_rules! error {
+    ($($part:tt)*) => { ServerError(format!($($part)*)) };
+}
+
+/// What a thread says when it ends.
+#[derive(Debug)]
+enum Ended {
+    Reactor(usize, io::Result<()>),
+    Log(Result<(), LogError>),
+}
+
+/// The driver that was decided on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Chosen {
+    IoUring,
+    Epoll,
+}
+
+impl Chosen {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::IoUring => "io_uring",
+            Self::Epoll => "epoll",
+        }
+    }
+}
+
+/// A server that listens.
+#[derive(Debug)]
+pub struct Server {
+    drain_timeout: Duration,
+    draining: Arc<AtomicBool>,
+    mailboxes: Vec<mailbox::Sender<Mail>>,
+    observer: JoinHandle<()>,
+    signals: Receiver<i32>,
+    ended: Receiver<Ended>,
+}
+
+/// Starts everything and returns once it listens.
+///
+/// # Errors
+/// Whatever keeps it from starting, and what to do about it.
+pub fn start(config: Config) -> Result<Server, ServerError> {
+    let started = Instant::now();
+    let connections_limit = connections_limit(&config)?;
+    let signals = watch_signals().map_err(|error| error!("cannot watch for signals: {error}"))?;
+    let chosen = choose_driver(config.driver)?;
+    let opened = log::open(&config.data_dir).map_err(|error| error!("{error}"))?;
+    let reactors = config.placement.reactor_cores.len();
+    let cannot_listen = |error: io::Error| cannot_listen(config.listen, &error);
+    let listeners = listen::listeners(config.listen, reactors, limits::LISTEN_BACKLOG).map_err(cannot_listen)?;
+    let address = listeners[0].local_addr().map_err(cannot_listen)?;
+
+    let no_descriptor = |error: io::Error| error!("no descriptor is to be had: {error}");
+    let doorbells: Vec<Arc<Doorbell>> =
+        (0..reactors).map(|_| Doorbell::new().map(Arc::new)).collect::<io::Result<_>>().map_err(no_descriptor)?;
+    let settings = log_settings(&config);
+    let log = Log::new(opened.file, &doorbells, config.ring_bytes, settings).map_err(|error| error!("{error}"))?;
+    let limiter = config.rate_limit.map(|limit| Arc::new(Limiter::new(limiter_setup(limit, &config))));
+    let (event_senders, event_receivers): (Vec<EventSender>, Vec<_>) =
+        (0..reactors).map(|_| event_ring(limits::RATE_EVENTS_PER_RING)).unzip();
+    let (mailboxes, mail): (Vec<_>, Vec<_>) =
+        doorbells.iter().map(|doorbell| mailbox::mailbox(limits::MAILBOX_MESSAGES_MAX, Arc::clone(doorbell))).unzip();
+    let (questions, asked) = bounded(limits::QUESTIONS_MAX);
+    // Room for every thread's last word, so that none of them waits to say it.
+    let (ended_sender, ended) = bounded(reactors + 2);
+    let draining = Arc::new(AtomicBool::new(false));
+
+    let observer = Observer::new(ObserverSetup {
+        questions: asked,
+        reactors: mailboxes.clone(),
+        limiter: limiter.clone(),
+        ledger: Ledger::new(event_receivers, limits::RATE_LEDGER_CLIENTS_MAX),
+        log: Arc::clone(&log.status),
+        draining: Arc::clone(&draining),
+        stats_interval: config.stats_interval,
+        facts: Facts {
+            started,
+            driver: chosen.name(),
+            ack: config.ack.name(),
+            unclean_shutdowns: opened.report.unclean_shutdowns,
+        },
+    });
+    let shared = Arc::new(Shared {
+        limiter,
+        keys: ClientKeys::new(),
+        draining: Arc::clone(&draining),
+        clock: Clock::start(),
+        config,
+    });
+    let config = &shared.config;
+
+    // The log first: it must outlive the reactors.
+    let writer_core = config.placement.writer_core;
+    let (writer, group_commit) = (log.writer, log.group_commit);
+    spawn("writer", Some(writer_core), &ended_sender, move || Ended::Log(writer.run()))?;
+    spawn("group-commit", None, &ended_sender, move || Ended::Log(group_commit.run()))?;
+    let observer = thread::Builder::new()
+        .name("observer".into())
+        .spawn(move || observer.run())
+        .map_err(|error| cannot_spawn("observer", &error))?;
+
+    let connections = Arc::new(AtomicU32::new(0));
+    let (opened_sender, opened_drivers) = bounded(reactors);
+    let each = listeners.into_iter().zip(log.appenders).zip(event_senders).zip(doorbells).zip(mail);
+    for (index, ((((listener, appender), events), doorbell), mail)) in each.enumerate() {
+        let setup = ShardSetup {
+            index,
+            service: Service::new(Arc::clone(&shared), appender, events),
+            shared: Arc::clone(&shared),
+            connections: Arc::clone(&connections),
+            connections_limit,
+            doorbell: Arc::clone(&doorbell),
+            mail,
+            questions: questions.clone(),
+        };
+        let driver = Setup {
+            listener: Some(listener),
+            connections_max: connections_limit + limits::REFUSALS_IN_FLIGHT_MAX + 1,
+            receive_buffer_bytes: limits::RECEIVE_BUFFER_BYTES,
+            receive_buffers: limits::RECEIVE_BUFFERS,
+            doorbell,
+        };
+        let opened = opened_sender.clone();
+        // Nobody listens any more once the start has failed.
+        let tell = move || opened.send(()).unwrap_or(());
+        let core = config.placement.reactor_cores[index];
+        spawn(&format!("reactor-{index}"), Some(core), &ended_sender, move || {
+            let result = match chosen {
+                Chosen::IoUring => shard::run::<UringDriver>(setup, driver, tell),
+                Chosen::Epoll => shard::run::<EpollDriver>(setup, driver, tell),
+            };
+            Ended::Reactor(index, result)
+        })?;
+    }
+    drop((questions, opened_sender));
+    for _ in 0..reactors {
+        select! {
+            recv(opened_drivers) -> _ => {}
+            recv(ended) -> last_word => return Err(error!("a thread ended at once: {last_word:?}")),
+        }
+    }
+
+    announce(config, chosen, connections_limit, address, &opened.report);
+    Ok(Server { drain_timeout: config.drain_timeout, draining, mailboxes, observer, signals, ended })
+}
+
+/// Says what was decided, and last where the server listens.
+fn announce(
+    config: &Config,
+    chosen: Chosen,
+    connections_limit: u32,
+    address: SocketAddr,
+    report: &log::RecoveryReport,
+) {
+    if report.cut.is_none() && report.previous == log::Previous::Clean {
+        tracing::info!(directory = %config.data_dir.display(), "{report}");
+    } else {
+        tracing::warn!(directory = %config.data_dir.display(), "{report}");
+    }
+    tracing::info!(
+        driver = chosen.name(),
+        reactor_cores = ?config.placement.reactor_cores,
+        writer_core = config.placement.writer_core,
+        ack = config.ack.name(),
+        rate_limit = config.rate_limit.unwrap_or(0),
+        connections_limit,
+        ring_bytes = config.ring_bytes,
+        body_bytes_limit = config.body_bytes_limit,
+        "listening on {address}",
+    );
+}
+
+impl Server {
+    /// Serves until a signal, then stops in order.
+    ///
+    /// # Errors
+    /// A thread failed, or the log could not take everything that had been accepted.
+    pub fn run(self) -> Result<(), ServerError> {
+        let Self { drain_timeout, draining, mailboxes, observer, signals, ended } = self;
+        let mut failure = None;
+        select! {
+            recv(signals) -> signal => {
+                let name = signal.ok().and_then(signal_hook::low_level::signal_name).unwrap_or("a signal");
+                tracing::info!("stopping after {name}");
+            }
+            recv(ended) -> last_word => failure = Some(failure_of(last_word.ok())),
+        }
+        draining.store(true, Ordering::Relaxed);
+        let mut reactors = mailboxes.len();
+        let mut log_threads = 2;
+        match &failure {
+            None => tell(&mailboxes, || Mail::Drain),
+            Some(error) => {
+                tracing::error!("stopping: {error}");
+                tell(&mailboxes, || Mail::GiveUp);
+            }
+        }
+        let mut deadline = Instant::now() + drain_timeout;
+        let mut gave_up = failure.is_some();
+        // A thread that ended by itself is not waited for.
+        while reactors + log_threads > 0 {
+            select! {
+                recv(signals) -> _ => {
+                    tracing::warn!("stopped at once by a second signal");
+                    std::process::exit(1);
+                }
+                recv(ended) -> last_word => match last_word {
+                    Ok(Ended::Reactor(_, Ok(()))) => reactors -= 1,
+                    Ok(Ended::Log(Ok(()))) => log_threads -= 1,
+                    last_word => {
+                        match last_word {
+                            Ok(Ended::Reactor(..)) => reactors -= 1,
+                            Ok(Ended::Log(_)) => log_threads -= 1,
+                            Err(_) => break,
+                        }
+                        failure.get_or_insert_with(|| failure_of(last_word.ok()));
+                    }
+                },
+                default(deadline.saturating_duration_since(Instant::now())) => {
+                    if gave_up {
+                        failure.get_or_insert_with(|| error!("the threads did not stop within {drain_timeout:?} of being told to"));
+                        break;
+                    }
+                    gave_up = true;
+                    deadline += drain_timeout;
+                    if reactors > 0 {
+                        tracing::warn!("connections were cut off: they had not ended within {drain_timeout:?}");
+                        tell(&mailboxes, || Mail::GiveUp);
+                    }
+                }
+            }
+        }
+        if let Some(error) = failure {
+            return Err(error);
+        }
+        // It ends when the last reactor has dropped its questions.
+        if observer.join().is_err() {
+            return Err(error!("the observer failed"));
+        }
+        tracing::info!("stopped: everything accepted is in the log and synced");
+        Ok(())
+    }
+}
+
+/// Posts to every reactor. A mailbox that is full belongs to a reactor that is stuck: the deadline sees to it.
+fn tell(mailboxes: &[mailbox::Sender<Mail>], mail: impl Fn() -> Mail) {
+    for mailbox in mailboxes {
+        if mailbox.post(mail()).is_err() {
+            tracing::warn!("a reactor does not read its mail");
+        }
+    }
+}
+
+fn failure_of(last_word: Option<Ended>) -> ServerError {
+    match last_word {
+        Some(Ended::Reactor(index, Err(error))) => error!("reactor {index} failed: {error}"),
+        Some(Ended::Log(Err(error))) => error!("{error}"),
+        Some(Ended::Reactor(index, Ok(()))) => error!("reactor {index} ended unasked"),
+        Some(Ended::Log(Ok(()))) => error!("the log ended unasked"),
+        None => error!("all threads ended unasked"),
+    }
+}
+
+/// Starts a thread that says how it ended. On `core`, if one is given: a thread that cannot be pinned does not start.
+fn spawn(
+    name: &str,
+    core: Option<usize>,
+    ended: &Sender<Ended>,
+    body: impl FnOnce() -> Ended + Send + 'static,
+) -> Result<(), ServerError> {
+    let ended = ended.clone();
+    let (pinned_sender, pinned) = bounded(1);
+    let run = move || {
+        let ok = core.is_none_or(|id| core_affinity::set_for_current(CoreId { id }));
+        // Received below, before anything else happens.
+        let _ = pinned_sender.send(ok);
+        if ok {
+            let last_word = body();
+            // Nobody listens any more once the server has given up on its threads.
+            let _ = ended.send(last_word);
+        }
+    };
+    thread::Builder::new().name(name.to_owned()).spawn(run).map_err(|error| cannot_spawn(name, &error))?;
+    match (pinned.recv(), core) {
+        (Ok(true), _) => Ok(()),
+        (_, core) => Err(error!("the thread {name} cannot be pinned to core {core:?}")),
+    }
+}
+
+fn cannot_spawn(name: &str, error: &io::Error) -> ServerError {
+    error!("the thread {name} cannot be started: {error}")
+}
+
+fn cannot_listen(address: SocketAddr, error: &io::Error) -> ServerError {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => error!("cannot listen on {address}: something else listens there (try: ss -ltnp)"),
+        io::ErrorKind::PermissionDenied => {
+            error!("cannot listen on {address}: ports below 1024 take root or CAP_NET_BIND_SERVICE")
+        }
+        _ => error!("cannot listen on {address}: {error}"),
+    }
+}
+
+/// Decides on a driver and says why. A driver that was named is never replaced.
+fn choose_driver(choice: DriverChoice) -> Result<Chosen, ServerError> {
+    if choice == DriverChoice::Epoll {
+        return Ok(Chosen::Epoll);
+    }
+    match (uring::probe(), choice) {
+        (Ok(report), _) => {
+            tracing::info!("io_uring: {report}");
+            Ok(Chosen::IoUring)
+        }
+        (Err(reason), DriverChoice::IoUring) => Err(error!("--driver io_uring: {reason}")),
+        (Err(reason), _) => {
+            tracing::warn!("serving with epoll: {reason}");
+            Ok(Chosen::Epoll)
+        }
+    }
+}
+
+/// How many connections may be served, by what was asked for and by what the descriptor limit allows.
+fn connections_limit(config: &Config) -> Result<u32, ServerError> {
+    let descriptors = nofile::raise().map_err(|error| error!("cannot raise the limit of open descriptors: {error}"))?;
+    let reactors = u32::try_from(config.placement.reactor_cores.len()).unwrap_or(u32::MAX);
+    let reserved = limits::DESCRIPTORS_RESERVED + reactors * limits::DESCRIPTORS_PER_REACTOR;
+    let possible = u32::try_from(descriptors).unwrap_or(u32::MAX).saturating_sub(reserved);
+    match config.connections_limit {
+        Some(wanted) if wanted > possible => Err(error!(
+            "--max-connections {wanted} needs {} open files and the limit is {descriptors}: raise it (ulimit -Hn, \
+             LimitNOFILE= in systemd) or ask for at most {possible}",
+            u64::from(wanted) + u64::from(reserved),
+        )),
+        Some(wanted) => Ok(wanted),
+        None if possible == 0 => Err(error!("the limit of open files, {descriptors}, leaves none for connections")),
+        None => Ok(possible.min(limits::CONNECTIONS_DEFAULT)),
+    }
+}
+
+fn limiter_setup(limit: u32, config: &Config) -> LimiterSetup {
+    let wanted = (limits::RATE_SHARDS_PER_CORE * config.placement.reactor_cores.len()).next_power_of_two();
+    LimiterSetup {
+        limit,
+        window_ns: limits::RATE_WINDOW_NS,
+        // A shard has room for one client at the least.
+        shards: wanted.min(1 << config.clients_limit.ilog2()),
+        clients_max: config.clients_limit,
+        stamp_bytes_max: limits::RATE_STAMP_BYTES_MAX,
+    }
+}
+
+/// The writer looks at its rings for a while before it sleeps, unless it would keep a reactor from its core.
+fn log_settings(config: &Config) -> log::Settings {
+    let shares = config.placement.reactor_cores.contains(&config.placement.writer_core);
+    let defaults = log::Settings::default();
+    let poll_before_sleep = if shares { Duration::ZERO } else { defaults.poll_before_sleep };
+    log::Settings { poll_before_sleep, ..defaults }
+}
+
+/// Signals that stop the server, as they come. SIGXFSZ is caught so that a write over RLIMIT_FSIZE fails with EFBIG
+/// instead of killing the process (setrlimit(2)).
+fn watch_signals() -> io::Result<Receiver<i32>> {
+    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
+    let (sender, receiver) = bounded(2);
+    thread::Builder::new().name("signals".into()).spawn(move || {
+        for signal in signals.forever() {
+            // Two are enough: the second one ends the process.
+            let _ = sender.try_send(signal);
+        }
+    })?;
+    Ok(receiver)
+}

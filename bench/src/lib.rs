@@ -1,1 +1,12 @@
 //! The instruments: what the benchmark programs share.
+//!
+//! `load_test` drives a server and reports what it did; `floor` is the least a server on this reactor can cost, and so the
+//! denominator of every figure. Both are generic over the reactor's drivers and know the service only by its HTTP contract.
+
+pub mod answer;
+pub mod body;
+pub mod cores;
+pub mod drivers;
+pub mod head;
+pub mod load;
+pub mod nofile;

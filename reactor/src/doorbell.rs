@@ -37,7 +37,9 @@ impl Sleeping {
 
     /// For the sleeper, before it looks at its sources for the last time.
     pub fn announce(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        // A swap, so that it follows the swap of a publisher that was late for the sleep before. The fence needs only a
+        // store; loom, though, leaves a store unordered with another thread's swap, and could not run two sleeps in a row.
+        self.0.swap(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
     }
 

@@ -29,16 +29,21 @@
 use std::{io, net::SocketAddr, net::TcpListener, sync::Arc, time::Duration};
 
 mod doorbell;
+pub mod epoll;
+pub mod listen;
 pub mod mailbox;
+pub mod nofile;
 mod slots;
 mod sync;
 mod timer_wheel;
 mod token;
+pub mod uring;
 
 pub use doorbell::{Doorbell, Sleeping};
 pub use slots::Slots;
 pub use timer_wheel::TimerWheel;
 pub use token::Token;
+pub use uring::UringDriver;
 
 /// What the handler wants to happen to a connection's further bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,1 +1,34 @@
-//! (room: http)
+//! HTTP/1: bytes to requests, answers to bytes, and the state machine of one connection.
+//!
+//! Owns the whole of the protocol and nothing else: no syscall, clock, thread or reactor is named here, and nothing
+//! below knows what a metric is. The owner of a connection hands in the bytes that arrived and a [`Service`]; it gets
+//! back the bytes to send and a [`Progress`] that says what to do next.
+//!
+//! Promises:
+//! - A request that arrives whole in one slice is judged and served over that slice: no copy, no allocation.
+//! - The bytes of a connection may be cut anywhere; the requests, their bodies and the answers are the same.
+//! - What could be read in two ways is refused, never guessed at (RFC 9112, 11.2: request smuggling).
+//! - No peer can make it panic, loop without end, or hold more memory than `limits.rs` states.
+//!
+//! The map: `head` (request line and fields), `fields` (grammar of single fields), `chunked` (chunked bodies),
+//! `content` (gzip and zstd), `response` (answers), `error` (every refusal, and its status), `buffers` (memory that
+//! connections of one core share), `connection` (the state machine that ties them together).
+
+mod buffers;
+mod chunked;
+mod connection;
+mod content;
+mod date;
+mod error;
+mod fields;
+mod head;
+mod response;
+mod status;
+
+pub use buffers::{Bounds, Core};
+pub use connection::{After, Connection, Deadline, Progress, Service};
+pub use date::format_date;
+pub use error::HttpError;
+pub use head::{Head, Method, Version};
+pub use response::{Responder, Served};
+pub use status::Status;

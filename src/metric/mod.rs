@@ -1,1 +1,103 @@
-//! (room: metric)
+//! The metric: what a batch is, the single-pass parser that reads it from a request's body, and the encoder that writes
+//! it as lines of the log.
+//!
+//! Promises: one pass over the body, time linear in its length whatever it holds, nothing allocated once a
+//! [`BatchEncoder`] exists, no panic whatever the bytes. A batch is read whole or refused whole, with the metric, the field and
+//! the byte that broke it ([`BatchError`]).
+//! May not touch: HTTP, clocks (the time of arrival is given), system calls.
+//!
+//! The document is JSON by RFC 8259 to the letter. Stricter than that, by our own choice: nesting is bounded
+//! ([`JSON_DEPTH_MAX`](crate::limits::JSON_DEPTH_MAX)), a lone surrogate (`"\ud800"`) is refused as it has no UTF-8 form,
+//! and a field that we know may come only once. Unknown fields are checked and ignored, repeated or not.
+
+mod cursor;
+mod encode;
+mod error;
+mod number;
+mod parser;
+mod text;
+mod timestamp;
+
+pub use encode::{BatchEncoder, Encoded};
+pub use error::{BatchError, Field, Reason};
+pub use parser::{Parser, Scratch};
+pub use text::Text;
+pub use timestamp::{TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN};
+
+use crate::limits;
+
+/// What an operator may set about batches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Metrics in one batch, at most. At least 1.
+    pub batch_metrics_limit: usize,
+    /// Bytes of UTF-8 in a metric's name after unescaping, at most. At least 1.
+    pub name_bytes_limit: usize,
+    /// Tags on one metric, at most.
+    pub tags_limit: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            batch_metrics_limit: limits::BATCH_METRICS_DEFAULT,
+            name_bytes_limit: limits::NAME_BYTES_DEFAULT,
+            tags_limit: limits::TAGS_DEFAULT,
+        }
+    }
+}
+
+/// What kind of series a metric belongs to: the field `type`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Kind {
+    /// A value that goes up and down; also what a metric without `type` is.
+    #[default]
+    Gauge,
+    /// A value that only grows.
+    Counter,
+    /// A part of a distribution in buckets.
+    Histogram,
+    /// A part of a distribution in quantiles.
+    Summary,
+}
+
+impl Kind {
+    /// Every kind there is.
+    pub const ALL: [Self; 4] = [Self::Gauge, Self::Counter, Self::Histogram, Self::Summary];
+
+    /// The kind as it is written in `type`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Gauge => "gauge",
+            Self::Counter => "counter",
+            Self::Histogram => "histogram",
+            Self::Summary => "summary",
+        }
+    }
+}
+
+/// One metric of a batch, checked, borrowing from the body it came in (and its tags from the parser's scratch).
+#[derive(Debug, Clone, Copy)]
+pub struct Metric<'a> {
+    /// 1 to `name_bytes_limit` bytes.
+    pub name: Text<'a>,
+    /// A JSON number that is finite as a 64-bit float, in the very digits it came with.
+    pub value: &'a [u8],
+    /// The field `type`, or its default.
+    pub kind: Kind,
+    /// Milliseconds since 1970-01-01T00:00:00Z, within [`TIMESTAMP_MS_MIN`]..=[`TIMESTAMP_MS_MAX`]; `None` if it was not sent.
+    pub timestamp_ms: Option<i64>,
+    /// In the order they were sent; no key comes twice.
+    pub tags: &'a [Tag<'a>],
+    /// The object of tags as it was sent, if that is exactly what the log would say: no escapes and no whitespace.
+    pub tags_verbatim: Option<&'a [u8]>,
+}
+
+/// One tag of a metric. Either side may be empty.
+#[derive(Debug, Clone, Copy)]
+pub struct Tag<'a> {
+    /// The key, unique within its metric.
+    pub key: Text<'a>,
+    /// The value.
+    pub value: Text<'a>,
+}

@@ -1,0 +1,313 @@
+//! Answers as they come off a connection: cut anywhere, several in one piece, with a length, chunked, or ended by the end of
+//! the connection. The parser keeps nothing of a body; it only finds where the answer ends, and what its status was.
+
+use crate::head::{self, HEAD_BYTES_MAX};
+
+/// One complete answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answer {
+    /// 200 to 999.
+    pub status: u16,
+    /// The peer ends the connection after this answer.
+    pub close: bool,
+}
+
+/// What was sent is not HTTP/1.x.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Garbage;
+
+/// Finds the answers on one connection. Allocates only for a head that comes in pieces, once.
+#[derive(Debug, Default)]
+pub struct AnswerParser {
+    state: State,
+    head: Vec<u8>,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+enum State {
+    #[default]
+    Head,
+    Fixed {
+        answer: Answer,
+        left: u64,
+    },
+    Chunked {
+        answer: Answer,
+        chunk: Chunk,
+    },
+    UntilEof {
+        answer: Answer,
+    },
+}
+
+/// Where in a chunked body the next byte falls (RFC 9112, 7.1).
+#[derive(Debug, Clone, Copy)]
+enum Chunk {
+    /// In the size; `digits` of it were read.
+    Size {
+        size: u64,
+        digits: u8,
+    },
+    /// Behind the size, before the line's end.
+    Extension {
+        size: u64,
+    },
+    Data {
+        left: u64,
+    },
+    /// Before the line end that follows the data.
+    DataEnd,
+    /// In the trailer section, with `line_bytes` of its current line read.
+    Trailer {
+        line_bytes: u64,
+    },
+}
+
+impl AnswerParser {
+    /// Forgets what it has read: a new connection begins.
+    pub fn reset(&mut self) {
+        self.state = State::Head;
+        self.head.clear();
+    }
+
+    /// Reads on, to the end of one answer at most. Gives the number of bytes it used, which is all of them unless an answer
+    /// ended before.
+    ///
+    /// # Errors
+    /// The bytes are not an answer. The parser is then of no use until [`reset`](Self::reset).
+    pub fn feed(&mut self, bytes: &[u8]) -> Result<(usize, Option<Answer>), Garbage> {
+        let mut used = 0;
+        while used < bytes.len() {
+            let rest = &bytes[used..];
+            let (taken, answer) = match self.state {
+                State::Head => self.feed_head(rest)?,
+                State::Fixed { answer, left } => {
+                    let taken = take(left, rest);
+                    let left = left - taken as u64;
+                    self.state = State::Fixed { answer, left };
+                    (taken, (left == 0).then_some(answer))
+                }
+                State::Chunked { answer, chunk } => {
+                    let (taken, next) = feed_chunk(chunk, rest)?;
+                    if let Some(chunk) = next {
+                        self.state = State::Chunked { answer, chunk };
+                    }
+                    (taken, next.is_none().then_some(answer))
+                }
+                State::UntilEof { .. } => (rest.len(), None),
+            };
+            used += taken;
+            if answer.is_some() {
+                self.state = State::Head;
+                return Ok((used, answer));
+            }
+        }
+        Ok((used, None))
+    }
+
+    /// The connection has ended: the answer that this completes, if it is one without a length.
+    pub fn finish(&mut self) -> Option<Answer> {
+        let State::UntilEof { answer } = self.state else { return None };
+        self.state = State::Head;
+        Some(answer)
+    }
+
+    fn feed_head(&mut self, bytes: &[u8]) -> Result<(usize, Option<Answer>), Garbage> {
+        if self.head.is_empty()
+            && let Some((state, taken)) = begin(bytes)?
+        {
+            return Ok((taken, self.enter(state)));
+        }
+        let earlier = self.head.len();
+        let room = HEAD_BYTES_MAX - earlier;
+        self.head.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        match begin(&self.head)? {
+            Some((state, head_bytes)) => {
+                self.head.clear();
+                Ok((head_bytes - earlier, self.enter(state)))
+            }
+            None if bytes.len() >= room => Err(Garbage),
+            None => Ok((bytes.len(), None)),
+        }
+    }
+
+    /// Goes on behind a head; an answer without a body is complete at once.
+    fn enter(&mut self, state: State) -> Option<Answer> {
+        self.state = state;
+        match state {
+            State::Fixed { answer, left: 0 } => Some(answer),
+            _ => None,
+        }
+    }
+}
+
+/// What follows the head at the start of `bytes`, and how long that head is; `None` while it is incomplete.
+fn begin(bytes: &[u8]) -> Result<Option<(State, usize)>, Garbage> {
+    // Decided on the first bytes, so that a peer that talks something else is not waited for.
+    let prefix = b"HTTP/1.";
+    let seen = bytes.len().min(prefix.len());
+    if bytes[..seen] != prefix[..seen] {
+        return Err(Garbage);
+    }
+    let Some(head) = head::scan(bytes).map_err(|_| Garbage)? else { return Ok(None) };
+    let &[_, _, _, _, _, _, _, minor, b' ', hundreds, tens, ones, ref reason @ ..] = head.first_line else {
+        return Err(Garbage);
+    };
+    let digits = [hundreds, tens, ones];
+    if !digits.iter().all(u8::is_ascii_digit) || !matches!(reason, [] | [b' ', ..]) {
+        return Err(Garbage);
+    }
+    let status = digits.iter().fold(0, |sum, digit| sum * 10 + u16::from(digit - b'0'));
+    let state = match status {
+        // An interim answer (RFC 9110, 15.2): the real one follows. Nothing here asks for an upgrade.
+        100 | 102..200 => State::Head,
+        0..200 => return Err(Garbage),
+        _ => {
+            let close = head.close || (minor == b'0' && !head.keep_alive);
+            match (status, head.chunked, head.content_length) {
+                (204 | 304, ..) => State::Fixed { answer: Answer { status, close }, left: 0 },
+                (_, true, _) => {
+                    State::Chunked { answer: Answer { status, close }, chunk: Chunk::Size { size: 0, digits: 0 } }
+                }
+                (_, false, Some(left)) => State::Fixed { answer: Answer { status, close }, left },
+                (_, false, None) => State::UntilEof { answer: Answer { status, close: true } },
+            }
+        }
+    };
+    Ok(Some((state, head.bytes)))
+}
+
+/// One step through a chunked body: how many bytes it used, and where the next one falls; `None` behind the last.
+fn feed_chunk(chunk: Chunk, bytes: &[u8]) -> Result<(usize, Option<Chunk>), Garbage> {
+    let byte = bytes[0];
+    let next = match chunk {
+        Chunk::Data { left } => {
+            let taken = take(left, bytes);
+            let left = left - taken as u64;
+            return Ok((taken, Some(if left == 0 { Chunk::DataEnd } else { Chunk::Data { left } })));
+        }
+        Chunk::Size { size, digits } => match (char::from(byte).to_digit(16), byte) {
+            // Fifteen digits: the size stays far below 2^64.
+            (Some(digit), _) if digits < 15 => Chunk::Size { size: size * 16 + u64::from(digit), digits: digits + 1 },
+            (None, b'\n') if digits > 0 => behind_size(size),
+            (None, b'\r' | b';' | b' ' | b'\t') if digits > 0 => Chunk::Extension { size },
+            _ => return Err(Garbage),
+        },
+        Chunk::Extension { size } if byte == b'\n' => behind_size(size),
+        Chunk::Extension { size } => Chunk::Extension { size },
+        Chunk::DataEnd => match byte {
+            b'\r' => Chunk::DataEnd,
+            b'\n' => Chunk::Size { size: 0, digits: 0 },
+            _ => return Err(Garbage),
+        },
+        Chunk::Trailer { line_bytes: 0 } if byte == b'\n' => return Ok((1, None)),
+        Chunk::Trailer { line_bytes } => match byte {
+            b'\n' => Chunk::Trailer { line_bytes: 0 },
+            b'\r' => Chunk::Trailer { line_bytes },
+            _ => Chunk::Trailer { line_bytes: line_bytes + 1 },
+        },
+    };
+    Ok((1, Some(next)))
+}
+
+fn behind_size(size: u64) -> Chunk {
+    if size == 0 { Chunk::Trailer { line_bytes: 0 } } else { Chunk::Data { left: size } }
+}
+
+/// How many of `bytes` fall into the `left` that are due.
+fn take(left: u64, bytes: &[u8]) -> usize {
+    usize::try_from(left).map_or(bytes.len(), |left| left.min(bytes.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OK: Answer = Answer { status: 200, close: false };
+
+    /// All answers in `pieces`, which follow each other on one connection, and the one that its end completes.
+    fn parse<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<Answer>, Garbage> {
+        let (mut parser, mut answers) = (AnswerParser::default(), Vec::new());
+        for mut piece in pieces {
+            while !piece.is_empty() {
+                let (used, answer) = parser.feed(piece)?;
+                assert!(used == piece.len() || answer.is_some());
+                answers.extend(answer);
+                piece = &piece[used..];
+            }
+        }
+        answers.extend(parser.finish());
+        Ok(answers)
+    }
+
+    #[test]
+    fn any_cut_gives_the_same_answers() {
+        let stream = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello\
+            HTTP/1.1 100 Continue\r\n\r\n\
+            HTTP/1.1 429 Too Many\r\ncontent-length:0\r\nRetry-After: 1\r\n\r\n\
+            HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;ext=1\r\nabc\r\n0a\r\n0123456789\r\n0\r\nT: v\r\n\r\n\
+            HTTP/1.1 204\r\n\r\n\
+            HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n\
+            HTTP/1.0 503 Busy\r\n\r\nno length";
+        let whole = parse([&stream[..]]).unwrap();
+        assert_eq!(whole.iter().map(|answer| answer.status).collect::<Vec<_>>(), [200, 429, 200, 204, 200, 503]);
+        assert_eq!(
+            whole.iter().map(|answer| answer.close).collect::<Vec<_>>(),
+            [false, false, false, false, false, true]
+        );
+        for first in 0..stream.len() {
+            for second in first..stream.len() {
+                let pieces = [&stream[..first], &stream[first..second], &stream[second..]];
+                assert_eq!(parse(pieces).as_ref(), Ok(&whole), "cut at {first} and {second}");
+            }
+        }
+        assert_eq!(parse(stream.chunks(1)), Ok(whole));
+    }
+
+    #[test]
+    fn an_answer_cut_off_by_the_end_is_none() {
+        let stream = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+        for cut in 0..stream.len() {
+            assert_eq!(parse([&stream[..cut]]), Ok(vec![]), "cut at {cut}");
+        }
+        assert_eq!(parse([&stream[..]]), Ok(vec![OK]));
+    }
+
+    #[test]
+    fn what_is_not_an_answer_is_garbage_from_its_first_wrong_byte() {
+        for garbage in [
+            "hello",
+            "HTTP/2 200\r\n\r\n",
+            "HTTP/1.1 2xx OK\r\n\r\n",
+            "HTTP/1.1 2000 OK\r\n\r\n",
+            "HTTP/1.1 101 Switching\r\n\r\n",
+            "HTTP/1.1 099 Low\r\n\r\n",
+            "HTTP/1.1\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nab",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n",
+        ] {
+            assert_eq!(parse([garbage.as_bytes()]), Err(Garbage), "{garbage:?}");
+            assert_eq!(parse(garbage.as_bytes().chunks(1)), Err(Garbage), "{garbage:?} byte by byte");
+        }
+    }
+
+    #[test]
+    fn a_head_without_end_is_garbage_at_its_bound() {
+        let mut stream = b"HTTP/1.1 200 OK\r\nX: ".to_vec();
+        stream.resize(HEAD_BYTES_MAX - 1, b'x');
+        assert_eq!(parse(stream.chunks(1000)), Ok(vec![]));
+        stream.push(b'x');
+        assert_eq!(parse(stream.chunks(1000)), Err(Garbage));
+        assert_eq!(parse([&stream[..]]), Err(Garbage));
+    }
+
+    #[test]
+    fn an_old_server_keeps_the_connection_only_when_it_says_so() {
+        let close = |stream: &str| parse([stream.as_bytes()]).unwrap()[0].close;
+        assert!(close("HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n"));
+        assert!(!close("HTTP/1.0 200 OK\r\nContent-Length: 0\r\nConnection: keep-alive\r\n\r\n"));
+        assert!(close("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"));
+    }
+}

@@ -1,0 +1,255 @@
+//! The floor: the least a server on this reactor can cost. It finds the end of each request and answers a constant - no
+//! JSON, no limits, no log. What any server here costs is told as a multiple of this.
+
+use clap::Parser;
+use metricstream_bench::{cores, drivers, drivers::Chosen, head, nofile};
+use reactor::{
+    Cause, Doorbell, Driver, Flow, Handler, Setup, Token, epoll::EpollDriver, epoll::EpollDriver as UringDriver,
+};
+use signal_hook::{
+    consts::{SIGINT, SIGTERM},
+    iterator::Signals,
+};
+use std::{
+    io, mem,
+    net::{SocketAddr, TcpListener},
+    process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+};
+
+const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 40\r\n\r\n\
+    {\"success\": true, \"metrics_processed\":3}";
+/// Answers in one send at most, so that a peer that pipelines without end is answered from a bounded buffer.
+const ANSWERS_PER_SEND_MAX: usize = 256;
+/// Connections of one reactor.
+const CONNECTIONS_MAX: u32 = 65_536;
+/// 1,024 x 16 KiB = 16 MiB a reactor; one buffer takes 32 pipelined requests of the usual workload.
+const RECEIVE_BUFFERS: u16 = 1024;
+const RECEIVE_BUFFER_BYTES: u32 = 16 * 1024;
+const BACKLOG: i32 = 4096;
+
+/// A server that answers every request with the same 200: what the reactor and the kernel cost without a service.
+#[derive(Debug, Parser)]
+#[command(name = "floor", version)]
+struct Arguments {
+    /// Where to listen.
+    #[arg(long, default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    /// How to talk to the kernel.
+    #[arg(long, value_enum, default_value = "auto")]
+    driver: drivers::Choice,
+    /// Threads, each with its own listener and driver [default: one a core].
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    reactors: Option<u16>,
+    /// Cores to run on, as 0,2 or 0-3 [default: all].
+    #[arg(long)]
+    cores: Option<String>,
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("floor: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> io::Result<()> {
+    let cores = match &arguments.cores {
+        Some(list) => cores::parse(list).map_err(io::Error::other)?,
+        None => cores::allowed(),
+    };
+    nofile::raise()?;
+    let chosen = arguments.driver.settle();
+    let reactors = arguments.reactors.map_or(cores.len(), usize::from).max(1);
+    let listeners = listeners(arguments.listen, reactors, BACKLOG)?;
+    let doorbells = (0..reactors).map(|_| Doorbell::new().map(Arc::new)).collect::<io::Result<Vec<_>>>()?;
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    let stop = AtomicBool::new(false);
+    println!("listening on {}", listeners[0].local_addr()?);
+    thread::scope(|scope| {
+        for (index, (listener, doorbell)) in listeners.into_iter().zip(&doorbells).enumerate() {
+            let core = cores.get(index % cores.len().max(1)).copied();
+            let (stop, doorbell) = (&stop, Arc::clone(doorbell));
+            scope.spawn(move || {
+                let pinned = core.is_none_or(cores::pin);
+                let served = match chosen {
+                    _ if !pinned => Err(io::Error::other(format!("cannot pin to core {core:?}"))),
+                    Chosen::IoUring => serve::<UringDriver>(listener, doorbell, stop),
+                    Chosen::Epoll => serve::<EpollDriver>(listener, doorbell, stop),
+                };
+                if let Err(error) = served {
+                    eprintln!("floor: {chosen}: {error}");
+                    std::process::exit(1);
+                }
+            });
+        }
+        if signals.forever().next().is_some() {
+            stop.store(true, Ordering::Release);
+            doorbells.iter().for_each(|doorbell| doorbell.signal());
+        }
+    });
+    Ok(())
+}
+
+fn serve<D: Driver>(listener: TcpListener, doorbell: Arc<Doorbell>, stop: &AtomicBool) -> io::Result<()> {
+    let mut driver = D::open(Setup {
+        listener: Some(listener),
+        connections_max: CONNECTIONS_MAX,
+        receive_buffer_bytes: RECEIVE_BUFFER_BYTES,
+        receive_buffers: RECEIVE_BUFFERS,
+        doorbell,
+    })?;
+    let mut floor = Floor::default();
+    while !stop.load(Ordering::Acquire) {
+        driver.turn(None, &mut floor)?;
+        for token in floor.touched.drain(..) {
+            let connection = &mut floor.connections[token.slot()];
+            connection.touched = false;
+            if connection.token == Some(token) {
+                connection.step(&mut driver, token);
+            }
+        }
+    }
+    Ok(())
+}
+
+#[derive(Debug, Default)]
+struct Floor {
+    /// By slot.
+    connections: Vec<Connection>,
+    /// Connections to look at after the turn, each once.
+    touched: Vec<Token>,
+}
+
+#[derive(Debug, Default)]
+struct Connection {
+    token: Option<Token>,
+    touched: bool,
+    /// A head that came in pieces, so far.
+    head: Vec<u8>,
+    /// Bytes still to come of the body that is being skipped.
+    body_left: u64,
+    /// The request whose body is being skipped is the last.
+    last: bool,
+    /// Requests complete and not yet answered.
+    due: usize,
+    /// Nothing more is read: the connection ends with the last answer.
+    ending: bool,
+    sending: bool,
+    buffer: Vec<u8>,
+}
+
+impl Connection {
+    /// Takes in what came; an error ends the connection.
+    fn receive(&mut self, mut bytes: &[u8]) -> Result<(), head::Malformed> {
+        while !bytes.is_empty() && !self.ending {
+            if self.body_left == 0 {
+                let earlier = self.head.len();
+                let whole = if earlier == 0 {
+                    head::scan(bytes)?
+                } else {
+                    self.head.extend_from_slice(bytes);
+                    head::scan(&self.head)?
+                };
+                let Some(head) = whole else {
+                    if earlier == 0 {
+                        self.head.extend_from_slice(bytes);
+                    }
+                    return if self.head.len() > head::HEAD_BYTES_MAX { Err(head::Malformed) } else { Ok(()) };
+                };
+                bytes = &bytes[head.bytes - earlier..];
+                (self.body_left, self.last) = (head.content_length.unwrap_or(0), head.close);
+                self.head.clear();
+            }
+            let taken = usize::try_from(self.body_left).map_or(bytes.len(), |left| left.min(bytes.len()));
+            bytes = &bytes[taken..];
+            self.body_left -= taken as u64;
+            if self.body_left == 0 {
+                self.due += 1;
+                self.ending = self.last;
+            }
+        }
+        Ok(())
+    }
+
+    fn step<D: Driver>(&mut self, driver: &mut D, token: Token) {
+        if self.sending {
+            return;
+        }
+        if self.due > 0 {
+            let count = self.due.min(ANSWERS_PER_SEND_MAX);
+            let mut buffer = mem::take(&mut self.buffer);
+            (0..count).for_each(|_| buffer.extend_from_slice(ANSWER));
+            self.due -= count;
+            self.sending = true;
+            driver.send(token, buffer);
+        } else if self.ending {
+            driver.close(token);
+        }
+    }
+}
+
+impl Floor {
+    fn touch(&mut self, token: Token) -> &mut Connection {
+        let connection = &mut self.connections[token.slot()];
+        if !mem::replace(&mut connection.touched, true) {
+            self.touched.push(token);
+        }
+        connection
+    }
+}
+
+impl Handler for Floor {
+    fn accepted(&mut self, token: Token, _: SocketAddr) {
+        if self.connections.len() <= token.slot() {
+            self.connections.resize_with(token.slot() + 1, Connection::default);
+        }
+        let slot = &mut self.connections[token.slot()];
+        // The buffers stay with the slot.
+        let (mut head, buffer) = (mem::take(&mut slot.head), mem::take(&mut slot.buffer));
+        head.clear();
+        *slot = Connection { token: Some(token), head, buffer, ..Connection::default() };
+    }
+
+    fn accept_failed(&mut self, error: &io::Error) {
+        eprintln!("floor: accept: {error}");
+    }
+
+    fn connected(&mut self, _: Token) {
+        unreachable!("this server connects to nobody");
+    }
+
+    fn data(&mut self, token: Token, bytes: &[u8]) -> Flow {
+        let connection = self.touch(token);
+        if connection.receive(bytes).is_err() {
+            connection.ending = true;
+        }
+        Flow::Continue
+    }
+
+    fn eof(&mut self, token: Token) {
+        self.touch(token).ending = true;
+    }
+
+    fn sent(&mut self, token: Token, buffer: Vec<u8>) {
+        let connection = &mut self.connections[token.slot()];
+        (connection.buffer, connection.sending) = (buffer, false);
+        if connection.due > 0 || connection.ending {
+            self.touch(token);
+        }
+    }
+
+    fn closed(&mut self, token: Token, _: Cause) {
+        self.connections[token.slot()].token = None;
+    }
+}
+fn listeners(a: SocketAddr, _n: usize, _b: i32) -> io::Result<Vec<TcpListener>> {
+    Ok(vec![TcpListener::bind(a)?])
+}

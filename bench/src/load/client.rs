@@ -1,0 +1,98 @@
+//! One client: its connection's state, its requests in flight, and when it next needs to be looked at.
+
+use crate::answer::AnswerParser;
+use reactor::Token;
+use std::collections::VecDeque;
+
+/// Where a client's connection is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Link {
+    /// None. The next request makes one.
+    Down,
+    /// A connect is on its way.
+    Connecting,
+    /// Requests may be sent.
+    Open,
+    /// The last answer has come; the peer's end of file is waited for, so that its side holds the TIME_WAIT and this
+    /// side's port is free again (RFC 9293, 3.6).
+    Lingering,
+    /// To be closed as soon as the driver can be called.
+    Doomed,
+    /// Closed by us; the driver has not yet confirmed it.
+    Closing,
+}
+
+/// A request that was handed to the driver and has no complete answer yet.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct InFlight {
+    pub start_ns: u64,
+    pub metrics: u32,
+}
+
+#[derive(Debug)]
+pub(super) struct Client {
+    /// Its number among all clients of all threads.
+    pub number: usize,
+    pub link: Link,
+    pub token: Option<Token>,
+    pub parser: AnswerParser,
+    pub in_flight: VecDeque<InFlight>,
+    /// The send buffer, while the driver does not have it.
+    pub buffer: Option<Vec<u8>>,
+    /// Whether the driver has the buffer.
+    pub sending: bool,
+    /// Requests still to begin; `u64::MAX` when only time bounds them.
+    pub quota: u64,
+    /// Begin of the connect or of the lingering.
+    pub since_ns: u64,
+    /// Begin of the connect whose request has not been sent yet.
+    pub awaited_ns: Option<u64>,
+    /// No request before this.
+    pub resume_ns: u64,
+    /// When its timer fires; `u64::MAX`: it is not set.
+    pub armed_ns: u64,
+    /// Whether it is in the list of clients to look at.
+    pub touched: bool,
+    /// Whether it has begun to connect before.
+    pub tried: bool,
+    /// It has no request in flight and will begin none.
+    pub done: bool,
+}
+
+impl Client {
+    /// A client that stands on the list to be looked at, and begins no request before `resume_ns`.
+    pub fn new(number: usize, quota: u64, pipeline: usize, resume_ns: u64) -> Self {
+        Self {
+            number,
+            link: Link::Down,
+            token: None,
+            parser: AnswerParser::default(),
+            in_flight: VecDeque::with_capacity(pipeline),
+            buffer: None,
+            sending: false,
+            quota,
+            since_ns: 0,
+            awaited_ns: None,
+            resume_ns,
+            armed_ns: u64::MAX,
+            touched: true,
+            tried: false,
+            done: false,
+        }
+    }
+
+    /// When something is to happen that only a clock can tell: a timeout, or the end of a rest.
+    pub fn due_ns(&self, timeout_ns: u64) -> Option<u64> {
+        match self.link {
+            Link::Connecting | Link::Lingering => Some(self.since_ns + timeout_ns),
+            Link::Open if let Some(oldest) = self.in_flight.front() => Some(oldest.start_ns + timeout_ns),
+            Link::Open | Link::Down if !self.done && self.resume_ns > 0 => Some(self.resume_ns),
+            _ => None,
+        }
+    }
+
+    /// Whether nothing of it is under way: neither a request nor the connect for one.
+    pub fn is_idle(&self) -> bool {
+        self.in_flight.is_empty() && self.awaited_ns.is_none()
+    }
+}

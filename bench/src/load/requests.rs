@@ -1,0 +1,110 @@
+//! Requests as bytes, made once. A request is a first part that belongs to the client (target, host, credentials) and a
+//! second that belongs to the batch (length and body); sending one is two copies into the connection's buffer.
+
+use crate::body::Body;
+use std::fmt::Write;
+
+/// The parts of all requests of a load.
+#[derive(Debug)]
+pub struct Requests {
+    openings: Vec<Vec<u8>>,
+    batches: Vec<Batch>,
+}
+
+#[derive(Debug)]
+struct Batch {
+    bytes: Vec<u8>,
+    metrics: u32,
+}
+
+impl Requests {
+    /// Requests that carry `bodies` to `POST /metrics`, on behalf of `identities` distinct `Authorization` values (none when
+    /// zero), with `headers` (`Name: value`) added; a `Host` or `Content-Type` among them takes the usual one's place.
+    #[must_use]
+    pub fn new(
+        host: &str,
+        ack: Option<&str>,
+        keep_alive: bool,
+        identities: u32,
+        headers: &[String],
+        bodies: &[Body],
+    ) -> Self {
+        let given = |name: &str| {
+            headers.iter().any(|header| header.split(':').next().is_some_and(|given| given.eq_ignore_ascii_case(name)))
+        };
+        let mut opening = String::from("POST /metrics");
+        // Writing into a String cannot fail.
+        if let Some(level) = ack {
+            let _ = write!(opening, "?ack={level}");
+        }
+        opening.push_str(" HTTP/1.1\r\n");
+        if !given("host") {
+            let _ = write!(opening, "Host: {host}\r\n");
+        }
+        if !given("content-type") {
+            opening.push_str("Content-Type: application/json\r\n");
+        }
+        for header in headers {
+            let _ = write!(opening, "{header}\r\n");
+        }
+        if !keep_alive {
+            opening.push_str("Connection: close\r\n");
+        }
+        let openings = if identities == 0 {
+            vec![opening.into_bytes()]
+        } else {
+            (0..identities).map(|key| format!("{opening}Authorization: Bearer client-{key}\r\n").into_bytes()).collect()
+        };
+        let batch = |body: &Body| Batch {
+            bytes: format!("Content-Length: {}\r\n\r\n{}", body.json.len(), body.json).into_bytes(),
+            metrics: body.metrics,
+        };
+        let batches: Vec<_> = bodies.iter().map(batch).collect();
+        assert!(!batches.is_empty(), "a load has at least one batch");
+        Self { openings, batches }
+    }
+
+    /// Appends the request of client `client` with batch `turn` to `buffer`, both taken round the numbers there are; gives
+    /// the metrics in it.
+    pub fn write(&self, client: usize, turn: usize, buffer: &mut Vec<u8>) -> u32 {
+        let batch = &self.batches[turn % self.batches.len()];
+        buffer.extend_from_slice(&self.openings[client % self.openings.len()]);
+        buffer.extend_from_slice(&batch.bytes);
+        batch.metrics
+    }
+
+    /// Bytes of the longest request.
+    #[must_use]
+    pub fn bytes_max(&self) -> usize {
+        let longest = |lengths: &mut dyn Iterator<Item = usize>| lengths.max().unwrap_or(0);
+        longest(&mut self.openings.iter().map(Vec::len))
+            + longest(&mut self.batches.iter().map(|batch| batch.bytes.len()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{body, head};
+
+    #[test]
+    fn a_request_is_one_head_and_one_body() {
+        let bodies = body::generate(1, 2, 3);
+        let headers = ["X-Tag: v".to_owned(), "host: other".to_owned()];
+        let requests = Requests::new("127.0.0.1:1", Some("fsync"), false, 2, &headers, &bodies);
+        for (client, turn) in [(0, 0), (3, 1), (2, 2)] {
+            let mut buffer = Vec::new();
+            assert_eq!(requests.write(client, turn, &mut buffer), 3);
+            assert!(buffer.len() <= requests.bytes_max());
+            let head = head::scan(&buffer).unwrap().unwrap();
+            assert_eq!(head.first_line, b"POST /metrics?ack=fsync HTTP/1.1");
+            assert_eq!(head.content_length, Some((buffer.len() - head.bytes) as u64));
+            assert!(head.close);
+            assert_eq!(&buffer[head.bytes..], bodies[turn % 2].json.as_bytes());
+            let lines = String::from_utf8(buffer[..head.bytes].to_vec()).unwrap();
+            assert!(lines.contains(&format!("Authorization: Bearer client-{}\r\n", client % 2)));
+            assert!(lines.contains("\r\nX-Tag: v\r\n"));
+            assert_eq!(lines.to_lowercase().matches("\r\nhost:").count(), 1);
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Listening sockets, set up so that what they accept needs no further system call.
+
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+};
+
+/// Listens at `address`. The socket is non-blocking and closed on exec; `TCP_NODELAY` is set, and what it accepts
+/// inherits that (tcp(7)). `SO_REUSEADDR`: connections of an earlier run that linger in `TIME_WAIT` are no obstacle.
+///
+/// # Errors
+/// What the kernel refused: the address is taken or not ours, the port is privileged, no descriptor is free.
+pub fn listen(address: SocketAddr, backlog: i32, reuse_port: bool) -> io::Result<TcpListener> {
+    let socket = bind(address, reuse_port)?;
+    socket.set_tcp_nodelay(true)?;
+    socket.set_nonblocking(true)?;
+    socket.listen(backlog)?;
+    Ok(socket.into())
+}
+
+/// `count` listeners on one port, among which the kernel spreads incoming connections (`SO_REUSEPORT`, Linux 3.9). For
+/// port 0 the kernel chooses one that is free, for all of them. A single listener does without `SO_REUSEPORT`, so that no
+/// other process can share its port.
+///
+/// # Errors
+/// As [`listen`]; `AddrInUse` also if somebody else listens there already with `SO_REUSEPORT` under the same user, whom
+/// the kernel would let us join in silence; `InvalidInput` for no listeners.
+pub fn listeners(mut address: SocketAddr, count: usize, backlog: i32) -> io::Result<Vec<TcpListener>> {
+    if count == 0 {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "at least one listener is needed"));
+    }
+    // A plain bind conflicts with every listening socket, whatever its options; and the kernel never chooses for port 0
+    // one that is shared.
+    drop(bind(address, false)?);
+    let mut listeners = Vec::with_capacity(count);
+    for _ in 0..count {
+        let listener = listen(address, backlog, count > 1)?;
+        address.set_port(listener.local_addr()?.port());
+        listeners.push(listener);
+    }
+    Ok(listeners)
+}
+
+fn bind(address: SocketAddr, reuse_port: bool) -> io::Result<Socket> {
+    // Closed on exec by default.
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if reuse_port {
+        socket.set_reuse_port(true)?;
+    }
+    socket.bind(&SockAddr::from(address))?;
+    Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpStream;
+
+    const ANY_PORT: ([u8; 4], u16) = ([127, 0, 0, 1], 0);
+
+    #[test]
+    fn listeners_share_the_port_that_the_first_one_got() {
+        let listeners = listeners(ANY_PORT.into(), 3, 16).unwrap();
+        let port = listeners[0].local_addr().unwrap().port();
+        assert_ne!(port, 0);
+        assert!(listeners.iter().all(|listener| listener.local_addr().unwrap().port() == port));
+    }
+
+    #[test]
+    fn an_accepted_connection_inherits_no_delay() {
+        let listener = listen(ANY_PORT.into(), 16, false).unwrap();
+        assert_eq!(listener.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        assert!(accepted.nodelay().unwrap());
+    }
+
+    #[test]
+    fn a_port_somebody_else_shares_out_is_not_joined() {
+        let other = listen(ANY_PORT.into(), 16, true).unwrap();
+        let address = other.local_addr().unwrap();
+        // This is what makes the probe necessary: the kernel would let us in.
+        drop(listen(address, 16, true).unwrap());
+        for count in [1, 2] {
+            assert_eq!(listeners(address, count, 16).unwrap_err().kind(), io::ErrorKind::AddrInUse, "{count}");
+        }
+        let everywhere = SocketAddr::from(([0, 0, 0, 0], address.port()));
+        assert_eq!(listeners(everywhere, 2, 16).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        drop(other);
+        assert_eq!(listeners(address, 2, 16).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_single_listener_shares_with_nobody() {
+        let mut ours = listeners(ANY_PORT.into(), 1, 16).unwrap();
+        let address = ours.pop().map(|ours| (ours.local_addr().unwrap(), ours)).unwrap();
+        assert_eq!(listen(address.0, 16, true).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn no_listeners_are_refused() {
+        assert_eq!(listeners(ANY_PORT.into(), 0, 16).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+    }
+}

@@ -1,0 +1,144 @@
+//! One connection's state, and what follows from it. No system calls and no handler here.
+
+use super::user_data::{InFlight, Op};
+use socket2::SockAddr;
+use std::net::TcpStream;
+
+/// Capacity that an emptied store of kept bytes may keep for the next time.
+const KEPT_CAPACITY_MAX: usize = 64 * 1024;
+
+/// How far the peer's end of file has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Eof {
+    /// The peer may still send.
+    Open,
+    /// The kernel has reported it; bytes or a pause keep it from the handler.
+    Seen,
+    /// The handler knows.
+    Told,
+}
+
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) socket: TcpStream,
+    /// What the kernel still has of this connection. The slot, the socket and the memory below outlive all of it.
+    pub(super) in_flight: InFlight,
+    /// The handler asked for a pause.
+    pub(super) paused: bool,
+    /// Waits for a receive buffer in the driver's `parked`.
+    pub(super) parked: bool,
+    /// Is listed in the driver's `ready`.
+    pub(super) ready: bool,
+    /// Is being torn down; the handler hears nothing more but `closed`.
+    pub(super) closing: bool,
+    /// The write side is to be shut down once the send in flight is done.
+    pub(super) shutdown_wanted: bool,
+    pub(super) eof: Eof,
+    /// Why the connection failed: an errno, zero if it did not.
+    pub(super) failure: i32,
+    /// The turn that `delivered` counts for.
+    turn: u32,
+    /// Bytes given to the handler in that turn.
+    delivered: u32,
+    /// Bytes of `outgoing` the kernel has taken.
+    pub(super) sent: usize,
+    /// What is being sent. Not touched while a send is in flight.
+    pub(super) outgoing: Vec<u8>,
+    /// Bytes received but not yet given to the handler, from `kept_start` on.
+    kept: Vec<u8>,
+    kept_start: usize,
+    /// Where a connect in flight goes: the kernel reads it, so it has a fixed place.
+    pub(super) peer: Option<Box<SockAddr>>,
+}
+
+impl Connection {
+    pub(super) fn new(socket: TcpStream) -> Self {
+        Self {
+            socket,
+            in_flight: InFlight::default(),
+            paused: false,
+            parked: false,
+            ready: false,
+            closing: false,
+            shutdown_wanted: false,
+            eof: Eof::Open,
+            failure: 0,
+            turn: 0,
+            delivered: 0,
+            sent: 0,
+            outgoing: Vec::new(),
+            kept: Vec::new(),
+            kept_start: 0,
+            peer: None,
+        }
+    }
+
+    /// Whether a receive should be armed and none is. Not before the cancel of an earlier one is through: it could hit the
+    /// new one.
+    pub(super) fn wants_receive(&self) -> bool {
+        !(self.closing || self.paused || self.parked)
+            && self.eof == Eof::Open
+            && self.kept.is_empty()
+            && !self.in_flight.contains(Op::Receive)
+            && !self.in_flight.contains(Op::CancelReceive)
+            && !self.in_flight.contains(Op::Connect)
+    }
+
+    /// Whether a receive is armed that brings more than can be delivered. A pause alone does not stop it: most are lifted
+    /// before anything comes.
+    pub(super) fn wants_receive_cancelled(&self) -> bool {
+        !self.kept.is_empty() && self.in_flight.contains(Op::Receive) && !self.in_flight.contains(Op::CancelReceive)
+    }
+
+    /// Bytes that may be delivered in `turn`, of `bytes_max` altogether.
+    pub(super) fn allowance(&mut self, turn: u32, bytes_max: u32) -> u32 {
+        if self.turn != turn {
+            self.turn = turn;
+            self.delivered = 0;
+        }
+        bytes_max.saturating_sub(self.delivered)
+    }
+
+    /// Counts `bytes` against the allowance of the present turn.
+    #[allow(clippy::cast_possible_truncation)] // At most the allowance, or one receive buffer; both are u32.
+    pub(super) fn count_delivered(&mut self, bytes: usize) {
+        self.delivered = self.delivered.saturating_add(bytes as u32);
+    }
+
+    /// Keeps `bytes` for a later turn, behind what is kept already.
+    pub(super) fn keep(&mut self, bytes: &[u8]) {
+        self.kept.extend_from_slice(bytes);
+    }
+
+    /// Whether bytes are kept that must be delivered before any others.
+    pub(super) fn has_kept(&self) -> bool {
+        !self.kept.is_empty()
+    }
+
+    /// The oldest kept bytes, at most `bytes_max`.
+    pub(super) fn kept(&self, bytes_max: u32) -> &[u8] {
+        let rest = &self.kept[self.kept_start..];
+        &rest[..rest.len().min(bytes_max as usize)]
+    }
+
+    /// Forgets the oldest `bytes` kept.
+    pub(super) fn consume_kept(&mut self, bytes: usize) {
+        self.kept_start += bytes;
+        debug_assert!(self.kept_start <= self.kept.len());
+        if self.kept_start == self.kept.len() {
+            self.forget_kept();
+        }
+    }
+
+    /// Forgets all bytes kept.
+    pub(super) fn forget_kept(&mut self) {
+        self.kept_start = 0;
+        self.kept.clear();
+        self.kept.shrink_to(KEPT_CAPACITY_MAX);
+    }
+
+    /// Whether something waits for the handler that a completion will not bring.
+    pub(super) fn has_news(&self) -> bool {
+        self.has_kept() || self.eof == Eof::Seen
+    }
+}

@@ -1,0 +1,170 @@
+//! Connections that come in, the bound on them, and the end of accepting.
+
+use crate::harness::{Event, Harness, Options, peer_of};
+use reactor::{Driver, Token};
+use std::{
+    collections::HashSet,
+    io::{ErrorKind, Read, Write},
+    net::{SocketAddr, TcpStream},
+};
+
+/// The tokens and peers of the connections that came in.
+fn accepted(events: &[Event]) -> Vec<(Token, SocketAddr)> {
+    let accepted = |event: &Event| match event {
+        Event::Accepted(token, peer) => Some((*token, *peer)),
+        _ => None,
+    };
+    events.iter().filter_map(accepted).collect()
+}
+
+fn addresses(peers: &[TcpStream]) -> HashSet<SocketAddr> {
+    peers.iter().map(|peer| peer.local_addr().unwrap()).collect()
+}
+
+pub fn the_peer_is_named<D: Driver>() {
+    let mut harness = Harness::<D>::new();
+    let peers = [harness.peer(), harness.peer(), harness.peer()];
+    let mut tokens = peers.iter().map(|peer| harness.wait_accepted(peer.local_addr().unwrap())).collect::<Vec<_>>();
+    tokens.sort_unstable();
+    tokens.dedup();
+    assert_eq!(tokens.len(), 3);
+    harness.finish();
+}
+
+pub fn bytes_sent_before_the_accept_arrive<D: Driver>() {
+    let mut harness = Harness::<D>::new();
+    let mut peer = harness.peer();
+    let address = peer.local_addr().unwrap();
+    peer.write_all(b"early").unwrap();
+    drop(peer);
+    let token = harness.wait_accepted(address);
+    assert_eq!(harness.wait_data(token, 5), b"early");
+    harness.wait_eof(token);
+    harness.finish();
+}
+
+pub fn a_full_backlog_is_taken_over_several_turns<D: Driver>() {
+    let mut harness = Harness::<D>::new();
+    // As many as a listener of the standard library queues without dropping any.
+    let peers: Vec<_> = (0..100).map(|_| harness.peer()).collect();
+    let mut came = HashSet::new();
+    harness.until("all are accepted", |harness| {
+        came.extend(accepted(&harness.events()).into_iter().map(|(_, peer)| peer));
+        (came.len() == peers.len()).then_some(())
+    });
+    assert_eq!(came, addresses(&peers));
+    harness.finish();
+}
+
+pub fn accepting_pauses_at_the_bound_and_goes_on<D: Driver>() {
+    const BOUND: usize = 4;
+    let mut harness = Harness::<D>::open(Options { connections_max: 4, ..Options::default() });
+    let mut peers: Vec<_> = (0..3 * BOUND).map(|_| harness.peer()).collect();
+    peers.iter_mut().for_each(|peer| peer.write_all(b"x").unwrap());
+    let (mut open, mut came) = (Vec::new(), HashSet::new());
+    while came.len() < peers.len() {
+        harness.until("the free slots are filled", |harness| {
+            for (token, peer) in accepted(&harness.events()) {
+                open.push(token);
+                assert!(came.insert(peer));
+            }
+            (open.len() == BOUND).then_some(())
+        });
+        harness.settle();
+        assert_eq!(accepted(&harness.events()), [], "more than the bound");
+        // All four, so that the end of the backlog meets free slots too.
+        for token in open.drain(..) {
+            harness.close(token);
+        }
+    }
+    assert_eq!(came, addresses(&peers));
+    assert!(harness.counters().accept_pauses >= 1);
+    // A connection that comes when the slots have long been free.
+    harness.settle();
+    let (_peer, _) = harness.accept();
+    harness.finish();
+}
+
+pub fn a_stopped_listener_hands_over_its_backlog_and_refuses<D: Driver>() {
+    let mut harness = Harness::<D>::new();
+    let (mut before, token) = harness.accept();
+    let mut queued: Vec<_> = (0..70).map(|_| harness.peer()).collect();
+    harness.stop_accept();
+    let mut came = Vec::new();
+    harness.until("the backlog is handed over", |harness| {
+        came.extend(accepted(&harness.events()));
+        (came.len() == queued.len()).then_some(())
+    });
+    assert_eq!(came.iter().map(|(_, peer)| *peer).collect::<HashSet<_>>(), addresses(&queued));
+    harness.settle();
+    assert_eq!(TcpStream::connect(harness.address).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+    // Those that are open stay open.
+    let last = queued.last_mut().unwrap();
+    let last_token = came.iter().find(|(_, peer)| *peer == last.local_addr().unwrap()).unwrap().0;
+    for (peer, token) in [(&mut before, token), (last, last_token)] {
+        peer.write_all(b"ping").unwrap();
+        let request = harness.wait_data(token, 4);
+        harness.send(token, request);
+        harness.wait_sent(token);
+        let mut answer = [0; 4];
+        peer.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"ping");
+    }
+    // A second stop finds nothing to do.
+    harness.stop_accept();
+    harness.finish();
+}
+
+pub fn stopping_at_the_bound_does_not_wait<D: Driver>() {
+    let mut harness = Harness::<D>::open(Options { connections_max: 2, ..Options::default() });
+    let mut peers: Vec<_> = (0..4).map(|_| harness.peer()).collect();
+    harness.stop_accept();
+    let mut open = Vec::new();
+    harness.until("two are handed over", |harness| {
+        open.extend(accepted(&harness.events()));
+        (open.len() == 2).then_some(())
+    });
+    harness.settle();
+    // There is no slot for the others, and they learn it.
+    peers.retain(|peer| open.iter().all(|(_, address)| *address != peer.local_addr().unwrap()));
+    assert_eq!(peers.len(), 2);
+    for mut peer in peers {
+        assert!(matches!(peer.read(&mut [0; 1]), Ok(0) | Err(_)));
+    }
+    assert!(TcpStream::connect(harness.address).is_err());
+    harness.finish();
+}
+
+/// The part of `descriptors::running_out_of_descriptors_is_survived` that runs where descriptors are few.
+pub fn accept_without_descriptors<D: Driver>() {
+    /// Turns that may return between one failure of accepting and the next. A driver that spins makes thousands.
+    const TURNS_MAX: usize = 5;
+    const FAILURES: usize = 3;
+    let mut harness = Harness::<D>::new();
+    let (mut served, token) = harness.accept();
+    let address = harness.address;
+    let peers: Vec<_> = (0..8).map(|_| peer_of(address)).collect();
+    let mut hoard = Vec::new();
+    while let Ok(file) = std::fs::File::open("/dev/null") {
+        hoard.push(file);
+    }
+    let mut failures = 0;
+    for _ in 0..FAILURES * TURNS_MAX {
+        harness.turn_without_limit();
+        failures += harness.events().iter().filter(|event| **event == Event::AcceptFailed(Some(libc::EMFILE))).count();
+        if failures >= FAILURES {
+            break;
+        }
+    }
+    assert!(failures >= FAILURES, "{failures} failures of accepting in {} turns", FAILURES * TURNS_MAX);
+    assert!(harness.counters().accept_pauses >= 1);
+    assert!(harness.connect(address).is_err(), "no descriptor is free");
+    // Those that are here are served all the while.
+    served.write_all(b"ping").unwrap();
+    assert_eq!(harness.wait_data(token, 4), b"ping");
+    drop(hoard);
+    for peer in &peers {
+        harness.wait_accepted(peer.local_addr().unwrap());
+    }
+    harness.finish();
+}

@@ -1,0 +1,90 @@
+//! What ends a turn's wait. A turn that waits for ever when it should not is ended by a watchdog, and fails.
+
+use crate::harness::Harness;
+use reactor::{Driver, mailbox::mailbox};
+use std::{sync::Arc, thread, time::Duration};
+
+pub fn a_timeout_of_zero_does_not_wait<D: Driver>() {
+    let mut harness = Harness::<D>::new();
+    let (_peer, _) = harness.accept();
+    // Each of them would wait for ever.
+    for _ in 0..1_000 {
+        harness.turn(Some(Duration::ZERO));
+    }
+    assert_eq!(harness.events(), []);
+    harness.finish();
+}
+
+pub fn a_timeout_ends_the_wait<D: Driver>() {
+    let mut harness = Harness::<D>::new();
+    let (_peer, _) = harness.accept();
+    harness.turn(Some(Duration::from_millis(1)));
+    harness.turn(Some(Duration::from_micros(1)));
+    assert_eq!(harness.events(), []);
+    harness.finish();
+}
+
+pub fn a_ring_from_another_thread_ends_the_wait<D: Driver>() {
+    let mut harness = Harness::<D>::new();
+    for _ in 0..100 {
+        harness.bell.announce_sleep();
+        let bell = Arc::clone(&harness.bell);
+        let ringer = thread::spawn(move || bell.ring());
+        harness.turn_without_limit();
+        ringer.join().unwrap();
+    }
+    harness.finish();
+}
+
+pub fn a_ring_before_the_wait_is_not_lost<D: Driver>() {
+    let mut harness = Harness::<D>::new();
+    for _ in 0..100 {
+        harness.bell.announce_sleep();
+        harness.bell.ring();
+        harness.turn_without_limit();
+        // The same for news outside the protocol.
+        harness.bell.signal();
+        harness.turn_without_limit();
+    }
+    harness.finish();
+}
+
+pub fn a_posted_message_is_not_lost<D: Driver>() {
+    const MESSAGES: u32 = 2_000;
+    let mut harness = Harness::<D>::new();
+    let (sender, receiver) = mailbox(4, Arc::clone(&harness.bell));
+    let posting = thread::spawn(move || {
+        for number in 0..MESSAGES {
+            while sender.post(number).is_err() {
+                thread::yield_now();
+            }
+        }
+    });
+    let mut next = 0;
+    while next < MESSAGES {
+        harness.bell.announce_sleep();
+        if receiver.is_empty() {
+            harness.turn_without_limit();
+        } else {
+            harness.bell.awake();
+        }
+        while let Some(number) = receiver.take() {
+            assert_eq!(number, next);
+            next += 1;
+        }
+    }
+    posting.join().unwrap();
+    harness.finish();
+}
+
+pub fn every_turn_is_counted<D: Driver>() {
+    let mut harness = Harness::<D>::new();
+    let before = harness.counters();
+    harness.settle();
+    let after = harness.counters();
+    assert_eq!(after.turns - before.turns, 10);
+    let (_peer, _) = harness.accept();
+    assert!(harness.counters().completions > after.completions);
+    assert!(harness.counters().enters > before.enters);
+    harness.finish();
+}

@@ -1,0 +1,605 @@
+//! One connection: bytes in, requests to the service, answers out.
+//!
+//! The connection is half-duplex by design. It takes in a burst of requests and appends their answers; while these wait
+//! for the log or are being sent, bytes that arrive are stashed unread; then it goes on with them. So one buffer of
+//! answers is in flight, and the answers are in the order of the requests by construction.
+//!
+//! What the owner does:
+//! 1. Bytes arrived: [`Connection::receive`], or [`Connection::stash`] while answers are outstanding or deferred.
+//! 2. Send what was appended to `out`; when [`Progress::held`], only once the log has got there.
+//! 3. Sent: as [`Progress::after`] says, either `receive` with no bytes to go on, or close, or end the write side and
+//!    feed [`Connection::drain`] until it says that it is enough.
+//! 4. [`Progress::deadline`] passed: [`Connection::timed_out`]. Closed: [`Connection::release`].
+//! 5. End of file: what was received is still to be answered; close once nothing is outstanding and
+//!    [`Progress::more`] is false.
+//!
+//! Choices where the protocol leaves one:
+//! - A request refused by its head (429, 404…) is answered at once. If its body is framed and not over
+//!   `DISCARD_BYTES_MAX`, the body is read past and the connection goes on. If the body is longer or the client waits
+//!   for `100 Continue` (it may then send the body or not), the answer ends the connection. A chunked body does not tell
+//!   its length, so there the connection goes on, and ends without a further word if the body turns out longer.
+//! - After a fault of framing, 408, 413, 431, 501 or 505 nobody can say where the next request begins: the answer ends
+//!   the connection. A body that does not decompress, or in a coding that is not served, is framed all the same: the
+//!   connection goes on.
+//! - `100 Continue` is sent when the body has not begun to arrive with the head.
+//! - The body of a GET or HEAD is framed, read past, and not shown to the service.
+
+use super::HttpError;
+use super::buffers::Core;
+use super::chunked::Chunked;
+use super::fields::Coding;
+use super::head::{self, Head, HeadScan, Method, ParsedHead, Version};
+use super::response::{CONTINUE, Form, Outcome, Responder, Served};
+use crate::limits::{
+    CONTENT_BYTES_PER_TURN_MAX, DISCARD_BYTES_MAX, INBOX_BYTES_MAX, LINGER_BYTES_MAX, REQUESTS_PER_TURN_MAX,
+};
+
+/// What the service is to the connection.
+pub trait Service {
+    /// What the service keeps of a head it admitted until the body is there: small and owned.
+    type Ticket;
+
+    /// Judges a head, before any of its body is read.
+    ///
+    /// # Errors
+    /// The final answer to this request.
+    fn admit(&mut self, head: &Head<'_>) -> Result<Self::Ticket, HttpError>;
+
+    /// Answers a request whose body is complete: without its framing, decompressed, within the bound.
+    fn serve(&mut self, ticket: Self::Ticket, body: &[u8], respond: Responder<'_>) -> Served;
+
+    /// Told of each request that the connection refused by itself, to be counted. `ticket`, if it had been admitted.
+    fn refused(&mut self, ticket: Option<Self::Ticket>, error: HttpError);
+}
+
+/// What is to be done with the connection once the answers appended so far have been sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum After {
+    /// Go on: [`Connection::receive`].
+    KeepOpen,
+    /// Close it.
+    Close,
+    /// End the write side, and give what still arrives to [`Connection::drain`]: closing with bytes unread would reset
+    /// the connection, and the peer might lose the answer.
+    Linger,
+}
+
+/// Which clock runs while the connection waits for its peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deadline {
+    /// Between requests.
+    Idle,
+    /// In a head; counts from its first byte.
+    Head,
+    /// In a body; counts from the end of the head.
+    Body,
+}
+
+/// What one call did, and what the owner has to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Requests answered into `out`. (`100 Continue` may have been appended as well: whatever is in `out` is to be sent.)
+    pub answered: usize,
+    /// At least one of them is held: all of `out` waits for the log to reach the last position.
+    pub held: bool,
+    /// The last request is deferred: nothing goes on before [`Connection::answer_deferred`].
+    pub deferred: bool,
+    /// The burst ended at the bound of a turn, or at a deferred request, and input is left that was not looked at.
+    pub more: bool,
+    /// The inbox is over its bound: pause receiving until a `Progress` says otherwise.
+    pub pause: bool,
+    /// What follows the sending of `out`.
+    pub after: After,
+    /// The clock to start afresh; `None`: leave the one that runs. While a request is deferred, and once the connection
+    /// has ended, no clock of this room runs.
+    pub deadline: Option<Deadline>,
+}
+
+/// The state of one connection. `T` is the service's ticket. An idle one owns no memory beyond itself.
+#[derive(Debug)]
+pub struct Connection<T> {
+    /// Bytes received and not used yet: part of a head, or what came while answers were outstanding.
+    inbox: Vec<u8>,
+    /// The body so far, of a request that did not arrive whole.
+    body: Vec<u8>,
+    phase: Phase<T>,
+    /// The clock that the owner was last told of.
+    deadline: Option<Deadline>,
+}
+
+#[derive(Debug)]
+enum Phase<T> {
+    Head(HeadScan),
+    Body(Incoming<T>),
+    Deferred(Form),
+    Ended { after: After, drained: usize },
+}
+
+/// A request whose head was judged and whose body is not complete.
+#[derive(Debug)]
+struct Incoming<T> {
+    purpose: Purpose<T>,
+    form: Form,
+    framing: Framing,
+}
+
+/// What a body is read for.
+#[derive(Debug)]
+enum Purpose<T> {
+    /// To be served.
+    Serve(T, Coding),
+    /// To be read past, and the request then served without it.
+    ServeWithout(T),
+    /// To be read past, as the request has been answered. Wire bytes that this may still take.
+    Discard(usize),
+}
+
+#[derive(Debug)]
+enum Framing {
+    /// Bytes still to come, and in all.
+    Length {
+        remaining: usize,
+        total: usize,
+    },
+    Chunked(Chunked),
+}
+
+/// What the calls of one turn share.
+struct Turn<'a, S> {
+    service: &'a mut S,
+    core: &'a mut Core,
+    out: &'a mut Vec<u8>,
+    answered: usize,
+    content_bytes: usize,
+    held: bool,
+    /// A head or a body ended or began, so the clock starts afresh.
+    stepped: bool,
+}
+
+impl<'a, S> Turn<'a, S> {
+    fn new(service: &'a mut S, core: &'a mut Core, out: &'a mut Vec<u8>) -> Self {
+        Self { service, core, out, answered: 0, content_bytes: 0, held: false, stepped: false }
+    }
+
+    /// Whether the other connections are to have their turn.
+    fn is_over(&self) -> bool {
+        self.answered == REQUESTS_PER_TURN_MAX || self.content_bytes >= CONTENT_BYTES_PER_TURN_MAX
+    }
+}
+
+/// Whether parsing goes on.
+enum Step {
+    /// This many bytes were used, and there may be more to do.
+    Took(usize),
+    /// This many bytes were used, and the rest must wait for more to arrive.
+    Waits(usize),
+}
+
+impl<T> Default for Connection<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T> Connection<T> {
+    /// A connection that has received nothing.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { inbox: Vec::new(), body: Vec::new(), phase: Phase::Head(HeadScan::new()), deadline: None }
+    }
+
+    /// Takes in all of `bytes`, after what is stashed, and serves the requests they complete, at most
+    /// `REQUESTS_PER_TURN_MAX` of them and about `CONTENT_BYTES_PER_TURN_MAX`. Answers are appended to `out`. Without bytes it goes on with what is stashed.
+    ///
+    /// Not to be called while answers are outstanding. A deferred connection only stashes, an ended one only drains.
+    pub fn receive<S: Service<Ticket = T>>(
+        &mut self,
+        bytes: &[u8],
+        service: &mut S,
+        core: &mut Core,
+        out: &mut Vec<u8>,
+    ) -> Progress {
+        let mut turn = Turn::new(service, core, out);
+        if self.inbox.is_empty() {
+            let used = self.advance(bytes, &mut turn);
+            turn.core.buffers.append(&mut self.inbox, &bytes[used..], usize::MAX);
+        } else {
+            turn.core.buffers.append(&mut self.inbox, bytes, usize::MAX);
+            let mut inbox = std::mem::take(&mut self.inbox);
+            let used = self.advance(&inbox, &mut turn);
+            if used == inbox.len() {
+                turn.core.buffers.give_back(inbox);
+            } else {
+                inbox.drain(..used);
+                self.inbox = inbox;
+            }
+        }
+        let is_over = turn.is_over();
+        let Turn { answered, held, stepped, .. } = turn;
+        let progress = self.progress(answered, held, stepped);
+        Progress { more: !self.inbox.is_empty() && (progress.deferred || is_over), ..progress }
+    }
+
+    /// Keeps bytes that arrive while answers are outstanding. True: pause receiving. On a connection that has ended the
+    /// bytes are drained.
+    #[must_use]
+    pub fn stash(&mut self, bytes: &[u8], core: &mut Core) -> bool {
+        if let Phase::Ended { .. } = self.phase {
+            return self.drain(bytes);
+        }
+        core.buffers.append(&mut self.inbox, bytes, usize::MAX);
+        self.inbox.len() >= INBOX_BYTES_MAX
+    }
+
+    /// Answers the request that was deferred. The rest waits for the next `receive`, once this was sent.
+    ///
+    /// # Panics
+    /// When none is deferred, or it is deferred again: the owner's fault.
+    pub fn answer_deferred(
+        &mut self,
+        core: &Core,
+        out: &mut Vec<u8>,
+        answer: impl FnOnce(Responder<'_>) -> Served,
+    ) -> Progress {
+        let Phase::Deferred(form) = self.phase else { panic!("no request of this connection is deferred") };
+        let form = Form { close: form.close || core.draining, ..form };
+        let served = answer(Responder { out, date: &core.date, form });
+        assert!(served.outcome != Outcome::Deferred, "a deferred request is answered, not deferred again");
+        self.finish(form, !self.inbox.is_empty());
+        let progress = self.progress(1, served.outcome == Outcome::Held, true);
+        Progress { more: !self.inbox.is_empty() && progress.after == After::KeepOpen, ..progress }
+    }
+
+    /// The deadline passed. In a head or a body a 408 is appended to `out`, and [`Service::refused`] told; a connection
+    /// that waits for nothing but the next request, or for the rest of a body already answered for, just closes.
+    pub fn timed_out<S: Service<Ticket = T>>(&mut self, service: &mut S, core: &mut Core, out: &mut Vec<u8>) -> After {
+        let phase = std::mem::replace(&mut self.phase, Phase::Ended { after: After::Close, drained: 0 });
+        let mut turn = Turn::new(service, core, out);
+        match phase {
+            Phase::Head(scan) if scan.has_begun() || !self.inbox.is_empty() => {
+                self.refuse_and_end(None, HttpError::HeadTimeout, Form::default(), &mut turn);
+            }
+            Phase::Body(Incoming { purpose, form, .. }) => {
+                self.end_body(purpose, HttpError::BodyTimeout, form, &mut turn);
+            }
+            Phase::Head(_) | Phase::Deferred(_) | Phase::Ended { .. } => {}
+        }
+        self.release(turn.core);
+        self.after()
+    }
+
+    /// Throws away bytes that arrive after the last answer. True: it is enough, close.
+    #[must_use]
+    pub fn drain(&mut self, bytes: &[u8]) -> bool {
+        let Phase::Ended { drained, .. } = &mut self.phase else { return false };
+        *drained = drained.saturating_add(bytes.len());
+        *drained >= LINGER_BYTES_MAX
+    }
+
+    /// Gives the connection's buffers back to its core, when it is closed.
+    pub fn release(&mut self, core: &mut Core) {
+        core.buffers.give_back(std::mem::take(&mut self.inbox));
+        core.buffers.give_back(std::mem::take(&mut self.body));
+    }
+
+    /// Answers a connection that is not to be served at all, before anything was received: `error`, and its end.
+    pub fn refuse(&mut self, error: HttpError, core: &Core, out: &mut Vec<u8>) -> After {
+        let form = Form { close: true, ..Form::default() };
+        let _ = Responder { out, date: &core.date, form }.refuse(error);
+        self.finish(form, true);
+        self.after()
+    }
+
+    /// Whether bytes are stashed that `receive` has not looked at yet.
+    #[must_use]
+    pub fn has_stashed(&self) -> bool {
+        !self.inbox.is_empty()
+    }
+
+    /// The ticket of a request that was admitted and will not be served any more: for the owner to count, when the
+    /// connection ended before the request's body did.
+    pub fn take_ticket(&mut self) -> Option<T> {
+        match std::mem::replace(&mut self.phase, Phase::Ended { after: After::Close, drained: 0 }) {
+            Phase::Body(Incoming { purpose: Purpose::Serve(ticket, _) | Purpose::ServeWithout(ticket), .. }) => {
+                Some(ticket)
+            }
+            _ => None,
+        }
+    }
+
+    /// Bytes of memory this connection owns beyond its own size.
+    #[must_use]
+    pub fn owned_bytes(&self) -> usize {
+        self.inbox.capacity() + self.body.capacity()
+    }
+
+    fn progress(&mut self, answered: usize, held: bool, stepped: bool) -> Progress {
+        let deadline = match &self.phase {
+            Phase::Head(scan) if scan.has_begun() || !self.inbox.is_empty() => Some(Deadline::Head),
+            Phase::Head(_) => Some(Deadline::Idle),
+            Phase::Body(_) => Some(Deadline::Body),
+            Phase::Deferred(_) | Phase::Ended { .. } => None,
+        };
+        let restarted = stepped || deadline != self.deadline;
+        self.deadline = deadline;
+        let deferred = matches!(self.phase, Phase::Deferred(_));
+        Progress {
+            answered,
+            held,
+            deferred,
+            more: false,
+            pause: self.inbox.len() >= INBOX_BYTES_MAX,
+            after: self.after(),
+            deadline: deadline.filter(|_| restarted),
+        }
+    }
+
+    fn after(&self) -> After {
+        match self.phase {
+            Phase::Ended { after, .. } => after,
+            _ => After::KeepOpen,
+        }
+    }
+
+    /// Works through `input` and returns how much of it is used; the rest begins with the head in progress.
+    fn advance<S: Service<Ticket = T>>(&mut self, input: &[u8], turn: &mut Turn<'_, S>) -> usize {
+        let mut at = 0;
+        loop {
+            let rest = &input[at..];
+            let step = match &self.phase {
+                Phase::Head(_) if rest.is_empty() || turn.is_over() => return at,
+                Phase::Head(scan) => self.advance_head(*scan, rest, turn),
+                Phase::Body(_) if rest.is_empty() => return at,
+                Phase::Body(_) => Step::Took(self.advance_body(rest, turn)),
+                Phase::Deferred(_) => return at,
+                Phase::Ended { .. } => {
+                    let _ = self.drain(rest);
+                    return input.len();
+                }
+            };
+            match step {
+                Step::Took(bytes) => at += bytes,
+                Step::Waits(bytes) => return at + bytes,
+            }
+        }
+    }
+
+    fn advance_head<S: Service<Ticket = T>>(
+        &mut self,
+        mut scan: HeadScan,
+        input: &[u8],
+        turn: &mut Turn<'_, S>,
+    ) -> Step {
+        let (skipped, length) = match scan.look(input) {
+            Ok((skipped, Some(length))) => (skipped, length),
+            Ok((skipped, None)) => {
+                self.phase = Phase::Head(scan);
+                return Step::Waits(skipped);
+            }
+            Err(error) => {
+                self.refuse_and_end(None, error, Form::default(), turn);
+                return Step::Took(input.len());
+            }
+        };
+        let (head, rest) = input[skipped..].split_at(length);
+        match head::parse(head) {
+            Ok(parsed) => Step::Took(skipped + length + self.begin(parsed, rest, turn)),
+            Err(error) => {
+                let form = Form { head_only: head.starts_with(b"HEAD "), ..Form::default() };
+                self.refuse_and_end(None, error, form, turn);
+                Step::Took(input.len())
+            }
+        }
+    }
+
+    /// Has the head judged, and the request served if its body is all there; returns how much of `rest` that took.
+    fn begin<S: Service<Ticket = T>>(&mut self, parsed: ParsedHead<'_>, rest: &[u8], turn: &mut Turn<'_, S>) -> usize {
+        let ParsedHead { head, connection, expects_continue, coding } = parsed;
+        let old = head.version == Version::Http10;
+        let close = connection.close || (old && !connection.keep_alive);
+        let form = Form { close, keep_alive: old && !close, head_only: head.method == Method::Head };
+        turn.stepped = true;
+
+        let ticket = match turn.service.admit(&head) {
+            Ok(ticket) => ticket,
+            Err(error) => {
+                self.refuse_by_head(error, form, head.content_length, expects_continue, turn);
+                return 0;
+            }
+        };
+        let without = matches!(head.method, Method::Get | Method::Head);
+        let purpose = match coding {
+            _ if without => Purpose::ServeWithout(ticket),
+            Some(coding) => Purpose::Serve(ticket, coding),
+            None => {
+                turn.service.refused(Some(ticket), HttpError::ContentCoding);
+                self.refuse_by_head(HttpError::ContentCoding, form, head.content_length, expects_continue, turn);
+                return 0;
+            }
+        };
+        let framing = match head.content_length {
+            None => Framing::Chunked(Chunked::new(turn.core.bounds.body_bytes)),
+            Some(length) => match usize::try_from(length) {
+                Ok(total) if total <= rest.len() && total <= turn.core.bounds.body_bytes => {
+                    self.complete(purpose, &rest[..total], form, total < rest.len(), turn);
+                    return total;
+                }
+                Ok(total) if total <= turn.core.bounds.body_bytes => Framing::Length { remaining: total, total },
+                _ => {
+                    self.end_body(purpose, HttpError::BodyTooLarge, form, turn);
+                    return 0;
+                }
+            },
+        };
+        if expects_continue && rest.is_empty() {
+            turn.out.extend_from_slice(CONTINUE);
+        }
+        self.phase = Phase::Body(Incoming { purpose, form, framing });
+        0
+    }
+
+    /// Takes in some of a body, which was begun by [`Self::begin`], and serves the request when it is complete.
+    fn advance_body<S: Service<Ticket = T>>(&mut self, input: &[u8], turn: &mut Turn<'_, S>) -> usize {
+        let Phase::Body(incoming) = &mut self.phase else { return 0 };
+        let keeps = matches!(incoming.purpose, Purpose::Serve(..));
+        let (body, buffers) = (&mut self.body, &mut turn.core.buffers);
+        let mut whole_in_input = false;
+        let decoded = match &mut incoming.framing {
+            Framing::Length { remaining, total } => {
+                let consumed = input.len().min(*remaining);
+                // A body in one piece behind a head that came alone is served where it lies.
+                whole_in_input = consumed == *total;
+                if keeps && !whole_in_input {
+                    buffers.append(body, &input[..consumed], *total);
+                }
+                *remaining -= consumed;
+                Ok((consumed, *remaining == 0))
+            }
+            Framing::Chunked(chunked) => chunked.decode(input, |data| {
+                if keeps {
+                    buffers.append(body, data, turn.core.bounds.body_bytes);
+                }
+            }),
+        };
+        // A discard that is over its allowance ends the connection, whether or not the body ends there too: else it
+        // would depend on how the bytes were cut.
+        let decoded = decoded.and_then(|(consumed, done)| match &mut incoming.purpose {
+            Purpose::Discard(allowance) if consumed > *allowance => Err(HttpError::BodyTooLarge),
+            Purpose::Discard(allowance) => {
+                *allowance -= consumed;
+                Ok((consumed, done))
+            }
+            Purpose::Serve(..) | Purpose::ServeWithout(_) => Ok((consumed, done)),
+        });
+        if let Ok((consumed, false)) = decoded {
+            return consumed;
+        }
+
+        let Phase::Body(incoming) = std::mem::replace(&mut self.phase, Phase::Head(HeadScan::new())) else {
+            return 0;
+        };
+        let Incoming { purpose, form, .. } = incoming;
+        let kept = std::mem::take(&mut self.body);
+        turn.stepped = true;
+        let consumed = match decoded {
+            Ok((consumed, _)) => {
+                let body = if whole_in_input { &input[..consumed] } else { &kept };
+                self.complete(purpose, body, form, consumed < input.len(), turn);
+                consumed
+            }
+            Err(error) => {
+                self.end_body(purpose, error, form, turn);
+                input.len()
+            }
+        };
+        turn.core.buffers.give_back(kept);
+        consumed
+    }
+
+    /// The body is complete. `unread`: bytes follow it.
+    fn complete<S: Service<Ticket = T>>(
+        &mut self,
+        purpose: Purpose<T>,
+        body: &[u8],
+        form: Form,
+        unread: bool,
+        turn: &mut Turn<'_, S>,
+    ) {
+        let (ticket, coding, body) = match purpose {
+            Purpose::Serve(ticket, coding) => (ticket, coding, body),
+            Purpose::ServeWithout(ticket) => (ticket, Coding::Identity, &[][..]),
+            Purpose::Discard(_) => return self.finish(form, unread),
+        };
+        let Core { bounds, decoder, date, draining, .. } = &mut *turn.core;
+        let form = Form { close: form.close || *draining, ..form };
+        let respond = Responder { out: turn.out, date, form };
+        let served = match decoder.decode(coding, body, bounds.body_bytes) {
+            Ok(content) => {
+                turn.content_bytes += content.len();
+                turn.service.serve(ticket, content, respond)
+            }
+            Err(error) => {
+                // It may have been decompressed up to the bound before it was refused.
+                turn.content_bytes += bounds.body_bytes;
+                turn.service.refused(Some(ticket), error);
+                respond.refuse(error)
+            }
+        };
+        decoder.trim();
+        if served.outcome == Outcome::Deferred {
+            self.phase = Phase::Deferred(form);
+            return;
+        }
+        turn.answered += 1;
+        turn.held |= served.outcome == Outcome::Held;
+        self.finish(form, unread);
+    }
+
+    /// Answers a request refused by its head alone, and chooses between reading past its body and ending.
+    fn refuse_by_head<S: Service<Ticket = T>>(
+        &mut self,
+        error: HttpError,
+        form: Form,
+        content_length: Option<u64>,
+        expects_continue: bool,
+        turn: &mut Turn<'_, S>,
+    ) {
+        let has_body = content_length != Some(0);
+        let too_long = content_length.is_some_and(|length| length > DISCARD_BYTES_MAX as u64);
+        let close = form.close || turn.core.draining || too_long || (expects_continue && has_body);
+        let form = Form { close, ..form };
+        let _ = Responder { out: turn.out, date: &turn.core.date, form }.refuse(error);
+        turn.answered += 1;
+        let framing = match content_length {
+            _ if close => return self.finish(form, has_body),
+            Some(0) => return self.finish(form, false),
+            // Not over DISCARD_BYTES_MAX, as `too_long` would have closed.
+            Some(length) => {
+                let total = usize::try_from(length).unwrap_or(DISCARD_BYTES_MAX);
+                Framing::Length { remaining: total, total }
+            }
+            None => Framing::Chunked(Chunked::new(DISCARD_BYTES_MAX)),
+        };
+        self.phase = Phase::Body(Incoming { purpose: Purpose::Discard(DISCARD_BYTES_MAX), form, framing });
+    }
+
+    /// A body cannot be read to its end. What was answered already is not answered again.
+    fn end_body<S: Service<Ticket = T>>(
+        &mut self,
+        purpose: Purpose<T>,
+        error: HttpError,
+        form: Form,
+        turn: &mut Turn<'_, S>,
+    ) {
+        match purpose {
+            Purpose::Serve(ticket, _) | Purpose::ServeWithout(ticket) => {
+                self.refuse_and_end(Some(ticket), error, form, turn);
+            }
+            Purpose::Discard(_) => self.finish(Form { close: true, ..form }, true),
+        }
+    }
+
+    /// Answers a request that leaves it open where the next one begins.
+    fn refuse_and_end<S: Service<Ticket = T>>(
+        &mut self,
+        ticket: Option<T>,
+        error: HttpError,
+        form: Form,
+        turn: &mut Turn<'_, S>,
+    ) {
+        let form = Form { close: true, ..form };
+        turn.service.refused(ticket, error);
+        let _ = Responder { out: turn.out, date: &turn.core.date, form }.refuse(error);
+        turn.answered += 1;
+        self.finish(form, true);
+    }
+
+    /// The request has its answer. `unread`: input follows, or may.
+    fn finish(&mut self, form: Form, unread: bool) {
+        self.phase = match (form.close, unread) {
+            (false, _) => Phase::Head(HeadScan::new()),
+            (true, false) => Phase::Ended { after: After::Close, drained: 0 },
+            (true, true) => Phase::Ended { after: After::Linger, drained: 0 },
+        };
+    }
+}

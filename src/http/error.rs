@@ -1,0 +1,237 @@
+//! Every way a request is refused, and the one place that maps each to its status, its name in the counters and the
+//! text the peer reads.
+
+use super::Status;
+
+/// Why a request was refused. The first part is found by this room, the second is said by the service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum HttpError {
+    /// A line of the head ends with a bare LF, or a CR stands alone before the request line.
+    LineEnd,
+    /// More empty lines before the request line than are skipped.
+    LeadingLines,
+    /// The request line is not `method SP target SP version`.
+    RequestLine,
+    /// An HTTP version other than 1.0 and 1.1.
+    Version,
+    /// An absolute target without a host.
+    Target,
+    /// A header field that breaks the grammar: folded, no colon, space before it, control bytes.
+    Field,
+    /// HTTP/1.1 without Host.
+    HostMissing,
+    /// More than one Host.
+    HostRepeated,
+    /// Host is not `host [":" port]`.
+    HostInvalid,
+    /// More than one Content-Length, even of the same value.
+    LengthRepeated,
+    /// Content-Length is not a plain number of at most 19 digits.
+    LengthInvalid,
+    /// Content-Length and Transfer-Encoding in one request.
+    LengthAndCoding,
+    /// Transfer-Encoding in HTTP/1.0.
+    TransferCodingOld,
+    /// Transfer-Encoding in which `chunked` is repeated, not last or has parameters, or with an empty element.
+    TransferCodingInvalid,
+    /// A transfer coding other than `chunked`.
+    TransferCodingUnknown,
+    /// More than one Authorization.
+    AuthorizationRepeated,
+    /// The head is over `HEAD_BYTES_MAX`.
+    HeadTooLarge,
+    /// The head has more than `HEADERS_MAX` fields.
+    TooManyFields,
+    /// The body is over its bound, as announced or as received.
+    BodyTooLarge,
+    /// A chunk's size line is not a hexadecimal number and well-formed extensions.
+    ChunkSize,
+    /// A chunk's size line, or all extensions of one body, are over their bound.
+    ChunkLineTooLong,
+    /// A chunk's data is not followed by CR LF.
+    ChunkEnd,
+    /// A trailer field that breaks the grammar.
+    Trailer,
+    /// The trailer section is over `TRAILER_BYTES_MAX`.
+    TrailerTooLarge,
+    /// A content coding other than gzip, zstd and identity, or more than one.
+    ContentCoding,
+    /// The body does not decompress: corrupt, truncated, or with bytes after its end.
+    ContentCorrupt,
+    /// More members or frames in one body than `CONTENT_MEMBERS_MAX`.
+    ContentMembers,
+    /// A zstd frame asks for a window over `ZSTD_WINDOW_LOG_MAX`.
+    ContentWindow,
+    /// The body is over its bound once decompressed.
+    ContentTooLarge,
+    /// The head took too long.
+    HeadTimeout,
+    /// The body took too long.
+    BodyTimeout,
+
+    /// Something in the request that the service cannot take, such as an unknown `?ack=`.
+    BadRequest(&'static str),
+    /// A key is asked for, and this one is not known.
+    Unauthorized,
+    /// No such path.
+    NotFound,
+    /// No such method on this path.
+    MethodNotAllowed {
+        /// The methods there are, as the `Allow` field lists them.
+        allow: &'static str,
+    },
+    /// Over the client's rate.
+    RateLimited {
+        /// Seconds until a request can be admitted, rounded up.
+        retry_after_s: u32,
+    },
+    /// The server cannot take it now.
+    Unavailable {
+        /// What is full or failing.
+        text: &'static str,
+        /// Seconds after which it is worth trying again.
+        retry_after_s: u32,
+    },
+}
+
+impl HttpError {
+    /// Status, name in the counters, text for the peer.
+    const fn parts(self) -> (Status, &'static str, &'static str) {
+        use Status as S;
+        match self {
+            Self::LineEnd => (S::BadRequest, "line_end", "a line of the request does not end with CR LF"),
+            Self::LeadingLines => (S::BadRequest, "leading_lines", "too many empty lines before the request line"),
+            Self::RequestLine => (S::BadRequest, "request_line", "the request line is malformed"),
+            Self::Version => (S::VersionNotSupported, "version", "only HTTP/1.0 and HTTP/1.1 are served"),
+            Self::Target => (S::BadRequest, "target", "the request target has no host"),
+            Self::Field => (S::BadRequest, "field", "a header field is malformed"),
+            Self::HostMissing => (S::BadRequest, "host_missing", "the Host field is missing"),
+            Self::HostRepeated => (S::BadRequest, "host_repeated", "the Host field is repeated"),
+            Self::HostInvalid => (S::BadRequest, "host_invalid", "the Host field is malformed"),
+            Self::LengthRepeated => (S::BadRequest, "length_repeated", "the Content-Length field is repeated"),
+            Self::LengthInvalid => (S::BadRequest, "length_invalid", "the Content-Length field is not a number"),
+            Self::LengthAndCoding => {
+                (S::BadRequest, "length_and_coding", "Content-Length and Transfer-Encoding exclude each other")
+            }
+            Self::TransferCodingOld => {
+                (S::BadRequest, "transfer_coding_old", "Transfer-Encoding does not exist in HTTP/1.0")
+            }
+            Self::TransferCodingInvalid => {
+                (S::BadRequest, "transfer_coding_invalid", "the Transfer-Encoding field is malformed")
+            }
+            Self::TransferCodingUnknown => {
+                (S::NotImplemented, "transfer_coding_unknown", "the only transfer coding served is chunked")
+            }
+            Self::AuthorizationRepeated => {
+                (S::BadRequest, "authorization_repeated", "the Authorization field is repeated")
+            }
+            Self::HeadTooLarge => (S::HeaderFieldsTooLarge, "head_too_large", "the head of the request is too large"),
+            Self::TooManyFields => (S::HeaderFieldsTooLarge, "too_many_fields", "too many header fields"),
+            Self::BodyTooLarge => (S::ContentTooLarge, "body_too_large", "the body is too large"),
+            Self::ChunkSize => (S::BadRequest, "chunk_size", "the size line of a chunk is malformed"),
+            Self::ChunkLineTooLong => (S::BadRequest, "chunk_line_too_long", "the size line of a chunk is too long"),
+            Self::ChunkEnd => (S::BadRequest, "chunk_end", "a chunk does not end where its size says"),
+            Self::Trailer => (S::BadRequest, "trailer", "a trailer field is malformed"),
+            Self::TrailerTooLarge => (S::HeaderFieldsTooLarge, "trailer_too_large", "the trailer section is too large"),
+            Self::ContentCoding => (
+                S::UnsupportedMediaType,
+                "content_coding",
+                "the content codings served are gzip and zstd, one at a time",
+            ),
+            Self::ContentCorrupt => (S::BadRequest, "content_corrupt", "the body does not decompress"),
+            Self::ContentMembers => (S::BadRequest, "content_members", "the body has too many compressed members"),
+            Self::ContentWindow => (S::ContentTooLarge, "content_window", "the zstd window is over 8 MiB"),
+            Self::ContentTooLarge => (S::ContentTooLarge, "content_too_large", "the body is too large decompressed"),
+            Self::HeadTimeout => (S::RequestTimeout, "head_timeout", "the head of the request took too long"),
+            Self::BodyTimeout => (S::RequestTimeout, "body_timeout", "the body of the request took too long"),
+            Self::BadRequest(text) => (S::BadRequest, "bad_request", text),
+            Self::Unauthorized => (S::Unauthorized, "unauthorized", "the Authorization key is missing or not known"),
+            Self::NotFound => (S::NotFound, "not_found", "no such path"),
+            Self::MethodNotAllowed { .. } => (S::MethodNotAllowed, "method_not_allowed", "no such method on this path"),
+            Self::RateLimited { .. } => (S::TooManyRequests, "rate_limited", "over the rate limit"),
+            Self::Unavailable { text, .. } => (S::ServiceUnavailable, "unavailable", text),
+        }
+    }
+
+    /// The status of the answer.
+    #[must_use]
+    pub const fn status(self) -> Status {
+        self.parts().0
+    }
+
+    /// A short name, unique to the variant, to count and to label by.
+    #[must_use]
+    pub const fn reason(self) -> &'static str {
+        self.parts().1
+    }
+
+    /// What the peer reads in `{"error":"…"}`.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        self.parts().2
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::collections::HashSet;
+
+    use super::HttpError::{self, *};
+
+    /// Every variant once.
+    pub(in super::super) fn every_error() -> Vec<HttpError> {
+        let mut list = vec![
+            LineEnd,
+            LeadingLines,
+            RequestLine,
+            Version,
+            Target,
+            Field,
+            HostMissing,
+            HostRepeated,
+            HostInvalid,
+            LengthRepeated,
+            LengthInvalid,
+            LengthAndCoding,
+            TransferCodingOld,
+            TransferCodingInvalid,
+            TransferCodingUnknown,
+            AuthorizationRepeated,
+            HeadTooLarge,
+            TooManyFields,
+            BodyTooLarge,
+            ChunkSize,
+            ChunkLineTooLong,
+            ChunkEnd,
+            Trailer,
+            TrailerTooLarge,
+            ContentCoding,
+            ContentCorrupt,
+            ContentMembers,
+            ContentWindow,
+            ContentTooLarge,
+            HeadTimeout,
+            BodyTimeout,
+        ];
+        list.extend([
+            BadRequest("unknown ack level"),
+            Unauthorized,
+            NotFound,
+            MethodNotAllowed { allow: "GET, HEAD, POST" },
+            RateLimited { retry_after_s: u32::MAX },
+            Unavailable { text: "the disk is full", retry_after_s: 1 },
+        ]);
+        list
+    }
+
+    #[test]
+    fn reasons_are_unique_names_and_texts_are_plain() {
+        let mut seen = HashSet::new();
+        for error in every_error() {
+            assert!(seen.insert(error.reason()), "{error:?}");
+            assert!(error.reason().bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{error:?}");
+            assert!(error.text().bytes().all(|byte| (b' '..=b'~').contains(&byte) && byte != b'"'), "{error:?}");
+            assert!(error.status().code() >= 400);
+        }
+    }
+}

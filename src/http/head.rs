@@ -1,0 +1,342 @@
+//! The head of a request: where it ends, what it says, and how the body after it is framed.
+//!
+//! The end is looked for line by line from where the last look stopped, so a head that drips in costs its bytes once;
+//! this pass also refuses a bare LF, which the parser after it would take. The parser (httparse) then runs once, over a
+//! complete head, and refuses what breaks the grammar of lines: bare CR, folding, control bytes, a space before the
+//! colon. What the fields mean for framing is judged here, strictly.
+
+use std::mem::MaybeUninit;
+
+use super::HttpError;
+use super::fields::{self, Coding, ConnectionOptions, TransferCodings};
+use crate::limits::{HEAD_BYTES_MAX, HEADERS_MAX, LEADING_EMPTY_LINES_MAX};
+
+/// The method of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method<'a> {
+    /// GET
+    Get,
+    /// HEAD: as GET, but the answer carries no body.
+    Head,
+    /// POST
+    Post,
+    /// Any other token, as it came.
+    Other(&'a str),
+}
+
+/// The version of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Version {
+    /// HTTP/1.0
+    Http10,
+    /// HTTP/1.1
+    Http11,
+}
+
+/// What the service is shown of a head. It lies in the receive buffer: what is to be kept must be copied.
+#[derive(Debug, Clone, Copy)]
+pub struct Head<'a> {
+    /// The method.
+    pub method: Method<'a>,
+    /// The target up to `?`, without scheme and host, not percent-decoded.
+    pub path: &'a str,
+    /// The target after `?`.
+    pub query: Option<&'a str>,
+    /// The version.
+    pub version: Version,
+    /// The Authorization field; a repeated one has been refused.
+    pub authorization: Option<&'a [u8]>,
+    /// The first Accept field.
+    pub accept: Option<&'a [u8]>,
+    /// The first traceparent field (W3C Trace Context).
+    pub traceparent: Option<&'a [u8]>,
+    /// The first tracestate field.
+    pub tracestate: Option<&'a [u8]>,
+    /// Bytes of the body as it comes over the wire; `None` when it is chunked.
+    pub content_length: Option<u64>,
+}
+
+/// A head with what only the connection needs to know.
+pub(super) struct ParsedHead<'a> {
+    pub(super) head: Head<'a>,
+    pub(super) connection: ConnectionOptions,
+    pub(super) expects_continue: bool,
+    /// `None`: a coding that is not served.
+    pub(super) coding: Option<Coding>,
+}
+
+/// How far the search for the end of a head has come. Offsets count from the head's first byte.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct HeadScan {
+    scanned: usize,
+    line_start: usize,
+    leading_lines: usize,
+}
+
+impl HeadScan {
+    /// Of a head of which nothing has arrived.
+    pub(super) const fn new() -> Self {
+        Self { scanned: 0, line_start: 0, leading_lines: 0 }
+    }
+
+    /// Whether any byte that counts towards a request has been seen, be it an empty line.
+    pub(super) fn has_begun(&self) -> bool {
+        self.scanned > 0 || self.leading_lines > 0
+    }
+
+    /// Looks for a head in `bytes`: the length of the empty lines before it, which the caller drops, and the length of
+    /// the head behind them once its own empty line is there. Each call passes the bytes not dropped again, and those
+    /// that came since.
+    ///
+    /// # Errors
+    /// `LeadingLines`, `LineEnd`, `HeadTooLarge`; `RequestLine` for a first byte that begins no method (TLS, say).
+    pub(super) fn look(&mut self, bytes: &[u8]) -> Result<(usize, Option<usize>), HttpError> {
+        let skipped = if self.scanned == 0 { self.skip_leading_lines(bytes)? } else { 0 };
+        match &bytes[skipped..] {
+            // What comes next decides whether this is one more empty line.
+            [] | [b'\r'] => Ok((skipped, None)),
+            head => Ok((skipped, self.find_end(head)?)),
+        }
+    }
+
+    fn skip_leading_lines(&mut self, bytes: &[u8]) -> Result<usize, HttpError> {
+        let mut skipped = 0;
+        loop {
+            match bytes[skipped..] {
+                [b'\r', b'\n', ..] if self.leading_lines == LEADING_EMPTY_LINES_MAX => {
+                    return Err(HttpError::LeadingLines);
+                }
+                [b'\r', b'\n', ..] => {
+                    self.leading_lines += 1;
+                    skipped += 2;
+                }
+                [] | [b'\r'] => return Ok(skipped),
+                [b'\r' | b'\n', ..] => return Err(HttpError::LineEnd),
+                [first, ..] if fields::is_token(first) => return Ok(skipped),
+                [_, ..] => return Err(HttpError::RequestLine),
+            }
+        }
+    }
+
+    fn find_end(&mut self, bytes: &[u8]) -> Result<Option<usize>, HttpError> {
+        let window = &bytes[..bytes.len().min(HEAD_BYTES_MAX)];
+        for offset in memchr::memchr_iter(b'\n', &window[self.scanned..]) {
+            let line_end = self.scanned + offset;
+            if line_end == 0 || window[line_end - 1] != b'\r' {
+                return Err(HttpError::LineEnd);
+            }
+            if line_end - 1 == self.line_start {
+                return Ok(Some(line_end + 1));
+            }
+            self.line_start = line_end + 1;
+        }
+        if window.len() == HEAD_BYTES_MAX {
+            return Err(HttpError::HeadTooLarge);
+        }
+        self.scanned = window.len();
+        Ok(None)
+    }
+}
+
+/// Parses a complete head, empty line included.
+///
+/// # Errors
+/// Every fault named in [`HttpError`] from `RequestLine` to `TooManyFields`.
+pub(super) fn parse(bytes: &[u8]) -> Result<ParsedHead<'_>, HttpError> {
+    let mut slots = [const { MaybeUninit::uninit() }; HEADERS_MAX];
+    let mut request = httparse::Request::new(&mut []);
+    match request.parse_with_uninit_headers(bytes, &mut slots) {
+        Ok(httparse::Status::Complete(length)) if length == bytes.len() => {}
+        Ok(_) => return Err(HttpError::RequestLine),
+        Err(error) => return Err(fault(error, bytes)),
+    }
+    let (Some(method), Some(target), Some(minor)) = (request.method, request.path, request.version) else {
+        return Err(HttpError::RequestLine);
+    };
+    let version = if minor == 0 { Version::Http10 } else { Version::Http11 };
+    let (path, query) = path_and_query(target)?;
+    let mut parsed = ParsedHead {
+        head: Head {
+            method: match method {
+                "GET" => Method::Get,
+                "HEAD" => Method::Head,
+                "POST" => Method::Post,
+                other => Method::Other(other),
+            },
+            path,
+            query,
+            version,
+            authorization: None,
+            accept: None,
+            traceparent: None,
+            tracestate: None,
+            content_length: None,
+        },
+        connection: ConnectionOptions::default(),
+        expects_continue: false,
+        coding: Some(Coding::Identity),
+    };
+    judge_fields(&mut parsed, request.headers)?;
+    Ok(parsed)
+}
+
+fn judge_fields<'a>(parsed: &mut ParsedHead<'a>, list: &[httparse::Header<'a>]) -> Result<(), HttpError> {
+    let mut host_seen = false;
+    let mut transfer = TransferCodings::default();
+    let head = &mut parsed.head;
+    for field in list {
+        let value = field.value;
+        let is = |name: &str| field.name.eq_ignore_ascii_case(name);
+        // By length first: most fields are none of these, and are passed over with one comparison.
+        match field.name.len() {
+            4 if is("host") => {
+                if host_seen {
+                    return Err(HttpError::HostRepeated);
+                }
+                host_seen = true;
+                if !fields::is_host(value) {
+                    return Err(HttpError::HostInvalid);
+                }
+            }
+            6 if is("accept") => head.accept = head.accept.or(Some(value)),
+            6 if is("expect") => parsed.expects_continue |= value.eq_ignore_ascii_case(b"100-continue"),
+            10 if is("connection") => parsed.connection.add(value),
+            10 if is("tracestate") => head.tracestate = head.tracestate.or(Some(value)),
+            11 if is("traceparent") => head.traceparent = head.traceparent.or(Some(value)),
+            13 if is("authorization") => {
+                let earlier = head.authorization.replace(value);
+                if earlier.is_some() {
+                    return Err(HttpError::AuthorizationRepeated);
+                }
+            }
+            14 if is("content-length") => {
+                if head.content_length.is_some() {
+                    return Err(HttpError::LengthRepeated);
+                }
+                head.content_length = Some(fields::content_length(value)?);
+            }
+            16 if is("content-encoding") => parsed.coding = fields::add_coding(parsed.coding, value),
+            17 if is("transfer-encoding") => transfer.add(value)?,
+            _ => {}
+        }
+    }
+
+    if head.version == Version::Http11 && !host_seen {
+        return Err(HttpError::HostMissing);
+    }
+    if transfer.is_present() {
+        if head.content_length.is_some() {
+            return Err(HttpError::LengthAndCoding);
+        }
+        if head.version == Version::Http10 {
+            return Err(HttpError::TransferCodingOld);
+        }
+        if !transfer.are_served() {
+            return Err(HttpError::TransferCodingUnknown);
+        }
+    } else {
+        // A request with neither field has no body (RFC 9112, 6.3).
+        head.content_length = head.content_length.or(Some(0));
+    }
+    // HTTP/1.0 knows no interim answer, whatever it expects (RFC 9110, 10.1.1).
+    parsed.expects_continue &= head.version == Version::Http11;
+    Ok(())
+}
+
+/// Splits a target. `http://host/path` is reduced to its path (RFC 9112, 3.2.2); `*` and `host:port` stay what they are,
+/// paths that nobody serves.
+fn path_and_query(target: &str) -> Result<(&str, Option<&str>), HttpError> {
+    let mut rest = target;
+    for scheme in ["http://", "https://"] {
+        if target.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)) {
+            let after = &target[scheme.len()..];
+            let host_end = after.find(['/', '?']).unwrap_or(after.len());
+            if host_end == 0 {
+                return Err(HttpError::Target);
+            }
+            rest = &after[host_end..];
+        }
+    }
+    let (path, query) = match memchr::memchr(b'?', rest.as_bytes()) {
+        Some(mark) => (&rest[..mark], Some(&rest[mark + 1..])),
+        None => (rest, None),
+    };
+    Ok((if path.is_empty() { "/" } else { path }, query))
+}
+
+fn fault(error: httparse::Error, bytes: &[u8]) -> HttpError {
+    match error {
+        httparse::Error::TooManyHeaders => HttpError::TooManyFields,
+        httparse::Error::HeaderName | httparse::Error::HeaderValue => HttpError::Field,
+        httparse::Error::Version if names_other_version(bytes) => HttpError::Version,
+        _ => HttpError::RequestLine,
+    }
+}
+
+/// Whether the request line ends in a well-formed `HTTP/digit.digit`, which then is none of those served.
+fn names_other_version(bytes: &[u8]) -> bool {
+    let line_end = memchr::memchr(b'\r', bytes).unwrap_or(bytes.len());
+    let line = &bytes[..line_end];
+    let version = line.iter().rposition(|byte| *byte == b' ').map_or(line, |space| &line[space + 1..]);
+    matches!(version, [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
+        if major.is_ascii_digit() && minor.is_ascii_digit() && !matches!((major, minor), (b'1', b'0' | b'1')))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets() {
+        for (target, path, query) in [
+            ("/metrics", "/metrics", None),
+            ("/metrics?", "/metrics", Some("")),
+            ("/q?a=b?c", "/q", Some("a=b?c")),
+            ("?a", "/", Some("a")),
+            ("http://host/metrics?x=1", "/metrics", Some("x=1")),
+            ("HTTPS://host:1", "/", None),
+            ("http://host?x", "/", Some("x")),
+            ("*", "*", None),
+            ("host:443", "host:443", None),
+            ("/http://host/", "/http://host/", None),
+        ] {
+            assert_eq!(path_and_query(target), Ok((path, query)), "{target}");
+        }
+        assert_eq!(path_and_query("http:///metrics"), Err(HttpError::Target));
+        assert_eq!(path_and_query("http://"), Err(HttpError::Target));
+    }
+
+    #[test]
+    fn the_end_is_found_from_where_the_last_look_stopped() {
+        let head = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        let bytes = [&head[..], b"GET"].concat();
+        for step in 1..bytes.len() {
+            let mut scan = HeadScan::new();
+            let end = (step..=bytes.len())
+                .step_by(step)
+                .chain([bytes.len()])
+                .find_map(|arrived| scan.find_end(&bytes[..arrived]).unwrap());
+            assert_eq!(end, Some(head.len()), "step {step}");
+        }
+    }
+
+    #[test]
+    fn every_byte_in_a_value_is_judged() {
+        for byte in 0..=255u8 {
+            let mut bytes = b"GET / HTTP/1.1\r\nHost: a\r\nX: abcdefghijklmnopqrstuvwxyz0123456789".to_vec();
+            bytes.push(byte);
+            bytes.extend_from_slice(b"z\r\n\r\n");
+            assert_eq!(parse(&bytes).is_ok(), fields::is_value(byte), "{byte:#x}");
+        }
+    }
+
+    #[test]
+    fn every_byte_in_a_name_and_in_a_method_is_judged() {
+        for byte in (0..=255u8).filter(|byte| !b": ".contains(byte)) {
+            let name = [b"GET / HTTP/1.1\r\nHost: a\r\nX", &[byte][..], b"Y: z\r\n\r\n"].concat();
+            assert_eq!(parse(&name).is_ok(), fields::is_token(byte), "{byte:#x}");
+            let method = [b"G", &[byte][..], b"T / HTTP/1.1\r\nHost: a\r\n\r\n"].concat();
+            assert_eq!(parse(&method).is_ok(), fields::is_token(byte), "{byte:#x}");
+        }
+    }
+}

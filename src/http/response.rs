@@ -1,0 +1,285 @@
+//! Answers: status line, the few fields this server sends, and the body, appended to the connection's output.
+//!
+//! Nothing here goes through `format!` but the text of a refusal that quotes the request; the 200 of an ingest is a
+//! handful of copies into memory reserved once.
+
+use std::fmt::{self, Display, Write};
+
+use super::{HttpError, Status};
+
+const JSON: &str = "application/json";
+/// The interim answer to `Expect: 100-continue`.
+pub(super) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+/// Room for the head of any answer, its fields of variable length but for Allow included.
+const HEAD_BYTES: usize = 320;
+const ERROR_START: &[u8] = b"{\"error\":\"";
+const ERROR_END: &[u8] = b"\"}";
+
+/// How the answer to one request is framed, known from its head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Form {
+    /// The connection ends after it.
+    pub(super) close: bool,
+    /// HTTP/1.0 was asked to stay open, and is told that it does.
+    pub(super) keep_alive: bool,
+    /// The request was HEAD.
+    pub(super) head_only: bool,
+}
+
+/// Writes the one answer of one request. Each of its methods takes it, and gives the [`Served`] that the service must
+/// return: there is no way to answer twice, or not at all.
+pub struct Responder<'a> {
+    pub(super) out: &'a mut Vec<u8>,
+    pub(super) date: &'a [u8; 29],
+    pub(super) form: Form,
+}
+
+/// What became of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub struct Served {
+    pub(super) outcome: Outcome,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Done,
+    Held,
+    Deferred,
+}
+
+impl Served {
+    const DONE: Served = Served { outcome: Outcome::Done };
+
+    /// The answer is written, but must not leave before the log has reached the position that the service knows.
+    ///
+    /// # Panics
+    /// On a deferred request: it has no answer to hold.
+    pub fn held(self) -> Self {
+        assert!(self.outcome != Outcome::Deferred, "a deferred request has no answer to hold");
+        Served { outcome: Outcome::Held }
+    }
+}
+
+impl Responder<'_> {
+    /// 200 for a batch of `metrics`: `{"success":true,"metrics_processed":3}`.
+    pub fn accepted(mut self, metrics: usize) -> Served {
+        const START: &[u8] = b"{\"success\":true,\"metrics_processed\":";
+        let digits = Decimal::of(metrics as u64);
+        self.head(Status::Ok, JSON, START.len() + digits.text().len() + 1, &[]);
+        if !self.form.head_only {
+            self.out.extend_from_slice(START);
+            self.out.extend_from_slice(digits.text());
+            self.out.push(b'}');
+        }
+        Served::DONE
+    }
+
+    /// Any answer with a body at hand.
+    pub fn answer(mut self, status: Status, content_type: &str, body: &[u8]) -> Served {
+        self.head(status, content_type, body.len(), &[]);
+        if !self.form.head_only {
+            self.out.extend_from_slice(body);
+        }
+        Served::DONE
+    }
+
+    /// A refusal whose text is known in advance.
+    pub fn refuse(self, error: HttpError) -> Served {
+        let digits;
+        let field: [&[u8]; 2] = match error {
+            HttpError::MethodNotAllowed { allow } => [b"\r\nAllow: ", allow.as_bytes()],
+            HttpError::RateLimited { retry_after_s } | HttpError::Unavailable { retry_after_s, .. } => {
+                digits = Decimal::of(u64::from(retry_after_s));
+                [b"\r\nRetry-After: ", digits.text()]
+            }
+            HttpError::ContentCoding => [b"\r\nAccept-Encoding: ", b"gzip, zstd"],
+            // RFC 9110, 15.5.2: a 401 must name a scheme.
+            HttpError::Unauthorized => [b"\r\nWWW-Authenticate: ", b"Bearer"],
+            _ => [b"", b""],
+        };
+        self.error(error.status(), &error.text(), &field)
+    }
+
+    /// 400 with a text made for this request, such as which metric and which byte is at fault. `text` is formatted
+    /// twice and must come out the same.
+    pub fn refuse_content(self, text: &dyn Display) -> Served {
+        self.error(Status::BadRequest, text, &[])
+    }
+
+    /// No answer yet. The connection parses no further request until its owner has called
+    /// [`Connection::answer_deferred`](super::Connection::answer_deferred).
+    pub fn defer(self) -> Served {
+        Served { outcome: Outcome::Deferred }
+    }
+
+    /// `{"error":"…"}`. The text is formatted once for its length and once into its place.
+    fn error(mut self, status: Status, text: &dyn Display, field: &[&[u8]]) -> Served {
+        let mut count = JsonText(Count(0));
+        // The sinks below take everything, so only `text` itself could fail: then the answer is the same, cut short.
+        let _ = write!(count, "{text}");
+        let length = count.0.0;
+        self.head(status, JSON, ERROR_START.len() + length + ERROR_END.len(), field);
+        if !self.form.head_only {
+            self.out.extend_from_slice(ERROR_START);
+            let text_start = self.out.len();
+            let _ = write!(JsonText(&mut *self.out), "{text}");
+            assert!(self.out.len() - text_start == length, "a text that formats in two ways");
+            self.out.extend_from_slice(ERROR_END);
+        }
+        Served::DONE
+    }
+
+    /// `field` is one more field line, from the CR LF before it on.
+    fn head(&mut self, status: Status, content_type: &str, body_bytes: usize, field: &[&[u8]]) {
+        let out = &mut *self.out;
+        out.reserve(HEAD_BYTES + body_bytes);
+        out.extend_from_slice(status.line_to_date());
+        out.extend_from_slice(self.date);
+        out.extend_from_slice(b"\r\nContent-Type: ");
+        out.extend_from_slice(content_type.as_bytes());
+        out.extend_from_slice(b"\r\nContent-Length: ");
+        out.extend_from_slice(Decimal::of(body_bytes as u64).text());
+        for part in field {
+            out.extend_from_slice(part);
+        }
+        if self.form.close {
+            out.extend_from_slice(b"\r\nConnection: close");
+        } else if self.form.keep_alive {
+            out.extend_from_slice(b"\r\nConnection: keep-alive");
+        }
+        out.extend_from_slice(b"\r\n\r\n");
+    }
+}
+
+/// A number as text, without `fmt`.
+struct Decimal {
+    /// The digits, at the end. 2^64 has 20.
+    digits: [u8; 20],
+    start: usize,
+}
+
+impl Decimal {
+    fn of(mut number: u64) -> Self {
+        let mut decimal = Decimal { digits: [b'0'; 20], start: 20 };
+        loop {
+            decimal.start -= 1;
+            decimal.digits[decimal.start] = b'0' + (number % 10) as u8;
+            number /= 10;
+            if number == 0 {
+                return decimal;
+            }
+        }
+    }
+
+    fn text(&self) -> &[u8] {
+        &self.digits[self.start..]
+    }
+}
+
+/// Where escaped text goes.
+trait Sink {
+    fn take(&mut self, bytes: &[u8]);
+}
+
+/// Counts the bytes it is given.
+struct Count(usize);
+
+impl Sink for Count {
+    fn take(&mut self, bytes: &[u8]) {
+        self.0 += bytes.len();
+    }
+}
+
+impl Sink for &mut Vec<u8> {
+    fn take(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+}
+
+/// Escapes what is written as the inside of a JSON string (RFC 8259, 7).
+struct JsonText<S>(S);
+
+impl<S: Sink> Write for JsonText<S> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        const HEX: &[u8; 16] = b"0123456789abcdef";
+        let mut plain = text.as_bytes();
+        while let Some(at) = plain.iter().position(|byte| *byte < b' ' || *byte == b'"' || *byte == b'\\') {
+            self.0.take(&plain[..at]);
+            match plain[at] {
+                quoted @ (b'"' | b'\\') => self.0.take(&[b'\\', quoted]),
+                b'\n' => self.0.take(b"\\n"),
+                control => {
+                    let [high, low] = [control >> 4, control & 15].map(|digit| HEX[usize::from(digit)]);
+                    self.0.take(&[b'\\', b'u', b'0', b'0', high, low]);
+                }
+            }
+            plain = &plain[at + 1..];
+        }
+        self.0.take(plain);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DATE: [u8; 29] = *b"Sun, 06 Nov 1994 08:49:37 GMT";
+
+    fn written(form: Form, answer: impl FnOnce(Responder<'_>) -> Served) -> String {
+        let mut out = Vec::new();
+        let served = answer(Responder { out: &mut out, date: &DATE, form });
+        assert_eq!(served.outcome, Outcome::Done);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn the_200_of_an_ingest_to_the_byte() {
+        assert_eq!(
+            written(Form::default(), |respond| respond.accepted(3)),
+            "HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Type: application/json\r\n\
+             Content-Length: 38\r\n\r\n{\"success\":true,\"metrics_processed\":3}"
+        );
+    }
+
+    #[test]
+    fn head_has_the_length_and_no_body() {
+        let form = Form { head_only: true, ..Form::default() };
+        for text in [
+            written(form, |respond| respond.accepted(1000)),
+            written(form, |respond| respond.answer(Status::Ok, "text/plain", b"hello")),
+            written(form, |respond| respond.refuse(HttpError::NotFound)),
+            written(form, |respond| respond.refuse_content(&"x")),
+        ] {
+            assert!(text.ends_with("\r\n\r\n"), "{text}");
+            assert!(!text.contains("Content-Length: 0"), "{text}");
+        }
+    }
+
+    #[test]
+    fn every_answer_keeps_the_head_within_the_room_reserved_for_it() {
+        let form = Form { close: true, ..Form::default() };
+        for error in crate::http::error::tests::every_error() {
+            let text = written(form, |respond| respond.refuse(error));
+            assert!(text.find("\r\n\r\n").unwrap() + 4 <= HEAD_BYTES, "{text}");
+        }
+    }
+
+    #[test]
+    fn errors_are_valid_json_whatever_they_quote() {
+        let nasty: String = (0..0x300).filter_map(char::from_u32).chain("\u{2028}\u{1f600}".chars()).collect();
+        let text = written(Form::default(), |respond| respond.refuse_content(&nasty));
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        assert!(head.ends_with(&format!("Content-Length: {}", body.len())));
+        let value: serde_json::Value = serde_json::from_str(body).unwrap();
+        assert_eq!(value["error"], nasty);
+    }
+
+    #[test]
+    fn decimals() {
+        for number in [0, 1, 9, 10, 99, 100, 12_345, u64::MAX] {
+            assert_eq!(Decimal::of(number).text(), number.to_string().as_bytes());
+        }
+    }
+}

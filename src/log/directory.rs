@@ -1,0 +1,226 @@
+//! The data directory: what is in it, who has it, and in what order it is opened.
+//!
+//! | file | what |
+//! |---|---|
+//! | `metrics.jsonl` | the log |
+//! | `metricstream.state` | see `state` |
+//! | `metricstream.lock` | locked by the server that has the directory; holds its process id |
+//! | `torn-<time>.bin` | what recovery has cut off the log |
+//!
+//! Promises that one process at a time has the directory, and that an opened log is repaired, on stable storage and
+//! marked as not closed before anything is appended.
+
+use super::{
+    file::DiskFile,
+    recovery::{RecoveryReport, recover},
+    state::{self, State, StateFile},
+};
+use std::{
+    fmt,
+    fs::{DirBuilder, File, OpenOptions, TryLockError},
+    io::{self, Read, Write},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+const LOG_NAME: &str = "metrics.jsonl";
+const STATE_NAME: &str = "metricstream.state";
+const LOCK_NAME: &str = "metricstream.lock";
+/// Owner reads and writes, group reads: metrics can tell a stranger a lot.
+pub(super) const FILE_MODE: u32 = 0o640;
+const DIRECTORY_MODE: u32 = 0o750;
+
+/// A log that may be appended to.
+#[derive(Debug)]
+pub struct Opened {
+    /// The log, its state and its lock.
+    pub file: DiskFile,
+    /// What was found and repaired.
+    pub report: RecoveryReport,
+}
+
+/// Why a data directory cannot be served from. The text is one line that names the file.
+#[derive(Debug)]
+pub enum OpenError {
+    /// Another process has it.
+    Locked {
+        /// The data directory.
+        directory: PathBuf,
+        /// The process's id, if the lock file tells.
+        holder: Option<u32>,
+    },
+    /// It, or a part of its path, is not a directory.
+    NotADirectory(PathBuf),
+    /// The log is a directory, a pipe or a device.
+    NotAFile(PathBuf),
+    /// No permission, or the file system is mounted read-only.
+    NotWritable {
+        /// What was not to be had.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The disk is full, or the quota used up.
+    NoSpace {
+        /// What could not be written.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Anything else.
+    Io {
+        /// What was being done to the file, as a verb.
+        doing: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl OpenError {
+    fn new(doing: &'static str, path: &Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        match source.kind() {
+            io::ErrorKind::NotADirectory => Self::NotADirectory(path),
+            io::ErrorKind::IsADirectory => Self::NotAFile(path),
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Self::NotWritable { path, source },
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::NoSpace { path, source },
+            _ => Self::Io { doing, path, source },
+        }
+    }
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Locked { directory, holder } => {
+                write!(f, "the data directory {} is in use by ", directory.display())?;
+                match holder {
+                    Some(pid) => write!(f, "process {pid}"),
+                    None => f.write_str("another process"),
+                }
+            }
+            Self::NotADirectory(path) => write!(f, "{} is not a directory", path.display()),
+            Self::NotAFile(path) => write!(f, "{} is not a regular file", path.display()),
+            Self::NotWritable { path, source } => write!(f, "{} is not writable: {source}", path.display()),
+            Self::NoSpace { path, source } => write!(f, "no room for {}: {source}", path.display()),
+            Self::Io { doing, path, source } => write!(f, "cannot {doing} {}: {source}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::NotWritable { source, .. } | Self::NoSpace { source, .. } | Self::Io { source, .. } => Some(source),
+            Self::Locked { .. } | Self::NotADirectory(_) | Self::NotAFile(_) => None,
+        }
+    }
+}
+
+/// Opens the log in `directory`, which is made if it is missing: takes the lock, repairs the log's end, and marks the
+/// log as not closed.
+///
+/// # Errors
+/// See [`OpenError`]. Nothing was lost: recovery keeps what it cuts off.
+pub fn open(directory: &Path) -> Result<Opened, OpenError> {
+    create_directory(directory)?;
+    let lock = lock(directory)?;
+
+    let log_path = directory.join(LOG_NAME);
+    let log = open_file(&log_path, OpenOptions::new().read(true).append(true))?;
+    let state_path = directory.join(STATE_NAME);
+    let mut state_file = open_file(&state_path, OpenOptions::new().read(true).write(true))?;
+    sync_directory(directory)?;
+
+    let state = read_state(&mut state_file).map_err(|error| OpenError::new("read", &state_path, error))?;
+    let boot_id = state::boot_id();
+    let report = recover(directory, &log, state.as_ref(), boot_id.as_deref())
+        .map_err(|(doing, error)| OpenError::new(doing, &log_path, error))?;
+    // What is there counts as committed from now on, so it has to be on stable storage.
+    log.sync_all().map_err(|error| OpenError::new("sync", &log_path, error))?;
+
+    let metadata = log.metadata().map_err(|error| OpenError::new("look at", &log_path, error))?;
+    let state = State {
+        boot_id,
+        device: metadata.dev(),
+        inode: metadata.ino(),
+        committed_bytes: report.log_bytes,
+        clean: false,
+        unclean_shutdowns: report.unclean_shutdowns,
+    };
+    let state = StateFile::create(state_file, &state).map_err(|error| OpenError::new("write", &state_path, error))?;
+    Ok(Opened { file: DiskFile { log, state, _lock: lock }, report })
+}
+
+fn create_directory(directory: &Path) -> Result<(), OpenError> {
+    if directory.is_dir() {
+        return Ok(());
+    }
+    DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(directory).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => OpenError::NotADirectory(directory.to_owned()),
+        _ => OpenError::new("create", directory, error),
+    })?;
+    // The new entry is its parent's to keep.
+    match directory.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => sync_directory(Path::new(".")),
+        Some(parent) => sync_directory(parent),
+        None => Ok(()),
+    }
+}
+
+fn sync_directory(directory: &Path) -> Result<(), OpenError> {
+    File::open(directory)
+        .and_then(|directory| directory.sync_all())
+        .map_err(|error| OpenError::new("sync", directory, error))
+}
+
+/// Opens a regular file, made if it is missing. A pipe or a device in its place is refused, and not waited for.
+fn open_file(path: &Path, options: &mut OpenOptions) -> Result<File, OpenError> {
+    let file = options
+        .create(true)
+        .mode(FILE_MODE)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)
+        .map_err(|error| OpenError::new("open", path, error))?;
+    match file.metadata() {
+        Ok(metadata) if metadata.is_file() => Ok(file),
+        Ok(_) => Err(OpenError::NotAFile(path.to_owned())),
+        Err(error) => Err(OpenError::new("look at", path, error)),
+    }
+}
+
+/// `None`: it is missing (the file is empty) or garbled.
+fn read_state(file: &mut File) -> io::Result<Option<State>> {
+    /// More than any state has.
+    const STATE_BYTES_MAX: u64 = 4096;
+    let mut text = Vec::new();
+    file.take(STATE_BYTES_MAX).read_to_end(&mut text)?;
+    Ok(std::str::from_utf8(&text).ok().and_then(State::parse))
+}
+
+/// Takes the directory's lock (flock(2)), which goes when the process does, and leaves our process id in it.
+fn lock(directory: &Path) -> Result<File, OpenError> {
+    /// A process id has at most 7 digits (PID_MAX_LIMIT is 2^22), and a line's end.
+    const PID_BYTES_MAX: u64 = 8;
+    let path = directory.join(LOCK_NAME);
+    let mut file = open_file(&path, OpenOptions::new().read(true).write(true))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            // Whoever has the lock may not have written its id yet.
+            let mut text = String::new();
+            let holder = file.take(PID_BYTES_MAX).read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
+            return Err(OpenError::Locked { directory: directory.to_owned(), holder });
+        }
+        Err(TryLockError::Error(error)) => return Err(OpenError::new("lock", &path, error)),
+    }
+    file.set_len(0)
+        .and_then(|()| writeln!(file, "{}", std::process::id()))
+        .map_err(|error| OpenError::new("write", &path, error))?;
+    Ok(file)
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests;

@@ -1,0 +1,119 @@
+//! A log in memory for tests: fails as it is told, and watches that nothing is acknowledged before its time.
+
+use super::{LogFile, LogHealth, LogStatus, ring::RingDurability};
+use crossbeam_channel::{Receiver, Sender};
+use std::{
+    collections::VecDeque,
+    io::{self, IoSlice},
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+/// What an append does in place of taking everything.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Fault {
+    /// Takes so many bytes at most.
+    Short(usize),
+    /// Fails with this errno.
+    Errno(i32),
+}
+
+/// What a test can look at, and set before the start.
+#[derive(Debug, Default)]
+pub(super) struct Content {
+    pub(super) bytes: Vec<u8>,
+    /// What was recorded last.
+    pub(super) committed_bytes: u64,
+    pub(super) is_clean: bool,
+    pub(super) syncs: u32,
+    /// One for each append to come.
+    pub(super) append_faults: VecDeque<Fault>,
+    /// Errnos, one for each record to come.
+    pub(super) record_faults: VecDeque<i32>,
+    /// The log's health at the beginning of each append.
+    pub(super) health: Vec<LogHealth>,
+    /// The log's status and rings. All bytes together are what the rings have written.
+    pub(super) watched: Option<(Arc<LogStatus>, Vec<RingDurability>)>,
+}
+
+impl Content {
+    fn check(&self) {
+        if let Some((_, rings)) = &self.watched {
+            let written: u64 = rings.iter().map(RingDurability::written).sum();
+            assert!(written <= self.committed_bytes && self.committed_bytes <= self.bytes.len() as u64);
+        }
+    }
+}
+
+/// Lets a test hold a sync, and decide on its result.
+#[derive(Debug, Clone)]
+pub(super) struct SyncGate {
+    pub(super) began: Sender<()>,
+    pub(super) result: Receiver<io::Result<()>>,
+}
+
+#[derive(Debug, Clone, Default)]
+pub(super) struct FakeFile {
+    content: Arc<Mutex<Content>>,
+    pub(super) gate: Option<SyncGate>,
+}
+
+impl FakeFile {
+    pub(super) fn content(&self) -> MutexGuard<'_, Content> {
+        self.content.lock().unwrap()
+    }
+}
+
+impl LogFile for FakeFile {
+    fn append(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        let mut content = self.content();
+        content.check();
+        if let Some(health) = content.watched.as_ref().map(|(status, _)| status.health()) {
+            content.health.push(health);
+        }
+        let all: Vec<u8> = pieces.iter().flat_map(|piece| piece.iter().copied()).collect();
+        let taken = match content.append_faults.pop_front() {
+            Some(Fault::Short(bytes)) => bytes.min(all.len()),
+            Some(Fault::Errno(errno)) => return Err(io::Error::from_raw_os_error(errno)),
+            None => all.len(),
+        };
+        content.bytes.extend_from_slice(&all[..taken]);
+        Ok(taken)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.content().syncs += 1;
+        match &self.gate {
+            Some(gate) => {
+                gate.began.send(()).unwrap();
+                gate.result.recv().unwrap()
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn size_bytes(&self) -> io::Result<u64> {
+        Ok(self.content().bytes.len() as u64)
+    }
+
+    fn truncate(&self, size_bytes: u64) -> io::Result<()> {
+        let mut content = self.content();
+        assert!(size_bytes >= content.committed_bytes);
+        content.bytes.truncate(usize::try_from(size_bytes).unwrap());
+        Ok(())
+    }
+
+    fn record(&self, size_bytes: u64) -> io::Result<()> {
+        let mut content = self.content();
+        content.check();
+        if let Some(errno) = content.record_faults.pop_front() {
+            return Err(io::Error::from_raw_os_error(errno));
+        }
+        content.committed_bytes = size_bytes;
+        Ok(())
+    }
+
+    fn mark_clean(&self) -> io::Result<()> {
+        self.content().is_clean = true;
+        Ok(())
+    }
+}

@@ -1,0 +1,87 @@
+//! The group commit: one thread that syncs the file for everybody who waits for it.
+//!
+//! Owns the rings' durable positions, and is the only one that syncs: a sync's error is reported once, and must not be
+//! taken by somebody who drops it. There is no tick: it syncs when an answer waits for it, and again at once while more
+//! do; all that was written while one sync ran shares the next. Promises that a durable position covers only bytes
+//! that were written before their sync began.
+
+use super::{
+    LogError, LogFile, LogStatus,
+    ring::RingDurability,
+    status::{Failure, WriterEnd, count},
+    wait,
+};
+use std::sync::Arc;
+
+/// Makes written bytes durable when an answer waits for it, until the writer has ended.
+#[derive(Debug)]
+pub struct GroupCommit<F: LogFile> {
+    file: Arc<F>,
+    /// In the order of `LogStatus::reactor_bells`.
+    rings: Vec<RingDurability>,
+    /// What each ring had written when the sync began.
+    snapshot: Vec<u64>,
+    status: Arc<LogStatus>,
+}
+
+impl<F: LogFile> GroupCommit<F> {
+    pub(super) fn new(file: Arc<F>, rings: Vec<RingDurability>, status: Arc<LogStatus>) -> Self {
+        assert_eq!(rings.len(), status.reactor_bells.len());
+        Self { file, snapshot: vec![0; rings.len()], rings, status }
+    }
+
+    /// Syncs until the writer has ended; when it ended well, syncs once more and marks the log as closed cleanly.
+    ///
+    /// # Errors
+    /// A sync failed, which is final, or the writer did.
+    pub fn run(mut self) -> Result<(), LogError> {
+        loop {
+            match self.status.writer_end() {
+                WriterEnd::Running => {}
+                WriterEnd::Drained => {
+                    self.sync()?;
+                    return self.file.mark_clean().map_err(|error| self.fail(error));
+                }
+                WriterEnd::Gone => return Err(LogError::Stopped),
+            }
+            if self.is_wanted() {
+                self.sync()?;
+            } else {
+                self.sleep();
+            }
+        }
+    }
+
+    fn is_wanted(&self) -> bool {
+        self.rings.iter().any(RingDurability::is_wanted)
+    }
+
+    fn sync(&mut self) -> Result<(), LogError> {
+        for (written, ring) in self.snapshot.iter_mut().zip(&self.rings) {
+            *written = ring.written();
+        }
+        self.file.sync_data().map_err(|error| self.fail(error))?;
+        count(&self.status.counters.fsyncs, 1);
+        for ((ring, &written), bell) in self.rings.iter_mut().zip(&self.snapshot).zip(&self.status.reactor_bells) {
+            if ring.publish(written) {
+                bell.ring();
+            }
+        }
+        Ok(())
+    }
+
+    fn fail(&self, error: std::io::Error) -> LogError {
+        self.status.fail(Failure::Sync);
+        LogError::Sync(error)
+    }
+
+    fn sleep(&self) {
+        let bell = &self.status.group_commit_bell;
+        bell.announce_sleep();
+        if !self.is_wanted() && self.status.writer_end() == WriterEnd::Running {
+            wait::readable(bell, None);
+        }
+        bell.awake();
+        bell.drain();
+    }
+}

@@ -1,0 +1,39 @@
+//! Blocks the calling thread on its doorbell. The one system call of this room that the standard library lacks.
+#![allow(unsafe_code)] // poll(2) has no safe wrapper in the standard library.
+
+use std::{
+    io,
+    os::fd::{AsFd, AsRawFd},
+    time::Duration,
+};
+
+/// Waits until `descriptor` can be read or `timeout` passed (`None`: without limit). Returns early when a signal came,
+/// so callers look again at what they wait for.
+///
+/// # Panics
+/// poll(2) refuses its arguments, which only a bug of ours can cause.
+pub(super) fn readable(descriptor: &impl AsFd, timeout: Option<Duration>) {
+    let timeout_ms =
+        timeout.map_or(-1, |timeout| libc::c_int::try_from(timeout.as_millis()).unwrap_or(libc::c_int::MAX));
+    let mut poll = libc::pollfd { fd: descriptor.as_fd().as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: `poll` is one valid pollfd that outlives the call, and the count says one.
+    if unsafe { libc::poll(&raw mut poll, 1, timeout_ms) } < 0 {
+        let error = io::Error::last_os_error();
+        // ENOMEM, the other one that can happen, passes: the caller tries again.
+        assert!(error.kind() != io::ErrorKind::InvalidInput, "poll(2) refused one descriptor: {error}");
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use reactor::Doorbell;
+
+    #[test]
+    fn a_signal_ends_the_wait_and_a_timeout_does() {
+        let bell = Doorbell::new().unwrap();
+        readable(&bell, Some(Duration::from_millis(1)));
+        bell.signal();
+        readable(&bell, None);
+    }
+}

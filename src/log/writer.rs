@@ -1,0 +1,222 @@
+//! The writer: one thread that puts every ring's bytes into the file.
+//!
+//! Owns the rings' consumers. Promises that a ring's head moves only when everything below it is in the file and the
+//! file's length is recorded, that a short write goes on at its very next byte, and that a sleeping writer is never
+//! left with published bytes. May not sync: that would hold every answer for the disk; `group_commit` does it.
+
+use super::{
+    LogError, LogFile, LogStatus, Settings, Stall,
+    ring::RingConsumer,
+    status::{Failure, WriterEnd, count},
+    wait,
+};
+use crate::limits::RINGS_PER_GATHER_MAX;
+use std::{
+    io::{self, IoSlice},
+    ops::Range,
+    sync::Arc,
+    time::Instant,
+};
+
+/// Writes the rings' bytes to the file, until every appender is gone.
+#[derive(Debug)]
+pub struct Writer<F: LogFile> {
+    file: Arc<F>,
+    /// In the order of `LogStatus::reactor_bells`.
+    rings: Vec<RingConsumer>,
+    settings: Settings,
+    status: Arc<LogStatus>,
+    /// The file's length after the last whole gathering.
+    committed_bytes: u64,
+    drained: bool,
+}
+
+impl<F: LogFile> Writer<F> {
+    pub(super) fn new(
+        file: Arc<F>,
+        rings: Vec<RingConsumer>,
+        settings: Settings,
+        status: Arc<LogStatus>,
+    ) -> io::Result<Self> {
+        assert_eq!(rings.len(), status.reactor_bells.len());
+        let committed_bytes = file.size_bytes()?;
+        Ok(Self { file, rings, settings, status, committed_bytes, drained: false })
+    }
+
+    /// Writes until every appender is dropped and everything they published is in the file.
+    ///
+    /// # Errors
+    /// Not everything could be written. What was acknowledged is in the file, and no half of a batch is left there.
+    pub fn run(mut self) -> Result<(), LogError> {
+        let result = self.write_all();
+        self.drained = result.is_ok();
+        match &result {
+            Ok(()) | Err(LogError::Stopped) => {}
+            Err(_) => self.status.fail(Failure::Write),
+        }
+        result
+    }
+
+    /// More eyes on the rings' positions.
+    #[cfg(all(test, not(loom)))]
+    pub(super) fn watch(&self) -> Vec<super::ring::RingDurability> {
+        self.rings.iter().map(RingConsumer::durability).collect()
+    }
+
+    fn write_all(&mut self) -> Result<(), LogError> {
+        loop {
+            if self.status.health().has_failed() {
+                return Err(LogError::Stopped);
+            }
+            if self.write_published()? {
+                continue;
+            }
+            if self.is_drained() {
+                return Ok(());
+            }
+            if !self.poll() {
+                self.sleep();
+            }
+        }
+    }
+
+    /// Writes what all rings have published. Returns whether there was anything.
+    fn write_published(&mut self) -> Result<bool, LogError> {
+        let mut any = false;
+        for first in (0..self.rings.len()).step_by(RINGS_PER_GATHER_MAX) {
+            let last = (first + RINGS_PER_GATHER_MAX).min(self.rings.len());
+            any |= self.write_gathered(first..last)?;
+        }
+        Ok(any)
+    }
+
+    /// Writes what the rings in `range` have published: gathers, appends, records, publishes, wakes.
+    fn write_gathered(&mut self, range: Range<usize>) -> Result<bool, LogError> {
+        let bytes: usize = self.rings[range.clone()].iter_mut().map(RingConsumer::look).sum();
+        if bytes == 0 {
+            return Ok(false);
+        }
+        self.committed_bytes = self.append_whole(range.clone(), bytes).inspect_err(|_| self.cut_unrecorded())?;
+        self.status.recover();
+        count(&self.status.counters.gathers, 1);
+        for (ring, bell) in self.rings[range.clone()].iter_mut().zip(&self.status.reactor_bells[range]) {
+            let awaited = ring.release(ring.seen());
+            if awaited.written {
+                count(&self.status.counters.rings, 1);
+                bell.ring();
+            }
+            if awaited.durable {
+                count(&self.status.counters.rings, 1);
+                self.status.group_commit_bell.ring();
+            }
+        }
+        Ok(true)
+    }
+
+    /// Appends the `bytes` that the rings in `range` have shown at their last look, and records the file's length then,
+    /// which it returns. That is the length the file has, as the log may also have been emptied or added to by hand.
+    fn append_whole(&self, range: Range<usize>, bytes: usize) -> Result<u64, LogError> {
+        let mut pieces = [IoSlice::new(&[]); 2 * RINGS_PER_GATHER_MAX];
+        let mut gathered = 0;
+        for piece in self.rings[range].iter().flat_map(RingConsumer::readable).filter(|piece| !piece.is_empty()) {
+            pieces[gathered] = IoSlice::new(piece);
+            gathered += 1;
+        }
+        let mut rest = &mut pieces[..gathered];
+        let mut left = bytes;
+        while left > 0 {
+            let taken = self.persist(|| match self.file.append(rest) {
+                Ok(0) => Err(io::ErrorKind::WriteZero.into()),
+                result => result,
+            })?;
+            IoSlice::advance_slices(&mut rest, taken);
+            left -= taken;
+            count(&self.status.counters.writevs, 1);
+            count(&self.status.counters.bytes, taken as u64);
+            count(&self.status.counters.short_writes, u64::from(left > 0));
+        }
+        let size_bytes = self.persist(|| self.file.size_bytes())?;
+        self.persist(|| self.file.record(size_bytes))?;
+        Ok(size_bytes)
+    }
+
+    /// Takes back what a gathering that failed has left in the file. Best effort: what stays, the next start cuts off.
+    fn cut_unrecorded(&self) {
+        // A file that was emptied by hand must not be made longer.
+        if self.file.size_bytes().is_ok_and(|size_bytes| size_bytes > self.committed_bytes) {
+            let _ = self.file.truncate(self.committed_bytes);
+        }
+    }
+
+    /// Runs `operation`, again and again while the disk refuses it for a reason that passes.
+    fn persist<T>(&self, mut operation: impl FnMut() -> io::Result<T>) -> Result<T, LogError> {
+        let mut stalled_since = None;
+        let mut retry_after = self.settings.stall_retry_first;
+        loop {
+            let error = match operation() {
+                Ok(done) => return Ok(done),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => error,
+            };
+            let Some(reason) = Stall::of(&error) else { return Err(LogError::Write(error)) };
+            if self.status.health().is_healthy() {
+                count(&self.status.counters.stalls, 1);
+            }
+            self.status.stall(reason);
+            let stalled_since = *stalled_since.get_or_insert_with(Instant::now);
+            if self.status.health().has_failed() {
+                return Err(LogError::Stopped);
+            }
+            if self.rings.iter().all(RingConsumer::is_closed)
+                && stalled_since.elapsed() >= self.settings.stall_at_drain_max
+            {
+                return Err(LogError::Unwritten {
+                    bytes: self.rings.iter().map(RingConsumer::unreleased).sum(),
+                    reason,
+                });
+            }
+            // The bell ends the wait only for a failure: nobody rings a writer that has not announced its sleep.
+            wait::readable(&self.status.writer_bell, Some(retry_after));
+            self.status.writer_bell.drain();
+            retry_after = (2 * retry_after).min(self.settings.stall_retry_max);
+        }
+    }
+
+    /// Whether nothing more will come, and all that came is written.
+    fn is_drained(&mut self) -> bool {
+        self.rings.iter_mut().all(|ring| ring.is_closed() && ring.look() == 0)
+    }
+
+    fn has_news(&mut self) -> bool {
+        self.rings.iter_mut().any(|ring| ring.look() > 0) || self.is_drained() || self.status.health().has_failed()
+    }
+
+    /// Looks for news for a while. Returns whether there are any.
+    fn poll(&mut self) -> bool {
+        let start = Instant::now();
+        while start.elapsed() < self.settings.poll_before_sleep {
+            if self.has_news() {
+                return true;
+            }
+            std::hint::spin_loop();
+        }
+        false
+    }
+
+    /// Sleeps until there may be news.
+    fn sleep(&mut self) {
+        self.status.writer_bell.announce_sleep();
+        if !self.has_news() {
+            count(&self.status.counters.sleeps, 1);
+            wait::readable(&self.status.writer_bell, None);
+        }
+        self.status.writer_bell.awake();
+        self.status.writer_bell.drain();
+    }
+}
+
+impl<F: LogFile> Drop for Writer<F> {
+    fn drop(&mut self) {
+        self.status.end_writer(if self.drained { WriterEnd::Drained } else { WriterEnd::Gone });
+    }
+}

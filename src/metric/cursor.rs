@@ -1,0 +1,372 @@
+//! The place in the body that has been read up to, and the pieces of JSON that are read there (RFC 8259). Knows no metric.
+//!
+//! Strings and digits are looked at eight bytes at a time in one general register; only what is left of a body's last
+//! seven bytes goes by single bytes, so nothing past the slice is ever needed.
+
+use super::error::{Expected, Fault, Found, Problem, Step};
+use super::number;
+use super::text::{self, Text};
+use crate::limits::JSON_DEPTH_MAX;
+
+/// Reads a body from its front.
+pub(super) struct Cursor<'a> {
+    body_bytes: usize,
+    rest: &'a [u8],
+}
+
+impl<'a> Cursor<'a> {
+    pub fn new(body: &'a [u8]) -> Self {
+        Self { body_bytes: body.len(), rest: body }
+    }
+
+    /// What has not been read yet.
+    #[inline]
+    pub fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
+    /// Offset of the next byte in the body.
+    #[inline]
+    pub fn byte(&self) -> usize {
+        self.body_bytes - self.rest.len()
+    }
+
+    /// The next byte, not yet read.
+    #[inline]
+    pub fn peek(&self) -> Option<u8> {
+        self.rest.first().copied()
+    }
+
+    /// Reads `byte` if it comes next.
+    #[inline]
+    pub fn eat(&mut self, byte: u8) -> bool {
+        self.eat_all(&[byte])
+    }
+
+    /// Reads `bytes` if they come next.
+    #[inline]
+    pub fn eat_all<const N: usize>(&mut self, bytes: &[u8; N]) -> bool {
+        match self.rest.strip_prefix(bytes) {
+            Some(rest) => {
+                self.rest = rest;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// The next byte is not what was `expected`.
+    #[cold]
+    pub fn unexpected(&self, expected: Expected) -> Fault {
+        let found = Found::at(self.rest, expected);
+        self.fault(Problem::Unexpected { expected, found })
+    }
+
+    /// There is a `problem` at the next byte.
+    #[cold]
+    pub fn fault(&self, problem: Problem) -> Fault {
+        Fault { byte: self.byte(), problem }
+    }
+
+    /// Reads `byte`, or finds it missing.
+    #[inline]
+    pub fn expect(&mut self, byte: u8, expected: Expected) -> Step<()> {
+        if self.eat(byte) { Ok(()) } else { Err(self.unexpected(expected)) }
+    }
+
+    /// Reads the four kinds of whitespace that JSON has.
+    #[inline]
+    pub fn whitespace(&mut self) {
+        while let [b' ' | b'\t' | b'\n' | b'\r', rest @ ..] = self.rest {
+            self.rest = rest;
+        }
+    }
+
+    /// Reads the colon after a key and the whitespace around it.
+    #[inline]
+    pub fn colon(&mut self) -> Step<()> {
+        self.whitespace();
+        self.expect(b':', Expected::Colon)?;
+        self.whitespace();
+        Ok(())
+    }
+
+    /// Reads what stands between two members of an object: `true` for a comma, with the next key's quotation mark read too;
+    /// `false` for the end of the object.
+    #[inline]
+    pub fn next_member(&mut self) -> Step<bool> {
+        self.whitespace();
+        match self.peek() {
+            Some(b',') => {
+                self.rest = &self.rest[1..];
+                self.whitespace();
+                self.expect(b'"', Expected::Key)?;
+                Ok(true)
+            }
+            Some(b'}') => {
+                self.rest = &self.rest[1..];
+                Ok(false)
+            }
+            _ => Err(self.unexpected(Expected::CommaOrBrace)),
+        }
+    }
+
+    /// Reads what follows the opening brace of an object: as [`next_member`](Self::next_member), without the comma.
+    #[inline]
+    pub fn first_member(&mut self) -> Step<bool> {
+        self.whitespace();
+        match self.peek() {
+            Some(b'"') => {
+                self.rest = &self.rest[1..];
+                Ok(true)
+            }
+            Some(b'}') => {
+                self.rest = &self.rest[1..];
+                Ok(false)
+            }
+            _ => Err(self.unexpected(Expected::KeyOrEnd)),
+        }
+    }
+
+    /// Reads what stands between two elements of an array: `true` for a comma, `false` for the end of the array.
+    #[inline]
+    pub fn next_element(&mut self) -> Step<bool> {
+        self.whitespace();
+        if self.eat(b',') {
+            return Ok(true);
+        }
+        self.expect(b']', Expected::CommaOrBracket)?;
+        Ok(false)
+    }
+
+    /// Reads a string whose opening quotation mark has been read.
+    #[inline]
+    pub fn string(&mut self) -> Step<Text<'a>> {
+        let text = self.rest;
+        let mut seen = 0;
+        while let Some(word) = self.rest.first_chunk() {
+            let word = u64::from_le_bytes(*word);
+            let stops = string_stops(word);
+            seen |= word;
+            if stops != 0 {
+                let stop = first_flagged(stops);
+                if self.rest[stop] != b'"' {
+                    break;
+                }
+                let raw = &text[..text.len() - self.rest.len() + stop];
+                self.rest = &self.rest[stop + 1..];
+                // `seen` may have taken in bytes behind the string; then the check is made for nothing.
+                if seen & EACH_HIGH_BIT != 0 {
+                    self.check_utf8(raw)?;
+                }
+                return Ok(Text { raw, escaped: false });
+            }
+            self.rest = &self.rest[8..];
+        }
+        self.string_slowly(text)
+    }
+
+    /// Reads the remainder of the string that began at `text`: one with escapes, one that ends close to the end of the body,
+    /// or one that is at fault.
+    #[cold]
+    fn string_slowly(&mut self, text: &'a [u8]) -> Step<Text<'a>> {
+        let mut escaped = false;
+        loop {
+            while let Some(word) = self.rest.first_chunk()
+                && string_stops(u64::from_le_bytes(*word)) == 0
+            {
+                self.rest = &self.rest[8..];
+            }
+            match self.rest {
+                [b'"', rest @ ..] => {
+                    let raw = &text[..text.len() - self.rest.len()];
+                    self.rest = rest;
+                    self.check_utf8(raw)?;
+                    return Ok(Text { raw, escaped });
+                }
+                [b'\\', ..] => {
+                    let (_, escape_bytes) = text::escape(self.rest).map_err(|problem| self.fault(problem))?;
+                    self.rest = &self.rest[escape_bytes..];
+                    escaped = true;
+                }
+                [byte @ 0..0x20, ..] => return Err(self.fault(Problem::ControlCharacter(*byte))),
+                [_, rest @ ..] => self.rest = rest,
+                [] => return Err(self.fault(Problem::StringUnended)),
+            }
+        }
+    }
+
+    /// Checks the text of the string just read.
+    #[cold]
+    fn check_utf8(&self, raw: &[u8]) -> Step<()> {
+        match std::str::from_utf8(raw) {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                let start = self.byte() - 1 - raw.len();
+                Err(Fault { byte: start + error.valid_up_to(), problem: Problem::Utf8Invalid })
+            }
+        }
+    }
+
+    /// Reads the digits that come next, perhaps none.
+    #[inline]
+    pub fn digits(&mut self) -> &'a [u8] {
+        let (digits, rest) = self.rest.split_at(digits_count(self.rest));
+        self.rest = rest;
+        digits
+    }
+
+    /// Reads digits, at least one.
+    #[inline]
+    pub fn some_digits(&mut self) -> Step<&'a [u8]> {
+        let digits = self.digits();
+        if digits.is_empty() { Err(self.unexpected(Expected::Digit)) } else { Ok(digits) }
+    }
+
+    /// Checks the value of a field that is ignored. `depth` is the number of objects and arrays around it.
+    pub fn skip_value(&mut self, depth: usize) -> Step<()> {
+        // One bit for each object or array that was opened here, the innermost lowest: 1 is an object.
+        let mut kinds = 0_u64;
+        const { assert!(JSON_DEPTH_MAX <= 64, "the kinds of all open objects and arrays must fit in 64 bits") };
+        let mut open = 0;
+        loop {
+            self.whitespace();
+            match self.peek() {
+                Some(bracket @ (b'{' | b'[')) => {
+                    if depth + open == JSON_DEPTH_MAX {
+                        return Err(self.fault(Problem::TooDeep));
+                    }
+                    self.rest = &self.rest[1..];
+                    open += 1;
+                    kinds = kinds << 1 | u64::from(bracket == b'{');
+                    let empty = if bracket == b'{' {
+                        let empty = !self.first_member()?;
+                        if !empty {
+                            self.string()?;
+                            self.colon()?;
+                        }
+                        empty
+                    } else {
+                        self.whitespace();
+                        self.eat(b']')
+                    };
+                    if !empty {
+                        continue;
+                    }
+                    open -= 1;
+                    kinds >>= 1;
+                }
+                Some(b'"') => {
+                    self.rest = &self.rest[1..];
+                    self.string()?;
+                }
+                Some(b'-' | b'0'..=b'9') => {
+                    number::read(self)?;
+                }
+                _ if self.eat_all(b"true") || self.eat_all(b"false") || self.eat_all(b"null") => {}
+                _ => return Err(self.unexpected(Expected::Value)),
+            }
+            // A value has ended, and with it perhaps some of what is around it.
+            loop {
+                if open == 0 {
+                    return Ok(());
+                }
+                let more = if kinds & 1 == 1 {
+                    let more = self.next_member()?;
+                    if more {
+                        self.string()?;
+                        self.colon()?;
+                    }
+                    more
+                } else {
+                    self.next_element()?
+                };
+                if more {
+                    break;
+                }
+                open -= 1;
+                kinds >>= 1;
+            }
+        }
+    }
+}
+
+/// The byte 1 in each of the eight.
+const EACH_ONE: u64 = u64::MAX / 0xff;
+/// The highest bit of each of the eight.
+const EACH_HIGH_BIT: u64 = EACH_ONE * 0x80;
+
+/// Flags, by the high bit of their bytes, the quotation marks, backslashes and control characters among eight bytes.
+///
+/// Subtracting sets a byte's high bit where the byte was smaller than what was subtracted. It then borrows from the byte above, which may
+/// be flagged wrongly, but only above a byte that is flagged rightly: the lowest flag can be trusted. Bytes that had the
+/// high bit before never borrow, and are not flagged.
+/// (Alan Mycroft's test for a zero byte; S. E. Anderson, "Bit Twiddling Hacks".)
+#[inline]
+fn string_stops(word: u64) -> u64 {
+    let quote = (word ^ EACH_ONE * b'"' as u64).wrapping_sub(EACH_ONE);
+    let backslash = (word ^ EACH_ONE * b'\\' as u64).wrapping_sub(EACH_ONE);
+    let control = word.wrapping_sub(EACH_ONE * 0x20);
+    (quote | backslash | control) & !word & EACH_HIGH_BIT
+}
+
+/// Flags what is no digit among eight bytes. Every flag can be trusted: with its high bit taken off, no byte overflows into the next.
+#[inline]
+fn digit_stops(word: u64) -> u64 {
+    let values = word ^ EACH_ONE * b'0' as u64;
+    (((values & !EACH_HIGH_BIT) + EACH_ONE * (0x80 - 10)) | values) & EACH_HIGH_BIT
+}
+
+/// Index of the lowest byte flagged: the first in memory, as words are read in little-endian order.
+#[inline]
+fn first_flagged(flags: u64) -> usize {
+    flags.trailing_zeros() as usize / 8
+}
+
+/// How many digits `bytes` begins with.
+#[inline]
+fn digits_count(bytes: &[u8]) -> usize {
+    let mut rest = bytes;
+    while let Some(word) = rest.first_chunk() {
+        let stops = digit_stops(u64::from_le_bytes(*word));
+        if stops != 0 {
+            return bytes.len() - rest.len() + first_flagged(stops);
+        }
+        rest = &rest[8..];
+    }
+    let tail = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    bytes.len() - rest.len() + tail
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_byte_at_every_place_of_a_word() {
+        for filler in [b'a', b'0', 0x7f, 0x80, 0xff] {
+            for byte in 0..=u8::MAX {
+                for place in 0..8 {
+                    let mut word = [filler; 8];
+                    word[place] = byte;
+                    let first = |stops: u64| if stops == 0 { 8 } else { first_flagged(stops) };
+                    let string = word.iter().position(|&byte| matches!(byte, b'"' | b'\\' | 0..0x20)).unwrap_or(8);
+                    let digits = word.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(8);
+                    let word = u64::from_le_bytes(word);
+                    assert_eq!(first(string_stops(word)), string, "{word:016x}");
+                    assert_eq!(first(digit_stops(word)), digits, "{word:016x}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn digits_are_counted_at_every_length() {
+        for count in 0..40 {
+            let mut bytes = vec![b'7'; count];
+            assert_eq!(digits_count(&bytes), count);
+            bytes.extend_from_slice(b"e1234567890");
+            assert_eq!(digits_count(&bytes), count);
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! Batches in, lines of the log out: one pass from a request's body to the bytes that go into the file.
+//!
+//! A line has all five fields, in this order, whatever was sent:
+//! `{"timestamp":"2026-01-02T03:04:05.678Z","name":"cpu_usage","value":75.5,"type":"gauge","tags":{"host":"web1"}}`
+//!
+//! Promises: what is written never exceeds [`BatchEncoder::encoded_bytes_max`]; after the encoder is built nothing is
+//! allocated. If a batch is refused, the bytes given hold part of it and mean nothing: the caller gives up the reservation.
+
+use super::parser::{Parser, Scratch};
+use super::timestamp::{self, TIMESTAMP_BYTES};
+use super::{BatchError, Bounds, Kind, Metric};
+
+const BEFORE_TIMESTAMP: &[u8] = br#"{"timestamp":""#;
+const BEFORE_NAME: &[u8] = br#"","name":""#;
+const BEFORE_VALUE: &[u8] = br#"","value":"#;
+const NO_TAGS: &[u8] = b"{}";
+const LINE_END: &[u8] = b"}\n";
+
+/// What is between a value and the tags: `,"type":"…","tags":`.
+const fn between_value_and_tags(kind: Kind) -> &'static [u8] {
+    match kind {
+        Kind::Gauge => br#","type":"gauge","tags":"#,
+        Kind::Counter => br#","type":"counter","tags":"#,
+        Kind::Histogram => br#","type":"histogram","tags":"#,
+        Kind::Summary => br#","type":"summary","tags":"#,
+    }
+}
+
+/// What a line begins with, as far as it is the same for all metrics of one moment.
+const HEAD_BYTES: usize = BEFORE_TIMESTAMP.len() + TIMESTAMP_BYTES + BEFORE_NAME.len();
+
+/// The smallest metric, without the comma between it and the next.
+const METRIC_BYTES_MIN: usize = br#"{"name":"n","value":0}"#.len();
+
+/// How much longer than its metric a line can be.
+///
+/// A line's name, value, type and tags are never longer than they were sent ([`Text`](super::Text) shows it for
+/// strings; digits are copied; whitespace is dropped), and the field names and punctuation in front of `value`, `type`
+/// and `tags` are the same on both sides. So a metric that sends a field saves its line from having more than the metric there: the line gains most
+/// from the smallest metric, with the default type and no tags, where only the letter of the name and the digit of the value are the client's:
+/// 48 + 1 + 10 + 1 + 23 + 2 + 2 = 87 bytes for 22.
+const LINE_BYTES_GAINED_MAX: usize = HEAD_BYTES
+    + 1
+    + BEFORE_VALUE.len()
+    + 1
+    + between_value_and_tags(Kind::Gauge).len()
+    + NO_TAGS.len()
+    + LINE_END.len()
+    - METRIC_BYTES_MIN;
+const _: () = assert!(LINE_BYTES_GAINED_MAX == 65);
+
+/// What became of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Encoded {
+    /// Metrics in the batch, and lines written.
+    pub metrics: u32,
+    /// Bytes written.
+    pub bytes: usize,
+}
+
+/// Turns batches into lines. Made once for each core, used for every batch.
+pub struct BatchEncoder {
+    bounds: Bounds,
+    /// Lent to the parser of each batch; always here between batches.
+    scratch: Option<Scratch<'static>>,
+    /// The head of a line, and the moment it stands for: the metrics of a batch mostly share it.
+    head: [u8; HEAD_BYTES],
+    head_ms: i64,
+}
+
+impl BatchEncoder {
+    /// An encoder that holds batches to `bounds`.
+    ///
+    /// # Panics
+    /// If a bound is 0 that must be at least 1, or if the number of metrics does not fit in 32 bits.
+    pub fn new(bounds: Bounds) -> Self {
+        assert!(bounds.batch_metrics_limit >= 1 && u32::try_from(bounds.batch_metrics_limit).is_ok());
+        assert!(bounds.name_bytes_limit >= 1);
+        Self { bounds, scratch: Some(Scratch::new(&bounds)), head: head(0), head_ms: 0 }
+    }
+
+    /// Bytes that the lines of any good body of `body_bytes` bytes can take, at most.
+    pub fn encoded_bytes_max(&self, body_bytes: usize) -> usize {
+        let metrics_max = self.bounds.batch_metrics_limit.min(body_bytes / METRIC_BYTES_MIN);
+        body_bytes + metrics_max * LINE_BYTES_GAINED_MAX
+    }
+
+    /// Reads the batch in `body` and writes its lines to the front of `out`. Metrics that were sent without a timestamp get
+    /// `arrival_ms`, epoch milliseconds within the years 0000 to 9999.
+    ///
+    /// # Errors
+    /// If the body is not a batch within the bounds. `out` then holds nothing of worth.
+    ///
+    /// # Panics
+    /// If `out` is shorter than [`encoded_bytes_max`](Self::encoded_bytes_max) of the body's length, or `arrival_ms` is out of range.
+    pub fn encode(&mut self, body: &[u8], arrival_ms: i64, out: &mut [u8]) -> Result<Encoded, BatchError> {
+        assert!(out.len() >= self.encoded_bytes_max(body.len()), "too little room: {} bytes", out.len());
+        assert!((timestamp::TIMESTAMP_MS_MIN..=timestamp::TIMESTAMP_MS_MAX).contains(&arrival_ms));
+        let mut scratch = self.scratch.take().expect("the scratch is here between batches").recycle();
+        let result = self.encode_lines(Parser::new(body, self.bounds, &mut scratch), arrival_ms, out);
+        self.scratch = Some(scratch.recycle());
+        result
+    }
+
+    fn encode_lines(&mut self, mut parser: Parser, arrival_ms: i64, out: &mut [u8]) -> Result<Encoded, BatchError> {
+        let mut encoded = Encoded { metrics: 0, bytes: 0 };
+        while let Some(metric) = parser.next()? {
+            encoded.bytes += self.encode_line(&metric, arrival_ms, &mut out[encoded.bytes..]);
+            encoded.metrics += 1;
+        }
+        Ok(encoded)
+    }
+
+    /// Writes the line of one metric to the front of `out` and returns its length.
+    #[inline]
+    fn encode_line(&mut self, metric: &Metric, arrival_ms: i64, out: &mut [u8]) -> usize {
+        let timestamp_ms = metric.timestamp_ms.unwrap_or(arrival_ms);
+        if timestamp_ms != self.head_ms {
+            self.head = head(timestamp_ms);
+            self.head_ms = timestamp_ms;
+        }
+        let mut line = Line { out, bytes: 0 };
+        line.put(&self.head);
+        line.put_text(&metric.name);
+        line.put(BEFORE_VALUE);
+        line.put(metric.value);
+        match metric.kind {
+            Kind::Gauge => line.put(const { between_value_and_tags(Kind::Gauge) }),
+            Kind::Counter => line.put(const { between_value_and_tags(Kind::Counter) }),
+            Kind::Histogram => line.put(const { between_value_and_tags(Kind::Histogram) }),
+            Kind::Summary => line.put(const { between_value_and_tags(Kind::Summary) }),
+        }
+        match metric.tags_verbatim {
+            Some(tags) => line.put(tags),
+            None => line.put_tags(metric),
+        }
+        line.put(LINE_END);
+        line.bytes
+    }
+}
+
+fn head(timestamp_ms: i64) -> [u8; HEAD_BYTES] {
+    let mut head = [0; HEAD_BYTES];
+    let mut line = Line { out: &mut head, bytes: 0 };
+    line.put(BEFORE_TIMESTAMP);
+    line.put(&timestamp::format(timestamp_ms));
+    line.put(BEFORE_NAME);
+    head
+}
+
+/// A line as far as it is written.
+struct Line<'out> {
+    out: &'out mut [u8],
+    bytes: usize,
+}
+
+impl Line<'_> {
+    #[inline]
+    fn put(&mut self, bytes: &[u8]) {
+        self.out[self.bytes..][..bytes.len()].copy_from_slice(bytes);
+        self.bytes += bytes.len();
+    }
+
+    #[inline]
+    fn put_text(&mut self, text: &super::Text) {
+        self.bytes += text.write_canonical(&mut self.out[self.bytes..]);
+    }
+
+    fn put_tags(&mut self, metric: &Metric) {
+        let mut before = b'{';
+        for tag in metric.tags {
+            self.put(&[before, b'"']);
+            self.put_text(&tag.key);
+            self.put(br#"":""#);
+            self.put_text(&tag.value);
+            self.put(b"\"");
+            before = b',';
+        }
+        self.put(if metric.tags.is_empty() { NO_TAGS } else { b"}" });
+    }
+}

@@ -1,0 +1,329 @@
+//! Why a batch was refused: where, and what was wrong. Building and printing one allocates nothing.
+//!
+//! Promises: the printed text can stand inside a JSON string as it is. It is printable ASCII without `"` and `\`, and
+//! of what the client sent it repeats at most [`EXCERPT_BYTES_MAX`] bytes, the others of them shown as `?`.
+
+use std::fmt;
+
+use crate::limits::JSON_DEPTH_MAX;
+
+/// Bytes of the client's text that one error repeats.
+pub(super) const EXCERPT_BYTES_MAX: usize = 32;
+
+/// What a parsing step gives: the thing read, or what was wrong at which byte.
+pub(super) type Step<T> = Result<T, Fault>;
+
+/// What was wrong, and where. The parser adds which metric and field that was: [`BatchError`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Fault {
+    pub byte: usize,
+    pub problem: Problem,
+}
+
+/// A refusal of a batch. `Display` gives the sentence for the client:
+/// `metrics[2].value: expected a number, found a string (byte 143)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchError {
+    /// Which metric of the batch, from 0; `None` if the document around the metrics is at fault.
+    pub index: Option<usize>,
+    /// Which field; `None` if no field of ours is at fault.
+    pub field: Option<Field>,
+    /// Offset into the body of the first byte that was not as it should be, or of the start of the offending value.
+    pub byte: usize,
+    pub(super) problem: Problem,
+    /// The tag's key if `field` is `tags`; otherwise the text that was not understood.
+    pub(super) excerpt: Option<Excerpt>,
+}
+
+impl std::error::Error for BatchError {}
+
+impl BatchError {
+    /// What the refusal is counted under.
+    pub fn reason(&self) -> Reason {
+        self.problem.reason()
+    }
+}
+
+/// The fields of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Field {
+    /// The array of metrics, in the document itself.
+    Metrics,
+    /// A metric's `name`.
+    Name,
+    /// A metric's `value`.
+    Value,
+    /// A metric's `type`.
+    Type,
+    /// A metric's `timestamp`.
+    Timestamp,
+    /// A metric's `tags`.
+    Tags,
+}
+
+impl Field {
+    /// The field as it is written.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Metrics => "metrics",
+            Self::Name => "name",
+            Self::Value => "value",
+            Self::Type => "type",
+            Self::Timestamp => "timestamp",
+            Self::Tags => "tags",
+        }
+    }
+}
+
+/// The classes of refusals, for counting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// Not JSON.
+    Syntax,
+    /// Not UTF-8, or an escape that stands for no character.
+    Encoding,
+    /// Objects and arrays nested too deep.
+    Depth,
+    /// A field is of the wrong JSON kind, or its text is none that the field may have.
+    Invalid,
+    /// A required field is missing.
+    Missing,
+    /// A field or a tag's key came twice.
+    Repeated,
+    /// Too many, too long, or out of range.
+    Bounds,
+}
+
+impl Reason {
+    /// Every reason there is, in the order of their numbers (`reason as usize`).
+    pub const ALL: [Self; 7] =
+        [Self::Syntax, Self::Encoding, Self::Depth, Self::Invalid, Self::Missing, Self::Repeated, Self::Bounds];
+
+    /// The reason as a label: one lower-case word.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Syntax => "syntax",
+            Self::Encoding => "encoding",
+            Self::Depth => "depth",
+            Self::Invalid => "invalid",
+            Self::Missing => "missing",
+            Self::Repeated => "repeated",
+            Self::Bounds => "bounds",
+        }
+    }
+}
+
+/// What was wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Problem {
+    Unexpected { expected: Expected, found: Found },
+    LeadingZero,
+    StringUnended,
+    ControlCharacter(u8),
+    EscapeUnknown,
+    EscapeDigits,
+    SurrogateUnpaired,
+    Utf8Invalid,
+    TooDeep,
+    Missing,
+    Repeated,
+    BatchEmpty,
+    MetricsOver { limit: usize },
+    NameEmpty,
+    NameOver { limit: usize },
+    TagsOver { limit: usize },
+    ValueInfinite,
+    TypeUnknown,
+    TimestampFraction,
+    TimestampRange,
+    TimestampText,
+}
+
+impl Problem {
+    fn reason(self) -> Reason {
+        match self {
+            Self::Unexpected { expected, .. } if expected.is_kind() => Reason::Invalid,
+            Self::Unexpected { .. } | Self::LeadingZero | Self::StringUnended | Self::ControlCharacter(_) => {
+                Reason::Syntax
+            }
+            Self::EscapeUnknown | Self::EscapeDigits => Reason::Syntax,
+            Self::SurrogateUnpaired | Self::Utf8Invalid => Reason::Encoding,
+            Self::TooDeep => Reason::Depth,
+            Self::Missing => Reason::Missing,
+            Self::Repeated => Reason::Repeated,
+            Self::BatchEmpty | Self::MetricsOver { .. } | Self::TagsOver { .. } => Reason::Bounds,
+            Self::NameEmpty | Self::NameOver { .. } | Self::ValueInfinite | Self::TimestampRange => Reason::Bounds,
+            Self::TypeUnknown | Self::TimestampFraction | Self::TimestampText => Reason::Invalid,
+        }
+    }
+}
+
+/// What the grammar, or the field, asks for at a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Expected {
+    Document,
+    DocumentEnd,
+    Key,
+    KeyOrEnd,
+    Colon,
+    CommaOrBrace,
+    CommaOrBracket,
+    Value,
+    Digit,
+    Number,
+    String,
+    Object,
+    Array,
+    Timestamp,
+}
+
+impl Expected {
+    /// Whether a kind of JSON value is asked for, not a piece of syntax.
+    fn is_kind(self) -> bool {
+        matches!(self, Self::Number | Self::String | Self::Object | Self::Array | Self::Timestamp)
+    }
+
+    const fn text(self) -> &'static str {
+        match self {
+            Self::Document => "'{'",
+            Self::DocumentEnd => "the end of the document",
+            Self::Key => "a key",
+            Self::KeyOrEnd => "a key or '}'",
+            Self::Colon => "':'",
+            Self::CommaOrBrace => "',' or '}'",
+            Self::CommaOrBracket => "',' or ']'",
+            Self::Value => "a value",
+            Self::Digit => "a digit",
+            Self::Number => "a number",
+            Self::String => "a string",
+            Self::Object => "an object",
+            Self::Array => "an array",
+            Self::Timestamp => "epoch milliseconds or RFC 3339 text",
+        }
+    }
+}
+
+/// What stood there instead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Found {
+    End,
+    ByteOrderMark,
+    Byte(u8),
+    String,
+    Number,
+    Object,
+    Array,
+    Boolean,
+    Null,
+}
+
+impl Found {
+    /// What `rest` begins with: a kind of value where one was `expected`, else a character.
+    pub fn at(rest: &[u8], expected: Expected) -> Self {
+        let Some(&first) = rest.first() else { return Self::End };
+        if rest.starts_with(b"\xef\xbb\xbf") {
+            return Self::ByteOrderMark;
+        }
+        match first {
+            _ if !expected.is_kind() => Self::Byte(first),
+            b'"' => Self::String,
+            b'-' | b'0'..=b'9' => Self::Number,
+            b'{' => Self::Object,
+            b'[' => Self::Array,
+            b't' | b'f' if rest.starts_with(b"true") || rest.starts_with(b"false") => Self::Boolean,
+            b'n' if rest.starts_with(b"null") => Self::Null,
+            _ => Self::Byte(first),
+        }
+    }
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::End => "the end of the document",
+            Self::ByteOrderMark => "a byte order mark",
+            Self::Byte(b'"') => "a quotation mark",
+            Self::Byte(b'\\') => "a backslash",
+            Self::Byte(byte @ b' '..=b'~') => return write!(f, "'{}'", char::from(*byte)),
+            Self::Byte(byte) => return write!(f, "the byte 0x{byte:02x}"),
+            Self::String => "a string",
+            Self::Number => "a number",
+            Self::Object => "an object",
+            Self::Array => "an array",
+            Self::Boolean => "a boolean",
+            Self::Null => "null",
+        })
+    }
+}
+
+/// The beginning of a text of the client's, made harmless.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Excerpt {
+    bytes: [u8; EXCERPT_BYTES_MAX],
+    length: usize,
+    cut: bool,
+}
+
+impl Excerpt {
+    pub fn new(text: &[u8]) -> Self {
+        let mut bytes = [0; EXCERPT_BYTES_MAX];
+        let length = text.len().min(EXCERPT_BYTES_MAX);
+        for (shown, &sent) in bytes.iter_mut().zip(text) {
+            *shown = if matches!(sent, b' '..=b'~') && !matches!(sent, b'"' | b'\\' | b'\'') { sent } else { b'?' };
+        }
+        Self { bytes, length, cut: text.len() > length }
+    }
+}
+
+impl fmt::Display for Excerpt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.bytes[..self.length].iter().try_for_each(|&byte| fmt::Write::write_char(f, char::from(byte)))?;
+        f.write_str(if self.cut { "..." } else { "" })
+    }
+}
+
+impl fmt::Display for BatchError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.index, self.field) {
+            (None, None) => {}
+            (None, Some(field)) => write!(f, "{}: ", field.name())?,
+            (Some(index), None) => write!(f, "metrics[{index}]: ")?,
+            (Some(index), Some(field)) => {
+                write!(f, "metrics[{index}].{}", field.name())?;
+                if let (Field::Tags, Some(key)) = (field, self.excerpt) {
+                    write!(f, ".{key}")?;
+                }
+                f.write_str(": ")?;
+            }
+        }
+        match self.problem {
+            Problem::Unexpected { expected, found } => write!(f, "expected {}, found {found}", expected.text()),
+            Problem::LeadingZero => f.write_str("a number has no leading zeros"),
+            Problem::StringUnended => f.write_str("the string does not end"),
+            Problem::ControlCharacter(byte) => write!(f, "control character 0x{byte:02x} in a string must be escaped"),
+            Problem::EscapeUnknown => f.write_str("unknown escape in a string"),
+            Problem::EscapeDigits => f.write_str("a unicode escape needs four hexadecimal digits"),
+            Problem::SurrogateUnpaired => f.write_str("unpaired surrogate in a string"),
+            Problem::Utf8Invalid => f.write_str("invalid UTF-8"),
+            Problem::TooDeep => write!(f, "nested deeper than {JSON_DEPTH_MAX} levels"),
+            Problem::Missing => f.write_str("missing"),
+            Problem::Repeated => f.write_str("repeated"),
+            Problem::BatchEmpty => f.write_str("a batch has at least one metric"),
+            Problem::MetricsOver { limit } => write!(f, "more than {limit} metrics"),
+            Problem::NameEmpty => f.write_str("a name has at least one byte"),
+            Problem::NameOver { limit } => write!(f, "longer than {limit} bytes"),
+            Problem::TagsOver { limit } => write!(f, "more than {limit} tags"),
+            Problem::ValueInfinite => f.write_str("too large for a 64-bit float"),
+            Problem::TypeUnknown => f.write_str("expected gauge, counter, histogram or summary"),
+            Problem::TimestampFraction => {
+                f.write_str("expected whole epoch milliseconds, without fraction or exponent")
+            }
+            Problem::TimestampRange => f.write_str("outside the years 0000 to 9999; expected epoch milliseconds"),
+            Problem::TimestampText => f.write_str("expected RFC 3339 text such as 2026-01-02T03:04:05.678Z"),
+        }?;
+        if let (Problem::TypeUnknown | Problem::TimestampText, Some(sent)) = (self.problem, self.excerpt) {
+            write!(f, ", found '{sent}'")?;
+        }
+        write!(f, " (byte {})", self.byte)
+    }
+}

@@ -1,0 +1,163 @@
+//! JSON strings: the text between two quotation marks, its meaning, and its one canonical spelling in the log.
+//!
+//! A [`Text`] is made only by [`Cursor::string`](super::cursor::Cursor::string), which has checked it: valid UTF-8, no raw control character,
+//! every escape well formed, every surrogate paired.
+//!
+//! The canonical spelling escapes `"`, `\`, and the control characters below 0x20: by `\b \f \n \r \t` where there is one,
+//! else by `\u00xx` in lower case. Everything else is raw UTF-8. It is never longer than the spelling it came in:
+//! - a byte that was sent raw is none of those that need an escape, and is copied: 1 byte for 1;
+//! - `\"`, `\\`, `\b`, `\f`, `\n`, `\r`, `\t` stay as they are, 2 for 2, and `\/` becomes `/`, 1 for 2;
+//! - `\uXXXX` becomes a short escape (2 for 6), `\u00xx` (6 for 6), or raw UTF-8 of at most 3 bytes (for 6);
+//! - a pair of surrogates becomes 4 bytes of raw UTF-8 for 12.
+
+use memchr::memchr;
+
+use super::error::Problem;
+
+/// The content of a JSON string as it was sent, escapes and all.
+#[derive(Debug, Clone, Copy)]
+pub struct Text<'a> {
+    pub(super) raw: &'a [u8],
+    pub(super) escaped: bool,
+}
+
+impl<'a> Text<'a> {
+    /// What stood between the quotation marks.
+    pub fn raw(&self) -> &'a [u8] {
+        self.raw
+    }
+
+    /// Whether [`raw`](Self::raw) has escapes in it. If not, it is what the text means.
+    pub fn has_escapes(&self) -> bool {
+        self.escaped
+    }
+
+    /// The bytes of UTF-8 that the text means.
+    pub fn decoded(&self) -> Decoded<'a> {
+        Decoded { raw: self.raw, pending: [0; 4], pending_from: 4 }
+    }
+
+    /// Whether the text means `bytes`.
+    pub(super) fn means(&self, bytes: &[u8]) -> bool {
+        if self.escaped { self.decoded().eq(bytes.iter().copied()) } else { self.raw == bytes }
+    }
+
+    /// Writes the canonical spelling to the front of `out` and returns its length, which is at most `self.raw().len()`.
+    pub(super) fn write_canonical(&self, out: &mut [u8]) -> usize {
+        if !self.escaped {
+            out[..self.raw.len()].copy_from_slice(self.raw);
+            return self.raw.len();
+        }
+        let mut raw = self.raw;
+        let mut at = 0;
+        let mut put = |bytes: &[u8]| {
+            out[at..at + bytes.len()].copy_from_slice(bytes);
+            at += bytes.len();
+        };
+        while let Some(plain) = memchr(b'\\', raw) {
+            put(&raw[..plain]);
+            let (character, escape_bytes) = checked_escape(&raw[plain..]);
+            match character {
+                '"' => put(b"\\\""),
+                '\\' => put(b"\\\\"),
+                '\x08' => put(b"\\b"),
+                '\x0c' => put(b"\\f"),
+                '\n' => put(b"\\n"),
+                '\r' => put(b"\\r"),
+                '\t' => put(b"\\t"),
+                '\0'..'\x20' => {
+                    let code = character as usize;
+                    put(&[b'\\', b'u', b'0', b'0', HEX[code >> 4], HEX[code & 0xf]]);
+                }
+                _ => put(character.encode_utf8(&mut [0; 4]).as_bytes()),
+            }
+            raw = &raw[plain + escape_bytes..];
+        }
+        put(raw);
+        at
+    }
+}
+
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
+/// Iterator over the bytes that a [`Text`] means.
+#[derive(Debug, Clone)]
+pub struct Decoded<'a> {
+    raw: &'a [u8],
+    /// The UTF-8 of a character that was escaped, at the end of the array; what is left of it starts at `pending_from`.
+    pending: [u8; 4],
+    pending_from: usize,
+}
+
+impl Iterator for Decoded<'_> {
+    type Item = u8;
+
+    fn next(&mut self) -> Option<u8> {
+        if let Some(&byte) = self.pending.get(self.pending_from) {
+            self.pending_from += 1;
+            return Some(byte);
+        }
+        let (&first, rest) = self.raw.split_first()?;
+        if first != b'\\' {
+            self.raw = rest;
+            return Some(first);
+        }
+        let (character, escape_bytes) = checked_escape(self.raw);
+        self.raw = &self.raw[escape_bytes..];
+        self.pending_from = 4 - character.len_utf8();
+        character.encode_utf8(&mut self.pending[self.pending_from..]);
+        self.next()
+    }
+}
+
+/// Reads the escape that a text, already checked, has at its front.
+fn checked_escape(raw: &[u8]) -> (char, usize) {
+    escape(raw).expect("a Text is made only of escapes that were checked")
+}
+
+/// Reads the escape at the front of `raw`, which begins with its backslash: the character, and the bytes that spelled it.
+/// `raw` may end anywhere.
+pub(super) fn escape(raw: &[u8]) -> Result<(char, usize), Problem> {
+    debug_assert_eq!(raw[0], b'\\');
+    let character = match raw.get(1) {
+        Some(b'"') => '"',
+        Some(b'\\') => '\\',
+        Some(b'/') => '/',
+        Some(b'b') => '\x08',
+        Some(b'f') => '\x0c',
+        Some(b'n') => '\n',
+        Some(b'r') => '\r',
+        Some(b't') => '\t',
+        Some(b'u') => return unicode_escape(raw),
+        Some(_) => return Err(Problem::EscapeUnknown),
+        None => return Err(Problem::StringUnended),
+    };
+    Ok((character, 2))
+}
+
+/// `\uXXXX`, or the two of them that make a pair of surrogates (RFC 8259, 7).
+fn unicode_escape(raw: &[u8]) -> Result<(char, usize), Problem> {
+    let first = code_unit(raw)?;
+    if let Some(character) = char::from_u32(first) {
+        return Ok((character, 6));
+    }
+    // Not a character, so a surrogate: 0xD800..=0xDBFF, which a second one from 0xDC00..=0xDFFF must follow.
+    if first >= 0xdc00 || !raw[6..].starts_with(b"\\u") {
+        return Err(Problem::SurrogateUnpaired);
+    }
+    let second = code_unit(&raw[6..])?;
+    if !(0xdc00..=0xdfff).contains(&second) {
+        return Err(Problem::SurrogateUnpaired);
+    }
+    let code = 0x1_0000 + ((first - 0xd800) << 10) + (second - 0xdc00);
+    char::from_u32(code).map(|character| (character, 12)).ok_or(Problem::SurrogateUnpaired)
+}
+
+/// The number that the four digits after `\u` stand for.
+fn code_unit(raw: &[u8]) -> Result<u32, Problem> {
+    let digits = raw.get(2..6).ok_or(Problem::EscapeDigits)?;
+    digits.iter().try_fold(0, |unit, &digit| {
+        let value = char::from(digit).to_digit(16).ok_or(Problem::EscapeDigits)?;
+        Ok(unit << 4 | value)
+    })
+}

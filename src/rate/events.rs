@@ -1,0 +1,154 @@
+//! The way of an allow or deny event off a reactor: a lock-free ring with one producer and one consumer.
+//!
+//! Owns the ring's memory and its two indices. Promises that the producer never waits: when the ring is full the event is
+//! dropped and counted; and that what was taken in comes out once, in order. What was offered is at all times the sum of
+//! what was taken in and what was dropped.
+//!
+//! The slots are atomics used with relaxed ordering, which on x86-64 and AArch64 are plain loads and stores, so no unsafe
+//! code is needed. What orders them is the pair of indices. The producer publishes `tail` with release after it has filled
+//! slots, and the consumer takes it with acquire before it reads them. The consumer publishes `head` with release after
+//! it has read slots, and the producer takes it with acquire before it fills them again.
+
+use super::ClientKey;
+use crate::sync::{
+    Arc,
+    atomic::{AtomicU64, AtomicUsize, Ordering},
+};
+
+/// One decision about one client's request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Event {
+    /// Whose request.
+    pub key: ClientKey,
+    /// When, in nanoseconds of the limiter's clock; below 2^63, which is 292 years.
+    pub stamp_ns: u64,
+    /// Whether it was admitted.
+    pub allowed: bool,
+}
+
+/// An event at rest: two words of key, and the stamp with the verdict below it. 24 bytes.
+#[derive(Debug, Default)]
+struct Slot([AtomicU64; 3]);
+
+impl Slot {
+    fn store(&self, event: Event) {
+        let [high, low] = event.key.words();
+        let words = [high, low, event.stamp_ns << 1 | u64::from(event.allowed)];
+        for (word, value) in self.0.iter().zip(words) {
+            word.store(value, Ordering::Relaxed);
+        }
+    }
+
+    fn load(&self) -> Event {
+        let [high, low, stamp] = [0, 1, 2].map(|word: usize| self.0[word].load(Ordering::Relaxed));
+        Event { key: ClientKey::from_words([high, low]), stamp_ns: stamp >> 1, allowed: stamp & 1 == 1 }
+    }
+}
+
+/// Keeps what the two sides write 128 bytes apart: the prefetcher of x86-64 fetches cache lines in pairs.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Line<T>(T);
+
+/// What the producer writes.
+#[derive(Debug, Default)]
+struct Produced {
+    /// Events ever taken in.
+    tail: AtomicUsize,
+    /// Events ever dropped.
+    dropped: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Ring {
+    slots: Box<[Slot]>,
+    produced: Line<Produced>,
+    /// Events ever taken out; the consumer writes it.
+    head: Line<AtomicUsize>,
+}
+
+impl Ring {
+    fn slot(&self, index: usize) -> &Slot {
+        &self.slots[index & (self.slots.len() - 1)]
+    }
+}
+
+/// The producer's end. One per ring: it stays with its reactor.
+#[derive(Debug)]
+pub struct EventSender {
+    ring: Arc<Ring>,
+    tail: usize,
+    /// `head` as it was when last looked at; looked at again only when the ring seems full.
+    head_seen: usize,
+    dropped: u64,
+}
+
+/// The consumer's end. One per ring.
+#[derive(Debug)]
+pub struct EventReceiver {
+    ring: Arc<Ring>,
+    head: usize,
+}
+
+/// A ring for `capacity` events, a power of two.
+///
+/// # Panics
+/// When `capacity` is not a power of two.
+#[must_use]
+pub fn event_ring(capacity: usize) -> (EventSender, EventReceiver) {
+    assert!(capacity.is_power_of_two(), "a ring of {capacity} events: not a power of two");
+    let ring = Arc::new(Ring {
+        slots: (0..capacity).map(|_| Slot::default()).collect(),
+        produced: Line::default(),
+        head: Line::default(),
+    });
+    let sender = EventSender { ring: Arc::clone(&ring), tail: 0, head_seen: 0, dropped: 0 };
+    (sender, EventReceiver { ring, head: 0 })
+}
+
+impl EventSender {
+    /// Puts an event in the ring. Answers `false` when the ring is full: the event is then dropped and counted.
+    pub fn offer(&mut self, event: Event) -> bool {
+        debug_assert!(event.stamp_ns >> 63 == 0, "the stamp leaves a bit for the verdict");
+        if self.is_full() {
+            self.dropped += 1;
+            self.ring.produced.0.dropped.store(self.dropped, Ordering::Relaxed);
+            return false;
+        }
+        self.ring.slot(self.tail).store(event);
+        self.tail = self.tail.wrapping_add(1);
+        self.ring.produced.0.tail.store(self.tail, Ordering::Release);
+        true
+    }
+
+    /// Whether [`offer`](Self::offer) would drop an event now.
+    pub fn is_full(&mut self) -> bool {
+        let capacity = self.ring.slots.len();
+        if self.tail.wrapping_sub(self.head_seen) == capacity {
+            self.head_seen = self.ring.head.0.load(Ordering::Acquire);
+        }
+        self.tail.wrapping_sub(self.head_seen) == capacity
+    }
+}
+
+impl EventReceiver {
+    /// Takes out, oldest first, the events that are in the ring at this moment, and answers how many they were. Ends whatever
+    /// the producer does meanwhile; what it adds is left for the next call.
+    pub fn drain(&mut self, mut take: impl FnMut(Event)) -> usize {
+        let tail = self.ring.produced.0.tail.load(Ordering::Acquire);
+        let count = tail.wrapping_sub(self.head);
+        debug_assert!(count <= self.ring.slots.len(), "a ring holds no more than its capacity");
+        for offset in 0..count {
+            take(self.ring.slot(self.head.wrapping_add(offset)).load());
+        }
+        self.head = tail;
+        self.ring.head.0.store(tail, Ordering::Release);
+        count
+    }
+
+    /// Events that the producer has dropped since the ring was made.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.ring.produced.0.dropped.load(Ordering::Relaxed)
+    }
+}

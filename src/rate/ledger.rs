@@ -1,0 +1,163 @@
+//! The book of who was allowed and who was refused, kept by one background thread from the rings of all cores.
+//!
+//! Owns the receiving ends of the rings and a bounded table of clients. Promises that totals over all clients are exact -
+//! allowed, refused and dropped events add up to what the reactors offered - and that a client with more than its share of
+//! the events is in the table, whatever the number of clients. Takes no lock and never makes a reactor wait.
+//!
+//! The table is Space-Saving (Metwally, Agrawal and El Abbadi, "Efficient Computation of Frequent and Top-k Elements in Data
+//! Streams", ICDT 2005): a client that is not in the full table takes the place of the one with the smallest count and
+//! inherits that count as its possible error. Of N events a client with more than N/K is always among the K in the table.
+
+use super::{ClientKey, Event, EventReceiver};
+use std::{cmp::Reverse, collections::HashMap};
+
+/// Events of all clients since the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Totals {
+    /// Requests admitted, of the events received.
+    pub allowed: u64,
+    /// Requests refused, of the events received.
+    pub refused: u64,
+    /// Events that found their ring full.
+    pub dropped: u64,
+}
+
+impl Totals {
+    /// Decisions that the reactors told of.
+    #[must_use]
+    pub const fn decisions(&self) -> u64 {
+        self.allowed + self.refused + self.dropped
+    }
+}
+
+/// Events of one client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClientTotals {
+    /// Who.
+    pub key: ClientKey,
+    /// Requests admitted since the client came into the table.
+    pub allowed: u64,
+    /// Requests refused since the client came into the table.
+    pub refused: u64,
+    /// At most so many events before that are not counted here. 0: the totals are exact.
+    pub missed_max: u64,
+    /// The stamp of the latest event.
+    pub last_ns: u64,
+}
+
+impl ClientTotals {
+    /// The rank of Space-Saving: at least the client's true number of events, and over it by at most `missed_max`.
+    const fn rank(&self) -> u64 {
+        self.allowed + self.refused + self.missed_max
+    }
+}
+
+/// Totals over all clients, and of the busiest ones. For one thread.
+#[derive(Debug)]
+pub struct Ledger {
+    receivers: Vec<EventReceiver>,
+    allowed: u64,
+    refused: u64,
+    clients: Clients,
+}
+
+impl Ledger {
+    /// A ledger of the rings behind `receivers`, with totals of their own for at most `clients_max` clients.
+    ///
+    /// # Panics
+    /// When `clients_max` is 0.
+    #[must_use]
+    pub fn new(receivers: Vec<EventReceiver>, clients_max: usize) -> Self {
+        Self { receivers, allowed: 0, refused: 0, clients: Clients::new(clients_max) }
+    }
+
+    /// Enters what is in the rings at this moment, and answers how many events that was: 0 says that all were empty. Ends
+    /// whatever the reactors do meanwhile.
+    pub fn drain(&mut self) -> usize {
+        let Self { receivers, allowed, refused, clients } = self;
+        let mut enter = |event: Event| {
+            *if event.allowed { &mut *allowed } else { &mut *refused } += 1;
+            clients.enter(event);
+        };
+        receivers.iter_mut().map(|receiver| receiver.drain(&mut enter)).sum()
+    }
+
+    /// What was entered, and what the rings have dropped.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        let dropped = self.receivers.iter().map(EventReceiver::dropped).sum();
+        Totals { allowed: self.allowed, refused: self.refused, dropped }
+    }
+
+    /// The `n` clients with the most events, busiest first; fewer when fewer are in the table.
+    #[must_use]
+    pub fn top(&self, n: usize) -> Vec<ClientTotals> {
+        let mut clients = self.clients.heap.clone();
+        clients.sort_unstable_by_key(|client| (Reverse(client.rank()), client.key));
+        clients.truncate(n);
+        clients
+    }
+}
+
+/// The table of Space-Saving: a binary heap with the smallest rank on top, and where in it each client is.
+#[derive(Debug)]
+struct Clients {
+    heap: Vec<ClientTotals>,
+    places: HashMap<ClientKey, usize>,
+    clients_max: usize,
+}
+
+impl Clients {
+    fn new(clients_max: usize) -> Self {
+        assert!(clients_max > 0, "a ledger has room for a client");
+        Self { heap: Vec::with_capacity(clients_max), places: HashMap::with_capacity(clients_max), clients_max }
+    }
+
+    fn enter(&mut self, event: Event) {
+        let place = match self.places.get(&event.key) {
+            Some(&place) => place,
+            None => self.make_place(event.key),
+        };
+        let client = &mut self.heap[place];
+        *if event.allowed { &mut client.allowed } else { &mut client.refused } += 1;
+        client.last_ns = client.last_ns.max(event.stamp_ns);
+        self.sink(place);
+    }
+
+    /// A place for a client that has none: a new one at the bottom, or that of the smallest rank.
+    fn make_place(&mut self, key: ClientKey) -> usize {
+        let mut newcomer = ClientTotals { key, allowed: 0, refused: 0, missed_max: 0, last_ns: 0 };
+        if self.heap.len() < self.clients_max {
+            // Rank 0, below every other: to keep the heap in order it changes places with those above it.
+            let mut place = self.heap.len();
+            self.heap.push(newcomer);
+            while place > 0 {
+                let above = (place - 1) / 2;
+                self.heap.swap(place, above);
+                self.places.insert(self.heap[place].key, place);
+                place = above;
+            }
+            self.places.insert(key, 0);
+        } else {
+            let smallest = self.heap[0];
+            self.places.remove(&smallest.key);
+            newcomer.missed_max = smallest.rank();
+            self.heap[0] = newcomer;
+            self.places.insert(key, 0);
+        }
+        0
+    }
+
+    /// Puts the client at `place`, whose rank has grown, below those whose rank is smaller.
+    fn sink(&mut self, mut place: usize) {
+        loop {
+            let below = [2 * place + 1, 2 * place + 2];
+            let smaller = below.into_iter().filter(|&at| at < self.heap.len()).min_by_key(|&at| self.heap[at].rank());
+            let Some(smaller) = smaller.filter(|&at| self.heap[at].rank() < self.heap[place].rank()) else { return };
+            self.heap.swap(place, smaller);
+            self.places.insert(self.heap[place].key, place);
+            self.places.insert(self.heap[smaller].key, smaller);
+            place = smaller;
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! The limiter as the cores share it: shards, each a table under a lock of its own.
+//!
+//! Owns the locks and the bounds. Promises that all decisions about one client can be put in one order - the order in which
+//! they held the lock of its shard - in which a single sequential limiter with a clock that does not go back would have
+//! made the same ones; and that no decision does more than a bounded amount of work. Reads no clock.
+
+use super::{
+    ClientKey,
+    stamps::{BUDGET_BYTES_CAP, SLAB_BYTES, StampBudget},
+    table::{SLOT_BYTES, Table, slots_for},
+    window::Rule,
+};
+use crate::{
+    limits::{RATE_LIMIT_CAP, RATE_TEND_SLOTS},
+    sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+/// What the limiter says to one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// Within the rate. The request now counts.
+    Admitted,
+    /// Over the rate. The request does not count.
+    Refused {
+        /// Nanoseconds from the `now_ns` of the request until one of this client can be admitted again; at least 1.
+        retry_after_ns: u64,
+    },
+    /// No memory is left to account for the request: the shard holds as many clients as it may, none of those looked at
+    /// idle, or all stamps together have reached their bound. The request does not count.
+    TableFull,
+}
+
+/// What a limiter is made of.
+#[derive(Debug, Clone, Copy)]
+pub struct LimiterSetup {
+    /// Admissions of one client in any window: 1 to [`RATE_LIMIT_CAP`].
+    pub limit: u32,
+    /// Length of the window in nanoseconds; at least 1.
+    pub window_ns: u64,
+    /// Number of shards; a power of two. See [`crate::limits::RATE_SHARDS_PER_CORE`].
+    pub shards: usize,
+    /// Clients on record at one time, at least one a shard. Each shard has its equal part, so that chance fills the first
+    /// shard a little before the whole table is full.
+    pub clients_max: usize,
+    /// Bytes for the stamps of all clients; at least one slab of 16 KiB.
+    pub stamp_bytes_max: usize,
+}
+
+/// Limits every client to so many admissions in any window. Shared by reference between all cores.
+#[derive(Debug)]
+pub struct Limiter {
+    rule: Rule,
+    shards: Box<[Shard]>,
+    budget: StampBudget,
+    /// The shard that is tended next.
+    tended: AtomicUsize,
+    table_bytes: usize,
+}
+
+/// 128 bytes apart, because the prefetcher of x86-64 fetches cache lines in pairs.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Shard {
+    table: Mutex<Table>,
+    /// As in the table, to be read without the lock.
+    clients: AtomicUsize,
+}
+
+impl Limiter {
+    /// A limiter with nobody on record. Takes all memory but that of the stamps now.
+    ///
+    /// # Panics
+    /// When `setup` breaks a bound that its fields state.
+    #[must_use]
+    pub fn new(setup: LimiterSetup) -> Self {
+        let LimiterSetup { limit, window_ns, shards, clients_max, stamp_bytes_max } = setup;
+        assert!((1..=RATE_LIMIT_CAP).contains(&limit), "limit {limit}: 1 to {RATE_LIMIT_CAP}; no limit is no limiter");
+        assert!(window_ns > 0, "a window has a length");
+        assert!(shards.is_power_of_two(), "{shards} shards: not a power of two");
+        assert!(clients_max >= shards, "{clients_max} clients in {shards} shards: less than one a shard");
+        assert!((SLAB_BYTES..=BUDGET_BYTES_CAP).contains(&stamp_bytes_max), "{stamp_bytes_max} bytes for stamps");
+        let clients_per_shard = clients_max / shards;
+        let shard = || Shard { table: Mutex::new(Table::new(clients_per_shard)), clients: AtomicUsize::new(0) };
+        Self {
+            rule: Rule { limit, window_ns },
+            shards: (0..shards).map(|_| shard()).collect(),
+            budget: StampBudget::new(stamp_bytes_max),
+            tended: AtomicUsize::new(0),
+            table_bytes: shards * (size_of::<Shard>() + slots_for(clients_per_shard) * SLOT_BYTES),
+        }
+    }
+
+    /// Decides on one request of `key` that came at `now_ns`, by a monotonic clock that all cores share. A `now_ns` before
+    /// one that the shard has already seen is taken as that one.
+    pub fn admit(&self, key: ClientKey, now_ns: u64) -> Decision {
+        let shard = &self.shards[self.shard_of(key)];
+        let mut table = shard.lock();
+        let clients = table.clients();
+        let decision = table.admit(key, now_ns, self.rule, &self.budget);
+        if table.clients() != clients {
+            shard.clients.store(table.clients(), Ordering::Relaxed);
+        }
+        decision
+    }
+
+    /// Looks at the next [`RATE_TEND_SLOTS`] slots of one shard, each time another, and forgets the idle clients there, at
+    /// `now_ns` as in [`admit`](Self::admit). Decisions do the same for their own shard; this is for the tick of a reactor, so
+    /// that memory comes back also from shards that nobody asks.
+    pub fn tend(&self, now_ns: u64) {
+        let shard = &self.shards[self.tended.fetch_add(1, Ordering::Relaxed) & (self.shards.len() - 1)];
+        let mut table = shard.lock();
+        table.forget_idle(now_ns, RATE_TEND_SLOTS, self.rule, &self.budget);
+        shard.clients.store(table.clients(), Ordering::Relaxed);
+    }
+
+    /// Clients on record, of which some may be idle and not yet forgotten. Takes no lock; shards are read one after another.
+    #[must_use]
+    pub fn clients(&self) -> usize {
+        self.shards.iter().map(|shard| shard.clients.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Bytes held: the fixed tables, and the stamps as they are at this moment.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.table_bytes + self.budget.taken_bytes()
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "any bits of a hash are as good as all of them")]
+    fn shard_of(&self, key: ClientKey) -> usize {
+        key.words()[0] as usize & (self.shards.len() - 1)
+    }
+}
+
+impl Shard {
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().expect("no thread panicked while it held a shard")
+    }
+}

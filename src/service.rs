@@ -1,0 +1,359 @@
+//! What one core does with a request: route, admit, parse, encode, acknowledge. Knows HTTP, metrics, the limiter and the log;
+//! knows nothing of connections, sockets or the reactor. Its one output beside the answer is the log position that the
+//! answer has to wait for.
+
+use crate::{
+    clock::Clock,
+    config::Config,
+    http::{self, Head, HttpError, Method, Responder, Served, Status},
+    limits,
+    log::{AckLevel, Appender},
+    metric::BatchEncoder,
+    rate::{ClientKey, ClientKeys, Decision, Event, EventSender, Limiter},
+    stats::{Counters, Document, Rejection, Shed},
+};
+use memchr::memmem;
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+const JSON: &str = "application/json";
+
+/// What is kept of a head between its end and the end of its body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ticket {
+    /// `POST /metrics`.
+    Ingest {
+        /// The level at which the batch is acknowledged.
+        ack: AckLevel,
+        /// Whose rate it counts against.
+        client: ClientKey,
+    },
+    /// `GET /health`.
+    Health,
+    /// `GET /ready`.
+    Ready,
+    /// `GET /metrics` or `GET /stats`.
+    Statistics(Document),
+}
+
+/// Batches of one burst whose answers wait for one level.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Part {
+    /// How many batches.
+    pub batches: u32,
+    /// Their metrics.
+    pub metrics: u32,
+    /// Position in the log at which the last of them ends.
+    pub position: u64,
+}
+
+/// What the answers of one burst have to wait for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Burst {
+    /// What has to be written.
+    pub write: Part,
+    /// What has to be on stable storage.
+    pub fsync: Part,
+    /// A document that another thread has to make.
+    pub document: Option<Document>,
+}
+
+/// What all cores share.
+#[derive(Debug)]
+pub struct Shared {
+    /// The configuration.
+    pub config: Config,
+    /// The limiter, unless the rate is without limit.
+    pub limiter: Option<Arc<Limiter>>,
+    /// Makes the names of clients.
+    pub keys: ClientKeys,
+    /// Whether the server is stopping.
+    pub draining: Arc<AtomicBool>,
+    /// The one clock.
+    pub clock: Clock,
+}
+
+/// One core's service.
+pub struct Service {
+    shared: Arc<Shared>,
+    encoder: BatchEncoder,
+    log: Appender,
+    events: EventSender,
+    /// This core's counts.
+    pub counters: Counters,
+    /// Address of the peer whose bytes are being served.
+    peer: IpAddr,
+    /// Whether that peer's connection was taken in after the stop had begun.
+    late: bool,
+    /// Wall-clock time of this turn: the timestamp of metrics that bring none.
+    arrival_ms: i64,
+    burst: Burst,
+}
+
+impl Service {
+    /// A service that appends to `log`.
+    #[must_use]
+    pub fn new(shared: Arc<Shared>, log: Appender, events: EventSender) -> Self {
+        Self {
+            encoder: BatchEncoder::new(shared.config.metric),
+            arrival_ms: shared.clock.wall_ms(),
+            shared,
+            log,
+            events,
+            counters: Counters::default(),
+            peer: IpAddr::from([0, 0, 0, 0]),
+            late: false,
+            burst: Burst::default(),
+        }
+    }
+
+    /// Sets the time that metrics without a timestamp get.
+    pub fn set_arrival(&mut self, wall_ms: i64) {
+        self.arrival_ms = wall_ms;
+    }
+
+    /// Names the connection whose bytes come next.
+    pub fn begin(&mut self, peer: IpAddr, late: bool) {
+        (self.peer, self.late) = (peer, late);
+    }
+
+    /// What has gathered since the last call.
+    pub fn take_burst(&mut self) -> Burst {
+        std::mem::take(&mut self.burst)
+    }
+
+    /// This core's end of the log.
+    #[must_use]
+    pub const fn log(&self) -> &Appender {
+        &self.log
+    }
+
+    /// Hands the turn's lines to the writer, all at once.
+    pub fn publish(&mut self) {
+        self.log.publish();
+    }
+
+    /// The sender of the limiter's events.
+    #[must_use]
+    pub fn events(&self) -> &EventSender {
+        &self.events
+    }
+
+    /// A ticket whose request will never be served: its connection ended before its body did.
+    pub fn abandon(&mut self, ticket: &Ticket) {
+        self.count_rejected(Some(ticket), Rejection::Abandoned);
+    }
+
+    fn count_rejected(&mut self, ticket: Option<&Ticket>, reason: Rejection) {
+        if let Some(Ticket::Ingest { .. }) = ticket {
+            self.counters.batches_rejected[reason as usize] += 1;
+        }
+    }
+
+    fn admit_batch(&mut self, head: &Head<'_>) -> Result<Ticket, HttpError> {
+        self.counters.batches_received += 1;
+        let client = match head.authorization {
+            Some(value) => self.shared.keys.authorization(value),
+            None => self.shared.keys.address(self.peer),
+        };
+        if let Some(keys) = &self.shared.config.api_keys
+            && !head.authorization.is_some_and(|value| keys.contains(key_of(value)))
+        {
+            self.counters.batches_rejected[Rejection::Unauthorized as usize] += 1;
+            return Err(HttpError::Unauthorized);
+        }
+        match ack_of(head.query, self.shared.config.ack) {
+            Ok(ack) => Ok(Ticket::Ingest { ack, client }),
+            Err(text) => {
+                self.counters.batches_rejected[Rejection::Malformed as usize] += 1;
+                Err(HttpError::BadRequest(text))
+            }
+        }
+    }
+
+    /// The batch's way: rate, room in the ring, parse and encode in one pass, commit.
+    fn ingest(&mut self, ack: AckLevel, client: ClientKey, body: &[u8], respond: Responder<'_>) -> Served {
+        if let Err(refusal) = self.admit_rate(client).and_then(|()| self.admit_log()) {
+            self.counters.answered(refusal.status());
+            return respond.refuse(refusal);
+        }
+        let Some(space) = self.log.reserve(self.encoder.encoded_bytes_max(body.len())) else {
+            let refusal = self.shed(Shed::RingFull, "the queue to the log is full");
+            self.counters.answered(refusal.status());
+            return respond.refuse(refusal);
+        };
+        self.counters.body_bytes += body.len() as u64;
+        let encoded = match self.encoder.encode(body, self.arrival_ms, space) {
+            Ok(encoded) => encoded,
+            Err(error) => {
+                self.counters.batches_rejected[Rejection::Malformed as usize] += 1;
+                self.counters.answered(Status::BadRequest);
+                return respond.refuse_content(&error);
+            }
+        };
+        let position = self.log.commit(encoded.bytes, ack);
+        self.counters.line_bytes += encoded.bytes as u64;
+        self.counters.answered(Status::Ok);
+        let answer = respond.accepted(encoded.metrics as usize);
+        let part = match ack {
+            AckLevel::Memory => {
+                self.counters.batches_stored += 1;
+                self.counters.metrics_stored += u64::from(encoded.metrics);
+                return answer;
+            }
+            AckLevel::Write => &mut self.burst.write,
+            AckLevel::Fsync => &mut self.burst.fsync,
+        };
+        part.batches += 1;
+        part.metrics += encoded.metrics;
+        part.position = position;
+        answer.held()
+    }
+
+    fn admit_rate(&mut self, client: ClientKey) -> Result<(), HttpError> {
+        let Some(limiter) = &self.shared.limiter else { return Ok(()) };
+        let now_ns = self.shared.clock.monotonic_ns();
+        let decision = limiter.admit(client, now_ns);
+        self.events.offer(Event { key: client, stamp_ns: now_ns, allowed: decision == Decision::Admitted });
+        match decision {
+            Decision::Admitted => Ok(()),
+            Decision::Refused { retry_after_ns } => {
+                self.counters.batches_rejected[Rejection::RateLimited as usize] += 1;
+                let seconds = retry_after_ns.div_ceil(1_000_000_000).max(1);
+                Err(HttpError::RateLimited { retry_after_s: u32::try_from(seconds).unwrap_or(u32::MAX) })
+            }
+            Decision::TableFull => Err(self.shed(Shed::ClientsFull, "too many clients at one time")),
+        }
+    }
+
+    fn admit_log(&mut self) -> Result<(), HttpError> {
+        if self.late {
+            return Err(self.shed(Shed::Draining, "the server is stopping"));
+        }
+        if !self.log.health().is_healthy() {
+            return Err(self.shed(Shed::LogUnavailable, "the log takes no data now"));
+        }
+        Ok(())
+    }
+
+    fn shed(&mut self, reason: Shed, text: &'static str) -> HttpError {
+        self.counters.batches_shed[reason as usize] += 1;
+        HttpError::Unavailable { text, retry_after_s: limits::RETRY_AFTER_S }
+    }
+
+    /// Whether the server takes traffic, and if not, why.
+    fn ready(&self) -> Result<(), &'static str> {
+        match () {
+            () if self.shared.draining.load(Ordering::Relaxed) => Err("the server is stopping"),
+            () if !self.log.health().is_healthy() => Err("the log takes no data now"),
+            () => Ok(()),
+        }
+    }
+}
+
+impl http::Service for Service {
+    type Ticket = Ticket;
+
+    fn admit(&mut self, head: &Head<'_>) -> Result<Ticket, HttpError> {
+        let admitted = match (head.path, head.method) {
+            ("/metrics", Method::Post) => self.admit_batch(head),
+            ("/metrics", Method::Get | Method::Head) => {
+                let json = head.accept.is_some_and(|accept| memmem::find(accept, b"application/json").is_some());
+                Ok(Ticket::Statistics(if json { Document::Json } else { Document::Prometheus }))
+            }
+            ("/metrics", _) => Err(HttpError::MethodNotAllowed { allow: "GET, HEAD, POST" }),
+            ("/health", Method::Get | Method::Head) => Ok(Ticket::Health),
+            ("/ready", Method::Get | Method::Head) => Ok(Ticket::Ready),
+            ("/stats", Method::Get | Method::Head) => Ok(Ticket::Statistics(Document::Json)),
+            ("/health" | "/ready" | "/stats", _) => Err(HttpError::MethodNotAllowed { allow: "GET, HEAD" }),
+            _ => Err(HttpError::NotFound),
+        };
+        admitted.inspect_err(|error| self.counters.answered(error.status()))
+    }
+
+    fn serve(&mut self, ticket: Ticket, body: &[u8], respond: Responder<'_>) -> Served {
+        match ticket {
+            Ticket::Ingest { ack, client } => self.ingest(ack, client, body, respond),
+            Ticket::Health => {
+                self.counters.answered(Status::Ok);
+                respond.answer(Status::Ok, JSON, br#"{"status":"live"}"#)
+            }
+            Ticket::Ready => match self.ready() {
+                Ok(()) => {
+                    self.counters.answered(Status::Ok);
+                    respond.answer(Status::Ok, JSON, br#"{"status":"ready"}"#)
+                }
+                Err(text) => {
+                    self.counters.answered(Status::ServiceUnavailable);
+                    respond.refuse(HttpError::Unavailable { text, retry_after_s: limits::RETRY_AFTER_S })
+                }
+            },
+            Ticket::Statistics(document) => {
+                self.burst.document = Some(document);
+                respond.defer()
+            }
+        }
+    }
+
+    fn refused(&mut self, ticket: Option<Ticket>, error: HttpError) {
+        let reason = match error.status() {
+            Status::ContentTooLarge => Rejection::TooLarge,
+            Status::RequestTimeout => Rejection::TimedOut,
+            _ => Rejection::Framing,
+        };
+        self.count_rejected(ticket.as_ref(), reason);
+        self.counters.answered(error.status());
+    }
+}
+
+/// The key in an `Authorization` value: what follows `Bearer`, or the whole value.
+pub fn key_of(authorization: &[u8]) -> &[u8] {
+    match authorization.split_at_checked(7) {
+        Some((scheme, key)) if scheme.eq_ignore_ascii_case(b"bearer ") => key.trim_ascii(),
+        _ => authorization,
+    }
+}
+
+/// The level that a query string asks for. Other parameters are none of ours.
+fn ack_of(query: Option<&str>, default: AckLevel) -> Result<AckLevel, &'static str> {
+    let mut found = None;
+    for parameter in query.unwrap_or_default().split('&') {
+        if let Some(value) = parameter.strip_prefix("ack=") {
+            let level = value.parse().map_err(|_| "ack must be memory, write or fsync")?;
+            if found.replace(level).is_some() {
+                return Err("ack is given twice");
+            }
+        }
+    }
+    Ok(found.unwrap_or(default))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_level_comes_from_the_query() {
+        let ack = |query| ack_of(query, AckLevel::Write);
+        assert_eq!(ack(None), Ok(AckLevel::Write));
+        assert_eq!(ack(Some("")), Ok(AckLevel::Write));
+        assert_eq!(ack(Some("x=1&ack=memory")), Ok(AckLevel::Memory));
+        assert_eq!(ack(Some("ack=fsync")), Ok(AckLevel::Fsync));
+        assert!(ack(Some("ack=disk")).is_err());
+        assert!(ack(Some("ack=")).is_err());
+        assert!(ack(Some("ack=write&ack=write")).is_err());
+    }
+
+    #[test]
+    fn a_bearer_scheme_is_not_part_of_the_key() {
+        assert_eq!(key_of(b"Bearer abc"), b"abc");
+        assert_eq!(key_of(b"bearer  abc"), b"abc");
+        assert_eq!(key_of(b"abc"), b"abc");
+        assert_eq!(key_of(b"Basic abc"), b"Basic abc");
+    }
+}

@@ -1,0 +1,105 @@
+//! One connection as its core sees it: its HTTP state, its answers, where it stands.
+
+use crate::{
+    http::{After, Connection, Deadline},
+    service::Ticket,
+    stats::Closed,
+};
+use reactor::Token;
+use std::net::IpAddr;
+
+/// Where a connection stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Taking in requests.
+    Receiving,
+    /// Its burst used up its share of the turn, or its answers have just been sent: the inbox goes on in the next turn.
+    Ready,
+    /// Another thread makes the answer.
+    Deferred,
+    /// Its answers wait for the log.
+    Held,
+    /// Its answers are on their way.
+    Sending,
+    /// Answered for good and the write side shut: what still comes is thrown away until the peer ends it too.
+    Lingering,
+    /// Given to the driver to close.
+    Closing,
+}
+
+/// Which deadline the connection's timer stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Timer {
+    /// The next request.
+    Idle,
+    /// The rest of a head.
+    Head,
+    /// The rest of a body.
+    Body,
+    /// The log, another thread, or the peer's taking of the answers.
+    Answer,
+    /// The peer's end after the last answer.
+    Linger,
+}
+
+/// One connection.
+#[derive(Debug)]
+pub struct Client {
+    /// Its name.
+    pub token: Token,
+    /// The protocol's state.
+    pub http: Connection<Ticket>,
+    /// Whose rate it counts against when no `Authorization` says otherwise.
+    pub peer: IpAddr,
+    /// Where it stands.
+    pub phase: Phase,
+    /// What its timer stands for.
+    pub timer: Timer,
+    /// Answers of the current burst; lent to the driver while they are sent.
+    pub out: Vec<u8>,
+    /// What follows the sending of them.
+    pub after: After,
+    /// Positions of the log that they wait for.
+    pub holds: u8,
+    /// The deadline of the protocol that begins once they are sent.
+    pub deadline: Option<Deadline>,
+    /// When the current burst's bytes came.
+    pub burst_began_ns: u64,
+    /// Answers to requests in the current burst.
+    pub burst_answers: u32,
+    /// The driver does not receive for it.
+    pub paused: bool,
+    /// The peer will send nothing more.
+    pub eof: bool,
+    /// Over the bound of connections: answered 503 and not served.
+    pub refused: bool,
+    /// Taken in after the stop had begun.
+    pub late: bool,
+    /// What is counted when it ends.
+    pub closed_for: Closed,
+}
+
+impl Client {
+    /// A connection that was just taken in, with an empty buffer for its answers.
+    #[must_use]
+    pub const fn new(token: Token, peer: IpAddr, out: Vec<u8>) -> Self {
+        Self {
+            token,
+            http: Connection::new(),
+            peer,
+            phase: Phase::Receiving,
+            timer: Timer::Idle,
+            out,
+            after: After::KeepOpen,
+            holds: 0,
+            deadline: None,
+            burst_began_ns: 0,
+            burst_answers: 0,
+            paused: false,
+            eof: false,
+            refused: false,
+            late: false,
+            closed_for: Closed::ByPeer,
+        }
+    }
+}

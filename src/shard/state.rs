@@ -1,0 +1,607 @@
+//! The state of one core beside its driver, and what it makes of the driver's events.
+//!
+//! A turn: the driver calls the handler below; then `prepare_turn` reads mail and timers, goes on with connections whose
+//! share of the turn was used up, publishes the lines once, releases the answers whose position the log has reached, and
+//! leaves what the driver has to do in `acts`.
+
+use super::{
+    ShardSetup,
+    client::{Client, Phase, Timer},
+};
+use crate::{
+    http::{After, Bounds, Core, Deadline, HttpError, Progress, Responder, Served, Status, format_date},
+    limits,
+    log::AckLevel,
+    mail::{LateAnswer, Mail},
+    service::{Burst, Part},
+    stats::{Closed, Question, Report, latency_histogram},
+};
+use hdrhistogram::Histogram;
+use reactor::{Cause, Driver, Flow, Handler, TimerWheel, Token};
+use std::{collections::VecDeque, io, net::SocketAddr, sync::atomic::Ordering, time::Duration};
+
+/// What the driver shall do now that its turn is over.
+#[derive(Debug)]
+pub enum Act {
+    Send(Token, Vec<u8>),
+    Resume(Token),
+    ShutdownWrite(Token),
+    Close(Token),
+    StopAccept,
+}
+
+/// A burst whose answers wait for the log. What it stored is counted when the log has it, whether or not its connection
+/// still lives to be told.
+#[derive(Debug, Clone, Copy)]
+struct Hold {
+    part: Part,
+    token: Token,
+}
+
+/// Lets one warning a second through: strangers must not be able to fill the operator's log.
+#[derive(Debug, Default)]
+struct Warnings {
+    next_ns: u64,
+}
+
+impl Warnings {
+    const fn admit(&mut self, now_ns: u64) -> bool {
+        let due = now_ns >= self.next_ns;
+        if due {
+            self.next_ns = now_ns + 1_000_000_000;
+        }
+        due
+    }
+}
+
+/// One core's state.
+pub struct State {
+    setup: ShardSetup,
+    http: Core,
+    clients: Clients,
+    wheel: TimerWheel,
+    /// Connections whose inbox goes on in the next turn.
+    ready: VecDeque<Token>,
+    /// Positions only grow, so the oldest is always the next: one queue for each place the log can have reached.
+    held_for_write: VecDeque<Hold>,
+    held_for_sync: VecDeque<Hold>,
+    expired: Vec<usize>,
+    acts: Vec<Act>,
+    latency_us: Histogram<u64>,
+    now_ns: u64,
+    /// The driver has waited since the clocks were read.
+    slept: bool,
+    date_s: u64,
+    draining: bool,
+    give_up: bool,
+    refusals_open: u32,
+    accept_warnings: Warnings,
+    queued_bytes_max: u64,
+}
+
+/// The connections by slot, and the buffers of answers that none of them holds at the moment.
+#[derive(Debug, Default)]
+struct Clients {
+    by_slot: Vec<Option<Box<Client>>>,
+    spare: Vec<Vec<u8>>,
+    open: usize,
+}
+
+impl Clients {
+    fn get(&mut self, token: Token) -> Option<&mut Client> {
+        self.by_slot.get_mut(token.slot())?.as_deref_mut().filter(|client| client.token == token)
+    }
+
+    fn insert(&mut self, client: Client) {
+        let slot = client.token.slot();
+        if slot >= self.by_slot.len() {
+            self.by_slot.resize_with(slot + 1, || None);
+        }
+        let before = self.by_slot[slot].replace(Box::new(client));
+        assert!(before.is_none(), "a slot is let again only after its last tenant was closed");
+        self.open += 1;
+    }
+
+    fn remove(&mut self, token: Token) -> Option<Box<Client>> {
+        self.get(token)?;
+        self.open -= 1;
+        self.by_slot[token.slot()].take()
+    }
+
+    fn lend_buffer(&mut self) -> Vec<u8> {
+        self.spare.pop().unwrap_or_default()
+    }
+
+    fn keep_buffer(&mut self, mut buffer: Vec<u8>) {
+        if self.spare.len() < limits::ANSWER_BUFFERS_KEPT_MAX
+            && buffer.capacity() <= limits::ANSWER_BUFFER_KEPT_BYTES_MAX
+        {
+            buffer.clear();
+            self.spare.push(buffer);
+        }
+    }
+
+    fn tokens(&self) -> Vec<Token> {
+        self.by_slot.iter().flatten().map(|client| client.token).collect()
+    }
+}
+
+impl State {
+    /// The state of a core without connections; `slots` is the driver's bound of them.
+    pub fn new(setup: ShardSetup, slots: u32) -> Self {
+        let now_ns = setup.shared.clock.monotonic_ns();
+        let http = Core::new(Bounds { body_bytes: setup.shared.config.body_bytes_limit });
+        let mut state = Self {
+            http,
+            clients: Clients::default(),
+            wheel: TimerWheel::new(slots, limits::TIMER_TICK_MS, now_ns / 1_000_000),
+            ready: VecDeque::new(),
+            held_for_write: VecDeque::new(),
+            held_for_sync: VecDeque::new(),
+            expired: Vec::new(),
+            acts: Vec::new(),
+            latency_us: latency_histogram(),
+            now_ns,
+            slept: false,
+            date_s: u64::MAX,
+            draining: false,
+            give_up: false,
+            refusals_open: 0,
+            accept_warnings: Warnings::default(),
+            queued_bytes_max: 0,
+            setup,
+        };
+        state.read_clocks();
+        state
+    }
+
+    fn read_clocks(&mut self) {
+        let clock = self.setup.shared.clock;
+        self.now_ns = clock.monotonic_ns();
+        let wall_ms = clock.wall_ms();
+        self.setup.service.set_arrival(wall_ms);
+        let second = u64::try_from(wall_ms).unwrap_or(0) / 1_000;
+        if second != self.date_s {
+            self.date_s = second;
+            self.http.date = format_date(second);
+        }
+    }
+
+    /// The first event after a wait reads the clocks for all of them.
+    fn notice_time(&mut self) {
+        if std::mem::take(&mut self.slept) {
+            self.read_clocks();
+        }
+    }
+
+    const fn now_ms(&self) -> u64 {
+        self.now_ns / 1_000_000
+    }
+
+    /// Everything between two turns. Afterwards [`State::acts`] holds what the driver has to do.
+    pub fn prepare_turn<D: Driver>(&mut self, driver: &D) {
+        self.read_clocks();
+        self.read_mail(driver);
+        self.fire_timers();
+        self.go_on();
+        self.publish();
+        self.release();
+    }
+
+    /// What the driver has to do, in order.
+    pub fn acts(&mut self) -> impl Iterator<Item = Act> + '_ {
+        self.acts.drain(..)
+    }
+
+    /// Whether this core has nothing left to do for ever.
+    pub fn is_done(&self) -> bool {
+        self.give_up || (self.draining && self.clients.open == 0)
+    }
+
+    /// How long the driver may wait. Called after the sleep was announced: what came in before that must be seen here.
+    pub fn sleep_limit(&mut self) -> Option<Duration> {
+        self.slept = true;
+        let log = self.setup.service.log();
+        let reached = |holds: &VecDeque<Hold>, level| {
+            holds.front().is_some_and(|hold| hold.part.position <= log.acknowledged(level))
+        };
+        if !self.ready.is_empty()
+            || !self.setup.mail.is_empty()
+            || reached(&self.held_for_write, AckLevel::Write)
+            || reached(&self.held_for_sync, AckLevel::Fsync)
+        {
+            return Some(Duration::ZERO);
+        }
+        let next_ms = self.wheel.next_deadline_ms()?;
+        Some(Duration::from_millis(next_ms.saturating_sub(self.now_ms())))
+    }
+
+    // ---- mail ------------------------------------------------------------------------------------------------------
+
+    fn read_mail<D: Driver>(&mut self, driver: &D) {
+        while let Some(mail) = self.setup.mail.take() {
+            match mail {
+                Mail::Drain => self.drain(),
+                Mail::GiveUp => self.give_up = true,
+                // The observer may have given up waiting.
+                Mail::Report(reply) => drop(reply.try_send(self.report(driver))),
+                Mail::Answer(LateAnswer { token, status, content_type, body }) => {
+                    self.answer_deferred(token, status, |respond| respond.answer(status, content_type, &body));
+                }
+            }
+        }
+    }
+
+    fn report<D: Driver>(&mut self, driver: &D) -> Report {
+        let service = &mut self.setup.service;
+        Report {
+            reactor: self.setup.index,
+            counters: service.counters.clone(),
+            latency_us: self.latency_us.clone(),
+            driver: driver.counters(),
+            connections_active: self.clients.open as u64,
+            queued_bytes: service.log().queued_bytes(),
+            queued_bytes_max: self.queued_bytes_max,
+            ring_bytes: service.log().capacity_bytes() as u64,
+        }
+    }
+
+    /// Stops taking in connections, ends those between two requests, and lets the others finish the one they are in.
+    fn drain(&mut self) {
+        if self.draining {
+            return;
+        }
+        self.draining = true;
+        self.http.draining = true;
+        self.acts.push(Act::StopAccept);
+        for token in self.clients.tokens() {
+            let Some(client) = self.clients.get(token) else { continue };
+            match (client.phase, client.timer) {
+                (Phase::Receiving, Timer::Idle) | (Phase::Lingering, _) => self.close(token, Closed::Drained),
+                _ => {}
+            }
+        }
+    }
+
+    // ---- time ------------------------------------------------------------------------------------------------------
+
+    fn set_timer(&mut self, token: Token, timer: Timer) {
+        let timeouts = self.setup.shared.config.timeouts;
+        let span_ms = match timer {
+            Timer::Idle => timeouts.idle_ms,
+            Timer::Head => timeouts.head_ms,
+            Timer::Body => timeouts.body_ms,
+            Timer::Answer => timeouts.write_ms,
+            Timer::Linger => limits::LINGER_MS,
+        };
+        let deadline_ms = self.now_ms() + span_ms;
+        if let Some(client) = self.clients.get(token) {
+            client.timer = timer;
+            self.wheel.set(token.slot(), deadline_ms);
+        }
+    }
+
+    fn fire_timers(&mut self) {
+        let mut expired = std::mem::take(&mut self.expired);
+        self.wheel.advance(self.now_ms(), |slot| expired.push(slot));
+        self.setup.service.counters.timers_fired += expired.len() as u64;
+        for slot in expired.drain(..) {
+            if let Some(client) = self.clients.by_slot.get(slot).and_then(Option::as_deref) {
+                self.expire(client.token);
+            }
+        }
+        self.expired = expired;
+    }
+
+    fn expire(&mut self, token: Token) {
+        let Some(client) = self.clients.get(token) else { return };
+        match client.timer {
+            Timer::Idle => self.close(token, Closed::Idle),
+            Timer::Linger => self.close(token, Closed::AfterAnswer),
+            Timer::Answer => {
+                // The log may store the batch later: the peer gets no answer rather than one that may turn out wrong.
+                if client.phase == Phase::Held {
+                    self.setup.service.counters.answers_abandoned += u64::from(client.burst_answers);
+                }
+                self.close(token, Closed::SendTimeout);
+            }
+            Timer::Head | Timer::Body => {
+                client.burst_began_ns = self.now_ns;
+                client.burst_answers += 1;
+                let after = client.http.timed_out(&mut self.setup.service, &mut self.http, &mut client.out);
+                if client.out.is_empty() {
+                    self.close(token, Closed::ReceiveTimeout);
+                } else {
+                    self.dispatch(token, after);
+                }
+            }
+        }
+    }
+
+    // ---- requests --------------------------------------------------------------------------------------------------
+
+    /// Lets a connection take in `bytes`, or without any, go on with its inbox.
+    fn receive(&mut self, token: Token, bytes: &[u8]) -> Flow {
+        let Some(client) = self.clients.get(token) else { return Flow::Continue };
+        match client.phase {
+            Phase::Receiving => {
+                client.burst_began_ns = self.now_ns;
+                self.setup.service.begin(client.peer, client.late);
+                let progress = client.http.receive(bytes, &mut self.setup.service, &mut self.http, &mut client.out);
+                self.follow(token, progress);
+            }
+            Phase::Ready | Phase::Deferred | Phase::Held | Phase::Sending => {
+                client.paused |= client.http.stash(bytes, &mut self.http);
+            }
+            Phase::Lingering => {
+                if client.http.drain(bytes) {
+                    self.close(token, Closed::AfterAnswer);
+                }
+            }
+            Phase::Closing => {}
+        }
+        match self.clients.get(token) {
+            Some(client) if client.paused => Flow::Pause,
+            _ => Flow::Continue,
+        }
+    }
+
+    /// Does what the protocol's progress asks for.
+    fn follow(&mut self, token: Token, progress: Progress) {
+        let burst = self.setup.service.take_burst();
+        let holds = self.queue_holds(token, &burst);
+        let Some(client) = self.clients.get(token) else { return };
+        client.burst_answers += u32::try_from(progress.answered).unwrap_or(u32::MAX);
+        client.holds += holds;
+        if std::mem::replace(&mut client.paused, progress.pause) && !progress.pause {
+            self.acts.push(Act::Resume(token));
+        }
+        client.deadline = progress.deadline.or(client.deadline);
+        if let Some(document) = burst.document {
+            client.phase = Phase::Deferred;
+            self.set_timer(token, Timer::Answer);
+            self.ask(Question { document, reactor: self.setup.index, token });
+        } else if !client.out.is_empty() {
+            self.dispatch(token, progress.after);
+        } else if progress.after != After::KeepOpen {
+            self.close(token, Closed::AfterAnswer);
+        } else if progress.more {
+            client.phase = Phase::Ready;
+            self.ready.push_back(token);
+        } else {
+            self.listen(token);
+        }
+    }
+
+    /// Notes what a burst's answers wait for, and returns for how many positions.
+    fn queue_holds(&mut self, token: Token, burst: &Burst) -> u8 {
+        let mut holds = 0;
+        for (part, queue) in [(burst.write, &mut self.held_for_write), (burst.fsync, &mut self.held_for_sync)] {
+            if part.batches > 0 {
+                queue.push_back(Hold { part, token });
+                holds += 1;
+            }
+        }
+        holds
+    }
+
+    /// Sends the burst's answers, now or when the log has reached their position.
+    fn dispatch(&mut self, token: Token, after: After) {
+        let Some(client) = self.clients.get(token) else { return };
+        client.after = after;
+        if client.holds > 0 {
+            client.phase = Phase::Held;
+        } else {
+            client.phase = Phase::Sending;
+            let latency_us = self.now_ns.saturating_sub(client.burst_began_ns) / 1_000;
+            let answers = std::mem::take(&mut client.burst_answers);
+            let out = std::mem::take(&mut client.out);
+            self.latency_us.saturating_record_n(latency_us.max(1), u64::from(answers));
+            self.acts.push(Act::Send(token, out));
+        }
+        self.set_timer(token, Timer::Answer);
+    }
+
+    /// Waits for the peer: nothing is outstanding, and the inbox holds no whole request.
+    fn listen(&mut self, token: Token) {
+        let draining = self.draining;
+        let Some(client) = self.clients.get(token) else { return };
+        client.phase = Phase::Receiving;
+        match client.deadline.take() {
+            _ if client.eof => self.close(token, Closed::ByPeer),
+            Some(Deadline::Idle) if draining => self.close(token, Closed::Drained),
+            Some(Deadline::Idle) => self.set_timer(token, Timer::Idle),
+            Some(Deadline::Head) => self.set_timer(token, Timer::Head),
+            Some(Deadline::Body) => self.set_timer(token, Timer::Body),
+            None => {}
+        }
+    }
+
+    /// Passes a question on to the observer, or answers 503 when it has too many.
+    fn ask(&mut self, question: Question) {
+        if self.setup.questions.try_send(question).is_err() {
+            let refusal = HttpError::Unavailable {
+                text: "too many requests for statistics",
+                retry_after_s: limits::RETRY_AFTER_S,
+            };
+            self.answer_deferred(question.token, refusal.status(), |respond| respond.refuse(refusal));
+        }
+    }
+
+    fn answer_deferred(&mut self, token: Token, status: Status, answer: impl FnOnce(Responder<'_>) -> Served) {
+        let Some(client) = self.clients.get(token).filter(|client| client.phase == Phase::Deferred) else { return };
+        self.setup.service.counters.answered(status);
+        let progress = client.http.answer_deferred(&self.http, &mut client.out, answer);
+        self.follow(token, progress);
+    }
+
+    /// Goes on with the connections that have more in their inbox than one turn's share.
+    fn go_on(&mut self) {
+        for _ in 0..self.ready.len() {
+            let Some(token) = self.ready.pop_front() else { return };
+            if let Some(client) = self.clients.get(token).filter(|client| client.phase == Phase::Ready) {
+                client.phase = Phase::Receiving;
+                self.receive(token, &[]);
+            }
+        }
+    }
+
+    // ---- the log ---------------------------------------------------------------------------------------------------
+
+    /// Hands the turn's lines to the writer, all at once.
+    fn publish(&mut self) {
+        self.setup.service.publish();
+        let queued_bytes = self.setup.service.log().queued_bytes();
+        self.queued_bytes_max = self.queued_bytes_max.max(queued_bytes);
+    }
+
+    /// Sends the answers whose position the log has reached.
+    fn release(&mut self) {
+        let log = self.setup.service.log();
+        let (written, durable) = (log.acknowledged(AckLevel::Write), log.acknowledged(AckLevel::Fsync));
+        while let Some(hold) = self.held_for_write.pop_front_if(|hold| hold.part.position <= written) {
+            self.stored(hold);
+        }
+        while let Some(hold) = self.held_for_sync.pop_front_if(|hold| hold.part.position <= durable) {
+            self.stored(hold);
+        }
+    }
+
+    fn stored(&mut self, hold: Hold) {
+        let counters = &mut self.setup.service.counters;
+        counters.batches_stored += u64::from(hold.part.batches);
+        counters.metrics_stored += u64::from(hold.part.metrics);
+        let Some(client) = self.clients.get(hold.token) else { return };
+        client.holds -= 1;
+        if client.holds == 0 && client.phase == Phase::Held {
+            let after = client.after;
+            self.dispatch(hold.token, after);
+        }
+    }
+
+    // ---- the end of a connection -----------------------------------------------------------------------------------
+
+    /// Has the driver close the connection; `reason` is what will be counted.
+    fn close(&mut self, token: Token, reason: Closed) {
+        if let Some(client) = self.clients.get(token).filter(|client| client.phase != Phase::Closing) {
+            client.phase = Phase::Closing;
+            client.closed_for = reason;
+            self.wheel.clear(token.slot());
+            self.acts.push(Act::Close(token));
+        }
+    }
+
+    /// Takes one more connection into the bound of all cores, if there is room.
+    fn count_in(&self) -> bool {
+        let limit = self.setup.connections_limit;
+        // A plain count that orders nothing else.
+        let before = self.setup.connections.fetch_add(1, Ordering::Relaxed);
+        if before >= limit {
+            self.setup.connections.fetch_sub(1, Ordering::Relaxed);
+        }
+        before < limit
+    }
+
+    /// Answers 503 to a connection over the bound; over the bound of such answers, closes it without one.
+    fn refuse(&mut self, token: Token) {
+        self.setup.service.counters.connections_refused += 1;
+        self.refusals_open += 1;
+        let too_many = self.refusals_open > limits::REFUSALS_IN_FLIGHT_MAX;
+        let Some(client) = self.clients.get(token) else { return };
+        client.refused = true;
+        if too_many {
+            return self.close(token, Closed::Refused);
+        }
+        let refusal = HttpError::Unavailable { text: "too many connections", retry_after_s: limits::RETRY_AFTER_S };
+        let after = client.http.refuse(refusal, &self.http, &mut client.out);
+        self.setup.service.counters.answered(refusal.status());
+        self.dispatch(token, after);
+    }
+}
+
+impl Handler for State {
+    fn accepted(&mut self, token: Token, peer: SocketAddr) {
+        self.notice_time();
+        let out = self.clients.lend_buffer();
+        let mut client = Client::new(token, peer.ip(), out);
+        client.late = self.draining;
+        client.burst_began_ns = self.now_ns;
+        self.clients.insert(client);
+        if self.count_in() {
+            self.setup.service.counters.connections_accepted += 1;
+            self.set_timer(token, Timer::Idle);
+        } else {
+            self.refuse(token);
+        }
+    }
+
+    fn accept_failed(&mut self, error: &io::Error) {
+        self.setup.service.counters.accept_failures += 1;
+        if self.accept_warnings.admit(self.now_ns) {
+            tracing::warn!(%error, "a connection could not be accepted; accepting goes on after a pause");
+        }
+    }
+
+    /// A server connects to nobody.
+    fn connected(&mut self, _token: Token) {}
+
+    fn data(&mut self, token: Token, bytes: &[u8]) -> Flow {
+        self.notice_time();
+        self.receive(token, bytes)
+    }
+
+    fn eof(&mut self, token: Token) {
+        let Some(client) = self.clients.get(token) else { return };
+        client.eof = true;
+        match client.phase {
+            Phase::Receiving => self.close(token, Closed::ByPeer),
+            Phase::Lingering => self.close(token, Closed::AfterAnswer),
+            // What was received is still answered.
+            Phase::Ready | Phase::Deferred | Phase::Held | Phase::Sending | Phase::Closing => {}
+        }
+    }
+
+    fn sent(&mut self, token: Token, buffer: Vec<u8>) {
+        self.notice_time();
+        let Some(client) = self.clients.get(token).filter(|client| client.phase == Phase::Sending) else { return };
+        client.out = buffer;
+        match client.after {
+            After::Close => self.close(token, Closed::AfterAnswer),
+            After::Linger if client.eof => self.close(token, Closed::AfterAnswer),
+            After::Linger => {
+                client.phase = Phase::Lingering;
+                self.acts.push(Act::ShutdownWrite(token));
+                if std::mem::take(&mut client.paused) {
+                    self.acts.push(Act::Resume(token));
+                }
+                self.set_timer(token, Timer::Linger);
+            }
+            After::KeepOpen if client.http.has_stashed() => {
+                client.phase = Phase::Ready;
+                self.ready.push_back(token);
+            }
+            After::KeepOpen => self.listen(token),
+        }
+    }
+
+    fn closed(&mut self, token: Token, cause: Cause) {
+        let Some(mut client) = self.clients.remove(token) else { return };
+        self.wheel.clear(token.slot());
+        let reason = match cause {
+            Cause::Local => client.closed_for,
+            Cause::Error(_) => Closed::Failed,
+        };
+        let service = &mut self.setup.service;
+        service.counters.connections_closed[reason as usize] += 1;
+        if let Some(ticket) = client.http.take_ticket() {
+            service.abandon(&ticket);
+        }
+        client.http.release(&mut self.http);
+        self.clients.keep_buffer(client.out);
+        if client.refused {
+            self.refusals_open -= 1;
+        } else {
+            self.setup.connections.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Compressed bodies: what decompresses, what is refused, and that nothing grows past its bound.
+
+use std::io::Write;
+
+use super::owner::{BODY_BYTES_MAX, Owner, gzip, post, whole, zstd};
+use metricstream::limits::{BODY_BYTES_CAP, CONTENT_MEMBERS_MAX, DECODED_KEPT_BYTES_MAX, MIB};
+
+fn send(coding: &str, body: &[u8]) -> Owner {
+    whole(&post("/m", &format!("Content-Encoding: {coding}\r\n"), body))
+}
+
+fn refused(coding: &str, body: &[u8], status: u16, reason: &str) {
+    let owner = send(coding, body);
+    assert_eq!(owner.statuses(), [status], "{coding}");
+    assert_eq!(owner.reasons(), [reason], "{coding}");
+    assert!(owner.bodies().is_empty());
+}
+
+/// Bytes that do not compress, the same each time.
+fn noise(bytes: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()[3]
+    };
+    std::iter::repeat_with(next).take(bytes).collect()
+}
+
+#[test]
+fn content_of_every_size_comes_out_as_it_went_in() {
+    for bytes in [0, 1, 100, 16 * 1024 - 1, 16 * 1024, 16 * 1024 + 1, 65_536, BODY_BYTES_MAX - 100] {
+        let content = noise(bytes);
+        assert_eq!(send("gzip", &gzip(&content)).bodies(), [&content[..]], "{bytes}");
+        assert_eq!(send("zstd", &zstd(&content)).bodies(), [&content[..]], "{bytes}");
+    }
+}
+
+#[test]
+fn members_and_frames_are_joined() {
+    let parts = [&b"one "[..], b"", b"two ", b"three"];
+    let joined = [parts.concat()];
+    assert_eq!(send("gzip", &parts.map(gzip).concat()).bodies(), joined);
+    let skippable = b"\x50\x2a\x4d\x18\x03\x00\x00\x00abc";
+    let mut frames = parts.map(zstd).concat();
+    frames.extend_from_slice(skippable);
+    assert_eq!(send("zstd", &frames).bodies(), joined);
+}
+
+#[test]
+fn every_optional_field_of_a_gzip_header_is_read() {
+    let mut encoder = flate2::GzBuilder::new()
+        .filename("metrics.json")
+        .comment("of today")
+        .extra(vec![1, 2, 3])
+        .write(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(b"content").unwrap();
+    let mut member = encoder.finish().unwrap();
+    assert_eq!(send("x-gzip", &member).bodies(), [b"content"]);
+    // The header's own checksum comes after the comment.
+    let header_end = 10 + 2 + 3 + "metrics.json\0of today\0".len();
+    member[3] |= 2;
+    let mut crc = flate2::Crc::new();
+    crc.update(&member[..header_end]);
+    let [low, high, ..] = crc.sum().to_le_bytes();
+    member.splice(header_end..header_end, [low, high]);
+    assert_eq!(send("gzip", &member).bodies(), [b"content"]);
+    member[header_end] ^= 1;
+    refused("gzip", &member, 400, "content_corrupt");
+}
+
+#[test]
+fn every_truncation_is_refused() {
+    let content = noise(500);
+    for (coding, body) in [("gzip", gzip(&content)), ("zstd", zstd(&content))] {
+        for length in 0..body.len() {
+            refused(coding, &body[..length], 400, "content_corrupt");
+        }
+    }
+}
+
+#[test]
+fn what_follows_the_end_is_refused() {
+    for (coding, mut body) in [("gzip", gzip(b"content")), ("zstd", zstd(b"content"))] {
+        for garbage in [&b"\0"[..], b"\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", b"{}", b"\x1f\x8b\x08\x00"] {
+            let length = body.len();
+            body.extend_from_slice(garbage);
+            refused(coding, &body, 400, "content_corrupt");
+            body.truncate(length);
+        }
+    }
+}
+
+#[test]
+fn damaged_checksums_and_lengths_of_gzip_are_refused() {
+    let body = gzip(b"content");
+    for at in body.len() - 8..body.len() {
+        let mut damaged = body.clone();
+        damaged[at] ^= 1;
+        refused("gzip", &damaged, 400, "content_corrupt");
+    }
+}
+
+#[test]
+fn the_bound_counts_what_comes_out() {
+    for (coding, compress) in [("gzip", gzip as fn(&[u8]) -> Vec<u8>), ("zstd", zstd)] {
+        let most = vec![b' '; BODY_BYTES_MAX];
+        assert_eq!(send(coding, &compress(&most)).bodies(), [&most[..]]);
+        refused(coding, &compress(&[&most[..], b" "].concat()), 413, "content_too_large");
+        // Split over members, it is the sum that counts.
+        let members = compress(&vec![b' '; BODY_BYTES_MAX / 2]).repeat(3);
+        refused(coding, &members, 413, "content_too_large");
+    }
+}
+
+#[test]
+fn a_bomb_costs_no_memory() {
+    let huge = vec![0; 64 * MIB];
+    for (coding, bomb) in [("gzip", gzip(&huge)), ("zstd", zstd(&huge))] {
+        let mut owner = Owner::new();
+        owner.deliver(&post("/m", &format!("Content-Encoding: {coding}\r\n"), &bomb));
+        assert_eq!(owner.reasons(), ["content_too_large"]);
+        assert!(owner.core.kept_bytes() < DECODED_KEPT_BYTES_MAX + 10 * MIB, "{coding}: {}", owner.core.kept_bytes());
+        // The connection goes on, and so does the decoder.
+        owner.deliver(&post("/m", &format!("Content-Encoding: {coding}\r\n"), &gzip(b"x")));
+        owner.deliver(&post("/m", "Content-Encoding: gzip\r\n", &gzip(b"after")));
+        owner.deliver(&post("/m", "Content-Encoding: zstd\r\n", &zstd(b"after")));
+        assert_eq!(owner.bodies()[owner.bodies().len() - 2..], [b"after", b"after"]);
+    }
+}
+
+#[test]
+fn empty_members_are_bounded() {
+    let empty = gzip(b"");
+    assert_eq!(send("gzip", &empty.repeat(CONTENT_MEMBERS_MAX)).bodies(), [b""]);
+    refused("gzip", &empty.repeat(CONTENT_MEMBERS_MAX + 1), 400, "content_members");
+    let skippable = b"\x50\x2a\x4d\x18\x00\x00\x00\x00";
+    assert_eq!(send("zstd", &skippable.repeat(CONTENT_MEMBERS_MAX)).bodies(), [b""]);
+    refused("zstd", &skippable.repeat(CONTENT_MEMBERS_MAX + 1), 400, "content_members");
+    assert_eq!(CONTENT_MEMBERS_MAX, BODY_BYTES_CAP / 65_536);
+}
+
+#[test]
+fn a_zstd_window_over_the_bound_is_refused() {
+    let frame = |window_log: u8| {
+        let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
+        encoder.window_log(u32::from(window_log)).unwrap();
+        // More than one flush, so that the frame does not state its length and needs the window it asks for.
+        encoder.write_all(b"content").unwrap();
+        encoder.flush().unwrap();
+        encoder.finish().unwrap()
+    };
+    assert_eq!(send("zstd", &frame(23)).bodies(), [b"content"]);
+    refused("zstd", &frame(24), 413, "content_window");
+}

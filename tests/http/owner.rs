@@ -1,0 +1,231 @@
+//! A connection's owner, with a service that records what it is asked and answers by path.
+
+use metricstream::http::{
+    After, Bounds, Connection, Core, Deadline, Head, HttpError, Method, Progress, Responder, Served, Service,
+    format_date,
+};
+
+pub const BODY_BYTES_MAX: usize = 100_000;
+
+/// What the service was told, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    Head(String),
+    Body(Vec<u8>),
+    Refused { reason: &'static str, had_ticket: bool },
+}
+
+/// Answers by path. `/limited`, `/missing`, `/full`, `/locked`, `/options`: refused by the head. `/held`, `/deferred`,
+/// `/invalid`: as they say. All others: 200 for as many metrics as the body has bytes.
+#[derive(Debug, Default)]
+pub struct Recorder {
+    pub events: Vec<Event>,
+}
+
+impl Service for Recorder {
+    type Ticket = String;
+
+    fn admit(&mut self, head: &Head<'_>) -> Result<String, HttpError> {
+        let method = match head.method {
+            Method::Get => "GET",
+            Method::Head => "HEAD",
+            Method::Post => "POST",
+            Method::Other(other) => other,
+        };
+        let text = |field: Option<&[u8]>| field.map(|value| String::from_utf8_lossy(value).into_owned());
+        self.events.push(Event::Head(format!(
+            "{method} {} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+            head.path,
+            head.query,
+            head.version,
+            text(head.authorization),
+            text(head.accept),
+            text(head.traceparent),
+            text(head.tracestate),
+            head.content_length
+        )));
+        match head.path {
+            "/limited" => Err(HttpError::RateLimited { retry_after_s: 2 }),
+            "/missing" => Err(HttpError::NotFound),
+            "/full" => Err(HttpError::Unavailable { text: "the ring is full", retry_after_s: 1 }),
+            "/locked" => Err(HttpError::Unauthorized),
+            "/options" => Err(HttpError::MethodNotAllowed { allow: "GET, POST" }),
+            "/ack" => Err(HttpError::BadRequest("unknown ack level")),
+            path => Ok(path.to_owned()),
+        }
+    }
+
+    fn serve(&mut self, ticket: String, body: &[u8], respond: Responder<'_>) -> Served {
+        assert!(body.len() <= BODY_BYTES_MAX, "a body over the bound reached the service");
+        self.events.push(Event::Body(body.to_vec()));
+        match ticket.as_str() {
+            "/held" => respond.accepted(body.len()).held(),
+            "/deferred" => respond.defer(),
+            "/invalid" => respond.refuse_content(&format_args!("metrics[{}]: \"value\" is missing", body.len())),
+            _ => respond.accepted(body.len()),
+        }
+    }
+
+    fn refused(&mut self, ticket: Option<String>, error: HttpError) {
+        self.events.push(Event::Refused { reason: error.reason(), had_ticket: ticket.is_some() });
+    }
+}
+
+/// Owns one connection as a shard does.
+pub struct Owner {
+    pub connection: Connection<String>,
+    pub service: Recorder,
+    pub core: Core,
+    /// Everything sent so far.
+    pub sent: Vec<u8>,
+    pub after: After,
+    pub deadline: Option<Deadline>,
+    /// Answers in flight, when sending is not instant.
+    outstanding: Vec<u8>,
+}
+
+impl Owner {
+    pub fn new() -> Self {
+        let mut core = Core::new(Bounds { body_bytes: BODY_BYTES_MAX });
+        core.date = format_date(784_111_777);
+        Owner {
+            connection: Connection::new(),
+            service: Recorder::default(),
+            core,
+            sent: Vec::new(),
+            after: After::KeepOpen,
+            deadline: None,
+            outstanding: Vec::new(),
+        }
+    }
+
+    /// One call of `receive`, and nothing else.
+    pub fn receive(&mut self, bytes: &[u8]) -> (Progress, Vec<u8>) {
+        let mut out = Vec::new();
+        let progress = self.connection.receive(bytes, &mut self.service, &mut self.core, &mut out);
+        self.note(progress);
+        (progress, out)
+    }
+
+    fn note(&mut self, progress: Progress) {
+        self.deadline = progress.deadline.or(self.deadline);
+        self.after = progress.after;
+    }
+
+    /// Delivers bytes; every answer is sent at once, and a deferred one is given at once.
+    pub fn deliver(&mut self, bytes: &[u8]) {
+        if self.after != After::KeepOpen {
+            let _ = self.connection.drain(bytes);
+            return;
+        }
+        let (progress, out) = self.receive(bytes);
+        self.outstanding.extend_from_slice(&out);
+        self.settle(progress);
+    }
+
+    /// Delivers bytes while the answers to the bytes before them are still in flight.
+    pub fn deliver_late(&mut self, bytes: &[u8]) {
+        if self.outstanding.is_empty() {
+            if self.after == After::KeepOpen {
+                let (progress, out) = self.receive(bytes);
+                self.outstanding = out;
+                if self.outstanding.is_empty() || progress.deferred {
+                    self.settle(progress);
+                }
+            }
+            return;
+        }
+        let _ = self.connection.stash(bytes, &mut self.core);
+        self.sent.append(&mut self.outstanding);
+        if self.after == After::KeepOpen {
+            let (progress, out) = self.receive(b"");
+            self.outstanding = out;
+            if progress.deferred {
+                self.settle(progress);
+            }
+        }
+    }
+
+    /// Sends until nothing is left to be done.
+    fn settle(&mut self, mut progress: Progress) {
+        loop {
+            self.sent.append(&mut self.outstanding);
+            if progress.deferred {
+                assert_eq!(progress.after, After::KeepOpen);
+                progress = self.connection.answer_deferred(&self.core, &mut self.outstanding, |respond| {
+                    respond.answer(metricstream::http::Status::Ok, "text/plain", b"later")
+                });
+                self.note(progress);
+            } else if progress.more {
+                assert_eq!(progress.after, After::KeepOpen);
+                let (next, out) = self.receive(b"");
+                assert!(next.answered > 0 || next.deferred || !next.more, "no progress, and more to do");
+                self.outstanding = out;
+                progress = next;
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// Sends what is in flight, and goes on until nothing is left.
+    pub fn finish(&mut self) {
+        self.sent.append(&mut self.outstanding);
+        if self.after == After::KeepOpen {
+            self.deliver(b"");
+        }
+    }
+
+    /// What was sent, as text, without interim answers.
+    pub fn text(&self) -> String {
+        String::from_utf8(self.sent.clone()).unwrap().replace("HTTP/1.1 100 Continue\r\n\r\n", "")
+    }
+
+    /// The statuses sent, interim ones included.
+    pub fn statuses(&self) -> Vec<u16> {
+        let text = String::from_utf8_lossy(&self.sent);
+        text.match_indices("HTTP/1.1 ").filter_map(|(at, _)| text.get(at + 9..at + 12)?.parse().ok()).collect()
+    }
+
+    pub fn bodies(&self) -> Vec<Vec<u8>> {
+        let body = |event: &Event| if let Event::Body(body) = event { Some(body.clone()) } else { None };
+        self.service.events.iter().filter_map(body).collect()
+    }
+
+    pub fn reasons(&self) -> Vec<&'static str> {
+        let reason = |event: &Event| if let Event::Refused { reason, .. } = event { Some(*reason) } else { None };
+        self.service.events.iter().filter_map(reason).collect()
+    }
+}
+
+/// An owner that got `bytes` in one piece.
+pub fn whole(bytes: &[u8]) -> Owner {
+    let mut owner = Owner::new();
+    owner.deliver(bytes);
+    owner
+}
+
+pub fn gzip(content: &[u8]) -> Vec<u8> {
+    use std::io::Write;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(content).unwrap();
+    encoder.finish().unwrap()
+}
+
+pub fn zstd(content: &[u8]) -> Vec<u8> {
+    zstd::bulk::compress(content, 3).unwrap()
+}
+
+/// A POST with a Content-Length. `fields` are whole lines.
+pub fn post(path: &str, fields: &str, body: &[u8]) -> Vec<u8> {
+    let mut bytes =
+        format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n{fields}\r\n", body.len()).into_bytes();
+    bytes.extend_from_slice(body);
+    bytes
+}
+
+/// A POST with a chunked body, as given.
+pub fn chunked(path: &str, fields: &str, body: &[u8]) -> Vec<u8> {
+    let head = format!("POST {path} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n{fields}\r\n");
+    [head.as_bytes(), body].concat()
+}

@@ -1,0 +1,314 @@
+//! What happens over several requests or several calls: order, fairness, holding, deferring, interim answers, clocks.
+
+use super::owner::{BODY_BYTES_MAX, Event, Owner, chunked, gzip, post, whole};
+use metricstream::http::{After, Connection, Deadline, Status};
+use metricstream::limits::{CONTENT_BYTES_PER_TURN_MAX, INBOX_BYTES_MAX, LINGER_BYTES_MAX, REQUESTS_PER_TURN_MAX};
+
+const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+#[test]
+fn what_the_service_sees_of_a_head() {
+    let owner = whole(
+        b"POST http://h/m?ack=fsync HTTP/1.1\r\nhost: a\r\nAUTHORIZATION:  key one \r\nAccept: application/json\r\n\
+          Accept: x\r\ntraceparent: 00-ab-cd-01\r\ntracestate: v=1\r\nContent-Length: 2\r\n\r\nhi",
+    );
+    let seen = "POST /m Some(\"ack=fsync\") Http11 Some(\"key one\") Some(\"application/json\") Some(\"00-ab-cd-01\") \
+                Some(\"v=1\") Some(2)";
+    assert_eq!(owner.service.events, [Event::Head(seen.to_owned()), Event::Body(b"hi".to_vec())]);
+}
+
+#[test]
+fn pipelined_answers_come_in_the_order_of_the_requests() {
+    let bytes: Vec<u8> = (0..20).flat_map(|length| post("/m", "", &vec![b'x'; length])).collect();
+    let text = whole(&bytes).text();
+    let counts: Vec<usize> = text
+        .match_indices("metrics_processed\":")
+        .map(|(at, mark)| text[at + mark.len()..].split('}').next().unwrap().parse().unwrap())
+        .collect();
+    assert_eq!(counts, (0..20).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_turn_answers_a_bounded_number_of_requests() {
+    let mut owner = Owner::new();
+    let (mut progress, _) = owner.receive(&GET.repeat(2 * REQUESTS_PER_TURN_MAX + 5));
+    for _ in 0..2 {
+        assert_eq!(progress.answered, REQUESTS_PER_TURN_MAX);
+        assert!(progress.more);
+        (progress, _) = owner.receive(b"");
+    }
+    assert_eq!(progress.answered, 5);
+    assert!(!progress.more);
+    assert_eq!(owner.connection.owned_bytes(), 0);
+}
+
+#[test]
+fn a_turn_serves_a_bounded_number_of_content_bytes() {
+    let mut owner = Owner::new();
+    let bomb = post("/m", "Content-Encoding: gzip\r\n", &gzip(&vec![b' '; BODY_BYTES_MAX]));
+    let (mut progress, _) = owner.receive(&bomb.repeat(20));
+    assert_eq!(progress.answered, CONTENT_BYTES_PER_TURN_MAX.div_ceil(BODY_BYTES_MAX));
+    let mut answered = progress.answered;
+    while progress.more {
+        (progress, _) = owner.receive(b"");
+        answered += progress.answered;
+    }
+    assert_eq!(answered, 20);
+}
+
+#[test]
+fn refusals_count_towards_the_bound_of_a_turn() {
+    let mut owner = Owner::new();
+    let (progress, _) = owner.receive(&b"GET /limited HTTP/1.1\r\nHost: a\r\n\r\n".repeat(1000));
+    assert_eq!(progress.answered, REQUESTS_PER_TURN_MAX);
+    assert!(progress.more);
+}
+
+#[test]
+fn one_held_answer_holds_its_burst_and_does_not_end_it() {
+    let mut owner = Owner::new();
+    let (progress, out) = owner.receive(&[GET, &post("/held", "", b"x"), GET].concat());
+    assert_eq!((progress.answered, progress.held), (3, true));
+    assert_eq!(String::from_utf8(out).unwrap().matches("200 OK").count(), 3);
+    let (progress, _) = owner.receive(GET);
+    assert!(!progress.held);
+}
+
+#[test]
+fn nothing_is_parsed_behind_a_deferred_request() {
+    let mut owner = Owner::new();
+    let (progress, out) = owner.receive(&[GET, &post("/deferred", "", b"x"), GET].concat());
+    assert_eq!((progress.answered, progress.deferred, progress.more), (1, true, true));
+    assert_eq!(progress.deadline, None);
+    assert_eq!(String::from_utf8(out).unwrap().matches("200 OK").count(), 1);
+    let (progress, out) = owner.receive(GET);
+    assert!(progress.deferred && out.is_empty());
+    assert!(!owner.connection.stash(GET, &mut owner.core));
+
+    let mut out = Vec::new();
+    let progress = owner
+        .connection
+        .answer_deferred(&owner.core, &mut out, |respond| respond.answer(Status::Ok, "text/plain", b"later").held());
+    assert_eq!((progress.answered, progress.held, progress.deferred, progress.more), (1, true, false, true));
+    assert!(out.ends_with(b"later"));
+    let (progress, _) = owner.receive(b"");
+    assert_eq!((progress.answered, progress.more), (3, false));
+}
+
+#[test]
+#[should_panic(expected = "no request of this connection is deferred")]
+fn answering_what_was_not_deferred_is_the_owners_fault() {
+    let mut owner = Owner::new();
+    let _ = owner.connection.answer_deferred(&owner.core, &mut Vec::new(), |respond| respond.accepted(1));
+}
+
+#[test]
+fn continue_is_sent_when_the_body_has_not_begun() {
+    let bytes = post("/m", "Expect: 100-continue\r\n", b"hello");
+    let (head, body) = bytes.split_at(bytes.len() - 5);
+    let mut owner = Owner::new();
+    let (progress, out) = owner.receive(head);
+    assert_eq!(out, CONTINUE);
+    assert_eq!((progress.answered, progress.held, progress.deadline), (0, false, Some(Deadline::Body)));
+    owner.deliver(body);
+    assert_eq!(owner.bodies(), [b"hello"]);
+    assert_eq!(owner.statuses(), [200]);
+
+    for sent_at_once in [&bytes[..], &bytes[..head.len() + 1]] {
+        let mut owner = Owner::new();
+        let (_, out) = owner.receive(sent_at_once);
+        assert!(!out.starts_with(CONTINUE));
+    }
+}
+
+#[test]
+fn continue_comes_after_the_answers_before_it() {
+    let head = b"POST /m HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n";
+    let mut owner = Owner::new();
+    owner.deliver(&[GET, &post("/deferred", "", b"x"), head].concat());
+    assert_eq!(owner.statuses(), [200, 200, 100]);
+    owner.deliver(b"1\r\nx\r\n0\r\n\r\n");
+    assert_eq!(owner.statuses(), [200, 200, 100, 200]);
+}
+
+#[test]
+fn continue_is_not_sent_without_a_body_nor_in_http_1_0_nor_with_a_refusal() {
+    for (bytes, statuses) in [
+        (&b"POST /m HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n\r\n"[..], &[200][..]),
+        (b"POST /m HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nExpect: 100-continue\r\n\r\n", &[200]),
+        (b"POST /m HTTP/1.0\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n", &[]),
+        (b"POST /limited HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n", &[429]),
+        (b"POST /m HTTP/1.1\r\nHost: a\r\nContent-Length: 999999\r\nExpect: 100-continue\r\n\r\n", &[413]),
+    ] {
+        assert_eq!(whole(bytes).statuses(), statuses, "{}", String::from_utf8_lossy(bytes));
+    }
+}
+
+#[test]
+fn a_request_refused_while_it_waits_for_continue_ends_the_connection() {
+    let owner = whole(b"POST /limited HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n");
+    assert_eq!(owner.after, After::Linger);
+    assert!(owner.text().contains("\r\nConnection: close\r\n"));
+}
+
+#[test]
+fn http_1_0_is_told_what_becomes_of_the_connection() {
+    let owner = whole(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+    assert_eq!(owner.after, After::KeepOpen);
+    assert!(owner.text().contains("\r\nConnection: keep-alive\r\n"));
+    let owner = whole(b"GET / HTTP/1.0\r\n\r\n");
+    assert_eq!(owner.after, After::Close);
+    assert!(owner.text().contains("\r\nConnection: close\r\n"));
+    assert!(!whole(GET).text().contains("Connection:"));
+}
+
+#[test]
+fn head_has_no_body_even_when_it_is_refused() {
+    for head in
+        ["HEAD /x HTTP/1.1\r\nHost: a\r\n\r\n", "HEAD /missing HTTP/1.1\r\nHost: a\r\n\r\n", "HEAD / HTTP/1.1\r\n\r\n"]
+    {
+        let text = whole(head.as_bytes()).text();
+        assert!(text.ends_with("\r\n\r\n") && !text.contains("Content-Length: 0"), "{text}");
+    }
+}
+
+#[test]
+fn draining_ends_each_connection_with_its_next_answer() {
+    for request in
+        [GET.to_vec(), post("/limited", "", b"x"), post("/deferred", "", b"x"), chunked("/m", "", b"0\r\n\r\n")]
+    {
+        let mut owner = Owner::new();
+        owner.deliver(GET);
+        owner.core.draining = true;
+        owner.deliver(&request);
+        assert_ne!(owner.after, After::KeepOpen);
+        assert_eq!(owner.text().matches("\r\nConnection: close\r\n").count(), 1);
+    }
+}
+
+#[test]
+fn draining_that_begins_while_a_request_is_deferred_ends_the_connection_too() {
+    let mut owner = Owner::new();
+    let _ = owner.receive(&post("/deferred", "", b"x"));
+    owner.core.draining = true;
+    let mut out = Vec::new();
+    let progress = owner.connection.answer_deferred(&owner.core, &mut out, |respond| respond.accepted(1));
+    assert_eq!(progress.after, After::Close);
+    assert!(String::from_utf8(out).unwrap().contains("\r\nConnection: close\r\n"));
+}
+
+#[test]
+fn the_end_lingers_only_when_input_may_follow() {
+    let close = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    assert_eq!(whole(close).after, After::Close);
+    let mut owner = whole(&[&close[..], GET].concat());
+    assert_eq!(owner.after, After::Linger);
+    assert_eq!(owner.statuses(), [200]);
+    assert!(!owner.connection.drain(&vec![0; LINGER_BYTES_MAX - GET.len() - 1]));
+    assert!(owner.connection.stash(b"x", &mut owner.core));
+    assert_eq!(owner.connection.owned_bytes(), 0);
+}
+
+#[test]
+fn clocks_start_afresh_with_each_phase_and_each_request() {
+    let mut owner = Owner::new();
+    let mut deadline = |bytes: &[u8]| owner.receive(bytes).0.deadline;
+    assert_eq!(deadline(b""), Some(Deadline::Idle));
+    assert_eq!(deadline(b""), None);
+    assert_eq!(deadline(b"POST / HT"), Some(Deadline::Head));
+    assert_eq!(deadline(b"TP/1.1\r\nHost: a\r\n"), None);
+    assert_eq!(deadline(b"Content-Length: 4\r\n\r\n"), Some(Deadline::Body));
+    assert_eq!(deadline(b"ab"), None);
+    assert_eq!(deadline(b"cd"), Some(Deadline::Idle));
+    assert_eq!(deadline(GET), Some(Deadline::Idle));
+    assert_eq!(deadline(&[GET, b"G"].concat()), Some(Deadline::Head));
+    assert_eq!(deadline(b"ET / HTTP/1.1\r\nHost: a\r\n\r\nG"), Some(Deadline::Head));
+    assert_eq!(deadline(b"E"), None);
+}
+
+#[test]
+fn a_discarded_body_has_a_clock_of_its_own() {
+    let mut owner = Owner::new();
+    let head = b"POST /limited HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n";
+    assert_eq!(owner.receive(head).0.deadline, Some(Deadline::Body));
+    let next = b"abcdPOST /m HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n";
+    assert_eq!(owner.receive(next).0.deadline, Some(Deadline::Body));
+}
+
+#[test]
+fn timeouts_in_every_phase() {
+    type Case<'a> = (&'a [u8], &'a [u16], After, &'a [&'a str]);
+    let cases: [Case<'_>; 9] = [
+        (b"", &[], After::Close, &[]),
+        (GET, &[200], After::Close, &[]),
+        (b"G", &[408], After::Linger, &["head_timeout"]),
+        (b"\r\n", &[408], After::Linger, &["head_timeout"]),
+        (b"\r", &[408], After::Linger, &["head_timeout"]),
+        (b"POST /m HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n", &[408], After::Linger, &["body_timeout"]),
+        (
+            b"POST /m HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nab",
+            &[408],
+            After::Linger,
+            &["body_timeout"],
+        ),
+        (b"POST /limited HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n", &[429], After::Linger, &[]),
+        (b"GET / HTTP/1.1\r\n\r\n", &[400], After::Close, &["host_missing"]),
+    ];
+    for (bytes, statuses, after, reasons) in cases {
+        let mut owner = whole(bytes);
+        let mut out = Vec::new();
+        assert_eq!(owner.connection.timed_out(&mut owner.service, &mut owner.core, &mut out), after, "{bytes:?}");
+        owner.sent.extend_from_slice(&out);
+        assert_eq!(owner.statuses(), statuses, "{bytes:?}");
+        assert_eq!(owner.reasons(), reasons, "{bytes:?}");
+        assert_eq!(owner.connection.owned_bytes(), 0);
+    }
+}
+
+#[test]
+fn bytes_stashed_behind_answers_pause_the_connection_at_the_bound() {
+    let mut owner = Owner::new();
+    let _ = owner.receive(GET);
+    let requests = GET.repeat(INBOX_BYTES_MAX / GET.len() + 1);
+    let (first, rest) = requests.split_at(INBOX_BYTES_MAX - 1);
+    assert!(!owner.connection.stash(first, &mut owner.core));
+    assert!(owner.connection.stash(rest, &mut owner.core));
+    let mut answered = 0;
+    let mut paused = true;
+    loop {
+        let (progress, _) = owner.receive(b"");
+        answered += progress.answered;
+        assert!(paused || !progress.pause, "a pause taken back must stay so");
+        paused = progress.pause;
+        if !progress.more {
+            break;
+        }
+    }
+    assert_eq!(answered, requests.len() / GET.len());
+    assert!(!paused);
+}
+
+#[test]
+fn an_idle_connection_owns_nothing_and_is_small() {
+    let mut owner = Owner::new();
+    for request in
+        [GET.to_vec(), post("/m", "", &vec![b'x'; BODY_BYTES_MAX]), chunked("/m", "", b"1\r\nx\r\n0\r\n\r\n")]
+    {
+        for byte in request.chunks(1000) {
+            owner.deliver(byte);
+        }
+        assert_eq!(owner.connection.owned_bytes(), 0);
+    }
+    assert!(size_of::<Connection<u64>>() <= 192, "{}", size_of::<Connection<u64>>());
+}
+
+#[test]
+fn a_lying_length_reserves_nothing_ahead() {
+    let mut owner = Owner::new();
+    owner.deliver(format!("POST /m HTTP/1.1\r\nHost: a\r\nContent-Length: {BODY_BYTES_MAX}\r\n\r\n").as_bytes());
+    for arrived in 1..1000 {
+        owner.deliver(b"x");
+        assert!(owner.connection.owned_bytes() <= 2 * arrived);
+    }
+}

@@ -1,0 +1,164 @@
+//! The steady state allocates nothing: a counting allocator watches keep-alive requests of every kind.
+// A global allocator is an unsafe trait; it only counts and passes on to the system's.
+#![allow(unsafe_code)]
+// What fails to unwrap here is a test that fails.
+#![allow(clippy::unwrap_used)]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::io::Write;
+
+use metricstream::http::{Bounds, Connection, Core, Head, HttpError, Responder, Served, Service};
+
+thread_local! {
+    /// Allocations and growths of this thread; the test harness has threads of its own.
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+struct Counting;
+
+fn count() {
+    // A thread that is ending has no counter any more, and nothing to be counted.
+    let _ = ALLOCATIONS.try_with(|allocations| allocations.set(allocations.get() + 1));
+}
+
+// SAFETY: every call is passed on unchanged to the system's allocator, which upholds the trait's contract; the counter
+// is a constant-initialised cell without a destructor, so touching it does not allocate.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller upholds `alloc`'s contract, and `layout` is the caller's.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: as for `alloc`.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        // SAFETY: the caller got `pointer` from here with `layout`, so the system's allocator gave it.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: as for `realloc`.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+/// Admits by path and answers with the number of bytes.
+struct Plain;
+
+impl Service for Plain {
+    type Ticket = bool;
+
+    fn admit(&mut self, head: &Head<'_>) -> Result<bool, HttpError> {
+        match head.path {
+            "/limited" => Err(HttpError::RateLimited { retry_after_s: 1 }),
+            path => Ok(path == "/invalid"),
+        }
+    }
+
+    fn serve(&mut self, invalid: bool, body: &[u8], respond: Responder<'_>) -> Served {
+        if invalid {
+            respond.refuse_content(&format_args!("metrics[{}] is \"bad\"", body.len()))
+        } else {
+            respond.accepted(body.len())
+        }
+    }
+
+    fn refused(&mut self, _ticket: Option<bool>, _error: HttpError) {}
+}
+
+fn post(path: &str, fields: &str, body: &[u8]) -> Vec<u8> {
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: a\r\nAuthorization: key\r\nContent-Length: {}\r\n{fields}\r\n",
+        body.len()
+    );
+    [head.as_bytes(), body].concat()
+}
+
+fn requests() -> Vec<(&'static str, Vec<u8>)> {
+    let batch = br#"{"name":"cpu_usage","value":75.5,"type":"gauge","tags":{"host":"web1"}},"#.repeat(4);
+    let large = batch.repeat(300);
+    let gzip = |content: &[u8]| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        encoder.write_all(content).unwrap();
+        encoder.finish().unwrap()
+    };
+    let zstd = |content: &[u8]| zstd::bulk::compress(content, 3).unwrap();
+    let chunked = |content: &[u8]| {
+        let mut bytes = b"POST /metrics HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+        for chunk in content.chunks(1000) {
+            bytes.extend_from_slice(format!("{:x}\r\n", chunk.len()).as_bytes());
+            bytes.extend_from_slice(chunk);
+            bytes.extend_from_slice(b"\r\n");
+        }
+        bytes.extend_from_slice(b"0\r\n\r\n");
+        bytes
+    };
+    vec![
+        ("plain", post("/metrics", "", &batch)),
+        ("plain, large", post("/metrics", "", &large)),
+        ("gzip", post("/metrics", "Content-Encoding: gzip\r\n", &gzip(&batch))),
+        ("gzip, large", post("/metrics", "Content-Encoding: gzip\r\n", &gzip(&large))),
+        ("zstd", post("/metrics", "Content-Encoding: zstd\r\n", &zstd(&batch))),
+        ("zstd, large", post("/metrics", "Content-Encoding: zstd\r\n", &zstd(&large))),
+        ("chunked", chunked(&batch)),
+        ("chunked, large", chunked(&large)),
+        ("refused by its head", post("/limited", "", &batch)),
+        ("refused content", post("/invalid", "", &batch)),
+        ("get", b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n".to_vec()),
+    ]
+}
+
+/// Allocations of `rounds` deliveries of `request` in pieces of `piece` bytes.
+fn allocations(
+    connection: &mut Connection<bool>,
+    core: &mut Core,
+    out: &mut Vec<u8>,
+    request: &[u8],
+    piece: usize,
+) -> u64 {
+    let before = ALLOCATIONS.get();
+    for _ in 0..20 {
+        out.clear();
+        for bytes in request.chunks(piece) {
+            let _ = connection.receive(bytes, &mut Plain, core, out);
+        }
+        assert!(out.ends_with(b"}"));
+    }
+    ALLOCATIONS.get() - before
+}
+
+#[test]
+fn a_keep_alive_request_allocates_nothing() {
+    let mut core = Core::new(Bounds { body_bytes: 4 << 20 });
+    let mut connection = Connection::new();
+    let mut out = Vec::new();
+    for (name, request) in requests() {
+        for piece in [request.len(), 700, 64] {
+            let _warm_up = allocations(&mut connection, &mut core, &mut out, &request, piece);
+            assert_eq!(allocations(&mut connection, &mut core, &mut out, &request, piece), 0, "{name} by {piece}");
+        }
+    }
+}
+
+#[test]
+fn a_whole_request_allocates_nothing_on_a_fresh_connection() {
+    let mut core = Core::new(Bounds { body_bytes: 4 << 20 });
+    let mut out = Vec::with_capacity(4096);
+    let request = post("/metrics", "", b"{}");
+    let before = ALLOCATIONS.get();
+    let mut connection = Connection::new();
+    let progress = connection.receive(&request, &mut Plain, &mut core, &mut out);
+    assert_eq!(progress.answered, 1);
+    assert_eq!(connection.owned_bytes(), 0);
+    assert_eq!(ALLOCATIONS.get() - before, 0);
+}

@@ -164,8 +164,7 @@ fn the_line_of_statistics() {
     let line = server.wait_for_line("the figures of the batch", |line| {
         (line.contains("statistics") && line.contains("metrics_stored=1")).then(|| line.to_owned())
     });
-    for part in
-        ["connections=", "p50_us=", "p95_us=", "p99_us=", "ring_used_bytes=", "rss_bytes=", "success_percent=100"]
+    for part in ["connections=", "p50_us=", "p95_us=", "p99_us=", "queued_bytes=", "rss_bytes=", "success_percent=100"]
     {
         assert!(line.contains(part), "{part}: {line}");
     }

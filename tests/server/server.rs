@@ -169,10 +169,12 @@ pub struct Refused {
 }
 
 impl Refused {
-    /// The line on standard error, which must be the only one, with exit code 2.
+    /// The one line that says why, with exit code 2. Nothing but the log's INFO may stand before it.
     pub fn line(&self) -> &str {
-        assert_eq!((self.code, self.said.len()), (Some(2), 1), "{self:?}");
-        &self.said[0]
+        assert_eq!(self.code, Some(2), "{self:?}");
+        let (line, before) = self.said.split_last().unwrap();
+        assert!(line.starts_with("metricstream: ") && before.iter().all(|line| line.contains(" INFO ")), "{self:?}");
+        line
     }
 }
 

@@ -91,7 +91,7 @@ fn numbers_keep_their_digits(driver: Driver) {
     {
         let answer = client.ask(&post(format!(r#"{{"metrics":[{{"name":"n","value":{digits}}}]}}"#)));
         let text = answer.refusal(400);
-        assert!(text.contains("metrics[0].value"), "{digits}: {text}");
+        assert!(text.contains("metrics[0]"), "{digits}: {text}");
     }
     drop(client);
     server.stop();

@@ -5,6 +5,7 @@
 start_server() {
     local binary=$1 log=$2
     shift 2
+    : >"$log"
     "$binary" --listen 127.0.0.1:0 "$@" >/dev/null 2>"$log" &
     server_pid=$!
     for _ in $(seq 300); do

@@ -116,6 +116,8 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
     let (ended_sender, ended) = bounded(reactors + 2);
     let draining = Arc::new(AtomicBool::new(false));
 
+    let clock = Clock::start();
+
     let observer = Observer::new(ObserverSetup {
         questions: asked,
         reactors: mailboxes.clone(),
@@ -124,6 +126,7 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
         log: Arc::clone(&log.status),
         draining: Arc::clone(&draining),
         stats_interval: config.stats_interval,
+        clock,
         facts: Facts {
             started,
             driver: chosen.name(),
@@ -131,13 +134,7 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
             unclean_shutdowns: opened.report.unclean_shutdowns,
         },
     });
-    let shared = Arc::new(Shared {
-        limiter,
-        keys: ClientKeys::new(),
-        draining: Arc::clone(&draining),
-        clock: Clock::start(),
-        config,
-    });
+    let shared = Arc::new(Shared { limiter, keys: ClientKeys::new(), draining: Arc::clone(&draining), clock, config });
     let config = &shared.config;
 
     // The log first: it must outlive the reactors.
@@ -203,7 +200,7 @@ fn announce(
     address: SocketAddr,
     report: &log::RecoveryReport,
 ) {
-    if report.cut.is_none() && report.previous == log::Previous::Clean {
+    if report.cut.is_none() && matches!(report.previous, log::Previous::None | log::Previous::Clean) {
         tracing::info!(directory = %config.data_dir.display(), "{report}");
     } else {
         tracing::warn!(directory = %config.data_dir.display(), "{report}");

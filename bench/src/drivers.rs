@@ -1,7 +1,7 @@
 //! Which driver a program runs on: the one asked for, or the better one that is to be had.
 
 use clap::ValueEnum;
-use reactor::{Doorbell, Driver, Setup, epoll::EpollDriver as UringDriver};
+use reactor::{Doorbell, Driver, Setup, uring::UringDriver};
 use std::{fmt, io, sync::Arc};
 
 /// What `--driver` takes.

@@ -1,4 +1,5 @@
-//! The place in the body that has been read up to, and the pieces of JSON that are read there (RFC 8259). Knows no metric.
+//! The place in the body that has been read up to, and the pieces of JSON that are read there (RFC 8259). Knows
+//! nothing of metrics.
 //!
 //! Strings and digits are looked at eight bytes at a time in one general register; only what is left of a body's last
 //! seven bytes goes by single bytes, so nothing past the slice is ever needed.
@@ -9,6 +10,10 @@ use super::text::{self, Text};
 use crate::limits::JSON_DEPTH_MAX;
 
 /// Reads a body from its front.
+///
+/// The hot path works on a copy of its own in registers. What it hands to a function that is not inlined would have to
+/// live in memory, every step a store and a load; so such a function gets another copy ([`apart`](Self::apart)).
+#[derive(Clone, Copy)]
 pub(super) struct Cursor<'a> {
     body_bytes: usize,
     rest: &'a [u8],
@@ -57,15 +62,24 @@ impl<'a> Cursor<'a> {
 
     /// The next byte is not what was `expected`.
     #[cold]
-    pub fn unexpected(&self, expected: Expected) -> Fault {
+    pub fn unexpected(self, expected: Expected) -> Fault {
         let found = Found::at(self.rest, expected);
         self.fault(Problem::Unexpected { expected, found })
     }
 
     /// There is a `problem` at the next byte.
     #[cold]
-    pub fn fault(&self, problem: Problem) -> Fault {
+    pub fn fault(self, problem: Problem) -> Fault {
         Fault { byte: self.byte(), problem }
+    }
+
+    /// Runs `read`, a function that is not inlined, on a copy of the cursor and moves on to where it got.
+    #[inline]
+    fn apart<T>(&mut self, read: impl FnOnce(&mut Self) -> T) -> T {
+        let mut copy = *self;
+        let result = read(&mut copy);
+        *self = copy;
+        result
     }
 
     /// Reads `byte`, or finds it missing.
@@ -82,33 +96,54 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Reads the colon after a key and the whitespace around it.
+    /// Reads the colon after a key and the whitespace around it. First as clients write it: no space, or one behind the
+    /// colon.
     #[inline]
     pub fn colon(&mut self) -> Step<()> {
+        match self.rest {
+            [b':', rest @ ..] | [b':', b' ', rest @ ..] if rest.first().is_some_and(|&byte| byte > b' ') => {
+                self.rest = rest;
+                Ok(())
+            }
+            _ => self.apart(Self::colon_anywhere),
+        }
+    }
+
+    #[cold]
+    fn colon_anywhere(&mut self) -> Step<()> {
         self.whitespace();
         self.expect(b':', Expected::Colon)?;
         self.whitespace();
         Ok(())
     }
 
-    /// Reads what stands between two members of an object: `true` for a comma, with the next key's quotation mark read too;
-    /// `false` for the end of the object.
+    /// Reads what stands between two members of an object: `true` for a comma, with the next key's quotation mark read
+    /// too; `false` for the end of the object. First as clients write it: no space, or one behind the comma.
     #[inline]
     pub fn next_member(&mut self) -> Step<bool> {
-        self.whitespace();
-        match self.peek() {
-            Some(b',') => {
-                self.rest = &self.rest[1..];
-                self.whitespace();
-                self.expect(b'"', Expected::Key)?;
+        match self.rest {
+            [b',', b'"', rest @ ..] | [b',', b' ', b'"', rest @ ..] => {
+                self.rest = rest;
                 Ok(true)
             }
-            Some(b'}') => {
-                self.rest = &self.rest[1..];
+            [b'}', rest @ ..] => {
+                self.rest = rest;
                 Ok(false)
             }
-            _ => Err(self.unexpected(Expected::CommaOrBrace)),
+            _ => self.apart(Self::next_member_anywhere),
         }
+    }
+
+    #[cold]
+    fn next_member_anywhere(&mut self) -> Step<bool> {
+        self.whitespace();
+        if self.eat(b'}') {
+            return Ok(false);
+        }
+        self.expect(b',', Expected::CommaOrBrace)?;
+        self.whitespace();
+        self.expect(b'"', Expected::Key)?;
+        Ok(true)
     }
 
     /// Reads what follows the opening brace of an object: as [`next_member`](Self::next_member), without the comma.
@@ -140,7 +175,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Reads a string whose opening quotation mark has been read.
-    #[inline]
+    #[inline(always)]
     pub fn string(&mut self) -> Step<Text<'a>> {
         let text = self.rest;
         let mut seen = 0;
@@ -159,18 +194,18 @@ impl<'a> Cursor<'a> {
                 if seen & EACH_HIGH_BIT != 0 {
                     self.check_utf8(raw)?;
                 }
-                return Ok(Text { raw, escaped: false });
+                return Ok(Text { raw, escapes: 0 });
             }
             self.rest = &self.rest[8..];
         }
-        self.string_slowly(text)
+        self.apart(|cursor| cursor.string_slowly(text))
     }
 
-    /// Reads the remainder of the string that began at `text`: one with escapes, one that ends close to the end of the body,
-    /// or one that is at fault.
+    /// Reads the remainder of the string that began at `text`: one with escapes, one that ends close to the end of the
+    /// body, or one that is at fault.
     #[cold]
     fn string_slowly(&mut self, text: &'a [u8]) -> Step<Text<'a>> {
-        let mut escaped = false;
+        let mut escapes = 0;
         loop {
             while let Some(word) = self.rest.first_chunk()
                 && string_stops(u64::from_le_bytes(*word)) == 0
@@ -182,12 +217,12 @@ impl<'a> Cursor<'a> {
                     let raw = &text[..text.len() - self.rest.len()];
                     self.rest = rest;
                     self.check_utf8(raw)?;
-                    return Ok(Text { raw, escaped });
+                    return Ok(Text { raw, escapes });
                 }
                 [b'\\', ..] => {
                     let (_, escape_bytes) = text::escape(self.rest).map_err(|problem| self.fault(problem))?;
                     self.rest = &self.rest[escape_bytes..];
-                    escaped = true;
+                    escapes += 1;
                 }
                 [byte @ 0..0x20, ..] => return Err(self.fault(Problem::ControlCharacter(*byte))),
                 [_, rest @ ..] => self.rest = rest,
@@ -198,7 +233,7 @@ impl<'a> Cursor<'a> {
 
     /// Checks the text of the string just read.
     #[cold]
-    fn check_utf8(&self, raw: &[u8]) -> Step<()> {
+    fn check_utf8(self, raw: &[u8]) -> Step<()> {
         match std::str::from_utf8(raw) {
             Ok(_) => Ok(()),
             Err(error) => {
@@ -224,7 +259,13 @@ impl<'a> Cursor<'a> {
     }
 
     /// Checks the value of a field that is ignored. `depth` is the number of objects and arrays around it.
+    #[inline]
     pub fn skip_value(&mut self, depth: usize) -> Step<()> {
+        self.apart(|cursor| cursor.skip_value_apart(depth))
+    }
+
+    #[inline(never)]
+    fn skip_value_apart(&mut self, depth: usize) -> Step<()> {
         // One bit for each object or array that was opened here, the innermost lowest: 1 is an object.
         let mut kinds = 0_u64;
         const { assert!(JSON_DEPTH_MAX <= 64, "the kinds of all open objects and arrays must fit in 64 bits") };
@@ -298,22 +339,23 @@ const EACH_HIGH_BIT: u64 = EACH_ONE * 0x80;
 
 /// Flags, by the high bit of their bytes, the quotation marks, backslashes and control characters among eight bytes.
 ///
-/// Subtracting sets a byte's high bit where the byte was smaller than what was subtracted. It then borrows from the byte above, which may
-/// be flagged wrongly, but only above a byte that is flagged rightly: the lowest flag can be trusted. Bytes that had the
-/// high bit before never borrow, and are not flagged.
+/// Subtracting sets a byte's high bit where the byte was smaller than what was subtracted. It then borrows from the
+/// byte above, which may be flagged wrongly, but only above a byte that is flagged rightly: the lowest flag can be
+/// trusted. Bytes that had the high bit before never borrow, and are not flagged.
 /// (Alan Mycroft's test for a zero byte; S. E. Anderson, "Bit Twiddling Hacks".)
 #[inline]
 fn string_stops(word: u64) -> u64 {
-    let quote = (word ^ EACH_ONE * b'"' as u64).wrapping_sub(EACH_ONE);
-    let backslash = (word ^ EACH_ONE * b'\\' as u64).wrapping_sub(EACH_ONE);
+    let quote = (word ^ (EACH_ONE * b'"' as u64)).wrapping_sub(EACH_ONE);
+    let backslash = (word ^ (EACH_ONE * b'\\' as u64)).wrapping_sub(EACH_ONE);
     let control = word.wrapping_sub(EACH_ONE * 0x20);
     (quote | backslash | control) & !word & EACH_HIGH_BIT
 }
 
-/// Flags what is no digit among eight bytes. Every flag can be trusted: with its high bit taken off, no byte overflows into the next.
+/// Flags what is no digit among eight bytes. Every flag can be trusted: with its high bit taken off, no byte overflows
+/// into the next.
 #[inline]
 fn digit_stops(word: u64) -> u64 {
-    let values = word ^ EACH_ONE * b'0' as u64;
+    let values = word ^ (EACH_ONE * b'0' as u64);
     (((values & !EACH_HIGH_BIT) + EACH_ONE * (0x80 - 10)) | values) & EACH_HIGH_BIT
 }
 

@@ -4,7 +4,8 @@
 //! `{"timestamp":"2026-01-02T03:04:05.678Z","name":"cpu_usage","value":75.5,"type":"gauge","tags":{"host":"web1"}}`
 //!
 //! Promises: what is written never exceeds [`BatchEncoder::encoded_bytes_max`]; after the encoder is built nothing is
-//! allocated. If a batch is refused, the bytes given hold part of it and mean nothing: the caller gives up the reservation.
+//! allocated. If a batch is refused, the bytes given hold part of it and mean nothing: the caller gives up the
+//! reservation.
 
 use super::parser::{Parser, Scratch};
 use super::timestamp::{self, TIMESTAMP_BYTES};
@@ -34,11 +35,10 @@ const METRIC_BYTES_MIN: usize = br#"{"name":"n","value":0}"#.len();
 
 /// How much longer than its metric a line can be.
 ///
-/// A line's name, value, type and tags are never longer than they were sent ([`Text`](super::Text) shows it for
-/// strings; digits are copied; whitespace is dropped), and the field names and punctuation in front of `value`, `type`
-/// and `tags` are the same on both sides. So a metric that sends a field saves its line from having more than the metric there: the line gains most
-/// from the smallest metric, with the default type and no tags, where only the letter of the name and the digit of the value are the client's:
-/// 48 + 1 + 10 + 1 + 23 + 2 + 2 = 87 bytes for 22.
+/// A line's name, value, type and tags are never longer than they were sent: [`Text`](super::Text) shows it for strings,
+/// digits are copied, whitespace is dropped. Their keys and punctuation are the same on both sides. So whatever a client
+/// adds to the smallest metric lengthens the line by no more than the metric, and the smallest metric, to which the
+/// line adds a head, the default type and empty tags, is what gains most: 48 + 1 + 10 + 1 + 23 + 2 + 2 = 87 bytes for 22.
 const LINE_BYTES_GAINED_MAX: usize = HEAD_BYTES
     + 1
     + BEFORE_VALUE.len()
@@ -85,14 +85,15 @@ impl BatchEncoder {
         body_bytes + metrics_max * LINE_BYTES_GAINED_MAX
     }
 
-    /// Reads the batch in `body` and writes its lines to the front of `out`. Metrics that were sent without a timestamp get
-    /// `arrival_ms`, epoch milliseconds within the years 0000 to 9999.
+    /// Reads the batch in `body` and writes its lines to the front of `out`. A metric that was sent without a timestamp
+    /// gets `arrival_ms`: epoch milliseconds within the years 0000 to 9999.
     ///
     /// # Errors
     /// If the body is not a batch within the bounds. `out` then holds nothing of worth.
     ///
     /// # Panics
-    /// If `out` is shorter than [`encoded_bytes_max`](Self::encoded_bytes_max) of the body's length, or `arrival_ms` is out of range.
+    /// If `out` is shorter than [`encoded_bytes_max`](Self::encoded_bytes_max) of the body's length, or if `arrival_ms`
+    /// is out of range.
     pub fn encode(&mut self, body: &[u8], arrival_ms: i64, out: &mut [u8]) -> Result<Encoded, BatchError> {
         assert!(out.len() >= self.encoded_bytes_max(body.len()), "too little room: {} bytes", out.len());
         assert!((timestamp::TIMESTAMP_MS_MIN..=timestamp::TIMESTAMP_MS_MAX).contains(&arrival_ms));
@@ -104,8 +105,8 @@ impl BatchEncoder {
 
     fn encode_lines(&mut self, mut parser: Parser, arrival_ms: i64, out: &mut [u8]) -> Result<Encoded, BatchError> {
         let mut encoded = Encoded { metrics: 0, bytes: 0 };
-        while let Some(metric) = parser.next()? {
-            encoded.bytes += self.encode_line(&metric, arrival_ms, &mut out[encoded.bytes..]);
+        while let Some(metric) = parser.next_metric()? {
+            encoded.bytes += self.encode_line(metric, arrival_ms, &mut out[encoded.bytes..]);
             encoded.metrics += 1;
         }
         Ok(encoded)
@@ -168,7 +169,7 @@ impl Line<'_> {
 
     fn put_tags(&mut self, metric: &Metric) {
         let mut before = b'{';
-        for tag in metric.tags {
+        for tag in &metric.tags {
             self.put(&[before, b'"']);
             self.put_text(&tag.key);
             self.put(br#"":""#);

@@ -327,3 +327,173 @@ impl fmt::Display for BatchError {
         write!(f, " (byte {})", self.byte)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metric::{BatchEncoder, Bounds};
+
+    fn refusal(body: &[u8]) -> BatchError {
+        let bounds = Bounds { batch_metrics_limit: 3, name_bytes_limit: 8, tags_limit: 2 };
+        let mut encoder = BatchEncoder::new(bounds);
+        let mut out = vec![0; encoder.encoded_bytes_max(body.len())];
+        encoder.encode(body, 0, &mut out).expect_err(&String::from_utf8_lossy(body))
+    }
+
+    /// The metric of index 0 in `body`, its first byte at offset 12.
+    fn of_metric(metric: &str) -> String {
+        refusal(format!(r#"{{"metrics":[{metric}]}}"#).as_bytes()).to_string()
+    }
+
+    #[test]
+    fn of_the_document() {
+        let deep = format!(r#"{{"x":{}"#, "[".repeat(100));
+        for (body, text) in [
+            ("", "expected '{', found the end of the document (byte 0)"),
+            (" \r\n\t ", "expected '{', found the end of the document (byte 5)"),
+            ("[]", "expected '{', found '[' (byte 0)"),
+            ("\u{feff}{}", "expected '{', found a byte order mark (byte 0)"),
+            ("\"", "expected '{', found a quotation mark (byte 0)"),
+            ("\\", "expected '{', found a backslash (byte 0)"),
+            ("\u{b}{}", "expected '{', found the byte 0x0b (byte 0)"),
+            ("é", "expected '{', found the byte 0xc3 (byte 0)"),
+            ("{", "expected a key or '}', found the end of the document (byte 1)"),
+            ("{,", "expected a key or '}', found ',' (byte 1)"),
+            ("{x", "expected a key or '}', found 'x' (byte 1)"),
+            (r#"{"x"}"#, "expected ':', found '}' (byte 4)"),
+            (r#"{"x":}"#, "expected a value, found '}' (byte 5)"),
+            (r#"{"x":tru}"#, "expected a value, found 't' (byte 5)"),
+            (r#"{"x":truex"#, "expected ',' or '}', found 'x' (byte 9)"),
+            (r#"{"x":1,}"#, "expected a key, found '}' (byte 7)"),
+            (r#"{"x":[1,]}"#, "expected a value, found ']' (byte 8)"),
+            (r#"{"x":[1}"#, "expected ',' or ']', found '}' (byte 7)"),
+            (r#"{"x":{"y":1]}"#, "expected ',' or '}', found ']' (byte 11)"),
+            (r#"{"x":{"y":01}}"#, "a number has no leading zeros (byte 10)"),
+            (r#"{"x":-}"#, "expected a digit, found '}' (byte 6)"),
+            (r#"{"x":1.}"#, "expected a digit, found '}' (byte 7)"),
+            (r#"{"x":1e+}"#, "expected a digit, found '}' (byte 8)"),
+            (r#"{"x":"#, "expected a value, found the end of the document (byte 5)"),
+            (r#"{"x":"abc"#, "the string does not end (byte 9)"),
+            (r#"{"x":"\"#, "the string does not end (byte 6)"),
+            (r#"{"x":"\u12"#, "a unicode escape needs four hexadecimal digits (byte 6)"),
+            ("{\"x\":\"a\nb\"}", "control character 0x0a in a string must be escaped (byte 7)"),
+            (r#"{"x":"\x"}"#, "unknown escape in a string (byte 6)"),
+            (r#"{"x":"\u12g4"}"#, "a unicode escape needs four hexadecimal digits (byte 6)"),
+            (r#"{"x":"\ud83d"}"#, "unpaired surrogate in a string (byte 6)"),
+            (r#"{"x":"\ude00\ud83d"}"#, "unpaired surrogate in a string (byte 6)"),
+            (r#"{"x":"\ud83d\u0041"}"#, "unpaired surrogate in a string (byte 6)"),
+            (&deep, "nested deeper than 64 levels (byte 68)"),
+            ("{}", "metrics: missing (byte 1)"),
+            (r#"{"x":1}"#, "metrics: missing (byte 6)"),
+            (r#"{"metrics":{}}"#, "metrics: expected an array, found an object (byte 11)"),
+            (r#"{"metrics":null}"#, "metrics: expected an array, found null (byte 11)"),
+            (r#"{"metrics":[]}"#, "metrics: a batch has at least one metric (byte 12)"),
+            (r#"{"metrics":[{"name":"n","value":0}]"#, "expected ',' or '}', found the end of the document (byte 35)"),
+            (r#"{"metrics":[{"name":"n","value":0}}"#, "expected ',' or ']', found '}' (byte 34)"),
+            (r#"{"metrics":[{"name":"n","value":0},]}"#, "metrics[1]: expected an object, found ']' (byte 35)"),
+            (r#"{"metrics":[{"name":"n","value":0},"m"]}"#, "metrics[1]: expected an object, found a string (byte 35)"),
+            (r#"{"metrics":[{"name":"n","value":0}],"metrics":1}"#, "metrics: repeated (byte 36)"),
+            (r#"{"metrics":[{"name":"n","value":0}]}x"#, "expected the end of the document, found 'x' (byte 36)"),
+            (r#"{"metrics":[{"name":"n","value":0}]} {}"#, "expected the end of the document, found '{' (byte 37)"),
+        ] {
+            assert_eq!(refusal(body.as_bytes()).to_string(), text, "{body}");
+        }
+        let many = [r#"{"name":"n","value":0}"#; 4].join(",");
+        assert_eq!(of_metric(&many), "metrics: more than 3 metrics (byte 81)");
+    }
+
+    #[test]
+    fn of_a_metric() {
+        for (metric, text) in [
+            ("[]", "metrics[0]: expected an object, found an array (byte 12)"),
+            ("1", "metrics[0]: expected an object, found a number (byte 12)"),
+            ("{}", "metrics[0].name: missing (byte 13)"),
+            (r#"{"value":1}"#, "metrics[0].name: missing (byte 22)"),
+            (r#"{"name":"n"}"#, "metrics[0].value: missing (byte 23)"),
+            (r#"{"name":"n","value":1,"n\u0061me":"n"}"#, "metrics[0].name: repeated (byte 34)"),
+            (r#"{"name":null}"#, "metrics[0].name: expected a string, found null (byte 20)"),
+            (r#"{"name":""}"#, "metrics[0].name: a name has at least one byte (byte 20)"),
+            (r#"{"name":"123456789"}"#, "metrics[0].name: longer than 8 bytes (byte 20)"),
+            (r#"{"name":"n" "value":1}"#, "metrics[0]: expected ',' or '}', found a quotation mark (byte 24)"),
+            (r#"{"name":"n","value":"1"}"#, "metrics[0].value: expected a number, found a string (byte 32)"),
+            (r#"{"name":"n","value":true}"#, "metrics[0].value: expected a number, found a boolean (byte 32)"),
+            (r#"{"name":"n","value":NaN}"#, "metrics[0].value: expected a number, found 'N' (byte 32)"),
+            (r#"{"name":"n","value":+1}"#, "metrics[0].value: expected a number, found '+' (byte 32)"),
+            (r#"{"name":"n","value":.5}"#, "metrics[0].value: expected a number, found '.' (byte 32)"),
+            (r#"{"name":"n","value":-Infinity}"#, "metrics[0].value: expected a digit, found 'I' (byte 33)"),
+            (r#"{"name":"n","value":00}"#, "metrics[0].value: a number has no leading zeros (byte 32)"),
+            (r#"{"name":"n","value":1e999}"#, "metrics[0].value: too large for a 64-bit float (byte 32)"),
+            (r#"{"type":5}"#, "metrics[0].type: expected a string, found a number (byte 20)"),
+            (
+                r#"{"type":"guage"}"#,
+                "metrics[0].type: expected gauge, counter, histogram or summary, found 'guage' (byte 20)",
+            ),
+            (
+                r#"{"type":"\"<é' 01234567890123456789012345678901234567890"}"#,
+                "metrics[0].type: expected gauge, counter, histogram or summary, \
+                 found '??<??? 0123456789012345678901234...' (byte 20)",
+            ),
+            (
+                r#"{"timestamp":false}"#,
+                "metrics[0].timestamp: expected epoch milliseconds or RFC 3339 text, found a boolean (byte 25)",
+            ),
+            (
+                r#"{"timestamp":1767323045.678}"#,
+                "metrics[0].timestamp: expected whole epoch milliseconds, without fraction or exponent (byte 25)",
+            ),
+            (
+                r#"{"timestamp":1767323045678000000}"#,
+                "metrics[0].timestamp: outside the years 0000 to 9999; expected epoch milliseconds (byte 25)",
+            ),
+            (
+                r#"{"timestamp":1767323045678000}"#,
+                "metrics[0].timestamp: outside the years 0000 to 9999; expected epoch milliseconds (byte 25)",
+            ),
+            (
+                r#"{"timestamp":"yesterday"}"#,
+                "metrics[0].timestamp: expected RFC 3339 text such as 2026-01-02T03:04:05.678Z, \
+                 found 'yesterday' (byte 25)",
+            ),
+            (r#"{"tags":[]}"#, "metrics[0].tags: expected an object, found an array (byte 20)"),
+            (r#"{"tags":{"a":"b",}}"#, "metrics[0].tags: expected a key, found '}' (byte 29)"),
+            (r#"{"tags":{"a":1}}"#, "metrics[0].tags.a: expected a string, found a number (byte 25)"),
+            (r#"{"tags":{"a":{}}}"#, "metrics[0].tags.a: expected a string, found an object (byte 25)"),
+            (r#"{"tags":{"a":"","\u0061":""}}"#, "metrics[0].tags.?u0061: repeated (byte 28)"),
+            (r#"{"tags":{"a":"","b":"","c":""}}"#, "metrics[0].tags: more than 2 tags (byte 35)"),
+            (r#"{"tags":{},"tags":{}}"#, "metrics[0].tags: repeated (byte 23)"),
+            (r#"{"help":[nul]}"#, "metrics[0]: expected a value, found 'n' (byte 21)"),
+        ] {
+            assert_eq!(of_metric(metric), text, "{metric}");
+        }
+        let second = r#"{"name":"n","value":1},{"name":"m","value":"x"}"#;
+        assert_eq!(of_metric(second), "metrics[1].value: expected a number, found a string (byte 55)");
+    }
+
+    #[test]
+    fn of_invalid_utf_8() {
+        let error = refusal(b"{\"metrics\":[{\"name\":\"ab\xc3\x28\",\"value\":1}]}");
+        assert_eq!(error.to_string(), "metrics[0].name: invalid UTF-8 (byte 23)");
+        assert_eq!(refusal(b"{\"\xff").to_string(), "the string does not end (byte 3)");
+        assert_eq!(refusal(b"{\"\xff\"").to_string(), "invalid UTF-8 (byte 2)");
+        assert_eq!(refusal(b"{\"a\xed\xa0\x80bcdefghijkl\":1}").to_string(), "invalid UTF-8 (byte 3)");
+    }
+
+    #[test]
+    fn each_has_its_reason() {
+        for (body, reason) in [
+            ("{", Reason::Syntax),
+            (r#"{"x":"\ud800"}"#, Reason::Encoding),
+            (r#"{"metrics":1}"#, Reason::Invalid),
+            (r#"{"metrics":[{"type":"x"}]}"#, Reason::Invalid),
+            (r#"{"metrics":[{}]}"#, Reason::Missing),
+            (r#"{"metrics":[{"name":"a","name":"a"}]}"#, Reason::Repeated),
+            (r#"{"metrics":[]}"#, Reason::Bounds),
+            (&format!(r#"{{"x":{}"#, "[".repeat(64)), Reason::Depth),
+        ] {
+            assert_eq!(refusal(body.as_bytes()).reason(), reason, "{body}");
+        }
+        for (number, reason) in Reason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, number);
+        }
+    }
+}

@@ -2,13 +2,13 @@
 //! it as lines of the log.
 //!
 //! Promises: one pass over the body, time linear in its length whatever it holds, nothing allocated once a
-//! [`BatchEncoder`] exists, no panic whatever the bytes. A batch is read whole or refused whole, with the metric, the field and
-//! the byte that broke it ([`BatchError`]).
+//! [`BatchEncoder`] exists, no panic whatever the bytes. A batch is read whole or refused whole, with the metric, the
+//! field and the byte that broke it ([`BatchError`]).
 //! May not touch: HTTP, clocks (the time of arrival is given), system calls.
 //!
 //! The document is JSON by RFC 8259 to the letter. Stricter than that, by our own choice: nesting is bounded
-//! ([`JSON_DEPTH_MAX`](crate::limits::JSON_DEPTH_MAX)), a lone surrogate (`"\ud800"`) is refused as it has no UTF-8 form,
-//! and a field that we know may come only once. Unknown fields are checked and ignored, repeated or not.
+//! ([`JSON_DEPTH_MAX`](crate::limits::JSON_DEPTH_MAX)), a lone surrogate (`"\ud800"`) is refused as it has no UTF-8
+//! form, and a field that we know may come only once. Unknown fields are checked and ignored, repeated or not.
 
 mod cursor;
 mod encode;
@@ -76,19 +76,20 @@ impl Kind {
     }
 }
 
-/// One metric of a batch, checked, borrowing from the body it came in (and its tags from the parser's scratch).
-#[derive(Debug, Clone, Copy)]
+/// One metric of a batch, checked, borrowing from the body it came in.
+#[derive(Debug, Default)]
 pub struct Metric<'a> {
-    /// 1 to `name_bytes_limit` bytes.
+    /// 1 to `name_bytes_limit` bytes once decoded.
     pub name: Text<'a>,
     /// A JSON number that is finite as a 64-bit float, in the very digits it came with.
     pub value: &'a [u8],
     /// The field `type`, or its default.
     pub kind: Kind,
-    /// Milliseconds since 1970-01-01T00:00:00Z, within [`TIMESTAMP_MS_MIN`]..=[`TIMESTAMP_MS_MAX`]; `None` if it was not sent.
+    /// Milliseconds since 1970-01-01T00:00:00Z, within [`TIMESTAMP_MS_MIN`]..=[`TIMESTAMP_MS_MAX`]; `None` if it was
+    /// not sent.
     pub timestamp_ms: Option<i64>,
     /// In the order they were sent; no key comes twice.
-    pub tags: &'a [Tag<'a>],
+    pub tags: Vec<Tag<'a>>,
     /// The object of tags as it was sent, if that is exactly what the log would say: no escapes and no whitespace.
     pub tags_verbatim: Option<&'a [u8]>,
 }

@@ -1,5 +1,5 @@
-//! JSON numbers (RFC 8259, 6): the grammar, and whether a number is finite as a 64-bit float. The digits are kept as they
-//! came; no number is converted.
+//! JSON numbers (RFC 8259, 6): the grammar, and whether a number is finite as a 64-bit float. The digits are kept as
+//! they came; no number is converted.
 
 use super::cursor::Cursor;
 use super::error::{Fault, Problem, Step};
@@ -17,7 +17,7 @@ pub(super) struct Number<'a> {
 }
 
 /// Reads a number; a digit or a minus sign is next.
-#[inline]
+#[inline(always)]
 pub(super) fn read<'a>(cursor: &mut Cursor<'a>) -> Step<Number<'a>> {
     let text = cursor.rest();
     cursor.eat(b'-');

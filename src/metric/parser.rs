@@ -15,7 +15,7 @@ const DOCUMENT_DEPTH: usize = 1;
 /// Objects and arrays around the value of a field of a metric: the document, the array of metrics, the metric.
 const METRIC_DEPTH: usize = 3;
 
-/// Reads one batch. It pulls: [`next`](Self::next) gives one metric a call.
+/// Reads one batch. It pulls: [`next_metric`](Self::next_metric) gives one metric a call.
 pub struct Parser<'body, 'scratch> {
     cursor: Cursor<'body>,
     bounds: Bounds,
@@ -29,12 +29,17 @@ pub struct Parser<'body, 'scratch> {
     excerpt: Option<Text<'body>>,
 }
 
-/// What a parser writes while it reads: the tags of the metric in hand. Used again for every metric.
+/// What a parser writes while it reads: the metric in hand. Used again for every metric.
 pub struct Scratch<'body> {
-    tags: Vec<Tag<'body>>,
+    metric: Metric<'body>,
     /// A keyed hash of what each tag's key means; filled only for a metric that has escapes in a key.
     fingerprints: Vec<u64>,
     fingerprint_key: RandomState,
+}
+
+/// The flag of a field in a set of fields.
+fn bit(field: Field) -> u8 {
+    1 << field as u8
 }
 
 enum Stage {
@@ -48,7 +53,7 @@ impl<'body> Scratch<'body> {
     /// Scratch that is large enough for every metric within `bounds`: nothing is allocated later.
     pub fn new(bounds: &Bounds) -> Self {
         Self {
-            tags: Vec::with_capacity(bounds.tags_limit),
+            metric: Metric { tags: Vec::with_capacity(bounds.tags_limit), ..Metric::default() },
             fingerprints: Vec::with_capacity(bounds.tags_limit),
             fingerprint_key: RandomState::new(),
         }
@@ -56,37 +61,42 @@ impl<'body> Scratch<'body> {
 
     /// The same scratch for another body: empty, its memory kept.
     pub fn recycle<'next>(mut self) -> Scratch<'next> {
-        self.tags.clear();
-        // Collecting from a vector's own iterator reuses its allocation; `tests/parser_allocations.rs` holds it to that.
-        let tags = self.tags.into_iter().map(|_| unreachable!("the vector is empty")).collect();
-        Scratch { tags, fingerprints: self.fingerprints, fingerprint_key: self.fingerprint_key }
+        self.metric.tags.clear();
+        // Collecting from a vector's own iterator reuses its allocation; `tests/parser_allocations.rs` makes sure.
+        let tags = self.metric.tags.into_iter().map(|_| unreachable!("the vector is empty")).collect();
+        let metric = Metric { tags, ..Metric::default() };
+        Scratch { metric, fingerprints: self.fingerprints, fingerprint_key: self.fingerprint_key }
     }
 
     fn clear(&mut self) {
-        self.tags.clear();
+        self.metric.tags.clear();
+        self.metric.tags_verbatim = None;
+        self.metric.kind = Kind::default();
+        self.metric.timestamp_ms = None;
         self.fingerprints.clear();
     }
 
     /// Whether the metric in hand has a tag of this key already.
     ///
-    /// Each pair of keys is compared: no more than bytes in memory while there are no escapes. Decoding at every comparison
-    /// would hand a stranger, who chooses the keys, a lever of `tags_limit` / 2 on our time; so keys with escapes among
-    /// them are told apart by hashes that a stranger cannot predict, and decoded again only if two of those are equal.
+    /// Each pair of keys is compared: no more than bytes in memory while there are no escapes. Decoding at every
+    /// comparison would hand a stranger, who chooses the keys, a lever of `tags_limit` / 2 on our time; so keys with
+    /// escapes among them are told apart by hashes that a stranger cannot predict, and decoded again only if two of
+    /// those are equal.
     #[inline]
     fn has_key(&mut self, key: &Text<'body>) -> bool {
-        if key.escaped || !self.fingerprints.is_empty() {
+        if key.has_escapes() || !self.fingerprints.is_empty() {
             return self.has_key_by_fingerprint(key);
         }
-        self.tags.iter().any(|tag| tag.key.raw == key.raw)
+        self.metric.tags.iter().any(|tag| tag.key.raw == key.raw)
     }
 
     #[cold]
     fn has_key_by_fingerprint(&mut self, key: &Text<'body>) -> bool {
-        for tag in &self.tags[self.fingerprints.len()..] {
+        for tag in &self.metric.tags[self.fingerprints.len()..] {
             self.fingerprints.push(fingerprint(&self.fingerprint_key, &tag.key));
         }
         let sought = fingerprint(&self.fingerprint_key, key);
-        let mut known = self.fingerprints.iter().zip(&self.tags);
+        let mut known = self.fingerprints.iter().zip(&self.metric.tags);
         let repeated = known.any(|(&known, tag)| known == sought && tag.key.decoded().eq(key.decoded()));
         self.fingerprints.push(sought);
         repeated
@@ -116,27 +126,26 @@ impl<'body, 'scratch> Parser<'body, 'scratch> {
 
     /// The next metric; `None` once the whole document has been read and is good.
     #[inline]
-    pub fn next(&mut self) -> Result<Option<Metric<'_>>, BatchError> {
+    pub fn next_metric(&mut self) -> Result<Option<&Metric<'body>>, BatchError> {
         match self.step() {
-            Ok(Some(metric)) => Ok(Some(Metric { tags: &self.scratch.tags, ..metric })),
-            Ok(None) => Ok(None),
+            Ok(more) => Ok(more.then_some(&self.scratch.metric)),
             Err(fault) => Err(self.refuse(fault)),
         }
     }
 
-    /// As [`next`](Self::next), but the metric's tags are left in the scratch.
+    /// Reads the next metric into the scratch; `false` if there is none.
     #[inline]
-    fn step(&mut self) -> Step<Option<Metric<'body>>> {
+    fn step(&mut self) -> Step<bool> {
         let more = match self.stage {
             Stage::Metrics => self.cursor.next_element()?,
             Stage::Start => self.open()?,
-            Stage::Done => return Ok(None),
+            Stage::Done => return Ok(false),
             Stage::Refused(error) => return Err(Fault { byte: error.byte, problem: error.problem }),
         };
         if !more {
             self.close()?;
             self.stage = Stage::Done;
-            return Ok(None);
+            return Ok(false);
         }
         self.cursor.whitespace();
         if self.metrics == self.bounds.batch_metrics_limit {
@@ -144,10 +153,10 @@ impl<'body, 'scratch> Parser<'body, 'scratch> {
             return Err(self.cursor.fault(Problem::MetricsOver { limit: self.bounds.batch_metrics_limit }));
         }
         self.in_metric = true;
-        let metric = self.metric()?;
+        self.metric()?;
         self.in_metric = false;
         self.metrics += 1;
-        Ok(Some(metric))
+        Ok(true)
     }
 
     /// Reads the document up to its first metric. (An array without any is refused: `true` is all there is to say.)
@@ -214,50 +223,47 @@ impl<'body, 'scratch> Parser<'body, 'scratch> {
 
     /// Reads one metric.
     #[inline]
-    fn metric(&mut self) -> Step<Metric<'body>> {
-        let (mut name, mut value, mut kind, mut timestamp_ms, mut tags_verbatim) = (None, None, None, None, None);
-        let mut has_tags = false;
+    fn metric(&mut self) -> Step<()> {
+        let mut cursor = self.cursor;
+        let cursor = &mut cursor;
         self.scratch.clear();
-        self.cursor.expect(b'{', Expected::Object)?;
-        let mut more = self.cursor.first_member()?;
+        cursor.expect(b'{', Expected::Object)?;
+        let mut sent = 0;
+        let mut more = cursor.first_member()?;
         while more {
-            let start = self.cursor.byte() - 1;
-            let field = self.field()?;
-            self.cursor.colon()?;
-            self.field = field;
-            let repeated = match field {
-                Some(Field::Name) => name.replace(self.name()?).is_some(),
-                Some(Field::Value) => value.replace(self.value()?).is_some(),
-                Some(Field::Type) => kind.replace(self.kind()?).is_some(),
-                Some(Field::Timestamp) => timestamp_ms.replace(self.timestamp_ms()?).is_some(),
-                Some(Field::Tags) if has_tags => true,
-                Some(Field::Tags) => {
-                    has_tags = true;
-                    tags_verbatim = self.tags()?;
-                    false
+            let start = cursor.byte() - 1;
+            self.field = self.field(cursor)?;
+            cursor.colon()?;
+            if let Some(field) = self.field {
+                if sent & bit(field) != 0 {
+                    return Err(Fault { byte: start, problem: Problem::Repeated });
                 }
-                Some(Field::Metrics) | None => {
-                    self.cursor.skip_value(METRIC_DEPTH)?;
-                    false
-                }
-            };
-            if repeated {
-                return Err(Fault { byte: start, problem: Problem::Repeated });
+                sent |= bit(field);
+            }
+            match self.field {
+                Some(Field::Name) => self.name(cursor)?,
+                Some(Field::Value) => self.value(cursor)?,
+                Some(Field::Type) => self.kind(cursor)?,
+                Some(Field::Timestamp) => self.timestamp(cursor)?,
+                Some(Field::Tags) => self.tags(cursor)?,
+                Some(Field::Metrics) | None => cursor.skip_value(METRIC_DEPTH)?,
             }
             self.field = None;
-            more = self.cursor.next_member()?;
+            more = cursor.next_member()?;
         }
-        let (Some(name), Some(value)) = (name, value) else {
-            self.field = Some(if name.is_none() { Field::Name } else { Field::Value });
-            return Err(Fault { byte: self.cursor.byte() - 1, problem: Problem::Missing });
-        };
-        Ok(Metric { name, value, kind: kind.unwrap_or_default(), timestamp_ms, tags: &[], tags_verbatim })
+        self.cursor = *cursor;
+        match [Field::Name, Field::Value].into_iter().find(|&required| sent & bit(required) == 0) {
+            None => Ok(()),
+            missing => {
+                self.field = missing;
+                Err(Fault { byte: cursor.byte() - 1, problem: Problem::Missing })
+            }
+        }
     }
 
-    /// Reads a key of a metric: one of its fields, or `None`. First the spelling that every client uses, then any other.
+    /// Reads a key of a metric: one of its fields, or `None`. First the spelling that every client uses.
     #[inline]
-    fn field(&mut self) -> Step<Option<Field>> {
-        let cursor = &mut self.cursor;
+    fn field(&mut self, cursor: &mut Cursor<'body>) -> Step<Option<Field>> {
         Ok(if cursor.eat_all(b"name\"") {
             Some(Field::Name)
         } else if cursor.eat_all(b"value\"") {
@@ -276,10 +282,10 @@ impl<'body, 'scratch> Parser<'body, 'scratch> {
     }
 
     #[inline]
-    fn name(&mut self) -> Step<Text<'body>> {
-        let start = self.cursor.byte();
-        self.cursor.expect(b'"', Expected::String)?;
-        let name = self.cursor.string()?;
+    fn name(&mut self, cursor: &mut Cursor<'body>) -> Step<()> {
+        let start = cursor.byte();
+        cursor.expect(b'"', Expected::String)?;
+        let name = cursor.string()?;
         let limit = self.bounds.name_bytes_limit;
         if name.raw.is_empty() {
             return Err(Fault { byte: start, problem: Problem::NameEmpty });
@@ -288,103 +294,106 @@ impl<'body, 'scratch> Parser<'body, 'scratch> {
         if name.raw.len() > limit && name.decoded().count() > limit {
             return Err(Fault { byte: start, problem: Problem::NameOver { limit } });
         }
-        Ok(name)
+        self.scratch.metric.name = name;
+        Ok(())
     }
 
     #[inline]
-    fn value(&mut self) -> Step<&'body [u8]> {
-        let start = self.cursor.byte();
-        if !matches!(self.cursor.peek(), Some(b'-' | b'0'..=b'9')) {
-            return Err(self.cursor.unexpected(Expected::Number));
+    fn value(&mut self, cursor: &mut Cursor<'body>) -> Step<()> {
+        let start = cursor.byte();
+        if !matches!(cursor.peek(), Some(b'-' | b'0'..=b'9')) {
+            return Err(cursor.unexpected(Expected::Number));
         }
-        let number = number::read(&mut self.cursor)?;
+        let number = number::read(cursor)?;
         if !number.is_finite() {
             return Err(Fault { byte: start, problem: Problem::ValueInfinite });
         }
-        Ok(number.text)
+        self.scratch.metric.value = number.text;
+        Ok(())
     }
 
     /// Reads the value of `type`. First the spelling that every client uses, then any other.
     #[inline]
-    fn kind(&mut self) -> Step<Kind> {
-        let cursor = &mut self.cursor;
-        if cursor.eat_all(b"\"gauge\"") {
-            Ok(Kind::Gauge)
+    fn kind(&mut self, cursor: &mut Cursor<'body>) -> Step<()> {
+        self.scratch.metric.kind = if cursor.eat_all(b"\"gauge\"") {
+            Kind::Gauge
         } else if cursor.eat_all(b"\"counter\"") {
-            Ok(Kind::Counter)
+            Kind::Counter
         } else if cursor.eat_all(b"\"histogram\"") {
-            Ok(Kind::Histogram)
+            Kind::Histogram
         } else if cursor.eat_all(b"\"summary\"") {
-            Ok(Kind::Summary)
+            Kind::Summary
         } else {
-            let start = cursor.byte();
+            let byte = cursor.byte();
             cursor.expect(b'"', Expected::String)?;
             let sent = cursor.string()?;
-            let kind = Kind::ALL.into_iter().find(|kind| sent.means(kind.name().as_bytes()));
-            kind.ok_or_else(|| {
-                self.excerpt = Some(sent);
-                Fault { byte: start, problem: Problem::TypeUnknown }
-            })
-        }
+            match Kind::ALL.into_iter().find(|kind| sent.means(kind.name().as_bytes())) {
+                Some(kind) => kind,
+                None => {
+                    self.excerpt = Some(sent);
+                    return Err(Fault { byte, problem: Problem::TypeUnknown });
+                }
+            }
+        };
+        Ok(())
     }
 
     #[inline]
-    fn timestamp_ms(&mut self) -> Step<i64> {
-        let byte = self.cursor.byte();
-        match self.cursor.peek() {
-            Some(b'-' | b'0'..=b'9') => {
-                let number = number::read(&mut self.cursor)?;
-                timestamp::from_number(&number).map_err(|problem| Fault { byte, problem })
-            }
+    fn timestamp(&mut self, cursor: &mut Cursor<'body>) -> Step<()> {
+        let byte = cursor.byte();
+        let read = match cursor.peek() {
+            Some(b'-' | b'0'..=b'9') => timestamp::from_number(&number::read(cursor)?),
             Some(b'"') => {
-                self.cursor.eat(b'"');
-                let text = self.cursor.string()?;
-                timestamp::from_text(text.decoded()).map_err(|problem| {
-                    self.excerpt = Some(text);
-                    Fault { byte, problem }
-                })
+                cursor.eat(b'"');
+                let text = cursor.string()?;
+                self.excerpt = Some(text);
+                timestamp::from_text(text.decoded())
             }
-            _ => Err(self.cursor.unexpected(Expected::Timestamp)),
-        }
+            _ => return Err(cursor.unexpected(Expected::Timestamp)),
+        };
+        self.scratch.metric.timestamp_ms = Some(read.map_err(|problem| Fault { byte, problem })?);
+        self.excerpt = None;
+        Ok(())
     }
 
-    /// Reads the tags into the scratch. Gives the object's text if the log would spell it the same: [`Metric::tags_verbatim`].
     #[inline]
-    fn tags(&mut self) -> Step<Option<&'body [u8]>> {
-        let text = self.cursor.rest();
-        self.cursor.expect(b'{', Expected::Object)?;
-        // What the object would take without whitespace: `{` and, a tag, `"":""` with its comma, or `}` in the last one's place.
+    fn tags(&mut self, cursor: &mut Cursor<'body>) -> Step<()> {
+        let text = cursor.rest();
+        cursor.expect(b'{', Expected::Object)?;
+        // What the object would take without whitespace: `{` and, a tag, `"":""` with its comma, or `}` in the last
+        // one's place.
         let mut tight_bytes = 1;
-        let mut escaped = false;
-        let mut more = self.cursor.first_member()?;
+        let mut escapes = 0;
+        let mut more = cursor.first_member()?;
         if !more {
             tight_bytes = 2;
         }
         while more {
-            let start = self.cursor.byte() - 1;
-            let key = self.cursor.string()?;
+            let start = cursor.byte() - 1;
+            let key = cursor.string()?;
             let limit = self.bounds.tags_limit;
-            if self.scratch.tags.len() == limit {
+            if self.scratch.metric.tags.len() == limit {
                 return Err(Fault { byte: start, problem: Problem::TagsOver { limit } });
             }
             if self.scratch.has_key(&key) {
                 self.excerpt = Some(key);
                 return Err(Fault { byte: start, problem: Problem::Repeated });
             }
-            let value = self.tag_value().inspect_err(|_| self.excerpt = Some(key))?;
-            self.scratch.tags.push(Tag { key, value });
+            let value = self.tag_value(cursor).inspect_err(|_| self.excerpt = Some(key))?;
+            self.scratch.metric.tags.push(Tag { key, value });
             tight_bytes += key.raw.len() + value.raw.len() + r#""":"","#.len();
-            escaped |= key.escaped | value.escaped;
-            more = self.cursor.next_member()?;
+            escapes += key.escapes + value.escapes;
+            more = cursor.next_member()?;
         }
-        let text = &text[..text.len() - self.cursor.rest().len()];
-        Ok((!escaped && text.len() == tight_bytes).then_some(text))
+        let text = &text[..text.len() - cursor.rest().len()];
+        self.scratch.metric.tags_verbatim = (escapes == 0 && text.len() == tight_bytes).then_some(text);
+        Ok(())
     }
 
     #[inline]
-    fn tag_value(&mut self) -> Step<Text<'body>> {
-        self.cursor.colon()?;
-        self.cursor.expect(b'"', Expected::String)?;
-        self.cursor.string()
+    fn tag_value(&mut self, cursor: &mut Cursor<'body>) -> Step<Text<'body>> {
+        cursor.colon()?;
+        cursor.expect(b'"', Expected::String)?;
+        cursor.string()
     }
 }

@@ -1,10 +1,10 @@
 //! JSON strings: the text between two quotation marks, its meaning, and its one canonical spelling in the log.
 //!
-//! A [`Text`] is made only by [`Cursor::string`](super::cursor::Cursor::string), which has checked it: valid UTF-8, no raw control character,
-//! every escape well formed, every surrogate paired.
+//! A [`Text`] is made only by [`Cursor::string`](super::cursor::Cursor::string), which has checked it: valid UTF-8, no
+//! raw control character, every escape well formed, every surrogate paired.
 //!
-//! The canonical spelling escapes `"`, `\`, and the control characters below 0x20: by `\b \f \n \r \t` where there is one,
-//! else by `\u00xx` in lower case. Everything else is raw UTF-8. It is never longer than the spelling it came in:
+//! The canonical spelling escapes `"`, `\`, and the control characters below 0x20: by `\b \f \n \r \t` where there is
+//! one, else by `\u00xx` in lower case. Everything else is raw UTF-8. It is never longer than the spelling it came in:
 //! - a byte that was sent raw is none of those that need an escape, and is copied: 1 byte for 1;
 //! - `\"`, `\\`, `\b`, `\f`, `\n`, `\r`, `\t` stay as they are, 2 for 2, and `\/` becomes `/`, 1 for 2;
 //! - `\uXXXX` becomes a short escape (2 for 6), `\u00xx` (6 for 6), or raw UTF-8 of at most 3 bytes (for 6);
@@ -15,10 +15,12 @@ use memchr::memchr;
 use super::error::Problem;
 
 /// The content of a JSON string as it was sent, escapes and all.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Text<'a> {
     pub(super) raw: &'a [u8],
-    pub(super) escaped: bool,
+    /// How many escapes are in `raw`. (A count and not a flag also because a flag's padding is copied in odd pieces,
+    /// each of which waits for the store before it.)
+    pub(super) escapes: usize,
 }
 
 impl<'a> Text<'a> {
@@ -29,7 +31,7 @@ impl<'a> Text<'a> {
 
     /// Whether [`raw`](Self::raw) has escapes in it. If not, it is what the text means.
     pub fn has_escapes(&self) -> bool {
-        self.escaped
+        self.escapes > 0
     }
 
     /// The bytes of UTF-8 that the text means.
@@ -39,12 +41,12 @@ impl<'a> Text<'a> {
 
     /// Whether the text means `bytes`.
     pub(super) fn means(&self, bytes: &[u8]) -> bool {
-        if self.escaped { self.decoded().eq(bytes.iter().copied()) } else { self.raw == bytes }
+        if self.has_escapes() { self.decoded().eq(bytes.iter().copied()) } else { self.raw == bytes }
     }
 
     /// Writes the canonical spelling to the front of `out` and returns its length, which is at most `self.raw().len()`.
     pub(super) fn write_canonical(&self, out: &mut [u8]) -> usize {
-        if !self.escaped {
+        if !self.has_escapes() {
             out[..self.raw.len()].copy_from_slice(self.raw);
             return self.raw.len();
         }
@@ -115,7 +117,8 @@ fn checked_escape(raw: &[u8]) -> (char, usize) {
     escape(raw).expect("a Text is made only of escapes that were checked")
 }
 
-/// Reads the escape at the front of `raw`, which begins with its backslash: the character, and the bytes that spelled it.
+/// Reads the escape at the front of `raw`, which begins with its backslash: the character, and how many bytes
+/// spelled it.
 /// `raw` may end anywhere.
 pub(super) fn escape(raw: &[u8]) -> Result<(char, usize), Problem> {
     debug_assert_eq!(raw[0], b'\\');

@@ -1,8 +1,8 @@
 //! Timestamps: epoch milliseconds and RFC 3339 text in, the log's one form out (`2026-01-02T03:04:05.678Z`).
 //!
-//! Of RFC 3339 (5.6) all is taken, lower-case `t` and `z` included, and offsets; only a space in the place of the `T`, which
-//! it leaves to applications, is refused. A fraction may have any number of digits, those after the third are cut off. A leap second is taken at 23:59:60 UTC
-//! alone, and becomes that minute's 59.999. Years are 0000 to 9999, in UTC.
+//! Of RFC 3339 (5.6) all is taken, lower-case `t` and `z` included, and offsets; only a space in the place of the `T`,
+//! which it leaves to applications, is refused. A fraction may have any number of digits, those after the third are cut
+//! off. A leap second is taken at 23:59:60 UTC alone, and becomes that minute's 59.999. Years are 0000 to 9999, in UTC.
 //! The calendar is the proleptic Gregorian one, by Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms"
 //! (`days_from_civil`, `civil_from_days`).
 
@@ -131,7 +131,8 @@ fn days_in_month(year: i64, month: i64) -> i64 {
     }
 }
 
-/// Days from 1970-01-01 to a date (Hinnant, `days_from_civil`): years begin in March here, so that the leap day is the last.
+/// Days from 1970-01-01 to a date (Hinnant, `days_from_civil`): years begin in March here, so that the leap day is the
+/// last.
 const fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let era = year.div_euclid(400);
@@ -156,6 +157,7 @@ fn civil_from_days(days: i64) -> (i64, i64, i64) {
 }
 
 /// Spells a timestamp as the log has it. `ms` is within [`TIMESTAMP_MS_MIN`]..=[`TIMESTAMP_MS_MAX`].
+#[expect(clippy::cast_possible_truncation, reason = "no number here has more than two digits")]
 pub(super) fn format(ms: i64) -> [u8; TIMESTAMP_BYTES] {
     assert!((TIMESTAMP_MS_MIN..=TIMESTAMP_MS_MAX).contains(&ms), "timestamp outside the years 0000 to 9999: {ms} ms");
     let (year, month, day) = civil_from_days(ms.div_euclid(DAY_MS));

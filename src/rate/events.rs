@@ -152,3 +152,55 @@ impl EventReceiver {
         self.ring.produced.0.dropped.load(Ordering::Relaxed)
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use std::thread;
+
+    fn event(stamp_ns: u64) -> Event {
+        Event { key: ClientKey::from_words([stamp_ns, !stamp_ns]), stamp_ns, allowed: stamp_ns.is_multiple_of(3) }
+    }
+
+    #[test]
+    fn a_full_ring_drops_and_counts_and_keeps_what_it_has() {
+        let (mut sender, mut receiver) = event_ring(4);
+        let taken_in = (0..10).filter(|&stamp_ns| sender.offer(event(stamp_ns))).count();
+        assert_eq!((taken_in, receiver.dropped()), (4, 6));
+        let mut seen = Vec::new();
+        assert_eq!(receiver.drain(|event| seen.push(event)), 4);
+        assert_eq!(seen, [0, 1, 2, 3].map(event));
+        assert!(!sender.is_full());
+        assert!(sender.offer(event(1 << 62)), "the largest stamps keep all their bits");
+        assert_eq!(receiver.drain(|taken| assert_eq!(taken, event(1 << 62))), 1);
+        assert_eq!(receiver.drain(|_| panic!("nothing is left")), 0);
+    }
+
+    /// Laps of a small ring under a producer that waits for room: all events, once, in order, whole.
+    #[test]
+    fn every_event_comes_out_once_and_in_order() {
+        const EVENTS: u64 = 200_000;
+        let (mut sender, mut receiver) = event_ring(64);
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                for stamp_ns in 0..EVENTS {
+                    while sender.is_full() {
+                        thread::yield_now();
+                    }
+                    assert!(sender.offer(event(stamp_ns)));
+                }
+            });
+            let mut next = 0;
+            while next < EVENTS {
+                let count = receiver.drain(|taken| {
+                    assert_eq!(taken, event(next));
+                    next += 1;
+                });
+                if count == 0 {
+                    thread::yield_now();
+                }
+            }
+        });
+        assert_eq!(receiver.dropped(), 0);
+    }
+}

@@ -161,3 +161,66 @@ impl Clients {
         }
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::{super::event_ring, *};
+    use proptest::prelude::*;
+
+    fn key(client: u64) -> ClientKey {
+        ClientKey::from_words([client, client])
+    }
+
+    proptest! {
+        /// The guarantees of Space-Saving, against exact counts.
+        #[test]
+        fn the_busy_are_kept_and_the_errors_are_bounded(
+            events in prop::collection::vec((0..24_u64, any::<bool>()), 0..600),
+            clients_max in 1..12_usize,
+        ) {
+            let (mut sender, receiver) = event_ring(1_024);
+            let mut ledger = Ledger::new(vec![receiver], clients_max);
+            let mut exact: HashMap<ClientKey, (u64, u64)> = HashMap::new();
+            for &(client, allowed) in &events {
+                // Low numbers come more often.
+                let key = key(client * client / 24);
+                let taken_in = sender.offer(Event { key, stamp_ns: 1, allowed });
+                prop_assert!(taken_in);
+                let (allows, refusals) = exact.entry(key).or_default();
+                *if allowed { allows } else { refusals } += 1;
+            }
+            prop_assert_eq!(ledger.drain(), events.len());
+            let top = ledger.top(usize::MAX);
+            prop_assert_eq!(top.len(), exact.len().min(clients_max));
+            prop_assert!(top.is_sorted_by(|one, next| one.rank() >= next.rank()));
+            prop_assert_eq!(top.iter().map(ClientTotals::rank).sum::<u64>(), events.len() as u64);
+            for client in &top {
+                let (allows, refusals) = exact[&client.key];
+                prop_assert!(client.allowed <= allows && client.refused <= refusals);
+                prop_assert!((allows + refusals..=allows + refusals + client.missed_max).contains(&client.rank()));
+                prop_assert!(client.missed_max <= (events.len() / clients_max) as u64);
+            }
+            for (key, (allows, refusals)) in exact {
+                if (allows + refusals) * clients_max as u64 > events.len() as u64 {
+                    prop_assert!(top.iter().any(|client| client.key == key), "a client with more than its share");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn top_is_the_busiest_first_with_its_latest_stamp() {
+        let (mut sender, receiver) = event_ring(16);
+        let mut ledger = Ledger::new(vec![receiver], 8);
+        for (stamp_ns, client) in [2, 1, 2, 3, 2, 1].into_iter().enumerate() {
+            assert!(sender.offer(Event { key: key(client), stamp_ns: stamp_ns as u64, allowed: client == 2 }));
+        }
+        assert_eq!(ledger.drain(), 6);
+        let expected = [
+            ClientTotals { key: key(2), allowed: 3, refused: 0, missed_max: 0, last_ns: 4 },
+            ClientTotals { key: key(1), allowed: 0, refused: 2, missed_max: 0, last_ns: 5 },
+        ];
+        assert_eq!(ledger.top(2), expected);
+        assert_eq!(ledger.totals(), Totals { allowed: 3, refused: 3, dropped: 0 });
+    }
+}

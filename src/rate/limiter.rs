@@ -96,6 +96,12 @@ impl Limiter {
     /// Decides on one request of `key` that came at `now_ns`, by a monotonic clock that all cores share. A `now_ns` before
     /// one that the shard has already seen is taken as that one.
     pub fn admit(&self, key: ClientKey, now_ns: u64) -> Decision {
+        self.admit_witnessed(key, now_ns, || ())
+    }
+
+    /// As [`admit`](Self::admit), and calls `witness` while the shard's lock is held: the tests learn from it the one order in
+    /// which all decisions were made.
+    pub(super) fn admit_witnessed(&self, key: ClientKey, now_ns: u64, witness: impl FnOnce()) -> Decision {
         let shard = &self.shards[self.shard_of(key)];
         let mut table = shard.lock();
         let clients = table.clients();
@@ -103,6 +109,7 @@ impl Limiter {
         if table.clients() != clients {
             shard.clients.store(table.clients(), Ordering::Relaxed);
         }
+        witness();
         decision
     }
 

@@ -11,6 +11,8 @@ mod ledger;
 mod limiter;
 mod stamps;
 mod table;
+#[cfg(all(test, not(loom)))]
+mod tests;
 mod window;
 
 pub use events::{Event, EventReceiver, EventSender, event_ring};

@@ -54,6 +54,18 @@ impl Warnings {
     }
 }
 
+/// How far this core has come in stopping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Drain {
+    No,
+    /// The listener is being emptied, and what has arrived is being served: for that many turns, none of which waits.
+    Sweeping {
+        turns_left: u8,
+    },
+    /// Requests in progress are finished.
+    Finishing,
+}
+
 /// One core's state.
 pub struct State {
     setup: ShardSetup,
@@ -72,7 +84,7 @@ pub struct State {
     /// The driver has waited since the clocks were read.
     slept: bool,
     date_s: u64,
-    draining: bool,
+    drain: Drain,
     give_up: bool,
     refusals_open: u32,
     accept_warnings: Warnings,
@@ -144,7 +156,7 @@ impl State {
             now_ns,
             slept: false,
             date_s: u64::MAX,
-            draining: false,
+            drain: Drain::No,
             give_up: false,
             refusals_open: 0,
             accept_warnings: Warnings::default(),
@@ -184,6 +196,7 @@ impl State {
         self.read_mail(driver);
         self.fire_timers();
         self.go_on();
+        self.sweep();
         self.publish();
         self.release();
     }
@@ -195,7 +208,7 @@ impl State {
 
     /// Whether this core has nothing left to do for ever.
     pub fn is_done(&self) -> bool {
-        self.give_up || (self.draining && self.clients.open == 0)
+        self.give_up || (self.drain == Drain::Finishing && self.clients.open == 0)
     }
 
     /// How long the driver may wait. Called after the sleep was announced: what came in before that must be seen here.
@@ -206,6 +219,7 @@ impl State {
             holds.front().is_some_and(|hold| hold.part.position <= log.acknowledged(level))
         };
         if !self.ready.is_empty()
+            || matches!(self.drain, Drain::Sweeping { .. })
             || !self.setup.mail.is_empty()
             || reached(&self.held_for_write, AckLevel::Write)
             || reached(&self.held_for_sync, AckLevel::Fsync)
@@ -246,14 +260,23 @@ impl State {
         }
     }
 
-    /// Stops taking in connections, ends those between two requests, and lets the others finish the one they are in.
+    /// Stops taking in connections. Those between two requests are ended once what has arrived by now was served.
     fn drain(&mut self) {
-        if self.draining {
+        if self.drain == Drain::No {
+            self.drain = Drain::Sweeping { turns_left: 2 };
+            self.http.draining = true;
+            self.acts.push(Act::StopAccept);
+        }
+    }
+
+    /// Ends the connections that have nothing in flight, when their last chance to be served is over.
+    fn sweep(&mut self) {
+        let Drain::Sweeping { turns_left } = &mut self.drain else { return };
+        if *turns_left > 0 {
+            *turns_left -= 1;
             return;
         }
-        self.draining = true;
-        self.http.draining = true;
-        self.acts.push(Act::StopAccept);
+        self.drain = Drain::Finishing;
         for token in self.clients.tokens() {
             let Some(client) = self.clients.get(token) else { continue };
             match (client.phase, client.timer) {
@@ -404,7 +427,7 @@ impl State {
 
     /// Waits for the peer: nothing is outstanding, and the inbox holds no whole request.
     fn listen(&mut self, token: Token) {
-        let draining = self.draining;
+        let draining = self.drain == Drain::Finishing;
         let Some(client) = self.clients.get(token) else { return };
         client.phase = Phase::Receiving;
         match client.deadline.take() {
@@ -524,7 +547,7 @@ impl Handler for State {
         self.notice_time();
         let out = self.clients.lend_buffer();
         let mut client = Client::new(token, peer.ip(), out);
-        client.late = self.draining;
+        client.late = self.drain != Drain::No;
         client.burst_began_ns = self.now_ns;
         self.clients.insert(client);
         if self.count_in() {

@@ -1,9 +1,11 @@
 //! The observer thread: asks the reactors for their reports, merges them, and makes of them the documents behind
-//! `GET /metrics` and `GET /stats` and the line of statistics in the log. It also flushes the limiter's events into its ledger.
+//! `GET /metrics` and `GET /stats` and the line of statistics in the log. It also flushes the limiter's events into its ledger,
+//! and has the limiter forget idle clients when nobody asks it anything.
 //! The reactors never wait for it: they answer its question between two turns.
 
 use super::{Counters, Report, latency_histogram, render};
 use crate::{
+    clock::Clock,
     http::Status,
     limits,
     log::LogStatus,
@@ -58,6 +60,8 @@ pub struct ObserverSetup {
     pub draining: Arc<AtomicBool>,
     /// How often a line of statistics is logged; `None` is never.
     pub stats_interval: Option<Duration>,
+    /// The server's clock.
+    pub clock: Clock,
     /// Facts that do not change while the server runs.
     pub facts: Facts,
 }
@@ -126,6 +130,9 @@ impl Observer {
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             self.setup.ledger.drain();
+            if let Some(limiter) = &self.setup.limiter {
+                limiter.tend(self.setup.clock.monotonic_ns());
+            }
             if log.is_some_and(|log| Instant::now() >= log) {
                 self.log_line();
             }

@@ -4,7 +4,7 @@
 use clap::Parser;
 use metricstream_bench::{cores, drivers, drivers::Chosen, head, nofile};
 use reactor::{
-    Cause, Doorbell, Driver, Flow, Handler, Setup, Token, epoll::EpollDriver, epoll::EpollDriver as UringDriver,
+    Cause, Doorbell, Driver, Flow, Handler, Setup, Token, epoll::EpollDriver, listen::listeners, uring::UringDriver,
 };
 use signal_hook::{
     consts::{SIGINT, SIGTERM},
@@ -249,7 +249,4 @@ impl Handler for Floor {
     fn closed(&mut self, token: Token, _: Cause) {
         self.connections[token.slot()].token = None;
     }
-}
-fn listeners(a: SocketAddr, _n: usize, _b: i32) -> io::Result<Vec<TcpListener>> {
-    Ok(vec![TcpListener::bind(a)?])
 }

@@ -15,7 +15,7 @@ pub use tally::{Failure, Tally};
 
 use crate::{cores, drivers::Chosen};
 use fleet::Fleet;
-use reactor::{Doorbell, Driver, epoll::EpollDriver, epoll::EpollDriver as UringDriver};
+use reactor::{Doorbell, Driver, epoll::EpollDriver, uring::UringDriver};
 use signal_hook::{
     consts::{SIGINT, SIGTERM},
     iterator::Signals,

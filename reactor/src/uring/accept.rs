@@ -76,7 +76,7 @@ impl Acceptor {
         self.retry_at = None;
     }
 
-    /// Time until a pause ends, if there is one. A pause that is over is forgotten.
+    /// Time until the pause after a failure ends, if there is one.
     pub(super) fn retry_in(&self) -> Option<Duration> {
         self.retry_at.map(|at| at.saturating_duration_since(Instant::now()))
     }

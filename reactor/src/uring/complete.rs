@@ -169,7 +169,7 @@ impl UringDriver {
 
     /// Completion of a cancel. Zero: its target has been found, and ends. Otherwise the target has ended or is just on its
     /// way from one state to the next, where a cancel does not find it.
-    fn on_cancelled<H: Handler>(&mut self, token: Token, target: Op, result: i32, handler: &mut H) {
+    pub(super) fn on_cancelled<H: Handler>(&mut self, token: Token, target: Op, result: i32, handler: &mut H) {
         let Some(connection) = ended(&mut self.connections, token, target.cancel()) else { return };
         if connection.closing && result != 0 && connection.in_flight.contains(target) {
             // Ends whatever state it is in: a receive reads an end of file, a send or a connect fails. ENOTCONN is no matter.

@@ -40,7 +40,8 @@ use user_data::{Op, SLOTS_MAX, pack, pack_own};
 /// Buffer group of the driver's receive buffers.
 const BUFFER_GROUP: u16 = 0;
 
-/// Completions taken in one turn: at a few microseconds each, a turn stays within milliseconds.
+/// Completions taken in one turn, unless the queue has overflowed: at a few microseconds each, a turn stays within
+/// milliseconds.
 const COMPLETIONS_PER_TURN_MAX: usize = 1024;
 
 /// Bytes delivered for one connection in one turn, and one receive buffer more at most.
@@ -133,23 +134,6 @@ impl UringDriver {
         }
     }
 
-    /// Takes this turn's completions out of the queue.
-    fn take_completions(&mut self) -> io::Result<()> {
-        self.queue.take(&mut self.completions, COMPLETIONS_PER_TURN_MAX);
-        if self.queue.overflowed() {
-            // The kernel moves what it holds back into the queue when it is entered, and only while there is room: so all
-            // of it is taken, past the bound of a turn, once.
-            self.queue.take(&mut self.completions, COMPLETIONS_MAX as usize);
-            let in_order = self.completions.len();
-            self.counters.enters += 1;
-            self.queue.enter(Some(Duration::ZERO))?;
-            self.queue.take(&mut self.completions, COMPLETIONS_MAX as usize);
-            self.counters.overflows += (self.completions.len() - in_order) as u64;
-        }
-        self.counters.completions += self.completions.len() as u64;
-        Ok(())
-    }
-
     fn arm_doorbell(&mut self) {
         let poll = opcode::PollAdd::new(types::Fd(self.doorbell.as_fd().as_raw_fd()), libc::POLLIN as u32).multi(true);
         // SAFETY: no memory is named, and the driver holds the doorbell.
@@ -213,10 +197,12 @@ impl UringDriver {
                 cancelling = true;
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() || self.queue.enter(Some(left)).is_err() {
+            if left.is_zero()
+                || self.queue.enter(Some(left)).is_err()
+                || self.queue.take(&mut self.completions, COMPLETIONS_PER_TURN_MAX).is_err()
+            {
                 return false;
             }
-            self.queue.take(&mut self.completions, COMPLETIONS_MAX as usize);
             for completion in self.completions.drain(..) {
                 let (op, _) = user_data::unpack(completion.user_data());
                 if op == Op::Accept && completion.result() >= 0 {
@@ -245,9 +231,9 @@ impl Driver for UringDriver {
         self.turn = self.turn.wrapping_add(1);
         self.rearm_parked();
         let wait = self.wait(timeout);
-        self.counters.enters += 1;
         self.queue.enter(wait)?;
-        self.take_completions()?;
+        self.counters.overflows += self.queue.take(&mut self.completions, COMPLETIONS_PER_TURN_MAX)? as u64;
+        self.counters.completions += self.completions.len() as u64;
         self.go_through(handler);
         Ok(())
     }
@@ -318,7 +304,7 @@ impl Driver for UringDriver {
     }
 
     fn counters(&self) -> Counters {
-        self.counters
+        Counters { enters: self.queue.enters(), ..self.counters }
     }
 }
 

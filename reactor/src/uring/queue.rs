@@ -13,11 +13,17 @@ pub(super) struct Queue {
     /// Submissions that found the queue full and the kernel unwilling, oldest first. Bounded by what connections can have
     /// in flight: six operations each, and a handful of the driver's own.
     deferred: VecDeque<squeue::Entry>,
+    /// Calls of `enter` so far.
+    enters: u64,
 }
 
 impl Queue {
     pub(super) fn new(uring: IoUring) -> Self {
-        Self { uring, deferred: VecDeque::new() }
+        Self { uring, deferred: VecDeque::new(), enters: 0 }
+    }
+
+    pub(super) const fn enters(&self) -> u64 {
+        self.enters
     }
 
     pub(super) fn submitter(&self) -> Submitter<'_> {
@@ -71,6 +77,7 @@ impl Queue {
     /// # Errors
     /// The ring is unusable. `EBADR`: the kernel had no memory to hold back a completion and lost it (Linux 5.19).
     pub(super) fn enter(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        self.enters += 1;
         if !self.deferred.is_empty() {
             self.refill();
         }
@@ -96,18 +103,72 @@ impl Queue {
         }
     }
 
-    /// Moves up to `limit` completions to the end of `into`.
-    pub(super) fn take(&mut self, into: &mut Vec<cqueue::Entry>, limit: usize) {
+    /// Moves up to `limit` completions to the end of `into`. Once completions have been held back for want of room, all of
+    /// the queue is taken whatever the limit, and what was held back with it: at most two queues' worth. How many were held
+    /// back, at least.
+    ///
+    /// # Errors
+    /// As `enter`.
+    pub(super) fn take(&mut self, into: &mut Vec<cqueue::Entry>, limit: usize) -> io::Result<usize> {
         into.extend(self.uring.completion().take(limit));
+        if !self.overflowed() {
+            return Ok(0);
+        }
+        // The kernel moves what it holds back into the queue when it is entered, as far as there is room.
+        into.extend(self.uring.completion());
+        let in_order = into.len();
+        self.enter(Some(Duration::ZERO))?;
+        into.extend(self.uring.completion());
+        Ok(into.len() - in_order)
     }
 
     /// Whether the kernel holds completions back because the completion queue is, or was, full.
-    pub(super) fn overflowed(&mut self) -> bool {
+    fn overflowed(&mut self) -> bool {
         self.uring.submission().cq_overflow()
     }
 
     /// Whether every completion that the kernel has posted has been taken.
     pub(super) fn is_drained(&mut self) -> bool {
         self.uring.completion().is_empty() && !self.overflowed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use io_uring::opcode;
+
+    fn push_nops(queue: &mut Queue, numbers: std::ops::Range<u64>) {
+        for number in numbers {
+            // SAFETY: no memory is named.
+            unsafe { queue.push(&opcode::Nop::new().build().user_data(number)) };
+        }
+    }
+
+    #[test]
+    fn more_submissions_than_the_queue_holds_complete_each_once_and_in_order() {
+        let mut queue = Queue::new(IoUring::builder().setup_cqsize(256).build(4).unwrap());
+        push_nops(&mut queue, 0..100);
+        let mut taken = Vec::new();
+        while taken.len() < 100 {
+            queue.enter(None).unwrap();
+            assert_eq!(queue.take(&mut taken, 7).unwrap(), 0);
+        }
+        assert!(taken.iter().map(cqueue::Entry::user_data).eq(0..100));
+    }
+
+    #[test]
+    fn completions_that_the_kernel_held_back_are_taken_and_counted() {
+        let mut queue = Queue::new(IoUring::builder().setup_cqsize(8).build(4).unwrap());
+        push_nops(&mut queue, 0..30);
+        let mut taken = Vec::new();
+        let mut held_back = 0;
+        while taken.len() < 30 {
+            queue.enter(None).unwrap();
+            held_back += queue.take(&mut taken, 2).unwrap();
+        }
+        assert!(held_back >= 8, "{held_back}");
+        assert!(taken.iter().map(cqueue::Entry::user_data).eq(0..30));
+        assert!(queue.is_drained());
     }
 }

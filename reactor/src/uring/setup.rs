@@ -225,7 +225,7 @@ fn await_completion(queue: &mut Queue) -> io::Result<cqueue::Entry> {
     let deadline = Instant::now() + SELF_TEST_WAIT;
     let mut completions = Vec::with_capacity(1);
     loop {
-        queue.take(&mut completions, 1);
+        queue.take(&mut completions, 1)?;
         if let Some(completion) = completions.pop() {
             return Ok(completion);
         }

@@ -1,4 +1,5 @@
-//! What can only be seen from inside: each step of the ladder, forced. All else is in `tests/uring.rs`.
+//! What can only be done from inside: force each step of the ladder, cut a send
+//! short, let a cancel miss. All else is in `tests/uring.rs`.
 
 use super::*;
 use crate::{Cause, Doorbell, Flow};
@@ -8,12 +9,16 @@ use std::io::{Read, Write};
 #[derive(Default)]
 struct Echo {
     answers: Vec<(Token, Vec<u8>)>,
+    accepted: Vec<Token>,
+    sent: usize,
     ended: Vec<Token>,
     closed: usize,
 }
 
 impl Handler for Echo {
-    fn accepted(&mut self, _: Token, _: SocketAddr) {}
+    fn accepted(&mut self, token: Token, _: SocketAddr) {
+        self.accepted.push(token);
+    }
     fn accept_failed(&mut self, error: &io::Error) {
         panic!("{error}");
     }
@@ -25,25 +30,100 @@ impl Handler for Echo {
     fn eof(&mut self, token: Token) {
         self.ended.push(token);
     }
-    fn sent(&mut self, _: Token, _: Vec<u8>) {}
+    fn sent(&mut self, _: Token, _: Vec<u8>) {
+        self.sent += 1;
+    }
     fn closed(&mut self, _: Token, cause: Cause) {
         assert!(matches!(cause, Cause::Local), "{cause:?}");
         self.closed += 1;
     }
 }
 
+fn setup() -> (Setup, SocketAddr) {
+    let listener = crate::listen::listen(([127, 0, 0, 1], 0).into(), 16, false).unwrap();
+    let address = listener.local_addr().unwrap();
+    let doorbell = Arc::new(Doorbell::new().unwrap());
+    let listener = Some(listener);
+    (Setup { listener, connections_max: 16, receive_buffer_bytes: 256, receive_buffers: 4, doorbell }, address)
+}
+
+#[test]
+fn a_send_cut_short_is_resumed_where_it_stopped() {
+    const BYTES: usize = 32 << 20;
+    let (mut driver, mut echo, token, mut client) = one_connection();
+    let answer: Vec<u8> = (0..BYTES).map(|index| u8::try_from(index % 251).unwrap()).collect();
+    driver.send(token, answer.clone());
+    driver.turn(Some(Duration::ZERO), &mut echo).unwrap();
+    // The kernel has filled the socket and waits for room: now it answers with what it has taken.
+    cancel(&mut driver.queue, token, driver.connections.get_mut(token).unwrap(), Op::Send);
+    let reader = std::thread::spawn(move || {
+        let mut got = vec![0; BYTES];
+        client.read_exact(&mut got).unwrap();
+        (client, got)
+    });
+    while echo.sent == 0 {
+        driver.turn(Some(Duration::from_secs(10)), &mut echo).unwrap();
+    }
+    let (_client, got) = reader.join().unwrap();
+    assert!(got == answer);
+    assert_eq!(driver.counters().short_sends, 1);
+}
+
+/// A driver with one accepted connection whose receive is armed, and its client.
+fn one_connection() -> (UringDriver, Echo, Token, TcpStream) {
+    let (setup, address) = setup();
+    let mut driver = UringDriver::open(setup).unwrap();
+    let mut echo = Echo::default();
+    let client = TcpStream::connect(address).unwrap();
+    client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    while echo.accepted.is_empty() {
+        driver.turn(None, &mut echo).unwrap();
+    }
+    driver.turn(Some(Duration::ZERO), &mut echo).unwrap();
+    let token = echo.accepted[0];
+    (driver, echo, token, client)
+}
+
+#[test]
+fn a_close_whose_cancel_misses_the_receive_still_ends() {
+    for miss in [-libc::ENOENT, -libc::EALREADY] {
+        let (mut driver, mut echo, token, mut client) = one_connection();
+        let connection = driver.connections.get_mut(token).unwrap();
+        connection.closing = true;
+        // As if a cancel had been submitted and had come back with this.
+        connection.in_flight.insert(Op::CancelReceive);
+        driver.on_cancelled(token, Op::Receive, miss, &mut echo);
+        assert_eq!(echo.closed, 0, "the receive is still in flight");
+        while echo.closed == 0 {
+            driver.turn(Some(Duration::from_secs(10)), &mut echo).unwrap();
+        }
+        assert_eq!(client.read(&mut [0; 8]).unwrap(), 0);
+        assert!(driver.connections.is_empty());
+    }
+}
+
+#[test]
+fn a_pause_whose_cancel_misses_the_receive_cancels_again() {
+    let (mut driver, mut echo, token, _client) = one_connection();
+    let connection = driver.connections.get_mut(token).unwrap();
+    connection.paused = true;
+    connection.keep(b"late");
+    connection.in_flight.insert(Op::CancelReceive);
+    driver.on_cancelled(token, Op::Receive, -libc::ENOENT, &mut echo);
+    assert!(driver.connections.get(token).unwrap().in_flight.contains(Op::CancelReceive));
+    while !driver.connections.get(token).unwrap().in_flight.is_empty() {
+        driver.turn(Some(Duration::from_secs(10)), &mut echo).unwrap();
+    }
+    driver.resume_receive(token);
+    driver.turn(None, &mut echo).unwrap();
+    assert_eq!(echo.answers, [(token, b"late".to_vec())]);
+    assert!(driver.connections.get(token).unwrap().in_flight.contains(Op::Receive), "armed again");
+}
+
 #[test]
 fn every_step_of_the_ladder_serves() {
     for step in Step::LADDER {
-        let listener = crate::listen::listen(([127, 0, 0, 1], 0).into(), 16, false).unwrap();
-        let address = listener.local_addr().unwrap();
-        let setup = Setup {
-            listener: Some(listener),
-            connections_max: 16,
-            receive_buffer_bytes: 256,
-            receive_buffers: 4,
-            doorbell: Arc::new(Doorbell::new().unwrap()),
-        };
+        let (setup, address) = setup();
         let mut driver = match UringDriver::open_by(setup, &[step]) {
             Ok(driver) => driver,
             Err(error) if matches!(step, Step::DeferredNoArray | Step::Deferred) => {

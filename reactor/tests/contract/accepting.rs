@@ -6,6 +6,7 @@ use std::{
     collections::HashSet,
     io::{ErrorKind, Read, Write},
     net::{SocketAddr, TcpStream},
+    time::{Duration, Instant},
 };
 
 /// The tokens and peers of the connections that came in.
@@ -137,9 +138,11 @@ pub fn stopping_at_the_bound_does_not_wait<D: Driver>() {
 
 /// The part of `descriptors::running_out_of_descriptors_is_survived` that runs where descriptors are few.
 pub fn accept_without_descriptors<D: Driver>() {
-    /// Turns that may return between one failure of accepting and the next. A driver that spins makes thousands.
-    const TURNS_MAX: usize = 5;
-    const FAILURES: usize = 3;
+    /// A driver that spins fails thousands of times in as long as this.
+    const BACK_OFF_MIN: Duration = Duration::from_millis(10);
+    const FAILURES: u32 = 4;
+    /// Turns that may return for each failure.
+    const TURNS_MAX: u32 = 5;
     let mut harness = Harness::<D>::new();
     let (mut served, token) = harness.accept();
     let address = harness.address;
@@ -148,15 +151,14 @@ pub fn accept_without_descriptors<D: Driver>() {
     while let Ok(file) = std::fs::File::open("/dev/null") {
         hoard.push(file);
     }
-    let mut failures = 0;
-    for _ in 0..FAILURES * TURNS_MAX {
-        harness.turn_without_limit();
-        failures += harness.events().iter().filter(|event| **event == Event::AcceptFailed(Some(libc::EMFILE))).count();
-        if failures >= FAILURES {
-            break;
-        }
+    let (began, turns_before) = (Instant::now(), harness.counters().turns);
+    for _ in 0..FAILURES {
+        harness.until_without_limit(|harness| {
+            harness.take(|event| (*event == Event::AcceptFailed(Some(libc::EMFILE))).then_some(()))
+        });
     }
-    assert!(failures >= FAILURES, "{failures} failures of accepting in {} turns", FAILURES * TURNS_MAX);
+    assert!(began.elapsed() >= BACK_OFF_MIN * (FAILURES - 1), "{FAILURES} failures in {:?}", began.elapsed());
+    assert!(harness.counters().turns - turns_before <= u64::from(FAILURES * TURNS_MAX));
     assert!(harness.counters().accept_pauses >= 1);
     assert!(harness.connect(address).is_err(), "no descriptor is free");
     // Those that are here are served all the while.

@@ -8,7 +8,7 @@ use crate::{
 use reactor::{Driver, Flow};
 use std::{
     io::{ErrorKind, Read, Write},
-    net::{TcpListener, TcpStream},
+    net::{Shutdown, TcpListener, TcpStream},
 };
 
 pub fn a_close_after_the_last_byte_is_an_end_of_file<D: Driver>() {
@@ -121,14 +121,17 @@ pub fn closed_tokens_are_ignored<D: Driver>() {
     harness.finish();
 }
 
-pub fn a_second_close_is_ignored<D: Driver>() {
+pub fn what_follows_a_close_is_ignored<D: Driver>() {
     let mut harness = Harness::<D>::new();
     let (mut peer, token) = harness.accept();
     peer.write_all(b"not delivered after the close").unwrap();
     harness.close(token);
+    // What an owner still had noted when it closed.
+    harness.send(token, b"too late".to_vec());
+    harness.resume(token);
+    harness.shutdown_write(token);
     harness.close(token);
     assert_eq!(harness.wait_closed(token), None);
-    harness.close(token);
     harness.settle();
     assert_eq!(harness.events(), []);
     harness.finish();
@@ -147,4 +150,22 @@ pub fn a_dropped_driver_ends_its_connections<D: Driver>() {
     assert_eq!(TcpStream::connect(address).unwrap_err().kind(), ErrorKind::ConnectionRefused);
     // Its address is free again.
     drop(TcpListener::bind(address).unwrap());
+}
+
+/// Sooner than the contract asks: no read is due that would meet the error.
+pub fn a_reset_is_noticed_without_reading<D: Driver>() {
+    let mut harness = Harness::<D>::new();
+    let (mut peer, token) = harness.accept();
+    harness.answer_data(|_| Flow::Pause);
+    peer.write_all(b"x").unwrap();
+    harness.wait_data(token, 1);
+    reset(peer);
+    assert_eq!(harness.wait_closed(token), Some(ErrorKind::ConnectionReset));
+    // After the end of file the kernel reports a broken pipe.
+    let (peer, token) = harness.accept();
+    peer.shutdown(Shutdown::Write).unwrap();
+    harness.wait_eof(token);
+    reset(peer);
+    assert_eq!(harness.wait_closed(token), Some(ErrorKind::BrokenPipe));
+    harness.finish();
 }

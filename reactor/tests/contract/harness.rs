@@ -301,6 +301,16 @@ impl<D: Driver> Harness<D> {
         }
     }
 
+    /// The same, where no turn's wait has a limit: whatever is left to do has to end it.
+    pub fn until_without_limit<T>(&mut self, mut find: impl FnMut(&mut Self) -> Option<T>) -> T {
+        loop {
+            if let Some(found) = find(self) {
+                return found;
+            }
+            self.turn_without_limit();
+        }
+    }
+
     /// Takes the oldest event that `pick` takes, turning until there is one. The others stay.
     pub fn wait<T: Debug>(&mut self, what: &str, mut pick: impl FnMut(&Event) -> Option<T>) -> T {
         self.until(what, |harness| harness.take(&mut pick))

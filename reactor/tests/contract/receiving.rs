@@ -65,7 +65,7 @@ pub fn bulk_in_both_directions<D: Driver>() {
 
 pub fn bulk_with_pauses<D: Driver>() {
     let mut random = Random(3);
-    bulk::<D>(move |_| if random.next() % 3 == 0 { Flow::Pause } else { Flow::Continue });
+    bulk::<D>(move |_| if random.next().is_multiple_of(3) { Flow::Pause } else { Flow::Continue });
 }
 
 /// Sends a stream each way at the same time, cut at random at every end.

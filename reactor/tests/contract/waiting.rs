@@ -1,8 +1,8 @@
 //! What ends a turn's wait. A turn that waits for ever when it should not is ended by a watchdog, and fails.
 
-use crate::harness::Harness;
-use reactor::{Driver, mailbox::mailbox};
-use std::{sync::Arc, thread, time::Duration};
+use crate::harness::{Event, Harness, Options};
+use reactor::{Driver, Flow, mailbox::mailbox};
+use std::{io::Write, sync::Arc, thread, time::Duration};
 
 pub fn a_timeout_of_zero_does_not_wait<D: Driver>() {
     let mut harness = Harness::<D>::new();
@@ -86,5 +86,45 @@ pub fn every_turn_is_counted<D: Driver>() {
     let (_peer, _) = harness.accept();
     assert!(harness.counters().completions > after.completions);
     assert!(harness.counters().enters > before.enters);
+    harness.finish();
+}
+
+/// Nothing more comes from the peers here; what there is to tell has to be told all the same.
+pub fn an_untold_completion_ends_the_wait<D: Driver>() {
+    let mut harness = Harness::<D>::new();
+    let (mut peer, token) = harness.accept();
+    harness.send(token, b"hello".to_vec());
+    harness.until_without_limit(|harness| harness.take(|event| matches!(event, Event::Sent(_, _)).then_some(())));
+    // Bytes that came during a pause, and that the driver knows of.
+    harness.answer_data(|_| Flow::Pause);
+    peer.write_all(b"first").unwrap();
+    harness.wait_data(token, 5);
+    peer.write_all(b"second").unwrap();
+    harness.settle();
+    harness.resume(token);
+    harness.until_without_limit(|harness| harness.take(|event| matches!(event, Event::Data(_, _)).then_some(())));
+    harness.close(token);
+    harness.until_without_limit(|harness| harness.take(|event| (*event == Event::Closed(token, None)).then_some(())));
+    harness.finish();
+}
+
+pub fn a_rest_of_the_backlog_ends_the_wait<D: Driver>() {
+    let mut harness = Harness::<D>::open(Options { connections_max: 90, ..Options::default() });
+    let peers: Vec<_> = (0..100).map(|_| harness.peer()).collect();
+    let mut open = Vec::new();
+    let mut accept_until = |harness: &mut Harness<D>, count: usize| {
+        harness.until_without_limit(|harness| {
+            open.extend(harness.events().into_iter().filter_map(|event| match event {
+                Event::Accepted(token, _) => Some(token),
+                _ => None,
+            }));
+            (open.len() == count).then(|| open[0])
+        })
+    };
+    let first = accept_until(&mut harness, 90);
+    // A slot that becomes free is filled from what has waited.
+    harness.close(first);
+    accept_until(&mut harness, 91);
+    drop(peers);
     harness.finish();
 }

@@ -4,14 +4,21 @@
 
 use crate::{
     http::{get, is_end, post_to},
-    log, on_both_drivers, process,
+    log, on_both_drivers,
+    process::{self, Resource, Signal},
     server::{Driver, Setup, until},
 };
 
+/// RLIM_INFINITY.
+const UNLIMITED: u64 = u64::MAX;
+
 fn full_and_free_again(driver: Driver) {
     for ack in ["write", "fsync"] {
-        let mut server =
-            Setup::new(driver).flag("--ack", ack).flag("--write-timeout", "1s").file_bytes_limit(64 * 1024).start();
+        let mut server = Setup::new(driver)
+            .flag("--ack", ack)
+            .flag("--write-timeout", "1s")
+            .limit(Resource::FileBytes, 64 * 1024, UNLIMITED)
+            .start();
         let mut acknowledged = Vec::new();
         let mut number = 0;
         let mut try_batch = || {
@@ -46,7 +53,7 @@ fn full_and_free_again(driver: Driver) {
         assert!(crate::server::number_at(&stats, "/batches/shed_by/log_unavailable") > 0, "{stats:#}");
         assert_ne!(stats["log"]["state"], "healthy");
 
-        process::lift_file_size(server.pid());
+        process::change_limit(server.pid(), Resource::FileBytes, UNLIMITED);
         until("there is room and batches are taken again", || (try_batch() == 200).then_some(()));
         assert_eq!(server.ask(&get("/ready")).status, 200);
         for _ in 0..20 {
@@ -68,7 +75,7 @@ fn ended_while_full(driver: Driver) {
         let mut server = Setup::new(driver)
             .flag("--write-timeout", "1s")
             .flag("--drain-timeout", "1s")
-            .file_bytes_limit(64 * 1024)
+            .limit(Resource::FileBytes, 64 * 1024, UNLIMITED)
             .start_in(directory.path());
         let mut acknowledged = Vec::new();
         until("the disk is full", || {
@@ -83,7 +90,7 @@ fn ended_while_full(driver: Driver) {
         if kill {
             server.kill();
         } else {
-            server.signal(process::Signal::Terminate);
+            server.signal(Signal::Terminate);
             let code = server.wait().code();
             assert_eq!(code, Some(1), "lines were given up: not a clean stop");
         }

@@ -52,6 +52,17 @@ fn fifteen_quick_requests(driver: Driver) {
     }
 }
 
+/// The same fifteen in one segment: the first ten are the ones that are admitted.
+fn fifteen_pipelined_requests(driver: Driver) {
+    let server = Setup::new(driver).flag("--reactors", 2).flag("--rate-limit", 10).start();
+    for trial in 0..5 {
+        let mut client = server.connect();
+        client.send(&post_to("/metrics", &authorization(&format!("pipe{trial}")), BATCH).repeat(15)).unwrap();
+        let statuses: Vec<u16> = (0..15).map(|_| client.answer().status).collect();
+        assert_eq!(statuses, [vec![200; 10], vec![429; 5]].concat());
+    }
+}
+
 /// Without an Authorization the client is the peer's address.
 fn an_address_is_a_client(driver: Driver) {
     let server = Setup::new(driver).flag("--reactors", 2).flag("--rate-limit", 5).start();
@@ -166,6 +177,7 @@ fn more_clients_than_are_remembered(driver: Driver) {
 
 on_both_drivers!(
     fifteen_quick_requests,
+    fifteen_pipelined_requests,
     an_address_is_a_client,
     clients_do_not_share_a_window,
     retry_after_is_true,

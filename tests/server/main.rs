@@ -24,6 +24,7 @@ mod full_disk;
 mod http_rules;
 mod lifecycle;
 mod limiter;
+mod pressure;
 mod refuses_to_start;
 mod split;
 mod store;

@@ -3,7 +3,7 @@
 
 use std::{io, mem, net::TcpStream, os::fd::AsRawFd, os::unix::process::CommandExt, process::Command, ptr};
 
-/// A signal that the server handles.
+/// A signal for the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
     /// SIGTERM
@@ -12,6 +12,10 @@ pub enum Signal {
     Interrupt,
     /// SIGKILL
     Kill,
+    /// SIGSTOP: it stands still until the next.
+    Stop,
+    /// SIGCONT
+    Continue,
 }
 
 /// Sends `signal` to the child process `pid`, which must not have been waited for yet.
@@ -20,33 +24,56 @@ pub fn signal(pid: u32, signal: Signal) {
         Signal::Terminate => libc::SIGTERM,
         Signal::Interrupt => libc::SIGINT,
         Signal::Kill => libc::SIGKILL,
+        Signal::Stop => libc::SIGSTOP,
+        Signal::Continue => libc::SIGCONT,
     };
     // SAFETY: kill(2) touches no memory of ours; the pid is that of a child that was not reaped (the caller's promise).
     let result = unsafe { libc::kill(i32::try_from(pid).unwrap(), number) };
     assert_eq!(result, 0, "kill({pid}): {}", io::Error::last_os_error());
 }
 
-/// Lets the process that `command` starts make no file longer than `bytes` (RLIMIT_FSIZE, getrlimit(2)). Only the soft
-/// limit: [`lift_file_size`] takes it back.
-pub fn limit_file_size(command: &mut Command, bytes: u64) {
-    let limit = libc::rlimit { rlim_cur: bytes, rlim_max: libc::RLIM_INFINITY };
+/// What a process may have only so much of (getrlimit(2)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resource {
+    /// Bytes of any one file: RLIMIT_FSIZE. Over it: SIGXFSZ, or EFBIG where that is ignored.
+    FileBytes,
+    /// Open descriptors: RLIMIT_NOFILE. Over it: EMFILE.
+    Descriptors,
+}
+
+impl Resource {
+    fn number(self) -> libc::__rlimit_resource_t {
+        match self {
+            Self::FileBytes => libc::RLIMIT_FSIZE,
+            Self::Descriptors => libc::RLIMIT_NOFILE,
+        }
+    }
+}
+
+/// Gives the process that `command` starts so much of `resource`: `soft` for now, and `hard` as the most it may ask for.
+pub fn limit(command: &mut Command, resource: Resource, soft: u64, hard: u64) {
+    let limit = libc::rlimit { rlim_cur: soft, rlim_max: hard };
     // SAFETY: between fork and exec only setrlimit(2) runs, which is async-signal-safe and reads a structure that the
     // closure owns.
     unsafe {
-        command.pre_exec(move || match libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) {
+        command.pre_exec(move || match libc::setrlimit(resource.number(), &raw const limit) {
             0 => Ok(()),
             _ => Err(io::Error::last_os_error()),
         });
     }
 }
 
-/// Takes [`limit_file_size`] back while the process runs (prlimit(2), Linux 2.6.36).
-pub fn lift_file_size(pid: u32) {
-    let limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+/// Changes the soft limit of a running child (prlimit(2), Linux 2.6.36), and returns what it was.
+pub fn change_limit(pid: u32, resource: Resource, soft: u64) -> u64 {
     let pid = i32::try_from(pid).unwrap();
+    let mut before = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: a null pointer says that no new limit is given; the old one is written into a live structure.
+    let read = unsafe { libc::prlimit(pid, resource.number(), ptr::null(), &raw mut before) };
+    let after = libc::rlimit { rlim_cur: soft, rlim_max: before.rlim_max };
     // SAFETY: the new limit is a live structure, and a null pointer says that the old one is not wanted.
-    let result = unsafe { libc::prlimit(pid, libc::RLIMIT_FSIZE, &raw const limit, ptr::null_mut()) };
-    assert_eq!(result, 0, "prlimit({pid}): {}", io::Error::last_os_error());
+    let written = unsafe { libc::prlimit(pid, resource.number(), &raw const after, ptr::null_mut()) };
+    assert_eq!((read, written), (0, 0), "prlimit({pid}): {}", io::Error::last_os_error());
+    before.rlim_cur
 }
 
 /// Fixes the receive buffer of `stream` (SO_RCVBUF, socket(7); the kernel doubles it), so that a peer's sends soon stall.

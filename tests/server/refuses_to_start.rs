@@ -192,6 +192,13 @@ fn help_mentions_every_flag() {
     assert_eq!(version.output.trim(), concat!("metricstream ", env!("CARGO_PKG_VERSION")));
 }
 
+#[test]
+fn too_few_descriptors() {
+    use crate::process::Resource;
+    let refused = setup().limit(Resource::Descriptors, 24, 24).refused(TempDir::new().unwrap().path());
+    assert!(refused.line().contains("descriptor"), "{refused:?}");
+}
+
 /// A forced driver is that driver, and the start says so.
 #[test]
 fn the_driver_is_named() {

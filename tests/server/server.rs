@@ -3,7 +3,7 @@
 use crate::{
     http::{Answer, Client, get},
     log::{self, Metric},
-    process::{self, Signal},
+    process::{self, Resource, Signal},
 };
 use std::{
     io::{BufRead, BufReader, Read},
@@ -56,13 +56,13 @@ pub fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
 pub struct Setup {
     flags: Vec<(String, String)>,
     variables: Vec<(String, String)>,
-    file_bytes_limit: Option<u64>,
+    limits: Vec<(Resource, u64, u64)>,
 }
 
 impl Setup {
     /// A free port, one reactor, no rate limit.
     pub fn new(driver: Driver) -> Self {
-        Self { flags: Vec::new(), variables: Vec::new(), file_bytes_limit: None }
+        Self { flags: Vec::new(), variables: Vec::new(), limits: Vec::new() }
             .flag("--listen", "127.0.0.1:0")
             .flag("--driver", driver.name())
             .flag("--reactors", 1)
@@ -89,9 +89,9 @@ impl Setup {
         self
     }
 
-    /// The longest file that the server may make: RLIMIT_FSIZE.
-    pub fn file_bytes_limit(mut self, bytes: u64) -> Self {
-        self.file_bytes_limit = Some(bytes);
+    /// What the process may have of `resource`: for now, and at most.
+    pub fn limit(mut self, resource: Resource, soft: u64, hard: u64) -> Self {
+        self.limits.push((resource, soft, hard));
         self
     }
 
@@ -150,8 +150,8 @@ impl Setup {
                 command.arg(value);
             }
         }
-        if let Some(bytes) = self.file_bytes_limit {
-            process::limit_file_size(&mut command, bytes);
+        for &(resource, soft, hard) in &self.limits {
+            process::limit(&mut command, resource, soft, hard);
         }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command

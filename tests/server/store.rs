@@ -183,6 +183,24 @@ fn timestamps(driver: Driver) {
     assert_eq!(stored, taken.map(|(_, stored)| stored));
 }
 
+/// Reactors and writer on one core: they share it, and nobody waits for ever.
+fn everything_on_one_core(driver: Driver) {
+    let core = core_affinity::get_core_ids().unwrap()[0].id;
+    for reactors in [1, 3] {
+        for ack in ["memory", "fsync"] {
+            let mut server =
+                Setup::new(driver).flag("--cores", core).flag("--reactors", reactors).flag("--ack", ack).start();
+            let mut client = server.connect();
+            for line in NODE_EXPORTER.lines().take(4) {
+                assert_eq!(client.ask(&post(line)).processed(), 507);
+            }
+            drop(client);
+            server.stop();
+            assert_eq!(server.metrics().len(), 4 * 507);
+        }
+    }
+}
+
 /// Without one of its own, a metric has the time of its arrival.
 fn the_time_of_arrival_is_the_default(driver: Driver) {
     fn now() -> String {
@@ -257,6 +275,7 @@ on_both_drivers!(
     strings_come_out_as_they_went_in,
     a_line_is_as_the_manual_shows_it,
     timestamps,
+    everything_on_one_core,
     the_time_of_arrival_is_the_default,
     a_restart_appends,
     each_connection_keeps_its_order,

@@ -196,7 +196,7 @@ fn help_mentions_every_flag() {
 fn too_few_descriptors() {
     use crate::process::Resource;
     let refused = setup().limit(Resource::Descriptors, 24, 24).refused(TempDir::new().unwrap().path());
-    assert!(refused.line().contains("descriptor"), "{refused:?}");
+    assert!(refused.line().contains("open files, 24,"), "{refused:?}");
 }
 
 /// A forced driver is that driver, and the start says so.

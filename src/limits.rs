@@ -182,9 +182,9 @@ pub const CLIENTS_DEFAULT: usize = 65_536;
 /// (8 bytes a stamp, 7 in a chunk of 64): at 65,536 clients of 10,000 a second 5.6 GiB, which no machine can be asked to
 /// hold and none can fill, since only admissions of the last second count: 256 MiB are 29 million of them.
 pub const RATE_STAMP_BYTES_MAX: usize = 256 * MIB;
-/// Slots that each decision looks at for idle clients to forget. At two a decision a table of two slots a client is gone round
-/// once in as many decisions as it has room for clients, so that it cannot fill with the idle.
-pub const RATE_HAND_SLOTS: usize = 2;
+/// Slots that are looked at for idle clients to forget whenever a new one comes. A table has at most 8/3 slots a client, so
+/// with four the hand is round before as many have come as there is room for, and the table cannot fill with the idle.
+pub const RATE_HAND_SLOTS: usize = 4;
 /// Slots that are looked at instead when a new client finds its shard full: 64 x 64 bytes in a row, about 100 ns.
 pub const RATE_HAND_SLOTS_FULL: usize = 64;
 /// Slots that one call of `Limiter::tend` looks at: 256 x 64 bytes = 16 KiB, under a microsecond.

@@ -95,11 +95,13 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
     let connections_limit = connections_limit(&config)?;
     let signals = watch_signals().map_err(|error| error!("cannot watch for signals: {error}"))?;
     let chosen = choose_driver(config.driver)?;
-    let opened = log::open(&config.data_dir).map_err(|error| error!("{error}"))?;
     let reactors = config.placement.reactor_cores.len();
     let cannot_listen = |error: io::Error| cannot_listen(config.listen, &error);
     let listeners = listen::listeners(config.listen, reactors, limits::LISTEN_BACKLOG).map_err(cannot_listen)?;
     let address = listeners[0].local_addr().map_err(cannot_listen)?;
+
+    // Late: a start that fails after this has opened the log, and counts as an unclean shutdown.
+    let opened = log::open(&config.data_dir).map_err(|error| error!("{error}"))?;
 
     let no_descriptor = |error: io::Error| error!("no descriptor is to be had: {error}");
     let doorbells: Vec<Arc<Doorbell>> =

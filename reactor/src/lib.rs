@@ -19,11 +19,14 @@
 //! 6. One send is in flight per connection. `sent` hands the buffer back, cleared, when the kernel has taken every byte;
 //!    short sends are resumed by the driver. Calling `send` while one is in flight is the caller's bug: it asserts.
 //! 7. An error on a connection (reset, broken pipe) closes it: `closed` with [`Cause::Error`]. A buffer in flight
-//!    is then dropped by the driver once the kernel is done with it.
+//!    is then dropped by the driver once the kernel is done with it. A reset may show as an `eof` first: the kernel tells
+//!    an error once, and it may have told it to the send.
 //! 8. [`Driver::close`] gives up what is in flight. A slot, its descriptor and its buffers are reused only after the
 //!    kernel's last word about them. Calls that name a token already closed are ignored.
 //! 9. One connection cannot starve the others: the bytes delivered for it in one turn are bounded.
-//! 10. Not promised: how many calls one arrival makes, or in what order different connections are served.
+//! 10. The owner announces its sleep on the doorbell, looks at its sources, and calls `turn`, which says that it is awake
+//!     again as soon as the wait is over.
+//! 11. Not promised: how many calls one arrival makes, or in what order different connections are served.
 #![warn(missing_docs)]
 
 use std::{io, net::SocketAddr, net::TcpListener, sync::Arc, time::Duration};

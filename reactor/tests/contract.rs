@@ -47,7 +47,7 @@ macro_rules! contract {
                 accepting::a_full_backlog_is_taken_over_several_turns
                 accepting::accepting_pauses_at_the_bound_and_goes_on
                 accepting::a_stopped_listener_hands_over_its_backlog_and_refuses
-                accepting::stopping_at_the_bound_does_not_wait
+                accepting::stopping_at_the_bound_leaves_nobody_waiting
                 connecting::two_ends_of_one_driver
                 connecting::a_refused_connect_goes_straight_to_closed
                 connecting::a_connect_needs_a_slot
@@ -98,6 +98,7 @@ macro_rules! contract {
 }
 
 contract!(epoll, reactor::epoll::EpollDriver);
+contract!(io_uring, reactor::uring::UringDriver);
 
 // Where the contract leaves room, what this driver makes of it.
 

@@ -222,5 +222,6 @@ fn lock(directory: &Path) -> Result<File, OpenError> {
     Ok(file)
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests;

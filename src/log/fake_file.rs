@@ -54,10 +54,14 @@ pub(super) struct SyncGate {
 #[derive(Debug, Clone, Default)]
 pub(super) struct FakeFile {
     content: Arc<Mutex<Content>>,
-    pub(super) gate: Option<SyncGate>,
+    gate: Option<SyncGate>,
 }
 
 impl FakeFile {
+    pub(super) fn gated(gate: SyncGate) -> Self {
+        Self { gate: Some(gate), ..Self::default() }
+    }
+
     pub(super) fn content(&self) -> MutexGuard<'_, Content> {
         self.content.lock().unwrap()
     }

@@ -13,9 +13,10 @@
 //! - Batches of one reactor stand in the file in the order of their commits.
 //! - A position is given out as written or durable only once every byte below it is.
 //! - A full disk loses nothing that was taken: the writer keeps it and tries again, and [`LogHealth`] tells the
-//!   reactors to take no more. Any other failure is final: nothing is acknowledged after it, and the writer ends with
-//!   the error. A sync that has failed is never tried again, since the kernel may have dropped the pages (Rebello et
-//!   al., "Can Applications Recover from fsync Failures?", ATC 2020).
+//!   reactors to take no more. Any other failure is final: nothing is appended after it, and the writer ends with the
+//!   error. (What was being appended while a sync failed may still be given out as written, which it then is.) A sync
+//!   that has failed is never tried again, since the kernel may have dropped the pages (Rebello et al., "Can
+//!   Applications Recover from fsync Failures?", ATC 2020).
 //!
 //! One thread runs the [`Writer`] and one the [`GroupCommit`]. The log ends when every [`Appender`] is dropped: the
 //! writer writes what is left and returns, the group commit syncs it, marks the directory as closed cleanly and returns.
@@ -36,7 +37,8 @@ mod status;
 mod wait;
 mod writer;
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod fake_file;
 
 pub use appender::Appender;
@@ -196,5 +198,6 @@ impl std::error::Error for LogError {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests;

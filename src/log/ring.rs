@@ -396,5 +396,6 @@ impl fmt::Debug for RingDurability {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests;

@@ -59,7 +59,9 @@ fn write_two_rings(file: &FakeFile, settings: Settings) -> ([Result<(), LogError
 const TWO_RINGS: &[u8] = b"a1\na2\na3\nb1\n";
 
 #[track_caller]
-fn assert_all_written(file: &FakeFile) {
+fn assert_all_written(file: &FakeFile, (results, health): &([Result<(), LogError>; 2], LogHealth)) {
+    assert!(results.iter().all(Result::is_ok), "{results:?}");
+    assert_eq!(*health, LogHealth::Healthy);
     let content = file.content();
     assert_eq!(content.bytes, TWO_RINGS);
     assert_eq!(content.committed_bytes, TWO_RINGS.len() as u64);
@@ -80,15 +82,13 @@ fn a_short_write_goes_on_at_its_next_byte() {
     for taken in 1..TWO_RINGS.len() {
         let file = FakeFile::default();
         file.content().append_faults.push_back(Fault::Short(taken));
-        let (results, health) = write_two_rings(&file, SETTINGS);
-        assert!(results.iter().all(Result::is_ok), "{results:?}");
-        assert_eq!(health, LogHealth::Healthy);
-        assert_all_written(&file);
+        let ended = write_two_rings(&file, SETTINGS);
+        assert_all_written(&file, &ended);
     }
     let file = FakeFile::default();
     file.content().append_faults.extend([Fault::Short(1); TWO_RINGS.len()]);
-    write_two_rings(&file, SETTINGS);
-    assert_all_written(&file);
+    let ended = write_two_rings(&file, SETTINGS);
+    assert_all_written(&file, &ended);
 }
 
 #[test]
@@ -101,8 +101,8 @@ fn a_signal_is_no_failure() {
         Fault::Errno(libc::EINTR),
     ]);
     file.content().record_faults.push_back(libc::EINTR);
-    write_two_rings(&file, SETTINGS);
-    assert_all_written(&file);
+    let ended = write_two_rings(&file, SETTINGS);
+    assert_all_written(&file, &ended);
     assert!(file.content().health.iter().all(|health| health.is_healthy()));
 }
 
@@ -114,10 +114,8 @@ fn a_full_disk_is_waited_for_and_loses_nothing() {
         for taken in 1..TWO_RINGS.len() {
             let file = FakeFile::default();
             file.content().append_faults.extend([Fault::Short(taken), Fault::Errno(errno), Fault::Errno(errno)]);
-            let (results, health) = write_two_rings(&file, SETTINGS);
-            assert!(results.iter().all(Result::is_ok), "{results:?}");
-            assert_eq!(health, LogHealth::Healthy);
-            assert_all_written(&file);
+            let ended = write_two_rings(&file, SETTINGS);
+            assert_all_written(&file, &ended);
             let stalled = LogHealth::Stalled(stall);
             assert_eq!(file.content().health, [LogHealth::Healthy, LogHealth::Healthy, stalled, stalled]);
             let status = Arc::clone(&file.content().watched.as_ref().unwrap().0);
@@ -132,8 +130,8 @@ fn a_full_disk_is_waited_for_and_loses_nothing() {
 fn a_length_that_cannot_be_recorded_is_waited_for_and_written_once() {
     let file = FakeFile::default();
     file.content().record_faults.extend([libc::ENOSPC, libc::ENOSPC]);
-    write_two_rings(&file, SETTINGS);
-    assert_all_written(&file);
+    let ended = write_two_rings(&file, SETTINGS);
+    assert_all_written(&file, &ended);
 }
 
 #[test]
@@ -199,7 +197,7 @@ fn a_writer_that_never_ran_closes_nothing_cleanly() {
 fn gated() -> (FakeFile, Receiver<()>, Sender<io::Result<()>>) {
     let (began, sync_began) = crossbeam_channel::unbounded();
     let (sync_result, result) = crossbeam_channel::unbounded();
-    (FakeFile { gate: Some(SyncGate { began, result }), ..FakeFile::default() }, sync_began, sync_result)
+    (FakeFile::gated(SyncGate { began, result }), sync_began, sync_result)
 }
 
 #[test]

@@ -24,7 +24,8 @@ pub(super) fn readable(descriptor: &impl AsFd, timeout: Option<Duration>) {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests {
     use super::*;
     use reactor::Doorbell;

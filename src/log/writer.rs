@@ -58,7 +58,8 @@ impl<F: LogFile> Writer<F> {
     }
 
     /// More eyes on the rings' positions.
-    #[cfg(all(test, not(loom)))]
+    #[cfg(test)]
+    #[cfg(not(loom))]
     pub(super) fn watch(&self) -> Vec<super::ring::RingDurability> {
         self.rings.iter().map(RingConsumer::durability).collect()
     }
@@ -164,9 +165,6 @@ impl<F: LogFile> Writer<F> {
             }
             self.status.stall(reason);
             let stalled_since = *stalled_since.get_or_insert_with(Instant::now);
-            if self.status.health().has_failed() {
-                return Err(LogError::Stopped);
-            }
             if self.rings.iter().all(RingConsumer::is_closed)
                 && stalled_since.elapsed() >= self.settings.stall_at_drain_max
             {
@@ -178,6 +176,9 @@ impl<F: LogFile> Writer<F> {
             // The bell ends the wait only for a failure: nobody rings a writer that has not announced its sleep.
             wait::readable(&self.status.writer_bell, Some(retry_after));
             self.status.writer_bell.drain();
+            if self.status.health().has_failed() {
+                return Err(LogError::Stopped);
+            }
             retry_after = (2 * retry_after).min(self.settings.stall_retry_max);
         }
     }

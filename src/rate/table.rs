@@ -1,8 +1,11 @@
 //! One shard of the limiter: a fixed open-addressing table of clients, the memory of their stamps, and a clock.
 //!
 //! Owns which clients are on record. Promises a bounded amount of work per decision: a look-up by linear probing at a load
-//! of at most 3/4, a few slots under the clock hand, and no sweep of the whole table ever. Lives under the shard's lock and
-//! knows nothing of it.
+//! of at most 3/4, a few slots under the clock hand when memory is asked for, and no sweep of the whole table ever. Lives
+//! under the shard's lock and knows nothing of it.
+//!
+//! The hand rests while those on record are served: the slots it looks at were as likely as not written by another core. With
+//! 500 clients on each of two busy cores, two slots a decision made it 58 ns instead of 41 (`benchmark_limiter`, A B A B).
 //!
 //! The shard's clock is the latest `now` that it was given. A decision with an earlier `now`, read on another core just
 //! before, is made at the shard's clock. So stamps never go back, and a client whose last stamp has left the window can be
@@ -56,19 +59,24 @@ impl Table {
         self.clients
     }
 
-    /// Decides on one request of `key` at `now_ns`, and looks at a few slots for idle clients to forget.
+    /// Decides on one request of `key` at `now_ns`. Whoever needs memory first looks for idle clients to forget.
     pub(super) fn admit(&mut self, key: ClientKey, now_ns: u64, rule: Rule, budget: &StampBudget) -> Decision {
-        self.forget_idle(now_ns, RATE_HAND_SLOTS, rule, budget);
+        self.clock_ns = self.clock_ns.max(now_ns);
         let decision = match self.find(key) {
             Ok(at) => self.slots[at].window.admit(self.clock_ns, rule, &mut self.pool, budget),
-            Err(at) => self.admit_new(key, at, rule, budget),
+            Err(_) => self.admit_new(key, rule, budget),
         };
         match decision {
+            Decision::Admitted => Decision::Admitted,
             // The window waits from the shard's clock, the client from the moment its request came.
             Decision::Refused { retry_after_ns } => {
                 Decision::Refused { retry_after_ns: retry_after_ns.saturating_add(self.clock_ns - now_ns) }
             }
-            decided => decided,
+            // For the next request: the idle may hold what this one lacked.
+            Decision::TableFull => {
+                self.forget_idle(now_ns, RATE_HAND_SLOTS_FULL, rule, budget);
+                Decision::TableFull
+            }
         }
     }
 
@@ -92,16 +100,15 @@ impl Table {
         }
     }
 
-    /// Takes in a client that is not on record; `at` is the free slot its look-up ended at.
-    fn admit_new(&mut self, key: ClientKey, mut at: usize, rule: Rule, budget: &StampBudget) -> Decision {
+    /// Takes in a client that is not on record.
+    fn admit_new(&mut self, key: ClientKey, rule: Rule, budget: &StampBudget) -> Decision {
+        let looks = if self.clients == self.clients_max { RATE_HAND_SLOTS_FULL } else { RATE_HAND_SLOTS };
+        self.forget_idle(self.clock_ns, looks, rule, budget);
         if self.clients == self.clients_max {
-            self.forget_idle(self.clock_ns, RATE_HAND_SLOTS_FULL, rule, budget);
-            if self.clients == self.clients_max {
-                return Decision::TableFull;
-            }
-            // Clients have moved.
-            at = self.find(key).unwrap_or_else(|free| free);
+            return Decision::TableFull;
         }
+        // Looked up again, because clients may have moved.
+        let at = self.find(key).unwrap_or_else(|free| free);
         let slot = &mut self.slots[at];
         debug_assert!(slot.window.is_empty(), "a client that is not on record goes into a free slot");
         slot.key = key;

@@ -102,7 +102,7 @@ impl UringDriver {
                     libc::ENOBUFS => {
                         self.counters.buffers_exhausted += 1;
                         connection.parked = true;
-                        self.parked.push_back(token);
+                        self.parked.push(token, connection.has_received_in(self.turn));
                     }
                     libc::ECANCELED | libc::EINTR | libc::EAGAIN => {}
                     errno => {

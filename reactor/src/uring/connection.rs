@@ -99,6 +99,11 @@ impl Connection {
         bytes_max.saturating_sub(self.delivered)
     }
 
+    /// Whether `turn` has brought bytes for it.
+    pub(super) fn has_received_in(&self, turn: u32) -> bool {
+        self.has_kept() || (self.turn == turn && self.delivered > 0)
+    }
+
     /// Counts `bytes` against the allowance of the present turn.
     #[allow(clippy::cast_possible_truncation)] // At most the allowance, or one receive buffer; both are u32.
     pub(super) fn count_delivered(&mut self, bytes: usize) {

@@ -81,12 +81,34 @@ pub struct UringDriver {
     /// Connections with bytes or an end of file that were kept from the handler and may now be told.
     ready: Vec<Token>,
     /// Connections whose receive found no buffer, the longest waiting first.
-    parked: VecDeque<Token>,
+    parked: Parked,
     /// Connections that were closed with nothing in flight.
     finished: Vec<Token>,
     /// Number of the present turn, modulo 2^32: tells a connection that its allowance is new.
     turn: u32,
     counters: Counters,
+}
+
+/// Connections that wait for receive buffers. A receive that is armed takes every buffer its socket can fill, so those
+/// that got none are armed before those that ran out after some: otherwise one flood takes all of them in every turn.
+#[derive(Debug, Default)]
+struct Parked {
+    without: VecDeque<Token>,
+    after_some: VecDeque<Token>,
+}
+
+impl Parked {
+    fn push(&mut self, token: Token, got_some: bool) {
+        if got_some { self.after_some.push_back(token) } else { self.without.push_back(token) }
+    }
+
+    fn pop(&mut self) -> Option<Token> {
+        self.without.pop_front().or_else(|| self.after_some.pop_front())
+    }
+
+    fn is_empty(&self) -> bool {
+        self.without.is_empty() && self.after_some.is_empty()
+    }
 }
 
 impl UringDriver {
@@ -113,7 +135,7 @@ impl UringDriver {
             doorbell_armed: false,
             completions: Vec::with_capacity(COMPLETIONS_PER_TURN_MAX),
             ready: Vec::new(),
-            parked: VecDeque::new(),
+            parked: Parked::default(),
             finished: Vec::new(),
             turn: 0,
             counters: Counters::default(),
@@ -148,7 +170,7 @@ impl UringDriver {
             return;
         }
         for _ in 0..self.buffers.count() {
-            let Some(token) = self.parked.pop_front() else { return };
+            let Some(token) = self.parked.pop() else { return };
             let Some(connection) = self.connections.get_mut(token) else { continue };
             connection.parked = false;
             if connection.wants_receive() {
@@ -231,7 +253,9 @@ impl Driver for UringDriver {
         self.turn = self.turn.wrapping_add(1);
         self.rearm_parked();
         let wait = self.wait(timeout);
-        self.queue.enter(wait)?;
+        let entered = self.queue.enter(wait);
+        self.doorbell.awake();
+        entered?;
         self.counters.overflows += self.queue.take(&mut self.completions, COMPLETIONS_PER_TURN_MAX)? as u64;
         self.counters.completions += self.completions.len() as u64;
         self.go_through(handler);

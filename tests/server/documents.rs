@@ -1,0 +1,171 @@
+//! What the server says of itself: `/health`, `/ready`, `/stats`, `/metrics` parse, and agree with each other.
+
+use crate::{
+    http::{get, post},
+    on_both_drivers,
+    server::{Driver, Setup, number_at},
+};
+use std::collections::{HashMap, HashSet};
+
+fn health_and_ready(driver: Driver) {
+    let server = Setup::new(driver).start();
+    for (path, word) in [("/health", "live"), ("/ready", "ready")] {
+        let answer = server.ask(&get(path));
+        assert_eq!((answer.status, answer.json()["status"].as_str()), (200, Some(word)));
+    }
+}
+
+fn stats(driver: Driver) {
+    let server = Setup::new(driver).flag("--reactors", 3).flag("--rate-limit", 100).start();
+    let mut client = server.connect();
+    for _ in 0..5 {
+        assert_eq!(client.ask(&post(r#"{"metrics":[{"name":"a","value":1},{"name":"b","value":2}]}"#)).processed(), 2);
+    }
+    client.ask(&post("{}")).refusal(400);
+    let stats = client.ask(&get("/stats")).json();
+    assert_eq!((stats["driver"].as_str(), stats["ack"].as_str()), (Some(driver.name()), Some("write")), "{stats:#}");
+    for (pointer, number) in [
+        ("/batches/received", 6),
+        ("/batches/stored", 5),
+        ("/batches/rejected", 1),
+        ("/batches/rejected_by/malformed", 1),
+        ("/batches/shed", 0),
+        ("/batches/pending", 0),
+        ("/metrics_stored", 10),
+        ("/answers/200", 5),
+        ("/answers/400", 1),
+        ("/connections/active", 1),
+        ("/limiter/clients", 1),
+        ("/limiter/allowed", 6),
+        ("/limiter/refused", 0),
+        ("/limiter/events_dropped", 0),
+        ("/log/unclean_shutdowns", 0),
+        ("/reactors_silent", 0),
+        ("/latency_us/count", 6),
+    ] {
+        assert_eq!(number_at(&stats, pointer), number, "{pointer}: {stats:#}");
+    }
+    assert_eq!(stats["reactors"].as_array().unwrap().len(), 3);
+    assert_eq!(stats["draining"], false);
+    for name in ["p50", "p95", "p99"] {
+        let latency_us = number_at(&stats, &format!("/latency_us/{name}"));
+        assert!(latency_us > 0 && latency_us <= number_at(&stats, "/latency_us/max") * 1_001 / 1_000, "{stats:#}");
+    }
+    assert!(number_at(&stats, "/process/resident_bytes") > 1 << 20);
+    assert!(number_at(&stats, "/log/written_bytes") >= number_at(&stats, "/line_bytes"));
+}
+
+/// Prometheus text, and the same figures in it as in `/stats`.
+fn metrics(driver: Driver) {
+    let server = Setup::new(driver).flag("--reactors", 2).start();
+    let mut client = server.connect();
+    for _ in 0..3 {
+        assert_eq!(client.ask(&post(r#"{"metrics":[{"name":"a","value":1}]}"#)).processed(), 1);
+    }
+    client.ask(&post("{}")).refusal(400);
+    let answer = client.ask(&get("/metrics"));
+    assert_eq!((answer.status, answer.header("Content-Type")), (200, Some("text/plain; version=0.0.4; charset=utf-8")));
+    let samples = samples(answer.text());
+    for (sample, value) in [
+        ("metricstream_batches_received_total", 4.0),
+        ("metricstream_batches_stored_total", 3.0),
+        (r#"metricstream_batches_rejected_total{reason="malformed"}"#, 1.0),
+        ("metricstream_batches_pending", 0.0),
+        ("metricstream_metrics_stored_total", 3.0),
+        (r#"metricstream_http_answers_total{status="200"}"#, 3.0),
+        ("metricstream_log_available", 1.0),
+        ("metricstream_request_duration_seconds_count", 4.0),
+    ] {
+        assert_eq!(samples.get(sample), Some(&value), "{sample}: {}", answer.text());
+    }
+    for accept in ["application/json", "text/html, application/json;q=0.9"] {
+        let json = client.ask(format!("GET /metrics HTTP/1.1\r\nHost: h\r\nAccept: {accept}\r\n\r\n").as_bytes());
+        assert_eq!(number_at(&json.json(), "/batches/stored"), 3);
+    }
+    for accept in
+        ["*/*", "text/plain", "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"]
+    {
+        let text = client.ask(format!("GET /metrics HTTP/1.1\r\nHost: h\r\nAccept: {accept}\r\n\r\n").as_bytes());
+        assert!(text.header("Content-Type").unwrap().starts_with("text/plain"), "{accept}");
+    }
+}
+
+/// The samples of a document in the Prometheus text format 0.0.4, every line of which is checked: names and labels by
+/// their grammar, `HELP` then `TYPE` then the samples of each family, each family in one piece, no sample twice.
+fn samples(text: &str) -> HashMap<String, f64> {
+    assert!(text.ends_with('\n'), "the last line ends");
+    let mut samples = HashMap::new();
+    let mut families = HashSet::new();
+    let (mut helped, mut family, mut kind) = (String::new(), String::new(), String::new());
+    for line in text.lines() {
+        if let Some(rest) = line.strip_prefix("# HELP ") {
+            let (name, help) = rest.split_once(' ').unwrap_or_else(|| panic!("{line}"));
+            assert!(is_name(name) && !help.is_empty(), "{line}");
+            assert!(families.insert(name.to_owned()), "the family comes twice: {line}");
+            helped = name.to_owned();
+        } else if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let (name, of_kind) = rest.split_once(' ').unwrap_or_else(|| panic!("{line}"));
+            assert_eq!(name, helped, "TYPE follows its own HELP");
+            assert!(matches!(of_kind, "counter" | "gauge" | "summary" | "histogram"), "{line}");
+            assert!(of_kind != "counter" || name.ends_with("_total"), "{line}");
+            (family, kind) = (name.to_owned(), of_kind.to_owned());
+        } else {
+            let (sample, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("{line:?}"));
+            let value: f64 = value.parse().unwrap_or_else(|_| panic!("{line}"));
+            let (name, labels) = match sample.split_once('{') {
+                Some((name, labels)) => (name, labels.strip_suffix('}').unwrap_or_else(|| panic!("{line}"))),
+                None => (sample, ""),
+            };
+            let belongs = name == family
+                || kind == "summary"
+                    && name.strip_prefix(family.as_str()).is_some_and(|end| matches!(end, "_sum" | "_count"));
+            assert!(is_name(name) && belongs, "outside its family {family}: {line}");
+            for label in labels.split(',').filter(|label| !label.is_empty()) {
+                let (key, value) = label.split_once('=').unwrap_or_else(|| panic!("{line}"));
+                let plain =
+                    value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or_else(|| panic!("{line}"));
+                assert!(is_name(key) && !plain.contains(['"', '\\', '\n']), "{line}");
+            }
+            assert!(value >= 0.0 && (kind != "counter" || value.is_finite()), "{line}");
+            assert!(samples.insert(sample.to_owned(), value).is_none(), "the sample comes twice: {line}");
+        }
+    }
+    samples
+}
+
+fn is_name(text: &str) -> bool {
+    !text.is_empty()
+        && !text.starts_with(|c: char| c.is_ascii_digit())
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+/// Asking never waits for the reactors' work, and many may ask at once.
+fn documents_for_many(driver: Driver) {
+    let server = Setup::new(driver).flag("--reactors", 2).start();
+    std::thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| {
+                let mut client = server.connect();
+                for path in ["/stats", "/metrics", "/health", "/ready"].repeat(10) {
+                    assert_eq!(client.ask(&get(path)).status, 200, "{path}");
+                }
+            });
+        }
+    });
+}
+
+on_both_drivers!(health_and_ready, stats, metrics, documents_for_many);
+
+/// A line of statistics every `--stats-interval`.
+#[test]
+fn the_line_of_statistics() {
+    let server = Setup::new(Driver::Epoll).flag("--stats-interval", "50ms").start();
+    assert_eq!(server.ask(&post(r#"{"metrics":[{"name":"a","value":1}]}"#)).processed(), 1);
+    let line = server.wait_for_line("the figures of the batch", |line| {
+        (line.contains("statistics") && line.contains("metrics_stored=1")).then(|| line.to_owned())
+    });
+    for part in ["connections=", "p50_us=", "p95_us=", "p99_us=", "queued_bytes=", "rss_bytes=", "success_percent=100"]
+    {
+        assert!(line.contains(part), "{part}: {line}");
+    }
+}

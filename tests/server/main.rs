@@ -1,0 +1,49 @@
+//! The real server over real sockets. Every test starts the binary on a port of its own with a directory of its own, and
+//! holds what it does against the contract: the answers, the log, the sums.
+//!
+//! What concerns serving runs on both drivers, forced: a test named `..::epoll` has run on epoll or it has failed. Waits
+//! are for the thing itself, bounded by [`server::DEADLINE`]; nothing here asserts how fast anything is.
+//!
+//! The map: `server` (the process under test), `http` (a client that can send odd bytes), `json` and `log` (what was sent,
+//! what was stored), `random`, `process` (signals and limits), and one module for each concern.
+// In the server unwrap() is a stranger's way to stop it; here it is an assertion.
+#![allow(clippy::unwrap_used)]
+
+mod http;
+mod json;
+mod log;
+mod process;
+mod random;
+mod server;
+
+mod concurrency;
+mod contract;
+mod crash;
+mod documents;
+mod full_disk;
+mod http_rules;
+mod lifecycle;
+mod limiter;
+mod pressure;
+mod refuses_to_start;
+mod split;
+mod store;
+mod strangers;
+mod sums;
+
+/// A test for each driver, out of a function that takes one.
+macro_rules! on_both_drivers {
+    ($($name:ident),* $(,)?) => {$(
+        mod $name {
+            #[test]
+            fn io_uring() {
+                super::$name($crate::server::Driver::IoUring);
+            }
+            #[test]
+            fn epoll() {
+                super::$name($crate::server::Driver::Epoll);
+            }
+        }
+    )*};
+}
+pub(crate) use on_both_drivers;

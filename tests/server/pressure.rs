@@ -1,0 +1,301 @@
+//! More than the server has room for: descriptors, receive buffers, rings, accept queues. Every bound is met on purpose; what
+//! is over it is refused and counted, and nothing hangs, is lost or stays behind.
+
+use crate::{
+    http::{Answer, Client, get, is_end, post, post_to},
+    log, on_both_drivers,
+    process::{self, Resource, Signal},
+    server::{Driver, Setup, number_at, until},
+};
+use std::{io::Write, thread};
+
+const BATCH: &str = r#"{"metrics":[{"name":"a","value":1}]}"#;
+
+/// A pipeline makes more lines in one burst than the ring has room for: some batches are stored, the others are answered 503,
+/// and which is which is said truthfully.
+fn a_full_ring_sheds(driver: Driver) {
+    const REQUESTS: usize = 200;
+    const METRICS: usize = 150;
+    // 22 bytes of a metric become 80 of a line: 64 KiB that arrive together are more than the ring takes.
+    let batch = |number| {
+        let metric = format!(r#"{{"name":"{number}","value":1}}"#);
+        format!(r#"{{"metrics":[{}]}}"#, vec![metric; METRICS].join(","))
+    };
+    for ack in ["memory", "write"] {
+        let mut server =
+            Setup::new(driver).flag("--max-body", "4KiB").flag("--ring-size", "64KiB").flag("--ack", ack).start();
+        let mut stored = Vec::new();
+        let mut shed = 0;
+        let mut next = 0;
+        until("the ring is full", || {
+            let numbers = next..next + REQUESTS;
+            next = numbers.end;
+            let mut client = server.connect();
+            let requests: Vec<u8> = numbers.clone().flat_map(|number| post(batch(number))).collect();
+            client.send(&requests).unwrap();
+            for number in numbers {
+                let answer = client.answer();
+                if answer.status == 503 {
+                    assert!(answer.refusal(503).contains("full"));
+                    shed += 1;
+                } else {
+                    assert_eq!(answer.processed(), METRICS);
+                    stored.push(number.to_string());
+                }
+            }
+            (shed > 0).then_some(())
+        });
+        let stats = server.stats();
+        assert_eq!(number_at(&stats, "/batches/shed_by/ring_full"), shed, "{ack}");
+        assert_eq!(number_at(&stats, "/batches/stored"), stored.len() as u64, "{ack}");
+        assert_eq!(number_at(&stats, "/batches/pending"), 0);
+        server.stop();
+        let names: Vec<String> = server.metrics().into_iter().map(|metric| metric.name).collect();
+        let expected: Vec<String> = stored.iter().flat_map(|name| vec![name.clone(); METRICS]).collect();
+        assert_eq!(names, expected, "{ack}");
+    }
+}
+
+/// accept(2) fails with EMFILE: those who are connected are served, nothing spins or dies, and when descriptors are to be
+/// had again accepting goes on.
+fn out_of_descriptors(driver: Driver) {
+    let server = Setup::new(driver).flag("--max-connections", 4).start();
+    let mut served: Vec<Client> = (0..4).map(|_| server.connect()).collect();
+    for client in &mut served {
+        assert_eq!(client.ask(&get("/health")).status, 200);
+    }
+    let before = process::change_limit(server.pid(), Resource::Descriptors, 3);
+    // An accept of io_uring's keeps the limit of the time when it was armed: it takes a crowd over the bound of connections
+    // to have it armed again.
+    let crowd: Vec<Client> = (0..200).map(|_| server.connect()).collect();
+    let failures = until("accepting fails", || {
+        for client in &mut served {
+            assert_eq!(client.ask(&post(BATCH)).processed(), 1);
+        }
+        let failures = number_at(&served[0].ask(&get("/stats")).json(), "/connections/accept_failures");
+        (failures > 0).then_some(failures)
+    });
+    // A pause follows each failure: were there none, a core would do nothing but fail.
+    let mut now = failures;
+    while now < failures + 5 {
+        let asked = number_at(&served[0].ask(&get("/stats")).json(), "/connections/accept_failures");
+        assert!(asked - now <= 50, "{} failures between two questions", asked - now);
+        now = asked;
+    }
+    process::change_limit(server.pid(), Resource::Descriptors, before);
+    drop((crowd, served));
+    until("accepting goes on", || {
+        let answer = server.connect().try_ask(&post(BATCH)).ok()?;
+        (answer.status == 200).then_some(())
+    });
+}
+
+/// With few descriptors the bound of connections is what they allow: over it 503, as over any other bound.
+fn few_descriptors(driver: Driver) {
+    let server = Setup::new(driver).limit(Resource::Descriptors, 512, 512).flag("--reactors", 2).start();
+    let mut clients = Vec::new();
+    let mut refused = 0;
+    for _ in 0..300 {
+        let mut client = server.connect();
+        let answer = client.ask(&post(BATCH));
+        match answer.status {
+            200 => clients.push(client),
+            _ => {
+                answer.refusal(503);
+                refused += 1;
+            }
+        }
+    }
+    assert!(!clients.is_empty() && refused > 0, "{} served, {refused} refused", clients.len());
+    for client in &mut clients {
+        assert_eq!(client.ask(&post(BATCH)).processed(), 1);
+    }
+    drop(clients);
+    until("there is room again", || (server.connect().ask(&post(BATCH)).status == 200).then_some(()));
+}
+
+/// The server stands still while 24 clients fill their sockets: when it goes on there is more to receive at once than it
+/// has buffers for. All of it is received.
+fn more_to_receive_than_there_are_buffers(driver: Driver) {
+    const CLIENTS: usize = 24;
+    let mut server = Setup::new(driver).flag("--ack", "memory").start();
+    let batch = log::marked_batch("large", 1_000);
+    let padding = " ".repeat(3 << 20);
+    let requests = post(format!("{padding}{batch}")).repeat(2);
+    let mut clients: Vec<Client> = (0..CLIENTS).map(|_| server.connect()).collect();
+    for client in &mut clients {
+        assert_eq!(client.ask(&get("/health")).status, 200);
+    }
+    server.signal(Signal::Stop);
+    thread::scope(|scope| {
+        let mut full = Vec::new();
+        for client in &clients {
+            let (requests, mut stream) = (&requests, client.stream.try_clone().unwrap());
+            full.push(scope.spawn(move || {
+                // As much as the sockets hold, and the rest when they are read again.
+                stream.set_nonblocking(true).unwrap();
+                let mut sent = 0;
+                while let Ok(bytes) = stream.write(&requests[sent..]) {
+                    sent += bytes;
+                }
+                stream.set_nonblocking(false).unwrap();
+                sent
+            }));
+        }
+        let sent: Vec<usize> = full.into_iter().map(|thread| thread.join().unwrap()).collect();
+        server.signal(Signal::Continue);
+        for (client, sent) in clients.iter().zip(sent) {
+            let (requests, mut stream) = (&requests, client.stream.try_clone().unwrap());
+            scope.spawn(move || stream.write_all(&requests[sent..]).unwrap());
+        }
+    });
+    for client in &mut clients {
+        for _ in 0..2 {
+            // The ring has room for 16 MiB: memory that is not to be had in time may be refused.
+            match client.answer() {
+                answer if answer.status == 503 => drop(answer.refusal(503)),
+                answer => assert_eq!(answer.processed(), 1_000),
+            }
+        }
+    }
+    let stats = server.stats();
+    assert_eq!(number_at(&stats, "/batches/received"), 2 * CLIENTS as u64);
+    if driver == Driver::IoUring {
+        assert!(number_at(&stats, "/reactors/0/buffers_exhausted") > 0, "the bound was not met: {stats:#}");
+    }
+    let stored = number_at(&stats, "/batches/stored");
+    drop(clients);
+    server.stop();
+    assert_eq!(server.metrics().len() as u64, 1_000 * stored);
+}
+
+/// A thousand clients connect and ask while the server stands still.
+fn a_crowd_at_the_door(driver: Driver) {
+    for reactors in [1, 3] {
+        let server = Setup::new(driver).flag("--reactors", reactors).start();
+        server.signal(Signal::Stop);
+        let mut clients: Vec<Client> = (0..1_000).map(|_| server.connect()).collect();
+        for client in &mut clients {
+            client.send(&post(BATCH)).unwrap();
+        }
+        server.signal(Signal::Continue);
+        for client in &mut clients {
+            assert_eq!(client.answer().processed(), 1);
+        }
+        drop(clients);
+        until("all are gone", || (server.stat("/connections/active") == 1).then_some(()));
+    }
+}
+
+/// The same before a door that lets eight in: everyone is served, refused, or, when more refusals than the server keeps at one
+/// time are on their way, sent off without an answer. Nobody is left standing, and the counts agree.
+fn a_crowd_at_a_narrow_door(driver: Driver) {
+    let server = Setup::new(driver).flag("--reactors", 2).flag("--max-connections", 8).start();
+    server.signal(Signal::Stop);
+    let mut clients: Vec<Client> = (0..600).map(|_| server.connect()).collect();
+    for client in &mut clients {
+        client.send(&post_to("/metrics", "Connection: close\r\n", BATCH)).unwrap();
+    }
+    server.signal(Signal::Continue);
+    let (mut served, mut refused, mut sent_off) = (0_u64, 0_u64, 0_u64);
+    for mut client in clients {
+        match client.try_answer() {
+            Ok(answer) if answer.status == 200 => served += answer.processed() as u64,
+            Ok(answer) => {
+                answer.refusal(503);
+                refused += 1;
+            }
+            Err(error) => {
+                assert!(is_end(&error), "{error}");
+                sent_off += 1;
+            }
+        }
+    }
+    assert!(served >= 8 && refused >= 128, "{served} served, {refused} refused, {sent_off} sent off");
+    // A question may itself be refused, and counts as such.
+    let mut questions = 0;
+    let stats = until("there is room again", || {
+        questions += 1;
+        let answer: Answer = server.connect().try_ask(&get("/stats")).ok()?;
+        (answer.status == 200).then(|| answer.json())
+    });
+    assert_eq!(number_at(&stats, "/metrics_stored"), served);
+    assert_eq!(number_at(&stats, "/connections/refused"), refused + sent_off + questions - 1);
+}
+
+/// Thirty thousand requests in one pipeline that never pauses: thirty thousand answers, in order.
+fn a_deep_pipeline(driver: Driver) {
+    const REQUESTS: usize = 30_000;
+    for ack in ["memory", "fsync"] {
+        let mut server = Setup::new(driver).flag("--ack", ack).start();
+        let mut client = server.connect();
+        let mut sender = client.stream.try_clone().unwrap();
+        let writer = thread::spawn(move || {
+            let mut bytes = Vec::new();
+            for number in 0..REQUESTS {
+                bytes.extend(post(log::marked_batch(&number.to_string(), 1 + number % 3)));
+                if bytes.len() > 50_000 || number + 1 == REQUESTS {
+                    sender.write_all(&bytes).unwrap();
+                    bytes.clear();
+                }
+            }
+        });
+        for number in 0..REQUESTS {
+            assert_eq!(client.answer().processed(), 1 + number % 3, "{ack}: request {number}");
+        }
+        writer.join().unwrap();
+        drop(client);
+        server.stop();
+        let found = log::marked_batches(&server.metrics());
+        assert_eq!(found.len(), REQUESTS);
+    }
+}
+
+/// Two thousand connections of one request each: all served, all counted, all given back.
+fn connections_come_and_go(driver: Driver) {
+    let server = Setup::new(driver).flag("--reactors", 2).start();
+    let before = server.descriptors();
+    let address = server.address;
+    thread::scope(|scope| {
+        for thread in 0..8 {
+            scope.spawn(move || {
+                for number in 0..250 {
+                    let mut client = Client::connect(address);
+                    let lines = if (thread + number) % 2 == 0 { "Connection: close\r\n" } else { "" };
+                    assert_eq!(client.ask(&post_to("/metrics", lines, BATCH)).processed(), 1);
+                    if number % 3 == 0 {
+                        process::reset_on_drop(&client.stream);
+                    }
+                }
+            });
+        }
+    });
+    until("every descriptor is given back", || (server.descriptors() == before).then_some(()));
+    let stats = server.stats();
+    assert_eq!(number_at(&stats, "/batches/stored"), 2_000);
+    assert_eq!(number_at(&stats, "/connections/accepted"), 2_001);
+}
+
+/// A client that sends on after it was refused can still read why: its connection is not reset under it.
+fn a_refusal_reaches_a_client_that_sends_on(driver: Driver) {
+    let server = Setup::new(driver).flag("--max-body", "64KiB").start();
+    for _ in 0..5 {
+        let mut client = server.connect();
+        // All of it before the first look at the answer, as simple clients do.
+        client.send(&post(" ".repeat(3 << 20))).unwrap();
+        client.answer().refusal(413);
+    }
+    assert_eq!(server.ask(&post(BATCH)).processed(), 1);
+}
+
+on_both_drivers!(
+    a_full_ring_sheds,
+    out_of_descriptors,
+    few_descriptors,
+    more_to_receive_than_there_are_buffers,
+    a_crowd_at_the_door,
+    a_crowd_at_a_narrow_door,
+    a_deep_pipeline,
+    connections_come_and_go,
+    a_refusal_reaches_a_client_that_sends_on,
+);

@@ -1,0 +1,98 @@
+//! Signals, limits and sockets by way of libc: the only file of the tests with `unsafe` in it.
+#![allow(unsafe_code)] // kill(2), setrlimit(2), prlimit(2) and setsockopt(2) have no safe form in std.
+
+use std::{io, mem, net::TcpStream, os::fd::AsRawFd, os::unix::process::CommandExt, process::Command, ptr};
+
+/// A signal for the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGTERM
+    Terminate,
+    /// SIGINT
+    Interrupt,
+    /// SIGKILL
+    Kill,
+    /// SIGSTOP: it stands still until the next.
+    Stop,
+    /// SIGCONT
+    Continue,
+}
+
+/// Sends `signal` to the child process `pid`, which must not have been waited for yet.
+pub fn signal(pid: u32, signal: Signal) {
+    let number = match signal {
+        Signal::Terminate => libc::SIGTERM,
+        Signal::Interrupt => libc::SIGINT,
+        Signal::Kill => libc::SIGKILL,
+        Signal::Stop => libc::SIGSTOP,
+        Signal::Continue => libc::SIGCONT,
+    };
+    // SAFETY: kill(2) touches no memory of ours; the pid is that of a child that was not reaped (the caller's promise).
+    let result = unsafe { libc::kill(i32::try_from(pid).unwrap(), number) };
+    assert_eq!(result, 0, "kill({pid}): {}", io::Error::last_os_error());
+}
+
+/// What a process may have only so much of (getrlimit(2)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resource {
+    /// Bytes of any one file: RLIMIT_FSIZE. Over it: SIGXFSZ, or EFBIG where that is ignored.
+    FileBytes,
+    /// Open descriptors: RLIMIT_NOFILE. Over it: EMFILE.
+    Descriptors,
+}
+
+impl Resource {
+    fn number(self) -> libc::__rlimit_resource_t {
+        match self {
+            Self::FileBytes => libc::RLIMIT_FSIZE,
+            Self::Descriptors => libc::RLIMIT_NOFILE,
+        }
+    }
+}
+
+/// Gives the process that `command` starts so much of `resource`: `soft` for now, and `hard` as the most it may ask for.
+pub fn limit(command: &mut Command, resource: Resource, soft: u64, hard: u64) {
+    let limit = libc::rlimit { rlim_cur: soft, rlim_max: hard };
+    // SAFETY: between fork and exec only setrlimit(2) runs, which is async-signal-safe and reads a structure that the
+    // closure owns.
+    unsafe {
+        command.pre_exec(move || match libc::setrlimit(resource.number(), &raw const limit) {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        });
+    }
+}
+
+/// Changes the soft limit of a running child (prlimit(2), Linux 2.6.36), and returns what it was.
+pub fn change_limit(pid: u32, resource: Resource, soft: u64) -> u64 {
+    let pid = i32::try_from(pid).unwrap();
+    let mut before = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: a null pointer says that no new limit is given; the old one is written into a live structure.
+    let read = unsafe { libc::prlimit(pid, resource.number(), ptr::null(), &raw mut before) };
+    let after = libc::rlimit { rlim_cur: soft, rlim_max: before.rlim_max };
+    // SAFETY: the new limit is a live structure, and a null pointer says that the old one is not wanted.
+    let written = unsafe { libc::prlimit(pid, resource.number(), &raw const after, ptr::null_mut()) };
+    assert_eq!((read, written), (0, 0), "prlimit({pid}): {}", io::Error::last_os_error());
+    before.rlim_cur
+}
+
+/// Fixes the receive buffer of `stream` (SO_RCVBUF, socket(7); the kernel doubles it), so that a peer's sends soon stall.
+pub fn limit_receive_buffer(stream: &TcpStream, bytes: i32) {
+    let length = libc::socklen_t::try_from(mem::size_of::<i32>()).unwrap();
+    // SAFETY: the descriptor is open for as long as `stream` is borrowed, and the value is a live i32 of that length.
+    let result = unsafe {
+        libc::setsockopt(stream.as_raw_fd(), libc::SOL_SOCKET, libc::SO_RCVBUF, (&raw const bytes).cast(), length)
+    };
+    assert_eq!(result, 0, "SO_RCVBUF: {}", io::Error::last_os_error());
+}
+
+/// Makes `stream` end with a reset instead of an end of file when it is dropped (SO_LINGER of zero, socket(7)).
+pub fn reset_on_drop(stream: &TcpStream) {
+    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+    let length = libc::socklen_t::try_from(mem::size_of::<libc::linger>()).unwrap();
+    // SAFETY: the descriptor is open for as long as `stream` is borrowed, and the value is a live structure of that length.
+    let result = unsafe {
+        libc::setsockopt(stream.as_raw_fd(), libc::SOL_SOCKET, libc::SO_LINGER, (&raw const linger).cast(), length)
+    };
+    assert_eq!(result, 0, "SO_LINGER: {}", io::Error::last_os_error());
+}

@@ -1,0 +1,203 @@
+//! received = stored + rejected + shed, whatever happens to a batch; and the client's own counts, and the log, say the same.
+
+use crate::{
+    http::{Client, authorization, get, post, post_chunked, post_to},
+    log, on_both_drivers, process,
+    server::{Driver, Server, Setup, number_at, until},
+};
+use std::{ops::AddAssign, thread};
+
+/// What one client sent, by the fate it expects.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Sent {
+    stored: u64,
+    metrics: u64,
+    malformed: u64,
+    framing: u64,
+    too_large: u64,
+    unauthorized: u64,
+    rate_limited: u64,
+    timed_out: u64,
+    abandoned: u64,
+}
+
+impl AddAssign for Sent {
+    fn add_assign(&mut self, other: Self) {
+        self.stored += other.stored;
+        self.metrics += other.metrics;
+        self.malformed += other.malformed;
+        self.framing += other.framing;
+        self.too_large += other.too_large;
+        self.unauthorized += other.unauthorized;
+        self.rate_limited += other.rate_limited;
+        self.timed_out += other.timed_out;
+        self.abandoned += other.abandoned;
+    }
+}
+
+/// One of everything, some of it many times.
+fn one_of_everything(server: &Server, thread: usize) -> Sent {
+    let key = authorization("key");
+    let mut sent = Sent::default();
+    let mut client = server.connect();
+    for round in 0..10 {
+        let mark = format!("{thread}-{round}");
+        let metrics = 1 + (thread + round) % 7;
+        // Good, in every framing.
+        let body = log::marked_batch(&mark, metrics);
+        let request = match round % 3 {
+            0 => post_to("/metrics", &key, &body),
+            1 => post_to("/metrics?ack=memory", &key, &body),
+            _ => post_chunked(&key, &[body.as_bytes()]),
+        };
+        assert_eq!(client.ask(&request).processed(), metrics);
+        sent.stored += 1;
+        sent.metrics += metrics as u64;
+        // Malformed after good metrics: stored in no part.
+        let torn = body.replace(r#"}}]}"#, r#"},"value":2}]}"#);
+        client.ask(&post_to("/metrics", &key, torn)).refusal(400);
+        client.ask(&post_to("/metrics?ack=never", &key, &body)).refusal(400);
+        sent.malformed += 2;
+        client.ask(&post_to("/metrics", "Authorization: nobody\r\n", &body)).refusal(401);
+        sent.unauthorized += 1;
+        // None of these is a batch.
+        client.ask(&get("/nope")).refusal(404);
+        assert_eq!(client.ask(&get("/health")).status, 200);
+    }
+    let end = |request: &[u8], status: u16| {
+        let mut client = server.connect();
+        client.ask(request).refusal(status);
+        drop(client);
+    };
+    end(&post_to("/metrics", &key, " ".repeat(64 * 1024 + 1)), 413);
+    end(&post_chunked(&key, &[&[b' '; 40_000], &[b' '; 40_000]]), 413);
+    sent.too_large += 2;
+    end(&post_to("/metrics", &format!("{key}Content-Encoding: gzip\r\n"), "this is not gzip"), 400);
+    end(format!("POST /metrics HTTP/1.1\r\nHost: h\r\n{key}Transfer-Encoding: chunked\r\n\r\nzz\r\n").as_bytes(), 400);
+    end(&post_to("/metrics", &format!("{key}Content-Encoding: br\r\n"), "x"), 415);
+    sent.framing += 3;
+    let whole = post_to("/metrics", &key, log::marked_batch("never", 5));
+    let mut client = server.connect();
+    client.send(&whole[..whole.len() - 1]).unwrap();
+    client.answer().refusal(408);
+    sent.timed_out += 1;
+    // Given up in the middle of the body, by a reset and by an end of file; that the body is asked for proves that the head
+    // was taken.
+    for reset in [true, false] {
+        let mut client = server.connect();
+        let head =
+            format!("POST /metrics HTTP/1.1\r\nHost: h\r\n{key}Expect: 100-continue\r\nContent-Length: 100\r\n\r\n");
+        assert_eq!(client.ask(head.as_bytes()).status, 100);
+        client.send(br#"{"metrics":[{"name":"#).unwrap();
+        if reset {
+            process::reset_on_drop(&client.stream);
+        }
+        sent.abandoned += 1;
+    }
+    // No batch at all: the connection ends within a head.
+    let mut client: Client = server.connect();
+    client.send(b"POST /metrics HTTP/1.1\r\nHost: h\r\nContent-").unwrap();
+    sent
+}
+
+fn every_batch_is_accounted_for(driver: Driver) {
+    let keys = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(keys.path(), "key\nhot\n").unwrap();
+    let mut server = Setup::new(driver)
+        .flag("--reactors", 3)
+        .flag("--api-keys", keys.path().display())
+        .flag("--max-body", "64KiB")
+        .flag("--body-timeout", "500ms")
+        .flag("--rate-limit", 1_000)
+        .start();
+    let mut sent = Sent::default();
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..6)
+            .map(|thread| {
+                let server = &server;
+                scope.spawn(move || one_of_everything(server, thread))
+            })
+            .collect();
+        for thread in threads {
+            sent += thread.join().unwrap();
+        }
+    });
+    // A client of its own goes over its rate: 3,000 requests in few segments, whatever part of them is admitted.
+    let mut client = server.connect();
+    let flood = post_to("/metrics?ack=memory", &authorization("hot"), log::marked_batch("flood", 1)).repeat(100);
+    for _ in 0..30 {
+        client.send(&flood).unwrap();
+        for _ in 0..100 {
+            match client.answer() {
+                answer if answer.status == 429 => {
+                    answer.refusal(429);
+                    sent.rate_limited += 1;
+                }
+                answer => {
+                    assert_eq!(answer.processed(), 1);
+                    sent.stored += 1;
+                    sent.metrics += 1;
+                }
+            }
+        }
+    }
+    drop(client);
+
+    let rejected = |sent: &Sent| {
+        sent.malformed
+            + sent.framing
+            + sent.too_large
+            + sent.unauthorized
+            + sent.rate_limited
+            + sent.timed_out
+            + sent.abandoned
+    };
+    let stats = until("the server has seen every end", || {
+        let stats = server.stats();
+        let closed = number_at(&stats, "/connections/active") == 1;
+        (closed && number_at(&stats, "/batches/pending") == 0).then_some(stats)
+    });
+    let number = |pointer: &str| number_at(&stats, pointer);
+    let by = |reason: &str| number_at(&stats, &format!("/batches/rejected_by/{reason}"));
+    let seen = Sent {
+        stored: number("/batches/stored"),
+        metrics: number("/metrics_stored"),
+        malformed: by("malformed"),
+        framing: by("framing"),
+        too_large: by("too_large"),
+        unauthorized: by("unauthorized"),
+        rate_limited: by("rate_limited"),
+        timed_out: by("timed_out"),
+        abandoned: by("abandoned"),
+    };
+    assert_eq!(seen, sent, "{stats:#}");
+    assert_eq!(number("/batches/shed"), 0);
+    assert_eq!(number("/batches/rejected"), rejected(&sent));
+    assert_eq!(number("/batches/received"), sent.stored + rejected(&sent));
+    assert_eq!(number("/answers/429"), sent.rate_limited);
+    assert_eq!(number("/answers/413"), sent.too_large);
+    assert_eq!(number("/answers/401"), sent.unauthorized);
+    assert_eq!(number("/limiter/refused"), sent.rate_limited);
+    server.stop();
+    assert_eq!(server.metrics().len() as u64, sent.metrics);
+}
+
+/// Batches whose client never reads the answer are stored, and counted as stored.
+fn a_client_that_does_not_wait(driver: Driver) {
+    let mut server = Setup::new(driver).flag("--reactors", 2).start();
+    const CLIENTS: u64 = 20;
+    for number in 0..CLIENTS {
+        let mut client = server.connect();
+        client.send(&post(log::marked_batch(&number.to_string(), 3)).repeat(2)).unwrap();
+    }
+    let stats = until("all of them are received and none is pending", || {
+        let stats = server.stats();
+        let done = number_at(&stats, "/batches/received") == 2 * CLIENTS && number_at(&stats, "/batches/pending") == 0;
+        done.then_some(stats)
+    });
+    assert_eq!(number_at(&stats, "/batches/stored"), 2 * CLIENTS);
+    server.stop();
+    assert_eq!(server.metrics().len() as u64, 2 * CLIENTS * 3);
+}
+
+on_both_drivers!(every_batch_is_accounted_for, a_client_that_does_not_wait);

@@ -9,4 +9,3 @@ pub mod cores;
 pub mod drivers;
 pub mod head;
 pub mod load;
-pub mod nofile;

@@ -2,7 +2,9 @@
 //! JSON, no limits, no log. What any server here costs is told as a multiple of this.
 
 use clap::Parser;
-use metricstream_bench::{cores, drivers, drivers::Chosen, head, nofile};
+use metricstream::config::CoreList;
+use metricstream_bench::{cores, drivers, drivers::Chosen, head};
+use reactor::nofile;
 use reactor::{
     Cause, Doorbell, Driver, Flow, Handler, Setup, Token, epoll::EpollDriver, listen::listeners, uring::UringDriver,
 };
@@ -45,9 +47,9 @@ struct Arguments {
     /// Threads, each with its own listener and driver [default: one a core].
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     reactors: Option<u16>,
-    /// Cores to run on, as 0,2 or 0-3 [default: all].
-    #[arg(long)]
-    cores: Option<String>,
+    /// Cores to run on, as 0,2 or 0-3.
+    #[arg(long, default_value = "auto")]
+    cores: CoreList,
 }
 
 fn main() -> ExitCode {
@@ -62,8 +64,8 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> io::Result<()> {
     let cores = match &arguments.cores {
-        Some(list) => cores::parse(list).map_err(io::Error::other)?,
-        None => cores::allowed(),
+        CoreList::Cores(cores) => cores.clone(),
+        CoreList::Auto => cores::allowed(),
     };
     nofile::raise()?;
     let chosen = arguments.driver.settle();

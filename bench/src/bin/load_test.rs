@@ -1,9 +1,7 @@
 //! `load_test PORT CLIENTS REQUESTS [INTERVAL_MS]`: puts a load on a server, and says what came back. See `--help`.
 
-use metricstream_bench::{
-    load::{self, Format, Plan},
-    nofile,
-};
+use metricstream_bench::load::{self, Format, Plan};
+use reactor::nofile;
 use std::{env, process::ExitCode};
 
 /// Some requests did not succeed.

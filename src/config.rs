@@ -100,6 +100,10 @@ struct Arguments {
     /// Memory of each reactor's ring to the writer; a power of two [default: 16MiB, more when --max-body needs it]
     #[arg(long, env = "METRICSTREAM_RING_SIZE", value_name = "SIZE")]
     ring_size: Option<Text<Bytes>>,
+    /// How long the writer looks for lines before it sleeps: a wake-up costs more than several requests. 0s when it shares
+    /// its core with a reactor [default: 50us]
+    #[arg(long, env = "METRICSTREAM_WRITER_POLL", value_name = "TIME")]
+    writer_poll: Option<Text<Span>>,
     /// How long a request's head may take from its first byte [default: 10s]
     #[arg(long, env = "METRICSTREAM_HEAD_TIMEOUT", value_name = "TIME")]
     head_timeout: Option<Text<Span>>,
@@ -151,6 +155,8 @@ pub struct Config {
     pub metric: metric::Bounds,
     /// Bytes of each reactor's ring; a power of two.
     pub ring_bytes: usize,
+    /// How long the writer looks for lines before it sleeps.
+    pub writer_poll: Duration,
     /// Deadlines of a connection.
     pub timeouts: Timeouts,
     /// How long a stop may take.
@@ -325,6 +331,7 @@ impl Arguments {
             max_name,
             max_tags,
             ring_size,
+            writer_poll,
             head_timeout,
             body_timeout,
             idle_timeout,
@@ -376,6 +383,14 @@ impl Arguments {
             refuse!("--max-connections must be at least 1");
         }
 
+        let shares_core = placement.reactor_cores.contains(&placement.writer_core);
+        let writer_poll = match self.writer_poll {
+            Some(text) if text.0.0 <= limits::WRITER_POLL_CAP => text.0.0,
+            Some(_) => refuse!("--writer-poll must be at most {:?}", limits::WRITER_POLL_CAP),
+            None if shares_core => Duration::ZERO,
+            None => limits::WRITER_POLL_DEFAULT,
+        };
+
         Ok(Config {
             listen: self.listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080))),
             data_dir: self.data_dir.unwrap_or_else(|| PathBuf::from("data")),
@@ -395,6 +410,7 @@ impl Arguments {
             body_bytes_limit,
             metric,
             ring_bytes,
+            writer_poll,
             timeouts: Timeouts {
                 head_ms: timeout("--head-timeout", self.head_timeout, 10)?,
                 body_ms: timeout("--body-timeout", self.body_timeout, 30)?,

@@ -1,6 +1,8 @@
 //! Every bound of the server: its unit, its reason, and where several must fit together, the assertion that they do.
 //! `_MAX` is fixed at compile time; what an operator may set is in `config.rs`, with the defaults and caps from here.
 
+use std::time::Duration;
+
 /// One kibibyte.
 pub const KIB: usize = 1024;
 /// One mebibyte.
@@ -133,7 +135,9 @@ const _: () = assert!(2 * RINGS_PER_GATHER_MAX <= GATHER_PIECES_KERNEL_MAX);
 
 /// How long the writer looks at its rings before it sleeps, by default. Waking it costs 26 to 35 us and 6.5 to 11.5 us of
 /// the waker's time: looking for about as long as a wake-up takes is never worse than twice the best choice.
-pub const POLL_BEFORE_SLEEP_US_DEFAULT: u64 = 50;
+pub const WRITER_POLL_DEFAULT: Duration = Duration::from_micros(50);
+/// Cap of `--writer-poll`: longer is a core that never sleeps.
+pub const WRITER_POLL_CAP: Duration = Duration::from_millis(10);
 /// First wait before a write is tried again on a full disk; it doubles up to [`STALL_RETRY_MS_MAX`].
 pub const STALL_RETRY_MS_FIRST: u64 = 100;
 /// Longest wait before a write is tried again on a full disk: how long the server needs to notice that there is room.
@@ -161,9 +165,9 @@ pub const RETRY_AFTER_S: u32 = 1;
 /// Requests for statistics that wait for the observer. Over it: 503.
 pub const QUESTIONS_MAX: usize = 64;
 /// How often the limiter's events are flushed from their rings into the ledger.
-pub const EVENT_FLUSH_INTERVAL: std::time::Duration = std::time::Duration::from_millis(100);
+pub const EVENT_FLUSH_INTERVAL: Duration = Duration::from_millis(100);
 /// How long the observer waits for the reactors' reports before it goes on without those that are missing.
-pub const REPORT_WAIT: std::time::Duration = std::time::Duration::from_secs(1);
+pub const REPORT_WAIT: Duration = Duration::from_secs(1);
 
 // ---- rate limits ---------------------------------------------------------------------------------------------------
 

@@ -106,7 +106,7 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
     let no_descriptor = |error: io::Error| error!("no descriptor is to be had: {error}");
     let doorbells: Vec<Arc<Doorbell>> =
         (0..reactors).map(|_| Doorbell::new().map(Arc::new)).collect::<io::Result<_>>().map_err(no_descriptor)?;
-    let settings = log_settings(&config);
+    let settings = log::Settings { poll_before_sleep: config.writer_poll, ..log::Settings::default() };
     let log = Log::new(opened.file, &doorbells, config.ring_bytes, settings).map_err(|error| error!("{error}"))?;
     let limiter = config.rate_limit.map(|limit| Arc::new(Limiter::new(limiter_setup(limit, &config))));
     let (event_senders, event_receivers): (Vec<EventSender>, Vec<_>) =
@@ -397,14 +397,6 @@ fn limiter_setup(limit: u32, config: &Config) -> LimiterSetup {
         clients_max: config.clients_limit,
         stamp_bytes_max: limits::RATE_STAMP_BYTES_MAX,
     }
-}
-
-/// The writer looks at its rings for a while before it sleeps, unless it would keep a reactor from its core.
-fn log_settings(config: &Config) -> log::Settings {
-    let shares = config.placement.reactor_cores.contains(&config.placement.writer_core);
-    let defaults = log::Settings::default();
-    let poll_before_sleep = if shares { Duration::ZERO } else { defaults.poll_before_sleep };
-    log::Settings { poll_before_sleep, ..defaults }
 }
 
 /// Signals that stop the server, as they come. SIGXFSZ is caught so that a write over RLIMIT_FSIZE fails with EFBIG

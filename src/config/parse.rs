@@ -6,7 +6,7 @@ use std::{str::FromStr, time::Duration};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bytes(pub usize);
 
-/// A span of time: `500ms`, `10s`, `5m`, `1h`.
+/// A span of time: `50us`, `500ms`, `10s`, `5m`, `1h`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span(pub Duration);
 
@@ -40,14 +40,15 @@ impl FromStr for Span {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         const EXPECTED: &str = "expected a time such as 500ms, 10s, 5m or 1h";
         let (count, unit) = number(text).ok_or(EXPECTED)?;
-        let factor_ms: u64 = match unit {
-            "ms" => 1,
-            "s" => 1_000,
-            "m" => 60_000,
-            "h" => 3_600_000,
+        let factor_us: u64 = match unit {
+            "us" => 1,
+            "ms" => 1_000,
+            "s" => 1_000_000,
+            "m" => 60_000_000,
+            "h" => 3_600_000_000,
             _ => return Err(EXPECTED),
         };
-        count.checked_mul(factor_ms).map(|ms| Self(Duration::from_millis(ms))).ok_or(EXPECTED)
+        count.checked_mul(factor_us).map(|us| Self(Duration::from_micros(us))).ok_or(EXPECTED)
     }
 }
 
@@ -67,8 +68,8 @@ mod tests {
 
     #[test]
     fn times() {
-        for (text, ms) in [("0s", 0), ("500ms", 500), ("10s", 10_000), ("5m", 300_000), ("1h", 3_600_000)] {
-            assert_eq!(text.parse(), Ok(Span(Duration::from_millis(ms))), "{text}");
+        for (text, us) in [("0s", 0), ("50us", 50), ("500ms", 500_000), ("10s", 10_000_000), ("1h", 3_600_000_000)] {
+            assert_eq!(text.parse(), Ok(Span(Duration::from_micros(us))), "{text}");
         }
         for text in ["", "10", "s", "-1s", "1.5s", "18446744073709551615h"] {
             assert!(text.parse::<Span>().is_err(), "{text}");

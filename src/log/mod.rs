@@ -115,7 +115,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            poll_before_sleep: Duration::from_micros(limits::POLL_BEFORE_SLEEP_US_DEFAULT),
+            poll_before_sleep: limits::WRITER_POLL_DEFAULT,
             stall_retry_first: Duration::from_millis(limits::STALL_RETRY_MS_FIRST),
             stall_retry_max: Duration::from_millis(limits::STALL_RETRY_MS_MAX),
             stall_at_drain_max: Duration::from_millis(limits::STALL_MS_AT_DRAIN_MAX),

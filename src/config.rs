@@ -101,7 +101,7 @@ struct Arguments {
     #[arg(long, env = "METRICSTREAM_RING_SIZE", value_name = "SIZE")]
     ring_size: Option<Text<Bytes>>,
     /// How long the writer looks for lines before it sleeps: a wake-up costs more than several requests. 0s when it shares
-    /// its core with a reactor [default: 50us]
+    /// its core with a reactor [default: 10us]
     #[arg(long, env = "METRICSTREAM_WRITER_POLL", value_name = "TIME")]
     writer_poll: Option<Text<Span>>,
     /// How long a request's head may take from its first byte [default: 10s]

@@ -56,6 +56,14 @@ pub const BODY_BYTES_CAP: usize = 64 * MIB;
 /// Bytes a zstd frame's window may ask for: log2. 8 MiB is what RFC 8878 recommends decoders to support at least.
 pub const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 
+/// Bytes of memory for bodies and heads that one reactor is receiving, over all its connections. A body that would need more is
+/// answered 503. Without this bound 10,000 connections could hold 10,000 x 4 MiB = 40 GiB.
+pub const RECEIVING_BYTES_MAX: usize = 256 * MIB;
+const _: () = assert!(RECEIVING_BYTES_MAX >= 4 * BODY_BYTES_CAP);
+/// Seconds after which a client that was answered 503 is told to try again: what fills up here (a ring, the disk) drains, or
+/// does not, within about that time.
+pub const RETRY_AFTER_S: u32 = 1;
+
 // ---- metrics -------------------------------------------------------------------------------------------------------
 
 /// Default bound of metrics in one batch.
@@ -87,13 +95,13 @@ pub const REACTORS_CAP: usize = 256;
 const _: () = assert!(2 * REACTORS_CAP <= 1_024);
 /// Default of `--max-connections`, over all reactors.
 pub const CONNECTIONS_DEFAULT: u32 = 10_000;
-/// Connections over the bound that one reactor keeps at one time to answer each 503; beyond them it stops accepting, and
-/// further ones wait in the kernel's backlog.
-pub const REFUSALS_IN_FLIGHT_MAX: u32 = 128;
+/// Connections over the bound that one reactor has at one time to answer each 503; then it stops accepting, and further ones
+/// wait in the kernel's backlog until half of these are gone. What had been accepted before that is answered all the same.
+pub const REFUSALS_IN_FLIGHT_MAX: u32 = 64;
 /// Descriptors set aside for what is not a connection: standard streams, log, state, lock, eventfds, rings, listeners.
 pub const DESCRIPTORS_RESERVED: u32 = 64;
 /// Descriptors set aside for each reactor: ring or epoll instance, eventfd, listener, and the connections being refused.
-pub const DESCRIPTORS_PER_REACTOR: u32 = 8 + REFUSALS_IN_FLIGHT_MAX + 1;
+pub const DESCRIPTORS_PER_REACTOR: u32 = 8 + REFUSALS_IN_FLIGHT_MAX;
 /// Connections the kernel queues at each listener before they are accepted (listen(2); capped by net.core.somaxconn).
 pub const LISTEN_BACKLOG: i32 = 4_096;
 /// Messages that wait for one reactor in its mailbox: stop, report, late answers.
@@ -160,9 +168,6 @@ pub const fn ring_bytes_min(batch_bytes_max: usize) -> usize {
 
 // ---- statistics ----------------------------------------------------------------------------------------------------
 
-/// Seconds after which a client that was answered 503 is told to try again: what fills up here (a ring, the disk) drains, or
-/// does not, within about that time.
-pub const RETRY_AFTER_S: u32 = 1;
 /// Requests for statistics that wait for the observer. Over it: 503.
 pub const QUESTIONS_MAX: usize = 64;
 /// How often the limiter's events are flushed from their rings into the ledger.

@@ -165,7 +165,7 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
         };
         let driver = Setup {
             listener: Some(listener),
-            connections_max: connections_limit + limits::REFUSALS_IN_FLIGHT_MAX + 1,
+            connections_max: connections_limit + limits::REFUSALS_IN_FLIGHT_MAX,
             receive_buffer_bytes: limits::RECEIVE_BUFFER_BYTES,
             receive_buffers: limits::RECEIVE_BUFFERS,
             doorbell,

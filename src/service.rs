@@ -41,6 +41,12 @@ pub enum Ticket {
     Statistics(Document),
 }
 
+impl Ticket {
+    const fn is_batch(&self) -> bool {
+        matches!(self, Self::Ingest { .. })
+    }
+}
+
 /// Batches of one burst whose answers wait for one level.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Part {
@@ -150,7 +156,7 @@ impl Service {
     }
 
     fn count_rejected(&mut self, ticket: Option<&Ticket>, reason: Rejection) {
-        if let Some(Ticket::Ingest { .. }) = ticket {
+        if ticket.is_some_and(Ticket::is_batch) {
             self.counters.batches_rejected[reason as usize] += 1;
         }
     }
@@ -301,13 +307,18 @@ impl http::Service for Service {
     }
 
     fn refused(&mut self, ticket: Option<Ticket>, error: HttpError) {
+        self.counters.answered(error.status());
+        if error.status() == Status::ServiceUnavailable {
+            self.counters.batches_shed[Shed::BodiesFull as usize] +=
+                u64::from(ticket.is_some_and(|ticket| ticket.is_batch()));
+            return;
+        }
         let reason = match error.status() {
             Status::ContentTooLarge => Rejection::TooLarge,
             Status::RequestTimeout => Rejection::TimedOut,
             _ => Rejection::Framing,
         };
         self.count_rejected(ticket.as_ref(), reason);
-        self.counters.answered(error.status());
     }
 }
 

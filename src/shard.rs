@@ -61,6 +61,8 @@ pub fn run<D: Driver>(setup: ShardSetup, driver: Setup, opened: impl FnOnce()) -
                 Act::Resume(token) => driver.resume_receive(token),
                 Act::ShutdownWrite(token) => driver.shutdown_write(token),
                 Act::Close(token) => driver.close(token),
+                Act::PauseAccept => driver.pause_accept(),
+                Act::ResumeAccept => driver.resume_accept(),
                 Act::StopAccept => driver.stop_accept(),
             }
         }

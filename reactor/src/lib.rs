@@ -156,6 +156,13 @@ pub trait Driver: Sized {
     /// Ends the connection; `closed` follows in a later turn.
     fn close(&mut self, token: Token);
 
+    /// Leaves further connections in the kernel's queue until [`Driver::resume_accept`]. Those that were already on their way
+    /// still come.
+    fn pause_accept(&mut self);
+
+    /// Takes a [`Driver::pause_accept`] back.
+    fn resume_accept(&mut self);
+
     /// Takes in what the kernel has already queued at the listener, then closes the listener.
     fn stop_accept(&mut self);
 

@@ -45,6 +45,7 @@ macro_rules! contract {
                 accepting::the_peer_is_named
                 accepting::bytes_sent_before_the_accept_arrive
                 accepting::a_full_backlog_is_taken_over_several_turns
+                accepting::a_pause_leaves_newcomers_in_the_backlog
                 accepting::accepting_pauses_at_the_bound_and_goes_on
                 accepting::a_stopped_listener_hands_over_its_backlog_and_refuses
                 accepting::stopping_at_the_bound_leaves_nobody_waiting

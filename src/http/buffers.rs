@@ -5,7 +5,9 @@
 
 use super::content::ContentDecoder;
 use super::format_date;
-use crate::limits::{BODY_BYTES_CAP, BUFFER_KEPT_BYTES_MAX, BUFFERS_KEPT_BYTES_MAX, BUFFERS_KEPT_MAX};
+use crate::limits::{
+    BODY_BYTES_CAP, BUFFER_KEPT_BYTES_MAX, BUFFERS_KEPT_BYTES_MAX, BUFFERS_KEPT_MAX, RECEIVING_BYTES_MAX,
+};
 
 /// What an operator may set for this room.
 #[derive(Debug, Clone, Copy)]
@@ -40,6 +42,12 @@ impl Core {
         }
     }
 
+    /// Bytes of memory that connections hold for what they are receiving.
+    #[must_use]
+    pub const fn lent_bytes(&self) -> usize {
+        self.buffers.lent_bytes
+    }
+
     /// Bytes of memory held for connections to come: empty buffers and the decompressors' output.
     #[must_use]
     pub fn kept_bytes(&self) -> usize {
@@ -52,6 +60,8 @@ impl Core {
 pub(super) struct Buffers {
     kept: Vec<Vec<u8>>,
     kept_bytes: usize,
+    /// Capacity of the buffers that connections hold at the moment.
+    lent_bytes: usize,
 }
 
 impl Buffers {
@@ -59,12 +69,20 @@ impl Buffers {
     pub(super) fn lend(&mut self) -> Vec<u8> {
         let buffer = self.kept.pop().unwrap_or_default();
         self.kept_bytes -= buffer.capacity();
+        self.lent_bytes += buffer.capacity();
         buffer
+    }
+
+    /// Whether `append` with these arguments stays within the bound of all connections' buffers together.
+    pub(super) fn has_room(&self, buffer: &Vec<u8>, bytes: usize, bytes_max: usize) -> bool {
+        let grown = grown_capacity(buffer, bytes, bytes_max);
+        self.lent_bytes - buffer.capacity() + grown <= RECEIVING_BYTES_MAX
     }
 
     /// Takes a buffer back, whatever is in it. A large one, or one too many, is freed.
     pub(super) fn give_back(&mut self, mut buffer: Vec<u8>) {
         let bytes = buffer.capacity();
+        self.lent_bytes -= bytes;
         let fits = self.kept.len() < BUFFERS_KEPT_MAX && self.kept_bytes + bytes <= BUFFERS_KEPT_BYTES_MAX;
         if bytes > 0 && bytes <= BUFFER_KEPT_BYTES_MAX && fits {
             buffer.clear();
@@ -82,13 +100,20 @@ impl Buffers {
         if buffer.capacity() == 0 {
             *buffer = self.lend();
         }
-        let needed = buffer.len() + bytes.len();
-        if needed > buffer.capacity() {
-            let doubled = (buffer.capacity() * 2).min(bytes_max);
-            buffer.reserve_exact(needed.max(doubled) - buffer.len());
+        let grown = grown_capacity(buffer, bytes.len(), bytes_max);
+        if grown > buffer.capacity() {
+            self.lent_bytes -= buffer.capacity();
+            buffer.reserve_exact(grown - buffer.len());
+            self.lent_bytes += buffer.capacity();
         }
         buffer.extend_from_slice(bytes);
     }
+}
+
+/// The capacity that `buffer` needs for `bytes` more.
+fn grown_capacity(buffer: &Vec<u8>, bytes: usize, bytes_max: usize) -> usize {
+    let needed = buffer.len() + bytes;
+    if needed <= buffer.capacity() { buffer.capacity() } else { needed.max((buffer.capacity() * 2).min(bytes_max)) }
 }
 
 #[cfg(test)]
@@ -108,20 +133,41 @@ mod tests {
         assert_eq!(buffers.kept_bytes, 0);
     }
 
+    /// `count` buffers on loan at one time, each with `bytes` in it.
+    fn lent(buffers: &mut Buffers, count: usize, bytes: usize) -> Vec<Vec<u8>> {
+        let mut lent = vec![Vec::new(); count];
+        lent.iter_mut().for_each(|buffer| buffers.append(buffer, &vec![0; bytes], bytes));
+        lent
+    }
+
     #[test]
     fn what_is_kept_is_bounded_in_count_in_sum_and_in_size() {
-        let mut buffers = Buffers::default();
-        buffers.give_back(Vec::with_capacity(BUFFER_KEPT_BYTES_MAX + 1));
-        assert!(buffers.kept.is_empty());
-        for _ in 0..=BUFFERS_KEPT_BYTES_MAX / BUFFER_KEPT_BYTES_MAX {
-            buffers.give_back(Vec::with_capacity(BUFFER_KEPT_BYTES_MAX));
+        for (count, bytes) in [
+            (1, BUFFER_KEPT_BYTES_MAX + 1),
+            (BUFFERS_KEPT_BYTES_MAX / BUFFER_KEPT_BYTES_MAX + 1, BUFFER_KEPT_BYTES_MAX),
+            (BUFFERS_KEPT_MAX + 1, 1),
+        ] {
+            let mut buffers = Buffers::default();
+            let on_loan = lent(&mut buffers, count, bytes);
+            assert_eq!(buffers.lent_bytes, on_loan.iter().map(Vec::capacity).sum::<usize>());
+            on_loan.into_iter().for_each(|buffer| buffers.give_back(buffer));
+            assert_eq!(buffers.lent_bytes, 0);
+            assert_eq!(buffers.kept.len(), count - 1);
+            assert!(buffers.kept_bytes <= BUFFERS_KEPT_BYTES_MAX);
         }
-        assert!(buffers.kept_bytes <= BUFFERS_KEPT_BYTES_MAX);
-        let mut buffers = Buffers::default();
-        for _ in 0..BUFFERS_KEPT_MAX + 1 {
-            buffers.give_back(Vec::with_capacity(1));
-        }
-        assert_eq!(buffers.kept.len(), BUFFERS_KEPT_MAX);
+    }
+
+    #[test]
+    fn what_is_on_loan_is_bounded() {
+        let mut buffers = Buffers { lent_bytes: RECEIVING_BYTES_MAX - 100, ..Buffers::default() };
+        let mut buffer = Vec::new();
+        assert!(buffers.has_room(&buffer, 100, 1000));
+        assert!(!buffers.has_room(&buffer, 101, 1000));
+        buffers.append(&mut buffer, &[0; 100], 100);
+        assert_eq!(buffers.lent_bytes, RECEIVING_BYTES_MAX);
+        assert!(!buffers.has_room(&buffer, 1, 1000));
+        buffer.clear();
+        assert!(buffers.has_room(&buffer, 100, 1000), "what has its memory already needs no more");
     }
 
     #[test]

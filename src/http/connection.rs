@@ -443,8 +443,10 @@ impl<T> Connection<T> {
         let Phase::Body(incoming) = &mut self.phase else { return 0 };
         let keeps = matches!(incoming.purpose, Purpose::Serve(..));
         let (body, buffers) = (&mut self.body, &mut turn.core.buffers);
+        let body_bytes_max = turn.core.bounds.body_bytes;
         let mut whole_in_input = false;
         let decoded = match &mut incoming.framing {
+            _ if keeps && !buffers.has_room(body, input.len(), body_bytes_max) => Err(HttpError::BodiesFull),
             Framing::Length { remaining, total } => {
                 let consumed = input.len().min(*remaining);
                 // A body in one piece behind a head that came alone is served where it lies.
@@ -457,7 +459,7 @@ impl<T> Connection<T> {
             }
             Framing::Chunked(chunked) => chunked.decode(input, |data| {
                 if keeps {
-                    buffers.append(body, data, turn.core.bounds.body_bytes);
+                    buffers.append(body, data, body_bytes_max);
                 }
             }),
         };

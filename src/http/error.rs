@@ -64,6 +64,8 @@ pub enum HttpError {
     ContentWindow,
     /// The body is over its bound once decompressed.
     ContentTooLarge,
+    /// All connections together are receiving more than `RECEIVING_BYTES_MAX`.
+    BodiesFull,
     /// The head took too long.
     HeadTimeout,
     /// The body took too long.
@@ -142,6 +144,7 @@ impl HttpError {
             Self::ContentMembers => (S::BadRequest, "content_members", "the body has too many compressed members"),
             Self::ContentWindow => (S::ContentTooLarge, "content_window", "the zstd window is over 8 MiB"),
             Self::ContentTooLarge => (S::ContentTooLarge, "content_too_large", "the body is too large decompressed"),
+            Self::BodiesFull => (S::ServiceUnavailable, "bodies_full", "too much is being received at one time"),
             Self::HeadTimeout => (S::RequestTimeout, "head_timeout", "the head of the request took too long"),
             Self::BodyTimeout => (S::RequestTimeout, "body_timeout", "the body of the request took too long"),
             Self::BadRequest(text) => (S::BadRequest, "bad_request", text),

@@ -6,6 +6,7 @@
 use std::fmt::{self, Display, Write};
 
 use super::{HttpError, Status};
+use crate::limits::RETRY_AFTER_S;
 
 const JSON: &str = "application/json";
 /// The interim answer to `Expect: 100-continue`.
@@ -91,6 +92,10 @@ impl Responder<'_> {
             HttpError::MethodNotAllowed { allow } => [b"\r\nAllow: ", allow.as_bytes()],
             HttpError::RateLimited { retry_after_s } | HttpError::Unavailable { retry_after_s, .. } => {
                 digits = Decimal::of(u64::from(retry_after_s));
+                [b"\r\nRetry-After: ", digits.text()]
+            }
+            HttpError::BodiesFull => {
+                digits = Decimal::of(u64::from(RETRY_AFTER_S));
                 [b"\r\nRetry-After: ", digits.text()]
             }
             HttpError::ContentCoding => [b"\r\nAccept-Encoding: ", b"gzip, zstd"],

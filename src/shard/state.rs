@@ -27,6 +27,8 @@ pub enum Act {
     Resume(Token),
     ShutdownWrite(Token),
     Close(Token),
+    PauseAccept,
+    ResumeAccept,
     StopAccept,
 }
 
@@ -87,6 +89,7 @@ pub struct State {
     drain: Drain,
     give_up: bool,
     refusals_open: u32,
+    accept_paused: bool,
     accept_warnings: Warnings,
     queued_bytes_max: u64,
 }
@@ -159,6 +162,7 @@ impl State {
             drain: Drain::No,
             give_up: false,
             refusals_open: 0,
+            accept_paused: false,
             accept_warnings: Warnings::default(),
             queued_bytes_max: 0,
             setup,
@@ -525,16 +529,17 @@ impl State {
         before < limit
     }
 
-    /// Answers 503 to a connection over the bound; over the bound of such answers, closes it without one.
+    /// Answers 503 to a connection over the bound. When it has many such answers under way, this core accepts no more for
+    /// now: newcomers wait in the kernel's queue.
     fn refuse(&mut self, token: Token) {
         self.setup.service.counters.connections_refused += 1;
         self.refusals_open += 1;
-        let too_many = self.refusals_open > limits::REFUSALS_IN_FLIGHT_MAX;
+        if self.refusals_open >= limits::REFUSALS_IN_FLIGHT_MAX && !self.accept_paused {
+            self.accept_paused = true;
+            self.acts.push(Act::PauseAccept);
+        }
         let Some(client) = self.clients.get(token) else { return };
         client.refused = true;
-        if too_many {
-            return self.close(token, Closed::Refused);
-        }
         let refusal = HttpError::Unavailable { text: "too many connections", retry_after_s: limits::RETRY_AFTER_S };
         let after = client.http.refuse(refusal, &self.http, &mut client.out);
         self.setup.service.counters.answered(refusal.status());
@@ -623,6 +628,10 @@ impl Handler for State {
         self.clients.keep_buffer(client.out);
         if client.refused {
             self.refusals_open -= 1;
+            if self.accept_paused && self.refusals_open <= limits::REFUSALS_IN_FLIGHT_MAX / 2 {
+                self.accept_paused = false;
+                self.acts.push(Act::ResumeAccept);
+            }
         } else {
             self.setup.connections.fetch_sub(1, Ordering::Relaxed);
         }

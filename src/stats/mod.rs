@@ -61,6 +61,8 @@ labelled! {
         LogUnavailable = "log_unavailable",
         /// The limiter's table of clients was full.
         ClientsFull = "clients_full",
+        /// Too much was being received at one time.
+        BodiesFull = "bodies_full",
         /// The server was stopping.
         Draining = "draining",
     }
@@ -83,8 +85,6 @@ labelled! {
         SendTimeout = "send_timeout",
         /// The server was stopping.
         Drained = "drained",
-        /// Over the bound of connections, and over the bound of answers that say so.
-        Refused = "refused",
     }
 }
 

@@ -25,6 +25,8 @@ pub(super) struct Acceptor {
     retry_at: Option<Instant>,
     /// Accepting stopped because every slot is taken.
     held: bool,
+    /// The owner wants no connections for now.
+    paused: bool,
 }
 
 impl Acceptor {
@@ -32,7 +34,11 @@ impl Acceptor {
         listener.set_nonblocking(true)?;
         let mut listener = TcpListener::from_std(listener);
         registry.register(&mut listener, name, Interest::READABLE)?;
-        Ok(Self { listener, ready: false, retry_at: None, held: false })
+        Ok(Self { listener, ready: false, retry_at: None, held: false, paused: false })
+    }
+
+    pub const fn set_paused(&mut self, paused: bool) {
+        self.paused = paused;
     }
 
     pub const fn note_ready(&mut self) {
@@ -41,7 +47,8 @@ impl Acceptor {
 
     /// How long until accepting is worth a try: zero for now, `None` for not before the kernel tells of a connection.
     pub fn due_in(&self) -> Option<Duration> {
-        self.ready.then(|| self.retry_at.map_or(Duration::ZERO, |at| at.saturating_duration_since(Instant::now())))
+        (self.ready && !self.paused)
+            .then(|| self.retry_at.map_or(Duration::ZERO, |at| at.saturating_duration_since(Instant::now())))
     }
 
     /// Rests before the next attempt.

@@ -246,6 +246,19 @@ impl Driver for EpollDriver {
         }
     }
 
+    fn pause_accept(&mut self) {
+        if let Some(acceptor) = &mut self.acceptor {
+            acceptor.set_paused(true);
+            self.counters.accept_pauses += 1;
+        }
+    }
+
+    fn resume_accept(&mut self) {
+        if let Some(acceptor) = &mut self.acceptor {
+            acceptor.set_paused(false);
+        }
+    }
+
     /// Takes as many as there are free slots for. What is left in the backlog is reset by the kernel when the listener
     /// closes.
     fn stop_accept(&mut self) {

@@ -28,6 +28,8 @@ pub(super) struct Acceptor {
     armed: bool,
     /// So is a cancel of it.
     cancelling: bool,
+    /// The owner wants no connections for now.
+    paused: bool,
     /// `stop_accept` was called.
     stopping: bool,
     /// Has been armed before.
@@ -49,6 +51,7 @@ impl Acceptor {
             listener,
             armed: false,
             cancelling: false,
+            paused: false,
             stopping: false,
             begun: false,
             retry_at: None,
@@ -71,6 +74,10 @@ impl Acceptor {
         self.retry_at = None;
     }
 
+    pub(super) fn set_paused(&mut self, paused: bool) {
+        self.paused = paused;
+    }
+
     /// Ends the pause after a failure: what was wanting may be there now.
     pub(super) fn retry_now(&mut self) {
         self.retry_at = None;
@@ -91,7 +98,9 @@ impl UringDriver {
         if acceptor.cancelling {
             return;
         }
-        let wanted = !full && !acceptor.stopping && acceptor.waiting.is_empty() && acceptor.retry_at.is_none();
+        let wanted = !(full || acceptor.paused || acceptor.stopping)
+            && acceptor.waiting.is_empty()
+            && acceptor.retry_at.is_none();
         if wanted && !acceptor.armed {
             let descriptor = types::Fd(listener.as_raw_fd());
             // Blocking sockets: io_uring waits in their stead, and short-circuits non-blocking ones.

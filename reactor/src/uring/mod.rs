@@ -322,6 +322,16 @@ impl Driver for UringDriver {
         }
     }
 
+    fn pause_accept(&mut self) {
+        self.acceptor.set_paused(true);
+        self.steer_accept();
+    }
+
+    fn resume_accept(&mut self) {
+        self.acceptor.set_paused(false);
+        self.steer_accept();
+    }
+
     fn stop_accept(&mut self) {
         self.acceptor.stop();
         self.steer_accept();

@@ -57,6 +57,24 @@ pub fn a_full_backlog_is_taken_over_several_turns<D: Driver>() {
     harness.finish();
 }
 
+pub fn a_pause_leaves_newcomers_in_the_backlog<D: Driver>() {
+    let mut harness = Harness::<D>::new();
+    let (_served, _) = harness.accept();
+    harness.pause_accept();
+    harness.settle();
+    let peers: Vec<_> = (0..20).map(|_| harness.peer()).collect();
+    harness.settle();
+    assert_eq!(accepted(&harness.events()), [], "accepted during the pause");
+    harness.resume_accept();
+    let mut came = HashSet::new();
+    harness.until("all are accepted", |harness| {
+        came.extend(accepted(&harness.events()).into_iter().map(|(_, peer)| peer));
+        (came.len() == peers.len()).then_some(())
+    });
+    assert_eq!(came, addresses(&peers));
+    harness.finish();
+}
+
 pub fn accepting_pauses_at_the_bound_and_goes_on<D: Driver>() {
     const BOUND: usize = 4;
     let mut harness = Harness::<D>::open(Options { connections_max: 4, ..Options::default() });

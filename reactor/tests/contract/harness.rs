@@ -267,6 +267,16 @@ impl<D: Driver> Harness<D> {
         self.driver.close(token);
     }
 
+    pub fn pause_accept(&mut self) {
+        self.recorder.note("-> pause_accept".to_owned());
+        self.driver.pause_accept();
+    }
+
+    pub fn resume_accept(&mut self) {
+        self.recorder.note("-> resume_accept".to_owned());
+        self.driver.resume_accept();
+    }
+
     pub fn stop_accept(&mut self) {
         self.recorder.note("-> stop_accept".to_owned());
         self.driver.stop_accept();

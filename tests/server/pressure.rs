@@ -2,7 +2,7 @@
 //! is over it is refused and counted, and nothing hangs, is lost or stays behind.
 
 use crate::{
-    http::{Answer, Client, get, is_end, post, post_to},
+    http::{Answer, Client, get, post, post_to},
     log, on_both_drivers,
     process::{self, Resource, Signal},
     server::{Driver, Setup, number_at, until},

@@ -9,8 +9,12 @@ use tracing_subscriber::EnvFilter;
 const COULD_NOT_START: u8 = 2;
 
 fn main() -> ExitCode {
-    // clap itself ends the process with code 2 and a usage line on a flag that it cannot read.
-    let line = CommandLine::parse();
+    let line = match CommandLine::try_parse() {
+        Ok(line) => line,
+        Err(error) if error.use_stderr() => return refuse(&first_line(&error)),
+        // --help and --version.
+        Err(error) => error.exit(),
+    };
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_target(false)
@@ -32,6 +36,13 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// What is wrong with the flags, in one line. clap adds hints in further paragraphs.
+fn first_line(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let paragraph: Vec<&str> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+    format!("{} (see --help)", paragraph.join(" ").trim_start_matches("error: "))
 }
 
 fn refuse(error: &dyn std::fmt::Display) -> ExitCode {

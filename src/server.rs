@@ -94,7 +94,7 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
     let started = Instant::now();
     let connections_limit = connections_limit(&config)?;
     let signals = watch_signals().map_err(|error| error!("cannot watch for signals: {error}"))?;
-    let chosen = choose_driver(config.driver)?;
+    let (chosen, why) = choose_driver(config.driver)?;
     let reactors = config.placement.reactor_cores.len();
     let cannot_listen = |error: io::Error| cannot_listen(config.listen, &error);
     let listeners = listen::listeners(config.listen, reactors, limits::LISTEN_BACKLOG).map_err(cannot_listen)?;
@@ -190,6 +190,7 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
         }
     }
 
+    tracing::info!("{why}");
     announce(config, chosen, connections_limit, address, &opened.report);
     Ok(Server { drain_timeout: config.drain_timeout, draining, mailboxes, observer, signals, ended })
 }
@@ -351,21 +352,15 @@ fn cannot_listen(address: SocketAddr, error: &io::Error) -> ServerError {
     }
 }
 
-/// Decides on a driver and says why. A driver that was named is never replaced.
-fn choose_driver(choice: DriverChoice) -> Result<Chosen, ServerError> {
+/// Decides on a driver, and why. A driver that was named is never replaced.
+fn choose_driver(choice: DriverChoice) -> Result<(Chosen, String), ServerError> {
     if choice == DriverChoice::Epoll {
-        return Ok(Chosen::Epoll);
+        return Ok((Chosen::Epoll, "epoll, as asked for".into()));
     }
     match (uring::probe(), choice) {
-        (Ok(report), _) => {
-            tracing::info!("io_uring: {report}");
-            Ok(Chosen::IoUring)
-        }
+        (Ok(report), _) => Ok((Chosen::IoUring, report.to_string())),
         (Err(reason), DriverChoice::IoUring) => Err(error!("--driver io_uring: {reason}")),
-        (Err(reason), _) => {
-            tracing::warn!("serving with epoll: {reason}");
-            Ok(Chosen::Epoll)
-        }
+        (Err(reason), _) => Ok((Chosen::Epoll, format!("epoll, as io_uring is not to be had: {reason}"))),
     }
 }
 

@@ -1,7 +1,8 @@
-//! One connection as its core sees it: its HTTP state, its answers, where it stands.
+//! One connection as its core sees it: its HTTP state, its answers, where it stands. And the table of them.
 
 use crate::{
     http::{After, Connection, Deadline},
+    limits,
     service::Ticket,
     stats::Closed,
 };
@@ -101,5 +102,73 @@ impl Client {
             late: false,
             closed_for: Closed::ByPeer,
         }
+    }
+}
+
+/// The connections by slot, and the buffers of answers that none of them holds at the moment.
+#[derive(Debug, Default)]
+pub struct Clients {
+    by_slot: Vec<Option<Box<Client>>>,
+    spare: Vec<Vec<u8>>,
+    open: usize,
+}
+
+impl Clients {
+    /// How many are open.
+    pub const fn len(&self) -> usize {
+        self.open
+    }
+
+    /// Whether none is open.
+    pub const fn is_empty(&self) -> bool {
+        self.open == 0
+    }
+
+    /// Who has `slot` at the moment.
+    pub fn token_at(&self, slot: usize) -> Option<Token> {
+        self.by_slot.get(slot)?.as_deref().map(|client| client.token)
+    }
+
+    /// The connection that `token` names, if it is still here.
+    pub fn get(&mut self, token: Token) -> Option<&mut Client> {
+        self.by_slot.get_mut(token.slot())?.as_deref_mut().filter(|client| client.token == token)
+    }
+
+    /// Takes a connection in.
+    pub fn insert(&mut self, client: Client) {
+        let slot = client.token.slot();
+        if slot >= self.by_slot.len() {
+            self.by_slot.resize_with(slot + 1, || None);
+        }
+        let before = self.by_slot[slot].replace(Box::new(client));
+        assert!(before.is_none(), "a slot is let again only after its last tenant was closed");
+        self.open += 1;
+    }
+
+    /// Takes a connection out.
+    pub fn remove(&mut self, token: Token) -> Option<Box<Client>> {
+        self.get(token)?;
+        self.open -= 1;
+        self.by_slot[token.slot()].take()
+    }
+
+    /// An empty buffer for answers.
+    pub fn lend_buffer(&mut self) -> Vec<u8> {
+        self.spare.pop().unwrap_or_default()
+    }
+
+    /// Takes a buffer back for the next connection, unless there are enough or it is large.
+    pub fn keep_buffer(&mut self, mut buffer: Vec<u8>) {
+        if self.spare.len() < limits::ANSWER_BUFFERS_KEPT_MAX
+            && buffer.capacity() <= limits::ANSWER_BUFFER_KEPT_BYTES_MAX
+        {
+            buffer.clear();
+            self.spare.push(buffer);
+        }
+    }
+
+    /// All of them, to be gone through while they change.
+    pub fn tokens(&self) -> Vec<Token> {
+        self.by_slot.iter().flatten().map(|client| client.token).collect()
     }
 }

@@ -6,7 +6,7 @@
 
 use super::{
     ShardSetup,
-    client::{Client, Phase, Timer},
+    client::{Client, Clients, Phase, Timer},
 };
 use crate::{
     http::{After, Bounds, Core, Deadline, HttpError, Progress, Responder, Served, Status, format_date},
@@ -94,53 +94,6 @@ pub struct State {
     queued_bytes_max: u64,
 }
 
-/// The connections by slot, and the buffers of answers that none of them holds at the moment.
-#[derive(Debug, Default)]
-struct Clients {
-    by_slot: Vec<Option<Box<Client>>>,
-    spare: Vec<Vec<u8>>,
-    open: usize,
-}
-
-impl Clients {
-    fn get(&mut self, token: Token) -> Option<&mut Client> {
-        self.by_slot.get_mut(token.slot())?.as_deref_mut().filter(|client| client.token == token)
-    }
-
-    fn insert(&mut self, client: Client) {
-        let slot = client.token.slot();
-        if slot >= self.by_slot.len() {
-            self.by_slot.resize_with(slot + 1, || None);
-        }
-        let before = self.by_slot[slot].replace(Box::new(client));
-        assert!(before.is_none(), "a slot is let again only after its last tenant was closed");
-        self.open += 1;
-    }
-
-    fn remove(&mut self, token: Token) -> Option<Box<Client>> {
-        self.get(token)?;
-        self.open -= 1;
-        self.by_slot[token.slot()].take()
-    }
-
-    fn lend_buffer(&mut self) -> Vec<u8> {
-        self.spare.pop().unwrap_or_default()
-    }
-
-    fn keep_buffer(&mut self, mut buffer: Vec<u8>) {
-        if self.spare.len() < limits::ANSWER_BUFFERS_KEPT_MAX
-            && buffer.capacity() <= limits::ANSWER_BUFFER_KEPT_BYTES_MAX
-        {
-            buffer.clear();
-            self.spare.push(buffer);
-        }
-    }
-
-    fn tokens(&self) -> Vec<Token> {
-        self.by_slot.iter().flatten().map(|client| client.token).collect()
-    }
-}
-
 impl State {
     /// The state of a core without connections; `slots` is the driver's bound of them.
     pub fn new(setup: ShardSetup, slots: u32) -> Self {
@@ -212,7 +165,7 @@ impl State {
 
     /// Whether this core has nothing left to do for ever.
     pub fn is_done(&self) -> bool {
-        self.give_up || (self.drain == Drain::Finishing && self.clients.open == 0)
+        self.give_up || (self.drain == Drain::Finishing && self.clients.is_empty())
     }
 
     /// How long the driver may wait. Called after the sleep was announced: what came in before that must be seen here.
@@ -257,7 +210,7 @@ impl State {
             counters: service.counters.clone(),
             latency_us: self.latency_us.clone(),
             driver: driver.counters(),
-            connections_active: self.clients.open as u64,
+            connections_active: self.clients.len() as u64,
             queued_bytes: service.log().queued_bytes(),
             queued_bytes_max: self.queued_bytes_max,
             ring_bytes: service.log().capacity_bytes() as u64,
@@ -313,8 +266,8 @@ impl State {
         self.wheel.advance(self.now_ms(), |slot| expired.push(slot));
         self.setup.service.counters.timers_fired += expired.len() as u64;
         for slot in expired.drain(..) {
-            if let Some(client) = self.clients.by_slot.get(slot).and_then(Option::as_deref) {
-                self.expire(client.token);
+            if let Some(token) = self.clients.token_at(slot) {
+                self.expire(token);
             }
         }
         self.expired = expired;

@@ -36,7 +36,7 @@ for model in tests/loom_*.rs reactor/tests/loom_*.rs; do
     esac
     count=$((count + 1))
     timeout --kill-after=10 "${LOOM_SECONDS:-1800}" \
-        cargo test --release --target-dir target/loom --package "$package" --test "$(basename "$model" .rs)" -- \
+        cargo test --target-dir target/loom --package "$package" --test "$(basename "$model" .rs)" -- \
         --nocapture ${1:+"$1"} || {
         printf 'loom.sh: %s does not hold\n' "$model" >&2
         failed=1

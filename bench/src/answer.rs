@@ -21,6 +21,8 @@ pub struct Garbage;
 pub struct AnswerParser {
     state: State,
     head: Vec<u8>,
+    /// The requests are HEAD: an answer ends with its head, whatever length that gives (RFC 9110, 9.3.2).
+    heads_only: bool,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -64,6 +66,12 @@ enum Chunk {
 }
 
 impl AnswerParser {
+    /// A parser of the answers to requests of this method.
+    #[must_use]
+    pub fn answers_to(method: &str) -> Self {
+        Self { heads_only: method == "HEAD", ..Self::default() }
+    }
+
     /// Forgets what it has read: a new connection begins.
     pub fn reset(&mut self) {
         self.state = State::Head;
@@ -136,6 +144,11 @@ impl AnswerParser {
         self.state = state;
         match state {
             State::Fixed { answer, left: 0 } => Some(answer),
+            State::Fixed { answer, .. } | State::Chunked { answer, .. } | State::UntilEof { answer }
+                if self.heads_only =>
+            {
+                Some(answer)
+            }
             _ => None,
         }
     }
@@ -301,6 +314,16 @@ mod tests {
         stream.push(b'x');
         assert_eq!(parse(stream.chunks(1000)), Err(Garbage));
         assert_eq!(parse([&stream[..]]), Err(Garbage));
+    }
+
+    #[test]
+    fn an_answer_to_head_has_no_body() {
+        let stream =
+            b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let mut parser = AnswerParser::answers_to("HEAD");
+        let (used, first) = parser.feed(stream).unwrap();
+        assert_eq!((used, first), (38, Some(OK)));
+        assert_eq!(parser.feed(&stream[used..]).unwrap(), (stream.len() - used, Some(OK)));
     }
 
     #[test]

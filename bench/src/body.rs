@@ -6,15 +6,30 @@ use std::fmt::Write;
 /// One request's body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Body {
-    /// A JSON document in the shape `POST /metrics` takes.
+    /// A JSON document in the shape `POST /metrics` takes, or what another server takes.
     pub json: String,
-    /// Metrics in it.
+    /// Metrics in it; zero when it has another shape.
     pub metrics: u32,
 }
 
 /// Steele, Lea and Flood, "Fast splittable pseudorandom number generators" (OOPSLA 2014): the mixing function SplitMix64.
 #[derive(Debug)]
 struct SplitMix64(u64);
+
+impl Body {
+    /// A body that is sent as it stands.
+    #[must_use]
+    pub fn verbatim(text: &str) -> Self {
+        let document: Option<Value> = serde_json::from_str(text).ok();
+        let metrics = document.as_ref().map_or(0, count);
+        Self { json: text.to_owned(), metrics: u32::try_from(metrics).unwrap_or(u32::MAX) }
+    }
+}
+
+/// Metrics in a document.
+fn count(document: &Value) -> usize {
+    document.get("metrics").and_then(Value::as_array).map_or(0, Vec::len)
+}
 
 impl SplitMix64 {
     fn next(&mut self) -> u64 {
@@ -81,8 +96,7 @@ pub fn read_lines(text: &str) -> Result<Vec<Body>, String> {
     for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let document: Value =
             serde_json::from_str(line).map_err(|error| format!("line {}: not JSON: {error}", index + 1))?;
-        let metrics = document.get("metrics").and_then(Value::as_array).map_or(0, Vec::len);
-        let metrics = u32::try_from(metrics).map_err(|error| format!("line {}: {error}", index + 1))?;
+        let metrics = u32::try_from(count(&document)).map_err(|error| format!("line {}: {error}", index + 1))?;
         if metrics == 0 {
             return Err(format!("line {}: no metrics in it; a batch is {{\"metrics\":[…]}}", index + 1));
         }
@@ -92,6 +106,15 @@ pub fn read_lines(text: &str) -> Result<Vec<Body>, String> {
         return Err("no batch in it".to_owned());
     }
     Ok(bodies)
+}
+
+/// The lines of `text` as they stand, for a server that takes another shape; empty lines are skipped.
+///
+/// # Errors
+/// There is none.
+pub fn read_verbatim(text: &str) -> Result<Vec<Body>, String> {
+    let bodies: Vec<_> = text.lines().filter(|line| !line.trim().is_empty()).map(Body::verbatim).collect();
+    if bodies.is_empty() { Err("no body in it".to_owned()) } else { Ok(bodies) }
 }
 
 #[cfg(test)]
@@ -140,6 +163,10 @@ mod tests {
         {
             assert!(read_lines(text).unwrap_err().contains(says), "{text:?}");
         }
+        let bodies = read_verbatim("cpu,host=a value=1\n\n{\"metrics\":[1,2]}\n").unwrap();
+        assert_eq!(bodies.iter().map(|body| body.metrics).collect::<Vec<_>>(), [0, 2]);
+        assert_eq!(bodies[0].json, "cpu,host=a value=1");
+        assert!(read_verbatim("\n").is_err());
         let scrape = include_str!("../data/node_exporter.ndjson");
         assert_eq!(read_lines(scrape).unwrap().len(), 24);
     }

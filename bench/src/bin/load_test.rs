@@ -1,8 +1,13 @@
 //! `load_test PORT CLIENTS REQUESTS [INTERVAL_MS]`: puts a load on a server, and says what came back. See `--help`.
 
-use metricstream_bench::load::{self, Format, Plan};
+use metricstream_bench::load::{self, Plan, Report};
 use reactor::nofile;
-use std::{env, process::ExitCode};
+use std::{
+    env,
+    fs::OpenOptions,
+    io::{self, Write},
+    process::ExitCode,
+};
 
 /// Some requests did not succeed.
 const FAILED: u8 = 1;
@@ -30,16 +35,24 @@ fn run(plan: &Plan) -> Result<ExitCode, String> {
             plan.clients
         ));
     }
+    if let Some(path) = &plan.plot {
+        // Tried before the load, not after it.
+        let opened = OpenOptions::new().append(true).create(true).open(path);
+        opened.map_err(|error| format!("{}: {error}", path.display()))?;
+    }
     let chosen = plan.driver.settle();
     let outcome = load::run(plan, chosen).map_err(|error| format!("cannot run on {chosen}: {error}"))?;
     if outcome.nothing_listens {
         return Err(format!("nothing listens on {}", plan.server));
     }
-    match plan.format {
-        Format::Text => print!("{}", load::text(plan, chosen, &outcome)),
-        Format::Json => print!("{}", load::json(plan, chosen, &outcome)),
+    let report = Report::new(plan, chosen, &outcome);
+    let written = io::stdout().write_all(report.render().as_bytes());
+    written.map_err(|error| format!("cannot write the report: {error}"))?;
+    eprint!("{}", report.aside());
+    if let Some(path) = &plan.plot {
+        load::draw(&report, path)?;
     }
-    let requests = outcome.tally.requests();
-    let complete = !outcome.interrupted && requests > 0 && outcome.tally.successes() == requests;
+    let (tally, requests) = (&outcome.tally, outcome.tally.requests());
+    let complete = !outcome.interrupted && requests > 0 && tally.successes() == requests && tally.missed == 0;
     Ok(if complete { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
 }

@@ -1,5 +1,6 @@
 //! One client: its connection's state, its requests in flight, and when it next needs to be looked at.
 
+use super::tally::Begun;
 use crate::answer::AnswerParser;
 use reactor::Token;
 use std::collections::VecDeque;
@@ -25,7 +26,7 @@ pub(super) enum Link {
 /// A request that was handed to the driver and has no complete answer yet.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct InFlight {
-    pub start_ns: u64,
+    pub begun: Begun,
     pub metrics: u32,
 }
 
@@ -41,42 +42,42 @@ pub(super) struct Client {
     pub buffer: Option<Vec<u8>>,
     /// Whether the driver has the buffer.
     pub sending: bool,
-    /// Requests still to begin; `u64::MAX` when only time bounds them.
+    /// Requests still to begin; `u64::MAX` when only time, or a schedule, bounds them.
     pub quota: u64,
     /// Begin of the connect or of the lingering.
     pub since_ns: u64,
-    /// Begin of the connect whose request has not been sent yet.
-    pub awaited_ns: Option<u64>,
+    /// The request that a connect was begun for and that has not been sent yet.
+    pub awaited: Option<Begun>,
     /// No request before this.
     pub resume_ns: u64,
     /// When its timer fires; `u64::MAX`: it is not set.
     pub armed_ns: u64,
     /// Whether it is in the list of clients to look at.
     pub touched: bool,
-    /// Whether it has begun to connect before.
-    pub tried: bool,
+    /// Whether it is in the list of clients that wait for a send to become due.
+    pub free: bool,
     /// It has no request in flight and will begin none.
     pub done: bool,
 }
 
 impl Client {
     /// A client that stands on the list to be looked at, and begins no request before `resume_ns`.
-    pub fn new(number: usize, quota: u64, pipeline: usize, resume_ns: u64) -> Self {
+    pub fn new(number: usize, quota: u64, pipeline: usize, resume_ns: u64, parser: AnswerParser) -> Self {
         Self {
             number,
             link: Link::Down,
             token: None,
-            parser: AnswerParser::default(),
+            parser,
             in_flight: VecDeque::with_capacity(pipeline),
             buffer: None,
             sending: false,
             quota,
             since_ns: 0,
-            awaited_ns: None,
+            awaited: None,
             resume_ns,
             armed_ns: u64::MAX,
             touched: true,
-            tried: false,
+            free: false,
             done: false,
         }
     }
@@ -85,7 +86,7 @@ impl Client {
     pub fn due_ns(&self, timeout_ns: u64) -> Option<u64> {
         match self.link {
             Link::Connecting | Link::Lingering => Some(self.since_ns + timeout_ns),
-            Link::Open if let Some(oldest) = self.in_flight.front() => Some(oldest.start_ns + timeout_ns),
+            Link::Open if let Some(oldest) = self.in_flight.front() => Some(oldest.begun.start_ns + timeout_ns),
             Link::Open | Link::Down if !self.done && self.resume_ns > 0 => Some(self.resume_ns),
             _ => None,
         }
@@ -93,6 +94,6 @@ impl Client {
 
     /// Whether nothing of it is under way: neither a request nor the connect for one.
     pub fn is_idle(&self) -> bool {
-        self.in_flight.is_empty() && self.awaited_ns.is_none()
+        self.in_flight.is_empty() && self.awaited.is_none()
     }
 }

@@ -1,16 +1,23 @@
 //! One thread's clients on one driver. The driver's events change clients and put them on a list; after each turn the
-//! clients on the list are looked at, and may connect, send or close. A client that nothing happened to costs nothing.
+//! clients on the list are looked at, and may connect, send or close. A client that nothing happened to costs nothing. In an
+//! open loop clients that could send wait in a queue, and take the sends of the schedule as they fall due.
+
+mod begin;
+mod events;
+mod meter;
 
 use super::{
     Plan, Shared, Tally,
-    client::{Client, InFlight, Link},
-    tally::Failure,
+    client::{Client, Link},
+    schedule::Schedule,
+    tally::{Begun, Failure},
 };
-use crate::cores;
-use reactor::{Cause, Doorbell, Driver, Flow, Handler, Setup, TimerWheel, Token};
+use crate::answer::AnswerParser;
+use meter::Meter;
+use reactor::{Doorbell, Driver, Setup, TimerWheel, Token};
 use std::{
+    collections::VecDeque,
     io, mem,
-    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -28,6 +35,7 @@ const NS_PER_MS: u64 = 1_000_000;
 
 #[derive(Debug)]
 pub(super) struct Fleet<'load> {
+    thread: usize,
     plan: &'load Plan,
     shared: &'load Shared,
     clients: Vec<Client>,
@@ -37,6 +45,10 @@ pub(super) struct Fleet<'load> {
     touched: Vec<usize>,
     /// The list's other half: what is being worked off while `touched` fills again.
     working: Vec<usize>,
+    /// The send times of an open loop; `None`: a closed loop.
+    schedule: Option<Schedule>,
+    /// Clients that could take a send and wait for one to fall due, the longest waiting first; open loop only.
+    free: VecDeque<usize>,
     timers: TimerWheel,
     /// Clients whose timer has just fired.
     fired: Vec<usize>,
@@ -45,10 +57,14 @@ pub(super) struct Fleet<'load> {
     /// The next batch to send.
     turn: usize,
     tally: Tally,
+    /// Requests answered and failed, those of the warm-up too: for the progress line.
+    answered: u64,
+    failed: u64,
+    meter: Meter,
     start: Instant,
     timeout_ns: u64,
     interval_ns: u64,
-    /// Requests begun before this are not counted.
+    /// Requests meant for a time before this are not counted.
     warm_ns: u64,
     /// No request is begun from here on.
     end_ns: u64,
@@ -57,35 +73,49 @@ pub(super) struct Fleet<'load> {
 
 impl<'load> Fleet<'load> {
     /// The clients of thread number `thread`.
-    pub fn new(plan: &'load Plan, thread: usize, shared: &'load Shared) -> Self {
+    ///
+    /// # Errors
+    /// /proc is not there.
+    pub fn new(plan: &'load Plan, thread: usize, shared: &'load Shared) -> io::Result<Self> {
         let interval_ns = nanoseconds(plan.interval);
         let all = plan.clients as usize;
+        // A schedule counts for all clients together: whoever is free takes the next send.
+        let quota = plan.requests_each.filter(|_| plan.rate.is_none()).unwrap_or(u64::MAX);
         let client = |number: usize| {
             // A paced load begins evenly over the first pause, not with one blow.
             let stagger_ns = interval_ns * number as u64 / all as u64;
-            Client::new(number, plan.requests_each.unwrap_or(u64::MAX), plan.pipeline, stagger_ns)
+            Client::new(number, quota, plan.pipeline, stagger_ns, AnswerParser::answers_to(&plan.method))
         };
         let clients: Vec<_> = (thread..all).step_by(plan.threads).map(client).collect();
-        let warm_ns = nanoseconds(plan.warmup);
-        Self {
+        let (warm_ns, duration_ns) = (nanoseconds(plan.warmup), plan.duration.map(nanoseconds));
+        let end_ns = duration_ns.map_or(u64::MAX, |duration_ns| warm_ns + duration_ns);
+        let count = plan.requests_each.map(|each| each.saturating_mul(u64::from(plan.clients)));
+        let schedule = plan.rate.map(|rate| Schedule::new(rate, (thread, plan.threads), warm_ns, end_ns, count));
+        Ok(Self {
+            thread,
             plan,
             shared,
             by_slot: vec![usize::MAX; slots(clients.len())],
             touched: (0..clients.len()).collect(),
             working: Vec::with_capacity(clients.len()),
+            schedule,
+            free: VecDeque::with_capacity(clients.len()),
             timers: TimerWheel::new(u32::try_from(clients.len()).unwrap_or(u32::MAX), TICK_MS, 0),
             fired: Vec::with_capacity(clients.len()),
             running: clients.len(),
             clients,
             turn: thread,
-            tally: Tally::new(),
+            tally: Tally::new(warm_ns, duration_ns, plan.rate.is_some()),
+            answered: 0,
+            failed: 0,
+            meter: Meter::new(warm_ns)?,
             start: Instant::now(),
             timeout_ns: nanoseconds(plan.timeout),
             interval_ns,
             warm_ns,
-            end_ns: plan.duration.map_or(u64::MAX, |duration| warm_ns + nanoseconds(duration)),
+            end_ns,
             ended: false,
-        }
+        })
     }
 
     /// What the driver of these clients is made of.
@@ -104,49 +134,56 @@ impl<'load> Fleet<'load> {
     ///
     /// # Errors
     /// The driver is unusable, or /proc.
-    pub fn run<D: Driver>(mut self, driver: &mut D) -> io::Result<Tally> {
-        self.start = Instant::now();
-        let mut cpu_before_ns = None;
+    pub fn run<D: Driver>(mut self, driver: &mut D, start: Instant) -> io::Result<Tally> {
+        self.start = start;
         while self.running > 0 && !self.shared.stopped() {
             let now_ns = self.now_ns();
-            if cpu_before_ns.is_none() && now_ns >= self.warm_ns {
-                cpu_before_ns = Some(cores::thread_cpu_ns()?);
-            }
+            self.measure(now_ns, false)?;
             self.expire(now_ns);
-            if now_ns >= self.end_ns && !self.ended {
-                self.ended = true;
-                (0..self.clients.len()).for_each(|index| self.touch(index));
-            }
+            self.dispatch(driver, now_ns);
             self.work_off(driver, now_ns);
-            let timeout = self.wait(now_ns);
+            self.end_if_due(now_ns);
+            self.shared.progress[self.thread].set(self.answered, self.failed, self.tally.late);
+            let timeout = self.wait();
             driver.turn(timeout, &mut self)?;
         }
-        self.tally.elapsed_ns = self.now_ns().saturating_sub(self.warm_ns);
-        if let Some(before_ns) = cpu_before_ns {
-            self.tally.cpu_ns = cores::thread_cpu_ns()?.saturating_sub(before_ns);
-        }
-        let counted = |start_ns: &u64| *start_ns >= self.warm_ns;
-        self.tally.unanswered = self
-            .clients
-            .iter()
-            .map(|client| client.in_flight.iter().map(|request| request.start_ns).chain(client.awaited_ns))
-            .map(|starts| starts.filter(counted).count() as u64)
-            .sum();
+        let now_ns = self.now_ns();
+        self.measure(now_ns, true)?;
+        self.tally.elapsed_ns = now_ns.saturating_sub(self.warm_ns);
+        self.tally.missed = self.schedule.as_ref().map_or(0, |schedule| schedule.overdue(self.warm_ns, now_ns));
+        let counted = |begun: &Begun| begun.intended_ns >= self.warm_ns;
+        let unanswered = |client: &Client| {
+            client.in_flight.iter().map(|request| request.begun).chain(client.awaited).filter(counted).count() as u64
+        };
+        self.tally.unanswered = self.clients.iter().map(unanswered).sum();
         Ok(self.tally)
+    }
+
+    /// Ends the load when its time is over or its last send is made; what is in flight is still waited for.
+    fn end_if_due(&mut self, now_ns: u64) {
+        let sent_all = self.schedule.as_ref().is_some_and(|schedule| schedule.next_ns().is_none());
+        if !self.ended && (now_ns >= self.end_ns || sent_all) {
+            self.ended = true;
+            (0..self.clients.len()).for_each(|index| self.touch(index));
+        }
     }
 
     fn now_ns(&self) -> u64 {
         nanoseconds(self.start.elapsed())
     }
 
-    /// How long the driver may sleep: until the next timer or the end of the load, and not at all when there is work.
-    fn wait(&self, now_ns: u64) -> Option<Duration> {
+    /// How long the driver may sleep: until the next timer, the next send or the end of the load, and not at all when there
+    /// is work.
+    fn wait(&self) -> Option<Duration> {
         if !self.touched.is_empty() || self.running == 0 {
             return Some(Duration::ZERO);
         }
-        let end_ns = if self.ended { u64::MAX } else { self.end_ns };
-        let next_ns = self.timers.next_deadline_ms().map_or(u64::MAX, |next_ms| next_ms * NS_PER_MS).min(end_ns);
-        (next_ns != u64::MAX).then(|| Duration::from_nanos(next_ns.saturating_sub(now_ns)))
+        let timer_ns = self.timers.next_deadline_ms().map(|next_ms| next_ms * NS_PER_MS);
+        // A send that finds no client free waits for an answer, not for a time.
+        let send_ns = self.next_send_ns().filter(|_| !self.free.is_empty());
+        let end_ns = Some(self.end_ns).filter(|end_ns| !self.ended && *end_ns < u64::MAX);
+        let next_ns = timer_ns.into_iter().chain(send_ns).chain(end_ns).min()?;
+        Some(Duration::from_nanos(next_ns.saturating_sub(self.now_ns())))
     }
 
     /// Puts a client on the list.
@@ -177,7 +214,8 @@ impl<'load> Fleet<'load> {
                 client.link = Link::Closing;
             }
             (Link::Down, _) if may_begin => self.connect(driver, index),
-            (Link::Open, Some(token)) if may_begin || client.awaited_ns.is_some() => self.send(driver, index, token),
+            (Link::Open, Some(token)) if may_begin || client.awaited.is_some() => self.send(driver, index, token),
+            (Link::Down | Link::Open, _) if self.next_send_ns().is_some() && self.has_room(index) => self.offer(index),
             _ => {}
         }
         let client = &mut self.clients[index];
@@ -187,78 +225,20 @@ impl<'load> Fleet<'load> {
         }
     }
 
-    fn may_begin(&self, index: usize, now_ns: u64) -> bool {
-        let client = &self.clients[index];
-        let room = if self.interval_ns > 0 { 1 } else { self.plan.pipeline };
-        !self.ended
-            && client.quota > 0
-            && client.resume_ns <= now_ns
-            && client.in_flight.len() < room
-            && !client.sending
-    }
-
-    fn connect<D: Driver>(&mut self, driver: &mut D, index: usize) {
-        let now_ns = self.now_ns();
-        match driver.connect(self.plan.server) {
-            Ok(token) => {
-                let client = &mut self.clients[index];
-                (client.link, client.token) = (Link::Connecting, Some(token));
-                (client.since_ns, client.awaited_ns) = (now_ns, Some(now_ns));
-                self.by_slot[token.slot()] = index;
-            }
-            Err(error) => {
-                self.clients[index].awaited_ns = Some(now_ns);
-                let failure = self.failure(&error);
-                self.fail(index, failure);
-                self.touch(index);
-            }
-        }
-    }
-
-    fn send<D: Driver>(&mut self, driver: &mut D, index: usize, token: Token) {
-        let now_ns = self.now_ns();
-        let requests = &self.plan.requests;
-        let client = &mut self.clients[index];
-        let start_ns = client.awaited_ns.take().unwrap_or(now_ns);
-        let mut buffer = client.buffer.take().unwrap_or_else(|| {
-            let bytes = requests.bytes_max();
-            Vec::with_capacity(bytes * self.plan.pipeline.min(SEND_BYTES_ENOUGH / bytes + 1))
-        });
-        let room = self.plan.pipeline - client.in_flight.len();
-        let count = usize::try_from(client.quota).map_or(room, |quota| quota.min(room));
-        let already = client.in_flight.len();
-        while client.in_flight.len() < already + count && buffer.len() < SEND_BYTES_ENOUGH {
-            let metrics = requests.write(client.number, self.turn, &mut buffer);
-            self.turn = self.turn.wrapping_add(1);
-            client.in_flight.push_back(InFlight { start_ns, metrics });
-        }
-        if start_ns >= self.warm_ns {
-            self.tally.bytes += buffer.len() as u64;
-            if self.plan.requests_each.is_some() {
-                client.quota -= (client.in_flight.len() - already) as u64;
-            }
-        }
-        client.sending = true;
-        driver.send(token, buffer);
-    }
-
     /// All that a client has under way has failed: its requests in flight, or the one it was connecting for.
     fn fail(&mut self, index: usize, failure: Failure) {
-        let client = &mut self.clients[index];
-        if client.is_idle() {
+        if self.clients[index].is_idle() {
             return;
         }
-        let counted = client.in_flight.drain(..).filter(|request| request.start_ns >= self.warm_ns).count();
-        (0..counted).for_each(|_| self.tally.failed(failure));
-        if let Some(start_ns) = client.awaited_ns.take()
-            && start_ns >= self.warm_ns
-        {
-            self.tally.failed(failure);
-            if self.plan.requests_each.is_some() {
-                client.quota -= 1;
+        let now_ns = self.now_ns();
+        let client = &mut self.clients[index];
+        for begun in client.in_flight.drain(..).map(|request| request.begun).chain(client.awaited.take()) {
+            self.failed += 1;
+            if begun.intended_ns >= self.warm_ns {
+                self.tally.failed(failure, now_ns);
             }
         }
-        self.rest(index, self.now_ns());
+        self.rest(index, now_ns);
     }
 
     /// A client's requests are all answered, or have failed: it pauses.
@@ -276,8 +256,14 @@ impl<'load> Fleet<'load> {
                 Failure::Reset
             }
             io::ErrorKind::TimedOut => Failure::Timeout,
-            _ => {
-                self.tally.other_reason.get_or_insert_with(|| error.to_string());
+            kind => {
+                self.tally.other_reason.get_or_insert_with(|| match kind {
+                    // Each connection that this side ended holds its port for a minute (TIME_WAIT, tcp(7)).
+                    io::ErrorKind::AddrNotAvailable => {
+                        "no local port is free: see net.ipv4.ip_local_port_range".to_owned()
+                    }
+                    _ => error.to_string(),
+                });
                 Failure::Other
             }
         }
@@ -325,101 +311,11 @@ impl<'load> Fleet<'load> {
     /// The first request in flight has its answer. False: there was none to answer.
     fn answered(&mut self, index: usize, status: u16, now_ns: u64) -> bool {
         let Some(request) = self.clients[index].in_flight.pop_front() else { return false };
-        if request.start_ns >= self.warm_ns {
-            self.tally.answered(status, request.metrics, now_ns - request.start_ns);
+        self.answered += 1;
+        if request.begun.intended_ns >= self.warm_ns {
+            self.tally.answered(status, request.metrics, request.begun, now_ns);
         }
         true
-    }
-}
-
-impl Handler for Fleet<'_> {
-    fn accepted(&mut self, _: Token, _: SocketAddr) {
-        unreachable!("a driver without a listener accepts nothing");
-    }
-
-    fn accept_failed(&mut self, _: &io::Error) {
-        unreachable!("a driver without a listener accepts nothing");
-    }
-
-    fn connected(&mut self, token: Token) {
-        let Some(index) = self.find(token) else { return };
-        let client = &mut self.clients[index];
-        if client.link == Link::Connecting {
-            client.link = Link::Open;
-            self.touch(index);
-        }
-    }
-
-    fn data(&mut self, token: Token, mut bytes: &[u8]) -> Flow {
-        let Some(index) = self.find(token) else { return Flow::Continue };
-        let now_ns = self.now_ns();
-        while !bytes.is_empty() && self.clients[index].link == Link::Open {
-            match self.clients[index].parser.feed(bytes) {
-                Ok((used, None)) => bytes = &bytes[used..],
-                Ok((used, Some(answer))) => {
-                    bytes = &bytes[used..];
-                    if !self.answered(index, answer.status, now_ns) {
-                        // A server's farewell to an idle connection, as a 408: nobody's answer.
-                        self.clients[index].link = Link::Doomed;
-                        break;
-                    }
-                    if answer.close || !self.plan.keep_alive {
-                        self.fail(index, Failure::ClosedEarly);
-                        let client = &mut self.clients[index];
-                        (client.link, client.since_ns) = (Link::Lingering, now_ns);
-                    }
-                    self.rest(index, now_ns);
-                }
-                Err(_) => {
-                    self.clients[index].link = Link::Doomed;
-                    self.fail(index, Failure::Garbage);
-                }
-            }
-        }
-        self.touch(index);
-        Flow::Continue
-    }
-
-    fn eof(&mut self, token: Token) {
-        let Some(index) = self.find(token) else { return };
-        if self.clients[index].link == Link::Open {
-            let now_ns = self.now_ns();
-            if let Some(answer) = self.clients[index].parser.finish() {
-                self.answered(index, answer.status, now_ns);
-                self.rest(index, now_ns);
-            }
-            self.fail(index, Failure::ClosedEarly);
-        }
-        if matches!(self.clients[index].link, Link::Open | Link::Lingering) {
-            self.clients[index].link = Link::Doomed;
-        }
-        self.touch(index);
-    }
-
-    fn sent(&mut self, token: Token, buffer: Vec<u8>) {
-        let Some(index) = self.find(token) else { return };
-        let client = &mut self.clients[index];
-        (client.buffer, client.sending) = (Some(buffer), false);
-        if client.in_flight.len() < self.plan.pipeline {
-            self.touch(index);
-        }
-    }
-
-    fn closed(&mut self, token: Token, cause: Cause) {
-        let Some(index) = self.find(token) else { return };
-        let (link, awaiting) = (self.clients[index].link, !self.clients[index].is_idle());
-        if let (true, Cause::Error(error)) = (awaiting, &cause) {
-            let failure = self.failure(error);
-            let first = !mem::replace(&mut self.clients[index].tried, true);
-            if first && link == Link::Connecting && failure == Failure::Refused {
-                self.shared.first_connect_refused();
-            }
-            self.fail(index, failure);
-        }
-        let client = &mut self.clients[index];
-        (client.link, client.token, client.sending, client.tried) = (Link::Down, None, false, true);
-        client.parser.reset();
-        self.touch(index);
     }
 }
 

@@ -1,20 +1,31 @@
 //! A load: clients that send batches and wait for their answers, spread over threads, each thread on its own core with its
-//! own driver. The threads share nothing while they run but the word to stop; what they counted is merged at the end.
+//! own driver. The threads share nothing while they run but the word to stop and, one way, their progress; what they counted is
+//! merged at the end.
 
+mod baseline;
 mod client;
 mod fleet;
+mod intervals;
 mod options;
+mod plot;
+mod progress;
 mod report;
 mod requests;
+mod schedule;
 mod tally;
+mod values;
 
+pub use baseline::Baseline;
+pub use intervals::{Interval, Intervals};
 pub use options::{Format, Plan, parse};
-pub use report::{json, text};
-pub use requests::Requests;
-pub use tally::{Failure, Tally};
+pub use plot::draw;
+pub use report::Report;
+pub use requests::{Heads, Requests};
+pub use tally::{Begun, Failure, Tally};
 
 use crate::{cores, drivers::Chosen};
 use fleet::Fleet;
+use progress::Progress;
 use reactor::{Doorbell, Driver, epoll::EpollDriver, uring::UringDriver};
 use signal_hook::{
     consts::{SIGINT, SIGTERM},
@@ -23,10 +34,12 @@ use signal_hook::{
 use std::{
     io,
     sync::{
-        Arc, Barrier,
+        Arc, Barrier, OnceLock,
         atomic::{AtomicBool, AtomicU32, Ordering},
+        mpsc,
     },
     thread,
+    time::Instant,
 };
 
 /// What came of a load.
@@ -36,28 +49,42 @@ pub struct Outcome {
     pub tally: Tally,
     /// A signal ended it early.
     pub interrupted: bool,
-    /// The first connect of every client was refused, which ended it early.
+    /// The first connects were refused and none had succeeded, which ended it early.
     pub nothing_listens: bool,
 }
+
+/// So many refused connects, or one for each client if these are fewer, with none that succeeded: nothing listens. Linux
+/// refuses nobody for a full backlog (tcp(7), tcp_abort_on_overflow).
+const REFUSALS_ENOUGH: u32 = 8;
 
 /// What the threads of one load share.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    clients: u32,
+    refusals_enough: u32,
     stop: AtomicBool,
     interrupted: AtomicBool,
-    first_connects_refused: AtomicU32,
+    connected: AtomicBool,
+    refusals: AtomicU32,
+    nothing_listens: AtomicBool,
+    /// The moment that all times count from.
+    start: OnceLock<Instant>,
     doorbells: Vec<Arc<Doorbell>>,
+    /// Of each thread.
+    progress: Vec<Progress>,
 }
 
 impl Shared {
     fn new(clients: u32, threads: usize) -> io::Result<Self> {
         Ok(Self {
-            clients,
+            refusals_enough: clients.min(REFUSALS_ENOUGH),
             stop: AtomicBool::new(false),
             interrupted: AtomicBool::new(false),
-            first_connects_refused: AtomicU32::new(0),
+            connected: AtomicBool::new(false),
+            refusals: AtomicU32::new(0),
+            nothing_listens: AtomicBool::new(false),
+            start: OnceLock::new(),
             doorbells: (0..threads).map(|_| Doorbell::new().map(Arc::new)).collect::<io::Result<_>>()?,
+            progress: (0..threads).map(|_| Progress::default()).collect(),
         })
     }
 
@@ -71,15 +98,22 @@ impl Shared {
         self.stop.load(Ordering::Acquire)
     }
 
-    /// A client's first connect was refused. When that has happened to all of them, there is no server to load.
-    pub(crate) fn first_connect_refused(&self) {
-        if self.first_connects_refused.fetch_add(1, Ordering::AcqRel) + 1 == self.clients {
-            self.stop();
+    /// A connect succeeded.
+    pub(crate) fn connected(&self) {
+        // Looked at first, so that the threads do not write to one cache line with every connection.
+        if !self.connected.load(Ordering::Relaxed) {
+            self.connected.store(true, Ordering::Relaxed);
         }
     }
 
-    fn nothing_listens(&self) -> bool {
-        self.first_connects_refused.load(Ordering::Acquire) == self.clients
+    /// A connect was refused. When that is all that ever happens, there is no server to load.
+    pub(crate) fn connect_refused(&self) {
+        if !self.connected.load(Ordering::Relaxed)
+            && self.refusals.fetch_add(1, Ordering::Relaxed) + 1 == self.refusals_enough
+        {
+            self.nothing_listens.store(true, Ordering::Release);
+            self.stop();
+        }
     }
 }
 
@@ -94,6 +128,10 @@ pub fn run(plan: &Plan, chosen: Chosen) -> io::Result<Outcome> {
     let stop_listening = signals.handle();
     let cores = cores::allowed();
     let start = Barrier::new(plan.threads);
+    if plan.rate.is_some() {
+        cores::sharpen_timers();
+    }
+    let (ended, wait_for_end) = mpsc::channel();
     let tally = thread::scope(|scope| {
         scope.spawn(|| {
             for _ in &mut signals {
@@ -101,6 +139,8 @@ pub fn run(plan: &Plan, chosen: Chosen) -> io::Result<Outcome> {
                 shared.stop();
             }
         });
+        let told = &shared;
+        scope.spawn(move || progress::tell(plan, told, &wait_for_end));
         let threads: Vec<_> = (0..plan.threads)
             .map(|index| {
                 let core = cores.get(index % cores.len().max(1)).copied();
@@ -121,30 +161,35 @@ pub fn run(plan: &Plan, chosen: Chosen) -> io::Result<Outcome> {
         let tallies = threads
             .into_iter()
             .map(|thread| thread.join().unwrap_or_else(|_| Err(io::Error::other("a thread of the load has panicked"))));
-        let merged = tallies.collect::<io::Result<Vec<_>>>().map(|tallies| {
-            tallies.into_iter().fold(Tally::new(), |mut sum, tally| {
-                sum.merge(&tally);
-                sum
-            })
-        });
+        let tallies = tallies.collect::<io::Result<Vec<_>>>();
+        drop(ended);
         stop_listening.close();
-        merged
+        let none = || io::Error::other("a load has at least one thread");
+        tallies.and_then(|tallies| tallies.into_iter().reduce(merge).ok_or_else(none))
     })?;
     Ok(Outcome {
         tally,
         interrupted: shared.interrupted.load(Ordering::Acquire),
-        nothing_listens: shared.nothing_listens(),
+        nothing_listens: shared.nothing_listens.load(Ordering::Acquire),
     })
+}
+
+fn merge(mut sum: Tally, tally: Tally) -> Tally {
+    sum.merge(tally);
+    sum
 }
 
 /// One thread's share: the clients whose number leaves the rest `thread` when divided by the number of threads.
 fn work<D: Driver>(plan: &Plan, thread: usize, shared: &Shared, start: &Barrier) -> io::Result<Tally> {
-    let fleet = Fleet::new(plan, thread, shared);
-    let driver = D::open(fleet.setup(Arc::clone(&shared.doorbells[thread])));
-    if driver.is_err() {
+    let ready = Fleet::new(plan, thread, shared).and_then(|fleet| {
+        let driver = D::open(fleet.setup(Arc::clone(&shared.doorbells[thread])))?;
+        Ok((fleet, driver))
+    });
+    if ready.is_err() {
         shared.stop();
     }
     // Also by a thread that has failed: the others wait for it.
     start.wait();
-    fleet.run(&mut driver?)
+    let (fleet, mut driver) = ready?;
+    fleet.run(&mut driver, *shared.start.get_or_init(Instant::now))
 }

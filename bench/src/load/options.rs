@@ -1,7 +1,14 @@
 //! The command line of `load_test`: what was typed, checked and settled into a [`Plan`].
 
-use super::Requests;
-use crate::{body, cores, drivers::Choice};
+use super::{
+    Baseline, Heads, Requests,
+    values::{self, SPAN_MAX, Target},
+};
+use crate::{
+    body::{self, Body},
+    cores,
+    drivers::Choice,
+};
 use clap::{CommandFactory, Parser, ValueEnum, error::ErrorKind};
 use std::{
     ffi::OsString,
@@ -18,6 +25,10 @@ pub enum Format {
     Text,
     /// For scripts: one object.
     Json,
+    /// The course over time: one row an interval.
+    Csv,
+    /// The latencies' distribution, as HdrHistogram's plotter reads it.
+    Hgrm,
 }
 
 /// Acknowledgement levels of the server, as `?ack=` takes them.
@@ -35,7 +46,9 @@ pub struct Plan {
     pub server: SocketAddr,
     /// Concurrent connections, at least 1.
     pub clients: u32,
-    /// Requests of each client after the warm-up.
+    /// Requests a second over all clients, at times scheduled beforehand; `None`: a closed loop.
+    pub rate: Option<f64>,
+    /// Requests of each client after the warm-up; in an open loop their number times this is that of all together.
     pub requests_each: Option<u64>,
     /// No request is begun this long after the warm-up.
     pub duration: Option<Duration>,
@@ -51,12 +64,20 @@ pub struct Plan {
     pub timeout: Duration,
     /// Threads, each with its own driver; 1 to `clients`.
     pub threads: usize,
+    /// Of the requests.
+    pub method: String,
+    /// Where they go, as a URL.
+    pub url: String,
     /// What to send.
     pub requests: Requests,
     /// Which driver.
     pub driver: Choice,
     /// How to report.
     pub format: Format,
+    /// Where to draw the figures as SVG.
+    pub plot: Option<PathBuf>,
+    /// What to compare with.
+    pub baseline: Option<Baseline>,
 }
 
 /// Requests made up in advance: enough that a server does not see one batch only, few enough to stay in the cache.
@@ -67,20 +88,29 @@ const BATCH_METRICS_MAX: i64 = 100_000;
 const PIPELINE_MAX: u64 = 1024;
 /// Clients: as many as there are ports to connect from, which is fewer by default (net.ipv4.ip_local_port_range, ip(7)).
 const CLIENTS_MAX: i64 = 65_535;
-/// Any one span of time: a day.
-const SPAN_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+/// Methods that carry no body unless one is given (RFC 9110, 9.3).
+const BODILESS: [&str; 5] = ["GET", "HEAD", "DELETE", "OPTIONS", "TRACE"];
 
-/// Puts a load of metric batches on an HTTP server and says what came back.
+/// Puts a load of metric batches, or of any requests, on an HTTP server and says what came back.
 ///
-/// A closed loop: each client sends a request, waits for the answer, rests for INTERVAL_MS and sends the next. Success is an
-/// answer with status 2xx, and nothing else. A request that fails is counted and never repeated. Latency is that of the
-/// successes: the time from handing the request to the driver to its complete answer; where a request needs a new connection,
-/// from handing over the connect.
+/// A closed loop, unless --rate is given: each client sends a request, waits for the answer, rests for INTERVAL_MS and sends the
+/// next. Latency is then the time from handing the request to the driver to its complete answer; where it needs a new connection,
+/// from handing over the connect. A closed loop asks a slow server less often, and so shows its slowness too rarely.
+///
+/// An open loop with --rate: the send times are fixed beforehand and none is skipped, whatever the server does. Any client that is
+/// free takes the next send; when none is, the send is late. Latency is counted from the intended time ("corrected") and,
+/// beside it, from the handing over ("raw"). Sends more than 1 ms behind their time are counted as late, and those still waiting
+/// when the time is over as missed. On io_uring an idle load sends some 50 to 100 us behind the schedule, the time that a timer
+/// and a wake-up take, which the corrected figures hold; on epoll, whose waits are whole milliseconds, up to 1 ms.
+///
+/// Success is an answer with status 2xx, and nothing else; percentiles are those of the successes. A request that fails is counted
+/// and never repeated.
 #[derive(Debug, Parser)]
 #[command(name = "load_test", version, after_help = AFTER_HELP)]
 struct Arguments {
-    /// Port of the server.
-    port: u16,
+    /// Port of the server. Its /metrics gets the load.
+    #[arg(required_unless_present = "url", conflicts_with = "url")]
+    port: Option<u16>,
     /// Concurrent connections.
     #[arg(value_name = "CLIENTS", required_unless_present = "connections", value_parser = clap::value_parser!(u32).range(1..=CLIENTS_MAX))]
     client_count: Option<u32>,
@@ -97,19 +127,28 @@ struct Arguments {
     /// The same as REQUESTS: of each client.
     #[arg(short = 'n', long, value_name = "REQUESTS", conflicts_with = "request_count", value_parser = clap::value_parser!(u64).range(1..))]
     requests: Option<u64>,
+    /// An open loop: so many requests a second, over all clients. 500, 0.5, 20k.
+    #[arg(short = 'R', long, value_name = "RATE", value_parser = values::rate)]
+    rate: Option<f64>,
     /// Begin no request after this time; with REQUESTS, whichever ends first. 10s, 500ms, 2m; a plain number is seconds.
-    #[arg(short, long, value_parser = span)]
+    #[arg(short, visible_short_alias = 'z', long, value_parser = values::span)]
     duration: Option<Duration>,
     /// Load for this long first, and count nothing of it.
-    #[arg(short, long, value_parser = span, default_value = "0s")]
+    #[arg(short, long, value_parser = values::span, default_value = "0s")]
     warmup: Duration,
     /// Threads, each pinned to a core [default: one for each core this process may use].
     #[arg(short, long, value_parser = clap::value_parser!(u32).range(1..))]
     threads: Option<u32>,
 
+    /// Any HTTP server, in place of PORT: http://HOST[:PORT][/PATH][?QUERY].
+    #[arg(long, conflicts_with_all = ["host", "ack"], value_parser = values::url)]
+    url: Option<Target>,
     /// Name or address of the server.
     #[arg(long, default_value = "127.0.0.1")]
     host: String,
+    /// Method of the requests. GET, HEAD, DELETE, OPTIONS and TRACE have no body unless one is given.
+    #[arg(long, default_value = "POST", value_parser = values::method)]
+    method: String,
     /// A connection for each request.
     #[arg(long)]
     no_keepalive: bool,
@@ -117,7 +156,7 @@ struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "no_keepalive", value_parser = clap::value_parser!(u64).range(1..=PIPELINE_MAX))]
     pipeline: u64,
     /// A request without a complete answer after this time has failed, and its connection is closed.
-    #[arg(long, value_parser = span, default_value = "10s")]
+    #[arg(long, value_parser = values::span, default_value = "10s")]
     timeout: Duration,
 
     /// Metrics in each request.
@@ -126,7 +165,10 @@ struct Arguments {
     /// The batches are made up from this number: the same number, the same batches.
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
-    /// Take the batches from this file, one JSON document a line, in turn.
+    /// Send this text as the body of each request.
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["batch", "seed", "body_file"])]
+    body: Option<String>,
+    /// Take the batches from this file, one JSON document a line, in turn; with --url, any lines.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["batch", "seed"])]
     body_file: Option<PathBuf>,
     /// Spread the connections over this many distinct Authorization values [default: none is sent].
@@ -136,24 +178,35 @@ struct Arguments {
     #[arg(long)]
     ack: Option<Ack>,
     /// Add a header to each request; Host and Content-Type replace the usual ones.
-    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = header)]
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = values::header)]
     headers: Vec<String>,
 
     /// How to talk to the kernel.
     #[arg(long, value_enum, default_value = "auto")]
     driver: Choice,
-    /// How to write the report.
+    /// How to write the report. csv has one row an interval of the run: its start and width, requests, successes, rate, own CPU and
+    /// latencies; hgrm is the whole distribution in milliseconds, corrected in an open loop, as HdrHistogram's plotter reads it.
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
+    /// Draw the percentile curve and the latency over time into this file.
+    #[arg(long, value_name = "FILE.svg")]
+    plot: Option<PathBuf>,
+    /// Compare throughput, latency and own CPU with an earlier report of --format json, and say whether they differ by more than
+    /// the runs themselves scatter. What changes from one run to the next is not in that: repeat both, in turn.
+    #[arg(long, value_name = "FILE.json")]
+    baseline: Option<PathBuf>,
 }
 
 const AFTER_HELP: &str = "\
-Exit status: 0 if every request succeeded, 1 if not or if interrupted, 2 if it was used wrongly or nothing listens at the port.
-SIGINT ends the load and reports what there is.
+Exit status: 0 if every request succeeded and no send was missed, 1 if not or if interrupted, 2 if it was used wrongly or nothing
+listens at the port. SIGINT ends the load and reports what there is.
 
   load_test 8080 100 1000          100 clients, 1000 requests each
   load_test 8080 500 10 100        500 clients, 10 requests each, 100 ms apart
-  load_test 8080 -c 64 -d 10s -w 2s --pipeline 16";
+  load_test 8080 -c 64 -d 10s -w 2s --pipeline 16
+  load_test 8080 -c 64 -d 30s --rate 20k --plot run.svg --format json >run.json
+  load_test 8080 -c 64 -d 30s --rate 20k --baseline run.json
+  load_test --url http://127.0.0.1:8428/api/v1/import -c 64 -d 10s --body-file lines.json";
 
 /// Reads the command line, program name first, and settles it: looks the host up, reads the file of batches.
 ///
@@ -171,46 +224,50 @@ fn settle(typed: Arguments) -> Result<Plan, (ErrorKind, String)> {
         let message = "how much load: give REQUESTS (of each client) or --duration";
         return Err((ErrorKind::MissingRequiredArgument, message.to_owned()));
     }
-    let authorized = typed.headers.iter().any(|header| name(header).eq_ignore_ascii_case("authorization"));
+    let wrong = |message: String| (ErrorKind::ValueValidation, message);
+    let conflict = |message: &str| (ErrorKind::ArgumentConflict, message.to_owned());
+    let authorized = typed.headers.iter().any(|header| values::name(header).eq_ignore_ascii_case("authorization"));
     if typed.clients.is_some() && authorized {
-        let message = "--clients makes the Authorization values: leave the header out";
-        return Err((ErrorKind::ArgumentConflict, message.to_owned()));
+        return Err(conflict("--clients makes the Authorization values: leave the header out"));
     }
     let interval = Duration::from_millis(typed.interval_ms);
     if interval > SPAN_MAX {
-        return Err((ErrorKind::ValueValidation, format!("INTERVAL_MS is over {} s", SPAN_MAX.as_secs())));
+        return Err(wrong(format!("INTERVAL_MS is over {} s", SPAN_MAX.as_secs())));
+    }
+    if typed.rate.is_some() && !interval.is_zero() {
+        return Err(conflict("INTERVAL_MS paces a closed loop, --rate an open one: give one of them"));
     }
     if typed.timeout.is_zero() {
-        return Err((ErrorKind::ValueValidation, "with a timeout of zero no request can succeed".to_owned()));
+        return Err(wrong("with a timeout of zero no request can succeed".to_owned()));
     }
-    let server = (typed.host.as_str(), typed.port)
+    let bodies = bodies(&typed).map_err(wrong)?;
+    let target = typed.url.unwrap_or_else(|| {
+        let level = typed.ack.and_then(|ack| ack.to_possible_value());
+        let query = level.map_or_else(String::new, |level| format!("?ack={}", level.get_name()));
+        // One of PORT and --url is required.
+        Target { host: typed.host, port: typed.port.unwrap_or_default(), path: format!("/metrics{query}") }
+    });
+    let server = (target.host.as_str(), target.port)
         .to_socket_addrs()
-        .map_err(|error| format!("cannot look up '{}': {error}", typed.host))
+        .map_err(|error| format!("cannot look up '{}': {error}", target.host))
         .and_then(|found| {
             // A name like localhost stands for both kinds, and servers listen on the older one first.
-            found.min_by_key(SocketAddr::is_ipv6).ok_or_else(|| format!("'{}' has no address", typed.host))
+            found.min_by_key(SocketAddr::is_ipv6).ok_or_else(|| format!("'{}' has no address", target.host))
         })
-        .map_err(|message| (ErrorKind::ValueValidation, message))?;
-    let bodies = match &typed.body_file {
-        None => body::generate(typed.seed, BATCHES, typed.batch),
-        Some(path) => fs::read_to_string(path)
-            .map_err(|error| error.to_string())
-            .and_then(|text| body::read_lines(&text))
-            .map_err(|error| (ErrorKind::ValueValidation, format!("{}: {error}", path.display())))?,
+        .map_err(wrong)?;
+    let heads = Heads {
+        method: &typed.method,
+        path: &target.path,
+        host: &target.authority(),
+        keep_alive: !typed.no_keepalive,
+        identities: typed.clients.unwrap_or(0),
+        headers: &typed.headers,
     };
-    let level = typed.ack.and_then(|ack| ack.to_possible_value());
-    let requests = Requests::new(
-        &authority(&typed.host, typed.port),
-        level.as_ref().map(|level| level.get_name()),
-        !typed.no_keepalive,
-        typed.clients.unwrap_or(0),
-        &typed.headers,
-        &bodies,
-    );
     let threads = typed.threads.map_or_else(|| cores::allowed().len().max(1), |threads| threads as usize);
     Ok(Plan {
         server,
         clients,
+        rate: typed.rate,
         requests_each,
         duration: typed.duration,
         warmup: typed.warmup,
@@ -219,50 +276,30 @@ fn settle(typed: Arguments) -> Result<Plan, (ErrorKind, String)> {
         pipeline: usize::try_from(typed.pipeline).unwrap_or(1),
         timeout: typed.timeout,
         threads: threads.min(clients as usize),
-        requests,
+        requests: Requests::new(&heads, &bodies),
+        url: format!("http://{}{}", target.authority(), target.path),
+        method: typed.method,
         driver: typed.driver,
         format: typed.format,
+        plot: typed.plot,
+        baseline: typed.baseline.map(|path| Baseline::read(&path)).transpose().map_err(wrong)?,
     })
 }
 
-/// The value of `Host`; a literal IPv6 address goes into brackets (RFC 3986, 3.2.2).
-fn authority(host: &str, port: u16) -> String {
-    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
-}
-
-fn name(header: &str) -> &str {
-    header.split(':').next().unwrap_or_default().trim()
-}
-
-/// A header line. The framing of a request is not the caller's to change.
-fn header(line: &str) -> Result<String, String> {
-    let (name, _) = line.split_once(':').ok_or("a header is 'Name: value'")?;
-    let is_token_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    if name.is_empty() || !name.bytes().all(is_token_byte) {
-        return Err(format!("'{name}' is not a header's name"));
+/// The bodies that were asked for, none for requests without.
+fn bodies(typed: &Arguments) -> Result<Vec<Body>, String> {
+    match (&typed.body, &typed.body_file) {
+        (Some(text), _) => Ok(vec![Body::verbatim(text)]),
+        (None, Some(path)) => {
+            let read = if typed.url.is_some() { body::read_verbatim } else { body::read_lines };
+            fs::read_to_string(path)
+                .map_err(|error| error.to_string())
+                .and_then(|text| read(&text))
+                .map_err(|error| format!("{}: {error}", path.display()))
+        }
+        (None, None) if BODILESS.contains(&typed.method.as_str()) => Ok(Vec::new()),
+        (None, None) => Ok(body::generate(typed.seed, BATCHES, typed.batch)),
     }
-    if line.bytes().any(|byte| byte.is_ascii_control() && byte != b'\t') {
-        return Err("a header is one line of text".to_owned());
-    }
-    if ["content-length", "transfer-encoding", "connection"].iter().any(|own| name.eq_ignore_ascii_case(own)) {
-        return Err(format!("{name} is load_test's own to set"));
-    }
-    Ok(line.to_owned())
-}
-
-/// A span of time: `10s`, `500ms`, `2m`, or plain seconds.
-fn span(text: &str) -> Result<Duration, String> {
-    let digits = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let unit_ms: u64 = match unit {
-        "ms" => 1,
-        "s" | "" => 1000,
-        "m" => 60 * 1000,
-        _ => return Err("a time is a number with ms, s or m behind it".to_owned()),
-    };
-    let number: u64 = number.parse().map_err(|_| "a time is a number with ms, s or m behind it")?;
-    let span = Duration::from_millis(number.saturating_mul(unit_ms));
-    if span > SPAN_MAX { Err(format!("over {} s", SPAN_MAX.as_secs())) } else { Ok(span) }
 }
 
 #[cfg(test)]
@@ -286,6 +323,28 @@ mod tests {
         assert_eq!((plan.duration, plan.warmup), (Some(Duration::from_secs(10)), Duration::from_millis(500)));
         assert_eq!((plan.threads, plan.pipeline, plan.timeout), (2, 16, Duration::from_secs(2)));
         assert_eq!(plan.requests_each, None);
+    }
+
+    #[test]
+    fn any_server_can_be_loaded() {
+        let plan = typed("--url http://127.0.0.1:1/a?b -c 2 -z 1s --method PUT --body x -R 2k").unwrap();
+        assert_eq!(
+            (plan.url.as_str(), plan.method.as_str(), plan.rate),
+            ("http://127.0.0.1:1/a?b", "PUT", Some(2000.0))
+        );
+        let mut request = Vec::new();
+        plan.requests.write(0, 0, &mut request);
+        let text = String::from_utf8(request).unwrap();
+        assert!(
+            text.starts_with("PUT /a?b HTTP/1.1\r\nHost: 127.0.0.1:1\r\n") && text.ends_with("\r\n\r\nx"),
+            "{text}"
+        );
+        let mut request = Vec::new();
+        typed("1 1 1 --method GET").unwrap().requests.write(0, 0, &mut request);
+        assert_eq!(request, b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1:1\r\n\r\n");
+        let mut request = Vec::new();
+        typed("1 1 1 --host ::1 --ack fsync").unwrap().requests.write(0, 0, &mut request);
+        assert!(request.starts_with(b"POST /metrics?ack=fsync HTTP/1.1\r\nHost: [::1]:1\r\n"));
     }
 
     #[test]
@@ -319,6 +378,14 @@ mod tests {
             "8080 10 10 --host no.such.host.invalid",
             "8080 10 10 --format xml",
             "8080 10 10 --no-such-flag",
+            "8080 10 10 5 --rate 100",
+            "8080 10 10 --rate 0",
+            "8080 10 10 --url http://127.0.0.1/",
+            "--url http://127.0.0.1:1/ -c 1",
+            "--url https://127.0.0.1:1/ -c 1 -n 1",
+            "--url http://127.0.0.1:1/ -c 1 -n 1 --ack fsync",
+            "8080 10 10 --body x --batch 3",
+            "8080 10 10 --baseline /nonexistent",
         ] {
             assert_eq!(typed(line).map(|_| ()).unwrap_err().exit_code(), 2, "{line:?}");
         }
@@ -335,11 +402,5 @@ mod tests {
         let plan = typed(&format!("1 1 1 --body-file {}", file.path().display())).unwrap();
         assert_eq!(plan.requests.write(0, 9, &mut Vec::new()), 2);
         assert!(typed(&format!("1 1 1 --batch 3 --body-file {}", file.path().display())).is_err());
-    }
-
-    #[test]
-    fn an_ipv6_host_is_bracketed() {
-        assert_eq!(authority("::1", 80), "[::1]:80");
-        assert_eq!(authority("localhost", 80), "localhost:80");
     }
 }

@@ -1,6 +1,7 @@
 //! Requests as bytes, made once. A request is a first part that belongs to the client (target, host, credentials) and a
 //! second that belongs to the batch (length and body); sending one is two copies into the connection's buffer.
 
+use super::values;
 use crate::body::Body;
 use std::fmt::Write;
 
@@ -17,31 +18,35 @@ struct Batch {
     metrics: u32,
 }
 
+/// What the heads of a load's requests say.
+#[derive(Debug)]
+pub struct Heads<'a> {
+    /// The method.
+    pub method: &'a str,
+    /// Path and query.
+    pub path: &'a str,
+    /// The value of `Host`, unless `headers` has one.
+    pub host: &'a str,
+    /// Whether a connection carries more than one request.
+    pub keep_alive: bool,
+    /// Distinct `Authorization` values; none is sent when zero.
+    pub identities: u32,
+    /// Lines (`Name: value`) to add; a `Host` or `Content-Type` among them takes the usual one's place.
+    pub headers: &'a [String],
+}
+
 impl Requests {
-    /// Requests that carry `bodies` to `POST /metrics`, on behalf of `identities` distinct `Authorization` values (none when
-    /// zero), with `headers` (`Name: value`) added; a `Host` or `Content-Type` among them takes the usual one's place.
+    /// Requests with these heads that carry `bodies`; without any they have none.
     #[must_use]
-    pub fn new(
-        host: &str,
-        ack: Option<&str>,
-        keep_alive: bool,
-        identities: u32,
-        headers: &[String],
-        bodies: &[Body],
-    ) -> Self {
-        let given = |name: &str| {
-            headers.iter().any(|header| header.split(':').next().is_some_and(|given| given.eq_ignore_ascii_case(name)))
-        };
-        let mut opening = String::from("POST /metrics");
+    pub fn new(heads: &Heads<'_>, bodies: &[Body]) -> Self {
+        let &Heads { method, path, host, keep_alive, identities, headers } = heads;
+        let given = |name: &str| headers.iter().any(|header| values::name(header).eq_ignore_ascii_case(name));
+        let mut opening = format!("{method} {path} HTTP/1.1\r\n");
         // Writing into a String cannot fail.
-        if let Some(level) = ack {
-            let _ = write!(opening, "?ack={level}");
-        }
-        opening.push_str(" HTTP/1.1\r\n");
         if !given("host") {
             let _ = write!(opening, "Host: {host}\r\n");
         }
-        if !given("content-type") {
+        if !bodies.is_empty() && !given("content-type") {
             opening.push_str("Content-Type: application/json\r\n");
         }
         for header in headers {
@@ -59,8 +64,10 @@ impl Requests {
             bytes: format!("Content-Length: {}\r\n\r\n{}", body.json.len(), body.json).into_bytes(),
             metrics: body.metrics,
         };
-        let batches: Vec<_> = bodies.iter().map(batch).collect();
-        assert!(!batches.is_empty(), "a load has at least one batch");
+        let mut batches: Vec<_> = bodies.iter().map(batch).collect();
+        if batches.is_empty() {
+            batches.push(Batch { bytes: b"\r\n".to_vec(), metrics: 0 });
+        }
         Self { openings, batches }
     }
 
@@ -91,7 +98,15 @@ mod tests {
     fn a_request_is_one_head_and_one_body() {
         let bodies = body::generate(1, 2, 3);
         let headers = ["X-Tag: v".to_owned(), "host: other".to_owned()];
-        let requests = Requests::new("127.0.0.1:1", Some("fsync"), false, 2, &headers, &bodies);
+        let heads = Heads {
+            method: "POST",
+            path: "/metrics?ack=fsync",
+            host: "127.0.0.1:1",
+            keep_alive: false,
+            identities: 2,
+            headers: &headers,
+        };
+        let requests = Requests::new(&heads, &bodies);
         for (client, turn) in [(0, 0), (3, 1), (2, 2)] {
             let mut buffer = Vec::new();
             assert_eq!(requests.write(client, turn, &mut buffer), 3);
@@ -106,5 +121,12 @@ mod tests {
             assert!(lines.contains("\r\nX-Tag: v\r\n"));
             assert_eq!(lines.to_lowercase().matches("\r\nhost:").count(), 1);
         }
+    }
+    #[test]
+    fn a_request_without_a_body_says_nothing_of_one() {
+        let heads = Heads { method: "GET", path: "/health", host: "h", keep_alive: true, identities: 0, headers: &[] };
+        let mut buffer = Vec::new();
+        assert_eq!(Requests::new(&heads, &[]).write(7, 7, &mut buffer), 0);
+        assert_eq!(buffer, b"GET /health HTTP/1.1\r\nHost: h\r\n\r\n");
     }
 }

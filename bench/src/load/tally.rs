@@ -1,6 +1,7 @@
 //! What one thread counts, and how the threads' counts become one. Latencies go into a histogram per thread; histograms are
 //! added, never their percentiles averaged.
 
+use super::intervals::Intervals;
 use hdrhistogram::Histogram;
 
 /// Why a request got no answer.
@@ -39,7 +40,7 @@ const LATENCY_NS_MAX: u64 = 3_600_000_000_000;
 /// Statuses have three digits.
 const STATUSES: usize = 1000;
 
-/// Counts of requests that were begun after the warm-up.
+/// Counts of requests that were meant for a time after the warm-up.
 #[derive(Debug)]
 pub struct Tally {
     statuses: Box<[u64; STATUSES]>,
@@ -48,72 +49,121 @@ pub struct Tally {
     pub other_reason: Option<String>,
     /// Requests begun and still without an answer when the load was stopped.
     pub unanswered: u64,
+    /// Sends of an open loop that were handed over more than 1 ms after their time.
+    pub late: u64,
+    /// Those of them that a free connection had waited for: the load itself was behind.
+    pub late_by_itself: u64,
+    /// Sends of an open loop that were due and not yet handed over at the end.
+    pub missed: u64,
     /// Metrics in the batches answered with 2xx.
     pub metrics: u64,
     /// Bytes of the requests handed to the driver, heads included.
     pub bytes: u64,
     /// Nanoseconds from the start of the measured part to the end of its last request.
     pub elapsed_ns: u64,
-    /// CPU time of the measured part, nanoseconds.
+    /// CPU time of the measured part, nanoseconds, all threads together.
     pub cpu_ns: u64,
-    /// Nanoseconds of the requests answered with 2xx.
+    /// The highest share of the measured part that any one thread was running, 0 to 1.
+    pub busiest: f64,
+    /// The highest share of the measured part that any one thread was kept waiting for its core, 0 to 1.
+    pub starved: f64,
+    /// Nanoseconds of the requests answered with 2xx, from their intended start: corrected for coordinated omission in an
+    /// open loop; in a closed loop a request is meant for the moment it is begun.
     pub latency: Histogram<u64>,
+    /// The same from the moment they were handed over; `None` in a closed loop, where it would be the same.
+    pub raw: Option<Histogram<u64>>,
+    /// The course over time, by the same latency as `latency`.
+    pub intervals: Intervals,
 }
 
-impl Default for Tally {
-    fn default() -> Self {
-        Self::new()
-    }
+/// What is left of a request until its answer comes. Nanoseconds since the start of the load.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Begun {
+    /// When it was meant to be sent.
+    pub intended_ns: u64,
+    /// When it was handed to the driver, or the connect for it.
+    pub start_ns: u64,
+}
+
+fn histogram() -> Histogram<u64> {
+    let Ok(histogram) = Histogram::new_with_bounds(1, LATENCY_NS_MAX, SIGNIFICANT_DIGITS) else {
+        unreachable!("the bounds are constants that a histogram accepts")
+    };
+    histogram
+}
+
+fn add(into: &mut Histogram<u64>, from: &Histogram<u64>) {
+    let added = into.add(from);
+    assert!(added.is_ok(), "all histograms have the same bounds");
 }
 
 impl Tally {
-    /// Nothing counted yet.
+    /// Nothing counted yet. The measured part begins at `warm_ns` and takes `duration_ns`, if that is known; `open_loop` keeps
+    /// the raw latencies beside the corrected ones.
     #[must_use]
-    pub fn new() -> Self {
-        let Ok(latency) = Histogram::new_with_bounds(1, LATENCY_NS_MAX, SIGNIFICANT_DIGITS) else {
-            unreachable!("the bounds are constants that a histogram accepts")
-        };
+    pub fn new(warm_ns: u64, duration_ns: Option<u64>, open_loop: bool) -> Self {
         Self {
             statuses: Box::new([0; STATUSES]),
             failures: [0; Failure::ALL.len()],
             other_reason: None,
             unanswered: 0,
+            late: 0,
+            late_by_itself: 0,
+            missed: 0,
             metrics: 0,
             bytes: 0,
             elapsed_ns: 0,
             cpu_ns: 0,
-            latency,
+            busiest: 0.0,
+            starved: 0.0,
+            latency: histogram(),
+            raw: open_loop.then(histogram),
+            intervals: Intervals::new(warm_ns, duration_ns),
         }
     }
 
-    /// A request was answered. `status` has three digits at most.
-    pub fn answered(&mut self, status: u16, metrics: u32, latency_ns: u64) {
+    /// A request was answered at `now_ns`. `status` has three digits at most.
+    pub fn answered(&mut self, status: u16, metrics: u32, begun: Begun, now_ns: u64) {
         self.statuses[usize::from(status)] += 1;
+        let interval = self.intervals.at(now_ns);
+        interval.requests += 1;
         if matches!(status, 200..300) {
             self.metrics += u64::from(metrics);
+            let latency_ns = now_ns.saturating_sub(begun.intended_ns);
+            interval.latency.saturating_record(latency_ns);
             self.latency.saturating_record(latency_ns);
+            if let Some(raw) = &mut self.raw {
+                raw.saturating_record(now_ns.saturating_sub(begun.start_ns));
+            }
         }
     }
 
-    /// A request failed.
-    pub fn failed(&mut self, failure: Failure) {
+    /// A request failed at `now_ns`.
+    pub fn failed(&mut self, failure: Failure, now_ns: u64) {
         self.failures[failure as usize] += 1;
+        self.intervals.at(now_ns).requests += 1;
     }
 
-    /// Adds what another thread counted over the same time.
-    pub fn merge(&mut self, other: &Self) {
+    /// Adds what another thread counted in the same load.
+    pub fn merge(&mut self, other: Self) {
         self.statuses.iter_mut().zip(other.statuses.iter()).for_each(|(sum, count)| *sum += count);
         self.failures.iter_mut().zip(other.failures).for_each(|(sum, count)| *sum += count);
-        if self.other_reason.is_none() {
-            self.other_reason.clone_from(&other.other_reason);
-        }
+        self.other_reason = self.other_reason.take().or(other.other_reason);
         self.unanswered += other.unanswered;
+        self.late += other.late;
+        self.late_by_itself += other.late_by_itself;
+        self.missed += other.missed;
         self.metrics += other.metrics;
         self.bytes += other.bytes;
         self.elapsed_ns = self.elapsed_ns.max(other.elapsed_ns);
         self.cpu_ns += other.cpu_ns;
-        let added = self.latency.add(&other.latency);
-        assert!(added.is_ok(), "all histograms have the same bounds");
+        self.busiest = self.busiest.max(other.busiest);
+        self.starved = self.starved.max(other.starved);
+        add(&mut self.latency, &other.latency);
+        if let (Some(into), Some(from)) = (&mut self.raw, &other.raw) {
+            add(into, from);
+        }
+        self.intervals.merge(other.intervals);
     }
 
     /// Requests that were answered or failed.
@@ -143,57 +193,142 @@ impl Tally {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::load::schedule::Schedule;
+
+    fn took(latency_ns: u64) -> (Begun, u64) {
+        (Begun { intended_ns: 5, start_ns: 5 }, 5 + latency_ns)
+    }
+
+    fn answer(tally: &mut Tally, status: u16, metrics: u32, latency_ns: u64) {
+        let (begun, now_ns) = took(latency_ns);
+        tally.answered(status, metrics, begun, now_ns);
+    }
+
+    fn closed() -> Tally {
+        Tally::new(0, None, false)
+    }
 
     #[test]
     fn merged_percentiles_are_those_of_all_requests() {
         // One thread answers 100 fast requests, the other 900 slow ones: the mean of their medians would be 505.
-        let (mut fast, mut slow, mut all) = (Tally::new(), Tally::new(), Tally::new());
+        let (mut fast, mut slow, mut all) = (closed(), closed(), closed());
         for _ in 0..100 {
-            fast.answered(200, 3, 10);
-            all.answered(200, 3, 10);
+            answer(&mut fast, 200, 3, 10);
+            answer(&mut all, 200, 3, 10);
         }
         for _ in 0..900 {
-            slow.answered(200, 3, 1000);
-            all.answered(200, 3, 1000);
+            answer(&mut slow, 200, 3, 1000);
+            answer(&mut all, 200, 3, 1000);
         }
-        let mut merged = Tally::new();
-        merged.merge(&fast);
-        merged.merge(&slow);
+        let mut merged = closed();
+        merged.merge(fast);
+        merged.merge(slow);
         assert_eq!(merged.latency, all.latency);
         assert_eq!(merged.latency.value_at_quantile(0.5), 1000);
         assert_eq!((merged.latency.min(), merged.latency.len()), (10, 1000));
+        assert_eq!(merged.intervals.all()[0].latency, all.intervals.all()[0].latency);
     }
 
     #[test]
     fn counts_add_up_and_only_2xx_is_success() {
-        let (mut one, mut other) = (Tally::new(), Tally::new());
+        let mut sum = closed();
         for status in [200, 204, 299, 100, 199, 300, 429, 500, 999] {
-            one.answered(status, 2, 5);
+            answer(&mut sum, status, 2, 5);
         }
-        one.elapsed_ns = 7;
-        other.failed(Failure::Timeout);
-        other.failed(Failure::Other);
-        other.other_reason = Some("first".to_owned());
-        (other.elapsed_ns, other.cpu_ns, other.bytes, other.unanswered) = (9, 3, 4, 1);
-        one.merge(&other);
-        one.merge(&other);
-        assert_eq!((one.requests(), one.successes(), one.metrics), (13, 3, 6));
-        assert_eq!(one.latency.len(), 3);
-        assert_eq!((one.failures(Failure::Timeout), one.failures(Failure::Refused)), (2, 0));
-        assert_eq!((one.elapsed_ns, one.cpu_ns, one.bytes, one.unanswered), (9, 6, 8, 2));
-        assert_eq!(one.other_reason.as_deref(), Some("first"));
+        sum.elapsed_ns = 7;
+        for _ in 0..2 {
+            let mut other = closed();
+            other.failed(Failure::Timeout, 8);
+            other.failed(Failure::Other, 8);
+            other.other_reason = Some("first".to_owned());
+            (other.elapsed_ns, other.cpu_ns, other.bytes, other.unanswered) = (9, 3, 4, 1);
+            (other.late, other.late_by_itself, other.missed) = (3, 2, 1);
+            (other.busiest, other.starved) = (0.5, 0.25);
+            sum.merge(other);
+        }
+        assert_eq!((sum.requests(), sum.successes(), sum.metrics), (13, 3, 6));
+        assert_eq!((sum.latency.len(), sum.intervals.all()[0].requests), (3, 13));
+        assert_eq!((sum.failures(Failure::Timeout), sum.failures(Failure::Refused)), (2, 0));
+        assert_eq!((sum.elapsed_ns, sum.cpu_ns, sum.bytes, sum.unanswered), (9, 6, 8, 2));
+        assert_eq!((sum.late, sum.late_by_itself, sum.missed), (6, 4, 2));
+        assert_eq!((sum.busiest, sum.starved), (0.5, 0.25), "the worst thread's, not the mean");
+        assert_eq!(sum.other_reason.as_deref(), Some("first"));
         assert_eq!(
-            one.statuses().map(|(status, _)| status).collect::<Vec<_>>(),
+            sum.statuses().map(|(status, _)| status).collect::<Vec<_>>(),
             [100, 199, 200, 204, 299, 300, 429, 500, 999]
         );
     }
 
     #[test]
     fn a_latency_past_the_bound_is_kept_at_the_bound() {
-        let mut tally = Tally::new();
-        tally.answered(200, 1, u64::MAX);
-        tally.answered(200, 1, 0);
+        let mut tally = closed();
+        answer(&mut tally, 200, 1, LATENCY_NS_MAX * 2);
+        answer(&mut tally, 200, 1, 0);
         assert_eq!(tally.latency.len(), 2);
         assert!(tally.latency.max() >= LATENCY_NS_MAX);
+    }
+
+    const MS: u64 = 1_000_000;
+    const SECOND: u64 = 1000 * MS;
+
+    /// A simulated server that answers in 0.1 ms, but not during the first 200 ms of every second.
+    fn stalling(begin_ns: u64) -> u64 {
+        let done_ns = begin_ns + MS / 10;
+        if done_ns % SECOND < 200 * MS { done_ns / SECOND * SECOND + 200 * MS + MS / 10 } else { done_ns }
+    }
+
+    /// An open loop of 1,000 sends a second over `connections`, in simulated time: whoever is free first takes the next.
+    fn open_loop(connections: usize, serve: impl Fn(u64) -> u64) -> Tally {
+        let mut tally = Tally::new(SECOND, Some(10 * SECOND), true);
+        let mut schedule = Schedule::new(1000.0, (0, 1), SECOND, 11 * SECOND, None);
+        let mut free_ns = vec![0; connections];
+        while let Some(due_ns) = schedule.next_ns() {
+            let first = free_ns.iter_mut().min().unwrap();
+            let start_ns = due_ns.max(*first);
+            let intended_ns = schedule.take(start_ns).unwrap();
+            *first = serve(start_ns);
+            if intended_ns >= SECOND {
+                tally.answered(200, 1, Begun { intended_ns, start_ns }, *first);
+            }
+        }
+        tally
+    }
+
+    #[test]
+    fn a_stall_of_200_ms_every_second_shows_in_the_corrected_figures_and_not_in_the_raw_ones() {
+        for connections in [1, 4] {
+            let tally = open_loop(connections, stalling);
+            let raw = tally.raw.as_ref().unwrap();
+            assert_eq!((tally.latency.len(), raw.len()), (10_000, 10_000), "no send is skipped");
+            // A fifth of all sends is meant for a stall, evenly over its 200 ms: 1 % waits for 190 ms, 5 % for 150.
+            for (quantile, least_ms, most_ms) in
+                [(0.5, 0, 1), (0.75, 0, 1), (0.9, 80, 130), (0.95, 130, 170), (0.99, 180, 200)]
+            {
+                let value = tally.latency.value_at_quantile(quantile);
+                assert!(
+                    (least_ms * MS..=most_ms * MS).contains(&value),
+                    "{connections}: corrected {quantile}: {value}"
+                );
+            }
+            // Raw, one request a connection and second sees it: 1 or 4 of 1,000, beyond the 99th percentile.
+            for quantile in [0.5, 0.9, 0.99] {
+                assert!(raw.value_at_quantile(quantile) < MS, "{connections}: raw {quantile}");
+            }
+            assert!(raw.max() >= 190 * MS, "it did happen");
+        }
+    }
+
+    #[test]
+    fn without_a_stall_corrected_and_raw_agree() {
+        let tally = open_loop(1, |begin_ns| begin_ns + MS / 10);
+        assert_eq!(Some(&tally.latency), tally.raw.as_ref());
+    }
+
+    #[test]
+    fn a_server_that_is_too_slow_for_the_rate_shows_as_an_ever_longer_wait() {
+        // 2 ms a request on one connection is half of the rate: after 10 s the sends are 10 s behind.
+        let tally = open_loop(1, |begin_ns| begin_ns + 2 * MS);
+        assert!(tally.latency.max() > 9 * SECOND);
+        assert!(tally.raw.unwrap().max() < 3 * MS);
     }
 }

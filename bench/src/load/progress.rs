@@ -1,0 +1,97 @@
+//! What is told while a load runs: one line that is rewritten on a terminal, plain lines elsewhere. Reads what the threads have
+//! counted; they never wait for it.
+
+use super::{Plan, Shared};
+use std::{
+    io::{self, IsTerminal, Write},
+    sync::{
+        atomic::{AtomicU64, Ordering},
+        mpsc::{Receiver, RecvTimeoutError},
+    },
+    time::{Duration, Instant},
+};
+
+/// Between two lines on a terminal.
+const REWRITE: Duration = Duration::from_millis(200);
+/// Between two lines elsewhere: a load that takes less says nothing until its report.
+const APPEND: Duration = Duration::from_secs(5);
+
+/// What one thread has counted so far, the warm-up included; on cache lines of its own.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(crate) struct Progress {
+    answered: AtomicU64,
+    failed: AtomicU64,
+    late: AtomicU64,
+}
+
+impl Progress {
+    pub fn set(&self, answered: u64, failed: u64, late: u64) {
+        self.answered.store(answered, Ordering::Relaxed);
+        self.failed.store(failed, Ordering::Relaxed);
+        self.late.store(late, Ordering::Relaxed);
+    }
+}
+
+/// The sums over all threads.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Sums {
+    answered: u64,
+    failed: u64,
+    late: u64,
+}
+
+/// Tells how `plan` gets on, on standard error, until the other end of `ended` is dropped.
+pub(super) fn tell(plan: &Plan, shared: &Shared, ended: &Receiver<()>) {
+    let mut error = io::stderr();
+    let on_terminal = error.is_terminal();
+    let period = if on_terminal { REWRITE } else { APPEND };
+    let (begun, mut then, mut before) = (Instant::now(), Instant::now(), Sums::default());
+    while ended.recv_timeout(period) == Err(RecvTimeoutError::Timeout) {
+        let sums = shared.progress.iter().fold(Sums::default(), |sum, thread| Sums {
+            answered: sum.answered + thread.answered.load(Ordering::Relaxed),
+            failed: sum.failed + thread.failed.load(Ordering::Relaxed),
+            late: sum.late + thread.late.load(Ordering::Relaxed),
+        });
+        let text = line(plan, begun.elapsed(), sums, before, then.elapsed());
+        (then, before) = (Instant::now(), sums);
+        // Nobody is there to read it: no reason to stop the load.
+        let _ = if on_terminal { write!(error, "\r{text}\x1b[K") } else { writeln!(error, "{text}") };
+    }
+    if on_terminal {
+        let _ = write!(error, "\r\x1b[K");
+    }
+}
+
+#[allow(clippy::cast_precision_loss)] // Counts far below 2^53.
+fn line(plan: &Plan, elapsed: Duration, sums: Sums, before: Sums, since: Duration) -> String {
+    let elapsed_s = elapsed.as_secs_f64();
+    let of =
+        plan.duration.map_or_else(String::new, |duration| format!(" of {:.0}", (duration + plan.warmup).as_secs_f64()));
+    let phase = if elapsed < plan.warmup { " (warm-up)" } else { "" };
+    let rate = (sums.answered - before.answered) as f64 / since.as_secs_f64().max(1e-3);
+    let target = plan.rate.map_or_else(String::new, |target| format!(" of {target}, {} late", sums.late));
+    format!(
+        "{elapsed_s:.1}{of} s{phase}: {} answered, {} failed, now {rate:.0} requests/s{target}",
+        sums.answered, sums.failed
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_tells_what_happened_since_the_last() {
+        let before = Sums { answered: 1000, failed: 0, late: 0 };
+        let sums = Sums { answered: 3000, failed: 4, late: 2 };
+        let second = Duration::from_secs(1);
+        let plan = super::super::parse(["load_test", "1", "-c", "9", "-d", "10s", "-w", "2s", "-R", "2500"]).unwrap();
+        assert_eq!(
+            line(&plan, second, sums, before, second),
+            "1.0 of 12 s (warm-up): 3000 answered, 4 failed, now 2000 requests/s of 2500, 2 late"
+        );
+        let plan = super::super::parse(["load_test", "1", "9", "10"]).unwrap();
+        assert_eq!(line(&plan, second, sums, before, second), "1.0 s: 3000 answered, 4 failed, now 2000 requests/s");
+    }
+}

@@ -1,0 +1,162 @@
+use super::{forms::percent, *};
+use crate::load::{Begun, Failure, Tally};
+use serde_json::{Value, json};
+
+fn plan(more: &str) -> Plan {
+    crate::load::parse("load_test 8080 10 100 -t 1 ".split_whitespace().chain(more.split_whitespace())).unwrap()
+}
+
+/// Two seconds with a thousand successes of 1 to 1,000 us, twice as slow from their intended start in an open loop.
+fn outcome(open_loop: bool) -> Outcome {
+    let mut tally = Tally::new(0, None, open_loop);
+    let ahead = u64::from(open_loop);
+    for latency_us in 1..=1000 {
+        let (now_ns, took_ns) = (latency_us * 2_000_000, latency_us * 1000);
+        let start_ns = now_ns - took_ns;
+        tally.answered(200, 3, Begun { intended_ns: start_ns - ahead * took_ns, start_ns }, now_ns);
+    }
+    tally.answered(429, 3, Begun { intended_ns: 0, start_ns: 0 }, 1);
+    tally.failed(Failure::Reset, 1);
+    (tally.elapsed_ns, tally.cpu_ns, tally.bytes) = (2_000_000_000, 5_010_000, 4_000_000);
+    Outcome { tally, interrupted: false, nothing_listens: false }
+}
+
+#[test]
+fn both_forms_show_the_same_figures() {
+    let (plan, outcome) = (plan(""), outcome(false));
+    let shown = Report::new(&plan, Chosen::Epoll, &outcome);
+    let report = shown.json();
+    assert_eq!((&report["requests"], &report["successes"]), (&json!(1002), &json!(1000)));
+    assert_eq!(report["statuses"], json!({"200": 1000, "429": 1}));
+    assert_eq!(report["errors"]["reset"], 1);
+    assert_eq!(report["requests_per_second"], 500.0);
+    assert_eq!(report["metrics_per_second"], 1500.0);
+    assert_eq!(report["megabytes_per_second"], 2.0);
+    assert_eq!(report["cpu_us_per_request"], 5.0);
+    assert_eq!(
+        (&report["model"], &report["target_rate"], &report["latency_raw_us"]),
+        (&json!("closed"), &Value::Null, &Value::Null)
+    );
+    let p99 = report["latency_us"]["p99"].as_f64().unwrap();
+    assert!((989.0..=991.0).contains(&p99), "{p99}");
+    let text = shown.text();
+    for part in [
+        "1000 (99.800 %)",
+        "429  1",
+        "reset  1",
+        "500 requests/s",
+        "1500 metrics/s",
+        "2.00 MB/s",
+        "5.00 us/request",
+        "closed loop",
+        "p99.99",
+    ] {
+        assert!(text.contains(part), "{part} is in\n{text}");
+    }
+}
+
+#[test]
+fn an_open_loop_shows_corrected_and_raw() {
+    let (plan, mut outcome) = (plan("--rate 1000"), outcome(true));
+    (outcome.tally.late, outcome.tally.missed) = (17, 4);
+    let shown = Report::new(&plan, Chosen::IoUring, &outcome);
+    let report = shown.json();
+    assert_eq!(
+        (&report["model"], &report["target_rate"], &report["achieved_percent"]),
+        (&json!("open"), &json!(1000.0), &json!(50.0))
+    );
+    let p50 = |which: &str| report[which]["p50"].as_f64().unwrap();
+    assert!(
+        (999.0..=1001.0).contains(&p50("latency_us")) && (499.0..=501.0).contains(&p50("latency_raw_us")),
+        "{report}"
+    );
+    assert_eq!((&report["late_sends"], &report["missed_sends"]), (&json!(17), &json!(4)));
+    let text = shown.text();
+    for part in [
+        "open loop",
+        "of 1000 (50.00 %)",
+        "corrected",
+        "raw",
+        "17 by more than 1 ms, 4 missed",
+        "4 sends still waiting",
+    ] {
+        assert!(text.contains(part), "{part} is in\n{text}");
+    }
+}
+
+#[test]
+fn the_load_says_when_it_is_the_limit_itself() {
+    let (plan, mut outcome) = (plan("--rate 1000"), outcome(true));
+    let remarks = |outcome: &Outcome| Report::new(&plan, Chosen::IoUring, outcome).remarks;
+    assert_eq!(remarks(&outcome), [""; 0]);
+    outcome.tally.busiest = 0.95;
+    assert!(remarks(&outcome)[0].contains("load_test, not the server, may be the limit: one of its threads ran 95 %"));
+    outcome.tally.starved = 0.2;
+    outcome.tally.late_by_itself = 2;
+    assert!(remarks(&outcome)[1].contains("kept waiting for its core 20 %"));
+    assert!(remarks(&outcome)[2].contains("2 sends were late although a client was free"));
+}
+
+#[test]
+fn the_course_has_a_row_for_each_interval() {
+    let (plan, outcome) = (plan(""), outcome(false));
+    let csv = Report::new(&plan, Chosen::Epoll, &outcome).csv();
+    let rows: Vec<Vec<f64>> =
+        csv.lines().skip(1).map(|line| line.split(',').map(|field| field.parse().unwrap()).collect()).collect();
+    assert_eq!(rows.iter().map(|row| row[2]).sum::<f64>(), 1002.0, "{csv}");
+    assert_eq!(rows.iter().map(|row| row[3]).sum::<f64>(), 1000.0);
+    assert!(rows.iter().all(|row| row.len() == csv.lines().next().unwrap().split(',').count()));
+    assert_eq!(rows[5][..5], [0.5, 0.1, 50.0, 50.0, 500.0]);
+}
+
+#[test]
+fn the_distribution_has_the_form_of_hdrhistogram() {
+    let (plan, outcome) = (plan("--rate 1000"), outcome(true));
+    let text = Report::new(&plan, Chosen::Epoll, &outcome).hgrm();
+    let rows: Vec<Vec<f64>> = text
+        .lines()
+        .skip(2)
+        .take_while(|line| !line.starts_with('#'))
+        .map(|line| line.split_whitespace().map(|field| field.parse().unwrap()).collect())
+        .collect();
+    assert!(text.starts_with("       Value     Percentile TotalCount 1/(1-Percentile)\n\n"), "{text}");
+    for row in &rows[..rows.len() - 1] {
+        assert!(row.len() == 4 && (row[3] - 1.0 / (1.0 - row[1])).abs() < 0.01 * row[3], "{row:?}");
+    }
+    assert!(rows.is_sorted_by(|one, next| one[0] <= next[0] && one[1] <= next[1] && one[2] <= next[2]));
+    assert_eq!(rows.last().unwrap()[1..], [1.0, 1000.0]);
+    let median = rows.iter().find(|row| row[1] >= 0.5).unwrap();
+    assert!((median[0] - 1.0).abs() < 0.01, "milliseconds: {median:?}");
+    assert!(text.contains("Total count    =         1000") && text.contains("#[raw p50 = 0.5"), "{text}");
+}
+
+#[test]
+fn the_figures_can_be_drawn() {
+    let (plan, outcome) = (plan("--rate 1000"), outcome(true));
+    let file = tempfile::NamedTempFile::new().unwrap();
+    crate::load::draw(&Report::new(&plan, Chosen::Epoll, &outcome), file.path()).unwrap();
+    let svg = std::fs::read_to_string(file.path()).unwrap();
+    for part in ["<svg", "99.9 %", "corrected", "raw", "p99", "percentile", "latency", "seconds since", "</svg>"] {
+        assert!(svg.contains(part), "{part}");
+    }
+    let nothing = Outcome { tally: Tally::new(0, None, false), interrupted: true, nothing_listens: false };
+    assert!(crate::load::draw(&Report::new(&plan, Chosen::Epoll, &nothing), file.path()).is_err());
+}
+
+#[test]
+fn a_hundred_percent_is_never_rounded_up_to() {
+    assert_eq!(percent(100.0), "100");
+    assert_eq!(percent(99.999_99), "99.999");
+}
+
+#[test]
+fn nothing_done_is_reported_without_dividing_by_it() {
+    let nothing = Outcome { tally: Tally::new(0, None, false), interrupted: true, nothing_listens: false };
+    let plan = plan("");
+    let shown = Report::new(&plan, Chosen::Epoll, &nothing);
+    let report = shown.json();
+    assert_eq!(report["requests_per_second"], 0.0);
+    assert_eq!(report["success_percent"], 0.0);
+    assert_eq!(shown.csv().lines().count(), 1);
+    assert!(shown.hgrm().contains("Total count    =            0"));
+}

@@ -1,0 +1,183 @@
+//! What the text of a flag means: spans of time, rates, headers, URLs. Pure: nothing is looked up here.
+
+use std::time::Duration;
+
+/// Any one span of time: a day.
+pub(super) const SPAN_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+/// Requests a second of an open loop: at ten million, two scheduled sends are 100 ns apart, which no thread here can keep.
+const RATE_MAX: f64 = 10_000_000.0;
+/// And at least one in a day.
+const RATE_MIN: f64 = 1.0 / SPAN_MAX.as_secs() as f64;
+
+/// Where requests go to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Target {
+    /// Name or address of the server, an IPv6 address without its brackets.
+    pub host: String,
+    pub port: u16,
+    /// Path and query, as they stand in the request line.
+    pub path: String,
+}
+
+impl Target {
+    /// The value of `Host`; a literal IPv6 address goes into brackets (RFC 3986, 3.2.2).
+    pub fn authority(&self) -> String {
+        let Self { host, port, .. } = self;
+        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+    }
+}
+
+/// An absolute URL of the scheme `http`; a fragment is not sent, and so not taken.
+pub(super) fn url(text: &str) -> Result<Target, String> {
+    let rest = text.strip_prefix("http://").ok_or("it begins with http:// - there is no TLS here")?;
+    if !text.bytes().all(|byte| byte.is_ascii_graphic()) || text.contains('#') {
+        return Err("a URL is visible ASCII without a fragment; encode the rest with %".to_owned());
+    }
+    let (authority, path) = match rest.find(['/', '?']) {
+        None => (rest, "/".to_owned()),
+        Some(end) if rest[end..].starts_with('?') => (&rest[..end], format!("/{}", &rest[end..])),
+        Some(end) => (&rest[..end], rest[end..].to_owned()),
+    };
+    if authority.contains('@') {
+        return Err("credentials go into a header: -H 'Authorization: …'".to_owned());
+    }
+    let (host, port) = match authority.strip_prefix('[').and_then(|literal| literal.split_once(']')) {
+        Some((host, "")) => (host, "80"),
+        Some((host, port)) => (host, port.strip_prefix(':').ok_or("behind the address comes a port")?),
+        None => authority.split_once(':').unwrap_or((authority, "80")),
+    };
+    if host.is_empty() {
+        return Err("it names no host".to_owned());
+    }
+    let port = port.parse().ok().filter(|port| *port > 0).ok_or_else(|| format!("'{port}' is no port"))?;
+    Ok(Target { host: host.to_owned(), port, path })
+}
+
+/// The name of a method (RFC 9110, 9.1).
+pub(super) fn method(text: &str) -> Result<String, String> {
+    if !is_token(text) {
+        return Err("a method is one word".to_owned());
+    }
+    // Its answer turns the connection into a tunnel: nothing to load.
+    if text == "CONNECT" { Err("CONNECT is not served".to_owned()) } else { Ok(text.to_owned()) }
+}
+
+/// The name of a header line.
+pub(super) fn name(header: &str) -> &str {
+    header.split(':').next().unwrap_or_default().trim()
+}
+
+/// A header line. The framing of a request is not the caller's to change.
+pub(super) fn header(line: &str) -> Result<String, String> {
+    let (name, _) = line.split_once(':').ok_or("a header is 'Name: value'")?;
+    if !is_token(name) {
+        return Err(format!("'{name}' is not a header's name"));
+    }
+    if line.bytes().any(|byte| byte.is_ascii_control() && byte != b'\t') {
+        return Err("a header is one line of text".to_owned());
+    }
+    if ["content-length", "transfer-encoding", "connection"].iter().any(|own| name.eq_ignore_ascii_case(own)) {
+        return Err(format!("{name} is load_test's own to set"));
+    }
+    Ok(line.to_owned())
+}
+
+/// RFC 9110, 5.6.2.
+fn is_token(text: &str) -> bool {
+    let is_token_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !text.is_empty() && text.bytes().all(is_token_byte)
+}
+
+/// A span of time: `10s`, `500ms`, `2m`, or plain seconds.
+pub(super) fn span(text: &str) -> Result<Duration, String> {
+    let digits = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let unit_ms: u64 = match unit {
+        "ms" => 1,
+        "s" | "" => 1000,
+        "m" => 60 * 1000,
+        _ => return Err("a time is a number with ms, s or m behind it".to_owned()),
+    };
+    let number: u64 = number.parse().map_err(|_| "a time is a number with ms, s or m behind it")?;
+    let span = Duration::from_millis(number.saturating_mul(unit_ms));
+    if span > SPAN_MAX { Err(format!("over {} s", SPAN_MAX.as_secs())) } else { Ok(span) }
+}
+
+/// Requests a second: a number, `k` behind it for thousands.
+pub(super) fn rate(text: &str) -> Result<f64, String> {
+    let (number, unit) = text.strip_suffix('k').map_or((text, 1.0), |number| (number, 1000.0));
+    let rate = number.parse::<f64>().map_err(|_| "a rate is a number of requests a second, as 500, 0.5 or 20k")? * unit;
+    if (RATE_MIN..=RATE_MAX).contains(&rate) {
+        Ok(rate)
+    } else {
+        Err(format!("a rate is from one request a day to {RATE_MAX} a second"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_host_port_and_path() {
+        for (text, host, port, path, authority) in [
+            ("http://127.0.0.1:8428/api/v1/import?x=1&y", "127.0.0.1", 8428, "/api/v1/import?x=1&y", "127.0.0.1:8428"),
+            ("http://localhost", "localhost", 80, "/", "localhost:80"),
+            ("http://localhost:81?q", "localhost", 81, "/?q", "localhost:81"),
+            ("http://[::1]:80/", "::1", 80, "/", "[::1]:80"),
+            ("http://[::1]/a", "::1", 80, "/a", "[::1]:80"),
+        ] {
+            let target = url(text).unwrap();
+            assert_eq!((target.host.as_str(), target.port, target.path.as_str()), (host, port, path), "{text}");
+            assert_eq!(target.authority(), authority);
+        }
+        for text in [
+            "",
+            "localhost:80",
+            "https://localhost/",
+            "http://",
+            "http:///path",
+            "http://host:/",
+            "http://host:0/",
+            "http://host:65536/",
+            "http://host:80:80/",
+            "http://[::1",
+            "http://[::1]80/",
+            "http://user:secret@host/",
+            "http://host/a b",
+            "http://host/a\r\nX: y",
+            "http://host/#part",
+            "http://host/\u{e9}",
+        ] {
+            assert!(url(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_rate_is_positive_and_bounded() {
+        assert_eq!(
+            (rate("500"), rate("0.5"), rate("20k"), rate("1.5k")),
+            (Ok(500.0), Ok(0.5), Ok(20_000.0), Ok(1500.0))
+        );
+        for text in ["", "k", "0", "-1", "nan", "inf", "1e9", "10m", "0.000001"] {
+            assert!(rate(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_method_is_a_word() {
+        assert_eq!(method("GET").as_deref(), Ok("GET"));
+        for text in ["", "GET /", "GET\r\n", "CONNECT"] {
+            assert!(method(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_span_has_a_unit() {
+        assert_eq!(span("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!((span("2"), span("2s"), span("1m")), (Ok(Duration::from_secs(2)), span("2"), span("60")));
+        for text in ["", "s", "1h", "1.5s", "-1", "99999999999999999999"] {
+            assert!(span(text).is_err(), "{text:?}");
+        }
+    }
+}

@@ -78,6 +78,7 @@ impl Chosen {
 /// A server that listens.
 #[derive(Debug)]
 pub struct Server {
+    address: SocketAddr,
     drain_timeout: Duration,
     draining: Arc<AtomicBool>,
     mailboxes: Vec<mailbox::Sender<Mail>>,
@@ -192,7 +193,7 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
 
     tracing::info!("{why}");
     announce(config, chosen, connections_limit, address, &opened.report);
-    Ok(Server { drain_timeout: config.drain_timeout, draining, mailboxes, observer, signals, ended })
+    Ok(Server { address, drain_timeout: config.drain_timeout, draining, mailboxes, observer, signals, ended })
 }
 
 /// Says what was decided, and last where the server listens.
@@ -222,12 +223,18 @@ fn announce(
 }
 
 impl Server {
+    /// Where it listens: with port 0 asked for, the port that the kernel chose.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Serves until a signal, then stops in order.
     ///
     /// # Errors
     /// A thread failed, or the log could not take everything that had been accepted.
     pub fn run(self) -> Result<(), ServerError> {
-        let Self { drain_timeout, draining, mailboxes, observer, signals, ended } = self;
+        let Self { address: _, drain_timeout, draining, mailboxes, observer, signals, ended } = self;
         let mut failure = None;
         select! {
             recv(signals) -> signal => {

@@ -8,4 +8,5 @@ pub mod body;
 pub mod cores;
 pub mod drivers;
 pub mod head;
+pub mod ladder;
 pub mod load;

@@ -56,7 +56,12 @@ impl<F: LogFile> GroupCommit<F> {
         self.rings.iter().any(RingDurability::is_wanted)
     }
 
-    fn sync(&mut self) -> Result<(), LogError> {
+    /// Makes durable what is written. [`run`](Self::run) does it for all who wait; a server that has no thread for its group
+    /// commit calls this on the thread that waits.
+    ///
+    /// # Errors
+    /// The sync failed, which is final: the process has to end.
+    pub fn sync(&mut self) -> Result<(), LogError> {
         for (written, ring) in self.snapshot.iter_mut().zip(&self.rings) {
             *written = ring.written();
         }

@@ -81,8 +81,12 @@ impl<F: LogFile> Writer<F> {
         }
     }
 
-    /// Writes what all rings have published. Returns whether there was anything.
-    fn write_published(&mut self) -> Result<bool, LogError> {
+    /// Writes what all rings have published. Returns whether there was anything. [`run`](Self::run) does nothing else; a
+    /// server that has no thread for its writer calls this on the thread that published.
+    ///
+    /// # Errors
+    /// A write failed, which is final: the process has to end.
+    pub fn write_published(&mut self) -> Result<bool, LogError> {
         let mut any = false;
         for first in (0..self.rings.len()).step_by(RINGS_PER_GATHER_MAX) {
             let last = (first + RINGS_PER_GATHER_MAX).min(self.rings.len());

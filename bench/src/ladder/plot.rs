@@ -1,0 +1,151 @@
+//! The pictures, as SVG.
+
+use super::{
+    measure::Sample,
+    side_by_side::{Column, LOADS},
+};
+use plotters::{
+    coord::Shift,
+    prelude::*,
+    style::text_anchor::{HPos, Pos, VPos},
+};
+use std::{fmt::Display, fs, path::Path};
+
+const WIDTH: u32 = 960;
+const INK: RGBColor = RGBColor(0x22, 0x22, 0x22);
+const FAINT: RGBColor = RGBColor(0x77, 0x77, 0x77);
+/// Okabe and Ito's colours, which nearly everybody can tell apart.
+const BARS: [RGBColor; 2] = [RGBColor(0x00, 0x72, 0xB2), RGBColor(0xD5, 0x5E, 0x00)];
+const LINES: [RGBColor; 3] = [RGBColor(0x00, 0x72, 0xB2), RGBColor(0xE6, 0x9F, 0x00), RGBColor(0xD5, 0x5E, 0x00)];
+
+/// Where the bars begin and how long the longest may be, in pixels.
+const BAR_LEFT: i32 = 230;
+const BAR_LENGTH: f64 = 470.0;
+/// Height of a panel's title, of a bar with the space around it, and of the bar itself.
+const TITLE_HEIGHT: i32 = 44;
+const ROW_HEIGHT: i32 = 34;
+const BAR_HEIGHT: i32 = 22;
+
+/// A line of a chart: its name, and its value in a sample.
+type Line = (&'static str, fn(&Sample) -> f64);
+type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+
+/// Makes the directory that `path` is to be in.
+///
+/// # Errors
+/// It cannot be made.
+pub fn prepare(path: &Path) -> Result<(), String> {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => {
+            fs::create_dir_all(parent).map_err(|error| format!("cannot make {}: {error}", parent.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn cannot_draw(error: impl Display) -> String {
+    format!("cannot draw: {error}")
+}
+
+/// A bar for each stage, a panel for each load.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn ladder(path: &Path, clients: u32, columns: &[Column]) -> Result<(), String> {
+    prepare(path)?;
+    let rows: usize = columns.iter().map(Vec::len).sum();
+    let pixels = |count: usize, each: i32| i32::try_from(count).unwrap_or(i32::MAX).saturating_mul(each);
+    let height = 50 + pixels(columns.len(), TITLE_HEIGHT) + pixels(rows, ROW_HEIGHT) + 16;
+    let root = SVGBackend::new(path, (WIDTH, height.unsigned_abs())).into_drawing_area();
+    root.fill(&WHITE).map_err(cannot_draw)?;
+    let title = format!("The ladder: one service, six servers, {clients} clients");
+    write(&root, &title, (24, 28), 20, INK, HPos::Left)?;
+    let mut top = 50;
+    for (((_, title), column), colour) in LOADS.iter().zip(columns).zip(BARS.iter().cycle()) {
+        write(&root, title, (24, top + TITLE_HEIGHT / 2), 16, INK, HPos::Left)?;
+        write(&root, "requests/s, and server CPU for each", (BAR_LEFT, top + TITLE_HEIGHT / 2), 13, FAINT, HPos::Left)?;
+        top += TITLE_HEIGHT;
+        let rate = |sample: &Sample| sample.requests_per_second;
+        let most = column.iter().map(|(_, sample)| rate(sample)).fold(f64::MIN_POSITIVE, f64::max);
+        for (stage, sample) in column {
+            let middle = top + ROW_HEIGHT / 2;
+            write(&root, stage.name(), (BAR_LEFT - 12, middle), 15, INK, HPos::Right)?;
+            #[allow(clippy::cast_possible_truncation)] // At most BAR_LENGTH.
+            let right = BAR_LEFT + (BAR_LENGTH * rate(sample) / most).max(1.0) as i32;
+            let corners = [(BAR_LEFT, middle - BAR_HEIGHT / 2), (right, middle + BAR_HEIGHT / 2)];
+            root.draw(&Rectangle::new(corners, colour.filled())).map_err(cannot_draw)?;
+            let figures = format!("{:.0}   {:.1} us", rate(sample), sample.server_cpu_us);
+            write(&root, &figures, (right + 10, middle), 15, INK, HPos::Left)?;
+            top += ROW_HEIGHT;
+        }
+    }
+    root.present().map_err(cannot_draw)
+}
+
+fn write(area: &Area<'_>, text: &str, at: (i32, i32), size: u32, colour: RGBColor, anchor: HPos) -> Result<(), String> {
+    let style = ("sans-serif", size).into_font().color(&colour).pos(Pos::new(anchor, VPos::Center));
+    area.draw(&Text::new(text, at, style)).map_err(cannot_draw)
+}
+
+/// Throughput over the number of clients, and below it latencies.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn progressive(path: &Path, title: &str, samples: &[Sample]) -> Result<(), String> {
+    prepare(path)?;
+    let root = SVGBackend::new(path, (WIDTH, 760)).into_drawing_area();
+    root.fill(&WHITE).map_err(cannot_draw)?;
+    write(&root, &format!("Progressive load: {title}"), (24, 28), 20, INK, HPos::Left)?;
+    let (_, charts) = root.split_vertically(46);
+    let (upper, lower) = charts.split_vertically(350);
+    let rate: Line = ("requests/s", |sample| sample.requests_per_second);
+    let latencies: [Line; 3] =
+        [("p50", |sample| sample.p50_us), ("p99", |sample| sample.p99_us), ("p99.9", |sample| sample.p999_us)];
+    chart(&upper, "requests/s", samples, &[rate], false)?;
+    chart(&lower, "latency, us", samples, &latencies, true).and_then(|()| root.present().map_err(cannot_draw))
+}
+
+/// Lines over the number of clients, which is on a logarithmic axis.
+fn chart(area: &Area<'_>, unit: &str, samples: &[Sample], lines: &[Line], logarithmic: bool) -> Result<(), String> {
+    let clients = |sample: &Sample| f64::from(sample.clients);
+    let values = || samples.iter().flat_map(|sample| lines.iter().map(move |(_, value)| value(sample)));
+    let (least, most) = (values().fold(f64::INFINITY, f64::min), values().fold(1.0, f64::max));
+    let first = samples.iter().map(clients).fold(f64::INFINITY, f64::min).max(1.0);
+    let last = samples.iter().map(clients).fold(first, f64::max);
+    // A range of one point cannot be drawn.
+    let across = (first / 1.2)..(last * 1.2);
+    let mut builder = ChartBuilder::on(area);
+    builder.margin_right(90).margin_top(14).x_label_area_size(44).y_label_area_size(84);
+    // The two kinds of axes are two types.
+    macro_rules! draw {
+        ($axis:expr) => {{
+            let mut chart = builder.build_cartesian_2d(across.log_scale(), $axis).map_err(cannot_draw)?;
+            chart
+                .configure_mesh()
+                .light_line_style(WHITE)
+                .bold_line_style(RGBColor(0xE0, 0xE0, 0xE0))
+                .axis_style(FAINT)
+                .label_style(("sans-serif", 14).into_font().color(&INK))
+                .x_desc("clients")
+                .y_desc(unit)
+                .x_label_formatter(&|clients| format!("{clients:.0}"))
+                .y_label_formatter(&|value| format!("{value:.0}"))
+                .draw()
+                .map_err(cannot_draw)?;
+            for ((name, value), colour) in lines.iter().zip(LINES) {
+                let points = || samples.iter().map(|sample| (clients(sample), value(sample)));
+                chart.draw_series(LineSeries::new(points(), colour.stroke_width(2))).map_err(cannot_draw)?;
+                chart.draw_series(points().map(|at| Circle::new(at, 4, colour.filled()))).map_err(cannot_draw)?;
+                let style = ("sans-serif", 14).into_font().color(&colour).pos(Pos::new(HPos::Left, VPos::Center));
+                let end = points().last().map(|at| EmptyElement::at(at) + Text::new(*name, (10, 0), style));
+                chart.draw_series(end).map_err(cannot_draw)?;
+            }
+        }};
+    }
+    if logarithmic {
+        draw!((least.max(1.0) / 1.5..most * 1.5).log_scale());
+    } else {
+        draw!(0.0..most * 1.1);
+    }
+    Ok(())
+}

@@ -10,3 +10,4 @@ pub mod drivers;
 pub mod head;
 pub mod ladder;
 pub mod load;
+pub mod parsers;

@@ -1,0 +1,48 @@
+//! Counts allocations: what `benchmark_json_parser` installs as its global allocator.
+#![allow(unsafe_code)] // An allocator cannot be written without.
+
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    cell::Cell,
+};
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Allocations made by this thread so far: 0 for good unless [`CountingAllocator`] is the global allocator.
+#[must_use]
+pub fn allocations() -> u64 {
+    ALLOCATIONS.get()
+}
+
+/// The system's allocator, with a count for each thread. A block that is grown counts as allocated anew.
+#[derive(Debug)]
+pub struct CountingAllocator;
+
+// SAFETY: every method hands its arguments to `System` as they came, whose guarantees and demands are the same; counting
+// touches a `Cell` of the calling thread that needs neither initialisation nor destructor, so it does not allocate.
+unsafe impl GlobalAlloc for CountingAllocator {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: the caller upholds what `alloc` demands of `layout`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: the caller upholds what `alloc_zeroed` demands of `layout`.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: the caller gives a block that this allocator gave out, which is one of `System`'s, with its layout.
+        unsafe { System.dealloc(block, layout) }
+    }
+
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, bytes: usize) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: as for `dealloc`; the caller upholds what `realloc` demands of `bytes`.
+        unsafe { System.realloc(block, layout, bytes) }
+    }
+}

@@ -207,9 +207,12 @@ impl<'a> Cursor<'a> {
     fn string_slowly(&mut self, text: &'a [u8]) -> Step<Text<'a>> {
         let mut escapes = 0;
         loop {
-            while let Some(word) = self.rest.first_chunk()
-                && string_stops(u64::from_le_bytes(*word)) == 0
-            {
+            while let Some(word) = self.rest.first_chunk() {
+                let stops = string_stops(u64::from_le_bytes(*word));
+                if stops != 0 {
+                    self.rest = &self.rest[first_flagged(stops)..];
+                    break;
+                }
                 self.rest = &self.rest[8..];
             }
             match self.rest {

@@ -13,6 +13,7 @@
 mod cursor;
 mod encode;
 mod error;
+mod keys;
 mod number;
 mod parser;
 mod text;

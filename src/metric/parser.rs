@@ -3,10 +3,9 @@
 //! Promises: `Ok(None)` comes only after the whole document was read and found good, with nothing behind it. Whoever
 //! stores metrics before that must be able to take them back. Once a batch is refused it stays refused.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
-
 use super::cursor::Cursor;
 use super::error::{BatchError, Excerpt, Expected, Fault, Field, Problem, Step};
+use super::keys::Keys;
 use super::text::Text;
 use super::{Bounds, Kind, Metric, Tag, number, timestamp};
 
@@ -32,9 +31,7 @@ pub struct Parser<'body, 'scratch> {
 /// What a parser writes while it reads: the metric in hand. Used again for every metric.
 pub struct Scratch<'body> {
     metric: Metric<'body>,
-    /// A keyed hash of what each tag's key means; filled only for a metric that has escapes in a key.
-    fingerprints: Vec<u64>,
-    fingerprint_key: RandomState,
+    keys: Keys,
 }
 
 /// The flag of a field in a set of fields.
@@ -54,8 +51,7 @@ impl<'body> Scratch<'body> {
     pub fn new(bounds: &Bounds) -> Self {
         Self {
             metric: Metric { tags: Vec::with_capacity(bounds.tags_limit), ..Metric::default() },
-            fingerprints: Vec::with_capacity(bounds.tags_limit),
-            fingerprint_key: RandomState::new(),
+            keys: Keys::new(bounds.tags_limit),
         }
     }
 
@@ -65,7 +61,7 @@ impl<'body> Scratch<'body> {
         // Collecting from a vector's own iterator reuses its allocation; `tests/parser_allocations.rs` makes sure.
         let tags = self.metric.tags.into_iter().map(|_| unreachable!("the vector is empty")).collect();
         let metric = Metric { tags, ..Metric::default() };
-        Scratch { metric, fingerprints: self.fingerprints, fingerprint_key: self.fingerprint_key }
+        Scratch { metric, keys: self.keys }
     }
 
     fn clear(&mut self) {
@@ -73,40 +69,8 @@ impl<'body> Scratch<'body> {
         self.metric.tags_verbatim = None;
         self.metric.kind = Kind::default();
         self.metric.timestamp_ms = None;
-        self.fingerprints.clear();
+        self.keys.clear();
     }
-
-    /// Whether the metric in hand has a tag of this key already.
-    ///
-    /// Each pair of keys is compared: no more than bytes in memory while there are no escapes. Decoding at every
-    /// comparison would hand a stranger, who chooses the keys, a lever of `tags_limit` / 2 on our time; so keys with
-    /// escapes among them are told apart by hashes that a stranger cannot predict, and decoded again only if two of
-    /// those are equal.
-    #[inline]
-    fn has_key(&mut self, key: &Text<'body>) -> bool {
-        if key.has_escapes() || !self.fingerprints.is_empty() {
-            return self.has_key_by_fingerprint(key);
-        }
-        self.metric.tags.iter().any(|tag| tag.key.raw == key.raw)
-    }
-
-    #[cold]
-    fn has_key_by_fingerprint(&mut self, key: &Text<'body>) -> bool {
-        for tag in &self.metric.tags[self.fingerprints.len()..] {
-            self.fingerprints.push(fingerprint(&self.fingerprint_key, &tag.key));
-        }
-        let sought = fingerprint(&self.fingerprint_key, key);
-        let mut known = self.fingerprints.iter().zip(&self.metric.tags);
-        let repeated = known.any(|(&known, tag)| known == sought && tag.key.decoded().eq(key.decoded()));
-        self.fingerprints.push(sought);
-        repeated
-    }
-}
-
-fn fingerprint(key: &RandomState, text: &Text) -> u64 {
-    let mut hasher = key.build_hasher();
-    text.decoded().for_each(|byte| hasher.write_u8(byte));
-    hasher.finish()
 }
 
 impl<'body, 'scratch> Parser<'body, 'scratch> {
@@ -375,7 +339,7 @@ impl<'body, 'scratch> Parser<'body, 'scratch> {
             if self.scratch.metric.tags.len() == limit {
                 return Err(Fault { byte: start, problem: Problem::TagsOver { limit } });
             }
-            if self.scratch.has_key(&key) {
+            if self.scratch.keys.has(&self.scratch.metric.tags, &key) {
                 self.excerpt = Some(key);
                 return Err(Fault { byte: start, problem: Problem::Repeated });
             }

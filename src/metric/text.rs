@@ -44,6 +44,39 @@ impl<'a> Text<'a> {
         if self.has_escapes() { self.decoded().eq(bytes.iter().copied()) } else { self.raw == bytes }
     }
 
+    /// Whether both mean the same.
+    pub(super) fn means_the_same(&self, other: &Text) -> bool {
+        if self.has_escapes() || other.has_escapes() {
+            self.decoded().eq(other.decoded())
+        } else {
+            self.raw == other.raw
+        }
+    }
+
+    /// Gives out what the text means, eight bytes at a time, the last ones filled up with zeros.
+    #[inline]
+    pub(super) fn for_each_word(&self, mut take: impl FnMut(u64)) {
+        if self.has_escapes() {
+            return self.for_each_word_decoded(take);
+        }
+        let (words, tail) = self.raw.as_chunks();
+        words.iter().for_each(|&word| take(u64::from_le_bytes(word)));
+        take(tail.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte)));
+    }
+
+    fn for_each_word_decoded(&self, mut take: impl FnMut(u64)) {
+        let (mut word, mut bits) = (0, 0);
+        for byte in self.decoded() {
+            word |= u64::from(byte) << bits;
+            bits += 8;
+            if bits == u64::BITS {
+                take(word);
+                (word, bits) = (0, 0);
+            }
+        }
+        take(word);
+    }
+
     /// Writes the canonical spelling to the front of `out` and returns its length, which is at most `self.raw().len()`.
     pub(super) fn write_canonical(&self, out: &mut [u8]) -> usize {
         if !self.has_escapes() {

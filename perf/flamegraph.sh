@@ -30,18 +30,18 @@ while (($# > 0)); do
             exit 0
             ;;
         --title)
-            (($# > 1)) || die $wrong_use "$1 needs a value"
+            (($# > 1)) || die "$wrong_use" "$1 needs a value"
             title=$2
             shift 2
             ;;
         --)
-            (($# > 1)) || die $wrong_use 'there is no command behind --'
+            (($# > 1)) || die "$wrong_use" 'there is no command behind --'
             target=("$@")
             break
             ;;
-        -*) die $wrong_use "$1 is no option; --help lists them" ;;
+        -*) die "$wrong_use" "$1 is no option; --help lists them" ;;
         *)
-            (($# == 1)) || die $wrong_use 'one PID or one recording, and nothing behind it'
+            (($# == 1)) || die "$wrong_use" 'one PID or one recording, and nothing behind it'
             [[ -f $1 ]] || is_running "$1"
             target=("$1")
             shift

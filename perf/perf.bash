@@ -66,16 +66,16 @@ shared_option() {
     case $1 in
         --smoke) smoke=1 seconds=1 taken=1 ;;
         --seconds | --server | --load | --stacks)
-            (($# > 1)) || die $wrong_use "$1 needs a value"
+            (($# > 1)) || die "$wrong_use" "$1 needs a value"
             case $1 in
                 --seconds)
-                    [[ $2 =~ ^[1-9][0-9]{0,2}$ ]] || die $wrong_use "--seconds is 1 to 999"
+                    [[ $2 =~ ^[1-9][0-9]{0,2}$ ]] || die "$wrong_use" "--seconds is 1 to 999"
                     seconds=$2
                     ;;
                 --server) read -ra server_flags <<<"$2" ;;
                 --load) read -ra load_flags <<<"$2" ;;
                 --stacks)
-                    [[ $2 == dwarf || $2 == fp ]] || die $wrong_use "--stacks is dwarf or fp"
+                    [[ $2 == dwarf || $2 == fp ]] || die "$wrong_use" "--stacks is dwarf or fp"
                     stacks=$2
                     ;;
             esac
@@ -137,7 +137,7 @@ $name: the kernel does not let this user measure: $(head -n 1 "$work/probe.log")
     sudo sysctl kernel.perf_event_paranoid=1
   In a container, seccomp may forbid perf_event_open(2): add the capability PERFMON.
 ADVICE
-        exit $not_permitted
+        exit "$not_permitted"
     fi
     if [[ $event == "$clock" ]]; then
         say "no hardware counters here (a virtual machine?): sampling by $clock"
@@ -250,7 +250,7 @@ name_output() { # name_output KIND
     [[ -w $directory ]] || die 1 "$directory cannot be written: set PERF_OUT"
     if commit=$(git -C "$root" rev-parse --short HEAD 2>/dev/null); then
         # Built from what is not committed: a plus.
-        git -C "$root" diff --quiet HEAD 2>/dev/null || commit+=+
+        [[ -z $(git -C "$root" status --porcelain) ]] || commit+=+
     else
         commit=nogit
     fi
@@ -258,6 +258,6 @@ name_output() { # name_output KIND
 }
 
 is_running() { # is_running PID
-    [[ $1 =~ ^[1-9][0-9]*$ ]] || die $wrong_use "'$1' is not a process id"
-    [[ -d /proc/$1 ]] || die $wrong_use "there is no process $1"
+    [[ $1 =~ ^[1-9][0-9]*$ ]] || die "$wrong_use" "'$1' is not a process id"
+    [[ -d /proc/$1 ]] || die "$wrong_use" "there is no process $1"
 }

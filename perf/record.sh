@@ -30,13 +30,13 @@ while (($# > 0)); do
             exit 0
             ;;
         --)
-            (($# > 1)) || die $wrong_use 'there is no command behind --'
+            (($# > 1)) || die "$wrong_use" 'there is no command behind --'
             target=("$@")
             break
             ;;
-        -*) die $wrong_use "$1 is no option; --help lists them" ;;
+        -*) die "$wrong_use" "$1 is no option; --help lists them" ;;
         *)
-            (($# == 1)) || die $wrong_use 'one PID, and nothing behind it'
+            (($# == 1)) || die "$wrong_use" 'one PID, and nothing behind it'
             is_running "$1"
             target=("$1")
             shift

@@ -45,7 +45,8 @@ pub fn draw(folded: &[String], look: Look, output: &mut impl Write) -> io::Resul
     let mut options = options(look.title, look.min_width);
     options.count_name = look.unit;
     let mut colours = PaletteMap::default();
-    colours.insert("all", colour_of("all"));
+    // The frame of all threads has no name.
+    colours.insert("", colour_of(""));
     match look.palette {
         Palette::Waiting => options.colors = flamegraph::color::Palette::Basic(BasicPalette::Blue),
         Palette::Rooms => {
@@ -105,7 +106,8 @@ fn options(title: String, min_width: f64) -> Options<'static> {
     options.title = title;
     options.min_width = min_width;
     options.deterministic = true;
-    options.bgcolors = Some(BackgroundColor::Flat(Color { r: 255, g: 255, b: 255 }));
+    // Not white: that is the colour of what has not changed.
+    options.bgcolors = Some(BackgroundColor::Flat(Color { r: 246, g: 244, b: 238 }));
     options
 }
 

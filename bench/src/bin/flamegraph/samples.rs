@@ -56,7 +56,8 @@ pub fn read(input: impl BufRead, mut each: impl FnMut(Sample)) -> io::Result<()>
         if line.starts_with('#') {
             continue;
         }
-        if line.starts_with(char::is_whitespace) && !line.trim().is_empty() {
+        // A header may be indented too, with spaces: its name is padded when the event has no stack.
+        if line.starts_with('\t') {
             if let (Some(sample), Some(frame)) = (&mut open, frame(&line)) {
                 sample.stack.push(frame);
             }
@@ -94,7 +95,10 @@ fn header(line: &str) -> Option<Sample> {
     {
         rest = after.trim_start();
     }
-    let (event, trace) = rest.split_once(": ").unwrap_or((rest.trim_end().strip_suffix(':')?, ""));
+    let (event, trace) = match rest.split_once(": ") {
+        Some(both) => both,
+        None => (rest.trim_end().strip_suffix(':')?, ""),
+    };
     Some(Sample {
         thread: line[..name_end].trim().to_owned(),
         tid: tid?,
@@ -145,6 +149,7 @@ mod tests {
                 "",
             ),
             ("reactor-0 30157  5808.840006: cpu-clock:u:", "reactor-0", 30157, 5_808_840_006_000, "cpu-clock:u", ""),
+            ("            perf 9 1.0: x:y: pid=9", "perf", 9, 1_000_000_000, "x:y", "pid=9"),
             ("a b 7 12/345 [001] 1.000000001: cycles:", "a b 7", 345, 1_000_000_001, "cycles", ""),
             (
                 "writer 9 1.5: sched:sched_switch: prev_comm=a: b prev_pid=9",
@@ -170,7 +175,8 @@ mod tests {
     fn frames_with_spaces_and_without_names() {
         let symbols = [
             ("\t  f6328 <a::B as c::D>::turn+0x2618 (/x/server)", "<a::B as c::D>::turn", "/x/server"),
-            ("\t  f6328 [unknown] (/x/server (deleted))", "[unknown] (/x/server", "deleted)"),
+            ("\t  f6328 [unknown] (/x/server)", "[unknown]", "/x/server"),
+            ("\t  f6328 (/x/server)", "", "/x/server"),
             ("\t ffffffff82010ddb tcp_sendmsg+0x2b ([kernel.kallsyms])", "tcp_sendmsg", "[kernel.kallsyms]"),
         ];
         for (line, symbol, object) in symbols {

@@ -5,6 +5,7 @@
 
 pub mod answer;
 pub mod body;
+pub mod compare;
 pub mod cores;
 pub mod drivers;
 pub mod head;

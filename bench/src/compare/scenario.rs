@@ -1,0 +1,144 @@
+//! The loads, and which subject is put under which of them by which client.
+
+use super::{
+    client::Client,
+    subject::{Role, Subject},
+};
+
+/// A load.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Scenario {
+    /// As in a table and on the command line.
+    pub name: &'static str,
+    /// For people.
+    pub title: &'static str,
+    /// Concurrent connections.
+    pub connections: u32,
+    /// Requests in flight on each.
+    pub pipeline: u32,
+    /// Whether a connection carries more than one request.
+    pub keep_alive: bool,
+    /// Metrics in each request.
+    pub batch: u32,
+    /// Whether every level of acknowledgement is measured, and wrk as well as load_test.
+    pub in_depth: bool,
+}
+
+/// The usual load; the others differ from it in one thing.
+const USUAL: Scenario = Scenario {
+    name: "c64",
+    title: "64 connections, batches of 3 metrics",
+    connections: 64,
+    pipeline: 1,
+    keep_alive: true,
+    batch: 3,
+    in_depth: true,
+};
+
+/// All of them.
+pub static SCENARIOS: [Scenario; 9] = [
+    Scenario { name: "c1", title: "1 connection", connections: 1, in_depth: false, ..USUAL },
+    USUAL,
+    Scenario { name: "c500", title: "500 connections", connections: 500, ..USUAL },
+    Scenario { name: "c1000", title: "1000 connections", connections: 1000, in_depth: false, ..USUAL },
+    Scenario {
+        name: "pipelined",
+        title: "64 connections, 16 requests in flight on each",
+        pipeline: 16,
+        in_depth: false,
+        ..USUAL
+    },
+    Scenario {
+        name: "fresh",
+        title: "64 clients, a connection per request",
+        keep_alive: false,
+        in_depth: false,
+        ..USUAL
+    },
+    Scenario { name: "b1", title: "64 connections, batches of 1 metric", batch: 1, in_depth: false, ..USUAL },
+    Scenario { name: "b100", title: "64 connections, batches of 100 metrics", batch: 100, in_depth: false, ..USUAL },
+    Scenario {
+        name: "b1000",
+        title: "64 connections, batches of 1,000 metrics",
+        batch: 1000,
+        in_depth: false,
+        ..USUAL
+    },
+];
+
+/// What a smoke run takes.
+pub const SMOKE: [&str; 2] = ["c64", "pipelined"];
+
+/// One load on one subject by one client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cell {
+    /// The load.
+    pub scenario: &'static Scenario,
+    /// The server.
+    pub subject: &'static Subject,
+    /// The program that makes the load.
+    pub client: Client,
+}
+
+/// The cells of the choices given, in the order of a round: scenarios, then subjects, then clients. The further levels of
+/// acknowledgement, and wrk, are for the scenarios in depth alone.
+#[must_use]
+pub fn cells(scenarios: &[&'static Scenario], subjects: &[&'static Subject], clients: &[Client]) -> Vec<Cell> {
+    let mut cells = Vec::new();
+    for &scenario in scenarios {
+        for &subject in subjects {
+            for &client in clients {
+                let wanted = match client {
+                    Client::LoadTest => scenario.in_depth || subject.role != Role::Level,
+                    Client::Wrk => scenario.in_depth && subject.role != Role::Level,
+                };
+                if wanted {
+                    cells.push(Cell { scenario, subject, client });
+                }
+            }
+        }
+    }
+    cells
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::subject::SUBJECTS;
+    use super::*;
+
+    fn all() -> Vec<Cell> {
+        let (scenarios, subjects): (Vec<_>, Vec<_>) = (SCENARIOS.iter().collect(), SUBJECTS.iter().collect());
+        cells(&scenarios, &subjects, &Client::ALL)
+    }
+
+    #[test]
+    fn names_are_distinct_and_wrk_can_make_its_loads() {
+        let mut names: Vec<_> = SCENARIOS.iter().map(|scenario| scenario.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), SCENARIOS.len());
+        assert!(SMOKE.iter().all(|name| names.contains(name)));
+        for cell in all().iter().filter(|cell| cell.client == Client::Wrk) {
+            assert!(cell.scenario.keep_alive && cell.scenario.pipeline == 1, "{cell:?}");
+        }
+    }
+
+    #[test]
+    fn every_subject_meets_its_floor_in_each_of_its_scenarios() {
+        let all = all();
+        for cell in &all {
+            let floor = |other: &&Cell| {
+                other.subject.name == cell.subject.floor
+                    && (other.scenario, other.client) == (cell.scenario, cell.client)
+            };
+            assert_eq!(all.iter().filter(floor).count(), 1, "{cell:?}");
+        }
+    }
+
+    #[test]
+    fn the_levels_are_measured_in_depth_alone() {
+        let levels = all().into_iter().filter(|cell| cell.subject.role == Role::Level);
+        assert!(levels.clone().count() > 0);
+        assert!(levels.into_iter().all(|cell| cell.scenario.in_depth));
+    }
+}

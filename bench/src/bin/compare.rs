@@ -76,20 +76,16 @@ fn run(plan: &Plan) -> io::Result<bool> {
     let mut complete = true;
     'rounds: for round in 1..=plan.rounds {
         for cell in &plan.cells {
+            let (scenario, subject, client) = (cell.scenario.name, cell.subject.name, cell.client.name());
+            let name = format!("{round}/{} {scenario} {subject} {client}", plan.rounds);
+            let measured = bench.measure(round, cell);
             if interrupted.load(Ordering::Relaxed) {
-                eprintln!("interrupted in round {round}");
+                // The signal of a terminal has reached the client and the server as well.
+                eprintln!("interrupted: {name} is left out");
                 complete = false;
                 break 'rounds;
             }
-            let name = format!(
-                "{}/{} {} {} {}",
-                round,
-                plan.rounds,
-                cell.scenario.name,
-                cell.subject.name,
-                cell.client.name()
-            );
-            match bench.measure(round, cell) {
+            match measured {
                 Ok(measured) => {
                     let Measurement { server_cpu_us_per_request: cpu_us, reported, .. } = &measured;
                     eprintln!("{name}: {cpu_us:.2} us/request, {:.0} requests/s", reported.requests_per_second);

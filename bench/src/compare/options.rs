@@ -246,7 +246,7 @@ mod tests {
     fn typed(line: &str, programs: Programs) -> Result<Plan, String> {
         let words = ["compare"].into_iter().chain(line.split_whitespace());
         let typed = Arguments::try_parse_from(words).map_err(|error| error.to_string())?;
-        settle(typed, Path::new("/work"), programs)
+        settle(typed, Path::new("/srv"), programs)
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! A thread that has a request takes the lock of the service, in which the request is parsed and its lines are put into
 //! the ring; then the lock of the writer, in which it appends what the ring holds to the file. Whoever is first there
 //! writes for all that queue behind it. There is no writer thread: a thread that may block can write by itself, and a
-//! hand-over would cost it more (ARCHITECTURE.md, "Sleeping costs more").
+//! hand-over would cost it more (ARCHITECTURE.md, "Sleeping costs more"). So a request here costs a write of its own more
+//! often than in a reactor, which has one for all requests of a turn.
 //!
 //! Promises: a 200 is in the file; every socket is closed on every path, by being dropped; a silent client is given up
 //! after the timeout, and one that drips after at most twice that; a stop answers what is in progress.
@@ -79,7 +80,7 @@ struct Guarded {
 pub struct Counts {
     /// Connections taken in.
     pub accepted: AtomicU64,
-    /// Calls of accept(2) that failed.
+    /// Connections that could not be accepted for want of descriptors or memory.
     pub accept_failures: AtomicU64,
     /// Threads that the system did not give.
     pub threads_missing: AtomicU64,
@@ -109,6 +110,13 @@ impl fmt::Display for Counts {
 
 fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Counts a failure of the system's that passes, and says the first one: strangers must not be able to fill the terminal.
+pub fn count_and_warn(counter: &AtomicU64, what: &str, error: &io::Error) {
+    if counter.fetch_add(1, Ordering::Relaxed) == 0 {
+        eprintln!("{what}, and further ones are only counted: {error}");
+    }
 }
 
 /// Opens the log and the port, lets `stage` serve until a signal, then writes and syncs what is left.
@@ -238,10 +246,10 @@ impl Server {
                     return Some((stream, peer.ip()));
                 }
                 // The peer has gone already (accept(2)).
-                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => count(&self.counts.accept_failures),
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => {
-                    count(&self.counts.accept_failures);
+                Err(error) => {
+                    count_and_warn(&self.counts.accept_failures, "a connection cannot be accepted", &error);
                     thread::sleep(ACCEPT_PAUSE);
                 }
             }

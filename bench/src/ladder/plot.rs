@@ -74,7 +74,7 @@ pub fn ladder(path: &Path, clients: u32, columns: &[Column]) -> Result<(), Strin
             let right = BAR_LEFT + (BAR_LENGTH * rate(sample) / most).max(1.0) as i32;
             let corners = [(BAR_LEFT, middle - BAR_HEIGHT / 2), (right, middle + BAR_HEIGHT / 2)];
             root.draw(&Rectangle::new(corners, colour.filled())).map_err(cannot_draw)?;
-            let figures = format!("{:.0}   {:.1} us", rate(sample), sample.server_cpu_us);
+            let figures = format!("{:.0}/s, {:.1} us", rate(sample), sample.server_cpu_us);
             write(&root, &figures, (right + 10, middle), 15, INK, HPos::Left)?;
             top += ROW_HEIGHT;
         }
@@ -115,7 +115,11 @@ fn chart(area: &Area<'_>, unit: &str, samples: &[Sample], lines: &[Line], logari
     // A range of one point cannot be drawn.
     let across = (first / 1.2)..(last * 1.2);
     let mut builder = ChartBuilder::on(area);
-    builder.margin_right(90).margin_top(14).x_label_area_size(44).y_label_area_size(84);
+    builder.margin_left(10).margin_right(24).margin_top(26).x_label_area_size(44).y_label_area_size(84);
+    // In the margin above, where no line can run through them.
+    for (((name, _), colour), left) in lines.iter().zip(LINES).zip((100..).step_by(80)) {
+        write(area, name, (left, 12), 15, colour, HPos::Left)?;
+    }
     // The two kinds of axes are two types.
     macro_rules! draw {
         ($axis:expr) => {{
@@ -132,13 +136,10 @@ fn chart(area: &Area<'_>, unit: &str, samples: &[Sample], lines: &[Line], logari
                 .y_label_formatter(&|value| format!("{value:.0}"))
                 .draw()
                 .map_err(cannot_draw)?;
-            for ((name, value), colour) in lines.iter().zip(LINES) {
+            for ((_, value), colour) in lines.iter().zip(LINES) {
                 let points = || samples.iter().map(|sample| (clients(sample), value(sample)));
                 chart.draw_series(LineSeries::new(points(), colour.stroke_width(2))).map_err(cannot_draw)?;
                 chart.draw_series(points().map(|at| Circle::new(at, 4, colour.filled()))).map_err(cannot_draw)?;
-                let style = ("sans-serif", 14).into_font().color(&colour).pos(Pos::new(HPos::Left, VPos::Center));
-                let end = points().last().map(|at| EmptyElement::at(at) + Text::new(*name, (10, 0), style));
-                chart.draw_series(end).map_err(cannot_draw)?;
             }
         }};
     }

@@ -21,7 +21,7 @@ const START_MAX: Duration = Duration::from_secs(30);
 /// How long it may take to stop; then it is killed.
 const STOP_MAX: Duration = Duration::from_secs(30);
 /// How often a child is looked at that is waited for.
-const LOOK_UP: Duration = Duration::from_millis(5);
+const LOOK_UP: Duration = Duration::from_millis(20);
 /// Ticks of CPU time in a second as /proc counts them: USER_HZ is 100 on every machine that this runs on (proc(5)).
 const TICK: Duration = Duration::from_millis(10);
 /// Lines of a server's own words that are shown when it fails.

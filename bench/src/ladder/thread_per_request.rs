@@ -31,22 +31,20 @@ pub fn run(config: Config, threads: Option<usize>) -> Result<(), String> {
             while let Some((stream, peer)) = server.accept() {
                 let stream = Arc::new(stream);
                 // Only this thread counts up, so the bound holds.
-                let mut refused = running.load(Ordering::Relaxed) >= threads_max;
-                if !refused {
-                    running.fetch_add(1, Ordering::Relaxed);
-                    let served = Arc::clone(&stream);
-                    let spawned = blocking::thread().spawn_scoped(scope, move || {
-                        server.serve(&served, peer, || false);
-                        drop(served);
-                        running.fetch_sub(1, Ordering::Relaxed);
-                    });
-                    if spawned.is_err() {
-                        running.fetch_sub(1, Ordering::Relaxed);
-                        server.counts.threads_missing.fetch_add(1, Ordering::Relaxed);
-                        refused = true;
-                    }
+                if running.load(Ordering::Relaxed) >= threads_max {
+                    refusals.push(stream);
+                    continue;
                 }
-                if refused {
+                running.fetch_add(1, Ordering::Relaxed);
+                let served = Arc::clone(&stream);
+                let spawned = blocking::thread().spawn_scoped(scope, move || {
+                    server.serve(&served, peer, || false);
+                    drop(served);
+                    running.fetch_sub(1, Ordering::Relaxed);
+                });
+                if let Err(error) = spawned {
+                    running.fetch_sub(1, Ordering::Relaxed);
+                    blocking::count_and_warn(&server.counts.threads_missing, "a thread cannot be had", &error);
                     refusals.push(stream);
                 }
             }

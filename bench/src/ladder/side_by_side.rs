@@ -5,6 +5,7 @@ use super::{
     measure::{Bench, Load, Sample, Server, medians, percent},
     plot,
 };
+use reactor::uring;
 use std::{fmt::Write, path::PathBuf, time::Duration};
 
 /// What to run.
@@ -41,22 +42,27 @@ pub fn run(bench: &Bench, plan: &Plan, goes_on: impl Fn() -> bool) -> Result<(),
     if bench.server_cores.as_deref().is_none_or(|cores| cores.parse::<usize>().is_ok()) {
         println!("the server has one core: {} is {} here", Stage::EpollCores.name(), Stage::EpollSingle.name());
     }
-    let mut samples = vec![Vec::new(); LOADS.len() * Stage::ALL.len()];
+    let mut stages = Stage::ALL.to_vec();
+    if let Err(reason) = uring::probe() {
+        println!("{} is left out: {reason}", Stage::UringCores.name());
+        stages.retain(|&stage| stage != Stage::UringCores);
+    }
+    let mut samples = vec![Vec::new(); LOADS.len() * stages.len()];
     for round in 0..plan.rounds {
         for (index, samples) in samples.iter_mut().enumerate() {
             if !goes_on() {
                 return Err("interrupted".to_owned());
             }
-            let (keep_alive, title) = LOADS[index / Stage::ALL.len()];
-            let stage = Stage::ALL[index % Stage::ALL.len()];
+            let (keep_alive, title) = LOADS[index / stages.len()];
+            let stage = stages[index % stages.len()];
             eprintln!("round {} of {}, {title}: {}", round + 1, plan.rounds, stage.name());
             let load = Load { clients: plan.clients, duration: plan.duration, keep_alive };
             samples.push(bench.run(Server::Stage(stage), &load)?);
         }
     }
     let columns: Vec<Column> = samples
-        .chunks(Stage::ALL.len())
-        .map(|runs| Stage::ALL.into_iter().zip(runs.iter().map(|runs| medians(runs))).collect())
+        .chunks(stages.len())
+        .map(|runs| stages.iter().copied().zip(runs.iter().map(|runs| medians(runs))).collect())
         .collect();
     for ((_, title), column) in LOADS.iter().zip(&columns) {
         print!("{}", table(title, column));

@@ -91,9 +91,7 @@ impl<'a> Cursor<'a> {
     /// Reads the four kinds of whitespace that JSON has.
     #[inline]
     pub fn whitespace(&mut self) {
-        while let [b' ' | b'\t' | b'\n' | b'\r', rest @ ..] = self.rest {
-            self.rest = rest;
-        }
+        self.rest = after_whitespace(self.rest);
     }
 
     /// Reads the colon after a key and the whitespace around it. First as clients write it: no space, or one behind the
@@ -130,20 +128,29 @@ impl<'a> Cursor<'a> {
                 self.rest = rest;
                 Ok(false)
             }
-            _ => self.apart(Self::next_member_anywhere),
+            rest => match next_member_anywhere(rest) {
+                [b'"', rest @ ..] => {
+                    self.rest = rest;
+                    Ok(true)
+                }
+                [b'}', rest @ ..] => {
+                    self.rest = rest;
+                    Ok(false)
+                }
+                _ => Err(self.no_next_member()),
+            },
         }
     }
 
+    /// What is wrong between two members of an object.
     #[cold]
-    fn next_member_anywhere(&mut self) -> Step<bool> {
+    fn no_next_member(mut self) -> Fault {
         self.whitespace();
-        if self.eat(b'}') {
-            return Ok(false);
+        if !self.eat(b',') {
+            return self.unexpected(Expected::CommaOrBrace);
         }
-        self.expect(b',', Expected::CommaOrBrace)?;
         self.whitespace();
-        self.expect(b'"', Expected::Key)?;
-        Ok(true)
+        self.unexpected(Expected::Key)
     }
 
     /// Reads what follows the opening brace of an object: as [`next_member`](Self::next_member), without the comma.
@@ -335,6 +342,30 @@ impl<'a> Cursor<'a> {
     }
 }
 
+/// What is left of `rest` behind whitespace, most of which, if there is any, is indentation.
+#[inline]
+fn after_whitespace(mut rest: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t' | b'\n' | b'\r', behind @ ..] = rest {
+        let spaces = behind.first_chunk().map_or(0, |word| spaces_count(u64::from_le_bytes(*word)));
+        rest = &behind[spaces..];
+    }
+    rest
+}
+
+/// Where the next member of an object starts, its quotation mark, or where the object ends, its brace, with whitespace
+/// anywhere; nothing at all if neither comes. (A slice comes and goes in registers, as a cursor would not.)
+#[inline(never)]
+fn next_member_anywhere(rest: &[u8]) -> &[u8] {
+    match after_whitespace(rest) {
+        end @ [b'}', ..] => end,
+        [b',', rest @ ..] => match after_whitespace(rest) {
+            key @ [b'"', ..] => key,
+            _ => &[],
+        },
+        _ => &[],
+    }
+}
+
 /// The byte 1 in each of the eight.
 const EACH_ONE: u64 = u64::MAX / 0xff;
 /// The highest bit of each of the eight.
@@ -362,7 +393,14 @@ fn digit_stops(word: u64) -> u64 {
     (((values & !EACH_HIGH_BIT) + EACH_ONE * (0x80 - 10)) | values) & EACH_HIGH_BIT
 }
 
-/// Index of the lowest byte flagged: the first in memory, as words are read in little-endian order.
+/// How many spaces eight bytes begin with.
+#[inline]
+fn spaces_count(word: u64) -> usize {
+    first_flagged(word ^ (EACH_ONE * b' ' as u64))
+}
+
+/// Index of the lowest byte flagged, by any of its bits: the first in memory, as words are read in little-endian order.
+/// 8 if there is none.
 #[inline]
 fn first_flagged(flags: u64) -> usize {
     flags.trailing_zeros() as usize / 8

@@ -66,14 +66,14 @@ impl<'a> Text<'a> {
 
     fn for_each_word_decoded(&self, mut take: impl FnMut(u64)) {
         let (mut word, mut bits) = (0, 0);
-        for byte in self.decoded() {
+        self.decoded().for_each(|byte| {
             word |= u64::from(byte) << bits;
             bits += 8;
             if bits == u64::BITS {
                 take(word);
                 (word, bits) = (0, 0);
             }
-        }
+        });
         take(word);
     }
 
@@ -142,6 +142,23 @@ impl Iterator for Decoded<'_> {
         self.pending_from = 4 - character.len_utf8();
         character.encode_utf8(&mut self.pending[self.pending_from..]);
         self.next()
+    }
+
+    /// What `for_each` and `count` go by: faster than asking for one byte after the other.
+    fn fold<T, F: FnMut(T, u8) -> T>(self, init: T, mut take: F) -> T {
+        let mut taken = self.pending[self.pending_from..].iter().fold(init, |taken, &byte| take(taken, byte));
+        let mut raw = self.raw;
+        while let [first, rest @ ..] = raw {
+            if *first == b'\\' {
+                let (character, escape_bytes) = checked_escape(raw);
+                taken = character.encode_utf8(&mut [0; 4]).bytes().fold(taken, &mut take);
+                raw = &raw[escape_bytes..];
+            } else {
+                taken = take(taken, *first);
+                raw = rest;
+            }
+        }
+        taken
     }
 }
 

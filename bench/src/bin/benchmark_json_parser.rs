@@ -13,7 +13,7 @@ const FAILED: u8 = 1;
 const WRONG_USE: u8 = 2;
 
 const SMOKE: Pace = Pace { rounds: 3, turn_ns: 100_000 };
-const TURN_NS: u128 = 2_000_000;
+const TURN_NS: u128 = 500_000;
 
 /// Times parsers of metric batches side by side: a naive one, the service's, serde_json, sonic-rs and simd-json.
 ///
@@ -26,7 +26,7 @@ struct Arguments {
     /// Batches to parse, one JSON document a line, instead of the inputs that come with the program
     file: Option<PathBuf>,
     /// Rounds to measure
-    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    #[arg(long, default_value_t = 31, value_parser = clap::value_parser!(u16).range(1..=1_000))]
     rounds: u16,
     /// How the figures are written
     #[arg(long, value_enum, default_value_t = Format::Text)]

@@ -2,11 +2,14 @@
 //!
 //! A round times each candidate once (A B C, A B C, ...), so that a noisy machine is noisy for all. A candidate's figure is
 //! the median of its rounds, and its ratio to ours is the median of the ratios within each round. The clock is the
-//! monotonic one: Rust's library does not give a thread's own CPU time, and its file under /proc moves in ticks. Caches and
-//! branch predictors are warm: every candidate walks through the whole input again and again.
+//! monotonic one: Rust's library does not give a thread's own CPU time, and its file under /proc moves in ticks. A turn in
+//! which the kernel gave the core to somebody else is taken again, a few times at most. Caches and branch predictors are warm: every candidate walks through the whole input again and again.
 
 use super::{BatchParser, Input, Sample, allocations};
-use std::{hint::black_box, time::Instant};
+use std::{fs, hint::black_box, time::Instant};
+
+/// How often a turn is tried until it is not interrupted.
+const TURN_ATTEMPTS_MAX: u32 = 5;
 
 /// How long to measure.
 #[derive(Debug, Clone, Copy)]
@@ -150,6 +153,14 @@ pub fn measure(input: &Input, candidates: &mut [Box<dyn BatchParser>], readings:
     }
 }
 
+/// How often this thread had to give up its core, from the kernel's count (proc_pid_status(5)). Without a /proc nothing
+/// is known of it, and it stays 0.
+fn preemptions() -> u64 {
+    let status = fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
+    let count = status.lines().find_map(|line| line.strip_prefix("nonvoluntary_ctxt_switches:"));
+    count.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
+}
+
 /// A candidate while it is timed.
 struct Timed<'a> {
     parser: &'a mut dyn BatchParser,
@@ -173,12 +184,21 @@ impl<'a> Timed<'a> {
         Self { parser, walks, allocations_per_walk, rounds_ns: Vec::with_capacity(pace.rounds) }
     }
 
+    /// Takes its turn of a round, again if the kernel took the core away meanwhile.
     fn turn(&mut self, input: &Input) {
-        let start = Instant::now();
-        for _ in 0..self.walks {
-            walk(self.parser, input);
+        let mut round_ns = f64::INFINITY;
+        for _ in 0..TURN_ATTEMPTS_MAX {
+            let before = preemptions();
+            let start = Instant::now();
+            for _ in 0..self.walks {
+                walk(self.parser, input);
+            }
+            round_ns = round_ns.min(start.elapsed().as_nanos() as f64 / f64::from(self.walks));
+            if preemptions() == before {
+                break;
+            }
         }
-        self.rounds_ns.push(start.elapsed().as_nanos() as f64 / f64::from(self.walks));
+        self.rounds_ns.push(round_ns);
     }
 
     fn timing(&self, input: &Input, ours_ns: &[f64]) -> Timing {

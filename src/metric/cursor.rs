@@ -444,6 +444,31 @@ mod tests {
     }
 
     #[test]
+    fn whitespace_of_every_length_ends_where_it_ends() {
+        for indentation in 0..20 {
+            let spaces = " ".repeat(indentation);
+            for behind in ["", "x", "\u{b}", "!1234567890", "\u{a0}1234567890"] {
+                for before in ["", " ", "\r\n", "\t\t\n"] {
+                    let text = [before, &spaces, behind].concat();
+                    assert_eq!(after_whitespace(text.as_bytes()), behind.as_bytes(), "{text:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn members_are_parted_by_one_comma_whatever_the_whitespace() {
+        for space in ["", " ", "\n", "  ", "\r\n          ", " \t"] {
+            let next = |text: &str| Cursor::new(text.replace('_', space).as_bytes()).next_member();
+            assert_eq!(next("_,_\"k\""), Ok(true));
+            assert_eq!(next("_}_"), Ok(false));
+            for text in ["_\"k\"", "_,_}", "_,_,_\"k\"", "_,_k", "_", "_,_", "_]"] {
+                assert!(next(text).is_err(), "{text}");
+            }
+        }
+    }
+
+    #[test]
     fn digits_are_counted_at_every_length() {
         for count in 0..40 {
             let mut bytes = vec![b'7'; count];

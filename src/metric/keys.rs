@@ -91,3 +91,55 @@ impl Keys {
         hasher.finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::cursor::Cursor;
+    use super::*;
+
+    fn text(quoted: &str) -> Text<'_> {
+        Cursor::new(quoted[1..].as_bytes()).string().unwrap()
+    }
+
+    /// The index of the first key that has come before.
+    fn first_repeated(keys: &mut Keys, quoted: &[String]) -> Option<usize> {
+        keys.clear();
+        let mut tags = Vec::new();
+        quoted.iter().position(|quoted| {
+            let key = text(quoted);
+            let repeated = keys.has(&tags, &key);
+            tags.push(Tag { key, value: Text::default() });
+            repeated
+        })
+    }
+
+    #[test]
+    fn at_any_number_of_keys_in_either_spelling() {
+        const TAGS: usize = 3 * PAIRWISE_MAX;
+        let mut keys = Keys::new(TAGS);
+        // Long enough to take several words, and the same in the first ones.
+        let plain = |index: usize| format!("\"a key that is long {index}\"");
+        let escaped = |index: usize| format!("\"a key th\\u0061t is l\\u006fng {index}\"");
+        for count in 1..TAGS {
+            for first_escaped in [0, 1, PAIRWISE_MAX, TAGS] {
+                let spell = |index| if index < first_escaped { plain(index) } else { escaped(index) };
+                let mut quoted: Vec<_> = (0..count).map(spell).collect();
+                assert_eq!(first_repeated(&mut keys, &quoted), None);
+                for again in [0, count / 2, count - 1] {
+                    for spelling in [plain(again), escaped(again)] {
+                        quoted.push(spelling);
+                        assert_eq!(first_repeated(&mut keys, &quoted), Some(count), "{quoted:?}");
+                        quoted.pop();
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn zeros_at_the_end_make_a_difference() {
+        let mut keys = Keys::new(32);
+        let quoted: Vec<_> = (0..20).map(|zeros| format!("\"k{}\"", "\\u0000".repeat(zeros))).collect();
+        assert_eq!(first_repeated(&mut keys, &quoted), None);
+    }
+}

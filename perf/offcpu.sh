@@ -20,6 +20,9 @@ HELP
     common_help
 }
 
+# A thread that waits is not deep in its stack, and each switch is a sample.
+# shellcheck disable=SC2034 # perf.bash reads it.
+stack_bytes=4096
 pid=
 while (($# > 0)); do
     shared_option "$@"

@@ -61,6 +61,7 @@ HELP
 }
 
 # Takes one shared option from "$@" and sets `taken` to the number of words it had, 0 if the first word is none of them.
+# shellcheck disable=SC2034 # Its callers read what it sets.
 shared_option() {
     taken=2
     case $1 in
@@ -140,9 +141,7 @@ ADVICE
         exit "$not_permitted"
     fi
     if [[ $event == "$clock" ]]; then
-        say "no hardware counters here (a virtual machine?): sampling by $clock"
-    else
-        say "sampling by $event"
+        say "no hardware counters here (a virtual machine?): the kernel's clock ($clock) instead"
     fi
     if ! may_record "$event:k"; then
         cat >&2 <<ADVICE
@@ -186,9 +185,9 @@ record_on_cpu() {
 
 # The text of recording $1 that the tool `flamegraph` reads, on standard output.
 script_of() {
-    # perf's own way to put inlined functions back asks addr2line for each frame; ours asks once.
-    "$perf" script -i "$1" --no-inline -F comm,tid,time,event,trace,ip,sym,symoff,dso 2>"$work/script.log" ||
-        "$perf" script -i "$1" --no-inline -F comm,tid,time,event,ip,sym,symoff,dso 2>"$work/script.log" ||
+    # -f: also a recording that another user made. perf's own way to put inlined functions back asks addr2line for each frame; ours asks once.
+    "$perf" script -f -i "$1" --no-inline -F comm,tid,time,event,trace,ip,sym,symoff,dso 2>"$work/script.log" ||
+        "$perf" script -f -i "$1" --no-inline -F comm,tid,time,event,ip,sym,symoff,dso 2>"$work/script.log" ||
         die 1 "perf script: $(head -n 3 "$work/script.log")"
 }
 

@@ -46,11 +46,12 @@ impl OffCpu {
         self.now_ns = self.now_ns.max(sample.time_ns);
         match sample.event.as_str() {
             "sched:sched_switch" => {
-                if let Some(away) = number(&sample.trace, " next_pid=").and_then(|next| self.away.remove(&next)) {
+                let Some((leaves, gets)) = sample.trace.split_once(" ==> ") else { return };
+                if let Some(away) = number(gets, " next_pid=").and_then(|next| self.away.remove(&next)) {
                     self.count(away);
                 }
-                if let Some(tid) = number(&sample.trace, " prev_pid=").filter(|tid| self.threads.contains(tid)) {
-                    let runnable = sample.trace.contains(" prev_state=R");
+                if let Some(tid) = number(leaves, " prev_pid=").filter(|tid| self.threads.contains(tid)) {
+                    let runnable = leaves.contains(" prev_state=R");
                     let away = Away {
                         thread: sample.thread,
                         stack: sample.stack,
@@ -91,10 +92,8 @@ impl OffCpu {
     }
 }
 
-/// The number behind ` key=`; a leading space is put before the text, so that its first field is found too. The names of
-/// threads come earlier in the text and may hold anything, so the last place counts.
+/// The number behind ` key=`. A thread's name comes before it and may hold anything, so the last place counts.
 fn number(trace: &str, key: &str) -> Option<u32> {
-    let text = format!(" {trace}");
-    let digits = &text[text.rfind(key)? + key.len()..];
+    let digits = &trace[trace.rfind(key)? + key.len()..];
     digits.split(|letter: char| !letter.is_ascii_digit()).next()?.parse().ok()
 }

@@ -119,7 +119,8 @@ fn time(word: &str) -> Option<u64> {
 
 /// `ADDRESS SYMBOL+0xOFFSET (OBJECT)`; the symbol may have spaces.
 fn frame(line: &str) -> Option<Frame> {
-    let (address, rest) = line.trim().split_once(' ')?;
+    let line = line.trim();
+    let (address, rest) = line.split_at(line.find(' ')?);
     let (symbol, object) = rest.rsplit_once(" (")?;
     let symbol = symbol.trim();
     let symbol = match symbol.rsplit_once("+0x") {

@@ -1,0 +1,222 @@
+//! `flamegraph` on texts that perf recorded: stacks are folded, summed up, timed and drawn as they were.
+#![allow(clippy::unwrap_used)] // All of it is test, the parts outside #[test] functions too.
+
+use std::{
+    fs,
+    io::Write,
+    path::PathBuf,
+    process::{Command, Output, Stdio},
+    thread,
+};
+
+/// Seven samples of a server under load: parser, head of a request (twice, at two addresses), limiter, writev, pwrite, send.
+const CPU_CLOCK: &str = include_str!("data/cpu_clock.txt");
+/// A writer (11) and a reactor (12) leave their cores and come back.
+const SCHED: &str = include_str!("data/sched.txt");
+
+fn flamegraph(arguments: &[&str], input: &str) -> Output {
+    let mut process = Command::new(env!("CARGO_BIN_EXE_flamegraph"))
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (mut stdin, input) = (process.stdin.take().unwrap(), input.to_owned());
+    // It may end without reading: a broken pipe is its right.
+    let writing = thread::spawn(move || stdin.write_all(input.as_bytes()).is_ok());
+    let output = process.wait_with_output().unwrap();
+    writing.join().unwrap();
+    output
+}
+
+/// What it prints when all is well.
+fn printed(arguments: &[&str], input: &str) -> String {
+    let output = flamegraph(arguments, input);
+    assert!(output.status.success(), "{arguments:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// What it says when it is not.
+fn refused(arguments: &[&str], input: &str) -> String {
+    let output = flamegraph(arguments, input);
+    assert_eq!(output.status.code(), Some(1), "{arguments:?}: {output:?}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+fn folded() -> String {
+    printed(&["collapse"], CPU_CLOCK)
+}
+
+/// Folded stacks in a file, for `diff` takes two.
+fn file(directory: &tempfile::TempDir, name: &str, text: &str) -> PathBuf {
+    let path = directory.path().join(name);
+    fs::write(&path, text).unwrap();
+    path
+}
+
+/// Red, green and blue of the frame whose name begins so.
+fn colour(svg: &str, name: &str) -> [u8; 3] {
+    let frame = &svg[svg.find(&format!("<title>{name}")).unwrap_or_else(|| panic!("no frame {name} in {svg}"))..];
+    let fill = &frame[frame.find("fill=\"rgb(").unwrap() + "fill=\"rgb(".len()..];
+    let parts: Vec<u8> = fill[..fill.find(')').unwrap()].split(',').map(|part| part.trim().parse().unwrap()).collect();
+    parts.try_into().unwrap()
+}
+
+#[test]
+fn stacks_are_folded_from_the_thread_to_the_innermost_frame() {
+    let folded = folded();
+    let lines: Vec<&str> = folded.lines().collect();
+    let reactor = "reactor-0;metricstream::server::start::{{closure}};metricstream::shard::state::State::receive;\
+        metricstream::http::connection::Connection<T>::advance;";
+    // One function at two addresses is one stack.
+    assert!(
+        lines.contains(
+            &format!(
+                "{reactor}metricstream::http::head::parse;httparse::Request::parse_with_config_and_uninit_headers;\
+                 httparse::parse_headers_iter_uninit 2"
+            )
+            .as_str()
+        ),
+        "{folded}"
+    );
+    assert!(
+        lines.contains(
+            &format!(
+                "{reactor}metricstream::http::connection::Connection<T>::complete;\
+                 <metricstream::service::Service as metricstream::http::connection::Service>::serve;\
+                 metricstream::metric::encode::BatchEncoder::encode;metricstream::metric::parser::Parser::step 1"
+            )
+            .as_str()
+        ),
+        "{folded}"
+    );
+    // What lies below the thread's own code, and beyond the copied part of its stack, is left out.
+    assert!(!folded.contains("start_thread") && !folded.contains("short_backtrace") && !folded.contains("unknown"));
+    assert!(lines.iter().any(|line| line.starts_with("writer;__GI___writev;entry_SYSCALL_64_after_hwframe_[k];")));
+    let samples: u64 = lines.iter().map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum();
+    assert_eq!((samples, lines.len()), (7, 6));
+    assert!(lines.is_sorted());
+}
+
+#[test]
+fn the_table_gives_each_sample_to_the_innermost_room() {
+    let table = printed(&["rooms"], &folded());
+    let rows: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(
+        rows,
+        [
+            vec!["reactor-0", "5", "71.4", "%"],
+            vec!["http", "2", "28.6", "%"],
+            vec!["kernel,", "called", "by", "reactor", "1", "14.3", "%"],
+            vec!["parser", "1", "14.3", "%"],
+            vec!["limiter", "1", "14.3", "%"],
+            vec!["writer", "2", "28.6", "%"],
+            vec!["kernel,", "called", "by", "other", "2", "28.6", "%"],
+        ],
+        "{table}"
+    );
+}
+
+#[test]
+fn reactor_parser_and_writer_are_told_apart_by_colour() {
+    let folded = folded() + "writer;metricstream::log::writer::Writer<F>::run 3\n";
+    let svg = printed(&["draw", "--title", "Under load", "--min-width", "0"], &folded);
+    assert!(svg.starts_with("<?xml") && svg.trim_end().ends_with("</svg>"));
+    assert!(svg.contains("Under load") && svg.contains("reactor blue, http green, parser red"));
+    let [red, green, blue] = colour(&svg, "reactor::uring::queue::Queue::enter");
+    assert!(blue > green && green > red, "the reactor is blue");
+    let [red, green, blue] = colour(&svg, "metric::parser::Parser::step");
+    assert!(red > 2 * green.min(blue), "the parser is red");
+    let [red, green, blue] = colour(&svg, "log::writer::Writer&lt;F&gt;::run");
+    assert!(red.abs_diff(green) < 40 && blue < green / 2, "the writer is yellow");
+    let [red, green, blue] = colour(&svg, "tcp_sendmsg");
+    assert!(red == green && green == blue, "the kernel is grey");
+    assert_eq!(
+        svg,
+        printed(&["draw", "--title", "Under load", "--min-width", "0"], &folded),
+        "a picture is reproducible"
+    );
+}
+
+#[test]
+fn frames_that_are_too_narrow_are_left_out() {
+    let folded = "thread;wide 999\nthread;narrow 1\n";
+    assert!(printed(&["draw", "--min-width", "0"], folded).contains("<title>narrow"));
+    assert!(!printed(&["draw", "--min-width", "1"], folded).contains("<title>narrow"));
+}
+
+#[test]
+fn a_difference_is_red_for_more_and_blue_for_less() {
+    let directory = tempfile::tempdir().unwrap();
+    let before = file(&directory, "before", "thread;parse 50\nthread;send 50\n");
+    // Twice the samples, of which a larger share is parsing: sending has become less although its count is higher.
+    let after = file(&directory, "after", "thread;parse 140\nthread;send 60\n");
+    let svg = printed(&["diff", before.to_str().unwrap(), after.to_str().unwrap(), "--title", "Two"], "");
+    let [red, _, blue] = colour(&svg, "parse");
+    assert!(red > blue && svg.contains("+20.00%"), "{svg}");
+    let [red, _, blue] = colour(&svg, "send");
+    assert!(blue > red && svg.contains("-20.00%"), "{svg}");
+    let [red, green, blue] = colour(&svg, "thread");
+    assert!(red == green && green == blue);
+}
+
+#[test]
+fn time_off_a_core_is_blocked_until_the_wakeup_and_then_waits() {
+    let folded = printed(&["offcpu", "--threads", "11,12"], SCHED);
+    let writer =
+        "writer;metricstream::log::writer::Writer<F>::sleep;__poll;do_sys_poll_[k];schedule_[k];__schedule_[k]";
+    let reactor = "reactor-0;reactor::uring::queue::Queue";
+    assert_eq!(
+        folded.lines().collect::<Vec<_>>(),
+        [
+            format!("{reactor}::enter;syscall;io_cqring_wait_[k];schedule_[k];__schedule_[k];[blocked] 200"),
+            format!("{reactor}::enter;syscall;io_cqring_wait_[k];schedule_[k];__schedule_[k];[waits for a core] 50"),
+            // Pushed off while it could have gone on; a wake-up of who is awake changes nothing.
+            format!(
+                "{reactor}::flush_full;irqentry_exit_to_user_mode_[k];schedule_[k];__schedule_[k];[waits for a core] 300"
+            ),
+            // 400 to the first wake-up, and 100 from its second sleep to the end of the recording.
+            format!("{writer};[blocked] 500"),
+            format!("{writer};[waits for a core] 10"),
+        ]
+    );
+    let svg = printed(&["draw", "--palette", "waiting", "--unit", "us"], &folded);
+    let [red, green, blue] = colour(&svg, "[blocked]");
+    assert!(blue > red && blue > green && svg.contains("us, "));
+}
+
+#[test]
+fn threads_that_are_not_followed_are_not_counted() {
+    let folded = printed(&["offcpu", "--threads", "12"], SCHED);
+    assert!(folded.lines().count() == 3 && folded.lines().all(|line| line.starts_with("reactor-0;")), "{folded}");
+}
+
+#[test]
+fn an_object_that_cannot_be_looked_up_keeps_the_names_of_perf() {
+    let text = "server 7 1.000000: cpu-clock:\n\t 1234 work+0x4 (/nonexistent/server)\n\n";
+    let output = flamegraph(&["collapse", "--inline"], text);
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "server;work 1\n");
+    assert!(String::from_utf8(output.stderr).unwrap().contains("/nonexistent/server"));
+}
+
+#[test]
+fn frames_without_a_name_are_told_by_their_object() {
+    let text = "server 7 1.000000: cpu-clock:\n\tffffffff81000130 [unknown] ([kernel.kallsyms])\n\t 99 [unknown] (/srv/libx.so)\n";
+    assert_eq!(printed(&["collapse"], text), "server;[libx.so];[kernel.kallsyms]_[k] 1\n");
+}
+
+#[test]
+fn a_recording_without_stacks_makes_no_picture() {
+    assert_eq!(printed(&["collapse"], ""), "");
+    let directory = tempfile::tempdir().unwrap();
+    let (empty, torn) = (file(&directory, "empty", ""), file(&directory, "torn", "thread;parse\n"));
+    for command in ["draw", "rooms"] {
+        assert!(refused(&[command], "").contains("no stack"));
+        assert!(refused(&[command], "thread;parse\n").contains("not a folded stack"));
+    }
+    for (path, message) in [(&empty, "no stack"), (&torn, "not a folded stack")] {
+        let told = refused(&["diff", path.to_str().unwrap(), path.to_str().unwrap()], "");
+        assert!(told.contains(message) && told.contains(path.to_str().unwrap()), "{told}");
+    }
+}

@@ -9,7 +9,7 @@ mod meter;
 use super::{
     Plan, Shared, Tally,
     client::{Client, Link},
-    schedule::Schedule,
+    schedule::{LATE_NS, Schedule},
     tally::{Begun, Failure},
 };
 use crate::answer::AnswerParser;
@@ -150,7 +150,9 @@ impl<'load> Fleet<'load> {
         let now_ns = self.now_ns();
         self.measure(now_ns, true)?;
         self.tally.elapsed_ns = now_ns.saturating_sub(self.warm_ns);
-        self.tally.missed = self.schedule.as_ref().map_or(0, |schedule| schedule.overdue(self.warm_ns, now_ns));
+        // Stopped by a signal, a send that has just fallen due was not yet to be made.
+        let until_ns = if self.ended { now_ns } else { now_ns.saturating_sub(LATE_NS) };
+        self.tally.missed = self.schedule.as_ref().map_or(0, |schedule| schedule.overdue(self.warm_ns, until_ns));
         let counted = |begun: &Begun| begun.intended_ns >= self.warm_ns;
         let unanswered = |client: &Client| {
             client.in_flight.iter().map(|request| request.begun).chain(client.awaited).filter(counted).count() as u64

@@ -100,8 +100,8 @@ const BODILESS: [&str; 5] = ["GET", "HEAD", "DELETE", "OPTIONS", "TRACE"];
 /// An open loop with --rate: the send times are fixed beforehand and none is skipped, whatever the server does. Any client that is
 /// free takes the next send; when none is, the send is late. Latency is counted from the intended time ("corrected") and,
 /// beside it, from the handing over ("raw"). Sends more than 1 ms behind their time are counted as late, and those still waiting
-/// when the time is over as missed. On io_uring an idle load sends some 50 to 100 us behind the schedule, the time that a timer
-/// and a wake-up take, which the corrected figures hold; on epoll, whose waits are whole milliseconds, up to 1 ms.
+/// when the time is over as missed. On io_uring a load that sleeps between its sends is some 30 to 50 us behind the schedule,
+/// the time that a wake-up takes, and the corrected figures hold that; on epoll, whose waits are whole milliseconds, up to 1 ms.
 ///
 /// Success is an answer with status 2xx, and nothing else; percentiles are those of the successes. A request that fails is counted
 /// and never repeated.

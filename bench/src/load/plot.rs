@@ -127,7 +127,7 @@ fn chart<'a>(area: &Area<'a>, title: &str, x: Axis, y: Axis, lines: &[Line]) -> 
     }
     chart
         .configure_series_labels()
-        .position(SeriesLabelPosition::UpperLeft)
+        .position(SeriesLabelPosition::LowerRight)
         .background_style(WHITE.mix(0.9))
         .border_style(BLACK.mix(0.3))
         .label_font((FONT, 13))
@@ -153,9 +153,11 @@ fn scale(nanos: u64) -> f64 {
     (nanos.max(100) as f64 / 1e3).log10()
 }
 
-/// The 50th and 99th percentile and the maximum of each interval that has any successes, in its middle.
+/// The 50th and 99th percentile and the maximum of each interval that has any successes, in its middle. The rest of an interval
+/// at the end holds too little for a point of its own.
 fn course(report: &Report<'_>) -> Vec<Line> {
-    let rows = || report.rows.iter().filter(|row| row.successes > 0);
+    let width_s = report.rows.first().map_or(0.0, |row| row.seconds);
+    let rows = || report.rows.iter().filter(|row| row.successes > 0 && row.seconds >= width_s / 2.0);
     let middle = |row: &super::report::Row| row.start_s + row.seconds / 2.0;
     let position = |micros: f64| micros.max(0.1).log10();
     vec![

@@ -1,121 +1,19 @@
 //! `load_test` against the floor, and against servers that misbehave: each outcome is reported as what it is.
 #![allow(clippy::unwrap_used)] // All of it is test, the parts outside #[test] functions too.
 
-use serde_json::{Value, json};
+mod harness;
+mod measuring;
+
+use harness::{
+    DRIVERS, Floor, answering, answering_once, load_test, program, read_request, report, reported, run, server, signal,
+};
+use serde_json::json;
 use std::{
-    io::{BufRead, BufReader, Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
-    process::{Child, Command, Output, Stdio},
+    io::{BufReader, Read, Write},
+    net::TcpListener,
+    process::Stdio,
     thread,
 };
-
-const DRIVERS: [&str; 2] = ["io_uring", "epoll"];
-
-/// A floor server on a port of its own; ended and waited for when dropped.
-struct Floor {
-    process: Child,
-    port: u16,
-}
-
-impl Floor {
-    fn start(driver: &str) -> Self {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_floor"))
-            .args(["--listen", "127.0.0.1:0", "--reactors", "1", "--driver", driver])
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(process.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-        let address: SocketAddr = line.trim().strip_prefix("listening on ").unwrap().parse().unwrap();
-        Self { process, port: address.port() }
-    }
-
-    /// Ends it as an operator would.
-    fn end(mut self, name: &str) {
-        signal(&self.process, name);
-        assert!(self.process.wait().unwrap().success());
-    }
-}
-
-impl Drop for Floor {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn signal(process: &Child, name: &str) {
-    let status = Command::new("kill").args(["-s", name, &process.id().to_string()]).status().unwrap();
-    assert!(status.success());
-}
-
-fn load_test(port: u16, arguments: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_load_test"));
-    command.arg(port.to_string()).args(arguments.split_whitespace()).args(["--format", "json"]);
-    command
-}
-
-fn run(port: u16, arguments: &str) -> Output {
-    load_test(port, arguments).output().unwrap()
-}
-
-fn report(output: &Output) -> Value {
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
-}
-
-/// What a run of `arguments` reports, and its exit status.
-fn reported(port: u16, arguments: &str) -> (Value, i32) {
-    let output = run(port, arguments);
-    (report(&output), output.status.code().unwrap())
-}
-
-/// A server that serves each connection on a thread of its own, as `serve` says, with its number from zero.
-fn server(serve: impl Fn(TcpStream, usize) + Send + Sync + 'static) -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let serve = std::sync::Arc::new(serve);
-    thread::spawn(move || {
-        for (index, stream) in listener.incoming().enumerate() {
-            let serve = std::sync::Arc::clone(&serve);
-            thread::spawn(move || serve(stream.unwrap(), index));
-        }
-    });
-    port
-}
-
-/// Reads one request; false at the end of the connection.
-fn read_request(reader: &mut impl BufRead) -> bool {
-    let (mut length, mut line) = (0, String::new());
-    loop {
-        line.clear();
-        if reader.read_line(&mut line).unwrap_or(0) == 0 {
-            return false;
-        }
-        if let Some(value) = line.strip_prefix("Content-Length: ") {
-            length = value.trim().parse().unwrap();
-        }
-        if line == "\r\n" {
-            return reader.read_exact(&mut vec![0; length]).is_ok();
-        }
-    }
-}
-
-/// A server that gives `answer` to every request on a connection, until the client ends it.
-fn answering(answer: &'static str) -> u16 {
-    server(move |mut stream, _| {
-        let mut reader = BufReader::new(stream.try_clone().unwrap());
-        while read_request(&mut reader) && stream.write_all(answer.as_bytes()).is_ok() {}
-    })
-}
-
-/// A server that gives `answer` to the first request on a connection and then ends it.
-fn answering_once(answer: &'static str) -> u16 {
-    server(move |mut stream, _| {
-        if read_request(&mut BufReader::new(stream.try_clone().unwrap())) {
-            stream.write_all(answer.as_bytes()).unwrap();
-        }
-    })
-}
 
 #[test]
 fn every_request_to_the_floor_succeeds() {
@@ -178,7 +76,7 @@ fn batches_come_from_a_file_in_turn() {
 #[test]
 fn a_port_where_nothing_listens_is_told_in_one_line() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    for arguments in ["10 1000", "10 10 --no-keepalive -t 2", "2 -d 60s", "3 5 20"] {
+    for arguments in ["10 1000", "10 10 --no-keepalive -t 2", "2 -d 60s", "3 5 20", "64 -d 60s --rate 1000 -t 2"] {
         let output = run(port, arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments}");
         assert_eq!(output.stdout, b"");
@@ -319,8 +217,7 @@ fn an_interrupt_reports_what_there_is() {
 #[test]
 fn the_report_for_people_has_every_part() {
     let floor = Floor::start("auto");
-    let output =
-        Command::new(env!("CARGO_BIN_EXE_load_test")).args([&floor.port.to_string(), "10", "10"]).output().unwrap();
+    let output = program().args([&floor.port.to_string(), "10", "10"]).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     for part in ["100 (100 %)", "status", "requests/s", "metrics/s", "MB/s", "p99.9", "own CPU", "elapsed"] {
         assert!(text.contains(part), "{part} is in\n{text}");

@@ -1,0 +1,122 @@
+//! Servers to be loaded, good and bad, and the program that loads them.
+
+use serde_json::Value;
+use std::{
+    io::{BufRead, BufReader, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    process::{Child, Command, Output, Stdio},
+    thread,
+};
+
+pub const DRIVERS: [&str; 2] = ["io_uring", "epoll"];
+
+/// A floor server on a port of its own; ended and waited for when dropped.
+pub struct Floor {
+    process: Child,
+    pub port: u16,
+}
+
+impl Floor {
+    pub fn start(driver: &str) -> Self {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_floor"))
+            .args(["--listen", "127.0.0.1:0", "--reactors", "1", "--driver", driver])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(process.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        let address: SocketAddr = line.trim().strip_prefix("listening on ").unwrap().parse().unwrap();
+        Self { process, port: address.port() }
+    }
+
+    /// Ends it as an operator would.
+    pub fn end(mut self, name: &str) {
+        signal(&self.process, name);
+        assert!(self.process.wait().unwrap().success());
+    }
+}
+
+impl Drop for Floor {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+pub fn signal(process: &Child, name: &str) {
+    let status = Command::new("kill").args(["-s", name, &process.id().to_string()]).status().unwrap();
+    assert!(status.success());
+}
+
+/// The program, with its arguments still to come.
+pub fn program() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_load_test"))
+}
+
+pub fn load_test(port: u16, arguments: &str) -> Command {
+    let mut command = program();
+    command.arg(port.to_string()).args(arguments.split_whitespace()).args(["--format", "json"]);
+    command
+}
+
+pub fn run(port: u16, arguments: &str) -> Output {
+    load_test(port, arguments).output().unwrap()
+}
+
+pub fn report(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+}
+
+/// What a run of `arguments` reports, and its exit status.
+pub fn reported(port: u16, arguments: &str) -> (Value, i32) {
+    let output = run(port, arguments);
+    (report(&output), output.status.code().unwrap())
+}
+
+/// A server that serves each connection on a thread of its own, as `serve` says, with its number from zero.
+pub fn server(serve: impl Fn(TcpStream, usize) + Send + Sync + 'static) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let serve = std::sync::Arc::new(serve);
+    thread::spawn(move || {
+        for (index, stream) in listener.incoming().enumerate() {
+            let serve = std::sync::Arc::clone(&serve);
+            thread::spawn(move || serve(stream.unwrap(), index));
+        }
+    });
+    port
+}
+
+/// Reads one request; false at the end of the connection.
+pub fn read_request(reader: &mut impl BufRead) -> bool {
+    let (mut length, mut line) = (0, String::new());
+    loop {
+        line.clear();
+        if reader.read_line(&mut line).unwrap_or(0) == 0 {
+            return false;
+        }
+        if let Some(value) = line.strip_prefix("Content-Length: ") {
+            length = value.trim().parse().unwrap();
+        }
+        if line == "\r\n" {
+            return reader.read_exact(&mut vec![0; length]).is_ok();
+        }
+    }
+}
+
+/// A server that gives `answer` to every request on a connection, until the client ends it.
+pub fn answering(answer: &'static str) -> u16 {
+    server(move |mut stream, _| {
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        while read_request(&mut reader) && stream.write_all(answer.as_bytes()).is_ok() {}
+    })
+}
+
+/// A server that gives `answer` to the first request on a connection and then ends it.
+pub fn answering_once(answer: &'static str) -> u16 {
+    server(move |mut stream, _| {
+        if read_request(&mut BufReader::new(stream.try_clone().unwrap())) {
+            stream.write_all(answer.as_bytes()).unwrap();
+        }
+    })
+}

@@ -163,7 +163,7 @@ impl<'load> Fleet<'load> {
 
     /// Ends the load when its time is over or its last send is made; what is in flight is still waited for.
     fn end_if_due(&mut self, now_ns: u64) {
-        let sent_all = self.schedule.as_ref().is_some_and(|schedule| schedule.next_ns().is_none());
+        let sent_all = self.schedule.as_ref().is_some_and(|schedule| schedule.is_over(now_ns));
         if !self.ended && (now_ns >= self.end_ns || sent_all) {
             self.ended = true;
             (0..self.clients.len()).for_each(|index| self.touch(index));

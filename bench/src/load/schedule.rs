@@ -17,16 +17,22 @@ pub(super) struct Schedule {
     next: u64,
     /// The first send of all threads that is none any more.
     end: u64,
+    /// How long it lasts: to the end of its time, where that and not its count ends it.
+    lasts_ns: u64,
 }
 
 impl Schedule {
     /// `rate` sends a second over all `threads`, of which this is `thread`. It ends before `end_ns`, and with the `count`-th
     /// send at or after `warm_ns`, if there is either bound.
     pub fn new(rate: f64, (thread, threads): (usize, usize), warm_ns: u64, end_ns: u64, count: Option<u64>) -> Self {
-        let mut schedule = Self { gap_ns: 1e9 / rate, threads: threads as u64, next: thread as u64, end: u64::MAX };
+        let mut schedule =
+            Self { gap_ns: 1e9 / rate, threads: threads as u64, next: thread as u64, end: u64::MAX, lasts_ns: 0 };
         let by_count = count.map(|count| schedule.first_from(warm_ns).saturating_add(count));
         let by_time = (end_ns < u64::MAX).then(|| schedule.first_from(end_ns));
         schedule.end = by_count.into_iter().chain(by_time).min().unwrap_or(u64::MAX);
+        if by_time == Some(schedule.end) {
+            schedule.lasts_ns = end_ns;
+        }
         schedule
     }
 
@@ -53,6 +59,11 @@ impl Schedule {
     /// When the next send is due; `None` after the last.
     pub fn next_ns(&self) -> Option<u64> {
         (self.next < self.end).then(|| self.time_ns(self.next))
+    }
+
+    /// Whether the last send is taken, and the time over that it was to last.
+    pub fn is_over(&self, now_ns: u64) -> bool {
+        self.next >= self.end && now_ns >= self.lasts_ns
     }
 
     /// Takes the next send, if it is due: the time it was meant for.
@@ -105,6 +116,10 @@ mod tests {
         let times: Vec<_> = std::iter::from_fn(|| schedule.take(u64::MAX)).collect();
         assert_eq!(times.len(), 50 + 7);
         assert_eq!(times.iter().filter(|time_ns| **time_ns >= SECOND_NS / 2).count(), 7);
+        assert!(schedule.is_over(0), "it lasts for its sends");
+        let mut timed = Schedule::new(100.0, (0, 1), 0, SECOND_NS, Some(1000));
+        while timed.take(SECOND_NS).is_some() {}
+        assert!(!timed.is_over(SECOND_NS - 1) && timed.is_over(SECOND_NS), "it lasts for its time");
     }
 
     #[test]

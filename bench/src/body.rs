@@ -111,7 +111,7 @@ pub fn read_lines(text: &str) -> Result<Vec<Body>, String> {
 /// The lines of `text` as they stand, for a server that takes another shape; empty lines are skipped.
 ///
 /// # Errors
-/// There is none.
+/// Every line is empty.
 pub fn read_verbatim(text: &str) -> Result<Vec<Body>, String> {
     let bodies: Vec<_> = text.lines().filter(|line| !line.trim().is_empty()).map(Body::verbatim).collect();
     if bodies.is_empty() { Err("no body in it".to_owned()) } else { Ok(bodies) }

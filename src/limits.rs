@@ -70,7 +70,7 @@ pub const RETRY_AFTER_S: u32 = 1;
 pub const BATCH_METRICS_DEFAULT: usize = 1_000;
 /// Default bound of a metric's name, in bytes of UTF-8 after unescaping.
 pub const NAME_BYTES_DEFAULT: usize = 255;
-/// Default bound of tags on one metric. Repeated keys are found by comparing each pair, so this bounds that work.
+/// Default bound of tags on one metric.
 pub const TAGS_DEFAULT: usize = 128;
 /// Depth of nesting in a document: objects and arrays, ignored fields included.
 pub const JSON_DEPTH_MAX: usize = 64;
@@ -78,7 +78,7 @@ pub const JSON_DEPTH_MAX: usize = 64;
 pub const BATCH_METRICS_CAP: usize = 1_000_000;
 /// Cap of `--max-name`.
 pub const NAME_BYTES_CAP: usize = 64 * KIB;
-/// Cap of `--max-tags`: one metric then costs at most 1,024^2 / 2 comparisons of keys, about half a millisecond.
+/// Cap of `--max-tags`. Repeated keys are found through a hash table of at most 104 bytes a tag, one on each core.
 pub const TAGS_CAP: usize = 1_024;
 
 // ---- clients -------------------------------------------------------------------------------------------------------

@@ -204,18 +204,25 @@ impl<'a> Cursor<'a> {
                 return Ok(Text { raw, escapes: 0 });
             }
             self.rest = &self.rest[8..];
+            if text.len() - self.rest.len() == LONG_BYTES {
+                let (rest, seen_there) = after_plain_blocks(self.rest);
+                self.rest = rest;
+                seen |= seen_there;
+            }
         }
-        self.apart(|cursor| cursor.string_slowly(text))
+        self.apart(|cursor| cursor.string_slowly(text, seen))
     }
 
     /// Reads the remainder of the string that began at `text`: one with escapes, one that ends close to the end of the
-    /// body, or one that is at fault.
+    /// body, or one that is at fault. `seen` has all bits of what was read of it.
     #[cold]
-    fn string_slowly(&mut self, text: &'a [u8]) -> Step<Text<'a>> {
+    fn string_slowly(&mut self, text: &'a [u8], mut seen: u64) -> Step<Text<'a>> {
         let mut escapes = 0;
         loop {
             while let Some(word) = self.rest.first_chunk() {
-                let stops = string_stops(u64::from_le_bytes(*word));
+                let word = u64::from_le_bytes(*word);
+                let stops = string_stops(word);
+                seen |= word;
                 if stops != 0 {
                     self.rest = &self.rest[first_flagged(stops)..];
                     break;
@@ -226,7 +233,9 @@ impl<'a> Cursor<'a> {
                 [b'"', rest @ ..] => {
                     let raw = &text[..text.len() - self.rest.len()];
                     self.rest = rest;
-                    self.check_utf8(raw)?;
+                    if seen & EACH_HIGH_BIT != 0 {
+                        self.check_utf8(raw)?;
+                    }
                     return Ok(Text { raw, escapes });
                 }
                 [b'\\', ..] => {
@@ -235,7 +244,10 @@ impl<'a> Cursor<'a> {
                     escapes += 1;
                 }
                 [byte @ 0..0x20, ..] => return Err(self.fault(Problem::ControlCharacter(*byte))),
-                [_, rest @ ..] => self.rest = rest,
+                [byte, rest @ ..] => {
+                    seen |= u64::from(*byte);
+                    self.rest = rest;
+                }
                 [] => return Err(self.fault(Problem::StringUnended)),
             }
         }
@@ -340,6 +352,27 @@ impl<'a> Cursor<'a> {
             }
         }
     }
+}
+
+/// From this length on a string is looked at in blocks.
+const LONG_BYTES: usize = 64;
+
+/// What is left of `rest` behind blocks of bytes that neither end a string nor need care in one, and all bits that were seen
+/// in them. (The compiler makes vector instructions of it.)
+#[inline(never)]
+fn after_plain_blocks(mut rest: &[u8]) -> (&[u8], u64) {
+    let mut seen = 0;
+    while let Some((block, behind)) = rest.split_first_chunk::<32>() {
+        let stops = block
+            .iter()
+            .fold(0, |stops, &byte| stops | u8::from(byte == b'"') | u8::from(byte == b'\\') | u8::from(byte < 0x20));
+        if stops != 0 {
+            break;
+        }
+        seen |= block.iter().fold(0, |seen, byte| seen | byte);
+        rest = behind;
+    }
+    (rest, u64::from(seen))
 }
 
 /// What is left of `rest` behind whitespace, most of which, if there is any, is indentation.

@@ -12,11 +12,12 @@ use super::Tag;
 use super::text::Text;
 
 /// So many keys are compared pair by pair; from about here on hashing is cheaper.
-const PAIRWISE_MAX: usize = 12;
+const PAIRWISE_MAX: usize = 16;
 
 /// The keys that the tags of one metric have had so far.
 pub(super) struct Keys {
-    /// A hash table with linear probing, at most half full. Empty for a metric that is compared pair by pair.
+    /// A hash table with linear probing, at most half full: two to four slots of 24 bytes for each tag there may be. Empty
+    /// for a metric that is compared pair by pair.
     slots: Vec<Option<Slot>>,
     /// Which slots are taken: the tag of index n has the one at `taken[n]`.
     taken: Vec<usize>,
@@ -71,6 +72,7 @@ impl Keys {
     fn insert(&mut self, tags: &[Tag], key: &Text) -> bool {
         let hash = self.hash(key);
         let mask = self.slots.len() - 1;
+        #[expect(clippy::cast_possible_truncation, reason = "the lower bits are as good as all")]
         let mut at = hash as usize & mask;
         while let Some(slot) = self.slots[at] {
             if slot.hash == hash && tags[slot.tag].key.means_the_same(key) {
@@ -98,7 +100,7 @@ mod tests {
     use super::*;
 
     fn text(quoted: &str) -> Text<'_> {
-        Cursor::new(quoted[1..].as_bytes()).string().unwrap()
+        Cursor::new(&quoted.as_bytes()[1..]).string().unwrap()
     }
 
     /// The index of the first key that has come before.

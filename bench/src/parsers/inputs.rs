@@ -124,7 +124,8 @@ fn escapes_only(index: u32) -> String {
 
 fn long_digits(index: u32) -> String {
     let digits = "14159265358979323846264338327950288419";
-    let value = if index % 2 == 0 { format!("0.{index:04}{digits}") } else { format!("-{index}.{digits}e-31") };
+    let value =
+        if index.is_multiple_of(2) { format!("0.{index:04}{digits}") } else { format!("-{index}.{digits}e-31") };
     format!(r#"{{"name":"ratio","value":{value},"timestamp":1767323045678}}"#)
 }
 

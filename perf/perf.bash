@@ -10,7 +10,7 @@ name=$(basename "$0")
 seconds=5
 stacks=dwarf
 frequency=999 # Not 1000: in step with no timer.
-stack_bytes=8192
+stack_bytes=16384
 server_flags=()
 load_flags=()
 smoke=0
@@ -232,6 +232,7 @@ start_server_and_load() {
 # Ends load and server; keeps what the load reports beside the other outputs.
 stop_server_and_load() {
     if [[ -n $load_pid ]]; then
+        kill -0 "$load_pid" 2>/dev/null || say 'the load ended before the recording did'
         # It reports what there is so far.
         kill -INT "$load_pid" 2>/dev/null || true
         wait "$load_pid" 2>/dev/null || true

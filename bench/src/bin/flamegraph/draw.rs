@@ -2,7 +2,7 @@
 
 use crate::{
     Palette,
-    rooms::{self, ROOMS},
+    rooms::{self, Room},
 };
 use inferno::{
     differential,
@@ -54,7 +54,7 @@ pub fn draw(folded: &[String], look: Look, output: &mut impl Write) -> io::Resul
             {
                 colours.insert(shown(frame), colour_of(frame));
             }
-            let legend: Vec<String> = ROOMS.iter().map(|(_, name, _, word)| format!("{name} {word}")).collect();
+            let legend: Vec<String> = Room::ALL.map(|room| format!("{} {}", room.name(), room.colour().1)).into();
             options.subtitle = Some(legend.join(", "));
             options.palette_map = Some(&mut colours);
         }
@@ -113,8 +113,7 @@ fn options(title: String, min_width: f64) -> Options<'static> {
 
 /// The colour of a frame's room, shaded by the frame's name.
 fn colour_of(frame: &str) -> Color {
-    let room = rooms::room_of(frame);
-    let colour = ROOMS.iter().find(|(candidate, ..)| *candidate == room).map_or(ROOMS[8].2, |(.., colour, _)| *colour);
+    let (colour, _) = rooms::room_of(frame).colour();
     let mut hasher = DefaultHasher::new();
     frame.hash(&mut hasher);
     let shade = u8::try_from(hasher.finish() % SHADES).unwrap_or_default();

@@ -44,18 +44,51 @@ const PREFIXES: [(&str, Room); 10] = [
     ("metricstream::", Room::Service),
 ];
 
-/// Each room, its name, its colour and the word for it.
-pub const ROOMS: [(Room, &str, Color, &str); 9] = [
-    (Room::Reactor, "reactor", Color { r: 86, g: 156, b: 232 }, "blue"),
-    (Room::Http, "http", Color { r: 98, g: 190, b: 98 }, "green"),
-    (Room::Parser, "parser", Color { r: 232, g: 96, b: 80 }, "red"),
-    (Room::Encoder, "encoder", Color { r: 244, g: 168, b: 60 }, "orange"),
-    (Room::Rate, "limiter", Color { r: 176, g: 120, b: 214 }, "purple"),
-    (Room::Log, "log", Color { r: 240, g: 220, b: 70 }, "yellow"),
-    (Room::Service, "service", Color { r: 96, g: 200, b: 200 }, "teal"),
-    (Room::Kernel, "kernel", Color { r: 196, g: 196, b: 196 }, "grey"),
-    (Room::Other, "other", Color { r: 226, g: 214, b: 196 }, "sand"),
-];
+impl Room {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Reactor,
+        Self::Http,
+        Self::Parser,
+        Self::Encoder,
+        Self::Rate,
+        Self::Log,
+        Self::Service,
+        Self::Kernel,
+        Self::Other,
+    ];
+
+    /// In tables and legends.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Reactor => "reactor",
+            Self::Http => "http",
+            Self::Parser => "parser",
+            Self::Encoder => "encoder",
+            Self::Rate => "limiter",
+            Self::Log => "log",
+            Self::Service => "service",
+            Self::Kernel => "kernel",
+            Self::Other => "other",
+        }
+    }
+
+    /// Its colour, and the word for it.
+    pub fn colour(self) -> (Color, &'static str) {
+        let (r, g, b, word) = match self {
+            Self::Reactor => (86, 156, 232, "blue"),
+            Self::Http => (98, 190, 98, "green"),
+            Self::Parser => (232, 96, 80, "red"),
+            Self::Encoder => (244, 168, 60, "orange"),
+            Self::Rate => (176, 120, 214, "purple"),
+            Self::Log => (240, 220, 70, "yellow"),
+            Self::Service => (96, 200, 200, "teal"),
+            Self::Kernel => (196, 196, 196, "grey"),
+            Self::Other => (226, 214, 196, "sand"),
+        };
+        (Color { r, g, b }, word)
+    }
+}
 
 /// The room of a frame by its name in the folded form.
 pub fn room_of(frame: &str) -> Room {
@@ -65,10 +98,6 @@ pub fn room_of(frame: &str) -> Room {
     let path = frame.trim_start_matches(['<', '&']);
     let fitting = PREFIXES.iter().filter(|(prefix, _)| path.starts_with(prefix));
     fitting.max_by_key(|(prefix, _)| prefix.len()).map_or(Room::Other, |(_, room)| *room)
-}
-
-fn name_of(room: Room) -> &'static str {
-    ROOMS.iter().find(|(candidate, ..)| *candidate == room).map_or("other", |(_, name, ..)| name)
 }
 
 /// The stack and the weight of a folded line.
@@ -103,8 +132,7 @@ pub fn table(folded: &[String], output: &mut impl Write) -> io::Result<()> {
         writeln!(output, "{thread:<32} {weight:>9} {:>6.1} %", percent(weight, all))?;
         rooms.sort_by_key(|(_, weight)| std::cmp::Reverse(*weight));
         for ((room, in_kernel), weight) in rooms {
-            let name =
-                if in_kernel { format!("kernel, called by {}", name_of(room)) } else { name_of(room).to_owned() };
+            let name = if in_kernel { format!("kernel, called by {}", room.name()) } else { room.name().to_owned() };
             writeln!(output, "    {name:<28} {weight:>9} {:>6.1} %", percent(weight, all))?;
         }
     }

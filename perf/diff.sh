@@ -9,8 +9,8 @@ usage() {
 usage: diff.sh [options] [A B]
 
 Draws the flamegraph of B, coloured by its difference from A: red frames have a larger share than in A, blue ones a smaller.
-A and B are .folded files or .data recordings, of record.sh, flamegraph.sh or offcpu.sh. Given nothing it records two servers
-one after the other, A on epoll and B on io_uring. Prints the name of the picture.
+A and B are .folded files of flamegraph.sh or offcpu.sh, or .data recordings of record.sh. Given nothing it records two
+servers one after the other, A on epoll and B on io_uring. Prints the name of the picture.
 
   --stacks KIND    as in record.sh [dwarf]
 HELP
@@ -32,6 +32,8 @@ while (($# > 0)); do
         -*) die "$wrong_use" "$1 is no option; --help lists them" ;;
         *)
             [[ -f $1 ]] || die "$wrong_use" "there is no file $1"
+            # Its switches are no samples: offcpu.sh has made times of them.
+            [[ $1 != *-off-cpu.data ]] || die "$wrong_use" "of a recording of offcpu.sh take ${1%.data}.folded"
             files+=("$1")
             shift
             ;;

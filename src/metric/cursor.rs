@@ -210,19 +210,17 @@ impl<'a> Cursor<'a> {
                 seen |= seen_there;
             }
         }
-        self.apart(|cursor| cursor.string_slowly(text, seen))
+        self.apart(|cursor| cursor.string_slowly(text))
     }
 
     /// Reads the remainder of the string that began at `text`: one with escapes, one that ends close to the end of the
-    /// body, or one that is at fault. `seen` has all bits of what was read of it.
+    /// body, or one that is at fault.
     #[cold]
-    fn string_slowly(&mut self, text: &'a [u8], mut seen: u64) -> Step<Text<'a>> {
+    fn string_slowly(&mut self, text: &'a [u8]) -> Step<Text<'a>> {
         let mut escapes = 0;
         loop {
             while let Some(word) = self.rest.first_chunk() {
-                let word = u64::from_le_bytes(*word);
-                let stops = string_stops(word);
-                seen |= word;
+                let stops = string_stops(u64::from_le_bytes(*word));
                 if stops != 0 {
                     self.rest = &self.rest[first_flagged(stops)..];
                     break;
@@ -233,9 +231,7 @@ impl<'a> Cursor<'a> {
                 [b'"', rest @ ..] => {
                     let raw = &text[..text.len() - self.rest.len()];
                     self.rest = rest;
-                    if seen & EACH_HIGH_BIT != 0 {
-                        self.check_utf8(raw)?;
-                    }
+                    self.check_utf8(raw)?;
                     return Ok(Text { raw, escapes });
                 }
                 [b'\\', ..] => {
@@ -244,10 +240,7 @@ impl<'a> Cursor<'a> {
                     escapes += 1;
                 }
                 [byte @ 0..0x20, ..] => return Err(self.fault(Problem::ControlCharacter(*byte))),
-                [byte, rest @ ..] => {
-                    seen |= u64::from(*byte);
-                    self.rest = rest;
-                }
+                [_, rest @ ..] => self.rest = rest,
                 [] => return Err(self.fault(Problem::StringUnended)),
             }
         }

@@ -59,18 +59,24 @@ proptest! {
 
     #[test]
     fn all_agree_on_any_text_and_any_number(
-        name in "[^{}\"\\\\\u{0}-\u{1f}]{1,60}",
-        value in -1e300..1e300_f64,
-        tags in prop::collection::btree_map("\\PC{0,12}", any::<String>(), 0..40),
+        name in text_without_braces(1..60),
+        value in prop::num::f64::NORMAL | prop::num::f64::ZERO,
+        tags in prop::collection::btree_map(text_without_braces(0..12), text_without_braces(0..40), 0..40),
     ) {
-        // Braces in strings, and its own keys in front, are what the naive parser cannot do.
-        let plain = |text: &str| !text.contains(['{', '}']);
-        prop_assume!(tags.iter().all(|(key, value)| plain(key) && plain(value)));
         let metric = serde_json::json!({ "name": name, "value": value, "tags": tags });
         assert_all_agree(vec![batch(&metric.to_string())]);
         let pretty = serde_json::to_string_pretty(&serde_json::json!({ "metrics": [metric] })).unwrap();
         assert_all_agree(vec![Body { json: pretty, metrics: 1 }]);
     }
+}
+
+/// Any characters, those that need an escape too, but for braces: a brace in a string is what the naive parser cannot read.
+fn text_without_braces(characters: std::ops::Range<usize>) -> impl Strategy<Value = String> {
+    let character = prop_oneof![any::<char>(), prop::char::range('\0', '\x7f')].prop_map(|character| match character {
+        '{' | '}' => '_',
+        _ => character,
+    });
+    prop::collection::vec(character, characters).prop_map(String::from_iter)
 }
 
 #[test]

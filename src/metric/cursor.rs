@@ -495,6 +495,29 @@ mod tests {
     }
 
     #[test]
+    fn every_kind_of_byte_at_every_place_of_a_long_string() {
+        const BYTES: usize = LONG_BYTES + 3 * 32 + 8;
+        for place in 0..BYTES {
+            let read = |bytes: &[u8]| {
+                let mut text = vec![b'a'; BYTES];
+                text.splice(place..place, bytes.iter().copied());
+                text.push(b'"');
+                // With enough behind it for a block, and with nothing.
+                let alone = Cursor::new(&text).string().map(|text| (text.raw.len(), text.escapes));
+                let followed = [text.as_slice(), &[b' '; 40]].concat();
+                assert_eq!(Cursor::new(&followed).string().map(|text| (text.raw.len(), text.escapes)), alone);
+                alone.map_err(|fault| (fault.byte, fault.problem))
+            };
+            assert_eq!(read(b""), Ok((BYTES, 0)));
+            assert_eq!(read("é".as_bytes()), Ok((BYTES + 2, 0)));
+            assert_eq!(read(br"\n"), Ok((BYTES + 2, 1)));
+            assert_eq!(read(b"\""), Ok((place, 0)));
+            assert_eq!(read(b"\x1f"), Err((place, Problem::ControlCharacter(0x1f))));
+            assert_eq!(read(b"\xff"), Err((place, Problem::Utf8Invalid)));
+        }
+    }
+
+    #[test]
     fn digits_are_counted_at_every_length() {
         for count in 0..40 {
             let mut bytes = vec![b'7'; count];

@@ -9,6 +9,7 @@ pub mod log;
 pub mod mail;
 pub mod metric;
 pub mod rate;
+pub mod segment;
 pub mod server;
 pub mod service;
 pub mod shard;

@@ -160,6 +160,12 @@ pub const TAIL_BLOCK_BYTES: usize = 64 * KIB;
 /// interrupted again and again.
 pub const SET_ASIDE_NAMES_MAX: u32 = 100;
 
+/// Bytes of one block of a sealed segment, about: the first line that reaches it ends the block. What a reader skips or decodes
+/// at a time, and what one frame of a compressed segment holds.
+pub const BLOCK_BYTES: usize = MIB;
+/// Names that a segment's sidecar lists. With more, a reader has to look into every block.
+pub const SEGMENT_NAMES_MAX: usize = 65_536;
+
 /// Smallest ring for batches of at most `batch_bytes_max` encoded bytes: one can be written while the next is encoded.
 #[must_use]
 pub const fn ring_bytes_min(batch_bytes_max: usize) -> usize {

@@ -23,7 +23,9 @@ pub use encode::{BatchEncoder, Encoded};
 pub use error::{BatchError, Field, Reason};
 pub use parser::{Parser, Scratch};
 pub use text::Text;
-pub use timestamp::{TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN};
+pub use timestamp::{
+    TIMESTAMP_BYTES, TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN, format as format_timestamp, parse as parse_timestamp,
+};
 
 use crate::limits;
 

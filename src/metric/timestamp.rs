@@ -20,7 +20,7 @@ pub const TIMESTAMP_MS_MIN: i64 = days_from_civil(0, 1, 1) * DAY_MS;
 pub const TIMESTAMP_MS_MAX: i64 = days_from_civil(10_000, 1, 1) * DAY_MS - 1;
 
 /// Length of a timestamp as the log has it.
-pub(super) const TIMESTAMP_BYTES: usize = "2026-01-02T03:04:05.678Z".len();
+pub const TIMESTAMP_BYTES: usize = "2026-01-02T03:04:05.678Z".len();
 
 /// The timestamp that a number stands for: epoch milliseconds.
 #[inline]
@@ -156,9 +156,19 @@ fn civil_from_days(days: i64) -> (i64, i64, i64) {
     (year, month, day)
 }
 
-/// Spells a timestamp as the log has it. `ms` is within [`TIMESTAMP_MS_MIN`]..=[`TIMESTAMP_MS_MAX`].
+/// The timestamp that RFC 3339 text stands for, in epoch milliseconds; `None` if it is none within the years 0000 to 9999.
+#[must_use]
+pub fn parse(text: &str) -> Option<i64> {
+    from_text(text.bytes()).ok()
+}
+
+/// Spells a timestamp as the log has it.
+///
+/// # Panics
+/// `ms` is not within [`TIMESTAMP_MS_MIN`]..=[`TIMESTAMP_MS_MAX`].
 #[expect(clippy::cast_possible_truncation, reason = "no number here has more than two digits")]
-pub(super) fn format(ms: i64) -> [u8; TIMESTAMP_BYTES] {
+#[must_use]
+pub fn format(ms: i64) -> [u8; TIMESTAMP_BYTES] {
     assert!((TIMESTAMP_MS_MIN..=TIMESTAMP_MS_MAX).contains(&ms), "timestamp outside the years 0000 to 9999: {ms} ms");
     let (year, month, day) = civil_from_days(ms.div_euclid(DAY_MS));
     let time_ms = ms.rem_euclid(DAY_MS);
@@ -192,7 +202,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn parse(text: &str) -> Result<String, Problem> {
+    fn respelled(text: &str) -> Result<String, Problem> {
         from_text(text.bytes()).map(formatted)
     }
 
@@ -233,7 +243,7 @@ mod tests {
             ("1990-12-31T23:59:60.25Z", "1990-12-31T23:59:59.999Z"),
             ("1990-12-31T15:59:60-08:00", "1990-12-31T23:59:59.999Z"),
         ] {
-            assert_eq!(parse(text).as_deref(), Ok(canonical), "{text}");
+            assert_eq!(respelled(text).as_deref(), Ok(canonical), "{text}");
         }
     }
 
@@ -272,15 +282,15 @@ mod tests {
             "2026-1-2T3:4:5Z",
             "20260102T030405Z",
         ] {
-            assert_eq!(parse(text), Err(Problem::TimestampText), "{text}");
+            assert_eq!(respelled(text), Err(Problem::TimestampText), "{text}");
         }
     }
 
     #[test]
     fn an_offset_may_not_lead_out_of_the_years() {
-        assert_eq!(parse("0000-01-01T00:00:00+00:01"), Err(Problem::TimestampRange));
-        assert_eq!(parse("9999-12-31T23:59:00-00:01"), Err(Problem::TimestampRange));
-        assert_eq!(parse("0000-01-01T00:01:00+00:01").as_deref(), Ok("0000-01-01T00:00:00.000Z"));
+        assert_eq!(respelled("0000-01-01T00:00:00+00:01"), Err(Problem::TimestampRange));
+        assert_eq!(respelled("9999-12-31T23:59:00-00:01"), Err(Problem::TimestampRange));
+        assert_eq!(respelled("0000-01-01T00:01:00+00:01").as_deref(), Ok("0000-01-01T00:00:00.000Z"));
     }
 
     #[test]

@@ -154,6 +154,9 @@ pub const STALL_RETRY_MS_MAX: u64 = 1_000;
 /// How long a draining server waits for room on a full disk before it gives up and says what was lost.
 pub const STALL_MS_AT_DRAIN_MAX: u64 = 5_000;
 
+/// How long a segment that could not be sealed goes on before sealing it is tried again.
+pub const ROTATE_RETRY_MS: u64 = 10_000;
+
 /// Bytes read at a time when the end of the log is searched for its last whole line.
 pub const TAIL_BLOCK_BYTES: usize = 64 * KIB;
 /// Names tried for the file that keeps what recovery cuts off: one a second is taken, unless recovery itself is

@@ -2,28 +2,33 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `metrics.jsonl` | the log |
+//! | `metrics.jsonl` | the active segment of the log |
+//! | `metrics-<time>.jsonl` and more | sealed segments, see `segment` |
+//! | `metrics.jsonl.tmp` | the next segment while it is made, see `rotation` |
 //! | `metricstream.state` | see `state` |
 //! | `metricstream.lock` | locked by the server that has the directory; holds its process id |
 //! | `torn-<time>.bin` | what recovery has cut off the log |
 //!
-//! Promises that one process at a time has the directory, and that an opened log is repaired, on stable storage and
-//! marked as not closed before anything is appended.
+//! Promises that one process at a time has the directory, and that an opened log is repaired, on stable storage (its sealed
+//! segments too) and marked as not closed before anything is appended.
 
 use super::{
     file::DiskFile,
     recovery::{RecoveryReport, recover},
+    rotation::{NEXT_NAME, Segments},
     state::{self, State, StateFile},
 };
+use crate::segment::{ACTIVE_NAME as LOG_NAME, SegmentFile, SegmentName};
+use crossbeam_channel::{Receiver, bounded};
 use std::{
+    collections::BTreeMap,
     fmt,
-    fs::{DirBuilder, File, OpenOptions, TryLockError},
+    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
     io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
-const LOG_NAME: &str = "metrics.jsonl";
 const STATE_NAME: &str = "metricstream.state";
 const LOCK_NAME: &str = "metricstream.lock";
 /// Owner reads and writes, group reads: metrics can tell a stranger a lot.
@@ -37,6 +42,8 @@ pub struct Opened {
     pub file: DiskFile,
     /// What was found and repaired.
     pub report: RecoveryReport,
+    /// Gets a message when segments were sealed and have come to stable storage; ends when the log has.
+    pub sealed: Receiver<()>,
 }
 
 /// Why a data directory cannot be served from. The text is one line that names the file.
@@ -132,7 +139,9 @@ pub fn open(directory: &Path) -> Result<Opened, OpenError> {
     let log = open_file(&log_path, OpenOptions::new().read(true).append(true))?;
     let state_path = directory.join(STATE_NAME);
     let mut state_file = open_file(&state_path, OpenOptions::new().read(true).write(true))?;
-    sync_directory(directory)?;
+    remove_next(directory)?;
+    let newest = sync_segments(directory)?;
+    sync_directory(directory).map_err(|error| OpenError::new("sync", directory, error))?;
 
     let state = read_state(&mut state_file).map_err(|error| OpenError::new("read", &state_path, error))?;
     let boot_id = state::boot_id();
@@ -150,8 +159,37 @@ pub fn open(directory: &Path) -> Result<Opened, OpenError> {
         clean: false,
         unclean_shutdowns: report.unclean_shutdowns,
     };
-    let state = StateFile::create(state_file, &state).map_err(|error| OpenError::new("write", &state_path, error))?;
-    Ok(Opened { file: DiskFile { log, state, _lock: lock }, report })
+    let state = StateFile::create(state_file, state).map_err(|error| OpenError::new("write", &state_path, error))?;
+    let (sealed_sender, sealed) = bounded(1);
+    let segments = Segments::new(directory, log, newest, sealed_sender)
+        .map_err(|error| OpenError::new("look at", &log_path, error))?;
+    Ok(Opened { file: DiskFile { segments, state, _lock: lock }, report, sealed })
+}
+
+/// Removes what a rotation that was interrupted has left. It never holds a line.
+fn remove_next(directory: &Path) -> Result<(), OpenError> {
+    let path = directory.join(NEXT_NAME);
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(OpenError::new("remove", &path, error)),
+        _ => Ok(()),
+    }
+}
+
+/// Brings to stable storage what the run before has sealed and may not have synced: a segment that was synced may have its
+/// sidecar already. Returns the newest sealed segment.
+fn sync_segments(directory: &Path) -> Result<Option<SegmentName>, OpenError> {
+    let cannot_read = |error| OpenError::new("read", directory, error);
+    let mut is_kept = BTreeMap::new();
+    for entry in fs::read_dir(directory).map_err(cannot_read)? {
+        let file_name = entry.map_err(cannot_read)?.file_name();
+        let Some((name, file)) = file_name.to_str().and_then(SegmentName::parse) else { continue };
+        *is_kept.entry(name).or_insert(false) |= file != SegmentFile::Plain;
+    }
+    for (name, _) in is_kept.iter().filter(|&(_, &is_kept)| !is_kept) {
+        let path = directory.join(name.file(SegmentFile::Plain));
+        File::open(&path).and_then(|file| file.sync_data()).map_err(|error| OpenError::new("sync", &path, error))?;
+    }
+    Ok(is_kept.last_key_value().map(|(&name, _)| name))
 }
 
 fn create_directory(directory: &Path) -> Result<(), OpenError> {
@@ -168,12 +206,12 @@ fn create_directory(directory: &Path) -> Result<(), OpenError> {
         Some(parent) => sync_directory(parent),
         None => Ok(()),
     }
+    .map_err(|error| OpenError::new("sync the parent of", directory, error))
 }
 
-fn sync_directory(directory: &Path) -> Result<(), OpenError> {
-    File::open(directory)
-        .and_then(|directory| directory.sync_all())
-        .map_err(|error| OpenError::new("sync", directory, error))
+/// Brings the directory's entries to stable storage.
+pub(super) fn sync_directory(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
 }
 
 /// Opens a regular file, made if it is missing. A pipe or a device in its place is refused, and not waited for.

@@ -1,11 +1,12 @@
 //! A log in memory for tests: fails as it is told, and watches that nothing is acknowledged before its time.
 
-use super::{LogFile, LogHealth, LogStatus, ring::RingDurability};
+use super::{LogFile, LogHealth, LogStatus, RotateError, ring::RingDurability};
 use crossbeam_channel::{Receiver, Sender};
 use std::{
     collections::VecDeque,
     io::{self, IoSlice},
     sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
 };
 
 /// What an append does in place of taking everything.
@@ -20,7 +21,10 @@ pub(super) enum Fault {
 /// What a test can look at, and set before the start.
 #[derive(Debug, Default)]
 pub(super) struct Content {
+    /// The active segment.
     pub(super) bytes: Vec<u8>,
+    pub(super) sealed: Vec<Vec<u8>>,
+    pub(super) unsynced_segments: usize,
     /// What was recorded last.
     pub(super) committed_bytes: u64,
     pub(super) is_clean: bool,
@@ -29,6 +33,8 @@ pub(super) struct Content {
     pub(super) append_faults: VecDeque<Fault>,
     /// Errnos, one for each record to come.
     pub(super) record_faults: VecDeque<i32>,
+    /// One for each rotation to come.
+    pub(super) rotate_faults: VecDeque<RotateError>,
     /// The log's health at the beginning of each append.
     pub(super) health: Vec<LogHealth>,
     /// The log's status and rings. All bytes together are what the rings have written.
@@ -39,7 +45,8 @@ impl Content {
     fn check(&self) {
         if let Some((_, rings)) = &self.watched {
             let written: u64 = rings.iter().map(RingDurability::written).sum();
-            assert!(written <= self.committed_bytes && self.committed_bytes <= self.bytes.len() as u64);
+            let sealed: u64 = self.sealed.iter().map(|segment| segment.len() as u64).sum();
+            assert!(written <= sealed + self.committed_bytes && self.committed_bytes <= self.bytes.len() as u64);
         }
     }
 }
@@ -85,14 +92,20 @@ impl LogFile for FakeFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.content().syncs += 1;
-        match &self.gate {
+        let unsynced = {
+            let mut content = self.content();
+            content.syncs += 1;
+            content.unsynced_segments
+        };
+        let result = match &self.gate {
             Some(gate) => {
                 gate.began.send(()).unwrap();
                 gate.result.recv().unwrap()
             }
             None => Ok(()),
-        }
+        };
+        self.content().unsynced_segments -= unsynced;
+        result
     }
 
     fn size_bytes(&self) -> io::Result<u64> {
@@ -114,6 +127,28 @@ impl LogFile for FakeFile {
         }
         content.committed_bytes = size_bytes;
         Ok(())
+    }
+
+    fn rotate(&self) -> Result<(), RotateError> {
+        let mut content = self.content();
+        content.check();
+        if let Some(fault) = content.rotate_faults.pop_front() {
+            return Err(fault);
+        }
+        assert_eq!(content.committed_bytes, content.bytes.len() as u64, "only whole batches are sealed");
+        let sealed = std::mem::take(&mut content.bytes);
+        content.sealed.push(sealed);
+        content.unsynced_segments += 1;
+        content.committed_bytes = 0;
+        Ok(())
+    }
+
+    fn age(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn has_unsynced_segment(&self) -> bool {
+        self.content().unsynced_segments > 0
     }
 
     fn mark_clean(&self) -> io::Result<()> {

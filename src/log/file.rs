@@ -1,43 +1,60 @@
 //! What the writer and the group commit do to the disk, and nothing else does after the start. A trait, so that a test
 //! can make each of these fail.
 
-use super::state::StateFile;
+use super::{rotation::Segments, state::StateFile};
 use std::{
     fs::File,
     io::{self, IoSlice, Write},
+    os::unix::fs::MetadataExt,
+    time::Duration,
 };
 
-/// The log on the disk. One thread appends and one syncs, at the same time.
+/// The log on the disk. One thread appends and rotates, and one syncs, at the same time.
 pub trait LogFile: Send + Sync {
-    /// Appends the pieces in order. Returns how many bytes were taken, which may be fewer than there are.
+    /// Appends the pieces in order to the active segment. Returns how many bytes were taken, which may be fewer than there are.
     ///
     /// # Errors
     /// Nothing was taken.
     fn append(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize>;
 
-    /// Returns when everything appended before the call is on stable storage.
+    /// Returns when everything appended before the call is on stable storage, in whichever segment it is.
     ///
     /// # Errors
     /// It may not be, and never will.
     fn sync_data(&self) -> io::Result<()>;
 
-    /// Bytes in the file.
+    /// Bytes in the active segment.
     ///
     /// # Errors
-    /// As the system says.
+    /// It was deleted: what is appended to it will be gone. Or as the system says.
     fn size_bytes(&self) -> io::Result<u64>;
 
-    /// Cuts the file's end off.
+    /// Cuts the active segment's end off.
     ///
     /// # Errors
     /// As the system says.
     fn truncate(&self, size_bytes: u64) -> io::Result<()>;
 
-    /// Notes beside the file that the first `size_bytes` of it are whole batches. Survives the death of the process.
+    /// Notes beside the log that the first `size_bytes` of the active segment are whole batches. Survives the death of the
+    /// process.
     ///
     /// # Errors
     /// The note was not changed.
     fn record(&self, size_bytes: u64) -> io::Result<()>;
+
+    /// Seals the active segment and begins an empty one, whose directory entry is on stable storage on return. The lines of the
+    /// sealed one are not, before the next [`sync_data`](Self::sync_data). The note of [`record`](Self::record) has to be made
+    /// anew before anything is appended.
+    ///
+    /// # Errors
+    /// See [`RotateError`].
+    fn rotate(&self) -> Result<(), RotateError>;
+
+    /// How long ago the active segment was begun.
+    fn age(&self) -> Duration;
+
+    /// Whether a sealed segment waits to be synced.
+    fn has_unsynced_segment(&self) -> bool;
 
     /// Notes on stable storage that the log was closed with everything in it.
     ///
@@ -46,11 +63,19 @@ pub trait LogFile: Send + Sync {
     fn mark_clean(&self) -> io::Result<()>;
 }
 
+/// Why the active segment was not sealed.
+#[derive(Debug)]
+pub enum RotateError {
+    /// Nothing has changed, and it goes on: out of descriptors, out of space, a name that is taken.
+    Postponed(io::Error),
+    /// The log cannot go on.
+    Failed(io::Error),
+}
+
 /// The log in a data directory, from [`open`](super::open). The directory is locked as long as it lives.
 #[derive(Debug)]
 pub struct DiskFile {
-    /// Opened with `O_APPEND`.
-    pub(super) log: File,
+    pub(super) segments: Segments,
     pub(super) state: StateFile,
     /// Held for its lock.
     pub(super) _lock: File,
@@ -58,23 +83,42 @@ pub struct DiskFile {
 
 impl LogFile for DiskFile {
     fn append(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
-        (&self.log).write_vectored(pieces)
+        (&*self.segments.active()).write_vectored(pieces)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.log.sync_data()
+        self.segments.sync_data()
     }
 
     fn size_bytes(&self) -> io::Result<u64> {
-        Ok(self.log.metadata()?.len())
+        let metadata = self.segments.active().metadata()?;
+        if metadata.nlink() == 0 {
+            return Err(io::Error::other("the file was deleted"));
+        }
+        Ok(metadata.len())
     }
 
     fn truncate(&self, size_bytes: u64) -> io::Result<()> {
-        self.log.set_len(size_bytes)
+        self.segments.active().set_len(size_bytes)
     }
 
     fn record(&self, size_bytes: u64) -> io::Result<()> {
         self.state.record(size_bytes)
+    }
+
+    fn rotate(&self) -> Result<(), RotateError> {
+        let active = self.segments.rotate()?;
+        let metadata = active.metadata().map_err(RotateError::Failed)?;
+        self.state.begin(metadata.dev(), metadata.ino());
+        Ok(())
+    }
+
+    fn age(&self) -> Duration {
+        self.segments.age()
+    }
+
+    fn has_unsynced_segment(&self) -> bool {
+        self.segments.has_unsynced()
     }
 
     fn mark_clean(&self) -> io::Result<()> {

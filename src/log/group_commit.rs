@@ -2,8 +2,8 @@
 //!
 //! Owns the rings' durable positions, and is the only one that syncs: a sync's error is reported once, and must not be
 //! taken by somebody who drops it. There is no tick: it syncs when an answer waits for it, and again at once while more
-//! do; all that was written while one sync ran shares the next. Promises that a durable position covers only bytes
-//! that were written before their sync began.
+//! do; all that was written while one sync ran shares the next. A sealed segment is synced unasked. Promises that a durable
+//! position covers only bytes that were written before their sync began.
 
 use super::{
     LogError, LogFile, LogStatus,
@@ -13,7 +13,7 @@ use super::{
 };
 use std::sync::Arc;
 
-/// Makes written bytes durable when an answer waits for it, until the writer has ended.
+/// Makes written bytes durable when an answer waits for it or a segment was sealed, until the writer has ended.
 #[derive(Debug)]
 pub struct GroupCommit<F: LogFile> {
     file: Arc<F>,
@@ -53,7 +53,7 @@ impl<F: LogFile> GroupCommit<F> {
     }
 
     fn is_wanted(&self) -> bool {
-        self.rings.iter().any(RingDurability::is_wanted)
+        self.rings.iter().any(RingDurability::is_wanted) || self.file.has_unsynced_segment()
     }
 
     /// Makes durable what is written. [`run`](Self::run) does it for all who wait; a server that has no thread for its group

@@ -1,4 +1,5 @@
-//! The log: takes whole batches of lines from the reactors and puts them into one file.
+//! The log: takes whole batches of lines from the reactors and puts them into one file, which it changes for a new one when
+//! it is full or old.
 //!
 //! ```text
 //! reactor: Appender ─ ring ─┐
@@ -18,6 +19,8 @@
 //!   that has failed is never tried again, since the kernel may have dropped the pages (Rebello et al., "Can
 //!   Applications Recover from fsync Failures?", ATC 2020).
 //!
+//! - Every line is in exactly one segment, and a segment ends with a whole batch.
+//!
 //! One thread runs the [`Writer`] and one the [`GroupCommit`]. The log ends when every [`Appender`] is dropped: the
 //! writer writes what is left and returns, the group commit syncs it, marks the directory as closed cleanly and returns.
 //! This room knows lines and positions; it knows neither HTTP nor metrics.
@@ -32,6 +35,7 @@ mod file;
 mod group_commit;
 mod recovery;
 pub mod ring;
+mod rotation;
 mod state;
 mod status;
 mod wait;
@@ -43,7 +47,7 @@ mod fake_file;
 
 pub use appender::Appender;
 pub use directory::{OpenError, Opened, open};
-pub use file::{DiskFile, LogFile};
+pub use file::{DiskFile, LogFile, RotateError};
 pub use group_commit::GroupCommit;
 pub use recovery::{Cut, CutReason, Previous, RecoveryReport};
 pub use status::{Failure, LogCounts, LogHealth, LogStatus, Stall};
@@ -110,6 +114,10 @@ pub struct Settings {
     pub stall_retry_max: Duration,
     /// How long to wait for room on a full disk once every appender is gone.
     pub stall_at_drain_max: Duration,
+    /// Length at which the active segment is sealed, in bytes. What was gathered in one go still goes into it.
+    pub rotate_bytes: Option<u64>,
+    /// Age at which it is sealed.
+    pub rotate_age: Option<Duration>,
 }
 
 impl Default for Settings {
@@ -119,6 +127,8 @@ impl Default for Settings {
             stall_retry_first: Duration::from_millis(limits::STALL_RETRY_MS_FIRST),
             stall_retry_max: Duration::from_millis(limits::STALL_RETRY_MS_MAX),
             stall_at_drain_max: Duration::from_millis(limits::STALL_MS_AT_DRAIN_MAX),
+            rotate_bytes: None,
+            rotate_age: None,
         }
     }
 }
@@ -163,6 +173,8 @@ impl<F: LogFile> Log<F> {
 pub enum LogError {
     /// A write failed for good.
     Write(io::Error),
+    /// The active segment could neither be sealed nor go on.
+    Rotate(io::Error),
     /// A sync failed. What was written since the last good one may be lost.
     Sync(io::Error),
     /// The server drains, and the disk stayed full.
@@ -180,6 +192,7 @@ impl fmt::Display for LogError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Write(error) => write!(f, "writing to the log failed: {error}"),
+            Self::Rotate(error) => write!(f, "rotating the log failed: {error}"),
             Self::Sync(error) => write!(f, "syncing the log failed, which is final: {error}"),
             Self::Unwritten { bytes, reason } => {
                 write!(f, "gave up on {bytes} bytes that the log could not take: {reason}")
@@ -192,7 +205,7 @@ impl fmt::Display for LogError {
 impl std::error::Error for LogError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Write(error) | Self::Sync(error) => Some(error),
+            Self::Write(error) | Self::Rotate(error) | Self::Sync(error) => Some(error),
             Self::Unwritten { .. } | Self::Stopped => None,
         }
     }

@@ -15,14 +15,17 @@
 //! whatever the file's length.
 
 use super::state::State;
-use crate::limits::{SET_ASIDE_NAMES_MAX, TAIL_BLOCK_BYTES};
+use crate::{
+    clock::Clock,
+    limits::{SET_ASIDE_NAMES_MAX, TAIL_BLOCK_BYTES},
+    segment::stamp,
+};
 use std::{
     fmt,
     fs::{File, OpenOptions},
     io::{self, Write as _},
     os::unix::fs::{FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 /// What was found and done at the start. Its text is one sentence.
@@ -186,12 +189,12 @@ fn set_aside(directory: &Path, log: &File, from: u64) -> io::Result<PathBuf> {
         }
     }
     file.sync_all()?;
-    File::open(directory)?.sync_all()?;
+    super::directory::sync_directory(directory)?;
     Ok(path)
 }
 
 fn create_set_aside(directory: &Path) -> io::Result<(PathBuf, File)> {
-    let stamp = utc_stamp(SystemTime::now());
+    let stamp = stamp(Clock::start().wall_ms());
     let mut names = (1..=SET_ASIDE_NAMES_MAX).map(|number| match number {
         1 => format!("torn-{stamp}.bin"),
         _ => format!("torn-{stamp}-{number}.bin"),
@@ -207,44 +210,10 @@ fn create_set_aside(directory: &Path) -> io::Result<(PathBuf, File)> {
     }
 }
 
-/// A time as `20260102T030405Z` (ISO 8601, basic format, UTC).
-fn utc_stamp(time: SystemTime) -> String {
-    let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let (year, month, day) = civil_from_days(seconds / 86_400);
-    let (hour, minute, second) = (seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60);
-    format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z")
-}
-
-/// Year, month and day of a count of days since 1970-01-01. Howard Hinnant, "chrono-Compatible Low-Level Date
-/// Algorithms", `civil_from_days`, for days from the epoch on. Years begin in March, so that a leap day ends one.
-fn civil_from_days(days: u64) -> (u64, u64, u64) {
-    // From 0000-03-01; an era is 400 years.
-    let days = days + 719_468;
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    (400 * era + year_of_era + u64::from(month <= 2), month, day)
-}
-
 #[cfg(test)]
 #[cfg(not(loom))]
 mod tests {
     use super::*;
-    use std::time::Duration;
-
-    #[test]
-    fn stamps_are_utc() {
-        let stamp = |seconds| utc_stamp(UNIX_EPOCH + Duration::from_secs(seconds));
-        assert_eq!(stamp(0), "19700101T000000Z");
-        assert_eq!(stamp(951_782_399), "20000228T235959Z");
-        assert_eq!(stamp(951_782_400), "20000229T000000Z");
-        assert_eq!(stamp(1_767_323_045), "20260102T030405Z");
-        assert_eq!(stamp(4_107_542_399), "21000228T235959Z");
-        assert_eq!(stamp(4_107_542_400), "21000301T000000Z");
-    }
 
     #[test]
     fn the_last_line_is_found_at_every_distance_from_a_block() {

@@ -19,6 +19,7 @@ use std::{
     fs::File,
     io::{self, Write as _},
     os::unix::fs::{FileExt, MetadataExt},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 const HEADER: &str = "metricstream state 1\n";
@@ -97,29 +98,58 @@ pub(super) fn boot_id() -> Option<String> {
 
 /// The state file, open for writing.
 #[derive(Debug)]
-pub(super) struct StateFile(File);
+pub(super) struct StateFile {
+    file: File,
+    held: Mutex<Held>,
+}
+
+/// What the state file says, or is to say.
+#[derive(Debug)]
+struct Held {
+    state: State,
+    /// All but the committed length stands in the file as it is here.
+    is_written: bool,
+}
 
 impl StateFile {
     /// Replaces what `file` says, on stable storage.
-    pub(super) fn create(file: File, state: &State) -> io::Result<Self> {
+    pub(super) fn create(file: File, state: State) -> io::Result<Self> {
         let text = state.to_text();
         file.write_all_at(text.as_bytes(), 0)?;
         file.set_len(text.len() as u64)?;
         file.sync_all()?;
-        Ok(Self(file))
+        Ok(Self { file, held: Mutex::new(Held { state, is_written: true }) })
+    }
+
+    /// The log is `device` and `inode` from now on. The file says so with the next [`record`](Self::record).
+    pub(super) fn begin(&self, device: u64, inode: u64) {
+        let mut held = self.held();
+        (held.state.device, held.state.inode) = (device, inode);
+        held.is_written = false;
     }
 
     /// Notes that the first `committed_bytes` of the log are whole batches.
     pub(super) fn record(&self, committed_bytes: u64) -> io::Result<()> {
-        let mut digits = [0; DIGITS];
-        write!(&mut digits[..], "{committed_bytes:0DIGITS$}")?;
-        self.0.write_all_at(&digits, COMMITTED_AT as u64)
+        let mut held = self.held();
+        if held.is_written {
+            let mut digits = [0; DIGITS];
+            write!(&mut digits[..], "{committed_bytes:0DIGITS$}")?;
+            return self.file.write_all_at(&digits, COMMITTED_AT as u64);
+        }
+        held.state.committed_bytes = committed_bytes;
+        self.file.write_all_at(held.state.to_text().as_bytes(), 0)?;
+        held.is_written = true;
+        Ok(())
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes on stable storage that the log was closed with everything in it.
     pub(super) fn mark_clean(&self) -> io::Result<()> {
-        self.0.write_all_at(b"1", CLEAN_AT as u64)?;
-        self.0.sync_all()
+        self.file.write_all_at(b"1", CLEAN_AT as u64)?;
+        self.file.sync_all()
     }
 }
 
@@ -142,7 +172,7 @@ mod tests {
     #[test]
     fn what_is_rewritten_in_place_is_read_back() {
         let file = tempfile::tempfile().unwrap();
-        let state_file = StateFile::create(file.try_clone().unwrap(), &state()).unwrap();
+        let state_file = StateFile::create(file.try_clone().unwrap(), state()).unwrap();
         let read = || {
             let mut text = vec![0; usize::try_from(file.metadata().unwrap().len()).unwrap()];
             file.read_exact_at(&mut text, 0).unwrap();
@@ -153,8 +183,13 @@ mod tests {
             state_file.record(committed_bytes).unwrap();
             assert_eq!(read(), Some(State { committed_bytes, ..state() }));
         }
+        state_file.begin(7, 8);
+        for committed_bytes in [0, 9] {
+            state_file.record(committed_bytes).unwrap();
+            assert_eq!(read(), Some(State { device: 7, inode: 8, committed_bytes, ..state() }));
+        }
         state_file.mark_clean().unwrap();
-        assert_eq!(read(), Some(State { committed_bytes: u64::MAX, clean: true, ..state() }));
+        assert_eq!(read(), Some(State { device: 7, inode: 8, committed_bytes: 9, clean: true, ..state() }));
     }
 
     #[test]

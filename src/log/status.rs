@@ -8,7 +8,7 @@ use std::{
     fmt, io,
     sync::{
         Arc,
-        atomic::{AtomicU8, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     },
 };
 
@@ -127,8 +127,12 @@ pub struct LogCounts {
     pub sleeps: u64,
     /// Times the writer rang a reactor or the group commit, which wakes them if they sleep.
     pub rings: u64,
-    /// `fdatasync(2)` calls that succeeded.
+    /// Rounds of `fdatasync(2)` that succeeded.
     pub fsyncs: u64,
+    /// Segments sealed.
+    pub rotations: u64,
+    /// Times a segment that was to be sealed had to go on.
+    pub rotations_postponed: u64,
 }
 
 /// Stored by the writer, but for `fsyncs`.
@@ -142,6 +146,8 @@ pub(super) struct Counters {
     pub(super) stalls: AtomicU64,
     pub(super) sleeps: AtomicU64,
     pub(super) rings: AtomicU64,
+    pub(super) rotations: AtomicU64,
+    pub(super) rotations_postponed: AtomicU64,
     /// Stored by the group commit.
     pub(super) fsyncs: AtomicU64,
 }
@@ -169,6 +175,8 @@ pub struct LogStatus {
     health: AtomicU8,
     /// A [`WriterEnd`].
     writer_end: AtomicU8,
+    /// Somebody wants the active segment sealed.
+    rotation_asked: AtomicBool,
     pub(super) reactor_bells: Vec<Arc<Doorbell>>,
     pub(super) writer_bell: Doorbell,
     pub(super) group_commit_bell: Doorbell,
@@ -180,6 +188,7 @@ impl LogStatus {
         Ok(Self {
             health: AtomicU8::new(LogHealth::Healthy.byte()),
             writer_end: AtomicU8::new(WriterEnd::Running as u8),
+            rotation_asked: AtomicBool::new(false),
             reactor_bells,
             writer_bell: Doorbell::new()?,
             group_commit_bell: Doorbell::new()?,
@@ -207,7 +216,24 @@ impl LogStatus {
             sleeps: read(&counters.sleeps),
             rings: read(&counters.rings),
             fsyncs: read(&counters.fsyncs),
+            rotations: read(&counters.rotations),
+            rotations_postponed: read(&counters.rotations_postponed),
         }
+    }
+
+    /// Asks for the active segment to be sealed, unless it is empty.
+    pub fn ask_for_rotation(&self) {
+        self.rotation_asked.store(true, Ordering::Relaxed);
+        self.writer_bell.ring();
+    }
+
+    pub(super) fn is_rotation_asked(&self) -> bool {
+        self.rotation_asked.load(Ordering::Relaxed)
+    }
+
+    /// The active segment is empty.
+    pub(super) fn rotated(&self) {
+        self.rotation_asked.store(false, Ordering::Relaxed);
     }
 
     /// The disk refuses what passes. A failure stays.

@@ -12,6 +12,8 @@ const SETTINGS: Settings = Settings {
     stall_retry_first: Duration::from_millis(1),
     stall_retry_max: Duration::from_millis(1),
     stall_at_drain_max: Duration::from_secs(60),
+    rotate_bytes: None,
+    rotate_age: None,
 };
 
 fn bells(reactors: usize) -> Vec<Arc<Doorbell>> {
@@ -303,6 +305,137 @@ fn more_rings_than_one_writev_takes_are_all_written() {
     log.writer.run().unwrap();
     assert_eq!(file.content().bytes, lines.concat().into_bytes());
     assert_eq!(log.status.counts().gathers, 3);
+}
+
+/// Batches of one, each written before the next comes. Returns what the log's threads end with.
+fn write_one_by_one(file: &FakeFile, settings: Settings, batches: &[&str]) -> [Result<(), LogError>; 2] {
+    let Log { mut appenders, writer, group_commit, status } = log(file, 1, settings);
+    let writer = thread::spawn(|| writer.run());
+    let group_commit = thread::spawn(|| group_commit.run());
+    for batch in batches {
+        let position = append(&mut appenders[0], batch, AckLevel::Write);
+        wait_for(&appenders[0], &status.reactor_bells[0], AckLevel::Write, position);
+    }
+    drop(appenders);
+    [writer.join().unwrap(), group_commit.join().unwrap()]
+}
+
+#[test]
+fn a_full_segment_is_sealed_before_the_next_batch() {
+    let file = FakeFile::default();
+    let settings = Settings { rotate_bytes: Some(6), ..SETTINGS };
+    let results = write_one_by_one(&file, settings, &["1\n", "22222\n", "3\n", "4444444444\n", "5\n"]);
+    assert!(results.iter().all(Result::is_ok), "{results:?}");
+    let content = file.content();
+    assert_eq!(content.sealed, [b"1\n22222\n".to_vec(), b"3\n4444444444\n".to_vec()]);
+    assert_eq!(content.bytes, b"5\n");
+    assert_eq!((content.committed_bytes, content.unsynced_segments), (2, 0));
+    assert!(content.is_clean);
+}
+
+#[test]
+fn an_old_segment_is_sealed_also_when_nothing_comes() {
+    let file = FakeFile::default();
+    let settings = Settings { rotate_age: Some(Duration::from_millis(1)), ..SETTINGS };
+    let Log { mut appenders, writer, group_commit, status } = log(&file, 1, settings);
+    let writer = thread::spawn(|| writer.run());
+    let group_commit = thread::spawn(|| group_commit.run());
+    append(&mut appenders[0], "1\n", AckLevel::Memory);
+    // Synced unasked: nobody waits for `fsync`.
+    while file.content().sealed.is_empty() || file.content().unsynced_segments > 0 {
+        thread::yield_now();
+    }
+    drop(appenders);
+    writer.join().unwrap().unwrap();
+    group_commit.join().unwrap().unwrap();
+    assert_eq!(file.content().sealed, [b"1\n"], "an empty segment is not sealed, however old");
+    assert_eq!(status.counts().rotations, 1);
+}
+
+#[test]
+fn a_segment_is_sealed_when_somebody_asks() {
+    let file = FakeFile::default();
+    let Log { mut appenders, writer, group_commit, status } = log(&file, 1, SETTINGS);
+    let writer = thread::spawn(|| writer.run());
+    let group_commit = thread::spawn(|| group_commit.run());
+    status.ask_for_rotation();
+    while status.is_rotation_asked() {
+        thread::yield_now();
+    }
+    assert_eq!(status.counts().rotations, 0, "there was nothing to seal");
+    for line in ["1\n", "2\n"] {
+        let position = append(&mut appenders[0], line, AckLevel::Write);
+        wait_for(&appenders[0], &status.reactor_bells[0], AckLevel::Write, position);
+        status.ask_for_rotation();
+        while status.is_rotation_asked() {
+            thread::yield_now();
+        }
+    }
+    drop(appenders);
+    writer.join().unwrap().unwrap();
+    group_commit.join().unwrap().unwrap();
+    assert_eq!(file.content().sealed, [b"1\n", b"2\n"]);
+}
+
+#[test]
+fn a_sync_covers_what_was_sealed_before_it() {
+    let (file, sync_began, sync_result) = gated();
+    let settings = Settings { rotate_bytes: Some(1), ..SETTINGS };
+    let Log { mut appenders, writer, group_commit, status } = log(&file, 1, settings);
+    let writer = thread::spawn(|| writer.run());
+    let group_commit = thread::spawn(|| group_commit.run());
+    let bell = Arc::clone(&status.reactor_bells[0]);
+    let first = append(&mut appenders[0], "1\n", AckLevel::Fsync);
+    sync_began.recv().unwrap();
+    // Sealed while the sync runs, which may or may not have begun before: the next one covers it.
+    while file.content().sealed.is_empty() {
+        thread::yield_now();
+    }
+    let second = append(&mut appenders[0], "2\n", AckLevel::Fsync);
+    while appenders[0].acknowledged(AckLevel::Write) < second {
+        thread::yield_now();
+    }
+    assert_eq!(appenders[0].acknowledged(AckLevel::Fsync), 0);
+    sync_result.send(Ok(())).unwrap();
+    wait_for(&appenders[0], &bell, AckLevel::Fsync, first);
+    assert_eq!(appenders[0].acknowledged(AckLevel::Fsync), first);
+    sync_began.recv().unwrap();
+    assert!(file.content().unsynced_segments > 0);
+    sync_result.send(Ok(())).unwrap();
+    wait_for(&appenders[0], &bell, AckLevel::Fsync, second);
+    drop(appenders);
+    writer.join().unwrap().unwrap();
+    // One for the segment of the second line, and one at the end.
+    for _ in 0..2 {
+        sync_result.send(Ok(())).unwrap();
+    }
+    group_commit.join().unwrap().unwrap();
+    let content = file.content();
+    assert_eq!((content.sealed.len(), content.unsynced_segments), (2, 0));
+}
+
+#[test]
+fn a_rotation_that_is_postponed_loses_nothing() {
+    let file = FakeFile::default();
+    let full = || RotateError::Postponed(io::Error::from_raw_os_error(libc::ENOSPC));
+    file.content().rotate_faults.push_back(full());
+    let settings = Settings { rotate_bytes: Some(1), ..SETTINGS };
+    let results = write_one_by_one(&file, settings, &["1\n", "2\n", "3\n"]);
+    assert!(results.iter().all(Result::is_ok), "{results:?}");
+    assert_eq!(file.content().bytes, b"1\n2\n3\n", "the segment goes on");
+    let status = Arc::clone(&file.content().watched.as_ref().unwrap().0);
+    assert_eq!((status.counts().rotations, status.counts().rotations_postponed), (0, 1));
+}
+
+#[test]
+fn a_failed_rotation_is_final() {
+    let file = FakeFile::default();
+    file.content().rotate_faults.push_back(RotateError::Failed(io::Error::from_raw_os_error(libc::EIO)));
+    let settings = Settings { rotate_bytes: Some(1), ..SETTINGS };
+    let [written, synced] = write_one_by_one(&file, settings, &["1\n"]);
+    assert!(matches!(written, Err(LogError::Rotate(error)) if error.raw_os_error() == Some(libc::EIO)));
+    assert!(matches!(synced, Err(LogError::Stopped)));
+    assert_eq!(file.content().bytes, b"1\n");
 }
 
 /// S7: each writer has its own ring, waits for room when it is full, and for its last line to be in the file.

@@ -1,21 +1,22 @@
 //! The writer: one thread that puts every ring's bytes into the file.
 //!
 //! Owns the rings' consumers. Promises that a ring's head moves only when everything below it is in the file and the
-//! file's length is recorded, that a short write goes on at its very next byte, and that a sleeping writer is never
-//! left with published bytes. May not sync: that would hold every answer for the disk; `group_commit` does it.
+//! file's length is recorded, that a short write goes on at its very next byte, that a segment ends with a whole batch, and
+//! that a sleeping writer is never left with published bytes. May not sync the lines: that would hold every answer for the
+//! disk; `group_commit` does it.
 
 use super::{
-    LogError, LogFile, LogStatus, Settings, Stall,
+    LogError, LogFile, LogStatus, RotateError, Settings, Stall,
     ring::RingConsumer,
     status::{Failure, WriterEnd, count},
     wait,
 };
-use crate::limits::RINGS_PER_GATHER_MAX;
+use crate::limits::{self, RINGS_PER_GATHER_MAX};
 use std::{
     io::{self, IoSlice},
     ops::Range,
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 /// Writes the rings' bytes to the file, until every appender is gone.
@@ -26,8 +27,12 @@ pub struct Writer<F: LogFile> {
     rings: Vec<RingConsumer>,
     settings: Settings,
     status: Arc<LogStatus>,
-    /// The file's length after the last whole gathering.
+    /// The active segment's length after the last whole gathering.
     committed_bytes: u64,
+    /// When the active segment is old enough to be sealed.
+    rotate_at: Option<Instant>,
+    /// Until when sealing it is not tried again.
+    postponed_until: Option<Instant>,
     drained: bool,
 }
 
@@ -40,7 +45,8 @@ impl<F: LogFile> Writer<F> {
     ) -> io::Result<Self> {
         assert_eq!(rings.len(), status.reactor_bells.len());
         let committed_bytes = file.size_bytes()?;
-        Ok(Self { file, rings, settings, status, committed_bytes, drained: false })
+        let rotate_at = settings.rotate_age.map(|age| Instant::now() + age.saturating_sub(file.age()));
+        Ok(Self { file, rings, settings, status, committed_bytes, rotate_at, postponed_until: None, drained: false })
     }
 
     /// Writes until every appender is dropped and everything they published is in the file.
@@ -69,6 +75,11 @@ impl<F: LogFile> Writer<F> {
             if self.status.health().has_failed() {
                 return Err(LogError::Stopped);
             }
+            if self.is_rotation_due() {
+                self.rotate()?;
+            } else if self.committed_bytes == 0 && self.status.is_rotation_asked() {
+                self.status.rotated();
+            }
             if self.write_published()? {
                 continue;
             }
@@ -93,6 +104,49 @@ impl<F: LogFile> Writer<F> {
             any |= self.write_gathered(first..last)?;
         }
         Ok(any)
+    }
+
+    /// Whether the active segment is to be sealed: it is full, old, or somebody has asked for it. An empty one never is.
+    fn is_rotation_due(&self) -> bool {
+        let is_full = self.settings.rotate_bytes.is_some_and(|bytes| self.committed_bytes >= bytes);
+        let is_wanted = is_full || self.status.is_rotation_asked();
+        if self.committed_bytes == 0 || !(is_wanted || self.rotate_at.is_some()) {
+            return false;
+        }
+        // Only now the clock, which most turns can do without.
+        let now = Instant::now();
+        let is_old = self.rotate_at.is_some_and(|at| at <= now);
+        (is_wanted || is_old) && self.postponed_until.is_none_or(|until| until <= now)
+    }
+
+    /// Seals the active segment. If that is not to be had it goes on, and sealing it is tried again later.
+    fn rotate(&mut self) -> Result<(), LogError> {
+        match self.file.rotate() {
+            Ok(()) => {}
+            Err(RotateError::Postponed(error)) => {
+                let retry_after = Duration::from_millis(limits::ROTATE_RETRY_MS);
+                tracing::warn!("the log was not rotated, which is tried again in {retry_after:?}: {error}");
+                count(&self.status.counters.rotations_postponed, 1);
+                self.postponed_until = Some(Instant::now() + retry_after);
+                return Ok(());
+            }
+            Err(RotateError::Failed(error)) => return Err(LogError::Rotate(error)),
+        }
+        self.committed_bytes = 0;
+        self.rotate_at = self.settings.rotate_age.map(|age| Instant::now() + age);
+        self.postponed_until = None;
+        self.status.rotated();
+        count(&self.status.counters.rotations, 1);
+        // The sealed segment is synced whether or not an answer waits for it.
+        self.status.group_commit_bell.ring();
+        self.persist(|| self.file.record(0))
+    }
+
+    /// How long a sleep may last, so that a segment is sealed in time also when nothing comes.
+    fn sleep_limit(&self) -> Option<Duration> {
+        let now = Instant::now();
+        let later = [self.postponed_until, self.rotate_at].into_iter().flatten().filter(|&at| at > now);
+        later.min().map(|at| at - now)
     }
 
     /// Writes what the rings in `range` have published: gathers, appends, records, publishes, wakes.
@@ -193,7 +247,10 @@ impl<F: LogFile> Writer<F> {
     }
 
     fn has_news(&mut self) -> bool {
-        self.rings.iter_mut().any(|ring| ring.look() > 0) || self.is_drained() || self.status.health().has_failed()
+        self.rings.iter_mut().any(|ring| ring.look() > 0)
+            || self.is_drained()
+            || self.status.health().has_failed()
+            || self.is_rotation_due()
     }
 
     /// Looks for news for a while. Returns whether there are any.
@@ -213,7 +270,7 @@ impl<F: LogFile> Writer<F> {
         self.status.writer_bell.announce_sleep();
         if !self.has_news() {
             count(&self.status.counters.sleeps, 1);
-            wait::readable(&self.status.writer_bell, None);
+            wait::readable(&self.status.writer_bell, self.sleep_limit());
         }
         self.status.writer_bell.awake();
         self.status.writer_bell.drain();

@@ -17,5 +17,5 @@
 mod name;
 mod sidecar;
 
-pub use name::{ACTIVE_NAME, SegmentFile, SegmentName};
+pub use name::{ACTIVE_NAME, SegmentFile, SegmentName, stamp};
 pub use sidecar::{Block, Frame, Sidecar, SidecarError};

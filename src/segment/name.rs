@@ -77,14 +77,19 @@ impl SegmentName {
     }
 }
 
-/// The moment, as it stands in the names of files: `20260102T030405.678Z`.
 impl fmt::Display for SegmentName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut stamp = String::with_capacity(STAMP_BYTES);
-        let text = format_timestamp(self.sealed_ms);
-        stamp.extend(text.into_iter().filter(|byte| !matches!(byte, b'-' | b':')).map(char::from));
-        f.write_str(&stamp)
+        f.write_str(&stamp(self.sealed_ms))
     }
+}
+
+/// A moment as it stands in the names of files: `20260102T030405.678Z`.
+///
+/// # Panics
+/// `ms`, in epoch milliseconds, is not within the years 0000 to 9999.
+#[must_use]
+pub fn stamp(ms: i64) -> String {
+    format_timestamp(ms).into_iter().filter(|byte| !matches!(byte, b'-' | b':')).map(char::from).collect()
 }
 
 #[cfg(test)]

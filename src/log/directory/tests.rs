@@ -40,12 +40,12 @@ fn edit_state(directory: &TempDir, edit: impl FnOnce(&mut State)) {
     let mut file = OpenOptions::new().read(true).write(true).open(path).unwrap();
     let mut state = read_state(&mut file).unwrap().unwrap();
     edit(&mut state);
-    StateFile::create(file, &state).unwrap();
+    StateFile::create(file, state).unwrap();
 }
 
 /// A run that dies: `committed` is recorded, `surplus` is in the file and was never acknowledged.
 fn run_and_die(directory: &TempDir, committed: &str, surplus: &str) -> RecoveryReport {
-    let Opened { file, report } = open(directory.path()).unwrap();
+    let Opened { file, report, .. } = open(directory.path()).unwrap();
     file.append(&[IoSlice::new(committed.as_bytes())]).unwrap();
     file.record(file.size_bytes().unwrap()).unwrap();
     file.append(&[IoSlice::new(surplus.as_bytes())]).unwrap();
@@ -54,7 +54,7 @@ fn run_and_die(directory: &TempDir, committed: &str, surplus: &str) -> RecoveryR
 
 /// A run that ends as it should.
 fn run_and_close(directory: &TempDir, lines: &str) -> RecoveryReport {
-    let Opened { file, report } = open(directory.path()).unwrap();
+    let Opened { file, report, .. } = open(directory.path()).unwrap();
     let bells = [Arc::new(reactor::Doorbell::new().unwrap())];
     let mut log = Log::new(file, &bells, 1024, Settings::default()).unwrap();
     log.appenders[0].reserve(lines.len()).unwrap().copy_from_slice(lines.as_bytes());

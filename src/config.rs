@@ -119,6 +119,21 @@ struct Arguments {
     /// How long a stop may take before what is left is cut off [default: 10s]
     #[arg(long, env = "METRICSTREAM_DRAIN_TIMEOUT", value_name = "TIME")]
     drain_timeout: Option<Text<Span>>,
+    /// Size at which the log is rotated: sealed under a name that says when, and begun anew; 0 is never [default: 1GiB]
+    #[arg(long, env = "METRICSTREAM_ROTATE_SIZE", value_name = "SIZE")]
+    rotate_size: Option<Text<Bytes>>,
+    /// Age at which the log is rotated; 0s is never. SIGHUP rotates at once [default: 0s]
+    #[arg(long, env = "METRICSTREAM_ROTATE_AGE", value_name = "TIME")]
+    rotate_age: Option<Text<Span>>,
+    /// Whether sealed segments of the log are compressed [default: off]
+    #[arg(long, env = "METRICSTREAM_COMPRESS", value_name = "off|zstd")]
+    compress: Option<Compression>,
+    /// Bytes of the log in all, above which the oldest sealed segments are deleted; 0 keeps everything [default: 0]
+    #[arg(long, env = "METRICSTREAM_RETAIN_SIZE", value_name = "SIZE")]
+    retain_size: Option<Text<Bytes>>,
+    /// Age since its sealing above which a segment is deleted; 0s keeps everything [default: 0s]
+    #[arg(long, env = "METRICSTREAM_RETAIN_AGE", value_name = "TIME")]
+    retain_age: Option<Text<Span>>,
     /// How often a line of statistics is logged; 0s is never [default: 10s]
     #[arg(long, env = "METRICSTREAM_STATS_INTERVAL", value_name = "TIME")]
     stats_interval: Option<Text<Span>>,
@@ -161,8 +176,47 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// How long a stop may take.
     pub drain_timeout: Duration,
+    /// When a segment of the log is sealed, and how long it is kept.
+    pub rotation: Rotation,
     /// How often statistics are logged; `None` is never.
     pub stats_interval: Option<Duration>,
+}
+
+/// When a segment of the log is sealed, and what becomes of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rotation {
+    /// Length at which the active segment is sealed; `None` is never.
+    pub rotate_bytes: Option<u64>,
+    /// Age at which it is sealed; `None` is never.
+    pub rotate_age: Option<Duration>,
+    /// Whether sealed segments are compressed, and how.
+    pub compress: Compression,
+    /// Bytes of all segments, above which the oldest sealed ones are deleted; `None` keeps them.
+    pub retain_bytes: Option<u64>,
+    /// Age since its sealing above which a segment is deleted; `None` keeps it.
+    pub retain_age: Option<Duration>,
+}
+
+/// Whether sealed segments are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Compression {
+    /// They stay as they are.
+    #[default]
+    Off,
+    /// By zstd, block by block.
+    Zstd,
+}
+
+impl FromStr for Compression {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "off" => Ok(Self::Off),
+            "zstd" => Ok(Self::Zstd),
+            _ => Err("expected off or zstd".into()),
+        }
+    }
 }
 
 /// Deadlines of a connection, in milliseconds.
@@ -337,6 +391,11 @@ impl Arguments {
             idle_timeout,
             write_timeout,
             drain_timeout,
+            rotate_size,
+            rotate_age,
+            compress,
+            retain_size,
+            retain_age,
             stats_interval,
             config,
         )
@@ -378,6 +437,23 @@ impl Arguments {
             Some(bytes) => bytes,
         };
         let stats_interval = self.stats_interval.map_or(Duration::from_secs(10), |text| text.0.0);
+        let rotation = Rotation {
+            rotate_bytes: size(
+                "--rotate-size",
+                self.rotate_size,
+                limits::ROTATE_BYTES_DEFAULT,
+                limits::ROTATE_BYTES_MIN,
+            )?,
+            rotate_age: age("--rotate-age", self.rotate_age, limits::ROTATE_AGE_MIN)?,
+            compress: self.compress.unwrap_or_default(),
+            retain_bytes: size("--retain-size", self.retain_size, 0, limits::ROTATE_BYTES_MIN)?,
+            retain_age: age("--retain-age", self.retain_age, limits::ROTATE_AGE_MIN)?,
+        };
+        if rotation.rotate_bytes.is_none() && rotation.rotate_age.is_none() && rotation.retain_bytes.is_some() {
+            refuse!(
+                "--retain-size deletes sealed segments only, and nothing would seal one: set --rotate-size or --rotate-age"
+            );
+        }
         let api_keys = self.api_keys.as_deref().map(read_api_keys).transpose()?;
         if self.max_connections == Some(0) {
             refuse!("--max-connections must be at least 1");
@@ -418,6 +494,7 @@ impl Arguments {
                 write_ms: timeout("--write-timeout", self.write_timeout, 30)?,
             },
             drain_timeout: Duration::from_millis(timeout("--drain-timeout", self.drain_timeout, 10)?),
+            rotation,
             stats_interval: (!stats_interval.is_zero()).then_some(stats_interval),
         })
     }
@@ -427,6 +504,24 @@ fn within(flag: &str, value: Option<usize>, default: usize, cap: usize) -> Resul
     match value.unwrap_or(default) {
         value if (1..=cap).contains(&value) => Ok(value),
         value => refuse!("{flag} must be from 1 to {cap}, not {value}"),
+    }
+}
+
+/// A number of bytes from `min`; zero is none.
+fn size(flag: &str, value: Option<Text<Bytes>>, default: u64, min: u64) -> Result<Option<u64>, ConfigError> {
+    match value.map_or(default, |text| text.0.0 as u64) {
+        0 => Ok(None),
+        bytes if bytes >= min => Ok(Some(bytes)),
+        _ => refuse!("{flag} must be at least {min} bytes, or 0"),
+    }
+}
+
+/// A span of time from `min`, none by default; zero is none.
+fn age(flag: &str, value: Option<Text<Span>>, min: Duration) -> Result<Option<Duration>, ConfigError> {
+    match value.map_or(Duration::ZERO, |text| text.0.0) {
+        Duration::ZERO => Ok(None),
+        span if span >= min => Ok(Some(span)),
+        _ => refuse!("{flag} must be at least {min:?}, or 0s"),
     }
 }
 
@@ -491,6 +586,28 @@ mod tests {
     }
 
     #[test]
+    fn rotation_is_as_asked_for() {
+        let default = resolve(&[]).unwrap().rotation;
+        assert_eq!((default.rotate_bytes, default.rotate_age), (Some(1 << 30), None));
+        assert_eq!((default.retain_bytes, default.retain_age, default.compress), (None, None, Compression::Off));
+        let rotation = with_file(
+            "rotate_size = \"0\"\nrotate_age = \"24h\"\nretain_age = \"720h\"\ncompress = \"zstd\"",
+            &["--retain-size", "10GiB"],
+        );
+        let day = Duration::from_secs(86_400);
+        let expected = Rotation {
+            rotate_bytes: None,
+            rotate_age: Some(day),
+            compress: Compression::Zstd,
+            retain_bytes: Some(10 << 30),
+            retain_age: Some(30 * day),
+        };
+        assert_eq!(rotation.unwrap().rotation, expected);
+        let refusal = resolve(&["--rotate-size", "0", "--retain-size", "1GiB"]).unwrap_err();
+        assert!(refusal.contains("nothing would seal one"), "{refusal}");
+    }
+
+    #[test]
     fn flags_win_over_the_file() {
         let config =
             with_file("rate_limit = 7\nmax_body = \"1MiB\"\nwriter_core = 0\nack = \"memory\"", &["--rate-limit", "8"])
@@ -527,6 +644,11 @@ mod tests {
             (["--cores", "900"], "core 900"),
             (["--reactors", "0"], "--reactors must be"),
             (["--max-connections", "0"], "--max-connections must be"),
+            (["--rotate-size", "1"], "--rotate-size must be at least"),
+            (["--rotate-age", "1ms"], "--rotate-age must be at least"),
+            (["--retain-age", "1ms"], "--retain-age must be at least"),
+            (["--retain-size", "1"], "--retain-size must be at least"),
+            (["--compress", "gzip"], "expected off or zstd"),
             (["--ack", "disk"], "invalid value 'disk' for '--ack"),
             (["--driver", "kqueue"], "expected auto, io_uring or epoll"),
             (["--listen", "8080"], "invalid value '8080' for '--listen"),

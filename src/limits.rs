@@ -154,6 +154,12 @@ pub const STALL_RETRY_MS_MAX: u64 = 1_000;
 /// How long a draining server waits for room on a full disk before it gives up and says what was lost.
 pub const STALL_MS_AT_DRAIN_MAX: u64 = 5_000;
 
+/// Default of `--rotate-size`.
+pub const ROTATE_BYTES_DEFAULT: u64 = 1 << 30;
+/// Least that `--rotate-size` and `--retain-size` may be: sealing a segment costs a few system calls and a sync of the directory.
+pub const ROTATE_BYTES_MIN: u64 = 64 << 10;
+/// Least that `--rotate-age` and `--retain-age` may be.
+pub const ROTATE_AGE_MIN: Duration = Duration::from_secs(1);
 /// How long a segment that could not be sealed goes on before sealing it is tried again.
 pub const ROTATE_RETRY_MS: u64 = 10_000;
 

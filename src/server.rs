@@ -10,7 +10,7 @@ use crate::{
     clock::Clock,
     config::{Config, DriverChoice},
     limits,
-    log::{self, Log, LogError},
+    log::{self, Log, LogError, LogStatus},
     mail::Mail,
     rate::{ClientKeys, EventSender, Ledger, Limiter, LimiterSetup, event_ring},
     service::{Service, Shared},
@@ -21,7 +21,7 @@ use core_affinity::CoreId;
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 use reactor::{Doorbell, Setup, epoll::EpollDriver, listen, mailbox, nofile, uring, uring::UringDriver};
 use signal_hook::{
-    consts::{SIGINT, SIGTERM, SIGXFSZ},
+    consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ},
     iterator::Signals,
 };
 use std::{
@@ -78,12 +78,13 @@ impl Chosen {
 /// A server that listens.
 #[derive(Debug)]
 pub struct Server {
+    log: Arc<LogStatus>,
     address: SocketAddr,
     drain_timeout: Duration,
     draining: Arc<AtomicBool>,
     mailboxes: Vec<mailbox::Sender<Mail>>,
     observer: JoinHandle<()>,
-    signals: Receiver<i32>,
+    signals: SignalsSeen,
     ended: Receiver<Ended>,
 }
 
@@ -107,7 +108,12 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
     let no_descriptor = |error: io::Error| error!("no descriptor is to be had: {error}");
     let doorbells: Vec<Arc<Doorbell>> =
         (0..reactors).map(|_| Doorbell::new().map(Arc::new)).collect::<io::Result<_>>().map_err(no_descriptor)?;
-    let settings = log::Settings { poll_before_sleep: config.writer_poll, ..log::Settings::default() };
+    let settings = log::Settings {
+        poll_before_sleep: config.writer_poll,
+        rotate_bytes: config.rotation.rotate_bytes,
+        rotate_age: config.rotation.rotate_age,
+        ..log::Settings::default()
+    };
     let log = Log::new(opened.file, &doorbells, config.ring_bytes, settings).map_err(|error| error!("{error}"))?;
     let limiter = config.rate_limit.map(|limit| Arc::new(Limiter::new(limiter_setup(limit, &config))));
     let (event_senders, event_receivers): (Vec<EventSender>, Vec<_>) =
@@ -142,7 +148,7 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
 
     // The log first: it must outlive the reactors.
     let writer_core = config.placement.writer_core;
-    let (writer, group_commit) = (log.writer, log.group_commit);
+    let (writer, group_commit, log_status) = (log.writer, log.group_commit, log.status);
     spawn("writer", Some(writer_core), &ended_sender, move || Ended::Log(writer.run()))?;
     spawn("group-commit", None, &ended_sender, move || Ended::Log(group_commit.run()))?;
     let observer = thread::Builder::new()
@@ -193,7 +199,8 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
 
     tracing::info!("{why}");
     announce(config, chosen, connections_limit, address, &opened.report);
-    Ok(Server { address, drain_timeout: config.drain_timeout, draining, mailboxes, observer, signals, ended })
+    let drain_timeout = config.drain_timeout;
+    Ok(Server { log: log_status, address, drain_timeout, draining, mailboxes, observer, signals, ended })
 }
 
 /// Says what was decided, and last where the server listens.
@@ -229,19 +236,27 @@ impl Server {
         self.address
     }
 
-    /// Serves until a signal, then stops in order.
+    /// Serves until SIGTERM or SIGINT, then stops in order. SIGHUP rotates the log.
     ///
     /// # Errors
     /// A thread failed, or the log could not take everything that had been accepted.
     pub fn run(self) -> Result<(), ServerError> {
-        let Self { address: _, drain_timeout, draining, mailboxes, observer, signals, ended } = self;
+        let Self { log, address: _, drain_timeout, draining, mailboxes, observer, signals, ended } = self;
         let mut failure = None;
-        select! {
-            recv(signals) -> signal => {
-                let name = signal.ok().and_then(signal_hook::low_level::signal_name).unwrap_or("a signal");
-                tracing::info!("stopping after {name}");
+        loop {
+            select! {
+                recv(signals.hang_up) -> _ => {
+                    tracing::info!("rotating the log after SIGHUP");
+                    log.ask_for_rotation();
+                    continue;
+                }
+                recv(signals.stop) -> signal => {
+                    let name = signal.ok().and_then(signal_hook::low_level::signal_name).unwrap_or("a signal");
+                    tracing::info!("stopping after {name}");
+                }
+                recv(ended) -> last_word => failure = Some(failure_of(last_word.ok())),
             }
-            recv(ended) -> last_word => failure = Some(failure_of(last_word.ok())),
+            break;
         }
         draining.store(true, Ordering::Relaxed);
         let mut reactors = mailboxes.len();
@@ -258,7 +273,7 @@ impl Server {
         // A thread that ended by itself is not waited for.
         while reactors + log_threads > 0 {
             select! {
-                recv(signals) -> _ => {
+                recv(signals.stop) -> _ => {
                     tracing::warn!("stopped at once by a second signal");
                     std::process::exit(1);
                 }
@@ -401,17 +416,29 @@ fn limiter_setup(limit: u32, config: &Config) -> LimiterSetup {
     }
 }
 
-/// Signals that stop the server, as they come. SIGXFSZ is caught so that a write over RLIMIT_FSIZE fails with EFBIG
-/// instead of killing the process (setrlimit(2)).
-fn watch_signals() -> io::Result<Receiver<i32>> {
-    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+/// Signals, as they come: those that stop the server, and SIGHUP apart from them, so that none crowds out another.
+#[derive(Debug)]
+struct SignalsSeen {
+    stop: Receiver<i32>,
+    hang_up: Receiver<()>,
+}
+
+/// Watches for signals. SIGXFSZ is caught so that a write over RLIMIT_FSIZE fails with EFBIG instead of killing the process
+/// (setrlimit(2)).
+fn watch_signals() -> io::Result<SignalsSeen> {
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
-    let (sender, receiver) = bounded(2);
+    // Two are enough: the second one ends the process.
+    let (stop_sender, stop) = bounded(2);
+    // One is enough: it asks for what the next would ask for too.
+    let (hang_up_sender, hang_up) = bounded(1);
     thread::Builder::new().name("signals".into()).spawn(move || {
         for signal in signals.forever() {
-            // Two are enough: the second one ends the process.
-            let _ = sender.try_send(signal);
+            let _ = match signal {
+                SIGHUP => hang_up_sender.try_send(()).is_ok(),
+                _ => stop_sender.try_send(signal).is_ok(),
+            };
         }
     })?;
-    Ok(receiver)
+    Ok(SignalsSeen { stop, hang_up })
 }

@@ -7,6 +7,7 @@
 //! measured alike, from outside.
 
 pub mod client;
+pub mod disk;
 pub mod environment;
 pub mod options;
 pub mod process;
@@ -46,6 +47,9 @@ pub struct Measurement {
     pub server_cpu_cores: f64,
     /// `VmHWM` of the server's processes, added up, from its start to the end of the load.
     pub peak_rss_bytes: u64,
+    /// What the disk itself takes for an append and its fdatasync(2), just before: microseconds, 99th percentile. Of a server
+    /// whose answers wait for it.
+    pub disk_sync_p99_us: Option<f64>,
     /// What the client says.
     #[serde(flatten)]
     pub reported: Reported,
@@ -90,6 +94,7 @@ impl<'plan> Bench<'plan> {
 
     fn measure_in(&self, data: &Path, round: u32, cell: &Cell) -> io::Result<Measurement> {
         let Cell { scenario, subject, client } = *cell;
+        let disk_sync_p99_us = subject.waits_for_disk().then(|| disk::sync_p99_us(data)).transpose()?;
         let port = process::free_port()?;
         let command = subject.command(&self.plan.programs, &self.plan.server_cores, port, data)?;
         let server = Server::start(command, port, &data.join("server.log"))?;
@@ -138,6 +143,7 @@ impl<'plan> Bench<'plan> {
             server_cpu_us_per_request: cpu_us / requests,
             server_cpu_cores: cpu_us / 1e6 / reported.elapsed_s,
             peak_rss_bytes: server.peak_rss_bytes()?,
+            disk_sync_p99_us,
             reported,
         })
     }

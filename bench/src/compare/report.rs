@@ -7,7 +7,7 @@ use super::{
     environment::Environment,
     scenario::{SCENARIOS, Scenario},
     spread::{Rounds, Spread, ratio},
-    subject::{NGINX, SUBJECTS, Subject},
+    subject::{LEVELS, NGINX, SUBJECTS, Subject},
 };
 use std::fmt::Write;
 
@@ -78,6 +78,9 @@ pub fn markdown(environment: &Environment, measurements: &[Measurement]) -> Stri
     section("Server CPU, us/request", overview(&run));
     for scenario in run.scenarios() {
         section(&format!("{}: {}", scenario.name, scenario.title), details(&run, scenario));
+    }
+    if let Some(text) = levels(&run) {
+        section("Levels of acknowledgement side by side", text);
     }
     if let Some(text) = clients(&run) {
         section("load_test and wrk on the same cores, requests/s", text);
@@ -160,6 +163,48 @@ fn details(run: &Run<'_>, scenario: &Scenario) -> String {
     table(&header, &rows)
 }
 
+/// This server at each level of acknowledgement, in the scenarios where all were measured.
+fn levels(run: &Run<'_>) -> Option<String> {
+    let header = [
+        "scenario",
+        "level",
+        "requests/s",
+        "/ write",
+        "p50 us",
+        "p99 us",
+        "disk p99 us",
+        "p99 / disk p99",
+        "CPU us/request",
+    ];
+    let mut rows = Vec::new();
+    for scenario in run.scenarios() {
+        let rounds = |subject: &str, figure: Figure| run.rounds(scenario, subject, Client::LoadTest, figure);
+        if !LEVELS.iter().all(|(_, subject)| run.measured(scenario, subject, Client::LoadTest)) {
+            continue;
+        }
+        let write = rounds(LEVELS[1].1, REQUESTS);
+        for (level, subject) in LEVELS {
+            let shown = |figure: Figure| cell(Spread::of(rounds(subject, figure).into_values()));
+            let disk: Rounds = run
+                .of(scenario, subject, Client::LoadTest)
+                .filter_map(|measured| Some((measured.round, measured.disk_sync_p99_us?)))
+                .collect();
+            rows.push(vec![
+                scenario.name.to_owned(),
+                level.to_owned(),
+                shown(REQUESTS),
+                cell(ratio(&rounds(subject, REQUESTS), &write)),
+                shown(|measured| measured.reported.p50_us),
+                shown(|measured| measured.reported.p99_us),
+                cell(Spread::of(disk.values().copied())),
+                cell(ratio(&rounds(subject, |measured| measured.reported.p99_us), &disk)),
+                shown(CPU),
+            ]);
+        }
+    }
+    (!rows.is_empty()).then(|| table(&header, &rows))
+}
+
 /// The two clients against the same servers; none where both were not run.
 fn clients(run: &Run<'_>) -> Option<String> {
     let mut rows = Vec::new();
@@ -233,6 +278,7 @@ mod tests {
             server_cpu_us_per_request: cpu_us,
             server_cpu_cores: 0.95,
             peak_rss_bytes: 5 << 20,
+            disk_sync_p99_us: (subject == "metricstream-fsync").then_some(f64::from(round) * 50.0),
             reported: Reported {
                 requests: 1000,
                 failed: u64::from(round),
@@ -306,6 +352,25 @@ mod tests {
         ] {
             assert!(report.contains(part), "{part} is in\n{report}");
         }
+    }
+
+    #[test]
+    fn the_levels_stand_side_by_side() {
+        let of = |round, subject, rate| measured(round, subject, Client::LoadTest, 5.0, rate);
+        let measurements = [
+            of(1, "metricstream-io_uring", 100_000.0),
+            of(1, "metricstream-memory", 120_000.0),
+            of(1, "metricstream-fsync", 80_000.0),
+            of(2, "metricstream-io_uring", 80_000.0),
+            of(2, "metricstream-memory", 120_000.0),
+            of(2, "metricstream-fsync", 60_000.0),
+        ];
+        let report = markdown(&environment(), &measurements);
+        let row = report.lines().find(|line| line.contains("| fsync |") || line.contains("|  fsync |")).unwrap();
+        let cells: Vec<_> = row.split('|').map(str::trim).filter(|cell| !cell.is_empty()).collect();
+        assert_eq!(cells[3], "0.78 (0.75 - 0.80)", "{row}");
+        assert_eq!(cells[6..8], ["75.0 (50.0 - 100)", "3.00 (2.00 - 4.00)"], "{row}");
+        assert!(!markdown(&environment(), &measurements[..2]).contains("side by side"));
     }
 
     #[test]

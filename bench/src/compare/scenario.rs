@@ -20,8 +20,10 @@ pub struct Scenario {
     pub keep_alive: bool,
     /// Metrics in each request.
     pub batch: u32,
-    /// Whether every level of acknowledgement is measured, and wrk as well as load_test.
-    pub in_depth: bool,
+    /// Whether wrk is measured as well as load_test.
+    pub by_wrk: bool,
+    /// Whether every level of acknowledgement is measured.
+    pub levels: bool,
 }
 
 /// The usual load; the others differ from it in one thing.
@@ -32,36 +34,54 @@ const USUAL: Scenario = Scenario {
     pipeline: 1,
     keep_alive: true,
     batch: 3,
-    in_depth: true,
+    by_wrk: true,
+    levels: true,
 };
 
 /// All of them.
 pub static SCENARIOS: [Scenario; 9] = [
-    Scenario { name: "c1", title: "1 connection", connections: 1, in_depth: false, ..USUAL },
+    Scenario { name: "c1", title: "1 connection", connections: 1, by_wrk: false, ..USUAL },
     USUAL,
     Scenario { name: "c500", title: "500 connections", connections: 500, ..USUAL },
-    Scenario { name: "c1000", title: "1000 connections", connections: 1000, in_depth: false, ..USUAL },
+    Scenario { name: "c1000", title: "1000 connections", connections: 1000, by_wrk: false, levels: false, ..USUAL },
     Scenario {
         name: "pipelined",
         title: "64 connections, 16 requests in flight on each",
         pipeline: 16,
-        in_depth: false,
+        by_wrk: false,
+        levels: false,
         ..USUAL
     },
     Scenario {
         name: "fresh",
         title: "64 clients, a connection per request",
         keep_alive: false,
-        in_depth: false,
+        by_wrk: false,
+        levels: false,
         ..USUAL
     },
-    Scenario { name: "b1", title: "64 connections, batches of 1 metric", batch: 1, in_depth: false, ..USUAL },
-    Scenario { name: "b100", title: "64 connections, batches of 100 metrics", batch: 100, in_depth: false, ..USUAL },
+    Scenario {
+        name: "b1",
+        title: "64 connections, batches of 1 metric",
+        batch: 1,
+        by_wrk: false,
+        levels: false,
+        ..USUAL
+    },
+    Scenario {
+        name: "b100",
+        title: "64 connections, batches of 100 metrics",
+        batch: 100,
+        by_wrk: false,
+        levels: false,
+        ..USUAL
+    },
     Scenario {
         name: "b1000",
         title: "64 connections, batches of 1,000 metrics",
         batch: 1000,
-        in_depth: false,
+        by_wrk: false,
+        levels: false,
         ..USUAL
     },
 ];
@@ -81,7 +101,7 @@ pub struct Cell {
 }
 
 /// The cells of the choices given, in the order of a round: scenarios, then subjects, then clients. The further levels of
-/// acknowledgement, and wrk, are for the scenarios in depth alone.
+/// acknowledgement, and wrk, are for the scenarios that say so.
 #[must_use]
 pub fn cells(scenarios: &[&'static Scenario], subjects: &[&'static Subject], clients: &[Client]) -> Vec<Cell> {
     let mut cells = Vec::new();
@@ -89,8 +109,8 @@ pub fn cells(scenarios: &[&'static Scenario], subjects: &[&'static Subject], cli
         for &subject in subjects {
             for &client in clients {
                 let wanted = match client {
-                    Client::LoadTest => scenario.in_depth || subject.role != Role::Level,
-                    Client::Wrk => scenario.in_depth && subject.role != Role::Level,
+                    Client::LoadTest => scenario.levels || subject.role != Role::Level,
+                    Client::Wrk => scenario.by_wrk && subject.role != Role::Level,
                 };
                 if wanted {
                     cells.push(Cell { scenario, subject, client });
@@ -136,9 +156,9 @@ mod tests {
     }
 
     #[test]
-    fn the_levels_are_measured_in_depth_alone() {
+    fn the_levels_are_measured_where_the_scenario_says_so() {
         let levels = all().into_iter().filter(|cell| cell.subject.role == Role::Level);
         assert!(levels.clone().count() > 0);
-        assert!(levels.into_iter().all(|cell| cell.scenario.in_depth));
+        assert!(levels.into_iter().all(|cell| cell.scenario.levels));
     }
 }

@@ -52,6 +52,10 @@ const EPOLL: &str = "floor-epoll";
 /// The subject that others are also compared with.
 pub const NGINX: &str = "nginx";
 
+/// This server at each level of acknowledgement, on the same driver.
+pub const LEVELS: [(&str, &str); 3] =
+    [("memory", "metricstream-memory"), ("write", "metricstream-io_uring"), ("fsync", "metricstream-fsync")];
+
 /// All of them, in the order of a round.
 pub static SUBJECTS: [Subject; 8] = [
     Subject { name: IO_URING, role: Role::Floor, floor: IO_URING, kind: Kind::Floor { driver: "io_uring" } },
@@ -97,6 +101,12 @@ impl Subject {
             Kind::VictoriaMetrics => (&programs.victoria_metrics, "victoria-metrics is not installed"),
         };
         path.as_deref().ok_or(missing)
+    }
+
+    /// Whether its answers wait for the disk.
+    #[must_use]
+    pub fn waits_for_disk(&self) -> bool {
+        matches!(self.kind, Kind::MetricStream { ack: "fsync", .. })
     }
 
     /// Where it takes metrics.

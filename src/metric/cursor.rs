@@ -42,6 +42,12 @@ impl<'a> Cursor<'a> {
         self.rest.first().copied()
     }
 
+    /// Moves on by `bytes`, which have been looked at in [`rest`](Self::rest).
+    #[inline]
+    pub fn skip(&mut self, bytes: usize) {
+        self.rest = &self.rest[bytes..];
+    }
+
     /// Reads `byte` if it comes next.
     #[inline]
     pub fn eat(&mut self, byte: u8) -> bool {

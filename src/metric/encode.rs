@@ -11,11 +11,11 @@ use super::parser::{Parser, Scratch};
 use super::timestamp::{self, TIMESTAMP_BYTES};
 use super::{BatchError, Bounds, Kind, Metric};
 
-const BEFORE_TIMESTAMP: &[u8] = br#"{"timestamp":""#;
-const BEFORE_NAME: &[u8] = br#"","name":""#;
-const BEFORE_VALUE: &[u8] = br#"","value":"#;
+pub(super) const BEFORE_TIMESTAMP: &[u8] = br#"{"timestamp":""#;
+pub(super) const BEFORE_NAME: &[u8] = br#"","name":""#;
+pub(super) const BEFORE_VALUE: &[u8] = br#"","value":"#;
 const NO_TAGS: &[u8] = b"{}";
-const LINE_END: &[u8] = b"}\n";
+pub(super) const LINE_END: &[u8] = b"}\n";
 
 /// What is between a value and the tags: `,"type":"…","tags":`.
 const fn between_value_and_tags(kind: Kind) -> &'static [u8] {

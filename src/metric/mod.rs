@@ -14,6 +14,7 @@ mod cursor;
 mod encode;
 mod error;
 mod keys;
+mod line;
 mod number;
 mod parser;
 mod text;
@@ -21,6 +22,7 @@ mod timestamp;
 
 pub use encode::{BatchEncoder, Encoded};
 pub use error::{BatchError, Field, Reason};
+pub use line::{Line, LineError, Lines, Tags};
 pub use parser::{Parser, Scratch};
 pub use text::Text;
 pub use timestamp::{

@@ -1,0 +1,328 @@
+//! Lines of the log, read back: exactly what [`BatchEncoder`](super::BatchEncoder) writes, and nothing else.
+//!
+//! A line is one metric with all five fields in their one order, without whitespace, its strings in their canonical spelling
+//! (`text.rs`), its number in the digits that it came with. Other JSON is refused also where it means the same, because no
+//! line of ours can look like it: somebody else wrote it, or a bit has flipped.
+//!
+//! Promises: one pass, nothing allocated, no panic whatever the bytes; UTF-8 is checked here and is no duty of the caller's;
+//! a block of many lines ([`Lines`]) is read at more than 1 GB/s. Not checked: the bounds of names and tags, which are
+//! configuration, and whether a tag's key comes twice ([`Line::repeated_key`] is for whoever wants to know).
+
+use super::cursor::Cursor;
+use super::encode::{BEFORE_NAME, BEFORE_TIMESTAMP, BEFORE_VALUE, LINE_END};
+use super::error::{Expected, Fault, Problem};
+use super::text::Text;
+use super::timestamp::{self, TIMESTAMP_BYTES};
+use super::{Kind, number};
+use memchr::{memchr, memchr_iter};
+use std::fmt;
+
+/// One line of the log, checked, borrowing from the block that it is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Line<'a> {
+    /// Epoch milliseconds.
+    pub timestamp_ms: i64,
+    /// The name as it stands between its quotation marks: UTF-8, escaped, at least one byte. As each text has one spelling,
+    /// equal names are equal bytes.
+    pub name: &'a [u8],
+    /// A JSON number, finite as a 64-bit float, in its digits.
+    pub value: &'a [u8],
+    /// The field `type`.
+    pub kind: Kind,
+    /// The object of tags, braces and all.
+    pub tags: &'a [u8],
+}
+
+/// Why bytes are no line of ours. The text reads `expected a digit (byte 64)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LineError {
+    /// Offset, from the beginning of the line, of the first byte that is not as it should be, or of the value that is not.
+    pub byte: usize,
+    /// What should have been there, in words.
+    pub expected: &'static str,
+}
+
+impl fmt::Display for LineError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "expected {} (byte {})", self.expected, self.byte)
+    }
+}
+
+impl std::error::Error for LineError {}
+
+impl From<Fault> for LineError {
+    #[cold]
+    fn from(Fault { byte, problem }: Fault) -> Self {
+        let expected = match problem {
+            Problem::Unexpected { expected: Expected::Digit, .. } => "a digit",
+            Problem::LeadingZero => "a number without leading zeros",
+            Problem::StringUnended => "the end of a string",
+            Problem::ControlCharacter(_) => "no control character in a string",
+            Problem::Utf8Invalid => "UTF-8",
+            Problem::EscapeUnknown | Problem::EscapeDigits | Problem::SurrogateUnpaired => CANONICAL_ESCAPE,
+            _ => "a line of the log",
+        };
+        Self { byte, expected }
+    }
+}
+
+const CANONICAL_ESCAPE: &str = "an escape as the log spells it";
+
+impl<'a> Line<'a> {
+    /// Reads one line, given without its line feed. For more than a few, [`Lines`] is several times as fast.
+    ///
+    /// # Errors
+    /// If it is none of ours.
+    pub fn parse(line: &'a [u8]) -> Result<Self, LineError> {
+        let mut cursor = Cursor::new(line);
+        let line = read(&mut cursor, &mut Minute::unknown())?;
+        if cursor.rest().is_empty() { Ok(line) } else { Err(error(&cursor, "the end of the line")) }
+    }
+
+    /// Its tags, in their order.
+    #[must_use]
+    pub fn tags(&self) -> Tags<'a> {
+        Tags { rest: self.tags }
+    }
+
+    /// The value as a 64-bit float, the nearest one.
+    #[must_use]
+    pub fn value_f64(&self) -> f64 {
+        // A JSON number is one that Rust reads too.
+        std::str::from_utf8(self.value).ok().and_then(|text| text.parse().ok()).unwrap_or(f64::NAN)
+    }
+
+    /// A tag's key that comes more than once, escaped. The server stores no such line. Takes time by the square of the number
+    /// of tags, which is bounded by [`TAGS_CAP`](crate::limits::TAGS_CAP).
+    #[must_use]
+    pub fn repeated_key(&self) -> Option<&'a [u8]> {
+        let mut tags = self.tags();
+        while let Some((key, _)) = tags.next() {
+            if tags.clone().any(|(other, _)| other == key) {
+                return Some(key);
+            }
+        }
+        None
+    }
+}
+
+/// Iterator over the tags of a line: key and value, escaped, as they stand between their quotation marks.
+#[derive(Debug, Clone)]
+pub struct Tags<'a> {
+    /// What is left of an object that was checked: a brace or a comma, and the next tag behind it.
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for Tags<'a> {
+    type Item = (&'a [u8], &'a [u8]);
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        let text = self.rest.get(2..)?;
+        let (key, text) = text.split_at(string_end(text)?);
+        let text = text.get(br#"":""#.len()..)?;
+        let (value, text) = text.split_at(string_end(text)?);
+        self.rest = text.get(1..)?;
+        Some((key, value))
+    }
+}
+
+/// Length of the checked string that `text` begins with, up to its closing quotation mark.
+#[inline]
+fn string_end(text: &[u8]) -> Option<usize> {
+    let escaped = |quote: &usize| text[..*quote].iter().rev().take_while(|&&byte| byte == b'\\').count() % 2 == 1;
+    memchr_iter(b'"', text).find(|quote| !escaped(quote))
+}
+
+/// Iterator over the lines of a block, each ended by a line feed. Behind a line that is none of ours it goes on with the next.
+#[derive(Clone)]
+pub struct Lines<'a> {
+    cursor: Cursor<'a>,
+    minute: Minute,
+}
+
+impl<'a> Lines<'a> {
+    /// Lines of `block`, which begins where a line does.
+    #[must_use]
+    pub fn new(block: &'a [u8]) -> Self {
+        Self { cursor: Cursor::new(block), minute: Minute::unknown() }
+    }
+
+    /// Offset in the block of the line that comes next.
+    #[must_use]
+    pub fn byte(&self) -> usize {
+        self.cursor.byte()
+    }
+}
+
+impl<'a> Iterator for Lines<'a> {
+    type Item = Result<Line<'a>, LineError>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.cursor.rest().is_empty() {
+            return None;
+        }
+        let mut cursor = self.cursor;
+        match read(&mut cursor, &mut self.minute) {
+            Ok(line) if cursor.eat(b'\n') => {
+                self.cursor = cursor;
+                Some(Ok(line))
+            }
+            _ => Some(self.reread()),
+        }
+    }
+}
+
+impl<'a> Lines<'a> {
+    /// Reads the line that comes next by itself, to say what is wrong with it as seen from its own beginning and end.
+    #[cold]
+    fn reread(&mut self) -> Result<Line<'a>, LineError> {
+        let rest = self.cursor.rest();
+        match memchr(b'\n', rest) {
+            Some(end) => {
+                self.cursor.skip(end + 1);
+                Line::parse(&rest[..end])
+            }
+            None => {
+                self.cursor.skip(rest.len());
+                Line::parse(rest).and(Err(LineError { byte: rest.len(), expected: "a line feed" }))
+            }
+        }
+    }
+}
+
+/// The minute that the line before was of: those of a batch are mostly of one, and a date takes long to read.
+#[derive(Clone)]
+struct Minute {
+    text: [u8; Self::BYTES],
+    ms: i64,
+}
+
+impl Minute {
+    const BYTES: usize = "2026-01-02T03:04".len();
+
+    /// None that could be in a line.
+    const fn unknown() -> Self {
+        Self { text: [0; Self::BYTES], ms: 0 }
+    }
+
+    /// Reads a timestamp in the log's one form; `None` if it is none.
+    #[inline]
+    fn read(&mut self, text: &[u8; TIMESTAMP_BYTES]) -> Option<i64> {
+        let (minute, rest) = text.split_first_chunk()?;
+        if *minute != self.text {
+            *self = Self::new(minute)?;
+        }
+        let &[b':', s1, s2, b'.', f1, f2, f3, b'Z'] = rest else { return None };
+        let digits = [s1, s2, f1, f2, f3].map(|digit| digit.wrapping_sub(b'0'));
+        if digits.iter().any(|&digit| digit > 9) || digits[0] > 5 {
+            return None;
+        }
+        let [s1, s2, f1, f2, f3] = digits.map(i64::from);
+        Some(self.ms + s1 * 10_000 + s2 * 1_000 + f1 * 100 + f2 * 10 + f3)
+    }
+
+    #[cold]
+    fn new(minute: &[u8; Self::BYTES]) -> Option<Self> {
+        let mut text = *b"0000-00-00T00:00:00.000Z";
+        text[..Self::BYTES].copy_from_slice(minute);
+        let ms = timestamp::parse(std::str::from_utf8(&text).ok()?)?;
+        // More is taken from a client than the log has: `t` for `T`.
+        (timestamp::format(ms) == text).then_some(Self { text: *minute, ms })
+    }
+}
+
+/// Each type, with what stands around it: `,"type":"…","tags":{`. The commonest first.
+const TYPES: [(&[u8], Kind); 4] = [
+    (br#","type":"gauge","tags":{"#, Kind::Gauge),
+    (br#","type":"counter","tags":{"#, Kind::Counter),
+    (br#","type":"histogram","tags":{"#, Kind::Histogram),
+    (br#","type":"summary","tags":{"#, Kind::Summary),
+];
+
+/// Reads a line up to its end, not with it. Errors give their place in the whole of what the cursor goes over.
+#[inline(always)]
+fn read<'a>(cursor: &mut Cursor<'a>, minute: &mut Minute) -> Result<Line<'a>, LineError> {
+    expect(cursor, BEFORE_TIMESTAMP, "{\"timestamp\":\"")?;
+    let Some(timestamp_ms) = cursor.rest().first_chunk().and_then(|text| minute.read(text)) else {
+        return Err(error(cursor, "a timestamp like 2026-01-02T03:04:05.678Z"));
+    };
+    cursor.skip(TIMESTAMP_BYTES);
+    expect(cursor, BEFORE_NAME, "\",\"name\":\"")?;
+    let before_name = *cursor;
+    let name = string(cursor)?;
+    if name.is_empty() {
+        return Err(error(&before_name, "a name of at least one byte"));
+    }
+    // The closing quotation mark has been read.
+    expect(cursor, &BEFORE_VALUE[1..], ",\"value\":")?;
+    let before_value = *cursor;
+    let number = number::read(cursor)?;
+    if !number.is_finite() {
+        return Err(error(&before_value, "a number that is finite as a 64-bit float"));
+    }
+    let Some(&(around, kind)) = TYPES.iter().find(|(around, _)| cursor.rest().starts_with(around)) else {
+        return Err(error(cursor, "\"type\", one of gauge, counter, histogram and summary, and \"tags\""));
+    };
+    cursor.skip(around.len() - 1);
+    let tags = cursor.rest();
+    cursor.skip(1);
+    if !cursor.eat(b'}') {
+        loop {
+            expect(cursor, b"\"", "a tag's key or '}'")?;
+            string(cursor)?;
+            expect(cursor, b":\"", "a tag's value, a string")?;
+            string(cursor)?;
+            if cursor.eat(b'}') {
+                break;
+            }
+            expect(cursor, b",", "',' or '}'")?;
+        }
+    }
+    let tags = &tags[..tags.len() - cursor.rest().len()];
+    expect(cursor, &LINE_END[..1], "'}'")?;
+    Ok(Line { timestamp_ms, name, value: number.text, kind, tags })
+}
+
+#[inline(always)]
+fn expect(cursor: &mut Cursor, bytes: &[u8], expected: &'static str) -> Result<(), LineError> {
+    if !cursor.rest().starts_with(bytes) {
+        return Err(error(cursor, expected));
+    }
+    cursor.skip(bytes.len());
+    Ok(())
+}
+
+/// Reads a string whose opening quotation mark has been read.
+#[inline(always)]
+fn string<'a>(cursor: &mut Cursor<'a>) -> Result<&'a [u8], LineError> {
+    let start = cursor.byte();
+    let text = cursor.string()?;
+    if text.has_escapes() { canonical(text, start) } else { Ok(text.raw()) }
+}
+
+/// The text, if its spelling is canonical. It begins at `start`.
+#[cold]
+fn canonical(text: Text<'_>, start: usize) -> Result<&[u8], LineError> {
+    let mut at = 0;
+    while let Some(plain) = memchr(b'\\', &text.raw()[at..]) {
+        at += plain;
+        at += match &text.raw()[at + 1..] {
+            [b'"' | b'\\' | b'b' | b'f' | b'n' | b'r' | b't', ..] => 2,
+            // All that have no shorter spelling.
+            [b'u', b'0', b'0', b'0', b'0'..=b'7' | b'b' | b'e' | b'f', ..] => 6,
+            [b'u', b'0', b'0', b'1', b'0'..=b'9' | b'a'..=b'f', ..] => 6,
+            _ => return Err(LineError { byte: start + at, expected: CANONICAL_ESCAPE }),
+        };
+    }
+    Ok(text.raw())
+}
+
+#[cold]
+fn error(cursor: &Cursor, expected: &'static str) -> LineError {
+    LineError { byte: cursor.byte(), expected }
+}
+
+#[cfg(test)]
+mod tests;

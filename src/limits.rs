@@ -169,11 +169,32 @@ pub const TAIL_BLOCK_BYTES: usize = 64 * KIB;
 /// interrupted again and again.
 pub const SET_ASIDE_NAMES_MAX: u32 = 100;
 
-/// Bytes of one block of a sealed segment, about: the first line that reaches it ends the block. What a reader skips or decodes
-/// at a time, and what one frame of a compressed segment holds.
+/// Bytes of one block of a sealed segment, at most, unless a single line is longer: as many whole lines as fit. What a reader
+/// skips or decodes at a time, and what one frame of a compressed segment holds.
 pub const BLOCK_BYTES: usize = MIB;
+/// Bytes of one line with its line feed: a body at its cap can be one metric, which gains 65 bytes at most (`metric::encode`).
+/// What has no line feed for longer is none of ours, and no reader has to make room for it.
+pub const LINE_BYTES_MAX: usize = BODY_BYTES_CAP + 65;
 /// Names that a segment's sidecar lists. With more, a reader has to look into every block.
 pub const SEGMENT_NAMES_MAX: usize = 65_536;
+/// Bytes of those names. 64 each is more than twice what exporters use.
+pub const SEGMENT_NAMES_BYTES_MAX: usize = 64 * SEGMENT_NAMES_MAX;
+/// Names that a sidecar lists for one block; a block has about 7,000 lines. 1,024 indices are 6 KiB, 0.6 % of the block.
+pub const BLOCK_NAMES_MAX: usize = 1_024;
+/// Bytes of a sidecar. With 1,024 names in every block it is that of a segment of 40 GiB.
+pub const SIDECAR_BYTES_MAX: usize = 256 * MIB;
+/// zstd's level for sealed segments. Lines of metrics shrink to about a twentieth; more effort wins little.
+pub const SEGMENT_ZSTD_LEVEL: i32 = 3;
+/// Bytes of a compressed segment that are written before they are synced: what the disk has to take in one go beside the log, and
+/// what a stop may have to wait for.
+pub const SEGMENT_SYNC_BYTES: u64 = 8 * MIB as u64;
+
+/// How often the keeper of segments looks at the directory when nothing is sealed: how late retention by age can be, and how soon
+/// it tries again what has failed.
+pub const KEEPER_INTERVAL: Duration = Duration::from_secs(60);
+/// How much the keeper yields to the threads that serve (nice(2): 19 is the most). At 10 it gets about a tenth of what they get
+/// where they want the same core.
+pub const KEEPER_NICE: i32 = 10;
 
 /// Smallest ring for batches of at most `batch_bytes_max` encoded bytes: one can be written while the next is encoded.
 #[must_use]

@@ -14,8 +14,23 @@
 //!
 //! This room knows the log's lines. It knows no HTTP, no ring and no query; it never touches the active segment but to read.
 
+mod blocks;
+mod catalog;
+mod compress;
+mod draft;
+mod error;
+mod index;
 mod name;
 mod sidecar;
 
+pub use blocks::{BlockReader, Blocks};
+pub use catalog::{Catalog, OtherFile, Segment};
+pub use compress::compress;
+pub use error::SegmentError;
+pub use index::{Indexer, index};
 pub use name::{ACTIVE_NAME, SegmentFile, SegmentName, stamp};
-pub use sidecar::{Block, Frame, Sidecar, SidecarError};
+pub use sidecar::{Block, Frame, Sidecar};
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests;

@@ -4,9 +4,21 @@
 //! Blocks are runs of whole lines of about [`BLOCK_BYTES`](crate::limits::BLOCK_BYTES); together they are the segment,
 //! without a gap. Checksums are CRC-32 as in gzip and zlib (`python3 -c 'import zlib; …'` checks one), of the lines as they
 //! are when they are not compressed.
+//!
+//! Promises: a sidecar that was read is of the form described here; its sums agree; its blocks, and its frames, follow each other
+//! without a gap. Whether it is that of the segment beside it is told by [`Sidecar::fits`] and by the checksums.
 
+use super::draft::Draft;
+use super::error::ensure;
+use super::{SegmentError, SegmentFile, SegmentName};
+use crate::limits::SIDECAR_BYTES_MAX;
+use crate::metric::{TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN};
 use serde::{Deserialize, Serialize};
-use std::{fmt, io};
+use std::{
+    fs::File,
+    io::{Read, Write},
+    path::Path,
+};
 
 /// What is known of a sealed segment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,16 +28,20 @@ pub struct Sidecar {
     pub format: u32,
     /// Bytes of the segment's lines, not compressed.
     pub bytes: u64,
-    /// Its lines.
+    /// Its lines that are the server's, each one metric.
     pub lines: u64,
-    /// The earliest timestamp among its lines, in epoch milliseconds. Lines need not be in the order of their timestamps.
+    /// Its lines that are not: see [`Block::foreign_lines`].
+    pub foreign_lines: u64,
+    /// The earliest timestamp among its lines, in epoch milliseconds. Lines need not be in the order of their timestamps. Later
+    /// than `last_ms` if there is none.
     pub first_ms: i64,
     /// The latest timestamp among its lines.
     pub last_ms: i64,
     /// CRC-32 of all its lines.
     pub crc32: u32,
     /// The names that occur in it, in the order of their first line, as they stand in the log: escaped. `None`: there are more
-    /// than [`SEGMENT_NAMES_MAX`](crate::limits::SEGMENT_NAMES_MAX), and any name may occur.
+    /// than [`SEGMENT_NAMES_MAX`](crate::limits::SEGMENT_NAMES_MAX), or they are longer in all than
+    /// [`SEGMENT_NAMES_BYTES_MAX`](crate::limits::SEGMENT_NAMES_BYTES_MAX), and any name may occur.
     pub names: Option<Vec<String>>,
     /// Its blocks, in order.
     pub blocks: Vec<Block>,
@@ -39,16 +55,20 @@ pub struct Block {
     pub offset: u64,
     /// Its bytes, not compressed.
     pub bytes: u64,
-    /// Its lines.
+    /// Its lines that are the server's, each one metric.
     pub lines: u64,
-    /// The earliest timestamp among its lines, in epoch milliseconds.
+    /// Its lines that are not: somebody else's, damaged ones, a torn last one. Their times and names are in none of the other
+    /// fields, so a block that has one is never to be skipped.
+    pub foreign_lines: u64,
+    /// The earliest timestamp among its lines, in epoch milliseconds. Later than `last_ms` if there is none.
     pub first_ms: i64,
     /// The latest timestamp among its lines.
     pub last_ms: i64,
     /// CRC-32 of its lines.
     pub crc32: u32,
-    /// Indices, ascending, into the segment's `names`: those that occur in it. Empty if the segment lists none.
-    pub names: Vec<u32>,
+    /// Indices, ascending, into the segment's `names`: those that occur in it. `None`: the segment lists none, or there are more
+    /// than [`BLOCK_NAMES_MAX`](crate::limits::BLOCK_NAMES_MAX), and any name may occur.
+    pub names: Option<Vec<u32>>,
     /// Where it is in the compressed segment, if that was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frame: Option<Frame>,
@@ -64,27 +84,118 @@ pub struct Frame {
     pub bytes: u64,
 }
 
-/// Why a sidecar cannot be used.
-#[derive(Debug)]
-pub enum SidecarError {
-    /// It could not be read.
-    Io(io::Error),
-    /// It is not what this version writes.
-    Malformed(String),
-}
+impl Block {
+    /// A block of nothing: adding up begins with it.
+    pub(super) const EMPTY: Self = Self {
+        offset: 0,
+        bytes: 0,
+        lines: 0,
+        foreign_lines: 0,
+        first_ms: TIMESTAMP_MS_MAX,
+        last_ms: TIMESTAMP_MS_MIN,
+        crc32: 0,
+        names: None,
+        frame: None,
+    };
 
-impl fmt::Display for SidecarError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Io(error) => error.fmt(f),
-            Self::Malformed(what) => f.write_str(what),
-        }
+    /// Whether a line of the block can have a timestamp with `from_ms` <= t < `to_ms`, as far as the sidecar can know.
+    #[must_use]
+    pub fn may_hold(&self, from_ms: i64, to_ms: i64) -> bool {
+        self.foreign_lines > 0 || (self.first_ms < to_ms && from_ms <= self.last_ms)
+    }
+
+    /// Whether a line of the block can have the name at `index` in the segment's list, as far as the sidecar can know.
+    #[must_use]
+    pub fn may_name(&self, index: u32) -> bool {
+        self.foreign_lines > 0 || self.names.as_ref().is_none_or(|names| names.binary_search(&index).is_ok())
     }
 }
-
-impl std::error::Error for SidecarError {}
 
 impl Sidecar {
     /// The version that this code writes and reads.
     pub const FORMAT: u32 = 1;
+
+    /// Reads the sidecar of a segment.
+    ///
+    /// # Errors
+    /// If it cannot be read, is longer than [`SIDECAR_BYTES_MAX`], or breaks the file's promises.
+    pub fn read(directory: &Path, name: SegmentName) -> Result<Self, SegmentError> {
+        let file = File::open(directory.join(name.file(SegmentFile::Sidecar)))?;
+        let mut text = Vec::new();
+        file.take(SIDECAR_BYTES_MAX as u64 + 1).read_to_end(&mut text)?;
+        ensure(text.len() <= SIDECAR_BYTES_MAX, || format!("longer than {SIDECAR_BYTES_MAX} bytes"))?;
+        let sidecar: Self =
+            serde_json::from_slice(&text).map_err(|error| SegmentError::Malformed(error.to_string()))?;
+        sidecar.validate()?;
+        Ok(sidecar)
+    }
+
+    /// Writes the sidecar of a segment, in place of one that is there, and returns when it is on stable storage. Whoever may read
+    /// the segment may read it.
+    ///
+    /// # Errors
+    /// If it cannot be written, or is longer than [`SIDECAR_BYTES_MAX`]; what was there before is there still.
+    pub fn write(&self, directory: &Path, name: SegmentName) -> Result<(), SegmentError> {
+        let mut text = serde_json::to_vec(self).map_err(|error| SegmentError::Malformed(error.to_string()))?;
+        text.push(b'\n');
+        ensure(text.len() <= SIDECAR_BYTES_MAX, || format!("its sidecar would have {} bytes", text.len()))?;
+        let data = [SegmentFile::Plain, SegmentFile::Compressed].map(|file| directory.join(name.file(file)));
+        let like = if data[0].exists() { &data[0] } else { &data[1] };
+        let mut draft = Draft::create(directory, &name.file(SegmentFile::Sidecar), like)?;
+        draft.file.write_all(&text)?;
+        Ok(draft.keep()?)
+    }
+
+    /// Bytes of the compressed file, if the sidecar knows its frames.
+    #[must_use]
+    pub fn compressed_bytes(&self) -> Option<u64> {
+        self.blocks.last()?.frame.map(|frame| frame.offset + frame.bytes)
+    }
+
+    /// Whether it can be that of a segment whose files, where they are there, have these sizes in bytes. Where the plain file is
+    /// there it decides.
+    #[must_use]
+    pub fn fits(&self, plain: Option<u64>, compressed: Option<u64>) -> bool {
+        match (plain, compressed) {
+            (Some(plain), _) => plain == self.bytes,
+            (None, compressed) => compressed.is_some() && compressed == self.compressed_bytes(),
+        }
+    }
+
+    /// Whether it is consistent in itself.
+    fn validate(&self) -> Result<(), SegmentError> {
+        ensure(self.format == Self::FORMAT, || format!("its format is {}, not {}", self.format, Self::FORMAT))?;
+        let names = self.names.as_ref().map(Vec::len);
+        let framed = self.blocks.first().is_some_and(|block| block.frame.is_some());
+        let mut sum = Block::EMPTY;
+        let mut frame_offset = 0;
+        for (number, block) in self.blocks.iter().enumerate() {
+            let listed = match &block.names {
+                None => true,
+                Some(list) => {
+                    let last = list.last().is_none_or(|&last| names.is_some_and(|names| (last as usize) < names));
+                    last && names.is_some() && list.is_sorted_by(|a, b| a < b)
+                }
+            };
+            let frame = match block.frame {
+                Some(frame) => framed && frame.offset == frame_offset && frame.bytes > 0,
+                None => !framed,
+            };
+            let times = (block.first_ms <= block.last_ms) == (block.lines > 0);
+            let place = block.offset == sum.bytes && block.bytes > 0;
+            ensure(listed && frame && times && place, || format!("block {number} is inconsistent"))?;
+            let add = |sum: u64, more: u64| {
+                sum.checked_add(more).ok_or_else(|| SegmentError::Malformed(format!("block {number} overflows")))
+            };
+            sum.bytes = add(sum.bytes, block.bytes)?;
+            sum.lines = add(sum.lines, block.lines)?;
+            sum.foreign_lines = add(sum.foreign_lines, block.foreign_lines)?;
+            frame_offset = add(frame_offset, block.frame.map_or(0, |frame| frame.bytes))?;
+            sum.first_ms = sum.first_ms.min(block.first_ms);
+            sum.last_ms = sum.last_ms.max(block.last_ms);
+        }
+        let counts = [self.bytes, self.lines, self.foreign_lines] == [sum.bytes, sum.lines, sum.foreign_lines];
+        let times = [self.first_ms, self.last_ms] == [sum.first_ms, sum.last_ms];
+        ensure(counts && times, || "its blocks do not add up to it".into())
+    }
 }

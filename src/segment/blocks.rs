@@ -1,0 +1,151 @@
+//! Blocks: cutting a segment into them, and reading one that is known.
+
+use super::error::ensure;
+use super::{Block, SegmentError, SegmentFile, SegmentName};
+use crate::limits::{BLOCK_BYTES, LINE_BYTES_MAX};
+use memchr::{memchr, memrchr};
+use std::{
+    fs::File,
+    io::{self, Read},
+    os::unix::fs::FileExt,
+    path::Path,
+};
+
+/// Cuts a stream of lines into blocks. Memory: two blocks, or one line where that is longer.
+pub struct Blocks<R> {
+    source: R,
+    /// What was read. The front of it was given out as a block.
+    buffer: Vec<u8>,
+    given_bytes: usize,
+    offset: u64,
+    ended: bool,
+}
+
+impl<R: Read> Blocks<R> {
+    /// Blocks of what `source` gives.
+    pub fn new(source: R) -> Self {
+        Self { source, buffer: Vec::new(), given_bytes: 0, offset: 0, ended: false }
+    }
+
+    /// The next block: as many whole lines as fit into [`BLOCK_BYTES`], or one that does not. Only the last block can end
+    /// without a line feed.
+    ///
+    /// # Errors
+    /// If reading fails, or there are more than [`LINE_BYTES_MAX`] bytes without a line feed.
+    pub fn next_block(&mut self) -> Result<Option<&[u8]>, SegmentError> {
+        self.buffer.drain(..self.given_bytes);
+        self.offset += self.given_bytes as u64;
+        self.given_bytes = 0;
+        self.fill(BLOCK_BYTES)?;
+        if self.buffer.len() < BLOCK_BYTES {
+            self.given_bytes = self.buffer.len();
+        } else if let Some(end) = memrchr(b'\n', &self.buffer[..BLOCK_BYTES]) {
+            self.given_bytes = end + 1;
+        } else {
+            self.given_bytes = self.long_line()?;
+        }
+        Ok(Some(&self.buffer[..self.given_bytes]).filter(|block| !block.is_empty()))
+    }
+
+    /// Reads on to the end of the one line that the buffer is full of.
+    fn long_line(&mut self) -> Result<usize, SegmentError> {
+        let mut searched = BLOCK_BYTES;
+        loop {
+            if let Some(end) = memchr(b'\n', &self.buffer[searched..]) {
+                return Ok(searched + end + 1);
+            }
+            searched = self.buffer.len();
+            ensure(searched <= LINE_BYTES_MAX, || {
+                format!("more than {LINE_BYTES_MAX} bytes without a line feed (from byte {})", self.offset)
+            })?;
+            if self.ended {
+                return Ok(searched);
+            }
+            self.fill(searched + BLOCK_BYTES)?;
+        }
+    }
+
+    /// Reads until there are `bytes` in the buffer, or no more.
+    fn fill(&mut self, bytes: usize) -> io::Result<()> {
+        let missing = bytes.saturating_sub(self.buffer.len());
+        if !self.ended && missing > 0 {
+            self.buffer.reserve(missing);
+            let read = self.source.by_ref().take(missing as u64).read_to_end(&mut self.buffer)?;
+            self.ended = read < missing;
+        }
+        Ok(())
+    }
+}
+
+/// Reads blocks of a segment that are known from its sidecar, in any order, from the plain file or from the compressed one.
+/// The file stays readable when the segment is compressed or retired meanwhile.
+pub struct BlockReader {
+    file: File,
+    /// In the compressed form.
+    decompressor: Option<zstd::bulk::Decompressor<'static>>,
+    frame: Vec<u8>,
+}
+
+impl BlockReader {
+    /// Opens the plain file of a segment, or the compressed one if there is no plain one.
+    ///
+    /// # Errors
+    /// If neither can be opened.
+    pub fn open(directory: &Path, name: SegmentName) -> Result<Self, SegmentError> {
+        match Self::open_file(directory, name, SegmentFile::Plain) {
+            Err(error) if error.is_missing() => Self::open_file(directory, name, SegmentFile::Compressed),
+            reader => reader,
+        }
+    }
+
+    /// Opens the one file of a segment. Not a sidecar: it has no blocks.
+    pub(super) fn open_file(directory: &Path, name: SegmentName, file: SegmentFile) -> Result<Self, SegmentError> {
+        let decompressor = match file {
+            SegmentFile::Compressed => Some(zstd::bulk::Decompressor::new()?),
+            SegmentFile::Plain | SegmentFile::Sidecar => None,
+        };
+        Ok(Self { file: File::open(directory.join(name.file(file)))?, decompressor, frame: Vec::new() })
+    }
+
+    /// Whether it reads the compressed file.
+    #[must_use]
+    pub fn is_compressed(&self) -> bool {
+        self.decompressor.is_some()
+    }
+
+    /// Reads the lines of `block` into `lines`, in place of what is there, and holds them against its checksum.
+    ///
+    /// # Errors
+    /// If they cannot be read, or are not those that the sidecar is of. Then `lines` means nothing.
+    pub fn read(&mut self, block: &Block, lines: &mut Vec<u8>) -> Result<(), SegmentError> {
+        let bytes = bounded(block.bytes, LINE_BYTES_MAX.max(BLOCK_BYTES))?;
+        lines.clear();
+        match &mut self.decompressor {
+            None => {
+                lines.resize(bytes, 0);
+                self.file.read_exact_at(lines, block.offset)?;
+            }
+            Some(decompressor) => {
+                let Some(frame) = block.frame else {
+                    return Err(SegmentError::Malformed("the sidecar does not say where its frames are".into()));
+                };
+                let frame_bytes = bounded(frame.bytes, zstd::zstd_safe::compress_bound(LINE_BYTES_MAX))?;
+                self.frame.resize(frame_bytes, 0);
+                self.file.read_exact_at(&mut self.frame, frame.offset)?;
+                lines.reserve_exact(bytes);
+                decompressor.decompress_to_buffer(&self.frame, lines).map_err(|error| {
+                    SegmentError::Malformed(format!("the frame at byte {} is damaged: {error}", frame.offset))
+                })?;
+            }
+        }
+        ensure(lines.len() == bytes && crc32fast::hash(lines) == block.crc32, || {
+            format!("the {bytes} bytes of lines from byte {} on do not have their checksum", block.offset)
+        })
+    }
+}
+
+/// A length that a sidecar gives, if memory may be taken for it.
+fn bounded(bytes: u64, bytes_max: usize) -> Result<usize, SegmentError> {
+    let bounded = usize::try_from(bytes).ok().filter(|&bytes| bytes <= bytes_max);
+    bounded.ok_or_else(|| SegmentError::Malformed(format!("a block or a frame of {bytes} bytes")))
+}

@@ -8,6 +8,7 @@ pub mod limits;
 pub mod log;
 pub mod mail;
 pub mod metric;
+pub mod priority;
 pub mod rate;
 pub mod segment;
 pub mod server;

@@ -20,16 +20,22 @@ mod compress;
 mod draft;
 mod error;
 mod index;
+mod keeper;
 mod name;
+mod retention;
 mod sidecar;
+mod status;
 
 pub use blocks::{BlockReader, Blocks};
 pub use catalog::{Catalog, OtherFile, Segment};
 pub use compress::compress;
 pub use error::SegmentError;
 pub use index::{Indexer, index};
+pub use keeper::{Keeper, KeeperBell, KeeperSetup};
 pub use name::{ACTIVE_NAME, SegmentFile, SegmentName, stamp};
+pub use retention::{Retention, retire};
 pub use sidecar::{Block, Frame, Sidecar};
+pub use status::KeeperStatus;
 
 #[cfg(test)]
 #[cfg(not(loom))]

@@ -2,6 +2,8 @@
 
 mod compress;
 mod index;
+mod keeper;
+mod retention;
 mod sidecar;
 
 use super::*;

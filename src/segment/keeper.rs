@@ -1,0 +1,325 @@
+//! The keeper: a thread behind the server that looks after segments once they are sealed and on stable storage. It makes their
+//! sidecars, compresses them, and deletes what retention no longer keeps.
+//!
+//! It works from what is in the directory and not from what it was told, so it goes on where an earlier run was interrupted, and
+//! doing its work twice does no harm. What it remembers only spares it looking again, and saying again.
+//!
+//! Promises: ingestion never waits for it and never fails with it. What fails is counted, said at most once in
+//! [`KEEPER_INTERVAL`], and tried again in the next round. A segment that is damaged, or has lines that are none of the server's,
+//! is left as it is, in plain, and that is said once. It stops between two blocks. It never touches the active segment, nor a
+//! file whose name is none of a segment's, nor a segment that is younger than the newest it was told to be on stable storage.
+
+use super::retention::retire;
+use super::{Catalog, KeeperStatus, Retention, Segment, SegmentError, SegmentName, Sidecar, compress, index};
+use crate::clock::Clock;
+use crate::limits::{KEEPER_INTERVAL, KEEPER_NICE};
+use crate::priority::be_nice;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{self, ErrorKind},
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+/// What the keeper has to know.
+#[derive(Debug, Clone)]
+pub struct KeeperSetup {
+    /// The data directory. Its lock must be held as long as the keeper works.
+    pub directory: PathBuf,
+    /// Whether sealed segments are compressed.
+    pub compress: bool,
+    /// How much is kept: see [`Retention::bytes_limit`].
+    pub retain_bytes: Option<u64>,
+    /// How long it is kept: see [`Retention::age_limit`].
+    pub retain_age: Option<Duration>,
+    /// The clock by which segments are named.
+    pub clock: Clock,
+}
+
+/// The running keeper. Dropped without [`stop`](Self::stop) it stops too.
+#[derive(Debug)]
+pub struct Keeper {
+    bell: KeeperBell,
+    stop: Arc<AtomicBool>,
+    status: Arc<KeeperStatus>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Tells the keeper of sealed segments. Never waits.
+#[derive(Debug, Clone)]
+pub struct KeeperBell {
+    durable_ms: Arc<AtomicI64>,
+    wake: Sender<()>,
+}
+
+impl KeeperBell {
+    /// The segment was sealed and is on stable storage, it and all before it. Costs an atomic and a wake-up.
+    pub fn sealed(&self, name: SegmentName) {
+        self.durable_ms.fetch_max(name.sealed_ms(), Ordering::Release);
+        self.ring();
+    }
+
+    fn ring(&self) {
+        // Full: it has been woken and has not looked yet. Disconnected: it has stopped.
+        let _ = self.wake.try_send(());
+    }
+}
+
+impl Keeper {
+    /// Starts the keeper. To be called when the log was opened and before the first rotation: the segments that are sealed by now
+    /// are taken to be on stable storage, others when [`KeeperBell::sealed`] says so.
+    ///
+    /// # Errors
+    /// If the directory cannot be listed, or no thread started.
+    pub fn start(setup: KeeperSetup) -> io::Result<Self> {
+        let newest = Catalog::list(&setup.directory)?.newest();
+        let durable_ms = Arc::new(AtomicI64::new(newest.map_or(i64::MIN, SegmentName::sealed_ms)));
+        let stop = Arc::new(AtomicBool::new(false));
+        let status = Arc::new(KeeperStatus::default());
+        let (wake, woken) = bounded(1);
+        let round = Rounds::new(setup, durable_ms.clone(), stop.clone(), status.clone());
+        let thread = thread::Builder::new().name("keeper".into()).spawn(move || run(round, &woken))?;
+        Ok(Self { bell: KeeperBell { durable_ms, wake }, stop, status, thread: Some(thread) })
+    }
+
+    /// What the writer, or the group commit, tells it of sealed segments with.
+    #[must_use]
+    pub fn bell(&self) -> KeeperBell {
+        self.bell.clone()
+    }
+
+    /// What it has done so far.
+    #[must_use]
+    pub fn status(&self) -> Arc<KeeperStatus> {
+        self.status.clone()
+    }
+
+    /// Stops it and returns when it has stopped: the time one block takes, and one fsync. What it was at, the next run does.
+    pub fn stop(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.bell.ring();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the keeper of segments has panicked");
+        }
+    }
+}
+
+fn run(mut rounds: Rounds, woken: &Receiver<()>) {
+    if let Err(error) = be_nice(KEEPER_NICE) {
+        tracing::debug!("the keeper of segments works at normal priority: {error}");
+    }
+    loop {
+        rounds.round();
+        if woken.recv_timeout(KEEPER_INTERVAL) == Err(RecvTimeoutError::Disconnected) || rounds.stopping() {
+            return;
+        }
+    }
+}
+
+/// The keeper's work, without its thread.
+pub(super) struct Rounds {
+    setup: KeeperSetup,
+    /// Segments sealed until then may be touched.
+    durable_ms: Arc<AtomicI64>,
+    stop: Arc<AtomicBool>,
+    status: Arc<KeeperStatus>,
+    /// Segments as they were when there was nothing more to do for them. A memory of at most one entry for each there is.
+    settled: BTreeMap<SegmentName, Segment>,
+    /// When a failure was last said, and how many were not since.
+    said: Option<Instant>,
+    unsaid: u64,
+}
+
+impl Rounds {
+    pub fn new(
+        setup: KeeperSetup,
+        durable_ms: Arc<AtomicI64>,
+        stop: Arc<AtomicBool>,
+        status: Arc<KeeperStatus>,
+    ) -> Self {
+        Self { setup, durable_ms, stop, status, settled: BTreeMap::new(), said: None, unsaid: 0 }
+    }
+
+    fn stopping(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Does what there is to do.
+    pub fn round(&mut self) {
+        if let Err(error) = self.try_round() {
+            self.failed("cannot look through the data directory", &error.into());
+        }
+        count(&self.status.rounds, 1);
+    }
+
+    fn try_round(&mut self) -> io::Result<()> {
+        let catalog = self.list()?;
+        self.settled.retain(|name, _| catalog.segments.binary_search_by_key(name, |segment| segment.name).is_ok());
+        self.remove_leftovers(&catalog);
+        // What is too old is not worth compressing. What is too much may fit once it is compressed.
+        self.retain(&Retention { bytes_limit: None, ..self.retention() })?;
+        let mut retained = Instant::now();
+        let mut room = true;
+        for segment in &catalog.segments {
+            if self.stopping() {
+                return Ok(());
+            }
+            if self.settled.get(&segment.name) != Some(segment) {
+                room &= self.tend(segment.name, self.setup.compress && room);
+            }
+            if retained.elapsed() >= KEEPER_INTERVAL {
+                self.retain(&self.retention())?;
+                retained = Instant::now();
+            }
+        }
+        let catalog = self.retain(&self.retention())?;
+        self.status.segments.store(catalog.segments.len() as u64, Ordering::Relaxed);
+        self.status.segment_bytes.store(catalog.sealed_bytes(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn retention(&self) -> Retention {
+        Retention { bytes_limit: self.setup.retain_bytes, age_limit: self.setup.retain_age }
+    }
+
+    /// What is in the directory, without the segments that may not be on stable storage yet.
+    fn list(&self) -> io::Result<Catalog> {
+        // Read first: whatever is sealed after it is left out.
+        let durable_ms = self.durable_ms.load(Ordering::Acquire);
+        let mut catalog = Catalog::list(&self.setup.directory)?;
+        catalog.segments.retain(|segment| segment.name.sealed_ms() <= durable_ms);
+        Ok(catalog)
+    }
+
+    fn remove_leftovers(&mut self, catalog: &Catalog) {
+        for file in &catalog.leftovers {
+            match fs::remove_file(self.setup.directory.join(&file.file_name)) {
+                Ok(()) => tracing::info!("removed {}, which interrupted work had left", file.file_name),
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => self.failed(&format!("cannot remove {}", file.file_name), &error.into()),
+            }
+        }
+    }
+
+    /// Makes the sidecar of a segment and compresses it, as far as that is to be done. False if there is no room on the disk.
+    fn tend(&mut self, name: SegmentName, compress: bool) -> bool {
+        match self.try_tend(name, compress) {
+            Ok(settled) => {
+                if settled {
+                    self.settle(name);
+                }
+            }
+            Err(SegmentError::Stopped) => {}
+            // Deleted under our hands: there is nothing to do for it.
+            Err(error) if error.is_missing() => {}
+            Err(SegmentError::Malformed(what)) => {
+                count(&self.status.damaged, 1);
+                tracing::warn!("segment {name} is damaged and left as it is: {what}; `metricstream verify` tells more");
+                self.settle(name);
+            }
+            Err(error @ SegmentError::Io(_)) => {
+                self.failed(&format!("cannot look after segment {name}"), &error);
+                return !error.is_no_room();
+            }
+        }
+        true
+    }
+
+    /// There is nothing more to do for a segment until its files change.
+    fn settle(&mut self, name: SegmentName) {
+        if let Ok(Some(segment)) = Segment::find(&self.setup.directory, name) {
+            self.settled.insert(name, segment);
+        }
+    }
+
+    /// Returns whether there is nothing more to do.
+    fn try_tend(&self, name: SegmentName, may_compress: bool) -> Result<bool, SegmentError> {
+        let directory = &self.setup.directory;
+        let Some(segment) = Segment::find(directory, name)? else { return Ok(false) };
+        let sidecar = match Sidecar::read(directory, name) {
+            Ok(sidecar) if sidecar.fits(segment.plain, segment.compressed) => sidecar,
+            Err(error @ SegmentError::Io(_)) if !error.is_missing() => return Err(error),
+            _ => self.make_sidecar(name)?,
+        };
+        if sidecar.foreign_lines > 0 {
+            let what = format!("{} of its lines are none of the server's", sidecar.foreign_lines);
+            return Err(SegmentError::Malformed(what));
+        }
+        // Where both are there, compressing has begun, and is finished also if it is no longer asked for.
+        let begun = segment.compressed.is_some();
+        let Some(plain_bytes) = segment.plain.filter(|_| (self.setup.compress || begun) && !sidecar.blocks.is_empty())
+        else {
+            return Ok(true);
+        };
+        if !may_compress && !begun {
+            return Ok(false);
+        }
+        let compressed_bytes = compress::compress(directory, name, &sidecar, &self.stop)?;
+        count(&self.status.compressed, 1);
+        count(&self.status.compressed_from_bytes, plain_bytes);
+        count(&self.status.compressed_to_bytes, compressed_bytes);
+        tracing::info!("compressed segment {name}: {plain_bytes} to {compressed_bytes} bytes");
+        Ok(true)
+    }
+
+    fn make_sidecar(&self, name: SegmentName) -> Result<Sidecar, SegmentError> {
+        let sidecar = index(&self.setup.directory, name, &self.stop)?;
+        sidecar.write(&self.setup.directory, name)?;
+        count(&self.status.indexed, 1);
+        count(&self.status.foreign_lines, sidecar.foreign_lines);
+        Ok(sidecar)
+    }
+
+    /// Deletes what is not kept, and returns what is.
+    fn retain(&mut self, retention: &Retention) -> io::Result<Catalog> {
+        let mut catalog = self.list()?;
+        let now_ms = self.setup.clock.wall_ms();
+        let overdue = retention.overdue(&catalog, now_ms);
+        let mut retired = 0;
+        for segment in overdue {
+            if let Err(error) = retire(&self.setup.directory, segment.name) {
+                self.failed(&format!("cannot delete segment {}", segment.name), &error.into());
+                break;
+            }
+            retired += 1;
+            count(&self.status.retired, 1);
+            count(&self.status.retired_bytes, segment.bytes());
+            let age_s = now_ms.saturating_sub(segment.name.sealed_ms()) / 1_000;
+            let (name, bytes) = (segment.name, segment.bytes());
+            tracing::info!("retired segment {name}: {bytes} bytes, sealed {age_s} s ago");
+        }
+        catalog.segments.drain(..retired);
+        Ok(catalog)
+    }
+
+    /// Counts a failure, and says it unless one was said a short while ago.
+    fn failed(&mut self, doing: &str, error: &SegmentError) {
+        count(&self.status.failures, 1);
+        if self.said.is_some_and(|said| said.elapsed() < KEEPER_INTERVAL) {
+            self.unsaid += 1;
+            return;
+        }
+        tracing::warn!("{doing}: {error}; ingestion goes on, and it is tried again ({} more failures)", self.unsaid);
+        self.said = Some(Instant::now());
+        self.unsaid = 0;
+    }
+}
+
+fn count(counter: &AtomicU64, more: u64) {
+    counter.fetch_add(more, Ordering::Relaxed);
+}

@@ -1,0 +1,32 @@
+//! What the keeper has done so far, for statistics.
+
+use std::sync::atomic::AtomicU64;
+
+/// Counts since the start, and what is there. The keeper alone writes them; they need not agree with each other while it works.
+#[derive(Debug, Default)]
+pub struct KeeperStatus {
+    /// Sidecars made.
+    pub indexed: AtomicU64,
+    /// Lines that were none of the server's in the segments whose sidecars were made.
+    pub foreign_lines: AtomicU64,
+    /// Segments compressed.
+    pub compressed: AtomicU64,
+    /// Bytes of those before.
+    pub compressed_from_bytes: AtomicU64,
+    /// Bytes of those after.
+    pub compressed_to_bytes: AtomicU64,
+    /// Segments deleted by retention.
+    pub retired: AtomicU64,
+    /// Bytes of those, sidecars included.
+    pub retired_bytes: AtomicU64,
+    /// Attempts that failed, and are made again.
+    pub failures: AtomicU64,
+    /// Segments found damaged, and left as they are.
+    pub damaged: AtomicU64,
+    /// Rounds through the directory, finished.
+    pub rounds: AtomicU64,
+    /// Sealed segments, at the end of the last round.
+    pub segments: AtomicU64,
+    /// Bytes of those, sidecars included.
+    pub segment_bytes: AtomicU64,
+}

@@ -8,11 +8,12 @@
 
 use crate::{
     clock::Clock,
-    config::{Config, DriverChoice},
+    config::{Compression, Config, DriverChoice},
     limits,
     log::{self, Log, LogError, LogStatus},
     mail::Mail,
     rate::{ClientKeys, EventSender, Ledger, Limiter, LimiterSetup, event_ring},
+    segment::{Keeper, KeeperSetup},
     service::{Service, Shared},
     shard::{self, ShardSetup},
     stats::{Facts, Observer, ObserverSetup},
@@ -25,7 +26,9 @@ use signal_hook::{
     iterator::Signals,
 };
 use std::{
-    fmt, io,
+    fmt,
+    fs::File,
+    io,
     net::SocketAddr,
     sync::{
         Arc,
@@ -79,6 +82,8 @@ impl Chosen {
 #[derive(Debug)]
 pub struct Server {
     log: Arc<LogStatus>,
+    keeper: Keeper,
+    lock: Arc<File>,
     address: SocketAddr,
     drain_timeout: Duration,
     draining: Arc<AtomicBool>,
@@ -103,7 +108,16 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
     let address = listeners[0].local_addr().map_err(cannot_listen)?;
 
     // Late: a start that fails after this has opened the log, and counts as an unclean shutdown.
-    let opened = log::open(&config.data_dir).map_err(|error| error!("{error}"))?;
+    let mut opened = log::open(&config.data_dir).map_err(|error| error!("{error}"))?;
+    let keeper = Keeper::start(KeeperSetup {
+        directory: config.data_dir.clone(),
+        compress: config.rotation.compress == Compression::Zstd,
+        retain_bytes: config.rotation.retain_bytes,
+        retain_age: config.rotation.retain_age,
+        clock: Clock::start(),
+    })
+    .map_err(|error| error!("the keeper of sealed segments cannot be started: {error}"))?;
+    opened.file.keep_with(keeper.bell());
 
     let no_descriptor = |error: io::Error| error!("no descriptor is to be had: {error}");
     let doorbells: Vec<Arc<Doorbell>> =
@@ -200,7 +214,18 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
     tracing::info!("{why}");
     announce(config, chosen, connections_limit, address, &opened.report);
     let drain_timeout = config.drain_timeout;
-    Ok(Server { log: log_status, address, drain_timeout, draining, mailboxes, observer, signals, ended })
+    Ok(Server {
+        log: log_status,
+        keeper,
+        lock: opened.lock,
+        address,
+        drain_timeout,
+        draining,
+        mailboxes,
+        observer,
+        signals,
+        ended,
+    })
 }
 
 /// Says what was decided, and last where the server listens.
@@ -241,7 +266,7 @@ impl Server {
     /// # Errors
     /// A thread failed, or the log could not take everything that had been accepted.
     pub fn run(self) -> Result<(), ServerError> {
-        let Self { log, address: _, drain_timeout, draining, mailboxes, observer, signals, ended } = self;
+        let Self { log, keeper, lock, address: _, drain_timeout, draining, mailboxes, observer, signals, ended } = self;
         let mut failure = None;
         loop {
             select! {
@@ -303,6 +328,9 @@ impl Server {
                 }
             }
         }
+        keeper.stop();
+        // Only now another server may have the directory.
+        drop(lock);
         if let Some(error) = failure {
             return Err(error);
         }

@@ -19,7 +19,6 @@ use super::{
     state::{self, State, StateFile},
 };
 use crate::segment::{ACTIVE_NAME as LOG_NAME, SegmentFile, SegmentName};
-use crossbeam_channel::{Receiver, bounded};
 use std::{
     collections::BTreeMap,
     fmt,
@@ -27,6 +26,7 @@ use std::{
     io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 const STATE_NAME: &str = "metricstream.state";
@@ -42,8 +42,8 @@ pub struct Opened {
     pub file: DiskFile,
     /// What was found and repaired.
     pub report: RecoveryReport,
-    /// Gets a message when segments were sealed and have come to stable storage; ends when the log has.
-    pub sealed: Receiver<()>,
+    /// The directory's lock, for whoever works in it when the log has ended.
+    pub lock: Arc<File>,
 }
 
 /// Why a data directory cannot be served from. The text is one line that names the file.
@@ -160,10 +160,10 @@ pub fn open(directory: &Path) -> Result<Opened, OpenError> {
         unclean_shutdowns: report.unclean_shutdowns,
     };
     let state = StateFile::create(state_file, state).map_err(|error| OpenError::new("write", &state_path, error))?;
-    let (sealed_sender, sealed) = bounded(1);
-    let segments = Segments::new(directory, log, newest, sealed_sender)
-        .map_err(|error| OpenError::new("look at", &log_path, error))?;
-    Ok(Opened { file: DiskFile { segments, state, _lock: lock }, report, sealed })
+    let segments =
+        Segments::new(directory, log, newest).map_err(|error| OpenError::new("look at", &log_path, error))?;
+    let lock = Arc::new(lock);
+    Ok(Opened { file: DiskFile { segments, state, _lock: Arc::clone(&lock) }, report, lock })
 }
 
 /// Removes what a rotation that was interrupted has left. It never holds a line.

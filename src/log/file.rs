@@ -2,10 +2,12 @@
 //! can make each of these fail.
 
 use super::{rotation::Segments, state::StateFile};
+use crate::segment::KeeperBell;
 use std::{
     fs::File,
     io::{self, IoSlice, Write},
     os::unix::fs::MetadataExt,
+    sync::Arc,
     time::Duration,
 };
 
@@ -72,13 +74,20 @@ pub enum RotateError {
     Failed(io::Error),
 }
 
-/// The log in a data directory, from [`open`](super::open). The directory is locked as long as it lives.
+/// The log in a data directory, from [`open`](super::open). The directory is locked as long as it, or its lock, lives.
 #[derive(Debug)]
 pub struct DiskFile {
     pub(super) segments: Segments,
     pub(super) state: StateFile,
     /// Held for its lock.
-    pub(super) _lock: File,
+    pub(super) _lock: Arc<File>,
+}
+
+impl DiskFile {
+    /// Has `keeper` told of each sealed segment that has come to stable storage.
+    pub fn keep_with(&mut self, keeper: KeeperBell) {
+        self.segments.keep_with(keeper);
+    }
 }
 
 impl LogFile for DiskFile {

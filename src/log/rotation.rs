@@ -9,7 +9,7 @@
 //! | 3. `metrics.jsonl.tmp` is renamed to `metrics.jsonl` | two segments, the second empty |
 //! | 4. the directory is synced | the same, on stable storage |
 //! | 5. the state file is told, before anything is appended | the same |
-//! | 6. the group commit syncs the sealed segment, and whoever keeps the sealed ones is told | the next start syncs it |
+//! | 6. the group commit syncs the sealed segment, and the keeper of the sealed ones is told | the next start syncs it |
 //!
 //! The writer does 1 to 5 between two gatherings, so every segment ends with a whole batch, and nothing is acknowledged that
 //! lies in a file whose name could be lost.
@@ -20,9 +20,8 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    segment::{ACTIVE_NAME, SegmentFile, SegmentName},
+    segment::{ACTIVE_NAME, KeeperBell, SegmentFile, SegmentName},
 };
-use crossbeam_channel::Sender;
 use std::{
     fs::{self, File, OpenOptions},
     io,
@@ -40,8 +39,8 @@ pub(super) const NEXT_NAME: &str = "metrics.jsonl.tmp";
 pub(super) struct Segments {
     directory: PathBuf,
     open: Mutex<Open>,
-    /// Told when sealed segments have come to stable storage. One message is enough for all of them.
-    sealed: Sender<()>,
+    /// Told when sealed segments have come to stable storage.
+    keeper: Option<KeeperBell>,
 }
 
 #[derive(Debug)]
@@ -50,23 +49,22 @@ struct Open {
     active: Arc<File>,
     begun: SystemTime,
     /// Sealed, in order, and not yet synced.
-    unsynced: Vec<Arc<File>>,
+    unsynced: Vec<(SegmentName, Arc<File>)>,
     newest: Option<SegmentName>,
 }
 
 impl Segments {
     /// `active` is the active segment of `directory`, `newest` the newest sealed one.
-    pub(super) fn new(
-        directory: &Path,
-        active: File,
-        newest: Option<SegmentName>,
-        sealed: Sender<()>,
-    ) -> io::Result<Self> {
+    pub(super) fn new(directory: &Path, active: File, newest: Option<SegmentName>) -> io::Result<Self> {
         let metadata = active.metadata()?;
         // Some file systems do not keep the time of a file's birth; the last change is the next best.
         let begun = metadata.created().or_else(|_| metadata.modified())?;
         let open = Open { active: Arc::new(active), begun, unsynced: Vec::new(), newest };
-        Ok(Self { directory: directory.to_owned(), open: Mutex::new(open), sealed })
+        Ok(Self { directory: directory.to_owned(), open: Mutex::new(open), keeper: None })
+    }
+
+    pub(super) fn keep_with(&mut self, keeper: KeeperBell) {
+        self.keeper = Some(keeper);
     }
 
     fn open(&self) -> MutexGuard<'_, Open> {
@@ -94,14 +92,15 @@ impl Segments {
             let open = self.open();
             (open.unsynced.clone(), Arc::clone(&open.active))
         };
-        for segment in &sealed {
+        for (_, segment) in &sealed {
             segment.sync_data()?;
         }
         active.sync_data()?;
-        if !sealed.is_empty() {
+        if let Some((newest, _)) = sealed.last() {
             self.open().unsynced.drain(..sealed.len());
-            // Full: the message before says it too. Nobody listens: the segments are there all the same.
-            let _ = self.sealed.try_send(());
+            if let Some(keeper) = &self.keeper {
+                keeper.sealed(*newest);
+            }
         }
         Ok(())
     }
@@ -134,7 +133,7 @@ impl Segments {
         let mut open = self.open();
         let sealed = std::mem::replace(&mut open.active, Arc::clone(&next));
         open.begun = SystemTime::now();
-        open.unsynced.push(sealed);
+        open.unsynced.push((name, sealed));
         open.newest = Some(name);
         Ok(next)
     }

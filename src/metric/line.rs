@@ -4,7 +4,7 @@
 //! (`text.rs`), its number in the digits that it came with. Other JSON is refused also where it means the same, because no
 //! line of ours can look like it: somebody else wrote it, or a bit has flipped.
 //!
-//! Promises: one pass, nothing allocated, no panic whatever the bytes; UTF-8 is checked here and is no duty of the caller's;
+//! Promises: one pass, nothing allocated by reading, no panic whatever the bytes; UTF-8 is checked here and is no duty of the caller's;
 //! a block of many lines ([`Lines`]) is read at more than 1 GB/s. Not checked: the bounds of names and tags, which are
 //! configuration, and whether a tag's key comes twice ([`Line::repeated_key`] is for whoever wants to know).
 
@@ -92,11 +92,17 @@ impl<'a> Line<'a> {
         std::str::from_utf8(self.value).ok().and_then(|text| text.parse().ok()).unwrap_or(f64::NAN)
     }
 
-    /// A tag's key that comes more than once, escaped. The server stores no such line. Takes time by the square of the number
-    /// of tags, which is bounded by [`TAGS_CAP`](crate::limits::TAGS_CAP).
+    /// A tag's key that comes more than once, escaped. The server stores no such line.
     #[must_use]
     pub fn repeated_key(&self) -> Option<&'a [u8]> {
+        /// Tags up to which looking at each pair is faster than sorting.
+        const FEW: usize = 8;
         let mut tags = self.tags();
+        if self.tags().nth(FEW).is_some() {
+            let mut keys: Vec<_> = tags.map(|(key, _)| key).collect();
+            keys.sort_unstable();
+            return keys.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0]);
+        }
         while let Some((key, _)) = tags.next() {
             if tags.clone().any(|(other, _)| other == key) {
                 return Some(key);

@@ -78,7 +78,10 @@ impl<R: Read> Blocks<R> {
 }
 
 /// Reads blocks of a segment that are known from its sidecar, in any order, from the plain file or from the compressed one.
-/// The file stays readable when the segment is compressed or retired meanwhile.
+///
+/// The file stays readable when the segment is compressed or retired meanwhile. While that can happen, open the reader first and
+/// read the sidecar then: a plain file is read with any sidecar of its segment, and by the time that there is only the compressed
+/// one, the sidecar has its frames.
 pub struct BlockReader {
     file: File,
     /// In the compressed form.

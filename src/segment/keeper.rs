@@ -217,7 +217,7 @@ impl Rounds {
     }
 
     /// Makes the sidecar of a segment and compresses it, as far as that is to be done. False if there is no room on the disk.
-    fn tend(&mut self, name: SegmentName, compress: bool) -> bool {
+    pub fn tend(&mut self, name: SegmentName, compress: bool) -> bool {
         match self.try_tend(name, compress) {
             Ok(settled) => {
                 if settled {
@@ -253,8 +253,10 @@ impl Rounds {
         let Some(segment) = Segment::find(directory, name)? else { return Ok(false) };
         let sidecar = match Sidecar::read(directory, name) {
             Ok(sidecar) if sidecar.fits(segment.plain, segment.compressed) => sidecar,
-            Err(error @ SegmentError::Io(_)) if !error.is_missing() => return Err(error),
-            _ => self.make_sidecar(name)?,
+            Ok(_) => self.make_sidecar_again(name, "it is of another number of bytes")?,
+            Err(SegmentError::Malformed(what)) => self.make_sidecar_again(name, &what)?,
+            Err(error) if error.is_missing() => self.make_sidecar(name)?,
+            Err(error) => return Err(error),
         };
         if sidecar.foreign_lines > 0 {
             let what = format!("{} of its lines are none of the server's", sidecar.foreign_lines);
@@ -283,6 +285,11 @@ impl Rounds {
         count(&self.status.indexed, 1);
         count(&self.status.foreign_lines, sidecar.foreign_lines);
         Ok(sidecar)
+    }
+
+    fn make_sidecar_again(&self, name: SegmentName, why: &str) -> Result<Sidecar, SegmentError> {
+        tracing::warn!("the sidecar of segment {name} is made again: {why}");
+        self.make_sidecar(name)
     }
 
     /// Deletes what is not kept, and returns what is.

@@ -1,4 +1,7 @@
 //! Which segments have to go, and how one goes.
+//!
+//! Age is told by names, which never go back when the clock does: one that was once far ahead delays retention by age until it
+//! has been caught up with, and one that jumps ahead makes segments old. Retention by bytes asks no clock.
 
 use super::draft::sync_directory;
 use super::{Catalog, Segment, SegmentFile, SegmentName};

@@ -142,6 +142,13 @@ fn a_repeated_key_is_found() {
     ] {
         assert_eq!(Line::parse(line(tags).as_bytes()).unwrap().repeated_key(), repeated);
     }
+    for count in 1..30 {
+        let tags: Vec<_> = (0..count).map(|number| format!(r#""k{number}":"""#)).collect();
+        assert_eq!(Line::parse(line(&tags.join(",")).as_bytes()).unwrap().repeated_key(), None);
+        let last = format!("k{}", count / 2);
+        let tags = format!(r#"{},"{last}":"v""#, tags.join(","));
+        assert_eq!(Line::parse(line(&tags).as_bytes()).unwrap().repeated_key(), Some(last.as_bytes()));
+    }
 }
 
 #[test]

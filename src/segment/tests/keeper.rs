@@ -260,6 +260,14 @@ fn what_fails_is_tried_again_and_harms_nothing() {
 }
 
 #[test]
+fn a_segment_that_is_gone_meanwhile_is_nobodys_failure() {
+    let directory = directory(&[]);
+    let mut run = compressing(directory.path());
+    assert!(run.rounds.tend(name(0), true));
+    assert_eq!(counts(&run.status), [0; 5]);
+}
+
+#[test]
 fn it_stops_between_blocks_and_leaves_nothing_half() {
     let directory = directory(&[&scrapes()]);
     let before = files(directory.path());

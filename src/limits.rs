@@ -211,6 +211,45 @@ pub const EVENT_FLUSH_INTERVAL: Duration = Duration::from_millis(100);
 /// How long the observer waits for the reactors' reports before it goes on without those that are missing.
 pub const REPORT_WAIT: Duration = Duration::from_secs(1);
 
+// ---- doctor --------------------------------------------------------------------------------------------------------
+
+/// Bytes read of any one file of /proc or /sys; the longest, mountinfo, has some 100 bytes a mount.
+pub const DOCTOR_FILE_BYTES_MAX: u64 = 1024 * 1024;
+/// Entries of the data directory that are looked at.
+pub const DOCTOR_ENTRIES_MAX: usize = 10_000;
+/// Bytes appended before each fdatasync that is timed: one page, the least that a sync writes.
+pub const DOCTOR_SYNC_BYTES: usize = 4 * KIB;
+/// Syncs that are timed: p99 is then the third longest.
+pub const DOCTOR_SYNCS_MAX: usize = 200;
+/// Time after which no further sync is begun.
+pub const DOCTOR_SYNC_TIME_MAX: Duration = Duration::from_secs(2);
+/// Half of the syncs below this: no disk and no path to one is that fast, a flash drive with power-loss protection takes 10 us.
+pub const DOCTOR_SYNC_TOO_FAST: Duration = Duration::from_micros(5);
+/// p99 of a sync from which on the level fsync is called slow. A disk that turns takes 8 to 20 ms.
+pub const DOCTOR_SYNC_SLOW: Duration = Duration::from_millis(50);
+/// Clients for which the acknowledgements at the level fsync are reckoned.
+pub const DOCTOR_CLIENTS: u32 = 100;
+/// Free bytes below which it is critical: minutes at 10,000 metrics a second of 120 bytes.
+pub const DOCTOR_FREE_BYTES_CRITICAL: u64 = 256 * 1024 * 1024;
+/// Free bytes below which it is a warning; less than a twentieth of the disk is one too.
+pub const DOCTOR_FREE_BYTES_WARNING: u64 = 2 * 1024 * 1024 * 1024;
+/// Free inodes below which it is a warning.
+pub const DOCTOR_FREE_INODES: u64 = 1_000;
+/// Unwritten bytes up to which the kernel may let the writer run ahead of the disk: 2 s of a disk of 500 MB/s.
+pub const DOCTOR_DIRTY_BYTES: u64 = 1024 * 1024 * 1024;
+/// Time between the two looks at the stolen time: 50 ticks a core.
+pub const DOCTOR_STEAL_SAMPLE: Duration = Duration::from_millis(500);
+/// Per cent stolen while looking from which on it is a warning: 1 tick in 20.
+pub const DOCTOR_STEAL_PERCENT_WARNING: f64 = 5.0;
+/// Per cent stolen since boot from which on it is noted.
+pub const DOCTOR_STEAL_PERCENT_NOTE: f64 = 1.0;
+/// Microseconds to wake up from which on an idle state is noted: longer than a request takes.
+pub const DOCTOR_IDLE_LATENCY_US: u64 = 50;
+/// Microseconds that a synchronised clock may be wrong by before it is noted.
+pub const DOCTOR_CLOCK_ERROR_US: i64 = 1_000_000;
+/// Seconds by which the newest file may be ahead of the clock: network file systems stamp with the server's.
+pub const DOCTOR_CLOCK_BACK_S: u64 = 60;
+
 // ---- rate limits ---------------------------------------------------------------------------------------------------
 
 /// Cap of what `--rate-limit` may ask for, in admissions per client and window. One client at the cap holds

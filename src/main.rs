@@ -1,7 +1,7 @@
 //! The command line: arguments to configuration to server to exit code. No logic.
 
 use clap::Parser;
-use metricstream::{config::CommandLine, server};
+use metricstream::{config::CommandLine, doctor, server};
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
@@ -21,10 +21,17 @@ fn main() -> ExitCode {
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .with_env_filter(EnvFilter::try_from_env("METRICSTREAM_LOG").unwrap_or_else(|_| EnvFilter::new("info")))
         .init();
+    let examination = line.doctor();
     let config = match line.resolve() {
         Ok(config) => config,
         Err(error) => return refuse(&error),
     };
+    if let Some(form) = examination {
+        return doctor::run(&config, form).unwrap_or_else(|error| {
+            eprintln!("metricstream: {error}");
+            ExitCode::FAILURE
+        });
+    }
     let server = match server::start(config) {
         Ok(server) => server,
         Err(error) => return refuse(&error),

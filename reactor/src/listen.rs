@@ -42,6 +42,14 @@ pub fn listeners(mut address: SocketAddr, count: usize, backlog: i32) -> io::Res
     Ok(listeners)
 }
 
+/// Whether [`listeners`] would get `address` now: takes it for a moment, and does not listen.
+///
+/// # Errors
+/// As [`listeners`].
+pub fn available(address: SocketAddr) -> io::Result<()> {
+    bind(address, false).map(drop)
+}
+
 fn bind(address: SocketAddr, reuse_port: bool) -> io::Result<Socket> {
     // Closed on exec by default.
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;

@@ -29,8 +29,8 @@ use std::{
     sync::Arc,
 };
 
-const STATE_NAME: &str = "metricstream.state";
-const LOCK_NAME: &str = "metricstream.lock";
+pub(crate) const STATE_NAME: &str = "metricstream.state";
+pub(crate) const LOCK_NAME: &str = "metricstream.lock";
 /// Owner reads and writes, group reads: metrics can tell a stranger a lot.
 pub(super) const FILE_MODE: u32 = 0o640;
 const DIRECTORY_MODE: u32 = 0o750;

@@ -46,10 +46,12 @@ mod writer;
 mod fake_file;
 
 pub use appender::Appender;
+pub(crate) use directory::{LOCK_NAME, STATE_NAME};
 pub use directory::{OpenError, Opened, open};
 pub use file::{DiskFile, LogFile, RotateError};
 pub use group_commit::GroupCommit;
 pub use recovery::{Cut, CutReason, Previous, RecoveryReport};
+pub(crate) use state::State;
 pub use status::{Failure, LogCounts, LogHealth, LogStatus, Stall};
 pub use writer::Writer;
 

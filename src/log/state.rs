@@ -40,14 +40,14 @@ const CLEAN_AT: usize = COMMITTED_AT + DIGITS + "\nclean ".len();
 
 /// What the state file says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct State {
+pub(crate) struct State {
     /// Of the boot under which the log was written; `None` if the system did not tell.
-    pub(super) boot_id: Option<String>,
-    pub(super) device: u64,
-    pub(super) inode: u64,
-    pub(super) committed_bytes: u64,
-    pub(super) clean: bool,
-    pub(super) unclean_shutdowns: u64,
+    pub(crate) boot_id: Option<String>,
+    pub(crate) device: u64,
+    pub(crate) inode: u64,
+    pub(crate) committed_bytes: u64,
+    pub(crate) clean: bool,
+    pub(crate) unclean_shutdowns: u64,
 }
 
 impl State {
@@ -73,7 +73,7 @@ impl State {
     }
 
     /// `None` unless the text is what [`to_text`](Self::to_text) gives, to the byte.
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let mut lines = text.strip_prefix(HEADER)?.lines();
         let mut value = |name: &str| lines.next()?.strip_prefix(name)?.strip_prefix(' ');
         let boot_id = value("boot_id")?.trim_end();

@@ -66,6 +66,28 @@ const COMPLETIONS_MAX: u32 = 65_536;
 /// Time that a dropped driver gives the kernel to let go of its memory. Cancelling takes microseconds.
 const DROP_WAIT: Duration = Duration::from_secs(1);
 
+/// Entries of the submission and of the completion queue.
+fn queue_entries(connections_max: u32, receive_buffers: u16) -> (u32, u32) {
+    let submissions = connections_max.checked_next_power_of_two().unwrap_or(u32::MAX);
+    let completions = connections_max
+        .saturating_mul(COMPLETIONS_PER_CONNECTION)
+        .saturating_add(u32::from(receive_buffers) + ACCEPT_BURST)
+        .min(COMPLETIONS_MAX);
+    (submissions.clamp(SUBMISSIONS_MIN, SUBMISSIONS_MAX), completions)
+}
+
+/// Bytes of the kernel's rings for one driver of this set-up: 64 a submission, 16 a completion and 16 a receive buffer, each
+/// ring of a power of two and in whole pages. From Linux 6.14 they count against `RLIMIT_MEMLOCK`.
+#[must_use]
+pub fn locked_bytes(connections_max: u32, receive_buffers: u16) -> u64 {
+    const PAGE_BYTES: u64 = 4096;
+    let (submissions, completions) = queue_entries(connections_max, receive_buffers);
+    // The heads of the queues take a part of a page.
+    let queues = (u64::from(completions.next_power_of_two()) * 16 + PAGE_BYTES).next_multiple_of(PAGE_BYTES);
+    let entries = (u64::from(submissions) * 64).next_multiple_of(PAGE_BYTES);
+    queues + entries + (u64::from(receive_buffers) * 16).next_multiple_of(PAGE_BYTES)
+}
+
 /// A [`Driver`] on io_uring. It belongs to the thread that opened it: the kernel refuses any other (`SINGLE_ISSUER`), and
 /// the type is not `Send`.
 pub struct UringDriver {
@@ -117,12 +139,7 @@ impl UringDriver {
         if setup.connections_max == 0 || setup.connections_max > SLOTS_MAX {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "connections_max must be from 1 to 2^28"));
         }
-        let submissions = setup.connections_max.next_power_of_two().clamp(SUBMISSIONS_MIN, SUBMISSIONS_MAX);
-        let completions = setup
-            .connections_max
-            .saturating_mul(COMPLETIONS_PER_CONNECTION)
-            .saturating_add(u32::from(setup.receive_buffers) + ACCEPT_BURST)
-            .min(COMPLETIONS_MAX);
+        let (submissions, completions) = queue_entries(setup.connections_max, setup.receive_buffers);
         let (queue, _) = setup::build(ladder, submissions, completions)?;
         let buffers =
             BufferRing::new(&queue.submitter(), BUFFER_GROUP, setup.receive_buffers, setup.receive_buffer_bytes)?;

@@ -1,0 +1,232 @@
+//! What only a system call tells, behind one trait, so that a made host can answer in its place.
+#![allow(unsafe_code)] // adjtimex(2), statvfs(3) and faccessat(2) have no safe form in std.
+
+use crate::limits;
+use reactor::{listen, uring};
+use signal_hook::consts::SIGXFSZ;
+use std::{
+    ffi::CString,
+    fmt,
+    fs::{self, File, OpenOptions, TryLockError},
+    io::{self, Read, Write},
+    mem::MaybeUninit,
+    net::SocketAddr,
+    os::unix::{ffi::OsStrExt, fs::OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::{Arc, atomic::AtomicBool},
+    thread,
+    time::{Duration, Instant, SystemTime},
+};
+
+/// What adjtimex(2) says of the system's clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ClockState {
+    /// Whether something keeps it to an outer time: `STA_UNSYNC` is not set and the state is not `TIME_ERROR`.
+    pub(super) synchronised: bool,
+    /// Most that it can be wrong by, in microseconds, by its own account.
+    pub(super) error_us_max: i64,
+}
+
+/// Room on a file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Usage {
+    /// Bytes of the whole.
+    pub(super) bytes: u64,
+    /// Bytes that this user may still fill.
+    pub(super) bytes_free: u64,
+    /// Files that the file system can hold; 0 where it does not count them.
+    pub(super) inodes: u64,
+    /// Files that may still be made.
+    pub(super) inodes_free: u64,
+}
+
+/// Who has the data directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lock {
+    /// Nobody.
+    Free,
+    /// A server: the process id that stands in the lock file, if one does.
+    Held(Option<u32>),
+}
+
+/// What only a system call tells.
+pub(super) trait Calls: fmt::Debug {
+    /// Tries what the io_uring driver needs.
+    fn io_uring(&self) -> Result<uring::Report, uring::Unavailable>;
+    /// Lets time pass between two samples.
+    fn wait(&self, span: Duration);
+    /// The clock's state (adjtimex(2)).
+    fn clock(&self) -> io::Result<ClockState>;
+    /// The wall clock.
+    fn now(&self) -> SystemTime;
+    /// Room on the file system that holds `path` (statvfs(3)).
+    fn usage(&self, path: &Path) -> io::Result<Usage>;
+    /// Whether this process may make files in `directory` (faccessat(2)).
+    fn may_write(&self, directory: &Path) -> io::Result<()>;
+    /// Times of appending 4 KiB and syncing them in `directory`, in the order taken. At least one.
+    fn sync_times(&self, directory: &Path) -> io::Result<Vec<Duration>>;
+    /// Whether `address` is to be had (bind(2)).
+    fn bind(&self, address: SocketAddr) -> io::Result<()>;
+    /// Who has the lock file `path`.
+    fn lock(&self, path: &Path) -> io::Result<Lock>;
+}
+
+/// The kernel that this process runs on.
+#[derive(Debug)]
+pub(super) struct Kernel;
+
+impl Calls for Kernel {
+    fn io_uring(&self) -> Result<uring::Report, uring::Unavailable> {
+        uring::probe()
+    }
+
+    fn wait(&self, span: Duration) {
+        thread::sleep(span);
+    }
+
+    fn clock(&self) -> io::Result<ClockState> {
+        let mut timex = MaybeUninit::<libc::timex>::zeroed();
+        // SAFETY: `timex` is a live timex of zeroes, whose `modes` of 0 asks for nothing to be changed; the call writes
+        // nothing else.
+        let state = unsafe { libc::adjtimex(timex.as_mut_ptr()) };
+        if state == -1 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: every field is an integer, for which zero is a value.
+        let timex = unsafe { timex.assume_init() };
+        Ok(ClockState {
+            synchronised: state != libc::TIME_ERROR && timex.status & libc::STA_UNSYNC == 0,
+            error_us_max: timex.maxerror,
+        })
+    }
+
+    fn now(&self) -> SystemTime {
+        SystemTime::now()
+    }
+
+    fn usage(&self, path: &Path) -> io::Result<Usage> {
+        let path = CString::new(path.as_os_str().as_bytes())?;
+        let mut usage = MaybeUninit::<libc::statvfs>::zeroed();
+        // SAFETY: the path is a live C string, and `usage` a live statvfs; the call writes nothing else.
+        if unsafe { libc::statvfs(path.as_ptr(), usage.as_mut_ptr()) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: every field is an integer, for which zero is a value.
+        let usage = unsafe { usage.assume_init() };
+        Ok(Usage {
+            bytes: usage.f_blocks.saturating_mul(usage.f_frsize),
+            bytes_free: usage.f_bavail.saturating_mul(usage.f_frsize),
+            inodes: usage.f_files,
+            inodes_free: usage.f_favail,
+        })
+    }
+
+    fn may_write(&self, directory: &Path) -> io::Result<()> {
+        let path = CString::new(directory.as_os_str().as_bytes())?;
+        let mode = libc::R_OK | libc::W_OK | libc::X_OK;
+        // SAFETY: the path is a live C string, and the call writes nothing.
+        match unsafe { libc::faccessat(libc::AT_FDCWD, path.as_ptr(), mode, libc::AT_EACCESS) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
+    fn sync_times(&self, directory: &Path) -> io::Result<Vec<Duration>> {
+        // A write over RLIMIT_FSIZE is to fail with EFBIG and not to kill the process (setrlimit(2)).
+        signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
+        let mut sample = SampleFile::create(directory)?;
+        let block = [b'\n'; limits::DOCTOR_SYNC_BYTES];
+        let began = Instant::now();
+        let mut times = Vec::with_capacity(limits::DOCTOR_SYNCS_MAX);
+        while times.len() < limits::DOCTOR_SYNCS_MAX && began.elapsed() < limits::DOCTOR_SYNC_TIME_MAX {
+            let start = Instant::now();
+            sample.file.write_all(&block)?;
+            sample.file.sync_data()?;
+            times.push(start.elapsed());
+        }
+        Ok(times)
+    }
+
+    fn bind(&self, address: SocketAddr) -> io::Result<()> {
+        listen::available(address)
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Lock> {
+        /// A process id has at most 7 digits, and a line's end.
+        const PID_BYTES_MAX: u64 = 8;
+        let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+        // Shared, and given back at once: whoever has it for good has it exclusively.
+        match file.try_lock_shared() {
+            Ok(()) => Ok(Lock::Free),
+            Err(TryLockError::WouldBlock) => {
+                let mut text = String::new();
+                let holder =
+                    file.take(PID_BYTES_MAX).read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
+                Ok(Lock::Held(holder))
+            }
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+}
+
+/// The file that the disk is measured with. It has a name while it lives, since a file system may skip the sync of one that
+/// has none (btrfs does), and is removed with this.
+#[derive(Debug)]
+struct SampleFile {
+    file: File,
+    path: PathBuf,
+}
+
+impl SampleFile {
+    fn create(directory: &Path) -> io::Result<Self> {
+        let path = directory.join(format!("metricstream-doctor-{}.tmp", std::process::id()));
+        let file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(&path)?;
+        Ok(Self { file, path })
+    }
+}
+
+impl Drop for SampleFile {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_file(&self.path) {
+            tracing::warn!("{} is left behind: {error}", self.path.display());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn syncs_are_bounded_and_leave_nothing_behind() {
+        let directory = tempfile::tempdir().unwrap();
+        let times = Kernel.sync_times(directory.path()).unwrap();
+        assert!((1..=limits::DOCTOR_SYNCS_MAX).contains(&times.len()));
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn the_kernel_answers() {
+        let directory = tempfile::tempdir().unwrap();
+        let usage = Kernel.usage(directory.path()).unwrap();
+        assert!(usage.bytes >= usage.bytes_free && usage.bytes > 0);
+        assert!(Kernel.clock().unwrap().error_us_max >= 0);
+        Kernel.may_write(directory.path()).unwrap();
+        let missing = Kernel.may_write(&directory.path().join("missing")).unwrap_err();
+        assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn a_lock_that_is_held_is_seen_and_not_taken() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lock");
+        assert_eq!(Kernel.lock(&path).unwrap_err().kind(), io::ErrorKind::NotFound);
+        fs::write(&path, "4711\n").unwrap();
+        assert_eq!(Kernel.lock(&path).unwrap(), Lock::Free);
+        let held = File::open(&path).unwrap();
+        held.try_lock().unwrap();
+        assert_eq!(Kernel.lock(&path).unwrap(), Lock::Held(Some(4711)));
+        drop(held);
+        assert_eq!(Kernel.lock(&path).unwrap(), Lock::Free);
+    }
+}

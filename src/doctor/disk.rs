@@ -1,0 +1,200 @@
+//! What the data directory stands on: file system, mount options, block device, write-back.
+
+use super::{
+    Cost, Finding, Subject, Verdict,
+    host::{Examination, Unknown},
+    kernel::chosen,
+    mount::{self, Mount},
+};
+use crate::limits;
+
+pub(super) const SUBJECTS: &[Subject] = &[
+    Subject { id: "filesystem", topic: "disk", examine: filesystem },
+    Subject { id: "mount_options", topic: "disk", examine: options },
+    Subject { id: "write_cache", topic: "disk", examine: write_cache },
+    Subject { id: "dirty_pages", topic: "disk", examine: dirty },
+    Subject { id: "io_scheduler", topic: "disk", examine: scheduler },
+];
+
+/// Local file systems whose fdatasync(2) means what it says.
+const LOCAL: [&str; 7] = ["ext4", "xfs", "btrfs", "zfs", "f2fs", "ext3", "bcachefs"];
+const NETWORK: [&str; 9] = ["nfs", "nfs4", "cifs", "smb3", "9p", "virtiofs", "ceph", "glusterfs", "afs"];
+
+/// The mount that the data directory is on.
+fn data_mount(examination: &mut Examination) -> Result<Mount, Unknown> {
+    let located = examination.data_dir()?;
+    let mounts = mount::all(examination)?;
+    let mount = mount::of(&mounts, &located.path)
+        .ok_or_else(|| Unknown(format!("/proc/self/mountinfo names no mount for {}", located.path.display())))?;
+    examination.record(
+        format!("/proc/self/mountinfo {}", mount.point),
+        format!("{} {} {}", mount.fs_type, mount.source, mount.options),
+    );
+    Ok(mount)
+}
+
+fn filesystem(examination: &mut Examination) -> Verdict {
+    let mount = data_mount(examination)?;
+    let (fs_type, point) = (mount.fs_type.as_str(), &mount.point);
+    let mend = "metricstream --data-dir /var/lib/metricstream   (a directory on a local ext4 or xfs)";
+    Ok(match fs_type {
+        "tmpfs" | "ramfs" => Finding::critical(
+            Cost::Data,
+            format!("the data directory is in memory ({fs_type} at {point}): every level of acknowledgement ends with the machine"),
+        )
+        .mend(mend),
+        "overlay" => Finding::warning(
+            Cost::Data,
+            format!("the data directory is in a container's own layer (overlay at {point}): the log goes when the container does"),
+        )
+        .mend("podman run -v metricstream:/data …   (or docker; then --data-dir /data)"),
+        _ if NETWORK.contains(&fs_type) || fs_type.starts_with("fuse") => Finding::warning(
+            Cost::Data,
+            format!("the data directory is on {fs_type} at {point}: what fsync means there is up to another program or host"),
+        )
+        .mend(mend),
+        _ if LOCAL.contains(&fs_type) => Finding::ok(format!("{fs_type} at {point}")),
+        _ => Err(Unknown(format!("{fs_type} at {point}: nothing is known of how it keeps what was synced")))?,
+    })
+}
+
+fn options(examination: &mut Examination) -> Verdict {
+    let mount = data_mount(examination)?;
+    let point = &mount.point;
+    if let Some(option) = ["nobarrier", "barrier=0"].into_iter().find(|option| mount.has(option)) {
+        let text = format!(
+            "{point} is mounted with {option}: syncs do not reach the disk, and a loss of power takes what was acknowledged"
+        );
+        let barrier = if mount.fs_type == "ext4" { "barrier=1" } else { "barrier" };
+        return Ok(Finding::critical(Cost::Data, text)
+            .mend(format!("mount -o remount,{barrier} {point}   (and take {option} out of /etc/fstab)")));
+    }
+    if mount.has("data=writeback") {
+        let text =
+            format!("{point} is mounted with data=writeback: after a crash the log's end may hold foreign bytes");
+        return Ok(Finding::warning(Cost::Data, text)
+            .mend(format!("sed -i 's/data=writeback/data=ordered/' /etc/fstab && umount {point} && mount {point}")));
+    }
+    if let Some(option) = ["sync", "data=journal"].into_iter().find(|option| mount.has(option)) {
+        let text = format!("{point} is mounted with {option}: every write goes to the disk at least once more");
+        return Ok(Finding::note(Cost::Speed, text).mend(match option {
+            "sync" => format!("mount -o remount,async {point}"),
+            _ => format!("sed -i 's/data=journal/data=ordered/' /etc/fstab && umount {point} && mount {point}"),
+        }));
+    }
+    Ok(Finding::ok("barriers are on, data is ordered"))
+}
+
+/// The directories in sysfs of the disks under a mount; what is stacked (LVM, md, dm-crypt) is followed down.
+fn disks(examination: &mut Examination, mount: &Mount) -> Result<Vec<String>, Unknown> {
+    /// Layers of block devices one on the other.
+    const DEPTH_MAX: usize = 8;
+    let by_number = format!("/sys/dev/block/{}", mount.device);
+    let name = mount.source.rsplit('/').next().unwrap_or_default();
+    // btrfs and zfs show a number of their own; the source still names a device, if it is one.
+    let by_name = format!("/sys/class/block/{name}");
+    let top = [by_number, by_name]
+        .into_iter()
+        .find(|path| examination.exists(path))
+        .ok_or_else(|| Unknown(format!("{} at {} has no block device that /sys shows", mount.fs_type, mount.point)))?;
+    let mut disks = vec![top];
+    for _ in 0..DEPTH_MAX {
+        let mut below = Vec::new();
+        for disk in &disks {
+            let directory = format!("{disk}/slaves");
+            let slaves = if examination.exists(&directory) { examination.names(&directory)? } else { Vec::new() };
+            match slaves.is_empty() {
+                true => below.push(disk.clone()),
+                false => below.extend(slaves.iter().map(|name| format!("/sys/class/block/{name}"))),
+            }
+        }
+        if below == disks {
+            break;
+        }
+        disks = below;
+    }
+    // A partition's queue is its disk's.
+    let whole =
+        |disk: String| if examination.exists(&format!("{disk}/partition")) { format!("{disk}/..") } else { disk };
+    Ok(disks.into_iter().map(whole).collect())
+}
+
+fn data_disks(examination: &mut Examination) -> Result<Vec<String>, Unknown> {
+    let mount = data_mount(examination)?;
+    disks(examination, &mount)
+}
+
+fn write_cache(examination: &mut Examination) -> Verdict {
+    let mut volatile = false;
+    for disk in data_disks(examination)? {
+        let path = format!("{disk}/queue/write_cache");
+        let kernel = examination.text(&path)?;
+        volatile |= kernel == "write back";
+        let scsi = format!("{disk}/device/scsi_disk");
+        let names = if examination.exists(&scsi) { examination.names(&scsi)? } else { Vec::new() };
+        for name in names {
+            let own = examination.text(&format!("{scsi}/{name}/cache_type"))?;
+            if kernel == "write through" && own.starts_with("write back") {
+                let text = "the disk has a volatile write cache and the kernel was told that it has none: syncs send no flush, \
+                            and a loss of power takes what was acknowledged";
+                return Ok(Finding::critical(Cost::Data, text).mend(format!("echo 'write back' > {path}")));
+            }
+        }
+    }
+    Ok(Finding::ok(match volatile {
+        true => "write back: the disk caches, and a sync flushes it",
+        false => "write through: the disk says that it keeps no volatile cache",
+    }))
+}
+
+fn scheduler(examination: &mut Examination) -> Verdict {
+    let mut names = Vec::new();
+    for disk in data_disks(examination)? {
+        let path = format!("{disk}/queue/scheduler");
+        let text = examination.text(&path)?;
+        let rotational: u8 = examination.number(&format!("{disk}/queue/rotational"))?;
+        let name = chosen(&text);
+        if name == "bfq" && rotational == 0 {
+            let text = "the disk's scheduler is bfq, which is made for fairness between many and delays syncs";
+            return Ok(Finding::note(Cost::Speed, text).mend(format!("echo mq-deadline > {path}")));
+        }
+        if name == "none" && rotational == 1 {
+            let text = "a disk that turns has no scheduler: reads and syncs wait behind the log's write-back";
+            return Ok(Finding::note(Cost::Speed, text).mend(format!("echo mq-deadline > {path}")));
+        }
+        names.push(name.to_owned());
+    }
+    Ok(Finding::ok(names.join(", ")))
+}
+
+/// How much may be written before the kernel makes the writer wait for the disk. Also how much a loss of power takes of what
+/// was acknowledged at the level `write`.
+fn dirty(examination: &mut Examination) -> Verdict {
+    let meminfo = examination.lines("/proc/meminfo")?;
+    let available_bytes = meminfo
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok())
+        .ok_or_else(|| Unknown("/proc/meminfo does not tell MemAvailable".into()))?
+        .saturating_mul(1024);
+    examination.record("/proc/meminfo MemAvailable", format!("{available_bytes} bytes"));
+    let mut bound = |name: &str| -> Result<u64, Unknown> {
+        match examination.number::<u64>(&format!("/proc/sys/vm/{name}_bytes"))? {
+            // The ratio counts, in per cent of the memory that is available.
+            0 => Ok(available_bytes / 100 * examination.number::<u64>(&format!("/proc/sys/vm/{name}_ratio"))?),
+            bytes => Ok(bytes),
+        }
+    };
+    let stop = bound("dirty")?;
+    bound("dirty_background")?;
+    let mib = stop / limits::MIB as u64;
+    if stop <= limits::DOCTOR_DIRTY_BYTES {
+        return Ok(Finding::ok(format!("the writer waits for the disk from {mib} MiB of unwritten pages on")));
+    }
+    let text = format!(
+        "{mib} MiB may wait in memory before the writer is stopped to flush them: a long stall on a slow disk, and at the level \
+         write that much can be lost with the power"
+    );
+    let (background, bytes) = (limits::DOCTOR_DIRTY_BYTES / 4, limits::DOCTOR_DIRTY_BYTES);
+    Ok(Finding::note(Cost::Data, text)
+        .mend(format!("sysctl -w vm.dirty_background_bytes={background} vm.dirty_bytes={bytes}")))
+}

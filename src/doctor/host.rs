@@ -1,0 +1,178 @@
+//! The one way to the host: files under a root, and the few things that only a system call tells. Whatever an
+//! examination reads is noted as it is read, so that a finding can be traced to where it came from.
+
+use super::calls::{Calls, Kernel};
+use crate::{config::Config, limits};
+use serde::Serialize;
+use std::{
+    fmt,
+    fs::{self, File},
+    io::{self, Read},
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+/// A host to be examined.
+#[derive(Debug)]
+pub struct Host {
+    root: PathBuf,
+    calls: Box<dyn Calls>,
+}
+
+/// Where the data directory is, or would be.
+#[derive(Debug)]
+pub(super) struct Located {
+    /// The directory, or the nearest one above it that is there; without symbolic links, as the host names it.
+    pub(super) path: PathBuf,
+    /// The same as this process can open it: under the root.
+    pub(super) real: PathBuf,
+    /// Whether it is the directory itself.
+    pub(super) exists: bool,
+}
+
+impl Host {
+    /// The host that this process runs on.
+    #[must_use]
+    pub fn this() -> Self {
+        Self { root: PathBuf::from("/"), calls: Box::new(Kernel) }
+    }
+
+    /// A host made for a test: a tree under `root`, and answers to system calls.
+    #[cfg(test)]
+    pub(super) fn made(root: PathBuf, calls: Box<dyn Calls>) -> Self {
+        Self { root, calls }
+    }
+
+    fn real(&self, path: &str) -> PathBuf {
+        self.root.join(path.trim_start_matches('/'))
+    }
+
+    fn read(&self, path: &str) -> io::Result<String> {
+        let mut bytes = Vec::new();
+        File::open(self.real(path))?.take(limits::DOCTOR_FILE_BYTES_MAX).read_to_end(&mut bytes)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+}
+
+/// Something that was read: a file, a directory or a system call, and what it said.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Reading {
+    /// A path, or the name of a call.
+    pub source: String,
+    /// What it said, or why it said nothing.
+    pub value: String,
+}
+
+/// Why something could not be found out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unknown(pub(super) String);
+
+impl fmt::Display for Unknown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One check at work.
+pub(super) struct Examination<'a> {
+    pub(super) config: &'a Config,
+    host: &'a Host,
+    read: Vec<Reading>,
+}
+
+impl<'a> Examination<'a> {
+    pub(super) fn new(host: &'a Host, config: &'a Config) -> Self {
+        Self { config, host, read: Vec::new() }
+    }
+
+    pub(super) fn into_readings(self) -> Vec<Reading> {
+        self.read
+    }
+
+    /// Notes what was read.
+    pub(super) fn record(&mut self, source: impl Into<String>, value: impl fmt::Display) {
+        self.read.push(Reading { source: source.into(), value: value.to_string() });
+    }
+
+    /// What only a system call can tell. The caller notes the answer.
+    pub(super) fn calls(&self) -> &'a dyn Calls {
+        self.host.calls.as_ref()
+    }
+
+    fn unreadable(&mut self, path: &str, error: &io::Error) -> Unknown {
+        self.record(path, format!("unreadable: {error}"));
+        Unknown(format!("{path} cannot be read: {error}"))
+    }
+
+    /// A file of many lines; the caller notes those that mattered.
+    pub(super) fn lines(&mut self, path: &str) -> Result<String, Unknown> {
+        self.host.read(path).map_err(|error| self.unreadable(path, &error))
+    }
+
+    /// A file of one line.
+    pub(super) fn text(&mut self, path: &str) -> Result<String, Unknown> {
+        let text = self.lines(path)?.trim().to_owned();
+        self.record(path, &text);
+        Ok(text)
+    }
+
+    /// A file of one line that may be missing for a reason that the caller knows.
+    pub(super) fn optional(&mut self, path: &str) -> Result<Option<String>, Unknown> {
+        match self.host.read(path) {
+            Ok(text) => {
+                self.record(path, text.trim());
+                Ok(Some(text.trim().to_owned()))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.record(path, "missing");
+                Ok(None)
+            }
+            Err(error) => Err(self.unreadable(path, &error)),
+        }
+    }
+
+    /// A file that holds one number.
+    pub(super) fn number<T: FromStr>(&mut self, path: &str) -> Result<T, Unknown> {
+        let text = self.text(path)?;
+        text.parse().map_err(|_| Unknown(format!("{path} holds no number: {text:?}")))
+    }
+
+    /// The names in a directory, sorted.
+    pub(super) fn names(&mut self, path: &str) -> Result<Vec<String>, Unknown> {
+        let entries = fs::read_dir(self.host.real(path)).map_err(|error| self.unreadable(path, &error))?;
+        let mut names: Vec<String> =
+            entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// Whether there is such a file or directory.
+    pub(super) fn exists(&self, path: &str) -> bool {
+        self.host.real(path).exists()
+    }
+
+    /// Where the data directory is, or would be.
+    pub(super) fn data_dir(&mut self) -> Result<Located, Unknown> {
+        let named = &self.config.data_dir;
+        let fail = |error: io::Error| Unknown(format!("{} cannot be reached: {error}", named.display()));
+        let absolute = std::path::absolute(named).map_err(fail)?;
+        let root = self.host.root.canonicalize().map_err(fail)?;
+        let wanted = root.join(absolute.strip_prefix("/").unwrap_or(&absolute));
+        for (steps, candidate) in wanted.ancestors().enumerate() {
+            match candidate.canonicalize() {
+                Ok(real) => {
+                    let path = Path::new("/").join(real.strip_prefix(&root).unwrap_or(&real));
+                    if steps > 0 {
+                        let found = format!("missing; the nearest that is there is {}", path.display());
+                        self.record(absolute.display().to_string(), found);
+                    }
+                    return Ok(Located { path, real, exists: steps == 0 });
+                }
+                // The look above finds the file that stands in the way.
+                Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
+                Err(error) => return Err(fail(error)),
+            }
+        }
+        Err(Unknown(format!("{} has no directory above it", named.display())))
+    }
+}

@@ -1,0 +1,238 @@
+//! The kernel and what it lets this process have: io_uring, descriptors, locked memory, file size, huge pages.
+
+use super::{Cost, Finding, Subject, Verdict, host::Examination, host::Unknown};
+use crate::{config::DriverChoice, limits};
+use reactor::uring::{self, Step, Unavailable};
+
+pub(super) const SUBJECTS: &[Subject] = &[
+    Subject { id: "nofile", topic: "kernel", examine: nofile },
+    Subject { id: "fsize", topic: "kernel", examine: file_size },
+    Subject { id: "memlock", topic: "kernel", examine: locked_memory },
+    Subject { id: "io_uring", topic: "kernel", examine: io_uring },
+    Subject { id: "huge_pages", topic: "kernel", examine: huge_pages },
+];
+
+const SYSCTL: &str = "/proc/sys/kernel/io_uring_disabled";
+
+fn io_uring(examination: &mut Examination) -> Verdict {
+    if examination.config.driver == DriverChoice::Epoll {
+        return Ok(Finding::ok("not asked for: --driver epoll"));
+    }
+    examination.text("/proc/sys/kernel/osrelease")?;
+    // Both since Linux 6.6.
+    let disabled = examination.optional(SYSCTL)?;
+    examination.optional("/proc/sys/kernel/io_uring_group")?;
+    let filtered = seccomp(examination)?;
+    let unavailable = match examination.calls().io_uring() {
+        Ok(report) => {
+            examination.record("io_uring_setup(2)", &report.step);
+            return Ok(granted(&report));
+        }
+        Err(unavailable) => unavailable,
+    };
+    examination.record("io_uring_setup(2)", &unavailable);
+    let mend = match &unavailable {
+        // That it was refused for the sysctl is read here, from the host that is examined.
+        Unavailable::Forbidden(_) if matches!(disabled.as_deref(), Some("1" | "2")) => {
+            "sysctl -w kernel.io_uring_disabled=0".to_owned()
+        }
+        Unavailable::Forbidden(_) | Unavailable::Absent if filtered => {
+            "allow io_uring_setup, io_uring_enter and io_uring_register in the seccomp profile (podman/docker: \
+             --security-opt seccomp=PROFILE.json; systemd: SystemCallFilter=@io-event io_uring_setup io_uring_enter \
+             io_uring_register)"
+                .to_owned()
+        }
+        Unavailable::Refused(error) if error.raw_os_error() == Some(libc::ENOMEM) => {
+            "ulimit -l unlimited   (systemd: LimitMEMLOCK=infinity)".to_owned()
+        }
+        Unavailable::Forbidden(_) => {
+            "ausearch -m avc -c metricstream   (shows what a security module refused, to be allowed there)".to_owned()
+        }
+        Unavailable::Absent | Unavailable::Lacks(_) | Unavailable::Refused(_) => {
+            "uname -r; apt-get install linux-image-amd64   (Linux 6.1 or later has all it takes)".to_owned()
+        }
+    };
+    let because = match (&unavailable, disabled.as_deref()) {
+        (Unavailable::Forbidden(_), Some(value @ ("1" | "2"))) => {
+            format!("io_uring is switched off on this host (kernel.io_uring_disabled = {value})")
+        }
+        (Unavailable::Forbidden(_), _) if filtered => "a seccomp filter forbids io_uring (EPERM)".to_owned(),
+        (Unavailable::Absent, _) if filtered => {
+            "io_uring answers ENOSYS, and this process runs under a seccomp filter, which most likely hides it"
+                .to_owned()
+        }
+        _ => unavailable.to_string(),
+    };
+    Ok(match examination.config.driver {
+        DriverChoice::IoUring => {
+            Finding::critical(Cost::Service, format!("the server will not start with --driver io_uring: {because}"))
+        }
+        _ => Finding::warning(Cost::Speed, format!("the server falls back to epoll: {because}")),
+    }
+    .mend(mend))
+}
+
+fn granted(report: &uring::Report) -> Finding {
+    let kernel = &report.kernel;
+    match report.step {
+        Step::DeferredNoArray => Finding::ok(format!("the best step of the ladder, on Linux {kernel}")),
+        Step::Deferred => Finding::ok(format!("the second step of the ladder, as Linux {kernel} is older than 6.6")),
+        step @ (Step::Cooperative | Step::Plain) => Finding::note(
+            Cost::Speed,
+            format!("io_uring runs without deferred task work ({step}), as Linux {kernel} refuses it (6.1 has it)"),
+        )
+        .mend("uname -r; apt-get install linux-image-amd64   (then reboot)"),
+    }
+}
+
+/// Whether this process runs under a seccomp filter (proc(5): `Seccomp: 2`).
+fn seccomp(examination: &mut Examination) -> Result<bool, Unknown> {
+    let line = status(examination, "Seccomp")?;
+    Ok(line.as_deref() == Some("2"))
+}
+
+/// A field of /proc/self/status; `None` if the kernel does not have it.
+pub(super) fn status(examination: &mut Examination, field: &str) -> Result<Option<String>, Unknown> {
+    const PATH: &str = "/proc/self/status";
+    let text = examination.lines(PATH)?;
+    let value = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')).map(str::trim);
+    examination.record(format!("{PATH} {field}"), value.unwrap_or("missing"));
+    Ok(value.map(str::to_owned))
+}
+
+/// Soft and hard bound of a resource, `u64::MAX` for none (proc(5), /proc/self/limits).
+fn limit(examination: &mut Examination, name: &str) -> Result<(u64, u64), Unknown> {
+    const PATH: &str = "/proc/self/limits";
+    let text = examination.lines(PATH)?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+    examination.record(format!("{PATH} {name}"), line.split_whitespace().collect::<Vec<_>>().join(" "));
+    let mut words = line.split_whitespace().map(|word| match word {
+        "unlimited" => Some(u64::MAX),
+        number => number.parse().ok(),
+    });
+    match (words.next().flatten(), words.next().flatten()) {
+        (Some(soft), Some(hard)) => Ok((soft, hard)),
+        _ => Err(Unknown(format!("{PATH} does not tell {name:?}"))),
+    }
+}
+
+/// Descriptors that are no connections.
+fn reserved(examination: &Examination) -> u64 {
+    let reactors = examination.config.placement.reactor_cores.len() as u64;
+    u64::from(limits::DESCRIPTORS_RESERVED) + reactors * u64::from(limits::DESCRIPTORS_PER_REACTOR)
+}
+
+fn nofile(examination: &mut Examination) -> Verdict {
+    let (soft, hard) = limit(examination, "Max open files")?;
+    let reserved = reserved(examination);
+    let asked = examination.config.connections_limit;
+    let wanted = u64::from(asked.unwrap_or(limits::CONNECTIONS_DEFAULT));
+    let needed = wanted + reserved;
+    let possible = hard.saturating_sub(reserved);
+    let mend = format!("ulimit -Hn {needed}   (as root, before the start; systemd: LimitNOFILE={needed})");
+    let shown = format!("the hard limit of open files is {hard} and the soft one {soft}");
+    Ok(match asked {
+        _ if possible == 0 => Finding::critical(
+            Cost::Service,
+            format!("{shown}: {reserved} are needed besides connections, so the server will not start"),
+        )
+        .mend(mend),
+        Some(_) if possible < wanted => Finding::critical(
+            Cost::Service,
+            format!("{shown}: --max-connections {wanted} needs {needed}, so the server will not start"),
+        )
+        .mend(mend),
+        None if possible < wanted => Finding::warning(
+            Cost::Service,
+            format!("{shown}: that leaves room for {possible} connections of the default {wanted}; more get 503"),
+        )
+        .mend(mend),
+        _ => Finding::ok(format!("{shown}; the server raises the soft one itself, and {needed} are enough")),
+    })
+}
+
+fn file_size(examination: &mut Examination) -> Verdict {
+    match limit(examination, "Max file size")? {
+        (u64::MAX, _) => Ok(Finding::ok("files may grow without limit")),
+        (bytes, _) => Ok(Finding::critical(
+            Cost::Service,
+            format!("a file may grow to {bytes} bytes: from there every batch is answered 503"),
+        )
+        .mend("ulimit -f unlimited   (systemd: LimitFSIZE=infinity)")),
+    }
+}
+
+/// From Linux 6.14 the memory of a ring counts against RLIMIT_MEMLOCK for whoever lacks CAP_IPC_LOCK, for all processes of
+/// that user together; from 5.12 until then it was the cgroup's.
+fn locked_memory(examination: &mut Examination) -> Verdict {
+    /// Bit of CAP_IPC_LOCK (capabilities(7)).
+    const CAP_IPC_LOCK: u64 = 14;
+    if examination.config.driver == DriverChoice::Epoll {
+        return Ok(Finding::ok("of no matter: --driver epoll locks no memory"));
+    }
+    let release = examination.text("/proc/sys/kernel/osrelease")?;
+    let version = version(&release).ok_or_else(|| Unknown(format!("{release:?} is no kernel release")))?;
+    if version < (6, 14) {
+        return Ok(Finding::ok("of no matter: before Linux 6.14 rings are not counted as locked memory"));
+    }
+    if examination.calls().io_uring().is_err() {
+        return Ok(Finding::ok("of no matter: io_uring is not to be had here"));
+    }
+    let capabilities = status(examination, "CapEff")?
+        .and_then(|text| u64::from_str_radix(&text, 16).ok())
+        .ok_or_else(|| Unknown("/proc/self/status does not tell CapEff".into()))?;
+    // A capability in a user namespace of its own does not count.
+    let namespace = examination.text("/proc/self/uid_map")?;
+    let initial = namespace.split_whitespace().eq(["0", "0", "4294967295"]);
+    if initial && (capabilities >> CAP_IPC_LOCK) & 1 == 1 {
+        return Ok(Finding::ok("of no matter: this process has CAP_IPC_LOCK"));
+    }
+    let (soft, _) = limit(examination, "Max locked memory")?;
+    let reactors = examination.config.placement.reactor_cores.len();
+    let connections = examination.config.connections_limit.unwrap_or(limits::CONNECTIONS_DEFAULT);
+    let needed = reactors as u64 * uring::locked_bytes(connections, limits::RECEIVE_BUFFERS);
+    if soft >= needed {
+        return Ok(Finding::ok(format!("{needed} bytes of rings fit the limit of {soft}")));
+    }
+    let text = format!(
+        "the rings of {reactors} reactors take {needed} bytes of locked memory and the limit is {soft}: the server will \
+         not start with io_uring"
+    );
+    let kilobytes = needed.div_ceil(1024);
+    Ok(Finding::critical(Cost::Service, text)
+        .mend(format!("ulimit -l {kilobytes}   (systemd: LimitMEMLOCK={kilobytes}K; or --driver epoll)")))
+}
+
+/// Major and minor number of a kernel's release: `6.18.44-fc` is (6, 18).
+fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|character: char| !character.is_ascii_digit()).map(|part| part.parse().ok());
+    Some((numbers.next()??, numbers.next()??))
+}
+
+fn huge_pages(examination: &mut Examination) -> Verdict {
+    const DIRECTORY: &str = "/sys/kernel/mm/transparent_hugepage";
+    let Some(enabled) = examination.optional(&format!("{DIRECTORY}/enabled"))? else {
+        return Ok(Finding::ok("this kernel has no transparent huge pages"));
+    };
+    let defrag = examination.text(&format!("{DIRECTORY}/defrag"))?;
+    let enabled = chosen(&enabled);
+    let defrag = chosen(&defrag);
+    Ok(match (enabled, defrag) {
+        ("always", "always") => Finding::warning(
+            Cost::Speed,
+            "transparent huge pages are always on and defragmented on the spot: a page fault can stall a request",
+        )
+        .mend(format!("echo defer+madvise > {DIRECTORY}/defrag; echo madvise > {DIRECTORY}/enabled")),
+        ("always", _) => Finding::note(
+            Cost::Speed,
+            "transparent huge pages are always on: resident memory grows in steps of 2 MiB beyond what is used",
+        )
+        .mend(format!("echo madvise > {DIRECTORY}/enabled")),
+        _ => Finding::ok(format!("transparent huge pages: {enabled}")),
+    })
+}
+
+/// The word in brackets, as sysfs marks the one of several that is in force; without brackets, all of it.
+pub(super) fn chosen(text: &str) -> &str {
+    text.split_once('[').and_then(|(_, rest)| rest.split_once(']')).map_or(text, |(word, _)| word)
+}

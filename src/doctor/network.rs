@@ -1,0 +1,192 @@
+//! The way of a connection: port, backlog, cookies, and the network interface's queues and interrupts.
+
+use super::{
+    Cost, Finding, Subject, Verdict, calls::Lock, host::Examination, host::Unknown, placement::parse_cores, storage,
+};
+use crate::limits;
+use std::{collections::BTreeSet, io};
+
+pub(super) const SUBJECTS: &[Subject] = &[
+    Subject { id: "port", topic: "network", examine: port },
+    Subject { id: "somaxconn", topic: "network", examine: accept_queue },
+    Subject { id: "syn_backlog", topic: "network", examine: syn_queue },
+    Subject { id: "nic_queues", topic: "network", examine: receive_queues },
+    Subject { id: "irq_affinity", topic: "network", examine: interrupts },
+];
+
+fn port(examination: &mut Examination) -> Verdict {
+    let address = examination.config.listen;
+    if address.port() == 0 {
+        return Ok(Finding::ok("port 0: the kernel gives one that is free"));
+    }
+    let source = format!("bind(2) {address}");
+    let error = match examination.calls().bind(address) {
+        Ok(()) => {
+            examination.record(source, "to be had");
+            return Ok(Finding::ok(format!("{address} is free")));
+        }
+        Err(error) => error,
+    };
+    examination.record(source, &error);
+    let port = address.port();
+    Ok(match error.kind() {
+        io::ErrorKind::AddrInUse => match storage::holder(examination) {
+            Ok(Some(Lock::Held(_))) => Finding::note(
+                Cost::Nothing,
+                format!("{address} is taken, and a server runs on this data directory: most likely it is that one"),
+            ),
+            _ => Finding::critical(
+                Cost::Service,
+                format!("{address} is taken by something else: the server will not start"),
+            )
+            .mend(format!("ss -ltnp 'sport = :{port}'   (shows by whom; or take another with --listen)")),
+        },
+        io::ErrorKind::PermissionDenied => Finding::critical(
+            Cost::Service,
+            format!("{address} is kept to privileged processes: the server will not start"),
+        )
+        .mend("setcap cap_net_bind_service=+ep $(command -v metricstream)"),
+        io::ErrorKind::AddrNotAvailable => Finding::critical(
+            Cost::Service,
+            format!("{} is not an address of this host: the server will not start", address.ip()),
+        )
+        .mend("ip -brief address   (shows which are; then --listen)"),
+        _ => Finding::critical(Cost::Service, format!("{address} is not to be had: {error}")),
+    })
+}
+
+fn accept_queue(examination: &mut Examination) -> Verdict {
+    let wanted = i64::from(limits::LISTEN_BACKLOG);
+    let somaxconn: i64 = examination.number("/proc/sys/net/core/somaxconn")?;
+    if somaxconn >= wanted {
+        return Ok(Finding::ok(format!("each listener queues {wanted} connections, and {somaxconn} are allowed")));
+    }
+    let text = format!(
+        "each listener asks for a queue of {wanted} connections and gets {somaxconn}: in a burst the kernel drops the rest, \
+         who try again a second later"
+    );
+    Ok(Finding::warning(Cost::Speed, text).mend(format!("sysctl -w net.core.somaxconn={wanted}")))
+}
+
+/// With SYN cookies nothing is dropped for a full queue of half-open connections; without them a quarter of
+/// tcp_max_syn_backlog is kept for hosts that are known (tcp_conn_request in the kernel).
+fn syn_queue(examination: &mut Examination) -> Verdict {
+    let cookies: u8 = examination.number("/proc/sys/net/ipv4/tcp_syncookies")?;
+    let backlog: i64 = examination.number("/proc/sys/net/ipv4/tcp_max_syn_backlog")?;
+    let wanted = i64::from(limits::LISTEN_BACKLOG);
+    Ok(match cookies {
+        0 if backlog < wanted => Finding::warning(
+            Cost::Service,
+            format!("SYN cookies are off and half-open connections are kept to {backlog}: a burst, or a flood, locks clients out"),
+        )
+        .mend(format!("sysctl -w net.ipv4.tcp_syncookies=1 net.ipv4.tcp_max_syn_backlog={wanted}")),
+        0 => Finding::note(Cost::Service, "SYN cookies are off: a flood of half-open connections locks clients out")
+            .mend("sysctl -w net.ipv4.tcp_syncookies=1"),
+        1 => Finding::ok(format!("SYN cookies take over where {backlog} half-open connections are not enough")),
+        _ => Finding::note(Cost::Speed, "SYN cookies are sent always, which is for tests: connections lose TCP options")
+            .mend("sysctl -w net.ipv4.tcp_syncookies=1"),
+    })
+}
+
+/// Interfaces with hardware behind them (also a virtual machine's) that are up; `None` where only the loopback is listened on.
+fn interfaces(examination: &mut Examination) -> Result<Option<Vec<String>>, Unknown> {
+    const CLASS: &str = "/sys/class/net";
+    if examination.config.listen.ip().is_loopback() {
+        let listen = examination.config.listen;
+        examination.record("--listen", listen);
+        return Ok(None);
+    }
+    let mut up = Vec::new();
+    for name in examination.names(CLASS)? {
+        if examination.exists(&format!("{CLASS}/{name}/device"))
+            && examination.text(&format!("{CLASS}/{name}/operstate"))? != "down"
+        {
+            up.push(name);
+        }
+    }
+    match up.is_empty() {
+        true => Err(Unknown(format!(
+            "{CLASS} shows no interface with a device that is up (in a container they are the host's)"
+        ))),
+        false => Ok(Some(up)),
+    }
+}
+
+const LOOPBACK: &str = "not relevant: the server listens on the loopback only";
+
+fn receive_queues(examination: &mut Examination) -> Verdict {
+    let Some(interfaces) = interfaces(examination)? else { return Ok(Finding::ok(LOOPBACK)) };
+    let reactors: BTreeSet<usize> = examination.config.placement.reactor_cores.iter().copied().collect();
+    for name in &interfaces {
+        let directory = format!("/sys/class/net/{name}/queues");
+        let queues: Vec<String> =
+            examination.names(&directory)?.into_iter().filter(|queue| queue.starts_with("rx-")).collect();
+        examination.record(&directory, format!("{} receive queues", queues.len()));
+        if queues.len() >= reactors.len() {
+            continue;
+        }
+        // Receive packet steering spreads in software what the hardware does not (a mask of cores, 0 for off).
+        let mut steered = true;
+        for queue in &queues {
+            let mask = examination.optional(&format!("{directory}/{queue}/rps_cpus"))?.unwrap_or_default();
+            steered &= mask.chars().any(|digit| digit != '0' && digit != ',');
+        }
+        if !steered {
+            let text = format!(
+                "{name} receives through {} queues, and {} cores run reactors: the kernel's part of receiving crowds on few cores",
+                queues.len(),
+                reactors.len()
+            );
+            return Ok(Finding::warning(Cost::Speed, text).mend(format!(
+                "ethtool -L {name} combined {}   (or, where the hardware has no more: echo ffff > {directory}/rx-0/rps_cpus)",
+                reactors.len()
+            )));
+        }
+    }
+    Ok(Finding::ok(format!(
+        "{}: queues enough for {} reactor cores, or steered",
+        interfaces.join(", "),
+        reactors.len()
+    )))
+}
+
+fn interrupts(examination: &mut Examination) -> Verdict {
+    let Some(interfaces) = interfaces(examination)? else { return Ok(Finding::ok(LOOPBACK)) };
+    let placement = &examination.config.placement;
+    let reactors: BTreeSet<usize> = placement.reactor_cores.iter().copied().collect();
+    let writer = placement.writer_core;
+    for name in &interfaces {
+        let device = format!("/sys/class/net/{name}/device");
+        // A virtio device's interrupts are those of the PCI device above it.
+        let directory = [format!("{device}/msi_irqs"), format!("{device}/../msi_irqs")]
+            .into_iter()
+            .find(|directory| examination.exists(directory))
+            .ok_or_else(|| Unknown(format!("{device} shows no msi_irqs: where its interrupts go cannot be told")))?;
+        let irqs = examination.names(&directory)?;
+        let mut taken = BTreeSet::new();
+        for irq in &irqs {
+            let path = format!("/proc/irq/{irq}/effective_affinity_list");
+            // Missing for an interrupt that nobody has asked for yet.
+            let Some(list) = examination.optional(&path)? else { continue };
+            taken.extend(parse_cores(&list).unwrap_or_default());
+        }
+        let cores = taken.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
+        if taken.is_empty() {
+            return Err(Unknown(format!("/proc/irq tells of none of {name}'s interrupts where they go")));
+        }
+        if taken.len() == 1 && reactors.len() > 1 && irqs.len() > 1 {
+            let text = format!("all interrupts of {name} go to core {cores}: it handles every packet");
+            return Ok(Finding::warning(Cost::Speed, text).mend(format!(
+                "systemctl enable --now irqbalance   (or echo LIST > /proc/irq/N/smp_affinity_list, N in {directory})"
+            )));
+        }
+        if taken.contains(&writer) && !reactors.contains(&writer) {
+            let text = format!("interrupts of {name} go to cores {cores}, the writer's core {writer} among them");
+            return Ok(Finding::note(Cost::Speed, text).mend(format!(
+                "for irq in {directory}/*; do echo {} > /proc/irq/${{irq##*/}}/smp_affinity_list; done",
+                reactors.iter().map(usize::to_string).collect::<Vec<_>>().join(",")
+            )));
+        }
+    }
+    Ok(Finding::ok(format!("interrupts of {} stay off the writer's core", interfaces.join(", "))))
+}

@@ -1,0 +1,152 @@
+//! Where the threads are pinned: cores that may be used, shared cores, SMT siblings, NUMA nodes.
+
+use super::{Cost, Finding, Subject, Verdict, host::Examination, host::Unknown, kernel::status};
+use crate::config::CoreList;
+use std::collections::{BTreeMap, BTreeSet};
+
+pub(super) const SUBJECTS: &[Subject] = &[
+    Subject { id: "cpuset", topic: "cores", examine: allowed },
+    Subject { id: "shared_core", topic: "cores", examine: shared },
+    Subject { id: "smt", topic: "cores", examine: siblings },
+    Subject { id: "numa", topic: "cores", examine: nodes },
+];
+
+/// A list of cores as the kernel writes it: `0-3,8`; the empty list is an empty line.
+pub(super) fn parse_cores(text: &str) -> Option<Vec<usize>> {
+    match text.trim() {
+        "" => Some(Vec::new()),
+        list => match list.parse() {
+            Ok(CoreList::Cores(cores)) => Some(cores),
+            Ok(CoreList::Auto) | Err(_) => None,
+        },
+    }
+}
+
+/// The cores that threads are pinned to, each once.
+pub(super) fn pinned(examination: &Examination) -> BTreeSet<usize> {
+    let placement = &examination.config.placement;
+    placement.reactor_cores.iter().copied().chain([placement.writer_core]).collect()
+}
+
+pub(super) fn list<'a>(cores: impl IntoIterator<Item = &'a usize>) -> String {
+    cores.into_iter().map(usize::to_string).collect::<Vec<_>>().join(",")
+}
+
+/// The cores that this process may run on, by its cpuset and its affinity mask.
+fn allowed_cores(examination: &mut Examination) -> Result<BTreeSet<usize>, Unknown> {
+    status(examination, "Cpus_allowed_list")?
+        .and_then(|text| parse_cores(&text))
+        .filter(|cores| !cores.is_empty())
+        .map(|cores| cores.into_iter().collect())
+        .ok_or_else(|| Unknown("/proc/self/status does not tell Cpus_allowed_list".into()))
+}
+
+fn allowed(examination: &mut Examination) -> Verdict {
+    let allowed = allowed_cores(examination)?;
+    let pinned = pinned(examination);
+    examination.record("--cores", list(&pinned));
+    let denied: Vec<&usize> = pinned.difference(&allowed).collect();
+    if denied.is_empty() {
+        return Ok(Finding::ok(format!(
+            "cores {} are among those this process may use: {}",
+            list(&pinned),
+            list(&allowed)
+        )));
+    }
+    let text = format!(
+        "cores {} are not among those this process may use ({}): a cpuset, taskset or the machine itself withholds them, \
+         and the server will not start",
+        list(denied),
+        list(&allowed)
+    );
+    Ok(Finding::critical(Cost::Service, text).mend(format!("metricstream --cores {}", list(&allowed))))
+}
+
+fn shared(examination: &mut Examination) -> Verdict {
+    let placement = &examination.config.placement;
+    let (reactors, writer) = (&placement.reactor_cores, placement.writer_core);
+    let distinct: BTreeSet<usize> = reactors.iter().copied().collect();
+    examination
+        .record("--cores, --reactors, --writer-core", format!("reactors on {}, writer on {writer}", list(reactors)));
+    let allowed = allowed_cores(examination)?;
+    if distinct.len() < reactors.len() {
+        let text = format!("{} reactors share {} cores: each waits for the others", reactors.len(), distinct.len());
+        return Ok(Finding::note(Cost::Speed, text).mend(format!("metricstream --reactors {}", distinct.len())));
+    }
+    if !distinct.contains(&writer) {
+        return Ok(Finding::ok("every reactor and the writer have a core of their own"));
+    }
+    let text = format!("the writer shares core {writer} with a reactor: each waits for the other");
+    Ok(match allowed.len() {
+        1 => Finding::note(Cost::Speed, text + ", as this process may use no other")
+            .mend("give it a second core (cpuset.cpus, taskset, --cpuset-cpus)"),
+        _ => {
+            Finding::note(Cost::Speed, text).mend("metricstream --cores auto --writer-core auto   (without --reactors)")
+        }
+    })
+}
+
+/// Threads of one physical core share its execution units: two busy ones get little more than one does.
+fn siblings(examination: &mut Examination) -> Verdict {
+    let pinned = pinned(examination);
+    let allowed = allowed_cores(examination)?;
+    let mut groups: BTreeMap<usize, BTreeSet<usize>> = BTreeMap::new();
+    for core in allowed.union(&pinned) {
+        let path = format!("/sys/devices/system/cpu/cpu{core}/topology/thread_siblings_list");
+        let text = examination.text(&path)?;
+        let group = parse_cores(&text).ok_or_else(|| Unknown(format!("{path} holds no list of cores: {text:?}")))?;
+        if let Some(&first) = group.first() {
+            groups.entry(first).or_default().insert(*core);
+        }
+    }
+    let used = |group: &BTreeSet<usize>| group.iter().filter(|core| pinned.contains(core)).count();
+    let shared: Vec<String> = groups
+        .values()
+        .filter(|group| used(group) > 1)
+        .map(|group| list(group.iter().filter(|core| pinned.contains(core))))
+        .collect();
+    if shared.is_empty() {
+        return Ok(Finding::ok("no two pinned cores are threads of one physical core"));
+    }
+    let one_each: Vec<usize> = groups.values().filter_map(|group| group.first().copied()).collect();
+    let idle = groups.values().filter(|group| used(group) == 0).count();
+    let text = format!("cores {} are threads of one physical core each and slow each other down", shared.join(" and "));
+    let mend = format!("metricstream --cores {}", list(&one_each));
+    Ok(match idle {
+        0 => Finding::note(Cost::Speed, text).mend(mend),
+        _ => Finding::warning(Cost::Speed, format!("{text}, while {idle} physical cores stand idle")).mend(mend),
+    })
+}
+
+fn nodes(examination: &mut Examination) -> Verdict {
+    const DIRECTORY: &str = "/sys/devices/system/node";
+    let pinned = pinned(examination);
+    let mut on: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    for name in examination.names(DIRECTORY)? {
+        if name
+            .strip_prefix("node")
+            .is_none_or(|number| number.is_empty() || !number.bytes().all(|b| b.is_ascii_digit()))
+        {
+            continue;
+        }
+        let path = format!("{DIRECTORY}/{name}/cpulist");
+        let text = examination.text(&path)?;
+        let cores = parse_cores(&text).ok_or_else(|| Unknown(format!("{path} holds no list of cores: {text:?}")))?;
+        if cores.iter().any(|core| pinned.contains(core)) {
+            on.insert(name, cores);
+        }
+    }
+    match on.len() {
+        0 => Err(Unknown(format!("{DIRECTORY} names no node that has cores {}", list(&pinned)))),
+        1 => Ok(Finding::ok(format!("all pinned cores are on {}", on.keys().next().map_or("", String::as_str)))),
+        _ => {
+            let names = on.keys().cloned().collect::<Vec<_>>().join(" and ");
+            let allowed = allowed_cores(examination)?;
+            let writer = examination.config.placement.writer_core;
+            let best = on.values().find(|cores| cores.contains(&writer)).cloned().unwrap_or_default();
+            let text = format!("the pinned cores are on {names}: rings and answers cross between them");
+            Ok(Finding::note(Cost::Speed, text)
+                .mend(format!("metricstream --cores {}", list(best.iter().filter(|core| allowed.contains(core))))))
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! The data directory itself: whether it can be served from, how it was left, how much room it has, how fast it syncs.
+
+use super::{
+    Cost, Finding, Subject, Verdict,
+    calls::Lock,
+    host::{Examination, Unknown},
+};
+use crate::{limits, log};
+use std::{fs, io, time::Duration};
+
+pub(super) const SUBJECTS: &[Subject] = &[
+    Subject { id: "data_dir", topic: "disk", examine: directory },
+    Subject { id: "free_space", topic: "disk", examine: space },
+    Subject { id: "unclean_shutdowns", topic: "disk", examine: shutdowns },
+    Subject { id: "fdatasync", topic: "disk", examine: sync },
+];
+
+/// Who has the data directory; `None` if nobody has had it yet.
+pub(super) fn holder(examination: &mut Examination) -> Result<Option<Lock>, Unknown> {
+    let located = examination.data_dir()?;
+    let path = located.path.join(log::LOCK_NAME).display().to_string();
+    if !located.exists {
+        return Ok(None);
+    }
+    let lock = match examination.calls().lock(&located.real.join(log::LOCK_NAME)) {
+        Ok(lock) => Some(lock),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(Unknown(format!("{path}: {error}"))),
+    };
+    let said = match lock {
+        None => "missing".to_owned(),
+        Some(Lock::Free) => "not locked".to_owned(),
+        Some(Lock::Held(pid)) => {
+            format!("locked by process {}", pid.map_or("unknown".to_owned(), |pid| pid.to_string()))
+        }
+    };
+    examination.record(format!("{path} (flock)"), said);
+    Ok(lock)
+}
+
+fn directory(examination: &mut Examination) -> Verdict {
+    let located = examination.data_dir()?;
+    let path = located.path.display();
+    if !located.real.is_dir() {
+        return Ok(Finding::critical(Cost::Service, format!("{path} is not a directory: the server will not start"))
+            .mend("metricstream --data-dir DIR   (another one)"));
+    }
+    if let Err(error) = examination.calls().may_write(&located.real) {
+        examination.record(format!("faccessat(2) {path}"), &error);
+        let text = format!("{path} is not writable ({error}): the server will not start");
+        return Ok(Finding::critical(Cost::Service, text).mend(match error.kind() {
+            io::ErrorKind::ReadOnlyFilesystem => {
+                format!("mount -o remount,rw $(findmnt -no TARGET -T {path})   (dmesg says why, if it was an error)")
+            }
+            _ => format!("chown $(id -un) {path} && chmod u+rwx {path}"),
+        }));
+    }
+    examination.record(format!("faccessat(2) {path}"), "writable");
+    if !located.exists {
+        return Ok(Finding::ok(format!("missing; the server makes it in {path}, which is writable")));
+    }
+    let log = located.real.join(log::LOG_NAME);
+    if fs::symlink_metadata(&log).is_ok_and(|_| !log.is_file()) {
+        let text = format!("{path}/{} is not a regular file: the server will not start", log::LOG_NAME);
+        return Ok(
+            Finding::critical(Cost::Service, text).mend(format!("mv {path}/{0} {path}/{0}.aside", log::LOG_NAME))
+        );
+    }
+    let text = format!("{path} can be opened and written to");
+    Ok(match holder(examination)? {
+        Some(Lock::Held(pid)) => {
+            let pid = pid.map_or_else(String::new, |pid| format!(", process {pid}"));
+            Finding::note(Cost::Nothing, format!("a server runs on {path} already{pid}; a second one would be refused"))
+        }
+        Some(Lock::Free) | None => Finding::ok(text),
+    })
+}
+
+fn shutdowns(examination: &mut Examination) -> Verdict {
+    let located = examination.data_dir()?;
+    let path = located.path.join(log::STATE_NAME).display().to_string();
+    if !located.exists {
+        return Ok(Finding::ok("there is no data directory yet"));
+    }
+    let Some(text) = examination.optional(&path)? else {
+        return Ok(Finding::ok("no server has run on the data directory yet"));
+    };
+    // Its last line ends with a line feed, which was trimmed.
+    let state = log::State::parse(&format!("{text}\n"))
+        .ok_or_else(|| Unknown(format!("{path} is not what a server of this version writes")))?;
+    let running = matches!(holder(examination)?, Some(Lock::Held(_)));
+    let count = state.unclean_shutdowns + u64::from(!state.clean && !running);
+    Ok(match count {
+        0 => Finding::ok("the server has always been stopped cleanly"),
+        _ => Finding::note(
+            Cost::Data,
+            format!("{count} unclean shutdowns so far: a kill, a crash or a loss of power each (the last one's repair is logged at the start)"),
+        )
+        .mend("journalctl -k -b -1 | grep -i -e oom -e panic; journalctl -u metricstream   (shows why)"),
+    })
+}
+
+fn space(examination: &mut Examination) -> Verdict {
+    let located = examination.data_dir()?;
+    let path = located.path.display();
+    let usage =
+        examination.calls().usage(&located.real).map_err(|error| Unknown(format!("statvfs(3) {path}: {error}")))?;
+    let mib = |bytes: u64| bytes / limits::MIB as u64;
+    let shown = format!("{} MiB of {} MiB are free", mib(usage.bytes_free), mib(usage.bytes));
+    let inodes = format!("{} of {} inodes are free", usage.inodes_free, usage.inodes);
+    examination.record(format!("statvfs(3) {path}"), format!("{shown}, {inodes}"));
+    let mend =
+        format!("df -h {path}; du -xh --max-depth=1 {path} | sort -h   (then make room, or --data-dir elsewhere)");
+    Ok(if usage.bytes_free < limits::DOCTOR_FREE_BYTES_CRITICAL {
+        Finding::critical(Cost::Service, format!("{shown}: on a full disk every batch is answered 503")).mend(mend)
+    } else if usage.bytes_free < limits::DOCTOR_FREE_BYTES_WARNING || usage.bytes_free < usage.bytes / 20 {
+        Finding::warning(Cost::Service, format!("{shown}: on a full disk every batch is answered 503")).mend(mend)
+    } else if usage.inodes > 0 && usage.inodes_free < limits::DOCTOR_FREE_INODES {
+        Finding::warning(Cost::Service, format!("{inodes}: without one no file of the log can be begun"))
+            .mend(format!("df -i {path}"))
+    } else {
+        Finding::ok(shown)
+    })
+}
+
+/// The value that the share `per_mille` of the sorted times do not exceed (nearest rank).
+fn quantile(sorted: &[Duration], per_mille: usize) -> Duration {
+    let rank = (sorted.len() * per_mille).div_ceil(1_000).clamp(1, sorted.len().max(1));
+    sorted.get(rank - 1).copied().unwrap_or_default()
+}
+
+fn sync(examination: &mut Examination) -> Verdict {
+    let located = examination.data_dir()?;
+    let path = located.path.display().to_string();
+    if !located.real.is_dir() {
+        return Err(Unknown(format!("{path} is not a directory")));
+    }
+    let mut times = examination
+        .calls()
+        .sync_times(&located.real)
+        .map_err(|error| Unknown(format!("a file in {path} cannot be written and synced: {error}")))?;
+    let total: Duration = times.iter().sum();
+    times.sort_unstable();
+    let (p50, p99) = (quantile(&times, 500), quantile(&times, 990));
+    let per_s = times.len() as f64 / total.as_secs_f64().max(f64::EPSILON);
+    let ms = |time: Duration| time.as_secs_f64() * 1e3;
+    let measured = format!(
+        "{} times {} bytes and fdatasync: p50 {:.3} ms, p99 {:.3} ms",
+        times.len(),
+        limits::DOCTOR_SYNC_BYTES,
+        ms(p50),
+        ms(p99)
+    );
+    examination.record(format!("fdatasync(2) in {path}"), &measured);
+    // Group commit: one sync at a time, and each releases every answer that waited.
+    let clients = limits::DOCTOR_CLIENTS;
+    let text = format!(
+        "{measured}; at the level fsync that sustains {per_s:.0} acknowledgements/s for one client that awaits each, and up to \
+         {:.0} for {clients}, as they share syncs",
+        per_s * f64::from(clients)
+    );
+    let mend = "metricstream --data-dir DIR   (on a disk with power-loss protection), or --ack write where the loss of seconds at a \
+                power cut is bearable";
+    Ok(if p50 < limits::DOCTOR_SYNC_TOO_FAST {
+        Finding::note(
+            Cost::Data,
+            format!("{text}. No disk flushes that fast: something says synced and keeps it in memory"),
+        )
+        .mend("cat /sys/block/*/queue/write_cache; findmnt -T DIR   (and the hypervisor's cache mode of the disk)")
+    } else if p99 >= limits::DOCTOR_SYNC_SLOW && examination.config.ack == log::AckLevel::Fsync {
+        Finding::warning(Cost::Speed, text).mend(mend)
+    } else if p99 >= limits::DOCTOR_SYNC_SLOW {
+        Finding::note(Cost::Speed, text).mend(mend)
+    } else {
+        // Always said: it is the price of a level that any request may ask for.
+        Finding::note(Cost::Speed, text)
+    })
+}

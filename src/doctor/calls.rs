@@ -53,6 +53,8 @@ pub(super) enum Lock {
 pub(super) trait Calls: fmt::Debug {
     /// Tries what the io_uring driver needs.
     fn io_uring(&self) -> Result<uring::Report, uring::Unavailable>;
+    /// Whether the rings of so many reactors of so many connections are to be had all at one time.
+    fn rings(&self, reactors: usize, connections: u32) -> Result<(), uring::Unavailable>;
     /// Lets time pass between two samples.
     fn wait(&self, span: Duration);
     /// The clock's state (adjtimex(2)).
@@ -78,6 +80,10 @@ pub(super) struct Kernel;
 impl Calls for Kernel {
     fn io_uring(&self) -> Result<uring::Report, uring::Unavailable> {
         uring::probe()
+    }
+
+    fn rings(&self, reactors: usize, connections: u32) -> Result<(), uring::Unavailable> {
+        uring::probe_rings(reactors, connections, limits::RECEIVE_BUFFERS)
     }
 
     fn wait(&self, span: Duration) {

@@ -27,7 +27,7 @@ fn group(examination: &mut Examination, controller: &str) -> Result<Group, Unkno
     const PATH: &str = "/proc/self/cgroup";
     let text = examination.lines(PATH)?;
     let named =
-        |line: &&str| line.splitn(3, ':').nth(1).is_some_and(|names| names.split(',').any(|name| name == controller));
+        |line: &&str| line.split(':').nth(1).is_some_and(|names| names.split(',').any(|name| name == controller));
     let line = text.lines().find(named).or_else(|| text.lines().find(|line| line.starts_with("0::")));
     let line = line.ok_or_else(|| Unknown(format!("{PATH} names no group for {controller}")))?;
     examination.record(PATH, line);

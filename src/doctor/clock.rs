@@ -73,6 +73,7 @@ fn plausible(examination: &mut Examination) -> Verdict {
         }
     }
     let Some((modified, name)) = newest else {
+        examination.record(located.path.display().to_string(), "no file");
         return Ok(Finding::ok("the data directory holds no file to compare the clock with"));
     };
     let ahead = modified.duration_since(examination.calls().now()).unwrap_or_default();

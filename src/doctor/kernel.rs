@@ -1,6 +1,6 @@
 //! The kernel and what it lets this process have: io_uring, descriptors, locked memory, file size, huge pages.
 
-use super::{Cost, Finding, Subject, Verdict, host::Examination, host::Unknown};
+use super::{Cost, Finding, Subject, Verdict, calls::Lock, host::Examination, host::Unknown, storage};
 use crate::{config::DriverChoice, limits};
 use reactor::uring::{self, Step, Unavailable};
 
@@ -16,6 +16,7 @@ const SYSCTL: &str = "/proc/sys/kernel/io_uring_disabled";
 
 fn io_uring(examination: &mut Examination) -> Verdict {
     if examination.config.driver == DriverChoice::Epoll {
+        examination.record("--driver", "epoll");
         return Ok(Finding::ok("not asked for: --driver epoll"));
     }
     examination.text("/proc/sys/kernel/osrelease")?;
@@ -25,7 +26,7 @@ fn io_uring(examination: &mut Examination) -> Verdict {
     let filtered = seccomp(examination)?;
     let unavailable = match examination.calls().io_uring() {
         Ok(report) => {
-            examination.record("io_uring_setup(2)", &report.step);
+            examination.record("io_uring_setup(2)", report.step);
             return Ok(granted(&report));
         }
         Err(unavailable) => unavailable,
@@ -162,51 +163,46 @@ fn file_size(examination: &mut Examination) -> Verdict {
     }
 }
 
-/// From Linux 6.14 the memory of a ring counts against RLIMIT_MEMLOCK for whoever lacks CAP_IPC_LOCK, for all processes of
-/// that user together; from 5.12 until then it was the cgroup's.
+/// Newer kernels count a ring's memory against RLIMIT_MEMLOCK for whoever lacks CAP_IPC_LOCK, and for all processes of that
+/// user together (Linux 6.18 was seen to; from 5.12 it was the control group's). So it is tried, on rings of the server's
+/// size that are given back at once.
 fn locked_memory(examination: &mut Examination) -> Verdict {
-    /// Bit of CAP_IPC_LOCK (capabilities(7)).
-    const CAP_IPC_LOCK: u64 = 14;
     if examination.config.driver == DriverChoice::Epoll {
+        examination.record("--driver", "epoll");
         return Ok(Finding::ok("of no matter: --driver epoll locks no memory"));
     }
-    let release = examination.text("/proc/sys/kernel/osrelease")?;
-    let version = version(&release).ok_or_else(|| Unknown(format!("{release:?} is no kernel release")))?;
-    if version < (6, 14) {
-        return Ok(Finding::ok("of no matter: before Linux 6.14 rings are not counted as locked memory"));
-    }
+    let (soft, _) = limit(examination, "Max locked memory")?;
     if examination.calls().io_uring().is_err() {
         return Ok(Finding::ok("of no matter: io_uring is not to be had here"));
     }
-    let capabilities = status(examination, "CapEff")?
-        .and_then(|text| u64::from_str_radix(&text, 16).ok())
-        .ok_or_else(|| Unknown("/proc/self/status does not tell CapEff".into()))?;
-    // A capability in a user namespace of its own does not count.
-    let namespace = examination.text("/proc/self/uid_map")?;
-    let initial = namespace.split_whitespace().eq(["0", "0", "4294967295"]);
-    if initial && (capabilities >> CAP_IPC_LOCK) & 1 == 1 {
-        return Ok(Finding::ok("of no matter: this process has CAP_IPC_LOCK"));
-    }
-    let (soft, _) = limit(examination, "Max locked memory")?;
     let reactors = examination.config.placement.reactor_cores.len();
     let connections = examination.config.connections_limit.unwrap_or(limits::CONNECTIONS_DEFAULT);
     let needed = reactors as u64 * uring::locked_bytes(connections, limits::RECEIVE_BUFFERS);
-    if soft >= needed {
-        return Ok(Finding::ok(format!("{needed} bytes of rings fit the limit of {soft}")));
+    let source = format!("io_uring_setup(2), {reactors} rings, {needed} bytes");
+    match examination.calls().rings(reactors, connections) {
+        Ok(()) => {
+            examination.record(source, "granted");
+            Ok(Finding::ok(format!("the {needed} bytes of the reactors' rings are granted")))
+        }
+        Err(Unavailable::Refused(error)) if error.raw_os_error() == Some(libc::ENOMEM) => {
+            examination.record(source, &error);
+            let text = format!(
+                "the rings of {reactors} reactors take {needed} bytes and the kernel refuses them (the limit of locked memory \
+                 is {soft}): the server will not start with io_uring"
+            );
+            if matches!(storage::holder(examination), Ok(Some(Lock::Held(_)))) {
+                return Ok(Finding::note(Cost::Nothing, format!("{text} beside the one that runs already")));
+            }
+            let kilobytes = needed.div_ceil(1024);
+            Ok(Finding::critical(Cost::Service, text).mend(format!(
+                "ulimit -l {kilobytes}   (as root; systemd: LimitMEMLOCK={kilobytes}K; or --driver epoll)"
+            )))
+        }
+        Err(error) => {
+            examination.record(source, &error);
+            Err(Unknown(format!("{reactors} rings cannot be tried: {error}")))
+        }
     }
-    let text = format!(
-        "the rings of {reactors} reactors take {needed} bytes of locked memory and the limit is {soft}: the server will \
-         not start with io_uring"
-    );
-    let kilobytes = needed.div_ceil(1024);
-    Ok(Finding::critical(Cost::Service, text)
-        .mend(format!("ulimit -l {kilobytes}   (systemd: LimitMEMLOCK={kilobytes}K; or --driver epoll)")))
-}
-
-/// Major and minor number of a kernel's release: `6.18.44-fc` is (6, 18).
-fn version(release: &str) -> Option<(u32, u32)> {
-    let mut numbers = release.split(|character: char| !character.is_ascii_digit()).map(|part| part.parse().ok());
-    Some((numbers.next()??, numbers.next()??))
 }
 
 fn huge_pages(examination: &mut Examination) -> Verdict {

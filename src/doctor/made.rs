@@ -23,6 +23,7 @@ type Answer<T> = fn() -> T;
 #[derive(Debug, Clone)]
 pub(super) struct Answers {
     pub(super) io_uring: Answer<Result<uring::Report, uring::Unavailable>>,
+    pub(super) rings: Answer<Result<(), uring::Unavailable>>,
     pub(super) clock: Answer<io::Result<ClockState>>,
     pub(super) now: SystemTime,
     pub(super) usage: Answer<io::Result<Usage>>,
@@ -37,6 +38,9 @@ pub(super) struct Answers {
 impl Calls for Answers {
     fn io_uring(&self) -> Result<uring::Report, uring::Unavailable> {
         (self.io_uring)()
+    }
+    fn rings(&self, _: usize, _: u32) -> Result<(), uring::Unavailable> {
+        (self.rings)()
     }
     fn wait(&self, _: Duration) {
         if let Some((path, text)) = &self.later {
@@ -80,8 +84,7 @@ const FILES: &[(&str, &str)] = &[
     ("proc/sys/vm/dirty_background_ratio", "0\n"),
     ("proc/meminfo", "MemTotal:       33554432 kB\nMemFree: 1 kB\nMemAvailable:   16777216 kB\n"),
     ("proc/stat", STAT),
-    ("proc/self/status", "Name:\tx\nCapEff:\t0000000000000000\nSeccomp:\t0\nCpus_allowed_list:\t0-3\n"),
-    ("proc/self/uid_map", "         0          0 4294967295\n"),
+    ("proc/self/status", "Name:\tx\nSeccomp:\t0\nCpus_allowed_list:\t0-3\n"),
     ("proc/self/limits", LIMITS),
     ("proc/self/cgroup", "0::/system.slice/metricstream.service\n"),
     ("proc/self/mountinfo", MOUNTS),
@@ -143,6 +146,7 @@ impl Made {
     pub(super) fn new() -> Self {
         let answers = Answers {
             io_uring: || Ok(uring::Report { step: uring::Step::DeferredNoArray, kernel: "6.12.0".into() }),
+            rings: || Ok(()),
             clock: || Ok(ClockState { synchronised: true, error_us_max: 1_500 }),
             // After every file of the tree.
             now: SystemTime::now() + Duration::from_secs(3_600),

@@ -17,6 +17,7 @@ pub(super) const SUBJECTS: &[Subject] = &[
 fn port(examination: &mut Examination) -> Verdict {
     let address = examination.config.listen;
     if address.port() == 0 {
+        examination.record("--listen", address);
         return Ok(Finding::ok("port 0: the kernel gives one that is free"));
     }
     let source = format!("bind(2) {address}");

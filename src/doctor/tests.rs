@@ -138,23 +138,25 @@ fn io_uring_that_is_refused_says_by_whom() {
 
 #[test]
 fn rings_that_do_not_fit_the_locked_memory() {
-    let many = |made: &mut Made| {
-        made.write("proc/sys/kernel/osrelease", "6.18.2-cloud\n");
+    let refused = |made: &mut Made| {
+        made.answers.rings = || Err(Unavailable::Refused(io::Error::from_raw_os_error(libc::ENOMEM)));
         made.flags(&["--reactors", "8"]);
     };
-    let check = expect("memlock", Critical, "the rings of 8 reactors", many);
-    assert!(check.mend.unwrap().starts_with("ulimit -l "));
-    expect("memlock", Fine, "fit the limit", |made| made.write("proc/sys/kernel/osrelease", "6.18.2\n"));
-    expect("memlock", Fine, "before Linux 6.14", |made| made.flags(&["--reactors", "8"]));
-    let capable = |made: &mut Made| {
-        many(made);
-        made.change("proc/self/status", "CapEff:\t0000000000000000", "CapEff:\t000001ffffffffff");
-    };
-    expect("memlock", Fine, "CAP_IPC_LOCK", capable);
-    expect("memlock", Critical, "the rings of 8 reactors", |made| {
-        capable(made);
-        made.write("proc/self/uid_map", "         0       1000          1\n");
+    let check = expect("memlock", Critical, "the rings of 8 reactors", refused);
+    assert!(check.finding.contains("8388608") && check.mend.unwrap().starts_with("ulimit -l "));
+    expect("memlock", Note, "beside the one that runs already", |made| {
+        refused(made);
+        made.answers.lock = || Ok(Lock::Held(None));
     });
+    expect("memlock", Fine, "not to be had", |made| {
+        refused(made);
+        made.answers.io_uring = || Err(Unavailable::Absent);
+    });
+    expect("memlock", Fine, "--driver epoll", |made| {
+        refused(made);
+        made.flags(&["--driver", "epoll"]);
+    });
+    expect("memlock", Unknown, "cannot be tried", |made| made.answers.rings = || Err(Unavailable::Absent));
 }
 
 #[test]

@@ -77,7 +77,7 @@ fn queue_entries(connections_max: u32, receive_buffers: u16) -> (u32, u32) {
 }
 
 /// Bytes of the kernel's rings for one driver of this set-up: 64 a submission, 16 a completion and 16 a receive buffer, each
-/// ring of a power of two and in whole pages. From Linux 6.14 they count against `RLIMIT_MEMLOCK`.
+/// ring of a power of two and in whole pages. Newer kernels count them against `RLIMIT_MEMLOCK`.
 #[must_use]
 pub fn locked_bytes(connections_max: u32, receive_buffers: u16) -> u64 {
     const PAGE_BYTES: u64 = 4096;
@@ -86,6 +86,19 @@ pub fn locked_bytes(connections_max: u32, receive_buffers: u16) -> u64 {
     let queues = (u64::from(completions.next_power_of_two()) * 16 + PAGE_BYTES).next_multiple_of(PAGE_BYTES);
     let entries = (u64::from(submissions) * 64).next_multiple_of(PAGE_BYTES);
     queues + entries + (u64::from(receive_buffers) * 16).next_multiple_of(PAGE_BYTES)
+}
+
+/// Tries the rings of `drivers` drivers of this set-up, all at one time, and gives them back.
+///
+/// # Errors
+/// Why they are not to be had; `ENOMEM` for the bound of locked memory.
+pub fn probe_rings(drivers: usize, connections_max: u32, receive_buffers: u16) -> Result<(), Unavailable> {
+    let (submissions, completions) = queue_entries(connections_max, receive_buffers);
+    let mut held = Vec::new();
+    for _ in 0..drivers {
+        held.push(setup::build(&Step::LADDER, submissions, completions)?);
+    }
+    Ok(())
 }
 
 /// A [`Driver`] on io_uring. It belongs to the thread that opened it: the kernel refuses any other (`SINGLE_ISSUER`), and

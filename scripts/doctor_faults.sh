@@ -229,7 +229,7 @@ if (($(nproc) > 1)); then
     first=$(taskset -cp $$ | sed -E 's/.*: *([0-9]+).*/\1/')
     other=$(taskset -cp $$ | sed -E 's/.*[-,]([0-9]+)$/\1/')
     doctor taskset -c "$first" -- --cores "$first,$other"
-    expect "taskset -c $first, --cores $first,$other" cpuset critical 'are not among those this process may use'
+    expect "taskset -c $first, --cores $first,$other" cpuset critical "may not use core $other, only $first"
 else
     skip 'a core withheld by taskset' 'there is only one'
 fi

@@ -3,7 +3,7 @@
 use super::{
     Cost, Finding, Subject, Verdict,
     host::{Examination, Unknown},
-    placement::{list, pinned},
+    placement::{list, named, pinned},
 };
 use crate::limits;
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,25 +31,24 @@ fn governor(examination: &mut Examination) -> Verdict {
         driver = examination.text(&format!("{directory}/scaling_driver"))?;
     }
     cores.remove("performance");
-    let Some((name, slow)) = cores.iter().next() else { return Ok(Finding::ok("performance")) };
+    let worst = cores.get_key_value("powersave").or_else(|| cores.first_key_value());
+    let Some((name, slow)) = worst else { return Ok(Finding::ok("performance")) };
     // These two choose the frequency in hardware; their powersave is no fixed lowest one.
     let in_hardware = driver.starts_with("intel_pstate") || driver.starts_with("amd-pstate");
+    let runs = if slow.len() == 1 { "runs" } else { "run" };
     let text =
-        format!("cores {} run under the governor {name} of {driver}: a core that was idle starts slow", list(slow));
+        format!("{} {runs} under the governor {name} of {driver}: a core that was idle starts slow", named(slow));
     let finding = match name.as_str() {
         "powersave" if !in_hardware => {
             Finding::warning(Cost::Speed, format!("{text}, and stays at its lowest frequency"))
         }
         _ => Finding::note(Cost::Speed, text),
     };
+    let every: Vec<String> = cores.values().flatten().map(usize::to_string).collect();
     Ok(finding.mend(format!(
         "for core in {}; do echo performance > {CPUS}/cpu$core/cpufreq/scaling_governor; done",
-        words(slow)
+        every.join(" ")
     )))
-}
-
-fn words(cores: &[usize]) -> String {
-    cores.iter().map(usize::to_string).collect::<Vec<_>>().join(" ")
 }
 
 fn idle_states(examination: &mut Examination) -> Verdict {

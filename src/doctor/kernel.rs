@@ -1,6 +1,6 @@
 //! The kernel and what it lets this process have: io_uring, descriptors, locked memory, file size, huge pages.
 
-use super::{Cost, Finding, Subject, Verdict, calls::Lock, host::Examination, host::Unknown, storage};
+use super::{Cost, Finding, Subject, Verdict, calls::Lock, counted, host::Examination, host::Unknown, storage};
 use crate::{config::DriverChoice, limits};
 use reactor::uring::{self, Step, Unavailable};
 
@@ -167,6 +167,8 @@ fn file_size(examination: &mut Examination) -> Verdict {
 /// user together (Linux 6.18 was seen to; from 5.12 it was the control group's). So it is tried, on rings of the server's
 /// size that are given back at once.
 fn locked_memory(examination: &mut Examination) -> Verdict {
+    /// The rings that are probed first are given back late.
+    const PROBE_KILOBYTES: u64 = 128;
     if examination.config.driver == DriverChoice::Epoll {
         examination.record("--driver", "epoll");
         return Ok(Finding::ok("of no matter: --driver epoll locks no memory"));
@@ -178,31 +180,24 @@ fn locked_memory(examination: &mut Examination) -> Verdict {
     let reactors = examination.config.placement.reactor_cores.len();
     let connections = examination.config.connections_limit.unwrap_or(limits::CONNECTIONS_DEFAULT);
     let needed = reactors as u64 * uring::locked_bytes(connections, limits::RECEIVE_BUFFERS);
-    let source = format!("io_uring_setup(2), {reactors} rings, {needed} bytes");
-    match examination.calls().rings(reactors, connections) {
-        Ok(()) => {
-            examination.record(source, "granted");
-            Ok(Finding::ok(format!("the {needed} bytes of the reactors' rings are granted")))
-        }
-        Err(Unavailable::Refused(error)) if error.raw_os_error() == Some(libc::ENOMEM) => {
-            examination.record(source, &error);
-            let text = format!(
-                "the rings of {reactors} reactors take {needed} bytes and the kernel refuses them (the limit of locked memory \
-                 is {soft}): the server will not start with io_uring"
-            );
-            if matches!(storage::holder(examination), Ok(Some(Lock::Held(_)))) {
-                return Ok(Finding::note(Cost::Nothing, format!("{text} beside the one that runs already")));
-            }
-            let kilobytes = needed.div_ceil(1024);
-            Ok(Finding::critical(Cost::Service, text).mend(format!(
-                "ulimit -l {kilobytes}   (as root; systemd: LimitMEMLOCK={kilobytes}K; or --driver epoll)"
-            )))
-        }
-        Err(error) => {
-            examination.record(source, &error);
-            Err(Unknown(format!("{reactors} rings cannot be tried: {error}")))
-        }
+    let source = format!("io_uring_setup(2), {}, {needed} bytes", counted(reactors, "ring"));
+    // Every feature was found by the probe: whatever is refused now is memory, however it is put.
+    let Err(refusal) = examination.calls().rings(reactors, connections) else {
+        examination.record(source, "granted");
+        return Ok(Finding::ok(format!("the {needed} bytes of the reactors' rings are granted")));
+    };
+    examination.record(source, &refusal);
+    let text = format!(
+        "the rings of {} take {needed} bytes and the kernel refuses them (the limit of locked memory is {soft}): the server \
+         will not start with io_uring",
+        counted(reactors, "reactor")
+    );
+    if matches!(storage::holder(examination), Ok(Some(Lock::Held(_)))) {
+        return Ok(Finding::note(Cost::Nothing, format!("{text} beside the one that runs already")));
     }
+    let kilobytes = needed.div_ceil(1024) + PROBE_KILOBYTES;
+    Ok(Finding::critical(Cost::Service, text)
+        .mend(format!("ulimit -l {kilobytes}   (as root; systemd: LimitMEMLOCK={kilobytes}K; or --driver epoll)")))
 }
 
 fn huge_pages(examination: &mut Examination) -> Verdict {

@@ -84,7 +84,7 @@ const FILES: &[(&str, &str)] = &[
     ("proc/sys/vm/dirty_background_ratio", "0\n"),
     ("proc/meminfo", "MemTotal:       33554432 kB\nMemFree: 1 kB\nMemAvailable:   16777216 kB\n"),
     ("proc/stat", STAT),
-    ("proc/self/status", "Name:\tx\nSeccomp:\t0\nCpus_allowed_list:\t0-3\n"),
+    ("proc/self/status", "Name:\tx\nUid:\t7\t991\t7\t7\nSeccomp:\t0\nCpus_allowed_list:\t0-3\n"),
     ("proc/self/limits", LIMITS),
     ("proc/self/cgroup", "0::/system.slice/metricstream.service\n"),
     ("proc/self/mountinfo", MOUNTS),

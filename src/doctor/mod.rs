@@ -137,6 +137,14 @@ impl Finding {
 
 type Verdict = Result<Finding, Unknown>;
 
+/// `1 reactor`, `2 reactors`.
+fn counted(count: impl TryInto<u64>, thing: &str) -> String {
+    match count.try_into().unwrap_or(u64::MAX) {
+        1 => format!("1 {thing}"),
+        count => format!("{count} {thing}s"),
+    }
+}
+
 /// One entry of the catalogue.
 struct Subject {
     id: &'static str,

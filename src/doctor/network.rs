@@ -1,7 +1,8 @@
 //! The way of a connection: port, backlog, cookies, and the network interface's queues and interrupts.
 
 use super::{
-    Cost, Finding, Subject, Verdict, calls::Lock, host::Examination, host::Unknown, placement::parse_cores, storage,
+    Cost, Finding, Subject, Verdict, calls::Lock, counted, host::Examination, host::Unknown, placement::parse_cores,
+    storage,
 };
 use crate::limits;
 use std::{collections::BTreeSet, io};
@@ -122,7 +123,7 @@ fn receive_queues(examination: &mut Examination) -> Verdict {
         let directory = format!("/sys/class/net/{name}/queues");
         let queues: Vec<String> =
             examination.names(&directory)?.into_iter().filter(|queue| queue.starts_with("rx-")).collect();
-        examination.record(&directory, format!("{} receive queues", queues.len()));
+        examination.record(&directory, counted(queues.len(), "receive queue"));
         if queues.len() >= reactors.len() {
             continue;
         }
@@ -134,21 +135,31 @@ fn receive_queues(examination: &mut Examination) -> Verdict {
         }
         if !steered {
             let text = format!(
-                "{name} receives through {} queues, and {} cores run reactors: the kernel's part of receiving crowds on few cores",
-                queues.len(),
-                reactors.len()
+                "{name} receives through {}, and {} run reactors: the kernel's part of receiving crowds on few of them",
+                counted(queues.len(), "queue"),
+                counted(reactors.len(), "core")
             );
             return Ok(Finding::warning(Cost::Speed, text).mend(format!(
-                "ethtool -L {name} combined {}   (or, where the hardware has no more: echo ffff > {directory}/rx-0/rps_cpus)",
-                reactors.len()
+                "ethtool -L {name} combined {}   (or, where the hardware has no more: echo {} > {directory}/rx-0/rps_cpus)",
+                reactors.len(),
+                mask(&reactors)
             )));
         }
     }
     Ok(Finding::ok(format!(
-        "{}: queues enough for {} reactor cores, or steered",
+        "{}: queues enough for {}, or steered",
         interfaces.join(", "),
-        reactors.len()
+        counted(reactors.len(), "reactor core")
     )))
+}
+
+/// Cores as the kernel takes them: words of 32 bits in hexadecimal, the highest first.
+fn mask(cores: &BTreeSet<usize>) -> String {
+    let words = cores.last().map_or(1, |last| last / 32 + 1);
+    let word = |index: usize| {
+        cores.iter().filter(|&&core| core / 32 == index).fold(0_u32, |word, core| word | 1 << (core % 32))
+    };
+    (0..words).rev().map(|index| format!("{:08x}", word(index))).collect::<Vec<_>>().join(",")
 }
 
 fn interrupts(examination: &mut Examination) -> Verdict {

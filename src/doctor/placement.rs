@@ -1,6 +1,6 @@
 //! Where the threads are pinned: cores that may be used, shared cores, SMT siblings, NUMA nodes.
 
-use super::{Cost, Finding, Subject, Verdict, host::Examination, host::Unknown, kernel::status};
+use super::{Cost, Finding, Subject, Verdict, counted, host::Examination, host::Unknown, kernel::status};
 use crate::config::CoreList;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,6 +32,12 @@ pub(super) fn list<'a>(cores: impl IntoIterator<Item = &'a usize>) -> String {
     cores.into_iter().map(usize::to_string).collect::<Vec<_>>().join(",")
 }
 
+/// `core 1`, `cores 0,2`.
+pub(super) fn named<'a>(cores: impl IntoIterator<Item = &'a usize>) -> String {
+    let cores = list(cores);
+    if cores.contains(',') { format!("cores {cores}") } else { format!("core {cores}") }
+}
+
 /// The cores that this process may run on, by its cpuset and its affinity mask.
 fn allowed_cores(examination: &mut Examination) -> Result<BTreeSet<usize>, Unknown> {
     status(examination, "Cpus_allowed_list")?
@@ -48,15 +54,15 @@ fn allowed(examination: &mut Examination) -> Verdict {
     let denied: Vec<&usize> = pinned.difference(&allowed).collect();
     if denied.is_empty() {
         return Ok(Finding::ok(format!(
-            "cores {} are among those this process may use: {}",
-            list(&pinned),
-            list(&allowed)
+            "of the cores {} that this process may use, threads are pinned to {}",
+            list(&allowed),
+            list(&pinned)
         )));
     }
     let text = format!(
-        "cores {} are not among those this process may use ({}): a cpuset, taskset or the machine itself withholds them, \
-         and the server will not start",
-        list(denied),
+        "this process may not use {}, only {}: a cpuset, taskset or the machine itself withholds the rest, and the server \
+         will not start",
+        named(denied),
         list(&allowed)
     );
     Ok(Finding::critical(Cost::Service, text).mend(format!("metricstream --cores {}", list(&allowed))))
@@ -70,7 +76,11 @@ fn shared(examination: &mut Examination) -> Verdict {
         .record("--cores, --reactors, --writer-core", format!("reactors on {}, writer on {writer}", list(reactors)));
     let allowed = allowed_cores(examination)?;
     if distinct.len() < reactors.len() {
-        let text = format!("{} reactors share {} cores: each waits for the others", reactors.len(), distinct.len());
+        let text = format!(
+            "{} share {}: each waits for the others",
+            counted(reactors.len(), "reactor"),
+            counted(distinct.len(), "core")
+        );
         return Ok(Finding::note(Cost::Speed, text).mend(format!("metricstream --reactors {}", distinct.len())));
     }
     if !distinct.contains(&writer) {
@@ -114,6 +124,7 @@ fn siblings(examination: &mut Examination) -> Verdict {
     let mend = format!("metricstream --cores {}", list(&one_each));
     Ok(match idle {
         0 => Finding::note(Cost::Speed, text).mend(mend),
+        1 => Finding::warning(Cost::Speed, format!("{text}, while 1 physical core stands idle")).mend(mend),
         _ => Finding::warning(Cost::Speed, format!("{text}, while {idle} physical cores stand idle")).mend(mend),
     })
 }

@@ -92,7 +92,8 @@ pub(super) fn json(checks: &[Check], config: &Config, worst: Severity) -> String
         "counts": counts,
         "configuration": {
             "listen": config.listen,
-            "data_dir": config.data_dir,
+            // A path need not be text; a document is.
+            "data_dir": config.data_dir.to_string_lossy(),
             "reactor_cores": config.placement.reactor_cores,
             "writer_core": config.placement.writer_core,
             "ack": config.ack.name(),

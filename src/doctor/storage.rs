@@ -3,7 +3,9 @@
 use super::{
     Cost, Finding, Subject, Verdict,
     calls::Lock,
+    counted,
     host::{Examination, Unknown},
+    kernel::status,
 };
 use crate::{limits, log};
 use std::{fs, io, time::Duration};
@@ -46,13 +48,16 @@ fn directory(examination: &mut Examination) -> Verdict {
             .mend("metricstream --data-dir DIR   (another one)"));
     }
     if let Err(error) = examination.calls().may_write(&located.real) {
+        // The second of four is the effective one.
+        let users = status(examination, "Uid")?.unwrap_or_default();
+        let user = users.split_whitespace().nth(1).unwrap_or("USER");
         examination.record(format!("faccessat(2) {path}"), &error);
         let text = format!("{path} is not writable ({error}): the server will not start");
         return Ok(Finding::critical(Cost::Service, text).mend(match error.kind() {
             io::ErrorKind::ReadOnlyFilesystem => {
                 format!("mount -o remount,rw $(findmnt -no TARGET -T {path})   (dmesg says why, if it was an error)")
             }
-            _ => format!("chown $(id -un) {path} && chmod u+rwx {path}"),
+            _ => format!("chown {user} {path} && chmod u+rwx {path}   (as root)"),
         }));
     }
     examination.record(format!("faccessat(2) {path}"), "writable");
@@ -94,7 +99,10 @@ fn shutdowns(examination: &mut Examination) -> Verdict {
         0 => Finding::ok("the server has always been stopped cleanly"),
         _ => Finding::note(
             Cost::Data,
-            format!("{count} unclean shutdowns so far: a kill, a crash or a loss of power each (the last one's repair is logged at the start)"),
+            format!(
+                "{} so far: a kill, a crash or a loss of power each (the last one's repair is logged at the start)",
+                counted(count, "unclean shutdown")
+            ),
         )
         .mend("journalctl -k -b -1 | grep -i -e oom -e panic; journalctl -u metricstream   (shows why)"),
     })

@@ -156,7 +156,10 @@ fn rings_that_do_not_fit_the_locked_memory() {
         refused(made);
         made.flags(&["--driver", "epoll"]);
     });
-    expect("memlock", Unknown, "cannot be tried", |made| made.answers.rings = || Err(Unavailable::Absent));
+    // The memory of a ring's buffers is asked for last.
+    expect("memlock", Critical, "the rings of 3 reactors", |made| {
+        made.answers.rings = || Err(Unavailable::Lacks("provided-buffer rings (5.19)"));
+    });
 }
 
 #[test]
@@ -199,8 +202,9 @@ fn queues_and_interrupts_of_the_network_interface() {
         made.remove("sys/class/net/eth0/queues/rx-1");
         made.remove("sys/class/net/eth0/queues/rx-2");
     };
-    let check = expect("nic_queues", Warning, "through 1 queues", |made| one_queue(made));
-    assert!(check.mend.unwrap().starts_with("ethtool -L eth0 combined 3"));
+    let check = expect("nic_queues", Warning, "through 1 queue,", |made| one_queue(made));
+    let mend = check.mend.unwrap();
+    assert!(mend.starts_with("ethtool -L eth0 combined 3") && mend.contains("echo 00000007 >"), "{mend}");
     expect("nic_queues", Fine, "or steered", |made| {
         one_queue(made);
         made.write("sys/class/net/eth0/queues/rx-0/rps_cpus", "0000,0000000f\n");
@@ -219,7 +223,7 @@ fn queues_and_interrupts_of_the_network_interface() {
 
 #[test]
 fn where_the_threads_are_pinned() {
-    let check = expect("cpuset", Critical, "cores 2,3 are not among", |made| {
+    let check = expect("cpuset", Critical, "may not use cores 2,3, only 0,1", |made| {
         made.change("proc/self/status", "Cpus_allowed_list:\t0-3", "Cpus_allowed_list:\t0-1");
     });
     assert_eq!(check.mend.as_deref(), Some("metricstream --cores 0,1"));
@@ -232,7 +236,7 @@ fn where_the_threads_are_pinned() {
     };
     let check = expect("smt", Note, "cores 0,2 and 1,3", |made| paired(made));
     assert_eq!(check.mend.as_deref(), Some("metricstream --cores 0,1"));
-    expect("smt", Warning, "1 physical cores stand idle", |made| {
+    expect("smt", Warning, "1 physical core stands idle", |made| {
         paired(made);
         made.flags(&["--cores", "0,2"]);
     });
@@ -290,7 +294,7 @@ fn how_fast_the_cores_run() {
     let governor = |name: &'static str| {
         move |made: &mut Made| made.write("sys/devices/system/cpu/cpu2/cpufreq/scaling_governor", name)
     };
-    let check = expect("governor", Warning, "cores 2 run under the governor powersave", governor("powersave\n"));
+    let check = expect("governor", Warning, "core 2 runs under the governor powersave", governor("powersave\n"));
     assert!(check.mend.unwrap().contains("echo performance"));
     expect("governor", Note, "schedutil", governor("schedutil\n"));
     expect("governor", Note, "intel_pstate", |made| {
@@ -368,9 +372,10 @@ fn the_data_directory_itself() {
         made.remove("srv");
         made.write("srv", "a file\n");
     });
-    expect("data_dir", Critical, "not writable", |made| {
+    let check = expect("data_dir", Critical, "not writable", |made| {
         made.answers.may_write = || Err(io::ErrorKind::PermissionDenied.into());
     });
+    assert!(check.mend.unwrap().starts_with("chown 991 /srv/metrics"));
     expect("data_dir", Critical, "metrics.jsonl is not a regular file", |made| {
         made.remove("srv/metrics/metrics.jsonl");
         std::fs::create_dir(made.path("srv/metrics/metrics.jsonl")).unwrap();
@@ -398,9 +403,9 @@ fn unclean_shutdowns_are_those_the_state_counts_and_the_one_it_has_not_yet_count
     };
     let file = "srv/metrics/metricstream.state";
     expect("unclean_shutdowns", Fine, "always", |made| made.write(file, &state(1, 0)));
-    expect("unclean_shutdowns", Note, "2 unclean", |made| made.write(file, &state(1, 2)));
+    expect("unclean_shutdowns", Note, "2 unclean shutdowns", |made| made.write(file, &state(1, 2)));
     expect("unclean_shutdowns", Note, "3 unclean", |made| made.write(file, &state(0, 2)));
-    expect("unclean_shutdowns", Note, "2 unclean", |made| {
+    expect("unclean_shutdowns", Note, "2 unclean shutdowns", |made| {
         made.write(file, &state(0, 2));
         made.answers.lock = || Ok(Lock::Held(None));
     });

@@ -3,6 +3,7 @@
 use super::{
     Cost, Finding, Subject, Verdict,
     host::{Examination, Unknown},
+    kernel::meminfo,
     mount,
     placement::{list, pinned},
 };
@@ -127,13 +128,7 @@ fn wanted(examination: &Examination) -> (u64, u64) {
 }
 
 fn memory(examination: &mut Examination) -> Verdict {
-    let meminfo = examination.lines("/proc/meminfo")?;
-    let total = meminfo
-        .lines()
-        .find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok())
-        .ok_or_else(|| Unknown("/proc/meminfo does not tell MemTotal".into()))?
-        .saturating_mul(1024);
-    examination.record("/proc/meminfo MemTotal", format!("{total} bytes"));
+    let total = meminfo(examination, "MemTotal")?;
     let group = group(examination, "memory")?;
     let mut limit = (total, None);
     for directory in group.directories {

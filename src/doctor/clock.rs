@@ -1,6 +1,6 @@
 //! Time: what reading it costs, whether something keeps it right, and whether it has gone backwards.
 
-use super::{Cost, Finding, Subject, Verdict, host::Examination, host::Unknown};
+use super::{Cost, Finding, Subject, Verdict, host::Examination};
 use crate::limits;
 use std::{
     fs,
@@ -37,7 +37,7 @@ fn source(examination: &mut Examination) -> Verdict {
 }
 
 fn synchronised(examination: &mut Examination) -> Verdict {
-    let state = examination.calls().clock().map_err(|error| Unknown(format!("adjtimex(2): {error}")))?;
+    let state = examination.calls().clock().map_err(|error| examination.failed("adjtimex(2)", &error))?;
     let error_ms = state.error_us_max / 1_000;
     examination.record(
         "adjtimex(2)",
@@ -64,9 +64,10 @@ fn plausible(examination: &mut Examination) -> Verdict {
     if !located.exists {
         return Ok(Finding::ok("there is no data directory yet to compare the clock with"));
     }
-    let fail = |error: std::io::Error| Unknown(format!("{} cannot be listed: {error}", located.path.display()));
+    let entries = fs::read_dir(&located.real)
+        .map_err(|error| examination.failed(format!("readdir(3) {}", located.path.display()), &error))?;
     let mut newest: Option<(SystemTime, String)> = None;
-    for entry in fs::read_dir(&located.real).map_err(fail)?.take(limits::DOCTOR_ENTRIES_MAX).flatten() {
+    for entry in entries.take(limits::DOCTOR_ENTRIES_MAX).flatten() {
         let Ok(modified) = entry.metadata().and_then(|metadata| metadata.modified()) else { continue };
         if newest.as_ref().is_none_or(|(time, _)| *time < modified) {
             newest = Some((modified, entry.file_name().to_string_lossy().into_owned()));

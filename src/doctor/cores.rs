@@ -111,10 +111,13 @@ fn ticks(examination: &mut Examination) -> Result<(u64, u64), Unknown> {
         stolen += steal;
         found += 1;
     }
+    examination.record(
+        "/proc/stat",
+        format!("{found} of the cores {}: {stolen} of {all} ticks stolen since boot", list(&pinned)),
+    );
     if found != pinned.len() {
         return Err(Unknown(format!("/proc/stat does not name all of the cores {}", list(&pinned))));
     }
-    examination.record("/proc/stat", format!("cores {}: {stolen} of {all} ticks stolen since boot", list(&pinned)));
     Ok((all, stolen))
 }
 

@@ -3,7 +3,7 @@
 use super::{
     Cost, Finding, Subject, Verdict,
     host::{Examination, Unknown},
-    kernel::chosen,
+    kernel::{chosen, meminfo},
     mount::{self, Mount},
 };
 use crate::limits;
@@ -170,13 +170,7 @@ fn scheduler(examination: &mut Examination) -> Verdict {
 /// How much may be written before the kernel makes the writer wait for the disk. Also how much a loss of power takes of what
 /// was acknowledged at the level `write`.
 fn dirty(examination: &mut Examination) -> Verdict {
-    let meminfo = examination.lines("/proc/meminfo")?;
-    let available_bytes = meminfo
-        .lines()
-        .find_map(|line| line.strip_prefix("MemAvailable:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok())
-        .ok_or_else(|| Unknown("/proc/meminfo does not tell MemAvailable".into()))?
-        .saturating_mul(1024);
-    examination.record("/proc/meminfo MemAvailable", format!("{available_bytes} bytes"));
+    let available_bytes = meminfo(examination, "MemAvailable")?;
     let mut bound = |name: &str| -> Result<u64, Unknown> {
         match examination.number::<u64>(&format!("/proc/sys/vm/{name}_bytes"))? {
             // The ratio counts, in per cent of the memory that is available.

@@ -47,6 +47,25 @@ impl Host {
         self.root.join(path.trim_start_matches('/'))
     }
 
+    /// The directory, or the nearest one above it that is there.
+    fn locate(&self, directory: &Path) -> io::Result<Located> {
+        let absolute = std::path::absolute(directory)?;
+        let root = self.root.canonicalize()?;
+        let wanted = root.join(absolute.strip_prefix("/").unwrap_or(&absolute));
+        for (steps, candidate) in wanted.ancestors().enumerate() {
+            match candidate.canonicalize() {
+                Ok(real) => {
+                    let path = Path::new("/").join(real.strip_prefix(&root).unwrap_or(&real));
+                    return Ok(Located { path, real, exists: steps == 0 });
+                }
+                // The look above finds the file that stands in the way.
+                Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(io::ErrorKind::NotFound.into())
+    }
+
     fn read(&self, path: &str) -> io::Result<String> {
         let mut bytes = Vec::new();
         File::open(self.real(path))?.take(limits::DOCTOR_FILE_BYTES_MAX).read_to_end(&mut bytes)?;
@@ -97,6 +116,13 @@ impl<'a> Examination<'a> {
     /// What only a system call can tell. The caller notes the answer.
     pub(super) fn calls(&self) -> &'a dyn Calls {
         self.host.calls.as_ref()
+    }
+
+    /// Notes that a call failed, and makes that the reason for not knowing.
+    pub(super) fn failed(&mut self, call: impl Into<String>, error: &io::Error) -> Unknown {
+        let call = call.into();
+        self.record(&call, format!("failed: {error}"));
+        Unknown(format!("{call} failed: {error}"))
     }
 
     fn unreadable(&mut self, path: &str, error: &io::Error) -> Unknown {
@@ -153,26 +179,15 @@ impl<'a> Examination<'a> {
 
     /// Where the data directory is, or would be.
     pub(super) fn data_dir(&mut self) -> Result<Located, Unknown> {
-        let named = &self.config.data_dir;
-        let fail = |error: io::Error| Unknown(format!("{} cannot be reached: {error}", named.display()));
-        let absolute = std::path::absolute(named).map_err(fail)?;
-        let root = self.host.root.canonicalize().map_err(fail)?;
-        let wanted = root.join(absolute.strip_prefix("/").unwrap_or(&absolute));
-        for (steps, candidate) in wanted.ancestors().enumerate() {
-            match candidate.canonicalize() {
-                Ok(real) => {
-                    let path = Path::new("/").join(real.strip_prefix(&root).unwrap_or(&real));
-                    if steps > 0 {
-                        let found = format!("missing; the nearest that is there is {}", path.display());
-                        self.record(absolute.display().to_string(), found);
-                    }
-                    return Ok(Located { path, real, exists: steps == 0 });
-                }
-                // The look above finds the file that stands in the way.
-                Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
-                Err(error) => return Err(fail(error)),
-            }
+        let named = self.config.data_dir.display();
+        let located = self
+            .host
+            .locate(&self.config.data_dir)
+            .map_err(|error| self.failed(format!("realpath(3) {named}"), &error))?;
+        if !located.exists {
+            let found = format!("missing; the nearest that is there is {}", located.path.display());
+            self.record(named.to_string(), found);
         }
-        Err(Unknown(format!("{} has no directory above it", named.display())))
+        Ok(located)
     }
 }

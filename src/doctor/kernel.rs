@@ -101,6 +101,16 @@ pub(super) fn status(examination: &mut Examination, field: &str) -> Result<Optio
     Ok(value.map(str::to_owned))
 }
 
+/// Bytes of a field of /proc/meminfo.
+pub(super) fn meminfo(examination: &mut Examination, field: &str) -> Result<u64, Unknown> {
+    const PATH: &str = "/proc/meminfo";
+    let text = examination.lines(PATH)?;
+    let value = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')).map(str::trim);
+    examination.record(format!("{PATH} {field}"), value.unwrap_or("missing"));
+    let kilobytes = value.and_then(|value| value.strip_suffix(" kB")?.parse::<u64>().ok());
+    kilobytes.map(|count| count.saturating_mul(1024)).ok_or_else(|| Unknown(format!("{PATH} does not tell {field}")))
+}
+
 /// Soft and hard bound of a resource, `u64::MAX` for none (proc(5), /proc/self/limits).
 fn limit(examination: &mut Examination, name: &str) -> Result<(u64, u64), Unknown> {
     const PATH: &str = "/proc/self/limits";

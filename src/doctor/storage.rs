@@ -27,7 +27,7 @@ pub(super) fn holder(examination: &mut Examination) -> Result<Option<Lock>, Unkn
     let lock = match examination.calls().lock(&located.real.join(log::LOCK_NAME)) {
         Ok(lock) => Some(lock),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => return Err(Unknown(format!("{path}: {error}"))),
+        Err(error) => return Err(examination.failed(format!("flock(2) {path}"), &error)),
     };
     let said = match lock {
         None => "missing".to_owned(),
@@ -44,6 +44,7 @@ fn directory(examination: &mut Examination) -> Verdict {
     let located = examination.data_dir()?;
     let path = located.path.display();
     if !located.real.is_dir() {
+        examination.record(format!("stat(2) {path}"), "no directory");
         return Ok(Finding::critical(Cost::Service, format!("{path} is not a directory: the server will not start"))
             .mend("metricstream --data-dir DIR   (another one)"));
     }
@@ -111,8 +112,10 @@ fn shutdowns(examination: &mut Examination) -> Verdict {
 fn space(examination: &mut Examination) -> Verdict {
     let located = examination.data_dir()?;
     let path = located.path.display();
-    let usage =
-        examination.calls().usage(&located.real).map_err(|error| Unknown(format!("statvfs(3) {path}: {error}")))?;
+    let usage = examination
+        .calls()
+        .usage(&located.real)
+        .map_err(|error| examination.failed(format!("statvfs(3) {path}"), &error))?;
     let mib = |bytes: u64| bytes / limits::MIB as u64;
     let shown = format!("{} MiB of {} MiB are free", mib(usage.bytes_free), mib(usage.bytes));
     let inodes = format!("{} of {} inodes are free", usage.inodes_free, usage.inodes);
@@ -141,12 +144,13 @@ fn sync(examination: &mut Examination) -> Verdict {
     let located = examination.data_dir()?;
     let path = located.path.display().to_string();
     if !located.real.is_dir() {
+        examination.record(format!("stat(2) {path}"), "no directory");
         return Err(Unknown(format!("{path} is not a directory")));
     }
     let mut times = examination
         .calls()
         .sync_times(&located.real)
-        .map_err(|error| Unknown(format!("a file in {path} cannot be written and synced: {error}")))?;
+        .map_err(|error| examination.failed(format!("a file written and synced in {path}"), &error))?;
     let total: Duration = times.iter().sum();
     times.sort_unstable();
     let (p50, p99) = (quantile(&times, 500), quantile(&times, 990));

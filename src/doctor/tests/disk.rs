@@ -1,0 +1,117 @@
+//! The data directory and what it stands on.
+
+use super::*;
+
+#[test]
+fn what_the_data_directory_stands_on() {
+    let root = "8:0 / / rw,relatime - ext4 /dev/sda rw,errors=remount-ro";
+    let mounted = |line: &'static str| move |made: &mut Made| made.change("proc/self/mountinfo", root, line);
+    let extra =
+        |line: &'static str| move |made: &mut Made| made.write("proc/self/mountinfo", &format!("{MOUNTS}{line}"));
+    expect("filesystem", Critical, "in memory", extra("30 20 0:40 / /srv rw - tmpfs tmpfs rw,size=1g\n"));
+    expect("filesystem", Warning, "container's own layer", mounted("0:50 / / rw - overlay overlay rw,lowerdir=/a"));
+    expect("filesystem", Warning, "on nfs4", extra("30 20 0:41 / /srv/metrics rw - nfs4 host:/x rw,vers=4.2\n"));
+    expect("filesystem", Unknown, "newfs", mounted("8:0 / / rw - newfs /dev/sda rw"));
+    expect("mount_options", Critical, "nobarrier", mounted("8:0 / / rw - ext4 /dev/sda rw,nobarrier"));
+    expect("mount_options", Critical, "barrier=0", mounted("8:0 / / rw - ext4 /dev/sda rw,barrier=0"));
+    expect("mount_options", Warning, "data=writeback", mounted("8:0 / / rw - ext4 /dev/sda rw,data=writeback"));
+    expect("mount_options", Note, "sync", mounted("8:0 / / rw,sync - xfs /dev/sda rw"));
+    expect("write_cache", Critical, "no flush", |made| {
+        made.write("sys/dev/block/8:0/queue/write_cache", "write through\n")
+    });
+    expect("write_cache", Unknown, "no block device", extra("30 20 0:40 / /srv rw - tmpfs tmpfs rw,size=1g\n"));
+    expect("io_scheduler", Note, "bfq", |made| made.write("sys/dev/block/8:0/queue/scheduler", "none [bfq]\n"));
+    expect("io_scheduler", Note, "turns", |made| made.write("sys/dev/block/8:0/queue/rotational", "1\n"));
+    expect("dirty_pages", Note, "3276 MiB", |made| {
+        made.write("proc/sys/vm/dirty_bytes", "0\n");
+        made.write("proc/sys/vm/dirty_ratio", "20\n");
+    });
+}
+
+#[test]
+fn a_disk_below_a_partition_and_a_volume_is_found() {
+    let on_volume = |made: &mut Made| {
+        made.change(
+            "proc/self/mountinfo",
+            "8:0 / / rw,relatime - ext4 /dev/sda",
+            "253:0 / / rw - ext4 /dev/mapper/root",
+        );
+        made.write("sys/dev/block/253:0/slaves/sdb1", "");
+        made.write("sys/devices/sdb/queue/scheduler", "none [bfq]\n");
+        made.write("sys/devices/sdb/queue/rotational", "0\n");
+        made.write("sys/devices/sdb/sdb1/partition", "1\n");
+        std::fs::create_dir_all(made.path("sys/class/block")).unwrap();
+        std::os::unix::fs::symlink("../../devices/sdb/sdb1", made.path("sys/class/block/sdb1")).unwrap();
+    };
+    expect("io_scheduler", Note, "bfq", on_volume);
+}
+
+#[test]
+fn the_data_directory_itself() {
+    expect("data_dir", Fine, "the server makes it", |made| made.remove("srv/metrics"));
+    expect("data_dir", Critical, "not a directory", |made| {
+        made.remove("srv/metrics");
+        made.write("srv/metrics", "a file\n");
+    });
+    expect("data_dir", Critical, "not a directory", |made| {
+        made.remove("srv");
+        made.write("srv", "a file\n");
+    });
+    let check = expect("data_dir", Critical, "not writable", |made| {
+        made.answers.may_write = || Err(io::ErrorKind::PermissionDenied.into());
+    });
+    assert!(check.mend.unwrap().starts_with("chown 991 /srv/metrics"));
+    expect("data_dir", Critical, "metrics.jsonl is not a regular file", |made| {
+        made.remove("srv/metrics/metrics.jsonl");
+        std::fs::create_dir(made.path("srv/metrics/metrics.jsonl")).unwrap();
+    });
+    expect("data_dir", Note, "process 4711", |made| made.answers.lock = || Ok(Lock::Held(Some(4711))));
+    expect("free_space", Critical, "255 MiB", |made| {
+        made.answers.usage = || Ok(Usage { bytes: 1 << 40, bytes_free: 255 << 20, inodes: 0, inodes_free: 0 });
+    });
+    expect("free_space", Warning, "10240 MiB", |made| {
+        made.answers.usage = || Ok(Usage { bytes: 1 << 40, bytes_free: 10 << 30, inodes: 0, inodes_free: 0 });
+    });
+    expect("free_space", Warning, "3 of 1000000 inodes", |made| {
+        made.answers.usage = || Ok(Usage { bytes: 1 << 40, bytes_free: 1 << 39, inodes: 1_000_000, inodes_free: 3 });
+    });
+}
+
+#[test]
+fn unclean_shutdowns_are_those_the_state_counts_and_the_one_it_has_not_yet_counted() {
+    let state = |clean: u8, count: u64| {
+        format!(
+            "metricstream state 1\nboot_id {:36}\ndevice {:020}\ninode {:020}\ncommitted_bytes {:020}\nclean {clean}\n\
+             unclean_shutdowns {count:020}\n",
+            "", 1, 2, 3
+        )
+    };
+    let file = "srv/metrics/metricstream.state";
+    expect("unclean_shutdowns", Fine, "always", |made| made.write(file, &state(1, 0)));
+    expect("unclean_shutdowns", Note, "2 unclean shutdowns", |made| made.write(file, &state(1, 2)));
+    expect("unclean_shutdowns", Note, "3 unclean", |made| made.write(file, &state(0, 2)));
+    expect("unclean_shutdowns", Note, "2 unclean shutdowns", |made| {
+        made.write(file, &state(0, 2));
+        made.answers.lock = || Ok(Lock::Held(None));
+    });
+    expect("unclean_shutdowns", Unknown, "this version", |made| made.write(file, "metricstream state 9\n"));
+}
+
+#[test]
+fn the_price_of_a_sync() {
+    let check = expect("fdatasync", Note, "p50 5.000 ms, p99 9.900 ms", |_| {});
+    // 100 syncs in 505 ms.
+    assert!(check.finding.contains("198 acknowledgements/s") && check.finding.contains("19802 for 100"), "{check:#?}");
+    let slow = |made: &mut Made| made.answers.sync_times = || Ok(vec![Duration::from_millis(80)]);
+    expect("fdatasync", Note, "p99 80.000 ms", slow);
+    expect("fdatasync", Warning, "p99 80.000 ms", |made| {
+        slow(made);
+        made.flags(&["--ack", "fsync"]);
+    });
+    expect("fdatasync", Note, "keeps it in memory", |made| {
+        made.answers.sync_times = || Ok(vec![Duration::from_nanos(900)]);
+    });
+    expect("fdatasync", Unknown, "written and synced", |made| {
+        made.answers.sync_times = || Err(io::ErrorKind::StorageFull.into());
+    });
+}

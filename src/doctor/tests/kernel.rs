@@ -1,0 +1,167 @@
+//! The kernel, the network and the clock.
+
+use super::*;
+
+#[test]
+fn descriptors() {
+    let limited =
+        |made: &Made| made.change("proc/self/limits", "1024                 524288", "256                  256");
+    expect("nofile", Warning, "room for", |made| {
+        limited(made);
+        made.flags(&["--reactors", "1"]);
+    });
+    expect("nofile", Critical, "the server will not start", limited_by(256));
+    expect("nofile", Critical, "--max-connections 5000", |made| {
+        made.change("proc/self/limits", "524288", "2000");
+        made.flags(&["--max-connections", "5000"]);
+    });
+    expect("nofile", Unknown, "Max open files", |made| made.write("proc/self/limits", "Limit\n"));
+}
+
+/// Open files, soft and hard.
+fn limited_by(files: u64) -> impl FnOnce(&mut Made) {
+    move |made| made.change("proc/self/limits", "1024                 524288", &format!("{files} {files}"))
+}
+
+#[test]
+fn io_uring_that_is_refused_says_by_whom() {
+    let switched_off = |value: &'static str| {
+        move |made: &mut Made| {
+            made.write("proc/sys/kernel/io_uring_disabled", value);
+            made.answers.io_uring = || Err(Unavailable::Forbidden(Some(2)));
+        }
+    };
+    let check = expect("io_uring", Warning, "kernel.io_uring_disabled = 2", switched_off("2\n"));
+    assert_eq!(check.mend.as_deref(), Some("sysctl -w kernel.io_uring_disabled=0"));
+    expect("io_uring", Warning, "kernel.io_uring_disabled = 1", switched_off("1\n"));
+    expect("io_uring", Critical, "will not start with --driver io_uring", |made| {
+        switched_off("2\n")(made);
+        made.flags(&["--driver", "io_uring"]);
+    });
+    let filtered = |made: &Made| made.change("proc/self/status", "Seccomp:\t0", "Seccomp:\t2");
+    expect("io_uring", Warning, "a seccomp filter forbids", |made| {
+        filtered(made);
+        made.answers.io_uring = || Err(Unavailable::Forbidden(Some(0)));
+    });
+    expect("io_uring", Warning, "most likely hides it", |made| {
+        filtered(made);
+        made.answers.io_uring = || Err(Unavailable::Absent);
+    });
+    expect("io_uring", Warning, "multishot receive (6.0)", |made| {
+        made.answers.io_uring = || Err(Unavailable::Lacks("multishot receive (6.0)"));
+    });
+    expect("io_uring", Note, "6.1 has it", |made| {
+        made.answers.io_uring = || Ok(Report { step: Step::Cooperative, kernel: "6.0.9".into() });
+    });
+    // Before Linux 6.6 there is no such sysctl.
+    expect("io_uring", Fine, "best step", |made| made.remove("proc/sys/kernel/io_uring_disabled"));
+    expect("io_uring", Fine, "not asked for", |made| made.flags(&["--driver", "epoll"]));
+}
+
+#[test]
+fn rings_that_do_not_fit_the_locked_memory() {
+    let refused = |made: &mut Made| {
+        made.answers.rings = || Err(Unavailable::Refused(io::Error::from_raw_os_error(libc::ENOMEM)));
+        made.flags(&["--reactors", "8"]);
+    };
+    let check = expect("memlock", Critical, "the rings of 8 reactors", refused);
+    assert!(check.finding.contains("8388608") && check.mend.unwrap().starts_with("ulimit -l "));
+    expect("memlock", Note, "beside the one that runs already", |made| {
+        refused(made);
+        made.answers.lock = || Ok(Lock::Held(None));
+    });
+    expect("memlock", Fine, "not to be had", |made| {
+        refused(made);
+        made.answers.io_uring = || Err(Unavailable::Absent);
+    });
+    expect("memlock", Fine, "--driver epoll", |made| {
+        refused(made);
+        made.flags(&["--driver", "epoll"]);
+    });
+    // The memory of a ring's buffers is asked for last.
+    expect("memlock", Critical, "the rings of 3 reactors", |made| {
+        made.answers.rings = || Err(Unavailable::Lacks("provided-buffer rings (5.19)"));
+    });
+}
+
+#[test]
+fn other_bounds_of_the_kernel() {
+    expect("fsize", Critical, "1048576 bytes", |made| {
+        made.change("proc/self/limits", "Max file size             unlimited", "Max file size             1048576  ");
+    });
+    expect("huge_pages", Warning, "stall", |made| {
+        made.write("sys/kernel/mm/transparent_hugepage/enabled", "[always] madvise never\n");
+        made.write("sys/kernel/mm/transparent_hugepage/defrag", "[always] defer never\n");
+    });
+    expect("huge_pages", Note, "2 MiB", |made| {
+        made.write("sys/kernel/mm/transparent_hugepage/enabled", "[always] madvise never\n");
+    });
+}
+
+#[test]
+fn the_way_of_a_connection() {
+    expect("somaxconn", Warning, "gets 128", |made| made.write("proc/sys/net/core/somaxconn", "128\n"));
+    expect("somaxconn", Unknown, "holds no number", |made| made.write("proc/sys/net/core/somaxconn", "many\n"));
+    expect("syn_backlog", Note, "flood", |made| made.write("proc/sys/net/ipv4/tcp_syncookies", "0\n"));
+    expect("syn_backlog", Warning, "kept to 128", |made| {
+        made.write("proc/sys/net/ipv4/tcp_syncookies", "0\n");
+        made.write("proc/sys/net/ipv4/tcp_max_syn_backlog", "128\n");
+    });
+    expect("port", Critical, "something else", |made| made.answers.bind = || Err(io::ErrorKind::AddrInUse.into()));
+    expect("port", Note, "most likely it is that one", |made| {
+        made.answers.bind = || Err(io::ErrorKind::AddrInUse.into());
+        made.answers.lock = || Ok(Lock::Held(Some(7)));
+    });
+    expect("port", Critical, "privileged", |made| made.answers.bind = || Err(io::ErrorKind::PermissionDenied.into()));
+    expect("port", Critical, "not an address", |made| {
+        made.answers.bind = || Err(io::ErrorKind::AddrNotAvailable.into())
+    });
+}
+
+#[test]
+fn queues_and_interrupts_of_the_network_interface() {
+    let one_queue = |made: &Made| {
+        made.remove("sys/class/net/eth0/queues/rx-1");
+        made.remove("sys/class/net/eth0/queues/rx-2");
+    };
+    let check = expect("nic_queues", Warning, "through 1 queue,", |made| one_queue(made));
+    let mend = check.mend.unwrap();
+    assert!(mend.starts_with("ethtool -L eth0 combined 3") && mend.contains("echo 00000007 >"), "{mend}");
+    expect("nic_queues", Fine, "or steered", |made| {
+        one_queue(made);
+        made.write("sys/class/net/eth0/queues/rx-0/rps_cpus", "0000,0000000f\n");
+    });
+    expect("nic_queues", Fine, "loopback only", |made| {
+        one_queue(made);
+        made.flags(&["--listen", "127.0.0.1:8080"]);
+    });
+    expect("irq_affinity", Note, "the writer's core 3", |made| {
+        made.write("proc/irq/41/effective_affinity_list", "3\n")
+    });
+    expect("irq_affinity", Warning, "go to core 1", |made| made.write("proc/irq/40/effective_affinity_list", "1\n"));
+    expect("irq_affinity", Unknown, "msi_irqs", |made| made.remove("sys/class/net/eth0/device/msi_irqs"));
+    expect("nic_queues", Unknown, "no interface", |made| made.write("sys/class/net/eth0/operstate", "down\n"));
+}
+
+#[test]
+fn the_clock() {
+    let source = "sys/devices/system/clocksource/clocksource0";
+    let check =
+        expect("clocksource", Warning, "hpet", |made| made.write(&format!("{source}/current_clocksource"), "hpet\n"));
+    assert!(check.mend.unwrap().starts_with("echo tsc >"));
+    expect("clocksource", Fine, "the hypervisor's", |made| {
+        made.write(&format!("{source}/current_clocksource"), "kvm-clock\n");
+    });
+    expect("clock_sync", Warning, "nothing keeps the clock right", |made| {
+        made.answers.clock = || Ok(ClockState { synchronised: false, error_us_max: 16_000_000 });
+    });
+    expect("clock_sync", Note, "wrong by 3000 ms", |made| {
+        made.answers.clock = || Ok(ClockState { synchronised: true, error_us_max: 3_000_000 });
+    });
+    expect("clock_sync", Unknown, "adjtimex(2)", |made| {
+        made.answers.clock = || Err(io::ErrorKind::PermissionDenied.into());
+    });
+    expect("clock_plausible", Warning, "the clock has gone back", |made| {
+        made.answers.now -= Duration::from_secs(2 * 3_600);
+    });
+}

@@ -163,8 +163,15 @@ fn nofile(examination: &mut Examination) -> Verdict {
 }
 
 fn file_size(examination: &mut Examination) -> Verdict {
+    let config = examination.config;
+    // A segment grows over its size by what one gather of all rings brings.
+    let gathered = config.placement.reactor_cores.len() as u64 * config.ring_bytes as u64;
+    let segment = config.rotation.rotate_bytes.map(|bytes| bytes.saturating_add(gathered));
     match limit(examination, "Max file size")? {
         (u64::MAX, _) => Ok(Finding::ok("files may grow without limit")),
+        (bytes, _) if segment.is_some_and(|segment| segment <= bytes) => {
+            Ok(Finding::ok(format!("a file may grow to {bytes} bytes, which no segment of the log reaches")))
+        }
         (bytes, _) => Ok(Finding::critical(
             Cost::Service,
             format!("a file may grow to {bytes} bytes: from there every batch is answered 503"),

@@ -207,7 +207,12 @@ impl Made {
     pub(super) fn config(&self) -> Config {
         // Cores that the machine under the test may not have; the last of a flag given twice would be an error.
         let mut line = vec!["metricstream".to_owned(), "doctor".into()];
-        for (flag, value) in [("--listen", "10.0.0.1:8080"), ("--data-dir", "/srv/metrics"), ("--cores", "0-3")] {
+        for (flag, value) in [
+            ("--listen", "10.0.0.1:8080"),
+            ("--data-dir", "/srv/metrics"),
+            ("--cores", "0-3"),
+            ("--retain-size", "8GiB"),
+        ] {
             if !self.flags.iter().any(|given| given == flag) {
                 line.extend([flag.to_owned(), value.to_owned()]);
             }

@@ -2,17 +2,21 @@
 
 use super::{
     Cost, Finding, Subject, Verdict,
-    calls::Lock,
+    calls::{Lock, Usage},
     counted,
-    host::{Examination, Unknown},
+    host::{Examination, Located, Unknown},
     kernel::status,
 };
-use crate::{limits, log};
+use crate::{
+    limits, log,
+    segment::{ACTIVE_NAME, Catalog},
+};
 use std::{fs, io, time::Duration};
 
 pub(super) const SUBJECTS: &[Subject] = &[
     Subject { id: "data_dir", topic: "disk", examine: directory },
     Subject { id: "free_space", topic: "disk", examine: space },
+    Subject { id: "retention", topic: "disk", examine: retention },
     Subject { id: "unclean_shutdowns", topic: "disk", examine: shutdowns },
     Subject { id: "fdatasync", topic: "disk", examine: sync },
 ];
@@ -65,12 +69,10 @@ fn directory(examination: &mut Examination) -> Verdict {
     if !located.exists {
         return Ok(Finding::ok(format!("missing; the server makes it in {path}, which is writable")));
     }
-    let log = located.real.join(log::LOG_NAME);
+    let log = located.real.join(ACTIVE_NAME);
     if fs::symlink_metadata(&log).is_ok_and(|_| !log.is_file()) {
-        let text = format!("{path}/{} is not a regular file: the server will not start", log::LOG_NAME);
-        return Ok(
-            Finding::critical(Cost::Service, text).mend(format!("mv {path}/{0} {path}/{0}.aside", log::LOG_NAME))
-        );
+        let text = format!("{path}/{} is not a regular file: the server will not start", ACTIVE_NAME);
+        return Ok(Finding::critical(Cost::Service, text).mend(format!("mv {path}/{0} {path}/{0}.aside", ACTIVE_NAME)));
     }
     let text = format!("{path} can be opened and written to");
     Ok(match holder(examination)? {
@@ -109,17 +111,32 @@ fn shutdowns(examination: &mut Examination) -> Verdict {
     })
 }
 
+const fn mib(bytes: u64) -> u64 {
+    bytes / limits::MIB as u64
+}
+
+fn usage(examination: &mut Examination, located: &Located) -> Result<Usage, Unknown> {
+    let call = format!("statvfs(3) {}", located.path.display());
+    let usage = examination.calls().usage(&located.real).map_err(|error| examination.failed(&call, &error))?;
+    examination.record(
+        call,
+        format!(
+            "{} MiB of {} MiB are free, {} of {} inodes",
+            mib(usage.bytes_free),
+            mib(usage.bytes),
+            usage.inodes_free,
+            usage.inodes
+        ),
+    );
+    Ok(usage)
+}
+
 fn space(examination: &mut Examination) -> Verdict {
     let located = examination.data_dir()?;
     let path = located.path.display();
-    let usage = examination
-        .calls()
-        .usage(&located.real)
-        .map_err(|error| examination.failed(format!("statvfs(3) {path}"), &error))?;
-    let mib = |bytes: u64| bytes / limits::MIB as u64;
+    let usage = usage(examination, &located)?;
     let shown = format!("{} MiB of {} MiB are free", mib(usage.bytes_free), mib(usage.bytes));
     let inodes = format!("{} of {} inodes are free", usage.inodes_free, usage.inodes);
-    examination.record(format!("statvfs(3) {path}"), format!("{shown}, {inodes}"));
     let mend =
         format!("df -h {path}; du -xh --max-depth=1 {path} | sort -h   (then make room, or --data-dir elsewhere)");
     Ok(if usage.bytes_free < limits::DOCTOR_FREE_BYTES_CRITICAL {
@@ -132,6 +149,55 @@ fn space(examination: &mut Examination) -> Verdict {
     } else {
         Finding::ok(shown)
     })
+}
+
+/// Free space against what the log may come to be: what is kept of sealed segments, and one more that is being sealed,
+/// compressed or deleted.
+fn retention(examination: &mut Examination) -> Verdict {
+    let located = examination.data_dir()?;
+    let path = located.path.display().to_string();
+    let rotation = examination.config.rotation;
+    let shown = |bytes: Option<u64>| bytes.map_or("without limit".to_owned(), |bytes| format!("{} MiB", mib(bytes)));
+    let age = rotation.retain_age.map_or("without limit".to_owned(), |age| format!("{} s", age.as_secs()));
+    examination.record(
+        "--rotate-size, --retain-size, --retain-age",
+        format!("{}, {}, {age}", shown(rotation.rotate_bytes), shown(rotation.retain_bytes)),
+    );
+    let mut log_bytes = 0;
+    if located.exists && located.real.is_dir() {
+        let catalog =
+            Catalog::list(&located.real).map_err(|error| examination.failed(format!("readdir(3) {path}"), &error))?;
+        log_bytes = catalog.active_bytes.unwrap_or(0) + catalog.sealed_bytes();
+        let count = counted(catalog.segments.len(), "sealed segment");
+        examination.record(&path, format!("{count} and the active one, {} MiB", mib(log_bytes)));
+    }
+    let usage = usage(examination, &located)?;
+    let room = usage.bytes_free.saturating_add(log_bytes);
+    let segment = rotation.rotate_bytes.unwrap_or(0);
+    match (rotation.retain_bytes, rotation.retain_age) {
+        (Some(kept), _) if kept.saturating_add(segment) > room => {
+            let text = format!(
+                "--retain-size keeps {} MiB and one segment more is on its way, and the disk has room for {} MiB of log: it fills up \
+                 before anything is deleted",
+                mib(kept),
+                mib(room)
+            );
+            // A twentieth stays free.
+            let fitting = mib((room - room / 20).saturating_sub(segment)).max(1);
+            Ok(Finding::warning(Cost::Service, text).mend(format!("metricstream --retain-size {fitting}MiB")))
+        }
+        (Some(kept), _) => Ok(Finding::ok(format!("the {} MiB that are kept fit the disk", mib(kept)))),
+        (None, Some(_)) => Ok(Finding::ok("segments are deleted by age: whether they fit depends on what comes in")),
+        (None, None) => {
+            let text = format!(
+                "nothing is ever deleted: the log has {} MiB and grows until {} MiB are full, and then every batch is answered 503",
+                mib(log_bytes),
+                mib(room)
+            );
+            Ok(Finding::note(Cost::Service, text)
+                .mend(format!("metricstream --retain-size {}MiB", mib(room - room / 20).max(1))))
+        }
+    }
 }
 
 /// The value that the share `per_mille` of the sorted times do not exceed (nearest rank).

@@ -78,6 +78,29 @@ fn the_data_directory_itself() {
 }
 
 #[test]
+fn free_space_against_what_the_log_may_come_to_be() {
+    let free = |made: &mut Made| {
+        made.answers.usage = || Ok(Usage { bytes: 100 << 30, bytes_free: 10 << 30, inodes: 0, inodes_free: 0 });
+    };
+    expect("retention", Fine, "8192 MiB that are kept fit", free);
+    let check = expect("retention", Warning, "keeps 9728 MiB", |made| {
+        free(made);
+        made.flags(&["--retain-size", "9728MiB"]);
+    });
+    // 95 % of 10 GiB, less one segment.
+    assert_eq!(check.mend.as_deref(), Some("metricstream --retain-size 8704MiB"));
+    // What the log has already is room for the log.
+    expect("retention", Fine, "9728 MiB that are kept fit", |made| {
+        free(made);
+        made.flags(&["--retain-size", "9728MiB"]);
+        let log = std::fs::File::options().write(true).open(made.path("srv/metrics/metrics.jsonl")).unwrap();
+        log.set_len(1 << 30).unwrap();
+    });
+    expect("retention", Fine, "by age", |made| made.flags(&["--retain-size", "0", "--retain-age", "24h"]));
+    expect("retention", Note, "nothing is ever deleted", |made| made.flags(&["--retain-size", "0"]));
+}
+
+#[test]
 fn unclean_shutdowns_are_those_the_state_counts_and_the_one_it_has_not_yet_counted() {
     let state = |clean: u8, count: u64| {
         format!(

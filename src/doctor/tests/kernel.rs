@@ -89,6 +89,9 @@ fn other_bounds_of_the_kernel() {
     expect("fsize", Critical, "1048576 bytes", |made| {
         made.change("proc/self/limits", "Max file size             unlimited", "Max file size             1048576  ");
     });
+    expect("fsize", Fine, "no segment", |made| {
+        made.change("proc/self/limits", "Max file size             unlimited", "Max file size             4294967296");
+    });
     expect("huge_pages", Warning, "stall", |made| {
         made.write("sys/kernel/mm/transparent_hugepage/enabled", "[always] madvise never\n");
         made.write("sys/kernel/mm/transparent_hugepage/defrag", "[always] defer never\n");

@@ -4,18 +4,20 @@
 //! stores before it loads, with a full fence between (Dekker's pattern), so that at least one of them sees the other:
 //! a wake-up cannot be lost. A bell is rung into its eventfd at most once per sleep.
 
-use crate::sync::atomic::{AtomicBool, Ordering, fence};
+use crate::{
+    event::Event,
+    sync::atomic::{AtomicBool, Ordering, fence},
+};
 use std::{
-    fs::File,
-    io::{self, Read, Write},
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    io,
+    os::fd::{AsFd, BorrowedFd},
 };
 
 /// The wake-up of one thread. Shared: any thread may [`ring`](Self::ring), only its owner sleeps on it.
 #[derive(Debug)]
 pub struct Doorbell {
     sleeping: Sleeping,
-    event: File,
+    event: Event,
 }
 
 /// The protocol without the eventfd: this is what the model checker runs.
@@ -62,7 +64,7 @@ impl Doorbell {
     /// # Errors
     /// No descriptor is to be had.
     pub fn new() -> io::Result<Self> {
-        Ok(Self { sleeping: Sleeping::new(), event: File::from(eventfd()?) })
+        Ok(Self { sleeping: Sleeping::new(), event: Event::new()? })
     }
 
     /// Wakes the owner if it sleeps. Call it after the news is published.
@@ -74,8 +76,7 @@ impl Doorbell {
 
     /// Wakes the owner whether or not it has announced its sleep: for rare news that come outside the protocol.
     pub fn signal(&self) {
-        // The counter of an eventfd overflows after 2^64 - 2 unread rings (EAGAIN); it is then readable all the same.
-        let _ = (&self.event).write(&1_u64.to_ne_bytes());
+        self.event.signal();
     }
 
     /// Says that the owner is about to sleep. It must look at all its sources after this and before it sleeps.
@@ -90,8 +91,13 @@ impl Doorbell {
 
     /// Empties the eventfd, so that the next wait on it sleeps. Never blocks.
     pub fn drain(&self) {
-        // EAGAIN: nobody had rung.
-        let _ = (&self.event).read(&mut [0; 8]);
+        self.event.drain();
+    }
+
+    /// Sleeps until the eventfd is readable, in a model: there is no descriptor to poll there.
+    #[cfg(loom)]
+    pub fn wait(&self) {
+        self.event.wait();
     }
 }
 
@@ -101,18 +107,6 @@ impl AsFd for Doorbell {
     }
 }
 
-#[allow(unsafe_code)] // eventfd(2) has no safe wrapper in the standard library.
-fn eventfd() -> io::Result<OwnedFd> {
-    use std::os::fd::FromRawFd;
-    // SAFETY: eventfd takes no pointers.
-    let descriptor = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
-    if descriptor < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the call succeeded, so the descriptor is open, and nobody else has it.
-    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
-}
-
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
@@ -120,7 +114,7 @@ mod tests {
     #[test]
     fn only_a_sleeper_is_rung_and_only_once() {
         let bell = Doorbell::new().unwrap();
-        let pending = |bell: &Doorbell| (&bell.event).read(&mut [0; 8]).is_ok();
+        let pending = |bell: &Doorbell| bell.event.drain();
         bell.ring();
         assert!(!pending(&bell));
         bell.announce_sleep();

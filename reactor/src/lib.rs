@@ -33,6 +33,7 @@ use std::{io, net::SocketAddr, net::TcpListener, sync::Arc, time::Duration};
 
 mod doorbell;
 pub mod epoll;
+mod event;
 pub mod listen;
 pub mod mailbox;
 pub mod nofile;

@@ -3,12 +3,14 @@
 //! Everything here is read with one relaxed load and taken for what it is: a view. What an answer depends on goes
 //! through the rings' positions. Counts have one writer each and are stored without a read-modify-write.
 
+use crate::sync::atomic::{AtomicBool, AtomicU8};
 use reactor::Doorbell;
+// The counts stay the standard library's also in a model: nobody decides by them, and each would cost it a step.
 use std::{
     fmt, io,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
 };
 

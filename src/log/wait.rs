@@ -1,10 +1,11 @@
 //! Blocks the calling thread on its doorbell. The one system call of this room that the standard library lacks.
 #![allow(unsafe_code)] // poll(2) has no safe wrapper in the standard library.
 
+use std::time::Duration;
+#[cfg(not(loom))]
 use std::{
     io,
     os::fd::{AsFd, AsRawFd},
-    time::Duration,
 };
 
 /// Waits until `descriptor` can be read or `timeout` passed (`None`: without limit). Returns early when a signal came,
@@ -12,6 +13,7 @@ use std::{
 ///
 /// # Panics
 /// poll(2) refuses its arguments, which only a bug of ours can cause.
+#[cfg(not(loom))]
 pub(super) fn readable(descriptor: &impl AsFd, timeout: Option<Duration>) {
     let timeout_ms =
         timeout.map_or(-1, |timeout| libc::c_int::try_from(timeout.as_millis()).unwrap_or(libc::c_int::MAX));
@@ -21,6 +23,15 @@ pub(super) fn readable(descriptor: &impl AsFd, timeout: Option<Duration>) {
         let error = io::Error::last_os_error();
         // ENOMEM, the other one that can happen, passes: the caller tries again.
         assert!(error.kind() != io::ErrorKind::InvalidInput, "poll(2) refused one descriptor: {error}");
+    }
+}
+
+/// In a model a timeout passes at once, or not before another thread has run.
+#[cfg(loom)]
+pub(super) fn readable(bell: &reactor::Doorbell, timeout: Option<Duration>) {
+    match timeout {
+        None => bell.wait(),
+        Some(_) => loom::thread::yield_now(),
     }
 }
 

@@ -1,13 +1,19 @@
 #!/usr/bin/env bash
-# Every loom model: all interleavings of the lock-free code, within loom's bounds.
+# Every loom model: all interleavings of the lock-free code, within loom's bounds. And its proof: what is broken on purpose
+# makes a model fail.
 set -euo pipefail
 
 usage() {
     cat <<'HELP'
 usage: loom.sh [FILTER]
+       loom.sh --mutants [FILTER]
 
 Runs the models, tests/loom_*.rs of every package of the workspace, built with --cfg loom into target/loom. With FILTER only the
 tests whose names contain it. Exit code: 0 all hold, 1 not, 2 there is none.
+
+--mutants copies the sources into target/loom-mutants and breaks the copy in one place after the other, by the list in this
+script: a fence, an ordering, a second look, a wake-up. For each of them the model that is named must fail. With FILTER only
+the mutants whose names contain it. Exit code: 0 every one was found, 1 not, 2 there is none.
 
 environment: LOOM_MAX_PREEMPTIONS  switches between threads per execution (default 3; more takes much longer)
              LOOM_SECONDS          after how long it is given up (default 1800)
@@ -18,27 +24,132 @@ if [[ ${1:-} == --help || ${1:-} == -h ]]; then
     usage
     exit 0
 fi
-if (($# > 1)); then
+mutants=0
+if [[ ${1:-} == --mutants ]]; then
+    mutants=1
+    shift
+fi
+if (($# > 1)) || [[ ${1:-} == -* ]]; then
     usage >&2
     exit 2
 fi
+filter=${1:-}
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+root=$PWD
 export RUSTFLAGS="${RUSTFLAGS:-} --cfg loom"
 export LOOM_MAX_PREEMPTIONS=${LOOM_MAX_PREEMPTIONS:-3}
+target_dir=$root/target/loom
+count=0 failed=0
+
+# model PACKAGE TEST [ARGUMENT…]: builds and runs one file of models, in the directory it is called in.
+model() {
+    timeout --kill-after=10 "${LOOM_SECONDS:-1800}" \
+        cargo test --locked --target-dir "$target_dir" --package "$1" --test "$2" "${@:3}"
+}
+
+# mutant NAME FILE PACKAGE TEST MODEL OLD NEW: puts NEW in the place of OLD, which FILE must hold once, and runs MODEL.
+mutant() {
+    local name=$1 file=$2 package=$3 test=$4 model=$5 old=$6 new=$7 source without code=0
+    [[ $name == *"$filter"* ]] || return 0
+    count=$((count + 1))
+    source=$(<"$root/$file")
+    without=${source//"$old"/}
+    if ((${#source} - ${#without} != ${#old})); then
+        printf 'loom.sh: %s: %s does not hold once what is to be broken:\n%s\n' "$name" "$file" "$old" >&2
+        failed=1
+        return
+    fi
+    printf '%s\n' "${source/"$old"/"$new"}" >"$copy/$file"
+    (
+        cd "$copy"
+        # A mutant that does not compile has proved nothing.
+        model "$package" "$test" --quiet --no-run || exit 99
+        model "$package" "$test" --quiet -- --exact "$model"
+    ) >"$copy/$name.log" 2>&1 || code=$?
+    cp "$root/$file" "$copy/$file"
+    case $code in
+    0 | 99 | 124 | 137)
+        printf 'loom.sh: %s is not found by %s (code %s); see %s\n' "$name" "$model" "$code" "${copy#"$root"/}/$name.log" >&2
+        failed=1
+        ;;
+    *)
+        if ! grep -q "^running 1 test" "$copy/$name.log"; then
+            printf 'loom.sh: %s: there is no model %s\n' "$name" "$model" >&2
+            failed=1
+        else
+            printf 'found: %-36s by %s\n' "$name" "$model"
+        fi
+        ;;
+    esac
+}
+
+if ((mutants)); then
+    # Built into a place of its own: to cargo the copy is the same workspace, and it would take one's objects for the other's.
+    target_dir=$root/target/loom-mutants/target copy=$root/target/loom-mutants/sources
+    rm -rf "$copy"
+    mkdir -p "$copy"
+    cp -r Cargo.toml Cargo.lock src tests reactor bench "$copy"
+
+    # The doorbell: either fence, on each side.
+    doorbell=reactor/src/doorbell.rs
+    mutant doorbell_sleeper_fence $doorbell reactor loom_doorbell one_publisher \
+        $'swap(true, Ordering::Relaxed);\n        fence(Ordering::SeqCst);' 'swap(true, Ordering::Relaxed);'
+    mutant doorbell_publisher_fence $doorbell reactor loom_doorbell one_publisher \
+        $'fence(Ordering::SeqCst);\n        self.0.load' 'self.0.load'
+
+    # The ring: each end of both positions.
+    ring=src/log/ring.rs
+    passes=bytes_pass_once_and_in_order_around_the_end
+    mutant ring_tail_store $ring metricstream loom_ring $passes \
+        'line.tail.store(self.staged, Ordering::Release)' 'line.tail.store(self.staged, Ordering::Relaxed)'
+    mutant ring_tail_load $ring metricstream loom_ring $passes \
+        'self.tail_cached = self.shared.producer.0.tail.load(Ordering::Acquire)' \
+        'self.tail_cached = self.shared.producer.0.tail.load(Ordering::Relaxed)'
+    mutant ring_head_store $ring metricstream loom_ring $passes \
+        'head.0.store(self.head, Ordering::Release)' 'head.0.store(self.head, Ordering::Relaxed)'
+    mutant ring_head_load $ring metricstream loom_ring $passes \
+        'self.head_cached = self.shared.head.0.load(Ordering::Acquire)' \
+        'self.head_cached = self.shared.head.0.load(Ordering::Relaxed)'
+    mutant ring_durable_store $ring metricstream loom_ring written_and_durable_are_seen_after_the_file \
+        'durable.0.store(position, Ordering::Release)' 'durable.0.store(position, Ordering::Relaxed)'
+
+    # The log: what a sync covers, who looks again before sleeping, who is woken.
+    group_commit=src/log/group_commit.rs writer=src/log/writer.rs status=src/log/status.rs
+    released=an_answer_at_fsync_is_released_by_a_sync_that_covers_it
+    mutant snapshot_after_the_sync $group_commit metricstream loom_log \
+        bytes_written_while_a_sync_runs_are_not_covered_by_it \
+        'if ring.publish(written) {' 'if ring.publish(written.max(ring.written())) {'
+    mutant group_commit_sleeps_without_a_look $group_commit metricstream loom_log $released \
+        'if !self.is_wanted() && ' 'if '
+    mutant group_commit_is_not_rung $writer metricstream loom_log $released \
+        'self.status.group_commit_bell.ring();' ''
+    mutant writer_sleeps_without_a_look $writer metricstream loom_log $released \
+        $'announce_sleep();\n        if !self.has_news() {' $'announce_sleep();\n        {'
+    mutant failure_does_not_wake_the_reactors $status metricstream loom_log a_failed_sync_wakes_everybody \
+        'self.reactor_bells.iter().for_each(|bell| bell.signal());' ''
+    mutant failure_does_not_wake_the_writer $status metricstream loom_log a_failed_sync_wakes_everybody \
+        'self.writer_bell.signal();' ''
+    mutant end_of_the_writer_store $status metricstream loom_log \
+        who_sees_the_writers_end_sees_everything_written \
+        'self.writer_end.store(end as u8, Ordering::Release)' 'self.writer_end.store(end as u8, Ordering::Relaxed)'
+
+    if ((count == 0)); then
+        printf 'loom.sh: there is no such mutant: %s\n' "$filter" >&2
+        exit 2
+    fi
+    exit "$failed"
+fi
 
 shopt -s nullglob
-count=0 failed=0
-for model in tests/loom_*.rs reactor/tests/loom_*.rs; do
-    case $model in
+for file in tests/loom_*.rs reactor/tests/loom_*.rs; do
+    case $file in
     reactor/*) package=reactor ;;
     *) package=metricstream ;;
     esac
     count=$((count + 1))
-    timeout --kill-after=10 "${LOOM_SECONDS:-1800}" \
-        cargo test --target-dir target/loom --package "$package" --test "$(basename "$model" .rs)" -- \
-        --nocapture ${1:+"$1"} || {
-        printf 'loom.sh: %s does not hold\n' "$model" >&2
+    model "$package" "$(basename "$file" .rs)" -- --nocapture ${filter:+"$filter"} || {
+        printf 'loom.sh: %s does not hold\n' "$file" >&2
         failed=1
     }
 done

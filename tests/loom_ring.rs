@@ -1,20 +1,10 @@
 //! The ring's positions and the sleep of who waits for them, under every interleaving that the memory model allows.
 //!
-//! `RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom cargo test -p metricstream --release --test loom_ring`
-//!
-//! The first half runs the real ring and the real protocol. The second half shows that the models have teeth: small
-//! copies of both with one ordering or one fence weakened, each of which the checker must find wrong, next to the same
-//! copy as it should be.
+//! The real ring and the real protocol. `scripts/loom.sh` runs it, and `scripts/loom.sh --mutants` shows that it has teeth:
+//! with any of the ring's orderings weakened in a copy of the sources, a model here must fail.
 #![cfg(loom)]
 
-use loom::{
-    cell::UnsafeCell,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering, fence},
-    },
-    thread,
-};
+use loom::{cell::UnsafeCell, sync::Arc, thread};
 use metricstream::log::ring::{RingConsumer, RingProducer, ring};
 use reactor::Sleeping;
 
@@ -258,117 +248,4 @@ fn a_sleeping_group_commit_is_woken_by_what_is_written() {
         assert_eq!(producer.durable(), position);
         writer.join().unwrap();
     });
-}
-
-// ---- the same with one thing wrong ---------------------------------------------------------------------------------
-
-/// A ring of one byte, of which only who touches it and when is modelled, with the orderings of its positions to choose.
-fn one_byte_ring(tail_store: Ordering, tail_load: Ordering, head_store: Ordering, head_load: Ordering) {
-    model(move || {
-        let shared = Arc::new((UnsafeCell::new(()), AtomicU64::new(0), AtomicU64::new(0)));
-        let sender = thread::spawn({
-            let shared = Arc::clone(&shared);
-            move || {
-                let (byte, tail, head) = &*shared;
-                for position in 0..2 {
-                    while head.load(head_load) < position {
-                        thread::yield_now();
-                    }
-                    byte.with_mut(|_| ());
-                    tail.store(position + 1, tail_store);
-                }
-            }
-        });
-        let (byte, tail, head) = &*shared;
-        for position in 0..2 {
-            while tail.load(tail_load) == position {
-                thread::yield_now();
-            }
-            byte.with(|_| ());
-            head.store(position + 1, head_store);
-        }
-        sender.join().unwrap();
-    });
-}
-
-#[test]
-fn the_copy_of_the_ring_is_right() {
-    one_byte_ring(Ordering::Release, Ordering::Acquire, Ordering::Release, Ordering::Acquire);
-}
-
-#[test]
-#[should_panic(expected = "Causality violation")]
-fn a_tail_published_relaxed_is_found() {
-    one_byte_ring(Ordering::Relaxed, Ordering::Acquire, Ordering::Release, Ordering::Acquire);
-}
-
-#[test]
-#[should_panic(expected = "Causality violation")]
-fn a_tail_loaded_relaxed_is_found() {
-    one_byte_ring(Ordering::Release, Ordering::Relaxed, Ordering::Release, Ordering::Acquire);
-}
-
-#[test]
-#[should_panic(expected = "Causality violation")]
-fn a_head_published_relaxed_is_found() {
-    one_byte_ring(Ordering::Release, Ordering::Acquire, Ordering::Relaxed, Ordering::Acquire);
-}
-
-#[test]
-#[should_panic(expected = "Causality violation")]
-fn a_head_loaded_relaxed_is_found() {
-    one_byte_ring(Ordering::Release, Ordering::Acquire, Ordering::Release, Ordering::Relaxed);
-}
-
-/// One announcement of sleep against one publication, with each part of the protocol to leave out. Nobody parks here, as
-/// a deadlock ends the checker itself: a wake-up is lost when one has gone to sleep and the other has not woken it.
-fn sleep_and_publish(sleeper_fence: bool, publisher_fence: bool, looks_again: bool) {
-    model(move || {
-        let shared = Arc::new((AtomicBool::new(false), AtomicU64::new(0)));
-        let publisher = thread::spawn({
-            let shared = Arc::clone(&shared);
-            move || {
-                let (sleeping, tail) = &*shared;
-                tail.store(1, Ordering::Release);
-                if publisher_fence {
-                    fence(Ordering::SeqCst);
-                }
-                sleeping.load(Ordering::Relaxed) && sleeping.swap(false, Ordering::Relaxed)
-            }
-        });
-        let (sleeping, tail) = &*shared;
-        let mut sleeps = false;
-        if tail.load(Ordering::Acquire) == 0 {
-            sleeping.store(true, Ordering::Relaxed);
-            if sleeper_fence {
-                fence(Ordering::SeqCst);
-            }
-            sleeps = !looks_again || tail.load(Ordering::Acquire) == 0;
-        }
-        let wakes = publisher.join().unwrap();
-        assert!(wakes || !sleeps, "a wake-up is lost");
-    });
-}
-
-#[test]
-fn the_copy_of_the_protocol_is_right() {
-    sleep_and_publish(true, true, true);
-}
-
-#[test]
-#[should_panic(expected = "a wake-up is lost")]
-fn a_sleeper_without_its_fence_is_found() {
-    sleep_and_publish(false, true, true);
-}
-
-#[test]
-#[should_panic(expected = "a wake-up is lost")]
-fn a_publisher_without_its_fence_is_found() {
-    sleep_and_publish(true, false, true);
-}
-
-#[test]
-#[should_panic(expected = "a wake-up is lost")]
-fn a_sleeper_that_does_not_look_again_is_found() {
-    sleep_and_publish(true, true, false);
 }

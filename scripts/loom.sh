@@ -123,7 +123,7 @@ if ((mutants)); then
     mutant group_commit_sleeps_without_a_look $group_commit metricstream loom_log $released \
         'if !self.is_wanted() && ' 'if '
     mutant group_commit_is_not_rung $writer metricstream loom_log $released \
-        'self.status.group_commit_bell.ring();' ''
+        $'rings, 1);\n                self.status.group_commit_bell.ring();' 'rings, 1);'
     mutant writer_sleeps_without_a_look $writer metricstream loom_log $released \
         $'announce_sleep();\n        if !self.has_news() {' $'announce_sleep();\n        {'
     mutant failure_does_not_wake_the_reactors $status metricstream loom_log a_failed_sync_wakes_everybody \

@@ -5,7 +5,7 @@
 # What is seen: every access of this workspace's code and of the crates built with it (generic code of the standard library
 # among them, as it is compiled here). What is not:
 #   - The standard library itself comes compiled without instrumentation. ThreadSanitizer does not see the order that its
-#     Mutex, Condvar, park and Arc make inside; src/sync.rs tells it of the limiter's lock (--cfg tsan), and the rest of what
+#     Mutex, Condvar, park and Arc make inside; src/sync.rs tells it of our own locks (--cfg tsan), and the rest of what
 #     it then reports falsely is in tsan.suppressions, with the reasons. It sees threads begin and end, and atomics.
 #   - ThreadSanitizer knows no fences: the doorbell's are the model checker's to judge (loom.sh).
 #   - What the kernel does for io_uring: its reads of send buffers, its writes into receive buffers and its ends of the two

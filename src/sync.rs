@@ -21,7 +21,7 @@ mod told {
     use std::{
         ops::{Deref, DerefMut},
         sync::{
-            self, PoisonError,
+            self, LockResult, PoisonError,
             atomic::{AtomicBool, Ordering},
         },
     };
@@ -43,10 +43,13 @@ mod told {
             Self { lock: sync::Mutex::new(content), told: AtomicBool::new(false) }
         }
 
-        pub fn lock(&self) -> Result<MutexGuard<'_, T>, PoisonError<sync::MutexGuard<'_, T>>> {
-            let guard = self.lock.lock()?;
+        pub fn lock(&self) -> LockResult<MutexGuard<'_, T>> {
+            let result = self.lock.lock();
             let _ = self.told.load(Ordering::Acquire);
-            Ok(MutexGuard { guard, told: &self.told })
+            match result {
+                Ok(guard) => Ok(MutexGuard { guard, told: &self.told }),
+                Err(poisoned) => Err(PoisonError::new(MutexGuard { guard: poisoned.into_inner(), told: &self.told })),
+            }
         }
     }
 

@@ -11,7 +11,9 @@ use loom::{
     sync::atomic::{AtomicUsize, Ordering},
     thread,
 };
-use metricstream::log::{AckLevel, Appender, GroupCommit, Log, LogError, LogFile, LogHealth, Settings, Writer};
+use metricstream::log::{
+    AckLevel, Appender, GroupCommit, Log, LogError, LogFile, LogHealth, RotateError, Settings, Writer,
+};
 use reactor::Doorbell;
 use std::{
     io::{self, IoSlice},
@@ -131,6 +133,18 @@ impl LogFile for SharedFile {
         Ok(())
     }
 
+    fn rotate(&self) -> Result<(), RotateError> {
+        unreachable!("nobody asks for it");
+    }
+
+    fn age(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn has_unsynced_segment(&self) -> bool {
+        false
+    }
+
     fn mark_clean(&self) -> io::Result<()> {
         {
             let mut disk = self.0.disk();
@@ -187,6 +201,8 @@ fn log(file: ModelFile) -> (Reactor, Writer<SharedFile>, GroupCommit<SharedFile>
         stall_retry_first: Duration::from_millis(1),
         stall_retry_max: Duration::from_millis(1),
         stall_at_drain_max: Duration::ZERO,
+        rotate_bytes: None,
+        rotate_age: None,
     };
     let (file, bell) = (Arc::new(file), Arc::new(Doorbell::new().unwrap()));
     let mut log = Log::new(SharedFile(Arc::clone(&file)), &[Arc::clone(&bell)], RING_BYTES, settings).unwrap();

@@ -21,13 +21,14 @@ use super::{
 use crate::{
     clock::Clock,
     segment::{ACTIVE_NAME, KeeperBell, SegmentFile, SegmentName},
+    sync::{Mutex, MutexGuard},
 };
 use std::{
     fs::{self, File, OpenOptions},
     io,
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, PoisonError},
     time::{Duration, SystemTime},
 };
 

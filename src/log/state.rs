@@ -15,11 +15,12 @@
 //! unclean_shutdowns 00000000000000000003
 //! ```
 
+use crate::sync::{Mutex, MutexGuard};
 use std::{
     fs::File,
     io::{self, Write as _},
     os::unix::fs::{FileExt, MetadataExt},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::PoisonError,
 };
 
 const HEADER: &str = "metricstream state 1\n";

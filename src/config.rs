@@ -5,7 +5,7 @@
 mod parse;
 mod placement;
 
-use crate::{doctor, limits, log::AckLevel, metric};
+use crate::{doctor, limits, log::AckLevel, metric, verify};
 use clap::{Args, Parser, Subcommand};
 use serde::Deserialize;
 use std::{
@@ -47,6 +47,8 @@ enum Command {
     Serve(Box<Arguments>),
     /// Say what on this host, or in the configuration that `serve` would have, costs speed or data, and how to mend it.
     Doctor(Box<DoctorArguments>),
+    /// Check a log offline: every line, sidecar and checksum. Says what is damaged, and moves it aside if asked to.
+    Verify(verify::Arguments),
 }
 
 #[derive(Debug, Args)]
@@ -361,7 +363,16 @@ impl CommandLine {
             Some(Command::Doctor(arguments)) if arguments.json => Some(doctor::Form::Json),
             Some(Command::Doctor(arguments)) if arguments.all => Some(doctor::Form::All),
             Some(Command::Doctor(_)) => Some(doctor::Form::Text),
-            Some(Command::Serve(_)) | None => None,
+            Some(Command::Serve(_) | Command::Verify(_)) | None => None,
+        }
+    }
+
+    /// What is to be checked, if it is verify that is asked for.
+    #[must_use]
+    pub fn verify(&self) -> Option<&verify::Arguments> {
+        match &self.command {
+            Some(Command::Verify(arguments)) => Some(arguments),
+            Some(Command::Serve(_) | Command::Doctor(_)) | None => None,
         }
     }
 
@@ -374,7 +385,8 @@ impl CommandLine {
         let typed = match self.command {
             Some(Command::Serve(arguments)) => *arguments,
             Some(Command::Doctor(arguments)) => arguments.serve,
-            None => self.serve,
+            // A check has no need of what the server is configured to do.
+            Some(Command::Verify(_)) | None => self.serve,
         };
         let arguments = match &typed.config {
             Some(path) => typed.clone().or(read_file(path)?),

@@ -17,3 +17,4 @@ pub mod service;
 pub mod shard;
 pub mod stats;
 mod sync;
+pub mod verify;

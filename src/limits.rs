@@ -196,6 +196,15 @@ pub const KEEPER_INTERVAL: Duration = Duration::from_secs(60);
 /// where they want the same core.
 pub const KEEPER_NICE: i32 = 10;
 
+/// Findings that one check of a log keeps and prints; further ones are counted by kind. About 0.4 KiB each.
+pub const FINDINGS_MAX: usize = 1_000;
+/// Bytes that are quoted of a damage.
+pub const FINDING_EXCERPT_BYTES_MAX: usize = 64;
+/// Pieces that a check's threads may be ahead of the earliest that is not finished: what was found in them waits in memory.
+pub const CHECK_AHEAD_PIECES_MAX: usize = 1_024;
+/// Cap of `verify --threads`.
+pub const CHECK_THREADS_CAP: usize = 1_024;
+
 /// Smallest ring for batches of at most `batch_bytes_max` encoded bytes: one can be written while the next is encoded.
 #[must_use]
 pub const fn ring_bytes_min(batch_bytes_max: usize) -> usize {

@@ -15,6 +15,9 @@ fn main() -> ExitCode {
         // --help and --version.
         Err(error) => error.exit(),
     };
+    if let Some(arguments) = line.verify() {
+        return arguments.run().unwrap_or_else(|error| refuse(&error));
+    }
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_target(false)

@@ -210,12 +210,12 @@ fn create_directory(directory: &Path) -> Result<(), OpenError> {
 }
 
 /// Brings the directory's entries to stable storage.
-pub(super) fn sync_directory(directory: &Path) -> io::Result<()> {
+pub(crate) fn sync_directory(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
 /// Opens a regular file, made if it is missing. A pipe or a device in its place is refused, and not waited for.
-fn open_file(path: &Path, options: &mut OpenOptions) -> Result<File, OpenError> {
+pub(crate) fn open_file(path: &Path, options: &mut OpenOptions) -> Result<File, OpenError> {
     let file = options
         .create(true)
         .mode(FILE_MODE)
@@ -230,7 +230,7 @@ fn open_file(path: &Path, options: &mut OpenOptions) -> Result<File, OpenError> 
 }
 
 /// `None`: it is missing (the file is empty) or garbled.
-fn read_state(file: &mut File) -> io::Result<Option<State>> {
+pub(crate) fn read_state(file: &mut File) -> io::Result<Option<State>> {
     /// More than any state has.
     const STATE_BYTES_MAX: u64 = 4096;
     let mut text = Vec::new();
@@ -239,7 +239,7 @@ fn read_state(file: &mut File) -> io::Result<Option<State>> {
 }
 
 /// Takes the directory's lock (flock(2)), which goes when the process does, and leaves our process id in it.
-fn lock(directory: &Path) -> Result<File, OpenError> {
+pub(crate) fn lock(directory: &Path) -> Result<File, OpenError> {
     /// A process id has at most 7 digits (PID_MAX_LIMIT is 2^22), and a line's end.
     const PID_BYTES_MAX: u64 = 8;
     let path = directory.join(LOCK_NAME);

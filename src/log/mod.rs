@@ -30,13 +30,13 @@ use reactor::Doorbell;
 use std::{fmt, io, str::FromStr, sync::Arc, time::Duration};
 
 mod appender;
-mod directory;
+pub(crate) mod directory;
 mod file;
 mod group_commit;
-mod recovery;
+pub(crate) mod recovery;
 pub mod ring;
 mod rotation;
-mod state;
+pub(crate) mod state;
 mod status;
 mod wait;
 mod writer;

@@ -98,7 +98,7 @@ impl fmt::Display for RecoveryReport {
 ///
 /// # Errors
 /// With what was being done.
-pub(super) fn recover(
+pub(crate) fn recover(
     directory: &Path,
     log: &File,
     state: Option<&State>,
@@ -130,7 +130,7 @@ pub(super) fn recover(
 }
 
 /// How many of the log's bytes stay, and why the others do not.
-fn whole_bytes(
+pub(crate) fn whole_bytes(
     log: &File,
     size_bytes: u64,
     state: Option<&State>,
@@ -157,7 +157,7 @@ fn ends_a_line(log: &File, position: u64) -> io::Result<bool> {
 }
 
 /// The position after the last line's end in the first `size_bytes` of `log`; zero if there is none.
-fn end_of_last_line(log: &File, size_bytes: u64) -> io::Result<u64> {
+pub(crate) fn end_of_last_line(log: &File, size_bytes: u64) -> io::Result<u64> {
     let mut block = vec![0; TAIL_BLOCK_BYTES];
     let mut end = size_bytes;
     while end > 0 {
@@ -193,7 +193,7 @@ fn set_aside(directory: &Path, log: &File, from: u64) -> io::Result<PathBuf> {
     Ok(path)
 }
 
-fn create_set_aside(directory: &Path) -> io::Result<(PathBuf, File)> {
+pub(crate) fn create_set_aside(directory: &Path) -> io::Result<(PathBuf, File)> {
     let stamp = stamp(Clock::start().wall_ms());
     let mut names = (1..=SET_ASIDE_NAMES_MAX).map(|number| match number {
         1 => format!("torn-{stamp}.bin"),

@@ -91,7 +91,7 @@ impl State {
 }
 
 /// The identity of this boot of the machine (random(4)); `None` without /proc.
-pub(super) fn boot_id() -> Option<String> {
+pub(crate) fn boot_id() -> Option<String> {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     let boot_id = text.trim();
     (boot_id.len() == BOOT_ID_BYTES).then(|| boot_id.to_owned())
@@ -99,7 +99,7 @@ pub(super) fn boot_id() -> Option<String> {
 
 /// The state file, open for writing.
 #[derive(Debug)]
-pub(super) struct StateFile {
+pub(crate) struct StateFile {
     file: File,
     held: Mutex<Held>,
 }
@@ -114,7 +114,7 @@ struct Held {
 
 impl StateFile {
     /// Replaces what `file` says, on stable storage.
-    pub(super) fn create(file: File, state: State) -> io::Result<Self> {
+    pub(crate) fn create(file: File, state: State) -> io::Result<Self> {
         let text = state.to_text();
         file.write_all_at(text.as_bytes(), 0)?;
         file.set_len(text.len() as u64)?;

@@ -12,7 +12,7 @@ use std::{
 const SUFFIX: &str = ".tmp";
 
 /// A file that is being made. Dropped before it is kept, it is removed.
-pub(super) struct Draft<'a> {
+pub(crate) struct Draft<'a> {
     directory: &'a Path,
     path: PathBuf,
     /// To write to.

@@ -29,6 +29,7 @@ mod status;
 pub use blocks::{BlockReader, Blocks};
 pub use catalog::{Catalog, OtherFile, Segment};
 pub use compress::compress;
+pub(crate) use draft::Draft;
 pub use error::SegmentError;
 pub use index::{Indexer, index};
 pub use keeper::{Keeper, KeeperBell, KeeperSetup};

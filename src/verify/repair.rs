@@ -1,0 +1,385 @@
+//! Moves what is damaged aside. Nothing is deleted: every byte that was there is afterwards in the log or in a file
+//! `torn-<time>.bin` beside it.
+//!
+//! | what is damaged | what becomes of it |
+//! |---|---|
+//! | the end of the active segment, torn or never committed | what the next start would do (`log::recovery`) |
+//! | lines of a plain segment | copied to a file of their own; the segment is written anew without them |
+//! | frames of a compressed segment | likewise, whole and packed; the lines of theirs that are not damaged are packed anew |
+//! | one of two forms of a segment | moved aside whole |
+//! | a sidecar, or its segment was written anew | moved aside whole, and made anew |
+//! | a block in which a byte changed, though every line can be read | nothing: which line it is nobody knows. The sidecar that tells is moved aside, and made anew |
+//!
+//! In this order, each on stable storage before the next: the damaged bytes in their file, the new segment under a name with
+//! `.tmp`, the old sidecar moved aside, the new segment in place of the old, the new sidecar. Wherever it is interrupted, doing
+//! it again finishes it, at worst with the same bytes kept twice.
+
+use super::{
+    VerifyError, check_with,
+    piece::Checker,
+    report::Report,
+    subject::Subject,
+    survey::{Survey, open_sealed},
+    tally::SegmentReport,
+};
+use crate::{
+    limits::{SEGMENT_ZSTD_LEVEL, TAIL_BLOCK_BYTES},
+    log::{
+        directory::{STATE_NAME, lock, open_file, read_state, sync_directory},
+        recovery::{create_set_aside, recover},
+        state::{State, StateFile, boot_id},
+    },
+    segment::{ACTIVE_NAME as LOG_NAME, Draft, Segment, SegmentFile, SegmentName, Sidecar, index},
+};
+use serde::Serialize;
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
+    ops::Range,
+    os::unix::fs::{FileExt, MetadataExt},
+    path::{Path, PathBuf},
+    sync::atomic::AtomicBool,
+};
+
+/// What a repair has done.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Repair {
+    /// One step after the other.
+    pub steps: Vec<Step>,
+    /// The check after the repair has found no damage.
+    pub sound_now: bool,
+    /// How many damages it has found.
+    pub damages_now: u64,
+}
+
+/// One thing that was done.
+#[derive(Debug, Clone, Serialize)]
+pub struct Step {
+    /// The file it was done to.
+    pub file: String,
+    /// What was done.
+    pub what: String,
+    /// Where the bytes are kept that were taken off it, if any were.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kept_in: Option<String>,
+    /// How many these are.
+    pub kept_bytes: u64,
+}
+
+impl Repair {
+    pub(super) fn print_text(&self, out: &mut impl Write) -> io::Result<()> {
+        for Step { file, what, kept_in, kept_bytes } in &self.steps {
+            write!(out, "repaired {file}: {what}")?;
+            if let Some(kept_in) = kept_in {
+                write!(out, "; {kept_bytes} bytes are kept in {kept_in}")?;
+            }
+            writeln!(out)?;
+        }
+        match (self.steps.is_empty(), self.sound_now) {
+            (true, true) => writeln!(out, "there was nothing to repair"),
+            (false, true) => writeln!(out, "it is sound now"),
+            (_, false) => writeln!(out, "{} damages are left: run verify again to see them", self.damages_now),
+        }
+    }
+}
+
+/// Checks `directory`, moves what is damaged aside, and checks it again. The report is that of the first check, with what was done.
+///
+/// # Errors
+/// A server has the directory, or something could not be read or written. What was done until then stays done, and doing it again
+/// finishes it.
+pub fn repair(directory: &Path, threads: usize) -> Result<Report, VerifyError> {
+    fs::read_dir(directory).map_err(|error| VerifyError::new("read the directory", directory, error))?;
+    let _lock = lock(directory).map_err(VerifyError::Lock)?;
+    let (mut report, survey) = check_with(directory, threads, true)?;
+    let mut repairer = Repairer { directory, steps: Vec::new() };
+    for segment in &survey.catalog.segments {
+        repairer.mend_sealed(segment, &report.segments)?;
+    }
+    for file in &survey.catalog.leftovers {
+        // A draft is worth nothing, and the next start removes it.
+        if SegmentName::parse(&file.file_name).is_some() {
+            repairer.move_aside(&file.file_name, "a sidecar without a segment")?;
+        }
+    }
+    if survey.catalog.active_bytes.is_some() {
+        repairer.mend_active(&survey, &report)?;
+    }
+    let (after, _) = check_with(directory, threads, true)?;
+    report.repair = Some(Repair { steps: repairer.steps, sound_now: after.sound, damages_now: after.damages });
+    Ok(report)
+}
+
+struct Repairer<'a> {
+    directory: &'a Path,
+    steps: Vec<Step>,
+}
+
+/// What was taken off a segment.
+struct Taken {
+    kept_in: PathBuf,
+    bytes: u64,
+    ranges: u64,
+}
+
+impl Repairer<'_> {
+    fn failed<'a>(&'a self, doing: &'static str, file: &'a str) -> impl FnOnce(io::Error) -> VerifyError + 'a {
+        move |error| VerifyError::new(doing, &self.directory.join(file), error)
+    }
+
+    fn done(&mut self, file: &str, what: impl Into<String>, kept: Option<(&Path, u64)>) {
+        let name = |path: &Path| path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        self.steps.push(Step {
+            file: file.to_owned(),
+            what: what.into(),
+            kept_in: kept.map(|(path, _)| name(path)),
+            kept_bytes: kept.map_or(0, |(_, bytes)| bytes),
+        });
+    }
+
+    /// Moves a whole file aside.
+    fn move_aside(&mut self, file: &str, why: &str) -> Result<(), VerifyError> {
+        let path = self.directory.join(file);
+        let (kept_in, bytes) = fs::metadata(&path)
+            .and_then(|metadata| Ok((create_set_aside(self.directory)?.0, metadata.len())))
+            .and_then(|(kept_in, bytes)| {
+                fs::rename(&path, &kept_in)?;
+                File::open(self.directory)?.sync_all()?;
+                Ok((kept_in, bytes))
+            })
+            .map_err(self.failed("move aside", file))?;
+        self.done(file, format!("moved aside whole: {why}"), Some((&kept_in, bytes)));
+        Ok(())
+    }
+
+    fn mend_sealed(&mut self, segment: &Segment, reports: &[SegmentReport]) -> Result<(), VerifyError> {
+        let name = segment.name;
+        let report = |form| reports.iter().find(|report| report.file == name.file(form));
+        let (plain, compressed) = (report(SegmentFile::Plain), report(SegmentFile::Compressed));
+        let (form, report) = match (plain, compressed) {
+            (Some(plain), Some(compressed)) => {
+                let are_same = (plain.bytes, plain.crc32) == (compressed.bytes, compressed.crc32);
+                if are_same && plain.damages + compressed.damages == 0 {
+                    return self.mend_sidecar(name, plain.sidecar);
+                }
+                let keep_plain = plain.damages == 0 || compressed.damages > 0;
+                let other = if keep_plain { SegmentFile::Compressed } else { SegmentFile::Plain };
+                self.move_aside(&name.file(other), "the other form of the segment is kept")?;
+                if keep_plain { (SegmentFile::Plain, plain) } else { (SegmentFile::Compressed, compressed) }
+            }
+            (Some(plain), None) => (SegmentFile::Plain, plain),
+            (None, Some(compressed)) => (SegmentFile::Compressed, compressed),
+            // It was not opened.
+            (None, None) => return Ok(()),
+        };
+        let mut is_right = report.damages == 0 && report.sidecar;
+        if report.damaged_bytes > 0 {
+            is_right = false;
+            let file = name.file(form);
+            let expected =
+                Sidecar::read(self.directory, name).ok().map(super::subject::Expected::new).map(std::sync::Arc::new);
+            let subject = open_sealed(self.directory, name, form, expected).map_err(self.failed("open", &file))?;
+            let has_sidecar = self.directory.join(name.file(SegmentFile::Sidecar)).exists();
+            if report.lines == 0 {
+                self.move_aside(&file, "not a line of it is whole")?;
+                if has_sidecar {
+                    self.move_aside(&name.file(SegmentFile::Sidecar), "it was that of a segment without a whole line")?;
+                }
+                return Ok(());
+            }
+            self.rewrite(&subject, Some(name))?;
+        }
+        self.mend_sidecar(name, is_right)
+    }
+
+    /// Makes the sidecar anew unless it `is_right` and fits the files that are there.
+    fn mend_sidecar(&mut self, name: SegmentName, is_right: bool) -> Result<(), VerifyError> {
+        let file = name.file(SegmentFile::Sidecar);
+        let now = Segment::find(self.directory, name).map_err(self.failed("look at", &file))?;
+        let Some(now) = now else { return Ok(()) };
+        let fits = |sidecar: &Sidecar| sidecar.fits(now.plain, now.compressed);
+        if is_right && Sidecar::read(self.directory, name).as_ref().is_ok_and(fits) {
+            return Ok(());
+        }
+        if now.sidecar.is_some() {
+            self.move_aside(&file, "it does not describe its segment")?;
+        }
+        index(self.directory, name, &AtomicBool::new(false))
+            .and_then(|sidecar| sidecar.write(self.directory, name))
+            .map_err(|error| VerifyError::Sidecar(self.directory.join(&file), error))?;
+        self.done(&file, "made anew", None);
+        Ok(())
+    }
+
+    /// Writes a segment anew without what is damaged.
+    fn rewrite(&mut self, subject: &Subject, name: Option<SegmentName>) -> Result<bool, VerifyError> {
+        let file = &subject.file_name;
+        let path = self.directory.join(file);
+        let mut draft = Draft::create(self.directory, file, &path).map_err(self.failed("write anew", file))?;
+        let taken = match &subject.frames {
+            Some(_) => copy_frames(self.directory, subject, &mut draft.file),
+            None => copy_lines(self.directory, subject, &mut draft.file),
+        };
+        let Some(taken) = taken.map_err(self.failed("write anew", file))? else { return Ok(false) };
+        let sidecar = name.map(|name| name.file(SegmentFile::Sidecar));
+        if let Some(sidecar) = sidecar.filter(|sidecar| self.directory.join(sidecar).exists()) {
+            self.move_aside(&sidecar, "it describes its segment as it was")?;
+        }
+        draft.keep().map_err(self.failed("write anew", file))?;
+        let what = match &subject.frames {
+            Some(_) => format!("written anew without {} damaged frames", taken.ranges),
+            None => format!("written anew without {} damaged places", taken.ranges),
+        };
+        self.done(file, what, Some((&taken.kept_in, taken.bytes)));
+        Ok(true)
+    }
+
+    /// Does to the active segment's end what the next start would do, and takes out what is damaged before it.
+    fn mend_active(&mut self, survey: &Survey, report: &Report) -> Result<(), VerifyError> {
+        let (log_path, state_path) = (self.directory.join(LOG_NAME), self.directory.join(STATE_NAME));
+        let state_was_damaged =
+            report.findings.counts.keys().any(|kind| {
+                matches!(kind, super::finding::Kind::StateGarbled | super::finding::Kind::CommittedMissing)
+            });
+        let log = OpenOptions::new().read(true).write(true).open(&log_path).map_err(self.failed("open", LOG_NAME))?;
+        let state = match File::open(&state_path) {
+            Ok(mut file) => read_state(&mut file).map_err(self.failed("read", STATE_NAME))?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(VerifyError::new("open", &state_path, error)),
+        };
+        let boot_id = boot_id();
+        let recovered = recover(self.directory, &log, state.as_ref(), boot_id.as_deref())
+            .map_err(|(doing, error)| VerifyError::new(doing, &log_path, error))?;
+        let mut has_changed = state_was_damaged;
+        if let Some(cut) = &recovered.cut {
+            has_changed = true;
+            self.done(LOG_NAME, "its end cut off, as the next start would", Some((&cut.kept_in, cut.bytes)));
+        }
+        let is_damaged = report.segments.iter().any(|segment| segment.file == LOG_NAME && segment.damaged_bytes > 0);
+        if is_damaged {
+            let (file_name, bytes) = (LOG_NAME.to_owned(), recovered.log_bytes);
+            let subject = Subject { file_name, segment: None, file: log, bytes, expected: None, frames: None };
+            has_changed |= self.rewrite(&subject, None)?;
+        }
+        if !has_changed {
+            return Ok(());
+        }
+        if survey.has_state && state.is_none() {
+            self.move_aside(STATE_NAME, "it is no state file")?;
+        }
+        let metadata = fs::metadata(&log_path).map_err(self.failed("look at", LOG_NAME))?;
+        let state = State {
+            boot_id,
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            committed_bytes: metadata.len(),
+            clean: true,
+            unclean_shutdowns: recovered.unclean_shutdowns,
+        };
+        let state_file =
+            open_file(&state_path, OpenOptions::new().read(true).write(true)).map_err(VerifyError::Lock)?;
+        StateFile::create(state_file, state).map_err(self.failed("write", STATE_NAME))?;
+        sync_directory(self.directory).map_err(self.failed("sync", "."))?;
+        self.done(STATE_NAME, format!("written anew: {} bytes are committed", metadata.len()), None);
+        Ok(())
+    }
+}
+
+/// Where damaged bytes go: a file that is made when the first come.
+struct Aside<'a> {
+    directory: &'a Path,
+    file: Option<(PathBuf, File)>,
+    bytes: u64,
+    ranges: u64,
+}
+
+impl<'a> Aside<'a> {
+    fn new(directory: &'a Path) -> Self {
+        Self { directory, file: None, bytes: 0, ranges: 0 }
+    }
+
+    fn file(&mut self) -> io::Result<&mut File> {
+        if self.file.is_none() {
+            self.file = Some(create_set_aside(self.directory)?);
+        }
+        self.file.as_mut().map(|(_, file)| file).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn take(&mut self, from: &File, range: Range<u64>) -> io::Result<()> {
+        self.bytes += range.end - range.start;
+        self.ranges += 1;
+        copy(from, range, self.file()?)
+    }
+
+    /// On stable storage.
+    fn finish(self) -> io::Result<Option<Taken>> {
+        let Some((kept_in, file)) = self.file else { return Ok(None) };
+        file.sync_all()?;
+        File::open(self.directory)?.sync_all()?;
+        Ok(Some(Taken { kept_in, bytes: self.bytes, ranges: self.ranges }))
+    }
+}
+
+fn copy(from: &File, range: Range<u64>, to: &mut impl Write) -> io::Result<()> {
+    let mut block = vec![0; TAIL_BLOCK_BYTES];
+    let mut position = range.start;
+    while position < range.end {
+        let bytes = usize::try_from(range.end - position).map_or(block.len(), |left| left.min(block.len()));
+        from.read_exact_at(&mut block[..bytes], position)?;
+        to.write_all(&block[..bytes])?;
+        position += bytes as u64;
+    }
+    Ok(())
+}
+
+/// Copies what is not damaged to `to`, and the rest aside. `None`: nothing is damaged.
+fn copy_lines(directory: &Path, subject: &Subject, to: &mut File) -> io::Result<Option<Taken>> {
+    let mut checker = Checker::new()?;
+    let mut aside = Aside::new(directory);
+    let mut copied = 0;
+    for piece in (0..).map_while(|index| subject.piece(index)) {
+        let checked = checker.check(subject, piece);
+        if let Some((_, what)) = checked.broken {
+            return Err(io::Error::other(what));
+        }
+        for damage in &checked.walk.damages {
+            let (from, until) = (checked.base + damage.range.start as u64, checked.base + damage.range.end as u64);
+            copy(&subject.file, copied..from, to)?;
+            aside.take(&subject.file, from..until)?;
+            copied = until;
+        }
+    }
+    copy(&subject.file, copied..subject.bytes, to)?;
+    aside.finish()
+}
+
+/// Copies the frames that are not damaged to `to`, and the others aside; what is not damaged of these is packed anew.
+fn copy_frames(directory: &Path, subject: &Subject, to: &mut File) -> io::Result<Option<Taken>> {
+    let mut checker = Checker::new()?;
+    let mut compressor = zstd::bulk::Compressor::new(SEGMENT_ZSTD_LEVEL)?;
+    compressor.include_checksum(true)?;
+    compressor.include_contentsize(true)?;
+    let mut aside = Aside::new(directory);
+    for piece in (0..).map_while(|index| subject.piece(index)) {
+        let checked = checker.check(subject, piece);
+        if checked.broken.is_none() && checked.walk.damages.is_empty() {
+            copy(&subject.file, piece.from..piece.to, to)?;
+            continue;
+        }
+        aside.take(&subject.file, piece.from..piece.to)?;
+        if checked.broken.is_some() {
+            continue;
+        }
+        let mut whole = Vec::new();
+        let mut copied = 0;
+        for damage in &checked.walk.damages {
+            whole.extend_from_slice(&checker.text()[copied..damage.range.start]);
+            copied = damage.range.end;
+        }
+        whole.extend_from_slice(&checker.text()[copied..]);
+        if !whole.is_empty() {
+            to.write_all(&compressor.compress(&whole)?)?;
+        }
+    }
+    aside.finish()
+}

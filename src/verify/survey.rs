@@ -1,0 +1,244 @@
+//! What is in a data directory, before any line of it is read: its files by what they are, who has it, and what its state
+//! file says.
+
+use super::{
+    VerifyError,
+    finding::{Finding, Findings, Kind, Place},
+    frames::frames,
+    subject::{Expected, Subject},
+};
+use crate::{
+    log::{
+        directory::{LOCK_NAME, STATE_NAME, read_state},
+        recovery::{CutReason, end_of_last_line, whole_bytes},
+        state::{State, boot_id},
+    },
+    segment::{ACTIVE_NAME as LOG_NAME, Catalog, Segment, SegmentError, SegmentFile, SegmentName, Sidecar},
+};
+use std::{
+    fs::{File, OpenOptions, TryLockError},
+    io::{self, Read},
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// A data directory, and what is known of it as a whole.
+#[derive(Debug)]
+pub struct Survey {
+    pub directory: PathBuf,
+    pub catalog: Catalog,
+    pub has_state: bool,
+    /// The server that has the directory, if one does; `Some(None)` where the lock does not tell which.
+    pub server: Option<Option<u32>>,
+}
+
+impl Survey {
+    /// Lists `directory`. `is_locked`: we have its lock ourselves.
+    ///
+    /// # Errors
+    /// It is not there, is no directory, or cannot be read.
+    pub fn take(directory: &Path, is_locked: bool) -> Result<Self, VerifyError> {
+        let catalog =
+            Catalog::list(directory).map_err(|error| VerifyError::new("read the directory", directory, error))?;
+        Ok(Self {
+            catalog,
+            has_state: directory.join(STATE_NAME).exists(),
+            server: if is_locked { None } else { holder(directory)? },
+            directory: directory.to_owned(),
+        })
+    }
+
+    /// Bytes of all files that are to be checked.
+    pub fn file_bytes(&self) -> u64 {
+        let sealed = self.catalog.segments.iter().flat_map(|segment| [segment.plain, segment.compressed]);
+        sealed.flatten().sum::<u64>() + self.catalog.active_bytes.unwrap_or(0)
+    }
+
+    /// What interrupted work has left, and sidecars without a segment.
+    pub fn leftovers(&self, findings: &mut Findings) {
+        for file in &self.catalog.leftovers {
+            let name = &file.file_name;
+            let Some((segment, _)) = SegmentName::parse(name) else {
+                findings.push(Finding::of_file(Kind::Leftover, name, "a file that was being made when its maker died"));
+                continue;
+            };
+            // Retention takes the oldest first, and a segment's lines before its sidecar.
+            let is_oldest = self.catalog.segments.first().is_none_or(|oldest| segment < oldest.name);
+            let described = match Sidecar::read(&self.directory, segment) {
+                Ok(sidecar) => format!(
+                    "the segment of this sidecar, {} bytes and {} lines, is not there",
+                    sidecar.bytes, sidecar.lines
+                ),
+                Err(error) => format!("the segment of this sidecar is not there, and it cannot be read: {error}"),
+            };
+            findings.push(if is_oldest {
+                let what = format!("{described}: its removal for its age or size was interrupted");
+                Finding::of_file(Kind::Leftover, name, what)
+            } else {
+                Finding::of_file(Kind::SegmentMissing, name, format!("{described}, and older ones are"))
+            });
+        }
+    }
+
+    /// Opens the files of lines, one after the other: sealed segments by their names, each plain and compressed, and then the
+    /// active segment. Says what is wrong with those that cannot be checked.
+    pub fn subjects(&self) -> impl FnMut(&mut Findings) -> Option<Result<Subject, VerifyError>> + Send + '_ {
+        let forms = |segment: &Segment| {
+            let (plain, compressed) =
+                (segment.plain.map(|_| SegmentFile::Plain), segment.compressed.map(|_| SegmentFile::Compressed));
+            let name = segment.name;
+            [plain, compressed].into_iter().flatten().map(move |form| (name, form))
+        };
+        let mut files = self.catalog.segments.iter().flat_map(forms);
+        // Opened now: a running server may seal it meanwhile, and its bytes stay the same under the new name.
+        let mut active = self.catalog.active_bytes.map(|_| File::open(self.directory.join(LOG_NAME)));
+        let mut last_sidecar: Option<(SegmentName, Option<Arc<Expected>>)> = None;
+        move |findings| {
+            for (segment, form) in files.by_ref() {
+                let expected = match &last_sidecar {
+                    Some((of, expected)) if *of == segment => expected.clone(),
+                    _ => self.expected(segment, findings),
+                };
+                last_sidecar = Some((segment, expected.clone()));
+                let file_name = segment.file(form);
+                match open_sealed(&self.directory, segment, form, expected) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound && self.server.is_some() => {
+                        let what = "the running server has removed or compressed it since the check began";
+                        findings.push(Finding::of_file(Kind::Vanished, &file_name, what));
+                    }
+                    Err(error) => {
+                        return Some(Err(VerifyError::new("open", &self.directory.join(file_name), error)));
+                    }
+                    Ok(subject) => return Some(Ok(subject)),
+                }
+            }
+            let path = self.directory.join(LOG_NAME);
+            let active = active.take()?.and_then(|file| self.open_active(file, findings));
+            Some(active.map_err(|error| VerifyError::new("open", &path, error)))
+        }
+    }
+
+    fn expected(&self, segment: SegmentName, findings: &mut Findings) -> Option<Arc<Expected>> {
+        let file = segment.file(SegmentFile::Sidecar);
+        match Sidecar::read(&self.directory, segment) {
+            Ok(sidecar) => return Some(Arc::new(Expected::new(sidecar))),
+            Err(error) if error.is_missing() => {
+                let what = "there is none: a byte that changed into another of a line that can be read goes unnoticed";
+                findings.push(Finding::of_file(Kind::SidecarMissing, &file, what));
+            }
+            Err(SegmentError::Io(error)) => {
+                findings.push(Finding::of_file(Kind::Unreadable, &file, format!("it cannot be read: {error}")));
+            }
+            Err(error) => findings.push(Finding::of_file(Kind::SidecarGarbled, &file, error.to_string())),
+        }
+        None
+    }
+
+    /// The active segment, as far as it is to be checked, by what the state file says.
+    fn open_active(&self, file: File, findings: &mut Findings) -> io::Result<Subject> {
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
+        let size = metadata.len();
+        let bytes = if self.server.is_some() {
+            // It is being written to.
+            end_of_last_line(&file, size)?
+        } else {
+            self.committed(&file, size, findings)?
+        };
+        Ok(Subject { file_name: LOG_NAME.to_owned(), segment: None, file, bytes, expected: None, frames: None })
+    }
+
+    /// Bytes of the active segment that the next start will keep, but for a torn line.
+    fn committed(&self, file: &File, size: u64, findings: &mut Findings) -> io::Result<u64> {
+        let Some(state) = self.state(findings)? else {
+            if !self.has_state && size > 0 {
+                let what = "there is none: half a batch at the end of the log goes unnoticed";
+                findings.push(Finding::of_file(Kind::StateMissing, STATE_NAME, what));
+            }
+            return Ok(size);
+        };
+        let metadata = file.metadata()?;
+        if (state.device, state.inode) != (metadata.dev(), metadata.ino()) {
+            let what = "it is about another file, as after a copy or a rotation that was interrupted: its committed length means nothing";
+            findings.push(Finding::of_file(Kind::StateOfAnother, STATE_NAME, what));
+            return Ok(size);
+        }
+        let committed = state.committed_bytes;
+        if committed > size {
+            let what = format!(
+                "{} bytes are gone that had been acknowledged as written: {committed} were committed, and there are {size}",
+                committed - size
+            );
+            findings.push(Finding::of_file(Kind::CommittedMissing, LOG_NAME, what));
+        }
+        match whole_bytes(file, size, Some(&state), boot_id().as_deref())? {
+            (kept, CutReason::Uncommitted) if kept < size => {
+                let place =
+                    Place { offset: kept, bytes: size - kept, line: 0, lines: 0, blocks: None, frame_offset: None };
+                let what = "it was written and never committed, so never acknowledged as written: a crash came before";
+                let finding = Finding::of_file(Kind::Uncommitted, LOG_NAME, what);
+                findings.push(Finding { place: Some(place), ..finding });
+                Ok(kept)
+            }
+            _ => Ok(size),
+        }
+    }
+
+    /// What the state file says.
+    pub fn state(&self, findings: &mut Findings) -> io::Result<Option<State>> {
+        if !self.has_state {
+            return Ok(None);
+        }
+        let state = read_state(&mut open(&self.directory.join(STATE_NAME))?)?;
+        if state.is_none() {
+            let what = "it is none: whether the log was closed cleanly is not known";
+            findings.push(Finding::of_file(Kind::StateGarbled, STATE_NAME, what));
+        }
+        Ok(state)
+    }
+}
+
+/// Opens one form of a sealed segment.
+pub fn open_sealed(
+    directory: &Path,
+    segment: SegmentName,
+    form: SegmentFile,
+    expected: Option<Arc<Expected>>,
+) -> io::Result<Subject> {
+    let file_name = segment.file(form);
+    let file = open(&directory.join(&file_name))?;
+    let bytes = file.metadata()?.len();
+    let frames = match form {
+        SegmentFile::Compressed => Some(frames(&file, bytes, expected.as_deref())?),
+        SegmentFile::Plain | SegmentFile::Sidecar => None,
+    };
+    Ok(Subject { file_name, segment: Some(segment), file, bytes, expected, frames })
+}
+
+/// Opens a regular file; a pipe in its place is not waited for.
+fn open(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::ErrorKind::IsADirectory.into()) }
+}
+
+/// The server that has the directory. Its lock is asked for and given back at once: a check keeps no server from starting.
+fn holder(directory: &Path) -> Result<Option<Option<u32>>, VerifyError> {
+    let path = directory.join(LOCK_NAME);
+    let mut file = match open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(VerifyError::new("open", &path, error)),
+    };
+    match file.try_lock_shared() {
+        Ok(()) => Ok(None),
+        Err(TryLockError::WouldBlock) => {
+            let mut text = String::new();
+            let pid = (&mut file).take(16).read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
+            Ok(Some(pid))
+        }
+        Err(TryLockError::Error(error)) => Err(VerifyError::new("look at the lock", &path, error)),
+    }
+}

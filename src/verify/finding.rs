@@ -162,6 +162,7 @@ impl fmt::Display for Finding {
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Findings {
     /// The first ones, in the order of the segments and their bytes.
+    #[serde(rename = "findings")]
     pub kept: Vec<Finding>,
     /// How many there were, by kind.
     pub counts: BTreeMap<Kind, u64>,
@@ -249,8 +250,9 @@ mod tests {
     #[test]
     fn neighbours_of_one_kind_are_one() {
         let mut findings = Findings::default();
-        [(Kind::Binary, 0), (Kind::Binary, 10), (Kind::Zeros, 20), (Kind::Zeros, 40)]
-            .map(|(kind, offset)| findings.push(at(kind, offset)));
+        for (kind, offset) in [(Kind::Binary, 0), (Kind::Binary, 10), (Kind::Zeros, 20), (Kind::Zeros, 40)] {
+            findings.push(at(kind, offset));
+        }
         assert_eq!(findings.counts, BTreeMap::from([(Kind::Binary, 1), (Kind::Zeros, 2)]));
         let first = findings.kept[0].place.as_ref().unwrap();
         assert_eq!((first.bytes, first.line, first.lines), (20, 1, 2));

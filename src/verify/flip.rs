@@ -8,15 +8,15 @@
 /// What the state 0 becomes with each byte.
 const TABLE: [u32; 256] = {
     let mut table = [0; 256];
-    let mut byte = 0;
+    let mut byte: u32 = 0;
     while byte < 256 {
-        let mut state = byte as u32;
+        let mut state = byte;
         let mut bit = 0;
         while bit < 8 {
             state = if state & 1 == 1 { state >> 1 ^ 0xedb8_8320 } else { state >> 1 };
             bit += 1;
         }
-        table[byte] = state;
+        table[byte as usize] = state;
         byte += 1;
     }
     table

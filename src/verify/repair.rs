@@ -18,7 +18,7 @@ use super::{
     VerifyError, check_with,
     piece::Checker,
     report::Report,
-    subject::Subject,
+    subject::{Expected, Subject},
     survey::{Survey, open_sealed},
     tally::SegmentReport,
 };
@@ -38,7 +38,7 @@ use std::{
     ops::Range,
     os::unix::fs::{FileExt, MetadataExt},
     path::{Path, PathBuf},
-    sync::atomic::AtomicBool,
+    sync::{Arc, atomic::AtomicBool},
 };
 
 /// What a repair has done.
@@ -172,24 +172,21 @@ impl Repairer<'_> {
             // It was not opened.
             (None, None) => return Ok(()),
         };
-        let mut is_right = report.damages == 0 && report.sidecar;
+        let file = name.file(form);
+        // Of no lines zstd makes no file.
+        if report.lines == 0 && (report.damaged_bytes > 0 || form == SegmentFile::Compressed) {
+            self.move_aside(&file, "not a line of it is whole")?;
+            let sidecar = name.file(SegmentFile::Sidecar);
+            let has_sidecar = self.directory.join(&sidecar).exists();
+            return if has_sidecar { self.move_aside(&sidecar, "its segment was moved aside") } else { Ok(()) };
+        }
         if report.damaged_bytes > 0 {
-            is_right = false;
-            let file = name.file(form);
-            let expected =
-                Sidecar::read(self.directory, name).ok().map(super::subject::Expected::new).map(std::sync::Arc::new);
+            let sidecar = Sidecar::read(self.directory, name).ok();
+            let expected = sidecar.map(|sidecar| Arc::new(Expected::new(sidecar)));
             let subject = open_sealed(self.directory, name, form, expected).map_err(self.failed("open", &file))?;
-            let has_sidecar = self.directory.join(name.file(SegmentFile::Sidecar)).exists();
-            if report.lines == 0 {
-                self.move_aside(&file, "not a line of it is whole")?;
-                if has_sidecar {
-                    self.move_aside(&name.file(SegmentFile::Sidecar), "it was that of a segment without a whole line")?;
-                }
-                return Ok(());
-            }
             self.rewrite(&subject, Some(name))?;
         }
-        self.mend_sidecar(name, is_right)
+        self.mend_sidecar(name, report.damages == 0 && report.sidecar)
     }
 
     /// Makes the sidecar anew unless it `is_right` and fits the files that are there.

@@ -19,9 +19,11 @@ use std::{
     thread,
 };
 
+/// Opens the next file to check. It may find something in doing so.
+type Open<'a> = dyn FnMut(&mut Findings) -> Option<Subject> + Send + 'a;
+
 struct Work<'a> {
-    /// Opens the next file to check. It may find something in doing so.
-    open: Box<dyn FnMut(&mut Findings) -> Option<Subject> + Send + 'a>,
+    open: Box<Open<'a>>,
     /// The segment whose pieces are being taken, and the next of them.
     current: Option<(Arc<Subject>, usize)>,
     taken: u64,

@@ -110,7 +110,7 @@ pub fn judge(damaged: &[u8], error: LineError, before_whole: bool) -> (Kind, Str
     let ended = damaged.last() == Some(&b'\n');
     let text_bytes = damaged.len() - usize::from(ended);
     if was_ours && !ended && !before_whole {
-        return (Kind::TornTail, "the last line has no line feed: its write was interrupted".to_owned());
+        return (Kind::TornTail, "the last line has no line feed: its end was not written, or was cut off".to_owned());
     }
     if was_ours && before_whole {
         return (Kind::TornLine, "the next line begins in the middle of this one".to_owned());
@@ -162,8 +162,10 @@ mod tests {
         )
     }
 
+    type Bad = (Kind, Vec<u8>);
+
     /// Values of the lines found, and kind and bytes of the damages.
-    fn walked(run: &[u8]) -> (Vec<String>, Vec<(Kind, Vec<u8>)>, u64) {
+    fn walked(run: &[u8]) -> (Vec<String>, Vec<Bad>, u64) {
         let mut values = Vec::new();
         let walk = walk(run, |line| values.push(String::from_utf8(line.value.to_vec()).unwrap()));
         assert_eq!(walk.lines, values.len() as u64);

@@ -51,8 +51,8 @@ fn damage_is_exit_code_1_and_is_explained() {
     let document = json(&verify(log.path(), &["--json"]));
     assert_eq!(document["damages"], 2);
     assert_eq!(document["counts"]["torn_tail"], 1);
-    assert_eq!(document["kept"][1]["kind"], "binary");
-    assert_eq!(document["kept"][1]["line"], 11);
+    assert_eq!(document["findings"][1]["kind"], "binary");
+    assert_eq!(document["findings"][1]["line"], 11);
     assert_eq!(fs::read(log.file(ACTIVE)).unwrap(), text, "nothing was written");
 
     let repaired = json(&verify(log.path(), &["--repair", "--json"]));

@@ -5,6 +5,8 @@
 //! `repairs` holds every byte against where it was; `random` does both at random places; `command` runs the binary.
 // In the server unwrap() is a stranger's way to stop it; here it is an assertion.
 #![allow(clippy::unwrap_used)]
+// Offsets in logs of a few megabytes.
+#![allow(clippy::cast_possible_truncation)]
 
 mod command;
 mod finds;

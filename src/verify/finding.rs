@@ -99,7 +99,7 @@ pub struct Place {
     pub offset: u64,
     /// Its bytes.
     pub bytes: u64,
-    /// Number of its first line; the first of a segment is 1.
+    /// Number of its first line; the first of a segment is 1. 0: lines were not counted.
     pub line: u64,
     /// Lines that it takes or touches.
     pub lines: u64,
@@ -139,7 +139,10 @@ impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.file, self.kind)?;
         if let Some(place) = &self.place {
-            write!(f, " at byte {}, line {}", place.offset, place.line)?;
+            write!(f, " at byte {}", place.offset)?;
+            if place.line > 0 {
+                write!(f, ", line {}", place.line)?;
+            }
             if place.lines > 1 {
                 write!(f, " to {}", place.line + place.lines - 1)?;
             }

@@ -32,6 +32,8 @@ struct Work<'a> {
     waiting: BTreeMap<u64, (Arc<Subject>, Piece, Checked)>,
     /// The segment that the next piece belongs to.
     tally: Option<(Arc<Subject>, Tally)>,
+    /// What was found in opening files. Apart, because how far that is ahead of the reading depends on the threads.
+    found_opening: Findings,
     findings: Findings,
     segments: Vec<SegmentReport>,
 }
@@ -52,6 +54,7 @@ pub fn sweep<'a>(
         added: 0,
         waiting: BTreeMap::new(),
         tally: None,
+        found_opening: Findings::default(),
         findings: Findings::default(),
         segments: Vec::new(),
     });
@@ -69,7 +72,9 @@ pub fn sweep<'a>(
     })?;
     let mut work = work.into_inner().unwrap_or_else(PoisonError::into_inner);
     work.end_segment();
-    Ok((work.segments, work.findings))
+    let mut findings = work.found_opening;
+    findings.append(work.findings);
+    Ok((work.segments, findings))
 }
 
 fn lock<'a, 'b>(work: &'a Mutex<Work<'b>>) -> MutexGuard<'a, Work<'b>> {
@@ -106,7 +111,7 @@ impl Work<'_> {
                 self.taken += 1;
                 return Some((self.taken - 1, Arc::clone(subject), piece));
             }
-            self.current = Some((Arc::new((self.open)(&mut self.findings)?), 0));
+            self.current = Some((Arc::new((self.open)(&mut self.found_opening)?), 0));
         }
     }
 

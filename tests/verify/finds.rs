@@ -315,9 +315,13 @@ fn a_log_full_of_damage_keeps_a_bounded_report() {
 #[test]
 fn the_report_is_the_same_whatever_the_threads() {
     let (log, path) = Log::with(Form::Plain, &lines(FOUR_BLOCKS));
+    log.add(Form::CompressedWithoutSidecar, 2, &with(b"foreign\n"));
+    log.add(Form::PlainWithoutSidecar, 3, &with(b"foreign\n"));
+    log.add(Form::Active, 0, &with(b"foreign\n"));
     let mut text = lines(FOUR_BLOCKS);
     (0..40).for_each(|index| text[index * 70_001 + 17] ^= 0x40);
     fs::write(path, text).unwrap();
     let findings = |threads| format!("{:?}", metricstream::verify::check(log.path(), threads).unwrap().findings);
     assert_eq!(findings(1), findings(7));
+    assert_eq!(findings(1), findings(2));
 }

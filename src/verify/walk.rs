@@ -115,7 +115,9 @@ pub fn judge(damaged: &[u8], error: LineError, before_whole: bool) -> (Kind, Str
     if was_ours && before_whole {
         return (Kind::TornLine, "the next line begins in the middle of this one".to_owned());
     }
-    if was_ours && damaged.len() > 1 && memmem::find(&damaged[1..], LINE_BEGINS).is_some() {
+    // Tags begin in the same way if their first key is `timestamp`.
+    let begins_a_line = |at: usize| at > 0 && !damaged[..at].ends_with(br#""tags":"#);
+    if was_ours && memmem::find_iter(damaged, LINE_BEGINS).any(begins_a_line) {
         return (Kind::TornLine, "another line begins in the middle of this one".to_owned());
     }
     // What is missing at the end of a line that was cut off is more than a bit.

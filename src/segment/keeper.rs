@@ -253,7 +253,11 @@ impl Rounds {
         let Some(segment) = Segment::find(directory, name)? else { return Ok(false) };
         let sidecar = match Sidecar::read(directory, name) {
             Ok(sidecar) if sidecar.fits(segment.plain, segment.compressed) => sidecar,
-            Ok(_) => self.make_sidecar_again(name, "it is of another number of bytes")?,
+            // Segments never change: the sidecar is the witness of what was there, and stays.
+            Ok(sidecar) if segment.plain.is_some_and(|bytes| bytes != sidecar.bytes) => {
+                return Err(SegmentError::Malformed("it has another number of bytes than its sidecar says".into()));
+            }
+            Ok(_) => self.make_sidecar_again(name, "it knows of other frames")?,
             Err(SegmentError::Malformed(what)) => self.make_sidecar_again(name, &what)?,
             Err(error) if error.is_missing() => self.make_sidecar(name)?,
             Err(error) => return Err(error),

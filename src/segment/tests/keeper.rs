@@ -212,10 +212,16 @@ fn a_damaged_segment_stays_as_it_is_and_is_said_once() {
         let file = name(number).file(SegmentFile::Plain);
         assert!(files(directory.path())[&file] == plain[&file]);
     }
-    // Mended, it is like any other.
+    // Cut, it is none that its sidecar knows: the sidecar stays, as the witness of what was there.
+    let witness = fs::read(path(&directory, 1, SegmentFile::Sidecar)).unwrap();
     fs::write(path(&directory, 1, SegmentFile::Plain), &log).unwrap();
     run.rounds.round();
-    assert_eq!(counts(&run.status), [4, 2, 0, 0, 2]);
+    assert_eq!(counts(&run.status), [3, 1, 0, 0, 3]);
+    assert_eq!(fs::read(path(&directory, 1, SegmentFile::Sidecar)).unwrap(), witness);
+    // Repaired, which moves the sidecar aside, it is like any other.
+    fs::remove_file(path(&directory, 1, SegmentFile::Sidecar)).unwrap();
+    run.rounds.round();
+    assert_eq!(counts(&run.status), [4, 2, 0, 0, 3]);
 }
 
 #[test]

@@ -7,11 +7,12 @@
 
 use super::{
     LogError, LogFile, LogStatus,
+    measured::nanoseconds_since,
     ring::RingDurability,
     status::{Failure, WriterEnd, count},
     wait,
 };
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 /// Makes written bytes durable when an answer waits for it or a segment was sealed, until the writer has ended.
 #[derive(Debug)]
@@ -65,7 +66,9 @@ impl<F: LogFile> GroupCommit<F> {
         for (written, ring) in self.snapshot.iter_mut().zip(&self.rings) {
             *written = ring.written();
         }
+        let began = Instant::now();
         self.file.sync_data().map_err(|error| self.fail(error))?;
+        self.status.times.sync_ns.record(nanoseconds_since(began));
         count(&self.status.counters.fsyncs, 1);
         for ((ring, &written), bell) in self.rings.iter_mut().zip(&self.snapshot).zip(&self.status.reactor_bells) {
             if ring.publish(written) {

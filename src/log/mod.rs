@@ -33,6 +33,7 @@ mod appender;
 pub(crate) mod directory;
 mod file;
 mod group_commit;
+mod measured;
 pub(crate) mod recovery;
 pub mod ring;
 mod rotation;
@@ -50,9 +51,10 @@ pub(crate) use directory::{LOCK_NAME, STATE_NAME};
 pub use directory::{OpenError, Opened, open};
 pub use file::{DiskFile, LogFile, RotateError};
 pub use group_commit::GroupCommit;
+pub use measured::{Measured, Measurements};
 pub use recovery::{Cut, CutReason, Previous, RecoveryReport};
 pub(crate) use state::State;
-pub use status::{Failure, LogCounts, LogHealth, LogStatus, Stall};
+pub use status::{Failure, LogCounts, LogHealth, LogStatus, LogTimes, Stall};
 pub use writer::Writer;
 
 /// What a client is told only once it is true of its batch.

@@ -3,6 +3,7 @@
 //! Everything here is read with one relaxed load and taken for what it is: a view. What an answer depends on goes
 //! through the rings' positions. Counts have one writer each and are stored without a read-modify-write.
 
+use super::measured::Measured;
 use crate::sync::atomic::{AtomicBool, AtomicU8};
 use reactor::Doorbell;
 // The counts stay the standard library's also in a model: nobody decides by them, and each would cost it a step.
@@ -154,6 +155,17 @@ pub(super) struct Counters {
     pub(super) fsyncs: AtomicU64,
 }
 
+/// How long the log's system calls take, and how much they do.
+#[derive(Debug, Default)]
+pub struct LogTimes {
+    /// Nanoseconds of each `writev(2)` that took bytes. Recorded by the writer.
+    pub writev_ns: Measured,
+    /// Bytes that it took. Recorded by the writer.
+    pub writev_bytes: Measured,
+    /// Nanoseconds of each `fdatasync(2)` that succeeded. Recorded by the group commit.
+    pub sync_ns: Measured,
+}
+
 /// Adds to a count whose only writer is the calling thread.
 pub(super) fn count(counter: &AtomicU64, more: u64) {
     counter.store(counter.load(Ordering::Relaxed) + more, Ordering::Relaxed);
@@ -183,6 +195,7 @@ pub struct LogStatus {
     pub(super) writer_bell: Doorbell,
     pub(super) group_commit_bell: Doorbell,
     pub(super) counters: Counters,
+    pub(super) times: LogTimes,
 }
 
 impl LogStatus {
@@ -195,6 +208,7 @@ impl LogStatus {
             writer_bell: Doorbell::new()?,
             group_commit_bell: Doorbell::new()?,
             counters: Counters::default(),
+            times: LogTimes::default(),
         })
     }
 
@@ -236,6 +250,12 @@ impl LogStatus {
     /// The active segment is empty.
     pub(super) fn rotated(&self) {
         self.rotation_asked.store(false, Ordering::Relaxed);
+    }
+
+    /// What its system calls took.
+    #[must_use]
+    pub const fn times(&self) -> &LogTimes {
+        &self.times
     }
 
     /// The disk refuses what passes. A failure stays.

@@ -7,6 +7,7 @@
 
 use super::{
     LogError, LogFile, LogStatus, RotateError, Settings, Stall,
+    measured::nanoseconds_since,
     ring::RingConsumer,
     status::{Failure, WriterEnd, count},
     wait,
@@ -184,9 +185,17 @@ impl<F: LogFile> Writer<F> {
         let mut rest = &mut pieces[..gathered];
         let mut left = bytes;
         while left > 0 {
-            let taken = self.persist(|| match self.file.append(rest) {
-                Ok(0) => Err(io::ErrorKind::WriteZero.into()),
-                result => result,
+            let taken = self.persist(|| {
+                let began = Instant::now();
+                match self.file.append(rest) {
+                    Ok(0) => Err(io::ErrorKind::WriteZero.into()),
+                    Ok(taken) => {
+                        self.status.times.writev_ns.record(nanoseconds_since(began));
+                        self.status.times.writev_bytes.record(taken as u64);
+                        Ok(taken)
+                    }
+                    result => result,
+                }
             })?;
             IoSlice::advance_slices(&mut rest, taken);
             left -= taken;

@@ -296,6 +296,12 @@ impl<T> Connection<T> {
         !self.inbox.is_empty()
     }
 
+    /// Whether the head of a request is complete that will be served, and its body is not.
+    #[must_use]
+    pub const fn is_receiving_body(&self) -> bool {
+        matches!(self.phase, Phase::Body(Incoming { purpose: Purpose::Serve(..) | Purpose::ServeWithout(_), .. }))
+    }
+
     /// The ticket of a request that was admitted and will not be served any more: for the owner to count, when the
     /// connection ended before the request's body did.
     pub fn take_ticket(&mut self) -> Option<T> {

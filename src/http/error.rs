@@ -175,6 +175,62 @@ impl HttpError {
     }
 }
 
+/// Content that the service refuses with a text of its own
+/// ([`Responder::refuse_content`](super::Responder::refuse_content)), as it is counted and labelled.
+pub const REASON_CONTENT: &str = "content_invalid";
+
+/// Every reason that a request is refused for, as [`HttpError::reason`] names it, with its status; in ascending order.
+pub const REASONS: [(&str, Status); 39] = [
+    ("authorization_repeated", Status::BadRequest),
+    ("bad_request", Status::BadRequest),
+    ("bodies_full", Status::ServiceUnavailable),
+    ("body_timeout", Status::RequestTimeout),
+    ("body_too_large", Status::ContentTooLarge),
+    ("chunk_end", Status::BadRequest),
+    ("chunk_line_too_long", Status::BadRequest),
+    ("chunk_size", Status::BadRequest),
+    ("content_coding", Status::UnsupportedMediaType),
+    ("content_corrupt", Status::BadRequest),
+    ("content_invalid", Status::BadRequest),
+    ("content_members", Status::BadRequest),
+    ("content_too_large", Status::ContentTooLarge),
+    ("content_window", Status::ContentTooLarge),
+    ("field", Status::BadRequest),
+    ("head_timeout", Status::RequestTimeout),
+    ("head_too_large", Status::HeaderFieldsTooLarge),
+    ("host_invalid", Status::BadRequest),
+    ("host_missing", Status::BadRequest),
+    ("host_repeated", Status::BadRequest),
+    ("leading_lines", Status::BadRequest),
+    ("length_and_coding", Status::BadRequest),
+    ("length_invalid", Status::BadRequest),
+    ("length_repeated", Status::BadRequest),
+    ("line_end", Status::BadRequest),
+    ("method_not_allowed", Status::MethodNotAllowed),
+    ("not_found", Status::NotFound),
+    ("rate_limited", Status::TooManyRequests),
+    ("request_line", Status::BadRequest),
+    ("target", Status::BadRequest),
+    ("too_many_fields", Status::HeaderFieldsTooLarge),
+    ("trailer", Status::BadRequest),
+    ("trailer_too_large", Status::HeaderFieldsTooLarge),
+    ("transfer_coding_invalid", Status::BadRequest),
+    ("transfer_coding_old", Status::BadRequest),
+    ("transfer_coding_unknown", Status::NotImplemented),
+    ("unauthorized", Status::Unauthorized),
+    ("unavailable", Status::ServiceUnavailable),
+    ("version", Status::VersionNotSupported),
+];
+
+/// The place of `reason` in [`REASONS`].
+///
+/// # Panics
+/// When it is not there: our own bug, and a test goes through all of them.
+#[must_use]
+pub fn reason_index(reason: &str) -> usize {
+    REASONS.binary_search_by_key(&reason, |&(name, _)| name).expect("every reason is in the table")
+}
+
 #[cfg(test)]
 pub(super) mod tests {
     use std::collections::HashSet;
@@ -213,6 +269,7 @@ pub(super) mod tests {
             ContentMembers,
             ContentWindow,
             ContentTooLarge,
+            BodiesFull,
             HeadTimeout,
             BodyTimeout,
         ];
@@ -225,6 +282,18 @@ pub(super) mod tests {
             Unavailable { text: "the disk is full", retry_after_s: 1 },
         ]);
         list
+    }
+
+    #[test]
+    fn the_table_of_reasons_has_each_with_its_status() {
+        use super::{REASON_CONTENT, REASONS, reason_index};
+        assert!(REASONS.is_sorted_by(|(one, _), (next, _)| one < next));
+        let mut left: HashSet<&str> = REASONS.iter().map(|&(name, _)| name).collect();
+        for error in every_error() {
+            assert_eq!(REASONS[reason_index(error.reason())].1, error.status(), "{error:?}");
+            assert!(left.remove(error.reason()), "{error:?}");
+        }
+        assert_eq!(left, HashSet::from([REASON_CONTENT]));
     }
 
     #[test]

@@ -28,7 +28,7 @@ mod status;
 pub use buffers::{Bounds, Core};
 pub use connection::{After, Connection, Deadline, Progress, Service};
 pub use date::format_date;
-pub use error::HttpError;
+pub use error::{HttpError, REASON_CONTENT, REASONS, reason_index};
 pub use head::{Head, Method, Version};
 pub use response::{Responder, Served};
 pub use status::Status;

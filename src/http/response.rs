@@ -85,6 +85,16 @@ impl Responder<'_> {
         Served::DONE
     }
 
+    /// 503 with Retry-After and a body that says why.
+    pub fn unavailable(mut self, content_type: &str, body: &[u8]) -> Served {
+        let digits = Decimal::of(u64::from(RETRY_AFTER_S));
+        self.head(Status::ServiceUnavailable, content_type, body.len(), &[b"\r\nRetry-After: ", digits.text()]);
+        if !self.form.head_only {
+            self.out.extend_from_slice(body);
+        }
+        Served::DONE
+    }
+
     /// A refusal whose text is known in advance.
     pub fn refuse(self, error: HttpError) -> Served {
         let digits;

@@ -159,6 +159,9 @@ struct Arguments {
     /// How often a line of statistics is logged; 0s is never [default: 10s]
     #[arg(long, env = "METRICSTREAM_STATS_INTERVAL", value_name = "TIME")]
     stats_interval: Option<Text<Span>>,
+    /// Form of the lines on standard error: text for people, or a JSON object each [default: text]
+    #[arg(long, env = "METRICSTREAM_LOG_FORMAT", value_name = "text|json")]
+    log_format: Option<LogFormat>,
     /// TOML file with any of these options
     #[arg(long, env = "METRICSTREAM_CONFIG", value_name = "FILE")]
     #[serde(skip)]
@@ -202,6 +205,8 @@ pub struct Config {
     pub rotation: Rotation,
     /// How often statistics are logged; `None` is never.
     pub stats_interval: Option<Duration>,
+    /// Form of the lines on standard error.
+    pub log_format: LogFormat,
 }
 
 /// When a segment of the log is sealed, and what becomes of it.
@@ -276,6 +281,28 @@ impl FromStr for DriverChoice {
             "io_uring" => Ok(Self::IoUring),
             "epoll" => Ok(Self::Epoll),
             _ => Err("expected auto, io_uring or epoll".into()),
+        }
+    }
+}
+
+/// How the lines on standard error are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// A JSON object each, for programs.
+    Json,
+}
+
+impl FromStr for LogFormat {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err("expected text or json"),
         }
     }
 }
@@ -459,6 +486,7 @@ impl Arguments {
             retain_size,
             retain_age,
             stats_interval,
+            log_format,
             config,
         )
     }
@@ -558,6 +586,7 @@ impl Arguments {
             drain_timeout: Duration::from_millis(timeout("--drain-timeout", self.drain_timeout, 10)?),
             rotation,
             stats_interval: (!stats_interval.is_zero()).then_some(stats_interval),
+            log_format: self.log_format.unwrap_or_default(),
         })
     }
 }
@@ -671,11 +700,13 @@ mod tests {
 
     #[test]
     fn flags_win_over_the_file() {
-        let config =
-            with_file("rate_limit = 7\nmax_body = \"1MiB\"\nwriter_core = 0\nack = \"memory\"", &["--rate-limit", "8"])
-                .unwrap();
+        let config = with_file(
+            "rate_limit = 7\nmax_body = \"1MiB\"\nwriter_core = 0\nack = \"memory\"\nlog_format = \"json\"",
+            &["--rate-limit", "8"],
+        )
+        .unwrap();
         assert_eq!((config.rate_limit, config.body_bytes_limit, config.ack), (Some(8), 1 << 20, AckLevel::Memory));
-        assert_eq!(config.placement.writer_core, 0);
+        assert_eq!((config.placement.writer_core, config.log_format), (0, LogFormat::Json));
     }
 
     #[test]
@@ -712,6 +743,7 @@ mod tests {
             (["--retain-size", "1"], "--retain-size must be at least"),
             (["--compress", "gzip"], "expected off or zstd"),
             (["--ack", "disk"], "invalid value 'disk' for '--ack"),
+            (["--log-format", "xml"], "expected text or json"),
             (["--driver", "kqueue"], "expected auto, io_uring or epoll"),
             (["--listen", "8080"], "invalid value '8080' for '--listen"),
         ] {

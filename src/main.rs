@@ -1,7 +1,10 @@
 //! The command line: arguments to configuration to server to exit code. No logic.
 
 use clap::Parser;
-use metricstream::{config::CommandLine, doctor, server};
+use metricstream::{
+    config::{CommandLine, LogFormat},
+    doctor, server,
+};
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
@@ -18,17 +21,12 @@ fn main() -> ExitCode {
     if let Some(arguments) = line.verify() {
         return arguments.run().unwrap_or_else(|error| refuse(&error));
     }
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_target(false)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        .with_env_filter(EnvFilter::try_from_env("METRICSTREAM_LOG").unwrap_or_else(|_| EnvFilter::new("info")))
-        .init();
     let examination = line.doctor();
     let config = match line.resolve() {
         Ok(config) => config,
         Err(error) => return refuse(&error),
     };
+    log_to_stderr(config.log_format);
     if let Some(form) = examination {
         return doctor::run(&config, form).unwrap_or_else(|error| {
             eprintln!("metricstream: {error}");
@@ -45,6 +43,19 @@ fn main() -> ExitCode {
             eprintln!("metricstream: {error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Has every line go to standard error in `format`, from the level that METRICSTREAM_LOG names (`info` without it).
+fn log_to_stderr(format: LogFormat) {
+    let lines = tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .with_env_filter(EnvFilter::try_from_env("METRICSTREAM_LOG").unwrap_or_else(|_| EnvFilter::new("info")));
+    match format {
+        LogFormat::Text => lines.init(),
+        LogFormat::Json => lines.json().flatten_event(true).init(),
     }
 }
 

@@ -99,6 +99,18 @@ impl Ledger {
     }
 }
 
+impl Ledger {
+    /// The `n` clients with the most refusals, of those in the table and refused at all; most refused first.
+    #[must_use]
+    pub fn most_refused(&self, n: usize) -> Vec<ClientTotals> {
+        let mut clients: Vec<ClientTotals> =
+            self.clients.heap.iter().copied().filter(|client| client.refused > 0).collect();
+        clients.sort_unstable_by_key(|client| (Reverse(client.refused), client.key));
+        clients.truncate(n);
+        clients
+    }
+}
+
 /// The table of Space-Saving: a binary heap with the smallest rank on top, and where in it each client is.
 #[derive(Debug)]
 struct Clients {
@@ -221,6 +233,8 @@ mod tests {
             ClientTotals { key: key(1), allowed: 0, refused: 2, missed_max: 0, last_ns: 5 },
         ];
         assert_eq!(ledger.top(2), expected);
+        assert_eq!(ledger.most_refused(1), expected[1..]);
+        assert!(ledger.most_refused(9).iter().all(|client| client.refused > 0));
         assert_eq!(ledger.totals(), Totals { allowed: 3, refused: 3, dropped: 0 });
     }
 }

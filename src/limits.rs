@@ -217,6 +217,22 @@ pub const fn ring_bytes_min(batch_bytes_max: usize) -> usize {
 pub const QUESTIONS_MAX: usize = 64;
 /// How often the limiter's events are flushed from their rings into the ledger.
 pub const EVENT_FLUSH_INTERVAL: Duration = Duration::from_millis(100);
+/// Longest time that the histograms tell apart, in nanoseconds: one minute, which is over every timeout but `--body-timeout`'s
+/// largest. Longer ones count as that.
+pub const LATENCY_NS_MAX: u64 = 60_000_000_000;
+/// Largest size that the histograms tell apart: no body and no batch is larger.
+pub const SIZE_MEASURED_MAX: u64 = BODY_BYTES_CAP as u64;
+const _: () = assert!(BATCH_METRICS_CAP <= BODY_BYTES_CAP);
+/// A turn of a core that takes longer is counted as a stall: all its connections waited. A turn that serves 64 batches of 1,000
+/// metrics at 0.32 ms each takes 20 ms.
+pub const TURN_STALL: Duration = Duration::from_millis(50);
+/// Length of the interval that `/stats` shows when no line of statistics is asked for.
+pub const INTERVAL_DEFAULT: Duration = Duration::from_secs(10);
+/// Clients that `/stats/clients` lists unless `top` says otherwise; it may ask for as many as the ledger keeps.
+pub const CLIENTS_SHOWN_DEFAULT: usize = 20;
+/// Least time between two warnings of one kind on one core, in nanoseconds: strangers must not be able to fill the
+/// operator's log.
+pub const WARNING_INTERVAL_NS: u64 = 1_000_000_000;
 /// How long the observer waits for the reactors' reports before it goes on without those that are missing.
 pub const REPORT_WAIT: Duration = Duration::from_secs(1);
 

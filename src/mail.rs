@@ -1,7 +1,6 @@
 //! What other threads tell a reactor, through its mailbox. Rare, and never on the way of a batch.
 
-use crate::{http::Status, stats::Report};
-use crossbeam_channel::Sender;
+use crate::stats::ReportRequest;
 use reactor::Token;
 
 /// One message to one reactor.
@@ -11,19 +10,17 @@ pub enum Mail {
     Drain,
     /// The time to drain is over: end now.
     GiveUp,
-    /// Hand out a copy of your counts.
-    Report(Sender<Report>),
+    /// Hand out your counts, and what you measured.
+    Report(ReportRequest),
     /// The answer to a request that was passed on to another thread.
     Answer(LateAnswer),
 }
 
-/// An answer that was made off the reactor.
+/// A document that was made off the reactor: the 200 to a request that was passed on.
 #[derive(Debug)]
 pub struct LateAnswer {
     /// Whose request it answers.
     pub token: Token,
-    /// Its status.
-    pub status: Status,
     /// Media type of the body.
     pub content_type: &'static str,
     /// The body.

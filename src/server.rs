@@ -16,7 +16,7 @@ use crate::{
     segment::{Keeper, KeeperSetup},
     service::{Service, Shared},
     shard::{self, ShardSetup},
-    stats::{Facts, Observer, ObserverSetup},
+    stats::{Facts, Observer, ObserverSetup, process},
 };
 use core_affinity::CoreId;
 use crossbeam_channel::{Receiver, Sender, bounded, select};
@@ -35,7 +35,7 @@ use std::{
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
     thread::{self, JoinHandle},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 /// Why the server did not start, or did not go on: one line, for a person.
@@ -76,6 +76,15 @@ impl Chosen {
             Self::Epoll => "epoll",
         }
     }
+
+    /// Bytes of one reactor's receive buffers; epoll has one for all its connections.
+    fn receive_buffers_bytes(self) -> u64 {
+        let buffers = match self {
+            Self::IoUring => limits::RECEIVE_BUFFERS,
+            Self::Epoll => 1,
+        };
+        u64::from(buffers) * u64::from(limits::RECEIVE_BUFFER_BYTES)
+    }
 }
 
 /// A server that listens.
@@ -99,6 +108,7 @@ pub struct Server {
 /// Whatever keeps it from starting, and what to do about it.
 pub fn start(config: Config) -> Result<Server, ServerError> {
     let started = Instant::now();
+    let started_unix_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
     let connections_limit = connections_limit(&config)?;
     let signals = watch_signals().map_err(|error| error!("cannot watch for signals: {error}"))?;
     let (chosen, why) = choose_driver(config.driver)?;
@@ -141,6 +151,16 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
 
     let clock = Clock::start();
 
+    let facts = Facts {
+        started,
+        started_unix_s,
+        driver: chosen.name(),
+        ack: config.ack.name(),
+        connections_limit,
+        file_system: process::file_system(&config.data_dir),
+        clock_source: process::clock_source(),
+        unclean_shutdowns: opened.report.unclean_shutdowns,
+    };
     let observer = Observer::new(ObserverSetup {
         questions: asked,
         reactors: mailboxes.clone(),
@@ -150,12 +170,7 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
         draining: Arc::clone(&draining),
         stats_interval: config.stats_interval,
         clock,
-        facts: Facts {
-            started,
-            driver: chosen.name(),
-            ack: config.ack.name(),
-            unclean_shutdowns: opened.report.unclean_shutdowns,
-        },
+        facts: facts.clone(),
     });
     let shared = Arc::new(Shared { limiter, keys: ClientKeys::new(), draining: Arc::clone(&draining), clock, config });
     let config = &shared.config;
@@ -180,6 +195,7 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
             shared: Arc::clone(&shared),
             connections: Arc::clone(&connections),
             connections_limit,
+            receive_buffers_bytes: chosen.receive_buffers_bytes(),
             doorbell: Arc::clone(&doorbell),
             mail,
             questions: questions.clone(),
@@ -212,7 +228,7 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
     }
 
     tracing::info!("{why}");
-    announce(config, chosen, connections_limit, address, &opened.report);
+    announce(config, &facts, address, &opened.report);
     let drain_timeout = config.drain_timeout;
     Ok(Server {
         log: log_status,
@@ -229,27 +245,26 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
 }
 
 /// Says what was decided, and last where the server listens.
-fn announce(
-    config: &Config,
-    chosen: Chosen,
-    connections_limit: u32,
-    address: SocketAddr,
-    report: &log::RecoveryReport,
-) {
+fn announce(config: &Config, facts: &Facts, address: SocketAddr, report: &log::RecoveryReport) {
     if report.cut.is_none() && matches!(report.previous, log::Previous::None | log::Previous::Clean) {
         tracing::info!(directory = %config.data_dir.display(), "{report}");
     } else {
         tracing::warn!(directory = %config.data_dir.display(), "{report}");
     }
     tracing::info!(
-        driver = chosen.name(),
+        driver = facts.driver,
         reactor_cores = ?config.placement.reactor_cores,
         writer_core = config.placement.writer_core,
         ack = config.ack.name(),
         rate_limit = config.rate_limit.unwrap_or(0),
-        connections_limit,
+        clients_limit = config.clients_limit,
+        connections_limit = facts.connections_limit,
         ring_bytes = config.ring_bytes,
         body_bytes_limit = config.body_bytes_limit,
+        batch_metrics_limit = config.metric.batch_metrics_limit,
+        writer_poll = ?config.writer_poll,
+        file_system = facts.file_system,
+        clock_source = facts.clock_source,
         "listening on {address}",
     );
 }

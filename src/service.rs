@@ -10,9 +10,8 @@ use crate::{
     log::{AckLevel, Appender},
     metric::BatchEncoder,
     rate::{ClientKey, ClientKeys, Decision, Event, EventSender, Limiter},
-    stats::{Counters, Document, Rejection, Shed},
+    stats::{Counters, Document, Format, Histograms, Rejection, Shed, unready},
 };
-use memchr::memmem;
 use std::{
     net::IpAddr,
     sync::{
@@ -37,7 +36,7 @@ pub enum Ticket {
     Health,
     /// `GET /ready`.
     Ready,
-    /// `GET /metrics` or `GET /stats`.
+    /// `GET /metrics`, `/stats` or `/stats/clients`.
     Statistics(Document),
 }
 
@@ -54,6 +53,8 @@ pub struct Part {
     pub batches: u32,
     /// Their metrics.
     pub metrics: u32,
+    /// Bytes of their decoded bodies.
+    pub body_bytes: u64,
     /// Position in the log at which the last of them ends.
     pub position: u64,
 }
@@ -65,6 +66,8 @@ pub struct Burst {
     pub write: Part,
     /// What has to be on stable storage.
     pub fsync: Part,
+    /// Requests answered that were batches, whatever the answer.
+    pub batches_answered: u32,
     /// A document that another thread has to make.
     pub document: Option<Document>,
 }
@@ -92,6 +95,8 @@ pub struct Service {
     events: EventSender,
     /// This core's counts.
     pub counters: Counters,
+    /// What this core measured since it was last asked.
+    pub histograms: Box<Histograms>,
     /// Address of the peer whose bytes are being served.
     peer: IpAddr,
     /// Whether that peer's connection was taken in after the stop had begun.
@@ -112,6 +117,7 @@ impl Service {
             log,
             events,
             counters: Counters::default(),
+            histograms: Box::default(),
             peer: IpAddr::from([0, 0, 0, 0]),
             late: false,
             burst: Burst::default(),
@@ -161,22 +167,29 @@ impl Service {
         }
     }
 
-    fn admit_batch(&mut self, head: &Head<'_>) -> Result<Ticket, HttpError> {
-        self.counters.batches_received += 1;
-        let client = match head.authorization {
+    /// Whose rate a request counts against.
+    fn client_of(&self, head: &Head<'_>) -> ClientKey {
+        match head.authorization {
             Some(value) => self.shared.keys.authorization(value),
             None => self.shared.keys.address(self.peer),
-        };
+        }
+    }
+
+    fn admit_batch(&mut self, head: &Head<'_>) -> Result<Ticket, HttpError> {
+        self.counters.batches_received += 1;
+        let client = self.client_of(head);
         if let Some(keys) = &self.shared.config.api_keys
             && !head.authorization.is_some_and(|value| keys.contains(key_of(value)))
         {
             self.counters.batches_rejected[Rejection::Unauthorized as usize] += 1;
+            self.burst.batches_answered += 1;
             return Err(HttpError::Unauthorized);
         }
         match ack_of(head.query, self.shared.config.ack) {
             Ok(ack) => Ok(Ticket::Ingest { ack, client }),
             Err(text) => {
                 self.counters.batches_rejected[Rejection::Malformed as usize] += 1;
+                self.burst.batches_answered += 1;
                 Err(HttpError::BadRequest(text))
             }
         }
@@ -184,32 +197,46 @@ impl Service {
 
     /// The batch's way: rate, room in the ring, parse and encode in one pass, commit.
     fn ingest(&mut self, ack: AckLevel, client: ClientKey, body: &[u8], respond: Responder<'_>) -> Served {
+        let body_bytes = body.len() as u64;
+        self.burst.batches_answered += 1;
+        self.counters.body_bytes_received += body_bytes;
         if let Err(refusal) = self.admit_rate(client).and_then(|()| self.admit_log()) {
-            self.counters.answered(refusal.status());
+            match refusal {
+                HttpError::RateLimited { .. } => self.counters.body_bytes_rejected += body_bytes,
+                _ => self.counters.body_bytes_shed += body_bytes,
+            }
+            self.counters.refused(refusal);
             return respond.refuse(refusal);
         }
         let Some(space) = self.log.reserve(self.encoder.encoded_bytes_max(body.len())) else {
             let refusal = self.shed(Shed::RingFull, "the queue to the log is full");
-            self.counters.answered(refusal.status());
+            self.counters.body_bytes_shed += body_bytes;
+            self.counters.refused(refusal);
             return respond.refuse(refusal);
         };
-        self.counters.body_bytes += body.len() as u64;
         let encoded = match self.encoder.encode(body, self.arrival_ms, space) {
             Ok(encoded) => encoded,
             Err(error) => {
+                // Those before the fault, and the faulty one.
+                let metrics = error.index.map_or(0, |index| index as u64 + 1);
+                self.counters.metrics_received += metrics;
+                self.counters.metrics_rejected += metrics;
+                self.counters.body_bytes_rejected += body_bytes;
                 self.counters.batches_rejected[Rejection::Malformed as usize] += 1;
-                self.counters.answered(Status::BadRequest);
+                self.counters.refused_content();
                 return respond.refuse_content(&error);
             }
         };
         let position = self.log.commit(encoded.bytes, ack);
         self.counters.line_bytes += encoded.bytes as u64;
-        self.counters.answered(Status::Ok);
+        self.counters.metrics_received += u64::from(encoded.metrics);
+        self.histograms.batch_metrics.record(u64::from(encoded.metrics), 1);
+        self.histograms.batch_body_bytes.record(body_bytes, 1);
+        self.counters.answered_ok += 1;
         let answer = respond.accepted(encoded.metrics as usize);
         let part = match ack {
             AckLevel::Memory => {
-                self.counters.batches_stored += 1;
-                self.counters.metrics_stored += u64::from(encoded.metrics);
+                self.stored(&Part { batches: 1, metrics: encoded.metrics, body_bytes, position });
                 return answer;
             }
             AckLevel::Write => &mut self.burst.write,
@@ -217,8 +244,16 @@ impl Service {
         };
         part.batches += 1;
         part.metrics += encoded.metrics;
+        part.body_bytes += body_bytes;
         part.position = position;
         answer.held()
+    }
+
+    /// Counts what has reached its level.
+    pub fn stored(&mut self, part: &Part) {
+        self.counters.batches_stored += u64::from(part.batches);
+        self.counters.metrics_stored += u64::from(part.metrics);
+        self.counters.body_bytes_stored += part.body_bytes;
     }
 
     fn admit_rate(&mut self, client: ClientKey) -> Result<(), HttpError> {
@@ -227,7 +262,10 @@ impl Service {
         let decision = limiter.admit(client, now_ns);
         self.events.offer(Event { key: client, stamp_ns: now_ns, allowed: decision == Decision::Admitted });
         match decision {
-            Decision::Admitted => Ok(()),
+            Decision::Admitted => {
+                self.counters.rate_admitted += 1;
+                Ok(())
+            }
             Decision::Refused { retry_after_ns } => {
                 self.counters.batches_rejected[Rejection::RateLimited as usize] += 1;
                 let seconds = retry_after_ns.div_ceil(1_000_000_000).max(1);
@@ -252,13 +290,30 @@ impl Service {
         HttpError::Unavailable { text, retry_after_s: limits::RETRY_AFTER_S }
     }
 
-    /// Whether the server takes traffic, and if not, why.
-    fn ready(&self) -> Result<(), &'static str> {
-        match () {
-            () if self.shared.draining.load(Ordering::Relaxed) => Err("the server is stopping"),
-            () if !self.log.health().is_healthy() => Err("the log takes no data now"),
-            () => Ok(()),
+    /// `{"status":"ready"}`, or why not with a 503.
+    fn answer_ready(&mut self, respond: Responder<'_>) -> Served {
+        let reasons = unready(self.shared.draining.load(Ordering::Relaxed), self.log.health());
+        if reasons.is_empty() {
+            self.counters.answered_ok += 1;
+            return respond.answer(Status::Ok, JSON, br#"{"status":"ready"}"#);
         }
+        self.answer_unavailable("unready", &reasons, respond)
+    }
+
+    /// It lives as long as it answers; once the log has failed it only waits for its end.
+    fn answer_health(&mut self, respond: Responder<'_>) -> Served {
+        let log = self.log.health();
+        if log.has_failed() {
+            return self.answer_unavailable("failed", &[log.to_string()], respond);
+        }
+        self.counters.answered_ok += 1;
+        respond.answer(Status::Ok, JSON, br#"{"status":"live"}"#)
+    }
+
+    fn answer_unavailable(&mut self, status: &str, reasons: &[String], respond: Responder<'_>) -> Served {
+        self.counters.refused(HttpError::Unavailable { text: "", retry_after_s: limits::RETRY_AFTER_S });
+        let body = serde_json::json!({ "status": status, "reasons": reasons });
+        respond.unavailable(JSON, body.to_string().as_bytes())
     }
 }
 
@@ -268,37 +323,27 @@ impl http::Service for Service {
     fn admit(&mut self, head: &Head<'_>) -> Result<Ticket, HttpError> {
         let admitted = match (head.path, head.method) {
             ("/metrics", Method::Post) => self.admit_batch(head),
-            ("/metrics", Method::Get | Method::Head) => {
-                let json = head.accept.is_some_and(|accept| memmem::find(accept, b"application/json").is_some());
-                Ok(Ticket::Statistics(if json { Document::Json } else { Document::Prometheus }))
-            }
+            ("/metrics", Method::Get | Method::Head) => Ok(Ticket::Statistics(Document::negotiate(head.accept))),
             ("/metrics", _) => Err(HttpError::MethodNotAllowed { allow: "GET, HEAD, POST" }),
             ("/health", Method::Get | Method::Head) => Ok(Ticket::Health),
             ("/ready", Method::Get | Method::Head) => Ok(Ticket::Ready),
-            ("/stats", Method::Get | Method::Head) => Ok(Ticket::Statistics(Document::Json)),
-            ("/health" | "/ready" | "/stats", _) => Err(HttpError::MethodNotAllowed { allow: "GET, HEAD" }),
+            ("/stats", Method::Get | Method::Head) => Ok(Ticket::Statistics(Document::Metrics(Format::Json))),
+            ("/stats/clients", Method::Get | Method::Head) => Document::clients(head.query, self.client_of(head))
+                .map(Ticket::Statistics)
+                .map_err(HttpError::BadRequest),
+            ("/health" | "/ready" | "/stats" | "/stats/clients", _) => {
+                Err(HttpError::MethodNotAllowed { allow: "GET, HEAD" })
+            }
             _ => Err(HttpError::NotFound),
         };
-        admitted.inspect_err(|error| self.counters.answered(error.status()))
+        admitted.inspect_err(|&error| self.counters.refused(error))
     }
 
     fn serve(&mut self, ticket: Ticket, body: &[u8], respond: Responder<'_>) -> Served {
         match ticket {
             Ticket::Ingest { ack, client } => self.ingest(ack, client, body, respond),
-            Ticket::Health => {
-                self.counters.answered(Status::Ok);
-                respond.answer(Status::Ok, JSON, br#"{"status":"live"}"#)
-            }
-            Ticket::Ready => match self.ready() {
-                Ok(()) => {
-                    self.counters.answered(Status::Ok);
-                    respond.answer(Status::Ok, JSON, br#"{"status":"ready"}"#)
-                }
-                Err(text) => {
-                    self.counters.answered(Status::ServiceUnavailable);
-                    respond.refuse(HttpError::Unavailable { text, retry_after_s: limits::RETRY_AFTER_S })
-                }
-            },
+            Ticket::Health => self.answer_health(respond),
+            Ticket::Ready => self.answer_ready(respond),
             Ticket::Statistics(document) => {
                 self.burst.document = Some(document);
                 respond.defer()
@@ -307,10 +352,11 @@ impl http::Service for Service {
     }
 
     fn refused(&mut self, ticket: Option<Ticket>, error: HttpError) {
-        self.counters.answered(error.status());
+        let is_batch = ticket.is_some_and(|ticket| ticket.is_batch());
+        self.counters.refused(error);
+        self.burst.batches_answered += u32::from(is_batch);
         if error.status() == Status::ServiceUnavailable {
-            self.counters.batches_shed[Shed::BodiesFull as usize] +=
-                u64::from(ticket.is_some_and(|ticket| ticket.is_batch()));
+            self.counters.batches_shed[Shed::BodiesFull as usize] += u64::from(is_batch);
             return;
         }
         let reason = match error.status() {

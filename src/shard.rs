@@ -35,6 +35,8 @@ pub struct ShardSetup {
     pub connections: Arc<AtomicU32>,
     /// Most connections served at one time, over all cores.
     pub connections_limit: u32,
+    /// Bytes of the driver's receive buffers.
+    pub receive_buffers_bytes: u64,
     /// Rung when this core has something to do; the driver's too.
     pub doorbell: Arc<Doorbell>,
     /// What other threads tell this core.

@@ -4,7 +4,7 @@ use crate::{
     http::{After, Connection, Deadline},
     limits,
     service::Ticket,
-    stats::Closed,
+    stats::{Closed, Stamps},
 };
 use reactor::Token;
 use std::net::IpAddr;
@@ -64,10 +64,14 @@ pub struct Client {
     pub holds: u8,
     /// The deadline of the protocol that begins once they are sent.
     pub deadline: Option<Deadline>,
-    /// When the current burst's bytes came.
-    pub burst_began_ns: u64,
-    /// Answers to requests in the current burst.
-    pub burst_answers: u32,
+    /// When the current burst passed each stage.
+    pub stamps: Stamps,
+    /// When the oldest bytes came that wait in the inbox while answers are outstanding; 0: none do.
+    pub stashed_ns: u64,
+    /// Answers to batches in the current burst.
+    pub batch_answers: u32,
+    /// Answers to other requests in it.
+    pub other_answers: u32,
     /// The driver does not receive for it.
     pub paused: bool,
     /// The peer will send nothing more.
@@ -94,8 +98,10 @@ impl Client {
             after: After::KeepOpen,
             holds: 0,
             deadline: None,
-            burst_began_ns: 0,
-            burst_answers: 0,
+            stamps: Stamps { head_ns: 0, received_ns: 0, decided_ns: 0, written_ns: 0, durable_ns: 0, answered_ns: 0 },
+            stashed_ns: 0,
+            batch_answers: 0,
+            other_answers: 0,
             paused: false,
             eof: false,
             refused: false,
@@ -110,6 +116,7 @@ impl Client {
 pub struct Clients {
     by_slot: Vec<Option<Box<Client>>>,
     spare: Vec<Vec<u8>>,
+    spare_bytes: usize,
     open: usize,
 }
 
@@ -154,7 +161,9 @@ impl Clients {
 
     /// An empty buffer for answers.
     pub fn lend_buffer(&mut self) -> Vec<u8> {
-        self.spare.pop().unwrap_or_default()
+        let buffer = self.spare.pop().unwrap_or_default();
+        self.spare_bytes -= buffer.capacity();
+        buffer
     }
 
     /// Takes a buffer back for the next connection, unless there are enough or it is large.
@@ -163,8 +172,14 @@ impl Clients {
             && buffer.capacity() <= limits::ANSWER_BUFFER_KEPT_BYTES_MAX
         {
             buffer.clear();
+            self.spare_bytes += buffer.capacity();
             self.spare.push(buffer);
         }
+    }
+
+    /// Bytes of memory: the table, the connections' own state, and the buffers that none of them holds.
+    pub const fn memory_bytes(&self) -> usize {
+        self.by_slot.capacity() * size_of::<Option<Box<Client>>>() + self.open * size_of::<Client>() + self.spare_bytes
     }
 
     /// All of them, to be gone through while they change.

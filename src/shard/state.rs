@@ -14,9 +14,8 @@ use crate::{
     log::AckLevel,
     mail::{LateAnswer, Mail},
     service::{Burst, Part},
-    stats::{Closed, Question, Report, latency_histogram},
+    stats::{Closed, Histograms, Memory, Question, Report},
 };
-use hdrhistogram::Histogram;
 use reactor::{Cause, Driver, Flow, Handler, TimerWheel, Token};
 use std::{collections::VecDeque, io, net::SocketAddr, sync::atomic::Ordering, time::Duration};
 
@@ -40,19 +39,23 @@ struct Hold {
     token: Token,
 }
 
-/// Lets one warning a second through: strangers must not be able to fill the operator's log.
+/// Lets one warning of its kind through in each [`limits::WARNING_INTERVAL_NS`], and counts the others: strangers must not be able to
+/// fill the operator's log.
 #[derive(Debug, Default)]
 struct Warnings {
     next_ns: u64,
+    suppressed: u64,
 }
 
 impl Warnings {
-    const fn admit(&mut self, now_ns: u64) -> bool {
-        let due = now_ns >= self.next_ns;
-        if due {
-            self.next_ns = now_ns + 1_000_000_000;
+    /// Whether to warn now; then, how many warnings were left out since the last.
+    const fn admit(&mut self, now_ns: u64) -> Option<u64> {
+        if now_ns < self.next_ns {
+            self.suppressed += 1;
+            return None;
         }
-        due
+        self.next_ns = now_ns + limits::WARNING_INTERVAL_NS;
+        Some(std::mem::replace(&mut self.suppressed, 0))
     }
 }
 
@@ -81,8 +84,9 @@ pub struct State {
     held_for_sync: VecDeque<Hold>,
     expired: Vec<usize>,
     acts: Vec<Act>,
-    latency_us: Histogram<u64>,
     now_ns: u64,
+    /// When this turn's wait was over.
+    turn_began_ns: u64,
     /// The driver has waited since the clocks were read.
     slept: bool,
     date_s: u64,
@@ -108,8 +112,8 @@ impl State {
             held_for_sync: VecDeque::new(),
             expired: Vec::new(),
             acts: Vec::new(),
-            latency_us: latency_histogram(),
             now_ns,
+            turn_began_ns: now_ns,
             slept: false,
             date_s: u64::MAX,
             drain: Drain::No,
@@ -140,7 +144,17 @@ impl State {
     fn notice_time(&mut self) {
         if std::mem::take(&mut self.slept) {
             self.read_clocks();
+            self.turn_began_ns = self.now_ns;
         }
+    }
+
+    /// The end of the turn: how long did it take?
+    fn end_turn(&mut self) {
+        let turn_ns = self.setup.shared.clock.monotonic_ns().saturating_sub(self.turn_began_ns);
+        let service = &mut self.setup.service;
+        service.histograms.turn_ns.record(turn_ns, 1);
+        service.counters.turns_stalled += u64::from(u128::from(turn_ns) > limits::TURN_STALL.as_nanos());
+        self.slept = true;
     }
 
     const fn now_ms(&self) -> u64 {
@@ -149,7 +163,12 @@ impl State {
 
     /// Everything between two turns. Afterwards [`State::acts`] holds what the driver has to do.
     pub fn prepare_turn<D: Driver>(&mut self, driver: &D) {
-        self.read_clocks();
+        if self.slept {
+            self.notice_time();
+        } else {
+            // The wall clock can wait: what is served below came before this turn's first event.
+            self.now_ns = self.setup.shared.clock.monotonic_ns();
+        }
         self.read_mail(driver);
         self.fire_timers();
         self.go_on();
@@ -170,7 +189,7 @@ impl State {
 
     /// How long the driver may wait. Called after the sleep was announced: what came in before that must be seen here.
     pub fn sleep_limit(&mut self) -> Option<Duration> {
-        self.slept = true;
+        self.end_turn();
         let log = self.setup.service.log();
         let reached = |holds: &VecDeque<Hold>, level| {
             holds.front().is_some_and(|hold| hold.part.position <= log.acknowledged(level))
@@ -194,26 +213,43 @@ impl State {
             match mail {
                 Mail::Drain => self.drain(),
                 Mail::GiveUp => self.give_up = true,
-                // The observer may have given up waiting.
-                Mail::Report(reply) => drop(reply.try_send(self.report(driver))),
-                Mail::Answer(LateAnswer { token, status, content_type, body }) => {
-                    self.answer_deferred(token, status, |respond| respond.answer(status, content_type, &body));
+                Mail::Report(request) => {
+                    let report = self.report(driver, request.empty);
+                    if let Err(unsent) = request.reply.try_send(report) {
+                        // The observer is gone, or out of step. What was measured stays here.
+                        self.setup.service.histograms.add(&unsent.into_inner().histograms);
+                    }
+                }
+                Mail::Answer(LateAnswer { token, content_type, body }) => {
+                    if self.answer_deferred(token, |respond| respond.answer(Status::Ok, content_type, &body)) {
+                        self.setup.service.counters.answered_ok += 1;
+                    }
                 }
             }
         }
     }
 
-    fn report<D: Driver>(&mut self, driver: &D) -> Report {
+    /// What this core says of itself. It goes on with `empty` histograms and gives its own away: that is a swap of pointers.
+    fn report<D: Driver>(&mut self, driver: &D, empty: Box<Histograms>) -> Report {
         let service = &mut self.setup.service;
+        let histograms = std::mem::replace(&mut service.histograms, empty);
+        let ring_bytes = service.log().capacity_bytes() as u64;
         Report {
             reactor: self.setup.index,
             counters: service.counters.clone(),
-            latency_us: self.latency_us.clone(),
+            histograms,
             driver: driver.counters(),
             connections_active: self.clients.len() as u64,
             queued_bytes: service.log().queued_bytes(),
             queued_bytes_max: self.queued_bytes_max,
-            ring_bytes: service.log().capacity_bytes() as u64,
+            ring_bytes,
+            bursts_held: (self.held_for_write.len() + self.held_for_sync.len()) as u64,
+            memory: Memory {
+                ring: ring_bytes,
+                receive_buffers: self.setup.receive_buffers_bytes,
+                connections: self.clients.memory_bytes() as u64,
+                bodies: (self.http.lent_bytes() + self.http.kept_bytes()) as u64,
+            },
         }
     }
 
@@ -281,14 +317,18 @@ impl State {
             Timer::Answer => {
                 // The log may store the batch later: the peer gets no answer rather than one that may turn out wrong.
                 if client.phase == Phase::Held {
-                    self.setup.service.counters.answers_abandoned += u64::from(client.burst_answers);
+                    self.setup.service.counters.answers_abandoned +=
+                        u64::from(client.batch_answers + client.other_answers);
                 }
                 self.close(token, Closed::SendTimeout);
             }
             Timer::Head | Timer::Body => {
-                client.burst_began_ns = self.now_ns;
-                client.burst_answers += 1;
+                client.stamps.received_ns = self.now_ns;
+                client.stamps.decided_ns = self.now_ns;
                 let after = client.http.timed_out(&mut self.setup.service, &mut self.http, &mut client.out);
+                let batches = self.setup.service.take_burst().batches_answered;
+                client.batch_answers += batches;
+                client.other_answers += u32::from(!client.out.is_empty()) - batches;
                 if client.out.is_empty() {
                     self.close(token, Closed::ReceiveTimeout);
                 } else {
@@ -305,12 +345,21 @@ impl State {
         let Some(client) = self.clients.get(token) else { return Flow::Continue };
         match client.phase {
             Phase::Receiving => {
-                client.burst_began_ns = self.now_ns;
+                // What waited in the inbox for the answers before it has waited since it came.
+                let waited = bytes.is_empty() && client.stashed_ns > 0;
+                client.stamps.received_ns = if waited { client.stashed_ns } else { self.now_ns };
+                if !client.http.is_receiving_body() {
+                    client.stamps.head_ns = client.stamps.received_ns;
+                }
                 self.setup.service.begin(client.peer, client.late);
                 let progress = client.http.receive(bytes, &mut self.setup.service, &mut self.http, &mut client.out);
+                client.stashed_ns = if progress.more { client.stamps.received_ns } else { 0 };
                 self.follow(token, progress);
             }
             Phase::Ready | Phase::Deferred | Phase::Held | Phase::Sending => {
+                if client.stashed_ns == 0 {
+                    client.stashed_ns = self.now_ns;
+                }
                 client.paused |= client.http.stash(bytes, &mut self.http);
             }
             Phase::Lingering => {
@@ -331,7 +380,13 @@ impl State {
         let burst = self.setup.service.take_burst();
         let holds = self.queue_holds(token, &burst);
         let Some(client) = self.clients.get(token) else { return };
-        client.burst_answers += u32::try_from(progress.answered).unwrap_or(u32::MAX);
+        if progress.answered > 0 {
+            let answered = u32::try_from(progress.answered).unwrap_or(u32::MAX);
+            client.batch_answers += burst.batches_answered;
+            client.other_answers += answered - burst.batches_answered;
+            // The one reading of the clock that a burst pays for its stages; the others are the turns'.
+            client.stamps.decided_ns = self.setup.shared.clock.monotonic_ns();
+        }
         client.holds += holds;
         if std::mem::replace(&mut client.paused, progress.pause) && !progress.pause {
             self.acts.push(Act::Resume(token));
@@ -373,10 +428,7 @@ impl State {
             client.phase = Phase::Held;
         } else {
             client.phase = Phase::Sending;
-            let latency_us = self.now_ns.saturating_sub(client.burst_began_ns) / 1_000;
-            let answers = std::mem::take(&mut client.burst_answers);
             let out = std::mem::take(&mut client.out);
-            self.latency_us.saturating_record_n(latency_us.max(1), u64::from(answers));
             self.acts.push(Act::Send(token, out));
         }
         self.set_timer(token, Timer::Answer);
@@ -404,15 +456,20 @@ impl State {
                 text: "too many requests for statistics",
                 retry_after_s: limits::RETRY_AFTER_S,
             };
-            self.answer_deferred(question.token, refusal.status(), |respond| respond.refuse(refusal));
+            if self.answer_deferred(question.token, |respond| respond.refuse(refusal)) {
+                self.setup.service.counters.refused(refusal);
+            }
         }
     }
 
-    fn answer_deferred(&mut self, token: Token, status: Status, answer: impl FnOnce(Responder<'_>) -> Served) {
-        let Some(client) = self.clients.get(token).filter(|client| client.phase == Phase::Deferred) else { return };
-        self.setup.service.counters.answered(status);
+    /// Answers a request that was passed on, if its connection still waits for it.
+    fn answer_deferred(&mut self, token: Token, answer: impl FnOnce(Responder<'_>) -> Served) -> bool {
+        let Some(client) = self.clients.get(token).filter(|client| client.phase == Phase::Deferred) else {
+            return false;
+        };
         let progress = client.http.answer_deferred(&self.http, &mut client.out, answer);
         self.follow(token, progress);
+        true
     }
 
     /// Goes on with the connections that have more in their inbox than one turn's share.
@@ -440,18 +497,20 @@ impl State {
         let log = self.setup.service.log();
         let (written, durable) = (log.acknowledged(AckLevel::Write), log.acknowledged(AckLevel::Fsync));
         while let Some(hold) = self.held_for_write.pop_front_if(|hold| hold.part.position <= written) {
-            self.stored(hold);
+            self.stored(hold, AckLevel::Write);
         }
         while let Some(hold) = self.held_for_sync.pop_front_if(|hold| hold.part.position <= durable) {
-            self.stored(hold);
+            self.stored(hold, AckLevel::Fsync);
         }
     }
 
-    fn stored(&mut self, hold: Hold) {
-        let counters = &mut self.setup.service.counters;
-        counters.batches_stored += u64::from(hold.part.batches);
-        counters.metrics_stored += u64::from(hold.part.metrics);
+    fn stored(&mut self, hold: Hold, level: AckLevel) {
+        self.setup.service.stored(&hold.part);
         let Some(client) = self.clients.get(hold.token) else { return };
+        match level {
+            AckLevel::Fsync => client.stamps.durable_ns = self.now_ns,
+            AckLevel::Write | AckLevel::Memory => client.stamps.written_ns = self.now_ns,
+        }
         client.holds -= 1;
         if client.holds == 0 && client.phase == Phase::Held {
             let after = client.after;
@@ -495,7 +554,9 @@ impl State {
         client.refused = true;
         let refusal = HttpError::Unavailable { text: "too many connections", retry_after_s: limits::RETRY_AFTER_S };
         let after = client.http.refuse(refusal, &self.http, &mut client.out);
-        self.setup.service.counters.answered(refusal.status());
+        client.stamps.received_ns = self.now_ns;
+        client.other_answers += 1;
+        self.setup.service.counters.refused(refusal);
         self.dispatch(token, after);
     }
 }
@@ -506,7 +567,6 @@ impl Handler for State {
         let out = self.clients.lend_buffer();
         let mut client = Client::new(token, peer.ip(), out);
         client.late = self.drain != Drain::No;
-        client.burst_began_ns = self.now_ns;
         self.clients.insert(client);
         if self.count_in() {
             self.setup.service.counters.connections_accepted += 1;
@@ -518,8 +578,13 @@ impl Handler for State {
 
     fn accept_failed(&mut self, error: &io::Error) {
         self.setup.service.counters.accept_failures += 1;
-        if self.accept_warnings.admit(self.now_ns) {
-            tracing::warn!(%error, "a connection could not be accepted; accepting goes on after a pause");
+        match self.accept_warnings.admit(self.now_ns) {
+            Some(suppressed) => tracing::warn!(
+                %error,
+                suppressed,
+                "a connection could not be accepted; accepting goes on after a pause",
+            ),
+            None => self.setup.service.counters.warnings_suppressed += 1,
         }
     }
 
@@ -546,6 +611,12 @@ impl Handler for State {
         self.notice_time();
         let Some(client) = self.clients.get(token).filter(|client| client.phase == Phase::Sending) else { return };
         client.out = buffer;
+        let [batches, others] = [&mut client.batch_answers, &mut client.other_answers].map(std::mem::take);
+        if batches + others > 0 {
+            client.stamps.answered_ns = self.now_ns;
+            let stamps = std::mem::take(&mut client.stamps);
+            self.setup.service.histograms.answered(&stamps, u64::from(batches), u64::from(others));
+        }
         match client.after {
             After::Close => self.close(token, Closed::AfterAnswer),
             After::Linger if client.eof => self.close(token, Closed::AfterAnswer),
@@ -588,5 +659,20 @@ impl Handler for State {
         } else {
             self.setup.connections.fetch_sub(1, Ordering::Relaxed);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_warnings_one_is_logged_and_says_how_many_were_not() {
+        let mut warnings = Warnings::default();
+        let second_ns = limits::WARNING_INTERVAL_NS;
+        assert_eq!(warnings.admit(second_ns), Some(0));
+        assert_eq!([1, 2, second_ns - 1].map(|later_ns| warnings.admit(second_ns + later_ns)), [None; 3]);
+        assert_eq!(warnings.admit(2 * second_ns), Some(3));
+        assert_eq!(warnings.admit(4 * second_ns), Some(0));
     }
 }

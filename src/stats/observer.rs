@@ -1,19 +1,22 @@
 //! The observer thread: asks the reactors for their reports, merges them, and makes of them the documents behind
-//! `GET /metrics` and `GET /stats` and the line of statistics in the log. It also flushes the limiter's events into its ledger,
-//! and has the limiter forget idle clients when nobody asks it anything.
+//! `GET /metrics`, `/stats` and `/stats/clients` and the line of statistics in the log. It also flushes the limiter's events into
+//! its ledger, and has the limiter forget idle clients when nobody asks it anything.
 //! The reactors never wait for it: they answer its question between two turns.
 
-use super::{Counters, Report, latency_histogram, render};
+use super::{
+    Format, clients,
+    collector::{Collector, Span},
+    document, families, line,
+    process::Process,
+};
 use crate::{
     clock::Clock,
-    http::Status,
     limits,
     log::LogStatus,
     mail::{LateAnswer, Mail},
-    rate::{Ledger, Limiter},
+    rate::{ClientKey, Ledger, Limiter},
 };
-use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
-use hdrhistogram::Histogram;
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 use reactor::{Token, mailbox::Sender};
 use std::{
     sync::{
@@ -26,10 +29,38 @@ use std::{
 /// A document that can be asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Document {
-    /// Prometheus text.
-    Prometheus,
-    /// JSON for people and scripts.
-    Json,
+    /// The figures, in the form that was negotiated.
+    Metrics(Format),
+    /// The clients, so many of them, for the client that asks.
+    Clients {
+        /// How many.
+        top: usize,
+        /// Who asks.
+        asked_by: ClientKey,
+    },
+}
+
+impl Document {
+    /// The document that `GET /metrics` asks for with this `Accept`.
+    #[must_use]
+    pub fn negotiate(accept: Option<&[u8]>) -> Self {
+        Self::Metrics(Format::negotiate(accept))
+    }
+
+    /// The document that `GET /stats/clients` asks for with this query string.
+    ///
+    /// # Errors
+    /// The text for the 400: it names the parameter.
+    pub fn clients(query: Option<&str>, asked_by: ClientKey) -> Result<Self, &'static str> {
+        Ok(Self::Clients { top: clients::top_of(query)?, asked_by })
+    }
+
+    const fn content_type(self) -> &'static str {
+        match self {
+            Self::Metrics(format) => format.content_type(),
+            Self::Clients { .. } => Format::Json.content_type(),
+        }
+    }
 }
 
 /// A request for a document.
@@ -71,10 +102,18 @@ pub struct ObserverSetup {
 pub struct Facts {
     /// When the server started.
     pub started: Instant,
+    /// The same, in seconds since the epoch.
+    pub started_unix_s: f64,
     /// Name of the network driver.
     pub driver: &'static str,
     /// Default acknowledgement level.
     pub ack: &'static str,
+    /// Most connections served at one time.
+    pub connections_limit: u32,
+    /// Type of the file system under the log.
+    pub file_system: String,
+    /// The kernel's clock source.
+    pub clock_source: String,
     /// Starts that found the log of a server which had not stopped cleanly.
     pub unclean_shutdowns: u64,
 }
@@ -83,14 +122,41 @@ pub struct Facts {
 #[derive(Debug)]
 pub(super) struct Snapshot<'a> {
     pub facts: &'a Facts,
-    pub counters: Counters,
-    pub latency_us: Histogram<u64>,
-    pub reports: Vec<Report>,
+    pub collected: &'a Collector,
+    pub all: Span<'a>,
+    pub interval: Span<'a>,
     pub reactors: usize,
     pub limiter: Option<LimiterFigures>,
     pub ledger: &'a Ledger,
     pub log: &'a LogStatus,
     pub draining: bool,
+    pub process: Process,
+}
+
+impl Snapshot<'_> {
+    /// Why the server takes no batches; empty: it takes them.
+    pub fn unready(&self) -> Vec<String> {
+        unready(self.draining, self.log.health())
+    }
+
+    /// Bytes of memory by owner.
+    pub fn memory(&self) -> [(&'static str, u64); 5] {
+        let sum = |of: fn(&super::Memory) -> u64| self.collected.reports().map(|report| of(&report.memory)).sum();
+        [
+            ("rings", sum(|memory| memory.ring)),
+            ("receive_buffers", sum(|memory| memory.receive_buffers)),
+            ("connections", sum(|memory| memory.connections)),
+            ("bodies", sum(|memory| memory.bodies)),
+            ("limiter", self.limiter.map_or(0, |limiter| limiter.memory_bytes as u64)),
+        ]
+    }
+}
+
+/// Why a server takes no batches; empty: it takes them.
+#[must_use]
+pub fn unready(draining: bool, log: crate::log::LogHealth) -> Vec<String> {
+    let draining = draining.then(|| "the server is stopping".to_owned());
+    draining.into_iter().chain((!log.is_healthy()).then(|| log.to_string())).collect()
 }
 
 /// The limiter's own figures.
@@ -100,30 +166,35 @@ pub(super) struct LimiterFigures {
     pub memory_bytes: usize,
 }
 
+/// A document as it is sent: indented, with a line end.
+pub(super) fn pretty(document: &serde_json::Value) -> Vec<u8> {
+    // Only maps whose keys are not text could fail.
+    let mut text = serde_json::to_vec_pretty(document).unwrap_or_default();
+    text.push(b'\n');
+    text
+}
+
 /// Runs on a thread of its own.
 #[derive(Debug)]
 pub struct Observer {
     setup: ObserverSetup,
-    /// Latencies up to the last line that was logged: what came since is the interval's.
-    logged_latency_us: Histogram<u64>,
-    logged_counters: Counters,
-    logged_at: Instant,
+    collector: Collector,
 }
 
 impl Observer {
     /// An observer that has seen nothing yet.
     #[must_use]
     pub fn new(setup: ObserverSetup) -> Self {
-        let logged_at = setup.facts.started;
-        Self { setup, logged_latency_us: latency_histogram(), logged_counters: Counters::default(), logged_at }
+        let collector = Collector::new(setup.reactors.clone(), Arc::clone(&setup.log), setup.facts.started);
+        Self { setup, collector }
     }
 
     /// Serves until every reactor has ended.
     pub fn run(mut self) {
+        let interval = self.setup.stats_interval.unwrap_or(limits::INTERVAL_DEFAULT);
         loop {
-            let flush = Instant::now() + limits::EVENT_FLUSH_INTERVAL;
-            let log = self.setup.stats_interval.map(|interval| self.logged_at + interval);
-            let wake = log.map_or(flush, |log| log.min(flush));
+            let interval_end = self.collector.began() + interval;
+            let wake = interval_end.min(Instant::now() + limits::EVENT_FLUSH_INTERVAL);
             match self.setup.questions.recv_deadline(wake) {
                 Ok(question) => self.answer(question),
                 Err(RecvTimeoutError::Timeout) => {}
@@ -133,8 +204,12 @@ impl Observer {
             if let Some(limiter) = &self.setup.limiter {
                 limiter.tend(self.setup.clock.monotonic_ns());
             }
-            if log.is_some_and(|log| Instant::now() >= log) {
-                self.log_line();
+            if Instant::now() >= interval_end {
+                self.collector.collect();
+                self.collector.end_interval();
+                if self.setup.stats_interval.is_some() {
+                    line::log(&self.snapshot());
+                }
             }
         }
         self.setup.ledger.drain();
@@ -142,90 +217,42 @@ impl Observer {
 
     fn answer(&mut self, question: Question) {
         self.setup.ledger.drain();
-        let snapshot = self.snapshot();
-        let (content_type, body) = match question.document {
-            Document::Prometheus => ("text/plain; version=0.0.4; charset=utf-8", render::prometheus(&snapshot)),
-            Document::Json => ("application/json", render::json(&snapshot)),
+        let body = match question.document {
+            Document::Clients { top, asked_by } => {
+                let limited = self.setup.limiter.is_some();
+                clients::document(&self.setup.ledger, limited, top, asked_by, self.setup.clock.monotonic_ns())
+            }
+            Document::Metrics(format) => {
+                self.collector.collect();
+                let snapshot = self.snapshot();
+                match format {
+                    Format::Json => document::document(&snapshot),
+                    Format::Prometheus | Format::OpenMetrics => families::document(&snapshot, format),
+                }
+            }
         };
-        let answer = LateAnswer { token: question.token, status: Status::Ok, content_type, body };
-        // A mailbox that is full or gone: the connection's own deadline ends its wait.
-        if self.setup.reactors[question.reactor].post(Mail::Answer(answer)).is_err() {
-            tracing::warn!(reactor = question.reactor, "a document could not be handed back: the mailbox is full");
-        }
+        let content_type = question.document.content_type();
+        let answer = LateAnswer { token: question.token, content_type, body };
+        // A mailbox that is full or gone: the connection's own deadline ends its wait, and counts it. Not worth a line: who asks
+        // could write as many as it likes.
+        let _ = self.setup.reactors[question.reactor].post(Mail::Answer(answer));
     }
 
-    /// Asks every reactor and merges what comes back in time. A reactor that is stuck or gone is left out, and that shows in
-    /// the number of reports.
     fn snapshot(&self) -> Snapshot<'_> {
         let setup = &self.setup;
-        let (reply, replies) = bounded(setup.reactors.len());
-        for mailbox in &setup.reactors {
-            // Full or gone: it will be missing among the replies.
-            let _ = mailbox.post(Mail::Report(reply.clone()));
-        }
-        drop(reply);
-        let deadline = Instant::now() + limits::REPORT_WAIT;
-        let mut reports: Vec<Report> = std::iter::from_fn(|| replies.recv_deadline(deadline).ok()).collect();
-        reports.sort_unstable_by_key(|report| report.reactor);
-        let mut counters = Counters::default();
-        let mut latency_us = latency_histogram();
-        for report in &reports {
-            counters.add(&report.counters);
-            latency_us.add(&report.latency_us).expect("all latency histograms have the same bounds");
-        }
+        let figures =
+            |limiter: &Limiter| LimiterFigures { clients: limiter.clients(), memory_bytes: limiter.memory_bytes() };
         Snapshot {
             facts: &setup.facts,
-            counters,
-            latency_us,
+            collected: &self.collector,
+            all: self.collector.since_start(),
+            interval: self.collector.interval(),
             reactors: setup.reactors.len(),
-            reports,
-            limiter: setup
-                .limiter
-                .as_deref()
-                .map(|limiter| LimiterFigures { clients: limiter.clients(), memory_bytes: limiter.memory_bytes() }),
+            limiter: setup.limiter.as_deref().map(figures),
             ledger: &setup.ledger,
             log: &setup.log,
             draining: setup.draining.load(Ordering::Relaxed),
+            process: Process::read(),
         }
-    }
-
-    /// One line with the figures of the time since the last.
-    fn log_line(&mut self) {
-        let snapshot = self.snapshot();
-        let counters = snapshot.counters.clone();
-        let latency_us = snapshot.latency_us.clone();
-        let mut interval_us = latency_us.clone();
-        // A reactor that did not report this time would make the difference negative: then the interval is left empty.
-        if interval_us.subtract(&self.logged_latency_us).is_err() {
-            interval_us.reset();
-        }
-        let connections: u64 = snapshot.reports.iter().map(|report| report.connections_active).sum();
-        let queued_bytes: u64 = snapshot.reports.iter().map(|report| report.queued_bytes).sum();
-        let now = Instant::now();
-        let seconds = now.duration_since(self.logged_at).as_secs_f64();
-        let since = |now: u64, before: u64| now.saturating_sub(before);
-        let stored = since(counters.batches_stored, self.logged_counters.batches_stored);
-        let received = since(counters.batches_received, self.logged_counters.batches_received);
-        #[allow(clippy::cast_precision_loss)] // Counts of one interval: far below 2^52.
-        let (per_second, success_percent) =
-            (received as f64 / seconds, if received == 0 { 100.0 } else { 100.0 * stored as f64 / received as f64 });
-        tracing::info!(
-            connections,
-            batches_per_second = format_args!("{per_second:.0}"),
-            success_percent = format_args!("{success_percent:.2}"),
-            metrics_stored = since(counters.metrics_stored, self.logged_counters.metrics_stored),
-            rejected = since(counters.rejected(), self.logged_counters.rejected()),
-            shed = since(counters.shed(), self.logged_counters.shed()),
-            p50_us = interval_us.value_at_quantile(0.5),
-            p95_us = interval_us.value_at_quantile(0.95),
-            p99_us = interval_us.value_at_quantile(0.99),
-            queued_bytes,
-            rss_bytes = super::process::resident_bytes(),
-            log = %snapshot.log.health(),
-            "statistics",
-        );
-        self.logged_latency_us = latency_us;
-        self.logged_counters = counters;
-        self.logged_at = now;
     }
 }

@@ -12,7 +12,7 @@
 use metricstream::{
     clock::Clock,
     config::Config,
-    http::{After, Bounds, Connection, Core, Deadline, HttpError, Progress, Status, format_date},
+    http::{After, Bounds, Connection, Core, Deadline, HttpError, Progress, format_date},
     limits,
     log::{self, DiskFile, GroupCommit, Log, LogError, Settings, Writer},
     rate::{ClientKeys, event_ring},
@@ -354,11 +354,12 @@ impl Server {
             let burst = service.take_burst();
             if burst.document.is_some() {
                 // Statistics are made by an observer, and the ladder has none.
-                service.counters.answered(Status::NotFound);
+                service.counters.refused(HttpError::NotFound);
                 progress = connection.answer_deferred(core, out, |respond| respond.refuse(HttpError::NotFound));
             }
             // A write that fails after this ends the process.
-            service.counters.batches_stored += u64::from(burst.write.batches + burst.fsync.batches);
+            service.stored(&burst.write);
+            service.stored(&burst.fsync);
             (progress, burst, service.log().queued_bytes() > 0)
         };
         if queued {

@@ -1,0 +1,89 @@
+//! `GET /stats/clients?top=20`: the clients that ask the most, and those that are refused the most.
+//!
+//! A client is shown by the hash that stands for it in the limiter ([`crate::rate::ClientKeys`]): 128 bits of its `Authorization` value, or of
+//! its address when it sends none, under keys that are drawn at the start of the process and never leave it. So no API
+//! key and no address can be read or guessed from it, also not by trying; and the hashes of two runs have nothing in common. Who wants to
+//! know which client is whose asks with that client's `Authorization`: `asked_by` is the hash of the one who asks.
+
+use super::observer::pretty;
+use crate::{
+    limits,
+    rate::{ClientKey, ClientTotals, Ledger},
+};
+use serde_json::{Value, json};
+
+/// How many clients a query string asks for.
+///
+/// # Errors
+/// The text for the 400.
+pub fn top_of(query: Option<&str>) -> Result<usize, &'static str> {
+    const WRONG: &str = "top must be a number from 1 to 1024";
+    const _: () = assert!(limits::RATE_LEDGER_CLIENTS_MAX == 1024, "the text says so");
+    let mut found = None;
+    for parameter in query.unwrap_or_default().split('&') {
+        let value = match parameter.split_once('=') {
+            Some(("top", value)) => value,
+            None if parameter == "top" => return Err(WRONG),
+            _ => continue,
+        };
+        // Digits only: `parse` alone takes a sign.
+        let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
+        let top = value.parse().ok().filter(|top| digits && (1..=limits::RATE_LEDGER_CLIENTS_MAX).contains(top));
+        if found.replace(top.ok_or(WRONG)?).is_some() {
+            return Err("top is given twice");
+        }
+    }
+    Ok(found.unwrap_or(limits::CLIENTS_SHOWN_DEFAULT))
+}
+
+/// The document. `limited`: there is a limiter; without one nobody tells clients apart. `now_ns` is of the limiter's clock.
+pub fn document(ledger: &Ledger, limited: bool, top: usize, asked_by: ClientKey, now_ns: u64) -> Vec<u8> {
+    let client = |totals: ClientTotals| {
+        json!({
+            "client": totals.key.to_string(),
+            "allowed": totals.allowed,
+            "refused": totals.refused,
+            "missed_max": totals.missed_max,
+            "idle_ms": now_ns.saturating_sub(totals.last_ns) / 1_000_000,
+        })
+    };
+    let list = |clients: Vec<ClientTotals>| clients.into_iter().map(client).collect::<Vec<Value>>();
+    let totals = ledger.totals();
+    pretty(&json!({
+        "limited": limited,
+        "asked_by": asked_by.to_string(),
+        "allowed": totals.allowed,
+        "refused": totals.refused,
+        "events_dropped": totals.dropped,
+        "heaviest": list(ledger.top(top)),
+        "most_refused": list(ledger.most_refused(top)),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn top_comes_from_the_query() {
+        for (query, top) in
+            [(None, 20), (Some(""), 20), (Some("x=y"), 20), (Some("top=1"), 1), (Some("a&top=1024"), 1024)]
+        {
+            assert_eq!(top_of(query), Ok(top), "{query:?}");
+        }
+        for query in [
+            "top=0",
+            "top=1025",
+            "top=",
+            "top",
+            "top=-1",
+            "top=+1",
+            "top=x",
+            "top=1&top=2",
+            "top=1e3",
+            "top=99999999999999999999",
+        ] {
+            assert!(top_of(Some(query)).is_err_and(|text| text.starts_with("top ")), "{query}");
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! Asks the cores and the log what they did, and keeps the sums: since the start, and of the present and the last interval.
+//!
+//! A core that does not answer in time is shown as it was when it last did, so that no count ever falls; what it measured comes with
+//! its answer, however late, since the way back stays open. It is asked again only after that.
+
+use super::{Counters, Distribution, Histograms, Report, ReportRequest};
+use crate::{
+    limits,
+    log::{LogStatus, LogTimes, Measured, Measurements},
+    mail::Mail,
+};
+use crossbeam_channel::{Receiver, Sender, bounded};
+use reactor::mailbox;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// Distributions of some time: the cores' and the log's.
+#[derive(Debug)]
+pub struct Measures {
+    /// Of all cores together.
+    pub cores: Histograms,
+    /// Nanoseconds of writev(2).
+    pub writev_ns: Distribution,
+    /// Bytes of writev(2).
+    pub writev_bytes: Distribution,
+    /// Nanoseconds of fdatasync(2).
+    pub sync_ns: Distribution,
+}
+
+impl Default for Measures {
+    fn default() -> Self {
+        Self {
+            cores: Histograms::default(),
+            writev_ns: Distribution::of_times(),
+            writev_bytes: Distribution::of_sizes(),
+            sync_ns: Distribution::of_times(),
+        }
+    }
+}
+
+/// What happened in some time.
+#[derive(Debug, Clone, Copy)]
+pub struct Span<'a> {
+    /// Its length.
+    pub length: Duration,
+    /// What was counted in it.
+    pub counters: &'a Counters,
+    /// What was measured in it.
+    pub measures: &'a Measures,
+}
+
+#[derive(Debug)]
+struct Interval {
+    length: Duration,
+    counters: Counters,
+    measures: Measures,
+}
+
+/// What of the log's measurements has been taken over.
+#[derive(Debug, Default)]
+struct LogSeen {
+    writev_ns: Measurements,
+    writev_bytes: Measurements,
+    sync_ns: Measurements,
+}
+
+/// Asks and merges. For one thread.
+#[derive(Debug)]
+pub struct Collector {
+    mailboxes: Vec<mailbox::Sender<Mail>>,
+    log: Arc<LogStatus>,
+    reply: Sender<Report>,
+    replies: Receiver<Report>,
+    /// The last report of each core.
+    latest: Vec<Option<Report>>,
+    /// Whether each core owes an answer.
+    asked: Vec<bool>,
+    /// Empty histograms to give away.
+    #[expect(clippy::vec_box, reason = "they change hands by their pointers")]
+    spare: Vec<Box<Histograms>>,
+    log_seen: LogSeen,
+    started: Instant,
+    counters: Counters,
+    total: Measures,
+    /// The present interval.
+    began: Instant,
+    began_counters: Counters,
+    present_counters: Counters,
+    present: Measures,
+    /// The last interval that is over.
+    last: Option<Interval>,
+}
+
+impl Collector {
+    /// A collector that has asked nobody yet.
+    pub fn new(mailboxes: Vec<mailbox::Sender<Mail>>, log: Arc<LogStatus>, started: Instant) -> Self {
+        // Room for one answer of each: a core is asked again only once its answer was taken.
+        let (reply, replies) = bounded(mailboxes.len());
+        Self {
+            latest: mailboxes.iter().map(|_| None).collect(),
+            asked: vec![false; mailboxes.len()],
+            spare: mailboxes.iter().map(|_| Box::default()).collect(),
+            mailboxes,
+            log,
+            reply,
+            replies,
+            log_seen: LogSeen::default(),
+            started,
+            counters: Counters::default(),
+            total: Measures::default(),
+            began: started,
+            began_counters: Counters::default(),
+            present_counters: Counters::default(),
+            present: Measures::default(),
+            last: None,
+        }
+    }
+
+    /// Asks all cores, and waits for their answers for [`limits::REPORT_WAIT`] at most.
+    pub fn collect(&mut self) {
+        for (mailbox, asked) in self.mailboxes.iter().zip(&mut self.asked) {
+            if !*asked {
+                let request = ReportRequest { reply: self.reply.clone(), empty: self.spare.pop().unwrap_or_default() };
+                match mailbox.post(Mail::Report(request)) {
+                    Ok(()) => *asked = true,
+                    // Full, or its owner is gone: it shows as silent.
+                    Err(Mail::Report(request)) => self.spare.push(request.empty),
+                    Err(_) => {}
+                }
+            }
+        }
+        let deadline = Instant::now() + limits::REPORT_WAIT;
+        while self.asked.contains(&true) {
+            let Ok(report) = self.replies.recv_deadline(deadline) else { break };
+            self.take(report);
+        }
+        self.counters = Counters::default();
+        self.latest.iter().flatten().for_each(|report| self.counters.add(&report.counters));
+        self.present_counters = self.counters.since(&self.began_counters);
+        self.take_log();
+    }
+
+    fn take(&mut self, mut report: Report) {
+        self.total.cores.add(&report.histograms);
+        self.present.cores.add(&report.histograms);
+        let mut histograms = std::mem::take(&mut report.histograms);
+        histograms.reset();
+        self.spare.push(histograms);
+        self.asked[report.reactor] = false;
+        let reactor = report.reactor;
+        self.latest[reactor] = Some(report);
+    }
+
+    fn take_log(&mut self) {
+        let LogTimes { writev_ns, writev_bytes, sync_ns } = self.log.times();
+        let LogSeen { writev_ns: seen_writev_ns, writev_bytes: seen_writev_bytes, sync_ns: seen_sync_ns } =
+            &mut self.log_seen;
+        let (total, present) = (&mut self.total, &mut self.present);
+        take_over(writev_ns, seen_writev_ns, [&mut total.writev_ns, &mut present.writev_ns]);
+        take_over(writev_bytes, seen_writev_bytes, [&mut total.writev_bytes, &mut present.writev_bytes]);
+        take_over(sync_ns, seen_sync_ns, [&mut total.sync_ns, &mut present.sync_ns]);
+    }
+
+    /// Ends the present interval and begins the next. To be called after [`collect`](Self::collect).
+    pub fn end_interval(&mut self) {
+        let now = Instant::now();
+        self.last = Some(Interval {
+            length: now - self.began,
+            counters: self.present_counters.clone(),
+            measures: std::mem::take(&mut self.present),
+        });
+        self.began = now;
+        self.began_counters = self.counters.clone();
+        self.present_counters = Counters::default();
+    }
+
+    /// When the present interval began.
+    pub const fn began(&self) -> Instant {
+        self.began
+    }
+
+    /// Everything since the start.
+    pub fn since_start(&self) -> Span<'_> {
+        Span { length: self.started.elapsed(), counters: &self.counters, measures: &self.total }
+    }
+
+    /// The last interval; while the first is not over, what there is of it.
+    pub fn interval(&self) -> Span<'_> {
+        match &self.last {
+            Some(last) => Span { length: last.length, counters: &last.counters, measures: &last.measures },
+            None => Span { length: self.began.elapsed(), counters: &self.present_counters, measures: &self.present },
+        }
+    }
+
+    /// The last report of each core that has ever answered, in the order of the cores.
+    pub fn reports(&self) -> impl Iterator<Item = &Report> {
+        self.latest.iter().flatten()
+    }
+
+    /// Cores whose last answer is not of this asking.
+    pub fn silent(&self) -> usize {
+        let missing = self.latest.iter().zip(&self.asked).filter(|(latest, asked)| latest.is_none() || **asked);
+        missing.count()
+    }
+}
+
+/// Adds what `measured` has taken in since it was last seen.
+fn take_over(measured: &Measured, seen: &mut Measurements, into: [&mut Distribution; 2]) {
+    let now = measured.read();
+    for distribution in into {
+        now.since(seen).for_each(|(value, count)| distribution.record_near(value, count));
+        distribution.add_sum(now.sum.wrapping_sub(seen.sum));
+    }
+    *seen = now;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Memory, Stage, Stamps};
+    use super::*;
+    use crate::log::{self, Log, Settings};
+    use reactor::{Doorbell, mailbox::mailbox};
+
+    /// Answers the oldest question in `mail` as a core would that has stored `stored` batches, `measured` of them since the last.
+    fn answer(mail: &mailbox::Receiver<Mail>, stored: u64, measured: u64) {
+        let Some(Mail::Report(ReportRequest { reply, empty: mut histograms })) = mail.take() else {
+            panic!("not asked")
+        };
+        let stamps = Stamps { received_ns: 1_000, decided_ns: 3_000, answered_ns: 6_000, ..Stamps::default() };
+        histograms.answered(&stamps, measured, 0);
+        let counters = Counters { batches_received: stored, batches_stored: stored, ..Counters::default() };
+        let report = Report {
+            reactor: 0,
+            counters,
+            histograms,
+            driver: reactor::Counters::default(),
+            connections_active: 1,
+            queued_bytes: 0,
+            queued_bytes_max: 0,
+            ring_bytes: 0,
+            bursts_held: 0,
+            memory: Memory::default(),
+        };
+        assert!(reply.try_send(report).is_ok(), "the way back has room for it");
+    }
+
+    #[test]
+    fn a_core_that_answers_late_loses_nothing_and_counts_never_fall() {
+        let (sender, mail) = mailbox(4, Arc::new(Doorbell::new().unwrap()));
+        let directory = tempfile::TempDir::new().unwrap();
+        let file = log::open(directory.path()).unwrap().file;
+        let log = Log::new(file, &[], 4096, Settings::default()).unwrap().status;
+        let mut collector = Collector::new(vec![sender], log, Instant::now());
+        collector.collect();
+        assert_eq!((collector.silent(), collector.reports().count()), (1, 0));
+        answer(&mail, 5, 5);
+        collector.collect();
+        assert_eq!(collector.silent(), 0);
+        assert!(mail.is_empty(), "it was not asked twice");
+        collector.end_interval();
+        collector.collect();
+        assert_eq!((collector.silent(), collector.since_start().counters.batches_stored), (1, 5));
+        answer(&mail, 8, 3);
+        collector.collect();
+        let (all, last) = (collector.since_start(), collector.interval());
+        assert_eq!((all.counters.batches_stored, last.counters.batches_stored), (8, 5));
+        assert_eq!((all.measures.cores.batch_ns.count(), last.measures.cores.batch_ns.count()), (8, 5));
+        assert_eq!(all.measures.cores.stage_ns[Stage::Decide as usize].sum(), 8 * 2_000);
+        collector.end_interval();
+        assert_eq!(collector.interval().counters.batches_stored, 3);
+        assert_eq!(collector.interval().measures.cores.batch_ns.count(), 3);
+    }
+}

@@ -1,0 +1,213 @@
+//! `GET /stats`: the whole state as one JSON document, for people and scripts.
+
+use super::{
+    Closed, Counters, Distribution, Rejection, Shed, Stage,
+    collector::Span,
+    exposition::in_units,
+    observer::{LimiterFigures, Snapshot},
+};
+use crate::http::{REASONS, Status};
+use serde_json::{Map, Value, json};
+
+/// The quantiles that are shown.
+const QUANTILES: [(f64, &str); 4] = [(0.5, "p50"), (0.95, "p95"), (0.99, "p99"), (0.999, "p99_9")];
+/// Nanoseconds shown as microseconds.
+const MICROSECONDS: u64 = 1_000;
+
+fn by_label<'a>(labels: impl Iterator<Item = &'a str>, counts: &[u64]) -> Value {
+    Value::Object(labels.zip(counts).map(|(label, &count)| (label.to_owned(), json!(count))).collect::<Map<_, _>>())
+}
+
+/// Part of `whole`; 1 of nothing, as nothing failed.
+pub(super) fn ratio(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 1.0 } else { in_units(part, whole) }
+}
+
+/// Quantiles, maximum and count.
+fn quantiles(distribution: &Distribution, per_unit: u64) -> Map<String, Value> {
+    let shown = |value: u64| if per_unit == 1 { json!(value) } else { json!(in_units(value, per_unit)) };
+    let mut map: Map<String, Value> =
+        QUANTILES.iter().map(|&(quantile, name)| (name.to_owned(), shown(distribution.quantile(quantile)))).collect();
+    map.insert("max".into(), shown(distribution.max()));
+    map.insert("count".into(), json!(distribution.count()));
+    map
+}
+
+/// Those of a distribution since the start, and inside of it those of the last interval.
+fn both(snapshot: &Snapshot<'_>, per_unit: u64, of: impl Fn(&Span<'_>) -> Distribution) -> Value {
+    let mut map = quantiles(&of(&snapshot.all), per_unit);
+    map.insert("interval".into(), Value::Object(quantiles(&of(&snapshot.interval), per_unit)));
+    Value::Object(map)
+}
+
+/// How much a second, and which part succeeded.
+fn rates(span: &Span<'_>) -> Value {
+    let seconds = span.length.as_secs_f64().max(f64::EPSILON);
+    let counters = span.counters;
+    #[expect(clippy::cast_precision_loss, reason = "a rate is shown to a few digits")]
+    let per_second = |count: u64| json!((count as f64 / seconds * 10.0).round() / 10.0);
+    let decided = counters.batches_stored + counters.rejected() + counters.shed();
+    json!({
+        "seconds": seconds,
+        "requests_per_second": per_second(counters.requests()),
+        "connections_per_second": per_second(counters.connections_accepted),
+        "batches_per_second": per_second(counters.batches_received),
+        "metrics_per_second": per_second(counters.metrics_stored),
+        "body_bytes_per_second": per_second(counters.body_bytes_received),
+        "line_bytes_per_second": per_second(counters.line_bytes),
+        "success_ratio": ratio(counters.batches_stored, decided),
+        "failure_ratio": 1.0 - ratio(counters.batches_stored, decided),
+        "rejected_ratio": 1.0 - ratio(decided - counters.rejected(), decided),
+        "shed_ratio": 1.0 - ratio(decided - counters.shed(), decided),
+    })
+}
+
+fn batches(counters: &Counters) -> Value {
+    json!({
+        "received": counters.batches_received,
+        "stored": counters.batches_stored,
+        "rejected": counters.rejected(),
+        "shed": counters.shed(),
+        "pending": counters.pending(),
+        "rejected_by": by_label(Rejection::ALL.iter().map(|reason| reason.label()), &counters.batches_rejected),
+        "shed_by": by_label(Shed::ALL.iter().map(|reason| reason.label()), &counters.batches_shed),
+    })
+}
+
+fn log(snapshot: &Snapshot<'_>) -> Value {
+    let log = snapshot.log.counts();
+    json!({
+        "health": snapshot.log.health().to_string(),
+        "unclean_shutdowns": snapshot.facts.unclean_shutdowns,
+        "file_system": snapshot.facts.file_system,
+        "written_bytes": log.bytes,
+        "writevs": log.writevs,
+        "gathers": log.gathers,
+        "short_writes": log.short_writes,
+        "stalls": log.stalls,
+        "fsyncs": log.fsyncs,
+        "writer_sleeps": log.sleeps,
+        "wakes": log.rings,
+        "batches_per_writev": if log.writevs == 0 { 0.0 } else { in_units(snapshot.all.counters.batches_stored, log.writevs) },
+        "writev_us": both(snapshot, MICROSECONDS, |span| span.measures.writev_ns.clone()),
+        "writev_bytes": both(snapshot, 1, |span| span.measures.writev_bytes.clone()),
+        "fsync_us": both(snapshot, MICROSECONDS, |span| span.measures.sync_ns.clone()),
+    })
+}
+
+fn limiter(snapshot: &Snapshot<'_>, limiter: LimiterFigures) -> Value {
+    let counters = snapshot.all.counters;
+    json!({
+        "clients": limiter.clients,
+        "memory_bytes": limiter.memory_bytes,
+        "allowed": counters.rate_admitted,
+        "refused": counters.batches_rejected[Rejection::RateLimited as usize],
+        "no_room": counters.batches_shed[Shed::ClientsFull as usize],
+        "events_dropped": snapshot.ledger.totals().dropped,
+    })
+}
+
+fn reactors(snapshot: &Snapshot<'_>) -> Value {
+    let each = snapshot.collected.reports().map(|report| {
+        let driver = report.driver;
+        json!({
+            "reactor": report.reactor,
+            "connections_active": report.connections_active,
+            "queued_bytes": report.queued_bytes,
+            "queued_bytes_max": report.queued_bytes_max,
+            "ring_bytes": report.ring_bytes,
+            "bursts_held": report.bursts_held,
+            "turns": driver.turns,
+            "turns_stalled": report.counters.turns_stalled,
+            "enters": driver.enters,
+            "completions": driver.completions,
+            "completions_per_enter": if driver.enters == 0 { 0.0 } else { in_units(driver.completions, driver.enters) },
+            "buffers_exhausted": driver.buffers_exhausted,
+            "rearms": driver.rearms,
+            "overflows": driver.overflows,
+            "short_sends": driver.short_sends,
+            "accept_pauses": driver.accept_pauses,
+            "timers_fired": report.counters.timers_fired,
+        })
+    });
+    each.collect()
+}
+
+/// The document.
+pub fn document(snapshot: &Snapshot<'_>) -> Vec<u8> {
+    let counters = snapshot.all.counters;
+    let answers: Map<String, Value> =
+        Status::ALL.iter().map(|status| (status.code().to_string(), json!(counters.answered(*status)))).collect();
+    let refused_by: Map<String, Value> =
+        REASONS.iter().zip(counters.refused).map(|((reason, _), count)| ((*reason).to_owned(), json!(count))).collect();
+    let stages: Map<String, Value> = Stage::ALL
+        .iter()
+        .map(|&stage| {
+            let of = |span: &Span<'_>| span.measures.cores.stage_ns[stage as usize].clone();
+            (stage.label().to_owned(), both(snapshot, MICROSECONDS, of))
+        })
+        .collect();
+    let memory: Map<String, Value> =
+        snapshot.memory().into_iter().map(|(owner, bytes)| (owner.to_owned(), json!(bytes))).collect();
+    let process = &snapshot.process;
+    let sum = |of: fn(&super::Report) -> u64| snapshot.collected.reports().map(of).sum::<u64>();
+    let document = json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "uptime_seconds": snapshot.all.length.as_secs(),
+        "driver": snapshot.facts.driver,
+        "ack": snapshot.facts.ack,
+        "clock_source": snapshot.facts.clock_source,
+        "ready": snapshot.unready().is_empty(),
+        "draining": snapshot.draining,
+        "batches": batches(counters),
+        "metrics_received": counters.metrics_received,
+        "metrics_stored": counters.metrics_stored,
+        "metrics_rejected": counters.metrics_rejected,
+        "metrics_pending": counters.metrics_pending(),
+        "body_bytes": {
+            "received": counters.body_bytes_received,
+            "stored": counters.body_bytes_stored,
+            "rejected": counters.body_bytes_rejected,
+            "shed": counters.body_bytes_shed,
+            "pending": counters.body_bytes_pending(),
+        },
+        "line_bytes": counters.line_bytes,
+        "answers": answers,
+        "refused_by": refused_by,
+        "answers_abandoned": counters.answers_abandoned,
+        "since_start": rates(&snapshot.all),
+        "interval": rates(&snapshot.interval),
+        "latency_us": both(snapshot, MICROSECONDS, |span| span.measures.cores.batch_ns.clone()),
+        "other_latency_us": both(snapshot, MICROSECONDS, |span| span.measures.cores.other_ns.clone()),
+        "stages_us": stages,
+        "batch_metrics": both(snapshot, 1, |span| span.measures.cores.batch_metrics.clone()),
+        "batch_body_bytes": both(snapshot, 1, |span| span.measures.cores.batch_body_bytes.clone()),
+        "turn_us": both(snapshot, MICROSECONDS, |span| span.measures.cores.turn_ns.clone()),
+        "turns_stalled": counters.turns_stalled,
+        "timers_fired": counters.timers_fired,
+        "warnings_suppressed": counters.warnings_suppressed,
+        "queued_bytes": sum(|report| report.queued_bytes),
+        "connections": {
+            "active": sum(|report| report.connections_active),
+            "limit": snapshot.facts.connections_limit,
+            "accepted": counters.connections_accepted,
+            "refused": counters.connections_refused,
+            "accept_failures": counters.accept_failures,
+            "closed_by": by_label(Closed::ALL.iter().map(|reason| reason.label()), &counters.connections_closed),
+        },
+        "limiter": snapshot.limiter.map(|figures| limiter(snapshot, figures)),
+        "log": log(snapshot),
+        "memory_bytes": memory,
+        "process": {
+            "resident_bytes": process.resident_bytes,
+            "virtual_bytes": process.virtual_bytes,
+            "cpu_seconds": process.cpu_seconds,
+            "threads": process.threads,
+            "open_descriptors": process.open_descriptors,
+            "descriptors_limit": process.descriptors_limit,
+        },
+        "reactors": reactors(snapshot),
+        "reactors_silent": snapshot.collected.silent(),
+    });
+    super::observer::pretty(&document)
+}

@@ -27,6 +27,7 @@ mod limiter;
 mod pressure;
 mod refuses_to_start;
 mod split;
+mod stats;
 mod store;
 mod strangers;
 mod sums;

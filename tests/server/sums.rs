@@ -2,7 +2,8 @@
 
 use crate::{
     http::{Client, authorization, get, post, post_chunked, post_to},
-    log, on_both_drivers, process,
+    log, on_both_drivers,
+    process::{self, Resource},
     server::{Driver, Server, Setup, number_at, until},
 };
 use std::{ops::AddAssign, thread};
@@ -11,7 +12,9 @@ use std::{ops::AddAssign, thread};
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Sent {
     stored: u64,
+    stored_bytes: u64,
     metrics: u64,
+    metrics_rejected: u64,
     malformed: u64,
     framing: u64,
     too_large: u64,
@@ -24,7 +27,9 @@ struct Sent {
 impl AddAssign for Sent {
     fn add_assign(&mut self, other: Self) {
         self.stored += other.stored;
+        self.stored_bytes += other.stored_bytes;
         self.metrics += other.metrics;
+        self.metrics_rejected += other.metrics_rejected;
         self.malformed += other.malformed;
         self.framing += other.framing;
         self.too_large += other.too_large;
@@ -52,12 +57,15 @@ fn one_of_everything(server: &Server, thread: usize) -> Sent {
         };
         assert_eq!(client.ask(&request).processed(), metrics);
         sent.stored += 1;
+        sent.stored_bytes += body.len() as u64;
         sent.metrics += metrics as u64;
         // Malformed after good metrics: stored in no part.
         let torn = body.replace(r#"}}]}"#, r#"},"value":2}]}"#);
         client.ask(&post_to("/metrics", &key, torn)).refusal(400);
         client.ask(&post_to("/metrics?ack=never", &key, &body)).refusal(400);
         sent.malformed += 2;
+        // The last one's `value` comes twice; the others were read before it.
+        sent.metrics_rejected += metrics as u64;
         client.ask(&post_to("/metrics", "Authorization: nobody\r\n", &body)).refusal(401);
         sent.unauthorized += 1;
         // None of these is a batch.
@@ -124,7 +132,8 @@ fn every_batch_is_accounted_for(driver: Driver) {
     });
     // A client of its own goes over its rate: 3,000 requests in few segments, whatever part of them is admitted.
     let mut client = server.connect();
-    let flood = post_to("/metrics?ack=memory", &authorization("hot"), log::marked_batch("flood", 1)).repeat(100);
+    let flood_body = log::marked_batch("flood", 1);
+    let flood = post_to("/metrics?ack=memory", &authorization("hot"), &flood_body).repeat(100);
     for _ in 0..30 {
         client.send(&flood).unwrap();
         for _ in 0..100 {
@@ -136,6 +145,7 @@ fn every_batch_is_accounted_for(driver: Driver) {
                 answer => {
                     assert_eq!(answer.processed(), 1);
                     sent.stored += 1;
+                    sent.stored_bytes += flood_body.len() as u64;
                     sent.metrics += 1;
                 }
             }
@@ -161,7 +171,9 @@ fn every_batch_is_accounted_for(driver: Driver) {
     let by = |reason: &str| number_at(&stats, &format!("/batches/rejected_by/{reason}"));
     let seen = Sent {
         stored: number("/batches/stored"),
+        stored_bytes: number("/body_bytes/stored"),
         metrics: number("/metrics_stored"),
+        metrics_rejected: number("/metrics_rejected"),
         malformed: by("malformed"),
         framing: by("framing"),
         too_large: by("too_large"),
@@ -172,6 +184,21 @@ fn every_batch_is_accounted_for(driver: Driver) {
     };
     assert_eq!(seen, sent, "{stats:#}");
     assert_eq!(number("/batches/shed"), 0);
+    holds_together(&stats);
+    for (reason, count) in [
+        ("rate_limited", sent.rate_limited),
+        ("unauthorized", sent.unauthorized),
+        ("bad_request", sent.malformed / 2),
+        ("content_invalid", sent.malformed / 2),
+        ("content_corrupt", 6),
+        ("chunk_size", 6),
+        ("content_coding", 6),
+        ("body_too_large", sent.too_large),
+        ("body_timeout", sent.timed_out),
+        ("not_found", 60),
+    ] {
+        assert_eq!(number(&format!("/refused_by/{reason}")), count, "{reason}");
+    }
     assert_eq!(number("/batches/rejected"), rejected(&sent));
     assert_eq!(number("/batches/received"), sent.stored + rejected(&sent));
     assert_eq!(number("/answers/429"), sent.rate_limited);
@@ -180,6 +207,105 @@ fn every_batch_is_accounted_for(driver: Driver) {
     assert_eq!(number("/limiter/refused"), sent.rate_limited);
     server.stop();
     assert_eq!(server.metrics().len() as u64, sent.metrics);
+}
+
+/// The sums of a server at rest: batches, metrics and bytes each end in exactly one place.
+fn holds_together(stats: &serde_json::Value) {
+    let number = |pointer: &str| number_at(stats, pointer);
+    let sum = |pointer: &str| {
+        let parts = stats.pointer(pointer).and_then(serde_json::Value::as_object).unwrap();
+        parts.values().map(|count| count.as_u64().unwrap()).sum::<u64>()
+    };
+    assert_eq!(number("/batches/pending"), 0, "{stats:#}");
+    assert_eq!(
+        number("/batches/received"),
+        number("/batches/stored") + number("/batches/rejected") + number("/batches/shed"),
+        "{stats:#}"
+    );
+    assert_eq!(number("/batches/rejected"), sum("/batches/rejected_by"));
+    assert_eq!(number("/batches/shed"), sum("/batches/shed_by"));
+    assert_eq!(number("/metrics_pending"), 0);
+    assert_eq!(number("/metrics_received"), number("/metrics_stored") + number("/metrics_rejected"));
+    assert_eq!(number("/body_bytes/pending"), 0);
+    assert_eq!(
+        number("/body_bytes/received"),
+        number("/body_bytes/stored") + number("/body_bytes/rejected") + number("/body_bytes/shed"),
+    );
+    assert_eq!(sum("/answers"), sum("/refused_by") + number("/answers/200"));
+    // Each batch that was taken was measured.
+    assert_eq!(number("/batch_metrics/count"), number("/batches/stored"));
+    assert_eq!(number("/batch_body_bytes/count"), number("/batches/stored"));
+}
+
+/// What one client of a server in trouble got.
+#[derive(Debug, Default)]
+struct Got {
+    stored: u64,
+    shed: u64,
+    bytes: u64,
+}
+
+/// A client table of four, a ring of one batch's worst case and a file that grows no further: batches are shed for each reason, and
+/// every one of them, every metric and every byte is accounted for.
+fn what_is_shed_is_accounted_for(driver: Driver) {
+    const UNLIMITED: u64 = u64::MAX;
+    let mut server = Setup::new(driver)
+        .flag("--rate-limit", 100_000)
+        .flag("--max-clients", 4)
+        .flag("--max-body", "4KiB")
+        .flag("--ring-size", "64KiB")
+        .limit(Resource::FileBytes, 256 * 1024, UNLIMITED)
+        .start();
+    let mut got = Got::default();
+    let mut ask = |client: &mut Client, requests: &[(String, String)]| {
+        let bytes: Vec<u8> =
+            requests.iter().flat_map(|(who, body)| post_to("/metrics?ack=memory", &authorization(who), body)).collect();
+        client.send(&bytes).unwrap();
+        for (_, body) in requests {
+            got.bytes += body.len() as u64;
+            match client.answer() {
+                answer if answer.status == 503 => {
+                    answer.refusal(503);
+                    got.shed += 1;
+                }
+                answer => {
+                    answer.processed();
+                    got.stored += 1;
+                }
+            }
+        }
+    };
+    let shed_by = |reason: &str| number_at(&server.stats(), &format!("/batches/shed_by/{reason}"));
+    let mut client = server.connect();
+    let mut next = 0;
+    until("the table of clients is full", || {
+        next += 1;
+        ask(&mut client, &[(format!("c{next}"), log::marked_batch("few", 1))]);
+        (shed_by("clients_full") > 0).then_some(())
+    });
+    let metric = r#"{"name":"n","value":1}"#;
+    let full = format!(r#"{{"metrics":[{}]}}"#, vec![metric; 150].join(","));
+    let burst = vec![("c1".to_owned(), full); 100];
+    until("the ring is full", || {
+        ask(&mut client, &burst);
+        (shed_by("ring_full") > 0).then_some(())
+    });
+    until("the disk is full", || {
+        ask(&mut client, &burst[..1]);
+        (shed_by("log_unavailable") > 0).then_some(())
+    });
+    process::change_limit(server.pid(), Resource::FileBytes, UNLIMITED);
+    until("what was taken is in the file", || (server.stat("/queued_bytes") == 0).then_some(()));
+    let stats = server.stats();
+    holds_together(&stats);
+    assert_eq!(number_at(&stats, "/batches/stored"), got.stored);
+    assert_eq!(number_at(&stats, "/batches/shed"), got.shed);
+    assert_eq!(number_at(&stats, "/answers/503"), got.shed);
+    assert_eq!(number_at(&stats, "/body_bytes/received"), got.bytes);
+    let metrics = number_at(&stats, "/metrics_stored");
+    drop(client);
+    server.stop();
+    assert_eq!(server.metrics().len() as u64, metrics);
 }
 
 /// Batches whose client never reads the answer are stored, and counted as stored.
@@ -200,4 +326,4 @@ fn a_client_that_does_not_wait(driver: Driver) {
     assert_eq!(server.metrics().len() as u64, 2 * CLIENTS * 3);
 }
 
-on_both_drivers!(every_batch_is_accounted_for, a_client_that_does_not_wait);
+on_both_drivers!(every_batch_is_accounted_for, what_is_shed_is_accounted_for, a_client_that_does_not_wait);

@@ -86,6 +86,8 @@ fn log(snapshot: &Snapshot<'_>) -> Value {
         "short_writes": log.short_writes,
         "stalls": log.stalls,
         "fsyncs": log.fsyncs,
+        "rotations": log.rotations,
+        "rotations_postponed": log.rotations_postponed,
         "writer_sleeps": log.sleeps,
         "wakes": log.rings,
         "batches_per_writev": if log.writevs == 0 { 0.0 } else { in_units(snapshot.all.counters.batches_stored, log.writevs) },

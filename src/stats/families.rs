@@ -158,6 +158,9 @@ fn log(to: &mut Exposition, snapshot: &Snapshot<'_>) {
     let help = "Calls of writev(2) that took less than they were given.";
     to.single("metricstream_log_short_writes", Counter, help, log.short_writes);
     to.single("metricstream_log_stalls", Counter, "Times the disk began to refuse for want of room.", log.stalls);
+    to.single("metricstream_log_rotations", Counter, "Segments sealed.", log.rotations);
+    let help = "Times a segment that was to be sealed had to go on.";
+    to.single("metricstream_log_rotations_postponed", Counter, help, log.rotations_postponed);
     to.single("metricstream_log_writer_sleeps", Counter, "Times the writer slept.", log.sleeps);
     let help = "Times the writer rang a reactor or the group commit.";
     to.single("metricstream_log_wakes", Counter, help, log.rings);

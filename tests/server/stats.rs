@@ -53,6 +53,8 @@ const FAMILIES: &[&str] = &[
     "metricstream_log_gathers_total",
     "metricstream_log_short_writes_total",
     "metricstream_log_stalls_total",
+    "metricstream_log_rotations_total",
+    "metricstream_log_rotations_postponed_total",
     "metricstream_log_writer_sleeps_total",
     "metricstream_log_wakes_total",
     "metricstream_log_write_duration_seconds",

@@ -167,6 +167,7 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
         limiter: limiter.clone(),
         ledger: Ledger::new(event_receivers, limits::RATE_LEDGER_CLIENTS_MAX),
         log: Arc::clone(&log.status),
+        keeper: keeper.status(),
         draining: Arc::clone(&draining),
         stats_interval: config.stats_interval,
         clock,

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::http::{REASONS, Status};
 use serde_json::{Map, Value, json};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The quantiles that are shown.
 const QUANTILES: [(f64, &str); 4] = [(0.5, "p50"), (0.95, "p95"), (0.99, "p99"), (0.999, "p99_9")];
@@ -94,6 +95,25 @@ fn log(snapshot: &Snapshot<'_>) -> Value {
         "writev_us": both(snapshot, MICROSECONDS, |span| span.measures.writev_ns.clone()),
         "writev_bytes": both(snapshot, 1, |span| span.measures.writev_bytes.clone()),
         "fsync_us": both(snapshot, MICROSECONDS, |span| span.measures.sync_ns.clone()),
+    })
+}
+
+fn segments(snapshot: &Snapshot<'_>) -> Value {
+    let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let keeper = snapshot.keeper;
+    json!({
+        "sealed": read(&keeper.segments),
+        "bytes": read(&keeper.segment_bytes),
+        "indexed": read(&keeper.indexed),
+        "foreign_lines": read(&keeper.foreign_lines),
+        "compressed": read(&keeper.compressed),
+        "compressed_from_bytes": read(&keeper.compressed_from_bytes),
+        "compressed_to_bytes": read(&keeper.compressed_to_bytes),
+        "retired": read(&keeper.retired),
+        "retired_bytes": read(&keeper.retired_bytes),
+        "failures": read(&keeper.failures),
+        "damaged": read(&keeper.damaged),
+        "rounds": read(&keeper.rounds),
     })
 }
 
@@ -199,6 +219,7 @@ pub fn document(snapshot: &Snapshot<'_>) -> Vec<u8> {
         },
         "limiter": snapshot.limiter.map(|figures| limiter(snapshot, figures)),
         "log": log(snapshot),
+        "segments": segments(snapshot),
         "memory_bytes": memory,
         "process": {
             "resident_bytes": process.resident_bytes,

@@ -12,6 +12,7 @@ use crate::{
     limits,
 };
 use Kind::{Counter, Gauge, Histogram, Info};
+use std::sync::atomic::Ordering;
 
 /// The state in one of the text formats.
 pub fn document(snapshot: &Snapshot<'_>, format: Format) -> Vec<u8> {
@@ -21,6 +22,7 @@ pub fn document(snapshot: &Snapshot<'_>, format: Format) -> Vec<u8> {
     connections(&mut exposition, snapshot);
     durations(&mut exposition, snapshot);
     log(&mut exposition, snapshot);
+    segments(&mut exposition, snapshot);
     limiter(&mut exposition, snapshot);
     reactors(&mut exposition, snapshot);
     memory(&mut exposition, snapshot);
@@ -179,6 +181,27 @@ fn log(to: &mut Exposition, snapshot: &Snapshot<'_>) {
         &measures.sync_ns,
         TIMES,
     );
+}
+
+fn segments(to: &mut Exposition, snapshot: &Snapshot<'_>) {
+    let keeper = snapshot.keeper;
+    for (name, kind, help, value) in [
+        ("metricstream_segments", Gauge, "Sealed segments, at the keeper's last round.", &keeper.segments),
+        ("metricstream_segments_bytes", Gauge, "Bytes of sealed segments and their sidecars.", &keeper.segment_bytes),
+        ("metricstream_segments_indexed", Counter, "Sidecars made.", &keeper.indexed),
+        ("metricstream_segments_compressed", Counter, "Segments compressed.", &keeper.compressed),
+        ("metricstream_segments_retired", Counter, "Segments deleted by retention.", &keeper.retired),
+        (
+            "metricstream_segments_retired_bytes",
+            Counter,
+            "Bytes of segments deleted by retention.",
+            &keeper.retired_bytes,
+        ),
+        ("metricstream_segments_damaged", Counter, "Segments found damaged, and left as they are.", &keeper.damaged),
+        ("metricstream_segments_failures", Counter, "Attempts of the keeper that failed.", &keeper.failures),
+    ] {
+        to.single(name, kind, help, value.load(Ordering::Relaxed));
+    }
 }
 
 fn limiter(to: &mut Exposition, snapshot: &Snapshot<'_>) {

@@ -15,6 +15,7 @@ use crate::{
     log::LogStatus,
     mail::{LateAnswer, Mail},
     rate::{ClientKey, Ledger, Limiter},
+    segment::KeeperStatus,
 };
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use reactor::{Token, mailbox::Sender};
@@ -87,6 +88,8 @@ pub struct ObserverSetup {
     pub ledger: Ledger,
     /// What the log says of itself.
     pub log: Arc<LogStatus>,
+    /// What the keeper of sealed segments says of itself.
+    pub keeper: Arc<KeeperStatus>,
     /// Whether the server is stopping.
     pub draining: Arc<AtomicBool>,
     /// How often a line of statistics is logged; `None` is never.
@@ -129,6 +132,7 @@ pub(super) struct Snapshot<'a> {
     pub limiter: Option<LimiterFigures>,
     pub ledger: &'a Ledger,
     pub log: &'a LogStatus,
+    pub keeper: &'a KeeperStatus,
     pub draining: bool,
     pub process: Process,
 }
@@ -251,6 +255,7 @@ impl Observer {
             limiter: setup.limiter.as_deref().map(figures),
             ledger: &setup.ledger,
             log: &setup.log,
+            keeper: &setup.keeper,
             draining: setup.draining.load(Ordering::Relaxed),
             process: Process::read(),
         }

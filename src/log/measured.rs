@@ -4,6 +4,7 @@
 //! 16 buckets for each power of two, so what is read is within 1/16. A reader sees each bucket at some moment of its reading; one
 //! that keeps what it saw gets from the difference what came since, and misses nothing.
 
+// The standard library's also in a model: nobody decides by them, and each would cost it a step.
 use std::{
     sync::atomic::{AtomicU64, Ordering},
     time::Instant,

@@ -1,0 +1,123 @@
+/* A disk that fails as it is told, by standing between the server and libc (ld.so(8), LD_PRELOAD).
+ *
+ * Only descriptors of regular files below TORTURE_DIRECTORY are touched. TORTURE_FAULT names the fault, TORTURE_AFTER says how
+ * many of the calls that it concerns go well before it. Once a sync has failed, every further one is noted in
+ * TORTURE_JOURNAL, one line each: there must be none.
+ *
+ *   write-fails    writev(2) of the log fails with EIO from then on
+ *   read-only      writev(2) and pwrite(2) fail with EROFS from then on
+ *   torn-write     one writev(2) takes a part, the next fail with EIO, and so does ftruncate(2)
+ *   short-writes   every writev(2) takes a part of what it is given; nothing fails
+ *   record-fails   pwrite(2) (the state beside the log) fails with EIO from then on
+ *   sync-fails     one fdatasync(2) fails with EIO, and those after it go well: the kernel has dropped the pages
+ */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+static atomic_long calls_left = -1; /* of those that go well; read from the environment by `prepare` */
+static atomic_int sync_has_failed;
+static const char *directory, *fault, *journal;
+
+__attribute__((constructor)) static void prepare(void) {
+    const char *after = getenv("TORTURE_AFTER");
+    directory = getenv("TORTURE_DIRECTORY");
+    fault = getenv("TORTURE_FAULT");
+    journal = getenv("TORTURE_JOURNAL");
+    if (!directory || !fault || !journal || !after) {
+        fprintf(stderr, "failing_disk: TORTURE_* is not set\n");
+        _exit(2);
+    }
+    atomic_store(&calls_left, atol(after));
+}
+
+/* Whether the descriptor is of a file below the directory whose name ends so. */
+static int is_ours(int fd, const char *ending) {
+    char link[64], path[PATH_MAX];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t bytes = readlink(link, path, sizeof path - 1);
+    if (bytes < 0) return 0;
+    path[bytes] = 0;
+    size_t end = strlen(ending);
+    return strncmp(path, directory, strlen(directory)) == 0 && (size_t)bytes >= end
+        && strcmp(path + bytes - end, ending) == 0;
+}
+
+static int is_fault(const char *name) { return strcmp(fault, name) == 0; }
+
+/* Whether this call is the one that fails (0), or one after it (below 0). */
+static long count_down(void) { return atomic_fetch_sub(&calls_left, 1); }
+
+static ssize_t fail(int error) {
+    errno = error;
+    return -1;
+}
+
+/* Takes about half of what there is, at least a byte. */
+static ssize_t take_a_part(int fd, const struct iovec *pieces, int count) {
+    for (int i = 0; i < count; i++)
+        if (pieces[i].iov_len > 0) return syscall(SYS_write, fd, pieces[i].iov_base, (pieces[i].iov_len + 1) / 2);
+    return 0;
+}
+
+ssize_t writev(int fd, const struct iovec *pieces, int count) {
+    if (is_ours(fd, ".jsonl")) {
+        if (is_fault("short-writes")) return take_a_part(fd, pieces, count);
+        if (is_fault("write-fails") && count_down() <= 0) return fail(EIO);
+        if (is_fault("read-only") && count_down() <= 0) return fail(EROFS);
+        if (is_fault("torn-write")) {
+            long left = count_down();
+            if (left == 0) return take_a_part(fd, pieces, count);
+            if (left < 0) return fail(EIO);
+        }
+    }
+    return syscall(SYS_writev, fd, pieces, count);
+}
+
+ssize_t pwrite64(int fd, const void *bytes, size_t count, off64_t at) {
+    if (is_ours(fd, ".state")) {
+        if (is_fault("record-fails") && count_down() <= 0) return fail(EIO);
+        if (is_fault("read-only") && atomic_load(&calls_left) <= 0) return fail(EROFS);
+    }
+    return syscall(SYS_pwrite64, fd, bytes, count, at);
+}
+
+ssize_t pwrite(int fd, const void *bytes, size_t count, off_t at) { return pwrite64(fd, bytes, count, at); }
+
+int ftruncate64(int fd, off64_t bytes) {
+    if (is_ours(fd, ".jsonl") && is_fault("torn-write") && atomic_load(&calls_left) < 0) return (int)fail(EIO);
+    return (int)syscall(SYS_ftruncate, fd, bytes);
+}
+
+int ftruncate(int fd, off_t bytes) { return ftruncate64(fd, bytes); }
+
+/* A sync after one that has failed is noted. */
+static void note_sync(int fd) {
+    if (!atomic_load(&sync_has_failed) || !is_ours(fd, "")) return;
+    int note = open(journal, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    if (note < 0 || syscall(SYS_write, note, "sync\n", 5) != 5) abort();
+    close(note);
+}
+
+int fdatasync(int fd) {
+    note_sync(fd);
+    if (is_fault("sync-fails") && is_ours(fd, ".jsonl") && count_down() == 0) {
+        atomic_store(&sync_has_failed, 1);
+        return (int)fail(EIO);
+    }
+    return (int)syscall(SYS_fdatasync, fd);
+}
+
+int fsync(int fd) {
+    note_sync(fd);
+    return (int)syscall(SYS_fsync, fd);
+}

@@ -1,0 +1,239 @@
+//! The load: clients on threads of their own, each posting pipelines of batches over one connection at a time, and keeping
+//! book of every one.
+
+use crate::{
+    Level, batch,
+    batch::Mark,
+    figures::Figures,
+    http::{Answer, Connection, NoAnswer, post},
+    ledger::{Fate, Sent},
+    random::Random,
+};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+/// Most batches in one pipeline.
+const PIPELINE_MAX: u32 = 8;
+/// Before a client connects again to a server that closed its connection.
+const PAUSE: Duration = Duration::from_millis(2);
+/// Longer than any load takes to come to what is waited for.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// What the clients post.
+#[derive(Debug, Clone, Copy)]
+pub struct Plan {
+    /// How many there are.
+    pub clients: u32,
+    /// Distinct `Authorization` values among them.
+    pub keys: u32,
+    /// The level that the server acknowledges at when it is not asked for another; one batch in eight asks.
+    pub level: Level,
+    /// Most metrics in a batch.
+    pub metrics_max: u32,
+    /// What a client waits between two pipelines.
+    pub pause: Duration,
+}
+
+/// What the clients have in common.
+#[derive(Debug)]
+struct Shared {
+    address: SocketAddr,
+    plan: Plan,
+    stop: AtomicBool,
+    next_connection: AtomicU32,
+    acknowledged: AtomicU64,
+    answered: AtomicU64,
+    unavailable: AtomicU64,
+    reconnects: AtomicU64,
+}
+
+/// Connections with their numbers, and what was wrong with their answers.
+type Kept = (Vec<(u32, Vec<Sent>)>, Figures);
+
+/// Clients at work.
+#[derive(Debug)]
+pub struct Clients {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<Kept>>,
+}
+
+impl Clients {
+    /// Starts them; their connections are numbered from `first_connection` on.
+    #[must_use]
+    pub fn start(address: SocketAddr, plan: Plan, first_connection: u32, random: &mut Random) -> Self {
+        let shared = Arc::new(Shared {
+            address,
+            plan,
+            stop: AtomicBool::new(false),
+            next_connection: AtomicU32::new(first_connection),
+            acknowledged: AtomicU64::new(0),
+            answered: AtomicU64::new(0),
+            unavailable: AtomicU64::new(0),
+            reconnects: AtomicU64::new(0),
+        });
+        let threads = (0..plan.clients)
+            .map(|client| {
+                let (shared, random) = (Arc::clone(&shared), Random::new(random.next()));
+                thread::spawn(move || work(&shared, client, random))
+            })
+            .collect();
+        Self { shared, threads }
+    }
+
+    /// Batches answered so far, in whatever way.
+    #[must_use]
+    pub fn answered(&self) -> u64 {
+        self.shared.answered.load(Ordering::Relaxed)
+    }
+
+    /// Batches acknowledged so far.
+    #[must_use]
+    pub fn acknowledged(&self) -> u64 {
+        self.shared.acknowledged.load(Ordering::Relaxed)
+    }
+
+    /// Batches answered 503 so far.
+    #[must_use]
+    pub fn unavailable(&self) -> u64 {
+        self.shared.unavailable.load(Ordering::Relaxed)
+    }
+
+    /// Connections that have ended before their client was stopped.
+    #[must_use]
+    pub fn reconnects(&self) -> u64 {
+        self.shared.reconnects.load(Ordering::Relaxed)
+    }
+
+    /// Waits until `come`.
+    ///
+    /// # Errors
+    /// It does not, with `what`.
+    pub fn wait_until(&self, what: &str, mut come: impl FnMut(&Self) -> io::Result<bool>) -> io::Result<()> {
+        let begin = Instant::now();
+        while !come(self)? {
+            if begin.elapsed() > DEADLINE {
+                return Err(io::Error::other(format!("waited in vain: {what}")));
+            }
+            thread::sleep(Duration::from_micros(200));
+        }
+        Ok(())
+    }
+
+    /// Has them end with the answers they wait for, and returns what they know.
+    ///
+    /// # Panics
+    /// One of them has panicked.
+    #[must_use]
+    pub fn stop(self) -> Kept {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        let mut kept = Kept::default();
+        for thread in self.threads {
+            match thread.join() {
+                Ok((connections, figures)) => {
+                    kept.0.extend(connections);
+                    kept.1 += &figures;
+                }
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        kept
+    }
+}
+
+/// One client, until it is stopped or nothing listens any more.
+fn work(shared: &Shared, client: u32, mut random: Random) -> Kept {
+    let key = format!("client-{}", client % shared.plan.keys);
+    let (mut connections, mut figures) = (Vec::new(), Figures::default());
+    while !shared.stop.load(Ordering::Relaxed) {
+        let Ok(connection) = Connection::open(shared.address) else { break };
+        let number = shared.next_connection.fetch_add(1, Ordering::Relaxed);
+        let batches = post_on(connection, number, &key, shared, &mut random, &mut figures);
+        connections.push((number, batches));
+        shared.reconnects.fetch_add(1, Ordering::Relaxed);
+        thread::sleep(PAUSE);
+    }
+    (connections, figures)
+}
+
+/// Posts pipelines until the connection ends or the client is stopped. Returns every batch that may have been sent.
+fn post_on(
+    mut connection: Connection,
+    number: u32,
+    key: &str,
+    shared: &Shared,
+    random: &mut Random,
+    figures: &mut Figures,
+) -> Vec<Sent> {
+    let plan = shared.plan;
+    let mut batches: Vec<Sent> = Vec::new();
+    while !shared.stop.load(Ordering::Relaxed) {
+        let mut requests = String::new();
+        let mut levels = Vec::new();
+        for _ in 0..random.of_any_size(PIPELINE_MAX) {
+            let mark = Mark { connection: number, number: u32::try_from(batches.len()).unwrap_or(u32::MAX) };
+            let metrics = random.of_any_size(plan.metrics_max);
+            let level = random.one_in(8).then(|| random.choose(&Level::ALL));
+            let broken = random.one_in(16);
+            requests += &post(&batch::body(mark, metrics, broken), key, level);
+            levels.push(level.unwrap_or(plan.level));
+            batches.push(Sent { metrics, broken, fate: Fate::Unanswered });
+        }
+        let first = batches.len() - levels.len();
+        if let Err(reason) = exchange(&mut connection, requests.as_bytes(), &mut batches[first..], &levels, shared, figures) {
+            if let NoAnswer::Broken(text) = reason {
+                figures.promise(false, || format!("connection {number}: {text}"));
+            }
+            break;
+        }
+        if !plan.pause.is_zero() {
+            thread::sleep(plan.pause);
+        }
+    }
+    batches
+}
+
+/// Sends one pipeline and enters its answers.
+fn exchange(
+    connection: &mut Connection,
+    requests: &[u8],
+    batches: &mut [Sent],
+    levels: &[Level],
+    shared: &Shared,
+    figures: &mut Figures,
+) -> Result<(), NoAnswer> {
+    // The peer may have ended the connection in the middle and answered what it had: its answers count.
+    let sent = connection.send(requests);
+    for (batch, &level) in batches.iter_mut().zip(levels) {
+        let answer = connection.answer()?;
+        batch.fate = judge(&answer, *batch, level).map_err(NoAnswer::Broken)?;
+        shared.answered.fetch_add(1, Ordering::Relaxed);
+        let more = |counter: &AtomicU64, yes: bool| counter.fetch_add(u64::from(yes), Ordering::Relaxed);
+        more(&shared.acknowledged, answer.status == 200);
+        more(&shared.unavailable, answer.status == 503);
+        figures.promise(
+            !matches!(answer.status, 429 | 503) || answer.retry_after_s.is_some_and(|seconds| seconds >= 1),
+            || format!("{} without Retry-After", answer.status),
+        );
+    }
+    sent
+}
+
+/// What an answer says of its batch.
+fn judge(answer: &Answer, Sent { metrics, broken, .. }: Sent, level: Level) -> Result<Fate, String> {
+    match answer.status {
+        200 if !broken && answer.body == format!(r#"{{"success":true,"metrics_processed":{metrics}}}"#) => {
+            Ok(Fate::Acknowledged(level))
+        }
+        400 if broken => Ok(Fate::Refused(400)),
+        status @ (429 | 503) => Ok(Fate::Refused(status)),
+        status => Err(format!("a batch of {metrics} (broken: {broken}) was answered {status}: {}", answer.body)),
+    }
+}

@@ -1,0 +1,180 @@
+//! SIGKILL at random moments: under load, during the start and its recovery, during a stop. One directory sees it all, so that
+//! mended logs are mended again.
+
+use crate::{
+    Subject,
+    clients::{Clients, Plan},
+    figures::Figures,
+    http,
+    ledger::{End, Ledger},
+    log,
+    oracle::Oracle,
+    process::Signal,
+    random::Random,
+    server::Server,
+};
+use std::{
+    io,
+    net::SocketAddr,
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
+
+/// Answers after which a round may end, at most.
+const ANSWERS_MAX: u32 = 2_000;
+/// A round ends after this, however few answers came: with a rate limit there may be few.
+const ROUND_MAX: Duration = Duration::from_secs(1);
+/// The last moments before the end, so that it does not always come with an answer.
+const LAST_MOMENTS: Duration = Duration::from_millis(3);
+/// How long after a SIGTERM the SIGKILL may come.
+const STOPPING: Duration = Duration::from_millis(20);
+
+/// How a round ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Round {
+    /// Killed before it listens, or just then: there is no load.
+    KilledStarting,
+    /// Killed under load.
+    Killed,
+    /// Told to stop under load, and killed meanwhile.
+    KilledStopping,
+    /// Told to stop under load.
+    Stopped,
+}
+
+impl Round {
+    fn choose(random: &mut Random) -> Self {
+        match random.below(10) {
+            0 | 1 => Self::KilledStarting,
+            2 => Self::KilledStopping,
+            3 => Self::Stopped,
+            _ => Self::Killed,
+        }
+    }
+}
+
+/// One directory's history.
+struct History<'a> {
+    subject: &'a Subject,
+    random: Random,
+    ledger: Ledger,
+    oracle: Oracle,
+    kills: u64,
+    /// Those of them that are sure to have met an open log.
+    kills_of_open: u64,
+    ends: u64,
+    start_took: Duration,
+}
+
+/// Kills the server `kills` times, and returns what the oracle found. It ends early when it finds something wrong.
+///
+/// # Errors
+/// The server does not start, or does not stop, or the log cannot be read: what the oracle cannot judge.
+pub fn run(subject: &Subject, kills: u64) -> io::Result<Figures> {
+    let mut history = History {
+        subject,
+        random: Random::new(subject.seed),
+        ledger: Ledger::default(),
+        oracle: Oracle::default(),
+        kills: 0,
+        kills_of_open: 0,
+        ends: 0,
+        start_took: Duration::from_millis(50),
+    };
+    while history.kills < kills && history.oracle.figures.is_sound() {
+        let round = Round::choose(&mut history.random);
+        history.play(round)?;
+    }
+    // The last kill is mended too; then everything is looked at again, from the first line on.
+    history.play(Round::Stopped)?;
+    let History { ledger, mut oracle, kills, ends, .. } = history;
+    oracle.look(&subject.directory, &ledger)?;
+    let mut again = Oracle::default();
+    again.look(&subject.directory, &ledger)?;
+    let mut figures = again.figures;
+    figures.promise(oracle.figures.is_sound(), || "seen on the way:".to_owned());
+    figures.problems.append(&mut oracle.figures.problems);
+    figures.segments = log::sealed_count(&subject.directory)? as u64;
+    figures.mended = log::mended_count(&subject.directory)? as u64;
+    (figures.kills, figures.ends) = (kills, ends);
+    Ok(figures)
+}
+
+impl History<'_> {
+    fn command(&mut self) -> Command {
+        let mut command = self.subject.command();
+        command.args(["--reactors", &(1 + self.random.below(3)).to_string()]);
+        // A small ring is full at times, and wraps around often.
+        if self.random.one_in(3) {
+            command.args(["--max-body", "512KiB", "--ring-size", "2MiB"]);
+        }
+        let rate_limit = if self.random.one_in(2) { 0 } else { 20 + self.random.below(200) };
+        command.args(["--rate-limit", &rate_limit.to_string()]);
+        command
+    }
+
+    fn play(&mut self, round: Round) -> io::Result<()> {
+        let command = self.command();
+        if round == Round::KilledStarting {
+            let wait = self.random.shorter_than(self.start_took * 3 / 2);
+            let server = Server::spawn(command)?;
+            thread::sleep(wait);
+            server.kill()?;
+            self.kills += 1;
+            return Ok(());
+        }
+        let begin = Instant::now();
+        let (server, address) = Server::start(command)?;
+        self.start_took = begin.elapsed();
+        // What was there before has been mended by now, and nothing was added yet.
+        self.oracle.look(&self.subject.directory, &self.ledger)?;
+        self.look_at_count(address);
+        let plan = Plan { clients: 6, keys: 3, level: self.subject.level, metrics_max: 1_000, pause: Duration::ZERO };
+        let clients = Clients::start(address, plan, self.ledger.next_connection(), &mut self.random);
+        let enough = u64::from(self.random.of_any_size(ANSWERS_MAX));
+        let begin = Instant::now();
+        clients.wait_until("load", |clients| Ok(clients.answered() >= enough || begin.elapsed() > ROUND_MAX))?;
+        thread::sleep(self.random.shorter_than(LAST_MOMENTS));
+        let end = self.end(round, server)?;
+        let (connections, figures) = clients.stop();
+        self.oracle.figures += &figures;
+        self.ledger.enter(connections, end);
+        Ok(())
+    }
+
+    fn end(&mut self, round: Round, server: Server) -> io::Result<End> {
+        let ended = match round {
+            Round::Killed | Round::KilledStarting => server.kill()?,
+            Round::KilledStopping => {
+                server.signal(Signal::Terminate)?;
+                thread::sleep(self.random.shorter_than(STOPPING));
+                server.kill()?
+            }
+            Round::Stopped => {
+                server.signal(Signal::Terminate)?;
+                server.wait()?
+            }
+        };
+        let was_killed = ended.status.code().is_none();
+        self.kills += u64::from(was_killed);
+        self.kills_of_open += u64::from(was_killed && round == Round::Killed);
+        self.ends += u64::from(!was_killed);
+        self.oracle.figures.promise(was_killed || ended.status.success(), || {
+            format!("a stop ended with {}; it said:\n{}", ended.status, ended.said.join("\n"))
+        });
+        Ok(if was_killed { End::Unclean } else { End::Clean })
+    }
+
+    /// The server counts the shutdowns that were not clean.
+    fn look_at_count(&mut self, address: SocketAddr) {
+        let counted = http::get(address, "/stats").and_then(|answer| {
+            let (_, after) = answer.body.split_once(r#""unclean_shutdowns":"#)?;
+            after.trim_start().split(|c: char| !c.is_ascii_digit()).next()?.parse::<u64>().ok()
+        });
+        let (least, most) = (self.kills_of_open, self.kills);
+        self.oracle.figures.promise(counted.is_some_and(|counted| (least..=most).contains(&counted)), || {
+            format!("{counted:?} unclean shutdowns are counted; there were {least} to {most}")
+        });
+    }
+}

@@ -1,0 +1,178 @@
+//! A disk that fails for good, under load: what was acknowledged is there at the next start, nothing is acknowledged after the
+//! failure, the process ends with the reason, and a failed sync is not tried again.
+//!
+//! Device mapper and FUSE need rights and kernels that few machines give, so the faults come from a small library of ours between
+//! the server and libc, built on the spot by the C compiler that Rust needs anyway for linking.
+
+use crate::{
+    Subject,
+    clients::{Clients, Plan},
+    figures::Figures,
+    ledger::{End, Ledger},
+    log,
+    oracle::Oracle,
+    process::Signal,
+    random::Random,
+    server::Server,
+};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+const SOURCE: &str = include_str!("../failing_disk.c");
+/// Calls that go well before the fault, at most.
+const CALLS_BEFORE_MAX: u32 = 100;
+/// Answers in a round of load that nothing interrupts.
+const ANSWERS: u64 = 200;
+
+/// What goes wrong. `failing_disk.c` says what each is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Fault {
+    /// EIO on every write to the log.
+    WriteFails,
+    /// EROFS on every write.
+    ReadOnly,
+    /// Half of a write is taken, then EIO, and it cannot be taken back.
+    TornWrite,
+    /// Each write takes a part: no failure at all.
+    ShortWrites,
+    /// EIO on every write to the state file.
+    RecordFails,
+    /// EIO on one sync; those after it would succeed.
+    SyncFails,
+    /// The directory is deleted.
+    Vanishes,
+}
+
+impl Fault {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::WriteFails,
+        Self::ReadOnly,
+        Self::TornWrite,
+        Self::ShortWrites,
+        Self::RecordFails,
+        Self::SyncFails,
+        Self::Vanishes,
+    ];
+
+    /// As the library takes it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::WriteFails => "write-fails",
+            Self::ReadOnly => "read-only",
+            Self::TornWrite => "torn-write",
+            Self::ShortWrites => "short-writes",
+            Self::RecordFails => "record-fails",
+            Self::SyncFails => "sync-fails",
+            Self::Vanishes => "vanishes",
+        }
+    }
+
+    /// What the last line of a server that it ends must say, after the program's name.
+    const fn reason(self) -> &'static [&'static str] {
+        match self {
+            Self::WriteFails | Self::TornWrite | Self::RecordFails => &["writing to the log failed", "os error 5"],
+            Self::ReadOnly => &["writing to the log failed", "os error 30"],
+            Self::SyncFails => &["syncing the log failed", "os error 5"],
+            Self::Vanishes => &["log", "deleted"],
+            Self::ShortWrites => &[],
+        }
+    }
+}
+
+/// The library, built.
+#[derive(Debug)]
+pub struct Shim {
+    library: PathBuf,
+}
+
+impl Shim {
+    /// Builds it in `directory` with `cc`.
+    ///
+    /// # Errors
+    /// `NotFound`: there is no C compiler. Anything else: it does not build.
+    pub fn build(directory: &Path) -> io::Result<Self> {
+        let (source, library) = (directory.join("failing_disk.c"), directory.join("failing_disk.so"));
+        fs::write(&source, SOURCE)?;
+        let output = Command::new("cc")
+            .args(["-Wall", "-Werror", "-O1", "-fPIC", "-shared", "-o"])
+            .arg(&library)
+            .arg(&source)
+            .output()
+            .map_err(|error| io::Error::new(error.kind(), format!("cc: {error}")))?;
+        if !output.status.success() {
+            return Err(io::Error::other(String::from_utf8_lossy(&output.stderr).into_owned()));
+        }
+        Ok(Self { library })
+    }
+}
+
+/// Serves on a disk that comes to have `fault`, then on a sound one, and returns what the oracle found.
+///
+/// # Errors
+/// What the oracle cannot judge: it does not start, or the log cannot be read.
+pub fn run(subject: &Subject, shim: &Shim, fault: Fault) -> io::Result<Figures> {
+    let mut random = Random::new(subject.seed);
+    let mut ledger = Ledger::default();
+    let mut oracle = Oracle::default();
+    let journal = subject.directory.with_extension("journal");
+    let mut command = subject.command();
+    command.args(["--rate-limit", "0", "--reactors", "2"]);
+    if fault != Fault::Vanishes {
+        command.env("LD_PRELOAD", &shim.library).env("TORTURE_DIRECTORY", &subject.directory);
+        command.env("TORTURE_FAULT", fault.name()).env("TORTURE_JOURNAL", &journal);
+        // One call to the state file belongs to the start.
+        command.env("TORTURE_AFTER", (1 + random.of_any_size(CALLS_BEFORE_MAX)).to_string());
+    }
+    let plan = Plan { clients: 6, keys: 6, level: subject.level, metrics_max: 300, pause: Duration::ZERO };
+    let (server, address) = Server::start(command)?;
+    let clients = Clients::start(address, plan, 0, &mut random);
+    if matches!(fault, Fault::ShortWrites | Fault::Vanishes) {
+        clients.wait_until("load", |clients| Ok(clients.answered() >= ANSWERS))?;
+    }
+    match fault {
+        Fault::ShortWrites => server.signal(Signal::Terminate)?,
+        Fault::Vanishes => fs::remove_dir_all(&subject.directory)?,
+        _ => {}
+    }
+    let ended = server.wait()?;
+    let (connections, figures) = clients.stop();
+    oracle.figures += &figures;
+    let code = if fault == Fault::ShortWrites { 0 } else { 1 };
+    let said_why = fault.reason().iter().all(|part| ended.last_line().contains(part));
+    oracle.figures.promise(ended.status.code() == Some(code) && said_why, || {
+        format!("it ended with {}, and not with {code} and {:?}; it said:\n{}", ended.status, fault.reason(), ended.said.join("\n"))
+    });
+    let syncs = fs::read_to_string(&journal).map_or(0, |journal| journal.lines().count());
+    oracle.figures.promise(syncs == 0, || format!("{syncs} syncs after the one that failed"));
+    if fault == Fault::Vanishes {
+        // What was in it is gone, and nobody promised otherwise.
+        fs::create_dir(&subject.directory)?;
+        ledger = Ledger::default();
+    } else {
+        ledger.enter(connections, if code == 0 { End::Clean } else { End::Unclean });
+    }
+
+    let mut command = subject.command();
+    command.args(["--rate-limit", "0"]);
+    let (server, address) = Server::start(command)?;
+    oracle.look(&subject.directory, &ledger)?;
+    let clients = Clients::start(address, plan, ledger.next_connection(), &mut random);
+    clients.wait_until("load on a sound disk", |clients| Ok(clients.acknowledged() >= ANSWERS))?;
+    let (connections, figures) = clients.stop();
+    oracle.figures += &figures;
+    server.signal(Signal::Terminate)?;
+    let ended_well = server.wait()?;
+    oracle.figures.promise(ended_well.status.success(), || format!("on a sound disk it ended with {}", ended_well.status));
+    ledger.enter(connections, End::Clean);
+    oracle.look(&subject.directory, &ledger)?;
+    let mut figures = oracle.figures;
+    figures.ends = 2;
+    figures.mended = log::mended_count(&subject.directory)? as u64;
+    Ok(figures)
+}

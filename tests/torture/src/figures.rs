@@ -1,0 +1,124 @@
+//! What a test counts, and the table of it.
+
+use std::{fmt, ops::AddAssign};
+
+/// Counts of one run. Those that are marked so have to be zero.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Figures {
+    /// Times the process was killed with SIGKILL.
+    pub kills: u64,
+    /// Times it ended by itself, on a signal that asks it to or for a failure.
+    pub ends: u64,
+    /// Times the log was seen to have been mended at a start.
+    pub mended: u64,
+    /// Batches answered 200.
+    pub acknowledged: u64,
+    /// Batches answered otherwise.
+    pub refused: u64,
+    /// Batches that got no answer.
+    pub unanswered: u64,
+    /// Lines in the log.
+    pub lines: u64,
+    /// Segments that were sealed.
+    pub segments: u64,
+    /// Batches acknowledged at the level memory that died with the process, as that level allows.
+    pub lost_in_memory: u64,
+    /// Must be zero: acknowledged batches that are not in the log.
+    pub lost: u64,
+    /// Must be zero: batches that are in it more than once.
+    pub twice: u64,
+    /// Must be zero: lines that are not to the byte what was sent.
+    pub torn: u64,
+    /// Must be zero: batches that are in it in part, or spread over two segments.
+    pub partial: u64,
+    /// Must be zero: batches behind a later one of their connection.
+    pub disordered: u64,
+    /// Must be zero: refused batches that are in it.
+    pub refused_stored: u64,
+    /// Must be zero: anything else that was not as promised.
+    pub broken_promises: u64,
+    /// The first of what was wrong, for a person.
+    pub problems: Vec<String>,
+}
+
+/// Problems that are told; all are counted.
+const PROBLEMS_TOLD_MAX: usize = 10;
+
+/// Names, values, and which must be zero, in the order of the table.
+const COLUMNS: [(&str, fn(&Figures) -> u64); 16] = [
+    ("kills", |f| f.kills),
+    ("ends", |f| f.ends),
+    ("mended", |f| f.mended),
+    ("lines", |f| f.lines),
+    ("segments", |f| f.segments),
+    ("acknowledged", |f| f.acknowledged),
+    ("refused", |f| f.refused),
+    ("unanswered", |f| f.unanswered),
+    ("lost in memory", |f| f.lost_in_memory),
+    ("LOST", |f| f.lost),
+    ("TWICE", |f| f.twice),
+    ("TORN LINES", |f| f.torn),
+    ("PARTIAL", |f| f.partial),
+    ("DISORDERED", |f| f.disordered),
+    ("REFUSED STORED", |f| f.refused_stored),
+    ("BROKEN", |f| f.broken_promises),
+];
+/// The last columns are those that must be zero; their names are in capitals.
+const MUST_BE_ZERO: usize = 7;
+const NAME_WIDTH: usize = 30;
+
+impl Figures {
+    /// Whether everything that must be zero is.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        COLUMNS[COLUMNS.len() - MUST_BE_ZERO..].iter().all(|(_, value)| value(self) == 0)
+    }
+
+    /// Tells what was wrong, in addition to its count.
+    pub fn tell(&mut self, problem: impl FnOnce() -> String) {
+        if self.problems.len() < PROBLEMS_TOLD_MAX {
+            self.problems.push(problem());
+        }
+    }
+
+    /// Counts something as not as promised, unless `kept`.
+    pub fn promise(&mut self, kept: bool, problem: impl FnOnce() -> String) {
+        if !kept {
+            self.broken_promises += 1;
+            self.tell(problem);
+        }
+    }
+
+    /// The line that stands above the rows.
+    #[must_use]
+    pub fn header() -> String {
+        let names: Vec<&str> = COLUMNS.iter().map(|(name, _)| *name).collect();
+        format!("{:NAME_WIDTH$}  {}", "", names.join("  "))
+    }
+
+    /// One row.
+    #[must_use]
+    pub fn row(&self, name: &str) -> String {
+        let cells: Vec<String> =
+            COLUMNS.iter().map(|(column, value)| format!("{:>width$}", value(self), width = column.len())).collect();
+        format!("{name:NAME_WIDTH$}  {}", cells.join("  "))
+    }
+}
+
+impl AddAssign<&Self> for Figures {
+    fn add_assign(&mut self, other: &Self) {
+        macro_rules! add {
+            ($($field:ident),*) => { $(self.$field += other.$field;)* };
+        }
+        add!(kills, ends, mended, acknowledged, refused, unanswered, lines, segments, lost_in_memory);
+        add!(lost, twice, torn, partial, disordered, refused_stored, broken_promises);
+        self.problems.extend(other.problems.iter().cloned());
+    }
+}
+
+impl fmt::Display for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}\n{}", Self::header(), self.row(""))?;
+        self.problems.iter().try_for_each(|problem| writeln!(f, "  {problem}"))
+    }
+}

@@ -1,0 +1,182 @@
+//! A disk that is full: refusals while it lasts, recovery without a restart, and full at a kill, at a start and at a stop.
+
+use crate::{
+    Subject,
+    clients::{Clients, Plan},
+    figures::Figures,
+    http,
+    ledger::{End, Ledger},
+    log,
+    oracle::Oracle,
+    process::Signal,
+    random::Random,
+    server::{Ended, Server},
+};
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    net::SocketAddr,
+    path::PathBuf,
+    process::Command,
+    time::Duration,
+};
+
+/// What is acknowledged before the disk is filled, and again after there is room.
+const ACKNOWLEDGED: u64 = 50;
+/// Refusals that are waited for on a full disk.
+const REFUSALS: u64 = 20;
+/// Bytes that a file may grow by before a limit stands for a full disk.
+const ROOM_BYTES: u64 = 32 * 1024;
+
+/// How the disk is made full.
+#[derive(Debug, Clone)]
+pub enum Disk {
+    /// A small file system mounted here: a stranger's file takes what is left of it. ENOSPC.
+    Small(PathBuf),
+    /// A file may not grow (RLIMIT_FSIZE). EFBIG, without any rights.
+    Limited,
+}
+
+impl Disk {
+    fn fill(&self, subject: &Subject, server: &Server) -> io::Result<()> {
+        match self {
+            Self::Small(mount) => {
+                let mut stranger = File::create(mount.join("stranger"))?;
+                let block = [0; 4096];
+                loop {
+                    match stranger.write(&block) {
+                        Ok(_) => {}
+                        Err(error) if error.kind() == io::ErrorKind::StorageFull => return Ok(()),
+                        Err(error) => return Err(error),
+                    }
+                }
+            }
+            Self::Limited => {
+                let log_bytes = fs::metadata(subject.directory.join("metrics.jsonl"))?.len();
+                server.limit_files(Some(log_bytes + ROOM_BYTES))
+            }
+        }
+    }
+
+    /// Makes room; `server` is the one that may not have it, if it still runs.
+    fn free(&self, server: Option<&Server>) -> io::Result<()> {
+        match (self, server) {
+            (Self::Small(mount), _) => fs::remove_file(mount.join("stranger")),
+            (Self::Limited, Some(server)) => server.limit_files(None),
+            (Self::Limited, None) => Ok(()),
+        }
+    }
+}
+
+/// One directory's history.
+struct History<'a> {
+    subject: &'a Subject,
+    disk: &'a Disk,
+    random: Random,
+    ledger: Ledger,
+    oracle: Oracle,
+}
+
+/// Fills the disk three times, and returns what the oracle found.
+///
+/// # Errors
+/// What the oracle cannot judge: it does not start, or what has to come does not.
+pub fn run(subject: &Subject, disk: &Disk) -> io::Result<Figures> {
+    let random = Random::new(subject.seed);
+    let mut history = History { subject, disk, random, ledger: Ledger::default(), oracle: Oracle::default() };
+
+    let (server, clients, address) = history.start_and_fill()?;
+    history.recover(&server, &clients, address)?;
+    disk.fill(subject, &server)?;
+    history.wait_until_refused(&clients, address)?;
+    let killed = server.kill()?;
+    history.enter(clients, &killed);
+    history.try_a_start()?;
+    disk.free(None)?;
+
+    let (server, clients, _) = history.start_and_fill()?;
+    server.signal(Signal::Terminate)?;
+    let gave_up = server.wait()?;
+    history.oracle.figures.promise(gave_up.status.code() == Some(1) && gave_up.last_line().contains("gave up on"), || {
+        format!("stopped while full it ended with {}; it said:\n{}", gave_up.status, gave_up.said.join("\n"))
+    });
+    history.enter(clients, &gave_up);
+    disk.free(None)?;
+
+    let (server, address) = Server::start(history.command())?;
+    history.oracle.look(&subject.directory, &history.ledger)?;
+    let clients = history.post(address);
+    clients.wait_until("batches are taken", |clients| Ok(clients.acknowledged() >= ACKNOWLEDGED))?;
+    server.signal(Signal::Terminate)?;
+    let stopped = server.wait()?;
+    history.oracle.figures.promise(stopped.status.success(), || format!("a stop ended with {}", stopped.status));
+    history.enter(clients, &stopped);
+    history.oracle.look(&subject.directory, &history.ledger)?;
+    let mut figures = history.oracle.figures;
+    (figures.kills, figures.ends) = (1, 2);
+    figures.mended = log::mended_count(&subject.directory)? as u64;
+    Ok(figures)
+}
+
+impl History<'_> {
+    fn command(&self) -> Command {
+        let mut command = self.subject.command();
+        // Answers that are held for a full disk are given up after the write timeout: their connections end without one.
+        command.args(["--rate-limit", "0", "--reactors", "2", "--write-timeout", "1s", "--drain-timeout", "1s"]);
+        command
+    }
+
+    fn post(&mut self, address: SocketAddr) -> Clients {
+        let pause = Duration::from_millis(5);
+        let plan = Plan { clients: 6, keys: 6, level: self.subject.level, metrics_max: 20, pause };
+        Clients::start(address, plan, self.ledger.next_connection(), &mut self.random)
+    }
+
+    /// A server under load whose disk has just become full, and which says so.
+    fn start_and_fill(&mut self) -> io::Result<(Server, Clients, SocketAddr)> {
+        let (server, address) = Server::start(self.command())?;
+        self.oracle.look(&self.subject.directory, &self.ledger)?;
+        let clients = self.post(address);
+        clients.wait_until("batches are taken", |clients| Ok(clients.acknowledged() >= ACKNOWLEDGED))?;
+        self.disk.fill(self.subject, &server)?;
+        self.wait_until_refused(&clients, address)?;
+        Ok((server, clients, address))
+    }
+
+    fn wait_until_refused(&mut self, clients: &Clients, address: SocketAddr) -> io::Result<()> {
+        let enough = clients.unavailable() + REFUSALS;
+        clients.wait_until("batches are refused", |clients| Ok(clients.unavailable() >= enough))?;
+        let status = |path: &str| http::get(address, path).map(|answer| (answer.status, answer.retry_after_s.is_some()));
+        let (ready, health) = (status("/ready"), status("/health"));
+        self.oracle.figures.promise(ready == Some((503, true)) && health == Some((200, false)), || {
+            format!("on a full disk /ready is {ready:?} and /health {health:?}")
+        });
+        Ok(())
+    }
+
+    fn recover(&mut self, server: &Server, clients: &Clients, address: SocketAddr) -> io::Result<()> {
+        // Long enough that held answers time out.
+        clients.wait_until("connections without an answer", |clients| Ok(clients.reconnects() > 0))?;
+        self.disk.free(Some(server))?;
+        let enough = clients.acknowledged() + ACKNOWLEDGED;
+        clients.wait_until("batches are taken again", |clients| Ok(clients.acknowledged() >= enough))?;
+        let is_ready = || http::get(address, "/ready").is_some_and(|answer| answer.status == 200);
+        clients.wait_until("/ready is 200 again", |_| Ok(is_ready()))
+    }
+
+    /// A start on a disk that is still full: it serves, or it refuses to; what it finds is not lost either way.
+    fn try_a_start(&mut self) -> io::Result<()> {
+        let ended = match Server::start(self.command()) {
+            Ok((server, _)) => server.kill()?,
+            Err(_) => return Ok(()),
+        };
+        drop(ended);
+        Ok(())
+    }
+
+    fn enter(&mut self, clients: Clients, ended: &Ended) {
+        let (connections, figures) = clients.stop();
+        self.oracle.figures += &figures;
+        self.ledger.enter(connections, if ended.status.success() { End::Clean } else { End::Unclean });
+    }
+}

@@ -1,0 +1,127 @@
+//! A connection that posts batches and is strict about what comes back.
+
+use crate::Level;
+use std::{
+    io::{self, Read, Write},
+    net::{SocketAddr, TcpStream},
+    time::Duration,
+};
+
+/// Longer than any answer may take: a server that says nothing for so long hangs.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Headers of an answer.
+const HEADERS_MAX: usize = 32;
+
+/// One answer.
+#[derive(Debug)]
+pub struct Answer {
+    /// Its status.
+    pub status: u16,
+    /// Its body.
+    pub body: String,
+    /// Seconds of `Retry-After`.
+    pub retry_after_s: Option<u64>,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub enum NoAnswer {
+    /// The connection ended: nothing was promised.
+    Ended,
+    /// Something came that is no answer, or nothing for too long.
+    Broken(String),
+}
+
+/// One connection.
+#[derive(Debug)]
+pub struct Connection {
+    stream: TcpStream,
+    /// Received, and not yet part of an answer that was returned.
+    unread: Vec<u8>,
+}
+
+impl Connection {
+    /// Connects.
+    ///
+    /// # Errors
+    /// What connect(2) says.
+    pub fn open(address: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect_timeout(&address, ANSWER_TIMEOUT)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+        stream.set_write_timeout(Some(ANSWER_TIMEOUT))?;
+        Ok(Self { stream, unread: Vec::new() })
+    }
+
+    /// Sends requests as they are.
+    ///
+    /// # Errors
+    /// The connection has ended, or takes nothing for too long.
+    pub fn send(&mut self, requests: &[u8]) -> Result<(), NoAnswer> {
+        self.stream.write_all(requests).map_err(|error| why(&error))
+    }
+
+    /// Waits for the next answer.
+    ///
+    /// # Errors
+    /// See [`NoAnswer`].
+    pub fn answer(&mut self) -> Result<Answer, NoAnswer> {
+        loop {
+            if let Some((answer, bytes)) = parse(&self.unread).map_err(NoAnswer::Broken)? {
+                self.unread.drain(..bytes);
+                return Ok(answer);
+            }
+            let mut block = [0; 4096];
+            match self.stream.read(&mut block) {
+                Ok(0) => return Err(NoAnswer::Ended),
+                Ok(bytes) => self.unread.extend_from_slice(&block[..bytes]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(why(&error)),
+            }
+        }
+    }
+}
+
+fn why(error: &io::Error) -> NoAnswer {
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+            NoAnswer::Broken(format!("nothing came for {} s", ANSWER_TIMEOUT.as_secs()))
+        }
+        _ => NoAnswer::Ended,
+    }
+}
+
+/// The answer at the beginning of `bytes`, with its length; `None` while it is incomplete.
+fn parse(bytes: &[u8]) -> Result<Option<(Answer, usize)>, String> {
+    let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+    let mut head = httparse::Response::new(&mut headers);
+    let broken = || format!("not an answer: {:?}", String::from_utf8_lossy(bytes));
+    let httparse::Status::Complete(head_bytes) = head.parse(bytes).map_err(|_| broken())? else { return Ok(None) };
+    let number = |name: &str| -> Option<u64> {
+        let header = head.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name))?;
+        std::str::from_utf8(header.value).ok()?.parse().ok()
+    };
+    let status = head.code.ok_or_else(broken)?;
+    let body_bytes = number("Content-Length").and_then(|bytes| usize::try_from(bytes).ok()).ok_or_else(broken)?;
+    let Some(body) = bytes.get(head_bytes..head_bytes + body_bytes) else { return Ok(None) };
+    let body = std::str::from_utf8(body).map_err(|_| broken())?.to_owned();
+    Ok(Some((Answer { status, body, retry_after_s: number("Retry-After") }, head_bytes + body_bytes)))
+}
+
+/// The request that posts `body`, as the client `key`; `level` is asked for only if it is given.
+#[must_use]
+pub fn post(body: &str, key: &str, level: Option<Level>) -> String {
+    let query = level.map_or_else(String::new, |level| format!("?ack={}", level.name()));
+    let length = body.len();
+    format!(
+        "POST /metrics{query} HTTP/1.1\r\nHost: torture\r\nAuthorization: {key}\r\nContent-Length: {length}\r\n\r\n{body}"
+    )
+}
+
+/// The answer to `GET` of `path` on a connection of its own; `None` if there is none.
+#[must_use]
+pub fn get(address: SocketAddr, path: &str) -> Option<Answer> {
+    let mut connection = Connection::open(address).ok()?;
+    connection.send(format!("GET {path} HTTP/1.1\r\nHost: torture\r\n\r\n").as_bytes()).ok()?;
+    connection.answer().ok()
+}

@@ -1,0 +1,108 @@
+//! Torture for the server: it is killed at random moments, its disk is filled, its disk fails; and each time an oracle holds
+//! the log against what the clients were told.
+//!
+//! Drives the real binary over loopback, and knows it only by its HTTP contract, its flags and its log: nothing here shares
+//! code with what is tested. Choices come from a seed, which is printed; what the kernel and the threads make of them does not
+//! come again, so a seed repeats the plan of a run and not its every moment.
+//!
+//! The map: `batch` (lines whose every byte is known), `clients` and `http` (the load), `ledger` (what they were told), `log`
+//! (what is on the disk), `oracle` (the comparison), `figures` (the table), `server` and `process` (start, signals, limits); and
+//! the three tests: `crash`, `full_disk`, `failing_disk`.
+
+pub mod batch;
+pub mod clients;
+pub mod crash;
+pub mod failing_disk;
+pub mod figures;
+pub mod full_disk;
+pub mod http;
+pub mod ledger;
+pub mod log;
+pub mod oracle;
+pub mod process;
+pub mod random;
+pub mod server;
+
+use std::{fmt, path::PathBuf, process::Command};
+
+/// What an acknowledgement promises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Level {
+    /// Handed to the writer.
+    Memory,
+    /// In the file.
+    Write,
+    /// On stable storage.
+    Fsync,
+}
+
+impl Level {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Memory, Self::Write, Self::Fsync];
+
+    /// As `--ack` and `?ack=` take it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Write => "write",
+            Self::Fsync => "fsync",
+        }
+    }
+}
+
+/// A network driver of the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Driver {
+    /// io_uring, forced.
+    #[value(name = "io_uring")]
+    IoUring,
+    /// epoll, forced.
+    Epoll,
+}
+
+impl Driver {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::IoUring, Self::Epoll];
+
+    /// As `--driver` takes it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::IoUring => "io_uring",
+            Self::Epoll => "epoll",
+        }
+    }
+}
+
+/// What is tested, and where.
+#[derive(Debug, Clone)]
+pub struct Subject {
+    /// The server.
+    pub binary: PathBuf,
+    /// Its network driver.
+    pub driver: Driver,
+    /// The level at which it acknowledges unless it is asked for another.
+    pub level: Level,
+    /// Its data directory.
+    pub directory: PathBuf,
+    /// Where choices come from.
+    pub seed: u64,
+}
+
+impl Subject {
+    /// The command that starts it.
+    #[must_use]
+    pub fn command(&self) -> Command {
+        let mut command = server::command(&self.binary, &self.directory);
+        command.args(["--driver", self.driver.name(), "--ack", self.level.name()]);
+        command
+    }
+}
+
+/// The name of its row.
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:8} {:6}", self.driver.name(), self.level.name())
+    }
+}

@@ -1,0 +1,141 @@
+//! The log on the disk, all segments of it in order, as a reader beside the server sees it.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read, Seek, SeekFrom},
+    path::{Path, PathBuf},
+};
+
+const ACTIVE: &str = "metrics.jsonl";
+/// What the names of sealed segments begin and end with; between them is a time, so that names sort by it.
+const SEALED: (&str, &str) = ("metrics-", ".jsonl");
+const COMPRESSED: &str = ".zst";
+
+/// One segment.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Segment {
+    /// Without the ending of a compressed one, so that both forms of a segment have one name.
+    name: String,
+    path: PathBuf,
+    compressed: bool,
+}
+
+/// How far a log was read: all segments up to `sealed`, and so many bytes of the one after it. That one may have been sealed by
+/// the next time, and its lines are the same.
+#[derive(Debug, Clone, Default)]
+pub struct Position {
+    sealed: Option<String>,
+    bytes: u64,
+}
+
+/// The sealed segments in the order of their names; of one that is there in both forms, the plain one.
+fn sealed(directory: &Path) -> io::Result<Vec<Segment>> {
+    let mut segments = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        let Some(file) = path.file_name().and_then(|name| name.to_str()) else { continue };
+        let name = file.strip_suffix(COMPRESSED).unwrap_or(file);
+        if name.starts_with(SEALED.0) && name.ends_with(SEALED.1) {
+            segments.push(Segment { compressed: name != file, name: name.to_owned(), path });
+        }
+    }
+    segments.sort_by(|a, b| (&a.name, a.compressed).cmp(&(&b.name, b.compressed)));
+    segments.dedup_by(|next, first| next.name == first.name);
+    Ok(segments)
+}
+
+/// Reads what lies behind `position` and moves it to the end: each segment's part in turn, with the segment's name.
+///
+/// Nothing may rotate meanwhile.
+///
+/// # Errors
+/// A segment cannot be read.
+pub fn read_on(
+    directory: &Path,
+    position: &mut Position,
+    mut part: impl FnMut(&str, &[u8]),
+) -> io::Result<()> {
+    let mut skip = position.bytes;
+    for segment in sealed(directory)? {
+        if position.sealed.as_ref().is_some_and(|sealed| *sealed >= segment.name) {
+            continue;
+        }
+        let mut file = File::open(&segment.path)?;
+        let bytes = if segment.compressed { zstd::decode_all(file)? } else { read_all(&mut file, 0)? };
+        let from = usize::try_from(skip).unwrap_or(usize::MAX).min(bytes.len());
+        part(&segment.name, &bytes[from..]);
+        skip = 0;
+        position.sealed = Some(segment.name);
+    }
+    position.bytes = skip;
+    match File::open(directory.join(ACTIVE)) {
+        Ok(mut file) => {
+            let bytes = read_all(&mut file, skip)?;
+            part(ACTIVE, &bytes);
+            position.bytes += bytes.len() as u64;
+            Ok(())
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn read_all(file: &mut File, from: u64) -> io::Result<Vec<u8>> {
+    file.seek(SeekFrom::Start(from))?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Segments that are sealed.
+///
+/// # Errors
+/// The directory cannot be read.
+pub fn sealed_count(directory: &Path) -> io::Result<usize> {
+    Ok(sealed(directory)?.len())
+}
+
+/// Files in which recovery has kept what it cut off.
+///
+/// # Errors
+/// The directory cannot be read.
+pub fn mended_count(directory: &Path) -> io::Result<usize> {
+    let mut count = 0;
+    for entry in fs::read_dir(directory)? {
+        count += usize::from(entry?.file_name().to_string_lossy().starts_with("torn-"));
+    }
+    Ok(count)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn read(directory: &Path, position: &mut Position) -> String {
+        let mut text = String::new();
+        read_on(directory, position, |_, bytes| text.push_str(std::str::from_utf8(bytes).unwrap())).unwrap();
+        text
+    }
+
+    #[test]
+    fn segments_are_read_in_order_and_once_whatever_becomes_of_them() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        let mut position = Position::default();
+        assert_eq!(read(directory.path(), &mut position), "");
+        fs::write(path(ACTIVE), "a\n").unwrap();
+        assert_eq!(read(directory.path(), &mut position), "a\n");
+        fs::write(path(ACTIVE), "a\nb\n").unwrap();
+        fs::rename(path(ACTIVE), path("metrics-20260102T030405.678Z.jsonl")).unwrap();
+        fs::write(path("metrics-20260102T030405.679Z.jsonl"), "c\n").unwrap();
+        fs::write(path("metrics-20260102T030405.679Z.jsonl.zst"), "half").unwrap();
+        fs::write(path("metrics-20260102T030405.680Z.jsonl.zst"), zstd::encode_all(&b"d\n"[..], 1).unwrap()).unwrap();
+        fs::write(path("metrics-20260102T030405.680Z.index.json"), "{}").unwrap();
+        fs::write(path(ACTIVE), "e\n").unwrap();
+        assert_eq!(read(directory.path(), &mut position), "b\nc\nd\ne\n");
+        assert_eq!(read(directory.path(), &mut position), "");
+        assert_eq!(read(directory.path(), &mut Position::default()), "a\nb\nc\nd\ne\n");
+        assert_eq!(sealed_count(directory.path()).unwrap(), 3);
+    }
+}

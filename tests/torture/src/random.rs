@@ -1,0 +1,60 @@
+//! Numbers that look random and come again from the same seed.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// splitmix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, 2014).
+#[derive(Debug, Clone)]
+pub struct Random {
+    state: u64,
+}
+
+impl Random {
+    /// The numbers of `seed`.
+    #[must_use]
+    pub const fn new(seed: u64) -> Self {
+        Self { state: seed }
+    }
+
+    /// A seed that no run before had.
+    #[must_use]
+    pub fn new_seed() -> u64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        since.as_secs() << 20 | u64::from(since.subsec_micros())
+    }
+
+    /// The next number.
+    pub fn next(&mut self) -> u64 {
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.state ^ (self.state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// From 0 to `bound - 1`.
+    pub fn below(&mut self, bound: u32) -> u32 {
+        u32::try_from(self.next() % u64::from(bound)).unwrap_or(0)
+    }
+
+    /// Once in `times` it is true.
+    pub fn one_in(&mut self, times: u32) -> bool {
+        self.below(times) == 0
+    }
+
+    /// One of `choices`, of which there is at least one.
+    pub fn choose<T: Copy>(&mut self, choices: &[T]) -> T {
+        choices[self.below(u32::try_from(choices.len()).unwrap_or(u32::MAX)) as usize]
+    }
+
+    /// From 1 to `max`, small ones as often as large ones: each doubling is as likely as the next.
+    pub fn of_any_size(&mut self, max: u32) -> u32 {
+        let bits = 1 + self.below(u32::BITS - max.leading_zeros());
+        let top = max.min(1_u32.checked_shl(bits).map_or(max, |power| power - 1));
+        1 + self.below(top)
+    }
+
+    /// Less than `bound`.
+    pub fn shorter_than(&mut self, bound: Duration) -> Duration {
+        let bound_us = u32::try_from(bound.as_micros()).unwrap_or(u32::MAX);
+        Duration::from_micros(u64::from(self.below(bound_us.max(1))))
+    }
+}

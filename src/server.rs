@@ -10,7 +10,7 @@ use crate::{
     clock::Clock,
     config::{Compression, Config, DriverChoice},
     limits,
-    log::{self, Log, LogError, LogStatus},
+    log::{self, Log, LogError, LogHealth, LogStatus},
     mail::Mail,
     rate::{ClientKeys, EventSender, Ledger, Limiter, LimiterSetup, event_ring},
     segment::{Keeper, KeeperSetup},
@@ -100,6 +100,24 @@ pub struct Server {
     observer: JoinHandle<()>,
     signals: SignalsSeen,
     ended: Receiver<Ended>,
+}
+
+/// Why the server does not go on: the first reason that came.
+#[derive(Debug, Default)]
+struct Reason {
+    error: Option<ServerError>,
+    /// All it says is that the log's other thread has failed, whose word may come later.
+    is_echo: bool,
+}
+
+impl Reason {
+    /// Takes the last word of a thread that ended otherwise than it should.
+    fn note(&mut self, last_word: Option<Ended>) {
+        let is_echo = matches!(last_word, Some(Ended::Log(Err(LogError::Stopped))));
+        if self.error.is_none() || (self.is_echo && !is_echo) {
+            (self.error, self.is_echo) = (Some(failure_of(last_word)), is_echo);
+        }
+    }
 }
 
 /// Starts everything and returns once it listens.
@@ -283,7 +301,7 @@ impl Server {
     /// A thread failed, or the log could not take everything that had been accepted.
     pub fn run(self) -> Result<(), ServerError> {
         let Self { log, keeper, lock, address: _, drain_timeout, draining, mailboxes, observer, signals, ended } = self;
-        let mut failure = None;
+        let mut reason = Reason::default();
         loop {
             select! {
                 recv(signals.hang_up) -> _ => {
@@ -295,14 +313,14 @@ impl Server {
                     let name = signal.ok().and_then(signal_hook::low_level::signal_name).unwrap_or("a signal");
                     tracing::info!("stopping after {name}");
                 }
-                recv(ended) -> last_word => failure = Some(failure_of(last_word.ok())),
+                recv(ended) -> last_word => reason.note(last_word.ok()),
             }
             break;
         }
         draining.store(true, Ordering::Relaxed);
         let mut reactors = mailboxes.len();
         let mut log_threads = 2;
-        match &failure {
+        match &reason.error {
             None => tell(&mailboxes, || Mail::Drain),
             Some(error) => {
                 tracing::error!("stopping: {error}");
@@ -310,7 +328,7 @@ impl Server {
             }
         }
         let mut deadline = Instant::now() + drain_timeout;
-        let mut gave_up = failure.is_some();
+        let mut gave_up = reason.error.is_some();
         // A thread that ended by itself is not waited for.
         while reactors + log_threads > 0 {
             select! {
@@ -327,12 +345,15 @@ impl Server {
                             Ok(Ended::Log(_)) => log_threads -= 1,
                             Err(_) => break,
                         }
-                        failure.get_or_insert_with(|| failure_of(last_word.ok()));
+                        reason.note(last_word.ok());
                     }
                 },
                 default(deadline.saturating_duration_since(Instant::now())) => {
                     if gave_up {
-                        failure.get_or_insert_with(|| error!("the threads did not stop within {drain_timeout:?} of being told to"));
+                        reason.error.get_or_insert_with(|| match log.health() {
+                            LogHealth::Healthy => error!("the threads did not stop within {drain_timeout:?} of being told to"),
+                            health => error!("the threads did not stop within {drain_timeout:?} of being told to: {health}"),
+                        });
                         break;
                     }
                     gave_up = true;
@@ -347,7 +368,7 @@ impl Server {
         keeper.stop();
         // Only now another server may have the directory.
         drop(lock);
-        if let Some(error) = failure {
+        if let Some(error) = reason.error {
             return Err(error);
         }
         // It ends when the last reactor has dropped its questions.

@@ -20,6 +20,7 @@ mod concurrency;
 mod contract;
 mod crash;
 mod documents;
+mod failing_disk;
 mod full_disk;
 mod http_rules;
 mod lifecycle;

@@ -36,7 +36,7 @@ impl Place {
     /// The text that stands in the metric: the same for the same place.
     fn text(self) -> String {
         let mut random = Random::new(u64::from(self.mark.connection) << 32 | u64::from(self.mark.number));
-        let mut random = Random::new(random.next() ^ u64::from(self.index));
+        let mut random = Random::new(random.number() ^ u64::from(self.index));
         let bytes = random.below(TEXT_BYTES_MAX + 1);
         (0..bytes).map(|_| char::from(random.choose(b"abcdefghijklmnopqrstuvwxyz {}[]:,0123456789"))).collect()
     }

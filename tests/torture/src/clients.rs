@@ -81,7 +81,7 @@ impl Clients {
         });
         let threads = (0..plan.clients)
             .map(|client| {
-                let (shared, random) = (Arc::clone(&shared), Random::new(random.next()));
+                let (shared, random) = (Arc::clone(&shared), Random::new(random.number()));
                 thread::spawn(move || work(&shared, client, random))
             })
             .collect();
@@ -110,6 +110,12 @@ impl Clients {
     #[must_use]
     pub fn reconnects(&self) -> u64 {
         self.shared.reconnects.load(Ordering::Relaxed)
+    }
+
+    /// Whether nothing listens any more for any of them.
+    #[must_use]
+    pub fn have_ended(&self) -> bool {
+        self.threads.iter().all(JoinHandle::is_finished)
     }
 
     /// Waits until `come`.
@@ -187,7 +193,9 @@ fn post_on(
             batches.push(Sent { metrics, broken, fate: Fate::Unanswered });
         }
         let first = batches.len() - levels.len();
-        if let Err(reason) = exchange(&mut connection, requests.as_bytes(), &mut batches[first..], &levels, shared, figures) {
+        if let Err(reason) =
+            exchange(&mut connection, requests.as_bytes(), &mut batches[first..], &levels, shared, figures)
+        {
             if let NoAnswer::Broken(text) = reason {
                 figures.promise(false, || format!("connection {number}: {text}"));
             }

@@ -12,6 +12,7 @@ use crate::{
     process::Signal,
     random::Random,
     server::Server,
+    shim::Shim,
 };
 use std::{
     io,
@@ -27,6 +28,8 @@ const ANSWERS_MAX: u32 = 2_000;
 const ROUND_MAX: Duration = Duration::from_secs(1);
 /// The last moments before the end, so that it does not always come with an answer.
 const LAST_MOMENTS: Duration = Duration::from_millis(3);
+/// Calls to the disk after which one kills, at most. A start makes about a dozen.
+const CALLS_MAX: u32 = 500;
 /// How long after a SIGTERM the SIGKILL may come.
 const STOPPING: Duration = Duration::from_millis(20);
 
@@ -37,6 +40,8 @@ enum Round {
     KilledStarting,
     /// Killed under load.
     Killed,
+    /// Killed at a call to the disk: of the start, of its recovery, or under load.
+    KilledInside,
     /// Told to stop under load, and killed meanwhile.
     KilledStopping,
     /// Told to stop under load.
@@ -44,11 +49,12 @@ enum Round {
 }
 
 impl Round {
-    fn choose(random: &mut Random) -> Self {
+    fn choose(random: &mut Random, has_shim: bool) -> Self {
         match random.below(10) {
-            0 | 1 => Self::KilledStarting,
-            2 => Self::KilledStopping,
-            3 => Self::Stopped,
+            0 => Self::KilledStarting,
+            1 => Self::KilledStopping,
+            2 => Self::Stopped,
+            3..=6 if has_shim => Self::KilledInside,
             _ => Self::Killed,
         }
     }
@@ -57,6 +63,7 @@ impl Round {
 /// One directory's history.
 struct History<'a> {
     subject: &'a Subject,
+    shim: Option<&'a Shim>,
     random: Random,
     ledger: Ledger,
     oracle: Oracle,
@@ -67,13 +74,15 @@ struct History<'a> {
     start_took: Duration,
 }
 
-/// Kills the server `kills` times, and returns what the oracle found. It ends early when it finds something wrong.
+/// Kills the server `kills` times, and returns what the oracle found. It ends early when it finds something wrong. With a `shim` it
+/// also kills at chosen calls to the disk.
 ///
 /// # Errors
 /// The server does not start, or does not stop, or the log cannot be read: what the oracle cannot judge.
-pub fn run(subject: &Subject, kills: u64) -> io::Result<Figures> {
+pub fn run(subject: &Subject, kills: u64, shim: Option<&Shim>) -> io::Result<Figures> {
     let mut history = History {
         subject,
+        shim,
         random: Random::new(subject.seed),
         ledger: Ledger::default(),
         oracle: Oracle::default(),
@@ -83,7 +92,7 @@ pub fn run(subject: &Subject, kills: u64) -> io::Result<Figures> {
         start_took: Duration::from_millis(50),
     };
     while history.kills < kills && history.oracle.figures.is_sound() {
-        let round = Round::choose(&mut history.random);
+        let round = Round::choose(&mut history.random, shim.is_some());
         history.play(round)?;
     }
     // The last kill is mended too; then everything is looked at again, from the first line on.
@@ -115,7 +124,7 @@ impl History<'_> {
     }
 
     fn play(&mut self, round: Round) -> io::Result<()> {
-        let command = self.command();
+        let mut command = self.command();
         if round == Round::KilledStarting {
             let wait = self.random.shorter_than(self.start_took * 3 / 2);
             let server = Server::spawn(command)?;
@@ -124,17 +133,33 @@ impl History<'_> {
             self.kills += 1;
             return Ok(());
         }
+        if let (Round::KilledInside, Some(shim)) = (round, self.shim) {
+            let (directory, calls) = (&self.subject.directory, self.random.of_any_size(CALLS_MAX));
+            shim.insert(&mut command, directory, Shim::DIES, calls, &directory.with_extension("journal"));
+        }
         let begin = Instant::now();
-        let (server, address) = Server::start(command)?;
+        let server = Server::spawn(command)?;
+        let Some(address) = server.listening() else {
+            let ended = server.wait()?;
+            self.oracle.figures.promise(round == Round::KilledInside && ended.status.code().is_none(), || {
+                format!("the server did not start: {}; it said:\n{}", ended.status, ended.said.join("\n"))
+            });
+            self.kills += 1;
+            return Ok(());
+        };
         self.start_took = begin.elapsed();
         // What was there before has been mended by now, and nothing was added yet.
         self.oracle.look(&self.subject.directory, &self.ledger)?;
-        self.look_at_count(address);
+        if round != Round::KilledInside {
+            self.look_at_count(address);
+        }
         let plan = Plan { clients: 6, keys: 3, level: self.subject.level, metrics_max: 1_000, pause: Duration::ZERO };
         let clients = Clients::start(address, plan, self.ledger.next_connection(), &mut self.random);
         let enough = u64::from(self.random.of_any_size(ANSWERS_MAX));
         let begin = Instant::now();
-        clients.wait_until("load", |clients| Ok(clients.answered() >= enough || begin.elapsed() > ROUND_MAX))?;
+        clients.wait_until("load", |clients| {
+            Ok(clients.answered() >= enough || clients.have_ended() || begin.elapsed() > ROUND_MAX)
+        })?;
         thread::sleep(self.random.shorter_than(LAST_MOMENTS));
         let end = self.end(round, server)?;
         let (connections, figures) = clients.stop();
@@ -145,7 +170,7 @@ impl History<'_> {
 
     fn end(&mut self, round: Round, server: Server) -> io::Result<End> {
         let ended = match round {
-            Round::Killed | Round::KilledStarting => server.kill()?,
+            Round::Killed | Round::KilledStarting | Round::KilledInside => server.kill()?,
             Round::KilledStopping => {
                 server.signal(Signal::Terminate)?;
                 thread::sleep(self.random.shorter_than(STOPPING));
@@ -168,10 +193,7 @@ impl History<'_> {
 
     /// The server counts the shutdowns that were not clean.
     fn look_at_count(&mut self, address: SocketAddr) {
-        let counted = http::get(address, "/stats").and_then(|answer| {
-            let (_, after) = answer.body.split_once(r#""unclean_shutdowns":"#)?;
-            after.trim_start().split(|c: char| !c.is_ascii_digit()).next()?.parse::<u64>().ok()
-        });
+        let counted = http::get(address, "/stats").and_then(|answer| answer.number("unclean_shutdowns"));
         let (least, most) = (self.kills_of_open, self.kills);
         self.oracle.figures.promise(counted.is_some_and(|counted| (least..=most).contains(&counted)), || {
             format!("{counted:?} unclean shutdowns are counted; there were {least} to {most}")

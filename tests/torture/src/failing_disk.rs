@@ -1,8 +1,5 @@
 //! A disk that fails for good, under load: what was acknowledged is there at the next start, nothing is acknowledged after the
 //! failure, the process ends with the reason, and a failed sync is not tried again.
-//!
-//! Device mapper and FUSE need rights and kernels that few machines give, so the faults come from a small library of ours between
-//! the server and libc, built on the spot by the C compiler that Rust needs anyway for linking.
 
 use crate::{
     Subject,
@@ -14,21 +11,16 @@ use crate::{
     process::Signal,
     random::Random,
     server::Server,
+    shim::Shim,
 };
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-    process::Command,
-    time::Duration,
-};
+use std::{fs, io, time::Duration};
 
-const SOURCE: &str = include_str!("../failing_disk.c");
 /// Calls that go well before the fault, at most.
 const CALLS_BEFORE_MAX: u32 = 100;
 /// Answers in a round of load that nothing interrupts.
 const ANSWERS: u64 = 200;
 
-/// What goes wrong. `failing_disk.c` says what each is.
+/// What goes wrong. `shim.c` says what each is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Fault {
     /// EIO on every write to the log.
@@ -85,33 +77,6 @@ impl Fault {
     }
 }
 
-/// The library, built.
-#[derive(Debug)]
-pub struct Shim {
-    library: PathBuf,
-}
-
-impl Shim {
-    /// Builds it in `directory` with `cc`.
-    ///
-    /// # Errors
-    /// `NotFound`: there is no C compiler. Anything else: it does not build.
-    pub fn build(directory: &Path) -> io::Result<Self> {
-        let (source, library) = (directory.join("failing_disk.c"), directory.join("failing_disk.so"));
-        fs::write(&source, SOURCE)?;
-        let output = Command::new("cc")
-            .args(["-Wall", "-Werror", "-O1", "-fPIC", "-shared", "-o"])
-            .arg(&library)
-            .arg(&source)
-            .output()
-            .map_err(|error| io::Error::new(error.kind(), format!("cc: {error}")))?;
-        if !output.status.success() {
-            return Err(io::Error::other(String::from_utf8_lossy(&output.stderr).into_owned()));
-        }
-        Ok(Self { library })
-    }
-}
-
 /// Serves on a disk that comes to have `fault`, then on a sound one, and returns what the oracle found.
 ///
 /// # Errors
@@ -124,10 +89,9 @@ pub fn run(subject: &Subject, shim: &Shim, fault: Fault) -> io::Result<Figures> 
     let mut command = subject.command();
     command.args(["--rate-limit", "0", "--reactors", "2"]);
     if fault != Fault::Vanishes {
-        command.env("LD_PRELOAD", &shim.library).env("TORTURE_DIRECTORY", &subject.directory);
-        command.env("TORTURE_FAULT", fault.name()).env("TORTURE_JOURNAL", &journal);
         // One call to the state file belongs to the start.
-        command.env("TORTURE_AFTER", (1 + random.of_any_size(CALLS_BEFORE_MAX)).to_string());
+        let calls = 1 + random.of_any_size(CALLS_BEFORE_MAX);
+        shim.insert(&mut command, &subject.directory, fault.name(), calls, &journal);
     }
     let plan = Plan { clients: 6, keys: 6, level: subject.level, metrics_max: 300, pause: Duration::ZERO };
     let (server, address) = Server::start(command)?;
@@ -146,7 +110,12 @@ pub fn run(subject: &Subject, shim: &Shim, fault: Fault) -> io::Result<Figures> 
     let code = if fault == Fault::ShortWrites { 0 } else { 1 };
     let said_why = fault.reason().iter().all(|part| ended.last_line().contains(part));
     oracle.figures.promise(ended.status.code() == Some(code) && said_why, || {
-        format!("it ended with {}, and not with {code} and {:?}; it said:\n{}", ended.status, fault.reason(), ended.said.join("\n"))
+        format!(
+            "it ended with {}, and not with {code} and {:?}; it said:\n{}",
+            ended.status,
+            fault.reason(),
+            ended.said.join("\n")
+        )
     });
     let syncs = fs::read_to_string(&journal).map_or(0, |journal| journal.lines().count());
     oracle.figures.promise(syncs == 0, || format!("{syncs} syncs after the one that failed"));
@@ -168,7 +137,9 @@ pub fn run(subject: &Subject, shim: &Shim, fault: Fault) -> io::Result<Figures> 
     oracle.figures += &figures;
     server.signal(Signal::Terminate)?;
     let ended_well = server.wait()?;
-    oracle.figures.promise(ended_well.status.success(), || format!("on a sound disk it ended with {}", ended_well.status));
+    oracle
+        .figures
+        .promise(ended_well.status.success(), || format!("on a sound disk it ended with {}", ended_well.status));
     ledger.enter(connections, End::Clean);
     oracle.look(&subject.directory, &ledger)?;
     let mut figures = oracle.figures;

@@ -44,8 +44,10 @@ pub struct Figures {
 /// Problems that are told; all are counted.
 const PROBLEMS_TOLD_MAX: usize = 10;
 
+type Value = fn(&Figures) -> u64;
+
 /// Names, values, and which must be zero, in the order of the table.
-const COLUMNS: [(&str, fn(&Figures) -> u64); 16] = [
+const COLUMNS: [(&str, Value); 16] = [
     ("kills", |f| f.kills),
     ("ends", |f| f.ends),
     ("mended", |f| f.mended),

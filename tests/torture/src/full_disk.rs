@@ -18,13 +18,15 @@ use std::{
     net::SocketAddr,
     path::PathBuf,
     process::Command,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// What is acknowledged before the disk is filled, and again after there is room.
 const ACKNOWLEDGED: u64 = 50;
 /// Refusals that are waited for on a full disk.
 const REFUSALS: u64 = 20;
+/// How long the server holds an answer for the disk.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Bytes that a file may grow by before a limit stands for a full disk.
 const ROOM_BYTES: u64 = 32 * 1024;
 
@@ -97,9 +99,12 @@ pub fn run(subject: &Subject, disk: &Disk) -> io::Result<Figures> {
     let (server, clients, _) = history.start_and_fill()?;
     server.signal(Signal::Terminate)?;
     let gave_up = server.wait()?;
-    history.oracle.figures.promise(gave_up.status.code() == Some(1) && gave_up.last_line().contains("gave up on"), || {
-        format!("stopped while full it ended with {}; it said:\n{}", gave_up.status, gave_up.said.join("\n"))
-    });
+    history
+        .oracle
+        .figures
+        .promise(gave_up.status.code() == Some(1) && gave_up.last_line().contains("gave up on"), || {
+            format!("stopped while full it ended with {}; it said:\n{}", gave_up.status, gave_up.said.join("\n"))
+        });
     history.enter(clients, &gave_up);
     disk.free(None)?;
 
@@ -122,7 +127,8 @@ impl History<'_> {
     fn command(&self) -> Command {
         let mut command = self.subject.command();
         // Answers that are held for a full disk are given up after the write timeout: their connections end without one.
-        command.args(["--rate-limit", "0", "--reactors", "2", "--write-timeout", "1s", "--drain-timeout", "1s"]);
+        command.args(["--rate-limit", "0", "--reactors", "2"]);
+        command.args(["--write-timeout", &format!("{}s", WRITE_TIMEOUT.as_secs())]);
         command
     }
 
@@ -146,17 +152,23 @@ impl History<'_> {
     fn wait_until_refused(&mut self, clients: &Clients, address: SocketAddr) -> io::Result<()> {
         let enough = clients.unavailable() + REFUSALS;
         clients.wait_until("batches are refused", |clients| Ok(clients.unavailable() >= enough))?;
-        let status = |path: &str| http::get(address, path).map(|answer| (answer.status, answer.retry_after_s.is_some()));
+        let status =
+            |path: &str| http::get(address, path).map(|answer| (answer.status, answer.retry_after_s.is_some()));
         let (ready, health) = (status("/ready"), status("/health"));
         self.oracle.figures.promise(ready == Some((503, true)) && health == Some((200, false)), || {
             format!("on a full disk /ready is {ready:?} and /health {health:?}")
         });
+        let shed = http::get(address, "/stats").and_then(|answer| answer.number("log_unavailable"));
+        self.oracle.figures.promise(shed > Some(0), || format!("{shed:?} refusals are counted as the log's"));
         Ok(())
     }
 
     fn recover(&mut self, server: &Server, clients: &Clients, address: SocketAddr) -> io::Result<()> {
-        // Long enough that held answers time out.
-        clients.wait_until("connections without an answer", |clients| Ok(clients.reconnects() > 0))?;
+        // Until a held answer has timed out. At the level memory there may be none: then for as long as that takes.
+        let begin = Instant::now();
+        clients.wait_until("an answer given up", |clients| {
+            Ok(clients.reconnects() > 0 || begin.elapsed() > 2 * WRITE_TIMEOUT)
+        })?;
         self.disk.free(Some(server))?;
         let enough = clients.acknowledged() + ACKNOWLEDGED;
         clients.wait_until("batches are taken again", |clients| Ok(clients.acknowledged() >= enough))?;
@@ -164,13 +176,19 @@ impl History<'_> {
         clients.wait_until("/ready is 200 again", |_| Ok(is_ready()))
     }
 
-    /// A start on a disk that is still full: it serves, or it refuses to; what it finds is not lost either way.
+    /// A start on a disk that is still full: it serves, or it refuses with exit code 2; what it finds is not lost either way.
     fn try_a_start(&mut self) -> io::Result<()> {
-        let ended = match Server::start(self.command()) {
-            Ok((server, _)) => server.kill()?,
-            Err(_) => return Ok(()),
-        };
-        drop(ended);
+        let server = Server::spawn(self.command())?;
+        if server.listening().is_some() {
+            server.kill()?;
+            return Ok(());
+        }
+        let ended = server.wait()?;
+        self.oracle
+            .figures
+            .promise(ended.status.code() == Some(2) && ended.last_line().contains("no room for"), || {
+                format!("started on a full disk it ended with {}; it said:\n{}", ended.status, ended.said.join("\n"))
+            });
         Ok(())
     }
 

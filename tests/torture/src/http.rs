@@ -23,6 +23,15 @@ pub struct Answer {
     pub retry_after_s: Option<u64>,
 }
 
+impl Answer {
+    /// The number that is the value of the first field `name` of a JSON body, wherever that stands in it.
+    #[must_use]
+    pub fn number(&self, name: &str) -> Option<u64> {
+        let (_, after) = self.body.split_once(&format!("\"{name}\":"))?;
+        after.trim_start().split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+    }
+}
+
 /// Why there is no answer.
 #[derive(Debug)]
 pub enum NoAnswer {

@@ -50,11 +50,7 @@ fn sealed(directory: &Path) -> io::Result<Vec<Segment>> {
 ///
 /// # Errors
 /// A segment cannot be read.
-pub fn read_on(
-    directory: &Path,
-    position: &mut Position,
-    mut part: impl FnMut(&str, &[u8]),
-) -> io::Result<()> {
+pub fn read_on(directory: &Path, position: &mut Position, mut part: impl FnMut(&str, &[u8])) -> io::Result<()> {
     let mut skip = position.bytes;
     for segment in sealed(directory)? {
         if position.sealed.as_ref().is_some_and(|sealed| *sealed >= segment.name) {

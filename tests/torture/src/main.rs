@@ -13,6 +13,7 @@ use torture::{
     figures::Figures,
     full_disk::{self, Disk},
     random::Random,
+    shim::Shim,
 };
 
 /// Something that has to be zero is not.
@@ -22,7 +23,10 @@ const NOT_TRIED: u8 = 2;
 
 /// Holds the log against what clients were told, while the server is killed, its disk is full, or its disk fails.
 #[derive(Debug, Parser)]
-#[command(name = "torture", after_help = "Exit code: 0 everything that must be zero is, 1 it is not, 2 it could not be tried.")]
+#[command(
+    name = "torture",
+    after_help = "Exit code: 0 everything that must be zero is, 1 it is not, 2 it could not be tried."
+)]
 struct CommandLine {
     #[command(subcommand)]
     test: Test,
@@ -88,7 +92,7 @@ impl Matrix {
         for driver in Driver::ALL {
             for level in Level::ALL {
                 for (index, name) in names.iter().enumerate() {
-                    let seed = random.next();
+                    let seed = random.number();
                     if self.driver.is_some_and(|only| only != driver) || self.level.is_some_and(|only| only != level) {
                         continue;
                     }
@@ -131,14 +135,23 @@ fn run(test: &Test) -> io::Result<bool> {
     let scratch = tempfile::Builder::new().prefix("torture-").tempdir()?;
     let sound = match test {
         Test::Crash { kills, matrix } => {
-            matrix.run(scratch.path(), &[""], |subject, _| crash::run(subject, *kills))
+            let shim = match Shim::build(scratch.path()) {
+                Ok(shim) => Some(shim),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    println!("skipped: kills at a chosen system call, as there is no C compiler: {error}");
+                    None
+                }
+                Err(error) => return Err(error),
+            };
+            matrix.run(scratch.path(), &[""], |subject, _| crash::run(subject, *kills, shim.as_ref()))
         }
         Test::FullDisk { disk, matrix } => {
             matrix.run(disk, &[""], |subject, _| full_disk::run(subject, &Disk::Small(disk.clone())))
         }
         Test::FailingDisk { fault, matrix } => {
-            let shim = failing_disk::Shim::build(scratch.path())?;
-            let faults: Vec<Fault> = Fault::ALL.into_iter().filter(|known| fault.is_none_or(|only| only == *known)).collect();
+            let shim = Shim::build(scratch.path())?;
+            let faults: Vec<Fault> =
+                Fault::ALL.into_iter().filter(|known| fault.is_none_or(|only| only == *known)).collect();
             let names: Vec<&str> = faults.iter().map(|fault| fault.name()).collect();
             matrix.run(scratch.path(), &names, |subject, index| failing_disk::run(subject, &shim, faults[index]))
         }

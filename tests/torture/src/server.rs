@@ -78,17 +78,23 @@ impl Server {
         Ok(Self { child, listens, said: Some(said) })
     }
 
-    /// Starts `command` and waits until it listens.
+    /// Waits until it listens. `None`: it has ended instead, or takes too long.
+    #[must_use]
+    pub fn listening(&self) -> Option<SocketAddr> {
+        self.listens.recv_timeout(DEADLINE).ok()
+    }
+
+    /// Starts `command`, which must come to listen.
     ///
     /// # Errors
-    /// It cannot be started, or it ends, with what it said.
+    /// It does not, with what it said.
     pub fn start(command: Command) -> io::Result<(Self, SocketAddr)> {
         let server = Self::spawn(command)?;
-        match server.listens.recv_timeout(DEADLINE) {
-            Ok(address) => Ok((server, address)),
-            Err(_) => {
-                let ended = server.kill()?;
-                Err(io::Error::other(format!("the server did not start; it said:\n{}", ended.said.join("\n"))))
+        match server.listening() {
+            Some(address) => Ok((server, address)),
+            None => {
+                let said = server.wait()?.said.join("\n");
+                Err(io::Error::other(format!("the server did not start; it said:\n{said}")))
             }
         }
     }

@@ -1,6 +1,6 @@
 /* A disk that fails as it is told, by standing between the server and libc (ld.so(8), LD_PRELOAD).
  *
- * Only descriptors of regular files below TORTURE_DIRECTORY are touched. TORTURE_FAULT names the fault, TORTURE_AFTER says how
+ * Only files below TORTURE_DIRECTORY are touched. TORTURE_FAULT names the fault, TORTURE_AFTER says how
  * many of the calls that it concerns go well before it. Once a sync has failed, every further one is noted in
  * TORTURE_JOURNAL, one line each: there must be none.
  *
@@ -10,12 +10,15 @@
  *   short-writes   every writev(2) takes a part of what it is given; nothing fails
  *   record-fails   pwrite(2) (the state beside the log) fails with EIO from then on
  *   sync-fails     one fdatasync(2) fails with EIO, and those after it go well: the kernel has dropped the pages
+ *   dies           SIGKILL at a call that changes a file or syncs one: before it, or in the middle of what it writes
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
+#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -69,7 +72,27 @@ static ssize_t take_a_part(int fd, const struct iovec *pieces, int count) {
     return 0;
 }
 
+/* Whether the process dies at this call. */
+static int is_death(int ours) { return is_fault("dies") && ours && count_down() == 0; }
+
+static void die(void) {
+    syscall(SYS_kill, getpid(), SIGKILL);
+    for (;;) pause();
+}
+
+static void die_at(int fd) {
+    if (is_death(is_ours(fd, ""))) die();
+}
+
+static void die_at_path(const char *path) {
+    if (is_death(strncmp(path, directory, strlen(directory)) == 0)) die();
+}
+
 ssize_t writev(int fd, const struct iovec *pieces, int count) {
+    if (is_death(is_ours(fd, ""))) {
+        take_a_part(fd, pieces, count);
+        die();
+    }
     if (is_ours(fd, ".jsonl")) {
         if (is_fault("short-writes")) return take_a_part(fd, pieces, count);
         if (is_fault("write-fails") && count_down() <= 0) return fail(EIO);
@@ -84,6 +107,7 @@ ssize_t writev(int fd, const struct iovec *pieces, int count) {
 }
 
 ssize_t pwrite64(int fd, const void *bytes, size_t count, off64_t at) {
+    die_at(fd);
     if (is_ours(fd, ".state")) {
         if (is_fault("record-fails") && count_down() <= 0) return fail(EIO);
         if (is_fault("read-only") && atomic_load(&calls_left) <= 0) return fail(EROFS);
@@ -94,6 +118,7 @@ ssize_t pwrite64(int fd, const void *bytes, size_t count, off64_t at) {
 ssize_t pwrite(int fd, const void *bytes, size_t count, off_t at) { return pwrite64(fd, bytes, count, at); }
 
 int ftruncate64(int fd, off64_t bytes) {
+    die_at(fd);
     if (is_ours(fd, ".jsonl") && is_fault("torn-write") && atomic_load(&calls_left) < 0) return (int)fail(EIO);
     return (int)syscall(SYS_ftruncate, fd, bytes);
 }
@@ -110,6 +135,7 @@ static void note_sync(int fd) {
 
 int fdatasync(int fd) {
     note_sync(fd);
+    die_at(fd);
     if (is_fault("sync-fails") && is_ours(fd, ".jsonl") && count_down() == 0) {
         atomic_store(&sync_has_failed, 1);
         return (int)fail(EIO);
@@ -119,5 +145,43 @@ int fdatasync(int fd) {
 
 int fsync(int fd) {
     note_sync(fd);
+    die_at(fd);
     return (int)syscall(SYS_fsync, fd);
+}
+
+/* The rest only to die at it. */
+
+ssize_t write(int fd, const void *bytes, size_t count) {
+    if (is_death(is_ours(fd, ""))) {
+        syscall(SYS_write, fd, bytes, count / 2);
+        die();
+    }
+    return syscall(SYS_write, fd, bytes, count);
+}
+
+int rename(const char *from, const char *to) {
+    die_at_path(from);
+    return (int)syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0);
+}
+
+int unlink(const char *path) {
+    die_at_path(path);
+    return (int)syscall(SYS_unlinkat, AT_FDCWD, path, 0);
+}
+
+int link(const char *from, const char *to) {
+    die_at_path(to);
+    return (int)syscall(SYS_linkat, AT_FDCWD, from, AT_FDCWD, to, 0);
+}
+
+int open64(const char *path, int flags, ...) {
+    mode_t mode = 0;
+    if (flags & O_CREAT) {
+        va_list rest;
+        va_start(rest, flags);
+        mode = (mode_t)va_arg(rest, int);
+        va_end(rest);
+        die_at_path(path);
+    }
+    return (int)syscall(SYS_openat, AT_FDCWD, path, flags, mode);
 }

@@ -1,0 +1,12 @@
+# Sourced by the torture scripts: builds the server and the test, and sets `binary` and `torture`.
+# shellcheck shell=bash
+
+# usage: build_torture SCRIPTS_DIRECTORY
+build_torture() {
+    local root target
+    root=$(dirname "$1")
+    target=${CARGO_TARGET_DIR:-$root/target}
+    (cd "$root" && cargo build --release --quiet --package metricstream --package metricstream-torture --bins)
+    binary=${BINARY:-$target/release/metricstream}
+    torture=$target/release/torture
+}

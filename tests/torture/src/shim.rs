@@ -1,0 +1,53 @@
+//! A library between the server and libc (LD_PRELOAD) that makes the disk fail, or kills the server at a call of its choice.
+//!
+//! Device mapper and FUSE need rights and kernels that few machines give. This needs only the C compiler that Rust needs anyway
+//! for linking: it is built on the spot.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+const SOURCE: &str = include_str!("../shim.c");
+
+/// The library, built.
+#[derive(Debug)]
+pub struct Shim {
+    library: PathBuf,
+}
+
+impl Shim {
+    /// The fault that is a SIGKILL at a call.
+    pub const DIES: &str = "dies";
+
+    /// Builds it in `directory` with `cc`.
+    ///
+    /// # Errors
+    /// `NotFound`: there is no C compiler. Anything else: it does not build.
+    pub fn build(directory: &Path) -> io::Result<Self> {
+        let (source, library) = (directory.join("shim.c"), directory.join("shim.so"));
+        fs::write(&source, SOURCE)?;
+        let output = Command::new("cc")
+            .args(["-Wall", "-Werror", "-O1", "-fPIC", "-shared", "-o"])
+            .arg(&library)
+            .arg(&source)
+            .output()
+            .map_err(|error| io::Error::new(error.kind(), format!("cc: {error}")))?;
+        if !output.status.success() {
+            return Err(io::Error::other(String::from_utf8_lossy(&output.stderr).into_owned()));
+        }
+        Ok(Self { library })
+    }
+
+    /// Has `command` run with it: after `calls` that go well, files below `directory` have `fault`, and what must not happen then
+    /// is noted in `journal`, one line each.
+    pub fn insert(&self, command: &mut Command, directory: &Path, fault: &str, calls: u32, journal: &Path) {
+        command
+            .env("LD_PRELOAD", &self.library)
+            .env("TORTURE_DIRECTORY", directory)
+            .env("TORTURE_FAULT", fault)
+            .env("TORTURE_AFTER", calls.to_string())
+            .env("TORTURE_JOURNAL", journal);
+    }
+}

@@ -10,6 +10,8 @@
  *   short-writes   every writev(2) takes a part of what it is given; nothing fails
  *   record-fails   pwrite(2) (the state beside the log) fails with EIO from then on
  *   sync-fails     one fdatasync(2) fails with EIO, and those after it go well: the kernel has dropped the pages
+ *   rename-fails   every rename(2) fails with EIO: the segment goes on
+ *   directory-sync-fails   fsync(2) of the directory fails with EIO from then on
  *   dies           SIGKILL at a call that changes a file or syncs one: before it, or in the middle of what it writes
  */
 #define _GNU_SOURCE
@@ -23,6 +25,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -144,8 +147,12 @@ int fdatasync(int fd) {
 }
 
 int fsync(int fd) {
+    struct stat found;
     note_sync(fd);
     die_at(fd);
+    if (is_fault("directory-sync-fails") && is_ours(fd, "") && fstat(fd, &found) == 0
+        && S_ISDIR(found.st_mode) && count_down() <= 0)
+        return (int)fail(EIO);
     return (int)syscall(SYS_fsync, fd);
 }
 
@@ -161,6 +168,7 @@ ssize_t write(int fd, const void *bytes, size_t count) {
 
 int rename(const char *from, const char *to) {
     die_at_path(from);
+    if (is_fault("rename-fails") && strncmp(from, directory, strlen(directory)) == 0) return (int)fail(EIO);
     return (int)syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0);
 }
 

@@ -15,10 +15,15 @@ use crate::{
     shim::Shim,
 };
 use std::{
-    io,
+    fs, io,
     net::SocketAddr,
+    path::{Path, PathBuf},
     process::Command,
-    thread,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -30,6 +35,12 @@ const ROUND_MAX: Duration = Duration::from_secs(1);
 const LAST_MOMENTS: Duration = Duration::from_millis(3);
 /// Calls to the disk after which one kills, at most. A start makes about a dozen.
 const CALLS_MAX: u32 = 500;
+/// The smallest segment that may be asked for, in bytes.
+const ROTATE_BYTES_MIN: u64 = 64 * 1024;
+/// Segments that retention leaves, at the least: so many that each is seen before it is deleted.
+const RETAINED_MIN: u64 = 32;
+/// Once in so many looks at the load's progress the segment is sealed by a signal.
+const LOOKS_PER_HANG_UP: u32 = 200;
 /// How long after a SIGTERM the SIGKILL may come.
 const STOPPING: Duration = Duration::from_millis(20);
 
@@ -65,6 +76,8 @@ struct History<'a> {
     subject: &'a Subject,
     shim: Option<&'a Shim>,
     random: Random,
+    /// Second names of sealed segments.
+    archive: PathBuf,
     ledger: Ledger,
     oracle: Oracle,
     kills: u64,
@@ -80,12 +93,15 @@ struct History<'a> {
 /// # Errors
 /// The server does not start, or does not stop, or the log cannot be read: what the oracle cannot judge.
 pub fn run(subject: &Subject, kills: u64, shim: Option<&Shim>) -> io::Result<Figures> {
+    let archive = subject.directory.with_extension("archive");
+    fs::create_dir(&archive)?;
     let mut history = History {
         subject,
         shim,
         random: Random::new(subject.seed),
         ledger: Ledger::default(),
-        oracle: Oracle::default(),
+        oracle: Oracle::with_archive(&archive),
+        archive: archive.clone(),
         kills: 0,
         kills_of_open: 0,
         ends: 0,
@@ -99,12 +115,17 @@ pub fn run(subject: &Subject, kills: u64, shim: Option<&Shim>) -> io::Result<Fig
     history.play(Round::Stopped)?;
     let History { ledger, mut oracle, kills, ends, .. } = history;
     oracle.look(&subject.directory, &ledger)?;
-    let mut again = Oracle::default();
+    let mut again = Oracle::with_archive(&archive);
     again.look(&subject.directory, &ledger)?;
     let mut figures = again.figures;
     figures.promise(oracle.figures.is_sound(), || "seen on the way:".to_owned());
     figures.problems.append(&mut oracle.figures.problems);
-    figures.segments = log::sealed_count(&subject.directory)? as u64;
+    let place = log::Place { directory: &subject.directory, archive: Some(&archive) };
+    figures.segments = log::sealed_count(place)? as u64;
+    figures.left = log::sealed_count(log::Place { archive: None, ..place })? as u64;
+    let (compressed, different) = log::compare_compressed(&subject.directory, &archive)?;
+    figures.compressed = compressed;
+    figures.promise(different.is_empty(), || format!("compressed, and not what they were: {different:?}"));
     figures.mended = log::mended_count(&subject.directory)? as u64;
     (figures.kills, figures.ends) = (kills, ends);
     Ok(figures)
@@ -120,11 +141,23 @@ impl History<'_> {
         }
         let rate_limit = if self.random.one_in(2) { 0 } else { 20 + self.random.below(200) };
         command.args(["--rate-limit", &rate_limit.to_string()]);
+        if !self.random.one_in(4) {
+            let rotate_bytes = ROTATE_BYTES_MIN * (1 + u64::from(self.random.below(4)));
+            command.args(["--rotate-size", &rotate_bytes.to_string()]);
+            if self.random.one_in(2) {
+                command.args(["--compress", "zstd"]);
+            }
+            if self.random.one_in(2) {
+                command.args(["--retain-size", &(RETAINED_MIN * rotate_bytes).to_string()]);
+            }
+        }
         command
     }
 
     fn play(&mut self, round: Round) -> io::Result<()> {
         let mut command = self.command();
+        // A start may delete what a kill has kept the server from deleting.
+        log::keep(&self.subject.directory, &self.archive)?;
         if round == Round::KilledStarting {
             let wait = self.random.shorter_than(self.start_took * 3 / 2);
             let server = Server::spawn(command)?;
@@ -157,11 +190,16 @@ impl History<'_> {
         let clients = Clients::start(address, plan, self.ledger.next_connection(), &mut self.random);
         let enough = u64::from(self.random.of_any_size(ANSWERS_MAX));
         let begin = Instant::now();
+        let archive = Archive::watch(&self.subject.directory, &self.archive);
         clients.wait_until("load", |clients| {
+            if self.random.one_in(LOOKS_PER_HANG_UP) {
+                server.signal(Signal::HangUp)?;
+            }
             Ok(clients.answered() >= enough || clients.have_ended() || begin.elapsed() > ROUND_MAX)
         })?;
         thread::sleep(self.random.shorter_than(LAST_MOMENTS));
         let end = self.end(round, server)?;
+        archive.stop()?;
         let (connections, figures) = clients.stop();
         self.oracle.figures += &figures;
         self.ledger.enter(connections, end);
@@ -178,6 +216,8 @@ impl History<'_> {
             }
             Round::Stopped => {
                 server.signal(Signal::Terminate)?;
+                // It must not pass for the second signal that ends a stop at once.
+                server.signal(Signal::HangUp)?;
                 server.wait()?
             }
         };
@@ -198,5 +238,35 @@ impl History<'_> {
         self.oracle.figures.promise(counted.is_some_and(|counted| (least..=most).contains(&counted)), || {
             format!("{counted:?} unclean shutdowns are counted; there were {least} to {most}")
         });
+    }
+}
+
+/// Gives sealed segments a second name while the server may delete them.
+struct Archive {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<io::Result<()>>,
+}
+
+impl Archive {
+    fn watch(directory: &Path, archive: &Path) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (directory, archive, stopped) = (directory.to_owned(), archive.to_owned(), Arc::clone(&stop));
+        let thread = thread::spawn(move || {
+            loop {
+                // Looked at once more after the end.
+                let is_last = stopped.load(Ordering::Relaxed);
+                log::keep(&directory, &archive)?;
+                if is_last {
+                    return Ok(());
+                }
+                thread::sleep(Duration::from_millis(1));
+            }
+        });
+        Self { stop, thread }
+    }
+
+    fn stop(self) -> io::Result<()> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 }

@@ -16,7 +16,9 @@ use crate::{
 use std::{fs, io, time::Duration};
 
 /// Calls that go well before the fault, at most.
-const CALLS_BEFORE_MAX: u32 = 100;
+const CALLS_BEFORE_MAX: u32 = 50;
+/// Calls of one kind that a start on a new directory makes, at the most.
+const CALLS_OF_START: u32 = 3;
 /// Answers in a round of load that nothing interrupts.
 const ANSWERS: u64 = 200;
 
@@ -35,19 +37,25 @@ pub enum Fault {
     RecordFails,
     /// EIO on one sync; those after it would succeed.
     SyncFails,
+    /// EIO on every renaming: the log is not rotated, and goes on.
+    RenameFails,
+    /// EIO on a sync of the directory.
+    DirectorySyncFails,
     /// The directory is deleted.
     Vanishes,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::WriteFails,
         Self::ReadOnly,
         Self::TornWrite,
         Self::ShortWrites,
         Self::RecordFails,
         Self::SyncFails,
+        Self::RenameFails,
+        Self::DirectorySyncFails,
         Self::Vanishes,
     ];
 
@@ -61,6 +69,8 @@ impl Fault {
             Self::ShortWrites => "short-writes",
             Self::RecordFails => "record-fails",
             Self::SyncFails => "sync-fails",
+            Self::RenameFails => "rename-fails",
+            Self::DirectorySyncFails => "directory-sync-fails",
             Self::Vanishes => "vanishes",
         }
     }
@@ -72,8 +82,14 @@ impl Fault {
             Self::ReadOnly => &["writing to the log failed", "os error 30"],
             Self::SyncFails => &["syncing the log failed", "os error 5"],
             Self::Vanishes => &["log", "deleted"],
-            Self::ShortWrites => &[],
+            Self::DirectorySyncFails => &["rotating the log failed", "os error 5"],
+            Self::ShortWrites | Self::RenameFails => &[],
         }
+    }
+
+    /// Whether the server goes on with it.
+    const fn is_survived(self) -> bool {
+        matches!(self, Self::ShortWrites | Self::RenameFails)
     }
 }
 
@@ -87,27 +103,26 @@ pub fn run(subject: &Subject, shim: &Shim, fault: Fault) -> io::Result<Figures> 
     let mut oracle = Oracle::default();
     let journal = subject.directory.with_extension("journal");
     let mut command = subject.command();
-    command.args(["--rate-limit", "0", "--reactors", "2"]);
+    command.args(["--rate-limit", "0", "--reactors", "2", "--rotate-size", "64KiB"]);
     if fault != Fault::Vanishes {
-        // One call to the state file belongs to the start.
-        let calls = 1 + random.of_any_size(CALLS_BEFORE_MAX);
+        let calls = CALLS_OF_START + random.of_any_size(CALLS_BEFORE_MAX);
         shim.insert(&mut command, &subject.directory, fault.name(), calls, &journal);
     }
     let plan = Plan { clients: 6, keys: 6, level: subject.level, metrics_max: 300, pause: Duration::ZERO };
     let (server, address) = Server::start(command)?;
     let clients = Clients::start(address, plan, 0, &mut random);
-    if matches!(fault, Fault::ShortWrites | Fault::Vanishes) {
+    if fault.is_survived() || fault == Fault::Vanishes {
         clients.wait_until("load", |clients| Ok(clients.answered() >= ANSWERS))?;
     }
     match fault {
-        Fault::ShortWrites => server.signal(Signal::Terminate)?,
+        _ if fault.is_survived() => server.signal(Signal::Terminate)?,
         Fault::Vanishes => fs::remove_dir_all(&subject.directory)?,
         _ => {}
     }
     let ended = server.wait()?;
     let (connections, figures) = clients.stop();
     oracle.figures += &figures;
-    let code = if fault == Fault::ShortWrites { 0 } else { 1 };
+    let code = i32::from(!fault.is_survived());
     let said_why = fault.reason().iter().all(|part| ended.last_line().contains(part));
     oracle.figures.promise(ended.status.code() == Some(code) && said_why, || {
         format!(
@@ -144,6 +159,8 @@ pub fn run(subject: &Subject, shim: &Shim, fault: Fault) -> io::Result<Figures> 
     oracle.look(&subject.directory, &ledger)?;
     let mut figures = oracle.figures;
     figures.ends = 2;
+    let place = log::Place { directory: &subject.directory, archive: None };
+    (figures.segments, figures.left) = (log::sealed_count(place)? as u64, log::sealed_count(place)? as u64);
     figures.mended = log::mended_count(&subject.directory)? as u64;
     Ok(figures)
 }

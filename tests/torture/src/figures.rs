@@ -21,6 +21,10 @@ pub struct Figures {
     pub lines: u64,
     /// Segments that were sealed.
     pub segments: u64,
+    /// Those of them that retention has left.
+    pub left: u64,
+    /// Those of them that were compressed.
+    pub compressed: u64,
     /// Batches acknowledged at the level memory that died with the process, as that level allows.
     pub lost_in_memory: u64,
     /// Must be zero: acknowledged batches that are not in the log.
@@ -47,12 +51,14 @@ const PROBLEMS_TOLD_MAX: usize = 10;
 type Value = fn(&Figures) -> u64;
 
 /// Names, values, and which must be zero, in the order of the table.
-const COLUMNS: [(&str, Value); 16] = [
+const COLUMNS: [(&str, Value); 18] = [
     ("kills", |f| f.kills),
     ("ends", |f| f.ends),
     ("mended", |f| f.mended),
     ("lines", |f| f.lines),
-    ("segments", |f| f.segments),
+    ("sealed", |f| f.segments),
+    ("left", |f| f.left),
+    ("zstd", |f| f.compressed),
     ("acknowledged", |f| f.acknowledged),
     ("refused", |f| f.refused),
     ("unanswered", |f| f.unanswered),
@@ -67,7 +73,7 @@ const COLUMNS: [(&str, Value); 16] = [
 ];
 /// The last columns are those that must be zero; their names are in capitals.
 const MUST_BE_ZERO: usize = 7;
-const NAME_WIDTH: usize = 30;
+const NAME_WIDTH: usize = 37;
 
 impl Figures {
     /// Whether everything that must be zero is.
@@ -112,7 +118,7 @@ impl AddAssign<&Self> for Figures {
         macro_rules! add {
             ($($field:ident),*) => { $(self.$field += other.$field;)* };
         }
-        add!(kills, ends, mended, acknowledged, refused, unanswered, lines, segments, lost_in_memory);
+        add!(kills, ends, mended, acknowledged, refused, unanswered, lines, segments, left, compressed, lost_in_memory);
         add!(lost, twice, torn, partial, disordered, refused_stored, broken_promises);
         self.problems.extend(other.problems.iter().cloned());
     }

@@ -20,6 +20,15 @@ struct Segment {
     compressed: bool,
 }
 
+/// Where a log is.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    /// Its directory.
+    pub directory: &'a Path,
+    /// Where the sealed segments are kept that the server may delete; see [`keep`].
+    pub archive: Option<&'a Path>,
+}
+
 /// How far a log was read: all segments up to `sealed`, and so many bytes of the one after it. That one may have been sealed by
 /// the next time, and its lines are the same.
 #[derive(Debug, Clone, Default)]
@@ -28,20 +37,76 @@ pub struct Position {
     bytes: u64,
 }
 
-/// The sealed segments in the order of their names; of one that is there in both forms, the plain one.
-fn sealed(directory: &Path) -> io::Result<Vec<Segment>> {
+/// The files of sealed segments in `directory`, in the order of their names, plain before compressed.
+fn sealed_files(directory: &Path) -> io::Result<Vec<Segment>> {
     let mut segments = Vec::new();
     for entry in fs::read_dir(directory)? {
         let path = entry?.path();
         let Some(file) = path.file_name().and_then(|name| name.to_str()) else { continue };
         let name = file.strip_suffix(COMPRESSED).unwrap_or(file);
         if name.starts_with(SEALED.0) && name.ends_with(SEALED.1) {
-            segments.push(Segment { compressed: name != file, name: name.to_owned(), path });
+            segments.push(Segment { name: name.to_owned(), compressed: name != file, path });
         }
+    }
+    segments.sort_unstable();
+    Ok(segments)
+}
+
+/// The sealed segments in the order of their names; of one that is there in both forms, the plain one.
+fn sealed(place: Place<'_>) -> io::Result<Vec<Segment>> {
+    let mut segments = sealed_files(place.directory)?;
+    if let Some(archive) = place.archive {
+        segments.extend(sealed_files(archive)?);
     }
     segments.sort_by(|a, b| (&a.name, a.compressed).cmp(&(&b.name, b.compressed)));
     segments.dedup_by(|next, first| next.name == first.name);
     Ok(segments)
+}
+
+/// Keeps what is sealed, by a second name for each file in `archive`, so that the oracle can read what retention deletes and
+/// what compression replaces. A directory that is not there has nothing to keep.
+///
+/// # Errors
+/// As the system says.
+pub fn keep(directory: &Path, archive: &Path) -> io::Result<()> {
+    if !directory.exists() {
+        return Ok(());
+    }
+    for segment in sealed_files(directory)?.into_iter().filter(|segment| !segment.compressed) {
+        let kept = archive.join(&segment.name);
+        if kept.exists() {
+            continue;
+        }
+        match fs::hard_link(&segment.path, kept) {
+            // Somebody else has kept it, or it was compressed or deleted meanwhile.
+            Err(error) if matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound) => {}
+            result => result?,
+        }
+    }
+    Ok(())
+}
+
+/// Compressed segments, and those of them that are not what was kept of them before.
+///
+/// # Errors
+/// A file cannot be read.
+pub fn compare_compressed(directory: &Path, archive: &Path) -> io::Result<(u64, Vec<String>)> {
+    let (mut count, mut different) = (0, Vec::new());
+    for segment in sealed_files(directory)?.into_iter().filter(|segment| segment.compressed) {
+        let plain = segment.path.with_extension("");
+        let kept = archive.join(&segment.name);
+        // Beside a plain one it is still being made.
+        if plain.exists() || !kept.exists() {
+            continue;
+        }
+        count += 1;
+        if !zstd::decode_all(File::open(&segment.path)?)
+            .is_ok_and(|bytes| fs::read(&kept).is_ok_and(|kept| kept == bytes))
+        {
+            different.push(segment.name);
+        }
+    }
+    Ok((count, different))
 }
 
 /// Reads what lies behind `position` and moves it to the end: each segment's part in turn, with the segment's name.
@@ -50,9 +115,9 @@ fn sealed(directory: &Path) -> io::Result<Vec<Segment>> {
 ///
 /// # Errors
 /// A segment cannot be read.
-pub fn read_on(directory: &Path, position: &mut Position, mut part: impl FnMut(&str, &[u8])) -> io::Result<()> {
+pub fn read_on(place: Place<'_>, position: &mut Position, mut part: impl FnMut(&str, &[u8])) -> io::Result<()> {
     let mut skip = position.bytes;
-    for segment in sealed(directory)? {
+    for segment in sealed(place)? {
         if position.sealed.as_ref().is_some_and(|sealed| *sealed >= segment.name) {
             continue;
         }
@@ -64,7 +129,7 @@ pub fn read_on(directory: &Path, position: &mut Position, mut part: impl FnMut(&
         position.sealed = Some(segment.name);
     }
     position.bytes = skip;
-    match File::open(directory.join(ACTIVE)) {
+    match File::open(place.directory.join(ACTIVE)) {
         Ok(mut file) => {
             let bytes = read_all(&mut file, skip)?;
             part(ACTIVE, &bytes);
@@ -87,8 +152,8 @@ fn read_all(file: &mut File, from: u64) -> io::Result<Vec<u8>> {
 ///
 /// # Errors
 /// The directory cannot be read.
-pub fn sealed_count(directory: &Path) -> io::Result<usize> {
-    Ok(sealed(directory)?.len())
+pub fn sealed_count(place: Place<'_>) -> io::Result<usize> {
+    Ok(sealed(place)?.len())
 }
 
 /// Files in which recovery has kept what it cut off.
@@ -110,7 +175,10 @@ mod tests {
 
     fn read(directory: &Path, position: &mut Position) -> String {
         let mut text = String::new();
-        read_on(directory, position, |_, bytes| text.push_str(std::str::from_utf8(bytes).unwrap())).unwrap();
+        read_on(Place { directory, archive: None }, position, |_, bytes| {
+            text.push_str(std::str::from_utf8(bytes).unwrap())
+        })
+        .unwrap();
         text
     }
 
@@ -132,6 +200,6 @@ mod tests {
         assert_eq!(read(directory.path(), &mut position), "b\nc\nd\ne\n");
         assert_eq!(read(directory.path(), &mut position), "");
         assert_eq!(read(directory.path(), &mut Position::default()), "a\nb\nc\nd\ne\n");
-        assert_eq!(sealed_count(directory.path()).unwrap(), 3);
+        assert_eq!(sealed_count(Place { directory: directory.path(), archive: None }).unwrap(), 3);
     }
 }

@@ -16,7 +16,10 @@ use crate::{
     ledger::{Connection, End, Fate, Ledger, Sent},
     log::{self, Position},
 };
-use std::{io, path::Path};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 /// What was seen of one connection.
 #[derive(Debug, Default, Clone)]
@@ -31,6 +34,7 @@ struct Seen {
 #[derive(Debug, Default)]
 pub struct Oracle {
     position: Position,
+    archive: Option<PathBuf>,
     seen: Vec<Seen>,
     /// Connections whose batches have all been judged.
     settled: usize,
@@ -39,14 +43,22 @@ pub struct Oracle {
 }
 
 impl Oracle {
+    /// One that finds in `archive` what the server has deleted; see [`log::keep`].
+    #[must_use]
+    pub fn with_archive(archive: &Path) -> Self {
+        Self { archive: Some(archive.to_owned()), ..Self::default() }
+    }
+
     /// Reads what has come since the last look, and judges every connection whose process has ended.
     ///
     /// # Errors
     /// The log cannot be read.
     pub fn look(&mut self, directory: &Path, ledger: &Ledger) -> io::Result<()> {
         self.seen.resize(ledger.connections().len(), Seen::default());
+        let archive = self.archive.clone();
+        let place = log::Place { directory, archive: archive.as_deref() };
         let mut position = std::mem::take(&mut self.position);
-        let read = log::read_on(directory, &mut position, |segment, bytes| self.read_part(segment, bytes, ledger));
+        let read = log::read_on(place, &mut position, |segment, bytes| self.read_part(segment, bytes, ledger));
         self.position = position;
         read?;
         for number in self.settled..ledger.connections().len() {

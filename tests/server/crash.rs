@@ -4,7 +4,7 @@
 use crate::{on_both_drivers, server::Driver};
 use std::io::ErrorKind;
 use tempfile::TempDir;
-use torture::{Level, Subject, crash, figures::Figures, random::Random, shim::Shim};
+use torture::{Level, Subject, crash, figures::Figures, power::PowerCuts, random::Random, shim::Shim};
 
 const KILLS: u64 = 8;
 
@@ -43,9 +43,10 @@ pub fn shim(directory: &TempDir) -> Option<Shim> {
 fn what_was_acknowledged_survives(driver: Driver) {
     let directory = TempDir::new().unwrap();
     let shim = shim(&directory);
+    let plan = crash::Plan { kills: KILLS, shim: shim.as_ref(), power_cuts: PowerCuts::Active };
     for level in Level::ALL {
         let (subject, _guard) = subject(driver, level);
-        let figures = crash::run(&subject, KILLS, shim.as_ref()).unwrap();
+        let figures = crash::run(&subject, plan).unwrap();
         assert_sound(&figures);
         assert!(figures.kills >= KILLS);
     }

@@ -12,6 +12,8 @@
  *   sync-fails     one fdatasync(2) fails with EIO, and those after it go well: the kernel has dropped the pages
  *   rename-fails   every rename(2) fails with EIO: the segment goes on
  *   directory-sync-fails   fsync(2) of the directory fails with EIO from then on
+ *   power-cut      nothing fails; each sync of a segment that went well is noted in the journal, as its inode and its length
+ *                  before the sync: what a loss of power would leave for sure
  *   dies           SIGKILL at a call that changes a file or syncs one: before it, or in the middle of what it writes
  */
 #define _GNU_SOURCE
@@ -136,6 +138,20 @@ static void note_sync(int fd) {
     close(note);
 }
 
+static int sync_noted(int fd, long call) {
+    struct stat before;
+    char line[64];
+    int noted = is_fault("power-cut") && is_ours(fd, ".jsonl") && fstat(fd, &before) == 0;
+    int result = (int)syscall(call, fd);
+    if (result == 0 && noted) {
+        int bytes = snprintf(line, sizeof line, "%llu %lld\n", (unsigned long long)before.st_ino, (long long)before.st_size);
+        int note = open(journal, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+        if (note < 0 || syscall(SYS_write, note, line, bytes) != bytes) abort();
+        close(note);
+    }
+    return result;
+}
+
 int fdatasync(int fd) {
     note_sync(fd);
     die_at(fd);
@@ -143,7 +159,7 @@ int fdatasync(int fd) {
         atomic_store(&sync_has_failed, 1);
         return (int)fail(EIO);
     }
-    return (int)syscall(SYS_fdatasync, fd);
+    return sync_noted(fd, SYS_fdatasync);
 }
 
 int fsync(int fd) {
@@ -153,7 +169,7 @@ int fsync(int fd) {
     if (is_fault("directory-sync-fails") && is_ours(fd, "") && fstat(fd, &found) == 0
         && S_ISDIR(found.st_mode) && count_down() <= 0)
         return (int)fail(EIO);
-    return (int)syscall(SYS_fsync, fd);
+    return sync_noted(fd, SYS_fsync);
 }
 
 /* The rest only to die at it. */

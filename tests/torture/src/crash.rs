@@ -3,12 +3,13 @@
 
 use crate::{
     Subject,
-    clients::{Clients, Plan},
+    clients::{self, Clients},
     figures::Figures,
     http,
     ledger::{End, Ledger},
     log,
     oracle::Oracle,
+    power::{PowerCuts, Stable},
     process::Signal,
     random::Random,
     server::Server,
@@ -53,6 +54,8 @@ enum Round {
     Killed,
     /// Killed at a call to the disk: of the start, of its recovery, or under load.
     KilledInside,
+    /// Killed under load, and the machine loses its power.
+    PowerCut,
     /// Told to stop under load, and killed meanwhile.
     KilledStopping,
     /// Told to stop under load.
@@ -60,12 +63,13 @@ enum Round {
 }
 
 impl Round {
-    fn choose(random: &mut Random, has_shim: bool) -> Self {
+    fn choose(random: &mut Random, plan: Plan<'_>) -> Self {
         match random.below(10) {
             0 => Self::KilledStarting,
             1 => Self::KilledStopping,
             2 => Self::Stopped,
-            3..=6 if has_shim => Self::KilledInside,
+            3..=5 if plan.shim.is_some() => Self::KilledInside,
+            6 if plan.shim.is_some() && plan.power_cuts != PowerCuts::Off => Self::PowerCut,
             _ => Self::Killed,
         }
     }
@@ -74,46 +78,58 @@ impl Round {
 /// One directory's history.
 struct History<'a> {
     subject: &'a Subject,
-    shim: Option<&'a Shim>,
+    plan: Plan<'a>,
     random: Random,
     /// Second names of sealed segments.
     archive: PathBuf,
     ledger: Ledger,
     oracle: Oracle,
     kills: u64,
+    power_cuts: u64,
     /// Those of them that are sure to have met an open log.
     kills_of_open: u64,
     ends: u64,
     start_took: Duration,
 }
 
-/// Kills the server `kills` times, and returns what the oracle found. It ends early when it finds something wrong. With a `shim` it
-/// also kills at chosen calls to the disk.
+/// What is done to the server.
+#[derive(Debug, Clone, Copy)]
+pub struct Plan<'a> {
+    /// How often it is killed.
+    pub kills: u64,
+    /// With it, also at chosen calls to the disk, and with losses of power.
+    pub shim: Option<&'a Shim>,
+    /// What a loss of power takes from.
+    pub power_cuts: PowerCuts,
+}
+
+/// Kills the server, and returns what the oracle found. It ends early when it finds something wrong.
 ///
 /// # Errors
 /// The server does not start, or does not stop, or the log cannot be read: what the oracle cannot judge.
-pub fn run(subject: &Subject, kills: u64, shim: Option<&Shim>) -> io::Result<Figures> {
+pub fn run(subject: &Subject, plan: Plan<'_>) -> io::Result<Figures> {
     let archive = subject.directory.with_extension("archive");
     fs::create_dir(&archive)?;
     let mut history = History {
         subject,
-        shim,
+        plan,
         random: Random::new(subject.seed),
         ledger: Ledger::default(),
         oracle: Oracle::with_archive(&archive),
         archive: archive.clone(),
         kills: 0,
+        power_cuts: 0,
         kills_of_open: 0,
         ends: 0,
         start_took: Duration::from_millis(50),
     };
-    while history.kills < kills && history.oracle.figures.is_sound() {
-        let round = Round::choose(&mut history.random, shim.is_some());
+    while history.kills < plan.kills && history.oracle.figures.is_sound() {
+        let round = Round::choose(&mut history.random, plan);
         history.play(round)?;
     }
     // The last kill is mended too; then everything is looked at again, from the first line on.
     history.play(Round::Stopped)?;
-    let History { ledger, mut oracle, kills, ends, .. } = history;
+    let History { ledger, mut oracle, kills, power_cuts, ends, .. } = history;
     oracle.look(&subject.directory, &ledger)?;
     let mut again = Oracle::with_archive(&archive);
     again.look(&subject.directory, &ledger)?;
@@ -127,12 +143,12 @@ pub fn run(subject: &Subject, kills: u64, shim: Option<&Shim>) -> io::Result<Fig
     figures.compressed = compressed;
     figures.promise(different.is_empty(), || format!("compressed, and not what they were: {different:?}"));
     figures.mended = log::mended_count(&subject.directory)? as u64;
-    (figures.kills, figures.ends) = (kills, ends);
+    (figures.kills, figures.power_cuts, figures.ends) = (kills, power_cuts, ends);
     Ok(figures)
 }
 
 impl History<'_> {
-    fn command(&mut self) -> Command {
+    fn command(&mut self, round: Round) -> Command {
         let mut command = self.subject.command();
         command.args(["--reactors", &(1 + self.random.below(3)).to_string()]);
         // A small ring is full at times, and wraps around often.
@@ -144,10 +160,12 @@ impl History<'_> {
         if !self.random.one_in(4) {
             let rotate_bytes = ROTATE_BYTES_MIN * (1 + u64::from(self.random.below(4)));
             command.args(["--rotate-size", &rotate_bytes.to_string()]);
-            if self.random.one_in(2) {
+            // What a loss of power leaves of a segment is known only while that is plain.
+            let may_change = round != Round::PowerCut;
+            if may_change && self.random.one_in(2) {
                 command.args(["--compress", "zstd"]);
             }
-            if self.random.one_in(2) {
+            if may_change && self.random.one_in(2) {
                 command.args(["--retain-size", &(RETAINED_MIN * rotate_bytes).to_string()]);
             }
         }
@@ -155,7 +173,7 @@ impl History<'_> {
     }
 
     fn play(&mut self, round: Round) -> io::Result<()> {
-        let mut command = self.command();
+        let mut command = self.command(round);
         // A start may delete what a kill has kept the server from deleting.
         log::keep(&self.subject.directory, &self.archive)?;
         if round == Round::KilledStarting {
@@ -166,9 +184,17 @@ impl History<'_> {
             self.kills += 1;
             return Ok(());
         }
-        if let (Round::KilledInside, Some(shim)) = (round, self.shim) {
-            let (directory, calls) = (&self.subject.directory, self.random.of_any_size(CALLS_MAX));
-            shim.insert(&mut command, directory, Shim::DIES, calls, &directory.with_extension("journal"));
+        let directory = &self.subject.directory;
+        let journal = directory.with_extension("journal");
+        match (self.plan.shim, round) {
+            (Some(shim), Round::KilledInside) => {
+                shim.insert(&mut command, directory, Shim::DIES, self.random.of_any_size(CALLS_MAX), &journal);
+            }
+            (Some(shim), Round::PowerCut) => {
+                fs::write(&journal, "")?;
+                shim.insert(&mut command, directory, Shim::POWER_CUT, 0, &journal);
+            }
+            _ => {}
         }
         let begin = Instant::now();
         let server = Server::spawn(command)?;
@@ -183,10 +209,12 @@ impl History<'_> {
         self.start_took = begin.elapsed();
         // What was there before has been mended by now, and nothing was added yet.
         self.oracle.look(&self.subject.directory, &self.ledger)?;
+        let mut stable = Stable::at_start(directory)?;
         if round != Round::KilledInside {
             self.look_at_count(address);
         }
-        let plan = Plan { clients: 6, keys: 3, level: self.subject.level, metrics_max: 1_000, pause: Duration::ZERO };
+        let plan =
+            clients::Plan { clients: 6, keys: 3, level: self.subject.level, metrics_max: 1_000, pause: Duration::ZERO };
         let clients = Clients::start(address, plan, self.ledger.next_connection(), &mut self.random);
         let enough = u64::from(self.random.of_any_size(ANSWERS_MAX));
         let begin = Instant::now();
@@ -200,6 +228,11 @@ impl History<'_> {
         thread::sleep(self.random.shorter_than(LAST_MOMENTS));
         let end = self.end(round, server)?;
         archive.stop()?;
+        if round == Round::PowerCut {
+            stable.read(&journal)?;
+            stable.cut(directory, self.plan.power_cuts, &mut self.random)?;
+            self.power_cuts += 1;
+        }
         let (connections, figures) = clients.stop();
         self.oracle.figures += &figures;
         self.ledger.enter(connections, end);
@@ -208,7 +241,7 @@ impl History<'_> {
 
     fn end(&mut self, round: Round, server: Server) -> io::Result<End> {
         let ended = match round {
-            Round::Killed | Round::KilledStarting | Round::KilledInside => server.kill()?,
+            Round::Killed | Round::KilledStarting | Round::KilledInside | Round::PowerCut => server.kill()?,
             Round::KilledStopping => {
                 server.signal(Signal::Terminate)?;
                 thread::sleep(self.random.shorter_than(STOPPING));
@@ -228,7 +261,11 @@ impl History<'_> {
         self.oracle.figures.promise(was_killed || ended.status.success(), || {
             format!("a stop ended with {}; it said:\n{}", ended.status, ended.said.join("\n"))
         });
-        Ok(if was_killed { End::Unclean } else { End::Clean })
+        Ok(match (was_killed, round) {
+            (true, Round::PowerCut) => End::PowerCut,
+            (true, _) => End::Unclean,
+            (false, _) => End::Clean,
+        })
     }
 
     /// The server counts the shutdowns that were not clean.

@@ -7,6 +7,8 @@ use std::{fmt, ops::AddAssign};
 pub struct Figures {
     /// Times the process was killed with SIGKILL.
     pub kills: u64,
+    /// Those of them at which the power was lost as well.
+    pub power_cuts: u64,
     /// Times it ended by itself, on a signal that asks it to or for a failure.
     pub ends: u64,
     /// Times the log was seen to have been mended at a start.
@@ -25,8 +27,10 @@ pub struct Figures {
     pub left: u64,
     /// Those of them that were compressed.
     pub compressed: u64,
-    /// Batches acknowledged at the level memory that died with the process, as that level allows.
-    pub lost_in_memory: u64,
+    /// Batches that were lost as the level allows at which they were acknowledged: memory with the process, write with the power.
+    pub lost_below_level: u64,
+    /// Batches that a loss of power has cut, and that were not acknowledged at the level fsync.
+    pub cut_by_power: u64,
     /// Must be zero: acknowledged batches that are not in the log.
     pub lost: u64,
     /// Must be zero: batches that are in it more than once.
@@ -51,8 +55,9 @@ const PROBLEMS_TOLD_MAX: usize = 10;
 type Value = fn(&Figures) -> u64;
 
 /// Names, values, and which must be zero, in the order of the table.
-const COLUMNS: [(&str, Value); 18] = [
+const COLUMNS: [(&str, Value); 20] = [
     ("kills", |f| f.kills),
+    ("power cuts", |f| f.power_cuts),
     ("ends", |f| f.ends),
     ("mended", |f| f.mended),
     ("lines", |f| f.lines),
@@ -62,7 +67,8 @@ const COLUMNS: [(&str, Value); 18] = [
     ("acknowledged", |f| f.acknowledged),
     ("refused", |f| f.refused),
     ("unanswered", |f| f.unanswered),
-    ("lost in memory", |f| f.lost_in_memory),
+    ("lost, allowed", |f| f.lost_below_level),
+    ("cut, allowed", |f| f.cut_by_power),
     ("LOST", |f| f.lost),
     ("TWICE", |f| f.twice),
     ("TORN LINES", |f| f.torn),
@@ -118,7 +124,21 @@ impl AddAssign<&Self> for Figures {
         macro_rules! add {
             ($($field:ident),*) => { $(self.$field += other.$field;)* };
         }
-        add!(kills, ends, mended, acknowledged, refused, unanswered, lines, segments, left, compressed, lost_in_memory);
+        add!(
+            kills,
+            power_cuts,
+            ends,
+            mended,
+            acknowledged,
+            refused,
+            unanswered,
+            lines,
+            segments,
+            left,
+            compressed,
+            lost_below_level,
+            cut_by_power
+        );
         add!(lost, twice, torn, partial, disordered, refused_stored, broken_promises);
         self.problems.extend(other.problems.iter().cloned());
     }

@@ -20,6 +20,8 @@ pub enum End {
     Clean,
     /// It was killed or gave up. What it had acknowledged at the level memory may be lost.
     Unclean,
+    /// The machine lost its power. What was not acknowledged at the level fsync may be lost, or be stored in part.
+    PowerCut,
 }
 
 /// One batch.
@@ -72,6 +74,12 @@ impl Ledger {
     #[must_use]
     pub fn batch(&self, mark: Mark) -> Option<Sent> {
         self.connections.get(mark.connection as usize)?.batches.get(mark.number as usize).copied()
+    }
+
+    /// How the server of a batch's connection has ended.
+    #[must_use]
+    pub fn end_of(&self, mark: Mark) -> Option<End> {
+        self.connections.get(mark.connection as usize)?.end
     }
 
     /// All connections, by their numbers.

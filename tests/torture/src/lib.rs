@@ -6,8 +6,8 @@
 //! come again, so a seed repeats the plan of a run and not its every moment.
 //!
 //! The map: `batch` (lines whose every byte is known), `clients` and `http` (the load), `ledger` (what they were told), `log`
-//! (what is on the disk), `oracle` (the comparison), `figures` (the table), `server`, `process` and `shim` (start, signals,
-//! limits, faults); and the three tests: `crash`, `full_disk`, `failing_disk`.
+//! (what is on the disk), `oracle` (the comparison), `figures` (the table), `server`, `process`, `shim` and `power`
+//! (start, signals, limits, faults, loss of power); and the three tests: `crash`, `full_disk`, `failing_disk`.
 
 pub mod batch;
 pub mod clients;
@@ -19,6 +19,7 @@ pub mod http;
 pub mod ledger;
 pub mod log;
 pub mod oracle;
+pub mod power;
 pub mod process;
 pub mod random;
 pub mod server;

@@ -12,6 +12,7 @@ use torture::{
     failing_disk::{self, Fault},
     figures::Figures,
     full_disk::{self, Disk},
+    power::PowerCuts,
     random::Random,
     shim::Shim,
 };
@@ -39,6 +40,9 @@ enum Test {
         /// Kills for each driver and level
         #[arg(long, default_value_t = 100)]
         kills: u64,
+        /// What a loss of power takes from, at some of the kills
+        #[arg(long, default_value = "active")]
+        power_cuts: PowerCuts,
         #[command(flatten)]
         matrix: Matrix,
     },
@@ -134,7 +138,7 @@ fn main() -> ExitCode {
 fn run(test: &Test) -> io::Result<bool> {
     let scratch = tempfile::Builder::new().prefix("torture-").tempdir()?;
     let sound = match test {
-        Test::Crash { kills, matrix } => {
+        Test::Crash { kills, power_cuts, matrix } => {
             let shim = match Shim::build(scratch.path()) {
                 Ok(shim) => Some(shim),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -143,7 +147,8 @@ fn run(test: &Test) -> io::Result<bool> {
                 }
                 Err(error) => return Err(error),
             };
-            matrix.run(scratch.path(), &[""], |subject, _| crash::run(subject, *kills, shim.as_ref()))
+            let plan = crash::Plan { kills: *kills, shim: shim.as_ref(), power_cuts: *power_cuts };
+            matrix.run(scratch.path(), &[""], |subject, _| crash::run(subject, plan))
         }
         Test::FullDisk { disk, matrix } => {
             matrix.run(disk, &[""], |subject, _| full_disk::run(subject, &Disk::Small(disk.clone())))

@@ -3,6 +3,7 @@
 //! - A batch acknowledged at the level write or fsync is in the log once and whole, whatever ended the process.
 //! - One acknowledged at the level memory is so too, unless its process ended uncleanly and nothing later of its connection is
 //!   there: what is lost then is an end, never a hole.
+//! - A loss of power may take what was not acknowledged at the level fsync, and leave the beginning of such a batch.
 //! - A refused batch is not in the log. One without an answer is there whole or not at all.
 //! - The batches of a connection are in the order of their sending, and a batch is in one segment.
 //! - Every line is to the byte what was sent, and the log ends with a line's end.
@@ -76,14 +77,14 @@ impl Oracle {
             let Some(place) = place else {
                 self.figures.torn += 1;
                 self.figures.tell(|| format!("{segment}: not a line that was sent: {}", shown(line)));
-                self.cut_short(segment, open.take());
+                self.cut_short(segment, open.take(), ledger);
                 continue;
             };
             self.figures.lines += 1;
             match open {
                 Some(before) if is_next(before, place) => {}
                 before => {
-                    self.cut_short(segment, before);
+                    self.cut_short(segment, before, ledger);
                     if place.index == 0 {
                         self.begin(segment, place, ledger);
                     } else {
@@ -94,12 +95,17 @@ impl Oracle {
             }
             open = (place.index + 1 < place.of).then_some(place);
         }
-        self.cut_short(segment, open);
+        self.cut_short(segment, open, ledger);
     }
 
     /// The lines of `open`, if there is any, did not go on to its end.
-    fn cut_short(&mut self, segment: &str, open: Option<Place>) {
+    fn cut_short(&mut self, segment: &str, open: Option<Place>, ledger: &Ledger) {
         if let Some(place) = open {
+            let is_durable = ledger.batch(place.mark).map(|sent| sent.fate) == Some(Fate::Acknowledged(Level::Fsync));
+            if ledger.end_of(place.mark) == Some(End::PowerCut) && !is_durable {
+                self.figures.cut_by_power += 1;
+                return;
+            }
             self.figures.partial += 1;
             self.figures.tell(|| format!("{segment}: ends in its middle: {place:?}"));
         }
@@ -159,8 +165,13 @@ impl Oracle {
                 continue;
             }
             let is_behind_all = seen.last.is_none_or(|last| last as usize <= batch);
-            if level == Level::Memory && connection.end == Some(End::Unclean) && is_behind_all {
-                figures.lost_in_memory += 1;
+            let is_allowed = match connection.end {
+                Some(End::PowerCut) => level != Level::Fsync,
+                Some(End::Unclean) => level == Level::Memory && is_behind_all,
+                Some(End::Clean) | None => false,
+            };
+            if is_allowed {
+                figures.lost_below_level += 1;
             } else {
                 figures.lost += 1;
                 figures.tell(|| {
@@ -216,7 +227,7 @@ mod tests {
         let figures = judged(&fates, End::Unclean, &whole(&[0, 3]));
         assert!(figures.is_sound(), "{figures}");
         assert_eq!((figures.acknowledged, figures.refused, figures.unanswered), (3, 1, 2));
-        assert_eq!((figures.lost_in_memory, figures.lines), (1, 4));
+        assert_eq!((figures.lost_below_level, figures.lines), (1, 4));
         assert!(judged(&fates, End::Clean, &whole(&[0, 2, 3, 4, 5])).is_sound());
     }
 

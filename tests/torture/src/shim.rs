@@ -20,6 +20,8 @@ pub struct Shim {
 impl Shim {
     /// The fault that is a SIGKILL at a call.
     pub const DIES: &str = "dies";
+    /// No fault: syncs are noted in the journal.
+    pub const POWER_CUT: &str = "power-cut";
 
     /// Builds it in `directory` with `cc`.
     ///

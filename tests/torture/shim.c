@@ -1,8 +1,8 @@
 /* A disk that fails as it is told, by standing between the server and libc (ld.so(8), LD_PRELOAD).
  *
  * Only files below TORTURE_DIRECTORY are touched. TORTURE_FAULT names the fault, TORTURE_AFTER says how
- * many of the calls that it concerns go well before it. Once a sync has failed, every further one is noted in
- * TORTURE_JOURNAL, one line each: there must be none.
+ * many of the calls that it concerns go well before it. Once a sync has failed, every further one of a segment
+ * or of the state is noted in TORTURE_JOURNAL, one line each: there must be none.
  *
  *   write-fails    writev(2) of the log fails with EIO from then on
  *   read-only      writev(2) and pwrite(2) fail with EROFS from then on
@@ -130,9 +130,9 @@ int ftruncate64(int fd, off64_t bytes) {
 
 int ftruncate(int fd, off_t bytes) { return ftruncate64(fd, bytes); }
 
-/* A sync after one that has failed is noted. */
+/* A sync of a segment, or of the state that would call it closed, after one that has failed is noted. */
 static void note_sync(int fd) {
-    if (!atomic_load(&sync_has_failed) || !is_ours(fd, "")) return;
+    if (!atomic_load(&sync_has_failed) || !(is_ours(fd, ".jsonl") || is_ours(fd, ".state"))) return;
     int note = open(journal, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     if (note < 0 || syscall(SYS_write, note, "sync\n", 5) != 5) abort();
     close(note);

@@ -13,7 +13,7 @@ use crate::{
     server::Server,
     shim::Shim,
 };
-use std::{fs, io, time::Duration};
+use std::{fs, io, path::Path, time::Duration};
 
 /// Calls that go well before the fault, at most.
 const CALLS_BEFORE_MAX: u32 = 50;
@@ -116,7 +116,7 @@ pub fn run(subject: &Subject, shim: &Shim, fault: Fault) -> io::Result<Figures> 
     }
     match fault {
         _ if fault.is_survived() => server.signal(Signal::Terminate)?,
-        Fault::Vanishes => fs::remove_dir_all(&subject.directory)?,
+        Fault::Vanishes => clients.wait_until("the directory to be gone", |_| remove(&subject.directory))?,
         _ => {}
     }
     let ended = server.wait()?;
@@ -163,4 +163,15 @@ pub fn run(subject: &Subject, shim: &Shim, fault: Fault) -> io::Result<Figures> 
     (figures.segments, figures.left) = (log::sealed_count(place)? as u64, log::sealed_count(place)? as u64);
     figures.mended = log::mended_count(&subject.directory)? as u64;
     Ok(figures)
+}
+
+/// Deletes a directory. `false`: the server has made something in it meanwhile.
+fn remove(directory: &Path) -> io::Result<bool> {
+    match fs::remove_dir_all(directory) {
+        Ok(()) => Ok(true),
+        Err(error) if matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::NotFound) => {
+            Ok(!directory.exists())
+        }
+        Err(error) => Err(error),
+    }
 }

@@ -265,7 +265,10 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
 
 /// Says what was decided, and last where the server listens.
 fn announce(config: &Config, facts: &Facts, address: SocketAddr, report: &log::RecoveryReport) {
-    if report.cut.is_none() && matches!(report.previous, log::Previous::None | log::Previous::Clean) {
+    if report.cut.is_none()
+        && report.segment_cuts.is_empty()
+        && matches!(report.previous, log::Previous::None | log::Previous::Clean)
+    {
         tracing::info!(directory = %config.data_dir.display(), "{report}");
     } else {
         tracing::warn!(directory = %config.data_dir.display(), "{report}");

@@ -14,7 +14,7 @@
 
 use super::{
     file::DiskFile,
-    recovery::{RecoveryReport, recover},
+    recovery::{Cut, RecoveryReport, mend_segment, recover},
     rotation::{NEXT_NAME, Segments},
     state::{self, State, StateFile},
 };
@@ -140,13 +140,17 @@ pub fn open(directory: &Path) -> Result<Opened, OpenError> {
     let state_path = directory.join(STATE_NAME);
     let mut state_file = open_file(&state_path, OpenOptions::new().read(true).write(true))?;
     remove_next(directory)?;
-    let newest = sync_segments(directory)?;
+    let mut segment_cuts = Vec::new();
+    let newest = mend_segments(directory, &mut segment_cuts)?;
     sync_directory(directory).map_err(|error| OpenError::new("sync", directory, error))?;
 
     let state = read_state(&mut state_file).map_err(|error| OpenError::new("read", &state_path, error))?;
     let boot_id = state::boot_id();
-    let report = recover(directory, &log, state.as_ref(), boot_id.as_deref())
-        .map_err(|(doing, error)| OpenError::new(doing, &log_path, error))?;
+    let report = RecoveryReport {
+        segment_cuts,
+        ..recover(directory, &log, state.as_ref(), boot_id.as_deref())
+            .map_err(|(doing, error)| OpenError::new(doing, &log_path, error))?
+    };
     // What is there counts as committed from now on, so it has to be on stable storage.
     log.sync_all().map_err(|error| OpenError::new("sync", &log_path, error))?;
 
@@ -175,9 +179,9 @@ fn remove_next(directory: &Path) -> Result<(), OpenError> {
     }
 }
 
-/// Brings to stable storage what the run before has sealed and may not have synced: a segment that was synced may have its
-/// sidecar already. Returns the newest sealed segment.
-fn sync_segments(directory: &Path) -> Result<Option<SegmentName>, OpenError> {
+/// Brings to stable storage what the run before has sealed and may not have synced, and cuts off what a loss of power has torn:
+/// a segment that was synced may have its sidecar already. Returns the newest sealed segment, and adds to `cuts`.
+fn mend_segments(directory: &Path, cuts: &mut Vec<(SegmentName, Cut)>) -> Result<Option<SegmentName>, OpenError> {
     let cannot_read = |error| OpenError::new("read", directory, error);
     let mut is_kept = BTreeMap::new();
     for entry in fs::read_dir(directory).map_err(cannot_read)? {
@@ -185,9 +189,15 @@ fn sync_segments(directory: &Path) -> Result<Option<SegmentName>, OpenError> {
         let Some((name, file)) = file_name.to_str().and_then(SegmentName::parse) else { continue };
         *is_kept.entry(name).or_insert(false) |= file != SegmentFile::Plain;
     }
-    for (name, _) in is_kept.iter().filter(|&(_, &is_kept)| !is_kept) {
+    for (&name, _) in is_kept.iter().filter(|&(_, &is_kept)| !is_kept) {
         let path = directory.join(name.file(SegmentFile::Plain));
-        File::open(&path).and_then(|file| file.sync_data()).map_err(|error| OpenError::new("sync", &path, error))?;
+        let segment = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(&path)
+            .map_err(|error| OpenError::new("open", &path, error))?;
+        let cut = mend_segment(directory, &segment).map_err(|(doing, error)| OpenError::new(doing, &path, error))?;
+        cuts.extend(cut.map(|cut| (name, cut)));
     }
     Ok(is_kept.last_key_value().map(|(&name, _)| name))
 }

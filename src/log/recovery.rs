@@ -5,6 +5,8 @@
 //! | this file, this boot, not closed cleanly, and the file is longer than what was committed | all beyond the committed length: it was never acknowledged as written, and may be half a batch |
 //! | anything else | a torn last line, one without its line's end |
 //!
+//! A sealed segment that power was lost upon before it was synced is treated as "anything else".
+//!
 //! "Anything else" is a clean shutdown (bytes beyond the committed length were added by somebody else, and stay),
 //! another boot (the state may be newer or older than the bytes that reached the disk), a copied or replaced file, a
 //! file cut or edited by hand (shorter than committed, or no line ends there), and a state that is missing or garbled.
@@ -18,7 +20,7 @@ use super::state::State;
 use crate::{
     clock::Clock,
     limits::{SET_ASIDE_NAMES_MAX, TAIL_BLOCK_BYTES},
-    segment::stamp,
+    segment::{SegmentName, stamp},
 };
 use std::{
     fmt,
@@ -33,8 +35,10 @@ use std::{
 pub struct RecoveryReport {
     /// How the run before this one ended.
     pub previous: Previous,
-    /// What was cut off the log's end.
+    /// What was cut off the end of the active segment.
     pub cut: Option<Cut>,
+    /// What was cut off the ends of sealed segments: power was lost before they were synced.
+    pub segment_cuts: Vec<(SegmentName, Cut)>,
     /// Bytes in the log now.
     pub log_bytes: u64,
     /// Shutdowns of this log that were not clean, ever.
@@ -90,6 +94,9 @@ impl fmt::Display for RecoveryReport {
             };
             write!(f, "; {bytes} bytes {what} were moved to {}", kept_in.display())?;
         }
+        for (name, Cut { bytes, kept_in, .. }) in &self.segment_cuts {
+            write!(f, "; {bytes} bytes of a torn last line of segment {name} were moved to {}", kept_in.display())?;
+        }
         write!(f, "; it has {log_bytes} bytes and {unclean_shutdowns} unclean shutdowns")
     }
 }
@@ -106,13 +113,7 @@ pub(crate) fn recover(
 ) -> Result<RecoveryReport, (&'static str, io::Error)> {
     let size_bytes = log.metadata().map_err(|error| ("look at", error))?.len();
     let (keep_bytes, reason) = whole_bytes(log, size_bytes, state, boot_id).map_err(|error| ("read", error))?;
-    let cut = if keep_bytes < size_bytes {
-        let kept_in = set_aside(directory, log, keep_bytes).map_err(|error| ("set aside the damaged end of", error))?;
-        log.set_len(keep_bytes).and_then(|()| log.sync_all()).map_err(|error| ("cut the damaged end off", error))?;
-        Some(Cut { bytes: size_bytes - keep_bytes, reason, kept_in })
-    } else {
-        None
-    };
+    let cut = (keep_bytes < size_bytes).then(|| cut_off(directory, log, keep_bytes, reason)).transpose()?;
     let previous = match state {
         Some(State { clean: true, .. }) => Previous::Clean,
         Some(State { clean: false, .. }) => Previous::Unclean,
@@ -124,9 +125,31 @@ pub(crate) fn recover(
     Ok(RecoveryReport {
         previous,
         cut,
+        segment_cuts: Vec::new(),
         log_bytes: keep_bytes,
         unclean_shutdowns: state.map_or(0, |state| state.unclean_shutdowns).saturating_add(u64::from(is_unclean)),
     })
+}
+
+/// Repairs the end of a sealed segment that may not have been synced, and syncs it. Returns what was cut off.
+///
+/// # Errors
+/// With what was being done.
+pub(super) fn mend_segment(directory: &Path, segment: &File) -> Result<Option<Cut>, (&'static str, io::Error)> {
+    let size_bytes = segment.metadata().map_err(|error| ("look at", error))?.len();
+    let keep_bytes = end_of_last_line(segment, size_bytes).map_err(|error| ("read", error))?;
+    let cut =
+        (keep_bytes < size_bytes).then(|| cut_off(directory, segment, keep_bytes, CutReason::TornLine)).transpose()?;
+    segment.sync_data().map_err(|error| ("sync", error))?;
+    Ok(cut)
+}
+
+/// Keeps what `log` has from `keep_bytes` on in a file of its own, and cuts it off.
+fn cut_off(directory: &Path, log: &File, keep_bytes: u64, reason: CutReason) -> Result<Cut, (&'static str, io::Error)> {
+    let size_bytes = log.metadata().map_err(|error| ("look at", error))?.len();
+    let kept_in = set_aside(directory, log, keep_bytes).map_err(|error| ("set aside the damaged end of", error))?;
+    log.set_len(keep_bytes).and_then(|()| log.sync_all()).map_err(|error| ("cut the damaged end off", error))?;
+    Ok(Cut { bytes: size_bytes - keep_bytes, reason, kept_in })
 }
 
 /// How many of the log's bytes stay, and why the others do not.

@@ -9,7 +9,7 @@
 //! | 3. `metrics.jsonl.tmp` is renamed to `metrics.jsonl` | two segments, the second empty |
 //! | 4. the directory is synced | the same, on stable storage |
 //! | 5. the state file is told, before anything is appended | the same |
-//! | 6. the group commit syncs the sealed segment, and the keeper of the sealed ones is told | the next start syncs it |
+//! | 6. the group commit syncs the sealed segment, and the keeper of the sealed ones is told | the next start syncs it, and after a loss of power cuts off its torn last line |
 //!
 //! The writer does 1 to 5 between two gatherings, so every segment ends with a whole batch, and nothing is acknowledged that
 //! lies in a file whose name could be lost.

@@ -30,6 +30,7 @@ pub struct Writer<F: LogFile> {
     status: Arc<LogStatus>,
     /// The active segment's length after the last whole gathering.
     committed_bytes: u64,
+    started: Instant,
     /// When the active segment is old enough to be sealed.
     rotate_at: Option<Instant>,
     /// Until when sealing it is not tried again.
@@ -46,8 +47,10 @@ impl<F: LogFile> Writer<F> {
     ) -> io::Result<Self> {
         assert_eq!(rings.len(), status.reactor_bells.len());
         let committed_bytes = file.size_bytes()?;
-        let rotate_at = settings.rotate_age.map(|age| Instant::now() + age.saturating_sub(file.age()));
-        Ok(Self { file, rings, settings, status, committed_bytes, rotate_at, postponed_until: None, drained: false })
+        let started = Instant::now();
+        let rotate_at = settings.rotate_age.map(|age| started + age.saturating_sub(file.age()));
+        let postponed_until = None;
+        Ok(Self { file, rings, settings, status, committed_bytes, started, rotate_at, postponed_until, drained: false })
     }
 
     /// Writes until every appender is dropped and everything they published is in the file.
@@ -107,17 +110,20 @@ impl<F: LogFile> Writer<F> {
         Ok(any)
     }
 
-    /// Whether the active segment is to be sealed: it is full, old, or somebody has asked for it. An empty one never is.
-    fn is_rotation_due(&self) -> bool {
-        let is_full = self.settings.rotate_bytes.is_some_and(|bytes| self.committed_bytes >= bytes);
-        let is_wanted = is_full || self.status.is_rotation_asked();
-        if self.committed_bytes == 0 || !(is_wanted || self.rotate_at.is_some()) {
-            return false;
+    /// When the active segment is to be sealed: at once if it is full or somebody has asked for it, else when it is old. An empty
+    /// one never is.
+    fn rotation_at(&self) -> Option<Instant> {
+        if self.committed_bytes == 0 {
+            return None;
         }
-        // Only now the clock, which most turns can do without.
-        let now = Instant::now();
-        let is_old = self.rotate_at.is_some_and(|at| at <= now);
-        (is_wanted || is_old) && self.postponed_until.is_none_or(|until| until <= now)
+        let is_full = self.settings.rotate_bytes.is_some_and(|bytes| self.committed_bytes >= bytes);
+        let at = if is_full || self.status.is_rotation_asked() { self.started } else { self.rotate_at? };
+        Some(self.postponed_until.map_or(at, |until| until.max(at)))
+    }
+
+    fn is_rotation_due(&self) -> bool {
+        // The clock is read only where there is something to compare it with.
+        self.rotation_at().is_some_and(|at| at <= Instant::now())
     }
 
     /// Seals the active segment. If that is not to be had it goes on, and sealing it is tried again later.
@@ -141,13 +147,6 @@ impl<F: LogFile> Writer<F> {
         // The sealed segment is synced whether or not an answer waits for it.
         self.status.group_commit_bell.ring();
         self.persist(|| self.file.record(0))
-    }
-
-    /// How long a sleep may last, so that a segment is sealed in time also when nothing comes.
-    fn sleep_limit(&self) -> Option<Duration> {
-        let now = Instant::now();
-        let later = [self.postponed_until, self.rotate_at].into_iter().flatten().filter(|&at| at > now);
-        later.min().map(|at| at - now)
     }
 
     /// Writes what the rings in `range` have published: gathers, appends, records, publishes, wakes.
@@ -279,7 +278,9 @@ impl<F: LogFile> Writer<F> {
         self.status.writer_bell.announce_sleep();
         if !self.has_news() {
             count(&self.status.counters.sleeps, 1);
-            wait::readable(&self.status.writer_bell, self.sleep_limit());
+            // A segment is sealed in time also when nothing comes.
+            let limit = self.rotation_at().map(|at| at.saturating_duration_since(Instant::now()));
+            wait::readable(&self.status.writer_bell, limit);
         }
         self.status.writer_bell.awake();
         self.status.writer_bell.drain();

@@ -43,7 +43,7 @@ pub fn shim(directory: &TempDir) -> Option<Shim> {
 fn what_was_acknowledged_survives(driver: Driver) {
     let directory = TempDir::new().unwrap();
     let shim = shim(&directory);
-    let plan = crash::Plan { kills: KILLS, shim: shim.as_ref(), power_cuts: PowerCuts::Active };
+    let plan = crash::Plan { kills: KILLS, shim: shim.as_ref(), power_cuts: PowerCuts::On };
     for level in Level::ALL {
         let (subject, _guard) = subject(driver, level);
         let figures = crash::run(&subject, plan).unwrap();

@@ -55,6 +55,8 @@ fn thread_for_signals(pid: i32) -> Option<i32> {
 /// What a process may have only so much of (getrlimit(2)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Resource {
+    /// Bytes of any one file: RLIMIT_FSIZE. Over it: SIGXFSZ, or EFBIG where that is ignored.
+    FileBytes,
     /// Open descriptors: RLIMIT_NOFILE. Over it: EMFILE.
     Descriptors,
 }
@@ -62,6 +64,7 @@ pub enum Resource {
 impl Resource {
     fn number(self) -> libc::__rlimit_resource_t {
         match self {
+            Self::FileBytes => libc::RLIMIT_FSIZE,
             Self::Descriptors => libc::RLIMIT_NOFILE,
         }
     }

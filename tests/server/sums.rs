@@ -294,6 +294,11 @@ fn what_is_shed_is_accounted_for(driver: Driver) {
         ask(&mut client, &burst[..1]);
         (shed_by("log_unavailable") > 0).then_some(())
     });
+    let ready = server.ask(&get("/ready"));
+    assert_eq!((ready.status, ready.json()["status"].as_str()), (503, Some("unready")));
+    assert!(ready.retry_after_s() >= 1);
+    // RLIMIT_FSIZE is what fills this disk.
+    assert_eq!(ready.json()["reasons"], serde_json::json!(["the log has reached the largest size of a file"]));
     process::change_limit(server.pid(), Resource::FileBytes, UNLIMITED);
     until("what was taken is in the file", || (server.stat("/queued_bytes") == 0).then_some(()));
     let stats = server.stats();

@@ -113,6 +113,32 @@ fn a_crash_after_any_step_loses_nothing() {
 }
 
 #[test]
+fn a_segment_that_power_was_lost_upon_is_mended() {
+    let directory = directory();
+    let opened = open(directory.path()).unwrap();
+    for line in ["1\n2\n", "3\n"] {
+        append(&opened, line);
+        opened.file.rotate().unwrap();
+        opened.file.record(0).unwrap();
+    }
+    drop(opened);
+    let name = |file: &fs::DirEntry| SegmentName::parse(file.file_name().to_str().unwrap()).map(|(name, _)| name);
+    let mut names: Vec<_> = fs::read_dir(directory.path()).unwrap().filter_map(|file| name(&file.unwrap())).collect();
+    names.sort();
+    // Of the first the disk has less, of the second nothing but zeros.
+    let path = |name: SegmentName| directory.path().join(name.file(SegmentFile::Plain));
+    fs::write(path(names[0]), "1\n2").unwrap();
+    fs::write(path(names[1]), [0, 0]).unwrap();
+    let report = open(directory.path()).unwrap().report;
+    let cuts: Vec<_> = report.segment_cuts.iter().map(|(name, cut)| (*name, cut.bytes)).collect();
+    assert_eq!(cuts, [(names[0], 1), (names[1], 2)]);
+    assert!(report.to_string().contains(&format!("1 bytes of a torn last line of segment {}", names[0])));
+    assert_eq!(fs::read(&report.segment_cuts[0].1.kept_in).unwrap(), b"2");
+    assert_eq!(sealed(directory.path()), ["1\n", ""]);
+    assert_eq!(open(directory.path()).unwrap().report.segment_cuts, []);
+}
+
+#[test]
 fn names_go_on_from_the_newest_segment_there_is() {
     let directory = directory();
     // Sealed in a time to come, by a clock that was wrong.

@@ -142,6 +142,11 @@ pub fn run(subject: &Subject, plan: Plan<'_>) -> io::Result<Figures> {
     let (compressed, different) = log::compare_compressed(&subject.directory, &archive)?;
     figures.compressed = compressed;
     figures.promise(different.is_empty(), || format!("compressed, and not what they were: {different:?}"));
+    // Lines, sidecars and checksums, by the server's own check.
+    let verified = Command::new(&subject.binary).arg("verify").arg(&subject.directory).output()?;
+    figures.promise(verified.status.success(), || {
+        format!("`metricstream verify` says: {}", String::from_utf8_lossy(&verified.stdout))
+    });
     figures.mended = log::mended_count(&subject.directory)? as u64;
     (figures.kills, figures.power_cuts, figures.ends) = (kills, power_cuts, ends);
     Ok(figures)
@@ -230,7 +235,7 @@ impl History<'_> {
         archive.stop()?;
         if round == Round::PowerCut {
             stable.read(&journal)?;
-            stable.cut(directory, self.plan.power_cuts, &mut self.random)?;
+            stable.cut(directory, &mut self.random)?;
             self.power_cuts += 1;
         }
         let (connections, figures) = clients.stop();

@@ -40,8 +40,8 @@ enum Test {
         /// Kills for each driver and level
         #[arg(long, default_value_t = 100)]
         kills: u64,
-        /// What a loss of power takes from, at some of the kills
-        #[arg(long, default_value = "active")]
+        /// Whether power is lost, too, at some of the kills
+        #[arg(long, default_value = "on")]
         power_cuts: PowerCuts,
         #[command(flatten)]
         matrix: Matrix,

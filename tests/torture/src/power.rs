@@ -10,15 +10,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Which segments a loss of power takes from.
+/// Whether the power is lost, too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum PowerCuts {
-    /// The power is never lost.
+    /// Never.
     Off,
-    /// The active one.
-    Active,
-    /// Also those that were sealed and not yet synced.
-    All,
+    /// At some of the kills: the segments lose what was not synced, sealed or not.
+    On,
 }
 
 /// Bytes of each file that are on stable storage, by inode.
@@ -54,11 +52,8 @@ impl Stable {
     ///
     /// # Errors
     /// As the system says.
-    pub fn cut(&self, directory: &Path, from: PowerCuts, random: &mut Random) -> io::Result<()> {
+    pub fn cut(&self, directory: &Path, random: &mut Random) -> io::Result<()> {
         for (path, inode, bytes) in segments(directory)? {
-            if from != PowerCuts::All && !path.ends_with("metrics.jsonl") {
-                continue;
-            }
             let stable = self.0.get(&inode).copied().unwrap_or(0);
             let lost = random.number() % (bytes - stable.min(bytes) + 1);
             let file = OpenOptions::new().write(true).open(path)?;

@@ -129,8 +129,9 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
     let started_unix_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
     let connections_limit = connections_limit(&config)?;
     let signals = watch_signals().map_err(|error| error!("cannot watch for signals: {error}"))?;
-    let (chosen, why) = choose_driver(config.driver)?;
     let reactors = config.placement.reactor_cores.len();
+    let connections_max = connections_limit + limits::REFUSALS_IN_FLIGHT_MAX;
+    let (chosen, why) = choose_driver(config.driver, reactors, connections_max)?;
     let cannot_listen = |error: io::Error| cannot_listen(config.listen, &error);
     let listeners = listen::listeners(config.listen, reactors, limits::LISTEN_BACKLOG).map_err(cannot_listen)?;
     let address = listeners[0].local_addr().map_err(cannot_listen)?;
@@ -221,7 +222,7 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
         };
         let driver = Setup {
             listener: Some(listener),
-            connections_max: connections_limit + limits::REFUSALS_IN_FLIGHT_MAX,
+            connections_max,
             receive_buffer_bytes: limits::RECEIVE_BUFFER_BYTES,
             receive_buffers: limits::RECEIVE_BUFFERS,
             doorbell,
@@ -443,11 +444,14 @@ fn cannot_listen(address: SocketAddr, error: &io::Error) -> ServerError {
 }
 
 /// Decides on a driver, and why. A driver that was named is never replaced.
-fn choose_driver(choice: DriverChoice) -> Result<(Chosen, String), ServerError> {
+fn choose_driver(choice: DriverChoice, reactors: usize, connections_max: u32) -> Result<(Chosen, String), ServerError> {
     if choice == DriverChoice::Epoll {
         return Ok((Chosen::Epoll, "epoll, as asked for".into()));
     }
-    match (uring::probe(), choice) {
+    // All rings at once: what a small one may lock in memory, those of every reactor together may not.
+    let probed = uring::probe()
+        .and_then(|report| uring::probe_rings(reactors, connections_max, limits::RECEIVE_BUFFERS).map(|()| report));
+    match (probed, choice) {
         (Ok(report), _) => Ok((Chosen::IoUring, report.to_string())),
         (Err(reason), DriverChoice::IoUring) => Err(error!("--driver io_uring: {reason}")),
         (Err(reason), _) => Ok((Chosen::Epoll, format!("epoll, as io_uring is not to be had: {reason}"))),

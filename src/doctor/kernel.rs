@@ -43,9 +43,7 @@ fn io_uring(examination: &mut Examination) -> Verdict {
              io_uring_register)"
                 .to_owned()
         }
-        Unavailable::Refused(error) if error.raw_os_error() == Some(libc::ENOMEM) => {
-            "ulimit -l unlimited   (systemd: LimitMEMLOCK=infinity)".to_owned()
-        }
+        Unavailable::LockedMemory => "ulimit -l unlimited   (systemd: LimitMEMLOCK=infinity)".to_owned(),
         Unavailable::Forbidden(_) => {
             "ausearch -m avc -c metricstream   (shows what a security module refused, to be allowed there)".to_owned()
         }

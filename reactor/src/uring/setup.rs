@@ -85,6 +85,8 @@ pub enum Unavailable {
     Absent,
     /// The kernel has io_uring but not this, which the driver needs.
     Lacks(&'static str),
+    /// `ENOMEM`: the rings take more locked memory than RLIMIT_MEMLOCK lets this user have.
+    LockedMemory,
     /// Something else the kernel said.
     Refused(io::Error),
 }
@@ -96,6 +98,7 @@ impl Unavailable {
                 fs::read_to_string("/proc/sys/kernel/io_uring_disabled").ok().and_then(|text| text.trim().parse().ok()),
             ),
             Some(libc::ENOSYS) => Self::Absent,
+            Some(libc::ENOMEM) => Self::LockedMemory,
             _ => Self::Refused(error),
         }
     }
@@ -116,6 +119,10 @@ impl fmt::Display for Unavailable {
                 "io_uring_setup was forbidden (EPERM), most likely by a seccomp filter, as container runtimes have by \
                  default; allow io_uring_setup, io_uring_enter and io_uring_register in the profile",
             ),
+            Self::LockedMemory => f.write_str(
+                "its rings take more locked memory than this user may have; raise the limit (`ulimit -l`, LimitMEMLOCK= in \
+                 systemd), or run fewer reactors",
+            ),
             Self::Absent => f.write_str(
                 "this kernel has no io_uring (ENOSYS): it was built without CONFIG_IO_URING, is older than 5.1, or a \
                  seccomp filter hides it",
@@ -133,6 +140,7 @@ impl From<Unavailable> for io::Error {
         let kind = match &unavailable {
             Unavailable::Forbidden(_) => io::ErrorKind::PermissionDenied,
             Unavailable::Absent | Unavailable::Lacks(_) => io::ErrorKind::Unsupported,
+            Unavailable::LockedMemory => io::ErrorKind::OutOfMemory,
             Unavailable::Refused(error) => error.kind(),
         };
         Self::new(kind, unavailable)

@@ -61,7 +61,7 @@ fn io_uring_that_is_refused_says_by_whom() {
 #[test]
 fn rings_that_do_not_fit_the_locked_memory() {
     let refused = |made: &mut Made| {
-        made.answers.rings = || Err(Unavailable::Refused(io::Error::from_raw_os_error(libc::ENOMEM)));
+        made.answers.rings = || Err(Unavailable::LockedMemory);
         made.flags(&["--reactors", "8"]);
     };
     let check = expect("memlock", Critical, "the rings of 8 reactors", refused);

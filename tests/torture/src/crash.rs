@@ -171,7 +171,10 @@ impl History<'_> {
                 command.args(["--compress", "zstd"]);
             }
             if may_change && self.random.one_in(2) {
-                command.args(["--retain-size", &(RETAINED_MIN * rotate_bytes).to_string()]);
+                // The active segment may be a large one, of a run that did not rotate, and is sealed at once.
+                let active = self.subject.directory.join(log::ACTIVE);
+                let active_bytes = fs::metadata(active).map_or(0, |metadata| metadata.len());
+                command.args(["--retain-size", &(active_bytes + RETAINED_MIN * rotate_bytes).to_string()]);
             }
         }
         command

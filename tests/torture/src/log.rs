@@ -6,7 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-const ACTIVE: &str = "metrics.jsonl";
+/// The segment that is appended to.
+pub const ACTIVE: &str = "metrics.jsonl";
 /// What the names of sealed segments begin and end with; between them is a time, so that names sort by it.
 const SEALED: (&str, &str) = ("metrics-", ".jsonl");
 const COMPRESSED: &str = ".zst";
@@ -52,12 +53,11 @@ fn sealed_files(directory: &Path) -> io::Result<Vec<Segment>> {
     Ok(segments)
 }
 
-/// The sealed segments in the order of their names; of one that is there in both forms, the plain one.
+/// The sealed segments in the order of their names; of one that is there in both forms, the plain one, and of two plain ones that
+/// which was kept: nobody takes it away.
 fn sealed(place: Place<'_>) -> io::Result<Vec<Segment>> {
-    let mut segments = sealed_files(place.directory)?;
-    if let Some(archive) = place.archive {
-        segments.extend(sealed_files(archive)?);
-    }
+    let mut segments = place.archive.map_or(Ok(Vec::new()), sealed_files)?;
+    segments.extend(sealed_files(place.directory)?);
     segments.sort_by(|a, b| (&a.name, a.compressed).cmp(&(&b.name, b.compressed)));
     segments.dedup_by(|next, first| next.name == first.name);
     Ok(segments)
@@ -72,11 +72,13 @@ pub fn keep(directory: &Path, archive: &Path) -> io::Result<()> {
     if !directory.exists() {
         return Ok(());
     }
-    for segment in sealed_files(directory)?.into_iter().filter(|segment| !segment.compressed) {
-        let kept = archive.join(&segment.name);
-        if kept.exists() {
+    for segment in sealed_files(directory)? {
+        if archive.join(&segment.name).exists() {
             continue;
         }
+        // A compressed one that was not seen before is all there is to keep.
+        let suffix = if segment.compressed { COMPRESSED } else { "" };
+        let kept = archive.join(format!("{}{suffix}", segment.name));
         match fs::hard_link(&segment.path, kept) {
             // Somebody else has kept it, or it was compressed or deleted meanwhile.
             Err(error) if matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound) => {}
@@ -121,8 +123,16 @@ pub fn read_on(place: Place<'_>, position: &mut Position, mut part: impl FnMut(&
         if position.sealed.as_ref().is_some_and(|sealed| *sealed >= segment.name) {
             continue;
         }
-        let mut file = File::open(&segment.path)?;
-        let bytes = if segment.compressed { zstd::decode_all(file)? } else { read_all(&mut file, 0)? };
+        let bytes = match File::open(&segment.path) {
+            Ok(file) if segment.compressed => zstd::decode_all(file)?,
+            Ok(mut file) => read_all(&mut file, 0)?,
+            // A server that has just started has compressed it since it was listed.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !segment.compressed => {
+                let compressed = segment.path.with_file_name(format!("{}{COMPRESSED}", segment.name));
+                zstd::decode_all(File::open(compressed)?)?
+            }
+            Err(error) => return Err(error),
+        };
         let from = usize::try_from(skip).unwrap_or(usize::MAX).min(bytes.len());
         part(&segment.name, &bytes[from..]);
         skip = 0;

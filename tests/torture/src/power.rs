@@ -73,8 +73,12 @@ fn segments(directory: &Path) -> io::Result<Vec<(PathBuf, u64, u64)>> {
     for entry in fs::read_dir(directory)? {
         let path = entry?.path();
         if path.extension().is_some_and(|extension| extension == "jsonl") {
-            let metadata = path.metadata()?;
-            segments.push((path, metadata.ino(), metadata.len()));
+            match path.metadata() {
+                Ok(metadata) => segments.push((path, metadata.ino(), metadata.len())),
+                // Compressed or deleted meanwhile, by a server that has just started.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
         }
     }
     Ok(segments)

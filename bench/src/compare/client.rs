@@ -111,6 +111,9 @@ impl Load<'_> {
         }
         command.args(["-c", &scenario.connections.to_string(), "-t", &self.cores.len().to_string()]);
         command.args(["-w", &milliseconds(warmup), "-d", &milliseconds(measured), "--format", "json"]);
+        if let Some(rate) = scenario.requests_per_second {
+            command.args(["--rate", &rate.to_string()]);
+        }
         if !scenario.keep_alive {
             command.arg("--no-keepalive");
         } else if scenario.pipeline > 1 {

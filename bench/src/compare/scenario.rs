@@ -20,6 +20,9 @@ pub struct Scenario {
     pub keep_alive: bool,
     /// Metrics in each request.
     pub batch: u32,
+    /// Requests a second over all connections, sent when they are due and whatever became of those before (open loop).
+    /// `None`: each connection sends as soon as it has its answer (closed loop).
+    pub requests_per_second: Option<u32>,
     /// Whether wrk is measured as well as load_test.
     pub by_wrk: bool,
     /// Whether every level of acknowledgement is measured.
@@ -34,15 +37,24 @@ const USUAL: Scenario = Scenario {
     pipeline: 1,
     keep_alive: true,
     batch: 3,
+    requests_per_second: None,
     by_wrk: true,
     levels: true,
 };
 
 /// All of them.
-pub static SCENARIOS: [Scenario; 9] = [
+pub static SCENARIOS: [Scenario; 10] = [
     Scenario { name: "c1", title: "1 connection", connections: 1, by_wrk: false, ..USUAL },
     USUAL,
     Scenario { name: "c500", title: "500 connections", connections: 500, ..USUAL },
+    Scenario {
+        name: "paced",
+        title: "500 connections, 20,000 requests/s in all (open loop)",
+        connections: 500,
+        requests_per_second: Some(20_000),
+        by_wrk: false,
+        ..USUAL
+    },
     Scenario { name: "c1000", title: "1000 connections", connections: 1000, by_wrk: false, levels: false, ..USUAL },
     Scenario {
         name: "pipelined",
@@ -139,7 +151,8 @@ mod tests {
         assert_eq!(names.len(), SCENARIOS.len());
         assert!(SMOKE.iter().all(|name| names.contains(name)));
         for cell in all().iter().filter(|cell| cell.client == Client::Wrk) {
-            assert!(cell.scenario.keep_alive && cell.scenario.pipeline == 1, "{cell:?}");
+            let Scenario { keep_alive, pipeline, requests_per_second, .. } = *cell.scenario;
+            assert!(keep_alive && pipeline == 1 && requests_per_second.is_none(), "{cell:?}");
         }
     }
 

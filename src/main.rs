@@ -5,7 +5,7 @@ use metricstream::{
     config::{CommandLine, LogFormat},
     doctor, server,
 };
-use std::process::ExitCode;
+use std::{io::Write, process::ExitCode};
 use tracing_subscriber::EnvFilter;
 
 /// It could not start: wrong flags, a taken port, a directory that cannot be written.
@@ -20,6 +20,13 @@ fn main() -> ExitCode {
     };
     if let Some(arguments) = line.verify() {
         return arguments.run().unwrap_or_else(|error| refuse(&error));
+    }
+    match line.print() {
+        Ok(None) => {}
+        Ok(Some(text)) => {
+            return std::io::stdout().write_all(&text).map_or_else(|error| refuse(&error), |()| ExitCode::SUCCESS);
+        }
+        Err(error) => return refuse(&error),
     }
     let examination = line.doctor();
     let config = match line.resolve() {

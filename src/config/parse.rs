@@ -1,6 +1,26 @@
 //! Sizes and times as a person types them.
 
-use std::{str::FromStr, time::Duration};
+use serde::Deserialize;
+use std::{fmt, str::FromStr, time::Duration};
+
+/// A value that is written as text in a file just as on the command line.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(try_from = "String", bound(deserialize = "T: FromStr<Err: fmt::Display>"))]
+pub struct Text<T: FromStr<Err: fmt::Display>>(pub T);
+
+impl<T: FromStr<Err: fmt::Display>> FromStr for Text<T> {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        text.parse().map(Self).map_err(|error: T::Err| error.to_string())
+    }
+}
+
+impl<T: FromStr<Err: fmt::Display>> TryFrom<String> for Text<T> {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
 
 /// A number of bytes: `4096`, `64KiB`, `4MiB`, `1GiB`, and the decimal `kB`, `MB`, `GB`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

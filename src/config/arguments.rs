@@ -1,0 +1,271 @@
+//! What was typed, or stood in the file. Nothing is decided here.
+
+use super::{
+    ConfigError,
+    choices::{Compression, DriverChoice, LogFormat, WriterCore},
+    parse::{Bytes, Span, Text},
+    placement::CoreList,
+};
+use crate::log::AckLevel;
+use clap::Args;
+use serde::Deserialize;
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+/// The headings of `--help`, in the order in which they are shown.
+const LISTENING: &str = "Listening";
+const CORES: &str = "Cores and driver";
+const CLIENTS: &str = "Clients";
+const BATCHES: &str = "Batches";
+const TIMEOUTS: &str = "Timeouts";
+const LOG: &str = "Log";
+const ROTATION: &str = "Rotation and retention";
+const OBSERVATION: &str = "Observation";
+
+/// What was typed, or stood in the file: nothing is decided yet.
+///
+/// The first paragraph of a field is what `-h` shows, with the default in square brackets; `--help` shows all of it:
+/// the unit, the bounds ("From a to b", which a test tries) and what happens at them.
+#[derive(Debug, Default, Clone, Args, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Arguments {
+    /// Address and port to listen on; port 0 takes a free one [default: 127.0.0.1:8080]
+    ///
+    /// One address, IPv4 or IPv6 ([::]:8080 takes both, unless net.ipv6.bindv6only is set). The port that was taken is
+    /// said in the line "listening on". There is no TLS: what comes over a foreign network belongs behind a proxy that
+    /// has it.
+    #[arg(long, env = "METRICSTREAM_LISTEN", value_name = "ADDR:PORT", help_heading = LISTENING)]
+    pub listen: Option<SocketAddr>,
+    /// Connections open at one time [default: 10000, or what the descriptor limit allows]
+    ///
+    /// Each takes one descriptor; the soft limit is raised to the hard one by itself (ulimit -Hn, LimitNOFILE= in
+    /// systemd), and a number that the limit does not allow is refused at the start. A connection over the bound is
+    /// answered 503 with Retry-After.
+    #[arg(long, env = "METRICSTREAM_MAX_CONNECTIONS", value_name = "N", help_heading = LISTENING)]
+    pub max_connections: Option<u32>,
+    /// Cores to run on: auto, or a list such as 0-3 or 0,2 [default: auto]
+    ///
+    /// auto takes every core that this process may use (taskset, AllowedCPUs=, a cpuset). A named core that it may not
+    /// use is refused at the start. The last core runs the log's writer, each other one a reactor; on one core they
+    /// share it.
+    #[arg(long, env = "METRICSTREAM_CORES", value_name = "LIST", help_heading = CORES)]
+    pub cores: Option<CoreList>,
+    /// Number of reactors [default: one a core, the writer's core left out]
+    ///
+    /// From 1 to 256. More than there are cores is allowed: they share them.
+    #[arg(long, env = "METRICSTREAM_REACTORS", value_name = "N", help_heading = CORES)]
+    pub reactors: Option<usize>,
+    /// Core of the log's writer [default: auto]
+    ///
+    /// auto takes the last of the cores.
+    #[arg(long, env = "METRICSTREAM_WRITER_CORE", value_name = "auto|N", help_heading = CORES)]
+    pub writer_core: Option<WriterCore>,
+    /// Network driver [default: auto]
+    ///
+    /// auto takes io_uring where all its rings can be had (Linux 6.0 or later, not forbidden by a sysctl, a seccomp
+    /// filter or the limit of locked memory), else epoll; which one and why is said at the start. A driver that is
+    /// named is never replaced: where it cannot be had the server does not start.
+    #[arg(long, env = "METRICSTREAM_DRIVER", value_name = "auto|io_uring|epoll", help_heading = CORES)]
+    pub driver: Option<DriverChoice>,
+    /// How long the writer looks for lines before it sleeps [default: 10us, 0s when it shares its core with a reactor]
+    ///
+    /// From 0s to 10ms. To wake a thread costs more than several requests; to poll costs the writer's core.
+    #[arg(long, env = "METRICSTREAM_WRITER_POLL", value_name = "TIME", help_heading = CORES)]
+    pub writer_poll: Option<Text<Span>>,
+    /// Requests that a client may make in any one second; 0 is without limit [default: 10000]
+    ///
+    /// From 0 to 10000000. A client is its Authorization value, else its IP address. The window slides and is exact
+    /// over all cores; a request over it is answered 429 with the Retry-After that its window asks for.
+    #[arg(long, env = "METRICSTREAM_RATE_LIMIT", value_name = "N", help_heading = CLIENTS)]
+    pub rate_limit: Option<u32>,
+    /// Clients whose rate is remembered at one time [default: 65536]
+    ///
+    /// From 1 to 16777216; 128 bytes each. A new client that finds no room, as none is idle, is answered 503 with
+    /// Retry-After.
+    #[arg(long, env = "METRICSTREAM_MAX_CLIENTS", value_name = "N", help_heading = CLIENTS)]
+    pub max_clients: Option<usize>,
+    /// File of the API keys that may post [default: none, all may post]
+    ///
+    /// One key a line, which a client sends as Authorization, with or without Bearer before it; blank lines and those
+    /// that begin with # are left out. It is read at the start. A batch with another key, or without one, is answered
+    /// 401.
+    #[arg(long, env = "METRICSTREAM_API_KEYS", value_name = "FILE", help_heading = CLIENTS)]
+    pub api_keys: Option<PathBuf>,
+    /// Largest body, as sent and also after decompression [default: 4MiB]
+    ///
+    /// From 1 to 64MiB. A larger one is answered 413, whole or chunked, and nothing of it is stored.
+    #[arg(long, env = "METRICSTREAM_MAX_BODY", value_name = "SIZE", help_heading = BATCHES)]
+    pub max_body: Option<Text<Bytes>>,
+    /// Most metrics in one batch [default: 1000]
+    ///
+    /// From 1 to 1000000. A larger batch is answered 400.
+    #[arg(long, env = "METRICSTREAM_MAX_BATCH", value_name = "N", help_heading = BATCHES)]
+    pub max_batch: Option<usize>,
+    /// Longest name of a metric, in bytes [default: 255]
+    ///
+    /// From 1 to 65536, counted after unescaping. A batch with a longer one is answered 400.
+    #[arg(long, env = "METRICSTREAM_MAX_NAME", value_name = "BYTES", help_heading = BATCHES)]
+    pub max_name: Option<usize>,
+    /// Most tags on one metric [default: 128]
+    ///
+    /// From 1 to 1024. A batch with more on one metric is answered 400.
+    #[arg(long, env = "METRICSTREAM_MAX_TAGS", value_name = "N", help_heading = BATCHES)]
+    pub max_tags: Option<usize>,
+    /// How long a request's head may take from its first byte [default: 10s]
+    ///
+    /// From 1ms to 24h. Over it: 408, and the connection ends.
+    #[arg(long, env = "METRICSTREAM_HEAD_TIMEOUT", value_name = "TIME", help_heading = TIMEOUTS)]
+    pub head_timeout: Option<Text<Span>>,
+    /// How long a request's body may take from the end of its head [default: 30s]
+    ///
+    /// From 1ms to 24h. Over it: 408, and the connection ends; nothing of the batch is stored.
+    #[arg(long, env = "METRICSTREAM_BODY_TIMEOUT", value_name = "TIME", help_heading = TIMEOUTS)]
+    pub body_timeout: Option<Text<Span>>,
+    /// How long a connection may stay open between requests [default: 60s]
+    ///
+    /// From 1ms to 24h. Over it the connection is closed without a word.
+    #[arg(long, env = "METRICSTREAM_IDLE_TIMEOUT", value_name = "TIME", help_heading = TIMEOUTS)]
+    pub idle_timeout: Option<Text<Span>>,
+    /// How long a client may take to read its answers, and the log to store what they wait for [default: 30s]
+    ///
+    /// From 1ms to 24h. Over it the connection is closed. A batch whose answer was given up may still be stored, whole.
+    #[arg(long, env = "METRICSTREAM_WRITE_TIMEOUT", value_name = "TIME", help_heading = TIMEOUTS)]
+    pub write_timeout: Option<Text<Span>>,
+    /// How long a stop may take before connections are cut off [default: 10s]
+    ///
+    /// From 1ms to 24h. What was acknowledged is written and synced all the same; for that there is the same time once
+    /// more.
+    #[arg(long, env = "METRICSTREAM_DRAIN_TIMEOUT", value_name = "TIME", help_heading = TIMEOUTS)]
+    pub drain_timeout: Option<Text<Span>>,
+    /// Directory of the log [default: data]
+    ///
+    /// Made when it is missing, and locked: one server at a time. It holds metrics.jsonl (the active segment),
+    /// metrics-TIME.jsonl (sealed ones) and, after a crash, torn-TIME.bin (what was moved aside). A disk that is full
+    /// answers batches 503, and goes on by itself.
+    #[arg(long, env = "METRICSTREAM_DATA_DIR", value_name = "DIR", help_heading = LOG)]
+    pub data_dir: Option<PathBuf>,
+    /// When a batch is acknowledged, unless the request says ?ack= [default: write]
+    ///
+    /// memory: handed to the writer; survives only a clean stop. write: in the file; survives the death of the process.
+    /// fsync: on stable storage, by group commit; survives the loss of power.
+    #[arg(long, env = "METRICSTREAM_ACK", value_name = "memory|write|fsync", help_heading = LOG)]
+    pub ack: Option<Text<AckLevel>>,
+    /// Memory of each reactor's ring to the writer [default: 16MiB, more when --max-body needs it]
+    ///
+    /// A power of two up to 1GiB, in which a batch of --max-body fits twice. When it is full, as the disk is slower
+    /// than the load, batches are answered 503 with Retry-After.
+    #[arg(long, env = "METRICSTREAM_RING_SIZE", value_name = "SIZE", help_heading = LOG)]
+    pub ring_size: Option<Text<Bytes>>,
+    /// Size at which the log is rotated; 0 is never [default: 1GiB]
+    ///
+    /// From 64KiB. Rotated is: sealed under a name that says when, and begun anew. No batch is split.
+    #[arg(long, env = "METRICSTREAM_ROTATE_SIZE", value_name = "SIZE", help_heading = ROTATION)]
+    pub rotate_size: Option<Text<Bytes>>,
+    /// Age at which the log is rotated; 0s is never [default: 0s]
+    ///
+    /// From 1s. SIGHUP rotates at once, whatever is set.
+    #[arg(long, env = "METRICSTREAM_ROTATE_AGE", value_name = "TIME", help_heading = ROTATION)]
+    pub rotate_age: Option<Text<Span>>,
+    /// Whether sealed segments are compressed [default: off]
+    ///
+    /// zstd makes metrics-TIME.jsonl.zst of them, which zstdcat reads, in blocks that can be skipped. A thread of low
+    /// priority does it.
+    #[arg(long, env = "METRICSTREAM_COMPRESS", value_name = "off|zstd", help_heading = ROTATION)]
+    pub compress: Option<Compression>,
+    /// Bytes of the whole log above which the oldest sealed segments are deleted; 0 keeps everything [default: 0]
+    ///
+    /// From 64KiB. The active segment is never deleted, so something has to rotate: --rotate-size or --rotate-age.
+    #[arg(long, env = "METRICSTREAM_RETAIN_SIZE", value_name = "SIZE", help_heading = ROTATION)]
+    pub retain_size: Option<Text<Bytes>>,
+    /// Age since its sealing above which a segment is deleted; 0s keeps everything [default: 0s]
+    ///
+    /// From 1s.
+    #[arg(long, env = "METRICSTREAM_RETAIN_AGE", value_name = "TIME", help_heading = ROTATION)]
+    pub retain_age: Option<Text<Span>>,
+    /// How often a line of figures is logged; 0s is never [default: 10s]
+    ///
+    /// Connections, batches a second, success and failure, p50/p95/p99 of the interval, queues, memory. GET /stats
+    /// shows the same interval and all since the start.
+    #[arg(long, env = "METRICSTREAM_STATS_INTERVAL", value_name = "TIME", help_heading = OBSERVATION)]
+    pub stats_interval: Option<Text<Span>>,
+    /// Form of the lines on standard error [default: text]
+    ///
+    /// text for people, json for programs: one object a line. The variable METRICSTREAM_LOG sets what is logged: error,
+    /// warn, info (the default), debug.
+    #[arg(long, env = "METRICSTREAM_LOG_FORMAT", value_name = "text|json", help_heading = OBSERVATION)]
+    pub log_format: Option<LogFormat>,
+    /// TOML file with any of these options
+    ///
+    /// Keys are the flags' names with underscores, sizes and times are text: data_dir = "/srv/metrics", rate_limit =
+    /// 5000, max_body = "1MiB". Flags win over variables, variables over the file. An unknown key is refused at the
+    /// start, with its line.
+    #[arg(long, env = "METRICSTREAM_CONFIG", value_name = "FILE")]
+    #[serde(skip)]
+    pub config: Option<PathBuf>,
+}
+
+impl Arguments {
+    /// The cores that were named.
+    pub fn named_cores(&self) -> Vec<usize> {
+        let mut cores = match &self.cores {
+            Some(CoreList::Cores(cores)) => cores.clone(),
+            Some(CoreList::Auto) | None => Vec::new(),
+        };
+        if let Some(WriterCore::Core(core)) = self.writer_core {
+            cores.push(core);
+        }
+        cores
+    }
+
+    /// Each value of `self`, or where it has none, that of `other`.
+    pub fn or(self, other: Self) -> Self {
+        macro_rules! first_of {
+            ($($field:ident),* $(,)?) => { Self { $($field: self.$field.or(other.$field)),* } };
+        }
+        first_of!(
+            listen,
+            data_dir,
+            cores,
+            reactors,
+            writer_core,
+            driver,
+            ack,
+            rate_limit,
+            max_clients,
+            api_keys,
+            max_connections,
+            max_body,
+            max_batch,
+            max_name,
+            max_tags,
+            ring_size,
+            writer_poll,
+            head_timeout,
+            body_timeout,
+            idle_timeout,
+            write_timeout,
+            drain_timeout,
+            rotate_size,
+            rotate_age,
+            compress,
+            retain_size,
+            retain_age,
+            stats_interval,
+            log_format,
+            config,
+        )
+    }
+}
+
+/// Reads a configuration file.
+pub fn read_file(path: &Path) -> Result<Arguments, ConfigError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| ConfigError(format!("cannot read the configuration file {}: {error}", path.display())))?;
+    toml::from_str(&text).map_err(|error| {
+        let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+        let what = error.message().replace('\n', " ");
+        ConfigError(format!("{}, line {line}: {what}", path.display()))
+    })
+}

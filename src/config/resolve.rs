@@ -1,0 +1,175 @@
+//! From what was typed to what is decided: defaults, bounds, and what must fit together. Whatever cannot be is refused by the
+//! name of its flag.
+
+use super::{
+    Config, ConfigError, Placement, Rotation, Timeouts,
+    arguments::Arguments,
+    parse::{Bytes, Span, Text},
+};
+use crate::{limits, log::AckLevel, metric};
+use std::{
+    collections::HashSet,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// `Err` with a line made like `format!`.
+macro_rules! refuse {
+    ($($part:tt)*) => { return Err(ConfigError(format!($($part)*))) };
+}
+
+impl Arguments {
+    /// Decides everything, for a process that may run on the `allowed` cores.
+    ///
+    /// # Errors
+    /// What is wrong, and what would be right.
+    pub fn resolve(self, allowed: &[usize]) -> Result<Config, ConfigError> {
+        let placement = Placement::resolve(
+            &self.cores.unwrap_or_default(),
+            self.reactors,
+            self.writer_core.unwrap_or_default(),
+            allowed,
+        )
+        .map_err(ConfigError)?;
+
+        let body_bytes_limit = self.max_body.map_or(limits::BODY_BYTES_DEFAULT, |text| text.0.0);
+        if body_bytes_limit == 0 || body_bytes_limit > limits::BODY_BYTES_CAP {
+            refuse!("--max-body must be from 1 to {} bytes", limits::BODY_BYTES_CAP);
+        }
+        let metric = metric::Bounds {
+            batch_metrics_limit: within(
+                "--max-batch",
+                self.max_batch,
+                limits::BATCH_METRICS_DEFAULT,
+                limits::BATCH_METRICS_CAP,
+            )?,
+            name_bytes_limit: within("--max-name", self.max_name, limits::NAME_BYTES_DEFAULT, limits::NAME_BYTES_CAP)?,
+            tags_limit: within("--max-tags", self.max_tags, limits::TAGS_DEFAULT, limits::TAGS_CAP)?,
+        };
+        let needed = limits::ring_bytes_min(metric::BatchEncoder::new(metric).encoded_bytes_max(body_bytes_limit));
+        let ring_bytes = match self.ring_size.map(|text| text.0.0) {
+            None => limits::RING_BYTES_DEFAULT.max(needed),
+            Some(bytes) if !bytes.is_power_of_two() => refuse!("--ring-size must be a power of two, not {bytes}"),
+            Some(bytes) if bytes > limits::RING_BYTES_CAP => {
+                refuse!("--ring-size must be at most {}", limits::RING_BYTES_CAP)
+            }
+            Some(bytes) if bytes < needed => {
+                refuse!("--ring-size must be at least {needed}: one batch of --max-body bytes must fit twice")
+            }
+            Some(bytes) => bytes,
+        };
+        let stats_interval = self.stats_interval.map_or(Duration::from_secs(10), |text| text.0.0);
+        let rotation = Rotation {
+            rotate_bytes: size(
+                "--rotate-size",
+                self.rotate_size,
+                limits::ROTATE_BYTES_DEFAULT,
+                limits::ROTATE_BYTES_MIN,
+            )?,
+            rotate_age: age("--rotate-age", self.rotate_age, limits::ROTATE_AGE_MIN)?,
+            compress: self.compress.unwrap_or_default(),
+            retain_bytes: size("--retain-size", self.retain_size, 0, limits::ROTATE_BYTES_MIN)?,
+            retain_age: age("--retain-age", self.retain_age, limits::ROTATE_AGE_MIN)?,
+        };
+        if rotation.rotate_bytes.is_none() && rotation.rotate_age.is_none() && rotation.retain_bytes.is_some() {
+            refuse!(
+                "--retain-size deletes sealed segments only, and nothing would seal one: set --rotate-size or --rotate-age"
+            );
+        }
+        let api_keys = self.api_keys.as_deref().map(read_api_keys).transpose()?;
+        if self.max_connections == Some(0) {
+            refuse!("--max-connections must be at least 1");
+        }
+
+        let shares_core = placement.reactor_cores.contains(&placement.writer_core);
+        let writer_poll = match self.writer_poll {
+            Some(text) if text.0.0 <= limits::WRITER_POLL_CAP => text.0.0,
+            Some(_) => refuse!("--writer-poll must be at most {:?}", limits::WRITER_POLL_CAP),
+            None if shares_core => Duration::ZERO,
+            None => limits::WRITER_POLL_DEFAULT,
+        };
+
+        Ok(Config {
+            listen: self.listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080))),
+            data_dir: self.data_dir.unwrap_or_else(|| PathBuf::from("data")),
+            placement,
+            driver: self.driver.unwrap_or_default(),
+            ack: self.ack.map_or(AckLevel::Write, |text| text.0),
+            rate_limit: match self.rate_limit.unwrap_or(limits::RATE_LIMIT_DEFAULT) {
+                0 => None,
+                limit if limit > limits::RATE_LIMIT_CAP => {
+                    refuse!("--rate-limit must be at most {}, or 0 for none", limits::RATE_LIMIT_CAP)
+                }
+                limit => Some(limit),
+            },
+            clients_limit: within("--max-clients", self.max_clients, limits::CLIENTS_DEFAULT, limits::CLIENTS_CAP)?,
+            api_keys,
+            connections_limit: self.max_connections,
+            body_bytes_limit,
+            metric,
+            ring_bytes,
+            writer_poll,
+            timeouts: Timeouts {
+                head_ms: timeout("--head-timeout", self.head_timeout, 10)?,
+                body_ms: timeout("--body-timeout", self.body_timeout, 30)?,
+                idle_ms: timeout("--idle-timeout", self.idle_timeout, 60)?,
+                write_ms: timeout("--write-timeout", self.write_timeout, 30)?,
+            },
+            drain_timeout: Duration::from_millis(timeout("--drain-timeout", self.drain_timeout, 10)?),
+            rotation,
+            stats_interval: (!stats_interval.is_zero()).then_some(stats_interval),
+            log_format: self.log_format.unwrap_or_default(),
+        })
+    }
+}
+
+fn within(flag: &str, value: Option<usize>, default: usize, cap: usize) -> Result<usize, ConfigError> {
+    match value.unwrap_or(default) {
+        value if (1..=cap).contains(&value) => Ok(value),
+        value => refuse!("{flag} must be from 1 to {cap}, not {value}"),
+    }
+}
+
+/// A number of bytes from `min`; zero is none.
+fn size(flag: &str, value: Option<Text<Bytes>>, default: u64, min: u64) -> Result<Option<u64>, ConfigError> {
+    match value.map_or(default, |text| text.0.0 as u64) {
+        0 => Ok(None),
+        bytes if bytes >= min => Ok(Some(bytes)),
+        _ => refuse!("{flag} must be at least {min} bytes, or 0"),
+    }
+}
+
+/// A span of time from `min`, none by default; zero is none.
+fn age(flag: &str, value: Option<Text<Span>>, min: Duration) -> Result<Option<Duration>, ConfigError> {
+    match value.map_or(Duration::ZERO, |text| text.0.0) {
+        Duration::ZERO => Ok(None),
+        span if span >= min => Ok(Some(span)),
+        _ => refuse!("{flag} must be at least {min:?}, or 0s"),
+    }
+}
+
+/// Milliseconds from 1 to a day.
+fn timeout(flag: &str, value: Option<Text<Span>>, default_s: u64) -> Result<u64, ConfigError> {
+    let span = value.map_or(Duration::from_secs(default_s), |text| text.0.0);
+    match u64::try_from(span.as_millis()) {
+        Ok(milliseconds @ 1..=86_400_000) => Ok(milliseconds),
+        _ => refuse!("{flag} must be from 1ms to 24h"),
+    }
+}
+
+/// The keys of a file: one a line, blank lines and lines beginning with `#` left out.
+pub(super) fn read_api_keys(path: &Path) -> Result<HashSet<Vec<u8>>, ConfigError> {
+    let text = std::fs::read(path)
+        .map_err(|error| ConfigError(format!("cannot read the API keys in {}: {error}", path.display())))?;
+    let keys: HashSet<Vec<u8>> = text
+        .split(|&byte| byte == b'\n')
+        .map(<[u8]>::trim_ascii)
+        .filter(|line| !line.is_empty() && line[0] != b'#')
+        .map(<[u8]>::to_vec)
+        .collect();
+    if keys.is_empty() {
+        refuse!("{} holds no API key: nobody could post", path.display());
+    }
+    Ok(keys)
+}

@@ -9,6 +9,7 @@ pub mod limits;
 pub mod log;
 pub mod mail;
 pub mod metric;
+pub mod notify;
 pub mod priority;
 pub mod rate;
 pub mod segment;

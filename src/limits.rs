@@ -236,6 +236,18 @@ pub const WARNING_INTERVAL_NS: u64 = 1_000_000_000;
 /// How long the observer waits for the reactors' reports before it goes on without those that are missing.
 pub const REPORT_WAIT: Duration = Duration::from_secs(1);
 
+// ---- service manager -----------------------------------------------------------------------------------------------
+
+/// How long one message to the service manager may wait for room in its socket.
+pub const NOTIFY_WAIT: Duration = Duration::from_secs(1);
+/// Times that a service manager's watchdog hears of a living server before its patience ends: a core that is late once, by as much
+/// as [`REPORT_WAIT`], must not count as dead.
+pub const WATCHDOG_BEATS: u32 = 4;
+/// Least time between two of them: each asks every reactor for its report.
+pub const WATCHDOG_BEAT_MIN: Duration = Duration::from_millis(100);
+/// What a stop may take beside the two times `--drain-timeout`: the last sync, and the keeper's last block.
+pub const STOP_MARGIN: Duration = Duration::from_secs(10);
+
 // ---- doctor --------------------------------------------------------------------------------------------------------
 
 /// Bytes read of any one file of /proc or /sys; the longest, mountinfo, has some 100 bytes a mount.

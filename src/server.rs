@@ -12,6 +12,7 @@ use crate::{
     limits,
     log::{self, Log, LogError, LogHealth, LogStatus},
     mail::Mail,
+    notify::Manager,
     rate::{ClientKeys, EventSender, Ledger, Limiter, LimiterSetup, event_ring},
     segment::{Keeper, KeeperSetup},
     service::{Service, Shared},
@@ -98,6 +99,7 @@ pub struct Server {
     draining: Arc<AtomicBool>,
     mailboxes: Vec<mailbox::Sender<Mail>>,
     observer: JoinHandle<()>,
+    manager: Option<Arc<Manager>>,
     signals: SignalsSeen,
     ended: Receiver<Ended>,
 }
@@ -126,6 +128,7 @@ impl Reason {
 /// Whatever keeps it from starting, and what to do about it.
 pub fn start(config: Config) -> Result<Server, ServerError> {
     let started = Instant::now();
+    let manager = Manager::from_environment();
     let started_unix_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
     let connections_limit = connections_limit(&config)?;
     let signals = watch_signals().map_err(|error| error!("cannot watch for signals: {error}"))?;
@@ -189,6 +192,7 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
         keeper: keeper.status(),
         draining: Arc::clone(&draining),
         stats_interval: config.stats_interval,
+        manager: manager.clone(),
         clock,
         facts: facts.clone(),
     });
@@ -249,6 +253,9 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
 
     tracing::info!("{why}");
     announce(config, &facts, address, &opened.report);
+    if let Some(manager) = &manager {
+        manager.ready(address);
+    }
     let drain_timeout = config.drain_timeout;
     Ok(Server {
         log: log_status,
@@ -259,6 +266,7 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
         draining,
         mailboxes,
         observer,
+        manager,
         signals,
         ended,
     })
@@ -304,8 +312,26 @@ impl Server {
     /// # Errors
     /// A thread failed, or the log could not take everything that had been accepted.
     pub fn run(self) -> Result<(), ServerError> {
-        let Self { log, keeper, lock, address: _, drain_timeout, draining, mailboxes, observer, signals, ended } = self;
+        let Self {
+            log,
+            keeper,
+            lock,
+            address: _,
+            drain_timeout,
+            draining,
+            mailboxes,
+            observer,
+            manager,
+            signals,
+            ended,
+        } = self;
         let mut reason = Reason::default();
+        // The time of the drain, and as much again for what is then left.
+        let stopping = |why: &dyn fmt::Display| {
+            if let Some(manager) = &manager {
+                manager.stopping(why, 2 * drain_timeout + limits::STOP_MARGIN);
+            }
+        };
         loop {
             select! {
                 recv(signals.hang_up) -> _ => {
@@ -316,6 +342,7 @@ impl Server {
                 recv(signals.stop) -> signal => {
                     let name = signal.ok().and_then(signal_hook::low_level::signal_name).unwrap_or("a signal");
                     tracing::info!("stopping after {name}");
+                    stopping(&name);
                 }
                 recv(ended) -> last_word => reason.note(last_word.ok()),
             }
@@ -328,6 +355,7 @@ impl Server {
             None => tell(&mailboxes, || Mail::Drain),
             Some(error) => {
                 tracing::error!("stopping: {error}");
+                stopping(error);
                 tell(&mailboxes, || Mail::GiveUp);
             }
         }

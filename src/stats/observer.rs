@@ -1,12 +1,14 @@
 //! The observer thread: asks the reactors for their reports, merges them, and makes of them the documents behind
 //! `GET /metrics`, `/stats` and `/stats/clients` and the line of statistics in the log. It also flushes the limiter's events into
 //! its ledger, and has the limiter forget idle clients when nobody asks it anything.
-//! The reactors never wait for it: they answer its question between two turns.
+//! The reactors never wait for it: they answer its question between two turns. And as it sees whether they do, it is the one that
+//! tells a service manager's watchdog of their life.
 
 use super::{
     Format, clients,
     collector::{Collector, Span},
-    document, families, line,
+    document, families,
+    line::Figures,
     process::Process,
 };
 use crate::{
@@ -14,6 +16,7 @@ use crate::{
     limits,
     log::LogStatus,
     mail::{LateAnswer, Mail},
+    notify::{Manager, Pulse, Signs},
     rate::{ClientKey, Ledger, Limiter},
     segment::KeeperStatus,
 };
@@ -94,6 +97,8 @@ pub struct ObserverSetup {
     pub draining: Arc<AtomicBool>,
     /// How often a line of statistics is logged; `None` is never.
     pub stats_interval: Option<Duration>,
+    /// Who is told of the figures and of life, if anybody.
+    pub manager: Option<Arc<Manager>>,
     /// The server's clock.
     pub clock: Clock,
     /// Facts that do not change while the server runs.
@@ -183,6 +188,18 @@ pub(super) fn pretty(document: &serde_json::Value) -> Vec<u8> {
 pub struct Observer {
     setup: ObserverSetup,
     collector: Collector,
+    /// What the service manager's watchdog waits for, when there is one.
+    beats: Option<Beats>,
+}
+
+/// When the watchdog is to hear of life next, and whether there is any.
+#[derive(Debug)]
+struct Beats {
+    next: Instant,
+    interval: Duration,
+    pulse: Pulse,
+    /// What was wrong at the last.
+    fault: Option<&'static str>,
 }
 
 impl Observer {
@@ -190,7 +207,14 @@ impl Observer {
     #[must_use]
     pub fn new(setup: ObserverSetup) -> Self {
         let collector = Collector::new(setup.reactors.clone(), Arc::clone(&setup.log), setup.facts.started);
-        Self { setup, collector }
+        let interval = setup.manager.as_ref().and_then(|manager| manager.beat_interval());
+        let beats = interval.map(|interval| Beats {
+            next: Instant::now() + interval,
+            interval,
+            pulse: Pulse::default(),
+            fault: None,
+        });
+        Self { setup, collector, beats }
     }
 
     /// Serves until every reactor has ended.
@@ -198,7 +222,10 @@ impl Observer {
         let interval = self.setup.stats_interval.unwrap_or(limits::INTERVAL_DEFAULT);
         loop {
             let interval_end = self.collector.began() + interval;
-            let wake = interval_end.min(Instant::now() + limits::EVENT_FLUSH_INTERVAL);
+            let mut wake = interval_end.min(Instant::now() + limits::EVENT_FLUSH_INTERVAL);
+            if let Some(beats) = &self.beats {
+                wake = wake.min(beats.next);
+            }
             match self.setup.questions.recv_deadline(wake) {
                 Ok(question) => self.answer(question),
                 Err(RecvTimeoutError::Timeout) => {}
@@ -208,15 +235,66 @@ impl Observer {
             if let Some(limiter) = &self.setup.limiter {
                 limiter.tend(self.setup.clock.monotonic_ns());
             }
+            if self.beats.as_ref().is_some_and(|beats| Instant::now() >= beats.next) {
+                self.beat();
+            }
             if Instant::now() >= interval_end {
                 self.collector.collect();
                 self.collector.end_interval();
-                if self.setup.stats_interval.is_some() {
-                    line::log(&self.snapshot());
-                }
+                self.tell_figures();
             }
         }
         self.setup.ledger.drain();
+    }
+
+    fn tell_figures(&self) {
+        let manager = self.setup.manager.as_ref();
+        if manager.is_none() && self.setup.stats_interval.is_none() {
+            return;
+        }
+        let figures = Figures::of(&self.snapshot());
+        if self.setup.stats_interval.is_some() {
+            figures.log();
+        }
+        // What stops has said so, and why, which is more than figures.
+        if let Some(manager) = manager.filter(|_| !self.is_draining()) {
+            match self.beats.as_ref().and_then(|beats| beats.fault) {
+                Some(fault) => manager.status(&format_args!("{fault}; {figures}")),
+                None => manager.status(&figures),
+            }
+        }
+    }
+
+    /// Tells the watchdog of life, if there is any. While the server stops, its threads end one after another, and the watchdog rests.
+    fn beat(&mut self) {
+        let draining = self.is_draining();
+        let (Some(beats), Some(manager)) = (&mut self.beats, &self.setup.manager) else { return };
+        beats.next = Instant::now() + beats.interval;
+        if draining {
+            return;
+        }
+        self.collector.collect();
+        let signs = Signs {
+            reactors_silent: self.collector.silent(),
+            health: self.setup.log.health(),
+            queued_bytes: self.collector.reports().map(|report| report.queued_bytes).sum(),
+            written_bytes: self.setup.log.counts().bytes,
+        };
+        let fault = beats.pulse.feel(signs).err();
+        if fault.is_none() {
+            manager.alive();
+        }
+        if fault != beats.fault {
+            match fault {
+                Some(fault) => tracing::warn!("the service manager's watchdog is not told of life: {fault}"),
+                None => tracing::info!("the service manager's watchdog is told of life again"),
+            }
+        }
+        beats.fault = fault;
+    }
+
+    fn is_draining(&self) -> bool {
+        self.setup.draining.load(Ordering::Relaxed)
     }
 
     fn answer(&mut self, question: Question) {
@@ -256,7 +334,7 @@ impl Observer {
             ledger: &setup.ledger,
             log: &setup.log,
             keeper: &setup.keeper,
-            draining: setup.draining.load(Ordering::Relaxed),
+            draining: self.is_draining(),
             process: Process::read(),
         }
     }

@@ -27,6 +27,7 @@ mod lifecycle;
 mod limiter;
 mod pressure;
 mod refuses_to_start;
+mod service_manager;
 mod split;
 mod stats;
 mod store;

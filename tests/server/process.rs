@@ -1,5 +1,5 @@
 //! Signals, limits and sockets by way of libc: the only file of the tests with `unsafe` in it.
-#![allow(unsafe_code)] // kill(2), setrlimit(2), prlimit(2) and setsockopt(2) have no safe form in std.
+#![allow(unsafe_code)] // kill(2), ptrace(2), setrlimit(2), prlimit(2) and setsockopt(2) have no safe form in std.
 
 use std::{io, mem, net::TcpStream, os::fd::AsRawFd, os::unix::process::CommandExt, process::Command, ptr};
 
@@ -50,6 +50,39 @@ fn thread_for_signals(pid: i32) -> Option<i32> {
         std::fs::read_to_string(thread.path().join("comm")).is_ok_and(|name| name.trim_end() == "signals")
     })?;
     thread.file_name().to_str()?.parse().ok()
+}
+
+/// A thread of a child process that stands still, while the others run, until this is dropped. To be dropped by the thread that made
+/// it, which is what ptrace(2) calls the tracer.
+#[derive(Debug)]
+pub struct Frozen(i32);
+
+impl Frozen {
+    /// Holds the thread of the child `pid` that is called `name`.
+    pub fn thread(pid: u32, name: &str) -> Self {
+        let mut threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().map(Result::unwrap);
+        let is_it = |path: &std::path::Path| std::fs::read_to_string(path.join("comm")).unwrap().trim_end() == name;
+        let thread = threads.find(|thread| is_it(&thread.path())).unwrap_or_else(|| panic!("no thread {name}"));
+        let thread: i32 = thread.file_name().to_str().unwrap().parse().unwrap();
+        for request in [libc::PTRACE_SEIZE, libc::PTRACE_INTERRUPT] {
+            // SAFETY: neither request reads or writes memory of ours; the thread is that of a child (the caller's promise).
+            let result = unsafe { libc::ptrace(request, thread, ptr::null_mut::<u8>(), ptr::null_mut::<u8>()) };
+            assert_eq!(result, 0, "ptrace({request}, {thread}): {}", io::Error::last_os_error());
+        }
+        let mut status = 0;
+        // SAFETY: the status is written into a live integer.
+        let stopped = unsafe { libc::waitpid(thread, &raw mut status, libc::__WALL) };
+        assert!(stopped == thread && libc::WIFSTOPPED(status), "{thread}: {status}, {}", io::Error::last_os_error());
+        Self(thread)
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        // Fails only when the process has ended.
+        // SAFETY: the request touches no memory of ours, and the thread is held by us.
+        let _ = unsafe { libc::ptrace(libc::PTRACE_DETACH, self.0, ptr::null_mut::<u8>(), ptr::null_mut::<u8>()) };
+    }
 }
 
 /// What a process may have only so much of (getrlimit(2)).

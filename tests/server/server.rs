@@ -140,6 +140,9 @@ impl Setup {
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("METRICSTREAM_")) {
             command.env_remove(name);
         }
+        for name in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"] {
+            command.env_remove(name);
+        }
         command.envs(self.variables.iter().cloned());
         if !self.flags.iter().any(|(name, _)| name == "--data-dir") {
             command.arg("--data-dir").arg(directory);

@@ -1,0 +1,145 @@
+//! What a service manager hears: that the server listens, that it lives, what it does, that it stops. The manager is a socket of the
+//! test; a thread that is stuck is one that the test holds (ptrace(2)), so that the server itself has no part in it.
+
+use crate::{
+    http::{get, post, post_to},
+    log, on_both_drivers,
+    process::{Frozen, Signal},
+    server::{DEADLINE, Driver, Server, Setup},
+};
+use std::{net::SocketAddr, os::unix::net::UnixDatagram, path::Path};
+use tempfile::TempDir;
+
+/// Whom the server tells.
+struct Manager {
+    socket: UnixDatagram,
+    directory: TempDir,
+}
+
+impl Manager {
+    fn new() -> Self {
+        let directory = TempDir::new().unwrap();
+        let socket = UnixDatagram::bind(directory.path().join("notify")).unwrap();
+        socket.set_read_timeout(Some(DEADLINE)).unwrap();
+        Self { socket, directory }
+    }
+
+    fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// A server that tells this manager.
+    fn setup(&self, driver: Driver) -> Setup {
+        Setup::new(driver).variable("NOTIFY_SOCKET", self.path().join("notify").to_str().unwrap())
+    }
+
+    fn next(&self) -> String {
+        let mut buffer = [0; 4096];
+        let length = self.socket.recv(&mut buffer).unwrap();
+        String::from_utf8(buffer[..length].to_vec()).unwrap()
+    }
+
+    /// Drops messages until one has `part` in it.
+    fn until(&self, part: &str) -> String {
+        // Bounded: a server that says other things for ever is no better than one that says nothing.
+        for _ in 0..1_000 {
+            let message = self.next();
+            if message.contains(part) {
+                return message;
+            }
+        }
+        panic!("it never said {part}");
+    }
+}
+
+fn it_says_when_it_listens_and_when_it_stops(driver: Driver) {
+    let manager = Manager::new();
+    let mut server = manager.setup(driver).flag("--drain-timeout", "1h").flag("--body-timeout", "1h").start();
+    let ready = manager.next();
+    let address: SocketAddr = ready.strip_prefix("READY=1\nSTATUS=listening on ").unwrap().parse().unwrap();
+    assert_eq!(address, server.address);
+    assert_eq!(server.ask(&get("/ready")).status, 200);
+
+    let body = log::marked_batch("last", 1);
+    let head =
+        format!("POST /metrics HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
+    let mut client = server.connect();
+    client.send(head.replace("Host: h\r\n", "Host: h\r\nExpect: 100-continue\r\n").as_bytes()).unwrap();
+    assert_eq!(client.answer().status, 100);
+    server.signal(Signal::Terminate);
+    // Twice the drain's hour, and a little for the end of the log.
+    let stopping = manager.next();
+    let extended = stopping.strip_prefix("STOPPING=1\nSTATUS=stopping: SIGTERM\nEXTEND_TIMEOUT_USEC=").unwrap();
+    assert!(extended.parse::<u64>().unwrap() > 2 * 3_600_000_000, "{stopping}");
+    assert!(server.is_running(), "it says so before it is over");
+    client.send(body.as_bytes()).unwrap();
+    assert_eq!(client.answer().processed(), 1);
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+/// The figures of each interval, also when none are logged.
+fn it_says_what_it_does(driver: Driver) {
+    let manager = Manager::new();
+    let server = manager.setup(driver).flag("--stats-interval", "100ms").start();
+    let mut client = server.connect();
+    client.ask(&post(log::marked_batch("x", 1)));
+    let status = manager.until("1 connections");
+    assert!(status.starts_with("STATUS=") && status.ends_with("log healthy") && !status.contains('\n'), "{status}");
+}
+
+fn watched(driver: Driver) -> (Manager, Server) {
+    let manager = Manager::new();
+    let setup = manager.setup(driver).variable("WATCHDOG_USEC", "400000").flag("--stats-interval", "100ms");
+    let server = setup.start();
+    for _ in 0..2 {
+        manager.until("WATCHDOG=1");
+    }
+    (manager, server)
+}
+
+/// While the server says that `fault` is wrong with it, the watchdog hears nothing; and once it is mended, it does again.
+fn the_watchdog_waits_for(manager: &Manager, fault: &str, stuck: Frozen) {
+    manager.until(fault);
+    for _ in 0..4 {
+        let message = manager.next();
+        assert!(message.starts_with("STATUS=") && message.contains(fault), "{message}");
+    }
+    drop(stuck);
+    manager.until("WATCHDOG=1");
+}
+
+fn a_reactor_that_is_stuck_stops_the_watchdog(driver: Driver) {
+    let (manager, server) = watched(driver);
+    let stuck = Frozen::thread(server.pid(), "reactor-0");
+    the_watchdog_waits_for(&manager, "a reactor does not report", stuck);
+    assert_eq!(server.ask(&post(log::marked_batch("after", 1))).processed(), 1);
+}
+
+fn a_writer_that_is_stuck_stops_the_watchdog(driver: Driver) {
+    let (manager, server) = watched(driver);
+    let stuck = Frozen::thread(server.pid(), "writer");
+    assert_eq!(server.ask(&post_to("/metrics?ack=memory", "", log::marked_batch("x", 1))).processed(), 1);
+    the_watchdog_waits_for(&manager, "the log's writer does not move", stuck);
+    assert_eq!(server.ask(&post(log::marked_batch("after", 1))).processed(), 1);
+}
+
+/// A manager that has gone away, or that speaks what nobody does here, is warned of once and is no reason not to serve.
+fn a_manager_that_does_not_listen_is_no_obstacle(driver: Driver) {
+    for name in ["/nonexistent/notify", "vsock:2:9999"] {
+        let setup = Setup::new(driver).variable("NOTIFY_SOCKET", name).variable("WATCHDOG_USEC", "100000");
+        let mut server = setup.flag("--stats-interval", "100ms").start();
+        server.wait_for_line("two intervals", |line| line.contains("statistics").then_some(()));
+        assert_eq!(server.ask(&post(log::marked_batch("x", 1))).processed(), 1);
+        server.stop();
+        let warnings: Vec<_> = server.said().into_iter().filter(|line| line.contains("service manager")).collect();
+        assert_eq!(warnings.len(), 1, "{warnings:#?}");
+    }
+}
+
+on_both_drivers!(
+    it_says_when_it_listens_and_when_it_stops,
+    it_says_what_it_does,
+    a_reactor_that_is_stuck_stops_the_watchdog,
+    a_writer_that_is_stuck_stops_the_watchdog,
+    a_manager_that_does_not_listen_is_no_obstacle,
+);

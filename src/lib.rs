@@ -12,6 +12,7 @@ pub mod metric;
 pub mod notify;
 pub mod priority;
 pub mod rate;
+pub mod scan;
 pub mod segment;
 pub mod server;
 pub mod service;

@@ -205,6 +205,12 @@ pub const CHECK_AHEAD_PIECES_MAX: usize = 1_024;
 /// Cap of `verify --threads`.
 pub const CHECK_THREADS_CAP: usize = 1_024;
 
+/// Cap of a scan's workers. Each has a block in memory, and a frame; or the longest line that it meets.
+pub const SCAN_THREADS_CAP: usize = 256;
+/// Tries to take a snapshot while segments are sealed, with a millisecond between two of them. Between the two renames of a rotation
+/// there is no active segment; a second of that is not a rotation.
+pub const SNAPSHOT_TRIES_MAX: u32 = 1_000;
+
 /// Smallest ring for batches of at most `batch_bytes_max` encoded bytes: one can be written while the next is encoded.
 #[must_use]
 pub const fn ring_bytes_min(batch_bytes_max: usize) -> usize {

@@ -112,6 +112,10 @@ impl LogFile for FakeFile {
         Ok(self.content().bytes.len() as u64)
     }
 
+    fn inode(&self) -> io::Result<u64> {
+        Ok(self.content().sealed.len() as u64)
+    }
+
     fn truncate(&self, size_bytes: u64) -> io::Result<()> {
         let mut content = self.content();
         assert!(size_bytes >= content.committed_bytes);

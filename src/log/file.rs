@@ -31,6 +31,12 @@ pub trait LogFile: Send + Sync {
     /// It was deleted: what is appended to it will be gone. Or as the system says.
     fn size_bytes(&self) -> io::Result<u64>;
 
+    /// What tells the active segment's file from every other that is there.
+    ///
+    /// # Errors
+    /// As the system says.
+    fn inode(&self) -> io::Result<u64>;
+
     /// Cuts the active segment's end off.
     ///
     /// # Errors
@@ -105,6 +111,10 @@ impl LogFile for DiskFile {
             return Err(io::Error::other("the file was deleted"));
         }
         Ok(metadata.len())
+    }
+
+    fn inode(&self) -> io::Result<u64> {
+        Ok(self.segments.active().metadata()?.ino())
     }
 
     fn truncate(&self, size_bytes: u64) -> io::Result<()> {

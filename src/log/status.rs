@@ -3,7 +3,10 @@
 //! Everything here is read with one relaxed load and taken for what it is: a view. What an answer depends on goes
 //! through the rings' positions. Counts have one writer each and are stored without a read-modify-write.
 
-use super::measured::Measured;
+use super::{
+    measured::Measured,
+    published::{Position, Published},
+};
 use crate::sync::atomic::{AtomicBool, AtomicU8};
 use reactor::Doorbell;
 // The counts stay the standard library's also in a model: nobody decides by them, and each would cost it a step.
@@ -196,6 +199,7 @@ pub struct LogStatus {
     pub(super) group_commit_bell: Doorbell,
     pub(super) counters: Counters,
     pub(super) times: LogTimes,
+    pub(super) position: Position,
 }
 
 impl LogStatus {
@@ -209,6 +213,7 @@ impl LogStatus {
             group_commit_bell: Doorbell::new()?,
             counters: Counters::default(),
             times: LogTimes::default(),
+            position: Position::new(),
         })
     }
 
@@ -235,6 +240,12 @@ impl LogStatus {
             rotations: read(&counters.rotations),
             rotations_postponed: read(&counters.rotations_postponed),
         }
+    }
+
+    /// How far the active segment is written.
+    #[must_use]
+    pub fn published(&self) -> Published {
+        self.position.load()
     }
 
     /// Asks for the active segment to be sealed, unless it is empty.

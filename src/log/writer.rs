@@ -47,6 +47,7 @@ impl<F: LogFile> Writer<F> {
     ) -> io::Result<Self> {
         assert_eq!(rings.len(), status.reactor_bells.len());
         let committed_bytes = file.size_bytes()?;
+        status.position.begin(file.inode()?, committed_bytes);
         let started = Instant::now();
         let rotate_at = settings.rotate_age.map(|age| started + age.saturating_sub(file.age()));
         let postponed_until = None;
@@ -140,6 +141,7 @@ impl<F: LogFile> Writer<F> {
             Err(RotateError::Failed(error)) => return Err(LogError::Rotate(error)),
         }
         self.committed_bytes = 0;
+        self.status.position.begin(self.file.inode().map_err(LogError::Rotate)?, 0);
         self.rotate_at = self.settings.rotate_age.map(|age| Instant::now() + age);
         self.postponed_until = None;
         self.status.rotated();
@@ -156,6 +158,8 @@ impl<F: LogFile> Writer<F> {
             return Ok(false);
         }
         self.committed_bytes = self.append_whole(range.clone(), bytes).inspect_err(|_| self.cut_unrecorded())?;
+        // Before anything of it can be acknowledged.
+        self.status.position.advance(self.committed_bytes);
         self.status.recover();
         count(&self.status.counters.gathers, 1);
         for (ring, bell) in self.rings[range.clone()].iter_mut().zip(&self.status.reactor_bells[range]) {

@@ -11,9 +11,9 @@ use super::parser::{Parser, Scratch};
 use super::timestamp::{self, TIMESTAMP_BYTES};
 use super::{BatchError, Bounds, Kind, Metric};
 
-pub(super) const BEFORE_TIMESTAMP: &[u8] = br#"{"timestamp":""#;
-pub(super) const BEFORE_NAME: &[u8] = br#"","name":""#;
-pub(super) const BEFORE_VALUE: &[u8] = br#"","value":"#;
+pub(crate) const BEFORE_TIMESTAMP: &[u8] = br#"{"timestamp":""#;
+pub(crate) const BEFORE_NAME: &[u8] = br#"","name":""#;
+pub(crate) const BEFORE_VALUE: &[u8] = br#"","value":"#;
 const NO_TAGS: &[u8] = b"{}";
 pub(super) const LINE_END: &[u8] = b"}\n";
 

@@ -159,6 +159,16 @@ impl<'a> Lines<'a> {
     pub fn byte(&self) -> usize {
         self.cursor.byte()
     }
+
+    /// Goes on with the line that begins at `byte`, which is not before [`byte`](Self::byte): for whoever knows that those between are not
+    /// wanted.
+    ///
+    /// # Panics
+    /// `byte` is before that, or behind the block's end.
+    #[inline]
+    pub fn skip_to(&mut self, byte: usize) {
+        self.cursor.skip(byte - self.cursor.byte());
+    }
 }
 
 impl<'a> Iterator for Lines<'a> {

@@ -20,6 +20,7 @@ mod parser;
 mod text;
 mod timestamp;
 
+pub(crate) use encode::{BEFORE_NAME, BEFORE_TIMESTAMP, BEFORE_VALUE};
 pub use encode::{BatchEncoder, Encoded};
 pub use error::{BatchError, Field, Reason};
 pub use line::{Line, LineError, Lines, Tags};

@@ -19,6 +19,7 @@ mod catalog;
 mod compress;
 mod draft;
 mod error;
+pub(crate) mod frames;
 mod index;
 mod keeper;
 mod name;

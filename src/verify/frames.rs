@@ -1,15 +1,9 @@
 //! Where the frames of a compressed segment are: from its sidecar if that knows, else from the frames themselves.
 
 use super::subject::{Expected, Piece};
-use crate::limits::LINE_BYTES_MAX;
+use crate::segment::frames::{MAGIC, WINDOW_BYTES, frame_bytes, read};
 use memchr::memmem;
-use std::{fs::File, io, os::unix::fs::FileExt};
-use zstd::zstd_safe;
-
-/// What a frame begins with (RFC 8878, 3.1.1).
-const MAGIC: [u8; 4] = 0xfd2f_b528_u32.to_le_bytes();
-/// Bytes that are read at first to find a frame's end. One of ours has about 50 KiB.
-const WINDOW_BYTES: usize = 256 * 1024;
+use std::{fs::File, io};
 
 /// The pieces of a compressed file of `bytes` bytes, without a gap. What is no frame is a piece too; it cannot be unpacked.
 pub fn frames(file: &File, bytes: u64, expected: Option<&Expected>) -> io::Result<Vec<Piece>> {
@@ -53,19 +47,6 @@ fn walk(file: &File, bytes: u64) -> io::Result<Vec<Piece>> {
     Ok(pieces)
 }
 
-/// Bytes of the frame at `from`; `None`: there is none that is whole.
-fn frame_bytes(file: &File, from: u64, end: u64, window: &mut Vec<u8>) -> io::Result<Option<u64>> {
-    let mut bytes = WINDOW_BYTES;
-    loop {
-        let is_all = read(file, from, end, bytes, window)?;
-        match zstd_safe::find_frame_compressed_size(window) {
-            Ok(length) if length > 0 => return Ok(Some(length as u64)),
-            _ if is_all || bytes > LINE_BYTES_MAX || !window.starts_with(&MAGIC) => return Ok(None),
-            _ => bytes *= 4,
-        }
-    }
-}
-
 /// Where the next frame may begin, from `from` on; the end if there is none.
 fn next_magic(file: &File, mut from: u64, end: u64, window: &mut Vec<u8>) -> io::Result<u64> {
     while from < end {
@@ -79,13 +60,4 @@ fn next_magic(file: &File, mut from: u64, end: u64, window: &mut Vec<u8>) -> io:
         from += (WINDOW_BYTES - (MAGIC.len() - 1)) as u64;
     }
     Ok(end)
-}
-
-/// Reads at most `bytes` bytes into `window`; says whether these are all there are up to `end`.
-fn read(file: &File, from: u64, end: u64, bytes: usize, window: &mut Vec<u8>) -> io::Result<bool> {
-    let left = end - from;
-    let bytes = usize::try_from(left).map_or(bytes, |left| left.min(bytes));
-    window.resize(bytes, 0);
-    file.read_exact_at(window, from)?;
-    Ok(bytes as u64 == left)
 }

@@ -1,0 +1,93 @@
+//! Why a scan ended before its end.
+
+use crate::segment::SegmentError;
+use std::{fmt, io};
+
+/// A visitor has had enough. The text says of what, for whoever asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stop(pub String);
+
+/// Why a scan, or a snapshot, was not to be had. The text is one line.
+#[derive(Debug)]
+pub enum ScanError {
+    /// The time is over.
+    Deadline,
+    /// Nobody wants the answer any more.
+    Cancelled,
+    /// There would be more bytes to look at than may be.
+    BytesBound {
+        /// How many may be.
+        bound: u64,
+    },
+    /// A visitor has stopped it.
+    Stopped(Stop),
+    /// A segment is not as it was when it was sealed.
+    Damaged {
+        /// The file's name.
+        segment: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A file or the directory cannot be read.
+    Io {
+        /// Its name.
+        file: String,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// Segments come and go so fast, or in such a way, that no moment could be held.
+    Unsettled,
+}
+
+impl ScanError {
+    pub(super) fn io(file: &str, error: io::Error) -> Self {
+        Self::segment(file, error.into())
+    }
+
+    /// Of a scan nothing stops but itself, so that [`SegmentError::Stopped`] does not come here.
+    pub(super) fn segment(file: &str, error: SegmentError) -> Self {
+        let file = file.to_owned();
+        match error {
+            SegmentError::Io(error) => Self::Io { file, error },
+            SegmentError::Malformed(what) => Self::Damaged { segment: file, what },
+            SegmentError::Stopped => Self::Cancelled,
+        }
+    }
+
+    pub(super) fn damaged(file: &str, what: impl Into<String>) -> Self {
+        Self::Damaged { segment: file.to_owned(), what: what.into() }
+    }
+}
+
+impl fmt::Display for ScanError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Deadline => f.write_str("the time for it is over"),
+            Self::Cancelled => f.write_str("cancelled"),
+            Self::BytesBound { bound } => write!(f, "more than {bound} bytes of the log would have to be looked at"),
+            Self::Stopped(Stop(why)) => f.write_str(why),
+            Self::Damaged { segment, what } => {
+                write!(f, "{segment} is damaged: {what}; `metricstream verify` tells more")
+            }
+            Self::Io { file, error } => write!(f, "cannot read {file}: {error}"),
+            Self::Unsettled => f.write_str(
+                "the log's files changed each time they were looked at, or its active segment is not in its directory",
+            ),
+        }
+    }
+}
+
+impl std::error::Error for ScanError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io { error, .. } => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<Stop> for ScanError {
+    fn from(stop: Stop) -> Self {
+        Self::Stopped(stop)
+    }
+}

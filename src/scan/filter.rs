@@ -1,0 +1,170 @@
+//! Which lines of a block are wanted, told by as few of their bytes as that takes.
+//!
+//! A line begins with the same bytes at the same places: its timestamp, whose texts are in the order of their times, and then its
+//! name. So a line that is not wanted is known by its beginning, and the next is found by its line feed; only one that may be wanted
+//! is parsed, and then in full. A line that does not begin as ours do is foreign; one that does, and is not wanted, passes for ours.
+
+use super::{Names, Place, ScanError, Scanned, Visitor, Wanted};
+use crate::metric::{
+    BEFORE_NAME, BEFORE_TIMESTAMP, BEFORE_VALUE, Lines, TIMESTAMP_BYTES, TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN,
+    format_timestamp,
+};
+use memchr::{memchr, memchr2};
+
+const TIMESTAMP_AT: usize = BEFORE_TIMESTAMP.len();
+const TIMESTAMP_END: usize = TIMESTAMP_AT + TIMESTAMP_BYTES;
+const NAME_AT: usize = TIMESTAMP_END + BEFORE_NAME.len();
+
+/// Lines that match before somebody looks whether to go on.
+const LINES_BETWEEN_LOOKS: u64 = 1_024;
+
+/// What is wanted, in the bytes of the log.
+pub struct Filter<'a> {
+    names: &'a Names,
+    /// The one name that is wanted, and what stands behind it.
+    exact: Vec<u8>,
+    from: Option<[u8; TIMESTAMP_BYTES]>,
+    to: Option<[u8; TIMESTAMP_BYTES]>,
+}
+
+/// What a line's beginning tells.
+enum Beginning {
+    Wanted,
+    Unwanted,
+    Foreign,
+}
+
+impl<'a> Filter<'a> {
+    pub fn new(wanted: &'a Wanted) -> Self {
+        let exact = match &wanted.names {
+            Names::Exact(name) => [name, BEFORE_VALUE].concat(),
+            Names::All | Names::Matching(_) => Vec::new(),
+        };
+        let text = |ms: i64| format_timestamp(ms.clamp(TIMESTAMP_MS_MIN, TIMESTAMP_MS_MAX));
+        Self {
+            names: &wanted.names,
+            exact,
+            from: (wanted.from_ms > TIMESTAMP_MS_MIN).then(|| text(wanted.from_ms)),
+            to: (wanted.to_ms <= TIMESTAMP_MS_MAX).then(|| text(wanted.to_ms)),
+        }
+    }
+
+    /// Shows the lines of `text` that are wanted to `visitor`. They begin at `place`. `go_on` is asked once in a while.
+    pub fn visit<V: Visitor>(
+        &self,
+        text: &[u8],
+        place: Place,
+        verdicts: &mut Verdicts,
+        visitor: &mut V,
+        scanned: &mut Scanned,
+        go_on: impl Fn() -> Result<(), ScanError>,
+    ) -> Result<(), ScanError> {
+        let mut lines = Lines::new(text);
+        let mut at = 0;
+        while let Some(rest) = text.get(at..).filter(|rest| !rest.is_empty()) {
+            match self.begins(rest, verdicts) {
+                Beginning::Wanted => {
+                    lines.skip_to(at);
+                    if let Some(Ok(line)) = lines.next() {
+                        scanned.lines += 1;
+                        scanned.matched += 1;
+                        visitor.line(Place { offset: place.offset + at as u64, ..place }, &line)?;
+                        if scanned.matched.is_multiple_of(LINES_BETWEEN_LOOKS) {
+                            go_on()?;
+                        }
+                    } else {
+                        scanned.foreign_lines += 1;
+                    }
+                    at = lines.byte();
+                }
+                beginning => {
+                    let end = memchr(b'\n', rest);
+                    let is_ours = matches!(beginning, Beginning::Unwanted) && end.is_some();
+                    scanned.lines += u64::from(is_ours);
+                    scanned.foreign_lines += u64::from(!is_ours);
+                    at += end.map_or(rest.len(), |end| end + 1);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn begins(&self, line: &[u8], verdicts: &mut Verdicts) -> Beginning {
+        let Some((beginning, rest)) = line.split_at_checked(NAME_AT) else { return Beginning::Foreign };
+        if !beginning.starts_with(BEFORE_TIMESTAMP) || !beginning.ends_with(BEFORE_NAME) {
+            return Beginning::Foreign;
+        }
+        let timestamp = &beginning[TIMESTAMP_AT..TIMESTAMP_END];
+        let is_named = match self.names {
+            Names::All => true,
+            Names::Exact(_) => rest.starts_with(&self.exact),
+            Names::Matching(holds) => name(rest).is_some_and(|name| verdicts.of(name, |name| holds(name))),
+        };
+        let is_in_time =
+            self.from.is_none_or(|from| timestamp >= &from[..]) && self.to.is_none_or(|to| timestamp < &to[..]);
+        if is_named && is_in_time { Beginning::Wanted } else { Beginning::Unwanted }
+    }
+}
+
+/// The string that `text` begins with, without its closing quotation mark.
+fn name(text: &[u8]) -> Option<&[u8]> {
+    let mut at = 0;
+    loop {
+        at += memchr2(b'"', b'\\', &text[at..])?;
+        if text[at] == b'"' {
+            return Some(&text[..at]);
+        }
+        at += 2;
+        if at > text.len() {
+            return None;
+        }
+    }
+}
+
+/// What a slow predicate has said of names, the last ones: few names come again and again.
+pub struct Verdicts {
+    /// By a name's hash; what comes to a place that is taken takes it.
+    places: Vec<Option<(Box<[u8]>, bool)>>,
+}
+
+impl Verdicts {
+    const PLACES: usize = 4_096;
+    /// A longer name is asked for each time.
+    const NAME_BYTES_MAX: usize = 1_024;
+
+    pub fn new() -> Self {
+        Self { places: Vec::new() }
+    }
+
+    fn of(&mut self, name: &[u8], holds: impl FnOnce(&[u8]) -> bool) -> bool {
+        if name.len() > Self::NAME_BYTES_MAX {
+            return holds(name);
+        }
+        if self.places.is_empty() {
+            self.places.resize(Self::PLACES, None);
+        }
+        let place = &mut self.places[hash(name) % Self::PLACES];
+        match place {
+            Some((known, verdict)) if **known == *name => *verdict,
+            _ => place.insert((name.into(), holds(name))).1,
+        }
+    }
+}
+
+/// Eight bytes at a time, each multiplied in and folded (after Bentley's and Knuth's multiplicative hashing). Whoever makes names
+/// collide only makes the predicate be asked.
+fn hash(name: &[u8]) -> usize {
+    const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mut hash = name.len() as u64;
+    let (words, rest) = name.as_chunks::<8>();
+    let mut last = [0; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    for word in words.iter().chain([&last]) {
+        hash = (hash ^ u64::from_le_bytes(*word)).wrapping_mul(FACTOR);
+        hash ^= hash >> 29;
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "any bits of it will do")]
+    let hash = hash as usize;
+    hash
+}

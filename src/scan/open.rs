@@ -1,0 +1,172 @@
+//! A segment that a scan has come to: which of its files is read, in which pieces, and what of it is known to hold nothing wanted.
+//!
+//! The plain file is opened first, the compressed one if that is not there, and the sidecar is read after either: a plain file is
+//! read with any sidecar of its segment, and by the time that there is only the compressed one, the sidecar has its frames
+//! (`segment::compress`).
+
+use super::{Names, ScanError, Scanned, Snapshot, Wanted, source::found};
+use crate::segment::{Block, Segment, SegmentFile, SegmentName, Sidecar};
+use std::{fs::File, path::Path, sync::Arc};
+
+/// A segment whose file is open.
+pub struct Opened {
+    /// Its number in the snapshot.
+    pub segment: u32,
+    /// Of the file that is read.
+    pub file_name: String,
+    pub file: Arc<File>,
+    pub is_compressed: bool,
+    pub form: Form,
+}
+
+/// In which pieces it is read.
+pub enum Form {
+    /// By the blocks of its sidecar.
+    Blocks { sidecar: Arc<Sidecar>, names: NamesWanted },
+    /// The plain file without a sidecar: in ranges of its bytes. So many belong to the snapshot.
+    Ranges { bytes: u64 },
+    /// The compressed file of so many bytes without a sidecar that knows its frames: frame by frame.
+    Frames { bytes: u64 },
+}
+
+/// What came of opening a segment.
+pub enum Opening {
+    Opened(Opened),
+    /// It holds nothing wanted; so many bytes of lines.
+    Skipped {
+        bytes: u64,
+    },
+    /// Its lines are not there any more.
+    Gone,
+}
+
+/// Which of a segment's names are wanted, as its sidecar lists them.
+pub enum NamesWanted {
+    /// All of them, or it lists none.
+    Any,
+    /// This one, or none of them.
+    One(Option<u32>),
+    /// By their indices.
+    Some(Vec<bool>),
+}
+
+impl NamesWanted {
+    fn of(sidecar: &Sidecar, names: &Names) -> Self {
+        let Some(listed) = &sidecar.names else { return Self::Any };
+        match names {
+            Names::All => Self::Any,
+            Names::Exact(wanted) => {
+                let index = listed.iter().position(|name| name.as_bytes() == wanted);
+                Self::One(index.and_then(|index| u32::try_from(index).ok()))
+            }
+            Names::Matching(holds) => Self::Some(listed.iter().map(|name| holds(name.as_bytes())).collect()),
+        }
+    }
+
+    fn are_none(&self) -> bool {
+        match self {
+            Self::Any => false,
+            Self::One(index) => index.is_none(),
+            Self::Some(wanted) => !wanted.contains(&true),
+        }
+    }
+
+    /// Whether `block` can have a line with one of them.
+    fn may_be_in(&self, block: &Block) -> bool {
+        match self {
+            Self::Any => true,
+            Self::One(index) => block.foreign_lines > 0 || index.is_some_and(|index| block.may_name(index)),
+            Self::Some(wanted) => {
+                let is_wanted = |&index: &u32| wanted.get(index as usize).is_some_and(|&is_wanted| is_wanted);
+                block.foreign_lines > 0
+                    || block.names.as_ref().map_or(!self.are_none(), |names| names.iter().any(is_wanted))
+            }
+        }
+    }
+
+    /// Whether `block` can have a line that is wanted.
+    pub fn wants(&self, block: &Block, wanted: &Wanted) -> bool {
+        block.may_hold(wanted.from_ms, wanted.to_ms) && self.may_be_in(block)
+    }
+}
+
+/// Opens the segment with this number.
+pub fn open(snapshot: &Snapshot, number: usize, wanted: &Wanted, scanned: &mut Scanned) -> Result<Opening, ScanError> {
+    let segment = u32::try_from(number).map_err(|_| ScanError::Unsettled)?;
+    let Some(listed) = snapshot.sealed.get(number) else {
+        let form = |active: &super::source::Active| Form::Ranges { bytes: active.bytes };
+        return Ok(snapshot.active.as_ref().map_or(Opening::Gone, |active| {
+            let (file, form) = (Arc::clone(&active.file), form(active));
+            Opening::Opened(Opened {
+                segment,
+                file_name: snapshot.segment_name(segment),
+                file,
+                is_compressed: false,
+                form,
+            })
+        }));
+    };
+    let directory = &snapshot.shared.directory;
+    let mut sidecar = read_sidecar(directory, listed.name, listed.sidecar, scanned);
+    if let Some(sidecar) = &sidecar
+        && sidecar.fits(listed.plain, listed.compressed)
+        && sidecar.foreign_lines == 0
+    {
+        let in_time = sidecar.first_ms < wanted.to_ms && wanted.from_ms <= sidecar.last_ms;
+        if !in_time || NamesWanted::of(sidecar, &wanted.names).are_none() {
+            return Ok(Opening::Skipped { bytes: sidecar.bytes });
+        }
+    }
+    let Some((file, form, file_name)) = open_lines(directory, listed)? else { return Ok(Opening::Gone) };
+    let bytes = file.metadata().map_err(|error| ScanError::io(&file_name, error))?.len();
+    if form == SegmentFile::Compressed
+        && sidecar.as_ref().is_none_or(|sidecar| sidecar.compressed_bytes() != Some(bytes))
+    {
+        // It was compressed meanwhile.
+        sidecar = read_sidecar(directory, listed.name, None, scanned);
+    }
+    let is_compressed = form == SegmentFile::Compressed;
+    let form = match (form, sidecar) {
+        (SegmentFile::Compressed, Some(sidecar)) if sidecar.compressed_bytes() == Some(bytes) => {
+            blocks(sidecar, wanted)
+        }
+        (SegmentFile::Compressed, _) => Form::Frames { bytes },
+        (_, Some(sidecar)) if sidecar.bytes == bytes => blocks(sidecar, wanted),
+        // The sidecar is the witness of what was there: without a part of its lines a segment would be a wrong answer.
+        (_, Some(sidecar)) => {
+            let what = format!("it has {bytes} bytes, and had {} when it was sealed", sidecar.bytes);
+            return Err(ScanError::damaged(&file_name, what));
+        }
+        (_, None) => Form::Ranges { bytes },
+    };
+    Ok(Opening::Opened(Opened { segment, file_name, file: Arc::new(file), is_compressed, form }))
+}
+
+fn blocks(sidecar: Arc<Sidecar>, wanted: &Wanted) -> Form {
+    let names = NamesWanted::of(&sidecar, &wanted.names);
+    Form::Blocks { sidecar, names }
+}
+
+/// The file to read; `None` if there is none any more.
+fn open_lines(directory: &Path, listed: &Segment) -> Result<Option<(File, SegmentFile, String)>, ScanError> {
+    for form in [SegmentFile::Plain, SegmentFile::Compressed] {
+        let file_name = listed.name.file(form);
+        let file = found(File::open(directory.join(&file_name))).map_err(|error| ScanError::io(&file_name, error))?;
+        if let Some(file) = file {
+            return Ok(Some((file, form, file_name)));
+        }
+    }
+    Ok(None)
+}
+
+/// The sidecar of a segment, if there is one that can be used: without it everything is only slower.
+fn read_sidecar(
+    directory: &Path,
+    name: SegmentName,
+    bytes: Option<u64>,
+    scanned: &mut Scanned,
+) -> Option<Arc<Sidecar>> {
+    let sidecar = Sidecar::read(directory, name).ok()?;
+    scanned.read_bytes += bytes.unwrap_or(0);
+    Some(Arc::new(sidecar))
+}

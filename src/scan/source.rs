@@ -1,0 +1,171 @@
+//! The log as a whole, and a moment of it.
+//!
+//! A snapshot is taken without a lock: the active segment is opened first, the directory is listed then, and in the end it is looked
+//! whether the active segment still is that. If it was sealed meanwhile, it is found under its new name by its inode, and what was
+//! sealed later is left out; if it is not found, all is done again.
+
+use super::ScanError;
+use crate::{
+    limits::SNAPSHOT_TRIES_MAX,
+    log::{LogStatus, end_of_last_line},
+    segment::{ACTIVE_NAME, Catalog, Segment, SegmentFile},
+};
+use std::{
+    fs::{self, File},
+    io::{self, ErrorKind},
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread,
+    time::Duration,
+};
+
+/// A data directory, to be asked. Cheap to clone; clones share what they remember.
+#[derive(Debug, Clone)]
+pub struct Source {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub directory: PathBuf,
+    /// Of the server that writes here, if that is this process.
+    log: Option<Arc<LogStatus>>,
+}
+
+/// The log at one position. It stays readable whatever happens to the segments.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    pub(super) shared: Arc<Shared>,
+    /// The oldest first.
+    pub(super) sealed: Vec<Segment>,
+    pub(super) active: Option<Active>,
+}
+
+/// The last segment of a snapshot: the one that was appended to.
+#[derive(Debug, Clone)]
+pub(super) struct Active {
+    pub file: Arc<File>,
+    /// Up to where it belongs to the snapshot: the end of a line.
+    pub bytes: u64,
+}
+
+impl Source {
+    /// The log in `directory`, by what is in it alone. If a server appends to it meanwhile, the last batch may be there in part, in
+    /// whole lines.
+    #[must_use]
+    pub fn directory(directory: &Path) -> Self {
+        Self { shared: Arc::new(Shared { directory: directory.to_owned(), log: None }) }
+    }
+
+    /// The log that this process writes in `directory`. What was acknowledged as written before a snapshot is in it, and no part of
+    /// a batch that was not written whole.
+    #[must_use]
+    pub fn server(directory: &Path, log: Arc<LogStatus>) -> Self {
+        Self { shared: Arc::new(Shared { directory: directory.to_owned(), log: Some(log) }) }
+    }
+
+    /// The log as it is now. Opens one descriptor, which the snapshot holds.
+    ///
+    /// # Errors
+    /// If the directory or the active segment cannot be read, or [`ScanError::Unsettled`].
+    pub fn snapshot(&self) -> Result<Snapshot, ScanError> {
+        for attempt in 1..=SNAPSHOT_TRIES_MAX {
+            if let Some(snapshot) = self.try_snapshot()? {
+                return Ok(snapshot);
+            }
+            if attempt > 1 {
+                thread::sleep(Duration::from_millis(1));
+            }
+        }
+        Err(ScanError::Unsettled)
+    }
+
+    /// `None`: what was seen does not fit together.
+    fn try_snapshot(&self) -> Result<Option<Snapshot>, ScanError> {
+        let directory = &self.shared.directory;
+        let active_path = directory.join(ACTIVE_NAME);
+        let active_error = |error| ScanError::io(ACTIVE_NAME, error);
+        let opened = found(File::open(&active_path)).map_err(active_error)?;
+        let opened = match opened {
+            Some(file) => Some((inode(&file).map_err(active_error)?, file)),
+            None => None,
+        };
+        // Loaded after the opening: an inode that is open is nobody else's.
+        let published = self.shared.log.as_ref().map(|log| log.published());
+        let catalog =
+            Catalog::list(directory).map_err(|error| ScanError::io(&directory.display().to_string(), error))?;
+        let active_now = found(fs::symlink_metadata(&active_path)).map_err(active_error)?.map(|found| found.ino());
+        let snapshot = |sealed, active| Some(Snapshot { shared: Arc::clone(&self.shared), sealed, active });
+
+        let Some(last) = published.map(|published| published.inode).or(opened.as_ref().map(|(inode, _)| *inode)) else {
+            // There never was one, or a rotation is between its two renames, and then all lines are in sealed segments.
+            return Ok(if active_now.is_none() { snapshot(catalog.segments, None) } else { None });
+        };
+        let (sealed, file) = match opened {
+            Some((inode, file)) if inode == last && active_now == Some(last) => (catalog.segments, file),
+            opened => {
+                let file = opened.filter(|(inode, _)| *inode == last).map(|(_, file)| file);
+                // Without a descriptor of ours the inode is the writer's to hold, as long as it has not begun the next segment.
+                let is_held = file.is_some()
+                    || self.shared.log.as_ref().map(|log| log.published().segment) == published.map(|p| p.segment);
+                match self.sealed_as(&catalog, last) {
+                    Some((index, sealed)) if is_held => {
+                        let mut segments = catalog.segments;
+                        segments.truncate(index);
+                        (segments, file.unwrap_or(sealed))
+                    }
+                    _ => return Ok(None),
+                }
+            }
+        };
+        let size_bytes = file.metadata().map_err(active_error)?.len();
+        let bytes = match published {
+            // It may have been cut off by hand.
+            Some(published) => published.bytes.min(size_bytes),
+            None => end_of_last_line(&file, size_bytes).map_err(active_error)?,
+        };
+        Ok(snapshot(sealed, Some(Active { file: Arc::new(file), bytes })))
+    }
+
+    /// The plain sealed segment with this inode, and where it is in the catalog. The newest are looked at first.
+    fn sealed_as(&self, catalog: &Catalog, last: u64) -> Option<(usize, File)> {
+        let plain = catalog.segments.iter().enumerate().rev().filter(|(_, segment)| segment.plain.is_some());
+        plain.into_iter().find_map(|(index, segment)| {
+            let path = self.shared.directory.join(segment.name.file(SegmentFile::Plain));
+            fs::symlink_metadata(&path).ok().filter(|found| found.ino() == last)?;
+            let file = File::open(&path).ok()?;
+            (inode(&file).ok()? == last).then_some((index, file))
+        })
+    }
+}
+
+impl Snapshot {
+    /// Its segments, the active one included.
+    #[must_use]
+    pub fn segments(&self) -> usize {
+        self.sealed.len() + usize::from(self.active.is_some())
+    }
+
+    /// The name of the plain file of a segment, `segment` as in [`Place`](super::Place).
+    #[must_use]
+    pub fn segment_name(&self, segment: u32) -> String {
+        match self.sealed.get(segment as usize) {
+            Some(segment) => segment.name.file(SegmentFile::Plain),
+            None => ACTIVE_NAME.to_owned(),
+        }
+    }
+}
+
+fn inode(file: &File) -> io::Result<u64> {
+    Ok(file.metadata()?.ino())
+}
+
+/// `None` for what is not there.
+pub(super) fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}

@@ -11,6 +11,7 @@ pub mod mail;
 pub mod metric;
 pub mod notify;
 pub mod priority;
+pub mod query;
 pub mod rate;
 pub mod scan;
 pub mod segment;

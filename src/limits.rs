@@ -217,6 +217,35 @@ pub const fn ring_bytes_min(batch_bytes_max: usize) -> usize {
     (2 * batch_bytes_max).next_power_of_two()
 }
 
+// ---- query ---------------------------------------------------------------------------------------------------------
+
+/// Bytes of a query's parameters. On the way through HTTP the head's bound holds first.
+pub const QUERY_PARAMETERS_BYTES_MAX: usize = 16 * KIB;
+/// Parameters of one query; each tag filter is one.
+pub const QUERY_PARAMETERS_MAX: usize = 64;
+/// Regular expressions over tags in one query; the name may be one more.
+pub const QUERY_PATTERNS_MAX: usize = 8;
+/// Bytes of one regular expression when compiled. `\w` of all of Unicode takes 12 KB; compiling up to the bound takes milliseconds.
+pub const QUERY_PATTERN_BYTES_MAX: usize = 256 * KIB;
+/// How long before `to` a query begins that does not say: an hour.
+pub const QUERY_RANGE_DEFAULT_MS: i64 = 3_600_000;
+/// Series in an answer, and names or values in one of discovery, by default. Over it: 422.
+pub const QUERY_SERIES_DEFAULT: usize = 262_144;
+/// Points in an answer, by default. One is about 30 bytes of JSON. Over it: 422.
+pub const QUERY_POINTS_DEFAULT: usize = 1_000_000;
+/// Bytes that one query may hold while it is evaluated, over all its threads, by default: series, buckets, and the samples that rates
+/// (24 bytes each) and percentiles (8 each) need one by one. Over it: 422.
+pub const QUERY_HELD_BYTES_DEFAULT: usize = 512 * MIB;
+/// Bytes of lines that one query may scan, by default: 1 TiB, minutes of work for one core. Over it: 422.
+pub const QUERY_SCANNED_BYTES_DEFAULT: u64 = 1 << 40;
+/// Spellings of tags whose series each thread of a query remembers: a hit saves reading the tags again. With more, it forgets all and
+/// begins anew.
+pub const QUERY_TAGS_REMEMBERED_MAX: usize = 131_072;
+/// Bytes of these spellings.
+pub const QUERY_TAGS_REMEMBERED_BYTES_MAX: usize = 32 * MIB;
+/// Bytes of an answer's body that are handed on at a time.
+pub const QUERY_PIECE_BYTES: usize = 64 * KIB;
+
 // ---- statistics ----------------------------------------------------------------------------------------------------
 
 /// Requests for statistics that wait for the observer. Over it: 503.

@@ -25,7 +25,7 @@ pub use encode::{BatchEncoder, Encoded};
 pub use error::{BatchError, Field, Reason};
 pub use line::{Line, LineError, Lines, Tags};
 pub use parser::{Parser, Scratch};
-pub use text::Text;
+pub use text::{Text, spelled};
 pub use timestamp::{
     TIMESTAMP_BYTES, TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN, format as format_timestamp, parse as parse_timestamp,
 };

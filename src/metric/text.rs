@@ -1,6 +1,6 @@
 //! JSON strings: the text between two quotation marks, its meaning, and its one canonical spelling in the log.
 //!
-//! A [`Text`] is made only by [`Cursor::string`](super::cursor::Cursor::string), which has checked it: valid UTF-8, no
+//! A [`Text`] is made only of what [`Cursor::string`](super::cursor::Cursor::string) has checked: valid UTF-8, no
 //! raw control character, every escape well formed, every surrogate paired.
 //!
 //! The canonical spelling escapes `"`, `\`, and the control characters below 0x20: by `\b \f \n \r \t` where there is
@@ -10,7 +10,7 @@
 //! - `\uXXXX` becomes a short escape (2 for 6), `\u00xx` (6 for 6), or raw UTF-8 of at most 3 bytes (for 6);
 //! - a pair of surrogates becomes 4 bytes of raw UTF-8 for 12.
 
-use memchr::memchr;
+use memchr::{memchr, memchr_iter};
 
 use super::error::Problem;
 
@@ -24,6 +24,11 @@ pub struct Text<'a> {
 }
 
 impl<'a> Text<'a> {
+    /// A string of a line of the log, as it stands between its quotation marks: [`Line`](super::Line) has checked it.
+    pub(crate) fn of_line(raw: &'a [u8]) -> Self {
+        Self { raw, escapes: memchr_iter(b'\\', raw).count() }
+    }
+
     /// What stood between the quotation marks.
     pub fn raw(&self) -> &'a [u8] {
         self.raw
@@ -92,20 +97,7 @@ impl<'a> Text<'a> {
         while let Some(plain) = memchr(b'\\', raw) {
             put(&raw[..plain]);
             let (character, escape_bytes) = checked_escape(&raw[plain..]);
-            match character {
-                '"' => put(b"\\\""),
-                '\\' => put(b"\\\\"),
-                '\x08' => put(b"\\b"),
-                '\x0c' => put(b"\\f"),
-                '\n' => put(b"\\n"),
-                '\r' => put(b"\\r"),
-                '\t' => put(b"\\t"),
-                '\0'..'\x20' => {
-                    let code = character as usize;
-                    put(&[b'\\', b'u', b'0', b'0', HEX[code >> 4], HEX[code & 0xf]]);
-                }
-                _ => put(character.encode_utf8(&mut [0; 4]).as_bytes()),
-            }
+            spell(character, &mut put);
             raw = &raw[plain + escape_bytes..];
         }
         put(raw);
@@ -114,6 +106,32 @@ impl<'a> Text<'a> {
 }
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
+
+/// Puts the canonical spelling of one character.
+fn spell(character: char, put: &mut impl FnMut(&[u8])) {
+    match character {
+        '"' => put(b"\\\""),
+        '\\' => put(b"\\\\"),
+        '\x08' => put(b"\\b"),
+        '\x0c' => put(b"\\f"),
+        '\n' => put(b"\\n"),
+        '\r' => put(b"\\r"),
+        '\t' => put(b"\\t"),
+        '\0'..'\x20' => {
+            let code = character as usize;
+            put(&[b'\\', b'u', b'0', b'0', HEX[code >> 4], HEX[code & 0xf]]);
+        }
+        _ => put(character.encode_utf8(&mut [0; 4]).as_bytes()),
+    }
+}
+
+/// `text` as it would stand between the quotation marks of a line of the log.
+#[must_use]
+pub fn spelled(text: &str) -> Vec<u8> {
+    let mut spelling = Vec::with_capacity(text.len());
+    text.chars().for_each(|character| spell(character, &mut |bytes| spelling.extend_from_slice(bytes)));
+    spelling
+}
 
 /// Iterator over the bytes that a [`Text`] means.
 #[derive(Debug, Clone)]

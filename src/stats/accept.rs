@@ -28,27 +28,41 @@ impl Format {
         }
     }
 
-    /// Type, subtype and version.
-    const fn parts(self) -> (&'static [u8], &'static [u8], Option<&'static [u8]>) {
+    const fn media(self) -> Media {
         match self {
-            Self::Prometheus => (b"text", b"plain", Some(b"0.0.4")),
-            Self::OpenMetrics => (b"application", b"openmetrics-text", Some(b"1.0.0")),
-            Self::Json => (b"application", b"json", None),
+            Self::Prometheus => Media { kind: b"text", subtype: b"plain", version: Some(b"0.0.4") },
+            Self::OpenMetrics => Media { kind: b"application", subtype: b"openmetrics-text", version: Some(b"1.0.0") },
+            Self::Json => Media { kind: b"application", subtype: b"json", version: None },
         }
     }
 
     /// The form that answers this field.
     #[must_use]
     pub fn negotiate(accept: Option<&[u8]>) -> Self {
-        let Some(accept) = accept else { return Self::Prometheus };
-        let quality = |format: Self| {
-            let ranges = accept.split(|&byte| byte == b',').filter_map(|range| Range::parse(range)?.quality_of(format));
-            ranges.max_by_key(|&(specificity, _)| specificity).map_or(0, |(_, quality)| quality)
-        };
-        let best = Self::ALL.map(quality).into_iter().max().unwrap_or(0);
-        let first = Self::ALL.into_iter().find(|&format| quality(format) == best);
-        first.filter(|_| best > 0).unwrap_or(Self::Prometheus)
+        let medias = Self::ALL.map(Self::media);
+        accept.and_then(|accept| best(accept, &medias)).map_or(Self::Prometheus, |wish| Self::ALL[wish])
     }
+}
+
+/// A media type that can be had.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Media {
+    /// Its type: `text`.
+    pub kind: &'static [u8],
+    /// `plain`
+    pub subtype: &'static [u8],
+    /// Its parameter of that name.
+    pub version: Option<&'static [u8]>,
+}
+
+/// The index of the one of `medias` that is wanted most, and of several the first; `None` if none is wanted.
+pub(crate) fn best(accept: &[u8], medias: &[Media]) -> Option<usize> {
+    let quality = |media: &Media| {
+        let ranges = accept.split(|&byte| byte == b',').filter_map(|range| Range::parse(range)?.quality_of(media));
+        ranges.max_by_key(|&(specificity, _)| specificity).map_or(0, |(_, quality)| quality)
+    };
+    let best = medias.iter().map(quality).max().filter(|&best| best > 0)?;
+    medias.iter().position(|media| quality(media) == best)
 }
 
 /// One media range of the field.
@@ -79,9 +93,9 @@ impl<'a> Range<'a> {
         Some(range)
     }
 
-    /// How specifically it names `format`, if it does, and the quality it gives it.
-    fn quality_of(&self, format: Format) -> Option<(u8, u32)> {
-        let (kind, subtype, version) = format.parts();
+    /// How specifically it names a media type, if it does, and the quality it gives it.
+    fn quality_of(&self, media: &Media) -> Option<(u8, u32)> {
+        let &Media { kind, subtype, version } = media;
         let any = |part: &[u8]| part == b"*";
         let specificity = match (any(self.kind), any(self.subtype)) {
             (true, true) => 1,

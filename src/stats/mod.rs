@@ -6,7 +6,7 @@
 //! (`/stats`), `families` and `exposition` (`/metrics`), `clients` (`/stats/clients`), `accept` (which form is wanted), `line` (the line in
 //! the log), `process` (what the kernel says).
 
-mod accept;
+pub(crate) mod accept;
 mod clients;
 mod collector;
 mod counters;

@@ -1,0 +1,107 @@
+//! An answer: series, points, and what it took to find them. Written piece by piece, in one of three forms.
+
+use super::{
+    Kind,
+    form::{self, Format},
+    labels::Key,
+    request::Request,
+    tally::Value,
+};
+use crate::{limits::QUERY_PIECE_BYTES, scan::Scanned};
+use std::{cmp::Ordering, time::Duration};
+
+/// One point of a series.
+#[derive(Debug, Clone)]
+pub(super) struct Point {
+    /// The start of its bucket; of a raw one, its own time.
+    pub timestamp_ms: i64,
+    pub value: Value,
+}
+
+/// One series of the answer.
+#[derive(Debug)]
+pub(super) struct Series {
+    pub key: Key,
+    /// In the order of their timestamps.
+    pub points: Vec<Point>,
+}
+
+/// What it took.
+#[derive(Debug, Clone, Copy)]
+pub struct Stats {
+    /// What was scanned.
+    pub scanned: Scanned,
+    /// Series, names or values in the answer.
+    pub series: usize,
+    /// Those that `limit` has cut off.
+    pub left_out_series: usize,
+    /// Points in the answer.
+    pub points: usize,
+    /// From the beginning of the evaluation to its end.
+    pub elapsed: Duration,
+}
+
+/// The answer to a request.
+#[derive(Debug)]
+pub struct Answer {
+    pub(super) kind: Kind,
+    /// In the order asked for.
+    pub(super) series: Vec<Series>,
+    /// What it took to find it.
+    pub stats: Stats,
+}
+
+impl Answer {
+    pub(super) fn new(request: &Request, mut series: Vec<Series>, scanned: Scanned, elapsed: Duration) -> Self {
+        let last = |series: &Series| series.points.last().map_or(f64::NEG_INFINITY, |point| point.value.as_f64());
+        let by_value = |a: &Series, b: &Series| last(a).partial_cmp(&last(b)).unwrap_or(Ordering::Equal);
+        series.sort_unstable_by(|a, b| {
+            let by_value = if request.order.by_value { by_value(a, b) } else { Ordering::Equal };
+            let by_key = a.key.cmp(&b.key);
+            match (request.order.by_value, request.order.descending) {
+                (true, true) => by_value.reverse().then(by_key),
+                (true, false) => by_value.then(by_key),
+                (false, true) => by_key.reverse(),
+                (false, false) => by_key,
+            }
+        });
+        let found = series.len();
+        series.truncate(request.limit.unwrap_or(usize::MAX));
+        let stats = Stats {
+            scanned,
+            series: series.len(),
+            left_out_series: found - series.len(),
+            points: series.iter().map(|series| series.points.len()).sum(),
+            elapsed,
+        };
+        Self { kind: request.kind.clone(), series, stats }
+    }
+
+    /// Writes it, in pieces of about [`QUERY_PIECE_BYTES`].
+    ///
+    /// # Errors
+    /// The first that `write` has.
+    pub fn write_to<E>(&self, format: Format, write: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
+        let mut pieces = Pieces { buffer: Vec::with_capacity(2 * QUERY_PIECE_BYTES), write };
+        form::write(self, format, &mut pieces)?;
+        (pieces.write)(&pieces.buffer)
+    }
+}
+
+/// Gathers what is written into pieces.
+pub(super) struct Pieces<W> {
+    buffer: Vec<u8>,
+    write: W,
+}
+
+impl<E, W: FnMut(&[u8]) -> Result<(), E>> Pieces<W> {
+    /// Has `append` write into the piece in the making, and hands that on when it is long enough.
+    pub fn put(&mut self, append: impl FnOnce(&mut Vec<u8>)) -> Result<(), E> {
+        append(&mut self.buffer);
+        if self.buffer.len() >= QUERY_PIECE_BYTES {
+            (self.write)(&self.buffer)?;
+            self.buffer.clear();
+        }
+        Ok(())
+    }
+}

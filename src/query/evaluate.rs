@@ -1,0 +1,255 @@
+//! A request against the log: which tally each aggregate takes, the scan, the merging of what its threads have collected, and the
+//! points that come of it. Everything that can be refused is refused here, before the first byte of the answer.
+//!
+//! Promises: the answer depends on what is in the log alone, not on the number of threads nor on which of them saw what first.
+
+use super::{
+    Bounds, Effort, Kind, Refusal,
+    answer::{Answer, Point, Series},
+    collector::Collector,
+    exact::Sum,
+    filter::NameFilter,
+    groups::Groups,
+    held::Held,
+    labels::{Key, write_key},
+    number::Number,
+    request::{Agg, By, Request},
+    tally::{
+        Count, Deviation, Edge, Extreme, Kept, Largest, Mean, Raw, Readings, Seen, Single, Smallest, Tally, Value,
+        Values,
+    },
+};
+use crate::scan::{self, Budget, Names, ScanError, Scanned, Source, Stop, Wanted};
+use std::{cmp::Ordering, time::Instant};
+
+/// Evaluates a request over what is in the log now.
+///
+/// # Errors
+/// See [`Refusal`]; nothing of the answer is there then.
+pub fn run(request: &Request, source: &Source, bounds: Bounds, effort: &Effort<'_>) -> Result<Answer, Refusal> {
+    let began = Instant::now();
+    let run = Run { request, source, held: Held::new(bounds), bounds, effort };
+    let (series, scanned) = match (&request.kind, request.agg) {
+        (Kind::Series | Kind::Names | Kind::TagValues(_), _) => run.seen()?,
+        (Kind::Query, Agg::Avg | Agg::Sum) => run.single::<Mean>()?,
+        (Kind::Query, Agg::Min) => run.single::<Extreme<Smallest>>()?,
+        (Kind::Query, Agg::Max) => run.single::<Extreme<Largest>>()?,
+        (Kind::Query, Agg::Count) => run.single::<Count>()?,
+        (Kind::Query, Agg::First) => run.single::<Edge<Smallest>>()?,
+        (Kind::Query, Agg::Last) => run.single::<Edge<Largest>>()?,
+        (Kind::Query, Agg::Stddev) => run.single::<Deviation>()?,
+        (Kind::Query, Agg::Percentile(_)) => run.single::<Values>()?,
+        (Kind::Query, Agg::Rate | Agg::Increase) => run.growth()?,
+        (Kind::Query, Agg::Raw) => run.raw()?,
+    };
+    Ok(Answer::new(request, series, scanned, began.elapsed()))
+}
+
+struct Run<'a> {
+    request: &'a Request,
+    source: &'a Source,
+    held: Held,
+    bounds: Bounds,
+    effort: &'a Effort<'a>,
+}
+
+impl Run<'_> {
+    /// Scans the log with one collector for each thread, and merges what they have.
+    fn collect<T: Tally>(&self, request: &Request) -> Result<(Groups<T>, Scanned), Refusal> {
+        let snapshot = self.source.snapshot()?;
+        let names = match &self.request.names {
+            NameFilter::All => Names::All,
+            NameFilter::Is(name) => Names::Exact(name.clone()),
+            NameFilter::Matches(pattern) => {
+                let pattern = pattern.clone();
+                Names::Matching(Box::new(move |name| pattern.matches(name)))
+            }
+        };
+        let wanted = Wanted { from_ms: self.request.from_ms, to_ms: self.request.to_ms, names };
+        let budget = Budget {
+            threads: self.effort.threads,
+            deadline: self.effort.deadline,
+            cancel: self.effort.cancel,
+            scanned_bytes_max: self.bounds.scanned_bytes_limit,
+        };
+        let (collectors, scanned) =
+            scan::scan(&snapshot, &wanted, &budget, |_| Collector::<T>::new(request, &self.held))?;
+        let mut all = collectors.into_iter().map(|collector| collector.groups);
+        let mut groups = all.next().unwrap_or_else(Groups::new);
+        for other in all {
+            self.go_on()?;
+            groups.merge(other, &self.held)?;
+        }
+        Ok((groups, scanned))
+    }
+
+    /// Between two long pieces of work after the scan.
+    fn go_on(&self) -> Result<(), Refusal> {
+        if self.effort.cancel.load(std::sync::atomic::Ordering::Relaxed) {
+            return Err(Refusal::Cancelled);
+        }
+        if Instant::now() >= self.effort.deadline { Err(ScanError::Deadline.into()) } else { Ok(()) }
+    }
+
+    /// The series themselves.
+    fn seen(&self) -> Result<(Vec<Series>, Scanned), Refusal> {
+        let (groups, scanned) = self.collect::<Seen>(self.request)?;
+        Ok((groups.into_series().map(|(key, _)| Series { key, points: Vec::new() }).collect(), scanned))
+    }
+
+    /// One number for each bucket.
+    fn single<T: Single>(&self) -> Result<(Vec<Series>, Scanned), Refusal> {
+        let (groups, scanned) = self.collect::<T>(self.request)?;
+        Ok((self.points_of(groups, |tally: T| tally.value(self.request.agg)), scanned))
+    }
+
+    fn points_of<T: Kept>(&self, groups: Groups<T>, value: impl Fn(T) -> Value) -> Vec<Series> {
+        let point = |(bucket, kept)| Point { timestamp_ms: self.request.bucket_start_ms(bucket), value: value(kept) };
+        let series_of = |(key, mut buckets): (Key, Vec<(u64, T)>)| {
+            keep_latest(&mut buckets, self.request.points);
+            Series { key, points: buckets.into_iter().map(point).collect() }
+        };
+        groups.into_series().map(series_of).collect()
+    }
+
+    /// The values as they are stored.
+    fn raw(&self) -> Result<(Vec<Series>, Scanned), Refusal> {
+        let (groups, scanned) = self.collect::<Raw>(self.request)?;
+        let mut points = 0;
+        let mut all = Vec::new();
+        for (key, buckets) in groups.into_series() {
+            self.go_on()?;
+            let stored = buckets.into_iter().flat_map(|(_, raw)| raw.in_order());
+            let mut of_series: Vec<_> = stored
+                .map(|stored| Point { timestamp_ms: stored.timestamp_ms, value: Value::Digits(stored.digits) })
+                .collect();
+            keep_latest(&mut of_series, self.request.points);
+            points += of_series.len();
+            self.held.check_points(points)?;
+            all.push(Series { key, points: of_series });
+        }
+        Ok((all, scanned))
+    }
+
+    /// Rates and increases: each series by itself, then summed.
+    fn growth(&self) -> Result<(Vec<Series>, Scanned), Refusal> {
+        // Readings of all of the time, as each grows from the one before it.
+        let single = Request { by: By::All, step_ms: None, ..self.request.clone() };
+        let (groups, scanned) = self.collect::<Readings>(&single)?;
+        let mut sums = Groups::<Growth>::new();
+        let mut summed_key = Vec::new();
+        for (key, buckets) in groups.into_series() {
+            self.go_on()?;
+            write_key(key.name(), key.tags(), &self.request.by, &mut summed_key);
+            for (_, mut readings) in buckets {
+                self.grow(&mut readings, &summed_key, &mut sums)?;
+            }
+        }
+        Ok((self.points_of(sums, Growth::value), scanned))
+    }
+
+    /// Adds up what one series grew by, bucket by bucket: an increase belongs to the bucket of the later of the two values it is between.
+    fn grow(&self, readings: &mut Readings, key: &[u8], sums: &mut Groups<Growth>) -> Result<(), Stop> {
+        let mut before: Option<(i64, Number)> = None;
+        let mut in_bucket: Option<Grown> = None;
+        for (timestamp_ms, number) in readings.in_order() {
+            if let Some((before_ms, number_before)) = before {
+                let bucket = self.request.bucket(timestamp_ms);
+                if in_bucket.as_ref().is_some_and(|grown| grown.bucket != bucket) {
+                    self.settle(in_bucket.take(), key, sums)?;
+                }
+                let grown = in_bucket.get_or_insert_with(|| Grown { bucket, ..Grown::default() });
+                grown.over_ms += timestamp_ms.abs_diff(before_ms);
+                grown.sum.add(number);
+                // A counter that is lower than before began again at zero.
+                if number.compare(number_before) != Ordering::Less {
+                    grown.sum.subtract(number_before);
+                }
+            }
+            before = Some((timestamp_ms, number));
+        }
+        self.settle(in_bucket, key, sums)
+    }
+
+    fn settle(&self, grown: Option<Grown>, key: &[u8], sums: &mut Groups<Growth>) -> Result<(), Stop> {
+        let Some(Grown { bucket, sum, over_ms }) = grown else { return Ok(()) };
+        let is_rate = self.request.agg == Agg::Rate;
+        // Values of one moment have no rate.
+        if is_rate && over_ms == 0 {
+            return Ok(());
+        }
+        let group = sums.group(key, &self.held)?;
+        let growth = sums.bucket(group, bucket, &self.held)?;
+        let before = growth.sum.heap_bytes();
+        if is_rate {
+            growth.add_rate(sum.divided(over_ms as f64 / 1_000.0));
+        } else {
+            growth.sum.merge(&sum);
+        }
+        self.held.take(growth.sum.heap_bytes() - before)
+    }
+}
+
+/// What one series grew by within one bucket.
+#[derive(Default)]
+struct Grown {
+    bucket: u64,
+    sum: Sum,
+    /// The time between the values that it is the difference of.
+    over_ms: u64,
+}
+
+/// What the series of a group grew by within one bucket, or their rates.
+#[derive(Default)]
+struct Growth {
+    sum: Sum,
+    /// One of them was beyond the range of floats.
+    is_beyond: bool,
+}
+
+impl Growth {
+    fn add_rate(&mut self, rate: f64) {
+        if rate.is_finite() {
+            self.sum.add_float(rate);
+        } else {
+            self.is_beyond = true;
+        }
+    }
+
+    fn value(self) -> Value {
+        if self.is_beyond { Value::Float(f64::INFINITY) } else { self.sum.total().into() }
+    }
+}
+
+impl Kept for Growth {
+    fn merge(&mut self, other: Self) {
+        self.sum.merge(&other.sum);
+        self.is_beyond |= other.is_beyond;
+    }
+}
+
+/// Leaves the latest `points` of them.
+fn keep_latest<T>(of_series: &mut Vec<T>, points: Option<usize>) {
+    let surplus = points.map_or(0, |points| of_series.len().saturating_sub(points));
+    of_series.drain(..surplus);
+}
+
+impl From<Stop> for Refusal {
+    fn from(Stop(what): Stop) -> Self {
+        Self::OverBound(what)
+    }
+}
+
+impl From<ScanError> for Refusal {
+    fn from(error: ScanError) -> Self {
+        match error {
+            ScanError::Stopped(stop) => stop.into(),
+            ScanError::BytesBound { .. } => Self::OverBound(error.to_string()),
+            ScanError::Deadline => Self::Deadline,
+            ScanError::Cancelled => Self::Cancelled,
+            ScanError::Damaged { .. } | ScanError::Io { .. } | ScanError::Unsettled => {
+                Self::Unreadable(error.to_string())
+            }
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! The forms of an answer: JSON, CSV, JSON Lines. Texts of the log are valid JSON as they stand and are copied; numbers keep their
+//! digits where they are stored ones, and are the shortest that mean the same float where they were computed.
+
+mod csv;
+mod json;
+mod lines;
+
+use super::{
+    Kind,
+    answer::{Answer, Pieces},
+    tally::Value,
+};
+use crate::stats::accept::{self, Media};
+use std::io::Write;
+
+/// A form of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// One JSON document.
+    Json,
+    /// A table, RFC 4180 but for its line ends, which are line feeds alone.
+    Csv,
+    /// A JSON object on each line.
+    JsonLines,
+}
+
+impl Format {
+    /// In the order of preference, each with the types it is asked for by.
+    const WISHES: [(Media, Self); 5] = [
+        (Media { kind: b"application", subtype: b"json", version: None }, Self::Json),
+        (Media { kind: b"text", subtype: b"csv", version: None }, Self::Csv),
+        (Media { kind: b"application", subtype: b"x-ndjson", version: None }, Self::JsonLines),
+        (Media { kind: b"application", subtype: b"jsonl", version: None }, Self::JsonLines),
+        (Media { kind: b"application", subtype: b"jsonlines", version: None }, Self::JsonLines),
+    ];
+
+    /// The form that answers this `Accept` field; JSON for one that none answers.
+    #[must_use]
+    pub fn negotiate(accept: Option<&[u8]>) -> Self {
+        let wishes = Self::WISHES.map(|(media, _)| media);
+        accept.and_then(|accept| accept::best(accept, &wishes)).map_or(Self::Json, |wish| Self::WISHES[wish].1)
+    }
+
+    /// As it stands in `Content-Type`.
+    #[must_use]
+    pub const fn content_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Csv => "text/csv; charset=utf-8; header=present",
+            Self::JsonLines => "application/x-ndjson",
+        }
+    }
+}
+
+/// Writes an answer.
+pub(super) fn write<E, W: FnMut(&[u8]) -> Result<(), E>>(
+    answer: &Answer,
+    format: Format,
+    pieces: &mut Pieces<W>,
+) -> Result<(), E> {
+    match format {
+        Format::Json => json::write(answer, pieces),
+        Format::Csv => csv::write(answer, pieces),
+        Format::JsonLines => lines::write(answer, pieces),
+    }
+}
+
+/// Appends what is displayed. A vector takes everything.
+fn append(out: &mut Vec<u8>, what: std::fmt::Arguments<'_>) {
+    let _ = out.write_fmt(what);
+}
+
+/// Appends a value as a number in JSON. `false`: it is beyond the range of floats, and nothing was appended.
+pub(super) fn append_value(out: &mut Vec<u8>, value: &Value) -> bool {
+    match value {
+        Value::Integer(integer) => append(out, format_args!("{integer}")),
+        Value::Digits(digits) => out.extend_from_slice(digits.as_bytes()),
+        Value::Float(float) if float.is_finite() => {
+            // The shortest digits that mean this float, with an exponent where it is long: `1e16`, `1.5e-7`.
+            append(out, format_args!("{float:?}"));
+            if out.ends_with(b".0") {
+                out.truncate(out.len() - 2);
+            }
+        }
+        Value::Float(_) => return false,
+    }
+    true
+}
+
+/// The value of a tag in an answer's own object of tags, which is the only one there.
+fn only_value(tags: &[u8]) -> &[u8] {
+    super::labels::tags_of(tags).next().map_or(b"", |(_, value)| value)
+}
+
+/// Appends a text of the log, escaped as it is, in quotation marks.
+fn append_text(out: &mut Vec<u8>, escaped: &[u8]) {
+    out.push(b'"');
+    out.extend_from_slice(escaped);
+    out.push(b'"');
+}
+
+/// What an answer of discovery lists, escaped; `None` for series.
+fn listed<'a>(kind: &Kind, series: &'a super::answer::Series) -> Option<&'a [u8]> {
+    match kind {
+        Kind::Names => Some(series.key.name()),
+        Kind::TagValues(_) => Some(only_value(series.key.tags())),
+        Kind::Query | Kind::Series => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::query::number::Digits;
+
+    #[test]
+    fn the_form_is_that_which_is_accepted() {
+        for (accept, format) in [
+            ("*/*", Format::Json),
+            ("application/json", Format::Json),
+            ("text/csv", Format::Csv),
+            ("text/*", Format::Csv),
+            ("text/csv;q=0.5, application/json;q=0.4", Format::Csv),
+            ("text/csv;q=0.5, */*;q=0.8", Format::Json),
+            ("application/x-ndjson", Format::JsonLines),
+            ("application/jsonl", Format::JsonLines),
+            ("application/jsonlines, text/csv;q=0.9", Format::JsonLines),
+            ("application/*", Format::Json),
+            ("application/json;q=0, */*", Format::Csv),
+            ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", Format::Json),
+            ("image/png", Format::Json),
+            ("", Format::Json),
+        ] {
+            assert_eq!(Format::negotiate(Some(accept.as_bytes())), format, "{accept}");
+        }
+        assert_eq!(Format::negotiate(None), Format::Json);
+    }
+
+    #[test]
+    fn numbers_are_numbers_in_json() {
+        for (value, text) in [
+            (Value::Integer(-7), "-7"),
+            (Value::Float(75.5), "75.5"),
+            (Value::Float(3.0), "3"),
+            (Value::Float(1e16), "1e16"),
+            (Value::Float(1.5e-7), "1.5e-7"),
+            (Value::Float(0.1 + 0.2), "0.30000000000000004"),
+            (Value::Float(-0.0), "-0"),
+            (Value::Float(f64::MAX), "1.7976931348623157e308"),
+            (Value::Digits(Digits::new(b"4823947234")), "4823947234"),
+            (Value::Digits(Digits::new(b"1.50E+3")), "1.50E+3"),
+        ] {
+            let mut out = Vec::new();
+            assert!(append_value(&mut out, &value));
+            assert_eq!(String::from_utf8(out).unwrap(), text);
+            assert!(serde_json::from_str::<serde_json::Value>(text).unwrap().is_number());
+        }
+        assert!(!append_value(&mut Vec::new(), &Value::Float(f64::INFINITY)));
+    }
+}

@@ -1,0 +1,118 @@
+//! What is asked of the log, and what the answer is: `GET /query`, `/series`, `/names`, `/tags/KEY`, and `metricstream query` on the
+//! command line. QUERY.md says what each parameter means.
+//!
+//! ```text
+//! parameters, moment ─> request, filter          what is asked
+//!                          │
+//! scan (the lines) ─> collector ─> groups, tally   one for each thread: series, their buckets, what is kept of each
+//!                          │
+//! evaluate                 merges them             exact sums, rates, percentiles
+//!                          │
+//! answer ─> form           JSON, CSV, JSON Lines, piece by piece
+//! ```
+//!
+//! Promises: what can be refused is refused before the first byte of the answer; memory is bounded by [`Bounds`], whatever is asked and
+//! whatever is in the log; the answer depends on what is in the log alone, not on the number of threads. Knows no files (that is
+//! `scan`) and no HTTP.
+
+mod answer;
+mod collector;
+mod evaluate;
+mod exact;
+mod filter;
+mod form;
+mod groups;
+mod held;
+mod labels;
+mod moment;
+mod number;
+mod parameters;
+mod request;
+mod tally;
+
+pub use answer::{Answer, Stats};
+pub use evaluate::run;
+pub use form::Format;
+pub use request::{Agg, Request};
+
+use crate::limits;
+use std::{fmt, sync::atomic::AtomicBool, time::Instant};
+
+/// What kind of question it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// Points: `/query`.
+    Query,
+    /// Which series there are: `/series`.
+    Series,
+    /// Which names there are: `/names`.
+    Names,
+    /// Which values the tag with this key has: `/tags/KEY`.
+    TagValues(String),
+}
+
+/// What one query may come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Series in the answer, or names, or values.
+    pub series_limit: usize,
+    /// Points in the answer.
+    pub points_limit: usize,
+    /// Bytes held while it is evaluated, over all threads.
+    pub held_bytes_limit: usize,
+    /// Bytes of lines, not compressed, that are scanned.
+    pub scanned_bytes_limit: u64,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            series_limit: limits::QUERY_SERIES_DEFAULT,
+            points_limit: limits::QUERY_POINTS_DEFAULT,
+            held_bytes_limit: limits::QUERY_HELD_BYTES_DEFAULT,
+            scanned_bytes_limit: limits::QUERY_SCANNED_BYTES_DEFAULT,
+        }
+    }
+}
+
+/// What may be put into one query.
+#[derive(Debug, Clone, Copy)]
+pub struct Effort<'a> {
+    /// Threads that scan, the calling one among them; at least 1.
+    pub threads: usize,
+    /// When it has to be evaluated.
+    pub deadline: Instant,
+    /// Set when nobody wants the answer any more.
+    pub cancel: &'a AtomicBool,
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// A parameter is wrong: which, and what would be right.
+    BadRequest(String),
+    /// It would go over a bound: which, and what would make it smaller.
+    OverBound(String),
+    /// It was not evaluated in time.
+    Deadline,
+    /// Nobody wants the answer any more.
+    Cancelled,
+    /// The log cannot be read: which file, and why.
+    Unreadable(String),
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BadRequest(what) | Self::OverBound(what) | Self::Unreadable(what) => f.write_str(what),
+            Self::Deadline => f.write_str("it could not be evaluated in time; ask for less time or fewer names"),
+            Self::Cancelled => f.write_str("cancelled"),
+        }
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests;

@@ -1,0 +1,405 @@
+//! A request, parsed and checked: which series, which time, which aggregate, which order. Knows the parameters' names and what each may
+//! be; every refusal names its parameter and says what would be right.
+
+use super::{
+    Kind, Refusal,
+    filter::{NameFilter, TagFilter},
+    moment::{MOMENT_EXPECTED, SPAN_EXPECTED, moment, span},
+    parameters::{self, Operator, Parameter, shown},
+};
+use crate::{
+    limits::{QUERY_PATTERNS_MAX, QUERY_RANGE_DEFAULT_MS},
+    metric::{TIMESTAMP_MS_MIN, spelled},
+};
+
+/// What becomes of the values in a bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Agg {
+    /// The mean.
+    Avg,
+    /// The smallest.
+    Min,
+    /// The largest.
+    Max,
+    /// The sum.
+    Sum,
+    /// How many there are.
+    Count,
+    /// The earliest.
+    First,
+    /// The latest.
+    Last,
+    /// The standard deviation of the population.
+    Stddev,
+    /// The value below or at which so many thousandths of a per cent of the values are: the nearest rank.
+    Percentile(u32),
+    /// The increase in a second, each series by itself, then summed.
+    Rate,
+    /// By how much counters grew, each series by itself, then summed.
+    Increase,
+    /// The values themselves.
+    Raw,
+}
+
+impl Agg {
+    const EXPECTED: &str = "expected one of avg, min, max, sum, count, first, last, stddev, rate, increase, raw, or a percentile such \
+                            as p50, p99 or p99.9";
+
+    fn parse(text: &str) -> Option<Self> {
+        Some(match text {
+            "avg" => Self::Avg,
+            "min" => Self::Min,
+            "max" => Self::Max,
+            "sum" => Self::Sum,
+            "count" => Self::Count,
+            "first" => Self::First,
+            "last" => Self::Last,
+            "stddev" => Self::Stddev,
+            "rate" => Self::Rate,
+            "increase" => Self::Increase,
+            "raw" => Self::Raw,
+            _ => {
+                let (whole, fraction) =
+                    text.strip_prefix('p').map(|text| text.split_once('.').unwrap_or((text, "0")))?;
+                let digits =
+                    |text: &str| (1..=3).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+                if !digits(whole) || !digits(fraction) {
+                    return None;
+                }
+                let thousandths = whole.parse::<u32>().ok()? * 1_000 + format!("{fraction:0<3}").parse::<u32>().ok()?;
+                (thousandths <= 100_000).then_some(Self::Percentile(thousandths))?
+            }
+        })
+    }
+}
+
+/// Which tags tell the series of an answer apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum By {
+    /// None: one series for each name.
+    Nothing,
+    /// These, escaped, in the order in which they were asked for.
+    Keys(Vec<Vec<u8>>),
+    /// All: each series is one.
+    All,
+}
+
+impl By {
+    /// Keys are separated by commas; `\,` is a comma in a key.
+    fn parse(values: &[&str]) -> Result<Self, Refusal> {
+        let mut keys: Vec<Vec<u8>> = Vec::new();
+        let mut is_all = false;
+        for value in values {
+            let mut key = String::new();
+            let mut is_escaped = false;
+            let mut add = |key: &mut String, is_escaped: &mut bool| {
+                let text = std::mem::take(key);
+                if text.is_empty() {
+                    return refuse("by: expected keys of tags such as host,dc or * for all of them".into());
+                }
+                if text == "*" && !std::mem::take(is_escaped) {
+                    is_all = true;
+                } else if keys.contains(&spelled(&text)) {
+                    return refuse(format!("by: {} comes twice", shown(&text)));
+                } else {
+                    keys.push(spelled(&text));
+                }
+                Ok(())
+            };
+            let mut characters = value.chars();
+            while let Some(character) = characters.next() {
+                match character {
+                    ',' => add(&mut key, &mut is_escaped)?,
+                    '\\' => match characters.next() {
+                        Some(character @ (',' | '\\' | '*')) => {
+                            key.push(character);
+                            is_escaped = true;
+                        }
+                        _ => {
+                            return refuse(
+                                r"by: a backslash may stand before a comma, a star or a backslash only".into(),
+                            );
+                        }
+                    },
+                    character => key.push(character),
+                }
+            }
+            add(&mut key, &mut is_escaped)?;
+        }
+        match (is_all, keys.is_empty()) {
+            (true, true) => Ok(Self::All),
+            (true, false) => refuse("by: * is all tags, and stands alone".into()),
+            (false, true) => Ok(Self::Nothing),
+            (false, false) => Ok(Self::Keys(keys)),
+        }
+    }
+}
+
+/// In which order the series of an answer come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Order {
+    /// By their last point's value, not by name and tags.
+    pub by_value: bool,
+    pub descending: bool,
+}
+
+/// A request, parsed and checked.
+#[derive(Debug, Clone)]
+pub struct Request {
+    pub(super) kind: Kind,
+    pub(super) names: NameFilter,
+    pub(super) from_ms: i64,
+    /// Exclusive.
+    pub(super) to_ms: i64,
+    /// `None`: one bucket.
+    pub(super) step_ms: Option<i64>,
+    pub(super) agg: Agg,
+    pub(super) by: By,
+    pub(super) filters: Vec<TagFilter>,
+    /// How many series, names or values the answer has at most; `None`: as many as the bounds let it.
+    pub(super) limit: Option<usize>,
+    /// How many points, the latest ones, a series has at most.
+    pub(super) points: Option<usize>,
+    pub(super) order: Order,
+}
+
+/// Parameters that every kind of request takes.
+const COMMON: [&str; 5] = ["name", "from", "to", "limit", "tag.KEY"];
+/// Parameters that only `/query` takes.
+const QUERY_ONLY: [&str; 5] = ["step", "agg", "by", "points", "order"];
+
+impl Request {
+    /// Parses the parameters as they stand behind the `?` of a URL. `now_ms` is the time by the clock that also stamps metrics
+    /// when they arrive; `now` is the end of that millisecond, so that what has just arrived is before it.
+    ///
+    /// # Errors
+    /// [`Refusal::BadRequest`]: which parameter is wrong, and what would be right.
+    pub fn parse(kind: Kind, parameters: &str, now_ms: i64) -> Result<Self, Refusal> {
+        let typed = Typed::new(&kind, parameters::parse(parameters)?)?;
+        let names = match typed.one("name") {
+            Some(parameter) => NameFilter::new(parameter)?,
+            None if kind == Kind::Query => {
+                return refuse("name: is missing; name=cpu_usage asks for one name, name=~.* for all".into());
+            }
+            None => NameFilter::All,
+        };
+        let filters = typed.filters()?;
+        let patterns = filters.iter().filter(|filter| filter.is_pattern()).count();
+        if patterns > QUERY_PATTERNS_MAX {
+            return refuse(format!("tag: at most {QUERY_PATTERNS_MAX} tags may be matched by regular expressions"));
+        }
+        let (from_ms, to_ms) = typed.range(now_ms)?;
+        let agg = match typed.value("agg")? {
+            None => Agg::Avg,
+            Some(text) => Agg::parse(text).map_or_else(|| refuse(format!("agg: {}", Agg::EXPECTED)), Ok)?,
+        };
+        let step_ms = match typed.value("step")? {
+            None => None,
+            Some(_) if agg == Agg::Raw => return refuse("step: raw points have no step; leave it out".into()),
+            Some(text) => Some(span(text).map_or_else(|| refuse(format!("step: {SPAN_EXPECTED}")), Ok)?),
+        };
+        let by = match &kind {
+            Kind::Query if agg == Agg::Raw && typed.one("by").is_none() => By::All,
+            Kind::Query => By::parse(&typed.values("by")?)?,
+            Kind::Series => By::All,
+            Kind::Names => By::Nothing,
+            Kind::TagValues(key) => By::Keys(vec![spelled(key)]),
+        };
+        let order = match typed.value("order")? {
+            None | Some("name") => Order { by_value: false, descending: false },
+            Some("-name") => Order { by_value: false, descending: true },
+            Some("value") => Order { by_value: true, descending: false },
+            Some("-value") => Order { by_value: true, descending: true },
+            Some(_) => return refuse("order: expected one of name, -name, value, -value".into()),
+        };
+        Ok(Self {
+            names,
+            from_ms,
+            to_ms,
+            step_ms,
+            agg,
+            by,
+            filters,
+            limit: typed.count("limit")?,
+            points: typed.count("points")?,
+            order,
+            kind,
+        })
+    }
+
+    /// The bucket that a timestamp within the range falls into, by its index.
+    pub(super) fn bucket(&self, timestamp_ms: i64) -> u64 {
+        self.step_ms.map_or(0, |step_ms| (timestamp_ms - self.from_ms).unsigned_abs() / step_ms.unsigned_abs())
+    }
+
+    /// Start of a bucket, in epoch milliseconds.
+    pub(super) fn bucket_start_ms(&self, bucket: u64) -> i64 {
+        // Both are within the range of timestamps, and so is their product.
+        self.from_ms.saturating_add_unsigned(bucket.saturating_mul(self.step_ms.unwrap_or(0).unsigned_abs()))
+    }
+}
+
+/// What was typed, each parameter known and, where it may come only once, alone.
+struct Typed(Vec<Parameter>);
+
+impl Typed {
+    fn new(kind: &Kind, parameters: Vec<Parameter>) -> Result<Self, Refusal> {
+        for (index, parameter) in parameters.iter().enumerate() {
+            let name = parameter.name.as_str();
+            let is_tag = name.starts_with("tag.");
+            let is_known =
+                is_tag || COMMON[..4].contains(&name) || (*kind == Kind::Query && QUERY_ONLY.contains(&name));
+            if !is_known {
+                let mut known = COMMON.to_vec();
+                known.extend(if *kind == Kind::Query { &QUERY_ONLY[..] } else { &[] });
+                let hint = if QUERY_ONLY.contains(&name) { ", and only /query takes it" } else { "" };
+                return refuse(format!(
+                    "{}: no such parameter here{hint}; there are {}",
+                    shown(name),
+                    known.join(", ")
+                ));
+            }
+            let may_repeat = is_tag || name == "by";
+            if !may_repeat && parameters[..index].iter().any(|before| before.name == name) {
+                return refuse(format!("{name}: comes twice"));
+            }
+        }
+        Ok(Self(parameters))
+    }
+
+    fn one(&self, name: &str) -> Option<&Parameter> {
+        self.0.iter().find(|parameter| parameter.name == name)
+    }
+
+    fn values(&self, name: &str) -> Result<Vec<&str>, Refusal> {
+        let of_name = self.0.iter().filter(|parameter| parameter.name == name);
+        of_name
+            .map(|parameter| match parameter.operator {
+                Operator::Is => Ok(parameter.value.as_str()),
+                _ => refuse(format!("{name}: takes = only")),
+            })
+            .collect()
+    }
+
+    fn value(&self, name: &str) -> Result<Option<&str>, Refusal> {
+        Ok(self.values(name)?.first().copied())
+    }
+
+    fn count(&self, name: &str) -> Result<Option<usize>, Refusal> {
+        let Some(text) = self.value(name)? else { return Ok(None) };
+        match text.parse() {
+            Ok(count) if count > 0 && text.bytes().all(|byte| byte.is_ascii_digit()) => Ok(Some(count)),
+            _ => refuse(format!("{name}: expected a number of at least 1")),
+        }
+    }
+
+    fn filters(&self) -> Result<Vec<TagFilter>, Refusal> {
+        let tags = self.0.iter().filter_map(|parameter| Some((parameter.name.strip_prefix("tag.")?, parameter)));
+        tags.map(|(key, parameter)| TagFilter::new(key, parameter)).collect()
+    }
+
+    fn range(&self, now_ms: i64) -> Result<(i64, i64), Refusal> {
+        let end_of_now_ms = now_ms.saturating_add(1);
+        let moment_of = |name: &str| {
+            let Some(text) = self.value(name)? else { return Ok(None) };
+            moment(text, end_of_now_ms).map_or_else(|| refuse(format!("{name}: {MOMENT_EXPECTED}")), |ms| Ok(Some(ms)))
+        };
+        let to_ms = moment_of("to")?.unwrap_or(end_of_now_ms);
+        let from_ms = moment_of("from")?.unwrap_or(to_ms.saturating_sub(QUERY_RANGE_DEFAULT_MS).max(TIMESTAMP_MS_MIN));
+        if from_ms >= to_ms {
+            return refuse("from: must be before to; to is now unless it is given".into());
+        }
+        Ok((from_ms, to_ms))
+    }
+}
+
+fn refuse<T>(what: String) -> Result<T, Refusal> {
+    Err(Refusal::BadRequest(what))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW_MS: i64 = 1_767_323_045_678;
+
+    fn parse(parameters: &str) -> Result<Request, Refusal> {
+        Request::parse(Kind::Query, parameters, NOW_MS)
+    }
+
+    #[test]
+    fn what_is_not_said_has_a_default() {
+        let request = parse("name=cpu").unwrap();
+        assert_eq!((request.from_ms, request.to_ms), (NOW_MS + 1 - 3_600_000, NOW_MS + 1));
+        assert_eq!((request.agg, request.step_ms, request.by), (Agg::Avg, None, By::Nothing));
+        assert_eq!((request.limit, request.points), (None, None));
+        assert_eq!(parse("name=cpu&agg=raw").unwrap().by, By::All);
+        let request = parse("name=cpu&to=2026-01-02T00:00:00Z").unwrap();
+        assert_eq!(request.from_ms, request.to_ms - 3_600_000);
+        assert!(Request::parse(Kind::Names, "", NOW_MS).is_ok());
+    }
+
+    #[test]
+    fn every_parameter_is_read() {
+        let request = parse(
+            "name=~cpu.*&from=-2h&to=-1h&step=60s&agg=p99.9&by=host,dc&by=a%5C,b&limit=10&points=5&order=-value&tag.a=b&tag.a!~c",
+        )
+        .unwrap();
+        assert_eq!((request.from_ms, request.to_ms), (NOW_MS + 1 - 7_200_000, NOW_MS + 1 - 3_600_000));
+        assert_eq!((request.agg, request.step_ms), (Agg::Percentile(99_900), Some(60_000)));
+        assert_eq!(request.by, By::Keys(vec![b"host".to_vec(), b"dc".to_vec(), b"a,b".to_vec()]));
+        assert_eq!((request.limit, request.points, request.filters.len()), (Some(10), Some(5), 2));
+        assert_eq!(request.order, Order { by_value: true, descending: true });
+        assert_eq!(request.bucket(request.from_ms + 119_999), 1);
+        assert_eq!(request.bucket_start_ms(1), request.from_ms + 60_000);
+        assert_eq!(parse("name=a&by=*").unwrap().by, By::All);
+        assert_eq!(parse("name=a&by=%5C*").unwrap().by, By::Keys(vec![b"*".to_vec()]));
+        for (text, agg) in [("p0", 0), ("p50", 50_000), ("p99.95", 99_950), ("p100", 100_000), ("p007", 7_000)] {
+            assert_eq!(Agg::parse(text), Some(Agg::Percentile(agg)), "{text}");
+        }
+        for text in ["p", "p101", "p100.1", "p-1", "p5.", "p1.0001", "P50", "mean", "p٣"] {
+            assert_eq!(Agg::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_parameter_is_named() {
+        for (text, part) in [
+            ("", "name: is missing"),
+            ("name=", "name: expected a name"),
+            ("name=~", "name: expected a name"),
+            ("name=~(", "name: not a regular expression"),
+            ("name!~a", "name: takes = and =~ only"),
+            ("name=a&name=b", "name: comes twice"),
+            ("name=a&nme=b", "nme: no such parameter here; there are name, from, to, limit, tag.KEY, step,"),
+            ("name=a&from=yesterday", "from: expected a time such as"),
+            ("name=a&to=99999-01-01", "to: expected a time such as"),
+            ("name=a&from=now", "from: must be before to"),
+            ("name=a&from=2&to=1", "from: must be before to"),
+            ("name=a&step=0s", "step: expected a span"),
+            ("name=a&step=60", "step: expected a span"),
+            ("name=a&step=~60s", "step: takes = only"),
+            ("name=a&step=60s&agg=raw", "step: raw points have no step"),
+            ("name=a&agg=median", "agg: expected one of avg,"),
+            ("name=a&by=", "by: expected keys"),
+            ("name=a&by=a,,b", "by: expected keys"),
+            ("name=a&by=a,a", "by: a comes twice"),
+            ("name=a&by=a&by=a", "by: a comes twice"),
+            ("name=a&by=*,a", "by: * is all tags"),
+            ("name=a&by=%5Ca", "by: a backslash"),
+            ("name=a&limit=0", "limit: expected a number"),
+            ("name=a&limit=%2B5", "limit: expected a number"),
+            ("name=a&limit=99999999999999999999", "limit: expected a number"),
+            ("name=a&points=x", "points: expected a number"),
+            ("name=a&order=asc", "order: expected one of"),
+            ("name=a&tag.h=~[", "tag.h: not a regular expression"),
+        ] {
+            let Err(Refusal::BadRequest(what)) = parse(text) else { panic!("{text}") };
+            assert!(what.contains(part), "{text}: {what}");
+        }
+        let patterns = (0..=QUERY_PATTERNS_MAX).map(|tag| format!("&tag.{tag}=~a")).collect::<String>();
+        assert!(parse(&format!("name=a{patterns}")).is_err());
+        let Err(Refusal::BadRequest(what)) = Request::parse(Kind::Series, "agg=avg", NOW_MS) else { panic!() };
+        assert!(what.contains("only /query takes it"), "{what}");
+    }
+}

@@ -1,0 +1,211 @@
+//! Answers that a person can check, and their forms to the byte.
+
+use super::{log::Metric, *};
+
+/// 2026-01-02T03:04:00Z
+const MINUTE_MS: i64 = 1_767_323_040_000;
+
+fn metrics() -> Vec<Metric> {
+    let at = |second: i64| MINUTE_MS + 1_000 * second;
+    vec![
+        Metric::new(at(0), "cpu_usage", "75.5", &[("host", "web1"), ("dc", "a")]),
+        Metric::new(at(30), "cpu_usage", "50", &[("dc", "a"), ("host", "web1")]),
+        Metric::new(at(59), "cpu_usage", "1.50", &[("host", "web2"), ("dc", "b")]),
+        Metric::new(at(60), "cpu_usage", "10", &[("host", "web1"), ("dc", "a")]),
+        Metric::new(at(200), "cpu_usage", "20", &[]),
+        Metric::new(at(0), "big", "4823947234", &[("quote\"", "line\n,")]),
+        Metric::new(at(1), "big", "9007199254740993", &[("quote\"", "line\n,")]),
+    ]
+}
+
+fn points(parameters: &str) -> String {
+    let log = Log::new(&metrics(), &[(3, log::Lies::Compressed)]);
+    let whole = format!("from=2026-01-02T03:04:00Z&to=2026-01-02T03:10:00Z&{parameters}");
+    let document = written(&ask(&log, Kind::Query, &whole, 2).unwrap(), Format::Json);
+    let (series, _) = document.split_once(",\"stats\":").unwrap();
+    series.trim_start_matches("{\"series\":").replace(&MINUTE_MS.to_string(), "T")
+}
+
+#[test]
+fn without_by_all_fall_into_one_series_and_without_step_into_one_bucket() {
+    assert_eq!(points("name=cpu_usage&agg=max"), r#"[{"name":"cpu_usage","tags":{},"points":[[T,75.5]]}]"#);
+    assert_eq!(points("name=cpu_usage&agg=count"), r#"[{"name":"cpu_usage","tags":{},"points":[[T,5]]}]"#);
+    assert_eq!(points("name=cpu_usage"), r#"[{"name":"cpu_usage","tags":{},"points":[[T,31.4]]}]"#);
+    assert_eq!(points("name=nothing"), "[]");
+}
+
+#[test]
+fn a_bucket_takes_its_start_and_not_its_end_and_empty_ones_are_left_out() {
+    assert_eq!(
+        points("name=cpu_usage&agg=sum&step=60s"),
+        r#"[{"name":"cpu_usage","tags":{},"points":[[T,127],[1767323100000,10],[1767323220000,20]]}]"#
+    );
+}
+
+#[test]
+fn series_are_told_apart_by_tags_in_any_order() {
+    assert_eq!(
+        points("name=cpu_usage&agg=count&by=host"),
+        r#"[{"name":"cpu_usage","tags":{"host":"web1"},"points":[[T,3]]},{"name":"cpu_usage","tags":{"host":"web2"},"points":[[T,1]]},{"name":"cpu_usage","tags":{},"points":[[T,1]]}]"#
+    );
+    assert_eq!(
+        points("name=cpu_usage&agg=last&by=*&order=-value&limit=2"),
+        r#"[{"name":"cpu_usage","tags":{},"points":[[T,20]]},{"name":"cpu_usage","tags":{"dc":"a","host":"web1"},"points":[[T,10]]}]"#
+    );
+    assert_eq!(
+        points("name=~cpu.*|big&agg=count&order=-name"),
+        r#"[{"name":"cpu_usage","tags":{},"points":[[T,5]]},{"name":"big","tags":{},"points":[[T,2]]}]"#
+    );
+    assert_eq!(
+        points("name=cpu_usage&agg=count&tag.host!~web1|"),
+        r#"[{"name":"cpu_usage","tags":{},"points":[[T,1]]}]"#
+    );
+}
+
+#[test]
+fn stored_digits_stay() {
+    for (agg, value) in [
+        ("first", "4823947234"),
+        ("last", "9007199254740993"),
+        ("max", "9007199254740993"),
+        ("sum", "9007204078688227"),
+        ("p100", "9007199254740993"),
+    ] {
+        assert_eq!(
+            points(&format!("name=big&agg={agg}")),
+            format!(r#"[{{"name":"big","tags":{{}},"points":[[T,{value}]]}}]"#)
+        );
+    }
+    assert!(points("name=cpu_usage&agg=min").contains("[T,1.50]"));
+    assert!(points("name=cpu_usage&agg=raw&tag.host=web2").contains(r#""points":[[1767323099000,1.50]]"#));
+    assert!(points("name=cpu_usage&agg=raw&tag.host=web1&points=1").contains(r#""points":[[1767323100000,10]]"#));
+}
+
+#[test]
+fn counters_begin_again_at_zero_and_each_series_is_for_itself() {
+    let reading = |second: i64, value: &str, host: &str| {
+        Metric::new(MINUTE_MS + 1_000 * second, "requests", value, &[("host", host)])
+    };
+    let log = Log::new(
+        &[
+            reading(0, "100", "a"),
+            reading(30, "160", "a"),
+            // Begun again: 20 since.
+            reading(60, "20", "a"),
+            reading(90, "50", "a"),
+            // Later in the log, earlier in time.
+            reading(45, "170", "a"),
+            reading(0, "1000", "b"),
+            reading(90, "1900", "b"),
+            // One reading alone grows by nothing.
+            reading(0, "5", "c"),
+        ],
+        &[(2, log::Lies::Plain), (2, log::Lies::Indexed)],
+    );
+    let points = |parameters: &str| {
+        let whole = format!("name=requests&from={MINUTE_MS}&to={}&{parameters}", MINUTE_MS + 120_000);
+        let answer = written(&ask(&log, Kind::Query, &whole, 3).unwrap(), Format::JsonLines);
+        answer.replace(r#""name":"requests","#, "").replace(&MINUTE_MS.to_string(), "T")
+    };
+    // 60 + 10 + 20 + 30 of a, 900 of b.
+    assert_eq!(points("agg=increase"), "{\"timestamp\":T,\"value\":1020,\"tags\":{}}\n");
+    assert_eq!(
+        points("agg=increase&step=60s&by=host"),
+        "{\"timestamp\":T,\"value\":70,\"tags\":{\"host\":\"a\"}}\n\
+         {\"timestamp\":1767323100000,\"value\":50,\"tags\":{\"host\":\"a\"}}\n\
+         {\"timestamp\":1767323100000,\"value\":900,\"tags\":{\"host\":\"b\"}}\n"
+    );
+    // 70 in the 45 s from 0 to 45; 50 in the 45 s from 45 to 90; 900 in 90 s.
+    assert_eq!(
+        points("agg=rate&step=60s&by=host"),
+        format!(
+            "{{\"timestamp\":T,\"value\":{},\"tags\":{{\"host\":\"a\"}}}}\n\
+             {{\"timestamp\":1767323100000,\"value\":{},\"tags\":{{\"host\":\"a\"}}}}\n\
+             {{\"timestamp\":1767323100000,\"value\":10,\"tags\":{{\"host\":\"b\"}}}}\n",
+            70.0 / 45.0,
+            50.0 / 45.0
+        )
+    );
+}
+
+#[test]
+fn what_is_beyond_the_range_of_floats_is_null() {
+    let log = Log::new(&[Metric::new(0, "n", "1.7e308", &[]), Metric::new(0, "n", "1.7e308", &[])], &[]);
+    let value = |agg: &str| {
+        let answer = ask(&log, Kind::Query, &format!("name=n&from=0&to=1&agg={agg}"), 1).unwrap();
+        let points: serde_json::Value = serde_json::from_str(&written(&answer, Format::Json)).unwrap();
+        (points["series"][0]["points"][0][1].clone(), written(&answer, Format::Csv))
+    };
+    assert_eq!(value("sum"), (serde_json::Value::Null, "name,timestamp,value\nn,0,\n".into()));
+    assert_eq!(value("avg").0, 1.7e308);
+    assert_eq!(value("stddev").0, 0);
+}
+
+#[test]
+fn the_forms_to_the_byte() {
+    let log = Log::new(&metrics(), &[]);
+    let range = "from=2026-01-02T03:04:00Z&to=2026-01-02T03:10:00Z";
+    let ask = |kind: Kind, parameters: &str, format| {
+        written(&super::ask(&log, kind, &format!("{range}{parameters}"), 1).unwrap(), format)
+    };
+    let series = "&name=~cpu.*|big&agg=max&by=host,quote\"";
+    assert_eq!(
+        ask(Kind::Query, series, Format::Csv),
+        "name,tag.host,\"tag.quote\"\"\",timestamp,value\n\
+         big,,\"line\n,\",1767323040000,9007199254740993\n\
+         cpu_usage,web1,,1767323040000,75.5\n\
+         cpu_usage,web2,,1767323040000,1.50\n\
+         cpu_usage,,,1767323040000,20\n"
+    );
+    assert_eq!(
+        ask(Kind::Query, series, Format::JsonLines).lines().next(),
+        Some(r#"{"timestamp":1767323040000,"name":"big","value":9007199254740993,"tags":{"quote\"":"line\n,"}}"#)
+    );
+    assert_eq!(ask(Kind::Names, "", Format::Csv), "name\nbig\ncpu_usage\n");
+    assert_eq!(ask(Kind::Names, "&limit=1", Format::JsonLines), "{\"name\":\"big\"}\n");
+    assert_eq!(ask(Kind::TagValues("host".into()), "", Format::Csv), "value\nweb1\nweb2\n");
+    assert_eq!(ask(Kind::TagValues("host".into()), "&tag.dc=b", Format::JsonLines), "{\"value\":\"web2\"}\n");
+    assert_eq!(
+        ask(Kind::Series, "&name=cpu_usage", Format::Csv),
+        "name,tag.dc,tag.host\ncpu_usage,a,web1\ncpu_usage,b,web2\ncpu_usage,,\n"
+    );
+    assert_eq!(
+        ask(Kind::Series, "&name=big", Format::JsonLines),
+        "{\"name\":\"big\",\"tags\":{\"quote\\\"\":\"line\\n,\"}}\n"
+    );
+    for (kind, beginning, counts) in [
+        (Kind::Names, r#"{"names":["big","cpu_usage"],"stats":{"scanned_bytes":"#, r#""names":2,"left_out_names":0"#),
+        (
+            Kind::TagValues("host".into()),
+            r#"{"tag":"host","values":["web1","web2"],"stats":{"#,
+            r#""values":2,"left_out_values":0"#,
+        ),
+        (
+            Kind::Series,
+            r#"{"series":[{"name":"big","tags":{"quote\"":"line\n,"}},"#,
+            r#""series":4,"left_out_series":0"#,
+        ),
+    ] {
+        let document = ask(kind, "", Format::Json);
+        assert!(
+            document.starts_with(beginning) && document.contains(counts) && document.ends_with("}}\n"),
+            "{document}"
+        );
+        serde_json::from_str::<serde_json::Value>(&document).unwrap();
+    }
+    let document: serde_json::Value =
+        serde_json::from_str(&ask(Kind::Query, "&name=big&agg=count&by=*", Format::Json)).unwrap();
+    let stats = &document["stats"];
+    assert_eq!((&stats["scanned_metrics"], &stats["matched_metrics"]), (&7.into(), &2.into()));
+    assert_eq!((&stats["series"], &stats["points"]), (&1.into(), &1.into()));
+    assert_eq!(stats["scanned_bytes"], std::fs::metadata(log.path().join("metrics.jsonl")).unwrap().len());
+    assert!(stats["elapsed_ms"].is_number());
+}
+
+#[test]
+fn an_empty_directory_has_an_empty_answer() {
+    let directory = tempfile::tempdir().unwrap();
+    let request = Request::parse(Kind::Query, "name=cpu", 0).unwrap();
+    let answer = run(&request, &Source::directory(directory.path()), Bounds::default(), &effort(2)).unwrap();
+    assert!(answer.series.is_empty());
+}

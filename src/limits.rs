@@ -211,6 +211,15 @@ pub const SCAN_THREADS_CAP: usize = 256;
 /// there is no active segment; a second of that is not a rotation.
 pub const SNAPSHOT_TRIES_MAX: u32 = 1_000;
 
+/// Bytes of sidecars that a source keeps parsed between scans: those of about 50 GiB of log with 300 names in each block.
+pub const SCAN_SIDECARS_BYTES_MAX: usize = 64 * MIB;
+/// Sealed segments whose times a source keeps in mind whether or not it keeps their sidecars: about 100 bytes each.
+pub const SCAN_SEGMENTS_MAX: usize = 65_536;
+/// Files without a sidecar of which a source keeps in mind what their blocks hold: the active one, and some that were just sealed.
+pub const SCAN_LEARNT_FILES_MAX: usize = 4;
+/// Bytes of what it keeps of one of them: as of 4 GiB of log with 1,024 names in each block. What is beyond is read each time.
+pub const SCAN_LEARNT_BYTES_MAX: usize = 16 * MIB;
+
 /// Smallest ring for batches of at most `batch_bytes_max` encoded bytes: one can be written while the next is encoded.
 #[must_use]
 pub const fn ring_bytes_min(batch_bytes_max: usize) -> usize {

@@ -65,3 +65,47 @@ impl Position {
         }
     }
 }
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests {
+    use super::*;
+    use std::thread;
+
+    #[test]
+    fn segments_are_counted_and_come_round() {
+        let position = Position::new();
+        position.begin(7, 100);
+        assert_eq!(position.load(), Published { segment: 1, inode: 7, bytes: 100 });
+        position.advance(250);
+        assert_eq!(position.load(), Published { segment: 1, inode: 7, bytes: 250 });
+        for segment in 2..=65_537_u64 {
+            position.begin(segment, 0);
+        }
+        assert_eq!(position.load(), Published { segment: 1, inode: 65_537, bytes: 0 });
+        position.advance(BYTES_MAX);
+        assert_eq!(position.load(), Published { segment: 1, inode: 65_537, bytes: BYTES_MAX });
+    }
+
+    #[test]
+    fn what_is_loaded_belongs_together() {
+        let position = Position::new();
+        position.begin(1, 0);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                for segment in 2..=20_000 {
+                    position.begin(segment, 0);
+                    position.advance(segment);
+                }
+            });
+            let mut last = 0;
+            while last < 20_000 {
+                let Published { segment, inode, bytes } = position.load();
+                assert_eq!(u64::from(segment), inode);
+                assert!(bytes == 0 || bytes == inode);
+                assert!(inode >= last);
+                last = inode;
+            }
+        });
+    }
+}

@@ -157,9 +157,16 @@ impl<F: LogFile> Writer<F> {
         if bytes == 0 {
             return Ok(false);
         }
+        let expected_bytes = self.committed_bytes + bytes as u64;
         self.committed_bytes = self.append_whole(range.clone(), bytes).inspect_err(|_| self.cut_unrecorded())?;
         // Before anything of it can be acknowledged.
-        self.status.position.advance(self.committed_bytes);
+        if self.committed_bytes == expected_bytes {
+            self.status.position.advance(self.committed_bytes);
+        } else {
+            // Emptied or added to by hand: what somebody knows of its bytes may no longer be so.
+            let inode = self.persist(|| self.file.inode())?;
+            self.status.position.begin(inode, self.committed_bytes);
+        }
         self.status.recover();
         count(&self.status.counters.gathers, 1);
         for (ring, bell) in self.rings[range.clone()].iter_mut().zip(&self.status.reactor_bells[range]) {

@@ -4,9 +4,9 @@
 //! name. So a line that is not wanted is known by its beginning, and the next is found by its line feed; only one that may be wanted
 //! is parsed, and then in full. A line that does not begin as ours do is foreign; one that does, and is not wanted, passes for ours.
 
-use super::{Names, Place, ScanError, Scanned, Visitor, Wanted};
+use super::{Names, Place, ScanError, Scanned, Visitor, Wanted, learnt::Lesson};
 use crate::metric::{
-    BEFORE_NAME, BEFORE_TIMESTAMP, BEFORE_VALUE, Lines, TIMESTAMP_BYTES, TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN,
+    BEFORE_NAME, BEFORE_TIMESTAMP, BEFORE_VALUE, Line, Lines, TIMESTAMP_BYTES, TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN,
     format_timestamp,
 };
 use memchr::{memchr, memchr2};
@@ -20,7 +20,7 @@ const LINES_BETWEEN_LOOKS: u64 = 1_024;
 
 /// What is wanted, in the bytes of the log.
 pub struct Filter<'a> {
-    names: &'a Names,
+    wanted: &'a Wanted,
     /// The one name that is wanted, and what stands behind it.
     exact: Vec<u8>,
     from: Option<[u8; TIMESTAMP_BYTES]>,
@@ -42,7 +42,7 @@ impl<'a> Filter<'a> {
         };
         let text = |ms: i64| format_timestamp(ms.clamp(TIMESTAMP_MS_MIN, TIMESTAMP_MS_MAX));
         Self {
-            names: &wanted.names,
+            wanted,
             exact,
             from: (wanted.from_ms > TIMESTAMP_MS_MIN).then(|| text(wanted.from_ms)),
             to: (wanted.to_ms <= TIMESTAMP_MS_MAX).then(|| text(wanted.to_ms)),
@@ -89,6 +89,52 @@ impl<'a> Filter<'a> {
         Ok(())
     }
 
+    /// As [`visit`](Self::visit), and has each line parsed to learn what the block holds.
+    pub fn learn<'t, V: Visitor>(
+        &self,
+        text: &'t [u8],
+        place: Place,
+        verdicts: &mut Verdicts,
+        visitor: &mut V,
+        scanned: &mut Scanned,
+        go_on: impl Fn() -> Result<(), ScanError>,
+    ) -> Result<Lesson<'t>, ScanError> {
+        let mut lesson = Lesson::new(text);
+        let mut lines = Lines::new(text);
+        loop {
+            let at = lines.byte();
+            match lines.next() {
+                None => return Ok(lesson),
+                Some(Err(_)) => {
+                    scanned.foreign_lines += 1;
+                    lesson.see_foreign();
+                }
+                Some(Ok(line)) => {
+                    scanned.lines += 1;
+                    lesson.see(&line);
+                    if !self.wants(&line, verdicts) {
+                        continue;
+                    }
+                    scanned.matched += 1;
+                    visitor.line(Place { offset: place.offset + at as u64, ..place }, &line)?;
+                    if scanned.matched.is_multiple_of(LINES_BETWEEN_LOOKS) {
+                        go_on()?;
+                    }
+                }
+            }
+        }
+    }
+
+    #[inline]
+    fn wants(&self, line: &Line<'_>, verdicts: &mut Verdicts) -> bool {
+        let is_named = match &self.wanted.names {
+            Names::All => true,
+            Names::Exact(name) => line.name == name,
+            Names::Matching(holds) => verdicts.of(line.name, |name| holds(name)),
+        };
+        is_named && self.wanted.from_ms <= line.timestamp_ms && line.timestamp_ms < self.wanted.to_ms
+    }
+
     #[inline]
     fn begins(&self, line: &[u8], verdicts: &mut Verdicts) -> Beginning {
         let Some((beginning, rest)) = line.split_at_checked(NAME_AT) else { return Beginning::Foreign };
@@ -96,7 +142,7 @@ impl<'a> Filter<'a> {
             return Beginning::Foreign;
         }
         let timestamp = &beginning[TIMESTAMP_AT..TIMESTAMP_END];
-        let is_named = match self.names {
+        let is_named = match &self.wanted.names {
             Names::All => true,
             Names::Exact(_) => rest.starts_with(&self.exact),
             Names::Matching(holds) => name(rest).is_some_and(|name| verdicts.of(name, |name| holds(name))),
@@ -154,7 +200,7 @@ impl Verdicts {
 
 /// Eight bytes at a time, each multiplied in and folded (after Bentley's and Knuth's multiplicative hashing). Whoever makes names
 /// collide only makes the predicate be asked.
-fn hash(name: &[u8]) -> usize {
+pub fn hash(name: &[u8]) -> usize {
     const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
     let mut hash = name.len() as u64;
     let (words, rest) = name.as_chunks::<8>();

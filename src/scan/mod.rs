@@ -17,6 +17,8 @@
 
 mod error;
 mod filter;
+mod learnt;
+mod memory;
 mod open;
 mod plan;
 mod source;
@@ -172,6 +174,7 @@ pub fn scan<V: Visitor>(
     budget: &Budget<'_>,
     visitors: impl FnMut(usize) -> V,
 ) -> Result<(Vec<V>, Scanned), ScanError> {
+    snapshot.shared.memory.tick();
     let run = worker::Run::new(snapshot, wanted, *budget);
     let threads = budget.threads.clamp(1, SCAN_THREADS_CAP);
     let mut workers: Vec<_> = (0..threads).map(visitors).map(|visitor| worker::Worker::new(&run, visitor)).collect();

@@ -4,7 +4,12 @@
 //! read with any sidecar of its segment, and by the time that there is only the compressed one, the sidecar has its frames
 //! (`segment::compress`).
 
-use super::{Names, ScanError, Scanned, Snapshot, Wanted, source::found};
+use super::{
+    Names, ScanError, Scanned, Snapshot, Wanted,
+    learnt::{Known, Learnt},
+    memory::{Key, Recalled},
+    source::{Active, Shared, found},
+};
 use crate::segment::{Block, Segment, SegmentFile, SegmentName, Sidecar};
 use std::{fs::File, path::Path, sync::Arc};
 
@@ -24,7 +29,7 @@ pub enum Form {
     /// By the blocks of its sidecar.
     Blocks { sidecar: Arc<Sidecar>, names: NamesWanted },
     /// The plain file without a sidecar: in ranges of its bytes. So many belong to the snapshot.
-    Ranges { bytes: u64 },
+    Ranges { bytes: u64, learnt: Option<(Arc<Learnt>, Vec<Known>)> },
     /// The compressed file of so many bytes without a sidecar that knows its frames: frame by frame.
     Frames { bytes: u64 },
 }
@@ -93,58 +98,57 @@ impl NamesWanted {
 /// Opens the segment with this number.
 pub fn open(snapshot: &Snapshot, number: usize, wanted: &Wanted, scanned: &mut Scanned) -> Result<Opening, ScanError> {
     let segment = u32::try_from(number).map_err(|_| ScanError::Unsettled)?;
+    let shared = &snapshot.shared;
     let Some(listed) = snapshot.sealed.get(number) else {
-        let form = |active: &super::source::Active| Form::Ranges { bytes: active.bytes };
-        return Ok(snapshot.active.as_ref().map_or(Opening::Gone, |active| {
-            let (file, form) = (Arc::clone(&active.file), form(active));
-            Opening::Opened(Opened {
-                segment,
-                file_name: snapshot.segment_name(segment),
-                file,
-                is_compressed: false,
-                form,
-            })
-        }));
+        let Some(Active { file, bytes, key }) = &snapshot.active else { return Ok(Opening::Gone) };
+        let form = ranges(shared, *bytes, *key, wanted);
+        let file = Arc::clone(file);
+        let file_name = snapshot.segment_name(segment);
+        return Ok(Opening::Opened(Opened { segment, file_name, file, is_compressed: false, form }));
     };
-    let directory = &snapshot.shared.directory;
-    let mut sidecar = read_sidecar(directory, listed.name, listed.sidecar, scanned);
-    if let Some(sidecar) = &sidecar
-        && sidecar.fits(listed.plain, listed.compressed)
-        && sidecar.foreign_lines == 0
-    {
-        let in_time = sidecar.first_ms < wanted.to_ms && wanted.from_ms <= sidecar.last_ms;
-        if !in_time || NamesWanted::of(sidecar, &wanted.names).are_none() {
-            return Ok(Opening::Skipped { bytes: sidecar.bytes });
+    let sidecar = match read_sidecar(shared, listed.name, Some(wanted), scanned) {
+        Some(Recalled::OutOfTime(summary)) if summary.fits(listed.plain, listed.compressed) => {
+            return Ok(Opening::Skipped { bytes: summary.bytes });
         }
-    }
-    let Some((file, form, file_name)) = open_lines(directory, listed)? else { return Ok(Opening::Gone) };
+        Some(Recalled::Whole(sidecar)) if sidecar.fits(listed.plain, listed.compressed) => {
+            let in_time = sidecar.first_ms < wanted.to_ms && wanted.from_ms <= sidecar.last_ms;
+            let is_out = !in_time || NamesWanted::of(&sidecar, &wanted.names).are_none();
+            if is_out && sidecar.foreign_lines == 0 {
+                return Ok(Opening::Skipped { bytes: sidecar.bytes });
+            }
+            Some(sidecar)
+        }
+        _ => None,
+    };
+    let Some((file, form, file_name)) = open_lines(&shared.directory, listed)? else { return Ok(Opening::Gone) };
     let bytes = file.metadata().map_err(|error| ScanError::io(&file_name, error))?.len();
-    if form == SegmentFile::Compressed
-        && sidecar.as_ref().is_none_or(|sidecar| sidecar.compressed_bytes() != Some(bytes))
-    {
-        // It was compressed meanwhile.
-        sidecar = read_sidecar(directory, listed.name, None, scanned);
-    }
     let is_compressed = form == SegmentFile::Compressed;
-    let form = match (form, sidecar) {
-        (SegmentFile::Compressed, Some(sidecar)) if sidecar.compressed_bytes() == Some(bytes) => {
-            blocks(sidecar, wanted)
+    let fits = |sidecar: &Sidecar| match form {
+        SegmentFile::Compressed => sidecar.compressed_bytes() == Some(bytes),
+        SegmentFile::Plain | SegmentFile::Sidecar => sidecar.bytes == bytes,
+    };
+    let sidecar = match sidecar {
+        Some(sidecar) if fits(&sidecar) => Some(sidecar),
+        // It was compressed meanwhile, or the sidecar was made, or does not fit.
+        _ => match read_sidecar(shared, listed.name, None, scanned) {
+            Some(Recalled::Whole(sidecar)) => Some(sidecar),
+            Some(Recalled::OutOfTime(_)) | None => None,
+        },
+    };
+    let form = match sidecar {
+        Some(sidecar) if fits(&sidecar) => {
+            let names = NamesWanted::of(&sidecar, &wanted.names);
+            Form::Blocks { sidecar, names }
         }
-        (SegmentFile::Compressed, _) => Form::Frames { bytes },
-        (_, Some(sidecar)) if sidecar.bytes == bytes => blocks(sidecar, wanted),
+        _ if is_compressed => Form::Frames { bytes },
         // The sidecar is the witness of what was there: without a part of its lines a segment would be a wrong answer.
-        (_, Some(sidecar)) => {
+        Some(sidecar) => {
             let what = format!("it has {bytes} bytes, and had {} when it was sealed", sidecar.bytes);
             return Err(ScanError::damaged(&file_name, what));
         }
-        (_, None) => Form::Ranges { bytes },
+        None => ranges(shared, bytes, shared.learns().then_some(Key::Sealed { name: listed.name, bytes }), wanted),
     };
     Ok(Opening::Opened(Opened { segment, file_name, file: Arc::new(file), is_compressed, form }))
-}
-
-fn blocks(sidecar: Arc<Sidecar>, wanted: &Wanted) -> Form {
-    let names = NamesWanted::of(&sidecar, &wanted.names);
-    Form::Blocks { sidecar, names }
 }
 
 /// The file to read; `None` if there is none any more.
@@ -159,14 +163,26 @@ fn open_lines(directory: &Path, listed: &Segment) -> Result<Option<(File, Segmen
     Ok(None)
 }
 
-/// The sidecar of a segment, if there is one that can be used: without it everything is only slower.
+/// What the sidecar of a segment says, if there is one that can be used: without it everything is only slower. The summary is
+/// enough where that rules out the time that is `wanted`.
 fn read_sidecar(
-    directory: &Path,
+    shared: &Shared,
     name: SegmentName,
-    bytes: Option<u64>,
+    wanted: Option<&Wanted>,
     scanned: &mut Scanned,
-) -> Option<Arc<Sidecar>> {
-    let sidecar = Sidecar::read(directory, name).ok()?;
-    scanned.read_bytes += bytes.unwrap_or(0);
-    Some(Arc::new(sidecar))
+) -> Option<Recalled> {
+    let times = wanted.map(|wanted| (wanted.from_ms, wanted.to_ms));
+    let (recalled, read_bytes) = shared.memory.sidecar(&shared.directory, name, times)?;
+    scanned.read_bytes += read_bytes;
+    Some(recalled)
+}
+
+/// A plain file of which so many bytes count, with what was learnt of it before.
+fn ranges(shared: &Shared, bytes: u64, key: Option<Key>, wanted: &Wanted) -> Form {
+    let learnt = key.map(|key| {
+        let learnt = shared.memory.learnt(key);
+        let known = learnt.known(wanted);
+        (learnt, known)
+    });
+    Form::Ranges { bytes, learnt }
 }

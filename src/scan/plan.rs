@@ -2,6 +2,7 @@
 
 use super::{
     ScanError, Scanned, Snapshot, Wanted,
+    learnt::{Known, Learnt},
     open::{Form, NamesWanted, Opened, Opening, open},
 };
 use crate::{
@@ -20,8 +21,8 @@ pub struct Work {
 pub enum Piece {
     /// A block, by its index in the sidecar.
     Block(usize),
-    /// The lines that begin in these bytes of the plain file.
-    Range { from: u64, to: u64 },
+    /// The lines that begin in these bytes of the plain file; is it to be learnt what they are?
+    Range { from: u64, to: u64, learns: bool },
     /// A frame that no sidecar knows, with bytes of lines before it and in it.
     Frame { frame: Frame, offset: u64, bytes: u64 },
 }
@@ -98,12 +99,7 @@ impl Current {
         let opened = Arc::clone(&self.opened);
         match &opened.form {
             Form::Blocks { sidecar, names } => Ok(self.next_block(sidecar, names, wanted, scanned)),
-            Form::Ranges { bytes } => {
-                let from = self.next;
-                let to = (from + BLOCK_BYTES as u64).min(*bytes);
-                self.next = to;
-                Ok((from < to).then_some(Piece::Range { from, to }))
-            }
+            Form::Ranges { bytes, learnt } => Ok(self.next_range(*bytes, learnt.as_ref(), scanned)),
             Form::Frames { bytes } => self.next_frame(*bytes, window),
         }
     }
@@ -122,6 +118,28 @@ impl Current {
         let index = index + skipped.len();
         self.next = index as u64 + 1;
         found.then_some(Piece::Block(index))
+    }
+
+    fn next_range(
+        &mut self,
+        end: u64,
+        learnt: Option<&(Arc<Learnt>, Vec<Known>)>,
+        scanned: &mut Scanned,
+    ) -> Option<Piece> {
+        let mut number = usize::try_from(self.next / BLOCK_BYTES as u64).ok()?;
+        let known = |number| learnt.and_then(|(_, known)| known.get(number)).copied().unwrap_or(Known::Nothing);
+        while let Known::Unwanted { bytes } = known(number) {
+            scanned.skipped_blocks += 1;
+            scanned.skipped_bytes += bytes;
+            number += 1;
+        }
+        let from = (number * BLOCK_BYTES) as u64;
+        // Beyond the end in the end.
+        self.next = from + BLOCK_BYTES as u64;
+        let to = self.next.min(end);
+        let is_full = to.saturating_sub(from) == BLOCK_BYTES as u64;
+        let learns = learnt.is_some() && is_full && known(number) == Known::Nothing;
+        (from < to).then_some(Piece::Range { from, to, learns })
     }
 
     fn next_frame(&mut self, end: u64, window: &mut Vec<u8>) -> Result<Option<Piece>, ScanError> {

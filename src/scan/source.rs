@@ -4,7 +4,10 @@
 //! whether the active segment still is that. If it was sealed meanwhile, it is found under its new name by its inode, and what was
 //! sealed later is left out; if it is not found, all is done again.
 
-use super::ScanError;
+use super::{
+    ScanError,
+    memory::{Key, Memory},
+};
 use crate::{
     limits::SNAPSHOT_TRIES_MAX,
     log::{LogStatus, end_of_last_line},
@@ -31,6 +34,18 @@ pub(super) struct Shared {
     pub directory: PathBuf,
     /// Of the server that writes here, if that is this process.
     log: Option<Arc<LogStatus>>,
+    pub memory: Memory,
+}
+
+impl Shared {
+    fn new(directory: &Path, log: Option<Arc<LogStatus>>) -> Arc<Self> {
+        Arc::new(Self { directory: directory.to_owned(), log, memory: Memory::default() })
+    }
+
+    /// Whether it pays to learn what is in segments without a sidecar: whether there will be another scan.
+    pub fn learns(&self) -> bool {
+        self.log.is_some()
+    }
 }
 
 /// The log at one position. It stays readable whatever happens to the segments.
@@ -48,6 +63,8 @@ pub(super) struct Active {
     pub file: Arc<File>,
     /// Up to where it belongs to the snapshot: the end of a line.
     pub bytes: u64,
+    /// By which what is learnt of it is kept.
+    pub key: Option<Key>,
 }
 
 impl Source {
@@ -55,14 +72,14 @@ impl Source {
     /// whole lines.
     #[must_use]
     pub fn directory(directory: &Path) -> Self {
-        Self { shared: Arc::new(Shared { directory: directory.to_owned(), log: None }) }
+        Self { shared: Shared::new(directory, None) }
     }
 
     /// The log that this process writes in `directory`. What was acknowledged as written before a snapshot is in it, and no part of
     /// a batch that was not written whole.
     #[must_use]
     pub fn server(directory: &Path, log: Arc<LogStatus>) -> Self {
-        Self { shared: Arc::new(Shared { directory: directory.to_owned(), log: Some(log) }) }
+        Self { shared: Shared::new(directory, Some(log)) }
     }
 
     /// The log as it is now. Opens one descriptor, which the snapshot holds.
@@ -125,7 +142,8 @@ impl Source {
             Some(published) => published.bytes.min(size_bytes),
             None => end_of_last_line(&file, size_bytes).map_err(active_error)?,
         };
-        Ok(snapshot(sealed, Some(Active { file: Arc::new(file), bytes })))
+        let key = published.map(|published| Key::Active { inode: published.inode, segment: published.segment });
+        Ok(snapshot(sealed, Some(Active { file: Arc::new(file), bytes, key })))
     }
 
     /// The plain sealed segment with this inode, and where it is in the catalog. The newest are looked at first.

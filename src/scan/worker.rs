@@ -124,30 +124,38 @@ impl<'r, 'a, V: Visitor> Worker<'r, 'a, V> {
     }
 
     fn visit(&mut self, work: &Work) -> Result<(), ScanError> {
+        let Self { run, visitor, verdicts, scanned, buffers } = self;
         let Work { opened, piece } = work;
+        let mut learner = None;
         let (offset, lines) = match (piece, &opened.form) {
             (&Piece::Block(index), Form::Blocks { sidecar, .. }) => {
                 let block = &sidecar.blocks[index];
-                self.run.charge(block.bytes)?;
-                (block.offset, self.buffers.read_block(opened, block, &mut self.scanned)?)
+                run.charge(block.bytes)?;
+                (block.offset, buffers.read_block(opened, block, scanned)?)
             }
             (&Piece::Frame { frame, offset, bytes }, _) => {
-                self.run.charge(bytes)?;
-                let lines = self.buffers.unpack(opened, frame, bytes, &mut self.scanned)?;
-                (offset, lines)
+                run.charge(bytes)?;
+                (offset, buffers.unpack(opened, frame, bytes, scanned)?)
             }
-            (&Piece::Range { from, to }, &Form::Ranges { bytes }) => {
-                let (skipped, lines) = self.buffers.read_range(opened, from, to, bytes, &mut self.scanned)?;
-                self.run.charge(lines.len() as u64)?;
+            (&Piece::Range { from, to, learns }, Form::Ranges { bytes, learnt }) => {
+                let (skipped, lines) = buffers.read_range(opened, from, to, *bytes, scanned)?;
+                run.charge(lines.len() as u64)?;
+                learner = learnt.as_ref().filter(|_| learns).map(|(learnt, _)| (learnt, from));
                 (from + skipped, lines)
             }
-            _ => return Ok(()),
+            _ => unreachable!("pieces are of their segment's form"),
         };
-        self.scanned.bytes += lines.len() as u64;
-        self.scanned.blocks += 1;
+        scanned.bytes += lines.len() as u64;
+        scanned.blocks += 1;
         let place = Place { segment: opened.segment, offset };
-        let Self { run, visitor, verdicts, scanned, .. } = self;
-        run.filter.visit(lines, place, verdicts, visitor, scanned, || run.look())
+        match learner {
+            None => run.filter.visit(lines, place, verdicts, visitor, scanned, || run.look()),
+            Some((learnt, from)) => {
+                let lesson = run.filter.learn(lines, place, verdicts, visitor, scanned, || run.look())?;
+                learnt.keep(from, lesson);
+                Ok(())
+            }
+        }
     }
 }
 

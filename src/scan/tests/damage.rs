@@ -57,7 +57,7 @@ fn without_a_sidecar_that_can_be_used_it_is_only_slower() {
         for damaged in [&whole[..9], b"", b"{}", other_format.as_bytes()] {
             fs::write(&path, damaged).unwrap();
             let (seen, _) = scan_all(directory.path(), &all());
-            assert_eq!(seen, read(directory.path(), &all()));
+            assert_same(&seen, &read(directory.path(), &all()));
             assert_eq!(seen.len(), 20_000);
         }
     }
@@ -82,7 +82,7 @@ fn what_is_compressed_before_it_is_opened_is_read_all_the_same() {
     lay(directory.path(), 0, &lines, Lies::Compressed);
     assert!(!path(directory.path(), 0, SegmentFile::Plain).exists());
     let (visitors, _) = scan(&snapshot, &all(), &budget(1), |_| Collector::default()).unwrap();
-    assert_eq!(visitors[0].0, before);
+    assert_same(&visitors[0].0, &before);
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! The reader against a naive one, which reads every file and every line.
 
 mod damage;
+mod learnt;
+mod live;
 mod naive;
 mod random;
 
@@ -135,4 +137,10 @@ fn scanned(source: &Source, wanted: &Wanted, threads: usize) -> Result<(Vec<Seen
 
 fn scan_all(directory: &Path, wanted: &Wanted) -> (Vec<Seen>, Scanned) {
     scanned(&Source::directory(directory), wanted, 2).unwrap()
+}
+
+/// Tells the first difference alone: there can be many lines.
+fn assert_same(seen: &[Seen], wanted: &[Seen]) {
+    let difference = seen.iter().zip(wanted).find(|(seen, wanted)| seen != wanted);
+    assert_eq!((difference, seen.len()), (None, wanted.len()));
 }

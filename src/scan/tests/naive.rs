@@ -70,7 +70,7 @@ fn what_is_not_wanted_is_skipped_unread() {
         let by_time = Wanted { from_ms: START_MS + 4_000, to_ms: START_MS + 4_001, names: Names::All };
         for wanted in [by_name, by_pattern, by_time] {
             let (seen, scanned) = scan_all(directory.path(), &wanted);
-            assert_eq!(seen, read(directory.path(), &wanted));
+            assert_same(&seen, &read(directory.path(), &wanted));
             assert!(!seen.is_empty() && scanned.lines == seen.len() as u64);
             let counts = (scanned.segments, scanned.skipped_segments, scanned.blocks, scanned.skipped_blocks);
             assert_eq!(counts, (1, 1, 1, 2), "{lies:?} {wanted:?}");
@@ -117,7 +117,7 @@ fn times_are_from_and_without_the_end() {
         let count = |from_ms, to_ms| {
             let wanted = Wanted { from_ms, to_ms, names: Names::All };
             let (seen, _) = scan_all(directory.path(), &wanted);
-            assert_eq!(seen, read(directory.path(), &wanted));
+            assert_same(&seen, &read(directory.path(), &wanted));
             seen.len()
         };
         assert_eq!(count(START_MS, START_MS + 1), 1);
@@ -138,7 +138,7 @@ fn a_line_over_many_blocks_is_one_line() {
     let lines = [line(START_MS, "a", 1, "{}"), long.clone(), line(START_MS, "b", 1, "{}"), long].concat();
     for lies in Lies::ALL {
         let directory = directory(&[(lines.clone().into_bytes(), lies)], Some(lines.as_bytes()));
-        assert_eq!(scan_all(directory.path(), &all()).0, read(directory.path(), &all()), "{lies:?}");
+        assert_same(&scan_all(directory.path(), &all()).0, &read(directory.path(), &all()));
     }
 }
 
@@ -151,7 +151,7 @@ fn what_is_none_of_ours_is_counted() {
         let (seen, scanned) = scan_all(directory.path(), &all());
         // The last one is joined to one that was torn, and with it none of ours.
         assert_eq!((seen.len(), scanned.lines, scanned.foreign_lines), (4, 4, 6), "{lies:?}");
-        assert_eq!(seen, read(directory.path(), &all()));
+        assert_same(&seen, &read(directory.path(), &all()));
     }
 }
 

@@ -3,6 +3,7 @@
 
 pub mod clock;
 pub mod config;
+mod disk;
 pub mod doctor;
 pub mod http;
 pub mod limits;

@@ -1,7 +1,8 @@
 //! What only a system call tells, behind one trait, so that a made host can answer in its place.
-#![allow(unsafe_code)] // adjtimex(2), statvfs(3) and faccessat(2) have no safe form in std.
+#![allow(unsafe_code)] // adjtimex(2) and faccessat(2) have no safe form in std.
 
-use crate::limits;
+pub(super) use crate::disk::Usage;
+use crate::{disk, limits};
 use reactor::{listen, uring};
 use signal_hook::consts::SIGXFSZ;
 use std::{
@@ -25,19 +26,6 @@ pub(super) struct ClockState {
     pub(super) synchronised: bool,
     /// Most that it can be wrong by, in microseconds, by its own account.
     pub(super) error_us_max: i64,
-}
-
-/// Room on a file system.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Usage {
-    /// Bytes of the whole.
-    pub(super) bytes: u64,
-    /// Bytes that this user may still fill.
-    pub(super) bytes_free: u64,
-    /// Files that the file system can hold; 0 where it does not count them.
-    pub(super) inodes: u64,
-    /// Files that may still be made.
-    pub(super) inodes_free: u64,
 }
 
 /// Who has the data directory.
@@ -111,20 +99,7 @@ impl Calls for Kernel {
     }
 
     fn usage(&self, path: &Path) -> io::Result<Usage> {
-        let path = CString::new(path.as_os_str().as_bytes())?;
-        let mut usage = MaybeUninit::<libc::statvfs>::zeroed();
-        // SAFETY: the path is a live C string, and `usage` a live statvfs; the call writes nothing else.
-        if unsafe { libc::statvfs(path.as_ptr(), usage.as_mut_ptr()) } != 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: every field is an integer, for which zero is a value.
-        let usage = unsafe { usage.assume_init() };
-        Ok(Usage {
-            bytes: usage.f_blocks.saturating_mul(usage.f_frsize),
-            bytes_free: usage.f_bavail.saturating_mul(usage.f_frsize),
-            inodes: usage.f_files,
-            inodes_free: usage.f_favail,
-        })
+        disk::usage(path)
     }
 
     fn may_write(&self, directory: &Path) -> io::Result<()> {

@@ -50,7 +50,8 @@ pub enum Failure {
 }
 
 impl LogHealth {
-    const ALL: [Self; 6] = [
+    /// All of them, in the order of their bytes.
+    pub const ALL: [Self; 6] = [
         Self::Healthy,
         Self::Stalled(Stall::NoSpace),
         Self::Stalled(Stall::Quota),
@@ -67,6 +68,19 @@ impl LogHealth {
             Self::Stalled(Stall::FileTooLarge) => 3,
             Self::Failed(Failure::Write) => 4,
             Self::Failed(Failure::Sync) => 5,
+        }
+    }
+
+    /// As it is written in statistics.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::Stalled(Stall::NoSpace) => "no_space",
+            Self::Stalled(Stall::Quota) => "quota",
+            Self::Stalled(Stall::FileTooLarge) => "file_too_large",
+            Self::Failed(Failure::Write) => "write_failed",
+            Self::Failed(Failure::Sync) => "sync_failed",
         }
     }
 

@@ -12,6 +12,7 @@
 use super::retention::retire;
 use super::{Catalog, KeeperStatus, Retention, Segment, SegmentError, SegmentName, Sidecar, compress, index};
 use crate::clock::Clock;
+use crate::disk;
 use crate::limits::{KEEPER_INTERVAL, KEEPER_NICE};
 use crate::priority::be_nice;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
@@ -85,6 +86,7 @@ impl Keeper {
         let status = Arc::new(KeeperStatus::default());
         let (wake, woken) = bounded(1);
         let round = Rounds::new(setup, durable_ms.clone(), stop.clone(), status.clone());
+        round.measure_disk()?;
         let thread = thread::Builder::new().name("keeper".into()).spawn(move || run(round, &woken))?;
         Ok(Self { bell: KeeperBell { durable_ms, wake }, stop, status, thread: Some(thread) })
     }
@@ -168,6 +170,7 @@ impl Rounds {
     }
 
     fn try_round(&mut self) -> io::Result<()> {
+        self.measure_disk()?;
         let catalog = self.list()?;
         self.settled.retain(|name, _| catalog.segments.binary_search_by_key(name, |segment| segment.name).is_ok());
         self.remove_leftovers(&catalog);
@@ -190,6 +193,13 @@ impl Rounds {
         let catalog = self.retain(&self.retention())?;
         self.status.segments.store(catalog.segments.len() as u64, Ordering::Relaxed);
         self.status.segment_bytes.store(catalog.sealed_bytes(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn measure_disk(&self) -> io::Result<()> {
+        let disk = disk::usage(&self.setup.directory)?;
+        self.status.disk_bytes.store(disk.bytes, Ordering::Relaxed);
+        self.status.disk_free_bytes.store(disk.bytes_free, Ordering::Relaxed);
         Ok(())
     }
 

@@ -29,4 +29,8 @@ pub struct KeeperStatus {
     pub segments: AtomicU64,
     /// Bytes of those, sidecars included.
     pub segment_bytes: AtomicU64,
+    /// Bytes of the file system that holds the log, at the beginning of the last round.
+    pub disk_bytes: AtomicU64,
+    /// Bytes of it that this user may still fill.
+    pub disk_free_bytes: AtomicU64,
 }

@@ -114,6 +114,8 @@ fn segments(snapshot: &Snapshot<'_>) -> Value {
         "failures": read(&keeper.failures),
         "damaged": read(&keeper.damaged),
         "rounds": read(&keeper.rounds),
+        "disk_bytes": read(&keeper.disk_bytes),
+        "disk_free_bytes": read(&keeper.disk_free_bytes),
     })
 }
 

@@ -10,6 +10,7 @@ use super::{
 use crate::{
     http::{REASONS, Status},
     limits,
+    log::LogHealth,
 };
 use Kind::{Counter, Gauge, Histogram, Info};
 use std::sync::atomic::Ordering;
@@ -154,6 +155,11 @@ fn log(to: &mut Exposition, snapshot: &Snapshot<'_>) {
     let measures = snapshot.all.measures;
     let help = "1 when the log takes data, 0 when the disk is full or failing.";
     to.single("metricstream_log_available", Gauge, help, snapshot.log.health().is_healthy());
+    let mut family =
+        to.family("metricstream_log_health", Gauge, "1 for the state that the log is in, 0 for the others.");
+    for state in LogHealth::ALL {
+        family.labelled("state", state.label(), state == snapshot.log.health());
+    }
     to.single("metricstream_log_written_bytes", Counter, "Bytes written to the log.", log.bytes);
     let help = "Gatherings of all rings' bytes that were written whole.";
     to.single("metricstream_log_gathers", Counter, help, log.gathers);
@@ -199,6 +205,13 @@ fn segments(to: &mut Exposition, snapshot: &Snapshot<'_>) {
         ),
         ("metricstream_segments_damaged", Counter, "Segments found damaged, and left as they are.", &keeper.damaged),
         ("metricstream_segments_failures", Counter, "Attempts of the keeper that failed.", &keeper.failures),
+        (
+            "metricstream_disk_size_bytes",
+            Gauge,
+            "Bytes of the file system that holds the log, at the keeper's last round.",
+            &keeper.disk_bytes,
+        ),
+        ("metricstream_disk_free_bytes", Gauge, "Bytes of it that the server may still fill.", &keeper.disk_free_bytes),
     ] {
         to.single(name, kind, help, value.load(Ordering::Relaxed));
     }

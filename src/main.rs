@@ -21,6 +21,9 @@ fn main() -> ExitCode {
     if let Some(arguments) = line.verify() {
         return arguments.run().unwrap_or_else(|error| refuse(&error));
     }
+    if let Some(arguments) = line.query() {
+        return arguments.run().unwrap_or_else(|error| refuse(&error));
+    }
     match line.print() {
         Ok(None) => {}
         Ok(Some(text)) => {

@@ -5,7 +5,7 @@ use super::{
     arguments::{Arguments, read_file},
     manual,
 };
-use crate::{doctor, verify};
+use crate::{doctor, query, verify};
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
@@ -36,12 +36,14 @@ enum Command {
     Doctor(Box<DoctorArguments>),
     /// Check a log offline: every line, sidecar and checksum. Says what is damaged, and moves it aside if asked to.
     Verify(verify::Arguments),
+    /// Ask the log: points, series, names, values of tags. Needs no server, and disturbs none.
+    Query(query::Arguments),
     /// Print a manual page: of the whole, or of one command.
     #[command(
         after_help = "metricstream man | man -l -\n\nmetricstream man doctor >/usr/local/share/man/man1/metricstream-doctor.1"
     )]
     Man {
-        /// serve, doctor, verify, man or completions
+        /// serve, doctor, verify, query, man or completions
         command: Option<String>,
     },
     /// Print a script that completes this command line in a shell.
@@ -87,6 +89,15 @@ impl CommandLine {
     pub fn verify(&self) -> Option<&verify::Arguments> {
         match &self.command {
             Some(Command::Verify(arguments)) => Some(arguments),
+            _ => None,
+        }
+    }
+
+    /// What is asked of the log, if it is query that is asked for.
+    #[must_use]
+    pub fn query(&self) -> Option<&query::Arguments> {
+        match &self.command {
+            Some(Command::Query(arguments)) => Some(arguments),
             _ => None,
         }
     }

@@ -71,6 +71,7 @@ impl Run<'_> {
             deadline: self.effort.deadline,
             cancel: self.effort.cancel,
             scanned_bytes_max: self.bounds.scanned_bytes_limit,
+            scanned_bytes: self.effort.scanned_bytes,
         };
         let (collectors, scanned) =
             scan::scan(&snapshot, &wanted, &budget, |_| Collector::<T>::new(request, &self.held))?;

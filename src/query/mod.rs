@@ -17,6 +17,7 @@
 
 mod answer;
 mod collector;
+mod command;
 mod evaluate;
 mod exact;
 mod filter;
@@ -31,12 +32,17 @@ mod request;
 mod tally;
 
 pub use answer::{Answer, Stats};
+pub use command::{Arguments, QueryError};
 pub use evaluate::run;
 pub use form::Format;
 pub use request::{Agg, Request};
 
 use crate::limits;
-use std::{fmt, sync::atomic::AtomicBool, time::Instant};
+use std::{
+    fmt,
+    sync::atomic::{AtomicBool, AtomicU64},
+    time::Instant,
+};
 
 /// What kind of question it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,6 +90,8 @@ pub struct Effort<'a> {
     pub deadline: Instant,
     /// Set when nobody wants the answer any more.
     pub cancel: &'a AtomicBool,
+    /// Grows by the bytes of lines that were scanned, for whoever shows how far it is.
+    pub scanned_bytes: &'a AtomicU64,
 }
 
 /// Why there is no answer.

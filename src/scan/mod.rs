@@ -31,7 +31,12 @@ use crate::{
     limits::SCAN_THREADS_CAP,
     metric::{Line, TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN},
 };
-use std::{fmt, sync::atomic::AtomicBool, thread, time::Instant};
+use std::{
+    fmt,
+    sync::atomic::{AtomicBool, AtomicU64},
+    thread,
+    time::Instant,
+};
 
 /// Which names are wanted. Names are as they stand in the log: UTF-8, escaped.
 pub enum Names {
@@ -104,6 +109,8 @@ pub struct Budget<'a> {
     pub cancel: &'a AtomicBool,
     /// Bytes of lines that may be looked at, not compressed.
     pub scanned_bytes_max: u64,
+    /// Grows by the bytes that are looked at, for whoever shows how far it is.
+    pub scanned_bytes: &'a AtomicU64,
 }
 
 /// What a scan has done.

@@ -85,6 +85,7 @@ impl<'a> Run<'a> {
     /// Takes `bytes` from what may be looked at.
     fn charge(&self, bytes: u64) -> Result<(), ScanError> {
         let bound = self.budget.scanned_bytes_max;
+        self.budget.scanned_bytes.fetch_add(bytes, Ordering::Relaxed);
         let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
         if before.saturating_add(bytes) > bound { Err(ScanError::BytesBound { bound }) } else { Ok(()) }
     }

@@ -100,7 +100,7 @@ fn append_text(out: &mut Vec<u8>, escaped: &[u8]) {
 }
 
 /// What an answer of discovery lists, escaped; `None` for series.
-fn listed<'a>(kind: &Kind, series: &'a super::answer::Series) -> Option<&'a [u8]> {
+pub(super) fn listed<'a>(kind: &Kind, series: &'a super::answer::Series) -> Option<&'a [u8]> {
     match kind {
         Kind::Names => Some(series.key.name()),
         Kind::TagValues(_) => Some(only_value(series.key.tags())),

@@ -16,8 +16,11 @@ use std::time::Duration;
 
 static RUNNING: AtomicBool = AtomicBool::new(false);
 
+static SCANNED_BYTES: AtomicU64 = AtomicU64::new(0);
+
 fn effort(threads: usize) -> Effort<'static> {
-    Effort { threads, deadline: Instant::now() + Duration::from_secs(600), cancel: &RUNNING }
+    let deadline = Instant::now() + Duration::from_secs(600);
+    Effort { threads, deadline, cancel: &RUNNING, scanned_bytes: &SCANNED_BYTES }
 }
 
 /// What the engine answers. `now` is long after every log.

@@ -16,6 +16,7 @@ use std::{fs, path::Path, sync::atomic::AtomicBool, time::Duration};
 use tempfile::TempDir;
 
 static RUNNING: AtomicBool = AtomicBool::new(false);
+static SCANNED_BYTES: AtomicU64 = AtomicU64::new(0);
 /// 2026-01-02T03:04:05.678Z
 const START_MS: i64 = 1_767_323_045_678;
 
@@ -123,6 +124,7 @@ fn budget(threads: usize) -> Budget<'static> {
         deadline: Instant::now() + Duration::from_secs(600),
         cancel: &RUNNING,
         scanned_bytes_max: u64::MAX,
+        scanned_bytes: &SCANNED_BYTES,
     }
 }
 

@@ -1,0 +1,242 @@
+//! `metricstream query`: the engine over a data directory, without a server or beside one that runs. The parameters are those of
+//! `GET /query`, so what was tried here can be put behind a URL.
+//!
+//! The map: `table`, `chart` and `svg` are forms for people, `plot` is what the latter two have in common, `progress` is the line on a
+//! terminal while it scans.
+
+mod chart;
+mod plot;
+mod progress;
+mod svg;
+mod table;
+
+use super::{Answer, Bounds, Effort, Format, Kind, Refusal, Request, labels, run};
+use crate::{clock::Clock, config::allowed_cores, limits::SCAN_THREADS_CAP, scan::Source};
+use progress::Meter;
+use std::{
+    borrow::Cow,
+    fmt, fs,
+    io::{self, ErrorKind, IsTerminal, Write},
+    path::PathBuf,
+    process::ExitCode,
+    str::FromStr,
+    sync::atomic::{AtomicBool, AtomicU64},
+    time::{Duration, Instant},
+};
+
+/// The flags of `metricstream query`.
+#[derive(Debug, Clone, clap::Args)]
+#[command(
+    after_help = "Parameters are written as in a URL, percent-encoded where need be (%26 is &, %25 is %, a + is a space); QUERY.md has them \
+                        all: name=, from=, to=, step=, agg=, by=, tag.KEY=, limit=, points=, order=.\n\n\
+                        metricstream query 'name=cpu_usage&from=-1h&step=60s&agg=max&by=host' /srv/metrics\n\n\
+                        metricstream query --path tags/host 'from=-7d' /srv/metrics\n\n\
+                        metricstream query --format svg 'name=~http_.*&agg=rate&step=1m' >rates.svg\n\n\
+                        A server that runs on the directory is not disturbed.\n\n\
+                        Exit codes: 0 answered, also with nothing; 1 not answered: over a bound, or the log cannot be read; 2 wrong \
+                        flags or parameters, or no such directory."
+)]
+pub struct Arguments {
+    /// What is asked, as behind the ? of a URL
+    #[arg(value_name = "PARAMETERS", default_value = "", hide_default_value = true)]
+    parameters: String,
+    /// Directory of the log
+    #[arg(value_name = "DIR", env = "METRICSTREAM_DATA_DIR", default_value = "data")]
+    directory: PathBuf,
+    /// What kind of question it is: query (points), series, names, or tags/KEY (the values of a tag)
+    #[arg(long, value_name = "PATH", default_value = "query")]
+    path: Path,
+    /// Form of the answer: table, chart (for a terminal), svg, json, csv or jsonl [default: table on a terminal, else json]
+    #[arg(long, short, value_name = "FORM")]
+    format: Option<Form>,
+    /// Threads that scan [default: one for each core that this process may use]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=SCAN_THREADS_CAP as i64))]
+    threads: Option<u16>,
+    /// Lift the bounds of series, points, memory and bytes scanned: the answer may take all the memory there is
+    #[arg(long)]
+    unbounded: bool,
+}
+
+/// A path of the server, as it is asked for here.
+#[derive(Debug, Clone)]
+struct Path(Kind);
+
+impl FromStr for Path {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.trim_start_matches('/') {
+            "query" => Ok(Self(Kind::Query)),
+            "series" => Ok(Self(Kind::Series)),
+            "names" => Ok(Self(Kind::Names)),
+            other => match other.strip_prefix("tags/") {
+                Some(key) => Ok(Self(Kind::TagValues(key.into()))),
+                None => Err("expected query, series, names or tags/KEY"),
+            },
+        }
+    }
+}
+
+/// A form of the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Table,
+    Chart,
+    Svg,
+    Document(Format),
+}
+
+impl FromStr for Form {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "table" => Ok(Self::Table),
+            "chart" => Ok(Self::Chart),
+            "svg" => Ok(Self::Svg),
+            "json" => Ok(Self::Document(Format::Json)),
+            "csv" => Ok(Self::Document(Format::Csv)),
+            "jsonl" => Ok(Self::Document(Format::JsonLines)),
+            _ => Err("expected table, chart, svg, json, csv or jsonl"),
+        }
+    }
+}
+
+/// Why nothing could be asked. One line, for a person.
+#[derive(Debug)]
+pub enum QueryError {
+    /// A parameter is wrong.
+    Refused(Refusal),
+    /// Points are needed for a chart.
+    NoPoints,
+    /// There is no such directory.
+    Directory(PathBuf, io::Error),
+}
+
+impl fmt::Display for QueryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(refusal) => refusal.fmt(f),
+            Self::NoPoints => f.write_str("--format chart and svg draw points: only --path query has them"),
+            Self::Directory(path, error) if error.kind() == ErrorKind::NotFound => {
+                write!(f, "{} does not exist", path.display())
+            }
+            Self::Directory(path, error) => write!(f, "cannot read {}: {error}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for QueryError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Refused(refusal) => Some(refusal),
+            Self::Directory(_, error) => Some(error),
+            Self::NoPoints => None,
+        }
+    }
+}
+
+impl Arguments {
+    /// Asks, and prints the answer on standard output.
+    ///
+    /// # Errors
+    /// Nothing could be asked.
+    pub fn run(&self) -> Result<ExitCode, QueryError> {
+        let kind = self.path.0.clone();
+        let request =
+            Request::parse(kind.clone(), &self.parameters, Clock::start().wall_ms()).map_err(QueryError::Refused)?;
+        let is_terminal = io::stdout().is_terminal();
+        let form = self.format.unwrap_or(if is_terminal { Form::Table } else { Form::Document(Format::Json) });
+        if matches!(form, Form::Chart | Form::Svg) && kind != Kind::Query {
+            return Err(QueryError::NoPoints);
+        }
+        let found = fs::metadata(&self.directory)
+            .and_then(|found| if found.is_dir() { Ok(()) } else { Err(ErrorKind::NotADirectory.into()) });
+        found.map_err(|error| QueryError::Directory(self.directory.clone(), error))?;
+        let answer = match self.ask(&request) {
+            Ok(answer) => answer,
+            Err(refusal) => {
+                eprintln!("metricstream: {refusal}");
+                return Ok(ExitCode::FAILURE);
+            }
+        };
+        match print(&answer, &request, form, is_terminal) {
+            Ok(()) => {
+                if matches!(form, Form::Table | Form::Chart) {
+                    tell(&answer, &request);
+                }
+                Ok(ExitCode::SUCCESS)
+            }
+            // Whoever reads has enough.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
+            Err(error) => {
+                eprintln!("metricstream: cannot print the answer: {error}");
+                Ok(ExitCode::FAILURE)
+            }
+        }
+    }
+
+    fn ask(&self, request: &Request) -> Result<Answer, Refusal> {
+        /// Longer than anybody waits.
+        const FOREVER: Duration = Duration::from_secs(365 * 86_400);
+        let cores = allowed_cores().map_or(1, |cores| cores.len());
+        let bounds = if self.unbounded {
+            let most = usize::MAX;
+            Bounds { series_limit: most, points_limit: most, held_bytes_limit: most, scanned_bytes_limit: u64::MAX }
+        } else {
+            Bounds::default()
+        };
+        let scanned_bytes = AtomicU64::new(0);
+        let effort = Effort {
+            threads: self.threads.map_or(cores, usize::from).clamp(1, SCAN_THREADS_CAP),
+            deadline: Instant::now() + FOREVER,
+            cancel: &AtomicBool::new(false),
+            scanned_bytes: &scanned_bytes,
+        };
+        Meter::new(&scanned_bytes).run(|| run(request, &Source::directory(&self.directory), bounds, &effort))
+    }
+}
+
+fn print(answer: &Answer, request: &Request, form: Form, is_terminal: bool) -> io::Result<()> {
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    match form {
+        Form::Table => table::write(answer, &mut out)?,
+        Form::Chart => chart::write(&plot::Plot::new(answer, request, chart::LINES_MAX), is_terminal, &mut out)?,
+        Form::Svg => svg::write(&plot::Plot::new(answer, request, svg::LINES_MAX), &mut out)?,
+        Form::Document(format) => answer.write_to(format, |piece| out.write_all(piece))?,
+    }
+    out.flush()
+}
+
+/// Says on standard error what it took, and where nothing was found, where that was.
+fn tell(answer: &Answer, request: &Request) {
+    let stats = &answer.stats;
+    if answer.series.is_empty() {
+        let [from, to] = [request.from_ms, request.to_ms].map(plot::shown_moment);
+        eprintln!("nothing from {from} to {to}; from= and to= ask for another time than the last hour");
+    }
+    if !io::stderr().is_terminal() {
+        return;
+    }
+    let left_out =
+        if stats.left_out_series > 0 { format!(" ({} left out)", stats.left_out_series) } else { String::new() };
+    eprintln!(
+        "{} series{left_out}, {} points; {:.1} MB scanned, {:.1} MB skipped, {:.0} ms",
+        stats.series,
+        stats.points,
+        stats.scanned.bytes as f64 / 1e6,
+        stats.scanned.skipped_bytes as f64 / 1e6,
+        stats.elapsed.as_secs_f64() * 1e3
+    );
+}
+
+/// A text of the log, given escaped, fit for a terminal: nothing in it can move the cursor.
+fn for_terminal(escaped: &[u8]) -> Cow<'_, str> {
+    let text = labels::meaning(escaped);
+    if text.chars().any(char::is_control) {
+        let shown = |character: char| {
+            if character.is_control() { character.escape_default().to_string() } else { character.into() }
+        };
+        Cow::Owned(text.chars().map(shown).collect())
+    } else {
+        text
+    }
+}

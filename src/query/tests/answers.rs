@@ -209,3 +209,30 @@ fn an_empty_directory_has_an_empty_answer() {
     let answer = run(&request, &Source::directory(directory.path()), Bounds::default(), &effort(2)).unwrap();
     assert!(answer.series.is_empty());
 }
+
+#[test]
+fn the_widest_range_and_the_shortest_step() {
+    let metrics = [
+        Metric::new(crate::metric::TIMESTAMP_MS_MIN, "n", "1", &[]),
+        Metric::new(0, "n", "2", &[]),
+        Metric::new(crate::metric::TIMESTAMP_MS_MAX - 1, "n", "3", &[]),
+    ];
+    let log = Log::new(&metrics, &[]);
+    for agg in ["last", "increase", "p50", "stddev"] {
+        for step in ["", "&step=1ms", "&step=9999999w"] {
+            let parameters =
+                format!("name=n&from=0000-01-01T00:00:00Z&to=9999-12-31T23:59:59.999Z&agg={agg}{step}");
+            let answer = ask(&log, Kind::Query, &parameters, 2).unwrap();
+            let points = &answer.series[0].points;
+            let expected = match (step, agg) {
+                ("&step=1ms", "increase") => 2,
+                ("&step=1ms", _) => 3,
+                _ => 1,
+            };
+            assert_eq!(points.len(), expected, "{parameters}");
+            if step == "&step=1ms" {
+                assert_eq!(points[expected - 1].timestamp_ms, crate::metric::TIMESTAMP_MS_MAX - 1);
+            }
+        }
+    }
+}

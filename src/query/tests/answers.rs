@@ -220,8 +220,7 @@ fn the_widest_range_and_the_shortest_step() {
     let log = Log::new(&metrics, &[]);
     for agg in ["last", "increase", "p50", "stddev"] {
         for step in ["", "&step=1ms", "&step=9999999w"] {
-            let parameters =
-                format!("name=n&from=0000-01-01T00:00:00Z&to=9999-12-31T23:59:59.999Z&agg={agg}{step}");
+            let parameters = format!("name=n&from=0000-01-01T00:00:00Z&to=9999-12-31T23:59:59.999Z&agg={agg}{step}");
             let answer = ask(&log, Kind::Query, &parameters, 2).unwrap();
             let points = &answer.series[0].points;
             let expected = match (step, agg) {

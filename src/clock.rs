@@ -30,4 +30,11 @@ impl Clock {
             Err(before) => -i64::try_from(before.duration().as_millis()).unwrap_or(i64::MAX),
         }
     }
+
+    /// Nanoseconds from 1970 to the origin of the monotonic clock, by the wall clock as it is set now.
+    #[must_use]
+    pub fn epoch_ns(&self) -> u64 {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX).saturating_sub(self.monotonic_ns())
+    }
 }

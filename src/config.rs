@@ -9,6 +9,7 @@ mod manual;
 mod parse;
 mod placement;
 mod resolve;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 
@@ -18,6 +19,7 @@ use std::{collections::HashSet, fmt, net::SocketAddr, path::PathBuf, time::Durat
 pub use choices::{Compression, DriverChoice, LogFormat, WriterCore};
 pub use command::CommandLine;
 pub use placement::{CoreList, Placement, allowed_cores};
+pub use telemetry::{FigureExport, Telemetry, TraceExport};
 
 /// Everything decided. Times and sizes are in the units their names end in.
 #[derive(Debug, Clone)]
@@ -58,6 +60,8 @@ pub struct Config {
     pub stats_interval: Option<Duration>,
     /// Form of the lines on standard error.
     pub log_format: LogFormat,
+    /// What is exported by OTLP.
+    pub telemetry: Telemetry,
 }
 
 /// When a segment of the log is sealed, and what becomes of it.

@@ -21,4 +21,5 @@ pub mod service;
 pub mod shard;
 pub mod stats;
 mod sync;
+pub mod trace;
 pub mod verify;

@@ -292,6 +292,44 @@ pub const WATCHDOG_BEAT_MIN: Duration = Duration::from_millis(100);
 /// What a stop may take beside the two times `--drain-timeout`: the last sync, and the keeper's last block.
 pub const STOP_MARGIN: Duration = Duration::from_secs(10);
 
+// ---- tracing -------------------------------------------------------------------------------------------------------
+
+/// Default of `--trace-ratio`: which part of the requests without a caller's flag is traced.
+pub const TRACE_RATIO_DEFAULT: f64 = 0.01;
+/// Default of `--trace-slow`: a batch that takes longer is exported even if it is not sampled.
+pub const TRACE_SLOW_DEFAULT: Duration = Duration::from_millis(250);
+/// Bytes of a `tracestate` that are kept; at the least so many are to be passed on (W3C Trace Context, 3.3.1.5).
+pub const TRACESTATE_BYTES_MAX: usize = 512;
+/// `tracestate` fields of one request that are read; each proxy on the way may have added one.
+pub const TRACESTATE_FIELDS_MAX: usize = 4;
+/// Requests of one core that are recorded and wait for their answers to leave. Over it a request is not recorded, and counted.
+/// 4,096 x 256 bytes = 1 MiB.
+pub const TRACES_OPEN_MAX: usize = 4_096;
+/// Slow and failed requests that one core exports in a second although they were not sampled. Under attack all of them fail.
+pub const TRACES_LATE_PER_SECOND_MAX: u32 = 100;
+/// Records that wait for the exporter, over all cores. Over it they are dropped and counted. 100,000 requests a second of which 1 %
+/// are sampled fill it in eight seconds; 8,192 x 256 bytes = 2 MiB.
+pub const TRACE_QUEUE_RECORDS: usize = 8_192;
+/// How often the exporter looks at its queue. Nobody wakes it: that would cost a core more than several requests.
+pub const TRACE_POLL_INTERVAL: Duration = Duration::from_millis(200);
+/// Records of one export: at eight spans of 0.4 KiB each 0.8 MiB, and collectors take 4 MiB.
+pub const TRACE_BATCH_RECORDS_MAX: usize = 256;
+/// Attempts after the first to export a batch of spans. With waits that double from [`OTLP_RETRY_FIRST`] all of them fit into the
+/// default timeout of 10 s, which bounds the whole.
+pub const OTLP_RETRIES_MAX: usize = 5;
+/// Wait before the second attempt.
+pub const OTLP_RETRY_FIRST: Duration = Duration::from_millis(200);
+/// Longest wait before an attempt.
+pub const OTLP_RETRY_LAST: Duration = Duration::from_secs(5);
+/// Default of `OTEL_EXPORTER_OTLP_TIMEOUT`.
+pub const OTLP_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
+/// Default of `OTEL_METRIC_EXPORT_INTERVAL`.
+pub const OTLP_METRICS_INTERVAL_DEFAULT: Duration = Duration::from_secs(60);
+/// Least time between two warnings that an export failed.
+pub const OTLP_WARNING_INTERVAL: Duration = Duration::from_secs(60);
+/// How long a stop may be held up by what is still to be exported; what is left then is lost, and counted.
+pub const OTLP_FLUSH_MAX: Duration = Duration::from_secs(2);
+
 // ---- doctor --------------------------------------------------------------------------------------------------------
 
 /// Bytes read of any one file of /proc or /sys; the longest, mountinfo, has some 100 bytes a mount.

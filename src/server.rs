@@ -8,7 +8,7 @@
 
 use crate::{
     clock::Clock,
-    config::{Compression, Config, DriverChoice},
+    config::{Compression, Config, DriverChoice, Telemetry},
     limits,
     log::{self, Log, LogError, LogHealth, LogStatus},
     mail::Mail,
@@ -17,7 +17,8 @@ use crate::{
     segment::{Keeper, KeeperSetup},
     service::{Service, Shared},
     shard::{self, ShardSetup},
-    stats::{Facts, Observer, ObserverSetup, process},
+    stats::{Facts, FiguresOut, Observer, ObserverSetup, process},
+    trace::{ExportStatus, Exporter, ExporterSetup, Identity, Record, Tracer, TracerSetup},
 };
 use core_affinity::CoreId;
 use crossbeam_channel::{Receiver, Sender, bounded, select};
@@ -100,6 +101,7 @@ pub struct Server {
     mailboxes: Vec<mailbox::Sender<Mail>>,
     observer: JoinHandle<()>,
     manager: Option<Arc<Manager>>,
+    exporter: Option<Exporter>,
     signals: SignalsSeen,
     ended: Receiver<Ended>,
 }
@@ -129,7 +131,8 @@ impl Reason {
 pub fn start(config: Config) -> Result<Server, ServerError> {
     let started = Instant::now();
     let manager = Manager::from_environment();
-    let started_unix_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+    let started_unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let started_unix_ns = u64::try_from(started_unix.as_nanos()).unwrap_or(u64::MAX);
     let connections_limit = connections_limit(&config)?;
     let signals = watch_signals().map_err(|error| error!("cannot watch for signals: {error}"))?;
     let reactors = config.placement.reactor_cores.len();
@@ -138,6 +141,8 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
     let cannot_listen = |error: io::Error| cannot_listen(config.listen, &error);
     let listeners = listen::listeners(config.listen, reactors, limits::LISTEN_BACKLOG).map_err(cannot_listen)?;
     let address = listeners[0].local_addr().map_err(cannot_listen)?;
+    let clock = Clock::start();
+    let Export { exporter, status: exported, figures, tracing } = export(&config.telemetry, address, clock)?;
 
     // Late: a start that fails after this has opened the log, and counts as an unclean shutdown.
     let mut opened = log::open(&config.data_dir).map_err(|error| error!("{error}"))?;
@@ -146,7 +151,7 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
         compress: config.rotation.compress == Compression::Zstd,
         retain_bytes: config.rotation.retain_bytes,
         retain_age: config.rotation.retain_age,
-        clock: Clock::start(),
+        clock,
     })
     .map_err(|error| error!("the keeper of sealed segments cannot be started: {error}"))?;
     opened.file.keep_with(keeper.bell());
@@ -171,11 +176,9 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
     let (ended_sender, ended) = bounded(reactors + 2);
     let draining = Arc::new(AtomicBool::new(false));
 
-    let clock = Clock::start();
-
     let facts = Facts {
         started,
-        started_unix_s,
+        started_unix_ns,
         driver: chosen.name(),
         ack: config.ack.name(),
         connections_limit,
@@ -190,6 +193,8 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
         ledger: Ledger::new(event_receivers, limits::RATE_LEDGER_CLIENTS_MAX),
         log: Arc::clone(&log.status),
         keeper: keeper.status(),
+        exported,
+        figures,
         draining: Arc::clone(&draining),
         stats_interval: config.stats_interval,
         manager: manager.clone(),
@@ -215,7 +220,8 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
     for (index, ((((listener, appender), events), doorbell), mail)) in each.enumerate() {
         let setup = ShardSetup {
             index,
-            service: Service::new(Arc::clone(&shared), appender, events),
+            service: Service::new(Arc::clone(&shared), appender, events)
+                .traced_by(tracing.clone().map(|setup| Tracer::new(setup, index))),
             shared: Arc::clone(&shared),
             connections: Arc::clone(&connections),
             connections_limit,
@@ -267,9 +273,58 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
         mailboxes,
         observer,
         manager,
+        exporter,
         signals,
         ended,
     })
+}
+
+/// The ends of tracing and of the export of figures that other threads hold.
+struct Export {
+    exporter: Option<Exporter>,
+    status: Arc<ExportStatus>,
+    figures: Option<FiguresOut>,
+    tracing: Option<TracerSetup>,
+}
+
+/// Starts the exporter, if anything is to be exported.
+fn export(telemetry: &Telemetry, address: SocketAddr, clock: Clock) -> Result<Export, ServerError> {
+    let Telemetry { traces, figures, resource } = telemetry;
+    let (queue, records) = bounded(if traces.is_some() { limits::TRACE_QUEUE_RECORDS } else { 0 });
+    // The observer and the exporter have one each in hand, and one waits.
+    let (figures_queue, figures_made) = bounded(1);
+    let queue_bytes = queue.capacity().unwrap_or(0) * size_of::<Record>();
+    let status = Arc::new(ExportStatus { queue_bytes: queue_bytes as u64, ..ExportStatus::default() });
+    let mut export = Export { exporter: None, status: Arc::clone(&status), figures: None, tracing: None };
+    if traces.is_none() && figures.is_none() {
+        return Ok(export);
+    }
+    let setup = ExporterSetup {
+        traces: traces.as_ref().map(|traces| (traces.destination.clone(), records)),
+        figures: figures.as_ref().map(|figures| (figures.destination.clone(), figures_made)),
+        identity: Identity::new(resource, address, &process::host_name()),
+        clock,
+        status,
+    };
+    export.exporter = Some(Exporter::start(setup).map_err(|error| error!("the exporter cannot be started: {error}"))?);
+    if let Some(traces) = traces {
+        let slow_ns = traces.slow.map_or(0, |slow| u64::try_from(slow.as_nanos()).unwrap_or(u64::MAX));
+        export.tracing = Some(TracerSetup { sampler: traces.sampler, slow_ns, queue });
+        tracing::info!(
+            url = traces.destination.url,
+            protocol = traces.destination.protocol.name(),
+            ratio = traces.sampler.ratio,
+            parent_based = traces.sampler.parent_based,
+            slow = ?traces.slow.unwrap_or_default(),
+            "batches are traced",
+        );
+    }
+    if let Some(figures) = figures {
+        export.figures = Some(FiguresOut { interval: figures.interval, queue: figures_queue });
+        let protocol = figures.destination.protocol.name();
+        tracing::info!(url = figures.destination.url, protocol, interval = ?figures.interval, "figures are exported");
+    }
+    Ok(export)
 }
 
 /// Says what was decided, and last where the server listens.
@@ -322,6 +377,7 @@ impl Server {
             mailboxes,
             observer,
             manager,
+            exporter,
             signals,
             ended,
         } = self;
@@ -406,6 +462,10 @@ impl Server {
         // It ends when the last reactor has dropped its questions.
         if observer.join().is_err() {
             return Err(error!("the observer failed"));
+        }
+        // Last: until here there may be something to export.
+        if let Some(exporter) = exporter {
+            exporter.stop();
         }
         tracing::info!("stopped: everything accepted is in the log and synced");
         Ok(())

@@ -10,7 +10,8 @@ use crate::{
     log::{AckLevel, Appender},
     metric::BatchEncoder,
     rate::{ClientKey, ClientKeys, Decision, Event, EventSender, Limiter},
-    stats::{Counters, Document, Format, Histograms, Rejection, Shed, unready},
+    stats::{Counters, Document, Format, Histograms, Rejection, Shed, Stamps, unready},
+    trace::{Context, Course, Request, Tracer, Traces},
 };
 use std::{
     net::IpAddr,
@@ -23,7 +24,7 @@ use std::{
 const JSON: &str = "application/json";
 
 /// What is kept of a head between its end and the end of its body.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ticket {
     /// `POST /metrics`.
     Ingest {
@@ -31,6 +32,8 @@ pub enum Ticket {
         ack: AckLevel,
         /// Whose rate it counts against.
         client: ClientKey,
+        /// Its place in a trace.
+        trace: Context,
     },
     /// `GET /health`.
     Health,
@@ -97,6 +100,8 @@ pub struct Service {
     pub counters: Counters,
     /// What this core measured since it was last asked.
     pub histograms: Box<Histograms>,
+    /// Notes what is traced; `None`: tracing is off.
+    tracer: Option<Box<Tracer>>,
     /// Address of the peer whose bytes are being served.
     peer: IpAddr,
     /// Whether that peer's connection was taken in after the stop had begun.
@@ -118,15 +123,25 @@ impl Service {
             events,
             counters: Counters::default(),
             histograms: Box::default(),
+            tracer: None,
             peer: IpAddr::from([0, 0, 0, 0]),
             late: false,
             burst: Burst::default(),
         }
     }
 
+    /// The same, with `tracer` to note what is traced.
+    #[must_use]
+    pub fn traced_by(self, tracer: Option<Tracer>) -> Self {
+        Self { tracer: tracer.map(Box::new), ..self }
+    }
+
     /// Sets the time that metrics without a timestamp get.
     pub fn set_arrival(&mut self, wall_ms: i64) {
         self.arrival_ms = wall_ms;
+        if let Some(tracer) = &mut self.tracer {
+            tracer.set_second(u64::try_from(wall_ms).unwrap_or(0) / 1_000);
+        }
     }
 
     /// Names the connection whose bytes come next.
@@ -157,8 +172,11 @@ impl Service {
     }
 
     /// A ticket whose request will never be served: its connection ended before its body did.
-    pub fn abandon(&mut self, ticket: &Ticket) {
-        self.count_rejected(Some(ticket), Rejection::Abandoned);
+    pub fn abandon(&mut self, ticket: Ticket) {
+        self.count_rejected(Some(&ticket), Rejection::Abandoned);
+        if let Ticket::Ingest { ack, trace, .. } = ticket {
+            self.trace(trace, Some(ack), Course::default());
+        }
     }
 
     fn count_rejected(&mut self, ticket: Option<&Ticket>, reason: Rejection) {
@@ -177,30 +195,91 @@ impl Service {
 
     fn admit_batch(&mut self, head: &Head<'_>) -> Result<Ticket, HttpError> {
         self.counters.batches_received += 1;
+        let trace = self.tracer.as_deref_mut().map_or_else(Context::default, |tracer| tracer.begin(head));
         let client = self.client_of(head);
         if let Some(keys) = &self.shared.config.api_keys
             && !head.authorization.is_some_and(|value| keys.contains(key_of(value)))
         {
             self.counters.batches_rejected[Rejection::Unauthorized as usize] += 1;
             self.burst.batches_answered += 1;
+            self.trace(trace, None, Course::refused(HttpError::Unauthorized));
             return Err(HttpError::Unauthorized);
         }
         match ack_of(head.query, self.shared.config.ack) {
-            Ok(ack) => Ok(Ticket::Ingest { ack, client }),
+            Ok(ack) => Ok(Ticket::Ingest { ack, client, trace }),
             Err(text) => {
                 self.counters.batches_rejected[Rejection::Malformed as usize] += 1;
                 self.burst.batches_answered += 1;
+                self.trace(trace, None, Course::refused(HttpError::BadRequest(text)));
                 Err(HttpError::BadRequest(text))
             }
         }
     }
 
+    /// Notes a batch that has its answer, or whose answer waits for the log.
+    fn trace(&mut self, context: Context, ack: Option<AckLevel>, course: Course) {
+        if let Some(tracer) = &mut self.tracer {
+            tracer.served(Request { context, ack, course, peer: self.peer }, &mut self.counters);
+        }
+    }
+
+    /// Gives what the burst has in tracing to its connection. True: it wants to know when the turn's lines are published.
+    pub fn hand_over_traces(&mut self, traces: &mut Traces) -> bool {
+        self.tracer.as_deref_mut().is_some_and(|tracer| tracer.hand_over(traces))
+    }
+
+    /// The answers of a burst with this many batches have left.
+    pub fn trace_answered(&mut self, traces: &mut Traces, stamps: &Stamps, batches: u32) {
+        if let Some(tracer) = &mut self.tracer {
+            tracer.answered(traces, stamps, batches, &mut self.counters);
+        }
+    }
+
+    /// The connection ended before the answers of its burst had left.
+    pub fn trace_cut_off(&mut self, traces: &mut Traces, stamps: &Stamps, batches: u32) {
+        if let Some(tracer) = &mut self.tracer {
+            tracer.cut_off(traces, stamps, batches, &mut self.counters);
+        }
+    }
+
+    /// The time, if the request is sampled: else nobody will look at it.
+    fn stamp(&self, sampled: bool) -> u64 {
+        if sampled { self.shared.clock.monotonic_ns() } else { 0 }
+    }
+
     /// The batch's way: rate, room in the ring, parse and encode in one pass, commit.
-    fn ingest(&mut self, ack: AckLevel, client: ClientKey, body: &[u8], respond: Responder<'_>) -> Served {
+    fn ingest(
+        &mut self,
+        ack: AckLevel,
+        client: ClientKey,
+        trace: Context,
+        body: &[u8],
+        respond: Responder<'_>,
+    ) -> Served {
+        let sampled = trace.sampled.is_some();
+        let mut course = Course { begun_ns: self.stamp(sampled), ..Course::default() };
+        let served = self.ingest_timed(ack, client, sampled, &mut course, body, respond);
+        self.trace(trace, Some(ack), course);
+        served
+    }
+
+    /// [`ingest`](Self::ingest), noting its course.
+    fn ingest_timed(
+        &mut self,
+        ack: AckLevel,
+        client: ClientKey,
+        sampled: bool,
+        course: &mut Course,
+        body: &[u8],
+        respond: Responder<'_>,
+    ) -> Served {
         let body_bytes = body.len() as u64;
         self.burst.batches_answered += 1;
         self.counters.body_bytes_received += body_bytes;
-        if let Err(refusal) = self.admit_rate(client).and_then(|()| self.admit_log()) {
+        let admitted = self.admit_rate(client);
+        course.limited_ns = self.stamp(sampled);
+        if let Err(refusal) = admitted.and_then(|()| self.admit_log()) {
+            course.status = refusal.status().code();
             match refusal {
                 HttpError::RateLimited { .. } => self.counters.body_bytes_rejected += body_bytes,
                 _ => self.counters.body_bytes_shed += body_bytes,
@@ -210,6 +289,7 @@ impl Service {
         }
         let Some(space) = self.log.reserve(self.encoder.encoded_bytes_max(body.len())) else {
             let refusal = self.shed(Shed::RingFull, "the queue to the log is full");
+            course.status = refusal.status().code();
             self.counters.body_bytes_shed += body_bytes;
             self.counters.refused(refusal);
             return respond.refuse(refusal);
@@ -217,6 +297,8 @@ impl Service {
         let encoded = match self.encoder.encode(body, self.arrival_ms, space) {
             Ok(encoded) => encoded,
             Err(error) => {
+                course.status = Status::BadRequest.code();
+                course.parsed_ns = self.stamp(sampled);
                 // Those before the fault, and the faulty one.
                 let metrics = error.index.map_or(0, |index| index as u64 + 1);
                 self.counters.metrics_received += metrics;
@@ -228,6 +310,8 @@ impl Service {
             }
         };
         let position = self.log.commit(encoded.bytes, ack);
+        course.parsed_ns = self.stamp(sampled);
+        (course.status, course.metrics) = (Status::Ok.code(), encoded.metrics);
         self.counters.line_bytes += encoded.bytes as u64;
         self.counters.metrics_received += u64::from(encoded.metrics);
         self.histograms.batch_metrics.record(u64::from(encoded.metrics), 1);
@@ -341,7 +425,7 @@ impl http::Service for Service {
 
     fn serve(&mut self, ticket: Ticket, body: &[u8], respond: Responder<'_>) -> Served {
         match ticket {
-            Ticket::Ingest { ack, client } => self.ingest(ack, client, body, respond),
+            Ticket::Ingest { ack, client, trace } => self.ingest(ack, client, trace, body, respond),
             Ticket::Health => self.answer_health(respond),
             Ticket::Ready => self.answer_ready(respond),
             Ticket::Statistics(document) => {
@@ -352,19 +436,22 @@ impl http::Service for Service {
     }
 
     fn refused(&mut self, ticket: Option<Ticket>, error: HttpError) {
-        let is_batch = ticket.is_some_and(|ticket| ticket.is_batch());
+        let is_batch = ticket.as_ref().is_some_and(Ticket::is_batch);
         self.counters.refused(error);
         self.burst.batches_answered += u32::from(is_batch);
         if error.status() == Status::ServiceUnavailable {
             self.counters.batches_shed[Shed::BodiesFull as usize] += u64::from(is_batch);
-            return;
+        } else {
+            let reason = match error.status() {
+                Status::ContentTooLarge => Rejection::TooLarge,
+                Status::RequestTimeout => Rejection::TimedOut,
+                _ => Rejection::Framing,
+            };
+            self.count_rejected(ticket.as_ref(), reason);
         }
-        let reason = match error.status() {
-            Status::ContentTooLarge => Rejection::TooLarge,
-            Status::RequestTimeout => Rejection::TimedOut,
-            _ => Rejection::Framing,
-        };
-        self.count_rejected(ticket.as_ref(), reason);
+        if let Some(Ticket::Ingest { ack, trace, .. }) = ticket {
+            self.trace(trace, Some(ack), Course::refused(error));
+        }
     }
 }
 

@@ -9,6 +9,7 @@
 
 mod client;
 mod state;
+mod warnings;
 
 use crate::{
     mail::Mail,

@@ -6,7 +6,7 @@ use super::{
     parse::{Bytes, Span, Text},
     placement::CoreList,
 };
-use crate::log::AckLevel;
+use crate::{log::AckLevel, trace::Protocol};
 use clap::Args;
 use serde::Deserialize;
 use std::{
@@ -23,6 +23,7 @@ const TIMEOUTS: &str = "Timeouts";
 const LOG: &str = "Log";
 const ROTATION: &str = "Rotation and retention";
 const OBSERVATION: &str = "Observation";
+const TELEMETRY: &str = "OpenTelemetry";
 
 /// What was typed, or stood in the file: nothing is decided yet.
 ///
@@ -196,6 +197,27 @@ pub struct Arguments {
     /// warn, info (the default), debug.
     #[arg(long, env = "METRICSTREAM_LOG_FORMAT", value_name = "text|json", help_heading = OBSERVATION)]
     pub log_format: Option<LogFormat>,
+    /// URL of an OTLP receiver, for traces and the server's own figures [default: what the OTEL_* variables say, else none]
+    ///
+    /// Such as http://127.0.0.1:4318, or https:// with the certificates of this machine. Over HTTP, v1/traces and v1/metrics are
+    /// added to it. A receiver that does not answer costs what was to be exported, and nothing else.
+    #[arg(long, env = "METRICSTREAM_OTLP_ENDPOINT", value_name = "URL", help_heading = TELEMETRY)]
+    pub otlp_endpoint: Option<String>,
+    /// How the receiver is spoken to [default: that of OTEL_EXPORTER_OTLP_PROTOCOL, else http/protobuf]
+    ///
+    /// The receiver's port tells: it is 4317 for grpc and 4318 for http/protobuf, unless configured otherwise.
+    #[arg(long, env = "METRICSTREAM_OTLP_PROTOCOL", value_name = "grpc|http/protobuf", help_heading = TELEMETRY)]
+    pub otlp_protocol: Option<Text<Protocol>>,
+    /// Part of the batches that is traced where the client does not say [default: that of OTEL_TRACES_SAMPLER, else 0.01]
+    ///
+    /// From 0 to 1. A client says it with the sampled flag of its traceparent header, which is followed either way.
+    #[arg(long, env = "METRICSTREAM_TRACE_RATIO", value_name = "RATIO", help_heading = TELEMETRY)]
+    pub trace_ratio: Option<f64>,
+    /// A batch that takes longer is traced all the same; 0s: none [default: 250ms]
+    ///
+    /// So is one that is answered with a 5xx: of both together up to 100 a second on each core.
+    #[arg(long, env = "METRICSTREAM_TRACE_SLOW", value_name = "TIME", help_heading = TELEMETRY)]
+    pub trace_slow: Option<Text<Span>>,
     /// TOML file with any of these options
     ///
     /// Keys are the flags' names with underscores, sizes and times are text: data_dir = "/srv/metrics", rate_limit =
@@ -254,6 +276,10 @@ impl Arguments {
             retain_age,
             stats_interval,
             log_format,
+            otlp_endpoint,
+            otlp_protocol,
+            trace_ratio,
+            trace_slow,
             config,
         )
     }

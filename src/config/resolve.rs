@@ -5,6 +5,7 @@ use super::{
     Config, ConfigError, Placement, Rotation, Timeouts,
     arguments::Arguments,
     parse::{Bytes, Span, Text},
+    telemetry::{Telemetry, Typed},
 };
 use crate::{limits, log::AckLevel, metric};
 use std::{
@@ -78,6 +79,13 @@ impl Arguments {
             );
         }
         let api_keys = self.api_keys.as_deref().map(read_api_keys).transpose()?;
+        let typed = Typed {
+            endpoint: self.otlp_endpoint,
+            protocol: self.otlp_protocol.map(|text| text.0),
+            ratio: self.trace_ratio,
+            slow: self.trace_slow.map(|text| text.0.0),
+        };
+        let telemetry = Telemetry::resolve(&typed, &|name| std::env::var(name).ok()).map_err(ConfigError)?;
         if self.max_connections == Some(0) {
             refuse!("--max-connections must be at least 1");
         }
@@ -120,6 +128,7 @@ impl Arguments {
             rotation,
             stats_interval: (!stats_interval.is_zero()).then_some(stats_interval),
             log_format: self.log_format.unwrap_or_default(),
+            telemetry,
         })
     }
 }

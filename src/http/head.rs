@@ -9,7 +9,7 @@ use std::mem::MaybeUninit;
 
 use super::HttpError;
 use super::fields::{self, Coding, ConnectionOptions, TransferCodings};
-use crate::limits::{HEAD_BYTES_MAX, HEADERS_MAX, LEADING_EMPTY_LINES_MAX};
+use crate::limits::{HEAD_BYTES_MAX, HEADERS_MAX, LEADING_EMPTY_LINES_MAX, TRACESTATE_FIELDS_MAX};
 
 /// The method of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,10 +48,10 @@ pub struct Head<'a> {
     pub authorization: Option<&'a [u8]>,
     /// The first Accept field.
     pub accept: Option<&'a [u8]>,
-    /// The first traceparent field (W3C Trace Context).
+    /// The traceparent field (W3C Trace Context). A repeated one could be read in two ways, and is empty.
     pub traceparent: Option<&'a [u8]>,
-    /// The first tracestate field.
-    pub tracestate: Option<&'a [u8]>,
+    /// The tracestate fields, in order: together they are one list. Of more than there is room for, none.
+    pub tracestate: [Option<&'a [u8]>; TRACESTATE_FIELDS_MAX],
     /// Bytes of the body as it comes over the wire; `None` when it is chunked.
     pub content_length: Option<u64>,
 }
@@ -169,7 +169,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<ParsedHead<'_>, HttpError> {
             authorization: None,
             accept: None,
             traceparent: None,
-            tracestate: None,
+            tracestate: [None; TRACESTATE_FIELDS_MAX],
             content_length: None,
         },
         connection: ConnectionOptions::default(),
@@ -182,6 +182,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<ParsedHead<'_>, HttpError> {
 
 fn judge_fields<'a>(parsed: &mut ParsedHead<'a>, list: &[httparse::Header<'a>]) -> Result<(), HttpError> {
     let mut host_seen = false;
+    let mut tracestates = 0;
     let mut transfer = TransferCodings::default();
     let head = &mut parsed.head;
     for field in list {
@@ -201,8 +202,16 @@ fn judge_fields<'a>(parsed: &mut ParsedHead<'a>, list: &[httparse::Header<'a>]) 
             6 if is("accept") => head.accept = head.accept.or(Some(value)),
             6 if is("expect") => parsed.expects_continue |= value.eq_ignore_ascii_case(b"100-continue"),
             10 if is("connection") => parsed.connection.add(value),
-            10 if is("tracestate") => head.tracestate = head.tracestate.or(Some(value)),
-            11 if is("traceparent") => head.traceparent = head.traceparent.or(Some(value)),
+            10 if is("tracestate") => {
+                match head.tracestate.get_mut(tracestates) {
+                    Some(slot) => *slot = Some(value),
+                    None => head.tracestate = [None; TRACESTATE_FIELDS_MAX],
+                }
+                tracestates += 1;
+            }
+            11 if is("traceparent") => {
+                head.traceparent = Some(if head.traceparent.is_some() { b"" } else { value });
+            }
             13 if is("authorization") => {
                 let earlier = head.authorization.replace(value);
                 if earlier.is_some() {
@@ -318,6 +327,23 @@ mod tests {
                 .find_map(|arrived| scan.find_end(&bytes[..arrived]).unwrap());
             assert_eq!(end, Some(head.len()), "step {step}");
         }
+    }
+
+    #[test]
+    fn fields_of_a_trace_that_come_more_than_once() {
+        let parsed = |lines: &str| {
+            let bytes = format!("GET / HTTP/1.1\r\nHost: a\r\n{lines}\r\n").into_bytes();
+            let Head { traceparent, tracestate, .. } = parse(&bytes).ok().unwrap().head;
+            let tracestate: Vec<String> =
+                tracestate.iter().flatten().map(|value| String::from_utf8(value.to_vec()).unwrap()).collect();
+            (traceparent.map(<[u8]>::to_vec), tracestate.join(";"))
+        };
+        assert_eq!(parsed("TraceParent: x\r\nTraceState: a=1\r\n"), (Some(b"x".to_vec()), "a=1".into()));
+        assert_eq!(parsed("traceparent: x\r\ntraceparent: x\r\n"), (Some(Vec::new()), String::new()));
+        assert_eq!(parsed("tracestate: a=1\r\nX: y\r\ntracestate: b=2\r\n"), (None, "a=1;b=2".into()));
+        let fields = "tracestate: a=1\r\n".repeat(TRACESTATE_FIELDS_MAX);
+        assert_eq!(parsed(&fields).1.matches('a').count(), TRACESTATE_FIELDS_MAX);
+        assert_eq!(parsed(&(fields.clone() + "tracestate: b=2\r\n")), (None, String::new()));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use crate::{
     limits,
     service::Ticket,
     stats::{Closed, Stamps},
+    trace::Traces,
 };
 use reactor::Token;
 use std::net::IpAddr;
@@ -66,6 +67,8 @@ pub struct Client {
     pub deadline: Option<Deadline>,
     /// When the current burst passed each stage.
     pub stamps: Stamps,
+    /// What of the current burst is traced.
+    pub traces: Traces,
     /// When the oldest bytes came that wait in the inbox while answers are outstanding; 0: none do.
     pub stashed_ns: u64,
     /// Answers to batches in the current burst.
@@ -99,6 +102,7 @@ impl Client {
             holds: 0,
             deadline: None,
             stamps: Stamps { head_ns: 0, received_ns: 0, decided_ns: 0, written_ns: 0, durable_ns: 0, answered_ns: 0 },
+            traces: Traces::new(),
             stashed_ns: 0,
             batch_answers: 0,
             other_answers: 0,

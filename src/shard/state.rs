@@ -7,6 +7,7 @@
 use super::{
     ShardSetup,
     client::{Client, Clients, Phase, Timer},
+    warnings::Warnings,
 };
 use crate::{
     http::{After, Bounds, Core, Deadline, HttpError, Progress, Responder, Served, Status, format_date},
@@ -14,7 +15,7 @@ use crate::{
     log::AckLevel,
     mail::{LateAnswer, Mail},
     service::{Burst, Part},
-    stats::{Closed, Histograms, Memory, Question, Report},
+    stats::{Closed, Histograms, Memory, Question, Report, Stamps},
 };
 use reactor::{Cause, Driver, Flow, Handler, TimerWheel, Token};
 use std::{collections::VecDeque, io, net::SocketAddr, sync::atomic::Ordering, time::Duration};
@@ -37,26 +38,6 @@ pub enum Act {
 struct Hold {
     part: Part,
     token: Token,
-}
-
-/// Lets one warning of its kind through in each [`limits::WARNING_INTERVAL_NS`], and counts the others: strangers must not be able to
-/// fill the operator's log.
-#[derive(Debug, Default)]
-struct Warnings {
-    next_ns: u64,
-    suppressed: u64,
-}
-
-impl Warnings {
-    /// Whether to warn now; then, how many warnings were left out since the last.
-    const fn admit(&mut self, now_ns: u64) -> Option<u64> {
-        if now_ns < self.next_ns {
-            self.suppressed += 1;
-            return None;
-        }
-        self.next_ns = now_ns + limits::WARNING_INTERVAL_NS;
-        Some(std::mem::replace(&mut self.suppressed, 0))
-    }
 }
 
 /// How far this core has come in stopping.
@@ -96,6 +77,8 @@ pub struct State {
     accept_paused: bool,
     accept_warnings: Warnings,
     queued_bytes_max: u64,
+    /// Connections with a traced batch whose lines are not published yet.
+    traced: Vec<Token>,
 }
 
 impl State {
@@ -122,6 +105,7 @@ impl State {
             accept_paused: false,
             accept_warnings: Warnings::default(),
             queued_bytes_max: 0,
+            traced: Vec::new(),
             setup,
         };
         state.read_clocks();
@@ -329,6 +313,7 @@ impl State {
                 let batches = self.setup.service.take_burst().batches_answered;
                 client.batch_answers += batches;
                 client.other_answers += u32::from(!client.out.is_empty()) - batches;
+                self.setup.service.hand_over_traces(&mut client.traces);
                 if client.out.is_empty() {
                     self.close(token, Closed::ReceiveTimeout);
                 } else {
@@ -386,6 +371,9 @@ impl State {
             client.other_answers += answered - burst.batches_answered;
             // The one reading of the clock that a burst pays for its stages; the others are the turns'.
             client.stamps.decided_ns = self.setup.shared.clock.monotonic_ns();
+            if self.setup.service.hand_over_traces(&mut client.traces) {
+                self.traced.push(token);
+            }
         }
         client.holds += holds;
         if std::mem::replace(&mut client.paused, progress.pause) && !progress.pause {
@@ -490,6 +478,14 @@ impl State {
         self.setup.service.publish();
         let queued_bytes = self.setup.service.log().queued_bytes();
         self.queued_bytes_max = self.queued_bytes_max.max(queued_bytes);
+        if !self.traced.is_empty() {
+            let now_ns = self.setup.shared.clock.monotonic_ns();
+            for token in self.traced.drain(..) {
+                if let Some(client) = self.clients.get(token) {
+                    client.traces.published(now_ns);
+                }
+            }
+        }
     }
 
     /// Sends the answers whose position the log has reached.
@@ -510,6 +506,10 @@ impl State {
         match level {
             AckLevel::Fsync => client.stamps.durable_ns = self.now_ns,
             AckLevel::Write | AckLevel::Memory => client.stamps.written_ns = self.now_ns,
+        }
+        if client.traces.are_recorded() {
+            // The turn's own time is from before its lines were published, which may have been written meanwhile.
+            client.traces.reached(level, self.setup.shared.clock.monotonic_ns());
         }
         client.holds -= 1;
         if client.holds == 0 && client.phase == Phase::Held {
@@ -616,6 +616,7 @@ impl Handler for State {
             client.stamps.answered_ns = self.now_ns;
             let stamps = std::mem::take(&mut client.stamps);
             self.setup.service.histograms.answered(&stamps, u64::from(batches), u64::from(others));
+            self.setup.service.trace_answered(&mut client.traces, &stamps, batches);
         }
         match client.after {
             After::Close => self.close(token, Closed::AfterAnswer),
@@ -646,8 +647,11 @@ impl Handler for State {
         let service = &mut self.setup.service;
         service.counters.connections_closed[reason as usize] += 1;
         if let Some(ticket) = client.http.take_ticket() {
-            service.abandon(&ticket);
+            service.abandon(ticket);
+            service.hand_over_traces(&mut client.traces);
         }
+        let stamps = Stamps { answered_ns: self.now_ns, ..client.stamps };
+        service.trace_cut_off(&mut client.traces, &stamps, client.batch_answers);
         client.http.release(&mut self.http);
         self.clients.keep_buffer(client.out);
         if client.refused {
@@ -659,20 +663,5 @@ impl Handler for State {
         } else {
             self.setup.connections.fetch_sub(1, Ordering::Relaxed);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn of_many_warnings_one_is_logged_and_says_how_many_were_not() {
-        let mut warnings = Warnings::default();
-        let second_ns = limits::WARNING_INTERVAL_NS;
-        assert_eq!(warnings.admit(second_ns), Some(0));
-        assert_eq!([1, 2, second_ns - 1].map(|later_ns| warnings.admit(second_ns + later_ns)), [None; 3]);
-        assert_eq!(warnings.admit(2 * second_ns), Some(3));
-        assert_eq!(warnings.admit(4 * second_ns), Some(0));
     }
 }

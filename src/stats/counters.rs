@@ -58,6 +58,18 @@ labelled! {
 }
 
 labelled! {
+    /// Why a request that was to be traced is not.
+    Untraced {
+        /// The exporter's queue was full.
+        QueueFull = "queue_full",
+        /// Too many requests of the core were being recorded.
+        TooManyOpen = "too_many_open",
+        /// So many slow or failed requests had been exported in that second already.
+        TooManyLate = "too_many_late",
+    }
+}
+
+labelled! {
     /// Why a connection ended.
     Closed {
         /// The peer ended it, between requests.
@@ -163,6 +175,8 @@ counters! {
         turns_stalled,
         /// Warnings that were not logged, as one of their kind had just been.
         warnings_suppressed,
+        /// Requests whose record went to the exporter of traces.
+        traced,
         ;
         /// Connections that ended, by [`Closed`].
         connections_closed: Closed::ALL.len(),
@@ -172,6 +186,8 @@ counters! {
         batches_rejected: Rejection::ALL.len(),
         /// Batches shed, by [`Shed`].
         batches_shed: Shed::ALL.len(),
+        /// Requests that were to be traced and are not, by [`Untraced`].
+        untraced: Untraced::ALL.len(),
     }
 }
 

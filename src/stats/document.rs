@@ -1,7 +1,7 @@
 //! `GET /stats`: the whole state as one JSON document, for people and scripts.
 
 use super::{
-    Closed, Counters, Distribution, Rejection, Shed, Stage,
+    Closed, Counters, Distribution, Rejection, Shed, Stage, Untraced,
     collector::Span,
     exposition::in_units,
     observer::{LimiterFigures, Snapshot},
@@ -119,6 +119,20 @@ fn segments(snapshot: &Snapshot<'_>) -> Value {
     })
 }
 
+fn traces(snapshot: &Snapshot<'_>) -> Value {
+    let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let (counters, exported) = (snapshot.all.counters, snapshot.exported);
+    json!({
+        "recorded": counters.traced,
+        "dropped_by": by_label(Untraced::ALL.iter().map(|reason| reason.label()), &counters.untraced),
+        "exported": read(&exported.traces),
+        "failed": read(&exported.traces_failed),
+        "spans_exported": read(&exported.spans),
+        "figures_exported": read(&exported.figures),
+        "figures_failed": read(&exported.figures_failed),
+    })
+}
+
 fn limiter(snapshot: &Snapshot<'_>, limiter: LimiterFigures) -> Value {
     let counters = snapshot.all.counters;
     json!({
@@ -157,6 +171,18 @@ fn reactors(snapshot: &Snapshot<'_>) -> Value {
     each.collect()
 }
 
+fn process(snapshot: &Snapshot<'_>) -> Value {
+    let process = &snapshot.process;
+    json!({
+        "resident_bytes": process.resident_bytes,
+        "virtual_bytes": process.virtual_bytes,
+        "cpu_seconds": process.cpu_seconds,
+        "threads": process.threads,
+        "open_descriptors": process.open_descriptors,
+        "descriptors_limit": process.descriptors_limit,
+    })
+}
+
 /// The document.
 pub fn document(snapshot: &Snapshot<'_>) -> Vec<u8> {
     let counters = snapshot.all.counters;
@@ -173,7 +199,6 @@ pub fn document(snapshot: &Snapshot<'_>) -> Vec<u8> {
         .collect();
     let memory: Map<String, Value> =
         snapshot.memory().into_iter().map(|(owner, bytes)| (owner.to_owned(), json!(bytes))).collect();
-    let process = &snapshot.process;
     let sum = |of: fn(&super::Report) -> u64| snapshot.collected.reports().map(of).sum::<u64>();
     let document = json!({
         "version": env!("CARGO_PKG_VERSION"),
@@ -222,15 +247,9 @@ pub fn document(snapshot: &Snapshot<'_>) -> Vec<u8> {
         "limiter": snapshot.limiter.map(|figures| limiter(snapshot, figures)),
         "log": log(snapshot),
         "segments": segments(snapshot),
+        "traces": traces(snapshot),
         "memory_bytes": memory,
-        "process": {
-            "resident_bytes": process.resident_bytes,
-            "virtual_bytes": process.virtual_bytes,
-            "cpu_seconds": process.cpu_seconds,
-            "threads": process.threads,
-            "open_descriptors": process.open_descriptors,
-            "descriptors_limit": process.descriptors_limit,
-        },
+        "process": process(snapshot),
         "reactors": reactors(snapshot),
         "reactors_silent": snapshot.collected.silent(),
     });

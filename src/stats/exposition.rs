@@ -1,5 +1,5 @@
-//! The two text formats that Prometheus reads: its own, version 0.0.4, and OpenMetrics 1.0.0. Owns their grammar; `families` says
-//! what is shown.
+//! Families of samples, and the two text formats that Prometheus reads: its own, version 0.0.4, and OpenMetrics 1.0.0. Owns their
+//! grammar; `families` says what is shown.
 
 use super::{Distribution, Format};
 use std::fmt::{self, Write};
@@ -105,42 +105,56 @@ pub const BYTES: Buckets = Buckets {
 pub const METRICS: Buckets =
     Buckets { bounds: &[1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 10_000, 100_000], per_unit: 1 };
 
-/// A document in the making.
-#[derive(Debug)]
+/// Families, collected to be shown.
+#[derive(Debug, Default)]
 pub struct Exposition {
-    text: String,
-    open_metrics: bool,
+    families: Vec<Family>,
+}
+
+/// A family: what its name stands for, and its samples.
+#[derive(Debug)]
+pub struct Family {
+    /// Its name, without `_total` or `_info`, which the formats put in different places.
+    pub name: &'static str,
+    /// What kind.
+    pub kind: Kind,
+    /// What it is, in a sentence.
+    pub help: String,
+    /// Its samples.
+    pub samples: Vec<Sample>,
+}
+
+/// One sample.
+#[derive(Debug)]
+pub struct Sample {
+    labels: String,
+    /// Its value.
+    pub value: Value,
+}
+
+/// What a sample holds.
+#[derive(Debug)]
+pub enum Value {
+    /// One number.
+    Number(Number),
+    /// A distribution.
+    Distribution {
+        /// The buckets' upper bounds, as they are shown.
+        bounds: Vec<f64>,
+        /// How many values are at most each bound.
+        cumulative: Vec<u64>,
+        /// How many there are.
+        count: u64,
+        /// Their sum.
+        sum: f64,
+    },
 }
 
 impl Exposition {
-    /// An empty document in `format`, which is one of the text formats.
-    pub fn new(format: Format) -> Self {
-        Self { text: String::with_capacity(48 * 1024), open_metrics: format == Format::OpenMetrics }
-    }
-
-    /// Begins a family: `name` without `_total` or `_info`, which the formats put in different places.
-    pub fn family(&mut self, name: &'static str, kind: Kind, help: &str) -> Family<'_> {
-        let suffix = match kind {
-            Kind::Counter => "_total",
-            Kind::Info => "_info",
-            Kind::Gauge | Kind::Histogram => "",
-        };
-        let (described, kind_name) = match (kind, self.open_metrics) {
-            (Kind::Counter, true) => ("", "counter"),
-            (Kind::Counter, false) => (suffix, "counter"),
-            (Kind::Gauge, _) => ("", "gauge"),
-            (Kind::Histogram, _) => ("", "histogram"),
-            (Kind::Info, true) => ("", "info"),
-            (Kind::Info, false) => (suffix, "gauge"),
-        };
-        // Writing to a String cannot fail; so below.
-        let _ = writeln!(self.text, "# HELP {name}{described} {help}\n# TYPE {name}{described} {kind_name}");
-        if self.open_metrics
-            && let Some(unit) = ["seconds", "bytes"].into_iter().find(|unit| name.ends_with(unit))
-        {
-            let _ = writeln!(self.text, "# UNIT {name} {unit}");
-        }
-        Family { text: &mut self.text, name, suffix, open_metrics: self.open_metrics }
+    /// Begins a family.
+    pub fn family(&mut self, name: &'static str, kind: Kind, help: &str) -> &mut Family {
+        self.families.push(Family { name, kind, help: help.to_owned(), samples: Vec::new() });
+        self.families.last_mut().expect("one was just pushed")
     }
 
     /// A family of one sample.
@@ -148,33 +162,30 @@ impl Exposition {
         self.family(name, kind, help).sample("", value);
     }
 
-    /// The document.
-    pub fn finish(mut self) -> Vec<u8> {
-        if self.open_metrics {
-            self.text.push_str("# EOF\n");
+    /// All of them.
+    pub fn into_families(self) -> Vec<Family> {
+        self.families
+    }
+
+    /// The document in `format`, which is one of the text formats.
+    pub fn text(&self, format: Format) -> Vec<u8> {
+        let open_metrics = format == Format::OpenMetrics;
+        let mut text = String::with_capacity(48 * 1024);
+        for family in &self.families {
+            // Writing to a String cannot fail.
+            let _ = family.write(&mut text, open_metrics);
         }
-        self.text.into_bytes()
+        if open_metrics {
+            text.push_str("# EOF\n");
+        }
+        text.into_bytes()
     }
 }
 
-/// The family that is being written.
-#[derive(Debug)]
-pub struct Family<'a> {
-    text: &'a mut String,
-    name: &'static str,
-    suffix: &'static str,
-    open_metrics: bool,
-}
-
-impl Family<'_> {
+impl Family {
     /// Adds a sample; `labels` as they stand between the braces, none of them with anything to escape.
     pub fn sample(&mut self, labels: &str, value: impl Into<Number>) {
-        let (name, suffix, value) = (self.name, self.suffix, value.into());
-        let _ = if labels.is_empty() {
-            writeln!(self.text, "{name}{suffix} {value}")
-        } else {
-            writeln!(self.text, "{name}{suffix}{{{labels}}} {value}")
-        };
+        self.samples.push(Sample { labels: labels.to_owned(), value: Value::Number(value.into()) });
     }
 
     /// Adds a sample of one label.
@@ -182,24 +193,76 @@ impl Family<'_> {
         self.sample(&format!("{label}=\"{value_of_label}\""), value);
     }
 
-    /// Adds the buckets, the sum and the count of a distribution.
+    /// Adds a distribution.
     pub fn histogram(&mut self, labels: &str, distribution: &Distribution, buckets: Buckets) {
+        let value = Value::Distribution {
+            bounds: buckets.bounds.iter().map(|&bound| in_units(bound, buckets.per_unit)).collect(),
+            cumulative: distribution.cumulative(buckets.bounds),
+            count: distribution.count(),
+            sum: in_units(distribution.sum(), buckets.per_unit),
+        };
+        self.samples.push(Sample { labels: labels.to_owned(), value });
+    }
+
+    /// The unit that its name ends in.
+    #[must_use]
+    pub fn unit(&self) -> Option<&'static str> {
+        ["seconds", "bytes"].into_iter().find(|unit| self.name.ends_with(unit))
+    }
+
+    fn write(&self, text: &mut String, open_metrics: bool) -> fmt::Result {
         let name = self.name;
-        let separator = if labels.is_empty() { "" } else { "," };
-        for (&bound, count) in buckets.bounds.iter().zip(distribution.cumulative(buckets.bounds)) {
-            let mut bound = in_units(bound, buckets.per_unit).to_string();
-            if self.open_metrics && !bound.contains('.') {
-                // OpenMetrics, "Considerations: Canonical Numbers".
-                bound.push_str(".0");
-            }
-            let _ = writeln!(self.text, "{name}_bucket{{{labels}{separator}le=\"{bound}\"}} {count}");
+        let suffix = match self.kind {
+            Kind::Counter => "_total",
+            Kind::Info => "_info",
+            Kind::Gauge | Kind::Histogram => "",
+        };
+        let (described, kind_name) = match (self.kind, open_metrics) {
+            (Kind::Counter, true) => ("", "counter"),
+            (Kind::Counter, false) => (suffix, "counter"),
+            (Kind::Gauge, _) => ("", "gauge"),
+            (Kind::Histogram, _) => ("", "histogram"),
+            (Kind::Info, true) => ("", "info"),
+            (Kind::Info, false) => (suffix, "gauge"),
+        };
+        writeln!(text, "# HELP {name}{described} {}\n# TYPE {name}{described} {kind_name}", self.help)?;
+        if open_metrics && let Some(unit) = self.unit() {
+            writeln!(text, "# UNIT {name} {unit}")?;
         }
-        let (count, sum) = (distribution.count(), in_units(distribution.sum(), buckets.per_unit));
-        let braced = if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
-        let _ = writeln!(
-            self.text,
-            "{name}_bucket{{{labels}{separator}le=\"+Inf\"}} {count}\n{name}_sum{braced} {sum}\n{name}_count{braced} {count}"
-        );
+        for Sample { labels, value } in &self.samples {
+            let braced = if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
+            let (bounds, cumulative, count, sum) = match value {
+                Value::Number(number) => {
+                    writeln!(text, "{name}{suffix}{braced} {number}")?;
+                    continue;
+                }
+                Value::Distribution { bounds, cumulative, count, sum } => (bounds, cumulative, count, sum),
+            };
+            let separator = if labels.is_empty() { "" } else { "," };
+            for (bound, at_most) in bounds.iter().zip(cumulative) {
+                let mut bound = bound.to_string();
+                if open_metrics && !bound.contains('.') {
+                    // OpenMetrics, "Considerations: Canonical Numbers".
+                    bound.push_str(".0");
+                }
+                writeln!(text, "{name}_bucket{{{labels}{separator}le=\"{bound}\"}} {at_most}")?;
+            }
+            writeln!(text, "{name}_bucket{{{labels}{separator}le=\"+Inf\"}} {count}")?;
+            writeln!(text, "{name}_sum{braced} {sum}\n{name}_count{braced} {count}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Sample {
+    /// Its labels, each with its value.
+    pub fn labels(&self) -> impl Iterator<Item = (&str, &str)> {
+        // a="b",c="d": nothing in it is escaped, so every second quotation mark ends a value.
+        let mut parts = self.labels.split('"');
+        std::iter::from_fn(move || {
+            let name = parts.next()?.trim_start_matches(',').strip_suffix('=')?;
+            Some((name, parts.next()?))
+        })
     }
 }
 
@@ -213,14 +276,14 @@ mod tests {
     use super::*;
 
     fn written(format: Format) -> String {
-        let mut exposition = Exposition::new(format);
+        let mut exposition = Exposition::default();
         exposition.family("a_bytes", Kind::Counter, "Bytes of a.").labelled("b", "c", 5_u64);
         exposition.family("d", Kind::Info, "About d.").sample("e=\"f\"", 1_u64);
         let mut distribution = Distribution::of_sizes();
         distribution.record(1, 2);
         distribution.record(150_000, 1);
         exposition.family("g", Kind::Histogram, "Of g.").histogram("h=\"i\"", &distribution, METRICS);
-        String::from_utf8(exposition.finish()).unwrap()
+        String::from_utf8(exposition.text(format)).unwrap()
     }
 
     #[test]
@@ -247,14 +310,26 @@ mod tests {
 
     #[test]
     fn times_are_shown_in_seconds() {
-        let mut exposition = Exposition::new(Format::Prometheus);
+        let mut exposition = Exposition::default();
         let mut distribution = Distribution::of_times();
         distribution.record(2_000_000, 1);
         exposition.family("t_seconds", Kind::Histogram, "Of t.").histogram("", &distribution, TIMES);
-        let text = String::from_utf8(exposition.finish()).unwrap();
+        let text = String::from_utf8(exposition.text(Format::Prometheus)).unwrap();
         for line in ["t_seconds_bucket{le=\"0.000001\"} 0", "t_seconds_bucket{le=\"0.0025\"} 1", "t_seconds_sum 0.002"]
         {
             assert!(text.lines().any(|found| found == line), "{line}: {text}");
         }
+    }
+
+    #[test]
+    fn labels_are_read_as_they_were_written() {
+        let mut exposition = Exposition::default();
+        let family = exposition.family("a", Kind::Gauge, "A.");
+        family.sample("", 1_u64);
+        family.labelled("b", 7, 1_u64);
+        family.sample("status=\"200\",reason=\"o,k=\"", 1_u64);
+        let labels = |index: usize| family.samples[index].labels().collect::<Vec<_>>();
+        assert_eq!((labels(0), labels(1)), (vec![], vec![("b", "7")]));
+        assert_eq!(labels(2), [("status", "200"), ("reason", "o,k=")]);
     }
 }

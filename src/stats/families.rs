@@ -2,7 +2,7 @@
 //! by what is configured and compiled in; nothing that a client sends becomes a label.
 
 use super::{
-    Closed, Format, Rejection, Report, Shed, Stage,
+    Closed, Rejection, Report, Shed, Stage, Untraced,
     exposition::{BYTES, Exposition, Kind, METRICS, TIMES, in_units},
     observer::Snapshot,
     process::Process,
@@ -13,11 +13,11 @@ use crate::{
     log::LogHealth,
 };
 use Kind::{Counter, Gauge, Histogram, Info};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The state in one of the text formats.
-pub fn document(snapshot: &Snapshot<'_>, format: Format) -> Vec<u8> {
-    let mut exposition = Exposition::new(format);
+/// The state, to be shown in whatever form.
+pub fn collect(snapshot: &Snapshot<'_>) -> Exposition {
+    let mut exposition = Exposition::default();
     server(&mut exposition, snapshot);
     requests(&mut exposition, snapshot);
     connections(&mut exposition, snapshot);
@@ -27,8 +27,9 @@ pub fn document(snapshot: &Snapshot<'_>, format: Format) -> Vec<u8> {
     limiter(&mut exposition, snapshot);
     reactors(&mut exposition, snapshot);
     memory(&mut exposition, snapshot);
+    tracing(&mut exposition, snapshot);
     process(&mut exposition, snapshot);
-    exposition.finish()
+    exposition
 }
 
 fn server(to: &mut Exposition, snapshot: &Snapshot<'_>) {
@@ -49,7 +50,7 @@ fn server(to: &mut Exposition, snapshot: &Snapshot<'_>) {
 
 fn requests(to: &mut Exposition, snapshot: &Snapshot<'_>) {
     let counters = snapshot.all.counters;
-    let mut family = to.family(
+    let family = to.family(
         "metricstream_http_requests",
         Counter,
         "Requests answered, of all paths, by status and by why they were refused (ok: they were not).",
@@ -66,12 +67,12 @@ fn requests(to: &mut Exposition, snapshot: &Snapshot<'_>) {
     let help = "Batches stored at the level asked for.";
     to.single("metricstream_batches_stored", Counter, help, counters.batches_stored);
     let help = "Batches rejected, which is the client's doing, by reason.";
-    let mut family = to.family("metricstream_batches_rejected", Counter, help);
+    let family = to.family("metricstream_batches_rejected", Counter, help);
     for (reason, count) in Rejection::ALL.iter().zip(counters.batches_rejected) {
         family.labelled("reason", reason.label(), count);
     }
     let help = "Batches shed, which is the server's doing and answered 503, by reason.";
-    let mut family = to.family("metricstream_batches_shed", Counter, help);
+    let family = to.family("metricstream_batches_shed", Counter, help);
     for (reason, count) in Shed::ALL.iter().zip(counters.batches_shed) {
         family.labelled("reason", reason.label(), count);
     }
@@ -106,7 +107,7 @@ fn requests(to: &mut Exposition, snapshot: &Snapshot<'_>) {
 
 fn connections(to: &mut Exposition, snapshot: &Snapshot<'_>) {
     let counters = snapshot.all.counters;
-    let mut family = to.family("metricstream_connections_active", Gauge, "Connections open, by reactor.");
+    let family = to.family("metricstream_connections_active", Gauge, "Connections open, by reactor.");
     for report in snapshot.collected.reports() {
         family.labelled("reactor", report.reactor, report.connections_active);
     }
@@ -117,7 +118,7 @@ fn connections(to: &mut Exposition, snapshot: &Snapshot<'_>) {
     let help = "Connections answered 503 at the bound.";
     to.single("metricstream_connections_refused", Counter, help, counters.connections_refused);
     to.single("metricstream_accept_failures", Counter, "Calls of accept(2) that failed.", counters.accept_failures);
-    let mut family = to.family("metricstream_connections_closed", Counter, "Connections ended, by reason.");
+    let family = to.family("metricstream_connections_closed", Counter, "Connections ended, by reason.");
     for (reason, count) in Closed::ALL.iter().zip(counters.connections_closed) {
         family.labelled("reason", reason.label(), count);
     }
@@ -125,14 +126,14 @@ fn connections(to: &mut Exposition, snapshot: &Snapshot<'_>) {
 
 fn durations(to: &mut Exposition, snapshot: &Snapshot<'_>) {
     let cores = &snapshot.all.measures.cores;
-    let mut family = to.family(
+    let family = to.family(
         "metricstream_request_duration_seconds",
         Histogram,
         "From the arrival of a request's last byte until the kernel had taken the whole answer, of batches and of all else.",
     );
     family.histogram("route=\"batch\"", &cores.batch_ns, TIMES);
     family.histogram("route=\"other\"", &cores.other_ns, TIMES);
-    let mut family = to.family(
+    let family = to.family(
         "metricstream_stage_duration_seconds",
         Histogram,
         "Parts of the time of a batch: decide, then write or sync by its level, then send make up the whole; receive is the time \
@@ -155,8 +156,7 @@ fn log(to: &mut Exposition, snapshot: &Snapshot<'_>) {
     let measures = snapshot.all.measures;
     let help = "1 when the log takes data, 0 when the disk is full or failing.";
     to.single("metricstream_log_available", Gauge, help, snapshot.log.health().is_healthy());
-    let mut family =
-        to.family("metricstream_log_health", Gauge, "1 for the state that the log is in, 0 for the others.");
+    let family = to.family("metricstream_log_health", Gauge, "1 for the state that the log is in, 0 for the others.");
     for state in LogHealth::ALL {
         family.labelled("state", state.label(), state == snapshot.log.health());
     }
@@ -222,7 +222,7 @@ fn limiter(to: &mut Exposition, snapshot: &Snapshot<'_>) {
     let Some(limiter) = snapshot.limiter else { return };
     to.single("metricstream_limiter_clients", Gauge, "Clients the limiter remembers.", limiter.clients);
     let help = "Decisions of the limiter: allowed, denied (429), or no_room to remember the client (503).";
-    let mut family = to.family("metricstream_limiter_decisions", Counter, help);
+    let family = to.family("metricstream_limiter_decisions", Counter, help);
     family.labelled("decision", "allowed", counters.rate_admitted);
     family.labelled("decision", "denied", counters.batches_rejected[Rejection::RateLimited as usize]);
     family.labelled("decision", "no_room", counters.batches_shed[Shed::ClientsFull as usize]);
@@ -232,7 +232,7 @@ fn limiter(to: &mut Exposition, snapshot: &Snapshot<'_>) {
 
 fn reactors(to: &mut Exposition, snapshot: &Snapshot<'_>) {
     let mut each = |name, kind, help: &str, of: fn(&Report) -> u64| {
-        let mut family = to.family(name, kind, help);
+        let family = to.family(name, kind, help);
         for report in snapshot.collected.reports() {
             family.labelled("reactor", report.reactor, of(report));
         }
@@ -265,14 +265,14 @@ fn reactors(to: &mut Exposition, snapshot: &Snapshot<'_>) {
     let help = "From the end of one wait of a reactor to the beginning of its next, over all reactors.";
     to.family("metricstream_reactor_turn_duration_seconds", Histogram, help).histogram("", all, TIMES);
     let help = "The longest turn since the start, and of the last statistics interval.";
-    let mut family = to.family("metricstream_reactor_turn_longest_seconds", Gauge, help);
+    let family = to.family("metricstream_reactor_turn_longest_seconds", Gauge, help);
     family.labelled("of", "start", seconds(all.max()));
     family.labelled("of", "interval", seconds(interval.max()));
 }
 
 fn memory(to: &mut Exposition, snapshot: &Snapshot<'_>) {
     let help = "Memory by owner. The rings' is address space, of which pages are taken as they are used.";
-    let mut family = to.family("metricstream_memory_bytes", Gauge, help);
+    let family = to.family("metricstream_memory_bytes", Gauge, help);
     for (owner, bytes) in snapshot.memory() {
         family.labelled("owner", owner, bytes);
     }
@@ -282,7 +282,7 @@ fn process(to: &mut Exposition, snapshot: &Snapshot<'_>) {
     let Process { resident_bytes, virtual_bytes, cpu_seconds, threads, open_descriptors, descriptors_limit } =
         snapshot.process;
     let help = "Start time of the process since unix epoch in seconds.";
-    to.single("process_start_time_seconds", Gauge, help, snapshot.facts.started_unix_s);
+    to.single("process_start_time_seconds", Gauge, help, in_units(snapshot.facts.started_unix_ns, 1_000_000_000));
     if let Some(seconds) = cpu_seconds {
         to.single("process_cpu_seconds", Counter, "Total user and system CPU time spent in seconds.", seconds);
     }
@@ -297,4 +297,29 @@ fn process(to: &mut Exposition, snapshot: &Snapshot<'_>) {
             to.single(name, Gauge, help, value);
         }
     }
+}
+
+fn tracing(to: &mut Exposition, snapshot: &Snapshot<'_>) {
+    let (counters, exported) = (snapshot.all.counters, snapshot.exported);
+    let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+    let help = "Requests whose trace went to the exporter: recorded = exported + failed + queued.";
+    to.single("metricstream_traces_recorded", Counter, help, counters.traced);
+    let help = "Requests that were to be traced and are not, by reason.";
+    let family = to.family("metricstream_traces_dropped", Counter, help);
+    for (reason, count) in Untraced::ALL.iter().zip(counters.untraced) {
+        family.labelled("reason", reason.label(), count);
+    }
+    let help = "Requests whose spans an OTLP receiver has taken.";
+    to.single("metricstream_traces_exported", Counter, help, read(&exported.traces));
+    let help = "Requests whose spans no OTLP receiver took.";
+    to.single("metricstream_traces_failed", Counter, help, read(&exported.traces_failed));
+    let help = "Requests whose trace waits to be exported.";
+    let queued = counters.traced.saturating_sub(read(&exported.traces) + read(&exported.traces_failed));
+    to.single("metricstream_traces_queued", Gauge, help, queued);
+    let help = "Spans that an OTLP receiver has taken.";
+    to.single("metricstream_spans_exported", Counter, help, read(&exported.spans));
+    let help = "Times the server's own figures were to go to an OTLP receiver, by what came of it.";
+    let family = to.family("metricstream_otlp_figures", Counter, help);
+    family.labelled("outcome", "exported", read(&exported.figures));
+    family.labelled("outcome", "failed", read(&exported.figures_failed));
 }

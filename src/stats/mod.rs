@@ -19,9 +19,10 @@ mod observer;
 pub mod process;
 
 pub use accept::Format;
-pub use counters::{Closed, Counters, Rejection, Shed};
+pub use counters::{Closed, Counters, Rejection, Shed, Untraced};
+pub use exposition::{Family, Kind, Number, Sample, Value};
 pub use histograms::{Distribution, Histograms, Stage, Stamps};
-pub use observer::{Document, Facts, Observer, ObserverSetup, Question, unready};
+pub use observer::{Document, Facts, FiguresOut, Observer, ObserverSetup, Question, unready};
 
 use crossbeam_channel::Sender;
 use reactor::Counters as DriverCounters;

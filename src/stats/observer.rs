@@ -19,6 +19,7 @@ use crate::{
     notify::{Manager, Pulse, Signs},
     rate::{ClientKey, Ledger, Limiter},
     segment::KeeperStatus,
+    trace::{self, ExportStatus},
 };
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use reactor::{Token, mailbox::Sender};
@@ -93,6 +94,10 @@ pub struct ObserverSetup {
     pub log: Arc<LogStatus>,
     /// What the keeper of sealed segments says of itself.
     pub keeper: Arc<KeeperStatus>,
+    /// What the exporter says of itself.
+    pub exported: Arc<ExportStatus>,
+    /// Where the server's own figures go by OTLP, if they do.
+    pub figures: Option<FiguresOut>,
     /// Whether the server is stopping.
     pub draining: Arc<AtomicBool>,
     /// How often a line of statistics is logged; `None` is never.
@@ -105,13 +110,22 @@ pub struct ObserverSetup {
     pub facts: Facts,
 }
 
+/// The way of the server's own figures to the exporter.
+#[derive(Debug)]
+pub struct FiguresOut {
+    /// How often they go.
+    pub interval: Duration,
+    /// To the exporter, which takes one at a time.
+    pub queue: crossbeam_channel::Sender<trace::Figures>,
+}
+
 /// Facts that do not change while the server runs.
 #[derive(Debug, Clone)]
 pub struct Facts {
     /// When the server started.
     pub started: Instant,
-    /// The same, in seconds since the epoch.
-    pub started_unix_s: f64,
+    /// The same, in nanoseconds since the epoch.
+    pub started_unix_ns: u64,
     /// Name of the network driver.
     pub driver: &'static str,
     /// Default acknowledgement level.
@@ -138,6 +152,7 @@ pub(super) struct Snapshot<'a> {
     pub ledger: &'a Ledger,
     pub log: &'a LogStatus,
     pub keeper: &'a KeeperStatus,
+    pub exported: &'a ExportStatus,
     pub draining: bool,
     pub process: Process,
 }
@@ -149,7 +164,7 @@ impl Snapshot<'_> {
     }
 
     /// Bytes of memory by owner.
-    pub fn memory(&self) -> [(&'static str, u64); 5] {
+    pub fn memory(&self) -> [(&'static str, u64); 6] {
         let sum = |of: fn(&super::Memory) -> u64| self.collected.reports().map(|report| of(&report.memory)).sum();
         [
             ("rings", sum(|memory| memory.ring)),
@@ -157,6 +172,7 @@ impl Snapshot<'_> {
             ("connections", sum(|memory| memory.connections)),
             ("bodies", sum(|memory| memory.bodies)),
             ("limiter", self.limiter.map_or(0, |limiter| limiter.memory_bytes as u64)),
+            ("trace_queue", self.exported.queue_bytes),
         ]
     }
 }
@@ -220,6 +236,7 @@ impl Observer {
     /// Serves until every reactor has ended.
     pub fn run(mut self) {
         let interval = self.setup.stats_interval.unwrap_or(limits::INTERVAL_DEFAULT);
+        let mut figures_due = self.setup.figures.as_ref().map(|out| Instant::now() + out.interval);
         loop {
             let interval_end = self.collector.began() + interval;
             let mut wake = interval_end.min(Instant::now() + limits::EVENT_FLUSH_INTERVAL);
@@ -243,8 +260,34 @@ impl Observer {
                 self.collector.end_interval();
                 self.tell_figures();
             }
+            if let Some((out, due)) = self.setup.figures.as_ref().zip(figures_due.as_mut())
+                && Instant::now() >= *due
+            {
+                *due = Instant::now() + out.interval;
+                self.collector.collect();
+                self.export_figures();
+            }
         }
         self.setup.ledger.drain();
+        // The reactors have ended, each with a last word that nobody asked for: what is exported is as of the last report.
+        self.export_figures();
+    }
+
+    /// Hands the server's figures to the exporter. One that has not sent the last ones yet gets the next.
+    fn export_figures(&self) {
+        if let Some(out) = &self.setup.figures {
+            let families = families::collect(&self.snapshot()).into_families();
+            let clock = self.setup.clock;
+            let figures = trace::Figures {
+                families,
+                // The same each time: another would say that all counts began anew.
+                started_unix_ns: self.setup.facts.started_unix_ns,
+                now_unix_ns: clock.epoch_ns().saturating_add(clock.monotonic_ns()),
+            };
+            if out.queue.try_send(figures).is_err() {
+                self.setup.exported.figures_failed.fetch_add(1, Ordering::Relaxed);
+            }
+        }
     }
 
     fn tell_figures(&self) {
@@ -309,7 +352,7 @@ impl Observer {
                 let snapshot = self.snapshot();
                 match format {
                     Format::Json => document::document(&snapshot),
-                    Format::Prometheus | Format::OpenMetrics => families::document(&snapshot, format),
+                    Format::Prometheus | Format::OpenMetrics => families::collect(&snapshot).text(format),
                 }
             }
         };
@@ -334,6 +377,7 @@ impl Observer {
             ledger: &setup.ledger,
             log: &setup.log,
             keeper: &setup.keeper,
+            exported: &setup.exported,
             draining: self.is_draining(),
             process: Process::read(),
         }

@@ -70,6 +70,12 @@ pub fn clock_source() -> String {
         .map_or_else(|_| "unknown".into(), |name| name.trim().to_owned())
 }
 
+/// The machine's name.
+#[must_use]
+pub fn host_name() -> String {
+    fs::read_to_string("/proc/sys/kernel/hostname").map_or_else(|_| "unknown".into(), |name| name.trim().to_owned())
+}
+
 /// The type of the file system that `directory` is on, such as `ext4`.
 #[must_use]
 pub fn file_system(directory: &Path) -> String {

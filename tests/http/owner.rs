@@ -41,7 +41,7 @@ impl Service for Recorder {
             text(head.authorization),
             text(head.accept),
             text(head.traceparent),
-            text(head.tracestate),
+            text(head.tracestate[0]),
             head.content_length
         )));
         match head.path {

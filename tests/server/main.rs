@@ -5,13 +5,14 @@
 //! are for the thing itself, bounded by [`server::DEADLINE`]; nothing here asserts how fast anything is.
 //!
 //! The map: `server` (the process under test), `http` (a client that can send odd bytes), `json` and `log` (what was sent,
-//! what was stored), `random`, `process` (signals and limits), and one module for each concern.
+//! what was stored), `otlp` (a receiver of traces), `random`, `process` (signals and limits), and one module for each concern.
 // In the server unwrap() is a stranger's way to stop it; here it is an assertion.
 #![allow(clippy::unwrap_used)]
 
 mod http;
 mod json;
 mod log;
+mod otlp;
 mod process;
 mod random;
 mod server;
@@ -33,6 +34,7 @@ mod stats;
 mod store;
 mod strangers;
 mod sums;
+mod traces;
 
 /// A test for each driver, out of a function that takes one.
 macro_rules! on_both_drivers {

@@ -137,7 +137,9 @@ impl Setup {
 
     fn command(&self, directory: &Path) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_metricstream"));
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("METRICSTREAM_")) {
+        for (name, _) in
+            std::env::vars().filter(|(name, _)| ["METRICSTREAM_", "OTEL_"].iter().any(|start| name.starts_with(start)))
+        {
             command.env_remove(name);
         }
         for name in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"] {

@@ -1,0 +1,255 @@
+//! The thread that exports: one task for spans and one for figures, each with its own destination, so that neither waits for the
+//! other's.
+//!
+//! It looks at its queues every [`limits::TRACE_POLL_INTERVAL`]. While a receiver does not answer, what comes waits in the queue, and over
+//! its bound is dropped by whoever brings it. A stop gives each task [`limits::OTLP_FLUSH_MAX`] for what is left.
+
+use super::{
+    Destination, Figures, Identity, Record,
+    otlp::{FigureWire, SpanWire},
+    record::SPANS_PER_RECORD_MAX,
+    spans::SpanMaker,
+};
+use crate::{clock::Clock, limits};
+use crossbeam_channel::Receiver;
+use std::{
+    future::poll_fn,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::Poll,
+    thread::{self, JoinHandle},
+    time::Instant,
+};
+use tokio::{runtime::Builder, sync::watch, task::LocalSet, time::timeout};
+
+/// What the exporter has done so far, for statistics. It alone writes it.
+#[derive(Debug, Default)]
+pub struct ExportStatus {
+    /// Bytes of the queue of records; 0 when nothing is traced.
+    pub queue_bytes: u64,
+    /// Records whose spans were taken.
+    pub traces: AtomicU64,
+    /// Records whose spans were not.
+    pub traces_failed: AtomicU64,
+    /// Spans taken.
+    pub spans: AtomicU64,
+    /// Times the server's figures were taken.
+    pub figures: AtomicU64,
+    /// Times they were not, or could not be sent in time.
+    pub figures_failed: AtomicU64,
+}
+
+fn count(counter: &AtomicU64, more: usize) {
+    counter.fetch_add(more as u64, Ordering::Relaxed);
+}
+
+/// What the exporter is made of.
+#[derive(Debug)]
+pub struct ExporterSetup {
+    /// Where spans go, and the queue they come from.
+    pub traces: Option<(Destination, Receiver<Record>)>,
+    /// Where figures go, and where they come from.
+    pub figures: Option<(Destination, Receiver<Figures>)>,
+    /// Who exports.
+    pub identity: Identity,
+    /// The clock of the records.
+    pub clock: Clock,
+    /// Where it counts.
+    pub status: Arc<ExportStatus>,
+}
+
+/// The running thread.
+#[derive(Debug)]
+pub struct Exporter {
+    stop: watch::Sender<bool>,
+    thread: JoinHandle<()>,
+}
+
+impl Exporter {
+    /// Starts it. It connects when there is something to send.
+    ///
+    /// # Errors
+    /// What is wrong with a destination, or that there is no thread to be had.
+    pub fn start(setup: ExporterSetup) -> Result<Self, String> {
+        let ExporterSetup { traces, figures, identity, clock, status } = setup;
+        // Names are looked up on a thread of its own.
+        let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(1).build();
+        let runtime = runtime.map_err(|error| error.to_string())?;
+        let (stop, stopped) = watch::channel(false);
+        let spans = traces.map(|(destination, queue)| {
+            let _inside = runtime.enter();
+            let wire = SpanWire::new(&destination, &identity)?;
+            let maker = SpanMaker::new(&identity);
+            let outage = Outage::of("traces", &destination);
+            Ok::<_, String>(Spans { wire, maker, queue, outage, clock, status: Arc::clone(&status), in_hand: 0 })
+        });
+        let figures = figures.map(|(destination, queue)| {
+            let _inside = runtime.enter();
+            let outage = Outage::of("figures", &destination);
+            let wire = FigureWire::new(destination)?;
+            Ok::<_, String>(FiguresOut { wire, queue, outage, identity: identity.clone(), status: Arc::clone(&status) })
+        });
+        let (spans, figures) = (spans.transpose()?, figures.transpose()?);
+        let run = move || {
+            let tasks = LocalSet::new();
+            let spans = spans.map(|work| tasks.spawn_local(serve(work, stopped.clone())));
+            let figures = figures.map(|work| tasks.spawn_local(serve(work, stopped)));
+            runtime.block_on(tasks.run_until(async {
+                for task in [spans, figures].into_iter().flatten() {
+                    task.await.expect("a task of the exporter does not panic");
+                }
+            }));
+            // A name that is still being looked up is nobody's concern any more.
+            runtime.shutdown_background();
+        };
+        let thread = thread::Builder::new().name("exporter".into()).spawn(run).map_err(|error| error.to_string())?;
+        Ok(Self { stop, thread })
+    }
+
+    /// Has it send what is left, for a bounded time, and waits for its end.
+    pub fn stop(self) {
+        // Its tasks are there to be told, or have panicked, which join tells.
+        let _ = self.stop.send(true);
+        if self.thread.join().is_err() {
+            tracing::error!("the exporter failed");
+        }
+    }
+}
+
+/// One task's part of the work.
+trait Work {
+    /// Sends what waits, until nothing does.
+    async fn send_waiting(&mut self);
+    /// Counts what was not sent; it never will be.
+    fn give_up(&mut self);
+}
+
+async fn serve(mut work: impl Work, mut stopped: watch::Receiver<bool>) {
+    let mut is_over = false;
+    while !is_over {
+        is_over = timeout(limits::TRACE_POLL_INTERVAL, stopped.wait_for(|stopped| *stopped)).await.is_ok();
+        let mut sending = pin!(work.send_waiting());
+        if !is_over {
+            let mut stop = pin!(stopped.wait_for(|stopped| *stopped));
+            is_over = poll_fn(|context| match sending.as_mut().poll(context) {
+                Poll::Ready(()) => Poll::Ready(false),
+                Poll::Pending => stop.as_mut().poll(context).map(|_| true),
+            })
+            .await;
+        }
+        if is_over {
+            // What did not make it is counted below.
+            let _ = timeout(limits::OTLP_FLUSH_MAX, sending).await;
+        }
+    }
+    work.give_up();
+}
+
+/// Says when a receiver does not take what it is sent, once in a while, and when it does again.
+#[derive(Debug)]
+struct Outage {
+    what: &'static str,
+    url: String,
+    protocol: &'static str,
+    warned: Option<Instant>,
+    suppressed: u64,
+    failing: bool,
+}
+
+impl Outage {
+    fn of(what: &'static str, destination: &Destination) -> Self {
+        let (url, protocol) = (destination.url.clone(), destination.protocol.name());
+        Self { what, url, protocol, warned: None, suppressed: 0, failing: false }
+    }
+
+    fn note(&mut self, sent: &Result<(), String>) {
+        let Self { what, url, protocol, .. } = self;
+        match sent {
+            Ok(()) if self.failing => {
+                self.failing = false;
+                tracing::info!(url, protocol, "{what} are exported again");
+            }
+            Ok(()) => {}
+            Err(_) if self.warned.is_some_and(|warned| warned.elapsed() < limits::OTLP_WARNING_INTERVAL) => {
+                self.failing = true;
+                self.suppressed += 1;
+            }
+            Err(error) => {
+                self.failing = true;
+                self.warned = Some(Instant::now());
+                let suppressed = std::mem::take(&mut self.suppressed);
+                tracing::warn!(url, protocol, error, suppressed, "{what} could not be exported");
+            }
+        }
+    }
+}
+
+struct Spans {
+    wire: SpanWire,
+    maker: SpanMaker,
+    queue: Receiver<Record>,
+    outage: Outage,
+    clock: Clock,
+    status: Arc<ExportStatus>,
+    /// Records that were taken from the queue and are not counted yet.
+    in_hand: usize,
+}
+
+impl Work for Spans {
+    async fn send_waiting(&mut self) {
+        loop {
+            let records: Vec<Record> = self.queue.try_iter().take(limits::TRACE_BATCH_RECORDS_MAX).collect();
+            if records.is_empty() {
+                return;
+            }
+            self.in_hand = records.len();
+            // Asked for anew each time, as the wall clock may have been set meanwhile.
+            let epoch_ns = self.clock.epoch_ns();
+            let mut spans = Vec::with_capacity(records.len() * SPANS_PER_RECORD_MAX);
+            records.iter().for_each(|record| self.maker.spans(record, epoch_ns, &mut spans));
+            let made = spans.len();
+            let sent = self.wire.send(spans).await;
+            self.in_hand = 0;
+            self.outage.note(&sent);
+            if sent.is_ok() {
+                count(&self.status.traces, records.len());
+                count(&self.status.spans, made);
+            } else {
+                count(&self.status.traces_failed, records.len());
+            }
+        }
+    }
+
+    fn give_up(&mut self) {
+        let lost = self.in_hand + self.queue.try_iter().count();
+        count(&self.status.traces_failed, lost);
+        if lost > 0 {
+            tracing::warn!(lost, "traces were still to be exported at the end");
+        }
+    }
+}
+
+struct FiguresOut {
+    wire: FigureWire,
+    queue: Receiver<Figures>,
+    outage: Outage,
+    identity: Identity,
+    status: Arc<ExportStatus>,
+}
+
+impl Work for FiguresOut {
+    async fn send_waiting(&mut self) {
+        while let Ok(figures) = self.queue.try_recv() {
+            let sent = self.wire.send(figures.into_request(&self.identity)).await;
+            self.outage.note(&sent);
+            count(if sent.is_ok() { &self.status.figures } else { &self.status.figures_failed }, 1);
+        }
+    }
+
+    fn give_up(&mut self) {
+        count(&self.status.figures_failed, self.queue.try_iter().count());
+    }
+}

@@ -1,0 +1,275 @@
+//! The way to a receiver: OTLP over gRPC or over HTTP, each with or without TLS. Knows no span and no figure, but the messages that carry
+//! them.
+
+use super::Identity;
+use crate::limits;
+use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response, hyper::HyperClient};
+use opentelemetry_otlp::{
+    Protocol as SpanProtocol, RetryPolicy, SpanExporter, WithExportConfig, WithHttpConfig, WithTonicConfig,
+};
+use opentelemetry_proto::tonic::collector::metrics::v1::{
+    ExportMetricsServiceRequest, metrics_service_client::MetricsServiceClient,
+};
+use opentelemetry_sdk::trace::SpanExporter as _;
+use prost::Message;
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use tonic::{
+    metadata::MetadataMap,
+    transport::{Channel, ClientTlsConfig, Endpoint},
+};
+
+/// How OTLP is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// gRPC.
+    Grpc,
+    /// Protobuf in the bodies of HTTP/1.1 requests.
+    Http,
+}
+
+impl Protocol {
+    /// As `OTEL_EXPORTER_OTLP_PROTOCOL` has it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Grpc => "grpc",
+            Self::Http => "http/protobuf",
+        }
+    }
+}
+
+/// Where one kind of telemetry goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Destination {
+    /// How.
+    pub protocol: Protocol,
+    /// The URL: of the receiver for gRPC, of its resource for HTTP.
+    pub url: String,
+    /// Fields to send along, such as an API key.
+    pub headers: Vec<(String, String)>,
+    /// How long one export may take, with all its attempts.
+    pub timeout: Duration,
+}
+
+impl Destination {
+    /// Whether it can be one at all.
+    ///
+    /// # Errors
+    /// What is wrong with the URL.
+    pub fn check_url(url: &str) -> Result<(), String> {
+        let request = Request::post(url).body(()).map_err(|error| format!("{url} is no URL: {error}"))?;
+        match (request.uri().scheme_str(), request.uri().host()) {
+            (Some("http" | "https"), Some(host)) if !host.is_empty() => Ok(()),
+            _ => Err(format!("{url} is no URL that begins with http:// or https://")),
+        }
+    }
+
+    /// Whether this can be sent along.
+    #[must_use]
+    pub fn is_header(name: &str, value: &str) -> bool {
+        Request::post("/").header(name, value).body(()).is_ok()
+    }
+
+    /// A request with the fields to send along, and those given.
+    fn request(&self, fields: &[(&str, &str)], body: Bytes) -> Result<Request<Bytes>, String> {
+        let mut request = Request::post(&self.url);
+        let own = self.headers.iter().map(|(name, value)| (&**name, &**value));
+        for (name, value) in fields.iter().copied().chain(own) {
+            request = request.header(name, value);
+        }
+        request.body(body).map_err(|error| error.to_string())
+    }
+
+    fn channel(&self) -> Result<Channel, String> {
+        let endpoint = Endpoint::from_shared(self.url.clone()).map_err(|error| format!("{}: {error}", self.url))?;
+        let mut endpoint = endpoint.timeout(self.timeout).connect_timeout(self.timeout);
+        if self.url.starts_with("https:") {
+            endpoint = endpoint
+                .tls_config(ClientTlsConfig::new().with_native_roots())
+                .map_err(|error| format!("{}: {}", self.url, chain(&error)))?;
+        }
+        Ok(endpoint.connect_lazy())
+    }
+
+    fn metadata(&self) -> Result<MetadataMap, String> {
+        Ok(MetadataMap::from_headers(self.request(&[], Bytes::new())?.headers().clone()))
+    }
+
+    fn http_client(&self, trouble: &Trouble) -> Result<Arc<dyn HttpClient>, String> {
+        let trouble = trouble.clone();
+        if !self.url.starts_with("https:") {
+            let client = HyperClient::with_default_connector(self.timeout, None);
+            return Ok(Arc::new(Noting { client, trouble }));
+        }
+        let connector = hyper_rustls::HttpsConnectorBuilder::new()
+            .with_native_roots()
+            .map_err(|error| format!("{}: this machine's certificates cannot be read: {error}", self.url))?
+            .https_only()
+            .enable_http1()
+            .build();
+        Ok(Arc::new(Noting { client: HyperClient::new(connector, self.timeout, None), trouble }))
+    }
+}
+
+/// An error with what caused it, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+/// Why the last request had no answer: the exporter of spans says only that there was an error.
+#[derive(Debug, Clone, Default)]
+struct Trouble(Arc<Mutex<Option<String>>>);
+
+impl Trouble {
+    fn replace(&self, text: Option<String>) -> Option<String> {
+        // Nothing panics while it is held.
+        self.0.lock().map_or(None, |mut last| std::mem::replace(&mut *last, text))
+    }
+}
+
+/// A client that notes why a request had no answer.
+#[derive(Debug)]
+struct Noting<C> {
+    client: C,
+    trouble: Trouble,
+}
+
+impl<C: HttpClient> HttpClient for Noting<C> {
+    fn send_bytes<'client, 'future>(
+        &'client self,
+        request: Request<Bytes>,
+    ) -> Pin<Box<dyn Future<Output = Result<Response<Bytes>, HttpError>> + Send + 'future>>
+    where
+        'client: 'future,
+        Self: 'future,
+    {
+        Box::pin(async {
+            let answer = self.client.send_bytes(request).await;
+            self.trouble.replace(answer.as_ref().err().map(|error| chain(&**error)));
+            answer
+        })
+    }
+}
+
+/// Sends spans; tries again what may succeed later, until the destination's timeout.
+#[derive(Debug)]
+pub(super) struct SpanWire {
+    exporter: SpanExporter,
+    timeout: Duration,
+    trouble: Trouble,
+}
+
+impl SpanWire {
+    /// Connects to nothing yet. To be called in the runtime that will run it.
+    ///
+    /// # Errors
+    /// What is wrong with the destination, or with this machine's certificates.
+    pub fn new(destination: &Destination, identity: &Identity) -> Result<Self, String> {
+        let retry = RetryPolicy::recommended()
+            .with_max_retries(limits::OTLP_RETRIES_MAX)
+            .with_initial_delay(limits::OTLP_RETRY_FIRST)
+            .with_max_delay(limits::OTLP_RETRY_LAST);
+        let trouble = Trouble::default();
+        let built = match destination.protocol {
+            Protocol::Http => SpanExporter::builder()
+                .with_http()
+                .with_shared_http_client(destination.http_client(&trouble)?)
+                .with_protocol(SpanProtocol::HttpBinary)
+                .with_endpoint(&destination.url)
+                .with_headers(destination.headers.iter().cloned().collect())
+                .with_timeout(destination.timeout)
+                .with_retry_policy(retry)
+                .build(),
+            Protocol::Grpc => SpanExporter::builder()
+                .with_tonic()
+                .with_channel(destination.channel()?)
+                .with_metadata(destination.metadata()?)
+                .with_timeout(destination.timeout)
+                .with_retry_policy(retry)
+                .build(),
+        };
+        let mut exporter = built.map_err(|error| format!("{}: {}", destination.url, chain(&error)))?;
+        exporter.set_resource(&identity.resource());
+        Ok(Self { exporter, timeout: destination.timeout, trouble })
+    }
+
+    /// Sends them.
+    ///
+    /// # Errors
+    /// Why not: of the last attempt.
+    pub async fn send(&self, spans: Vec<opentelemetry_sdk::trace::SpanData>) -> Result<(), String> {
+        self.trouble.replace(None);
+        match tokio::time::timeout(self.timeout, self.exporter.export(spans)).await {
+            Ok(sent) => sent.map_err(|error| self.trouble.replace(None).unwrap_or_else(|| error.to_string())),
+            Err(_) => Err(self.trouble.replace(None).unwrap_or_else(|| format!("no answer in {:?}", self.timeout))),
+        }
+    }
+}
+
+/// Sends figures, once each: they are cumulative, so the next say all that lost ones said.
+#[derive(Debug)]
+pub(super) struct FigureWire {
+    destination: Destination,
+    form: Form,
+}
+
+#[derive(Debug)]
+enum Form {
+    Http(Arc<dyn HttpClient>),
+    Grpc(Box<MetricsServiceClient<Channel>>, MetadataMap),
+}
+
+impl FigureWire {
+    /// As [`SpanWire::new`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn new(destination: Destination) -> Result<Self, String> {
+        let form = match destination.protocol {
+            Protocol::Http => Form::Http(destination.http_client(&Trouble::default())?),
+            Protocol::Grpc => {
+                Form::Grpc(Box::new(MetricsServiceClient::new(destination.channel()?)), destination.metadata()?)
+            }
+        };
+        Ok(Self { destination, form })
+    }
+
+    /// Sends them.
+    ///
+    /// # Errors
+    /// Why not.
+    pub async fn send(&mut self, figures: ExportMetricsServiceRequest) -> Result<(), String> {
+        let timeout = self.destination.timeout;
+        let sent = tokio::time::timeout(timeout, self.send_once(figures)).await;
+        sent.unwrap_or_else(|_| Err(format!("no answer in {timeout:?}")))
+    }
+
+    async fn send_once(&mut self, figures: ExportMetricsServiceRequest) -> Result<(), String> {
+        match &mut self.form {
+            Form::Http(client) => {
+                let fields = [("content-type", "application/x-protobuf")];
+                let request = self.destination.request(&fields, figures.encode_to_vec().into())?;
+                let answer = client.send_bytes(request).await.map_err(|error| chain(&*error))?;
+                if answer.status().is_success() { Ok(()) } else { Err(format!("it answered {}", answer.status())) }
+            }
+            Form::Grpc(client, metadata) => {
+                let mut request = tonic::Request::new(figures);
+                metadata.clone_into(request.metadata_mut());
+                client.export(request).await.map(drop).map_err(|status| chain(&status))
+            }
+        }
+    }
+}

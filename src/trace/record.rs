@@ -1,0 +1,225 @@
+//! What a core notes of one request that is exported, and the spans that become of it. Of a fixed size; times are nanoseconds of the
+//! server's clock, 0 where a stage was not passed or not timed.
+
+use super::Reason;
+use crate::{http::HttpError, log::AckLevel, stats::Stamps};
+use std::net::IpAddr;
+
+/// A request's place in a trace, and whether it is recorded: made at its head, kept until its answer.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Context {
+    /// The trace; zeros when tracing is off.
+    pub trace_id: [u8; 16],
+    /// The caller's span; zeros of a request that begins a trace.
+    pub parent_span_id: [u8; 8],
+    /// The caller's `tracestate`, of a request that is recorded.
+    pub tracestate: Option<Box<str>>,
+    /// Why it is recorded from its head on; `None`: it is not, but may still turn out slow or failed.
+    pub sampled: Option<Reason>,
+    /// Bytes of the body as it comes over the wire, when the head says so.
+    pub content_length: Option<u32>,
+    /// Whether the request is HTTP/1.0.
+    pub old: bool,
+}
+
+/// What became of a batch while it was served.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Course {
+    /// Status of the answer; 0 while there is none.
+    pub status: u16,
+    /// Metrics stored.
+    pub metrics: u32,
+    /// When it was begun with.
+    pub begun_ns: u64,
+    /// When the limiter had decided.
+    pub limited_ns: u64,
+    /// When it was parsed, encoded and committed.
+    pub parsed_ns: u64,
+}
+
+impl Course {
+    /// Of a request that was refused before it was begun with.
+    #[must_use]
+    pub const fn refused(error: HttpError) -> Self {
+        Self { status: error.status().code(), metrics: 0, begun_ns: 0, limited_ns: 0, parsed_ns: 0 }
+    }
+}
+
+/// One request to store a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// Its place in the trace.
+    pub context: Context,
+    /// The level it is acknowledged at; `None` of one refused before that was known.
+    pub ack: Option<AckLevel>,
+    /// How it was served.
+    pub course: Course,
+    /// Who sent it.
+    pub peer: IpAddr,
+}
+
+/// One request that is exported.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// The request.
+    pub request: Request,
+    /// Why it is exported.
+    pub reason: Reason,
+    /// The reactor that served it.
+    pub reactor: u16,
+    /// Batches that were answered together with it, itself included.
+    pub burst_batches: u32,
+    /// The burst's stages. Those of levels that it does not wait for are 0.
+    pub stamps: Stamps,
+    /// When its lines were published to the writer.
+    pub published_ns: u64,
+    /// The connection ended before its answer had left.
+    pub cut_off: bool,
+}
+
+// What limits.rs reckons with.
+const _: () = assert!(size_of::<Record>() <= 256);
+
+/// A part of a request's time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Child {
+    /// The span's name.
+    pub name: &'static str,
+    /// When it began.
+    pub start_ns: u64,
+    /// When it was over.
+    pub end_ns: u64,
+}
+
+/// Spans of one record at most: the request, receive, limit, parse, enqueue, write, sync, send.
+pub const SPANS_PER_RECORD_MAX: usize = 8;
+
+impl Record {
+    /// Of a request that was just served.
+    #[must_use]
+    pub fn new(request: Request, reason: Reason, reactor: u16) -> Self {
+        let stamps = Stamps::default();
+        Self { request, reason, reactor, burst_batches: 1, stamps, published_ns: 0, cut_off: false }
+    }
+
+    /// When the request began: with the end of its head.
+    #[must_use]
+    pub const fn start_ns(&self) -> u64 {
+        let Stamps { head_ns, received_ns, .. } = self.stamps;
+        if head_ns > 0 && head_ns < received_ns { head_ns } else { received_ns }
+    }
+
+    /// When its answer had left.
+    #[must_use]
+    pub fn end_ns(&self) -> u64 {
+        self.stamps.answered_ns.max(self.start_ns())
+    }
+
+    /// Its parts, in the order of time: each begins when the one before it is over or later, and all lie within the request. A
+    /// stage that was not timed on its own is in the next.
+    pub fn children(&self) -> impl Iterator<Item = Child> {
+        let (stamps, course) = (&self.stamps, &self.request.course);
+        let received_ns = stamps.received_ns;
+        // Not timed one by one, the steps up to the decision are one.
+        let timed = course.begun_ns > 0;
+        let decided_ns = if timed { 0 } else { stamps.decided_ns };
+        let own = [course.limited_ns, course.parsed_ns, self.published_ns];
+        let [limited_ns, parsed_ns, published_ns] = if timed { own } else { [0; 3] };
+        let steps = [
+            ("receive", 0, if stamps.head_ns > 0 && stamps.head_ns < received_ns { received_ns } else { 0 }),
+            ("decide", received_ns, decided_ns),
+            ("limit", course.begun_ns, limited_ns),
+            ("parse", limited_ns, parsed_ns),
+            ("enqueue", parsed_ns, published_ns),
+            ("write", 0, stamps.written_ns),
+            ("sync", 0, stamps.durable_ns),
+            ("send", 0, if self.cut_off { 0 } else { stamps.answered_ns }),
+        ];
+        let (mut at_ns, end_ns) = (self.start_ns(), self.end_ns());
+        steps.into_iter().filter(|&(_, _, end_ns)| end_ns > 0).map(move |(name, from_ns, to_ns)| {
+            // The clock of a turn is read before its requests are served, so a stage may seem to end before it begins.
+            let start_ns = from_ns.clamp(at_ns, end_ns);
+            at_ns = to_ns.clamp(start_ns, end_ns);
+            Child { name, start_ns, end_ns: at_ns }
+        })
+    }
+
+    /// How many spans become of it.
+    #[must_use]
+    pub fn spans(&self) -> u64 {
+        1 + self.children().count() as u64
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// A record of a batch that was stored at the level fsync; `stamps` as given.
+    pub fn record(stamps: Stamps, course: Course, published_ns: u64) -> Record {
+        let request = Request {
+            context: Context { trace_id: [1; 16], parent_span_id: [2; 8], ..Context::default() },
+            ack: Some(AckLevel::Fsync),
+            course,
+            peer: IpAddr::from([127, 0, 0, 1]),
+        };
+        Record { stamps, published_ns, ..Record::new(request, Reason::Ratio, 0) }
+    }
+
+    fn names(record: &Record) -> Vec<&'static str> {
+        record.children().map(|child| child.name).collect()
+    }
+
+    #[test]
+    fn the_stages_follow_each_other() {
+        let stamps =
+            Stamps { head_ns: 5, received_ns: 10, decided_ns: 45, written_ns: 0, durable_ns: 60, answered_ns: 70 };
+        let course = Course { begun_ns: 12, limited_ns: 20, parsed_ns: 40, ..Course::default() };
+        let record = record(stamps, course, 50);
+        assert_eq!((record.start_ns(), record.end_ns(), record.spans()), (5, 70, 7));
+        let children: Vec<_> = record.children().map(|child| (child.name, child.start_ns, child.end_ns)).collect();
+        let expected = [
+            ("receive", 5, 10),
+            ("limit", 12, 20),
+            ("parse", 20, 40),
+            ("enqueue", 40, 50),
+            ("sync", 50, 60),
+            ("send", 60, 70),
+        ];
+        assert_eq!(children, expected);
+    }
+
+    #[test]
+    fn of_one_that_was_not_timed_there_are_the_stages_of_its_burst() {
+        let stamps = Stamps { received_ns: 10, decided_ns: 45, written_ns: 60, answered_ns: 70, ..Stamps::default() };
+        let mut record = record(stamps, Course::default(), 0);
+        assert_eq!(names(&record), ["decide", "write", "send"]);
+        record.cut_off = true;
+        assert_eq!(names(&record), ["decide", "write"]);
+    }
+
+    #[test]
+    fn a_refusal_has_no_stages_that_it_did_not_pass() {
+        let stamps = Stamps { received_ns: 10, decided_ns: 45, answered_ns: 70, ..Stamps::default() };
+        let course = Course { status: 429, begun_ns: 12, limited_ns: 20, ..Course::default() };
+        assert_eq!(names(&record(stamps, course, 0)), ["limit", "send"]);
+    }
+
+    proptest! {
+        /// Whatever the stamps: ordered, nested, and never more spans than said.
+        #[test]
+        fn children_are_ordered_and_nested(times in prop::array::uniform10(0..50_u64), cut_off: bool) {
+            let [head_ns, received_ns, decided_ns, written_ns, durable_ns, answered_ns, begun_ns, limited_ns, parsed_ns, published_ns] = times;
+            let stamps = Stamps { head_ns, received_ns, decided_ns, written_ns, durable_ns, answered_ns };
+            let course = Course { begun_ns, limited_ns, parsed_ns, ..Course::default() };
+            let record = Record { cut_off, ..record(stamps, course, published_ns) };
+            let mut at_ns = record.start_ns();
+            for child in record.children() {
+                prop_assert!(at_ns <= child.start_ns && child.start_ns <= child.end_ns && child.end_ns <= record.end_ns());
+                at_ns = child.end_ns;
+            }
+            prop_assert!(record.spans() <= SPANS_PER_RECORD_MAX as u64);
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! Records to spans: names and attributes by OpenTelemetry's conventions for HTTP servers, and this server's own.
+//!
+//! What a client says of itself is not exported but for its address and its trace; its key is not, nor is anything of a batch.
+
+use super::{Ids, Record, Request};
+use crate::log::AckLevel;
+use opentelemetry::{
+    InstrumentationScope, KeyValue, SpanId, TraceFlags, TraceId,
+    trace::{SpanContext, SpanKind, Status, TraceState},
+};
+use opentelemetry_sdk::{
+    Resource,
+    trace::{SpanData, SpanEvents, SpanLinks},
+};
+use std::{
+    borrow::Cow,
+    net::SocketAddr,
+    str::FromStr,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+/// Who exports: what all spans and figures have in common.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// Attributes of the server.
+    pub(super) resource: Vec<(String, String)>,
+    listen: SocketAddr,
+    host_name: String,
+}
+
+impl Identity {
+    /// Of a server that listens on `listen`, on the machine `host_name`. `configured` attributes win over those that are found here.
+    #[must_use]
+    pub fn new(configured: &[(String, String)], listen: SocketAddr, host_name: &str) -> Self {
+        let found = [
+            ("service.name", "metricstream".to_owned()),
+            ("service.version", env!("CARGO_PKG_VERSION").to_owned()),
+            ("service.instance.id", uuid(&mut Ids::new())),
+            ("host.name", host_name.to_owned()),
+            ("process.pid", std::process::id().to_string()),
+            ("telemetry.sdk.language", "rust".to_owned()),
+            ("telemetry.sdk.name", "opentelemetry".to_owned()),
+        ];
+        let is_configured = |name: &str| configured.iter().any(|(key, _)| key == name);
+        let found = found.into_iter().filter(|(name, _)| !is_configured(name));
+        let resource = found.map(|(name, value)| (name.to_owned(), value)).chain(configured.iter().cloned()).collect();
+        Self { resource, listen, host_name: host_name.to_owned() }
+    }
+
+    /// As the SDK has it.
+    pub(super) fn resource(&self) -> Resource {
+        let attributes = self.resource.iter().map(|(key, value)| KeyValue::new(key.clone(), value.clone()));
+        Resource::builder_empty().with_attributes(attributes).build()
+    }
+
+    /// A name for the address that clients speak to: the one that is listened on, or if that is all of them, the machine's.
+    fn server_address(&self) -> String {
+        if self.listen.ip().is_unspecified() { self.host_name.clone() } else { self.listen.ip().to_string() }
+    }
+}
+
+/// A random UUID (RFC 9562, version 4).
+fn uuid(ids: &mut Ids) -> String {
+    let mut number = u128::from_be_bytes(ids.trace());
+    number = number & !(0xf << 76) | 0x4 << 76;
+    number = number & !(0x3 << 62) | 0x2 << 62;
+    let digits = format!("{number:032x}");
+    [&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]].join("-")
+}
+
+/// Makes spans.
+#[derive(Debug)]
+pub(super) struct SpanMaker {
+    ids: Ids,
+    server_address: String,
+    server_port: i64,
+    scope: InstrumentationScope,
+}
+
+impl SpanMaker {
+    pub fn new(identity: &Identity) -> Self {
+        Self {
+            ids: Ids::new(),
+            server_address: identity.server_address(),
+            server_port: i64::from(identity.listen.port()),
+            scope: InstrumentationScope::builder("metricstream").with_version(env!("CARGO_PKG_VERSION")).build(),
+        }
+    }
+
+    /// The spans of `record`: the request, then its parts. `epoch_ns` is the time since 1970 at which the server's clock was zero.
+    pub fn spans(&mut self, record: &Record, epoch_ns: u64, into: &mut Vec<SpanData>) {
+        let context = &record.request.context;
+        let tracestate = context.tracestate.as_deref().and_then(|text| TraceState::from_str(text).ok());
+        let tracestate = tracestate.unwrap_or_default();
+        let trace_id = TraceId::from_bytes(context.trace_id);
+        let span_id = self.ids.span();
+        let parent_span_id = SpanId::from_bytes(context.parent_span_id);
+        let span = |id: [u8; 8], parent_span_id, start_ns, end_ns| SpanData {
+            span_context: SpanContext::new(
+                trace_id,
+                SpanId::from_bytes(id),
+                TraceFlags::SAMPLED,
+                false,
+                tracestate.clone(),
+            ),
+            parent_span_id,
+            parent_span_is_remote: false,
+            span_kind: SpanKind::Internal,
+            name: Cow::Borrowed(""),
+            start_time: at(epoch_ns, start_ns),
+            end_time: at(epoch_ns, end_ns),
+            attributes: Vec::new(),
+            dropped_attributes_count: 0,
+            events: SpanEvents::default(),
+            links: SpanLinks::default(),
+            status: Status::Unset,
+            instrumentation_scope: self.scope.clone(),
+        };
+        let request = SpanData {
+            parent_span_is_remote: parent_span_id != SpanId::INVALID,
+            span_kind: SpanKind::Server,
+            name: Cow::Borrowed("POST /metrics"),
+            status: status(record),
+            ..span(span_id, parent_span_id, record.start_ns(), record.end_ns())
+        };
+        let children = record.children().map(|child| SpanData {
+            name: Cow::Borrowed(child.name),
+            ..span(self.ids.span(), SpanId::from_bytes(span_id), child.start_ns, child.end_ns)
+        });
+        let first = into.len();
+        into.push(request);
+        into.extend(children);
+        into[first].attributes = self.attributes(record);
+    }
+
+    fn attributes(&self, record: &Record) -> Vec<KeyValue> {
+        let Record { request: Request { context, ack, course, peer }, reason, reactor, burst_batches, .. } = record;
+        let mut attributes = vec![
+            KeyValue::new("http.request.method", "POST"),
+            KeyValue::new("http.route", "/metrics"),
+            KeyValue::new("url.path", "/metrics"),
+            KeyValue::new("url.scheme", "http"),
+            KeyValue::new("network.protocol.version", if context.old { "1.0" } else { "1.1" }),
+            KeyValue::new("server.address", self.server_address.clone()),
+            KeyValue::new("server.port", self.server_port),
+            KeyValue::new("client.address", peer.to_string()),
+            KeyValue::new("metricstream.sampled_by", reason.label()),
+            KeyValue::new("metricstream.reactor", i64::from(*reactor)),
+        ];
+        let mut add = |key: &'static str, value: opentelemetry::Value| attributes.push(KeyValue::new(key, value));
+        if let Some(bytes) = context.content_length {
+            add("http.request.body.size", i64::from(bytes).into());
+        }
+        if course.status > 0 {
+            add("http.response.status_code", i64::from(course.status).into());
+        }
+        match course.status {
+            _ if record.cut_off => add("error.type", "connection_ended".into()),
+            500.. => add("error.type", course.status.to_string().into()),
+            _ => {}
+        }
+        if let Some(ack) = ack {
+            add("metricstream.ack", AckLevel::name(*ack).into());
+        }
+        if course.metrics > 0 {
+            add("metricstream.batch.metrics", i64::from(course.metrics).into());
+        }
+        if *burst_batches > 1 {
+            add("metricstream.burst.batches", i64::from(*burst_batches).into());
+        }
+        attributes
+    }
+}
+
+/// What a client did wrong is no error of the server (semantic conventions for HTTP spans, "Status").
+fn status(record: &Record) -> Status {
+    if record.cut_off || record.request.course.status >= 500 { Status::error("") } else { Status::Unset }
+}
+
+fn at(epoch_ns: u64, clock_ns: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_nanos(epoch_ns.saturating_add(clock_ns))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::record::tests::record;
+    use super::*;
+    use crate::{
+        stats::Stamps,
+        trace::{Context, Course, Reason},
+    };
+
+    fn identity(listen: &str) -> Identity {
+        Identity::new(&[("service.name".into(), "mine".into())], listen.parse().unwrap(), "machine")
+    }
+
+    fn made(record: &Record) -> Vec<SpanData> {
+        let mut spans = Vec::new();
+        SpanMaker::new(&identity("127.0.0.1:8080")).spans(record, 1_000_000, &mut spans);
+        spans
+    }
+
+    fn attribute(span: &SpanData, key: &str) -> Option<String> {
+        span.attributes.iter().find(|known| known.key.as_str() == key).map(|found| found.value.to_string())
+    }
+
+    const STAMPS: Stamps =
+        Stamps { head_ns: 10, received_ns: 10, decided_ns: 45, written_ns: 0, durable_ns: 60, answered_ns: 70 };
+
+    #[test]
+    fn the_request_is_the_parent_of_its_parts() {
+        let course = Course { status: 200, metrics: 3, begun_ns: 12, limited_ns: 20, parsed_ns: 40 };
+        let mut record = record(STAMPS, course, 50);
+        record.request.context.tracestate = Some("a=1,b=2".into());
+        let spans = made(&record);
+        let names: Vec<&str> = spans.iter().map(|span| &*span.name).collect();
+        assert_eq!(names, ["POST /metrics", "limit", "parse", "enqueue", "sync", "send"]);
+        let request = &spans[0];
+        assert_eq!((request.span_kind.clone(), request.parent_span_is_remote), (SpanKind::Server, true));
+        assert_eq!(request.parent_span_id, SpanId::from_bytes([2; 8]));
+        assert_eq!(request.start_time, UNIX_EPOCH + Duration::from_nanos(1_000_010));
+        for span in &spans {
+            assert_eq!(span.span_context.trace_id(), TraceId::from_bytes([1; 16]));
+            assert_eq!(span.span_context.trace_state().header(), "a=1,b=2");
+            assert!(span.span_context.is_sampled() && span.status == Status::Unset);
+        }
+        for child in &spans[1..] {
+            assert_eq!(child.parent_span_id, request.span_context.span_id());
+            assert!(!child.parent_span_is_remote && child.span_kind == SpanKind::Internal);
+            assert!(request.start_time <= child.start_time && child.end_time <= request.end_time);
+        }
+        for (key, value) in [
+            ("http.request.method", Some("POST")),
+            ("http.response.status_code", Some("200")),
+            ("metricstream.ack", Some("fsync")),
+            ("metricstream.batch.metrics", Some("3")),
+            ("server.address", Some("127.0.0.1")),
+            ("server.port", Some("8080")),
+            ("error.type", None),
+            ("metricstream.burst.batches", None),
+            ("http.request.body.size", None),
+        ] {
+            assert_eq!(attribute(request, key).as_deref(), value, "{key}");
+        }
+    }
+
+    #[test]
+    fn only_what_the_server_did_wrong_is_an_error() {
+        for (status, cut_off, is_error, error_type) in [
+            (200, false, false, None),
+            (429, false, false, None),
+            (503, false, true, Some("503")),
+            (0, true, true, Some("connection_ended")),
+        ] {
+            let record = Record { cut_off, ..record(STAMPS, Course { status, ..Course::default() }, 0) };
+            let span = &made(&record)[0];
+            assert_eq!(matches!(span.status, Status::Error { .. }), is_error, "{status}");
+            assert_eq!(attribute(span, "error.type").as_deref(), error_type, "{status}");
+        }
+    }
+
+    #[test]
+    fn a_trace_that_begins_here_has_no_parent() {
+        let mut record = record(STAMPS, Course::default(), 0);
+        record.request.context = Context { trace_id: [9; 16], sampled: Some(Reason::Ratio), ..Context::default() };
+        let request = &made(&record)[0];
+        assert_eq!((request.parent_span_id, request.parent_span_is_remote), (SpanId::INVALID, false));
+    }
+
+    #[test]
+    fn who_listens_on_all_addresses_has_the_machines_name() {
+        assert_eq!(identity("0.0.0.0:1").server_address(), "machine");
+        assert_eq!(identity("[::1]:1").server_address(), "::1");
+    }
+
+    #[test]
+    fn what_is_configured_wins_over_what_is_found() {
+        let resource = identity("127.0.0.1:1").resource;
+        let values =
+            |name| resource.iter().filter(|(key, _)| key == name).map(|(_, value)| &**value).collect::<Vec<_>>();
+        assert_eq!(values("service.name"), ["mine"]);
+        assert_eq!(values("host.name"), ["machine"]);
+        let id = values("service.instance.id")[0];
+        assert_eq!((id.len(), &id[14..15], &id[23..24]), (36, "4", "-"));
+        assert!("89ab".contains(&id[19..20]), "{id}");
+    }
+}

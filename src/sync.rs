@@ -4,17 +4,17 @@
 #[cfg(loom)]
 pub use loom::{
     cell::UnsafeCell,
-    sync::{Arc, Mutex, MutexGuard, atomic},
+    sync::{Arc, Condvar, Mutex, MutexGuard, atomic},
 };
 #[cfg(not(loom))]
 pub use std::sync::{Arc, atomic};
 #[cfg(not(any(loom, tsan)))]
-pub use std::sync::{Mutex, MutexGuard};
+pub use std::sync::{Condvar, Mutex, MutexGuard};
 
 #[cfg(all(tsan, not(loom)))]
-pub use told::{Mutex, MutexGuard};
+pub use told::{Condvar, Mutex, MutexGuard};
 
-/// The standard library's lock for ThreadSanitizer (`--cfg tsan`, by `scripts/sanitize.sh`). The library itself is not
+/// The standard library's lock, and the condition that goes with it, for ThreadSanitizer (`--cfg tsan`, by `scripts/sanitize.sh`). The library itself is not
 /// instrumented, so the sanitizer does not see a lock change hands where one had to wait for it: an atomic tells it.
 #[cfg(all(tsan, not(loom)))]
 mod told {
@@ -26,7 +26,7 @@ mod told {
         },
     };
 
-    #[derive(Debug)]
+    #[derive(Debug, Default)]
     pub struct Mutex<T> {
         lock: sync::Mutex<T>,
         /// Stored before the lock is given up, loaded after it is taken. The value means nothing.
@@ -34,8 +34,41 @@ mod told {
     }
 
     pub struct MutexGuard<'a, T> {
-        guard: sync::MutexGuard<'a, T>,
+        /// There until it waits for a condition.
+        guard: Option<sync::MutexGuard<'a, T>>,
         told: &'a AtomicBool,
+    }
+
+    #[derive(Debug, Default)]
+    pub struct Condvar(sync::Condvar);
+
+    impl Condvar {
+        pub const fn new() -> Self {
+            Self(sync::Condvar::new())
+        }
+
+        pub fn wait<'a, T>(&self, mut guard: MutexGuard<'a, T>) -> LockResult<MutexGuard<'a, T>> {
+            let told = guard.told;
+            let inner = guard.guard.take().expect("a guard holds its lock until it waits");
+            drop(guard);
+            taken(self.0.wait(inner), told)
+        }
+
+        pub fn notify_all(&self) {
+            self.0.notify_all();
+        }
+    }
+
+    /// The lock has been taken.
+    fn taken<'a, T>(
+        result: LockResult<sync::MutexGuard<'a, T>>,
+        told: &'a AtomicBool,
+    ) -> LockResult<MutexGuard<'a, T>> {
+        let _ = told.load(Ordering::Acquire);
+        match result {
+            Ok(guard) => Ok(MutexGuard { guard: Some(guard), told }),
+            Err(poisoned) => Err(PoisonError::new(MutexGuard { guard: Some(poisoned.into_inner()), told })),
+        }
     }
 
     impl<T> Mutex<T> {
@@ -44,12 +77,12 @@ mod told {
         }
 
         pub fn lock(&self) -> LockResult<MutexGuard<'_, T>> {
-            let result = self.lock.lock();
+            taken(self.lock.lock(), &self.told)
+        }
+
+        pub fn into_inner(self) -> LockResult<T> {
             let _ = self.told.load(Ordering::Acquire);
-            match result {
-                Ok(guard) => Ok(MutexGuard { guard, told: &self.told }),
-                Err(poisoned) => Err(PoisonError::new(MutexGuard { guard: poisoned.into_inner(), told: &self.told })),
-            }
+            self.lock.into_inner()
         }
     }
 
@@ -57,13 +90,13 @@ mod told {
         type Target = T;
 
         fn deref(&self) -> &T {
-            &self.guard
+            self.guard.as_deref().expect("a guard holds its lock until it waits")
         }
     }
 
     impl<T> DerefMut for MutexGuard<'_, T> {
         fn deref_mut(&mut self) -> &mut T {
-            &mut self.guard
+            self.guard.as_deref_mut().expect("a guard holds its lock until it waits")
         }
     }
 

@@ -8,10 +8,11 @@ use crate::{
     limits::{BLOCK_BYTES, BLOCK_NAMES_MAX, SCAN_LEARNT_BYTES_MAX, SEGMENT_NAMES_MAX},
     metric::{Line, TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN},
     segment::Block,
+    sync::{Mutex, MutexGuard},
 };
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, PoisonError},
 };
 
 /// Of one file.

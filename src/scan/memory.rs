@@ -8,6 +8,7 @@ use super::learnt::Learnt;
 use crate::{
     limits::{SCAN_LEARNT_FILES_MAX, SCAN_SEGMENTS_MAX, SCAN_SIDECARS_BYTES_MAX},
     segment::{Block, SegmentFile, SegmentName, Sidecar},
+    sync::{Mutex, MutexGuard},
 };
 use std::{
     collections::BTreeMap,
@@ -15,7 +16,7 @@ use std::{
     os::unix::fs::MetadataExt,
     path::Path,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };

@@ -33,10 +33,12 @@ use crate::{
 };
 use std::{
     fmt,
+    panic::resume_unwind,
     sync::atomic::{AtomicBool, AtomicU64},
     thread,
     time::Instant,
 };
+use worker::Worker;
 
 /// Which names are wanted. Names are as they stand in the log: UTF-8, escaped.
 pub enum Names {
@@ -184,16 +186,18 @@ pub fn scan<V: Visitor>(
     snapshot.shared.memory.tick();
     let run = worker::Run::new(snapshot, wanted, *budget);
     let threads = budget.threads.clamp(1, SCAN_THREADS_CAP);
-    let mut workers: Vec<_> = (0..threads).map(visitors).map(|visitor| worker::Worker::new(&run, visitor)).collect();
+    let mut workers: Vec<_> = (0..threads).map(visitors).map(|visitor| Worker::new(&run, visitor)).collect();
     thread::scope(|scope| {
         let (first, others) = workers.split_at_mut(1);
-        for worker in others {
-            // One that cannot be started has nothing to do: the others do it all.
-            let _ = thread::Builder::new().name("scan".into()).spawn_scoped(scope, || worker.work());
-        }
-        first.iter_mut().for_each(worker::Worker::work);
+        // One that cannot be started has nothing to do: the others do it all.
+        let start =
+            |worker| thread::Builder::new().name("scan".into()).spawn_scoped(scope, || Worker::work(worker)).ok();
+        let running: Vec<_> = others.iter_mut().filter_map(start).collect();
+        first.iter_mut().for_each(Worker::work);
+        // One by one: the end of a thread is seen by a sanitizer, that of a scope is not.
+        running.into_iter().for_each(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
     });
-    let (visitors, counts): (Vec<_>, Vec<_>) = workers.into_iter().map(worker::Worker::finish).unzip();
+    let (visitors, counts): (Vec<_>, Vec<_>) = workers.into_iter().map(Worker::finish).unzip();
     let mut scanned = run.finish()?;
     counts.iter().for_each(|count| scanned.add(count));
     Ok((visitors, scanned))

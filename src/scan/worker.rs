@@ -11,6 +11,7 @@ use super::{
 use crate::{
     limits::{BLOCK_BYTES, LINE_BYTES_MAX, TAIL_BLOCK_BYTES},
     segment::{Block, Frame},
+    sync::{Mutex, MutexGuard},
 };
 use memchr::{memchr, memrchr};
 use std::{
@@ -18,7 +19,7 @@ use std::{
     io::{self, ErrorKind},
     os::unix::fs::FileExt,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Instant,

@@ -11,11 +11,15 @@ use super::{
     subject::{Piece, Subject},
     tally::{SegmentReport, Tally},
 };
-use crate::limits::CHECK_AHEAD_PIECES_MAX;
+use crate::{
+    limits::CHECK_AHEAD_PIECES_MAX,
+    sync::{Condvar, Mutex, MutexGuard},
+};
 use std::{
     collections::BTreeMap,
     io,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, atomic::Ordering},
+    panic::resume_unwind,
+    sync::{Arc, PoisonError, atomic::Ordering},
     thread,
 };
 
@@ -68,6 +72,8 @@ pub fn sweep<'a>(
                 .spawn_scoped(scope, || run(checker, &work, &added, progress));
             running.push(thread?);
         }
+        // One by one: the end of a thread is seen by a sanitizer, that of a scope is not.
+        running.into_iter().for_each(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
         io::Result::Ok(())
     })?;
     let mut work = work.into_inner().unwrap_or_else(PoisonError::into_inner);

@@ -12,7 +12,7 @@ use std::{
 };
 
 /// Far beyond what a start or a stop takes on a busy machine.
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(60);
 /// Between two looks at a process that ends.
 const PAUSE: Duration = Duration::from_millis(1);
 

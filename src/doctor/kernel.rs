@@ -202,16 +202,19 @@ fn locked_memory(examination: &mut Examination) -> Verdict {
         return Ok(Finding::ok(format!("the {needed} bytes of the reactors' rings are granted")));
     };
     examination.record(source, &refusal);
+    let forced = examination.config.driver == DriverChoice::IoUring;
+    let what = if forced { "will not start with --driver io_uring" } else { "falls back to epoll" };
     let text = format!(
         "the rings of {} take {needed} bytes and the kernel refuses them (the limit of locked memory is {soft}): the server \
-         will not start with io_uring",
+         {what}",
         counted(reactors, "reactor")
     );
     if matches!(storage::holder(examination), Ok(Some(Lock::Held(_)))) {
         return Ok(Finding::note(Cost::Nothing, format!("{text} beside the one that runs already")));
     }
     let kilobytes = needed.div_ceil(1024) + PROBE_KILOBYTES;
-    Ok(Finding::critical(Cost::Service, text)
+    let finding = if forced { Finding::critical(Cost::Service, text) } else { Finding::warning(Cost::Speed, text) };
+    Ok(finding
         .mend(format!("ulimit -l {kilobytes}   (as root; systemd: LimitMEMLOCK={kilobytes}K; or --driver epoll)")))
 }
 

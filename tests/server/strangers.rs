@@ -99,4 +99,24 @@ fn random_bytes_and_mutations(driver: Driver) {
     assert_eq!(server.metrics().len() as u64, number("/metrics_stored"));
 }
 
-on_both_drivers!(random_bytes_and_mutations);
+/// What strangers do is counted, not logged: the operator's log has the start and the stop in it, however many came.
+fn strangers_do_not_fill_the_log(driver: Driver) {
+    let mut server = Setup::new(driver).flag("--max-connections", 64).start();
+    let malformed = [
+        b"no http at all\r\n\r\n".to_vec(),
+        post("{"),
+        post_to("/metrics", "Content-Length: 7\r\n", "{}"),
+        b"GET /\0 HTTP/1.1\r\n\r\n".to_vec(),
+    ];
+    for round in 0..400 {
+        assert_eq!(server.ask(&malformed[round % malformed.len()]).status, 400);
+    }
+    let crowd: Vec<_> = (0..200).map(|_| server.connect()).collect();
+    until("some of the crowd are refused", || (server.ask(&get("/health")).status == 503).then_some(()));
+    drop(crowd);
+    server.stop();
+    let said = server.said();
+    assert!(said.len() <= 6, "{said:#?}");
+}
+
+on_both_drivers!(random_bytes_and_mutations, strangers_do_not_fill_the_log);

@@ -64,8 +64,12 @@ fn rings_that_do_not_fit_the_locked_memory() {
         made.answers.rings = || Err(Unavailable::LockedMemory);
         made.flags(&["--reactors", "8"]);
     };
-    let check = expect("memlock", Critical, "the rings of 8 reactors", refused);
+    let check = expect("memlock", Warning, "the rings of 8 reactors", refused);
     assert!(check.finding.contains("8388608") && check.mend.unwrap().starts_with("ulimit -l "));
+    expect("memlock", Critical, "will not start with --driver io_uring", |made| {
+        made.answers.rings = || Err(Unavailable::LockedMemory);
+        made.flags(&["--driver", "io_uring"]);
+    });
     expect("memlock", Note, "beside the one that runs already", |made| {
         refused(made);
         made.answers.lock = || Ok(Lock::Held(None));
@@ -79,7 +83,7 @@ fn rings_that_do_not_fit_the_locked_memory() {
         made.flags(&["--driver", "epoll"]);
     });
     // The memory of a ring's buffers is asked for last.
-    expect("memlock", Critical, "the rings of 3 reactors", |made| {
+    expect("memlock", Warning, "the rings of 3 reactors", |made| {
         made.answers.rings = || Err(Unavailable::Lacks("provided-buffer rings (5.19)"));
     });
 }

@@ -60,6 +60,9 @@ pub const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 /// answered 503. Without this bound 10,000 connections could hold 10,000 x 4 MiB = 40 GiB.
 pub const RECEIVING_BYTES_MAX: usize = 256 * MIB;
 const _: () = assert!(RECEIVING_BYTES_MAX >= 4 * BODY_BYTES_CAP);
+/// Bytes of one piece of an answer whose length is not known when it begins. With its framing as a chunk it fills 64 KiB; a size
+/// of five digits would not be more of a piece.
+pub const PIECE_BYTES_MAX: usize = 64 * KIB - 13;
 /// Seconds after which a client that was answered 503 is told to try again: what fills up here (a ring, the disk) drains, or
 /// does not, within about that time.
 pub const RETRY_AFTER_S: u32 = 1;

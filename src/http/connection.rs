@@ -6,7 +6,8 @@
 //!
 //! What the owner does:
 //! 1. Bytes arrived: [`Connection::receive`], or [`Connection::stash`] while answers are outstanding or deferred.
-//! 2. Send what was appended to `out`; when [`Progress::held`], only once the log has got there.
+//! 2. Send what was appended to `out`; when [`Progress::held`], only once the log has got there. When
+//!    [`Progress::streaming`], then also what [`Connection::piece`] makes of each piece, and at last of the last.
 //! 3. Sent: as [`Progress::after`] says, either `receive` with no bytes to go on, or close, or end the write side and
 //!    feed [`Connection::drain`] until it says that it is enough.
 //! 4. [`Progress::deadline`] passed: [`Connection::timed_out`]. Closed: [`Connection::release`].
@@ -23,12 +24,15 @@
 //!   connection goes on.
 //! - `100 Continue` is sent when the body has not begun to arrive with the head.
 //! - The body of a GET or HEAD is framed, read past, and not shown to the service.
+//! - An answer of unknown length is chunked; to HTTP/1.0 it ends with the connection. If it cannot be finished, its
+//!   connection is closed without the last chunk, which is how the peer can tell.
 
 use super::HttpError;
 use super::buffers::Core;
 use super::chunked::Chunked;
 use super::fields::Coding;
 use super::head::{self, Head, HeadScan, Method, ParsedHead, Version};
+use super::piece::Piece;
 use super::response::{CONTINUE, Form, Outcome, Responder, Served};
 use crate::limits::{
     CONTENT_BYTES_PER_TURN_MAX, DISCARD_BYTES_MAX, INBOX_BYTES_MAX, LINGER_BYTES_MAX, REQUESTS_PER_TURN_MAX,
@@ -84,6 +88,8 @@ pub struct Progress {
     pub held: bool,
     /// The last request is deferred: nothing goes on before [`Connection::answer_deferred`].
     pub deferred: bool,
+    /// The last answer has only begun: nothing goes on before [`Connection::last_piece`].
+    pub streaming: bool,
     /// The burst ended at the bound of a turn, or at a deferred request, and input is left that was not looked at.
     pub more: bool,
     /// The inbox is over its bound: pause receiving until a `Progress` says otherwise.
@@ -112,7 +118,12 @@ enum Phase<T> {
     Head(HeadScan),
     Body(Incoming<T>),
     Deferred(Form),
-    Ended { after: After, drained: usize },
+    /// The answer to a deferred request has begun.
+    Streaming(Form),
+    Ended {
+        after: After,
+        drained: usize,
+    },
 }
 
 /// A request whose head was judged and whose body is not complete.
@@ -191,7 +202,8 @@ impl<T> Connection<T> {
     /// Takes in all of `bytes`, after what is stashed, and serves the requests they complete, at most
     /// `REQUESTS_PER_TURN_MAX` of them and about `CONTENT_BYTES_PER_TURN_MAX`. Answers are appended to `out`. Without bytes it goes on with what is stashed.
     ///
-    /// Not to be called while answers are outstanding. A deferred connection only stashes, an ended one only drains.
+    /// Not to be called while answers are outstanding. A connection whose request is deferred, or whose answer has only begun, stashes;
+    /// an ended one only drains.
     pub fn receive<S: Service<Ticket = T>>(
         &mut self,
         bytes: &[u8],
@@ -217,7 +229,7 @@ impl<T> Connection<T> {
         let is_over = turn.is_over();
         let Turn { answered, held, stepped, .. } = turn;
         let progress = self.progress(answered, held, stepped);
-        Progress { more: !self.inbox.is_empty() && (progress.deferred || is_over), ..progress }
+        Progress { more: !self.inbox.is_empty() && (progress.deferred || progress.streaming || is_over), ..progress }
     }
 
     /// Keeps bytes that arrive while answers are outstanding. True: pause receiving. On a connection that has ended the
@@ -231,7 +243,7 @@ impl<T> Connection<T> {
         self.inbox.len() >= INBOX_BYTES_MAX
     }
 
-    /// Answers the request that was deferred. The rest waits for the next `receive`, once this was sent.
+    /// Answers the request that was deferred, or begins to. The rest waits for the next `receive`, once all of it was sent.
     ///
     /// # Panics
     /// When none is deferred, or it is deferred again: the owner's fault.
@@ -244,10 +256,40 @@ impl<T> Connection<T> {
         let Phase::Deferred(form) = self.phase else { panic!("no request of this connection is deferred") };
         let form = Form { close: form.close || core.draining, ..form };
         let served = answer(Responder { out, date: &core.date, form });
-        assert!(served.outcome != Outcome::Deferred, "a deferred request is answered, not deferred again");
+        match served.outcome {
+            Outcome::Deferred => panic!("a deferred request is answered, not deferred again"),
+            Outcome::Streamed => self.phase = Phase::Streaming(form.streamed()),
+            Outcome::Done | Outcome::Held => self.finish(form, !self.inbox.is_empty()),
+        }
+        self.answered_late(1, served.outcome == Outcome::Held)
+    }
+
+    /// A piece of the answer that has begun, as it is sent: not empty, unless `piece` is.
+    ///
+    /// # Panics
+    /// When none has begun: the owner's fault.
+    #[must_use]
+    pub fn piece(&self, piece: Piece) -> Vec<u8> {
+        let Phase::Streaming(form) = &self.phase else { panic!("no answer of this connection has begun") };
+        piece.framed(form.chunked, false)
+    }
+
+    /// The last piece of the answer that has begun, as it is sent: it may be empty, and so may what is sent. The rest waits
+    /// for the next `receive`, once this was sent.
+    ///
+    /// # Panics
+    /// When none has begun: the owner's fault.
+    pub fn last_piece(&mut self, piece: Piece) -> (Vec<u8>, Progress) {
+        let Phase::Streaming(form) = self.phase else { panic!("no answer of this connection has begun") };
         self.finish(form, !self.inbox.is_empty());
-        let progress = self.progress(1, served.outcome == Outcome::Held, true);
-        Progress { more: !self.inbox.is_empty() && progress.after == After::KeepOpen, ..progress }
+        (piece.framed(form.chunked, true), self.answered_late(0, false))
+    }
+
+    /// The progress of an answer that did not come with its request.
+    fn answered_late(&mut self, answered: usize, held: bool) -> Progress {
+        let progress = self.progress(answered, held, true);
+        let goes_on = progress.after == After::KeepOpen && !progress.streaming;
+        Progress { more: !self.inbox.is_empty() && goes_on, ..progress }
     }
 
     /// The deadline passed. In a head or a body a 408 is appended to `out`, and [`Service::refused`] told; a connection
@@ -262,7 +304,7 @@ impl<T> Connection<T> {
             Phase::Body(Incoming { purpose, form, .. }) => {
                 self.end_body(purpose, HttpError::BodyTimeout, form, &mut turn);
             }
-            Phase::Head(_) | Phase::Deferred(_) | Phase::Ended { .. } => {}
+            Phase::Head(_) | Phase::Deferred(_) | Phase::Streaming(_) | Phase::Ended { .. } => {}
         }
         self.release(turn.core);
         self.after()
@@ -324,15 +366,15 @@ impl<T> Connection<T> {
             Phase::Head(scan) if scan.has_begun() || !self.inbox.is_empty() => Some(Deadline::Head),
             Phase::Head(_) => Some(Deadline::Idle),
             Phase::Body(_) => Some(Deadline::Body),
-            Phase::Deferred(_) | Phase::Ended { .. } => None,
+            Phase::Deferred(_) | Phase::Streaming(_) | Phase::Ended { .. } => None,
         };
         let restarted = stepped || deadline != self.deadline;
         self.deadline = deadline;
-        let deferred = matches!(self.phase, Phase::Deferred(_));
         Progress {
             answered,
             held,
-            deferred,
+            deferred: matches!(self.phase, Phase::Deferred(_)),
+            streaming: matches!(self.phase, Phase::Streaming(_)),
             more: false,
             pause: self.inbox.len() >= INBOX_BYTES_MAX,
             after: self.after(),
@@ -357,7 +399,7 @@ impl<T> Connection<T> {
                 Phase::Head(scan) => self.advance_head(*scan, rest, turn),
                 Phase::Body(_) if rest.is_empty() => return at,
                 Phase::Body(_) => Step::Took(self.advance_body(rest, turn)),
-                Phase::Deferred(_) => return at,
+                Phase::Deferred(_) | Phase::Streaming(_) => return at,
                 Phase::Ended { .. } => {
                     let _ = self.drain(rest);
                     return input.len();
@@ -403,7 +445,7 @@ impl<T> Connection<T> {
         let ParsedHead { head, connection, expects_continue, coding } = parsed;
         let old = head.version == Version::Http10;
         let close = connection.close || (old && !connection.keep_alive);
-        let form = Form { close, keep_alive: old && !close, head_only: head.method == Method::Head };
+        let form = Form { close, keep_alive: old && !close, head_only: head.method == Method::Head, chunked: !old };
         turn.stepped = true;
 
         let ticket = match turn.service.admit(&head) {
@@ -538,6 +580,7 @@ impl<T> Connection<T> {
             self.phase = Phase::Deferred(form);
             return;
         }
+        assert!(served.outcome != Outcome::Streamed, "an answer of unknown length is that of a deferred request");
         turn.answered += 1;
         turn.held |= served.outcome == Outcome::Held;
         self.finish(form, unread);

@@ -82,6 +82,8 @@ pub enum HttpError {
         /// The methods there are, as the `Allow` field lists them.
         allow: &'static str,
     },
+    /// What is asked for, well-formed, is over a bound of what is answered.
+    OverBound,
     /// Over the client's rate.
     RateLimited {
         /// Seconds until a request can be admitted, rounded up.
@@ -151,6 +153,7 @@ impl HttpError {
             Self::Unauthorized => (S::Unauthorized, "unauthorized", "the Authorization key is missing or not known"),
             Self::NotFound => (S::NotFound, "not_found", "no such path"),
             Self::MethodNotAllowed { .. } => (S::MethodNotAllowed, "method_not_allowed", "no such method on this path"),
+            Self::OverBound => (S::UnprocessableContent, "over_bound", "more is asked for than is answered"),
             Self::RateLimited { .. } => (S::TooManyRequests, "rate_limited", "over the rate limit"),
             Self::Unavailable { text, .. } => (S::ServiceUnavailable, "unavailable", text),
         }
@@ -180,7 +183,7 @@ impl HttpError {
 pub const REASON_CONTENT: &str = "content_invalid";
 
 /// Every reason that a request is refused for, as [`HttpError::reason`] names it, with its status; in ascending order.
-pub const REASONS: [(&str, Status); 39] = [
+pub const REASONS: [(&str, Status); 40] = [
     ("authorization_repeated", Status::BadRequest),
     ("bad_request", Status::BadRequest),
     ("bodies_full", Status::ServiceUnavailable),
@@ -208,6 +211,7 @@ pub const REASONS: [(&str, Status); 39] = [
     ("line_end", Status::BadRequest),
     ("method_not_allowed", Status::MethodNotAllowed),
     ("not_found", Status::NotFound),
+    ("over_bound", Status::UnprocessableContent),
     ("rate_limited", Status::TooManyRequests),
     ("request_line", Status::BadRequest),
     ("target", Status::BadRequest),
@@ -278,6 +282,7 @@ pub(super) mod tests {
             Unauthorized,
             NotFound,
             MethodNotAllowed { allow: "GET, HEAD, POST" },
+            OverBound,
             RateLimited { retry_after_s: u32::MAX },
             Unavailable { text: "the disk is full", retry_after_s: 1 },
         ]);

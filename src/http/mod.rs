@@ -11,7 +11,7 @@
 //! - No peer can make it panic, loop without end, or hold more memory than `limits.rs` states.
 //!
 //! The map: `head` (request line and fields), `fields` (grammar of single fields), `chunked` (chunked bodies),
-//! `content` (gzip and zstd), `response` (answers), `error` (every refusal, and its status), `buffers` (memory that
+//! `content` (gzip and zstd), `response` (answers), `piece` (of answers without a known length), `error` (every refusal, and its status), `buffers` (memory that
 //! connections of one core share), `connection` (the state machine that ties them together).
 
 mod buffers;
@@ -22,6 +22,7 @@ mod date;
 mod error;
 mod fields;
 mod head;
+mod piece;
 mod response;
 mod status;
 
@@ -30,5 +31,6 @@ pub use connection::{After, Connection, Deadline, Progress, Service};
 pub use date::format_date;
 pub use error::{HttpError, REASON_CONTENT, REASONS, reason_index};
 pub use head::{Head, Method, Version};
+pub use piece::Piece;
 pub use response::{Responder, Served};
 pub use status::Status;

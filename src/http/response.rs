@@ -25,6 +25,24 @@ pub(super) struct Form {
     pub(super) keep_alive: bool,
     /// The request was HEAD.
     pub(super) head_only: bool,
+    /// The peer knows the chunked coding: it speaks HTTP/1.1.
+    pub(super) chunked: bool,
+}
+
+impl Form {
+    /// That of an answer of unknown length: without chunks only the end of the connection can end it.
+    pub(super) const fn streamed(self) -> Self {
+        Self { close: self.close || !(self.chunked || self.head_only), ..self }
+    }
+}
+
+/// How a head says where the body ends.
+#[derive(Debug, Clone, Copy)]
+enum Length {
+    Bytes(usize),
+    Chunked,
+    /// With the connection; or there is none, as the request was HEAD.
+    Unsaid,
 }
 
 /// Writes the one answer of one request. Each of its methods takes it, and gives the [`Served`] that the service must
@@ -47,6 +65,8 @@ pub(super) enum Outcome {
     Done,
     Held,
     Deferred,
+    /// The head is written; pieces follow.
+    Streamed,
 }
 
 impl Served {
@@ -55,9 +75,9 @@ impl Served {
     /// The answer is written, but must not leave before the log has reached the position that the service knows.
     ///
     /// # Panics
-    /// On a deferred request: it has no answer to hold.
+    /// When the answer is not whole, as that of a deferred request is not.
     pub fn held(self) -> Self {
-        assert!(self.outcome != Outcome::Deferred, "a deferred request has no answer to hold");
+        assert!(matches!(self.outcome, Outcome::Done | Outcome::Held), "a deferred request has no answer to hold");
         Served { outcome: Outcome::Held }
     }
 }
@@ -67,7 +87,7 @@ impl Responder<'_> {
     pub fn accepted(mut self, metrics: usize) -> Served {
         const START: &[u8] = b"{\"success\":true,\"metrics_processed\":";
         let digits = Decimal::of(metrics as u64);
-        self.head(Status::Ok, JSON, START.len() + digits.text().len() + 1, &[]);
+        self.head(Status::Ok, JSON, Length::Bytes(START.len() + digits.text().len() + 1), &[]);
         if !self.form.head_only {
             self.out.extend_from_slice(START);
             self.out.extend_from_slice(digits.text());
@@ -78,7 +98,7 @@ impl Responder<'_> {
 
     /// Any answer with a body at hand.
     pub fn answer(mut self, status: Status, content_type: &str, body: &[u8]) -> Served {
-        self.head(status, content_type, body.len(), &[]);
+        self.head(status, content_type, Length::Bytes(body.len()), &[]);
         if !self.form.head_only {
             self.out.extend_from_slice(body);
         }
@@ -88,15 +108,33 @@ impl Responder<'_> {
     /// 503 with Retry-After and a body that says why.
     pub fn unavailable(mut self, content_type: &str, body: &[u8]) -> Served {
         let digits = Decimal::of(u64::from(RETRY_AFTER_S));
-        self.head(Status::ServiceUnavailable, content_type, body.len(), &[b"\r\nRetry-After: ", digits.text()]);
+        let field: [&[u8]; 2] = [b"\r\nRetry-After: ", digits.text()];
+        self.head(Status::ServiceUnavailable, content_type, Length::Bytes(body.len()), &field);
         if !self.form.head_only {
             self.out.extend_from_slice(body);
         }
         Served::DONE
     }
 
+    /// 200 whose body follows piece by piece, as nobody knows yet how long it gets
+    /// ([`Connection::piece`](super::Connection::piece)). Only a request that was deferred is answered so.
+    pub fn stream(mut self, content_type: &str) -> Served {
+        self.form = self.form.streamed();
+        let length = match self.form {
+            Form { chunked: true, head_only: false, .. } => Length::Chunked,
+            _ => Length::Unsaid,
+        };
+        self.head(Status::Ok, content_type, length, &[]);
+        Served { outcome: if self.form.head_only { Outcome::Done } else { Outcome::Streamed } }
+    }
+
     /// A refusal whose text is known in advance.
     pub fn refuse(self, error: HttpError) -> Served {
+        self.refuse_as(error, &error.text())
+    }
+
+    /// A refusal with a text made for this request. `text` is formatted twice and must come out the same.
+    pub fn refuse_as(self, error: HttpError, text: &dyn Display) -> Served {
         let digits;
         let field: [&[u8]; 2] = match error {
             HttpError::MethodNotAllowed { allow } => [b"\r\nAllow: ", allow.as_bytes()],
@@ -113,7 +151,7 @@ impl Responder<'_> {
             HttpError::Unauthorized => [b"\r\nWWW-Authenticate: ", b"Bearer"],
             _ => [b"", b""],
         };
-        self.error(error.status(), &error.text(), &field)
+        self.error(error.status(), text, &field)
     }
 
     /// 400 with a text made for this request, such as which metric and which byte is at fault. `text` is formatted
@@ -134,7 +172,7 @@ impl Responder<'_> {
         // The sinks below take everything, so only `text` itself could fail: then the answer is the same, cut short.
         let _ = write!(count, "{text}");
         let length = count.0.0;
-        self.head(status, JSON, ERROR_START.len() + length + ERROR_END.len(), field);
+        self.head(status, JSON, Length::Bytes(ERROR_START.len() + length + ERROR_END.len()), field);
         if !self.form.head_only {
             self.out.extend_from_slice(ERROR_START);
             let text_start = self.out.len();
@@ -146,15 +184,21 @@ impl Responder<'_> {
     }
 
     /// `field` is one more field line, from the CR LF before it on.
-    fn head(&mut self, status: Status, content_type: &str, body_bytes: usize, field: &[&[u8]]) {
+    fn head(&mut self, status: Status, content_type: &str, length: Length, field: &[&[u8]]) {
         let out = &mut *self.out;
-        out.reserve(HEAD_BYTES + body_bytes);
+        out.reserve(HEAD_BYTES + if let Length::Bytes(bytes) = length { bytes } else { 0 });
         out.extend_from_slice(status.line_to_date());
         out.extend_from_slice(self.date);
         out.extend_from_slice(b"\r\nContent-Type: ");
         out.extend_from_slice(content_type.as_bytes());
-        out.extend_from_slice(b"\r\nContent-Length: ");
-        out.extend_from_slice(Decimal::of(body_bytes as u64).text());
+        match length {
+            Length::Bytes(bytes) => {
+                out.extend_from_slice(b"\r\nContent-Length: ");
+                out.extend_from_slice(Decimal::of(bytes as u64).text());
+            }
+            Length::Chunked => out.extend_from_slice(b"\r\nTransfer-Encoding: chunked"),
+            Length::Unsaid => {}
+        }
         for part in field {
             out.extend_from_slice(part);
         }
@@ -289,6 +333,23 @@ mod tests {
         assert!(head.ends_with(&format!("Content-Length: {}", body.len())));
         let value: serde_json::Value = serde_json::from_str(body).unwrap();
         assert_eq!(value["error"], nasty);
+    }
+
+    #[test]
+    fn the_head_of_an_answer_of_unknown_length() {
+        let head = |form| {
+            let mut out = Vec::new();
+            let served = Responder { out: &mut out, date: &DATE, form }.stream("text/csv");
+            (String::from_utf8(out).unwrap(), served.outcome)
+        };
+        let start = "HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Type: text/csv\r\n";
+        let new = Form { chunked: true, ..Form::default() };
+        assert_eq!(head(new), (format!("{start}Transfer-Encoding: chunked\r\n\r\n"), Outcome::Streamed));
+        assert_eq!(head(Form { head_only: true, ..new }), (format!("{start}\r\n"), Outcome::Done));
+        let old = Form { keep_alive: true, ..Form::default() };
+        assert_eq!(head(old), (format!("{start}Connection: close\r\n\r\n"), Outcome::Streamed));
+        let old_head = Form { head_only: true, ..old };
+        assert_eq!(head(old_head), (format!("{start}Connection: keep-alive\r\n\r\n"), Outcome::Done));
     }
 
     #[test]

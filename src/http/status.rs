@@ -20,6 +20,8 @@ pub enum Status {
     ContentTooLarge = 413,
     /// 415
     UnsupportedMediaType = 415,
+    /// 422
+    UnprocessableContent = 422,
     /// 429
     TooManyRequests = 429,
     /// 431
@@ -34,7 +36,7 @@ pub enum Status {
 
 impl Status {
     /// Every status, in ascending order.
-    pub const ALL: [Status; 13] = [
+    pub const ALL: [Status; 14] = [
         Status::Ok,
         Status::BadRequest,
         Status::Unauthorized,
@@ -43,6 +45,7 @@ impl Status {
         Status::RequestTimeout,
         Status::ContentTooLarge,
         Status::UnsupportedMediaType,
+        Status::UnprocessableContent,
         Status::TooManyRequests,
         Status::HeaderFieldsTooLarge,
         Status::NotImplemented,
@@ -67,6 +70,7 @@ impl Status {
             Status::RequestTimeout => b"HTTP/1.1 408 Request Timeout\r\nDate: ",
             Status::ContentTooLarge => b"HTTP/1.1 413 Content Too Large\r\nDate: ",
             Status::UnsupportedMediaType => b"HTTP/1.1 415 Unsupported Media Type\r\nDate: ",
+            Status::UnprocessableContent => b"HTTP/1.1 422 Unprocessable Content\r\nDate: ",
             Status::TooManyRequests => b"HTTP/1.1 429 Too Many Requests\r\nDate: ",
             Status::HeaderFieldsTooLarge => b"HTTP/1.1 431 Request Header Fields Too Large\r\nDate: ",
             Status::NotImplemented => b"HTTP/1.1 501 Not Implemented\r\nDate: ",

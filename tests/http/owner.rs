@@ -1,8 +1,8 @@
 //! A connection's owner, with a service that records what it is asked and answers by path.
 
 use metricstream::http::{
-    After, Bounds, Connection, Core, Deadline, Head, HttpError, Method, Progress, Responder, Served, Service,
-    format_date,
+    After, Bounds, Connection, Core, Deadline, Head, HttpError, Method, Piece, Progress, Responder, Served, Service,
+    Status, format_date,
 };
 
 pub const BODY_BYTES_MAX: usize = 100_000;
@@ -16,10 +16,12 @@ pub enum Event {
 }
 
 /// Answers by path. `/limited`, `/missing`, `/full`, `/locked`, `/options`: refused by the head. `/held`, `/deferred`,
-/// `/invalid`: as they say. All others: 200 for as many metrics as the body has bytes.
+/// `/invalid`: as they say. `/streamed`: deferred, and then answered piece by piece. All others: 200 for as many metrics as the body has bytes.
 #[derive(Debug, Default)]
 pub struct Recorder {
     pub events: Vec<Event>,
+    /// The path of the last request that was deferred.
+    pub deferred: String,
 }
 
 impl Service for Recorder {
@@ -60,7 +62,10 @@ impl Service for Recorder {
         self.events.push(Event::Body(body.to_vec()));
         match ticket.as_str() {
             "/held" => respond.accepted(body.len()).held(),
-            "/deferred" => respond.defer(),
+            "/deferred" | "/streamed" => {
+                self.deferred = ticket;
+                respond.defer()
+            }
             "/invalid" => respond.refuse_content(&format_args!("metrics[{}]: \"value\" is missing", body.len())),
             _ => respond.accepted(body.len()),
         }
@@ -152,10 +157,21 @@ impl Owner {
             self.sent.append(&mut self.outstanding);
             if progress.deferred {
                 assert_eq!(progress.after, After::KeepOpen);
-                progress = self.connection.answer_deferred(&self.core, &mut self.outstanding, |respond| {
-                    respond.answer(metricstream::http::Status::Ok, "text/plain", b"later")
-                });
+                let streamed = self.service.deferred == "/streamed";
+                progress =
+                    self.connection.answer_deferred(&self.core, &mut self.outstanding, |respond| match streamed {
+                        true => respond.stream("text/plain"),
+                        false => respond.answer(Status::Ok, "text/plain", b"later"),
+                    });
                 self.note(progress);
+            } else if progress.streaming {
+                for content in STREAMED_PIECES {
+                    self.sent.extend_from_slice(&self.connection.piece(piece(content)));
+                }
+                let (bytes, last) = self.connection.last_piece(piece(STREAMED_LAST));
+                self.sent.extend_from_slice(&bytes);
+                self.note(last);
+                progress = last;
             } else if progress.more {
                 assert_eq!(progress.after, After::KeepOpen);
                 let (next, out) = self.receive(b"");
@@ -196,6 +212,18 @@ impl Owner {
         let reason = |event: &Event| if let Event::Refused { reason, .. } = event { Some(*reason) } else { None };
         self.service.events.iter().filter_map(reason).collect()
     }
+}
+
+/// What the answer to `/streamed` is made of.
+pub const STREAMED_PIECES: [&[u8]; 2] = [b"one, ", b"two, "];
+/// And its end.
+pub const STREAMED_LAST: &[u8] = b"three";
+
+/// A piece with this content.
+pub fn piece(content: &[u8]) -> Piece {
+    let mut piece = Piece::new();
+    assert!(piece.fill(content).is_empty());
+    piece
 }
 
 /// An owner that got `bytes` in one piece.

@@ -1,6 +1,6 @@
 //! What happens over several requests or several calls: order, fairness, holding, deferring, interim answers, clocks.
 
-use super::owner::{BODY_BYTES_MAX, Event, Owner, chunked, gzip, post, whole};
+use super::owner::{BODY_BYTES_MAX, Event, Owner, chunked, gzip, piece, post, whole};
 use metricstream::http::{After, Connection, Deadline, Status};
 use metricstream::limits::{CONTENT_BYTES_PER_TURN_MAX, INBOX_BYTES_MAX, LINGER_BYTES_MAX, REQUESTS_PER_TURN_MAX};
 
@@ -101,6 +101,102 @@ fn nothing_is_parsed_behind_a_deferred_request() {
 fn answering_what_was_not_deferred_is_the_owners_fault() {
     let mut owner = Owner::new();
     let _ = owner.connection.answer_deferred(&owner.core, &mut Vec::new(), |respond| respond.accepted(1));
+}
+
+/// The head of the answer to `/streamed`, and what follows it.
+fn streamed(request: &str) -> (String, String, After) {
+    let owner = whole(request.as_bytes());
+    let (head, body) =
+        owner.text().split_once("\r\n\r\n").map(|(head, body)| (head.to_owned(), body.to_owned())).unwrap();
+    (head, body, owner.after)
+}
+
+#[test]
+fn an_answer_of_unknown_length_is_chunked_and_the_connection_goes_on() {
+    let (head, body, after) = streamed("GET /streamed HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert!(head.ends_with("\r\nTransfer-Encoding: chunked") && !head.contains("Content-Length"), "{head}");
+    assert_eq!(body, "0005\r\none, \r\n0005\r\ntwo, \r\n0005\r\nthree\r\n0\r\n\r\n");
+    assert_eq!(after, After::KeepOpen);
+    let (head, _, after) = streamed("GET /streamed HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    assert!(head.contains("\r\nTransfer-Encoding: chunked") && head.ends_with("\r\nConnection: close"), "{head}");
+    assert_eq!(after, After::Close);
+}
+
+#[test]
+fn an_answer_of_unknown_length_to_http_1_0_ends_with_the_connection() {
+    for fields in ["", "Connection: keep-alive\r\n"] {
+        let (head, body, after) = streamed(&format!("GET /streamed HTTP/1.0\r\n{fields}\r\n"));
+        assert!(head.ends_with("\r\nConnection: close"), "{head}");
+        assert!(!head.contains("Transfer-Encoding") && !head.contains("Content-Length"), "{head}");
+        assert_eq!((body.as_str(), after), ("one, two, three", After::Close));
+    }
+}
+
+#[test]
+fn head_of_an_answer_of_unknown_length_is_all_there_is() {
+    for (version, after) in
+        [("1.1", After::KeepOpen), ("1.0\r\nConnection: keep-alive", After::KeepOpen), ("1.0", After::Close)]
+    {
+        let (head, body, actual) = streamed(&format!("HEAD /streamed HTTP/{version}\r\nHost: a\r\n\r\n"));
+        assert!(!head.contains("Content-Length") && !head.contains("Transfer-Encoding"), "{head}");
+        assert_eq!((body.as_str(), actual), ("", after));
+    }
+}
+
+#[test]
+fn nothing_is_parsed_behind_an_answer_that_has_only_begun() {
+    let mut owner = Owner::new();
+    let (progress, _) = owner.receive(&[&post("/streamed", "", b"x"), GET].concat());
+    assert!(progress.deferred && progress.more);
+    let mut out = Vec::new();
+    let progress = owner.connection.answer_deferred(&owner.core, &mut out, |respond| respond.stream("text/plain"));
+    assert_eq!((progress.answered, progress.deferred, progress.streaming, progress.more), (1, false, true, false));
+    assert_eq!((progress.after, progress.deadline), (After::KeepOpen, None));
+    let (progress, more_out) = owner.receive(GET);
+    assert!(progress.streaming && progress.more && more_out.is_empty());
+    assert!(!owner.connection.stash(GET, &mut owner.core));
+    assert_eq!(owner.connection.piece(piece(b"x")), b"0001\r\nx\r\n");
+    let (bytes, progress) = owner.connection.last_piece(piece(b""));
+    assert_eq!(bytes, b"0\r\n\r\n");
+    assert_eq!((progress.answered, progress.streaming, progress.more), (0, false, true));
+    assert_eq!(progress.deadline, Some(Deadline::Head));
+    let (progress, _) = owner.receive(b"");
+    assert_eq!((progress.answered, progress.more), (3, false));
+}
+
+#[test]
+fn an_answer_that_has_begun_has_no_clock_of_this_room_and_gives_its_memory_back() {
+    let mut owner = Owner::new();
+    let _ = owner.receive(&post("/streamed", "", b"x"));
+    let _ = owner.connection.answer_deferred(&owner.core, &mut Vec::new(), |respond| respond.stream("text/plain"));
+    let _ = owner.connection.stash(GET, &mut owner.core);
+    let mut out = Vec::new();
+    assert_eq!(owner.connection.timed_out(&mut owner.service, &mut owner.core, &mut out), After::Close);
+    assert!(out.is_empty() && owner.service.events.len() == 2, "{:?}", owner.service.events);
+    assert_eq!(owner.connection.owned_bytes(), 0);
+}
+
+#[test]
+fn draining_that_begins_before_a_streamed_answer_ends_its_connection_and_after_its_head_does_not() {
+    for (before, after) in [(true, After::Close), (false, After::KeepOpen)] {
+        let mut owner = Owner::new();
+        let _ = owner.receive(&post("/streamed", "", b"x"));
+        owner.core.draining = before;
+        let mut out = Vec::new();
+        let _ = owner.connection.answer_deferred(&owner.core, &mut out, |respond| respond.stream("text/plain"));
+        owner.core.draining = true;
+        let (_, progress) = owner.connection.last_piece(piece(b"x"));
+        assert_eq!(progress.after, after);
+        assert_eq!(String::from_utf8(out).unwrap().contains("\r\nConnection: close\r\n"), before);
+    }
+}
+
+#[test]
+#[should_panic(expected = "no answer of this connection has begun")]
+fn a_piece_of_an_answer_that_has_not_begun_is_the_owners_fault() {
+    let mut owner = Owner::new();
+    let _ = owner.receive(&post("/streamed", "", b"x"));
+    let _ = owner.connection.piece(piece(b"x"));
 }
 
 #[test]

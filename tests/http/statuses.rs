@@ -37,6 +37,7 @@ fn the_status_table() {
         (Status::RequestTimeout, 408, E::HeadTimeout),
         (Status::ContentTooLarge, 413, E::BodyTooLarge),
         (Status::UnsupportedMediaType, 415, E::ContentCoding),
+        (Status::UnprocessableContent, 422, E::OverBound),
         (Status::TooManyRequests, 429, E::RateLimited { retry_after_s: 1 }),
         (Status::HeaderFieldsTooLarge, 431, E::HeadTooLarge),
         (Status::NotImplemented, 501, E::TransferCodingUnknown),
@@ -47,7 +48,7 @@ fn the_status_table() {
         assert_eq!(status.code(), code);
     }
     let codes = Status::ALL.map(Status::code);
-    assert!(codes.is_sorted() && codes.len() == 13);
+    assert!(codes.is_sorted() && codes.len() == 14);
 }
 
 #[test]

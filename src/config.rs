@@ -8,6 +8,7 @@ mod command;
 mod manual;
 mod parse;
 mod placement;
+mod query;
 mod resolve;
 mod telemetry;
 #[cfg(test)]
@@ -19,6 +20,7 @@ use std::{collections::HashSet, fmt, net::SocketAddr, path::PathBuf, time::Durat
 pub use choices::{Compression, DriverChoice, LogFormat, WriterCore};
 pub use command::CommandLine;
 pub use placement::{CoreList, Placement, allowed_cores};
+pub use query::Query;
 pub use telemetry::{FigureExport, Telemetry, TraceExport};
 
 /// Everything decided. Times and sizes are in the units their names end in.
@@ -56,6 +58,8 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// When a segment of the log is sealed, and how long it is kept.
     pub rotation: Rotation,
+    /// What queries may use.
+    pub query: Query,
     /// How often statistics are logged; `None` is never.
     pub stats_interval: Option<Duration>,
     /// Form of the lines on standard error.

@@ -11,6 +11,7 @@ pub mod log;
 pub mod mail;
 pub mod metric;
 pub mod notify;
+pub mod pipe;
 pub mod priority;
 pub mod query;
 pub mod rate;

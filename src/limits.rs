@@ -333,6 +333,47 @@ pub const OTLP_WARNING_INTERVAL: Duration = Duration::from_secs(60);
 /// How long a stop may be held up by what is still to be exported; what is left then is lost, and counted.
 pub const OTLP_FLUSH_MAX: Duration = Duration::from_secs(2);
 
+// ---- queries in the server ------------------------------------------------------------------------------------------
+
+/// Queries that are in the server at one time, over all reactors: waiting for a thread, running, or with an answer that its client has
+/// not taken whole. Over it: 503.
+pub const QUERIES_OPEN_MAX: usize = 128;
+/// Queries that wait for a thread. Over it: 503. What does not get one before its deadline is answered 503 too.
+pub const QUERIES_WAITING_MAX: usize = 64;
+/// Parts of one answer that wait for its client to take those before; the thread that makes the answer waits too. An answer of at most
+/// eight pieces, 512 KiB, never holds a thread up. All open answers together: 128 x (8 waiting + 1 being sent + 1 being made) x
+/// 64 KiB = 80 MiB.
+pub const PIECES_WAITING_MAX: usize = 8;
+// A reactor has one message under way at most for each query and for each document that was asked of it, and a report, a drain and
+// a giving up.
+const _: () = assert!(QUERIES_OPEN_MAX + QUESTIONS_MAX + 3 <= MAILBOX_MESSAGES_MAX);
+/// The slowest that a client may take an answer, in bytes a second, once the write timeout has passed for the first time: a thread
+/// must not be held up for ever by sips.
+pub const ANSWER_BYTES_PER_S_MIN: u64 = 64 * KIB as u64;
+/// How long a query goes on whose client has ended its side of the connection before anything was sent. Mostly it has left; but it
+/// may still read, and then it gets what comes within this time.
+pub const LEFT_MS: u64 = 1_000;
+/// Cap of `--query-max-series` and `--query-max-points`.
+pub const QUERY_COUNT_CAP: usize = 100_000_000;
+/// Cap of `--query-max-memory`.
+pub const QUERY_HELD_BYTES_CAP: usize = 1 << 40;
+/// Cap of `--query-max-scan`.
+pub const QUERY_SCANNED_BYTES_CAP: u64 = 1 << 50;
+/// Cap of `--query-threads`.
+pub const QUERY_THREADS_CAP: usize = 256;
+/// Default of `--query-threads`: one for so many cores, and no fewer than two, as a long query must not hold up a short one.
+pub const QUERY_CORES_PER_THREAD: usize = 4;
+/// See [`QUERY_CORES_PER_THREAD`].
+pub const QUERY_THREADS_MIN: usize = 2;
+/// Default of `--query-timeout`.
+pub const QUERY_TIMEOUT_DEFAULT_S: u64 = 30;
+/// How long after its deadline a query is answered 503 by its reactor, if no thread has done it: all may be held up.
+pub const QUERY_OVERTIME_MS: u64 = 500;
+/// How much query threads yield to threads that serve and run on the same core (nice(2): 19 is the most).
+pub const QUERY_NICE: i32 = 19;
+/// How long a stop waits for query threads once all connections are gone: they look at their flag for each block.
+pub const QUERY_STOP_WAIT: Duration = Duration::from_secs(2);
+
 // ---- doctor --------------------------------------------------------------------------------------------------------
 
 /// Bytes read of any one file of /proc or /sys; the longest, mountinfo, has some 100 bytes a mount.

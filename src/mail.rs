@@ -1,6 +1,6 @@
 //! What other threads tell a reactor, through its mailbox. Rare, and never on the way of a batch.
 
-use crate::stats::ReportRequest;
+use crate::{pipe::Notice, stats::ReportRequest};
 use reactor::Token;
 
 /// One message to one reactor.
@@ -14,9 +14,11 @@ pub enum Mail {
     Report(ReportRequest),
     /// The answer to a request that was passed on to another thread.
     Answer(LateAnswer),
+    /// Parts of an answer have come whose length nobody knew when it was begun.
+    Parts(Notice),
 }
 
-/// A document that was made off the reactor: the 200 to a request that was passed on.
+/// A document of statistics that was made off the reactor: the 200 to a request that was passed on.
 #[derive(Debug)]
 pub struct LateAnswer {
     /// Whose request it answers.

@@ -1,5 +1,5 @@
-//! The priority of the calling thread, for those that work behind the ones that serve.
-#![allow(unsafe_code)] // One system call, which the standard library does not have.
+//! The priority and the cores of the calling thread, for those that work behind the ones that serve.
+#![allow(unsafe_code)] // Two system calls, which the standard library does not have.
 
 use std::io;
 
@@ -11,6 +11,24 @@ use std::io;
 pub fn be_nice(nice: i32) -> io::Result<()> {
     // SAFETY: takes three integers and touches no memory of ours; a `who` of 0 is the calling thread.
     match unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Lets the calling thread, and those that it starts, run on these cores and no others (sched_setaffinity(2)).
+///
+/// # Errors
+/// As the system says; `EINVAL` if the thread may run on none of them.
+pub fn run_on(cores: &[usize]) -> io::Result<()> {
+    // SAFETY: a set of bits, for which all zeros are a value: the empty set.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    for &core in cores.iter().filter(|&&core| core < libc::CPU_SETSIZE as usize) {
+        // SAFETY: within the set, as was just looked at.
+        unsafe { libc::CPU_SET(core, &mut set) };
+    }
+    // SAFETY: the kernel reads `set`, which has the size that is said; a thread of 0 is the calling one.
+    match unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
@@ -38,5 +56,17 @@ mod tests {
         .join()
         .unwrap();
         assert_eq!(nice(), before);
+    }
+
+    #[test]
+    fn threads_stay_on_the_cores_of_the_one_that_started_them() {
+        let core = core_affinity::get_core_ids().unwrap()[0].id;
+        let cores = || core_affinity::get_core_ids().unwrap().into_iter().map(|core| core.id).collect::<Vec<_>>();
+        let inner = std::thread::spawn(move || {
+            run_on(&[core]).unwrap();
+            std::thread::spawn(cores).join().unwrap()
+        });
+        assert_eq!(inner.join().unwrap(), [core]);
+        assert!(run_on(&[]).is_err());
     }
 }

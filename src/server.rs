@@ -13,7 +13,9 @@ use crate::{
     log::{self, Log, LogError, LogHealth, LogStatus},
     mail::Mail,
     notify::Manager,
+    query::{LogEngine, Pool, PoolSetup, QueryStatus},
     rate::{ClientKeys, EventSender, Ledger, Limiter, LimiterSetup, event_ring},
+    scan::Source,
     segment::{Keeper, KeeperSetup},
     service::{Service, Shared},
     shard::{self, ShardSetup},
@@ -99,6 +101,7 @@ pub struct Server {
     drain_timeout: Duration,
     draining: Arc<AtomicBool>,
     mailboxes: Vec<mailbox::Sender<Mail>>,
+    queries: Pool,
     observer: JoinHandle<()>,
     manager: Option<Arc<Manager>>,
     exporter: Option<Exporter>,
@@ -186,6 +189,7 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
         clock_source: process::clock_source(),
         unclean_shutdowns: opened.report.unclean_shutdowns,
     };
+    let query_status = Arc::new(QueryStatus::new(config.query.threads));
     let observer = Observer::new(ObserverSetup {
         questions: asked,
         reactors: mailboxes.clone(),
@@ -195,14 +199,24 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
         keeper: keeper.status(),
         exported,
         figures,
+        queries: Arc::clone(&query_status),
         draining: Arc::clone(&draining),
         stats_interval: config.stats_interval,
         manager: manager.clone(),
         clock,
         facts: facts.clone(),
     });
-    let shared = Arc::new(Shared { limiter, keys: ClientKeys::new(), draining: Arc::clone(&draining), clock, config });
+    let shared = Arc::new(Shared {
+        limiter,
+        keys: ClientKeys::new(),
+        draining: Arc::clone(&draining),
+        queries: Arc::clone(&query_status),
+        clock,
+        config,
+    });
     let config = &shared.config;
+    let source = Source::server(&config.data_dir, Arc::clone(&log.status));
+    let queries = start_queries(config, source, clock, query_status)?;
 
     // The log first: it must outlive the reactors.
     let writer_core = config.placement.writer_core;
@@ -229,6 +243,7 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
             doorbell: Arc::clone(&doorbell),
             mail,
             questions: questions.clone(),
+            queries: queries.entrance(mailboxes[index].clone()),
         };
         let driver = Setup {
             listener: Some(listener),
@@ -271,6 +286,7 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
         drain_timeout,
         draining,
         mailboxes,
+        queries,
         observer,
         manager,
         exporter,
@@ -327,6 +343,21 @@ fn export(telemetry: &Telemetry, address: SocketAddr, clock: Clock) -> Result<Ex
     Ok(export)
 }
 
+/// Starts the threads that answer queries.
+fn start_queries(config: &Config, source: Source, clock: Clock, status: Arc<QueryStatus>) -> Result<Pool, ServerError> {
+    let query = &config.query;
+    Pool::start(PoolSetup {
+        threads: query.threads,
+        cores: query.cores.clone(),
+        yields: query.yields,
+        timeout: Duration::from_millis(query.timeout_ms),
+        write_timeout: Duration::from_millis(config.timeouts.write_ms),
+        engine: LogEngine { source, bounds: query.bounds, clock, status: Arc::clone(&status) },
+        status,
+    })
+    .map_err(|error| error!("the query threads cannot be started on cores {:?}: {error}", query.cores))
+}
+
 /// Says what was decided, and last where the server listens.
 fn announce(config: &Config, facts: &Facts, address: SocketAddr, report: &log::RecoveryReport) {
     if report.cut.is_none()
@@ -375,6 +406,7 @@ impl Server {
             drain_timeout,
             draining,
             mailboxes,
+            queries,
             observer,
             manager,
             exporter,
@@ -397,6 +429,8 @@ impl Server {
                 }
                 recv(signals.stop) -> signal => {
                     let name = signal.ok().and_then(signal_hook::low_level::signal_name).unwrap_or("a signal");
+                    // Before it is said: who reads the line may count on it.
+                    draining.store(true, Ordering::Relaxed);
                     tracing::info!("stopping after {name}");
                     stopping(&name);
                 }
@@ -452,6 +486,9 @@ impl Server {
                     }
                 }
             }
+        }
+        if !queries.stop() {
+            tracing::warn!("a query had not ended within {:?} of its connection", limits::QUERY_STOP_WAIT);
         }
         keeper.stop();
         // Only now another server may have the directory.

@@ -9,6 +9,7 @@ use crate::{
     limits,
     log::{AckLevel, Appender},
     metric::BatchEncoder,
+    query::{self, Asked, Outcome, QueryStatus},
     rate::{ClientKey, ClientKeys, Decision, Event, EventSender, Limiter},
     stats::{Counters, Document, Format, Histograms, Rejection, Shed, Stamps, unready},
     trace::{Context, Course, Request, Tracer, Traces},
@@ -41,6 +42,17 @@ pub enum Ticket {
     Ready,
     /// `GET /metrics`, `/stats` or `/stats/clients`.
     Statistics(Document),
+    /// `GET /query`, `/series`, `/names` or `/tags/<key>`.
+    Query(Box<Asked>),
+}
+
+/// A request whose answer another thread has to make.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Late {
+    /// Of statistics.
+    Document(Document),
+    /// Of a query.
+    Query(Box<Asked>),
 }
 
 impl Ticket {
@@ -63,7 +75,7 @@ pub struct Part {
 }
 
 /// What the answers of one burst have to wait for.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Burst {
     /// What has to be written.
     pub write: Part,
@@ -71,8 +83,8 @@ pub struct Burst {
     pub fsync: Part,
     /// Requests answered that were batches, whatever the answer.
     pub batches_answered: u32,
-    /// A document that another thread has to make.
-    pub document: Option<Document>,
+    /// The request that ended it.
+    pub late: Option<Late>,
 }
 
 /// What all cores share.
@@ -86,6 +98,8 @@ pub struct Shared {
     pub keys: ClientKeys,
     /// Whether the server is stopping.
     pub draining: Arc<AtomicBool>,
+    /// What became of queries.
+    pub queries: Arc<QueryStatus>,
     /// The one clock.
     pub clock: Clock,
 }
@@ -193,13 +207,40 @@ impl Service {
         }
     }
 
+    /// Whether the request has a key, where one is asked for.
+    fn is_authorized(&self, head: &Head<'_>) -> bool {
+        let keys = self.shared.config.api_keys.as_ref();
+        keys.is_none_or(|keys| head.authorization.is_some_and(|value| keys.contains(key_of(value))))
+    }
+
+    /// A query counts against no rate: the pool's bounds hold for all clients together.
+    fn admit_query(&self, head: &Head<'_>) -> Result<Ticket, HttpError> {
+        match head.method {
+            _ if self.shared.queries.threads == 0 => Err(HttpError::NotFound),
+            Method::Get | Method::Head if self.is_authorized(head) => Ok(Ticket::Query(Box::new(Asked::of(head)))),
+            Method::Get | Method::Head => Err(HttpError::Unauthorized),
+            _ => Err(HttpError::MethodNotAllowed { allow: "GET, HEAD" }),
+        }
+    }
+
+    /// Has the pool answer, unless the server is stopping.
+    fn query(&mut self, asked: Box<Asked>, respond: Responder<'_>) -> Served {
+        if self.late || self.shared.draining.load(Ordering::Relaxed) {
+            let refusal =
+                HttpError::Unavailable { text: "the server is stopping", retry_after_s: limits::RETRY_AFTER_S };
+            self.shared.queries.refuse(Outcome::Draining);
+            self.counters.refused(refusal);
+            return respond.refuse(refusal);
+        }
+        self.burst.late = Some(Late::Query(asked));
+        respond.defer()
+    }
+
     fn admit_batch(&mut self, head: &Head<'_>) -> Result<Ticket, HttpError> {
         self.counters.batches_received += 1;
         let trace = self.tracer.as_deref_mut().map_or_else(Context::default, |tracer| tracer.begin(head));
         let client = self.client_of(head);
-        if let Some(keys) = &self.shared.config.api_keys
-            && !head.authorization.is_some_and(|value| keys.contains(key_of(value)))
-        {
+        if !self.is_authorized(head) {
             self.counters.batches_rejected[Rejection::Unauthorized as usize] += 1;
             self.burst.batches_answered += 1;
             self.trace(trace, None, Course::refused(HttpError::Unauthorized));
@@ -418,6 +459,7 @@ impl http::Service for Service {
             ("/health" | "/ready" | "/stats" | "/stats/clients", _) => {
                 Err(HttpError::MethodNotAllowed { allow: "GET, HEAD" })
             }
+            (path, _) if query::is_query(path) => self.admit_query(head),
             _ => Err(HttpError::NotFound),
         };
         admitted.inspect_err(|&error| self.counters.refused(error))
@@ -429,9 +471,10 @@ impl http::Service for Service {
             Ticket::Health => self.answer_health(respond),
             Ticket::Ready => self.answer_ready(respond),
             Ticket::Statistics(document) => {
-                self.burst.document = Some(document);
+                self.burst.late = Some(Late::Document(document));
                 respond.defer()
             }
+            Ticket::Query(asked) => self.query(asked, respond),
         }
     }
 

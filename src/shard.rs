@@ -5,14 +5,18 @@
 //! connection's inbox, and over the inbox's bound in the kernel. So each connection has one buffer of answers, one
 //! send in flight, and a client that does not read its answers stops itself and nobody else.
 //!
+//! An answer that another thread makes ends the burst: `late` sees to it.
+//!
 //! Positions grow along the one ring of this core, so the bursts that wait form a queue per level, oldest first.
 
 mod client;
+mod late;
 mod state;
 mod warnings;
 
 use crate::{
     mail::Mail,
+    query::Entrance,
     service::{Service, Shared},
     stats::Question,
 };
@@ -44,6 +48,8 @@ pub struct ShardSetup {
     pub mail: Receiver<Mail>,
     /// Where requests for statistics go.
     pub questions: Sender<Question>,
+    /// Where queries go.
+    pub queries: Entrance,
 }
 
 /// Runs one core until it has drained: opens the driver on the calling thread, says so through `opened`, and turns.

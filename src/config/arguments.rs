@@ -22,6 +22,7 @@ const BATCHES: &str = "Batches";
 const TIMEOUTS: &str = "Timeouts";
 const LOG: &str = "Log";
 const ROTATION: &str = "Rotation and retention";
+const QUERIES: &str = "Queries";
 const OBSERVATION: &str = "Observation";
 const TELEMETRY: &str = "OpenTelemetry";
 
@@ -185,6 +186,45 @@ pub struct Arguments {
     /// From 1s.
     #[arg(long, env = "METRICSTREAM_RETAIN_AGE", value_name = "TIME", help_heading = ROTATION)]
     pub retain_age: Option<Text<Span>>,
+    /// Threads that answer queries; 0 turns queries off [default: one for 4 cores, at least 2]
+    ///
+    /// From 0 to 256. A query that finds some of them idle uses them too. 64 more queries wait for a thread, further
+    /// ones are answered 503 with Retry-After. Without threads the paths of queries are answered 404.
+    #[arg(long, env = "METRICSTREAM_QUERY_THREADS", value_name = "N", help_heading = QUERIES)]
+    pub query_threads: Option<usize>,
+    /// Cores that queries run on: auto, or a list such as 0-3 or 0,2 [default: auto]
+    ///
+    /// auto takes those of --cores on which nothing else runs; if there is none, the writer's; if a reactor runs there
+    /// too, all. Where they share a core with a reactor or the writer, they yield to it.
+    #[arg(long, env = "METRICSTREAM_QUERY_CORES", value_name = "LIST", help_heading = QUERIES)]
+    pub query_cores: Option<CoreList>,
+    /// How long a query may take until its answer begins, the wait for a thread included [default: 30s]
+    ///
+    /// From 1ms to 24h. Over it: 503 with Retry-After. An answer that has begun ends when its client does not take
+    /// a piece of 64 KiB within --write-timeout.
+    #[arg(long, env = "METRICSTREAM_QUERY_TIMEOUT", value_name = "TIME", help_heading = QUERIES)]
+    pub query_timeout: Option<Text<Span>>,
+    /// Most series in an answer, or names or values of a tag [default: 262144]
+    ///
+    /// From 1 to 100000000. A query that would have more is answered 422.
+    #[arg(long, env = "METRICSTREAM_QUERY_MAX_SERIES", value_name = "N", help_heading = QUERIES)]
+    pub query_max_series: Option<usize>,
+    /// Most points in an answer [default: 1000000]
+    ///
+    /// From 1 to 100000000; each is about 30 bytes of JSON. A query that would have more is answered 422.
+    #[arg(long, env = "METRICSTREAM_QUERY_MAX_POINTS", value_name = "N", help_heading = QUERIES)]
+    pub query_max_points: Option<usize>,
+    /// Most memory that one query may hold while it is evaluated [default: 512MiB]
+    ///
+    /// From 1MiB to 1024GiB, for each of --query-threads. A query that needs more is answered 422.
+    #[arg(long, env = "METRICSTREAM_QUERY_MAX_MEMORY", value_name = "SIZE", help_heading = QUERIES)]
+    pub query_max_memory: Option<Text<Bytes>>,
+    /// Most of the log that one query may look at, decompressed [default: 1024GiB]
+    ///
+    /// From 1MiB to 1048576GiB. What is known to hold nothing that is asked for is not looked at, and not counted. A
+    /// query that would look at more is answered 422.
+    #[arg(long, env = "METRICSTREAM_QUERY_MAX_SCAN", value_name = "SIZE", help_heading = QUERIES)]
+    pub query_max_scan: Option<Text<Bytes>>,
     /// How often a line of figures is logged; 0s is never [default: 10s]
     ///
     /// Connections, batches a second, success and failure, p50/p95/p99 of the interval, queues, memory. GET /stats
@@ -238,6 +278,9 @@ impl Arguments {
         if let Some(WriterCore::Core(core)) = self.writer_core {
             cores.push(core);
         }
+        if let Some(CoreList::Cores(query_cores)) = &self.query_cores {
+            cores.extend(query_cores);
+        }
         cores
     }
 
@@ -274,6 +317,13 @@ impl Arguments {
             compress,
             retain_size,
             retain_age,
+            query_threads,
+            query_cores,
+            query_timeout,
+            query_max_series,
+            query_max_points,
+            query_max_memory,
+            query_max_scan,
             stats_interval,
             log_format,
             otlp_endpoint,

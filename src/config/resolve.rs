@@ -2,12 +2,12 @@
 //! name of its flag.
 
 use super::{
-    Config, ConfigError, Placement, Rotation, Timeouts,
+    Config, ConfigError, Placement, Query, Rotation, Timeouts,
     arguments::Arguments,
     parse::{Bytes, Span, Text},
     telemetry::{Telemetry, Typed},
 };
-use crate::{limits, log::AckLevel, metric};
+use crate::{limits, log::AckLevel, metric, query::Bounds};
 use std::{
     collections::HashSet,
     net::SocketAddr,
@@ -26,13 +26,40 @@ impl Arguments {
     /// # Errors
     /// What is wrong, and what would be right.
     pub fn resolve(self, allowed: &[usize]) -> Result<Config, ConfigError> {
-        let placement = Placement::resolve(
-            &self.cores.unwrap_or_default(),
-            self.reactors,
-            self.writer_core.unwrap_or_default(),
-            allowed,
-        )
-        .map_err(ConfigError)?;
+        let cores = self.cores.unwrap_or_default();
+        let placement = Placement::resolve(&cores, self.reactors, self.writer_core.unwrap_or_default(), allowed)
+            .map_err(ConfigError)?;
+        let query_timeout_ms = timeout("--query-timeout", self.query_timeout, limits::QUERY_TIMEOUT_DEFAULT_S)?;
+        let query_cores = self.query_cores.unwrap_or_default();
+        let bounds = Bounds {
+            series_limit: within(
+                "--query-max-series",
+                self.query_max_series,
+                limits::QUERY_SERIES_DEFAULT,
+                limits::QUERY_COUNT_CAP,
+            )?,
+            points_limit: within(
+                "--query-max-points",
+                self.query_max_points,
+                limits::QUERY_POINTS_DEFAULT,
+                limits::QUERY_COUNT_CAP,
+            )?,
+            held_bytes_limit: query_size(
+                "--query-max-memory",
+                self.query_max_memory,
+                limits::QUERY_HELD_BYTES_DEFAULT,
+                limits::QUERY_HELD_BYTES_CAP,
+            )?,
+            scanned_bytes_limit: query_size(
+                "--query-max-scan",
+                self.query_max_scan,
+                limits::QUERY_SCANNED_BYTES_DEFAULT,
+                limits::QUERY_SCANNED_BYTES_CAP,
+            )?,
+        };
+        let query =
+            Query::resolve(self.query_threads, &query_cores, query_timeout_ms, bounds, &cores, &placement, allowed)
+                .map_err(ConfigError)?;
 
         let body_bytes_limit = self.max_body.map_or(limits::BODY_BYTES_DEFAULT, |text| text.0.0);
         if body_bytes_limit == 0 || body_bytes_limit > limits::BODY_BYTES_CAP {
@@ -126,6 +153,7 @@ impl Arguments {
             },
             drain_timeout: Duration::from_millis(timeout("--drain-timeout", self.drain_timeout, 10)?),
             rotation,
+            query,
             stats_interval: (!stats_interval.is_zero()).then_some(stats_interval),
             log_format: self.log_format.unwrap_or_default(),
             telemetry,
@@ -137,6 +165,20 @@ fn within(flag: &str, value: Option<usize>, default: usize, cap: usize) -> Resul
     match value.unwrap_or(default) {
         value if (1..=cap).contains(&value) => Ok(value),
         value => refuse!("{flag} must be from 1 to {cap}, not {value}"),
+    }
+}
+
+/// A number of bytes from a mebibyte to `cap`.
+fn query_size<T: Copy + PartialOrd + TryFrom<usize>>(
+    flag: &str,
+    value: Option<Text<Bytes>>,
+    default: T,
+    cap: T,
+) -> Result<T, ConfigError> {
+    let Some(Text(Bytes(bytes))) = value else { return Ok(default) };
+    match T::try_from(bytes) {
+        Ok(limit) if bytes >= limits::MIB && limit <= cap => Ok(limit),
+        _ => refuse!("{flag} must be from 1MiB to its bound (see --help), not {bytes} bytes"),
     }
 }
 

@@ -101,6 +101,11 @@ fn decode(text: &str, of: &str) -> Result<String, Refusal> {
     String::from_utf8(bytes).or_else(|_| refuse(format!("{}: it is not UTF-8 when decoded", shown(of))))
 }
 
+/// Undoes the encoding of a part of a path, where a plus is a plus.
+pub(super) fn decode_path(part: &str) -> Result<String, Refusal> {
+    decode(&part.replace('+', "%2B"), part)
+}
+
 /// What a stranger wrote, made fit to be quoted in an error: short, and without control characters.
 pub(super) fn shown(text: &str) -> String {
     const CHARACTERS_MAX: usize = 64;

@@ -3,6 +3,8 @@
 use crate::{
     http::{After, Connection, Deadline},
     limits,
+    pipe::Reader,
+    query::Asked,
     service::Ticket,
     stats::{Closed, Stamps},
     trace::Traces,
@@ -23,6 +25,8 @@ pub enum Phase {
     Held,
     /// Its answers are on their way.
     Sending,
+    /// Its answer has begun, and another thread makes the rest.
+    Streaming,
     /// Answered for good and the write side shut: what still comes is thrown away until the peer ends it too.
     Lingering,
     /// Given to the driver to close.
@@ -40,6 +44,10 @@ pub enum Timer {
     Body,
     /// The log, another thread, or the peer's taking of the answers.
     Answer,
+    /// The beginning of the answer to a query.
+    Query,
+    /// The same, of a client that may have left.
+    Left,
     /// The peer's end after the last answer.
     Linger,
 }
@@ -57,6 +65,10 @@ pub struct Client {
     pub phase: Phase,
     /// What its timer stands for.
     pub timer: Timer,
+    /// Where the answer to its query comes from, until the end of it was taken.
+    pub answer: Option<Reader>,
+    /// A query that is asked once the answers before it are sent.
+    pub next_query: Option<Box<Asked>>,
     /// Answers of the current burst; lent to the driver while they are sent.
     pub out: Vec<u8>,
     /// What follows the sending of them.
@@ -97,6 +109,8 @@ impl Client {
             peer,
             phase: Phase::Receiving,
             timer: Timer::Idle,
+            answer: None,
+            next_query: None,
             out,
             after: After::KeepOpen,
             holds: 0,

@@ -10,11 +10,11 @@ use super::{
     warnings::Warnings,
 };
 use crate::{
-    http::{After, Bounds, Core, Deadline, HttpError, Progress, Responder, Served, Status, format_date},
+    http::{After, Bounds, Core, Deadline, HttpError, Progress, format_date},
     limits,
     log::AckLevel,
-    mail::{LateAnswer, Mail},
-    service::{Burst, Part},
+    mail::Mail,
+    service::{Burst, Late, Part},
     stats::{Closed, Histograms, Memory, Question, Report, Stamps},
 };
 use reactor::{Cause, Driver, Flow, Handler, TimerWheel, Token};
@@ -54,9 +54,9 @@ enum Drain {
 
 /// One core's state.
 pub struct State {
-    setup: ShardSetup,
-    http: Core,
-    clients: Clients,
+    pub(super) setup: ShardSetup,
+    pub(super) http: Core,
+    pub(super) clients: Clients,
     wheel: TimerWheel,
     /// Connections whose inbox goes on in the next turn.
     ready: VecDeque<Token>,
@@ -204,9 +204,13 @@ impl State {
                         self.setup.service.histograms.add(&unsent.into_inner().histograms);
                     }
                 }
-                Mail::Answer(LateAnswer { token, content_type, body }) => {
-                    if self.answer_deferred(token, |respond| respond.answer(Status::Ok, content_type, &body)) {
-                        self.setup.service.counters.answered_ok += 1;
+                Mail::Answer(answer) => self.take_document(&answer),
+                Mail::Parts(notice) => {
+                    let token = notice.accept();
+                    // While something is being sent, its end brings the next part.
+                    let waits = |client: &Client| matches!(client.phase, Phase::Deferred | Phase::Streaming);
+                    if self.clients.get(token).is_some_and(|client| waits(client)) {
+                        self.take_part(token);
                     }
                 }
             }
@@ -265,13 +269,16 @@ impl State {
 
     // ---- time ------------------------------------------------------------------------------------------------------
 
-    fn set_timer(&mut self, token: Token, timer: Timer) {
+    pub(super) fn set_timer(&mut self, token: Token, timer: Timer) {
         let timeouts = self.setup.shared.config.timeouts;
         let span_ms = match timer {
             Timer::Idle => timeouts.idle_ms,
             Timer::Head => timeouts.head_ms,
             Timer::Body => timeouts.body_ms,
             Timer::Answer => timeouts.write_ms,
+            // First the thread that runs it has its say.
+            Timer::Query => self.setup.shared.config.query.timeout_ms + limits::QUERY_OVERTIME_MS,
+            Timer::Left => limits::LEFT_MS,
             Timer::Linger => limits::LINGER_MS,
         };
         let deadline_ms = self.now_ms() + span_ms;
@@ -298,6 +305,8 @@ impl State {
         match client.timer {
             Timer::Idle => self.close(token, Closed::Idle),
             Timer::Linger => self.close(token, Closed::AfterAnswer),
+            Timer::Left => self.close(token, Closed::ByPeer),
+            Timer::Query => self.end_query(token),
             Timer::Answer => {
                 // The log may store the batch later: the peer gets no answer rather than one that may turn out wrong.
                 if client.phase == Phase::Held {
@@ -341,7 +350,7 @@ impl State {
                 client.stashed_ns = if progress.more { client.stamps.received_ns } else { 0 };
                 self.follow(token, progress);
             }
-            Phase::Ready | Phase::Deferred | Phase::Held | Phase::Sending => {
+            Phase::Ready | Phase::Deferred | Phase::Held | Phase::Sending | Phase::Streaming => {
                 if client.stashed_ns == 0 {
                     client.stashed_ns = self.now_ns;
                 }
@@ -361,7 +370,7 @@ impl State {
     }
 
     /// Does what the protocol's progress asks for.
-    fn follow(&mut self, token: Token, progress: Progress) {
+    pub(super) fn follow(&mut self, token: Token, progress: Progress) {
         let burst = self.setup.service.take_burst();
         let holds = self.queue_holds(token, &burst);
         let Some(client) = self.clients.get(token) else { return };
@@ -380,10 +389,17 @@ impl State {
             self.acts.push(Act::Resume(token));
         }
         client.deadline = progress.deadline.or(client.deadline);
-        if let Some(document) = burst.document {
+        if let Some(Late::Document(document)) = burst.late {
             client.phase = Phase::Deferred;
             self.set_timer(token, Timer::Answer);
             self.ask(Question { document, reactor: self.setup.index, token });
+        } else if let Some(Late::Query(asked)) = burst.late {
+            if client.out.is_empty() {
+                self.start_query(token, asked);
+            } else {
+                client.next_query = Some(asked);
+                self.dispatch(token, progress.after);
+            }
         } else if !client.out.is_empty() {
             self.dispatch(token, progress.after);
         } else if progress.after != After::KeepOpen {
@@ -409,7 +425,7 @@ impl State {
     }
 
     /// Sends the burst's answers, now or when the log has reached their position.
-    fn dispatch(&mut self, token: Token, after: After) {
+    pub(super) fn dispatch(&mut self, token: Token, after: After) {
         let Some(client) = self.clients.get(token) else { return };
         client.after = after;
         if client.holds > 0 {
@@ -435,29 +451,6 @@ impl State {
             Some(Deadline::Body) => self.set_timer(token, Timer::Body),
             None => {}
         }
-    }
-
-    /// Passes a question on to the observer, or answers 503 when it has too many.
-    fn ask(&mut self, question: Question) {
-        if self.setup.questions.try_send(question).is_err() {
-            let refusal = HttpError::Unavailable {
-                text: "too many requests for statistics",
-                retry_after_s: limits::RETRY_AFTER_S,
-            };
-            if self.answer_deferred(question.token, |respond| respond.refuse(refusal)) {
-                self.setup.service.counters.refused(refusal);
-            }
-        }
-    }
-
-    /// Answers a request that was passed on, if its connection still waits for it.
-    fn answer_deferred(&mut self, token: Token, answer: impl FnOnce(Responder<'_>) -> Served) -> bool {
-        let Some(client) = self.clients.get(token).filter(|client| client.phase == Phase::Deferred) else {
-            return false;
-        };
-        let progress = client.http.answer_deferred(&self.http, &mut client.out, answer);
-        self.follow(token, progress);
-        true
     }
 
     /// Goes on with the connections that have more in their inbox than one turn's share.
@@ -521,10 +514,12 @@ impl State {
     // ---- the end of a connection -----------------------------------------------------------------------------------
 
     /// Has the driver close the connection; `reason` is what will be counted.
-    fn close(&mut self, token: Token, reason: Closed) {
+    pub(super) fn close(&mut self, token: Token, reason: Closed) {
         if let Some(client) = self.clients.get(token).filter(|client| client.phase != Phase::Closing) {
             client.phase = Phase::Closing;
             client.closed_for = reason;
+            // A query stops.
+            (client.answer, client.next_query) = (None, None);
             self.wheel.clear(token.slot());
             self.acts.push(Act::Close(token));
         }
@@ -602,8 +597,10 @@ impl Handler for State {
         match client.phase {
             Phase::Receiving => self.close(token, Closed::ByPeer),
             Phase::Lingering => self.close(token, Closed::AfterAnswer),
+            // It may have left, or may only have nothing more to ask.
+            Phase::Deferred if client.answer.is_some() => self.set_timer(token, Timer::Left),
             // What was received is still answered.
-            Phase::Ready | Phase::Deferred | Phase::Held | Phase::Sending | Phase::Closing => {}
+            Phase::Ready | Phase::Deferred | Phase::Held | Phase::Sending | Phase::Streaming | Phase::Closing => {}
         }
     }
 
@@ -611,12 +608,22 @@ impl Handler for State {
         self.notice_time();
         let Some(client) = self.clients.get(token).filter(|client| client.phase == Phase::Sending) else { return };
         client.out = buffer;
+        if client.answer.is_some() {
+            return self.take_part(token);
+        }
         let [batches, others] = [&mut client.batch_answers, &mut client.other_answers].map(std::mem::take);
         if batches + others > 0 {
             client.stamps.answered_ns = self.now_ns;
             let stamps = std::mem::take(&mut client.stamps);
             self.setup.service.histograms.answered(&stamps, u64::from(batches), u64::from(others));
             self.setup.service.trace_answered(&mut client.traces, &stamps, batches);
+        }
+        if client.out.capacity() > limits::ANSWER_BUFFER_KEPT_BYTES_MAX {
+            client.out = Vec::new();
+        }
+        if let Some(asked) = client.next_query.take() {
+            client.stamps.received_ns = self.now_ns;
+            return self.start_query(token, asked);
         }
         match client.after {
             After::Close => self.close(token, Closed::AfterAnswer),

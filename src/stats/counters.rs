@@ -19,7 +19,7 @@ macro_rules! labelled {
         }
     };
 }
-pub(super) use labelled;
+pub(crate) use labelled;
 
 labelled! {
     /// Why a batch was rejected: the client's doing.
@@ -86,6 +86,8 @@ labelled! {
         SendTimeout = "send_timeout",
         /// The server was stopping.
         Drained = "drained",
+        /// An answer that had begun could not be finished.
+        CutOff = "cut_off",
     }
 }
 

@@ -6,7 +6,10 @@ use super::{
     exposition::in_units,
     observer::{LimiterFigures, Snapshot},
 };
-use crate::http::{REASONS, Status};
+use crate::{
+    http::{REASONS, Status},
+    query::Outcome,
+};
 use serde_json::{Map, Value, json};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -133,6 +136,25 @@ fn traces(snapshot: &Snapshot<'_>) -> Value {
     })
 }
 
+fn queries(snapshot: &Snapshot<'_>) -> Value {
+    let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let queries = snapshot.queries;
+    let ended: Map<String, Value> =
+        Outcome::ALL.iter().map(|&outcome| (outcome.label().to_owned(), json!(queries.ended(outcome)))).collect();
+    json!({
+        "threads": queries.threads,
+        "received": queries.received(),
+        "waiting": queries.waiting(),
+        "running": queries.running(),
+        "ended_by": ended,
+        "scanned_bytes": read(&queries.scanned_bytes),
+        "read_bytes": read(&queries.read_bytes),
+        "answer_bytes": read(&queries.body_bytes),
+        "pieces": read(&queries.pieces),
+        "duration_us": quantiles(&queries.durations(), MICROSECONDS),
+    })
+}
+
 fn limiter(snapshot: &Snapshot<'_>, limiter: LimiterFigures) -> Value {
     let counters = snapshot.all.counters;
     json!({
@@ -200,7 +222,7 @@ pub fn document(snapshot: &Snapshot<'_>) -> Vec<u8> {
     let memory: Map<String, Value> =
         snapshot.memory().into_iter().map(|(owner, bytes)| (owner.to_owned(), json!(bytes))).collect();
     let sum = |of: fn(&super::Report) -> u64| snapshot.collected.reports().map(of).sum::<u64>();
-    let document = json!({
+    let mut document = json!({
         "version": env!("CARGO_PKG_VERSION"),
         "uptime_seconds": snapshot.all.length.as_secs(),
         "driver": snapshot.facts.driver,
@@ -253,5 +275,7 @@ pub fn document(snapshot: &Snapshot<'_>) -> Vec<u8> {
         "reactors": reactors(snapshot),
         "reactors_silent": snapshot.collected.silent(),
     });
+    // Not in it: the macro goes no deeper.
+    document["queries"] = queries(snapshot);
     super::observer::pretty(&document)
 }

@@ -11,6 +11,7 @@ use crate::{
     http::{REASONS, Status},
     limits,
     log::LogHealth,
+    query::Outcome,
 };
 use Kind::{Counter, Gauge, Histogram, Info};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,6 +25,7 @@ pub fn collect(snapshot: &Snapshot<'_>) -> Exposition {
     durations(&mut exposition, snapshot);
     log(&mut exposition, snapshot);
     segments(&mut exposition, snapshot);
+    queries(&mut exposition, snapshot);
     limiter(&mut exposition, snapshot);
     reactors(&mut exposition, snapshot);
     memory(&mut exposition, snapshot);
@@ -215,6 +217,30 @@ fn segments(to: &mut Exposition, snapshot: &Snapshot<'_>) {
     ] {
         to.single(name, kind, help, value.load(Ordering::Relaxed));
     }
+}
+
+fn queries(to: &mut Exposition, snapshot: &Snapshot<'_>) {
+    let queries = snapshot.queries;
+    to.single("metricstream_query_threads", Gauge, "Threads that answer queries.", queries.threads);
+    let help = "Queries that came in: received = ended + waiting + running.";
+    to.single("metricstream_queries_received", Counter, help, queries.received());
+    let family = to.family("metricstream_queries_ended", Counter, "Queries that ended, by how.");
+    for &outcome in Outcome::ALL {
+        family.labelled("outcome", outcome.label(), queries.ended(outcome));
+    }
+    to.single("metricstream_queries_waiting", Gauge, "Queries that wait for a thread.", queries.waiting());
+    let help = "Queries that have a thread, those whose answer is being taken included.";
+    to.single("metricstream_queries_running", Gauge, help, queries.running());
+    for (name, help, value) in [
+        ("metricstream_query_scanned_bytes", "Bytes of the log that queries looked at.", &queries.scanned_bytes),
+        ("metricstream_query_read_bytes", "Bytes of files that they read for it.", &queries.read_bytes),
+        ("metricstream_query_answer_bytes", "Bytes of answers to queries, handed over.", &queries.body_bytes),
+        ("metricstream_query_pieces", "Pieces that these answers came in.", &queries.pieces),
+    ] {
+        to.single(name, Counter, help, value.load(Ordering::Relaxed));
+    }
+    let help = "From the arrival of a query that got a thread until all of its answer was handed over, or its end.";
+    to.family("metricstream_query_duration_seconds", Histogram, help).histogram("", &queries.durations(), TIMES);
 }
 
 fn limiter(to: &mut Exposition, snapshot: &Snapshot<'_>) {

@@ -19,6 +19,7 @@ mod observer;
 pub mod process;
 
 pub use accept::Format;
+pub(crate) use counters::labelled;
 pub use counters::{Closed, Counters, Rejection, Shed, Untraced};
 pub use exposition::{Family, Kind, Number, Sample, Value};
 pub use histograms::{Distribution, Histograms, Stage, Stamps};

@@ -17,6 +17,7 @@ use crate::{
     log::LogStatus,
     mail::{LateAnswer, Mail},
     notify::{Manager, Pulse, Signs},
+    query::QueryStatus,
     rate::{ClientKey, Ledger, Limiter},
     segment::KeeperStatus,
     trace::{self, ExportStatus},
@@ -98,6 +99,8 @@ pub struct ObserverSetup {
     pub exported: Arc<ExportStatus>,
     /// Where the server's own figures go by OTLP, if they do.
     pub figures: Option<FiguresOut>,
+    /// What became of queries.
+    pub queries: Arc<QueryStatus>,
     /// Whether the server is stopping.
     pub draining: Arc<AtomicBool>,
     /// How often a line of statistics is logged; `None` is never.
@@ -153,6 +156,7 @@ pub(super) struct Snapshot<'a> {
     pub log: &'a LogStatus,
     pub keeper: &'a KeeperStatus,
     pub exported: &'a ExportStatus,
+    pub queries: &'a QueryStatus,
     pub draining: bool,
     pub process: Process,
 }
@@ -378,6 +382,7 @@ impl Observer {
             log: &setup.log,
             keeper: &setup.keeper,
             exported: &setup.exported,
+            queries: &setup.queries,
             draining: self.is_draining(),
             process: Process::read(),
         }

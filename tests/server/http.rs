@@ -173,7 +173,12 @@ impl Client {
         if answer.status < 200 {
             return Ok(answer);
         }
-        let length: usize = answer.header("Content-Length").expect("an answer has a Content-Length").parse().unwrap();
+        if let Some(coding) = answer.header("Transfer-Encoding") {
+            assert!(coding == "chunked" && answer.header("Content-Length").is_none(), "{answer:?}");
+            answer.body = self.chunked_body()?;
+            return Ok(answer);
+        }
+        let length: usize = answer.header("Content-Length").expect("an answer says its length").parse().unwrap();
         while self.unread.len() < length {
             self.receive()?;
         }
@@ -184,6 +189,37 @@ impl Client {
     /// The next answer, to a request whose answer has no body: HEAD.
     pub fn answer_without_body(&mut self) -> Answer {
         self.head().unwrap()
+    }
+
+    /// A chunked body, up to and with its last chunk.
+    ///
+    /// # Errors
+    /// The connection ended first.
+    pub fn chunked_body(&mut self) -> io::Result<Vec<u8>> {
+        let mut body = Vec::new();
+        // Taken off the front in one go: `unread` may hold megabytes.
+        let mut used = 0;
+        loop {
+            let line = loop {
+                match self.unread[used..].windows(2).position(|window| window == b"\r\n") {
+                    Some(length) => break length,
+                    None => self.receive()?,
+                }
+            };
+            let digits = std::str::from_utf8(&self.unread[used..used + line]).unwrap();
+            let size = usize::from_str_radix(digits, 16).unwrap_or_else(|_| panic!("not a chunk's size: {digits:?}"));
+            let end = used + line + 2 + size;
+            while self.unread.len() < end + 2 {
+                self.receive()?;
+            }
+            body.extend_from_slice(&self.unread[used + line + 2..end]);
+            assert_eq!(&self.unread[end..end + 2], b"\r\n", "a chunk does not end where its size says");
+            used = end + 2;
+            if size == 0 {
+                self.unread.drain(..used);
+                return Ok(body);
+            }
+        }
     }
 
     /// Waits for the end of the connection, in whatever way; nothing may come before it.

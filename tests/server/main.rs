@@ -27,6 +27,7 @@ mod http_rules;
 mod lifecycle;
 mod limiter;
 mod pressure;
+mod query;
 mod refuses_to_start;
 mod service_manager;
 mod split;

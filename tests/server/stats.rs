@@ -71,6 +71,16 @@ const FAMILIES: &[&str] = &[
     "metricstream_segments_failures_total",
     "metricstream_disk_size_bytes",
     "metricstream_disk_free_bytes",
+    "metricstream_query_threads",
+    "metricstream_queries_received_total",
+    "metricstream_queries_ended_total",
+    "metricstream_queries_waiting",
+    "metricstream_queries_running",
+    "metricstream_query_scanned_bytes_total",
+    "metricstream_query_read_bytes_total",
+    "metricstream_query_answer_bytes_total",
+    "metricstream_query_pieces_total",
+    "metricstream_query_duration_seconds",
     "metricstream_limiter_clients",
     "metricstream_limiter_decisions_total",
     "metricstream_limiter_events_dropped_total",
@@ -159,7 +169,7 @@ fn the_histograms(driver: Driver) {
             buckets.entry(series).or_default().push((bound, count));
         }
     }
-    assert_eq!(buckets.len(), 2 + 5 + 2 + 3 + 1);
+    assert_eq!(buckets.len(), 2 + 5 + 2 + 3 + 1 + 1);
     for (series, mut buckets) in buckets {
         buckets.sort_by(|one, next| one.0.total_cmp(&next.0));
         assert!(buckets.is_sorted_by_key(|(_, count)| *count), "{series}: {buckets:?}");

@@ -1,0 +1,320 @@
+//! The way of an answer from the thread that makes it to the reactor that sends it: a queue of parts with a bound.
+//!
+//! The thread waits while the queue is full, so a client that reads slowly holds up its own answer and nothing else. The reactor
+//! never waits: it takes a part when the one before has been sent. It is told through its mailbox, once for however many parts
+//! it has not looked at yet, so an answer has one message under way at most, and all of them together fit into a mailbox
+//! (`limits.rs` asserts it): none is ever lost. When the reactor gives the answer up, because its client has left, the thread
+//! is told by a flag, and by the queue.
+
+use crate::{
+    http::{HttpError, Piece},
+    limits,
+    mail::Mail,
+};
+use crossbeam_channel::{Receiver, SendTimeoutError, Sender, TryRecvError, bounded};
+use reactor::{Token, mailbox};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Instant,
+};
+
+/// One part of an answer. An answer is `Whole`, or `Refused`, or `Head` and, unless the request was HEAD, any number of `Piece`s and
+/// one `Last`. If the queue ends before that, the answer cannot be finished.
+#[derive(Debug)]
+pub enum Part {
+    /// A 200 that is known from end to end.
+    Whole {
+        /// Media type of the body.
+        content_type: &'static str,
+        /// The body.
+        body: Piece,
+    },
+    /// A refusal.
+    Refused {
+        /// What it is counted as, and its status.
+        error: HttpError,
+        /// What the client reads.
+        text: String,
+    },
+    /// A 200 whose body follows.
+    Head {
+        /// Media type of the body.
+        content_type: &'static str,
+    },
+    /// Some of the body.
+    Piece(Piece),
+    /// The end of the body.
+    Last(Piece),
+}
+
+/// Why an answer cannot be handed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gone {
+    /// The client has left, or its connection was given up.
+    Left,
+    /// It took too long to read.
+    TooSlow,
+}
+
+/// How many pipes are open, over all reactors, and a place among them.
+#[derive(Debug, Clone, Default)]
+pub struct Open(Arc<AtomicUsize>);
+
+impl Open {
+    /// Takes one more in, unless [`limits::QUERIES_OPEN_MAX`] are open.
+    #[must_use]
+    pub fn admit(&self) -> Option<Place> {
+        // A count that orders nothing else.
+        let taken = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| {
+            (open < limits::QUERIES_OPEN_MAX).then_some(open + 1)
+        });
+        taken.ok().map(|_| Place(Self(Arc::clone(&self.0))))
+    }
+}
+
+/// A place among the open pipes; dropped, it is free again.
+#[derive(Debug)]
+pub struct Place(Open);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What both ends know, and the message that is under way.
+#[derive(Debug)]
+struct Shared {
+    token: Token,
+    /// Nobody wants the answer any more.
+    cancelled: AtomicBool,
+    /// A message is in the reactor's mailbox.
+    announced: AtomicBool,
+    /// Held until both ends and the message are gone.
+    _place: Place,
+}
+
+/// Opens a pipe to the connection that `token` names at the reactor that `mailbox` belongs to.
+#[must_use]
+pub fn pipe(token: Token, mailbox: mailbox::Sender<Mail>, place: Place) -> (Writer, Reader) {
+    let (sender, receiver) = bounded(limits::PIECES_WAITING_MAX);
+    let shared =
+        Arc::new(Shared { token, cancelled: AtomicBool::new(false), announced: AtomicBool::new(false), _place: place });
+    (Writer { parts: Some(sender), mailbox, shared: Arc::clone(&shared) }, Reader { parts: receiver, shared })
+}
+
+/// The end of the thread that makes the answer. Dropped before the answer's end, it cuts the answer off.
+#[derive(Debug)]
+pub struct Writer {
+    /// There until it is dropped.
+    parts: Option<Sender<Part>>,
+    mailbox: mailbox::Sender<Mail>,
+    shared: Arc<Shared>,
+}
+
+impl Writer {
+    /// Set once nobody wants the answer any more.
+    #[must_use]
+    pub fn cancelled(&self) -> &AtomicBool {
+        &self.shared.cancelled
+    }
+
+    /// Hands a part over. Waits while the queue is full, until `deadline` at most.
+    ///
+    /// # Errors
+    /// The part goes nowhere.
+    pub fn send(&self, part: Part, deadline: Instant) -> Result<(), Gone> {
+        let Some(parts) = &self.parts else { return Err(Gone::Left) };
+        parts.send_deadline(part, deadline).map_err(|refused| match refused {
+            SendTimeoutError::Disconnected(_) => Gone::Left,
+            SendTimeoutError::Timeout(_) => Gone::TooSlow,
+        })?;
+        self.announce();
+        Ok(())
+    }
+
+    /// Tells the reactor, unless it has not read the last message yet. Whoever comes second to the flag has seen what the first did
+    /// before: either the reactor finds the part, or it is told.
+    fn announce(&self) {
+        if !self.shared.announced.swap(true, Ordering::AcqRel) {
+            // There is room for it. Without an owner the connection is gone too.
+            let _ = self.mailbox.post(Mail::Parts(Notice(Arc::clone(&self.shared))));
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        // First the end, then the word of it.
+        self.parts = None;
+        self.announce();
+    }
+}
+
+/// Word to a reactor that parts have come, or the end of them.
+#[derive(Debug)]
+pub struct Notice(Arc<Shared>);
+
+impl Notice {
+    /// Whose parts. They are to be looked for after this: what comes later is told again.
+    #[must_use]
+    pub fn accept(self) -> Token {
+        self.0.announced.swap(false, Ordering::AcqRel);
+        self.0.token
+    }
+}
+
+/// What a reactor finds in a pipe.
+#[derive(Debug)]
+pub enum Taken {
+    /// The next part.
+    Part(Part),
+    /// None yet. A [`Notice`] will tell.
+    Nothing,
+    /// None, and none will come.
+    Ended,
+}
+
+/// The reactor's end. Dropped, it cancels the making of the answer.
+#[derive(Debug)]
+pub struct Reader {
+    parts: Receiver<Part>,
+    shared: Arc<Shared>,
+}
+
+impl Reader {
+    /// The next part, if there is one. Never waits.
+    #[must_use]
+    pub fn take(&self) -> Taken {
+        match self.parts.try_recv() {
+            Ok(part) => Taken::Part(part),
+            Err(TryRecvError::Empty) => Taken::Nothing,
+            Err(TryRecvError::Disconnected) => Taken::Ended,
+        }
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        // A word to stop; nothing is read because of it.
+        self.shared.cancelled.store(true, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests {
+    use super::*;
+    use reactor::Doorbell;
+    use std::{thread, time::Duration};
+
+    fn token() -> Token {
+        Token::new(0, 0)
+    }
+
+    fn open(place: Place) -> (Writer, Reader, mailbox::Receiver<Mail>) {
+        let (mailbox, mail) = mailbox::mailbox(2, Arc::new(Doorbell::new().unwrap()));
+        let (writer, reader) = pipe(token(), mailbox, place);
+        (writer, reader, mail)
+    }
+
+    fn later() -> Instant {
+        Instant::now() + Duration::from_secs(60)
+    }
+
+    fn numbered(number: usize) -> Part {
+        let mut piece = Piece::new();
+        piece.fill(&number.to_le_bytes());
+        Part::Piece(piece)
+    }
+
+    fn number_of(part: &Part) -> usize {
+        let Part::Piece(piece) = part else { panic!("not a piece: {part:?}") };
+        usize::from_le_bytes(piece.content().try_into().unwrap())
+    }
+
+    #[test]
+    fn many_parts_are_one_message_until_it_was_read() {
+        let (writer, reader, mail) = open(Open::default().admit().unwrap());
+        (0..3).for_each(|number| writer.send(numbered(number), later()).unwrap());
+        let Some(Mail::Parts(notice)) = mail.take() else { panic!("not told") };
+        assert!(mail.is_empty(), "told twice");
+        writer.send(numbered(3), later()).unwrap();
+        assert!(mail.is_empty(), "told again before the first word was accepted");
+        assert_eq!(notice.accept(), token());
+        for number in 0..4 {
+            let Taken::Part(part) = reader.take() else { panic!("part {number} is missing") };
+            assert_eq!(number_of(&part), number);
+        }
+        assert!(matches!(reader.take(), Taken::Nothing));
+        drop(writer);
+        assert!(matches!(mail.take(), Some(Mail::Parts(_))), "not told of the end");
+        assert!(matches!(reader.take(), Taken::Ended));
+    }
+
+    /// A reader that looks only when it is told to, or has just found something, finds everything.
+    #[test]
+    fn no_part_is_missed_by_who_waits_for_word() {
+        const PARTS: usize = 20_000;
+        let (writer, reader, mail) = open(Open::default().admit().unwrap());
+        let producer =
+            thread::spawn(move || (0..PARTS).for_each(|number| writer.send(numbered(number), later()).unwrap()));
+        let mut next = 0;
+        'wait: loop {
+            let Some(Mail::Parts(notice)) = mail.take() else {
+                thread::yield_now();
+                continue;
+            };
+            let _ = notice.accept();
+            loop {
+                match reader.take() {
+                    Taken::Part(part) => {
+                        assert_eq!(number_of(&part), next);
+                        next += 1;
+                    }
+                    Taken::Nothing => break,
+                    Taken::Ended => break 'wait,
+                }
+            }
+        }
+        assert_eq!(next, PARTS);
+        producer.join().unwrap();
+    }
+
+    #[test]
+    fn a_full_queue_holds_the_writer_up_until_its_deadline() {
+        let (writer, reader, _mail) = open(Open::default().admit().unwrap());
+        (0..limits::PIECES_WAITING_MAX).for_each(|number| writer.send(numbered(number), later()).unwrap());
+        assert_eq!(writer.send(numbered(99), Instant::now()), Err(Gone::TooSlow));
+        assert!(matches!(reader.take(), Taken::Part(_)));
+        assert_eq!(writer.send(numbered(99), later()), Ok(()));
+    }
+
+    #[test]
+    fn a_writer_that_waits_learns_at_once_that_its_reader_is_gone() {
+        let (writer, reader, _mail) = open(Open::default().admit().unwrap());
+        (0..limits::PIECES_WAITING_MAX).for_each(|number| writer.send(numbered(number), later()).unwrap());
+        let waiting = thread::spawn(move || {
+            let sent = writer.send(numbered(99), later());
+            (sent, writer.cancelled().load(Ordering::Relaxed))
+        });
+        drop(reader);
+        assert_eq!(waiting.join().unwrap(), (Err(Gone::Left), true));
+    }
+
+    #[test]
+    fn a_place_is_free_again_once_both_ends_and_the_message_are_gone() {
+        let all = Open::default();
+        let mut places: Vec<Place> = (0..limits::QUERIES_OPEN_MAX).map(|_| all.admit().unwrap()).collect();
+        assert!(all.admit().is_none());
+        let (writer, reader, mail) = open(places.pop().unwrap());
+        writer.send(numbered(0), later()).unwrap();
+        drop((writer, reader));
+        assert!(all.admit().is_none(), "its message is still under way");
+        drop(mail.take());
+        assert!(all.admit().is_some());
+    }
+}

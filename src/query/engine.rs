@@ -1,0 +1,60 @@
+//! One query on a thread of the pool: from what was asked to the body of the answer, and from what is wrong with it to a status.
+
+use super::{
+    Bounds, Effort, Refusal,
+    body::Body,
+    evaluate,
+    form::Format,
+    pool::{Engine, Failure, Share, unavailable},
+    request::Request,
+    routes::{self, Asked},
+    status::{Outcome, QueryStatus},
+};
+use crate::{clock::Clock, http::HttpError, scan::Source};
+use std::sync::{Arc, atomic::Ordering};
+
+/// Answers from the log.
+#[derive(Debug)]
+pub struct LogEngine {
+    /// The log.
+    pub source: Source,
+    /// What one query may come to.
+    pub bounds: Bounds,
+    /// The clock that also stamps metrics when they arrive.
+    pub clock: Clock,
+    /// Where what was read is counted.
+    pub status: Arc<QueryStatus>,
+}
+
+impl Engine for LogEngine {
+    fn answer(&self, asked: &Asked, share: &Share<'_>, body: &mut Body<'_>) -> Result<(), Failure> {
+        let kind = routes::kind_of(&asked.path)?;
+        let request = Request::parse(kind, &asked.parameters, self.clock.wall_ms())?;
+        let effort = Effort {
+            threads: share.threads,
+            deadline: share.deadline,
+            cancel: share.cancelled,
+            scanned_bytes: &self.status.scanned_bytes,
+        };
+        let answer = evaluate::run(&request, &self.source, self.bounds, &effort)?;
+        self.status.read_bytes.fetch_add(answer.stats.scanned.read_bytes, Ordering::Relaxed);
+        let format = Format::negotiate(asked.accept.as_deref());
+        if body.begin(format.content_type()) {
+            answer.write_to(format, |bytes| body.write(bytes)).map_err(Failure::Gone)?;
+        }
+        Ok(())
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        let (outcome, error) = match refusal {
+            Refusal::Cancelled => return Self::Cancelled,
+            Refusal::BadRequest(_) => (Outcome::Invalid, HttpError::BadRequest("")),
+            Refusal::OverBound(_) => (Outcome::OverBound, HttpError::OverBound),
+            Refusal::Deadline => (Outcome::TimedOut, unavailable()),
+            Refusal::Unreadable(_) => (Outcome::Unavailable, unavailable()),
+        };
+        Self::Refused { outcome, error, text: refusal.to_string() }
+    }
+}

@@ -1,0 +1,133 @@
+//! Answers that other threads make: statistics by the observer, queries by the pool. The request is passed on, its connection
+//! waits, and what comes back is sent.
+//!
+//! A query is begun only once the answers to the requests before it on its connection have been sent: so they are not held up by it,
+//! and what they acknowledged is in it. When its connection ends, dropping the reader cancels it. That a client has ended its side
+//! while nothing was sent yet may mean that it has left, or that it has nothing more to ask: the query goes on for a little while.
+//! Once the answer has begun, only a failing send tells.
+
+use super::{
+    client::{Phase, Timer},
+    state::State,
+};
+use crate::{
+    http::{After, HttpError, Progress, Responder, Served, Status},
+    limits,
+    mail::LateAnswer,
+    pipe::{Part, Taken},
+    query::Asked,
+    stats::{Closed, Question},
+};
+use reactor::Token;
+
+impl State {
+    /// Passes a question on to the observer, or answers 503 when it has too many.
+    pub(super) fn ask(&mut self, question: Question) {
+        if self.setup.questions.try_send(question).is_err() {
+            let refusal = HttpError::Unavailable {
+                text: "too many requests for statistics",
+                retry_after_s: limits::RETRY_AFTER_S,
+            };
+            self.refuse_deferred(question.token, refusal, refusal.text());
+        }
+    }
+
+    /// Sends the document that the observer made.
+    pub(super) fn take_document(&mut self, answer: &LateAnswer) {
+        let whole = |respond: Responder<'_>| respond.answer(Status::Ok, answer.content_type, &answer.body);
+        if self.answer_deferred(answer.token, whole).is_some() {
+            self.setup.service.counters.answered_ok += 1;
+        }
+    }
+
+    /// Passes a query on to the pool, or answers 503 when it has too many.
+    pub(super) fn start_query(&mut self, token: Token, asked: Box<Asked>) {
+        let Some(client) = self.clients.get(token) else { return };
+        client.phase = Phase::Deferred;
+        match self.setup.queries.submit(asked, token) {
+            Ok(reader) => {
+                client.answer = Some(reader);
+                let timer = if client.eof { Timer::Left } else { Timer::Query };
+                self.set_timer(token, timer);
+            }
+            Err(refusal) => self.refuse_deferred(token, refusal, refusal.text()),
+        }
+    }
+
+    /// Answers 503 to a query that no thread has answered in time.
+    pub(super) fn end_query(&mut self, token: Token) {
+        if let Some(client) = self.clients.get(token) {
+            client.answer = None;
+        }
+        let refusal =
+            HttpError::Unavailable { text: "the query was not answered in time", retry_after_s: limits::RETRY_AFTER_S };
+        self.refuse_deferred(token, refusal, refusal.text());
+    }
+
+    /// Goes on with an answer that comes in parts: with one of them, as each is sent before the next is taken.
+    pub(super) fn take_part(&mut self, token: Token) {
+        let Some(client) = self.clients.get(token) else { return };
+        let Some(reader) = &client.answer else { return };
+        match reader.take() {
+            Taken::Part(part) => self.send_part(token, part),
+            Taken::Nothing if client.phase == Phase::Sending => {
+                client.phase = Phase::Streaming;
+                self.set_timer(token, Timer::Answer);
+            }
+            Taken::Nothing => {}
+            Taken::Ended => self.close(token, Closed::CutOff),
+        }
+    }
+
+    fn send_part(&mut self, token: Token, part: Part) {
+        let Some(client) = self.clients.get(token) else { return };
+        match part {
+            Part::Whole { content_type, body } => {
+                client.answer = None;
+                let whole = |respond: Responder<'_>| respond.answer(Status::Ok, content_type, body.content());
+                if self.answer_deferred(token, whole).is_some() {
+                    self.setup.service.counters.answered_ok += 1;
+                }
+            }
+            Part::Refused { error, text } => {
+                client.answer = None;
+                self.refuse_deferred(token, error, &text);
+            }
+            Part::Head { content_type } => {
+                let Some(progress) = self.answer_deferred(token, |respond| respond.stream(content_type)) else {
+                    return;
+                };
+                self.setup.service.counters.answered_ok += 1;
+                if !progress.streaming
+                    && let Some(client) = self.clients.get(token)
+                {
+                    client.answer = None;
+                }
+            }
+            Part::Piece(piece) => {
+                client.out = client.http.piece(piece);
+                self.dispatch(token, After::KeepOpen);
+            }
+            Part::Last(piece) => {
+                client.answer = None;
+                let (bytes, progress) = client.http.last_piece(piece);
+                client.out = bytes;
+                self.follow(token, progress);
+            }
+        }
+    }
+
+    /// Answers a request that was passed on, if its connection still waits for it.
+    fn answer_deferred(&mut self, token: Token, answer: impl FnOnce(Responder<'_>) -> Served) -> Option<Progress> {
+        let client = self.clients.get(token).filter(|client| client.phase == Phase::Deferred)?;
+        let progress = client.http.answer_deferred(&self.http, &mut client.out, answer);
+        self.follow(token, progress);
+        Some(progress)
+    }
+
+    fn refuse_deferred(&mut self, token: Token, refusal: HttpError, text: &str) {
+        if self.answer_deferred(token, |respond| respond.refuse_as(refusal, &text)).is_some() {
+            self.setup.service.counters.refused(refusal);
+        }
+    }
+}

@@ -14,10 +14,8 @@ use super::{
     labels::{Key, write_key},
     number::Number,
     request::{Agg, By, Request},
-    tally::{
-        Count, Deviation, Edge, Extreme, Kept, Largest, Mean, Raw, Readings, Seen, Single, Smallest, Tally, Value,
-        Values,
-    },
+    samples::{Raw, Readings, Values},
+    tally::{Count, Deviation, Edge, Extreme, Kept, Largest, Mean, Seen, Single, Smallest, Tally, Value},
 };
 use crate::scan::{self, Budget, Names, ScanError, Scanned, Source, Stop, Wanted};
 use std::{cmp::Ordering, time::Instant};

@@ -4,7 +4,8 @@
 //! ```text
 //! parameters, moment ─> request, filter          what is asked
 //!                          │
-//! scan (the lines) ─> collector ─> groups, tally   one for each thread: series, their buckets, what is kept of each
+//! scan (the lines) ─> collector ─> groups          one for each thread: series, their buckets,
+//!                          │       tally, samples   and what is kept of each
 //!                          │
 //! evaluate                 merges them             exact sums, rates, percentiles
 //!                          │
@@ -36,6 +37,7 @@ mod parameters;
 mod pool;
 mod request;
 mod routes;
+mod samples;
 mod status;
 mod tally;
 

@@ -47,7 +47,7 @@ fn parameter(piece: &str) -> Result<Parameter, Refusal> {
     let (before, is_negated_match) =
         match ["!~", "%21~", "!%7E", "!%7e"].iter().filter_map(|&mark| find_before(piece, mark, equals)).min() {
             Some((at, mark)) => ((&piece[..at], &piece[at + mark..]), true),
-            None if equals == piece.len() => return refuse(format!("{}: expected a value: {piece}=…", shown(piece))),
+            None if equals == piece.len() => return refuse(format!("{0}: expected a value: {0}=…", shown(piece))),
             None => ((&piece[..equals], &piece[equals + 1..]), false),
         };
     let (name, value) = before;

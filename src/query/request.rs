@@ -320,8 +320,25 @@ fn refuse<T>(what: String) -> Result<T, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     const NOW_MS: i64 = 1_767_323_045_678;
+
+    proptest! {
+        #[test]
+        fn no_parameters_are_too_odd(
+            any in ".*",
+            like in "(name|from|to|step|agg|by|limit|points|order|tag\\.[a%=!~+]{0,4})[=!~]{0,2}[-+0-9a-zT:.,%~()*\\\\]{0,12}(&name=a)?",
+        ) {
+            for text in [any, like] {
+                for kind in [Kind::Query, Kind::Series, Kind::Names, Kind::TagValues("a".into())] {
+                    if let Err(refusal) = Request::parse(kind, &text, NOW_MS) {
+                        prop_assert!(matches!(&refusal, Refusal::BadRequest(what) if !what.contains(char::is_control)), "{:?}", refusal);
+                    }
+                }
+            }
+        }
+    }
 
     fn parse(parameters: &str) -> Result<Request, Refusal> {
         Request::parse(Kind::Query, parameters, NOW_MS)

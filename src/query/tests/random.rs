@@ -183,6 +183,23 @@ proptest! {
     }
 
     #[test]
+    fn the_increases_of_all_buckets_are_that_of_the_whole_time(
+        metrics in prop::collection::vec(metric(), 0..100),
+        cuts in cuts(),
+        question in question(),
+    ) {
+        let integers: Vec<_> = metrics.into_iter().filter(|metric| metric.value.parse::<i64>().is_ok() && metric.value != "-0").collect();
+        let log = Log::new(&integers, &cuts);
+        let sums = |question: &Question| {
+            let answer = ask(&log, Kind::Query, &question.parameters("increase"), 2).unwrap();
+            let sum = |series: &super::answer::Series| series.points.iter().map(|point| text(&point.value).parse::<i128>().unwrap()).sum::<i128>();
+            answer.series.iter().map(|series| (key(series), sum(series))).collect::<BTreeMap<_, _>>()
+        };
+        let whole = Question { step_ms: None, ..question.clone() };
+        prop_assert_eq!(sums(&question), sums(&whole));
+    }
+
+    #[test]
     fn raw_points_are_what_was_stored(
         metrics in prop::collection::vec(metric(), 0..100),
         cuts in cuts(),

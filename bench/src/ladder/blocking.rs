@@ -15,6 +15,7 @@ use metricstream::{
     http::{After, Bounds, Connection, Core, Deadline, HttpError, Progress, format_date},
     limits,
     log::{self, DiskFile, GroupCommit, Log, LogError, Settings, Writer},
+    query::QueryStatus,
     rate::{ClientKeys, event_ring},
     service::{Service, Shared, Ticket},
 };
@@ -182,7 +183,9 @@ impl Server {
         let core = Core::new(Bounds { body_bytes: config.body_bytes_limit });
         let timeout = Duration::from_millis(config.timeouts.head_ms);
         let draining = Arc::clone(&stopping);
-        let shared = Arc::new(Shared { config, limiter: None, keys: ClientKeys::new(), draining, clock });
+        // No threads: queries are not served.
+        let queries = Arc::new(QueryStatus::new(0));
+        let shared = Arc::new(Shared { config, limiter: None, keys: ClientKeys::new(), draining, clock, queries });
         // Without a limiter there are no events.
         let (events, _) = event_ring(1);
         Ok(Self {
@@ -352,8 +355,8 @@ impl Server {
             let mut progress = connection.receive(bytes, service, core, out);
             service.publish();
             let burst = service.take_burst();
-            if burst.document.is_some() {
-                // Statistics are made by an observer, and the ladder has none.
+            if burst.late.is_some() {
+                // Statistics are made by an observer and queries by a pool, and the ladder has neither.
                 service.counters.refused(HttpError::NotFound);
                 progress = connection.answer_deferred(core, out, |respond| respond.refuse(HttpError::NotFound));
             }

@@ -92,6 +92,11 @@ def values(attributes):
     return {one.key: getattr(one.value, one.value.WhichOneof("value")) for one in attributes}
 
 
+def stages(parts):
+    """The names of the parts but receive: head and body may come in one piece or in two."""
+    return [part.name for part in parts if part.name != "receive"]
+
+
 class Grpc:
     """A receiver over gRPC."""
 
@@ -257,8 +262,7 @@ def goes_on(kind, tls):
             trace_id, traceparent = parent(number)
             equal("status", server.post(f"/metrics?ack={ack}", traceparent=traceparent, tracestate="a=1,b=2"), 200)
             request, parts = received.trace(trace_id)
-            # Head and body may come in one piece or in two.
-            equal("parts", [part.name for part in parts if part.name != "receive"], names)
+            equal("parts", stages(parts), names)
             equal("parent", request.parent_span_id.hex(), CALLER)
             equal("tracestate", request.trace_state, "a=1,b=2")
             at_ns = request.start_time_unix_nano
@@ -301,7 +305,7 @@ def failed_and_slow(kind, tls):
         equal("status", server.post(traceparent=traceparent), 200)
         request, parts = received.trace(trace_id)
         equal("why", values(request.attributes)["metricstream.sampled_by"], "slow")
-        equal("parts", [part.name for part in parts], ["decide", "write", "send"])
+        equal("parts", stages(parts), ["decide", "write", "send"])
         server.stop()
     receiver.stop()
 

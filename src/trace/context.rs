@@ -46,18 +46,30 @@ impl Parent {
     }
 }
 
+/// What each byte is as a hexadecimal digit in lower case; [`NO_DIGIT`]: none.
+static DIGITS: [u8; 256] = {
+    let mut table = [NO_DIGIT; 256];
+    let mut value = 0;
+    while value < 16 {
+        table[b"0123456789abcdef"[value as usize] as usize] = value;
+        value += 1;
+    }
+    table
+};
+/// A bit that no digit has.
+const NO_DIGIT: u8 = 0x10;
+
 /// `N` bytes from twice as many hexadecimal digits in lower case.
 fn hexadecimal<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
-    let digit = |byte: u8| match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'a'..=b'f' => Some(byte - b'a' + 10),
-        _ => None,
-    };
-    let mut bytes = [0; N];
-    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+    let (mut bytes, mut seen) = ([0; N], 0);
+    let digits = &digits[..2 * N];
+    // All of them are read before any is judged: a branch a digit would cost more than what is read.
+    for index in 0..N {
+        let (high, low) = (DIGITS[usize::from(digits[2 * index])], DIGITS[usize::from(digits[2 * index + 1])]);
+        bytes[index] = high << 4 | low;
+        seen |= high | low;
     }
-    Some(bytes)
+    (seen & NO_DIGIT == 0).then_some(bytes)
 }
 
 /// Joins the `tracestate` fields of one request as one list, as if it had come in one field. Over

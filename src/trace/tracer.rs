@@ -159,9 +159,14 @@ impl Tracer {
     /// Gives what was noted to the connection whose burst it was. True: it has lines that are not published yet, and wants to
     /// know when they are.
     pub fn hand_over(&mut self, traces: &mut Traces) -> bool {
-        let first = self.first.take();
-        if traces.first.is_none() {
-            traces.first = first;
+        if self.first.is_some() {
+            let first = self.first.take();
+            if traces.first.is_none() {
+                traces.first = first;
+            }
+        }
+        if self.fresh.is_empty() {
+            return false;
         }
         let committed = self.fresh.iter().any(|record| record.request.course.metrics > 0);
         traces.records.append(&mut self.fresh);
@@ -170,17 +175,25 @@ impl Tracer {
 
     /// The answers of a burst with this many batches have left.
     pub fn answered(&mut self, traces: &mut Traces, stamps: &Stamps, batches: u32, counters: &mut Counters) {
-        let first = traces.first.take();
-        if self.setup.slow_ns > 0
-            && stamps.whole_ns() > self.setup.slow_ns
-            && let Some(request) = first
+        if traces.first.is_some() {
+            if stamps.whole_ns() > self.setup.slow_ns {
+                self.slow(traces.first.take(), stamps, batches, counters);
+            }
+            traces.first = None;
+        }
+        if traces.are_recorded() {
+            self.finish(traces, stamps, batches, false, counters);
+        }
+    }
+
+    #[cold]
+    fn slow(&mut self, request: Option<Request>, stamps: &Stamps, burst_batches: u32, counters: &mut Counters) {
+        if let Some(request) = request
             && self.admits_late(counters)
         {
             let record = Record::new(request, Reason::Slow, self.reactor);
-            let stamps = *stamps;
-            self.export(Record { stamps, burst_batches: batches, ..record }, counters);
+            self.export(Record { stamps: *stamps, burst_batches, ..record }, counters);
         }
-        self.finish(traces, stamps, batches, false, counters);
     }
 
     /// The connection ended at `stamps.answered_ns`, before the answers of its burst had left.

@@ -130,6 +130,14 @@ if ((mutants)); then
         'self.reactor_bells.iter().for_each(|bell| bell.signal());' ''
     mutant failure_does_not_wake_the_writer $status metricstream loom_log a_failed_sync_wakes_everybody \
         'self.writer_bell.signal();' ''
+    published=what_was_answered_is_published_and_in_the_file
+    mutant published_store src/log/published.rs metricstream loom_log $published \
+        'bytes.min(BYTES_MAX), Ordering::Release)' 'bytes.min(BYTES_MAX), Ordering::Relaxed)'
+    mutant published_load src/log/published.rs metricstream loom_log $published \
+        'let before = self.segment_and_bytes.load(Ordering::Acquire)' \
+        'let before = self.segment_and_bytes.load(Ordering::Relaxed)'
+    mutant answered_and_not_published $writer metricstream loom_log $published \
+        $'self.status.position.advance(self.committed_bytes);\n' $'\n'
     mutant end_of_the_writer_store $status metricstream loom_log \
         who_sees_the_writers_end_sees_everything_written \
         'self.writer_end.store(end as u8, Ordering::Release)' 'self.writer_end.store(end as u8, Ordering::Relaxed)'

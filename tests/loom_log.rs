@@ -12,7 +12,7 @@ use loom::{
     thread,
 };
 use metricstream::log::{
-    AckLevel, Appender, GroupCommit, Log, LogError, LogFile, LogHealth, RotateError, Settings, Writer,
+    AckLevel, Appender, GroupCommit, Log, LogError, LogFile, LogHealth, LogStatus, RotateError, Settings, Writer,
 };
 use reactor::Doorbell;
 use std::{
@@ -166,6 +166,7 @@ struct Reactor {
     appender: Appender,
     bell: Arc<Doorbell>,
     file: Arc<ModelFile>,
+    status: Arc<LogStatus>,
 }
 
 impl Reactor {
@@ -210,7 +211,7 @@ fn log(file: ModelFile) -> (Reactor, Writer<SharedFile>, GroupCommit<SharedFile>
     };
     let (file, bell) = (Arc::new(file), Arc::new(Doorbell::new().unwrap()));
     let mut log = Log::new(SharedFile(Arc::clone(&file)), &[Arc::clone(&bell)], RING_BYTES, settings).unwrap();
-    (Reactor { appender: log.appenders.remove(0), bell, file }, log.writer, log.group_commit)
+    (Reactor { appender: log.appenders.remove(0), bell, file, status: log.status }, log.writer, log.group_commit)
 }
 
 /// Published, written, snapshot, synced, durable, answered; whichever of the three threads sleeps, and when. Then the end.
@@ -282,6 +283,22 @@ fn an_answer_at_write_needs_no_sync() {
         assert!(writer.join().unwrap().is_ok());
         assert!(group_commit.run().is_ok());
         assert!(reactor.file.disk().is_clean);
+    });
+}
+
+/// A reader of the log that knows of an answer finds the batch published; whatever it finds published, it may read.
+#[test]
+fn what_was_answered_is_published_and_in_the_file() {
+    model(|| {
+        let (mut reactor, mut writer, _group_commit) = log(ModelFile::new());
+        let position = reactor.append(AckLevel::Write);
+        let writing = thread::spawn(move || writer.write_published().map(|_| ()));
+        let is_answered = reactor.appender.acknowledged(AckLevel::Write) >= position;
+        let published = reactor.status.published();
+        assert!(!is_answered || published.bytes >= position, "answered and not published");
+        reactor.file.read_written(published.bytes);
+        assert!(writing.join().unwrap().is_ok());
+        assert_eq!(reactor.status.published().bytes, position);
     });
 }
 

@@ -4,6 +4,7 @@
 //! denominator of every figure. Both are generic over the reactor's drivers and know the service only by its HTTP contract.
 
 pub mod answer;
+pub mod big_log;
 pub mod body;
 pub mod compare;
 pub mod cores;

@@ -23,6 +23,8 @@ pub struct Filter<'a> {
     wanted: &'a Wanted,
     /// The one name that is wanted, and what stands behind it.
     exact: Vec<u8>,
+    /// Bytes of that name. Where it ends is looked at first: most other names have another length.
+    exact_bytes: usize,
     from: Option<[u8; TIMESTAMP_BYTES]>,
     to: Option<[u8; TIMESTAMP_BYTES]>,
 }
@@ -43,6 +45,7 @@ impl<'a> Filter<'a> {
         let text = |ms: i64| format_timestamp(ms.clamp(TIMESTAMP_MS_MIN, TIMESTAMP_MS_MAX));
         Self {
             wanted,
+            exact_bytes: exact.len().saturating_sub(BEFORE_VALUE.len()),
             exact,
             from: (wanted.from_ms > TIMESTAMP_MS_MIN).then(|| text(wanted.from_ms)),
             to: (wanted.to_ms <= TIMESTAMP_MS_MAX).then(|| text(wanted.to_ms)),
@@ -78,8 +81,12 @@ impl<'a> Filter<'a> {
                     at = lines.byte();
                 }
                 beginning => {
-                    let end = memchr(b'\n', rest);
-                    let is_ours = matches!(beginning, Beginning::Unwanted) && end.is_some();
+                    let is_ours = matches!(beginning, Beginning::Unwanted);
+                    // In the beginning of one of ours there is no line feed; and if there is one where its timestamp should be, no
+                    // line of ours begins behind it, as its name, which was seen, would stand in that one's own beginning.
+                    let looked_at = if is_ours { NAME_AT } else { 0 };
+                    let end = memchr(b'\n', &rest[looked_at..]).map(|end| looked_at + end);
+                    let is_ours = is_ours && end.is_some();
                     scanned.lines += u64::from(is_ours);
                     scanned.foreign_lines += u64::from(!is_ours);
                     at += end.map_or(rest.len(), |end| end + 1);
@@ -142,14 +149,19 @@ impl<'a> Filter<'a> {
             return Beginning::Foreign;
         }
         let timestamp = &beginning[TIMESTAMP_AT..TIMESTAMP_END];
-        let is_named = match &self.wanted.names {
-            Names::All => true,
-            Names::Exact(_) => rest.starts_with(&self.exact),
-            Names::Matching(holds) => name(rest).is_some_and(|name| verdicts.of(name, |name| holds(name))),
-        };
         let is_in_time =
-            self.from.is_none_or(|from| timestamp >= &from[..]) && self.to.is_none_or(|to| timestamp < &to[..]);
-        if is_named && is_in_time { Beginning::Wanted } else { Beginning::Unwanted }
+            || self.from.is_none_or(|from| timestamp >= &from[..]) && self.to.is_none_or(|to| timestamp < &to[..]);
+        // The cheaper question first.
+        let is_wanted = match &self.wanted.names {
+            Names::All => is_in_time(),
+            Names::Exact(_) => {
+                rest.get(self.exact_bytes) == Some(&b'"') && rest.starts_with(&self.exact) && is_in_time()
+            }
+            Names::Matching(holds) => {
+                is_in_time() && name(rest).is_some_and(|name| verdicts.of(name, |name| holds(name)))
+            }
+        };
+        if is_wanted { Beginning::Wanted } else { Beginning::Unwanted }
     }
 }
 

@@ -11,9 +11,10 @@ use super::{
 use crate::{
     limits::SNAPSHOT_TRIES_MAX,
     log::{LogStatus, end_of_last_line},
-    segment::{ACTIVE_NAME, Catalog, Segment, SegmentFile},
+    segment::{ACTIVE_NAME, Segment, SegmentFile, SegmentName},
 };
 use std::{
+    collections::BTreeSet,
     fs::{self, File},
     io::{self, ErrorKind},
     os::unix::fs::MetadataExt,
@@ -110,25 +111,23 @@ impl Source {
         };
         // Loaded after the opening: an inode that is open is nobody else's.
         let published = self.shared.log.as_ref().map(|log| log.published());
-        let catalog =
-            Catalog::list(directory).map_err(|error| ScanError::io(&directory.display().to_string(), error))?;
+        let mut segments = sealed(directory).map_err(|error| ScanError::io(&directory.display().to_string(), error))?;
         let active_now = found(fs::symlink_metadata(&active_path)).map_err(active_error)?.map(|found| found.ino());
         let snapshot = |sealed, active| Some(Snapshot { shared: Arc::clone(&self.shared), sealed, active });
 
         let Some(last) = published.map(|published| published.inode).or(opened.as_ref().map(|(inode, _)| *inode)) else {
             // There never was one, or a rotation is between its two renames, and then all lines are in sealed segments.
-            return Ok(if active_now.is_none() { snapshot(catalog.segments, None) } else { None });
+            return Ok(if active_now.is_none() { snapshot(segments, None) } else { None });
         };
         let (sealed, file) = match opened {
-            Some((inode, file)) if inode == last && active_now == Some(last) => (catalog.segments, file),
+            Some((inode, file)) if inode == last && active_now == Some(last) => (segments, file),
             opened => {
                 let file = opened.filter(|(inode, _)| *inode == last).map(|(_, file)| file);
                 // Without a descriptor of ours the inode is the writer's to hold, as long as it has not begun the next segment.
                 let is_held = file.is_some()
                     || self.shared.log.as_ref().map(|log| log.published().segment) == published.map(|p| p.segment);
-                match self.sealed_as(&catalog, last) {
+                match self.sealed_as(&segments, last) {
                     Some((index, sealed)) if is_held => {
-                        let mut segments = catalog.segments;
                         segments.truncate(index);
                         (segments, file.unwrap_or(sealed))
                     }
@@ -146,9 +145,9 @@ impl Source {
         Ok(snapshot(sealed, Some(Active { file: Arc::new(file), bytes, key })))
     }
 
-    /// The plain sealed segment with this inode, and where it is in the catalog. The newest are looked at first.
-    fn sealed_as(&self, catalog: &Catalog, last: u64) -> Option<(usize, File)> {
-        let plain = catalog.segments.iter().enumerate().rev().filter(|(_, segment)| segment.plain.is_some());
+    /// The plain sealed segment with this inode, and where it is among `segments`. The newest are looked at first.
+    fn sealed_as(&self, segments: &[Segment], last: u64) -> Option<(usize, File)> {
+        let plain = segments.iter().enumerate().rev().filter(|(_, segment)| segment.plain.is_some());
         plain.into_iter().find_map(|(index, segment)| {
             let path = self.shared.directory.join(segment.name.file(SegmentFile::Plain));
             fs::symlink_metadata(&path).ok().filter(|found| found.ino() == last)?;
@@ -173,6 +172,24 @@ impl Snapshot {
             None => ACTIVE_NAME.to_owned(),
         }
     }
+}
+
+/// The sealed segments of a directory, the oldest first: all that were there when this began and are still, and perhaps some that came
+/// meanwhile.
+///
+/// A directory is not listed in one moment: of a segment that is compressed meanwhile the plain file may be gone before it is come to,
+/// and the compressed one come after it was passed. But that happens to each only once, so two listings do not both miss it. What
+/// its files are is looked up by its name then.
+fn sealed(directory: &Path) -> io::Result<Vec<Segment>> {
+    let mut names = BTreeSet::new();
+    for _ in 0..2 {
+        for entry in fs::read_dir(directory)? {
+            let file_name = entry?.file_name();
+            names.extend(file_name.to_str().and_then(SegmentName::parse).map(|(name, _)| name));
+        }
+    }
+    let segments = names.into_iter().map(|name| Segment::find(directory, name));
+    segments.filter_map(Result::transpose).collect()
 }
 
 fn inode(file: &File) -> io::Result<u64> {

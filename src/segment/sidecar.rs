@@ -5,7 +5,10 @@
 //! without a gap. Checksums are CRC-32 as in gzip and zlib (`python3 -c 'import zlib; …'` checks one), of the lines as they
 //! are when they are not compressed.
 //!
-//! Promises: a sidecar that was read is of the form described here; its sums agree; its blocks, and its frames, follow each other
+//! The document ends with a checksum of itself, `,"self_crc32":…}`: of its bytes up to there and a closing brace, which is what it would be
+//! without it. A flipped bit in it must not make a reader skip what it looks for.
+//!
+//! Promises: a sidecar that was read is of the form described here, and as it was written; its sums agree; its blocks, and its frames, follow each other
 //! without a gap. Whether it is that of the segment beside it is told by [`Sidecar::fits`] and by the checksums.
 
 use super::draft::Draft;
@@ -13,6 +16,7 @@ use super::error::ensure;
 use super::{SegmentError, SegmentFile, SegmentName};
 use crate::limits::SIDECAR_BYTES_MAX;
 use crate::metric::{TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN};
+use memchr::memmem;
 use serde::{Deserialize, Serialize};
 use std::{
     fs::File,
@@ -124,6 +128,7 @@ impl Sidecar {
         let mut text = Vec::new();
         file.take(SIDECAR_BYTES_MAX as u64 + 1).read_to_end(&mut text)?;
         ensure(text.len() <= SIDECAR_BYTES_MAX, || format!("longer than {SIDECAR_BYTES_MAX} bytes"))?;
+        let text = without_checksum(text)?;
         let sidecar: Self =
             serde_json::from_slice(&text).map_err(|error| SegmentError::Malformed(error.to_string()))?;
         sidecar.validate()?;
@@ -137,7 +142,7 @@ impl Sidecar {
     /// If it cannot be written, or is longer than [`SIDECAR_BYTES_MAX`]; what was there before is there still.
     pub fn write(&self, directory: &Path, name: SegmentName) -> Result<(), SegmentError> {
         let mut text = serde_json::to_vec(self).map_err(|error| SegmentError::Malformed(error.to_string()))?;
-        text.push(b'\n');
+        add_checksum(&mut text);
         ensure(text.len() <= SIDECAR_BYTES_MAX, || format!("its sidecar would have {} bytes", text.len()))?;
         let data = [SegmentFile::Plain, SegmentFile::Compressed].map(|file| directory.join(name.file(file)));
         let like = if data[0].exists() { &data[0] } else { &data[1] };
@@ -198,4 +203,26 @@ impl Sidecar {
         let times = [self.first_ms, self.last_ms] == [sum.first_ms, sum.last_ms];
         ensure(counts && times, || "its blocks do not add up to it".into())
     }
+}
+
+/// What stands before the checksum of the document itself.
+const BEFORE_CHECKSUM: &[u8] = br#","self_crc32":"#;
+
+fn add_checksum(text: &mut Vec<u8>) {
+    let crc32 = crc32fast::hash(text);
+    text.pop();
+    text.extend_from_slice(BEFORE_CHECKSUM);
+    text.extend_from_slice(format!("{crc32}}}\n").as_bytes());
+}
+
+/// The document as it was before its checksum was added, if that is right. One that has none is taken as it is: somebody may have made it
+/// with another tool.
+fn without_checksum(mut text: Vec<u8>) -> Result<Vec<u8>, SegmentError> {
+    let Some(at) = memmem::rfind(&text, BEFORE_CHECKSUM) else { return Ok(text) };
+    let digits = text[at + BEFORE_CHECKSUM.len()..].strip_suffix(b"}\n").unwrap_or_default();
+    let told = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse::<u32>().ok());
+    text.truncate(at);
+    text.push(b'}');
+    ensure(told == Some(crc32fast::hash(&text)), || "it does not have its own checksum".into())?;
+    Ok(text)
 }

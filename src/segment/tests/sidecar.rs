@@ -1,14 +1,16 @@
 use super::*;
 use serde_json::{Value, json};
 
-/// A sidecar with frames, as a document.
+/// A sidecar with frames, as a document, without its checksum.
 fn document() -> (TempDir, Value) {
     let directory = directory(&[&scrapes()]);
     let sidecar = index(directory.path(), name(0), &RUNNING).unwrap();
     sidecar.write(directory.path(), name(0)).unwrap();
     compress(directory.path(), name(0), &sidecar, &RUNNING).unwrap();
     let text = fs::read(path(&directory, 0, SegmentFile::Sidecar)).unwrap();
-    (directory, serde_json::from_slice(&text).unwrap())
+    let mut document: Value = serde_json::from_slice(&text).unwrap();
+    document.as_object_mut().unwrap().remove("self_crc32").unwrap();
+    (directory, document)
 }
 
 fn read(directory: &TempDir, text: &[u8]) -> Result<Sidecar, SegmentError> {
@@ -83,5 +85,23 @@ fn whoever_may_read_the_segment_may_read_what_is_made_of_it() {
     compress(directory.path(), name(0), &sidecar, &RUNNING).unwrap();
     for file in [SegmentFile::Compressed, SegmentFile::Sidecar] {
         assert_eq!(fs::metadata(path(&directory, 0, file)).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+}
+
+#[test]
+fn no_flipped_bit_in_it_goes_unnoticed() {
+    let directory = directory(&[&scrapes()]);
+    index(directory.path(), name(0), &RUNNING).unwrap().write(directory.path(), name(0)).unwrap();
+    let path = path(&directory, 0, SegmentFile::Sidecar);
+    let written = fs::read(&path).unwrap();
+    assert!(Sidecar::read(directory.path(), name(0)).is_ok());
+    // Each byte of its beginning and of its end, and some between.
+    let ends = (0..200).chain(written.len() - 200..written.len());
+    for at in ends.chain((200..written.len()).step_by(97)) {
+        let mut flipped = written.clone();
+        flipped[at] ^= 1 << (at % 8);
+        fs::write(&path, &flipped).unwrap();
+        let read = Sidecar::read(directory.path(), name(0));
+        assert!(matches!(read, Err(SegmentError::Malformed(_))), "{at}");
     }
 }

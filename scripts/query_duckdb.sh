@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# `metricstream query` beside DuckDB, which reads the same files with read_json: the same answers, and the time they take.
+set -euo pipefail
+
+usage() {
+    cat <<'HELP'
+usage: query_duckdb.sh [--queries N] [--seed N]
+       query_duckdb.sh --time [--threads N] [--rounds N] [--samples N] [--raw FILE]
+
+Installs DuckDB from PyPI into target/duckdb; where that is not to be had, says so and exits 0.
+
+The first form makes a log of the real scrapes, in a compressed, a plain and the active segment, asks both 300 queries made at random,
+and compares each value: stored values, counts and percentiles exactly, sums, means, deviations, increases and rates to nine digits.
+The second makes a log of 1,000 series x 10,000 samples in one plain file (1.5 GB; it stays in target/benchmark_query) and times the mean
+of one name, in turns on the same number of threads.
+Exit code: 0 the answers are the same or it was skipped, 1 they are not, 2 wrong arguments.
+
+environment: BINARIES  a directory with metricstream and benchmark_query, built already
+HELP
+}
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+is_timed=0 samples=10000 arguments=()
+while (($# > 0)); do
+    case $1 in
+        --help | -h) usage && exit 0 ;;
+        --time) is_timed=1 && shift ;;
+        --samples) samples=${2:?} && shift 2 ;;
+        --queries | --seed | --threads | --rounds | --raw) arguments+=("$1" "${2:?}") && shift 2 ;;
+        *) usage >&2 && exit 2 ;;
+    esac
+done
+
+skip() {
+    printf 'query_duckdb.sh: SKIPPED, nothing was compared: %s\n' "$1"
+    exit 0
+}
+venv=target/duckdb
+command -v python3 >/dev/null || skip 'there is no python3 here'
+if ! "$venv/bin/python" -c 'import duckdb' 2>/dev/null; then
+    python3 -m venv "$venv" >/dev/null 2>&1 || skip 'python3 cannot make a venv here'
+    "$venv/bin/pip" install --quiet --disable-pip-version-check duckdb >/dev/null 2>&1 || skip 'DuckDB cannot be had from PyPI'
+fi
+if [[ -z ${BINARIES:-} ]]; then
+    cargo build --release --locked -p metricstream -p metricstream-bench --bin metricstream --bin benchmark_query
+    BINARIES=target/release
+fi
+if ((is_timed)); then
+    made=$("$BINARIES/benchmark_query" --make --samples "$samples")
+    name=${made##* } made=${made% *}
+    exec "$venv/bin/python" scripts/query_duckdb.py "$BINARIES/metricstream" "$made/plain" --time "$name" "${arguments[@]}"
+fi
+directory=$(mktemp -d)
+trap 'rm -rf "$directory"' EXIT
+"$BINARIES/benchmark_query" --scrapes "$directory"
+"$venv/bin/python" scripts/query_duckdb.py "$BINARIES/metricstream" "$directory" "${arguments[@]}"

@@ -46,7 +46,7 @@ failed=0
 
 for driver in io_uring epoll; do
     start_server "$BINARY" "$work/$driver.log" --driver "$driver" --data-dir "$work/$driver" --reactors 2 --rate-limit 50 \
-        --api-keys "$work/keys" --max-body 64KiB --body-timeout 300ms --head-timeout 300ms --stats-interval 500ms
+        --api-keys "$work/keys" --max-body 64KiB --query-max-points 3 --body-timeout 300ms --head-timeout 300ms --stats-interval 500ms
     python3 - "$server_port" <<'PY'
 import socket, sys
 
@@ -71,6 +71,12 @@ ask(request(b"POST /metrics?ack=never HTTP/1.1"), 400)
 ask(request(key=b"nobody"), 401)
 ask(request(b"GET /nowhere HTTP/1.1"), 404)
 ask(request(b"PUT /metrics HTTP/1.1"), 405)
+for target in (b"/query?name=a", b"/series", b"/names", b"/tags/host"):
+    ask(request(b"GET " + target + b" HTTP/1.1", body=b""), 200)
+ask(request(b"GET /query HTTP/1.1", body=b""), 400)
+ask(request(b"GET /query?name=~.*&agg=raw HTTP/1.1", body=b""), 422)
+ask(request(b"GET /query?name=a HTTP/1.1", body=b"", key=b"nobody"), 401)
+ask(request(b"POST /query HTTP/1.1"), 405)
 ask(request(b"POST /metrics HTTP/2.0"), 505)
 ask(request(fields=[b"Content-Encoding: br"]), 415)
 ask(request(fields=[b"Content-Encoding: gzip"]), 400)

@@ -105,6 +105,8 @@ pub const REFUSALS_IN_FLIGHT_MAX: u32 = 64;
 pub const DESCRIPTORS_RESERVED: u32 = 64;
 /// Descriptors set aside for each reactor: ring or epoll instance, eventfd, listener, and the connections being refused.
 pub const DESCRIPTORS_PER_REACTOR: u32 = 8 + REFUSALS_IN_FLIGHT_MAX;
+/// Descriptors set aside for each query thread: the active segment of its snapshot, and a segment and its sidecar.
+pub const DESCRIPTORS_PER_QUERY_THREAD: u32 = 4;
 /// Connections the kernel queues at each listener before they are accepted (listen(2); capped by net.core.somaxconn).
 pub const LISTEN_BACKLOG: i32 = 4_096;
 /// Messages that wait for one reactor in its mailbox: stop, report, late answers.

@@ -587,7 +587,10 @@ fn choose_driver(choice: DriverChoice, reactors: usize, connections_max: u32) ->
 fn connections_limit(config: &Config) -> Result<u32, ServerError> {
     let descriptors = nofile::raise().map_err(|error| error!("cannot raise the limit of open descriptors: {error}"))?;
     let reactors = u32::try_from(config.placement.reactor_cores.len()).unwrap_or(u32::MAX);
-    let reserved = limits::DESCRIPTORS_RESERVED + reactors * limits::DESCRIPTORS_PER_REACTOR;
+    let query_threads = u32::try_from(config.query.threads).unwrap_or(u32::MAX);
+    let reserved = limits::DESCRIPTORS_RESERVED
+        + reactors * limits::DESCRIPTORS_PER_REACTOR
+        + query_threads * limits::DESCRIPTORS_PER_QUERY_THREAD;
     let possible = u32::try_from(descriptors).unwrap_or(u32::MAX).saturating_sub(reserved);
     match config.connections_limit {
         Some(wanted) if wanted > possible => Err(error!(

@@ -88,11 +88,11 @@ pub struct Arguments {
     /// Retry-After.
     #[arg(long, env = "METRICSTREAM_MAX_CLIENTS", value_name = "N", help_heading = CLIENTS)]
     pub max_clients: Option<usize>,
-    /// File of the API keys that may post [default: none, all may post]
+    /// File of the API keys that may post and ask [default: none, all may]
     ///
     /// One key a line, which a client sends as Authorization, with or without Bearer before it; blank lines and those
-    /// that begin with # are left out. It is read at the start. A batch with another key, or without one, is answered
-    /// 401.
+    /// that begin with # are left out. It is read at the start. A batch or a query with another key, or without one, is
+    /// answered 401.
     #[arg(long, env = "METRICSTREAM_API_KEYS", value_name = "FILE", help_heading = CLIENTS)]
     pub api_keys: Option<PathBuf>,
     /// Largest body, as sent and also after decompression [default: 4MiB]

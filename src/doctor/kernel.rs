@@ -128,7 +128,10 @@ fn limit(examination: &mut Examination, name: &str) -> Result<(u64, u64), Unknow
 /// Descriptors that are no connections.
 fn reserved(examination: &Examination) -> u64 {
     let reactors = examination.config.placement.reactor_cores.len() as u64;
-    u64::from(limits::DESCRIPTORS_RESERVED) + reactors * u64::from(limits::DESCRIPTORS_PER_REACTOR)
+    let query_threads = examination.config.query.threads as u64;
+    u64::from(limits::DESCRIPTORS_RESERVED)
+        + reactors * u64::from(limits::DESCRIPTORS_PER_REACTOR)
+        + query_threads * u64::from(limits::DESCRIPTORS_PER_QUERY_THREAD)
 }
 
 fn nofile(examination: &mut Examination) -> Verdict {

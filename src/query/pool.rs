@@ -129,7 +129,9 @@ impl Pool {
             let (setup, idle, waiting) = (Arc::clone(&setup), Arc::clone(&idle), waiting.clone());
             let (started, ending) = (started.clone(), ending.clone());
             let body = move || {
+                // Dropped in reverse: that it has ended is known when all else is gone.
                 let _ending: Sender<Infallible> = ending;
+                let (setup, idle, waiting) = (setup, idle, waiting);
                 let result = settle_in(&setup);
                 let ok = result.is_ok();
                 // Received below, before anything else happens.

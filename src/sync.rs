@@ -4,7 +4,7 @@
 #[cfg(loom)]
 pub use loom::{
     cell::UnsafeCell,
-    sync::{Arc, Condvar, Mutex, MutexGuard, atomic},
+    sync::{Arc, Mutex, MutexGuard, atomic},
 };
 #[cfg(not(loom))]
 pub use std::sync::{Arc, atomic};

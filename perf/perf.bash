@@ -199,7 +199,7 @@ cargo_build() { # cargo_build ARGUMENT…
 # Sets `tools`: where load_test and flamegraph are.
 build_tools() {
     tools=${TOOLS:-$target_dir/release}
-    [[ -n ${TOOLS:-} ]] || cargo_build --release -p metricstream-bench --bin load_test --bin flamegraph
+    [[ -n ${TOOLS:-} ]] || cargo_build --release --workspace --bin load_test --bin flamegraph
 }
 
 # Starts a server with symbols and frame pointers on a free port, and a load that outlasts the look at it. Its own target

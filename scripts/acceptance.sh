@@ -37,7 +37,7 @@ for tool in curl python3; do
     }
 done
 if [[ -z ${BINARY:-} ]]; then
-    (cd "$root" && cargo build --release --quiet --bin metricstream)
+    (cd "$root" && cargo build --release --quiet --workspace --bin metricstream)
     BINARY=${CARGO_TARGET_DIR:-$root/target}/release/metricstream
 fi
 

@@ -24,7 +24,7 @@ while (($# > 0)); do
     esac
 done
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-cargo build --release --locked -p metricstream -p metricstream-bench --bin metricstream --bin benchmark_query
+cargo build --release --locked --workspace --bin metricstream --bin benchmark_query
 export BINARIES=target/release
 
 base=perf/runs/$(date -u +%F)-$host-$(uname -r) run=

@@ -56,7 +56,7 @@ for alert in $(sed -nE 's/^ *- alert: *(\w+)/\1/p' "$rules"); do
 done
 
 if [[ -z ${BINARY:-} ]]; then
-    (cd "$root" && cargo build --release --quiet --bin metricstream)
+    (cd "$root" && cargo build --release --quiet --workspace --bin metricstream)
     BINARY=${CARGO_TARGET_DIR:-$root/target}/release/metricstream
 fi
 prometheus_pid=

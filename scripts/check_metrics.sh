@@ -35,7 +35,7 @@ root=$(dirname "$scripts")
 # shellcheck source=server.bash
 source "$scripts/server.bash"
 if [[ -z ${BINARY:-} ]]; then
-    (cd "$root" && cargo build --release --quiet --bin metricstream)
+    (cd "$root" && cargo build --release --quiet --workspace --bin metricstream)
     BINARY=${CARGO_TARGET_DIR:-$root/target}/release/metricstream
 fi
 

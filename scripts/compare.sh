@@ -30,7 +30,7 @@ for option in "$@"; do
 done
 
 # The load generator of the run is the one of this tree, and so are the servers.
-cargo build --release --quiet --package metricstream --package metricstream-bench --bins
+cargo build --release --quiet --workspace --bin metricstream --bin compare --bin floor --bin load_test
 compare=${CARGO_TARGET_DIR:-target}/release/compare
 if ((help)); then
     usage

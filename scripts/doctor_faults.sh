@@ -58,7 +58,7 @@ clean_up() {
 trap clean_up EXIT
 
 if [[ -z ${BINARY:-} ]]; then
-    (cd "$root" && cargo build --release --quiet --bin metricstream)
+    (cd "$root" && cargo build --release --quiet --workspace --bin metricstream)
     BINARY=${CARGO_TARGET_DIR:-$root/target}/release/metricstream
 fi
 cp "$BINARY" "$work/metricstream"

@@ -44,7 +44,7 @@ if ! "$venv/bin/python" -c "$needs" 2>/dev/null; then
 fi
 
 if [[ -z ${BINARIES:-} ]]; then
-    (cd "$root" && cargo build --release --quiet --bin metricstream)
+    (cd "$root" && cargo build --release --quiet --workspace --bin metricstream)
     BINARIES=${CARGO_TARGET_DIR:-$root/target}/release
 fi
 "$venv/bin/python" "$scripts/otlp.py" "$BINARIES/metricstream" "$work"

@@ -42,7 +42,7 @@ if ! "$venv/bin/python" -c 'import duckdb' 2>/dev/null; then
     "$venv/bin/pip" install --quiet --disable-pip-version-check duckdb >/dev/null 2>&1 || skip 'DuckDB cannot be had from PyPI'
 fi
 if [[ -z ${BINARIES:-} ]]; then
-    cargo build --release --locked -p metricstream -p metricstream-bench --bin metricstream --bin benchmark_query
+    cargo build --release --locked --workspace --bin metricstream --bin benchmark_query
     BINARIES=target/release
 fi
 if ((is_timed)); then

@@ -35,7 +35,7 @@ if ! command -v systemd-analyze >/dev/null; then
     exit 0
 fi
 if [[ -z ${BINARY:-} ]]; then
-    (cd "$root" && cargo build --release --quiet --bin metricstream)
+    (cd "$root" && cargo build --release --quiet --workspace --bin metricstream)
     BINARY=${CARGO_TARGET_DIR:-$root/target}/release/metricstream
 fi
 

@@ -6,7 +6,7 @@ build_torture() {
     local root target
     root=$(dirname "$1")
     target=${CARGO_TARGET_DIR:-$root/target}
-    (cd "$root" && cargo build --release --quiet --package metricstream --package metricstream-torture --bins)
+    (cd "$root" && cargo build --release --quiet --workspace --bin metricstream --bin torture)
     binary=${BINARY:-$target/release/metricstream}
     torture=$target/release/torture
 }

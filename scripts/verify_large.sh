@@ -34,7 +34,7 @@ if ((free_bytes < (gigabytes + 1) * 1000000000)); then
     exit 2
 fi
 if [[ -z ${BINARY:-} ]]; then
-    (cd "$root" && cargo build --release --quiet --bin metricstream)
+    (cd "$root" && cargo build --release --quiet --workspace --bin metricstream)
     BINARY=${CARGO_TARGET_DIR:-$root/target}/release/metricstream
 fi
 threads=${THREADS:-$(nproc)}

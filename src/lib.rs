@@ -26,6 +26,8 @@ pub mod http;
 #[cfg(not(loom))]
 pub mod mail;
 #[cfg(not(loom))]
+mod meter;
+#[cfg(not(loom))]
 pub mod notify;
 #[cfg(not(loom))]
 pub mod pipe;

@@ -25,9 +25,9 @@ mod sweep;
 mod tally;
 mod walk;
 
-use crate::{config::allowed_cores, limits::CHECK_THREADS_CAP, log::OpenError, segment::SegmentFile};
+use crate::{config::allowed_cores, limits::CHECK_THREADS_CAP, log::OpenError, meter::metered, segment::SegmentFile};
 use finding::{Finding, Findings, Kind};
-use progress::{Meter, Progress};
+use progress::Progress;
 pub use repair::repair;
 use report::Report;
 use std::{
@@ -148,7 +148,8 @@ fn check_with(directory: &Path, threads: usize, is_locked: bool) -> Result<(Repo
     let progress = Progress::default();
     let mut failure = None;
     let mut subjects = survey.subjects();
-    let swept = Meter::new(&progress, survey.file_bytes()).run(|| {
+    let line = |elapsed| progress.line(survey.file_bytes(), elapsed);
+    let swept = metered(line, || {
         sweep::sweep(threads, &progress, |findings| match subjects(findings)? {
             Ok(subject) => Some(subject),
             Err(error) => {

@@ -1,18 +1,15 @@
 //! `metricstream query`: the engine over a data directory, without a server or beside one that runs. The parameters are those of
 //! `GET /query`, so what was tried here can be put behind a URL.
 //!
-//! The map: `table`, `chart` and `svg` are forms for people, `plot` is what the latter two have in common, `progress` is the line on a
-//! terminal while it scans.
+//! The map: `table`, `chart` and `svg` are forms for people, `plot` is what the latter two have in common.
 
 mod chart;
 mod plot;
-mod progress;
 mod svg;
 mod table;
 
 use super::{Answer, Bounds, Effort, Format, Kind, Refusal, Request, labels, run};
-use crate::{clock::Clock, config::allowed_cores, limits::SCAN_THREADS_CAP, scan::Source};
-use progress::Meter;
+use crate::{clock::Clock, config::allowed_cores, limits::SCAN_THREADS_CAP, meter::metered, scan::Source};
 use std::{
     borrow::Cow,
     fmt, fs,
@@ -20,7 +17,7 @@ use std::{
     path::PathBuf,
     process::ExitCode,
     str::FromStr,
-    sync::atomic::{AtomicBool, AtomicU64},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
@@ -191,8 +188,17 @@ impl Arguments {
             cancel: &AtomicBool::new(false),
             scanned_bytes: &scanned_bytes,
         };
-        Meter::new(&scanned_bytes).run(|| run(request, &Source::directory(&self.directory), bounds, &effort))
+        metered(
+            |elapsed| scanned(&scanned_bytes, elapsed),
+            || run(request, &Source::directory(&self.directory), bounds, &effort),
+        )
     }
+}
+
+/// The line about a scan that goes on.
+fn scanned(bytes: &AtomicU64, elapsed: Duration) -> String {
+    let (gigabytes, elapsed_s) = (bytes.load(Ordering::Relaxed) as f64 / 1e9, elapsed.as_secs_f64());
+    format!("{gigabytes:.2} GB scanned  {:.2} GB/s  {elapsed_s:.1} s", gigabytes / elapsed_s.max(1e-9))
 }
 
 fn print(answer: &Answer, request: &Request, form: Form, is_terminal: bool) -> io::Result<()> {
@@ -238,5 +244,16 @@ fn for_terminal(escaped: &[u8]) -> Cow<'_, str> {
         Cow::Owned(text.chars().map(shown).collect())
     } else {
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_says_how_much_was_scanned() {
+        let line = scanned(&AtomicU64::new(3_000_000_000), Duration::from_secs(2));
+        assert_eq!(line, "3.00 GB scanned  1.50 GB/s  2.0 s");
     }
 }

@@ -1,11 +1,12 @@
 //! A log in memory for tests: fails as it is told, and watches that nothing is acknowledged before its time.
 
 use super::{LogFile, LogHealth, LogStatus, RotateError, ring::RingDurability};
+use crate::sync::{Mutex, MutexGuard};
 use crossbeam_channel::{Receiver, Sender};
 use std::{
     collections::VecDeque,
     io::{self, IoSlice},
-    sync::{Arc, Mutex, MutexGuard},
+    sync::Arc,
     time::Duration,
 };
 

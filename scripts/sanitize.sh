@@ -138,9 +138,6 @@ left_out=(
     pressure::more_bodies_than_memory
 )
 if [[ ${kinds[0]} == thread ]]; then
-    # Gives the server 300 ms to end. To find that a report is suppressed (Arc's, when the threads end) the sanitizer looks its
-    # stack up in the debug information, which alone takes over a second.
-    left_out+=(lifecycle::a_stop_has_an_end)
     # Runs out of descriptors on purpose: the sanitizer can then neither look a stack up, to see that it is suppressed, nor write
     # its report down.
     left_out+=(running_out_of_descriptors_is_survived)

@@ -158,6 +158,9 @@ pub const STALL_RETRY_MS_FIRST: u64 = 100;
 pub const STALL_RETRY_MS_MAX: u64 = 1_000;
 /// How long a draining server waits for room on a full disk before it gives up and says what was lost.
 pub const STALL_MS_AT_DRAIN_MAX: u64 = 5_000;
+/// How long a stop waits, when the connections have ended, for what was acknowledged to be written and synced. More than
+/// [`STALL_MS_AT_DRAIN_MAX`], and no matter how little the connections were given: a disk may take a second for its last sync.
+pub const LOG_STOP_WAIT: Duration = Duration::from_secs(10);
 
 /// Default of `--rotate-size`.
 pub const ROTATE_BYTES_DEFAULT: u64 = 1 << 30;
@@ -294,7 +297,7 @@ pub const NOTIFY_WAIT: Duration = Duration::from_secs(1);
 pub const WATCHDOG_BEATS: u32 = 4;
 /// Least time between two of them: each asks every reactor for its report.
 pub const WATCHDOG_BEAT_MIN: Duration = Duration::from_millis(100);
-/// What a stop may take beside the two times `--drain-timeout`: the last sync, and the keeper's last block.
+/// What a stop may take beside `--drain-timeout` and [`LOG_STOP_WAIT`]: the queries, and the keeper's last block.
 pub const STOP_MARGIN: Duration = Duration::from_secs(10);
 
 // ---- tracing -------------------------------------------------------------------------------------------------------

@@ -414,10 +414,9 @@ impl Server {
             ended,
         } = self;
         let mut reason = Reason::default();
-        // The time of the drain, and as much again for what is then left.
         let stopping = |why: &dyn fmt::Display| {
             if let Some(manager) = &manager {
-                manager.stopping(why, 2 * drain_timeout + limits::STOP_MARGIN);
+                manager.stopping(why, drain_timeout + limits::LOG_STOP_WAIT + limits::STOP_MARGIN);
             }
         };
         loop {
@@ -449,8 +448,8 @@ impl Server {
                 tell(&mailboxes, || Mail::GiveUp);
             }
         }
-        let mut deadline = Instant::now() + drain_timeout;
         let mut gave_up = reason.error.is_some();
+        let mut deadline = Instant::now() + if gave_up { limits::LOG_STOP_WAIT } else { drain_timeout };
         // A thread that ended by itself is not waited for.
         while reactors + log_threads > 0 {
             select! {
@@ -473,13 +472,13 @@ impl Server {
                 default(deadline.saturating_duration_since(Instant::now())) => {
                     if gave_up {
                         reason.error.get_or_insert_with(|| match log.health() {
-                            LogHealth::Healthy => error!("the threads did not stop within {drain_timeout:?} of being told to"),
-                            health => error!("the threads did not stop within {drain_timeout:?} of being told to: {health}"),
+                            LogHealth::Healthy => error!("the threads did not stop within {:?} of being told to", limits::LOG_STOP_WAIT),
+                            health => error!("the threads did not stop within {:?} of being told to: {health}", limits::LOG_STOP_WAIT),
                         });
                         break;
                     }
                     gave_up = true;
-                    deadline += drain_timeout;
+                    deadline = Instant::now() + limits::LOG_STOP_WAIT;
                     if reactors > 0 {
                         tracing::warn!("connections were cut off: they had not ended within {drain_timeout:?}");
                         tell(&mailboxes, || Mail::GiveUp);

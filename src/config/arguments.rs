@@ -137,8 +137,7 @@ pub struct Arguments {
     pub write_timeout: Option<Text<Span>>,
     /// How long a stop may take before connections are cut off [default: 10s]
     ///
-    /// From 1ms to 24h. What was acknowledged is written and synced all the same; for that there is the same time once
-    /// more.
+    /// From 1ms to 24h. What was acknowledged is written and synced all the same; for that there are 10 s more.
     #[arg(long, env = "METRICSTREAM_DRAIN_TIMEOUT", value_name = "TIME", help_heading = TIMEOUTS)]
     pub drain_timeout: Option<Text<Span>>,
     /// Directory of the log [default: data]

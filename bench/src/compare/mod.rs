@@ -17,6 +17,7 @@ pub mod spread;
 pub mod subject;
 
 use client::{Client, Reported};
+use disk::DiskSyncs;
 use options::Plan;
 use process::{CpuSeries, Server};
 use scenario::Cell;
@@ -47,9 +48,9 @@ pub struct Measurement {
     pub server_cpu_cores: f64,
     /// `VmHWM` of the server's processes, added up, from its start to the end of the load.
     pub peak_rss_bytes: u64,
-    /// What the disk itself takes for an append and its fdatasync(2), just before: microseconds, 99th percentile. Of a server
-    /// whose answers wait for it.
-    pub disk_sync_p99_us: Option<f64>,
+    /// The disk alone, just before and for as long. Of a server whose answers wait for it.
+    #[serde(flatten)]
+    pub disk: Option<DiskSyncs>,
     /// What the client says.
     #[serde(flatten)]
     pub reported: Reported,
@@ -94,7 +95,7 @@ impl<'plan> Bench<'plan> {
 
     fn measure_in(&self, data: &Path, round: u32, cell: &Cell) -> io::Result<Measurement> {
         let Cell { scenario, subject, client } = *cell;
-        let disk_sync_p99_us = subject.waits_for_disk().then(|| disk::sync_p99_us(data)).transpose()?;
+        let disk = subject.waits_for_disk().then(|| disk::measure(data, self.plan.measured)).transpose()?;
         let port = process::free_port()?;
         let command = subject.command(&self.plan.programs, &self.plan.server_cores, port, data)?;
         let server = Server::start(command, port, &data.join("server.log"))?;
@@ -143,7 +144,7 @@ impl<'plan> Bench<'plan> {
             server_cpu_us_per_request: cpu_us / requests,
             server_cpu_cores: cpu_us / 1e6 / reported.elapsed_s,
             peak_rss_bytes: server.peak_rss_bytes()?,
-            disk_sync_p99_us,
+            disk,
             reported,
         })
     }

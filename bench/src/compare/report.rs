@@ -4,6 +4,7 @@
 use super::{
     Measurement,
     client::Client,
+    disk::DiskSyncs,
     environment::Environment,
     scenario::{SCENARIOS, Scenario},
     spread::{Rounds, Spread, ratio},
@@ -79,7 +80,12 @@ pub fn markdown(environment: &Environment, measurements: &[Measurement]) -> Stri
     for scenario in run.scenarios() {
         section(&format!("{}: {}", scenario.name, scenario.title), details(&run, scenario));
     }
-    if let Some(text) = levels(&run) {
+    if let Some(mut text) = levels(&run) {
+        text.push_str(
+            "\nThe disk's p99 is that of an append and its fdatasync(2), alone, just before and for as long. Ideal is a group commit \
+             that costs nothing, on those very syncs: requests come at any time, wait for the rest of the sync that runs, and for \
+             the next.\n",
+        );
         section("Levels of acknowledgement side by side", text);
     }
     if let Some(text) = clients(&run) {
@@ -174,6 +180,8 @@ fn levels(run: &Run<'_>) -> Option<String> {
         "p99 us",
         "disk p99 us",
         "p99 / disk p99",
+        "ideal p99 us",
+        "p99 / ideal",
         "CPU us/request",
     ];
     let mut rows = Vec::new();
@@ -185,10 +193,12 @@ fn levels(run: &Run<'_>) -> Option<String> {
         let write = rounds(LEVELS[1].1, REQUESTS);
         for (level, subject) in LEVELS {
             let shown = |figure: Figure| cell(Spread::of(rounds(subject, figure).into_values()));
-            let disk: Rounds = run
-                .of(scenario, subject, Client::LoadTest)
-                .filter_map(|measured| Some((measured.round, measured.disk_sync_p99_us?)))
-                .collect();
+            let disk = |figure: fn(DiskSyncs) -> f64| -> Rounds {
+                let measured = run.of(scenario, subject, Client::LoadTest);
+                measured.filter_map(|measured| Some((measured.round, figure(measured.disk?)))).collect()
+            };
+            let (sync, ideal) = (disk(|disk| disk.disk_sync_p99_us), disk(|disk| disk.disk_group_commit_p99_us));
+            let answers = rounds(subject, |measured| measured.reported.p99_us);
             rows.push(vec![
                 scenario.name.to_owned(),
                 level.to_owned(),
@@ -196,8 +206,10 @@ fn levels(run: &Run<'_>) -> Option<String> {
                 cell(ratio(&rounds(subject, REQUESTS), &write)),
                 shown(|measured| measured.reported.p50_us),
                 shown(|measured| measured.reported.p99_us),
-                cell(Spread::of(disk.values().copied())),
-                cell(ratio(&rounds(subject, |measured| measured.reported.p99_us), &disk)),
+                cell(Spread::of(sync.values().copied())),
+                cell(ratio(&answers, &sync)),
+                cell(Spread::of(ideal.values().copied())),
+                cell(ratio(&answers, &ideal)),
                 shown(CPU),
             ]);
         }
@@ -278,7 +290,10 @@ mod tests {
             server_cpu_us_per_request: cpu_us,
             server_cpu_cores: 0.95,
             peak_rss_bytes: 5 << 20,
-            disk_sync_p99_us: (subject == "metricstream-fsync").then_some(f64::from(round) * 50.0),
+            disk: (subject == "metricstream-fsync").then_some(DiskSyncs {
+                disk_sync_p99_us: f64::from(round) * 50.0,
+                disk_group_commit_p99_us: f64::from(round) * 100.0,
+            }),
             reported: Reported {
                 requests: 1000,
                 failed: u64::from(round),
@@ -370,6 +385,7 @@ mod tests {
         let cells: Vec<_> = row.split('|').map(str::trim).filter(|cell| !cell.is_empty()).collect();
         assert_eq!(cells[3], "0.78 (0.75 - 0.80)", "{row}");
         assert_eq!(cells[6..8], ["75.0 (50.0 - 100)", "3.00 (2.00 - 4.00)"], "{row}");
+        assert_eq!(cells[8..10], ["150 (100 - 200)", "1.50 (1.00 - 2.00)"], "{row}");
         assert!(!markdown(&environment(), &measurements[..2]).contains("side by side"));
     }
 

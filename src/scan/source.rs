@@ -11,10 +11,9 @@ use super::{
 use crate::{
     limits::SNAPSHOT_TRIES_MAX,
     log::{LogStatus, end_of_last_line},
-    segment::{ACTIVE_NAME, Segment, SegmentFile, SegmentName},
+    segment::{ACTIVE_NAME, Catalog, Segment, SegmentFile},
 };
 use std::{
-    collections::BTreeSet,
     fs::{self, File},
     io::{self, ErrorKind},
     os::unix::fs::MetadataExt,
@@ -111,7 +110,8 @@ impl Source {
         };
         // Loaded after the opening: an inode that is open is nobody else's.
         let published = self.shared.log.as_ref().map(|log| log.published());
-        let mut segments = sealed(directory).map_err(|error| ScanError::io(&directory.display().to_string(), error))?;
+        let directory_error = |error| ScanError::io(&directory.display().to_string(), error);
+        let mut segments = Catalog::list(directory).map_err(directory_error)?.segments;
         let active_now = found(fs::symlink_metadata(&active_path)).map_err(active_error)?.map(|found| found.ino());
         let snapshot = |sealed, active| Some(Snapshot { shared: Arc::clone(&self.shared), sealed, active });
 
@@ -172,24 +172,6 @@ impl Snapshot {
             None => ACTIVE_NAME.to_owned(),
         }
     }
-}
-
-/// The sealed segments of a directory, the oldest first: all that were there when this began and are still, and perhaps some that came
-/// meanwhile.
-///
-/// A directory is not listed in one moment: of a segment that is compressed meanwhile the plain file may be gone before it is come to,
-/// and the compressed one come after it was passed. But that happens to each only once, so two listings do not both miss it. What
-/// its files are is looked up by its name then.
-fn sealed(directory: &Path) -> io::Result<Vec<Segment>> {
-    let mut names = BTreeSet::new();
-    for _ in 0..2 {
-        for entry in fs::read_dir(directory)? {
-            let file_name = entry?.file_name();
-            names.extend(file_name.to_str().and_then(SegmentName::parse).map(|(name, _)| name));
-        }
-    }
-    let segments = names.into_iter().map(|name| Segment::find(directory, name));
-    segments.filter_map(Result::transpose).collect()
 }
 
 fn inode(file: &File) -> io::Result<u64> {

@@ -2,7 +2,7 @@
 
 use super::draft::is_draft;
 use super::{ACTIVE_NAME, SegmentFile, SegmentName};
-use std::{collections::BTreeMap, fs, io, path::Path};
+use std::{collections::BTreeSet, fs, io, path::Path};
 
 /// The files of a data directory, as they were when it was listed. Files that are none of a log's are not in it; nor is anything
 /// that is not a regular file.
@@ -37,21 +37,34 @@ impl Segment {
     /// # Errors
     /// If the system cannot tell.
     pub fn find(directory: &Path, name: SegmentName) -> io::Result<Option<Self>> {
-        let bytes = |file| match fs::symlink_metadata(directory.join(name.file(file))) {
-            Ok(metadata) => Ok(Some(metadata.len()).filter(|_| metadata.is_file())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        };
+        Ok(Some(Self::look_up(directory, name)?).filter(Self::has_lines))
+    }
+
+    fn look_up(directory: &Path, name: SegmentName) -> io::Result<Self> {
+        let bytes = |file| bytes_of(&directory.join(name.file(file)));
+        // In this order: a segment that is being compressed has the one or the other, or both.
         let plain = bytes(SegmentFile::Plain)?;
         let compressed = bytes(SegmentFile::Compressed)?;
-        let segment = Self { name, plain, compressed, sidecar: bytes(SegmentFile::Sidecar)? };
-        Ok(Some(segment).filter(|segment| segment.plain.or(segment.compressed).is_some()))
+        Ok(Self { name, plain, compressed, sidecar: bytes(SegmentFile::Sidecar)? })
+    }
+
+    fn has_lines(&self) -> bool {
+        self.plain.or(self.compressed).is_some()
     }
 
     /// Bytes of all its files.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         [self.plain, self.compressed, self.sidecar].into_iter().flatten().sum()
+    }
+}
+
+/// Bytes of a regular file; `None` for what is none, or not there.
+fn bytes_of(path: &Path) -> io::Result<Option<u64>> {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) => Ok(Some(metadata.len()).filter(|_| metadata.is_file())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -65,45 +78,43 @@ pub struct OtherFile {
 }
 
 impl Catalog {
-    /// Lists `directory`. What comes or goes meanwhile may be in it or not, each file for itself.
+    /// Lists `directory`: the segments that were there when this began and are still, and perhaps some that came meanwhile.
+    ///
+    /// A directory is not listed in one moment: of a segment that is compressed meanwhile the plain file may be gone before it is
+    /// come to, and the compressed one come after it was passed. But that happens to each only once, so two listings do not both
+    /// miss it. What its files are is looked up by its name then.
     ///
     /// # Errors
     /// If the directory cannot be read.
     pub fn list(directory: &Path) -> io::Result<Self> {
         let mut catalog = Self::default();
-        let mut segments = BTreeMap::new();
-        for entry in fs::read_dir(directory)? {
-            let entry = entry?;
-            // A name that is not UTF-8 is none of ours.
-            let Ok(file_name) = entry.file_name().into_string() else { continue };
-            let bytes = match entry.metadata() {
-                Ok(metadata) if metadata.is_file() => metadata.len(),
-                Ok(_) => continue,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(error),
-            };
-            if let Some((name, file)) = SegmentName::parse(&file_name) {
-                let segment =
-                    segments.entry(name).or_insert(Segment { name, plain: None, compressed: None, sidecar: None });
-                match file {
-                    SegmentFile::Plain => segment.plain = Some(bytes),
-                    SegmentFile::Compressed => segment.compressed = Some(bytes),
-                    SegmentFile::Sidecar => segment.sidecar = Some(bytes),
+        let mut names = BTreeSet::new();
+        for _ in 0..2 {
+            catalog = Self::default();
+            for entry in fs::read_dir(directory)? {
+                let entry = entry?;
+                // A name that is not UTF-8 is none of ours.
+                let Ok(file_name) = entry.file_name().into_string() else { continue };
+                if let Some((name, _)) = SegmentName::parse(&file_name) {
+                    names.insert(name);
+                    continue;
                 }
-            } else if file_name == ACTIVE_NAME {
-                catalog.active_bytes = Some(bytes);
-            } else if is_draft(&file_name) {
-                catalog.leftovers.push(OtherFile { file_name, bytes });
-            } else if file_name.starts_with("torn-") && file_name.ends_with(".bin") {
-                catalog.set_aside.push(OtherFile { file_name, bytes });
+                let Some(bytes) = bytes_of(&entry.path())? else { continue };
+                if file_name == ACTIVE_NAME {
+                    catalog.active_bytes = Some(bytes);
+                } else if is_draft(&file_name) {
+                    catalog.leftovers.push(OtherFile { file_name, bytes });
+                } else if file_name.starts_with("torn-") && file_name.ends_with(".bin") {
+                    catalog.set_aside.push(OtherFile { file_name, bytes });
+                }
             }
         }
-        for segment in segments.into_values() {
-            match segment {
-                Segment { name, plain: None, compressed: None, sidecar } => catalog
-                    .leftovers
-                    .push(OtherFile { file_name: name.file(SegmentFile::Sidecar), bytes: sidecar.unwrap_or(0) }),
-                segment => catalog.segments.push(segment),
+        for name in names {
+            let segment = Segment::look_up(directory, name)?;
+            if segment.has_lines() {
+                catalog.segments.push(segment);
+            } else if let Some(bytes) = segment.sidecar {
+                catalog.leftovers.push(OtherFile { file_name: name.file(SegmentFile::Sidecar), bytes });
             }
         }
         catalog.set_aside.sort_unstable_by(|a, b| a.file_name.cmp(&b.file_name));

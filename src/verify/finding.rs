@@ -57,9 +57,9 @@ pub enum Kind {
     StateMissing,
     /// The state file is about another file, as after a copy.
     StateOfAnother,
-    /// Files that were being made when the process died.
+    /// Files that were being made when the process died, or are by a running server.
     Leftover,
-    /// A segment that was there at the start of the check and is no longer: a running server removed or compressed it.
+    /// A segment that was there at the start of the check and is no longer: a running server removed it.
     Vanished,
 }
 

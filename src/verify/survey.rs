@@ -60,7 +60,12 @@ impl Survey {
         for file in &self.catalog.leftovers {
             let name = &file.file_name;
             let Some((segment, _)) = SegmentName::parse(name) else {
-                findings.push(Finding::of_file(Kind::Leftover, name, "a file that was being made when its maker died"));
+                let what = if self.server.is_some() {
+                    "a file that the running server is making, or that one before it had not made to the end"
+                } else {
+                    "a file that was being made when its maker died"
+                };
+                findings.push(Finding::of_file(Kind::Leftover, name, what));
                 continue;
             };
             // Retention takes the oldest first, and a segment's lines before its sidecar.
@@ -85,26 +90,33 @@ impl Survey {
     /// active segment. Says what is wrong with those that cannot be checked.
     pub fn subjects(&self) -> impl FnMut(&mut Findings) -> Option<Result<Subject, VerifyError>> + Send + '_ {
         let forms = |segment: &Segment| {
+            let segment = *segment;
             let (plain, compressed) =
                 (segment.plain.map(|_| SegmentFile::Plain), segment.compressed.map(|_| SegmentFile::Compressed));
-            let name = segment.name;
-            [plain, compressed].into_iter().flatten().map(move |form| (name, form))
+            [plain, compressed].into_iter().flatten().map(move |form| (segment, form))
         };
         let mut files = self.catalog.segments.iter().flat_map(forms);
         // Opened now: a running server may seal it meanwhile, and its bytes stay the same under the new name.
         let mut active = self.catalog.active_bytes.map(|_| File::open(self.directory.join(LOG_NAME)));
         let mut last_sidecar: Option<(SegmentName, Option<Arc<Expected>>)> = None;
         move |findings| {
-            for (segment, form) in files.by_ref() {
+            for (Segment { name: segment, compressed, .. }, form) in files.by_ref() {
                 let expected = match &last_sidecar {
                     Some((of, expected)) if *of == segment => expected.clone(),
                     _ => self.expected(segment, findings),
                 };
                 last_sidecar = Some((segment, expected.clone()));
+                let open = |form| open_sealed(&self.directory, segment, form, expected.clone());
+                let is_gone = |error: &io::Error| error.kind() == io::ErrorKind::NotFound && self.server.is_some();
+                // A running server may have compressed it since it was listed.
+                let opened = match open(form) {
+                    Err(error) if is_gone(&error) && compressed.is_none() => open(SegmentFile::Compressed),
+                    opened => opened,
+                };
                 let file_name = segment.file(form);
-                match open_sealed(&self.directory, segment, form, expected) {
-                    Err(error) if error.kind() == io::ErrorKind::NotFound && self.server.is_some() => {
-                        let what = "the running server has removed or compressed it since the check began";
+                match opened {
+                    Err(error) if is_gone(&error) => {
+                        let what = "the running server has removed it since the check began";
                         findings.push(Finding::of_file(Kind::Vanished, &file_name, what));
                     }
                     Err(error) => {
@@ -240,5 +252,37 @@ fn holder(directory: &Path) -> Result<Option<Option<u32>>, VerifyError> {
             Ok(Some(pid))
         }
         Err(TryLockError::Error(error)) => Err(VerifyError::new("look at the lock", &path, error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::segment::{compress, index};
+    use std::{fs, sync::atomic::AtomicBool};
+    use tempfile::TempDir;
+
+    #[test]
+    fn what_a_running_server_compresses_meanwhile_is_checked_all_the_same() {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path();
+        let names = [1, 2].map(|ms| SegmentName::after(None, ms));
+        for name in names {
+            fs::write(path.join(name.file(SegmentFile::Plain)), "no line of ours\n").unwrap();
+            index(path, name, &AtomicBool::new(false)).unwrap().write(path, name).unwrap();
+        }
+        let server = File::create(path.join(LOCK_NAME)).unwrap();
+        server.lock().unwrap();
+        let survey = Survey::take(path, false).unwrap();
+        assert_eq!(survey.server, Some(None));
+
+        compress(path, names[0], &Sidecar::read(path, names[0]).unwrap(), &AtomicBool::new(false)).unwrap();
+        fs::remove_file(path.join(names[1].file(SegmentFile::Plain))).unwrap();
+        let (mut findings, mut subjects) = (Findings::default(), survey.subjects());
+        let subject = subjects(&mut findings).unwrap().unwrap();
+        assert_eq!(subject.file_name, names[0].file(SegmentFile::Compressed));
+        assert!(subjects(&mut findings).is_none());
+        let found: Vec<_> = findings.kept.iter().map(|finding| (finding.kind, finding.file.clone())).collect();
+        assert_eq!(found, [(Kind::Vanished, names[1].file(SegmentFile::Plain))]);
     }
 }

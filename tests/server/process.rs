@@ -1,56 +1,9 @@
-//! Signals, limits and sockets by way of libc: the only file of the tests with `unsafe` in it.
-#![allow(unsafe_code)] // kill(2), ptrace(2), setrlimit(2), prlimit(2) and setsockopt(2) have no safe form in std.
+//! Threads, limits and sockets by way of libc: the only file of the tests with `unsafe` in it.
+#![allow(unsafe_code)] // ptrace(2), setrlimit(2), prlimit(2) and setsockopt(2) have no safe form in std.
 
 use std::{io, mem, net::TcpStream, os::fd::AsRawFd, os::unix::process::CommandExt, process::Command, ptr};
 
-/// A signal for the server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Signal {
-    /// SIGTERM
-    Terminate,
-    /// SIGINT
-    Interrupt,
-    /// SIGKILL
-    Kill,
-    /// SIGSTOP: it stands still until the next.
-    Stop,
-    /// SIGCONT
-    Continue,
-}
-
-/// Sends `signal` to the child process `pid`, which must not have been waited for yet.
-pub fn signal(pid: u32, signal: Signal) {
-    let number = match signal {
-        Signal::Terminate => libc::SIGTERM,
-        Signal::Interrupt => libc::SIGINT,
-        Signal::Kill => libc::SIGKILL,
-        Signal::Stop => libc::SIGSTOP,
-        Signal::Continue => libc::SIGCONT,
-    };
-    let pid = i32::try_from(pid).unwrap();
-    #[cfg(tsan)]
-    if let (Signal::Terminate | Signal::Interrupt, Some(thread)) = (signal, thread_for_signals(pid)) {
-        // SAFETY: tgkill(2) touches no memory of ours.
-        let result = unsafe { libc::syscall(libc::SYS_tgkill, pid, thread, number) };
-        assert_eq!(result, 0, "tgkill({pid}, {thread}): {}", io::Error::last_os_error());
-        return;
-    }
-    // SAFETY: kill(2) touches no memory of ours; the pid is that of a child that was not reaped (the caller's promise).
-    let result = unsafe { libc::kill(pid, number) };
-    assert_eq!(result, 0, "kill({pid}): {}", io::Error::last_os_error());
-}
-
-/// The server's thread that waits for signals. ThreadSanitizer puts a handler off until its thread makes a call that the
-/// sanitizer knows, and the main thread, to which the kernel gives a process's signal, sleeps on a futex, which it does not.
-#[cfg(tsan)]
-fn thread_for_signals(pid: i32) -> Option<i32> {
-    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).ok()?;
-    let mut threads = threads.map_while(Result::ok);
-    let thread = threads.find(|thread| {
-        std::fs::read_to_string(thread.path().join("comm")).is_ok_and(|name| name.trim_end() == "signals")
-    })?;
-    thread.file_name().to_str()?.parse().ok()
-}
+pub use torture::process::Signal;
 
 /// A thread of a child process that stands still, while the others run, until this is dropped. To be dropped by the thread that made
 /// it, which is what ptrace(2) calls the tracer.

@@ -225,7 +225,8 @@ impl Server {
 
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
-        process::signal(self.pid(), signal);
+        assert!(self.status.is_none(), "it has ended");
+        torture::process::signal(&self.child, signal).unwrap();
     }
 
     /// Waits until the process has ended.

@@ -34,7 +34,7 @@ impl Engine for Told {
             Word::Refuse => Err(refused(Outcome::Unavailable)),
             Word::WaitForCancel => {
                 while !share.cancelled.load(Ordering::Relaxed) {
-                    thread::yield_now();
+                    thread::sleep(LOOK_EVERY);
                 }
                 Err(Failure::Cancelled)
             }
@@ -81,6 +81,8 @@ fn bench(threads: usize, timeout: Duration) -> Bench {
 }
 
 const LONG: Duration = Duration::from_secs(60);
+/// Asleep: the pool's threads yield to everybody who is awake.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
 
 impl Bench {
     fn submit(&self, name: &str, head_only: bool) -> Result<Reader, HttpError> {
@@ -93,7 +95,7 @@ impl Bench {
         let end = Instant::now() + LONG;
         while self.status.ended(outcome) != count {
             assert!(Instant::now() < end, "waited in vain for {outcome:?}: {:?}", self.status);
-            thread::yield_now();
+            thread::sleep(LOOK_EVERY);
         }
     }
 }
@@ -105,7 +107,7 @@ fn parts(reader: &Reader) -> Vec<Part> {
     loop {
         match reader.take() {
             Taken::Part(part) => parts.push(part),
-            Taken::Nothing => thread::yield_now(),
+            Taken::Nothing => thread::sleep(LOOK_EVERY),
             Taken::Ended => return parts,
         }
         assert!(Instant::now() < end, "no end: {parts:?}");
@@ -223,7 +225,7 @@ fn a_reader_that_goes_in_the_middle_of_an_answer_ends_it() {
     // More than may wait: the thread is held up.
     bench.word.send(Word::Answer(2 * limits::PIECES_WAITING_MAX * limits::PIECE_BYTES_MAX)).unwrap();
     while !matches!(reader.take(), Taken::Part(_)) {
-        thread::yield_now();
+        thread::sleep(LOOK_EVERY);
     }
     drop(reader);
     bench.wait(Outcome::Cancelled, 1);
@@ -259,7 +261,7 @@ fn idle_threads_help_and_come_back() {
     // An answer that is being read keeps nobody from scanning.
     bench.word.send(Word::Answer(2 * limits::PIECES_WAITING_MAX * limits::PIECE_BYTES_MAX)).unwrap();
     while !matches!(third.take(), Taken::Part(_)) {
-        thread::yield_now();
+        thread::sleep(LOOK_EVERY);
     }
     let _fourth = bench.submit("fourth", false).unwrap();
     assert_eq!(bench.asked.recv().unwrap().1, 3);

@@ -63,7 +63,7 @@ fn a_client_that_ends_its_side_still_reads(driver: Driver) {
 }
 
 fn a_client_that_does_not_read_is_cut_off(driver: Driver) {
-    let server = Setup::new(driver).flag("--query-threads", 1).flag("--write-timeout", "500ms").start();
+    let server = Setup::new(driver).flag("--query-threads", 1).flag("--write-timeout", "2s").start();
     store_much(&server);
     let mut client = stuck(&server);
     until("the query has ended", || {

@@ -9,8 +9,17 @@ const SENT_MS: &str = "1767323045678";
 const STORED_START: &str = r#"{"timestamp":"2026-01-02T03:04:05.678Z","name":"torture","value":"#;
 const STORED_TAGS: &str = r#","type":"gauge","tags":{"batch":""#;
 const OF: &str = r#"","of":""#;
-/// Longest text that a metric carries along, so that lines have many lengths, in bytes.
+/// What the texts are cut out of, which metrics carry along so that lines have many lengths.
+const TEXTS: &str = concat!(
+    "abcdefghijklmnopqrstuvwxyz {}[]:,0123456789",
+    "zyxwvutsrqponmlkjihgfedcba }{][,:9876543210",
+    "the quick brown fox {jumps: [over, the]} 1 "
+);
+/// Longest text, in bytes.
 const TEXT_BYTES_MAX: u32 = 80;
+/// Bytes before the last text.
+const TEXT_START_MAX: u32 = 48;
+const _: () = assert!((TEXT_START_MAX + TEXT_BYTES_MAX) as usize <= TEXTS.len());
 
 /// Which batch: the how manieth of which connection, of all connections that were ever made to one log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,11 +43,11 @@ pub struct Place {
 
 impl Place {
     /// The text that stands in the metric: the same for the same place.
-    fn text(self) -> String {
+    fn text(self) -> &'static str {
         let mut random = Random::new(u64::from(self.mark.connection) << 32 | u64::from(self.mark.number));
         let mut random = Random::new(random.number() ^ u64::from(self.index));
-        let bytes = random.below(TEXT_BYTES_MAX + 1);
-        (0..bytes).map(|_| char::from(random.choose(b"abcdefghijklmnopqrstuvwxyz {}[]:,0123456789"))).collect()
+        let start = random.below(TEXT_START_MAX + 1) as usize;
+        &TEXTS[start..start + random.below(TEXT_BYTES_MAX + 1) as usize]
     }
 
     fn tags(self) -> String {

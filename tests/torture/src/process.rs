@@ -1,15 +1,36 @@
 //! Signals and limits by way of libc: the only file with `unsafe` in it.
-#![allow(unsafe_code)] // kill(2) and prlimit(2) have no safe form in std.
+#![allow(unsafe_code)] // kill(2), tgkill(2) and prlimit(2) have no safe form in std.
 
 use std::{io, process::Child, ptr};
 
-/// A signal that std does not send.
+/// A signal for a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
     /// SIGTERM: stop in order.
     Terminate,
+    /// SIGINT: the same.
+    Interrupt,
     /// SIGHUP: seal the segment.
     HangUp,
+    /// SIGKILL
+    Kill,
+    /// SIGSTOP: stand still until the next.
+    Stop,
+    /// SIGCONT
+    Continue,
+}
+
+impl Signal {
+    fn number(self) -> libc::c_int {
+        match self {
+            Self::Terminate => libc::SIGTERM,
+            Self::Interrupt => libc::SIGINT,
+            Self::HangUp => libc::SIGHUP,
+            Self::Kill => libc::SIGKILL,
+            Self::Stop => libc::SIGSTOP,
+            Self::Continue => libc::SIGCONT,
+        }
+    }
 }
 
 fn pid_of(child: &Child) -> io::Result<libc::pid_t> {
@@ -21,15 +42,33 @@ fn pid_of(child: &Child) -> io::Result<libc::pid_t> {
 /// # Errors
 /// What kill(2) says.
 pub fn signal(child: &Child, signal: Signal) -> io::Result<()> {
-    let number = match signal {
-        Signal::Terminate => libc::SIGTERM,
-        Signal::HangUp => libc::SIGHUP,
-    };
+    let pid = pid_of(child)?;
+    let number = signal.number();
+    #[cfg(tsan)]
+    if let (Signal::Terminate | Signal::Interrupt | Signal::HangUp, Some(thread)) = (signal, thread_for_signals(pid)) {
+        // SAFETY: tgkill(2) touches no memory of ours.
+        return match unsafe { libc::syscall(libc::SYS_tgkill, pid, thread, number) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        };
+    }
     // SAFETY: kill(2) touches no memory of ours, and the pid is that of a child that was not reaped (the caller's promise).
-    match unsafe { libc::kill(pid_of(child)?, number) } {
+    match unsafe { libc::kill(pid, number) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
+}
+
+/// The server's thread that waits for signals. ThreadSanitizer puts a handler off until its thread makes a call that the
+/// sanitizer knows, and the main thread, to which the kernel gives a process's signal, sleeps on a futex, which it does not.
+#[cfg(tsan)]
+fn thread_for_signals(pid: libc::pid_t) -> Option<libc::pid_t> {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).ok()?;
+    let mut threads = threads.map_while(Result::ok);
+    let thread = threads.find(|thread| {
+        std::fs::read_to_string(thread.path().join("comm")).is_ok_and(|name| name.trim_end() == "signals")
+    })?;
+    thread.file_name().to_str()?.parse().ok()
 }
 
 /// Bounds the size of the files that a running child may write (RLIMIT_FSIZE; `None`: without limit). The hard limit stays.

@@ -25,5 +25,6 @@ fn a_segment_that_is_compressed_meanwhile_is_not_missed() {
             assert!(catalog.leftovers.is_empty());
             listings += 1;
         }
+        compression.join().unwrap();
     });
 }

@@ -14,7 +14,8 @@ enum Word {
     Answer(usize),
     Refuse,
     WaitForCancel,
-    WaitForDeadline,
+    /// The query's, and then until this.
+    WaitForDeadline(Instant),
     BeginAndFail,
 }
 
@@ -38,8 +39,8 @@ impl Engine for Told {
                 }
                 Err(Failure::Cancelled)
             }
-            Word::WaitForDeadline => {
-                thread::sleep(share.deadline.saturating_duration_since(Instant::now()));
+            Word::WaitForDeadline(until) => {
+                thread::sleep(share.deadline.max(until).saturating_duration_since(Instant::now()));
                 Err(refused(Outcome::TimedOut))
             }
             Word::BeginAndFail => {
@@ -237,7 +238,8 @@ fn a_query_that_waits_too_long_is_told_so_and_one_that_runs_knows_its_deadline()
     let running = bench.submit("running", false).unwrap();
     assert_eq!(bench.asked.recv().unwrap().0, "running");
     let waiting = bench.submit("waiting", false).unwrap();
-    bench.word.send(Word::WaitForDeadline).unwrap();
+    // The second came later, and so is its deadline: until it has passed too, the thread must not be free.
+    bench.word.send(Word::WaitForDeadline(Instant::now() + Duration::from_secs(2))).unwrap();
     let [refused, late] = [running, waiting].map(|reader| parts(&reader));
     assert!(matches!(&refused[..], [Part::Refused { .. }]));
     let [Part::Refused { error: HttpError::Unavailable { .. }, text }] = &late[..] else { panic!("{late:?}") };

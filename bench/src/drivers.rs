@@ -44,7 +44,7 @@ impl Choice {
             Self::Auto => match try_uring() {
                 Ok(()) => Chosen::IoUring,
                 Err(error) => {
-                    eprintln!("io_uring is not to be had ({error}): running on epoll");
+                    crate::complain!("io_uring is unavailable ({error}): running on epoll");
                     Chosen::Epoll
                 }
             },

@@ -12,4 +12,5 @@ pub mod drivers;
 pub mod head;
 pub mod ladder;
 pub mod load;
+pub mod output;
 pub mod parsers;

@@ -1,13 +1,12 @@
 //! `load_test PORT CLIENTS REQUESTS [INTERVAL_MS]`: puts a load on a server, and says what came back. See `--help`.
 
-use metricstream_bench::load::{self, Plan, Report};
-use reactor::nofile;
-use std::{
-    env,
-    fs::OpenOptions,
-    io::{self, Write},
-    process::ExitCode,
+use metricstream_bench::{
+    complain,
+    load::{self, Plan, Report},
+    output,
 };
+use reactor::nofile;
+use std::{env, fs::OpenOptions, process::ExitCode};
 
 /// Some requests did not succeed.
 const FAILED: u8 = 1;
@@ -19,10 +18,10 @@ const DESCRIPTORS_BESIDE: u64 = 64;
 fn main() -> ExitCode {
     let plan = match load::parse(env::args_os()) {
         Ok(plan) => plan,
-        Err(error) => error.exit(),
+        Err(error) => return output::refuse(&error),
     };
     run(&plan).unwrap_or_else(|message| {
-        eprintln!("load_test: {message}");
+        complain!("load_test: {message}");
         ExitCode::from(WRONG_USE)
     })
 }
@@ -46,9 +45,9 @@ fn run(plan: &Plan) -> Result<ExitCode, String> {
         return Err(format!("nothing listens on {}", plan.server));
     }
     let report = Report::new(plan, chosen, &outcome);
-    let written = io::stdout().write_all(report.render().as_bytes());
-    written.map_err(|error| format!("cannot write the report: {error}"))?;
-    eprint!("{}", report.aside());
+    // A reader that has seen enough is no failure of the load.
+    output::print(&report.render()).map_err(|error| format!("cannot write the report: {error}"))?;
+    output::complain(format_args!("{}", report.aside()));
     if let Some(path) = &plan.plot {
         load::draw(&report, path)?;
     }

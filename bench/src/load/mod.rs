@@ -149,7 +149,7 @@ pub fn run(plan: &Plan, chosen: Chosen) -> io::Result<Outcome> {
                     if let Some(core) = core
                         && !cores::pin(core)
                     {
-                        eprintln!("cannot pin a thread to core {core}: it may wander");
+                        crate::complain!("cannot pin a thread to core {core}: it may wander");
                     }
                     match chosen {
                         Chosen::IoUring => work::<UringDriver>(plan, index, shared, start),

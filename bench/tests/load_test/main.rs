@@ -3,6 +3,7 @@
 
 mod harness;
 mod measuring;
+mod outputs;
 
 use harness::{
     DRIVERS, Floor, answering, answering_once, load_test, program, read_request, report, reported, run, server, signal,

@@ -8,9 +8,11 @@ usage() {
     cat <<'HELP'
 usage: diff.sh [options] [A B]
 
-Draws the flamegraph of B, coloured by its difference from A: red frames have a larger share than in A, blue ones a smaller.
+Draws two flamegraphs, one with the widths of B (-after.svg) and one with those of A (-before.svg): red frames have a larger
+inclusive share in B than in A, blue ones a smaller, white ones the same within chance. Writes and prints a table of the
+functions that gained and lost most (-changes.txt), then the names of the files.
 A and B are .folded files of flamegraph.sh or offcpu.sh, or .data recordings of record.sh. Given nothing it records two
-servers one after the other, A on epoll and B on io_uring. Prints the name of the picture.
+servers one after the other, A on epoll and B on io_uring.
 
   --stacks KIND    as in record.sh [dwarf]
 HELP
@@ -43,6 +45,7 @@ done
 
 fold() { # fold FILE FOLDED: the folded stacks of a recording, or of what is folded already
     if [[ $1 == *.data ]]; then
+        check_objects "$1"
         script_of "$1" >"$work/script.txt"
         "$tools/flamegraph" collapse --inline <"$work/script.txt" >"$2"
     elif [[ ! $1 -ef $2 ]]; then
@@ -66,7 +69,7 @@ if ((${#files[@]} == 0)); then
         files+=("$out.folded")
         rm -rf "$work/data"
     done
-    title='MetricsStream, on-CPU: io_uring compared with epoll'
+    title="MetricsStream $commit, on-CPU: io_uring compared with epoll, load ${load_flags[*]}"
 else
     build_tools
     title="$(basename "${files[1]}") compared with $(basename "${files[0]}")"
@@ -74,5 +77,8 @@ fi
 name_output diff
 fold "${files[0]}" "$work/before.folded"
 fold "${files[1]}" "$work/after.folded"
-"$tools/flamegraph" diff --title "$title" "$work/before.folded" "$work/after.folded" >"$out.svg"
-printf '%s\n' "$out.svg"
+"$tools/flamegraph" changes "$work/before.folded" "$work/after.folded" | tee "$out-changes.txt" >&2
+for widths in before after; do
+    "$tools/flamegraph" diff --widths "$widths" --title "$title" "$work/before.folded" "$work/after.folded" >"$out-$widths.svg"
+done
+printf '%s\n' "$out-changes.txt" "$out-before.svg" "$out-after.svg"

@@ -53,6 +53,7 @@ find_perf
 if [[ ${#target[@]} == 1 && -f ${target[0]} ]]; then
     out=${target[0]%.data}
     build_tools
+    check_objects "${target[0]}"
 else
     choose_event
     choose_stacks
@@ -61,7 +62,7 @@ else
         start_server_and_load
         record_on_cpu "$server_pid"
         stop_server_and_load
-        : "${title:=MetricsStream, on-CPU, $event, $frequency Hz, $(printf '%s ' "${server_flags[@]}" load "${load_flags[@]}")}"
+        : "${title:=MetricsStream $commit, on-CPU, $event, $frequency Hz, ${server_flags[*]:+${server_flags[*]}, }load ${load_flags[*]}}"
     else
         build_tools
         record_on_cpu "${target[@]}"

@@ -68,6 +68,18 @@ follow_threads() { # follow_threads PID
     events+=(-e sched:sched_wakeup/call-graph=no/ --filter "$woken")
 }
 
+# Writes down who sleeps before the recording begins, with the kernel's stack of each: a thread that does not wake up while it
+# is recorded has no event.
+snapshot_threads() { # snapshot_threads PID
+    local task state
+    for task in "/proc/$1/task/"*; do
+        # Behind the name, which may hold anything, in brackets.
+        state=$(sed -E 's/^.*\) ([A-Za-z]).*/\1/' "$task/stat" 2>/dev/null) || continue
+        printf '%s %s %s\n' "${task##*/}" "$state" "$(cat "$task/comm")"
+        { sed 's/^/\t/' "$task/stack" || sed 's/.*/\t&\n/' "$task/wchan"; } 2>/dev/null || true
+    done
+}
+
 find_perf
 choose_event
 if "$perf" record -q -a -e sched:sched_switch -o "$work/probe" -- true >"$work/probe.log" 2>&1; then
@@ -95,22 +107,25 @@ else
     watched=$pid
 fi
 
+keep_executable "$watched"
 if ((has_tracepoints)); then
     follow_threads "$watched"
+    snapshot_threads "$watched" >"$work/snapshot.txt"
     "$perf" record -q -a -m 4M -o "$out.data" "${events[@]}" -- sleep "$seconds" 2>"$work/record.log" >&2 ||
         die 1 "perf record: $(head -n 3 "$work/record.log")"
-    unit=us title='MetricsStream, off-CPU time in microseconds'
+    unit=us title="MetricsStream $commit, off-CPU, ${seconds} s"
 else
     "$perf" record -q -e context-switches -c 1 --call-graph "$call_graph" -p "$watched" -o "$out.data" \
         -- sleep "$seconds" 2>"$work/record.log" >&2 || die 1 "perf record: $(head -n 3 "$work/record.log")"
-    unit=switches title='MetricsStream, switches off the core (how often, not how long)'
+    unit=switches title="MetricsStream $commit, switches off the core (how often, not how long), ${seconds} s"
 fi
+title+=${load_flags[*]:+, load ${load_flags[*]}}
 grep -iE 'lost [0-9]+' "$work/record.log" >&2 || true
 [[ -n $pid ]] || stop_server_and_load
 
 script_of "$out.data" >"$work/script.txt"
 if ((has_tracepoints)); then
-    "$tools/flamegraph" offcpu --inline --threads "$threads" <"$work/script.txt" >"$out.folded"
+    "$tools/flamegraph" offcpu --inline --threads "$threads" --snapshot "$work/snapshot.txt" --seconds "$seconds" <"$work/script.txt" >"$out.folded"
 else
     "$tools/flamegraph" collapse --inline <"$work/script.txt" >"$out.folded"
 fi

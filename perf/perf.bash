@@ -16,6 +16,7 @@ load_flags=()
 smoke=0
 work=$(mktemp -d)
 load_pid=
+placed=
 target_dir=${CARGO_TARGET_DIR:-$root/target}
 
 # Exit codes of all the scripts.
@@ -35,6 +36,7 @@ clean_up() {
         wait "$load_pid" 2>/dev/null || true
     fi
     stop_server || true
+    [[ -z $placed ]] || rm -f "$placed"
     rm -rf "$work"
     exit "$code"
 }
@@ -51,8 +53,8 @@ options:
   --load FLAGS     other flags for load_test than '-c 64', such as '-c 500 --batch 100'
   -h, --help       this
 
-environment: BINARY     a server that is built already (else: cargo build --profile profiling, with frame pointers)
-             TOOLS      directory of load_test and flamegraph (else: cargo build --release)
+environment: BINARIES   directory of metricstream, load_test and flamegraph, built already (else they are built: the server with
+                        the profile "profiling" and frame pointers)
              PERF       the perf to use
              PERF_OUT   where the outputs go [perf/out]
 
@@ -89,7 +91,10 @@ shared_option() {
 # of another version serves as well: it asks the kernel what it can do (perf_event_open(2), attr.size).
 find_perf() {
     perf=${PERF:-}
-    [[ -z $perf ]] || return 0
+    if [[ -n $perf ]]; then
+        "$perf" --version >/dev/null 2>&1 || die "$wrong_use" "PERF=$perf cannot be run, or is no perf"
+        return 0
+    fi
     if ! command -v perf >/dev/null; then
         local as_root=()
         ((EUID == 0)) || as_root=(sudo -n)
@@ -171,6 +176,7 @@ choose_stacks() {
 # Records where the CPU time goes, of process $1 or of the command behind --, for $seconds into $out.data.
 record_on_cpu() {
     local target=(-p "$1" -- sleep "$seconds") limit=()
+    [[ $1 == -- ]] || keep_executable "$1"
     if [[ $1 == -- ]]; then
         target=("$@")
         # The command is ended with the recording.
@@ -183,6 +189,37 @@ record_on_cpu() {
     grep -iE 'lost [0-9]+' "$work/record.log" >&2 || true
 }
 
+# A program that was rebuilt while it runs is "PATH (deleted)" to perf, which can then neither name its frames nor unwind
+# through them. The kernel still has its file: it is put under that very name until the script ends, and kept as $out.exe.
+keep_executable() { # keep_executable PID
+    local path
+    path=$(readlink "/proc/$1/exe" 2>/dev/null) || return 0
+    [[ $path == *' (deleted)' ]] || return 0
+    say "its binary was replaced while it runs: names come from the one that runs"
+    cp "/proc/$1/exe" "$out.exe"
+    place_executable "$path" "$out.exe"
+}
+
+place_executable() { # place_executable PATH FILE
+    [[ ! -e $1 ]] || return 0
+    cp "$2" "$1" 2>/dev/null || die 1 "$1 cannot be written, so its frames would have no names: start the process anew"
+    placed=$1
+}
+
+# Ends the script where a file that recording $1 needs is another one now: its frames would have wrong names.
+check_objects() { # check_objects DATA
+    local id path now
+    while read -r id path; do
+        [[ $path == /* ]] || continue
+        if [[ $path == *' (deleted)' && -f ${1%.data}.exe ]]; then
+            place_executable "$path" "${1%.data}.exe"
+        fi
+        now=$(readelf -n "$path" 2>/dev/null | sed -nE 's/^ *Build ID: ([0-9a-f]+)$/\1/p' | head -n 1)
+        [[ -z $now || $now == "$id" ]] ||
+            die 1 "$path is another build than the one that was recorded: record again, or put the old one back"
+    done < <("$perf" buildid-list -i "$1" 2>/dev/null)
+}
+
 # The text of recording $1 that the tool `flamegraph` reads, on standard output.
 script_of() {
     # -f: also a recording that another user made. perf's own way to put inlined functions back asks addr2line for each frame; ours asks once.
@@ -192,22 +229,25 @@ script_of() {
 }
 
 cargo_build() { # cargo_build ARGUMENT…
-    command -v cargo >/dev/null || die 1 'cargo is not there to build it: set BINARY and TOOLS to what is built already'
+    command -v cargo >/dev/null || die 1 'cargo is not there to build it: set BINARIES to where it is built already'
     (cd "$root" && cargo build --quiet --locked "$@")
 }
 
 # Sets `tools`: where load_test and flamegraph are.
 build_tools() {
-    tools=${TOOLS:-$target_dir/release}
-    [[ -n ${TOOLS:-} ]] || cargo_build --release --workspace --bin load_test --bin flamegraph
+    tools=${BINARIES:-$target_dir/release}
+    if [[ -z ${BINARIES:-} ]]; then
+        say 'building load_test and flamegraph, for release (a few minutes the first time)'
+        cargo_build --release --workspace --bin load_test --bin flamegraph
+    fi
 }
 
 # Starts a server with symbols and frame pointers on a free port, and a load that outlasts the look at it. Its own target
 # directory keeps the flags from rebuilding everything in the ordinary one. Sets server_pid, server_port, load_log.
 start_server_and_load() {
-    local binary=${BINARY:-} rest=3
-    if [[ -z $binary ]]; then
-        say 'building the server: profile profiling, frame pointers'
+    local binary=${BINARIES:-}/metricstream rest=3
+    if [[ -z ${BINARIES:-} ]]; then
+        say 'building the server: profile profiling, frame pointers (a few minutes the first time)'
         RUSTFLAGS="${RUSTFLAGS:-} -C force-frame-pointers=yes" CARGO_TARGET_DIR=$target_dir/profiling \
             cargo_build --profile profiling -p metricstream --bin metricstream
         binary=$target_dir/profiling/profiling/metricstream
@@ -243,9 +283,9 @@ stop_server_and_load() {
     stop_server
 }
 
-# Sets `out`: where the outputs of this run go, by time and commit, without an ending.
+# Sets `out`: where the outputs of this run go, by time and commit, without an ending; and `commit`.
 name_output() { # name_output KIND
-    local directory=${PERF_OUT:-$perf_dir/out} commit=nogit
+    local directory=${PERF_OUT:-$perf_dir/out}
     mkdir -p "$directory"
     [[ -w $directory ]] || die 1 "$directory cannot be written: set PERF_OUT"
     if commit=$(git -C "$root" rev-parse --short HEAD 2>/dev/null); then

@@ -102,14 +102,22 @@ else
     watched=$pid
 fi
 
-threads_of "$watched" >"$work/threads.before"
-started_ns=$(date +%s%N)
-[[ -z $port ]] || ask_stats "$work/stats.before"
-"$perf" stat -e "$events" -p "$watched" -o "$work/perf.txt" -- sleep "$seconds" 2>"$work/stat.log" >&2 ||
+# What perf counts from its start to the end of this is what the threads' figures are of: one span, so that both agree.
+look() { # look PID PORT SECONDS WORK
+    threads_of "$1" >"$4/threads.before"
+    date +%s%N >"$4/span"
+    [[ -z $2 ]] || ask_stats "$4/stats.before"
+    sleep "$3"
+    [[ -z $2 ]] || ask_stats "$4/stats.after"
+    threads_of "$1" >"$4/threads.after"
+    date +%s%N >>"$4/span"
+}
+export -f look threads_of ask_stats die say
+export port name
+"$perf" stat -e "$events" -p "$watched" -o "$work/perf.txt" -- \
+    bash -c 'look "$@"' look "$watched" "$port" "$seconds" "$work" 2>"$work/stat.log" >&2 ||
     die 1 "perf stat: $(head -n 3 "$work/stat.log")"
-[[ -z $port ]] || ask_stats "$work/stats.after"
-threads_of "$watched" >"$work/threads.after"
-ended_ns=$(date +%s%N)
+{ read -r started_ns && read -r ended_ns; } <"$work/span"
 rate=0
 [[ -z $port ]] || batch_rate "$work/stats.before" "$work/stats.after"
 [[ -n $pid ]] || stop_server_and_load
@@ -121,16 +129,21 @@ rate=0
         BEGIN { span = span_ns / 1e9; batches = rate * span }
         NR == FNR { ran[$1] = $3; waited[$1] = $4; gave[$1] = $5; pushed[$1] = $6; next }
         {
-            cpu = $3 - ran[$1]; all += cpu; switches += $5 - gave[$1] + $6 - pushed[$1]
+            cpu = $3 - ran[$1]; all += cpu; waits += $4 - waited[$1]
+            gives += $5 - gave[$1]; pushes += $6 - pushed[$1]; switches = gives + pushes
             each = batches ? sprintf("%.3f", cpu / 1000 / batches) : "-"
             printf "%-18s %10.1f %8.1f %12.1f %12d %12d %14s\n", $2, cpu / 1e6, cpu * 100 / span_ns, ($4 - waited[$1]) / 1e6, \
                 $5 - gave[$1], $6 - pushed[$1], each
         }
         END {
+            printf "%-18s %10.1f %8.1f %12.1f %12d %12d %14s\n", "all", all / 1e6, all * 100 / span_ns, waits / 1e6, gives, pushes, \
+                batches ? sprintf("%.3f", all / 1000 / batches) : "-"
+            print "\ntask-clock counts interrupts and time stolen by the hypervisor, too; the threads\047 CPU ms do not."
             if (batches) printf "\n%.0f batches a second; of each %.3f us CPU, %.4f switches\n", \
                 rate, all / 1000 / batches, switches / batches
         }' "$work/threads.before" "$work/threads.after"
-    awk -v rate="$rate" -v seconds="$seconds" '/raw_syscalls:sys_enter/ && rate > 0 {
-        gsub(/[^0-9]/, "", $1); printf "%.3f system calls a batch\n", $1 / seconds / rate }' "$work/perf.txt"
+    awk -v rate="$rate" '
+        /raw_syscalls:sys_enter/ { calls = $1; gsub(/[^0-9]/, "", calls) }
+        /seconds time elapsed/ && calls && rate > 0 { printf "%.3f system calls a batch\n", calls / $1 / rate }' "$work/perf.txt"
 } | tee "$out.txt"
 printf '%s\n' "$out.txt"

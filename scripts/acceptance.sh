@@ -13,7 +13,7 @@ Builds the release binary, then
     must give exactly ten 200 and five 429.
 Prints a table. Exit code: 0 all passed, 1 not.
 
-environment: BINARY  a server that is built already
+environment: BINARIES  a directory with metricstream, built already
 HELP
 }
 
@@ -36,9 +36,9 @@ for tool in curl python3; do
         exit 2
     }
 done
-if [[ -z ${BINARY:-} ]]; then
+if [[ -z ${BINARIES:-} ]]; then
     (cd "$root" && cargo build --release --quiet --workspace --bin metricstream)
-    BINARY=${CARGO_TARGET_DIR:-$root/target}/release/metricstream
+    BINARIES=${CARGO_TARGET_DIR:-$root/target}/release
 fi
 
 work=$(mktemp -d)
@@ -58,7 +58,7 @@ for driver in io_uring epoll; do
     for ack in memory write fsync; do
         directory=$work/$driver-$ack
         verdict=FAIL outcome='it did not start'
-        if start_server "$BINARY" "$directory.log" --driver "$driver" --ack "$ack" --data-dir "$directory"; then
+        if start_server "$BINARIES/metricstream" "$directory.log" --driver "$driver" --ack "$ack" --data-dir "$directory"; then
             outcome=$("$scripts/send_file.sh" "$data" "http://127.0.0.1:$server_port/metrics" 2>&1) && sent=0 || sent=1
             stopped=0
             stop_server || stopped=$?
@@ -79,7 +79,7 @@ for driver in io_uring epoll; do
     for reactors in 2 3 4; do
         directory=$work/$driver-$reactors
         verdict=FAIL outcome='it did not start'
-        if start_server "$BINARY" "$directory.log" --driver "$driver" --reactors "$reactors" --rate-limit 10 \
+        if start_server "$BINARIES/metricstream" "$directory.log" --driver "$driver" --reactors "$reactors" --rate-limit 10 \
             --data-dir "$directory"; then
             # Only a trial within one second says anything; a new client each time, at most ten trials.
             for trial in $(seq 10); do

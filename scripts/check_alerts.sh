@@ -12,7 +12,7 @@ the Grafana dashboard: that its metrics, labels and values are exposed, and that
 --install gets Prometheus (promtool is in it) with apt-get. Where it is missing otherwise, says so and exits 0.
 Exit code: 0 passed or skipped, 1 failed. Everything started is ended by its pid.
 
-environment: BINARY  a server that is built already
+environment: BINARIES  a directory with metricstream, built already
 HELP
 }
 
@@ -55,9 +55,9 @@ for alert in $(sed -nE 's/^ *- alert: *(\w+)/\1/p' "$rules"); do
     grep -q "alertname=\"$alert\"" "$tests" || { printf 'no test sees %s fire\n' "$alert" >&2 && exit 1; }
 done
 
-if [[ -z ${BINARY:-} ]]; then
+if [[ -z ${BINARIES:-} ]]; then
     (cd "$root" && cargo build --release --quiet --workspace --bin metricstream)
-    BINARY=${CARGO_TARGET_DIR:-$root/target}/release/metricstream
+    BINARIES=${CARGO_TARGET_DIR:-$root/target}/release
 fi
 prometheus_pid=
 stop_prometheus() {
@@ -68,7 +68,7 @@ stop_prometheus() {
 }
 trap 'stop_prometheus; stop_server || true; rm -rf "$work"' EXIT
 
-start_server "$BINARY" "$work/server.log" --data-dir "$work/data" --reactors 2 --stats-interval 500ms
+start_server "$BINARIES/metricstream" "$work/server.log" --data-dir "$work/data" --reactors 2 --stats-interval 500ms
 cat >"$work/prometheus.yml" <<YML
 global: {scrape_interval: 500ms, scrape_timeout: 500ms, evaluation_interval: 500ms}
 rule_files: ["$rules"]

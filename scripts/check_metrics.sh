@@ -11,7 +11,7 @@ runs `promtool check metrics` on what it then exposes, and checks that the sums 
 Needs promtool (Debian: apt-get install prometheus); where it is missing, says so and exits 0. promtool must not say a word.
 Exit code: 0 passed or skipped, 1 failed.
 
-environment: BINARY  a server that is built already
+environment: BINARIES  a directory with metricstream, built already
 HELP
 }
 
@@ -34,9 +34,9 @@ scripts=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(dirname "$scripts")
 # shellcheck source=server.bash
 source "$scripts/server.bash"
-if [[ -z ${BINARY:-} ]]; then
+if [[ -z ${BINARIES:-} ]]; then
     (cd "$root" && cargo build --release --quiet --workspace --bin metricstream)
-    BINARY=${CARGO_TARGET_DIR:-$root/target}/release/metricstream
+    BINARIES=${CARGO_TARGET_DIR:-$root/target}/release
 fi
 
 work=$(mktemp -d)
@@ -45,7 +45,7 @@ printf 'key\nhot\n' >"$work/keys"
 failed=0
 
 for driver in io_uring epoll; do
-    start_server "$BINARY" "$work/$driver.log" --driver "$driver" --data-dir "$work/$driver" --reactors 2 --rate-limit 50 \
+    start_server "$BINARIES/metricstream" "$work/$driver.log" --driver "$driver" --data-dir "$work/$driver" --reactors 2 --rate-limit 50 \
         --api-keys "$work/keys" --max-body 64KiB --query-max-points 3 --body-timeout 300ms --head-timeout 300ms --stats-interval 500ms
     python3 - "$server_port" <<'PY'
 import socket, sys

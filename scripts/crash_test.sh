@@ -12,7 +12,7 @@ against what the clients were told. Options are those of `torture crash --help`:
 
 Exit code: 0 everything that must be zero is, 1 it is not, 2 it could not be tried.
 
-environment: BINARY  a server that is built already
+environment: BINARIES  a directory with metricstream, built already
 HELP
 }
 

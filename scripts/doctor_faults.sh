@@ -16,7 +16,7 @@ it is said why.
 
 Exit code: 0 every fault that could be made was named, 1 one was not, 2 wrong usage.
 
-environment: BINARY  a server that is built already
+environment: BINARIES  a directory with metricstream, built already
 HELP
 }
 
@@ -57,12 +57,12 @@ clean_up() {
 }
 trap clean_up EXIT
 
-if [[ -z ${BINARY:-} ]]; then
+if [[ -z ${BINARIES:-} ]]; then
     (cd "$root" && cargo build --release --quiet --workspace --bin metricstream)
-    BINARY=${CARGO_TARGET_DIR:-$root/target}/release/metricstream
+    BINARIES=${CARGO_TARGET_DIR:-$root/target}/release
 fi
-cp "$BINARY" "$work/metricstream"
-BINARY=$work/metricstream
+cp "$BINARIES/metricstream" "$work/metricstream"
+BINARIES=$work
 data=$work/data
 mkdir "$data"
 
@@ -110,7 +110,7 @@ doctor() {
     shift
     # The exit code is the worst finding's; what is expected is looked for in the report.
     METRICSTREAM_DATA_DIR=$data METRICSTREAM_LISTEN=127.0.0.1:0 \
-        "${prefix[@]}" "$BINARY" doctor --json "$@" >"$work/report.json" || true
+        "${prefix[@]}" "$BINARIES/metricstream" doctor --json "$@" >"$work/report.json" || true
 }
 
 # A command as somebody without rights. usage: unprivileged COMMAND…
@@ -278,7 +278,7 @@ else
     skip 'a data directory of somebody else' 'takes root, to run as somebody else'
 fi
 
-start_server "$BINARY" "$work/server.log" --data-dir "$data"
+start_server "$BINARIES/metricstream" "$work/server.log" --data-dir "$data"
 doctor -- --listen "127.0.0.1:$server_port"
 expect 'a running server' data_dir note "process $server_pid"
 expect 'its port' port note 'most likely it is that one'

@@ -14,7 +14,7 @@ every line of the log against what the clients were told. Options are those of `
 The faults come from a small library between the server and libc (LD_PRELOAD): needs a C compiler; without one, says so and
 exits 0. Exit code: 0 passed or skipped, 1 something that must be zero is not, 2 it could not be tried.
 
-environment: BINARY  a server that is built already
+environment: BINARIES  a directory with metricstream, built already
 HELP
 }
 

@@ -14,7 +14,7 @@ while the disk is full, and holds every line of the log against what the clients
 Needs the right to mount (root, or user namespaces); where it is missing, says so and exits 0.
 Exit code: 0 passed or skipped, 1 something that must be zero is not, 2 it could not be tried.
 
-environment: BINARY  a server that is built already
+environment: BINARIES  a directory with metricstream, built already
 HELP
 }
 

@@ -14,7 +14,7 @@ Needs systemd (Debian: apt-get install systemd), for the run also root, python3 
 is said so. Nothing outside the name spaces is changed; everything started is ended.
 Exit code: 0 passed or skipped, 1 failed.
 
-environment: BINARY  a server that is built already
+environment: BINARIES  a directory with metricstream, built already
 HELP
 }
 
@@ -34,9 +34,9 @@ if ! command -v systemd-analyze >/dev/null; then
     printf 'systemd.sh: SKIPPED, nothing was checked: there is no systemd-analyze here (Debian: apt-get install systemd)\n'
     exit 0
 fi
-if [[ -z ${BINARY:-} ]]; then
+if [[ -z ${BINARIES:-} ]]; then
     (cd "$root" && cargo build --release --quiet --workspace --bin metricstream)
-    BINARY=${CARGO_TARGET_DIR:-$root/target}/release/metricstream
+    BINARIES=${CARGO_TARGET_DIR:-$root/target}/release
 fi
 
 work=$(mktemp -d)
@@ -62,7 +62,7 @@ trap clean_up EXIT
 
 # ---- what its own tools say --------------------------------------------------------------------------------------------
 
-install -m 755 "$BINARY" "$work/metricstream"
+install -m 755 "$BINARIES/metricstream" "$work/metricstream"
 sed "s|/usr/local/bin/metricstream|$work/metricstream|" "$unit" >"$work/metricstream.service"
 said=$(systemd-analyze verify --man=no "$work/metricstream.service" 2>&1 | grep -F metricstream || true)
 if [[ -n $said ]]; then

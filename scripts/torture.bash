@@ -7,6 +7,6 @@ build_torture() {
     root=$(dirname "$1")
     target=${CARGO_TARGET_DIR:-$root/target}
     (cd "$root" && cargo build --release --quiet --workspace --bin metricstream --bin torture)
-    binary=${BINARY:-$target/release/metricstream}
+    binary=${BINARIES:-$target/release}/metricstream
     torture=$target/release/torture
 }

@@ -11,7 +11,7 @@ sealed segments with sidecars, and the active one. Runs verify on it three times
 first run may find the page cache cold), then damages a small log in each way and shows what verify says, and repairs it.
 Exit code: 0 all as expected, 1 not, 2 it could not be tried.
 
-environment: BINARY  a binary that is built already; THREADS  threads of verify (default: all cores); TMPDIR  where the log is made
+environment: BINARIES  a directory with metricstream, built already; THREADS  threads of verify (default: all cores); TMPDIR  where the log is made
 HELP
 }
 
@@ -33,9 +33,9 @@ if ((free_bytes < (gigabytes + 1) * 1000000000)); then
     printf 'verify_large.sh: no room for %s GB in %s\n' "$gigabytes" "$work" >&2
     exit 2
 fi
-if [[ -z ${BINARY:-} ]]; then
+if [[ -z ${BINARIES:-} ]]; then
     (cd "$root" && cargo build --release --quiet --workspace --bin metricstream)
-    BINARY=${CARGO_TARGET_DIR:-$root/target}/release/metricstream
+    BINARIES=${CARGO_TARGET_DIR:-$root/target}/release
 fi
 threads=${THREADS:-$(nproc)}
 
@@ -76,7 +76,7 @@ PYTHON
 # verify DIRECTORY [FLAG...]: runs it; its exit code is in `code`.
 verify() {
     code=0
-    "$BINARY" verify "$@" --threads "$threads" || code=$?
+    "$BINARIES/metricstream" verify "$@" --threads "$threads" || code=$?
 }
 
 expect() { # expect CODE WHAT
@@ -95,7 +95,7 @@ expect 0 "making the sidecars"
 for run in 1 2 3; do
     printf '== run %d\n' "$run"
     # Per core: by the CPU time, which others on the machine do not lengthen.
-    python3 - "$BINARY" verify "$work/large" --json --threads "$threads" <<'PYTHON'
+    python3 - "$BINARIES/metricstream" verify "$work/large" --json --threads "$threads" <<'PYTHON'
 import json, resource, subprocess, sys
 
 output = subprocess.run(sys.argv[1:], check=True, stdout=subprocess.PIPE).stdout

@@ -162,6 +162,79 @@ fn a_difference_is_red_for_more_and_blue_for_less() {
 }
 
 #[test]
+fn a_wholly_new_caller_is_red_in_a_difference() {
+    let directory = tempfile::tempdir().unwrap();
+    let before = file(&directory, "before", "reactor;epoll_wait;schedule 536\nreactor;parse 464\n");
+    let after = file(&directory, "after", "reactor;io_uring_enter;sock_sendmsg;tcp 536\nreactor;parse 464\n");
+    let (before, after) = (before.to_str().unwrap(), after.to_str().unwrap());
+    let svg = printed(&["diff", before, after], "");
+    for new in ["io_uring_enter", "sock_sendmsg", "tcp"] {
+        let [red, green, blue] = colour(&svg, new);
+        assert!(red > green + 100 && green == blue, "{new}");
+        assert!(svg.contains(&format!("<title>{new} (536 samples, 53.60%; +53.60%, was 0.00%)")), "{svg}");
+    }
+    assert_eq!(colour(&svg, "parse"), [255, 255, 255]);
+    assert!(svg.contains(">io_uring_enter</text>"), "a label is the name alone");
+    assert!(!svg.contains("<title>epoll_wait"), "what is gone has no width after");
+    let svg = printed(&["diff", before, after, "--widths", "before"], "");
+    let [red, _, blue] = colour(&svg, "epoll_wait");
+    assert!(blue > red + 100 && !svg.contains("<title>io_uring_enter"), "{svg}");
+    let table = printed(&["changes", before, after], "");
+    assert!(table.contains("+53.60 %     0.00 ->  53.60 %  io_uring_enter  new"), "{table}");
+    assert!(table.contains("-53.60 %    53.60 ->   0.00 %  epoll_wait  gone"), "{table}");
+    assert!(!table.contains("parse") && !table.contains("reactor"), "{table}");
+}
+
+#[test]
+fn a_thread_blocked_all_the_time_is_drawn_off_cpu() {
+    let directory = tempfile::tempdir().unwrap();
+    let stack = "\t[<0>] futex_wait_queue+0x60/0x90\n\t[<0>] __x64_sys_futex+0x7f/0x1a0\n";
+    let asleep = file(&directory, "asleep", &format!("13 S group commit\n{stack}14 R busy\n11 S writer\n"));
+    let snapshot = ["--snapshot", asleep.to_str().unwrap(), "--seconds", "2"];
+    // Without one event of it in the recording, nor of any other.
+    let folded = printed(&[&["offcpu", "--threads", "13,14"], &snapshot[..]].concat(), "");
+    assert_eq!(folded, "group commit;__x64_sys_futex_[k];futex_wait_queue_[k];[blocked] 2000000\n");
+    // The writer ran when the recording began, whatever it did before: its first event says so.
+    let with = printed(&[&["offcpu", "--threads", "11,12,13"], &snapshot[..]].concat(), SCHED);
+    let without = printed(&["offcpu", "--threads", "11,12", "--seconds", "2"], SCHED);
+    assert!(with.contains("futex_wait_queue_[k];[blocked] 2000000\n"), "{with}");
+    assert_eq!(
+        with.lines().filter(|line| !line.starts_with("group")).collect::<Vec<_>>(),
+        without.lines().collect::<Vec<_>>()
+    );
+    assert!(
+        refused(&["offcpu", "--threads", "1", "--snapshot", asleep.with_file_name("none").to_str().unwrap()], "")
+            .contains("No such")
+    );
+}
+
+#[test]
+fn blocked_and_waiting_for_a_core_differ_by_colour() {
+    let svg = printed(&["draw", "--palette", "waiting", "--unit", "us"], "a;f;[blocked] 5\na;f;[waits for a core] 5\n");
+    let [red, _, blue] = colour(&svg, "[blocked]");
+    assert!(blue > red + 50);
+    let [red, _, blue] = colour(&svg, "[waits for a core]");
+    assert!(red > blue + 50);
+    assert!(svg.contains("10 us"), "the sum stands in the title");
+}
+
+#[test]
+fn a_program_without_symbols_makes_no_picture() {
+    let stack = |object: &str, symbol: &str| {
+        format!("srv 7 1.0: cpu-clock:\n\t 99 {symbol} ({object})\n\t 12 __poll+0x4 (/lib/libc.so.6)\n\n")
+    };
+    let named = stack("/srv/server", "work+0x4");
+    for object in ["/srv/server", "/srv/server (deleted)"] {
+        let unnamed = stack(object, "[unknown]");
+        let message = refused(&["collapse"], &(unnamed.repeat(2) + &named));
+        assert!(message.contains("67 %") && message.contains(object), "{message}");
+        let output = flamegraph(&["collapse"], &(unnamed + &named.repeat(9)));
+        assert!(output.status.success());
+        assert!(String::from_utf8(output.stderr).unwrap().contains("10 %"), "a few are a warning");
+    }
+}
+
+#[test]
 fn time_off_a_core_is_blocked_until_the_wakeup_and_then_waits() {
     let folded = printed(&["offcpu", "--threads", "11,12"], SCHED);
     let writer =

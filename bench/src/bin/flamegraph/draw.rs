@@ -2,20 +2,16 @@
 
 use crate::{
     Palette,
+    off_cpu::{BLOCKED, WAITS_FOR_A_CORE},
     rooms::{self, Room},
 };
-use inferno::{
-    differential,
-    flamegraph::{
-        self, Options,
-        color::{BackgroundColor, BasicPalette, Color, PaletteMap},
-    },
+use inferno::flamegraph::{
+    self, Options,
+    color::{BackgroundColor, Color, PaletteMap},
 };
 use std::{
-    fs,
     hash::{DefaultHasher, Hash, Hasher},
     io::{self, Write},
-    path::Path,
 };
 
 /// Neighbours of one room differ by up to this much of each colour, so that the frames can be told apart.
@@ -42,66 +38,39 @@ pub fn draw(folded: &[String], look: Look, output: &mut impl Write) -> io::Resul
     for line in folded {
         rooms::split(line)?;
     }
-    let mut options = options(look.title, look.min_width);
+    let sum: u64 = folded.iter().filter_map(|line| rooms::split(line).ok()).map(|(_, weight)| weight).sum();
+    let mut options = options(format!("{}, {sum} {}", look.title, look.unit), look.min_width);
     options.count_name = look.unit;
     let mut colours = PaletteMap::default();
     // The frame of all threads has no name.
     colours.insert("", colour_of(""));
-    match look.palette {
-        Palette::Waiting => options.colors = flamegraph::color::Palette::Basic(BasicPalette::Blue),
-        Palette::Rooms => {
-            for frame in folded.iter().filter_map(|line| line.rsplit_once(' ')).flat_map(|(stack, _)| stack.split(';'))
-            {
-                colours.insert(shown(frame), colour_of(frame));
-            }
-            let legend: Vec<String> = Room::ALL.map(|room| format!("{} {}", room.name(), room.colour().1)).into();
-            options.subtitle = Some(legend.join(", "));
-            options.palette_map = Some(&mut colours);
-        }
+    let colour = match look.palette {
+        Palette::Waiting => waiting_colour_of,
+        Palette::Rooms => colour_of,
+    };
+    for frame in folded.iter().filter_map(|line| line.rsplit_once(' ')).flat_map(|(stack, _)| stack.split(';')) {
+        colours.insert(shown(frame), colour(frame));
     }
-    let lines: Vec<String> = folded.iter().map(|line| shown(line)).collect();
+    options.subtitle = Some(match look.palette {
+        Palette::Waiting => {
+            format!("{BLOCKED} blue: until it was woken, {WAITS_FOR_A_CORE} orange: runnable, another had the core")
+        }
+        Palette::Rooms => Room::ALL.map(|room| format!("{} {}", room.name(), room.colour().1)).join(", "),
+    });
+    options.palette_map = Some(&mut colours);
+    let mut lines: Vec<String> = folded.iter().map(|line| shown(line)).collect();
+    // The names as they are shown have another order than those that were folded, and inferno joins neighbours only.
+    lines.sort_unstable();
     flamegraph::from_lines(&mut options, lines.iter().map(String::as_str), output)
 }
 
 /// Names are cut where a frame is narrow: the name of our own crate, in most of them, would be all that is left.
-fn shown(names: &str) -> String {
+pub fn shown(names: &str) -> String {
     names.replace("metricstream::", "")
 }
 
-/// Draws the stacks of `after`, coloured by how they differ from `before`. The sums are made equal first: what is shown is
-/// where the time goes, not how long was recorded.
-///
-/// # Errors
-/// A file that cannot be read or has no stacks, or those of the writer.
-pub fn difference(
-    before: &Path,
-    after: &Path,
-    title: String,
-    min_width: f64,
-    output: &mut impl Write,
-) -> io::Result<()> {
-    let read = |path: &Path| {
-        let told = |error: io::Error| io::Error::other(format!("{}: {error}", path.display()));
-        fs::read_to_string(path)
-            .and_then(|text| {
-                crate::folded(text.as_bytes())?
-                    .iter()
-                    .try_for_each(|line| rooms::split(line).map(|_| ()))
-                    .map(|()| text)
-            })
-            .map_err(told)
-    };
-    let (before, after) = (read(before)?, read(after)?);
-    let mut both = Vec::new();
-    let normalised = differential::Options { normalize: true, strip_hex: false };
-    differential::from_readers(normalised, before.as_bytes(), after.as_bytes(), &mut both)?;
-    let mut options = options(title, min_width);
-    options.subtitle = Some("widths are those after; red has more than before, blue less, white the same".to_owned());
-    let both = shown(&String::from_utf8_lossy(&both));
-    flamegraph::from_reader(&mut options, both.as_bytes(), output)
-}
-
-fn options(title: String, min_width: f64) -> Options<'static> {
+/// What all pictures have in common.
+pub fn options(title: String, min_width: f64) -> Options<'static> {
     let mut options = Options::default();
     options.title = title;
     options.min_width = min_width;
@@ -118,4 +87,15 @@ fn colour_of(frame: &str) -> Color {
     frame.hash(&mut hasher);
     let shade = u8::try_from(hasher.finish() % SHADES).unwrap_or_default();
     Color { r: colour.r - shade, g: colour.g - shade, b: colour.b - shade }
+}
+
+/// The colour of a frame in a picture of time off a core: the innermost frame says what the thread waited for, the frames
+/// below it are pale, so that the two kinds of waiting stand out.
+fn waiting_colour_of(frame: &str) -> Color {
+    match frame {
+        BLOCKED => Color { r: 110, g: 165, b: 235 },
+        WAITS_FOR_A_CORE => Color { r: 245, g: 160, b: 60 },
+        frame if rooms::room_of(frame) == Room::Kernel => Color { r: 214, g: 214, b: 214 },
+        _ => Color { r: 236, g: 230, b: 216 },
+    }
 }

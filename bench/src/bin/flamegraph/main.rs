@@ -4,6 +4,7 @@
 //! the compiler inlined are put back (`inlined`), and the time between two events is counted (`off_cpu`). inferno draws.
 //! All input is read from standard input, all output goes to standard output.
 
+mod diff;
 mod draw;
 mod inlined;
 mod off_cpu;
@@ -12,12 +13,19 @@ mod samples;
 mod stacks;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use diff::{Comparison, Widths};
 use stacks::Stacks;
 use std::{
+    fs,
     io::{self, BufRead, Write},
     path::PathBuf,
     process::ExitCode,
 };
+
+/// Stacks with frames of a program that have no name, in per cent of those with frames of one: over it there is no picture.
+const UNNAMED_PERCENT_MAX: f64 = 50.0;
+/// The same: from it on there is a warning.
+const UNNAMED_PERCENT_WARNING: f64 = 1.0;
 
 /// Folds, sums up and draws what perf recorded.
 #[derive(Debug, Parser)]
@@ -40,6 +48,12 @@ enum Command {
         /// The threads to follow, by id.
         #[arg(long, value_delimiter = ',', required = true)]
         threads: Vec<u32>,
+        /// The threads as they were before the recording: lines `TID STATE NAME`, then their kernel stacks behind tabs.
+        #[arg(long)]
+        snapshot: Option<PathBuf>,
+        /// How long was recorded, at the least.
+        #[arg(long, default_value_t = 0)]
+        seconds: u32,
         /// Put inlined functions back with addr2line(1).
         #[arg(long)]
         inline: bool,
@@ -61,7 +75,7 @@ enum Command {
         #[arg(long, default_value_t = 0.05)]
         min_width: f64,
     },
-    /// Two files of folded stacks -> SVG of the second, red where it has more than the first, blue where it has less
+    /// Two files of folded stacks -> SVG of one, each frame coloured by the change of its inclusive share
     Diff {
         /// Folded stacks before.
         before: PathBuf,
@@ -73,6 +87,16 @@ enum Command {
         /// Frames narrower than this share of the picture, in per cent, are left out.
         #[arg(long, default_value_t = 0.05)]
         min_width: f64,
+        /// The recording whose shares are the widths: what is in the other one only cannot be seen.
+        #[arg(long, value_enum, default_value = "after")]
+        widths: Widths,
+    },
+    /// Two files of folded stacks -> a table of the functions that gained and lost most, by inclusive share
+    Changes {
+        /// Folded stacks before.
+        before: PathBuf,
+        /// Folded stacks after.
+        after: PathBuf,
     },
 }
 
@@ -81,7 +105,7 @@ enum Command {
 enum Palette {
     /// One hue a room of the server, grey for the kernel.
     Rooms,
-    /// Blues, for time off a core.
+    /// Blue for blocked, orange for waiting for a core: time off a core.
     Waiting,
 }
 
@@ -104,25 +128,43 @@ fn run(command: Command) -> io::Result<()> {
             samples::read(input, |sample| stacks.add(&sample.thread, &sample.stack, "", 1))?;
             fold(&stacks, inline, &mut output)?;
         }
-        Command::Offcpu { threads, inline } => {
+        Command::Offcpu { threads, snapshot, seconds, inline } => {
             let mut off_cpu = off_cpu::OffCpu::new(&threads);
+            if let Some(path) = snapshot {
+                off_cpu.snapshot(&fs::read_to_string(path)?)?;
+            }
             samples::read(input, |sample| off_cpu.event(sample))?;
-            fold(&off_cpu.finish(), inline, &mut output)?;
+            fold(&off_cpu.finish(u64::from(seconds) * 1_000_000_000), inline, &mut output)?;
         }
         Command::Rooms => rooms::table(&folded(input)?, &mut output)?,
         Command::Draw { title, unit, palette, min_width } => {
             draw::draw(&folded(input)?, draw::Look { title, unit, palette, min_width }, &mut output)?;
         }
-        Command::Diff { before, after, title, min_width } => {
-            draw::difference(&before, &after, title, min_width, &mut output)?;
+        Command::Diff { before, after, title, min_width, widths } => {
+            Comparison::read(&before, &after)?.draw(title, min_width, widths, &mut output)?;
         }
+        Command::Changes { before, after } => Comparison::read(&before, &after)?.table(&mut output)?,
     }
     output.flush()
 }
 
 fn fold(stacks: &Stacks, inline: bool, output: &mut impl Write) -> io::Result<()> {
     let inlined = if inline { inlined::look_up(stacks.frames()) } else { inlined::Inlined::default() };
-    stacks.write(&inlined, output)
+    stacks.write(&inlined, output)?;
+    output.flush()?;
+    let Some(unnamed) = stacks.unnamed(&inlined) else { return Ok(()) };
+    let message = format!(
+        "{:.0} % of the stacks have frames without a name, most of them in {}: it has no symbols (stripped?), or is another \
+         file than the one that ran",
+        unnamed.percent, unnamed.object
+    );
+    if unnamed.percent > UNNAMED_PERCENT_MAX {
+        return Err(io::Error::other(message));
+    }
+    if unnamed.percent >= UNNAMED_PERCENT_WARNING {
+        eprintln!("flamegraph: {message}");
+    }
+    Ok(())
 }
 
 /// The lines of a folded file. An empty one is an error: a picture of nothing would be taken for a quiet server.

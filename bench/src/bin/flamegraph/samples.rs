@@ -21,6 +21,11 @@ pub struct Frame {
 }
 
 impl Frame {
+    /// perf found a name for it.
+    pub fn has_symbol(&self) -> bool {
+        !self.symbol.is_empty() && self.symbol != "[unknown]"
+    }
+
     /// The kernel has the upper half of the addresses, on x86-64 as on arm64.
     pub fn is_kernel(&self) -> bool {
         self.address >> 63 == 1
@@ -117,11 +122,16 @@ fn time(word: &str) -> Option<u64> {
     seconds.parse::<u64>().ok()?.checked_mul(1_000_000_000)?.checked_add(fraction * 10_u64.pow(9 - digits))
 }
 
-/// `ADDRESS SYMBOL+0xOFFSET (OBJECT)`; the symbol may have spaces.
+/// What perf appends to the name of a file that was deleted or replaced, as proc_pid_maps(5) has it.
+const DELETED: &str = " (deleted)";
+
+/// `ADDRESS SYMBOL+0xOFFSET (OBJECT)`; the symbol may have spaces, and the object [`DELETED`] behind it.
 fn frame(line: &str) -> Option<Frame> {
     let line = line.trim();
     let (address, rest) = line.split_at(line.find(' ')?);
-    let (symbol, object) = rest.rsplit_once(" (")?;
+    let rest = rest.strip_suffix(')')?;
+    let (file, deleted) = rest.strip_suffix(DELETED).map_or((rest, ""), |file| (file, DELETED));
+    let (symbol, object) = file.rsplit_once(" (")?;
     let symbol = symbol.trim();
     let symbol = match symbol.rsplit_once("+0x") {
         Some((name, offset)) if offset.bytes().all(|byte| byte.is_ascii_hexdigit()) => name,
@@ -130,7 +140,7 @@ fn frame(line: &str) -> Option<Frame> {
     Some(Frame {
         address: u64::from_str_radix(address, 16).ok()?,
         symbol: symbol.to_owned(),
-        object: object.strip_suffix(')')?.to_owned(),
+        object: format!("{object}{deleted}"),
     })
 }
 
@@ -178,6 +188,7 @@ mod tests {
             ("\t  f6328 <a::B as c::D>::turn+0x2618 (/x/server)", "<a::B as c::D>::turn", "/x/server"),
             ("\t  f6328 [unknown] (/x/server)", "[unknown]", "/x/server"),
             ("\t  f6328 (/x/server)", "", "/x/server"),
+            ("\t  f6328 [unknown] (/x/server (deleted))", "[unknown]", "/x/server (deleted)"),
             ("\t ffffffff82010ddb tcp_sendmsg+0x2b ([kernel.kallsyms])", "tcp_sendmsg", "[kernel.kallsyms]"),
         ];
         for (line, symbol, object) in symbols {

@@ -17,6 +17,15 @@ pub struct Stacks {
     weights: HashMap<Stack, u64>,
 }
 
+/// How many stacks have frames without a name.
+#[derive(Debug, PartialEq)]
+pub struct Unnamed {
+    /// Their share, by weight, of all stacks with frames of a program.
+    pub percent: f64,
+    /// The program in which most of them are.
+    pub object: String,
+}
+
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Stack {
     thread: String,
@@ -35,6 +44,27 @@ impl Stacks {
     /// Every frame with its depth, 0 for the innermost.
     pub fn frames(&self) -> impl Iterator<Item = (usize, &Frame)> {
         self.weights.keys().flat_map(|stack| stack.frames.iter().enumerate())
+    }
+
+    /// The share of stacks with frames of a program that nothing has a name for; `None` without any. Libraries do not count:
+    /// they are often stripped, and their callers are named.
+    pub fn unnamed(&self, inlined: &Inlined) -> Option<Unnamed> {
+        let (mut all, mut unnamed) = (0_u64, 0_u64);
+        let mut objects = BTreeMap::<&str, u64>::new();
+        for (stack, weight) in &self.weights {
+            let program = |frame: &Frame| frame.object.starts_with('/') && !frame.object.contains(".so");
+            let frames = || stack.frames.iter().enumerate().filter(|(_, frame)| !frame.is_kernel() && program(frame));
+            all += if frames().next().is_some() { *weight } else { 0 };
+            let has_no_name =
+                |(depth, frame): &(usize, &Frame)| !frame.has_symbol() && inlined.functions(*depth, frame).is_none();
+            if let Some((_, frame)) = frames().find(has_no_name) {
+                unnamed += weight;
+                *objects.entry(&frame.object).or_default() += weight;
+            }
+        }
+        let (object, _) = objects.into_iter().max_by_key(|(_, weight)| *weight)?;
+        #[expect(clippy::cast_precision_loss, reason = "a share, to be read by a person")]
+        Some(Unnamed { percent: unnamed as f64 * 100.0 / all.max(1) as f64, object: object.to_owned() })
     }
 
     /// Writes the folded lines. Stacks that differ in an address alone become one.
@@ -80,11 +110,11 @@ fn line(stack: &Stack, inlined: &Inlined) -> String {
 
 /// The name that perf gave, or that of the object in brackets.
 fn name(frame: &Frame) -> String {
-    let mut name = if frame.symbol.is_empty() || frame.symbol == "[unknown]" {
+    let mut name = if frame.has_symbol() {
+        tidy(&frame.symbol)
+    } else {
         let file = frame.object.rsplit('/').next().unwrap_or_default();
         format!("[{}]", file.trim_matches(['[', ']']))
-    } else {
-        tidy(&frame.symbol)
     };
     if frame.is_kernel() {
         name.push_str(KERNEL_SUFFIX);

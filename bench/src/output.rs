@@ -5,6 +5,7 @@ use std::{
     fmt,
     io::{self, ErrorKind, Write},
     process::ExitCode,
+    sync::atomic::{AtomicU8, Ordering},
 };
 
 /// The exit code of a program whose output could not be written, or that was used wrongly.
@@ -30,6 +31,51 @@ pub fn print(text: &str) -> io::Result<Printed> {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Printed::Closed),
         Err(error) => Err(error),
     }
+}
+
+/// Nothing that `say!` wrote was refused.
+const OPEN: u8 = 0;
+/// The reader of standard output has left.
+const CLOSED: u8 = 1;
+/// Standard output cannot be written, and that was said.
+const FAILED: u8 = 2;
+
+/// Where standard output stands for `say!`. A flag of its own that orders nothing else.
+static STANDARD_OUTPUT: AtomicU8 = AtomicU8::new(OPEN);
+
+/// Writes to standard output, until its end: what follows a closed pipe or a failed write is dropped.
+pub fn say(text: fmt::Arguments<'_>) {
+    if has_ended() {
+        return;
+    }
+    match print(&text.to_string()) {
+        Ok(Printed::Whole) => {}
+        Ok(Printed::Closed) => STANDARD_OUTPUT.store(CLOSED, Ordering::Relaxed),
+        Err(error) => {
+            STANDARD_OUTPUT.store(FAILED, Ordering::Relaxed);
+            crate::complain!("cannot write to standard output: {error}");
+        }
+    }
+}
+
+/// Nothing that is said from now on is read: a program that only prints stops working.
+#[must_use]
+pub fn has_ended() -> bool {
+    STANDARD_OUTPUT.load(Ordering::Relaxed) != OPEN
+}
+
+/// The exit code of a program that would end with `code`, had its output been taken.
+#[must_use]
+pub fn finish(code: ExitCode) -> ExitCode {
+    if STANDARD_OUTPUT.load(Ordering::Relaxed) == FAILED { ExitCode::from(WRONG_USE) } else { code }
+}
+
+/// Writes a line to standard output like `println!`, see [`say`].
+#[macro_export]
+macro_rules! say {
+    ($($argument:tt)*) => {
+        $crate::output::say(format_args!("{}\n", format_args!($($argument)*)))
+    };
 }
 
 /// Writes one message to standard error, in one write. A message that nobody can read any more is dropped.

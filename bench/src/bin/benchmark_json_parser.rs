@@ -1,7 +1,10 @@
 //! `benchmark_json_parser [FILE]`: parsers of batches side by side. See `--help`.
 
 use clap::{Parser, ValueEnum};
-use metricstream_bench::parsers::{self, CountingAllocator, NAIVE, Pace, Reading, Table};
+use metricstream_bench::{
+    output,
+    parsers::{self, CountingAllocator, NAIVE, Pace, Reading, Table},
+};
 use std::{path::PathBuf, process::ExitCode};
 
 #[global_allocator]
@@ -58,10 +61,10 @@ enum Format {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    run(&arguments).unwrap_or_else(|message| {
-        eprintln!("benchmark_json_parser: {message}");
+    output::finish(run(&arguments).unwrap_or_else(|message| {
+        metricstream_bench::complain!("benchmark_json_parser: {message}");
         ExitCode::from(WRONG_USE)
-    })
+    }))
 }
 
 fn run(arguments: &Arguments) -> Result<ExitCode, String> {
@@ -83,7 +86,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode, String> {
             if let Reading::Differs(what) = reading {
                 // The naive parser is known to be wrong on some inputs; that is one of the reasons for the other one.
                 disagree |= candidate.name() != NAIVE;
-                eprintln!("{}: {} reads it differently: {what}", input.name, candidate.name());
+                metricstream_bench::complain!("{}: {} reads it differently: {what}", input.name, candidate.name());
             }
         }
     }
@@ -92,22 +95,25 @@ fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     }
 
     if arguments.format == Format::Text {
-        println!("{} rounds, compiled for {}\n", pace.rounds, parsers::compiled_for());
+        metricstream_bench::say!("{} rounds, compiled for {}\n", pace.rounds, parsers::compiled_for());
     }
     let mut tables: Vec<Table> = Vec::with_capacity(inputs.len());
     for (input, readings) in inputs.iter().zip(readings) {
+        if output::has_ended() {
+            return Ok(ExitCode::SUCCESS);
+        }
         let table = parsers::measure(input, &mut candidates, readings, pace);
         if arguments.format == Format::Text {
-            println!("{}", parsers::text(&table));
+            metricstream_bench::say!("{}", parsers::text(&table));
         }
         tables.push(table);
     }
     if arguments.format == Format::Json {
-        print!("{}", parsers::json(&tables, pace));
+        metricstream_bench::say!("{}", parsers::json(&tables, pace).trim_end());
     }
     if arguments.gate {
         let (passed, lines) = parsers::gate(&tables);
-        eprint!("{lines}");
+        metricstream_bench::complain!("{}", lines.trim_end());
         if !passed {
             return Ok(ExitCode::from(FAILED));
         }

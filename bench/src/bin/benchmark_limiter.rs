@@ -9,12 +9,15 @@
 //!   by index, without a table, so what is shown is less than it would really cost.
 //! - `sharded+key`: the product's, with the hash of a 39-byte `Authorization` value made anew each time.
 
+use clap::Parser;
 use metricstream::{
     limits::{RATE_SHARDS_PER_CORE, RATE_STAMP_BYTES_MAX, RATE_WINDOW_NS},
     rate::{ClientKey, ClientKeys, Decision, Limiter, LimiterSetup},
 };
+use metricstream_bench::output;
 use std::{
     hint::black_box,
+    process::ExitCode,
     sync::{
         Barrier,
         atomic::{AtomicU64, Ordering},
@@ -158,17 +161,22 @@ fn round(threads: u32, clients: Clients) -> [f64; 3] {
     ]
 }
 
-fn main() {
-    let rounds = match std::env::args().nth(1).map(|text| text.parse::<usize>()) {
-        None => 15,
-        Some(Ok(rounds)) if rounds > 0 => rounds,
-        Some(_) => {
-            eprintln!("usage: benchmark_limiter [ROUNDS]");
-            std::process::exit(2);
-        }
-    };
-    println!("ns/decision: median (lowest..highest) of {rounds} rounds of {DECISIONS} decisions a thread");
-    println!("{:<24}{:>8}{:>24}{:>24}{:>24}", "clients", "threads", "sharded", "atomic", "sharded+key");
+/// Nanoseconds that a decision of the rate limiter takes, on one thread and on two: the sharded tables of the server, beside a
+/// lock-free ring for each client.
+#[derive(Debug, Parser)]
+#[command(name = "benchmark_limiter", version)]
+struct Arguments {
+    /// Rounds, interleaved; each figure is their median.
+    #[arg(default_value_t = 15, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    rounds: u16,
+}
+
+fn main() -> ExitCode {
+    let rounds = Arguments::parse().rounds;
+    metricstream_bench::say!(
+        "ns/decision: median (lowest..highest) of {rounds} rounds of {DECISIONS} decisions a thread"
+    );
+    metricstream_bench::say!("{:<24}{:>8}{:>24}{:>24}{:>24}", "clients", "threads", "sharded", "atomic", "sharded+key");
     let cases = [
         ("one of its own", Clients::Own(1)),
         ("500 of its own", Clients::Own(500)),
@@ -177,15 +185,19 @@ fn main() {
     ];
     for (name, clients) in cases {
         for threads in [1, 2] {
+            if output::has_ended() {
+                break;
+            }
             let rounds: Vec<[f64; 3]> = (0..rounds).map(|_| round(threads, clients)).collect();
-            print!("{name:<24}{threads:>8}");
+            let mut row = format!("{name:<24}{threads:>8}");
             for candidate in 0..3 {
                 let mut means: Vec<f64> = rounds.iter().map(|round| round[candidate]).collect();
                 means.sort_by(f64::total_cmp);
                 let (low, median, high) = (means[0], means[means.len() / 2], means[means.len() - 1]);
-                print!("{:>24}", format!("{median:.1} ({low:.1}..{high:.1})"));
+                row.push_str(&format!("{:>24}", format!("{median:.1} ({low:.1}..{high:.1})")));
             }
-            println!();
+            metricstream_bench::say!("{row}");
         }
     }
+    output::finish(ExitCode::SUCCESS)
 }

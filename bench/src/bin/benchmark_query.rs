@@ -17,6 +17,7 @@ use metricstream::{
 use metricstream_bench::{
     big_log::{Form, START_MS, STEP_MS, Shape, write_scrapes},
     cores::thread_cpu_ns,
+    output,
 };
 use std::{
     error::Error,
@@ -25,6 +26,7 @@ use std::{
     io::{self, Write},
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
+    process::ExitCode,
     sync::atomic::{AtomicBool, AtomicU64},
     time::{Duration, Instant},
 };
@@ -84,8 +86,17 @@ struct Measured {
     points: usize,
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let mut arguments = Arguments::parse();
+fn main() -> ExitCode {
+    match measure(Arguments::parse()) {
+        Ok(()) => output::finish(ExitCode::SUCCESS),
+        Err(error) => {
+            metricstream_bench::complain!("benchmark_query: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn measure(mut arguments: Arguments) -> Result<(), Box<dyn Error>> {
     if let Some(directory) = &arguments.scrapes {
         return Ok(write_scrapes(directory)?);
     }
@@ -104,7 +115,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         make(&shape, &root.join(name), form)?;
     }
     if arguments.make {
-        println!("{} {}", root.display(), name_asked_for(&shape));
+        metricstream_bench::say!("{} {}", root.display(), name_asked_for(&shape));
         return Ok(());
     }
     let mut cases = cases(&shape, &root);
@@ -119,15 +130,25 @@ fn main() -> Result<(), Box<dyn Error>> {
     if let Some(path) = &arguments.raw {
         write_raw(path, &cases, arguments.threads)?;
     }
-    println!(
+    metricstream_bench::say!(
         "{} series x {} samples, {} threads, {} rounds",
-        shape.series, shape.samples, arguments.threads, arguments.rounds
+        shape.series,
+        shape.samples,
+        arguments.threads,
+        arguments.rounds
     );
-    println!(
+    metricstream_bench::say!(
         "{:44} {:>24} {:>24} {:>8} {:>10} {:>10} {:>10} {:>8}",
-        "", "wall ms", "CPU ms", "GB/s", "scanned", "read", "skipped", "points"
+        "",
+        "wall ms",
+        "CPU ms",
+        "GB/s",
+        "scanned",
+        "read",
+        "skipped",
+        "points"
     );
-    cases.iter().for_each(|case| println!("{}", case.row(arguments.threads)));
+    cases.iter().for_each(|case| metricstream_bench::say!("{}", case.row(arguments.threads)));
     Ok(())
 }
 

@@ -7,6 +7,7 @@
 //! - `unsampled, caller`: a `traceparent` that says no.
 //! - `sampled`: a `traceparent` that says yes: the five readings of the clock and the record, which is taken from the queue again.
 
+use clap::Parser;
 use crossbeam_channel::bounded;
 use metricstream::{
     clock::Clock,
@@ -16,7 +17,8 @@ use metricstream::{
     stats::{Counters, Stamps},
     trace::{Course, Request, Sampler, Tracer, TracerSetup, Traces},
 };
-use std::hint::black_box;
+use metricstream_bench::output;
+use std::{hint::black_box, process::ExitCode};
 
 /// Batches of one measurement: a few milliseconds.
 const BATCHES: u32 = 100_000;
@@ -76,8 +78,17 @@ fn measure(traceparent: Option<&[u8]>) -> f64 {
     f64::from(u32::try_from(taken_ns).expect("one measurement takes far less than four seconds")) / f64::from(BATCHES)
 }
 
-fn main() {
-    let rounds = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(15).max(1);
+/// Nanoseconds that tracing adds to a batch on the core that serves it: not sampled, not sampled by the caller's wish, sampled.
+#[derive(Debug, Parser)]
+#[command(name = "benchmark_tracer", version)]
+struct Arguments {
+    /// Rounds, interleaved; each figure is their median.
+    #[arg(default_value_t = 15, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    rounds: u16,
+}
+
+fn main() -> ExitCode {
+    let rounds = Arguments::parse().rounds;
     let kinds = [("unsampled", None), ("unsampled, caller", Some(SAYS_NO)), ("sampled", Some(SAYS_YES))];
     let mut taken_ns = [const { Vec::new() }; 3];
     for _ in 0..rounds {
@@ -88,6 +99,7 @@ fn main() {
     for ((name, _), mut taken_ns) in kinds.into_iter().zip(taken_ns) {
         taken_ns.sort_by(f64::total_cmp);
         let (median, least, most) = (taken_ns[taken_ns.len() / 2], taken_ns[0], taken_ns[taken_ns.len() - 1]);
-        println!("{name:<18} {median:7.1} ns a batch ({least:.1} to {most:.1})");
+        metricstream_bench::say!("{name:<18} {median:7.1} ns a batch ({least:.1} to {most:.1})");
     }
+    output::finish(ExitCode::SUCCESS)
 }

@@ -1,7 +1,10 @@
 //! `compare`: servers under the same loads, in turns. See `--help`; scripts/compare.sh builds what it needs and installs the
 //! peers.
 
-use metricstream_bench::compare::{Bench, Measurement, environment::Environment, options, options::Plan, report};
+use metricstream_bench::{
+    compare::{Bench, Measurement, environment::Environment, options, options::Plan, report},
+    output,
+};
 use reactor::nofile;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::{
@@ -25,9 +28,9 @@ fn main() -> ExitCode {
         Err(error) => error.exit(),
     };
     match run(&plan) {
-        Ok(complete) => ExitCode::from(u8::from(!complete)),
+        Ok(complete) => output::finish(ExitCode::from(u8::from(!complete))),
         Err(error) => {
-            eprintln!("compare: {error}");
+            metricstream_bench::complain!("compare: {error}");
             ExitCode::FAILURE
         }
     }
@@ -64,10 +67,10 @@ fn run(plan: &Plan) -> io::Result<bool> {
     let environment = Environment::look(plan, &arguments, &scratch.0);
     let results = results(plan.out.as_deref().unwrap_or(&scratch.0), &environment)?;
     for skipped in &plan.skipped {
-        eprintln!("skipped {skipped}");
+        metricstream_bench::complain!("skipped {skipped}");
     }
     let minutes = plan.total().as_secs_f64() / 60.0;
-    eprintln!("{} cells x {} rounds: about {minutes:.1} minutes", plan.cells.len(), plan.rounds);
+    metricstream_bench::complain!("{} cells x {} rounds: about {minutes:.1} minutes", plan.cells.len(), plan.rounds);
 
     fs::write(results.join("compare.json"), serde_json::to_string_pretty(&environment)? + "\n")?;
     let mut raw = File::create_new(results.join("compare.jsonl"))?;
@@ -81,19 +84,22 @@ fn run(plan: &Plan) -> io::Result<bool> {
             let measured = bench.measure(round, cell);
             if interrupted.load(Ordering::Relaxed) {
                 // The signal of a terminal has reached the client and the server as well.
-                eprintln!("interrupted: {name} is left out");
+                metricstream_bench::complain!("interrupted: {name} is left out");
                 complete = false;
                 break 'rounds;
             }
             match measured {
                 Ok(measured) => {
                     let Measurement { server_cpu_us_per_request: cpu_us, reported, .. } = &measured;
-                    eprintln!("{name}: {cpu_us:.2} us/request, {:.0} requests/s", reported.requests_per_second);
+                    metricstream_bench::complain!(
+                        "{name}: {cpu_us:.2} us/request, {:.0} requests/s",
+                        reported.requests_per_second
+                    );
                     writeln!(raw, "{}", serde_json::to_string(&measured)?)?;
                     measurements.push(measured);
                 }
                 Err(error) => {
-                    eprintln!("{name}: {error}");
+                    metricstream_bench::complain!("{name}: {error}");
                     complete = false;
                 }
             }
@@ -101,9 +107,9 @@ fn run(plan: &Plan) -> io::Result<bool> {
     }
     let report = report::markdown(&environment, &measurements);
     fs::write(results.join("compare.md"), &report)?;
-    print!("{report}");
+    metricstream_bench::say!("{}", report.trim_end());
     if plan.out.is_some() {
-        eprintln!("stored in {}", results.display());
+        metricstream_bench::complain!("stored in {}", results.display());
     }
     Ok(complete)
 }

@@ -56,7 +56,7 @@ fn main() -> ExitCode {
     match run(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("floor: {error}");
+            metricstream_bench::complain!("floor: {error}");
             ExitCode::FAILURE
         }
     }
@@ -74,7 +74,7 @@ fn run(arguments: &Arguments) -> io::Result<()> {
     let doorbells = (0..reactors).map(|_| Doorbell::new().map(Arc::new)).collect::<io::Result<Vec<_>>>()?;
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let stop = AtomicBool::new(false);
-    println!("listening on {}", listeners[0].local_addr()?);
+    metricstream_bench::say!("listening on {}", listeners[0].local_addr()?);
     thread::scope(|scope| {
         for (index, (listener, doorbell)) in listeners.into_iter().zip(&doorbells).enumerate() {
             let core = cores.get(index % cores.len().max(1)).copied();
@@ -87,7 +87,7 @@ fn run(arguments: &Arguments) -> io::Result<()> {
                     Chosen::Epoll => serve::<EpollDriver>(listener, doorbell, stop),
                 };
                 if let Err(error) = served {
-                    eprintln!("floor: {chosen}: {error}");
+                    metricstream_bench::complain!("floor: {chosen}: {error}");
                     std::process::exit(1);
                 }
             });
@@ -221,7 +221,7 @@ impl Handler for Floor {
     }
 
     fn accept_failed(&mut self, error: &io::Error) {
-        eprintln!("floor: accept: {error}");
+        metricstream_bench::complain!("floor: accept: {error}");
     }
 
     fn connected(&mut self, _: Token) {

@@ -1,10 +1,13 @@
 //! `ladder`: the stages side by side, one stage as a server, or one server under progressive load. See `--help`.
 
 use clap::{Args, Parser, Subcommand};
-use metricstream_bench::ladder::{
-    Settings, Stage,
-    measure::{Bench, Server},
-    progressive, side_by_side,
+use metricstream_bench::{
+    ladder::{
+        Settings, Stage,
+        measure::{Bench, Server},
+        progressive, side_by_side,
+    },
+    output,
 };
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::{
@@ -131,10 +134,10 @@ fn main() -> ExitCode {
         (None, None) => compare(whole),
     };
     match outcome {
-        Ok(true) => ExitCode::SUCCESS,
+        Ok(true) => output::finish(ExitCode::SUCCESS),
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("ladder: {error}");
+            metricstream_bench::complain!("ladder: {error}");
             ExitCode::FAILURE
         }
     }

@@ -116,7 +116,7 @@ fn count(counter: &AtomicU64) {
 /// Counts a failure of the system's that passes, and says the first one: strangers must not be able to fill the terminal.
 pub fn count_and_warn(counter: &AtomicU64, what: &str, error: &io::Error) {
     if counter.fetch_add(1, Ordering::Relaxed) == 0 {
-        eprintln!("{what}, and further ones are only counted: {error}");
+        crate::complain!("{what}, and further ones are only counted: {error}");
     }
 }
 
@@ -129,7 +129,7 @@ pub fn run(config: Config, stage: impl FnOnce(&Server) -> Result<(), String>) ->
     let server = Server::open(config)?;
     stop_on_signal(server.address, Arc::clone(&server.stopping), drain_timeout)
         .map_err(|error| format!("cannot watch for signals: {error}"))?;
-    eprintln!("listening on {}", server.address);
+    crate::complain!("listening on {}", server.address);
     let served = stage(&server);
     server.finish().map_err(|error| error.to_string())?;
     served
@@ -151,7 +151,7 @@ fn stop_on_signal(address: SocketAddr, stopping: Arc<AtomicBool>, drain_timeout:
         while began.elapsed() < drain_timeout && signals.pending().next().is_none() {
             thread::sleep(LOOK_UP);
         }
-        eprintln!("stopped at once: by a second signal, or after {drain_timeout:?} of draining");
+        crate::complain!("stopped at once: by a second signal, or after {drain_timeout:?} of draining");
         std::process::exit(1);
     })?;
     Ok(())
@@ -159,7 +159,7 @@ fn stop_on_signal(address: SocketAddr, stopping: Arc<AtomicBool>, drain_timeout:
 
 /// The log cannot take what it was given: nothing more may be acknowledged. The caller still holds the writer's lock.
 fn log_failed(error: &LogError) -> ! {
-    eprintln!("{error}");
+    crate::complain!("{error}");
     std::process::exit(1);
 }
 
@@ -206,8 +206,8 @@ impl Server {
         const NO_PANIC: &str = "no thread panicked while it held a lock";
         let Guarded { service, .. } = self.guarded.into_inner().expect(NO_PANIC);
         let counters = &service.counters;
-        eprintln!("stopped: {}", self.counts);
-        eprintln!(
+        crate::complain!("stopped: {}", self.counts);
+        crate::complain!(
             "batches: {} received = {} stored + {} rejected + {} shed",
             counters.batches_received,
             counters.batches_stored,

@@ -7,6 +7,7 @@ use super::{
     measure::{Bench, Load, Sample, Server, percent},
     plot,
 };
+use crate::output;
 use serde_json::json;
 use std::{fs, path::PathBuf, time::Duration};
 
@@ -35,19 +36,28 @@ pub struct Plan {
 pub fn run(bench: &Bench, plan: &Plan, goes_on: impl Fn() -> bool) -> Result<bool, String> {
     let name = plan.server.name();
     let connections = if plan.keep_alive { "connections kept alive" } else { "a connection for each request" };
-    println!("{name}, {connections}, {:.1} s a run; {}", plan.duration.as_secs_f64(), bench.places());
-    println!(
+    crate::say!("{name}, {connections}, {:.1} s a run; {}", plan.duration.as_secs_f64(), bench.places());
+    crate::say!(
         "{:>8}{:>12}{:>12}{:>11}{:>11}{:>11}{:>13}",
-        "clients", "success %", "requests/s", "p50 us", "p99 us", "p99.9 us", "CPU us/req."
+        "clients",
+        "success %",
+        "requests/s",
+        "p50 us",
+        "p99 us",
+        "p99.9 us",
+        "CPU us/req."
     );
     let mut samples = Vec::new();
     for &clients in &plan.clients {
+        if output::has_ended() {
+            break;
+        }
         if !goes_on() {
             return Err("interrupted".to_owned());
         }
         let load = Load { clients, duration: plan.duration, keep_alive: plan.keep_alive };
         let sample = bench.run(plan.server, &load)?;
-        println!(
+        crate::say!(
             "{clients:>8}{:>12}{:>12.0}{:>11.0}{:>11.0}{:>11.0}{:>13.1}",
             percent(sample.success_percent),
             sample.requests_per_second,
@@ -65,11 +75,11 @@ pub fn run(bench: &Bench, plan: &Plan, goes_on: impl Fn() -> bool) -> Result<boo
     plot::progressive(&plan.plot, &format!("{name}, {connections}"), &samples)?;
 
     let (saturated_at, failed) = below_saturation(&samples);
-    println!(
+    crate::say!(
         "\nsaturated at {saturated_at} clients; up to there {}",
         if failed == 0 { "every request succeeded".to_owned() } else { format!("{failed} loads had failures") }
     );
-    println!("plot: {}, figures: {}", plan.plot.display(), plan.json.display());
+    crate::say!("plot: {}, figures: {}", plan.plot.display(), plan.json.display());
     Ok(failed == 0)
 }
 

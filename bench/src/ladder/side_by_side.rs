@@ -5,6 +5,7 @@ use super::{
     measure::{Bench, Load, Sample, Server, medians, percent},
     plot,
 };
+use crate::output;
 use reactor::uring;
 use std::{fmt::Write, path::PathBuf, time::Duration};
 
@@ -32,7 +33,7 @@ pub type Column = Vec<(Stage, Sample)>;
 /// # Errors
 /// One line: what could not be run, or was lost. It stops there.
 pub fn run(bench: &Bench, plan: &Plan, goes_on: impl Fn() -> bool) -> Result<(), String> {
-    println!(
+    crate::say!(
         "{} clients, {:.1} s a run, {} rounds interleaved, medians; {}",
         plan.clients,
         plan.duration.as_secs_f64(),
@@ -40,22 +41,25 @@ pub fn run(bench: &Bench, plan: &Plan, goes_on: impl Fn() -> bool) -> Result<(),
         bench.places(),
     );
     if bench.server_cores.as_deref().is_none_or(|cores| cores.parse::<usize>().is_ok()) {
-        println!("the server has one core: {} is {} here", Stage::EpollCores.name(), Stage::EpollSingle.name());
+        crate::say!("the server has one core: {} is {} here", Stage::EpollCores.name(), Stage::EpollSingle.name());
     }
     let mut stages = Stage::ALL.to_vec();
     if let Err(reason) = uring::probe() {
-        println!("{} is left out: {reason}", Stage::UringCores.name());
+        crate::say!("{} is left out: {reason}", Stage::UringCores.name());
         stages.retain(|&stage| stage != Stage::UringCores);
     }
     let mut samples = vec![Vec::new(); LOADS.len() * stages.len()];
     for round in 0..plan.rounds {
         for (index, samples) in samples.iter_mut().enumerate() {
+            if output::has_ended() {
+                return Ok(());
+            }
             if !goes_on() {
                 return Err("interrupted".to_owned());
             }
             let (keep_alive, title) = LOADS[index / stages.len()];
             let stage = stages[index % stages.len()];
-            eprintln!("round {} of {}, {title}: {}", round + 1, plan.rounds, stage.name());
+            crate::complain!("round {} of {}, {title}: {}", round + 1, plan.rounds, stage.name());
             let load = Load { clients: plan.clients, duration: plan.duration, keep_alive };
             samples.push(bench.run(Server::Stage(stage), &load)?);
         }
@@ -65,10 +69,10 @@ pub fn run(bench: &Bench, plan: &Plan, goes_on: impl Fn() -> bool) -> Result<(),
         .map(|runs| stages.iter().copied().zip(runs.iter().map(|runs| medians(runs))).collect())
         .collect();
     for ((_, title), column) in LOADS.iter().zip(&columns) {
-        print!("{}", table(title, column));
+        crate::say!("{}", table(title, column).trim_end_matches('\n'));
     }
     plot::ladder(&plan.plot, plan.clients, &columns)?;
-    println!("\nplot: {}", plan.plot.display());
+    crate::say!("\nplot: {}", plan.plot.display());
     Ok(())
 }
 

@@ -51,7 +51,9 @@ pub fn look_up<'a>(frames: impl Iterator<Item = (usize, &'a Frame)>) -> Inlined 
                 let found = found.into_iter().map(|(position, functions)| ((object.to_owned(), position), functions));
                 inlined.functions.extend(found);
             }
-            Err(error) => eprintln!("flamegraph: inlined functions of {object} are not shown: {error}"),
+            Err(error) => {
+                metricstream_bench::complain!("flamegraph: inlined functions of {object} are not shown: {error}")
+            }
         }
     }
     inlined

@@ -112,8 +112,10 @@ enum Palette {
 fn main() -> ExitCode {
     match run(Arguments::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
+        // The reader has all that it wanted.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("flamegraph: {error}");
+            metricstream_bench::complain!("flamegraph: {error}");
             ExitCode::FAILURE
         }
     }
@@ -162,7 +164,7 @@ fn fold(stacks: &Stacks, inline: bool, output: &mut impl Write) -> io::Result<()
         return Err(io::Error::other(message));
     }
     if unnamed.percent >= UNNAMED_PERCENT_WARNING {
-        eprintln!("flamegraph: {message}");
+        metricstream_bench::complain!("flamegraph: {message}");
     }
     Ok(())
 }

@@ -78,6 +78,12 @@ impl AnswerParser {
         self.head.clear();
     }
 
+    /// Whether a part of an answer was read, and not yet its end.
+    #[must_use]
+    pub fn is_within(&self) -> bool {
+        !matches!(self.state, State::Head) || !self.head.is_empty()
+    }
+
     /// Reads on, to the end of one answer at most. Gives the number of bytes it used, which is all of them unless an answer
     /// ended before.
     ///

@@ -52,6 +52,7 @@ fn run(plan: &Plan) -> Result<ExitCode, String> {
         load::draw(&report, path)?;
     }
     let (tally, requests) = (&outcome.tally, outcome.tally.requests());
-    let complete = !outcome.interrupted && requests > 0 && tally.successes() == requests && tally.missed == 0;
+    let complete =
+        !outcome.interrupted && requests > 0 && tally.successes() == requests && tally.missed + tally.unsolicited == 0;
     Ok(if complete { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
 }

@@ -14,7 +14,7 @@ pub(super) enum Link {
     Connecting,
     /// Requests may be sent.
     Open,
-    /// The last answer has come; the peer's end of file is waited for, so that its side holds the TIME_WAIT and this
+    /// The last answer has come; the peer's end of file is waited for a while, so that its side holds the TIME_WAIT and this
     /// side's port is free again (RFC 9293, 3.6).
     Lingering,
     /// To be closed as soon as the driver can be called.
@@ -29,6 +29,9 @@ pub(super) struct InFlight {
     pub begun: Begun,
     pub metrics: u32,
 }
+
+/// How long a peer that is to end a connection is waited for: a server that means to, does it with its last response.
+const LINGER_NS: u64 = 50_000_000;
 
 #[derive(Debug)]
 pub(super) struct Client {
@@ -46,6 +49,10 @@ pub(super) struct Client {
     pub quota: u64,
     /// Begin of the connect or of the lingering.
     pub since_ns: u64,
+    /// When the first piece of the response that is being received came; zero: none has.
+    pub first_ns: u64,
+    /// A request of it has timed out.
+    pub hung: bool,
     /// The request that a connect was begun for and that has not been sent yet.
     pub awaited: Option<Begun>,
     /// No request before this.
@@ -73,6 +80,8 @@ impl Client {
             sending: false,
             quota,
             since_ns: 0,
+            first_ns: 0,
+            hung: false,
             awaited: None,
             resume_ns,
             armed_ns: u64::MAX,
@@ -85,7 +94,8 @@ impl Client {
     /// When something is to happen that only a clock can tell: a timeout, or the end of a rest.
     pub fn due_ns(&self, timeout_ns: u64) -> Option<u64> {
         match self.link {
-            Link::Connecting | Link::Lingering => Some(self.since_ns + timeout_ns),
+            Link::Connecting => Some(self.since_ns + timeout_ns),
+            Link::Lingering => Some(self.since_ns + timeout_ns.min(LINGER_NS)),
             Link::Open if let Some(oldest) = self.in_flight.front() => Some(oldest.begun.start_ns + timeout_ns),
             Link::Open | Link::Down if !self.done && self.resume_ns > 0 => Some(self.resume_ns),
             _ => None,

@@ -10,7 +10,8 @@ use super::{
     Plan, Shared, Tally,
     client::{Client, Link},
     schedule::{LATE_NS, Schedule},
-    tally::{Begun, Failure},
+    span::Ending,
+    tally::{Arrival, Begun, Failure},
 };
 use crate::answer::AnswerParser;
 use meter::Meter;
@@ -28,6 +29,9 @@ const RECEIVE_BUFFER_BYTES: u32 = 4096;
 const RECEIVE_BUFFERS_MAX: usize = 4096;
 /// Requests are added to a send until it has this many bytes: pipelining gains nothing from longer ones.
 const SEND_BYTES_ENOUGH: usize = 256 * 1024;
+
+/// So many connections in turn that a server had announced to close and did not: no more of them are waited for.
+const UNCLOSED_ENOUGH: u32 = 3;
 
 /// Grain of pauses and timeouts.
 const TICK_MS: u64 = 1;
@@ -60,6 +64,8 @@ pub(super) struct Fleet<'load> {
     /// Requests answered and failed, those of the warm-up too: for the progress line.
     answered: u64,
     failed: u64,
+    /// Connections in turn that were waited for and that the server did not close.
+    unclosed_in_turn: u32,
     meter: Meter,
     start: Instant,
     timeout_ns: u64,
@@ -91,6 +97,8 @@ impl<'load> Fleet<'load> {
         let end_ns = duration_ns.map_or(u64::MAX, |duration_ns| warm_ns + duration_ns);
         let count = plan.requests_each.map(|each| each.saturating_mul(u64::from(plan.clients)));
         let schedule = plan.rate.map(|rate| Schedule::new(rate, (thread, plan.threads), warm_ns, end_ns, count));
+        let by_time_ns = duration_ns.map(|_| end_ns);
+        let span_end_ns = schedule.as_ref().map_or(by_time_ns, |schedule| Some(schedule.span_end_ns()));
         Ok(Self {
             thread,
             plan,
@@ -105,9 +113,10 @@ impl<'load> Fleet<'load> {
             running: clients.len(),
             clients,
             turn: thread,
-            tally: Tally::new(warm_ns, duration_ns, plan.rate.is_some()),
+            tally: Tally::new(warm_ns, span_end_ns, plan.rate.is_some()),
             answered: 0,
             failed: 0,
+            unclosed_in_turn: 0,
             meter: Meter::new(warm_ns)?,
             start: Instant::now(),
             timeout_ns: nanoseconds(plan.timeout),
@@ -149,6 +158,7 @@ impl<'load> Fleet<'load> {
         }
         let now_ns = self.now_ns();
         self.measure(now_ns, true)?;
+        self.tally.span.close(now_ns, self.ending());
         self.tally.elapsed_ns = now_ns.saturating_sub(self.warm_ns);
         // Stopped by a signal, a send that has just fallen due was not yet to be made.
         let until_ns = if self.ended { now_ns } else { now_ns.saturating_sub(LATE_NS) };
@@ -159,6 +169,15 @@ impl<'load> Fleet<'load> {
         };
         self.tally.unanswered = self.clients.iter().map(unanswered).sum();
         Ok(self.tally)
+    }
+
+    fn ending(&self) -> Ending {
+        let begins_more = |client: &Client| !client.hung && client.quota > 0;
+        match &self.schedule {
+            _ if self.shared.stopped() => Ending::Stopped,
+            None if self.plan.requests_each.is_some() && !self.clients.iter().any(begins_more) => Ending::Count,
+            _ => Ending::Time,
+        }
     }
 
     /// Ends the load when its time is over or its last send is made; what is in flight is still waited for.
@@ -234,10 +253,13 @@ impl<'load> Fleet<'load> {
         }
         let now_ns = self.now_ns();
         let client = &mut self.clients[index];
+        let steady = !client.hung;
+        client.hung |= failure == Failure::Timeout;
+        client.first_ns = 0;
         for begun in client.in_flight.drain(..).map(|request| request.begun).chain(client.awaited.take()) {
             self.failed += 1;
             if begun.intended_ns >= self.warm_ns {
-                self.tally.failed(failure, now_ns);
+                self.tally.failed(failure, now_ns, steady);
             }
         }
         self.rest(index, now_ns);
@@ -297,6 +319,10 @@ impl<'load> Fleet<'load> {
         let client = &mut self.clients[index];
         let is_due = client.due_ns(self.timeout_ns).is_some_and(|due_ns| due_ns <= now_ns);
         let waits_for_peer = !client.is_idle() || client.link == Link::Lingering;
+        if is_due && client.link == Link::Lingering {
+            self.tally.unclosed += 1;
+            self.unclosed_in_turn += 1;
+        }
         if is_due && waits_for_peer {
             client.link = Link::Doomed;
             self.fail(index, Failure::Timeout);
@@ -310,14 +336,17 @@ impl<'load> Fleet<'load> {
         (self.clients.get(index)?.token == Some(token)).then_some(index)
     }
 
-    /// The first request in flight has its answer. False: there was none to answer.
-    fn answered(&mut self, index: usize, status: u16, now_ns: u64) -> bool {
-        let Some(request) = self.clients[index].in_flight.pop_front() else { return false };
+    /// The first request in flight has its answer.
+    fn answered(&mut self, index: usize, status: u16, now_ns: u64) {
+        let client = &mut self.clients[index];
+        let Some(request) = client.in_flight.pop_front() else { return };
         self.answered += 1;
         if request.begun.intended_ns >= self.warm_ns {
-            self.tally.answered(status, request.metrics, request.begun, now_ns);
+            let first_ns = Some(client.first_ns).filter(|first_ns| *first_ns > 0);
+            let arrival = Arrival { now_ns, first_ns, steady: !client.hung };
+            self.tally.answered(status, request.metrics, request.begun, arrival);
         }
-        true
+        client.first_ns = 0;
     }
 }
 

@@ -20,6 +20,8 @@ pub struct Interval {
     pub latency: Histogram<u32>,
     /// Requests that were answered or failed.
     pub requests: u64,
+    /// Those of them that failed.
+    pub failures: u64,
     /// CPU time of the load's threads, nanoseconds.
     pub cpu_ns: u64,
 }
@@ -29,18 +31,19 @@ impl Interval {
         let Ok(latency) = Histogram::new_with_bounds(LATENCY_NS.0, LATENCY_NS.1, SIGNIFICANT_DIGITS) else {
             unreachable!("the bounds are constants that a histogram accepts")
         };
-        Self { latency, requests: 0, cpu_ns: 0 }
+        Self { latency, requests: 0, failures: 0, cpu_ns: 0 }
     }
 
     fn add(&mut self, other: &Self) {
         self.requests += other.requests;
+        self.failures += other.failures;
         self.cpu_ns += other.cpu_ns;
         let added = self.latency.add(&other.latency);
         assert!(added.is_ok(), "all histograms have the same bounds");
     }
 
     fn clear(&mut self) {
-        (self.requests, self.cpu_ns) = (0, 0);
+        (self.requests, self.failures, self.cpu_ns) = (0, 0, 0);
         self.latency.reset();
     }
 }

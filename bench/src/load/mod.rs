@@ -12,6 +12,7 @@ mod progress;
 mod report;
 mod requests;
 mod schedule;
+mod span;
 mod tally;
 mod values;
 
@@ -21,7 +22,8 @@ pub use options::{Format, Plan, parse};
 pub use plot::draw;
 pub use report::Report;
 pub use requests::{Heads, Requests};
-pub use tally::{Begun, Failure, Tally};
+pub use span::{Counts, Ending, Span};
+pub use tally::{Arrival, Begun, Failure, Tally};
 
 use crate::{cores, drivers::Chosen};
 use fleet::Fleet;

@@ -159,7 +159,7 @@ fn course(report: &Report<'_>) -> Vec<Line> {
     let width_s = report.rows.first().map_or(0.0, |row| row.seconds);
     let rows = || report.rows.iter().filter(|row| row.successes > 0 && row.seconds >= width_s / 2.0);
     let middle = |row: &super::report::Row| row.start_s + row.seconds / 2.0;
-    let position = |micros: f64| micros.max(0.1).log10();
+    let position = |micros: Option<f64>| micros.unwrap_or(0.0).max(0.1).log10();
     vec![
         ("p50".to_owned(), rows().map(|row| (middle(row), position(row.p50_us))).collect()),
         ("p99".to_owned(), rows().map(|row| (middle(row), position(row.p99_us))).collect()),

@@ -1,13 +1,14 @@
 //! What a load came to: the figures, what is to be remarked about them, and the forms they are written in. All forms show the
 //! same figures.
 //!
-//! Rates count successes only: a refusal is not throughput. They are over the time from the end of the warm-up to the last
-//! answer.
+//! Rates count successes only: a refusal is not throughput. They are over the measured span, see [`Span`](super::Span). A figure
+//! that nothing was measured for is none: `null`, an empty field or `-`, never zero.
 
 mod forms;
+mod json;
 mod table;
 
-use super::{Format, Outcome, Plan, baseline, baseline::Change};
+use super::{Failure, Format, Outcome, Plan, Tally, baseline, baseline::Change};
 use crate::drivers::Chosen;
 use hdrhistogram::Histogram;
 
@@ -21,21 +22,29 @@ const STARVED: f64 = 0.1;
 /// More than this share of the sends late by the load's own fault is worth a word.
 const LATE_BY_ITSELF: f64 = 0.001;
 
-/// Figures derived from an outcome; all finite, zero where there is nothing to divide by.
+/// Names and microseconds, least first; none where nothing was measured.
+type Percentiles = Vec<(&'static str, Option<f64>)>;
+
+/// Figures derived from an outcome; none where there is nothing to divide by.
 #[derive(Debug)]
 struct Figures {
-    success_percent: f64,
-    requests_per_second: f64,
-    metrics_per_second: f64,
-    megabytes_per_second: f64,
-    cpu_us_per_request: f64,
+    success_percent: Option<f64>,
+    requests_per_second: Option<f64>,
+    /// None where the requests carry no metrics, too.
+    metrics_per_second: Option<f64>,
+    megabytes_per_second: Option<f64>,
+    /// Responses in the span by the sends that were scheduled for it; open loop only.
+    achieved_percent: Option<f64>,
+    cpu_us_per_request: Option<f64>,
     /// Mean cores in use by the load itself.
-    cpu_cores: f64,
+    cpu_cores: Option<f64>,
     elapsed_s: f64,
-    /// Name and microseconds, least first.
-    latency_us: Vec<(&'static str, f64)>,
+    measured_s: f64,
+    latency_us: Percentiles,
     /// The same from the handing over, in an open loop.
-    raw_us: Option<Vec<(&'static str, f64)>>,
+    raw_us: Option<Percentiles>,
+    connect_us: Percentiles,
+    first_byte_us: Percentiles,
 }
 
 /// One interval of the run.
@@ -43,16 +52,19 @@ struct Figures {
 pub(super) struct Row {
     pub start_s: f64,
     pub seconds: f64,
-    /// It lies in the measured part from end to end, so that its rate can be compared with others'.
+    /// It lies in the measured span from end to end, so that its rate can be compared with others'.
     pub whole: bool,
     pub requests: u64,
     pub successes: u64,
-    pub requests_per_second: f64,
-    pub cpu_us_per_request: f64,
-    pub p50_us: f64,
-    pub p90_us: f64,
-    pub p99_us: f64,
-    pub max_us: f64,
+    /// Requests without a response, and those with another status than 2xx.
+    pub failures: u64,
+    pub other_statuses: u64,
+    pub requests_per_second: Option<f64>,
+    pub cpu_us_per_request: Option<f64>,
+    pub p50_us: Option<f64>,
+    pub p90_us: Option<f64>,
+    pub p99_us: Option<f64>,
+    pub max_us: Option<f64>,
 }
 
 /// An outcome, ready to be written.
@@ -76,8 +88,8 @@ impl<'a> Report<'a> {
             plan,
             chosen,
             outcome,
-            figures: figures(outcome),
-            rows: rows(plan, outcome),
+            figures: figures(plan, outcome),
+            rows: rows(outcome),
             changes: Vec::new(),
             remarks: remarks(plan, chosen, outcome),
         };
@@ -121,14 +133,17 @@ impl<'a> Report<'a> {
         let plan = self.plan;
         let model = plan.rate.map_or("closed loop".to_owned(), |rate| format!("open loop at {rate} requests/s"));
         format!(
-            "{} {}: {model}, {} clients, {:.0} requests/s answered 2xx",
-            plan.method, plan.url, plan.clients, self.figures.requests_per_second
+            "{} {}: {model}, {} clients, {} requests/s answered 2xx",
+            plan.method,
+            plan.url,
+            plan.clients,
+            forms::shown(self.figures.requests_per_second, 0)
         )
     }
 }
 
-fn ratio(count: f64, by: f64) -> f64 {
-    if by > 0.0 { count / by } else { 0.0 }
+fn ratio(count: f64, by: f64) -> Option<f64> {
+    (by > 0.0).then(|| count / by)
 }
 
 #[allow(clippy::cast_precision_loss)] // Times and counts far below 2^53.
@@ -136,54 +151,65 @@ fn micros(nanos: u64) -> f64 {
     nanos as f64 / 1e3
 }
 
-fn percentiles(latency: &Histogram<u64>) -> Vec<(&'static str, f64)> {
+fn percentiles(latency: &Histogram<u64>) -> Percentiles {
     let mut all = vec![("min", micros(latency.min())), ("mean", latency.mean() / 1e3)];
     all.extend(QUANTILES.map(|(quantile, name)| (name, micros(latency.value_at_quantile(quantile)))));
     all.push(("max", micros(latency.max())));
-    all
+    all.into_iter().map(|(name, micros)| (name, (!latency.is_empty()).then_some(micros))).collect()
 }
 
 #[allow(clippy::cast_precision_loss)] // Counts far below 2^53.
-fn figures(outcome: &Outcome) -> Figures {
+fn figures(plan: &Plan, outcome: &Outcome) -> Figures {
     let tally = &outcome.tally;
-    let elapsed_s = tally.elapsed_ns as f64 / 1e9;
+    let (elapsed_s, measured_s) = (tally.elapsed_ns as f64 / 1e9, tally.span.length_ns() as f64 / 1e9);
+    let in_span = tally.span.counts();
+    let carries_metrics = plan.requests.metrics_max() > 0;
+    let scheduled = (tally.scheduled + tally.missed) as f64;
+    // The kernel had not yet counted any of it.
+    let cpu_is_known = tally.cpu_ns > 0;
     Figures {
         success_percent: ratio(100.0 * tally.successes() as f64, tally.requests() as f64),
-        requests_per_second: ratio(tally.successes() as f64, elapsed_s),
-        metrics_per_second: ratio(tally.metrics as f64, elapsed_s),
-        megabytes_per_second: ratio(tally.bytes as f64 / 1e6, elapsed_s),
-        cpu_us_per_request: ratio(micros(tally.cpu_ns), tally.requests() as f64),
-        cpu_cores: ratio(tally.cpu_ns as f64 / 1e9, elapsed_s),
+        requests_per_second: ratio(in_span.successes as f64, measured_s),
+        metrics_per_second: ratio(in_span.metrics as f64, measured_s).filter(|_| carries_metrics),
+        megabytes_per_second: ratio(in_span.bytes_sent as f64 / 1e6, measured_s),
+        achieved_percent: plan.rate.and_then(|_| ratio(100.0 * in_span.successes as f64, scheduled)),
+        cpu_us_per_request: ratio(micros(tally.cpu_ns), tally.requests() as f64).filter(|_| cpu_is_known),
+        cpu_cores: ratio(tally.cpu_ns as f64 / 1e9, elapsed_s).filter(|_| cpu_is_known),
         elapsed_s,
+        measured_s,
         latency_us: percentiles(&tally.latency),
         raw_us: tally.raw.as_ref().map(percentiles),
+        connect_us: percentiles(&tally.connect),
+        first_byte_us: percentiles(&tally.first_byte()),
     }
 }
 
 #[allow(clippy::cast_precision_loss)] // Counts far below 2^53.
-fn rows(plan: &Plan, outcome: &Outcome) -> Vec<Row> {
+fn rows(outcome: &Outcome) -> Vec<Row> {
     let tally = &outcome.tally;
     let width_s = tally.intervals.width_ns() as f64 / 1e9;
-    let elapsed_s = tally.elapsed_ns as f64 / 1e9;
-    let load_s = plan.duration.map_or(elapsed_s, |duration| duration.as_secs_f64().min(elapsed_s));
+    let (elapsed_s, measured_s) = (tally.elapsed_ns as f64 / 1e9, tally.span.length_ns() as f64 / 1e9);
     let row = |(index, interval): (usize, &super::Interval)| {
         let start_s = index as f64 * width_s;
         let seconds = width_s.min((elapsed_s - start_s).max(0.0));
         let successes = interval.latency.len();
-        let at = |quantile| micros(interval.latency.value_at_quantile(quantile));
+        let measured = |micros: f64| (successes > 0).then_some(micros);
+        let at = |quantile| measured(micros(interval.latency.value_at_quantile(quantile)));
         Row {
             start_s,
             seconds,
             // A rounding error of a nanosecond makes no interval partial.
-            whole: start_s + width_s <= load_s + 1e-9,
+            whole: start_s + width_s <= measured_s + 1e-9,
             requests: interval.requests,
             successes,
+            failures: interval.failures,
+            other_statuses: interval.requests.saturating_sub(interval.failures + successes),
             requests_per_second: ratio(successes as f64, seconds),
-            cpu_us_per_request: ratio(micros(interval.cpu_ns), interval.requests as f64),
+            cpu_us_per_request: ratio(micros(interval.cpu_ns), interval.requests as f64).filter(|cpu| *cpu > 0.0),
             p50_us: at(0.5),
             p90_us: at(0.9),
             p99_us: at(0.99),
-            max_us: micros(interval.latency.max()),
+            max_us: measured(micros(interval.latency.max())),
         }
     };
     tally.intervals.all().iter().enumerate().map(row).collect()
@@ -196,29 +222,60 @@ fn remarks(plan: &Plan, chosen: Chosen, outcome: &Outcome) -> Vec<String> {
     if tally.busiest > BUSY {
         remarks.push(format!(
             "warning: load_test, not the server, may be the limit: one of its threads ran {:.0} % of the time (more cores: -t)",
-            100.0 * tally.busiest.min(1.0)
+            100.0 * tally.busiest
         ));
     }
     if tally.starved > STARVED {
         remarks.push(format!(
             "warning: a thread of load_test was kept waiting for its core {:.0} % of the time: something else runs there, and the \
              latencies hold that wait",
-            100.0 * tally.starved.min(1.0)
+            100.0 * tally.starved
         ));
     }
-    if ratio(tally.late_by_itself as f64, tally.requests() as f64) > LATE_BY_ITSELF {
+    if ratio(tally.late_by_itself as f64, tally.requests() as f64).is_some_and(|share| share > LATE_BY_ITSELF) {
         let cause = match chosen {
             Chosen::IoUring => "load_test or its core was behind, not the server",
             Chosen::Epoll => "waits on epoll are whole milliseconds, and load_test or its core may have been behind",
         };
         remarks.push(format!("warning: {} sends were late although a client was free: {cause}", tally.late_by_itself));
     }
+    remarks.extend(of_connections(plan, tally));
     if tally.missed > 0 {
         let first = if outcome.interrupted { "interrupted" } else { "time was over" };
         remarks.push(format!(
             "warning: {first} with {} sends still waiting for a free client: the rate is too high for the server or for {} \
              clients, and what these sends would have waited is in no figure",
             tally.missed, plan.clients
+        ));
+    }
+    remarks
+}
+
+/// What did not go by the rules between the clients and the server.
+#[allow(clippy::cast_precision_loss)] // Times far below 2^53 ns.
+fn of_connections(plan: &Plan, tally: &Tally) -> Vec<String> {
+    let mut remarks = Vec::new();
+    let hung = tally.failures(Failure::Timeout);
+    if hung > 0 {
+        remarks.push(format!(
+            "warning: {hung} requests hung: no complete response within {} s. Rates are over the measured span of {:.3} s, which \
+             does not hold the wait for them at the end",
+            plan.timeout.as_secs_f64(),
+            tally.span.length_ns() as f64 / 1e9
+        ));
+    }
+    if tally.unsolicited > 0 {
+        remarks.push(format!(
+            "warning: {} connections were closed because bytes came that no request asked for, such as a response longer than its \
+             Content-Length",
+            tally.unsolicited
+        ));
+    }
+    if tally.unclosed > 0 {
+        remarks.push(format!(
+            "warning: the server left {} connections open after their last response, and load_test closed them: their ports stay \
+             taken for a minute on this side (TIME_WAIT)",
+            tally.unclosed
         ));
     }
     remarks

@@ -80,6 +80,12 @@ impl Requests {
         batch.metrics
     }
 
+    /// Metrics in the request that carries the most.
+    #[must_use]
+    pub fn metrics_max(&self) -> u32 {
+        self.batches.iter().map(|batch| batch.metrics).max().unwrap_or(0)
+    }
+
     /// Bytes of the longest request.
     #[must_use]
     pub fn bytes_max(&self) -> usize {

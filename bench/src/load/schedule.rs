@@ -61,6 +61,11 @@ impl Schedule {
         (self.next < self.end).then(|| self.time_ns(self.next))
     }
 
+    /// When the schedule is over: the time that it was given, or the distance of one send after its last.
+    pub fn span_end_ns(&self) -> u64 {
+        if self.lasts_ns > 0 { self.lasts_ns } else { self.time_ns(self.end) }
+    }
+
     /// Whether the last send is taken, and the time over that it was to last.
     pub fn is_over(&self, now_ns: u64) -> bool {
         self.next >= self.end && now_ns >= self.lasts_ns

@@ -1,7 +1,7 @@
 //! What one thread counts, and how the threads' counts become one. Latencies go into a histogram per thread; histograms are
 //! added, never their percentiles averaged.
 
-use super::intervals::Intervals;
+use super::{intervals::Intervals, span::Span};
 use hdrhistogram::Histogram;
 
 /// Why a request got no answer.
@@ -39,6 +39,8 @@ const SIGNIFICANT_DIGITS: u8 = 3;
 const LATENCY_NS_MAX: u64 = 3_600_000_000_000;
 /// Statuses have three digits.
 const STATUSES: usize = 1000;
+/// Statuses other than 2xx with latencies of their own: 16 x 270 KiB a thread at most. Those of further ones are not kept.
+const OTHER_STATUSES_MAX: usize = 16;
 
 /// Counts of requests that were meant for a time after the warm-up.
 #[derive(Debug)]
@@ -59,7 +61,19 @@ pub struct Tally {
     pub metrics: u64,
     /// Bytes of the requests handed to the driver, heads included.
     pub bytes: u64,
-    /// Nanoseconds from the start of the measured part to the end of its last request.
+    /// Bytes that were received.
+    pub bytes_received: u64,
+    /// Sends of an open loop that were begun.
+    pub scheduled: u64,
+    /// Connections that were established, those of the warm-up too.
+    pub connections: u64,
+    /// Connections that this side had to close after their last response, because the server did not.
+    pub unclosed: u64,
+    /// Connections that were closed because bytes came on them that belong to no response asked for.
+    pub unsolicited: u64,
+    /// What rates are taken over.
+    pub span: Span,
+    /// Nanoseconds from the start of the measured part to the end of the run.
     pub elapsed_ns: u64,
     /// CPU time of the measured part, nanoseconds, all threads together.
     pub cpu_ns: u64,
@@ -72,6 +86,14 @@ pub struct Tally {
     pub latency: Histogram<u64>,
     /// The same from the moment they were handed over; `None` in a closed loop, where it would be the same.
     pub raw: Option<Histogram<u64>>,
+    /// Nanoseconds from the begin of a connect to its end, of all connections.
+    pub connect: Histogram<u64>,
+    /// Successes whose response came in more than one piece: nanoseconds from the handing over to the first piece.
+    pub first_piece: Histogram<u64>,
+    /// The same successes: nanoseconds from the handing over to the whole response.
+    pub pieced: Histogram<u64>,
+    /// Nanoseconds of the responses with another status than 2xx, from their intended start, by status.
+    others: Vec<(u16, Histogram<u64>)>,
     /// The course over time, by the same latency as `latency`.
     pub intervals: Intervals,
 }
@@ -83,6 +105,17 @@ pub struct Begun {
     pub intended_ns: u64,
     /// When it was handed to the driver, or the connect for it.
     pub start_ns: u64,
+}
+
+/// How a response came, beside its status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Arrival {
+    /// When it was complete.
+    pub now_ns: u64,
+    /// When its first piece came, if that was earlier.
+    pub first_ns: Option<u64>,
+    /// Its client never had to wait out a timeout.
+    pub steady: bool,
 }
 
 fn histogram() -> Histogram<u64> {
@@ -98,10 +131,10 @@ fn add(into: &mut Histogram<u64>, from: &Histogram<u64>) {
 }
 
 impl Tally {
-    /// Nothing counted yet. The measured part begins at `warm_ns` and takes `duration_ns`, if that is known; `open_loop` keeps
-    /// the raw latencies beside the corrected ones.
+    /// Nothing counted yet. The measured part begins at `warm_ns` and ends at `end_ns`, if that is known; `open_loop` keeps the
+    /// raw latencies beside the corrected ones.
     #[must_use]
-    pub fn new(warm_ns: u64, duration_ns: Option<u64>, open_loop: bool) -> Self {
+    pub fn new(warm_ns: u64, end_ns: Option<u64>, open_loop: bool) -> Self {
         Self {
             statuses: Box::new([0; STATUSES]),
             failures: [0; Failure::ALL.len()],
@@ -112,36 +145,89 @@ impl Tally {
             missed: 0,
             metrics: 0,
             bytes: 0,
+            bytes_received: 0,
+            scheduled: 0,
+            connections: 0,
+            unclosed: 0,
+            unsolicited: 0,
+            span: Span::new(warm_ns, end_ns),
             elapsed_ns: 0,
             cpu_ns: 0,
             busiest: 0.0,
             starved: 0.0,
             latency: histogram(),
             raw: open_loop.then(histogram),
-            intervals: Intervals::new(warm_ns, duration_ns),
+            connect: histogram(),
+            first_piece: histogram(),
+            pieced: histogram(),
+            others: Vec::new(),
+            intervals: Intervals::new(warm_ns, end_ns.map(|end_ns| end_ns.saturating_sub(warm_ns))),
         }
     }
 
-    /// A request was answered at `now_ns`. `status` has three digits at most.
-    pub fn answered(&mut self, status: u16, metrics: u32, begun: Begun, now_ns: u64) {
+    /// A request was answered. `status` has three digits at most.
+    pub fn answered(&mut self, status: u16, metrics: u32, begun: Begun, arrival: Arrival) {
+        let Arrival { now_ns, first_ns, steady } = arrival;
         self.statuses[usize::from(status)] += 1;
         let interval = self.intervals.at(now_ns);
         interval.requests += 1;
+        let latency_ns = now_ns.saturating_sub(begun.intended_ns);
         if matches!(status, 200..300) {
             self.metrics += u64::from(metrics);
-            let latency_ns = now_ns.saturating_sub(begun.intended_ns);
+            self.span.succeeded(metrics, now_ns, steady);
             interval.latency.saturating_record(latency_ns);
             self.latency.saturating_record(latency_ns);
+            let whole_ns = now_ns.saturating_sub(begun.start_ns);
             if let Some(raw) = &mut self.raw {
-                raw.saturating_record(now_ns.saturating_sub(begun.start_ns));
+                raw.saturating_record(whole_ns);
+            }
+            if let Some(first_ns) = first_ns {
+                self.first_piece.saturating_record(first_ns.saturating_sub(begun.start_ns));
+                self.pieced.saturating_record(whole_ns);
+            }
+        } else {
+            self.span.reach(now_ns, steady);
+            if let Some(latency) = self.other(status) {
+                latency.saturating_record(latency_ns);
             }
         }
     }
 
-    /// A request failed at `now_ns`.
-    pub fn failed(&mut self, failure: Failure, now_ns: u64) {
+    /// The latencies of a status that is not 2xx, unless there are too many such.
+    fn other(&mut self, status: u16) -> Option<&mut Histogram<u64>> {
+        let index = self.others.iter().position(|(known, _)| *known == status).unwrap_or(self.others.len());
+        if index == self.others.len() && index < OTHER_STATUSES_MAX {
+            self.others.push((status, histogram()));
+        }
+        self.others.get_mut(index).map(|(_, latency)| latency)
+    }
+
+    /// A request failed at `now_ns`; `steady`: of a client that never had to wait out a timeout before.
+    pub fn failed(&mut self, failure: Failure, now_ns: u64, steady: bool) {
         self.failures[failure as usize] += 1;
-        self.intervals.at(now_ns).requests += 1;
+        let interval = self.intervals.at(now_ns);
+        (interval.requests, interval.failures) = (interval.requests + 1, interval.failures + 1);
+        if failure != Failure::Timeout {
+            self.span.reach(now_ns, steady);
+        }
+    }
+
+    /// Latencies of the responses with each status other than 2xx, lowest first.
+    pub fn latency_by_status(&self) -> impl Iterator<Item = (u16, &Histogram<u64>)> {
+        let mut sorted: Vec<_> = self.others.iter().map(|(status, latency)| (*status, latency)).collect();
+        sorted.sort_by_key(|(status, _)| *status);
+        sorted.into_iter()
+    }
+
+    /// Nanoseconds from the handing over of a success to the first byte of its response: that of the whole response, where it
+    /// came in one piece.
+    #[must_use]
+    pub fn first_byte(&self) -> Histogram<u64> {
+        let mut all = self.raw.as_ref().unwrap_or(&self.latency).clone();
+        let taken = all.subtract(&self.pieced);
+        debug_assert!(taken.is_ok(), "each success in pieces is a success");
+        add(&mut all, &self.first_piece);
+        all
     }
 
     /// Adds what another thread counted in the same load.
@@ -155,6 +241,12 @@ impl Tally {
         self.missed += other.missed;
         self.metrics += other.metrics;
         self.bytes += other.bytes;
+        self.bytes_received += other.bytes_received;
+        self.scheduled += other.scheduled;
+        self.connections += other.connections;
+        self.unclosed += other.unclosed;
+        self.unsolicited += other.unsolicited;
+        self.span.merge(&other.span);
         self.elapsed_ns = self.elapsed_ns.max(other.elapsed_ns);
         self.cpu_ns += other.cpu_ns;
         self.busiest = self.busiest.max(other.busiest);
@@ -162,6 +254,14 @@ impl Tally {
         add(&mut self.latency, &other.latency);
         if let (Some(into), Some(from)) = (&mut self.raw, &other.raw) {
             add(into, from);
+        }
+        add(&mut self.connect, &other.connect);
+        add(&mut self.first_piece, &other.first_piece);
+        add(&mut self.pieced, &other.pieced);
+        for (status, latency) in &other.others {
+            if let Some(into) = self.other(*status) {
+                add(into, latency);
+            }
         }
         self.intervals.merge(other.intervals);
     }
@@ -195,13 +295,12 @@ mod tests {
     use super::*;
     use crate::load::schedule::Schedule;
 
-    fn took(latency_ns: u64) -> (Begun, u64) {
-        (Begun { intended_ns: 5, start_ns: 5 }, 5 + latency_ns)
+    fn at(now_ns: u64) -> Arrival {
+        Arrival { now_ns, first_ns: None, steady: true }
     }
 
     fn answer(tally: &mut Tally, status: u16, metrics: u32, latency_ns: u64) {
-        let (begun, now_ns) = took(latency_ns);
-        tally.answered(status, metrics, begun, now_ns);
+        tally.answered(status, metrics, Begun { intended_ns: 5, start_ns: 5 }, at(5 + latency_ns));
     }
 
     fn closed() -> Tally {
@@ -238,8 +337,8 @@ mod tests {
         sum.elapsed_ns = 7;
         for _ in 0..2 {
             let mut other = closed();
-            other.failed(Failure::Timeout, 8);
-            other.failed(Failure::Other, 8);
+            other.failed(Failure::Timeout, 8, true);
+            other.failed(Failure::Other, 8, true);
             other.other_reason = Some("first".to_owned());
             (other.elapsed_ns, other.cpu_ns, other.bytes, other.unanswered) = (9, 3, 4, 1);
             (other.late, other.late_by_itself, other.missed) = (3, 2, 1);
@@ -268,6 +367,30 @@ mod tests {
         assert!(tally.latency.max() >= LATENCY_NS_MAX);
     }
 
+    #[test]
+    fn the_first_byte_is_that_of_the_first_piece() {
+        let mut tally = closed();
+        let begun = Begun { intended_ns: 0, start_ns: 0 };
+        tally.answered(200, 1, begun, at(1000));
+        tally.answered(200, 1, begun, Arrival { first_ns: Some(20), ..at(5000) });
+        let first = tally.first_byte();
+        assert_eq!((first.len(), first.min(), first.value_at_quantile(1.0)), (2, 20, 1000));
+    }
+
+    #[test]
+    fn each_status_has_its_latencies() {
+        let (mut sum, mut other) = (closed(), closed());
+        answer(&mut sum, 503, 1, 70);
+        answer(&mut other, 503, 1, 80);
+        answer(&mut other, 429, 1, 10);
+        answer(&mut other, 200, 1, 9);
+        sum.merge(other);
+        let by_status: Vec<_> = sum.latency_by_status().map(|(status, all)| (status, all.len(), all.max())).collect();
+        assert_eq!(by_status, [(429, 1, 10), (503, 2, 80)]);
+        (100..200).for_each(|status| answer(&mut sum, status, 1, 1));
+        assert_eq!(sum.latency_by_status().count(), OTHER_STATUSES_MAX);
+    }
+
     const MS: u64 = 1_000_000;
     const SECOND: u64 = 1000 * MS;
 
@@ -279,7 +402,7 @@ mod tests {
 
     /// An open loop of 1,000 sends a second over `connections`, in simulated time: whoever is free first takes the next.
     fn open_loop(connections: usize, serve: impl Fn(u64) -> u64) -> Tally {
-        let mut tally = Tally::new(SECOND, Some(10 * SECOND), true);
+        let mut tally = Tally::new(SECOND, Some(11 * SECOND), true);
         let mut schedule = Schedule::new(1000.0, (0, 1), SECOND, 11 * SECOND, None);
         let mut free_ns = vec![0; connections];
         while let Some(due_ns) = schedule.next_ns() {
@@ -288,7 +411,7 @@ mod tests {
             let intended_ns = schedule.take(start_ns).unwrap();
             *first = serve(start_ns);
             if intended_ns >= SECOND {
-                tally.answered(200, 1, Begun { intended_ns, start_ns }, *first);
+                tally.answered(200, 1, Begun { intended_ns, start_ns }, at(*first));
             }
         }
         tally

@@ -75,8 +75,9 @@ impl Fleet<'_> {
             return Some(Begun { intended_ns: now_ns, start_ns: now_ns });
         };
         let intended_ns = schedule.take(now_ns)?;
-        if now_ns - intended_ns > LATE_NS && intended_ns >= self.warm_ns {
-            self.tally.late += 1;
+        if intended_ns >= self.warm_ns {
+            self.tally.scheduled += 1;
+            self.tally.late += u64::from(now_ns - intended_ns > LATE_NS);
         }
         Some(Begun { intended_ns, start_ns: now_ns })
     }
@@ -120,7 +121,9 @@ impl Fleet<'_> {
             self.turn = self.turn.wrapping_add(1);
             client.in_flight.push_back(InFlight { begun, metrics });
             if begun.intended_ns >= self.warm_ns {
-                self.tally.bytes += (buffer.len() - before) as u64;
+                let bytes = (buffer.len() - before) as u64;
+                self.tally.bytes += bytes;
+                self.tally.span.sent(bytes);
             }
         }
         let client = &mut self.clients[index];

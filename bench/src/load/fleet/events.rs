@@ -1,7 +1,7 @@
 //! What the driver tells a thread's clients: connections that opened, answers, ends. Nothing is done on the driver here, only
 //! noted; the client is put on the list of those to look at.
 
-use super::{Fleet, Link};
+use super::{Fleet, Link, UNCLOSED_ENOUGH};
 use crate::load::tally::Failure;
 use reactor::{Cause, Flow, Handler, Token};
 use std::{io, net::SocketAddr};
@@ -20,6 +20,9 @@ impl Handler for Fleet<'_> {
         let client = &mut self.clients[index];
         if client.link == Link::Connecting {
             client.link = Link::Open;
+            let since_ns = client.since_ns;
+            self.tally.connections += 1;
+            self.tally.connect.saturating_record(self.now_ns() - since_ns);
             self.shared.connected();
             self.touch(index);
         }
@@ -28,20 +31,22 @@ impl Handler for Fleet<'_> {
     fn data(&mut self, token: Token, mut bytes: &[u8]) -> Flow {
         let Some(index) = self.find(token) else { return Flow::Continue };
         let now_ns = self.now_ns();
-        while !bytes.is_empty() && self.clients[index].link == Link::Open {
+        if now_ns >= self.warm_ns {
+            self.tally.bytes_received += bytes.len() as u64;
+        }
+        while !bytes.is_empty() && matches!(self.clients[index].link, Link::Open | Link::Lingering) {
+            if self.clients[index].in_flight.is_empty() {
+                self.unsolicited(index, bytes);
+                break;
+            }
             match self.clients[index].parser.feed(bytes) {
                 Ok((used, None)) => bytes = &bytes[used..],
                 Ok((used, Some(answer))) => {
                     bytes = &bytes[used..];
-                    if !self.answered(index, answer.status, now_ns) {
-                        // A server's farewell to an idle connection, as a 408: nobody's answer.
-                        self.clients[index].link = Link::Doomed;
-                        break;
-                    }
+                    self.answered(index, answer.status, now_ns);
                     if answer.close || !self.plan.keep_alive {
                         self.fail(index, Failure::ClosedEarly);
-                        let client = &mut self.clients[index];
-                        (client.link, client.since_ns) = (Link::Lingering, now_ns);
+                        self.linger(index, answer.close, now_ns);
                     }
                     self.rest(index, now_ns);
                 }
@@ -50,6 +55,10 @@ impl Handler for Fleet<'_> {
                     self.fail(index, Failure::Garbage);
                 }
             }
+        }
+        let client = &mut self.clients[index];
+        if client.first_ns == 0 && client.parser.is_within() {
+            client.first_ns = now_ns;
         }
         self.touch(index);
         Flow::Continue
@@ -64,6 +73,9 @@ impl Handler for Fleet<'_> {
                 self.rest(index, now_ns);
             }
             self.fail(index, Failure::ClosedEarly);
+        }
+        if self.clients[index].link == Link::Lingering {
+            self.unclosed_in_turn = 0;
         }
         if matches!(self.clients[index].link, Link::Open | Link::Lingering) {
             self.clients[index].link = Link::Doomed;
@@ -91,8 +103,35 @@ impl Handler for Fleet<'_> {
             self.fail(index, failure);
         }
         let client = &mut self.clients[index];
-        (client.link, client.token, client.sending) = (Link::Down, None, false);
+        (client.link, client.token, client.sending, client.first_ns) = (Link::Down, None, false, 0);
         client.parser.reset();
         self.touch(index);
+    }
+}
+
+impl Fleet<'_> {
+    /// Bytes came that no request asked for: behind the end of a response, or on an idle connection. Where the next response
+    /// would begin can no longer be known, so the connection is closed.
+    fn unsolicited(&mut self, index: usize, bytes: &[u8]) {
+        // The response to no request that is allowed: the server ends an idle connection (RFC 9110, 15.5.9).
+        let farewell = [&b"HTTP/1.1 408"[..], b"HTTP/1.0 408"].iter().any(|begin| bytes.starts_with(begin));
+        if !farewell {
+            self.tally.unsolicited += 1;
+        }
+        self.clients[index].link = Link::Doomed;
+        // The one that was just to be sent; none, where the connection is idle.
+        self.fail(index, Failure::Garbage);
+    }
+
+    /// The last response of a connection has come. A server that announced its close is given a moment for it; one that did not,
+    /// or that has not kept its word several times in turn, is not waited for.
+    fn linger(&mut self, index: usize, announced: bool, now_ns: u64) {
+        let client = &mut self.clients[index];
+        if announced && self.unclosed_in_turn < UNCLOSED_ENOUGH {
+            (client.link, client.since_ns) = (Link::Lingering, now_ns);
+        } else {
+            client.link = Link::Doomed;
+            self.tally.unclosed += 1;
+        }
     }
 }

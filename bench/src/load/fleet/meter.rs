@@ -10,7 +10,8 @@ pub(super) struct Meter {
     /// The times at the end of the warm-up, and when they were last read.
     first: Option<ThreadTimes>,
     last: ThreadTimes,
-    /// When they are next to be read.
+    /// When they were last read, and when they are next to be.
+    read_ns: u64,
     due_ns: u64,
 }
 
@@ -20,7 +21,7 @@ impl Meter {
     /// # Errors
     /// /proc is not there.
     pub fn new(warm_ns: u64) -> io::Result<Self> {
-        Ok(Self { clock: ThreadClock::open()?, first: None, last: ThreadTimes::default(), due_ns: warm_ns })
+        Ok(Self { clock: ThreadClock::open()?, first: None, last: ThreadTimes::default(), read_ns: 0, due_ns: warm_ns })
     }
 }
 
@@ -36,20 +37,24 @@ impl Fleet<'_> {
             Some(first) => {
                 let interval = self.tally.intervals.at(self.meter.due_ns.min(now_ns).saturating_sub(1));
                 interval.cpu_ns += times.running_ns - self.meter.last.running_ns;
-                let share = |spent_ns: u64| share(spent_ns, now_ns - self.warm_ns);
                 self.tally.cpu_ns = times.running_ns - first.running_ns;
-                self.tally.busiest = share(self.tally.cpu_ns);
-                self.tally.starved = share(times.waiting_ns - first.waiting_ns);
+                // What is done after the span would only hide how busy the thread was in it.
+                if let Some(span_ns) = self.tally.span.length_at(self.meter.read_ns, now_ns) {
+                    self.tally.busiest = share(self.tally.cpu_ns, span_ns);
+                    self.tally.starved = share(times.waiting_ns - first.waiting_ns, span_ns);
+                }
             }
         }
+        self.meter.read_ns = now_ns;
         self.meter.last = times;
         self.meter.due_ns = self.tally.intervals.end_ns(now_ns);
         Ok(())
     }
 }
 
-/// The part that `spent_ns` is of `all_ns`.
+/// The part that `spent_ns` is of `all_ns`: all of it at most. The kernel brings the times up to date at its ticks, so that those
+/// of a short run can come out larger.
 #[allow(clippy::cast_precision_loss)] // A day is far below 2^53 ns.
 fn share(spent_ns: u64, all_ns: u64) -> f64 {
-    if all_ns == 0 { 0.0 } else { spent_ns as f64 / all_ns as f64 }
+    if all_ns == 0 { 0.0 } else { (spent_ns as f64 / all_ns as f64).min(1.0) }
 }

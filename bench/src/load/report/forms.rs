@@ -1,78 +1,123 @@
-//! The report for people and the one for scripts.
+//! The report for people.
 
-use super::{Report, Row, ratio};
+use super::{Report, percentiles};
 use crate::load::Failure;
-use serde_json::{Map, Value, json};
 use std::fmt::Write;
 
 impl Report<'_> {
     /// The report for people.
     #[must_use]
     pub fn text(&self) -> String {
-        let (plan, tally, figures) = (self.plan, &self.outcome.tally, &self.figures);
-        let mut out = String::new();
-        let mut line = |name: &str, text: String| {
-            // Writing into a String cannot fail.
-            let _ = writeln!(out, "{name:<12}{text}");
-        };
+        let mut lines = Lines::default();
+        self.write_setup(&mut lines);
+        self.write_counts(&mut lines);
+        self.write_rates(&mut lines);
+        self.write_times(&mut lines);
+        lines.0 + &self.changes_and_remarks()
+    }
+
+    fn write_setup(&self, lines: &mut Lines) {
+        let plan = self.plan;
         let connection = match (plan.keep_alive, plan.pipeline) {
             (false, _) => "a connection per request".to_owned(),
             (true, 1) => "keep-alive".to_owned(),
             (true, deep) => format!("keep-alive, {deep} in flight"),
         };
-        line("server", format!("{} {} ({})", plan.method, plan.url, plan.server));
-        line("clients", format!("{}, threads {}, {}, {connection}", plan.clients, plan.threads, self.chosen));
-        line(
+        lines.add("server", format!("{} {} ({})", plan.method, plan.url, plan.server));
+        lines.add("clients", format!("{}, threads {}, {}, {connection}", plan.clients, plan.threads, self.chosen));
+        lines.add(
             "model",
             match plan.rate {
-                None => "closed loop: a client sends when its last answer has come".to_owned(),
+                None => "closed loop: a client sends when its last response has come".to_owned(),
                 Some(rate) => format!("open loop: sends scheduled at {rate} requests/s, none skipped"),
             },
         );
-        line("requests", format!("{}", tally.requests()));
-        line("success", format!("{} ({} %)", tally.successes(), percent(figures.success_percent)));
+    }
+
+    fn write_counts(&self, lines: &mut Lines) {
+        let tally = &self.outcome.tally;
+        lines.add("requests", tally.requests().to_string());
+        let share = self.figures.success_percent.map_or_else(|| "-".to_owned(), percent);
+        lines.add("success", format!("{} ({share} %)", tally.successes()));
         for (status, count) in tally.statuses() {
-            line("  status", format!("{status}  {count}"));
+            let latency = tally.latency_by_status().find(|(known, _)| usize::from(*known) == status);
+            let latency = latency.map_or_else(String::new, |(_, latency)| {
+                let all_us = percentiles(latency);
+                format!("  p50 {}, p99 {}, max {}", value(&all_us, "p50"), value(&all_us, "p99"), value(&all_us, "max"))
+            });
+            lines.add("  status", format!("{status}  {count}{latency}"));
         }
         for (failure, name) in Failure::ALL {
             let reason = tally.other_reason.as_deref().filter(|_| failure == Failure::Other);
             if tally.failures(failure) > 0 {
                 let reason = reason.map_or_else(String::new, |reason| format!("  ({reason})"));
-                line("  error", format!("{name}  {}{reason}", tally.failures(failure)));
+                lines.add("  error", format!("{name}  {}{reason}", tally.failures(failure)));
             }
         }
         if tally.unanswered > 0 {
-            line("unanswered", format!("{} when the load was interrupted", tally.unanswered));
+            lines.add("unanswered", format!("{} when the load was interrupted", tally.unanswered));
         }
+        let again = tally.connections.saturating_sub(u64::from(self.plan.clients));
+        let connect_us = &self.figures.connect_us;
+        lines.add(
+            "connections",
+            format!(
+                "{} opened, {again} of them after others; connect p50 {}, p99 {}, max {}",
+                tally.connections,
+                value(connect_us, "p50"),
+                value(connect_us, "p99"),
+                value(connect_us, "max")
+            ),
+        );
+    }
+
+    #[allow(clippy::cast_precision_loss)] // Bytes far below 2^53.
+    fn write_rates(&self, lines: &mut Lines) {
+        let (plan, tally, figures) = (self.plan, &self.outcome.tally, &self.figures);
         let of_target = plan.rate.map_or_else(String::new, |rate| {
-            format!(" of {rate} ({:.2} %)", 100.0 * figures.requests_per_second / rate)
+            let (achieved, successes) = (shown(figures.achieved_percent, 2), tally.span.counts().successes);
+            format!(" of {rate} ({achieved} %: {successes} of {} sends)", tally.scheduled + tally.missed)
         });
-        line("throughput", format!("{:.0} requests/s{of_target}", figures.requests_per_second));
-        line("", format!("{:.0} metrics/s", figures.metrics_per_second));
-        line("", format!("{:.2} MB/s sent", figures.megabytes_per_second));
+        lines.add("throughput", format!("{} requests/s{of_target}", shown(figures.requests_per_second, 0)));
+        lines.add("", format!("{} metrics/s", shown(figures.metrics_per_second, 0)));
+        lines.add(
+            "",
+            format!(
+                "{} MB/s sent, {:.2} MB received in all",
+                shown(figures.megabytes_per_second, 2),
+                tally.bytes_received as f64 / 1e6
+            ),
+        );
         if plan.rate.is_some() {
-            line("late sends", format!("{} by more than 1 ms, {} missed", tally.late, tally.missed));
+            lines.add("late sends", format!("{} by more than 1 ms, {} missed", tally.late, tally.missed));
         }
+    }
+
+    fn write_times(&self, lines: &mut Lines) {
+        let (tally, figures) = (&self.outcome.tally, &self.figures);
         let raw_us = figures.raw_us.as_deref();
         if raw_us.is_some() {
-            line("latency 2xx", format!("{:<6}{:>12}{:>12}", "", "corrected", "raw"));
+            lines.add("latency 2xx", format!("{:<6}{:>12}{:>12}", "", "corrected", "raw"));
         }
         for (index, (name, micros)) in figures.latency_us.iter().enumerate() {
             let raw = raw_us.map_or_else(String::new, |raw_us| format!("{:>12}", span(raw_us[index].1)));
             let title = if index == 0 && raw_us.is_none() { "latency 2xx" } else { "" };
-            line(title, format!("{name:<6}{:>12}{raw}", span(*micros)));
+            lines.add(title, format!("{name:<6}{:>12}{raw}", span(*micros)));
         }
-        line(
+        let first_us = &figures.first_byte_us;
+        let named = |name| value(first_us, name);
+        lines.add("first byte", format!("p50 {}, p99 {}, max {}", named("p50"), named("p99"), named("max")));
+        lines.add(
             "own CPU",
             format!(
-                "{:.2} us/request, {:.2} cores, busiest thread {:.0} %",
-                figures.cpu_us_per_request,
-                figures.cpu_cores,
-                100.0 * tally.busiest
+                "{} us/request, {} cores, busiest thread {} %",
+                shown(figures.cpu_us_per_request, 2),
+                shown(figures.cpu_cores, 2),
+                shown(figures.cpu_cores.map(|_| 100.0 * tally.busiest), 0)
             ),
         );
-        line("elapsed", format!("{:.3} s", figures.elapsed_s));
-        out + &self.changes_and_remarks()
+        lines.add("measured", format!("{:.3} s, which rates are over", figures.measured_s));
+        lines.add("elapsed", format!("{:.3} s", figures.elapsed_s));
     }
 
     pub(super) fn changes_and_remarks(&self) -> String {
@@ -85,75 +130,18 @@ impl Report<'_> {
         }
         out
     }
-
-    /// The report for scripts: one JSON object on one line. Latencies are in microseconds, those of an open loop from the
-    /// intended start.
-    #[must_use]
-    pub fn json(&self) -> Value {
-        let (plan, tally, figures) = (self.plan, &self.outcome.tally, &self.figures);
-        let statuses: Map<String, Value> =
-            tally.statuses().map(|(status, count)| (status.to_string(), json!(count))).collect();
-        let errors: Map<String, Value> =
-            Failure::ALL.iter().map(|&(failure, name)| (name.to_owned(), json!(tally.failures(failure)))).collect();
-        let latency = |all_us: &[(&'static str, f64)]| -> Map<String, Value> {
-            all_us.iter().map(|&(name, micros)| (name.to_owned(), json!(micros))).collect()
-        };
-        json!({
-            "server": plan.server.to_string(),
-            "url": plan.url,
-            "method": plan.method,
-            "model": if plan.rate.is_some() { "open" } else { "closed" },
-            "target_rate": plan.rate,
-            "clients": plan.clients,
-            "threads": plan.threads,
-            "driver": self.chosen.to_string(),
-            "keep_alive": plan.keep_alive,
-            "pipeline": plan.pipeline,
-            "requests": tally.requests(),
-            "successes": tally.successes(),
-            "success_percent": figures.success_percent,
-            "statuses": statuses,
-            "errors": errors,
-            "other_reason": tally.other_reason,
-            "interrupted": self.outcome.interrupted,
-            "unanswered": tally.unanswered,
-            "late_sends": tally.late,
-            "late_sends_by_itself": tally.late_by_itself,
-            "missed_sends": tally.missed,
-            "metrics_acknowledged": tally.metrics,
-            "bytes_sent": tally.bytes,
-            "requests_per_second": figures.requests_per_second,
-            "achieved_percent": plan.rate.map(|rate| 100.0 * ratio(figures.requests_per_second, rate)),
-            "metrics_per_second": figures.metrics_per_second,
-            "megabytes_per_second": figures.megabytes_per_second,
-            "latency_us": latency(&figures.latency_us),
-            "latency_raw_us": figures.raw_us.as_deref().map(latency),
-            "cpu_us_per_request": figures.cpu_us_per_request,
-            "cpu_cores": figures.cpu_cores,
-            "busiest_thread_percent": 100.0 * tally.busiest,
-            "starved_thread_percent": 100.0 * tally.starved,
-            "elapsed_s": figures.elapsed_s,
-            "intervals": self.rows.iter().map(interval).collect::<Vec<_>>(),
-            "baseline": self.changes.iter().map(|change| change.json()).collect::<Vec<_>>(),
-            "remarks": self.remarks,
-        })
-    }
 }
 
-fn interval(row: &Row) -> Value {
-    json!({
-        "start_s": row.start_s,
-        "seconds": row.seconds,
-        "whole": row.whole,
-        "requests": row.requests,
-        "successes": row.successes,
-        "requests_per_second": row.requests_per_second,
-        "cpu_us_per_request": row.cpu_us_per_request,
-        "p50_us": row.p50_us,
-        "p90_us": row.p90_us,
-        "p99_us": row.p99_us,
-        "max_us": row.max_us,
-    })
+/// The lines of the report for people: a name, and what is to be said about it.
+#[derive(Default)]
+struct Lines(String);
+
+impl Lines {
+    #[allow(clippy::needless_pass_by_value)] // Each text is made for its line.
+    fn add(&mut self, name: &str, text: String) {
+        // Writing into a String cannot fail.
+        let _ = writeln!(self.0, "{name:<12}{text}");
+    }
 }
 
 /// A share that is 100 only when nothing is missing.
@@ -161,13 +149,22 @@ pub(super) fn percent(share: f64) -> String {
     if share >= 100.0 { "100".to_owned() } else { format!("{:.3}", share.min(99.999)) }
 }
 
-/// Microseconds in the unit that suits them.
-fn span(micros: f64) -> String {
-    if micros < 1e3 {
-        format!("{micros:.1} us")
-    } else if micros < 1e6 {
-        format!("{:.2} ms", micros / 1e3)
-    } else {
-        format!("{:.2} s", micros / 1e6)
+/// A figure with so many digits behind the point; `-` where nothing was measured.
+pub(super) fn shown(figure: Option<f64>, digits: usize) -> String {
+    figure.map_or_else(|| "-".to_owned(), |figure| format!("{figure:.digits$}"))
+}
+
+/// The percentile of this name, in the unit that suits it.
+fn value(all_us: &[(&'static str, Option<f64>)], name: &str) -> String {
+    span(all_us.iter().find(|(known, _)| *known == name).and_then(|(_, micros)| *micros))
+}
+
+/// Microseconds in the unit that suits them; `-` where nothing was measured.
+fn span(micros: Option<f64>) -> String {
+    match micros {
+        None => "-".to_owned(),
+        Some(micros) if micros < 1e3 => format!("{micros:.1} us"),
+        Some(micros) if micros < 1e6 => format!("{:.2} ms", micros / 1e3),
+        Some(micros) => format!("{:.2} s", micros / 1e6),
     }
 }

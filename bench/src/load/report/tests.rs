@@ -1,9 +1,13 @@
 use super::{forms::percent, *};
-use crate::load::{Begun, Failure, Tally};
+use crate::load::{Arrival, Begun, Ending, Failure, Tally};
 use serde_json::{Value, json};
 
 fn plan(more: &str) -> Plan {
     crate::load::parse("load_test 8080 10 100 -t 1 ".split_whitespace().chain(more.split_whitespace())).unwrap()
+}
+
+fn at(now_ns: u64) -> Arrival {
+    Arrival { now_ns, first_ns: None, steady: true }
 }
 
 /// Two seconds with a thousand successes of 1 to 1,000 us, twice as slow from their intended start in an open loop.
@@ -13,11 +17,15 @@ fn outcome(open_loop: bool) -> Outcome {
     for latency_us in 1..=1000 {
         let (now_ns, took_ns) = (latency_us * 2_000_000, latency_us * 1000);
         let start_ns = now_ns - took_ns;
-        tally.answered(200, 3, Begun { intended_ns: start_ns - ahead * took_ns, start_ns }, now_ns);
+        tally.answered(200, 3, Begun { intended_ns: start_ns - ahead * took_ns, start_ns }, at(now_ns));
     }
-    tally.answered(429, 3, Begun { intended_ns: 0, start_ns: 0 }, 1);
-    tally.failed(Failure::Reset, 1);
+    tally.answered(429, 3, Begun { intended_ns: 0, start_ns: 0 }, at(1_000_000));
+    tally.failed(Failure::Reset, 1, true);
+    tally.span.sent(4_000_000);
+    tally.span.reach(2_000_000_000, true);
+    tally.span.close(2_000_000_000, Ending::Count);
     (tally.elapsed_ns, tally.cpu_ns, tally.bytes) = (2_000_000_000, 5_010_000, 4_000_000);
+    tally.scheduled = ahead * 2000;
     Outcome { tally, interrupted: false, nothing_listens: false }
 }
 
@@ -59,6 +67,7 @@ fn both_forms_show_the_same_figures() {
 fn an_open_loop_shows_corrected_and_raw() {
     let (plan, mut outcome) = (plan("--rate 1000"), outcome(true));
     (outcome.tally.late, outcome.tally.missed) = (17, 4);
+    outcome.tally.scheduled -= 4;
     let shown = Report::new(&plan, Chosen::IoUring, &outcome);
     let report = shown.json();
     assert_eq!(
@@ -74,7 +83,7 @@ fn an_open_loop_shows_corrected_and_raw() {
     let text = shown.text();
     for part in [
         "open loop",
-        "of 1000 (50.00 %)",
+        "of 1000 (50.00 %: 1000 of 2000 sends)",
         "corrected",
         "raw",
         "17 by more than 1 ms, 4 missed",
@@ -102,7 +111,7 @@ fn the_course_has_a_row_for_each_interval() {
     let (plan, outcome) = (plan(""), outcome(false));
     let csv = Report::new(&plan, Chosen::Epoll, &outcome).csv();
     let rows: Vec<Vec<f64>> =
-        csv.lines().skip(1).map(|line| line.split(',').map(|field| field.parse().unwrap()).collect()).collect();
+        csv.lines().skip(1).map(|line| line.split(',').map(|field| field.parse().unwrap_or(0.0)).collect()).collect();
     assert_eq!(rows.iter().map(|row| row[2]).sum::<f64>(), 1002.0, "{csv}");
     assert_eq!(rows.iter().map(|row| row[3]).sum::<f64>(), 1000.0);
     assert!(rows.iter().all(|row| row.len() == csv.lines().next().unwrap().split(',').count()));
@@ -119,7 +128,7 @@ fn the_distribution_has_the_form_of_hdrhistogram() {
         .take_while(|line| !line.starts_with('#'))
         .map(|line| line.split_whitespace().map(|field| field.parse().unwrap()).collect())
         .collect();
-    assert!(text.starts_with("       Value     Percentile TotalCount 1/(1-Percentile)\n\n"), "{text}");
+    assert!(text.starts_with("          Value     Percentile TotalCount 1/(1-Percentile)\n\n"), "{text}");
     for row in &rows[..rows.len() - 1] {
         assert!(row.len() == 4 && (row[3] - 1.0 / (1.0 - row[1])).abs() < 0.01 * row[3], "{row:?}");
     }
@@ -150,13 +159,70 @@ fn a_hundred_percent_is_never_rounded_up_to() {
 }
 
 #[test]
-fn nothing_done_is_reported_without_dividing_by_it() {
-    let nothing = Outcome { tally: Tally::new(0, None, false), interrupted: true, nothing_listens: false };
-    let plan = plan("");
+fn what_was_not_measured_is_null_and_a_dash() {
+    let nothing = Outcome { tally: Tally::new(0, None, true), interrupted: true, nothing_listens: false };
+    let plan = plan("--rate 1000");
     let shown = Report::new(&plan, Chosen::Epoll, &nothing);
     let report = shown.json();
-    assert_eq!(report["requests_per_second"], 0.0);
-    assert_eq!(report["success_percent"], 0.0);
+    for pointer in [
+        "/requests_per_second",
+        "/metrics_per_second",
+        "/megabytes_per_second",
+        "/success_percent",
+        "/achieved_percent",
+        "/cpu_us_per_request",
+        "/cpu_cores",
+        "/latency_us/p50",
+        "/latency_us/max",
+        "/latency_raw_us/min",
+        "/connect_us/mean",
+        "/first_byte_us/p99",
+    ] {
+        assert_eq!(report.pointer(pointer), Some(&Value::Null), "{pointer}");
+    }
     assert_eq!(shown.csv().lines().count(), 1);
-    assert!(shown.hgrm().contains("Total count    =            0"));
+    let text = shown.text();
+    for line in ["0 (- %)", "throughput  - requests/s of 1000 (- %: 0 of 0 sends)", "- metrics/s", "p99              -"]
+    {
+        assert!(text.contains(line), "{line} is in\n{text}");
+    }
+    assert!(!text.contains("0.0 us"), "{text}");
+    let hgrm = shown.hgrm();
+    assert!(hgrm.contains("Total count    =            0") && hgrm.contains("[raw p50 = -]"), "{hgrm}");
+}
+
+#[test]
+fn an_interval_without_success_has_no_latency() {
+    let (plan, mut outcome) = (plan(""), outcome(false));
+    outcome.tally.failed(Failure::Timeout, 3_050_000_000, true);
+    outcome.tally.elapsed_ns = 3_100_000_000;
+    let shown = Report::new(&plan, Chosen::Epoll, &outcome);
+    let report = shown.json();
+    let row = report["intervals"].as_array().unwrap().last().unwrap();
+    assert_eq!((&row["p50_us"], &row["failures"], &row["whole"]), (&Value::Null, &json!(1), &json!(false)));
+    assert!(shown.csv().trim_end().ends_with("1,0,0.0,,,,,"), "{}", shown.csv());
+}
+
+#[test]
+fn no_share_is_over_a_hundred_percent() {
+    // At 3 a second two sends fall into half a second, which makes 4 a second: all that were scheduled, and no more.
+    let plan = plan("--rate 3");
+    let mut tally = Tally::new(0, Some(500_000_000), true);
+    (0..2).for_each(|_| tally.answered(200, 3, Begun { intended_ns: 0, start_ns: 0 }, at(400_000_000)));
+    (tally.scheduled, tally.elapsed_ns) = (2, 500_000_000);
+    tally.span.close(500_000_000, Ending::Time);
+    let outcome = Outcome { tally, interrupted: false, nothing_listens: false };
+    let text = Report::new(&plan, Chosen::Epoll, &outcome).text();
+    assert!(text.contains("4 requests/s of 3 (100.00 %: 2 of 2 sends)"), "{text}");
+}
+
+#[test]
+fn a_hung_request_is_named_and_leaves_the_rate_alone() {
+    let (plan, mut outcome) = (plan(""), outcome(false));
+    let before = Report::new(&plan, Chosen::Epoll, &outcome).json()["requests_per_second"].clone();
+    outcome.tally.failed(Failure::Timeout, 12_000_000_000, true);
+    outcome.tally.elapsed_ns = 12_000_000_000;
+    let report = Report::new(&plan, Chosen::Epoll, &outcome).json();
+    assert_eq!((&report["requests_per_second"], &report["measured_s"]), (&before, &json!(2.0)));
+    assert!(report["remarks"].to_string().contains("1 requests hung"), "{report}");
 }

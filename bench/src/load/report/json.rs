@@ -1,0 +1,119 @@
+//! The report for scripts: one JSON object on one line. Latencies are in microseconds, those of an open loop from the intended
+//! start; what was not measured is null.
+
+use super::{Report, Row, percentiles};
+use crate::load::Failure;
+use serde_json::{Map, Value, json};
+
+impl Report<'_> {
+    /// The report for scripts.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        let mut report = Map::new();
+        for part in [self.json_setup(), self.json_counts(), self.json_figures(), self.json_course()] {
+            if let Value::Object(fields) = part {
+                report.extend(fields);
+            }
+        }
+        Value::Object(report)
+    }
+
+    fn json_setup(&self) -> Value {
+        let plan = self.plan;
+        json!({
+            "server": plan.server.to_string(),
+            "url": plan.url,
+            "method": plan.method,
+            "model": if plan.rate.is_some() { "open" } else { "closed" },
+            "target_rate": plan.rate,
+            "clients": plan.clients,
+            "threads": plan.threads,
+            "driver": self.chosen.to_string(),
+            "keep_alive": plan.keep_alive,
+            "pipeline": plan.pipeline,
+        })
+    }
+
+    fn json_counts(&self) -> Value {
+        let (tally, figures) = (&self.outcome.tally, &self.figures);
+        let statuses: Map<String, Value> =
+            tally.statuses().map(|(status, count)| (status.to_string(), json!(count))).collect();
+        let errors: Map<String, Value> =
+            Failure::ALL.iter().map(|&(failure, name)| (name.to_owned(), json!(tally.failures(failure)))).collect();
+        let open = |count: u64| self.plan.rate.map(|_| count);
+        json!({
+            "requests": tally.requests(),
+            "successes": tally.successes(),
+            "success_percent": figures.success_percent,
+            "statuses": statuses,
+            "errors": errors,
+            "other_reason": tally.other_reason,
+            "interrupted": self.outcome.interrupted,
+            "unanswered": tally.unanswered,
+            "connections_opened": tally.connections,
+            "connections_unclosed": tally.unclosed,
+            "connections_unsolicited": tally.unsolicited,
+            "scheduled_sends": open(tally.scheduled + tally.missed),
+            "late_sends": open(tally.late),
+            "late_sends_by_itself": open(tally.late_by_itself),
+            "missed_sends": open(tally.missed),
+            "metrics_acknowledged": tally.metrics,
+            "bytes_sent": tally.bytes,
+            "bytes_received": tally.bytes_received,
+        })
+    }
+
+    fn json_figures(&self) -> Value {
+        let (tally, figures) = (&self.outcome.tally, &self.figures);
+        let by_status: Map<String, Value> =
+            tally.latency_by_status().map(|(status, all)| (status.to_string(), latency(&percentiles(all)))).collect();
+        json!({
+            "measured_s": figures.measured_s,
+            "successes_in_span": tally.span.counts().successes,
+            "requests_per_second": figures.requests_per_second,
+            "achieved_percent": figures.achieved_percent,
+            "metrics_per_second": figures.metrics_per_second,
+            "megabytes_per_second": figures.megabytes_per_second,
+            "latency_us": latency(&figures.latency_us),
+            "latency_raw_us": figures.raw_us.as_deref().map(latency),
+            "latency_by_status_us": by_status,
+            "connect_us": latency(&figures.connect_us),
+            "first_byte_us": latency(&figures.first_byte_us),
+            "cpu_us_per_request": figures.cpu_us_per_request,
+            "cpu_cores": figures.cpu_cores,
+            "busiest_thread_percent": figures.cpu_cores.map(|_| 100.0 * tally.busiest),
+            "starved_thread_percent": figures.cpu_cores.map(|_| 100.0 * tally.starved),
+            "elapsed_s": figures.elapsed_s,
+        })
+    }
+
+    fn json_course(&self) -> Value {
+        json!({
+            "intervals": self.rows.iter().map(interval).collect::<Vec<_>>(),
+            "baseline": self.changes.iter().map(|change| change.json()).collect::<Vec<_>>(),
+            "remarks": self.remarks,
+        })
+    }
+}
+
+fn latency(all_us: &[(&'static str, Option<f64>)]) -> Value {
+    all_us.iter().map(|&(name, micros)| (name.to_owned(), json!(micros))).collect::<Map<_, _>>().into()
+}
+
+fn interval(row: &Row) -> Value {
+    json!({
+        "start_s": row.start_s,
+        "seconds": row.seconds,
+        "whole": row.whole,
+        "requests": row.requests,
+        "successes": row.successes,
+        "failures": row.failures,
+        "other_statuses": row.other_statuses,
+        "requests_per_second": row.requests_per_second,
+        "cpu_us_per_request": row.cpu_us_per_request,
+        "p50_us": row.p50_us,
+        "p90_us": row.p90_us,
+        "p99_us": row.p99_us,
+        "max_us": row.max_us,
+    })
+}

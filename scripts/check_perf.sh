@@ -1,0 +1,125 @@
+#!/usr/bin/env bash
+# The scripts in perf/ on programs made for it: a binary that is replaced while it runs, one without symbols, a recording of another
+# build, a thread that is blocked all the time, a perf that cannot be run.
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$root"
+
+usage() {
+    cat <<'HELP'
+usage: check_perf.sh
+
+Needs perf, with permission to record (exit code 3 without), and a C compiler.
+
+environment: BINARIES  a directory with load_test and flamegraph, built already
+
+exit code: 0 all as expected, 1 not, 3 not permitted here
+HELP
+}
+case ${1:-} in
+    '') ;;
+    -h | --help) usage && exit 0 ;;
+    *) usage >&2 && exit 2 ;;
+esac
+
+if [[ -z ${BINARIES:-} ]]; then
+    cargo build --release --quiet --workspace --bin load_test --bin flamegraph
+    BINARIES=${CARGO_TARGET_DIR:-$root/target}/release
+fi
+BINARIES=$(realpath "$BINARIES")
+export BINARIES
+
+work=$(mktemp -d)
+pids=()
+clean_up() {
+    for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
+    rm -rf "$work"
+}
+trap clean_up EXIT
+export PERF_OUT=$work/out
+# What perf remembers of the programs below would name their frames for ever.
+export HOME=$work
+
+failures=0
+check() { # check NAME CONDITION…
+    local name=$1
+    shift
+    if "$@"; then
+        printf 'ok      %s\n' "$name"
+    else
+        printf 'FAILED  %s\n' "$name"
+        failures=$((failures + 1))
+    fi
+}
+
+# Runs a script of perf/, with its outputs in $work/stdout and $work/stderr; sets `code`.
+run() {
+    code=0
+    "$@" >"$work/stdout" 2>"$work/stderr" || code=$?
+    if ((code == 3)); then
+        cat "$work/stderr" >&2
+        exit 3
+    fi
+}
+
+cat >"$work/spin.c" <<'C'
+#include <pthread.h>
+#include <time.h>
+#include <unistd.h>
+__attribute__((noinline)) long hot_function(long n) {
+    volatile long sum = 0;
+    for (long i = 0; i < n; i++) sum += i;
+    return sum;
+}
+static void *sleeper(void *name) { return (void *)(long)pause(); }
+int main(void) {
+    pthread_t thread;
+    pthread_create(&thread, 0, sleeper, 0);
+    for (time_t start = time(0); time(0) - start < 60;) hot_function(1000000);
+}
+C
+spin() { # spin FLAG…: starts a program of its own and sets `pid`
+    cc -O1 -o "$work/spin.new" "$work/spin.c" -pthread "$@"
+    mv "$work/spin.new" "$work/spin"
+    "$work/spin" &
+    pid=$!
+    pids+=("$pid")
+    until [[ $(readlink "/proc/$pid/exe") == "$work/spin" ]]; do :; done
+}
+has() { grep -q "$1" "$2"; }
+
+spin
+cc -O0 -o "$work/spin.new" "$work/spin.c" -pthread
+mv "$work/spin.new" "$work/spin"
+run perf/flamegraph.sh --seconds 1 "$pid"
+check 'a binary that was replaced while it runs keeps its names' has ';main;hot_function ' "$PERF_OUT"/*-on-cpu.folded
+check 'and it is said' has 'replaced while it runs' "$work/stderr"
+check 'nothing is left behind' test ! -e "$work/spin (deleted)"
+run perf/flamegraph.sh "$(echo "$PERF_OUT"/*-on-cpu.data)"
+check 'its recording can be drawn later' test "$code" = 0
+run perf/offcpu.sh --seconds 1 "$pid"
+if compgen -G "$PERF_OUT/*-off-cpu.folded" >/dev/null && ! grep -q 'switches off' "$work/stderr"; then
+    check 'a thread that is blocked all the time is there' grep -qE '\[blocked\] [0-9]{6,}$' "$PERF_OUT"/*-off-cpu.folded
+fi
+rm -rf "$PERF_OUT"
+
+spin -s -Wl,--build-id=none
+run perf/flamegraph.sh --seconds 1 "$pid"
+check 'a program without symbols is an error' test "$code" = 1
+check 'that names it' has "$work/spin" "$work/stderr"
+rm -rf "$PERF_OUT"
+
+spin -DONE
+run perf/record.sh --seconds 1 "$pid"
+cc -O0 -g -o "$work/spin.new" "$work/spin.c" -pthread
+mv "$work/spin.new" "$work/spin"
+run perf/flamegraph.sh "$(cat "$work/stdout")"
+check 'a recording of another build is an error' test "$code" = 1
+check 'that says so' has 'another build' "$work/stderr"
+
+PERF=/nonexistent run perf/flamegraph.sh --seconds 1 "$pid"
+check 'a PERF that cannot be run is wrong use' test "$code" = 2
+check 'and not the fault of the kernel' has 'PERF=/nonexistent' "$work/stderr"
+
+printf '%d failed\n' "$failures"
+((failures == 0))

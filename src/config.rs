@@ -17,7 +17,7 @@ mod tests;
 use crate::{log::AckLevel, metric};
 use std::{collections::HashSet, fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
-pub use choices::{Compression, DriverChoice, LogFormat, WriterCore};
+pub use choices::{Compression, DriverChoice, LogFormat, StatsAuth, WriterCore};
 pub use command::CommandLine;
 pub use placement::{CoreList, Placement, allowed_cores};
 pub use query::Query;
@@ -42,6 +42,8 @@ pub struct Config {
     pub clients_limit: usize,
     /// The keys that may post; `None` lets everybody.
     pub api_keys: Option<HashSet<Vec<u8>>>,
+    /// Who may read statistics.
+    pub stats_auth: StatsAuth,
     /// Connections served at one time, over all reactors; `None` takes what the descriptor limit allows.
     pub connections_limit: Option<u32>,
     /// Bytes of a body, before and after decompression.

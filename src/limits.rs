@@ -116,7 +116,11 @@ pub const RECEIVE_BUFFER_BYTES: u32 = 16 * 1024;
 /// Shared receive buffers of one reactor: 512 x 16 KiB = 8 MiB. Each is held only until the turn that delivers it ends.
 pub const RECEIVE_BUFFERS: u16 = 512;
 
-/// Granularity of a core's timers: a deadline fires less than this late. 1,024 ticks a lap of the wheel: 65 s.
+/// Default of `--idle-timeout`, in seconds. Longer than the idle timeout of load balancers, which is 60 s for most (AWS ALB, nginx
+/// upstreams, GCP): whoever closes first must be the one that sends the requests, else one now and then meets a closed connection.
+pub const IDLE_TIMEOUT_DEFAULT_S: u64 = 75;
+const _: () = assert!(IDLE_TIMEOUT_DEFAULT_S > 60);
+/// Granularity of a core's timers: a deadline fires less than this late. 2,048 ticks a lap of the wheel: 131 s.
 pub const TIMER_TICK_MS: u64 = 64;
 /// How long a connection is kept after its last answer for the peer to end it: closing with bytes unread resets the
 /// connection, and the peer may lose the answer.
@@ -265,8 +269,12 @@ pub const QUERY_PIECE_BYTES: usize = 64 * KIB;
 
 // ---- statistics ----------------------------------------------------------------------------------------------------
 
-/// Requests for statistics that wait for the observer. Over it: 503.
-pub const QUESTIONS_MAX: usize = 64;
+/// Least time between the beginnings of two renderings of statistics: however many ask, 100 a second are made, and each answers all who
+/// asked before it began. A rendering takes less than a millisecond.
+pub const RENDER_INTERVAL_MIN: Duration = Duration::from_millis(10);
+/// Questions for documents that one reactor has with the observer at one time: one of each lane. Connections that ask meanwhile wait for
+/// the next, so their number is bounded by that of connections.
+pub const QUESTIONS_PER_REACTOR_MAX: usize = 4;
 /// How often the limiter's events are flushed from their rings into the ledger.
 pub const EVENT_FLUSH_INTERVAL: Duration = Duration::from_millis(100);
 /// Longest time that the histograms tell apart, in nanoseconds: one minute, which is over every timeout but `--body-timeout`'s
@@ -351,7 +359,7 @@ pub const QUERIES_WAITING_MAX: usize = 64;
 pub const PIECES_WAITING_MAX: usize = 8;
 // A reactor has one message under way at most for each query and for each document that was asked of it, and a report, a drain and
 // a giving up.
-const _: () = assert!(QUERIES_OPEN_MAX + QUESTIONS_MAX + 3 <= MAILBOX_MESSAGES_MAX);
+const _: () = assert!(QUERIES_OPEN_MAX + QUESTIONS_PER_REACTOR_MAX + 3 <= MAILBOX_MESSAGES_MAX);
 /// The slowest that a client may take an answer, in bytes a second, once the write timeout has passed for the first time: a thread
 /// must not be held up for ever by sips.
 pub const ANSWER_BYTES_PER_S_MIN: u64 = 64 * KIB as u64;

@@ -174,7 +174,7 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
         (0..reactors).map(|_| event_ring(limits::RATE_EVENTS_PER_RING)).unzip();
     let (mailboxes, mail): (Vec<_>, Vec<_>) =
         doorbells.iter().map(|doorbell| mailbox::mailbox(limits::MAILBOX_MESSAGES_MAX, Arc::clone(doorbell))).unzip();
-    let (questions, asked) = bounded(limits::QUESTIONS_MAX);
+    let (questions, asked) = bounded(reactors * limits::QUESTIONS_PER_REACTOR_MAX);
     // Room for every thread's last word, so that none of them waits to say it.
     let (ended_sender, ended) = bounded(reactors + 2);
     let draining = Arc::new(AtomicBool::new(false));

@@ -4,7 +4,7 @@
 
 use crate::{
     clock::Clock,
-    config::Config,
+    config::{Config, StatsAuth},
     http::{self, Head, HttpError, Method, Responder, Served, Status},
     limits,
     log::{AckLevel, Appender},
@@ -41,7 +41,12 @@ pub enum Ticket {
     /// `GET /ready`.
     Ready,
     /// `GET /metrics`, `/stats` or `/stats/clients`.
-    Statistics(Document),
+    Statistics {
+        /// Which document.
+        document: Document,
+        /// The client, where the document names it.
+        asked_by: Option<ClientKey>,
+    },
     /// `GET /query`, `/series`, `/names` or `/tags/<key>`.
     Query(Box<Asked>),
 }
@@ -49,8 +54,13 @@ pub enum Ticket {
 /// A request whose answer another thread has to make.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Late {
-    /// Of statistics.
-    Document(Document),
+    /// A document of statistics.
+    Document {
+        /// Which document.
+        document: Document,
+        /// The client, where the document names it.
+        asked_by: Option<ClientKey>,
+    },
     /// Of a query.
     Query(Box<Asked>),
 }
@@ -211,6 +221,15 @@ impl Service {
     fn is_authorized(&self, head: &Head<'_>) -> bool {
         let keys = self.shared.config.api_keys.as_ref();
         keys.is_none_or(|keys| head.authorization.is_some_and(|value| keys.contains(key_of(value))))
+    }
+
+    /// Statistics are open to all, or to those with a key, as configured.
+    fn admit_statistics(&self, head: &Head<'_>, document: Document) -> Result<Ticket, HttpError> {
+        if self.shared.config.stats_auth == StatsAuth::Keys && !self.is_authorized(head) {
+            return Err(HttpError::Unauthorized);
+        }
+        let asked_by = matches!(document, Document::Clients { .. }).then(|| self.client_of(head));
+        Ok(Ticket::Statistics { document, asked_by })
     }
 
     /// A query counts against no rate: the pool's bounds hold for all clients together.
@@ -448,14 +467,14 @@ impl http::Service for Service {
     fn admit(&mut self, head: &Head<'_>) -> Result<Ticket, HttpError> {
         let admitted = match (head.path, head.method) {
             ("/metrics", Method::Post) => self.admit_batch(head),
-            ("/metrics", Method::Get | Method::Head) => Ok(Ticket::Statistics(Document::negotiate(head.accept))),
+            ("/metrics", Method::Get | Method::Head) => self.admit_statistics(head, Document::negotiate(head.accept)),
             ("/metrics", _) => Err(HttpError::MethodNotAllowed { allow: "GET, HEAD, POST" }),
             ("/health", Method::Get | Method::Head) => Ok(Ticket::Health),
             ("/ready", Method::Get | Method::Head) => Ok(Ticket::Ready),
-            ("/stats", Method::Get | Method::Head) => Ok(Ticket::Statistics(Document::Metrics(Format::Json))),
-            ("/stats/clients", Method::Get | Method::Head) => Document::clients(head.query, self.client_of(head))
-                .map(Ticket::Statistics)
-                .map_err(HttpError::BadRequest),
+            ("/stats", Method::Get | Method::Head) => self.admit_statistics(head, Document::Metrics(Format::Json)),
+            ("/stats/clients", Method::Get | Method::Head) => Document::clients(head.query)
+                .map_err(HttpError::BadRequest)
+                .and_then(|document| self.admit_statistics(head, document)),
             ("/health" | "/ready" | "/stats" | "/stats/clients", _) => {
                 Err(HttpError::MethodNotAllowed { allow: "GET, HEAD" })
             }
@@ -470,8 +489,8 @@ impl http::Service for Service {
             Ticket::Ingest { ack, client, trace } => self.ingest(ack, client, trace, body, respond),
             Ticket::Health => self.answer_health(respond),
             Ticket::Ready => self.answer_ready(respond),
-            Ticket::Statistics(document) => {
-                self.burst.late = Some(Late::Document(document));
+            Ticket::Statistics { document, asked_by } => {
+                self.burst.late = Some(Late::Document { document, asked_by });
                 respond.defer()
             }
             Ticket::Query(asked) => self.query(asked, respond),

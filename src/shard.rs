@@ -5,11 +5,12 @@
 //! connection's inbox, and over the inbox's bound in the kernel. So each connection has one buffer of answers, one
 //! send in flight, and a client that does not read its answers stops itself and nobody else.
 //!
-//! An answer that another thread makes ends the burst: `late` sees to it.
+//! An answer that another thread makes ends the burst: `late` sees to it, and `documents` for statistics.
 //!
 //! Positions grow along the one ring of this core, so the bursts that wait form a queue per level, oldest first.
 
 mod client;
+mod documents;
 mod late;
 mod state;
 mod warnings;

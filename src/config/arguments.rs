@@ -2,7 +2,7 @@
 
 use super::{
     ConfigError,
-    choices::{Compression, DriverChoice, LogFormat, WriterCore},
+    choices::{Compression, DriverChoice, LogFormat, StatsAuth, WriterCore},
     parse::{Bytes, Span, Text},
     placement::CoreList,
 };
@@ -95,6 +95,12 @@ pub struct Arguments {
     /// answered 401.
     #[arg(long, env = "METRICSTREAM_API_KEYS", value_name = "FILE", help_heading = CLIENTS)]
     pub api_keys: Option<PathBuf>,
+    /// Who may read GET /metrics, /stats and /stats/clients: all, or those with an API key [default: open]
+    ///
+    /// With keys, which takes --api-keys, a request for statistics without a key is answered 401. /health and /ready are
+    /// open to all in any case.
+    #[arg(long, env = "METRICSTREAM_STATS_AUTH", value_name = "open|keys", help_heading = CLIENTS)]
+    pub stats_auth: Option<StatsAuth>,
     /// Largest body, as sent and also after decompression [default: 4MiB]
     ///
     /// From 1 to 64MiB. A larger one is answered 413, whole or chunked, and nothing of it is stored.
@@ -125,9 +131,10 @@ pub struct Arguments {
     /// From 1ms to 24h. Over it: 408, and the connection ends; nothing of the batch is stored.
     #[arg(long, env = "METRICSTREAM_BODY_TIMEOUT", value_name = "TIME", help_heading = TIMEOUTS)]
     pub body_timeout: Option<Text<Span>>,
-    /// How long a connection may stay open between requests [default: 60s]
+    /// How long a connection may stay open between requests [default: 75s]
     ///
-    /// From 1ms to 24h. Over it the connection is closed without a word.
+    /// From 1ms to 24h. Over it the connection is closed without a word. Behind a load balancer it must be longer than
+    /// the balancer's own (60 s for most): the balancer must never send a request into a connection that is closing.
     #[arg(long, env = "METRICSTREAM_IDLE_TIMEOUT", value_name = "TIME", help_heading = TIMEOUTS)]
     pub idle_timeout: Option<Text<Span>>,
     /// How long a client may take to read its answers, and the log to store what they wait for [default: 30s]
@@ -299,6 +306,7 @@ impl Arguments {
             rate_limit,
             max_clients,
             api_keys,
+            stats_auth,
             max_connections,
             max_body,
             max_batch,

@@ -51,6 +51,28 @@ impl FromStr for DriverChoice {
     }
 }
 
+/// Who may read statistics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StatsAuth {
+    /// Everybody.
+    #[default]
+    Open,
+    /// Who has an API key.
+    Keys,
+}
+
+impl FromStr for StatsAuth {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "open" => Ok(Self::Open),
+            "keys" => Ok(Self::Keys),
+            _ => Err("expected open or keys"),
+        }
+    }
+}
+
 /// How the lines on standard error are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]

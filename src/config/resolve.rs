@@ -2,7 +2,7 @@
 //! name of its flag.
 
 use super::{
-    Config, ConfigError, Placement, Query, Rotation, Timeouts,
+    Config, ConfigError, Placement, Query, Rotation, StatsAuth, Timeouts,
     arguments::Arguments,
     parse::{Bytes, Span, Text},
     telemetry::{Telemetry, Typed},
@@ -106,6 +106,10 @@ impl Arguments {
             );
         }
         let api_keys = self.api_keys.as_deref().map(read_api_keys).transpose()?;
+        let stats_auth = self.stats_auth.unwrap_or_default();
+        if stats_auth == StatsAuth::Keys && api_keys.is_none() {
+            refuse!("--stats-auth keys takes --api-keys: without keys nobody could read statistics");
+        }
         let typed = Typed {
             endpoint: self.otlp_endpoint,
             protocol: self.otlp_protocol.map(|text| text.0),
@@ -140,6 +144,7 @@ impl Arguments {
             },
             clients_limit: within("--max-clients", self.max_clients, limits::CLIENTS_DEFAULT, limits::CLIENTS_CAP)?,
             api_keys,
+            stats_auth,
             connections_limit: self.max_connections,
             body_bytes_limit,
             metric,
@@ -148,7 +153,7 @@ impl Arguments {
             timeouts: Timeouts {
                 head_ms: timeout("--head-timeout", self.head_timeout, 10)?,
                 body_ms: timeout("--body-timeout", self.body_timeout, 30)?,
-                idle_ms: timeout("--idle-timeout", self.idle_timeout, 60)?,
+                idle_ms: timeout("--idle-timeout", self.idle_timeout, limits::IDLE_TIMEOUT_DEFAULT_S)?,
                 write_ms: timeout("--write-timeout", self.write_timeout, 30)?,
             },
             drain_timeout: Duration::from_millis(timeout("--drain-timeout", self.drain_timeout, 10)?),

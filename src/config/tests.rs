@@ -23,8 +23,16 @@ fn defaults_are_those_of_the_manual() {
     assert_eq!(config.ack, AckLevel::Write);
     assert_eq!(config.rate_limit, Some(10_000));
     assert_eq!(config.body_bytes_limit, 4 << 20);
-    assert_eq!(config.timeouts.idle_ms, 60_000);
+    assert_eq!(config.timeouts.idle_ms, 75_000);
     assert_eq!(config.stats_interval, Some(Duration::from_secs(10)));
+}
+
+#[test]
+fn idle_timeout_outlasts_a_load_balancer() {
+    const BALANCER_MS: u64 = 60_000;
+    assert!(resolve(&[]).unwrap().timeouts.idle_ms > BALANCER_MS);
+    let help = helps().into_iter().find(|(name, _)| name == "--idle-timeout").unwrap().1;
+    assert!(help.contains("load balancer"), "the reason is said: {help}");
 }
 
 #[test]
@@ -103,6 +111,8 @@ fn impossible_values_are_refused_by_name() {
         (["--compress", "gzip"], "expected off or zstd"),
         (["--ack", "disk"], "invalid value 'disk' for '--ack"),
         (["--log-format", "xml"], "expected text or json"),
+        (["--stats-auth", "keys"], "--stats-auth keys takes --api-keys"),
+        (["--stats-auth", "some"], "expected open or keys"),
         (["--driver", "kqueue"], "expected auto, io_uring or epoll"),
         (["--listen", "8080"], "invalid value '8080' for '--listen"),
     ] {

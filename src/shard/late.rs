@@ -1,5 +1,5 @@
-//! Answers that other threads make: statistics by the observer, queries by the pool. The request is passed on, its connection
-//! waits, and what comes back is sent.
+//! Answers that other threads make: queries by the pool, and statistics by the observer (`documents`). The request is passed on, its
+//! connection waits, and what comes back is sent.
 //!
 //! A query is begun only once the answers to the requests before it on its connection have been sent: so they are not held up by it,
 //! and what they acknowledged is in it. When its connection ends, dropping the reader cancels it. That a client has ended its side
@@ -13,33 +13,13 @@ use super::{
 use crate::{
     http::{After, HttpError, Progress, Responder, Served, Status},
     limits,
-    mail::LateAnswer,
     pipe::{Part, Taken},
     query::Asked,
-    stats::{Closed, Question},
+    stats::Closed,
 };
 use reactor::Token;
 
 impl State {
-    /// Passes a question on to the observer, or answers 503 when it has too many.
-    pub(super) fn ask(&mut self, question: Question) {
-        if self.setup.questions.try_send(question).is_err() {
-            let refusal = HttpError::Unavailable {
-                text: "too many requests for statistics",
-                retry_after_s: limits::RETRY_AFTER_S,
-            };
-            self.refuse_deferred(question.token, refusal, refusal.text());
-        }
-    }
-
-    /// Sends the document that the observer made.
-    pub(super) fn take_document(&mut self, answer: &LateAnswer) {
-        let whole = |respond: Responder<'_>| respond.answer(Status::Ok, answer.content_type, &answer.body);
-        if self.answer_deferred(answer.token, whole).is_some() {
-            self.setup.service.counters.answered_ok += 1;
-        }
-    }
-
     /// Passes a query on to the pool, or answers 503 when it has too many.
     pub(super) fn start_query(&mut self, token: Token, asked: Box<Asked>) {
         let Some(client) = self.clients.get(token) else { return };
@@ -118,14 +98,18 @@ impl State {
     }
 
     /// Answers a request that was passed on, if its connection still waits for it.
-    fn answer_deferred(&mut self, token: Token, answer: impl FnOnce(Responder<'_>) -> Served) -> Option<Progress> {
+    pub(super) fn answer_deferred(
+        &mut self,
+        token: Token,
+        answer: impl FnOnce(Responder<'_>) -> Served,
+    ) -> Option<Progress> {
         let client = self.clients.get(token).filter(|client| client.phase == Phase::Deferred)?;
         let progress = client.http.answer_deferred(&self.http, &mut client.out, answer);
         self.follow(token, progress);
         Some(progress)
     }
 
-    fn refuse_deferred(&mut self, token: Token, refusal: HttpError, text: &str) {
+    pub(super) fn refuse_deferred(&mut self, token: Token, refusal: HttpError, text: &str) {
         if self.answer_deferred(token, |respond| respond.refuse_as(refusal, &text)).is_some() {
             self.setup.service.counters.refused(refusal);
         }

@@ -7,6 +7,7 @@
 use super::{
     ShardSetup,
     client::{Client, Clients, Phase, Timer},
+    documents::Waiters,
     warnings::Warnings,
 };
 use crate::{
@@ -15,7 +16,7 @@ use crate::{
     log::AckLevel,
     mail::Mail,
     service::{Burst, Late, Part},
-    stats::{Closed, Histograms, Memory, Question, Report, Stamps},
+    stats::{Closed, Histograms, Memory, Report, Stamps},
 };
 use reactor::{Cause, Driver, Flow, Handler, TimerWheel, Token};
 use std::{collections::VecDeque, io, net::SocketAddr, sync::atomic::Ordering, time::Duration};
@@ -57,6 +58,7 @@ pub struct State {
     pub(super) setup: ShardSetup,
     pub(super) http: Core,
     pub(super) clients: Clients,
+    pub(super) documents: Waiters,
     wheel: TimerWheel,
     /// Connections whose inbox goes on in the next turn.
     ready: VecDeque<Token>,
@@ -89,6 +91,7 @@ impl State {
         let mut state = Self {
             http,
             clients: Clients::default(),
+            documents: Waiters::default(),
             wheel: TimerWheel::new(slots, limits::TIMER_TICK_MS, now_ns / 1_000_000),
             ready: VecDeque::new(),
             held_for_write: VecDeque::new(),
@@ -154,6 +157,7 @@ impl State {
             self.now_ns = self.setup.shared.clock.monotonic_ns();
         }
         self.read_mail(driver);
+        self.hand_out_documents();
         self.fire_timers();
         self.go_on();
         self.sweep();
@@ -179,6 +183,7 @@ impl State {
             holds.front().is_some_and(|hold| hold.part.position <= log.acknowledged(level))
         };
         if !self.ready.is_empty()
+            || self.documents.has_rendered()
             || matches!(self.drain, Drain::Sweeping { .. })
             || !self.setup.mail.is_empty()
             || reached(&self.held_for_write, AckLevel::Write)
@@ -204,7 +209,7 @@ impl State {
                         self.setup.service.histograms.add(&unsent.into_inner().histograms);
                     }
                 }
-                Mail::Answer(answer) => self.take_document(&answer),
+                Mail::Document(rendered) => self.take_document(&rendered),
                 Mail::Parts(notice) => {
                     let token = notice.accept();
                     // While something is being sent, its end brings the next part.
@@ -389,10 +394,8 @@ impl State {
             self.acts.push(Act::Resume(token));
         }
         client.deadline = progress.deadline.or(client.deadline);
-        if let Some(Late::Document(document)) = burst.late {
-            client.phase = Phase::Deferred;
-            self.set_timer(token, Timer::Answer);
-            self.ask(Question { document, reactor: self.setup.index, token });
+        if let Some(Late::Document { document, asked_by }) = burst.late {
+            self.await_document(token, document, asked_by);
         } else if let Some(Late::Query(asked)) = burst.late {
             if client.out.is_empty() {
                 self.start_query(token, asked);

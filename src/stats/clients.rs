@@ -36,8 +36,9 @@ pub fn top_of(query: Option<&str>) -> Result<usize, &'static str> {
     Ok(found.unwrap_or(limits::CLIENTS_SHOWN_DEFAULT))
 }
 
-/// The document. `limited`: there is a limiter; without one nobody tells clients apart. `now_ns` is of the limiter's clock.
-pub fn document(ledger: &Ledger, limited: bool, top: usize, asked_by: ClientKey, now_ns: u64) -> Vec<u8> {
+/// The document, but for who asks. `limited`: there is a limiter; without one nobody tells clients apart. `now_ns` is of the limiter's
+/// clock.
+pub fn document(ledger: &Ledger, limited: bool, top: usize, now_ns: u64) -> Vec<u8> {
     let client = |totals: ClientTotals| {
         json!({
             "client": totals.key.to_string(),
@@ -51,7 +52,6 @@ pub fn document(ledger: &Ledger, limited: bool, top: usize, asked_by: ClientKey,
     let totals = ledger.totals();
     pretty(&json!({
         "limited": limited,
-        "asked_by": asked_by.to_string(),
         "allowed": totals.allowed,
         "refused": totals.refused,
         "events_dropped": totals.dropped,
@@ -60,9 +60,28 @@ pub fn document(ledger: &Ledger, limited: bool, top: usize, asked_by: ClientKey,
     }))
 }
 
+/// The document for the client that asks. One rendering serves all who wait for it, and differs for them in its first field only.
+#[must_use]
+pub fn with_asker(document: &[u8], asked_by: ClientKey) -> Vec<u8> {
+    let fields = document.strip_prefix(b"{").unwrap_or(document);
+    [format!("{{\n  \"asked_by\": \"{asked_by}\",").as_bytes(), fields].concat()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_client_finds_its_own_name_in_the_document() {
+        let keys = crate::rate::ClientKeys::new();
+        let rendered = document(&Ledger::new(Vec::new(), 1), true, 20, 0);
+        for name in ["alpha", "beta"] {
+            let client = keys.authorization(name.as_bytes());
+            let document: Value = serde_json::from_slice(&with_asker(&rendered, client)).unwrap();
+            assert_eq!(document["asked_by"], client.to_string());
+            assert_eq!(document["heaviest"], json!([]), "the rest is there too");
+        }
+    }
 
     #[test]
     fn top_comes_from_the_query() {

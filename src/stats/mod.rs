@@ -7,7 +7,7 @@
 //! the log), `process` (what the kernel says).
 
 pub(crate) mod accept;
-mod clients;
+pub(crate) mod clients;
 mod collector;
 mod counters;
 mod document;

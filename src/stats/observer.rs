@@ -15,20 +15,21 @@ use crate::{
     clock::Clock,
     limits,
     log::LogStatus,
-    mail::{LateAnswer, Mail},
+    mail::{Mail, RenderedDocument},
     notify::{Manager, Pulse, Signs},
     query::QueryStatus,
-    rate::{ClientKey, Ledger, Limiter},
+    rate::{Ledger, Limiter},
     segment::KeeperStatus,
     trace::{self, ExportStatus},
 };
 use crossbeam_channel::{Receiver, RecvTimeoutError};
-use reactor::{Token, mailbox::Sender};
+use reactor::mailbox::Sender;
 use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    thread,
     time::{Duration, Instant},
 };
 
@@ -37,12 +38,10 @@ use std::{
 pub enum Document {
     /// The figures, in the form that was negotiated.
     Metrics(Format),
-    /// The clients, so many of them, for the client that asks.
+    /// The clients, so many of them.
     Clients {
         /// How many.
         top: usize,
-        /// Who asks.
-        asked_by: ClientKey,
     },
 }
 
@@ -57,11 +56,26 @@ impl Document {
     ///
     /// # Errors
     /// The text for the 400: it names the parameter.
-    pub fn clients(query: Option<&str>, asked_by: ClientKey) -> Result<Self, &'static str> {
-        Ok(Self::Clients { top: clients::top_of(query)?, asked_by })
+    pub fn clients(query: Option<&str>) -> Result<Self, &'static str> {
+        Ok(Self::Clients { top: clients::top_of(query)? })
     }
 
-    const fn content_type(self) -> &'static str {
+    /// The lane of the document, below [`limits::QUESTIONS_PER_REACTOR_MAX`]. Documents of one lane are rendered one after another for a
+    /// core, those of different lanes do not wait for each other: each format of the figures, and the lists of clients together, of which
+    /// there are a thousand different ones.
+    #[must_use]
+    pub const fn lane(self) -> usize {
+        match self {
+            Self::Metrics(Format::Json) => 0,
+            Self::Metrics(Format::Prometheus) => 1,
+            Self::Metrics(Format::OpenMetrics) => 2,
+            Self::Clients { .. } => 3,
+        }
+    }
+
+    /// Media type of the document.
+    #[must_use]
+    pub const fn content_type(self) -> &'static str {
         match self {
             Self::Metrics(format) => format.content_type(),
             Self::Clients { .. } => Format::Json.content_type(),
@@ -69,15 +83,13 @@ impl Document {
     }
 }
 
-/// A request for a document.
+/// A core's question for a document, for all of its connections that wait for it.
 #[derive(Debug, Clone, Copy)]
 pub struct Question {
     /// What is wanted.
     pub document: Document,
-    /// The reactor whose connection asks.
+    /// The reactor that asks.
     pub reactor: usize,
-    /// The connection.
-    pub token: Token,
 }
 
 /// What an observer is made of.
@@ -241,14 +253,20 @@ impl Observer {
     pub fn run(mut self) {
         let interval = self.setup.stats_interval.unwrap_or(limits::INTERVAL_DEFAULT);
         let mut figures_due = self.setup.figures.as_ref().map(|out| Instant::now() + out.interval);
+        // Rendering rests until then, and questions gather.
+        let mut rested = Instant::now();
         loop {
             let interval_end = self.collector.began() + interval;
             let mut wake = interval_end.min(Instant::now() + limits::EVENT_FLUSH_INTERVAL);
             if let Some(beats) = &self.beats {
                 wake = wake.min(beats.next);
             }
+            thread::sleep(rested.min(wake).saturating_duration_since(Instant::now()));
             match self.setup.questions.recv_deadline(wake) {
-                Ok(question) => self.answer(question),
+                Ok(question) => {
+                    rested = Instant::now() + limits::RENDER_INTERVAL_MIN;
+                    self.answer(question);
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -344,27 +362,38 @@ impl Observer {
         self.setup.draining.load(Ordering::Relaxed)
     }
 
-    fn answer(&mut self, question: Question) {
+    /// Answers all questions that wait. Each document is rendered once for all cores that asked for it, and begun after they did.
+    fn answer(&mut self, first: Question) {
+        let mut questions = vec![first];
+        // A core asks again only once it has its document, so this ends.
+        questions.extend(self.setup.questions.try_iter());
         self.setup.ledger.drain();
-        let body = match question.document {
-            Document::Clients { top, asked_by } => {
+        if questions.iter().any(|question| matches!(question.document, Document::Metrics(_))) {
+            self.collector.collect();
+        }
+        while let Some(&Question { document, .. }) = questions.first() {
+            let rendered = RenderedDocument { document, body: Arc::new(self.render(document)) };
+            for question in questions.extract_if(.., |question| question.document == document) {
+                // A mailbox has a place for it. One that is gone has no connections that wait.
+                let _ = self.setup.reactors[question.reactor].post(Mail::Document(rendered.clone()));
+            }
+        }
+    }
+
+    fn render(&self, document: Document) -> Vec<u8> {
+        match document {
+            Document::Clients { top } => {
                 let limited = self.setup.limiter.is_some();
-                clients::document(&self.setup.ledger, limited, top, asked_by, self.setup.clock.monotonic_ns())
+                clients::document(&self.setup.ledger, limited, top, self.setup.clock.monotonic_ns())
             }
             Document::Metrics(format) => {
-                self.collector.collect();
                 let snapshot = self.snapshot();
                 match format {
                     Format::Json => document::document(&snapshot),
                     Format::Prometheus | Format::OpenMetrics => families::collect(&snapshot).text(format),
                 }
             }
-        };
-        let content_type = question.document.content_type();
-        let answer = LateAnswer { token: question.token, content_type, body };
-        // A mailbox that is full or gone: the connection's own deadline ends its wait, and counts it. Not worth a line: who asks
-        // could write as many as it likes.
-        let _ = self.setup.reactors[question.reactor].post(Mail::Answer(answer));
+        }
     }
 
     fn snapshot(&self) -> Snapshot<'_> {

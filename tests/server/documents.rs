@@ -6,7 +6,10 @@ use crate::{
     on_both_drivers,
     server::{Driver, Setup, number_at},
 };
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+};
 
 fn health_and_ready(driver: Driver) {
     let server = Setup::new(driver).start();
@@ -156,7 +159,82 @@ fn documents_for_many(driver: Driver) {
     });
 }
 
-on_both_drivers!(health_and_ready, stats, metrics, documents_for_many);
+/// Anonymous clients that ask in a loop, with and without keys: a scrape among them is answered each time, and so is whoever asks
+/// whether the server lives. No one of the crowd is refused either: one document answers all who wait for it.
+fn a_scrape_among_a_crowd_is_answered(driver: Driver) {
+    const CROWD: usize = 150;
+    let keys = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(keys.path(), "alpha\n").unwrap();
+    let server = Setup::new(driver).flag("--api-keys", keys.path().display()).start();
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for number in 0..CROWD {
+            let (server, over) = (&server, &over);
+            scope.spawn(move || {
+                let mut client = server.connect();
+                let path = ["/metrics", "/stats", "/stats/clients?top=7"][number % 3];
+                while !over.load(Ordering::Relaxed) {
+                    assert_eq!(client.ask(&get(path)).status, 200, "{path}");
+                }
+            });
+        }
+        for _ in 0..20 {
+            for path in ["/metrics", "/stats", "/health", "/ready"] {
+                assert_eq!(server.ask(&get(path)).status, 200, "{path}");
+            }
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(server.stat("/answers/503"), 0);
+}
+
+/// Who asks after a batch was acknowledged finds it in the document, however many ask at the same time.
+fn a_document_is_no_older_than_its_request(driver: Driver) {
+    let server = Setup::new(driver).flag("--reactors", 2).start();
+    let stored = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| {
+                let mut client = server.connect();
+                for _ in 0..10 {
+                    assert_eq!(client.ask(&post(r#"{"metrics":[{"name":"a","value":1}]}"#)).processed(), 1);
+                    let at_least = stored.fetch_add(1, Ordering::SeqCst) + 1;
+                    let shown = number_at(&client.ask(&get("/stats")).json(), "/batches/stored");
+                    assert!(shown >= at_least, "{shown} shown, {at_least} acknowledged before");
+                }
+            });
+        }
+    });
+}
+
+/// With `--stats-auth keys` statistics take a key; whether the server lives is told to all.
+fn statistics_may_take_a_key(driver: Driver) {
+    let keys = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(keys.path(), "alpha\n").unwrap();
+    let server = Setup::new(driver).flag("--api-keys", keys.path().display()).flag("--stats-auth", "keys").start();
+    let with =
+        |path: &str, key: &str| format!("GET {path} HTTP/1.1\r\nHost: h\r\nAuthorization: {key}\r\n\r\n").into_bytes();
+    for path in ["/metrics", "/stats", "/stats/clients"] {
+        server.ask(&get(path)).refusal(401);
+        server.ask(&with(path, "beta")).refusal(401);
+        assert_eq!(server.ask(&with(path, "Bearer alpha")).status, 200, "{path}");
+    }
+    for path in ["/health", "/ready"] {
+        assert_eq!(server.ask(&get(path)).status, 200, "{path}");
+    }
+    let stats = server.ask(&with("/stats", "alpha")).json();
+    assert_eq!(number_at(&stats, "/refused_by/unauthorized"), 6);
+}
+
+on_both_drivers!(
+    health_and_ready,
+    stats,
+    metrics,
+    documents_for_many,
+    a_scrape_among_a_crowd_is_answered,
+    a_document_is_no_older_than_its_request,
+    statistics_may_take_a_key,
+);
 
 /// A line of statistics every `--stats-interval`.
 #[test]

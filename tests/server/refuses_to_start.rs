@@ -164,6 +164,7 @@ fn help_mentions_every_flag() {
         "--rate-limit",
         "--max-clients",
         "--api-keys",
+        "--stats-auth",
         "--max-connections",
         "--max-body",
         "--max-batch",

@@ -1,0 +1,171 @@
+//! Connections of one core that wait for documents of statistics. The observer has at most one question of each lane from a core; who
+//! asks meanwhile waits for the next, so a document is never older than the request it answers, and however many ask, nobody is
+//! refused for the number of those who do.
+
+use super::{
+    client::{Phase, Timer},
+    state::State,
+};
+use crate::{
+    http::{HttpError, Responder, Status},
+    limits,
+    mail::RenderedDocument,
+    rate::ClientKey,
+    stats::{Document, Question},
+};
+use reactor::Token;
+use std::collections::VecDeque;
+
+/// One request that waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Waiter {
+    /// Its connection.
+    pub token: Token,
+    /// The client, where the document names it.
+    pub asked_by: Option<ClientKey>,
+}
+
+/// Requests that one rendering answers.
+#[derive(Debug)]
+struct Round {
+    document: Document,
+    /// The observer has the question: who comes now is too late for it.
+    asked: bool,
+    waiters: Vec<Waiter>,
+}
+
+/// The rounds of one core, and what was rendered and is not handed out yet.
+#[derive(Debug, Default)]
+pub struct Waiters {
+    rounds: Vec<Round>,
+    rendered: VecDeque<(Waiter, RenderedDocument)>,
+}
+
+impl Waiters {
+    /// Notes a request. Returns the question for the observer, unless one of its lane is under way.
+    fn add(&mut self, document: Document, waiter: Waiter) -> Option<Document> {
+        match self.rounds.iter_mut().find(|round| round.document == document && !round.asked) {
+            Some(round) => round.waiters.push(waiter),
+            None => self.rounds.push(Round { document, asked: false, waiters: vec![waiter] }),
+        }
+        self.next_question(document.lane())
+    }
+
+    /// The oldest question of a lane that has none under way, which it now has.
+    fn next_question(&mut self, lane: usize) -> Option<Document> {
+        let mut of_lane = self.rounds.iter_mut().filter(|round| round.document.lane() == lane);
+        // Rounds stand in the order in which they began, so one that is asked stands first.
+        let round = of_lane.next().filter(|round| !round.asked)?;
+        round.asked = true;
+        Some(round.document)
+    }
+
+    /// Ends the round of `document` that was asked, and returns who waited for it.
+    fn end(&mut self, document: Document) -> Vec<Waiter> {
+        let round = self.rounds.iter().position(|round| round.asked && round.document == document);
+        round.map_or_else(Vec::new, |index| self.rounds.remove(index).waiters)
+    }
+
+    /// Requests that wait.
+    fn len(&self) -> usize {
+        self.rounds.iter().map(|round| round.waiters.len()).sum::<usize>() + self.rendered.len()
+    }
+
+    /// Whether documents are at hand that no connection has got yet.
+    pub fn has_rendered(&self) -> bool {
+        !self.rendered.is_empty()
+    }
+}
+
+impl State {
+    /// Has a connection wait for a document.
+    pub(super) fn await_document(&mut self, token: Token, document: Document, asked_by: Option<ClientKey>) {
+        let Some(client) = self.clients.get(token) else { return };
+        client.phase = Phase::Deferred;
+        self.set_timer(token, Timer::Answer);
+        let question = self.documents.add(document, Waiter { token, asked_by });
+        self.ask(question);
+        // Connections that ended leave their entries behind. Kept to one for each that is open, they stay bounded.
+        if self.documents.len() > 2 * self.clients.len() {
+            let clients = &mut self.clients;
+            let mut is_open = |waiter: &Waiter| clients.get(waiter.token).is_some();
+            self.documents.rounds.iter_mut().for_each(|round| round.waiters.retain(&mut is_open));
+            self.documents.rendered.retain(|(waiter, _)| is_open(waiter));
+        }
+    }
+
+    /// Passes a question on to the observer.
+    fn ask(&mut self, question: Option<Document>) {
+        let Some(document) = question else { return };
+        if self.setup.questions.try_send(Question { document, reactor: self.setup.index }).is_err() {
+            // The queue has a place for each lane of each core, so the observer is gone.
+            let refusal =
+                HttpError::Unavailable { text: "statistics are unavailable", retry_after_s: limits::RETRY_AFTER_S };
+            for waiter in self.documents.end(document) {
+                self.refuse_deferred(waiter.token, refusal, refusal.text());
+            }
+        }
+    }
+
+    /// Takes a document that the observer has rendered, and asks for the next of its lane.
+    pub(super) fn take_document(&mut self, rendered: &RenderedDocument) {
+        let waiters = self.documents.end(rendered.document);
+        self.documents.rendered.extend(waiters.into_iter().map(|waiter| (waiter, rendered.clone())));
+        let question = self.documents.next_question(rendered.document.lane());
+        self.ask(question);
+    }
+
+    /// Answers with what was rendered, up to a turn's share of bytes.
+    pub(super) fn hand_out_documents(&mut self) {
+        let mut bytes = 0;
+        while bytes < limits::CONTENT_BYTES_PER_TURN_MAX
+            && let Some((waiter, rendered)) = self.documents.rendered.pop_front()
+        {
+            let body = rendered.body_for(waiter.asked_by);
+            let content_type = rendered.document.content_type();
+            let whole = |respond: Responder<'_>| respond.answer(Status::Ok, content_type, &body);
+            if self.answer_deferred(waiter.token, whole).is_some() {
+                self.setup.service.counters.answered_ok += 1;
+                bytes += body.len();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stats::Format;
+
+    const JSON: Document = Document::Metrics(Format::Json);
+    const TEXT: Document = Document::Metrics(Format::Prometheus);
+
+    fn waiter(slot: u32) -> Waiter {
+        Waiter { token: Token::new(slot, 0), asked_by: None }
+    }
+
+    #[test]
+    fn who_asks_during_a_rendering_gets_the_next_document() {
+        let mut waiters = Waiters::default();
+        assert_eq!(waiters.add(JSON, waiter(1)), Some(JSON));
+        assert_eq!(waiters.add(JSON, waiter(2)), None);
+        assert_eq!(waiters.add(JSON, waiter(3)), None);
+        assert_eq!(waiters.end(JSON), [waiter(1)]);
+        assert_eq!(waiters.next_question(JSON.lane()), Some(JSON));
+        assert_eq!(waiters.end(JSON), [waiter(2), waiter(3)]);
+        assert_eq!((waiters.next_question(JSON.lane()), waiters.len()), (None, 0));
+    }
+
+    #[test]
+    fn a_lane_does_not_wait_for_another() {
+        let mut waiters = Waiters::default();
+        let clients = |top| Document::Clients { top };
+        assert_eq!(waiters.add(clients(1), waiter(1)), Some(clients(1)));
+        assert_eq!(waiters.add(clients(2), waiter(2)), None, "one of a lane is under way at a time");
+        assert_eq!(waiters.add(clients(3), waiter(3)), None);
+        assert_eq!(waiters.add(TEXT, waiter(4)), Some(TEXT));
+        assert_eq!(waiters.end(clients(1)), [waiter(1)]);
+        assert_eq!(waiters.next_question(clients(1).lane()), Some(clients(2)), "in the order of asking");
+        assert_eq!(waiters.len(), 3);
+    }
+}

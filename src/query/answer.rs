@@ -1,14 +1,18 @@
 //! An answer: series, points, and what it took to find them. Written piece by piece, in one of three forms.
 
 use super::{
-    Kind,
-    form::{self, Format},
+    Kind, Look, Refusal,
+    form::{Format, Rendering},
     labels::Key,
+    order,
     request::Request,
     tally::Value,
 };
 use crate::{limits::QUERY_PIECE_BYTES, scan::Scanned};
-use std::{cmp::Ordering, time::Duration};
+use std::{
+    cmp::Ordering,
+    time::{Duration, Instant},
+};
 
 /// One point of a series.
 #[derive(Debug, Clone)]
@@ -52,10 +56,16 @@ pub struct Answer {
 }
 
 impl Answer {
-    pub(super) fn new(request: &Request, mut series: Vec<Series>, scanned: Scanned, elapsed: Duration) -> Self {
+    pub(super) fn new(
+        request: &Request,
+        mut series: Vec<Series>,
+        scanned: Scanned,
+        began: Instant,
+        look: Look<'_>,
+    ) -> Result<Self, Refusal> {
         let last = |series: &Series| series.points.last().map_or(f64::NEG_INFINITY, |point| point.value.as_f64());
         let by_value = |a: &Series, b: &Series| last(a).partial_cmp(&last(b)).unwrap_or(Ordering::Equal);
-        series.sort_unstable_by(|a, b| {
+        let compare = |a: &Series, b: &Series| {
             let by_value = if request.order.by_value { by_value(a, b) } else { Ordering::Equal };
             let by_key = a.key.cmp(&b.key);
             match (request.order.by_value, request.order.descending) {
@@ -64,7 +74,8 @@ impl Answer {
                 (false, true) => by_key.reverse(),
                 (false, false) => by_key,
             }
-        });
+        };
+        order::sort(&mut series, compare, look)?;
         let found = series.len();
         series.truncate(request.limit.unwrap_or(usize::MAX));
         let stats = Stats {
@@ -72,36 +83,25 @@ impl Answer {
             series: series.len(),
             left_out_series: found - series.len(),
             points: series.iter().map(|series| series.points.len()).sum(),
-            elapsed,
+            elapsed: began.elapsed(),
         };
-        Self { kind: request.kind.clone(), series, stats }
+        Ok(Self { kind: request.kind.clone(), series, stats })
     }
 
     /// Writes it, in pieces of about [`QUERY_PIECE_BYTES`].
     ///
     /// # Errors
     /// The first that `write` has.
-    pub fn write_to<E>(&self, format: Format, write: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
-        let mut pieces = Pieces { buffer: Vec::with_capacity(2 * QUERY_PIECE_BYTES), write };
-        form::write(self, format, &mut pieces)?;
-        (pieces.write)(&pieces.buffer)
-    }
-}
-
-/// Gathers what is written into pieces.
-pub(super) struct Pieces<W> {
-    buffer: Vec<u8>,
-    write: W,
-}
-
-impl<E, W: FnMut(&[u8]) -> Result<(), E>> Pieces<W> {
-    /// Has `append` write into the piece in the making, and hands that on when it is long enough.
-    pub fn put(&mut self, append: impl FnOnce(&mut Vec<u8>)) -> Result<(), E> {
-        append(&mut self.buffer);
-        if self.buffer.len() >= QUERY_PIECE_BYTES {
-            (self.write)(&self.buffer)?;
-            self.buffer.clear();
+    pub fn write_to<E>(&self, format: Format, mut write: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
+        let rendering = Rendering::new(self, format, usize::MAX, &|| Ok(()));
+        let mut rendering = rendering.expect("without a bound of columns nothing is refused");
+        let mut piece = Vec::with_capacity(2 * QUERY_PIECE_BYTES);
+        while rendering.append_next(&mut piece) {
+            if piece.len() >= QUERY_PIECE_BYTES {
+                write(&piece)?;
+                piece.clear();
+            }
         }
-        Ok(())
+        write(&piece)
     }
 }

@@ -3,7 +3,7 @@
 //! Filters are looked at, and keys made, once for each spelling of name and tags; what came of it is remembered.
 
 use super::{
-    Kind,
+    Kind, Look,
     groups::Groups,
     held::Held,
     labels::write_key,
@@ -40,6 +40,7 @@ impl Remembered {
 pub(super) struct Collector<'a, T> {
     request: &'a Request,
     held: &'a Held,
+    look: Look<'a>,
     /// Whether tags have to be looked at.
     needs_tags: bool,
     remembered: HashTable<Remembered>,
@@ -53,10 +54,11 @@ pub(super) struct Collector<'a, T> {
 }
 
 impl<'a, T: Tally> Collector<'a, T> {
-    pub fn new(request: &'a Request, held: &'a Held) -> Self {
+    pub fn new(request: &'a Request, held: &'a Held, look: Look<'a>) -> Self {
         Self {
             request,
             held,
+            look,
             needs_tags: request.by != By::Nothing || !request.filters.is_empty(),
             remembered: HashTable::new(),
             remembered_bytes: 0,
@@ -81,7 +83,9 @@ impl<'a, T: Tally> Collector<'a, T> {
     #[cold]
     fn meet(&mut self, hash: u64, line: &Line<'_>, tags: &[u8]) -> Result<Option<u32>, Stop> {
         let mut group = None;
-        if self.request.filters.iter().all(|filter| filter.admits(line)) {
+        // What stops it is a bound, or the deadline, which whoever scans finds too.
+        let is_admitted = self.request.filters.admit(line, self.look).map_err(|refusal| Stop(refusal.to_string()))?;
+        if is_admitted {
             // A value is the same value whatever the name is, and without the tag there is none.
             let of_tag = matches!(self.request.kind, Kind::TagValues(_));
             write_key(if of_tag { b"" } else { line.name }, tags, &self.request.by, &mut self.key);

@@ -4,21 +4,24 @@
 //! Promises: the answer depends on what is in the log alone, not on the number of threads nor on which of them saw what first.
 
 use super::{
-    Bounds, Effort, Kind, Refusal,
+    Bounds, Effort, Kind, Look, Refusal,
     answer::{Answer, Point, Series},
     collector::Collector,
     exact::Sum,
     filter::NameFilter,
     groups::Groups,
     held::Held,
-    labels::{Key, write_key},
+    labels::write_key,
     number::Number,
     request::{Agg, By, Request},
-    samples::{Raw, Readings, Values},
+    samples::{Raw, Readings, Stored, Values},
     tally::{Count, Deviation, Edge, Extreme, Kept, Largest, Mean, Seen, Single, Smallest, Tally, Value},
 };
-use crate::scan::{self, Budget, Names, ScanError, Scanned, Source, Stop, Wanted};
-use std::{cmp::Ordering, time::Instant};
+use crate::{
+    limits::QUERY_STEPS_BETWEEN_LOOKS,
+    scan::{self, Budget, Names, ScanError, Scanned, Source, Stop, Wanted},
+};
+use std::{cmp::Ordering, sync::OnceLock, time::Instant};
 
 /// Evaluates a request over what is in the log now.
 ///
@@ -26,7 +29,8 @@ use std::{cmp::Ordering, time::Instant};
 /// See [`Refusal`]; nothing of the answer is there then.
 pub fn run(request: &Request, source: &Source, bounds: Bounds, effort: &Effort<'_>) -> Result<Answer, Refusal> {
     let began = Instant::now();
-    let run = Run { request, source, held: Held::new(bounds), bounds, effort };
+    let look = || look(effort);
+    let run = Run { request, source, held: Held::new(bounds), bounds, effort, look: &look };
     let (series, scanned) = match (&request.kind, request.agg) {
         (Kind::Series | Kind::Names | Kind::TagValues(_), _) => run.seen()?,
         (Kind::Query, Agg::Avg | Agg::Sum) => run.single::<Mean>()?,
@@ -40,7 +44,15 @@ pub fn run(request: &Request, source: &Source, bounds: Bounds, effort: &Effort<'
         (Kind::Query, Agg::Rate | Agg::Increase) => run.growth()?,
         (Kind::Query, Agg::Raw) => run.raw()?,
     };
-    Ok(Answer::new(request, series, scanned, began.elapsed()))
+    Answer::new(request, series, scanned, began, &look)
+}
+
+/// Whether to go on.
+fn look(effort: &Effort<'_>) -> Result<(), Refusal> {
+    if effort.cancel.load(std::sync::atomic::Ordering::Relaxed) {
+        return Err(Refusal::Cancelled);
+    }
+    if Instant::now() >= effort.deadline { Err(Refusal::Deadline) } else { Ok(()) }
 }
 
 struct Run<'a> {
@@ -49,19 +61,24 @@ struct Run<'a> {
     held: Held,
     bounds: Bounds,
     effort: &'a Effort<'a>,
+    look: Look<'a>,
 }
 
 impl Run<'_> {
     /// Scans the log with one collector for each thread, and merges what they have.
     fn collect<T: Tally>(&self, request: &Request) -> Result<(Groups<T>, Scanned), Refusal> {
         let snapshot = self.source.snapshot()?;
+        // A predicate cannot fail. What stops it is kept until the scan is over, and then wins.
+        let stopped = OnceLock::new();
         let names = match &self.request.names {
             NameFilter::All => Names::All,
             NameFilter::Is(name) => Names::Exact(name.clone()),
-            NameFilter::Matches(pattern) => {
-                let pattern = pattern.clone();
-                Names::Matching(Box::new(move |name| pattern.matches(name)))
-            }
+            NameFilter::Matches(condition) => Names::Matching(Box::new(|name| {
+                condition.holds(name, self.look).unwrap_or_else(|refusal| {
+                    let _ = stopped.set(refusal);
+                    false
+                })
+            })),
         };
         let wanted = Wanted { from_ms: self.request.from_ms, to_ms: self.request.to_ms, names };
         let budget = Budget {
@@ -71,44 +88,59 @@ impl Run<'_> {
             scanned_bytes_max: self.bounds.scanned_bytes_limit,
             scanned_bytes: self.effort.scanned_bytes,
         };
-        let (collectors, scanned) =
-            scan::scan(&snapshot, &wanted, &budget, |_| Collector::<T>::new(request, &self.held))?;
+        let result = scan::scan(&snapshot, &wanted, &budget, |_| Collector::<T>::new(request, &self.held, self.look));
+        // Whatever came of it after the deadline means nothing.
+        self.go_on()?;
+        drop(wanted);
+        if let Some(refusal) = stopped.into_inner() {
+            return Err(refusal);
+        }
+        let (collectors, scanned) = result?;
         let mut all = collectors.into_iter().map(|collector| collector.groups);
         let mut groups = all.next().unwrap_or_else(Groups::new);
         for other in all {
-            self.go_on()?;
-            groups.merge(other, &self.held)?;
+            groups.merge(other, &self.held, self.look)?;
         }
         Ok((groups, scanned))
     }
 
-    /// Between two long pieces of work after the scan.
     fn go_on(&self) -> Result<(), Refusal> {
-        if self.effort.cancel.load(std::sync::atomic::Ordering::Relaxed) {
-            return Err(Refusal::Cancelled);
-        }
-        if Instant::now() >= self.effort.deadline { Err(ScanError::Deadline.into()) } else { Ok(()) }
+        (self.look)()
     }
 
     /// The series themselves.
     fn seen(&self) -> Result<(Vec<Series>, Scanned), Refusal> {
         let (groups, scanned) = self.collect::<Seen>(self.request)?;
-        Ok((groups.into_series().map(|(key, _)| Series { key, points: Vec::new() }).collect(), scanned))
+        let series = groups.into_series(self.look)?.map(|(key, _)| Series { key, points: Vec::new() });
+        Ok((series.collect(), scanned))
     }
 
     /// One number for each bucket.
     fn single<T: Single>(&self) -> Result<(Vec<Series>, Scanned), Refusal> {
         let (groups, scanned) = self.collect::<T>(self.request)?;
-        Ok((self.points_of(groups, |tally: T| tally.value(self.request.agg)), scanned))
+        Ok((self.points_of(groups, |tally: T| tally.value(self.request.agg, self.look))?, scanned))
     }
 
-    fn points_of<T: Kept>(&self, groups: Groups<T>, value: impl Fn(T) -> Value) -> Vec<Series> {
-        let point = |(bucket, kept)| Point { timestamp_ms: self.request.bucket_start_ms(bucket), value: value(kept) };
-        let series_of = |(key, mut buckets): (Key, Vec<(u64, T)>)| {
+    fn points_of<T: Kept>(
+        &self,
+        groups: Groups<T>,
+        value: impl Fn(T) -> Result<Value, Refusal>,
+    ) -> Result<Vec<Series>, Refusal> {
+        let mut all = Vec::new();
+        let mut made = 0_usize;
+        for (key, mut buckets) in groups.into_series(self.look)? {
             keep_latest(&mut buckets, self.request.points);
-            Series { key, points: buckets.into_iter().map(point).collect() }
-        };
-        groups.into_series().map(series_of).collect()
+            let mut points = Vec::with_capacity(buckets.len());
+            for (bucket, kept) in buckets {
+                if made.is_multiple_of(QUERY_STEPS_BETWEEN_LOOKS) {
+                    self.go_on()?;
+                }
+                made += 1;
+                points.push(Point { timestamp_ms: self.request.bucket_start_ms(bucket), value: value(kept)? });
+            }
+            all.push(Series { key, points });
+        }
+        Ok(all)
     }
 
     /// The values as they are stored.
@@ -116,13 +148,16 @@ impl Run<'_> {
         let (groups, scanned) = self.collect::<Raw>(self.request)?;
         let mut points = 0;
         let mut all = Vec::new();
-        for (key, buckets) in groups.into_series() {
-            self.go_on()?;
-            let stored = buckets.into_iter().flat_map(|(_, raw)| raw.in_order());
-            let mut of_series: Vec<_> = stored
-                .map(|stored| Point { timestamp_ms: stored.timestamp_ms, value: Value::Digits(stored.digits) })
-                .collect();
-            keep_latest(&mut of_series, self.request.points);
+        for (key, buckets) in groups.into_series(self.look)? {
+            let point =
+                |stored: Stored| Point { timestamp_ms: stored.timestamp_ms, value: Value::Digits(stored.digits) };
+            let mut of_series = Vec::new();
+            // Without a step there is one bucket.
+            for (_, raw) in buckets {
+                let mut stored = raw.in_order(self.look)?;
+                keep_latest(&mut stored, self.request.points);
+                of_series.extend(stored.into_iter().map(point));
+            }
             points += of_series.len();
             self.held.check_points(points)?;
             all.push(Series { key, points: of_series });
@@ -137,21 +172,24 @@ impl Run<'_> {
         let (groups, scanned) = self.collect::<Readings>(&single)?;
         let mut sums = Groups::<Growth>::new();
         let mut summed_key = Vec::new();
-        for (key, buckets) in groups.into_series() {
+        for (key, buckets) in groups.into_series(self.look)? {
             self.go_on()?;
             write_key(key.name(), key.tags(), &self.request.by, &mut summed_key);
             for (_, mut readings) in buckets {
                 self.grow(&mut readings, &summed_key, &mut sums)?;
             }
         }
-        Ok((self.points_of(sums, Growth::value), scanned))
+        Ok((self.points_of(sums, |growth| Ok(growth.value()))?, scanned))
     }
 
     /// Adds up what one series grew by, bucket by bucket: an increase belongs to the bucket of the later of the two values it is between.
-    fn grow(&self, readings: &mut Readings, key: &[u8], sums: &mut Groups<Growth>) -> Result<(), Stop> {
+    fn grow(&self, readings: &mut Readings, key: &[u8], sums: &mut Groups<Growth>) -> Result<(), Refusal> {
         let mut before: Option<(i64, Number)> = None;
         let mut in_bucket: Option<Grown> = None;
-        for (timestamp_ms, number) in readings.in_order() {
+        for (number_of, (timestamp_ms, number)) in readings.in_order(self.look)?.enumerate() {
+            if number_of.is_multiple_of(QUERY_STEPS_BETWEEN_LOOKS) {
+                self.go_on()?;
+            }
             if let Some((before_ms, number_before)) = before {
                 let bucket = self.request.bucket(timestamp_ms);
                 if in_bucket.as_ref().is_some_and(|grown| grown.bucket != bucket) {
@@ -167,20 +205,15 @@ impl Run<'_> {
             }
             before = Some((timestamp_ms, number));
         }
-        self.settle(in_bucket, key, sums)
+        Ok(self.settle(in_bucket, key, sums)?)
     }
 
     fn settle(&self, grown: Option<Grown>, key: &[u8], sums: &mut Groups<Growth>) -> Result<(), Stop> {
         let Some(Grown { bucket, sum, over_ms }) = grown else { return Ok(()) };
-        let is_rate = self.request.agg == Agg::Rate;
-        // Values of one moment have no rate.
-        if is_rate && over_ms == 0 {
-            return Ok(());
-        }
         let group = sums.group(key, &self.held)?;
         let growth = sums.bucket(group, bucket, &self.held)?;
         let before = growth.sum.heap_bytes();
-        if is_rate {
+        if self.request.agg == Agg::Rate {
             growth.add_rate(sum.divided(over_ms as f64 / 1_000.0));
         } else {
             growth.sum.merge(&sum);
@@ -194,7 +227,7 @@ impl Run<'_> {
 struct Grown {
     bucket: u64,
     sum: Sum,
-    /// The time between the values that it is the difference of.
+    /// The time between the values that it is the difference of: never nothing, as each moment has one.
     over_ms: u64,
 }
 

@@ -2,43 +2,63 @@
 //! has one spelling there. Regular expressions see what the text means.
 
 use super::{
-    Refusal,
+    Look, Refusal,
+    labels::Lookup,
     parameters::{Operator, Parameter, shown},
+    pattern::{Pattern, literals},
 };
 use crate::{
-    limits::QUERY_PATTERN_BYTES_MAX,
-    metric::{Line, Text, spelled},
+    limits::{QUERY_FILTERS_MAX, QUERY_PATTERN_TEXT_BYTES_MAX, QUERY_PATTERNS_MAX},
+    metric::{Line, spelled},
 };
-use regex::bytes::{Regex, RegexBuilder};
+use std::collections::HashSet;
 
-/// A regular expression that must match all of a text, as in Prometheus. `.` is any character, a line feed too.
+/// Texts, escaped.
+type Set = HashSet<Vec<u8>>;
+
+/// What a text must be.
 #[derive(Debug, Clone)]
-pub(super) struct Pattern(Regex);
+enum Condition {
+    /// One of these.
+    Among(Set),
+    Matches(Pattern),
+}
 
-impl Pattern {
-    /// Compiles the value of the parameter `of`.
-    pub fn new(of: &str, text: &str) -> Result<Self, Refusal> {
-        let compile = |text: &str| {
-            RegexBuilder::new(text)
-                .dot_matches_new_line(true)
-                .size_limit(QUERY_PATTERN_BYTES_MAX)
-                .dfa_size_limit(QUERY_PATTERN_BYTES_MAX)
-                .build()
-        };
-        // By itself first: `a)|(b` would be well formed between our parentheses.
-        compile(text).and_then(|_| compile(&format!(r"\A(?:{text})\z"))).map(Self).map_err(|error| {
-            let what = match error {
-                regex::Error::CompiledTooBig(bytes) => format!("it takes more than {bytes} bytes when compiled"),
-                error => error.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned(),
-            };
-            Refusal::BadRequest(format!("{}: not a regular expression: {}", shown(of), shown(&what)))
-        })
+impl Condition {
+    fn holds(&self, escaped: &[u8], look: Look<'_>) -> Result<bool, Refusal> {
+        match self {
+            Self::Among(set) => Ok(set.contains(escaped)),
+            Self::Matches(pattern) => pattern.matches(escaped, look),
+        }
     }
+}
 
-    /// Whether it matches all of a text of the log, given escaped.
-    pub fn matches(&self, escaped: &[u8]) -> bool {
-        let text = Text::of_line(escaped);
-        if text.has_escapes() { self.0.is_match(&text.decoded().collect::<Vec<_>>()) } else { self.0.is_match(escaped) }
+/// Compiles the expressions of one query, as long as they are few and short: what compiling takes goes with the length.
+#[derive(Debug, Default)]
+pub(super) struct Expressions {
+    count: usize,
+    bytes: usize,
+}
+
+impl Expressions {
+    /// An expression that is only a list of literals is a set, and counts for nothing.
+    fn condition(&mut self, of: &str, text: &str) -> Result<Condition, Refusal> {
+        if let Some(texts) = literals(text) {
+            return Ok(Condition::Among(texts.iter().map(|text| spelled(text)).collect()));
+        }
+        self.count += 1;
+        self.bytes += text.len();
+        if self.count > QUERY_PATTERNS_MAX {
+            return refuse(format!("{}: at most {QUERY_PATTERNS_MAX} regular expressions in one query", shown(of)));
+        }
+        if self.bytes > QUERY_PATTERN_TEXT_BYTES_MAX {
+            return refuse(format!(
+                "{}: the regular expressions of a query may have {QUERY_PATTERN_TEXT_BYTES_MAX} bytes together; \
+                 a list of literals such as a|b|c may be as long as the parameters",
+                shown(of)
+            ));
+        }
+        Pattern::new(of, text).map(Condition::Matches)
     }
 }
 
@@ -48,66 +68,117 @@ pub(super) enum NameFilter {
     All,
     /// Escaped.
     Is(Vec<u8>),
-    Matches(Pattern),
+    Matches(NameCondition),
 }
 
-impl NameFilter {
-    pub fn new(parameter: &Parameter) -> Result<Self, Refusal> {
-        match parameter.operator {
-            _ if parameter.value.is_empty() => {
-                Err(Refusal::BadRequest("name: expected a name, or a regular expression as in name=~cpu_.*".into()))
-            }
-            Operator::Matches => Pattern::new("name", &parameter.value).map(Self::Matches),
-            Operator::Is => Ok(Self::Is(spelled(&parameter.value))),
-            Operator::IsNot | Operator::MatchesNot => Err(Refusal::BadRequest("name: takes = and =~ only".into())),
-        }
+/// What a name must be that is not a single one.
+#[derive(Debug, Clone)]
+pub(super) struct NameCondition(Condition);
+
+impl NameCondition {
+    /// Whether a name, given escaped, is asked for.
+    pub fn holds(&self, escaped: &[u8], look: Look<'_>) -> Result<bool, Refusal> {
+        self.0.holds(escaped, look)
     }
 }
 
-/// What a tag must be. A tag that a series does not have is empty here, as in Prometheus.
+impl NameFilter {
+    /// `parameters` are all that are called `name`: one expression, or any number of names, of which any is asked for.
+    pub fn new(parameters: &[&Parameter], expressions: &mut Expressions) -> Result<Self, Refusal> {
+        let mut names = Set::new();
+        for parameter in parameters {
+            match parameter.operator {
+                _ if parameter.value.is_empty() => {
+                    return refuse("name: expected a name, or a regular expression as in name=~cpu_.*".into());
+                }
+                Operator::Is => {
+                    names.insert(spelled(&parameter.value));
+                }
+                Operator::Matches if parameters.len() == 1 => {
+                    let condition = expressions.condition("name", &parameter.value)?;
+                    return Ok(Self::Matches(NameCondition(condition)));
+                }
+                Operator::Matches => return refuse("name: comes twice; only name=… may, and without name=~…".into()),
+                Operator::IsNot | Operator::MatchesNot => return refuse("name: takes = and =~ only".into()),
+            }
+        }
+        Ok(match names.len() {
+            0 => Self::All,
+            1 => Self::Is(names.into_iter().next().unwrap_or_default()),
+            _ => Self::Matches(NameCondition(Condition::Among(names))),
+        })
+    }
+}
+
+/// What the tags must be. A tag that a series does not have is empty here, as in Prometheus.
+#[derive(Debug, Clone, Default)]
+pub(super) struct TagFilters {
+    keys: Lookup,
+    filters: Vec<TagFilter>,
+}
+
 #[derive(Debug, Clone)]
-pub(super) struct TagFilter {
-    /// Escaped.
-    key: Vec<u8>,
+struct TagFilter {
+    /// Place of its key in the lookup.
+    key: usize,
     condition: Condition,
     /// What the condition must say.
     wanted: bool,
 }
 
-#[derive(Debug, Clone)]
-enum Condition {
-    /// Escaped.
-    Is(Vec<u8>),
-    Matches(Pattern),
-}
-
-impl TagFilter {
-    /// `key` is the parameter's name behind `tag.`.
-    pub fn new(key: &str, parameter: &Parameter) -> Result<Self, Refusal> {
-        let condition = match parameter.operator {
-            Operator::Is | Operator::IsNot => Condition::Is(spelled(&parameter.value)),
-            Operator::Matches | Operator::MatchesNot => {
-                Condition::Matches(Pattern::new(&parameter.name, &parameter.value)?)
+impl TagFilters {
+    /// All of `parameters` whose names begin with `tag.` must hold, where the texts that one tag may be (or may not be) are one set.
+    pub fn new<'a>(
+        parameters: impl Iterator<Item = &'a Parameter>,
+        expressions: &mut Expressions,
+    ) -> Result<Self, Refusal> {
+        let mut found = Self::default();
+        let mut sets: Vec<[Option<usize>; 2]> = Vec::new();
+        for parameter in parameters {
+            let Some(key) = parameter.name.strip_prefix("tag.") else { continue };
+            let key = found.keys.add(spelled(key));
+            sets.resize(found.keys.len(), [None; 2]);
+            let wanted = matches!(parameter.operator, Operator::Is | Operator::Matches);
+            let condition = match parameter.operator {
+                Operator::Is | Operator::IsNot => {
+                    let text = spelled(&parameter.value);
+                    if let Some(filter) = sets[key][usize::from(wanted)]
+                        && let Condition::Among(set) = &mut found.filters[filter].condition
+                    {
+                        set.insert(text);
+                        continue;
+                    }
+                    sets[key][usize::from(wanted)] = Some(found.filters.len());
+                    Condition::Among(Set::from([text]))
+                }
+                Operator::Matches | Operator::MatchesNot => expressions.condition(&parameter.name, &parameter.value)?,
+            };
+            found.filters.push(TagFilter { key, condition, wanted });
+            if found.filters.len() > QUERY_FILTERS_MAX {
+                return refuse(format!("tag: at most {QUERY_FILTERS_MAX} filters in one query"));
             }
-        };
-        let wanted = matches!(parameter.operator, Operator::Is | Operator::Matches);
-        Ok(Self { key: spelled(key), condition, wanted })
+        }
+        Ok(found)
     }
 
-    /// Whether it costs a regular expression.
-    pub fn is_pattern(&self) -> bool {
-        matches!(self.condition, Condition::Matches(_))
+    pub const fn is_empty(&self) -> bool {
+        self.filters.is_empty()
     }
 
     /// Whether the series of this line is wanted.
-    pub fn admits(&self, line: &Line<'_>) -> bool {
-        let value = line.tags().find(|(key, _)| *key == self.key).map_or(&b""[..], |(_, value)| value);
-        let holds = match &self.condition {
-            Condition::Is(wanted) => value == wanted,
-            Condition::Matches(pattern) => pattern.matches(value),
-        };
-        holds == self.wanted
+    pub fn admit(&self, line: &Line<'_>, look: Look<'_>) -> Result<bool, Refusal> {
+        let values = self.keys.values(line.tags());
+        for filter in &self.filters {
+            if filter.condition.holds(values[filter.key].unwrap_or_default(), look)? != filter.wanted {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
+}
+
+fn refuse<T>(what: String) -> Result<T, Refusal> {
+    Err(Refusal::BadRequest(what))
 }
 
 #[cfg(test)]
@@ -118,9 +189,9 @@ mod tests {
     fn admits(filter: &str, tags: &str) -> bool {
         let line =
             format!(r#"{{"timestamp":"2026-01-02T03:04:05.678Z","name":"n","value":1,"type":"gauge","tags":{tags}}}"#);
-        let parameter = parameters::parse(filter).unwrap().remove(0);
-        let key = parameter.name.strip_prefix("tag.").unwrap();
-        TagFilter::new(key, &parameter).unwrap().admits(&Line::parse(line.as_bytes()).unwrap())
+        let parameters = parameters::parse(filter).unwrap();
+        let filters = TagFilters::new(parameters.iter(), &mut Expressions::default()).unwrap();
+        filters.admit(&Line::parse(line.as_bytes()).unwrap(), &|| Ok(())).unwrap()
     }
 
     #[test]
@@ -159,14 +230,40 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_pattern_is_refused_by_name() {
-        for (text, part) in [
-            ("(", "tag.a: not a regular expression: unclosed group"),
-            ("a)|(b", "unopened group"),
-            (r"\w{999}", "more than"),
+    fn a_tag_may_be_any_of_several_texts_and_none_of_others() {
+        let web = r#"{"dc":"a","host":"web1"}"#;
+        for (filter, admitted) in [
+            ("tag.host=web1&tag.host=web2", true),
+            ("tag.host=web2&tag.host=web3", false),
+            ("tag.host=web2&tag.host=", false),
+            ("tag.rack=web2&tag.rack=", true),
+            ("tag.host!=web2&tag.host!=web3", true),
+            ("tag.host!=web1&tag.host!=web3", false),
+            ("tag.host=web1&tag.host=web2&tag.dc=b", false),
+            ("tag.host=web1&tag.host=web2&tag.dc=b&tag.dc=a", true),
+            // Expressions must all hold, and so must the set.
+            ("tag.host=web1&tag.host=~db.*", false),
+            ("tag.host=~w.*&tag.host=~.*1", true),
+            ("tag.host=~w.*&tag.host=~.*2", false),
+            ("tag.host=web1&tag.host=web2&tag.host!=web1", false),
         ] {
-            let Err(Refusal::BadRequest(what)) = Pattern::new("tag.a", text) else { panic!("{text}") };
-            assert!(what.contains(part) && !what.contains('\n'), "{what}");
+            assert_eq!(admits(filter, web), admitted, "{filter}");
+        }
+    }
+
+    #[test]
+    fn thousands_of_literals_are_one_set() {
+        let names: Vec<_> = (0..20_000).map(|number| format!(r"web{number}\.example")).collect();
+        for (from, to) in [("", ""), ("^(", ")$"), ("(?:", ")")] {
+            let filter = format!("tag.host=~{from}{}{to}", names.join("|"));
+            for (tags, admitted) in [
+                (r#"{"host":"web19999.example"}"#, true),
+                (r#"{"host":"web20000.example"}"#, false),
+                (r#"{"host":"web7xexample"}"#, false),
+            ] {
+                assert_eq!(admits(&filter, tags), admitted, "{tags}");
+                assert_eq!(admits(&filter.replacen("=~", "!~", 1), tags), !admitted, "{tags}");
+            }
         }
     }
 }

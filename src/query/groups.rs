@@ -1,7 +1,7 @@
 //! The series of an answer in the making, and what is kept of each of their buckets. Buckets are kept as they occur, so gaps cost nothing.
 
-use super::{held::Held, labels::Key, request::Request, tally::Kept};
-use crate::scan::Stop;
+use super::{Look, Refusal, held::Held, labels::Key, order, request::Request, tally::Kept};
+use crate::{limits::QUERY_STEPS_BETWEEN_LOOKS, scan::Stop};
 use foldhash::quality::RandomState;
 use hashbrown::HashTable;
 use std::hash::BuildHasher;
@@ -112,11 +112,20 @@ impl<T: Kept> Groups<T> {
     }
 
     /// Takes all that another has.
-    pub fn merge(&mut self, other: Self, held: &Held) -> Result<(), Stop> {
+    pub fn merge(&mut self, other: Self, held: &Held, look: Look<'_>) -> Result<(), Refusal> {
         let Self { keys, slots, taken_bytes, by_key, by_bucket, currents, .. } = other;
         drop((by_key, by_bucket, currents));
-        let groups = keys.iter().map(|key| self.group(key.as_bytes(), held)).collect::<Result<Vec<_>, _>>()?;
-        for Slot { group, bucket, tally } in slots {
+        let mut groups = Vec::with_capacity(keys.len());
+        for keys in keys.chunks(QUERY_STEPS_BETWEEN_LOOKS) {
+            look()?;
+            for key in keys {
+                groups.push(self.group(key.as_bytes(), held)?);
+            }
+        }
+        for (number, Slot { group, bucket, tally }) in slots.into_iter().enumerate() {
+            if number.is_multiple_of(QUERY_STEPS_BETWEEN_LOOKS) {
+                look()?;
+            }
             self.bucket(groups[group as usize], bucket, held)?.merge(tally);
         }
         held.give_back(taken_bytes);
@@ -124,16 +133,17 @@ impl<T: Kept> Groups<T> {
     }
 
     /// Each series with its buckets in their order. The series are in the order in which they were first seen.
-    pub fn into_series(mut self) -> impl Iterator<Item = (Key, Vec<(u64, T)>)> {
-        self.slots.sort_unstable_by_key(|slot| (slot.group, slot.bucket));
+    pub fn into_series(mut self, look: Look<'_>) -> Result<impl Iterator<Item = (Key, Vec<(u64, T)>)>, Refusal> {
+        let place = |slot: &Slot<T>| (slot.group, slot.bucket);
+        order::sort(&mut self.slots, |a, b| place(a).cmp(&place(b)), look)?;
         let mut slots = self.slots.into_iter().peekable();
-        (0..).zip(self.keys).map(move |(group, key)| {
+        Ok((0..).zip(self.keys).map(move |(group, key)| {
             let mut buckets = Vec::new();
             while let Some(slot) = slots.next_if(|slot| slot.group == group) {
                 buckets.push((slot.bucket, slot.tally));
             }
             (key, buckets)
-        })
+        }))
     }
 }
 

@@ -34,6 +34,11 @@ impl Held {
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
+    /// Points that there may be.
+    pub const fn points_limit(&self) -> usize {
+        self.bounds.points_limit
+    }
+
     /// There are about to be so many series.
     pub fn check_series(&self, series: usize) -> Result<(), Stop> {
         let bound = self.bounds.series_limit;

@@ -2,7 +2,7 @@
 
 use super::request::By;
 use crate::metric::{Kind, Line, Tags, Text};
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::HashMap};
 
 /// Between name and tags in a key. Neither has a raw control character.
 const SEPARATOR: u8 = 0;
@@ -31,6 +31,54 @@ impl From<&[u8]> for Key {
     }
 }
 
+/// Keys of tags, to be looked up in the tags of a line in one pass over them, however many keys there are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Lookup(HashMap<Vec<u8>, usize>);
+
+impl Lookup {
+    /// The place of an escaped key, a new one if it is not there yet.
+    pub fn add(&mut self, key: Vec<u8>) -> usize {
+        let next = self.0.len();
+        *self.0.entry(key).or_insert(next)
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The value of each key by its place; of a key that comes twice the first.
+    pub fn values<'a>(&self, tags: Tags<'a>) -> Vec<Option<&'a [u8]>> {
+        self.tags(tags).into_iter().map(|tag| tag.map(|(_, value)| value)).collect()
+    }
+
+    fn tags<'a>(&self, tags: Tags<'a>) -> Vec<Option<(&'a [u8], &'a [u8])>> {
+        let mut found = vec![None; self.0.len()];
+        if self.is_empty() {
+            return found;
+        }
+        for (key, value) in tags {
+            if let Some(&place) = self.0.get(key) {
+                found[place].get_or_insert((key, value));
+            }
+        }
+        found
+    }
+}
+
+impl FromIterator<Vec<u8>> for Lookup {
+    fn from_iter<I: IntoIterator<Item = Vec<u8>>>(keys: I) -> Self {
+        let mut lookup = Self::default();
+        for key in keys {
+            lookup.add(key);
+        }
+        lookup
+    }
+}
+
 /// Writes the key of the series that a line belongs to.
 pub(super) fn write_key(name: &[u8], tags: &[u8], by: &By, key: &mut Vec<u8>) {
     key.clear();
@@ -44,9 +92,7 @@ pub(super) fn write_key(name: &[u8], tags: &[u8], by: &By, key: &mut Vec<u8>) {
             sorted.sort_unstable();
             push_tags(key, sorted.into_iter());
         }
-        By::Keys(keys) => {
-            push_tags(key, keys.iter().filter_map(|wanted| tags_of(tags).find(|(key, _)| key == wanted)));
-        }
+        By::Keys(keys) => push_tags(key, keys.tags(tags_of(tags)).into_iter().flatten()),
     }
     key.push(b'}');
 }
@@ -94,7 +140,7 @@ mod tests {
         let tags = r#"{"host":"web1","dc":"a","":""}"#;
         assert_eq!(key(tags, &By::All), r#"{"":"","dc":"a","host":"web1"}"#);
         assert_eq!(key(tags, &By::Nothing), "{}");
-        let by = |keys: &[&str]| By::Keys(keys.iter().map(|key| key.as_bytes().to_vec()).collect());
+        let by = |keys: &[&str]| By::Keys(keys.iter().map(|key| key.as_bytes().to_vec()).collect::<Lookup>());
         assert_eq!(key(tags, &by(&["host", "dc"])), r#"{"host":"web1","dc":"a"}"#);
         assert_eq!(key(tags, &by(&["rack", "dc"])), r#"{"dc":"a"}"#);
         assert_eq!(key(tags, &by(&["rack"])), "{}");

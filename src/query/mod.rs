@@ -33,7 +33,9 @@ mod held;
 mod labels;
 mod moment;
 mod number;
+mod order;
 mod parameters;
+mod pattern;
 mod pool;
 mod request;
 mod routes;
@@ -108,6 +110,10 @@ pub struct Effort<'a> {
     /// Grows by the bytes of lines that were scanned, for whoever shows how far it is.
     pub scanned_bytes: &'a AtomicU64,
 }
+
+/// Asks whether to go on: the deadline may have passed, or nobody may want the answer any more. Between two looks only bounded work is
+/// done.
+type Look<'a> = &'a (dyn Fn() -> Result<(), Refusal> + Sync);
 
 /// Why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]

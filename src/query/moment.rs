@@ -3,16 +3,19 @@
 //! | moment | example |
 //! |---|---|
 //! | RFC 3339 | `2026-01-02T03:04:05Z`, `2026-01-02T03:04:05.678+01:00` |
-//! | epoch | `1767323045`, `1767323045.678`, `1767323045678`: below 10^11 in magnitude it is seconds, else milliseconds |
+//! | epoch | `1767323045`, `1767323045.678`, `1767323045678`: below 10^10 in magnitude it is seconds, from 10^11 on milliseconds |
 //! | relative to now | `-15m`, `-1h30m`, `+5m`, `now` |
 
 use crate::metric::{TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN, parse_timestamp};
 
-/// From this on a number is milliseconds: as seconds it would be in the year 5138, as milliseconds it is in March 1973.
+/// Up to here a number is seconds: as those it is in the year 2286, as milliseconds in April 1970.
+const SECONDS_BELOW: u64 = 10_000_000_000;
+/// From this on a number is milliseconds: as those it is in March 1973, as seconds in the year 5138. In between nobody can tell, and
+/// nothing is guessed.
 const MILLISECONDS_FROM: u64 = 100_000_000_000;
 /// What a moment may be.
-pub(super) const MOMENT_EXPECTED: &str =
-    "expected a time such as 2026-01-02T03:04:05Z, 1767323045 (seconds), 1767323045678 (milliseconds), -15m or now";
+pub(super) const MOMENT_EXPECTED: &str = "expected a time such as 2026-01-02T03:04:05Z, 1767323045 (seconds, below 10^10), 1767323045678 (milliseconds, from 10^11), \
+     -15m or now";
 /// What a span may be.
 pub(super) const SPAN_EXPECTED: &str = "expected a span of time of at least 1ms, such as 500ms, 60s, 5m, 1h30m or 7d";
 
@@ -41,12 +44,14 @@ fn epoch(text: &str) -> Option<i64> {
         return None;
     }
     let whole: u64 = whole.parse().ok()?;
-    let ms = if whole < MILLISECONDS_FROM {
-        // Digits behind the third are cut off.
-        let digits = fraction.unwrap_or_default().bytes().chain([b'0'; 3]).take(3);
-        digits.fold(whole, |ms, digit| 10 * ms + u64::from(digit - b'0'))
-    } else {
-        whole
+    let ms = match whole {
+        ..SECONDS_BELOW => {
+            // Digits behind the third are cut off.
+            let digits = fraction.unwrap_or_default().bytes().chain([b'0'; 3]).take(3);
+            digits.fold(whole, |ms, digit| 10 * ms + u64::from(digit - b'0'))
+        }
+        MILLISECONDS_FROM.. => whole,
+        _ => return None,
     };
     let ms = i64::try_from(ms).ok()?;
     Some(if is_negative { -ms } else { ms })
@@ -95,7 +100,7 @@ mod tests {
             ("1767323045", 1_767_323_045_000),
             ("1767323045.6789", 1_767_323_045_678),
             ("1767323045.6", 1_767_323_045_600),
-            ("99999999999", 99_999_999_999_000),
+            ("9999999999", 9_999_999_999_000),
             ("100000000000", 100_000_000_000),
             ("1767323045678", 1_767_323_045_678),
             ("1767323045678.9", 1_767_323_045_678),
@@ -126,6 +131,10 @@ mod tests {
             "2026-01-02T03:04:05",
             "999999999999999999",
             "99999999999999999999999",
+            // Seconds of the year 2286 or later, or milliseconds of before April 1973?
+            "10000000000",
+            "99999999999",
+            "-10000000000",
             "-9999999999h",
             "+ 5m",
             "１",

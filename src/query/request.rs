@@ -3,14 +3,16 @@
 
 use super::{
     Kind, Refusal,
-    filter::{NameFilter, TagFilter},
+    filter::{Expressions, NameFilter, TagFilters},
+    labels::Lookup,
     moment::{MOMENT_EXPECTED, SPAN_EXPECTED, moment, span},
     parameters::{self, Operator, Parameter, shown},
 };
 use crate::{
-    limits::{QUERY_PATTERNS_MAX, QUERY_RANGE_DEFAULT_MS},
+    limits::{QUERY_BY_KEYS_MAX, QUERY_RANGE_DEFAULT_MS},
     metric::{TIMESTAMP_MS_MIN, spelled},
 };
+use std::collections::HashSet;
 
 /// What becomes of the values in a bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,7 +81,7 @@ pub(super) enum By {
     /// None: one series for each name.
     Nothing,
     /// These, escaped, in the order in which they were asked for.
-    Keys(Vec<Vec<u8>>),
+    Keys(Lookup),
     /// All: each series is one.
     All,
 }
@@ -87,22 +89,23 @@ pub(super) enum By {
 impl By {
     /// Keys are separated by commas; `\,` is a comma in a key.
     fn parse(values: &[&str]) -> Result<Self, Refusal> {
-        let mut keys: Vec<Vec<u8>> = Vec::new();
+        let mut keys = Lookup::default();
         let mut is_all = false;
         for value in values {
             let mut key = String::new();
             let mut is_escaped = false;
             let mut add = |key: &mut String, is_escaped: &mut bool| {
                 let text = std::mem::take(key);
+                let before = keys.len();
                 if text.is_empty() {
                     return refuse("by: expected keys of tags such as host,dc or * for all of them".into());
                 }
                 if text == "*" && !std::mem::take(is_escaped) {
                     is_all = true;
-                } else if keys.contains(&spelled(&text)) {
+                } else if keys.len() == QUERY_BY_KEYS_MAX {
+                    return refuse(format!("by: at most {QUERY_BY_KEYS_MAX} keys; by=* is all tags"));
+                } else if keys.add(spelled(&text)) < before {
                     return refuse(format!("by: {} comes twice", shown(&text)));
-                } else {
-                    keys.push(spelled(&text));
                 }
                 Ok(())
             };
@@ -155,7 +158,7 @@ pub struct Request {
     pub(super) step_ms: Option<i64>,
     pub(super) agg: Agg,
     pub(super) by: By,
-    pub(super) filters: Vec<TagFilter>,
+    pub(super) filters: TagFilters,
     /// How many series, names or values the answer has at most; `None`: as many as the bounds let it.
     pub(super) limit: Option<usize>,
     /// How many points, the latest ones, a series has at most.
@@ -176,18 +179,12 @@ impl Request {
     /// [`Refusal::BadRequest`]: which parameter is wrong, and what would be right.
     pub fn parse(kind: Kind, parameters: &str, now_ms: i64) -> Result<Self, Refusal> {
         let typed = Typed::new(&kind, parameters::parse(parameters)?)?;
-        let names = match typed.one("name") {
-            Some(parameter) => NameFilter::new(parameter)?,
-            None if kind == Kind::Query => {
-                return refuse("name: is missing; name=cpu_usage asks for one name, name=~.* for all".into());
-            }
-            None => NameFilter::All,
-        };
-        let filters = typed.filters()?;
-        let patterns = filters.iter().filter(|filter| filter.is_pattern()).count();
-        if patterns > QUERY_PATTERNS_MAX {
-            return refuse(format!("tag: at most {QUERY_PATTERNS_MAX} tags may be matched by regular expressions"));
+        let mut expressions = Expressions::default();
+        let names = NameFilter::new(&typed.of("name").collect::<Vec<_>>(), &mut expressions)?;
+        if kind == Kind::Query && matches!(names, NameFilter::All) {
+            return refuse("name: is missing; name=cpu_usage asks for one name, name=~.* for all".into());
         }
+        let filters = TagFilters::new(typed.0.iter(), &mut expressions)?;
         let (from_ms, to_ms) = typed.range(now_ms)?;
         let agg = match typed.value("agg")? {
             None => Agg::Avg,
@@ -199,11 +196,11 @@ impl Request {
             Some(text) => Some(span(text).map_or_else(|| refuse(format!("step: {SPAN_EXPECTED}")), Ok)?),
         };
         let by = match &kind {
-            Kind::Query if agg == Agg::Raw && typed.one("by").is_none() => By::All,
+            Kind::Query if agg == Agg::Raw && typed.of("by").next().is_none() => By::All,
             Kind::Query => By::parse(&typed.values("by")?)?,
             Kind::Series => By::All,
             Kind::Names => By::Nothing,
-            Kind::TagValues(key) => By::Keys(vec![spelled(key)]),
+            Kind::TagValues(key) => By::Keys(Lookup::from_iter([spelled(key)])),
         };
         let order = match typed.value("order")? {
             None | Some("name") => Order { by_value: false, descending: false },
@@ -244,7 +241,8 @@ struct Typed(Vec<Parameter>);
 
 impl Typed {
     fn new(kind: &Kind, parameters: Vec<Parameter>) -> Result<Self, Refusal> {
-        for (index, parameter) in parameters.iter().enumerate() {
+        let mut seen = HashSet::new();
+        for parameter in &parameters {
             let name = parameter.name.as_str();
             let is_tag = name.starts_with("tag.");
             let is_known =
@@ -259,21 +257,20 @@ impl Typed {
                     known.join(", ")
                 ));
             }
-            let may_repeat = is_tag || name == "by";
-            if !may_repeat && parameters[..index].iter().any(|before| before.name == name) {
+            let may_repeat = is_tag || matches!(name, "by" | "name");
+            if !may_repeat && !seen.insert(name) {
                 return refuse(format!("{name}: comes twice"));
             }
         }
         Ok(Self(parameters))
     }
 
-    fn one(&self, name: &str) -> Option<&Parameter> {
-        self.0.iter().find(|parameter| parameter.name == name)
+    fn of(&self, name: &'static str) -> impl Iterator<Item = &Parameter> {
+        self.0.iter().filter(move |parameter| parameter.name == name)
     }
 
-    fn values(&self, name: &str) -> Result<Vec<&str>, Refusal> {
-        let of_name = self.0.iter().filter(|parameter| parameter.name == name);
-        of_name
+    fn values(&self, name: &'static str) -> Result<Vec<&str>, Refusal> {
+        self.of(name)
             .map(|parameter| match parameter.operator {
                 Operator::Is => Ok(parameter.value.as_str()),
                 _ => refuse(format!("{name}: takes = only")),
@@ -281,11 +278,11 @@ impl Typed {
             .collect()
     }
 
-    fn value(&self, name: &str) -> Result<Option<&str>, Refusal> {
+    fn value(&self, name: &'static str) -> Result<Option<&str>, Refusal> {
         Ok(self.values(name)?.first().copied())
     }
 
-    fn count(&self, name: &str) -> Result<Option<usize>, Refusal> {
+    fn count(&self, name: &'static str) -> Result<Option<usize>, Refusal> {
         let Some(text) = self.value(name)? else { return Ok(None) };
         match text.parse() {
             Ok(count) if count > 0 && text.bytes().all(|byte| byte.is_ascii_digit()) => Ok(Some(count)),
@@ -293,14 +290,9 @@ impl Typed {
         }
     }
 
-    fn filters(&self) -> Result<Vec<TagFilter>, Refusal> {
-        let tags = self.0.iter().filter_map(|parameter| Some((parameter.name.strip_prefix("tag.")?, parameter)));
-        tags.map(|(key, parameter)| TagFilter::new(key, parameter)).collect()
-    }
-
     fn range(&self, now_ms: i64) -> Result<(i64, i64), Refusal> {
         let end_of_now_ms = now_ms.saturating_add(1);
-        let moment_of = |name: &str| {
+        let moment_of = |name: &'static str| {
             let Some(text) = self.value(name)? else { return Ok(None) };
             moment(text, end_of_now_ms).map_or_else(|| refuse(format!("{name}: {MOMENT_EXPECTED}")), |ms| Ok(Some(ms)))
         };
@@ -320,6 +312,7 @@ fn refuse<T>(what: String) -> Result<T, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::{QUERY_FILTERS_MAX, QUERY_PARAMETERS_MAX, QUERY_PATTERN_TEXT_BYTES_MAX, QUERY_PATTERNS_MAX};
     use proptest::prelude::*;
 
     const NOW_MS: i64 = 1_767_323_045_678;
@@ -364,13 +357,13 @@ mod tests {
         .unwrap();
         assert_eq!((request.from_ms, request.to_ms), (NOW_MS + 1 - 7_200_000, NOW_MS + 1 - 3_600_000));
         assert_eq!((request.agg, request.step_ms), (Agg::Percentile(99_900), Some(60_000)));
-        assert_eq!(request.by, By::Keys(vec![b"host".to_vec(), b"dc".to_vec(), b"a,b".to_vec()]));
-        assert_eq!((request.limit, request.points, request.filters.len()), (Some(10), Some(5), 2));
+        assert_eq!(request.by, By::Keys(Lookup::from_iter(["host", "dc", "a,b"].map(Vec::from))));
+        assert_eq!((request.limit, request.points, request.filters.is_empty()), (Some(10), Some(5), false));
         assert_eq!(request.order, Order { by_value: true, descending: true });
         assert_eq!(request.bucket(request.from_ms + 119_999), 1);
         assert_eq!(request.bucket_start_ms(1), request.from_ms + 60_000);
         assert_eq!(parse("name=a&by=*").unwrap().by, By::All);
-        assert_eq!(parse("name=a&by=%5C*").unwrap().by, By::Keys(vec![b"*".to_vec()]));
+        assert_eq!(parse("name=a&by=%5C*").unwrap().by, By::Keys(Lookup::from_iter([b"*".to_vec()])));
         for (text, agg) in [("p0", 0), ("p50", 50_000), ("p99.95", 99_950), ("p100", 100_000), ("p007", 7_000)] {
             assert_eq!(Agg::parse(text), Some(Agg::Percentile(agg)), "{text}");
         }
@@ -387,7 +380,10 @@ mod tests {
             ("name=~", "name: expected a name"),
             ("name=~(", "name: not a regular expression"),
             ("name!~a", "name: takes = and =~ only"),
-            ("name=a&name=b", "name: comes twice"),
+            ("name=a&name=~b", "name: comes twice; only name=…"),
+            ("name=~a&name=~b", "name: comes twice; only name=…"),
+            ("name=a&name=", "name: expected a name"),
+            ("name=a&step=1s&step=1s", "step: comes twice"),
             ("name=a&nme=b", "nme: no such parameter here; there are name, from, to, limit, tag.KEY, step,"),
             ("name=a&from=yesterday", "from: expected a time such as"),
             ("name=a&to=99999-01-01", "to: expected a time such as"),
@@ -414,9 +410,40 @@ mod tests {
             let Err(Refusal::BadRequest(what)) = parse(text) else { panic!("{text}") };
             assert!(what.contains(part), "{text}: {what}");
         }
-        let patterns = (0..=QUERY_PATTERNS_MAX).map(|tag| format!("&tag.{tag}=~a")).collect::<String>();
-        assert!(parse(&format!("name=a{patterns}")).is_err());
         let Err(Refusal::BadRequest(what)) = Request::parse(Kind::Series, "agg=avg", NOW_MS) else { panic!() };
         assert!(what.contains("only /query takes it"), "{what}");
+    }
+
+    #[test]
+    fn what_costs_much_is_bounded_and_named() {
+        let repeated = |count: usize, text: &dyn Fn(usize) -> String| (0..count).map(text).collect::<String>();
+        let refused = |parameters: &str, part: &str| {
+            let Err(Refusal::BadRequest(what)) = parse(parameters) else { panic!("{part}: taken") };
+            assert!(what.contains(part), "{what}");
+        };
+        let patterns = |count: usize| format!("name=a{}", repeated(count, &|tag| format!("&tag.{tag}=~a.")));
+        assert!(parse(&patterns(QUERY_PATTERNS_MAX)).is_ok());
+        refused(&patterns(QUERY_PATTERNS_MAX + 1), "at most 9 regular expressions");
+        let long = |bytes: usize| format!("name=a&tag.h=~{}", "a|".repeat(bytes / 2 - 1) + "b.");
+        assert!(parse(&long(QUERY_PATTERN_TEXT_BYTES_MAX)).is_ok());
+        refused(
+            &long(QUERY_PATTERN_TEXT_BYTES_MAX + 2),
+            "tag.h: the regular expressions of a query may have 8192 bytes",
+        );
+        let by = |count: usize| format!("name=a&by=x{}", repeated(count - 1, &|key| format!(",{key}")));
+        assert!(parse(&by(QUERY_BY_KEYS_MAX)).is_ok());
+        refused(&by(QUERY_BY_KEYS_MAX + 1), "by: at most 128 keys");
+        let filters = |count: usize| format!("name=a{}", repeated(count, &|tag| format!("&tag.{tag}=a&tag.{tag}=b")));
+        assert!(parse(&filters(QUERY_FILTERS_MAX)).is_ok());
+        refused(&filters(QUERY_FILTERS_MAX + 1), "tag: at most 64 filters");
+        // However many literals there are.
+        let names = repeated(10_000, &|number| format!("&name=n{number}&tag.h=web{number}&tag.h!=db{number}"));
+        assert!(parse(&names).is_ok());
+        let list = repeated(10_000, &|number| format!("|web{number}%5C.example"));
+        assert!(parse(&format!("name=~n{list}&tag.h=~^(a{list})$&tag.h!~a{list}")).is_ok());
+        refused(
+            &format!("name=a{}", repeated(QUERY_PARAMETERS_MAX, &|_| "&tag.h=a".into())),
+            "more than 65536 parameters",
+        );
     }
 }

@@ -2,12 +2,18 @@
 //! hold as they grow, and are put in order at the end, as values may come in any.
 
 use super::{
+    Look, Refusal,
     held::Held,
     number::{Digits, Number},
+    order,
     request::{Agg, Request},
     tally::{Kept, Sample, Single, Tally, Value},
 };
-use crate::scan::{Place, Stop};
+use crate::{
+    limits::QUERY_STEPS_BETWEEN_LOOKS,
+    scan::{Place, Stop},
+};
+use std::cmp::Ordering;
 
 /// All values, for a percentile.
 #[derive(Debug, Default)]
@@ -35,22 +41,26 @@ impl Tally for Values {
 }
 
 impl Single for Values {
-    fn value(mut self, agg: Agg) -> Value {
+    fn value(mut self, agg: Agg, look: Look<'_>) -> Result<Value, Refusal> {
         let count = self.floats.len() + self.integers.len();
-        let Agg::Percentile(thousandths) = agg else { return Value::Float(f64::NAN) };
+        let Agg::Percentile(thousandths) = agg else { return Ok(Value::Float(f64::NAN)) };
         // The nearest rank: the smallest value such that at least that part of the values is not above it.
         let rank = (count as u128 * u128::from(thousandths)).div_ceil(100_000).max(1) - 1;
         let rank = usize::try_from(rank).unwrap_or(usize::MAX).min(count.saturating_sub(1));
         if self.integers.is_empty() {
-            let (_, &mut float, _) = self.floats.select_nth_unstable_by(rank, f64::total_cmp);
-            return Value::Float(float);
+            order::select(&mut self.floats, rank, f64::total_cmp, look)?;
+            return Ok(Value::Float(self.floats[rank]));
         }
-        let integers = self.integers.into_iter().map(Number::Integer);
-        let mut numbers: Vec<_> = self.floats.into_iter().map(Number::Float).chain(integers).collect();
-        match numbers.select_nth_unstable_by(rank, |a, b| a.compare(*b)).1 {
-            Number::Integer(integer) => Value::Integer((*integer).into()),
-            Number::Float(float) => Value::Float(*float),
+        let mut numbers: Vec<_> = self.integers.into_iter().map(Number::Integer).collect();
+        for floats in self.floats.chunks(QUERY_STEPS_BETWEEN_LOOKS) {
+            look()?;
+            numbers.extend(floats.iter().copied().map(Number::Float));
         }
+        order::select(&mut numbers, rank, |a, b| a.compare(*b), look)?;
+        Ok(match numbers[rank] {
+            Number::Integer(integer) => Value::Integer(integer.into()),
+            Number::Float(float) => Value::Float(float),
+        })
     }
 }
 
@@ -66,18 +76,13 @@ fn push<T>(values: &mut Vec<T>, value: T, held: &Held) -> Result<(), Stop> {
     Ok(())
 }
 
-/// A reading in 24 bytes.
+/// A reading in 16 bytes.
 #[derive(Debug, Clone, Copy)]
 struct Packed {
     /// Twice the timestamp, and one more for an integer.
     time: i64,
-    /// The segment in the highest 20 bits.
-    place: u64,
     bits: u64,
 }
-
-/// Bits of an offset in a packed place: segments of 16 TiB.
-const OFFSET_BITS: u32 = 44;
 
 impl Packed {
     fn new(sample: &Sample<'_>) -> Self {
@@ -85,13 +90,11 @@ impl Packed {
             Number::Integer(integer) => (integer.cast_unsigned(), true),
             Number::Float(float) => (float.to_bits(), false),
         };
-        // A directory has fewer than a million segments, each of less than 16 TiB; beyond that, equal timestamps lose their order.
-        let place = u64::from(sample.place.segment) << OFFSET_BITS | (sample.place.offset & ((1 << OFFSET_BITS) - 1));
-        Self { time: 2 * sample.timestamp_ms + i64::from(is_integer), place, bits }
+        Self { time: 2 * sample.timestamp_ms + i64::from(is_integer), bits }
     }
 
-    fn key(&self) -> (i64, u64) {
-        (self.time >> 1, self.place)
+    const fn timestamp_ms(&self) -> i64 {
+        self.time >> 1
     }
 
     fn number(&self) -> Number {
@@ -100,6 +103,13 @@ impl Packed {
         } else {
             Number::Float(f64::from_bits(self.bits))
         }
+    }
+
+    /// By time, then by value; what is equal in both, an integer and a float, has an order too.
+    fn compare(&self, other: &Self) -> Ordering {
+        let by_value = || self.number().compare(other.number());
+        let by_spelling = || (self.time, self.bits).cmp(&(other.time, other.bits));
+        self.timestamp_ms().cmp(&other.timestamp_ms()).then_with(by_value).then_with(by_spelling)
     }
 }
 
@@ -123,10 +133,12 @@ impl Tally for Readings {
 }
 
 impl Readings {
-    /// Timestamps and numbers in the order of the timestamps, those of equal ones in the order of the log.
-    pub fn in_order(&mut self) -> impl Iterator<Item = (i64, Number)> {
-        self.0.sort_unstable_by_key(Packed::key);
-        self.0.iter().map(|packed| (packed.time >> 1, packed.number()))
+    /// Timestamps and numbers in the order of the timestamps. Of several values at one moment the largest: in whichever order they came, a
+    /// counter that had reached it is not below it at that moment.
+    pub fn in_order(&mut self, look: Look<'_>) -> Result<impl Iterator<Item = (i64, Number)>, Refusal> {
+        order::sort(&mut self.0, Packed::compare, look)?;
+        let moments = self.0.chunk_by(|a, b| a.timestamp_ms() == b.timestamp_ms());
+        Ok(moments.filter_map(<[Packed]>::last).map(|packed| (packed.timestamp_ms(), packed.number())))
     }
 }
 
@@ -156,7 +168,8 @@ impl Tally for Raw {
         let digits = Digits::new(sample.value);
         held.take(digits.heap_bytes())?;
         push(&mut self.0, Stored { timestamp_ms: sample.timestamp_ms, place: sample.place, digits }, held)?;
-        if let Some(points) = request.points
+        // More than the answer may have are refused in the end, and need not be kept until then.
+        if let Some(points) = request.points.map(|points| points.min(held.points_limit().saturating_add(1)))
             && self.0.len() >= points.saturating_mul(2).max(1_024)
         {
             self.keep_latest(points);
@@ -175,8 +188,9 @@ impl Raw {
     }
 
     /// In the order of their timestamps, those of equal ones in the order of the log.
-    pub fn in_order(mut self) -> Vec<Stored> {
-        self.0.sort_unstable_by_key(|stored| (stored.timestamp_ms, stored.place));
-        self.0
+    pub fn in_order(mut self, look: Look<'_>) -> Result<Vec<Stored>, Refusal> {
+        let when = |stored: &Stored| (stored.timestamp_ms, stored.place);
+        order::sort(&mut self.0, |a, b| when(a).cmp(&when(b)), look)?;
+        Ok(self.0)
     }
 }

@@ -2,6 +2,7 @@
 //! the one that a single thread would have made: none depends on the order in which it was given its samples.
 
 use super::{
+    Look, Refusal,
     exact::{Moments, Sum, Total},
     held::Held,
     number::{Digits, Number, compare_digits},
@@ -66,7 +67,7 @@ pub(super) trait Tally: Kept {
 /// A tally of which one number comes.
 pub(super) trait Single: Tally {
     /// What it came to; it has at least one value.
-    fn value(self, agg: Agg) -> Value;
+    fn value(self, agg: Agg, look: Look<'_>) -> Result<Value, Refusal>;
 }
 
 /// Takes from `held` what a tally grew by.
@@ -110,8 +111,8 @@ impl Tally for Count {
 }
 
 impl Single for Count {
-    fn value(self, _: Agg) -> Value {
-        Value::Integer(self.0.into())
+    fn value(self, _: Agg, _: Look<'_>) -> Result<Value, Refusal> {
+        Ok(Value::Integer(self.0.into()))
     }
 }
 
@@ -140,14 +141,14 @@ impl Tally for Mean {
 }
 
 impl Single for Mean {
-    fn value(self, agg: Agg) -> Value {
-        match (agg, self.sum.total()) {
+    fn value(self, agg: Agg, _: Look<'_>) -> Result<Value, Refusal> {
+        Ok(match (agg, self.sum.total()) {
             (Agg::Avg, Total::Integer(sum)) if sum % i128::from(self.count) == 0 => {
                 Value::Integer(sum / i128::from(self.count))
             }
             (Agg::Avg, _) => Value::Float(self.sum.divided(self.count as f64)),
             (_, total) => total.into(),
-        }
+        })
     }
 }
 
@@ -212,8 +213,8 @@ impl<S: Side> Tally for Extreme<S> {
 }
 
 impl<S: Side> Single for Extreme<S> {
-    fn value(self, _: Agg) -> Value {
-        self.kept.map_or(Value::Float(f64::NAN), |(_, digits)| Value::Digits(digits))
+    fn value(self, _: Agg, _: Look<'_>) -> Result<Value, Refusal> {
+        Ok(self.kept.map_or(Value::Float(f64::NAN), |(_, digits)| Value::Digits(digits)))
     }
 }
 
@@ -255,8 +256,8 @@ impl<S: Side> Tally for Edge<S> {
 }
 
 impl<S: Side> Single for Edge<S> {
-    fn value(self, _: Agg) -> Value {
-        self.kept.map_or(Value::Float(f64::NAN), |(_, _, digits)| Value::Digits(digits))
+    fn value(self, _: Agg, _: Look<'_>) -> Result<Value, Refusal> {
+        Ok(self.kept.map_or(Value::Float(f64::NAN), |(_, _, digits)| Value::Digits(digits)))
     }
 }
 
@@ -280,7 +281,7 @@ impl Tally for Deviation {
 }
 
 impl Single for Deviation {
-    fn value(self, _: Agg) -> Value {
-        Value::Float(self.0.deviation())
+    fn value(self, _: Agg, _: Look<'_>) -> Result<Value, Refusal> {
+        Ok(Value::Float(self.0.deviation()))
     }
 }

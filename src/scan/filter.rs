@@ -20,7 +20,7 @@ const LINES_BETWEEN_LOOKS: u64 = 1_024;
 
 /// What is wanted, in the bytes of the log.
 pub struct Filter<'a> {
-    wanted: &'a Wanted,
+    wanted: &'a Wanted<'a>,
     /// The one name that is wanted, and what stands behind it.
     exact: Vec<u8>,
     /// Bytes of that name. Where it ends is looked at first: most other names have another length.
@@ -37,7 +37,7 @@ enum Beginning {
 }
 
 impl<'a> Filter<'a> {
-    pub fn new(wanted: &'a Wanted) -> Self {
+    pub fn new(wanted: &'a Wanted<'a>) -> Self {
         let exact = match &wanted.names {
             Names::Exact(name) => [name, BEFORE_VALUE].concat(),
             Names::All | Names::Matching(_) => Vec::new(),

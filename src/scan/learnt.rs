@@ -55,7 +55,7 @@ impl Learnt {
     }
 
     /// What is known of each block, as far as any is.
-    pub fn known(&self, wanted: &Wanted) -> Vec<Known> {
+    pub fn known(&self, wanted: &Wanted<'_>) -> Vec<Known> {
         let names = self.names_wanted(&wanted.names);
         let known = |block: &Option<Block>| match block {
             None => Known::Nothing,
@@ -65,7 +65,7 @@ impl Learnt {
         self.lock().blocks.iter().map(known).collect()
     }
 
-    fn names_wanted(&self, names: &Names) -> NamesWanted {
+    fn names_wanted(&self, names: &Names<'_>) -> NamesWanted {
         match names {
             Names::All => NamesWanted::Any,
             Names::Exact(name) => NamesWanted::One(self.lock().names.get(&name[..]).copied()),

@@ -41,20 +41,21 @@ use std::{
 use worker::Worker;
 
 /// Which names are wanted. Names are as they stand in the log: UTF-8, escaped.
-pub enum Names {
+pub enum Names<'p> {
     /// Every name.
     All,
     /// This one.
     Exact(Vec<u8>),
     /// Those for which it holds. It is asked once for each name of a segment's list, or once in a while for a name that comes again
-    /// and again, so it may be slow; its answer for a name must not change.
-    Matching(NamePredicate),
+    /// and again, so it may be slow; its answer for a name must not change. One that takes long looks at the deadline by itself, and
+    /// says no once that has passed: the next look of the scan ends it then.
+    Matching(NamePredicate<'p>),
 }
 
 /// Whether a name is wanted.
-pub type NamePredicate = Box<dyn Fn(&[u8]) -> bool + Send + Sync>;
+pub type NamePredicate<'p> = Box<dyn Fn(&[u8]) -> bool + Send + Sync + 'p>;
 
-impl fmt::Debug for Names {
+impl fmt::Debug for Names<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::All => f.write_str("All"),
@@ -66,16 +67,16 @@ impl fmt::Debug for Names {
 
 /// Which lines are wanted.
 #[derive(Debug)]
-pub struct Wanted {
+pub struct Wanted<'p> {
     /// From this moment on, in epoch milliseconds.
     pub from_ms: i64,
     /// Up to this moment and without it.
     pub to_ms: i64,
     /// With these names.
-    pub names: Names,
+    pub names: Names<'p>,
 }
 
-impl Wanted {
+impl Wanted<'_> {
     /// Whether no line can have such a time.
     fn is_nothing(&self) -> bool {
         self.from_ms >= self.to_ms || self.from_ms > TIMESTAMP_MS_MAX || self.to_ms <= TIMESTAMP_MS_MIN
@@ -179,7 +180,7 @@ impl Scanned {
 /// The first thing that went wrong; see [`ScanError`]. What was shown by then means nothing.
 pub fn scan<V: Visitor>(
     snapshot: &Snapshot,
-    wanted: &Wanted,
+    wanted: &Wanted<'_>,
     budget: &Budget<'_>,
     visitors: impl FnMut(usize) -> V,
 ) -> Result<(Vec<V>, Scanned), ScanError> {

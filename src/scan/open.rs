@@ -56,7 +56,7 @@ pub enum NamesWanted {
 }
 
 impl NamesWanted {
-    fn of(sidecar: &Sidecar, names: &Names) -> Self {
+    fn of(sidecar: &Sidecar, names: &Names<'_>) -> Self {
         let Some(listed) = &sidecar.names else { return Self::Any };
         match names {
             Names::All => Self::Any,
@@ -90,13 +90,18 @@ impl NamesWanted {
     }
 
     /// Whether `block` can have a line that is wanted.
-    pub fn wants(&self, block: &Block, wanted: &Wanted) -> bool {
+    pub fn wants(&self, block: &Block, wanted: &Wanted<'_>) -> bool {
         block.may_hold(wanted.from_ms, wanted.to_ms) && self.may_be_in(block)
     }
 }
 
 /// Opens the segment with this number.
-pub fn open(snapshot: &Snapshot, number: usize, wanted: &Wanted, scanned: &mut Scanned) -> Result<Opening, ScanError> {
+pub fn open(
+    snapshot: &Snapshot,
+    number: usize,
+    wanted: &Wanted<'_>,
+    scanned: &mut Scanned,
+) -> Result<Opening, ScanError> {
     let segment = u32::try_from(number).map_err(|_| ScanError::Unsettled)?;
     let shared = &snapshot.shared;
     let Some(listed) = snapshot.sealed.get(number) else {
@@ -168,7 +173,7 @@ fn open_lines(directory: &Path, listed: &Segment) -> Result<Option<(File, Segmen
 fn read_sidecar(
     shared: &Shared,
     name: SegmentName,
-    wanted: Option<&Wanted>,
+    wanted: Option<&Wanted<'_>>,
     scanned: &mut Scanned,
 ) -> Option<Recalled> {
     let times = wanted.map(|wanted| (wanted.from_ms, wanted.to_ms));
@@ -178,7 +183,7 @@ fn read_sidecar(
 }
 
 /// A plain file of which so many bytes count, with what was learnt of it before.
-fn ranges(shared: &Shared, bytes: u64, key: Option<Key>, wanted: &Wanted) -> Form {
+fn ranges(shared: &Shared, bytes: u64, key: Option<Key>, wanted: &Wanted<'_>) -> Form {
     let learnt = key.map(|key| {
         let learnt = shared.memory.learnt(key);
         let known = learnt.known(wanted);

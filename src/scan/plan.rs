@@ -30,7 +30,7 @@ pub enum Piece {
 /// The pieces that are left.
 pub struct Plan<'a> {
     snapshot: &'a Snapshot,
-    wanted: &'a Wanted,
+    wanted: &'a Wanted<'a>,
     next_segment: usize,
     current: Option<Current>,
     /// What was skipped, and read to this end.
@@ -49,14 +49,15 @@ struct Current {
 }
 
 impl<'a> Plan<'a> {
-    pub fn new(snapshot: &'a Snapshot, wanted: &'a Wanted) -> Self {
+    pub fn new(snapshot: &'a Snapshot, wanted: &'a Wanted<'a>) -> Self {
         let scanned = Scanned::default();
         Self { snapshot, wanted, next_segment: 0, current: None, scanned, window: Vec::new() }
     }
 
-    /// The next piece; `None` after the last.
-    pub fn next(&mut self) -> Result<Option<Work>, ScanError> {
+    /// The next piece; `None` after the last. Looks whether to go on for each segment: thousands may be skipped.
+    pub fn next(&mut self, look: impl Fn() -> Result<(), ScanError>) -> Result<Option<Work>, ScanError> {
         loop {
+            look()?;
             if let Some(current) = &mut self.current {
                 if let Some(piece) = current.next(self.wanted, &mut self.scanned, &mut self.window)? {
                     self.scanned.segments += u64::from(!current.was_touched);
@@ -92,7 +93,7 @@ impl<'a> Plan<'a> {
 impl Current {
     fn next(
         &mut self,
-        wanted: &Wanted,
+        wanted: &Wanted<'_>,
         scanned: &mut Scanned,
         window: &mut Vec<u8>,
     ) -> Result<Option<Piece>, ScanError> {
@@ -108,7 +109,7 @@ impl Current {
         &mut self,
         sidecar: &Sidecar,
         names: &NamesWanted,
-        wanted: &Wanted,
+        wanted: &Wanted<'_>,
         scanned: &mut Scanned,
     ) -> Option<Piece> {
         let index = usize::try_from(self.next).ok()?;

@@ -43,7 +43,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl<'a> Run<'a> {
-    pub fn new(snapshot: &'a Snapshot, wanted: &'a Wanted, budget: Budget<'a>) -> Self {
+    pub fn new(snapshot: &'a Snapshot, wanted: &'a Wanted<'a>, budget: Budget<'a>) -> Self {
         Self {
             plan: Mutex::new(Plan::new(snapshot, wanted)),
             filter: Filter::new(wanted),
@@ -79,8 +79,7 @@ impl<'a> Run<'a> {
     }
 
     fn next(&self) -> Result<Option<Work>, ScanError> {
-        self.look()?;
-        lock(&self.plan).next()
+        lock(&self.plan).next(|| self.look())
     }
 
     /// Takes `bytes` from what may be looked at.

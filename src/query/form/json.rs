@@ -6,12 +6,12 @@ use crate::{
     metric::spelled,
     query::{
         Kind,
-        answer::{Answer, Pieces, Point, Stats},
+        answer::{Answer, Point, Series, Stats},
     },
 };
 
-pub(super) fn write<E, W: FnMut(&[u8]) -> Result<(), E>>(answer: &Answer, pieces: &mut Pieces<W>) -> Result<(), E> {
-    pieces.put(|out| match &answer.kind {
+pub(super) fn begin(answer: &Answer, out: &mut Vec<u8>) {
+    match &answer.kind {
         Kind::Query | Kind::Series => append(out, format_args!("{{\"series\":[")),
         Kind::Names => append(out, format_args!("{{\"names\":[")),
         Kind::TagValues(key) => {
@@ -19,47 +19,46 @@ pub(super) fn write<E, W: FnMut(&[u8]) -> Result<(), E>>(answer: &Answer, pieces
             append_text(out, &spelled(key));
             append(out, format_args!(",\"values\":["));
         }
-    })?;
-    for (number, series) in answer.series.iter().enumerate() {
-        pieces.put(|out| {
-            if number > 0 {
-                out.push(b',');
-            }
-            if let Some(text) = listed(&answer.kind, series) {
-                return append_text(out, text);
-            }
-            append(out, format_args!("{{\"name\":"));
-            append_text(out, series.key.name());
-            append(out, format_args!(",\"tags\":"));
-            out.extend_from_slice(series.key.tags());
-            if answer.kind == Kind::Query {
-                append(out, format_args!(",\"points\":["));
-            }
-        })?;
-        if answer.kind == Kind::Query {
-            for (number, point) in series.points.iter().enumerate() {
-                pieces.put(|out| append_point(out, number > 0, point))?;
-            }
-            pieces.put(|out| out.push(b']'))?;
-        }
-        if matches!(answer.kind, Kind::Query | Kind::Series) {
-            pieces.put(|out| out.push(b'}'))?;
-        }
     }
-    pieces.put(|out| {
-        append(out, format_args!("],\"stats\":"));
-        append_stats(out, &answer.stats, &answer.kind);
-        out.extend_from_slice(b"}\n");
-    })
 }
 
-fn append_point(out: &mut Vec<u8>, is_next: bool, point: &Point) {
+pub(super) fn series(answer: &Answer, series: &Series, is_next: bool, out: &mut Vec<u8>) {
+    if is_next {
+        out.push(b',');
+    }
+    if let Some(text) = listed(&answer.kind, series) {
+        return append_text(out, text);
+    }
+    append(out, format_args!("{{\"name\":"));
+    append_text(out, series.key.name());
+    append(out, format_args!(",\"tags\":"));
+    out.extend_from_slice(series.key.tags());
+    if answer.kind == Kind::Query {
+        append(out, format_args!(",\"points\":["));
+    }
+}
+
+pub(super) fn point(is_next: bool, point: &Point, out: &mut Vec<u8>) {
     out.extend_from_slice(if is_next { b",[" } else { b"[" });
     append(out, format_args!("{},", point.timestamp_ms));
     if !append_value(out, &point.value) {
         out.extend_from_slice(b"null");
     }
     out.push(b']');
+}
+
+pub(super) fn end_series(answer: &Answer, out: &mut Vec<u8>) {
+    match answer.kind {
+        Kind::Query => out.extend_from_slice(b"]}"),
+        Kind::Series => out.push(b'}'),
+        Kind::Names | Kind::TagValues(_) => {}
+    }
+}
+
+pub(super) fn end(answer: &Answer, out: &mut Vec<u8>) {
+    append(out, format_args!("],\"stats\":"));
+    append_stats(out, &answer.stats, &answer.kind);
+    out.extend_from_slice(b"}\n");
 }
 
 fn append_stats(out: &mut Vec<u8>, stats: &Stats, kind: &Kind) {

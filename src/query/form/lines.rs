@@ -4,39 +4,33 @@
 use super::{append, append_text, append_value, listed};
 use crate::query::{
     Kind,
-    answer::{Answer, Pieces},
+    answer::{Answer, Point, Series},
 };
 
-pub(super) fn write<E, W: FnMut(&[u8]) -> Result<(), E>>(answer: &Answer, pieces: &mut Pieces<W>) -> Result<(), E> {
-    for series in &answer.series {
-        for point in &series.points {
-            pieces.put(|out| {
-                append(out, format_args!("{{\"timestamp\":{},\"name\":", point.timestamp_ms));
-                append_text(out, series.key.name());
-                append(out, format_args!(",\"value\":"));
-                if !append_value(out, &point.value) {
-                    out.extend_from_slice(b"null");
-                }
-                append(out, format_args!(",\"tags\":"));
-                out.extend_from_slice(series.key.tags());
-                out.extend_from_slice(b"}\n");
-            })?;
-        }
-        if answer.kind == Kind::Query {
-            continue;
-        }
-        pieces.put(|out| {
-            if let Some(text) = listed(&answer.kind, series) {
-                append(out, format_args!("{}", if answer.kind == Kind::Names { "{\"name\":" } else { "{\"value\":" }));
-                append_text(out, text);
-            } else {
-                append(out, format_args!("{{\"name\":"));
-                append_text(out, series.key.name());
-                append(out, format_args!(",\"tags\":"));
-                out.extend_from_slice(series.key.tags());
-            }
-            out.extend_from_slice(b"}\n");
-        })?;
+pub(super) fn series(answer: &Answer, series: &Series, out: &mut Vec<u8>) {
+    if answer.kind == Kind::Query {
+        return;
     }
-    Ok(())
+    if let Some(text) = listed(&answer.kind, series) {
+        append(out, format_args!("{}", if answer.kind == Kind::Names { "{\"name\":" } else { "{\"value\":" }));
+        append_text(out, text);
+    } else {
+        append(out, format_args!("{{\"name\":"));
+        append_text(out, series.key.name());
+        append(out, format_args!(",\"tags\":"));
+        out.extend_from_slice(series.key.tags());
+    }
+    out.extend_from_slice(b"}\n");
+}
+
+pub(super) fn point(series: &Series, point: &Point, out: &mut Vec<u8>) {
+    append(out, format_args!("{{\"timestamp\":{},\"name\":", point.timestamp_ms));
+    append_text(out, series.key.name());
+    append(out, format_args!(",\"value\":"));
+    if !append_value(out, &point.value) {
+        out.extend_from_slice(b"null");
+    }
+    append(out, format_args!(",\"tags\":"));
+    out.extend_from_slice(series.key.tags());
+    out.extend_from_slice(b"}\n");
 }

@@ -5,13 +5,9 @@ mod csv;
 mod json;
 mod lines;
 
-use super::{
-    Kind,
-    answer::{Answer, Pieces},
-    tally::Value,
-};
+use super::{Kind, Look, Refusal, answer::Answer, tally::Value};
 use crate::stats::accept::{self, Media};
-use std::io::Write;
+use std::{borrow::Borrow, io::Write};
 
 /// A form of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,16 +48,92 @@ impl Format {
     }
 }
 
-/// Writes an answer.
-pub(super) fn write<E, W: FnMut(&[u8]) -> Result<(), E>>(
-    answer: &Answer,
-    format: Format,
-    pieces: &mut Pieces<W>,
-) -> Result<(), E> {
-    match format {
-        Format::Json => json::write(answer, pieces),
-        Format::Csv => csv::write(answer, pieces),
-        Format::JsonLines => lines::write(answer, pieces),
+/// An answer on its way into its form, bit by bit: whoever takes it may stop after each, and go on later.
+#[derive(Debug)]
+pub struct Rendering<A> {
+    answer: A,
+    form: Form,
+    at: Place,
+}
+
+#[derive(Debug)]
+enum Form {
+    Json,
+    Csv(csv::Table),
+    JsonLines,
+}
+
+/// What comes next.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    Beginning,
+    Series(usize),
+    Point(usize, usize),
+    End,
+    Nothing,
+}
+
+impl<A: Borrow<Answer>> Rendering<A> {
+    /// `columns_max` is how many columns a table may have.
+    ///
+    /// # Errors
+    /// It would have more, or the look says to stop.
+    pub(super) fn new(answer: A, format: Format, columns_max: usize, look: Look<'_>) -> Result<Self, Refusal> {
+        let form = match format {
+            Format::Json => Form::Json,
+            Format::Csv => Form::Csv(csv::Table::new(answer.borrow(), columns_max, look)?),
+            Format::JsonLines => Form::JsonLines,
+        };
+        Ok(Self { answer, form, at: Place::Beginning })
+    }
+
+    /// Appends the next bit: a point, or the beginning or the end of a series. `false`: there is nothing left.
+    pub(super) fn append_next(&mut self, out: &mut Vec<u8>) -> bool {
+        let answer = self.answer.borrow();
+        let behind = |number: usize| if number < answer.series.len() { Place::Series(number) } else { Place::End };
+        self.at = match self.at {
+            Place::Beginning => {
+                match &self.form {
+                    Form::Json => json::begin(answer, out),
+                    Form::Csv(table) => table.begin(out),
+                    Form::JsonLines => {}
+                }
+                behind(0)
+            }
+            Place::Series(number) => {
+                let series = &answer.series[number];
+                match &mut self.form {
+                    Form::Json => json::series(answer, series, number > 0, out),
+                    Form::Csv(table) => table.series(answer, series, out),
+                    Form::JsonLines => lines::series(answer, series, out),
+                }
+                Place::Point(number, 0)
+            }
+            Place::Point(number, point_number) => {
+                let series = &answer.series[number];
+                if let Some(point) = series.points.get(point_number) {
+                    match &self.form {
+                        Form::Json => json::point(point_number > 0, point, out),
+                        Form::Csv(table) => table.point(point, out),
+                        Form::JsonLines => lines::point(series, point, out),
+                    }
+                    Place::Point(number, point_number + 1)
+                } else {
+                    if matches!(self.form, Form::Json) {
+                        json::end_series(answer, out);
+                    }
+                    behind(number + 1)
+                }
+            }
+            Place::End => {
+                if matches!(self.form, Form::Json) {
+                    json::end(answer, out);
+                }
+                Place::Nothing
+            }
+            Place::Nothing => return false,
+        };
+        true
     }
 }
 

@@ -129,6 +129,46 @@ fn counters_begin_again_at_zero_and_each_series_is_for_itself() {
 }
 
 #[test]
+fn two_values_at_one_moment_are_no_reset_of_a_counter() {
+    let reading = |second: i64, value: &str| Metric::new(MINUTE_MS + 1_000 * second, "requests", value, &[]);
+    let [start, high, low, end] = [reading(0, "1000"), reading(10, "1010"), reading(10, "1005"), reading(20, "1020")];
+    let grown = |metrics: &[Metric], parameters: &str| {
+        let log = Log::new(metrics, &[(2, log::Lies::Compressed)]);
+        let whole = format!("name=requests&from={MINUTE_MS}&to={}&{parameters}", MINUTE_MS + 60_000);
+        written(&ask(&log, Kind::Query, &whole, 2).unwrap(), Format::Csv)
+            .lines()
+            .nth(1)
+            .map(|line| line.rsplit(',').next().unwrap().to_owned())
+    };
+    for metrics in [
+        [&start, &high, &low, &end].map(Metric::clone),
+        [&start, &low, &high, &end].map(Metric::clone),
+        [&end, &high, &start, &low].map(Metric::clone),
+    ] {
+        assert_eq!(grown(&metrics, "agg=increase").as_deref(), Some("20"));
+        assert_eq!(grown(&metrics, "agg=rate").as_deref(), Some("1"));
+    }
+    // What is sent twice, as after an answer that was lost, counts once; below the largest it has begun again.
+    let twice = [&start, &high, &high, &start].map(Metric::clone);
+    assert_eq!(grown(&twice, "agg=increase").as_deref(), Some("10"));
+    let again = [start.clone(), high.clone(), reading(10, "3"), reading(20, "5")];
+    assert_eq!(grown(&again, "agg=increase").as_deref(), Some("15"));
+    // Values of one moment alone are one value, and one value has no increase.
+    assert_eq!(grown(&[high.clone(), low.clone()], "agg=increase"), None);
+    assert_eq!(grown(&[high, low], "agg=rate"), None);
+}
+
+#[test]
+fn names_and_tags_may_be_any_of_several() {
+    let count = |parameters: &str| points(&format!("agg=count&{parameters}")).matches("\"name\"").count();
+    assert_eq!(count("name=cpu_usage&name=big&name=none"), 2);
+    assert_eq!(count("name=cpu_usage&name=cpu_usage"), 1);
+    assert_eq!(count("name=cpu_usage&by=host&tag.host=web1&tag.host=web2"), 2);
+    assert_eq!(count("name=cpu_usage&by=host&tag.host!=web1&tag.host!=web2"), 1);
+    assert_eq!(count("name=~^(cpu_usage|big)$&by=host&tag.host=~(web1|web2)"), 2);
+}
+
+#[test]
 fn what_is_beyond_the_range_of_floats_is_null() {
     let log = Log::new(&[Metric::new(0, "n", "1.7e308", &[]), Metric::new(0, "n", "1.7e308", &[])], &[]);
     let value = |agg: &str| {

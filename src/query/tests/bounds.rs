@@ -73,6 +73,39 @@ fn a_deadline_and_a_cancellation_end_it() {
 }
 
 #[test]
+fn a_table_has_so_many_columns() {
+    let keys: Vec<_> = (0..=crate::limits::QUERY_COLUMNS_MAX).map(|number| format!("key{number}")).collect();
+    let metrics: Vec<_> = keys.iter().map(|key| Metric::new(0, "n", "1", &[(key, "v")])).collect();
+    let answer = |metrics: &[Metric]| ask(&Log::new(metrics, &[]), Kind::Series, "from=0&to=1", 1).unwrap();
+    let rendered = |metrics: &[Metric], format| {
+        super::form::Rendering::new(answer(metrics), format, crate::limits::QUERY_COLUMNS_MAX, &|| Ok(())).map(drop)
+    };
+    assert_eq!(rendered(&metrics[1..], Format::Csv), Ok(()));
+    assert_eq!(rendered(&metrics, Format::Json), Ok(()));
+    let Err(Refusal::OverBound(what)) = rendered(&metrics, Format::Csv) else { panic!("taken") };
+    assert!(what.contains("1024 keys of tags"), "{what}");
+}
+
+/// Names by an expression, values by another: each text is long, the states are many, and the deadline is looked at within.
+#[test]
+fn an_expression_does_not_outlive_the_deadline() {
+    let text: String =
+        (0..20_000_u32).map(|at| if at.wrapping_mul(2_654_435_761) >> 13 & 1 == 1 { '1' } else { '0' }).collect();
+    let metrics: Vec<_> =
+        (0..40).map(|number| Metric::new(0, &format!("n{number}{text}"), "1", &[("v", &text)])).collect();
+    for lies in [log::Lies::Plain, log::Lies::Indexed, log::Lies::Compressed] {
+        let log = Log::new(&metrics, &[(20, lies)]);
+        for parameters in ["name=~.*[01]*1[01]{3400}2", "name=~.*&tag.v=~[01]*1[01]{3400}2"] {
+            let request = Request::parse(Kind::Query, &format!("{parameters}&from=0&to=1"), 10_000_000).unwrap();
+            let soon = Effort { deadline: Instant::now() + Duration::from_millis(100), ..effort(2) };
+            let refused = run(&request, &Source::directory(log.path()), Bounds::default(), &soon);
+            // All of it would take minutes.
+            assert_eq!(refused.unwrap_err(), Refusal::Deadline, "{parameters}");
+        }
+    }
+}
+
+#[test]
 fn a_hundred_thousand_series_are_answered() {
     let log = Log::new(&many(100_000), &[(50_000, log::Lies::Indexed)]);
     for (kind, parameters) in [

@@ -12,6 +12,13 @@ pub struct Filter {
     pub values: Vec<String>,
 }
 
+impl Filter {
+    /// Whether it is asked for by `=` or `!=`.
+    pub fn is_single(&self) -> bool {
+        matches!(&self.values[..], [value] if !value.starts_with('~'))
+    }
+}
+
 /// Which tags tell series apart.
 #[derive(Debug, Clone)]
 pub enum By {
@@ -62,7 +69,12 @@ impl Question {
             && self.filters.iter().all(|filter| {
                 let tag = metric.tags.iter().find(|(key, _)| *key == filter.key);
                 let value = tag.map_or("", |(_, value)| value);
-                filter.values.iter().any(|wanted| wanted == value) == filter.must
+                // Single texts that one tag may be are alternatives; all else must hold each by itself.
+                let is_alternative =
+                    |other: &&Filter| filter.is_single() && other.is_single() && other.must && other.key == filter.key;
+                let alternatives = self.filters.iter().filter(|other| filter.must && is_alternative(other));
+                let mut texts = filter.values.iter().chain(alternatives.flat_map(|other| &other.values));
+                texts.any(|wanted| wanted == value) == filter.must
             })
     }
 
@@ -121,7 +133,16 @@ impl Question {
     fn growth(&self, metrics: &[Metric], is_rate: bool) -> Answer {
         let mut single: BTreeMap<Series, Vec<&Metric>> = BTreeMap::new();
         for metric in self.wanted(metrics) {
-            single.entry((metric.name.clone(), sorted(&metric.tags))).or_default().push(metric);
+            let readings = single.entry((metric.name.clone(), sorted(&metric.tags))).or_default();
+            // Of each moment the largest.
+            match readings.last_mut() {
+                Some(last) if last.timestamp_ms == metric.timestamp_ms => {
+                    if number(&metric.value) > number(&last.value) {
+                        *last = metric;
+                    }
+                }
+                _ => readings.push(metric),
+            }
         }
         // Of each series by itself: by how much it grew in each bucket, over which time.
         let mut sums: BTreeMap<Series, BTreeMap<i64, Vec<(f64, i64)>>> = BTreeMap::new();

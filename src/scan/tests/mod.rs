@@ -110,11 +110,11 @@ fn line(ms: i64, name: &str, value: usize, tags: &str) -> String {
     )
 }
 
-fn all() -> Wanted {
+fn all() -> Wanted<'static> {
     Wanted { from_ms: i64::MIN, to_ms: i64::MAX, names: Names::All }
 }
 
-fn named(name: &str) -> Wanted {
+fn named(name: &str) -> Wanted<'static> {
     Wanted { names: Names::Exact(name.as_bytes().to_vec()), ..all() }
 }
 

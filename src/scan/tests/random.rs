@@ -59,7 +59,7 @@ fn lies() -> impl Strategy<Value = Lies> {
     (0..Lies::ALL.len()).prop_map(|index| Lies::ALL[index])
 }
 
-fn wanted() -> impl Strategy<Value = Wanted> {
+fn wanted() -> impl Strategy<Value = Wanted<'static>> {
     let times = (-4_000..5_000_i64, -4_000..5_000_i64).prop_map(|(a, b)| (START_MS + a.min(b), START_MS + a.max(b)));
     let times = prop_oneof![Just((i64::MIN, i64::MAX)), times];
     let names = (0..3_u8, 0..NAMES.len()).prop_map(|(kind, name)| {

@@ -5,6 +5,7 @@
 mod arguments;
 mod choices;
 mod command;
+mod listen;
 mod manual;
 mod parse;
 mod placement;
@@ -15,10 +16,11 @@ mod telemetry;
 mod tests;
 
 use crate::{log::AckLevel, metric};
-use std::{collections::HashSet, fmt, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{collections::HashSet, fmt, path::PathBuf, time::Duration};
 
 pub use choices::{Compression, DriverChoice, LogFormat, StatsAuth, WriterCore};
 pub use command::CommandLine;
+pub use listen::ListenAddress;
 pub use placement::{CoreList, Placement, allowed_cores};
 pub use query::Query;
 pub use telemetry::{FigureExport, Telemetry, TraceExport};
@@ -26,8 +28,10 @@ pub use telemetry::{FigureExport, Telemetry, TraceExport};
 /// Everything decided. Times and sizes are in the units their names end in.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where to listen.
-    pub listen: SocketAddr,
+    /// Where to listen; at least one place.
+    pub listen: Vec<ListenAddress>,
+    /// Permissions of a unix socket's file.
+    pub unix_mode: u32,
     /// Where the log lives.
     pub data_dir: PathBuf,
     /// Which thread runs where.

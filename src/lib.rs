@@ -3,6 +3,7 @@
 
 #![cfg_attr(loom, allow(unused))]
 
+pub mod address;
 pub mod clock;
 mod disk;
 pub mod limits;
@@ -23,6 +24,8 @@ pub mod config;
 pub mod doctor;
 #[cfg(not(loom))]
 pub mod http;
+#[cfg(not(loom))]
+pub mod listening;
 #[cfg(not(loom))]
 pub mod mail;
 #[cfg(not(loom))]

@@ -103,10 +103,13 @@ pub const CONNECTIONS_DEFAULT: u32 = 10_000;
 pub const REFUSALS_IN_FLIGHT_MAX: u32 = 64;
 /// Descriptors set aside for what is not a connection: standard streams, log, state, lock, eventfds, rings, listeners.
 pub const DESCRIPTORS_RESERVED: u32 = 64;
-/// Descriptors set aside for each reactor: ring or epoll instance, eventfd, listener, and the connections being refused.
-pub const DESCRIPTORS_PER_REACTOR: u32 = 8 + REFUSALS_IN_FLIGHT_MAX;
+/// Descriptors set aside for each reactor beside one for each of its listeners: ring or epoll instance, eventfd, and the
+/// connections being refused.
+pub const DESCRIPTORS_PER_REACTOR: u32 = 7 + REFUSALS_IN_FLIGHT_MAX;
 /// Descriptors set aside for each query thread: the active segment of its snapshot, and a segment and its sidecar.
 pub const DESCRIPTORS_PER_QUERY_THREAD: u32 = 4;
+/// Default of `--unix-mode`: the server's own user and group may connect.
+pub const UNIX_MODE_DEFAULT: u32 = 0o660;
 /// Connections the kernel queues at each listener before they are accepted (listen(2); capped by net.core.somaxconn).
 pub const LISTEN_BACKLOG: i32 = 4_096;
 /// Messages that wait for one reactor in its mailbox: stop, report, late answers.

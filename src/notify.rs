@@ -70,7 +70,7 @@ impl Manager {
     }
 
     /// It listens: who waits for it may go on.
-    pub fn ready(&self, listens_at: std::net::SocketAddr) {
+    pub fn ready(&self, listens_at: &str) {
         self.tell(format_args!("READY=1\nSTATUS=listening on {listens_at}"));
     }
 
@@ -179,8 +179,8 @@ mod tests {
         let by_name = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
         for (receiver, written) in [(by_path, path.into_os_string()), (by_name, format!("@{name}").into())] {
             let manager = Manager::at(&written, None).unwrap();
-            manager.ready(([127, 0, 0, 1], 80).into());
-            assert_eq!(read(&receiver), "READY=1\nSTATUS=listening on 127.0.0.1:80");
+            manager.ready("127.0.0.1:80, unix:/a");
+            assert_eq!(read(&receiver), "READY=1\nSTATUS=listening on 127.0.0.1:80, unix:/a");
             manager.alive();
             assert_eq!(read(&receiver), "WATCHDOG=1");
             manager.stopping(&"SIGTERM", Duration::from_secs(25));

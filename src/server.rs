@@ -10,6 +10,7 @@ use crate::{
     clock::Clock,
     config::{Compression, Config, DriverChoice, Telemetry},
     limits,
+    listening::{self, Endpoint, Listening, SocketFiles},
     log::{self, Log, LogError, LogHealth, LogStatus},
     mail::Mail,
     notify::Manager,
@@ -24,7 +25,7 @@ use crate::{
 };
 use core_affinity::CoreId;
 use crossbeam_channel::{Receiver, Sender, bounded, select};
-use reactor::{Doorbell, Setup, epoll::EpollDriver, listen, mailbox, nofile, uring, uring::UringDriver};
+use reactor::{Doorbell, Setup, epoll::EpollDriver, mailbox, nofile, uring, uring::UringDriver};
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ},
     iterator::Signals,
@@ -33,7 +34,6 @@ use std::{
     fmt,
     fs::File,
     io,
-    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU32, Ordering},
@@ -97,7 +97,8 @@ pub struct Server {
     log: Arc<LogStatus>,
     keeper: Keeper,
     lock: Arc<File>,
-    address: SocketAddr,
+    listens_at: String,
+    socket_files: SocketFiles,
     drain_timeout: Duration,
     draining: Arc<AtomicBool>,
     mailboxes: Vec<mailbox::Sender<Mail>>,
@@ -136,16 +137,21 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
     let manager = Manager::from_environment();
     let started_unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let started_unix_ns = u64::try_from(started_unix.as_nanos()).unwrap_or(u64::MAX);
-    let connections_limit = connections_limit(&config)?;
+    let asked: Vec<_> = config.listen.iter().map(|place| ("--listen", place)).collect();
+    let places = listening::resolve(&asked, listening::look_up).map_err(ServerError)?;
+    let connections_limit = connections_limit(&config, places.len())?;
     let signals = watch_signals().map_err(|error| error!("cannot watch for signals: {error}"))?;
     let reactors = config.placement.reactor_cores.len();
     let connections_max = connections_limit + limits::REFUSALS_IN_FLIGHT_MAX;
     let (chosen, why) = choose_driver(config.driver, reactors, connections_max)?;
-    let cannot_listen = |error: io::Error| cannot_listen(config.listen, &error);
-    let listeners = listen::listeners(config.listen, reactors, limits::LISTEN_BACKLOG).map_err(cannot_listen)?;
-    let address = listeners[0].local_addr().map_err(cannot_listen)?;
+    let no_descriptor = |error: io::Error| error!("no descriptor is to be had: {error}");
+    let listening = Listening::open(places, reactors, config.unix_mode).map_err(ServerError)?;
+    let listens_at = listening::list(&listening.places);
     let clock = Clock::start();
-    let Export { exporter, status: exported, figures, tracing } = export(&config.telemetry, address, clock)?;
+    let first = &listening.places[0].endpoint;
+    let Export { exporter, status: exported, figures, tracing } = export(&config.telemetry, first, clock)?;
+    let listeners_each = listening.places.len();
+    let (listeners, socket_files) = listening.share().map_err(no_descriptor)?;
 
     // Late: a start that fails after this has opened the log, and counts as an unclean shutdown.
     let mut opened = log::open(&config.data_dir).map_err(|error| error!("{error}"))?;
@@ -159,7 +165,6 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
     .map_err(|error| error!("the keeper of sealed segments cannot be started: {error}"))?;
     opened.file.keep_with(keeper.bell());
 
-    let no_descriptor = |error: io::Error| error!("no descriptor is to be had: {error}");
     let doorbells: Vec<Arc<Doorbell>> =
         (0..reactors).map(|_| Doorbell::new().map(Arc::new)).collect::<io::Result<_>>().map_err(no_descriptor)?;
     let settings = log::Settings {
@@ -231,12 +236,13 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
     let connections = Arc::new(AtomicU32::new(0));
     let (opened_sender, opened_drivers) = bounded(reactors);
     let each = listeners.into_iter().zip(log.appenders).zip(event_senders).zip(doorbells).zip(mail);
-    for (index, ((((listener, appender), events), doorbell), mail)) in each.enumerate() {
+    for (index, ((((listeners, appender), events), doorbell), mail)) in each.enumerate() {
         let setup = ShardSetup {
             index,
             service: Service::new(Arc::clone(&shared), appender, events)
                 .traced_by(tracing.clone().map(|setup| Tracer::new(setup, index))),
             shared: Arc::clone(&shared),
+            listeners: listeners_each,
             connections: Arc::clone(&connections),
             connections_limit,
             receive_buffers_bytes: chosen.receive_buffers_bytes(),
@@ -246,7 +252,7 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
             queries: queries.entrance(mailboxes[index].clone()),
         };
         let driver = Setup {
-            listener: Some(listener),
+            listeners,
             connections_max,
             receive_buffer_bytes: limits::RECEIVE_BUFFER_BYTES,
             receive_buffers: limits::RECEIVE_BUFFERS,
@@ -273,16 +279,17 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
     }
 
     tracing::info!("{why}");
-    announce(config, &facts, address, &opened.report);
+    announce(config, &facts, &listens_at, &opened.report);
     if let Some(manager) = &manager {
-        manager.ready(address);
+        manager.ready(&listens_at);
     }
     let drain_timeout = config.drain_timeout;
     Ok(Server {
         log: log_status,
         keeper,
         lock: opened.lock,
-        address,
+        listens_at,
+        socket_files,
         drain_timeout,
         draining,
         mailboxes,
@@ -304,7 +311,7 @@ struct Export {
 }
 
 /// Starts the exporter, if anything is to be exported.
-fn export(telemetry: &Telemetry, address: SocketAddr, clock: Clock) -> Result<Export, ServerError> {
+fn export(telemetry: &Telemetry, listen: &Endpoint, clock: Clock) -> Result<Export, ServerError> {
     let Telemetry { traces, figures, resource } = telemetry;
     let (queue, records) = bounded(if traces.is_some() { limits::TRACE_QUEUE_RECORDS } else { 0 });
     // The observer and the exporter have one each in hand, and one waits.
@@ -318,7 +325,7 @@ fn export(telemetry: &Telemetry, address: SocketAddr, clock: Clock) -> Result<Ex
     let setup = ExporterSetup {
         traces: traces.as_ref().map(|traces| (traces.destination.clone(), records)),
         figures: figures.as_ref().map(|figures| (figures.destination.clone(), figures_made)),
-        identity: Identity::new(resource, address, &process::host_name()),
+        identity: Identity::new(resource, listen, &process::host_name()),
         clock,
         status,
     };
@@ -359,7 +366,7 @@ fn start_queries(config: &Config, source: Source, clock: Clock, status: Arc<Quer
 }
 
 /// Says what was decided, and last where the server listens.
-fn announce(config: &Config, facts: &Facts, address: SocketAddr, report: &log::RecoveryReport) {
+fn announce(config: &Config, facts: &Facts, listens_at: &str, report: &log::RecoveryReport) {
     if report.cut.is_none()
         && report.segment_cuts.is_empty()
         && matches!(report.previous, log::Previous::None | log::Previous::Clean)
@@ -382,15 +389,15 @@ fn announce(config: &Config, facts: &Facts, address: SocketAddr, report: &log::R
         writer_poll = ?config.writer_poll,
         file_system = facts.file_system,
         clock_source = facts.clock_source,
-        "listening on {address}",
+        "listening on {listens_at}",
     );
 }
 
 impl Server {
-    /// Where it listens: with port 0 asked for, the port that the kernel chose.
+    /// Where it listens, all places in one line: with port 0 asked for, the port that the kernel chose.
     #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    pub fn listens_at(&self) -> &str {
+        &self.listens_at
     }
 
     /// Serves until SIGTERM or SIGINT, then stops in order. SIGHUP rotates the log.
@@ -402,7 +409,8 @@ impl Server {
             log,
             keeper,
             lock,
-            address: _,
+            listens_at: _,
+            socket_files,
             drain_timeout,
             draining,
             mailboxes,
@@ -490,6 +498,7 @@ impl Server {
             tracing::warn!("a query had not ended within {:?} of its connection", limits::QUERY_STOP_WAIT);
         }
         keeper.stop();
+        drop(socket_files);
         // Only now another server may have the directory.
         drop(lock);
         if let Some(error) = reason.error {
@@ -557,16 +566,6 @@ fn cannot_spawn(name: &str, error: &io::Error) -> ServerError {
     error!("the thread {name} cannot be started: {error}")
 }
 
-fn cannot_listen(address: SocketAddr, error: &io::Error) -> ServerError {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => error!("cannot listen on {address}: something else listens there (try: ss -ltnp)"),
-        io::ErrorKind::PermissionDenied => {
-            error!("cannot listen on {address}: ports below 1024 take root or CAP_NET_BIND_SERVICE")
-        }
-        _ => error!("cannot listen on {address}: {error}"),
-    }
-}
-
 /// Decides on a driver, and why. A driver that was named is never replaced.
 fn choose_driver(choice: DriverChoice, reactors: usize, connections_max: u32) -> Result<(Chosen, String), ServerError> {
     if choice == DriverChoice::Epoll {
@@ -583,12 +582,12 @@ fn choose_driver(choice: DriverChoice, reactors: usize, connections_max: u32) ->
 }
 
 /// How many connections may be served, by what was asked for and by what the descriptor limit allows.
-fn connections_limit(config: &Config) -> Result<u32, ServerError> {
+fn connections_limit(config: &Config, listeners_each: usize) -> Result<u32, ServerError> {
     let descriptors = nofile::raise().map_err(|error| error!("cannot raise the limit of open descriptors: {error}"))?;
     let reactors = u32::try_from(config.placement.reactor_cores.len()).unwrap_or(u32::MAX);
     let query_threads = u32::try_from(config.query.threads).unwrap_or(u32::MAX);
     let reserved = limits::DESCRIPTORS_RESERVED
-        + reactors * limits::DESCRIPTORS_PER_REACTOR
+        + reactors * (limits::DESCRIPTORS_PER_REACTOR + u32::try_from(listeners_each).unwrap_or(u32::MAX))
         + query_threads * limits::DESCRIPTORS_PER_QUERY_THREAD;
     let possible = u32::try_from(descriptors).unwrap_or(u32::MAX).saturating_sub(reserved);
     match config.connections_limit {

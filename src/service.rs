@@ -3,6 +3,7 @@
 //! answer has to wait for.
 
 use crate::{
+    address::ClientAddress,
     clock::Clock,
     config::{Config, StatsAuth},
     http::{self, Head, HttpError, Method, Responder, Served, Status},
@@ -14,12 +15,9 @@ use crate::{
     stats::{Counters, Document, Format, Histograms, Rejection, Shed, Stamps, unready},
     trace::{Context, Course, Request, Tracer, Traces},
 };
-use std::{
-    net::IpAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
 };
 
 const JSON: &str = "application/json";
@@ -127,7 +125,7 @@ pub struct Service {
     /// Notes what is traced; `None`: tracing is off.
     tracer: Option<Box<Tracer>>,
     /// Address of the peer whose bytes are being served.
-    peer: IpAddr,
+    peer: ClientAddress,
     /// Whether that peer's connection was taken in after the stop had begun.
     late: bool,
     /// Wall-clock time of this turn: the timestamp of metrics that bring none.
@@ -148,7 +146,7 @@ impl Service {
             counters: Counters::default(),
             histograms: Box::default(),
             tracer: None,
-            peer: IpAddr::from([0, 0, 0, 0]),
+            peer: ClientAddress::User(0),
             late: false,
             burst: Burst::default(),
         }
@@ -169,7 +167,7 @@ impl Service {
     }
 
     /// Names the connection whose bytes come next.
-    pub fn begin(&mut self, peer: IpAddr, late: bool) {
+    pub fn begin(&mut self, peer: ClientAddress, late: bool) {
         (self.peer, self.late) = (peer, late);
     }
 

@@ -37,6 +37,8 @@ pub struct ShardSetup {
     pub shared: Arc<Shared>,
     /// This core's service.
     pub service: Service,
+    /// How many listeners its driver has.
+    pub listeners: usize,
     /// Connections served at this moment, over all cores.
     pub connections: Arc<AtomicU32>,
     /// Most connections served at one time, over all cores.
@@ -71,8 +73,8 @@ pub fn run<D: Driver>(setup: ShardSetup, driver: Setup, opened: impl FnOnce()) -
                 Act::Resume(token) => driver.resume_receive(token),
                 Act::ShutdownWrite(token) => driver.shutdown_write(token),
                 Act::Close(token) => driver.close(token),
-                Act::PauseAccept => driver.pause_accept(),
-                Act::ResumeAccept => driver.resume_accept(),
+                Act::PauseAccept(listener) => driver.pause_accept(listener),
+                Act::ResumeAccept(listener) => driver.resume_accept(listener),
                 Act::StopAccept => driver.stop_accept(),
             }
         }

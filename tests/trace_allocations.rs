@@ -7,6 +7,7 @@ use std::cell::Cell;
 
 use crossbeam_channel::bounded;
 use metricstream::{
+    address::ClientAddress,
     http::{Head, Method, Version},
     limits,
     log::AckLevel,
@@ -78,7 +79,7 @@ fn allocations(tracer: &mut Tracer, traceparent: Option<&[u8]>, bursts: u32) -> 
         let context = tracer.begin(&head(traceparent));
         let course = Course { status: 200, metrics: 3, ..Course::default() };
         tracer.served(
-            Request { context, ack: Some(AckLevel::Write), course, peer: [127, 0, 0, 1].into() },
+            Request { context, ack: Some(AckLevel::Write), course, peer: ClientAddress::Ip([127, 0, 0, 1].into()) },
             &mut counters,
         );
         tracer.hand_over(&mut traces);

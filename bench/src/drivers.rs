@@ -54,7 +54,7 @@ impl Choice {
 
 fn try_uring() -> io::Result<()> {
     UringDriver::open(Setup {
-        listener: None,
+        listeners: Vec::new(),
         connections_max: 1,
         receive_buffer_bytes: 4096,
         receive_buffers: 1,

@@ -1,6 +1,6 @@
 //! A completion-shaped reactor for Linux: one contract, driven by io_uring or by epoll.
 //!
-//! One [`Driver`] belongs to one thread. It owns that thread's listener and connections, and turns what the kernel
+//! One [`Driver`] belongs to one thread. It owns that thread's listeners and connections, and turns what the kernel
 //! reports into calls on a [`Handler`]. The handler never sees readiness, `ENOBUFS` or `F_MORE`; it sees bytes that
 //! arrived, buffers that were sent, and connections that ended.
 //!
@@ -27,9 +27,14 @@
 //! 10. The owner announces its sleep on the doorbell, looks at its sources, and calls `turn`, which says that it is awake
 //!     again as soon as the wait is over.
 //! 11. Not promised: how many calls one arrival makes, or in what order different connections are served.
+//! 12. A connection names the listener that it came in by. Each listener is paused and resumed apart from the others, and
+//!     one that leaves slots to the others ([`Listener::slots_spared`]) cannot keep them out, however many come in by it.
 #![warn(missing_docs)]
 
-use std::{io, net::SocketAddr, net::TcpListener, sync::Arc, time::Duration};
+use socket2::{Domain, Socket};
+use std::{
+    io, net::SocketAddr, net::TcpListener, os::fd::OwnedFd, os::unix::net::UnixListener, sync::Arc, time::Duration,
+};
 
 mod doorbell;
 pub mod epoll;
@@ -37,6 +42,7 @@ mod event;
 pub mod listen;
 pub mod mailbox;
 pub mod nofile;
+mod peer;
 mod slots;
 mod sync;
 mod timer_wheel;
@@ -44,6 +50,7 @@ mod token;
 pub mod uring;
 
 pub use doorbell::{Doorbell, Sleeping};
+pub use peer::Peer;
 pub use slots::Slots;
 pub use timer_wheel::TimerWheel;
 pub use token::Token;
@@ -69,8 +76,8 @@ pub enum Cause {
 
 /// Receives what happened to a driver's connections. Contract: see the crate's documentation.
 pub trait Handler {
-    /// A connection came in. `peer` is the address of its other end.
-    fn accepted(&mut self, token: Token, peer: SocketAddr);
+    /// A connection came in by the listener of that index in [`Setup::listeners`]. `peer` is its other end.
+    fn accepted(&mut self, token: Token, listener: usize, peer: Peer);
     /// Accepting failed (`EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM`, `ECONNABORTED`…). The driver backs off and goes on.
     fn accept_failed(&mut self, error: &io::Error);
     /// A connection begun with [`Driver::connect`] is established.
@@ -86,11 +93,45 @@ pub trait Handler {
     fn closed(&mut self, token: Token, cause: Cause);
 }
 
+/// A place where connections come in: a bound and listening socket, of TCP or of `AF_UNIX`.
+#[derive(Debug)]
+pub struct Listener {
+    pub(crate) socket: Socket,
+    pub(crate) domain: Domain,
+    /// Connection slots that it leaves to the other listeners: it waits while no more than that many are free.
+    pub slots_spared: u32,
+}
+
+impl Listener {
+    fn new(socket: OwnedFd, domain: Domain) -> Self {
+        Self { socket: socket.into(), domain, slots_spared: 0 }
+    }
+
+    /// The same, leaving `slots` to the others.
+    #[must_use]
+    pub fn sparing(self, slots: u32) -> Self {
+        Self { slots_spared: slots, ..self }
+    }
+}
+
+impl From<TcpListener> for Listener {
+    fn from(listener: TcpListener) -> Self {
+        // Which family of IP it is makes no difference here.
+        Self::new(listener.into(), Domain::IPV6)
+    }
+}
+
+impl From<UnixListener> for Listener {
+    fn from(listener: UnixListener) -> Self {
+        Self::new(listener.into(), Domain::UNIX)
+    }
+}
+
 /// What a driver is made of.
 #[derive(Debug)]
 pub struct Setup {
-    /// Where connections come in; `None` for a client.
-    pub listener: Option<TcpListener>,
+    /// Where connections come in, at most [`LISTENERS_MAX`]; none for a client.
+    pub listeners: Vec<Listener>,
     /// Most connections open at one time, accepted and connecting together. At the bound accepting pauses, and goes on
     /// when one has closed; [`Driver::connect`] fails.
     pub connections_max: u32,
@@ -102,6 +143,9 @@ pub struct Setup {
     /// Rung by other threads to end this driver's wait.
     pub doorbell: Arc<Doorbell>,
 }
+
+/// Most listeners of one driver.
+pub const LISTENERS_MAX: usize = 64;
 
 /// Cumulative counts of one driver's work, since it was opened.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -124,7 +168,7 @@ pub struct Counters {
     pub accept_pauses: u64,
 }
 
-/// Owns one thread's listener and connections. Contract: see the crate's documentation.
+/// Owns one thread's listeners and connections. Contract: see the crate's documentation.
 pub trait Driver: Sized {
     /// Makes a driver for the calling thread, which is the only one that may use it.
     ///
@@ -157,14 +201,14 @@ pub trait Driver: Sized {
     /// Ends the connection; `closed` follows in a later turn.
     fn close(&mut self, token: Token);
 
-    /// Leaves further connections in the kernel's queue until [`Driver::resume_accept`]. Those that were already on their way
-    /// still come.
-    fn pause_accept(&mut self);
+    /// Leaves further connections in the kernel's queue of `listener` until [`Driver::resume_accept`]. Those that were already
+    /// on their way still come.
+    fn pause_accept(&mut self, listener: usize);
 
     /// Takes a [`Driver::pause_accept`] back.
-    fn resume_accept(&mut self);
+    fn resume_accept(&mut self, listener: usize);
 
-    /// Takes in what the kernel has already queued at the listener, then closes the listener.
+    /// Takes in what the kernel has already queued at the listeners, then closes them.
     fn stop_accept(&mut self);
 
     /// What this driver has done so far.

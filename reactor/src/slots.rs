@@ -42,6 +42,12 @@ impl<T> Slots<T> {
         self.len() == self.slots_max as usize
     }
 
+    /// How many more tenants `insert` would take.
+    #[must_use]
+    pub const fn vacant(&self) -> usize {
+        self.slots_max as usize - self.len()
+    }
+
     /// Takes a tenant in, or gives it back when the table is full.
     ///
     /// # Errors

@@ -16,6 +16,8 @@ mod descriptors;
 mod ending;
 #[path = "contract/harness.rs"]
 mod harness;
+#[path = "contract/listeners.rs"]
+mod listeners;
 #[path = "contract/pattern.rs"]
 mod pattern;
 #[path = "contract/receiving.rs"]
@@ -49,6 +51,13 @@ macro_rules! contract {
                 accepting::accepting_pauses_at_the_bound_and_goes_on
                 accepting::a_stopped_listener_hands_over_its_backlog_and_refuses
                 accepting::stopping_at_the_bound_leaves_nobody_waiting
+                listeners::a_connection_names_its_listener
+                listeners::a_unix_connection_carries_bytes_both_ways
+                listeners::each_listener_is_paused_apart
+                listeners::a_listener_leaves_the_slots_that_it_spares
+                listeners::stopping_empties_and_closes_every_listener
+                listeners::drivers_share_a_unix_listener
+                listeners::a_socket_file_serves_every_driver
                 connecting::two_ends_of_one_driver
                 connecting::a_refused_connect_goes_straight_to_closed
                 connecting::a_connect_needs_a_slot

@@ -3,16 +3,14 @@
 use super::{
     ConfigError,
     choices::{Compression, DriverChoice, LogFormat, StatsAuth, WriterCore},
+    listen::{ListenAddress, Mode, list},
     parse::{Bytes, Span, Text},
     placement::CoreList,
 };
 use crate::{log::AckLevel, trace::Protocol};
 use clap::Args;
 use serde::Deserialize;
-use std::{
-    net::SocketAddr,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 /// The headings of `--help`, in the order in which they are shown.
 const LISTENING: &str = "Listening";
@@ -33,13 +31,22 @@ const TELEMETRY: &str = "OpenTelemetry";
 #[derive(Debug, Default, Clone, Args, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Arguments {
-    /// Address and port to listen on; port 0 takes a free one [default: 127.0.0.1:8080]
+    /// Addresses, names or unix sockets to listen on; port 0 takes a free one [default: 127.0.0.1:8080]
     ///
-    /// One address, IPv4 or IPv6 ([::]:8080 takes both, unless net.ipv6.bindv6only is set). The port that was taken is
-    /// said in the line "listening on". There is no TLS: what comes over a foreign network belongs behind a proxy that
-    /// has it.
-    #[arg(long, env = "METRICSTREAM_LISTEN", value_name = "ADDR:PORT", help_heading = LISTENING)]
-    pub listen: Option<SocketAddr>,
+    /// 127.0.0.1:8080, [::1]:8080, [fe80::1%eth0]:8080, localhost:8080 (each address of the name, looked up at the
+    /// start), *:8080 (all of IPv6 and IPv4), unix:/run/metricstream/http.sock or unix:@NAME (abstract). Several are
+    /// given one by one or with commas, 64 at most. [::]:8080 takes IPv4 too, unless an IPv4 address is given with the
+    /// same port. The file of a unix socket replaces one that a dead server left, and goes with a clean stop. What was
+    /// taken is said in the line "listening on". There is no TLS: what comes over a foreign network belongs behind a
+    /// proxy that has it.
+    #[arg(long, env = "METRICSTREAM_LISTEN", value_name = "ADDR", value_delimiter = ',', help_heading = LISTENING)]
+    #[serde(deserialize_with = "list")]
+    pub listen: Option<Vec<ListenAddress>>,
+    /// Permissions of the file of a unix socket, in octal [default: 660]
+    ///
+    /// From 000 to 777. To connect takes the permission to write to it, and to search the directories above it.
+    #[arg(long, env = "METRICSTREAM_UNIX_MODE", value_name = "MODE", help_heading = LISTENING)]
+    pub unix_mode: Option<Text<Mode>>,
     /// Connections open at one time [default: 10000, or what the descriptor limit allows]
     ///
     /// Each takes one descriptor; the soft limit is raised to the hard one by itself (ulimit -Hn, LimitNOFILE= in
@@ -297,6 +304,7 @@ impl Arguments {
         }
         first_of!(
             listen,
+            unix_mode,
             data_dir,
             cores,
             reactors,

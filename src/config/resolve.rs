@@ -2,7 +2,7 @@
 //! name of its flag.
 
 use super::{
-    Config, ConfigError, Placement, Query, Rotation, StatsAuth, Timeouts,
+    Config, ConfigError, ListenAddress, Placement, Query, Rotation, StatsAuth, Timeouts,
     arguments::Arguments,
     parse::{Bytes, Span, Text},
     telemetry::{Telemetry, Typed},
@@ -10,10 +10,13 @@ use super::{
 use crate::{limits, log::AckLevel, metric, query::Bounds};
 use std::{
     collections::HashSet,
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     time::Duration,
 };
+
+/// Where the server listens unless something else is said.
+const DEFAULT_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 
 /// `Err` with a line made like `format!`.
 macro_rules! refuse {
@@ -130,7 +133,8 @@ impl Arguments {
         };
 
         Ok(Config {
-            listen: self.listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080))),
+            listen: places("--listen", self.listen)?.unwrap_or_else(|| vec![ListenAddress::Ip(DEFAULT_ADDRESS)]),
+            unix_mode: self.unix_mode.map_or(limits::UNIX_MODE_DEFAULT, |text| text.0.0),
             data_dir: self.data_dir.unwrap_or_else(|| PathBuf::from("data")),
             placement,
             driver: self.driver.unwrap_or_default(),
@@ -164,6 +168,14 @@ impl Arguments {
             telemetry,
         })
     }
+}
+
+/// Places to listen at, of which an option that is given names at least one.
+fn places(flag: &str, value: Option<Vec<ListenAddress>>) -> Result<Option<Vec<ListenAddress>>, ConfigError> {
+    if value.as_ref().is_some_and(Vec::is_empty) {
+        refuse!("{flag} names no place to listen at");
+    }
+    Ok(value)
 }
 
 fn within(flag: &str, value: Option<usize>, default: usize, cap: usize) -> Result<usize, ConfigError> {

@@ -18,7 +18,8 @@ fn with_file(text: &str, flags: &[&str]) -> Result<Config, String> {
 #[test]
 fn defaults_are_those_of_the_manual() {
     let config = resolve(&[]).unwrap();
-    assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
+    assert_eq!(config.listen, ["127.0.0.1:8080".parse().unwrap()]);
+    assert_eq!(config.unix_mode, 0o660);
     assert_eq!(config.data_dir, Path::new("data"));
     assert_eq!(config.ack, AckLevel::Write);
     assert_eq!(config.rate_limit, Some(10_000));

@@ -2,8 +2,8 @@
 #![allow(unsafe_code)] // adjtimex(2) and faccessat(2) have no safe form in std.
 
 pub(super) use crate::disk::Usage;
-use crate::{disk, limits};
-use reactor::{listen, uring};
+use crate::{disk, limits, listening::Place};
+use reactor::uring;
 use signal_hook::consts::SIGXFSZ;
 use std::{
     ffi::CString,
@@ -11,7 +11,6 @@ use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, Read, Write},
     mem::MaybeUninit,
-    net::SocketAddr,
     os::unix::{ffi::OsStrExt, fs::OpenOptionsExt},
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicBool},
@@ -55,8 +54,8 @@ pub(super) trait Calls: fmt::Debug {
     fn may_write(&self, directory: &Path) -> io::Result<()>;
     /// Times of appending 4 KiB and syncing them in `directory`, in the order taken. At least one.
     fn sync_times(&self, directory: &Path) -> io::Result<Vec<Duration>>;
-    /// Whether `address` is to be had (bind(2)).
-    fn bind(&self, address: SocketAddr) -> io::Result<()>;
+    /// Whether `place` is to be had (bind(2)).
+    fn bind(&self, place: &Place) -> io::Result<()>;
     /// Who has the lock file `path`.
     fn lock(&self, path: &Path) -> io::Result<Lock>;
 }
@@ -128,8 +127,8 @@ impl Calls for Kernel {
         Ok(times)
     }
 
-    fn bind(&self, address: SocketAddr) -> io::Result<()> {
-        listen::available(address)
+    fn bind(&self, place: &Place) -> io::Result<()> {
+        place.try_out()
     }
 
     fn lock(&self, path: &Path) -> io::Result<Lock> {

@@ -6,12 +6,14 @@ use super::{
     calls::{Calls, ClockState, Lock, Usage},
     examine,
 };
-use crate::config::{CommandLine, Config};
+use crate::{
+    config::{CommandLine, Config},
+    listening::Place,
+};
 use clap::Parser;
 use reactor::uring;
 use std::{
     fs, io,
-    net::SocketAddr,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
@@ -62,7 +64,7 @@ impl Calls for Answers {
     fn sync_times(&self, _: &Path) -> io::Result<Vec<Duration>> {
         (self.sync_times)()
     }
-    fn bind(&self, _: SocketAddr) -> io::Result<()> {
+    fn bind(&self, _: &Place) -> io::Result<()> {
         (self.bind)()
     }
     fn lock(&self, _: &Path) -> io::Result<Lock> {

@@ -1,10 +1,13 @@
 //! The way of a connection: port, backlog, cookies, and the network interface's queues and interrupts.
 
 use super::{
-    Cost, Finding, Subject, Verdict, calls::Lock, counted, host::Examination, host::Unknown, placement::parse_cores,
-    storage,
+    Cost, Finding, Severity, Subject, Verdict, calls::Lock, counted, host::Examination, host::Unknown,
+    placement::parse_cores, storage,
 };
-use crate::limits;
+use crate::{
+    limits,
+    listening::{self, Endpoint, Place},
+};
 use std::{collections::BTreeSet, io};
 
 pub(super) const SUBJECTS: &[Subject] = &[
@@ -15,45 +18,72 @@ pub(super) const SUBJECTS: &[Subject] = &[
     Subject { id: "irq_affinity", topic: "network", examine: interrupts },
 ];
 
+/// The worst of what is found at each place.
 fn port(examination: &mut Examination) -> Verdict {
-    let address = examination.config.listen;
-    if address.port() == 0 {
-        examination.record("--listen", address);
-        return Ok(Finding::ok("port 0: the kernel gives one that is free"));
+    let places = listens_at(examination)?;
+    let mut findings = Vec::new();
+    for place in &places {
+        findings.push(examine_place(place, examination)?);
     }
-    let source = format!("bind(2) {address}");
-    let error = match examination.calls().bind(address) {
+    let free = counted(places.len(), "place");
+    let worst = findings.into_iter().max_by_key(|finding| finding.severity);
+    Ok(match worst {
+        Some(finding) if places.len() == 1 || finding.severity != Severity::Ok => finding,
+        _ => Finding::ok(format!("{free} to listen at, and none is taken")),
+    })
+}
+
+/// Where the server would listen. A name that has no address keeps it from starting.
+fn listens_at(examination: &Examination) -> Result<Vec<Place>, Unknown> {
+    let asked: Vec<_> = examination.config.listen.iter().map(|place| ("--listen", place)).collect();
+    listening::resolve(&asked, listening::look_up)
+        .map_err(|refusal| Unknown(format!("the server will not start: {refusal}")))
+}
+
+fn examine_place(place: &Place, examination: &mut Examination) -> Verdict {
+    let at = &place.endpoint;
+    let address = match at {
+        Endpoint::Tcp(address) if address.port() == 0 => {
+            examination.record(place.option, address);
+            return Ok(Finding::ok("port 0: the kernel gives one that is free"));
+        }
+        Endpoint::Tcp(address) => Some(address),
+        Endpoint::Unix(_) => None,
+    };
+    let source = format!("bind(2) {at}");
+    let error = match examination.calls().bind(place) {
         Ok(()) => {
             examination.record(source, "to be had");
-            return Ok(Finding::ok(format!("{address} is free")));
+            return Ok(Finding::ok(format!("{at} is free")));
         }
         Err(error) => error,
     };
     examination.record(source, &error);
-    let port = address.port();
-    Ok(match error.kind() {
-        io::ErrorKind::AddrInUse => match storage::holder(examination) {
+    Ok(match (error.kind(), address) {
+        (io::ErrorKind::AddrInUse, _) => match storage::holder(examination) {
             Ok(Some(Lock::Held(_))) => Finding::note(
                 Cost::Nothing,
-                format!("{address} is taken, and a server runs on this data directory: most likely it is that one"),
+                format!("{at} is taken, and a server runs on this data directory: most likely it is that one"),
             ),
-            _ => Finding::critical(
-                Cost::Service,
-                format!("{address} is taken by something else: the server will not start"),
-            )
-            .mend(format!("ss -ltnp 'sport = :{port}'   (shows by whom; or take another with --listen)")),
+            _ => {
+                let who = match address {
+                    Some(address) => format!("ss -ltnp 'sport = :{}'", address.port()),
+                    None => "ss -lxp".to_owned(),
+                };
+                Finding::critical(Cost::Service, format!("{at} is taken by something else: the server will not start"))
+                    .mend(format!("{who}   (shows by whom; or take another with {})", place.option))
+            }
         },
-        io::ErrorKind::PermissionDenied => Finding::critical(
-            Cost::Service,
-            format!("{address} is kept to privileged processes: the server will not start"),
-        )
-        .mend("setcap cap_net_bind_service=+ep $(command -v metricstream)"),
-        io::ErrorKind::AddrNotAvailable => Finding::critical(
+        (io::ErrorKind::PermissionDenied, Some(_)) => {
+            Finding::critical(Cost::Service, format!("{at} is kept to privileged processes: the server will not start"))
+                .mend("setcap cap_net_bind_service=+ep $(command -v metricstream)")
+        }
+        (io::ErrorKind::AddrNotAvailable, Some(address)) => Finding::critical(
             Cost::Service,
             format!("{} is not an address of this host: the server will not start", address.ip()),
         )
-        .mend("ip -brief address   (shows which are; then --listen)"),
-        _ => Finding::critical(Cost::Service, format!("{address} is not to be had: {error}")),
+        .mend(format!("ip -brief address   (shows which are; then {})", place.option)),
+        _ => Finding::critical(Cost::Service, format!("{at} is not to be had: {error}")),
     })
 }
 
@@ -93,9 +123,9 @@ fn syn_queue(examination: &mut Examination) -> Verdict {
 /// Interfaces with hardware behind them (also a virtual machine's) that are up; `None` where only the loopback is listened on.
 fn interfaces(examination: &mut Examination) -> Result<Option<Vec<String>>, Unknown> {
     const CLASS: &str = "/sys/class/net";
-    if examination.config.listen.ip().is_loopback() {
-        let listen = examination.config.listen;
-        examination.record("--listen", listen);
+    let places = listens_at(examination)?;
+    if places.iter().all(|place| place.endpoint.is_local()) {
+        examination.record("--listen", listening::list(&places));
         return Ok(None);
     }
     let mut up = Vec::new();

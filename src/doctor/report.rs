@@ -10,11 +10,16 @@ const SEVERITY_WIDTH: usize = 9;
 /// Columns after which the list of what is in order is broken.
 const LIST_WIDTH: usize = 108;
 
+/// Where the server would listen, as it was typed.
+fn listed(config: &Config) -> String {
+    config.listen.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
 /// A line for each finding, and under it the command that mends it. `all`: also what is in order, and what was read.
 pub(super) fn text(checks: &[Check], config: &Config, all: bool) -> String {
     let mut text = format!(
         "metricstream doctor: {}, data in {}, reactors on cores {}, writer on core {}, level {}\n\n",
-        config.listen,
+        listed(config),
         config.data_dir.display(),
         list(&config.placement.reactor_cores),
         config.placement.writer_core,
@@ -91,7 +96,7 @@ pub(super) fn json(checks: &[Check], config: &Config, worst: Severity) -> String
         "exit_code": worst.exit_code(),
         "counts": counts,
         "configuration": {
-            "listen": config.listen,
+            "listen": listed(config),
             // A path need not be text; a document is.
             "data_dir": config.data_dir.to_string_lossy(),
             "reactor_cores": config.placement.reactor_cores,

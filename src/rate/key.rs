@@ -3,6 +3,7 @@
 //! Owns the two hash keys of the process. No secret is kept, only its hash; and since the hash keys are random and never
 //! leave the process, nobody outside can choose two values that collide, or many that crowd one shard.
 
+use crate::address::ClientAddress;
 use std::{
     fmt,
     hash::{BuildHasher, Hasher, RandomState},
@@ -13,6 +14,8 @@ use std::{
 const DOMAIN_AUTHORIZATION: u8 = 1;
 /// Set before the octets of an address.
 const DOMAIN_ADDRESS: u8 = 2;
+/// Set before the number of a user.
+const DOMAIN_USER: u8 = 3;
 
 /// One client. Two clients share a key with probability 2^-128 a pair: at 2^20 clients, 2^-89 for any two of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -64,11 +67,15 @@ impl ClientKeys {
         self.hash(DOMAIN_AUTHORIZATION, value)
     }
 
-    /// The client at this address. An IPv4 address is the same client whether it came in over an IPv4 socket or mapped
+    /// The client at this address, or this user of the host. An IPv4 address is the same client whether it came in over an IPv4 socket or mapped
     /// over an IPv6 one (`::ffff:192.0.2.1`).
     #[must_use]
-    pub fn address(&self, address: IpAddr) -> ClientKey {
-        match address.to_canonical() {
+    pub fn address(&self, address: ClientAddress) -> ClientKey {
+        let ip = match address {
+            ClientAddress::Ip(ip) => ip.to_canonical(),
+            ClientAddress::User(uid) => return self.hash(DOMAIN_USER, &uid.to_le_bytes()),
+        };
+        match ip {
             IpAddr::V4(v4) => self.hash(DOMAIN_ADDRESS, &v4.octets()),
             IpAddr::V6(v6) => self.hash(DOMAIN_ADDRESS, &v6.octets()),
         }
@@ -101,16 +108,26 @@ mod tests {
     #[test]
     fn a_mapped_address_is_the_address_it_maps() {
         let keys = ClientKeys::new();
-        let plain = keys.address("192.0.2.1".parse().unwrap());
-        assert_eq!(plain, keys.address("::ffff:192.0.2.1".parse().unwrap()));
-        assert_ne!(plain, keys.address("192.0.2.2".parse().unwrap()));
-        assert_ne!(plain, keys.address("::192.0.2.1".parse().unwrap()));
+        let address = |text: &str| keys.address(ClientAddress::Ip(text.parse().unwrap()));
+        let plain = address("192.0.2.1");
+        assert_eq!(plain, address("::ffff:192.0.2.1"));
+        assert_ne!(plain, address("192.0.2.2"));
+        assert_ne!(plain, address("::192.0.2.1"));
+    }
+
+    #[test]
+    fn a_user_of_a_unix_socket_is_a_client_of_its_own() {
+        let keys = ClientKeys::new();
+        let user = keys.address(ClientAddress::User(0x0102_00c0));
+        assert_ne!(user, keys.address(ClientAddress::User(1)));
+        assert_ne!(user, keys.address(ClientAddress::Ip("192.0.2.1".parse().unwrap())));
     }
 
     #[test]
     fn no_authorization_value_passes_for_an_address() {
         let keys = ClientKeys::new();
-        assert_ne!(keys.address("192.0.2.1".parse().unwrap()), keys.authorization(&[192, 0, 2, 1]));
+        let address = ClientAddress::Ip("192.0.2.1".parse().unwrap());
+        assert_ne!(keys.address(address), keys.authorization(&[192, 0, 2, 1]));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! One connection as its core sees it: its HTTP state, its answers, where it stands. And the table of them.
 
 use crate::{
+    address::ClientAddress,
     http::{After, Connection, Deadline},
     limits,
     pipe::Reader,
@@ -10,7 +11,6 @@ use crate::{
     trace::Traces,
 };
 use reactor::Token;
-use std::net::IpAddr;
 
 /// Where a connection stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +60,7 @@ pub struct Client {
     /// The protocol's state.
     pub http: Connection<Ticket>,
     /// Whose rate it counts against when no `Authorization` says otherwise.
-    pub peer: IpAddr,
+    pub peer: ClientAddress,
     /// Where it stands.
     pub phase: Phase,
     /// What its timer stands for.
@@ -102,7 +102,7 @@ pub struct Client {
 impl Client {
     /// A connection that was just taken in, with an empty buffer for its answers.
     #[must_use]
-    pub const fn new(token: Token, peer: IpAddr, out: Vec<u8>) -> Self {
+    pub const fn new(token: Token, peer: ClientAddress, out: Vec<u8>) -> Self {
         Self {
             token,
             http: Connection::new(),

@@ -18,8 +18,8 @@ use crate::{
     service::{Burst, Late, Part},
     stats::{Closed, Histograms, Memory, Report, Stamps},
 };
-use reactor::{Cause, Driver, Flow, Handler, TimerWheel, Token};
-use std::{collections::VecDeque, io, net::SocketAddr, sync::atomic::Ordering, time::Duration};
+use reactor::{Cause, Driver, Flow, Handler, Peer, TimerWheel, Token};
+use std::{collections::VecDeque, io, sync::atomic::Ordering, time::Duration};
 
 /// What the driver shall do now that its turn is over.
 #[derive(Debug)]
@@ -28,8 +28,8 @@ pub enum Act {
     Resume(Token),
     ShutdownWrite(Token),
     Close(Token),
-    PauseAccept,
-    ResumeAccept,
+    PauseAccept(usize),
+    ResumeAccept(usize),
     StopAccept,
 }
 
@@ -546,7 +546,7 @@ impl State {
         self.refusals_open += 1;
         if self.refusals_open >= limits::REFUSALS_IN_FLIGHT_MAX && !self.accept_paused {
             self.accept_paused = true;
-            self.acts.push(Act::PauseAccept);
+            self.acts.extend((0..self.setup.listeners).map(Act::PauseAccept));
         }
         let Some(client) = self.clients.get(token) else { return };
         client.refused = true;
@@ -560,10 +560,10 @@ impl State {
 }
 
 impl Handler for State {
-    fn accepted(&mut self, token: Token, peer: SocketAddr) {
+    fn accepted(&mut self, token: Token, _listener: usize, peer: Peer) {
         self.notice_time();
         let out = self.clients.lend_buffer();
-        let mut client = Client::new(token, peer.ip(), out);
+        let mut client = Client::new(token, peer.into(), out);
         client.late = self.drain != Drain::No;
         self.clients.insert(client);
         if self.count_in() {
@@ -668,7 +668,7 @@ impl Handler for State {
             self.refusals_open -= 1;
             if self.accept_paused && self.refusals_open <= limits::REFUSALS_IN_FLIGHT_MAX / 2 {
                 self.accept_paused = false;
-                self.acts.push(Act::ResumeAccept);
+                self.acts.extend((0..self.setup.listeners).map(Act::ResumeAccept));
             }
         } else {
             self.setup.connections.fetch_sub(1, Ordering::Relaxed);

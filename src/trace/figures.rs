@@ -141,7 +141,11 @@ mod tests {
     use super::*;
 
     fn exported(family: Family) -> Metric {
-        let identity = Identity::new(&[("a".into(), "b".into())], "127.0.0.1:1".parse().unwrap(), "");
+        let identity = Identity::new(
+            &[("a".into(), "b".into())],
+            &crate::listening::Endpoint::Tcp("127.0.0.1:1".parse().unwrap()),
+            "",
+        );
         let figures = Figures { families: vec![family], started_unix_ns: 5, now_unix_ns: 9 };
         let mut request = figures.into_request(&identity);
         let mut resource = request.resource_metrics.remove(0);

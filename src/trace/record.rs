@@ -2,8 +2,7 @@
 //! server's clock, 0 where a stage was not passed or not timed.
 
 use super::Reason;
-use crate::{http::HttpError, log::AckLevel, stats::Stamps};
-use std::net::IpAddr;
+use crate::{address::ClientAddress, http::HttpError, log::AckLevel, stats::Stamps};
 
 /// A request's place in a trace, and whether it is recorded: made at its head, kept until its answer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -55,7 +54,7 @@ pub struct Request {
     /// How it was served.
     pub course: Course,
     /// Who sent it.
-    pub peer: IpAddr,
+    pub peer: ClientAddress,
 }
 
 /// One request that is exported.
@@ -162,7 +161,7 @@ pub(super) mod tests {
             context: Context { trace_id: [1; 16], parent_span_id: [2; 8], ..Context::default() },
             ack: Some(AckLevel::Fsync),
             course,
-            peer: IpAddr::from([127, 0, 0, 1]),
+            peer: ClientAddress::Ip([127, 0, 0, 1].into()),
         };
         Record { stamps, published_ns, ..Record::new(request, Reason::Ratio, 0) }
     }

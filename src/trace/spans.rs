@@ -3,7 +3,7 @@
 //! What a client says of itself is not exported but for its address and its trace; its key is not, nor is anything of a batch.
 
 use super::{Ids, Record, Request};
-use crate::log::AckLevel;
+use crate::{listening::Endpoint, log::AckLevel};
 use opentelemetry::{
     InstrumentationScope, KeyValue, SpanId, TraceFlags, TraceId,
     trace::{SpanContext, SpanKind, Status, TraceState},
@@ -14,7 +14,6 @@ use opentelemetry_sdk::{
 };
 use std::{
     borrow::Cow,
-    net::SocketAddr,
     str::FromStr,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -24,14 +23,14 @@ use std::{
 pub struct Identity {
     /// Attributes of the server.
     pub(super) resource: Vec<(String, String)>,
-    listen: SocketAddr,
+    listen: Endpoint,
     host_name: String,
 }
 
 impl Identity {
     /// Of a server that listens on `listen`, on the machine `host_name`. `configured` attributes win over those that are found here.
     #[must_use]
-    pub fn new(configured: &[(String, String)], listen: SocketAddr, host_name: &str) -> Self {
+    pub fn new(configured: &[(String, String)], listen: &Endpoint, host_name: &str) -> Self {
         let found = [
             ("service.name", "metricstream".to_owned()),
             ("service.version", env!("CARGO_PKG_VERSION").to_owned()),
@@ -44,7 +43,7 @@ impl Identity {
         let is_configured = |name: &str| configured.iter().any(|(key, _)| key == name);
         let found = found.into_iter().filter(|(name, _)| !is_configured(name));
         let resource = found.map(|(name, value)| (name.to_owned(), value)).chain(configured.iter().cloned()).collect();
-        Self { resource, listen, host_name: host_name.to_owned() }
+        Self { resource, listen: listen.clone(), host_name: host_name.to_owned() }
     }
 
     /// As the SDK has it.
@@ -53,9 +52,14 @@ impl Identity {
         Resource::builder_empty().with_attributes(attributes).build()
     }
 
-    /// A name for the address that clients speak to: the one that is listened on, or if that is all of them, the machine's.
-    fn server_address(&self) -> String {
-        if self.listen.ip().is_unspecified() { self.host_name.clone() } else { self.listen.ip().to_string() }
+    /// A name for the address that clients speak to: the one that is listened on, or if that is all of them, the machine's;
+    /// and its port, which a unix socket does not have.
+    fn server_address(&self) -> (String, Option<u16>) {
+        match &self.listen {
+            Endpoint::Tcp(address) if address.ip().is_unspecified() => (self.host_name.clone(), Some(address.port())),
+            Endpoint::Tcp(address) => (address.ip().to_string(), Some(address.port())),
+            Endpoint::Unix(address) => (address.to_string(), None),
+        }
     }
 }
 
@@ -73,16 +77,17 @@ fn uuid(ids: &mut Ids) -> String {
 pub(super) struct SpanMaker {
     ids: Ids,
     server_address: String,
-    server_port: i64,
+    server_port: Option<u16>,
     scope: InstrumentationScope,
 }
 
 impl SpanMaker {
     pub fn new(identity: &Identity) -> Self {
+        let (server_address, server_port) = identity.server_address();
         Self {
             ids: Ids::new(),
-            server_address: identity.server_address(),
-            server_port: i64::from(identity.listen.port()),
+            server_address,
+            server_port,
             scope: InstrumentationScope::builder("metricstream").with_version(env!("CARGO_PKG_VERSION")).build(),
         }
     }
@@ -142,12 +147,14 @@ impl SpanMaker {
             KeyValue::new("url.scheme", "http"),
             KeyValue::new("network.protocol.version", if context.old { "1.0" } else { "1.1" }),
             KeyValue::new("server.address", self.server_address.clone()),
-            KeyValue::new("server.port", self.server_port),
             KeyValue::new("client.address", peer.to_string()),
             KeyValue::new("metricstream.sampled_by", reason.label()),
             KeyValue::new("metricstream.reactor", i64::from(*reactor)),
         ];
         let mut add = |key: &'static str, value: opentelemetry::Value| attributes.push(KeyValue::new(key, value));
+        if let Some(port) = self.server_port {
+            add("server.port", i64::from(port).into());
+        }
         if let Some(bytes) = context.content_length {
             add("http.request.body.size", i64::from(bytes).into());
         }
@@ -191,7 +198,7 @@ mod tests {
     };
 
     fn identity(listen: &str) -> Identity {
-        Identity::new(&[("service.name".into(), "mine".into())], listen.parse().unwrap(), "machine")
+        Identity::new(&[("service.name".into(), "mine".into())], &Endpoint::Tcp(listen.parse().unwrap()), "machine")
     }
 
     fn made(record: &Record) -> Vec<SpanData> {
@@ -269,8 +276,10 @@ mod tests {
 
     #[test]
     fn who_listens_on_all_addresses_has_the_machines_name() {
-        assert_eq!(identity("0.0.0.0:1").server_address(), "machine");
-        assert_eq!(identity("[::1]:1").server_address(), "::1");
+        assert_eq!(identity("0.0.0.0:1").server_address(), ("machine".into(), Some(1)));
+        assert_eq!(identity("[::1]:1").server_address(), ("::1".into(), Some(1)));
+        let unix = Endpoint::Unix(reactor::listen::UnixAddress::Path("/a".into()));
+        assert_eq!(Identity::new(&[], &unix, "machine").server_address(), ("unix:/a".into(), None));
     }
 
     #[test]

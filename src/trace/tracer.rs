@@ -230,9 +230,8 @@ impl Tracer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{http::Method, trace::Course};
+    use crate::{address::ClientAddress, http::Method, trace::Course};
     use crossbeam_channel::{Receiver, bounded};
-    use std::net::IpAddr;
 
     const PARENT: &[u8] = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
@@ -259,7 +258,7 @@ mod tests {
     fn request(context: Context, status: u16) -> Request {
         let metrics = u32::from(status == 200);
         let course = Course { status, metrics, ..Course::default() };
-        Request { context, ack: Some(AckLevel::Write), course, peer: IpAddr::from([127, 0, 0, 1]) }
+        Request { context, ack: Some(AckLevel::Write), course, peer: ClientAddress::Ip([127, 0, 0, 1].into()) }
     }
 
     const STAMPS: Stamps =

@@ -4,6 +4,8 @@ use crate::server::DEADLINE;
 use std::{
     io::{self, Read, Write},
     net::{Shutdown, SocketAddr, TcpStream},
+    os::{fd::OwnedFd, unix::net::UnixStream},
+    path::Path,
 };
 
 /// One connection.
@@ -130,6 +132,15 @@ impl Client {
     /// A connection to a server that must take it.
     pub fn connect(address: SocketAddr) -> Self {
         Self::try_connect(address).unwrap_or_else(|error| panic!("cannot connect to {address}: {error}"))
+    }
+
+    /// A connection to a server that must take it, by the file of its unix socket.
+    pub fn connect_unix(path: &Path) -> Self {
+        let stream = UnixStream::connect(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        stream.set_write_timeout(Some(DEADLINE)).unwrap();
+        // What this client does with its stream is the same for both kinds of sockets.
+        Self { stream: OwnedFd::from(stream).into(), unread: Vec::new() }
     }
 
     /// Sends bytes as they are.

@@ -26,6 +26,7 @@ mod full_disk;
 mod http_rules;
 mod lifecycle;
 mod limiter;
+mod listeners;
 mod pressure;
 mod query;
 mod refuses_to_start;

@@ -77,6 +77,12 @@ impl Setup {
         self
     }
 
+    /// Gives a flag once more.
+    pub fn more(mut self, name: &str, value: impl ToString) -> Self {
+        self.flags.push((name.to_owned(), value.to_string()));
+        self
+    }
+
     /// Leaves a flag to its default.
     pub fn without(mut self, name: &str) -> Self {
         self.flags.retain(|(known, _)| known != name);
@@ -110,12 +116,16 @@ impl Setup {
         let mut server = Server {
             child,
             address: SocketAddr::from(([0, 0, 0, 0], 0)),
+            listens_at: Vec::new(),
             said,
             directory: directory.to_owned(),
             own_directory: None,
             status: None,
         };
-        server.address = server.said.wait("the address it listens on", listening_on);
+        server.listens_at = server.said.wait("the places it listens at", listening_on);
+        if let Some(address) = server.listens_at.iter().find_map(|place| place.parse().ok()) {
+            server.address = address;
+        }
         server
     }
 
@@ -187,7 +197,10 @@ impl Refused {
 #[derive(Debug)]
 pub struct Server {
     child: Child,
+    /// The first TCP address that it listens at, if there is one.
     pub address: SocketAddr,
+    /// Every place that it listens at, as it says.
+    pub listens_at: Vec<String>,
     said: Transcript,
     pub directory: PathBuf,
     own_directory: Option<TempDir>,
@@ -307,10 +320,17 @@ pub fn number_at(document: &serde_json::Value, pointer: &str) -> u64 {
     value.as_u64().unwrap_or_else(|| panic!("{pointer} is {value}"))
 }
 
-/// The address in a line such as `… listening on 127.0.0.1:40001 …`.
-fn listening_on(line: &str) -> Option<SocketAddr> {
-    let (_, after) = line.split_once("listening on")?;
-    after.split(|c: char| c.is_whitespace() || c == ',' || c == '"').find_map(|word| word.parse().ok())
+/// The places in a line such as `… listening on 127.0.0.1:40001, unix:/run/a …`.
+fn listening_on(line: &str) -> Option<Vec<String>> {
+    let (_, after) = line.split_once("listening on ")?;
+    let mut places = Vec::new();
+    for word in after.split([' ', '"']) {
+        places.push(word.trim_end_matches(',').to_owned());
+        if !word.ends_with(',') {
+            break;
+        }
+    }
+    Some(places)
 }
 
 fn wait_until_ended(child: &mut Child) -> Option<ExitStatus> {

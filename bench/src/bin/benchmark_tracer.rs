@@ -10,6 +10,7 @@
 use clap::Parser;
 use crossbeam_channel::bounded;
 use metricstream::{
+    address::ClientAddress,
     clock::Clock,
     http::{Head, Method, Version},
     limits,
@@ -59,7 +60,7 @@ fn measure(traceparent: Option<&[u8]>) -> f64 {
         let stamp = || if sampled { clock.monotonic_ns() } else { 0 };
         let (begun_ns, limited_ns, parsed_ns) = (stamp(), stamp(), stamp());
         let course = Course { status: 200, metrics: 3, begun_ns, limited_ns, parsed_ns };
-        let peer = [127, 0, 0, 1].into();
+        let peer = ClientAddress::Ip([127, 0, 0, 1].into());
         tracer.served(Request { context, ack: Some(AckLevel::Write), course, peer }, &mut counters);
         if tracer.hand_over(&mut traces) {
             traces.published(clock.monotonic_ns());

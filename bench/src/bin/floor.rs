@@ -6,7 +6,8 @@ use metricstream::config::CoreList;
 use metricstream_bench::{cores, drivers, drivers::Chosen, head};
 use reactor::nofile;
 use reactor::{
-    Cause, Doorbell, Driver, Flow, Handler, Setup, Token, epoll::EpollDriver, listen::listeners, uring::UringDriver,
+    Cause, Doorbell, Driver, Flow, Handler, Peer, Setup, Token, epoll::EpollDriver, listen::listeners,
+    uring::UringDriver,
 };
 use signal_hook::{
     consts::{SIGINT, SIGTERM},
@@ -70,7 +71,7 @@ fn run(arguments: &Arguments) -> io::Result<()> {
     nofile::raise()?;
     let chosen = arguments.driver.settle();
     let reactors = arguments.reactors.map_or(cores.len(), usize::from).max(1);
-    let listeners = listeners(arguments.listen, reactors, BACKLOG)?;
+    let listeners = listeners(arguments.listen, false, reactors, BACKLOG)?;
     let doorbells = (0..reactors).map(|_| Doorbell::new().map(Arc::new)).collect::<io::Result<Vec<_>>>()?;
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let stop = AtomicBool::new(false);
@@ -102,7 +103,7 @@ fn run(arguments: &Arguments) -> io::Result<()> {
 
 fn serve<D: Driver>(listener: TcpListener, doorbell: Arc<Doorbell>, stop: &AtomicBool) -> io::Result<()> {
     let mut driver = D::open(Setup {
-        listener: Some(listener),
+        listeners: vec![listener.into()],
         connections_max: CONNECTIONS_MAX,
         receive_buffer_bytes: RECEIVE_BUFFER_BYTES,
         receive_buffers: RECEIVE_BUFFERS,
@@ -209,7 +210,7 @@ impl Floor {
 }
 
 impl Handler for Floor {
-    fn accepted(&mut self, token: Token, _: SocketAddr) {
+    fn accepted(&mut self, token: Token, _: usize, _: Peer) {
         if self.connections.len() <= token.slot() {
             self.connections.resize_with(token.slot() + 1, Connection::default);
         }

@@ -11,7 +11,7 @@
 
 use metricstream::{
     clock::Clock,
-    config::Config,
+    config::{Config, ListenAddress},
     http::{After, Bounds, Connection, Core, Deadline, HttpError, Progress, format_date},
     limits,
     log::{self, DiskFile, GroupCommit, Log, LogError, Settings, Writer},
@@ -165,9 +165,12 @@ fn log_failed(error: &LogError) -> ! {
 
 impl Server {
     fn open(config: Config) -> Result<Self, String> {
-        let cannot_listen = |error: io::Error| format!("cannot listen on {}: {error}", config.listen);
+        let [ListenAddress::Ip(listen_at)] = config.listen[..] else {
+            return Err("this stage listens on one address: --listen ADDRESS:PORT".into());
+        };
+        let cannot_listen = |error: io::Error| format!("cannot listen on {listen_at}: {error}");
         nofile::raise().map_err(|error| format!("cannot raise the limit of open descriptors: {error}"))?;
-        let listener = listen(config.listen, limits::LISTEN_BACKLOG, false).map_err(cannot_listen)?;
+        let listener = listen(listen_at, limits::LISTEN_BACKLOG, false).map_err(cannot_listen)?;
         listener.set_nonblocking(false).map_err(cannot_listen)?;
         let address = listener.local_addr().map_err(cannot_listen)?;
 
@@ -350,7 +353,7 @@ impl Server {
     ) -> Progress {
         let (progress, burst, queued) = {
             let Guarded { service, core, .. } = &mut *self.guarded();
-            service.begin(peer, false);
+            service.begin(peer.into(), false);
             core.draining = close;
             let mut progress = connection.receive(bytes, service, core, out);
             service.publish();

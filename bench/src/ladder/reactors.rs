@@ -25,6 +25,6 @@ pub const URING_CORES: &[&str] = &["--driver", "io_uring"];
 /// One line: why it could not start, or what could not be stored.
 pub fn run(config: Config) -> Result<(), String> {
     let server = server::start(config).map_err(|error| error.to_string())?;
-    crate::complain!("listening on {}", server.address());
+    crate::complain!("listening on {}", server.listens_at());
     server.run().map_err(|error| error.to_string())
 }

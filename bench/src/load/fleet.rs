@@ -131,7 +131,7 @@ impl<'load> Fleet<'load> {
     pub fn setup(&self, doorbell: Arc<Doorbell>) -> Setup {
         let buffers = self.clients.len().next_power_of_two().clamp(64, RECEIVE_BUFFERS_MAX);
         Setup {
-            listener: None,
+            listeners: Vec::new(),
             connections_max: u32::try_from(self.by_slot.len()).unwrap_or(u32::MAX),
             receive_buffer_bytes: RECEIVE_BUFFER_BYTES,
             receive_buffers: u16::try_from(buffers).unwrap_or(u16::MAX),

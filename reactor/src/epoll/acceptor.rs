@@ -1,14 +1,16 @@
-//! The listener of an epoll driver: whether its backlog may hold connections, and when it is next worth a try.
+//! One listener of an epoll driver: whether its backlog may hold connections, and when it is next worth a try.
 //!
 //! The listener is edge-triggered too, so `ready` stays set until accept4(2) itself says that the backlog is empty.
 
+use crate::{Listener, Peer};
 use mio::{
     Interest, Registry,
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, UnixListener},
 };
+use socket2::{Domain, Socket};
 use std::{
     io,
-    net::SocketAddr,
+    os::fd::OwnedFd,
     time::{Duration, Instant},
 };
 
@@ -17,8 +19,16 @@ use std::{
 const BACK_OFF: Duration = Duration::from_millis(50);
 
 #[derive(Debug)]
+enum Source {
+    Inet(TcpListener),
+    Unix(UnixListener),
+}
+
+#[derive(Debug)]
 pub(super) struct Acceptor {
-    listener: TcpListener,
+    source: Source,
+    /// Connection slots that it leaves to the other listeners.
+    pub slots_spared: usize,
     /// The backlog may hold connections.
     ready: bool,
     /// End of the rest after a failure.
@@ -30,11 +40,19 @@ pub(super) struct Acceptor {
 }
 
 impl Acceptor {
-    pub fn new(listener: std::net::TcpListener, registry: &Registry, name: mio::Token) -> io::Result<Self> {
-        listener.set_nonblocking(true)?;
-        let mut listener = TcpListener::from_std(listener);
-        registry.register(&mut listener, name, Interest::READABLE)?;
-        Ok(Self { listener, ready: false, retry_at: None, held: false, paused: false })
+    pub fn new(listener: Listener, registry: &Registry, name: mio::Token) -> io::Result<Self> {
+        listener.socket.set_nonblocking(true)?;
+        let (domain, socket) = (listener.domain, OwnedFd::from(listener.socket));
+        let mut source = match domain {
+            Domain::UNIX => Source::Unix(UnixListener::from(socket)),
+            _ => Source::Inet(TcpListener::from(socket)),
+        };
+        match &mut source {
+            Source::Inet(listener) => registry.register(listener, name, Interest::READABLE)?,
+            Source::Unix(listener) => registry.register(listener, name, Interest::READABLE)?,
+        }
+        let slots_spared = listener.slots_spared as usize;
+        Ok(Self { source, slots_spared, ready: false, retry_at: None, held: false, paused: false })
     }
 
     pub const fn set_paused(&mut self, paused: bool) {
@@ -62,11 +80,21 @@ impl Acceptor {
     }
 
     /// The next connection of the backlog, if there is one.
-    pub fn accept(&mut self) -> io::Result<Option<(TcpStream, SocketAddr)>> {
+    pub fn accept(&mut self) -> io::Result<Option<(Socket, Peer)>> {
         self.held = false;
         self.retry_at = None;
         loop {
-            match self.listener.accept() {
+            // mio accepts with SOCK_NONBLOCK and SOCK_CLOEXEC, in one system call.
+            let accepted = match &self.source {
+                Source::Inet(listener) => {
+                    listener.accept().map(|(stream, peer)| (OwnedFd::from(stream).into(), Peer::Inet(peer)))
+                }
+                Source::Unix(listener) => listener.accept().and_then(|(stream, _)| {
+                    let socket = OwnedFd::from(stream).into();
+                    Peer::of(&socket, Domain::UNIX).map(|peer| (socket, peer))
+                }),
+            };
+            match accepted {
                 Ok(connection) => return Ok(Some(connection)),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

@@ -3,11 +3,11 @@
 //! Makes the calls on its socket and calls the handler about itself. It knows nothing of the table it stands in, and
 //! neither closes its socket nor tells of its end: `take_ending` says that it is over, and the driver does both.
 
-use crate::{Cause, Counters, Flow, Handler, Token};
-use mio::{event::Event, net::TcpStream};
+use crate::{Cause, Counters, Flow, Handler, Peer, Token};
+use mio::event::Event;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::{
-    io::{self, Read, Write},
+    io::{self, Read},
     net::{Shutdown, SocketAddr},
 };
 
@@ -17,7 +17,7 @@ const RECEIVE_BYTES_PER_TURN: usize = 64 * 1024;
 
 #[derive(Debug)]
 pub(super) struct Connection {
-    stream: TcpStream,
+    stream: Socket,
     stage: Stage,
     input: Input,
     /// An end or an error stands behind the bytes, so that a short read does not mean that nothing is left.
@@ -36,7 +36,10 @@ pub(super) struct Connection {
 #[derive(Debug, Clone, Copy)]
 enum Stage {
     /// Taken from the backlog; the handler does not know it yet.
-    Accepted(SocketAddr),
+    Accepted {
+        listener: usize,
+        peer: Peer,
+    },
     Connecting,
     Open,
 }
@@ -69,7 +72,7 @@ impl Sending {
 }
 
 impl Connection {
-    const fn new(stream: TcpStream, stage: Stage) -> Self {
+    const fn new(stream: Socket, stage: Stage) -> Self {
         Self {
             stream,
             stage,
@@ -86,8 +89,8 @@ impl Connection {
     }
 
     /// A connection from the backlog.
-    pub const fn accepted(stream: TcpStream, peer: SocketAddr) -> Self {
-        Self::new(stream, Stage::Accepted(peer))
+    pub const fn accepted(stream: Socket, listener: usize, peer: Peer) -> Self {
+        Self::new(stream, Stage::Accepted { listener, peer })
     }
 
     /// Begins a connection to `peer`. It sends without delay (`TCP_NODELAY`): what is handed over for sending is whole.
@@ -98,7 +101,7 @@ impl Connection {
         let socket = Socket::new(Domain::for_address(peer), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
         socket.set_tcp_nodelay(true)?;
         let begun = socket.connect(&peer.into());
-        let mut connection = Self::new(TcpStream::from_std(socket.into()), Stage::Connecting);
+        let mut connection = Self::new(socket, Stage::Connecting);
         match begun {
             Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => connection.end(Cause::Error(error)),
             // Writable, and known to the registration's first edge, if it is established already.
@@ -107,14 +110,14 @@ impl Connection {
         Ok(connection)
     }
 
-    pub const fn stream_mut(&mut self) -> &mut TcpStream {
-        &mut self.stream
+    pub const fn stream(&self) -> &Socket {
+        &self.stream
     }
 
     /// Whether there is something to do that the kernel will not tell of.
     pub fn is_due(&self) -> bool {
         self.ending.is_some()
-            || matches!(self.stage, Stage::Accepted(_))
+            || matches!(self.stage, Stage::Accepted { .. })
             || self.sending.as_ref().is_some_and(Sending::is_complete)
             || self.wants_read()
     }
@@ -198,7 +201,7 @@ impl Connection {
     fn begin<H: Handler>(&mut self, token: Token, handler: &mut H) -> bool {
         match self.stage {
             Stage::Open => return true,
-            Stage::Accepted(peer) => handler.accepted(token, peer),
+            Stage::Accepted { listener, peer } => handler.accepted(token, listener, peer),
             Stage::Connecting => match self.stream.take_error().and_then(|failure| failure.map_or(Ok(()), Err)) {
                 // Without an error a connect is over when the socket has a peer (connect(2), EINPROGRESS).
                 Ok(()) if self.stream.peer_addr().is_ok() => handler.connected(token),
@@ -215,12 +218,11 @@ impl Connection {
 
     /// Gives the kernel as much of the send in flight as it takes.
     ///
-    /// A socket that the peer has closed answers EPIPE and raises no signal: the standard library writes to sockets by
-    /// send(2) with `MSG_NOSIGNAL`, and a Rust program ignores SIGPIPE besides.
+    /// A socket that the peer has closed answers EPIPE and raises no signal (`MSG_NOSIGNAL`, send(2)).
     fn transmit(&mut self) {
         let Some(sending) = &mut self.sending else { return };
         while !sending.blocked && !sending.is_complete() {
-            match self.stream.write(&sending.buffer[sending.taken..]) {
+            match self.stream.send_with_flags(&sending.buffer[sending.taken..], libc::MSG_NOSIGNAL) {
                 // After a short write once more: only the refusal that follows makes sure of the edge.
                 Ok(bytes) => sending.taken += bytes,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => sending.blocked = true,
@@ -238,7 +240,7 @@ impl Connection {
     fn receive<H: Handler>(&mut self, token: Token, buffer: &mut [u8], handler: &mut H) {
         let mut delivered = 0;
         while delivered < RECEIVE_BYTES_PER_TURN && self.wants_read() && self.ending.is_none() {
-            match self.stream.read(buffer) {
+            match (&self.stream).read(buffer) {
                 Ok(0) => {
                     self.input = Input::Ended;
                     handler.eof(token);

@@ -1,6 +1,6 @@
 //! The driver over epoll(7), through mio: readiness, presented as the completions of the contract.
 //!
-//! Owns the epoll instance, the listener, the connections and one receive buffer that all of them share. A connection is
+//! Owns the epoll instance, the listeners, the connections and one receive buffer that all of them share. A connection is
 //! registered once, edge-triggered, for reading and writing; after that it costs no `epoll_ctl`. An edge is told once, so
 //! everything it says is noted at the connection, and a connection with anything left to do stands in the ready list,
 //! once. The walk over what the kernel returned only notes; handlers are called from the ready list afterwards, where
@@ -9,7 +9,7 @@
 mod acceptor;
 mod connection;
 
-use crate::{Cause, Counters, Doorbell, Driver, Handler, Setup, Slots, Token};
+use crate::{Cause, Counters, Doorbell, Driver, Handler, LISTENERS_MAX, Setup, Slots, Token};
 use acceptor::Acceptor;
 use connection::Connection;
 use mio::{Events, Interest, Poll, unix::SourceFd};
@@ -25,12 +25,16 @@ use std::{
 /// Events taken from the kernel in one wait: 12 KiB of `epoll_event`. What does not fit is told by the next wait.
 const EVENTS_MAX: usize = 1024;
 
-/// Connections accepted in one turn. The rest waits in the backlog, and the next turn does not sleep.
+/// Connections accepted in one turn at each listener. The rest waits in the backlog, and the next turn does not sleep.
 const ACCEPTS_PER_TURN_MAX: u32 = 64;
 
-/// Names of what is not a connection. A connection's slot is below `connections_max`, so neither can name one.
-const LISTENER: mio::Token = mio::Token(usize::MAX);
-const DOORBELL: mio::Token = mio::Token(usize::MAX - 1);
+/// Names of what is not a connection: the doorbell, and below it the listeners, the first of them highest. A connection's
+/// slot is below `connections_max`, so none of them can name one.
+const DOORBELL: mio::Token = mio::Token(usize::MAX);
+
+const fn listener_name(index: usize) -> mio::Token {
+    mio::Token(DOORBELL.0 - 1 - index)
+}
 
 // A mio token carries a slot and a generation of 32 bits each.
 const _: () = assert!(usize::BITS == 64);
@@ -45,7 +49,7 @@ pub struct EpollDriver {
     poll: Poll,
     events: Events,
     doorbell: Arc<Doorbell>,
-    acceptor: Option<Acceptor>,
+    acceptors: Vec<Acceptor>,
     connections: Slots<Connection>,
     connections_max: u32,
     /// Connections with something to do that the kernel will not tell again. At most one entry each.
@@ -61,9 +65,9 @@ impl EpollDriver {
     fn admit(&mut self, connection: Connection) -> io::Result<Token> {
         let token = self.connections.insert(connection).map_err(|_| no_free_slot())?;
         if let Some(connection) = self.connections.get_mut(token) {
-            let stream = connection.stream_mut();
+            let descriptor = connection.stream().as_raw_fd();
             let both = Interest::READABLE | Interest::WRITABLE;
-            if let Err(error) = self.poll.registry().register(stream, to_mio(token), both) {
+            if let Err(error) = self.poll.registry().register(&mut SourceFd(&descriptor), to_mio(token), both) {
                 self.connections.remove(token);
                 return Err(error);
             }
@@ -81,16 +85,17 @@ impl EpollDriver {
         }
     }
 
-    /// Takes up to `attempts_max` connections from the kernel's backlog. They are announced from the ready list.
-    fn accept(&mut self, attempts_max: u32) {
+    /// Takes up to `attempts_max` connections from the kernel's backlog of one listener. They are announced from the ready
+    /// list.
+    fn accept(&mut self, listener: usize, attempts_max: u32) {
         for _ in 0..attempts_max {
-            let Some(acceptor) = &mut self.acceptor else { return };
-            if self.connections.is_full() {
+            let Some(acceptor) = self.acceptors.get_mut(listener) else { return };
+            if self.connections.vacant() <= acceptor.slots_spared {
                 self.counters.accept_pauses += u64::from(acceptor.hold());
                 return;
             }
             let admitted = match acceptor.accept() {
-                Ok(Some((stream, peer))) => self.admit(Connection::accepted(stream, peer)),
+                Ok(Some((stream, peer))) => self.admit(Connection::accepted(stream, listener, peer)),
                 Ok(None) => return,
                 Err(error) => Err(error),
             };
@@ -101,7 +106,7 @@ impl EpollDriver {
                     self.accept_errors.push(error);
                     if exhausted {
                         self.counters.accept_pauses += 1;
-                        self.acceptor.as_mut().into_iter().for_each(Acceptor::back_off);
+                        self.acceptors[listener].back_off();
                         return;
                     }
                 }
@@ -114,9 +119,9 @@ impl EpollDriver {
         if !self.ready.is_empty() || !self.accept_errors.is_empty() {
             return Some(Duration::ZERO);
         }
-        let acceptor = self.acceptor.as_ref().filter(|_| !self.connections.is_full());
-        let accept = acceptor.and_then(Acceptor::due_in);
-        timeout.into_iter().chain(accept).min()
+        let vacant = self.connections.vacant();
+        let open = self.acceptors.iter().filter(|acceptor| vacant > acceptor.slots_spared);
+        timeout.into_iter().chain(open.filter_map(Acceptor::due_in)).min()
     }
 
     /// Notes what the kernel told, and calls nobody.
@@ -125,8 +130,8 @@ impl EpollDriver {
             self.counters.completions += 1;
             match event.token() {
                 DOORBELL => self.doorbell.drain(),
-                LISTENER => {
-                    if let Some(acceptor) = &mut self.acceptor {
+                name if DOORBELL.0 - name.0 <= LISTENERS_MAX => {
+                    if let Some(acceptor) = self.acceptors.get_mut(DOORBELL.0 - 1 - name.0) {
                         acceptor.note_ready();
                     }
                 }
@@ -162,16 +167,21 @@ impl EpollDriver {
 impl Driver for EpollDriver {
     fn open(setup: Setup) -> io::Result<Self> {
         assert!(setup.receive_buffer_bytes.is_power_of_two(), "the size of a receive buffer is a power of two");
-        assert!(setup.connections_max < u32::MAX - 1, "the highest slots name the listener and the doorbell");
+        assert!(setup.listeners.len() <= LISTENERS_MAX, "a driver has a bounded number of listeners");
+        let own_names = u32::try_from(LISTENERS_MAX + 1).unwrap_or(u32::MAX);
+        assert!(setup.connections_max <= u32::MAX - own_names, "the highest slots name the doorbell and the listeners");
         let poll = Poll::new()?;
         let registry = poll.registry();
         registry.register(&mut SourceFd(&setup.doorbell.as_fd().as_raw_fd()), DOORBELL, Interest::READABLE)?;
-        let acceptor = setup.listener.map(|listener| Acceptor::new(listener, registry, LISTENER)).transpose()?;
+        let listeners = setup.listeners.into_iter().enumerate();
+        let acceptors = listeners
+            .map(|(index, listener)| Acceptor::new(listener, registry, listener_name(index)))
+            .collect::<io::Result<_>>()?;
         Ok(Self {
             poll,
             events: Events::with_capacity(EVENTS_MAX),
             doorbell: setup.doorbell,
-            acceptor,
+            acceptors,
             connections: Slots::new(setup.connections_max),
             connections_max: setup.connections_max,
             ready: VecDeque::new(),
@@ -193,8 +203,10 @@ impl Driver for EpollDriver {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
-        if self.acceptor.as_ref().and_then(Acceptor::due_in) == Some(Duration::ZERO) {
-            self.accept(ACCEPTS_PER_TURN_MAX);
+        for listener in 0..self.acceptors.len() {
+            if self.acceptors[listener].due_in() == Some(Duration::ZERO) {
+                self.accept(listener, ACCEPTS_PER_TURN_MAX);
+            }
         }
         for error in self.accept_errors.drain(..) {
             handler.accept_failed(&error);
@@ -246,15 +258,15 @@ impl Driver for EpollDriver {
         }
     }
 
-    fn pause_accept(&mut self) {
-        if let Some(acceptor) = &mut self.acceptor {
+    fn pause_accept(&mut self, listener: usize) {
+        if let Some(acceptor) = self.acceptors.get_mut(listener) {
             acceptor.set_paused(true);
             self.counters.accept_pauses += 1;
         }
     }
 
-    fn resume_accept(&mut self) {
-        if let Some(acceptor) = &mut self.acceptor {
+    fn resume_accept(&mut self, listener: usize) {
+        if let Some(acceptor) = self.acceptors.get_mut(listener) {
             acceptor.set_paused(false);
         }
     }
@@ -262,9 +274,11 @@ impl Driver for EpollDriver {
     /// Takes as many as there are free slots for. What is left in the backlog is reset by the kernel when the listener
     /// closes.
     fn stop_accept(&mut self) {
-        // Each attempt fills a slot or ends in an error, so this many are enough, and a stream of newcomers ends too.
-        self.accept(self.connections_max);
-        self.acceptor = None;
+        for listener in 0..self.acceptors.len() {
+            // Each attempt fills a slot or ends in an error, so this many are enough, and a stream of newcomers ends too.
+            self.accept(listener, self.connections_max);
+        }
+        self.acceptors.clear();
     }
 
     fn counters(&self) -> Counters {

@@ -23,8 +23,8 @@ impl UringDriver {
                 Op::CancelReceive => self.on_cancelled(token, Op::Receive, result, handler),
                 Op::CancelSend => self.on_cancelled(token, Op::Send, result, handler),
                 Op::CancelConnect => self.on_cancelled(token, Op::Connect, result, handler),
-                Op::Accept => self.on_accept(result, flags, handler),
-                Op::CancelAccept => self.on_accept_cancelled(),
+                Op::Accept => self.on_accept(token, result, flags, handler),
+                Op::CancelAccept => self.on_accept_cancelled(token),
                 Op::Doorbell => self.on_doorbell(flags),
                 Op::CancelAll => debug_assert!(false, "only a driver that is being dropped cancels all"),
             }
@@ -213,7 +213,7 @@ impl UringDriver {
             errno => Cause::Error(io::Error::from_raw_os_error(errno)),
         };
         drop(connection);
-        self.acceptor.retry_now();
+        self.acceptors.retry_now();
         handler.closed(token, cause);
     }
 }

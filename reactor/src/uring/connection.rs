@@ -1,8 +1,7 @@
 //! One connection's state, and what follows from it. No system calls and no handler here.
 
 use super::user_data::{InFlight, Op};
-use socket2::SockAddr;
-use std::net::TcpStream;
+use socket2::{SockAddr, Socket};
 
 /// Capacity that an emptied store of kept bytes may keep for the next time.
 const KEPT_CAPACITY_MAX: usize = 64 * 1024;
@@ -20,7 +19,7 @@ pub(super) enum Eof {
 
 #[derive(Debug)]
 pub(super) struct Connection {
-    pub(super) socket: TcpStream,
+    pub(super) socket: Socket,
     /// What the kernel still has of this connection. The slot, the socket and the memory below outlive all of it.
     pub(super) in_flight: InFlight,
     /// The handler asked for a pause.
@@ -52,7 +51,7 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(socket: TcpStream) -> Self {
+    pub(super) fn new(socket: Socket) -> Self {
         Self {
             socket,
             in_flight: InFlight::default(),

@@ -1,7 +1,7 @@
 //! The io_uring driver: multishot accept, multishot receive into a ring of provided buffers, one send at a time, and one
 //! `io_uring_enter` a turn that submits and waits. Linux 6.0 or later; [`probe`] tells whether this kernel will do.
 //!
-//! Owns its ring, its listener and its connections; a connection's slot, socket and buffers outlive every operation
+//! Owns its ring, its listeners and its connections; a connection's slot, socket and buffers outlive every operation
 //! the kernel still has of it ([`user_data::InFlight`]). No handler runs while the completion queue is walked: a turn
 //! takes the completions out first, then goes through them.
 //!
@@ -20,8 +20,8 @@ mod user_data;
 
 pub use setup::{Report, Step, Unavailable, probe};
 
-use crate::{Counters, Driver, Handler, Setup, Slots, Token};
-use accept::Acceptor;
+use crate::{Counters, Driver, Handler, LISTENERS_MAX, Setup, Slots, Token};
+use accept::Acceptors;
 use buffers::BufferRing;
 use connection::{Connection, Eof};
 use io_uring::{cqueue, opcode, types};
@@ -30,7 +30,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::{
     collections::VecDeque,
     io,
-    net::{Shutdown, SocketAddr, TcpStream},
+    net::{Shutdown, SocketAddr},
     os::fd::{AsFd, AsRawFd, FromRawFd},
     sync::Arc,
     time::{Duration, Instant},
@@ -107,7 +107,7 @@ pub struct UringDriver {
     queue: Queue,
     buffers: BufferRing,
     connections: Slots<Connection>,
-    acceptor: Acceptor,
+    acceptors: Acceptors,
     doorbell: Arc<crate::Doorbell>,
     /// Whether the poll on the doorbell is armed.
     doorbell_armed: bool,
@@ -152,6 +152,7 @@ impl UringDriver {
         if setup.connections_max == 0 || setup.connections_max > SLOTS_MAX {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "connections_max must be from 1 to 2^28"));
         }
+        assert!(setup.listeners.len() <= LISTENERS_MAX, "a driver has a bounded number of listeners");
         let (submissions, completions) = queue_entries(setup.connections_max, setup.receive_buffers);
         let (queue, _) = setup::build(ladder, submissions, completions)?;
         let buffers =
@@ -160,7 +161,7 @@ impl UringDriver {
             queue,
             buffers,
             connections: Slots::new(setup.connections_max),
-            acceptor: Acceptor::new(setup.listener)?,
+            acceptors: Acceptors::new(setup.listeners)?,
             doorbell: setup.doorbell,
             doorbell_armed: false,
             completions: Vec::with_capacity(COMPLETIONS_PER_TURN_MAX),
@@ -177,10 +178,10 @@ impl UringDriver {
 
     /// How long the kernel may wait for a completion: not at all while there is something to do here.
     fn wait(&mut self, timeout: Option<Duration>) -> Option<Duration> {
-        if !self.ready.is_empty() || !self.finished.is_empty() || self.acceptor.is_ready_to_stop() {
+        if !self.ready.is_empty() || !self.finished.is_empty() || self.acceptors.is_ready_to_stop() {
             return Some(Duration::ZERO);
         }
-        match (timeout, self.acceptor.retry_in()) {
+        match (timeout, self.acceptors.retry_in()) {
             (Some(timeout), Some(retry)) => Some(timeout.min(retry)),
             (timeout, retry) => timeout.or(retry),
         }
@@ -235,7 +236,7 @@ impl UringDriver {
         let in_flight = |driver: &Self| {
             let tokens = driver.connections.tokens();
             tokens.filter_map(|token| driver.connections.get(token)).map(|c| c.in_flight.len()).sum::<u32>()
-                + driver.acceptor.in_flight()
+                + driver.acceptors.in_flight()
                 + u32::from(driver.doorbell_armed)
         };
         let mut outstanding = in_flight(self);
@@ -259,7 +260,7 @@ impl UringDriver {
                 let (op, _) = user_data::unpack(completion.user_data());
                 if op == Op::Accept && completion.result() >= 0 {
                     // SAFETY: the kernel has just opened this descriptor for us, and nobody else has it.
-                    drop(unsafe { TcpStream::from_raw_fd(completion.result()) });
+                    drop(unsafe { Socket::from_raw_fd(completion.result()) });
                 }
                 if op == Op::CancelAll {
                     // What was on its way between two states was missed: another round, if anything is left.
@@ -298,7 +299,7 @@ impl Driver for UringDriver {
         }
         let socket = Socket::new(Domain::for_address(peer), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_tcp_nodelay(true)?;
-        let mut connection = Connection::new(socket.into());
+        let mut connection = Connection::new(socket);
         let address = connection.peer.insert(Box::new(SockAddr::from(peer)));
         let descriptor = types::Fd(connection.socket.as_raw_fd());
         let connect = opcode::Connect::new(descriptor, address.as_ptr().cast(), address.len());
@@ -352,18 +353,18 @@ impl Driver for UringDriver {
         }
     }
 
-    fn pause_accept(&mut self) {
-        self.acceptor.set_paused(true);
+    fn pause_accept(&mut self, listener: usize) {
+        self.acceptors.set_paused(listener, true);
         self.steer_accept();
     }
 
-    fn resume_accept(&mut self) {
-        self.acceptor.set_paused(false);
+    fn resume_accept(&mut self, listener: usize) {
+        self.acceptors.set_paused(listener, false);
         self.steer_accept();
     }
 
     fn stop_accept(&mut self) {
-        self.acceptor.stop();
+        self.acceptors.stop();
         self.steer_accept();
     }
 

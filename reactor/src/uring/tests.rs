@@ -2,8 +2,11 @@
 //! short, let a cancel miss. All else is in `tests/uring.rs`.
 
 use super::*;
-use crate::{Cause, Doorbell, Flow};
-use std::io::{Read, Write};
+use crate::{Cause, Doorbell, Flow, Peer};
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+};
 
 /// Sends back what it hears.
 #[derive(Default)]
@@ -16,7 +19,7 @@ struct Echo {
 }
 
 impl Handler for Echo {
-    fn accepted(&mut self, token: Token, _: SocketAddr) {
+    fn accepted(&mut self, token: Token, _: usize, _: Peer) {
         self.accepted.push(token);
     }
     fn accept_failed(&mut self, error: &io::Error) {
@@ -43,8 +46,8 @@ fn setup() -> (Setup, SocketAddr) {
     let listener = crate::listen::listen(([127, 0, 0, 1], 0).into(), 16, false).unwrap();
     let address = listener.local_addr().unwrap();
     let doorbell = Arc::new(Doorbell::new().unwrap());
-    let listener = Some(listener);
-    (Setup { listener, connections_max: 16, receive_buffer_bytes: 256, receive_buffers: 4, doorbell }, address)
+    let listeners = vec![listener.into()];
+    (Setup { listeners, connections_max: 16, receive_buffer_bytes: 256, receive_buffers: 4, doorbell }, address)
 }
 
 #[test]

@@ -104,7 +104,7 @@ pub(super) const fn pack(op: Op, token: Token) -> u64 {
     (op as u64) << (GENERATION_BITS + SLOT_BITS) | (token.slot() as u64) << GENERATION_BITS | token.generation() as u64
 }
 
-/// The user data of an `op` that belongs to no connection.
+/// The user data of an `op` that belongs to no connection and no listener.
 pub(super) const fn pack_own(op: Op) -> u64 {
     pack(op, Token::new(0, 0))
 }

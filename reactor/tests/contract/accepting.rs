@@ -1,7 +1,7 @@
 //! Connections that come in, the bound on them, and the end of accepting.
 
 use crate::harness::{Event, Harness, Options, peer_of};
-use reactor::{Driver, Token};
+use reactor::{Driver, Peer, Token};
 use std::{
     collections::HashSet,
     io::{ErrorKind, Read, Write},
@@ -12,7 +12,7 @@ use std::{
 /// The tokens and peers of the connections that came in.
 fn accepted(events: &[Event]) -> Vec<(Token, SocketAddr)> {
     let accepted = |event: &Event| match event {
-        Event::Accepted(token, peer) => Some((*token, *peer)),
+        Event::Accepted(token, _, Peer::Inet(peer)) => Some((*token, *peer)),
         _ => None,
     };
     events.iter().filter_map(accepted).collect()
@@ -60,12 +60,12 @@ pub fn a_full_backlog_is_taken_over_several_turns<D: Driver>() {
 pub fn a_pause_leaves_newcomers_in_the_backlog<D: Driver>() {
     let mut harness = Harness::<D>::new();
     let (_served, _) = harness.accept();
-    harness.pause_accept();
+    harness.pause_accept(0);
     harness.settle();
     let peers: Vec<_> = (0..20).map(|_| harness.peer()).collect();
     harness.settle();
     assert_eq!(accepted(&harness.events()), [], "accepted during the pause");
-    harness.resume_accept();
+    harness.resume_accept(0);
     let mut came = HashSet::new();
     harness.until("all are accepted", |harness| {
         came.extend(accepted(&harness.events()).into_iter().map(|(_, peer)| peer));

@@ -12,7 +12,7 @@ pub fn two_ends_of_one_driver<D: Driver>() {
     let outgoing = harness.connect(harness.address).unwrap();
     harness.wait("connected", |event| (*event == Event::Connected(outgoing)).then_some(()));
     let incoming = harness.wait("accepted", |event| match event {
-        Event::Accepted(token, _) => Some(*token),
+        Event::Accepted(token, ..) => Some(*token),
         _ => None,
     });
     harness.send(outgoing, b"from the client".to_vec());

@@ -4,7 +4,7 @@ use crate::{
     accepting,
     harness::{Event, Harness, Options, reset},
 };
-use reactor::{Driver, Token};
+use reactor::{Driver, Peer, Token};
 use std::{
     collections::HashMap,
     io::Write,
@@ -46,7 +46,7 @@ pub fn churn_leaves_no_descriptor_behind<D: Driver>() {
         harness.until("a round is over", |harness| {
             for event in harness.events() {
                 match event {
-                    Event::Accepted(token, peer) => {
+                    Event::Accepted(token, _, Peer::Inet(peer)) => {
                         *slots.entry(token.slot()).or_default() += 1;
                         tokens.insert(token, places[&peer]);
                     }

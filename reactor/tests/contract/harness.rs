@@ -2,7 +2,7 @@
 //!
 //! No case waits longer than `LIMIT` for anything; one that has to prints the end of the trace.
 
-use reactor::{Cause, Counters, Doorbell, Driver, Flow, Handler, Setup, Token};
+use reactor::{Cause, Counters, Doorbell, Driver, Flow, Handler, Listener, Peer, Setup, Token};
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     fmt::Debug,
@@ -23,7 +23,8 @@ const TRACE_LINES: usize = 200;
 /// A callback, as the cases see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    Accepted(Token, SocketAddr),
+    /// By which listener, and from where.
+    Accepted(Token, usize, Peer),
     AcceptFailed(Option<i32>),
     Connected(Token),
     Data(Token, Vec<u8>),
@@ -94,9 +95,9 @@ impl Recorder {
 }
 
 impl Handler for Recorder {
-    fn accepted(&mut self, token: Token, peer: SocketAddr) {
-        self.begin(token, format!("accepted {token:?} {peer}"));
-        self.events.push_back(Event::Accepted(token, peer));
+    fn accepted(&mut self, token: Token, listener: usize, peer: Peer) {
+        self.begin(token, format!("accepted {token:?} by {listener} from {peer}"));
+        self.events.push_back(Event::Accepted(token, listener, peer));
     }
 
     fn accept_failed(&mut self, error: &io::Error) {
@@ -181,10 +182,15 @@ impl<D: Driver> Harness<D> {
             socket2::SockRef::from(&listener).set_send_buffer_size(bytes).unwrap();
         }
         let address = listener.local_addr().unwrap();
+        Self::on(vec![listener.into()], address, options.connections_max)
+    }
+
+    /// A driver with these listeners; `address` is where `peer` connects to.
+    pub fn on(listeners: Vec<Listener>, address: SocketAddr, connections_max: u32) -> Self {
         let bell = Arc::new(Doorbell::new().unwrap());
         let driver = D::open(Setup {
-            listener: Some(listener),
-            connections_max: options.connections_max,
+            listeners,
+            connections_max,
             // Small and few, so that every case makes them go round.
             receive_buffer_bytes: 4096,
             receive_buffers: 16,
@@ -193,7 +199,7 @@ impl<D: Driver> Harness<D> {
         let recorder = Recorder {
             connections: HashMap::new(),
             closed: HashSet::new(),
-            connections_max: options.connections_max as usize,
+            connections_max: connections_max as usize,
             flow: Box::new(|_| Flow::Continue),
             events: VecDeque::new(),
             trace: VecDeque::new(),
@@ -267,14 +273,14 @@ impl<D: Driver> Harness<D> {
         self.driver.close(token);
     }
 
-    pub fn pause_accept(&mut self) {
-        self.recorder.note("-> pause_accept".to_owned());
-        self.driver.pause_accept();
+    pub fn pause_accept(&mut self, listener: usize) {
+        self.recorder.note(format!("-> pause_accept {listener}"));
+        self.driver.pause_accept(listener);
     }
 
-    pub fn resume_accept(&mut self) {
-        self.recorder.note("-> resume_accept".to_owned());
-        self.driver.resume_accept();
+    pub fn resume_accept(&mut self, listener: usize) {
+        self.recorder.note(format!("-> resume_accept {listener}"));
+        self.driver.resume_accept(listener);
     }
 
     pub fn stop_accept(&mut self) {
@@ -348,7 +354,7 @@ impl<D: Driver> Harness<D> {
 
     pub fn wait_accepted(&mut self, peer: SocketAddr) -> Token {
         self.wait("accepted", |event| match event {
-            Event::Accepted(token, address) if *address == peer => Some(*token),
+            Event::Accepted(token, _, from) if *from == Peer::Inet(peer) => Some(*token),
             _ => None,
         })
     }

@@ -115,7 +115,7 @@ pub fn a_rest_of_the_backlog_ends_the_wait<D: Driver>() {
     let mut accept_until = |harness: &mut Harness<D>, count: usize| {
         harness.until_without_limit(|harness| {
             open.extend(harness.events().into_iter().filter_map(|event| match event {
-                Event::Accepted(token, _) => Some(token),
+                Event::Accepted(token, ..) => Some(token),
                 _ => None,
             }));
             (open.len() == count).then(|| open[0])

@@ -1,6 +1,6 @@
 //! A driver, the notes of what it reported, and clients to talk to it.
 
-use reactor::{Cause, Counters, Doorbell, Driver, Flow, Handler, Setup, Token, UringDriver, listen};
+use reactor::{Cause, Counters, Doorbell, Driver, Flow, Handler, Peer, Setup, Token, UringDriver, listen};
 use std::{
     collections::{HashMap, HashSet},
     fs,
@@ -40,8 +40,9 @@ pub(crate) struct Notes {
 }
 
 impl Handler for Notes {
-    fn accepted(&mut self, token: Token, peer: SocketAddr) {
-        assert_ne!(peer.port(), 0);
+    fn accepted(&mut self, token: Token, listener: usize, peer: Peer) {
+        assert_eq!(listener, 0);
+        assert!(matches!(peer, Peer::Inet(address) if address.port() != 0), "{peer}");
         assert!(self.open.insert(token), "a token begins once");
         self.accepted.push(token);
     }
@@ -100,7 +101,7 @@ impl Bench {
         let address = listener.local_addr().unwrap();
         let doorbell = Arc::new(Doorbell::new().unwrap());
         let setup = Setup {
-            listener: Some(listener),
+            listeners: vec![listener.into()],
             connections_max,
             receive_buffer_bytes,
             receive_buffers,

@@ -3,11 +3,11 @@
 
 use super::{Fleet, Link, UNCLOSED_ENOUGH};
 use crate::load::tally::Failure;
-use reactor::{Cause, Flow, Handler, Token};
-use std::{io, net::SocketAddr};
+use reactor::{Cause, Flow, Handler, Peer, Token};
+use std::io;
 
 impl Handler for Fleet<'_> {
-    fn accepted(&mut self, _: Token, _: SocketAddr) {
+    fn accepted(&mut self, _: Token, _: usize, _: Peer) {
         unreachable!("a driver without a listener accepts nothing");
     }
 

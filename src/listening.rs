@@ -1,0 +1,337 @@
+//! From the places that were asked for to sockets that listen: names are looked up, what is asked for twice is refused, and each
+//! reactor gets a listener of each place.
+//!
+//! A TCP address has a listener for each reactor (`SO_REUSEPORT`): the kernel spreads connections over them. A unix socket has
+//! one queue, which the reactors share.
+
+use crate::{config::ListenAddress, limits};
+use reactor::{
+    Listener,
+    listen::{self, UnixAddress, UnixListening},
+};
+use std::{
+    fmt, io,
+    net::{Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs},
+};
+
+/// One place to listen at, with nothing left to look up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Endpoint {
+    /// A TCP address.
+    Tcp(SocketAddr),
+    /// A unix socket.
+    Unix(UnixAddress),
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(address) => address.fmt(f),
+        }
+    }
+}
+
+impl Endpoint {
+    /// Whether only this host can reach it.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        match self {
+            Self::Tcp(address) => address.ip().to_canonical().is_loopback(),
+            Self::Unix(_) => true,
+        }
+    }
+}
+
+/// A place that was asked for, and what it turned out to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// What it is.
+    pub endpoint: Endpoint,
+    /// The option that asked for it.
+    pub option: &'static str,
+    /// How it was asked for.
+    asked: ListenAddress,
+    /// `[::]` without IPv4.
+    only_v6: bool,
+}
+
+impl Place {
+    /// Whether an address of its name that this host does not have may be passed over: another one of it is there.
+    fn is_optional(&self) -> bool {
+        matches!(self.asked, ListenAddress::Name(..) | ListenAddress::Any(_))
+    }
+
+    /// Takes the place for a moment, to see whether it is free.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn try_out(&self) -> io::Result<()> {
+        match &self.endpoint {
+            Endpoint::Tcp(address) => listen::available(*address, self.only_v6),
+            Endpoint::Unix(address) => listen::Claim::of(address).map(drop),
+        }
+    }
+}
+
+/// Finds out what each of the `asked` places is. `look_up` finds the addresses of a name.
+///
+/// # Errors
+/// One line: a name that has no address, a place that is asked for twice, or two of which one takes the other's connections.
+pub fn resolve(
+    asked: &[(&'static str, &ListenAddress)],
+    look_up: impl Fn(&str, u16) -> io::Result<Vec<SocketAddr>>,
+) -> Result<Vec<Place>, String> {
+    let mut places: Vec<Place> = Vec::new();
+    for &(option, address) in asked {
+        let found = match address {
+            ListenAddress::Ip(address) => vec![Endpoint::Tcp(*address)],
+            ListenAddress::Unix(address) => vec![Endpoint::Unix(address.clone())],
+            ListenAddress::Any(port) => vec![Endpoint::Tcp((Ipv6Addr::UNSPECIFIED, *port).into())],
+            ListenAddress::Name(name, port) => {
+                let found = look_up(name, *port).map_err(|error| format!("{option} {address}: {name}: {error}"))?;
+                if found.is_empty() {
+                    return Err(format!("{option} {address}: {name} has no address"));
+                }
+                found.into_iter().map(Endpoint::Tcp).collect()
+            }
+        };
+        let first = places.len();
+        for endpoint in found {
+            // A name may have an address twice, by two lines of a file.
+            if places[first..].iter().any(|place| place.endpoint == endpoint) {
+                continue;
+            }
+            if let Some(other) = places[..first].iter().find(|place| is_same(&place.endpoint, &endpoint)) {
+                return Err(format!(
+                    "{option} {address}: {endpoint} is asked for already, by {} {}",
+                    other.option, other.asked
+                ));
+            }
+            places.push(Place { endpoint, option, asked: address.clone(), only_v6: false });
+        }
+    }
+    if places.len() > reactor::LISTENERS_MAX {
+        return Err(format!("{} places to listen at, and {} are the most", places.len(), reactor::LISTENERS_MAX));
+    }
+    separate(&mut places)?;
+    Ok(places)
+}
+
+/// Whether two places are one. Port 0 is another port each time.
+fn is_same(one: &Endpoint, other: &Endpoint) -> bool {
+    one == other && !matches!(one, Endpoint::Tcp(address) if address.port() == 0)
+}
+
+/// Lets `[::]` take IPv6 alone where IPv4 addresses of its port are asked for too, and refuses a wildcard beside an address that
+/// it covers: which of the two would get a connection is decided by the kernel, not by who asked.
+fn separate(places: &mut [Place]) -> Result<(), String> {
+    let tcp = |place: &Place| match &place.endpoint {
+        Endpoint::Tcp(address) if address.port() != 0 => Some(*address),
+        _ => None,
+    };
+    for index in 0..places.len() {
+        let Some(wildcard) = tcp(&places[index]).filter(|address| address.ip().is_unspecified()) else { continue };
+        for other in 0..places.len() {
+            let Some(address) = tcp(&places[other]).filter(|address| address.port() == wildcard.port()) else {
+                continue;
+            };
+            if other == index {
+                continue;
+            }
+            let is_both = matches!(places[index].asked, ListenAddress::Any(_));
+            if wildcard.is_ipv6() && address.is_ipv4() && !is_both {
+                places[index].only_v6 = true;
+            } else if is_both || wildcard.is_ipv4() == address.is_ipv4() {
+                let [wide, narrow] = [&places[index], &places[other]].map(|place| (place.option, &place.asked));
+                return Err(format!("{} {}: {} {} takes it already", narrow.0, narrow.1, wide.0, wide.1));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The addresses of a name, by the resolver of this host.
+///
+/// # Errors
+/// There is none.
+pub fn look_up(name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    (name, port).to_socket_addrs().map(Iterator::collect)
+}
+
+/// The sockets that listen.
+#[derive(Debug)]
+pub struct Listening {
+    /// Where, in the order of each reactor's listeners, with the ports that the kernel chose.
+    pub places: Vec<Place>,
+    tcp: Vec<Vec<TcpListener>>,
+    unix: Vec<(usize, UnixListening)>,
+    reactors: usize,
+}
+
+impl Listening {
+    /// Listens at all `places`, for so many reactors. `unix_mode` is the permissions of a socket's file.
+    ///
+    /// # Errors
+    /// One line: the place, why not, and what to do about it.
+    pub fn open(places: Vec<Place>, reactors: usize, unix_mode: u32) -> Result<Self, String> {
+        let mut listening = Self { places: Vec::new(), tcp: Vec::new(), unix: Vec::new(), reactors };
+        let mut passed_over = Vec::new();
+        for mut place in places {
+            let opened = match &place.endpoint {
+                Endpoint::Tcp(address) => {
+                    Self::open_tcp(*address, &mut place, reactors).map(|each| listening.tcp.push(each))
+                }
+                Endpoint::Unix(address) => {
+                    let opened = UnixListening::at(address, unix_mode, limits::LISTEN_BACKLOG);
+                    opened.map(|socket| listening.unix.push((listening.places.len(), socket)))
+                }
+            };
+            match opened {
+                Ok(()) => listening.places.push(place),
+                Err(error) if place.is_optional() && is_missing(&error) => passed_over.push((place, error)),
+                Err(error) => return Err(cannot_listen(&place, &error)),
+            }
+        }
+        for (place, error) in passed_over {
+            if !listening.places.iter().any(|open| open.asked == place.asked) {
+                return Err(cannot_listen(&place, &error));
+            }
+            tracing::warn!("{} {}: this host does not have {}: passed over", place.option, place.asked, place.endpoint);
+        }
+        Ok(listening)
+    }
+
+    /// The listeners of one TCP address, and in `place` the port that the kernel chose.
+    fn open_tcp(address: SocketAddr, place: &mut Place, reactors: usize) -> io::Result<Vec<TcpListener>> {
+        let mut opened = listen::listeners(address, place.only_v6, reactors, limits::LISTEN_BACKLOG);
+        if opened.as_ref().is_err_and(is_missing) && matches!(place.asked, ListenAddress::Any(_)) {
+            // A host without IPv6.
+            let everywhere = SocketAddr::from(([0, 0, 0, 0], address.port()));
+            opened = listen::listeners(everywhere, false, reactors, limits::LISTEN_BACKLOG);
+        }
+        let each = opened?;
+        place.endpoint = Endpoint::Tcp(each[0].local_addr()?);
+        Ok(each)
+    }
+
+    /// One listener of each place for each reactor, and the owner of the sockets' files.
+    ///
+    /// # Errors
+    /// No descriptor is free.
+    pub fn share(self) -> io::Result<(Vec<Vec<Listener>>, SocketFiles)> {
+        let mut each: Vec<Vec<Listener>> = (0..self.reactors).map(|_| Vec::new()).collect();
+        let mut tcp = self.tcp.into_iter();
+        let mut unix = self.unix.iter().peekable();
+        for index in 0..self.places.len() {
+            if let Some((_, socket)) = unix.next_if(|(place, _)| *place == index) {
+                for listeners in &mut each {
+                    listeners.push(socket.share()?.into());
+                }
+            } else {
+                for (listeners, listener) in each.iter_mut().zip(tcp.next().into_iter().flatten()) {
+                    listeners.push(listener.into());
+                }
+            }
+        }
+        Ok((each, SocketFiles(self.unix.into_iter().map(|(_, socket)| socket).collect())))
+    }
+}
+
+/// The files of unix sockets, which are removed when this is dropped. Each also keeps its queue open: to be dropped when the
+/// reactors have closed theirs.
+#[derive(Debug)]
+pub struct SocketFiles(#[expect(dead_code, reason = "dropped")] Vec<UnixListening>);
+
+/// Whether this host does not have an address, or its whole family.
+fn is_missing(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(libc::EAFNOSUPPORT)
+}
+
+fn cannot_listen(place: &Place, error: &io::Error) -> String {
+    let at = &place.endpoint;
+    let is_unix = matches!(at, Endpoint::Unix(_));
+    match error.kind() {
+        io::ErrorKind::AddrInUse if !is_unix => {
+            format!("cannot listen on {at}: something else listens there (try: ss -ltnp)")
+        }
+        io::ErrorKind::AddrInUse => format!("cannot listen on {at}: something listens there (try: ss -lxp)"),
+        io::ErrorKind::PermissionDenied if !is_unix => {
+            format!("cannot listen on {at}: ports below 1024 take root or CAP_NET_BIND_SERVICE")
+        }
+        io::ErrorKind::AddrNotAvailable => format!("cannot listen on {at}: this host does not have that address"),
+        _ => format!("cannot listen on {at}: {error}"),
+    }
+}
+
+/// Several places, in one line.
+#[must_use]
+pub fn list(places: &[Place]) -> String {
+    places.iter().map(|place| place.endpoint.to_string()).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(texts: &[&str]) -> Result<Vec<(String, bool)>, String> {
+        let asked: Vec<ListenAddress> = texts.iter().map(|text| text.parse().unwrap()).collect();
+        let asked: Vec<_> = asked.iter().map(|address| ("--listen", address)).collect();
+        let hosts = |name: &str, port: u16| match name {
+            "localhost" => Ok(vec![(Ipv6Addr::LOCALHOST, port).into(), ([127, 0, 0, 1], port).into()]),
+            "twice" => Ok(vec![([127, 0, 0, 1], port).into(); 2]),
+            "nothing" => Ok(Vec::new()),
+            _ => Err(io::Error::other("not found")),
+        };
+        Ok(resolve(&asked, hosts)?.into_iter().map(|place| (place.endpoint.to_string(), place.only_v6)).collect())
+    }
+
+    fn places(texts: &[&str]) -> Vec<String> {
+        of(texts).unwrap().into_iter().map(|(place, _)| place).collect()
+    }
+
+    #[test]
+    fn a_name_is_all_of_its_addresses_once() {
+        assert_eq!(places(&["localhost:80", "unix:/a"]), ["[::1]:80", "127.0.0.1:80", "unix:/a"]);
+        assert_eq!(places(&["twice:80"]), ["127.0.0.1:80"]);
+        assert_eq!(places(&["twice:0", "twice:0"]).len(), 2, "two ports");
+        assert_eq!(of(&["nowhere:80"]), Err("--listen nowhere:80: nowhere: not found".into()));
+        assert_eq!(of(&["nothing:80"]), Err("--listen nothing:80: nothing has no address".into()));
+    }
+
+    #[test]
+    fn a_place_that_is_asked_for_twice_is_refused() {
+        for (texts, named) in [
+            (["127.0.0.1:80", "127.0.0.1:80"], "127.0.0.1:80"),
+            (["localhost:80", "127.0.0.1:80"], "localhost:80"),
+            (["127.0.0.1:80", "localhost:80"], "by --listen 127.0.0.1:80"),
+            (["unix:/a", "unix:/a"], "unix:/a"),
+            (["0.0.0.0:80", "127.0.0.1:80"], "0.0.0.0:80 takes it"),
+            (["[::1]:80", "[::]:80"], "[::]:80 takes it"),
+            (["*:80", "127.0.0.1:80"], "*:80 takes it"),
+            (["*:80", "0.0.0.0:80"], "*:80 takes it"),
+            (["*:80", ":80"], "by --listen *:80"),
+        ] {
+            let refusal = of(&texts).unwrap_err();
+            assert!(refusal.contains(named), "{texts:?}: {refusal}");
+        }
+    }
+
+    #[test]
+    fn ipv4_on_the_same_port_leaves_ipv6_to_the_wildcard() {
+        for texts in [["[::]:80", "0.0.0.0:80"], ["[::]:80", "127.0.0.1:80"]] {
+            assert_eq!(of(&texts).unwrap(), [("[::]:80".into(), true), (texts[1].into(), false)]);
+        }
+        for texts in [&["[::]:80"][..], &["[::]:80", "0.0.0.0:81"], &["*:80", "unix:/a"]] {
+            assert!(!of(texts).unwrap()[0].1, "{texts:?}");
+        }
+    }
+
+    #[test]
+    fn the_number_of_places_is_bounded() {
+        let many: Vec<String> = (0..65).map(|port| format!("127.0.0.1:{}", 1_000 + port)).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        assert!(of(&many).unwrap_err().contains("64 are the most"));
+        assert_eq!(of(&many[..64]).unwrap().len(), 64);
+    }
+}

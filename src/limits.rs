@@ -190,6 +190,11 @@ pub const BLOCK_BYTES: usize = MIB;
 /// Bytes of one line with its line feed: a body at its cap can be one metric, which gains 65 bytes at most (`metric::encode`).
 /// What has no line feed for longer is none of ours, and no reader has to make room for it.
 pub const LINE_BYTES_MAX: usize = BODY_BYTES_CAP + 65;
+/// Bytes of a block, at most: those of one line where that is longer than [`BLOCK_BYTES`].
+pub const BLOCK_BYTES_MAX: u64 = LINE_BYTES_MAX as u64;
+const _: () = assert!(LINE_BYTES_MAX >= BLOCK_BYTES);
+/// Bytes of a block's frame, at most. What zstd cannot compress grows by 1/256 (`ZSTD_COMPRESSBOUND`).
+pub const FRAME_BYTES_MAX: u64 = BLOCK_BYTES_MAX + BLOCK_BYTES_MAX / 128;
 /// Names that a segment's sidecar lists. With more, a reader has to look into every block.
 pub const SEGMENT_NAMES_MAX: usize = 65_536;
 /// Bytes of those names. 64 each is more than twice what exporters use.

@@ -14,7 +14,7 @@ use super::error::{Expected, Fault, Problem};
 use super::text::Text;
 use super::timestamp::{self, TIMESTAMP_BYTES};
 use super::{Kind, number};
-use memchr::{memchr, memchr_iter};
+use memchr::{memchr, memchr_iter, memchr2};
 use std::fmt;
 
 /// One line of the log, checked, borrowing from the block that it is in.
@@ -324,15 +324,36 @@ fn canonical(text: Text<'_>, start: usize) -> Result<&[u8], LineError> {
     let mut at = 0;
     while let Some(plain) = memchr(b'\\', &text.raw()[at..]) {
         at += plain;
-        at += match &text.raw()[at + 1..] {
-            [b'"' | b'\\' | b'b' | b'f' | b'n' | b'r' | b't', ..] => 2,
-            // All that have no shorter spelling.
-            [b'u', b'0', b'0', b'0', b'0'..=b'7' | b'b' | b'e' | b'f', ..] => 6,
-            [b'u', b'0', b'0', b'1', b'0'..=b'9' | b'a'..=b'f', ..] => 6,
-            _ => return Err(LineError { byte: start + at, expected: CANONICAL_ESCAPE }),
+        let Some(bytes) = canonical_escape(&text.raw()[at..]) else {
+            return Err(LineError { byte: start + at, expected: CANONICAL_ESCAPE });
         };
+        at += bytes;
     }
     Ok(text.raw())
+}
+
+/// Bytes of the canonical escape at the front of `text`; `None` if there is none.
+fn canonical_escape(text: &[u8]) -> Option<usize> {
+    match text {
+        [b'\\', b'"' | b'\\' | b'b' | b'f' | b'n' | b'r' | b't', ..] => Some(2),
+        // All that have no shorter spelling.
+        [b'\\', b'u', b'0', b'0', b'0', b'0'..=b'7' | b'b' | b'e' | b'f', ..] => Some(6),
+        [b'\\', b'u', b'0', b'0', b'1', b'0'..=b'9' | b'a'..=b'f', ..] => Some(6),
+        _ => None,
+    }
+}
+
+/// Returns true if `text` can stand between the quotation marks of a line of the log: UTF-8 in its canonical spelling. For bytes of files
+/// that no [`Line`] was read from.
+#[must_use]
+pub fn is_spelled(text: &[u8]) -> bool {
+    let mut at = 0;
+    while let Some(plain) = memchr2(b'"', b'\\', &text[at..]) {
+        at += plain;
+        let Some(bytes) = canonical_escape(&text[at..]) else { return false };
+        at += bytes;
+    }
+    text.iter().all(|&byte| byte >= 0x20) && std::str::from_utf8(text).is_ok()
 }
 
 #[cold]

@@ -23,7 +23,7 @@ mod timestamp;
 pub(crate) use encode::{BEFORE_NAME, BEFORE_TIMESTAMP, BEFORE_VALUE};
 pub use encode::{BatchEncoder, Encoded};
 pub use error::{BatchError, Field, Reason};
-pub use line::{Line, LineError, Lines, Tags};
+pub use line::{Line, LineError, Lines, Tags, is_spelled};
 pub use parser::{Parser, Scratch};
 pub use text::{Text, spelled};
 pub use timestamp::{

@@ -24,7 +24,8 @@ pub struct Text<'a> {
 }
 
 impl<'a> Text<'a> {
-    /// A string of a line of the log, as it stands between its quotation marks: [`Line`](super::Line) has checked it.
+    /// A string of a line of the log, as it stands between its quotation marks, checked by [`Line`](super::Line) or
+    /// [`is_spelled`](super::is_spelled).
     pub(crate) fn of_line(raw: &'a [u8]) -> Self {
         Self { raw, escapes: memchr_iter(b'\\', raw).count() }
     }
@@ -180,9 +181,10 @@ impl Iterator for Decoded<'_> {
     }
 }
 
-/// Reads the escape that a text, already checked, has at its front.
+/// Reads the escape that a text has at its front. Every [`Text`] was checked; should one not have been (files rot), a backslash that
+/// begins no escape stands for itself: no bytes of a file may end the process.
 fn checked_escape(raw: &[u8]) -> (char, usize) {
-    escape(raw).expect("a Text is made only of escapes that were checked")
+    escape(raw).unwrap_or(('\\', 1))
 }
 
 /// Reads the escape at the front of `raw`, which begins with its backslash: the character, and how many bytes

@@ -38,6 +38,7 @@ impl Engine for LogEngine {
         };
         let answer = evaluate::run(&request, &self.source, self.bounds, &effort)?;
         self.status.read_bytes.fetch_add(answer.stats.scanned.read_bytes, Ordering::Relaxed);
+        self.status.foreign_lines.fetch_add(answer.stats.scanned.foreign_lines, Ordering::Relaxed);
         let format = Format::negotiate(asked.accept.as_deref());
         if body.begin(format.content_type()) {
             answer.write_to(format, |bytes| body.write(bytes)).map_err(Failure::Gone)?;

@@ -43,6 +43,8 @@ pub struct QueryStatus {
     pub scanned_bytes: AtomicU64,
     /// Bytes that were read from files for queries that were evaluated.
     pub read_bytes: AtomicU64,
+    /// Lines that are none of the server's, damaged or somebody else's, which these queries came across and skipped.
+    pub foreign_lines: AtomicU64,
     /// Bytes of answers' bodies that were handed over for sending.
     pub body_bytes: AtomicU64,
     /// Pieces that they came in.
@@ -62,6 +64,7 @@ impl QueryStatus {
             ended: [const { AtomicU64::new(0) }; Outcome::ALL.len()],
             scanned_bytes: AtomicU64::new(0),
             read_bytes: AtomicU64::new(0),
+            foreign_lines: AtomicU64::new(0),
             body_bytes: AtomicU64::new(0),
             pieces: AtomicU64::new(0),
             durations: Mutex::new(Distribution::of_times()),

@@ -3,11 +3,12 @@
 //! A line begins with the same bytes at the same places: its timestamp, whose texts are in the order of their times, and then its
 //! name. So a line that is not wanted is known by its beginning, and the next is found by its line feed; only one that may be wanted
 //! is parsed, and then in full. A line that does not begin as ours do is foreign; one that does, and is not wanted, passes for ours.
+//! Predicates are asked only of names that were checked: what stands in a file may be anything.
 
 use super::{Names, Place, ScanError, Scanned, Visitor, Wanted, learnt::Lesson};
 use crate::metric::{
     BEFORE_NAME, BEFORE_TIMESTAMP, BEFORE_VALUE, Line, Lines, TIMESTAMP_BYTES, TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN,
-    format_timestamp,
+    format_timestamp, is_spelled,
 };
 use memchr::{memchr, memchr2};
 
@@ -30,6 +31,7 @@ pub struct Filter<'a> {
 }
 
 /// What a line's beginning tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Beginning {
     Wanted,
     Unwanted,
@@ -81,12 +83,9 @@ impl<'a> Filter<'a> {
                     at = lines.byte();
                 }
                 beginning => {
-                    let is_ours = matches!(beginning, Beginning::Unwanted);
-                    // In the beginning of one of ours there is no line feed; and if there is one where its timestamp should be, no
-                    // line of ours begins behind it, as its name, which was seen, would stand in that one's own beginning.
-                    let looked_at = if is_ours { NAME_AT } else { 0 };
-                    let end = memchr(b'\n', &rest[looked_at..]).map(|end| looked_at + end);
-                    let is_ours = is_ours && end.is_some();
+                    let end = memchr(b'\n', rest);
+                    // One of ours has no line feed in its beginning.
+                    let is_ours = beginning == Beginning::Unwanted && end.is_some_and(|end| end >= NAME_AT);
                     scanned.lines += u64::from(is_ours);
                     scanned.foreign_lines += u64::from(!is_ours);
                     at += end.map_or(rest.len(), |end| end + 1);
@@ -137,7 +136,7 @@ impl<'a> Filter<'a> {
         let is_named = match &self.wanted.names {
             Names::All => true,
             Names::Exact(name) => line.name == name,
-            Names::Matching(holds) => verdicts.of(line.name, |name| holds(name)),
+            Names::Matching(holds) => verdicts.of(line.name, |name| holds(name)) == Beginning::Wanted,
         };
         is_named && self.wanted.from_ms <= line.timestamp_ms && line.timestamp_ms < self.wanted.to_ms
     }
@@ -157,9 +156,10 @@ impl<'a> Filter<'a> {
             Names::Exact(_) => {
                 rest.get(self.exact_bytes) == Some(&b'"') && rest.starts_with(&self.exact) && is_in_time()
             }
-            Names::Matching(holds) => {
-                is_in_time() && name(rest).is_some_and(|name| verdicts.of(name, |name| holds(name)))
+            Names::Matching(holds) if is_in_time() => {
+                return name(rest).map_or(Beginning::Foreign, |name| verdicts.of(name, |name| holds(name)));
             }
+            Names::Matching(_) => false,
         };
         if is_wanted { Beginning::Wanted } else { Beginning::Unwanted }
     }
@@ -183,7 +183,7 @@ fn name(text: &[u8]) -> Option<&[u8]> {
 /// What a slow predicate has said of names, the last ones: few names come again and again.
 pub struct Verdicts {
     /// By a name's hash; what comes to a place that is taken takes it.
-    places: Vec<Option<(Box<[u8]>, bool)>>,
+    places: Vec<Option<(Box<[u8]>, Beginning)>>,
 }
 
 impl Verdicts {
@@ -195,9 +195,19 @@ impl Verdicts {
         Self { places: Vec::new() }
     }
 
-    fn of(&mut self, name: &[u8], holds: impl FnOnce(&[u8]) -> bool) -> bool {
+    /// Foreign if no line of ours can have the name; the predicate is not asked then.
+    fn of(&mut self, name: &[u8], holds: impl FnOnce(&[u8]) -> bool) -> Beginning {
+        let judge = |name: &[u8]| {
+            if name.is_empty() || !is_spelled(name) {
+                Beginning::Foreign
+            } else if holds(name) {
+                Beginning::Wanted
+            } else {
+                Beginning::Unwanted
+            }
+        };
         if name.len() > Self::NAME_BYTES_MAX {
-            return holds(name);
+            return judge(name);
         }
         if self.places.is_empty() {
             self.places.resize(Self::PLACES, None);
@@ -205,7 +215,7 @@ impl Verdicts {
         let place = &mut self.places[hash(name) % Self::PLACES];
         match place {
             Some((known, verdict)) if **known == *name => *verdict,
-            _ => place.insert((name.into(), holds(name))).1,
+            _ => place.insert((name.into(), judge(name))).1,
         }
     }
 }

@@ -33,8 +33,8 @@ struct Content {
 pub enum Known {
     /// To read it, and to learn what it holds.
     Nothing,
-    /// To read it.
-    Wanted,
+    /// To read it. So many of its lines are foreign.
+    Wanted { foreign_lines: u64 },
     /// Nothing: it has nothing that is wanted, in so many bytes of lines.
     Unwanted { bytes: u64 },
 }
@@ -59,7 +59,7 @@ impl Learnt {
         let names = self.names_wanted(&wanted.names);
         let known = |block: &Option<Block>| match block {
             None => Known::Nothing,
-            Some(block) if names.wants(block, wanted) => Known::Wanted,
+            Some(block) if names.wants(block, wanted) => Known::Wanted { foreign_lines: block.foreign_lines },
             Some(block) => Known::Unwanted { bytes: block.bytes },
         };
         self.lock().blocks.iter().map(known).collect()

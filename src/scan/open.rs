@@ -10,7 +10,7 @@ use super::{
     memory::{Key, Recalled},
     source::{Active, Shared, found},
 };
-use crate::segment::{Block, Segment, SegmentFile, SegmentName, Sidecar};
+use crate::segment::{Block, Segment, SegmentFile, SegmentName, Sidecar, open_regular};
 use std::{fs::File, path::Path, sync::Arc};
 
 /// A segment whose file is open.
@@ -160,7 +160,8 @@ pub fn open(
 fn open_lines(directory: &Path, listed: &Segment) -> Result<Option<(File, SegmentFile, String)>, ScanError> {
     for form in [SegmentFile::Plain, SegmentFile::Compressed] {
         let file_name = listed.name.file(form);
-        let file = found(File::open(directory.join(&file_name))).map_err(|error| ScanError::io(&file_name, error))?;
+        let file =
+            found(open_regular(&directory.join(&file_name))).map_err(|error| ScanError::io(&file_name, error))?;
         if let Some(file) = file {
             return Ok(Some((file, form, file_name)));
         }

@@ -6,7 +6,7 @@ use super::{
     open::{Form, NamesWanted, Opened, Opening, open},
 };
 use crate::{
-    limits::{BLOCK_BYTES, LINE_BYTES_MAX},
+    limits::{BLOCK_BYTES, BLOCK_BYTES_MAX},
     segment::{Block, Frame, Sidecar, frames::frame_bytes},
 };
 use std::sync::Arc;
@@ -21,10 +21,21 @@ pub struct Work {
 pub enum Piece {
     /// A block, by its index in the sidecar.
     Block(usize),
-    /// The lines that begin in these bytes of the plain file; is it to be learnt what they are?
-    Range { from: u64, to: u64, learns: bool },
+    /// The lines that begin in these bytes of the plain file.
+    Range { from: u64, to: u64, reading: Reading },
     /// A frame that no sidecar knows, with bytes of lines before it and in it.
     Frame { frame: Frame, offset: u64, bytes: u64 },
+}
+
+/// How closely the lines of a piece are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reading {
+    /// As far as it takes to know which are wanted. So many are known to be foreign, also where that is not noticed.
+    Skim { foreign_lines: u64 },
+    /// Each is parsed: nothing else tells how many are foreign.
+    Parse,
+    /// Each is parsed, and what they are is kept for the next scan.
+    Learn,
 }
 
 /// The pieces that are left.
@@ -139,8 +150,14 @@ impl Current {
         self.next = from + BLOCK_BYTES as u64;
         let to = self.next.min(end);
         let is_full = to.saturating_sub(from) == BLOCK_BYTES as u64;
-        let learns = learnt.is_some() && is_full && known(number) == Known::Nothing;
-        (from < to).then_some(Piece::Range { from, to, learns })
+        let reading = match known(number) {
+            Known::Wanted { foreign_lines } => Reading::Skim { foreign_lines },
+            _ if learnt.is_none() => Reading::Skim { foreign_lines: 0 },
+            _ if is_full => Reading::Learn,
+            // It will have more lines.
+            _ => Reading::Parse,
+        };
+        (from < to).then_some(Piece::Range { from, to, reading })
     }
 
     fn next_frame(&mut self, end: u64, window: &mut Vec<u8>) -> Result<Option<Piece>, ScanError> {
@@ -153,7 +170,7 @@ impl Current {
         let frame_bytes = found.map_err(|error| ScanError::segment(file_name, error.into()))?.ok_or_else(damaged)?;
         // Ours say how much they hold.
         let bytes = zstd_safe::get_frame_content_size(window).ok().flatten().ok_or_else(damaged)?;
-        if bytes > LINE_BYTES_MAX.max(BLOCK_BYTES) as u64 {
+        if bytes > BLOCK_BYTES_MAX {
             return Err(damaged());
         }
         let piece = Piece::Frame { frame: Frame { offset: self.next, bytes: frame_bytes }, offset: self.offset, bytes };

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     limits::SNAPSHOT_TRIES_MAX,
     log::{LogStatus, end_of_last_line},
-    segment::{ACTIVE_NAME, Catalog, Segment, SegmentFile},
+    segment::{ACTIVE_NAME, Catalog, Segment, SegmentFile, open_regular},
 };
 use std::{
     fs::{self, File},
@@ -103,7 +103,7 @@ impl Source {
         let directory = &self.shared.directory;
         let active_path = directory.join(ACTIVE_NAME);
         let active_error = |error| ScanError::io(ACTIVE_NAME, error);
-        let opened = found(File::open(&active_path)).map_err(active_error)?;
+        let opened = found(open_regular(&active_path)).map_err(active_error)?;
         let opened = match opened {
             Some(file) => Some((inode(&file).map_err(active_error)?, file)),
             None => None,
@@ -112,7 +112,7 @@ impl Source {
         let published = self.shared.log.as_ref().map(|log| log.published());
         let directory_error = |error| ScanError::io(&directory.display().to_string(), error);
         let mut segments = Catalog::list(directory).map_err(directory_error)?.segments;
-        let active_now = found(fs::symlink_metadata(&active_path)).map_err(active_error)?.map(|found| found.ino());
+        let active_now = found(fs::metadata(&active_path)).map_err(active_error)?.map(|found| found.ino());
         let snapshot = |sealed, active| Some(Snapshot { shared: Arc::clone(&self.shared), sealed, active });
 
         let Some(last) = published.map(|published| published.inode).or(opened.as_ref().map(|(inode, _)| *inode)) else {
@@ -151,7 +151,7 @@ impl Source {
         plain.into_iter().find_map(|(index, segment)| {
             let path = self.shared.directory.join(segment.name.file(SegmentFile::Plain));
             fs::symlink_metadata(&path).ok().filter(|found| found.ino() == last)?;
-            let file = File::open(&path).ok()?;
+            let file = open_regular(&path).ok()?;
             (inode(&file).ok()? == last).then_some((index, file))
         })
     }

@@ -6,10 +6,10 @@ use super::{
     Budget, Place, ScanError, Scanned, Snapshot, Visitor, Wanted,
     filter::{Filter, Verdicts},
     open::{Form, Opened},
-    plan::{Piece, Plan, Work},
+    plan::{Piece, Plan, Reading, Work},
 };
 use crate::{
-    limits::{BLOCK_BYTES, LINE_BYTES_MAX, TAIL_BLOCK_BYTES},
+    limits::{BLOCK_BYTES, BLOCK_BYTES_MAX, FRAME_BYTES_MAX, LINE_BYTES_MAX, TAIL_BLOCK_BYTES},
     segment::{Block, Frame},
     sync::{Mutex, MutexGuard},
 };
@@ -24,7 +24,7 @@ use std::{
     },
     time::Instant,
 };
-use zstd::{bulk::Decompressor, zstd_safe};
+use zstd::bulk::Decompressor;
 
 /// What the workers of one scan share.
 pub struct Run<'a> {
@@ -127,36 +127,47 @@ impl<'r, 'a, V: Visitor> Worker<'r, 'a, V> {
     fn visit(&mut self, work: &Work) -> Result<(), ScanError> {
         let Self { run, visitor, verdicts, scanned, buffers } = self;
         let Work { opened, piece } = work;
-        let mut learner = None;
-        let (offset, lines) = match (piece, &opened.form) {
+        let mut keeper = None;
+        let (offset, lines, reading) = match (piece, &opened.form) {
             (&Piece::Block(index), Form::Blocks { sidecar, .. }) => {
                 let block = &sidecar.blocks[index];
                 run.charge(block.bytes)?;
-                (block.offset, buffers.read_block(opened, block, scanned)?)
+                let reading = Reading::Skim { foreign_lines: block.foreign_lines };
+                (block.offset, buffers.read_block(opened, block, scanned)?, reading)
             }
             (&Piece::Frame { frame, offset, bytes }, _) => {
                 run.charge(bytes)?;
-                (offset, buffers.unpack(opened, frame, bytes, scanned)?)
+                (offset, buffers.unpack(opened, frame, bytes, scanned)?, Reading::Parse)
             }
-            (&Piece::Range { from, to, learns }, Form::Ranges { bytes, learnt }) => {
+            (&Piece::Range { from, to, reading }, Form::Ranges { bytes, learnt }) => {
                 let (skipped, lines) = buffers.read_range(opened, from, to, *bytes, scanned)?;
                 run.charge(lines.len() as u64)?;
-                learner = learnt.as_ref().filter(|_| learns).map(|(learnt, _)| (learnt, from));
-                (from + skipped, lines)
+                keeper = learnt.as_ref().map(|(learnt, _)| (learnt, from));
+                (from + skipped, lines, reading)
             }
             _ => unreachable!("pieces are of their segment's form"),
         };
         scanned.bytes += lines.len() as u64;
         scanned.blocks += 1;
         let place = Place { segment: opened.segment, offset };
-        match learner {
-            None => run.filter.visit(lines, place, verdicts, visitor, scanned, || run.look()),
-            Some((learnt, from)) => {
+        match reading {
+            Reading::Skim { foreign_lines } => {
+                let (lines_before, foreign_before) = (scanned.lines, scanned.foreign_lines);
+                run.filter.visit(lines, place, verdicts, visitor, scanned, || run.look())?;
+                // Those that begin as ours do and are not wanted were not looked at, and pass for ours.
+                let unnoticed = foreign_lines.saturating_sub(scanned.foreign_lines - foreign_before);
+                let unnoticed = unnoticed.min(scanned.lines - lines_before);
+                scanned.lines -= unnoticed;
+                scanned.foreign_lines += unnoticed;
+            }
+            Reading::Parse | Reading::Learn => {
                 let lesson = run.filter.learn(lines, place, verdicts, visitor, scanned, || run.look())?;
-                learnt.keep(from, lesson);
-                Ok(())
+                if let Some((learnt, from)) = keeper.filter(|_| reading == Reading::Learn) {
+                    learnt.keep(from, lesson);
+                }
             }
         }
+        Ok(())
     }
 }
 
@@ -176,7 +187,7 @@ impl Buffers {
                 self.unpack(opened, frame, block.bytes, scanned)?;
             }
             _ => {
-                let bytes = bounded(opened, block.bytes, LINE_BYTES_MAX.max(BLOCK_BYTES))?;
+                let bytes = bounded(opened, block.bytes, BLOCK_BYTES_MAX)?;
                 self.lines.resize(bytes, 0);
                 read_exact(opened, &mut self.lines, block.offset, scanned)?;
             }
@@ -191,8 +202,8 @@ impl Buffers {
 
     /// Reads and unpacks a frame that holds `bytes` bytes of lines.
     fn unpack(&mut self, opened: &Opened, frame: Frame, bytes: u64, scanned: &mut Scanned) -> Result<&[u8], ScanError> {
-        let bytes = bounded(opened, bytes, LINE_BYTES_MAX.max(BLOCK_BYTES))?;
-        let frame_bytes = bounded(opened, frame.bytes, zstd_safe::compress_bound(LINE_BYTES_MAX))?;
+        let bytes = bounded(opened, bytes, BLOCK_BYTES_MAX)?;
+        let frame_bytes = bounded(opened, frame.bytes, FRAME_BYTES_MAX)?;
         self.frame.resize(frame_bytes, 0);
         read_exact(opened, &mut self.frame, frame.offset, scanned)?;
         let decompressor = match &mut self.decompressor {
@@ -227,7 +238,7 @@ impl Buffers {
     ) -> Result<(u64, &[u8]), ScanError> {
         // The byte before tells whether a line begins at once.
         let lead = u64::from(from > 0);
-        let bytes = bounded(opened, to - from + lead, BLOCK_BYTES + 1)?;
+        let bytes = bounded(opened, to - from + lead, BLOCK_BYTES as u64 + 1)?;
         self.lines.resize(bytes, 0);
         read_exact(opened, &mut self.lines, from - lead, scanned)?;
         let begin = match lead {
@@ -256,8 +267,8 @@ impl Buffers {
 }
 
 /// A length that a file gives, if memory may be taken for it.
-fn bounded(opened: &Opened, bytes: u64, bytes_max: usize) -> Result<usize, ScanError> {
-    let bounded = usize::try_from(bytes).ok().filter(|&bytes| bytes <= bytes_max);
+fn bounded(opened: &Opened, bytes: u64, bytes_max: u64) -> Result<usize, ScanError> {
+    let bounded = usize::try_from(bytes).ok().filter(|_| bytes <= bytes_max);
     bounded.ok_or_else(|| ScanError::damaged(&opened.file_name, format!("a block or a frame of {bytes} bytes")))
 }
 

@@ -1,8 +1,9 @@
 //! Blocks: cutting a segment into them, and reading one that is known.
 
 use super::error::ensure;
+use super::open::open_regular;
 use super::{Block, SegmentError, SegmentFile, SegmentName};
-use crate::limits::{BLOCK_BYTES, LINE_BYTES_MAX};
+use crate::limits::{BLOCK_BYTES, BLOCK_BYTES_MAX, FRAME_BYTES_MAX, LINE_BYTES_MAX};
 use memchr::{memchr, memrchr};
 use std::{
     fs::File,
@@ -51,13 +52,14 @@ impl<R: Read> Blocks<R> {
     fn long_line(&mut self) -> Result<usize, SegmentError> {
         let mut searched = BLOCK_BYTES;
         loop {
-            if let Some(end) = memchr(b'\n', &self.buffer[searched..]) {
-                return Ok(searched + end + 1);
-            }
-            searched = self.buffer.len();
+            let end = memchr(b'\n', &self.buffer[searched..]).map(|end| searched + end + 1);
+            searched = end.unwrap_or(self.buffer.len());
             ensure(searched <= LINE_BYTES_MAX, || {
                 format!("more than {LINE_BYTES_MAX} bytes without a line feed (from byte {})", self.offset)
             })?;
+            if end.is_some() {
+                return Ok(searched);
+            }
             if self.ended {
                 return Ok(searched);
             }
@@ -107,7 +109,7 @@ impl BlockReader {
             SegmentFile::Compressed => Some(zstd::bulk::Decompressor::new()?),
             SegmentFile::Plain | SegmentFile::Sidecar => None,
         };
-        Ok(Self { file: File::open(directory.join(name.file(file)))?, decompressor, frame: Vec::new() })
+        Ok(Self { file: open_regular(&directory.join(name.file(file)))?, decompressor, frame: Vec::new() })
     }
 
     /// Whether it reads the compressed file.
@@ -121,7 +123,7 @@ impl BlockReader {
     /// # Errors
     /// If they cannot be read, or are not those that the sidecar is of. Then `lines` means nothing.
     pub fn read(&mut self, block: &Block, lines: &mut Vec<u8>) -> Result<(), SegmentError> {
-        let bytes = bounded(block.bytes, LINE_BYTES_MAX.max(BLOCK_BYTES))?;
+        let bytes = bounded(block.bytes, BLOCK_BYTES_MAX)?;
         lines.clear();
         match &mut self.decompressor {
             None => {
@@ -132,7 +134,7 @@ impl BlockReader {
                 let Some(frame) = block.frame else {
                     return Err(SegmentError::Malformed("the sidecar does not say where its frames are".into()));
                 };
-                let frame_bytes = bounded(frame.bytes, zstd::zstd_safe::compress_bound(LINE_BYTES_MAX))?;
+                let frame_bytes = bounded(frame.bytes, FRAME_BYTES_MAX)?;
                 self.frame.resize(frame_bytes, 0);
                 self.file.read_exact_at(&mut self.frame, frame.offset)?;
                 lines.reserve_exact(bytes);
@@ -148,7 +150,7 @@ impl BlockReader {
 }
 
 /// A length that a sidecar gives, if memory may be taken for it.
-fn bounded(bytes: u64, bytes_max: usize) -> Result<usize, SegmentError> {
-    let bounded = usize::try_from(bytes).ok().filter(|&bytes| bytes <= bytes_max);
+fn bounded(bytes: u64, bytes_max: u64) -> Result<usize, SegmentError> {
+    let bounded = usize::try_from(bytes).ok().filter(|_| bytes <= bytes_max);
     bounded.ok_or_else(|| SegmentError::Malformed(format!("a block or a frame of {bytes} bytes")))
 }

@@ -2,10 +2,14 @@
 
 use super::draft::is_draft;
 use super::{ACTIVE_NAME, SegmentFile, SegmentName};
-use std::{collections::BTreeSet, fs, io, path::Path};
+use std::{
+    collections::BTreeSet,
+    fs::{self, Metadata},
+    io,
+    path::Path,
+};
 
-/// The files of a data directory, as they were when it was listed. Files that are none of a log's are not in it; nor is anything
-/// that is not a regular file.
+/// The files of a data directory, as they were when it was listed. Files that are none of a log's are not in it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Catalog {
     /// Bytes of the active segment, if there is one.
@@ -16,6 +20,9 @@ pub struct Catalog {
     pub set_aside: Vec<OtherFile>,
     /// What interrupted work has left, by name: drafts, and sidecars whose segment is gone. Worth nothing.
     pub leftovers: Vec<OtherFile>,
+    /// Directories, pipes, sockets, devices and symbolic links with the name of a segment's file or of the active segment (which may be a symbolic
+    /// link to a regular file): nothing of them is ever read. By name.
+    pub not_files: Vec<String>,
 }
 
 /// A sealed segment: which of its files there are, and their bytes. At least one of plain and compressed is there.
@@ -37,11 +44,18 @@ impl Segment {
     /// # Errors
     /// If the system cannot tell.
     pub fn find(directory: &Path, name: SegmentName) -> io::Result<Option<Self>> {
-        Ok(Some(Self::look_up(directory, name)?).filter(Self::has_lines))
+        Ok(Some(Self::look_up(directory, name, &mut Vec::new())?).filter(Self::has_lines))
     }
 
-    fn look_up(directory: &Path, name: SegmentName) -> io::Result<Self> {
-        let bytes = |file| bytes_of(&directory.join(name.file(file)));
+    fn look_up(directory: &Path, name: SegmentName, not_files: &mut Vec<String>) -> io::Result<Self> {
+        let mut bytes = |file| match found(fs::symlink_metadata(directory.join(name.file(file))))? {
+            Found::File(bytes) => Ok(Some(bytes)),
+            Found::Nothing => Ok(None),
+            Found::Other => {
+                not_files.push(name.file(file));
+                io::Result::Ok(None)
+            }
+        };
         // In this order: a segment that is being compressed has the one or the other, or both.
         let plain = bytes(SegmentFile::Plain)?;
         let compressed = bytes(SegmentFile::Compressed)?;
@@ -55,15 +69,25 @@ impl Segment {
     /// Bytes of all its files.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        [self.plain, self.compressed, self.sidecar].into_iter().flatten().sum()
+        // Files full of holes can have so many that they do not add up.
+        [self.plain, self.compressed, self.sidecar].into_iter().flatten().fold(0, u64::saturating_add)
     }
 }
 
-/// Bytes of a regular file; `None` for what is none, or not there.
-fn bytes_of(path: &Path) -> io::Result<Option<u64>> {
-    match fs::symlink_metadata(path) {
-        Ok(metadata) => Ok(Some(metadata.len()).filter(|_| metadata.is_file())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+/// What there is under a name.
+enum Found {
+    /// A regular file of so many bytes.
+    File(u64),
+    /// Something else.
+    Other,
+    Nothing,
+}
+
+fn found(metadata: io::Result<Metadata>) -> io::Result<Found> {
+    match metadata {
+        Ok(metadata) if metadata.is_file() => Ok(Found::File(metadata.len())),
+        Ok(_) => Ok(Found::Other),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Found::Nothing),
         Err(error) => Err(error),
     }
 }
@@ -99,18 +123,25 @@ impl Catalog {
                     names.insert(name);
                     continue;
                 }
-                let Some(bytes) = bytes_of(&entry.path())? else { continue };
                 if file_name == ACTIVE_NAME {
-                    catalog.active_bytes = Some(bytes);
-                } else if is_draft(&file_name) {
-                    catalog.leftovers.push(OtherFile { file_name, bytes });
-                } else if file_name.starts_with("torn-") && file_name.ends_with(".bin") {
-                    catalog.set_aside.push(OtherFile { file_name, bytes });
+                    match found(fs::metadata(entry.path()))? {
+                        Found::File(bytes) => catalog.active_bytes = Some(bytes),
+                        Found::Other => catalog.not_files.push(file_name),
+                        Found::Nothing => {}
+                    }
+                    continue;
                 }
+                let is_draft = is_draft(&file_name);
+                if !is_draft && !(file_name.starts_with("torn-") && file_name.ends_with(".bin")) {
+                    continue;
+                }
+                let Found::File(bytes) = found(fs::symlink_metadata(entry.path()))? else { continue };
+                let list = if is_draft { &mut catalog.leftovers } else { &mut catalog.set_aside };
+                list.push(OtherFile { file_name, bytes });
             }
         }
         for name in names {
-            let segment = Segment::look_up(directory, name)?;
+            let segment = Segment::look_up(directory, name, &mut catalog.not_files)?;
             if segment.has_lines() {
                 catalog.segments.push(segment);
             } else if let Some(bytes) = segment.sidecar {
@@ -119,13 +150,14 @@ impl Catalog {
         }
         catalog.set_aside.sort_unstable_by(|a, b| a.file_name.cmp(&b.file_name));
         catalog.leftovers.sort_unstable_by(|a, b| a.file_name.cmp(&b.file_name));
+        catalog.not_files.sort_unstable();
         Ok(catalog)
     }
 
     /// Bytes of all sealed segments.
     #[must_use]
     pub fn sealed_bytes(&self) -> u64 {
-        self.segments.iter().map(Segment::bytes).sum()
+        self.segments.iter().map(Segment::bytes).fold(0, u64::saturating_add)
     }
 
     /// The newest sealed segment.

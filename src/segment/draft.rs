@@ -26,7 +26,14 @@ impl<'a> Draft<'a> {
     pub fn create(directory: &'a Path, name: &str, like: &Path) -> io::Result<Self> {
         let mode = fs::metadata(like)?.permissions().mode() & 0o777;
         let path = directory.join(format!("{name}{SUFFIX}"));
-        let file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&path)?;
+        // A pipe of that name is not waited for.
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(mode)
+            .custom_flags(libc::O_NONBLOCK)
+            .open(&path)?;
         Ok(Self { directory, path, file, kept: false })
     }
 

@@ -15,7 +15,8 @@ pub(crate) fn frame_bytes(file: &File, from: u64, end: u64, window: &mut Vec<u8>
     loop {
         let is_all = read(file, from, end, bytes, window)?;
         match zstd_safe::find_frame_compressed_size(window) {
-            Ok(length) if length > 0 => return Ok(Some(length as u64)),
+            // Frames to be skipped (RFC 8878, 3.1.2) are none of a segment's.
+            Ok(length) if length > 0 && window.starts_with(&MAGIC) => return Ok(Some(length as u64)),
             _ if is_all || bytes > LINE_BYTES_MAX || !window.starts_with(&MAGIC) => return Ok(None),
             _ => bytes *= 4,
         }

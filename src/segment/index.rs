@@ -5,8 +5,11 @@
 
 use super::blocks::Blocks;
 use super::error::ensure;
+use super::open::open_regular;
 use super::{Block, Frame, SegmentError, SegmentFile, SegmentName, Sidecar};
-use crate::limits::{BLOCK_NAMES_MAX, LINE_BYTES_MAX, SEGMENT_NAMES_BYTES_MAX, SEGMENT_NAMES_MAX, ZSTD_WINDOW_LOG_MAX};
+use crate::limits::{
+    BLOCK_NAMES_MAX, FRAME_BYTES_MAX, LINE_BYTES_MAX, SEGMENT_NAMES_BYTES_MAX, SEGMENT_NAMES_MAX, ZSTD_WINDOW_LOG_MAX,
+};
 use crate::metric::{Lines, TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN};
 use std::{
     collections::HashMap,
@@ -22,10 +25,10 @@ use std::{
 /// # Errors
 /// If the segment cannot be read or cannot be cut into blocks; [`SegmentError::Stopped`] soon after `stop` is set.
 pub fn index(directory: &Path, name: SegmentName, stop: &AtomicBool) -> Result<Sidecar, SegmentError> {
-    match File::open(directory.join(name.file(SegmentFile::Plain))) {
+    match open_regular(&directory.join(name.file(SegmentFile::Plain))) {
         Ok(file) => index_plain(file, stop),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            index_compressed(File::open(directory.join(name.file(SegmentFile::Compressed)))?, stop)
+            index_compressed(open_regular(&directory.join(name.file(SegmentFile::Compressed)))?, stop)
         }
         Err(error) => Err(error.into()),
     }
@@ -57,10 +60,9 @@ fn index_compressed(file: File, stop: &AtomicBool) -> Result<Sidecar, SegmentErr
         decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
         let read = decoder.take(LINE_BYTES_MAX as u64 + 1).read_to_end(&mut lines);
         read.map_err(|error| SegmentError::Malformed(format!("the frame at byte {offset} is damaged: {error}")))?;
-        ensure(lines.len() <= LINE_BYTES_MAX && lines.last() == Some(&b'\n'), || {
-            format!("the frame at byte {offset} is not one of whole lines that the server has made")
-        })?;
         let end = file.stream_position()?;
+        let is_ours = lines.len() <= LINE_BYTES_MAX && lines.last() == Some(&b'\n') && end - offset <= FRAME_BYTES_MAX;
+        ensure(is_ours, || format!("the frame at byte {offset} is not one of whole lines that the server has made"))?;
         indexer.add(&lines, Some(Frame { offset, bytes: end - offset }));
         offset = end;
     }

@@ -9,18 +9,27 @@
 //! without it. A flipped bit in it must not make a reader skip what it looks for.
 //!
 //! Promises: a sidecar that was read is of the form described here, and as it was written; its sums agree; its blocks, and its frames, follow each other
-//! without a gap. Whether it is that of the segment beside it is told by [`Sidecar::fits`] and by the checksums.
+//! without a gap; no number in it is beyond what a segment can have, and its names are names of the log. Reading any bytes at all takes a few times their
+//! number of memory, and never panics. Whether it is that of the segment beside it is told by [`Sidecar::fits`] and by the checksums.
 
 use super::draft::Draft;
 use super::error::ensure;
+use super::open::open_regular;
 use super::{SegmentError, SegmentFile, SegmentName};
-use crate::limits::SIDECAR_BYTES_MAX;
-use crate::metric::{TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN};
+use crate::limits::{
+    BLOCK_BYTES_MAX, BLOCK_NAMES_MAX, FRAME_BYTES_MAX, SEGMENT_NAMES_BYTES_MAX, SEGMENT_NAMES_MAX, SIDECAR_BYTES_MAX,
+};
+use crate::metric::{TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN, is_spelled};
 use memchr::memmem;
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{Error as _, SeqAccess, Visitor},
+};
 use std::{
-    fs::File,
+    collections::HashSet,
+    fmt,
     io::{Read, Write},
+    marker::PhantomData,
     path::Path,
 };
 
@@ -46,6 +55,7 @@ pub struct Sidecar {
     /// The names that occur in it, in the order of their first line, as they stand in the log: escaped. `None`: there are more
     /// than [`SEGMENT_NAMES_MAX`](crate::limits::SEGMENT_NAMES_MAX), or they are longer in all than
     /// [`SEGMENT_NAMES_BYTES_MAX`](crate::limits::SEGMENT_NAMES_BYTES_MAX), and any name may occur.
+    #[serde(deserialize_with = "list::<_, _, SEGMENT_NAMES_MAX>")]
     pub names: Option<Vec<String>>,
     /// Its blocks, in order.
     pub blocks: Vec<Block>,
@@ -72,6 +82,7 @@ pub struct Block {
     pub crc32: u32,
     /// Indices, ascending, into the segment's `names`: those that occur in it. `None`: the segment lists none, or there are more
     /// than [`BLOCK_NAMES_MAX`](crate::limits::BLOCK_NAMES_MAX), and any name may occur.
+    #[serde(deserialize_with = "list::<_, _, BLOCK_NAMES_MAX>")]
     pub names: Option<Vec<u32>>,
     /// Where it is in the compressed segment, if that was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -124,7 +135,7 @@ impl Sidecar {
     /// # Errors
     /// If it cannot be read, is longer than [`SIDECAR_BYTES_MAX`], or breaks the file's promises.
     pub fn read(directory: &Path, name: SegmentName) -> Result<Self, SegmentError> {
-        let file = File::open(directory.join(name.file(SegmentFile::Sidecar)))?;
+        let file = open_regular(&directory.join(name.file(SegmentFile::Sidecar)))?;
         let mut text = Vec::new();
         file.take(SIDECAR_BYTES_MAX as u64 + 1).read_to_end(&mut text)?;
         ensure(text.len() <= SIDECAR_BYTES_MAX, || format!("longer than {SIDECAR_BYTES_MAX} bytes"))?;
@@ -170,6 +181,7 @@ impl Sidecar {
     /// Whether it is consistent in itself.
     fn validate(&self) -> Result<(), SegmentError> {
         ensure(self.format == Self::FORMAT, || format!("its format is {}, not {}", self.format, Self::FORMAT))?;
+        self.validate_names()?;
         let names = self.names.as_ref().map(Vec::len);
         let framed = self.blocks.first().is_some_and(|block| block.frame.is_some());
         let mut sum = Block::EMPTY;
@@ -183,25 +195,74 @@ impl Sidecar {
                 }
             };
             let frame = match block.frame {
-                Some(frame) => framed && frame.offset == frame_offset && frame.bytes > 0,
+                Some(frame) => framed && frame.offset == frame_offset && (1..=FRAME_BYTES_MAX).contains(&frame.bytes),
                 None => !framed,
             };
-            let times = (block.first_ms <= block.last_ms) == (block.lines > 0);
-            let place = block.offset == sum.bytes && block.bytes > 0;
-            ensure(listed && frame && times && place, || format!("block {number} is inconsistent"))?;
-            let add = |sum: u64, more: u64| {
-                sum.checked_add(more).ok_or_else(|| SegmentError::Malformed(format!("block {number} overflows")))
-            };
-            sum.bytes = add(sum.bytes, block.bytes)?;
-            sum.lines = add(sum.lines, block.lines)?;
-            sum.foreign_lines = add(sum.foreign_lines, block.foreign_lines)?;
-            frame_offset = add(frame_offset, block.frame.map_or(0, |frame| frame.bytes))?;
+            let is_time = |ms| (TIMESTAMP_MS_MIN..=TIMESTAMP_MS_MAX).contains(&ms);
+            let times = (block.first_ms <= block.last_ms) == (block.lines > 0)
+                && is_time(block.first_ms)
+                && is_time(block.last_ms);
+            let place = block.offset == sum.bytes && (1..=BLOCK_BYTES_MAX).contains(&block.bytes);
+            // A line takes a byte at least.
+            let counts = (1..=block.bytes).contains(&block.lines.saturating_add(block.foreign_lines));
+            ensure(listed && frame && times && place && counts, || format!("block {number} is inconsistent"))?;
+            // No sum overflows: each is at most 2^27 a block, and a sidecar has fewer than 2^28 bytes.
+            sum.bytes += block.bytes;
+            sum.lines += block.lines;
+            sum.foreign_lines += block.foreign_lines;
+            frame_offset += block.frame.map_or(0, |frame| frame.bytes);
             sum.first_ms = sum.first_ms.min(block.first_ms);
             sum.last_ms = sum.last_ms.max(block.last_ms);
         }
         let counts = [self.bytes, self.lines, self.foreign_lines] == [sum.bytes, sum.lines, sum.foreign_lines];
         let times = [self.first_ms, self.last_ms] == [sum.first_ms, sum.last_ms];
         ensure(counts && times, || "its blocks do not add up to it".into())
+    }
+
+    /// Whether its names are such as the log has, each once: whoever is asked about one may rely on it.
+    fn validate_names(&self) -> Result<(), SegmentError> {
+        let names = self.names.as_deref().unwrap_or_default();
+        let bytes: usize = names.iter().map(String::len).sum();
+        ensure(bytes <= SEGMENT_NAMES_BYTES_MAX, || format!("its names have {bytes} bytes"))?;
+        let mut seen = HashSet::with_capacity(names.len());
+        let wrong = names.iter().find(|name| name.is_empty() || !is_spelled(name.as_bytes()) || !seen.insert(*name));
+        wrong.map_or(Ok(()), |name| Err(SegmentError::Malformed(format!("{name:?} is no name, or is there twice"))))
+    }
+}
+
+/// Reads a list of at most `MAX` elements, or `null`: three bytes of JSON can be an element of 24 in memory.
+fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>, const MAX: usize>(
+    deserializer: D,
+) -> Result<Option<Vec<T>>, D::Error> {
+    deserializer.deserialize_option(List::<T, MAX>(PhantomData))
+}
+
+struct List<T, const MAX: usize>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for List<T, MAX> {
+    type Value = Option<Vec<T>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "null or at most {MAX} elements")
+    }
+
+    fn visit_none<E>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Self::Value, A::Error> {
+        let mut list = Vec::new();
+        while let Some(element) = elements.next_element()? {
+            if list.len() == MAX {
+                return Err(A::Error::invalid_length(MAX + 1, &self));
+            }
+            list.push(element);
+        }
+        Ok(Some(list))
     }
 }
 

@@ -149,6 +149,7 @@ fn queries(snapshot: &Snapshot<'_>) -> Value {
         "ended_by": ended,
         "scanned_bytes": read(&queries.scanned_bytes),
         "read_bytes": read(&queries.read_bytes),
+        "foreign_lines": read(&queries.foreign_lines),
         "answer_bytes": read(&queries.body_bytes),
         "pieces": read(&queries.pieces),
         "duration_us": quantiles(&queries.durations(), MICROSECONDS),

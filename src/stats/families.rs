@@ -234,6 +234,7 @@ fn queries(to: &mut Exposition, snapshot: &Snapshot<'_>) {
     for (name, help, value) in [
         ("metricstream_query_scanned_bytes", "Bytes of the log that queries looked at.", &queries.scanned_bytes),
         ("metricstream_query_read_bytes", "Bytes of files that they read for it.", &queries.read_bytes),
+        ("metricstream_query_foreign_lines", "Damaged or foreign lines that they skipped.", &queries.foreign_lines),
         ("metricstream_query_answer_bytes", "Bytes of answers to queries, handed over.", &queries.body_bytes),
         ("metricstream_query_pieces", "Pieces that these answers came in.", &queries.pieces),
     ] {

@@ -20,6 +20,7 @@ mod server;
 mod concurrency;
 mod contract;
 mod crash;
+mod damaged;
 mod documents;
 mod failing_disk;
 mod full_disk;

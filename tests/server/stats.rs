@@ -78,6 +78,7 @@ const FAMILIES: &[&str] = &[
     "metricstream_queries_running",
     "metricstream_query_scanned_bytes_total",
     "metricstream_query_read_bytes_total",
+    "metricstream_query_foreign_lines_total",
     "metricstream_query_answer_bytes_total",
     "metricstream_query_pieces_total",
     "metricstream_query_duration_seconds",

@@ -204,6 +204,21 @@ proptest! {
     }
 
     #[test]
+    fn a_text_is_spelled_if_a_line_can_have_it(
+        text in vec(prop_oneof![any::<u8>(), proptest::sample::select(br#"\\\u00019afnbr"/xq"#.to_vec())], 0..12)
+    ) {
+        let line = |name: &[u8]| {
+            [&br#"{"timestamp":"2026-01-02T03:04:05.678Z","name":""#[..], name, br#"","value":1,"type":"gauge","tags":{}}"#].concat()
+        };
+        // Behind a letter, as a name has one byte at least.
+        let name = [b"n", &text[..]].concat();
+        let parses = Line::parse(&line(&name)).is_ok_and(|line| line.name == name);
+        prop_assert_eq!(is_spelled(&name), parses);
+        // Whatever it is, it means something.
+        prop_assert!(Text::of_line(&text).decoded().count() <= text.len());
+    }
+
+    #[test]
     fn no_bytes_make_it_panic(block in vec(prop_oneof![any::<u8>(), proptest::sample::select(b"\"\\{}:,\n0".to_vec())], 0..200)) {
         prop_assert_eq!(Lines::new(&block).filter(|line| line.is_ok()).count(), 0);
     }

@@ -157,6 +157,12 @@ impl Arguments {
         };
         match print(&answer, &request, form, is_terminal) {
             Ok(()) => {
+                let skipped = answer.stats.scanned.foreign_lines;
+                if skipped > 0 {
+                    eprintln!(
+                        "metricstream: skipped {skipped} damaged or foreign lines; `metricstream verify` tells more"
+                    );
+                }
                 if matches!(form, Form::Table | Form::Chart) {
                     tell(&answer, &request);
                 }

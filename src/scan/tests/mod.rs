@@ -5,6 +5,7 @@ mod learnt;
 mod live;
 mod naive;
 mod random;
+mod total;
 
 use super::*;
 use crate::{

@@ -1,4 +1,6 @@
 use super::*;
+use crate::limits::{BLOCK_NAMES_MAX, SEGMENT_NAMES_MAX};
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 /// A sidecar with frames, as a document, without its checksum.
@@ -33,15 +35,18 @@ fn an_inconsistent_sidecar_is_refused() {
         ("/names", json!(null), "block 0 is inconsistent"),
         ("/blocks/1/offset", json!(0), "block 1 is inconsistent"),
         ("/blocks/0/bytes", json!(0), "block 0 is inconsistent"),
-        ("/blocks/0/bytes", json!(u64::MAX), "block 1 is inconsistent"),
-        ("/blocks/1/bytes", json!(u64::MAX), "block 1 overflows"),
-        ("/blocks/1/lines", json!(u64::MAX), "block 1 overflows"),
+        ("/blocks/0/bytes", json!(1_u64 << 40), "block 0 is inconsistent"),
+        ("/blocks/1/bytes", json!(u64::MAX), "block 1 is inconsistent"),
+        ("/blocks/1/lines", json!(u64::MAX), "block 1 is inconsistent"),
+        ("/blocks/1/foreign_lines", json!(u64::MAX), "block 1 is inconsistent"),
+        ("/blocks/0/first_ms", json!(i64::MIN), "block 0 is inconsistent"),
+        ("/blocks/0/last_ms", json!(253_402_300_800_000_i64), "block 0 is inconsistent"),
         ("/blocks/0/lines", json!(0), "block 0 is inconsistent"),
         ("/blocks/0/first_ms", json!(i64::MAX), "block 0 is inconsistent"),
         ("/blocks/0/names", json!([1, 0]), "block 0 is inconsistent"),
         ("/blocks/0/names", json!([0, 0]), "block 0 is inconsistent"),
         ("/blocks/1/frame/offset", json!(0), "block 1 is inconsistent"),
-        ("/blocks/1/frame/bytes", json!(u64::MAX), "block 1 overflows"),
+        ("/blocks/1/frame/bytes", json!(1_u64 << 60), "block 1 is inconsistent"),
         ("/blocks/0/frame", json!(null), "block 1 is inconsistent"),
         ("/blocks/1/frame", json!(null), "block 1 is inconsistent"),
     ] {
@@ -52,6 +57,61 @@ fn an_inconsistent_sidecar_is_refused() {
     }
     for text in [&b""[..], b"{}", b"[]", b"\xff", document.to_string().trim_end_matches('}').as_bytes()] {
         assert!(matches!(read(&directory, text), Err(SegmentError::Malformed(_))));
+    }
+}
+
+#[test]
+fn a_name_that_the_log_cannot_have_is_refused() {
+    let (directory, document) = document();
+    let second = document.pointer("/names/1").unwrap().as_str().unwrap();
+    for name in ["", "a\\qb", "a\\", "a\"b", "\\u0041", "a\nb", second] {
+        let mut changed = document.clone();
+        *changed.pointer_mut("/names/0").unwrap() = json!(name);
+        let error = read(&directory, changed.to_string().as_bytes()).unwrap_err();
+        assert_eq!(error.to_string(), format!("{name:?} is no name, or is there twice"));
+    }
+}
+
+/// Three bytes of a list of names can take 24 of memory, and one of a block's list four.
+#[test]
+fn longer_lists_than_there_can_be_are_not_read_to_their_end() {
+    let (directory, document) = document();
+    for (pointer, element, most) in
+        [("/names", json!(""), SEGMENT_NAMES_MAX), ("/blocks/0/names", json!(7), BLOCK_NAMES_MAX)]
+    {
+        let mut changed = document.clone();
+        *changed.pointer_mut(pointer).unwrap() = vec![element; most + 1].into();
+        let error = read(&directory, changed.to_string().as_bytes()).unwrap_err().to_string();
+        assert!(error.contains(&format!("expected null or at most {most} elements")), "{error}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_a_sidecar_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..500)) {
+        let directory = directory(&[]);
+        prop_assert!(matches!(read(&directory, &bytes), Err(SegmentError::Malformed(_))));
+    }
+
+    /// Without a checksum of itself, so that all that is changed is looked at.
+    #[test]
+    fn a_changed_sidecar_is_consistent_or_an_error(
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..3_usize), 1..4),
+    ) {
+        let directory = directory(&[line(5, "a", 120).repeat(3).as_bytes()]);
+        let sidecar = index(directory.path(), name(0), &RUNNING).unwrap();
+        let mut text = serde_json::to_vec(&sidecar).unwrap();
+        for (at, byte, removed) in changes {
+            let at = at.index(text.len());
+            let end = text.len().min(at + removed);
+            // Digits mostly: what is no JSON is refused at once.
+            text.splice(at..end, [if byte < 200 { b'0' + byte % 10 } else { byte }]);
+        }
+        if let Ok(read) = read(&directory, &text) {
+            let bytes: u64 = read.blocks.iter().map(|block| block.bytes).sum();
+            prop_assert!(bytes == read.bytes && read.lines + read.foreign_lines <= bytes);
+            prop_assert!(read.names.iter().flatten().all(|name| crate::metric::is_spelled(name.as_bytes())));
+        }
     }
 }
 

@@ -191,9 +191,14 @@ fn mend_segments(directory: &Path, cuts: &mut Vec<(SegmentName, Cut)>) -> Result
     }
     for (&name, _) in is_kept.iter().filter(|&(_, &is_kept)| !is_kept) {
         let path = directory.join(name.file(SegmentFile::Plain));
+        if fs::symlink_metadata(&path).is_ok_and(|metadata| !metadata.is_file()) {
+            tracing::warn!("{} is not a regular file: nothing of it is read", path.display());
+            continue;
+        }
         let segment = OpenOptions::new()
             .read(true)
             .write(true)
+            .custom_flags(libc::O_NONBLOCK)
             .open(&path)
             .map_err(|error| OpenError::new("open", &path, error))?;
         let cut = mend_segment(directory, &segment).map_err(|(doing, error)| OpenError::new(doing, &path, error))?;

@@ -44,6 +44,8 @@ pub enum Kind {
     SidecarWrong,
     /// A sidecar whose segment is not there.
     SegmentMissing,
+    /// Something with the name of a segment's file that is no regular file.
+    NotAFile,
     /// A state file that is none.
     StateGarbled,
     /// The log is shorter than what was committed: lines that were acknowledged are gone.

@@ -10,7 +10,7 @@ use super::{
     walk::{Damage, Walk, first_begin, judge, walk, whole_line_within},
 };
 use crate::{
-    limits::{BLOCK_BYTES, LINE_BYTES_MAX},
+    limits::{BLOCK_BYTES, FRAME_BYTES_MAX, LINE_BYTES_MAX},
     metric::Line,
     segment::Block,
 };
@@ -235,8 +235,12 @@ impl Checker {
     /// Reads a frame and unpacks it into `text`.
     fn unpack(&mut self, subject: &Subject, piece: Piece) -> Result<Read, (Kind, String)> {
         self.frame.clear();
-        read_more(&mut self.frame, &subject.file, piece.from, piece.to)?;
         self.text.clear();
+        // Between two frames there may be anything, and any number of bytes of it.
+        if piece.bytes() > FRAME_BYTES_MAX {
+            return Err((Kind::BrokenFrame, "it is longer than any frame of the server's".to_owned()));
+        }
+        read_more(&mut self.frame, &subject.file, piece.from, piece.to)?;
         let claimed = zstd::zstd_safe::get_frame_content_size(&self.frame).ok().flatten();
         // What stands in a header may be damaged as well.
         let most = BLOCK_BYTES + LINE_BYTES_MAX;

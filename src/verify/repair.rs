@@ -7,6 +7,7 @@
 //! | lines of a plain segment | copied to a file of their own; the segment is written anew without them |
 //! | frames of a compressed segment | likewise, whole and packed; the lines of theirs that are not damaged are packed anew |
 //! | one of two forms of a segment | moved aside whole |
+//! | what has the name of a segment's file and is no regular file | likewise |
 //! | a sidecar, or its segment was written anew | moved aside whole, and made anew |
 //! | a block in which a byte changed, though every line can be read | nothing: which line it is nobody knows. The sidecar that tells is moved aside, and made anew |
 //!
@@ -29,7 +30,7 @@ use crate::{
         recovery::{create_set_aside, recover},
         state::{State, StateFile, boot_id},
     },
-    segment::{ACTIVE_NAME as LOG_NAME, Draft, Segment, SegmentFile, SegmentName, Sidecar, index},
+    segment::{ACTIVE_NAME as LOG_NAME, Draft, Segment, SegmentFile, SegmentName, Sidecar, index, open_regular},
 };
 use serde::Serialize;
 use std::{
@@ -102,6 +103,9 @@ pub fn repair(directory: &Path, threads: usize) -> Result<Report, VerifyError> {
             repairer.move_aside(&file.file_name, "a sidecar without a segment")?;
         }
     }
+    for file in &survey.catalog.not_files {
+        repairer.move_aside(file, "it is no regular file")?;
+    }
     if survey.catalog.active_bytes.is_some() {
         repairer.mend_active(&survey, &report)?;
     }
@@ -140,12 +144,16 @@ impl Repairer<'_> {
     /// Moves a whole file aside.
     fn move_aside(&mut self, file: &str, why: &str) -> Result<(), VerifyError> {
         let path = self.directory.join(file);
-        let (kept_in, bytes) = fs::metadata(&path)
-            .and_then(|metadata| Ok((create_set_aside(self.directory)?.0, metadata.len())))
-            .and_then(|(kept_in, bytes)| {
+        let (kept_in, bytes) = fs::symlink_metadata(&path)
+            .and_then(|metadata| {
+                let (kept_in, _) = create_set_aside(self.directory)?;
+                if metadata.is_dir() {
+                    // A directory takes no file's place.
+                    fs::remove_file(&kept_in)?;
+                }
                 fs::rename(&path, &kept_in)?;
                 File::open(self.directory)?.sync_all()?;
-                Ok((kept_in, bytes))
+                Ok((kept_in, if metadata.is_file() { metadata.len() } else { 0 }))
             })
             .map_err(self.failed("move aside", file))?;
         self.done(file, format!("moved aside whole: {why}"), Some((&kept_in, bytes)));
@@ -239,7 +247,7 @@ impl Repairer<'_> {
                 matches!(kind, super::finding::Kind::StateGarbled | super::finding::Kind::CommittedMissing)
             });
         let log = OpenOptions::new().read(true).write(true).open(&log_path).map_err(self.failed("open", LOG_NAME))?;
-        let state = match File::open(&state_path) {
+        let state = match open_regular(&state_path) {
             Ok(mut file) => read_state(&mut file).map_err(self.failed("read", STATE_NAME))?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(VerifyError::new("open", &state_path, error)),

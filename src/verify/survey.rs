@@ -13,12 +13,15 @@ use crate::{
         recovery::{CutReason, end_of_last_line, whole_bytes},
         state::{State, boot_id},
     },
-    segment::{ACTIVE_NAME as LOG_NAME, Catalog, Segment, SegmentError, SegmentFile, SegmentName, Sidecar},
+    segment::{
+        ACTIVE_NAME as LOG_NAME, Catalog, Segment, SegmentError, SegmentFile, SegmentName, Sidecar,
+        open_regular as open,
+    },
 };
 use std::{
-    fs::{File, OpenOptions, TryLockError},
+    fs::{File, TryLockError},
     io::{self, Read},
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -55,8 +58,13 @@ impl Survey {
         sealed.flatten().sum::<u64>() + self.catalog.active_bytes.unwrap_or(0)
     }
 
-    /// What interrupted work has left, and sidecars without a segment.
+    /// What interrupted work has left, sidecars without a segment, and what has a segment's name and is no file.
     pub fn leftovers(&self, findings: &mut Findings) {
+        for name in &self.catalog.not_files {
+            let what =
+                "it is a directory, a link, a pipe, a socket or a device: nothing of it is read, here or by queries";
+            findings.push(Finding::of_file(Kind::NotAFile, name, what));
+        }
         for file in &self.catalog.leftovers {
             let name = &file.file_name;
             let Some((segment, _)) = SegmentName::parse(name) else {
@@ -97,7 +105,7 @@ impl Survey {
         };
         let mut files = self.catalog.segments.iter().flat_map(forms);
         // Opened now: a running server may seal it meanwhile, and its bytes stay the same under the new name.
-        let mut active = self.catalog.active_bytes.map(|_| File::open(self.directory.join(LOG_NAME)));
+        let mut active = self.catalog.active_bytes.map(|_| open(&self.directory.join(LOG_NAME)));
         let mut last_sidecar: Option<(SegmentName, Option<Arc<Expected>>)> = None;
         move |findings| {
             for (Segment { name: segment, compressed, .. }, form) in files.by_ref() {
@@ -118,6 +126,11 @@ impl Survey {
                     Err(error) if is_gone(&error) => {
                         let what = "the running server has removed it since the check began";
                         findings.push(Finding::of_file(Kind::Vanished, &file_name, what));
+                    }
+                    // The others can be read.
+                    Err(error) if is_unreadable(&error) => {
+                        let what = format!("the disk did not give the bytes: {error}");
+                        findings.push(Finding::of_file(Kind::Unreadable, &file_name, what));
                     }
                     Err(error) => {
                         return Some(Err(VerifyError::new("open", &self.directory.join(file_name), error)));
@@ -149,11 +162,7 @@ impl Survey {
 
     /// The active segment, as far as it is to be checked, by what the state file says.
     fn open_active(&self, file: File, findings: &mut Findings) -> io::Result<Subject> {
-        let metadata = file.metadata()?;
-        if !metadata.is_file() {
-            return Err(io::ErrorKind::IsADirectory.into());
-        }
-        let size = metadata.len();
+        let size = file.metadata()?.len();
         let bytes = if self.server.is_some() {
             // It is being written to.
             end_of_last_line(&file, size)?
@@ -230,10 +239,9 @@ pub fn open_sealed(
     Ok(Subject { file_name, segment: Some(segment), file, bytes, expected, frames })
 }
 
-/// Opens a regular file; a pipe in its place is not waited for.
-fn open(path: &Path) -> io::Result<File> {
-    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
-    if file.metadata()?.is_file() { Ok(file) } else { Err(io::ErrorKind::IsADirectory.into()) }
+/// Whether it is the disk's doing, or a file that became shorter: not that this process may not read it, or has no descriptors left.
+fn is_unreadable(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::UnexpectedEof || error.raw_os_error() == Some(libc::EIO)
 }
 
 /// The server that has the directory. Its lock is asked for and given back at once: a check keeps no server from starting.

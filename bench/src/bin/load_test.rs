@@ -2,7 +2,7 @@
 
 use metricstream_bench::{
     complain,
-    load::{self, Plan, Report},
+    load::{self, Comparison, Invocation, Plan, Report},
     output,
 };
 use reactor::nofile;
@@ -10,23 +10,43 @@ use std::{env, fs::OpenOptions, process::ExitCode};
 
 /// Some requests did not succeed.
 const FAILED: u8 = 1;
-/// Used wrongly, or there is nothing to load.
+/// Used wrongly, there is nothing to load, or the report cannot be written.
 const WRONG_USE: u8 = 2;
+/// A condition of `--fail-if` holds.
+const CONDITION_HOLDS: u8 = 3;
 /// Descriptors that are not connections: standard streams, and per thread a ring, an epoll instance and a doorbell.
 const DESCRIPTORS_BESIDE: u64 = 64;
 
 fn main() -> ExitCode {
-    let plan = match load::parse(env::args_os()) {
-        Ok(plan) => plan,
+    let outcome = match load::invocation(env::args_os()) {
+        Ok(Invocation::Load(mut plan)) => run(&mut plan),
+        Ok(Invocation::Compare(comparison)) => compare(&comparison),
         Err(error) => return output::refuse(&error),
     };
-    run(&plan).unwrap_or_else(|message| {
+    outcome.unwrap_or_else(|message| {
         complain!("load_test: {message}");
         ExitCode::from(WRONG_USE)
     })
 }
 
-fn run(plan: &Plan) -> Result<ExitCode, String> {
+fn print(text: &str) -> Result<(), String> {
+    // A reader that has seen enough is no failure of the load.
+    output::print(text).map(|_| ()).map_err(|error| format!("cannot write the report: {error}"))
+}
+
+/// Names the conditions that hold. Whether there is one.
+fn fails(failures: &[String]) -> bool {
+    failures.iter().for_each(|failure| complain!("load_test: --fail-if {failure}"));
+    !failures.is_empty()
+}
+
+fn compare(comparison: &Comparison) -> Result<ExitCode, String> {
+    let (text, failures) = load::render_comparison(comparison);
+    print(&text)?;
+    Ok(if fails(&failures) { ExitCode::from(CONDITION_HOLDS) } else { ExitCode::SUCCESS })
+}
+
+fn run(plan: &mut Plan) -> Result<ExitCode, String> {
     let limit = nofile::raise().map_err(|error| format!("cannot raise the limit of open files: {error}"))?;
     if u64::from(plan.clients) + DESCRIPTORS_BESIDE > limit {
         return Err(format!(
@@ -40,16 +60,23 @@ fn run(plan: &Plan) -> Result<ExitCode, String> {
         opened.map_err(|error| format!("{}: {error}", path.display()))?;
     }
     let chosen = plan.driver.settle();
+    if let Some(baseline) = &plan.baseline {
+        baseline.check(&load::workload(plan, chosen), &load::host())?;
+    }
+    plan.settle_address();
     let outcome = load::run(plan, chosen).map_err(|error| format!("cannot run on {chosen}: {error}"))?;
     if outcome.nothing_listens {
-        return Err(format!("nothing listens on {}", plan.server));
+        let addresses = plan.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ");
+        return Err(format!("nothing listens on {addresses}"));
     }
     let report = Report::new(plan, chosen, &outcome);
-    // A reader that has seen enough is no failure of the load.
-    output::print(&report.render()).map_err(|error| format!("cannot write the report: {error}"))?;
+    print(&report.render())?;
     output::complain(format_args!("{}", report.aside()));
     if let Some(path) = &plan.plot {
         load::draw(&report, path)?;
+    }
+    if fails(&report.failures()) {
+        return Ok(ExitCode::from(CONDITION_HOLDS));
     }
     let (tally, requests) = (&outcome.tally, outcome.tally.requests());
     let complete =

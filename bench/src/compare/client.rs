@@ -198,11 +198,12 @@ impl Client {
 }
 
 fn parse_load_test(report: &Value) -> Option<Reported> {
-    let latency = |name: &str| report["latency_us"][name].as_f64();
-    let requests = report["requests"].as_u64()?;
+    let (requests, successes) = (report["requests"].as_u64()?, report["successes"].as_u64()?);
+    // Without any success there is no latency; a report without a word of it is none.
+    let latency = |name: &str| report["latency_us"][name].as_f64().or((successes == 0).then_some(f64::NAN));
     Some(Reported {
         requests,
-        failed: requests.checked_sub(report["successes"].as_u64()?)?,
+        failed: requests.checked_sub(successes)?,
         elapsed_s: report["elapsed_s"].as_f64()?,
         requests_per_second: report["requests_per_second"].as_f64()?,
         p50_us: latency("p50")?,

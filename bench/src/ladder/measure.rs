@@ -175,15 +175,17 @@ impl Bench {
 fn sample(load: &Load, report: &Value, before: Usage, after: Usage, threads: u64) -> Result<Sample, String> {
     let successes = count(report, "successes")?;
     let cpu = after.cpu.saturating_sub(before.cpu);
+    // Without any success there is no latency.
+    let latency = |name| if successes == 0 { Ok(f64::NAN) } else { number(report, &["latency_us", name]) };
     Ok(Sample {
         clients: load.clients,
         keep_alive: load.keep_alive,
         requests: count(report, "requests")?,
-        success_percent: number(report, &["success_percent"])?,
+        success_percent: if successes == 0 { 0.0 } else { number(report, &["success_percent"])? },
         requests_per_second: number(report, &["requests_per_second"])?,
-        p50_us: number(report, &["latency_us", "p50"])?,
-        p99_us: number(report, &["latency_us", "p99"])?,
-        p999_us: number(report, &["latency_us", "p99.9"])?,
+        p50_us: latency("p50")?,
+        p99_us: latency("p99")?,
+        p999_us: latency("p99.9")?,
         server_cpu_us: cpu.as_secs_f64() * 1e6 / successes.max(1) as f64,
         threads,
         resident_mib: after.resident_bytes_max as f64 / f64::from(1 << 20),

@@ -1,203 +1,347 @@
-//! Whether a run differs from an earlier one by more than noise. Both come as the JSON report; each has its figures for the
-//! whole run and, interval by interval, how far they scatter.
-//!
-//! The noise of a figure is the larger of the two runs' interquartile ranges over their intervals: half of a run's intervals
-//! lie within it. A difference below that could be found within one of the runs. No test of significance is made: intervals
-//! follow each other too closely to be independent, and with a hundred of them such a test finds any difference significant.
+//! Whether runs differ from earlier ones by more than noise. All come as JSON reports; each holds what it was made of, its figures
+//! for the whole run, and how they went over its intervals. Runs of another workload, or of another host, are refused.
+
+mod statistics;
 
 use serde_json::{Value, json};
-use std::{fmt, fs, path::Path};
+use statistics::{Comparison, Finding, Sample};
+use std::{
+    fmt, fs,
+    path::{Path, PathBuf},
+};
 
-/// Fewer intervals than this tell nothing about their scatter.
-const INTERVALS_MIN: usize = 8;
-/// Differences below this are never more than noise, however even the runs: a histogram is true to 0.1 % and the kernel counts
-/// CPU time by ticks.
-const NOISE_PERCENT_MIN: f64 = 1.0;
-
-/// What is compared: name, unit, where the whole run's figure and the intervals' stand, and the words for more and for less.
-const FIGURES: [Figure; 4] = [
-    Figure {
-        name: "throughput",
-        unit: "requests/s",
-        whole: "/requests_per_second",
-        interval: "requests_per_second",
-        more: "faster",
-        less: "slower",
-    },
-    Figure { name: "p50", unit: "us", whole: "/latency_us/p50", interval: "p50_us", more: "slower", less: "faster" },
-    Figure { name: "p99", unit: "us", whole: "/latency_us/p99", interval: "p99_us", more: "slower", less: "faster" },
-    Figure {
-        name: "own CPU",
-        unit: "us/request",
-        whole: "/cpu_us_per_request",
-        interval: "cpu_us_per_request",
-        more: "more",
-        less: "less",
-    },
-];
-
-/// What makes two runs unlike, so that their difference says nothing about the server.
-const SETUP: [&str; 9] =
-    ["url", "method", "model", "target_rate", "clients", "threads", "driver", "keep_alive", "pipeline"];
+/// The form of the reports that can be compared: it goes up when a figure changes its meaning.
+pub(super) const FORM: u64 = 2;
+/// A run whose threads had to wait for their cores for more than this share of the time measures its neighbours.
+const STARVED_PERCENT: f64 = 10.0;
+/// So does one during which others used more than this share of the host's cores,
+const OTHERS_SHARE: f64 = 0.1;
+/// or more than this part of one core while the load or the server had to wait for theirs.
+const OTHERS_CORES: f64 = 0.2;
+/// Below this share of successes a run measures its failures.
+const SUCCESS_PERCENT_MIN: f64 = 99.0;
 
 #[derive(Debug)]
 struct Figure {
     name: &'static str,
     unit: &'static str,
+    /// Where the whole run's figure stands.
     whole: &'static str,
-    interval: &'static str,
+    /// Where the intervals' stand: a field of each row, or the list itself.
+    interval: Interval,
+    /// Smaller differences are never claimed, per cent.
+    floor_percent: f64,
     more: &'static str,
     less: &'static str,
+    /// The word that is to the worse for the server, if one is.
+    worse: Option<&'static str>,
+    /// Whether it depends on when the load got its core.
+    needs_core: bool,
 }
 
-/// A figure of one run.
-#[derive(Debug, Clone)]
-struct Sample {
-    whole: f64,
-    intervals: Vec<f64>,
+#[derive(Debug)]
+enum Interval {
+    OfRows(&'static str),
+    List(&'static str),
 }
+
+const FIGURES: [Figure; 5] = [
+    Figure {
+        name: "throughput",
+        unit: "requests/s",
+        whole: "/requests_per_second",
+        interval: Interval::OfRows("requests_per_second"),
+        floor_percent: 5.0,
+        more: "faster",
+        less: "slower",
+        worse: Some("slower"),
+        needs_core: true,
+    },
+    Figure {
+        name: "p50",
+        unit: "us",
+        whole: "/latency_us/p50",
+        interval: Interval::OfRows("p50_us"),
+        floor_percent: 5.0,
+        more: "slower",
+        less: "faster",
+        worse: Some("slower"),
+        needs_core: true,
+    },
+    Figure {
+        name: "p99",
+        unit: "us",
+        whole: "/latency_us/p99",
+        interval: Interval::OfRows("p99_us"),
+        floor_percent: 10.0,
+        more: "slower",
+        less: "faster",
+        worse: Some("slower"),
+        needs_core: true,
+    },
+    Figure {
+        name: "server CPU",
+        unit: "us/request",
+        whole: "/server_cpu_us_per_request",
+        interval: Interval::List("/server_cpu_us_intervals"),
+        floor_percent: 2.5,
+        more: "more",
+        less: "less",
+        worse: Some("more"),
+        needs_core: false,
+    },
+    Figure {
+        name: "own CPU",
+        unit: "us/request",
+        whole: "/cpu_us_per_request",
+        interval: Interval::OfRows("cpu_us_per_request"),
+        floor_percent: 5.0,
+        more: "more",
+        less: "less",
+        worse: None,
+        needs_core: true,
+    },
+];
 
 /// What is compared of one run.
 #[derive(Debug, Clone)]
 pub(super) struct Run {
-    setup: [Value; SETUP.len()],
+    /// The file that it came from; none: it has just been made.
+    name: Option<PathBuf>,
+    workload: Value,
+    host: Value,
+    maker: Value,
+    began_s: f64,
     success_percent: f64,
+    starved_percent: f64,
+    disturbed: bool,
     samples: [Option<Sample>; FIGURES.len()],
 }
 
-/// An earlier run.
-#[derive(Debug)]
+/// Earlier runs, and those of what is compared with them that were made before.
+#[derive(Debug, Default)]
 pub struct Baseline {
-    run: Run,
+    before: Vec<Run>,
+    with: Vec<Run>,
 }
 
 /// What a difference amounts to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verdict {
-    Beyond(&'static str),
+    Beyond { word: &'static str, worse: bool },
     Noise,
+    OneRunEach,
     TooShort,
+    Starved,
+    Failing,
 }
 
 /// How a figure differs.
 #[derive(Debug)]
 pub(super) struct Change {
-    name: &'static str,
-    unit: &'static str,
-    before: f64,
-    now: f64,
-    /// Per cent of the figure before.
-    difference_percent: f64,
-    noise_percent: f64,
+    figure: &'static Figure,
+    runs: (usize, usize),
+    comparison: Option<Comparison>,
     verdict: Verdict,
 }
 
 impl Run {
+    /// The run of a report.
     pub fn new(report: &Value) -> Self {
-        let intervals = report["intervals"].as_array().map_or(&[][..], Vec::as_slice);
+        let rows = report["intervals"].as_array().map_or(&[][..], Vec::as_slice);
         let sample = |figure: &Figure| {
             let whole = report.pointer(figure.whole)?.as_f64()?;
-            let comparable = intervals.iter().filter(|row| row["whole"] == true && row["successes"] != 0);
-            let intervals = comparable.filter_map(|row| row[figure.interval].as_f64()).collect();
+            let intervals = match figure.interval {
+                Interval::OfRows(name) => {
+                    let comparable = rows.iter().filter(|row| row["whole"] == true);
+                    comparable.filter_map(|row| row[name].as_f64()).collect()
+                }
+                Interval::List(name) => {
+                    let list = report.pointer(name).and_then(Value::as_array);
+                    list.into_iter().flatten().filter_map(Value::as_f64).collect()
+                }
+            };
             Some(Sample { whole, intervals })
         };
+        let percent = |name: &str| report[name].as_f64();
+        let starved_percent = percent("starved_thread_percent").unwrap_or(0.0);
+        let others = percent("other_cores").unwrap_or(0.0);
+        let waited = starved_percent.max(percent("server_starved_percent").unwrap_or(0.0)) > STARVED_PERCENT;
+        let host_cores = percent("host_cores").unwrap_or(1.0).max(1.0);
         Self {
-            setup: SETUP.map(|name| report[name].clone()),
-            success_percent: report["success_percent"].as_f64().unwrap_or(0.0),
+            name: None,
+            workload: report["setup"].clone(),
+            host: report["host"].clone(),
+            maker: report["load_test"].clone(),
+            began_s: percent("began_unix_s").unwrap_or(0.0),
+            success_percent: percent("success_percent").unwrap_or(0.0),
+            starved_percent,
+            disturbed: others / host_cores > OTHERS_SHARE
+                || (waited && others > OTHERS_CORES)
+                || (report["other_cores"].is_null() && starved_percent > STARVED_PERCENT),
             samples: FIGURES.each_ref().map(sample),
         }
     }
+
+    /// Reads a report of `--format json`.
+    fn read(path: &Path) -> Result<Self, String> {
+        let wrong = |what: String| format!("{}: {what}", path.display());
+        let text = fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+        let report: Value = serde_json::from_str(&text).map_err(|error| wrong(format!("not JSON: {error}")))?;
+        if !report["latency_us"].is_object() || !report["intervals"].is_array() {
+            return Err(wrong("not a report of load_test --format json".to_owned()));
+        }
+        if report["form"] != FORM || !report["setup"].is_object() {
+            return Err(wrong(
+                "made by another version of load_test, without all of its setup: run it again".to_owned(),
+            ));
+        }
+        if report["interrupted"] != false {
+            return Err(wrong("this run was interrupted".to_owned()));
+        }
+        Ok(Self { name: Some(path.to_owned()), ..Self::new(&report) })
+    }
+
+    fn name(&self) -> String {
+        self.name.as_ref().map_or_else(|| "this run".to_owned(), |path| path.display().to_string())
+    }
+
+    /// The sample of a figure, if this run says something about it.
+    fn usable(&self, index: usize) -> Option<&Sample> {
+        let starved = FIGURES[index].needs_core && self.starved_percent > STARVED_PERCENT;
+        self.samples[index].as_ref().filter(|_| !starved && !self.disturbed)
+    }
+}
+
+/// Says in which fields two objects differ; none: they are equal.
+fn differences(kind: &str, before: &Value, now: &Value) -> Vec<String> {
+    let fields = |value: &Value| value.as_object().cloned().unwrap_or_default();
+    let (before, now) = (fields(before), fields(now));
+    let names = before.keys().chain(now.keys().filter(|name| !before.contains_key(*name)));
+    let of = |fields: &serde_json::Map<String, Value>, name: &String| fields.get(name).cloned().unwrap_or_default();
+    names
+        .map(|name| (name, of(&before, name), of(&now, name)))
+        .filter(|(_, before, now)| before != now)
+        .map(|(name, before, now)| format!("{kind}{name} {before} there, {now} here"))
+        .collect()
 }
 
 impl Baseline {
-    /// Reads a report of `--format json`.
+    /// Reads the reports of earlier runs, and those of runs that belong to the one that is compared.
     ///
     /// # Errors
-    /// The file cannot be read, or is something else.
-    pub fn read(path: &Path) -> Result<Self, String> {
-        let told = |what: String| format!("{}: {what}", path.display());
-        let text = fs::read_to_string(path).map_err(|error| told(error.to_string()))?;
-        let report: Value = serde_json::from_str(&text).map_err(|error| told(format!("not JSON: {error}")))?;
-        let run = Run::new(&report);
-        for (figure, sample) in FIGURES.iter().zip(&run.samples) {
-            if sample.is_none() {
-                return Err(told(format!("not a report of load_test --format json: it has no {}", figure.whole)));
+    /// A file cannot be read, is something else, or holds a run that cannot be compared with the first.
+    pub fn read(before: &[PathBuf], with: &[PathBuf]) -> Result<Self, String> {
+        let all = |paths: &[PathBuf]| paths.iter().map(|path| Run::read(path)).collect::<Result<Vec<_>, _>>();
+        let baseline = Self { before: all(before)?, with: all(with)? };
+        if let Some(first) = baseline.before.first() {
+            baseline.check(&first.workload, &first.host)?;
+        }
+        Ok(baseline)
+    }
+
+    /// Refuses a comparison of what is not comparable.
+    ///
+    /// # Errors
+    /// The files whose workload or host is another, and in what.
+    pub fn check(&self, workload: &Value, host: &Value) -> Result<(), String> {
+        for run in self.before.iter().chain(&self.with) {
+            let mut unlike = differences("", &run.workload, workload);
+            unlike.extend(differences("host ", &run.host, host));
+            if !unlike.is_empty() {
+                return Err(format!("{}: not comparable: {}", run.name(), unlike.join("; ")));
             }
         }
-        Ok(Self { run })
+        Ok(())
     }
 
-    /// How `now` differs, and what is to be said about the comparison.
-    pub(super) fn compare(&self, now: &Run) -> (Vec<Change>, Vec<String>) {
-        let before = &self.run;
-        let pairs = FIGURES.iter().zip(before.samples.iter().zip(&now.samples));
-        let changes = pairs.filter_map(|(figure, (before, now))| Some(change(figure, before.as_ref()?, now.as_ref()?)));
-        let mut remarks: Vec<_> = SETUP
-            .iter()
-            .zip(before.setup.iter().zip(&now.setup))
-            .filter(|(_, (before, now))| before != now)
-            .map(|(name, (before, now))| format!("warning: the baseline was run with {name} {before}, this with {now}"))
-            .collect();
-        if before.success_percent < 100.0 || now.success_percent < 100.0 {
-            remarks.push(format!(
-                "warning: {} % of the baseline's requests succeeded, {} % of these: latencies are of successes only",
-                before.success_percent, now.success_percent
-            ));
-        }
-        (changes.collect(), remarks)
+    /// How `now`, with the runs that belong to it, differs, and what is to be said about the comparison.
+    pub(super) fn compare(&self, now: Option<Run>) -> (Vec<Change>, Vec<String>) {
+        let now: Vec<Run> = self.with.iter().cloned().chain(now).collect();
+        let known = |runs: &[Run], index: usize| runs.iter().any(|run| run.samples[index].is_some());
+        let changes = FIGURES.iter().enumerate();
+        let changes = changes.filter(|(index, _)| known(&self.before, *index) && known(&now, *index));
+        let changes = changes.map(|(index, figure)| change(index, figure, &self.before, &now)).collect();
+        (changes, remarks(&self.before, &now))
     }
 }
 
-fn change(figure: &Figure, before: &Sample, now: &Sample) -> Change {
-    let relative = |difference: f64| if before.whole > 0.0 { 100.0 * difference / before.whole } else { 0.0 };
-    let difference_percent = relative(now.whole - before.whole);
-    let scatter = interquartile_range(&before.intervals).max(interquartile_range(&now.intervals));
-    let noise_percent = relative(scatter).max(NOISE_PERCENT_MIN);
-    let verdict = if before.intervals.len().min(now.intervals.len()) < INTERVALS_MIN || before.whole <= 0.0 {
-        Verdict::TooShort
-    } else if difference_percent.abs() <= noise_percent {
-        Verdict::Noise
-    } else {
-        Verdict::Beyond(if difference_percent > 0.0 { figure.more } else { figure.less })
+fn remarks(before: &[Run], now: &[Run]) -> Vec<String> {
+    let both = || before.iter().chain(now);
+    let mut remarks = Vec::new();
+    for run in both().filter(|run| run.disturbed || run.starved_percent > STARVED_PERCENT) {
+        let what = if run.disturbed { "none of its figures is" } else { "none of its figures but the server's CPU is" };
+        remarks.push(format!("warning: something else had the cores during {}: {what} compared", run.name()));
+    }
+    let successes = both().map(|run| run.success_percent).fold(100.0, f64::min);
+    if successes < 100.0 {
+        remarks
+            .push(format!("warning: in one of the runs only {successes} % succeeded: latencies are of successes only"));
+    }
+    if both().any(|run| run.maker != before[0].maker) {
+        remarks.push(
+            "warning: not all runs were made by the same build of load_test: own CPU is of different programs"
+                .to_owned(),
+        );
+    }
+    let latest_before = before.iter().map(|run| run.began_s).fold(f64::NEG_INFINITY, f64::max);
+    let first_now = now.iter().map(|run| run.began_s).fold(f64::INFINITY, f64::min);
+    if before.len() > 1 && now.len() > 1 && latest_before < first_now {
+        remarks.push(
+            "warning: the runs were not made in turns: what changed on the host meanwhile looks like a difference"
+                .to_owned(),
+        );
+    }
+    remarks
+}
+
+fn change(index: usize, figure: &'static Figure, before: &[Run], now: &[Run]) -> Change {
+    let usable = |runs: &[Run]| runs.iter().filter_map(|run| run.usable(index).cloned()).collect::<Vec<_>>();
+    let known = |runs: &[Run]| runs.iter().filter_map(|run| run.samples[index].clone()).collect::<Vec<_>>();
+    let (mut these, mut those) = (usable(before), usable(now));
+    let starved = these.is_empty() || those.is_empty();
+    if starved {
+        // Shown, but not judged.
+        (these, those) = (known(before), known(now));
+    }
+    let comparison =
+        (!these.is_empty() && !those.is_empty()).then(|| statistics::compare(&these, &those, figure.floor_percent));
+    let failing = before.iter().chain(now).any(|run| run.success_percent < SUCCESS_PERCENT_MIN);
+    let verdict = match comparison.map(|comparison| comparison.finding) {
+        _ if failing => Verdict::Failing,
+        None => Verdict::TooShort,
+        _ if starved => Verdict::Starved,
+        Some(Finding::More) => Verdict::Beyond { word: figure.more, worse: figure.worse == Some(figure.more) },
+        Some(Finding::Less) => Verdict::Beyond { word: figure.less, worse: figure.worse == Some(figure.less) },
+        Some(Finding::Noise) => Verdict::Noise,
+        Some(Finding::OneRunEach) => Verdict::OneRunEach,
+        Some(Finding::TooShort) => Verdict::TooShort,
     };
-    Change {
-        name: figure.name,
-        unit: figure.unit,
-        before: before.whole,
-        now: now.whole,
-        difference_percent,
-        noise_percent,
-        verdict,
-    }
-}
-
-/// The distance between the first and the third quartile, interpolated (type 7 of Hyndman and Fan, "Sample quantiles in
-/// statistical packages", 1996); zero without values.
-fn interquartile_range(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    quantile(&sorted, 0.75) - quantile(&sorted, 0.25)
-}
-
-#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)] // At most 128 values.
-fn quantile(sorted: &[f64], at: f64) -> f64 {
-    let position = at * sorted.len().saturating_sub(1) as f64;
-    let below = position as usize;
-    match (sorted.get(below), sorted.get(below + 1)) {
-        (Some(low), Some(high)) => low + (high - low) * position.fract(),
-        (low, _) => low.copied().unwrap_or(0.0),
-    }
+    Change { figure, runs: (these.len(), those.len()), comparison, verdict }
 }
 
 impl Change {
+    /// It differs to the worse, beyond noise.
+    pub fn is_worse(&self) -> bool {
+        matches!(self.verdict, Verdict::Beyond { worse: true, .. })
+    }
+
+    /// The runs do not allow a verdict.
+    pub fn is_undecided(&self) -> bool {
+        !matches!(self.verdict, Verdict::Beyond { .. } | Verdict::Noise)
+    }
+
     pub fn json(&self) -> Value {
+        let of = |value: fn(&Comparison) -> f64| self.comparison.as_ref().map(value);
         json!({
-            "figure": self.name,
-            "unit": self.unit,
-            "before": self.before,
-            "now": self.now,
-            "difference_percent": self.difference_percent,
-            "noise_percent": self.noise_percent,
+            "figure": self.figure.name,
+            "unit": self.figure.unit,
+            "runs_before": self.runs.0,
+            "runs_now": self.runs.1,
+            "before": of(|comparison| comparison.before),
+            "now": of(|comparison| comparison.now),
+            "difference_percent": of(|comparison| comparison.difference_percent),
+            "noise_percent": of(|comparison| comparison.noise_percent),
             "verdict": self.verdict.to_string(),
         })
     }
@@ -206,102 +350,31 @@ impl Change {
 impl fmt::Display for Verdict {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
-            Self::Beyond(word) => word,
+            Self::Beyond { word, .. } => word,
             Self::Noise => "no difference beyond noise",
-            Self::TooShort => "too few intervals to tell: run longer",
+            Self::OneRunEach => "no verdict: one run each does not show what changes between runs, give more",
+            Self::TooShort => "no verdict: too few intervals, run longer",
+            Self::Starved => "no verdict: something else had the cores",
+            Self::Failing => "no verdict: too many requests failed",
         })
     }
 }
 
 impl fmt::Display for Change {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            formatter,
-            "{:<11}{:>10.2} -> {:>10.2} {:<11}{:+7.1} %, noise {:.1} %: {}",
-            self.name, self.before, self.now, self.unit, self.difference_percent, self.noise_percent, self.verdict
-        )
+        write!(formatter, "{:<11}", self.figure.name)?;
+        if let Some(comparison) = &self.comparison {
+            let Comparison { before, now, difference_percent, noise_percent, .. } = comparison;
+            let unit = self.figure.unit;
+            write!(
+                formatter,
+                "{before:>10.2} -> {now:>10.2} {unit:<11}{difference_percent:+7.1} %, noise {noise_percent:.1} %"
+            )?;
+            write!(formatter, ", {} and {} runs: ", self.runs.0, self.runs.1)?;
+        }
+        write!(formatter, "{}", self.verdict)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A report whose intervals have `rate` plus each of `scatter`, and a hundredth of that as latencies.
-    fn report(rate: f64, scatter: &[f64]) -> Value {
-        let rows: Vec<_> = scatter
-            .iter()
-            .map(|by| {
-                let rate = rate + by;
-                json!({"whole": true, "successes": 9, "requests_per_second": rate, "cpu_us_per_request": 4.0,
-                       "p50_us": rate / 100.0, "p99_us": rate / 10.0})
-            })
-            .collect();
-        json!({"model": "closed", "clients": 64, "success_percent": 100.0, "requests_per_second": rate, "cpu_us_per_request": 4.0,
-               "latency_us": {"p50": rate / 100.0, "p99": rate / 10.0}, "intervals": rows})
-    }
-
-    const EVEN: [f64; 12] = [0.0; 12];
-    const ROUGH: [f64; 12] = [-90.0, 90.0, -80.0, 80.0, -70.0, 70.0, -60.0, 60.0, -50.0, 50.0, -40.0, 40.0];
-
-    fn verdicts(before: &Value, now: &Value) -> Vec<String> {
-        let (changes, remarks) = Baseline { run: Run::new(before) }.compare(&Run::new(now));
-        assert_eq!(remarks, [""; 0]);
-        changes.iter().map(|change| change.verdict.to_string()).collect()
-    }
-
-    #[test]
-    fn a_difference_counts_when_it_is_larger_than_the_scatter() {
-        let noise = "no difference beyond noise";
-        let (base, more) = (report(1000.0, &EVEN), report(1050.0, &EVEN));
-        assert_eq!(verdicts(&base, &more), ["faster", "slower", "slower", noise]);
-        assert_eq!(verdicts(&more, &base), ["slower", "faster", "faster", noise]);
-        // The middle half of ROUGH spans 125: more than 50, less than 200; whichever of the two runs is the rough one.
-        assert_eq!(verdicts(&report(1000.0, &ROUGH), &more), [noise; 4]);
-        assert_eq!(verdicts(&base, &report(1050.0, &ROUGH)), [noise; 4]);
-        assert_eq!(verdicts(&report(1000.0, &ROUGH), &report(1200.0, &ROUGH)), ["faster", "slower", "slower", noise]);
-        assert_eq!(verdicts(&base, &report(1009.0, &EVEN)), [noise; 4], "below one per cent nothing is claimed");
-    }
-
-    #[test]
-    fn a_short_run_tells_nothing() {
-        let too_short = "too few intervals to tell: run longer";
-        assert_eq!(verdicts(&report(1000.0, &EVEN[..7]), &report(2000.0, &EVEN)), [too_short; 4]);
-        let mut partial = report(2000.0, &EVEN);
-        partial["intervals"].as_array_mut().unwrap().iter_mut().for_each(|row| row["whole"] = json!(false));
-        assert_eq!(verdicts(&report(1000.0, &EVEN), &partial), [too_short; 4]);
-    }
-
-    #[test]
-    fn unlike_runs_are_told() {
-        let mut other = report(1000.0, &EVEN);
-        other["clients"] = json!(500);
-        other["success_percent"] = json!(99.0);
-        let (_, remarks) = Baseline { run: Run::new(&report(1000.0, &EVEN)) }.compare(&Run::new(&other));
-        assert_eq!(remarks[0], "warning: the baseline was run with clients 64, this with 500");
-        assert!(remarks[1].contains("99 % of these"), "{remarks:?}");
-    }
-
-    #[test]
-    fn quartiles_are_those_of_the_textbook() {
-        assert_eq!(interquartile_range(&[]), 0.0);
-        assert_eq!(interquartile_range(&[7.0]), 0.0);
-        assert_eq!(interquartile_range(&[4.0, 1.0, 3.0, 2.0, 5.0]), 2.0);
-        assert_eq!(interquartile_range(&[1.0, 2.0, 3.0, 4.0]), 1.5);
-    }
-
-    #[test]
-    fn a_file_that_is_no_report_is_refused() {
-        let mut file = tempfile::NamedTempFile::new().unwrap();
-        for (text, says) in
-            [("", "not JSON"), ("[]", "/requests_per_second"), ("{\"latency_us\":1}", "/requests_per_second")]
-        {
-            file.as_file_mut().set_len(0).unwrap();
-            fs::write(file.path(), text).unwrap();
-            let told = Baseline::read(file.path()).unwrap_err();
-            assert!(told.contains(says) && told.contains(&*file.path().to_string_lossy()), "{told}");
-        }
-        fs::write(file.path(), report(1.0, &EVEN).to_string()).unwrap();
-        assert!(Baseline::read(file.path()).is_ok());
-    }
-}
+mod tests;

@@ -256,6 +256,7 @@ impl<'load> Fleet<'load> {
         let steady = !client.hung;
         client.hung |= failure == Failure::Timeout;
         client.first_ns = 0;
+        self.shared.failed(client.in_flight.len() as u64 + u64::from(client.awaited.is_some()));
         for begun in client.in_flight.drain(..).map(|request| request.begun).chain(client.awaited.take()) {
             self.failed += 1;
             if begun.intended_ns >= self.warm_ns {
@@ -341,6 +342,9 @@ impl<'load> Fleet<'load> {
         let client = &mut self.clients[index];
         let Some(request) = client.in_flight.pop_front() else { return };
         self.answered += 1;
+        if !matches!(status, 200..300) {
+            self.shared.failed(1);
+        }
         if request.begun.intended_ns >= self.warm_ns {
             let first_ns = Some(client.first_ns).filter(|first_ns| *first_ns > 0);
             let arrival = Arrival { now_ns, first_ns, steady: !client.hung };

@@ -4,24 +4,30 @@
 
 mod baseline;
 mod client;
+mod condition;
 mod fleet;
 mod intervals;
+mod observer;
 mod options;
 mod plot;
 mod progress;
 mod report;
 mod requests;
 mod schedule;
+mod setup;
 mod span;
 mod tally;
 mod values;
 
 pub use baseline::Baseline;
+pub use condition::Condition;
 pub use intervals::{Interval, Intervals};
-pub use options::{Format, Plan, parse};
+pub use observer::Observed;
+pub use options::{Comparison, Format, Invocation, Plan, invocation, parse};
 pub use plot::draw;
-pub use report::Report;
+pub use report::{Report, render_comparison};
 pub use requests::{Heads, Requests};
+pub use setup::{host, workload};
 pub use span::{Counts, Ending, Span};
 pub use tally::{Arrival, Begun, Failure, Tally};
 
@@ -30,14 +36,14 @@ use fleet::Fleet;
 use progress::Progress;
 use reactor::{Doorbell, Driver, epoll::EpollDriver, uring::UringDriver};
 use signal_hook::{
-    consts::{SIGINT, SIGTERM},
+    consts::{SIGHUP, SIGINT, SIGTERM},
     iterator::Signals,
 };
 use std::{
-    io,
+    fs, io,
     sync::{
         Arc, Barrier, OnceLock,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
         mpsc,
     },
     thread,
@@ -53,6 +59,12 @@ pub struct Outcome {
     pub interrupted: bool,
     /// The first connects were refused and none had succeeded, which ended it early.
     pub nothing_listens: bool,
+    /// So many requests had failed that it was ended.
+    pub too_many_errors: bool,
+    /// Seconds from 1970 to its start.
+    pub began_s: f64,
+    /// What it cost the server.
+    pub observed: Observed,
 }
 
 /// So many refused connects, or one for each client if these are fewer, with none that succeeded: nothing listens. Linux
@@ -65,6 +77,10 @@ pub(crate) struct Shared {
     refusals_enough: u32,
     stop: AtomicBool,
     interrupted: AtomicBool,
+    /// Requests that failed, as far as `--max-errors` counts them.
+    errors: AtomicU64,
+    errors_max: u64,
+    too_many_errors: AtomicBool,
     connected: AtomicBool,
     refusals: AtomicU32,
     nothing_listens: AtomicBool,
@@ -76,9 +92,13 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    fn new(clients: u32, threads: usize) -> io::Result<Self> {
+    fn new(plan: &Plan) -> io::Result<Self> {
+        let threads = plan.threads;
         Ok(Self {
-            refusals_enough: clients.min(REFUSALS_ENOUGH),
+            refusals_enough: plan.clients.min(REFUSALS_ENOUGH),
+            errors: AtomicU64::new(0),
+            errors_max: plan.errors_max.unwrap_or(u64::MAX),
+            too_many_errors: AtomicBool::new(false),
             stop: AtomicBool::new(false),
             interrupted: AtomicBool::new(false),
             connected: AtomicBool::new(false),
@@ -100,6 +120,21 @@ impl Shared {
         self.stop.load(Ordering::Acquire)
     }
 
+    /// Responses so far, those of the warm-up too.
+    fn responses(&self) -> u64 {
+        self.progress.iter().map(Progress::answered).sum()
+    }
+
+    /// So many more requests failed; at the bound they end the load.
+    pub(crate) fn failed(&self, requests: u64) {
+        if self.errors_max < u64::MAX
+            && self.errors.fetch_add(requests, Ordering::Relaxed) + requests >= self.errors_max
+        {
+            self.too_many_errors.store(true, Ordering::Release);
+            self.stop();
+        }
+    }
+
     /// A connect succeeded.
     pub(crate) fn connected(&self) {
         // Looked at first, so that the threads do not write to one cache line with every connection.
@@ -119,14 +154,19 @@ impl Shared {
     }
 }
 
-/// Puts the load of `plan` on its server, with the driver `chosen`, until it is done or SIGINT or SIGTERM comes.
+/// Puts the load of `plan` on its server, with the driver `chosen`, until it is done or SIGINT, SIGTERM or SIGHUP comes.
 ///
 /// # Errors
 /// A driver, a descriptor or a thread is not to be had. What happens between the clients and the server is no error but
 /// part of the outcome.
 pub fn run(plan: &Plan, chosen: Chosen) -> io::Result<Outcome> {
-    let shared = Shared::new(plan.clients, plan.threads)?;
+    let shared = Shared::new(plan)?;
+    let began_s = setup::now_s();
+    let pids = if plan.watch { observer::server_pids(plan) } else { Vec::new() };
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    if !ignores_hangup() {
+        signals.add_signal(SIGHUP)?;
+    }
     let stop_listening = signals.handle();
     let cores = cores::allowed();
     let start = Barrier::new(plan.threads);
@@ -134,7 +174,8 @@ pub fn run(plan: &Plan, chosen: Chosen) -> io::Result<Outcome> {
         cores::sharpen_timers();
     }
     let (ended, wait_for_end) = mpsc::channel();
-    let tally = thread::scope(|scope| {
+    let (over, wait_for_over) = mpsc::channel();
+    let (tally, observed) = thread::scope(|scope| {
         scope.spawn(|| {
             for _ in &mut signals {
                 shared.interrupted.store(true, Ordering::Release);
@@ -143,6 +184,8 @@ pub fn run(plan: &Plan, chosen: Chosen) -> io::Result<Outcome> {
         });
         let told = &shared;
         scope.spawn(move || progress::tell(plan, told, &wait_for_end));
+        let watch = move || observer::watch(plan, told, &pids, &wait_for_over);
+        let observer = plan.watch.then(|| scope.spawn(watch));
         let threads: Vec<_> = (0..plan.threads)
             .map(|index| {
                 let core = cores.get(index % cores.len().max(1)).copied();
@@ -164,16 +207,27 @@ pub fn run(plan: &Plan, chosen: Chosen) -> io::Result<Outcome> {
             .into_iter()
             .map(|thread| thread.join().unwrap_or_else(|_| Err(io::Error::other("a thread of the load has panicked"))));
         let tallies = tallies.collect::<io::Result<Vec<_>>>();
-        drop(ended);
+        drop((ended, over));
         stop_listening.close();
+        let observed = observer.and_then(|observer| observer.join().ok()).unwrap_or_default();
         let none = || io::Error::other("a load has at least one thread");
-        tallies.and_then(|tallies| tallies.into_iter().reduce(merge).ok_or_else(none))
+        tallies.and_then(|tallies| tallies.into_iter().reduce(merge).ok_or_else(none)).map(|tally| (tally, observed))
     })?;
     Ok(Outcome {
         tally,
         interrupted: shared.interrupted.load(Ordering::Acquire),
         nothing_listens: shared.nothing_listens.load(Ordering::Acquire),
+        too_many_errors: shared.too_many_errors.load(Ordering::Acquire),
+        began_s,
+        observed,
     })
+}
+
+/// Whether this process was started to outlive its terminal, as nohup(1) does it: SIGHUP is bit 0 of SigIgn (proc_pid_status(5)).
+fn ignores_hangup() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
 }
 
 fn merge(mut sum: Tally, tally: Tally) -> Tally {

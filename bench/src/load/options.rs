@@ -1,7 +1,9 @@
 //! The command line of `load_test`: what was typed, checked and settled into a [`Plan`].
 
+mod arguments;
+
 use super::{
-    Baseline, Heads, Requests,
+    Baseline, Condition, Heads, Requests,
     values::{self, SPAN_MAX, Target},
 };
 use crate::{
@@ -9,11 +11,12 @@ use crate::{
     cores,
     drivers::Choice,
 };
+use arguments::Arguments;
 use clap::{CommandFactory, Parser, ValueEnum, error::ErrorKind};
 use std::{
     ffi::OsString,
     fs,
-    net::{SocketAddr, ToSocketAddrs},
+    net::{SocketAddr, TcpStream, ToSocketAddrs},
     path::PathBuf,
     time::Duration,
 };
@@ -31,19 +34,13 @@ pub enum Format {
     Hgrm,
 }
 
-/// Acknowledgement levels of the server, as `?ack=` takes them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Ack {
-    Memory,
-    Write,
-    Fsync,
-}
-
 /// A load, settled: nothing in it needs another look.
 #[derive(Debug)]
 pub struct Plan {
     /// The server.
     pub server: SocketAddr,
+    /// All addresses that its name stands for.
+    pub addresses: Vec<SocketAddr>,
     /// Concurrent connections, at least 1.
     pub clients: u32,
     /// Requests a second over all clients, at times scheduled beforehand; `None`: a closed loop.
@@ -66,8 +63,10 @@ pub struct Plan {
     pub threads: usize,
     /// Of the requests.
     pub method: String,
-    /// Where they go, as a URL.
+    /// Where they go, as a URL; the first of several.
     pub url: String,
+    /// Path and query of all of them.
+    pub path: String,
     /// What to send.
     pub requests: Requests,
     /// Which driver.
@@ -78,135 +77,56 @@ pub struct Plan {
     pub plot: Option<PathBuf>,
     /// What to compare with.
     pub baseline: Option<Baseline>,
+    /// What fails the run.
+    pub fail_if: Vec<Condition>,
+    /// So many failed requests end the load.
+    pub errors_max: Option<u64>,
+    /// The server's process, if it is named.
+    pub pid: Option<u32>,
+    /// Whether a thread watches the server and the host meanwhile. It reads /proc, which allocates by time, never by request.
+    pub watch: bool,
+}
+
+/// A comparison of reports, without a load.
+#[derive(Debug)]
+pub struct Comparison {
+    /// The reports.
+    pub baseline: Baseline,
+    /// How to report: text or JSON.
+    pub format: Format,
+    /// What fails it.
+    pub fail_if: Vec<Condition>,
+}
+
+/// What a command line asks for.
+#[derive(Debug)]
+pub enum Invocation {
+    /// A load.
+    Load(Box<Plan>),
+    /// A comparison of what earlier loads reported.
+    Compare(Comparison),
+}
+
+/// How long one of several addresses is tried.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+
+impl Plan {
+    /// Of several addresses, settles on the first that accepts a connection. A single one is not tried: the load does that.
+    pub fn settle_address(&mut self) {
+        if self.addresses.len() > 1
+            && let Some(found) =
+                self.addresses.iter().find(|address| TcpStream::connect_timeout(address, PROBE_TIMEOUT).is_ok())
+        {
+            self.server = *found;
+            self.addresses = vec![*found];
+        }
+    }
 }
 
 /// Requests made up in advance: enough that a server does not see one batch only, few enough to stay in the cache.
 const BATCHES: usize = 64;
-/// Metrics of one made-up batch: a hundred times what the service takes by default.
-const BATCH_METRICS_MAX: i64 = 100_000;
-/// Requests in flight on one connection.
-const PIPELINE_MAX: u64 = 1024;
-/// Clients: as many as there are ports to connect from, which is fewer by default (net.ipv4.ip_local_port_range, ip(7)).
-const CLIENTS_MAX: i64 = 65_535;
 /// Methods that carry no body unless one is given (RFC 9110, 9.3).
 const BODILESS: [&str; 5] = ["GET", "HEAD", "DELETE", "OPTIONS", "TRACE"];
-
-/// Puts a load of metric batches, or of any requests, on an HTTP server and says what came back.
-///
-/// A closed loop, unless --rate is given: each client sends a request, waits for the answer, rests for INTERVAL_MS and sends the
-/// next. Latency is then the time from handing the request to the driver to its complete answer; where it needs a new connection,
-/// from handing over the connect. A closed loop asks a slow server less often, and so shows its slowness too rarely.
-///
-/// An open loop with --rate: the send times are fixed beforehand and none is skipped, whatever the server does. Any client that is
-/// free takes the next send; when none is, the send is late. Latency is counted from the intended time ("corrected") and,
-/// beside it, from the handing over ("raw"). Sends more than 1 ms behind their time are counted as late, and those still waiting
-/// when the time is over as missed. On io_uring a load that sleeps between its sends is some 30 to 50 us behind the schedule,
-/// the time that a wake-up takes, and the corrected figures hold that; on epoll, whose waits are whole milliseconds, up to 1 ms.
-///
-/// Success is an answer with status 2xx, and nothing else; percentiles are those of the successes. A request that fails is counted
-/// and never repeated.
-#[derive(Debug, Parser)]
-#[command(name = "load_test", version, after_help = AFTER_HELP)]
-struct Arguments {
-    /// Port of the server. Its /metrics gets the load.
-    #[arg(required_unless_present = "url", conflicts_with = "url")]
-    port: Option<u16>,
-    /// Concurrent connections.
-    #[arg(value_name = "CLIENTS", required_unless_present = "connections", value_parser = clap::value_parser!(u32).range(1..=CLIENTS_MAX))]
-    client_count: Option<u32>,
-    /// Requests of each client - not of all together. Needed unless --duration is given.
-    #[arg(value_name = "REQUESTS", value_parser = clap::value_parser!(u64).range(1..))]
-    request_count: Option<u64>,
-    /// Pause of each client between an answer and its next request. The clients' starts are spread over one pause.
-    #[arg(default_value_t = 0)]
-    interval_ms: u64,
-
-    /// The same as CLIENTS.
-    #[arg(short, long, value_name = "CLIENTS", conflicts_with = "client_count", value_parser = clap::value_parser!(u32).range(1..=CLIENTS_MAX))]
-    connections: Option<u32>,
-    /// The same as REQUESTS: of each client.
-    #[arg(short = 'n', long, value_name = "REQUESTS", conflicts_with = "request_count", value_parser = clap::value_parser!(u64).range(1..))]
-    requests: Option<u64>,
-    /// An open loop: so many requests a second, over all clients. 500, 0.5, 20k.
-    #[arg(short = 'R', long, value_name = "RATE", value_parser = values::rate)]
-    rate: Option<f64>,
-    /// Begin no request after this time; with REQUESTS, whichever ends first. 10s, 500ms, 2m; a plain number is seconds.
-    #[arg(short, visible_short_alias = 'z', long, value_parser = values::span)]
-    duration: Option<Duration>,
-    /// Load for this long first, and count nothing of it.
-    #[arg(short, long, value_parser = values::span, default_value = "0s")]
-    warmup: Duration,
-    /// Threads, each pinned to a core [default: one for each core this process may use].
-    #[arg(short, long, value_parser = clap::value_parser!(u32).range(1..))]
-    threads: Option<u32>,
-
-    /// Any HTTP server, in place of PORT: http://HOST[:PORT][/PATH][?QUERY].
-    #[arg(long, conflicts_with_all = ["host", "ack"], value_parser = values::url)]
-    url: Option<Target>,
-    /// Name or address of the server.
-    #[arg(long, default_value = "127.0.0.1")]
-    host: String,
-    /// Method of the requests. GET, HEAD, DELETE, OPTIONS and TRACE have no body unless one is given.
-    #[arg(long, default_value = "POST", value_parser = values::method)]
-    method: String,
-    /// A connection for each request.
-    #[arg(long)]
-    no_keepalive: bool,
-    /// Requests each client keeps in flight on its connection.
-    #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "no_keepalive", value_parser = clap::value_parser!(u64).range(1..=PIPELINE_MAX))]
-    pipeline: u64,
-    /// A request without a complete answer after this time has failed, and its connection is closed.
-    #[arg(long, value_parser = values::span, default_value = "10s")]
-    timeout: Duration,
-
-    /// Metrics in each request.
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=BATCH_METRICS_MAX))]
-    batch: u32,
-    /// The batches are made up from this number: the same number, the same batches.
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    seed: u64,
-    /// Send this text as the body of each request.
-    #[arg(long, value_name = "TEXT", conflicts_with_all = ["batch", "seed", "body_file"])]
-    body: Option<String>,
-    /// Take the batches from this file, one JSON document a line, in turn; with --url, any lines.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["batch", "seed"])]
-    body_file: Option<PathBuf>,
-    /// Spread the connections over this many distinct Authorization values [default: none is sent].
-    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..=CLIENTS_MAX))]
-    clients: Option<u32>,
-    /// Ask for this level of acknowledgement.
-    #[arg(long)]
-    ack: Option<Ack>,
-    /// Add a header to each request; Host and Content-Type replace the usual ones.
-    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = values::header)]
-    headers: Vec<String>,
-
-    /// How to talk to the kernel.
-    #[arg(long, value_enum, default_value = "auto")]
-    driver: Choice,
-    /// How to write the report. csv has one row an interval of the run: its start and width, requests, successes, rate, own CPU and
-    /// latencies; hgrm is the whole distribution in milliseconds, corrected in an open loop, as HdrHistogram's plotter reads it.
-    #[arg(long, value_enum, default_value = "text")]
-    format: Format,
-    /// Draw the percentile curve and the latency over time into this file.
-    #[arg(long, value_name = "FILE.svg")]
-    plot: Option<PathBuf>,
-    /// Compare throughput, latency and own CPU with an earlier report of --format json, and say whether they differ by more than
-    /// the runs themselves scatter. What changes from one run to the next is not in that: repeat both, in turn.
-    #[arg(long, value_name = "FILE.json")]
-    baseline: Option<PathBuf>,
-}
-
-const AFTER_HELP: &str = "\
-Exit status: 0 if every request succeeded and no send was missed, 1 if not or if interrupted, 2 if it was used wrongly or nothing
-listens at the port. SIGINT ends the load and reports what there is.
-
-  load_test 8080 100 1000          100 clients, 1000 requests each
-  load_test 8080 500 10 100        500 clients, 10 requests each, 100 ms apart
-  load_test 8080 -c 64 -d 10s -w 2s --pipeline 16
-  load_test 8080 -c 64 -d 30s --rate 20k --plot run.svg --format json >run.json
-  load_test 8080 -c 64 -d 30s --rate 20k --baseline run.json
-  load_test --url http://127.0.0.1:8428/api/v1/import -c 64 -d 10s --body-file lines.json";
 
 /// Reads the command line, program name first, and settles it: looks the host up, reads the file of batches.
 ///
@@ -214,15 +134,44 @@ listens at the port. SIGINT ends the load and reports what there is.
 /// What is wrong with it, or the text that `--help` or `--version` asks for; [`clap::Error::exit`] prints either.
 pub fn parse(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Plan, clap::Error> {
     let typed = Arguments::try_parse_from(arguments)?;
-    settle(typed).map_err(|(kind, message)| Arguments::command().error(kind, message))
+    settle(typed).map_err(refused)
+}
+
+/// Reads a command line that may also ask for a comparison without a load.
+///
+/// # Errors
+/// See [`parse`].
+pub fn invocation(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Invocation, clap::Error> {
+    let typed = Arguments::try_parse_from(arguments)?;
+    if typed.with.is_empty() || typed.port.is_some() || !typed.url.is_empty() {
+        return settle(typed).map(|plan| Invocation::Load(Box::new(plan))).map_err(refused);
+    }
+    if !matches!(typed.format, Format::Text | Format::Json) {
+        return Err(refused((ErrorKind::ArgumentConflict, "a comparison is written as text or json".to_owned())));
+    }
+    if let Some(bound) = typed.fail_if.iter().find(|condition| matches!(condition, Condition::Bound { .. })) {
+        let message = format!("'{bound}' is about a load, and without PORT and --url there is none");
+        return Err(refused((ErrorKind::ArgumentConflict, message)));
+    }
+    let baseline = Baseline::read(&typed.baseline, &typed.with);
+    let baseline = baseline.map_err(|message| refused((ErrorKind::ValueValidation, message)))?;
+    Ok(Invocation::Compare(Comparison { baseline, format: typed.format, fail_if: typed.fail_if }))
+}
+
+fn refused((kind, message): (ErrorKind, String)) -> clap::Error {
+    Arguments::command().error(kind, message)
 }
 
 fn settle(typed: Arguments) -> Result<Plan, (ErrorKind, String)> {
-    let clients = typed.client_count.or(typed.connections).unwrap_or(1);
+    let missing = |message: &str| (ErrorKind::MissingRequiredArgument, message.to_owned());
+    if typed.port.is_none() && typed.url.is_empty() {
+        return Err(missing("which server: give PORT, or --url URL"));
+    }
+    let clients = typed.client_count.or(typed.connections);
+    let clients = clients.ok_or_else(|| missing("how many clients: give CLIENTS, behind PORT or as -c CLIENTS"))?;
     let requests_each = typed.request_count.or(typed.requests);
     if requests_each.is_none() && typed.duration.is_none() {
-        let message = "how much load: give REQUESTS (of each client) or --duration";
-        return Err((ErrorKind::MissingRequiredArgument, message.to_owned()));
+        return Err(missing("how much load: give REQUESTS (of each client), as -n REQUESTS with --url, or --duration"));
     }
     let wrong = |message: String| (ErrorKind::ValueValidation, message);
     let conflict = |message: &str| (ErrorKind::ArgumentConflict, message.to_owned());
@@ -241,31 +190,29 @@ fn settle(typed: Arguments) -> Result<Plan, (ErrorKind, String)> {
         return Err(wrong("with a timeout of zero no request can succeed".to_owned()));
     }
     let bodies = bodies(&typed).map_err(wrong)?;
-    let target = typed.url.unwrap_or_else(|| {
-        let level = typed.ack.and_then(|ack| ack.to_possible_value());
-        let query = level.map_or_else(String::new, |level| format!("?ack={}", level.get_name()));
-        // One of PORT and --url is required.
-        Target { host: typed.host, port: typed.port.unwrap_or_default(), path: format!("/metrics{query}") }
-    });
-    let server = (target.host.as_str(), target.port)
-        .to_socket_addrs()
-        .map_err(|error| format!("cannot look up '{}': {error}", target.host))
-        .and_then(|found| {
-            // A name like localhost stands for both kinds, and servers listen on the older one first.
-            found.min_by_key(SocketAddr::is_ipv6).ok_or_else(|| format!("'{}' has no address", target.host))
-        })
-        .map_err(wrong)?;
+    let targets = targets(&typed);
+    let Some(target) = targets.first() else { unreachable!("PORT or a URL was given") };
+    if targets.iter().any(|other| other.authority() != target.authority()) {
+        return Err(conflict("several URLs differ in their path and query only: one load has one server"));
+    }
+    let addresses = addresses(target).map_err(wrong)?;
     let heads = Heads {
         method: &typed.method,
-        path: &target.path,
+        paths: &targets.iter().map(|target| target.path.clone()).collect::<Vec<_>>(),
         host: &target.authority(),
         keep_alive: !typed.no_keepalive,
         identities: typed.clients.unwrap_or(0),
         headers: &typed.headers,
     };
+    let requests = Requests::new(&heads, &bodies);
+    let baseline = (!typed.baseline.is_empty()).then(|| Baseline::read(&typed.baseline, &typed.with));
+    if baseline.is_none() && typed.fail_if.iter().any(|condition| !matches!(condition, Condition::Bound { .. })) {
+        return Err(conflict("worse and undecided are about a comparison: give --baseline"));
+    }
     let threads = typed.threads.map_or_else(|| cores::allowed().len().max(1), |threads| threads as usize);
     Ok(Plan {
-        server,
+        server: addresses[0],
+        addresses,
         clients,
         rate: typed.rate,
         requests_each,
@@ -276,14 +223,44 @@ fn settle(typed: Arguments) -> Result<Plan, (ErrorKind, String)> {
         pipeline: usize::try_from(typed.pipeline).unwrap_or(1),
         timeout: typed.timeout,
         threads: threads.min(clients as usize),
-        requests: Requests::new(&heads, &bodies),
+        requests,
         url: format!("http://{}{}", target.authority(), target.path),
+        path: targets.iter().map(|target| target.path.as_str()).collect::<Vec<_>>().join(" "),
         method: typed.method,
         driver: typed.driver,
         format: typed.format,
         plot: typed.plot,
-        baseline: typed.baseline.map(|path| Baseline::read(&path)).transpose().map_err(wrong)?,
+        baseline: baseline.transpose().map_err(wrong)?,
+        fail_if: typed.fail_if,
+        errors_max: typed.max_errors,
+        pid: typed.pid,
+        watch: true,
     })
+}
+
+/// Where the requests go: one at least, as PORT or a URL was given.
+fn targets(typed: &Arguments) -> Vec<Target> {
+    if !typed.url.is_empty() {
+        return typed.url.clone();
+    }
+    let level = typed.ack.and_then(|ack| ack.to_possible_value());
+    let query = level.map_or_else(String::new, |level| format!("?ack={}", level.get_name()));
+    vec![Target { host: typed.host.clone(), port: typed.port.unwrap_or_default(), path: format!("/metrics{query}") }]
+}
+
+/// The addresses of the server, at least one.
+fn addresses(target: &Target) -> Result<Vec<SocketAddr>, String> {
+    let found = (target.host.as_str(), target.port).to_socket_addrs();
+    let found = found.map_err(|error| format!("cannot look up '{}': {error}", target.host))?;
+    let mut addresses: Vec<SocketAddr> = Vec::new();
+    for address in found {
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    // A name like localhost stands for both kinds, and servers listen on the older one first.
+    addresses.sort_by_key(SocketAddr::is_ipv6);
+    if addresses.is_empty() { Err(format!("'{}' has no address", target.host)) } else { Ok(addresses) }
 }
 
 /// The bodies that were asked for, none for requests without.
@@ -291,7 +268,7 @@ fn bodies(typed: &Arguments) -> Result<Vec<Body>, String> {
     match (&typed.body, &typed.body_file) {
         (Some(text), _) => Ok(vec![Body::verbatim(text)]),
         (None, Some(path)) => {
-            let read = if typed.url.is_some() { body::read_verbatim } else { body::read_lines };
+            let read = if !typed.url.is_empty() { body::read_verbatim } else { body::read_lines };
             fs::read_to_string(path)
                 .map_err(|error| error.to_string())
                 .and_then(|text| read(&text))
@@ -348,6 +325,30 @@ mod tests {
     }
 
     #[test]
+    fn what_is_missing_is_named() {
+        for (line, says) in [
+            ("-c 1 -n 1", "PORT, or --url"),
+            ("8080", "give CLIENTS"),
+            ("--url http://127.0.0.1:1/ -n 1", "as -c CLIENTS"),
+            ("--url http://127.0.0.1:1/ -c 1", "-n REQUESTS"),
+        ] {
+            let refused = typed(line).unwrap_err().to_string();
+            assert!(refused.contains(says), "{line}: {refused}");
+        }
+    }
+
+    #[test]
+    fn several_paths_are_taken_in_turn() {
+        let plan = typed("--url http://127.0.0.1:1/a --url http://127.0.0.1:1/b -c 1 -n 1").unwrap();
+        let path = |turn| {
+            let mut request = Vec::new();
+            plan.requests.write(0, turn, &mut request);
+            String::from_utf8(request).unwrap().split(' ').nth(1).unwrap().to_owned()
+        };
+        assert_eq!([path(0), path(1), path(2)], ["/a", "/b", "/a"]);
+    }
+
+    #[test]
     fn there_are_no_more_threads_than_clients() {
         assert_eq!(typed("1 3 1 -t 8").unwrap().threads, 3);
     }
@@ -366,7 +367,7 @@ mod tests {
             "8080 10 10 --pipeline 0",
             "8080 10 10 --pipeline 2 --no-keepalive",
             "8080 10 10 --timeout 0s",
-            "8080 10 -d 10h",
+            "8080 10 -d 25h",
             "8080 10 -d 99999999999999999999",
             "8080 10 10 --batch 0",
             "8080 10 10 --ack disk",
@@ -386,6 +387,12 @@ mod tests {
             "--url http://127.0.0.1:1/ -c 1 -n 1 --ack fsync",
             "8080 10 10 --body x --batch 3",
             "8080 10 10 --baseline /nonexistent",
+            "8080 10 10 --with /nonexistent",
+            "8080 10 10 --fail-if worse",
+            "8080 10 10 --fail-if p99>5",
+            "8080 10 10 --max-errors 0",
+            "8080 10 10 --pid 0",
+            "--url http://127.0.0.1:1/ --url http://127.0.0.1:2/ -c 1 -n 1",
         ] {
             assert_eq!(typed(line).map(|_| ()).unwrap_err().exit_code(), 2, "{line:?}");
         }

@@ -31,6 +31,11 @@ impl Progress {
         self.failed.store(failed, Ordering::Relaxed);
         self.late.store(late, Ordering::Relaxed);
     }
+
+    /// Responses so far.
+    pub fn answered(&self) -> u64 {
+        self.answered.load(Ordering::Relaxed)
+    }
 }
 
 /// The sums over all threads.

@@ -8,9 +8,10 @@ mod forms;
 mod json;
 mod table;
 
-use super::{Failure, Format, Outcome, Plan, Tally, baseline, baseline::Change};
+use super::{Comparison, Failure, Format, Outcome, Plan, Tally, baseline, baseline::Change};
 use crate::drivers::Chosen;
 use hdrhistogram::Histogram;
+use serde_json::{Value, json};
 
 /// Quantiles shown, with their names.
 const QUANTILES: [(f64, &str); 7] =
@@ -94,7 +95,7 @@ impl<'a> Report<'a> {
             remarks: remarks(plan, chosen, outcome),
         };
         if let Some(baseline) = &plan.baseline {
-            let (changes, remarks) = baseline.compare(&baseline::Run::new(&report.json()));
+            let (changes, remarks) = baseline.compare(Some(baseline::Run::new(&report.json())));
             report.changes = changes;
             report.remarks.extend(remarks);
         }
@@ -116,7 +117,14 @@ impl<'a> Report<'a> {
     #[must_use]
     pub fn aside(&self) -> String {
         let in_it = matches!(self.plan.format, Format::Text);
-        if in_it { String::new() } else { self.changes_and_remarks() }
+        if in_it { String::new() } else { forms::changes_and_remarks(&self.changes, &self.remarks) }
+    }
+
+    /// Why the run fails by what the plan's `--fail-if` asks for.
+    #[must_use]
+    pub fn failures(&self) -> Vec<String> {
+        let report = self.json();
+        self.plan.fail_if.iter().filter_map(|condition| condition.failure(&report, &self.changes)).collect()
     }
 
     /// The histograms to draw, with their names.
@@ -140,6 +148,22 @@ impl<'a> Report<'a> {
             forms::shown(self.figures.requests_per_second, 0)
         )
     }
+}
+
+/// Compares reports without a load: the comparison in its form, and why it fails.
+#[must_use]
+pub fn render_comparison(comparison: &Comparison) -> (String, Vec<String>) {
+    let (changes, remarks) = comparison.baseline.compare(None);
+    let failures =
+        comparison.fail_if.iter().filter_map(|condition| condition.failure(&Value::Null, &changes)).collect();
+    let text = match comparison.format {
+        Format::Json => {
+            let changes: Vec<_> = changes.iter().map(Change::json).collect();
+            format!("{}\n", json!({"baseline": changes, "remarks": remarks}))
+        }
+        _ => forms::changes_and_remarks(&changes, &remarks),
+    };
+    (text, failures)
 }
 
 fn ratio(count: f64, by: f64) -> Option<f64> {
@@ -240,6 +264,9 @@ fn remarks(plan: &Plan, chosen: Chosen, outcome: &Outcome) -> Vec<String> {
         remarks.push(format!("warning: {} sends were late although a client was free: {cause}", tally.late_by_itself));
     }
     remarks.extend(of_connections(plan, tally));
+    if outcome.too_many_errors {
+        remarks.push("stopped: as many requests have failed as --max-errors allows".to_owned());
+    }
     if tally.missed > 0 {
         let first = if outcome.interrupted { "interrupted" } else { "time was over" };
         remarks.push(format!(

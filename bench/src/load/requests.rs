@@ -8,7 +8,9 @@ use std::fmt::Write;
 /// The parts of all requests of a load.
 #[derive(Debug)]
 pub struct Requests {
-    openings: Vec<Vec<u8>>,
+    /// By identity, and within it by path.
+    openings: Vec<Vec<Vec<u8>>>,
+    fingerprint: String,
     batches: Vec<Batch>,
 }
 
@@ -23,8 +25,8 @@ struct Batch {
 pub struct Heads<'a> {
     /// The method.
     pub method: &'a str,
-    /// Path and query.
-    pub path: &'a str,
+    /// Paths with their queries, at least one; requests take them in turn.
+    pub paths: &'a [String],
     /// The value of `Host`, unless `headers` has one.
     pub host: &'a str,
     /// Whether a connection carries more than one request.
@@ -39,27 +41,34 @@ impl Requests {
     /// Requests with these heads that carry `bodies`; without any they have none.
     #[must_use]
     pub fn new(heads: &Heads<'_>, bodies: &[Body]) -> Self {
-        let &Heads { method, path, host, keep_alive, identities, headers } = heads;
+        let &Heads { method, paths, host, keep_alive, identities, headers } = heads;
         let given = |name: &str| headers.iter().any(|header| values::name(header).eq_ignore_ascii_case(name));
-        let mut opening = format!("{method} {path} HTTP/1.1\r\n");
-        // Writing into a String cannot fail.
-        if !given("host") {
-            let _ = write!(opening, "Host: {host}\r\n");
-        }
+        let mut lines = String::new();
         if !bodies.is_empty() && !given("content-type") {
-            opening.push_str("Content-Type: application/json\r\n");
+            lines.push_str("Content-Type: application/json\r\n");
         }
         for header in headers {
-            let _ = write!(opening, "{header}\r\n");
+            // Writing into a String cannot fail.
+            let _ = write!(lines, "{header}\r\n");
         }
         if !keep_alive {
-            opening.push_str("Connection: close\r\n");
+            lines.push_str("Connection: close\r\n");
         }
-        let openings = if identities == 0 {
-            vec![opening.into_bytes()]
-        } else {
-            (0..identities).map(|key| format!("{opening}Authorization: Bearer client-{key}\r\n").into_bytes()).collect()
+        let own_host = if given("host") { String::new() } else { format!("Host: {host}\r\n") };
+        let of_identity = |identity: String| {
+            let opening =
+                |path: &String| format!("{method} {path} HTTP/1.1\r\n{own_host}{lines}{identity}").into_bytes();
+            paths.iter().map(opening).collect()
         };
+        let openings = if identities == 0 {
+            vec![of_identity(String::new())]
+        } else {
+            (0..identities).map(|key| of_identity(format!("Authorization: Bearer client-{key}\r\n"))).collect()
+        };
+        let mut sum = crc32fast::Hasher::new();
+        let parts = [lines.as_str()].into_iter().chain(bodies.iter().map(|body| body.json.as_str()));
+        parts.for_each(|part| sum.update(part.as_bytes()));
+        let fingerprint = format!("{} bodies, {identities} identities, crc32 {:08x}", bodies.len(), sum.finalize());
         let batch = |body: &Body| Batch {
             bytes: format!("Content-Length: {}\r\n\r\n{}", body.json.len(), body.json).into_bytes(),
             metrics: body.metrics,
@@ -68,16 +77,23 @@ impl Requests {
         if batches.is_empty() {
             batches.push(Batch { bytes: b"\r\n".to_vec(), metrics: 0 });
         }
-        Self { openings, batches }
+        Self { openings, fingerprint, batches }
     }
 
     /// Appends the request of client `client` with batch `turn` to `buffer`, both taken round the numbers there are; gives
     /// the metrics in it.
     pub fn write(&self, client: usize, turn: usize, buffer: &mut Vec<u8>) -> u32 {
         let batch = &self.batches[turn % self.batches.len()];
-        buffer.extend_from_slice(&self.openings[client % self.openings.len()]);
+        let openings = &self.openings[client % self.openings.len()];
+        buffer.extend_from_slice(&openings[turn % openings.len()]);
         buffer.extend_from_slice(&batch.bytes);
         batch.metrics
+    }
+
+    /// What tells these requests from others, but for method, paths and host.
+    #[must_use]
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
     }
 
     /// Metrics in the request that carries the most.
@@ -90,7 +106,7 @@ impl Requests {
     #[must_use]
     pub fn bytes_max(&self) -> usize {
         let longest = |lengths: &mut dyn Iterator<Item = usize>| lengths.max().unwrap_or(0);
-        longest(&mut self.openings.iter().map(Vec::len))
+        longest(&mut self.openings.iter().flatten().map(Vec::len))
             + longest(&mut self.batches.iter().map(|batch| batch.bytes.len()))
     }
 }
@@ -106,7 +122,7 @@ mod tests {
         let headers = ["X-Tag: v".to_owned(), "host: other".to_owned()];
         let heads = Heads {
             method: "POST",
-            path: "/metrics?ack=fsync",
+            paths: &["/metrics?ack=fsync".to_owned()],
             host: "127.0.0.1:1",
             keep_alive: false,
             identities: 2,
@@ -130,7 +146,14 @@ mod tests {
     }
     #[test]
     fn a_request_without_a_body_says_nothing_of_one() {
-        let heads = Heads { method: "GET", path: "/health", host: "h", keep_alive: true, identities: 0, headers: &[] };
+        let heads = Heads {
+            method: "GET",
+            paths: &["/health".to_owned()],
+            host: "h",
+            keep_alive: true,
+            identities: 0,
+            headers: &[],
+        };
         let mut buffer = Vec::new();
         assert_eq!(Requests::new(&heads, &[]).write(7, 7, &mut buffer), 0);
         assert_eq!(buffer, b"GET /health HTTP/1.1\r\nHost: h\r\n\r\n");

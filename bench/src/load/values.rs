@@ -29,7 +29,11 @@ impl Target {
 
 /// An absolute URL of the scheme `http`; a fragment is not sent, and so not taken.
 pub(super) fn url(text: &str) -> Result<Target, String> {
-    let rest = text.strip_prefix("http://").ok_or("it begins with http:// - there is no TLS here")?;
+    let rest = match text.split_at_checked("http://".len()) {
+        // A scheme is written in any case (RFC 3986, 3.1).
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http://") => rest,
+        _ => return Err("it begins with http:// - there is no TLS here".to_owned()),
+    };
     if !text.bytes().all(|byte| byte.is_ascii_graphic()) || text.contains('#') {
         return Err("a URL is visible ASCII without a fragment; encode the rest with %".to_owned());
     }
@@ -88,7 +92,7 @@ fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(is_token_byte)
 }
 
-/// A span of time: `10s`, `500ms`, `2m`, or plain seconds.
+/// A span of time: `10s`, `500ms`, `2m`, `1h`, or plain seconds.
 pub(super) fn span(text: &str) -> Result<Duration, String> {
     let digits = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
@@ -96,9 +100,10 @@ pub(super) fn span(text: &str) -> Result<Duration, String> {
         "ms" => 1,
         "s" | "" => 1000,
         "m" => 60 * 1000,
-        _ => return Err("a time is a number with ms, s or m behind it".to_owned()),
+        "h" => 60 * 60 * 1000,
+        _ => return Err("a time is a number with ms, s, m or h behind it".to_owned()),
     };
-    let number: u64 = number.parse().map_err(|_| "a time is a number with ms, s or m behind it")?;
+    let number: u64 = number.parse().map_err(|_| "a time is a number with ms, s, m or h behind it")?;
     let span = Duration::from_millis(number.saturating_mul(unit_ms));
     if span > SPAN_MAX { Err(format!("over {} s", SPAN_MAX.as_secs())) } else { Ok(span) }
 }
@@ -123,6 +128,7 @@ mod tests {
         for (text, host, port, path, authority) in [
             ("http://127.0.0.1:8428/api/v1/import?x=1&y", "127.0.0.1", 8428, "/api/v1/import?x=1&y", "127.0.0.1:8428"),
             ("http://localhost", "localhost", 80, "/", "localhost:80"),
+            ("HTTP://localhost/A", "localhost", 80, "/A", "localhost:80"),
             ("http://localhost:81?q", "localhost", 81, "/?q", "localhost:81"),
             ("http://[::1]:80/", "::1", 80, "/", "[::1]:80"),
             ("http://[::1]/a", "::1", 80, "/a", "[::1]:80"),
@@ -176,7 +182,8 @@ mod tests {
     fn a_span_has_a_unit() {
         assert_eq!(span("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!((span("2"), span("2s"), span("1m")), (Ok(Duration::from_secs(2)), span("2"), span("60")));
-        for text in ["", "s", "1h", "1.5s", "-1", "99999999999999999999"] {
+        assert_eq!((span("1h"), span("24h")), (span("60m"), Ok(SPAN_MAX)));
+        for text in ["", "s", "25h", "1d", "1.5s", "-1", "99999999999999999999"] {
             assert!(span(text).is_err(), "{text:?}");
         }
     }

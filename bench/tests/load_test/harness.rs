@@ -29,6 +29,23 @@ impl Floor {
         Self { process, port: address.port() }
     }
 
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Waits until `client` has a connection to it, and so catches signals.
+    pub fn wait_for_connections(&self, client: &Child) {
+        let descriptors = format!("/proc/{}/fd", client.id());
+        let established = || {
+            let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+            let port = format!(":{:04X}", self.port);
+            table.lines().any(|line| line.split_whitespace().nth(2).is_some_and(|peer| peer.ends_with(&port)))
+        };
+        while std::fs::read_dir(&descriptors).is_ok() && !established() {
+            thread::yield_now();
+        }
+    }
+
     /// Ends it as an operator would.
     pub fn end(mut self, name: &str) {
         signal(&self.process, name);

@@ -1,6 +1,7 @@
 //! `load_test` against the floor, and against servers that misbehave: each outcome is reported as what it is.
 #![allow(clippy::unwrap_used)] // All of it is test, the parts outside #[test] functions too.
 
+mod comparing;
 mod faults;
 mod harness;
 mod measuring;

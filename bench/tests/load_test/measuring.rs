@@ -136,26 +136,6 @@ fn a_plot_is_drawn() {
 }
 
 #[test]
-fn a_run_is_compared_with_an_earlier_one() {
-    let directory = tempfile::tempdir().unwrap();
-    let earlier = directory.path().join("earlier.json");
-    let fast = Floor::start("auto");
-    let before = run(fast.port, "2 -d 1s");
-    fs::write(&earlier, &before.stdout).unwrap();
-    let slow = answering_slowly(Duration::from_millis(20));
-    let (report, status) = reported(slow, &format!("2 -d 1s --baseline {}", earlier.display()));
-    assert_eq!(status, 0);
-    let verdict = |figure: &str| {
-        let changes = report["baseline"].as_array().unwrap();
-        changes.iter().find(|change| change["figure"] == figure).unwrap()["verdict"].clone()
-    };
-    // From well below a millisecond to 20. A throughput can fall by 100 % at most, and a busy machine scatters as much.
-    assert_eq!(verdict("p50"), "slower", "{report}");
-    assert_ne!(verdict("throughput"), "faster", "{report}");
-    assert!(report["remarks"].to_string().contains("the baseline was run with url"), "{report}");
-}
-
-#[test]
 fn a_server_of_another_make_is_loaded() {
     let (told, heard) = std::sync::mpsc::channel();
     let port = server(move |mut stream, _| {

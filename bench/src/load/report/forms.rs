@@ -1,7 +1,7 @@
 //! The report for people.
 
 use super::{Report, percentiles};
-use crate::load::Failure;
+use crate::load::{Failure, baseline::Change};
 use std::fmt::Write;
 
 impl Report<'_> {
@@ -13,7 +13,7 @@ impl Report<'_> {
         self.write_counts(&mut lines);
         self.write_rates(&mut lines);
         self.write_times(&mut lines);
-        lines.0 + &self.changes_and_remarks()
+        lines.0 + &changes_and_remarks(&self.changes, &self.remarks)
     }
 
     fn write_setup(&self, lines: &mut Lines) {
@@ -116,20 +116,26 @@ impl Report<'_> {
                 shown(figures.cpu_cores.map(|_| 100.0 * tally.busiest), 0)
             ),
         );
+        let seen = &self.outcome.observed;
+        if let Some(micros) = seen.server_cpu_us {
+            let pids = seen.pids.iter().map(u32::to_string).collect::<Vec<_>>().join(" ");
+            lines.add("server CPU", format!("{micros:.2} us/request, process {pids}"));
+        }
         lines.add("measured", format!("{:.3} s, which rates are over", figures.measured_s));
         lines.add("elapsed", format!("{:.3} s", figures.elapsed_s));
     }
+}
 
-    pub(super) fn changes_and_remarks(&self) -> String {
-        let mut out = String::new();
-        for (index, change) in self.changes.iter().enumerate() {
-            let _ = writeln!(out, "{:<12}{change}", if index == 0 { "baseline" } else { "" });
-        }
-        for remark in &self.remarks {
-            let _ = writeln!(out, "{remark}");
-        }
-        out
+/// How the runs differ, and what is to be remarked.
+pub(super) fn changes_and_remarks(changes: &[Change], remarks: &[String]) -> String {
+    let mut out = String::new();
+    for (index, change) in changes.iter().enumerate() {
+        let _ = writeln!(out, "{:<12}{change}", if index == 0 { "baseline" } else { "" });
     }
+    for remark in remarks {
+        let _ = writeln!(out, "{remark}");
+    }
+    out
 }
 
 /// The lines of the report for people: a name, and what is to be said about it.

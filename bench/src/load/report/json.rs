@@ -2,7 +2,7 @@
 //! start; what was not measured is null.
 
 use super::{Report, Row, percentiles};
-use crate::load::Failure;
+use crate::load::{Failure, Outcome, baseline, setup};
 use serde_json::{Map, Value, json};
 
 impl Report<'_> {
@@ -21,6 +21,11 @@ impl Report<'_> {
     fn json_setup(&self) -> Value {
         let plan = self.plan;
         json!({
+            "form": baseline::FORM,
+            "load_test": setup::maker(),
+            "host": setup::host(),
+            "began_unix_s": self.outcome.began_s,
+            "setup": setup::workload(plan, self.chosen),
             "server": plan.server.to_string(),
             "url": plan.url,
             "method": plan.method,
@@ -41,6 +46,11 @@ impl Report<'_> {
         let errors: Map<String, Value> =
             Failure::ALL.iter().map(|&(failure, name)| (name.to_owned(), json!(tally.failures(failure)))).collect();
         let open = |count: u64| self.plan.rate.map(|_| count);
+        let stopped_by = match self.outcome {
+            Outcome { too_many_errors: true, .. } => Some("max_errors"),
+            Outcome { interrupted: true, .. } => Some("signal"),
+            _ => None,
+        };
         json!({
             "requests": tally.requests(),
             "successes": tally.successes(),
@@ -48,7 +58,9 @@ impl Report<'_> {
             "statuses": statuses,
             "errors": errors,
             "other_reason": tally.other_reason,
-            "interrupted": self.outcome.interrupted,
+            "failed": tally.requests() - tally.successes(),
+            "interrupted": self.outcome.interrupted || self.outcome.too_many_errors,
+            "stopped_by": stopped_by,
             "unanswered": tally.unanswered,
             "connections_opened": tally.connections,
             "connections_unclosed": tally.unclosed,
@@ -64,7 +76,7 @@ impl Report<'_> {
     }
 
     fn json_figures(&self) -> Value {
-        let (tally, figures) = (&self.outcome.tally, &self.figures);
+        let (tally, figures, seen) = (&self.outcome.tally, &self.figures, &self.outcome.observed);
         let by_status: Map<String, Value> =
             tally.latency_by_status().map(|(status, all)| (status.to_string(), latency(&percentiles(all)))).collect();
         json!({
@@ -83,6 +95,12 @@ impl Report<'_> {
             "cpu_cores": figures.cpu_cores,
             "busiest_thread_percent": figures.cpu_cores.map(|_| 100.0 * tally.busiest),
             "starved_thread_percent": figures.cpu_cores.map(|_| 100.0 * tally.starved),
+            "server_pids": seen.pids,
+            "server_cpu_us_per_request": seen.server_cpu_us,
+            "server_cpu_us_intervals": seen.intervals_us,
+            "server_starved_percent": seen.server_cpu_us.map(|_| 100.0 * seen.server_starved),
+            "other_cores": seen.other_cores,
+            "host_cores": seen.host_cores,
             "elapsed_s": figures.elapsed_s,
         })
     }

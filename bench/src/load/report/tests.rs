@@ -1,9 +1,20 @@
 use super::{forms::percent, *};
-use crate::load::{Arrival, Begun, Ending, Failure, Tally};
+use crate::load::{Arrival, Begun, Ending, Failure, Observed, Tally};
 use serde_json::{Value, json};
 
 fn plan(more: &str) -> Plan {
     crate::load::parse("load_test 8080 10 100 -t 1 ".split_whitespace().chain(more.split_whitespace())).unwrap()
+}
+
+fn ended(tally: Tally) -> Outcome {
+    Outcome {
+        tally,
+        interrupted: false,
+        nothing_listens: false,
+        too_many_errors: false,
+        began_s: 0.0,
+        observed: Observed::default(),
+    }
 }
 
 fn at(now_ns: u64) -> Arrival {
@@ -26,7 +37,7 @@ fn outcome(open_loop: bool) -> Outcome {
     tally.span.close(2_000_000_000, Ending::Count);
     (tally.elapsed_ns, tally.cpu_ns, tally.bytes) = (2_000_000_000, 5_010_000, 4_000_000);
     tally.scheduled = ahead * 2000;
-    Outcome { tally, interrupted: false, nothing_listens: false }
+    ended(tally)
 }
 
 #[test]
@@ -148,7 +159,7 @@ fn the_figures_can_be_drawn() {
     for part in ["<svg", "99.9 %", "corrected", "raw", "p99", "percentile", "latency", "seconds since", "</svg>"] {
         assert!(svg.contains(part), "{part}");
     }
-    let nothing = Outcome { tally: Tally::new(0, None, false), interrupted: true, nothing_listens: false };
+    let nothing = Outcome { interrupted: true, ..ended(Tally::new(0, None, false)) };
     assert!(crate::load::draw(&Report::new(&plan, Chosen::Epoll, &nothing), file.path()).is_err());
 }
 
@@ -160,7 +171,7 @@ fn a_hundred_percent_is_never_rounded_up_to() {
 
 #[test]
 fn what_was_not_measured_is_null_and_a_dash() {
-    let nothing = Outcome { tally: Tally::new(0, None, true), interrupted: true, nothing_listens: false };
+    let nothing = Outcome { interrupted: true, ..ended(Tally::new(0, None, true)) };
     let plan = plan("--rate 1000");
     let shown = Report::new(&plan, Chosen::Epoll, &nothing);
     let report = shown.json();
@@ -211,7 +222,7 @@ fn no_share_is_over_a_hundred_percent() {
     (0..2).for_each(|_| tally.answered(200, 3, Begun { intended_ns: 0, start_ns: 0 }, at(400_000_000)));
     (tally.scheduled, tally.elapsed_ns) = (2, 500_000_000);
     tally.span.close(500_000_000, Ending::Time);
-    let outcome = Outcome { tally, interrupted: false, nothing_listens: false };
+    let outcome = ended(tally);
     let text = Report::new(&plan, Chosen::Epoll, &outcome).text();
     assert!(text.contains("4 requests/s of 3 (100.00 %: 2 of 2 sends)"), "{text}");
 }

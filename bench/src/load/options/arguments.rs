@@ -1,0 +1,159 @@
+//! What can be typed, and what `--help` says about it.
+
+use super::{super::values, Format};
+use crate::{
+    drivers::Choice,
+    load::{Condition, condition::condition, values::Target},
+};
+use clap::{Parser, ValueEnum};
+use std::{path::PathBuf, time::Duration};
+
+/// Metrics of one made-up batch: a hundred times what the service takes by default.
+const BATCH_METRICS_MAX: i64 = 100_000;
+/// Requests in flight on one connection.
+const PIPELINE_MAX: u64 = 1024;
+/// Clients: as many as there are ports to connect from, which is fewer by default (net.ipv4.ip_local_port_range, ip(7)).
+const CLIENTS_MAX: i64 = 65_535;
+
+/// Acknowledgement levels of the server, as `?ack=` takes them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Ack {
+    Memory,
+    Write,
+    Fsync,
+}
+
+/// Puts a load of metric batches, or of any requests, on an HTTP server and says what came back.
+///
+/// A closed loop, unless --rate is given: each client sends a request, waits for the answer, rests for INTERVAL_MS and sends the
+/// next. Latency is then the time from handing the request to the driver to its complete answer; where it needs a new connection,
+/// from handing over the connect. A closed loop asks a slow server less often, and so shows its slowness too rarely.
+///
+/// An open loop with --rate: the send times are fixed beforehand and none is skipped, whatever the server does. Any client that is
+/// free takes the next send; when none is, the send is late. Latency is counted from the intended time ("corrected") and,
+/// beside it, from the handing over ("raw"). Sends more than 1 ms behind their time are counted as late, and those still waiting
+/// when the time is over as missed. On io_uring a load that sleeps between its sends is some 30 to 50 us behind the schedule,
+/// the time that a wake-up takes, and the corrected figures hold that; on epoll, whose waits are whole milliseconds, up to 1 ms.
+///
+/// Success is an answer with status 2xx, and nothing else; percentiles are those of the successes. A request that fails is counted
+/// and never repeated.
+#[derive(Debug, Parser)]
+#[command(name = "load_test", version, after_help = AFTER_HELP)]
+pub(super) struct Arguments {
+    /// Port of the server. Its /metrics gets the load.
+    #[arg(conflicts_with = "url")]
+    pub port: Option<u16>,
+    /// Concurrent connections.
+    #[arg(value_name = "CLIENTS", value_parser = clap::value_parser!(u32).range(1..=CLIENTS_MAX))]
+    pub client_count: Option<u32>,
+    /// Requests of each client - not of all together. Needed unless --duration is given.
+    #[arg(value_name = "REQUESTS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub request_count: Option<u64>,
+    /// Pause of each client between an answer and its next request. The clients' starts are spread over one pause.
+    #[arg(default_value_t = 0)]
+    pub interval_ms: u64,
+
+    /// The same as CLIENTS.
+    #[arg(short, long, value_name = "CLIENTS", conflicts_with = "client_count", value_parser = clap::value_parser!(u32).range(1..=CLIENTS_MAX))]
+    pub connections: Option<u32>,
+    /// The same as REQUESTS: of each client.
+    #[arg(short = 'n', long, value_name = "REQUESTS", conflicts_with = "request_count", value_parser = clap::value_parser!(u64).range(1..))]
+    pub requests: Option<u64>,
+    /// An open loop: so many requests a second, over all clients. 500, 0.5, 20k.
+    #[arg(short = 'R', long, value_name = "RATE", value_parser = values::rate)]
+    pub rate: Option<f64>,
+    /// Begin no request after this time; with REQUESTS, whichever ends first. 10s, 500ms, 2m, 1h; a plain number is seconds.
+    #[arg(short, visible_short_alias = 'z', long, value_parser = values::span)]
+    pub duration: Option<Duration>,
+    /// Load for this long first, and count nothing of it.
+    #[arg(short, long, value_parser = values::span, default_value = "0s")]
+    pub warmup: Duration,
+    /// Threads, each pinned to a core [default: one for each core this process may use].
+    #[arg(short, long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub threads: Option<u32>,
+
+    /// Any HTTP server, in place of PORT: http://HOST[:PORT][/PATH][?QUERY]. Several of them, which differ in path and query only,
+    /// are taken in turn. CLIENTS and REQUESTS are then given as -c and -n.
+    #[arg(long, conflicts_with_all = ["host", "ack"], value_parser = values::url)]
+    pub url: Vec<Target>,
+    /// Name or address of the server. Of several addresses the first is taken that accepts a connection.
+    #[arg(long, default_value = "127.0.0.1")]
+    pub host: String,
+    /// Method of the requests. GET, HEAD, DELETE, OPTIONS and TRACE have no body unless one is given.
+    #[arg(long, default_value = "POST", value_parser = values::method)]
+    pub method: String,
+    /// A connection for each request.
+    #[arg(long)]
+    pub no_keepalive: bool,
+    /// Requests each client keeps in flight on its connection.
+    #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "no_keepalive", value_parser = clap::value_parser!(u64).range(1..=PIPELINE_MAX))]
+    pub pipeline: u64,
+    /// A request without a complete answer after this time has failed, and its connection is closed.
+    #[arg(long, value_parser = values::span, default_value = "10s")]
+    pub timeout: Duration,
+    /// End the load when so many requests, those of the warm-up too, have failed or got another status than 2xx [default: never].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub max_errors: Option<u64>,
+
+    /// Metrics in each request.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=BATCH_METRICS_MAX))]
+    pub batch: u32,
+    /// The batches are made up from this number: the same number, the same batches.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// Send this text as the body of each request.
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["batch", "seed", "body_file"])]
+    pub body: Option<String>,
+    /// Take the batches from this file, one JSON document a line, in turn; with --url, any lines.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["batch", "seed"])]
+    pub body_file: Option<PathBuf>,
+    /// Spread the connections over this many distinct Authorization values [default: none is sent].
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..=CLIENTS_MAX))]
+    pub clients: Option<u32>,
+    /// Ask for this level of acknowledgement.
+    #[arg(long)]
+    pub ack: Option<Ack>,
+    /// Add a header to each request; Host and Content-Type replace the usual ones.
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = values::header)]
+    pub headers: Vec<String>,
+
+    /// How to talk to the kernel.
+    #[arg(long, value_enum, default_value = "auto")]
+    pub driver: Choice,
+    /// How to write the report. csv has one row an interval of the run: its start and width, requests, successes, rate, own CPU and
+    /// latencies; hgrm is the whole distribution in milliseconds, corrected in an open loop, as HdrHistogram's plotter reads it.
+    #[arg(long, value_enum, default_value = "text")]
+    pub format: Format,
+    /// Draw the percentile curve, and latency, throughput and errors over time, into this file.
+    #[arg(long, value_name = "FILE.svg")]
+    pub plot: Option<PathBuf>,
+    /// Compare throughput, latency, the server's CPU time and own CPU time with an earlier report of --format json. Given several
+    /// times, the runs show what changes from one to the next: a difference beyond that is claimed, of one run only a factor of
+    /// three. A report of another workload or host is refused; a run that had to share its cores gets no verdict.
+    #[arg(long, value_name = "FILE.json")]
+    pub baseline: Vec<PathBuf>,
+    /// A report of an earlier run of the same server as this one, which is compared together with it. Without PORT and --url
+    /// nothing is loaded, and these reports are compared with those of --baseline.
+    #[arg(long, value_name = "FILE.json", requires = "baseline")]
+    pub with: Vec<PathBuf>,
+    /// Exit with 3 when this holds: worse (than the baseline), undecided (no verdict), or a bound on a figure, as 'p99>5ms',
+    /// 'success<99.9%', 'throughput<20k', 'failed>0' or 'server_cpu>8us'. What was not measured holds. May be repeated.
+    #[arg(long, value_name = "CONDITION", value_parser = condition)]
+    pub fail_if: Vec<Condition>,
+    /// Process of the server, whose CPU time is read [default: those of this host that listen at its address].
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub pid: Option<u32>,
+}
+
+const AFTER_HELP: &str = "\
+Exit status: 0 if every request succeeded and no send was missed, 1 if not or if it was stopped (by a signal or --max-errors), 2 if
+it was used wrongly, nothing listens at the port, or the report cannot be written, 3 if a --fail-if holds. SIGINT, SIGTERM and
+SIGHUP end the load and report what there is.
+
+  load_test 8080 100 1000          100 clients, 1000 requests each
+  load_test 8080 500 10 100        500 clients, 10 requests each, 100 ms apart
+  load_test 8080 -c 64 -d 10s -w 2s --pipeline 16
+  load_test 8080 -c 64 -d 30s --rate 20k --plot run.svg --format json >run.json
+  load_test 8080 -c 64 -d 30s --rate 20k --baseline a1.json --baseline a2.json --baseline a3.json --fail-if worse
+  load_test --baseline a1.json --baseline a2.json --baseline a3.json --with b1.json --with b2.json --with b3.json
+  load_test --url http://127.0.0.1:8428/api/v1/import -c 64 -d 10s --body-file lines.json";

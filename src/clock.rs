@@ -1,6 +1,25 @@
 //! The server's one clock: the only place that asks for the time.
+#![allow(unsafe_code)] // clock_gettime(2) of CLOCK_BOOTTIME has no safe form in std.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// One moment by two clocks: the one that can be set, and one that cannot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment {
+    /// Milliseconds of CLOCK_REALTIME since the epoch.
+    pub wall_ms: i64,
+    /// Milliseconds of CLOCK_BOOTTIME: since the machine was started, the time that it slept included.
+    pub boot_ms: i64,
+}
+
+impl Moment {
+    /// By how much the wall clock was set since `earlier`, in milliseconds: what it went on by and no time passed for.
+    #[must_use]
+    pub fn step_ms_since(self, earlier: Self) -> i64 {
+        let passed_ms = self.boot_ms.saturating_sub(earlier.boot_ms);
+        self.wall_ms.saturating_sub(earlier.wall_ms).saturating_sub(passed_ms)
+    }
+}
 
 /// Reads both clocks; the monotonic one counts from the clock's making, the same on every core.
 #[derive(Debug, Clone, Copy)]
@@ -31,10 +50,42 @@ impl Clock {
         }
     }
 
+    /// This moment.
+    #[must_use]
+    pub fn moment(&self) -> Moment {
+        Moment { wall_ms: self.wall_ms(), boot_ms: boot_ms() }
+    }
+
     /// Nanoseconds from 1970 to the origin of the monotonic clock, by the wall clock as it is set now.
     #[must_use]
     pub fn epoch_ns(&self) -> u64 {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX).saturating_sub(self.monotonic_ns())
+    }
+}
+
+/// Milliseconds of CLOCK_BOOTTIME (Linux 2.6.39).
+fn boot_ms() -> i64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the time is written into a live timespec. The call fails only for a clock that the kernel does not have.
+    let result = unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut time) };
+    assert_eq!(result, 0, "every Linux has CLOCK_BOOTTIME");
+    time.tv_sec.saturating_mul(1_000).saturating_add(time.tv_nsec / 1_000_000)
+}
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_is_what_no_time_passed_for() {
+        let start = Moment { wall_ms: 5_000, boot_ms: 100 };
+        let after = |wall_ms, boot_ms| Moment { wall_ms, boot_ms }.step_ms_since(start);
+        assert_eq!(after(5_000, 100), 0);
+        assert_eq!(after(8_000, 3_100), 0, "three seconds later");
+        assert_eq!(after(1_767_323_045_678, 3_100), 1_767_323_045_678 - 8_000);
+        assert_eq!(after(1_000, 3_100), -7_000);
+        assert!(Clock::start().moment().boot_ms > 0);
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod address;
 pub mod clock;
+mod dirent;
 mod disk;
 pub mod limits;
 pub mod log;

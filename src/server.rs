@@ -11,7 +11,7 @@ use crate::{
     config::{Compression, Config, DriverChoice, Telemetry},
     limits,
     listening::{self, Endpoint, Listening, SocketFiles},
-    log::{self, Log, LogError, LogHealth, LogStatus},
+    log::{self, DirectoryLock, Log, LogError, LogHealth, LogStatus},
     mail::Mail,
     notify::Manager,
     query::{LogEngine, Pool, PoolSetup, QueryStatus},
@@ -31,9 +31,7 @@ use signal_hook::{
     iterator::Signals,
 };
 use std::{
-    fmt,
-    fs::File,
-    io,
+    fmt, io,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU32, Ordering},
@@ -96,7 +94,7 @@ impl Chosen {
 pub struct Server {
     log: Arc<LogStatus>,
     keeper: Keeper,
-    lock: Arc<File>,
+    lock: Arc<DirectoryLock>,
     listens_at: String,
     socket_files: SocketFiles,
     drain_timeout: Duration,
@@ -154,13 +152,14 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
     let (listeners, socket_files) = listening.share().map_err(no_descriptor)?;
 
     // Late: a start that fails after this has opened the log, and counts as an unclean shutdown.
-    let mut opened = log::open(&config.data_dir).map_err(|error| error!("{error}"))?;
+    let opened = log::open(&config.data_dir).map_err(|error| error!("{error}"))?;
     let keeper = Keeper::start(KeeperSetup {
         directory: config.data_dir.clone(),
         compress: config.rotation.compress == Compression::Zstd,
         retain_bytes: config.rotation.retain_bytes,
         retain_age: config.rotation.retain_age,
         clock,
+        watch: Some(opened.watch),
     })
     .map_err(|error| error!("the keeper of sealed segments cannot be started: {error}"))?;
     opened.file.keep_with(keeper.bell());

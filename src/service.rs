@@ -434,7 +434,7 @@ impl Service {
 
     /// `{"status":"ready"}`, or why not with a 503.
     fn answer_ready(&mut self, respond: Responder<'_>) -> Served {
-        let reasons = unready(self.shared.draining.load(Ordering::Relaxed), self.log.health());
+        let reasons = unready(self.shared.draining.load(Ordering::Relaxed), self.log.status());
         if reasons.is_empty() {
             self.counters.answered_ok += 1;
             return respond.answer(Status::Ok, JSON, br#"{"status":"ready"}"#);

@@ -12,10 +12,12 @@ use loom::{
     thread,
 };
 use metricstream::log::{
-    AckLevel, Appender, GroupCommit, Log, LogError, LogFile, LogHealth, LogStatus, RotateError, Settings, Writer,
+    AckLevel, Appender, GroupCommit, Log, LogError, LogFile, LogHealth, LogStatus, RotateError, Rotated, Settings,
+    Troubles, Writer,
 };
 use reactor::Doorbell;
 use std::{
+    fs::File,
     io::{self, IoSlice},
     sync::{Arc, Mutex},
     time::Duration,
@@ -137,8 +139,16 @@ impl LogFile for SharedFile {
         Ok(())
     }
 
-    fn rotate(&self) -> Result<(), RotateError> {
+    fn rotate(&self, _asked: bool) -> Result<Rotated, RotateError> {
         unreachable!("nobody asks for it");
+    }
+
+    fn reader(&self) -> Option<Arc<File>> {
+        None
+    }
+
+    fn troubles(&self) -> Arc<Troubles> {
+        Arc::default()
     }
 
     fn age(&self) -> Duration {

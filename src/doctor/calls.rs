@@ -1,15 +1,15 @@
 //! What only a system call tells, behind one trait, so that a made host can answer in its place.
 #![allow(unsafe_code)] // adjtimex(2) and faccessat(2) have no safe form in std.
 
-pub(super) use crate::disk::Usage;
-use crate::{disk, limits, listening::Place};
+use crate::{disk, limits, listening::Place, log};
+pub(super) use crate::{disk::Usage, log::lock::Holder};
 use reactor::uring;
 use signal_hook::consts::SIGXFSZ;
 use std::{
     ffi::CString,
     fmt,
-    fs::{self, File, OpenOptions, TryLockError},
-    io::{self, Read, Write},
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
     mem::MaybeUninit,
     os::unix::{ffi::OsStrExt, fs::OpenOptionsExt},
     path::{Path, PathBuf},
@@ -25,15 +25,6 @@ pub(super) struct ClockState {
     pub(super) synchronised: bool,
     /// Most that it can be wrong by, in microseconds, by its own account.
     pub(super) error_us_max: i64,
-}
-
-/// Who has the data directory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Lock {
-    /// Nobody.
-    Free,
-    /// A server: the process id that stands in the lock file, if one does.
-    Held(Option<u32>),
 }
 
 /// What only a system call tells.
@@ -56,8 +47,10 @@ pub(super) trait Calls: fmt::Debug {
     fn sync_times(&self, directory: &Path) -> io::Result<Vec<Duration>>;
     /// Whether `place` is to be had (bind(2)).
     fn bind(&self, place: &Place) -> io::Result<()>;
-    /// Who has the lock file `path`.
-    fn lock(&self, path: &Path) -> io::Result<Lock>;
+    /// Who has the data directory.
+    fn holder(&self, directory: &Path) -> io::Result<Holder>;
+    /// Syncs the directory itself (fsync(2)).
+    fn sync_directory(&self, directory: &Path) -> io::Result<()>;
 }
 
 /// The kernel that this process runs on.
@@ -131,21 +124,12 @@ impl Calls for Kernel {
         place.try_out()
     }
 
-    fn lock(&self, path: &Path) -> io::Result<Lock> {
-        /// A process id has at most 7 digits, and a line's end.
-        const PID_BYTES_MAX: u64 = 8;
-        let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
-        // Shared, and given back at once: whoever has it for good has it exclusively.
-        match file.try_lock_shared() {
-            Ok(()) => Ok(Lock::Free),
-            Err(TryLockError::WouldBlock) => {
-                let mut text = String::new();
-                let holder =
-                    file.take(PID_BYTES_MAX).read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
-                Ok(Lock::Held(holder))
-            }
-            Err(TryLockError::Error(error)) => Err(error),
-        }
+    fn holder(&self, directory: &Path) -> io::Result<Holder> {
+        log::lock::holder(directory)
+    }
+
+    fn sync_directory(&self, directory: &Path) -> io::Result<()> {
+        File::open(directory)?.sync_all()
     }
 }
 
@@ -197,19 +181,5 @@ mod tests {
         Kernel.may_write(directory.path()).unwrap();
         let missing = Kernel.may_write(&directory.path().join("missing")).unwrap_err();
         assert_eq!(missing.kind(), io::ErrorKind::NotFound);
-    }
-
-    #[test]
-    fn a_lock_that_is_held_is_seen_and_not_taken() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("lock");
-        assert_eq!(Kernel.lock(&path).unwrap_err().kind(), io::ErrorKind::NotFound);
-        fs::write(&path, "4711\n").unwrap();
-        assert_eq!(Kernel.lock(&path).unwrap(), Lock::Free);
-        let held = File::open(&path).unwrap();
-        held.try_lock().unwrap();
-        assert_eq!(Kernel.lock(&path).unwrap(), Lock::Held(Some(4711)));
-        drop(held);
-        assert_eq!(Kernel.lock(&path).unwrap(), Lock::Free);
     }
 }

@@ -1,6 +1,6 @@
 //! The kernel and what it lets this process have: io_uring, descriptors, locked memory, file size, huge pages.
 
-use super::{Cost, Finding, Subject, Verdict, calls::Lock, counted, host::Examination, host::Unknown, storage};
+use super::{Cost, Finding, Subject, Verdict, calls::Holder, counted, host::Examination, host::Unknown, storage};
 use crate::{config::DriverChoice, limits};
 use reactor::uring::{self, Step, Unavailable};
 
@@ -212,7 +212,7 @@ fn locked_memory(examination: &mut Examination) -> Verdict {
          {what}",
         counted(reactors, "reactor")
     );
-    if matches!(storage::holder(examination), Ok(Some(Lock::Held(_)))) {
+    if matches!(storage::holder(examination), Ok(Holder::Held(_))) {
         return Ok(Finding::note(Cost::Nothing, format!("{text} beside the one that runs already")));
     }
     let kilobytes = needed.div_ceil(1024) + PROBE_KILOBYTES;

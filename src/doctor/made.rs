@@ -3,7 +3,7 @@
 
 use super::{
     Check, Host,
-    calls::{Calls, ClockState, Lock, Usage},
+    calls::{Calls, ClockState, Holder, Usage},
     examine,
 };
 use crate::{
@@ -32,7 +32,8 @@ pub(super) struct Answers {
     pub(super) may_write: Answer<io::Result<()>>,
     pub(super) sync_times: Answer<io::Result<Vec<Duration>>>,
     pub(super) bind: Answer<io::Result<()>>,
-    pub(super) lock: Answer<io::Result<Lock>>,
+    pub(super) holder: Answer<io::Result<Holder>>,
+    pub(super) sync_directory: Answer<io::Result<()>>,
     /// What /proc/stat becomes while the examination waits.
     pub(super) later: Option<(PathBuf, String)>,
 }
@@ -67,8 +68,11 @@ impl Calls for Answers {
     fn bind(&self, _: &Place) -> io::Result<()> {
         (self.bind)()
     }
-    fn lock(&self, _: &Path) -> io::Result<Lock> {
-        (self.lock)()
+    fn holder(&self, _: &Path) -> io::Result<Holder> {
+        (self.holder)()
+    }
+    fn sync_directory(&self, _: &Path) -> io::Result<()> {
+        (self.sync_directory)()
     }
 }
 
@@ -156,7 +160,8 @@ impl Made {
             may_write: || Ok(()),
             sync_times: || Ok((1..=100).map(|tenths| Duration::from_micros(100 * tenths)).collect()),
             bind: || Ok(()),
-            lock: || Err(io::ErrorKind::NotFound.into()),
+            holder: || Ok(Holder::Never),
+            sync_directory: || Ok(()),
             later: None,
         };
         let made = Self { directory: tempfile::tempdir().unwrap(), answers, flags: Vec::new() };

@@ -1,7 +1,7 @@
 //! The way of a connection: port, backlog, cookies, and the network interface's queues and interrupts.
 
 use super::{
-    Cost, Finding, Severity, Subject, Verdict, calls::Lock, counted, host::Examination, host::Unknown,
+    Cost, Finding, Severity, Subject, Verdict, calls::Holder, counted, host::Examination, host::Unknown,
     placement::parse_cores, storage,
 };
 use crate::{
@@ -61,7 +61,7 @@ fn examine_place(place: &Place, examination: &mut Examination) -> Verdict {
     examination.record(source, &error);
     Ok(match (error.kind(), address) {
         (io::ErrorKind::AddrInUse, _) => match storage::holder(examination) {
-            Ok(Some(Lock::Held(_))) => Finding::note(
+            Ok(Holder::Held(_)) => Finding::note(
                 Cost::Nothing,
                 format!("{at} is taken, and a server runs on this data directory: most likely it is that one"),
             ),

@@ -2,46 +2,51 @@
 
 use super::{
     Cost, Finding, Subject, Verdict,
-    calls::{Lock, Usage},
+    calls::{Holder, Usage},
     counted,
     host::{Examination, Located, Unknown},
     kernel::status,
 };
 use crate::{
-    limits, log,
-    segment::{ACTIVE_NAME, Catalog},
+    dirent, limits, log,
+    segment::{ACTIVE_NAME, Catalog, SegmentName},
 };
-use std::{fs, io, time::Duration};
+use std::{
+    fs, io,
+    os::unix::fs::MetadataExt,
+    time::{Duration, UNIX_EPOCH},
+};
 
 pub(super) const SUBJECTS: &[Subject] = &[
     Subject { id: "data_dir", topic: "disk", examine: directory },
+    Subject { id: "log_files", topic: "disk", examine: log_files },
+    Subject { id: "directory_sync", topic: "disk", examine: directory_sync },
     Subject { id: "free_space", topic: "disk", examine: space },
     Subject { id: "retention", topic: "disk", examine: retention },
     Subject { id: "unclean_shutdowns", topic: "disk", examine: shutdowns },
     Subject { id: "fdatasync", topic: "disk", examine: sync },
 ];
 
-/// Who has the data directory; `None` if nobody has had it yet.
-pub(super) fn holder(examination: &mut Examination) -> Result<Option<Lock>, Unknown> {
+/// Who has the data directory.
+pub(super) fn holder(examination: &mut Examination) -> Result<Holder, Unknown> {
     let located = examination.data_dir()?;
-    let path = located.path.join(log::LOCK_NAME).display().to_string();
+    let path = located.path.display().to_string();
     if !located.exists {
-        return Ok(None);
+        return Ok(Holder::Never);
     }
-    let lock = match examination.calls().lock(&located.real.join(log::LOCK_NAME)) {
-        Ok(lock) => Some(lock),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => return Err(examination.failed(format!("flock(2) {path}"), &error)),
-    };
-    let said = match lock {
-        None => "missing".to_owned(),
-        Some(Lock::Free) => "not locked".to_owned(),
-        Some(Lock::Held(pid)) => {
+    let holder = examination
+        .calls()
+        .holder(&located.real)
+        .map_err(|error| examination.failed(format!("flock(2) {path}"), &error))?;
+    let said = match holder {
+        Holder::Never => format!("not locked, and there is no {}", log::LOCK_NAME),
+        Holder::Free => "not locked".to_owned(),
+        Holder::Held(pid) => {
             format!("locked by process {}", pid.map_or("unknown".to_owned(), |pid| pid.to_string()))
         }
     };
     examination.record(format!("{path} (flock)"), said);
-    Ok(lock)
+    Ok(holder)
 }
 
 fn directory(examination: &mut Examination) -> Verdict {
@@ -70,18 +75,118 @@ fn directory(examination: &mut Examination) -> Verdict {
         return Ok(Finding::ok(format!("missing; the server makes it in {path}, which is writable")));
     }
     let log = located.real.join(ACTIVE_NAME);
-    if fs::symlink_metadata(&log).is_ok_and(|_| !log.is_file()) {
+    if fs::symlink_metadata(&log).is_ok_and(|found| !found.is_file()) {
         let text = format!("{path}/{} is not a regular file: the server will not start", ACTIVE_NAME);
         return Ok(Finding::critical(Cost::Service, text).mend(format!("mv {path}/{0} {path}/{0}.aside", ACTIVE_NAME)));
     }
     let text = format!("{path} can be opened and written to");
     Ok(match holder(examination)? {
-        Some(Lock::Held(pid)) => {
+        Holder::Held(pid) => {
             let pid = pid.map_or_else(String::new, |pid| format!(", process {pid}"));
             Finding::note(Cost::Nothing, format!("a server runs on {path} already{pid}; a second one would be refused"))
         }
-        Some(Lock::Free) | None => Finding::ok(text),
+        Holder::Free | Holder::Never => Finding::ok(text),
     })
+}
+
+/// What names in the data directory say of the log: whether it was moved away, and whether something stands in the way of a rotation.
+fn log_files(examination: &mut Examination) -> Verdict {
+    let located = examination.data_dir()?;
+    let path = located.path.display().to_string();
+    if !located.exists || !located.real.is_dir() {
+        examination.record(format!("stat(2) {path}"), "no directory");
+        return Ok(Finding::ok("there is no data directory yet"));
+    }
+    let is_running = matches!(holder(examination)?, Holder::Held(_));
+    let written = examination
+        .optional(located.path.join(log::STATE_NAME).display().to_string().as_str())?
+        .and_then(|text| log::State::parse(&format!("{text}\n")));
+    let active = fs::symlink_metadata(located.real.join(ACTIVE_NAME)).ok();
+    let is_in_place = |state: &log::State| {
+        active.as_ref().is_some_and(|found| (found.dev(), found.ino()) == (state.device, state.inode))
+    };
+    if is_running && written.as_ref().is_some_and(|state| !is_in_place(state)) {
+        let text = format!(
+            "{ACTIVE_NAME} was moved away or replaced, and the server that runs goes on in the file that it was: what it takes is not in \
+             {path}/{ACTIVE_NAME}"
+        );
+        return Ok(Finding::warning(Cost::Data, text)
+            .mend("kill -HUP PID   (it begins a new one, or takes over the one that is there)"));
+    }
+    let entries =
+        fs::read_dir(&located.real).map_err(|error| examination.failed(format!("readdir(3) {path}"), &error))?;
+    let now_ms = examination.calls().now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis());
+    let latest_ms = i64::try_from(now_ms).unwrap_or(i64::MAX).saturating_add(limits::CLOCK_STEP_MS_MAX);
+    let (mut future, mut odd, mut moved) = (Vec::new(), Vec::new(), Vec::new());
+    for entry in entries.take(limits::DOCTOR_ENTRIES_MAX).flatten() {
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        match SegmentName::parse(&name) {
+            Some(_) if !entry.file_type().is_ok_and(|kind| kind.is_file()) => odd.push(name),
+            Some((segment, _)) if segment.sealed_ms() > latest_ms => future.push(name),
+            None if is_moved_log(&name) => moved.push(name),
+            _ => {}
+        }
+    }
+    let count = |names: &[String]| names.len().to_string();
+    examination.record(
+        &path,
+        format!(
+            "named in the future {}, no regular file {}, moved away {}",
+            count(&future),
+            count(&odd),
+            count(&moved)
+        ),
+    );
+    Ok(if let Some(name) = odd.first() {
+        let text = format!(
+            "{name} has a segment's name and is no regular file: it is never read, and its name is never taken"
+        );
+        Finding::note(Cost::Nothing, text).mend(format!("mv {path}/{name} {path}/aside-{name}"))
+    } else if let Some(name) = future.first() {
+        let text = format!(
+            "{} named in the future, as {name}: a clock was ahead, or is behind now. New segments get names after it, and the age of \
+             these is taken from what is inside",
+            counted(future.len(), "file")
+        );
+        Finding::note(Cost::Data, text).mend("timedatectl   (is the clock right now?)")
+    } else if let Some(name) = moved.first() {
+        let text = format!(
+            "{} moved away from {ACTIVE_NAME}, as {name}: no part of the log, and no query reads them",
+            counted(moved.len(), "file")
+        );
+        Finding::note(Cost::Data, text).mend("metricstream query DIR   (where it is alone, as metrics.jsonl)")
+    } else {
+        Finding::ok("every file of the log has the name that it should")
+    })
+}
+
+/// Whether a name is one that logrotate gives to what it moves away.
+fn is_moved_log(name: &str) -> bool {
+    let number = name.strip_prefix(ACTIVE_NAME).and_then(|rest| rest.strip_prefix(['.', '-']));
+    number.is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()) && !rest.ends_with(".tmp"))
+}
+
+/// Whether the file system can sync a directory: without it names of files are not promised to outlive a loss of power.
+fn directory_sync(examination: &mut Examination) -> Verdict {
+    let located = examination.data_dir()?;
+    let path = located.path.display().to_string();
+    let call = format!("fsync(2) {path}");
+    match examination.calls().sync_directory(&located.real) {
+        Ok(()) => {
+            examination.record(call, "done");
+            Ok(Finding::ok("the directory can be synced"))
+        }
+        Err(error) if dirent::is_unsupported(&error) => {
+            examination.record(call, &error);
+            let text = format!(
+                "the file system cannot sync a directory ({error}): after a loss of power the log's newest file may have no name, and \
+                 all that is in it, acknowledged at fsync or not, be lost"
+            );
+            Ok(Finding::warning(Cost::Data, text)
+                .mend("metricstream --data-dir /var/lib/metricstream   (a directory on a local ext4 or xfs)"))
+        }
+        Err(error) => Err(examination.failed(call, &error)),
+    }
 }
 
 fn shutdowns(examination: &mut Examination) -> Verdict {
@@ -96,7 +201,7 @@ fn shutdowns(examination: &mut Examination) -> Verdict {
     // Its last line ends with a line feed, which was trimmed.
     let state = log::State::parse(&format!("{text}\n"))
         .ok_or_else(|| Unknown(format!("{path} is not what a server of this version writes")))?;
-    let running = matches!(holder(examination)?, Some(Lock::Held(_)));
+    let running = matches!(holder(examination)?, Holder::Held(_));
     let count = state.unclean_shutdowns + u64::from(!state.clean && !running);
     Ok(match count {
         0 => Finding::ok("the server has always been stopped cleanly"),

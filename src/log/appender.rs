@@ -26,6 +26,12 @@ impl Appender {
         self.status.health()
     }
 
+    /// What the log tells of itself.
+    #[must_use]
+    pub fn status(&self) -> &LogStatus {
+        &self.status
+    }
+
     /// Room for the lines of one batch of at most `bytes_max`, in one piece. `None`: the ring is too full, and the batch
     /// is to be refused. What the slice holds is not specified.
     pub fn reserve(&mut self, bytes_max: usize) -> Option<&mut [u8]> {

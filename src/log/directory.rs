@@ -14,16 +14,24 @@
 
 use super::{
     file::DiskFile,
+    lock::DirectoryLock,
     recovery::{Cut, RecoveryReport, mend_segment, recover},
-    rotation::{NEXT_NAME, Segments},
+    rotation::{Segments, next_names, remove_next},
     state::{self, State, StateFile},
+    troubles::Troubles,
+    watch::Watch,
 };
-use crate::segment::{ACTIVE_NAME as LOG_NAME, SegmentFile, SegmentName};
+use crate::{
+    clock::Clock,
+    dirent::sync_directory,
+    limits::CLOCK_STEP_MS_MAX,
+    segment::{ACTIVE_NAME as LOG_NAME, SegmentFile, SegmentName},
+};
 use std::{
     collections::BTreeMap,
     fmt,
-    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
-    io::{self, Read, Write},
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, Read},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::Arc,
@@ -43,7 +51,9 @@ pub struct Opened {
     /// What was found and repaired.
     pub report: RecoveryReport,
     /// The directory's lock, for whoever works in it when the log has ended.
-    pub lock: Arc<File>,
+    pub lock: Arc<DirectoryLock>,
+    /// Looks whether it is still that directory, and that log.
+    pub watch: Arc<Watch>,
 }
 
 /// Why a data directory cannot be served from. The text is one line that names the file.
@@ -86,7 +96,7 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    fn new(doing: &'static str, path: &Path, source: io::Error) -> Self {
+    pub(super) fn new(doing: &'static str, path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();
         match source.kind() {
             io::ErrorKind::NotADirectory => Self::NotADirectory(path),
@@ -133,13 +143,13 @@ impl std::error::Error for OpenError {
 /// See [`OpenError`]. Nothing was lost: recovery keeps what it cuts off.
 pub fn open(directory: &Path) -> Result<Opened, OpenError> {
     create_directory(directory)?;
-    let lock = lock(directory)?;
+    let lock = Arc::new(DirectoryLock::take(directory)?);
 
     let log_path = directory.join(LOG_NAME);
     let log = open_file(&log_path, OpenOptions::new().read(true).append(true))?;
     let state_path = directory.join(STATE_NAME);
     let mut state_file = open_file(&state_path, OpenOptions::new().read(true).write(true))?;
-    remove_next(directory)?;
+    remove_nexts(directory)?;
     let mut segment_cuts = Vec::new();
     let newest = mend_segments(directory, &mut segment_cuts)?;
     sync_directory(directory).map_err(|error| OpenError::new("sync", directory, error))?;
@@ -164,23 +174,25 @@ pub fn open(directory: &Path) -> Result<Opened, OpenError> {
         unclean_shutdowns: report.unclean_shutdowns,
     };
     let state = StateFile::create(state_file, state).map_err(|error| OpenError::new("write", &state_path, error))?;
-    let segments =
-        Segments::new(directory, log, newest).map_err(|error| OpenError::new("look at", &log_path, error))?;
-    let lock = Arc::new(lock);
-    Ok(Opened { file: DiskFile { segments, state, _lock: Arc::clone(&lock) }, report, lock })
+    let segments = Segments::new(directory, Arc::clone(&lock), log, newest)
+        .map_err(|error| OpenError::new("look at", &log_path, error))?;
+    let (segments, troubles) = (Arc::new(segments), Arc::new(Troubles::default()));
+    let watch = Watch { segments: Arc::clone(&segments), lock: Arc::clone(&lock), troubles: Arc::clone(&troubles) };
+    Ok(Opened { file: DiskFile { segments, state, troubles }, report, lock, watch: Arc::new(watch) })
 }
 
 /// Removes what a rotation that was interrupted has left. It never holds a line.
-fn remove_next(directory: &Path) -> Result<(), OpenError> {
-    let path = directory.join(NEXT_NAME);
-    match fs::remove_file(&path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(OpenError::new("remove", &path, error)),
-        _ => Ok(()),
+fn remove_nexts(directory: &Path) -> Result<(), OpenError> {
+    for name in next_names() {
+        let path = directory.join(name);
+        remove_next(&path).map_err(|error| OpenError::new("remove", &path, error))?;
     }
+    Ok(())
 }
 
 /// Brings to stable storage what the run before has sealed and may not have synced, and cuts off what a loss of power has torn:
-/// a segment that was synced may have its sidecar already. Returns the newest sealed segment, and adds to `cuts`.
+/// a segment that was synced may have its sidecar already. Returns the newest name of a sealed segment that is taken, by whatever, and
+/// adds to `cuts`.
 fn mend_segments(directory: &Path, cuts: &mut Vec<(SegmentName, Cut)>) -> Result<Option<SegmentName>, OpenError> {
     let cannot_read = |error| OpenError::new("read", directory, error);
     let mut is_kept = BTreeMap::new();
@@ -191,20 +203,29 @@ fn mend_segments(directory: &Path, cuts: &mut Vec<(SegmentName, Cut)>) -> Result
     }
     for (&name, _) in is_kept.iter().filter(|&(_, &is_kept)| !is_kept) {
         let path = directory.join(name.file(SegmentFile::Plain));
-        if fs::symlink_metadata(&path).is_ok_and(|metadata| !metadata.is_file()) {
-            tracing::warn!("{} is not a regular file: nothing of it is read", path.display());
+        if !fs::symlink_metadata(&path).is_ok_and(|found| found.is_file()) {
+            tracing::warn!("{} has a segment's name and is no regular file: it is left as it is", path.display());
             continue;
         }
         let segment = OpenOptions::new()
             .read(true)
             .write(true)
-            .custom_flags(libc::O_NONBLOCK)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
             .open(&path)
             .map_err(|error| OpenError::new("open", &path, error))?;
         let cut = mend_segment(directory, &segment).map_err(|(doing, error)| OpenError::new(doing, &path, error))?;
         cuts.extend(cut.map(|cut| (name, cut)));
     }
-    Ok(is_kept.last_key_value().map(|(&name, _)| name))
+    let newest = is_kept.last_key_value().map(|(&name, _)| name);
+    if let Some(newest) = newest
+        && newest.sealed_ms() > Clock::start().wall_ms().saturating_add(CLOCK_STEP_MS_MAX)
+    {
+        tracing::warn!(
+            "segment {newest} is named in the future: a clock was ahead, or is behind now. Names go on from there, so that they sort in \
+             the order of sealing; its age is taken from what is inside"
+        );
+    }
+    Ok(newest)
 }
 
 fn create_directory(directory: &Path) -> Result<(), OpenError> {
@@ -224,19 +245,16 @@ fn create_directory(directory: &Path) -> Result<(), OpenError> {
     .map_err(|error| OpenError::new("sync the parent of", directory, error))
 }
 
-/// Brings the directory's entries to stable storage.
-pub(crate) fn sync_directory(directory: &Path) -> io::Result<()> {
-    File::open(directory)?.sync_all()
-}
-
-/// Opens a regular file, made if it is missing. A pipe or a device in its place is refused, and not waited for.
+/// Opens a regular file, made if it is missing. A link, a pipe or a device in its place is refused, and not waited for: a link could not
+/// be renamed with the file, and one that dangles would make a file somewhere else.
 pub(crate) fn open_file(path: &Path, options: &mut OpenOptions) -> Result<File, OpenError> {
-    let file = options
-        .create(true)
-        .mode(FILE_MODE)
-        .custom_flags(libc::O_NONBLOCK)
-        .open(path)
-        .map_err(|error| OpenError::new("open", path, error))?;
+    let file =
+        options.create(true).mode(FILE_MODE).custom_flags(libc::O_NONBLOCK | libc::O_NOFOLLOW).open(path).map_err(
+            |error| match error.raw_os_error() {
+                Some(libc::ELOOP) => OpenError::NotAFile(path.to_owned()),
+                _ => OpenError::new("open", path, error),
+            },
+        )?;
     match file.metadata() {
         Ok(metadata) if metadata.is_file() => Ok(file),
         Ok(_) => Err(OpenError::NotAFile(path.to_owned())),
@@ -251,28 +269,6 @@ pub(crate) fn read_state(file: &mut File) -> io::Result<Option<State>> {
     let mut text = Vec::new();
     file.take(STATE_BYTES_MAX).read_to_end(&mut text)?;
     Ok(std::str::from_utf8(&text).ok().and_then(State::parse))
-}
-
-/// Takes the directory's lock (flock(2)), which goes when the process does, and leaves our process id in it.
-pub(crate) fn lock(directory: &Path) -> Result<File, OpenError> {
-    /// A process id has at most 7 digits (PID_MAX_LIMIT is 2^22), and a line's end.
-    const PID_BYTES_MAX: u64 = 8;
-    let path = directory.join(LOCK_NAME);
-    let mut file = open_file(&path, OpenOptions::new().read(true).write(true))?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            // Whoever has the lock may not have written its id yet.
-            let mut text = String::new();
-            let holder = file.take(PID_BYTES_MAX).read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
-            return Err(OpenError::Locked { directory: directory.to_owned(), holder });
-        }
-        Err(TryLockError::Error(error)) => return Err(OpenError::new("lock", &path, error)),
-    }
-    file.set_len(0)
-        .and_then(|()| writeln!(file, "{}", std::process::id()))
-        .map_err(|error| OpenError::new("write", &path, error))?;
-    Ok(file)
 }
 
 #[cfg(test)]

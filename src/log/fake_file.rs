@@ -1,10 +1,11 @@
 //! A log in memory for tests: fails as it is told, and watches that nothing is acknowledged before its time.
 
-use super::{LogFile, LogHealth, LogStatus, RotateError, ring::RingDurability};
+use super::{LogFile, LogHealth, LogStatus, RotateError, Rotated, Troubles, ring::RingDurability};
 use crate::sync::{Mutex, MutexGuard};
 use crossbeam_channel::{Receiver, Sender};
 use std::{
     collections::VecDeque,
+    fs::File,
     io::{self, IoSlice},
     sync::Arc,
     time::Duration,
@@ -134,18 +135,29 @@ impl LogFile for FakeFile {
         Ok(())
     }
 
-    fn rotate(&self) -> Result<(), RotateError> {
+    fn rotate(&self, _asked: bool) -> Result<Rotated, RotateError> {
         let mut content = self.content();
         content.check();
         if let Some(fault) = content.rotate_faults.pop_front() {
             return Err(fault);
+        }
+        if content.bytes.is_empty() {
+            return Ok(Rotated::Unneeded);
         }
         assert_eq!(content.committed_bytes, content.bytes.len() as u64, "only whole batches are sealed");
         let sealed = std::mem::take(&mut content.bytes);
         content.sealed.push(sealed);
         content.unsynced_segments += 1;
         content.committed_bytes = 0;
-        Ok(())
+        Ok(Rotated::Begun(0))
+    }
+
+    fn reader(&self) -> Option<Arc<File>> {
+        None
+    }
+
+    fn troubles(&self) -> Arc<Troubles> {
+        Arc::default()
     }
 
     fn age(&self) -> Duration {

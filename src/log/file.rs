@@ -1,7 +1,11 @@
 //! What the writer and the group commit do to the disk, and nothing else does after the start. A trait, so that a test
 //! can make each of these fail.
 
-use super::{rotation::Segments, state::StateFile};
+use super::{
+    rotation::{Segments, deleted},
+    state::StateFile,
+    troubles::Troubles,
+};
 use crate::segment::KeeperBell;
 use std::{
     fs::File,
@@ -54,9 +58,17 @@ pub trait LogFile: Send + Sync {
     /// sealed one are not, before the next [`sync_data`](Self::sync_data). The note of [`record`](Self::record) has to be made
     /// anew before anything is appended.
     ///
+    /// `asked`: somebody has asked for it, rather than its size or age.
+    ///
     /// # Errors
     /// See [`RotateError`].
-    fn rotate(&self) -> Result<(), RotateError>;
+    fn rotate(&self, asked: bool) -> Result<Rotated, RotateError>;
+
+    /// The active segment, to read it whatever its name is; `None` if it is no file.
+    fn reader(&self) -> Option<Arc<File>>;
+
+    /// Where it is noted that the log cannot go on as asked.
+    fn troubles(&self) -> Arc<Troubles>;
 
     /// How long ago the active segment was begun.
     fn age(&self) -> Duration;
@@ -71,6 +83,15 @@ pub trait LogFile: Send + Sync {
     fn mark_clean(&self) -> io::Result<()>;
 }
 
+/// What a rotation has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rotated {
+    /// Nothing: the active segment is empty, and in its place.
+    Unneeded,
+    /// Begun a segment, which has so many bytes: none, unless somebody had put a file in the active one's place.
+    Begun(u64),
+}
+
 /// Why the active segment was not sealed.
 #[derive(Debug)]
 pub enum RotateError {
@@ -83,15 +104,15 @@ pub enum RotateError {
 /// The log in a data directory, from [`open`](super::open). The directory is locked as long as it, or its lock, lives.
 #[derive(Debug)]
 pub struct DiskFile {
-    pub(super) segments: Segments,
+    /// Holds the lock.
+    pub(super) segments: Arc<Segments>,
     pub(super) state: StateFile,
-    /// Held for its lock.
-    pub(super) _lock: Arc<File>,
+    pub(super) troubles: Arc<Troubles>,
 }
 
 impl DiskFile {
     /// Has `keeper` told of each sealed segment that has come to stable storage.
-    pub fn keep_with(&mut self, keeper: KeeperBell) {
+    pub fn keep_with(&self, keeper: KeeperBell) {
         self.segments.keep_with(keeper);
     }
 }
@@ -108,7 +129,7 @@ impl LogFile for DiskFile {
     fn size_bytes(&self) -> io::Result<u64> {
         let metadata = self.segments.active().metadata()?;
         if metadata.nlink() == 0 {
-            return Err(io::Error::other("the file was deleted"));
+            return Err(deleted());
         }
         Ok(metadata.len())
     }
@@ -125,11 +146,19 @@ impl LogFile for DiskFile {
         self.state.record(size_bytes)
     }
 
-    fn rotate(&self) -> Result<(), RotateError> {
-        let active = self.segments.rotate()?;
-        let metadata = active.metadata().map_err(RotateError::Failed)?;
+    fn rotate(&self, asked: bool) -> Result<Rotated, RotateError> {
+        let Some(begun) = self.segments.rotate(asked)? else { return Ok(Rotated::Unneeded) };
+        let metadata = begun.file.metadata().map_err(RotateError::Failed)?;
         self.state.begin(metadata.dev(), metadata.ino());
-        Ok(())
+        Ok(Rotated::Begun(begun.bytes))
+    }
+
+    fn reader(&self) -> Option<Arc<File>> {
+        Some(self.segments.active())
+    }
+
+    fn troubles(&self) -> Arc<Troubles> {
+        Arc::clone(&self.troubles)
     }
 
     fn age(&self) -> Duration {

@@ -33,6 +33,7 @@ mod appender;
 pub(crate) mod directory;
 mod file;
 mod group_commit;
+pub(crate) mod lock;
 mod measured;
 mod published;
 pub(crate) mod recovery;
@@ -40,7 +41,9 @@ pub mod ring;
 mod rotation;
 pub(crate) mod state;
 mod status;
+mod troubles;
 mod wait;
+mod watch;
 mod writer;
 
 #[cfg(test)]
@@ -50,14 +53,17 @@ mod fake_file;
 pub use appender::Appender;
 pub(crate) use directory::{LOCK_NAME, STATE_NAME};
 pub use directory::{OpenError, Opened, open};
-pub use file::{DiskFile, LogFile, RotateError};
+pub use file::{DiskFile, LogFile, RotateError, Rotated};
 pub use group_commit::GroupCommit;
+pub use lock::DirectoryLock;
 pub use measured::{Measured, Measurements};
 pub use published::Published;
 pub(crate) use recovery::end_of_last_line;
 pub use recovery::{Cut, CutReason, Previous, RecoveryReport};
 pub(crate) use state::State;
 pub use status::{Failure, LogCounts, LogHealth, LogStatus, LogTimes, Stall};
+pub use troubles::{Trouble, Troubles};
+pub use watch::Watch;
 pub use writer::Writer;
 
 /// What a client is told only once it is true of its batch.
@@ -162,7 +168,7 @@ impl<F: LogFile> Log<F> {
     /// # Panics
     /// `ring_bytes` is not a power of two.
     pub fn new(file: F, reactors: &[Arc<Doorbell>], ring_bytes: usize, settings: Settings) -> io::Result<Self> {
-        let status = Arc::new(LogStatus::new(reactors.to_vec())?);
+        let status = Arc::new(LogStatus::new(reactors.to_vec(), file.troubles())?);
         let (producers, consumers): (Vec<_>, Vec<_>) = reactors.iter().map(|_| ring::ring(ring_bytes)).unzip();
         let file = Arc::new(file);
         let durabilities = consumers.iter().map(ring::RingConsumer::durability).collect();

@@ -145,7 +145,12 @@ pub(super) fn mend_segment(directory: &Path, segment: &File) -> Result<Option<Cu
 }
 
 /// Keeps what `log` has from `keep_bytes` on in a file of its own, and cuts it off.
-fn cut_off(directory: &Path, log: &File, keep_bytes: u64, reason: CutReason) -> Result<Cut, (&'static str, io::Error)> {
+pub(super) fn cut_off(
+    directory: &Path,
+    log: &File,
+    keep_bytes: u64,
+    reason: CutReason,
+) -> Result<Cut, (&'static str, io::Error)> {
     let size_bytes = log.metadata().map_err(|error| ("look at", error))?.len();
     let kept_in = set_aside(directory, log, keep_bytes).map_err(|error| ("set aside the damaged end of", error))?;
     log.set_len(keep_bytes).and_then(|()| log.sync_all()).map_err(|error| ("cut the damaged end off", error))?;
@@ -181,18 +186,24 @@ fn ends_a_line(log: &File, position: u64) -> io::Result<bool> {
 
 /// The position after the last line's end in the first `size_bytes` of `log`; zero if there is none.
 pub(crate) fn end_of_last_line(log: &File, size_bytes: u64) -> io::Result<u64> {
+    Ok(end_of_last_line_within(log, size_bytes, size_bytes)?.unwrap_or(0))
+}
+
+/// The same, looked for in the last `searched_bytes` alone. `None`: it is not there, and may be before them.
+pub(super) fn end_of_last_line_within(log: &File, size_bytes: u64, searched_bytes: u64) -> io::Result<Option<u64>> {
+    let floor = size_bytes.saturating_sub(searched_bytes);
     let mut block = vec![0; TAIL_BLOCK_BYTES];
     let mut end = size_bytes;
-    while end > 0 {
-        let start = end.saturating_sub(TAIL_BLOCK_BYTES as u64);
+    while end > floor {
+        let start = end.saturating_sub(TAIL_BLOCK_BYTES as u64).max(floor);
         let block = &mut block[..usize::try_from(end - start).unwrap_or(TAIL_BLOCK_BYTES)];
         log.read_exact_at(block, start)?;
         if let Some(newline) = memchr::memrchr(b'\n', block) {
-            return Ok(start + newline as u64 + 1);
+            return Ok(Some(start + newline as u64 + 1));
         }
         end = start;
     }
-    Ok(0)
+    Ok((floor == 0).then_some(0))
 }
 
 /// Copies what `log` has from `from` on into a new file of `directory`, on stable storage.
@@ -212,7 +223,7 @@ fn set_aside(directory: &Path, log: &File, from: u64) -> io::Result<PathBuf> {
         }
     }
     file.sync_all()?;
-    super::directory::sync_directory(directory)?;
+    crate::dirent::sync_directory(directory)?;
     Ok(path)
 }
 

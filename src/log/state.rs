@@ -60,7 +60,7 @@ impl State {
             && (self.device, self.inode) == (metadata.dev(), metadata.ino()))
     }
 
-    fn to_text(&self) -> String {
+    pub(crate) fn to_text(&self) -> String {
         format!(
             "{HEADER}boot_id {:BOOT_ID_BYTES$}\ndevice {:0DIGITS$}\ninode {:0DIGITS$}\ncommitted_bytes {:0DIGITS$}\n\
              clean {}\nunclean_shutdowns {:0DIGITS$}\n",

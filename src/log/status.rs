@@ -6,14 +6,17 @@
 use super::{
     measured::Measured,
     published::{Position, Published},
+    troubles::Troubles,
 };
 use crate::sync::atomic::{AtomicBool, AtomicU8};
 use reactor::Doorbell;
 // The counts stay the standard library's also in a model: nobody decides by them, and each would cost it a step.
 use std::{
-    fmt, io,
+    fmt,
+    fs::File,
+    io,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -153,6 +156,8 @@ pub struct LogCounts {
     pub rotations: u64,
     /// Times a segment that was to be sealed had to go on.
     pub rotations_postponed: u64,
+    /// Times the active segment was found cut, or added to, by another process.
+    pub changed_outside: u64,
 }
 
 /// Stored by the writer, but for `fsyncs`.
@@ -168,6 +173,7 @@ pub(super) struct Counters {
     pub(super) rings: AtomicU64,
     pub(super) rotations: AtomicU64,
     pub(super) rotations_postponed: AtomicU64,
+    pub(super) changed_outside: AtomicU64,
     /// Stored by the group commit.
     pub(super) fsyncs: AtomicU64,
 }
@@ -213,11 +219,14 @@ pub struct LogStatus {
     pub(super) group_commit_bell: Doorbell,
     pub(super) counters: Counters,
     pub(super) times: LogTimes,
-    pub(super) position: Position,
+    position: Position,
+    /// The file that `position` is about. Locked to change both, a few times an hour, and by readers to load both.
+    active: Mutex<Option<Arc<File>>>,
+    troubles: Arc<Troubles>,
 }
 
 impl LogStatus {
-    pub(super) fn new(reactor_bells: Vec<Arc<Doorbell>>) -> io::Result<Self> {
+    pub(super) fn new(reactor_bells: Vec<Arc<Doorbell>>, troubles: Arc<Troubles>) -> io::Result<Self> {
         Ok(Self {
             health: AtomicU8::new(LogHealth::Healthy.byte()),
             writer_end: AtomicU8::new(WriterEnd::Running as u8),
@@ -228,6 +237,8 @@ impl LogStatus {
             counters: Counters::default(),
             times: LogTimes::default(),
             position: Position::new(),
+            active: Mutex::new(None),
+            troubles,
         })
     }
 
@@ -253,6 +264,7 @@ impl LogStatus {
             fsyncs: read(&counters.fsyncs),
             rotations: read(&counters.rotations),
             rotations_postponed: read(&counters.rotations_postponed),
+            changed_outside: read(&counters.changed_outside),
         }
     }
 
@@ -262,7 +274,33 @@ impl LogStatus {
         self.position.load()
     }
 
-    /// Asks for the active segment to be sealed, unless it is empty.
+    /// The active segment, and how far it is written. `None`: it is no file.
+    #[must_use]
+    pub fn active(&self) -> Option<(Published, Arc<File>)> {
+        let active = self.active.lock().unwrap_or_else(PoisonError::into_inner);
+        active.as_ref().map(|file| (self.position.load(), Arc::clone(file)))
+    }
+
+    /// The active segment is another, or no longer what readers know of it: `file`, with this inode, which has `bytes` bytes. For the
+    /// writer alone.
+    pub(super) fn begin(&self, file: Option<Arc<File>>, inode: u64, bytes: u64) {
+        let mut active = self.active.lock().unwrap_or_else(PoisonError::into_inner);
+        *active = file;
+        self.position.begin(inode, bytes);
+    }
+
+    /// The active segment has `bytes` bytes. For the writer alone.
+    pub(super) fn advance(&self, bytes: u64) {
+        self.position.advance(bytes);
+    }
+
+    /// What keeps the log from going on as asked.
+    #[must_use]
+    pub fn troubles(&self) -> &Troubles {
+        &self.troubles
+    }
+
+    /// Asks for the active segment to be sealed, or for the file that was put in its place to be taken over.
     pub fn ask_for_rotation(&self) {
         self.rotation_asked.store(true, Ordering::Relaxed);
         self.writer_bell.ring();
@@ -272,9 +310,9 @@ impl LogStatus {
         self.rotation_asked.load(Ordering::Relaxed)
     }
 
-    /// The active segment is empty.
-    pub(super) fn rotated(&self) {
-        self.rotation_asked.store(false, Ordering::Relaxed);
+    /// Takes note of what was asked for.
+    pub(super) fn take_rotation_asked(&self) -> bool {
+        self.rotation_asked.swap(false, Ordering::Relaxed)
     }
 
     /// What its system calls took.
@@ -341,7 +379,7 @@ mod tests {
 
     #[test]
     fn the_first_failure_stays() {
-        let status = LogStatus::new(Vec::new()).unwrap();
+        let status = LogStatus::new(Vec::new(), Arc::default()).unwrap();
         status.stall(Stall::NoSpace);
         assert_eq!(status.health(), LogHealth::Stalled(Stall::NoSpace));
         status.recover();

@@ -448,7 +448,7 @@ fn a_hundred_writers_of_a_thousand_events_yield_a_hundred_thousand_lines() {
     let settings = Settings { poll_before_sleep: Duration::from_micros(20), ..SETTINGS };
     let bells = bells(WRITERS);
     let Log { appenders, writer, group_commit, status } = Log::new(opened.file, &bells, 4096, settings).unwrap();
-    drop(opened.lock);
+    drop((opened.lock, opened.watch));
     let writer = thread::spawn(|| writer.run());
     let group_commit = thread::spawn(|| group_commit.run());
     let threads: Vec<_> = appenders

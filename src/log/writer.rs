@@ -6,7 +6,7 @@
 //! disk; `group_commit` does it.
 
 use super::{
-    LogError, LogFile, LogStatus, RotateError, Settings, Stall,
+    LogError, LogFile, LogStatus, RotateError, Rotated, Settings, Stall, Trouble,
     measured::nanoseconds_since,
     ring::RingConsumer,
     status::{Failure, WriterEnd, count},
@@ -33,8 +33,12 @@ pub struct Writer<F: LogFile> {
     started: Instant,
     /// When the active segment is old enough to be sealed.
     rotate_at: Option<Instant>,
-    /// Until when sealing it is not tried again.
+    /// Somebody has asked for it to be sealed, and that was postponed.
+    rotation_owed: bool,
+    /// Until when sealing it is not tried again, unless somebody asks for it.
     postponed_until: Option<Instant>,
+    /// When it was last said that another process has changed it.
+    warned_outside: Option<Instant>,
     drained: bool,
 }
 
@@ -47,11 +51,22 @@ impl<F: LogFile> Writer<F> {
     ) -> io::Result<Self> {
         assert_eq!(rings.len(), status.reactor_bells.len());
         let committed_bytes = file.size_bytes()?;
-        status.position.begin(file.inode()?, committed_bytes);
+        status.begin(file.reader(), file.inode()?, committed_bytes);
         let started = Instant::now();
         let rotate_at = settings.rotate_age.map(|age| started + age.saturating_sub(file.age()));
-        let postponed_until = None;
-        Ok(Self { file, rings, settings, status, committed_bytes, started, rotate_at, postponed_until, drained: false })
+        Ok(Self {
+            file,
+            rings,
+            settings,
+            status,
+            committed_bytes,
+            started,
+            rotate_at,
+            rotation_owed: false,
+            postponed_until: None,
+            warned_outside: None,
+            drained: false,
+        })
     }
 
     /// Writes until every appender is dropped and everything they published is in the file.
@@ -82,8 +97,6 @@ impl<F: LogFile> Writer<F> {
             }
             if self.is_rotation_due() {
                 self.rotate()?;
-            } else if self.committed_bytes == 0 && self.status.is_rotation_asked() {
-                self.status.rotated();
             }
             if self.write_published()? {
                 continue;
@@ -111,14 +124,18 @@ impl<F: LogFile> Writer<F> {
         Ok(any)
     }
 
-    /// When the active segment is to be sealed: at once if it is full or somebody has asked for it, else when it is old. An empty
-    /// one never is.
+    /// When the active segment is to be sealed: at once if somebody asks for it, whatever was postponed before; else when it is full or
+    /// old, which an empty one never is.
     fn rotation_at(&self) -> Option<Instant> {
-        if self.committed_bytes == 0 {
-            return None;
+        if self.status.is_rotation_asked() {
+            return Some(self.started);
         }
         let is_full = self.settings.rotate_bytes.is_some_and(|bytes| self.committed_bytes >= bytes);
-        let at = if is_full || self.status.is_rotation_asked() { self.started } else { self.rotate_at? };
+        let at = if self.rotation_owed || (is_full && self.committed_bytes > 0) {
+            self.started
+        } else {
+            self.rotate_at.filter(|_| self.committed_bytes > 0)?
+        };
         Some(self.postponed_until.map_or(at, |until| until.max(at)))
     }
 
@@ -127,28 +144,55 @@ impl<F: LogFile> Writer<F> {
         self.rotation_at().is_some_and(|at| at <= Instant::now())
     }
 
-    /// Seals the active segment. If that is not to be had it goes on, and sealing it is tried again later.
+    /// Seals the active segment, or takes over what was put in its place. If neither can be done it goes on, and it is tried again later.
     fn rotate(&mut self) -> Result<(), LogError> {
-        match self.file.rotate() {
-            Ok(()) => {}
+        let asked = self.status.take_rotation_asked() || self.rotation_owed;
+        let begun_bytes = match self.file.rotate(asked) {
+            Ok(Rotated::Begun(bytes)) => {
+                count(&self.status.counters.rotations, 1);
+                // What is left behind is synced whether or not an answer waits for it.
+                self.status.group_commit_bell.ring();
+                bytes
+            }
+            Ok(Rotated::Unneeded) => 0,
             Err(RotateError::Postponed(error)) => {
-                let retry_after = Duration::from_millis(limits::ROTATE_RETRY_MS);
-                tracing::warn!("the log was not rotated, which is tried again in {retry_after:?}: {error}");
-                count(&self.status.counters.rotations_postponed, 1);
-                self.postponed_until = Some(Instant::now() + retry_after);
+                self.postpone_rotation(asked, &error);
                 return Ok(());
             }
             Err(RotateError::Failed(error)) => return Err(LogError::Rotate(error)),
-        }
-        self.committed_bytes = 0;
-        self.status.position.begin(self.file.inode().map_err(LogError::Rotate)?, 0);
+        };
+        self.status.troubles().set(Trouble::Rotation, None);
+        (self.rotation_owed, self.postponed_until) = (false, None);
         self.rotate_at = self.settings.rotate_age.map(|age| Instant::now() + age);
-        self.postponed_until = None;
-        self.status.rotated();
-        count(&self.status.counters.rotations, 1);
-        // The sealed segment is synced whether or not an answer waits for it.
-        self.status.group_commit_bell.ring();
-        self.persist(|| self.file.record(0))
+        self.committed_bytes = begun_bytes;
+        self.status.begin(self.file.reader(), self.file.inode().map_err(LogError::Rotate)?, begun_bytes);
+        self.persist(|| self.file.record(begun_bytes))
+    }
+
+    fn postpone_rotation(&mut self, asked: bool, error: &io::Error) {
+        let retry_after = Duration::from_millis(limits::ROTATE_RETRY_MS);
+        let text = format!("the log was not rotated, which is tried again in {retry_after:?}: {error}");
+        self.status.troubles().set(Trouble::Rotation, Some(text));
+        count(&self.status.counters.rotations_postponed, 1);
+        self.rotation_owed = asked;
+        self.postponed_until = Some(Instant::now() + retry_after);
+    }
+
+    /// The active segment has another length than what was appended makes: it was cut (logrotate's `copytruncate`) or added to. What was
+    /// written of this gathering is whole all the same; what readers know of the bytes before it may no longer be so.
+    fn note_outside_change(&mut self, expected_bytes: u64) -> Result<(), LogError> {
+        let inode = self.persist(|| self.file.inode())?;
+        self.status.begin(self.file.reader(), inode, self.committed_bytes);
+        count(&self.status.counters.changed_outside, 1);
+        let interval = Duration::from_nanos(limits::WARNING_INTERVAL_NS);
+        if self.warned_outside.is_none_or(|warned| warned.elapsed() >= interval) {
+            self.warned_outside = Some(Instant::now());
+            tracing::warn!(
+                "another process has changed the log: it has {} bytes where {expected_bytes} were expected",
+                self.committed_bytes
+            );
+        }
+        Ok(())
     }
 
     /// Writes what the rings in `range` have published: gathers, appends, records, publishes, wakes.
@@ -161,11 +205,9 @@ impl<F: LogFile> Writer<F> {
         self.committed_bytes = self.append_whole(range.clone(), bytes).inspect_err(|_| self.cut_unrecorded())?;
         // Before anything of it can be acknowledged.
         if self.committed_bytes == expected_bytes {
-            self.status.position.advance(self.committed_bytes);
+            self.status.advance(self.committed_bytes);
         } else {
-            // Emptied or added to by hand: what somebody knows of its bytes may no longer be so.
-            let inode = self.persist(|| self.file.inode())?;
-            self.status.position.begin(inode, self.committed_bytes);
+            self.note_outside_change(expected_bytes)?;
         }
         self.status.recover();
         count(&self.status.counters.gathers, 1);

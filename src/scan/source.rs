@@ -1,8 +1,9 @@
 //! The log as a whole, and a moment of it.
 //!
-//! A snapshot is taken without a lock: the active segment is opened first, the directory is listed then, and in the end it is looked
-//! whether the active segment still is that. If it was sealed meanwhile, it is found under its new name by its inode, and what was
-//! sealed later is left out; if it is not found, all is done again.
+//! A snapshot stops nobody: the active segment comes first, from the writer or from the directory, the directory is listed then, and in
+//! the end it is looked whether the active segment still has its name. If it was sealed meanwhile, it is found under its new name by
+//! its inode, and what was sealed later is left out. If it is not found it was moved away by hand, which is no matter where the writer's own
+//! descriptor is read; otherwise all is done again.
 
 use super::{
     ScanError,
@@ -10,7 +11,7 @@ use super::{
 };
 use crate::{
     limits::SNAPSHOT_TRIES_MAX,
-    log::{LogStatus, end_of_last_line},
+    log::{LogStatus, Published, end_of_last_line},
     segment::{ACTIVE_NAME, Catalog, Segment, SegmentFile, open_regular},
 };
 use std::{
@@ -100,49 +101,75 @@ impl Source {
 
     /// `None`: what was seen does not fit together.
     fn try_snapshot(&self) -> Result<Option<Snapshot>, ScanError> {
-        let directory = &self.shared.directory;
-        let active_path = directory.join(ACTIVE_NAME);
-        let active_error = |error| ScanError::io(ACTIVE_NAME, error);
-        let opened = found(open_regular(&active_path)).map_err(active_error)?;
-        let opened = match opened {
-            Some(file) => Some((inode(&file).map_err(active_error)?, file)),
-            None => None,
-        };
-        // Loaded after the opening: an inode that is open is nobody else's.
-        let published = self.shared.log.as_ref().map(|log| log.published());
-        let directory_error = |error| ScanError::io(&directory.display().to_string(), error);
-        let mut segments = Catalog::list(directory).map_err(directory_error)?.segments;
-        let active_now = found(fs::metadata(&active_path)).map_err(active_error)?.map(|found| found.ino());
-        let snapshot = |sealed, active| Some(Snapshot { shared: Arc::clone(&self.shared), sealed, active });
+        match self.shared.log.as_ref().and_then(|log| Some((log, log.active()?))) {
+            Some((log, (published, file))) => self.try_written(log, published, file),
+            None => self.try_found(),
+        }
+    }
 
-        let Some(last) = published.map(|published| published.inode).or(opened.as_ref().map(|(inode, _)| *inode)) else {
-            // There never was one, or a rotation is between its two renames, and then all lines are in sealed segments.
-            return Ok(if active_now.is_none() { snapshot(segments, None) } else { None });
-        };
-        let (sealed, file) = match opened {
-            Some((inode, file)) if inode == last && active_now == Some(last) => (segments, file),
-            opened => {
-                let file = opened.filter(|(inode, _)| *inode == last).map(|(_, file)| file);
-                // Without a descriptor of ours the inode is the writer's to hold, as long as it has not begun the next segment.
-                let is_held = file.is_some()
-                    || self.shared.log.as_ref().map(|log| log.published().segment) == published.map(|p| p.segment);
-                match self.sealed_as(&segments, last) {
-                    Some((index, sealed)) if is_held => {
-                        segments.truncate(index);
-                        (segments, file.unwrap_or(sealed))
-                    }
-                    _ => return Ok(None),
-                }
+    /// The log that this process writes: its active segment is the file that the writer has, whatever name somebody has given that.
+    fn try_written(
+        &self,
+        log: &LogStatus,
+        published: Published,
+        file: Arc<File>,
+    ) -> Result<Option<Snapshot>, ScanError> {
+        let active_error = |error| ScanError::io(ACTIVE_NAME, error);
+        let metadata = file.metadata().map_err(active_error)?;
+        let mut sealed = self.list()?;
+        let is_in_place = self.inode_at_name()? == Some(metadata.ino());
+        if !is_in_place {
+            // Sealed meanwhile, or moved away.
+            match self.sealed_as(&sealed, metadata.ino()) {
+                Some((index, _)) => sealed.truncate(index),
+                None if log.published().segment == published.segment => {}
+                None => return Ok(None),
             }
+        }
+        let bytes = if metadata.len() < published.bytes {
+            // It was cut by hand, and may be growing again: the writer has not said yet up to where it is whole.
+            end_of_last_line(&file, metadata.len()).map_err(active_error)?
+        } else {
+            published.bytes
         };
+        let key = Some(Key::Active { inode: published.inode, segment: published.segment });
+        Ok(Some(Snapshot { shared: Arc::clone(&self.shared), sealed, active: Some(Active { file, bytes, key }) }))
+    }
+
+    /// The log as it is found in the directory.
+    fn try_found(&self) -> Result<Option<Snapshot>, ScanError> {
+        let active_error = |error| ScanError::io(ACTIVE_NAME, error);
+        let opened = found(open_regular(&self.shared.directory.join(ACTIVE_NAME))).map_err(active_error)?;
+        let mut sealed = self.list()?;
+        let inode_now = self.inode_at_name()?;
+        let snapshot = |sealed, active| Some(Snapshot { shared: Arc::clone(&self.shared), sealed, active });
+        let Some(file) = opened else {
+            // There never was one, or a rotation is between its two renames, and then all lines are in sealed segments.
+            return Ok(if inode_now.is_none() { snapshot(sealed, None) } else { None });
+        };
+        let inode = inode(&file).map_err(active_error)?;
+        if inode_now != Some(inode) {
+            match self.sealed_as(&sealed, inode) {
+                Some((index, _)) => sealed.truncate(index),
+                None => return Ok(None),
+            }
+        }
         let size_bytes = file.metadata().map_err(active_error)?.len();
-        let bytes = match published {
-            // It may have been cut off by hand.
-            Some(published) => published.bytes.min(size_bytes),
-            None => end_of_last_line(&file, size_bytes).map_err(active_error)?,
-        };
-        let key = published.map(|published| Key::Active { inode: published.inode, segment: published.segment });
-        Ok(snapshot(sealed, Some(Active { file: Arc::new(file), bytes, key })))
+        let bytes = end_of_last_line(&file, size_bytes).map_err(active_error)?;
+        Ok(snapshot(sealed, Some(Active { file: Arc::new(file), bytes, key: None })))
+    }
+
+    fn list(&self) -> Result<Vec<Segment>, ScanError> {
+        let directory = &self.shared.directory;
+        let error = |error| ScanError::io(&directory.display().to_string(), error);
+        Ok(Catalog::list(directory).map_err(error)?.segments)
+    }
+
+    /// The inode of what has the active segment's name.
+    fn inode_at_name(&self) -> Result<Option<u64>, ScanError> {
+        let path = self.shared.directory.join(ACTIVE_NAME);
+        let found = found(fs::metadata(&path)).map_err(|error| ScanError::io(ACTIVE_NAME, error))?;
+        Ok(found.map(|found| found.ino()))
     }
 
     /// The plain sealed segment with this inode, and where it is among `segments`. The newest are looked at first.

@@ -6,9 +6,10 @@
 //! interrupted, the plain file is there or everything else is, and doing it again finishes it.
 
 use super::blocks::BlockReader;
-use super::draft::{Draft, sync_directory};
+use super::draft::Draft;
 use super::error::ensure;
 use super::{Frame, SegmentError, SegmentFile, SegmentName, Sidecar};
+use crate::dirent::sync_directory;
 use crate::limits::{SEGMENT_SYNC_BYTES, SEGMENT_ZSTD_LEVEL};
 use std::{
     fs,
@@ -78,6 +79,10 @@ pub(super) fn make(
         }
         block.frame = Some(Frame { offset, bytes });
         offset += bytes;
+    }
+    // When the segment was last written to is known from its file, too: it says how old it is where its name does not.
+    if let Ok(modified) = fs::metadata(&plain_path).and_then(|plain| plain.modified()) {
+        draft.file.set_modified(modified)?;
     }
     draft.keep()?;
     Ok(sidecar)

@@ -1,6 +1,7 @@
 //! Files that come into being whole or not at all: made under a name with `.tmp`, synced, then renamed.
 
 use super::SegmentName;
+use crate::dirent::{rename_new, sync_directory};
 use std::{
     fs::{self, File, OpenOptions},
     io,
@@ -37,10 +38,20 @@ impl<'a> Draft<'a> {
         Ok(Self { directory, path, file, kept: false })
     }
 
-    /// Syncs the file, gives it its name, in place of one that had it, and syncs the directory.
+    /// Syncs the file, gives it its name, and syncs the directory. A regular file that has the name is replaced: what is made by
+    /// drafts, a sidecar or a compressed segment beside its plain one, can be made again and is of no use where it does not fit. Anything else
+    /// that has the name keeps it.
+    ///
+    /// # Errors
+    /// `AlreadyExists`: the name is taken. Otherwise as the system says. The draft is gone.
     pub fn keep(mut self) -> io::Result<()> {
         self.file.sync_all()?;
-        fs::rename(&self.path, self.path.with_extension(""))?;
+        let path = self.path.with_extension("");
+        if fs::symlink_metadata(&path).is_ok_and(|found| found.is_file()) {
+            fs::rename(&self.path, &path)?;
+        } else {
+            rename_new(&self.path, &path)?;
+        }
         self.kept = true;
         sync_directory(self.directory)
     }
@@ -58,9 +69,4 @@ impl Drop for Draft<'_> {
 /// Whether a file is what is left of a draft of ours.
 pub(super) fn is_draft(file_name: &str) -> bool {
     file_name.strip_suffix(SUFFIX).is_some_and(|name| SegmentName::parse(name).is_some())
-}
-
-/// Puts on stable storage which files the directory has.
-pub(super) fn sync_directory(directory: &Path) -> io::Result<()> {
-    File::open(directory)?.sync_all()
 }

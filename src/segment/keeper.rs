@@ -9,21 +9,22 @@
 //! is left as it is, in plain, and that is said once. It stops between two blocks. It never touches the active segment, nor a
 //! file whose name is none of a segment's, nor a segment that is younger than the newest it was told to be on stable storage.
 
+use super::age::Ages;
 use super::retention::retire;
 use super::{Catalog, KeeperStatus, Retention, Segment, SegmentError, SegmentName, Sidecar, compress, index};
-use crate::clock::Clock;
+use crate::clock::{Clock, Moment};
 use crate::disk;
-use crate::limits::{KEEPER_INTERVAL, KEEPER_NICE};
+use crate::limits::{KEEPER_INTERVAL, KEEPER_NICE, ROTATE_AGE_MIN, WATCH_INTERVAL};
 use crate::priority::be_nice;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use std::{
     collections::BTreeMap,
-    fs,
+    fmt, fs,
     io::{self, ErrorKind},
     path::PathBuf,
     sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -42,6 +43,15 @@ pub struct KeeperSetup {
     pub retain_age: Option<Duration>,
     /// The clock by which segments are named.
     pub clock: Clock,
+    /// What looks whether the directory is still the one whose lock is held, if anything does.
+    pub watch: Option<Arc<dyn DirectoryWatch>>,
+}
+
+/// Looks whether a directory may be worked in.
+pub trait DirectoryWatch: fmt::Debug + Send + Sync {
+    /// # Errors
+    /// It is not the directory that it was: nothing may be done to what is in it.
+    fn look(&self) -> io::Result<()>;
 }
 
 /// The running keeper. Dropped without [`stop`](Self::stop) it stops too.
@@ -53,17 +63,37 @@ pub struct Keeper {
     thread: Option<JoinHandle<()>>,
 }
 
-/// Tells the keeper of sealed segments. Never waits.
+/// The newest segment that is on stable storage, and all before it.
+#[derive(Debug, Default)]
+pub(super) struct Durable(Mutex<Option<SegmentName>>);
+
+impl Durable {
+    pub fn advance(&self, name: SegmentName) {
+        let mut newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *newest = newest.max(Some(name));
+    }
+
+    #[cfg(test)]
+    pub fn take(&self) -> Option<SegmentName> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn newest(&self) -> Option<SegmentName> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Tells the keeper of sealed segments. Never waits for its work.
 #[derive(Debug, Clone)]
 pub struct KeeperBell {
-    durable_ms: Arc<AtomicI64>,
+    durable: Arc<Durable>,
     wake: Sender<()>,
 }
 
 impl KeeperBell {
-    /// The segment was sealed and is on stable storage, it and all before it. Costs an atomic and a wake-up.
+    /// The segment was sealed and is on stable storage, it and all before it. Costs a lock and a wake-up.
     pub fn sealed(&self, name: SegmentName) {
-        self.durable_ms.fetch_max(name.sealed_ms(), Ordering::Release);
+        self.durable.advance(name);
         self.ring();
     }
 
@@ -81,14 +111,16 @@ impl Keeper {
     /// If the directory cannot be listed, or no thread started.
     pub fn start(setup: KeeperSetup) -> io::Result<Self> {
         let newest = Catalog::list(&setup.directory)?.newest();
-        let durable_ms = Arc::new(AtomicI64::new(newest.map_or(i64::MIN, SegmentName::sealed_ms)));
+        let durable = Arc::new(Durable(Mutex::new(newest)));
         let stop = Arc::new(AtomicBool::new(false));
         let status = Arc::new(KeeperStatus::default());
         let (wake, woken) = bounded(1);
-        let round = Rounds::new(setup, durable_ms.clone(), stop.clone(), status.clone());
+        let mut round = Rounds::new(setup, durable.clone(), stop.clone(), status.clone());
         round.measure_disk()?;
+        // Before the first rotation: what is there now was sealed before this run.
+        round.list()?;
         let thread = thread::Builder::new().name("keeper".into()).spawn(move || run(round, &woken))?;
-        Ok(Self { bell: KeeperBell { durable_ms, wake }, stop, status, thread: Some(thread) })
+        Ok(Self { bell: KeeperBell { durable, wake }, stop, status, thread: Some(thread) })
     }
 
     /// What the writer, or the group commit, tells it of sealed segments with.
@@ -125,9 +157,20 @@ fn run(mut rounds: Rounds, woken: &Receiver<()>) {
     if let Err(error) = be_nice(KEEPER_NICE) {
         tracing::debug!("the keeper of segments works at normal priority: {error}");
     }
+    let mut next = Instant::now();
     loop {
-        rounds.round();
-        if woken.recv_timeout(KEEPER_INTERVAL) == Err(RecvTimeoutError::Disconnected) || rounds.stopping() {
+        if next <= Instant::now() {
+            rounds.round();
+            next = Instant::now() + rounds.interval();
+        } else {
+            rounds.look();
+        }
+        match woken.recv_timeout(WATCH_INTERVAL.min(next.saturating_duration_since(Instant::now()))) {
+            Ok(()) => next = Instant::now(),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        if rounds.stopping() {
             return;
         }
     }
@@ -137,7 +180,7 @@ fn run(mut rounds: Rounds, woken: &Receiver<()>) {
 pub(super) struct Rounds {
     setup: KeeperSetup,
     /// Segments sealed until then may be touched.
-    durable_ms: Arc<AtomicI64>,
+    durable: Arc<Durable>,
     stop: Arc<AtomicBool>,
     status: Arc<KeeperStatus>,
     /// Segments as they were when there was nothing more to do for them. A memory of at most one entry for each there is.
@@ -145,16 +188,46 @@ pub(super) struct Rounds {
     /// When a failure was last said, and how many were not since.
     said: Option<Instant>,
     unsaid: u64,
+    /// Known from the first look into the directory on.
+    ages: Option<Ages>,
+    now: Box<dyn Fn() -> Moment + Send>,
 }
 
 impl Rounds {
-    pub fn new(
-        setup: KeeperSetup,
-        durable_ms: Arc<AtomicI64>,
-        stop: Arc<AtomicBool>,
-        status: Arc<KeeperStatus>,
-    ) -> Self {
-        Self { setup, durable_ms, stop, status, settled: BTreeMap::new(), said: None, unsaid: 0 }
+    pub fn new(setup: KeeperSetup, durable: Arc<Durable>, stop: Arc<AtomicBool>, status: Arc<KeeperStatus>) -> Self {
+        let clock = setup.clock;
+        let now = Box::new(move || clock.moment());
+        Self { setup, durable, stop, status, settled: BTreeMap::new(), said: None, unsaid: 0, ages: None, now }
+    }
+
+    /// The same by another clock.
+    #[cfg(test)]
+    pub fn by_clock(self, now: impl Fn() -> Moment + Send + 'static) -> Self {
+        Self { now: Box::new(now), ..self }
+    }
+
+    /// How long after a round the next begins when nothing is sealed.
+    fn interval(&self) -> Duration {
+        self.setup.retain_age.map_or(KEEPER_INTERVAL, |age| age.clamp(ROTATE_AGE_MIN, KEEPER_INTERVAL))
+    }
+
+    /// Looks at the clock, and whether the directory is still where it was.
+    pub fn look(&mut self) {
+        self.look_at_clock();
+        if let Some(watch) = &self.setup.watch {
+            // What it finds it notes for `/ready`; the next round does nothing then.
+            let _ = watch.look();
+        }
+    }
+
+    fn look_at_clock(&mut self) {
+        let now = (self.now)();
+        let Some(step_ms) = self.ages.as_mut().and_then(|ages| ages.look(now)) else { return };
+        count(&self.status.clock_steps, 1);
+        tracing::warn!("the wall clock was set by {} s while the server ran", step_ms / 1_000);
+        if let Some(age) = self.setup.retain_age {
+            tracing::warn!("retention by age deletes nothing that was sealed before this start for the next {age:?}");
+        }
     }
 
     fn stopping(&self) -> bool {
@@ -170,12 +243,15 @@ impl Rounds {
     }
 
     fn try_round(&mut self) -> io::Result<()> {
+        if let Some(watch) = &self.setup.watch {
+            watch.look()?;
+        }
         self.measure_disk()?;
         let catalog = self.list()?;
         self.settled.retain(|name, _| catalog.segments.binary_search_by_key(name, |segment| segment.name).is_ok());
         self.remove_leftovers(&catalog);
         // What is too old is not worth compressing. What is too much may fit once it is compressed.
-        self.retain(&Retention { bytes_limit: None, ..self.retention() })?;
+        self.retain(&Retention { bytes_limit: None, ..self.retention() }, false)?;
         let mut retained = Instant::now();
         let mut room = true;
         for segment in &catalog.segments {
@@ -186,11 +262,11 @@ impl Rounds {
                 room &= self.tend(segment.name, self.setup.compress && room);
             }
             if retained.elapsed() >= KEEPER_INTERVAL {
-                self.retain(&self.retention())?;
+                self.retain(&self.retention(), false)?;
                 retained = Instant::now();
             }
         }
-        let catalog = self.retain(&self.retention())?;
+        let catalog = self.retain(&self.retention(), true)?;
         self.status.segments.store(catalog.segments.len() as u64, Ordering::Relaxed);
         self.status.segment_bytes.store(catalog.sealed_bytes(), Ordering::Relaxed);
         Ok(())
@@ -208,11 +284,19 @@ impl Rounds {
     }
 
     /// What is in the directory, without the segments that may not be on stable storage yet.
-    fn list(&self) -> io::Result<Catalog> {
+    fn list(&mut self) -> io::Result<Catalog> {
         // Read first: whatever is sealed after it is left out.
-        let durable_ms = self.durable_ms.load(Ordering::Acquire);
+        let durable = self.durable.newest();
         let mut catalog = Catalog::list(&self.setup.directory)?;
-        catalog.segments.retain(|segment| segment.name.sealed_ms() <= durable_ms);
+        catalog.segments.retain(|segment| Some(segment.name) <= durable);
+        let now = (self.now)();
+        match &mut self.ages {
+            Some(ages) => ages.observe(&catalog, now),
+            None => {
+                let limit_ms = self.setup.retain_age.map(milliseconds);
+                self.ages = Some(Ages::begin(&self.setup.directory, &catalog, now, limit_ms));
+            }
+        }
         Ok(catalog)
     }
 
@@ -306,25 +390,29 @@ impl Rounds {
         self.make_sidecar(name)
     }
 
-    /// Deletes what is not kept, and returns what is.
-    fn retain(&mut self, retention: &Retention) -> io::Result<Catalog> {
+    /// Deletes what is not kept, and returns what is. `is_final`: whatever could be made a sidecar has one.
+    fn retain(&mut self, retention: &Retention, is_final: bool) -> io::Result<Catalog> {
+        self.look_at_clock();
         let mut catalog = self.list()?;
-        let now_ms = self.setup.clock.wall_ms();
-        let overdue = retention.overdue(&catalog, now_ms);
-        let mut retired = 0;
-        for segment in overdue {
+        let now = (self.now)();
+        let limit_ms = retention.age_limit.map_or(i64::MAX, milliseconds);
+        let directory = &self.setup.directory;
+        let Some(ages) = &mut self.ages else { return Ok(catalog) };
+        let mut age_ms = |segment: &Segment| ages.age_ms(directory, segment, now, limit_ms, is_final);
+        let overdue = retention.overdue(&catalog, &mut age_ms);
+        let overdue: Vec<_> = overdue.into_iter().map(|segment| (segment, age_ms(&segment))).collect();
+        self.status.age_held_back.store(ages.is_held_back(now, limit_ms).into(), Ordering::Relaxed);
+        for (segment, age_ms) in overdue {
             if let Err(error) = retire(&self.setup.directory, segment.name) {
                 self.failed(&format!("cannot delete segment {}", segment.name), &error.into());
                 break;
             }
-            retired += 1;
+            catalog.segments.retain(|kept| kept.name != segment.name);
             count(&self.status.retired, 1);
             count(&self.status.retired_bytes, segment.bytes());
-            let age_s = now_ms.saturating_sub(segment.name.sealed_ms()) / 1_000;
             let (name, bytes) = (segment.name, segment.bytes());
-            tracing::info!("retired segment {name}: {bytes} bytes, sealed {age_s} s ago");
+            tracing::info!("retired segment {name}: {bytes} bytes, {} s old", age_ms / 1_000);
         }
-        catalog.segments.drain(..retired);
         Ok(catalog)
     }
 
@@ -339,6 +427,10 @@ impl Rounds {
         self.said = Some(Instant::now());
         self.unsaid = 0;
     }
+}
+
+fn milliseconds(span: Duration) -> i64 {
+    i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
 }
 
 fn count(counter: &AtomicU64, more: u64) {

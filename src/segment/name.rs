@@ -1,4 +1,5 @@
-//! The names of segments. They sort by time, whatever the clock does: each is later than the one before it.
+//! The names of segments. They sort by time, whatever the clock does: each is later than the one before it. Behind the last time that can
+//! be written names go on with a sequence number, `metrics-99991231T235959.999Z_000001.jsonl`, which sorts behind it as text too.
 
 use crate::metric::{TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN, format_timestamp, parse_timestamp};
 use std::fmt;
@@ -9,11 +10,16 @@ pub const ACTIVE_NAME: &str = "metrics.jsonl";
 const PREFIX: &str = "metrics-";
 /// A time in the basic format of ISO 8601, in UTC.
 const STAMP_BYTES: usize = "20260102T030405.678Z".len();
+/// What stands before a sequence number. It sorts behind the dot that ends a name without one.
+const SEQUENCE_MARK: char = '_';
+const SEQUENCE_DIGITS: usize = 6;
+const SEQUENCE_MAX: u32 = 999_999;
 
-/// A sealed segment's name: the moment of its sealing, in epoch milliseconds.
+/// A sealed segment's name: the moment of its sealing, in epoch milliseconds, and a sequence number where time has come to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SegmentName {
     sealed_ms: i64,
+    sequence: u32,
 }
 
 /// What a file that belongs to a sealed segment holds.
@@ -28,7 +34,8 @@ pub enum SegmentFile {
 }
 
 impl SegmentFile {
-    const ALL: [Self; 3] = [Self::Plain, Self::Compressed, Self::Sidecar];
+    /// All of them.
+    pub(crate) const ALL: [Self; 3] = [Self::Plain, Self::Compressed, Self::Sidecar];
 
     const fn suffix(self) -> &'static str {
         match self {
@@ -40,15 +47,25 @@ impl SegmentFile {
 }
 
 impl SegmentName {
+    /// The last name there is.
+    pub const LAST: Self = Self { sealed_ms: TIMESTAMP_MS_MAX, sequence: SEQUENCE_MAX };
+
     /// The name of a segment that is sealed at `now_ms`, in epoch milliseconds, when `last` is the newest there is. With a clock
-    /// that has stood still or gone back it is one millisecond later than `last`.
+    /// that has stood still or gone back it is one millisecond later than `last`, and at the end of time the next in sequence. After
+    /// [`LAST`](Self::LAST) there is none: it is given again.
     #[must_use]
     pub fn after(last: Option<Self>, now_ms: i64) -> Self {
-        let earliest_ms = last.map_or(TIMESTAMP_MS_MIN, |last| last.sealed_ms + 1);
-        Self { sealed_ms: now_ms.max(earliest_ms).clamp(TIMESTAMP_MS_MIN, TIMESTAMP_MS_MAX) }
+        let now_ms = now_ms.clamp(TIMESTAMP_MS_MIN, TIMESTAMP_MS_MAX);
+        match last {
+            Some(Self { sealed_ms: TIMESTAMP_MS_MAX, sequence }) => {
+                Self { sealed_ms: TIMESTAMP_MS_MAX, sequence: (sequence + 1).min(SEQUENCE_MAX) }
+            }
+            Some(last) => Self { sealed_ms: now_ms.max(last.sealed_ms + 1), sequence: 0 },
+            None => Self { sealed_ms: now_ms, sequence: 0 },
+        }
     }
 
-    /// When the segment was sealed, in epoch milliseconds.
+    /// When the segment was sealed, in epoch milliseconds, by the clock that named it.
     #[must_use]
     pub const fn sealed_ms(self) -> i64 {
         self.sealed_ms
@@ -63,7 +80,11 @@ impl SegmentName {
     /// The segment that a file belongs to, and what the file is of it. `None`: it is none of a sealed segment's.
     #[must_use]
     pub fn parse(file_name: &str) -> Option<(Self, SegmentFile)> {
-        let (stamp, suffix) = file_name.strip_prefix(PREFIX)?.split_at_checked(STAMP_BYTES)?;
+        let (stamp, rest) = file_name.strip_prefix(PREFIX)?.split_at_checked(STAMP_BYTES)?;
+        let (sequence, suffix) = match rest.strip_prefix(SEQUENCE_MARK) {
+            Some(rest) => rest.split_at_checked(SEQUENCE_DIGITS)?,
+            None => ("0", rest),
+        };
         let file = SegmentFile::ALL.into_iter().find(|file| file.suffix() == suffix)?;
         // The log's form of the time has three separators more.
         let separated = [(0, 4, "-"), (4, 6, "-"), (6, 11, ":"), (11, 13, ":"), (13, STAMP_BYTES, "")];
@@ -72,14 +93,18 @@ impl SegmentName {
             text.push_str(stamp.get(from..to)?);
             text.push_str(separator);
         }
-        let name = Self { sealed_ms: parse_timestamp(&text)? };
-        (name.to_string() == stamp).then_some((name, file))
+        let name = Self { sealed_ms: parse_timestamp(&text)?, sequence: sequence.parse().ok()? };
+        (name.file(file) == file_name).then_some((name, file))
     }
 }
 
 impl fmt::Display for SegmentName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&stamp(self.sealed_ms))
+        f.write_str(&stamp(self.sealed_ms))?;
+        match self.sequence {
+            0 => Ok(()),
+            sequence => write!(f, "{SEQUENCE_MARK}{sequence:0SEQUENCE_DIGITS$}"),
+        }
     }
 }
 
@@ -122,6 +147,11 @@ mod tests {
             "metrics-20260102T030405,678Z.jsonl",
             "metrics-2026-01-02T03:04:05.678Z.jsonl",
             "metrics-20260102T0304é.678Z.jsonl",
+            "metrics-20260102T030405.678Z_.jsonl",
+            "metrics-20260102T030405.678Z_1.jsonl",
+            "metrics-20260102T030405.678Z_000000.jsonl",
+            "metrics-20260102T030405.678Z_+00001.jsonl",
+            "metrics-20260102T030405.678Z_0000001.jsonl",
             "torn-20260102T030405Z.bin",
         ] {
             assert_eq!(SegmentName::parse(name), None, "{name}");
@@ -136,5 +166,22 @@ mod tests {
             assert!(last < next && last.file(SegmentFile::Plain) < next.file(SegmentFile::Plain), "{now_ms}");
             last = next;
         }
+    }
+
+    #[test]
+    fn names_go_on_at_the_end_of_time() {
+        let mut last = SegmentName::after(None, i64::MAX);
+        assert_eq!(last.file(SegmentFile::Plain), "metrics-99991231T235959.999Z.jsonl");
+        for sequence in 1..=3 {
+            let next = SegmentName::after(Some(last), 1_767_323_045_678);
+            for file in SegmentFile::ALL {
+                assert!(last < next && last.file(file) < next.file(file));
+                assert_eq!(SegmentName::parse(&next.file(file)), Some((next, file)));
+            }
+            assert_eq!(next.to_string(), format!("99991231T235959.999Z_00000{sequence}"));
+            last = next;
+        }
+        assert_eq!(SegmentName::after(Some(SegmentName::LAST), 0), SegmentName::LAST);
+        assert_eq!(SegmentName::parse(&SegmentName::LAST.file(SegmentFile::Plain)).unwrap().0, SegmentName::LAST);
     }
 }

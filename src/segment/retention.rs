@@ -1,10 +1,7 @@
-//! Which segments have to go, and how one goes.
-//!
-//! Age is told by names, which never go back when the clock does: one that was once far ahead delays retention by age until it
-//! has been caught up with, and one that jumps ahead makes segments old. Retention by bytes asks no clock.
+//! Which segments have to go, and how one goes. How old one is, is told by `age`. Retention by bytes asks no clock.
 
-use super::draft::sync_directory;
 use super::{Catalog, Segment, SegmentFile, SegmentName};
+use crate::dirent::sync_directory;
 use std::{fs, io, path::Path, time::Duration};
 
 /// How much is kept. Without a limit everything is.
@@ -12,29 +9,26 @@ use std::{fs, io, path::Path, time::Duration};
 pub struct Retention {
     /// Bytes of the active segment and the sealed ones with their sidecars. What recovery has set aside does not count.
     pub bytes_limit: Option<u64>,
-    /// Time since a segment was sealed, by the wall clock.
+    /// Time since a segment was sealed.
     pub age_limit: Option<Duration>,
 }
 
 impl Retention {
-    /// The segments of `catalog` that have to go, at `now_ms` in epoch milliseconds: always the oldest ones, however many it
-    /// takes; never the active one, even where that alone is over the limit.
+    /// The segments of `catalog` that have to go: the oldest ones by name, however many it takes to come to the limit of bytes, and all
+    /// that are over the limit of age by `age_ms`, wherever they stand. Never the active one, even where that alone is over the limit.
     #[must_use]
-    pub fn overdue<'a>(&self, catalog: &'a Catalog, now_ms: i64) -> &'a [Segment] {
-        let segments = &catalog.segments;
-        let aged = segments.partition_point(|segment| self.is_aged(segment.name, now_ms));
-        let mut bytes = catalog.active_bytes.unwrap_or(0) + catalog.sealed_bytes();
-        let mut over = 0;
-        while over < segments.len() && self.bytes_limit.is_some_and(|limit| bytes > limit) {
-            bytes -= segments[over].bytes();
-            over += 1;
-        }
-        &segments[..aged.max(over)]
-    }
-
-    fn is_aged(&self, name: SegmentName, now_ms: i64) -> bool {
-        let age_ms = u128::try_from(now_ms.saturating_sub(name.sealed_ms())).unwrap_or(0);
-        self.age_limit.is_some_and(|limit| age_ms > limit.as_millis())
+    pub fn overdue(&self, catalog: &Catalog, mut age_ms: impl FnMut(&Segment) -> i64) -> Vec<Segment> {
+        let limit_ms = self.age_limit.map(|limit| i64::try_from(limit.as_millis()).unwrap_or(i64::MAX));
+        let mut bytes = catalog.active_bytes.unwrap_or(0).saturating_add(catalog.sealed_bytes());
+        let is_overdue = |segment: &&Segment| {
+            let is_overdue = self.bytes_limit.is_some_and(|limit| bytes > limit)
+                || limit_ms.is_some_and(|limit_ms| age_ms(segment) > limit_ms);
+            if is_overdue {
+                bytes = bytes.saturating_sub(segment.bytes());
+            }
+            is_overdue
+        };
+        catalog.segments.iter().filter(is_overdue).copied().collect()
     }
 }
 

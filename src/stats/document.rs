@@ -7,6 +7,7 @@ use super::{
     observer::{LimiterFigures, Snapshot},
 };
 use crate::{
+    dirent,
     http::{REASONS, Status},
     query::Outcome,
 };
@@ -92,6 +93,9 @@ fn log(snapshot: &Snapshot<'_>) -> Value {
         "fsyncs": log.fsyncs,
         "rotations": log.rotations,
         "rotations_postponed": log.rotations_postponed,
+        "changed_outside": log.changed_outside,
+        "directory_syncs_unsupported": dirent::syncs_unsupported(),
+        "troubles": snapshot.log.troubles().list(),
         "writer_sleeps": log.sleeps,
         "wakes": log.rings,
         "batches_per_writev": if log.writevs == 0 { 0.0 } else { in_units(snapshot.all.counters.batches_stored, log.writevs) },
@@ -116,6 +120,8 @@ fn segments(snapshot: &Snapshot<'_>) -> Value {
         "retired_bytes": read(&keeper.retired_bytes),
         "failures": read(&keeper.failures),
         "damaged": read(&keeper.damaged),
+        "clock_steps": read(&keeper.clock_steps),
+        "age_held_back": read(&keeper.age_held_back) > 0,
         "rounds": read(&keeper.rounds),
         "disk_bytes": read(&keeper.disk_bytes),
         "disk_free_bytes": read(&keeper.disk_free_bytes),

@@ -8,6 +8,7 @@ use super::{
     process::Process,
 };
 use crate::{
+    dirent,
     http::{REASONS, Status},
     limits,
     log::LogHealth,
@@ -39,7 +40,12 @@ fn server(to: &mut Exposition, snapshot: &Snapshot<'_>) {
     let build = format!("version=\"{}\",driver=\"{}\",ack=\"{}\"", env!("CARGO_PKG_VERSION"), facts.driver, facts.ack);
     to.family("metricstream_build", Info, "Version, network driver and default acknowledgement level of this server.")
         .sample(&build, 1_u64);
-    to.single("metricstream_ready", Gauge, "1 when the server takes batches.", snapshot.unready().is_empty());
+    to.single(
+        "metricstream_ready",
+        Gauge,
+        "1 when the server takes batches and its log goes on as asked.",
+        snapshot.unready().is_empty(),
+    );
     to.single("metricstream_draining", Gauge, "1 when the server is stopping.", snapshot.draining);
     to.single("metricstream_reactors", Gauge, "Cores that run a reactor.", snapshot.reactors);
     let help = "Reactors that did not report in time; their figures are those of their last report.";
@@ -171,6 +177,10 @@ fn log(to: &mut Exposition, snapshot: &Snapshot<'_>) {
     to.single("metricstream_log_rotations", Counter, "Segments sealed.", log.rotations);
     let help = "Times a segment that was to be sealed had to go on.";
     to.single("metricstream_log_rotations_postponed", Counter, help, log.rotations_postponed);
+    let help = "Times another process was found to have cut the active segment, or added to it.";
+    to.single("metricstream_log_changed_outside", Counter, help, log.changed_outside);
+    let help = "Syncs of the directory that its file system cannot do.";
+    to.single("metricstream_log_directory_syncs_unsupported", Counter, help, dirent::syncs_unsupported());
     to.single("metricstream_log_writer_sleeps", Counter, "Times the writer slept.", log.sleeps);
     let help = "Times the writer rang a reactor or the group commit.";
     to.single("metricstream_log_wakes", Counter, help, log.rings);
@@ -207,6 +217,18 @@ fn segments(to: &mut Exposition, snapshot: &Snapshot<'_>) {
         ),
         ("metricstream_segments_damaged", Counter, "Segments found damaged, and left as they are.", &keeper.damaged),
         ("metricstream_segments_failures", Counter, "Attempts of the keeper that failed.", &keeper.failures),
+        (
+            "metricstream_clock_steps",
+            Counter,
+            "Times the wall clock was set by more than a minute.",
+            &keeper.clock_steps,
+        ),
+        (
+            "metricstream_segments_age_held_back",
+            Gauge,
+            "1 while retention by age deletes nothing from before this start, as the clock was set.",
+            &keeper.age_held_back,
+        ),
         (
             "metricstream_disk_size_bytes",
             Gauge,

@@ -174,9 +174,9 @@ pub(super) struct Snapshot<'a> {
 }
 
 impl Snapshot<'_> {
-    /// Why the server takes no batches; empty: it takes them.
+    /// Why the server is not ready; empty: it is.
     pub fn unready(&self) -> Vec<String> {
-        unready(self.draining, self.log.health())
+        unready(self.draining, self.log)
     }
 
     /// Bytes of memory by owner.
@@ -193,11 +193,13 @@ impl Snapshot<'_> {
     }
 }
 
-/// Why a server takes no batches; empty: it takes them.
+/// Why a server is not ready: it takes no batches, or its log cannot go on as asked. Empty: it is.
 #[must_use]
-pub fn unready(draining: bool, log: crate::log::LogHealth) -> Vec<String> {
+pub fn unready(draining: bool, log: &LogStatus) -> Vec<String> {
     let draining = draining.then(|| "the server is stopping".to_owned());
-    draining.into_iter().chain((!log.is_healthy()).then(|| log.to_string())).collect()
+    let health = log.health();
+    let health = (!health.is_healthy()).then(|| health.to_string());
+    draining.into_iter().chain(health).chain(log.troubles().list()).collect()
 }
 
 /// The limiter's own figures.

@@ -24,9 +24,11 @@ use super::{
     tally::SegmentReport,
 };
 use crate::{
+    dirent::{rename_new, sync_directory},
     limits::{SEGMENT_ZSTD_LEVEL, TAIL_BLOCK_BYTES},
     log::{
-        directory::{STATE_NAME, lock, open_file, read_state, sync_directory},
+        directory::{STATE_NAME, open_file, read_state},
+        lock::DirectoryLock,
         recovery::{create_set_aside, recover},
         state::{State, StateFile, boot_id},
     },
@@ -91,7 +93,7 @@ impl Repair {
 /// finishes it.
 pub fn repair(directory: &Path, threads: usize) -> Result<Report, VerifyError> {
     fs::read_dir(directory).map_err(|error| VerifyError::new("read the directory", directory, error))?;
-    let _lock = lock(directory).map_err(VerifyError::Lock)?;
+    let _lock = DirectoryLock::take(directory).map_err(VerifyError::Lock)?;
     let (mut report, survey) = check_with(directory, threads, true)?;
     let mut repairer = Repairer { directory, steps: Vec::new() };
     for segment in &survey.catalog.segments {
@@ -150,9 +152,12 @@ impl Repairer<'_> {
                 if metadata.is_dir() {
                     // A directory takes no file's place.
                     fs::remove_file(&kept_in)?;
+                    rename_new(&path, &kept_in)?;
+                } else {
+                    // Replaces nothing but the empty file that was made a moment ago to have the name.
+                    fs::rename(&path, &kept_in)?;
                 }
-                fs::rename(&path, &kept_in)?;
-                File::open(self.directory)?.sync_all()?;
+                sync_directory(self.directory)?;
                 Ok((kept_in, if metadata.is_file() { metadata.len() } else { 0 }))
             })
             .map_err(self.failed("move aside", file))?;
@@ -320,7 +325,7 @@ impl<'a> Aside<'a> {
     fn finish(self) -> io::Result<Option<Taken>> {
         let Some((kept_in, file)) = self.file else { return Ok(None) };
         file.sync_all()?;
-        File::open(self.directory)?.sync_all()?;
+        sync_directory(self.directory)?;
         Ok(Some(Taken { kept_in, bytes: self.bytes, ranges: self.ranges }))
     }
 }

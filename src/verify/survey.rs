@@ -9,7 +9,8 @@ use super::{
 };
 use crate::{
     log::{
-        directory::{LOCK_NAME, STATE_NAME, read_state},
+        directory::{STATE_NAME, read_state},
+        lock::{self, Holder},
         recovery::{CutReason, end_of_last_line, whole_bytes},
         state::{State, boot_id},
     },
@@ -19,8 +20,8 @@ use crate::{
     },
 };
 use std::{
-    fs::{File, TryLockError},
-    io::{self, Read},
+    fs::File,
+    io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -244,28 +245,18 @@ fn is_unreadable(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::UnexpectedEof || error.raw_os_error() == Some(libc::EIO)
 }
 
-/// The server that has the directory. Its lock is asked for and given back at once: a check keeps no server from starting.
+/// The server that has the directory.
 fn holder(directory: &Path) -> Result<Option<Option<u32>>, VerifyError> {
-    let path = directory.join(LOCK_NAME);
-    let mut file = match open(&path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(VerifyError::new("open", &path, error)),
-    };
-    match file.try_lock_shared() {
-        Ok(()) => Ok(None),
-        Err(TryLockError::WouldBlock) => {
-            let mut text = String::new();
-            let pid = (&mut file).take(16).read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
-            Ok(Some(pid))
-        }
-        Err(TryLockError::Error(error)) => Err(VerifyError::new("look at the lock", &path, error)),
+    match lock::holder(directory).map_err(|error| VerifyError::new("look at the lock of", directory, error))? {
+        Holder::Held(process) => Ok(Some(process)),
+        Holder::Free | Holder::Never => Ok(None),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log::LOCK_NAME;
     use crate::segment::{compress, index};
     use std::{fs, sync::atomic::AtomicBool};
     use tempfile::TempDir;

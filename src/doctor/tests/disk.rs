@@ -1,6 +1,8 @@
 //! The data directory and what it stands on.
 
 use super::*;
+use crate::log::State;
+use std::os::unix::fs::MetadataExt;
 
 #[test]
 fn what_the_data_directory_stands_on() {
@@ -65,7 +67,7 @@ fn the_data_directory_itself() {
         made.remove("srv/metrics/metrics.jsonl");
         std::fs::create_dir(made.path("srv/metrics/metrics.jsonl")).unwrap();
     });
-    expect("data_dir", Note, "process 4711", |made| made.answers.lock = || Ok(Lock::Held(Some(4711))));
+    expect("data_dir", Note, "process 4711", |made| made.answers.holder = || Ok(Holder::Held(Some(4711))));
     expect("free_space", Critical, "255 MiB", |made| {
         made.answers.usage = || Ok(Usage { bytes: 1 << 40, bytes_free: 255 << 20, inodes: 0, inodes_free: 0 });
     });
@@ -115,9 +117,77 @@ fn unclean_shutdowns_are_those_the_state_counts_and_the_one_it_has_not_yet_count
     expect("unclean_shutdowns", Note, "3 unclean", |made| made.write(file, &state(0, 2)));
     expect("unclean_shutdowns", Note, "2 unclean shutdowns", |made| {
         made.write(file, &state(0, 2));
-        made.answers.lock = || Ok(Lock::Held(None));
+        made.answers.holder = || Ok(Holder::Held(None));
     });
     expect("unclean_shutdowns", Unknown, "this version", |made| made.write(file, "metricstream state 9\n"));
+}
+
+#[test]
+fn a_log_that_was_moved_is_named_while_the_server_goes_on_in_it() {
+    let state = |made: &mut Made| {
+        let found = std::fs::metadata(made.path("srv/metrics/metrics.jsonl")).unwrap();
+        State {
+            boot_id: None,
+            device: found.dev(),
+            inode: found.ino(),
+            committed_bytes: 0,
+            clean: false,
+            unclean_shutdowns: 0,
+        }
+        .to_text()
+    };
+    let served = |made: &mut Made| {
+        let text = state(made);
+        made.write("srv/metrics/metricstream.state", &text);
+        made.answers.holder = || Ok(Holder::Held(Some(7)));
+    };
+    expect("log_files", Fine, "the name that it should", served);
+    let moved = |made: &mut Made| {
+        served(made);
+        let [log, moved] = ["metrics.jsonl", "metrics.jsonl.1"].map(|name| made.path(&format!("srv/metrics/{name}")));
+        std::fs::rename(log, moved).unwrap();
+    };
+    expect("log_files", Warning, "moved away or replaced", moved);
+    expect("log_files", Warning, "moved away or replaced", |made| {
+        moved(made);
+        made.write("srv/metrics/metrics.jsonl", "");
+    });
+    // Without a server the next start takes what is there.
+    expect("log_files", Note, "as metrics.jsonl.1: no part of the log", |made| {
+        moved(made);
+        made.answers.holder = || Ok(Holder::Free);
+    });
+}
+
+#[test]
+fn names_that_stand_in_the_way_are_named() {
+    expect("log_files", Note, "metrics-99991231T235959.999Z.jsonl: a clock was ahead", |made| {
+        made.write("srv/metrics/metrics-99991231T235959.999Z.jsonl", "");
+    });
+    expect("log_files", Note, "is no regular file", |made| {
+        std::fs::create_dir(made.path("srv/metrics/metrics-20260102T030405.678Z.jsonl")).unwrap();
+    });
+    expect("log_files", Note, "2 files moved away", |made| {
+        made.write("srv/metrics/metrics.jsonl-20260102", "");
+        made.write("srv/metrics/metrics.jsonl.2.gz", "");
+        made.write("srv/metrics/metrics.jsonl.tmp", "");
+    });
+    expect("data_dir", Critical, "metrics.jsonl is not a regular file", |made| {
+        made.remove("srv/metrics/metrics.jsonl");
+        made.write("srv/elsewhere", "");
+        std::os::unix::fs::symlink("../elsewhere", made.path("srv/metrics/metrics.jsonl")).unwrap();
+    });
+}
+
+#[test]
+fn a_file_system_that_cannot_sync_a_directory_is_named() {
+    expect("directory_sync", Fine, "can be synced", |_| {});
+    expect("directory_sync", Warning, "may have no name", |made| {
+        made.answers.sync_directory = || Err(io::Error::from_raw_os_error(libc::EINVAL));
+    });
+    expect("directory_sync", Unknown, "fsync(2) /srv/metrics", |made| {
+        made.answers.sync_directory = || Err(io::Error::from_raw_os_error(libc::EIO));
+    });
 }
 
 #[test]

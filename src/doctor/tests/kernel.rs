@@ -72,7 +72,7 @@ fn rings_that_do_not_fit_the_locked_memory() {
     });
     expect("memlock", Note, "beside the one that runs already", |made| {
         refused(made);
-        made.answers.lock = || Ok(Lock::Held(None));
+        made.answers.holder = || Ok(Holder::Held(None));
     });
     expect("memlock", Fine, "not to be had", |made| {
         refused(made);
@@ -117,7 +117,7 @@ fn the_way_of_a_connection() {
     expect("port", Critical, "something else", |made| made.answers.bind = || Err(io::ErrorKind::AddrInUse.into()));
     expect("port", Note, "most likely it is that one", |made| {
         made.answers.bind = || Err(io::ErrorKind::AddrInUse.into());
-        made.answers.lock = || Ok(Lock::Held(Some(7)));
+        made.answers.holder = || Ok(Holder::Held(Some(7)));
     });
     expect("port", Critical, "privileged", |made| made.answers.bind = || Err(io::ErrorKind::PermissionDenied.into()));
     expect("port", Critical, "not an address", |made| {

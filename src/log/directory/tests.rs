@@ -254,8 +254,25 @@ fn what_is_not_a_directory_or_a_file_is_refused() {
     let refusal = format!("{} is not a regular file", log_path.display());
     assert_eq!(open(parent.path()).unwrap_err().to_string(), refusal);
     fs::remove_dir(&log_path).unwrap();
-    std::os::unix::fs::symlink("/dev/null", &log_path).unwrap();
-    assert_eq!(open(parent.path()).unwrap_err().to_string(), refusal);
+    for target in ["/dev/null", "nowhere", "elsewhere"] {
+        fs::write(parent.path().join("elsewhere"), "").unwrap();
+        std::os::unix::fs::symlink(target, &log_path).unwrap();
+        assert_eq!(open(parent.path()).unwrap_err().to_string(), refusal, "{target}");
+        fs::remove_file(&log_path).unwrap();
+    }
+    assert!(!parent.path().join("nowhere").exists());
+}
+
+#[test]
+fn what_only_has_a_segments_name_is_left_as_it_is() {
+    let directory = directory();
+    let [made, link] = ["20260102T030405.678Z", "20260102T030405.679Z"]
+        .map(|stamp| directory.path().join(format!("metrics-{stamp}.jsonl")));
+    fs::create_dir(&made).unwrap();
+    std::os::unix::fs::symlink("nowhere", &link).unwrap();
+    open(directory.path()).unwrap();
+    assert!(made.is_dir() && fs::symlink_metadata(&link).unwrap().is_symlink());
+    assert!(!directory.path().join("nowhere").exists());
 }
 
 #[test]

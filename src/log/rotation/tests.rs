@@ -1,10 +1,11 @@
 //! What a rotation leaves in the directory, and what a start makes of one that was interrupted.
 
+use super::super::Rotated;
 use super::{
     super::{LogFile, Opened, Previous, open},
     *,
 };
-use crate::segment::{Keeper, KeeperSetup};
+use crate::segment::{Catalog, Keeper, KeeperSetup};
 use std::{io::IoSlice, sync::atomic::Ordering, thread};
 use tempfile::TempDir;
 
@@ -33,19 +34,20 @@ fn directory() -> TempDir {
 #[test]
 fn lines_stay_in_their_order_over_segments() {
     let directory = directory();
-    let mut opened = open(directory.path()).unwrap();
+    let opened = open(directory.path()).unwrap();
     let keeper = Keeper::start(KeeperSetup {
         directory: directory.path().to_owned(),
         compress: false,
         retain_bytes: None,
         retain_age: None,
         clock: Clock::start(),
+        watch: None,
     })
     .unwrap();
     opened.file.keep_with(keeper.bell());
     for line in ["1\n", "2\n", "3\n"] {
         append(&opened, line);
-        opened.file.rotate().unwrap();
+        opened.file.rotate(false).unwrap();
         opened.file.record(0).unwrap();
         assert_eq!(opened.file.size_bytes().unwrap(), 0);
     }
@@ -74,7 +76,7 @@ fn the_state_follows_the_active_segment() {
     let directory = directory();
     let opened = open(directory.path()).unwrap();
     append(&opened, "1\n2\n");
-    opened.file.rotate().unwrap();
+    opened.file.rotate(false).unwrap();
     opened.file.record(0).unwrap();
     append(&opened, "3\n");
     opened.file.append(&[IoSlice::new(b"never acknowledged\n")]).unwrap();
@@ -93,7 +95,7 @@ fn a_crash_after_any_step_loses_nothing() {
         let opened = open(directory.path()).unwrap();
         append(&opened, "1\n");
         let path = |name: &str| directory.path().join(name);
-        create_next(&path(NEXT_NAME)).unwrap();
+        create_next(directory.path()).unwrap();
         let name = SegmentName::after(None, 0).file(SegmentFile::Plain);
         if steps >= 2 {
             fs::rename(path(ACTIVE_NAME), path(&name)).unwrap();
@@ -107,7 +109,7 @@ fn a_crash_after_any_step_loses_nothing() {
         append(&opened, "2\n");
         assert_eq!(sealed(directory.path()).concat() + &active(directory.path()), "1\n2\n", "{steps}");
         assert!(!path(NEXT_NAME).exists());
-        opened.file.rotate().unwrap();
+        opened.file.rotate(false).unwrap();
         assert_eq!(sealed(directory.path()).concat(), "1\n2\n", "{steps}");
     }
 }
@@ -118,7 +120,7 @@ fn a_segment_that_power_was_lost_upon_is_mended() {
     let opened = open(directory.path()).unwrap();
     for line in ["1\n2\n", "3\n"] {
         append(&opened, line);
-        opened.file.rotate().unwrap();
+        opened.file.rotate(false).unwrap();
         opened.file.record(0).unwrap();
     }
     drop(opened);
@@ -146,7 +148,7 @@ fn names_go_on_from_the_newest_segment_there_is() {
     fs::write(directory.path().join(future.file(SegmentFile::Compressed)), "").unwrap();
     let opened = open(directory.path()).unwrap();
     append(&opened, "1\n");
-    opened.file.rotate().unwrap();
+    opened.file.rotate(false).unwrap();
     let next = SegmentName::after(Some(future), 0).file(SegmentFile::Plain);
     assert_eq!(fs::read_to_string(directory.path().join(next)).unwrap(), "1\n");
 }
@@ -159,7 +161,7 @@ fn a_file_moved_away_by_hand_is_left_where_it_is() {
     let moved = directory.path().join("metrics.jsonl.1");
     fs::rename(directory.path().join(ACTIVE_NAME), &moved).unwrap();
     append(&opened, "2\n");
-    opened.file.rotate().unwrap();
+    opened.file.rotate(false).unwrap();
     opened.file.record(0).unwrap();
     append(&opened, "3\n");
     assert_eq!(fs::read_to_string(moved).unwrap(), "1\n2\n");
@@ -167,18 +169,201 @@ fn a_file_moved_away_by_hand_is_left_where_it_is() {
     assert_eq!(sealed(directory.path()), [""; 0]);
 }
 
-#[test]
-fn a_file_that_is_not_ours_is_not_sealed() {
+/// What somebody puts at the name of the active segment after moving that away, and what the log does with it.
+fn replaced(make: impl FnOnce(&Path)) -> (TempDir, Opened, Result<Rotated, RotateError>) {
     let directory = directory();
     let opened = open(directory.path()).unwrap();
     append(&opened, "1\n");
     let path = directory.path().join(ACTIVE_NAME);
-    fs::rename(&path, directory.path().join("elsewhere")).unwrap();
-    fs::write(&path, "a stranger's").unwrap();
-    assert!(matches!(opened.file.rotate(), Err(RotateError::Postponed(_))));
+    fs::rename(&path, directory.path().join("metrics.jsonl.1")).unwrap();
+    make(&path);
+    let rotated = opened.file.rotate(true);
+    if let Ok(Rotated::Begun(bytes)) = rotated {
+        opened.file.record(bytes).unwrap();
+    }
     append(&opened, "2\n");
-    assert_eq!(active(directory.path()), "a stranger's");
-    assert_eq!(fs::read_to_string(directory.path().join("elsewhere")).unwrap(), "1\n2\n");
+    (directory, opened, rotated)
+}
+
+fn moved(directory: &TempDir) -> String {
+    fs::read_to_string(directory.path().join("metrics.jsonl.1")).unwrap()
+}
+
+#[test]
+fn a_file_put_in_its_place_is_taken_over() {
+    for (text, kept_bytes) in [("", 0), ("restored\n", 9), ("restored\ntorn", 9), ("a stranger's", 0)] {
+        let (directory, opened, rotated) = replaced(|path| fs::write(path, text).unwrap());
+        assert_eq!(rotated.unwrap(), Rotated::Begun(kept_bytes), "{text:?}");
+        let kept = &text[..usize::try_from(kept_bytes).unwrap()];
+        assert_eq!((active(directory.path()), moved(&directory)), (format!("{kept}2\n"), "1\n".to_owned()));
+        let torn: Vec<_> = fs::read_dir(directory.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.extension().is_some_and(|extension| extension == "bin"))
+            .map(|path| fs::read_to_string(path).unwrap())
+            .collect();
+        assert_eq!(torn.concat(), text[kept.len()..], "what has no line end is kept aside");
+        // What was acknowledged before is on stable storage once a sync is done, wherever it lies.
+        assert!(opened.file.has_unsynced_segment());
+        opened.file.sync_data().unwrap();
+        assert!(!opened.file.has_unsynced_segment());
+        // As after a kill: all of it is committed.
+        drop(opened);
+        let report = open(directory.path()).unwrap().report;
+        assert_eq!((report.cut, active(directory.path())), (None, format!("{kept}2\n")));
+    }
+}
+
+#[test]
+fn what_cannot_be_taken_over_is_left_alone() {
+    type Make = fn(&Path);
+    let makes: [(Make, &str); 5] = [
+        (|path| fs::create_dir(path).unwrap(), "a directory"),
+        (|path| std::os::unix::fs::symlink("metrics.jsonl.1", path).unwrap(), "a symbolic link"),
+        (|path| std::os::unix::fs::symlink("nowhere", path).unwrap(), "a symbolic link"),
+        (|path| drop(std::os::unix::net::UnixListener::bind(path).unwrap()), "a device or a socket"),
+        (|path| fs::hard_link(path.with_extension("jsonl.1"), path).unwrap(), "further names"),
+    ];
+    for (make, what) in makes {
+        let (directory, opened, rotated) = replaced(make);
+        let path = directory.path().join(ACTIVE_NAME);
+        if what == "further names" {
+            // It is the active segment itself, back at its name.
+            assert!(matches!(rotated, Ok(Rotated::Begun(0))));
+            continue;
+        }
+        let Err(RotateError::Postponed(error)) = rotated else { panic!("{rotated:?}") };
+        assert!(error.to_string().contains(what), "{error}");
+        assert!(opened.file.segments.displaced().unwrap().contains(what));
+        assert_eq!(moved(&directory), "1\n2\n", "the log goes on where it is");
+        assert!(!directory.path().join("nowhere").exists());
+        // Once it is gone, the next attempt begins a new file.
+        if path.is_dir() { fs::remove_dir(&path) } else { fs::remove_file(&path) }.unwrap();
+        assert_eq!(opened.file.rotate(false).unwrap(), Rotated::Begun(0));
+        assert_eq!(opened.file.segments.displaced(), None);
+        append(&opened, "3\n");
+        assert_eq!((active(directory.path()), moved(&directory)), ("3\n".to_owned(), "1\n2\n".to_owned()));
+    }
+}
+
+#[test]
+fn a_link_to_a_sealed_segment_is_not_appended_to() {
+    let directory = directory();
+    let opened = open(directory.path()).unwrap();
+    append(&opened, "1\n");
+    opened.file.rotate(false).unwrap();
+    let sealed_name = Catalog::list(directory.path()).unwrap().newest().unwrap().file(SegmentFile::Plain);
+    append(&opened, "2\n");
+    let path = directory.path().join(ACTIVE_NAME);
+    fs::rename(&path, directory.path().join("metrics.jsonl.1")).unwrap();
+    fs::hard_link(directory.path().join(sealed_name), &path).unwrap();
+    let Err(RotateError::Postponed(error)) = opened.file.rotate(true) else { panic!("taken over") };
+    assert!(error.to_string().contains("further names"), "{error}");
+    assert_eq!(sealed(directory.path()), ["1\n"]);
+}
+
+#[test]
+fn no_file_is_replaced_by_a_sealed_one() {
+    let last = "metrics-99991231T235959.999Z";
+    for (file_name, text) in [
+        (format!("{last}.jsonl"), Some("sealed\n")),
+        (format!("{last}.jsonl.zst"), Some("compressed")),
+        (format!("{last}.index.json"), Some("sidecar")),
+        (format!("{last}.jsonl"), None),
+    ] {
+        let directory = directory();
+        let path = directory.path().join(&file_name);
+        match text {
+            Some(text) => fs::write(&path, text).unwrap(),
+            None => fs::create_dir(&path).unwrap(),
+        }
+        let opened = open(directory.path()).unwrap();
+        for (number, line) in (1..).zip(["1\n", "2\n", "3\n"]) {
+            append(&opened, line);
+            assert_eq!(opened.file.rotate(false).unwrap(), Rotated::Begun(0));
+            let sealed = directory.path().join(format!("{last}_00000{number}.jsonl"));
+            assert_eq!(fs::read_to_string(sealed).unwrap(), line, "{file_name}");
+        }
+        match text {
+            Some(text) => assert_eq!(fs::read_to_string(&path).unwrap(), text),
+            None => assert!(path.is_dir()),
+        }
+    }
+}
+
+#[test]
+fn without_a_name_that_is_free_the_segment_goes_on() {
+    let directory = directory();
+    fs::write(directory.path().join(SegmentName::LAST.file(SegmentFile::Plain)), "last\n").unwrap();
+    let opened = open(directory.path()).unwrap();
+    append(&opened, "1\n");
+    let Err(RotateError::Postponed(error)) = opened.file.rotate(false) else { panic!("sealed") };
+    assert!(error.to_string().contains("there is no name after"), "{error}");
+    append(&opened, "2\n");
+    assert_eq!(active(directory.path()), "1\n2\n");
+    assert_eq!(sealed(directory.path()), ["last\n"]);
+}
+
+#[test]
+fn names_taken_meanwhile_are_passed_over() {
+    let directory = directory();
+    let future = SegmentName::after(None, Clock::start().wall_ms() + 1_000_000_000);
+    fs::write(directory.path().join(future.file(SegmentFile::Plain)), "0\n").unwrap();
+    let opened = open(directory.path()).unwrap();
+    append(&opened, "1\n");
+    // The names that come next are taken by whatever there can be.
+    let mut taken = future;
+    for number in 0..4 {
+        taken = SegmentName::after(Some(taken), 0);
+        let path = directory.path().join(taken.file(SegmentFile::ALL[number % 3]));
+        match number {
+            0 => fs::create_dir(path).unwrap(),
+            1 => fs::write(path, "compressed").unwrap(),
+            2 => fs::write(path, "sidecar").unwrap(),
+            _ => std::os::unix::fs::symlink("nowhere", path).unwrap(),
+        }
+    }
+    opened.file.rotate(false).unwrap();
+    let next = SegmentName::after(Some(taken), 0).file(SegmentFile::Plain);
+    assert_eq!(fs::read_to_string(directory.path().join(next)).unwrap(), "1\n");
+    assert!(!directory.path().join("nowhere").exists());
+}
+
+#[test]
+fn a_file_of_somebody_else_under_the_next_name_stays() {
+    let directory = directory();
+    let next = directory.path().join(NEXT_NAME);
+    fs::write(&next, "not ours").unwrap();
+    let opened = open(directory.path()).unwrap();
+    append(&opened, "1\n");
+    opened.file.rotate(false).unwrap();
+    append(&opened, "2\n");
+    assert_eq!(fs::read_to_string(&next).unwrap(), "not ours");
+    assert_eq!((sealed(directory.path()), active(directory.path())), (vec!["1\n".to_owned()], "2\n".to_owned()));
+}
+
+#[test]
+fn an_empty_segment_in_its_place_is_not_sealed() {
+    let directory = directory();
+    let opened = open(directory.path()).unwrap();
+    assert_eq!(opened.file.rotate(true).unwrap(), Rotated::Unneeded);
+    // An empty one that was moved away is another matter: its name is free.
+    fs::rename(directory.path().join(ACTIVE_NAME), directory.path().join("metrics.jsonl.1")).unwrap();
+    assert_eq!(opened.file.rotate(true).unwrap(), Rotated::Begun(0));
+    append(&opened, "1\n");
+    assert_eq!(active(directory.path()), "1\n");
+}
+
+#[test]
+fn a_deleted_file_is_replaced_if_somebody_asks_for_it() {
+    let directory = directory();
+    let opened = open(directory.path()).unwrap();
+    append(&opened, "1\n");
+    fs::remove_file(directory.path().join(ACTIVE_NAME)).unwrap();
+    assert!(matches!(opened.file.rotate(false), Err(RotateError::Failed(_))), "nobody asked");
+    assert_eq!(opened.file.rotate(true).unwrap(), Rotated::Begun(0));
+    append(&opened, "2\n");
+    assert_eq!(active(directory.path()), "2\n");
 }
 
 #[test]
@@ -197,10 +382,10 @@ fn a_directory_that_is_gone_postpones_and_changes_nothing() {
     append(&opened, "1\n");
     let elsewhere = directory.path().with_extension("elsewhere");
     fs::rename(directory.path(), &elsewhere).unwrap();
-    assert!(matches!(opened.file.rotate(), Err(RotateError::Postponed(_))));
+    assert!(matches!(opened.file.rotate(false), Err(RotateError::Postponed(_))));
     append(&opened, "2\n");
     assert_eq!(active(&elsewhere), "1\n2\n");
     fs::rename(&elsewhere, directory.path()).unwrap();
-    opened.file.rotate().unwrap();
+    opened.file.rotate(false).unwrap();
     assert_eq!(sealed(directory.path()), ["1\n2\n"]);
 }

@@ -41,13 +41,14 @@ fn check(source: &Source, acknowledged: &AtomicU64, threads: usize, is_retained:
 
 fn run(compress: bool, retain_bytes: Option<u64>) {
     let directory = tempfile::tempdir().unwrap();
-    let mut opened = log::open(directory.path()).unwrap();
+    let opened = log::open(directory.path()).unwrap();
     let keeper = Keeper::start(KeeperSetup {
         directory: directory.path().to_owned(),
         compress,
         retain_bytes,
         retain_age: None,
         clock: Clock::start(),
+        watch: None,
     })
     .unwrap();
     opened.file.keep_with(keeper.bell());

@@ -1,10 +1,10 @@
 use super::*;
 use crate::clock::Clock;
-use crate::segment::keeper::Rounds;
+use crate::segment::keeper::{Durable, Rounds};
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicU64, Ordering::Relaxed},
     },
     thread,
     time::{Duration, Instant},
@@ -13,7 +13,7 @@ use std::{
 struct Run {
     rounds: Rounds,
     status: Arc<KeeperStatus>,
-    durable_ms: Arc<AtomicI64>,
+    durable: Arc<Durable>,
     stop: Arc<AtomicBool>,
 }
 
@@ -24,15 +24,17 @@ fn setup(directory: &Path) -> KeeperSetup {
         retain_bytes: None,
         retain_age: None,
         clock: Clock::start(),
+        watch: None,
     }
 }
 
 /// A run of the keeper as after a start, without its thread.
 fn start(setup: KeeperSetup) -> Run {
     let (status, stop) = (Arc::new(KeeperStatus::default()), Arc::new(AtomicBool::new(false)));
-    let durable_ms = Arc::new(AtomicI64::new(i64::MAX));
-    let rounds = Rounds::new(setup, durable_ms.clone(), stop.clone(), status.clone());
-    Run { rounds, status, durable_ms, stop }
+    let durable = Arc::new(Durable::default());
+    durable.advance(SegmentName::LAST);
+    let rounds = Rounds::new(setup, durable.clone(), stop.clone(), status.clone());
+    Run { rounds, status, durable, stop }
 }
 
 fn compressing(directory: &Path) -> Run {
@@ -187,10 +189,11 @@ fn what_is_compressed_in_time_is_not_retired() {
 fn what_is_not_durable_yet_is_not_touched() {
     let directory = directory(&[&scrapes(), &scrapes()]);
     let mut run = start(KeeperSetup { compress: true, retain_bytes: Some(0), ..setup(directory.path()) });
-    run.durable_ms.store(name(0).sealed_ms(), Relaxed);
+    assert_eq!(run.durable.take(), Some(SegmentName::LAST));
+    run.durable.advance(name(0));
     run.rounds.round();
     assert_eq!(files(directory.path()).into_keys().collect::<Vec<_>>(), [name(1).file(SegmentFile::Plain)]);
-    run.durable_ms.store(name(1).sealed_ms(), Relaxed);
+    run.durable.advance(name(1));
     run.rounds.round();
     assert!(files(directory.path()).is_empty());
 }

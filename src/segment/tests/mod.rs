@@ -1,5 +1,6 @@
 //! Sealed segments, from real scrapes and from bytes made up, in directories of their own.
 
+mod age;
 mod catalog;
 mod compress;
 mod index;

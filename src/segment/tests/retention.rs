@@ -30,13 +30,9 @@ fn the_oldest_go_until_the_rest_fits() {
     ] {
         let retention = Retention { bytes_limit, age_limit: None };
         let catalog = catalog(active_bytes, &segments);
-        assert_eq!(
-            retention.overdue(&catalog, SEALED_MS),
-            &catalog.segments[..gone],
-            "{bytes_limit:?} {active_bytes:?}"
-        );
+        assert_eq!(retention.overdue(&catalog, |_| 0), catalog.segments[..gone], "{bytes_limit:?} {active_bytes:?}");
     }
-    assert_eq!(Retention { bytes_limit: Some(0), age_limit: None }.overdue(&catalog(Some(9), &[]), 0), []);
+    assert_eq!(Retention { bytes_limit: Some(0), age_limit: None }.overdue(&catalog(Some(9), &[]), |_| 0), []);
 }
 
 #[test]
@@ -54,11 +50,20 @@ fn the_aged_go() {
     ] {
         let retention = Retention { bytes_limit: None, age_limit: Some(Duration::from_secs(age_s)) };
         let now_ms = SEALED_MS + 1_000 * since_first_s;
-        assert_eq!(retention.overdue(&catalog, now_ms).len(), gone, "{age_s} s, {since_first_s} s");
+        let age_ms = |segment: &Segment| now_ms - segment.name.sealed_ms();
+        assert_eq!(retention.overdue(&catalog, age_ms).len(), gone, "{age_s} s, {since_first_s} s");
         // The stricter of the two limits counts.
         let both = Retention { bytes_limit: Some(3), ..retention };
-        assert_eq!(both.overdue(&catalog, now_ms).len(), gone.max(1));
+        assert_eq!(both.overdue(&catalog, age_ms).len(), gone.max(1));
     }
+}
+
+#[test]
+fn one_that_stays_keeps_no_other() {
+    let catalog = catalog(None, &[1, 1, 1]);
+    let retention = Retention { bytes_limit: None, age_limit: Some(Duration::from_secs(1)) };
+    let overdue = retention.overdue(&catalog, |segment| if segment.name == name(60_000) { 0 } else { 2_000 });
+    assert_eq!(overdue, [catalog.segments[0], catalog.segments[2]]);
 }
 
 #[test]

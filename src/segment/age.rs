@@ -1,0 +1,144 @@
+//! How old sealed segments are, whatever the wall clock does and whatever clients write into their metrics.
+//!
+//! | segment | its age |
+//! |---|---|
+//! | sealed, or first seen, while this run goes on | the time since, by CLOCK_BOOTTIME, which nobody can set |
+//! | sealed before this run | the time since the latest of what speaks for it: its name, and the newest timestamp in it; its file's time of change where one of these cannot be |
+//! | nothing of that can be | the time since this run began |
+//!
+//! A time before 2020, or more than [`CLOCK_STEP_MS_MAX`] ahead of now, cannot be when a segment was sealed: the clock was not set. The latest
+//! counts, so a client that writes old timestamps makes no segment old. One that writes timestamps ahead of time makes a segment younger
+//! once they have come, and so keeps it for twice the limit at most.
+//!
+//! When the wall clock is set by more than [`CLOCK_STEP_MS_MAX`], in either direction, nothing that was written before can be compared with
+//! it: no segment that was sealed before this run is older than the time since. The same holds from the start where the clock says that
+//! not one file of the log was written within the limit: then it is ahead, or the server was off for so long, and which it was nothing tells.
+
+use super::{ACTIVE_NAME, Catalog, Segment, SegmentFile, SegmentName, Sidecar};
+use crate::{clock::Moment, limits::CLOCK_STEP_MS_MAX};
+use std::{collections::BTreeMap, fs, path::Path, time::UNIX_EPOCH};
+
+/// 2020-01-01T00:00:00Z in epoch milliseconds: clocks that were not set begin in 1970, 1980, 2000 or when their machine was built.
+const EARLIEST_MS: i64 = 1_577_836_800_000;
+
+/// What is known of the ages of sealed segments.
+#[derive(Debug)]
+pub(super) struct Ages {
+    began: Moment,
+    last: Moment,
+    /// CLOCK_BOOTTIME since when the wall clock can be compared with itself; `None`: always.
+    doubted_since_ms: Option<i64>,
+    /// For each segment there is: when this run has first seen it, by CLOCK_BOOTTIME; `None` if it was there when the run began.
+    seen: BTreeMap<SegmentName, Option<i64>>,
+    /// The newest timestamp in segments, where it was needed: one at most for each there is.
+    newest: BTreeMap<SegmentName, Option<i64>>,
+}
+
+impl Ages {
+    /// A run that begins with these segments in `directory`. `limit_ms`: what their age will be compared with.
+    pub fn begin(directory: &Path, catalog: &Catalog, now: Moment, limit_ms: Option<i64>) -> Self {
+        let seen = catalog.segments.iter().map(|segment| (segment.name, None)).collect();
+        let mut ages = Self { began: now, last: now, doubted_since_ms: None, seen, newest: BTreeMap::new() };
+        if let (Some(limit_ms), Some(written_ms)) = (limit_ms, last_written_ms(directory, catalog)) {
+            let since_ms = now.wall_ms.saturating_sub(written_ms);
+            if since_ms > limit_ms {
+                tracing::warn!(
+                    "by the clock nothing was written to the log for {} s, longer than segments are kept: it may be ahead, so \
+                     retention by age counts from this start",
+                    since_ms / 1_000
+                );
+                ages.doubted_since_ms = Some(now.boot_ms);
+            }
+        }
+        ages
+    }
+
+    /// Looks at the clock. Returns by how much it was set since the last look, in milliseconds, if that is more than a clock that is kept
+    /// right is corrected by.
+    pub fn look(&mut self, now: Moment) -> Option<i64> {
+        let step_ms = now.step_ms_since(self.last);
+        self.last = now;
+        if step_ms.abs() <= CLOCK_STEP_MS_MAX {
+            return None;
+        }
+        self.doubted_since_ms = Some(now.boot_ms);
+        Some(step_ms)
+    }
+
+    /// Takes note of the segments there are.
+    pub fn observe(&mut self, catalog: &Catalog, now: Moment) {
+        let is_there = |name: &SegmentName| catalog.segments.binary_search_by_key(name, |segment| segment.name).is_ok();
+        self.seen.retain(|name, _| is_there(name));
+        self.newest.retain(|name, _| is_there(name));
+        for segment in &catalog.segments {
+            self.seen.entry(segment.name).or_insert(Some(now.boot_ms));
+        }
+    }
+
+    /// Whether some segment may be older than `limit_ms` and is not taken to be, as the clock was set.
+    pub fn is_held_back(&self, now: Moment, limit_ms: i64) -> bool {
+        self.doubted_since_ms.is_some_and(|since_ms| now.boot_ms.saturating_sub(since_ms) <= limit_ms)
+            && self.seen.values().any(Option::is_none)
+    }
+
+    /// The age of a segment in milliseconds. It is exact only where it is over `limit_ms`. `is_final`: a sidecar that is missing is not on its
+    /// way; without that a segment which has none counts as new.
+    pub fn age_ms(&mut self, directory: &Path, segment: &Segment, now: Moment, limit_ms: i64, is_final: bool) -> i64 {
+        let since = |boot_ms: i64| now.boot_ms.saturating_sub(boot_ms);
+        if let Some(Some(seen_ms)) = self.seen.get(&segment.name) {
+            return since(*seen_ms);
+        }
+        let latest_ms = now.wall_ms.saturating_add(CLOCK_STEP_MS_MAX);
+        let possible = |ms: &i64| (EARLIEST_MS..=latest_ms).contains(ms);
+        let doubted_ms = self.doubted_since_ms.map_or(i64::MAX, since);
+        let named_ms = Some(segment.name.sealed_ms()).filter(possible);
+        let named_age_ms = named_ms.map_or(i64::MAX, |ms| now.wall_ms.saturating_sub(ms));
+        if named_age_ms.min(doubted_ms) <= limit_ms {
+            return named_age_ms.min(doubted_ms);
+        }
+        let Some(newest_ms) = self.newest_ms(directory, segment, is_final) else { return 0 };
+        let newest_ms = newest_ms.filter(possible);
+        let spoken_for = match (named_ms, newest_ms) {
+            (Some(named_ms), Some(newest_ms)) => Some(named_ms.max(newest_ms)),
+            _ => named_ms.max(newest_ms).max(modified_ms(directory, segment).filter(possible)),
+        };
+        let age_ms = spoken_for.map_or_else(|| since(self.began.boot_ms), |ms| now.wall_ms.saturating_sub(ms));
+        age_ms.min(doubted_ms)
+    }
+
+    /// The newest timestamp in a segment, by its sidecar: `Some(None)` if it has none, or no sidecar tells. `None`: one may come.
+    fn newest_ms(&mut self, directory: &Path, segment: &Segment, is_final: bool) -> Option<Option<i64>> {
+        if let Some(newest_ms) = self.newest.get(&segment.name) {
+            return Some(*newest_ms);
+        }
+        let sidecar = Sidecar::read(directory, segment.name).ok();
+        match sidecar.filter(|sidecar| sidecar.fits(segment.plain, segment.compressed)) {
+            Some(sidecar) => {
+                let newest_ms = Some(sidecar.last_ms).filter(|_| sidecar.lines > 0);
+                self.newest.insert(segment.name, newest_ms);
+                Some(newest_ms)
+            }
+            None if is_final => Some(None),
+            None => None,
+        }
+    }
+}
+
+/// When the log was last written to, by its files: the sealed segments, and the active one if there is anything in it, as opening the log may have
+/// made that.
+fn last_written_ms(directory: &Path, catalog: &Catalog) -> Option<i64> {
+    let active =
+        catalog.active_bytes.filter(|&bytes| bytes > 0).and_then(|_| modified_at(&directory.join(ACTIVE_NAME)));
+    catalog.segments.iter().filter_map(|segment| modified_ms(directory, segment)).chain(active).max()
+}
+
+/// When a segment's file was changed last.
+fn modified_ms(directory: &Path, segment: &Segment) -> Option<i64> {
+    let form = if segment.plain.is_some() { SegmentFile::Plain } else { SegmentFile::Compressed };
+    modified_at(&directory.join(segment.name.file(form)))
+}
+
+fn modified_at(path: &Path) -> Option<i64> {
+    let modified = fs::symlink_metadata(path).and_then(|metadata| metadata.modified()).ok()?;
+    i64::try_from(modified.duration_since(UNIX_EPOCH).ok()?.as_millis()).ok()
+}

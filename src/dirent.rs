@@ -1,7 +1,7 @@
 //! Directory entries: giving a file a name that nothing else has, and bringing a directory's entries to stable storage.
 //!
-//! Promises that no name is ever taken from another file, on every file system, and that a file system which cannot sync a
-//! directory is served with a warning instead of being refused.
+//! Promises that no name is ever taken from another file, on every file system, and that a file system which cannot
+//! sync a directory is served with a warning instead of being refused.
 #![allow(unsafe_code)] // renameat2(2) has no safe form in std.
 
 use std::{
@@ -19,7 +19,8 @@ use std::{
 /// Syncs of a directory that the file system answered with "not supported". One process serves one directory.
 static SYNCS_UNSUPPORTED: AtomicU64 = AtomicU64::new(0);
 
-/// Renames `from` to `to`, which must not exist in any form: neither as a file nor as a directory, nor as a dangling link.
+/// Renames `from` to `to`, which must not exist in any form: neither as a file nor as a directory, nor as a dangling
+/// link.
 ///
 /// # Errors
 /// `AlreadyExists`: the name is taken. Otherwise as rename(2). `from` is where it was.
@@ -39,8 +40,8 @@ fn rename_noreplace(from: &Path, to: &Path) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// The same where the file system cannot: the name is reserved with an empty file, which is then replaced. A crash in between
-/// leaves the empty file, which holds nothing, and `from` as it was.
+/// The same where the file system cannot: the name is reserved with an empty file, which is then replaced. A crash in
+/// between leaves the empty file, which holds nothing, and `from` as it was.
 fn rename_reserved(from: &Path, to: &Path) -> io::Result<()> {
     let reserved = OpenOptions::new().write(true).create_new(true).mode(0o600).open(to)?;
     fs::rename(from, to).inspect_err(|_| {
@@ -53,8 +54,8 @@ fn rename_reserved(from: &Path, to: &Path) -> io::Result<()> {
     })
 }
 
-/// Brings the directory's entries to stable storage. A file system that cannot sync a directory (CIFS, some of FUSE) is warned of
-/// once and counted: what is promised there after a loss of power is what the file system keeps by itself.
+/// Brings the directory's entries to stable storage. A file system that cannot sync a directory (CIFS, some of FUSE) is
+/// warned of once and counted: what is promised there after a loss of power is what the file system keeps by itself.
 ///
 /// # Errors
 /// The directory cannot be opened, or syncing it failed.
@@ -63,8 +64,8 @@ pub(crate) fn sync_directory(directory: &Path) -> io::Result<()> {
         Err(error) if is_unsupported(&error) => {
             if SYNCS_UNSUPPORTED.fetch_add(1, Ordering::Relaxed) == 0 {
                 tracing::warn!(
-                    "the file system of {} cannot sync a directory ({error}): after a loss of power the names of new files \
-                     may be lost, and what is in them",
+                    "the file system of {} cannot sync a directory ({error}): after a loss of power the names of new \
+                     files may be lost, and what is in them",
                     directory.display()
                 );
             }

@@ -182,15 +182,17 @@ pub const ROTATE_RETRY_MS: u64 = 10_000;
 pub const SEAL_NAMES_MAX: usize = 64;
 /// Names tried for the next segment while it is made, where files of somebody else have the first ones.
 pub const NEXT_NAMES_MAX: usize = 8;
-/// Tries to lock the data directory, as `verify` or `doctor` may be looking who has it, and the time between two of them.
+/// Tries to lock the data directory, as `verify` or `doctor` may be looking who has it, and the time between two of
+/// them.
 pub const LOCK_TRIES_MAX: u32 = 10;
 /// See [`LOCK_TRIES_MAX`].
 pub const LOCK_TRY_MS: u64 = 10;
-/// How often it is looked whether the data directory, its lock and the active segment are still where they were: three stat(2).
+/// How often it is looked whether the data directory, its lock and the active segment are still where they were: three
+/// stat(2).
 pub const WATCH_INTERVAL: Duration = Duration::from_secs(1);
-/// How far the wall clock may go apart from the monotonic one between two looks before it has been set, in milliseconds; and how far in
-/// the future a time on the disk may be before it was not written by a clock that was right. NTP slews by 0.5 ms a second, and steps
-/// what is off by more than 128 ms; a leap second is one.
+/// How far the wall clock may go apart from the monotonic one between two looks before it has been set, in
+/// milliseconds; and how far in the future a time on the disk may be before it was not written by a clock that was
+/// right. NTP slews by 0.5 ms a second, and steps what is off by more than 128 ms; a leap second is one.
 pub const CLOCK_STEP_MS_MAX: i64 = 60_000;
 
 /// Bytes read at a time when the end of the log is searched for its last whole line.

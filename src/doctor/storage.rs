@@ -89,7 +89,8 @@ fn directory(examination: &mut Examination) -> Verdict {
     })
 }
 
-/// What names in the data directory say of the log: whether it was moved away, and whether something stands in the way of a rotation.
+/// What names in the data directory say of the log: whether it was moved away, and whether something stands in the way
+/// of a rotation.
 fn log_files(examination: &mut Examination) -> Verdict {
     let located = examination.data_dir()?;
     let path = located.path.display().to_string();
@@ -107,8 +108,8 @@ fn log_files(examination: &mut Examination) -> Verdict {
     };
     if is_running && written.as_ref().is_some_and(|state| !is_in_place(state)) {
         let text = format!(
-            "{ACTIVE_NAME} was moved away or replaced, and the server that runs goes on in the file that it was: what it takes is not in \
-             {path}/{ACTIVE_NAME}"
+            "{ACTIVE_NAME} was moved away or replaced, and the server that runs goes on in the file that it was: what \
+             it takes is not in {path}/{ACTIVE_NAME}"
         );
         return Ok(Finding::warning(Cost::Data, text)
             .mend("kill -HUP PID   (it begins a new one, or takes over the one that is there)"));
@@ -144,8 +145,8 @@ fn log_files(examination: &mut Examination) -> Verdict {
         Finding::note(Cost::Nothing, text).mend(format!("mv {path}/{name} {path}/aside-{name}"))
     } else if let Some(name) = future.first() {
         let text = format!(
-            "{} named in the future, as {name}: a clock was ahead, or is behind now. New segments get names after it, and the age of \
-             these is taken from what is inside",
+            "{} named in the future, as {name}: a clock was ahead, or is behind now. New segments get names after \
+             it, and the age of these is taken from what is inside",
             counted(future.len(), "file")
         );
         Finding::note(Cost::Data, text).mend("timedatectl   (is the clock right now?)")
@@ -179,8 +180,8 @@ fn directory_sync(examination: &mut Examination) -> Verdict {
         Err(error) if dirent::is_unsupported(&error) => {
             examination.record(call, &error);
             let text = format!(
-                "the file system cannot sync a directory ({error}): after a loss of power the log's newest file may have no name, and \
-                 all that is in it, acknowledged at fsync or not, be lost"
+                "the file system cannot sync a directory ({error}): after a loss of power the log's newest file may \
+                 have no name, and all that is in it, acknowledged at fsync or not, be lost"
             );
             Ok(Finding::warning(Cost::Data, text)
                 .mend("metricstream --data-dir /var/lib/metricstream   (a directory on a local ext4 or xfs)"))

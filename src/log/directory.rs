@@ -190,9 +190,9 @@ fn remove_nexts(directory: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// Brings to stable storage what the run before has sealed and may not have synced, and cuts off what a loss of power has torn:
-/// a segment that was synced may have its sidecar already. Returns the newest name of a sealed segment that is taken, by whatever, and
-/// adds to `cuts`.
+/// Brings to stable storage what the run before has sealed and may not have synced, and cuts off what a loss of power
+/// has torn: a segment that was synced may have its sidecar already. Returns the newest name of a sealed segment that
+/// is taken, by whatever, and adds to `cuts`.
 fn mend_segments(directory: &Path, cuts: &mut Vec<(SegmentName, Cut)>) -> Result<Option<SegmentName>, OpenError> {
     let cannot_read = |error| OpenError::new("read", directory, error);
     let mut is_kept = BTreeMap::new();
@@ -221,8 +221,8 @@ fn mend_segments(directory: &Path, cuts: &mut Vec<(SegmentName, Cut)>) -> Result
         && newest.sealed_ms() > Clock::start().wall_ms().saturating_add(CLOCK_STEP_MS_MAX)
     {
         tracing::warn!(
-            "segment {newest} is named in the future: a clock was ahead, or is behind now. Names go on from there, so that they sort in \
-             the order of sealing; its age is taken from what is inside"
+            "segment {newest} is named in the future: a clock was ahead, or is behind now. Names go on from there, so \
+             that they sort in the order of sealing; its age is taken from what is inside"
         );
     }
     Ok(newest)
@@ -245,8 +245,8 @@ fn create_directory(directory: &Path) -> Result<(), OpenError> {
     .map_err(|error| OpenError::new("sync the parent of", directory, error))
 }
 
-/// Opens a regular file, made if it is missing. A link, a pipe or a device in its place is refused, and not waited for: a link could not
-/// be renamed with the file, and one that dangles would make a file somewhere else.
+/// Opens a regular file, made if it is missing. A link, a pipe or a device in its place is refused, and not waited for:
+/// a link could not be renamed with the file, and one that dangles would make a file somewhere else.
 pub(crate) fn open_file(path: &Path, options: &mut OpenOptions) -> Result<File, OpenError> {
     let file =
         options.create(true).mode(FILE_MODE).custom_flags(libc::O_NONBLOCK | libc::O_NOFOLLOW).open(path).map_err(

@@ -1,8 +1,9 @@
-//! The data directory's lock: the directory itself is locked (flock(2)), which nobody can delete from under it, and beside it the
-//! lock file, which holds the server's process id and is what servers before this version lock.
+//! The data directory's lock: the directory itself is locked (flock(2)), which nobody can delete from under it, and
+//! beside it the lock file, which holds the server's process id and is what servers before this version lock.
 //!
-//! Promises that of all servers on one directory at most one runs, whatever becomes of the lock file. Where the file system cannot lock a
-//! directory (NFS: flock(2) there needs a file that is open for writing) the lock file alone has to do, and that is warned of.
+//! Promises that of all servers on one directory at most one runs, whatever becomes of the lock file. Where the file
+//! system cannot lock a directory (NFS: flock(2) there needs a file that is open for writing) the lock file alone has
+//! to do, and that is warned of.
 
 use super::directory::{LOCK_NAME, OpenError, open_file};
 use crate::limits::{LOCK_TRIES_MAX, LOCK_TRY_MS};
@@ -40,8 +41,8 @@ impl DirectoryLock {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(locked(directory)),
             Err(TryLockError::Error(error)) => tracing::warn!(
-                "the file system cannot lock the directory {} ({error}): a second server is kept off by {LOCK_NAME} alone, which \
-                 must not be deleted",
+                "the file system cannot lock the directory {} ({error}): a second server is kept off by {LOCK_NAME} \
+                 alone, which must not be deleted",
                 directory.display()
             ),
         }
@@ -141,7 +142,8 @@ pub(crate) enum Holder {
     Held(Option<u32>),
 }
 
-/// Looks who has `directory`. Its locks are asked for, shared, and given back at once: looking keeps no server from starting.
+/// Looks who has `directory`. Its locks are asked for, shared, and given back at once: looking keeps no server from
+/// starting.
 ///
 /// # Errors
 /// As the system says.

@@ -5,8 +5,8 @@
 //! | step | after a crash |
 //! |---|---|
 //! | 1. the next segment is made, empty, as `metrics.jsonl.tmp` | a `.tmp`, which the next start removes |
-//! | 2. `metrics.jsonl` is renamed to `metrics-<time>.jsonl`, a name that nothing has | no `metrics.jsonl`: the next start makes one |
-//! | 3. `metrics.jsonl.tmp` is renamed to `metrics.jsonl`, which nothing has now | two segments, the second empty |
+//! | 2. `metrics.jsonl` is renamed to `metrics-<time>.jsonl`, which is free | no `metrics.jsonl`: the next start makes one |
+//! | 3. `metrics.jsonl.tmp` is renamed to `metrics.jsonl`, which is free now | two segments, the second empty |
 //! | 4. the directory is synced | the same, on stable storage |
 //! | 5. the state file is told, before anything is appended | the same |
 //! | 6. the group commit syncs the sealed segment, and the keeper of the sealed ones is told | the next start syncs it, and after a loss of power cuts off its torn last line |
@@ -14,17 +14,19 @@
 //! The writer does 1 to 5 between two gatherings, so every segment ends with a whole batch, and nothing is acknowledged that
 //! lies in a file whose name could be lost.
 //!
-//! The name `metrics.jsonl` is the operator's too: logrotate and people move the file away, and put another in its place. The log
-//! goes on in the file that it has open until it is rotated, as any daemon does; then it is this that decides:
+//! The name `metrics.jsonl` is the operator's too: logrotate and people move the file away, and put another in its
+//! place. The log goes on in the file that it has open until it is rotated, as any daemon does; then it is this that
+//! decides:
 //!
 //! | what has the name | what a rotation does |
 //! |---|---|
 //! | the active segment | seals it, as above; one that is empty is left |
 //! | nothing | begins a new file; the moved one is left where it is, and synced |
 //! | another regular file | appends to that from now on; a torn last line in it is moved aside first, as at a start |
-//! | a directory, a link, a pipe, a file with further names | nothing: the log goes on where it is, and `/ready` says why |
+//! | a directory, a link, a pipe, a file with further names | nothing: the log goes on, and `/ready` says why |
 //!
-//! A file that was deleted, and not only moved, ends the server unless a rotation was asked for: see [`LogFile::size_bytes`].
+//! A file that was deleted, and not only moved, ends the server unless a rotation was asked for: see
+//! [`LogFile::size_bytes`].
 //!
 //! [`LogFile::size_bytes`]: super::LogFile::size_bytes
 
@@ -154,8 +156,8 @@ impl Segments {
         Ok(())
     }
 
-    /// Seals the active segment, or leaves it where it was moved to, and begins the next, which it returns. `None`: the active segment is
-    /// empty and in its place. `asked`: somebody has asked for it, rather than its size or age.
+    /// Seals the active segment, or leaves it where it was moved to, and begins the next, which it returns. `None`: the
+    /// active segment is empty and in its place. `asked`: somebody has asked for it, rather than its size or age.
     pub(super) fn rotate(&self, asked: bool) -> Result<Option<Begun>, RotateError> {
         self.lock.check_directory().map_err(RotateError::Postponed)?;
         let _renaming = self.renaming.lock().unwrap_or_else(PoisonError::into_inner);
@@ -181,7 +183,8 @@ impl Segments {
         sync_directory(&self.directory).map_err(RotateError::Failed)?;
         if name.is_none() {
             tracing::warn!(
-                "{ACTIVE_NAME} was moved away or replaced: its lines are in the file that it was, which is no segment of this log,                  and the log goes on in the {ACTIVE_NAME} that is there now, from byte {bytes}"
+                "{ACTIVE_NAME} was moved away or replaced: its lines are in the file that it was, which is no segment of \
+                 this log; the log goes on in the {ACTIVE_NAME} that is there now, from byte {bytes}"
             );
         }
 
@@ -230,7 +233,8 @@ impl Segments {
         Err(io::Error::other(format!("the next {SEAL_NAMES_MAX} names for a sealed segment are all taken")))
     }
 
-    /// Whether no file of a segment of this name is there. A compressed file without its plain one, or a sidecar, is a segment's too.
+    /// Whether no file of a segment of this name is there. A compressed file without its plain one, or a sidecar, is a
+    /// segment's too.
     fn is_free(&self, name: SegmentName) -> io::Result<bool> {
         for file in SegmentFile::ALL {
             match fs::symlink_metadata(self.directory.join(name.file(file))) {
@@ -286,8 +290,8 @@ fn kind_of(found: &Metadata) -> &'static str {
     }
 }
 
-/// Opens the file that somebody has put in the active segment's place, to append to it, and returns its bytes. It is treated as at a
-/// start: a torn last line is moved aside, whole lines stay.
+/// Opens the file that somebody has put in the active segment's place, to append to it, and returns its bytes. It is
+/// treated as at a start: a torn last line is moved aside, whole lines stay.
 fn take_over(directory: &Path, path: &Path, found: &Metadata) -> io::Result<(File, u64)> {
     if !found.is_file() || found.nlink() > 1 {
         return Err(io::Error::other(format!("{ACTIVE_NAME} is {}", kind_of(found))));
@@ -298,7 +302,8 @@ fn take_over(directory: &Path, path: &Path, found: &Metadata) -> io::Result<(Fil
     if (opened.dev(), opened.ino()) != (found.dev(), found.ino()) {
         return Err(io::Error::other(format!("{ACTIVE_NAME} is being replaced")));
     }
-    // A log's last line end is no farther from its end than a line is long, and the writer must not search a disk for it.
+    // A log's last line end is no farther from its end than a line is long, and the writer must not search a disk for
+    // it.
     let searched = opened.len().min(LINE_BYTES_MAX as u64);
     let Some(keep_bytes) = end_of_last_line_within(&file, opened.len(), searched)? else {
         return Err(io::Error::other(format!("the {ACTIVE_NAME} that was put in its place is no text")));
@@ -333,7 +338,8 @@ pub(super) fn next_names() -> impl Iterator<Item = String> {
     })
 }
 
-/// Removes what an attempt that failed, or was interrupted, has left: an empty file. Anything else is not ours, and stays.
+/// Removes what an attempt that failed, or was interrupted, has left: an empty file. Anything else is not ours, and
+/// stays.
 pub(super) fn remove_next(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
         Ok(found) if found.is_file() && found.len() == 0 => fs::remove_file(path),

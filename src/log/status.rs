@@ -281,8 +281,8 @@ impl LogStatus {
         active.as_ref().map(|file| (self.position.load(), Arc::clone(file)))
     }
 
-    /// The active segment is another, or no longer what readers know of it: `file`, with this inode, which has `bytes` bytes. For the
-    /// writer alone.
+    /// The active segment is another, or no longer what readers know of it: `file`, with this inode, which has `bytes`
+    /// bytes. For the writer alone.
     pub(super) fn begin(&self, file: Option<Arc<File>>, inode: u64, bytes: u64) {
         let mut active = self.active.lock().unwrap_or_else(PoisonError::into_inner);
         *active = file;

@@ -1,4 +1,5 @@
-//! What keeps the log from going on as was asked of it, though it takes lines: for `/ready`, `/stats` and the operator's log.
+//! What keeps the log from going on as was asked of it, though it takes lines: for `/ready`, `/stats` and the
+//! operator's log.
 
 use std::sync::{
     Mutex, MutexGuard, PoisonError,

@@ -1,4 +1,5 @@
-//! Looks, now and then, whether the data directory is still the one that is locked, and the log in it still the one that is written.
+//! Looks, now and then, whether the data directory is still the one that is locked, and the log in it still the one
+//! that is written.
 
 use super::{
     lock::DirectoryLock,

@@ -124,8 +124,8 @@ impl<F: LogFile> Writer<F> {
         Ok(any)
     }
 
-    /// When the active segment is to be sealed: at once if somebody asks for it, whatever was postponed before; else when it is full or
-    /// old, which an empty one never is.
+    /// When the active segment is to be sealed: at once if somebody asks for it, whatever was postponed before; else
+    /// when it is full or old, which an empty one never is.
     fn rotation_at(&self) -> Option<Instant> {
         if self.status.is_rotation_asked() {
             return Some(self.started);
@@ -144,7 +144,8 @@ impl<F: LogFile> Writer<F> {
         self.rotation_at().is_some_and(|at| at <= Instant::now())
     }
 
-    /// Seals the active segment, or takes over what was put in its place. If neither can be done it goes on, and it is tried again later.
+    /// Seals the active segment, or takes over what was put in its place. If neither can be done it goes on, and it is
+    /// tried again later.
     fn rotate(&mut self) -> Result<(), LogError> {
         let asked = self.status.take_rotation_asked() || self.rotation_owed;
         let begun_bytes = match self.file.rotate(asked) {
@@ -178,8 +179,9 @@ impl<F: LogFile> Writer<F> {
         self.postponed_until = Some(Instant::now() + retry_after);
     }
 
-    /// The active segment has another length than what was appended makes: it was cut (logrotate's `copytruncate`) or added to. What was
-    /// written of this gathering is whole all the same; what readers know of the bytes before it may no longer be so.
+    /// The active segment has another length than what was appended makes: it was cut (logrotate's `copytruncate`) or
+    /// added to. What was written of this gathering is whole all the same; what readers know of the bytes before it may
+    /// no longer be so.
     fn note_outside_change(&mut self, expected_bytes: u64) -> Result<(), LogError> {
         let inode = self.persist(|| self.file.inode())?;
         self.status.begin(self.file.reader(), inode, self.committed_bytes);

@@ -1,9 +1,9 @@
 //! The log as a whole, and a moment of it.
 //!
-//! A snapshot stops nobody: the active segment comes first, from the writer or from the directory, the directory is listed then, and in
-//! the end it is looked whether the active segment still has its name. If it was sealed meanwhile, it is found under its new name by
-//! its inode, and what was sealed later is left out. If it is not found it was moved away by hand, which is no matter where the writer's own
-//! descriptor is read; otherwise all is done again.
+//! A snapshot stops nobody: the active segment comes first, from the writer or from the directory, the directory is
+//! listed then, and in the end it is looked whether the active segment still has its name. If it was sealed meanwhile,
+//! it is found under its new name by its inode, and what was sealed later is left out. If it is not found it was moved
+//! away by hand, which is no matter where the writer's own descriptor is read; otherwise all is done again.
 
 use super::{
     ScanError,
@@ -107,7 +107,8 @@ impl Source {
         }
     }
 
-    /// The log that this process writes: its active segment is the file that the writer has, whatever name somebody has given that.
+    /// The log that this process writes: its active segment is the file that the writer has, whatever name somebody has
+    /// given that.
     fn try_written(
         &self,
         log: &LogStatus,

@@ -1,24 +1,29 @@
 //! How old sealed segments are, whatever the wall clock does and whatever clients write into their metrics.
 //!
-//! | segment | its age |
+//! | segment | its age is the time |
 //! |---|---|
-//! | sealed, or first seen, while this run goes on | the time since, by CLOCK_BOOTTIME, which nobody can set |
-//! | sealed before this run | the time since the latest of what speaks for it: its name, and the newest timestamp in it; its file's time of change where one of these cannot be |
-//! | nothing of that can be | the time since this run began |
+//! | sealed, or first seen, while this run goes on | since then, by CLOCK_BOOTTIME, which nobody can set |
+//! | sealed before this run | since the latest of what speaks for it |
+//! | sealed before this run, and nothing can speak for it | since this run began |
 //!
-//! A time before 2020, or more than [`CLOCK_STEP_MS_MAX`] ahead of now, cannot be when a segment was sealed: the clock was not set. The latest
-//! counts, so a client that writes old timestamps makes no segment old. One that writes timestamps ahead of time makes a segment younger
-//! once they have come, and so keeps it for twice the limit at most.
+//! What speaks for a segment is its name and the newest timestamp in it; where one of these cannot be, also its file's
+//! time of change.
 //!
-//! When the wall clock is set by more than [`CLOCK_STEP_MS_MAX`], in either direction, nothing that was written before can be compared with
-//! it: no segment that was sealed before this run is older than the time since. The same holds from the start where the clock says that
-//! not one file of the log was written within the limit: then it is ahead, or the server was off for so long, and which it was nothing tells.
+//! A time before 2020, or more than [`CLOCK_STEP_MS_MAX`] ahead of now, cannot be when a segment was sealed: the clock
+//! was not set. The latest counts, so a client that writes old timestamps makes no segment old. One that writes
+//! timestamps ahead of time makes a segment younger once they have come, and so keeps it for twice the limit at most.
+//!
+//! When the wall clock is set by more than [`CLOCK_STEP_MS_MAX`], in either direction, nothing that was written before
+//! can be compared with it: no segment that was sealed before this run is older than the time since. The same holds
+//! from the start where the clock says that not one file of the log was written within the limit: then it is ahead, or
+//! the server was off for so long, and which it was nothing tells.
 
 use super::{ACTIVE_NAME, Catalog, Segment, SegmentFile, SegmentName, Sidecar};
 use crate::{clock::Moment, limits::CLOCK_STEP_MS_MAX};
 use std::{collections::BTreeMap, fs, path::Path, time::UNIX_EPOCH};
 
-/// 2020-01-01T00:00:00Z in epoch milliseconds: clocks that were not set begin in 1970, 1980, 2000 or when their machine was built.
+/// 2020-01-01T00:00:00Z in epoch milliseconds: clocks that were not set begin in 1970, 1980, 2000 or when their machine
+/// was built.
 const EARLIEST_MS: i64 = 1_577_836_800_000;
 
 /// What is known of the ages of sealed segments.
@@ -28,7 +33,8 @@ pub(super) struct Ages {
     last: Moment,
     /// CLOCK_BOOTTIME since when the wall clock can be compared with itself; `None`: always.
     doubted_since_ms: Option<i64>,
-    /// For each segment there is: when this run has first seen it, by CLOCK_BOOTTIME; `None` if it was there when the run began.
+    /// For each segment there is: when this run has first seen it, by CLOCK_BOOTTIME; `None` if it was there when the
+    /// run began.
     seen: BTreeMap<SegmentName, Option<i64>>,
     /// The newest timestamp in segments, where it was needed: one at most for each there is.
     newest: BTreeMap<SegmentName, Option<i64>>,
@@ -43,8 +49,8 @@ impl Ages {
             let since_ms = now.wall_ms.saturating_sub(written_ms);
             if since_ms > limit_ms {
                 tracing::warn!(
-                    "by the clock nothing was written to the log for {} s, longer than segments are kept: it may be ahead, so \
-                     retention by age counts from this start",
+                    "by the clock nothing was written to the log for {} s, longer than segments are kept: it may be \
+                     ahead, so retention by age counts from this start",
                     since_ms / 1_000
                 );
                 ages.doubted_since_ms = Some(now.boot_ms);
@@ -53,8 +59,8 @@ impl Ages {
         ages
     }
 
-    /// Looks at the clock. Returns by how much it was set since the last look, in milliseconds, if that is more than a clock that is kept
-    /// right is corrected by.
+    /// Looks at the clock. Returns by how much it was set since the last look, in milliseconds, if that is more than a
+    /// clock that is kept right is corrected by.
     pub fn look(&mut self, now: Moment) -> Option<i64> {
         let step_ms = now.step_ms_since(self.last);
         self.last = now;
@@ -81,8 +87,8 @@ impl Ages {
             && self.seen.values().any(Option::is_none)
     }
 
-    /// The age of a segment in milliseconds. It is exact only where it is over `limit_ms`. `is_final`: a sidecar that is missing is not on its
-    /// way; without that a segment which has none counts as new.
+    /// The age of a segment in milliseconds. It is exact only where it is over `limit_ms`. `is_final`: a sidecar that
+    /// is missing is not on its way; without that a segment which has none counts as new.
     pub fn age_ms(&mut self, directory: &Path, segment: &Segment, now: Moment, limit_ms: i64, is_final: bool) -> i64 {
         let since = |boot_ms: i64| now.boot_ms.saturating_sub(boot_ms);
         if let Some(Some(seen_ms)) = self.seen.get(&segment.name) {
@@ -106,7 +112,8 @@ impl Ages {
         age_ms.min(doubted_ms)
     }
 
-    /// The newest timestamp in a segment, by its sidecar: `Some(None)` if it has none, or no sidecar tells. `None`: one may come.
+    /// The newest timestamp in a segment, by its sidecar: `Some(None)` if it has none, or no sidecar tells. `None`: one
+    /// may come.
     fn newest_ms(&mut self, directory: &Path, segment: &Segment, is_final: bool) -> Option<Option<i64>> {
         if let Some(newest_ms) = self.newest.get(&segment.name) {
             return Some(*newest_ms);
@@ -124,8 +131,8 @@ impl Ages {
     }
 }
 
-/// When the log was last written to, by its files: the sealed segments, and the active one if there is anything in it, as opening the log may have
-/// made that.
+/// When the log was last written to, by its files: the sealed segments, and the active one if there is anything in it,
+/// as opening the log may have made that.
 fn last_written_ms(directory: &Path, catalog: &Catalog) -> Option<i64> {
     let active =
         catalog.active_bytes.filter(|&bytes| bytes > 0).and_then(|_| modified_at(&directory.join(ACTIVE_NAME)));

@@ -38,9 +38,9 @@ impl<'a> Draft<'a> {
         Ok(Self { directory, path, file, kept: false })
     }
 
-    /// Syncs the file, gives it its name, and syncs the directory. A regular file that has the name is replaced: what is made by
-    /// drafts, a sidecar or a compressed segment beside its plain one, can be made again and is of no use where it does not fit. Anything else
-    /// that has the name keeps it.
+    /// Syncs the file, gives it its name, and syncs the directory. A regular file that has the name is replaced: what
+    /// is made by drafts, a sidecar or a compressed segment beside its plain one, can be made again and is of no use
+    /// where it does not fit. Anything else that has the name keeps it.
     ///
     /// # Errors
     /// `AlreadyExists`: the name is taken. Otherwise as the system says. The draft is gone.

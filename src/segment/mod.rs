@@ -3,7 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | `metrics.jsonl` | the active segment: the only one that is ever appended to |
-//! | `metrics-20260102T030405.678Z.jsonl` | a sealed segment; the time is that of its sealing, and names sort by it (after the year 9999 by `Z_000001` and on) |
+//! | `metrics-20260102T030405.678Z.jsonl` | a sealed segment; the time is that of its sealing, and names sort by it |
 //! | `metrics-20260102T030405.678Z.jsonl.zst` | the same, compressed: one zstd frame for each block, `zstd -d` reads it |
 //! | `metrics-20260102T030405.678Z.index.json` | its sidecar: counts, times, checksums and names, block by block |
 //! | `*.tmp` | a file that is being made; worth nothing after a crash |

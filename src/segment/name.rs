@@ -1,5 +1,6 @@
-//! The names of segments. They sort by time, whatever the clock does: each is later than the one before it. Behind the last time that can
-//! be written names go on with a sequence number, `metrics-99991231T235959.999Z_000001.jsonl`, which sorts behind it as text too.
+//! The names of segments. They sort by time, whatever the clock does: each is later than the one before it. Behind the
+//! last time that can be written names go on with a sequence number, `metrics-99991231T235959.999Z_000001.jsonl`, which
+//! sorts behind it as text too.
 
 use crate::metric::{TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN, format_timestamp, parse_timestamp};
 use std::fmt;
@@ -15,7 +16,8 @@ const SEQUENCE_MARK: char = '_';
 const SEQUENCE_DIGITS: usize = 6;
 const SEQUENCE_MAX: u32 = 999_999;
 
-/// A sealed segment's name: the moment of its sealing, in epoch milliseconds, and a sequence number where time has come to its end.
+/// A sealed segment's name: the moment of its sealing, in epoch milliseconds, and a sequence number where time has come
+/// to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SegmentName {
     sealed_ms: i64,
@@ -50,8 +52,9 @@ impl SegmentName {
     /// The last name there is.
     pub const LAST: Self = Self { sealed_ms: TIMESTAMP_MS_MAX, sequence: SEQUENCE_MAX };
 
-    /// The name of a segment that is sealed at `now_ms`, in epoch milliseconds, when `last` is the newest there is. With a clock
-    /// that has stood still or gone back it is one millisecond later than `last`, and at the end of time the next in sequence. After
+    /// The name of a segment that is sealed at `now_ms`, in epoch milliseconds, when `last` is the newest there is.
+    /// With a clock that has stood still or gone back it is one millisecond later than `last`, and at the end of time
+    /// the next in sequence. After
     /// [`LAST`](Self::LAST) there is none: it is given again.
     #[must_use]
     pub fn after(last: Option<Self>, now_ms: i64) -> Self {

@@ -14,8 +14,9 @@ pub struct Retention {
 }
 
 impl Retention {
-    /// The segments of `catalog` that have to go: the oldest ones by name, however many it takes to come to the limit of bytes, and all
-    /// that are over the limit of age by `age_ms`, wherever they stand. Never the active one, even where that alone is over the limit.
+    /// The segments of `catalog` that have to go: the oldest ones by name, however many it takes to come to the limit
+    /// of bytes, and all that are over the limit of age by `age_ms`, wherever they stand. Never the active one, even
+    /// where that alone is over the limit.
     #[must_use]
     pub fn overdue(&self, catalog: &Catalog, mut age_ms: impl FnMut(&Segment) -> i64) -> Vec<Segment> {
         let limit_ms = self.age_limit.map(|limit| i64::try_from(limit.as_millis()).unwrap_or(i64::MAX));

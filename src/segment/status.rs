@@ -25,7 +25,8 @@ pub struct KeeperStatus {
     pub damaged: AtomicU64,
     /// Times the wall clock was found set by more than a minute.
     pub clock_steps: AtomicU64,
-    /// 1 while retention by age deletes nothing that was sealed before this run, as the clock cannot be compared with that.
+    /// 1 while retention by age deletes nothing that was sealed before this run, as the clock cannot be compared with
+    /// that.
     pub age_held_back: AtomicU64,
     /// Rounds through the directory, finished.
     pub rounds: AtomicU64,

@@ -11,7 +11,11 @@
  *   record-fails   pwrite(2) (the state beside the log) fails with EIO from then on
  *   sync-fails     one fdatasync(2) fails with EIO, and those after it go well: the kernel has dropped the pages
  *   rename-fails   every rename(2) fails with EIO: the segment goes on
+ *   rename-noreplace-unsupported   renameat2(2) with a flag fails with EINVAL, as on file systems that have none
  *   directory-sync-fails   fsync(2) of the directory fails with EIO from then on
+ *   directory-sync-unsupported   fsync(2) of the directory fails with EINVAL, as on CIFS
+ *   directory-lock-unsupported   flock(2) of the directory fails with EBADF, as on NFS
+ *   clock-is-set   nothing fails; CLOCK_REALTIME is ahead by the seconds in the journal, which the test changes
  *   power-cut      nothing fails; each sync of a segment that went well is noted in the journal, as its inode and its length
  *                  before the sync: what a loss of power would leave for sure
  *   dies           SIGKILL at a call that changes a file or syncs one: before it, or in the middle of what it writes
@@ -27,9 +31,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 static atomic_long calls_left = -1; /* of those that go well; read from the environment by `prepare` */
@@ -169,7 +175,28 @@ int fsync(int fd) {
     if (is_fault("directory-sync-fails") && is_ours(fd, "") && fstat(fd, &found) == 0
         && S_ISDIR(found.st_mode) && count_down() <= 0)
         return (int)fail(EIO);
+    if (is_fault("directory-sync-unsupported") && fstat(fd, &found) == 0 && S_ISDIR(found.st_mode))
+        return (int)fail(EINVAL);
     return sync_noted(fd, SYS_fsync);
+}
+
+int flock(int fd, int operation) {
+    struct stat found;
+    if (is_fault("directory-lock-unsupported") && is_ours(fd, "") && fstat(fd, &found) == 0 && S_ISDIR(found.st_mode))
+        return (int)fail(EBADF);
+    return (int)syscall(SYS_flock, fd, operation);
+}
+
+int clock_gettime(clockid_t clock, struct timespec *time) {
+    int result = (int)syscall(SYS_clock_gettime, clock, time);
+    /* Also asked before `prepare` has run. */
+    if (result != 0 || clock != CLOCK_REALTIME || !fault || !journal || !is_fault("clock-is-set")) return result;
+    char digits[32] = {0};
+    int set = (int)syscall(SYS_openat, AT_FDCWD, journal, O_RDONLY | O_CLOEXEC, 0);
+    if (set < 0) return result;
+    if (syscall(SYS_read, set, digits, sizeof digits - 1) > 0) time->tv_sec += atol(digits);
+    syscall(SYS_close, set);
+    return result;
 }
 
 /* The rest only to die at it. */
@@ -186,6 +213,13 @@ int rename(const char *from, const char *to) {
     die_at_path(from);
     if (is_fault("rename-fails") && strncmp(from, directory, strlen(directory)) == 0) return (int)fail(EIO);
     return (int)syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0);
+}
+
+int renameat2(int from_fd, const char *from, int to_fd, const char *to, unsigned int flags) {
+    die_at_path(from);
+    if (is_fault("rename-fails") && strncmp(from, directory, strlen(directory)) == 0) return (int)fail(EIO);
+    if (is_fault("rename-noreplace-unsupported") && flags != 0) return (int)fail(EINVAL);
+    return (int)syscall(SYS_renameat2, from_fd, from, to_fd, to, flags);
 }
 
 int unlink(const char *path) {

@@ -4,6 +4,7 @@
 //! for linking: it is built on the spot.
 
 use std::{
+    ffi::OsString,
     fs, io,
     path::{Path, PathBuf},
     process::Command,
@@ -45,11 +46,24 @@ impl Shim {
     /// Has `command` run with it: after `calls` that go well, files below `directory` have `fault`, and what must not happen then
     /// is noted in `journal`, one line each.
     pub fn insert(&self, command: &mut Command, directory: &Path, fault: &str, calls: u32, journal: &Path) {
-        command
-            .env("LD_PRELOAD", &self.library)
-            .env("TORTURE_DIRECTORY", directory)
-            .env("TORTURE_FAULT", fault)
-            .env("TORTURE_AFTER", calls.to_string())
-            .env("TORTURE_JOURNAL", journal);
+        command.envs(self.environment(directory, fault, calls, journal));
+    }
+
+    /// The environment variables that do the same for any command.
+    #[must_use]
+    pub fn environment(
+        &self,
+        directory: &Path,
+        fault: &str,
+        calls: u32,
+        journal: &Path,
+    ) -> [(&'static str, OsString); 5] {
+        [
+            ("LD_PRELOAD", self.library.clone().into()),
+            ("TORTURE_DIRECTORY", directory.into()),
+            ("TORTURE_FAULT", fault.into()),
+            ("TORTURE_AFTER", calls.to_string().into()),
+            ("TORTURE_JOURNAL", journal.into()),
+        ]
     }
 }

@@ -75,6 +75,9 @@ pub const BATCH_METRICS_DEFAULT: usize = 1_000;
 pub const NAME_BYTES_DEFAULT: usize = 255;
 /// Default bound of tags on one metric.
 pub const TAGS_DEFAULT: usize = 128;
+/// Milliseconds from the time of arrival from which on a timestamp counts as far from now: a day, which is over every time zone and
+/// any clock that is kept. It is stored and counted: a backfill is no fault.
+pub const TIMESTAMP_FAR_MS: u64 = 24 * 3_600 * 1_000;
 /// Depth of nesting in a document: objects and arrays, ignored fields included.
 pub const JSON_DEPTH_MAX: usize = 64;
 /// Cap of `--max-batch`.

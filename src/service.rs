@@ -11,7 +11,7 @@ use crate::{
     log::{AckLevel, Appender},
     metric::BatchEncoder,
     query::{self, Asked, Outcome, QueryStatus},
-    rate::{ClientKey, ClientKeys, Decision, Event, EventSender, Limiter},
+    rate::{ClientKey, ClientKeys, Decision, Event, EventKind, EventSender, Limiter},
     stats::{Counters, Document, Format, Histograms, Rejection, Shed, Stamps, unready},
     trace::{Context, Course, Request, Tracer, Traces},
 };
@@ -372,6 +372,9 @@ impl Service {
         (course.status, course.metrics) = (Status::Ok.code(), encoded.metrics);
         self.counters.line_bytes += encoded.bytes as u64;
         self.counters.metrics_received += u64::from(encoded.metrics);
+        if encoded.far_from_now > 0 {
+            self.note_far_from_now(client, encoded.far_from_now);
+        }
         self.histograms.batch_metrics.record(u64::from(encoded.metrics), 1);
         self.histograms.batch_body_bytes.record(body_bytes, 1);
         self.counters.answered_ok += 1;
@@ -391,6 +394,16 @@ impl Service {
         answer.held()
     }
 
+    /// Counts metrics that will be looked for at another time than their client means, mostly: its clock, or its unit, is wrong.
+    #[cold]
+    fn note_far_from_now(&mut self, client: ClientKey, metrics: u32) {
+        self.counters.metrics_far_from_now += u64::from(metrics);
+        if self.shared.limiter.is_some() {
+            let stamp_ns = self.shared.clock.monotonic_ns();
+            self.events.offer(Event { key: client, stamp_ns, kind: EventKind::FarFromNow });
+        }
+    }
+
     /// Counts what has reached its level.
     pub fn stored(&mut self, part: &Part) {
         self.counters.batches_stored += u64::from(part.batches);
@@ -402,7 +415,8 @@ impl Service {
         let Some(limiter) = &self.shared.limiter else { return Ok(()) };
         let now_ns = self.shared.clock.monotonic_ns();
         let decision = limiter.admit(client, now_ns);
-        self.events.offer(Event { key: client, stamp_ns: now_ns, allowed: decision == Decision::Admitted });
+        let kind = if decision == Decision::Admitted { EventKind::Admitted } else { EventKind::Refused };
+        self.events.offer(Event { key: client, stamp_ns: now_ns, kind });
         match decision {
             Decision::Admitted => {
                 self.counters.rate_admitted += 1;

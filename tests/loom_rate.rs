@@ -14,7 +14,7 @@ use loom::{
     },
     thread,
 };
-use metricstream::rate::{ClientKey, ClientKeys, Decision, Event, Limiter, LimiterSetup, event_ring};
+use metricstream::rate::{ClientKey, ClientKeys, Decision, Event, EventKind, Limiter, LimiterSetup, event_ring};
 
 /// Length of the window in these tests.
 const WINDOW_NS: u64 = 10;
@@ -109,7 +109,7 @@ fn event(stamp_ns: u64) -> Event {
         // Another key in every second event, so that words of two events cannot pass for one.
         key = odd_key();
     }
-    Event { key, stamp_ns, allowed: stamp_ns % 2 == 1 }
+    Event { key, stamp_ns, kind: if stamp_ns % 2 == 1 { EventKind::Admitted } else { EventKind::Refused } }
 }
 
 fn odd_key() -> ClientKey {

@@ -30,6 +30,7 @@ enum Json {
     Array(Vec<Json>),
     String(String),
     Number(String),
+    Null,
     Other,
 }
 
@@ -95,6 +96,7 @@ fn json(text: &str, depth: usize) -> Option<Json> {
             Json::Array(elements.into_iter().map(|element| json(element.get(), depth + 1)).collect::<Option<_>>()?)
         }
         b'"' => Json::String(serde_json::from_str(text).ok()?),
+        b'n' if text == "null" => Json::Null,
         b'-' | b'0'..=b'9' => Json::Number(serde_json::from_str::<&RawValue>(text).ok()?.get().to_owned()),
         _ => {
             serde_json::from_str::<&RawValue>(text).ok()?;
@@ -129,18 +131,20 @@ fn oracle(body: &[u8]) -> Option<String> {
             return None;
         }
         let kind = match only(metric, "type").ok()? {
-            None => "gauge",
+            None | Some(Json::Null) => "gauge",
             Some(Json::String(kind)) if ["gauge", "counter", "histogram", "summary"].contains(&&kind[..]) => kind,
             Some(_) => return None,
         };
         let timestamp_ms = match only(metric, "timestamp").ok()? {
-            None => ARRIVAL_MS,
-            Some(Json::Number(digits)) => digits.parse().ok()?,
+            None | Some(Json::Null) => ARRIVAL_MS,
+            Some(Json::Number(digits)) => {
+                digits.parse().ok().filter(|ms| !(100_000_000..100_000_000_000_i64).contains(ms))?
+            }
             Some(Json::String(text)) => rfc3339(text)?,
             Some(_) => return None,
         };
         let tags = match only(metric, "tags").ok()? {
-            None => &[][..],
+            None | Some(Json::Null) => &[][..],
             Some(Json::Object(tags)) => tags,
             Some(_) => return None,
         };
@@ -624,17 +628,29 @@ fn object(members: Vec<(String, String)>) -> String {
 }
 
 fn metric() -> impl Strategy<Value = String> {
-    let kind = prop::sample::select(vec!["gauge", "counter", "histogram", "summary", "c\\u006funter"]);
+    let kind = prop::sample::select(vec![
+        "\"gauge\"",
+        "\"counter\"",
+        "\"histogram\"",
+        "\"summary\"",
+        "\"c\\u006funter\"",
+        "null",
+    ]);
     let timestamp = prop_oneof![
         (-62_167_219_200_000..=253_402_300_799_999_i64).prop_map(|ms| ms.to_string()),
         (0..=253_402_300_799_999_i64).prop_map(|ms| format!("\"{}\"", spelled(ms).unwrap())),
+        (0..=200_000_000_000_i64).prop_map(|ms| ms.to_string()),
+        Just("null".to_owned()),
     ];
-    let tags = vec((json_string(0..6), json_string(0..12)), 0..6).prop_map(object);
+    let tags = prop_oneof![
+        9 => vec((json_string(0..6), json_string(0..12)), 0..6).prop_map(object),
+        1 => Just("null".to_owned()),
+    ];
     let optional = |present: bool, key: &str, value: String| present.then(|| (format!("\"{key}\""), value));
     (json_string(1..20), json_number(), kind, timestamp, tags, json_string(1..4), json_value(), any::<[bool; 4]>())
         .prop_map(move |(name, value, kind, timestamp, tags, unknown_key, unknown, present)| {
             let mut members = vec![("\"name\"".to_owned(), name), ("\"v\\u0061lue\"".to_owned(), value)];
-            members.extend(optional(present[0], "type", format!("\"{kind}\"")));
+            members.extend(optional(present[0], "type", kind.to_owned()));
             members.extend(optional(present[1], "timestamp", timestamp));
             members.extend(optional(present[2], "tags", tags));
             members.extend(present[3].then_some((unknown_key, unknown)));

@@ -75,7 +75,8 @@ pub(super) fn add_coding(so_far: Option<Coding>, value: &[u8]) -> Option<Coding>
             Coding::Gzip
         } else if name.eq_ignore_ascii_case(b"zstd") {
             Coding::Zstd
-        } else if name.eq_ignore_ascii_case(b"identity") {
+        } else if name.is_empty() || name.eq_ignore_ascii_case(b"identity") {
+            // A list may have empty elements (RFC 9110, 5.6.1), and an empty one is what some clients send for no coding.
             continue;
         } else {
             return None;
@@ -170,7 +171,11 @@ mod tests {
         assert_eq!(one("X-GZip"), Some(Coding::Gzip));
         assert_eq!(one("identity, zstd"), Some(Coding::Zstd));
         assert_eq!(one("Identity"), Some(Coding::Identity));
-        for unserved in ["br", "deflate", "gzip, gzip", "gzip, zstd", "", "gzip;q=1"] {
+        for empty in ["", " ", ",", "identity,", ", ,identity"] {
+            assert_eq!(one(empty), Some(Coding::Identity), "{empty:?}");
+        }
+        assert_eq!(one(",gzip"), Some(Coding::Gzip));
+        for unserved in ["br", "deflate", "gzip, gzip", "gzip, zstd", "gzip;q=1"] {
             assert_eq!(one(unserved), None, "{unserved}");
         }
         assert_eq!(add_coding(one("gzip"), b"gzip"), None);

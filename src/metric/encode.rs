@@ -10,6 +10,7 @@
 use super::parser::{Parser, Scratch};
 use super::timestamp::{self, TIMESTAMP_BYTES};
 use super::{BatchError, Bounds, Kind, Metric};
+use crate::limits::TIMESTAMP_FAR_MS;
 
 pub(crate) const BEFORE_TIMESTAMP: &[u8] = br#"{"timestamp":""#;
 pub(crate) const BEFORE_NAME: &[u8] = br#"","name":""#;
@@ -56,6 +57,8 @@ pub struct Encoded {
     pub metrics: u32,
     /// Bytes written.
     pub bytes: usize,
+    /// Metrics whose timestamp is over [`TIMESTAMP_FAR_MS`] from the time of arrival.
+    pub far_from_now: u32,
 }
 
 /// Turns batches into lines. Made once for each core, used for every batch.
@@ -104,10 +107,12 @@ impl BatchEncoder {
     }
 
     fn encode_lines(&mut self, mut parser: Parser, arrival_ms: i64, out: &mut [u8]) -> Result<Encoded, BatchError> {
-        let mut encoded = Encoded { metrics: 0, bytes: 0 };
+        let mut encoded = Encoded { metrics: 0, bytes: 0, far_from_now: 0 };
         while let Some(metric) = parser.next_metric()? {
             encoded.bytes += self.encode_line(metric, arrival_ms, &mut out[encoded.bytes..]);
             encoded.metrics += 1;
+            // The head's moment is that of the line just written.
+            encoded.far_from_now += u32::from(self.head_ms.abs_diff(arrival_ms) > TIMESTAMP_FAR_MS);
         }
         Ok(encoded)
     }

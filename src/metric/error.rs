@@ -136,6 +136,7 @@ pub(super) enum Problem {
     TypeUnknown,
     TimestampFraction,
     TimestampRange,
+    TimestampSeconds,
     TimestampText,
 }
 
@@ -153,7 +154,9 @@ impl Problem {
             Self::Repeated => Reason::Repeated,
             Self::BatchEmpty | Self::MetricsOver { .. } | Self::TagsOver { .. } => Reason::Bounds,
             Self::NameEmpty | Self::NameOver { .. } | Self::ValueInfinite | Self::TimestampRange => Reason::Bounds,
-            Self::TypeUnknown | Self::TimestampFraction | Self::TimestampText => Reason::Invalid,
+            Self::TypeUnknown | Self::TimestampFraction | Self::TimestampSeconds | Self::TimestampText => {
+                Reason::Invalid
+            }
         }
     }
 }
@@ -319,6 +322,7 @@ impl fmt::Display for BatchError {
                 f.write_str("expected whole epoch milliseconds, without fraction or exponent")
             }
             Problem::TimestampRange => f.write_str("outside the years 0000 to 9999; expected epoch milliseconds"),
+            Problem::TimestampSeconds => f.write_str("expected epoch milliseconds; this looks like seconds"),
             Problem::TimestampText => f.write_str("expected RFC 3339 text such as 2026-01-02T03:04:05.678Z"),
         }?;
         if let (Problem::TypeUnknown | Problem::TimestampText, Some(sent)) = (self.problem, self.excerpt) {
@@ -440,6 +444,10 @@ mod tests {
             (
                 r#"{"timestamp":1767323045.678}"#,
                 "metrics[0].timestamp: expected whole epoch milliseconds, without fraction or exponent (byte 25)",
+            ),
+            (
+                r#"{"timestamp":1767323045}"#,
+                "metrics[0].timestamp: expected epoch milliseconds; this looks like seconds (byte 25)",
             ),
             (
                 r#"{"timestamp":1767323045678000000}"#,

@@ -207,6 +207,8 @@ impl<'body, 'scratch> Parser<'body, 'scratch> {
             match self.field {
                 Some(Field::Name) => self.name(cursor)?,
                 Some(Field::Value) => self.value(cursor)?,
+                // What many libraries write for a field that is not set.
+                Some(Field::Type | Field::Timestamp | Field::Tags) if cursor.eat_all(b"null") => {}
                 Some(Field::Type) => self.kind(cursor)?,
                 Some(Field::Timestamp) => self.timestamp(cursor)?,
                 Some(Field::Tags) => self.tags(cursor)?,

@@ -19,10 +19,17 @@ pub const TIMESTAMP_MS_MIN: i64 = days_from_civil(0, 1, 1) * DAY_MS;
 /// Milliseconds from the epoch to 9999-12-31T23:59:59.999Z.
 pub const TIMESTAMP_MS_MAX: i64 = days_from_civil(10_000, 1, 1) * DAY_MS - 1;
 
+/// The first whole number that looks like the seconds of a present day: 1973-03-03 in seconds, and 1970-01-02 in milliseconds.
+const SECONDS_MIN: i64 = 100_000_000;
+/// The end of these: the year 5138 in seconds, and 1973-03-03 in milliseconds. A metric of those three years has to be sent
+/// as RFC 3339 text.
+const SECONDS_END: i64 = 100_000_000_000;
+
 /// Length of a timestamp as the log has it.
 pub const TIMESTAMP_BYTES: usize = "2026-01-02T03:04:05.678Z".len();
 
-/// The timestamp that a number stands for: epoch milliseconds.
+/// The timestamp that a number stands for: epoch milliseconds. Seconds are refused and not guessed: what is stored stays
+/// stored, and nobody looks for it in 1970. Microseconds and nanoseconds of a present day are out of range.
 #[inline]
 pub(super) fn from_number(number: &Number) -> Result<i64, Problem> {
     // 15 digits reach to the year 33658, and cannot overflow.
@@ -34,7 +41,8 @@ pub(super) fn from_number(number: &Number) -> Result<i64, Problem> {
         return Err(Problem::TimestampRange);
     }
     let magnitude = number.integer.iter().fold(0, |sum, digit| sum * 10 + i64::from(digit - b'0'));
-    in_range(if number.text[0] == b'-' { -magnitude } else { magnitude })
+    let ms = if number.text[0] == b'-' { -magnitude } else { magnitude };
+    if (SECONDS_MIN..SECONDS_END).contains(&ms) { Err(Problem::TimestampSeconds) } else { in_range(ms) }
 }
 
 fn in_range(ms: i64) -> Result<i64, Problem> {
@@ -199,6 +207,7 @@ const DIGIT_PAIRS: [[u8; 2]; 100] = {
 
 #[cfg(test)]
 mod tests {
+    use super::super::cursor::Cursor;
     use super::*;
     use proptest::prelude::*;
 
@@ -283,6 +292,20 @@ mod tests {
             "20260102T030405Z",
         ] {
             assert_eq!(respelled(text), Err(Problem::TimestampText), "{text}");
+        }
+    }
+
+    #[test]
+    fn numbers_that_look_like_seconds_are_refused() {
+        let read = |text: &str| from_number(&crate::metric::number::read(&mut Cursor::new(text.as_bytes())).unwrap());
+        for ms in [0, 5, -1, 99_999_999, 100_000_000_000, 1_767_323_045_678, -1_767_323_045, TIMESTAMP_MS_MAX] {
+            assert_eq!(read(&ms.to_string()), Ok(ms));
+        }
+        for seconds in [100_000_000, 1_767_323_045, 99_999_999_999_i64] {
+            assert_eq!(read(&seconds.to_string()), Err(Problem::TimestampSeconds), "{seconds}");
+        }
+        for finer in ["1767323045678000", "1767323045678000000"] {
+            assert_eq!(read(finer), Err(Problem::TimestampRange));
         }
     }
 

@@ -15,25 +15,36 @@ use crate::sync::{
     atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
-/// One decision about one client's request.
+/// What is reported of one request of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Event {
-    /// Whose request.
+    /// The client.
     pub key: ClientKey,
-    /// When, in nanoseconds of the limiter's clock; below 2^63, which is 292 years.
+    /// When, in nanoseconds of the limiter's clock; below 2^62, which is 146 years.
     pub stamp_ns: u64,
-    /// Whether it was admitted.
-    pub allowed: bool,
+    /// What happened.
+    pub kind: EventKind,
 }
 
-/// An event at rest: two words of key, and the stamp with the verdict below it. 24 bytes.
+/// The kind of an [`Event`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EventKind {
+    /// The limiter refused the request.
+    Refused,
+    /// The limiter admitted the request.
+    Admitted,
+    /// The request, which was admitted before, brought metrics with timestamps far from now.
+    FarFromNow,
+}
+
+/// An event at rest: two words of key, and the stamp with the kind below it. 24 bytes.
 #[derive(Debug, Default)]
 struct Slot([AtomicU64; 3]);
 
 impl Slot {
     fn store(&self, event: Event) {
         let [high, low] = event.key.words();
-        let words = [high, low, event.stamp_ns << 1 | u64::from(event.allowed)];
+        let words = [high, low, event.stamp_ns << 2 | event.kind as u64];
         for (word, value) in self.0.iter().zip(words) {
             word.store(value, Ordering::Relaxed);
         }
@@ -41,7 +52,12 @@ impl Slot {
 
     fn load(&self) -> Event {
         let [high, low, stamp] = [0, 1, 2].map(|word: usize| self.0[word].load(Ordering::Relaxed));
-        Event { key: ClientKey::from_words([high, low]), stamp_ns: stamp >> 1, allowed: stamp & 1 == 1 }
+        let kind = match stamp & 3 {
+            0 => EventKind::Refused,
+            1 => EventKind::Admitted,
+            _ => EventKind::FarFromNow,
+        };
+        Event { key: ClientKey::from_words([high, low]), stamp_ns: stamp >> 2, kind }
     }
 }
 
@@ -109,7 +125,7 @@ pub fn event_ring(capacity: usize) -> (EventSender, EventReceiver) {
 impl EventSender {
     /// Puts an event in the ring. Answers `false` when the ring is full: the event is then dropped and counted.
     pub fn offer(&mut self, event: Event) -> bool {
-        debug_assert!(event.stamp_ns >> 63 == 0, "the stamp leaves a bit for the verdict");
+        debug_assert!(event.stamp_ns >> 62 == 0, "the stamp leaves two bits for the kind");
         if self.is_full() {
             self.dropped += 1;
             self.ring.produced.0.dropped.store(self.dropped, Ordering::Relaxed);
@@ -159,7 +175,8 @@ mod tests {
     use std::thread;
 
     fn event(stamp_ns: u64) -> Event {
-        Event { key: ClientKey::from_words([stamp_ns, !stamp_ns]), stamp_ns, allowed: stamp_ns.is_multiple_of(3) }
+        let kind = [EventKind::Refused, EventKind::Admitted, EventKind::FarFromNow][stamp_ns as usize % 3];
+        Event { key: ClientKey::from_words([stamp_ns, !stamp_ns]), stamp_ns, kind }
     }
 
     #[test]
@@ -171,8 +188,8 @@ mod tests {
         assert_eq!(receiver.drain(|event| seen.push(event)), 4);
         assert_eq!(seen, [0, 1, 2, 3].map(event));
         assert!(!sender.is_full());
-        assert!(sender.offer(event(1 << 62)), "the largest stamps keep all their bits");
-        assert_eq!(receiver.drain(|taken| assert_eq!(taken, event(1 << 62))), 1);
+        assert!(sender.offer(event((1 << 62) - 1)), "the largest stamps keep all their bits");
+        assert_eq!(receiver.drain(|taken| assert_eq!(taken, event((1 << 62) - 1))), 1);
         assert_eq!(receiver.drain(|_| panic!("nothing is left")), 0);
     }
 

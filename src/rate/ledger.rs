@@ -8,7 +8,7 @@
 //! Streams", ICDT 2005): a client that is not in the full table takes the place of the one with the smallest count and
 //! inherits that count as its possible error. Of N events a client with more than N/K is always among the K in the table.
 
-use super::{ClientKey, Event, EventReceiver};
+use super::{ClientKey, Event, EventKind, EventReceiver};
 use std::{cmp::Reverse, collections::HashMap};
 
 /// Events of all clients since the start.
@@ -39,6 +39,8 @@ pub struct ClientTotals {
     pub allowed: u64,
     /// Requests refused since the client came into the table.
     pub refused: u64,
+    /// Requests, of those admitted, with timestamps far from now, since the client came into the table.
+    pub far_from_now: u64,
     /// At most so many events before that are not counted here. 0: the totals are exact.
     pub missed_max: u64,
     /// The stamp of the latest event.
@@ -76,7 +78,12 @@ impl Ledger {
     pub fn drain(&mut self) -> usize {
         let Self { receivers, allowed, refused, clients } = self;
         let mut enter = |event: Event| {
-            *if event.allowed { &mut *allowed } else { &mut *refused } += 1;
+            match event.kind {
+                EventKind::Admitted => *allowed += 1,
+                EventKind::Refused => *refused += 1,
+                // Its admission came before, and the client has its place by that.
+                EventKind::FarFromNow => return clients.enter_far_from_now(event.key),
+            }
             clients.enter(event);
         };
         receivers.iter_mut().map(|receiver| receiver.drain(&mut enter)).sum()
@@ -131,14 +138,20 @@ impl Clients {
             None => self.make_place(event.key),
         };
         let client = &mut self.heap[place];
-        *if event.allowed { &mut client.allowed } else { &mut client.refused } += 1;
+        *if event.kind == EventKind::Admitted { &mut client.allowed } else { &mut client.refused } += 1;
         client.last_ns = client.last_ns.max(event.stamp_ns);
         self.sink(place);
     }
 
+    fn enter_far_from_now(&mut self, key: ClientKey) {
+        if let Some(&place) = self.places.get(&key) {
+            self.heap[place].far_from_now += 1;
+        }
+    }
+
     /// A place for a client that has none: a new one at the bottom, or that of the smallest rank.
     fn make_place(&mut self, key: ClientKey) -> usize {
-        let mut newcomer = ClientTotals { key, allowed: 0, refused: 0, missed_max: 0, last_ns: 0 };
+        let mut newcomer = ClientTotals { key, allowed: 0, refused: 0, far_from_now: 0, missed_max: 0, last_ns: 0 };
         if self.heap.len() < self.clients_max {
             // Rank 0, below every other: to keep the heap in order it changes places with those above it.
             let mut place = self.heap.len();
@@ -196,7 +209,8 @@ mod tests {
             for &(client, allowed) in &events {
                 // Low numbers come more often.
                 let key = key(client * client / 24);
-                let taken_in = sender.offer(Event { key, stamp_ns: 1, allowed });
+                let kind = if allowed { EventKind::Admitted } else { EventKind::Refused };
+                let taken_in = sender.offer(Event { key, stamp_ns: 1, kind });
                 prop_assert!(taken_in);
                 let (allows, refusals) = exact.entry(key).or_default();
                 *if allowed { allows } else { refusals } += 1;
@@ -225,12 +239,16 @@ mod tests {
         let (mut sender, receiver) = event_ring(16);
         let mut ledger = Ledger::new(vec![receiver], 8);
         for (stamp_ns, client) in [2, 1, 2, 3, 2, 1].into_iter().enumerate() {
-            assert!(sender.offer(Event { key: key(client), stamp_ns: stamp_ns as u64, allowed: client == 2 }));
+            let kind = if client == 2 { EventKind::Admitted } else { EventKind::Refused };
+            assert!(sender.offer(Event { key: key(client), stamp_ns: stamp_ns as u64, kind }));
         }
-        assert_eq!(ledger.drain(), 6);
+        for client in [2, 2, 7] {
+            assert!(sender.offer(Event { key: key(client), stamp_ns: 9, kind: EventKind::FarFromNow }));
+        }
+        assert_eq!(ledger.drain(), 9);
         let expected = [
-            ClientTotals { key: key(2), allowed: 3, refused: 0, missed_max: 0, last_ns: 4 },
-            ClientTotals { key: key(1), allowed: 0, refused: 2, missed_max: 0, last_ns: 5 },
+            ClientTotals { key: key(2), allowed: 3, refused: 0, far_from_now: 2, missed_max: 0, last_ns: 4 },
+            ClientTotals { key: key(1), allowed: 0, refused: 2, far_from_now: 0, missed_max: 0, last_ns: 5 },
         ];
         assert_eq!(ledger.top(2), expected);
         assert_eq!(ledger.most_refused(1), expected[1..]);

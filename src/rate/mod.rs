@@ -15,7 +15,7 @@ mod table;
 mod tests;
 mod window;
 
-pub use events::{Event, EventReceiver, EventSender, event_ring};
+pub use events::{Event, EventKind, EventReceiver, EventSender, event_ring};
 pub use key::{ClientKey, ClientKeys};
 pub use ledger::{ClientTotals, Ledger, Totals};
 pub use limiter::{Decision, Limiter, LimiterSetup};

@@ -1,7 +1,7 @@
 //! The limiter against a naive one, and under many threads. No clock is read: time is a number here.
 
 use super::{
-    ClientKey, ClientKeys, Decision, Event, EventSender, Ledger, Limiter, LimiterSetup, Totals, event_ring,
+    ClientKey, ClientKeys, Decision, Event, EventKind, EventSender, Ledger, Limiter, LimiterSetup, Totals, event_ring,
     stamps::SLAB_BYTES,
 };
 use crate::limits::{RATE_HAND_SLOTS_FULL, RATE_STAMP_BYTES_MAX, RATE_TEND_SLOTS};
@@ -346,7 +346,11 @@ fn write_events(writers: u32, events: u64, capacity: usize) -> (Totals, u64) {
     let keys = keys(writers as usize);
     let in_vain = thread::scope(|scope| {
         let write = |(mut sender, key): (EventSender, ClientKey)| {
-            let event = move |i| Event { key, stamp_ns: i, allowed: i % 4 != 3 };
+            let event = move |i| Event {
+                key,
+                stamp_ns: i,
+                kind: if i % 4 == 3 { EventKind::Refused } else { EventKind::Admitted },
+            };
             move || (0..events).filter(|&i| !sender.offer(event(i))).count() as u64
         };
         let threads: Vec<_> = senders.into_iter().zip(keys.clone()).map(|pair| scope.spawn(write(pair))).collect();

@@ -44,6 +44,7 @@ pub fn document(ledger: &Ledger, limited: bool, top: usize, now_ns: u64) -> Vec<
             "client": totals.key.to_string(),
             "allowed": totals.allowed,
             "refused": totals.refused,
+            "far_from_now": totals.far_from_now,
             "missed_max": totals.missed_max,
             "idle_ms": now_ns.saturating_sub(totals.last_ns) / 1_000_000,
         })

@@ -157,6 +157,8 @@ counters! {
         metrics_stored,
         /// Metrics read in batches that were malformed.
         metrics_rejected,
+        /// Metrics stored whose timestamp is over [`crate::limits::TIMESTAMP_FAR_MS`] from the time of arrival.
+        metrics_far_from_now,
         /// Bytes of decoded bodies that came in.
         body_bytes_received,
         /// Bytes of bodies whose batch was stored.

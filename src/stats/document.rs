@@ -242,6 +242,7 @@ pub fn document(snapshot: &Snapshot<'_>) -> Vec<u8> {
         "metrics_stored": counters.metrics_stored,
         "metrics_rejected": counters.metrics_rejected,
         "metrics_pending": counters.metrics_pending(),
+        "metrics_far_from_now": counters.metrics_far_from_now,
         "body_bytes": {
             "received": counters.body_bytes_received,
             "stored": counters.body_bytes_stored,

@@ -93,6 +93,8 @@ fn requests(to: &mut Exposition, snapshot: &Snapshot<'_>) {
     to.single("metricstream_metrics_stored", Counter, "Metrics stored: lines.", counters.metrics_stored);
     let help = "Metrics of malformed batches, up to and with the faulty one.";
     to.single("metricstream_metrics_rejected", Counter, help, counters.metrics_rejected);
+    let help = "Metrics whose timestamp is over a day from the time of arrival; /stats/clients says whose.";
+    to.single("metricstream_metrics_far_from_now", Counter, help, counters.metrics_far_from_now);
     let help = "Metrics of batches that wait for the log.";
     to.single("metricstream_metrics_pending", Gauge, help, counters.metrics_pending());
 

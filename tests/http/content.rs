@@ -83,12 +83,29 @@ fn every_truncation_is_refused() {
 #[test]
 fn what_follows_the_end_is_refused() {
     for (coding, mut body) in [("gzip", gzip(b"content")), ("zstd", zstd(b"content"))] {
-        for garbage in [&b"\0"[..], b"\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", b"{}", b"\x1f\x8b\x08\x00"] {
+        for garbage in [&b"\0x"[..], b"{}", b"\x1f\x8b\x08\x00", b"\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x1f"] {
             let length = body.len();
             body.extend_from_slice(garbage);
             refused(coding, &body, 400, "content_corrupt");
             body.truncate(length);
         }
+    }
+}
+
+#[test]
+fn zeros_behind_a_gzip_member_are_padding() {
+    let members = [gzip(b"con"), gzip(b"tent")].concat();
+    for zeros in [1, 7, 8, 512, 10_000] {
+        assert_eq!(send("gzip", &[&members[..], &vec![0; zeros]].concat()).bodies(), [b"content"], "{zeros}");
+        refused("gzip", &[&members[..], &vec![0; zeros], &members].concat(), 400, "content_corrupt");
+        refused("zstd", &[&zstd(b"content")[..], &vec![0; zeros]].concat(), 400, "content_corrupt");
+    }
+}
+
+#[test]
+fn an_empty_content_coding_is_identity() {
+    for coding in ["", "identity", " , ", "identity, "] {
+        assert_eq!(send(coding, b"content").bodies(), [b"content"], "{coding:?}");
     }
 }
 

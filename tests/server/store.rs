@@ -167,8 +167,9 @@ fn timestamps(driver: Driver) {
     for refused in [
         "1.5",
         "1e3",
-        "null",
         "true",
+        "1767323045",
+        "1767323045678000",
         r#""yesterday""#,
         r#""2026-02-30T00:00:00Z""#,
         r#""2026-01-02""#,
@@ -206,7 +207,7 @@ fn the_time_of_arrival_is_the_default(driver: Driver) {
     fn now() -> String {
         rfc3339(i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap())
     }
-    let mut server = Setup::new(driver).start();
+    let mut server = Setup::new(driver).flag("--rate-limit", 1_000).start();
     let mut client = server.connect();
     // The first after a pause of the client's: a clock read long before the request would show.
     assert_eq!(client.ask(&get("/health")).status, 200);
@@ -214,10 +215,14 @@ fn the_time_of_arrival_is_the_default(driver: Driver) {
     let body = r#"{"metrics":[{"name":"a","value":1},{"name":"b","value":2,"timestamp":5},{"name":"c","value":3}]}"#;
     assert_eq!(client.ask(&post(body)).processed(), 3);
     let after = now();
+    let far_from_now = server.stat("/metrics_far_from_now");
+    let clients: serde_json::Value = serde_json::from_slice(&client.ask(&get("/stats/clients")).body).unwrap();
+    assert_eq!(clients["heaviest"][0]["far_from_now"], 1, "{clients}");
     drop(client);
     server.stop();
     let stored = server.metrics();
     assert_eq!(stored[1].timestamp, rfc3339(5));
+    assert_eq!(far_from_now, 1, "what lies in 1970 is stored and counted");
     for metric in [&stored[0], &stored[2]] {
         assert!(before <= metric.timestamp && metric.timestamp <= after, "{before} <= {} <= {after}", metric.timestamp);
     }

@@ -25,7 +25,7 @@ struct Metric<'a> {
     value: f64,
     #[serde(rename = "type", default)]
     kind: Kind,
-    #[serde(default, deserialize_with = "milliseconds")]
+    #[serde(default)]
     timestamp: Option<i64>,
     #[serde(borrow, default)]
     tags: Tags<'a>,
@@ -39,11 +39,6 @@ enum Kind {
     Counter,
     Histogram,
     Summary,
-}
-
-/// A `null` is no timestamp here: the service refuses it too.
-fn milliseconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
-    i64::deserialize(deserializer).map(Some)
 }
 
 /// A list and not a map: there are few, and their order is kept.

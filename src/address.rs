@@ -1,4 +1,5 @@
-//! Who a client is where nothing authenticates it: its address, or for a peer of a unix socket, which has none, its user.
+//! Who a client is where nothing authenticates it: its address, or for a peer of a unix socket, which has none, its
+//! user.
 
 use reactor::Peer;
 use std::{fmt, net::IpAddr};

@@ -15,7 +15,11 @@ mod telemetry;
 #[cfg(test)]
 mod tests;
 
-use crate::{log::AckLevel, metric};
+use crate::{
+    log::AckLevel,
+    metric,
+    proxy::{ForwardedHeader, TrustedProxies},
+};
 use std::{collections::HashSet, fmt, path::PathBuf, time::Duration};
 
 pub use choices::{Compression, DriverChoice, LogFormat, StatsAuth, WriterCore};
@@ -30,6 +34,14 @@ pub use telemetry::{FigureExport, Telemetry, TraceExport};
 pub struct Config {
     /// Where to listen; at least one place.
     pub listen: Vec<ListenAddress>,
+    /// Where to listen for connections that begin with a PROXY protocol header when they come from a trusted proxy.
+    pub proxy_listen: Vec<ListenAddress>,
+    /// Where to serve statistics, and nowhere else; none: everywhere.
+    pub admin_listen: Vec<ListenAddress>,
+    /// The peers that are believed when they name a client.
+    pub trusted_proxies: TrustedProxies,
+    /// The field by which they do.
+    pub forwarded_header: ForwardedHeader,
     /// Permissions of a unix socket's file.
     pub unix_mode: u32,
     /// Where the log lives.

@@ -36,6 +36,8 @@ pub mod notify;
 #[cfg(not(loom))]
 pub mod pipe;
 #[cfg(not(loom))]
+pub mod proxy;
+#[cfg(not(loom))]
 pub mod query;
 #[cfg(not(loom))]
 pub mod scan;

@@ -67,6 +67,17 @@ pub const PIECE_BYTES_MAX: usize = 64 * KIB - 13;
 /// does not, within about that time.
 pub const RETRY_AFTER_S: u32 = 1;
 
+/// Bytes of one header of the PROXY protocol. Over it: 400. Version 1 has at most 107; version 2 has 536 in practice
+/// (its specification, 2.2), and more only for a client's certificate.
+pub const PROXY_HEADER_BYTES_MAX: usize = 4 * KIB;
+/// Networks of `--trusted-proxies`. Each is compared with at every hop of a forwarded request; the largest lists that
+/// clouds publish of their proxies have about 200.
+pub const TRUSTED_PROXIES_MAX: usize = 256;
+/// Fields of one name, `Forwarded` or `X-Forwarded-For`, that are kept of a request: the last ones.
+pub const FORWARDED_FIELDS_MAX: usize = 4;
+/// Proxies behind each other that are followed from the last one to the client.
+pub const FORWARDED_HOPS_MAX: usize = 16;
+
 // ---- metrics -------------------------------------------------------------------------------------------------------
 
 /// Default bound of metrics in one batch.
@@ -104,6 +115,9 @@ pub const CONNECTIONS_DEFAULT: u32 = 10_000;
 /// Connections over the bound that one reactor has at one time to answer each 503; then it stops accepting, and further ones
 /// wait in the kernel's backlog until half of these are gone. What had been accepted before that is answered all the same.
 pub const REFUSALS_IN_FLIGHT_MAX: u32 = 64;
+/// Connections of `--admin-listen` that one reactor has at one time, beside `--max-connections`: some scrapers, people
+/// and scripts. Over it: 503.
+pub const ADMIN_CONNECTIONS_MAX: u32 = 16;
 /// Descriptors set aside for what is not a connection: standard streams, log, state, lock, eventfds, rings, listeners.
 pub const DESCRIPTORS_RESERVED: u32 = 64;
 /// Descriptors set aside for each reactor beside one for each of its listeners: ring or epoll instance, eventfd, and the

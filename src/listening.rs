@@ -1,10 +1,13 @@
-//! From the places that were asked for to sockets that listen: names are looked up, what is asked for twice is refused, and each
-//! reactor gets a listener of each place.
+//! From the places that were asked for to sockets that listen: names are looked up, what is asked for twice is refused,
+//! and each reactor gets a listener of each place.
 //!
-//! A TCP address has a listener for each reactor (`SO_REUSEPORT`): the kernel spreads connections over them. A unix socket has
-//! one queue, which the reactors share.
+//! A TCP address has a listener for each reactor (`SO_REUSEPORT`): the kernel spreads connections over them. A unix
+//! socket has one queue, which the reactors share.
 
-use crate::{config::ListenAddress, limits};
+use crate::{
+    config::{Config, ListenAddress},
+    limits,
+};
 use reactor::{
     Listener,
     listen::{self, UnixAddress, UnixListening},
@@ -43,13 +46,44 @@ impl Endpoint {
     }
 }
 
+/// What a place is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Clients.
+    Public,
+    /// Clients, and proxies that begin each connection with a PROXY protocol header.
+    Proxied,
+    /// Statistics, where there is such a place.
+    Admin,
+}
+
+impl Role {
+    /// The option that asks for such places.
+    #[must_use]
+    pub const fn option(self) -> &'static str {
+        match self {
+            Self::Public => "--listen",
+            Self::Proxied => "--proxy-listen",
+            Self::Admin => "--admin-listen",
+        }
+    }
+}
+
+/// All places that a configuration asks for, the public ones first.
+#[must_use]
+pub fn asked(config: &Config) -> Vec<(Role, &ListenAddress)> {
+    let each =
+        [(Role::Public, &config.listen), (Role::Proxied, &config.proxy_listen), (Role::Admin, &config.admin_listen)];
+    each.into_iter().flat_map(|(role, places)| places.iter().map(move |place| (role, place))).collect()
+}
+
 /// A place that was asked for, and what it turned out to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     /// What it is.
     pub endpoint: Endpoint,
-    /// The option that asked for it.
-    pub option: &'static str,
+    /// What it is for.
+    pub role: Role,
     /// How it was asked for.
     asked: ListenAddress,
     /// `[::]` without IPv4.
@@ -77,13 +111,15 @@ impl Place {
 /// Finds out what each of the `asked` places is. `look_up` finds the addresses of a name.
 ///
 /// # Errors
-/// One line: a name that has no address, a place that is asked for twice, or two of which one takes the other's connections.
+/// One line: a name that has no address, a place that is asked for twice, or two of which one takes the other's
+/// connections.
 pub fn resolve(
-    asked: &[(&'static str, &ListenAddress)],
+    asked: &[(Role, &ListenAddress)],
     look_up: impl Fn(&str, u16) -> io::Result<Vec<SocketAddr>>,
 ) -> Result<Vec<Place>, String> {
     let mut places: Vec<Place> = Vec::new();
-    for &(option, address) in asked {
+    for &(role, address) in asked {
+        let option = role.option();
         let found = match address {
             ListenAddress::Ip(address) => vec![Endpoint::Tcp(*address)],
             ListenAddress::Unix(address) => vec![Endpoint::Unix(address.clone())],
@@ -105,10 +141,11 @@ pub fn resolve(
             if let Some(other) = places[..first].iter().find(|place| is_same(&place.endpoint, &endpoint)) {
                 return Err(format!(
                     "{option} {address}: {endpoint} is asked for already, by {} {}",
-                    other.option, other.asked
+                    other.role.option(),
+                    other.asked
                 ));
             }
-            places.push(Place { endpoint, option, asked: address.clone(), only_v6: false });
+            places.push(Place { endpoint, role, asked: address.clone(), only_v6: false });
         }
     }
     if places.len() > reactor::LISTENERS_MAX {
@@ -123,8 +160,8 @@ fn is_same(one: &Endpoint, other: &Endpoint) -> bool {
     one == other && !matches!(one, Endpoint::Tcp(address) if address.port() == 0)
 }
 
-/// Lets `[::]` take IPv6 alone where IPv4 addresses of its port are asked for too, and refuses a wildcard beside an address that
-/// it covers: which of the two would get a connection is decided by the kernel, not by who asked.
+/// Lets `[::]` take IPv6 alone where IPv4 addresses of its port are asked for too, and refuses a wildcard beside an
+/// address that it covers: which of the two would get a connection is decided by the kernel, not by who asked.
 fn separate(places: &mut [Place]) -> Result<(), String> {
     let tcp = |place: &Place| match &place.endpoint {
         Endpoint::Tcp(address) if address.port() != 0 => Some(*address),
@@ -143,7 +180,7 @@ fn separate(places: &mut [Place]) -> Result<(), String> {
             if wildcard.is_ipv6() && address.is_ipv4() && !is_both {
                 places[index].only_v6 = true;
             } else if is_both || wildcard.is_ipv4() == address.is_ipv4() {
-                let [wide, narrow] = [&places[index], &places[other]].map(|place| (place.option, &place.asked));
+                let [wide, narrow] = [&places[index], &places[other]].map(|place| (place.role.option(), &place.asked));
                 return Err(format!("{} {}: {} {} takes it already", narrow.0, narrow.1, wide.0, wide.1));
             }
         }
@@ -197,7 +234,12 @@ impl Listening {
             if !listening.places.iter().any(|open| open.asked == place.asked) {
                 return Err(cannot_listen(&place, &error));
             }
-            tracing::warn!("{} {}: this host does not have {}: passed over", place.option, place.asked, place.endpoint);
+            tracing::warn!(
+                "{} {}: this host does not have {}: passed over",
+                place.role.option(),
+                place.asked,
+                place.endpoint
+            );
         }
         Ok(listening)
     }
@@ -215,7 +257,8 @@ impl Listening {
         Ok(each)
     }
 
-    /// One listener of each place for each reactor, and the owner of the sockets' files.
+    /// One listener of each place for each reactor, and the owner of the sockets' files. Where statistics have a place
+    /// of their own, the others leave them their connections.
     ///
     /// # Errors
     /// No descriptor is free.
@@ -223,14 +266,17 @@ impl Listening {
         let mut each: Vec<Vec<Listener>> = (0..self.reactors).map(|_| Vec::new()).collect();
         let mut tcp = self.tcp.into_iter();
         let mut unix = self.unix.iter().peekable();
-        for index in 0..self.places.len() {
+        let has_admin = self.places.iter().any(|place| place.role == Role::Admin);
+        for (index, place) in self.places.iter().enumerate() {
+            let is_public = has_admin && place.role != Role::Admin;
+            let spared = if is_public { limits::ADMIN_CONNECTIONS_MAX } else { 0 };
             if let Some((_, socket)) = unix.next_if(|(place, _)| *place == index) {
                 for listeners in &mut each {
-                    listeners.push(socket.share()?.into());
+                    listeners.push(Listener::from(socket.share()?).sparing(spared));
                 }
             } else {
                 for (listeners, listener) in each.iter_mut().zip(tcp.next().into_iter().flatten()) {
-                    listeners.push(listener.into());
+                    listeners.push(Listener::from(listener).sparing(spared));
                 }
             }
         }
@@ -238,8 +284,8 @@ impl Listening {
     }
 }
 
-/// The files of unix sockets, which are removed when this is dropped. Each also keeps its queue open: to be dropped when the
-/// reactors have closed theirs.
+/// The files of unix sockets, which are removed when this is dropped. Each also keeps its queue open: to be dropped
+/// when the reactors have closed theirs.
 #[derive(Debug)]
 pub struct SocketFiles(#[expect(dead_code, reason = "dropped")] Vec<UnixListening>);
 
@@ -264,10 +310,11 @@ fn cannot_listen(place: &Place, error: &io::Error) -> String {
     }
 }
 
-/// Several places, in one line.
+/// The places of clients, or those of statistics, in one line.
 #[must_use]
-pub fn list(places: &[Place]) -> String {
-    places.iter().map(|place| place.endpoint.to_string()).collect::<Vec<_>>().join(", ")
+pub fn list(places: &[Place], is_admin: bool) -> String {
+    let places = places.iter().filter(|place| (place.role == Role::Admin) == is_admin);
+    places.map(|place| place.endpoint.to_string()).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -276,7 +323,7 @@ mod tests {
 
     fn of(texts: &[&str]) -> Result<Vec<(String, bool)>, String> {
         let asked: Vec<ListenAddress> = texts.iter().map(|text| text.parse().unwrap()).collect();
-        let asked: Vec<_> = asked.iter().map(|address| ("--listen", address)).collect();
+        let asked: Vec<_> = asked.iter().map(|address| (Role::Public, address)).collect();
         let hosts = |name: &str, port: u16| match name {
             "localhost" => Ok(vec![(Ipv6Addr::LOCALHOST, port).into(), ([127, 0, 0, 1], port).into()]),
             "twice" => Ok(vec![([127, 0, 0, 1], port).into(); 2]),

@@ -10,7 +10,7 @@ use crate::{
     clock::Clock,
     config::{Compression, Config, DriverChoice, Telemetry},
     limits,
-    listening::{self, Endpoint, Listening, SocketFiles},
+    listening::{self, Endpoint, Listening, Place, Role, SocketFiles},
     log::{self, DirectoryLock, Log, LogError, LogHealth, LogStatus},
     mail::Mail,
     notify::Manager,
@@ -135,20 +135,22 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
     let manager = Manager::from_environment();
     let started_unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let started_unix_ns = u64::try_from(started_unix.as_nanos()).unwrap_or(u64::MAX);
-    let asked: Vec<_> = config.listen.iter().map(|place| ("--listen", place)).collect();
-    let places = listening::resolve(&asked, listening::look_up).map_err(ServerError)?;
-    let connections_limit = connections_limit(&config, places.len())?;
+    let places = listening::resolve(&listening::asked(&config), listening::look_up).map_err(ServerError)?;
+    let connections_limit = connections_limit(&config, &places)?;
     let signals = watch_signals().map_err(|error| error!("cannot watch for signals: {error}"))?;
     let reactors = config.placement.reactor_cores.len();
-    let connections_max = connections_limit + limits::REFUSALS_IN_FLIGHT_MAX;
+    // Twice: public listeners go on while as many slots are free as statistics may take, also when they have taken
+    // theirs.
+    let admin_slots = 2 * admin_connections_max(&places);
+    let connections_max = connections_limit + limits::REFUSALS_IN_FLIGHT_MAX + admin_slots;
     let (chosen, why) = choose_driver(config.driver, reactors, connections_max)?;
     let no_descriptor = |error: io::Error| error!("no descriptor is to be had: {error}");
     let listening = Listening::open(places, reactors, config.unix_mode).map_err(ServerError)?;
-    let listens_at = listening::list(&listening.places);
+    let [listens_at, statistics_at] = [false, true].map(|is_admin| listening::list(&listening.places, is_admin));
     let clock = Clock::start();
     let first = &listening.places[0].endpoint;
     let Export { exporter, status: exported, figures, tracing } = export(&config.telemetry, first, clock)?;
-    let listeners_each = listening.places.len();
+    let roles: Arc<[Role]> = listening.places.iter().map(|place| place.role).collect();
     let (listeners, socket_files) = listening.share().map_err(no_descriptor)?;
 
     // Late: a start that fails after this has opened the log, and counts as an unclean shutdown.
@@ -241,7 +243,7 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
             service: Service::new(Arc::clone(&shared), appender, events)
                 .traced_by(tracing.clone().map(|setup| Tracer::new(setup, index))),
             shared: Arc::clone(&shared),
-            listeners: listeners_each,
+            roles: Arc::clone(&roles),
             connections: Arc::clone(&connections),
             connections_limit,
             receive_buffers_bytes: chosen.receive_buffers_bytes(),
@@ -278,6 +280,9 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
     }
 
     tracing::info!("{why}");
+    if !statistics_at.is_empty() {
+        tracing::info!("statistics are served on {statistics_at} alone");
+    }
     announce(config, &facts, &listens_at, &opened.report);
     if let Some(manager) = &manager {
         manager.ready(&listens_at);
@@ -580,13 +585,19 @@ fn choose_driver(choice: DriverChoice, reactors: usize, connections_max: u32) ->
     }
 }
 
+/// Connections that one reactor keeps for statistics, where they have a place of their own.
+fn admin_connections_max(places: &[Place]) -> u32 {
+    if places.iter().any(|place| place.role == Role::Admin) { limits::ADMIN_CONNECTIONS_MAX } else { 0 }
+}
+
 /// How many connections may be served, by what was asked for and by what the descriptor limit allows.
-fn connections_limit(config: &Config, listeners_each: usize) -> Result<u32, ServerError> {
+fn connections_limit(config: &Config, places: &[Place]) -> Result<u32, ServerError> {
     let descriptors = nofile::raise().map_err(|error| error!("cannot raise the limit of open descriptors: {error}"))?;
     let reactors = u32::try_from(config.placement.reactor_cores.len()).unwrap_or(u32::MAX);
     let query_threads = u32::try_from(config.query.threads).unwrap_or(u32::MAX);
+    let listeners = u32::try_from(places.len()).unwrap_or(u32::MAX);
     let reserved = limits::DESCRIPTORS_RESERVED
-        + reactors * (limits::DESCRIPTORS_PER_REACTOR + u32::try_from(listeners_each).unwrap_or(u32::MAX))
+        + reactors * (limits::DESCRIPTORS_PER_REACTOR + listeners + admin_connections_max(places))
         + query_threads * limits::DESCRIPTORS_PER_QUERY_THREAD;
     let possible = u32::try_from(descriptors).unwrap_or(u32::MAX).saturating_sub(reserved);
     match config.connections_limit {

@@ -8,8 +8,10 @@ use crate::{
     config::{Config, StatsAuth},
     http::{self, Head, HttpError, Method, Responder, Served, Status},
     limits,
+    listening::Role,
     log::{AckLevel, Appender},
     metric::BatchEncoder,
+    proxy::ForwardedFields,
     query::{self, Asked, Outcome, QueryStatus},
     rate::{ClientKey, ClientKeys, Decision, Event, EventKind, EventSender, Limiter},
     stats::{Counters, Document, Format, Histograms, Rejection, Shed, Stamps, unready},
@@ -95,6 +97,27 @@ pub struct Burst {
     pub late: Option<Late>,
 }
 
+/// The connection whose bytes are served.
+#[derive(Debug, Clone, Copy)]
+pub struct Caller {
+    /// Its other end, or if a trusted proxy has named one in a header, the client.
+    pub peer: ClientAddress,
+    /// `peer` is a trusted proxy, which may name the client of each request.
+    pub is_trusted: bool,
+    /// What the listener that it came in by is for.
+    pub role: Role,
+    /// It was taken in after the stop had begun.
+    pub late: bool,
+}
+
+impl Caller {
+    /// A peer that speaks for itself.
+    #[must_use]
+    pub const fn new(peer: ClientAddress, role: Role) -> Self {
+        Self { peer, is_trusted: false, role, late: false }
+    }
+}
+
 /// What all cores share.
 #[derive(Debug)]
 pub struct Shared {
@@ -124,10 +147,10 @@ pub struct Service {
     pub histograms: Box<Histograms>,
     /// Notes what is traced; `None`: tracing is off.
     tracer: Option<Box<Tracer>>,
-    /// Address of the peer whose bytes are being served.
-    peer: ClientAddress,
-    /// Whether that peer's connection was taken in after the stop had begun.
-    late: bool,
+    /// The connection whose bytes are being served.
+    caller: Caller,
+    /// On whose behalf the request is that was judged last: the peer, or who is behind it.
+    client: ClientAddress,
     /// Wall-clock time of this turn: the timestamp of metrics that bring none.
     arrival_ms: i64,
     burst: Burst,
@@ -146,8 +169,8 @@ impl Service {
             counters: Counters::default(),
             histograms: Box::default(),
             tracer: None,
-            peer: ClientAddress::User(0),
-            late: false,
+            caller: Caller::new(ClientAddress::User(0), Role::Public),
+            client: ClientAddress::User(0),
             burst: Burst::default(),
         }
     }
@@ -167,8 +190,24 @@ impl Service {
     }
 
     /// Names the connection whose bytes come next.
-    pub fn begin(&mut self, peer: ClientAddress, late: bool) {
-        (self.peer, self.late) = (peer, late);
+    pub fn begin(&mut self, caller: Caller) {
+        self.caller = caller;
+    }
+
+    /// Finds out on whose behalf a request is. A trusted proxy says so; of anybody else its fields are ignored.
+    fn identify(&mut self, head: &Head<'_>) {
+        let peer = self.caller.peer;
+        self.client = peer;
+        if !self.caller.is_trusted {
+            return;
+        }
+        let Config { forwarded_header, trusted_proxies, .. } = &self.shared.config;
+        let fields = ForwardedFields { forwarded: head.forwarded, x_forwarded_for: head.x_forwarded_for };
+        if let Some(client) = fields.client(*forwarded_header, peer, trusted_proxies) {
+            self.client = client;
+            self.counters.forwarded_requests += u64::from(client != peer);
+            self.counters.forwarded_unusable += u64::from(client == peer);
+        }
     }
 
     /// What has gathered since the last call.
@@ -211,7 +250,7 @@ impl Service {
     fn client_of(&self, head: &Head<'_>) -> ClientKey {
         match head.authorization {
             Some(value) => self.shared.keys.authorization(value),
-            None => self.shared.keys.address(self.peer),
+            None => self.shared.keys.address(self.client),
         }
     }
 
@@ -219,6 +258,20 @@ impl Service {
     fn is_authorized(&self, head: &Head<'_>) -> bool {
         let keys = self.shared.config.api_keys.as_ref();
         keys.is_none_or(|keys| head.authorization.is_some_and(|value| keys.contains(key_of(value))))
+    }
+
+    /// Whether a path belongs to the listener that the request came in by. Where there is one for statistics, it has
+    /// them to itself, and nothing else but what says how the server is.
+    fn is_served_here(&self, path: &str, method: Method<'_>) -> bool {
+        let is_statistics = match path {
+            "/health" | "/ready" => return true,
+            "/metrics" => matches!(method, Method::Get | Method::Head),
+            _ => matches!(path, "/stats" | "/stats/clients"),
+        };
+        match self.caller.role {
+            Role::Admin => is_statistics,
+            Role::Public | Role::Proxied => !is_statistics || self.shared.config.admin_listen.is_empty(),
+        }
     }
 
     /// Statistics are open to all, or to those with a key, as configured.
@@ -242,7 +295,7 @@ impl Service {
 
     /// Has the pool answer, unless the server is stopping.
     fn query(&mut self, asked: Box<Asked>, respond: Responder<'_>) -> Served {
-        if self.late || self.shared.draining.load(Ordering::Relaxed) {
+        if self.caller.late || self.shared.draining.load(Ordering::Relaxed) {
             let refusal =
                 HttpError::Unavailable { text: "the server is stopping", retry_after_s: limits::RETRY_AFTER_S };
             self.shared.queries.refuse(Outcome::Draining);
@@ -255,7 +308,8 @@ impl Service {
 
     fn admit_batch(&mut self, head: &Head<'_>) -> Result<Ticket, HttpError> {
         self.counters.batches_received += 1;
-        let trace = self.tracer.as_deref_mut().map_or_else(Context::default, |tracer| tracer.begin(head));
+        let mut trace = self.tracer.as_deref_mut().map_or_else(Context::default, |tracer| tracer.begin(head));
+        trace.client = Some(self.client);
         let client = self.client_of(head);
         if !self.is_authorized(head) {
             self.counters.batches_rejected[Rejection::Unauthorized as usize] += 1;
@@ -277,7 +331,7 @@ impl Service {
     /// Notes a batch that has its answer, or whose answer waits for the log.
     fn trace(&mut self, context: Context, ack: Option<AckLevel>, course: Course) {
         if let Some(tracer) = &mut self.tracer {
-            tracer.served(Request { context, ack, course, peer: self.peer }, &mut self.counters);
+            tracer.served(Request { context, ack, course, peer: self.caller.peer }, &mut self.counters);
         }
     }
 
@@ -432,7 +486,7 @@ impl Service {
     }
 
     fn admit_log(&mut self) -> Result<(), HttpError> {
-        if self.late {
+        if self.caller.late {
             return Err(self.shed(Shed::Draining, "the server is stopping"));
         }
         if !self.log.health().is_healthy() {
@@ -477,7 +531,9 @@ impl http::Service for Service {
     type Ticket = Ticket;
 
     fn admit(&mut self, head: &Head<'_>) -> Result<Ticket, HttpError> {
+        self.identify(head);
         let admitted = match (head.path, head.method) {
+            (path, method) if !self.is_served_here(path, method) => Err(HttpError::NotFound),
             ("/metrics", Method::Post) => self.admit_batch(head),
             ("/metrics", Method::Get | Method::Head) => self.admit_statistics(head, Document::negotiate(head.accept)),
             ("/metrics", _) => Err(HttpError::MethodNotAllowed { allow: "GET, HEAD, POST" }),

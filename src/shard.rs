@@ -9,6 +9,7 @@
 //!
 //! Positions grow along the one ring of this core, so the bursts that wait form a queue per level, oldest first.
 
+mod arrival;
 mod client;
 mod documents;
 mod late;
@@ -16,6 +17,7 @@ mod state;
 mod warnings;
 
 use crate::{
+    listening::Role,
     mail::Mail,
     query::Entrance,
     service::{Service, Shared},
@@ -37,8 +39,8 @@ pub struct ShardSetup {
     pub shared: Arc<Shared>,
     /// This core's service.
     pub service: Service,
-    /// How many listeners its driver has.
-    pub listeners: usize,
+    /// What each listener of its driver is for.
+    pub roles: Arc<[Role]>,
     /// Connections served at this moment, over all cores.
     pub connections: Arc<AtomicU32>,
     /// Most connections served at one time, over all cores.

@@ -67,6 +67,8 @@ fn head(traceparent: Option<&[u8]>) -> Head<'_> {
         accept: None,
         traceparent,
         tracestate: [Some(b"a=1"); limits::TRACESTATE_FIELDS_MAX],
+        forwarded: Default::default(),
+        x_forwarded_for: Default::default(),
         content_length: Some(7),
     }
 }

@@ -86,8 +86,8 @@ pub trait Handler {
     fn data(&mut self, token: Token, bytes: &[u8]) -> Flow;
     /// The peer will send nothing more. It may still be reading.
     fn eof(&mut self, token: Token);
-    /// All bytes of the buffer given to [`Driver::send`] were taken by the kernel. The buffer comes back empty, with its
-    /// capacity.
+    /// All bytes of the buffer given to [`Driver::send`] were taken by the kernel. The buffer comes back empty, with
+    /// its capacity.
     fn sent(&mut self, token: Token, buffer: Vec<u8>);
     /// The connection is gone; its token will never be named again.
     fn closed(&mut self, token: Token, cause: Cause);
@@ -201,8 +201,8 @@ pub trait Driver: Sized {
     /// Ends the connection; `closed` follows in a later turn.
     fn close(&mut self, token: Token);
 
-    /// Leaves further connections in the kernel's queue of `listener` until [`Driver::resume_accept`]. Those that were already
-    /// on their way still come.
+    /// Leaves further connections in the kernel's queue of `listener` until [`Driver::resume_accept`]. Those that were
+    /// already on their way still come.
     fn pause_accept(&mut self, listener: usize);
 
     /// Takes a [`Driver::pause_accept`] back.

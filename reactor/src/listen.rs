@@ -28,8 +28,8 @@ fn listen_by(address: SocketAddr, only_v6: bool, backlog: i32, reuse_port: bool)
 }
 
 /// `count` listeners on one port, among which the kernel spreads incoming connections (`SO_REUSEPORT`, Linux 3.9). For
-/// port 0 the kernel chooses one that is free, for all of them. A single listener does without `SO_REUSEPORT`, so that no
-/// other process can share its port. `only_v6`: `[::]` does not take IPv4 too (`IPV6_V6ONLY`, ipv6(7)), whatever
+/// port 0 the kernel chooses one that is free, for all of them. A single listener does without `SO_REUSEPORT`, so that
+/// no other process can share its port. `only_v6`: `[::]` does not take IPv4 too (`IPV6_V6ONLY`, ipv6(7)), whatever
 /// `net.ipv6.bindv6only` says.
 ///
 /// # Errors

@@ -7,7 +7,11 @@ use super::{
     parse::{Bytes, Span, Text},
     placement::CoreList,
 };
-use crate::{log::AckLevel, trace::Protocol};
+use crate::{
+    log::AckLevel,
+    proxy::{ForwardedHeader, TrustedProxy},
+    trace::Protocol,
+};
 use clap::Args;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -42,6 +46,41 @@ pub struct Arguments {
     #[arg(long, env = "METRICSTREAM_LISTEN", value_name = "ADDR", value_delimiter = ',', help_heading = LISTENING)]
     #[serde(deserialize_with = "list")]
     pub listen: Option<Vec<ListenAddress>>,
+    /// The same, for proxies that begin each connection with a PROXY protocol header [default: none]
+    ///
+    /// Version 1 or 2, from --trusted-proxies, who must send it: what comes without one is answered 400, as is a header
+    /// from anybody else, who is served without one. The client is then the address in the header; LOCAL and UNKNOWN
+    /// leave it to be the proxy. Without --listen beside it, nothing else is listened on.
+    #[arg(long, env = "METRICSTREAM_PROXY_LISTEN", help_heading = LISTENING)]
+    #[arg(value_name = "ADDR", value_delimiter = ',')]
+    #[serde(deserialize_with = "list")]
+    pub proxy_listen: Option<Vec<ListenAddress>>,
+    /// The same, for statistics alone [default: none, they are served to all]
+    ///
+    /// GET /metrics, /stats and /stats/clients are then served here and nowhere else, with /health and /ready, which
+    /// stay public too. 16 connections for each reactor are kept for it beside --max-connections, so that a crowd of
+    /// clients does not keep the monitoring out.
+    #[arg(long, env = "METRICSTREAM_ADMIN_LISTEN", help_heading = LISTENING)]
+    #[arg(value_name = "ADDR", value_delimiter = ',')]
+    #[serde(deserialize_with = "list")]
+    pub admin_listen: Option<Vec<ListenAddress>>,
+    /// Networks of the proxies that are believed when they name a client [default: none]
+    ///
+    /// 10.0.0.0/8, 2001:db8::/32, 192.0.2.7, or unix for whoever may connect to a unix socket; 256 at most. What
+    /// anybody else says of a client is ignored.
+    #[arg(long, env = "METRICSTREAM_TRUSTED_PROXIES", help_heading = LISTENING)]
+    #[arg(value_name = "NET", value_delimiter = ',')]
+    #[serde(deserialize_with = "list")]
+    pub trusted_proxies: Option<Vec<TrustedProxy>>,
+    /// The field by which a trusted proxy names the client of a request [default: auto]
+    ///
+    /// It is read from the right: the first address that is no trusted proxy is the client, and an entry that is no
+    /// address ends the search at the last proxy before it. auto takes the field that is there; of a request with both,
+    /// which do not agree, the client is the proxy. Name the one that your proxies set: they pass on the other as the
+    /// client sent it.
+    #[arg(long, env = "METRICSTREAM_FORWARDED_HEADER", help_heading = LISTENING)]
+    #[arg(value_name = "auto|forwarded|x-forwarded-for|off")]
+    pub forwarded_header: Option<Text<ForwardedHeader>>,
     /// Permissions of the file of a unix socket, in octal [default: 660]
     ///
     /// From 000 to 777. To connect takes the permission to write to it, and to search the directories above it.
@@ -304,6 +343,10 @@ impl Arguments {
         }
         first_of!(
             listen,
+            proxy_listen,
+            admin_listen,
+            trusted_proxies,
+            forwarded_header,
             unix_mode,
             data_dir,
             cores,

@@ -7,7 +7,13 @@ use super::{
     parse::{Bytes, Span, Text},
     telemetry::{Telemetry, Typed},
 };
-use crate::{limits, log::AckLevel, metric, query::Bounds};
+use crate::{
+    limits,
+    log::AckLevel,
+    metric,
+    proxy::{ForwardedHeader, TrustedProxies, TrustedProxy},
+    query::Bounds,
+};
 use std::{
     collections::HashSet,
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -132,8 +138,26 @@ impl Arguments {
             None => limits::WRITER_POLL_DEFAULT,
         };
 
+        let trusted_proxies = trusted(self.trusted_proxies)?;
+        let forwarded_header = forwarded(self.forwarded_header.map(|text| text.0), &trusted_proxies)?;
+        let proxy_listen = places("--proxy-listen", self.proxy_listen)?.unwrap_or_default();
+        if !proxy_listen.is_empty() && trusted_proxies.is_empty() {
+            refuse!("--proxy-listen takes headers from --trusted-proxies alone, and there are none");
+        }
+        if !trusted_proxies.is_empty() && proxy_listen.is_empty() && forwarded_header == ForwardedHeader::Off {
+            refuse!("--trusted-proxies have no way to name a client: set --proxy-listen, or --forwarded-header");
+        }
+        let listen = places("--listen", self.listen)?;
+        let default = if proxy_listen.is_empty() { vec![ListenAddress::Ip(DEFAULT_ADDRESS)] } else { Vec::new() };
+        let listen = listen.unwrap_or(default);
+        let admin_listen = places("--admin-listen", self.admin_listen)?.unwrap_or_default();
+
         Ok(Config {
-            listen: places("--listen", self.listen)?.unwrap_or_else(|| vec![ListenAddress::Ip(DEFAULT_ADDRESS)]),
+            listen,
+            proxy_listen,
+            admin_listen,
+            trusted_proxies,
+            forwarded_header,
             unix_mode: self.unix_mode.map_or(limits::UNIX_MODE_DEFAULT, |text| text.0.0),
             data_dir: self.data_dir.unwrap_or_else(|| PathBuf::from("data")),
             placement,
@@ -176,6 +200,25 @@ fn places(flag: &str, value: Option<Vec<ListenAddress>>) -> Result<Option<Vec<Li
         refuse!("{flag} names no place to listen at");
     }
     Ok(value)
+}
+
+/// The proxies that are believed.
+fn trusted(value: Option<Vec<TrustedProxy>>) -> Result<TrustedProxies, ConfigError> {
+    let proxies = value.unwrap_or_default();
+    if proxies.len() > limits::TRUSTED_PROXIES_MAX {
+        refuse!("--trusted-proxies takes at most {} networks, not {}", limits::TRUSTED_PROXIES_MAX, proxies.len());
+    }
+    Ok(proxies.into_iter().collect())
+}
+
+/// The field that is believed, which says nothing without somebody to believe.
+fn forwarded(value: Option<ForwardedHeader>, trusted: &TrustedProxies) -> Result<ForwardedHeader, ConfigError> {
+    match value.unwrap_or_default() {
+        ForwardedHeader::Forwarded | ForwardedHeader::XForwardedFor if trusted.is_empty() => {
+            refuse!("--forwarded-header is believed of --trusted-proxies alone, and there are none")
+        }
+        header => Ok(header),
+    }
 }
 
 fn within(flag: &str, value: Option<usize>, default: usize, cap: usize) -> Result<usize, ConfigError> {

@@ -123,6 +123,41 @@ fn impossible_values_are_refused_by_name() {
 }
 
 #[test]
+fn proxies_and_the_way_they_name_clients_must_fit_together() {
+    let config = with_file(
+        "trusted_proxies = [\"10.0.0.0/8\", \"unix\"]\n\
+         forwarded_header = \"forwarded\"\n\
+         proxy_listen = \"127.0.0.1:81,[::1]:81\"",
+        &["--admin-listen", "127.0.0.1:9090", "--admin-listen", "unix:/run/admin"],
+    )
+    .unwrap();
+    assert!(config.listen.is_empty(), "the default gives way to the place for proxies");
+    assert_eq!((config.proxy_listen.len(), config.admin_listen.len()), (2, 2));
+    assert_eq!(config.forwarded_header, ForwardedHeader::Forwarded);
+    let both = ["--trusted-proxies", "::1", "--proxy-listen", "*:81", "--forwarded-header", "off"];
+    assert_eq!(resolve(&both).unwrap().forwarded_header, ForwardedHeader::Off);
+    let many = vec!["10.0.0.1"; 257].join(",");
+    for (flags, part) in [
+        (&["--proxy-listen", "*:81"][..], "there are none"),
+        (&["--forwarded-header", "forwarded"], "there are none"),
+        (&["--trusted-proxies", "10.0.0.0/8", "--forwarded-header", "off"], "no way to name a client"),
+        (&["--trusted-proxies", "10.0.0.1/8"], "10.0.0.0/8 is meant"),
+        (&["--trusted-proxies", "10.0.0.0/8,0.0.0.0/0"], "pass for any other"),
+        (&["--trusted-proxies", &many], "at most 256"),
+        (&["--trusted-proxies", "::1", "--forwarded-header", "via"], "expected auto"),
+    ] {
+        let refusal = resolve(flags).unwrap_err();
+        assert!(refusal.contains(part), "{flags:?}: {refusal}");
+    }
+    for file in ["listen = []", "admin_listen = []", "proxy_listen = []"] {
+        assert!(with_file(file, &[]).unwrap_err().contains("names no place to listen at"), "{file}");
+    }
+    assert!(
+        with_file("listen = \"127.0.0.1:1\"\ntrusted_proxies = [\"x\"]", &[]).unwrap_err().contains("line 2: expected")
+    );
+}
+
+#[test]
 fn api_keys_are_lines() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "# ours\nalpha\n\n  beta \n").unwrap();

@@ -216,6 +216,7 @@ impl Made {
         let mut line = vec!["metricstream".to_owned(), "doctor".into()];
         for (flag, value) in [
             ("--listen", "10.0.0.1:8080"),
+            ("--admin-listen", "127.0.0.1:9090"),
             ("--data-dir", "/srv/metrics"),
             ("--cores", "0-3"),
             ("--retain-size", "8GiB"),

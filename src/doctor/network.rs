@@ -5,13 +5,15 @@ use super::{
     placement::parse_cores, storage,
 };
 use crate::{
+    config::StatsAuth,
     limits,
-    listening::{self, Endpoint, Place},
+    listening::{self, Endpoint, Place, Role},
 };
 use std::{collections::BTreeSet, io};
 
 pub(super) const SUBJECTS: &[Subject] = &[
     Subject { id: "port", topic: "network", examine: port },
+    Subject { id: "statistics", topic: "network", examine: statistics },
     Subject { id: "somaxconn", topic: "network", examine: accept_queue },
     Subject { id: "syn_backlog", topic: "network", examine: syn_queue },
     Subject { id: "nic_queues", topic: "network", examine: receive_queues },
@@ -35,8 +37,7 @@ fn port(examination: &mut Examination) -> Verdict {
 
 /// Where the server would listen. A name that has no address keeps it from starting.
 fn listens_at(examination: &Examination) -> Result<Vec<Place>, Unknown> {
-    let asked: Vec<_> = examination.config.listen.iter().map(|place| ("--listen", place)).collect();
-    listening::resolve(&asked, listening::look_up)
+    listening::resolve(&listening::asked(&examination.config), listening::look_up)
         .map_err(|refusal| Unknown(format!("the server will not start: {refusal}")))
 }
 
@@ -44,7 +45,7 @@ fn examine_place(place: &Place, examination: &mut Examination) -> Verdict {
     let at = &place.endpoint;
     let address = match at {
         Endpoint::Tcp(address) if address.port() == 0 => {
-            examination.record(place.option, address);
+            examination.record(place.role.option(), address);
             return Ok(Finding::ok("port 0: the kernel gives one that is free"));
         }
         Endpoint::Tcp(address) => Some(address),
@@ -71,7 +72,7 @@ fn examine_place(place: &Place, examination: &mut Examination) -> Verdict {
                     None => "ss -lxp".to_owned(),
                 };
                 Finding::critical(Cost::Service, format!("{at} is taken by something else: the server will not start"))
-                    .mend(format!("{who}   (shows by whom; or take another with {})", place.option))
+                    .mend(format!("{who}   (shows by whom; or take another with {})", place.role.option()))
             }
         },
         (io::ErrorKind::PermissionDenied, Some(_)) => {
@@ -82,9 +83,32 @@ fn examine_place(place: &Place, examination: &mut Examination) -> Verdict {
             Cost::Service,
             format!("{} is not an address of this host: the server will not start", address.ip()),
         )
-        .mend(format!("ip -brief address   (shows which are; then {})", place.option)),
+        .mend(format!("ip -brief address   (shows which are; then {})", place.role.option())),
         _ => Finding::critical(Cost::Service, format!("{at} is not to be had: {error}")),
     })
+}
+
+/// Whether anybody who reaches this host can read statistics, and keep the server busy with them.
+fn statistics(examination: &mut Examination) -> Verdict {
+    let needs_key = examination.config.stats_auth == StatsAuth::Keys;
+    examination.record("--stats-auth", if needs_key { "keys" } else { "open" });
+    if needs_key {
+        return Ok(Finding::ok("statistics take an API key"));
+    }
+    let places = listens_at(examination)?;
+    let has_admin = places.iter().any(|place| place.role == Role::Admin);
+    let serves = |place: &&Place| !has_admin || place.role == Role::Admin;
+    let foreign: Vec<String> = places
+        .iter()
+        .filter(|place| serves(place) && !place.endpoint.is_local())
+        .map(|place| place.endpoint.to_string())
+        .collect();
+    if foreign.is_empty() {
+        return Ok(Finding::ok("statistics are served to this host only"));
+    }
+    let text = format!("statistics are served on {} to whoever reaches it, without a key", foreign.join(", "));
+    Ok(Finding::warning(Cost::Service, text)
+        .mend("--admin-listen 127.0.0.1:9090   (or an address of a network for monitoring; or --stats-auth keys)"))
 }
 
 fn accept_queue(examination: &mut Examination) -> Verdict {
@@ -125,7 +149,7 @@ fn interfaces(examination: &mut Examination) -> Result<Option<Vec<String>>, Unkn
     const CLASS: &str = "/sys/class/net";
     let places = listens_at(examination)?;
     if places.iter().all(|place| place.endpoint.is_local()) {
-        examination.record("--listen", listening::list(&places));
+        examination.record("--listen", listening::list(&places, false));
         return Ok(None);
     }
     let mut up = Vec::new();

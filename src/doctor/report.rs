@@ -1,7 +1,7 @@
 //! The report: calm text for a person, or one JSON document.
 
 use super::{Check, Cost, Severity};
-use crate::config::Config;
+use crate::{config::Config, listening};
 use serde_json::json;
 use std::fmt::Write;
 
@@ -12,7 +12,7 @@ const LIST_WIDTH: usize = 108;
 
 /// Where the server would listen, as it was typed.
 fn listed(config: &Config) -> String {
-    config.listen.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    listening::asked(config).iter().map(|(_, place)| place.to_string()).collect::<Vec<_>>().join(", ")
 }
 
 /// A line for each finding, and under it the command that mends it. `all`: also what is in order, and what was read.

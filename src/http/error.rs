@@ -71,6 +71,12 @@ pub enum HttpError {
     /// The body took too long.
     BodyTimeout,
 
+    /// No PROXY protocol header, where one is due.
+    ProxyHeaderMissing,
+    /// A PROXY protocol header that is malformed, too long, or of another checksum.
+    ProxyHeaderInvalid,
+    /// A PROXY protocol header, where none is due.
+    ProxyHeaderUnexpected,
     /// Something in the request that the service cannot take, such as an unknown `?ack=`.
     BadRequest(&'static str),
     /// A key is asked for, and this one is not known.
@@ -149,6 +155,15 @@ impl HttpError {
             Self::BodiesFull => (S::ServiceUnavailable, "bodies_full", "too much is being received at one time"),
             Self::HeadTimeout => (S::RequestTimeout, "head_timeout", "the head of the request took too long"),
             Self::BodyTimeout => (S::RequestTimeout, "body_timeout", "the body of the request took too long"),
+            Self::ProxyHeaderMissing => {
+                (S::BadRequest, "proxy_header_missing", "a PROXY protocol header is due before the request")
+            }
+            Self::ProxyHeaderInvalid => {
+                (S::BadRequest, "proxy_header_invalid", "the PROXY protocol header cannot be taken")
+            }
+            Self::ProxyHeaderUnexpected => {
+                (S::BadRequest, "proxy_header_unexpected", "a PROXY protocol header is not taken from here")
+            }
             Self::BadRequest(text) => (S::BadRequest, "bad_request", text),
             Self::Unauthorized => (S::Unauthorized, "unauthorized", "the Authorization key is missing or not known"),
             Self::NotFound => (S::NotFound, "not_found", "no such path"),
@@ -183,7 +198,7 @@ impl HttpError {
 pub const REASON_CONTENT: &str = "content_invalid";
 
 /// Every reason that a request is refused for, as [`HttpError::reason`] names it, with its status; in ascending order.
-pub const REASONS: [(&str, Status); 40] = [
+pub const REASONS: [(&str, Status); 43] = [
     ("authorization_repeated", Status::BadRequest),
     ("bad_request", Status::BadRequest),
     ("bodies_full", Status::ServiceUnavailable),
@@ -212,6 +227,9 @@ pub const REASONS: [(&str, Status); 40] = [
     ("method_not_allowed", Status::MethodNotAllowed),
     ("not_found", Status::NotFound),
     ("over_bound", Status::UnprocessableContent),
+    ("proxy_header_invalid", Status::BadRequest),
+    ("proxy_header_missing", Status::BadRequest),
+    ("proxy_header_unexpected", Status::BadRequest),
     ("rate_limited", Status::TooManyRequests),
     ("request_line", Status::BadRequest),
     ("target", Status::BadRequest),
@@ -278,6 +296,9 @@ pub(super) mod tests {
             BodyTimeout,
         ];
         list.extend([
+            ProxyHeaderMissing,
+            ProxyHeaderInvalid,
+            ProxyHeaderUnexpected,
             BadRequest("unknown ack level"),
             Unauthorized,
             NotFound,

@@ -3,6 +3,37 @@
 //! Where a list or a number can be read in more than one way, the reading is refused (RFC 9112, 6.3 and 11.2).
 
 use super::HttpError;
+use crate::limits::FORWARDED_FIELDS_MAX;
+
+/// The last values of a field that may come several times.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LastValues<'a> {
+    values: [&'a [u8]; FORWARDED_FIELDS_MAX],
+    count: usize,
+}
+
+impl<'a> LastValues<'a> {
+    /// Takes one more value, which may push the first one out.
+    pub fn add(&mut self, value: &'a [u8]) {
+        if self.count == FORWARDED_FIELDS_MAX {
+            self.values.rotate_left(1);
+        } else {
+            self.count += 1;
+        }
+        self.values[self.count - 1] = value;
+    }
+
+    /// Whether there is any.
+    #[must_use]
+    pub const fn is_present(&self) -> bool {
+        self.count > 0
+    }
+
+    /// The values, the last one first.
+    pub fn from_the_last(self) -> impl Iterator<Item = &'a [u8]> {
+        self.values.into_iter().take(self.count).rev()
+    }
+}
 
 /// How a body is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

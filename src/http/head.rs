@@ -8,7 +8,7 @@
 use std::mem::MaybeUninit;
 
 use super::HttpError;
-use super::fields::{self, Coding, ConnectionOptions, TransferCodings};
+use super::fields::{self, Coding, ConnectionOptions, LastValues, TransferCodings};
 use crate::limits::{HEAD_BYTES_MAX, HEADERS_MAX, LEADING_EMPTY_LINES_MAX, TRACESTATE_FIELDS_MAX};
 
 /// The method of a request.
@@ -52,6 +52,10 @@ pub struct Head<'a> {
     pub traceparent: Option<&'a [u8]>,
     /// The tracestate fields, in order: together they are one list. Of more than there is room for, none.
     pub tracestate: [Option<&'a [u8]>; TRACESTATE_FIELDS_MAX],
+    /// The last Forwarded fields (RFC 7239).
+    pub forwarded: LastValues<'a>,
+    /// The last X-Forwarded-For fields.
+    pub x_forwarded_for: LastValues<'a>,
     /// Bytes of the body as it comes over the wire; `None` when it is chunked.
     pub content_length: Option<u64>,
 }
@@ -170,6 +174,8 @@ pub(super) fn parse(bytes: &[u8]) -> Result<ParsedHead<'_>, HttpError> {
             accept: None,
             traceparent: None,
             tracestate: [None; TRACESTATE_FIELDS_MAX],
+            forwarded: LastValues::default(),
+            x_forwarded_for: LastValues::default(),
             content_length: None,
         },
         connection: ConnectionOptions::default(),
@@ -201,6 +207,7 @@ fn judge_fields<'a>(parsed: &mut ParsedHead<'a>, list: &[httparse::Header<'a>]) 
             }
             6 if is("accept") => head.accept = head.accept.or(Some(value)),
             6 if is("expect") => parsed.expects_continue |= value.eq_ignore_ascii_case(b"100-continue"),
+            9 if is("forwarded") => head.forwarded.add(value),
             10 if is("connection") => parsed.connection.add(value),
             10 if is("tracestate") => {
                 match head.tracestate.get_mut(tracestates) {
@@ -224,6 +231,7 @@ fn judge_fields<'a>(parsed: &mut ParsedHead<'a>, list: &[httparse::Header<'a>]) 
                 }
                 head.content_length = Some(fields::content_length(value)?);
             }
+            15 if is("x-forwarded-for") => head.x_forwarded_for.add(value),
             16 if is("content-encoding") => parsed.coding = fields::add_coding(parsed.coding, value),
             17 if is("transfer-encoding") => transfer.add(value)?,
             _ => {}
@@ -344,6 +352,16 @@ mod tests {
         let fields = "tracestate: a=1\r\n".repeat(TRACESTATE_FIELDS_MAX);
         assert_eq!(parsed(&fields).1.matches('a').count(), TRACESTATE_FIELDS_MAX);
         assert_eq!(parsed(&(fields.clone() + "tracestate: b=2\r\n")), (None, String::new()));
+    }
+
+    #[test]
+    fn the_last_fields_of_a_proxy_are_kept() {
+        let lines: String = (0..9).map(|n| format!("x-forwarded-FOR: 192.0.2.{n}\r\n")).collect();
+        let bytes = format!("GET / HTTP/1.1\r\nHost: a\r\nForwarded: for=_a\r\n{lines}\r\n").into_bytes();
+        let head = parse(&bytes).ok().unwrap().head;
+        assert_eq!(head.forwarded.from_the_last().collect::<Vec<_>>(), [b"for=_a"]);
+        let last: Vec<&[u8]> = head.x_forwarded_for.from_the_last().collect();
+        assert_eq!(last, [b"192.0.2.8", b"192.0.2.7", b"192.0.2.6", b"192.0.2.5"]);
     }
 
     #[test]

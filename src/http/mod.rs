@@ -30,6 +30,7 @@ pub use buffers::{Bounds, Core};
 pub use connection::{After, Connection, Deadline, Progress, Service};
 pub use date::format_date;
 pub use error::{HttpError, REASON_CONTENT, REASONS, reason_index};
+pub use fields::LastValues;
 pub use head::{Head, Method, Version};
 pub use piece::Piece;
 pub use response::{Responder, Served};

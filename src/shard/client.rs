@@ -1,12 +1,12 @@
 //! One connection as its core sees it: its HTTP state, its answers, where it stands. And the table of them.
 
+use super::arrival::Preface;
 use crate::{
-    address::ClientAddress,
     http::{After, Connection, Deadline},
     limits,
     pipe::Reader,
     query::Asked,
-    service::Ticket,
+    service::{Caller, Ticket},
     stats::{Closed, Stamps},
     trace::Traces,
 };
@@ -59,8 +59,10 @@ pub struct Client {
     pub token: Token,
     /// The protocol's state.
     pub http: Connection<Ticket>,
-    /// Whose rate it counts against when no `Authorization` says otherwise.
-    pub peer: ClientAddress,
+    /// Who it belongs to, and how it came in.
+    pub caller: Caller,
+    /// What comes before its first request.
+    pub preface: Preface,
     /// Where it stands.
     pub phase: Phase,
     /// What its timer stands for.
@@ -93,8 +95,6 @@ pub struct Client {
     pub eof: bool,
     /// Over the bound of connections: answered 503 and not served.
     pub refused: bool,
-    /// Taken in after the stop had begun.
-    pub late: bool,
     /// What is counted when it ends.
     pub closed_for: Closed,
 }
@@ -102,11 +102,12 @@ pub struct Client {
 impl Client {
     /// A connection that was just taken in, with an empty buffer for its answers.
     #[must_use]
-    pub const fn new(token: Token, peer: ClientAddress, out: Vec<u8>) -> Self {
+    pub const fn new(token: Token, caller: Caller, out: Vec<u8>) -> Self {
         Self {
             token,
             http: Connection::new(),
-            peer,
+            caller,
+            preface: Preface::Unseen,
             phase: Phase::Receiving,
             timer: Timer::Idle,
             answer: None,
@@ -123,7 +124,6 @@ impl Client {
             paused: false,
             eof: false,
             refused: false,
-            late: false,
             closed_for: Closed::ByPeer,
         }
     }

@@ -6,6 +6,7 @@
 
 use super::{
     ShardSetup,
+    arrival::Preface,
     client::{Client, Clients, Phase, Timer},
     documents::Waiters,
     warnings::Warnings,
@@ -13,9 +14,10 @@ use super::{
 use crate::{
     http::{After, Bounds, Core, Deadline, HttpError, Progress, format_date},
     limits,
+    listening::Role,
     log::AckLevel,
     mail::Mail,
-    service::{Burst, Late, Part},
+    service::{Burst, Caller, Late, Part},
     stats::{Closed, Histograms, Memory, Report, Stamps},
 };
 use reactor::{Cause, Driver, Flow, Handler, Peer, TimerWheel, Token};
@@ -67,7 +69,7 @@ pub struct State {
     held_for_sync: VecDeque<Hold>,
     expired: Vec<usize>,
     acts: Vec<Act>,
-    now_ns: u64,
+    pub(super) now_ns: u64,
     /// When this turn's wait was over.
     turn_began_ns: u64,
     /// The driver has waited since the clocks were read.
@@ -76,8 +78,11 @@ pub struct State {
     drain: Drain,
     give_up: bool,
     refusals_open: u32,
+    /// Connections of `--admin-listen`.
+    admins_open: u32,
     accept_paused: bool,
     accept_warnings: Warnings,
+    pub(super) proxy_warnings: Warnings,
     queued_bytes_max: u64,
     /// Connections with a traced batch whose lines are not published yet.
     traced: Vec<Token>,
@@ -105,8 +110,10 @@ impl State {
             drain: Drain::No,
             give_up: false,
             refusals_open: 0,
+            admins_open: 0,
             accept_paused: false,
             accept_warnings: Warnings::default(),
+            proxy_warnings: Warnings::default(),
             queued_bytes_max: 0,
             traced: Vec::new(),
             setup,
@@ -320,6 +327,8 @@ impl State {
                 }
                 self.close(token, Closed::SendTimeout);
             }
+            // Nothing of a request has come: there is nobody to be answered.
+            Timer::Head if client.preface.is_due() => self.close(token, Closed::ReceiveTimeout),
             Timer::Head | Timer::Body => {
                 client.stamps.received_ns = self.now_ns;
                 client.stamps.decided_ns = self.now_ns;
@@ -343,6 +352,13 @@ impl State {
     fn receive(&mut self, token: Token, bytes: &[u8]) -> Flow {
         let Some(client) = self.clients.get(token) else { return Flow::Continue };
         match client.phase {
+            Phase::Receiving if client.preface != Preface::Over => {
+                if let Some(rest) = self.take_preface(token, bytes)
+                    && !rest.is_empty()
+                {
+                    return self.receive(token, rest);
+                }
+            }
             Phase::Receiving => {
                 // What waited in the inbox for the answers before it has waited since it came.
                 let waited = bytes.is_empty() && client.stashed_ns > 0;
@@ -350,7 +366,7 @@ impl State {
                 if !client.http.is_receiving_body() {
                     client.stamps.head_ns = client.stamps.received_ns;
                 }
-                self.setup.service.begin(client.peer, client.late);
+                self.setup.service.begin(client.caller);
                 let progress = client.http.receive(bytes, &mut self.setup.service, &mut self.http, &mut client.out);
                 client.stashed_ns = if progress.more { client.stamps.received_ns } else { 0 };
                 self.follow(token, progress);
@@ -528,8 +544,14 @@ impl State {
         }
     }
 
-    /// Takes one more connection into the bound of all cores, if there is room.
-    fn count_in(&self) -> bool {
+    /// Takes one more connection into the bound of all cores, or into that of statistics on this one, if it is not
+    /// reached.
+    fn count_in(&mut self, role: Role) -> bool {
+        if role == Role::Admin {
+            let is_in = self.admins_open < limits::ADMIN_CONNECTIONS_MAX;
+            self.admins_open += u32::from(is_in);
+            return is_in;
+        }
         let limit = self.setup.connections_limit;
         // A plain count that orders nothing else.
         let before = self.setup.connections.fetch_add(1, Ordering::Relaxed);
@@ -546,7 +568,7 @@ impl State {
         self.refusals_open += 1;
         if self.refusals_open >= limits::REFUSALS_IN_FLIGHT_MAX && !self.accept_paused {
             self.accept_paused = true;
-            self.acts.extend((0..self.setup.listeners).map(Act::PauseAccept));
+            self.acts.extend(self.public_listeners().map(Act::PauseAccept));
         }
         let Some(client) = self.clients.get(token) else { return };
         client.refused = true;
@@ -560,15 +582,16 @@ impl State {
 }
 
 impl Handler for State {
-    fn accepted(&mut self, token: Token, _listener: usize, peer: Peer) {
+    fn accepted(&mut self, token: Token, listener: usize, peer: Peer) {
         self.notice_time();
         let out = self.clients.lend_buffer();
-        let mut client = Client::new(token, peer.into(), out);
-        client.late = self.drain != Drain::No;
+        let caller = Caller { late: self.drain != Drain::No, ..self.caller(listener, peer) };
+        let mut client = Client::new(token, caller, out);
+        let timer = client.preface.begin(caller);
         self.clients.insert(client);
-        if self.count_in() {
+        if self.count_in(caller.role) {
             self.setup.service.counters.connections_accepted += 1;
-            self.set_timer(token, Timer::Idle);
+            self.set_timer(token, timer);
         } else {
             self.refuse(token);
         }
@@ -668,8 +691,10 @@ impl Handler for State {
             self.refusals_open -= 1;
             if self.accept_paused && self.refusals_open <= limits::REFUSALS_IN_FLIGHT_MAX / 2 {
                 self.accept_paused = false;
-                self.acts.extend((0..self.setup.listeners).map(Act::ResumeAccept));
+                self.acts.extend(self.public_listeners().map(Act::ResumeAccept));
             }
+        } else if client.caller.role == Role::Admin {
+            self.admins_open -= 1;
         } else {
             self.setup.connections.fetch_sub(1, Ordering::Relaxed);
         }

@@ -145,6 +145,12 @@ counters! {
         connections_refused,
         /// Calls of accept(2) that failed.
         accept_failures,
+        /// PROXY protocol headers that were taken.
+        proxy_headers,
+        /// Requests whose client a trusted proxy has named.
+        forwarded_requests,
+        /// Requests in which a trusted proxy names no usable client: they count as its own.
+        forwarded_unusable,
         /// Requests answered with a 200.
         answered_ok,
         /// Batches that came in.

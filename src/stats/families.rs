@@ -128,6 +128,15 @@ fn connections(to: &mut Exposition, snapshot: &Snapshot<'_>) {
     let help = "Connections answered 503 at the bound.";
     to.single("metricstream_connections_refused", Counter, help, counters.connections_refused);
     to.single("metricstream_accept_failures", Counter, "Calls of accept(2) that failed.", counters.accept_failures);
+    let help = "PROXY protocol headers that were taken.";
+    to.single("metricstream_proxy_headers", Counter, help, counters.proxy_headers);
+    let family = to.family(
+        "metricstream_forwarded_requests",
+        Counter,
+        "Requests that a trusted proxy forwards, by whether the client is known.",
+    );
+    family.labelled("client", "known", counters.forwarded_requests);
+    family.labelled("client", "unknown", counters.forwarded_unusable);
     let family = to.family("metricstream_connections_closed", Counter, "Connections ended, by reason.");
     for (reason, count) in Closed::ALL.iter().zip(counters.connections_closed) {
         family.labelled("reason", reason.label(), count);

@@ -9,6 +9,8 @@ use crate::{address::ClientAddress, http::HttpError, log::AckLevel, stats::Stamp
 pub struct Context {
     /// The trace; zeros when tracing is off.
     pub trace_id: [u8; 16],
+    /// On whose behalf it is.
+    pub client: Option<ClientAddress>,
     /// The caller's span; zeros of a request that begins a trace.
     pub parent_span_id: [u8; 8],
     /// The caller's `tracestate`, of a request that is recorded.
@@ -53,7 +55,7 @@ pub struct Request {
     pub ack: Option<AckLevel>,
     /// How it was served.
     pub course: Course,
-    /// Who sent it.
+    /// The other end of its connection, which may be a proxy's.
     pub peer: ClientAddress,
 }
 

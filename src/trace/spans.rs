@@ -147,7 +147,8 @@ impl SpanMaker {
             KeyValue::new("url.scheme", "http"),
             KeyValue::new("network.protocol.version", if context.old { "1.0" } else { "1.1" }),
             KeyValue::new("server.address", self.server_address.clone()),
-            KeyValue::new("client.address", peer.to_string()),
+            KeyValue::new("client.address", context.client.unwrap_or(*peer).to_string()),
+            KeyValue::new("network.peer.address", peer.to_string()),
             KeyValue::new("metricstream.sampled_by", reason.label()),
             KeyValue::new("metricstream.reactor", i64::from(*reactor)),
         ];

@@ -112,6 +112,7 @@ impl Tracer {
         let sampled = self.setup.sampler.decide(&trace_id, parent.as_ref());
         Context {
             trace_id,
+            client: None,
             parent_span_id: parent.map_or([0; 8], |parent| parent.span_id),
             // Without a parent it belongs to nothing.
             tracestate: parent.and(sampled).and_then(|_| join_tracestate(&head.tracestate)),
@@ -251,6 +252,8 @@ mod tests {
             accept: None,
             traceparent,
             tracestate: [Some(b"a=1"), Some(b"b=2"), None, None],
+            forwarded: Default::default(),
+            x_forwarded_for: Default::default(),
             content_length: Some(7),
         }
     }

@@ -70,7 +70,7 @@ fn a_unix_socket_alone_is_enough(driver: Driver) {
     assert_eq!(server.metrics().len(), 5_001);
 }
 
-/// The peers of a unix socket have no address: they are told apart by their user.
+/// The peers of a unix socket have no address: each user is a client.
 fn a_user_of_a_unix_socket_is_a_client(driver: Driver) {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("http.sock");

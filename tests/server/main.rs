@@ -17,6 +17,7 @@ mod process;
 mod random;
 mod server;
 
+mod admin;
 mod concurrency;
 mod contract;
 mod crash;
@@ -30,6 +31,7 @@ mod limiter;
 mod listeners;
 mod odd_files;
 mod pressure;
+mod proxies;
 mod query;
 mod refuses_to_start;
 mod rotation;

@@ -105,6 +105,19 @@ fn a_trace_goes_on(driver: Driver) {
     });
 }
 
+fn a_trace_names_the_client_behind_a_proxy(driver: Driver) {
+    let receiver = Receiver::start();
+    let server = setup(driver, &receiver).flag("--trusted-proxies", "127.0.0.1").start();
+    let mut proxy = server.connect();
+    for (number, line, client) in [(1, "X-Forwarded-For: 192.0.2.1\r\n", "192.0.2.1"), (2, "", "127.0.0.1")] {
+        let (trace_id, lines) = trace(number, true);
+        proxy.ask(&post_to("/metrics", &format!("{lines}{line}"), BATCH)).processed();
+        let (request, _) = receiver.trace(&trace_id);
+        assert_eq!(attribute(&request, "client.address").as_deref(), Some(client));
+        assert_eq!(attribute(&request, "network.peer.address").as_deref(), Some("127.0.0.1"));
+    }
+}
+
 /// A body that comes after its head is in the request's time; a pipeline's requests each have their trace.
 fn what_comes_in_pieces_or_together(driver: Driver) {
     let receiver = Receiver::start();
@@ -242,6 +255,7 @@ fn a_connection_that_ends_early(driver: Driver) {
 
 on_both_drivers!(
     a_trace_goes_on,
+    a_trace_names_the_client_behind_a_proxy,
     what_comes_in_pieces_or_together,
     who_decides,
     the_failed_and_the_slow,

@@ -36,6 +36,8 @@ fn head(traceparent: Option<&[u8]>) -> Head<'_> {
         accept: None,
         traceparent,
         tracestate: [None; limits::TRACESTATE_FIELDS_MAX],
+        forwarded: Default::default(),
+        x_forwarded_for: Default::default(),
         content_length: Some(400),
     }
 }

@@ -14,10 +14,11 @@ use metricstream::{
     config::{Config, ListenAddress},
     http::{After, Bounds, Connection, Core, Deadline, HttpError, Progress, format_date},
     limits,
+    listening::Role,
     log::{self, DiskFile, GroupCommit, Log, LogError, Settings, Writer},
     query::QueryStatus,
     rate::{ClientKeys, event_ring},
-    service::{Service, Shared, Ticket},
+    service::{Caller, Service, Shared, Ticket},
 };
 use reactor::{Doorbell, listen::listen, nofile};
 use signal_hook::{
@@ -353,7 +354,7 @@ impl Server {
     ) -> Progress {
         let (progress, burst, queued) = {
             let Guarded { service, core, .. } = &mut *self.guarded();
-            service.begin(peer.into(), false);
+            service.begin(Caller::new(peer.into(), Role::Public));
             core.draining = close;
             let mut progress = connection.receive(bytes, service, core, out);
             service.publish();

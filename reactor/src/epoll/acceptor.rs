@@ -74,7 +74,8 @@ impl Acceptor {
         self.retry_at = Some(Instant::now() + BACK_OFF);
     }
 
-    /// Notes that no slot is free, and says whether that is news. `ready` stays, so that a freed slot is filled at once.
+    /// Notes that no slot is free, and says whether that is news. `ready` stays, so that a freed slot is filled at
+    /// once.
     pub const fn hold(&mut self) -> bool {
         !std::mem::replace(&mut self.held, true)
     }

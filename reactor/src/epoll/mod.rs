@@ -1,10 +1,10 @@
 //! The driver over epoll(7), through mio: readiness, presented as the completions of the contract.
 //!
-//! Owns the epoll instance, the listeners, the connections and one receive buffer that all of them share. A connection is
-//! registered once, edge-triggered, for reading and writing; after that it costs no `epoll_ctl`. An edge is told once, so
-//! everything it says is noted at the connection, and a connection with anything left to do stands in the ready list,
-//! once. The walk over what the kernel returned only notes; handlers are called from the ready list afterwards, where
-//! nothing they cause can disturb that walk.
+//! Owns the epoll instance, the listeners, the connections and one receive buffer that all of them share. A connection
+//! is registered once, edge-triggered, for reading and writing; after that it costs no `epoll_ctl`. An edge is told
+//! once, so everything it says is noted at the connection, and a connection with anything left to do stands in the
+//! ready list, once. The walk over what the kernel returned only notes; handlers are called from the ready list
+//! afterwards, where nothing they cause can disturb that walk.
 
 mod acceptor;
 mod connection;
@@ -28,8 +28,8 @@ const EVENTS_MAX: usize = 1024;
 /// Connections accepted in one turn at each listener. The rest waits in the backlog, and the next turn does not sleep.
 const ACCEPTS_PER_TURN_MAX: u32 = 64;
 
-/// Names of what is not a connection: the doorbell, and below it the listeners, the first of them highest. A connection's
-/// slot is below `connections_max`, so none of them can name one.
+/// Names of what is not a connection: the doorbell, and below it the listeners, the first of them highest. A
+/// connection's slot is below `connections_max`, so none of them can name one.
 const DOORBELL: mio::Token = mio::Token(usize::MAX);
 
 const fn listener_name(index: usize) -> mio::Token {
@@ -42,8 +42,8 @@ const _: () = assert!(usize::BITS == 64);
 /// Readiness turned into completions.
 ///
 /// A thread that wants to be woken by [`Doorbell::ring`] calls [`Doorbell::announce_sleep`], looks at its sources, and
-/// then calls [`Driver::turn`]; the turn calls [`Doorbell::awake`] when the wait is over. `Setup::receive_buffers` is not
-/// used: one buffer serves every connection, since the handler takes all of it before the next read.
+/// then calls [`Driver::turn`]; the turn calls [`Doorbell::awake`] when the wait is over. `Setup::receive_buffers` is
+/// not used: one buffer serves every connection, since the handler takes all of it before the next read.
 #[derive(Debug)]
 pub struct EpollDriver {
     poll: Poll,
@@ -85,8 +85,8 @@ impl EpollDriver {
         }
     }
 
-    /// Takes up to `attempts_max` connections from the kernel's backlog of one listener. They are announced from the ready
-    /// list.
+    /// Takes up to `attempts_max` connections from the kernel's backlog of one listener. They are announced from the
+    /// ready list.
     fn accept(&mut self, listener: usize, attempts_max: u32) {
         for _ in 0..attempts_max {
             let Some(acceptor) = self.acceptors.get_mut(listener) else { return };
@@ -275,7 +275,8 @@ impl Driver for EpollDriver {
     /// closes.
     fn stop_accept(&mut self) {
         for listener in 0..self.acceptors.len() {
-            // Each attempt fills a slot or ends in an error, so this many are enough, and a stream of newcomers ends too.
+            // Each attempt fills a slot or ends in an error, so this many are enough, and a stream of newcomers ends
+            // too.
             self.accept(listener, self.connections_max);
         }
         self.acceptors.clear();

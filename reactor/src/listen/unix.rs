@@ -1,8 +1,8 @@
 //! Unix sockets to listen on: a file, or a name in the abstract namespace (unix(7)).
 //!
-//! A file outlives the process that made it. One that nobody listens on any more is replaced; one that somebody listens on,
-//! or that is no socket, never is. What was made here is removed when its owner stops, unless the name means another file
-//! by then.
+//! A file outlives the process that made it. One that nobody listens on any more is replaced; one that somebody listens
+//! on, or that is no socket, never is. What was made here is removed when its owner stops, unless the name means
+//! another file by then.
 
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::{
@@ -81,7 +81,7 @@ impl Claim {
     /// Whether `address` can be listened on.
     ///
     /// # Errors
-    /// Somebody listens there, the file is no socket, or it cannot be told.
+    /// Somebody listens there, the file is no socket, or that is not known.
     pub fn of(address: &UnixAddress) -> io::Result<Self> {
         let UnixAddress::Path(path) = address else { return Ok(Self::Free) };
         let found = match fs::symlink_metadata(path) {
@@ -98,8 +98,7 @@ impl Claim {
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(Self::Stale(found.dev(), found.ino())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::Free),
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                let text =
-                    "a socket is there that this user may not connect to: whether anything listens cannot be told";
+                let text = "a socket is there that this user may not connect to: whether anything listens is not known";
                 Err(io::Error::new(io::ErrorKind::PermissionDenied, text))
             }
             // Established, or its queue is full, or it is of another type: it has an owner.

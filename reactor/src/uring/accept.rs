@@ -1,5 +1,5 @@
-//! Accepting: when a listener's multishot accept is armed, when it is cancelled, and what becomes of what it brings. Owns the
-//! listeners; connections belong to the driver.
+//! Accepting: when a listener's multishot accept is armed, when it is cancelled, and what becomes of what it brings.
+//! Owns the listeners; connections belong to the driver.
 #![allow(unsafe_code)] // The accept is submitted here, and descriptors come back as numbers.
 
 use super::{Connection, Op, UringDriver, arm_receive, user_data::pack};
@@ -17,8 +17,8 @@ use std::{
 /// trying again at once would spin; a connection that closes ends the pause early.
 const RETRY_AFTER: Duration = Duration::from_millis(50);
 
-/// Connections taken from the listener's queue when it is closed. The queue holds at most `net.core.somaxconn`, 4,096 by
-/// default; this is there for a peer that connects as fast as we accept.
+/// Connections taken from the listener's queue when it is closed. The queue holds at most `net.core.somaxconn`, 4,096
+/// by default; this is there for a peer that connects as fast as we accept.
 const FINAL_ACCEPTS_MAX: usize = 65_536;
 
 /// One listener.
@@ -39,8 +39,8 @@ pub(super) struct Acceptor {
     begun: bool,
     /// End of the pause after a failure.
     retry_at: Option<Instant>,
-    /// Accepted before the cancel took effect, while every slot was taken. One multishot accept can bring no more than the
-    /// listener's queue or the completion queue holds before it is cancelled.
+    /// Accepted before the cancel took effect, while every slot was taken. One multishot accept can bring no more than
+    /// the listener's queue or the completion queue holds before it is cancelled.
     waiting: VecDeque<Socket>,
 }
 
@@ -187,15 +187,16 @@ impl UringDriver {
             // SAFETY: the kernel has just opened this descriptor for us, and nobody else has it.
             ..=0 => self.admit(listener, unsafe { Socket::from_raw_fd(result) }, handler),
             libc::ECANCELED | libc::EINTR => {}
-            // Another driver that shares the listener is emptying it, for which it must not block: not to be tried at once.
+            // Another driver that shares the listener is emptying it, for which it must not block: not to be tried at
+            // once.
             libc::EAGAIN if !self.acceptors.stopping => acceptor.retry_at = Some(Instant::now() + RETRY_AFTER),
             libc::EAGAIN => {}
             errno => self.accept_failed(listener, &io::Error::from_raw_os_error(errno), handler),
         }
     }
 
-    /// Completion of the accept's cancel. One that came too early (ENOENT, EALREADY) is followed by another if the accept
-    /// is still armed and unwanted.
+    /// Completion of the accept's cancel. One that came too early (ENOENT, EALREADY) is followed by another if the
+    /// accept is still armed and unwanted.
     pub(super) fn on_accept_cancelled(&mut self, named: Token) {
         self.acceptors.each[named.slot()].cancelling = false;
     }

@@ -1,5 +1,5 @@
-//! Several listeners of one driver, of TCP and of unix sockets: which one a connection came in by, and what one can do to the
-//! others.
+//! Several listeners of one driver, of TCP and of unix sockets: which one a connection came in by, and what one can do
+//! to the others.
 
 use crate::harness::{Event, Harness, LIMIT, peer_of};
 use reactor::{Driver, Listener, Peer, Token, listen};

@@ -114,6 +114,10 @@ fn the_way_of_a_connection() {
         made.write("proc/sys/net/ipv4/tcp_syncookies", "0\n");
         made.write("proc/sys/net/ipv4/tcp_max_syn_backlog", "128\n");
     });
+    expect("statistics", Warning, "10.0.0.1:8080 to whoever", |made| {
+        made.flags(&["--admin-listen", "10.0.0.1:8080", "--listen", "127.0.0.1:1"])
+    });
+    expect("statistics", Fine, "this host only", |made| made.flags(&["--listen", "[::1]:80"]));
     expect("port", Critical, "something else", |made| made.answers.bind = || Err(io::ErrorKind::AddrInUse.into()));
     expect("port", Note, "most likely it is that one", |made| {
         made.answers.bind = || Err(io::ErrorKind::AddrInUse.into());

@@ -1,0 +1,169 @@
+//! The beginning of a connection: who came, by which listener, and what comes before the first request: a PROXY
+//! protocol header where one is due, and a look whether one comes where none is.
+
+use super::{
+    client::{Phase, Timer},
+    state::State,
+};
+use crate::{
+    address::ClientAddress,
+    http::HttpError,
+    limits::PROXY_HEADER_BYTES_MAX,
+    listening::Role,
+    proxy::header::{self, Fault, Origin},
+    service::Caller,
+};
+use reactor::{Peer, Token};
+use std::sync::Arc;
+
+/// How far a connection is before its first request.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Preface {
+    /// Nothing has come, and a request is due.
+    #[default]
+    Unseen,
+    /// A header is due, of which this has come.
+    Header(Vec<u8>),
+    /// Requests are due, and nothing else.
+    Over,
+}
+
+impl Preface {
+    /// Decides what is due of a connection that was just taken in, and which timer runs until then. A proxy sends its
+    /// header at once, so it has no longer than a head.
+    pub fn begin(&mut self, caller: Caller) -> Timer {
+        if caller.role == Role::Proxied && caller.is_trusted {
+            *self = Self::Header(Vec::new());
+            return Timer::Head;
+        }
+        Timer::Idle
+    }
+
+    /// Whether a header is due.
+    pub const fn is_due(&self) -> bool {
+        matches!(self, Self::Header(_))
+    }
+
+    /// Adds bytes to a header that is due. Then the header, if it is whole, and how many of `bytes` belong to it.
+    fn take(&mut self, bytes: &[u8]) -> Result<Option<(usize, Origin)>, Fault> {
+        let Self::Header(before) = self else { return Ok(None) };
+        if before.is_empty()
+            && let Some(whole) = header::parse(bytes)?
+        {
+            return Ok(Some(whole));
+        }
+        let had = before.len();
+        let taken = bytes.len().min(PROXY_HEADER_BYTES_MAX - had);
+        before.extend_from_slice(&bytes[..taken]);
+        // A header that is not whole by its bound was found too long before.
+        Ok(header::parse(before)?.map(|(length, origin)| (length - had, origin)))
+    }
+}
+
+impl State {
+    /// Who came in by `listener`.
+    pub(super) fn caller(&self, listener: usize, peer: Peer) -> Caller {
+        let peer = ClientAddress::from(peer);
+        let is_trusted = self.setup.shared.config.trusted_proxies.contain(peer);
+        Caller { is_trusted, ..Caller::new(peer, self.setup.roles[listener]) }
+    }
+
+    /// The listeners that are paused when too many connections come: those of statistics are not.
+    pub(super) fn public_listeners(&self) -> impl Iterator<Item = usize> + use<> {
+        let roles = Arc::clone(&self.setup.roles);
+        (0..roles.len()).filter(move |&listener| roles[listener] != Role::Admin)
+    }
+
+    /// Takes what comes before the first request. Returns what comes after it; `None`: nothing yet, or nothing at all,
+    /// as the connection was refused.
+    pub(super) fn take_preface<'a>(&mut self, token: Token, bytes: &'a [u8]) -> Option<&'a [u8]> {
+        let client = self.clients.get(token)?;
+        if client.preface == Preface::Unseen {
+            client.preface = Preface::Over;
+            if header::is_header(bytes) {
+                self.refuse_preface(token, HttpError::ProxyHeaderUnexpected, "a header where none is due");
+                return None;
+            }
+            return Some(bytes);
+        }
+        match client.preface.take(bytes) {
+            Ok(None) => None,
+            Ok(Some((length, origin))) => {
+                client.preface = Preface::Over;
+                if let Origin::Client(address) = origin {
+                    client.caller.peer = address.into();
+                    client.caller.is_trusted = self.setup.shared.config.trusted_proxies.contain(client.caller.peer);
+                }
+                self.setup.service.counters.proxy_headers += 1;
+                self.set_timer(token, Timer::Idle);
+                Some(&bytes[length..])
+            }
+            Err(fault) => {
+                client.preface = Preface::Over;
+                let (refusal, text) = match fault {
+                    Fault::Missing => (HttpError::ProxyHeaderMissing, "no header where one is due"),
+                    Fault::Malformed => (HttpError::ProxyHeaderInvalid, "a header that is malformed"),
+                    Fault::TooLong => (HttpError::ProxyHeaderInvalid, "a header that is too long"),
+                    Fault::Checksum => (HttpError::ProxyHeaderInvalid, "a header of another checksum"),
+                };
+                self.refuse_preface(token, refusal, text);
+                None
+            }
+        }
+    }
+
+    /// Answers a connection whose beginning is not what is due, and ends it: a proxy that is set up otherwise than this
+    /// server is for its operator to mend, who reads it in both logs.
+    fn refuse_preface(&mut self, token: Token, refusal: HttpError, text: &str) {
+        let Some(client) = self.clients.get(token) else { return };
+        let peer: ClientAddress = client.caller.peer;
+        let after = client.http.refuse(refusal, &self.http, &mut client.out);
+        client.stamps.received_ns = self.now_ns;
+        client.other_answers += 1;
+        debug_assert!(client.phase == Phase::Receiving, "nothing was answered before");
+        self.setup.service.counters.refused(refusal);
+        match self.proxy_warnings.admit(self.now_ns) {
+            Some(suppressed) => tracing::warn!(%peer, suppressed, "PROXY protocol: {text}; the connection is ended"),
+            None => self.setup.service.counters.warnings_suppressed += 1,
+        }
+        self.dispatch(token, after);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_split_anywhere_is_taken_once() {
+        let line = b"PROXY TCP4 192.0.2.1 198.51.100.1 4660 80\r\n";
+        let bytes = [&line[..], b"GET / HTTP/1.1\r\n\r\n"].concat();
+        for step in 1..bytes.len() {
+            let mut preface = Preface::Header(Vec::new());
+            let mut used = 0;
+            let rest = loop {
+                let piece = &bytes[used..bytes.len().min(used + step)];
+                match preface.take(piece).unwrap() {
+                    Some((length, origin)) => {
+                        assert_eq!(origin, Origin::Client([192, 0, 2, 1].into()));
+                        break used + length;
+                    }
+                    None => used += piece.len(),
+                }
+            };
+            assert_eq!(rest, line.len(), "step {step}");
+        }
+    }
+
+    #[test]
+    fn what_is_kept_of_a_header_is_bounded() {
+        let mut header = b"\r\n\r\n\0\r\nQUIT\n\x21\x00".to_vec();
+        let length = PROXY_HEADER_BYTES_MAX - 16;
+        header.extend(u16::try_from(length).unwrap().to_be_bytes());
+        header.resize(PROXY_HEADER_BYTES_MAX + 100, b'x');
+        let mut preface = Preface::Header(Vec::new());
+        assert_eq!(preface.take(&header[..PROXY_HEADER_BYTES_MAX - 1]), Ok(None));
+        assert_eq!(preface.take(&header[PROXY_HEADER_BYTES_MAX - 1..]), Ok(Some((1, Origin::Peer))));
+        assert!(matches!(preface, Preface::Header(kept) if kept.len() == PROXY_HEADER_BYTES_MAX));
+    }
+}

@@ -408,18 +408,23 @@ pub const OTLP_FLUSH_MAX: Duration = Duration::from_secs(2);
 
 /// Queries that are in the server at one time, over all reactors: waiting for a thread, running, or with an answer that its client has
 /// not taken whole. Over it: 503.
-pub const QUERIES_OPEN_MAX: usize = 128;
-/// Queries that wait for a thread. Over it: 503. What does not get one before its deadline is answered 503 too.
+pub const QUERIES_OPEN_MAX: usize = 512;
+/// Queries that wait for a thread; one client may have half of it. Over it: 503, and 429 for a client over its half. What does not get a
+/// thread before its deadline is answered 503 too.
 pub const QUERIES_WAITING_MAX: usize = 64;
-/// Parts of one answer that wait for its client to take those before; the thread that makes the answer waits too. An answer of at most
-/// eight pieces, 512 KiB, never holds a thread up. All open answers together: 128 x (8 waiting + 1 being sent + 1 being made) x
-/// 64 KiB = 80 MiB.
+/// Answers of more than one piece that their clients have not taken whole; one client may have half of it. Over it: 503, and 429 for a
+/// client over its half. Their memory together is what `--query-max-memory` lets one query hold, with the same halves.
+pub const ANSWERS_UNREAD_MAX: usize = 128;
+// What is open waits, has a thread, or is unread; an answer of one piece is gone as soon as its reactor sees it.
+const _: () = assert!(QUERIES_WAITING_MAX + QUERY_THREADS_CAP + ANSWERS_UNREAD_MAX <= QUERIES_OPEN_MAX);
+/// Parts of one answer that wait for its client to take those before. With so many it is put aside until half of them are taken, and its
+/// thread does something else. All unread answers together: 128 x (8 waiting + 1 being sent + 1 made) x 64 KiB = 80 MiB.
 pub const PIECES_WAITING_MAX: usize = 8;
 // A reactor has one message under way at most for each query and for each document that was asked of it, and a report, a drain and
 // a giving up.
 const _: () = assert!(QUERIES_OPEN_MAX + QUESTIONS_PER_REACTOR_MAX + 3 <= MAILBOX_MESSAGES_MAX);
-/// The slowest that a client may take an answer, in bytes a second, once the write timeout has passed for the first time: a thread
-/// must not be held up for ever by sips.
+/// The slowest that a client may take an answer, in bytes a second, once the write timeout has passed for the first time: memory
+/// must not be held for ever by sips.
 pub const ANSWER_BYTES_PER_S_MIN: u64 = 64 * KIB as u64;
 /// How long a query goes on whose client has ended its side of the connection before anything was sent. Mostly it has left; but it
 /// may still read, and then it gets what comes within this time.

@@ -1,24 +1,21 @@
 //! The way of an answer from the thread that makes it to the reactor that sends it: a queue of parts with a bound.
 //!
-//! The thread waits while the queue is full, so a client that reads slowly holds up its own answer and nothing else. The reactor
-//! never waits: it takes a part when the one before has been sent. It is told through its mailbox, once for however many parts
-//! it has not looked at yet, so an answer has one message under way at most, and all of them together fit into a mailbox
-//! (`limits.rs` asserts it): none is ever lost. When the reactor gives the answer up, because its client has left, the thread
-//! is told by a flag, and by the queue.
+//! Neither end ever waits. A thread that finds the queue full puts the answer aside and asks to hear of space; the reactor takes a part
+//! when the one before has been sent, and says so once half of the queue is empty. The other way it is told through its mailbox, once for
+//! however many parts it has not looked at yet, so an answer has one message under way at most in each direction, and all of them
+//! together fit (`limits.rs` asserts it): none is ever lost. When the reactor gives the answer up, because its client has left, the
+//! thread is told by a flag, by the queue, and as of space.
 
 use crate::{
     http::{HttpError, Piece},
     limits,
     mail::Mail,
 };
-use crossbeam_channel::{Receiver, SendTimeoutError, Sender, TryRecvError, bounded};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded};
 use reactor::{Token, mailbox};
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
-    time::Instant,
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicUsize, Ordering, fence},
 };
 
 /// One part of an answer. An answer is `Whole`, or `Refused`, or `Head` and, unless the request was HEAD, any number of `Piece`s and
@@ -50,13 +47,13 @@ pub enum Part {
     Last(Piece),
 }
 
-/// Why an answer cannot be handed over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Gone {
+/// Why a part was not handed over.
+#[derive(Debug)]
+pub enum Unsent {
+    /// The queue is full: the part, to be sent later.
+    Full(Part),
     /// The client has left, or its connection was given up.
     Left,
-    /// It took too long to read.
-    TooSlow,
 }
 
 /// How many pipes are open, over all reactors, and a place among them.
@@ -93,17 +90,30 @@ struct Shared {
     cancelled: AtomicBool,
     /// A message is in the reactor's mailbox.
     announced: AtomicBool,
+    /// The thread has put the answer aside until it hears of space.
+    waits: AtomicBool,
     /// Held until both ends and the message are gone.
     _place: Place,
 }
 
-/// Opens a pipe to the connection that `token` names at the reactor that `mailbox` belongs to.
+/// Opens a pipe to the connection that `token` names at the reactor that `mailbox` belongs to. `space` is the answer's number, and where
+/// it goes when there is space again after its thread had to wait for it; at most once at a time.
 #[must_use]
-pub fn pipe(token: Token, mailbox: mailbox::Sender<Mail>, place: Place) -> (Writer, Reader) {
+pub fn pipe(token: Token, mailbox: mailbox::Sender<Mail>, place: Place, space: (u64, Sender<u64>)) -> (Writer, Reader) {
     let (sender, receiver) = bounded(limits::PIECES_WAITING_MAX);
-    let shared =
-        Arc::new(Shared { token, cancelled: AtomicBool::new(false), announced: AtomicBool::new(false), _place: place });
-    (Writer { parts: Some(sender), mailbox, shared: Arc::clone(&shared) }, Reader { parts: receiver, shared })
+    let shared = Arc::new(Shared {
+        token,
+        cancelled: AtomicBool::new(false),
+        announced: AtomicBool::new(false),
+        waits: AtomicBool::new(false),
+        _place: place,
+    });
+    (Writer { parts: Some(sender), mailbox, shared: Arc::clone(&shared) }, Reader { parts: receiver, space, shared })
+}
+
+/// Whether so few parts wait that making more is worth a thread's while.
+const fn has_space(waiting: usize) -> bool {
+    waiting <= limits::PIECES_WAITING_MAX / 2
 }
 
 /// The end of the thread that makes the answer. Dropped before the answer's end, it cuts the answer off.
@@ -122,18 +132,31 @@ impl Writer {
         &self.shared.cancelled
     }
 
-    /// Hands a part over. Waits while the queue is full, until `deadline` at most.
+    /// Hands a part over. Never waits.
     ///
     /// # Errors
-    /// The part goes nowhere.
-    pub fn send(&self, part: Part, deadline: Instant) -> Result<(), Gone> {
-        let Some(parts) = &self.parts else { return Err(Gone::Left) };
-        parts.send_deadline(part, deadline).map_err(|refused| match refused {
-            SendTimeoutError::Disconnected(_) => Gone::Left,
-            SendTimeoutError::Timeout(_) => Gone::TooSlow,
+    /// There is no space for it, or nobody who takes it.
+    pub fn send(&self, part: Part) -> Result<(), Unsent> {
+        let Some(parts) = &self.parts else { return Err(Unsent::Left) };
+        parts.try_send(part).map_err(|refused| match refused {
+            TrySendError::Disconnected(_) => Unsent::Left,
+            TrySendError::Full(part) => Unsent::Full(part),
         })?;
         self.announce();
         Ok(())
+    }
+
+    /// Asks to hear of space once there is some, or nobody takes the parts any more. `false`: that is so already, and nothing will be
+    /// heard.
+    #[must_use]
+    pub fn wait_for_space(&self) -> bool {
+        self.shared.waits.store(true, Ordering::Relaxed);
+        // Pairs with the reader's: either it sees the flag, or here its taking is seen.
+        fence(Ordering::SeqCst);
+        let is_over = self.shared.cancelled.load(Ordering::Relaxed)
+            || self.parts.as_ref().is_none_or(|parts| has_space(parts.len()));
+        // Whoever takes the flag down goes on.
+        !(is_over && self.shared.waits.swap(false, Ordering::AcqRel))
     }
 
     /// Tells the reactor, unless it has not read the last message yet. Whoever comes second to the flag has seen what the first did
@@ -182,6 +205,7 @@ pub enum Taken {
 #[derive(Debug)]
 pub struct Reader {
     parts: Receiver<Part>,
+    space: (u64, Sender<u64>),
     shared: Arc<Shared>,
 }
 
@@ -190,9 +214,24 @@ impl Reader {
     #[must_use]
     pub fn take(&self) -> Taken {
         match self.parts.try_recv() {
-            Ok(part) => Taken::Part(part),
+            Ok(part) => {
+                if has_space(self.parts.len()) {
+                    self.tell_of_space();
+                }
+                Taken::Part(part)
+            }
             Err(TryRecvError::Empty) => Taken::Nothing,
             Err(TryRecvError::Disconnected) => Taken::Ended,
+        }
+    }
+
+    /// Tells the pool, if the thread waits to hear of it.
+    fn tell_of_space(&self) {
+        fence(Ordering::SeqCst);
+        if self.shared.waits.load(Ordering::Relaxed) && self.shared.waits.swap(false, Ordering::AcqRel) {
+            let (number, spaces) = &self.space;
+            // There is a place for each open answer. Without threads nobody waits.
+            let _ = spaces.try_send(*number);
         }
     }
 }
@@ -201,6 +240,7 @@ impl Drop for Reader {
     fn drop(&mut self) {
         // A word to stop; nothing is read because of it.
         self.shared.cancelled.store(true, Ordering::Relaxed);
+        self.tell_of_space();
     }
 }
 
@@ -209,20 +249,24 @@ impl Drop for Reader {
 mod tests {
     use super::*;
     use reactor::Doorbell;
-    use std::{thread, time::Duration};
+    use std::thread;
 
     fn token() -> Token {
         Token::new(0, 0)
     }
 
-    fn open(place: Place) -> (Writer, Reader, mailbox::Receiver<Mail>) {
-        let (mailbox, mail) = mailbox::mailbox(2, Arc::new(Doorbell::new().unwrap()));
-        let (writer, reader) = pipe(token(), mailbox, place);
-        (writer, reader, mail)
+    struct Ends {
+        writer: Writer,
+        reader: Reader,
+        mail: mailbox::Receiver<Mail>,
+        spaces: Receiver<u64>,
     }
 
-    fn later() -> Instant {
-        Instant::now() + Duration::from_secs(60)
+    fn open(place: Place) -> Ends {
+        let (mailbox, mail) = mailbox::mailbox(2, Arc::new(Doorbell::new().unwrap()));
+        let (space, spaces) = bounded(1);
+        let (writer, reader) = pipe(token(), mailbox, place, (7, space));
+        Ends { writer, reader, mail, spaces }
     }
 
     fn numbered(number: usize) -> Part {
@@ -238,11 +282,11 @@ mod tests {
 
     #[test]
     fn many_parts_are_one_message_until_it_was_read() {
-        let (writer, reader, mail) = open(Open::default().admit().unwrap());
-        (0..3).for_each(|number| writer.send(numbered(number), later()).unwrap());
+        let Ends { writer, reader, mail, .. } = open(Open::default().admit().unwrap());
+        (0..3).for_each(|number| writer.send(numbered(number)).unwrap());
         let Some(Mail::Parts(notice)) = mail.take() else { panic!("not told") };
         assert!(mail.is_empty(), "told twice");
-        writer.send(numbered(3), later()).unwrap();
+        writer.send(numbered(3)).unwrap();
         assert!(mail.is_empty(), "told again before the first word was accepted");
         assert_eq!(notice.accept(), token());
         for number in 0..4 {
@@ -255,13 +299,25 @@ mod tests {
         assert!(matches!(reader.take(), Taken::Ended));
     }
 
-    /// A reader that looks only when it is told to, or has just found something, finds everything.
+    /// A reader that looks only when it is told to, or has just found something, finds everything; and so does a writer that goes on only
+    /// when it hears of space.
     #[test]
     fn no_part_is_missed_by_who_waits_for_word() {
         const PARTS: usize = 20_000;
-        let (writer, reader, mail) = open(Open::default().admit().unwrap());
-        let producer =
-            thread::spawn(move || (0..PARTS).for_each(|number| writer.send(numbered(number), later()).unwrap()));
+        let Ends { writer, reader, mail, spaces } = open(Open::default().admit().unwrap());
+        let producer = thread::spawn(move || {
+            for number in 0..PARTS {
+                let mut part = numbered(number);
+                while let Err(unsent) = writer.send(part) {
+                    let Unsent::Full(back) = unsent else { panic!("it left") };
+                    part = back;
+                    if writer.wait_for_space() {
+                        assert_eq!(spaces.recv(), Ok(7));
+                    }
+                }
+            }
+            assert!(spaces.is_empty(), "told without having asked");
+        });
         let mut next = 0;
         'wait: loop {
             let Some(Mail::Parts(notice)) = mail.take() else {
@@ -285,24 +341,29 @@ mod tests {
     }
 
     #[test]
-    fn a_full_queue_holds_the_writer_up_until_its_deadline() {
-        let (writer, reader, _mail) = open(Open::default().admit().unwrap());
-        (0..limits::PIECES_WAITING_MAX).for_each(|number| writer.send(numbered(number), later()).unwrap());
-        assert_eq!(writer.send(numbered(99), Instant::now()), Err(Gone::TooSlow));
-        assert!(matches!(reader.take(), Taken::Part(_)));
-        assert_eq!(writer.send(numbered(99), later()), Ok(()));
+    fn a_full_queue_gives_the_part_back_and_tells_of_space() {
+        let Ends { writer, reader, spaces, .. } = open(Open::default().admit().unwrap());
+        (0..limits::PIECES_WAITING_MAX).for_each(|number| writer.send(numbered(number)).unwrap());
+        let Err(Unsent::Full(part)) = writer.send(numbered(99)) else { panic!("taken") };
+        assert_eq!(number_of(&part), 99);
+        assert!(writer.wait_for_space());
+        for taken in 1..=limits::PIECES_WAITING_MAX {
+            assert!(matches!(reader.take(), Taken::Part(_)));
+            assert_eq!(spaces.try_recv().is_ok(), taken == limits::PIECES_WAITING_MAX / 2, "after {taken}");
+        }
+        assert!(!writer.wait_for_space(), "there is space already");
+        writer.send(numbered(99)).unwrap();
     }
 
     #[test]
-    fn a_writer_that_waits_learns_at_once_that_its_reader_is_gone() {
-        let (writer, reader, _mail) = open(Open::default().admit().unwrap());
-        (0..limits::PIECES_WAITING_MAX).for_each(|number| writer.send(numbered(number), later()).unwrap());
-        let waiting = thread::spawn(move || {
-            let sent = writer.send(numbered(99), later());
-            (sent, writer.cancelled().load(Ordering::Relaxed))
-        });
+    fn a_writer_that_waits_hears_that_its_reader_is_gone() {
+        let Ends { writer, reader, spaces, .. } = open(Open::default().admit().unwrap());
+        (0..limits::PIECES_WAITING_MAX).for_each(|number| writer.send(numbered(number)).unwrap());
+        assert!(writer.wait_for_space());
         drop(reader);
-        assert_eq!(waiting.join().unwrap(), (Err(Gone::Left), true));
+        assert_eq!(spaces.try_recv(), Ok(7));
+        assert!(matches!(writer.send(numbered(99)), Err(Unsent::Left)));
+        assert!(writer.cancelled().load(Ordering::Relaxed) && !writer.wait_for_space());
     }
 
     #[test]
@@ -310,8 +371,8 @@ mod tests {
         let all = Open::default();
         let mut places: Vec<Place> = (0..limits::QUERIES_OPEN_MAX).map(|_| all.admit().unwrap()).collect();
         assert!(all.admit().is_none());
-        let (writer, reader, mail) = open(places.pop().unwrap());
-        writer.send(numbered(0), later()).unwrap();
+        let Ends { writer, reader, mail, .. } = open(places.pop().unwrap());
+        writer.send(numbered(0)).unwrap();
         drop((writer, reader));
         assert!(all.admit().is_none(), "its message is still under way");
         drop(mail.take());

@@ -363,6 +363,7 @@ fn start_queries(config: &Config, source: Source, clock: Clock, status: Arc<Quer
         yields: query.yields,
         timeout: Duration::from_millis(query.timeout_ms),
         write_timeout: Duration::from_millis(config.timeouts.write_ms),
+        unread_bytes_max: query.bounds.held_bytes_limit,
         engine: LogEngine { source, bounds: query.bounds, clock, status: Arc::clone(&status) },
         status,
     })

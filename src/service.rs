@@ -47,7 +47,7 @@ pub enum Ticket {
         /// The client, where the document names it.
         asked_by: Option<ClientKey>,
     },
-    /// `GET /query`, `/series`, `/names` or `/tags/<key>`.
+    /// `GET` or `POST`, `/query`, `/series`, `/names` or `/tags/<key>`.
     Query(Box<Asked>),
 }
 
@@ -283,22 +283,33 @@ impl Service {
         Ok(Ticket::Statistics { document, asked_by })
     }
 
-    /// A query counts against no rate: the pool's bounds hold for all clients together.
+    /// A query counts against no rate: the pool has bounds of its own, for each client and for all.
     fn admit_query(&self, head: &Head<'_>) -> Result<Ticket, HttpError> {
         match head.method {
             _ if self.shared.queries.threads == 0 => Err(HttpError::NotFound),
-            Method::Get | Method::Head if self.is_authorized(head) => Ok(Ticket::Query(Box::new(Asked::of(head)))),
-            Method::Get | Method::Head => Err(HttpError::Unauthorized),
-            _ => Err(HttpError::MethodNotAllowed { allow: "GET, HEAD" }),
+            Method::Get | Method::Head | Method::Post if self.is_authorized(head) => {
+                if head.method == Method::Post {
+                    query::check_form(head)?;
+                }
+                Ok(Ticket::Query(Box::new(Asked::of(head, self.client_of(head)))))
+            }
+            Method::Get | Method::Head | Method::Post => Err(HttpError::Unauthorized),
+            Method::Other(_) => Err(HttpError::MethodNotAllowed { allow: "GET, HEAD, POST" }),
         }
     }
 
     /// Has the pool answer, unless the server is stopping.
-    fn query(&mut self, asked: Box<Asked>, respond: Responder<'_>) -> Served {
+    fn query(&mut self, mut asked: Box<Asked>, body: &[u8], respond: Responder<'_>) -> Served {
         if self.caller.late || self.shared.draining.load(Ordering::Relaxed) {
             let refusal =
                 HttpError::Unavailable { text: "the server is stopping", retry_after_s: limits::RETRY_AFTER_S };
             self.shared.queries.refuse(Outcome::Draining);
+            self.counters.refused(refusal);
+            return respond.refuse(refusal);
+        }
+        if asked.has_form
+            && let Err(refusal) = asked.take_form(body)
+        {
             self.counters.refused(refusal);
             return respond.refuse(refusal);
         }
@@ -561,7 +572,7 @@ impl http::Service for Service {
                 self.burst.late = Some(Late::Document { document, asked_by });
                 respond.defer()
             }
-            Ticket::Query(asked) => self.query(asked, respond),
+            Ticket::Query(asked) => self.query(asked, body, respond),
         }
     }
 

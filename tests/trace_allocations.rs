@@ -65,6 +65,7 @@ fn head(traceparent: Option<&[u8]>) -> Head<'_> {
         version: Version::Http11,
         authorization: None,
         accept: None,
+        content_type: None,
         traceparent,
         tracestate: [Some(b"a=1"); limits::TRACESTATE_FIELDS_MAX],
         forwarded: Default::default(),

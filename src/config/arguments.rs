@@ -240,8 +240,9 @@ pub struct Arguments {
     pub retain_age: Option<Text<Span>>,
     /// Threads that answer queries; 0 turns queries off [default: one for 4 cores, at least 2]
     ///
-    /// From 0 to 256. A query that finds some of them idle uses them too. 64 more queries wait for a thread, further
-    /// ones are answered 503 with Retry-After. Without threads the paths of queries are answered 404.
+    /// From 0 to 256. A query that finds some of them idle uses them too. 64 more queries wait for a thread, 32 of one
+    /// client; further ones are answered 503, or 429 to that client, with Retry-After. One client has half of the threads
+    /// at most. Without threads the paths of queries are answered 404.
     #[arg(long, env = "METRICSTREAM_QUERY_THREADS", value_name = "N", help_heading = QUERIES)]
     pub query_threads: Option<usize>,
     /// Cores that queries run on: auto, or a list such as 0-3 or 0,2 [default: auto]
@@ -268,7 +269,8 @@ pub struct Arguments {
     pub query_max_points: Option<usize>,
     /// Most memory that one query may hold while it is evaluated [default: 512MiB]
     ///
-    /// From 1MiB to 1024GiB, for each of --query-threads. A query that needs more is answered 422.
+    /// From 1MiB to 1024GiB, for each of --query-threads. A query that needs more is answered 422. Answers that are not read
+    /// hold as much together, those of one client half of it.
     #[arg(long, env = "METRICSTREAM_QUERY_MAX_MEMORY", value_name = "SIZE", help_heading = QUERIES)]
     pub query_max_memory: Option<Text<Bytes>>,
     /// Most of the log that one query may look at, decompressed [default: 1024GiB]

@@ -79,6 +79,8 @@ pub enum HttpError {
     ProxyHeaderUnexpected,
     /// Something in the request that the service cannot take, such as an unknown `?ack=`.
     BadRequest(&'static str),
+    /// A body of another media type than the one that is served.
+    MediaType(&'static str),
     /// A key is asked for, and this one is not known.
     Unauthorized,
     /// No such path.
@@ -165,6 +167,7 @@ impl HttpError {
                 (S::BadRequest, "proxy_header_unexpected", "a PROXY protocol header is not taken from here")
             }
             Self::BadRequest(text) => (S::BadRequest, "bad_request", text),
+            Self::MediaType(text) => (S::UnsupportedMediaType, "media_type", text),
             Self::Unauthorized => (S::Unauthorized, "unauthorized", "the Authorization key is missing or not known"),
             Self::NotFound => (S::NotFound, "not_found", "no such path"),
             Self::MethodNotAllowed { .. } => (S::MethodNotAllowed, "method_not_allowed", "no such method on this path"),
@@ -198,7 +201,7 @@ impl HttpError {
 pub const REASON_CONTENT: &str = "content_invalid";
 
 /// Every reason that a request is refused for, as [`HttpError::reason`] names it, with its status; in ascending order.
-pub const REASONS: [(&str, Status); 43] = [
+pub const REASONS: [(&str, Status); 44] = [
     ("authorization_repeated", Status::BadRequest),
     ("bad_request", Status::BadRequest),
     ("bodies_full", Status::ServiceUnavailable),
@@ -224,6 +227,7 @@ pub const REASONS: [(&str, Status); 43] = [
     ("length_invalid", Status::BadRequest),
     ("length_repeated", Status::BadRequest),
     ("line_end", Status::BadRequest),
+    ("media_type", Status::UnsupportedMediaType),
     ("method_not_allowed", Status::MethodNotAllowed),
     ("not_found", Status::NotFound),
     ("over_bound", Status::UnprocessableContent),
@@ -300,6 +304,7 @@ pub(super) mod tests {
             ProxyHeaderInvalid,
             ProxyHeaderUnexpected,
             BadRequest("unknown ack level"),
+            MediaType("application/json is served"),
             Unauthorized,
             NotFound,
             MethodNotAllowed { allow: "GET, HEAD, POST" },

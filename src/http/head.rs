@@ -48,6 +48,8 @@ pub struct Head<'a> {
     pub authorization: Option<&'a [u8]>,
     /// The first Accept field.
     pub accept: Option<&'a [u8]>,
+    /// The first Content-Type field.
+    pub content_type: Option<&'a [u8]>,
     /// The traceparent field (W3C Trace Context). A repeated one could be read in two ways, and is empty.
     pub traceparent: Option<&'a [u8]>,
     /// The tracestate fields, in order: together they are one list. Of more than there is room for, none.
@@ -172,6 +174,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<ParsedHead<'_>, HttpError> {
             version,
             authorization: None,
             accept: None,
+            content_type: None,
             traceparent: None,
             tracestate: [None; TRACESTATE_FIELDS_MAX],
             forwarded: LastValues::default(),
@@ -219,6 +222,7 @@ fn judge_fields<'a>(parsed: &mut ParsedHead<'a>, list: &[httparse::Header<'a>]) 
             11 if is("traceparent") => {
                 head.traceparent = Some(if head.traceparent.is_some() { b"" } else { value });
             }
+            12 if is("content-type") => head.content_type = head.content_type.or(Some(value)),
             13 if is("authorization") => {
                 let earlier = head.authorization.replace(value);
                 if earlier.is_some() {

@@ -104,4 +104,15 @@ impl Answer {
         }
         write(&piece)
     }
+    /// Bytes of memory that it holds, about.
+    pub(super) fn held_bytes(&self) -> usize {
+        let of_point = |point: &Point| match &point.value {
+            Value::Digits(digits) => size_of::<Point>() + digits.heap_bytes(),
+            Value::Integer(_) | Value::Float(_) => size_of::<Point>(),
+        };
+        let of_series = |series: &Series| {
+            size_of::<Series>() + series.key.as_bytes().len() + series.points.iter().map(of_point).sum::<usize>()
+        };
+        self.series.iter().map(of_series).sum()
+    }
 }

@@ -1,16 +1,16 @@
 //! One query on a thread of the pool: from what was asked to the body of the answer, and from what is wrong with it to a status.
 
 use super::{
-    Bounds, Effort, Refusal,
-    body::Body,
+    Answer, Bounds, Effort, Refusal,
+    delivery::{Prepared, Render},
     evaluate,
-    form::Format,
+    form::{Format, Rendering},
     pool::{Engine, Failure, Share, unavailable},
     request::Request,
     routes::{self, Asked},
     status::{Outcome, QueryStatus},
 };
-use crate::{clock::Clock, http::HttpError, scan::Source};
+use crate::{clock::Clock, http::HttpError, limits::QUERY_COLUMNS_MAX, scan::Source};
 use std::sync::{Arc, atomic::Ordering};
 
 /// Answers from the log.
@@ -27,7 +27,7 @@ pub struct LogEngine {
 }
 
 impl Engine for LogEngine {
-    fn answer(&self, asked: &Asked, share: &Share<'_>, body: &mut Body<'_>) -> Result<(), Failure> {
+    fn answer(&self, asked: &Asked, share: &Share<'_>) -> Result<Prepared, Failure> {
         let kind = routes::kind_of(&asked.path)?;
         let request = Request::parse(kind, &asked.parameters, self.clock.wall_ms())?;
         let effort = Effort {
@@ -40,10 +40,18 @@ impl Engine for LogEngine {
         self.status.read_bytes.fetch_add(answer.stats.scanned.read_bytes, Ordering::Relaxed);
         self.status.foreign_lines.fetch_add(answer.stats.scanned.foreign_lines, Ordering::Relaxed);
         let format = Format::negotiate(asked.accept.as_deref());
-        if body.begin(format.content_type()) {
-            answer.write_to(format, |bytes| body.write(bytes)).map_err(Failure::Gone)?;
-        }
-        Ok(())
+        let body = Rendering::new(answer, format, QUERY_COLUMNS_MAX, &|| evaluate::look(&effort))?;
+        Ok(Prepared { content_type: format.content_type(), body: Box::new(body) })
+    }
+}
+
+impl Render for Rendering<Answer> {
+    fn append_next(&mut self, out: &mut Vec<u8>) -> bool {
+        self.append_next(out)
+    }
+
+    fn held_bytes(&self) -> usize {
+        self.answer().held_bytes()
     }
 }
 

@@ -48,7 +48,7 @@ pub fn run(request: &Request, source: &Source, bounds: Bounds, effort: &Effort<'
 }
 
 /// Whether to go on.
-fn look(effort: &Effort<'_>) -> Result<(), Refusal> {
+pub(super) fn look(effort: &Effort<'_>) -> Result<(), Refusal> {
     if effort.cancel.load(std::sync::atomic::Ordering::Relaxed) {
         return Err(Refusal::Cancelled);
     }

@@ -12,17 +12,17 @@
 //! answer ─> form           JSON, CSV, JSON Lines, piece by piece
 //! ```
 //!
-//! In the server: `routes` (which requests are queries), `pool` (the threads), `engine` (what one does), `body` (the answer on its way to
-//! its connection), `status` (what is counted).
+//! In the server: `routes` (which requests are queries), `pool` (the threads), `schedule` (whose turn it is), `shares` (what one client may
+//! have), `engine` (what one thread does), `delivery` (the answer on its way to its connection), `status` (what is counted).
 //!
 //! Promises: what can be refused is refused before the first byte of the answer; memory is bounded by [`Bounds`], whatever is asked and
 //! whatever is in the log; the answer depends on what is in the log alone, not on the number of threads. Knows no files (that is
 //! `scan`) and, but for the server's part, no HTTP.
 
 mod answer;
-mod body;
 mod collector;
 mod command;
+mod delivery;
 mod engine;
 mod evaluate;
 mod exact;
@@ -40,18 +40,20 @@ mod pool;
 mod request;
 mod routes;
 mod samples;
+mod schedule;
+mod shares;
 mod status;
 mod tally;
 
 pub use answer::{Answer, Stats};
-pub use body::Body;
 pub use command::{Arguments, QueryError};
+pub use delivery::{Prepared, Render};
 pub use engine::LogEngine;
 pub use evaluate::run;
 pub use form::Format;
 pub use pool::{Engine, Entrance, Failure, Pool, PoolSetup, Share};
 pub use request::{Agg, Request};
-pub use routes::{Asked, is_query};
+pub use routes::{Asked, check_form, is_query};
 pub use status::{Outcome, QueryStatus};
 
 use crate::limits;

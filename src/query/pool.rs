@@ -1,29 +1,42 @@
 //! The threads that answer queries: how a query gets one, how long it may keep it, and who is told when it ends.
 //!
-//! A query waits in a queue with a bound; over it, it is answered 503. Its deadline counts from its arrival, so what waits too long is
-//! never begun. A thread runs one query at a time, and a query that finds threads idle takes some of them for its scan: never are
-//! more at work than twice the pool less one. Nothing here runs on a reactor but [`Entrance::submit`], which never waits.
+//! ```text
+//! reactors ── submit ──> jobs ──┐                     ┌─> evaluate ──> deliver ──> pipe ──> reactor
+//!          ── room ─────────────┴─> Schedule ─> thread ┘               │ full
+//!                                      └────────<── parked <───────────┘
+//! ```
+//!
+//! A query waits in its client's lane, and the lanes take turns; one client has at most half of the waiting places and half of the
+//! threads. Its deadline counts from its arrival, so what waits too long is never begun. A thread runs one query at a time, and a query
+//! that finds threads idle takes some of them for its scan: never are more at work than twice the pool less one.
+//!
+//! An answer whose client does not read is parked, with what is left to render of it, and its thread goes on with something else; the
+//! reactor says when there is space again, and any thread takes it up. Nothing here runs on a reactor but [`Entrance::submit`], which
+//! never waits: it knows channels and counts alone, and the schedule is between the pool's threads.
 
 use super::{
-    body::Body,
+    delivery::{Delivery, Prepared, Progress},
     routes::Asked,
+    schedule::{Job, Schedule, Work},
+    shares::{Full, Shares},
     status::{Outcome, QueryStatus},
 };
 use crate::{
     http::HttpError,
     limits,
     mail::Mail,
-    pipe::{self, Gone, Open, Part, Reader, Writer},
+    pipe::{self, Open, Part, Reader},
     priority,
+    sync::{Mutex, MutexGuard},
 };
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded, select_biased};
 use reactor::{Token, mailbox};
 use std::{
     convert::Infallible,
     io,
     sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        Arc, PoisonError,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -31,11 +44,11 @@ use std::{
 
 /// What makes the answers.
 pub trait Engine: Send + Sync + 'static {
-    /// Answers one query: finds out all it can be refused for, then [begins](Body::begin) the body and writes it.
+    /// Answers one query, whatever it may be refused for found out.
     ///
     /// # Errors
-    /// Why there is no answer, or none that is whole.
-    fn answer(&self, asked: &Asked, share: &Share<'_>, body: &mut Body<'_>) -> Result<(), Failure>;
+    /// Why there is no answer.
+    fn answer(&self, asked: &Asked, share: &Share<'_>) -> Result<Prepared, Failure>;
 }
 
 /// What one query may use.
@@ -63,8 +76,6 @@ pub enum Failure {
     },
     /// Nobody wants the answer any more.
     Cancelled,
-    /// It cannot be handed over.
-    Gone(Gone),
 }
 
 /// What a pool is made of.
@@ -80,37 +91,48 @@ pub struct PoolSetup<E> {
     pub timeout: Duration,
     /// How long a client may take to read a piece.
     pub write_timeout: Duration,
+    /// Bytes that all answers together may hold which their clients have not taken whole.
+    pub unread_bytes_max: usize,
     /// What makes the answers.
     pub engine: E,
     /// Where it is counted.
     pub status: Arc<QueryStatus>,
 }
 
-/// A query on its way to a thread.
-#[derive(Debug)]
-struct Job {
-    asked: Box<Asked>,
-    arrived: Instant,
-    answer: Writer,
-}
-
 /// Threads that answer queries.
 #[derive(Debug)]
 pub struct Pool {
-    jobs: Sender<Job>,
-    open: Open,
-    status: Arc<QueryStatus>,
+    entry: Entry,
     /// Nothing comes through it; it ends with the last thread.
     ended: Receiver<Infallible>,
+}
+
+/// What is the same for all ways in.
+#[derive(Debug, Clone)]
+struct Entry {
+    jobs: Sender<Job>,
+    /// Which parked answers have space again.
+    rooms: Sender<u64>,
+    open: Open,
+    shares: Shares,
+    status: Arc<QueryStatus>,
+    next_number: Arc<AtomicU64>,
 }
 
 /// One reactor's way into the pool.
 #[derive(Debug)]
 pub struct Entrance {
-    jobs: Sender<Job>,
-    open: Open,
-    status: Arc<QueryStatus>,
+    entry: Entry,
     mailbox: mailbox::Sender<Mail>,
+}
+
+/// What the pool's threads take from.
+#[derive(Debug, Clone)]
+struct Intake {
+    jobs: Receiver<Job>,
+    rooms: Receiver<u64>,
+    /// Wakes one more thread, as there is more to do.
+    wake: (Sender<()>, Receiver<()>),
 }
 
 impl Pool {
@@ -119,45 +141,59 @@ impl Pool {
     /// # Errors
     /// A thread cannot be started, or cannot run on these cores.
     pub fn start<E: Engine>(setup: PoolSetup<E>) -> io::Result<Self> {
-        let (jobs, waiting) = bounded(limits::QUERIES_WAITING_MAX);
+        let (jobs, waiting) = bounded(limits::QUERIES_OPEN_MAX);
+        let (rooms, spaces) = bounded(limits::QUERIES_OPEN_MAX);
         let (ending, ended) = bounded(0);
-        let pool = Self { jobs, open: Open::default(), status: Arc::clone(&setup.status), ended };
+        let shares = Shares::new(setup.unread_bytes_max);
+        let entry = Entry {
+            jobs,
+            rooms,
+            open: Open::default(),
+            shares: shares.clone(),
+            status: Arc::clone(&setup.status),
+            next_number: Arc::default(),
+        };
         let (started, starts) = bounded(setup.threads);
-        let idle = Arc::new(AtomicUsize::new(setup.threads));
-        let setup = Arc::new(setup);
-        for index in 0..setup.threads {
-            let (setup, idle, waiting) = (Arc::clone(&setup), Arc::clone(&idle), waiting.clone());
+        let intake = Intake { jobs: waiting, rooms: spaces, wake: bounded(setup.threads) };
+        let shared = Arc::new(PoolShared {
+            schedule: Mutex::new(Schedule::new(setup.threads)),
+            idle: Arc::new(AtomicUsize::new(setup.threads)),
+            shares,
+            setup,
+        });
+        for index in 0..shared.setup.threads {
+            let (shared, intake) = (Arc::clone(&shared), intake.clone());
             let (started, ending) = (started.clone(), ending.clone());
             let body = move || {
                 // Dropped in reverse: that it has ended is known when all else is gone.
                 let _ending: Sender<Infallible> = ending;
-                let (setup, idle, waiting) = (setup, idle, waiting);
-                let result = settle_in(&setup);
+                let (shared, intake) = (shared, intake);
+                let result = settle_in(&shared.setup);
                 let ok = result.is_ok();
                 // Received below, before anything else happens.
                 let _ = started.send(result);
                 if ok {
-                    Worker { setup: &setup, idle: &idle }.run(&waiting);
+                    Worker { shared: &shared, intake: &intake }.run();
                 }
             };
             thread::Builder::new().name(format!("query-{index}")).spawn(body)?;
         }
-        starts.iter().take(setup.threads).collect::<io::Result<()>>()?;
-        Ok(pool)
+        starts.iter().take(shared.setup.threads).collect::<io::Result<()>>()?;
+        Ok(Self { entry, ended })
     }
 
     /// A way in for the reactor with this mailbox.
     #[must_use]
     pub fn entrance(&self, mailbox: mailbox::Sender<Mail>) -> Entrance {
-        Entrance { jobs: self.jobs.clone(), open: self.open.clone(), status: Arc::clone(&self.status), mailbox }
+        Entrance { entry: self.entry.clone(), mailbox }
     }
 
     /// Waits until all threads have ended, which they do once every entrance is gone: for [`limits::QUERY_STOP_WAIT`] at most. Whether
     /// they have.
     #[must_use]
     pub fn stop(self) -> bool {
-        let Self { jobs, ended, .. } = self;
-        drop(jobs);
+        let Self { entry, ended } = self;
+        drop(entry);
         let ended = ended.recv_timeout(limits::QUERY_STOP_WAIT);
         ended == Err(crossbeam_channel::RecvTimeoutError::Disconnected)
     }
@@ -170,32 +206,57 @@ fn settle_in<E>(setup: &PoolSetup<E>) -> io::Result<()> {
 }
 
 impl Entrance {
-    /// Passes a query on to the pool. Never waits.
+    /// Passes a query of `client` on to the pool. Never waits.
     ///
     /// # Errors
-    /// The refusal: too many are waiting, or open.
-    pub fn submit(&self, asked: Box<Asked>, token: Token) -> Result<Reader, HttpError> {
-        let refusal = |text| HttpError::Unavailable { text, retry_after_s: limits::RETRY_AFTER_S };
-        let Some(place) = self.open.admit() else {
-            self.status.refuse(Outcome::Full);
-            return Err(refusal("too many queries at one time"));
+    /// The refusal, and what the client reads: too many are waiting, or open, or this client has its share of them.
+    pub fn submit(&self, asked: Box<Asked>, token: Token) -> Result<Reader, (HttpError, &'static str)> {
+        let Entry { jobs, rooms, open, shares, status, next_number } = &self.entry;
+        let client = asked.client;
+        let waiting = match shares.wait(client) {
+            Ok(waiting) => waiting,
+            Err(full) => {
+                let (outcome, error, text) = refusal(full, "too many queries are waiting");
+                status.refuse(outcome);
+                return Err((error, text));
+            }
         };
-        let (answer, reader) = pipe::pipe(token, self.mailbox.clone(), place);
+        let Some(place) = open.admit() else {
+            let (outcome, error, text) = refusal(Full::All, "too many queries at one time");
+            status.refuse(outcome);
+            return Err((error, text));
+        };
+        // A name that orders nothing.
+        let number = next_number.fetch_add(1, Ordering::Relaxed);
+        let (answer, reader) = pipe::pipe(token, self.mailbox.clone(), place, (number, rooms.clone()));
         // Before a thread can have it.
-        self.status.receive();
-        match self.jobs.try_send(Job { asked, arrived: Instant::now(), answer }) {
+        status.receive();
+        match jobs.try_send(Job { client, asked, arrived: Instant::now(), answer, number, waiting }) {
             Ok(()) => Ok(reader),
             Err(_) => {
-                self.status.turn_away(Outcome::Full);
-                Err(refusal("too many queries are waiting"))
+                status.turn_away(Outcome::Full);
+                let (_, error, text) = refusal(Full::All, "too many queries are waiting");
+                Err((error, text))
             }
         }
     }
 }
 
+/// How it is refused that something is full.
+const fn refusal(full: Full, text_for_all: &'static str) -> (Outcome, HttpError, &'static str) {
+    match full {
+        Full::All => (Outcome::Full, unavailable(), text_for_all),
+        Full::Client => (
+            Outcome::OverShare,
+            HttpError::RateLimited { retry_after_s: limits::RETRY_AFTER_S },
+            "this client has its share of the queries that wait or are being read",
+        ),
+    }
+}
+
 /// Threads taken from those that are idle, given back when it is dropped.
 #[derive(Debug)]
-pub(super) struct Loan {
+struct Loan {
     idle: Arc<AtomicUsize>,
     taken: usize,
 }
@@ -219,57 +280,130 @@ impl Drop for Loan {
     }
 }
 
+/// What the pool's threads share.
+struct PoolShared<E> {
+    setup: PoolSetup<E>,
+    schedule: Mutex<Schedule>,
+    idle: Arc<AtomicUsize>,
+    shares: Shares,
+}
+
 /// One thread of the pool.
 struct Worker<'a, E> {
-    setup: &'a PoolSetup<E>,
-    idle: &'a Arc<AtomicUsize>,
+    shared: &'a PoolShared<E>,
+    intake: &'a Intake,
 }
 
 impl<E: Engine> Worker<'_, E> {
-    /// Serves until every entrance is gone.
-    fn run(&self, waiting: &Receiver<Job>) {
-        waiting.iter().for_each(|job| self.serve(&job));
+    fn schedule(&self) -> MutexGuard<'_, Schedule> {
+        // Each step leaves it whole.
+        self.shared.schedule.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn serve(&self, job: &Job) {
-        let status = &self.setup.status;
-        let deadline = job.arrived + self.setup.timeout;
+    /// Serves until every entrance is gone.
+    fn run(&self) {
+        let Intake { jobs, rooms, wake: (_, wakes) } = self.intake;
+        loop {
+            match self.next() {
+                Some(Work::Evaluate(job)) => {
+                    let client = job.client;
+                    self.serve(job);
+                    self.schedule().finish(client);
+                }
+                Some(Work::Deliver(number, delivery)) => self.deliver(number, delivery),
+                None => select_biased! {
+                    recv(rooms) -> number => match number {
+                        Ok(number) => self.schedule().unpark(number),
+                        Err(_) => return,
+                    },
+                    recv(jobs) -> job => match job {
+                        Ok(job) => self.schedule().add(job),
+                        Err(_) => return,
+                    },
+                    recv(wakes) -> _ => {}
+                },
+            }
+        }
+    }
+
+    /// What to do next. If there is more, another thread is woken: what comes through a channel wakes one alone.
+    fn next(&self) -> Option<Work> {
+        let mut schedule = self.schedule();
+        self.intake.rooms.try_iter().for_each(|number| schedule.unpark(number));
+        self.intake.jobs.try_iter().for_each(|job| schedule.add(job));
+        self.shared.setup.status.set_unread(schedule.parked());
+        let work = schedule.next()?;
+        if schedule.has_next() {
+            // Full: all will look anyway.
+            let _ = self.intake.wake.0.try_send(());
+        }
+        Some(work)
+    }
+
+    fn serve(&self, job: Job) {
+        let Job { asked, arrived, answer, number, client, waiting } = job;
+        drop(waiting);
+        let PoolSetup { status, timeout, write_timeout, engine, .. } = &self.shared.setup;
+        let deadline = arrived + *timeout;
         if Instant::now() >= deadline {
             status.turn_away(Outcome::TimedOut);
-            let text = format!("the query found no free thread in time, {:?}", self.setup.timeout);
+            let text = format!("the query found no free thread in time, {timeout:?}");
             // Its reactor may have said so already, or the client left.
-            let _ = self.refuse(job, unavailable(), text);
+            let _ = answer.send(Part::Refused { error: unavailable(), text });
             return;
         }
-        if job.answer.cancelled().load(Ordering::Relaxed) {
+        if answer.cancelled().load(Ordering::Relaxed) {
             return status.turn_away(Outcome::Cancelled);
         }
         status.start();
-        let outcome = self.answer(job, deadline);
-        status.end(outcome, u64::try_from(job.arrived.elapsed().as_nanos()).unwrap_or(u64::MAX));
+        let loan = Loan::of(&self.shared.idle);
+        let share = Share { threads: loan.threads(), deadline, cancelled: answer.cancelled() };
+        let answered = engine.answer(&asked, &share);
+        // An answer that is being read keeps nobody from scanning.
+        drop(loan);
+        let refused = match answered {
+            Ok(prepared) => {
+                let mut delivery = Delivery::new(prepared, &asked, answer, arrived, *write_timeout);
+                match delivery.to_keep().map(|bytes| self.shared.shares.keep(client, bytes)) {
+                    None => return self.deliver(number, delivery),
+                    Some(Ok(kept)) => {
+                        delivery.keep(kept);
+                        return self.deliver(number, delivery);
+                    }
+                    Some(Err(full)) => {
+                        let (outcome, error, text) = refusal(full, "too many answers are being read");
+                        Ok((delivery.answer, outcome, error, text.to_owned()))
+                    }
+                }
+            }
+            Err(Failure::Refused { outcome, error, text }) => Ok((answer, outcome, error, text)),
+            Err(Failure::Cancelled) => Err(Outcome::Cancelled),
+        };
+        let outcome = match refused {
+            Ok((answer, outcome, error, text)) => match answer.send(Part::Refused { error, text }) {
+                Ok(()) => outcome,
+                Err(_) => Outcome::Cancelled,
+            },
+            Err(outcome) => outcome,
+        };
+        self.end(outcome, arrived);
     }
 
-    fn answer(&self, job: &Job, deadline: Instant) -> Outcome {
-        let loan = Loan::of(self.idle);
-        let share = Share { threads: loan.threads(), deadline, cancelled: job.answer.cancelled() };
-        let mut body = Body::new(&job.answer, &self.setup.status, &job.asked, self.setup.write_timeout, loan);
-        let gone = |gone| match gone {
-            Gone::Left => Outcome::Cancelled,
-            Gone::TooSlow => Outcome::CutOff,
-        };
-        match self.setup.engine.answer(&job.asked, &share, &mut body) {
-            Ok(()) => body.finish().map_or_else(gone, |()| Outcome::Answered),
-            Err(Failure::Refused { .. }) if body.has_begun() => Outcome::CutOff,
-            Err(Failure::Refused { outcome, error, text }) => {
-                self.refuse(job, error, text).map_or_else(gone, |()| outcome)
+    /// Hands over what there is space for. The rest is parked, or waits for its turn.
+    fn deliver(&self, number: u64, mut delivery: Delivery) {
+        match delivery.go_on(&self.shared.setup.status) {
+            Progress::Ended(outcome) => self.end(outcome, delivery.arrived),
+            Progress::More => self.schedule().deliver_next(number, delivery),
+            Progress::Full => {
+                let mut schedule = self.schedule();
+                schedule.park(number, delivery);
+                self.shared.setup.status.set_unread(schedule.parked());
             }
-            Err(Failure::Cancelled) => Outcome::Cancelled,
-            Err(Failure::Gone(why)) => gone(why),
         }
     }
 
-    fn refuse(&self, job: &Job, error: HttpError, text: String) -> Result<(), Gone> {
-        job.answer.send(Part::Refused { error, text }, Instant::now() + self.setup.write_timeout)
+    fn end(&self, outcome: Outcome, arrived: Instant) {
+        self.shared.setup.status.end(outcome, u64::try_from(arrived.elapsed().as_nanos()).unwrap_or(u64::MAX));
     }
 }
 

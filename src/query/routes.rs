@@ -2,7 +2,11 @@
 //! a parameter may be a regular expression, and compiling one may take long.
 
 use super::{Kind, Refusal, parameters};
-use crate::http::{Head, Method};
+use crate::{
+    http::{Head, HttpError, Method},
+    limits,
+    rate::ClientKey,
+};
 
 /// Whether `path` is one of those that queries are asked at.
 #[must_use]
@@ -26,10 +30,14 @@ pub(super) fn kind_of(path: &str) -> Result<Kind, Refusal> {
 /// A query as it came.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Asked {
+    /// Who asks.
+    pub client: ClientKey,
     /// The path, not percent-decoded.
     pub path: Box<str>,
     /// What stands after `?`.
     pub parameters: Box<str>,
+    /// The parameters go on in the body.
+    pub has_form: bool,
     /// The Accept field.
     pub accept: Option<Box<[u8]>>,
     /// The request was HEAD: an answer has no body.
@@ -39,13 +47,45 @@ pub struct Asked {
 impl Asked {
     /// What `head` asks. Its strings are bounded as heads are.
     #[must_use]
-    pub fn of(head: &Head<'_>) -> Self {
+    pub fn of(head: &Head<'_>, client: ClientKey) -> Self {
         Self {
+            client,
             path: head.path.into(),
             parameters: head.query.unwrap_or_default().into(),
             accept: head.accept.map(Box::from),
+            has_form: head.method == Method::Post,
             head_only: head.method == Method::Head,
         }
+    }
+
+    /// Takes in the parameters of the form, as if they stood behind those of the URL.
+    ///
+    /// # Errors
+    /// It is too long, or no text.
+    pub fn take_form(&mut self, form: &[u8]) -> Result<(), HttpError> {
+        if form.len() > limits::QUERY_PARAMETERS_BYTES_MAX {
+            return Err(HttpError::BodyTooLarge);
+        }
+        let form = str::from_utf8(form).map_err(|_| HttpError::BadRequest("the form is not UTF-8"))?;
+        self.parameters = [&self.parameters, form].join("&").into();
+        Ok(())
+    }
+}
+
+/// Whether the body of a POST is a form.
+///
+/// # Errors
+/// It is something else, or longer than a form may be.
+pub fn check_form(head: &Head<'_>) -> Result<(), HttpError> {
+    /// Its parameters, such as the character set, say nothing: a form is ASCII.
+    const FORM: &[u8] = b"application/x-www-form-urlencoded";
+    let media = head.content_type.unwrap_or_default().split(|&byte| byte == b';').next().unwrap_or_default();
+    if !media.trim_ascii().eq_ignore_ascii_case(FORM) {
+        return Err(HttpError::MediaType("a query is posted as application/x-www-form-urlencoded"));
+    }
+    match head.content_length {
+        Some(bytes) if bytes > limits::QUERY_PARAMETERS_BYTES_MAX as u64 => Err(HttpError::BodyTooLarge),
+        _ => Ok(()),
     }
 }
 

@@ -21,6 +21,8 @@ labelled! {
         Unavailable = "unavailable",
         /// Too many were waiting or open: 503.
         Full = "full",
+        /// Its client has its share of those that wait or are being read: 429.
+        OverShare = "over_share",
         /// The server was stopping: 503.
         Draining = "draining",
         /// Its client left before the answer was handed over.
@@ -38,6 +40,7 @@ pub struct QueryStatus {
     received: AtomicU64,
     waiting: AtomicU64,
     running: AtomicU64,
+    unread: AtomicU64,
     ended: [AtomicU64; Outcome::ALL.len()],
     /// Bytes of the log that were looked at, decompressed.
     pub scanned_bytes: AtomicU64,
@@ -61,6 +64,7 @@ impl QueryStatus {
             received: AtomicU64::new(0),
             waiting: AtomicU64::new(0),
             running: AtomicU64::new(0),
+            unread: AtomicU64::new(0),
             ended: [const { AtomicU64::new(0) }; Outcome::ALL.len()],
             scanned_bytes: AtomicU64::new(0),
             read_bytes: AtomicU64::new(0),
@@ -114,7 +118,18 @@ impl QueryStatus {
         self.waiting.load(Relaxed)
     }
 
-    /// Those that have a thread.
+    /// So many answers wait for their clients to take some.
+    pub(super) fn set_unread(&self, unread: usize) {
+        self.unread.store(unread as u64, Relaxed);
+    }
+
+    /// Of those that are running, those that have no thread, as their clients have not taken what there is of their answers.
+    #[must_use]
+    pub fn unread(&self) -> u64 {
+        self.unread.load(Relaxed)
+    }
+
+    /// Those that were begun and have not ended.
     #[must_use]
     pub fn running(&self) -> u64 {
         self.running.load(Relaxed)

@@ -30,6 +30,15 @@ impl ClientKey {
         [self.high, self.low]
     }
 
+    /// A place in a table of so many.
+    #[must_use]
+    pub const fn place(self, places: usize) -> usize {
+        // The remainder is below a number that is a usize.
+        #[expect(clippy::cast_possible_truncation, reason = "below `places`")]
+        let place = (self.low % places as u64) as usize;
+        place
+    }
+
     /// The key that [`words`](Self::words) came from.
     pub(super) const fn from_words([high, low]: [u64; 2]) -> Self {
         Self { high, low }

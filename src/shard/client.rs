@@ -48,6 +48,8 @@ pub enum Timer {
     Query,
     /// The same, of a client that may have left.
     Left,
+    /// More of an answer that has begun, from the threads that make it.
+    More,
     /// The peer's end after the last answer.
     Linger,
 }

@@ -30,7 +30,7 @@ impl State {
                 let timer = if client.eof { Timer::Left } else { Timer::Query };
                 self.set_timer(token, timer);
             }
-            Err(refusal) => self.refuse_deferred(token, refusal, refusal.text()),
+            Err((refusal, text)) => self.refuse_deferred(token, refusal, text),
         }
     }
 
@@ -52,7 +52,7 @@ impl State {
             Taken::Part(part) => self.send_part(token, part),
             Taken::Nothing if client.phase == Phase::Sending => {
                 client.phase = Phase::Streaming;
-                self.set_timer(token, Timer::Answer);
+                self.set_timer(token, Timer::More);
             }
             Taken::Nothing => {}
             Taken::Ended => self.close(token, Closed::CutOff),

@@ -152,6 +152,7 @@ fn queries(snapshot: &Snapshot<'_>) -> Value {
         "received": queries.received(),
         "waiting": queries.waiting(),
         "running": queries.running(),
+        "unread": queries.unread(),
         "ended_by": ended,
         "scanned_bytes": read(&queries.scanned_bytes),
         "read_bytes": read(&queries.read_bytes),

@@ -262,8 +262,10 @@ fn queries(to: &mut Exposition, snapshot: &Snapshot<'_>) {
         family.labelled("outcome", outcome.label(), queries.ended(outcome));
     }
     to.single("metricstream_queries_waiting", Gauge, "Queries that wait for a thread.", queries.waiting());
-    let help = "Queries that have a thread, those whose answer is being taken included.";
+    let help = "Queries that were begun and have not ended, those whose answer is being taken included.";
     to.single("metricstream_queries_running", Gauge, help, queries.running());
+    let help = "Of these, those without a thread: their clients have not taken what there is of their answers.";
+    to.single("metricstream_queries_unread", Gauge, help, queries.unread());
     for (name, help, value) in [
         ("metricstream_query_scanned_bytes", "Bytes of the log that queries looked at.", &queries.scanned_bytes),
         ("metricstream_query_read_bytes", "Bytes of files that they read for it.", &queries.read_bytes),

@@ -250,6 +250,7 @@ mod tests {
             version: Version::Http11,
             authorization: None,
             accept: None,
+            content_type: None,
             traceparent,
             tracestate: [Some(b"a=1"), Some(b"b=2"), None, None],
             forwarded: Default::default(),

@@ -1,14 +1,16 @@
 //! Queries over HTTP: what is in the answer, how it comes, and what becomes of one that nobody takes. What the answers mean is tested
 //! where they are made; here it is their way.
 //!
-//! A query is held up without a sleep by not reading its answer: a point has as many digits as its value came with, so a few
-//! thousand points are more than the sockets between take in, and the thread that makes the answer waits.
+//! An answer is held up without a sleep by not reading it: a point has as many digits as its value came with, so a few thousand points
+//! are more than the sockets between take in. A thread is held up by an expression that takes minutes, and ends with whoever asked.
 
 mod ending;
+mod language;
 mod load;
+mod shares;
 
 use crate::{
-    http::{Answer, authorization, get, post, post_to},
+    http::{Answer, Client, authorization, get, post, post_to},
     log, on_both_drivers,
     server::{Driver, Server, Setup, number_at, until},
 };
@@ -34,6 +36,32 @@ fn store_wide(server: &Server, points: usize, digits: usize) {
 /// More than sockets take in: 40 MB.
 fn store_much(server: &Server) {
     store_wide(server, 20_000, 2_000);
+}
+
+/// A query that takes minutes, once [`store_slow`] was there.
+const SLOW: &str = "/query?name=slow&from=1970-01-01T00:00:00Z&tag.v=~%5B01%5D*1%5B01%5D%7B3400%7D2";
+
+/// Stores texts that an expression takes long for. `fields` are of the request's head.
+fn store_slow(server: &Server, fields: &str) {
+    let bit = |at: u32| if (at.wrapping_mul(2_654_435_761) >> 13) & 1 == 1 { '1' } else { '0' };
+    let text: String = (0..50_000).map(bit).collect();
+    let metrics: Vec<String> =
+        (0..60).map(|number| format!(r#"{{"name":"slow","value":1,"tags":{{"v":"{text}{number}"}}}}"#)).collect();
+    let batch = format!(r#"{{"metrics":[{}]}}"#, metrics.join(","));
+    assert_eq!(server.ask(&post_to("/metrics", fields, batch)).processed(), 60);
+}
+
+/// A client whose query holds a thread.
+fn busy(server: &Server, fields: &str) -> Client {
+    let mut client = server.connect();
+    let running = server.stat("/queries/running");
+    client.send(&get_with(SLOW, fields)).unwrap();
+    until("it runs", || (server.stat("/queries/running") > running).then_some(()));
+    client
+}
+
+fn get_with(target: &str, fields: &str) -> Vec<u8> {
+    format!("GET {target} HTTP/1.1\r\nHost: h\r\n{fields}\r\n").into_bytes()
 }
 
 /// The points of an answer's only series.
@@ -220,9 +248,10 @@ fn wrong_ones_are_refused(driver: Driver) {
         assert_eq!(ask("GET", target, &key).status, 200, "{target}");
         ask("GET", target, "").refusal(401);
         ask("GET", target, &authorization("other")).refusal(401);
-        let refused = ask("POST", target, &key);
-        assert_eq!(refused.header("Allow"), Some("GET, HEAD"));
+        let refused = ask("PUT", target, &key);
+        assert_eq!(refused.header("Allow"), Some("GET, HEAD, POST"));
         refused.refusal(405);
+        ask("POST", target, &key).refusal(415);
     }
     ask("GET", "/tags", &key).refusal(404);
     queries_hold_together(&server);

@@ -34,6 +34,7 @@ fn head(traceparent: Option<&[u8]>) -> Head<'_> {
         version: Version::Http11,
         authorization: None,
         accept: None,
+        content_type: None,
         traceparent,
         tracestate: [None; limits::TRACESTATE_FIELDS_MAX],
         forwarded: Default::default(),

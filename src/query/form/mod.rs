@@ -87,6 +87,11 @@ impl<A: Borrow<Answer>> Rendering<A> {
         Ok(Self { answer, form, at: Place::Beginning })
     }
 
+    /// The answer.
+    pub(super) fn answer(&self) -> &Answer {
+        self.answer.borrow()
+    }
+
     /// Appends the next bit: a point, or the beginning or the end of a series. `false`: there is nothing left.
     pub(super) fn append_next(&mut self, out: &mut Vec<u8>) -> bool {
         let answer = self.answer.borrow();

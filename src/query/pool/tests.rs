@@ -1,5 +1,9 @@
 use super::*;
-use crate::pipe::Taken;
+use crate::{
+    pipe::Taken,
+    query::delivery::Render,
+    rate::{ClientKey, ClientKeys},
+};
 use crossbeam_channel::unbounded;
 use reactor::{Doorbell, mailbox::mailbox};
 use std::sync::Mutex;
@@ -16,22 +20,32 @@ enum Word {
     WaitForCancel,
     /// The query's, and then until this.
     WaitForDeadline(Instant),
-    BeginAndFail,
 }
 
 const CONTENT_TYPE: &str = "text/plain";
 
+/// So many bytes, which take as much memory.
+struct Bytes(usize);
+
+impl Render for Bytes {
+    fn append_next(&mut self, out: &mut Vec<u8>) -> bool {
+        let bytes = self.0.min(1_000);
+        out.resize(out.len() + bytes, b'x');
+        self.0 -= bytes;
+        bytes > 0
+    }
+
+    fn held_bytes(&self) -> usize {
+        self.0
+    }
+}
+
 impl Engine for Told {
-    fn answer(&self, asked: &Asked, share: &Share<'_>, body: &mut Body<'_>) -> Result<(), Failure> {
+    fn answer(&self, asked: &Asked, share: &Share<'_>) -> Result<Prepared, Failure> {
         self.asked.send((asked.parameters.to_string(), share.threads)).unwrap();
         let refused = |outcome| Failure::Refused { outcome, error: unavailable(), text: "told to".into() };
         match self.word.recv().unwrap() {
-            Word::Answer(bytes) => {
-                if body.begin(CONTENT_TYPE) {
-                    body.write(&vec![b'x'; bytes]).map_err(Failure::Gone)?;
-                }
-                Ok(())
-            }
+            Word::Answer(bytes) => Ok(Prepared { content_type: CONTENT_TYPE, body: Box::new(Bytes(bytes)) }),
             Word::Refuse => Err(refused(Outcome::Unavailable)),
             Word::WaitForCancel => {
                 while !share.cancelled.load(Ordering::Relaxed) {
@@ -42,11 +56,6 @@ impl Engine for Told {
             Word::WaitForDeadline(until) => {
                 thread::sleep(share.deadline.max(until).saturating_duration_since(Instant::now()));
                 Err(refused(Outcome::TimedOut))
-            }
-            Word::BeginAndFail => {
-                assert!(body.begin(CONTENT_TYPE));
-                body.write(&vec![b'x'; 2 * limits::PIECE_BYTES_MAX]).map_err(Failure::Gone)?;
-                Err(refused(Outcome::Unavailable))
             }
         }
     }
@@ -60,7 +69,11 @@ struct Bench {
     status: Arc<QueryStatus>,
     asked: Receiver<(String, usize)>,
     word: Sender<Word>,
+    keys: ClientKeys,
 }
+
+/// Bytes that answers which are not read may hold.
+const UNREAD_BYTES_MAX: usize = 256 * limits::MIB;
 
 fn bench(threads: usize, timeout: Duration) -> Bench {
     let (asked_sender, asked) = unbounded();
@@ -73,12 +86,13 @@ fn bench(threads: usize, timeout: Duration) -> Bench {
         yields: true,
         timeout,
         write_timeout: Duration::from_secs(60),
+        unread_bytes_max: UNREAD_BYTES_MAX,
         engine: Told { asked: asked_sender, word: word_receiver },
         status: Arc::clone(&status),
     })
     .unwrap();
     let entrance = pool.entrance(sender);
-    Bench { pool, entrance, mail, status, asked, word }
+    Bench { pool, entrance, mail, status, asked, word, keys: ClientKeys::new() }
 }
 
 const LONG: Duration = Duration::from_secs(60);
@@ -87,8 +101,30 @@ const LOOK_EVERY: Duration = Duration::from_millis(1);
 
 impl Bench {
     fn submit(&self, name: &str, head_only: bool) -> Result<Reader, HttpError> {
-        let asked = Asked { path: "/query".into(), parameters: name.into(), accept: None, head_only };
-        self.entrance.submit(Box::new(asked), Token::new(0, 0))
+        self.submit_as("somebody", name, head_only)
+    }
+
+    fn submit_as(&self, client: &str, name: &str, head_only: bool) -> Result<Reader, HttpError> {
+        let client = self.keys.authorization(client.as_bytes());
+        let asked = asked(client, name, head_only);
+        self.entrance.submit(Box::new(asked), Token::new(0, 0)).map_err(|(error, _)| error)
+    }
+
+    /// Has a query of this client answered with so many bytes, of which nothing is read.
+    fn unread(&self, client: &str, bytes: usize) -> Reader {
+        let reader = self.submit_as(client, "large", false).unwrap();
+        assert_eq!(self.asked.recv().unwrap().0, "large");
+        self.word.send(Word::Answer(bytes)).unwrap();
+        reader
+    }
+
+    /// Waits until so many answers are put aside.
+    fn wait_for_unread(&self, count: u64) {
+        let end = Instant::now() + LONG;
+        while self.status.unread() != count {
+            assert!(Instant::now() < end, "waited in vain for {count} unread: {:?}", self.status);
+            thread::sleep(LOOK_EVERY);
+        }
     }
 
     /// Waits until the count of what ended so is `count`.
@@ -100,6 +136,13 @@ impl Bench {
         }
     }
 }
+
+fn asked(client: ClientKey, name: &str, head_only: bool) -> Asked {
+    Asked { client, path: "/query".into(), parameters: name.into(), has_form: false, accept: None, head_only }
+}
+
+/// More than the queue of one answer takes.
+const LARGE: usize = 3 * limits::PIECES_WAITING_MAX * limits::PIECE_BYTES_MAX;
 
 /// All parts of an answer, each waited for.
 fn parts(reader: &Reader) -> Vec<Part> {
@@ -154,53 +197,127 @@ fn head_has_a_head_only() {
 }
 
 #[test]
-fn a_refusal_is_passed_on_and_what_had_begun_is_cut_off() {
+fn a_refusal_is_passed_on() {
     let bench = bench(1, LONG);
     let reader = bench.submit("q", false).unwrap();
     bench.word.send(Word::Refuse).unwrap();
     let parts_of_refusal = parts(&reader);
     let [Part::Refused { error, text }] = &parts_of_refusal[..] else { panic!("{parts_of_refusal:?}") };
     assert_eq!((*error, text.as_str()), (unavailable(), "told to"));
-    let reader = bench.submit("q", false).unwrap();
-    bench.word.send(Word::BeginAndFail).unwrap();
-    assert!(matches!(parts(&reader)[..], [Part::Head { .. }, Part::Piece(_)]), "no last piece, and the end");
     bench.wait(Outcome::Unavailable, 1);
-    bench.wait(Outcome::CutOff, 1);
 }
 
 #[test]
 fn queries_are_refused_when_too_many_wait_and_go_on_when_there_is_room() {
+    const SHARE: usize = limits::QUERIES_WAITING_MAX / 2;
     let bench = bench(1, LONG);
-    let running = bench.submit("first", false).unwrap();
+    let running = bench.submit_as("c", "first", false).unwrap();
     assert_eq!(bench.asked.recv().unwrap().0, "first");
-    let waiting: Vec<Reader> = (0..limits::QUERIES_WAITING_MAX).map(|_| bench.submit("more", false).unwrap()).collect();
-    let Err(HttpError::Unavailable { retry_after_s, .. }) = bench.submit("late", false) else { panic!("taken") };
-    assert!(retry_after_s >= 1);
+    let of = |client| (0..SHARE).map(move |_| client);
+    let mut waiting: Vec<Reader> = of("a").map(|client| bench.submit_as(client, "more", false).unwrap()).collect();
+    assert!(matches!(bench.submit_as("a", "late", false), Err(HttpError::RateLimited { retry_after_s: 1.. })));
+    waiting.extend(of("b").map(|client| bench.submit_as(client, "more", false).unwrap()));
+    assert!(matches!(bench.submit_as("c", "late", false), Err(HttpError::Unavailable { retry_after_s: 1.., .. })));
     assert_eq!((bench.status.waiting(), bench.status.running()), (limits::QUERIES_WAITING_MAX as u64, 1));
     for _ in 0..=waiting.len() {
         bench.word.send(Word::Answer(1)).unwrap();
     }
     waiting.iter().chain([&running]).for_each(|reader| assert_eq!(parts(reader).len(), 1));
     bench.wait(Outcome::Answered, 1 + waiting.len() as u64);
-    assert_eq!(bench.status.ended(Outcome::Full), 1);
+    assert_eq!((bench.status.ended(Outcome::Full), bench.status.ended(Outcome::OverShare)), (1, 1));
     assert_eq!((bench.status.waiting(), bench.status.running()), (0, 0));
-    assert_eq!(bench.status.received(), waiting.len() as u64 + 2);
+    assert_eq!(bench.status.received(), waiting.len() as u64 + 3);
 }
 
-/// Answers that their clients do not take hold no thread up, but places.
+#[test]
+fn lanes_take_turns_and_nobody_has_all_threads() {
+    let bench = bench(4, LONG);
+    // Two threads are one client's share, whatever else it asks.
+    let _of_one: Vec<Reader> = (0..20).map(|_| bench.submit_as("one", "one", false).unwrap()).collect();
+    for _ in 0..2 {
+        assert_eq!(bench.asked.recv().unwrap().0, "one");
+    }
+    let _of_two: Vec<Reader> = (0..2).map(|_| bench.submit_as("two", "two", false).unwrap()).collect();
+    for _ in 0..2 {
+        assert_eq!(bench.asked.recv().unwrap().0, "two");
+    }
+    let _of_three = bench.submit_as("three", "three", false).unwrap();
+    assert!(bench.asked.is_empty());
+    // With each thread that is free the next lane has its turn.
+    let mut begun = Vec::new();
+    for _ in 0..3 {
+        bench.word.send(Word::Answer(1)).unwrap();
+        begun.push(bench.asked.recv().unwrap().0);
+    }
+    assert!(begun.contains(&"three".to_owned()), "{begun:?}");
+    for _ in 0..40 {
+        bench.word.send(Word::Answer(1)).unwrap();
+    }
+    bench.wait(Outcome::Answered, 23);
+}
+
+/// One thread, and more readers who do not read than there are threads anywhere.
+#[test]
+fn readers_who_do_not_read_hold_no_thread() {
+    let bench = bench(1, LONG);
+    let unread: Vec<Reader> = (0..20).map(|_| bench.unread("slow", LARGE)).collect();
+    bench.wait_for_unread(20);
+    let reader = bench.submit_as("slow", "quick", false).unwrap();
+    bench.word.send(Word::Answer(1)).unwrap();
+    assert_eq!(parts(&reader).len(), 1);
+    assert_eq!(bench.status.running(), 20);
+    for reader in &unread {
+        let read = parts(reader);
+        let bytes = |part: &Part| match part {
+            Part::Piece(piece) | Part::Last(piece) => piece.content().len(),
+            _ => 0,
+        };
+        assert_eq!(read.iter().map(bytes).sum::<usize>(), LARGE);
+        assert!(matches!(read.last(), Some(Part::Last(_))));
+    }
+    bench.wait(Outcome::Answered, 21);
+    assert_eq!((bench.status.unread(), bench.status.running()), (0, 0));
+}
+
+#[test]
+fn answers_that_are_not_read_are_bounded() {
+    let bench = bench(1, LONG);
+    let share = limits::ANSWERS_UNREAD_MAX / 2;
+    let refused = |client: &str, bytes: usize| {
+        let parts = parts(&bench.unread(client, bytes));
+        let [Part::Refused { error, .. }] = parts[..] else { panic!("{client}: {parts:?}") };
+        error
+    };
+    let mut unread: Vec<Reader> = (0..share).map(|_| bench.unread("one", LARGE)).collect();
+    assert!(matches!(refused("one", LARGE), HttpError::RateLimited { .. }));
+    unread.extend((0..share).map(|_| bench.unread("two", LARGE)));
+    assert!(matches!(refused("three", LARGE), HttpError::Unavailable { .. }));
+    // An answer of one piece is not kept.
+    assert_eq!(parts(&bench.unread("one", 1)).len(), 1);
+    drop(unread);
+    bench.wait(Outcome::Cancelled, 2 * share as u64);
+    // Bytes count as well.
+    let large = bench.unread("one", UNREAD_BYTES_MAX / 2);
+    assert!(matches!(refused("one", LARGE), HttpError::RateLimited { .. }));
+    drop(large);
+    bench.wait(Outcome::Cancelled, 2 * share as u64 + 1);
+    assert!(parts(&bench.unread("one", LARGE)).len() > 1);
+    bench.wait_for_unread(0);
+}
+
+/// Of those that hold nothing but a place.
 #[test]
 fn queries_are_refused_when_too_many_are_open() {
     let bench = bench(1, LONG);
-    let open: Vec<Reader> = (0..limits::QUERIES_OPEN_MAX)
-        .map(|_| {
-            let reader = bench.submit("q", false).unwrap();
-            bench.asked.recv().unwrap();
-            bench.word.send(Word::Answer(1)).unwrap();
-            reader
-        })
-        .collect();
+    let mut open: Vec<Reader> = Vec::new();
+    while open.len() < limits::QUERIES_OPEN_MAX {
+        let reader = bench.submit("q", false).unwrap();
+        bench.asked.recv().unwrap();
+        bench.word.send(Word::Answer(1)).unwrap();
+        open.push(reader);
+    }
     bench.wait(Outcome::Answered, open.len() as u64);
-    assert!(bench.submit("q", false).is_err());
+    assert!(matches!(bench.submit("q", false), Err(HttpError::Unavailable { .. })));
     drop(open);
     while bench.mail.take().is_some() {}
     bench.word.send(Word::Answer(1)).unwrap();
@@ -222,14 +339,19 @@ fn a_query_whose_reader_is_gone_stops_and_one_that_waits_is_never_begun() {
 #[test]
 fn a_reader_that_goes_in_the_middle_of_an_answer_ends_it() {
     let bench = bench(1, LONG);
-    let reader = bench.submit("q", false).unwrap();
-    // More than may wait: the thread is held up.
-    bench.word.send(Word::Answer(2 * limits::PIECES_WAITING_MAX * limits::PIECE_BYTES_MAX)).unwrap();
-    while !matches!(reader.take(), Taken::Part(_)) {
-        thread::sleep(LOOK_EVERY);
+    for is_parked in [true, false] {
+        let reader = bench.unread("q", LARGE);
+        if is_parked {
+            bench.wait_for_unread(1);
+        } else {
+            while !matches!(reader.take(), Taken::Part(_)) {
+                thread::sleep(LOOK_EVERY);
+            }
+        }
+        drop(reader);
+        bench.wait(Outcome::Cancelled, 1 + u64::from(!is_parked));
     }
-    drop(reader);
-    bench.wait(Outcome::Cancelled, 1);
+    bench.wait_for_unread(0);
 }
 
 #[test]
@@ -258,13 +380,9 @@ fn idle_threads_help_and_come_back() {
     (0..2).for_each(|_| bench.word.send(Word::Answer(1)).unwrap());
     [first, second].iter().for_each(|reader| assert_eq!(parts(reader).len(), 1));
     bench.wait(Outcome::Answered, 2);
-    let third = bench.submit("third", false).unwrap();
-    assert_eq!(bench.asked.recv().unwrap().1, 3);
     // An answer that is being read keeps nobody from scanning.
-    bench.word.send(Word::Answer(2 * limits::PIECES_WAITING_MAX * limits::PIECE_BYTES_MAX)).unwrap();
-    while !matches!(third.take(), Taken::Part(_)) {
-        thread::sleep(LOOK_EVERY);
-    }
+    let _third = bench.unread("third", LARGE);
+    bench.wait_for_unread(1);
     let _fourth = bench.submit("fourth", false).unwrap();
     assert_eq!(bench.asked.recv().unwrap().1, 3);
     bench.word.send(Word::Answer(1)).unwrap();
@@ -283,10 +401,9 @@ fn it_ends_with_its_last_entrance() {
 fn threads_settle_on_their_cores() {
     struct Cores(Mutex<Sender<Vec<usize>>>);
     impl Engine for Cores {
-        fn answer(&self, _: &Asked, _: &Share<'_>, body: &mut Body<'_>) -> Result<(), Failure> {
+        fn answer(&self, _: &Asked, _: &Share<'_>) -> Result<Prepared, Failure> {
             self.0.lock().unwrap().send(crate::config::allowed_cores().unwrap()).unwrap();
-            body.begin(CONTENT_TYPE);
-            Ok(())
+            Ok(Prepared { content_type: CONTENT_TYPE, body: Box::new(Bytes(0)) })
         }
     }
     let core = *crate::config::allowed_cores().unwrap().last().unwrap();
@@ -298,11 +415,12 @@ fn threads_settle_on_their_cores() {
         yields: false,
         timeout: LONG,
         write_timeout: LONG,
+        unread_bytes_max: 0,
         engine: Cores(Mutex::new(sender)),
         status: Arc::new(QueryStatus::new(1)),
     })
     .unwrap();
-    let asked = Asked { path: "/query".into(), parameters: "".into(), accept: None, head_only: false };
+    let asked = asked(ClientKey::default(), "", false);
     let _reader = pool.entrance(mailbox).submit(Box::new(asked), Token::new(0, 0)).unwrap();
     assert_eq!(cores.recv().unwrap(), [core]);
 }

@@ -1,15 +1,17 @@
 //! Queries that do not end as they should: nobody takes the answer, there is no thread, no time, or no server any more.
 
-use super::{WIDE, count_of, number, points, queries_hold_together, store_much, wait_for_end};
+use super::{
+    SLOW, WIDE, busy, count_of, get_with, number, points, queries_hold_together, store_much, store_slow, wait_for_end,
+};
 use crate::{
-    http::{Client, get},
+    http::{Client, authorization, get},
     on_both_drivers,
     process::{self, Signal},
     server::{Driver, Server, Setup, until},
 };
 
 /// A client whose answer has begun, and of which it reads no more.
-fn stuck(server: &Server) -> Client {
+pub(super) fn stuck(server: &Server) -> Client {
     let mut client = server.connect();
     client.send(&get(WIDE)).unwrap();
     assert_eq!(client.answer_without_body().status, 200);
@@ -17,8 +19,9 @@ fn stuck(server: &Server) -> Client {
 }
 
 fn a_client_that_leaves_stops_its_query(driver: Driver) {
-    let server = Setup::new(driver).flag("--query-threads", 1).start();
+    let server = Setup::new(driver).flag("--query-threads", 1).flag("--query-timeout", "10m").start();
     store_much(&server);
+    store_slow(&server, "");
     // In the middle of the answer, by a reset and by an end.
     for (round, reset) in [true, false].into_iter().enumerate() {
         let client = stuck(&server);
@@ -29,7 +32,7 @@ fn a_client_that_leaves_stops_its_query(driver: Driver) {
         wait_for_end(&server, "cancelled", round as u64 + 1);
     }
     // While it waits for a thread.
-    let holds = stuck(&server);
+    let holds = busy(&server, "");
     let mut waits = server.connect();
     waits.send(&count_of("wide&from=0")).unwrap();
     until("the second waits", || (server.stat("/queries/waiting") == 1).then_some(()));
@@ -75,46 +78,57 @@ fn a_client_that_does_not_read_is_cut_off(driver: Driver) {
     queries_hold_together(&server);
 }
 
-/// One query runs, as its answer is not read; the queue fills up behind it; and all of it is answered when it is read.
+/// One query runs; the queue fills up behind it, half of it by one client; and all of it is answered when there is a thread again.
 fn too_many_are_told_to_come_again(driver: Driver) {
-    const WAITING_MAX: usize = 64;
-    let server = Setup::new(driver).flag("--query-threads", 1).flag("--reactors", 2).start();
-    store_much(&server);
-    let mut holds = stuck(&server);
-    let mut waiting: Vec<Client> = (0..WAITING_MAX)
-        .map(|_| {
+    const SHARE: usize = 32;
+    let keys = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(keys.path(), "one\ntwo\nthree\n").unwrap();
+    let server = Setup::new(driver)
+        .flag("--api-keys", keys.path().display())
+        .flag("--query-threads", 1)
+        .flag("--query-timeout", "10m")
+        .flag("--reactors", 2)
+        .start();
+    let [one, two, three] = ["one", "two", "three"].map(|key| authorization(&format!("Bearer {key}")));
+    store_slow(&server, &one);
+    let ask = |fields: &str| server.ask(&get_with("/query?name=slow&agg=count", fields));
+    let holds = busy(&server, &three);
+    let mut waiting = Vec::new();
+    for fields in [&one, &two] {
+        for _ in 0..SHARE {
             let mut client = server.connect();
-            client.send(&count_of("wide&from=0")).unwrap();
-            client
-        })
-        .collect();
-    until("the queue is full", || (server.stat("/queries/waiting") == WAITING_MAX as u64).then_some(()));
+            client.send(&get_with("/query?name=slow&agg=count", fields)).unwrap();
+            waiting.push(client);
+        }
+        until("they wait", || (server.stat("/queries/waiting") == waiting.len() as u64).then_some(()));
+        let refused = ask(fields);
+        assert!(refused.header("Retry-After").is_some());
+        // Once all places are taken, it does not matter by whom.
+        assert!(refused.status == 429 && refused.text().contains("share"), "{refused:?}");
+    }
     for _ in 0..3 {
-        assert!(server.ask(&count_of("wide")).refusal(503).contains("queries"));
+        assert!(ask(&three).refusal(503).contains("queries"));
     }
     // What is not a query goes on.
     assert_eq!(server.ask(&get("/health")).status, 200);
-    assert!(holds.chunked_body().is_ok());
+    drop(holds);
     for client in &mut waiting {
-        assert_eq!(number(&client.answer()), 20_000);
+        assert_eq!(number(&client.answer()), 60);
     }
     queries_hold_together(&server);
-    assert_eq!(server.stat("/queries/ended_by/full"), 3);
-    assert_eq!(server.stat("/queries/ended_by/answered"), WAITING_MAX as u64 + 1);
-    assert_eq!(server.stat("/answers/503"), 3);
+    assert_eq!((server.stat("/queries/ended_by/full"), server.stat("/queries/ended_by/over_share")), (3, 2));
+    assert_eq!(server.stat("/queries/ended_by/answered"), 2 * SHARE as u64);
+    assert_eq!((server.stat("/answers/503"), server.stat("/answers/429")), (3, 2));
 }
 
-/// What waits too long is told so, though no thread has looked at it yet.
-fn a_query_without_a_thread_is_told_in_time(driver: Driver) {
-    let server = Setup::new(driver).flag("--query-threads", 1).flag("--query-timeout", "5s").start();
-    store_much(&server);
-    let holds = stuck(&server);
-    let mut waits = server.connect();
-    assert!(waits.ask(&count_of("wide")).refusal(503).contains("in time"));
-    assert_eq!(waits.ask(&get("/health")).status, 200);
-    drop(holds);
+/// An expression that would take minutes ends when its time is over, and its thread is free.
+fn an_expression_does_not_outlive_the_timeout(driver: Driver) {
+    let server = Setup::new(driver).flag("--query-threads", 1).flag("--query-timeout", "1s").start();
+    store_slow(&server, "");
+    assert!(server.ask(&get(SLOW)).refusal(503).contains("in time"));
     wait_for_end(&server, "timed_out", 1);
     queries_hold_together(&server);
+    assert!(number(&server.ask(&count_of("slow"))) == 60);
 }
 
 /// SIGTERM: the answer under way is finished; who asks now is told to come again.
@@ -134,16 +148,19 @@ fn a_stop_finishes_what_is_being_answered(driver: Driver) {
     assert_eq!(server.wait().code(), Some(0));
 }
 
-/// A client that does not read does not keep the server from stopping.
+/// Neither a client that does not read nor a long query keeps the server from stopping.
 fn a_stop_does_not_wait_for_ever(driver: Driver) {
     let mut server = Setup::new(driver).flag("--query-threads", 1).flag("--drain-timeout", "300ms").start();
     store_much(&server);
+    store_slow(&server, "");
     let mut client = stuck(&server);
+    let mut runs = busy(&server, "");
     let mut waits = server.connect();
     waits.send(&count_of("wide")).unwrap();
     until("it waits", || (server.stat("/queries/waiting") == 1).then_some(()));
     server.stop();
     assert!(!client.rest().ends_with(b"\r\n0\r\n\r\n"), "what was cut off looks whole");
+    runs.expect_end();
     waits.expect_end();
     assert!(server.said().iter().any(|line| line.contains("connections were cut off")));
 }
@@ -165,7 +182,7 @@ on_both_drivers!(
     a_client_that_ends_its_side_still_reads,
     a_client_that_does_not_read_is_cut_off,
     too_many_are_told_to_come_again,
-    a_query_without_a_thread_is_told_in_time,
+    an_expression_does_not_outlive_the_timeout,
     a_stop_finishes_what_is_being_answered,
     a_stop_does_not_wait_for_ever,
     answers_come_in_order_behind_a_large_one,

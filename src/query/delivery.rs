@@ -1,0 +1,191 @@
+//! An answer on its way to its connection: rendered piece by piece, as far as its client has taken what came before. A thread makes
+//! pieces while there is space for them, and leaves the rest to whichever is free when there is space again: no client holds one.
+
+use super::{QueryStatus, routes::Asked, shares::Taken, status::Outcome};
+use crate::{
+    http::Piece,
+    limits,
+    pipe::{Part, Unsent, Writer},
+};
+use std::{
+    fmt,
+    sync::atomic::Ordering::Relaxed,
+    time::{Duration, Instant},
+};
+
+/// The body of an answer, made bit by bit.
+pub trait Render: Send {
+    /// Appends the next bit. `false`: there was none left.
+    fn append_next(&mut self, out: &mut Vec<u8>) -> bool;
+    /// Bytes of memory that are held for what is left.
+    fn held_bytes(&self) -> usize;
+}
+
+/// An answer that is known: a 200.
+pub struct Prepared {
+    /// Media type of the body.
+    pub content_type: &'static str,
+    /// The body.
+    pub body: Box<dyn Render>,
+}
+
+impl fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Prepared").field("content_type", &self.content_type).finish_non_exhaustive()
+    }
+}
+
+/// How far an answer has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// There is more to do, and space for it.
+    More,
+    /// Its client has not taken what was made.
+    Full,
+    /// It is over.
+    Ended(Outcome),
+}
+
+/// One answer. What fits into one piece is sent with its length; what does not, chunk by chunk.
+pub(super) struct Delivery {
+    pub answer: Writer,
+    pub arrived: Instant,
+    body: Box<dyn Render>,
+    /// Rendered, and not yet in a piece from `taken` on.
+    rendered: Vec<u8>,
+    taken: usize,
+    /// What found no space, or goes before the first piece.
+    next: [Option<Part>; 2],
+    stage: Stage,
+    begun: Instant,
+    handed_over_bytes: u64,
+    write_timeout: Duration,
+    /// Its part of what answers may hold that are more than one piece.
+    kept: Option<Taken>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Pieces follow.
+    Body,
+    /// What is in `next` is the end.
+    End,
+}
+
+impl fmt::Debug for Delivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Delivery")
+            .field("stage", &self.stage)
+            .field("bytes", &self.handed_over_bytes)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Delivery {
+    /// Makes what comes first.
+    pub fn new(prepared: Prepared, asked: &Asked, answer: Writer, arrived: Instant, write_timeout: Duration) -> Self {
+        let Prepared { content_type, body } = prepared;
+        let mut delivery = Self {
+            answer,
+            arrived,
+            body,
+            rendered: Vec::new(),
+            taken: 0,
+            next: [None, None],
+            stage: Stage::End,
+            begun: Instant::now(),
+            handed_over_bytes: 0,
+            write_timeout,
+            kept: None,
+        };
+        let head = Part::Head { content_type };
+        if asked.head_only {
+            delivery.next[0] = Some(head);
+            return delivery;
+        }
+        match delivery.make_piece() {
+            (body, true) => delivery.next[0] = Some(Part::Whole { content_type, body }),
+            (piece, false) => {
+                delivery.stage = Stage::Body;
+                delivery.next = [Some(head), Some(Part::Piece(piece))];
+            }
+        }
+        delivery
+    }
+
+    /// Bytes that it holds until its client has taken it, if it is more than one piece.
+    pub fn to_keep(&self) -> Option<usize> {
+        (self.stage == Stage::Body).then(|| self.body.held_bytes())
+    }
+
+    /// They are taken.
+    pub fn keep(&mut self, kept: Taken) {
+        self.kept = Some(kept);
+    }
+
+    /// Hands over as many pieces as may wait, and no more in one turn.
+    pub fn go_on(&mut self, status: &QueryStatus) -> Progress {
+        let earned = Duration::from_secs(self.handed_over_bytes / limits::ANSWER_BYTES_PER_S_MIN);
+        if Instant::now() > self.begun + self.write_timeout + earned {
+            return Progress::Ended(Outcome::CutOff);
+        }
+        for _ in 0..=limits::PIECES_WAITING_MAX {
+            let part = match self.next[0].take() {
+                Some(part) => {
+                    self.next.swap(0, 1);
+                    part
+                }
+                None if self.stage == Stage::End => return Progress::Ended(Outcome::Answered),
+                None => match self.make_piece() {
+                    (piece, true) => {
+                        self.stage = Stage::End;
+                        Part::Last(piece)
+                    }
+                    (piece, false) => Part::Piece(piece),
+                },
+            };
+            let bytes = match &part {
+                Part::Whole { body: piece, .. } | Part::Piece(piece) | Part::Last(piece) => Some(piece.content().len()),
+                Part::Head { .. } | Part::Refused { .. } => None,
+            };
+            match self.answer.send(part) {
+                Ok(()) => {}
+                Err(Unsent::Full(part)) => {
+                    self.next.swap(0, 1);
+                    self.next[0] = Some(part);
+                    return Progress::Full;
+                }
+                Err(Unsent::Left) => return Progress::Ended(Outcome::Cancelled),
+            }
+            if let Some(bytes) = bytes {
+                self.handed_over_bytes += bytes as u64;
+                status.pieces.fetch_add(1, Relaxed);
+                status.body_bytes.fetch_add(bytes as u64, Relaxed);
+            }
+        }
+        if self.stage == Stage::End && self.next[0].is_none() {
+            return Progress::Ended(Outcome::Answered);
+        }
+        Progress::More
+    }
+
+    /// The next piece, and whether it is the last. A full one is that only if nothing follows, and is not followed by an empty one.
+    fn make_piece(&mut self) -> (Piece, bool) {
+        /// Rendered at a time.
+        const BYTES: usize = 16 * limits::KIB;
+        let mut piece = Piece::new();
+        loop {
+            let left = piece.fill(&self.rendered[self.taken..]).len();
+            self.taken = self.rendered.len() - left;
+            if left > 0 {
+                return (piece, false);
+            }
+            self.rendered.clear();
+            self.taken = 0;
+            while self.rendered.len() < BYTES && self.body.append_next(&mut self.rendered) {}
+            if self.rendered.is_empty() {
+                return (piece, true);
+            }
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Whose turn it is: the queries that wait, in a lane for each client, and the answers that wait for their clients. Behind one lock, which
+//! only the pool's threads take.
+
+use super::{delivery::Delivery, routes::Asked, shares::Taken};
+use crate::{pipe::Writer, rate::ClientKey};
+use std::{
+    collections::{HashMap, VecDeque},
+    time::Instant,
+};
+
+/// A query on its way to a thread.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub client: ClientKey,
+    pub asked: Box<Asked>,
+    pub arrived: Instant,
+    pub answer: Writer,
+    /// Names its answer.
+    pub number: u64,
+    /// Its waiting place.
+    pub waiting: Taken,
+}
+
+/// What a thread does next.
+#[derive(Debug)]
+pub(super) enum Work {
+    Evaluate(Job),
+    /// An answer, by its number.
+    Deliver(u64, Delivery),
+}
+
+/// One client's queries.
+#[derive(Debug)]
+struct Lane {
+    client: ClientKey,
+    waiting: VecDeque<Job>,
+    running: usize,
+}
+
+/// What there is to do.
+#[derive(Debug)]
+pub(super) struct Schedule {
+    /// Of clients that have a query waiting or running, the one whose turn it is first.
+    lanes: VecDeque<Lane>,
+    /// Threads that one client may have: half of them.
+    running_max: usize,
+    /// Answers with space for more, in turn.
+    ready: VecDeque<(u64, Delivery)>,
+    /// Answers without.
+    parked: HashMap<u64, Delivery>,
+}
+
+impl Schedule {
+    pub fn new(threads: usize) -> Self {
+        Self {
+            lanes: VecDeque::new(),
+            running_max: threads.div_ceil(2),
+            ready: VecDeque::new(),
+            parked: HashMap::new(),
+        }
+    }
+
+    pub fn add(&mut self, job: Job) {
+        match self.lanes.iter_mut().find(|lane| lane.client == job.client) {
+            Some(lane) => lane.waiting.push_back(job),
+            None => {
+                let client = job.client;
+                self.lanes.push_back(Lane { client, waiting: VecDeque::from([job]), running: 0 });
+            }
+        }
+    }
+
+    /// What is begun goes first: handing over is short, and memory waits for it.
+    pub fn next(&mut self) -> Option<Work> {
+        if let Some((number, delivery)) = self.ready.pop_front() {
+            return Some(Work::Deliver(number, delivery));
+        }
+        let at = self.next_lane()?;
+        let mut lane = self.lanes.remove(at)?;
+        let job = lane.waiting.pop_front()?;
+        lane.running += 1;
+        self.lanes.push_back(lane);
+        Some(Work::Evaluate(job))
+    }
+
+    /// Whether there is something to do.
+    pub fn has_next(&self) -> bool {
+        !self.ready.is_empty() || self.next_lane().is_some()
+    }
+
+    fn next_lane(&self) -> Option<usize> {
+        self.lanes.iter().position(|lane| !lane.waiting.is_empty() && lane.running < self.running_max)
+    }
+
+    /// A query of this client has left its thread.
+    pub fn finish(&mut self, client: ClientKey) {
+        if let Some(at) = self.lanes.iter().position(|lane| lane.client == client) {
+            self.lanes[at].running -= 1;
+            if self.lanes[at].running == 0 && self.lanes[at].waiting.is_empty() {
+                self.lanes.remove(at);
+            }
+        }
+    }
+
+    /// An answer goes on after those that wait for the same.
+    pub fn deliver_next(&mut self, number: u64, delivery: Delivery) {
+        self.ready.push_back((number, delivery));
+    }
+
+    /// Puts an answer aside until its client has taken some, or has left.
+    pub fn park(&mut self, number: u64, delivery: Delivery) {
+        let waits = delivery.answer.wait_for_space();
+        if waits {
+            self.parked.insert(number, delivery);
+        } else {
+            self.ready.push_back((number, delivery));
+        }
+    }
+
+    /// There is space for the answer with this number.
+    pub fn unpark(&mut self, number: u64) {
+        if let Some(delivery) = self.parked.remove(&number) {
+            self.ready.push_back((number, delivery));
+        }
+    }
+
+    /// Answers that are put aside.
+    pub fn parked(&self) -> usize {
+        self.parked.len()
+    }
+}

@@ -221,7 +221,7 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
         config,
     });
     let config = &shared.config;
-    let source = Source::server(&config.data_dir, Arc::clone(&log.status));
+    let source = Source::server(&opened.lock.lasting_path(), Arc::clone(&log.status));
     let queries = start_queries(config, source, clock, query_status)?;
 
     // The log first: it must outlive the reactors.

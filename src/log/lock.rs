@@ -10,7 +10,10 @@ use crate::limits::{LOCK_TRIES_MAX, LOCK_TRY_MS};
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, Read, Seek, Write},
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    os::{
+        fd::AsRawFd,
+        unix::fs::{MetadataExt, OpenOptionsExt},
+    },
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
     thread,
@@ -61,6 +64,15 @@ impl DirectoryLock {
             Ok(_) => Err(io::Error::other("the data directory was replaced by another")),
             Err(error) => Err(error),
         }
+    }
+
+    /// A path to the directory that leads to it also when it is moved, as long as this lock is held: by its descriptor
+    /// (proc(5)). Without /proc it is the path that was opened.
+    pub(crate) fn lasting_path(&self) -> PathBuf {
+        let path = PathBuf::from(format!("/proc/self/fd/{}", self.directory.as_raw_fd()));
+        let is_it =
+            |found: fs::Metadata| self.directory.metadata().is_ok_and(|ours| identity(&ours) == identity(&found));
+        if fs::metadata(&path).is_ok_and(is_it) { path } else { self.path.clone() }
     }
 
     /// Checks that the lock file is the one that is locked, and puts it back where it was deleted or replaced.
@@ -242,9 +254,12 @@ mod tests {
         assert_eq!(lock.check_directory().unwrap_err().kind(), io::ErrorKind::NotFound);
         fs::create_dir(&path).unwrap();
         assert!(lock.check_directory().unwrap_err().to_string().contains("replaced"));
+        fs::write(moved.join("file"), "").unwrap();
+        assert!(lock.lasting_path().join("file").exists());
         fs::remove_dir(&path).unwrap();
         fs::rename(&moved, &path).unwrap();
         lock.check_directory().unwrap();
+        assert!(lock.lasting_path().join("file").exists());
     }
 
     #[test]

@@ -7,7 +7,8 @@
 //! | sealed before this run, and nothing can speak for it | since this run began |
 //!
 //! What speaks for a segment is its name and the newest timestamp in it; where one of these cannot be, also its file's
-//! time of change.
+//! time of change. So does its sidecar's where that is later: when the clock is set, the sidecars of this run's
+//! segments are dated again, by the time that has passed and the clock as it is then, so that the next run knows.
 //!
 //! A time before 2020, or more than [`CLOCK_STEP_MS_MAX`] ahead of now, cannot be when a segment was sealed: the clock
 //! was not set. The latest counts, so a client that writes old timestamps makes no segment old. One that writes
@@ -20,7 +21,12 @@
 
 use super::{ACTIVE_NAME, Catalog, Segment, SegmentFile, SegmentName, Sidecar};
 use crate::{clock::Moment, limits::CLOCK_STEP_MS_MAX};
-use std::{collections::BTreeMap, fs, path::Path, time::UNIX_EPOCH};
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    path::Path,
+    time::{Duration, UNIX_EPOCH},
+};
 
 /// 2020-01-01T00:00:00Z in epoch milliseconds: clocks that were not set begin in 1970, 1980, 2000 or when their machine
 /// was built.
@@ -71,6 +77,20 @@ impl Ages {
         Some(step_ms)
     }
 
+    /// Dates the sidecars of the segments that this run has seen sealed by the clock as it is set now.
+    pub fn date_again(&self, directory: &Path, now: Moment) {
+        for (name, seen_ms) in self.seen.iter().filter_map(|(name, seen_ms)| Some((name, (*seen_ms)?))) {
+            let sealed_ms = now.wall_ms.saturating_sub(now.boot_ms.saturating_sub(seen_ms));
+            let sealed_at = UNIX_EPOCH + Duration::from_millis(u64::try_from(sealed_ms).unwrap_or(0));
+            // One that is still to be made will have the right time anyway.
+            let dated = File::open(directory.join(name.file(SegmentFile::Sidecar)))
+                .and_then(|sidecar| sidecar.set_modified(sealed_at));
+            if let Err(error) = dated {
+                tracing::debug!("the sidecar of segment {name} is not dated again: {error}");
+            }
+        }
+    }
+
     /// Takes note of the segments there are.
     pub fn observe(&mut self, catalog: &Catalog, now: Moment) {
         let is_there = |name: &SegmentName| catalog.segments.binary_search_by_key(name, |segment| segment.name).is_ok();
@@ -104,10 +124,14 @@ impl Ages {
         }
         let Some(newest_ms) = self.newest_ms(directory, segment, is_final) else { return 0 };
         let newest_ms = newest_ms.filter(possible);
+        let modified_ms = modified_ms(directory, segment);
         let spoken_for = match (named_ms, newest_ms) {
             (Some(named_ms), Some(newest_ms)) => Some(named_ms.max(newest_ms)),
-            _ => named_ms.max(newest_ms).max(modified_ms(directory, segment).filter(possible)),
+            _ => named_ms.max(newest_ms).max(modified_ms.filter(possible)),
         };
+        let is_later = |ms: &i64| modified_ms.is_none_or(|modified_ms| ms - modified_ms > CLOCK_STEP_MS_MAX);
+        let dated_ms = modified_at(&directory.join(segment.name.file(SegmentFile::Sidecar)));
+        let spoken_for = spoken_for.max(dated_ms.filter(possible).filter(is_later));
         let age_ms = spoken_for.map_or_else(|| since(self.began.boot_ms), |ms| now.wall_ms.saturating_sub(ms));
         age_ms.min(doubted_ms)
     }

@@ -224,6 +224,9 @@ impl Rounds {
         let now = (self.now)();
         let Some(step_ms) = self.ages.as_mut().and_then(|ages| ages.look(now)) else { return };
         count(&self.status.clock_steps, 1);
+        if let Some(ages) = &self.ages {
+            ages.date_again(&self.setup.directory, now);
+        }
         tracing::warn!("the wall clock was set by {} s while the server ran", step_ms / 1_000);
         if let Some(age) = self.setup.retain_age {
             tracing::warn!("retention by age deletes nothing that was sealed before this start for the next {age:?}");

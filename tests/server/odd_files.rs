@@ -148,6 +148,8 @@ fn a_data_directory_that_was_moved_is_said_by_ready() {
     server.signal(Signal::HangUp);
     unready("not rotated");
     store(&server, "b");
+    let found = server.ask(&get("/tags/batch")).json();
+    assert_eq!(found["values"], serde_json::json!(["a", "b"]), "its own, and nothing of the other");
     other.stop();
     assert_eq!(log::lines(&data).len(), 3);
     assert_eq!(log::lines(&moved).len(), 6);

@@ -109,6 +109,23 @@ fn a_boot_in_1970_that_is_corrected_deletes_nothing() {
 }
 
 #[test]
+fn a_clock_days_behind_that_is_corrected_deletes_nothing() {
+    let behind_ms = SEALED_MS - 400 * 24 * HOUR_MS;
+    let mut run = Run::begin(empty(), Moment { wall_ms: behind_ms, boot_ms: 0 });
+    let sealed = seal(&run.directory, behind_ms, behind_ms, &[behind_ms]);
+    assert_eq!(run.after(0, 0), [sealed]);
+    assert_eq!(run.after(60_000, SEALED_MS - behind_ms), [sealed]);
+    // Name, lines and file are of more than a year ago; it was sealed a minute ago.
+    let run = run.again(Moment { wall_ms: SEALED_MS + 120_000, boot_ms: 120_000 });
+    written(&run.directory, SEALED_MS + 120_000);
+    assert_eq!(run.left().len(), 2);
+    let mut run = run.again(Moment { wall_ms: SEALED_MS + 121_000, boot_ms: 121_000 });
+    assert_eq!(run.left().len(), 2, "and not by the doubt of the first start alone");
+    assert_eq!(run.after(HOUR_MS - 121_001, 0).len(), 2);
+    assert_eq!(run.after(1_002, 0), [named(SEALED_MS + 120_000)]);
+}
+
+#[test]
 fn what_this_run_has_sealed_goes_by_the_time_that_passed() {
     for set_by_ms in [10 * 365 * 24 * HOUR_MS, -10 * 365 * 24 * HOUR_MS, 0] {
         let mut run = Run::begin(empty(), BOOTED);

@@ -219,7 +219,7 @@ pub struct Arguments {
     pub rotate_size: Option<Text<Bytes>>,
     /// Age at which the log is rotated; 0s is never [default: 0s]
     ///
-    /// From 1s. SIGHUP rotates at once, whatever is set.
+    /// From 1s. SIGHUP rotates at once, whatever is set, and takes over a file that was put in the log's place.
     #[arg(long, env = "METRICSTREAM_ROTATE_AGE", value_name = "TIME", help_heading = ROTATION)]
     pub rotate_age: Option<Text<Span>>,
     /// Whether sealed segments are compressed [default: off]
@@ -235,7 +235,7 @@ pub struct Arguments {
     pub retain_size: Option<Text<Bytes>>,
     /// Age since its sealing above which a segment is deleted; 0s keeps everything [default: 0s]
     ///
-    /// From 1s.
+    /// From 1s. A wall clock that is set by more than a minute deletes nothing: see RELIABILITY.md.
     #[arg(long, env = "METRICSTREAM_RETAIN_AGE", value_name = "TIME", help_heading = ROTATION)]
     pub retain_age: Option<Text<Span>>,
     /// Threads that answer queries; 0 turns queries off [default: one for 4 cores, at least 2]

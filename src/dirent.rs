@@ -81,7 +81,7 @@ pub fn syncs_unsupported() -> u64 {
     SYNCS_UNSUPPORTED.load(Ordering::Relaxed)
 }
 
-/// Whether the system says that it cannot do such a thing at all, rather than that it has failed.
+/// True if the system says that it cannot do such a thing at all, rather than that it has failed.
 pub(crate) fn is_unsupported(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS | libc::EOPNOTSUPP | libc::EBADF))
 }

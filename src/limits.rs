@@ -204,10 +204,10 @@ pub const NEXT_NAMES_MAX: usize = 8;
 pub const LOCK_TRIES_MAX: u32 = 10;
 /// See [`LOCK_TRIES_MAX`].
 pub const LOCK_TRY_MS: u64 = 10;
-/// How often it is looked whether the data directory, its lock and the active segment are still where they were: three
+/// Time between two looks whether the data directory, its lock and the active segment are still where they were: three
 /// stat(2).
 pub const WATCH_INTERVAL: Duration = Duration::from_secs(1);
-/// How far the wall clock may go apart from the monotonic one between two looks before it has been set, in
+/// Most that the wall clock may go apart from the monotonic one between two looks before it has been set, in
 /// milliseconds; and how far in the future a time on the disk may be before it was not written by a clock that was
 /// right. NTP slews by 0.5 ms a second, and steps what is off by more than 128 ms; a leap second is one.
 pub const CLOCK_STEP_MS_MAX: i64 = 60_000;

@@ -47,7 +47,7 @@ pub(super) trait Calls: fmt::Debug {
     fn sync_times(&self, directory: &Path) -> io::Result<Vec<Duration>>;
     /// Whether `place` is to be had (bind(2)).
     fn bind(&self, place: &Place) -> io::Result<()>;
-    /// Who has the data directory.
+    /// The server that has the data directory.
     fn holder(&self, directory: &Path) -> io::Result<Holder>;
     /// Syncs the directory itself (fsync(2)).
     fn sync_directory(&self, directory: &Path) -> io::Result<()>;

@@ -27,7 +27,7 @@ pub(super) const SUBJECTS: &[Subject] = &[
     Subject { id: "fdatasync", topic: "disk", examine: sync },
 ];
 
-/// Who has the data directory.
+/// The server that has the data directory.
 pub(super) fn holder(examination: &mut Examination) -> Result<Holder, Unknown> {
     let located = examination.data_dir()?;
     let path = located.path.display().to_string();
@@ -89,7 +89,7 @@ fn directory(examination: &mut Examination) -> Verdict {
     })
 }
 
-/// What names in the data directory say of the log: whether it was moved away, and whether something stands in the way
+/// Names in the data directory, and the log by them: whether it was moved away, and whether something stands in the way
 /// of a rotation.
 fn log_files(examination: &mut Examination) -> Verdict {
     let located = examination.data_dir()?;
@@ -161,13 +161,13 @@ fn log_files(examination: &mut Examination) -> Verdict {
     })
 }
 
-/// Whether a name is one that logrotate gives to what it moves away.
+/// True for a name that logrotate gives to what it moves away.
 fn is_moved_log(name: &str) -> bool {
     let number = name.strip_prefix(ACTIVE_NAME).and_then(|rest| rest.strip_prefix(['.', '-']));
     number.is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()) && !rest.ends_with(".tmp"))
 }
 
-/// Whether the file system can sync a directory: without it names of files are not promised to outlive a loss of power.
+/// The file system's sync of a directory: without it names of files are not promised to outlive a loss of power.
 fn directory_sync(examination: &mut Examination) -> Verdict {
     let located = examination.data_dir()?;
     let path = located.path.display().to_string();

@@ -26,7 +26,7 @@ impl Appender {
         self.status.health()
     }
 
-    /// What the log tells of itself.
+    /// The log's own account: health, counts, troubles.
     #[must_use]
     pub fn status(&self) -> &LogStatus {
         &self.status

@@ -67,7 +67,7 @@ pub trait LogFile: Send + Sync {
     /// The active segment, to read it whatever its name is; `None` if it is no file.
     fn reader(&self) -> Option<Arc<File>>;
 
-    /// Where it is noted that the log cannot go on as asked.
+    /// The place where it is noted that the log cannot go on as asked.
     fn troubles(&self) -> Arc<Troubles>;
 
     /// How long ago the active segment was begun.
@@ -83,7 +83,7 @@ pub trait LogFile: Send + Sync {
     fn mark_clean(&self) -> io::Result<()>;
 }
 
-/// What a rotation has done.
+/// The outcome of a rotation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rotated {
     /// Nothing: the active segment is empty, and in its place.

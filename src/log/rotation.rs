@@ -85,7 +85,7 @@ pub(super) struct Begun {
     pub(super) bytes: u64,
 }
 
-/// What has the active segment's name.
+/// The file that has the active segment's name.
 enum AtName {
     Active,
     Nothing,
@@ -233,7 +233,7 @@ impl Segments {
         Err(io::Error::other(format!("the next {SEAL_NAMES_MAX} names for a sealed segment are all taken")))
     }
 
-    /// Whether no file of a segment of this name is there. A compressed file without its plain one, or a sidecar, is a
+    /// True if no file of a segment of this name is there. A compressed file without its plain one, or a sidecar, is a
     /// segment's too.
     fn is_free(&self, name: SegmentName) -> io::Result<bool> {
         for file in SegmentFile::ALL {
@@ -272,7 +272,7 @@ pub(super) fn deleted() -> io::Error {
     io::Error::other("the file was deleted")
 }
 
-/// What a file is, in words.
+/// A file's kind, in words.
 fn kind_of(found: &Metadata) -> &'static str {
     let kind = found.file_type();
     if kind.is_dir() {

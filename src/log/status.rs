@@ -294,7 +294,7 @@ impl LogStatus {
         self.position.advance(bytes);
     }
 
-    /// What keeps the log from going on as asked.
+    /// Reasons why the log cannot go on as asked.
     #[must_use]
     pub fn troubles(&self) -> &Troubles {
         &self.troubles

@@ -1,4 +1,4 @@
-//! What keeps the log from going on as was asked of it, though it takes lines: for `/ready`, `/stats` and the
+//! The reasons why the log cannot go on as was asked of it, though it takes lines: for `/ready`, `/stats` and the
 //! operator's log.
 
 use std::sync::{
@@ -20,7 +20,7 @@ pub enum Trouble {
 /// The troubles there are now.
 #[derive(Debug, Default)]
 pub struct Troubles {
-    /// Whether there is any: read for each `/ready`, so without a lock.
+    /// True if there is any: read for each `/ready`, so without a lock.
     any: AtomicBool,
     texts: Mutex<[Option<String>; 3]>,
 }

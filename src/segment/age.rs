@@ -1,4 +1,4 @@
-//! How old sealed segments are, whatever the wall clock does and whatever clients write into their metrics.
+//! The ages of sealed segments, whatever the wall clock does and whatever clients write into their metrics.
 //!
 //! | segment | its age is the time |
 //! |---|---|
@@ -6,7 +6,7 @@
 //! | sealed before this run | since the latest of what speaks for it |
 //! | sealed before this run, and nothing can speak for it | since this run began |
 //!
-//! What speaks for a segment is its name and the newest timestamp in it; where one of these cannot be, also its file's
+//! A segment is spoken for by its name and the newest timestamp in it; where one of these cannot be, also its file's
 //! time of change. So does its sidecar's where that is later: when the clock is set, the sidecars of this run's
 //! segments are dated again, by the time that has passed and the clock as it is then, so that the next run knows.
 //!
@@ -32,7 +32,7 @@ use std::{
 /// was built.
 const EARLIEST_MS: i64 = 1_577_836_800_000;
 
-/// What is known of the ages of sealed segments.
+/// The ages of sealed segments, as far as this run knows them.
 #[derive(Debug)]
 pub(super) struct Ages {
     began: Moment,
@@ -101,7 +101,7 @@ impl Ages {
         }
     }
 
-    /// Whether some segment may be older than `limit_ms` and is not taken to be, as the clock was set.
+    /// True if some segment may be older than `limit_ms` and is not taken to be, as the clock was set.
     pub fn is_held_back(&self, now: Moment, limit_ms: i64) -> bool {
         self.doubted_since_ms.is_some_and(|since_ms| now.boot_ms.saturating_sub(since_ms) <= limit_ms)
             && self.seen.values().any(Option::is_none)

@@ -43,7 +43,7 @@ pub struct KeeperSetup {
     pub retain_age: Option<Duration>,
     /// The clock by which segments are named.
     pub clock: Clock,
-    /// What looks whether the directory is still the one whose lock is held, if anything does.
+    /// Looks whether the directory is still the one whose lock is held, if anything does.
     pub watch: Option<Arc<dyn DirectoryWatch>>,
 }
 
@@ -83,7 +83,7 @@ impl Durable {
     }
 }
 
-/// Tells the keeper of sealed segments. Never waits for its work.
+/// Announces sealed segments to the thread that looks after them. Never waits for its work.
 #[derive(Debug, Clone)]
 pub struct KeeperBell {
     durable: Arc<Durable>,
@@ -206,7 +206,7 @@ impl Rounds {
         Self { now: Box::new(now), ..self }
     }
 
-    /// How long after a round the next begins when nothing is sealed.
+    /// Time from a round to the next when nothing is sealed.
     fn interval(&self) -> Duration {
         self.setup.retain_age.map_or(KEEPER_INTERVAL, |age| age.clamp(ROTATE_AGE_MIN, KEEPER_INTERVAL))
     }

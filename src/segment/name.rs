@@ -11,7 +11,7 @@ pub const ACTIVE_NAME: &str = "metrics.jsonl";
 const PREFIX: &str = "metrics-";
 /// A time in the basic format of ISO 8601, in UTC.
 const STAMP_BYTES: usize = "20260102T030405.678Z".len();
-/// What stands before a sequence number. It sorts behind the dot that ends a name without one.
+/// The character before a sequence number. It sorts behind the dot that ends a name without one.
 const SEQUENCE_MARK: char = '_';
 const SEQUENCE_DIGITS: usize = 6;
 const SEQUENCE_MAX: u32 = 999_999;

@@ -1,4 +1,5 @@
-//! Which segments have to go, and how one goes. How old one is, is told by `age`. Retention by bytes asks no clock.
+//! The choice of segments that have to go, and how one goes. Their age comes from `age`. Retention by bytes asks no
+//! clock.
 
 use super::{Catalog, Segment, SegmentFile, SegmentName};
 use crate::dirent::sync_directory;

@@ -159,7 +159,7 @@ fn a_log_moved_without_a_signal_goes_on_where_it_is(driver: Driver) {
     server.stop();
 }
 
-/// What `metricstream doctor` says of a data directory.
+/// The text of `metricstream doctor` about a data directory.
 fn doctor(directory: &Path) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_metricstream"));
     let output = command.args(["doctor", "--data-dir"]).arg(directory).output().unwrap();

@@ -169,7 +169,7 @@ fn a_file_moved_away_by_hand_is_left_where_it_is() {
     assert_eq!(sealed(directory.path()), [""; 0]);
 }
 
-/// What somebody puts at the name of the active segment after moving that away, and what the log does with it.
+/// A log whose file was moved away and replaced by what `make` puts there, after it was asked to rotate.
 fn replaced(make: impl FnOnce(&Path)) -> (TempDir, Opened, Result<Rotated, RotateError>) {
     let directory = directory();
     let opened = open(directory.path()).unwrap();
@@ -191,7 +191,7 @@ fn moved(directory: &TempDir) -> String {
 
 #[test]
 fn a_file_put_in_its_place_is_taken_over() {
-    for (text, kept_bytes) in [("", 0), ("restored\n", 9), ("restored\ntorn", 9), ("a stranger's", 0)] {
+    for (text, kept_bytes) in [("", 0), ("restored\n", 9), ("restored\ntorn", 9), ("another's", 0)] {
         let (directory, opened, rotated) = replaced(|path| fs::write(path, text).unwrap());
         assert_eq!(rotated.unwrap(), Rotated::Begun(kept_bytes), "{text:?}");
         let kept = &text[..usize::try_from(kept_bytes).unwrap()];

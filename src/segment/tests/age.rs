@@ -13,7 +13,7 @@ const HOUR_MS: i64 = 3_600_000;
 /// Boots at any number.
 const BOOTED: Moment = Moment { wall_ms: SEALED_MS, boot_ms: 5_000 };
 
-/// The keeper of a directory that keeps an hour, by a clock that the test moves.
+/// A run over a directory that keeps an hour, by a clock that the test moves.
 struct Run {
     directory: TempDir,
     clock: Arc<Mutex<Moment>>,

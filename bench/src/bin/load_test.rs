@@ -6,7 +6,7 @@ use metricstream_bench::{
     output,
 };
 use reactor::nofile;
-use std::{env, fs::OpenOptions, process::ExitCode};
+use std::{env, process::ExitCode};
 
 /// Some requests did not succeed.
 const FAILED: u8 = 1;
@@ -54,20 +54,24 @@ fn run(plan: &mut Plan) -> Result<ExitCode, String> {
             plan.clients
         ));
     }
-    if let Some(path) = &plan.plot {
-        // Tried before the load, not after it.
-        let opened = OpenOptions::new().append(true).create(true).open(path);
-        opened.map_err(|error| format!("{}: {error}", path.display()))?;
-    }
     let chosen = plan.driver.settle();
     if let Some(baseline) = &plan.baseline {
         baseline.check(&load::workload(plan, chosen), &load::host())?;
     }
     plan.settle_address();
+    let title = format!("{} {}", plan.method, plan.url);
+    if let Some(path) = &plan.plot {
+        // Tried before the load, not after it; and a load that is killed leaves no picture of an earlier one.
+        load::draw_message(path, &title, "the load has not ended")?;
+    }
     let outcome = load::run(plan, chosen).map_err(|error| format!("cannot run on {chosen}: {error}"))?;
     if outcome.nothing_listens {
         let addresses = plan.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ");
-        return Err(format!("nothing listens on {addresses}"));
+        let message = format!("nothing listens on {addresses}");
+        if let Some(path) = &plan.plot {
+            load::draw_message(path, &title, &message)?;
+        }
+        return Err(message);
     }
     let report = Report::new(plan, chosen, &outcome);
     print(&report.render())?;

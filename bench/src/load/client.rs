@@ -30,6 +30,11 @@ pub(super) struct InFlight {
     pub metrics: u32,
 }
 
+/// The pause of a closed loop after the second connection in turn that brought no response; it doubles with each further one, up to
+/// a hundred times as much.
+const BACKOFF_NS: u64 = 1_000_000;
+const BACKOFF_NS_MAX: u64 = 100 * BACKOFF_NS;
+
 /// How long a peer that is to end a connection is waited for: a server that means to, does it with its last response.
 const LINGER_NS: u64 = 50_000_000;
 
@@ -53,6 +58,8 @@ pub(super) struct Client {
     pub first_ns: u64,
     /// A request of it has timed out.
     pub hung: bool,
+    /// Connections in turn that brought no response.
+    pub fruitless: u32,
     /// The request that a connect was begun for and that has not been sent yet.
     pub awaited: Option<Begun>,
     /// No request before this.
@@ -82,6 +89,7 @@ impl Client {
             since_ns: 0,
             first_ns: 0,
             hung: false,
+            fruitless: 0,
             awaited: None,
             resume_ns,
             armed_ns: u64::MAX,
@@ -102,8 +110,30 @@ impl Client {
         }
     }
 
+    /// A connection brought no response: how long the client waits before the next one. A server that refuses or resets would else be
+    /// tried as fast as this host can.
+    pub fn back_off(&mut self) -> u64 {
+        self.fruitless = self.fruitless.saturating_add(1);
+        let doublings = self.fruitless.saturating_sub(2).min(16);
+        if self.fruitless < 2 { 0 } else { (BACKOFF_NS << doublings).min(BACKOFF_NS_MAX) }
+    }
+
     /// Whether nothing of it is under way: neither a request nor the connect for one.
     pub fn is_idle(&self) -> bool {
         self.in_flight.is_empty() && self.awaited.is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_backs_off_from_a_server_that_refuses() {
+        let mut client = Client::new(0, 1, 1, 0, AnswerParser::default());
+        let pauses_ms: Vec<_> = (0..10).map(|_| client.back_off() / 1_000_000).collect();
+        assert_eq!(pauses_ms, [0, 1, 2, 4, 8, 16, 32, 64, 100, 100]);
+        client.fruitless = u32::MAX;
+        assert_eq!(client.back_off(), BACKOFF_NS_MAX);
     }
 }

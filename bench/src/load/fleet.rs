@@ -263,6 +263,13 @@ impl<'load> Fleet<'load> {
                 self.tally.failed(failure, now_ns, steady);
             }
         }
+        // An open loop keeps its own times, and a timeout is pause enough.
+        if self.schedule.is_none() && failure != Failure::Timeout {
+            let pause_ns = client.back_off();
+            if pause_ns > 0 {
+                client.resume_ns = now_ns + pause_ns;
+            }
+        }
         self.rest(index, now_ns);
     }
 
@@ -270,7 +277,7 @@ impl<'load> Fleet<'load> {
     fn rest(&mut self, index: usize, now_ns: u64) {
         let client = &mut self.clients[index];
         if self.interval_ns > 0 && client.is_idle() {
-            client.resume_ns = now_ns + self.interval_ns;
+            client.resume_ns = client.resume_ns.max(now_ns + self.interval_ns);
         }
     }
 
@@ -342,6 +349,9 @@ impl<'load> Fleet<'load> {
         let client = &mut self.clients[index];
         let Some(request) = client.in_flight.pop_front() else { return };
         self.answered += 1;
+        if mem::take(&mut client.fruitless) > 0 && self.interval_ns == 0 {
+            client.resume_ns = 0;
+        }
         if !matches!(status, 200..300) {
             self.shared.failed(1);
         }

@@ -24,7 +24,7 @@ pub use condition::Condition;
 pub use intervals::{Interval, Intervals};
 pub use observer::Observed;
 pub use options::{Comparison, Format, Invocation, Plan, invocation, parse};
-pub use plot::draw;
+pub use plot::{draw, draw_message};
 pub use report::{Report, render_comparison};
 pub use requests::{Heads, Requests};
 pub use setup::{host, workload};

@@ -1,137 +1,191 @@
-//! The figures of one run as an SVG: the percentile curve, and the latency over time. Both have logarithmic latencies; the
-//! percentile axis is logarithmic towards 100 %, so that each nine has the same width.
+//! The figures of one run as an SVG: the percentile curve, the latency over time, and what came per second: responses with 2xx, and
+//! errors. Latencies are logarithmic; the percentile axis is logarithmic towards 100 %, so that each nine has the same width.
+//!
+//! An interval without a response of 2xx has no latency: the lines are broken there, and its time is shaded.
 
-use super::report::Report;
+mod axes;
+
+use super::report::{Report, Row};
+use axes::{Axis, latency_axis, percentile_axis, rate_axis, scale, time_axis};
 use hdrhistogram::Histogram;
 use plotters::{
     chart::{ChartBuilder, SeriesLabelPosition},
-    coord::{
-        Shift,
-        ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, ValueFormatter},
-    },
+    coord::Shift,
     prelude::{
-        DrawingArea, DrawingAreaErrorKind, DrawingBackend, IntoDrawingArea, LineSeries, PathElement, SVGBackend,
+        Circle, DrawingArea, DrawingAreaErrorKind, DrawingBackend, IntoDrawingArea, PathElement, Rectangle, SVGBackend,
+        Text,
     },
     style::{BLACK, Color, RGBColor, ShapeStyle, WHITE},
 };
-use std::{f64::consts::LOG10_2, ops::Range, path::Path};
+use std::{fs, path::Path};
 
-const SIZE: (u32, u32) = (1000, 900);
+const WIDTH: u32 = 1000;
+/// Heights of a chart and of the title above them.
+const HEIGHT: u32 = 340;
+const TITLE: u32 = 40;
 /// Pixels left of the axis: for "500 ms" and the axis' name.
 const LEFT: u32 = 80;
 const BELOW: u32 = 50;
 const FONT: &str = "sans-serif";
 /// Rows of the percentile curve between one halving of the rest and the next.
 const POINTS_PER_HALVING: u32 = 20;
-/// Colours that stay apart for the colour-blind (Okabe and Ito): blue, vermilion, green.
-const COLOURS: [RGBColor; 3] = [RGBColor(0, 114, 178), RGBColor(213, 94, 0), RGBColor(0, 158, 115)];
+/// Colours that stay apart for the colour-blind (Okabe and Ito): blue, vermilion, green, purple.
+const BLUE: RGBColor = RGBColor(0, 114, 178);
+const VERMILION: RGBColor = RGBColor(213, 94, 0);
+const GREEN: RGBColor = RGBColor(0, 158, 115);
+const PURPLE: RGBColor = RGBColor(204, 121, 167);
+const GAP: RGBColor = RGBColor(150, 150, 150);
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Failed<'a> = DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>;
-/// A line of a chart: its name and its points, in the axes' units.
-type Line = (String, Vec<(f64, f64)>);
+type Point = (f64, f64);
 
-/// An axis: its name, where it begins and ends, its marks, and what stands at a mark.
-struct Axis {
-    name: &'static str,
-    from: f64,
-    to: f64,
-    marks: Vec<f64>,
-    label: fn(f64) -> String,
+/// What is drawn of a series.
+enum Marks {
+    /// Lines through the points of each part; a part of one point is a dot.
+    Lines(Vec<Vec<Point>>),
+    Dots(Vec<Point>),
+    /// From the axis up, between two times.
+    Bars(Vec<(f64, f64, f64)>),
+    /// Over the whole height, between two times.
+    Bands(Vec<(f64, f64)>),
 }
 
-impl Ranged for Axis {
-    type FormatOption = NoDefaultFormatting;
-    type ValueType = f64;
-
-    #[allow(clippy::cast_possible_truncation)] // Pixels.
-    fn map(&self, value: &f64, (first, last): (i32, i32)) -> i32 {
-        let share = (value - self.from) / (self.to - self.from).max(f64::MIN_POSITIVE);
-        first + (share * f64::from(last - first)).round() as i32
-    }
-
-    fn key_points<Hint: KeyPointHint>(&self, _: Hint) -> Vec<f64> {
-        self.marks.clone()
-    }
-
-    fn range(&self) -> Range<f64> {
-        self.from..self.to
-    }
+struct Series {
+    name: String,
+    colour: RGBColor,
+    marks: Marks,
 }
 
-impl ValueFormatter<f64> for Axis {
-    fn format(mark: &f64) -> String {
-        mark.to_string()
-    }
-
-    fn format_ext(&self, mark: &f64) -> String {
-        (self.label)(*mark)
-    }
+struct Chart<'a> {
+    title: &'a str,
+    x: Axis,
+    y: Axis,
+    series: Vec<Series>,
 }
 
-/// Draws the figures of `report` into `path`.
+/// Draws the figures of `report` into `path`, whatever became of the load.
 ///
 /// # Errors
-/// There are no latencies to draw, or the file cannot be written.
+/// The file cannot be written.
 pub fn draw(report: &Report<'_>, path: &Path) -> Result<(), String> {
     let curves = report.curves();
     let (least, most) = curves
         .iter()
         .fold((u64::MAX, 0), |(least, most), (_, histogram)| (least.min(histogram.min()), most.max(histogram.max())));
-    if most == 0 {
-        return Err("no request succeeded: there are no latencies to draw".to_owned());
+    let mut charts = Vec::new();
+    if most > 0 {
+        charts.push(percentiles(&curves, least, most));
+        charts.push(course(report, least, most));
     }
-    let latency = || latency_axis(least, most);
-    let quantiles: Vec<Line> =
-        curves.iter().map(|(name, histogram)| ((*name).to_owned(), percentile_curve(histogram))).collect();
-    let nines = quantiles.iter().flat_map(|(_, points)| points).fold(1.0_f64, |most, (nines, _)| most.max(*nines));
-    let course = course(report);
-    let end_s = report.rows.last().map_or(1.0, |row| row.start_s + row.seconds);
-
-    let area = SVGBackend::new(path, SIZE).into_drawing_area();
-    let told = |error: Failed<'_>| format!("{}: {error}", path.display());
-    area.fill(&WHITE).map_err(told)?;
-    let area = area.titled(&report.title(), (FONT, 16)).map_err(told)?;
-    let (above, below) = area.split_vertically(SIZE.1 / 2);
-    chart(&above, "Latency by percentile of the successes", percentile_axis(nines), latency(), &quantiles)
-        .map_err(told)?;
-    let title = if quantiles.len() > 1 { "Latency over time (corrected)" } else { "Latency over time" };
-    chart(&below, title, time_axis(end_s), latency(), &course).map_err(told)?;
-    area.present().map_err(told)
+    charts.push(throughput(report));
+    let title = report.title();
+    let note = (most == 0).then_some("no request succeeded: there are no latencies to draw");
+    write(path, &title, note, charts)
 }
 
-fn chart<'a>(area: &Area<'a>, title: &str, x: Axis, y: Axis, lines: &[Line]) -> Result<(), Failed<'a>> {
-    let (x_name, y_name) = (x.name, y.name);
-    let mut chart = ChartBuilder::on(area)
-        .caption(title, (FONT, 15))
-        .margin(10)
-        .margin_right(25)
-        .x_label_area_size(BELOW)
-        .y_label_area_size(LEFT)
-        .build_cartesian_2d(x, y)?;
-    chart
-        .configure_mesh()
-        .x_desc(x_name)
-        .y_desc(y_name)
-        .label_style((FONT, 13))
-        .axis_desc_style((FONT, 14))
-        .bold_line_style(BLACK.mix(0.15))
-        .light_line_style(BLACK.mix(0.0))
-        .draw()?;
-    for ((name, points), colour) in lines.iter().zip(COLOURS.iter().cycle()) {
-        let style = ShapeStyle { color: colour.to_rgba(), filled: false, stroke_width: 2 };
-        chart
-            .draw_series(LineSeries::new(points.iter().copied(), style))?
-            .label(name.as_str())
-            .legend(move |(x, y)| PathElement::new(vec![(x, y), (x + 20, y)], style));
+/// Draws a picture that says why there are no figures.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn draw_message(path: &Path, title: &str, message: &str) -> Result<(), String> {
+    write(path, title, Some(message), Vec::new())
+}
+
+fn write(path: &Path, title: &str, note: Option<&str>, charts: Vec<Chart<'_>>) -> Result<(), String> {
+    let mut svg = String::new();
+    render(&mut svg, title, note, charts).map_err(|error| format!("cannot draw: {error}"))?;
+    fs::write(path, svg).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+fn render<'a>(svg: &'a mut String, title: &str, note: Option<&str>, charts: Vec<Chart<'_>>) -> Result<(), Failed<'a>> {
+    let heads = TITLE + if note.is_some() { TITLE } else { 0 };
+    let count = u32::try_from(charts.len()).unwrap_or(0);
+    let area = SVGBackend::with_string(svg, (WIDTH, heads + HEIGHT * count + 10)).into_drawing_area();
+    // Its own ground: the picture looks the same on a dark page.
+    area.fill(&WHITE)?;
+    area.draw(&Text::new(title.to_owned(), (20, 14), (FONT, 16)))?;
+    if let Some(note) = note {
+        area.draw(&Text::new(note.to_owned(), (20, 46), (FONT, 15)))?;
     }
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::LowerRight)
-        .background_style(WHITE.mix(0.9))
-        .border_style(BLACK.mix(0.3))
-        .label_font((FONT, 13))
-        .draw()
+    let (_, mut rest) = area.split_vertically(heads);
+    for chart in charts {
+        let (above, below) = rest.split_vertically(HEIGHT);
+        chart.draw(&above)?;
+        rest = below;
+    }
+    area.present()
+}
+
+impl Chart<'_> {
+    fn draw<'a>(self, area: &Area<'a>) -> Result<(), Failed<'a>> {
+        let (x_name, y_name) = (self.x.name, self.y.name);
+        let (bottom, top) = (self.y.from, self.y.to);
+        let mut chart = ChartBuilder::on(area)
+            .caption(self.title, (FONT, 15))
+            .margin(10)
+            .margin_right(25)
+            .x_label_area_size(BELOW)
+            .y_label_area_size(LEFT)
+            .build_cartesian_2d(self.x, self.y)?;
+        chart
+            .configure_mesh()
+            .x_desc(x_name)
+            .y_desc(y_name)
+            .label_style((FONT, 13))
+            .axis_desc_style((FONT, 14))
+            .bold_line_style(BLACK.mix(0.15))
+            .light_line_style(BLACK.mix(0.0))
+            .draw()?;
+        for Series { name, colour, marks } in self.series {
+            let style = ShapeStyle { color: colour.to_rgba(), filled: false, stroke_width: 2 };
+            let key = match &marks {
+                Marks::Bands(_) => colour.mix(0.25).filled(),
+                _ => colour.filled(),
+            };
+            match marks {
+                Marks::Lines(parts) => {
+                    let dots = parts.iter().filter(|part| part.len() == 1).map(|part| part[0]);
+                    chart.draw_series(dots.map(|point| Circle::new(point, 3, colour.filled())))?;
+                    chart.draw_series(parts.into_iter().map(|part| PathElement::new(part, style)))?
+                }
+                Marks::Dots(points) => {
+                    chart.draw_series(points.into_iter().map(|point| Circle::new(point, 2, colour.filled())))?
+                }
+                Marks::Bars(bars) => chart.draw_series(
+                    bars.into_iter().map(|(from, to, value)| Rectangle::new([(from, bottom), (to, value)], key)),
+                )?,
+                Marks::Bands(bands) => chart.draw_series(
+                    bands.into_iter().map(|(from, to)| Rectangle::new([(from, bottom), (to, top)], key)),
+                )?,
+            }
+            .label(name)
+            .legend(move |(x, y)| Rectangle::new([(x, y - 3), (x + 20, y + 3)], key));
+        }
+        chart
+            .configure_series_labels()
+            .position(SeriesLabelPosition::LowerRight)
+            .background_style(WHITE.mix(0.9))
+            .border_style(BLACK.mix(0.3))
+            .label_font((FONT, 13))
+            .draw()
+    }
+}
+
+fn percentiles<'a>(curves: &[(&'static str, &Histogram<u64>)], least: u64, most: u64) -> Chart<'a> {
+    let line = |((name, histogram), colour): (&(&'static str, &Histogram<u64>), RGBColor)| Series {
+        name: (*name).to_owned(),
+        colour,
+        marks: Marks::Lines(vec![percentile_curve(histogram)]),
+    };
+    let last =
+        curves.iter().flat_map(|(_, histogram)| percentile_curve(histogram)).fold(1.0_f64, |most, (x, _)| most.max(x));
+    Chart {
+        title: "Latency by percentile of the successes",
+        x: percentile_axis(last),
+        y: latency_axis(least, most),
+        series: curves.iter().zip([BLUE, VERMILION]).map(line).collect(),
+    }
 }
 
 /// How many nines `quantile` has: 0 for 0, 1 for 0.9, 2 for 0.99.
@@ -147,113 +201,107 @@ fn percentile_curve(latency: &Histogram<u64>) -> Vec<(f64, f64)> {
     steps.map(|step| (nines(step.quantile_iterated_to()).min(last), scale(step.value_iterated_to()))).collect()
 }
 
-/// Nanoseconds to the position on the latency axis: the logarithm of microseconds. A tenth of one is its lowest.
-#[allow(clippy::cast_precision_loss)] // A day is far below 2^53 ns.
-fn scale(nanos: u64) -> f64 {
-    (nanos.max(100) as f64 / 1e3).log10()
+/// The time of the last interval's end, seconds.
+fn end_s(rows: &[Row]) -> f64 {
+    rows.last().map_or(1.0, |row| row.start_s + row.seconds)
 }
 
-/// The 50th and 99th percentile and the maximum of each interval that has any successes, in its middle. The rest of an interval
-/// at the end holds too little for a point of its own.
-fn course(report: &Report<'_>) -> Vec<Line> {
-    let width_s = report.rows.first().map_or(0.0, |row| row.seconds);
-    let rows = || report.rows.iter().filter(|row| row.successes > 0 && row.seconds >= width_s / 2.0);
-    let middle = |row: &super::report::Row| row.start_s + row.seconds / 2.0;
-    let position = |micros: Option<f64>| micros.unwrap_or(0.0).max(0.1).log10();
-    vec![
-        ("p50".to_owned(), rows().map(|row| (middle(row), position(row.p50_us))).collect()),
-        ("p99".to_owned(), rows().map(|row| (middle(row), position(row.p99_us))).collect()),
-        ("max".to_owned(), rows().map(|row| (middle(row), position(row.max_us))).collect()),
-    ]
+/// The rows that are wide enough for a rate of their own: the rest of an interval at the end is not, unless it is all there is.
+fn wide(rows: &[Row]) -> impl Iterator<Item = &Row> {
+    let width_s = rows.first().map_or(0.0, |row| row.seconds);
+    rows.iter().filter(move |row| row.seconds >= width_s / 2.0)
 }
 
-/// From the mark below `least_ns` to the one above `most_ns`, in steps of 1, 2, 5, 10.
-fn latency_axis(least_ns: u64, most_ns: u64) -> Axis {
-    let marks = (-1..=10).flat_map(|decade| [1.0_f64, 2.0, 5.0].map(|step| f64::from(decade) + step.log10()));
-    let (low, high) = (scale(least_ns), scale(most_ns));
-    let all: Vec<f64> = marks.collect();
-    let from = all.iter().copied().filter(|mark| *mark <= low).fold(-1.0, f64::max);
-    let to = all.iter().copied().find(|mark| *mark > high).unwrap_or(11.0);
-    Axis {
-        name: "latency",
-        from,
-        to,
-        marks: all.into_iter().filter(|mark| (from..=to).contains(mark)).collect(),
-        label: |mark| duration(10_f64.powf(mark)),
+/// The stretches without a response of 2xx.
+fn gaps(rows: &[Row]) -> Series {
+    let without = wide(rows).filter(|row| row.successes == 0);
+    let bands = without.map(|row| (row.start_s, row.start_s + row.seconds)).collect();
+    Series { name: "no response with 2xx".to_owned(), colour: GAP, marks: Marks::Bands(bands) }
+}
+
+/// The points of one figure in the middle of its intervals, in parts between which there is none.
+fn parts(rows: &[Row], figure: impl Fn(&Row) -> Option<f64>) -> Vec<Vec<Point>> {
+    let mut parts = vec![Vec::new()];
+    for row in wide(rows) {
+        match (figure(row), parts.last_mut()) {
+            (Some(micros), Some(part)) => part.push((row.start_s + row.seconds / 2.0, micros.max(0.1).log10())),
+            _ => parts.push(Vec::new()),
+        }
     }
+    parts.retain(|part| !part.is_empty());
+    parts
 }
 
-fn percentile_axis(nines: f64) -> Axis {
-    let marks = [0.0, LOG10_2].into_iter().chain((1..=9).map(f64::from));
-    Axis {
-        name: "percentile",
-        from: 0.0,
-        to: nines,
-        // A thousand requests have three nines, but for a rounding error.
-        marks: marks.filter(|mark| *mark <= nines + 1e-6).collect(),
-        label: |mark| format!("{} %", trimmed(100.0 * (1.0 - 10_f64.powf(-mark)))),
+/// The 50th and 99th percentile of each interval as lines, its maximum as a dot.
+fn course(report: &Report<'_>, least: u64, most: u64) -> Chart<'static> {
+    let rows = &report.rows;
+    let line = |name: &str, colour, parts| Series { name: name.to_owned(), colour, marks: Marks::Lines(parts) };
+    let mut series = vec![
+        line("p50", BLUE, parts(rows, |row| row.p50_us)),
+        line("p99", GREEN, parts(rows, |row| row.p99_us)),
+        Series { name: "max".to_owned(), colour: PURPLE, marks: Marks::Dots(parts(rows, |row| row.max_us).concat()) },
+    ];
+    if wide(rows).any(|row| row.successes == 0) {
+        series.insert(0, gaps(rows));
     }
+    let title = if report.curves().len() > 1 { "Latency over time (corrected)" } else { "Latency over time" };
+    Chart { title, x: time_axis(end_s(rows)), y: latency_axis(least, most), series }
 }
 
-/// Seven digits behind the point at most: those of nine nines.
-fn trimmed(value: f64) -> String {
-    let text = format!("{value:.7}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
-}
-
-fn time_axis(end_s: f64) -> Axis {
-    // Ten marks or fewer, at 1, 2 or 5 times a power of ten seconds.
-    let steps = (-2..6).flat_map(|decade| [1.0, 2.0, 5.0].map(|step| step * 10_f64.powi(decade)));
-    let step = steps.into_iter().find(|step| end_s / step <= 10.0).unwrap_or(end_s);
-    let marks = (0..=10).map(|mark| f64::from(mark) * step).filter(|mark| *mark <= end_s).collect();
-    Axis {
-        name: "seconds since the end of the warm-up",
-        from: 0.0,
-        to: end_s,
-        marks,
-        label: |mark| format!("{} s", trimmed(mark)),
+/// Responses with 2xx and errors in each second. An error is a request without a response, or with another status.
+#[allow(clippy::cast_precision_loss)] // Counts far below 2^53.
+fn throughput(report: &Report<'_>) -> Chart<'static> {
+    let rows = &report.rows;
+    let per_second = |count: u64, row: &Row| if row.seconds > 0.0 { count as f64 / row.seconds } else { 0.0 };
+    let errors = |row: &Row| per_second(row.failures + row.other_statuses, row);
+    let most = wide(rows).flat_map(|row| [per_second(row.successes, row), errors(row)]).fold(0.0, f64::max);
+    let steps = wide(rows).flat_map(|row| {
+        let rate = per_second(row.successes, row);
+        [(row.start_s, rate), (row.start_s + row.seconds, rate)]
+    });
+    let bars = wide(rows).filter(|row| row.failures + row.other_statuses > 0);
+    let bars = bars.map(|row| (row.start_s, row.start_s + row.seconds, errors(row))).collect();
+    let mut series = vec![
+        Series { name: "errors".to_owned(), colour: VERMILION, marks: Marks::Bars(bars) },
+        Series { name: "responses with 2xx".to_owned(), colour: BLUE, marks: Marks::Lines(vec![steps.collect()]) },
+    ];
+    if wide(rows).any(|row| row.successes == 0) {
+        series.insert(0, gaps(rows));
     }
-}
-
-/// A round number of microseconds, in the unit that suits it.
-fn duration(micros: f64) -> String {
-    let (value, unit) = match micros {
-        micros if micros > 0.99e6 => (micros / 1e6, "s"),
-        micros if micros > 0.99e3 => (micros / 1e3, "ms"),
-        micros => (micros, "us"),
-    };
-    format!("{value:.*} {unit}", usize::from(value < 0.99))
+    Chart { title: "Responses and errors over time", x: time_axis(end_s(rows)), y: rate_axis(most), series }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn each_nine_has_its_mark() {
-        let axis = percentile_axis(5.2);
-        let labels: Vec<_> = axis.marks.iter().map(|mark| (axis.label)(*mark)).collect();
-        assert_eq!(labels, ["0 %", "50 %", "90 %", "99 %", "99.9 %", "99.99 %", "99.999 %"]);
-    }
-
-    #[test]
-    fn latencies_are_marked_from_below_the_least_to_above_the_most() {
-        let axis = latency_axis(230_000, 210_000_000);
-        let labels: Vec<_> = axis.marks.iter().map(|mark| (axis.label)(*mark)).collect();
-        assert_eq!(labels.first().map(String::as_str), Some("200 us"));
-        assert_eq!(labels.last().map(String::as_str), Some("500 ms"));
-        assert!(labels.contains(&"1 ms".to_owned()) && labels.len() == 11, "{labels:?}");
-        assert_eq!((duration(0.1), duration(2e6)), ("0.1 us".to_owned(), "2 s".to_owned()));
-        let widest = latency_axis(0, u64::MAX);
-        assert!(widest.from < widest.to);
-    }
-
-    #[test]
-    fn time_has_ten_marks_or_fewer() {
-        for end_s in [0.05, 0.1, 1.0, 3.7, 10.0, 86_400.0] {
-            let axis = time_axis(end_s);
-            assert!((4..=11).contains(&axis.marks.len()), "{end_s}: {:?}", axis.marks);
+    fn row(index: u32, successes: u64) -> Row {
+        let measured = |micros: f64| (successes > 0).then_some(micros);
+        Row {
+            start_s: f64::from(index),
+            seconds: 1.0,
+            whole: true,
+            requests: successes,
+            successes,
+            failures: 0,
+            other_statuses: 0,
+            requests_per_second: Some(1.0),
+            cpu_us_per_request: None,
+            p50_us: measured(10.0),
+            p90_us: measured(10.0),
+            p99_us: measured(100.0),
+            max_us: measured(1000.0),
         }
+    }
+
+    #[test]
+    fn a_line_is_broken_where_nothing_came() {
+        let rows: Vec<_> = [5, 5, 0, 0, 5, 0, 5, 5, 5].into_iter().zip(0..).map(|(count, at)| row(at, count)).collect();
+        let parts = parts(&rows, |row| row.p50_us);
+        assert_eq!(parts.iter().map(Vec::len).collect::<Vec<_>>(), [2, 1, 3]);
+        assert_eq!(parts[1], [(4.5, 1.0)]);
+        let Marks::Bands(bands) = gaps(&rows).marks else { panic!("bands") };
+        assert_eq!(bands, [(2.0, 3.0), (3.0, 4.0), (5.0, 6.0)]);
     }
 
     #[test]

@@ -1,8 +1,10 @@
-//! What is told while a load runs: one line that is rewritten on a terminal, plain lines elsewhere. Reads what the threads have
+//! What is shown while a load runs: one line that is rewritten on a terminal that can, plain lines elsewhere. No escape sequence is
+//! used: what is left of a longer line is overwritten with spaces. Reads what the threads have
 //! counted; they never wait for it.
 
 use super::{Plan, Shared};
 use std::{
+    env,
     io::{self, IsTerminal, Write},
     sync::{
         atomic::{AtomicU64, Ordering},
@@ -49,9 +51,10 @@ struct Sums {
 /// Tells how `plan` gets on, on standard error, until the other end of `ended` is dropped.
 pub(super) fn tell(plan: &Plan, shared: &Shared, ended: &Receiver<()>) {
     let mut error = io::stderr();
-    let on_terminal = error.is_terminal();
-    let period = if on_terminal { REWRITE } else { APPEND };
+    let rewrites = error.is_terminal() && env::var_os("TERM").is_some_and(|terminal| terminal != "dumb");
+    let period = if rewrites { REWRITE } else { APPEND };
     let (begun, mut then, mut before) = (Instant::now(), Instant::now(), Sums::default());
+    let mut width = 0;
     while ended.recv_timeout(period) == Err(RecvTimeoutError::Timeout) {
         let sums = shared.progress.iter().fold(Sums::default(), |sum, thread| Sums {
             answered: sum.answered + thread.answered.load(Ordering::Relaxed),
@@ -61,10 +64,11 @@ pub(super) fn tell(plan: &Plan, shared: &Shared, ended: &Receiver<()>) {
         let text = line(plan, begun.elapsed(), sums, before, then.elapsed());
         (then, before) = (Instant::now(), sums);
         // Nobody is there to read it: no reason to stop the load.
-        let _ = if on_terminal { write!(error, "\r{text}\x1b[K") } else { writeln!(error, "{text}") };
+        let _ = if rewrites { write!(error, "\r{text:width$}") } else { writeln!(error, "{text}") };
+        width = text.len();
     }
-    if on_terminal {
-        let _ = write!(error, "\r\x1b[K");
+    if rewrites && width > 0 {
+        let _ = write!(error, "\r{:width$}\r", "");
     }
 }
 

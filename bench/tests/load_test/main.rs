@@ -6,6 +6,7 @@ mod faults;
 mod harness;
 mod measuring;
 mod outputs;
+mod targets;
 
 use harness::{
     DRIVERS, Floor, answering, answering_once, load_test, program, read_request, report, reported, run, server, signal,

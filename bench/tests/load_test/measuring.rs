@@ -126,7 +126,7 @@ fn each_form_is_written_alone() {
 fn a_plot_is_drawn() {
     let (floor, directory) = (Floor::start("auto"), tempfile::tempdir().unwrap());
     let plot = directory.path().join("run.svg");
-    written(floor.port, &format!("4 -d 300ms --rate 1000 --plot {}", plot.display()));
+    written(floor.port, &format!("4 75 --rate 1000 --plot {}", plot.display()));
     let svg = fs::read_to_string(plot).unwrap();
     assert!(
         svg.starts_with("<svg") && svg.contains("open loop at 1000 requests/s") && svg.trim_end().ends_with("</svg>")

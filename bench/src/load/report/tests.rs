@@ -156,11 +156,54 @@ fn the_figures_can_be_drawn() {
     let file = tempfile::NamedTempFile::new().unwrap();
     crate::load::draw(&Report::new(&plan, Chosen::Epoll, &outcome), file.path()).unwrap();
     let svg = std::fs::read_to_string(file.path()).unwrap();
-    for part in ["<svg", "99.9 %", "corrected", "raw", "p99", "percentile", "latency", "seconds since", "</svg>"] {
+    for part in [
+        "<svg",
+        "99.9 %",
+        "corrected",
+        "raw",
+        "p99",
+        "max",
+        "percentile",
+        "latency",
+        "seconds since",
+        "Responses and errors over time",
+        "per second",
+        "errors",
+        "</svg>",
+    ] {
         assert!(svg.contains(part), "{part}");
     }
-    let nothing = Outcome { interrupted: true, ..ended(Tally::new(0, None, false)) };
-    assert!(crate::load::draw(&Report::new(&plan, Chosen::Epoll, &nothing), file.path()).is_err());
+    assert!(!svg.contains("no response with 2xx"), "every interval had one");
+}
+
+#[test]
+fn a_failing_run_has_a_picture_too() {
+    let plan = plan("");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let drawn = |outcome: &Outcome| {
+        crate::load::draw(&Report::new(&plan, Chosen::Epoll, outcome), file.path()).unwrap();
+        std::fs::read_to_string(file.path()).unwrap()
+    };
+    let mut failing = ended(Tally::new(0, None, false));
+    failing.tally.failed(Failure::Reset, 50_000_000, true);
+    failing.tally.elapsed_ns = 100_000_000;
+    for outcome in [&failing, &ended(Tally::new(0, None, false))] {
+        let svg = drawn(outcome);
+        assert!(svg.contains("no request succeeded") && svg.contains("errors") && svg.contains("</svg>"), "{svg}");
+    }
+    crate::load::draw_message(file.path(), "a & b", "nothing <listens>").unwrap();
+    let svg = std::fs::read_to_string(file.path()).unwrap();
+    assert!(svg.contains("a &amp; b") && svg.contains("nothing &lt;listens&gt;"), "{svg}");
+}
+
+#[test]
+fn an_outage_is_a_gap_in_the_picture() {
+    let (plan, mut outcome) = (plan(""), outcome(false));
+    outcome.tally.answered(200, 3, Begun { intended_ns: 4_000_000_000, start_ns: 4_000_000_000 }, at(4_100_000_000));
+    outcome.tally.elapsed_ns = 4_200_000_000;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    crate::load::draw(&Report::new(&plan, Chosen::Epoll, &outcome), file.path()).unwrap();
+    assert!(std::fs::read_to_string(file.path()).unwrap().contains("no response with 2xx"));
 }
 
 #[test]

@@ -22,6 +22,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread,
+    time::{Duration, Instant},
 };
 
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 40\r\n\r\n\
@@ -51,6 +52,9 @@ struct Arguments {
     /// Cores to run on, as 0,2 or 0-3.
     #[arg(long, default_value = "auto")]
     cores: CoreList,
+    /// Spin for so many nanoseconds at each request: a cost that is known, to see whether a comparison finds it.
+    #[arg(long, value_name = "NS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=1_000_000))]
+    extra_ns: u64,
 }
 
 fn main() -> ExitCode {
@@ -80,12 +84,13 @@ fn run(arguments: &Arguments) -> io::Result<()> {
         for (index, (listener, doorbell)) in listeners.into_iter().zip(&doorbells).enumerate() {
             let core = cores.get(index % cores.len().max(1)).copied();
             let (stop, doorbell) = (&stop, Arc::clone(doorbell));
+            let extra = Duration::from_nanos(arguments.extra_ns);
             scope.spawn(move || {
                 let pinned = core.is_none_or(cores::pin);
                 let served = match chosen {
                     _ if !pinned => Err(io::Error::other(format!("cannot pin to core {core:?}"))),
-                    Chosen::IoUring => serve::<UringDriver>(listener, doorbell, stop),
-                    Chosen::Epoll => serve::<EpollDriver>(listener, doorbell, stop),
+                    Chosen::IoUring => serve::<UringDriver>(listener, doorbell, stop, extra),
+                    Chosen::Epoll => serve::<EpollDriver>(listener, doorbell, stop, extra),
                 };
                 if let Err(error) = served {
                     metricstream_bench::complain!("floor: {chosen}: {error}");
@@ -101,7 +106,12 @@ fn run(arguments: &Arguments) -> io::Result<()> {
     Ok(())
 }
 
-fn serve<D: Driver>(listener: TcpListener, doorbell: Arc<Doorbell>, stop: &AtomicBool) -> io::Result<()> {
+fn serve<D: Driver>(
+    listener: TcpListener,
+    doorbell: Arc<Doorbell>,
+    stop: &AtomicBool,
+    extra: Duration,
+) -> io::Result<()> {
     let mut driver = D::open(Setup {
         listeners: vec![listener.into()],
         connections_max: CONNECTIONS_MAX,
@@ -116,7 +126,7 @@ fn serve<D: Driver>(listener: TcpListener, doorbell: Arc<Doorbell>, stop: &Atomi
             let connection = &mut floor.connections[token.slot()];
             connection.touched = false;
             if connection.token == Some(token) {
-                connection.step(&mut driver, token);
+                connection.step(&mut driver, token, extra);
             }
         }
     }
@@ -182,7 +192,7 @@ impl Connection {
         Ok(())
     }
 
-    fn step<D: Driver>(&mut self, driver: &mut D, token: Token) {
+    fn step<D: Driver>(&mut self, driver: &mut D, token: Token, extra: Duration) {
         if self.sending {
             return;
         }
@@ -191,10 +201,21 @@ impl Connection {
             let mut buffer = mem::take(&mut self.buffer);
             (0..count).for_each(|_| buffer.extend_from_slice(ANSWER));
             self.due -= count;
+            spin(extra.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX)));
             self.sending = true;
             driver.send(token, buffer);
         } else if self.ending {
             driver.close(token);
+        }
+    }
+}
+
+/// Uses the core for `span`.
+fn spin(span: Duration) {
+    if !span.is_zero() {
+        let begun = Instant::now();
+        while begun.elapsed() < span {
+            std::hint::spin_loop();
         }
     }
 }

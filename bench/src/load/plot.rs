@@ -9,7 +9,7 @@ use super::report::{Report, Row};
 use axes::{Axis, latency_axis, percentile_axis, rate_axis, scale, time_axis};
 use hdrhistogram::Histogram;
 use plotters::{
-    chart::{ChartBuilder, SeriesLabelPosition},
+    chart::ChartBuilder,
     coord::Shift,
     prelude::{
         Circle, DrawingArea, DrawingAreaErrorKind, DrawingBackend, IntoDrawingArea, PathElement, Rectangle, SVGBackend,
@@ -25,6 +25,12 @@ const HEIGHT: u32 = 340;
 const TITLE: u32 = 40;
 /// Pixels left of the axis: for "500 ms" and the axis' name.
 const LEFT: u32 = 80;
+const RIGHT: u32 = 25;
+/// Pixels of a chart's title and key, and of a letter in them at most.
+const HEADING: u32 = 34;
+const LETTER: i32 = 7;
+/// The least share of a chart's height that an error has.
+const VISIBLE: f64 = 0.015;
 const BELOW: u32 = 50;
 const FONT: &str = "sans-serif";
 /// Rows of the percentile curve between one halving of the rest and the next.
@@ -121,10 +127,11 @@ impl Chart<'_> {
     fn draw<'a>(self, area: &Area<'a>) -> Result<(), Failed<'a>> {
         let (x_name, y_name) = (self.x.name, self.y.name);
         let (bottom, top) = (self.y.from, self.y.to);
+        self.draw_heading(area)?;
         let mut chart = ChartBuilder::on(area)
-            .caption(self.title, (FONT, 15))
             .margin(10)
-            .margin_right(25)
+            .margin_top(HEADING)
+            .margin_right(RIGHT)
             .x_label_area_size(BELOW)
             .y_label_area_size(LEFT)
             .build_cartesian_2d(self.x, self.y)?;
@@ -137,38 +144,55 @@ impl Chart<'_> {
             .bold_line_style(BLACK.mix(0.15))
             .light_line_style(BLACK.mix(0.0))
             .draw()?;
-        for Series { name, colour, marks } in self.series {
+        // So little of it cannot be seen beside the rest, and has to be.
+        let visible = bottom + (top - bottom) * VISIBLE;
+        for series in self.series {
+            let (colour, key) = (series.colour, series.key());
             let style = ShapeStyle { color: colour.to_rgba(), filled: false, stroke_width: 2 };
-            let key = match &marks {
-                Marks::Bands(_) => colour.mix(0.25).filled(),
-                _ => colour.filled(),
-            };
-            match marks {
+            match series.marks {
                 Marks::Lines(parts) => {
                     let dots = parts.iter().filter(|part| part.len() == 1).map(|part| part[0]);
                     chart.draw_series(dots.map(|point| Circle::new(point, 3, colour.filled())))?;
-                    chart.draw_series(parts.into_iter().map(|part| PathElement::new(part, style)))?
+                    chart.draw_series(parts.into_iter().map(|part| PathElement::new(part, style)))?;
                 }
                 Marks::Dots(points) => {
-                    chart.draw_series(points.into_iter().map(|point| Circle::new(point, 2, colour.filled())))?
+                    chart.draw_series(points.into_iter().map(|point| Circle::new(point, 2, colour.filled())))?;
                 }
-                Marks::Bars(bars) => chart.draw_series(
-                    bars.into_iter().map(|(from, to, value)| Rectangle::new([(from, bottom), (to, value)], key)),
-                )?,
-                Marks::Bands(bands) => chart.draw_series(
-                    bands.into_iter().map(|(from, to)| Rectangle::new([(from, bottom), (to, top)], key)),
-                )?,
+                Marks::Bars(bars) => {
+                    let bar = |(from, to, value): (f64, f64, f64)| [(from, bottom), (to, value.max(visible))];
+                    chart.draw_series(bars.into_iter().map(|each| Rectangle::new(bar(each), key)))?;
+                }
+                Marks::Bands(bands) => {
+                    let band = |(from, to)| [(from, bottom), (to, top)];
+                    chart.draw_series(bands.into_iter().map(|each| Rectangle::new(band(each), key)))?;
+                }
             }
-            .label(name)
-            .legend(move |(x, y)| Rectangle::new([(x, y - 3), (x + 20, y + 3)], key));
         }
-        chart
-            .configure_series_labels()
-            .position(SeriesLabelPosition::LowerRight)
-            .background_style(WHITE.mix(0.9))
-            .border_style(BLACK.mix(0.3))
-            .label_font((FONT, 13))
-            .draw()
+        Ok(())
+    }
+
+    /// The title, and at the right end of its line what the colours stand for, where no line can run through it.
+    fn draw_heading<'a>(&self, area: &Area<'a>) -> Result<(), Failed<'a>> {
+        let pixels = |count: u32| i32::try_from(count).unwrap_or(i32::MAX);
+        area.draw(&Text::new(self.title.to_owned(), (pixels(LEFT), 10), (FONT, 15)))?;
+        let mut x = pixels(WIDTH - RIGHT);
+        for series in self.series.iter().rev() {
+            x -= i32::try_from(series.name.len()).unwrap_or(0) * LETTER;
+            area.draw(&Text::new(series.name.clone(), (x, 11), (FONT, 13)))?;
+            area.draw(&Rectangle::new([(x - 22, 13), (x - 6, 21)], series.key()))?;
+            x -= 40;
+        }
+        Ok(())
+    }
+}
+
+impl Series {
+    /// The colour as areas have it.
+    fn key(&self) -> ShapeStyle {
+        match &self.marks {
+            Marks::Bands(_) => self.colour.mix(0.25).filled(),
+            _ => self.colour.filled(),
+        }
     }
 }
 

@@ -285,7 +285,10 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
     }
     announce(config, &facts, &listens_at, &opened.report);
     if let Some(manager) = &manager {
-        manager.ready(&listens_at);
+        manager.ready(&match statistics_at.as_str() {
+            "" => listens_at.clone(),
+            statistics_at => format!("{listens_at}; statistics on {statistics_at}"),
+        });
     }
     let drain_timeout = config.drain_timeout;
     Ok(Server {

@@ -189,8 +189,9 @@ fn places_come_from_file_and_variable_too() {
     assert_eq!((server.listens_at.len(), &server.listens_at[1]), (2, &unix(&path)));
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
     drop(server);
-    let server = none.variable("METRICSTREAM_LISTEN", "127.0.0.1:0,unix:@metricstream-test-of-variables").start();
-    assert_eq!(server.listens_at[1], "unix:@metricstream-test-of-variables");
+    let name = format!("unix:@metricstream-test-{}", std::process::id());
+    let server = none.variable("METRICSTREAM_LISTEN", &format!("127.0.0.1:0,{name}")).start();
+    assert_eq!(server.listens_at[1], name);
 }
 
 #[test]

@@ -52,6 +52,16 @@ impl Manager {
     }
 }
 
+fn every_place_to_listen_at_is_named(driver: Driver) {
+    let manager = Manager::new();
+    let setup = manager.setup(driver).flag("--listen", "127.0.0.1:0,127.0.0.1:0");
+    let admin = format!("unix:@metricstream-test-{}-{}", driver.name(), std::process::id());
+    let server = setup.flag("--admin-listen", &admin).start();
+    let places = server.listens_at.join(", ");
+    let status = format!("STATUS=listening on {places}; statistics on {admin}");
+    assert_eq!((server.listens_at.len(), manager.next()), (2, format!("READY=1\n{status}")));
+}
+
 fn it_says_when_it_listens_and_when_it_stops(driver: Driver) {
     let manager = Manager::new();
     let mut server = manager.setup(driver).flag("--drain-timeout", "1h").flag("--body-timeout", "1h").start();
@@ -137,6 +147,7 @@ fn a_manager_that_does_not_listen_is_no_obstacle(driver: Driver) {
 }
 
 on_both_drivers!(
+    every_place_to_listen_at_is_named,
     it_says_when_it_listens_and_when_it_stops,
     it_says_what_it_does,
     a_reactor_that_is_stuck_stops_the_watchdog,

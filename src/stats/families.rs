@@ -133,10 +133,10 @@ fn connections(to: &mut Exposition, snapshot: &Snapshot<'_>) {
     let family = to.family(
         "metricstream_forwarded_requests",
         Counter,
-        "Requests that a trusted proxy forwards, by whether the client is known.",
+        "Requests that a trusted proxy forwards, by whether it names a client that can be used.",
     );
-    family.labelled("client", "known", counters.forwarded_requests);
-    family.labelled("client", "unknown", counters.forwarded_unusable);
+    family.labelled("outcome", "named", counters.forwarded_requests);
+    family.labelled("outcome", "unusable", counters.forwarded_unusable);
     let family = to.family("metricstream_connections_closed", Counter, "Connections ended, by reason.");
     for (reason, count) in Closed::ALL.iter().zip(counters.connections_closed) {
         family.labelled("reason", reason.label(), count);

@@ -89,12 +89,17 @@ pub const TAGS_DEFAULT: usize = 128;
 /// Milliseconds from the time of arrival from which on a timestamp counts as far from now: a day, which is over every time zone and
 /// any clock that is kept. It is stored and counted: a backfill is no fault.
 pub const TIMESTAMP_FAR_MS: u64 = 24 * 3_600 * 1_000;
+/// Default bound of a tag's key, and of its value, in bytes of UTF-8 after unescaping. Tags are texts that queries compare and match; a
+/// megabyte of text in one is a mistake, or an attack on whoever asks.
+pub const TAG_BYTES_DEFAULT: usize = MIB;
 /// Depth of nesting in a document: objects and arrays, ignored fields included.
 pub const JSON_DEPTH_MAX: usize = 64;
 /// Cap of `--max-batch`.
 pub const BATCH_METRICS_CAP: usize = 1_000_000;
 /// Cap of `--max-name`.
 pub const NAME_BYTES_CAP: usize = 64 * KIB;
+/// Cap of `--max-tag-value`.
+pub const TAG_BYTES_CAP: usize = BODY_BYTES_CAP;
 /// Cap of `--max-tags`. Repeated keys are found through a hash table of at most 104 bytes a tag, one on each core.
 pub const TAGS_CAP: usize = 1_024;
 
@@ -298,8 +303,8 @@ pub const QUERY_PATTERNS_MAX: usize = 9;
 pub const QUERY_PATTERN_TEXT_BYTES_MAX: usize = 8 * KIB;
 /// Bytes of an automaton's memory of states: one for each expression and thread. With more states, it forgets all and begins anew.
 pub const QUERY_PATTERN_CACHE_BYTES: usize = MIB;
-/// Steps of a regular expression, states by bytes of text, between two looks at the deadline: 10 ns each, so 10 ms.
-pub const QUERY_PATTERN_STEPS_BETWEEN_LOOKS: usize = 1 << 20;
+/// Steps of a regular expression, states by bytes of text, between two looks at the deadline: 10 ns each, so a millisecond.
+pub const QUERY_PATTERN_STEPS_BETWEEN_LOOKS: usize = 128 * 1024;
 /// Values that are compared, merged or turned into points between two looks at the deadline. Sorting as many takes milliseconds.
 pub const QUERY_STEPS_BETWEEN_LOOKS: usize = 16 * 1024;
 /// Columns of an answer in CSV: each row has all of them.

@@ -303,7 +303,7 @@ mod tests {
     /// when it hears of space.
     #[test]
     fn no_part_is_missed_by_who_waits_for_word() {
-        const PARTS: usize = 20_000;
+        const PARTS: usize = 4_000;
         let Ends { writer, reader, mail, spaces } = open(Open::default().admit().unwrap());
         let producer = thread::spawn(move || {
             for number in 0..PARTS {

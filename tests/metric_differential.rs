@@ -19,7 +19,7 @@ use serde_json::value::RawValue;
 
 const ARRIVAL_MS: i64 = 1_767_323_045_678;
 /// Small, so that mutated documents break them.
-const BOUNDS: Bounds = Bounds { batch_metrics_limit: 6, name_bytes_limit: 48, tags_limit: 14 };
+const BOUNDS: Bounds = Bounds { batch_metrics_limit: 6, name_bytes_limit: 48, tags_limit: 14, tag_bytes_limit: 40 };
 const NODE_EXPORTER: &str = include_str!("../bench/data/node_exporter.ndjson");
 
 // ---- the oracle ----------------------------------------------------------------------------------------------------
@@ -158,6 +158,9 @@ fn oracle(body: &[u8]) -> Option<String> {
         for (index, (key, value)) in tags.iter().enumerate() {
             let Json::String(value) = value else { return None };
             only(tags, key).ok()?;
+            if key.len().max(value.len()) > BOUNDS.tag_bytes_limit {
+                return None;
+            }
             let comma = if index > 0 { "," } else { "" };
             let (key, value) = (serde_json::to_string(key).unwrap(), serde_json::to_string(value).unwrap());
             write!(lines, "{comma}{key}:{value}").unwrap();

@@ -167,6 +167,11 @@ pub struct Arguments {
     /// From 1 to 1024. A batch with more on one metric is answered 400.
     #[arg(long, env = "METRICSTREAM_MAX_TAGS", value_name = "N", help_heading = BATCHES)]
     pub max_tags: Option<usize>,
+    /// Longest value of a tag, and longest key, in bytes [default: 1048576]
+    ///
+    /// From 1 to 67108864, counted after unescaping. A batch with a longer one is answered 400.
+    #[arg(long, env = "METRICSTREAM_MAX_TAG_VALUE", value_name = "BYTES", help_heading = BATCHES)]
+    pub max_tag_value: Option<usize>,
     /// How long a request's head may take from its first byte [default: 10s]
     ///
     /// From 1ms to 24h. Over it: 408, and the connection ends.
@@ -365,6 +370,7 @@ impl Arguments {
             max_batch,
             max_name,
             max_tags,
+            max_tag_value,
             ring_size,
             writer_poll,
             head_timeout,

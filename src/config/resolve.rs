@@ -82,6 +82,12 @@ impl Arguments {
                 limits::BATCH_METRICS_CAP,
             )?,
             name_bytes_limit: within("--max-name", self.max_name, limits::NAME_BYTES_DEFAULT, limits::NAME_BYTES_CAP)?,
+            tag_bytes_limit: within(
+                "--max-tag-value",
+                self.max_tag_value,
+                limits::TAG_BYTES_DEFAULT,
+                limits::TAG_BYTES_CAP,
+            )?,
             tags_limit: within("--max-tags", self.max_tags, limits::TAGS_DEFAULT, limits::TAGS_CAP)?,
         };
         let needed = limits::ring_bytes_min(metric::BatchEncoder::new(metric).encoded_bytes_max(body_bytes_limit));

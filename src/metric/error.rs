@@ -132,6 +132,7 @@ pub(super) enum Problem {
     NameEmpty,
     NameOver { limit: usize },
     TagsOver { limit: usize },
+    TagOver { limit: usize },
     ValueInfinite,
     TypeUnknown,
     TimestampFraction,
@@ -153,7 +154,8 @@ impl Problem {
             Self::Missing => Reason::Missing,
             Self::Repeated => Reason::Repeated,
             Self::BatchEmpty | Self::MetricsOver { .. } | Self::TagsOver { .. } => Reason::Bounds,
-            Self::NameEmpty | Self::NameOver { .. } | Self::ValueInfinite | Self::TimestampRange => Reason::Bounds,
+            Self::NameEmpty | Self::NameOver { .. } | Self::TagOver { .. } => Reason::Bounds,
+            Self::ValueInfinite | Self::TimestampRange => Reason::Bounds,
             Self::TypeUnknown | Self::TimestampFraction | Self::TimestampSeconds | Self::TimestampText => {
                 Reason::Invalid
             }
@@ -314,7 +316,7 @@ impl fmt::Display for BatchError {
             Problem::BatchEmpty => f.write_str("a batch has at least one metric"),
             Problem::MetricsOver { limit } => write!(f, "more than {limit} metrics"),
             Problem::NameEmpty => f.write_str("a name has at least one byte"),
-            Problem::NameOver { limit } => write!(f, "longer than {limit} bytes"),
+            Problem::NameOver { limit } | Problem::TagOver { limit } => write!(f, "longer than {limit} bytes"),
             Problem::TagsOver { limit } => write!(f, "more than {limit} tags"),
             Problem::ValueInfinite => f.write_str("too large for a 64-bit float"),
             Problem::TypeUnknown => f.write_str("expected gauge, counter, histogram or summary"),
@@ -338,7 +340,7 @@ mod tests {
     use crate::metric::{BatchEncoder, Bounds};
 
     fn refusal(body: &[u8]) -> BatchError {
-        let bounds = Bounds { batch_metrics_limit: 3, name_bytes_limit: 8, tags_limit: 2 };
+        let bounds = Bounds { batch_metrics_limit: 3, name_bytes_limit: 8, tags_limit: 2, tag_bytes_limit: 24 };
         let mut encoder = BatchEncoder::new(bounds);
         let mut out = vec![0; encoder.encoded_bytes_max(body.len())];
         encoder.encode(body, 0, &mut out).expect_err(&String::from_utf8_lossy(body))
@@ -469,6 +471,12 @@ mod tests {
             (r#"{"tags":{"a":"","\u0061":""}}"#, "metrics[0].tags.?u0061: repeated (byte 28)"),
             (r#"{"tags":{"a":"","b":"","c":""}}"#, "metrics[0].tags: more than 2 tags (byte 35)"),
             (r#"{"tags":{},"tags":{}}"#, "metrics[0].tags: repeated (byte 23)"),
+            (r#"{"tags":{"a":"0123456789012345678901234"}}"#, "metrics[0].tags.a: longer than 24 bytes (byte 25)"),
+            (
+                r#"{"tags":{"0123456789012345678901234":""}}"#,
+                "metrics[0].tags.0123456789012345678901234: longer than 24 bytes (byte 21)",
+            ),
+            (r#"{"tags":{"a":"\u0030123456789012345678901234"}}"#, "metrics[0].tags.a: longer than 24 bytes (byte 25)"),
             (r#"{"help":[nul]}"#, "metrics[0]: expected a value, found 'n' (byte 21)"),
         ] {
             assert_eq!(of_metric(metric), text, "{metric}");

@@ -26,6 +26,7 @@ pub use error::{BatchError, Field, Reason};
 pub use line::{Line, LineError, Lines, Tags, is_spelled};
 pub use parser::{Parser, Scratch};
 pub use text::{Text, spelled};
+pub(crate) use timestamp::{SECONDS_END, SECONDS_MIN};
 pub use timestamp::{
     TIMESTAMP_BYTES, TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN, format as format_timestamp, parse as parse_timestamp,
 };
@@ -41,6 +42,8 @@ pub struct Bounds {
     pub name_bytes_limit: usize,
     /// Tags on one metric, at most.
     pub tags_limit: usize,
+    /// Bytes of UTF-8 in a tag's key, and in its value, after unescaping, at most. At least 1.
+    pub tag_bytes_limit: usize,
 }
 
 impl Default for Bounds {
@@ -49,6 +52,7 @@ impl Default for Bounds {
             batch_metrics_limit: limits::BATCH_METRICS_DEFAULT,
             name_bytes_limit: limits::NAME_BYTES_DEFAULT,
             tags_limit: limits::TAGS_DEFAULT,
+            tag_bytes_limit: limits::TAG_BYTES_DEFAULT,
         }
     }
 }

@@ -256,8 +256,7 @@ impl<'body, 'scratch> Parser<'body, 'scratch> {
         if name.raw.is_empty() {
             return Err(Fault { byte: start, problem: Problem::NameEmpty });
         }
-        // A text never means more bytes than spell it.
-        if name.raw.len() > limit && name.decoded().count() > limit {
+        if is_over(&name, limit) {
             return Err(Fault { byte: start, problem: Problem::NameOver { limit } });
         }
         self.scratch.metric.name = name;
@@ -341,6 +340,11 @@ impl<'body, 'scratch> Parser<'body, 'scratch> {
             if self.scratch.metric.tags.len() == limit {
                 return Err(Fault { byte: start, problem: Problem::TagsOver { limit } });
             }
+            let limit = self.bounds.tag_bytes_limit;
+            if is_over(&key, limit) {
+                self.excerpt = Some(key);
+                return Err(Fault { byte: start, problem: Problem::TagOver { limit } });
+            }
             if self.scratch.keys.has(&self.scratch.metric.tags, &key) {
                 self.excerpt = Some(key);
                 return Err(Fault { byte: start, problem: Problem::Repeated });
@@ -359,7 +363,19 @@ impl<'body, 'scratch> Parser<'body, 'scratch> {
     #[inline]
     fn tag_value(&mut self, cursor: &mut Cursor<'body>) -> Step<Text<'body>> {
         cursor.colon()?;
+        let start = cursor.byte();
         cursor.expect(b'"', Expected::String)?;
-        cursor.string()
+        let value = cursor.string()?;
+        let limit = self.bounds.tag_bytes_limit;
+        if is_over(&value, limit) {
+            return Err(Fault { byte: start, problem: Problem::TagOver { limit } });
+        }
+        Ok(value)
     }
+}
+
+/// Whether a text means more bytes than these. It never means more than spell it.
+#[inline]
+fn is_over(text: &Text<'_>, limit: usize) -> bool {
+    text.raw.len() > limit && text.decoded().count() > limit
 }

@@ -20,10 +20,10 @@ pub const TIMESTAMP_MS_MIN: i64 = days_from_civil(0, 1, 1) * DAY_MS;
 pub const TIMESTAMP_MS_MAX: i64 = days_from_civil(10_000, 1, 1) * DAY_MS - 1;
 
 /// The first whole number that looks like the seconds of a present day: 1973-03-03 in seconds, and 1970-01-02 in milliseconds.
-const SECONDS_MIN: i64 = 100_000_000;
+pub const SECONDS_MIN: i64 = 100_000_000;
 /// The end of these: the year 5138 in seconds, and 1973-03-03 in milliseconds. A metric of those three years has to be sent
 /// as RFC 3339 text.
-const SECONDS_END: i64 = 100_000_000_000;
+pub const SECONDS_END: i64 = 100_000_000_000;
 
 /// Length of a timestamp as the log has it.
 pub const TIMESTAMP_BYTES: usize = "2026-01-02T03:04:05.678Z".len();

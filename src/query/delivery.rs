@@ -125,6 +125,9 @@ impl Delivery {
 
     /// Hands over as many pieces as may wait, and no more in one turn.
     pub fn go_on(&mut self, status: &QueryStatus) -> Progress {
+        if self.answer.cancelled().load(Relaxed) {
+            return Progress::Ended(Outcome::Cancelled);
+        }
         let earned = Duration::from_secs(self.handed_over_bytes / limits::ANSWER_BYTES_PER_S_MIN);
         if Instant::now() > self.begun + self.write_timeout + earned {
             return Progress::Ended(Outcome::CutOff);

@@ -3,19 +3,20 @@
 //! | moment | example |
 //! |---|---|
 //! | RFC 3339 | `2026-01-02T03:04:05Z`, `2026-01-02T03:04:05.678+01:00` |
-//! | epoch | `1767323045`, `1767323045.678`, `1767323045678`: below 10^10 in magnitude it is seconds, from 10^11 on milliseconds |
+//! | epoch | `1767323045678` is milliseconds as in a metric; `1767323045` and `1767323045.678`, which a metric may not have, seconds |
 //! | relative to now | `-15m`, `-1h30m`, `+5m`, `now` |
 
-use crate::metric::{TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN, parse_timestamp};
+use crate::metric::{SECONDS_END, SECONDS_MIN, TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN, parse_timestamp};
+use std::ops::Range;
 
-/// Up to here a number is seconds: as those it is in the year 2286, as milliseconds in April 1970.
+/// Numbers that a metric may not have, as they look like seconds, are seconds here up to this: the year 2286. Of the rest, 2286 to 5138 in
+/// seconds or 1970 to 1973 in milliseconds, nobody can tell what is meant, and nothing is guessed.
 const SECONDS_BELOW: u64 = 10_000_000_000;
-/// From this on a number is milliseconds: as those it is in March 1973, as seconds in the year 5138. In between nobody can tell, and
-/// nothing is guessed.
-const MILLISECONDS_FROM: u64 = 100_000_000_000;
+/// Where numbers look like seconds, and where they do not any more.
+const LIKE_SECONDS: Range<u64> = SECONDS_MIN.unsigned_abs()..SECONDS_END.unsigned_abs();
 /// What a moment may be.
-pub(super) const MOMENT_EXPECTED: &str = "expected a time such as 2026-01-02T03:04:05Z, 1767323045 (seconds, below 10^10), 1767323045678 (milliseconds, from 10^11), \
-     -15m or now";
+pub(super) const MOMENT_EXPECTED: &str = "expected a time such as 2026-01-02T03:04:05Z, 1767323045 (seconds), 1767323045678 (milliseconds), -15m or now; \
+     10000000000 to 99999999999 could be either";
 /// What a span may be.
 pub(super) const SPAN_EXPECTED: &str = "expected a span of time of at least 1ms, such as 500ms, 60s, 5m, 1h30m or 7d";
 
@@ -35,7 +36,7 @@ pub(super) fn moment(text: &str, now_ms: i64) -> Option<i64> {
     (TIMESTAMP_MS_MIN..=TIMESTAMP_MS_MAX + 1).contains(&ms).then_some(ms)
 }
 
-/// A number of seconds or milliseconds since the epoch.
+/// A number of milliseconds since the epoch, or of seconds if it looks like that.
 fn epoch(text: &str) -> Option<i64> {
     let (is_negative, digits) = text.strip_prefix('-').map_or((false, text), |digits| (true, digits));
     let (whole, fraction) = digits.split_once('.').map_or((digits, None), |(whole, fraction)| (whole, Some(fraction)));
@@ -44,14 +45,18 @@ fn epoch(text: &str) -> Option<i64> {
         return None;
     }
     let whole: u64 = whole.parse().ok()?;
-    let ms = match whole {
-        ..SECONDS_BELOW => {
-            // Digits behind the third are cut off.
-            let digits = fraction.unwrap_or_default().bytes().chain([b'0'; 3]).take(3);
-            digits.fold(whole, |ms, digit| 10 * ms + u64::from(digit - b'0'))
+    let ms = if !LIKE_SECONDS.contains(&whole) {
+        // Digits behind the point are less than a millisecond. Of a few they would look like seconds all the same.
+        if fraction.is_some() && whole < LIKE_SECONDS.start {
+            return None;
         }
-        MILLISECONDS_FROM.. => whole,
-        _ => return None,
+        whole
+    } else if whole < SECONDS_BELOW {
+        // Digits behind the third are cut off.
+        let digits = fraction.unwrap_or_default().bytes().chain([b'0'; 3]).take(3);
+        digits.fold(whole, |ms, digit| 10 * ms + u64::from(digit - b'0'))
+    } else {
+        return None;
     };
     let ms = i64::try_from(ms).ok()?;
     Some(if is_negative { -ms } else { ms })
@@ -96,7 +101,10 @@ mod tests {
             ("+5s", NOW_MS + 5_000),
             (" 5s", NOW_MS + 5_000),
             ("0", 0),
-            ("-1", -1_000),
+            ("-1", -1),
+            ("99999999", 99_999_999),
+            ("100000000", 100_000_000_000),
+            ("-1767323045", -1_767_323_045_000),
             ("1767323045", 1_767_323_045_000),
             ("1767323045.6789", 1_767_323_045_678),
             ("1767323045.6", 1_767_323_045_600),
@@ -131,6 +139,7 @@ mod tests {
             "2026-01-02T03:04:05",
             "999999999999999999",
             "99999999999999999999999",
+            "5.5",
             // Seconds of the year 2286 or later, or milliseconds of before April 1973?
             "10000000000",
             "99999999999",
@@ -139,8 +148,8 @@ mod tests {
             "+ 5m",
             "１",
         ] {
-            // -15 is 15 s before the epoch.
-            assert_eq!(moment(text, NOW_MS), (text == "-15").then_some(-15_000), "{text}");
+            // -15 is 15 ms before the epoch.
+            assert_eq!(moment(text, NOW_MS), (text == "-15").then_some(-15), "{text}");
         }
         assert_eq!(moment("9999-12-31T23:59:59.999Z", 0), Some(TIMESTAMP_MS_MAX));
     }

@@ -120,7 +120,7 @@ impl Compiled {
     fn fall_back(&self, text: &[u8]) -> Result<bool, Refusal> {
         // In one go: it must not be more than what is done between two looks, by far.
         match &self.word_boundaries {
-            Some(pattern) if text.len() <= 16 * self.bytes_between_looks => Ok(pattern.is_match(text)),
+            Some(pattern) if text.len() <= 128 * self.bytes_between_looks => Ok(pattern.is_match(text)),
             _ => Err(Refusal::OverBound(format!(
                 r"a text of {} bytes that are not ASCII is too long for an expression with \b; (?-u:\b) is a boundary in ASCII",
                 text.len()

@@ -161,6 +161,18 @@ fn bounds_of_a_batch(driver: Driver) {
     );
     assert!(client.ask(&post(BATCH)).refusal(400).contains("metrics"));
     assert!(client.ask(&post(r#"{"metrics":[{"name":"abcd","value":1}]}"#)).refusal(400).contains("metrics[0].name"));
+    let server = Setup::new(driver).flag("--max-tag-value", 4).flag("--max-tags", 1).start();
+    let mut client = server.connect();
+    let tagged =
+        |key: &str, value: &str| format!(r#"{{"metrics":[{{"name":"a","value":1,"tags":{{"{key}":"{value}"}}}}]}}"#);
+    // Bytes of what is meant, not of how it is escaped.
+    for (key, value) in [("abcd", "abcd"), ("éé", r"\u0061bcd"), ("", "")] {
+        assert_eq!(client.ask(&post(tagged(key, value))).processed(), 1);
+    }
+    for (key, value) in [("k", "abcde"), ("k", "ééé"), ("abcde", "v")] {
+        let text = client.ask(&post(tagged(key, value))).refusal(400);
+        assert!(text.contains(&format!("metrics[0].tags.{key}: longer than 4 bytes (byte ")), "{text}");
+    }
     let two_tags = r#"{"metrics":[{"name":"a","value":1,"tags":{"a":"b","c":"d"}}]}"#;
     assert!(client.ask(&post(two_tags)).refusal(400).contains("metrics[0].tags"));
 }

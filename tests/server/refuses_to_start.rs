@@ -170,6 +170,7 @@ fn help_mentions_every_flag() {
         "--max-batch",
         "--max-name",
         "--max-tags",
+        "--max-tag-value",
         "--ring-size",
         "--head-timeout",
         "--body-timeout",

@@ -16,7 +16,8 @@ fn encode(body: &[u8], bounds: Bounds) -> Option<Vec<u8>> {
 
 /// Whether the server itself, given the line as a metric, would store just that line: the definition of a line of ours.
 fn is_ours(line: &[u8]) -> bool {
-    let bounds = Bounds { batch_metrics_limit: 2, name_bytes_limit: 1 << 20, tags_limit: 1 << 10 };
+    let bounds =
+        Bounds { batch_metrics_limit: 2, name_bytes_limit: 1 << 20, tags_limit: 1 << 10, tag_bytes_limit: 1 << 20 };
     let body = [br#"{"metrics":["#, line, b"]}"].concat();
     encode(&body, bounds).is_some_and(|stored| stored.strip_suffix(b"\n") == Some(line))
 }

@@ -85,7 +85,7 @@ fn bench(threads: usize, timeout: Duration) -> Bench {
         cores: crate::config::allowed_cores().unwrap(),
         yields: true,
         timeout,
-        write_timeout: Duration::from_secs(60),
+        write_timeout: 60 * LONG,
         unread_bytes_max: UNREAD_BYTES_MAX,
         engine: Told { asked: asked_sender, word: word_receiver },
         status: Arc::clone(&status),

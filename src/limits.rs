@@ -217,6 +217,15 @@ pub const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 /// right. NTP slews by 0.5 ms a second, and steps what is off by more than 128 ms; a leap second is one.
 pub const CLOCK_STEP_MS_MAX: i64 = 60_000;
 
+/// How far the moment of the boot by the wall clock may be from the recorded one in the same boot. It is exact to the
+/// microsecond until the clock is stepped; two boots that begin at the same moment of an unset clock differ by more.
+pub const BOOT_MOMENT_TOLERANCE: Duration = Duration::from_millis(50);
+/// Boots before this moment, 2020-01-01T00:00:00Z, were under a wall clock that was never set.
+pub const BOOT_MOMENT_EARLIEST_NS: u64 = 1_577_836_800_000_000_000;
+/// How often the writer looks whether its state file is still there, while it writes: two system calls.
+pub const STATE_LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// How long it waits before it tries again to make one that is lost.
+pub const STATE_REPAIR_RETRY: Duration = Duration::from_secs(10);
 /// Bytes read at a time when the end of the log is searched for its last whole line.
 pub const TAIL_BLOCK_BYTES: usize = 64 * KIB;
 /// Names tried for the file that keeps what recovery cuts off: one a second is taken, unless recovery itself is

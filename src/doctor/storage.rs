@@ -101,7 +101,8 @@ fn log_files(examination: &mut Examination) -> Verdict {
     let is_running = matches!(holder(examination)?, Holder::Held(_));
     let written = examination
         .optional(located.path.join(log::STATE_NAME).display().to_string().as_str())?
-        .and_then(|text| log::State::parse(&format!("{text}\n")));
+        .and_then(|text| log::State::parse(&format!("{text}\n")))
+        .filter(|state| state.standing != log::Standing::Damaged);
     let active = fs::symlink_metadata(located.real.join(ACTIVE_NAME)).ok();
     let is_in_place = |state: &log::State| {
         active.as_ref().is_some_and(|found| (found.dev(), found.ino()) == (state.device, state.inode))
@@ -202,6 +203,9 @@ fn shutdowns(examination: &mut Examination) -> Verdict {
     // Its last line ends with a line feed, which was trimmed.
     let state = log::State::parse(&format!("{text}\n"))
         .ok_or_else(|| Unknown(format!("{path} is not what a server of this version writes")))?;
+    if state.standing == log::Standing::Damaged {
+        return Err(Unknown(format!("{path} is damaged: its checksum is wrong; the next start writes it anew")));
+    }
     let running = matches!(holder(examination)?, Holder::Held(_));
     let count = state.unclean_shutdowns + u64::from(!state.clean && !running);
     Ok(match count {

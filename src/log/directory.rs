@@ -13,11 +13,12 @@
 //! segments too) and marked as not closed before anything is appended.
 
 use super::{
+    boot::Boot,
     file::DiskFile,
     lock::DirectoryLock,
     recovery::{Cut, RecoveryReport, mend_segment, recover},
     rotation::{Segments, next_names, remove_next},
-    state::{self, State, StateFile},
+    state::{Standing, State, StateFile},
     troubles::Troubles,
     watch::Watch,
 };
@@ -155,10 +156,10 @@ pub fn open(directory: &Path) -> Result<Opened, OpenError> {
     sync_directory(directory).map_err(|error| OpenError::new("sync", directory, error))?;
 
     let state = read_state(&mut state_file).map_err(|error| OpenError::new("read", &state_path, error))?;
-    let boot_id = state::boot_id();
+    let boot = Boot::now();
     let report = RecoveryReport {
         segment_cuts,
-        ..recover(directory, &log, state.as_ref(), boot_id.as_deref())
+        ..recover(directory, &log, state.as_ref(), &boot)
             .map_err(|(doing, error)| OpenError::new(doing, &log_path, error))?
     };
     // What is there counts as committed from now on, so it has to be on stable storage.
@@ -166,14 +167,16 @@ pub fn open(directory: &Path) -> Result<Opened, OpenError> {
 
     let metadata = log.metadata().map_err(|error| OpenError::new("look at", &log_path, error))?;
     let state = State {
-        boot_id,
+        standing: Standing::Sound,
+        boot,
         device: metadata.dev(),
         inode: metadata.ino(),
         committed_bytes: report.log_bytes,
         clean: false,
         unclean_shutdowns: report.unclean_shutdowns,
     };
-    let state = StateFile::create(state_file, state).map_err(|error| OpenError::new("write", &state_path, error))?;
+    let state = StateFile::create(directory, state_file, &state)
+        .map_err(|error| OpenError::new("write", &state_path, error))?;
     let segments = Segments::new(directory, Arc::clone(&lock), log, newest)
         .map_err(|error| OpenError::new("look at", &log_path, error))?;
     let (segments, troubles) = (Arc::new(segments), Arc::new(Troubles::default()));

@@ -54,6 +54,11 @@ pub trait LogFile: Send + Sync {
     /// The note was not changed.
     fn record(&self, size_bytes: u64) -> io::Result<()>;
 
+    /// Times the note beside the log was lost and made again.
+    fn notes_lost(&self) -> u64 {
+        0
+    }
+
     /// Seals the active segment and begins an empty one, whose directory entry is on stable storage on return. The lines of the
     /// sealed one are not, before the next [`sync_data`](Self::sync_data). The note of [`record`](Self::record) has to be made
     /// anew before anything is appended.
@@ -144,6 +149,10 @@ impl LogFile for DiskFile {
 
     fn record(&self, size_bytes: u64) -> io::Result<()> {
         self.state.record(size_bytes)
+    }
+
+    fn notes_lost(&self) -> u64 {
+        self.state.repairs()
     }
 
     fn rotate(&self, asked: bool) -> Result<Rotated, RotateError> {

@@ -30,6 +30,7 @@ use reactor::Doorbell;
 use std::{fmt, io, str::FromStr, sync::Arc, time::Duration};
 
 mod appender;
+pub(crate) mod boot;
 pub(crate) mod directory;
 mod file;
 mod group_commit;
@@ -60,7 +61,7 @@ pub use measured::{Measured, Measurements};
 pub use published::Published;
 pub(crate) use recovery::end_of_last_line;
 pub use recovery::{Cut, CutReason, Previous, RecoveryReport};
-pub(crate) use state::State;
+pub(crate) use state::{Standing, State};
 pub use status::{Failure, LogCounts, LogHealth, LogStatus, LogTimes, Stall};
 pub use troubles::{Trouble, Troubles};
 pub use watch::Watch;

@@ -2,21 +2,29 @@
 //!
 //! | what the state file knows | what is cut off |
 //! |---|---|
-//! | this file, this boot, not closed cleanly, and the file is longer than what was committed | all beyond the committed length: it was never acknowledged as written, and may be half a batch |
+//! | its checksum is right; this file, this boot by every witness (`boot`), not closed cleanly, and the file is longer than what was committed | all beyond the committed length: it was never acknowledged as written, and may be half a batch |
 //! | anything else | a torn last line, one without its line's end |
 //!
 //! A sealed segment that power was lost upon before it was synced is treated as "anything else".
 //!
 //! "Anything else" is a clean shutdown (bytes beyond the committed length were added by somebody else, and stay),
 //! another boot (the state may be newer or older than the bytes that reached the disk), a copied or replaced file, a
-//! file cut or edited by hand (shorter than committed, or no line ends there), and a state that is missing or garbled.
-//! After a loss of power a batch can so be stored in part, if it was not acknowledged at the level `fsync`.
+//! file cut or edited by hand (shorter than committed, or no line ends there), and a state that is missing, garbled,
+//! damaged or of the version that wrote no checksum. After a loss of power a batch can so be stored in part, if it was
+//! not acknowledged at the level `fsync`.
+//!
+//! So no whole line is moved aside on a guess. What was acknowledged at `fsync` is on the disk whatever happened; it
+//! could only be moved aside by a length recorded before it, and a length counts only where the page that holds it
+//! cannot be older than the bytes of the log: where nothing but a process has died since.
 //!
 //! Nothing is deleted: what is cut off is first kept in a file of its own beside the log. A crash in the middle of
 //! recovery leads to the same recovery again, at worst with the same bytes kept twice. Memory is bounded by one block,
 //! whatever the file's length.
 
-use super::state::State;
+use super::{
+    boot::Boot,
+    state::{Standing, State},
+};
 use crate::{
     clock::Clock,
     limits::{SET_ASIDE_NAMES_MAX, TAIL_BLOCK_BYTES},
@@ -56,6 +64,8 @@ pub enum Previous {
     Unclean,
     /// There is a log, and no state file that could be read.
     Unknown,
+    /// The state file was changed by something else than a server: its checksum is wrong.
+    Damaged,
 }
 
 /// Bytes that were cut off the log's end.
@@ -86,6 +96,12 @@ impl fmt::Display for RecoveryReport {
             Previous::Clean => write!(f, "the log was closed cleanly"),
             Previous::Unclean => write!(f, "the log was not closed cleanly"),
             Previous::Unknown => write!(f, "the log has no readable state file"),
+            Previous::Damaged => {
+                write!(
+                    f,
+                    "the log's state file is damaged (its checksum is wrong), so it proves nothing and is written anew"
+                )
+            }
         }?;
         if let Some(Cut { bytes, reason, kept_in }) = &self.cut {
             let what = match reason {
@@ -109,19 +125,26 @@ pub(crate) fn recover(
     directory: &Path,
     log: &File,
     state: Option<&State>,
-    boot_id: Option<&str>,
+    boot: &Boot,
 ) -> Result<RecoveryReport, (&'static str, io::Error)> {
     let size_bytes = log.metadata().map_err(|error| ("look at", error))?.len();
-    let (keep_bytes, reason) = whole_bytes(log, size_bytes, state, boot_id).map_err(|error| ("read", error))?;
+    let (keep_bytes, reason) = whole_bytes(log, size_bytes, state, boot).map_err(|error| ("read", error))?;
     let cut = (keep_bytes < size_bytes).then(|| cut_off(directory, log, keep_bytes, reason)).transpose()?;
     let previous = match state {
+        Some(State { standing: Standing::Damaged, .. }) => Previous::Damaged,
         Some(State { clean: true, .. }) => Previous::Clean,
         Some(State { clean: false, .. }) => Previous::Unclean,
         None if size_bytes == 0 => Previous::None,
         None => Previous::Unknown,
     };
-    // Without a state a torn end is what tells of it.
-    let is_unclean = previous == Previous::Unclean || (previous == Previous::Unknown && cut.is_some());
+    let is_unclean = match previous {
+        Previous::Unclean => true,
+        // What a damaged one says of it moves nothing, and is more likely right than wrong.
+        Previous::Damaged => cut.is_some() || state.is_some_and(|state| !state.clean),
+        // Without a state a torn end is what tells of it.
+        Previous::Unknown => cut.is_some(),
+        Previous::None | Previous::Clean => false,
+    };
     Ok(RecoveryReport {
         previous,
         cut,
@@ -162,11 +185,11 @@ pub(crate) fn whole_bytes(
     log: &File,
     size_bytes: u64,
     state: Option<&State>,
-    boot_id: Option<&str>,
+    boot: &Boot,
 ) -> io::Result<(u64, CutReason)> {
     if let Some(state) = state
         && !state.clean
-        && state.is_about(log, boot_id)?
+        && state.is_about(log, boot)?
         && state.committed_bytes < size_bytes
         && ends_a_line(log, state.committed_bytes)?
     {

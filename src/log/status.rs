@@ -158,6 +158,8 @@ pub struct LogCounts {
     pub rotations_postponed: u64,
     /// Times the active segment was found cut, or added to, by another process.
     pub changed_outside: u64,
+    /// Times the state file was deleted, cut off or replaced by somebody else, and made again.
+    pub notes_lost: u64,
 }
 
 /// Stored by the writer, but for `fsyncs`.
@@ -174,6 +176,7 @@ pub(super) struct Counters {
     pub(super) rotations: AtomicU64,
     pub(super) rotations_postponed: AtomicU64,
     pub(super) changed_outside: AtomicU64,
+    pub(super) notes_lost: AtomicU64,
     /// Stored by the group commit.
     pub(super) fsyncs: AtomicU64,
 }
@@ -265,6 +268,7 @@ impl LogStatus {
             rotations: read(&counters.rotations),
             rotations_postponed: read(&counters.rotations_postponed),
             changed_outside: read(&counters.changed_outside),
+            notes_lost: read(&counters.notes_lost),
         }
     }
 

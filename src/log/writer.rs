@@ -16,7 +16,7 @@ use crate::limits::{self, RINGS_PER_GATHER_MAX};
 use std::{
     io::{self, IoSlice},
     ops::Range,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -259,6 +259,7 @@ impl<F: LogFile> Writer<F> {
         }
         let size_bytes = self.persist(|| self.file.size_bytes())?;
         self.persist(|| self.file.record(size_bytes))?;
+        self.status.counters.notes_lost.store(self.file.notes_lost(), Ordering::Relaxed);
         Ok(size_bytes)
     }
 

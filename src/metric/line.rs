@@ -343,8 +343,8 @@ fn canonical_escape(text: &[u8]) -> Option<usize> {
     }
 }
 
-/// Returns true if `text` can stand between the quotation marks of a line of the log: UTF-8 in its canonical spelling. For bytes of files
-/// that no [`Line`] was read from.
+/// Returns true if `text` can stand between the quotation marks of a line of the log: UTF-8 in its canonical spelling.
+/// For bytes of files that no [`Line`] was read from.
 #[must_use]
 pub fn is_spelled(text: &[u8]) -> bool {
     let mut at = 0;

@@ -181,8 +181,8 @@ impl Iterator for Decoded<'_> {
     }
 }
 
-/// Reads the escape that a text has at its front. Every [`Text`] was checked; should one not have been (files rot), a backslash that
-/// begins no escape stands for itself: no bytes of a file may end the process.
+/// Reads the escape that a text has at its front. Every [`Text`] was checked; should one not have been (files rot), a
+/// backslash that begins no escape stands for itself: no bytes of a file may end the process.
 fn checked_escape(raw: &[u8]) -> (char, usize) {
     escape(raw).unwrap_or(('\\', 1))
 }

@@ -96,6 +96,7 @@ fn log(snapshot: &Snapshot<'_>) -> Value {
         "changed_outside": log.changed_outside,
         "directory_syncs_unsupported": dirent::syncs_unsupported(),
         "troubles": snapshot.log.troubles().list(),
+        "state_files_lost": log.notes_lost,
         "writer_sleeps": log.sleeps,
         "wakes": log.rings,
         "batches_per_writev": if log.writevs == 0 { 0.0 } else { in_units(snapshot.all.counters.batches_stored, log.writevs) },

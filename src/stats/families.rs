@@ -192,6 +192,8 @@ fn log(to: &mut Exposition, snapshot: &Snapshot<'_>) {
     to.single("metricstream_log_changed_outside", Counter, help, log.changed_outside);
     let help = "Syncs of the directory that its file system cannot do.";
     to.single("metricstream_log_directory_syncs_unsupported", Counter, help, dirent::syncs_unsupported());
+    let help = "Times the state file was deleted, cut off or replaced under the server, and made again.";
+    to.single("metricstream_log_state_files_lost", Counter, help, log.notes_lost);
     to.single("metricstream_log_writer_sleeps", Counter, "Times the writer slept.", log.sleeps);
     let help = "Times the writer rang a reactor or the group commit.";
     to.single("metricstream_log_wakes", Counter, help, log.rings);

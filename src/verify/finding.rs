@@ -46,7 +46,7 @@ pub enum Kind {
     SegmentMissing,
     /// Something with the name of a segment's file that is no regular file.
     NotAFile,
-    /// A state file that is none.
+    /// A state file that is none, or whose checksum is wrong.
     StateGarbled,
     /// The log is shorter than what was committed: lines that were acknowledged are gone.
     CommittedMissing,

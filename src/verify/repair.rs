@@ -27,10 +27,11 @@ use crate::{
     dirent::{rename_new, sync_directory},
     limits::{SEGMENT_ZSTD_LEVEL, TAIL_BLOCK_BYTES},
     log::{
+        boot::Boot,
         directory::{STATE_NAME, open_file, read_state},
         lock::DirectoryLock,
         recovery::{create_set_aside, recover},
-        state::{State, StateFile, boot_id},
+        state::{Standing, State, StateFile},
     },
     segment::{ACTIVE_NAME as LOG_NAME, Draft, Segment, SegmentFile, SegmentName, Sidecar, index, open_regular},
 };
@@ -96,6 +97,10 @@ pub fn repair(directory: &Path, threads: usize) -> Result<Report, VerifyError> {
     let _lock = DirectoryLock::take(directory).map_err(VerifyError::Lock)?;
     let (mut report, survey) = check_with(directory, threads, true)?;
     let mut repairer = Repairer { directory, steps: Vec::new() };
+    // First: they may be where a sidecar has to be.
+    for file in &survey.catalog.not_files {
+        repairer.move_aside(file, "it is no regular file")?;
+    }
     for segment in &survey.catalog.segments {
         repairer.mend_sealed(segment, &report.segments)?;
     }
@@ -104,9 +109,6 @@ pub fn repair(directory: &Path, threads: usize) -> Result<Report, VerifyError> {
         if SegmentName::parse(&file.file_name).is_some() {
             repairer.move_aside(&file.file_name, "a sidecar without a segment")?;
         }
-    }
-    for file in &survey.catalog.not_files {
-        repairer.move_aside(file, "it is no regular file")?;
     }
     if survey.catalog.active_bytes.is_some() {
         repairer.mend_active(&survey, &report)?;
@@ -254,11 +256,11 @@ impl Repairer<'_> {
         let log = OpenOptions::new().read(true).write(true).open(&log_path).map_err(self.failed("open", LOG_NAME))?;
         let state = match open_regular(&state_path) {
             Ok(mut file) => read_state(&mut file).map_err(self.failed("read", STATE_NAME))?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::IsADirectory) => None,
             Err(error) => return Err(VerifyError::new("open", &state_path, error)),
         };
-        let boot_id = boot_id();
-        let recovered = recover(self.directory, &log, state.as_ref(), boot_id.as_deref())
+        let boot = Boot::now();
+        let recovered = recover(self.directory, &log, state.as_ref(), &boot)
             .map_err(|(doing, error)| VerifyError::new(doing, &log_path, error))?;
         let mut has_changed = state_was_damaged;
         if let Some(cut) = &recovered.cut {
@@ -274,12 +276,13 @@ impl Repairer<'_> {
         if !has_changed {
             return Ok(());
         }
-        if survey.has_state && state.is_none() {
-            self.move_aside(STATE_NAME, "it is no state file")?;
+        if survey.has_state && state.is_none_or(|state| state.standing == Standing::Damaged) {
+            self.move_aside(STATE_NAME, "it is no state file that a server has written")?;
         }
         let metadata = fs::metadata(&log_path).map_err(self.failed("look at", LOG_NAME))?;
         let state = State {
-            boot_id,
+            standing: Standing::Sound,
+            boot,
             device: metadata.dev(),
             inode: metadata.ino(),
             committed_bytes: metadata.len(),
@@ -288,7 +291,7 @@ impl Repairer<'_> {
         };
         let state_file =
             open_file(&state_path, OpenOptions::new().read(true).write(true)).map_err(VerifyError::Lock)?;
-        StateFile::create(state_file, state).map_err(self.failed("write", STATE_NAME))?;
+        StateFile::create(self.directory, state_file, &state).map_err(self.failed("write", STATE_NAME))?;
         sync_directory(self.directory).map_err(self.failed("sync", "."))?;
         self.done(STATE_NAME, format!("written anew: {} bytes are committed", metadata.len()), None);
         Ok(())

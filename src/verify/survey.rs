@@ -9,10 +9,11 @@ use super::{
 };
 use crate::{
     log::{
+        boot::Boot,
         directory::{STATE_NAME, read_state},
         lock::{self, Holder},
         recovery::{CutReason, end_of_last_line, whole_bytes},
-        state::{State, boot_id},
+        state::{Standing, State},
     },
     segment::{
         ACTIVE_NAME as LOG_NAME, Catalog, Segment, SegmentError, SegmentFile, SegmentName, Sidecar,
@@ -47,7 +48,7 @@ impl Survey {
             Catalog::list(directory).map_err(|error| VerifyError::new("read the directory", directory, error))?;
         Ok(Self {
             catalog,
-            has_state: directory.join(STATE_NAME).exists(),
+            has_state: directory.join(STATE_NAME).symlink_metadata().is_ok(),
             server: if is_locked { None } else { holder(directory)? },
             directory: directory.to_owned(),
         })
@@ -196,7 +197,7 @@ impl Survey {
             );
             findings.push(Finding::of_file(Kind::CommittedMissing, LOG_NAME, what));
         }
-        match whole_bytes(file, size, Some(&state), boot_id().as_deref())? {
+        match whole_bytes(file, size, Some(&state), &Boot::now())? {
             (kept, CutReason::Uncommitted) if kept < size => {
                 let place =
                     Place { offset: kept, bytes: size - kept, line: 0, lines: 0, blocks: None, frame_offset: None };
@@ -209,17 +210,26 @@ impl Survey {
         }
     }
 
-    /// What the state file says.
+    /// What the state file says; `None` if it proves nothing.
     pub fn state(&self, findings: &mut Findings) -> io::Result<Option<State>> {
         if !self.has_state {
             return Ok(None);
         }
-        let state = read_state(&mut open(&self.directory.join(STATE_NAME))?)?;
-        if state.is_none() {
-            let what = "it is none: whether the log was closed cleanly is not known";
-            findings.push(Finding::of_file(Kind::StateGarbled, STATE_NAME, what));
-        }
-        Ok(state)
+        let state = match open(&self.directory.join(STATE_NAME)) {
+            Ok(mut file) => read_state(&mut file)?,
+            Err(error) if matches!(error.kind(), io::ErrorKind::IsADirectory | io::ErrorKind::NotFound) => None,
+            Err(error) => return Err(error),
+        };
+        let what = match state {
+            Some(State { standing: Standing::Damaged, .. }) => {
+                "its checksum is wrong: a byte of it changed, so its committed length proves nothing; at the next start \
+                 only a torn last line is moved aside"
+            }
+            None => "it is none: whether the log was closed cleanly is not known",
+            Some(_) => return Ok(state),
+        };
+        findings.push(Finding::of_file(Kind::StateGarbled, STATE_NAME, what));
+        Ok(None)
     }
 }
 
@@ -240,7 +250,8 @@ pub fn open_sealed(
     Ok(Subject { file_name, segment: Some(segment), file, bytes, expected, frames })
 }
 
-/// Whether it is the disk's doing, or a file that became shorter: not that this process may not read it, or has no descriptors left.
+/// Whether it is the disk's doing, or a file that became shorter: not that this process may not read it, or has no
+/// descriptors left.
 fn is_unreadable(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::UnexpectedEof || error.raw_os_error() == Some(libc::EIO)
 }

@@ -1,4 +1,5 @@
-//! A server on a directory that is damaged: it starts, it answers, it says what it has skipped, and it is still there afterwards.
+//! A server on a directory that is damaged: it starts, it answers, it says what it has skipped, and it is still there
+//! afterwards.
 
 use crate::{
     http::{get, post},

@@ -37,6 +37,7 @@ mod refuses_to_start;
 mod rotation;
 mod service_manager;
 mod split;
+mod state_file;
 mod stats;
 mod store;
 mod strangers;

@@ -61,6 +61,7 @@ const FAMILIES: &[&str] = &[
     "metricstream_log_rotations_postponed_total",
     "metricstream_log_changed_outside_total",
     "metricstream_log_directory_syncs_unsupported_total",
+    "metricstream_log_state_files_lost_total",
     "metricstream_log_writer_sleeps_total",
     "metricstream_log_wakes_total",
     "metricstream_log_write_duration_seconds",

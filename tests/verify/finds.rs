@@ -1,6 +1,6 @@
 //! Each kind of damage, by its name and its place.
 
-use crate::log::{ACTIVE, FOUR_BLOCKS, Form, Log, damages, kinds, line, lines, offset, segment};
+use crate::log::{ACTIVE, FOUR_BLOCKS, Form, Log, STATE, damages, kinds, line, lines, offset, segment};
 use metricstream::{
     limits::FINDINGS_MAX,
     segment::{SegmentFile, Sidecar},
@@ -276,12 +276,7 @@ fn what_the_state_file_says() {
     let log = Log::new();
     drop(metricstream::log::open(log.path()).unwrap());
     assert_eq!(kinds(&log.check()), []);
-    let state = fs::read_to_string(log.file("metricstream.state")).unwrap();
-    let set = |committed: usize| {
-        let digits = format!("committed_bytes {committed:020}");
-        fs::write(log.file("metricstream.state"), state.replace(&format!("committed_bytes {:020}", 0), &digits))
-            .unwrap();
-    };
+    let set = |committed| log.set_committed(committed);
     let text = lines(0..10);
     fs::write(log.file(ACTIVE), &text).unwrap();
     set(text.len());
@@ -292,6 +287,12 @@ fn what_the_state_file_says() {
     assert_eq!(damages(&report)[0].place.as_ref().unwrap().bytes, (text.len() - offset(7)) as u64);
     set(text.len() + 100);
     assert_eq!(kinds(&log.check()), [Kind::CommittedMissing]);
+    // Its own checksum tells of a changed byte, and then it says nothing of the log.
+    let changed = fs::read_to_string(log.file(STATE)).unwrap().replace("\nclean 0", "\nclean 1");
+    fs::write(log.file(STATE), changed).unwrap();
+    let report = log.check();
+    assert_eq!(kinds(&report), [Kind::StateGarbled]);
+    assert!(damages(&report)[0].what.contains("its checksum is wrong"), "{}", damages(&report)[0].what);
     fs::write(log.file("metricstream.state"), "metricstream state 9").unwrap();
     assert_eq!(kinds(&log.check()), [Kind::StateGarbled]);
     fs::remove_file(log.file("metricstream.state")).unwrap();

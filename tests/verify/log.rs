@@ -18,6 +18,7 @@ use std::{
 use tempfile::TempDir;
 
 pub const ACTIVE: &str = "metrics.jsonl";
+pub const STATE: &str = "metricstream.state";
 /// Lines that take three blocks and a part of one.
 pub const FOUR_BLOCKS: Range<usize> = 0..26_000;
 
@@ -122,6 +123,18 @@ impl Log {
         let again = repair(self.path(), 2).unwrap();
         assert!(again.sound && again.repair.unwrap().steps.is_empty());
         report
+    }
+
+    /// Has the state file say that so many bytes are committed, as the server would write it.
+    pub fn set_committed(&self, bytes: usize) {
+        let text = fs::read_to_string(self.file(STATE)).unwrap();
+        let set = |line: &str| match line.strip_prefix("committed_bytes ") {
+            Some(_) => format!("committed_bytes {bytes:020}\n"),
+            None => format!("{line}\n"),
+        };
+        let lines: String = text.lines().filter(|line| !line.starts_with("crc32 ")).map(set).collect();
+        let crc32 = crc32fast::hash(lines.as_bytes());
+        fs::write(self.file(STATE), format!("{lines}crc32 {crc32:08x}\n")).unwrap();
     }
 
     /// What lies in the files that were set aside, by name.

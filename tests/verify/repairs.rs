@@ -1,6 +1,6 @@
 //! After a repair: every undamaged line in its order, and every byte somewhere.
 
-use crate::log::{ACTIVE, FOUR_BLOCKS, Form, Log, line, lines, offset, segment, text};
+use crate::log::{ACTIVE, FOUR_BLOCKS, Form, Log, STATE, line, lines, offset, segment, text};
 use metricstream::{segment::SegmentFile, verify::finding::Kind};
 use std::fs;
 
@@ -50,15 +50,26 @@ fn a_damaged_middle_of_the_active_segment_leaves_a_state_that_fits() {
     drop(metricstream::log::open(log.path()).unwrap());
     let damaged = [&lines(0..10)[..], b"foreign\n", &lines(10..20)].concat();
     fs::write(log.file(ACTIVE), &damaged).unwrap();
-    let state = fs::read_to_string(log.file("metricstream.state")).unwrap();
-    let committed = format!("committed_bytes {:020}", damaged.len());
-    fs::write(log.file("metricstream.state"), state.replace(&format!("committed_bytes {:020}", 0), &committed))
-        .unwrap();
+    log.set_committed(damaged.len());
     let report = log.repair();
     assert_eq!(report.findings.counts[&Kind::ForeignText], 1);
     assert!(!log.check().findings.counts.contains_key(&Kind::StateOfAnother));
     let opened = metricstream::log::open(log.path()).unwrap();
     assert_eq!((opened.report.cut, opened.report.log_bytes), (None, lines(0..20).len() as u64));
+}
+
+#[test]
+fn a_damaged_state_is_moved_aside_and_no_line_with_it() {
+    let log = Log::new();
+    drop(metricstream::log::open(log.path()).unwrap());
+    fs::write(log.file(ACTIVE), lines(0..20)).unwrap();
+    log.set_committed(lines(0..10).len());
+    let damaged = fs::read_to_string(log.file(STATE)).unwrap().replace("\nclean 0", "\nclean 1").into_bytes();
+    fs::write(log.file(STATE), &damaged).unwrap();
+    let report = log.repair();
+    assert_eq!(report.findings.counts[&Kind::StateGarbled], 1);
+    assert!(fs::read(log.file(ACTIVE)).unwrap() == lines(0..20));
+    assert_eq!(log.set_aside(), [damaged]);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The data directory and what it stands on.
 
 use super::*;
-use crate::log::State;
+use crate::log::{Standing, State, boot::Boot};
 use std::os::unix::fs::MetadataExt;
 
 #[test]
@@ -119,6 +119,10 @@ fn unclean_shutdowns_are_those_the_state_counts_and_the_one_it_has_not_yet_count
         made.write(file, &state(0, 2));
         made.answers.holder = || Ok(Holder::Held(None));
     });
+    let damaged = "metricstream state 2\nboot_id 5b3c7a52-9a9c-4a2e-8f4e-1d0c8a6b7e21\nbooted_ns 00000000000000000001\n\
+                   uptime_ns 00000000000000000002\ndevice 00000000000000000001\ninode 00000000000000000002\n\
+                   committed_bytes 00000000000000000003\nclean 1\nunclean_shutdowns 00000000000000000000\ncrc32 00000000\n";
+    expect("unclean_shutdowns", Unknown, "its checksum is wrong", |made| made.write(file, damaged));
     expect("unclean_shutdowns", Unknown, "this version", |made| made.write(file, "metricstream state 9\n"));
 }
 
@@ -127,7 +131,8 @@ fn a_log_that_was_moved_is_named_while_the_server_goes_on_in_it() {
     let state = |made: &mut Made| {
         let found = std::fs::metadata(made.path("srv/metrics/metrics.jsonl")).unwrap();
         State {
-            boot_id: None,
+            standing: Standing::Sound,
+            boot: Boot::now(),
             device: found.dev(),
             inode: found.ino(),
             committed_bytes: 0,

@@ -40,7 +40,7 @@ fn edit_state(directory: &TempDir, edit: impl FnOnce(&mut State)) {
     let mut file = OpenOptions::new().read(true).write(true).open(path).unwrap();
     let mut state = read_state(&mut file).unwrap().unwrap();
     edit(&mut state);
-    StateFile::create(file, state).unwrap();
+    StateFile::create(directory.path(), file, &state).unwrap();
 }
 
 /// A run that dies: `committed` is recorded, `surplus` is in the file and was never acknowledged.
@@ -159,12 +159,32 @@ fn a_committed_length_that_cannot_be_trusted_cuts_only_a_torn_line() {
     let state_path = |directory: &TempDir| directory.path().join(STATE_NAME);
 
     let other_boot = dead();
-    edit_state(&other_boot, |state| state.boot_id = Some("00000000-0000-4000-8000-000000000000".to_owned()));
+    edit_state(&other_boot, |state| state.boot.id = Some("5b3c7a52-9a9c-4a2e-8f4e-1d0c8a6b7e21".to_owned()));
     assert_only_torn_line_cut(&other_boot, Previous::Unclean, 1);
 
     let unknown_boot = dead();
-    edit_state(&unknown_boot, |state| state.boot_id = None);
+    edit_state(&unknown_boot, |state| state.boot.id = None);
     assert_only_torn_line_cut(&unknown_boot, Previous::Unclean, 1);
+
+    // The kernel makes the same id at every boot.
+    let repeated = dead();
+    edit_state(&repeated, |state| state.boot.began_ns -= 60_000_000_000);
+    assert_only_torn_line_cut(&repeated, Previous::Unclean, 1);
+    let repeated = dead();
+    edit_state(&repeated, |state| state.boot.uptime_ns += 3_600_000_000_000);
+    assert_only_torn_line_cut(&repeated, Previous::Unclean, 1);
+
+    let upgraded = dead();
+    let new = fs::read_to_string(state_path(&upgraded)).unwrap();
+    let is_old = |line: &&str| !["booted_ns", "uptime_ns", "crc32"].iter().any(|name| line.starts_with(name));
+    let old: Vec<_> = new.lines().filter(is_old).collect();
+    fs::write(state_path(&upgraded), old.join("\n").replace("state 2", "state 1") + "\n").unwrap();
+    assert_only_torn_line_cut(&upgraded, Previous::Unclean, 1);
+
+    let wrong = dead();
+    let text = fs::read_to_string(state_path(&wrong)).unwrap();
+    fs::write(state_path(&wrong), text.replace("\nclean 0", "\nclean 1")).unwrap();
+    assert_only_torn_line_cut(&wrong, Previous::Damaged, 1);
 
     let missing = dead();
     fs::remove_file(state_path(&missing)).unwrap();
@@ -195,6 +215,31 @@ fn a_committed_length_that_cannot_be_trusted_cuts_only_a_torn_line() {
     assert_only_torn_line_cut(&inside_a_line, Previous::Unclean, 1);
 }
 
+/// One bit of each byte of the state: of the length, of the boot, of the checksum.
+#[test]
+fn a_flipped_bit_in_the_state_moves_no_acknowledged_line_aside() {
+    let directory = directory();
+    let committed = LINES.repeat(2);
+    run_and_die(&directory, &committed, "");
+    let path = directory.path().join(STATE_NAME);
+    let state = fs::read(&path).unwrap();
+    for at in 0..state.len() {
+        let mut flipped = state.clone();
+        flipped[at] ^= 1 << (at % 8);
+        fs::write(&path, &flipped).unwrap();
+        let report = open(directory.path()).unwrap().report;
+        assert_eq!((report.cut, log_text(&directory).len()), (None, committed.len()), "byte {at}");
+        assert!(matches!(report.previous, Previous::Damaged | Previous::Unknown), "byte {at}: {:?}", report.previous);
+    }
+    let text =
+        |previous| RecoveryReport { previous, cut: None, segment_cuts: vec![], log_bytes: 9, unclean_shutdowns: 1 };
+    assert_eq!(
+        text(Previous::Damaged).to_string(),
+        "the log's state file is damaged (its checksum is wrong), so it proves nothing and is written anew; it has \
+         9 bytes and 1 unclean shutdowns"
+    );
+}
+
 #[test]
 fn unclean_shutdowns_are_counted_and_clean_ones_are_not() {
     let directory = directory();
@@ -220,7 +265,7 @@ fn recovery_that_was_interrupted_is_done_again() {
     };
     for _ in 0..2 {
         // Read-only: setting aside succeeds, cutting fails.
-        let result = recover(directory.path(), &log, Some(&state), state.boot_id.as_deref());
+        let result = recover(directory.path(), &log, Some(&state), &Boot::now());
         assert_eq!(result.unwrap_err().0, "cut the damaged end off");
     }
     assert_eq!(open(directory.path()).unwrap().report.unclean_shutdowns, 1);

@@ -1,4 +1,5 @@
-//! Bytes that nobody has checked: a block is searched by the beginnings of its lines, or parsed line by line, and both see the same.
+//! Bytes that nobody has checked: a block is searched by the beginnings of its lines, or parsed line by line, and both
+//! see the same.
 
 use super::{
     super::filter::{Filter, Verdicts},
@@ -34,7 +35,8 @@ fn check(text: &[u8], wanted: &Wanted) {
     assert_eq!(all.lines, ours.filter(|line| Line::parse(line).is_ok()).count() as u64);
 }
 
-/// What is asked, and a predicate that understands the name, as a regular expression does: asked of anything else it fails.
+/// What is asked, and a predicate that understands the name, as a regular expression does: asked of anything else it
+/// fails.
 fn questions() -> Vec<Wanted<'static>> {
     let matching = |holds: fn(&[u8]) -> bool| {
         let predicate = move |name: &[u8]| {

@@ -84,17 +84,26 @@ fn segments(directory: &Path) -> io::Result<Vec<(PathBuf, u64, u64)>> {
     Ok(segments)
 }
 
-/// Has the state file be of another boot: the last digit of the boot's id is changed.
+/// Has the state file be of another boot: the last digit of the boot's id is changed, and the checksum made right.
 fn another_boot(directory: &Path) -> io::Result<()> {
     let path = directory.join("metricstream.state");
     let text = fs::read_to_string(&path)?;
-    let changed: Vec<String> = text
+    let changed: String = text
         .lines()
+        .filter(|line| !line.starts_with("crc32 "))
         .map(|line| match line.strip_prefix("boot_id ") {
             Some(id) if id.ends_with('0') => format!("boot_id {}1", &id[..id.len() - 1]),
             Some(id) if !id.is_empty() => format!("boot_id {}0", &id[..id.len() - 1]),
             _ => line.to_owned(),
         })
+        .map(|line| line + "\n")
         .collect();
-    fs::write(path, changed.join("\n") + "\n")
+    fs::write(path, format!("{changed}crc32 {:08x}\n", crc32(changed.as_bytes())))
+}
+
+/// The checksum of gzip, bit by bit.
+fn crc32(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0, |crc, &byte| {
+        (0..8).fold(crc ^ u32::from(byte), |crc, _| crc >> 1 ^ if crc & 1 == 1 { 0xedb8_8320 } else { 0 })
+    })
 }

@@ -6,8 +6,9 @@ use crate::{config::Config, limits};
 use serde::Serialize;
 use std::{
     fmt,
-    fs::{self, File},
+    fs::{self, OpenOptions},
     io::{self, Read},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     str::FromStr,
 };
@@ -68,7 +69,9 @@ impl Host {
 
     fn read(&self, path: &str) -> io::Result<String> {
         let mut bytes = Vec::new();
-        File::open(self.real(path))?.take(limits::DOCTOR_FILE_BYTES_MAX).read_to_end(&mut bytes)?;
+        // A pipe in the place of a file is not waited for.
+        let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(self.real(path))?;
+        file.take(limits::DOCTOR_FILE_BYTES_MAX).read_to_end(&mut bytes)?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 }

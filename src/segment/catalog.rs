@@ -20,8 +20,8 @@ pub struct Catalog {
     pub set_aside: Vec<OtherFile>,
     /// What interrupted work has left, by name: drafts, and sidecars whose segment is gone. Worth nothing.
     pub leftovers: Vec<OtherFile>,
-    /// Directories, pipes, sockets, devices and symbolic links with the name of a segment's file or of the active segment (which may be a symbolic
-    /// link to a regular file): nothing of them is ever read. By name.
+    /// Directories, pipes, sockets, devices and symbolic links with the name of a segment's file or of the active
+    /// segment (which may be a symbolic link to a regular file): nothing of them is ever read. By name.
     pub not_files: Vec<String>,
 }
 
@@ -87,6 +87,8 @@ fn found(metadata: io::Result<Metadata>) -> io::Result<Found> {
     match metadata {
         Ok(metadata) if metadata.is_file() => Ok(Found::File(metadata.len())),
         Ok(_) => Ok(Found::Other),
+        // A link to itself.
+        Err(error) if error.raw_os_error() == Some(libc::ELOOP) => Ok(Found::Other),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Found::Nothing),
         Err(error) => Err(error),
     }

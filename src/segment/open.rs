@@ -14,9 +14,9 @@ use std::{
 pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
     let is_not = || io::Error::new(ErrorKind::IsADirectory, "not a regular file");
     let opened = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path);
-    // A socket cannot be opened (open(2), ENXIO), nor a device without its driver.
+    // A socket cannot be opened (open(2), ENXIO), nor a device without its driver, nor a link to itself.
     let file = opened.map_err(|error| match error.raw_os_error() {
-        Some(libc::ENXIO | libc::ENODEV) => is_not(),
+        Some(libc::ENXIO | libc::ENODEV | libc::ELOOP) => is_not(),
         _ => error,
     })?;
     if file.metadata()?.is_file() { Ok(file) } else { Err(is_not()) }
@@ -41,7 +41,8 @@ mod tests {
         assert!(Command::new("mkfifo").arg(path("pipe")).status().unwrap().success());
         let _socket = UnixListener::bind(path("socket")).unwrap();
         std::os::unix::fs::symlink("/dev/null", path("device")).unwrap();
-        for name in ["directory", "pipe", "socket", "device"] {
+        std::os::unix::fs::symlink("loop", path("loop")).unwrap();
+        for name in ["directory", "pipe", "socket", "device", "loop"] {
             let error = open_regular(&path(name)).unwrap_err();
             assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::IsADirectory, "not a regular file"));
         }

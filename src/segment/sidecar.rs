@@ -9,8 +9,9 @@
 //! without it. A flipped bit in it must not make a reader skip what it looks for.
 //!
 //! Promises: a sidecar that was read is of the form described here, and as it was written; its sums agree; its blocks, and its frames, follow each other
-//! without a gap; no number in it is beyond what a segment can have, and its names are names of the log. Reading any bytes at all takes a few times their
-//! number of memory, and never panics. Whether it is that of the segment beside it is told by [`Sidecar::fits`] and by the checksums.
+//! without a gap; no number in it is beyond what a segment can have, and its names are names of the log. Reading any
+//! bytes at all takes a few times their number of memory, and never panics. Whether it is that of the segment beside it
+//! is told by [`Sidecar::fits`] and by the checksums.
 
 use super::draft::Draft;
 use super::error::ensure;

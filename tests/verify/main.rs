@@ -2,13 +2,15 @@
 //! and what `--repair` makes of them.
 //!
 //! The map: `log` makes logs, plain and compressed, active and sealed; `finds` holds what is found against what was done;
-//! `repairs` holds every byte against where it was; `random` does both at random places; `command` runs the binary.
+//! `repairs` holds every byte against where it was; `random` does both at random places, `damaged` to whole
+//! directories, which are queried and served too; `command` runs the binary.
 // In the server unwrap() is a stranger's way to stop it; here it is an assertion.
 #![allow(clippy::unwrap_used)]
 // Offsets in logs of a few megabytes.
 #![allow(clippy::cast_possible_truncation)]
 
 mod command;
+mod damaged;
 mod finds;
 mod log;
 mod random;

@@ -255,6 +255,14 @@ impl Segments {
         }
     }
 
+    /// Device and inode of the active segment, if its name is another's or nobody's.
+    pub(super) fn displaced_identity(&self) -> Option<(u64, u64)> {
+        let _renaming = self.renaming.lock().unwrap_or_else(PoisonError::into_inner);
+        let ours = self.active().metadata().ok()?;
+        let is_in_place = matches!(self.at_name(&ours), Ok(AtName::Active));
+        (!is_in_place).then(|| (ours.dev(), ours.ino()))
+    }
+
     /// Why the file that is appended to is not the one of the active segment's name; `None` if it is.
     pub(super) fn displaced(&self) -> Option<String> {
         let _renaming = self.renaming.lock().unwrap_or_else(PoisonError::into_inner);

@@ -18,6 +18,10 @@ pub struct Watch {
 }
 
 impl DirectoryWatch for Watch {
+    fn moved_active(&self) -> Option<(u64, u64)> {
+        self.segments.displaced_identity()
+    }
+
     fn look(&self) -> io::Result<()> {
         let directory = self.lock.check_directory();
         if let Err(error) = &directory {

@@ -121,9 +121,13 @@ impl Source {
         let is_in_place = self.inode_at_name()? == Some(metadata.ino());
         if !is_in_place {
             // Sealed meanwhile, or moved away.
-            match self.sealed_as(&sealed, metadata.ino()) {
+            let found = self.sealed_as(&sealed, metadata.ino());
+            let is_written_still = log.published().segment == published.segment;
+            match found {
+                // Whoever moved it has given it a segment's name, and others may have later ones.
+                Some((index, _)) if is_written_still => drop(sealed.remove(index)),
                 Some((index, _)) => sealed.truncate(index),
-                None if log.published().segment == published.segment => {}
+                None if is_written_still => {}
                 None => return Ok(None),
             }
         }

@@ -11,7 +11,9 @@
 
 use super::age::Ages;
 use super::retention::retire;
-use super::{Catalog, KeeperStatus, Retention, Segment, SegmentError, SegmentName, Sidecar, compress, index};
+use super::{
+    Catalog, KeeperStatus, Retention, Segment, SegmentError, SegmentFile, SegmentName, Sidecar, compress, index,
+};
 use crate::clock::{Clock, Moment};
 use crate::disk;
 use crate::limits::{KEEPER_INTERVAL, KEEPER_NICE, ROTATE_AGE_MIN, WATCH_INTERVAL};
@@ -21,6 +23,7 @@ use std::{
     collections::BTreeMap,
     fmt, fs,
     io::{self, ErrorKind},
+    os::unix::fs::MetadataExt,
     path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
@@ -52,6 +55,9 @@ pub trait DirectoryWatch: fmt::Debug + Send + Sync {
     /// # Errors
     /// It is not the directory that it was: nothing may be done to what is in it.
     fn look(&self) -> io::Result<()>;
+
+    /// Device and inode of the active segment, if somebody has given it another name than its own.
+    fn moved_active(&self) -> Option<(u64, u64)>;
 }
 
 /// The running keeper. Dropped without [`stop`](Self::stop) it stops too.
@@ -292,6 +298,14 @@ impl Rounds {
         let durable = self.durable.newest();
         let mut catalog = Catalog::list(&self.setup.directory)?;
         catalog.segments.retain(|segment| Some(segment.name) <= durable);
+        if let Some(active) = self.setup.watch.as_ref().and_then(|watch| watch.moved_active()) {
+            // It may have been given the name of a sealed one, and is no such segment as long as it is written to.
+            let is_active = |name: SegmentName| {
+                let found = fs::symlink_metadata(self.setup.directory.join(name.file(SegmentFile::Plain)));
+                found.is_ok_and(|found| (found.dev(), found.ino()) == active)
+            };
+            catalog.segments.retain(|segment| !is_active(segment.name));
+        }
         let now = (self.now)();
         match &mut self.ages {
             Some(ages) => ages.observe(&catalog, now),

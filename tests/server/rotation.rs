@@ -159,6 +159,29 @@ fn a_log_moved_without_a_signal_goes_on_where_it_is(driver: Driver) {
     server.stop();
 }
 
+/// A name of a sealed segment does not make one of the file that is written to.
+fn a_log_moved_to_a_segments_name_is_still_written(driver: Driver) {
+    let mut server = Setup::new(driver).start();
+    let [log, _] = paths(&server);
+    store(&server, "a");
+    hang_up(&server, 1);
+    store(&server, "b");
+    // Before the one that is sealed.
+    let moved = server.directory.join("metrics-20200102T030405.678Z.jsonl");
+    fs::rename(&log, &moved).unwrap();
+    unready(&server, "was moved away or deleted");
+    store(&server, "c");
+    assert_eq!(queried(&server), ["a", "b", "c"]);
+    fs::write(&log, "").unwrap();
+    hang_up(&server, 2);
+    store(&server, "d");
+    hang_up(&server, 3);
+    until("it is a segment now", || (server.stat("/segments/indexed") == 3).then_some(()));
+    assert_eq!(queried(&server), ["a", "b", "c", "d"]);
+    server.stop();
+    assert_eq!(stored(&moved), ["b", "c"]);
+}
+
 /// The text of `metricstream doctor` about a data directory.
 fn doctor(directory: &Path) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_metricstream"));
@@ -246,6 +269,7 @@ on_both_drivers!(
     logrotate_nocreate_begins_a_new_file,
     logrotate_copytruncate_goes_on_in_the_same_file,
     a_log_moved_without_a_signal_goes_on_where_it_is,
+    a_log_moved_to_a_segments_name_is_still_written,
     what_stands_in_its_place_is_said_by_ready,
     lines_put_in_its_place_are_part_of_the_log,
     a_log_that_was_deleted_ends_the_server,

@@ -1,7 +1,8 @@
 //! Progressive load: more and more clients on one server, to see where it saturates and how it behaves there.
 //!
-//! The load is a closed loop, so the server saturates at the number of clients that brings the most requests a second: more
-//! clients only wait longer. Up to there every request has to succeed.
+//! The load is a closed loop, so a saturated server answers no more requests a second to more clients: they only wait longer. Single
+//! runs scatter, and the largest of them is as good as chance: saturation is the first number of clients within a twentieth of it. Up
+//! to there every request has to succeed.
 
 use super::{
     measure::{Bench, Load, Sample, Server, percent},
@@ -76,17 +77,22 @@ pub fn run(bench: &Bench, plan: &Plan, goes_on: impl Fn() -> bool) -> Result<boo
 
     let (saturated_at, failed) = below_saturation(&samples);
     crate::say!(
-        "\nsaturated at {saturated_at} clients; up to there {}",
+        "\nsaturated at {saturated_at} clients, the first within 5 % of the largest throughput; up to there {}",
         if failed == 0 { "every request succeeded".to_owned() } else { format!("{failed} loads had failures") }
     );
     crate::say!("plot: {}, figures: {}", plan.plot.display(), plan.json.display());
     Ok(failed == 0)
 }
 
-/// The number of clients with the most requests a second, and how many loads up to it were not all success.
+/// Throughputs closer than this to the largest are not told from it.
+const AS_MUCH: f64 = 0.95;
+
+/// The first number of clients that brings as many requests a second as any, but for noise, and how many loads up to it were not all
+/// success.
 fn below_saturation(samples: &[Sample]) -> (u32, usize) {
-    let most = samples.iter().max_by(|one, other| one.requests_per_second.total_cmp(&other.requests_per_second));
-    let saturated_at = most.map_or(0, |sample| sample.clients);
+    let most = samples.iter().map(|sample| sample.requests_per_second).fold(0.0, f64::max);
+    let first = samples.iter().find(|sample| sample.requests_per_second >= AS_MUCH * most);
+    let saturated_at = first.map_or(0, |sample| sample.clients);
     let failed = samples.iter().filter(|sample| sample.clients <= saturated_at && sample.success_percent < 100.0);
     (saturated_at, failed.count())
 }
@@ -112,6 +118,8 @@ mod tests {
         };
         let rising = [sample(10, 5.0, 100.0), sample(20, 9.0, 100.0), sample(50, 8.0, 97.0)];
         assert_eq!(below_saturation(&rising), (20, 0));
+        let level = [sample(10, 5.0, 100.0), sample(20, 9.6, 100.0), sample(50, 9.8, 100.0), sample(100, 10.0, 99.0)];
+        assert_eq!(below_saturation(&level), (20, 0), "the largest of single runs is chance");
         let failing = [sample(10, 5.0, 99.0), sample(20, 9.0, 100.0)];
         assert_eq!(below_saturation(&failing), (20, 1));
     }

@@ -32,6 +32,8 @@ pub enum Format {
     Csv,
     /// The latencies' distribution, as HdrHistogram's plotter reads it.
     Hgrm,
+    /// The figures in Prometheus' text format, for a pushgateway or a textfile collector.
+    Prometheus,
 }
 
 /// A load, settled: nothing in it needs another look.

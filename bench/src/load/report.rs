@@ -6,6 +6,7 @@
 
 mod forms;
 mod json;
+mod prometheus;
 mod table;
 
 use super::{Comparison, Failure, Format, Outcome, Plan, Tally, baseline, baseline::Change};
@@ -110,6 +111,7 @@ impl<'a> Report<'a> {
             Format::Json => format!("{}\n", self.json()),
             Format::Csv => self.csv(),
             Format::Hgrm => self.hgrm(),
+            Format::Prometheus => self.prometheus(),
         }
     }
 

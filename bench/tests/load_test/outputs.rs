@@ -31,7 +31,7 @@ fn load(port: u16, arguments: &str) -> Command {
 #[test]
 fn a_closed_output_is_the_end_and_no_abort() {
     let floor = Floor::start("auto");
-    for format in ["text", "json", "csv", "hgrm"] {
+    for format in ["text", "json", "csv", "hgrm", "prometheus"] {
         let mut both = load(floor.port, &format!("2 10 --format {format}"));
         both.stdout(closed_pipe()).stderr(closed_pipe());
         assert_eq!(ended(both).code(), Some(0), "{format}");

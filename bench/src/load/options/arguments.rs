@@ -122,6 +122,7 @@ pub(super) struct Arguments {
     pub driver: Choice,
     /// How to write the report. csv has one row an interval of the run: its start and width, requests, successes, rate, own CPU and
     /// latencies; hgrm is the whole distribution in milliseconds, corrected in an open loop, as HdrHistogram's plotter reads it.
+    /// prometheus has the figures in Prometheus' text format.
     #[arg(long, value_enum, default_value = "text")]
     pub format: Format,
     /// Draw the percentile curve, and latency, throughput and errors over time, into this file.

@@ -280,3 +280,25 @@ fn a_hung_request_is_named_and_leaves_the_rate_alone() {
     assert_eq!((&report["requests_per_second"], &report["measured_s"]), (&before, &json!(2.0)));
     assert!(report["remarks"].to_string().contains("1 requests hung"), "{report}");
 }
+
+#[test]
+fn prometheus_gets_what_was_measured_and_nothing_else() {
+    let (plan, outcome) = (plan(""), outcome(false));
+    let text = Report::new(&plan, Chosen::Epoll, &outcome).prometheus();
+    for line in [
+        "load_test_responses{status=\"200\"} 1000",
+        "load_test_errors{reason=\"reset\"} 1",
+        "load_test_requests_per_second 500",
+        "load_test_measured_seconds 2",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is in\n{text}");
+    }
+    assert!(text.contains("load_test_latency_seconds{quantile=\"0.99\"} 0.00"), "{text}");
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let (name, value) = line.rsplit_once(' ').unwrap();
+        assert!(name.starts_with("load_test_") && value.parse::<f64>().is_ok_and(f64::is_finite), "{line}");
+    }
+    let nothing = ended(Tally::new(0, None, false));
+    let text = Report::new(&plan, Chosen::Epoll, &nothing).prometheus();
+    assert!(!text.contains("quantile") && !text.contains("NaN"), "{text}");
+}

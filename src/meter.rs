@@ -19,7 +19,7 @@ pub fn metered<T>(line: impl Fn(Duration) -> String + Sync, work: impl FnOnce() 
 fn shown<T>(line: impl Fn(Duration) -> String + Sync, work: impl FnOnce() -> T) -> T {
     let (done, is_done) = channel::<()>();
     thread::scope(|scope| {
-        scope.spawn(|| {
+        let show_all = || {
             let is_done = is_done;
             let began = Instant::now();
             let mut has_shown = false;
@@ -31,7 +31,9 @@ fn shown<T>(line: impl Fn(Duration) -> String + Sync, work: impl FnOnce() -> T) 
                 // The line gives way to the answer.
                 show("");
             }
-        });
+        };
+        // Without a thread the work is done all the same, and nothing is shown.
+        drop(thread::Builder::new().name("meter".into()).spawn_scoped(scope, show_all));
         let result = work();
         drop(done);
         result

@@ -23,7 +23,7 @@ mod storage;
 #[cfg(test)]
 mod tests;
 
-use crate::config::Config;
+use crate::{config::Config, printable::TerminalWriter};
 use serde::Serialize;
 use std::{
     io::{self, Write},
@@ -209,11 +209,16 @@ fn check(subject: &Subject, host: &Host, config: &Config) -> Check {
 pub fn run(config: &Config, form: Form) -> io::Result<ExitCode> {
     let checks = examine(&Host::this(), config);
     let worst = checks.iter().map(|check| check.severity).max().unwrap_or(Severity::Ok);
-    let report = match form {
-        Form::Json => report::json(&checks, config, worst),
-        Form::Text => report::text(&checks, config, false),
-        Form::All => report::text(&checks, config, true),
+    let out = io::stdout().lock();
+    let printed = match form {
+        Form::Json => TerminalWriter::json(out).write_all(report::json(&checks, config, worst).as_bytes()),
+        Form::Text => TerminalWriter::lines(out).write_all(report::text(&checks, config, false).as_bytes()),
+        Form::All => TerminalWriter::lines(out).write_all(report::text(&checks, config, true).as_bytes()),
     };
-    io::stdout().lock().write_all(report.as_bytes())?;
+    match printed.and_then(|()| io::stdout().flush()) {
+        // Whoever reads has enough; how bad it is does not change.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+        printed => printed?,
+    }
     Ok(ExitCode::from(worst.exit_code()))
 }

@@ -1,7 +1,7 @@
 //! The report: calm text for a person, or one JSON document.
 
 use super::{Check, Cost, Severity};
-use crate::{config::Config, listening};
+use crate::{config::Config, listening, printable::printable};
 use serde_json::json;
 use std::fmt::Write;
 
@@ -20,7 +20,7 @@ pub(super) fn text(checks: &[Check], config: &Config, all: bool) -> String {
     let mut text = format!(
         "metricstream doctor: {}, data in {}, reactors on cores {}, writer on core {}, level {}\n\n",
         listed(config),
-        config.data_dir.display(),
+        printable(&config.data_dir.display().to_string()),
         list(&config.placement.reactor_cores),
         config.placement.writer_core,
         config.ack.name(),

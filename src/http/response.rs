@@ -128,9 +128,9 @@ impl Responder<'_> {
         Served { outcome: if self.form.head_only { Outcome::Done } else { Outcome::Streamed } }
     }
 
-    /// A refusal whose text is known in advance.
+    /// A refusal with its own text.
     pub fn refuse(self, error: HttpError) -> Served {
-        self.refuse_as(error, &error.text())
+        self.refuse_as(error, &error)
     }
 
     /// A refusal with a text made for this request. `text` is formatted twice and must come out the same.
@@ -256,26 +256,31 @@ impl Sink for &mut Vec<u8> {
     }
 }
 
-/// Escapes what is written as the inside of a JSON string (RFC 8259, 7).
+/// Escapes what is written as the inside of a JSON string (RFC 8259, 7), and the control characters beyond ASCII, which JSON lets stand
+/// raw and terminals act on.
 struct JsonText<S>(S);
 
 impl<S: Sink> Write for JsonText<S> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         const HEX: &[u8; 16] = b"0123456789abcdef";
-        let mut plain = text.as_bytes();
-        while let Some(at) = plain.iter().position(|byte| *byte < b' ' || *byte == b'"' || *byte == b'\\') {
-            self.0.take(&plain[..at]);
-            match plain[at] {
-                quoted @ (b'"' | b'\\') => self.0.take(&[b'\\', quoted]),
-                b'\n' => self.0.take(b"\\n"),
+        let mut plain = text;
+        let is_special = |character: char| matches!(character, '"' | '\\') || character.is_control();
+        while let Some((at, special)) = plain.char_indices().find(|&(_, character)| is_special(character)) {
+            self.0.take(&plain.as_bytes()[..at]);
+            match special {
+                '"' => self.0.take(b"\\\""),
+                '\\' => self.0.take(b"\\\\"),
+                '\n' => self.0.take(b"\\n"),
                 control => {
-                    let [high, low] = [control >> 4, control & 15].map(|digit| HEX[usize::from(digit)]);
+                    // No control character is beyond U+009F.
+                    let code = u32::from(control) as usize;
+                    let [high, low] = [code >> 4, code].map(|digit| HEX[digit & 15]);
                     self.0.take(&[b'\\', b'u', b'0', b'0', high, low]);
                 }
             }
-            plain = &plain[at + 1..];
+            plain = &plain[at + special.len_utf8()..];
         }
-        self.0.take(plain);
+        self.0.take(plain.as_bytes());
         Ok(())
     }
 }
@@ -333,6 +338,7 @@ mod tests {
         assert!(head.ends_with(&format!("Content-Length: {}", body.len())));
         let value: serde_json::Value = serde_json::from_str(body).unwrap();
         assert_eq!(value["error"], nasty);
+        assert!(!body.contains(char::is_control), "{body:?}");
     }
 
     #[test]

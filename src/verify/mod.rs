@@ -42,7 +42,8 @@ use tally::SegmentReport;
 /// The flags of `metricstream verify`.
 #[derive(Debug, Clone, clap::Args)]
 #[command(
-    after_help = "Exit codes: 0 sound, 1 damage was found (with --repair: and moved aside), 2 it could not be checked.\n\n\
+    after_help = "Exit codes: 0 sound, 1 damage was found (with --repair: and moved aside), 2 it could not be checked, or its report could \
+                        not be written (that its reader has left is no failure).\n\n\
                         A server that runs on the directory is not disturbed; its active segment is checked up to the last \
                         whole line. --repair needs the directory for itself."
 )]
@@ -128,7 +129,11 @@ impl Arguments {
         let threads = self.threads.map_or(cores, usize::from).clamp(1, CHECK_THREADS_CAP);
         let report =
             if self.repair { repair::repair(&self.directory, threads)? } else { check(&self.directory, threads)? };
-        report.print(self.json, &mut io::stdout().lock()).map_err(VerifyError::Print)?;
+        match report.print(self.json, &mut io::stdout().lock()) {
+            // Whoever reads has enough; what was found does not change.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+            printed => printed.map_err(VerifyError::Print)?,
+        }
         Ok(if report.sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }

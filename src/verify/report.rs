@@ -1,6 +1,7 @@
 //! What a check has found, as text and as JSON: the same in both.
 
 use super::{finding::Findings, repair::Repair, survey::Survey, tally::SegmentReport};
+use crate::printable::{TerminalWriter, printable};
 use serde::Serialize;
 use std::{
     io::{self, Write},
@@ -98,16 +99,19 @@ impl Report {
         }
     }
 
-    /// Prints it as text, or as one JSON document.
+    /// Prints it as text, or as one JSON document; in both, whatever is not printable in names of files is escaped.
     ///
     /// # Errors
     /// If `out` cannot be written to.
     pub fn print(&self, as_json: bool, out: &mut impl Write) -> io::Result<()> {
         if as_json {
-            serde_json::to_writer_pretty(&mut *out, self)?;
-            return writeln!(out);
+            let mut out = TerminalWriter::json(&mut *out);
+            serde_json::to_writer_pretty(&mut out, self)?;
+            writeln!(out)?;
+        } else {
+            self.print_text(&mut TerminalWriter::lines(&mut *out))?;
         }
-        self.print_text(out)
+        out.flush()
     }
 
     fn print_text(&self, out: &mut impl Write) -> io::Result<()> {
@@ -132,7 +136,8 @@ impl Report {
             )?;
         }
         let Totals { files, file_bytes, bytes, lines, threads, elapsed_s, bytes_per_s } = self.totals;
-        let directory = self.directory.display();
+        let directory = self.directory.display().to_string();
+        let directory = printable(&directory);
         if files == 0 {
             writeln!(out, "{directory}: there is no log in it")?;
         } else {

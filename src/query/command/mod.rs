@@ -9,7 +9,15 @@ mod svg;
 mod table;
 
 use super::{Answer, Bounds, Effort, Format, Kind, Refusal, Request, labels, run};
-use crate::{clock::Clock, config::allowed_cores, limits::SCAN_THREADS_CAP, meter::metered, scan::Source};
+use crate::{
+    clock::Clock,
+    config::allowed_cores,
+    limits::SCAN_THREADS_CAP,
+    logging,
+    meter::metered,
+    printable::{TerminalWriter, printable},
+    scan::Source,
+};
 use std::{
     borrow::Cow,
     fmt, fs,
@@ -30,8 +38,9 @@ use std::{
                         metricstream query --path tags/host 'from=-7d' /srv/metrics\n\n\
                         metricstream query --format svg 'name=~http_.*&agg=rate&step=1m' >rates.svg\n\n\
                         A server that runs on the directory is not disturbed.\n\n\
-                        Exit codes: 0 answered, also with nothing; 1 not answered: over a bound, or the log cannot be read; 2 wrong \
-                        flags or parameters, or no such directory."
+                        On a terminal, control and format characters in names and tags are escaped in every form.\n\n\
+                        Exit codes: 0 answered, also with nothing, or to a reader that has left; 1 not answered: over a bound, the log \
+                        cannot be read, or the answer cannot be written; 2 wrong flags or parameters, or no such directory."
 )]
 pub struct Arguments {
     /// What is asked, as behind the ? of a URL
@@ -151,7 +160,7 @@ impl Arguments {
         let answer = match self.ask(&request) {
             Ok(answer) => answer,
             Err(refusal) => {
-                eprintln!("metricstream: {refusal}");
+                logging::say(&format_args!("metricstream: {refusal}"));
                 return Ok(ExitCode::FAILURE);
             }
         };
@@ -171,7 +180,7 @@ impl Arguments {
             // Whoever reads has enough.
             Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
             Err(error) => {
-                eprintln!("metricstream: cannot print the answer: {error}");
+                logging::say(&format_args!("metricstream: cannot print the answer: {error}"));
                 Ok(ExitCode::FAILURE)
             }
         }
@@ -213,6 +222,14 @@ fn print(answer: &Answer, request: &Request, form: Form, is_terminal: bool) -> i
         Form::Table => table::write(answer, &mut out)?,
         Form::Chart => chart::write(&plot::Plot::new(answer, request, chart::LINES_MAX), is_terminal, &mut out)?,
         Form::Svg => svg::write(&plot::Plot::new(answer, request, svg::LINES_MAX), &mut out)?,
+        Form::Document(Format::Csv) if is_terminal => {
+            let mut out = TerminalWriter::csv(&mut out);
+            answer.write_to(Format::Csv, |piece| out.write_all(piece))?;
+        }
+        Form::Document(format) if is_terminal => {
+            let mut out = TerminalWriter::json(&mut out);
+            answer.write_to(format, |piece| out.write_all(piece))?;
+        }
         Form::Document(format) => answer.write_to(format, |piece| out.write_all(piece))?,
     }
     out.flush()
@@ -223,33 +240,30 @@ fn tell(answer: &Answer, request: &Request) {
     let stats = &answer.stats;
     if answer.series.is_empty() {
         let [from, to] = [request.from_ms, request.to_ms].map(plot::shown_moment);
-        eprintln!("nothing from {from} to {to}; from= and to= ask for another time than the last hour");
+        logging::say(&format_args!(
+            "nothing from {from} to {to}; from= and to= ask for another time than the last hour"
+        ));
     }
     if !io::stderr().is_terminal() {
         return;
     }
     let left_out =
         if stats.left_out_series > 0 { format!(" ({} left out)", stats.left_out_series) } else { String::new() };
-    eprintln!(
+    logging::say(&format_args!(
         "{} series{left_out}, {} points; {:.1} MB scanned, {:.1} MB skipped, {:.0} ms",
         stats.series,
         stats.points,
         stats.scanned.bytes as f64 / 1e6,
         stats.scanned.skipped_bytes as f64 / 1e6,
         stats.elapsed.as_secs_f64() * 1e3
-    );
+    ));
 }
 
-/// A text of the log, given escaped, fit for a terminal: nothing in it can move the cursor.
+/// A text of the log, given escaped, fit for a terminal: nothing in it can move the cursor, or look like something else.
 fn for_terminal(escaped: &[u8]) -> Cow<'_, str> {
-    let text = labels::meaning(escaped);
-    if text.chars().any(char::is_control) {
-        let shown = |character: char| {
-            if character.is_control() { character.escape_default().to_string() } else { character.into() }
-        };
-        Cow::Owned(text.chars().map(shown).collect())
-    } else {
-        text
+    match labels::meaning(escaped) {
+        Cow::Borrowed(text) => printable(text),
+        Cow::Owned(text) => Cow::Owned(printable(&text).into_owned()),
     }
 }
 

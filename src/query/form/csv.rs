@@ -77,12 +77,48 @@ impl Table {
     }
 }
 
-/// RFC 4180, 2: quoted if need be.
+/// A text as a field: RFC 4180, 2, quoted if need be. One that a spreadsheet would take for a formula gets an apostrophe before it, which
+/// spreadsheets read as "this is text"; so does one that begins with an apostrophe, and whoever reads the field takes one away. A number
+/// is no formula: the `+Inf` of a histogram's last bucket stays what it is.
 fn append_field(out: &mut Vec<u8>, text: &str) {
+    const STARTS: [char; 12] = ['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠', '\''];
+    let guard = if text.starts_with(STARTS) && text.parse::<f64>().is_err() { "'" } else { "" };
     if !text.is_empty() && !text.contains([',', '"', '\n', '\r']) {
+        out.extend_from_slice(guard.as_bytes());
         return out.extend_from_slice(text.as_bytes());
     }
     out.push(b'"');
+    out.extend_from_slice(guard.as_bytes());
     out.extend_from_slice(text.replace('"', "\"\"").as_bytes());
     out.push(b'"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_that_looks_like_a_formula_gets_an_apostrophe() {
+        for (text, field) in [
+            ("cpu", "cpu"),
+            ("", "\"\""),
+            ("a=b", "a=b"),
+            ("=1+1", "'=1+1"),
+            ("=HYPERLINK(\"x\",\"y\")", "\"'=HYPERLINK(\"\"x\"\",\"\"y\"\")\""),
+            ("-cmd|' /C calc'!A0", "'-cmd|' /C calc'!A0"),
+            ("@SUM(A1)", "'@SUM(A1)"),
+            ("\t=1", "'\t=1"),
+            ("\r=1", "\"'\r=1\""),
+            ("＝1", "'＝1"),
+            ("'tis", "''tis"),
+            ("+Inf", "+Inf"),
+            ("-5", "-5"),
+            ("+1.5e3", "+1.5e3"),
+            ("-5+5", "'-5+5"),
+        ] {
+            let mut out = Vec::new();
+            append_field(&mut out, text);
+            assert_eq!(String::from_utf8(out).unwrap(), field, "{text:?}");
+        }
+    }
 }

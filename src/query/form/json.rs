@@ -4,6 +4,7 @@
 use super::{append, append_text, append_value, listed};
 use crate::{
     metric::spelled,
+    printable::append_json,
     query::{
         Kind,
         answer::{Answer, Point, Series, Stats},
@@ -32,7 +33,7 @@ pub(super) fn series(answer: &Answer, series: &Series, is_next: bool, out: &mut 
     append(out, format_args!("{{\"name\":"));
     append_text(out, series.key.name());
     append(out, format_args!(",\"tags\":"));
-    out.extend_from_slice(series.key.tags());
+    append_json(out, series.key.tags());
     if answer.kind == Kind::Query {
         append(out, format_args!(",\"points\":["));
     }

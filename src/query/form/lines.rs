@@ -2,9 +2,12 @@
 //! again; of discovery a series, a name or a value.
 
 use super::{append, append_text, append_value, listed};
-use crate::query::{
-    Kind,
-    answer::{Answer, Point, Series},
+use crate::{
+    printable::append_json,
+    query::{
+        Kind,
+        answer::{Answer, Point, Series},
+    },
 };
 
 pub(super) fn series(answer: &Answer, series: &Series, out: &mut Vec<u8>) {
@@ -18,7 +21,7 @@ pub(super) fn series(answer: &Answer, series: &Series, out: &mut Vec<u8>) {
         append(out, format_args!("{{\"name\":"));
         append_text(out, series.key.name());
         append(out, format_args!(",\"tags\":"));
-        out.extend_from_slice(series.key.tags());
+        append_json(out, series.key.tags());
     }
     out.extend_from_slice(b"}\n");
 }
@@ -31,6 +34,6 @@ pub(super) fn point(series: &Series, point: &Point, out: &mut Vec<u8>) {
         out.extend_from_slice(b"null");
     }
     append(out, format_args!(",\"tags\":"));
-    out.extend_from_slice(series.key.tags());
+    append_json(out, series.key.tags());
     out.extend_from_slice(b"}\n");
 }

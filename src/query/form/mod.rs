@@ -1,12 +1,15 @@
-//! The forms of an answer: JSON, CSV, JSON Lines. Texts of the log are valid JSON as they stand and are copied; numbers keep their
-//! digits where they are stored ones, and are the shortest that mean the same float where they were computed.
+//! The forms of an answer: JSON, CSV, JSON Lines. Texts of the log are valid JSON as they stand and are copied, but for the control
+//! characters that JSON lets stand raw (DEL, C1), which are escaped; numbers keep their digits where they are stored ones, and are the shortest that mean the same float where they were computed.
 
 mod csv;
 mod json;
 mod lines;
 
 use super::{Kind, Look, Refusal, answer::Answer, tally::Value};
-use crate::stats::accept::{self, Media};
+use crate::{
+    printable::append_json,
+    stats::accept::{self, Media},
+};
 use std::{borrow::Borrow, io::Write};
 
 /// A form of an answer.
@@ -172,7 +175,7 @@ fn only_value(tags: &[u8]) -> &[u8] {
 /// Appends a text of the log, escaped as it is, in quotation marks.
 fn append_text(out: &mut Vec<u8>, escaped: &[u8]) {
     out.push(b'"');
-    out.extend_from_slice(escaped);
+    append_json(out, escaped);
     out.push(b'"');
 }
 

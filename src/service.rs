@@ -6,7 +6,7 @@ use crate::{
     address::ClientAddress,
     clock::Clock,
     config::{Config, StatsAuth},
-    http::{self, Head, HttpError, Method, Responder, Served, Status},
+    http::{self, Head, HttpError, Method, Responder, Served, Status, parameters},
     limits,
     listening::Role,
     log::{AckLevel, Appender},
@@ -330,11 +330,11 @@ impl Service {
         }
         match ack_of(head.query, self.shared.config.ack) {
             Ok(ack) => Ok(Ticket::Ingest { ack, client, trace }),
-            Err(text) => {
+            Err(error) => {
                 self.counters.batches_rejected[Rejection::Malformed as usize] += 1;
                 self.burst.batches_answered += 1;
-                self.trace(trace, None, Course::refused(HttpError::BadRequest(text)));
-                Err(HttpError::BadRequest(text))
+                self.trace(trace, None, Course::refused(error));
+                Err(error)
             }
         }
     }
@@ -551,9 +551,9 @@ impl http::Service for Service {
             ("/health", Method::Get | Method::Head) => Ok(Ticket::Health),
             ("/ready", Method::Get | Method::Head) => Ok(Ticket::Ready),
             ("/stats", Method::Get | Method::Head) => self.admit_statistics(head, Document::Metrics(Format::Json)),
-            ("/stats/clients", Method::Get | Method::Head) => Document::clients(head.query)
-                .map_err(HttpError::BadRequest)
-                .and_then(|document| self.admit_statistics(head, document)),
+            ("/stats/clients", Method::Get | Method::Head) => {
+                Document::clients(head.query).and_then(|document| self.admit_statistics(head, document))
+            }
             ("/health" | "/ready" | "/stats" | "/stats/clients", _) => {
                 Err(HttpError::MethodNotAllowed { allow: "GET, HEAD" })
             }
@@ -604,15 +604,19 @@ pub fn key_of(authorization: &[u8]) -> &[u8] {
     }
 }
 
-/// The level that a query string asks for. Other parameters are none of ours.
-fn ack_of(query: Option<&str>, default: AckLevel) -> Result<AckLevel, &'static str> {
+/// The level that a query string asks for. Whatever else it asks for would silently not be done, and is refused.
+fn ack_of(query: Option<&str>, default: AckLevel) -> Result<AckLevel, HttpError> {
     let mut found = None;
-    for parameter in query.unwrap_or_default().split('&') {
-        if let Some(value) = parameter.strip_prefix("ack=") {
-            let level = value.parse().map_err(|_| "ack must be memory, write or fsync")?;
-            if found.replace(level).is_some() {
-                return Err("ack is given twice");
-            }
+    for (name, value) in parameters(query) {
+        if !name.means("ack") {
+            return Err(HttpError::UnknownParameter { name: name.into(), known: "ack" });
+        }
+        // No level has a longer name than `memory`.
+        let mut buffer = [0; 6];
+        let level = value.and_then(|value| value.decode(&mut buffer)?.parse().ok());
+        let level = level.ok_or(HttpError::BadRequest("ack must be memory, write or fsync"))?;
+        if found.replace(level).is_some() {
+            return Err(HttpError::BadRequest("ack is given twice"));
         }
     }
     Ok(found.unwrap_or(default))
@@ -627,11 +631,23 @@ mod tests {
         let ack = |query| ack_of(query, AckLevel::Write);
         assert_eq!(ack(None), Ok(AckLevel::Write));
         assert_eq!(ack(Some("")), Ok(AckLevel::Write));
-        assert_eq!(ack(Some("x=1&ack=memory")), Ok(AckLevel::Memory));
-        assert_eq!(ack(Some("ack=fsync")), Ok(AckLevel::Fsync));
-        assert!(ack(Some("ack=disk")).is_err());
-        assert!(ack(Some("ack=")).is_err());
-        assert!(ack(Some("ack=write&ack=write")).is_err());
+        assert_eq!(ack(Some("&ack=memory&")), Ok(AckLevel::Memory));
+        for query in ["ack=fsync", "ack=%66sync", "%61ck=fsyn%63"] {
+            assert_eq!(ack(Some(query)), Ok(AckLevel::Fsync), "{query}");
+        }
+        for query in ["ack=disk", "ack=", "ack", "ack=FSYNC", "ack=fsync%", "ack=fsync+", "ack=write&ack=write"] {
+            assert!(matches!(ack(Some(query)), Err(HttpError::BadRequest(_))), "{query}");
+        }
+        for (query, part) in [
+            ("akc=fsync", "akc: no such parameter here; there is ack"),
+            ("ack=fsync&x=1", "x: no such"),
+            ("ACK=fsync", "ACK: no such"),
+            ("?ack=fsync", "?ack: no such"),
+            ("=fsync", ": no such"),
+        ] {
+            let refusal = ack(Some(query)).unwrap_err();
+            assert!(refusal.to_string().starts_with(part), "{query}: {refusal}");
+        }
     }
 
     #[test]

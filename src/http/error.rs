@@ -1,7 +1,8 @@
 //! Every way a request is refused, and the one place that maps each to its status, its name in the counters and the
 //! text the peer reads.
 
-use super::Status;
+use super::{Status, parameters::Quoted};
+use std::fmt;
 
 /// Why a request was refused. The first part is found by this room, the second is said by the service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -81,6 +82,13 @@ pub enum HttpError {
     BadRequest(&'static str),
     /// A body of another media type than the one that is served.
     MediaType(&'static str),
+    /// A parameter that the path does not take: what it asks for would silently not be done.
+    UnknownParameter {
+        /// Its name.
+        name: Quoted,
+        /// The one that there is.
+        known: &'static str,
+    },
     /// A key is asked for, and this one is not known.
     Unauthorized,
     /// No such path.
@@ -168,6 +176,7 @@ impl HttpError {
             }
             Self::BadRequest(text) => (S::BadRequest, "bad_request", text),
             Self::MediaType(text) => (S::UnsupportedMediaType, "media_type", text),
+            Self::UnknownParameter { .. } => (S::BadRequest, "parameter_unknown", "no such parameter here"),
             Self::Unauthorized => (S::Unauthorized, "unauthorized", "the Authorization key is missing or not known"),
             Self::NotFound => (S::NotFound, "not_found", "no such path"),
             Self::MethodNotAllowed { .. } => (S::MethodNotAllowed, "method_not_allowed", "no such method on this path"),
@@ -189,10 +198,20 @@ impl HttpError {
         self.parts().1
     }
 
-    /// What the peer reads in `{"error":"…"}`.
+    /// What the peer reads in `{"error":"…"}`, but for the name of a parameter.
     #[must_use]
     pub const fn text(self) -> &'static str {
         self.parts().2
+    }
+}
+
+/// What the peer reads in `{"error":"…"}`.
+impl fmt::Display for HttpError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownParameter { name, known } => write!(f, "{name}: {}; there is {known}", self.text()),
+            _ => f.write_str(self.text()),
+        }
     }
 }
 
@@ -201,7 +220,7 @@ impl HttpError {
 pub const REASON_CONTENT: &str = "content_invalid";
 
 /// Every reason that a request is refused for, as [`HttpError::reason`] names it, with its status; in ascending order.
-pub const REASONS: [(&str, Status); 44] = [
+pub const REASONS: [(&str, Status); 45] = [
     ("authorization_repeated", Status::BadRequest),
     ("bad_request", Status::BadRequest),
     ("bodies_full", Status::ServiceUnavailable),
@@ -231,6 +250,7 @@ pub const REASONS: [(&str, Status); 44] = [
     ("method_not_allowed", Status::MethodNotAllowed),
     ("not_found", Status::NotFound),
     ("over_bound", Status::UnprocessableContent),
+    ("parameter_unknown", Status::BadRequest),
     ("proxy_header_invalid", Status::BadRequest),
     ("proxy_header_missing", Status::BadRequest),
     ("proxy_header_unexpected", Status::BadRequest),
@@ -261,6 +281,7 @@ pub fn reason_index(reason: &str) -> usize {
 pub(super) mod tests {
     use std::collections::HashSet;
 
+    use super::super::parameters;
     use super::HttpError::{self, *};
 
     /// Every variant once.
@@ -305,6 +326,7 @@ pub(super) mod tests {
             ProxyHeaderUnexpected,
             BadRequest("unknown ack level"),
             MediaType("application/json is served"),
+            UnknownParameter { name: parameters(Some("akc=fsync")).next().unwrap().0.into(), known: "ack" },
             Unauthorized,
             NotFound,
             MethodNotAllowed { allow: "GET, HEAD, POST" },
@@ -333,7 +355,8 @@ pub(super) mod tests {
         for error in every_error() {
             assert!(seen.insert(error.reason()), "{error:?}");
             assert!(error.reason().bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{error:?}");
-            assert!(error.text().bytes().all(|byte| (b' '..=b'~').contains(&byte) && byte != b'"'), "{error:?}");
+            let text = error.to_string();
+            assert!(text.bytes().all(|byte| (b' '..=b'~').contains(&byte) && byte != b'"'), "{error:?}");
             assert!(error.status().code() >= 400);
         }
     }

@@ -10,7 +10,7 @@
 //! - What could be read in two ways is refused, never guessed at (RFC 9112, 11.2: request smuggling).
 //! - No peer can make it panic, loop without end, or hold more memory than `limits.rs` states.
 //!
-//! The map: `head` (request line and fields), `fields` (grammar of single fields), `chunked` (chunked bodies),
+//! The map: `head` (request line and fields), `parameters` (query strings), `fields` (grammar of single fields), `chunked` (chunked bodies),
 //! `content` (gzip and zstd), `response` (answers), `piece` (of answers without a known length), `error` (every refusal, and its status), `buffers` (memory that
 //! connections of one core share), `connection` (the state machine that ties them together).
 
@@ -22,6 +22,7 @@ mod date;
 mod error;
 mod fields;
 mod head;
+mod parameters;
 mod piece;
 mod response;
 mod status;
@@ -32,6 +33,7 @@ pub use date::format_date;
 pub use error::{HttpError, REASON_CONTENT, REASONS, reason_index};
 pub use fields::LastValues;
 pub use head::{Head, Method, Version};
+pub use parameters::{Encoded, Quoted, parameters};
 pub use piece::Piece;
 pub use response::{Responder, Served};
 pub use status::Status;

@@ -7,6 +7,7 @@
 
 use super::observer::pretty;
 use crate::{
+    http::{HttpError, parameters},
     limits,
     rate::{ClientKey, ClientTotals, Ledger},
 };
@@ -15,22 +16,22 @@ use serde_json::{Value, json};
 /// How many clients a query string asks for.
 ///
 /// # Errors
-/// The text for the 400.
-pub fn top_of(query: Option<&str>) -> Result<usize, &'static str> {
-    const WRONG: &str = "top must be a number from 1 to 1024";
+/// There is no such number, or another parameter.
+pub fn top_of(query: Option<&str>) -> Result<usize, HttpError> {
+    const WRONG: HttpError = HttpError::BadRequest("top must be a number from 1 to 1024");
     const _: () = assert!(limits::RATE_LEDGER_CLIENTS_MAX == 1024, "the text says so");
     let mut found = None;
-    for parameter in query.unwrap_or_default().split('&') {
-        let value = match parameter.split_once('=') {
-            Some(("top", value)) => value,
-            None if parameter == "top" => return Err(WRONG),
-            _ => continue,
-        };
+    for (name, value) in parameters(query) {
+        if !name.means("top") {
+            return Err(HttpError::UnknownParameter { name: name.into(), known: "top" });
+        }
+        let mut buffer = [0; 20];
+        let digits = value.and_then(|value| value.decode(&mut buffer)).unwrap_or_default();
         // Digits only: `parse` alone takes a sign.
-        let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
-        let top = value.parse().ok().filter(|top| digits && (1..=limits::RATE_LEDGER_CLIENTS_MAX).contains(top));
+        let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
+        let top = digits.parse().ok().filter(|top| is_number && (1..=limits::RATE_LEDGER_CLIENTS_MAX).contains(top));
         if found.replace(top.ok_or(WRONG)?).is_some() {
-            return Err("top is given twice");
+            return Err(HttpError::BadRequest("top is given twice"));
         }
     }
     Ok(found.unwrap_or(limits::CLIENTS_SHOWN_DEFAULT))
@@ -87,7 +88,7 @@ mod tests {
     #[test]
     fn top_comes_from_the_query() {
         for (query, top) in
-            [(None, 20), (Some(""), 20), (Some("x=y"), 20), (Some("top=1"), 1), (Some("a&top=1024"), 1024)]
+            [(None, 20), (Some(""), 20), (Some("top=1"), 1), (Some("&t%6fp=%31&"), 1), (Some("top=1024"), 1024)]
         {
             assert_eq!(top_of(query), Ok(top), "{query:?}");
         }
@@ -103,7 +104,9 @@ mod tests {
             "top=1e3",
             "top=99999999999999999999",
         ] {
-            assert!(top_of(Some(query)).is_err_and(|text| text.starts_with("top ")), "{query}");
+            assert!(top_of(Some(query)).is_err_and(|error| error.to_string().starts_with("top ")), "{query}");
         }
+        let refusal = top_of(Some("tpo=5")).unwrap_err();
+        assert_eq!(refusal.to_string(), "tpo: no such parameter here; there is top");
     }
 }

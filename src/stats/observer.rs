@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
+    http::HttpError,
     limits,
     log::LogStatus,
     mail::{Mail, RenderedDocument},
@@ -55,8 +56,8 @@ impl Document {
     /// The document that `GET /stats/clients` asks for with this query string.
     ///
     /// # Errors
-    /// The text for the 400: it names the parameter.
-    pub fn clients(query: Option<&str>) -> Result<Self, &'static str> {
+    /// Why it cannot be answered; the parameter is named.
+    pub fn clients(query: Option<&str>) -> Result<Self, HttpError> {
         Ok(Self::Clients { top: clients::top_of(query)? })
     }
 

@@ -5,6 +5,9 @@
 mod arguments;
 mod choices;
 mod command;
+pub mod environment;
+mod file;
+mod keys;
 mod listen;
 mod manual;
 mod parse;

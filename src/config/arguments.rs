@@ -3,6 +3,7 @@
 use super::{
     ConfigError,
     choices::{Compression, DriverChoice, LogFormat, StatsAuth, WriterCore},
+    file::read_all,
     listen::{ListenAddress, Mode, list},
     parse::{Bytes, Span, Text},
     placement::CoreList,
@@ -14,7 +15,10 @@ use crate::{
 };
 use clap::Args;
 use serde::Deserialize;
-use std::path::{Path, PathBuf};
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+};
 
 /// The headings of `--help`, in the order in which they are shown.
 const LISTENING: &str = "Listening";
@@ -137,7 +141,8 @@ pub struct Arguments {
     /// File of the API keys that may post and ask [default: none, all may]
     ///
     /// One key a line, which a client sends as Authorization, with or without Bearer before it; blank lines and those
-    /// that begin with # are left out. It is read at the start. A batch or a query with another key, or without one, is
+    /// that begin with # are left out. It is read at the start, must be a regular file, and is refused if its group may
+    /// write it or others may do anything with it (chmod 0640). A batch or a query with another key, or without one, is
     /// answered 401.
     #[arg(long, env = "METRICSTREAM_API_KEYS", value_name = "FILE", help_heading = CLIENTS)]
     pub api_keys: Option<PathBuf>,
@@ -293,7 +298,7 @@ pub struct Arguments {
     /// Form of the lines on standard error [default: text]
     ///
     /// text for people, json for programs: one object a line. The variable METRICSTREAM_LOG sets what is logged: error,
-    /// warn, info (the default), debug.
+    /// warn, info (the default), debug. Lines that standard error does not take are dropped and counted.
     #[arg(long, env = "METRICSTREAM_LOG_FORMAT", value_name = "text|json", help_heading = OBSERVATION)]
     pub log_format: Option<LogFormat>,
     /// URL of an OTLP receiver, for traces and the server's own figures [default: what the OTEL_* variables say, else none]
@@ -403,8 +408,9 @@ impl Arguments {
 
 /// Reads a configuration file.
 pub fn read_file(path: &Path) -> Result<Arguments, ConfigError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| ConfigError(format!("cannot read the configuration file {}: {error}", path.display())))?;
+    let cannot = |error: String| ConfigError(format!("cannot read the configuration file {}: {error}", path.display()));
+    let bytes = File::open(path).map_err(|error| error.to_string()).and_then(|file| read_all(&file)).map_err(cannot)?;
+    let text = String::from_utf8(bytes).map_err(|error| cannot(error.utf8_error().to_string()))?;
     toml::from_str(&text).map_err(|error| {
         let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
         let what = error.message().replace('\n', " ");

@@ -23,17 +23,20 @@ sections! {
     "Configuration":
     "Every option can also come from a METRICSTREAM_* variable (METRICSTREAM_DATA_DIR=/srv/metrics) or from a TOML file \
      (--config FILE; its keys are the flags with underscores: data_dir = \"/srv/metrics\"). Flags win over variables, variables \
-     over the file, the file over the defaults.\n\n\
+     over the file, the file over the defaults. A METRICSTREAM_* variable that is empty or that there is none of is refused, but for \
+     those that Kubernetes sets for a Service called metricstream.\n\n\
      Sizes are a number of bytes, or take KiB, MiB, GiB, kB, MB, GB. Times take us, ms, s, m, h.",
 
     "Signals":
-    "SIGTERM, SIGINT: stop in order. No new connections, what is in flight is answered, everything accepted is written and synced. \
-     A second one ends the process at once.\n\n\
-     SIGHUP: rotate the log now.",
+    "SIGTERM, SIGINT, SIGQUIT, SIGPWR, SIGXCPU: stop in order. No new connections, what is in flight is answered, everything accepted is \
+     written and synced. A second one ends the process at once.\n\n\
+     SIGHUP, SIGUSR1: rotate the log now.\n\n\
+     SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGIO, SIGSTKFLT: ignored, with a line that says so. Real-time signals: ignored.",
 
     "Exit codes":
     "0: stopped in order, all that was accepted is in the log and synced.\n\n\
-     1: it failed while it ran, or was stopped by a second signal; the last line says why.\n\n\
+     1: it failed while it ran, or was stopped by a second signal; the last line says why. Of --help, --version, man and completions: \
+     standard output could not be written to; that its reader has left is no failure.\n\n\
      2: it could not start; one line says why. To start it again as it is would not help.",
 
     "Service manager":

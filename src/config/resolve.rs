@@ -4,6 +4,7 @@
 use super::{
     Config, ConfigError, ListenAddress, Placement, Query, Rotation, StatsAuth, Timeouts,
     arguments::Arguments,
+    keys::read_api_keys,
     parse::{Bytes, Span, Text},
     telemetry::{Telemetry, Typed},
 };
@@ -15,9 +16,8 @@ use crate::{
     query::Bounds,
 };
 use std::{
-    collections::HashSet,
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::Duration,
 };
 
@@ -273,20 +273,4 @@ fn timeout(flag: &str, value: Option<Text<Span>>, default_s: u64) -> Result<u64,
         Ok(milliseconds @ 1..=86_400_000) => Ok(milliseconds),
         _ => refuse!("{flag} must be from 1ms to 24h"),
     }
-}
-
-/// The keys of a file: one a line, blank lines and lines beginning with `#` left out.
-pub(super) fn read_api_keys(path: &Path) -> Result<HashSet<Vec<u8>>, ConfigError> {
-    let text = std::fs::read(path)
-        .map_err(|error| ConfigError(format!("cannot read the API keys in {}: {error}", path.display())))?;
-    let keys: HashSet<Vec<u8>> = text
-        .split(|&byte| byte == b'\n')
-        .map(<[u8]>::trim_ascii)
-        .filter(|line| !line.is_empty() && line[0] != b'#')
-        .map(<[u8]>::to_vec)
-        .collect();
-    if keys.is_empty() {
-        refuse!("{} holds no API key: nobody could post", path.display());
-    }
-    Ok(keys)
 }

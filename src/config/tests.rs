@@ -1,6 +1,6 @@
 //! The whole way, from a command line to a configuration.
 
-use super::{resolve::read_api_keys, *};
+use super::*;
 use clap::{CommandFactory, Parser};
 use std::path::Path;
 
@@ -155,16 +155,6 @@ fn proxies_and_the_way_they_name_clients_must_fit_together() {
     assert!(
         with_file("listen = \"127.0.0.1:1\"\ntrusted_proxies = [\"x\"]", &[]).unwrap_err().contains("line 2: expected")
     );
-}
-
-#[test]
-fn api_keys_are_lines() {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), "# ours\nalpha\n\n  beta \n").unwrap();
-    let keys = read_api_keys(file.path()).unwrap();
-    assert_eq!(keys, HashSet::from([b"alpha".to_vec(), b"beta".to_vec()]));
-    std::fs::write(file.path(), "# none\n").unwrap();
-    assert!(read_api_keys(file.path()).unwrap_err().to_string().contains("no API key"));
 }
 
 /// The flags that `serve` takes, each with what its help says.

@@ -1,0 +1,172 @@
+//! The environment as a whole: a variable that begins like ours and is none is refused, as an unknown key of the file is, since whoever
+//! set it wants something that would silently not happen.
+
+use super::{ConfigError, command::CommandLine};
+use clap::CommandFactory;
+use std::{collections::BTreeSet, env, ffi::OsString};
+use tracing_subscriber::EnvFilter;
+
+/// What all of our variables begin with.
+const PREFIX: &str = "METRICSTREAM_";
+/// The one that no flag stands for.
+const LOG: &str = "METRICSTREAM_LOG";
+/// A suggestion may differ by so many letters that are wrong, missing, too many or swapped.
+const TYPOS_MAX: usize = 3;
+
+/// Checks that every variable that begins like ours is one, and says something.
+///
+/// # Errors
+/// The first that does not, and what it may have been meant to be.
+pub fn check() -> Result<(), ConfigError> {
+    check_variables(env::vars_os())
+}
+
+fn check_variables(variables: impl Iterator<Item = (OsString, OsString)>) -> Result<(), ConfigError> {
+    let known = known();
+    let ours = variables.filter_map(|(name, value)| {
+        let name = name.to_string_lossy().into_owned();
+        name.starts_with(PREFIX).then_some((name, value))
+    });
+    // The environment has no order; the refusal has.
+    for (name, value) in ours.collect::<BTreeSet<_>>() {
+        if known.contains(name.as_str()) {
+            if value.is_empty() {
+                return Err(ConfigError(format!("{name} is empty: give it a value, or unset it")));
+            }
+        } else if !is_service_link(&name[PREFIX.len()..]) {
+            return Err(ConfigError(match nearest(&name, &known) {
+                Some(nearest) => format!("there is no variable {name}; did you mean {nearest}?"),
+                None => format!("there is no variable {name}: --help lists those there are"),
+            }));
+        }
+    }
+    Ok(())
+}
+
+/// The variables that any command takes.
+fn known() -> BTreeSet<String> {
+    let line = CommandLine::command();
+    let commands = std::iter::once(&line).chain(line.get_subcommands());
+    let variables = commands.flat_map(|command| command.get_arguments().filter_map(clap::Arg::get_env));
+    variables.filter_map(|name| name.to_str().map(str::to_owned)).chain([LOG.to_owned()]).collect()
+}
+
+fn nearest<'a>(name: &str, known: &'a BTreeSet<String>) -> Option<&'a str> {
+    let distances = known.iter().map(|known| (strsim::osa_distance(name, known), known.as_str()));
+    distances.filter(|(typos, _)| *typos <= TYPOS_MAX).min().map(|(_, name)| name)
+}
+
+/// Whether it is one of those that Kubernetes gives to every container in the namespace of a Service called `metricstream`, or
+/// `metricstream-` and something: `METRICSTREAM_SERVICE_HOST`, `METRICSTREAM_SERVICE_PORT_HTTP`, `METRICSTREAM_PORT`,
+/// `METRICSTREAM_PORT_8080_TCP_ADDR` (https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables).
+fn is_service_link(rest: &str) -> bool {
+    // The name of the Service goes before, and is empty for the plain one.
+    let after = |part: &str| {
+        rest.match_indices(part)
+            .filter(|(at, _)| *at == 0 || rest[..*at].ends_with('_'))
+            .map(|(at, _)| &rest[at + part.len()..])
+            .collect::<Vec<_>>()
+    };
+    let is_port_of_protocol = |port: &str| {
+        let Some((number, rest)) = port.split_once('_') else { return false };
+        let (protocol, what) = rest.split_once('_').unwrap_or((rest, "ADDR"));
+        number.parse::<u16>().is_ok()
+            && ["TCP", "UDP", "SCTP"].contains(&protocol)
+            && ["PROTO", "PORT", "ADDR"].contains(&what)
+    };
+    after("SERVICE_HOST").contains(&"")
+        || after("SERVICE_PORT").iter().any(|name| name.is_empty() || name.starts_with('_'))
+        || after("PORT").iter().any(|port| port.is_empty() || port.strip_prefix('_').is_some_and(is_port_of_protocol))
+}
+
+/// From which level on lines are logged: what METRICSTREAM_LOG says, `info` without it.
+///
+/// # Errors
+/// It says nothing that would log anything.
+pub fn log_filter() -> Result<EnvFilter, ConfigError> {
+    match env::var_os(LOG) {
+        None => Ok(EnvFilter::new("info")),
+        Some(text) => filter_of(&text.to_string_lossy()).map_err(|error| ConfigError(format!("{LOG}: {error}"))),
+    }
+}
+
+fn filter_of(text: &str) -> Result<EnvFilter, String> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    let expected = format!("expected one of {}, or module=level", LEVELS.join(", "));
+    // To `EnvFilter` a word that is no level is a module, all of which is logged, and nothing else.
+    let words = text.split(',').map(str::trim).filter(|word| !word.contains(['=', '[']));
+    for word in words {
+        if !LEVELS.iter().any(|level| word.eq_ignore_ascii_case(level)) {
+            return Err(format!("{expected}, not {word}"));
+        }
+    }
+    EnvFilter::try_new(text).map_err(|_| format!("{expected}, not {text}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(variables: &[(&str, &str)]) -> Result<(), String> {
+        let variables = variables.iter().map(|(name, value)| ((*name).into(), (*value).into()));
+        check_variables(variables).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_misspelled_variable_is_refused_with_the_nearest() {
+        for (name, part) in [
+            ("METRICSTREAM_DATA_DRI", "METRICSTREAM_DATA_DRI; did you mean METRICSTREAM_DATA_DIR?"),
+            ("METRICSTREAM_API_KEY", "did you mean METRICSTREAM_API_KEYS?"),
+            ("METRICSTREAM_LOGS", "did you mean METRICSTREAM_LOG?"),
+            ("METRICSTREAM_COLOUR_OF_THE_SKY", "there is no variable METRICSTREAM_COLOUR_OF_THE_SKY: --help"),
+            ("METRICSTREAM_", "there is no variable METRICSTREAM_"),
+        ] {
+            let refusal = check(&[("METRICSTREAM_ACK", "fsync"), (name, "x")]).unwrap_err();
+            assert!(refusal.contains(part), "{refusal}");
+        }
+        let refusal = check(&[("METRICSTREAM_ACK", "")]).unwrap_err();
+        assert!(refusal.starts_with("METRICSTREAM_ACK is empty"), "{refusal}");
+    }
+
+    #[test]
+    fn known_and_foreign_variables_are_left_alone() {
+        let known = [("METRICSTREAM_DATA_DIR", "/x"), ("METRICSTREAM_LOG", "debug"), ("METRICSTREAM_CONFIG", "/y")];
+        assert_eq!(check(&known), Ok(()));
+        assert_eq!(check(&[("METRICSTREAM", ""), ("METRICSTREAMER_X", "1"), ("PATH", "")]), Ok(()));
+    }
+
+    #[test]
+    fn variables_of_kubernetes_are_left_alone() {
+        for name in [
+            "SERVICE_HOST",
+            "SERVICE_PORT",
+            "SERVICE_PORT_HTTP",
+            "PORT",
+            "PORT_8080_TCP",
+            "PORT_8080_TCP_PROTO",
+            "PORT_8080_TCP_PORT",
+            "PORT_8080_UDP_ADDR",
+            "HEADLESS_SERVICE_HOST",
+            "HEADLESS_PORT",
+            "HEADLESS_PORT_53_UDP",
+            "PORT_X_PORT_80_TCP_ADDR",
+        ] {
+            assert_eq!(check(&[(&format!("{PREFIX}{name}"), "tcp://10.0.0.1:8080")]), Ok(()), "{name}");
+        }
+        for name in
+            ["PORTS", "REPORT", "PORT_8080", "PORT_TCP", "PORT_99999_TCP", "PORT_80_TCP_X", "SERVICE", "SERVICE_PORTS"]
+        {
+            assert!(check(&[(&format!("{PREFIX}{name}"), "x")]).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_level_that_is_none_is_refused() {
+        for text in ["info", "DEBUG", "off", "warn,hyper=debug", "metricstream::log=trace", "info,hyper=off"] {
+            assert!(filter_of(text).is_ok(), "{text}");
+        }
+        for text in ["debgu", "", "info,", "hyper=lots", "everything"] {
+            assert!(filter_of(text).unwrap_err().contains("expected one of off, error"), "{text}");
+        }
+    }
+}

@@ -1,12 +1,18 @@
 //! The command line: arguments to configuration to server to exit code. No logic.
 
 use crate::{
-    config::{CommandLine, LogFormat},
-    doctor, server,
+    config::{CommandLine, ConfigError, environment},
+    doctor, logging, server,
 };
-use clap::Parser;
-use std::{io::Write, process::ExitCode};
-use tracing_subscriber::EnvFilter;
+use clap::{
+    Parser,
+    error::{ContextKind, ContextValue},
+};
+use std::{
+    env, fmt,
+    io::{self, ErrorKind, Write},
+    process::ExitCode,
+};
 
 /// It could not start: wrong flags, a taken port, a directory that cannot be written.
 const COULD_NOT_START: u8 = 2;
@@ -14,71 +20,89 @@ const COULD_NOT_START: u8 = 2;
 /// Does what the command line of this process says, and returns what it exits with.
 #[must_use]
 pub fn run() -> ExitCode {
+    logging::install_panic_hook();
+    let code = obey().unwrap_or_else(|error| {
+        complain(&*error);
+        ExitCode::from(COULD_NOT_START)
+    });
+    logging::flush();
+    code
+}
+
+/// # Errors
+/// What keeps it from starting: one line.
+fn obey() -> Result<ExitCode, Box<dyn fmt::Display>> {
     let line = match CommandLine::try_parse() {
         Ok(line) => line,
-        Err(error) if error.use_stderr() => return refuse(&first_line(&error)),
+        Err(error) if error.use_stderr() => return Err(Box::new(refusal_of(&error))),
         // --help and --version.
-        Err(error) => error.exit(),
+        Err(error) => return Ok(printed(error.print())),
     };
+    if let Some(text) = line.print().map_err(boxed)? {
+        return Ok(printed(io::stdout().write_all(&text)));
+    }
+    environment::check().map_err(boxed)?;
     if let Some(arguments) = line.verify() {
-        return arguments.run().unwrap_or_else(|error| refuse(&error));
+        return arguments.run().map_err(boxed);
     }
     if let Some(arguments) = line.query() {
-        return arguments.run().unwrap_or_else(|error| refuse(&error));
-    }
-    match line.print() {
-        Ok(None) => {}
-        Ok(Some(text)) => {
-            return std::io::stdout().write_all(&text).map_or_else(|error| refuse(&error), |()| ExitCode::SUCCESS);
-        }
-        Err(error) => return refuse(&error),
+        return arguments.run().map_err(boxed);
     }
     let examination = line.doctor();
-    let config = match line.resolve() {
-        Ok(config) => config,
-        Err(error) => return refuse(&error),
-    };
-    log_to_stderr(config.log_format);
+    let config = line.resolve().map_err(boxed)?;
+    logging::start(config.log_format, environment::log_filter().map_err(boxed)?).map_err(boxed)?;
     if let Some(form) = examination {
-        return doctor::run(&config, form).unwrap_or_else(|error| {
-            eprintln!("metricstream: {error}");
-            ExitCode::FAILURE
-        });
+        return Ok(doctor::run(&config, form).unwrap_or_else(|error| failed(&error)));
     }
-    let server = match server::start(config) {
-        Ok(server) => server,
-        Err(error) => return refuse(&error),
-    };
-    match server.run() {
+    let server = server::start(config).map_err(boxed)?;
+    Ok(server.run().map_or_else(|error| failed(&error), |()| ExitCode::SUCCESS))
+}
+
+fn boxed(error: impl fmt::Display + 'static) -> Box<dyn fmt::Display> {
+    Box::new(error)
+}
+
+/// The exit code of a command that only prints. A reader that has enough, and leaves, is no failure.
+fn printed(result: io::Result<()>) -> ExitCode {
+    match result.and_then(|()| io::stdout().flush()) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("metricstream: {error}");
-            ExitCode::FAILURE
-        }
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => failed(&format_args!("cannot write to standard output: {error}")),
     }
 }
 
-/// Has every line go to standard error in `format`, from the level that METRICSTREAM_LOG names (`info` without it).
-fn log_to_stderr(format: LogFormat) {
-    let lines = tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_target(false)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        .with_env_filter(EnvFilter::try_from_env("METRICSTREAM_LOG").unwrap_or_else(|_| EnvFilter::new("info")));
-    match format {
-        LogFormat::Text => lines.init(),
-        LogFormat::Json => lines.json().flatten_event(true).init(),
-    }
+/// What is wrong with the flags, in one line. What is wrong with the variables goes before: clap takes a value that comes from one for a
+/// flag's.
+fn refusal_of(error: &clap::Error) -> String {
+    environment::check().map_or_else(|error: ConfigError| error.to_string(), |()| first_line(error))
 }
 
-/// What is wrong with the flags, in one line. clap adds hints in further paragraphs.
+/// clap adds hints in further paragraphs.
 fn first_line(error: &clap::Error) -> String {
     let text = error.to_string();
     let paragraph: Vec<&str> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
-    format!("{} (see --help)", paragraph.join(" ").trim_start_matches("error: "))
+    let what = paragraph.join(" ");
+    let source = variable_of(error).map(|name| format!(", by {name}")).unwrap_or_default();
+    format!("{}{source} (see --help)", what.trim_start_matches("error: "))
 }
 
-fn refuse(error: &dyn std::fmt::Display) -> ExitCode {
-    eprintln!("metricstream: {error}");
-    ExitCode::from(COULD_NOT_START)
+/// The variable that a wrong value comes from, if it was not typed.
+fn variable_of(error: &clap::Error) -> Option<String> {
+    let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else { return None };
+    let flag = argument.split_whitespace().next()?.strip_prefix("--")?;
+    let is_typed = env::args_os().any(|typed| {
+        let typed = typed.to_string_lossy();
+        typed.strip_prefix("--").is_some_and(|typed| typed.split('=').next() == Some(flag))
+    });
+    let variable = format!("METRICSTREAM_{}", flag.to_uppercase().replace('-', "_"));
+    (!is_typed && env::var_os(&variable).is_some()).then_some(variable)
+}
+
+fn failed(error: &dyn fmt::Display) -> ExitCode {
+    complain(error);
+    ExitCode::FAILURE
+}
+
+fn complain(error: &dyn fmt::Display) {
+    logging::say(&format_args!("metricstream: {error}"));
 }

@@ -28,6 +28,8 @@ pub mod http;
 #[cfg(not(loom))]
 pub mod listening;
 #[cfg(not(loom))]
+pub mod logging;
+#[cfg(not(loom))]
 pub mod mail;
 #[cfg(not(loom))]
 mod meter;
@@ -35,6 +37,8 @@ mod meter;
 pub mod notify;
 #[cfg(not(loom))]
 pub mod pipe;
+#[cfg(not(loom))]
+pub mod printable;
 #[cfg(not(loom))]
 pub mod proxy;
 #[cfg(not(loom))]

@@ -368,6 +368,31 @@ pub const WARNING_INTERVAL_NS: u64 = 1_000_000_000;
 /// How long the observer waits for the reactors' reports before it goes on without those that are missing.
 pub const REPORT_WAIT: Duration = Duration::from_secs(1);
 
+// ---- standard error ------------------------------------------------------------------------------------------------
+
+/// Lines that wait to be written to standard error. Over it a line is dropped and counted. A line each second for a quarter of an hour.
+pub const STDERR_LINES_MAX: usize = 1_024;
+/// Bytes of these lines: 256 for each.
+pub const STDERR_BYTES_MAX: usize = 256 * KIB;
+/// How often a failing standard error is tried again while lines are missing and no new one comes.
+pub const STDERR_RETRY: Duration = Duration::from_secs(1);
+/// How often a non-blocking standard error whose reader is behind is tried again.
+pub const STDERR_POLL: Duration = Duration::from_millis(20);
+/// How long the end of the process may be held up by lines that nobody reads.
+pub const STDERR_FLUSH_MAX: Duration = Duration::from_secs(1);
+/// Stack of the thread that writes lines, which only copies them: 1/16 of the others', so that it starts where these cannot.
+pub const STDERR_THREAD_STACK_BYTES: usize = 128 * KIB;
+/// Least time between two lines about signals that are ignored.
+pub const IGNORED_SIGNAL_INTERVAL: Duration = Duration::from_secs(1);
+
+// ---- configuration -------------------------------------------------------------------------------------------------
+
+/// Bytes of the files of `--config` and `--api-keys`: 100,000 keys of 160 bytes.
+pub const CONFIGURATION_FILE_BYTES_MAX: u64 = 16 * MIB as u64;
+/// Bytes of an API key, which has to fit into a head beside everything else.
+pub const API_KEY_BYTES_MAX: usize = 4 * KIB;
+const _: () = assert!(API_KEY_BYTES_MAX < HEAD_BYTES_MAX / 2);
+
 // ---- service manager -----------------------------------------------------------------------------------------------
 
 /// How long one message to the service manager may wait for room in its socket.

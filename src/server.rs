@@ -6,6 +6,9 @@
 //! Stop: the reactors stop accepting, answer what is in flight and end; then the writer writes what is left in their rings,
 //! syncs the file, marks the state clean and ends; then the observer. A second signal ends the process at once.
 
+mod ignored;
+mod signals;
+
 use crate::{
     clock::Clock,
     config::{Compression, Config, DriverChoice, Telemetry},
@@ -26,10 +29,7 @@ use crate::{
 use core_affinity::CoreId;
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 use reactor::{Doorbell, Setup, epoll::EpollDriver, mailbox, nofile, uring, uring::UringDriver};
-use signal_hook::{
-    consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ},
-    iterator::Signals,
-};
+use signals::{SignalsSeen, name_of};
 use std::{
     fmt, io,
     sync::{
@@ -132,12 +132,12 @@ impl Reason {
 /// Whatever keeps it from starting, and what to do about it.
 pub fn start(config: Config) -> Result<Server, ServerError> {
     let started = Instant::now();
+    let signals = signals::watch().map_err(|error| error!("cannot watch for signals: {error}"))?;
     let manager = Manager::from_environment();
     let started_unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let started_unix_ns = u64::try_from(started_unix.as_nanos()).unwrap_or(u64::MAX);
     let places = listening::resolve(&listening::asked(&config), listening::look_up).map_err(ServerError)?;
     let connections_limit = connections_limit(&config, &places)?;
-    let signals = watch_signals().map_err(|error| error!("cannot watch for signals: {error}"))?;
     let reactors = config.placement.reactor_cores.len();
     // Twice: public listeners go on while as many slots are free as statistics may take, also when they have taken
     // theirs.
@@ -408,7 +408,7 @@ impl Server {
         &self.listens_at
     }
 
-    /// Serves until SIGTERM or SIGINT, then stops in order. SIGHUP rotates the log.
+    /// Serves until a signal stops it, then stops in order. Others rotate the log.
     ///
     /// # Errors
     /// A thread failed, or the log could not take everything that had been accepted.
@@ -437,13 +437,13 @@ impl Server {
         };
         loop {
             select! {
-                recv(signals.hang_up) -> _ => {
-                    tracing::info!("rotating the log after SIGHUP");
+                recv(signals.rotate) -> signal => {
+                    tracing::info!("rotating the log after {}", signal.map_or_else(|_| "a signal".into(), name_of));
                     log.ask_for_rotation();
                     continue;
                 }
                 recv(signals.stop) -> signal => {
-                    let name = signal.ok().and_then(signal_hook::low_level::signal_name).unwrap_or("a signal");
+                    let name = signal.map_or_else(|_| "a signal".into(), name_of);
                     // Before it is said: who reads the line may count on it.
                     draining.store(true, Ordering::Relaxed);
                     tracing::info!("stopping after {name}");
@@ -469,10 +469,6 @@ impl Server {
         // A thread that ended by itself is not waited for.
         while reactors + log_threads > 0 {
             select! {
-                recv(signals.stop) -> _ => {
-                    tracing::warn!("stopped at once by a second signal");
-                    std::process::exit(1);
-                }
                 recv(ended) -> last_word => match last_word {
                     Ok(Ended::Reactor(_, Ok(()))) => reactors -= 1,
                     Ok(Ended::Log(Ok(()))) => log_threads -= 1,
@@ -626,31 +622,4 @@ fn limiter_setup(limit: u32, config: &Config) -> LimiterSetup {
         clients_max: config.clients_limit,
         stamp_bytes_max: limits::RATE_STAMP_BYTES_MAX,
     }
-}
-
-/// Signals, as they come: those that stop the server, and SIGHUP apart from them, so that none crowds out another.
-#[derive(Debug)]
-struct SignalsSeen {
-    stop: Receiver<i32>,
-    hang_up: Receiver<()>,
-}
-
-/// Watches for signals. SIGXFSZ is caught so that a write over RLIMIT_FSIZE fails with EFBIG instead of killing the process
-/// (setrlimit(2)).
-fn watch_signals() -> io::Result<SignalsSeen> {
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
-    signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
-    // Two are enough: the second one ends the process.
-    let (stop_sender, stop) = bounded(2);
-    // One is enough: it asks for what the next would ask for too.
-    let (hang_up_sender, hang_up) = bounded(1);
-    thread::Builder::new().name("signals".into()).spawn(move || {
-        for signal in signals.forever() {
-            let _ = match signal {
-                SIGHUP => hang_up_sender.try_send(()).is_ok(),
-                _ => stop_sender.try_send(signal).is_ok(),
-            };
-        }
-    })?;
-    Ok(SignalsSeen { stop, hang_up })
 }

@@ -9,6 +9,7 @@ use super::{
 use crate::{
     dirent,
     http::{REASONS, Status},
+    logging,
     query::Outcome,
 };
 use serde_json::{Map, Value, json};
@@ -290,5 +291,8 @@ pub fn document(snapshot: &Snapshot<'_>) -> Vec<u8> {
     });
     // Not in it: the macro goes no deeper.
     document["queries"] = queries(snapshot);
+    let lines = logging::counts();
+    document["log_lines"] =
+        json!({ "written": lines.written, "dropped": lines.dropped, "queued_bytes": lines.queued_bytes });
     super::observer::pretty(&document)
 }

@@ -12,6 +12,7 @@ use crate::{
     http::{REASONS, Status},
     limits,
     log::LogHealth,
+    logging,
     query::Outcome,
 };
 use Kind::{Counter, Gauge, Histogram, Info};
@@ -54,6 +55,11 @@ fn server(to: &mut Exposition, snapshot: &Snapshot<'_>) {
     to.single("metricstream_unclean_shutdowns", Counter, help, facts.unclean_shutdowns);
     let help = "Warnings that were not logged, as one of their kind had been within a second.";
     to.single("metricstream_warnings_suppressed", Counter, help, snapshot.all.counters.warnings_suppressed);
+    let lines = logging::counts();
+    let help = "Lines written to standard error.";
+    to.single("metricstream_log_lines_written", Counter, help, lines.written);
+    let help = "Lines not written to standard error: it was behind by a whole queue, or it failed.";
+    to.single("metricstream_log_lines_dropped", Counter, help, lines.dropped);
 }
 
 fn requests(to: &mut Exposition, snapshot: &Snapshot<'_>) {

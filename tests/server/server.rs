@@ -8,6 +8,7 @@ use crate::{
 use std::{
     io::{BufRead, BufReader, Read},
     net::SocketAddr,
+    os::unix::net::UnixDatagram,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Condvar, Mutex},
@@ -127,6 +128,62 @@ impl Setup {
             server.address = address;
         }
         server
+    }
+
+    /// Starts with `stderr` as its standard error. Where it listens is heard as a service manager hears it.
+    pub fn start_saying_to(&self, stderr: Stdio) -> Server {
+        self.start_heard_by_manager(|directory, setup| {
+            let mut command = setup.command(directory);
+            command.stderr(stderr);
+            command
+        })
+    }
+
+    /// Starts by way of a shell, which runs `script` with the command line as its arguments.
+    pub fn start_by_shell(&self, script: &str) -> Server {
+        self.start_heard_by_manager(|directory, setup| {
+            let command = setup.command(directory);
+            let mut shell = Command::new("sh");
+            shell.args(["-c", script, "sh"]).arg(command.get_program()).args(command.get_args());
+            for (name, value) in command.get_envs() {
+                match value {
+                    Some(value) => shell.env(name, value),
+                    None => shell.env_remove(name),
+                };
+            }
+            shell.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+            shell
+        })
+    }
+
+    fn start_heard_by_manager(&self, command: impl FnOnce(&Path, &Self) -> Command) -> Server {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("notify");
+        let manager = UnixDatagram::bind(&path).unwrap();
+        manager.set_read_timeout(Some(DEADLINE)).unwrap();
+        let setup = self.clone().variable("NOTIFY_SOCKET", path.to_str().unwrap());
+        let data = directory.path().join("data");
+        let child = command(&data, &setup).spawn().unwrap();
+        let mut message = [0; 4096];
+        // Figures may go before.
+        let address = until("it says where it listens", || {
+            let length = manager.recv(&mut message).unwrap();
+            let message = std::str::from_utf8(&message[..length]).unwrap();
+            Some(message.strip_prefix("READY=1\nSTATUS=listening on ")?.parse().unwrap())
+        });
+        let said = Transcript::of(std::io::empty());
+        Server { child, address, said, directory: data, own_directory: Some(directory), status: None }
+    }
+
+    /// How a server that does not come up ends, with `stderr` as its standard error.
+    pub fn exit_saying_to(&self, stderr: Stdio) -> ExitStatus {
+        let directory = TempDir::new().unwrap();
+        let mut command = self.command(directory.path());
+        let mut child = command.stdout(Stdio::null()).stderr(stderr).spawn().unwrap();
+        wait_until_ended(&mut child).unwrap_or_else(|| {
+            let _ = child.kill();
+            panic!("it does not end")
+        })
     }
 
     /// Starts on `directory` a server that must not come up.

@@ -18,9 +18,45 @@ pub enum Signal {
     Stop,
     /// SIGCONT
     Continue,
+    /// SIGQUIT: stop in order.
+    Quit,
+    /// SIGPWR: stop in order.
+    Power,
+    /// SIGXCPU: stop in order.
+    CpuTime,
+    /// SIGUSR1: seal the segment.
+    User1,
+    /// SIGUSR2: nothing, as the following.
+    User2,
+    /// SIGALRM
+    Alarm,
+    /// SIGVTALRM
+    VirtualAlarm,
+    /// SIGPROF
+    Profile,
+    /// SIGIO
+    Io,
+    /// SIGSTKFLT
+    StackFault,
+    /// The first real-time signal, SIGRTMIN.
+    FirstRealTime,
+    /// The last one, SIGRTMAX.
+    LastRealTime,
 }
 
 impl Signal {
+    /// Those that are not meant for a server.
+    pub const FOR_OTHERS: [Self; 8] = [
+        Self::User2,
+        Self::Alarm,
+        Self::VirtualAlarm,
+        Self::Profile,
+        Self::Io,
+        Self::StackFault,
+        Self::FirstRealTime,
+        Self::LastRealTime,
+    ];
+
     fn number(self) -> libc::c_int {
         match self {
             Self::Terminate => libc::SIGTERM,
@@ -29,6 +65,18 @@ impl Signal {
             Self::Kill => libc::SIGKILL,
             Self::Stop => libc::SIGSTOP,
             Self::Continue => libc::SIGCONT,
+            Self::Quit => libc::SIGQUIT,
+            Self::Power => libc::SIGPWR,
+            Self::CpuTime => libc::SIGXCPU,
+            Self::User1 => libc::SIGUSR1,
+            Self::User2 => libc::SIGUSR2,
+            Self::Alarm => libc::SIGALRM,
+            Self::VirtualAlarm => libc::SIGVTALRM,
+            Self::Profile => libc::SIGPROF,
+            Self::Io => libc::SIGIO,
+            Self::StackFault => libc::SIGSTKFLT,
+            Self::FirstRealTime => libc::SIGRTMIN(),
+            Self::LastRealTime => libc::SIGRTMAX(),
         }
     }
 }
@@ -45,7 +93,9 @@ pub fn signal(child: &Child, signal: Signal) -> io::Result<()> {
     let pid = pid_of(child)?;
     let number = signal.number();
     #[cfg(tsan)]
-    if let (Signal::Terminate | Signal::Interrupt | Signal::HangUp, Some(thread)) = (signal, thread_for_signals(pid)) {
+    if let (false, Some(thread)) =
+        (matches!(signal, Signal::Kill | Signal::Stop | Signal::Continue), thread_for_signals(pid))
+    {
         // SAFETY: tgkill(2) touches no memory of ours.
         return match unsafe { libc::syscall(libc::SYS_tgkill, pid, thread, number) } {
             0 => Ok(()),

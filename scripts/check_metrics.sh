@@ -41,7 +41,7 @@ fi
 
 work=$(mktemp -d)
 trap 'stop_server || true; rm -rf "$work"' EXIT
-printf 'key\nhot\n' >"$work/keys"
+(umask 077 && printf 'key\nhot\n' >"$work/keys")
 failed=0
 
 for driver in io_uring epoll; do

@@ -201,6 +201,33 @@ fn paths_and_methods(driver: Driver) {
     assert_eq!(client.ask(&get("/health")).status, 200, "the connection goes on");
 }
 
+/// A parameter that there is none of asks for something that would silently not be done; probes may have any.
+fn parameters_are_known_or_refused(driver: Driver) {
+    let mut server = Setup::new(driver).start();
+    let mut client = server.connect();
+    for target in ["/metrics?ack=fsync", "/metrics?ack=%66sync", "/metrics?%61ck=memory&", "/metrics?"] {
+        assert_eq!(client.ask(&post_to(target, "", BATCH)).processed(), 3, "{target}");
+    }
+    for (target, part) in [
+        ("/metrics?akc=fsync", "akc: no such parameter here; there is ack"),
+        ("/metrics?ack=fsync&level=fsync", "level: no such parameter"),
+        ("/metrics?ACK=fsync", "ACK: no such parameter"),
+        ("/metrics?ack", "ack must be memory, write or fsync"),
+        ("/metrics?ack=fsync%", "ack must be"),
+        ("/metrics?ack=fsync&ack=fsync", "ack is given twice"),
+    ] {
+        let text = client.ask(&post_to(target, "", BATCH)).refusal(400);
+        assert!(text.contains(part), "{target}: {text}");
+    }
+    for target in ["/health?x=1", "/ready?_=17", "/stats?x", "/metrics?name[]=up"] {
+        assert_eq!(client.ask(&get(target)).status, 200, "{target}");
+    }
+    assert!(client.ask(&get("/stats/clients?tpo=5")).refusal(400).contains("tpo: no such parameter"));
+    assert_eq!(server.stat("/metrics_stored"), 12);
+    drop(client);
+    server.stop();
+}
+
 fn api_keys(driver: Driver) {
     let keys = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(keys.path(), "# ours\nalpha\n\nbeta\n").unwrap();
@@ -338,6 +365,7 @@ on_both_drivers!(
     malformed_batches,
     bounds_of_a_batch,
     paths_and_methods,
+    parameters_are_known_or_refused,
     api_keys,
     slow_heads_and_bodies,
     a_dripping_head_is_cut_off,

@@ -166,13 +166,14 @@ impl Setup {
         let child = command(&data, &setup).spawn().unwrap();
         let mut message = [0; 4096];
         // Figures may go before.
-        let address = until("it says where it listens", || {
+        let address: SocketAddr = until("it says where it listens", || {
             let length = manager.recv(&mut message).unwrap();
             let message = std::str::from_utf8(&message[..length]).unwrap();
             Some(message.strip_prefix("READY=1\nSTATUS=listening on ")?.parse().unwrap())
         });
         let said = Transcript::of(std::io::empty());
-        Server { child, address, said, directory: data, own_directory: Some(directory), status: None }
+        let listens_at = vec![address.to_string()];
+        Server { child, address, listens_at, said, directory: data, own_directory: Some(directory), status: None }
     }
 
     /// How a server that does not come up ends, with `stderr` as its standard error.

@@ -168,9 +168,9 @@ impl Arguments {
             Ok(()) => {
                 let skipped = answer.stats.scanned.foreign_lines;
                 if skipped > 0 {
-                    eprintln!(
+                    logging::say(&format_args!(
                         "metricstream: skipped {skipped} damaged or foreign lines; `metricstream verify` tells more"
-                    );
+                    ));
                 }
                 if matches!(form, Form::Table | Form::Chart) {
                     tell(&answer, &request);

@@ -1,7 +1,13 @@
 //! Signals and limits by way of libc: the only file with `unsafe` in it.
-#![allow(unsafe_code)] // kill(2), tgkill(2) and prlimit(2) have no safe form in std.
+#![allow(unsafe_code)] // kill(2), tgkill(2), prlimit(2) and openpty(3) have no safe form in std.
 
-use std::{io, process::Child, ptr};
+use std::{
+    fs::File,
+    io,
+    os::fd::{FromRawFd, OwnedFd},
+    process::Child,
+    ptr,
+};
 
 /// A signal for a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,4 +138,20 @@ pub fn limit_files(child: &Child, bytes: Option<u64>) -> io::Result<()> {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
+}
+
+/// A terminal: the end that shows what was written, and the end that programs write to. Reading fails with EIO once no program has it.
+///
+/// # Errors
+/// What openpty(3) says.
+pub fn terminal() -> io::Result<(File, File)> {
+    let (mut shown, mut written) = (-1, -1);
+    // SAFETY: two live integers are written; null pointers say that name, modes and size are not wanted.
+    let result =
+        unsafe { libc::openpty(&raw mut shown, &raw mut written, ptr::null_mut(), ptr::null_mut(), ptr::null_mut()) };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: both descriptors were just opened, and nobody else has them.
+    Ok(unsafe { (OwnedFd::from_raw_fd(shown).into(), OwnedFd::from_raw_fd(written).into()) })
 }

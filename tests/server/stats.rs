@@ -21,6 +21,8 @@ const FAMILIES: &[&str] = &[
     "metricstream_reactors_silent",
     "metricstream_unclean_shutdowns_total",
     "metricstream_warnings_suppressed_total",
+    "metricstream_log_lines_written_total",
+    "metricstream_log_lines_dropped_total",
     "metricstream_http_requests_total",
     "metricstream_answers_abandoned_total",
     "metricstream_batches_received_total",

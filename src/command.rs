@@ -71,8 +71,8 @@ fn printed(result: io::Result<()>) -> ExitCode {
     }
 }
 
-/// What is wrong with the flags, in one line. What is wrong with the variables goes before: clap takes a value that comes from one for a
-/// flag's.
+/// What is wrong with the flags, in one line. What is wrong with the variables goes before: clap takes a value that
+/// comes from one for a flag's.
 fn refusal_of(error: &clap::Error) -> String {
     environment::check().map_or_else(|error: ConfigError| error.to_string(), |()| first_line(error))
 }

@@ -1,12 +1,15 @@
-//! Lines on standard error: of the log (`tracing`), of refusals, of panics. Each is put into a bounded queue, and one thread writes them.
+//! Lines on standard error: of the log (`tracing`), of refusals, of panics. Each is put into a bounded queue, and one
+//! thread writes them.
 //!
-//! Promises: whoever has something to say is neither held up nor stopped by it, whatever standard error is: a pipe that nobody reads, a
-//! full disk, a terminal that is gone. What does not fit into the queue, and what cannot be written, is dropped and counted; once lines
-//! get through again, one of them says how many are missing, at the place where they are missing. A process ends with its own exit code
-//! after a bounded wait for what is queued. In no line is there a character that a terminal acts on (`printable`).
+//! Promises: whoever has something to say is neither held up nor stopped by it, whatever standard error is: a pipe that
+//! nobody reads, a full disk, a terminal that is gone. What does not fit into the queue, and what cannot be written, is
+//! dropped and counted; once lines get through again, one of them says how many are missing, at the place where they
+//! are missing. A process ends with its own exit code after a bounded wait for what is queued. In no line is there a
+//! character that a terminal acts on (`printable`).
 //!
-//! Not `tracing-appender`: its queue is bounded in lines but not in bytes, and a write that fails is neither counted nor said. Not
-//! `eprintln!`: it waits for whoever reads, holding a lock that all threads share, and panics when the write fails.
+//! Not `tracing-appender`: its queue is bounded in lines but not in bytes, and a write that fails is neither counted
+//! nor said. Not `eprintln!`: it waits for whoever reads, holding a lock that all threads share, and panics when the
+//! write fails.
 
 use crate::{
     config::LogFormat,
@@ -267,8 +270,8 @@ pub fn counts() -> LineCounts {
     LOGGER.get().map_or_else(LineCounts::default, |logger| logger.queue.counts())
 }
 
-/// Has panics speak through the queue. Rust's own hook writes to standard error by itself, so a panic could wait there for a reader
-/// instead of ending the process.
+/// Has panics speak through the queue. Rust's own hook writes to standard error by itself, so a panic could wait there
+/// for a reader instead of ending the process.
 pub fn install_panic_hook() {
     std::panic::set_hook(Box::new(|panic| {
         say_panic(panic);

@@ -1,7 +1,8 @@
-//! Text that others wrote, made fit for a terminal: names and tags of the log, arguments, paths, header values. Control characters could
-//! move the cursor or set the title; format characters (Unicode's Cf: bidirectional overrides, zero-width spaces) make a text look like
-//! another. Both are shown as escapes, here and nowhere else. Everything that is not text of ours passes through one of these functions
-//! before it reaches standard error, or standard output where that is for people.
+//! Text that others wrote, made fit for a terminal: names and tags of the log, arguments, paths, header values. Control
+//! characters could move the cursor or set the title; format characters (Unicode's Cf: bidirectional overrides,
+//! zero-width spaces) make a text look like another. Both are shown as escapes, here and nowhere else. Everything that
+//! is not text of ours passes through one of these functions before it reaches standard error, or standard output where
+//! that is for people.
 
 use std::{borrow::Cow, fmt, io};
 
@@ -14,8 +15,8 @@ pub enum Notation {
     Json,
 }
 
-/// Format characters (general category Cf of Unicode 16) and the line and paragraph separators (Zl, Zp). A test holds it against the
-/// tables of `regex`.
+/// Format characters (general category Cf of Unicode 16) and the line and paragraph separators (Zl, Zp). A test holds
+/// it against the tables of `regex`.
 const FORMAT: [(char, char); 21] = [
     ('\u{ad}', '\u{ad}'),
     ('\u{600}', '\u{605}'),
@@ -105,8 +106,9 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(String::from_utf8_lossy(&out).into_owned())
 }
 
-/// A line for standard error, its line feed included: whatever is not printable in it is escaped, line feeds in its midst too. With
-/// `colors`, sequences that set colours pass (ECMA-48, 8.3.117 SGR): `tracing` writes them, and has escaped those in the texts it quotes.
+/// A line for standard error, its line feed included: whatever is not printable in it is escaped, line feeds in its
+/// midst too. With `colors`, sequences that set colours pass (ECMA-48, 8.3.117 SGR): `tracing` writes them, and has
+/// escaped those in the texts it quotes.
 #[must_use]
 pub fn line(text: &[u8], notation: Notation, colors: bool) -> Vec<u8> {
     let mut text = text.strip_suffix(b"\n").unwrap_or(text);
@@ -129,8 +131,8 @@ pub fn line(text: &[u8], notation: Notation, colors: bool) -> Vec<u8> {
     out
 }
 
-/// Appends a text that is valid inside a string of JSON, or any valid JSON, with DEL and the C1 control characters escaped, which JSON
-/// lets stand raw (RFC 8259, 7) and terminals act on.
+/// Appends a text that is valid inside a string of JSON, or any valid JSON, with DEL and the C1 control characters
+/// escaped, which JSON lets stand raw (RFC 8259, 7) and terminals act on.
 pub fn append_json(out: &mut Vec<u8>, mut json: &[u8]) {
     // In UTF-8, C1 is C2 80 to C2 9F.
     while let Some(at) = memchr::memchr2(0x7f, 0xc2, json) {
@@ -163,13 +165,14 @@ enum Form {
     Csv,
 }
 
-/// Writes lines to a terminal, with whatever is not printable in them escaped. A character of several bytes must not be cut between two
-/// writes.
+/// Writes lines to a terminal, with whatever is not printable in them escaped. A character of several bytes must not be
+/// cut between two writes.
 #[derive(Debug)]
 pub struct TerminalWriter<W> {
     out: W,
     form: Form,
-    /// An odd number of quotation marks was seen: doubled ones (RFC 4180, 2.7) count twice, so it is right again after them.
+    /// An odd number of quotation marks was seen: doubled ones (RFC 4180, 2.7) count twice, so it is right again after
+    /// them.
     is_quoted: bool,
     buffer: Vec<u8>,
 }

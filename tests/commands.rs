@@ -1,5 +1,5 @@
-//! Every command with a standard output or a standard error that takes nothing, and with a terminal: what it exits with, and what it
-//! lets through.
+//! Every command with a standard output or a standard error that takes nothing, and with a terminal: what it exits
+//! with, and what it lets through.
 // In the server unwrap() is a way to stop it; here it is an assertion.
 #![allow(clippy::unwrap_used)]
 
@@ -82,7 +82,8 @@ fn exit_codes_survive_a_broken_standard_error() {
     }
 }
 
-/// A report that cannot be written is a failure with one line; a reader that has left is none, and the verdict stays what it is.
+/// A report that cannot be written is a failure with one line; a reader that has left is none, and the verdict stays
+/// what it is.
 #[test]
 fn exit_codes_with_a_broken_standard_output() {
     let sound = log();
@@ -178,7 +179,8 @@ fn reports_and_refusals_on_a_terminal_are_harmless() {
     }
 }
 
-/// Away from a terminal, JSON has no control character that JSON lets stand raw, and means the same; CSV has no formula.
+/// Away from a terminal, JSON has no control character that JSON lets stand raw, and means the same; CSV has no
+/// formula.
 #[test]
 fn answers_to_a_pipe_are_exact_and_have_no_raw_controls() {
     let log = log();
@@ -201,7 +203,8 @@ fn answers_to_a_pipe_are_exact_and_have_no_raw_controls() {
     assert!(text.lines().any(|line| line.starts_with("'=1+1,") && line.ends_with(",-5")), "{text:?}");
 }
 
-/// An empty variable, one that there is none of, and a bad value are refused by name, by each command that reads a configuration.
+/// An empty variable, one that there is none of, and a bad value are refused by name, by each command that reads a
+/// configuration.
 #[test]
 fn variables_are_refused_by_name() {
     let directory = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
-//! The environment as a whole: a variable that begins like ours and is none is refused, as an unknown key of the file is, since whoever
-//! set it wants something that would silently not happen.
+//! The environment as a whole: a variable that begins like ours and is none is refused, as an unknown key of the file
+//! is, since whoever set it wants something that would silently not happen.
 
 use super::{ConfigError, command::CommandLine};
 use clap::CommandFactory;
@@ -56,9 +56,10 @@ fn nearest<'a>(name: &str, known: &'a BTreeSet<String>) -> Option<&'a str> {
     distances.filter(|(typos, _)| *typos <= TYPOS_MAX).min().map(|(_, name)| name)
 }
 
-/// Whether it is one of those that Kubernetes gives to every container in the namespace of a Service called `metricstream`, or
-/// `metricstream-` and something: `METRICSTREAM_SERVICE_HOST`, `METRICSTREAM_SERVICE_PORT_HTTP`, `METRICSTREAM_PORT`,
-/// `METRICSTREAM_PORT_8080_TCP_ADDR` (https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables).
+/// Whether it is one of those that Kubernetes gives to every container in the namespace of a Service called
+/// `metricstream`, or `metricstream-` and something: `METRICSTREAM_SERVICE_HOST`, `METRICSTREAM_SERVICE_PORT_HTTP`,
+/// `METRICSTREAM_PORT`, `METRICSTREAM_PORT_8080_TCP_ADDR`
+/// (https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables).
 fn is_service_link(rest: &str) -> bool {
     // The name of the Service goes before, and is empty for the plain one.
     let after = |part: &str| {

@@ -8,8 +8,8 @@ use std::{
     path::Path,
 };
 
-/// The bytes of a regular file for which `check` has no objection. What is a directory, a device or a pipe is refused, and never waited
-/// for.
+/// The bytes of a regular file for which `check` has no objection. What is a directory, a device or a pipe is refused,
+/// and never waited for.
 ///
 /// # Errors
 /// What is wrong with it.

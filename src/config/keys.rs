@@ -1,15 +1,16 @@
-//! The file of API keys. Whoever can read it can post, and whoever can write it can let others in, so its mode is looked at; and since a
-//! key is a secret, no refusal quotes one: lines are named by their numbers.
+//! The file of API keys. Whoever can read it can post, and whoever can write it can let others in, so its mode is
+//! looked at; and since a key is a secret, no refusal quotes one: lines are named by their numbers.
 
 use super::{ConfigError, file::read_bounded};
 use crate::limits;
 use std::{collections::HashSet, fs::Metadata, os::unix::fs::PermissionsExt, path::Path};
 
-/// Mode bits that no file of keys may have: the group may read it (root:metricstream 0640), and nobody else may do anything.
+/// Mode bits that no file of keys may have: the group may read it (root:metricstream 0640), and nobody else may do
+/// anything.
 const FORBIDDEN_MODE: u32 = 0o027;
 
-/// The keys of a file: one a line, blank lines and lines that begin with `#` left out. A byte-order mark at the front, carriage returns
-/// at the ends of lines, and a key that comes twice mean nothing.
+/// The keys of a file: one a line, blank lines and lines that begin with `#` left out. A byte-order mark at the front,
+/// carriage returns at the ends of lines, and a key that comes twice mean nothing.
 ///
 /// # Errors
 /// What is wrong with the file, or in which of its lines.

@@ -1,5 +1,6 @@
-//! The parameters of a query string, encoded as those of HTML forms are (https://url.spec.whatwg.org/#urlencoded-parsing): cut at `&` and
-//! `=`, `%41` is a byte and `+` a space. Allocates nothing: a name or a value is decoded as it is compared.
+//! The parameters of a query string, encoded as those of HTML forms are
+//! (https://url.spec.whatwg.org/#urlencoded-parsing): cut at `&` and `=`, `%41` is a byte and `+` a space. Allocates
+//! nothing: a name or a value is decoded as it is compared.
 
 /// A name or a value, as it was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,8 +40,8 @@ impl<'a> Encoded<'a> {
     }
 }
 
-/// The parameters of a query string: each one's name, and its value if it has a `=`. Empty ones (`a=1&&b=2`, a trailing `&`) are left
-/// out.
+/// The parameters of a query string: each one's name, and its value if it has a `=`. Empty ones (`a=1&&b=2`, a trailing
+/// `&`) are left out.
 pub fn parameters(query: Option<&str>) -> impl Iterator<Item = (Encoded<'_>, Option<Encoded<'_>>)> {
     let pieces = query.unwrap_or_default().split('&').filter(|piece| !piece.is_empty());
     pieces.map(|piece| match piece.split_once('=') {
@@ -49,7 +50,8 @@ pub fn parameters(query: Option<&str>) -> impl Iterator<Item = (Encoded<'_>, Opt
     })
 }
 
-/// The beginning of a name, as it was sent, for the refusal that names it. It is copied, as the request it came in is gone by then.
+/// The beginning of a name, as it was sent, for the refusal that names it. It is copied, as the request it came in is
+/// gone by then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Quoted {
     bytes: [u8; Self::BYTES_MAX],

@@ -1,5 +1,5 @@
-//! Signals that the kernel is to drop: the real-time ones, of which it would otherwise queue each (signal(7)), so that a flood of them
-//! would keep every thread in handlers.
+//! Signals that the kernel is to drop: the real-time ones, of which it would otherwise queue each (signal(7)), so that
+//! a flood of them would keep every thread in handlers.
 #![allow(unsafe_code)] // signal(2) has no safe form in std or signal-hook.
 
 use std::io;
@@ -7,7 +7,8 @@ use std::io;
 /// Ignores every real-time signal from now on.
 pub fn ignore_real_time_signals() -> io::Result<()> {
     for signal in libc::SIGRTMIN()..=libc::SIGRTMAX() {
-        // SAFETY: SIG_IGN is no function of ours that could be called, and the C library keeps those it needs itself out of this range.
+        // SAFETY: SIG_IGN is no function of ours that could be called, and the C library keeps those it needs itself
+        // out of this range.
         if unsafe { libc::signal(signal, libc::SIG_IGN) } == libc::SIG_ERR {
             return Err(io::Error::last_os_error());
         }

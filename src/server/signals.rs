@@ -1,5 +1,5 @@
-//! Signals: what each of them does, and the thread that receives them. It waits for nothing else, so it is always there for the next one;
-//! a second signal to stop ends the process from here, whatever its other threads are doing.
+//! Signals: what each of them does, and the thread that receives them. It waits for nothing else, so it is always there
+//! for the next one; a second signal to stop ends the process from here, whatever its other threads are doing.
 
 use super::ignored::ignore_real_time_signals;
 use crate::{limits, logging};
@@ -29,12 +29,12 @@ enum Request {
     Nothing,
 }
 
-/// Every signal that would end the process and may be caught, but for the real-time ones and those that the kernel sends for a fault
-/// (signal(7)).
+/// Every signal that would end the process and may be caught, but for the real-time ones and those that the kernel
+/// sends for a fault (signal(7)).
 ///
-/// SIGQUIT stops in order, as it does other servers; a core dump is what SIGABRT is for. SIGPWR is what a container's host sends to stop
-/// it, and SIGXCPU says that SIGKILL comes next. SIGUSR1 is what recipes for logrotate send to servers that have SIGHUP for something
-/// else.
+/// SIGQUIT stops in order, as it does other servers; a core dump is what SIGABRT is for. SIGPWR is what a container's
+/// host sends to stop it, and SIGXCPU says that SIGKILL comes next. SIGUSR1 is what recipes for logrotate send to
+/// servers that have SIGHUP for something else.
 fn requests() -> impl Iterator<Item = (i32, Request)> {
     let stop = [SIGTERM, SIGINT, SIGQUIT, libc::SIGPWR, SIGXCPU].map(|signal| (signal, Request::Stop));
     let rotate = [SIGHUP, SIGUSR1].map(|signal| (signal, Request::Rotate));
@@ -43,7 +43,8 @@ fn requests() -> impl Iterator<Item = (i32, Request)> {
     stop.into_iter().chain(rotate).chain(nothing)
 }
 
-/// Signals, as they come: those that stop the server, and those that rotate its log apart from them, so that none crowds out another.
+/// Signals, as they come: those that stop the server, and those that rotate its log apart from them, so that none
+/// crowds out another.
 #[derive(Debug)]
 pub struct SignalsSeen {
     pub stop: Receiver<i32>,
@@ -59,13 +60,15 @@ pub fn name_of(signal: i32) -> String {
     }
 }
 
-/// Watches for signals from now on. SIGXFSZ is caught so that a write over RLIMIT_FSIZE fails with EFBIG instead of killing the process
-/// (setrlimit(2)). SIGPIPE is ignored by Rust's runtime: a write to a peer that has left fails with EPIPE.
+/// Watches for signals from now on. SIGXFSZ is caught so that a write over RLIMIT_FSIZE fails with EFBIG instead of
+/// killing the process (setrlimit(2)). SIGPIPE is ignored by Rust's runtime: a write to a peer that has left fails with
+/// EPIPE.
 pub fn watch() -> io::Result<SignalsSeen> {
     ignore_real_time_signals()?;
     let signals = Signals::new(requests().map(|(signal, _)| signal))?;
     signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
-    // One each is enough: the second that stops never gets there, and one that rotates asks for what the next would ask for too.
+    // One each is enough: the second that stops never gets there, and one that rotates asks for what the next would ask
+    // for too.
     let (stop_sender, stop) = bounded(1);
     let (rotate_sender, rotate) = bounded(1);
     thread::Builder::new().name("signals".into()).spawn(move || serve(signals, &stop_sender, &rotate_sender))?;
@@ -110,7 +113,8 @@ mod tests {
         let taken: Vec<_> = requests().map(|(signal, _)| signal).collect();
         let different: HashSet<_> = taken.iter().copied().collect();
         assert_eq!(taken.len(), different.len());
-        // What the kernel sends for a fault, what cannot be caught or is apart, and those that do nothing or stop a process by default.
+        // What the kernel sends for a fault, what cannot be caught or is apart, and those that do nothing or stop a
+        // process by default.
         let faults = [libc::SIGABRT, libc::SIGBUS, libc::SIGSYS, libc::SIGTRAP];
         let apart = [libc::SIGPIPE, SIGXFSZ];
         let harmless = [libc::SIGCHLD, libc::SIGCONT, libc::SIGURG, libc::SIGWINCH];

@@ -1,6 +1,6 @@
-//! Standard error that takes nothing: a pipe that nobody reads, a device that is full, one that is closed. The server works all the same,
-//! stops with its own exit code, and counts the lines that are lost. Since it cannot say there where it listens, a service manager hears
-//! it.
+//! Standard error that takes nothing: a pipe that nobody reads, a device that is full, one that is closed. The server
+//! works all the same, stops with its own exit code, and counts the lines that are lost. Since it cannot say there
+//! where it listens, a service manager hears it.
 
 use crate::{
     http::{get, post},
@@ -97,7 +97,8 @@ fn a_full_device_and_a_reader_that_left_end_nothing(driver: Driver) {
     }
 }
 
-/// Standard error on the log's own disk: what a full disk refuses is the disk's, and the server is there again when there is room.
+/// Standard error on the log's own disk: what a full disk refuses is the disk's, and the server is there again when
+/// there is room.
 fn a_file_that_may_not_grow_is_tried_again(driver: Driver) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("server.log");

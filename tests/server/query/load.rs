@@ -16,8 +16,12 @@ fn eight_heavy_queries_and_two_hundred_clients(driver: Driver) {
     const CONNECTIONS: usize = 20;
     const ROUNDS: usize = 10;
     const METRICS: usize = 5;
-    let mut server =
-        Setup::new(driver).flag("--reactors", 2).flag("--query-threads", 3).flag("--rotate-size", "1MiB").start();
+    let mut server = Setup::new(driver)
+        .flag("--reactors", 2)
+        .flag("--query-threads", 3)
+        .flag("--query-timeout", "10m")
+        .flag("--rotate-size", "1MiB")
+        .start();
     store_wide(&server, 2_000, 500);
     let stored_before = server.stat("/batches/stored");
     let done = AtomicBool::new(false);

@@ -133,13 +133,16 @@ impl Catalog {
                     }
                     continue;
                 }
-                let is_draft = is_draft(&file_name);
-                if !is_draft && !(file_name.starts_with("torn-") && file_name.ends_with(".bin")) {
+                let list = if is_draft(&file_name) {
+                    &mut catalog.leftovers
+                } else if file_name.starts_with("torn-") && file_name.ends_with(".bin") {
+                    &mut catalog.set_aside
+                } else {
                     continue;
+                };
+                if let Found::File(bytes) = found(fs::symlink_metadata(entry.path()))? {
+                    list.push(OtherFile { file_name, bytes });
                 }
-                let Found::File(bytes) = found(fs::symlink_metadata(entry.path()))? else { continue };
-                let list = if is_draft { &mut catalog.leftovers } else { &mut catalog.set_aside };
-                list.push(OtherFile { file_name, bytes });
             }
         }
         for name in names {

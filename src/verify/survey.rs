@@ -57,7 +57,8 @@ impl Survey {
     /// Bytes of all files that are to be checked.
     pub fn file_bytes(&self) -> u64 {
         let sealed = self.catalog.segments.iter().flat_map(|segment| [segment.plain, segment.compressed]);
-        sealed.flatten().sum::<u64>() + self.catalog.active_bytes.unwrap_or(0)
+        // Files full of holes can have so many that they do not add up.
+        sealed.flatten().chain(self.catalog.active_bytes).fold(0, u64::saturating_add)
     }
 
     /// What interrupted work has left, sidecars without a segment, and what has a segment's name and is no file.

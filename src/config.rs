@@ -57,8 +57,14 @@ pub struct Config {
     pub ack: AckLevel,
     /// Requests a client may make in one second; `None` is without limit.
     pub rate_limit: Option<u32>,
+    /// Decoded bytes a client may send in one second; `None` is without limit.
+    pub rate_limit_bytes: Option<u64>,
     /// Clients the limiter remembers.
     pub clients_limit: usize,
+    /// Clients of one address that no key proves.
+    pub names_limit: u32,
+    /// Bits of an IPv6 address that are one client.
+    pub ipv6_prefix: u8,
     /// The keys that may post; `None` lets everybody.
     pub api_keys: Option<HashSet<Vec<u8>>>,
     /// Who may read statistics.
@@ -87,6 +93,16 @@ pub struct Config {
     pub log_format: LogFormat,
     /// What is exported by OTLP.
     pub telemetry: Telemetry,
+}
+
+impl Config {
+    /// Bytes of a body, before and after decompression. One over a second's budget of its client could never be admitted, so
+    /// that bounds a body too.
+    #[must_use]
+    pub fn body_bytes_max(&self) -> usize {
+        let budget = self.rate_limit_bytes.and_then(|bytes| usize::try_from(bytes).ok());
+        self.body_bytes_limit.min(budget.unwrap_or(usize::MAX))
+    }
 }
 
 /// When a segment of the log is sealed, and what becomes of it.

@@ -30,6 +30,12 @@ pub const REQUESTS_PER_TURN_MAX: usize = 64;
 /// Bytes of content handed to the service for one connection before the others get their turn; the request that goes
 /// over it is the last. 64 small bodies that each decompress to 4 MiB would hold the core for a good part of a second.
 pub const CONTENT_BYTES_PER_TURN_MAX: usize = MIB;
+/// Work of one turn over all connections of a core, in bytes of content: 4 MiB are parsed in some 4 ms and inflated in
+/// 10. What arrives beyond it waits for the next turn, first come first served.
+pub const TURN_WORK_BYTES_MAX: usize = 4 * MIB;
+/// Work that a request counts as besides its content: 2 us, in which 1 KiB or two are parsed. So a turn has 4,096 requests
+/// at most.
+pub const REQUEST_WORK_BYTES: usize = KIB;
 /// Bytes that may wait unread for the answers before them to be sent; at it, receiving pauses. What one delivery brings
 /// on top is taken all the same.
 pub const INBOX_BYTES_MAX: usize = 64 * KIB;
@@ -533,6 +539,21 @@ pub const DOCTOR_CLOCK_BACK_S: u64 = 60;
 /// Cap of what `--rate-limit` may ask for, in admissions per client and window. One client at the cap holds
 /// 10,000,000 stamps x 64/7 bytes = 87 MiB of the budget below.
 pub const RATE_LIMIT_CAP: u32 = 10_000_000;
+/// Default of `--rate-limit-bytes`, in decoded bytes per client and second: a quarter of a core inflates that much, and
+/// 10,000 batches of 26 KB a second fit.
+pub const RATE_LIMIT_BYTES_DEFAULT: u64 = 256 * MIB as u64;
+/// Cap of `--rate-limit-bytes`.
+pub const RATE_LIMIT_BYTES_CAP: u64 = 1 << 40;
+/// Default of `--max-names-per-address`: names on record that one address made, where no API key proves a name. More
+/// clients than a fleet behind one address has; 64 addresses would have to do nothing else to fill the table.
+pub const NAMES_PER_ADDRESS_DEFAULT: usize = 1_024;
+/// Default of `--ipv6-prefix`, in bits: what a site is given for one network (RFC 6177), and one host can use all of.
+pub const IPV6_PREFIX_DEFAULT: u8 = 64;
+/// Chunks of seven stamps that a refund looks through, from the newest: 1,792 admissions of one client. An older charge
+/// stays until its window has passed.
+pub const RATE_REFUND_CHUNKS_MAX: usize = 256;
+/// Part of the limiter's table that is kept from clients that anybody can make up: one in so many places.
+pub const RATE_PLACES_KEPT_PART: usize = 4;
 /// Length of the sliding window, in nanoseconds: limits are per second.
 pub const RATE_WINDOW_NS: u64 = 1_000_000_000;
 /// Shards of the limiter for each core, before rounding up to a power of two. A decision takes 15 to 19 ns on one

@@ -175,7 +175,11 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
         ..log::Settings::default()
     };
     let log = Log::new(opened.file, &doorbells, config.ring_bytes, settings).map_err(|error| error!("{error}"))?;
-    let limiter = config.rate_limit.map(|limit| Arc::new(Limiter::new(limiter_setup(limit, &config))));
+    let limited = config.rate_limit.is_some() || config.rate_limit_bytes.is_some();
+    let limiter = limited.then(|| Arc::new(Limiter::new(limiter_setup(&config))));
+    let keys = ClientKeys::new().with_ipv6_prefix(config.ipv6_prefix);
+    let api_keys = config.api_keys.as_ref();
+    let api_keys = api_keys.map(|known| known.iter().map(|key| keys.authorization(key)).collect());
     let (event_senders, event_receivers): (Vec<EventSender>, Vec<_>) =
         (0..reactors).map(|_| event_ring(limits::RATE_EVENTS_PER_RING)).unzip();
     let (mailboxes, mail): (Vec<_>, Vec<_>) =
@@ -214,7 +218,8 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
     });
     let shared = Arc::new(Shared {
         limiter,
-        keys: ClientKeys::new(),
+        keys,
+        api_keys,
         draining: Arc::clone(&draining),
         queries: Arc::clone(&query_status),
         clock,
@@ -612,10 +617,12 @@ fn connections_limit(config: &Config, places: &[Place]) -> Result<u32, ServerErr
     }
 }
 
-fn limiter_setup(limit: u32, config: &Config) -> LimiterSetup {
+fn limiter_setup(config: &Config) -> LimiterSetup {
     let wanted = (limits::RATE_SHARDS_PER_CORE * config.placement.reactor_cores.len()).next_power_of_two();
     LimiterSetup {
-        limit,
+        limit: config.rate_limit.unwrap_or(0),
+        bytes_limit: config.rate_limit_bytes.unwrap_or(0),
+        names_limit: config.names_limit,
         window_ns: limits::RATE_WINDOW_NS,
         // A shard has room for one client at the least.
         shards: wanted.min(1 << config.clients_limit.ilog2()),

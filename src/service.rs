@@ -13,13 +13,18 @@ use crate::{
     metric::BatchEncoder,
     proxy::ForwardedFields,
     query::{self, Asked, Outcome, QueryStatus},
-    rate::{ClientKey, ClientKeys, Decision, Event, EventKind, EventSender, Limiter},
+    rate::{
+        Charge, ClientKey, ClientKeys, Decision, Event, EventKind, EventSender, Limiter, Standing, has_credentials,
+    },
     stats::{Counters, Document, Format, Histograms, Rejection, Shed, Stamps, unready},
     trace::{Context, Course, Request, Tracer, Traces},
 };
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 const JSON: &str = "application/json";
@@ -31,8 +36,8 @@ pub enum Ticket {
     Ingest {
         /// The level at which the batch is acknowledged.
         ack: AckLevel,
-        /// Whose rate it counts against.
-        client: ClientKey,
+        /// What it was charged; `None`: there is no limiter.
+        charge: Option<Charge>,
         /// Its place in a trace.
         trace: Context,
     },
@@ -65,9 +70,24 @@ pub enum Late {
     Query(Box<Asked>),
 }
 
-impl Ticket {
-    const fn is_batch(&self) -> bool {
-        matches!(self, Self::Ingest { .. })
+/// Who a request is charged to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Payer {
+    /// The API key it shows.
+    Key(ClientKey),
+    /// The `Authorization` value it shows, where anybody may show any; its address where it has no place of its own.
+    Name(ClientKey),
+    /// Its address, where no key is asked for.
+    Address(ClientKey),
+    /// Its address, as it shows no key that is known.
+    Keyless(ClientKey),
+}
+
+impl Payer {
+    const fn client(self) -> ClientKey {
+        match self {
+            Self::Key(client) | Self::Name(client) | Self::Address(client) | Self::Keyless(client) => client,
+        }
     }
 }
 
@@ -127,6 +147,8 @@ pub struct Shared {
     pub limiter: Option<Arc<Limiter>>,
     /// Makes the names of clients.
     pub keys: ClientKeys,
+    /// The clients that the API keys stand for; `None`: no key is asked for.
+    pub api_keys: Option<HashSet<ClientKey>>,
     /// Whether the server is stopping.
     pub draining: Arc<AtomicBool>,
     /// What became of queries.
@@ -234,30 +256,74 @@ impl Service {
 
     /// A ticket whose request will never be served: its connection ended before its body did.
     pub fn abandon(&mut self, ticket: Ticket) {
-        self.count_rejected(Some(&ticket), Rejection::Abandoned);
         if let Ticket::Ingest { ack, trace, .. } = ticket {
+            self.counters.batches_rejected[Rejection::Abandoned as usize] += 1;
             self.trace(trace, Some(ack), Course::default());
         }
     }
 
-    fn count_rejected(&mut self, ticket: Option<&Ticket>, reason: Rejection) {
-        if ticket.is_some_and(Ticket::is_batch) {
-            self.counters.batches_rejected[reason as usize] += 1;
+    /// Who a request is charged to. The one place that hashes an `Authorization` value: a key is looked up by its hash, under
+    /// hash keys of this process, so the time that it takes says nothing about the keys there are.
+    fn payer(&self, head: &Head<'_>) -> Payer {
+        let Shared { keys, api_keys, .. } = &*self.shared;
+        let named = head.authorization.filter(|value| has_credentials(value)).map(|value| keys.authorization(value));
+        match (named, api_keys) {
+            (Some(client), None) => Payer::Name(client),
+            (Some(client), Some(known)) if known.contains(&client) => Payer::Key(client),
+            (_, Some(_)) => Payer::Keyless(keys.address(self.client)),
+            (None, None) => Payer::Address(keys.address(self.client)),
         }
     }
 
-    /// Whose rate a request counts against.
-    fn client_of(&self, head: &Head<'_>) -> ClientKey {
-        match head.authorization {
-            Some(value) => self.shared.keys.authorization(value),
-            None => self.shared.keys.address(self.client),
+    /// Charges a request to `payer` before anything of it costs, with the `bytes` of its body that are known by now.
+    fn charge(&mut self, payer: Payer, bytes: u64) -> Result<Option<Charge>, HttpError> {
+        let Some(limiter) = &self.shared.limiter else { return Ok(None) };
+        let now_ns = self.shared.clock.monotonic_ns();
+        let address = || self.shared.keys.address(self.client);
+        let (mut client, mut standing) = match payer {
+            Payer::Key(client) | Payer::Address(client) => (client, Standing::PROVEN),
+            Payer::Keyless(client) => (client, Standing::UNPROVEN),
+            // If it is on record already, whose name it is does not matter any more.
+            Payer::Name(client) => (client, Standing::UNPROVEN),
+        };
+        let mut decision = match payer {
+            Payer::Name(name) => {
+                let named = || {
+                    standing = limiter.named(address());
+                    standing
+                };
+                limiter.charge(name, named, bytes, now_ns)
+            }
+            _ => limiter.charge(client, || standing, bytes, now_ns),
+        };
+        if decision == Decision::NamesFull {
+            (client, standing) = (address(), Standing::PROVEN);
+            decision = limiter.charge(client, || standing, bytes, now_ns);
+        }
+        let allowed = matches!(decision, Decision::Admitted { .. });
+        let kind = if allowed { EventKind::Admitted } else { EventKind::Refused };
+        self.events.offer(Event { key: client, stamp_ns: now_ns, kind });
+        match decision {
+            Decision::Admitted { stamp_ns } => {
+                self.counters.rate_admitted += 1;
+                Ok(Some(Charge { client, standing, stamp_ns, bytes }))
+            }
+            refusal => Err(over_rate(refusal)),
         }
     }
 
-    /// Whether the request has a key, where one is asked for.
-    fn is_authorized(&self, head: &Head<'_>) -> bool {
-        let keys = self.shared.config.api_keys.as_ref();
-        keys.is_none_or(|keys| head.authorization.is_some_and(|value| keys.contains(key_of(value))))
+    /// Gives a charge back: the request is refused for a reason of ours.
+    fn refund(&mut self, charge: Option<Charge>) {
+        if let (Some(charge), Some(limiter)) = (charge, &self.shared.limiter) {
+            limiter.refund(charge, self.shared.clock.monotonic_ns());
+            self.counters.rate_refunded += 1;
+        }
+    }
+
+    /// A request without a key that is known, where one is asked for: it is charged to its address, so keys cannot be tried
+    /// faster than the rate.
+    fn refuse_keyless(&mut self, payer: Payer) -> HttpError {
+        self.charge(payer, 0).err().unwrap_or(HttpError::Unauthorized)
     }
 
     /// Whether a path belongs to the listener that the request came in by. Where there is one for statistics, it has
@@ -275,25 +341,31 @@ impl Service {
     }
 
     /// Statistics are open to all, or to those with a key, as configured.
-    fn admit_statistics(&self, head: &Head<'_>, document: Document) -> Result<Ticket, HttpError> {
-        if self.shared.config.stats_auth == StatsAuth::Keys && !self.is_authorized(head) {
-            return Err(HttpError::Unauthorized);
+    fn admit_statistics(&mut self, head: &Head<'_>, document: Document) -> Result<Ticket, HttpError> {
+        let asks_for_key = self.shared.config.stats_auth == StatsAuth::Keys;
+        let names_clients = matches!(document, Document::Clients { .. });
+        if !asks_for_key && !names_clients {
+            return Ok(Ticket::Statistics { document, asked_by: None });
         }
-        let asked_by = matches!(document, Document::Clients { .. }).then(|| self.client_of(head));
-        Ok(Ticket::Statistics { document, asked_by })
+        match self.payer(head) {
+            keyless @ Payer::Keyless(_) if asks_for_key => Err(self.refuse_keyless(keyless)),
+            payer => Ok(Ticket::Statistics { document, asked_by: names_clients.then(|| payer.client()) }),
+        }
     }
 
-    /// A query counts against no rate: the pool has bounds of its own, for each client and for all.
-    fn admit_query(&self, head: &Head<'_>) -> Result<Ticket, HttpError> {
+    /// A query counts against no rate, unless its key is wrong: the pool has bounds of its own, for each client and for all.
+    fn admit_query(&mut self, head: &Head<'_>) -> Result<Ticket, HttpError> {
         match head.method {
             _ if self.shared.queries.threads == 0 => Err(HttpError::NotFound),
-            Method::Get | Method::Head | Method::Post if self.is_authorized(head) => {
-                if head.method == Method::Post {
-                    query::check_form(head)?;
+            Method::Get | Method::Head | Method::Post => match self.payer(head) {
+                keyless @ Payer::Keyless(_) => Err(self.refuse_keyless(keyless)),
+                payer => {
+                    if head.method == Method::Post {
+                        query::check_form(head)?;
+                    }
+                    Ok(Ticket::Query(Box::new(Asked::of(head, payer.client()))))
                 }
-                Ok(Ticket::Query(Box::new(Asked::of(head, self.client_of(head)))))
-            }
-            Method::Get | Method::Head | Method::Post => Err(HttpError::Unauthorized),
+            },
             Method::Other(_) => Err(HttpError::MethodNotAllowed { allow: "GET, HEAD, POST" }),
         }
     }
@@ -317,24 +389,53 @@ impl Service {
         respond.defer()
     }
 
+    /// Judges the head of a batch, and charges it: whatever becomes of it, it is paid for, unless we are to blame.
     fn admit_batch(&mut self, head: &Head<'_>) -> Result<Ticket, HttpError> {
         self.counters.batches_received += 1;
         let mut trace = self.tracer.as_deref_mut().map_or_else(Context::default, |tracer| tracer.begin(head));
         trace.client = Some(self.client);
-        let client = self.client_of(head);
-        if !self.is_authorized(head) {
-            self.counters.batches_rejected[Rejection::Unauthorized as usize] += 1;
-            self.burst.batches_answered += 1;
-            self.trace(trace, None, Course::refused(HttpError::Unauthorized));
-            return Err(HttpError::Unauthorized);
-        }
-        match ack_of(head.query, self.shared.config.ack) {
-            Ok(ack) => Ok(Ticket::Ingest { ack, client, trace }),
-            Err(error) => {
-                self.counters.batches_rejected[Rejection::Malformed as usize] += 1;
+        let admitted = match self.payer(head) {
+            keyless @ Payer::Keyless(_) => Err(self.refuse_keyless(keyless)),
+            payer => self.charge(payer, self.known_bytes(head)),
+        };
+        let level = |charge| {
+            let ack = ack_of(head.query, self.shared.config.ack)?;
+            Ok((ack, charge))
+        };
+        match admitted.and_then(level) {
+            Ok((ack, charge)) => Ok(Ticket::Ingest { ack, charge, trace }),
+            Err(refusal) => {
+                self.count_refused_batch(refusal);
                 self.burst.batches_answered += 1;
-                self.trace(trace, None, Course::refused(error));
-                Err(error)
+                self.trace(trace, None, Course::refused(refusal));
+                Err(refusal)
+            }
+        }
+    }
+
+    /// Bytes of a body that its head states. One over the bound is refused unread, and costs none.
+    fn known_bytes(&self, head: &Head<'_>) -> u64 {
+        let bytes_max = self.shared.config.body_bytes_max() as u64;
+        head.content_length.filter(|&bytes| bytes <= bytes_max).unwrap_or(0)
+    }
+
+    /// Counts a batch that was refused before it was parsed.
+    fn count_refused_batch(&mut self, error: HttpError) {
+        match error {
+            HttpError::BodiesFull => self.counters.batches_shed[Shed::BodiesFull as usize] += 1,
+            HttpError::Unavailable { .. } => self.counters.batches_shed[Shed::ClientsFull as usize] += 1,
+            _ => {
+                let reason = match error.status() {
+                    Status::Unauthorized => Rejection::Unauthorized,
+                    Status::TooManyRequests => Rejection::RateLimited,
+                    Status::ContentTooLarge => Rejection::TooLarge,
+                    Status::RequestTimeout => Rejection::TimedOut,
+                    _ if matches!(error, HttpError::BadRequest(_) | HttpError::UnknownParameter { .. }) => {
+                        Rejection::Malformed
+                    }
+                    _ => Rejection::Framing,
+                };
+                self.counters.batches_rejected[reason as usize] += 1;
             }
         }
     }
@@ -370,18 +471,18 @@ impl Service {
         if sampled { self.shared.clock.monotonic_ns() } else { 0 }
     }
 
-    /// The batch's way: rate, room in the ring, parse and encode in one pass, commit.
+    /// The batch's way: space in the ring, parse and encode in one pass, commit.
     fn ingest(
         &mut self,
         ack: AckLevel,
-        client: ClientKey,
+        charge: Option<Charge>,
         trace: Context,
         body: &[u8],
         respond: Responder<'_>,
     ) -> Served {
         let sampled = trace.sampled.is_some();
         let mut course = Course { begun_ns: self.stamp(sampled), ..Course::default() };
-        let served = self.ingest_timed(ack, client, sampled, &mut course, body, respond);
+        let served = self.ingest_timed(ack, charge, sampled, &mut course, body, respond);
         self.trace(trace, Some(ack), course);
         served
     }
@@ -390,7 +491,7 @@ impl Service {
     fn ingest_timed(
         &mut self,
         ack: AckLevel,
-        client: ClientKey,
+        charge: Option<Charge>,
         sampled: bool,
         course: &mut Course,
         body: &[u8],
@@ -399,23 +500,15 @@ impl Service {
         let body_bytes = body.len() as u64;
         self.burst.batches_answered += 1;
         self.counters.body_bytes_received += body_bytes;
-        let admitted = self.admit_rate(client);
+        let admitted = self.admit_log();
         course.limited_ns = self.stamp(sampled);
-        if let Err(refusal) = admitted.and_then(|()| self.admit_log()) {
-            course.status = refusal.status().code();
-            match refusal {
-                HttpError::RateLimited { .. } => self.counters.body_bytes_rejected += body_bytes,
-                _ => self.counters.body_bytes_shed += body_bytes,
-            }
-            self.counters.refused(refusal);
-            return respond.refuse(refusal);
-        }
-        let Some(space) = self.log.reserve(self.encoder.encoded_bytes_max(body.len())) else {
+        let space = match admitted {
+            Ok(()) => self.log.reserve(self.encoder.encoded_bytes_max(body.len())),
+            Err(refusal) => return self.shed_batch(refusal, charge, course, body_bytes, respond),
+        };
+        let Some(space) = space else {
             let refusal = self.shed(Shed::RingFull, "the queue to the log is full");
-            course.status = refusal.status().code();
-            self.counters.body_bytes_shed += body_bytes;
-            self.counters.refused(refusal);
-            return respond.refuse(refusal);
+            return self.shed_batch(refusal, charge, course, body_bytes, respond);
         };
         let encoded = match self.encoder.encode(body, self.arrival_ms, space) {
             Ok(encoded) => encoded,
@@ -438,7 +531,7 @@ impl Service {
         self.counters.line_bytes += encoded.bytes as u64;
         self.counters.metrics_received += u64::from(encoded.metrics);
         if encoded.far_from_now > 0 {
-            self.note_far_from_now(client, encoded.far_from_now);
+            self.note_far_from_now(charge, encoded.far_from_now);
         }
         self.histograms.batch_metrics.record(u64::from(encoded.metrics), 1);
         self.histograms.batch_body_bytes.record(body_bytes, 1);
@@ -461,12 +554,28 @@ impl Service {
 
     /// Counts metrics that will be looked for at another time than their client means, mostly: its clock, or its unit, is wrong.
     #[cold]
-    fn note_far_from_now(&mut self, client: ClientKey, metrics: u32) {
+    fn note_far_from_now(&mut self, charge: Option<Charge>, metrics: u32) {
         self.counters.metrics_far_from_now += u64::from(metrics);
-        if self.shared.limiter.is_some() {
+        if let Some(Charge { client, .. }) = charge {
             let stamp_ns = self.shared.clock.monotonic_ns();
             self.events.offer(Event { key: client, stamp_ns, kind: EventKind::FarFromNow });
         }
+    }
+
+    /// Refuses a batch for a reason of ours: what it was charged is given back.
+    fn shed_batch(
+        &mut self,
+        refusal: HttpError,
+        charge: Option<Charge>,
+        course: &mut Course,
+        body_bytes: u64,
+        respond: Responder<'_>,
+    ) -> Served {
+        self.refund(charge);
+        course.status = refusal.status().code();
+        self.counters.body_bytes_shed += body_bytes;
+        self.counters.refused(refusal);
+        respond.refuse(refusal)
     }
 
     /// Counts what has reached its level.
@@ -474,26 +583,6 @@ impl Service {
         self.counters.batches_stored += u64::from(part.batches);
         self.counters.metrics_stored += u64::from(part.metrics);
         self.counters.body_bytes_stored += part.body_bytes;
-    }
-
-    fn admit_rate(&mut self, client: ClientKey) -> Result<(), HttpError> {
-        let Some(limiter) = &self.shared.limiter else { return Ok(()) };
-        let now_ns = self.shared.clock.monotonic_ns();
-        let decision = limiter.admit(client, now_ns);
-        let kind = if decision == Decision::Admitted { EventKind::Admitted } else { EventKind::Refused };
-        self.events.offer(Event { key: client, stamp_ns: now_ns, kind });
-        match decision {
-            Decision::Admitted => {
-                self.counters.rate_admitted += 1;
-                Ok(())
-            }
-            Decision::Refused { retry_after_ns } => {
-                self.counters.batches_rejected[Rejection::RateLimited as usize] += 1;
-                let seconds = retry_after_ns.div_ceil(1_000_000_000).max(1);
-                Err(HttpError::RateLimited { retry_after_s: u32::try_from(seconds).unwrap_or(u32::MAX) })
-            }
-            Decision::TableFull => Err(self.shed(Shed::ClientsFull, "too many clients at one time")),
-        }
     }
 
     fn admit_log(&mut self) -> Result<(), HttpError> {
@@ -565,7 +654,7 @@ impl http::Service for Service {
 
     fn serve(&mut self, ticket: Ticket, body: &[u8], respond: Responder<'_>) -> Served {
         match ticket {
-            Ticket::Ingest { ack, client, trace } => self.ingest(ack, client, trace, body, respond),
+            Ticket::Ingest { ack, charge, trace } => self.ingest(ack, charge, trace, body, respond),
             Ticket::Health => self.answer_health(respond),
             Ticket::Ready => self.answer_ready(respond),
             Ticket::Statistics { document, asked_by } => {
@@ -576,31 +665,42 @@ impl http::Service for Service {
         }
     }
 
-    fn refused(&mut self, ticket: Option<Ticket>, error: HttpError) {
-        let is_batch = ticket.as_ref().is_some_and(Ticket::is_batch);
-        self.counters.refused(error);
-        self.burst.batches_answered += u32::from(is_batch);
-        if error.status() == Status::ServiceUnavailable {
-            self.counters.batches_shed[Shed::BodiesFull as usize] += u64::from(is_batch);
-        } else {
-            let reason = match error.status() {
-                Status::ContentTooLarge => Rejection::TooLarge,
-                Status::RequestTimeout => Rejection::TimedOut,
-                _ => Rejection::Framing,
-            };
-            self.count_rejected(ticket.as_ref(), reason);
+    fn charge(&mut self, ticket: &mut Ticket, bytes: u64) -> Result<(), HttpError> {
+        let (Some(limiter), Ticket::Ingest { charge: Some(charge), .. }) = (&self.shared.limiter, ticket) else {
+            return Ok(());
+        };
+        // What the head stated is paid for.
+        let Some(more) = bytes.checked_sub(charge.bytes).filter(|&more| more > 0) else { return Ok(()) };
+        match limiter.charge_bytes(charge, more, self.shared.clock.monotonic_ns()) {
+            Decision::Admitted { .. } => Ok(()),
+            refusal => Err(over_rate(refusal)),
         }
-        if let Some(Ticket::Ingest { ack, trace, .. }) = ticket {
+    }
+
+    fn refused(&mut self, ticket: Option<Ticket>, error: HttpError) {
+        self.counters.refused(error);
+        if let Some(Ticket::Ingest { ack, charge, trace }) = ticket {
+            self.burst.batches_answered += 1;
+            self.count_refused_batch(error);
+            if error.status() == Status::ServiceUnavailable {
+                self.refund(charge);
+            }
             self.trace(trace, Some(ack), Course::refused(error));
         }
     }
 }
 
-/// The key in an `Authorization` value: what follows `Bearer`, or the whole value.
-pub fn key_of(authorization: &[u8]) -> &[u8] {
-    match authorization.split_at_checked(7) {
-        Some((scheme, key)) if scheme.eq_ignore_ascii_case(b"bearer ") => key.trim_ascii(),
-        _ => authorization,
+/// The refusal that says why the limiter did not admit something.
+fn over_rate(decision: Decision) -> HttpError {
+    let seconds = |ns: u64| u32::try_from(ns.div_ceil(1_000_000_000).max(1)).unwrap_or(u32::MAX);
+    match decision {
+        Decision::Refused { retry_after_ns } => HttpError::RateLimited { retry_after_s: seconds(retry_after_ns) },
+        Decision::OverBytes { retry_after_ns } => {
+            HttpError::BytesRateLimited { retry_after_s: seconds(retry_after_ns) }
+        }
+        Decision::Admitted { .. } | Decision::NamesFull | Decision::TableFull => {
+            HttpError::Unavailable { text: "too many clients at one time", retry_after_s: limits::RETRY_AFTER_S }
+        }
     }
 }
 
@@ -648,13 +748,5 @@ mod tests {
             let refusal = ack(Some(query)).unwrap_err();
             assert!(refusal.to_string().starts_with(part), "{query}: {refusal}");
         }
-    }
-
-    #[test]
-    fn a_bearer_scheme_is_not_part_of_the_key() {
-        assert_eq!(key_of(b"Bearer abc"), b"abc");
-        assert_eq!(key_of(b"bearer  abc"), b"abc");
-        assert_eq!(key_of(b"abc"), b"abc");
-        assert_eq!(key_of(b"Basic abc"), b"Basic abc");
     }
 }

@@ -65,6 +65,10 @@ impl Service for Plain {
         }
     }
 
+    fn charge(&mut self, _ticket: &mut bool, _bytes: u64) -> Result<(), HttpError> {
+        Ok(())
+    }
+
     fn serve(&mut self, invalid: bool, body: &[u8], respond: Responder<'_>) -> Served {
         if invalid {
             respond.refuse_content(&format_args!("metrics[{}] is \"bad\"", body.len()))

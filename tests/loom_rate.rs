@@ -14,13 +14,23 @@ use loom::{
     },
     thread,
 };
-use metricstream::rate::{ClientKey, ClientKeys, Decision, Event, EventKind, Limiter, LimiterSetup, event_ring};
+use metricstream::rate::{
+    Charge, ClientKey, ClientKeys, Decision, Event, EventKind, Limiter, LimiterSetup, Standing, event_ring,
+};
 
 /// Length of the window in these tests.
 const WINDOW_NS: u64 = 10;
 
 fn limiter(limit: u32) -> Arc<Limiter> {
-    let setup = LimiterSetup { limit, window_ns: WINDOW_NS, shards: 1, clients_max: 2, stamp_bytes_max: 1 << 20 };
+    let setup = LimiterSetup {
+        limit,
+        bytes_limit: 0,
+        names_limit: 1,
+        window_ns: WINDOW_NS,
+        shards: 1,
+        clients_max: 2,
+        stamp_bytes_max: 1 << 20,
+    };
     Arc::new(Limiter::new(setup))
 }
 
@@ -31,7 +41,7 @@ fn client() -> ClientKey {
 /// Runs `requests[i]`, each a `now`, on a thread of its own, the last on this one; answers how many were admitted.
 fn admitted(limiter: &Arc<Limiter>, key: ClientKey, requests: &[&'static [u64]]) -> usize {
     let decide = move |limiter: &Limiter, nows: &[u64]| {
-        nows.iter().filter(|&&now_ns| limiter.admit(key, now_ns) == Decision::Admitted).count()
+        nows.iter().filter(|&&now_ns| matches!(limiter.admit(key, now_ns), Decision::Admitted { .. })).count()
     };
     let (own, others) = requests.split_last().expect("somebody asks");
     let threads: Vec<_> = others
@@ -86,13 +96,57 @@ fn across_the_boundary_no_core_gets_too_many_or_too_few() {
     });
 }
 
+/// Charge, decode, refund: what one core gives back another can have, once and not before, and no admission is lost. The
+/// request of this core is refused by the server itself; that of the other one is served.
+#[test]
+fn what_is_given_back_is_had_once_by_another_core() {
+    let key = client();
+    loom::model(move || {
+        let limiter = limiter(1);
+        let is_admitted = |decision| matches!(decision, Decision::Admitted { .. });
+        let other = {
+            let limiter = Arc::clone(&limiter);
+            thread::spawn(move || is_admitted(limiter.admit(key, 6)))
+        };
+        if let Decision::Admitted { stamp_ns } = limiter.admit(key, 5) {
+            let charge = Charge { client: key, standing: Standing::PROVEN, stamp_ns, bytes: 0 };
+            limiter.refund(charge, 5);
+        }
+        let served = other.join().unwrap();
+        assert_eq!(is_admitted(limiter.admit(key, 7)), !served, "one request is served in the window");
+    });
+}
+
+/// A refund takes its own stamp out and not the other core's, whichever came first: the window of what was served stays.
+#[test]
+fn a_refund_takes_no_other_cores_stamp() {
+    let key = client();
+    loom::model(move || {
+        let limiter = limiter(2);
+        let served = {
+            let limiter = Arc::clone(&limiter);
+            thread::spawn(move || match limiter.admit(key, 9) {
+                Decision::Admitted { stamp_ns } => stamp_ns,
+                refusal => panic!("a limit of two: {refusal:?}"),
+            })
+        };
+        let Decision::Admitted { stamp_ns } = limiter.admit(key, 5) else { panic!("a limit of two") };
+        limiter.refund(Charge { client: key, standing: Standing::PROVEN, stamp_ns, bytes: 0 }, 5);
+        let served_ns = served.join().unwrap();
+        // Had the other stamp been taken, that of 5 would be left, and would have left the window by now.
+        assert!(matches!(limiter.admit(key, 16), Decision::Admitted { .. }), "one of two");
+        let full = limiter.admit(key, 16);
+        assert!(matches!(full, Decision::Refused { retry_after_ns } if retry_after_ns == served_ns + WINDOW_NS - 16));
+    });
+}
+
 /// A core forgets the idle while others decide: nobody's stamps are lost while they count.
 #[test]
 fn forgetting_the_idle_gives_no_second_admission() {
     let key = client();
     loom::model(move || {
         let limiter = limiter(1);
-        assert_eq!(limiter.admit(key, 5), Decision::Admitted);
+        assert_eq!(limiter.admit(key, 5), Decision::Admitted { stamp_ns: 5 });
         let tending = {
             let limiter = Arc::clone(&limiter);
             thread::spawn(move || limiter.tend(15))

@@ -128,10 +128,31 @@ pub struct Arguments {
     pub writer_poll: Option<Text<Span>>,
     /// Requests that a client may make in any one second; 0 is without limit [default: 10000]
     ///
-    /// From 0 to 10000000. A client is its Authorization value, else its IP address. The window slides and is exact
-    /// over all cores; a request over it is answered 429 with the Retry-After that its window asks for.
+    /// From 0 to 10000000. A client is its API key; without --api-keys its Authorization value; else its address. The
+    /// window slides and is exact over all cores. A batch is charged at its head, whatever becomes of it, and given back
+    /// when it is refused with a 503. One over the limit is answered 429, unread, with the Retry-After that its window asks
+    /// for. A request with a wrong key is charged to its address.
     #[arg(long, env = "METRICSTREAM_RATE_LIMIT", value_name = "N", help_heading = CLIENTS)]
     pub rate_limit: Option<u32>,
+    /// Decoded bytes that a client may send in any one second; 0 is without limit [default: 256MiB, 0 with --rate-limit 0]
+    ///
+    /// From 0 to 1024GiB. A bucket that leaks as fast as it holds: up to a second's worth at once, and on average so many.
+    /// A compressed body is charged as it is decompressed, which ends at the limit: 429 with Retry-After. A body over the
+    /// limit is answered 413, as one over --max-body is.
+    #[arg(long, env = "METRICSTREAM_RATE_LIMIT_BYTES", value_name = "SIZE", help_heading = CLIENTS)]
+    pub rate_limit_bytes: Option<Text<Bytes>>,
+    /// Authorization values that are clients of their own, for each address, without --api-keys [default: 1024]
+    ///
+    /// From 1 to 16777216. Further ones at the same time are charged to the address, as they are when three quarters of
+    /// --max-clients are taken.
+    #[arg(long, env = "METRICSTREAM_MAX_NAMES_PER_ADDRESS", value_name = "N", help_heading = CLIENTS)]
+    pub max_names_per_address: Option<usize>,
+    /// Leading bits of an IPv6 address that are one client [default: 64]
+    ///
+    /// From 1 to 128. A host can take any address of its network, which is a /64 as a rule. Who was given a /48 has 65536
+    /// of these: 48 makes them one client.
+    #[arg(long, env = "METRICSTREAM_IPV6_PREFIX", value_name = "BITS", help_heading = CLIENTS)]
+    pub ipv6_prefix: Option<u8>,
     /// Clients whose rate is remembered at one time [default: 65536]
     ///
     /// From 1 to 16777216; 128 bytes each. A new client that finds no room, as none is idle, is answered 503 with
@@ -367,6 +388,9 @@ impl Arguments {
             driver,
             ack,
             rate_limit,
+            rate_limit_bytes,
+            max_names_per_address,
+            ipv6_prefix,
             max_clients,
             api_keys,
             stats_auth,

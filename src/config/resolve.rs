@@ -157,6 +157,21 @@ impl Arguments {
         let default = if proxy_listen.is_empty() { vec![ListenAddress::Ip(DEFAULT_ADDRESS)] } else { Vec::new() };
         let listen = listen.unwrap_or(default);
         let admin_listen = places("--admin-listen", self.admin_listen)?.unwrap_or_default();
+        let rate_limit = match self.rate_limit.unwrap_or(limits::RATE_LIMIT_DEFAULT) {
+            0 => None,
+            limit if limit > limits::RATE_LIMIT_CAP => {
+                refuse!("--rate-limit must be at most {}, or 0 for none", limits::RATE_LIMIT_CAP)
+            }
+            limit => Some(limit),
+        };
+        let rate_limit_bytes = match self.rate_limit_bytes.map(|text| text.0.0 as u64) {
+            None => rate_limit.map(|_| limits::RATE_LIMIT_BYTES_DEFAULT),
+            Some(0) => None,
+            Some(bytes) if bytes > limits::RATE_LIMIT_BYTES_CAP => {
+                refuse!("--rate-limit-bytes must be at most {} bytes, or 0 for none", limits::RATE_LIMIT_BYTES_CAP)
+            }
+            bytes => bytes,
+        };
 
         Ok(Config {
             listen,
@@ -169,12 +184,18 @@ impl Arguments {
             placement,
             driver: self.driver.unwrap_or_default(),
             ack: self.ack.map_or(AckLevel::Write, |text| text.0),
-            rate_limit: match self.rate_limit.unwrap_or(limits::RATE_LIMIT_DEFAULT) {
-                0 => None,
-                limit if limit > limits::RATE_LIMIT_CAP => {
-                    refuse!("--rate-limit must be at most {}, or 0 for none", limits::RATE_LIMIT_CAP)
-                }
-                limit => Some(limit),
+            rate_limit,
+            rate_limit_bytes,
+            names_limit: u32::try_from(within(
+                "--max-names-per-address",
+                self.max_names_per_address,
+                limits::NAMES_PER_ADDRESS_DEFAULT,
+                limits::CLIENTS_CAP,
+            )?)
+            .unwrap_or(u32::MAX),
+            ipv6_prefix: match self.ipv6_prefix.unwrap_or(limits::IPV6_PREFIX_DEFAULT) {
+                bits @ 1..=128 => bits,
+                bits => refuse!("--ipv6-prefix must be from 1 to 128, not {bits}"),
             },
             clients_limit: within("--max-clients", self.max_clients, limits::CLIENTS_DEFAULT, limits::CLIENTS_CAP)?,
             api_keys,

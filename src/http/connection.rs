@@ -35,7 +35,8 @@ use super::head::{self, Head, HeadScan, Method, ParsedHead, Version};
 use super::piece::Piece;
 use super::response::{CONTINUE, Form, Outcome, Responder, Served};
 use crate::limits::{
-    CONTENT_BYTES_PER_TURN_MAX, DISCARD_BYTES_MAX, INBOX_BYTES_MAX, LINGER_BYTES_MAX, REQUESTS_PER_TURN_MAX,
+    CONTENT_BYTES_PER_TURN_MAX, DISCARD_BYTES_MAX, INBOX_BYTES_MAX, LINGER_BYTES_MAX, REQUEST_WORK_BYTES,
+    REQUESTS_PER_TURN_MAX,
 };
 
 /// What the service is to the connection.
@@ -48,6 +49,13 @@ pub trait Service {
     /// # Errors
     /// The final answer to this request.
     fn admit(&mut self, head: &Head<'_>) -> Result<Self::Ticket, HttpError>;
+
+    /// Asked before the body of an admitted request may go on to cost `bytes` all in all: as it arrives, where its head did
+    /// not state its length, and as it is decompressed.
+    ///
+    /// # Errors
+    /// The final answer to this request.
+    fn charge(&mut self, ticket: &mut Self::Ticket, bytes: u64) -> Result<(), HttpError>;
 
     /// Answers a request whose body is complete: without its framing, decompressed, within the bound.
     fn serve(&mut self, ticket: Self::Ticket, body: &[u8], respond: Responder<'_>) -> Served;
@@ -92,6 +100,8 @@ pub struct Progress {
     pub streaming: bool,
     /// The burst ended at the bound of a turn, or at a deferred request, and input is left that was not looked at.
     pub more: bool,
+    /// What it took, in bytes of content: those of bodies, as they came and decompressed, and some for each request.
+    pub work_bytes: usize,
     /// The inbox is over its bound: pause receiving until a `Progress` says otherwise.
     pub pause: bool,
     /// What follows the sending of `out`.
@@ -227,9 +237,10 @@ impl<T> Connection<T> {
             }
         }
         let is_over = turn.is_over();
-        let Turn { answered, held, stepped, .. } = turn;
+        let Turn { answered, held, stepped, content_bytes, .. } = turn;
         let progress = self.progress(answered, held, stepped);
-        Progress { more: !self.inbox.is_empty() && (progress.deferred || progress.streaming || is_over), ..progress }
+        let more = !self.inbox.is_empty() && (progress.deferred || progress.streaming || is_over);
+        Progress { more, work_bytes: content_bytes + answered * REQUEST_WORK_BYTES, ..progress }
     }
 
     /// Keeps bytes that arrive while answers are outstanding. True: pause receiving. On a connection that has ended the
@@ -376,6 +387,7 @@ impl<T> Connection<T> {
             deferred: matches!(self.phase, Phase::Deferred(_)),
             streaming: matches!(self.phase, Phase::Streaming(_)),
             more: false,
+            work_bytes: 0,
             pause: self.inbox.len() >= INBOX_BYTES_MAX,
             after: self.after(),
             deadline: deadline.filter(|_| restarted),
@@ -513,7 +525,12 @@ impl<T> Connection<T> {
         };
         // A discard that is over its allowance ends the connection, whether or not the body ends there too: else it
         // would depend on how the bytes were cut.
+        let is_chunked = matches!(incoming.framing, Framing::Chunked(_));
         let decoded = decoded.and_then(|(consumed, done)| match &mut incoming.purpose {
+            Purpose::Serve(ticket, _) if is_chunked => {
+                turn.service.charge(ticket, body.len() as u64)?;
+                Ok((consumed, done))
+            }
             Purpose::Discard(allowance) if consumed > *allowance => Err(HttpError::BodyTooLarge),
             Purpose::Discard(allowance) => {
                 *allowance -= consumed;
@@ -555,7 +572,7 @@ impl<T> Connection<T> {
         unread: bool,
         turn: &mut Turn<'_, S>,
     ) {
-        let (ticket, coding, body) = match purpose {
+        let (mut ticket, coding, body) = match purpose {
             Purpose::Serve(ticket, coding) => (ticket, coding, body),
             Purpose::ServeWithout(ticket) => (ticket, Coding::Identity, &[][..]),
             Purpose::Discard(_) => return self.finish(form, unread),
@@ -563,18 +580,23 @@ impl<T> Connection<T> {
         let Core { bounds, decoder, date, draining, .. } = &mut *turn.core;
         let form = Form { close: form.close || *draining, ..form };
         let respond = Responder { out: turn.out, date, form };
-        let served = match decoder.decode(coding, body, bounds.body_bytes) {
+        let service = &mut *turn.service;
+        let mut charge = |bytes: usize| service.charge(&mut ticket, bytes as u64);
+        let served = match decoder.decode(coding, body, bounds.body_bytes, &mut charge) {
             Ok(content) => {
-                turn.content_bytes += content.len();
+                if coding == Coding::Identity {
+                    turn.content_bytes += content.len();
+                }
                 turn.service.serve(ticket, content, respond)
             }
             Err(error) => {
-                // It may have been decompressed up to the bound before it was refused.
-                turn.content_bytes += bounds.body_bytes;
                 turn.service.refused(Some(ticket), error);
                 respond.refuse(error)
             }
         };
+        if coding != Coding::Identity {
+            turn.content_bytes += decoder.cost_bytes();
+        }
         decoder.trim();
         if served.outcome == Outcome::Deferred {
             self.phase = Phase::Deferred(form);

@@ -11,8 +11,12 @@ use super::HttpError;
 use super::fields::Coding;
 use crate::limits::{CONTENT_MEMBERS_MAX, DECODED_KEPT_BYTES_MAX, KIB, ZSTD_WINDOW_LOG_MAX};
 
-/// Least capacity of the output: most batches fit.
+/// Least memory of the output: most batches fit.
 const DECODED_BYTES_MIN: usize = 16 * KIB;
+/// Bytes that are decompressed between two looks at the client's budget.
+const STEP_BYTES: usize = 64 * KIB;
+/// Bytes that the beginning of a member or a frame counts as: one costs time even when it is empty.
+const MEMBER_COST_BYTES: usize = KIB;
 
 /// gzip flags (RFC 1952, 2.3.1).
 const FLAG_HEADER_CRC: u8 = 1 << 1;
@@ -26,8 +30,57 @@ pub(super) struct ContentDecoder {
     /// Raw deflate: resetting a decoder that reads the gzip header by itself would allocate its state anew.
     inflate: Decompress,
     zstd: DCtx<'static>,
-    decoded: Vec<u8>,
+    output: Output,
 }
+
+/// What a body decompresses to, and what that costs.
+#[derive(Default)]
+struct Output {
+    /// Memory, of which the first `filled` bytes are content: never shortened between bodies, so never cleared again.
+    memory: Vec<u8>,
+    filled: usize,
+    members: usize,
+    bytes_max: usize,
+}
+
+impl Output {
+    fn begin(&mut self, bytes_max: usize) {
+        (self.filled, self.members, self.bytes_max) = (0, 0, bytes_max);
+    }
+
+    /// Space for the next step, of at least a byte: it ends one byte over the bound at most.
+    fn space(&mut self) -> &mut [u8] {
+        if self.filled == self.memory.len() {
+            let bytes = (self.memory.len() * 2).max(DECODED_BYTES_MIN).min(self.bytes_max + 1);
+            self.memory.reserve_exact(bytes - self.filled);
+            self.memory.resize(bytes, 0);
+        }
+        let end = self.memory.len().min(self.filled + STEP_BYTES).min(self.bytes_max + 1);
+        &mut self.memory[self.filled..end]
+    }
+
+    /// Takes in `bytes` of the space, and has them paid for.
+    fn fill(&mut self, bytes: usize, charge: Charge<'_>) -> Result<(), HttpError> {
+        self.filled += bytes;
+        if self.filled > self.bytes_max {
+            return Err(HttpError::ContentTooLarge);
+        }
+        charge(self.cost_bytes().min(self.bytes_max))
+    }
+
+    /// Another member or frame begins.
+    fn begin_member(&mut self) -> Result<(), HttpError> {
+        self.members += 1;
+        if self.members > CONTENT_MEMBERS_MAX { Err(HttpError::ContentMembers) } else { Ok(()) }
+    }
+
+    fn cost_bytes(&self) -> usize {
+        self.filled + self.members * MEMBER_COST_BYTES
+    }
+}
+
+/// Is asked after each step whether the body may cost so many bytes all in all.
+pub(super) type Charge<'a> = &'a mut dyn FnMut(usize) -> Result<(), HttpError>;
 
 impl ContentDecoder {
     /// # Panics
@@ -36,121 +89,113 @@ impl ContentDecoder {
         let mut zstd = DCtx::create();
         let bounded = zstd.set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW_LOG_MAX));
         assert!(bounded.is_ok(), "zstd refuses a window bound it documents");
-        Self { inflate: Decompress::new(false), zstd, decoded: Vec::new() }
+        Self { inflate: Decompress::new(false), zstd, output: Output::default() }
     }
 
-    /// The content of `body`, at most `bytes_max` long.
+    /// The content of `body`, at most `bytes_max` long. `charge` is called for each step of it; its refusal ends the work.
     ///
     /// # Errors
-    /// `ContentTooLarge` over the bound; `ContentCorrupt` when it is corrupt, truncated or followed by anything else;
-    /// `ContentMembers`, `ContentWindow`.
+    /// `ContentTooLarge` over the bound; `ContentCorrupt` when it is corrupt, truncated or followed by anything but, for gzip,
+    /// zeros; `ContentMembers`, `ContentWindow`; what `charge` refuses with.
     pub(super) fn decode<'a>(
         &'a mut self,
         coding: Coding,
         body: &'a [u8],
         bytes_max: usize,
+        charge: Charge<'_>,
     ) -> Result<&'a [u8], HttpError> {
-        self.decoded.clear();
+        self.output.begin(bytes_max);
         match coding {
             Coding::Identity => return Ok(body),
-            Coding::Gzip => self.gunzip(body, bytes_max)?,
-            Coding::Zstd => self.unzstd(body, bytes_max)?,
+            Coding::Gzip => self.gunzip(body, charge)?,
+            Coding::Zstd => self.unzstd(body, charge)?,
         }
-        Ok(&self.decoded)
+        Ok(&self.output.memory[..self.output.filled])
+    }
+
+    /// What the last body has cost, as bytes of content.
+    pub(super) fn cost_bytes(&self) -> usize {
+        self.output.cost_bytes()
     }
 
     /// Frees the output if a large body made it grow.
     pub(super) fn trim(&mut self) {
-        if self.decoded.capacity() > DECODED_KEPT_BYTES_MAX {
-            self.decoded = Vec::new();
+        if self.output.memory.len() > DECODED_KEPT_BYTES_MAX {
+            self.output = Output::default();
         }
     }
 
-    /// Capacity held between bodies, and by zstd for its window.
+    /// Memory held between bodies, and by zstd for its window.
     pub(super) fn kept_bytes(&self) -> usize {
-        self.decoded.capacity() + self.zstd.sizeof()
+        self.output.memory.capacity() + self.zstd.sizeof()
     }
 
-    fn gunzip(&mut self, body: &[u8], bytes_max: usize) -> Result<(), HttpError> {
+    /// As gzip(1) reads it: members one behind the other, and zeros behind the last (tape drives and block devices pad so).
+    fn gunzip(&mut self, body: &[u8], charge: Charge<'_>) -> Result<(), HttpError> {
         let mut input = body;
-        for _ in 0..CONTENT_MEMBERS_MAX {
+        loop {
+            self.output.begin_member()?;
             input = after_gzip_header(input).ok_or(HttpError::ContentCorrupt)?;
-            let content_start = self.decoded.len();
-            input = self.inflate_member(input, bytes_max)?;
-            let content = &self.decoded[content_start..];
+            let content_start = self.output.filled;
+            input = self.inflate_member(input, charge)?;
+            let content = &self.output.memory[content_start..self.output.filled];
             let mut crc = Crc::new();
             crc.update(content);
             // Both checks are modulo 2^32; a member here is far shorter.
             let trailer = [crc.sum().to_le_bytes(), crc.amount().to_le_bytes()];
             input = input.strip_prefix(trailer.as_flattened()).ok_or(HttpError::ContentCorrupt)?;
-            // Zeros up to the end are padding, as of a tape's block: gzip(1) takes them so. Anything else has to be a member.
-            if input.iter().all(|byte| *byte == 0) {
-                return Ok(());
+            match input {
+                [] => return Ok(()),
+                [0, padding @ ..] if padding.iter().all(|byte| *byte == 0) => return Ok(()),
+                _ => {}
             }
         }
-        Err(HttpError::ContentMembers)
     }
 
     /// Inflates one deflate stream and returns what follows it.
-    fn inflate_member<'a>(&mut self, mut input: &'a [u8], bytes_max: usize) -> Result<&'a [u8], HttpError> {
+    fn inflate_member<'a>(&mut self, mut input: &'a [u8], charge: Charge<'_>) -> Result<&'a [u8], HttpError> {
         self.inflate.reset(false);
         loop {
-            make_room(&mut self.decoded, bytes_max);
-            let before = self.inflate.total_in();
-            let status = self
-                .inflate
-                .decompress_vec(input, &mut self.decoded, FlushDecompress::None)
-                .map_err(|_| HttpError::ContentCorrupt)?;
-            let taken = usize::try_from(self.inflate.total_in() - before).unwrap_or(input.len());
+            let space = self.output.space();
+            let (taken_before, made_before) = (self.inflate.total_in(), self.inflate.total_out());
+            let status =
+                self.inflate.decompress(input, space, FlushDecompress::None).map_err(|_| HttpError::ContentCorrupt)?;
+            let taken = usize::try_from(self.inflate.total_in() - taken_before).unwrap_or(input.len());
+            let made = usize::try_from(self.inflate.total_out() - made_before).unwrap_or(space.len());
+            let stopped_early = made < space.len();
             input = &input[taken..];
-            if self.decoded.len() > bytes_max {
-                return Err(HttpError::ContentTooLarge);
-            }
+            self.output.fill(made, charge)?;
             match status {
                 Status::StreamEnd => return Ok(input),
-                // It stopped with room left, so it stopped for want of input.
-                Status::Ok | Status::BufError if self.decoded.len() < self.decoded.capacity() => {
-                    return Err(HttpError::ContentCorrupt);
-                }
+                // It stopped with space left, so what it lacks is input.
+                Status::Ok | Status::BufError if stopped_early => return Err(HttpError::ContentCorrupt),
                 Status::Ok | Status::BufError => {}
             }
         }
     }
 
-    fn unzstd(&mut self, body: &[u8], bytes_max: usize) -> Result<(), HttpError> {
+    fn unzstd(&mut self, body: &[u8], charge: Charge<'_>) -> Result<(), HttpError> {
         // Resetting the session alone cannot fail.
         let _ = self.zstd.reset(ResetDirective::SessionOnly);
         let mut input = InBuffer::around(body);
-        let mut frames = 0;
+        self.output.begin_member()?;
         loop {
-            make_room(&mut self.decoded, bytes_max);
-            let filled = self.decoded.len();
-            let mut output = OutBuffer::around_pos(&mut self.decoded, filled);
+            let space = self.output.space();
+            let space_bytes = space.len();
+            let mut output = OutBuffer::around(space);
             let hint = self.zstd.decompress_stream(&mut output, &mut input).map_err(zstd_fault)?;
-            if self.decoded.len() > bytes_max {
-                return Err(HttpError::ContentTooLarge);
-            }
+            let made = output.pos();
+            self.output.fill(made, charge)?;
             let exhausted = input.pos() == body.len();
             if hint == 0 {
                 if exhausted {
                     return Ok(());
                 }
-                frames += 1;
-                if frames == CONTENT_MEMBERS_MAX {
-                    return Err(HttpError::ContentMembers);
-                }
-            } else if exhausted && self.decoded.len() < self.decoded.capacity() {
+                self.output.begin_member()?;
+            } else if exhausted && made < space_bytes {
                 return Err(HttpError::ContentCorrupt);
             }
         }
-    }
-}
-
-/// Makes `decoded` longer by doubling when it is full, up to one byte over the bound.
-fn make_room(decoded: &mut Vec<u8>, bytes_max: usize) {
-    if decoded.len() == decoded.capacity() {
-        let capacity = (decoded.capacity() * 2).max(DECODED_BYTES_MIN).min(bytes_max + 1);
-        decoded.reserve_exact(capacity.saturating_sub(decoded.len()));
     }
 }
 

@@ -4,6 +4,9 @@
 use super::{Status, parameters::Quoted};
 use std::fmt;
 
+const BODY_TOO_LARGE: &str = "the body is over --max-body, or over --rate-limit-bytes if that is less";
+const CONTENT_TOO_LARGE: &str = "the body is over --max-body decompressed, or over --rate-limit-bytes if that is less";
+
 /// Why a request was refused. The first part is found by this room, the second is said by the service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum HttpError {
@@ -105,6 +108,11 @@ pub enum HttpError {
         /// Seconds until a request can be admitted, rounded up.
         retry_after_s: u32,
     },
+    /// Over the client's rate of bytes.
+    BytesRateLimited {
+        /// Seconds until as many bytes can be admitted, rounded up.
+        retry_after_s: u32,
+    },
     /// The server cannot take it now.
     Unavailable {
         /// What is full or failing.
@@ -147,7 +155,7 @@ impl HttpError {
             }
             Self::HeadTooLarge => (S::HeaderFieldsTooLarge, "head_too_large", "the head of the request is too large"),
             Self::TooManyFields => (S::HeaderFieldsTooLarge, "too_many_fields", "too many header fields"),
-            Self::BodyTooLarge => (S::ContentTooLarge, "body_too_large", "the body is too large"),
+            Self::BodyTooLarge => (S::ContentTooLarge, "body_too_large", BODY_TOO_LARGE),
             Self::ChunkSize => (S::BadRequest, "chunk_size", "the size line of a chunk is malformed"),
             Self::ChunkLineTooLong => (S::BadRequest, "chunk_line_too_long", "the size line of a chunk is too long"),
             Self::ChunkEnd => (S::BadRequest, "chunk_end", "a chunk does not end where its size says"),
@@ -161,7 +169,7 @@ impl HttpError {
             Self::ContentCorrupt => (S::BadRequest, "content_corrupt", "the body does not decompress"),
             Self::ContentMembers => (S::BadRequest, "content_members", "the body has too many compressed members"),
             Self::ContentWindow => (S::ContentTooLarge, "content_window", "the zstd window is over 8 MiB"),
-            Self::ContentTooLarge => (S::ContentTooLarge, "content_too_large", "the body is too large decompressed"),
+            Self::ContentTooLarge => (S::ContentTooLarge, "content_too_large", CONTENT_TOO_LARGE),
             Self::BodiesFull => (S::ServiceUnavailable, "bodies_full", "too much is being received at one time"),
             Self::HeadTimeout => (S::RequestTimeout, "head_timeout", "the head of the request took too long"),
             Self::BodyTimeout => (S::RequestTimeout, "body_timeout", "the body of the request took too long"),
@@ -182,6 +190,9 @@ impl HttpError {
             Self::MethodNotAllowed { .. } => (S::MethodNotAllowed, "method_not_allowed", "no such method on this path"),
             Self::OverBound => (S::UnprocessableContent, "over_bound", "more is asked for than is answered"),
             Self::RateLimited { .. } => (S::TooManyRequests, "rate_limited", "over the rate limit"),
+            Self::BytesRateLimited { .. } => {
+                (S::TooManyRequests, "bytes_rate_limited", "over the rate limit of decoded bytes")
+            }
             Self::Unavailable { text, .. } => (S::ServiceUnavailable, "unavailable", text),
         }
     }
@@ -220,12 +231,13 @@ impl fmt::Display for HttpError {
 pub const REASON_CONTENT: &str = "content_invalid";
 
 /// Every reason that a request is refused for, as [`HttpError::reason`] names it, with its status; in ascending order.
-pub const REASONS: [(&str, Status); 45] = [
+pub const REASONS: [(&str, Status); 46] = [
     ("authorization_repeated", Status::BadRequest),
     ("bad_request", Status::BadRequest),
     ("bodies_full", Status::ServiceUnavailable),
     ("body_timeout", Status::RequestTimeout),
     ("body_too_large", Status::ContentTooLarge),
+    ("bytes_rate_limited", Status::TooManyRequests),
     ("chunk_end", Status::BadRequest),
     ("chunk_line_too_long", Status::BadRequest),
     ("chunk_size", Status::BadRequest),
@@ -332,6 +344,7 @@ pub(super) mod tests {
             MethodNotAllowed { allow: "GET, HEAD, POST" },
             OverBound,
             RateLimited { retry_after_s: u32::MAX },
+            BytesRateLimited { retry_after_s: u32::MAX },
             Unavailable { text: "the disk is full", retry_after_s: 1 },
         ]);
         list

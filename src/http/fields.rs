@@ -98,7 +98,8 @@ impl TransferCodings {
     }
 }
 
-/// Adds one Content-Encoding field to the coding found so far; `None` is one that is not served.
+/// Adds one Content-Encoding field to the coding found so far; `None` is one that is not served. Elements of the list that are
+/// empty say nothing (RFC 9110, 5.6.1.2), and so does an empty field.
 pub(super) fn add_coding(so_far: Option<Coding>, value: &[u8]) -> Option<Coding> {
     let mut found = so_far?;
     for name in elements(value) {
@@ -202,11 +203,14 @@ mod tests {
         assert_eq!(one("X-GZip"), Some(Coding::Gzip));
         assert_eq!(one("identity, zstd"), Some(Coding::Zstd));
         assert_eq!(one("Identity"), Some(Coding::Identity));
-        for empty in ["", " ", ",", "identity,", ", ,identity"] {
-            assert_eq!(one(empty), Some(Coding::Identity), "{empty:?}");
+        for nothing in ["", " ", ",", "identity", ", identity,", "identity, identity"] {
+            assert_eq!(one(nothing), Some(Coding::Identity), "{nothing:?}");
         }
-        assert_eq!(one(",gzip"), Some(Coding::Gzip));
-        for unserved in ["br", "deflate", "gzip, gzip", "gzip, zstd", "gzip;q=1"] {
+        for gzip in ["gzip, identity", "identity,gzip", ",gzip,", "x-gzip"] {
+            assert_eq!(one(gzip), Some(Coding::Gzip), "{gzip}");
+            assert_eq!(add_coding(one(gzip), b""), Some(Coding::Gzip), "an empty field behind {gzip}");
+        }
+        for unserved in ["br", "deflate", "gzip, gzip", "gzip, zstd", "gzip;q=1", "gzip zstd"] {
             assert_eq!(one(unserved), None, "{unserved}");
         }
         assert_eq!(add_coding(one("gzip"), b"gzip"), None);

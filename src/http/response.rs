@@ -138,7 +138,9 @@ impl Responder<'_> {
         let digits;
         let field: [&[u8]; 2] = match error {
             HttpError::MethodNotAllowed { allow } => [b"\r\nAllow: ", allow.as_bytes()],
-            HttpError::RateLimited { retry_after_s } | HttpError::Unavailable { retry_after_s, .. } => {
+            HttpError::RateLimited { retry_after_s }
+            | HttpError::BytesRateLimited { retry_after_s }
+            | HttpError::Unavailable { retry_after_s, .. } => {
                 digits = Decimal::of(u64::from(retry_after_s));
                 [b"\r\nRetry-After: ", digits.text()]
             }

@@ -3,10 +3,10 @@
 //! Owns the two hash keys of the process. No secret is kept, only its hash; and since the hash keys are random and never
 //! leave the process, nobody outside can choose two values that collide, or many that crowd one shard.
 
-use crate::address::ClientAddress;
+use crate::{address::ClientAddress, limits::IPV6_PREFIX_DEFAULT};
 use std::{
     fmt,
-    hash::{BuildHasher, Hasher, RandomState},
+    hash::{BuildHasher, DefaultHasher, Hasher, RandomState},
     net::IpAddr,
 };
 
@@ -57,10 +57,17 @@ impl fmt::Display for ClientKey {
 /// Each half of a key is a SipHash-1-3 (Aumasson and Bernstein, 2012) under keys of its own, random per process. The
 /// standard library draws 128 random bits once per thread and counts up by one for each further `RandomState`, so the two
 /// halves are keyed differently; SipHash has no known weakness under related keys.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct ClientKeys {
     high: RandomState,
     low: RandomState,
+    ipv6_prefix: u8,
+}
+
+impl Default for ClientKeys {
+    fn default() -> Self {
+        Self { high: RandomState::new(), low: RandomState::new(), ipv6_prefix: IPV6_PREFIX_DEFAULT }
+    }
 }
 
 impl ClientKeys {
@@ -70,35 +77,91 @@ impl ClientKeys {
         Self::default()
     }
 
-    /// The client who presents this `Authorization` value, compared byte for byte.
+    /// The same, taking IPv6 addresses that agree in their first `bits` (1 to 128) for one client.
     #[must_use]
-    pub fn authorization(&self, value: &[u8]) -> ClientKey {
-        self.hash(DOMAIN_AUTHORIZATION, value)
+    pub fn with_ipv6_prefix(self, bits: u8) -> Self {
+        Self { ipv6_prefix: bits.clamp(1, 128), ..self }
     }
 
-    /// The client at this address, or this user of the host. An IPv4 address is the same client whether it came in over an IPv4 socket or mapped
-    /// over an IPv6 one (`::ffff:192.0.2.1`).
+    /// The client who presents this `Authorization` value, by what it means: the case of its scheme and the blanks around
+    /// and after that make no difference, and `Bearer` before a token makes none either.
+    #[must_use]
+    pub fn authorization(&self, value: &[u8]) -> ClientKey {
+        let (scheme, token) = scheme_and_token(value);
+        self.hash(|hasher| {
+            hasher.write_u8(DOMAIN_AUTHORIZATION);
+            if !scheme.is_empty() {
+                scheme.iter().for_each(|byte| hasher.write_u8(byte.to_ascii_lowercase()));
+                hasher.write_u8(b' ');
+            }
+            hasher.write(token);
+        })
+    }
+
+    /// The client at this address, or this user of the host. An IPv4 address is the same client whether it came in over an
+    /// IPv4 socket or mapped over an IPv6 one (`::ffff:192.0.2.1`); an IPv6 address counts with its prefix alone.
     #[must_use]
     pub fn address(&self, address: ClientAddress) -> ClientKey {
+        let bytes = |domain: u8, bytes: &[u8]| {
+            self.hash(|hasher| {
+                hasher.write_u8(domain);
+                hasher.write(bytes);
+            })
+        };
         let ip = match address {
             ClientAddress::Ip(ip) => ip.to_canonical(),
-            ClientAddress::User(uid) => return self.hash(DOMAIN_USER, &uid.to_le_bytes()),
+            ClientAddress::User(uid) => return bytes(DOMAIN_USER, &uid.to_le_bytes()),
         };
         match ip {
-            IpAddr::V4(v4) => self.hash(DOMAIN_ADDRESS, &v4.octets()),
-            IpAddr::V6(v6) => self.hash(DOMAIN_ADDRESS, &v6.octets()),
+            IpAddr::V4(v4) => bytes(DOMAIN_ADDRESS, &v4.octets()),
+            IpAddr::V6(v6) => {
+                let host_bits = 128 - u32::from(self.ipv6_prefix);
+                bytes(DOMAIN_ADDRESS, &(v6.to_bits() >> host_bits).to_be_bytes())
+            }
         }
     }
 
-    fn hash(&self, domain: u8, bytes: &[u8]) -> ClientKey {
+    fn hash(&self, write: impl Fn(&mut DefaultHasher)) -> ClientKey {
         let half = |state: &RandomState| {
             let mut hasher = state.build_hasher();
-            hasher.write_u8(domain);
-            hasher.write(bytes);
+            write(&mut hasher);
             hasher.finish()
         };
-        ClientKey { high: half(&self.high), low: half(&self.low) }
+        // Zero stands for a free place in the table; one value in 2^128 is another's then.
+        match [half(&self.high), half(&self.low)] {
+            [0, 0] => ClientKey { high: 0, low: 1 },
+            [high, low] => ClientKey { high, low },
+        }
     }
+}
+
+/// Whether an `Authorization` value names anybody.
+#[must_use]
+pub fn has_credentials(value: &[u8]) -> bool {
+    !scheme_and_token(value).1.is_empty()
+}
+
+/// The scheme of an `Authorization` value and what follows it (RFC 9110, 11.4: `auth-scheme 1*SP token68`). The scheme is
+/// empty where there is none, or where it is `Bearer`: a bare token and the same token as a bearer's are one.
+fn scheme_and_token(value: &[u8]) -> (&[u8], &[u8]) {
+    let value = trim_blanks(value);
+    let (scheme, token) = match value.iter().position(|byte| is_blank(*byte)) {
+        Some(end) => (&value[..end], trim_blanks(&value[end..])),
+        None if value.eq_ignore_ascii_case(b"bearer") => (value, &[][..]),
+        None => (&[][..], value),
+    };
+    if scheme.eq_ignore_ascii_case(b"bearer") { (&[], token) } else { (scheme, token) }
+}
+
+const fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t')
+}
+
+fn trim_blanks(mut value: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
+        value = rest;
+    }
+    value
 }
 
 #[cfg(test)]
@@ -110,8 +173,42 @@ mod tests {
         let keys = ClientKeys::new();
         assert_eq!(keys.authorization(b"Bearer a"), keys.clone().authorization(b"Bearer a"));
         assert_ne!(keys.authorization(b"Bearer a"), keys.authorization(b"Bearer b"));
-        assert_ne!(keys.authorization(b"Bearer a"), keys.authorization(b"bearer a"));
+        assert_ne!(keys.authorization(b"Bearer a"), keys.authorization(b"Bearer A"));
         assert_ne!(keys.authorization(b""), keys.authorization(b"\0"));
+    }
+
+    #[test]
+    fn the_spelling_of_a_credential_makes_no_client() {
+        let keys = ClientKeys::new();
+        let bearer = keys.authorization(b"Bearer a");
+        for spelling in ["bearer a", "BEARER  a", "bEaReR\ta", " Bearer a ", "a", "a\t", "Bearer \t a"] {
+            assert_eq!(keys.authorization(spelling.as_bytes()), bearer, "{spelling:?}");
+        }
+        let basic = keys.authorization(b"Basic YTpi");
+        assert_eq!(keys.authorization(b"basic   YTpi "), basic);
+        for other in ["YTpi", "Bearer YTpi", "Basic YTpI", "Token YTpi"] {
+            assert_ne!(keys.authorization(other.as_bytes()), basic, "{other:?}");
+        }
+        for nobody in ["", " ", "\t", "Bearer", "bearer ", "BEARER \t"] {
+            assert!(!has_credentials(nobody.as_bytes()), "{nobody:?}");
+        }
+        for somebody in ["a", "Bearer a", "Basic a", "bearera"] {
+            assert!(has_credentials(somebody.as_bytes()), "{somebody:?}");
+        }
+    }
+
+    #[test]
+    fn an_ipv6_client_is_its_network() {
+        let keys = ClientKeys::new();
+        let of = |keys: &ClientKeys, address: &str| keys.address(ClientAddress::Ip(address.parse().unwrap()));
+        assert_eq!(of(&keys, "2001:db8::1"), of(&keys, "2001:db8::ffff:1:2:3"));
+        assert_ne!(of(&keys, "2001:db8::1"), of(&keys, "2001:db8:0:1::1"));
+        let hosts = keys.clone().with_ipv6_prefix(128);
+        assert_ne!(of(&hosts, "2001:db8::1"), of(&hosts, "2001:db8::2"));
+        let sites = keys.with_ipv6_prefix(48);
+        assert_eq!(of(&sites, "2001:db8::1"), of(&sites, "2001:db8:0:1::1"));
+        assert_ne!(of(&sites, "2001:db8::1"), of(&sites, "2001:db8:1::1"));
+        assert_ne!(of(&sites, "192.0.2.1"), of(&sites, "192.0.2.2"), "an IPv4 address is one host");
     }
 
     #[test]

@@ -7,8 +7,8 @@
 use super::{
     ClientKey,
     stamps::{BUDGET_BYTES_CAP, SLAB_BYTES, StampBudget},
-    table::{SLOT_BYTES, Table, slots_for},
-    window::Rule,
+    table::{Common, Names, SLOT_BYTES, Standing, Table, slots_for},
+    window::{Cost, Rule},
 };
 use crate::{
     limits::{RATE_LIMIT_CAP, RATE_TEND_SLOTS},
@@ -22,12 +22,23 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
     /// Within the rate. The request now counts.
-    Admitted,
+    Admitted {
+        /// The time at which it counts, for [`Limiter::refund`]: that of the request, or the shard's clock if that is later.
+        stamp_ns: u64,
+    },
     /// Over the rate. The request does not count.
     Refused {
         /// Nanoseconds from the `now_ns` of the request until one of this client can be admitted again; at least 1.
         retry_after_ns: u64,
     },
+    /// Over the rate of bytes. The request does not count.
+    OverBytes {
+        /// As in [`Decision::Refused`].
+        retry_after_ns: u64,
+    },
+    /// The name is new, and its address has too many on record, or all addresses together have. The request does not count:
+    /// it is to be charged to the address.
+    NamesFull,
     /// No memory is left to account for the request: the shard holds as many clients as it may, none of those looked at
     /// idle, or all stamps together have reached their bound. The request does not count.
     TableFull,
@@ -36,8 +47,12 @@ pub enum Decision {
 /// What a limiter is made of.
 #[derive(Debug, Clone, Copy)]
 pub struct LimiterSetup {
-    /// Admissions of one client in any window: 1 to [`RATE_LIMIT_CAP`].
+    /// Admissions of one client in any window, up to [`RATE_LIMIT_CAP`]; 0: without limit.
     pub limit: u32,
+    /// Bytes that one client is charged in a window; 0: without limit. What is left unused is kept for one window.
+    pub bytes_limit: u64,
+    /// Names on record that came from one address.
+    pub names_limit: u32,
     /// Length of the window in nanoseconds; at least 1.
     pub window_ns: u64,
     /// Number of shards; a power of two. See [`crate::limits::RATE_SHARDS_PER_CORE`].
@@ -49,12 +64,24 @@ pub struct LimiterSetup {
     pub stamp_bytes_max: usize,
 }
 
+/// What a request was charged, to be charged further or given back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Charge {
+    /// To whom.
+    pub client: ClientKey,
+    /// On whose account the client has its place.
+    pub standing: Standing,
+    /// When, as [`Decision::Admitted`] says.
+    pub stamp_ns: u64,
+    /// Bytes, all in all.
+    pub bytes: u64,
+}
+
 /// Limits every client to so many admissions in any window. Shared by reference between all cores.
 #[derive(Debug)]
 pub struct Limiter {
-    rule: Rule,
+    common: Common,
     shards: Box<[Shard]>,
-    budget: StampBudget,
     /// The shard that is tended next.
     tended: AtomicUsize,
     table_bytes: usize,
@@ -76,36 +103,83 @@ impl Limiter {
     /// When `setup` breaks a bound that its fields state.
     #[must_use]
     pub fn new(setup: LimiterSetup) -> Self {
-        let LimiterSetup { limit, window_ns, shards, clients_max, stamp_bytes_max } = setup;
-        assert!((1..=RATE_LIMIT_CAP).contains(&limit), "limit {limit}: 1 to {RATE_LIMIT_CAP}; no limit is no limiter");
+        let LimiterSetup { limit, bytes_limit, names_limit, window_ns, shards, clients_max, stamp_bytes_max } = setup;
+        assert!(limit <= RATE_LIMIT_CAP, "limit {limit}: at most {RATE_LIMIT_CAP}");
+        assert!(limit > 0 || bytes_limit > 0, "no limit is no limiter");
         assert!(window_ns > 0, "a window has a length");
         assert!(shards.is_power_of_two(), "{shards} shards: not a power of two");
         assert!(clients_max >= shards, "{clients_max} clients in {shards} shards: less than one a shard");
         assert!((SLAB_BYTES..=BUDGET_BYTES_CAP).contains(&stamp_bytes_max), "{stamp_bytes_max} bytes for stamps");
         let clients_per_shard = clients_max / shards;
         let shard = || Shard { table: Mutex::new(Table::new(clients_per_shard)), clients: AtomicUsize::new(0) };
-        Self {
-            rule: Rule { limit, window_ns },
-            shards: (0..shards).map(|_| shard()).collect(),
+        let common = Common {
+            rule: Rule { limit, window_ns, bytes_limit },
             budget: StampBudget::new(stamp_bytes_max),
+            names: Names::new(clients_max, names_limit),
+        };
+        Self {
+            shards: (0..shards).map(|_| shard()).collect(),
             tended: AtomicUsize::new(0),
-            table_bytes: shards * (size_of::<Shard>() + slots_for(clients_per_shard) * SLOT_BYTES),
+            table_bytes: shards * (size_of::<Shard>() + slots_for(clients_per_shard) * SLOT_BYTES)
+                + common.names.bytes(),
+            common,
         }
     }
 
     /// Decides on one request of `key` that came at `now_ns`, by a monotonic clock that all cores share. A `now_ns` before
     /// one that the shard has already seen is taken as that one.
     pub fn admit(&self, key: ClientKey, now_ns: u64) -> Decision {
-        self.admit_witnessed(key, now_ns, || ())
+        self.charge(key, || Standing::PROVEN, 0, now_ns)
     }
 
-    /// As [`admit`](Self::admit), and calls `witness` while the shard's lock is held: the tests learn from it the one order in
-    /// which all decisions were made.
-    pub(super) fn admit_witnessed(&self, key: ClientKey, now_ns: u64, witness: impl FnOnce()) -> Decision {
+    /// As [`admit`](Self::admit), for a request of which `bytes` are known to cost something. `standing` is called if the
+    /// client is not on record.
+    pub fn charge(&self, client: ClientKey, standing: impl FnOnce() -> Standing, bytes: u64, now_ns: u64) -> Decision {
+        self.decide(client, standing, Cost { is_request: true, bytes }, now_ns, || ())
+    }
+
+    /// Charges `bytes` more to a request that was charged before, and enters them in `charge` if they are admitted.
+    pub fn charge_bytes(&self, charge: &mut Charge, bytes: u64, now_ns: u64) -> Decision {
+        let cost = Cost { is_request: false, bytes };
+        let decision = self.decide(charge.client, || charge.standing, cost, now_ns, || ());
+        if matches!(decision, Decision::Admitted { .. }) {
+            charge.bytes += bytes;
+        }
+        decision
+    }
+
+    /// Gives a charge back, as far as it still counts: for a request that was refused for no reason of its client's. In the
+    /// one order of all decisions, those after it are made as if the request had never been admitted. Once for each charge.
+    pub fn refund(&self, charge: Charge, now_ns: u64) {
+        let cost = Cost { is_request: true, bytes: charge.bytes };
+        self.shards[self.shard_of(charge.client)].lock().refund(
+            charge.client,
+            cost,
+            charge.stamp_ns,
+            now_ns,
+            &self.common,
+        );
+    }
+
+    /// The standing of a name that came from `address`.
+    pub fn named(&self, address: ClientKey) -> Standing {
+        self.common.names.standing(address)
+    }
+
+    /// As [`charge`](Self::charge), and calls `witness` while the shard's lock is held: the tests learn from it the one order
+    /// in which all decisions were made.
+    pub(super) fn decide(
+        &self,
+        key: ClientKey,
+        standing: impl FnOnce() -> Standing,
+        cost: Cost,
+        now_ns: u64,
+        witness: impl FnOnce(),
+    ) -> Decision {
         let shard = &self.shards[self.shard_of(key)];
         let mut table = shard.lock();
         let clients = table.clients();
-        let decision = table.admit(key, now_ns, self.rule, &self.budget);
+        let decision = table.charge(key, standing, cost, now_ns, &self.common);
         if table.clients() != clients {
             shard.clients.store(table.clients(), Ordering::Relaxed);
         }
@@ -119,7 +193,7 @@ impl Limiter {
     pub fn tend(&self, now_ns: u64) {
         let shard = &self.shards[self.tended.fetch_add(1, Ordering::Relaxed) & (self.shards.len() - 1)];
         let mut table = shard.lock();
-        table.forget_idle(now_ns, RATE_TEND_SLOTS, self.rule, &self.budget);
+        table.forget_idle(now_ns, RATE_TEND_SLOTS, &self.common);
         shard.clients.store(table.clients(), Ordering::Relaxed);
     }
 
@@ -132,7 +206,7 @@ impl Limiter {
     /// Bytes held: the fixed tables, and the stamps as they are at this moment.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        self.table_bytes + self.budget.taken_bytes()
+        self.table_bytes + self.common.budget.taken_bytes()
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "any bits of a hash are as good as all of them")]

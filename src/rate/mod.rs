@@ -16,6 +16,7 @@ mod tests;
 mod window;
 
 pub use events::{Event, EventKind, EventReceiver, EventSender, event_ring};
-pub use key::{ClientKey, ClientKeys};
+pub use key::{ClientKey, ClientKeys, has_credentials};
 pub use ledger::{ClientTotals, Ledger, Totals};
-pub use limiter::{Decision, Limiter, LimiterSetup};
+pub use limiter::{Charge, Decision, Limiter, LimiterSetup};
+pub use table::Standing;

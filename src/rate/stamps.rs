@@ -1,12 +1,15 @@
 //! Memory for the stamps of one shard's clients: chunks of a cache line each, linked into queues, with a free list.
 //!
 //! Owns the chunks and the account of how many bytes all shards hold together. Promises that taking and giving back a
-//! chunk is O(1), but for one allocation per slab of 256; that stamps are never moved, so that a client with a long log
-//! costs no more per decision than one with a short log; and that the budget is never exceeded.
+//! chunk is O(1), but for one allocation per slab of 256; that admissions and expiry move no stamp, so that a client with a
+//! long log costs no more per decision than one with a short log; and that the budget is never exceeded.
 
-use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::{
+    limits::RATE_REFUND_CHUNKS_MAX,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
-/// Stamps in a chunk: 7 x 8 bytes of stamps + 4 of link + 4 of padding = 64, one cache line.
+/// Stamps in a chunk: 7 x 8 bytes of stamps + 2 x 4 of links = 64, one cache line.
 pub(super) const CHUNK_STAMPS: u32 = 7;
 /// Bytes of a chunk.
 const CHUNK_BYTES: usize = 64;
@@ -26,12 +29,14 @@ struct Chunk {
     stamps_ns: [u64; CHUNK_STAMPS as usize],
     /// The next chunk of the same queue, or of the free list.
     next: u32,
+    /// The chunk before it in the same queue. Means nothing in the first one.
+    before: u32,
 }
 
 const _: () = assert!(size_of::<Chunk>() == CHUNK_BYTES);
 
 impl Chunk {
-    const EMPTY: Self = Self { stamps_ns: [0; CHUNK_STAMPS as usize], next: NONE };
+    const EMPTY: Self = Self { stamps_ns: [0; CHUNK_STAMPS as usize], next: NONE, before: NONE };
 }
 
 /// Bytes of slabs that all shards may hold together.
@@ -141,6 +146,7 @@ impl StampQueue {
                 self.head = chunk;
             } else {
                 pool.chunk(self.tail).next = chunk;
+                pool.chunk(chunk).before = self.tail;
             }
             self.tail = chunk;
         }
@@ -164,6 +170,61 @@ impl StampQueue {
         Some(stamp_ns)
     }
 
+    /// Takes the newest stamp out.
+    pub(super) fn pop_newest(&mut self, pool: &mut StampPool) -> Option<u64> {
+        self.len = self.len.checked_sub(1)?;
+        let (tail, at) = (self.tail, (self.first + self.len) % CHUNK_STAMPS);
+        let chunk = pool.chunk(tail);
+        let stamp_ns = chunk.stamps_ns[at as usize];
+        if self.len == 0 || at == 0 {
+            self.tail = chunk.before;
+            pool.give_back(tail, tail);
+        }
+        if self.len == 0 {
+            self.first = 0;
+        }
+        Some(stamp_ns)
+    }
+
+    /// Takes one stamp of exactly `stamp_ns` out, and answers whether it was found in the newest [`RATE_REFUND_CHUNKS_MAX`]
+    /// chunks. The stamps do not decrease from the oldest to the newest.
+    pub(super) fn take_out(&mut self, stamp_ns: u64, pool: &mut StampPool) -> bool {
+        if !self.has_recent(stamp_ns, pool) {
+            return false;
+        }
+        // Each stamp newer than it moves down by one place.
+        let Some(mut newer_ns) = self.pop_newest(pool) else { return false };
+        let (mut chunk, mut left) = (self.tail, self.len);
+        while newer_ns != stamp_ns && left > 0 {
+            left -= 1;
+            let at = (self.first + left) % CHUNK_STAMPS;
+            let place = pool.chunk(chunk);
+            std::mem::swap(&mut place.stamps_ns[at as usize], &mut newer_ns);
+            if at == 0 {
+                chunk = place.before;
+            }
+        }
+        debug_assert_eq!(newer_ns, stamp_ns, "it was seen there");
+        true
+    }
+
+    fn has_recent(&self, stamp_ns: u64, pool: &mut StampPool) -> bool {
+        let (mut chunk, mut left, mut chunks) = (self.tail, self.len, 0);
+        while left > 0 && chunks < RATE_REFUND_CHUNKS_MAX {
+            left -= 1;
+            let at = (self.first + left) % CHUNK_STAMPS;
+            let place = pool.chunk(chunk);
+            let found_ns = place.stamps_ns[at as usize];
+            if found_ns <= stamp_ns {
+                return found_ns == stamp_ns;
+            }
+            if at == 0 {
+                (chunk, chunks) = (place.before, chunks + 1);
+            }
+        }
+        false
+    }
+
     /// Empties the queue, in O(1) whatever its length.
     pub(super) fn clear(&mut self, pool: &mut StampPool) {
         if self.len > 0 {
@@ -182,7 +243,7 @@ mod tests {
     proptest! {
         /// Several queues in one pool, against the standard library's; at the end every chunk is free again.
         #[test]
-        fn queues_of_one_pool_do_not_mix(steps in prop::collection::vec((0..4_usize, 0..8_u8), 1..400)) {
+        fn queues_of_one_pool_do_not_mix(steps in prop::collection::vec((0..4_usize, 0..11_u8), 1..400)) {
             let budget = StampBudget::new(64 * SLAB_BYTES);
             let mut pool = StampPool::new();
             let mut queues = [StampQueue::default(); 4];
@@ -195,6 +256,14 @@ mod tests {
                         model.push_back(stamp as u64);
                     }
                     5 | 6 => prop_assert_eq!(queue.pop(&mut pool), model.pop_front()),
+                    7 => prop_assert_eq!(queue.pop_newest(&mut pool), model.pop_back()),
+                    8 | 9 => {
+                        // Sometimes one that is there, sometimes not.
+                        let wanted = model.get(model.len() / 2).copied().unwrap_or(0) + (stamp as u64 & 1);
+                        let at = model.iter().position(|&held| held == wanted);
+                        prop_assert_eq!(queue.take_out(wanted, &mut pool), at.is_some());
+                        at.map(|at| model.remove(at));
+                    }
                     _ => {
                         queue.clear(&mut pool);
                         model.clear();

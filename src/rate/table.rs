@@ -10,20 +10,103 @@
 //! The shard's clock is the latest `now` that it was given. A decision with an earlier `now`, read on another core just
 //! before, is made at the shard's clock. So stamps never go back, and a client whose last stamp has left the window can be
 //! forgotten for good: nobody can come later with an earlier time at which that stamp still counted.
+//!
+//! Who can make clients up cannot fill the table. One place in four is kept from them ([`Standing`]), and an address has
+//! only so many names on record ([`Names`]); what finds no place is reported as such, and charged to the address.
 
 use super::{
     ClientKey, Decision,
     stamps::{StampBudget, StampPool},
-    window::{Rule, Window},
+    window::{Cost, Rule, Window},
 };
-use crate::limits::{RATE_HAND_SLOTS, RATE_HAND_SLOTS_FULL};
+use crate::{
+    limits::{RATE_HAND_SLOTS, RATE_HAND_SLOTS_FULL, RATE_PLACES_KEPT_PART},
+    sync::atomic::{AtomicU32, Ordering},
+};
 
-/// A client, on one cache line: 16 bytes of key, 40 of window, 8 of padding. Free while the window is empty.
+/// On whose account a client takes a place in the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Standing(u32);
+
+impl Standing {
+    /// Its own: an API key, or an address where addresses are all that is known. The whole table is open to it.
+    pub const PROVEN: Self = Self(0);
+    /// Nobody's: an address that shows no key where keys are asked for.
+    pub const UNPROVEN: Self = Self(1);
+    const NAMES_FROM: u32 = 2;
+
+    /// That of the address whose names are counted at `index`.
+    const fn named(index: u32) -> Self {
+        Self(index + Self::NAMES_FROM)
+    }
+
+    const fn index(self) -> Option<u32> {
+        self.0.checked_sub(Self::NAMES_FROM)
+    }
+}
+
+/// How many names each address has on record, over all shards. Addresses are distinguished by part of their hash: two that
+/// share a count share its bound, and whoever is over it is charged to its address, not refused.
+#[derive(Debug)]
+pub(super) struct Names {
+    counts: Box<[AtomicU32]>,
+    limit: u32,
+}
+
+impl Names {
+    /// Two counts, at least, for each client there may be.
+    pub(super) fn new(clients_max: usize, limit: u32) -> Self {
+        let counts = (2 * clients_max).next_power_of_two();
+        assert!(u32::try_from(counts).is_ok_and(|counts| counts < u32::MAX / 2), "{counts} counts have no numbers");
+        Self { counts: (0..counts).map(|_| AtomicU32::new(0)).collect(), limit }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.counts.len() * size_of::<AtomicU32>()
+    }
+
+    /// The standing of a name that came from `address`.
+    #[expect(clippy::cast_possible_truncation, reason = "any bits of a hash are as good as all of them")]
+    pub(super) fn standing(&self, address: ClientKey) -> Standing {
+        Standing::named(address.words()[0] as u32 & (self.counts.len() - 1) as u32)
+    }
+
+    // Relaxed: a count guards no other memory, it only has to be right itself.
+    fn take(&self, standing: Standing) -> bool {
+        let more = |names: u32| (names < self.limit).then_some(names + 1);
+        standing.index().is_none_or(|index| {
+            self.counts[index as usize].fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+        })
+    }
+
+    fn give_back(&self, standing: Standing) {
+        if let Some(index) = standing.index() {
+            let before = self.counts[index as usize].fetch_sub(1, Ordering::Relaxed);
+            debug_assert!(before > 0, "only a name that was counted is given back");
+        }
+    }
+}
+
+/// What all shards share.
+#[derive(Debug)]
+pub(super) struct Common {
+    pub(super) rule: Rule,
+    pub(super) budget: StampBudget,
+    pub(super) names: Names,
+}
+
+/// A client, on one cache line: 16 bytes of key, 48 of account. Free while the key is zero, which is nobody's.
 #[derive(Debug, Clone, Copy, Default)]
 #[repr(align(64))]
 struct Slot {
     key: ClientKey,
     window: Window,
+}
+
+impl Slot {
+    fn is_free(&self) -> bool {
+        self.key == ClientKey::default()
+    }
 }
 
 /// Bytes of a slot.
@@ -36,6 +119,9 @@ pub(super) struct Table {
     slots: Box<[Slot]>,
     clients: usize,
     clients_max: usize,
+    /// Clients that are not [`Standing::PROVEN`], and how many of them there may be.
+    others: usize,
+    others_max: usize,
     /// The slot the clock hand looks at next.
     hand: usize,
     clock_ns: u64,
@@ -49,6 +135,8 @@ impl Table {
             slots: vec![Slot::default(); slots_for(clients_max)].into_boxed_slice(),
             clients: 0,
             clients_max,
+            others: 0,
+            others_max: clients_max - clients_max.div_ceil(RATE_PLACES_KEPT_PART),
             hand: 0,
             clock_ns: 0,
             pool: StampPool::new(),
@@ -59,40 +147,65 @@ impl Table {
         self.clients
     }
 
-    /// Decides on one request of `key` at `now_ns`. Whoever needs memory first looks for idle clients to forget.
-    pub(super) fn admit(&mut self, key: ClientKey, now_ns: u64, rule: Rule, budget: &StampBudget) -> Decision {
+    /// Decides on one cost of `key` at `now_ns`. Whoever needs memory first looks for idle clients to forget. `standing` is
+    /// asked for when the client is not on record.
+    pub(super) fn charge(
+        &mut self,
+        key: ClientKey,
+        standing: impl FnOnce() -> Standing,
+        cost: Cost,
+        now_ns: u64,
+        common: &Common,
+    ) -> Decision {
         self.clock_ns = self.clock_ns.max(now_ns);
         let decision = match self.find(key) {
-            Ok(at) => self.slots[at].window.admit(self.clock_ns, rule, &mut self.pool, budget),
-            Err(_) => self.admit_new(key, rule, budget),
+            Ok(at) => {
+                let window = &mut self.slots[at].window;
+                window.charge(cost, self.clock_ns, common.rule, &mut self.pool, &common.budget)
+            }
+            Err(_) => self.charge_new(key, standing(), cost, common),
         };
+        // The window waits from the shard's clock, the client from the moment its request came.
+        let late_ns = self.clock_ns - now_ns;
         match decision {
-            Decision::Admitted => Decision::Admitted,
-            // The window waits from the shard's clock, the client from the moment its request came.
+            Decision::Admitted { .. } => decision,
             Decision::Refused { retry_after_ns } => {
-                Decision::Refused { retry_after_ns: retry_after_ns.saturating_add(self.clock_ns - now_ns) }
+                Decision::Refused { retry_after_ns: retry_after_ns.saturating_add(late_ns) }
+            }
+            Decision::OverBytes { retry_after_ns } => {
+                Decision::OverBytes { retry_after_ns: retry_after_ns.saturating_add(late_ns) }
             }
             // For the next request: the idle may hold what this one lacked.
-            Decision::TableFull => {
-                self.forget_idle(now_ns, RATE_HAND_SLOTS_FULL, rule, budget);
-                Decision::TableFull
+            Decision::TableFull | Decision::NamesFull => {
+                self.forget_idle(now_ns, RATE_HAND_SLOTS_FULL, common);
+                decision
             }
+        }
+    }
+
+    /// Gives back what `key` was charged at `stamp_ns`. A client that was forgotten meanwhile has nothing that still counts.
+    pub(super) fn refund(&mut self, key: ClientKey, cost: Cost, stamp_ns: u64, now_ns: u64, common: &Common) {
+        self.clock_ns = self.clock_ns.max(now_ns);
+        if let Ok(at) = self.find(key) {
+            self.slots[at].window.refund(cost, stamp_ns, self.clock_ns, common.rule, &mut self.pool);
         }
     }
 
     /// Sets the clock to `now_ns` unless it is past it, and forgets the idle clients among the next `looks` slots. With the
     /// last client the memory of the stamps goes back to the system.
-    pub(super) fn forget_idle(&mut self, now_ns: u64, looks: usize, rule: Rule, budget: &StampBudget) {
+    pub(super) fn forget_idle(&mut self, now_ns: u64, looks: usize, common: &Common) {
         self.clock_ns = self.clock_ns.max(now_ns);
         for _ in 0..looks {
-            let window = &mut self.slots[self.hand].window;
-            if !window.is_empty() && window.is_idle(self.clock_ns, rule) {
-                window.clear(&mut self.pool);
+            let slot = &mut self.slots[self.hand];
+            if !slot.is_free() && slot.window.is_idle(self.clock_ns, common.rule) {
+                slot.window.clear(&mut self.pool);
+                common.names.give_back(slot.window.standing);
+                self.others -= usize::from(slot.window.standing != Standing::PROVEN);
                 // Another client may have moved into this slot: the hand stays for it.
                 self.close_gap(self.hand);
                 self.clients -= 1;
                 if self.clients == 0 {
-                    self.pool.clear(budget);
+                    self.pool.clear(&common.budget);
                 }
             } else {
                 self.hand = (self.hand + 1) & (self.slots.len() - 1);
@@ -100,22 +213,31 @@ impl Table {
         }
     }
 
-    /// Takes in a client that is not on record.
-    fn admit_new(&mut self, key: ClientKey, rule: Rule, budget: &StampBudget) -> Decision {
-        let looks = if self.clients == self.clients_max { RATE_HAND_SLOTS_FULL } else { RATE_HAND_SLOTS };
-        self.forget_idle(self.clock_ns, looks, rule, budget);
-        if self.clients == self.clients_max {
-            return Decision::TableFull;
+    /// Takes in a client that is not on record, unless it is refused.
+    fn charge_new(&mut self, key: ClientKey, standing: Standing, cost: Cost, common: &Common) -> Decision {
+        let looks = if self.has_place(standing) { RATE_HAND_SLOTS } else { RATE_HAND_SLOTS_FULL };
+        self.forget_idle(self.clock_ns, looks, common);
+        let full = if standing.index().is_some() { Decision::NamesFull } else { Decision::TableFull };
+        if !self.has_place(standing) || !common.names.take(standing) {
+            return full;
+        }
+        let mut window = Window::new(standing);
+        let decision = window.charge(cost, self.clock_ns, common.rule, &mut self.pool, &common.budget);
+        if !matches!(decision, Decision::Admitted { .. }) {
+            common.names.give_back(standing);
+            return decision;
         }
         // Looked up again, because clients may have moved.
         let at = self.find(key).unwrap_or_else(|free| free);
-        let slot = &mut self.slots[at];
-        debug_assert!(slot.window.is_empty(), "a client that is not on record goes into a free slot");
-        slot.key = key;
-        let decision = slot.window.admit(self.clock_ns, rule, &mut self.pool, budget);
-        assert_eq!(decision, Decision::Admitted, "a first stamp needs nothing from the pool");
+        debug_assert!(self.slots[at].is_free(), "a client that is not on record goes into a free slot");
+        self.slots[at] = Slot { key, window };
         self.clients += 1;
+        self.others += usize::from(standing != Standing::PROVEN);
         decision
+    }
+
+    fn has_place(&self, standing: Standing) -> bool {
+        self.clients < self.clients_max && (standing == Standing::PROVEN || self.others < self.others_max)
     }
 
     /// The slot of `key`, or the free one it would take.
@@ -125,7 +247,7 @@ impl Table {
         // Ends: at least a quarter of the slots is free.
         loop {
             let slot = &self.slots[at];
-            if slot.window.is_empty() {
+            if slot.is_free() {
                 return Err(at);
             }
             if slot.key == key {
@@ -142,7 +264,7 @@ impl Table {
         let mut at = gap;
         loop {
             at = (at + 1) & mask;
-            if self.slots[at].window.is_empty() {
+            if self.slots[at].is_free() {
                 break;
             }
             let pushed = at.wrapping_sub(home(self.slots[at].key)) & mask;

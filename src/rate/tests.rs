@@ -1,8 +1,8 @@
 //! The limiter against a naive one, and under many threads. No clock is read: time is a number here.
 
 use super::{
-    ClientKey, ClientKeys, Decision, Event, EventKind, EventSender, Ledger, Limiter, LimiterSetup, Totals, event_ring,
-    stamps::SLAB_BYTES,
+    Charge, ClientKey, ClientKeys, Decision, Event, EventKind, EventSender, Ledger, Limiter, LimiterSetup, Standing,
+    Totals, event_ring, stamps::SLAB_BYTES, window::Cost,
 };
 use crate::limits::{RATE_HAND_SLOTS_FULL, RATE_STAMP_BYTES_MAX, RATE_TEND_SLOTS};
 use proptest::prelude::*;
@@ -16,12 +16,30 @@ use std::{
 const SECOND: u64 = 1_000_000_000;
 
 fn setup(limit: u32) -> LimiterSetup {
-    LimiterSetup { limit, window_ns: SECOND, shards: 1, clients_max: 1_000, stamp_bytes_max: RATE_STAMP_BYTES_MAX }
+    LimiterSetup {
+        limit,
+        bytes_limit: 0,
+        names_limit: 1_000,
+        window_ns: SECOND,
+        shards: 1,
+        clients_max: 1_000,
+        stamp_bytes_max: RATE_STAMP_BYTES_MAX,
+    }
+}
+
+/// An admission, whenever it counts.
+const ADMITTED: Decision = Decision::Admitted { stamp_ns: 0 };
+
+fn admit(limiter: &Limiter, key: ClientKey, now_ns: u64) -> Decision {
+    match limiter.admit(key, now_ns) {
+        Decision::Admitted { .. } => ADMITTED,
+        refusal => refusal,
+    }
 }
 
 fn keys(count: usize) -> Vec<ClientKey> {
     let keys = ClientKeys::new();
-    (0..count).map(|client| keys.authorization(&client.to_le_bytes())).collect()
+    (0..count).map(|client| keys.authorization(client.to_string().as_bytes())).collect()
 }
 
 const fn refused(retry_after_ns: u64) -> Decision {
@@ -44,12 +62,23 @@ impl Naive {
         let counted: Vec<u64> = stamps_ns.iter().copied().filter(|stamp| stamp + window_ns > clock_ns).collect();
         if counted.len() < self.limit {
             stamps_ns.push_back(clock_ns);
-            Decision::Admitted
+            Decision::Admitted { stamp_ns: clock_ns }
         } else {
             // Free again when the newest `limit` of them have lost their oldest.
             refused(counted[counted.len() - self.limit] + window_ns - now_ns)
         }
     }
+
+    fn refund(&mut self, charge: Charge, now_ns: u64) {
+        self.clock_ns = self.clock_ns.max(now_ns);
+        let stamps_ns = self.stamps_ns.get_mut(&charge.client).expect("only what was charged is given back");
+        let at = stamps_ns.iter().position(|&stamp| stamp == charge.stamp_ns).expect("each charge once");
+        stamps_ns.remove(at);
+    }
+}
+
+const fn charge(client: ClientKey, stamp_ns: u64, bytes: u64) -> Charge {
+    Charge { client, standing: Standing::PROVEN, stamp_ns, bytes }
 }
 
 /// How far the clock moves before a request: not at all, a little, to an exact boundary, or back.
@@ -88,6 +117,80 @@ proptest! {
         }
     }
 
+    /// Requests, refunds of any that were admitted - the latest, an early one, one that has left its window - and ticks.
+    #[test]
+    fn a_refund_leaves_the_log_as_if_the_request_never_was(
+        limit in 1..40_u32,
+        steps in prop::collection::vec((step(), 0..5_usize, any::<prop::sample::Index>()), 1..600),
+    ) {
+        let limiter = Limiter::new(LimiterSetup { window_ns: 100, clients_max: 6, ..setup(limit) });
+        let mut naive = Naive { limit: limit as usize, window_ns: 100, clock_ns: 0, stamps_ns: HashMap::new() };
+        let keys = keys(3);
+        let (mut now_ns, mut charges) = (1_000_u64, Vec::new());
+        for (step, what, which) in steps {
+            now_ns = now_ns.saturating_add_signed(step);
+            match keys.get(what) {
+                Some(&key) => {
+                    let decision = limiter.admit(key, now_ns);
+                    prop_assert_eq!(decision, naive.admit(key, now_ns));
+                    if let Decision::Admitted { stamp_ns } = decision {
+                        charges.push(charge(key, stamp_ns, 0));
+                    }
+                }
+                None if what == 3 || charges.is_empty() => {
+                    limiter.tend(now_ns);
+                    naive.clock_ns = naive.clock_ns.max(now_ns);
+                }
+                None => {
+                    let charge = charges.swap_remove(which.index(charges.len()));
+                    limiter.refund(charge, now_ns);
+                    naive.refund(charge, now_ns);
+                }
+            }
+        }
+    }
+
+    /// The bound that the bucket states, for what was not given back: in a time t no more than a window's worth and what
+    /// leaks in t. And no refusal that a bucket would not make: after the stated wait the same bytes are admitted.
+    #[test]
+    fn bytes_stay_below_the_bucket(
+        bytes_limit in 1..500_u64,
+        steps in prop::collection::vec((step(), 0..9_u8, 0..300_u64), 1..400),
+    ) {
+        let limiter = Limiter::new(LimiterSetup { bytes_limit, window_ns: 100, ..setup(0) });
+        let key = keys(1)[0];
+        let (mut now_ns, mut clock_ns) = (1_000_u64, 0);
+        let mut taken: Vec<Charge> = Vec::new();
+        for (step, what, bytes) in steps {
+            now_ns = now_ns.saturating_add_signed(step);
+            clock_ns = clock_ns.max(now_ns);
+            if what == 0 && !taken.is_empty() {
+                limiter.refund(taken.swap_remove(taken.len() / 2), now_ns);
+                continue;
+            }
+            let bytes = bytes.min(bytes_limit);
+            match limiter.charge(key, || Standing::PROVEN, bytes, now_ns) {
+                Decision::Admitted { stamp_ns } => taken.push(charge(key, stamp_ns, bytes)),
+                Decision::OverBytes { retry_after_ns } => {
+                    now_ns += retry_after_ns;
+                    clock_ns = clock_ns.max(now_ns);
+                    let decision = limiter.charge(key, || Standing::PROVEN, bytes, now_ns);
+                    prop_assert_eq!(decision, Decision::Admitted { stamp_ns: clock_ns });
+                    taken.push(charge(key, clock_ns, bytes));
+                }
+                other => prop_assert!(false, "{other:?}"),
+            }
+        }
+        for from in &taken {
+            for to in &taken {
+                let span_ns = to.stamp_ns.saturating_sub(from.stamp_ns);
+                let inside = taken.iter().filter(|one| (from.stamp_ns..=to.stamp_ns).contains(&one.stamp_ns));
+                let bytes: u64 = inside.map(|one| one.bytes).sum();
+                prop_assert!(bytes * 100 <= bytes_limit * (100 + span_ns), "{bytes} bytes in {span_ns} ns");
+            }
+        }
+    }
+
     /// Many clients over several shards, with a clock that only goes forward: shards cannot be told apart from one table.
     #[test]
     fn shards_decide_as_one(
@@ -109,8 +212,8 @@ proptest! {
 fn fifteen_quick_requests_at_a_limit_of_ten_are_ten_admitted_and_five_refused() {
     let limiter = Limiter::new(setup(10));
     let key = keys(1)[0];
-    let decisions: Vec<Decision> = (0..15).map(|i| limiter.admit(key, SECOND + i)).collect();
-    assert_eq!(decisions[..10], [Decision::Admitted; 10]);
+    let decisions: Vec<Decision> = (0..15).map(|i| admit(&limiter, key, SECOND + i)).collect();
+    assert_eq!(decisions[..10], [ADMITTED; 10]);
     // The first stamp leaves the window one second after it was made.
     for (i, decision) in (10..).zip(&decisions[10..]) {
         assert_eq!(*decision, refused(SECOND - i));
@@ -121,10 +224,10 @@ fn fifteen_quick_requests_at_a_limit_of_ten_are_ten_admitted_and_five_refused() 
 fn a_stamp_exactly_one_window_old_does_not_count() {
     let limiter = Limiter::new(setup(1));
     let key = keys(1)[0];
-    assert_eq!(limiter.admit(key, 5), Decision::Admitted);
-    assert_eq!(limiter.admit(key, 5 + SECOND - 1), refused(1));
-    assert_eq!(limiter.admit(key, 5 + SECOND), Decision::Admitted);
-    assert_eq!(limiter.admit(key, 5 + SECOND), refused(SECOND));
+    assert_eq!(admit(&limiter, key, 5), ADMITTED);
+    assert_eq!(admit(&limiter, key, 5 + SECOND - 1), refused(1));
+    assert_eq!(admit(&limiter, key, 5 + SECOND), ADMITTED);
+    assert_eq!(admit(&limiter, key, 5 + SECOND), refused(SECOND));
 }
 
 #[test]
@@ -132,12 +235,12 @@ fn the_stated_wait_is_exact() {
     let limiter = Limiter::new(setup(3));
     let key = keys(1)[0];
     for now_ns in [100, 200, 300] {
-        assert_eq!(limiter.admit(key, now_ns), Decision::Admitted);
+        assert_eq!(admit(&limiter, key, now_ns), ADMITTED);
     }
-    let Decision::Refused { retry_after_ns } = limiter.admit(key, 400) else { panic!("the window is full") };
-    assert_eq!(limiter.admit(key, 400 + retry_after_ns - 1), refused(1));
-    assert_eq!(limiter.admit(key, 400 + retry_after_ns), Decision::Admitted);
-    assert_eq!(limiter.admit(key, 400 + retry_after_ns), refused(100), "only the first stamp had left");
+    let Decision::Refused { retry_after_ns } = admit(&limiter, key, 400) else { panic!("the window is full") };
+    assert_eq!(admit(&limiter, key, 400 + retry_after_ns - 1), refused(1));
+    assert_eq!(admit(&limiter, key, 400 + retry_after_ns), ADMITTED);
+    assert_eq!(admit(&limiter, key, 400 + retry_after_ns), refused(100), "only the first stamp had left");
 }
 
 #[test]
@@ -145,20 +248,20 @@ fn refused_requests_do_not_count() {
     let limiter = Limiter::new(setup(2));
     let key = keys(1)[0];
     for now_ns in 0..1_000 {
-        limiter.admit(key, now_ns);
+        admit(&limiter, key, now_ns);
     }
-    assert_eq!(limiter.admit(key, SECOND), Decision::Admitted);
-    assert_eq!(limiter.admit(key, SECOND + 1), Decision::Admitted);
-    assert_eq!(limiter.admit(key, SECOND + 2), refused(SECOND - 2));
+    assert_eq!(admit(&limiter, key, SECOND), ADMITTED);
+    assert_eq!(admit(&limiter, key, SECOND + 1), ADMITTED);
+    assert_eq!(admit(&limiter, key, SECOND + 2), refused(SECOND - 2));
 }
 
 #[test]
 fn clients_do_not_feel_each_other() {
     let limiter = Limiter::new(LimiterSetup { shards: 16, clients_max: 16_000, ..setup(2) });
     let keys = keys(4_000);
-    for verdict in [Decision::Admitted, Decision::Admitted, refused(SECOND)] {
+    for verdict in [ADMITTED, ADMITTED, refused(SECOND)] {
         for &key in &keys {
-            assert_eq!(limiter.admit(key, 7), verdict);
+            assert_eq!(admit(&limiter, key, 7), verdict);
         }
     }
     assert_eq!(limiter.clients(), 4_000);
@@ -170,12 +273,12 @@ fn clients_do_not_feel_each_other() {
 fn a_late_request_after_the_client_was_forgotten_overfills_no_window() {
     let limiter = Limiter::new(LimiterSetup { clients_max: 2, ..setup(1) });
     let keys = keys(2);
-    assert_eq!(limiter.admit(keys[0], 900), Decision::Admitted);
-    assert_eq!(limiter.admit(keys[1], 901), Decision::Admitted);
+    assert_eq!(admit(&limiter, keys[0], 900), ADMITTED);
+    assert_eq!(admit(&limiter, keys[1], 901), ADMITTED);
     limiter.tend(900 + SECOND);
     assert_eq!(limiter.clients(), 1, "the first client was forgotten");
-    assert_eq!(limiter.admit(keys[0], 901), Decision::Admitted, "at the shard's clock, a full window after its stamp");
-    assert_eq!(limiter.admit(keys[0], 900 + SECOND), refused(SECOND), "and with its stamp there");
+    assert_eq!(admit(&limiter, keys[0], 901), ADMITTED, "at the shard's clock, a full window after its stamp");
+    assert_eq!(admit(&limiter, keys[0], 900 + SECOND), refused(SECOND), "and with its stamp there");
 }
 
 #[test]
@@ -183,16 +286,74 @@ fn a_full_table_refuses_new_clients_and_no_others() {
     let limiter = Limiter::new(LimiterSetup { clients_max: 100, ..setup(2) });
     let keys = keys(101);
     for &key in &keys[..100] {
-        assert_eq!(limiter.admit(key, 1), Decision::Admitted);
+        assert_eq!(admit(&limiter, key, 1), ADMITTED);
     }
-    assert_eq!(limiter.admit(keys[100], 2), Decision::TableFull);
+    assert_eq!(admit(&limiter, keys[100], 2), Decision::TableFull);
     assert_eq!(limiter.clients(), 100);
     for &key in &keys[..100] {
-        assert_eq!(limiter.admit(key, 2), Decision::Admitted);
-        assert_eq!(limiter.admit(key, 2), refused(SECOND - 1));
+        assert_eq!(admit(&limiter, key, 2), ADMITTED);
+        assert_eq!(admit(&limiter, key, 2), refused(SECOND - 1));
     }
-    assert_eq!(limiter.admit(keys[100], 1 + SECOND), Decision::TableFull, "the second stamps still count");
-    assert_eq!(limiter.admit(keys[100], 2 + SECOND), Decision::Admitted, "an idle client was forgotten for it");
+    assert_eq!(admit(&limiter, keys[100], 1 + SECOND), Decision::TableFull, "the second stamps still count");
+    assert_eq!(admit(&limiter, keys[100], 2 + SECOND), ADMITTED, "an idle client was forgotten for it");
+}
+
+/// One address makes names up: its first ones are clients, the further ones are reported, and nobody else feels it.
+#[test]
+fn names_are_bounded_for_each_address() {
+    let limiter = Limiter::new(LimiterSetup { names_limit: 3, ..setup(2) });
+    let keys = keys(100);
+    let busy = limiter.named(keys[98]);
+    // Of another count: two addresses may share one.
+    let quiet = keys.iter().map(|&address| limiter.named(address)).find(|&standing| standing != busy).unwrap();
+    let ask = |key: usize, standing, now_ns| match limiter.charge(keys[key], || standing, 0, now_ns) {
+        Decision::Admitted { .. } => ADMITTED,
+        refusal => refusal,
+    };
+    for key in 0..90 {
+        assert_eq!(ask(key, busy, 1), if key < 3 { ADMITTED } else { Decision::NamesFull }, "name {key}");
+    }
+    assert_eq!(ask(0, busy, 2), ADMITTED, "who is on record stays a client");
+    assert_eq!(ask(0, busy, 3), refused(SECOND - 2));
+    assert_eq!(ask(90, quiet, 3), ADMITTED, "another address has names of its own");
+    assert_eq!(ask(98, Standing::PROVEN, 3), ADMITTED, "the address itself is a client");
+    (0..2_048_usize.div_ceil(RATE_TEND_SLOTS)).for_each(|_| limiter.tend(2 + SECOND));
+    assert_eq!(ask(50, busy, 2 + SECOND), ADMITTED, "idle names make place for new ones");
+}
+
+#[test]
+fn names_leave_a_part_of_the_table_to_addresses() {
+    let limiter = Limiter::new(LimiterSetup { clients_max: 100, ..setup(2) });
+    let keys = keys(200);
+    let taken = |range: std::ops::Range<usize>, standing: &dyn Fn(usize) -> Standing| {
+        let decide = |&key: &usize| limiter.charge(keys[key], || standing(key), 0, 1);
+        range.filter(|key| matches!(decide(key), Decision::Admitted { .. })).count()
+    };
+    // Each from an address of its own.
+    assert_eq!(taken(0..100, &|key| limiter.named(keys[100 + key])), 75);
+    assert_eq!(limiter.charge(keys[99], || limiter.named(keys[199]), 0, 1), Decision::NamesFull);
+    assert_eq!(taken(100..101, &|_| Standing::UNPROVEN), 0, "nor is there a place for addresses without a key");
+    assert_eq!(taken(101..140, &|_| Standing::PROVEN), 25, "the last quarter is for those who are somebody");
+    assert_eq!(limiter.charge(keys[150], || Standing::PROVEN, 0, 1), Decision::TableFull);
+}
+
+#[test]
+fn a_client_over_its_bytes_is_admitted_after_the_stated_wait() {
+    let limiter = Limiter::new(LimiterSetup { bytes_limit: 1_000, ..setup(100) });
+    let keys = keys(2);
+    let ask = |key, bytes, now_ns| limiter.charge(key, || Standing::PROVEN, bytes, now_ns);
+    assert_eq!(ask(keys[0], 600, 5), Decision::Admitted { stamp_ns: 5 });
+    let mut first = charge(keys[0], 5, 600);
+    assert_eq!(limiter.charge_bytes(&mut first, 400, 5), Decision::Admitted { stamp_ns: 5 });
+    assert_eq!(first.bytes, 1_000);
+    let over = Decision::OverBytes { retry_after_ns: SECOND / 1_000 };
+    assert_eq!(ask(keys[0], 1, 5), over);
+    assert_eq!(limiter.charge_bytes(&mut first, 1, 5), over);
+    assert_eq!(first.bytes, 1_000, "what is refused is not charged");
+    assert_eq!(ask(keys[1], 1_000, 5), Decision::Admitted { stamp_ns: 5 }, "others have bytes of their own");
+    assert_eq!(ask(keys[0], 1, 5 + SECOND / 1_000), Decision::Admitted { stamp_ns: 5 + SECOND / 1_000 });
+    limiter.refund(first, 5 + SECOND / 1_000);
+    assert_eq!(ask(keys[0], 999, 5 + SECOND / 1_000), Decision::Admitted { stamp_ns: 5 + SECOND / 1_000 });
 }
 
 /// Whatever order they idle in, the bounded look finds one within a lap of the hand, and a table of the idle is no obstacle.
@@ -202,13 +363,13 @@ fn a_table_full_of_idle_clients_takes_as_many_new_ones() {
     let limiter = Limiter::new(LimiterSetup { clients_max: clients, ..setup(5) });
     let keys = keys(2 * clients);
     for &key in &keys[..clients] {
-        assert_eq!(limiter.admit(key, 1), Decision::Admitted);
+        assert_eq!(admit(&limiter, key, 1), ADMITTED);
     }
     for &key in &keys[clients..] {
-        assert_eq!(limiter.admit(key, 1 + SECOND), Decision::Admitted);
+        assert_eq!(admit(&limiter, key, 1 + SECOND), ADMITTED);
     }
     for &key in &keys[clients..] {
-        assert_eq!(limiter.admit(key, 2 + SECOND), Decision::Admitted, "each is still found");
+        assert_eq!(admit(&limiter, key, 2 + SECOND), ADMITTED, "each is still found");
     }
     assert_eq!(limiter.clients(), clients, "all of the old and none of the new were forgotten");
 }
@@ -222,7 +383,7 @@ fn memory_is_bounded_by_the_last_second_and_comes_back() {
     for second in 0..5 {
         for i in 0..10_000 {
             for &key in &keys {
-                assert_eq!(limiter.admit(key, second * SECOND + i), Decision::Admitted);
+                assert_eq!(admit(&limiter, key, second * SECOND + i), ADMITTED);
             }
         }
         let bytes = limiter.memory_bytes();
@@ -246,16 +407,16 @@ fn a_log_shrinks_with_its_clients_rate() {
     let limiter = Limiter::new(LimiterSetup { stamp_bytes_max, ..setup(3_000) });
     let keys = keys(2);
     for now_ns in 0..3_000 {
-        assert_eq!(limiter.admit(keys[0], now_ns), Decision::Admitted);
+        assert_eq!(admit(&limiter, keys[0], now_ns), ADMITTED);
     }
-    let admitted = (0..3_000).take_while(|i| limiter.admit(keys[1], 3_000 + i) == Decision::Admitted).count();
+    let admitted = (0..3_000).take_while(|i| admit(&limiter, keys[1], 3_000 + i) == ADMITTED).count();
     assert_eq!(admitted, 2 + (512 - 2_998_usize.div_ceil(7)) * 7, "what was left of 512 chunks");
     // One request in 10 us takes two of the old stamps out, puts its own in, and never lets the client be idle.
     for i in 1..=1_500 {
-        assert_eq!(limiter.admit(keys[0], SECOND + 10_000 * i), Decision::Admitted);
+        assert_eq!(admit(&limiter, keys[0], SECOND + 10_000 * i), ADMITTED);
     }
     let now_ns = SECOND + 10_000 * 1_500;
-    assert_eq!((0..1_900).filter(|_| limiter.admit(keys[1], now_ns) == Decision::Admitted).count(), 1_900);
+    assert_eq!((0..1_900).filter(|_| admit(&limiter, keys[1], now_ns) == ADMITTED).count(), 1_900);
 }
 
 #[test]
@@ -264,27 +425,27 @@ fn a_spent_stamp_budget_refuses_as_a_full_table_and_hurts_no_slow_client() {
     let keys = keys(3);
     let room = SLAB_BYTES / 64 * 7 + 2;
     for now_ns in 0..room as u64 {
-        assert_eq!(limiter.admit(keys[0], now_ns), Decision::Admitted);
+        assert_eq!(admit(&limiter, keys[0], now_ns), ADMITTED);
     }
     let now_ns = room as u64;
-    assert_eq!(limiter.admit(keys[0], now_ns), Decision::TableFull);
-    assert_eq!(limiter.admit(keys[1], now_ns), Decision::Admitted);
-    assert_eq!(limiter.admit(keys[1], now_ns), Decision::Admitted);
-    assert_eq!(limiter.admit(keys[1], now_ns), Decision::TableFull, "a third stamp needs a chunk");
-    assert_eq!(limiter.admit(keys[2], now_ns), Decision::Admitted);
+    assert_eq!(admit(&limiter, keys[0], now_ns), Decision::TableFull);
+    assert_eq!(admit(&limiter, keys[1], now_ns), ADMITTED);
+    assert_eq!(admit(&limiter, keys[1], now_ns), ADMITTED);
+    assert_eq!(admit(&limiter, keys[1], now_ns), Decision::TableFull, "a third stamp needs a chunk");
+    assert_eq!(admit(&limiter, keys[2], now_ns), ADMITTED);
     // Seven stamps have left the window. Each request takes two of them out, and the seventh frees a chunk.
-    let decisions = [(); 4].map(|()| limiter.admit(keys[0], SECOND + 6));
-    assert_eq!(decisions, [Decision::TableFull, Decision::TableFull, Decision::TableFull, Decision::Admitted]);
+    let decisions = [(); 4].map(|()| admit(&limiter, keys[0], SECOND + 6));
+    assert_eq!(decisions, [Decision::TableFull, Decision::TableFull, Decision::TableFull, ADMITTED]);
 }
 
 #[test]
 fn the_end_of_time_is_no_trouble() {
     let limiter = Limiter::new(setup(2));
     let key = keys(1)[0];
-    assert_eq!(limiter.admit(key, u64::MAX), Decision::Admitted);
-    assert_eq!(limiter.admit(key, u64::MAX), Decision::Admitted);
-    assert_eq!(limiter.admit(key, u64::MAX), refused(SECOND));
-    assert_eq!(limiter.admit(key, 0), refused(u64::MAX), "a wait that no number holds is the longest there is");
+    assert_eq!(admit(&limiter, key, u64::MAX), ADMITTED);
+    assert_eq!(admit(&limiter, key, u64::MAX), ADMITTED);
+    assert_eq!(admit(&limiter, key, u64::MAX), refused(SECOND));
+    assert_eq!(admit(&limiter, key, 0), refused(u64::MAX), "a wait that no number holds is the longest there is");
 }
 
 /// Eight threads on one client, each with a clock reading that is late by as much as the thread was held up. Replayed in
@@ -302,8 +463,9 @@ fn eight_threads_on_one_client_decide_as_one() {
                 let decide = |i: u64| {
                     let now_ns = clock.fetch_add(i % 3, Ordering::Relaxed);
                     let mut place = 0;
-                    let decision =
-                        limiter.admit_witnessed(key, now_ns, || place = order.fetch_add(1, Ordering::Relaxed));
+                    let cost = Cost { is_request: true, bytes: 0 };
+                    let mut witness = || place = order.fetch_add(1, Ordering::Relaxed);
+                    let decision = limiter.decide(key, || Standing::PROVEN, cost, now_ns, &mut witness);
                     (place, now_ns, decision)
                 };
                 (0..4_000).map(decide).collect::<Vec<_>>()

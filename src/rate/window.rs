@@ -1,24 +1,50 @@
-//! One client's sliding-window log: the stamps of its admissions, oldest to newest.
+//! One client's account: the sliding-window log of its admissions, oldest to newest, and its bucket of bytes.
 //!
-//! Owns the decision. Promises that it is exact - a request is admitted if and only if fewer than `limit` admissions have
-//! stamps in the half-open window (now - window, now] - and that it takes O(1), whatever the limit. Asks of its caller
-//! that `now` never goes back.
+//! Owns the decision. Promises that it is exact - a request is admitted if and only if fewer than `limit` admissions that
+//! were not given back have stamps in the half-open window (now - window, now] - and that it takes O(1), whatever the limit.
+//! Asks of its caller that `now` never goes back.
 //!
 //! The log need not be free of expired stamps to be exact. It never holds more than `limit`: if it holds fewer, fewer
 //! than `limit` are in the window; if it holds `limit` and the oldest is in the window, all of them are.
+//!
+//! Bytes are a leaky bucket that holds one window's worth and leaks as fast: in any time `t` a client gets at most
+//! `bytes_limit` x (1 + t / window). It is one number, the moment at which the bucket is empty.
 
 use super::{
     Decision,
     stamps::{StampBudget, StampPool, StampQueue},
+    table::Standing,
 };
 
 /// What every client is held to.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rule {
-    /// Admissions in one window; at least 1.
+    /// Admissions in one window; 0: without limit.
     pub(super) limit: u32,
     /// Length of the window; at least 1.
     pub(super) window_ns: u64,
+    /// Bytes in one window; 0: without limit.
+    pub(super) bytes_limit: u64,
+}
+
+impl Rule {
+    /// How long the bucket takes to leak `bytes`, rounded up. The largest body is far below what is counted at most.
+    fn leak_ns(self, bytes: u64) -> u64 {
+        const BYTES_MAX: u64 = u32::MAX as u64;
+        if self.bytes_limit == 0 {
+            0
+        } else {
+            bytes.min(BYTES_MAX).saturating_mul(self.window_ns).div_ceil(self.bytes_limit)
+        }
+    }
+}
+
+/// What is charged at one time.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Cost {
+    /// A request, to be stamped.
+    pub(super) is_request: bool,
+    pub(super) bytes: u64,
 }
 
 /// The oldest and the newest stamp are here, so that most decisions touch this one cache line; what lies between them is in
@@ -26,28 +52,72 @@ pub(super) struct Rule {
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Window {
     len: u32,
+    /// On whose account the client has its place in the table.
+    pub(super) standing: Standing,
     oldest_ns: u64,
     between: StampQueue,
     newest_ns: u64,
+    /// When the bucket of bytes is empty.
+    bytes_until_ns: u64,
 }
 
 impl Window {
-    /// Whether no admission is on record.
-    pub(super) const fn is_empty(&self) -> bool {
-        self.len == 0
+    /// The account of a client that nothing was charged to.
+    pub(super) fn new(standing: Standing) -> Self {
+        Self { standing, ..Self::default() }
     }
 
-    /// Whether no stamp counts any more: from then on the client is as good as new.
+    /// Whether nothing counts any more: from then on the client is as good as new.
     pub(super) const fn is_idle(&self, now_ns: u64, rule: Rule) -> bool {
-        now_ns - self.newest_ns >= rule.window_ns
+        self.stamps_are_idle(now_ns, rule) && self.bytes_until_ns <= now_ns
     }
 
-    /// Decides on one request at `now_ns`, not before any earlier `now_ns` of this client, and stamps it if it is
-    /// admitted. [`Decision::TableFull`] says that the pool has no room for the stamp; nothing is then recorded.
-    pub(super) fn admit(&mut self, now_ns: u64, rule: Rule, pool: &mut StampPool, budget: &StampBudget) -> Decision {
-        debug_assert!(now_ns >= self.newest_ns, "the clock of a shard does not go back");
-        if self.is_idle(now_ns, rule) {
-            self.clear(pool);
+    const fn stamps_are_idle(&self, now_ns: u64, rule: Rule) -> bool {
+        self.len == 0 || now_ns - self.newest_ns >= rule.window_ns
+    }
+
+    /// Decides on one cost at `now_ns`, not before any earlier `now_ns` of this client, and enters it if it is admitted.
+    /// [`Decision::TableFull`] says that the pool has no room for the stamp. What is not admitted changes nothing.
+    pub(super) fn charge(
+        &mut self,
+        cost: Cost,
+        now_ns: u64,
+        rule: Rule,
+        pool: &mut StampPool,
+        budget: &StampBudget,
+    ) -> Decision {
+        let bytes_until_ns = self.bytes_until_ns.max(now_ns).saturating_add(rule.leak_ns(cost.bytes));
+        let over_ns = (bytes_until_ns - now_ns).saturating_sub(rule.window_ns);
+        if over_ns > 0 {
+            return Decision::OverBytes { retry_after_ns: over_ns };
+        }
+        if cost.is_request && rule.limit > 0 {
+            match self.stamp(now_ns, rule, pool, budget) {
+                Decision::Admitted { .. } => {}
+                refusal => return refusal,
+            }
+        }
+        self.bytes_until_ns = bytes_until_ns;
+        Decision::Admitted { stamp_ns: now_ns }
+    }
+
+    /// Takes back what was charged at `stamp_ns`, as far as it still counts at `now_ns`. The log is then as if the request
+    /// had never been admitted. Of the bytes, those are given back that cannot have leaked since.
+    pub(super) fn refund(&mut self, cost: Cost, stamp_ns: u64, now_ns: u64, rule: Rule, pool: &mut StampPool) {
+        let age_ns = now_ns - stamp_ns;
+        let given_back_ns = rule.leak_ns(cost.bytes).saturating_sub(age_ns);
+        self.bytes_until_ns = self.bytes_until_ns.saturating_sub(given_back_ns);
+        if cost.is_request && age_ns < rule.window_ns {
+            self.take_out(stamp_ns, pool);
+        }
+    }
+
+    fn stamp(&mut self, now_ns: u64, rule: Rule, pool: &mut StampPool, budget: &StampBudget) -> Decision {
+        if self.len > 0 {
+            debug_assert!(now_ns >= self.newest_ns, "the clock of a shard does not go back");
+            if self.stamps_are_idle(now_ns, rule) {
+                self.clear(pool);
+            }
         }
         // Two at most: one makes room for the new stamp, the other lets a log shrink that was longer than it is needed now.
         for _ in 0..2 {
@@ -58,13 +128,13 @@ impl Window {
         if self.len >= rule.limit {
             return Decision::Refused { retry_after_ns: rule.window_ns - (now_ns - self.oldest_ns) };
         }
-        if self.push(now_ns, pool, budget) { Decision::Admitted } else { Decision::TableFull }
+        if self.push(now_ns, pool, budget) { Decision::Admitted { stamp_ns: now_ns } } else { Decision::TableFull }
     }
 
     /// Forgets every stamp.
     pub(super) fn clear(&mut self, pool: &mut StampPool) {
         self.between.clear(pool);
-        *self = Self::default();
+        self.len = 0;
     }
 
     fn push(&mut self, stamp_ns: u64, pool: &mut StampPool, budget: &StampBudget) -> bool {
@@ -83,5 +153,18 @@ impl Window {
     fn pop(&mut self, pool: &mut StampPool) {
         self.oldest_ns = self.between.pop(pool).unwrap_or(self.newest_ns);
         self.len -= 1;
+    }
+
+    /// Takes one stamp of exactly `stamp_ns` out, if there is one: the latest are looked at first.
+    fn take_out(&mut self, stamp_ns: u64, pool: &mut StampPool) {
+        match self.len {
+            0 => {}
+            _ if stamp_ns == self.newest_ns => {
+                self.newest_ns = self.between.pop_newest(pool).unwrap_or(self.oldest_ns);
+                self.len -= 1;
+            }
+            _ if stamp_ns == self.oldest_ns => self.pop(pool),
+            _ => self.len -= u32::from(self.between.take_out(stamp_ns, pool)),
+        }
     }
 }

@@ -64,6 +64,8 @@ pub struct State {
     wheel: TimerWheel,
     /// Connections whose inbox goes on in the next turn.
     ready: VecDeque<Token>,
+    /// Work that this turn may still do, over all connections: see [`limits::TURN_WORK_BYTES_MAX`].
+    work_left_bytes: usize,
     /// Positions only grow, so the oldest is always the next: one queue for each place the log can have reached.
     held_for_write: VecDeque<Hold>,
     held_for_sync: VecDeque<Hold>,
@@ -92,13 +94,14 @@ impl State {
     /// The state of a core without connections; `slots` is the driver's bound of them.
     pub fn new(setup: ShardSetup, slots: u32) -> Self {
         let now_ns = setup.shared.clock.monotonic_ns();
-        let http = Core::new(Bounds { body_bytes: setup.shared.config.body_bytes_limit });
+        let http = Core::new(Bounds { body_bytes: setup.shared.config.body_bytes_max() });
         let mut state = Self {
             http,
             clients: Clients::default(),
             documents: Waiters::default(),
             wheel: TimerWheel::new(slots, limits::TIMER_TICK_MS, now_ns / 1_000_000),
             ready: VecDeque::new(),
+            work_left_bytes: limits::TURN_WORK_BYTES_MAX,
             held_for_write: VecDeque::new(),
             held_for_sync: VecDeque::new(),
             expired: Vec::new(),
@@ -163,6 +166,7 @@ impl State {
             // The wall clock can wait: what is served below came before this turn's first event.
             self.now_ns = self.setup.shared.clock.monotonic_ns();
         }
+        self.work_left_bytes = limits::TURN_WORK_BYTES_MAX;
         self.read_mail(driver);
         self.hand_out_documents();
         self.fire_timers();
@@ -315,6 +319,8 @@ impl State {
     fn expire(&mut self, token: Token) {
         let Some(client) = self.clients.get(token) else { return };
         match client.timer {
+            // What it waits for has come, and is served in a moment.
+            Timer::Idle if client.phase == Phase::Ready => {}
             Timer::Idle => self.close(token, Closed::Idle),
             Timer::Linger => self.close(token, Closed::AfterAnswer),
             Timer::Left => self.close(token, Closed::ByPeer),
@@ -360,6 +366,13 @@ impl State {
                     return self.receive(token, rest);
                 }
             }
+            Phase::Receiving if self.work_left_bytes == 0 => {
+                // The turn is used up: it waits for the next one, behind those that wait already.
+                client.stashed_ns = self.now_ns;
+                client.paused |= client.http.stash(bytes, &mut self.http);
+                client.phase = Phase::Ready;
+                self.ready.push_back(token);
+            }
             Phase::Receiving => {
                 // What waited in the inbox for the answers before it has waited since it came.
                 let waited = bytes.is_empty() && client.stashed_ns > 0;
@@ -369,6 +382,7 @@ impl State {
                 }
                 self.setup.service.begin(client.caller);
                 let progress = client.http.receive(bytes, &mut self.setup.service, &mut self.http, &mut client.out);
+                self.work_left_bytes = self.work_left_bytes.saturating_sub(progress.work_bytes);
                 client.stashed_ns = if progress.more { client.stamps.received_ns } else { 0 };
                 self.follow(token, progress);
             }
@@ -473,9 +487,12 @@ impl State {
         }
     }
 
-    /// Goes on with the connections that have more in their inbox than one turn's share.
+    /// Goes on with the connections that have more in their inbox than one turn's share, oldest first, while the turn has any left.
     fn go_on(&mut self) {
         for _ in 0..self.ready.len() {
+            if self.work_left_bytes == 0 {
+                return;
+            }
             let Some(token) = self.ready.pop_front() else { return };
             if let Some(client) = self.clients.get(token).filter(|client| client.phase == Phase::Ready) {
                 client.phase = Phase::Receiving;

@@ -177,6 +177,8 @@ counters! {
         line_bytes,
         /// Requests that the limiter admitted.
         rate_admitted,
+        /// Requests of these whose charge was given back, as they were refused for a reason of the server's.
+        rate_refunded,
         /// Answers given up because the log did not take the batch in time; the batch may be stored later.
         answers_abandoned,
         /// Timers that fired.

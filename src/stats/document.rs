@@ -171,6 +171,7 @@ fn limiter(snapshot: &Snapshot<'_>, limiter: LimiterFigures) -> Value {
         "clients": limiter.clients,
         "memory_bytes": limiter.memory_bytes,
         "allowed": counters.rate_admitted,
+        "given_back": counters.rate_refunded,
         "refused": counters.batches_rejected[Rejection::RateLimited as usize],
         "no_room": counters.batches_shed[Shed::ClientsFull as usize],
         "events_dropped": snapshot.ledger.totals().dropped,

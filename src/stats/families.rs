@@ -296,6 +296,8 @@ fn limiter(to: &mut Exposition, snapshot: &Snapshot<'_>) {
     family.labelled("decision", "allowed", counters.rate_admitted);
     family.labelled("decision", "denied", counters.batches_rejected[Rejection::RateLimited as usize]);
     family.labelled("decision", "no_room", counters.batches_shed[Shed::ClientsFull as usize]);
+    let help = "Requests allowed and then given back to their client, as they were refused with a 503.";
+    to.single("metricstream_limiter_given_back", Counter, help, counters.rate_refunded);
     let help = "Decisions missing from /stats/clients, as a core's ring of events was full.";
     to.single("metricstream_limiter_events_dropped", Counter, help, snapshot.ledger.totals().dropped);
 }

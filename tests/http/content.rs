@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use super::owner::{BODY_BYTES_MAX, Owner, gzip, post, whole, zstd};
+use super::owner::{BODY_BYTES_MAX, Owner, POOR_BYTES, gzip, post, whole, zstd};
 use metricstream::limits::{BODY_BYTES_CAP, CONTENT_MEMBERS_MAX, DECODED_KEPT_BYTES_MAX, MIB};
 
 fn send(coding: &str, body: &[u8]) -> Owner {
@@ -90,6 +90,46 @@ fn what_follows_the_end_is_refused() {
             body.truncate(length);
         }
     }
+}
+
+/// Decompression ends at the client's budget, and the connection goes on.
+#[test]
+fn what_decompresses_is_charged_as_it_comes() {
+    let large = vec![b'x'; BODY_BYTES_MAX];
+    for (coding, compress) in [("gzip", gzip as fn(&[u8]) -> Vec<u8>), ("zstd", zstd)] {
+        let field = format!("Content-Encoding: {coding}\r\n");
+        let mut owner = whole(&post("/poor", &field, &compress(&large)));
+        assert_eq!((owner.statuses(), owner.reasons()), (vec![429], vec!["bytes_rate_limited"]), "{coding}");
+        assert!(owner.text().contains("\r\nRetry-After: 3\r\n"));
+        let charged = owner.service.charged_max;
+        assert!((POOR_BYTES..POOR_BYTES + 66_000).contains(&charged), "{coding}: one step over it: {charged}");
+        owner.deliver(&post("/poor", &field, &compress(b"content")));
+        assert_eq!(owner.bodies(), [b"content"]);
+    }
+}
+
+/// An empty member costs time: many are charged, and never more than the largest body is.
+#[test]
+fn empty_members_are_charged() {
+    let owner = send("gzip", &gzip(b"").repeat(10));
+    assert_eq!(owner.service.charged_max, 10 * 1024);
+    let owner = whole(&post("/poor", "Content-Encoding: gzip\r\n", &gzip(b"").repeat(30)));
+    assert_eq!(owner.reasons(), ["bytes_rate_limited"]);
+    let owner = send("gzip", &gzip(b"").repeat(CONTENT_MEMBERS_MAX));
+    assert!(owner.service.charged_max <= BODY_BYTES_MAX as u64);
+}
+
+/// A chunked body does not state its length: it is charged as it arrives.
+#[test]
+fn a_chunked_body_is_charged_as_it_arrives() {
+    let head = "POST /poor HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let chunk = |bytes: usize| [format!("{bytes:x}\r\n").as_bytes(), &vec![b'x'; bytes], b"\r\n"].concat();
+    let mut owner = Owner::new();
+    owner.deliver(head.as_bytes());
+    owner.deliver(&chunk(20_000));
+    assert!(owner.statuses().is_empty());
+    owner.deliver(&chunk(1));
+    assert_eq!((owner.statuses(), owner.reasons()), (vec![429], vec!["bytes_rate_limited"]));
 }
 
 #[test]

@@ -22,7 +22,12 @@ pub struct Recorder {
     pub events: Vec<Event>,
     /// The path of the last request that was deferred.
     pub deferred: String,
+    /// The most that a request was to be charged.
+    pub charged_max: u64,
 }
+
+/// Bytes that a request to `/poor` may cost.
+pub const POOR_BYTES: u64 = 20_000;
 
 impl Service for Recorder {
     type Ticket = String;
@@ -54,6 +59,14 @@ impl Service for Recorder {
             "/options" => Err(HttpError::MethodNotAllowed { allow: "GET, POST" }),
             "/ack" => Err(HttpError::BadRequest("unknown ack level")),
             path => Ok(path.to_owned()),
+        }
+    }
+
+    fn charge(&mut self, ticket: &mut String, bytes: u64) -> Result<(), HttpError> {
+        self.charged_max = self.charged_max.max(bytes);
+        match ticket.as_str() {
+            "/poor" if bytes > POOR_BYTES => Err(HttpError::BytesRateLimited { retry_after_s: 3 }),
+            _ => Ok(()),
         }
     }
 

@@ -233,7 +233,7 @@ fn api_keys(driver: Driver) {
     std::fs::write(keys.path(), "# ours\nalpha\n\nbeta\n").unwrap();
     let mut server = Setup::new(driver).flag("--api-keys", keys.path().display()).start();
     let mut client = server.connect();
-    for value in ["alpha", "beta", "Bearer alpha", "bearer beta"] {
+    for value in ["alpha", "beta", "Bearer alpha", "BEARER \t beta "] {
         assert_eq!(client.ask(&post_to("/metrics", &authorization(value), BATCH)).processed(), 3, "{value}");
     }
     for lines in [

@@ -95,6 +95,7 @@ const FAMILIES: &[&str] = &[
     "metricstream_query_duration_seconds",
     "metricstream_limiter_clients",
     "metricstream_limiter_decisions_total",
+    "metricstream_limiter_given_back_total",
     "metricstream_limiter_events_dropped_total",
     "metricstream_ring_queued_bytes",
     "metricstream_ring_queued_peak_bytes",

@@ -73,7 +73,7 @@ impl AtomicWindow {
             let claim = stamp_ns << 1 | lap & 1;
             if self.slot(ticket).compare_exchange(found, claim, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
                 let _ = self.next.compare_exchange(ticket, ticket + 1, Ordering::AcqRel, Ordering::Relaxed);
-                return Decision::Admitted;
+                return Decision::Admitted { stamp_ns: now_ns };
             }
         }
     }
@@ -119,7 +119,7 @@ fn measure(threads: u32, clients: Clients, decide: impl Fn(usize, u64) -> Decisi
         };
         barrier.wait();
         let start = Instant::now();
-        let admitted = (0..DECISIONS).filter(|&i| black_box(ask(i)) == Decision::Admitted).count();
+        let admitted = (0..DECISIONS).filter(|&i| matches!(black_box(ask(i)), Decision::Admitted { .. })).count();
         let elapsed = start.elapsed();
         let refused = DECISIONS as usize - admitted;
         assert!(if clients == Clients::Refused { admitted <= 10 } else { refused == 0 }, "{refused} were refused");
@@ -137,6 +137,8 @@ fn new_limiter(limit: u32) -> Limiter {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     Limiter::new(LimiterSetup {
         limit,
+        bytes_limit: 0,
+        names_limit: 1,
         window_ns: RATE_WINDOW_NS,
         shards: (cores * RATE_SHARDS_PER_CORE).next_power_of_two(),
         clients_max: 4_096,

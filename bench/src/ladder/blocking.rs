@@ -189,7 +189,15 @@ impl Server {
         let draining = Arc::clone(&stopping);
         // No threads: queries are not served.
         let queries = Arc::new(QueryStatus::new(0));
-        let shared = Arc::new(Shared { config, limiter: None, keys: ClientKeys::new(), draining, clock, queries });
+        let shared = Arc::new(Shared {
+            config,
+            limiter: None,
+            keys: ClientKeys::new(),
+            api_keys: None,
+            draining,
+            clock,
+            queries,
+        });
         // Without a limiter there are no events.
         let (events, _) = event_ring(1);
         Ok(Self {

@@ -50,6 +50,13 @@ fn obey() -> Result<ExitCode, Box<dyn fmt::Display>> {
     }
     let examination = line.doctor();
     let config = line.resolve().map_err(boxed)?;
+    if examination.is_none()
+        && let Err(error) = server::address_space::check(&config)
+    {
+        // Where there is so little of it, a thread may not even start to say so.
+        let _ = writeln!(io::stderr(), "metricstream: {error}");
+        return Ok(ExitCode::from(COULD_NOT_START));
+    }
     logging::start(config.log_format, environment::log_filter().map_err(boxed)?).map_err(boxed)?;
     if let Some(form) = examination {
         return Ok(doctor::run(&config, form).unwrap_or_else(|error| failed(&error)));

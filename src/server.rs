@@ -6,6 +6,7 @@
 //! Stop: the reactors stop accepting, answer what is in flight and end; then the writer writes what is left in their rings,
 //! syncs the file, marks the state clean and ends; then the observer. A second signal ends the process at once.
 
+pub mod address_space;
 mod ignored;
 mod signals;
 

@@ -270,3 +270,18 @@ fn a_key_file_is_refused_in_one_line() {
         assert!(err.contains("keys") && !err.contains("sec") && !err.contains('\x07'), "{err}");
     }
 }
+
+/// Too little address space is one line at the start, never an abort: at each size it either listens or says why not.
+#[test]
+fn too_little_address_space_is_one_line() {
+    for kilobytes in [90_000, 130_000, 200_000, 300_000, 500_000] {
+        let directory = tempfile::tempdir().unwrap();
+        let server = metricstream(&["--listen", "127.0.0.1:0", "--reactors", "1", "--data-dir"]);
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("ulimit -v {kilobytes}; exec \"$@\""), "sh"]);
+        shell.arg(server.get_program()).args(server.get_args()).arg(directory.path()).stdin(Stdio::null());
+        let (code, err) = said(shell, Stdio::null());
+        assert_eq!((code, err.lines().count()), (Some(2), 1), "{kilobytes}: {err}");
+        assert!(err.contains("the limit of address space (ulimit -v, RLIMIT_AS) is "), "{kilobytes}: {err}");
+    }
+}

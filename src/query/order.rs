@@ -16,7 +16,8 @@ pub(super) fn sort<T, E>(
     compare: impl Fn(&T, &T) -> Ordering,
     mut look: impl FnMut() -> Result<(), E>,
 ) -> Result<(), E> {
-    let mut parts = vec![0..values.len()];
+    let whole = 0..values.len();
+    let mut parts = vec![whole];
     while let Some(part) = parts.pop() {
         let of_part = &mut values[part.clone()];
         if part.len() <= QUERY_STEPS_BETWEEN_LOOKS {

@@ -363,7 +363,7 @@ impl<E: Engine> Worker<'_, E> {
         drop(loan);
         let refused = match answered {
             Ok(prepared) => {
-                let mut delivery = Delivery::new(prepared, &asked, answer, arrived, *write_timeout);
+                let mut delivery = Box::new(Delivery::new(prepared, &asked, answer, arrived, *write_timeout));
                 match delivery.to_keep().map(|bytes| self.shared.shares.keep(client, bytes)) {
                     None => return self.deliver(number, delivery),
                     Some(Ok(kept)) => {
@@ -390,7 +390,7 @@ impl<E: Engine> Worker<'_, E> {
     }
 
     /// Hands over what there is space for. The rest is parked, or waits for its turn.
-    fn deliver(&self, number: u64, mut delivery: Delivery) {
+    fn deliver(&self, number: u64, mut delivery: Box<Delivery>) {
         match delivery.go_on(&self.shared.setup.status) {
             Progress::Ended(outcome) => self.end(outcome, delivery.arrived),
             Progress::More => self.schedule().deliver_next(number, delivery),

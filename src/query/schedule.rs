@@ -26,7 +26,7 @@ pub(super) struct Job {
 pub(super) enum Work {
     Evaluate(Job),
     /// An answer, by its number.
-    Deliver(u64, Delivery),
+    Deliver(u64, Box<Delivery>),
 }
 
 /// One client's queries.
@@ -45,9 +45,9 @@ pub(super) struct Schedule {
     /// Threads that one client may have: half of them.
     running_max: usize,
     /// Answers with space for more, in turn.
-    ready: VecDeque<(u64, Delivery)>,
+    ready: VecDeque<(u64, Box<Delivery>)>,
     /// Answers without.
-    parked: HashMap<u64, Delivery>,
+    parked: HashMap<u64, Box<Delivery>>,
 }
 
 impl Schedule {
@@ -103,12 +103,12 @@ impl Schedule {
     }
 
     /// An answer goes on after those that wait for the same.
-    pub fn deliver_next(&mut self, number: u64, delivery: Delivery) {
+    pub fn deliver_next(&mut self, number: u64, delivery: Box<Delivery>) {
         self.ready.push_back((number, delivery));
     }
 
     /// Puts an answer aside until its client has taken some, or has left.
-    pub fn park(&mut self, number: u64, delivery: Delivery) {
+    pub fn park(&mut self, number: u64, delivery: Box<Delivery>) {
         let waits = delivery.answer.wait_for_space();
         if waits {
             self.parked.insert(number, delivery);

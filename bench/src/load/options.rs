@@ -340,6 +340,21 @@ mod tests {
     }
 
     #[test]
+    fn the_first_address_that_accepts_is_taken() {
+        let listener = std::net::TcpListener::bind("127.0.0.2:0").unwrap();
+        let listens = listener.local_addr().unwrap();
+        let silent = SocketAddr::new([127, 0, 0, 1].into(), listens.port());
+        let mut plan = typed(&format!("{} 1 1", listens.port())).unwrap();
+        plan.addresses = vec![silent, listens];
+        plan.settle_address();
+        assert_eq!((plan.server, plan.addresses.as_slice()), (listens, &[listens][..]));
+        drop(listener);
+        plan.addresses = vec![silent, listens];
+        plan.settle_address();
+        assert_eq!(plan.addresses.len(), 2, "none accepts: all are named");
+    }
+
+    #[test]
     fn several_paths_are_taken_in_turn() {
         let plan = typed("--url http://127.0.0.1:1/a --url http://127.0.0.1:1/b -c 1 -n 1").unwrap();
         let path = |turn| {

@@ -32,6 +32,8 @@ pub mod logging;
 #[cfg(not(loom))]
 pub mod mail;
 #[cfg(not(loom))]
+mod memory;
+#[cfg(not(loom))]
 mod meter;
 #[cfg(not(loom))]
 pub mod notify;

@@ -62,10 +62,18 @@ pub const BODY_BYTES_CAP: usize = 64 * MIB;
 /// Bytes a zstd frame's window may ask for: log2. 8 MiB is what RFC 8878 recommends decoders to support at least.
 pub const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 
-/// Bytes of memory for bodies and heads that one reactor is receiving, over all its connections. A body that would need more is
-/// answered 503. Without this bound 10,000 connections could hold 10,000 x 4 MiB = 40 GiB.
-pub const RECEIVING_BYTES_MAX: usize = 256 * MIB;
-const _: () = assert!(RECEIVING_BYTES_MAX >= 4 * BODY_BYTES_CAP);
+/// Bytes of memory that one reactor holds for its peers, over all its connections and by capacity: heads and bodies
+/// being received, what is stashed while answers are outstanding, answers, what the driver keeps for paused
+/// connections, and the decompressors. Each is reserved before it grows. Over it the address that holds the most gives
+/// way (`shard::crowd`), and what still does not fit is answered 503. Without this bound 10,000 connections could hold
+/// 10,000 x 4 MiB = 40 GiB.
+pub const HELD_BYTES_MAX: usize = 256 * MIB;
+/// Bytes of it set aside for the decompressors of one reactor beside their output: 41 KiB for zlib, and for zstd a
+/// window of 8 MiB with its margin and its tables, which take 0.3 MiB.
+pub const DECODER_BYTES_MAX: usize = 9 * MIB;
+const _: () = assert!(HELD_BYTES_MAX >= 4 * BODY_BYTES_CAP && DECODER_BYTES_MAX > (1 << ZSTD_WINDOW_LOG_MAX));
+/// Bytes of one answer without a document: a burst that has no memory for another ends with the one before.
+pub const ANSWER_BYTES: usize = 512;
 /// Bytes of one piece of an answer whose length is not known when it begins. With its framing as a chunk it fills 64 KiB; a size
 /// of five digits would not be more of a piece.
 pub const PIECE_BYTES_MAX: usize = 64 * KIB - 13;
@@ -123,12 +131,25 @@ pub const REACTORS_CAP: usize = 256;
 const _: () = assert!(2 * REACTORS_CAP <= 1_024);
 /// Default of `--max-connections`, over all reactors.
 pub const CONNECTIONS_DEFAULT: u32 = 10_000;
-/// Connections over the bound that one reactor has at one time to answer each 503; then it stops accepting, and further ones
-/// wait in the kernel's backlog until half of these are gone. What had been accepted before that is answered all the same.
+/// Connections over the bound that one reactor has at one time: each is answered 503, unless it asks for `/health` or
+/// `/ready`. From half of them on the oldest that has not asked yet is answered at once for each that comes. At all of
+/// them the reactor stops accepting, and further ones wait in the kernel's backlog until half are gone.
 pub const REFUSALS_IN_FLIGHT_MAX: u32 = 64;
 /// Connections of `--admin-listen` that one reactor has at one time, beside `--max-connections`: some scrapers, people
 /// and scripts. Over it: 503.
 pub const ADMIN_CONNECTIONS_MAX: u32 = 16;
+/// Time that a connection over the bound may take to ask for `/health` or `/ready`.
+pub const REFUSAL_MS: u64 = 1_000;
+/// Silence after which what a connection has sent of a request may be given up for others: over its time or its bytes
+/// nobody loses more than a request that has to be sent again. Bytes end the silence when they come by
+/// [`PROGRESS_BYTES`].
+pub const SLOW_NS: u64 = 500_000_000;
+/// Bytes that count as progress: a peer that sends less than these in [`SLOW_NS`], 32 KiB a second, is slow.
+pub const PROGRESS_BYTES: usize = 16 * KIB;
+/// Connections of one address that are looked at to find the one to give up: a miss of the cache each, so 10 us in all.
+pub const EVICTION_LOOKS_MAX: usize = 64;
+/// Connections given up to make memory for one delivery.
+pub const EVICTIONS_MAX: usize = 16;
 /// Descriptors set aside for what is not a connection: standard streams, log, state, lock, eventfds, rings, listeners.
 pub const DESCRIPTORS_RESERVED: u32 = 64;
 /// Descriptors set aside for each reactor beside one for each of its listeners: ring or epoll instance, eventfd, and the
@@ -156,11 +177,13 @@ pub const TIMER_TICK_MS: u64 = 64;
 /// How long a connection is kept after its last answer for the peer to end it: closing with bytes unread resets the
 /// connection, and the peer may lose the answer.
 pub const LINGER_MS: u64 = 2_000;
-/// Empty buffers of answers that one core keeps for the next connection, and the largest that it keeps:
-/// 1,024 x 16 KiB = 16 MiB at worst; an answer takes 0.2 KiB.
-pub const ANSWER_BUFFERS_KEPT_MAX: usize = 1_024;
-/// See `ANSWER_BUFFERS_KEPT_MAX`.
+/// Empty buffers of answers that one core keeps for the next burst: their capacity in all, and the largest. An answer
+/// takes 0.2 KiB.
+pub const ANSWER_BUFFERS_KEPT_BYTES_MAX: usize = 4 * MIB;
+/// See `ANSWER_BUFFERS_KEPT_BYTES_MAX`.
 pub const ANSWER_BUFFER_KEPT_BYTES_MAX: usize = 16 * KIB;
+/// Capacity of a buffer of answers that an idle connection keeps to itself.
+pub const ANSWER_BUFFER_IDLE_BYTES_MAX: usize = KIB;
 
 // ---- log -----------------------------------------------------------------------------------------------------------
 
@@ -353,6 +376,9 @@ pub const RENDER_INTERVAL_MIN: Duration = Duration::from_millis(10);
 /// Questions for documents that one reactor has with the observer at one time: one of each lane. Connections that ask meanwhile wait for
 /// the next, so their number is bounded by that of connections.
 pub const QUESTIONS_PER_REACTOR_MAX: usize = 4;
+/// Interval at which memory is given back that nothing has needed since the last time. After twice that nothing is left of a
+/// flood.
+pub const TRIM_INTERVAL: Duration = Duration::from_secs(5);
 /// How often the limiter's events are flushed from their rings into the ledger.
 pub const EVENT_FLUSH_INTERVAL: Duration = Duration::from_millis(100);
 /// Longest time that the histograms tell apart, in nanoseconds: one minute, which is over every timeout but `--body-timeout`'s

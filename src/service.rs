@@ -27,6 +27,9 @@ use std::{
     },
 };
 
+/// The answer to a connection over the bound.
+pub const CROWDED: HttpError =
+    HttpError::Unavailable { text: "too many connections", retry_after_s: limits::RETRY_AFTER_S };
 const JSON: &str = "application/json";
 
 /// What is kept of a head between its end and the end of its body.
@@ -128,13 +131,15 @@ pub struct Caller {
     pub role: Role,
     /// It was taken in after the stop had begun.
     pub late: bool,
+    /// It is over the bound of connections: only `/health` and `/ready` are answered.
+    pub crowded: bool,
 }
 
 impl Caller {
     /// A peer that speaks for itself.
     #[must_use]
     pub const fn new(peer: ClientAddress, role: Role) -> Self {
-        Self { peer, is_trusted: false, role, late: false }
+        Self { peer, is_trusted: false, role, late: false, crowded: false }
     }
 }
 
@@ -254,10 +259,15 @@ impl Service {
         &self.events
     }
 
-    /// A ticket whose request will never be served: its connection ended before its body did.
-    pub fn abandon(&mut self, ticket: Ticket) {
+    /// A ticket whose request will never be served: its connection ended before its body did, by its client's doing or,
+    /// when it was `evicted`, by ours.
+    pub fn abandon(&mut self, ticket: Ticket, evicted: bool) {
         if let Ticket::Ingest { ack, trace, .. } = ticket {
-            self.counters.batches_rejected[Rejection::Abandoned as usize] += 1;
+            if evicted {
+                self.counters.batches_shed[Shed::BodiesFull as usize] += 1;
+            } else {
+                self.counters.batches_rejected[Rejection::Abandoned as usize] += 1;
+            }
             self.trace(trace, Some(ack), Course::default());
         }
     }
@@ -634,6 +644,7 @@ impl http::Service for Service {
         self.identify(head);
         let admitted = match (head.path, head.method) {
             (path, method) if !self.is_served_here(path, method) => Err(HttpError::NotFound),
+            (path, _) if self.caller.crowded && !matches!(path, "/health" | "/ready") => Err(CROWDED),
             ("/metrics", Method::Post) => self.admit_batch(head),
             ("/metrics", Method::Get | Method::Head) => self.admit_statistics(head, Document::negotiate(head.accept)),
             ("/metrics", _) => Err(HttpError::MethodNotAllowed { allow: "GET, HEAD, POST" }),

@@ -11,8 +11,11 @@
 
 mod arrival;
 mod client;
+mod crowd;
 mod documents;
+mod holders;
 mod late;
+mod report;
 mod state;
 mod warnings;
 

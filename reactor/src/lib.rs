@@ -14,7 +14,9 @@
 //!    that names its token. A connect that fails goes straight to `closed`.
 //! 3. The slice given to `data` is valid inside that call only. The handler takes all of it.
 //! 4. After `data` answered [`Flow::Pause`], neither `data` nor `eof` is called for that connection until
-//!    [`Driver::resume_receive`]. Bytes that had already been received are kept by the driver and delivered then.
+//!    [`Driver::resume_receive`]. Bytes that had already been received are kept by the driver and delivered then. The
+//!    driver asks [`Handler::reserve`] before it takes memory for them. If it is refused, what was kept before is still
+//!    delivered when it may be, and then the connection ends with [`Cause::Error`] of `ENOBUFS`.
 //! 5. Bytes come in order, all of them, once; `eof` comes after the last and once. The other direction stays open.
 //! 6. One send is in flight per connection. `sent` hands the buffer back, cleared, when the kernel has taken every byte;
 //!    short sends are resumed by the driver. Calling `send` while one is in flight is the caller's bug: it asserts.
@@ -89,6 +91,17 @@ pub trait Handler {
     /// All bytes of the buffer given to [`Driver::send`] were taken by the kernel. The buffer comes back empty, with
     /// its capacity.
     fn sent(&mut self, token: Token, buffer: Vec<u8>);
+    /// The driver wants to take `bytes` of memory for what a connection has sent and the handler does not get yet:
+    /// because of a pause, or for the sake of other connections. False: it must not. By default it may.
+    fn reserve(&mut self, token: Token, bytes: usize) -> bool {
+        let _ = (token, bytes);
+        true
+    }
+    /// The driver has freed `bytes` of memory that it had reserved for a connection. What it has left when the
+    /// connection ends is freed with [`closed`](Handler::closed), without a call of this.
+    fn release(&mut self, token: Token, bytes: usize) {
+        let _ = (token, bytes);
+    }
     /// The connection is gone; its token will never be named again.
     fn closed(&mut self, token: Token, cause: Cause);
 }

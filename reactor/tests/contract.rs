@@ -67,6 +67,8 @@ macro_rules! contract {
                 receiving::bulk_in_both_directions
                 receiving::bulk_with_pauses
                 receiving::a_pause_keeps_bytes_back
+                receiving::bytes_kept_by_a_pause_are_reserved
+                receiving::a_refused_reservation_loses_no_byte_unnoticed
                 receiving::a_pause_keeps_the_end_of_file_back
                 receiving::an_answer_follows_the_end_of_file
                 receiving::a_flood_does_not_starve_the_others

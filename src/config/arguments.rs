@@ -93,8 +93,9 @@ pub struct Arguments {
     /// Connections open at one time [default: 10000, or what the descriptor limit allows]
     ///
     /// Each takes one descriptor; the soft limit is raised to the hard one by itself (ulimit -Hn, LimitNOFILE= in
-    /// systemd), and a number that the limit does not allow is refused at the start. A connection over the bound is
-    /// answered 503 with Retry-After.
+    /// systemd), and a number that the limit does not allow is refused at the start. A newcomer over the
+    /// bound takes the place of an idle or unfinished one of the address that has the most, if its own has fewer; else
+    /// it is answered 503 with Retry-After, but for /health and /ready.
     #[arg(long, env = "METRICSTREAM_MAX_CONNECTIONS", value_name = "N", help_heading = LISTENING)]
     pub max_connections: Option<u32>,
     /// Cores to run on: auto, or a list such as 0-3 or 0,2 [default: auto]

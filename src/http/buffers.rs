@@ -1,12 +1,14 @@
-//! What the connections of one core share: bounds, the date, decompressors, and buffers on loan.
+//! What the connections of one core share: bounds, the date, decompressors, the budget of memory held for peers, and
+//! buffers on loan.
 //!
-//! A connection holds a buffer only while bytes of an unfinished request lie in it, so an idle one holds none. Returned
-//! buffers are kept for the next borrower up to a stated sum, so the steady state allocates nothing.
+//! A connection holds a buffer only while bytes of an unfinished request lie in it, so an idle one holds none. Every
+//! buffer is counted by its capacity and reserved before it grows; what the decompressors may take is set aside at the
+//! start. Returned buffers are kept for the next borrower up to a stated sum, so the steady state allocates nothing.
 
 use super::content::ContentDecoder;
 use super::format_date;
 use crate::limits::{
-    BODY_BYTES_CAP, BUFFER_KEPT_BYTES_MAX, BUFFERS_KEPT_BYTES_MAX, BUFFERS_KEPT_MAX, RECEIVING_BYTES_MAX,
+    BODY_BYTES_CAP, BUFFER_KEPT_BYTES_MAX, BUFFERS_KEPT_BYTES_MAX, BUFFERS_KEPT_MAX, DECODER_BYTES_MAX, HELD_BYTES_MAX,
 };
 
 /// What an operator may set for this room.
@@ -16,7 +18,7 @@ pub struct Bounds {
     pub body_bytes: usize,
 }
 
-/// State shared by all connections of one core. The owner keeps `date` and `draining` up to date.
+/// State shared by all connections of one core. The owner keeps `date`, `draining` and `closes` up to date.
 pub struct Core {
     pub(super) bounds: Bounds,
     pub(super) decoder: ContentDecoder,
@@ -25,6 +27,8 @@ pub struct Core {
     pub date: [u8; 29],
     /// Every answer from now on carries `Connection: close`, and its connection ends with it.
     pub draining: bool,
+    /// The same, for the connection that is served next: it is over the bound of connections.
+    pub closes: bool,
 }
 
 impl Core {
@@ -33,19 +37,54 @@ impl Core {
     #[must_use]
     pub fn new(bounds: Bounds) -> Self {
         assert!(bounds.body_bytes <= BODY_BYTES_CAP, "a body bound over its cap");
+        // One body is decompressed at a time, to its bound and the byte that shows it to be over.
+        let decoder_bytes = DECODER_BYTES_MAX + bounds.body_bytes + 1;
         Self {
             bounds,
             decoder: ContentDecoder::new(),
-            buffers: Buffers::default(),
+            buffers: Buffers::new(HELD_BYTES_MAX - decoder_bytes),
             date: format_date(0),
             draining: false,
+            closes: false,
         }
     }
 
-    /// Bytes of memory that connections hold for what they are receiving.
+    /// True if an answer from now on ends its connection.
+    pub(super) const fn ends_connections(&self) -> bool {
+        self.draining || self.closes
+    }
+
+    /// Bytes of memory that connections hold, what their owner has reserved included.
     #[must_use]
-    pub const fn lent_bytes(&self) -> usize {
+    pub const fn held_bytes(&self) -> usize {
         self.buffers.lent_bytes
+    }
+
+    /// The most that they may hold.
+    #[must_use]
+    pub const fn held_bytes_limit(&self) -> usize {
+        self.buffers.limit
+    }
+
+    /// Bytes that may still be reserved.
+    #[must_use]
+    pub const fn free_bytes(&self) -> usize {
+        self.buffers.limit.saturating_sub(self.buffers.lent_bytes)
+    }
+
+    /// Reserves memory that the owner holds for a connection outside of this module. False: there is none.
+    #[must_use]
+    pub const fn reserve(&mut self, bytes: usize) -> bool {
+        let fits = self.buffers.fits(bytes);
+        if fits {
+            self.buffers.lent_bytes += bytes;
+        }
+        fits
+    }
+
+    /// Counts memory that the owner holds already instead of `before`: an answer, whose growth the burst has asked for.
+    pub const fn recount(&mut self, before: usize, now: usize) {
+        self.buffers.lent_bytes = self.buffers.lent_bytes - before + now;
     }
 
     /// Bytes of memory held for connections to come: empty buffers and the decompressors' output.
@@ -53,30 +92,47 @@ impl Core {
     pub fn kept_bytes(&self) -> usize {
         self.buffers.kept_bytes + self.decoder.kept_bytes()
     }
+
+    /// Gives back the memory that nothing has needed since the last call.
+    pub fn trim(&mut self) {
+        self.buffers.trim();
+        self.decoder.trim_idle();
+    }
 }
 
-/// Empty buffers, kept for the next borrower.
-#[derive(Debug, Default)]
+/// The budget, and empty buffers kept for the next borrower.
+#[derive(Debug)]
 pub(super) struct Buffers {
     kept: Vec<Vec<u8>>,
     kept_bytes: usize,
-    /// Capacity of the buffers that connections hold at the moment.
+    /// The fewest that were kept at one time since the last trim: so many nobody has needed.
+    kept_least: usize,
+    /// Capacity of the buffers that connections hold at the moment, and what their owner has reserved.
     lent_bytes: usize,
+    /// The most that may be lent.
+    limit: usize,
 }
 
 impl Buffers {
-    /// An empty buffer of any capacity.
-    pub(super) fn lend(&mut self) -> Vec<u8> {
+    const fn new(limit: usize) -> Self {
+        Self { kept: Vec::new(), kept_bytes: 0, kept_least: 0, lent_bytes: 0, limit }
+    }
+
+    /// True if so many bytes more may be lent.
+    pub(super) const fn fits(&self, bytes: usize) -> bool {
+        bytes <= self.limit.saturating_sub(self.lent_bytes)
+    }
+
+    /// An empty buffer of any capacity that fits.
+    fn lend(&mut self) -> Vec<u8> {
+        if self.kept.last().is_none_or(|buffer| !self.fits(buffer.capacity())) {
+            return Vec::new();
+        }
         let buffer = self.kept.pop().unwrap_or_default();
+        self.kept_least = self.kept_least.min(self.kept.len());
         self.kept_bytes -= buffer.capacity();
         self.lent_bytes += buffer.capacity();
         buffer
-    }
-
-    /// Whether `append` with these arguments stays within the bound of all connections' buffers together.
-    pub(super) fn has_room(&self, buffer: &Vec<u8>, bytes: usize, bytes_max: usize) -> bool {
-        let grown = grown_capacity(buffer, bytes, bytes_max);
-        self.lent_bytes - buffer.capacity() + grown <= RECEIVING_BYTES_MAX
     }
 
     /// Takes a buffer back, whatever is in it. A large one, or one too many, is freed.
@@ -93,20 +149,33 @@ impl Buffers {
 
     /// Appends to `buffer`, which is borrowed first if it has no memory. It grows by doubling with what really arrived,
     /// never to the length that a peer only announced, and not past `bytes_max` if its content does not go past it.
-    pub(super) fn append(&mut self, buffer: &mut Vec<u8>, bytes: &[u8], bytes_max: usize) {
+    /// False: there is no memory, and nothing was appended.
+    #[must_use]
+    pub(super) fn append(&mut self, buffer: &mut Vec<u8>, bytes: &[u8], bytes_max: usize) -> bool {
         if bytes.is_empty() {
-            return;
+            return true;
         }
         if buffer.capacity() == 0 {
             *buffer = self.lend();
         }
-        let grown = grown_capacity(buffer, bytes.len(), bytes_max);
-        if grown > buffer.capacity() {
+        let more = grown_capacity(buffer, bytes.len(), bytes_max) - buffer.capacity();
+        if !self.fits(more) {
+            return false;
+        }
+        if more > 0 {
             self.lent_bytes -= buffer.capacity();
-            buffer.reserve_exact(grown - buffer.len());
+            buffer.reserve_exact(buffer.capacity() + more - buffer.len());
             self.lent_bytes += buffer.capacity();
         }
         buffer.extend_from_slice(bytes);
+        true
+    }
+
+    fn trim(&mut self) {
+        for buffer in self.kept.drain(..self.kept_least) {
+            self.kept_bytes -= buffer.capacity();
+        }
+        self.kept_least = self.kept.len();
     }
 }
 
@@ -122,9 +191,9 @@ mod tests {
 
     #[test]
     fn buffers_come_back_empty_and_are_lent_again() {
-        let mut buffers = Buffers::default();
+        let mut buffers = Buffers::new(HELD_BYTES_MAX);
         let mut buffer = Vec::new();
-        buffers.append(&mut buffer, b"some bytes", 100);
+        assert!(buffers.append(&mut buffer, b"some bytes", 100));
         let address = buffer.as_ptr();
         buffers.give_back(buffer);
         let again = buffers.lend();
@@ -136,7 +205,7 @@ mod tests {
     /// `count` buffers on loan at one time, each with `bytes` in it.
     fn lent(buffers: &mut Buffers, count: usize, bytes: usize) -> Vec<Vec<u8>> {
         let mut lent = vec![Vec::new(); count];
-        lent.iter_mut().for_each(|buffer| buffers.append(buffer, &vec![0; bytes], bytes));
+        lent.iter_mut().for_each(|buffer| assert!(buffers.append(buffer, &vec![0; bytes], bytes)));
         lent
     }
 
@@ -147,7 +216,7 @@ mod tests {
             (BUFFERS_KEPT_BYTES_MAX / BUFFER_KEPT_BYTES_MAX + 1, BUFFER_KEPT_BYTES_MAX),
             (BUFFERS_KEPT_MAX + 1, 1),
         ] {
-            let mut buffers = Buffers::default();
+            let mut buffers = Buffers::new(HELD_BYTES_MAX);
             let on_loan = lent(&mut buffers, count, bytes);
             assert_eq!(buffers.lent_bytes, on_loan.iter().map(Vec::capacity).sum::<usize>());
             on_loan.into_iter().for_each(|buffer| buffers.give_back(buffer));
@@ -158,24 +227,54 @@ mod tests {
     }
 
     #[test]
-    fn what_is_on_loan_is_bounded() {
-        let mut buffers = Buffers { lent_bytes: RECEIVING_BYTES_MAX - 100, ..Buffers::default() };
-        let mut buffer = Vec::new();
-        assert!(buffers.has_room(&buffer, 100, 1000));
-        assert!(!buffers.has_room(&buffer, 101, 1000));
-        buffers.append(&mut buffer, &[0; 100], 100);
-        assert_eq!(buffers.lent_bytes, RECEIVING_BYTES_MAX);
-        assert!(!buffers.has_room(&buffer, 1, 1000));
-        buffer.clear();
-        assert!(buffers.has_room(&buffer, 100, 1000), "what has its memory already needs no more");
+    fn what_is_on_loan_is_bounded_by_capacity() {
+        let mut buffers = Buffers::new(1_000);
+        let (mut first, mut second) = (Vec::new(), Vec::new());
+        assert!(buffers.append(&mut first, &[0; 400], 10_000));
+        assert!(!buffers.append(&mut first, &[0; 601], 10_000), "more than there is");
+        assert_eq!((first.len(), buffers.lent_bytes), (400, 400), "nothing was appended");
+        assert!(buffers.append(&mut first, &[0; 1], 10_000));
+        assert_eq!(buffers.lent_bytes, 800, "what doubling takes is counted, not what lies in it");
+        assert!(!buffers.append(&mut second, &[0; 201], 10_000));
+        assert!(buffers.append(&mut second, &[0; 200], 10_000));
+        assert!(!buffers.append(&mut second, &[0; 1], 10_000));
+        second.clear();
+        assert!(buffers.append(&mut second, &[0; 200], 10_000), "what has its memory already needs no more");
+        buffers.give_back(first);
+        assert!(buffers.fits(800) && !buffers.fits(801));
+    }
+
+    #[test]
+    fn a_kept_buffer_larger_than_the_budget_is_not_lent() {
+        let mut buffers = Buffers::new(1_000);
+        let mut large = Vec::new();
+        assert!(buffers.append(&mut large, &[0; 900], 10_000));
+        buffers.give_back(large);
+        let mut other = Vec::new();
+        buffers.lent_bytes = 200;
+        assert!(buffers.append(&mut other, &[0; 10], 10_000));
+        assert_eq!((other.capacity(), buffers.lent_bytes), (10, 210));
+    }
+
+    #[test]
+    fn a_trim_frees_what_nobody_needed_since_the_last() {
+        let mut buffers = Buffers::new(HELD_BYTES_MAX);
+        lent(&mut buffers, 10, 100).into_iter().for_each(|buffer| buffers.give_back(buffer));
+        buffers.trim();
+        assert_eq!(buffers.kept.len(), 10, "all of them were in use since");
+        lent(&mut buffers, 3, 100).into_iter().for_each(|buffer| buffers.give_back(buffer));
+        buffers.trim();
+        assert_eq!((buffers.kept.len(), buffers.kept_bytes), (3, 300));
+        buffers.trim();
+        assert_eq!((buffers.kept.len(), buffers.kept_bytes), (0, 0));
     }
 
     #[test]
     fn growth_follows_what_arrived_and_stops_at_the_bound() {
-        let mut buffers = Buffers::default();
+        let mut buffers = Buffers::new(HELD_BYTES_MAX);
         let mut buffer = Vec::new();
         for arrived in 1..=1000 {
-            buffers.append(&mut buffer, b"x", 1000);
+            assert!(buffers.append(&mut buffer, b"x", 1000));
             assert!(buffer.capacity() <= (2 * arrived).min(1000), "{} for {arrived}", buffer.capacity());
         }
     }

@@ -27,6 +27,8 @@
 //! - An answer of unknown length is chunked; to HTTP/1.0 it ends with the connection. If it cannot be finished, its
 //!   connection is closed without the last chunk, which is how the peer can tell.
 
+mod ending;
+
 use super::HttpError;
 use super::buffers::Core;
 use super::chunked::Chunked;
@@ -35,8 +37,8 @@ use super::head::{self, Head, HeadScan, Method, ParsedHead, Version};
 use super::piece::Piece;
 use super::response::{CONTINUE, Form, Outcome, Responder, Served};
 use crate::limits::{
-    CONTENT_BYTES_PER_TURN_MAX, DISCARD_BYTES_MAX, INBOX_BYTES_MAX, LINGER_BYTES_MAX, REQUEST_WORK_BYTES,
-    REQUESTS_PER_TURN_MAX,
+    ANSWER_BYTES, CONTENT_BYTES_PER_TURN_MAX, DISCARD_BYTES_MAX, HEAD_BYTES_MAX, INBOX_BYTES_MAX, LINGER_BYTES_MAX,
+    REQUEST_WORK_BYTES, REQUESTS_PER_TURN_MAX,
 };
 
 /// What the service is to the connection.
@@ -121,6 +123,9 @@ pub struct Connection<T> {
     phase: Phase<T>,
     /// The clock that the owner was last told of.
     deadline: Option<Deadline>,
+    /// Bytes had to be dropped, as there was no memory for them: once all before them is answered, a 503 ends the
+    /// connection.
+    overrun: bool,
 }
 
 #[derive(Debug)]
@@ -182,9 +187,17 @@ impl<'a, S> Turn<'a, S> {
         Self { service, core, out, answered: 0, content_bytes: 0, held: false, stepped: false }
     }
 
-    /// Whether the other connections are to have their turn.
+    /// True if the other connections are to have their turn, or there is no memory for another answer.
     fn is_over(&self) -> bool {
-        self.answered == REQUESTS_PER_TURN_MAX || self.content_bytes >= CONTENT_BYTES_PER_TURN_MAX
+        self.answered == REQUESTS_PER_TURN_MAX
+            || self.content_bytes >= CONTENT_BYTES_PER_TURN_MAX
+            || (self.answered > 0 && !self.can_answer())
+    }
+
+    /// True if the output has place for one more answer, or may grow for it.
+    fn can_answer(&self) -> bool {
+        let spare = self.out.capacity() - self.out.len();
+        spare >= ANSWER_BYTES || self.core.buffers.fits(self.out.capacity().max(ANSWER_BYTES))
     }
 }
 
@@ -206,7 +219,13 @@ impl<T> Connection<T> {
     /// A connection that has received nothing.
     #[must_use]
     pub const fn new() -> Self {
-        Self { inbox: Vec::new(), body: Vec::new(), phase: Phase::Head(HeadScan::new()), deadline: None }
+        Self {
+            inbox: Vec::new(),
+            body: Vec::new(),
+            phase: Phase::Head(HeadScan::new()),
+            deadline: None,
+            overrun: false,
+        }
     }
 
     /// Takes in all of `bytes`, after what is stashed, and serves the requests they complete, at most
@@ -224,9 +243,9 @@ impl<T> Connection<T> {
         let mut turn = Turn::new(service, core, out);
         if self.inbox.is_empty() {
             let used = self.advance(bytes, &mut turn);
-            turn.core.buffers.append(&mut self.inbox, &bytes[used..], usize::MAX);
+            self.keep(&bytes[used..], turn.core);
         } else {
-            turn.core.buffers.append(&mut self.inbox, bytes, usize::MAX);
+            self.keep(bytes, turn.core);
             let mut inbox = std::mem::take(&mut self.inbox);
             let used = self.advance(&inbox, &mut turn);
             if used == inbox.len() {
@@ -237,10 +256,22 @@ impl<T> Connection<T> {
             }
         }
         let is_over = turn.is_over();
+        if self.overrun && (!is_over || self.after() != After::KeepOpen) {
+            self.end_overrun(&mut turn);
+        }
         let Turn { answered, held, stepped, content_bytes, .. } = turn;
         let progress = self.progress(answered, held, stepped);
-        let more = !self.inbox.is_empty() && (progress.deferred || progress.streaming || is_over);
+        let more = self.has_stashed() && (progress.deferred || progress.streaming || is_over);
         Progress { more, work_bytes: content_bytes + answered * REQUEST_WORK_BYTES, ..progress }
+    }
+
+    /// Keeps bytes for later, behind what is kept already. Without memory they are dropped, and the connection is
+    /// overrun.
+    fn keep(&mut self, bytes: &[u8], core: &mut Core) {
+        let head_fits = self.inbox.len() + bytes.len() <= HEAD_BYTES_MAX;
+        let bytes_max = if head_fits { HEAD_BYTES_MAX } else { INBOX_BYTES_MAX };
+        // What follows a gap is of no use.
+        self.overrun = self.overrun || !core.buffers.append(&mut self.inbox, bytes, bytes_max);
     }
 
     /// Keeps bytes that arrive while answers are outstanding. True: pause receiving. On a connection that has ended the
@@ -250,8 +281,8 @@ impl<T> Connection<T> {
         if let Phase::Ended { .. } = self.phase {
             return self.drain(bytes);
         }
-        core.buffers.append(&mut self.inbox, bytes, usize::MAX);
-        self.inbox.len() >= INBOX_BYTES_MAX
+        self.keep(bytes, core);
+        self.inbox.len() >= INBOX_BYTES_MAX || self.overrun
     }
 
     /// Answers the request that was deferred, or begins to. The rest waits for the next `receive`, once all of it was sent.
@@ -265,12 +296,12 @@ impl<T> Connection<T> {
         answer: impl FnOnce(Responder<'_>) -> Served,
     ) -> Progress {
         let Phase::Deferred(form) = self.phase else { panic!("no request of this connection is deferred") };
-        let form = Form { close: form.close || core.draining, ..form };
+        let form = Form { close: form.close || core.ends_connections(), ..form };
         let served = answer(Responder { out, date: &core.date, form });
         match served.outcome {
             Outcome::Deferred => panic!("a deferred request is answered, not deferred again"),
             Outcome::Streamed => self.phase = Phase::Streaming(form.streamed()),
-            Outcome::Done | Outcome::Held => self.finish(form, !self.inbox.is_empty()),
+            Outcome::Done | Outcome::Held => self.finish(form, self.has_stashed()),
         }
         self.answered_late(1, served.outcome == Outcome::Held)
     }
@@ -292,7 +323,7 @@ impl<T> Connection<T> {
     /// When none has begun: the owner's fault.
     pub fn last_piece(&mut self, piece: Piece) -> (Vec<u8>, Progress) {
         let Phase::Streaming(form) = self.phase else { panic!("no answer of this connection has begun") };
-        self.finish(form, !self.inbox.is_empty());
+        self.finish(form, self.has_stashed());
         (piece.framed(form.chunked, true), self.answered_late(0, false))
     }
 
@@ -300,25 +331,7 @@ impl<T> Connection<T> {
     fn answered_late(&mut self, answered: usize, held: bool) -> Progress {
         let progress = self.progress(answered, held, true);
         let goes_on = progress.after == After::KeepOpen && !progress.streaming;
-        Progress { more: !self.inbox.is_empty() && goes_on, ..progress }
-    }
-
-    /// The deadline passed. In a head or a body a 408 is appended to `out`, and [`Service::refused`] told; a connection
-    /// that waits for nothing but the next request, or for the rest of a body already answered for, just closes.
-    pub fn timed_out<S: Service<Ticket = T>>(&mut self, service: &mut S, core: &mut Core, out: &mut Vec<u8>) -> After {
-        let phase = std::mem::replace(&mut self.phase, Phase::Ended { after: After::Close, drained: 0 });
-        let mut turn = Turn::new(service, core, out);
-        match phase {
-            Phase::Head(scan) if scan.has_begun() || !self.inbox.is_empty() => {
-                self.refuse_and_end(None, HttpError::HeadTimeout, Form::default(), &mut turn);
-            }
-            Phase::Body(Incoming { purpose, form, .. }) => {
-                self.end_body(purpose, HttpError::BodyTimeout, form, &mut turn);
-            }
-            Phase::Head(_) | Phase::Deferred(_) | Phase::Streaming(_) | Phase::Ended { .. } => {}
-        }
-        self.release(turn.core);
-        self.after()
+        Progress { more: self.has_stashed() && goes_on, ..progress }
     }
 
     /// Throws away bytes that arrive after the last answer. True: it is enough, close.
@@ -343,27 +356,33 @@ impl<T> Connection<T> {
         self.after()
     }
 
-    /// Whether bytes are stashed that `receive` has not looked at yet.
+    /// True if bytes are stashed that `receive` has not looked at yet, or were lost, which it is still to answer.
     #[must_use]
     pub fn has_stashed(&self) -> bool {
-        !self.inbox.is_empty()
+        !self.inbox.is_empty() || self.overrun
+    }
+
+    /// True if part of a request has arrived that is not answered yet.
+    #[must_use]
+    pub fn is_in_request(&self) -> bool {
+        match &self.phase {
+            Phase::Head(scan) => scan.has_begun() || !self.inbox.is_empty(),
+            Phase::Body(_) => true,
+            Phase::Deferred(_) | Phase::Streaming(_) | Phase::Ended { .. } => false,
+        }
+    }
+
+    /// The most memory that taking in `bytes` more may reserve.
+    #[must_use]
+    pub fn growth_max(&self, bytes: usize) -> usize {
+        // Either buffer may double, and the inbox's bytes may go on into a body.
+        self.owned_bytes() + 2 * bytes
     }
 
     /// Whether the head of a request is complete that will be served, and its body is not.
     #[must_use]
     pub const fn is_receiving_body(&self) -> bool {
         matches!(self.phase, Phase::Body(Incoming { purpose: Purpose::Serve(..) | Purpose::ServeWithout(_), .. }))
-    }
-
-    /// The ticket of a request that was admitted and will not be served any more: for the owner to count, when the
-    /// connection ended before the request's body did.
-    pub fn take_ticket(&mut self) -> Option<T> {
-        match std::mem::replace(&mut self.phase, Phase::Ended { after: After::Close, drained: 0 }) {
-            Phase::Body(Incoming { purpose: Purpose::Serve(ticket, _) | Purpose::ServeWithout(ticket), .. }) => {
-                Some(ticket)
-            }
-            _ => None,
-        }
     }
 
     /// Bytes of memory this connection owns beyond its own size.
@@ -388,7 +407,7 @@ impl<T> Connection<T> {
             streaming: matches!(self.phase, Phase::Streaming(_)),
             more: false,
             work_bytes: 0,
-            pause: self.inbox.len() >= INBOX_BYTES_MAX,
+            pause: self.inbox.len() >= INBOX_BYTES_MAX || self.overrun,
             after: self.after(),
             deadline: deadline.filter(|_| restarted),
         }
@@ -505,24 +524,21 @@ impl<T> Connection<T> {
         let (body, buffers) = (&mut self.body, &mut turn.core.buffers);
         let body_bytes_max = turn.core.bounds.body_bytes;
         let mut whole_in_input = false;
+        let mut full = false;
         let decoded = match &mut incoming.framing {
-            _ if keeps && !buffers.has_room(body, input.len(), body_bytes_max) => Err(HttpError::BodiesFull),
             Framing::Length { remaining, total } => {
                 let consumed = input.len().min(*remaining);
                 // A body in one piece behind a head that came alone is served where it lies.
                 whole_in_input = consumed == *total;
-                if keeps && !whole_in_input {
-                    buffers.append(body, &input[..consumed], *total);
-                }
+                full = keeps && !whole_in_input && !buffers.append(body, &input[..consumed], *total);
                 *remaining -= consumed;
                 Ok((consumed, *remaining == 0))
             }
             Framing::Chunked(chunked) => chunked.decode(input, |data| {
-                if keeps {
-                    buffers.append(body, data, body_bytes_max);
-                }
+                full = full || (keeps && !buffers.append(body, data, body_bytes_max));
             }),
         };
+        let decoded = if full { Err(HttpError::BodiesFull) } else { decoded };
         // A discard that is over its allowance ends the connection, whether or not the body ends there too: else it
         // would depend on how the bytes were cut.
         let is_chunked = matches!(incoming.framing, Framing::Chunked(_));
@@ -577,8 +593,8 @@ impl<T> Connection<T> {
             Purpose::ServeWithout(ticket) => (ticket, Coding::Identity, &[][..]),
             Purpose::Discard(_) => return self.finish(form, unread),
         };
-        let Core { bounds, decoder, date, draining, .. } = &mut *turn.core;
-        let form = Form { close: form.close || *draining, ..form };
+        let Core { bounds, decoder, date, draining, closes, .. } = &mut *turn.core;
+        let form = Form { close: form.close || *draining || *closes, ..form };
         let respond = Responder { out: turn.out, date, form };
         let service = &mut *turn.service;
         let mut charge = |bytes: usize| service.charge(&mut ticket, bytes as u64);
@@ -619,7 +635,7 @@ impl<T> Connection<T> {
     ) {
         let has_body = content_length != Some(0);
         let too_long = content_length.is_some_and(|length| length > DISCARD_BYTES_MAX as u64);
-        let close = form.close || turn.core.draining || too_long || (expects_continue && has_body);
+        let close = form.close || turn.core.ends_connections() || too_long || (expects_continue && has_body);
         let form = Form { close, ..form };
         let _ = Responder { out: turn.out, date: &turn.core.date, form }.refuse(error);
         turn.answered += 1;

@@ -31,6 +31,16 @@ pub(super) struct ContentDecoder {
     inflate: Decompress,
     zstd: DCtx<'static>,
     output: Output,
+    /// A body was decompressed since the last [`ContentDecoder::trim_idle`].
+    used: bool,
+}
+
+/// A context of zstd with the bound of its window.
+fn zstd_context() -> DCtx<'static> {
+    let mut zstd = DCtx::create();
+    let bounded = zstd.set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW_LOG_MAX));
+    assert!(bounded.is_ok(), "zstd refuses a window bound it documents");
+    zstd
 }
 
 /// What a body decompresses to, and what that costs.
@@ -86,10 +96,7 @@ impl ContentDecoder {
     /// # Panics
     /// When there is no memory for the decoders: at start-up.
     pub(super) fn new() -> Self {
-        let mut zstd = DCtx::create();
-        let bounded = zstd.set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW_LOG_MAX));
-        assert!(bounded.is_ok(), "zstd refuses a window bound it documents");
-        Self { inflate: Decompress::new(false), zstd, output: Output::default() }
+        Self { inflate: Decompress::new(false), zstd: zstd_context(), output: Output::default(), used: false }
     }
 
     /// The content of `body`, at most `bytes_max` long. `charge` is called for each step of it; its refusal ends the work.
@@ -105,6 +112,7 @@ impl ContentDecoder {
         charge: Charge<'_>,
     ) -> Result<&'a [u8], HttpError> {
         self.output.begin(bytes_max);
+        self.used |= coding != Coding::Identity;
         match coding {
             Coding::Identity => return Ok(body),
             Coding::Gzip => self.gunzip(body, charge)?,
@@ -125,7 +133,17 @@ impl ContentDecoder {
         }
     }
 
-    /// Memory held between bodies, and by zstd for its window.
+    /// Frees the output and zstd's window if no body has needed them since the last call.
+    pub(super) fn trim_idle(&mut self) {
+        if !std::mem::take(&mut self.used) {
+            self.output = Output::default();
+            if self.zstd.sizeof() > DECODED_KEPT_BYTES_MAX {
+                self.zstd = zstd_context();
+            }
+        }
+    }
+
+    /// Capacity held between bodies, and by zstd for its window.
     pub(super) fn kept_bytes(&self) -> usize {
         self.output.memory.capacity() + self.zstd.sizeof()
     }

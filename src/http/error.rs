@@ -68,7 +68,7 @@ pub enum HttpError {
     ContentWindow,
     /// The body is over its bound once decompressed.
     ContentTooLarge,
-    /// All connections together are receiving more than `RECEIVING_BYTES_MAX`.
+    /// All connections together hold `HELD_BYTES_MAX` of memory.
     BodiesFull,
     /// The head took too long.
     HeadTimeout,

@@ -1,6 +1,6 @@
 //! One connection as its core sees it: its HTTP state, its answers, where it stands. And the table of them.
 
-use super::arrival::Preface;
+use super::{arrival::Preface, holders::Place};
 use crate::{
     http::{After, Connection, Deadline},
     limits,
@@ -52,6 +52,8 @@ pub enum Timer {
     More,
     /// The peer's end after the last answer.
     Linger,
+    /// The request of a connection over the bound.
+    Refusal,
 }
 
 /// One connection.
@@ -95,16 +97,32 @@ pub struct Client {
     pub paused: bool,
     /// The peer will send nothing more.
     pub eof: bool,
-    /// Over the bound of connections: answered 503 and not served.
+    /// Over the bound of connections: only `/health` and `/ready` are answered, or it has made place for another.
     pub refused: bool,
+    /// Given up for others.
+    pub evicted: bool,
+    /// The driver has its answers.
+    pub sending: bool,
+    /// Place among the connections of the same address.
+    pub place: Place,
+    /// Bytes of memory it is counted with there.
+    pub held_bytes: usize,
+    /// Those of its answers, and those that the driver keeps for it.
+    pub answer_bytes: usize,
+    /// See `answer_bytes`.
+    pub kept_bytes: usize,
+    /// When it last made progress: began a request, brought [`limits::PROGRESS_BYTES`] of one, or was given answers.
+    pub progress_ns: u64,
+    /// Bytes of its request since then.
+    pub progress_bytes: usize,
     /// What is counted when it ends.
     pub closed_for: Closed,
 }
 
 impl Client {
-    /// A connection that was just taken in, with an empty buffer for its answers.
+    /// A connection that was just taken in.
     #[must_use]
-    pub const fn new(token: Token, caller: Caller, out: Vec<u8>) -> Self {
+    pub const fn new(token: Token, caller: Caller, place: Place, now_ns: u64) -> Self {
         Self {
             token,
             http: Connection::new(),
@@ -114,7 +132,7 @@ impl Client {
             timer: Timer::Idle,
             answer: None,
             next_query: None,
-            out,
+            out: Vec::new(),
             after: After::KeepOpen,
             holds: 0,
             deadline: None,
@@ -126,7 +144,24 @@ impl Client {
             paused: false,
             eof: false,
             refused: false,
+            evicted: false,
+            sending: false,
+            place,
+            held_bytes: 0,
+            answer_bytes: 0,
+            kept_bytes: 0,
+            progress_ns: now_ns,
+            progress_bytes: 0,
             closed_for: Closed::ByPeer,
+        }
+    }
+
+    /// Notes the bytes of a delivery. `goes_on`: they belong to a request that had begun before, and go on with it:
+    /// enough of them are progress.
+    pub fn note_progress(&mut self, bytes: usize, goes_on: bool, now_ns: u64) {
+        self.progress_bytes += bytes;
+        if !goes_on || self.progress_bytes >= limits::PROGRESS_BYTES {
+            (self.progress_bytes, self.progress_ns) = (0, now_ns);
         }
     }
 }
@@ -136,6 +171,8 @@ impl Client {
 pub struct Clients {
     by_slot: Vec<Option<Box<Client>>>,
     spare: Vec<Vec<u8>>,
+    /// The fewest that were spare at one time since the last trim.
+    spare_least: usize,
     spare_bytes: usize,
     open: usize,
 }
@@ -182,19 +219,33 @@ impl Clients {
     /// An empty buffer for answers.
     pub fn lend_buffer(&mut self) -> Vec<u8> {
         let buffer = self.spare.pop().unwrap_or_default();
+        self.spare_least = self.spare_least.min(self.spare.len());
         self.spare_bytes -= buffer.capacity();
         buffer
     }
 
-    /// Takes a buffer back for the next connection, unless there are enough or it is large.
+    /// Takes a buffer back for the next burst, unless there are enough or it is large.
     pub fn keep_buffer(&mut self, mut buffer: Vec<u8>) {
-        if self.spare.len() < limits::ANSWER_BUFFERS_KEPT_MAX
-            && buffer.capacity() <= limits::ANSWER_BUFFER_KEPT_BYTES_MAX
+        let bytes = buffer.capacity();
+        if (1..=limits::ANSWER_BUFFER_KEPT_BYTES_MAX).contains(&bytes)
+            && self.spare_bytes + bytes <= limits::ANSWER_BUFFERS_KEPT_BYTES_MAX
         {
             buffer.clear();
-            self.spare_bytes += buffer.capacity();
+            self.spare_bytes += bytes;
             self.spare.push(buffer);
         }
+    }
+
+    /// Gives back the buffers that nobody has needed since the last call, and what a crowd that is gone has left of the
+    /// table.
+    pub fn trim(&mut self) {
+        for buffer in self.spare.drain(..self.spare_least) {
+            self.spare_bytes -= buffer.capacity();
+        }
+        self.spare_least = self.spare.len();
+        let used = self.by_slot.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
+        self.by_slot.truncate(used);
+        self.by_slot.shrink_to(2 * used);
     }
 
     /// Bytes of memory: the table, the connections' own state, and the buffers that none of them holds.

@@ -1,6 +1,6 @@
-//! Connections of one core that wait for documents of statistics. The observer has at most one question of each lane from a core; who
-//! asks meanwhile waits for the next, so a document is never older than the request it answers, and however many ask, nobody is
-//! refused for the number of those who do.
+//! Connections of one core that wait for documents of statistics. The observer has at most one question of each lane
+//! from a core; who asks meanwhile waits for the next, so a document is never older than the request it answers, and
+//! however many ask, nobody is refused for the number of those who do.
 
 use super::{
     client::{Phase, Timer},
@@ -122,6 +122,11 @@ impl State {
             && let Some((waiter, rendered)) = self.documents.rendered.pop_front()
         {
             let body = rendered.body_for(waiter.asked_by);
+            self.make_memory(waiter.token, body.len() + limits::ANSWER_BYTES);
+            if self.http.free_bytes() < body.len() + limits::ANSWER_BYTES {
+                self.refuse_deferred(waiter.token, HttpError::BodiesFull, HttpError::BodiesFull.text());
+                continue;
+            }
             let content_type = rendered.document.content_type();
             let whole = |respond: Responder<'_>| respond.answer(Status::Ok, content_type, &body);
             if self.answer_deferred(waiter.token, whole).is_some() {

@@ -9,19 +9,19 @@ use super::{
     arrival::Preface,
     client::{Client, Clients, Phase, Timer},
     documents::Waiters,
+    holders::Holders,
     warnings::Warnings,
 };
 use crate::{
-    http::{After, Bounds, Core, Deadline, HttpError, Progress, format_date},
+    http::{After, Bounds, Core, Deadline, Progress, format_date},
     limits,
-    listening::Role,
     log::AckLevel,
     mail::Mail,
     service::{Burst, Caller, Late, Part},
-    stats::{Closed, Histograms, Memory, Report, Stamps},
+    stats::{Closed, Stamps},
 };
 use reactor::{Cause, Driver, Flow, Handler, Peer, TimerWheel, Token};
-use std::{collections::VecDeque, io, sync::atomic::Ordering, time::Duration};
+use std::{collections::VecDeque, io, time::Duration};
 
 /// What the driver shall do now that its turn is over.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ pub enum Act {
 /// A burst whose answers wait for the log. What it stored is counted when the log has it, whether or not its connection
 /// still lives to be told.
 #[derive(Debug, Clone, Copy)]
-struct Hold {
+pub(super) struct Hold {
     part: Part,
     token: Token,
 }
@@ -61,16 +61,23 @@ pub struct State {
     pub(super) http: Core,
     pub(super) clients: Clients,
     pub(super) documents: Waiters,
+    pub(super) holders: Holders,
+    /// Bytes of memory of answers, and those that the driver keeps for paused connections.
+    pub(super) answer_bytes: usize,
+    /// See `answer_bytes`.
+    pub(super) driver_bytes: usize,
+    /// Memory was looked for in this turn, and none was found.
+    pub(super) memory_searched: bool,
     wheel: TimerWheel,
     /// Connections whose inbox goes on in the next turn.
-    ready: VecDeque<Token>,
+    pub(super) ready: VecDeque<Token>,
     /// Work that this turn may still do, over all connections: see [`limits::TURN_WORK_BYTES_MAX`].
     work_left_bytes: usize,
     /// Positions only grow, so the oldest is always the next: one queue for each place the log can have reached.
-    held_for_write: VecDeque<Hold>,
-    held_for_sync: VecDeque<Hold>,
+    pub(super) held_for_write: VecDeque<Hold>,
+    pub(super) held_for_sync: VecDeque<Hold>,
     expired: Vec<usize>,
-    acts: Vec<Act>,
+    pub(super) acts: Vec<Act>,
     pub(super) now_ns: u64,
     /// When this turn's wait was over.
     turn_began_ns: u64,
@@ -79,13 +86,16 @@ pub struct State {
     date_s: u64,
     drain: Drain,
     give_up: bool,
-    refusals_open: u32,
+    /// Connections over the bound.
+    pub(super) refusals_open: u32,
+    /// Those that came over it, in the order in which they came.
+    pub(super) reserve: VecDeque<Token>,
     /// Connections of `--admin-listen`.
-    admins_open: u32,
-    accept_paused: bool,
+    pub(super) admins_open: u32,
+    pub(super) accept_paused: bool,
     accept_warnings: Warnings,
     pub(super) proxy_warnings: Warnings,
-    queued_bytes_max: u64,
+    pub(super) queued_bytes_max: u64,
     /// Connections with a traced batch whose lines are not published yet.
     traced: Vec<Token>,
 }
@@ -99,6 +109,10 @@ impl State {
             http,
             clients: Clients::default(),
             documents: Waiters::default(),
+            holders: Holders::default(),
+            answer_bytes: 0,
+            driver_bytes: 0,
+            memory_searched: false,
             wheel: TimerWheel::new(slots, limits::TIMER_TICK_MS, now_ns / 1_000_000),
             ready: VecDeque::new(),
             work_left_bytes: limits::TURN_WORK_BYTES_MAX,
@@ -114,6 +128,7 @@ impl State {
             give_up: false,
             refusals_open: 0,
             admins_open: 0,
+            reserve: VecDeque::new(),
             accept_paused: false,
             accept_warnings: Warnings::default(),
             proxy_warnings: Warnings::default(),
@@ -167,6 +182,7 @@ impl State {
             self.now_ns = self.setup.shared.clock.monotonic_ns();
         }
         self.work_left_bytes = limits::TURN_WORK_BYTES_MAX;
+        self.memory_searched = false;
         self.read_mail(driver);
         self.hand_out_documents();
         self.fire_timers();
@@ -214,6 +230,9 @@ impl State {
                 Mail::Drain => self.drain(),
                 Mail::GiveUp => self.give_up = true,
                 Mail::Report(request) => {
+                    if request.trim {
+                        self.trim();
+                    }
                     let report = self.report(driver, request.empty);
                     if let Err(unsent) = request.reply.try_send(report) {
                         // The observer is gone, or out of step. What was measured stays here.
@@ -230,30 +249,6 @@ impl State {
                     }
                 }
             }
-        }
-    }
-
-    /// What this core says of itself. It goes on with `empty` histograms and gives its own away: that is a swap of pointers.
-    fn report<D: Driver>(&mut self, driver: &D, empty: Box<Histograms>) -> Report {
-        let service = &mut self.setup.service;
-        let histograms = std::mem::replace(&mut service.histograms, empty);
-        let ring_bytes = service.log().capacity_bytes() as u64;
-        Report {
-            reactor: self.setup.index,
-            counters: service.counters.clone(),
-            histograms,
-            driver: driver.counters(),
-            connections_active: self.clients.len() as u64,
-            queued_bytes: service.log().queued_bytes(),
-            queued_bytes_max: self.queued_bytes_max,
-            ring_bytes,
-            bursts_held: (self.held_for_write.len() + self.held_for_sync.len()) as u64,
-            memory: Memory {
-                ring: ring_bytes,
-                receive_buffers: self.setup.receive_buffers_bytes,
-                connections: self.clients.memory_bytes() as u64,
-                bodies: (self.http.lent_bytes() + self.http.kept_bytes()) as u64,
-            },
         }
     }
 
@@ -277,7 +272,9 @@ impl State {
         for token in self.clients.tokens() {
             let Some(client) = self.clients.get(token) else { continue };
             match (client.phase, client.timer) {
-                (Phase::Receiving, Timer::Idle) | (Phase::Lingering, _) => self.close(token, Closed::Drained),
+                (Phase::Receiving, Timer::Idle | Timer::Refusal) | (Phase::Lingering, _) => {
+                    self.close(token, Closed::Drained)
+                }
                 _ => {}
             }
         }
@@ -296,9 +293,14 @@ impl State {
             Timer::Query | Timer::More => self.setup.shared.config.query.timeout_ms + limits::QUERY_OVERTIME_MS,
             Timer::Left => limits::LEFT_MS,
             Timer::Linger => limits::LINGER_MS,
+            Timer::Refusal => limits::REFUSAL_MS,
         };
         let deadline_ms = self.now_ms() + span_ms;
         if let Some(client) = self.clients.get(token) {
+            if client.timer == Timer::Refusal && matches!(timer, Timer::Idle | Timer::Head | Timer::Body) {
+                // It has one deadline for all that it may ask.
+                return;
+            }
             client.timer = timer;
             self.wheel.set(token.slot(), deadline_ms);
         }
@@ -336,19 +338,12 @@ impl State {
             }
             // Nothing of a request has come: there is nobody to be answered.
             Timer::Head if client.preface.is_due() => self.close(token, Closed::ReceiveTimeout),
+            Timer::Refusal => self.refuse(token),
             Timer::Head | Timer::Body => {
                 client.stamps.received_ns = self.now_ns;
-                client.stamps.decided_ns = self.now_ns;
+                self.setup.service.begin(client.caller);
                 let after = client.http.timed_out(&mut self.setup.service, &mut self.http, &mut client.out);
-                let batches = self.setup.service.take_burst().batches_answered;
-                client.batch_answers += batches;
-                client.other_answers += u32::from(!client.out.is_empty()) - batches;
-                self.setup.service.hand_over_traces(&mut client.traces);
-                if client.out.is_empty() {
-                    self.close(token, Closed::ReceiveTimeout);
-                } else {
-                    self.dispatch(token, after);
-                }
+                self.broken_off(token, after, Closed::ReceiveTimeout);
             }
         }
     }
@@ -358,11 +353,19 @@ impl State {
     /// Lets a connection take in `bytes`, or without any, go on with its inbox.
     fn receive(&mut self, token: Token, bytes: &[u8]) -> Flow {
         let Some(client) = self.clients.get(token) else { return Flow::Continue };
+        let growth_max = client.http.growth_max(bytes.len());
+        let in_requests = client.phase == Phase::Receiving && client.preface == Preface::Over;
+        let wants_buffer = in_requests && client.out.capacity() == 0;
+        if growth_max > self.http.free_bytes() {
+            self.make_memory(token, growth_max);
+        }
+        let buffer = if wants_buffer { self.clients.lend_buffer() } else { Vec::new() };
+        let Some(client) = self.clients.get(token) else { return Flow::Continue };
         match client.phase {
             Phase::Receiving if client.preface != Preface::Over => {
-                if let Some(rest) = self.take_preface(token, bytes)
-                    && !rest.is_empty()
-                {
+                let rest = self.take_preface(token, bytes);
+                self.rehome(token);
+                if let Some(rest) = rest.filter(|rest| !rest.is_empty()) {
                     return self.receive(token, rest);
                 }
             }
@@ -374,6 +377,9 @@ impl State {
                 self.ready.push_back(token);
             }
             Phase::Receiving => {
+                if wants_buffer {
+                    client.out = buffer;
+                }
                 // What waited in the inbox for the answers before it has waited since it came.
                 let waited = bytes.is_empty() && client.stashed_ns > 0;
                 client.stamps.received_ns = if waited { client.stashed_ns } else { self.now_ns };
@@ -381,8 +387,12 @@ impl State {
                     client.stamps.head_ns = client.stamps.received_ns;
                 }
                 self.setup.service.begin(client.caller);
+                self.http.closes = client.caller.crowded;
+                let was_in_request = client.http.is_in_request();
                 let progress = client.http.receive(bytes, &mut self.setup.service, &mut self.http, &mut client.out);
                 self.work_left_bytes = self.work_left_bytes.saturating_sub(progress.work_bytes);
+                self.http.closes = false;
+                client.note_progress(bytes.len(), was_in_request && progress.answered == 0, self.now_ns);
                 client.stashed_ns = if progress.more { client.stamps.received_ns } else { 0 };
                 self.follow(token, progress);
             }
@@ -391,6 +401,7 @@ impl State {
                     client.stashed_ns = self.now_ns;
                 }
                 client.paused |= client.http.stash(bytes, &mut self.http);
+                self.count_held(token);
             }
             Phase::Lingering => {
                 if client.http.drain(bytes) {
@@ -444,6 +455,7 @@ impl State {
         } else {
             self.listen(token);
         }
+        self.count_held(token);
     }
 
     /// Notes what a burst's answers wait for, and returns for how many positions.
@@ -460,13 +472,16 @@ impl State {
 
     /// Sends the burst's answers, now or when the log has reached their position.
     pub(super) fn dispatch(&mut self, token: Token, after: After) {
+        self.count_held(token);
         let Some(client) = self.clients.get(token) else { return };
         client.after = after;
+        client.progress_ns = self.now_ns;
         if client.holds > 0 {
             client.phase = Phase::Held;
         } else {
             client.phase = Phase::Sending;
             let out = std::mem::take(&mut client.out);
+            client.sending = true;
             self.acts.push(Act::Send(token, out));
         }
         self.set_timer(token, Timer::Answer);
@@ -477,6 +492,11 @@ impl State {
         let draining = self.drain == Drain::Finishing;
         let Some(client) = self.clients.get(token) else { return };
         client.phase = Phase::Receiving;
+        if client.out.capacity() > limits::ANSWER_BUFFER_IDLE_BYTES_MAX {
+            let buffer = std::mem::take(&mut client.out);
+            self.clients.keep_buffer(buffer);
+        }
+        let Some(client) = self.clients.get(token) else { return };
         match client.deadline.take() {
             _ if client.eof => self.close(token, Closed::ByPeer),
             Some(Deadline::Idle) if draining => self.close(token, Closed::Drained),
@@ -498,6 +518,47 @@ impl State {
                 client.phase = Phase::Receiving;
                 self.receive(token, &[]);
             }
+        }
+    }
+
+    /// The driver has sent the answers: goes on with what follows them.
+    fn answers_sent(&mut self, token: Token, buffer: Vec<u8>) {
+        let Some(client) = self.clients.get(token).filter(|client| client.phase == Phase::Sending) else { return };
+        client.out = buffer;
+        client.sending = false;
+        if client.answer.is_some() {
+            return self.take_part(token);
+        }
+        let [batches, others] = [&mut client.batch_answers, &mut client.other_answers].map(std::mem::take);
+        if batches + others > 0 {
+            client.stamps.answered_ns = self.now_ns;
+            let stamps = std::mem::take(&mut client.stamps);
+            self.setup.service.histograms.answered(&stamps, u64::from(batches), u64::from(others));
+            self.setup.service.trace_answered(&mut client.traces, &stamps, batches);
+        }
+        if client.out.capacity() > limits::ANSWER_BUFFER_KEPT_BYTES_MAX {
+            client.out = Vec::new();
+        }
+        if let Some(asked) = client.next_query.take() {
+            client.stamps.received_ns = self.now_ns;
+            return self.start_query(token, asked);
+        }
+        match client.after {
+            After::Close => self.close(token, Closed::AfterAnswer),
+            After::Linger if client.eof => self.close(token, Closed::AfterAnswer),
+            After::Linger => {
+                client.phase = Phase::Lingering;
+                self.acts.push(Act::ShutdownWrite(token));
+                if std::mem::take(&mut client.paused) {
+                    self.acts.push(Act::Resume(token));
+                }
+                self.set_timer(token, Timer::Linger);
+            }
+            After::KeepOpen if client.http.has_stashed() => {
+                client.phase = Phase::Ready;
+                self.ready.push_back(token);
+            }
+            After::KeepOpen => self.listen(token),
         }
     }
 
@@ -561,57 +622,21 @@ impl State {
             self.acts.push(Act::Close(token));
         }
     }
-
-    /// Takes one more connection into the bound of all cores, or into that of statistics on this one, if it is not
-    /// reached.
-    fn count_in(&mut self, role: Role) -> bool {
-        if role == Role::Admin {
-            let is_in = self.admins_open < limits::ADMIN_CONNECTIONS_MAX;
-            self.admins_open += u32::from(is_in);
-            return is_in;
-        }
-        let limit = self.setup.connections_limit;
-        // A plain count that orders nothing else.
-        let before = self.setup.connections.fetch_add(1, Ordering::Relaxed);
-        if before >= limit {
-            self.setup.connections.fetch_sub(1, Ordering::Relaxed);
-        }
-        before < limit
-    }
-
-    /// Answers 503 to a connection over the bound. When it has many such answers under way, this core accepts no more for
-    /// now: newcomers wait in the kernel's queue.
-    fn refuse(&mut self, token: Token) {
-        self.setup.service.counters.connections_refused += 1;
-        self.refusals_open += 1;
-        if self.refusals_open >= limits::REFUSALS_IN_FLIGHT_MAX && !self.accept_paused {
-            self.accept_paused = true;
-            self.acts.extend(self.public_listeners().map(Act::PauseAccept));
-        }
-        let Some(client) = self.clients.get(token) else { return };
-        client.refused = true;
-        let refusal = HttpError::Unavailable { text: "too many connections", retry_after_s: limits::RETRY_AFTER_S };
-        let after = client.http.refuse(refusal, &self.http, &mut client.out);
-        client.stamps.received_ns = self.now_ns;
-        client.other_answers += 1;
-        self.setup.service.counters.refused(refusal);
-        self.dispatch(token, after);
-    }
 }
 
 impl Handler for State {
     fn accepted(&mut self, token: Token, listener: usize, peer: Peer) {
         self.notice_time();
-        let out = self.clients.lend_buffer();
         let caller = Caller { late: self.drain != Drain::No, ..self.caller(listener, peer) };
-        let mut client = Client::new(token, caller, out);
+        let place = self.holders.enter(caller.peer, token);
+        let mut client = Client::new(token, caller, place, self.now_ns);
         let timer = client.preface.begin(caller);
         self.clients.insert(client);
-        if self.count_in(caller.role) {
+        if self.count_in(caller.role) || self.displace_for(token) {
             self.setup.service.counters.connections_accepted += 1;
             self.set_timer(token, timer);
         } else {
-            self.refuse(token);
+            self.hear_out(token);
         }
     }
 
@@ -650,71 +675,37 @@ impl Handler for State {
 
     fn sent(&mut self, token: Token, buffer: Vec<u8>) {
         self.notice_time();
-        let Some(client) = self.clients.get(token).filter(|client| client.phase == Phase::Sending) else { return };
-        client.out = buffer;
-        if client.answer.is_some() {
-            return self.take_part(token);
-        }
-        let [batches, others] = [&mut client.batch_answers, &mut client.other_answers].map(std::mem::take);
-        if batches + others > 0 {
-            client.stamps.answered_ns = self.now_ns;
-            let stamps = std::mem::take(&mut client.stamps);
-            self.setup.service.histograms.answered(&stamps, u64::from(batches), u64::from(others));
-            self.setup.service.trace_answered(&mut client.traces, &stamps, batches);
-        }
-        if client.out.capacity() > limits::ANSWER_BUFFER_KEPT_BYTES_MAX {
-            client.out = Vec::new();
-        }
-        if let Some(asked) = client.next_query.take() {
-            client.stamps.received_ns = self.now_ns;
-            return self.start_query(token, asked);
-        }
-        match client.after {
-            After::Close => self.close(token, Closed::AfterAnswer),
-            After::Linger if client.eof => self.close(token, Closed::AfterAnswer),
-            After::Linger => {
-                client.phase = Phase::Lingering;
-                self.acts.push(Act::ShutdownWrite(token));
-                if std::mem::take(&mut client.paused) {
-                    self.acts.push(Act::Resume(token));
-                }
-                self.set_timer(token, Timer::Linger);
-            }
-            After::KeepOpen if client.http.has_stashed() => {
-                client.phase = Phase::Ready;
-                self.ready.push_back(token);
-            }
-            After::KeepOpen => self.listen(token),
-        }
+        self.answers_sent(token, buffer);
+        self.count_held(token);
     }
 
     fn closed(&mut self, token: Token, cause: Cause) {
         let Some(mut client) = self.clients.remove(token) else { return };
         self.wheel.clear(token.slot());
         let reason = match cause {
+            _ if client.evicted => Closed::Evicted,
             Cause::Local => client.closed_for,
             Cause::Error(_) => Closed::Failed,
         };
         let service = &mut self.setup.service;
         service.counters.connections_closed[reason as usize] += 1;
         if let Some(ticket) = client.http.take_ticket() {
-            service.abandon(ticket);
+            service.abandon(ticket, client.evicted);
             service.hand_over_traces(&mut client.traces);
         }
         let stamps = Stamps { answered_ns: self.now_ns, ..client.stamps };
         service.trace_cut_off(&mut client.traces, &stamps, client.batch_answers);
         client.http.release(&mut self.http);
-        self.clients.keep_buffer(client.out);
-        if client.refused {
-            self.refusals_open -= 1;
-            if self.accept_paused && self.refusals_open <= limits::REFUSALS_IN_FLIGHT_MAX / 2 {
-                self.accept_paused = false;
-                self.acts.extend(self.public_listeners().map(Act::ResumeAccept));
-            }
-        } else if client.caller.role == Role::Admin {
-            self.admins_open -= 1;
-        } else {
-            self.setup.connections.fetch_sub(1, Ordering::Relaxed);
-        }
+        self.forget_held(&client);
+        self.count_out(&client);
+        self.clients.keep_buffer(std::mem::take(&mut client.out));
+    }
+
+    fn reserve(&mut self, token: Token, bytes: usize) -> bool {
+        self.reserve_for_driver(token, bytes)
+    }
+
+    fn release(&mut self, token: Token, bytes: usize) {
+        self.release_of_driver(token, bytes);
     }
 }

@@ -120,9 +120,19 @@ impl Collector {
 
     /// Asks all cores, and waits for their answers for [`limits::REPORT_WAIT`] at most.
     pub fn collect(&mut self) {
+        self.ask(false);
+    }
+
+    /// The same, and has the cores give back the memory that nothing has needed since the last time.
+    pub fn collect_and_trim(&mut self) {
+        self.ask(true);
+    }
+
+    fn ask(&mut self, trim: bool) {
         for (mailbox, asked) in self.mailboxes.iter().zip(&mut self.asked) {
             if !*asked {
-                let request = ReportRequest { reply: self.reply.clone(), empty: self.spare.pop().unwrap_or_default() };
+                let request =
+                    ReportRequest { reply: self.reply.clone(), empty: self.spare.pop().unwrap_or_default(), trim };
                 match mailbox.post(Mail::Report(request)) {
                     Ok(()) => *asked = true,
                     // Full, or its owner is gone: it shows as silent.
@@ -225,7 +235,7 @@ mod tests {
 
     /// Answers the oldest question in `mail` as a core would that has stored `stored` batches, `measured` of them since the last.
     fn answer(mail: &mailbox::Receiver<Mail>, stored: u64, measured: u64) {
-        let Some(Mail::Report(ReportRequest { reply, empty: mut histograms })) = mail.take() else {
+        let Some(Mail::Report(ReportRequest { reply, empty: mut histograms, .. })) = mail.take() else {
             panic!("not asked")
         };
         let stamps = Stamps { received_ns: 1_000, decided_ns: 3_000, answered_ns: 6_000, ..Stamps::default() };
@@ -242,6 +252,8 @@ mod tests {
             ring_bytes: 0,
             bursts_held: 0,
             memory: Memory::default(),
+            held_bytes: 0,
+            held_bytes_limit: 0,
         };
         assert!(reply.try_send(report).is_ok(), "the way back has room for it");
     }

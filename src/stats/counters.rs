@@ -50,7 +50,7 @@ labelled! {
         LogUnavailable = "log_unavailable",
         /// The limiter's table of clients was full.
         ClientsFull = "clients_full",
-        /// Too much was being received at one time.
+        /// Too much memory was held for connections at one time.
         BodiesFull = "bodies_full",
         /// The server was stopping.
         Draining = "draining",
@@ -88,6 +88,8 @@ labelled! {
         Drained = "drained",
         /// An answer that had begun could not be finished.
         CutOff = "cut_off",
+        /// It was given up for others, as there was no place or no memory for all.
+        Evicted = "evicted",
     }
 }
 
@@ -141,7 +143,7 @@ counters! {
     Counters {
         /// Connections taken in and served.
         connections_accepted,
-        /// Connections answered 503 because the bound was reached.
+        /// Connections that came over the bound: answered 503, but for `/health` and `/ready`.
         connections_refused,
         /// Calls of accept(2) that failed.
         accept_failures,

@@ -186,6 +186,8 @@ fn reactors(snapshot: &Snapshot<'_>) -> Value {
             "connections_active": report.connections_active,
             "queued_bytes": report.queued_bytes,
             "queued_bytes_max": report.queued_bytes_max,
+            "held_bytes": report.held_bytes,
+            "held_bytes_limit": report.held_bytes_limit,
             "ring_bytes": report.ring_bytes,
             "bursts_held": report.bursts_held,
             "turns": driver.turns,

@@ -131,7 +131,7 @@ fn connections(to: &mut Exposition, snapshot: &Snapshot<'_>) {
     to.single("metricstream_connections_limit", Gauge, help, u64::from(snapshot.facts.connections_limit));
     let help = "Connections taken in and served.";
     to.single("metricstream_connections_accepted", Counter, help, counters.connections_accepted);
-    let help = "Connections answered 503 at the bound.";
+    let help = "Connections over the bound: answered 503, but for /health and /ready.";
     to.single("metricstream_connections_refused", Counter, help, counters.connections_refused);
     to.single("metricstream_accept_failures", Counter, "Calls of accept(2) that failed.", counters.accept_failures);
     let help = "PROXY protocol headers that were taken.";
@@ -314,6 +314,9 @@ fn reactors(to: &mut Exposition, snapshot: &Snapshot<'_>) {
         r.queued_bytes_max
     });
     each("metricstream_ring_capacity_bytes", Gauge, "Size of the ring to the writer.", |r| r.ring_bytes);
+    let help = "Memory held for peers: heads, bodies, answers, and what is kept for paused connections.";
+    each("metricstream_held_bytes", Gauge, help, |r| r.held_bytes);
+    each("metricstream_held_limit_bytes", Gauge, "The most memory that may be held for peers.", |r| r.held_bytes_limit);
     each("metricstream_bursts_held", Gauge, "Bursts of answers that wait for the log.", |r| r.bursts_held);
     each("metricstream_reactor_turns", Counter, "Turns of the reactor.", |r| r.driver.turns);
     each("metricstream_reactor_enters", Counter, "Waits in the kernel.", |r| r.driver.enters);

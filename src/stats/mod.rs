@@ -35,6 +35,8 @@ pub struct ReportRequest {
     pub reply: Sender<Report>,
     /// Empty histograms to go on with, in exchange for those that are handed out.
     pub empty: Box<Histograms>,
+    /// Give back memory that nothing needs.
+    pub trim: bool,
 }
 
 /// What one reactor says of itself when asked.
@@ -60,6 +62,10 @@ pub struct Report {
     pub bursts_held: u64,
     /// Its memory.
     pub memory: Memory,
+    /// Bytes of it held for peers.
+    pub held_bytes: u64,
+    /// The most that may be held for them.
+    pub held_bytes_limit: u64,
 }
 
 /// Memory of one core, in bytes, by owner.
@@ -69,8 +75,12 @@ pub struct Memory {
     pub ring: u64,
     /// The driver's receive buffers.
     pub receive_buffers: u64,
-    /// State of connections, and empty buffers for answers; not the answers under way.
+    /// State of connections and of their addresses, and empty buffers for answers.
     pub connections: u64,
-    /// Heads and bodies being received, and empty buffers for them.
+    /// Heads and bodies being received, empty buffers for them, and the decompressors.
     pub bodies: u64,
+    /// Answers that wait for the log, or are on their way.
+    pub answers: u64,
+    /// Received by the driver for connections that are paused.
+    pub kept: u64,
 }

@@ -17,6 +17,7 @@ use crate::{
     limits,
     log::LogStatus,
     mail::{Mail, RenderedDocument},
+    memory,
     notify::{Manager, Pulse, Signs},
     query::QueryStatus,
     rate::{Ledger, Limiter},
@@ -181,13 +182,15 @@ impl Snapshot<'_> {
     }
 
     /// Bytes of memory by owner.
-    pub fn memory(&self) -> [(&'static str, u64); 6] {
+    pub fn memory(&self) -> [(&'static str, u64); 8] {
         let sum = |of: fn(&super::Memory) -> u64| self.collected.reports().map(|report| of(&report.memory)).sum();
         [
             ("rings", sum(|memory| memory.ring)),
             ("receive_buffers", sum(|memory| memory.receive_buffers)),
             ("connections", sum(|memory| memory.connections)),
             ("bodies", sum(|memory| memory.bodies)),
+            ("answers", sum(|memory| memory.answers)),
+            ("kept", sum(|memory| memory.kept)),
             ("limiter", self.limiter.map_or(0, |limiter| limiter.memory_bytes as u64)),
             ("trace_queue", self.exported.queue_bytes),
         ]
@@ -256,6 +259,7 @@ impl Observer {
     pub fn run(mut self) {
         let interval = self.setup.stats_interval.unwrap_or(limits::INTERVAL_DEFAULT);
         let mut figures_due = self.setup.figures.as_ref().map(|out| Instant::now() + out.interval);
+        let mut trim_due = Instant::now() + limits::TRIM_INTERVAL;
         // Rendering rests until then, and questions gather.
         let mut rested = Instant::now();
         loop {
@@ -276,6 +280,11 @@ impl Observer {
             self.setup.ledger.drain();
             if let Some(limiter) = &self.setup.limiter {
                 limiter.tend(self.setup.clock.monotonic_ns());
+            }
+            if Instant::now() >= trim_due {
+                trim_due = Instant::now() + limits::TRIM_INTERVAL;
+                self.collector.collect_and_trim();
+                memory::give_back();
             }
             if self.beats.as_ref().is_some_and(|beats| Instant::now() >= beats.next) {
                 self.beat();

@@ -6,6 +6,7 @@ mod chunked;
 mod content;
 mod corpus;
 mod cuts;
+mod memory;
 mod owner;
 mod random;
 mod sequences;

@@ -1,5 +1,5 @@
-//! What the server says of itself: `/health`, `/ready`, `/stats`, `/metrics` parse, and agree with each other. How the figures hang
-//! together is in `stats`.
+//! What the server says of itself: `/health`, `/ready`, `/stats`, `/metrics` parse, and agree with each other. How the
+//! figures hang together is in `stats`.
 
 use crate::{
     http::{get, post},
@@ -159,8 +159,9 @@ fn documents_for_many(driver: Driver) {
     });
 }
 
-/// Anonymous clients that ask in a loop, with and without keys: a scrape among them is answered each time, and so is whoever asks
-/// whether the server lives. No one of the crowd is refused either: one document answers all who wait for it.
+/// Anonymous clients that ask in a loop, with and without keys: a scrape among them is answered each time, and so is
+/// whoever asks whether the server lives. No one of the crowd is refused either: one document answers all who wait for
+/// it.
 fn a_scrape_among_a_crowd_is_answered(driver: Driver) {
     const CROWD: usize = 150;
     let keys = tempfile::NamedTempFile::new().unwrap();

@@ -3,7 +3,7 @@
 use crate::server::DEADLINE;
 use std::{
     io::{self, Read, Write},
-    net::{Shutdown, SocketAddr, TcpStream},
+    net::{IpAddr, Shutdown, SocketAddr, TcpStream},
     os::{fd::OwnedFd, unix::net::UnixStream},
     path::Path,
 };
@@ -122,11 +122,26 @@ impl Client {
     /// # Errors
     /// What connect(2) said.
     pub fn try_connect(address: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect_timeout(&address, DEADLINE)?;
+        Self::over(TcpStream::connect_timeout(&address, DEADLINE)?)
+    }
+
+    fn over(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(DEADLINE))?;
         stream.set_write_timeout(Some(DEADLINE))?;
         Ok(Self { stream, unread: Vec::new() })
+    }
+
+    /// A connection from an address of this host, such as 127.0.0.2.
+    ///
+    /// # Errors
+    /// What bind(2) or connect(2) said.
+    pub fn try_connect_from(source: IpAddr, address: SocketAddr) -> io::Result<Self> {
+        use socket2::{Domain, Protocol, Socket, Type};
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.bind(&SocketAddr::from((source, 0)).into())?;
+        socket.connect_timeout(&address.into(), DEADLINE)?;
+        Self::over(socket.into())
     }
 
     /// A connection to a server that must take it.

@@ -21,6 +21,7 @@ mod admin;
 mod concurrency;
 mod contract;
 mod crash;
+mod crowd;
 mod damaged;
 mod documents;
 mod failing_disk;

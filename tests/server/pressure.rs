@@ -287,8 +287,8 @@ fn a_refusal_reaches_a_client_that_sends_on(driver: Driver) {
 /// Bodies that never end, of more connections than there is memory for: those over the bound are answered 503, the server's
 /// memory stays within it, and small batches are served all the while.
 fn more_bodies_than_memory(driver: Driver) {
-    /// What a reactor holds of bodies at one time (`limits::RECEIVING_BYTES_MAX`).
-    const RECEIVING_BYTES_MAX: u64 = 256 << 20;
+    /// What a reactor holds of bodies at one time (`limits::HELD_BYTES_MAX`).
+    const HELD_BYTES_MAX: u64 = 256 << 20;
     const BODY_BYTES: usize = 4 << 20;
     let server = Setup::new(driver).flag("--reactors", 1).start();
     let before = server.resident_bytes();
@@ -301,7 +301,7 @@ fn more_bodies_than_memory(driver: Driver) {
         let _ = client.send(&spaces);
     }
     until("the bound is met", || (server.stat("/batches/shed_by/bodies_full") >= 10).then_some(()));
-    assert!(server.resident_bytes() - before < RECEIVING_BYTES_MAX + (64 << 20), "{} bytes", server.resident_bytes());
+    assert!(server.resident_bytes() - before < HELD_BYTES_MAX + (64 << 20), "{} bytes", server.resident_bytes());
     assert_eq!(server.ask(&post(BATCH)).processed(), 1);
     let (mut whole, mut refused) = (0, 0);
     for client in &mut clients[..40] {

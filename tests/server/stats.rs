@@ -100,6 +100,8 @@ const FAMILIES: &[&str] = &[
     "metricstream_ring_queued_bytes",
     "metricstream_ring_queued_peak_bytes",
     "metricstream_ring_capacity_bytes",
+    "metricstream_held_bytes",
+    "metricstream_held_limit_bytes",
     "metricstream_bursts_held",
     "metricstream_reactor_turns_total",
     "metricstream_reactor_enters_total",

@@ -112,7 +112,7 @@ fn strangers_do_not_fill_the_log(driver: Driver) {
         assert_eq!(server.ask(&malformed[round % malformed.len()]).status, 400);
     }
     let crowd: Vec<_> = (0..200).map(|_| server.connect()).collect();
-    until("some of the crowd are refused", || (server.ask(&get("/health")).status == 503).then_some(()));
+    until("some of the crowd are refused", || (server.ask(&get("/stats")).status == 503).then_some(()));
     drop(crowd);
     server.stop();
     let said = server.said();

@@ -50,13 +50,22 @@ impl UringDriver {
                 let count = bytes.len();
                 connection.paused = handler.data(token, bytes) == Flow::Pause;
                 connection.count_delivered(count);
-                connection.consume_kept(count);
+                let freed = connection.consume_kept(count);
+                if freed > 0 {
+                    handler.release(token, freed);
+                }
             }
             if connection.paused {
                 continue;
             }
             if connection.has_kept() {
                 Self::make_ready(&mut self.ready, token, connection);
+            } else if connection.overrun {
+                connection.failure = libc::ENOBUFS;
+                Self::begin_close(&mut self.queue, token, connection);
+                if connection.in_flight.is_empty() {
+                    self.finished.push(token);
+                }
             } else if connection.eof == Eof::Seen {
                 connection.eof = Eof::Told;
                 handler.eof(token);
@@ -83,8 +92,8 @@ impl UringDriver {
                         let bytes =
                             buffer.map_or(&[][..], |buffer| self.buffers.bytes(buffer, result.unsigned_abs() as usize));
                         let allowed = connection.allowance(self.turn, BYTES_PER_TURN_MAX) > 0;
-                        if connection.paused || connection.has_kept() || !allowed {
-                            connection.keep(bytes);
+                        if connection.paused || connection.has_kept() || connection.overrun || !allowed {
+                            connection.keep(bytes, |more| handler.reserve(token, more));
                             if !connection.paused {
                                 Self::make_ready(&mut self.ready, token, connection);
                             }
@@ -94,7 +103,7 @@ impl UringDriver {
                             settled = cqueue::more(flags);
                         }
                     }
-                    0 if connection.paused || connection.has_kept() => connection.eof = Eof::Seen,
+                    0 if connection.paused || connection.has_kept() || connection.overrun => connection.eof = Eof::Seen,
                     0 => {
                         connection.eof = Eof::Told;
                         handler.eof(token);

@@ -3,9 +3,6 @@
 use super::user_data::{InFlight, Op};
 use socket2::{SockAddr, Socket};
 
-/// Capacity that an emptied store of kept bytes may keep for the next time.
-const KEPT_CAPACITY_MAX: usize = 64 * 1024;
-
 /// How far the peer's end of file has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Eof {
@@ -46,6 +43,8 @@ pub(super) struct Connection {
     /// Bytes received but not yet given to the handler, from `kept_start` on.
     kept: Vec<u8>,
     kept_start: usize,
+    /// Bytes had to be dropped, as no memory was granted for them: the connection ends once what is kept was delivered.
+    pub(super) overrun: bool,
     /// Where a connect in flight goes: the kernel reads it, so it has a fixed place.
     pub(super) peer: Option<Box<SockAddr>>,
 }
@@ -68,6 +67,7 @@ impl Connection {
             outgoing: Vec::new(),
             kept: Vec::new(),
             kept_start: 0,
+            overrun: false,
             peer: None,
         }
     }
@@ -75,7 +75,7 @@ impl Connection {
     /// Whether a receive should be armed and none is. Not before the cancel of an earlier one is through: it could hit the
     /// new one.
     pub(super) fn wants_receive(&self) -> bool {
-        !(self.closing || self.paused || self.parked)
+        !(self.closing || self.paused || self.parked || self.overrun)
             && self.eof == Eof::Open
             && self.kept.is_empty()
             && !self.in_flight.contains(Op::Receive)
@@ -86,7 +86,9 @@ impl Connection {
     /// Whether a receive is armed that brings more than can be delivered. A pause alone does not stop it: most are lifted
     /// before anything comes.
     pub(super) fn wants_receive_cancelled(&self) -> bool {
-        !self.kept.is_empty() && self.in_flight.contains(Op::Receive) && !self.in_flight.contains(Op::CancelReceive)
+        (self.has_kept() || self.overrun)
+            && self.in_flight.contains(Op::Receive)
+            && !self.in_flight.contains(Op::CancelReceive)
     }
 
     /// Bytes that may be delivered in `turn`, of `bytes_max` altogether.
@@ -109,9 +111,17 @@ impl Connection {
         self.delivered = self.delivered.saturating_add(bytes as u32);
     }
 
-    /// Keeps `bytes` for a later turn, behind what is kept already.
-    pub(super) fn keep(&mut self, bytes: &[u8]) {
-        self.kept.extend_from_slice(bytes);
+    /// Keeps `bytes` for a later turn, behind what is kept already. `reserve` is asked for the capacity that this
+    /// takes; if it refuses, the connection is overrun.
+    pub(super) fn keep(&mut self, bytes: &[u8], reserve: impl FnOnce(usize) -> bool) {
+        let (needed, capacity) = (self.kept.len() + bytes.len(), self.kept.capacity());
+        let grown = if needed <= capacity { capacity } else { needed.max(2 * capacity) };
+        // What follows a gap is of no use.
+        self.overrun = self.overrun || (grown > capacity && !reserve(grown - capacity));
+        if !self.overrun {
+            self.kept.reserve_exact(grown - self.kept.len());
+            self.kept.extend_from_slice(bytes);
+        }
     }
 
     /// Whether bytes are kept that must be delivered before any others.
@@ -125,24 +135,21 @@ impl Connection {
         &rest[..rest.len().min(bytes_max as usize)]
     }
 
-    /// Forgets the oldest `bytes` kept.
-    pub(super) fn consume_kept(&mut self, bytes: usize) {
+    /// Forgets the oldest `bytes` kept. Returns the capacity that this has freed.
+    pub(super) fn consume_kept(&mut self, bytes: usize) -> usize {
         self.kept_start += bytes;
         debug_assert!(self.kept_start <= self.kept.len());
-        if self.kept_start == self.kept.len() {
-            self.forget_kept();
-        }
+        if self.kept_start == self.kept.len() { self.forget_kept() } else { 0 }
     }
 
-    /// Forgets all bytes kept.
-    pub(super) fn forget_kept(&mut self) {
+    /// Forgets all bytes kept, and returns the capacity that this has freed.
+    pub(super) fn forget_kept(&mut self) -> usize {
         self.kept_start = 0;
-        self.kept.clear();
-        self.kept.shrink_to(KEPT_CAPACITY_MAX);
+        std::mem::take(&mut self.kept).capacity()
     }
 
     /// Whether something waits for the handler that a completion will not bring.
     pub(super) fn has_news(&self) -> bool {
-        self.has_kept() || self.eof == Eof::Seen
+        self.has_kept() || self.overrun || self.eof == Eof::Seen
     }
 }

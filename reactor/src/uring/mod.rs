@@ -222,7 +222,8 @@ impl UringDriver {
     /// Starts the end of a connection: nothing more is delivered, all that is in flight is cancelled.
     fn begin_close(queue: &mut Queue, token: Token, connection: &mut Connection) {
         connection.closing = true;
-        connection.forget_kept();
+        // `closed` says so to the handler.
+        let _ = connection.forget_kept();
         for op in [Op::Receive, Op::Send, Op::Connect] {
             if connection.in_flight.contains(op) && !connection.in_flight.contains(op.cancel()) {
                 cancel(queue, token, connection, op);

@@ -43,6 +43,8 @@ struct Connection {
     closing: bool,
     /// Capacity of the buffer in flight.
     in_flight: Option<usize>,
+    /// Memory that the driver has reserved for it.
+    reserved: usize,
 }
 
 /// Records, and checks what the contract says about the order of callbacks (points 2, 4, 5, 6 and 8).
@@ -52,6 +54,8 @@ struct Recorder {
     connections_max: usize,
     /// Answers `data`.
     flow: Box<dyn FnMut(Token) -> Flow>,
+    /// Most memory that the driver may reserve.
+    reserved_max: usize,
     events: VecDeque<Event>,
     trace: VecDeque<String>,
 }
@@ -141,6 +145,25 @@ impl Handler for Recorder {
         self.events.push_back(Event::Sent(token, buffer));
     }
 
+    fn reserve(&mut self, token: Token, bytes: usize) -> bool {
+        let connection = self.within(token, format!("reserve {token:?} {bytes} bytes"));
+        let granted = connection.reserved + bytes;
+        self.require(bytes > 0, "something is reserved");
+        let reserved: usize = self.connections.values().map(|connection| connection.reserved).sum();
+        let grants = reserved + bytes <= self.reserved_max;
+        if grants {
+            self.connections.get_mut(&token).unwrap().reserved = granted;
+        }
+        grants
+    }
+
+    fn release(&mut self, token: Token, bytes: usize) {
+        let connection = self.within(token, format!("release {token:?} {bytes} bytes"));
+        let reserved = connection.reserved;
+        self.require(bytes > 0 && bytes <= reserved, "what is freed was reserved");
+        self.connections.get_mut(&token).unwrap().reserved -= bytes;
+    }
+
     fn closed(&mut self, token: Token, cause: Cause) {
         self.note(format!("closed {token:?} {cause:?}"));
         let open = self.connections.remove(&token).is_some();
@@ -201,6 +224,7 @@ impl<D: Driver> Harness<D> {
             closed: HashSet::new(),
             connections_max: connections_max as usize,
             flow: Box::new(|_| Flow::Continue),
+            reserved_max: usize::MAX,
             events: VecDeque::new(),
             trace: VecDeque::new(),
         };
@@ -295,6 +319,16 @@ impl<D: Driver> Harness<D> {
     /// Answers `data` from now on.
     pub fn answer_data(&mut self, flow: impl FnMut(Token) -> Flow + 'static) {
         self.recorder.flow = Box::new(flow);
+    }
+
+    /// Lets the driver reserve so much memory at most from now on.
+    pub fn grant(&mut self, bytes: usize) {
+        self.recorder.reserved_max = bytes;
+    }
+
+    /// Memory that the driver has reserved for a connection.
+    pub fn reserved(&self, token: Token) -> usize {
+        self.recorder.connections[&token].reserved
     }
 
     /// Connections that stand paused.

@@ -148,6 +148,57 @@ pub fn a_pause_keeps_bytes_back<D: Driver>() {
     harness.finish();
 }
 
+/// Memory for what a pause keeps back is reserved before it is taken, and freed when it was delivered.
+pub fn bytes_kept_by_a_pause_are_reserved<D: Driver>() {
+    let mut harness = Harness::<D>::new();
+    let (mut peer, token) = harness.accept();
+    harness.answer_data(|_| Flow::Pause);
+    let (mut stream, mut received) = (Pattern::new(6), Pattern::new(6));
+    peer.write_all(&stream.take(30_000)).unwrap();
+    received.check(&harness.wait_data(token, 1));
+    peer.write_all(&stream.take(30_000)).unwrap();
+    harness.settle();
+    harness.answer_data(|_| Flow::Continue);
+    harness.resume(token);
+    while received.offset < stream.offset {
+        received.check(&harness.wait_data(token, 1));
+    }
+    harness.settle();
+    assert_eq!(harness.reserved(token), 0, "all was delivered");
+    harness.finish();
+}
+
+/// A driver that is granted nothing delivers every byte all the same, or ends the connection with what stands before
+/// the gap.
+pub fn a_refused_reservation_loses_no_byte_unnoticed<D: Driver>() {
+    let mut harness = Harness::<D>::new();
+    let (mut peer, token) = harness.accept();
+    harness.grant(0);
+    harness.answer_data(|_| Flow::Pause);
+    let (mut stream, mut received) = (Pattern::new(7), Pattern::new(7));
+    for _ in 0..6 {
+        peer.write_all(&stream.take(10_000)).unwrap();
+    }
+    received.check(&harness.wait_data(token, 1));
+    harness.settle();
+    harness.answer_data(|_| Flow::Continue);
+    harness.resume(token);
+    let mut ended = None;
+    harness.until("all bytes, or the end", |harness| {
+        for event in harness.events() {
+            match event {
+                // The trace checker sees to it that they are the next ones.
+                Event::Data(_, bytes) => received.check(&bytes),
+                Event::Closed(_, kind) => ended = Some(kind),
+                other => panic!("{other:?}"),
+            }
+        }
+        (ended.is_some() || received.offset == stream.offset).then_some(())
+    });
+    assert!(ended.is_none_or(|kind| kind.is_some()), "it ends by an error: {ended:?}");
+    harness.finish();
+}
+
 pub fn a_pause_keeps_the_end_of_file_back<D: Driver>() {
     let mut harness = Harness::<D>::new();
     let (mut peer, token) = harness.accept();

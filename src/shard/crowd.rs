@@ -1,0 +1,317 @@
+//! Who gives way when there are more connections, or more bytes held for them, than a core has place for.
+//!
+//! The bounds are shared, not divided: one address may have all of either while nobody else wants any. When the table
+//! is full and a connection comes from an address that holds fewer, or the memory is used up and an address that holds
+//! less needs some, the address that holds the most loses its least useful connection: one that ends anyway, one
+//! between two requests, one whose request comes slowly, and last one that does not take its answers. Among equals only
+//! what is slow is given up ([`limits::SLOW_NS`]), so uploads that go on are not traded for each other. A request that
+//! is whole is never lost: it is answered, or its connection is left alone.
+//!
+//! A connection over the bound that displaces nobody is read from for a second all the same, in a reserve of
+//! [`limits::REFUSALS_IN_FLIGHT_MAX`]: `/health` and `/ready` are answered, anything else is 503.
+
+use super::{
+    client::{Client, Phase, Timer},
+    holders::{Holders, Place},
+    state::{Act, State},
+};
+use crate::{
+    http::{After, HttpError},
+    limits,
+    listening::Role,
+    service::CROWDED,
+    stats::Closed,
+};
+use reactor::Token;
+use std::sync::atomic::Ordering;
+
+/// Worth of a connection that may be given up: the least goes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Worth {
+    /// It has its last answer.
+    Ending,
+    /// Between two requests.
+    Idle,
+    /// In a request that makes no progress.
+    Slow,
+    /// In a request.
+    Receiving,
+    /// The peer does not take its answers.
+    Unread,
+}
+
+impl State {
+    /// Counts what a connection holds: its buffers, its answers, and what the driver keeps for it.
+    pub(super) fn count_held(&mut self, token: Token) {
+        let Some(client) = self.clients.get(token) else { return };
+        if !client.sending {
+            let answers = client.out.capacity();
+            self.http.recount(client.answer_bytes, answers);
+            self.answer_bytes = self.answer_bytes - client.answer_bytes + answers;
+            client.answer_bytes = answers;
+        }
+        let held = client.http.owned_bytes() + client.answer_bytes + client.kept_bytes;
+        if held != client.held_bytes {
+            self.holders.recount(client.place, client.held_bytes, held);
+            client.held_bytes = held;
+        }
+    }
+
+    /// Takes the connection out of all counts of memory. It has given its buffers back.
+    pub(super) fn forget_held(&mut self, client: &Client) {
+        self.http.recount(client.answer_bytes + client.kept_bytes, 0);
+        self.answer_bytes -= client.answer_bytes;
+        self.driver_bytes -= client.kept_bytes;
+        self.leave(client.place, client.held_bytes);
+    }
+
+    /// Gives a connection to the address that its proxy has named in a header.
+    pub(super) fn rehome(&mut self, token: Token) {
+        let Some(client) = self.clients.get(token) else { return };
+        let (peer, place, held_bytes) = (client.caller.peer, client.place, client.held_bytes);
+        self.leave(place, held_bytes);
+        let place = self.holders.enter(peer, token);
+        self.holders.recount(place, 0, held_bytes);
+        if let Some(client) = self.clients.get(token) {
+            client.place = place;
+        }
+    }
+
+    fn leave(&mut self, place: Place, held_bytes: usize) {
+        if let Some(moved) = self.holders.leave(place, held_bytes)
+            && let Some(other) = self.clients.get(moved)
+        {
+            other.place = Holders::place_after_move(other.place, place);
+        }
+    }
+
+    /// Reserves what the driver wants to keep for a connection.
+    pub(super) fn reserve_for_driver(&mut self, token: Token, bytes: usize) -> bool {
+        self.make_memory(token, bytes);
+        let Some(client) = self.clients.get(token) else { return false };
+        if !self.http.reserve(bytes) {
+            client.evicted = true;
+            return false;
+        }
+        client.kept_bytes += bytes;
+        self.driver_bytes += bytes;
+        self.count_held(token);
+        true
+    }
+
+    /// Takes back what the driver has given up.
+    pub(super) fn release_of_driver(&mut self, token: Token, bytes: usize) {
+        let Some(client) = self.clients.get(token) else { return };
+        client.kept_bytes -= bytes;
+        self.http.recount(bytes, 0);
+        self.driver_bytes -= bytes;
+        self.count_held(token);
+    }
+
+    /// Sees to it that `bytes` can be reserved for a connection, if others may be given up for it.
+    pub(super) fn make_memory(&mut self, token: Token, bytes: usize) {
+        // What the driver frees once it has closed the connections that were given up here.
+        let mut coming = 0;
+        for _ in 0..limits::EVICTIONS_MAX {
+            if self.http.free_bytes() + coming >= bytes || self.memory_searched {
+                return;
+            }
+            let Some(own) = self.clients.get(token).map(|client| client.place.holder()) else { return };
+            let Some((heaviest, most)) = self.holders.most_bytes() else { return };
+            let gives_way = heaviest != own && most >= self.holders.bytes(own) + bytes;
+            let now_ns = self.now_ns;
+            let victim = self.least_useful(heaviest, token, |client| {
+                let worth = worth_of(client, now_ns)?;
+                let may = client.held_bytes > 0 && (worth == Worth::Slow || gives_way);
+                // The longer silent and the larger, the sooner.
+                let silent_ms = now_ns.saturating_sub(client.progress_ns) / 1_000_000;
+                let cost = u64::MAX - silent_ms.saturating_mul(client.held_bytes as u64);
+                may.then_some((worth.max(Worth::Slow), cost))
+            });
+            let Some(victim) = victim else {
+                // Not again in this turn: looking costs, and a crowd must not have it done for each of its deliveries.
+                self.memory_searched = true;
+                return;
+            };
+            self.evict(victim, HttpError::BodiesFull);
+            let left = self.clients.get(victim).filter(|client| client.phase == Phase::Closing);
+            coming += left.map_or(0, |client| client.held_bytes);
+        }
+    }
+
+    /// The connection of a holder that is worth the least by `rank`, which leaves out those that may not be given up.
+    fn least_useful(
+        &mut self,
+        holder: usize,
+        except: Token,
+        rank: impl Fn(&Client) -> Option<(Worth, u64)>,
+    ) -> Option<Token> {
+        let looks = self.holders.some_of(holder, limits::EVICTION_LOOKS_MAX);
+        let ranked = looks.filter(|&token| token != except).filter_map(|token| {
+            let client = self.clients.get(token)?;
+            Some((rank(client)?, token))
+        });
+        ranked.min_by_key(|&(rank, _)| rank).map(|(_, token)| token)
+    }
+
+    /// Gives a connection up. If part of a request has come it is answered with `refusal`.
+    fn evict(&mut self, token: Token, refusal: HttpError) {
+        let Some(client) = self.clients.get(token) else { return };
+        client.evicted = true;
+        if client.phase != Phase::Receiving {
+            client.http.release(&mut self.http);
+            self.close(token, Closed::Evicted);
+            return self.count_held(token);
+        }
+        client.stamps.received_ns = self.now_ns;
+        self.setup.service.begin(client.caller);
+        let after = client.http.evict(refusal, &mut self.setup.service, &mut self.http, &mut client.out);
+        self.broken_off(token, after, Closed::Evicted);
+        self.count_held(token);
+    }
+
+    /// Sends what was said to a connection whose request was broken off, or closes it.
+    pub(super) fn broken_off(&mut self, token: Token, after: After, reason: Closed) {
+        let batches = self.setup.service.take_burst().batches_answered;
+        let Some(client) = self.clients.get(token) else { return };
+        client.stamps.decided_ns = self.now_ns;
+        client.batch_answers += batches;
+        client.other_answers += u32::from(!client.out.is_empty()) - batches;
+        self.setup.service.hand_over_traces(&mut client.traces);
+        if client.out.is_empty() {
+            self.close(token, reason);
+        } else {
+            self.dispatch(token, after);
+        }
+    }
+
+    // ---- the bound of connections ----------------------------------------------------------------------------------
+
+    /// Takes one more connection into the bound of all cores, or into that of statistics on this one, if it is not
+    /// reached.
+    pub(super) fn count_in(&mut self, role: Role) -> bool {
+        if role == Role::Admin {
+            let is_in = self.admins_open < limits::ADMIN_CONNECTIONS_MAX;
+            self.admins_open += u32::from(is_in);
+            return is_in;
+        }
+        let limit = self.setup.connections_limit;
+        // A plain count that orders nothing else.
+        let before = self.setup.connections.fetch_add(1, Ordering::Relaxed);
+        if before >= limit {
+            self.setup.connections.fetch_sub(1, Ordering::Relaxed);
+        }
+        before < limit
+    }
+
+    /// Gives a newcomer the place of a connection of the address that has the most on this core, if that may be given
+    /// up for it. The one that goes is over the bound until it is gone.
+    pub(super) fn displace_for(&mut self, token: Token) -> bool {
+        let newcomer = self.clients.get(token).filter(|client| client.caller.role != Role::Admin);
+        let Some(own) = newcomer.map(|client| client.place.holder()) else { return false };
+        let Some((heaviest, most)) = self.holders.most_connections() else { return false };
+        // Afterwards it still has as many.
+        let gives_way = heaviest != own && most > self.holders.connections(own);
+        let now_ns = self.now_ns;
+        let victim = self.least_useful(heaviest, token, |client| {
+            let counts = !client.refused && client.caller.role != Role::Admin;
+            let worth = worth_of(client, now_ns).filter(|_| counts)?;
+            let is_slow_head = worth == Worth::Slow && !client.http.is_receiving_body();
+            let may = worth != Worth::Unread && (gives_way || is_slow_head);
+            may.then_some((worth, client.progress_ns))
+        });
+        let Some(victim) = victim else { return false };
+        if let Some(client) = self.clients.get(victim) {
+            client.refused = true;
+            self.refusals_open += 1;
+        }
+        self.evict(victim, CROWDED);
+        true
+    }
+
+    /// Takes in a connection over the bound: for a moment, for `/health` and `/ready`.
+    pub(super) fn hear_out(&mut self, token: Token) {
+        self.setup.service.counters.connections_refused += 1;
+        let Some(client) = self.clients.get(token) else { return };
+        client.refused = true;
+        client.caller.crowded = true;
+        self.refusals_open += 1;
+        self.reserve.push_back(token);
+        self.set_timer(token, Timer::Refusal);
+        if self.refusals_open > limits::REFUSALS_IN_FLIGHT_MAX / 2 {
+            self.shorten_reserve();
+        }
+        if self.refusals_open >= limits::REFUSALS_IN_FLIGHT_MAX && !self.accept_paused {
+            self.accept_paused = true;
+            self.acts.extend(self.public_listeners().map(Act::PauseAccept));
+        }
+    }
+
+    /// Ends one of the connections over the bound: one that only lingers, or the oldest of the address that has the
+    /// most of them.
+    fn shorten_reserve(&mut self) {
+        let clients = &mut self.clients;
+        self.reserve.retain(|&token| clients.get(token).is_some_and(|client| client.phase != Phase::Closing));
+        let lingering =
+            self.reserve.iter().copied().find(|&token| clients.get(token).is_some_and(|c| c.phase == Phase::Lingering));
+        if let Some(token) = lingering {
+            return self.close(token, Closed::AfterAnswer);
+        }
+        let waiting: Vec<(Token, usize)> = self
+            .reserve
+            .iter()
+            .filter_map(|&token| {
+                let client = clients.get(token).filter(|client| client.phase == Phase::Receiving)?;
+                Some((token, client.place.holder()))
+            })
+            .collect();
+        let count = |holder: usize| waiting.iter().filter(|&&(_, of)| of == holder).count();
+        // The first of equals: `max_by_key` gives the last.
+        if let Some(&(token, _)) = waiting.iter().rev().max_by_key(|&&(_, holder)| count(holder)) {
+            self.refuse(token);
+        }
+    }
+
+    /// Answers 503 to a connection over the bound.
+    pub(super) fn refuse(&mut self, token: Token) {
+        let Some(client) = self.clients.get(token) else { return };
+        let after = client.http.refuse(CROWDED, &self.http, &mut client.out);
+        client.stamps.received_ns = self.now_ns;
+        client.other_answers += 1;
+        self.setup.service.counters.refused(CROWDED);
+        self.dispatch(token, after);
+    }
+
+    /// Notes that a connection has ended: it makes place for another.
+    pub(super) fn count_out(&mut self, client: &Client) {
+        if !client.refused {
+            if client.caller.role == Role::Admin {
+                self.admins_open -= 1;
+            } else {
+                self.setup.connections.fetch_sub(1, Ordering::Relaxed);
+            }
+            return;
+        }
+        self.refusals_open -= 1;
+        if self.refusals_open == 0 {
+            self.reserve.clear();
+        }
+        if self.accept_paused && self.refusals_open <= limits::REFUSALS_IN_FLIGHT_MAX / 2 {
+            self.accept_paused = false;
+            self.acts.extend(self.public_listeners().map(Act::ResumeAccept));
+        }
+    }
+}
+
+/// Worth of a connection; `None`: it may not be given up, as something of it waits for the log or another thread.
+fn worth_of(client: &Client, now_ns: u64) -> Option<Worth> {
+    let is_slow = now_ns.saturating_sub(client.progress_ns) >= limits::SLOW_NS;
+    match client.phase {
+        Phase::Lingering => Some(Worth::Ending),
+        Phase::Receiving if !client.http.is_in_request() => Some(Worth::Idle),
+        Phase::Receiving if is_slow => Some(Worth::Slow),
+        Phase::Receiving => Some(Worth::Receiving),
+        Phase::Sending if is_slow => Some(Worth::Unread),
+        Phase::Sending | Phase::Ready | Phase::Deferred | Phase::Held | Phase::Streaming | Phase::Closing => None,
+    }
+}

@@ -141,6 +141,13 @@ impl Caller {
     pub const fn new(peer: ClientAddress, role: Role) -> Self {
         Self { peer, is_trusted: false, role, late: false, crowded: false }
     }
+
+    /// The address that its connection and what it holds are counted by. A trusted proxy has none: its connections carry
+    /// the requests of many clients, and none of them has to give way for the number of the others.
+    #[must_use]
+    pub fn counted_by(self) -> Option<ClientAddress> {
+        (!self.is_trusted).then_some(self.peer)
+    }
 }
 
 /// What all cores share.

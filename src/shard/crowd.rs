@@ -68,9 +68,9 @@ impl State {
     /// Gives a connection to the address that its proxy has named in a header.
     pub(super) fn rehome(&mut self, token: Token) {
         let Some(client) = self.clients.get(token) else { return };
-        let (peer, place, held_bytes) = (client.caller.peer, client.place, client.held_bytes);
+        let (address, place, held_bytes) = (client.caller.counted_by(), client.place, client.held_bytes);
         self.leave(place, held_bytes);
-        let place = self.holders.enter(peer, token);
+        let place = self.holders.enter(address, token);
         self.holders.recount(place, 0, held_bytes);
         if let Some(client) = self.clients.get(token) {
             client.place = place;

@@ -43,7 +43,8 @@ impl Place {
 /// One address.
 #[derive(Debug)]
 struct Holder {
-    address: ClientAddress,
+    /// `None`: a single connection of a trusted proxy, which carries the requests of many clients.
+    address: Option<ClientAddress>,
     connections: Vec<Token>,
     bytes: usize,
     /// Start of the next search among its connections.
@@ -59,11 +60,12 @@ pub struct Holders {
 }
 
 impl Holders {
-    /// Takes a connection in.
-    pub fn enter(&mut self, address: ClientAddress, token: Token) -> Place {
-        let address = network_of(address);
-        let holder = match self.by_address.get(&address) {
-            Some(&holder) => holder,
+    /// Takes a connection in. Without an address it is a holder of its own.
+    pub fn enter(&mut self, address: Option<ClientAddress>, token: Token) -> Place {
+        let address = address.map(network_of);
+        let known = address.and_then(|address| self.by_address.get(&address).copied());
+        let holder = match known {
+            Some(holder) => holder,
             None => {
                 let holder = self.free.pop().unwrap_or_else(|| {
                     self.holders.push(None);
@@ -71,7 +73,9 @@ impl Holders {
                     u32::try_from(self.holders.len() - 1).unwrap_or(u32::MAX)
                 });
                 self.holders[holder as usize] = Some(Holder { address, connections: Vec::new(), bytes: 0, cursor: 0 });
-                self.by_address.insert(address, holder);
+                if let Some(address) = address {
+                    self.by_address.insert(address, holder);
+                }
                 holder
             }
         };
@@ -91,11 +95,13 @@ impl Holders {
         holder.connections.swap_remove(place.index as usize);
         let moved = holder.connections.get(place.index as usize).copied();
         if holder.connections.is_empty() {
-            self.by_address.remove(&holder.address);
+            if let Some(address) = &holder.address {
+                self.by_address.remove(address);
+            }
             *slot = None;
             self.free.push(place.holder);
         }
-        if self.by_address.is_empty() {
+        if self.free.len() == self.holders.len() {
             // The crowd is gone, and its table with it.
             *self = Self::default();
         }
@@ -173,19 +179,29 @@ mod tests {
     #[test]
     fn an_ipv6_network_and_a_mapped_address_are_one_holder() {
         let mut holders = Holders::default();
-        let mut holder = |text, slot| holders.enter(address(text), Token::new(slot, 0)).holder();
+        let mut holder = |text, slot| holders.enter(Some(address(text)), Token::new(slot, 0)).holder();
         assert_eq!(holder("2001:db8::1", 0), holder("2001:db8::ffff:1", 1));
         assert_ne!(holder("2001:db8::1", 2), holder("2001:db8:0:1::1", 3));
         assert_eq!(holder("192.0.2.1", 4), holder("::ffff:192.0.2.1", 5));
         assert_ne!(holder("192.0.2.1", 6), holder("192.0.2.2", 7));
-        let mut user = |uid| holders.enter(ClientAddress::User(uid), Token::new(8, 0)).holder();
+        let mut user = |uid| holders.enter(Some(ClientAddress::User(uid)), Token::new(8, 0)).holder();
         assert_ne!(user(0), user(1));
+    }
+
+    #[test]
+    fn connections_of_a_trusted_proxy_are_no_crowd() {
+        let mut holders = Holders::default();
+        let places: Vec<Place> = (0..3).map(|slot| holders.enter(None, Token::new(slot, 0))).collect();
+        let direct = (3..5).map(|slot| holders.enter(Some(address("192.0.2.1")), Token::new(slot, 0))).last().unwrap();
+        assert_eq!(holders.most_connections(), Some((direct.holder(), 2)));
+        places.into_iter().for_each(|place| assert_eq!(holders.leave(place, 0), None));
+        assert_eq!(holders.connections(direct.holder()), 2);
     }
 
     #[test]
     fn a_search_goes_round_all_connections_of_a_holder() {
         let mut holders = Holders::default();
-        let place = (0..5).map(|slot| holders.enter(address("10.0.0.1"), Token::new(slot, 0))).last().unwrap();
+        let place = (0..5).map(|slot| holders.enter(Some(address("10.0.0.1")), Token::new(slot, 0))).last().unwrap();
         let mut seen: Vec<usize> =
             (0..3).flat_map(|_| holders.some_of(place.holder(), 2)).map(|token| token.slot()).collect();
         seen.sort_unstable();
@@ -211,13 +227,15 @@ mod tests {
                     }
                     None => {
                         let token = Token::new(number, 0);
-                        let place = holders.enter(IpAddr::from([10, 0, 0, host]).into(), token);
+                        // One of them is a proxy, each of whose connections stands for itself.
+                        let address = (host > 0).then(|| IpAddr::from([10, 0, 0, host]).into());
+                        let place = holders.enter(address, token);
                         holders.recount(place, 0, bytes);
                         open.push((host, token, place, bytes));
                     }
                 }
-                for &(host, _, place, _) in &open {
-                    let own = || open.iter().filter(|&&(at, ..)| at == host);
+                for &(host, token, place, _) in &open {
+                    let own = || open.iter().filter(|&&(at, one, ..)| at == host && (host > 0 || one == token));
                     prop_assert_eq!(holders.connections(place.holder()), own().count());
                     prop_assert_eq!(holders.bytes(place.holder()), own().map(|&(.., bytes)| bytes).sum::<usize>());
                 }

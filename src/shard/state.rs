@@ -628,7 +628,7 @@ impl Handler for State {
     fn accepted(&mut self, token: Token, listener: usize, peer: Peer) {
         self.notice_time();
         let caller = Caller { late: self.drain != Drain::No, ..self.caller(listener, peer) };
-        let place = self.holders.enter(caller.peer, token);
+        let place = self.holders.enter(caller.counted_by(), token);
         let mut client = Client::new(token, caller, place, self.now_ns);
         let timer = client.preface.begin(caller);
         self.clients.insert(client);

@@ -58,6 +58,19 @@ fn half_heads_do_not_shut_others_out(driver: Driver) {
     });
 }
 
+/// The connections of a trusted proxy carry the requests of many clients: their number is held against none of them.
+fn a_trusted_proxy_is_no_crowd(driver: Driver) {
+    let server = Setup::new(driver).flag("--max-connections", 6).flag("--trusted-proxies", "127.0.0.1").start();
+    let mut proxied: Vec<Client> = (0..6).map(|_| from(&server, 1)).collect();
+    for client in &mut proxied {
+        assert_eq!(client.ask(&get("/health")).status, 200);
+    }
+    from(&server, 2).ask(&post(BATCH)).refusal(503);
+    for client in &mut proxied {
+        assert_eq!(client.ask(&post(BATCH)).processed(), 1, "none of them was given up");
+    }
+}
+
 /// Connections are shared: a newcomer displaces an idle connection of who has more, until both have as many.
 fn connections_are_shared_by_address(driver: Driver) {
     let server = Setup::new(driver).flag("--max-connections", 20).start();
@@ -300,6 +313,7 @@ fn memory_is_given_back_after_a_flood(driver: Driver) {
 on_both_drivers!(
     memory_is_given_back_after_a_flood,
     half_heads_do_not_shut_others_out,
+    a_trusted_proxy_is_no_crowd,
     connections_are_shared_by_address,
     no_batch_is_lost_to_an_eviction,
     slow_bodies_do_not_shut_others_out,

@@ -19,6 +19,7 @@ mod telemetry;
 mod tests;
 
 use crate::{
+    http::Cors,
     log::AckLevel,
     metric,
     proxy::{ForwardedHeader, TrustedProxies},
@@ -67,6 +68,8 @@ pub struct Config {
     pub ipv6_prefix: u8,
     /// The keys that may post; `None` lets everybody.
     pub api_keys: Option<HashSet<Vec<u8>>>,
+    /// The web pages that may read responses.
+    pub cors: Cors,
     /// Who may read statistics.
     pub stats_auth: StatsAuth,
     /// Connections served at one time, over all reactors; `None` takes what the descriptor limit allows.

@@ -562,6 +562,8 @@ pub const DOCTOR_CLOCK_BACK_S: u64 = 60;
 
 // ---- rate limits ---------------------------------------------------------------------------------------------------
 
+/// Origins that `--cors-origin` takes: each response to a page compares its own with them.
+pub const CORS_ORIGINS_MAX: usize = 64;
 /// Cap of what `--rate-limit` may ask for, in admissions per client and window. One client at the cap holds
 /// 10,000,000 stamps x 64/7 bytes = 87 MiB of the budget below.
 pub const RATE_LIMIT_CAP: u32 = 10_000_000;

@@ -44,6 +44,8 @@ pub enum Ticket {
         /// Its place in a trace.
         trace: Context,
     },
+    /// `OPTIONS` of any path, by a browser that asks for a web page.
+    Preflight,
     /// `GET /health`.
     Health,
     /// `GET /ready`.
@@ -652,6 +654,9 @@ impl http::Service for Service {
         let admitted = match (head.path, head.method) {
             (path, method) if !self.is_served_here(path, method) => Err(HttpError::NotFound),
             (path, _) if self.caller.crowded && !matches!(path, "/health" | "/ready") => Err(CROWDED),
+            (path, Method::Other("OPTIONS")) if self.shared.config.cors.is_on() && is_path(path) => {
+                Ok(Ticket::Preflight)
+            }
             ("/metrics", Method::Post) => self.admit_batch(head),
             ("/metrics", Method::Get | Method::Head) => self.admit_statistics(head, Document::negotiate(head.accept)),
             ("/metrics", _) => Err(HttpError::MethodNotAllowed { allow: "GET, HEAD, POST" }),
@@ -673,6 +678,10 @@ impl http::Service for Service {
     fn serve(&mut self, ticket: Ticket, body: &[u8], respond: Responder<'_>) -> Served {
         match ticket {
             Ticket::Ingest { ack, charge, trace } => self.ingest(ack, charge, trace, body, respond),
+            Ticket::Preflight => {
+                self.counters.preflights += 1;
+                respond.preflight()
+            }
             Ticket::Health => self.answer_health(respond),
             Ticket::Ready => self.answer_ready(respond),
             Ticket::Statistics { document, asked_by } => {
@@ -720,6 +729,11 @@ fn over_rate(decision: Decision) -> HttpError {
             HttpError::Unavailable { text: "too many clients at one time", retry_after_s: limits::RETRY_AFTER_S }
         }
     }
+}
+
+/// The paths that are served.
+fn is_path(path: &str) -> bool {
+    matches!(path, "/metrics" | "/health" | "/ready" | "/stats" | "/stats/clients") || query::is_query(path)
 }
 
 /// The level that a query string asks for. Whatever else it asks for would silently not be done, and is refused.

@@ -9,6 +9,7 @@ use super::{
     placement::CoreList,
 };
 use crate::{
+    http::Origin,
     log::AckLevel,
     proxy::{ForwardedHeader, TrustedProxy},
     trace::Protocol,
@@ -168,6 +169,15 @@ pub struct Arguments {
     /// answered 401.
     #[arg(long, env = "METRICSTREAM_API_KEYS", value_name = "FILE", help_heading = CLIENTS)]
     pub api_keys: Option<PathBuf>,
+    /// Origins whose web pages may send batches and read responses; * is all [default: none]
+    ///
+    /// As a browser sends it: https://app.example or http://localhost:3000. Several are given one by one or with commas, 64 at
+    /// most. Preflight requests (OPTIONS) are then answered 204; every response names the origin, refusals too, and lets the
+    /// page see Retry-After. Without it OPTIONS is answered 405.
+    #[arg(long, env = "METRICSTREAM_CORS_ORIGIN", help_heading = CLIENTS)]
+    #[arg(value_name = "ORIGIN", value_delimiter = ',')]
+    #[serde(deserialize_with = "list")]
+    pub cors_origin: Option<Vec<Origin>>,
     /// Who may read GET /metrics, /stats and /stats/clients: all, or those with an API key [default: open]
     ///
     /// With keys, which takes --api-keys, a request for statistics without a key is answered 401. /health and /ready are
@@ -394,6 +404,7 @@ impl Arguments {
             ipv6_prefix,
             max_clients,
             api_keys,
+            cors_origin,
             stats_auth,
             max_connections,
             max_body,

@@ -9,6 +9,7 @@ use super::{
     telemetry::{Telemetry, Typed},
 };
 use crate::{
+    http::{Cors, Origin},
     limits,
     log::AckLevel,
     metric,
@@ -199,6 +200,7 @@ impl Arguments {
             },
             clients_limit: within("--max-clients", self.max_clients, limits::CLIENTS_DEFAULT, limits::CLIENTS_CAP)?,
             api_keys,
+            cors: Cors::new(cors_origins(self.cors_origin)?),
             stats_auth,
             connections_limit: self.max_connections,
             body_bytes_limit,
@@ -219,6 +221,15 @@ impl Arguments {
             telemetry,
         })
     }
+}
+
+/// The origins whose pages may read responses.
+fn cors_origins(value: Option<Vec<Origin>>) -> Result<Vec<Origin>, ConfigError> {
+    let origins = value.unwrap_or_default();
+    if origins.len() > limits::CORS_ORIGINS_MAX {
+        refuse!("--cors-origin takes at most {} origins, not {}", limits::CORS_ORIGINS_MAX, origins.len());
+    }
+    Ok(origins)
 }
 
 /// Places to listen at, of which an option that is given names at least one.

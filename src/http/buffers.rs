@@ -6,6 +6,7 @@
 //! start. Returned buffers are kept for the next borrower up to a stated sum, so the steady state allocates nothing.
 
 use super::content::ContentDecoder;
+use super::cors::Cors;
 use super::format_date;
 use crate::limits::{
     BODY_BYTES_CAP, BUFFER_KEPT_BYTES_MAX, BUFFERS_KEPT_BYTES_MAX, BUFFERS_KEPT_MAX, DECODER_BYTES_MAX, HELD_BYTES_MAX,
@@ -25,6 +26,8 @@ pub struct Core {
     pub(super) buffers: Buffers,
     /// The Date field of answers, see [`format_date`]; to be renewed every second.
     pub date: [u8; 29],
+    /// The web pages that may read responses.
+    pub cors: Cors,
     /// Every answer from now on carries `Connection: close`, and its connection ends with it.
     pub draining: bool,
     /// The same, for the connection that is served next: it is over the bound of connections.
@@ -44,6 +47,7 @@ impl Core {
             decoder: ContentDecoder::new(),
             buffers: Buffers::new(HELD_BYTES_MAX - decoder_bytes),
             date: format_date(0),
+            cors: Cors::default(),
             draining: false,
             closes: false,
         }

@@ -23,7 +23,7 @@
 //!   the connection. A body that does not decompress, or in a coding that is not served, is framed all the same: the
 //!   connection goes on.
 //! - `100 Continue` is sent when the body has not begun to arrive with the head.
-//! - The body of a GET or HEAD is framed, read past, and not shown to the service.
+//! - The body of a GET, HEAD or OPTIONS is framed, read past, and not shown to the service.
 //! - An answer of unknown length is chunked; to HTTP/1.0 it ends with the connection. If it cannot be finished, its
 //!   connection is closed without the last chunk, which is how the peer can tell.
 
@@ -476,7 +476,13 @@ impl<T> Connection<T> {
         let ParsedHead { head, connection, expects_continue, coding } = parsed;
         let old = head.version == Version::Http10;
         let close = connection.close || (old && !connection.keep_alive);
-        let form = Form { close, keep_alive: old && !close, head_only: head.method == Method::Head, chunked: !old };
+        let form = Form {
+            close,
+            keep_alive: old && !close,
+            head_only: head.method == Method::Head,
+            chunked: !old,
+            fields: turn.core.cors.fields(head.origin),
+        };
         turn.stepped = true;
 
         let ticket = match turn.service.admit(&head) {
@@ -486,7 +492,7 @@ impl<T> Connection<T> {
                 return 0;
             }
         };
-        let without = matches!(head.method, Method::Get | Method::Head);
+        let without = matches!(head.method, Method::Get | Method::Head | Method::Other("OPTIONS"));
         let purpose = match coding {
             _ if without => Purpose::ServeWithout(ticket),
             Some(coding) => Purpose::Serve(ticket, coding),

@@ -50,6 +50,8 @@ pub struct Head<'a> {
     pub accept: Option<&'a [u8]>,
     /// The first Content-Type field.
     pub content_type: Option<&'a [u8]>,
+    /// The first Origin field: the web page that the request comes from.
+    pub origin: Option<&'a [u8]>,
     /// The traceparent field (W3C Trace Context). A repeated one could be read in two ways, and is empty.
     pub traceparent: Option<&'a [u8]>,
     /// The tracestate fields, in order: together they are one list. Of more than there is room for, none.
@@ -175,6 +177,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<ParsedHead<'_>, HttpError> {
             authorization: None,
             accept: None,
             content_type: None,
+            origin: None,
             traceparent: None,
             tracestate: [None; TRACESTATE_FIELDS_MAX],
             forwarded: LastValues::default(),
@@ -209,6 +212,7 @@ fn judge_fields<'a>(parsed: &mut ParsedHead<'a>, list: &[httparse::Header<'a>]) 
                 }
             }
             6 if is("accept") => head.accept = head.accept.or(Some(value)),
+            6 if is("origin") => head.origin = head.origin.or(Some(value)),
             6 if is("expect") => parsed.expects_continue |= value.eq_ignore_ascii_case(b"100-continue"),
             9 if is("forwarded") => head.forwarded.add(value),
             10 if is("connection") => parsed.connection.add(value),

@@ -18,6 +18,7 @@ mod buffers;
 mod chunked;
 mod connection;
 mod content;
+mod cors;
 mod date;
 mod error;
 mod fields;
@@ -29,6 +30,7 @@ mod status;
 
 pub use buffers::{Bounds, Core};
 pub use connection::{After, Connection, Deadline, Progress, Service};
+pub use cors::{Cors, Origin, OriginError};
 pub use date::format_date;
 pub use error::{HttpError, REASON_CONTENT, REASONS, reason_index};
 pub use fields::LastValues;

@@ -5,6 +5,7 @@
 
 use std::fmt::{self, Display, Write};
 
+use super::cors::PREFLIGHT;
 use super::{HttpError, Status};
 use crate::limits::RETRY_AFTER_S;
 
@@ -27,6 +28,8 @@ pub(super) struct Form {
     pub(super) head_only: bool,
     /// The peer knows the chunked coding: it speaks HTTP/1.1.
     pub(super) chunked: bool,
+    /// More field lines, from the CR LF before the first on: those for the web page that asks.
+    pub(super) fields: &'static [u8],
 }
 
 impl Form {
@@ -102,6 +105,16 @@ impl Responder<'_> {
         if !self.form.head_only {
             self.out.extend_from_slice(body);
         }
+        Served::DONE
+    }
+
+    /// 204 for a preflight request: what a web page may send, if its origin may.
+    pub fn preflight(mut self) -> Served {
+        self.out.reserve(HEAD_BYTES + PREFLIGHT.len());
+        self.out.extend_from_slice(Status::NoContent.line_to_date());
+        self.out.extend_from_slice(self.date);
+        self.out.extend_from_slice(PREFLIGHT);
+        self.end_head();
         Served::DONE
     }
 
@@ -204,6 +217,13 @@ impl Responder<'_> {
         for part in field {
             out.extend_from_slice(part);
         }
+        self.end_head();
+    }
+
+    /// The fields that any response has, and the empty line.
+    fn end_head(&mut self) {
+        let out = &mut *self.out;
+        out.extend_from_slice(self.form.fields);
         if self.form.close {
             out.extend_from_slice(b"\r\nConnection: close");
         } else if self.form.keep_alive {

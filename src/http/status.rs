@@ -6,6 +6,8 @@
 pub enum Status {
     /// 200
     Ok = 200,
+    /// 204
+    NoContent = 204,
     /// 400
     BadRequest = 400,
     /// 401
@@ -36,8 +38,9 @@ pub enum Status {
 
 impl Status {
     /// Every status, in ascending order.
-    pub const ALL: [Status; 14] = [
+    pub const ALL: [Status; 15] = [
         Status::Ok,
+        Status::NoContent,
         Status::BadRequest,
         Status::Unauthorized,
         Status::NotFound,
@@ -63,6 +66,7 @@ impl Status {
     pub(super) const fn line_to_date(self) -> &'static [u8] {
         match self {
             Status::Ok => b"HTTP/1.1 200 OK\r\nDate: ",
+            Status::NoContent => b"HTTP/1.1 204 No Content\r\nDate: ",
             Status::BadRequest => b"HTTP/1.1 400 Bad Request\r\nDate: ",
             Status::Unauthorized => b"HTTP/1.1 401 Unauthorized\r\nDate: ",
             Status::NotFound => b"HTTP/1.1 404 Not Found\r\nDate: ",

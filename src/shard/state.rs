@@ -104,7 +104,8 @@ impl State {
     /// The state of a core without connections; `slots` is the driver's bound of them.
     pub fn new(setup: ShardSetup, slots: u32) -> Self {
         let now_ns = setup.shared.clock.monotonic_ns();
-        let http = Core::new(Bounds { body_bytes: setup.shared.config.body_bytes_max() });
+        let mut http = Core::new(Bounds { body_bytes: setup.shared.config.body_bytes_max() });
+        http.cors = setup.shared.config.cors.clone();
         let mut state = Self {
             http,
             clients: Clients::default(),

@@ -155,6 +155,8 @@ counters! {
         forwarded_unusable,
         /// Requests answered with a 200.
         answered_ok,
+        /// Preflight requests of browsers, answered with a 204.
+        preflights,
         /// Batches that came in.
         batches_received,
         /// Batches stored at the level asked for.
@@ -220,13 +222,18 @@ impl Counters {
     #[must_use]
     pub fn answered(&self, status: Status) -> u64 {
         let refused = REASONS.iter().zip(self.refused).filter(|((_, of), _)| *of == status).map(|(_, count)| count);
-        refused.sum::<u64>() + if status == Status::Ok { self.answered_ok } else { 0 }
+        let answered = match status {
+            Status::Ok => self.answered_ok,
+            Status::NoContent => self.preflights,
+            _ => 0,
+        };
+        refused.sum::<u64>() + answered
     }
 
     /// Requests answered, with whatever status.
     #[must_use]
     pub fn requests(&self) -> u64 {
-        self.answered_ok + self.refused.iter().sum::<u64>()
+        self.answered_ok + self.preflights + self.refused.iter().sum::<u64>()
     }
 
     /// Batches rejected, for whatever reason.

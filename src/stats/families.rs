@@ -70,6 +70,7 @@ fn requests(to: &mut Exposition, snapshot: &Snapshot<'_>) {
         "Requests answered, of all paths, by status and by why they were refused (ok: they were not).",
     );
     family.sample(&format!("status=\"{}\",reason=\"ok\"", Status::Ok.code()), counters.answered_ok);
+    family.sample(&format!("status=\"{}\",reason=\"preflight\"", Status::NoContent.code()), counters.preflights);
     for ((reason, status), count) in REASONS.iter().zip(counters.refused) {
         family.sample(&format!("status=\"{}\",reason=\"{reason}\"", status.code()), count);
     }

@@ -251,6 +251,7 @@ mod tests {
             authorization: None,
             accept: None,
             content_type: None,
+            origin: None,
             traceparent,
             tracestate: [Some(b"a=1"), Some(b"b=2"), None, None],
             forwarded: Default::default(),

@@ -20,6 +20,7 @@ mod server;
 mod admin;
 mod concurrency;
 mod contract;
+mod cors;
 mod crash;
 mod crowd;
 mod damaged;

@@ -84,8 +84,10 @@ fn append_escape(out: &mut Vec<u8>, character: char, notation: Notation) {
         (Notation::Json, '\r') => out.extend_from_slice(b"\\r"),
         (Notation::Json, '\t') => out.extend_from_slice(b"\\t"),
         (Notation::Json, _) => {
-            let units = character.encode_utf16(&mut [0; 2]).iter().copied().collect::<Vec<_>>();
-            units.iter().for_each(|unit| append_display(out, format_args!("\\u{unit:04x}")));
+            character
+                .encode_utf16(&mut [0; 2])
+                .iter()
+                .for_each(|unit| append_display(out, format_args!("\\u{unit:04x}")));
         }
     }
 }

@@ -271,8 +271,10 @@ impl Service {
     /// A ticket whose request will never be served: its connection ended before its body did, by its client's doing or,
     /// when it was `evicted`, by ours.
     pub fn abandon(&mut self, ticket: Ticket, evicted: bool) {
-        if let Ticket::Ingest { ack, trace, .. } = ticket {
+        if let Ticket::Ingest { ack, trace, charge } = ticket {
             if evicted {
+                // We gave it up for our own reasons.
+                self.refund(charge);
                 self.counters.batches_shed[Shed::BodiesFull as usize] += 1;
             } else {
                 self.counters.batches_rejected[Rejection::Abandoned as usize] += 1;

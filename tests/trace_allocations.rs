@@ -66,6 +66,7 @@ fn head(traceparent: Option<&[u8]>) -> Head<'_> {
         authorization: None,
         accept: None,
         content_type: None,
+        origin: None,
         traceparent,
         tracestate: [Some(b"a=1"); limits::TRACESTATE_FIELDS_MAX],
         forwarded: Default::default(),

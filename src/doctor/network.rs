@@ -37,7 +37,7 @@ fn port(examination: &mut Examination) -> Verdict {
 
 /// Where the server would listen. A name that has no address keeps it from starting.
 fn listens_at(examination: &Examination) -> Result<Vec<Place>, Unknown> {
-    listening::resolve(&listening::asked(&examination.config), listening::look_up)
+    listening::resolve(&listening::asked(examination.config), listening::look_up)
         .map_err(|refusal| Unknown(format!("the server will not start: {refusal}")))
 }
 

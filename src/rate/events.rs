@@ -175,7 +175,11 @@ mod tests {
     use std::thread;
 
     fn event(stamp_ns: u64) -> Event {
-        let kind = [EventKind::Refused, EventKind::Admitted, EventKind::FarFromNow][stamp_ns as usize % 3];
+        let kind = match stamp_ns % 3 {
+            0 => EventKind::Refused,
+            1 => EventKind::Admitted,
+            _ => EventKind::FarFromNow,
+        };
         Event { key: ClientKey::from_words([stamp_ns, !stamp_ns]), stamp_ns, kind }
     }
 

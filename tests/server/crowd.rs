@@ -189,10 +189,10 @@ fn slow_bodies_do_not_shut_others_out(driver: Driver) {
 /// sent, rounded up.
 fn half_heads_are_counted(driver: Driver) {
     const HEADS: u64 = 2_000;
-    const HEAD_BYTES: u64 = 15_900;
+    const HEAD_BYTES: usize = 15_900;
     let server = Setup::new(driver).start();
-    let head = format!("POST /metrics HTTP/1.1\r\nHost: a\r\nX-Long: {}", "x".repeat(HEAD_BYTES as usize - 41));
-    assert_eq!(head.len() as u64, HEAD_BYTES);
+    let head = format!("POST /metrics HTTP/1.1\r\nHost: a\r\nX-Long: {}", "x".repeat(HEAD_BYTES - 41));
+    assert_eq!(head.len(), HEAD_BYTES);
     let mut clients: Vec<Client> = (0..HEADS).map(|_| from(&server, 1)).collect();
     for client in &mut clients {
         let (first, rest) = head.as_bytes().split_at(9_000);
@@ -202,10 +202,10 @@ fn half_heads_are_counted(driver: Driver) {
     let held = |stats: &serde_json::Value| number_at(stats, "/reactors/0/held_bytes");
     let stats = until("all have come", || {
         let stats = server.stats();
-        (held(&stats) >= HEADS * HEAD_BYTES).then_some(stats)
+        (held(&stats) >= HEADS * HEAD_BYTES as u64).then_some(stats)
     });
     assert!(held(&stats) <= HEADS * 17 * 1024, "{stats:#}");
-    assert!(number_at(&stats, "/memory_bytes/bodies") >= HEADS * HEAD_BYTES);
+    assert!(number_at(&stats, "/memory_bytes/bodies") >= HEADS * HEAD_BYTES as u64);
     drop(clients);
     until("all of it is free again", || (held(&server.stats()) < 64 * 1024).then_some(()));
 }

@@ -63,7 +63,8 @@ fn without_proof_of_the_boot_no_line_is_moved_aside(driver: Driver) {
     let setup = Setup::new(driver).flag("--ack", "fsync");
     let earlier = |old: &str| format!("{:020}", old.parse::<u64>().unwrap() - 10_000_000_000);
     let later = |old: &str| format!("{:020}", old.parse::<u64>().unwrap() + 3_600_000_000_000);
-    let lies: [(&str, &dyn Fn(&str) -> String); 5] = [
+    type Lie<'a> = (&'a str, &'a dyn Fn(&str) -> String);
+    let lies: [Lie; 5] = [
         // Hidden, made without entropy, another; the same one again at another moment, and not so long after the boot.
         ("boot_id", &|_| " ".repeat(36)),
         ("boot_id", &|_| "00000000-0000-4000-8000-000000000000".to_owned()),

@@ -35,6 +35,7 @@ fn head(traceparent: Option<&[u8]>) -> Head<'_> {
         authorization: None,
         accept: None,
         content_type: None,
+        origin: None,
         traceparent,
         tracestate: [None; limits::TRACESTATE_FIELDS_MAX],
         forwarded: Default::default(),

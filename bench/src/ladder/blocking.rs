@@ -280,7 +280,7 @@ impl Server {
         }
         let Guarded { service, core, .. } = &mut *self.guarded();
         if let Some(ticket) = connection.take_ticket() {
-            service.abandon(ticket);
+            service.abandon(ticket, false);
         }
         connection.release(core);
     }

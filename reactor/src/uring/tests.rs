@@ -110,7 +110,7 @@ fn a_pause_whose_cancel_misses_the_receive_cancels_again() {
     let (mut driver, mut echo, token, _client) = one_connection();
     let connection = driver.connections.get_mut(token).unwrap();
     connection.paused = true;
-    connection.keep(b"late");
+    connection.keep(b"late", |_| true);
     connection.in_flight.insert(Op::CancelReceive);
     driver.on_cancelled(token, Op::Receive, -libc::ENOENT, &mut echo);
     assert!(driver.connections.get(token).unwrap().in_flight.contains(Op::CancelReceive));

@@ -86,7 +86,7 @@ fn encoded(text: &str) -> String {
 fn pattern(texts: &[String]) -> String {
     let escaped: Vec<_> = texts.iter().map(|text| regex::escape(text)).collect();
     // With one branch that nothing matches it is no list of literals any more.
-    let more = if texts.len() % 2 == 0 { r"|[^\s\S]" } else { "" };
+    let more = if texts.len().is_multiple_of(2) { r"|[^\s\S]" } else { "" };
     encoded(&format!("~{}{more}", escaped.join("|")))
 }
 

@@ -93,7 +93,6 @@ fn what_breaks_a_rule_is_refused_by_all_but_the_naive_and_the_bare_tape() {
         r#"{"name":"","value":1}"#,
         r#"{"name":"a","value":"1"}"#,
         r#"{"name":"a","value":1,"type":"guage"}"#,
-        r#"{"name":"a","value":1,"timestamp":null}"#,
         r#"{"name":"a","value":1,"timestamp":1.5}"#,
         r#"{"name":"a","value":1,"tags":{"k":1}}"#,
         r#"{"name":"a","value":1,"tags":{"k":"","k":""}}"#,

@@ -284,6 +284,8 @@ fn memory_is_given_back_after_a_flood(driver: Driver) {
     for _ in 0..400 {
         assert_eq!(staying.ask(&padded).processed(), 1);
     }
+    // So has the code that renders statistics been loaded.
+    assert!(server.stat("/reactors/0/held_bytes") < 1_000_000);
     let before = server.resident_bytes();
     let head = "POST /metrics HTTP/1.1\r\nHost: a\r\nContent-Length: 4000000\r\n\r\n";
     let part = vec![b' '; 2_000_000];
@@ -306,7 +308,8 @@ fn memory_is_given_back_after_a_flood(driver: Driver) {
     until("the flood is held", || (server.stat("/reactors/0/held_bytes") > 100_000_000).then_some(()));
     assert!(server.resident_bytes() > before + 60_000_000);
     drop(flood);
-    until("it is given back", || (server.resident_bytes() * 5 <= before * 6).then_some(()));
+    // The tables of connections keep the slots of the thousand, and the code that served them stays resident: 4 MB or so.
+    until("it is given back", || (server.resident_bytes() <= before + before / 5 + 4_000_000).then_some(()));
     assert_eq!(middle.unwrap().ask(&post(BATCH)).processed(), 1);
 }
 

@@ -99,8 +99,8 @@ pub struct Config {
 }
 
 impl Config {
-    /// Bytes of a body, before and after decompression. One over a second's budget of its client could never be admitted, so
-    /// that bounds a body too.
+    /// Bytes of a body, before and after decompression. One over a second's budget of its client could never be
+    /// admitted, so that bounds a body too.
     #[must_use]
     pub fn body_bytes_max(&self) -> usize {
         let budget = self.rate_limit_bytes.and_then(|bytes| usize::try_from(bytes).ok());

@@ -33,8 +33,8 @@ pub const CONTENT_BYTES_PER_TURN_MAX: usize = MIB;
 /// Work of one turn over all connections of a core, in bytes of content: 4 MiB are parsed in some 4 ms and inflated in
 /// 10. What arrives beyond it waits for the next turn, first come first served.
 pub const TURN_WORK_BYTES_MAX: usize = 4 * MIB;
-/// Work that a request counts as besides its content: 2 us, in which 1 KiB or two are parsed. So a turn has 4,096 requests
-/// at most.
+/// Work that a request counts as besides its content: 2 us, in which 1 KiB or two are parsed. So a turn has 4,096
+/// requests at most.
 pub const REQUEST_WORK_BYTES: usize = KIB;
 /// Bytes that may wait unread for the answers before them to be sent; at it, receiving pauses. What one delivery brings
 /// on top is taken all the same.
@@ -100,11 +100,11 @@ pub const BATCH_METRICS_DEFAULT: usize = 1_000;
 pub const NAME_BYTES_DEFAULT: usize = 255;
 /// Default bound of tags on one metric.
 pub const TAGS_DEFAULT: usize = 128;
-/// Milliseconds from the time of arrival from which on a timestamp counts as far from now: a day, which is over every time zone and
-/// any clock that is kept. It is stored and counted: a backfill is no fault.
+/// Milliseconds from the time of arrival from which on a timestamp counts as far from now: a day, which is over every
+/// time zone and any clock that is kept. It is stored and counted: a backfill is no fault.
 pub const TIMESTAMP_FAR_MS: u64 = 24 * 3_600 * 1_000;
-/// Default bound of a tag's key, and of its value, in bytes of UTF-8 after unescaping. Tags are texts that queries compare and match; a
-/// megabyte of text in one is a mistake, or an attack on whoever asks.
+/// Default bound of a tag's key, and of its value, in bytes of UTF-8 after unescaping. Tags are texts that queries
+/// compare and match; a megabyte of text in one is a mistake, or an attack on whoever asks.
 pub const TAG_BYTES_DEFAULT: usize = MIB;
 /// Depth of nesting in a document: objects and arrays, ignored fields included.
 pub const JSON_DEPTH_MAX: usize = 64;
@@ -152,8 +152,8 @@ pub const EVICTION_LOOKS_MAX: usize = 64;
 pub const EVICTIONS_MAX: usize = 16;
 /// Descriptors set aside for what is not a connection: standard streams, log, state, lock, eventfds, rings, listeners.
 pub const DESCRIPTORS_RESERVED: u32 = 64;
-/// Descriptors set aside for each reactor beside one for each of its listeners: ring or epoll instance, eventfd, and the
-/// connections being refused.
+/// Descriptors set aside for each reactor beside one for each of its listeners: ring or epoll instance, eventfd, and
+/// the connections being refused.
 pub const DESCRIPTORS_PER_REACTOR: u32 = 7 + REFUSALS_IN_FLIGHT_MAX;
 /// Descriptors set aside for each query thread: the active segment of its snapshot, and a segment and its sidecar.
 pub const DESCRIPTORS_PER_QUERY_THREAD: u32 = 4;
@@ -168,8 +168,9 @@ pub const RECEIVE_BUFFER_BYTES: u32 = 16 * 1024;
 /// Shared receive buffers of one reactor: 512 x 16 KiB = 8 MiB. Each is held only until the turn that delivers it ends.
 pub const RECEIVE_BUFFERS: u16 = 512;
 
-/// Default of `--idle-timeout`, in seconds. Longer than the idle timeout of load balancers, which is 60 s for most (AWS ALB, nginx
-/// upstreams, GCP): whoever closes first must be the one that sends the requests, else one now and then meets a closed connection.
+/// Default of `--idle-timeout`, in seconds. Longer than the idle timeout of load balancers, which is 60 s for most (AWS
+/// ALB, nginx upstreams, GCP): whoever closes first must be the one that sends the requests, else one now and then
+/// meets a closed connection.
 pub const IDLE_TIMEOUT_DEFAULT_S: u64 = 75;
 const _: () = assert!(IDLE_TIMEOUT_DEFAULT_S > 60);
 /// Granularity of a core's timers: a deadline fires less than this late. 2,048 ticks a lap of the wheel: 131 s.
@@ -325,13 +326,13 @@ pub const fn ring_bytes_min(batch_bytes_max: usize) -> usize {
 
 // ---- query ---------------------------------------------------------------------------------------------------------
 
-/// Bytes of a query's parameters, those in the URL and those in a form together. In a URL the head's bound holds first; a form of this
-/// size names 30,000 hosts.
+/// Bytes of a query's parameters, those in the URL and those in a form together. In a URL the head's bound holds first;
+/// a form of this size names 30,000 hosts.
 pub const QUERY_PARAMETERS_BYTES_MAX: usize = MIB;
 /// Parameters of one query. A tag that may be any of many comes as often.
 pub const QUERY_PARAMETERS_MAX: usize = 64 * 1024;
-/// Filters by tags in one query: each is looked at for each spelling of tags. What a tag may be, however much that is, is one, and so is
-/// what it may not be; each expression is one.
+/// Filters by tags in one query: each is looked at for each spelling of tags. What a tag may be, however much that is,
+/// is one, and so is what it may not be; each expression is one.
 pub const QUERY_FILTERS_MAX: usize = 64;
 /// Keys in `by`: as many as a metric has tags, by default.
 pub const QUERY_BY_KEYS_MAX: usize = TAGS_DEFAULT;
@@ -339,11 +340,14 @@ pub const QUERY_BY_KEYS_MAX: usize = TAGS_DEFAULT;
 pub const QUERY_PATTERNS_MAX: usize = 9;
 /// Bytes of their texts together. Compiling 16 KiB of classes without regard to case takes 0.8 s, this 0.4 s.
 pub const QUERY_PATTERN_TEXT_BYTES_MAX: usize = 8 * KIB;
-/// Bytes of an automaton's memory of states: one for each expression and thread. With more states, it forgets all and begins anew.
+/// Bytes of an automaton's memory of states: one for each expression and thread. With more states, it forgets all and
+/// begins anew.
 pub const QUERY_PATTERN_CACHE_BYTES: usize = MIB;
-/// Steps of a regular expression, states by bytes of text, between two looks at the deadline: 10 ns each, so a millisecond.
+/// Steps of a regular expression, states by bytes of text, between two looks at the deadline: 10 ns each, so a
+/// millisecond.
 pub const QUERY_PATTERN_STEPS_BETWEEN_LOOKS: usize = 128 * 1024;
-/// Values that are compared, merged or turned into points between two looks at the deadline. Sorting as many takes milliseconds.
+/// Values that are compared, merged or turned into points between two looks at the deadline. Sorting as many takes
+/// milliseconds.
 pub const QUERY_STEPS_BETWEEN_LOOKS: usize = 16 * 1024;
 /// Columns of an answer in CSV: each row has all of them.
 pub const QUERY_COLUMNS_MAX: usize = 1_024;
@@ -370,14 +374,14 @@ pub const QUERY_PIECE_BYTES: usize = 64 * KIB;
 
 // ---- statistics ----------------------------------------------------------------------------------------------------
 
-/// Least time between the beginnings of two renderings of statistics: however many ask, 100 a second are made, and each answers all who
-/// asked before it began. A rendering takes less than a millisecond.
+/// Least time between the beginnings of two renderings of statistics: however many ask, 100 a second are made, and each
+/// answers all who asked before it began. A rendering takes less than a millisecond.
 pub const RENDER_INTERVAL_MIN: Duration = Duration::from_millis(10);
-/// Questions for documents that one reactor has with the observer at one time: one of each lane. Connections that ask meanwhile wait for
-/// the next, so their number is bounded by that of connections.
+/// Questions for documents that one reactor has with the observer at one time: one of each lane. Connections that ask
+/// meanwhile wait for the next, so their number is bounded by that of connections.
 pub const QUESTIONS_PER_REACTOR_MAX: usize = 4;
-/// Interval at which memory is given back that nothing has needed since the last time. After twice that nothing is left of a
-/// flood.
+/// Interval at which memory is given back that nothing has needed since the last time. After twice that nothing is left
+/// of a flood.
 pub const TRIM_INTERVAL: Duration = Duration::from_secs(5);
 /// How often the limiter's events are flushed from their rings into the ledger.
 pub const EVENT_FLUSH_INTERVAL: Duration = Duration::from_millis(100);
@@ -402,7 +406,8 @@ pub const REPORT_WAIT: Duration = Duration::from_secs(1);
 
 // ---- standard error ------------------------------------------------------------------------------------------------
 
-/// Lines that wait to be written to standard error. Over it a line is dropped and counted. A line each second for a quarter of an hour.
+/// Lines that wait to be written to standard error. Over it a line is dropped and counted. A line each second for a
+/// quarter of an hour.
 pub const STDERR_LINES_MAX: usize = 1_024;
 /// Bytes of these lines: 256 for each.
 pub const STDERR_BYTES_MAX: usize = 256 * KIB;
@@ -412,7 +417,8 @@ pub const STDERR_RETRY: Duration = Duration::from_secs(1);
 pub const STDERR_POLL: Duration = Duration::from_millis(20);
 /// How long the end of the process may be held up by lines that nobody reads.
 pub const STDERR_FLUSH_MAX: Duration = Duration::from_secs(1);
-/// Stack of the thread that writes lines, which only copies them: 1/16 of the others', so that it starts where these cannot.
+/// Stack of the thread that writes lines, which only copies them: 1/16 of the others', so that it starts where these
+/// cannot.
 pub const STDERR_THREAD_STACK_BYTES: usize = 128 * KIB;
 /// Least time between two lines about signals that are ignored.
 pub const IGNORED_SIGNAL_INTERVAL: Duration = Duration::from_secs(1);
@@ -480,22 +486,24 @@ pub const OTLP_FLUSH_MAX: Duration = Duration::from_secs(2);
 /// Queries that are in the server at one time, over all reactors: waiting for a thread, running, or with an answer that its client has
 /// not taken whole. Over it: 503.
 pub const QUERIES_OPEN_MAX: usize = 512;
-/// Queries that wait for a thread; one client may have half of it. Over it: 503, and 429 for a client over its half. What does not get a
-/// thread before its deadline is answered 503 too.
+/// Queries that wait for a thread; one client may have half of it. Over it: 503, and 429 for a client over its half.
+/// What does not get a thread before its deadline is answered 503 too.
 pub const QUERIES_WAITING_MAX: usize = 64;
-/// Answers of more than one piece that their clients have not taken whole; one client may have half of it. Over it: 503, and 429 for a
-/// client over its half. Their memory together is what `--query-max-memory` lets one query hold, with the same halves.
+/// Answers of more than one piece that their clients have not taken whole; one client may have half of it. Over it:
+/// 503, and 429 for a client over its half. Their memory together is what `--query-max-memory` lets one query hold,
+/// with the same halves.
 pub const ANSWERS_UNREAD_MAX: usize = 128;
 // What is open waits, has a thread, or is unread; an answer of one piece is gone as soon as its reactor sees it.
 const _: () = assert!(QUERIES_WAITING_MAX + QUERY_THREADS_CAP + ANSWERS_UNREAD_MAX <= QUERIES_OPEN_MAX);
-/// Parts of one answer that wait for its client to take those before. With so many it is put aside until half of them are taken, and its
-/// thread does something else. All unread answers together: 128 x (8 waiting + 1 being sent + 1 made) x 64 KiB = 80 MiB.
+/// Parts of one answer that wait for its client to take those before. With so many it is put aside until half of them
+/// are taken, and its thread does something else. All unread answers together: 128 x (8 waiting + 1 being sent + 1
+/// made) x 64 KiB = 80 MiB.
 pub const PIECES_WAITING_MAX: usize = 8;
 // A reactor has one message under way at most for each query and for each document that was asked of it, and a report, a drain and
 // a giving up.
 const _: () = assert!(QUERIES_OPEN_MAX + QUESTIONS_PER_REACTOR_MAX + 3 <= MAILBOX_MESSAGES_MAX);
-/// The slowest that a client may take an answer, in bytes a second, once the write timeout has passed for the first time: memory
-/// must not be held for ever by sips.
+/// The slowest that a client may take an answer, in bytes a second, once the write timeout has passed for the first
+/// time: memory must not be held for ever by sips.
 pub const ANSWER_BYTES_PER_S_MIN: u64 = 64 * KIB as u64;
 /// How long a query goes on whose client has ended its side of the connection before anything was sent. Mostly it has left; but it
 /// may still read, and then it gets what comes within this time.

@@ -1,10 +1,11 @@
 //! The way of an answer from the thread that makes it to the reactor that sends it: a queue of parts with a bound.
 //!
-//! Neither end ever waits. A thread that finds the queue full puts the answer aside and asks to hear of space; the reactor takes a part
-//! when the one before has been sent, and says so once half of the queue is empty. The other way it is told through its mailbox, once for
-//! however many parts it has not looked at yet, so an answer has one message under way at most in each direction, and all of them
-//! together fit (`limits.rs` asserts it): none is ever lost. When the reactor gives the answer up, because its client has left, the
-//! thread is told by a flag, by the queue, and as of space.
+//! Neither end ever waits. A thread that finds the queue full puts the answer aside and asks to hear of space; the
+//! reactor takes a part when the one before has been sent, and says so once half of the queue is empty. The other way
+//! it is told through its mailbox, once for however many parts it has not looked at yet, so an answer has one message
+//! under way at most in each direction, and all of them together fit (`limits.rs` asserts it): none is ever lost. When
+//! the reactor gives the answer up, because its client has left, the thread is told by a flag, by the queue, and as of
+//! space.
 
 use crate::{
     http::{HttpError, Piece},
@@ -96,8 +97,8 @@ struct Shared {
     _place: Place,
 }
 
-/// Opens a pipe to the connection that `token` names at the reactor that `mailbox` belongs to. `space` is the answer's number, and where
-/// it goes when there is space again after its thread had to wait for it; at most once at a time.
+/// Opens a pipe to the connection that `token` names at the reactor that `mailbox` belongs to. `space` is the answer's
+/// number, and where it goes when there is space again after its thread had to wait for it; at most once at a time.
 #[must_use]
 pub fn pipe(token: Token, mailbox: mailbox::Sender<Mail>, place: Place, space: (u64, Sender<u64>)) -> (Writer, Reader) {
     let (sender, receiver) = bounded(limits::PIECES_WAITING_MAX);
@@ -146,8 +147,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Asks to hear of space once there is some, or nobody takes the parts any more. `false`: that is so already, and nothing will be
-    /// heard.
+    /// Asks to hear of space once there is some, or nobody takes the parts any more. `false`: that is so already, and
+    /// nothing will be heard.
     #[must_use]
     pub fn wait_for_space(&self) -> bool {
         self.shared.waits.store(true, Ordering::Relaxed);
@@ -299,8 +300,8 @@ mod tests {
         assert!(matches!(reader.take(), Taken::Ended));
     }
 
-    /// A reader that looks only when it is told to, or has just found something, finds everything; and so does a writer that goes on only
-    /// when it hears of space.
+    /// A reader that looks only when it is told to, or has just found something, finds everything; and so does a writer
+    /// that goes on only when it hears of space.
     #[test]
     fn no_part_is_missed_by_who_waits_for_word() {
         const PARTS: usize = 4_000;

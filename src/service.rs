@@ -144,8 +144,8 @@ impl Caller {
         Self { peer, is_trusted: false, role, late: false, crowded: false }
     }
 
-    /// The address that its connection and what it holds are counted by. A trusted proxy has none: its connections carry
-    /// the requests of many clients, and none of them has to give way for the number of the others.
+    /// The address that its connection and what it holds are counted by. A trusted proxy has none: its connections
+    /// carry the requests of many clients, and none of them has to give way for the number of the others.
     #[must_use]
     pub fn counted_by(self) -> Option<ClientAddress> {
         (!self.is_trusted).then_some(self.peer)
@@ -283,8 +283,8 @@ impl Service {
         }
     }
 
-    /// Who a request is charged to. The one place that hashes an `Authorization` value: a key is looked up by its hash, under
-    /// hash keys of this process, so the time that it takes says nothing about the keys there are.
+    /// Who a request is charged to. The one place that hashes an `Authorization` value: a key is looked up by its hash,
+    /// under hash keys of this process, so the time that it takes says nothing about the keys there are.
     fn payer(&self, head: &Head<'_>) -> Payer {
         let Shared { keys, api_keys, .. } = &*self.shared;
         let named = head.authorization.filter(|value| has_credentials(value)).map(|value| keys.authorization(value));
@@ -341,8 +341,8 @@ impl Service {
         }
     }
 
-    /// A request without a key that is known, where one is asked for: it is charged to its address, so keys cannot be tried
-    /// faster than the rate.
+    /// A request without a key that is known, where one is asked for: it is charged to its address, so keys cannot be
+    /// tried faster than the rate.
     fn refuse_keyless(&mut self, payer: Payer) -> HttpError {
         self.charge(payer, 0).err().unwrap_or(HttpError::Unauthorized)
     }
@@ -374,7 +374,8 @@ impl Service {
         }
     }
 
-    /// A query counts against no rate, unless its key is wrong: the pool has bounds of its own, for each client and for all.
+    /// A query counts against no rate, unless its key is wrong: the pool has bounds of its own, for each client and for
+    /// all.
     fn admit_query(&mut self, head: &Head<'_>) -> Result<Ticket, HttpError> {
         match head.method {
             _ if self.shared.queries.threads == 0 => Err(HttpError::NotFound),
@@ -573,7 +574,8 @@ impl Service {
         answer.held()
     }
 
-    /// Counts metrics that will be looked for at another time than their client means, mostly: its clock, or its unit, is wrong.
+    /// Counts metrics that will be looked for at another time than their client means, mostly: its clock, or its unit,
+    /// is wrong.
     #[cold]
     fn note_far_from_now(&mut self, charge: Option<Charge>, metrics: u32) {
         self.counters.metrics_far_from_now += u64::from(metrics);

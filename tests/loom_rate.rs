@@ -96,8 +96,8 @@ fn across_the_boundary_no_core_gets_too_many_or_too_few() {
     });
 }
 
-/// Charge, decode, refund: what one core gives back another can have, once and not before, and no admission is lost. The
-/// request of this core is refused by the server itself; that of the other one is served.
+/// Charge, decode, refund: what one core gives back another can have, once and not before, and no admission is lost.
+/// The request of this core is refused by the server itself; that of the other one is served.
 #[test]
 fn what_is_given_back_is_had_once_by_another_core() {
     let key = client();
@@ -117,7 +117,8 @@ fn what_is_given_back_is_had_once_by_another_core() {
     });
 }
 
-/// A refund takes its own stamp out and not the other core's, whichever came first: the window of what was served stays.
+/// A refund takes its own stamp out and not the other core's, whichever came first: the window of what was served
+/// stays.
 #[test]
 fn a_refund_takes_no_other_cores_stamp() {
     let key = client();

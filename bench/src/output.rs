@@ -1,5 +1,6 @@
-//! Standard output and standard error of a program whose reader may leave. `println!` and `eprintln!` panic then; here a closed
-//! pipe is the end of the output, and any other failure to write (a full disk) is an error that the caller reports.
+//! Standard output and standard error of a program whose reader may leave. `println!` and `eprintln!` panic then; here
+//! a closed pipe is the end of the output, and any other failure to write (a full disk) is an error that the caller
+//! reports.
 
 use std::{
     fmt,

@@ -9,8 +9,8 @@
 //! Reads no clock. Time is milliseconds since any fixed moment, and passed in. Memory is 24 bytes for each slot up to the
 //! highest ever set, and never shrinks.
 
-/// Buckets of the wheel, one for each tick of a lap: 8 KiB of list heads. With ticks of 64 ms a lap is 131 s, so that the
-/// usual idle timeout of 75 s is passed over by no lap.
+/// Buckets of the wheel, one for each tick of a lap: 8 KiB of list heads. With ticks of 64 ms a lap is 131 s, so that
+/// the usual idle timeout of 75 s is passed over by no lap.
 const BUCKETS: usize = 2048;
 const WORD_BITS: usize = u64::BITS as usize;
 const WORDS: usize = BUCKETS / WORD_BITS;

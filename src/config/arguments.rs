@@ -131,16 +131,17 @@ pub struct Arguments {
     /// Requests that a client may make in any one second; 0 is without limit [default: 10000]
     ///
     /// From 0 to 10000000. A client is its API key; without --api-keys its Authorization value; else its address. The
-    /// window slides and is exact over all cores. A batch is charged at its head, whatever becomes of it, and given back
-    /// when it is refused with a 503. One over the limit is answered 429, unread, with the Retry-After that its window asks
-    /// for. A request with a wrong key is charged to its address.
+    /// window slides and is exact over all cores. A batch is charged at its head, whatever becomes of it, and given
+    /// back when it is refused with a 503. One over the limit is answered 429, unread, with the Retry-After that its
+    /// window asks for. A request with a wrong key is charged to its address.
     #[arg(long, env = "METRICSTREAM_RATE_LIMIT", value_name = "N", help_heading = CLIENTS)]
     pub rate_limit: Option<u32>,
-    /// Decoded bytes that a client may send in any one second; 0 is without limit [default: 256MiB, 0 with --rate-limit 0]
+    /// Decoded bytes that a client may send in any one second; 0 is without limit [default: 256MiB, 0 with --rate-limit
+    /// 0]
     ///
-    /// From 0 to 1024GiB. A bucket that leaks as fast as it holds: up to a second's worth at once, and on average so many.
-    /// A compressed body is charged as it is decompressed, which ends at the limit: 429 with Retry-After. A body over the
-    /// limit is answered 413, as one over --max-body is.
+    /// From 0 to 1024GiB. A bucket that leaks as fast as it holds: up to a second's worth at once, and on average so
+    /// many. A compressed body is charged as it is decompressed, which ends at the limit: 429 with Retry-After. A body
+    /// over the limit is answered 413, as one over --max-body is.
     #[arg(long, env = "METRICSTREAM_RATE_LIMIT_BYTES", value_name = "SIZE", help_heading = CLIENTS)]
     pub rate_limit_bytes: Option<Text<Bytes>>,
     /// Authorization values that are clients of their own, for each address, without --api-keys [default: 1024]
@@ -151,14 +152,14 @@ pub struct Arguments {
     pub max_names_per_address: Option<usize>,
     /// Leading bits of an IPv6 address that are one client [default: 64]
     ///
-    /// From 1 to 128. A host can take any address of its network, which is a /64 as a rule. Who was given a /48 has 65536
-    /// of these: 48 makes them one client.
+    /// From 1 to 128. A host can take any address of its network, which is a /64 as a rule. Who was given a /48 has
+    /// 65536 of these: 48 makes them one client.
     #[arg(long, env = "METRICSTREAM_IPV6_PREFIX", value_name = "BITS", help_heading = CLIENTS)]
     pub ipv6_prefix: Option<u8>,
     /// Clients whose rate is remembered at one time [default: 65536]
     ///
-    /// From 1 to 16777216; 128 bytes each. A new client that finds no room, as none is idle, is answered 503 with
-    /// Retry-After.
+    /// From 1 to 16777216; 128 bytes each. A new client that finds no place, as none is idle, is answered 503 with
+    /// Retry-After. One place in four is kept from names that no key proves: those count as their address then.
     #[arg(long, env = "METRICSTREAM_MAX_CLIENTS", value_name = "N", help_heading = CLIENTS)]
     pub max_clients: Option<usize>,
     /// File of the API keys that may post and ask [default: none, all may]
@@ -171,17 +172,17 @@ pub struct Arguments {
     pub api_keys: Option<PathBuf>,
     /// Origins whose web pages may send batches and read responses; * is all [default: none]
     ///
-    /// As a browser sends it: https://app.example or http://localhost:3000. Several are given one by one or with commas, 64 at
-    /// most. Preflight requests (OPTIONS) are then answered 204; every response names the origin, refusals too, and lets the
-    /// page see Retry-After. Without it OPTIONS is answered 405.
+    /// As a browser sends it: https://app.example or http://localhost:3000. Several are given one by one or with
+    /// commas, 64 at most. Preflight requests (OPTIONS) are then answered 204; every response names the origin,
+    /// refusals too, and lets the page see Retry-After. Without it OPTIONS is answered 405.
     #[arg(long, env = "METRICSTREAM_CORS_ORIGIN", help_heading = CLIENTS)]
     #[arg(value_name = "ORIGIN", value_delimiter = ',')]
     #[serde(deserialize_with = "list")]
     pub cors_origin: Option<Vec<Origin>>,
     /// Who may read GET /metrics, /stats and /stats/clients: all, or those with an API key [default: open]
     ///
-    /// With keys, which takes --api-keys, a request for statistics without a key is answered 401. /health and /ready are
-    /// open to all in any case.
+    /// With keys, which takes --api-keys, a request for statistics without a key is answered 401. /health and /ready
+    /// are open to all in any case.
     #[arg(long, env = "METRICSTREAM_STATS_AUTH", value_name = "open|keys", help_heading = CLIENTS)]
     pub stats_auth: Option<StatsAuth>,
     /// Largest body, as sent and also after decompression [default: 4MiB]
@@ -283,8 +284,8 @@ pub struct Arguments {
     /// Threads that answer queries; 0 turns queries off [default: one for 4 cores, at least 2]
     ///
     /// From 0 to 256. A query that finds some of them idle uses them too. 64 more queries wait for a thread, 32 of one
-    /// client; further ones are answered 503, or 429 to that client, with Retry-After. One client has half of the threads
-    /// at most. Without threads the paths of queries are answered 404.
+    /// client; further ones are answered 503, or 429 to that client, with Retry-After. One client has half of the
+    /// threads at most. Without threads the paths of queries are answered 404.
     #[arg(long, env = "METRICSTREAM_QUERY_THREADS", value_name = "N", help_heading = QUERIES)]
     pub query_threads: Option<usize>,
     /// Cores that queries run on: auto, or a list such as 0-3 or 0,2 [default: auto]
@@ -311,8 +312,8 @@ pub struct Arguments {
     pub query_max_points: Option<usize>,
     /// Most memory that one query may hold while it is evaluated [default: 512MiB]
     ///
-    /// From 1MiB to 1024GiB, for each of --query-threads. A query that needs more is answered 422. Answers that are not read
-    /// hold as much together, those of one client half of it.
+    /// From 1MiB to 1024GiB, for each of --query-threads. A query that needs more is answered 422. Answers that are not
+    /// read hold as much together, those of one client half of it.
     #[arg(long, env = "METRICSTREAM_QUERY_MAX_MEMORY", value_name = "SIZE", help_heading = QUERIES)]
     pub query_max_memory: Option<Text<Bytes>>,
     /// Most of the log that one query may look at, decompressed [default: 1024GiB]

@@ -99,11 +99,12 @@ impl ContentDecoder {
         Self { inflate: Decompress::new(false), zstd: zstd_context(), output: Output::default(), used: false }
     }
 
-    /// The content of `body`, at most `bytes_max` long. `charge` is called for each step of it; its refusal ends the work.
+    /// The content of `body`, at most `bytes_max` long. `charge` is called for each step of it; its refusal ends the
+    /// work.
     ///
     /// # Errors
-    /// `ContentTooLarge` over the bound; `ContentCorrupt` when it is corrupt, truncated or followed by anything but, for gzip,
-    /// zeros; `ContentMembers`, `ContentWindow`; what `charge` refuses with.
+    /// `ContentTooLarge` over the bound; `ContentCorrupt` when it is corrupt, truncated or followed by anything but,
+    /// for gzip, zeros; `ContentMembers`, `ContentWindow`; what `charge` refuses with.
     pub(super) fn decode<'a>(
         &'a mut self,
         coding: Coding,
@@ -148,7 +149,8 @@ impl ContentDecoder {
         self.output.memory.capacity() + self.zstd.sizeof()
     }
 
-    /// As gzip(1) reads it: members one behind the other, and zeros behind the last (tape drives and block devices pad so).
+    /// As gzip(1) reads it: members one behind the other, and zeros behind the last (tape drives and block devices pad
+    /// so).
     fn gunzip(&mut self, body: &[u8], charge: Charge<'_>) -> Result<(), HttpError> {
         let mut input = body;
         loop {

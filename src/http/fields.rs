@@ -98,8 +98,8 @@ impl TransferCodings {
     }
 }
 
-/// Adds one Content-Encoding field to the coding found so far; `None` is one that is not served. Elements of the list that are
-/// empty say nothing (RFC 9110, 5.6.1.2), and so does an empty field.
+/// Adds one Content-Encoding field to the coding found so far; `None` is one that is not served. Elements of the list
+/// that are empty say nothing (RFC 9110, 5.6.1.2), and so does an empty field.
 pub(super) fn add_coding(so_far: Option<Coding>, value: &[u8]) -> Option<Coding> {
     let mut found = so_far?;
     for name in elements(value) {
@@ -108,7 +108,8 @@ pub(super) fn add_coding(so_far: Option<Coding>, value: &[u8]) -> Option<Coding>
         } else if name.eq_ignore_ascii_case(b"zstd") {
             Coding::Zstd
         } else if name.is_empty() || name.eq_ignore_ascii_case(b"identity") {
-            // A list may have empty elements (RFC 9110, 5.6.1), and an empty one is what some clients send for no coding.
+            // A list may have empty elements (RFC 9110, 5.6.1), and an empty one is what some clients send for no
+            // coding.
             continue;
         } else {
             return None;

@@ -10,9 +10,10 @@
 //! - What could be read in two ways is refused, never guessed at (RFC 9112, 11.2: request smuggling).
 //! - No peer can make it panic, loop without end, or hold more memory than `limits.rs` states.
 //!
-//! The map: `head` (request line and fields), `parameters` (query strings), `fields` (grammar of single fields), `chunked` (chunked bodies),
-//! `content` (gzip and zstd), `response` (answers), `piece` (of answers without a known length), `error` (every refusal, and its status), `buffers` (memory that
-//! connections of one core share), `connection` (the state machine that ties them together).
+//! The map: `head` (request line and fields), `parameters` (query strings), `fields` (grammar of single fields),
+//! `chunked` (chunked bodies), `content` (gzip and zstd), `response` (answers), `piece` (of answers without a known
+//! length), `error` (every refusal, and its status), `buffers` (memory that connections of one core share),
+//! `connection` (the state machine that ties them together).
 
 mod buffers;
 mod chunked;

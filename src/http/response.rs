@@ -278,8 +278,8 @@ impl Sink for &mut Vec<u8> {
     }
 }
 
-/// Escapes what is written as the inside of a JSON string (RFC 8259, 7), and the control characters beyond ASCII, which JSON lets stand
-/// raw and terminals act on.
+/// Escapes what is written as the inside of a JSON string (RFC 8259, 7), and the control characters beyond ASCII, which
+/// JSON lets stand raw and terminals act on.
 struct JsonText<S>(S);
 
 impl<S: Sink> Write for JsonText<S> {

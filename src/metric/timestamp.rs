@@ -19,17 +19,18 @@ pub const TIMESTAMP_MS_MIN: i64 = days_from_civil(0, 1, 1) * DAY_MS;
 /// Milliseconds from the epoch to 9999-12-31T23:59:59.999Z.
 pub const TIMESTAMP_MS_MAX: i64 = days_from_civil(10_000, 1, 1) * DAY_MS - 1;
 
-/// The first whole number that looks like the seconds of a present day: 1973-03-03 in seconds, and 1970-01-02 in milliseconds.
+/// The first whole number that looks like the seconds of a present day: 1973-03-03 in seconds, and 1970-01-02 in
+/// milliseconds.
 pub const SECONDS_MIN: i64 = 100_000_000;
-/// The end of these: the year 5138 in seconds, and 1973-03-03 in milliseconds. A metric of those three years has to be sent
-/// as RFC 3339 text.
+/// The end of these: the year 5138 in seconds, and 1973-03-03 in milliseconds. A metric of those three years has to be
+/// sent as RFC 3339 text.
 pub const SECONDS_END: i64 = 100_000_000_000;
 
 /// Length of a timestamp as the log has it.
 pub const TIMESTAMP_BYTES: usize = "2026-01-02T03:04:05.678Z".len();
 
-/// The timestamp that a number stands for: epoch milliseconds. Seconds are refused and not guessed: what is stored stays
-/// stored, and nobody looks for it in 1970. Microseconds and nanoseconds of a present day are out of range.
+/// The timestamp that a number stands for: epoch milliseconds. Seconds are refused and not guessed: what is stored
+/// stays stored, and nobody looks for it in 1970. Microseconds and nanoseconds of a present day are out of range.
 #[inline]
 pub(super) fn from_number(number: &Number) -> Result<i64, Problem> {
     // 15 digits reach to the year 33658, and cannot overflow.

@@ -1,5 +1,6 @@
-//! An answer on its way to its connection: rendered piece by piece, as far as its client has taken what came before. A thread makes
-//! pieces while there is space for them, and leaves the rest to whichever is free when there is space again: no client holds one.
+//! An answer on its way to its connection: rendered piece by piece, as far as its client has taken what came before. A
+//! thread makes pieces while there is space for them, and leaves the rest to whichever is free when there is space
+//! again: no client holds one.
 
 use super::{QueryStatus, routes::Asked, shares::Taken, status::Outcome};
 use crate::{
@@ -172,7 +173,8 @@ impl Delivery {
         Progress::More
     }
 
-    /// The next piece, and whether it is the last. A full one is that only if nothing follows, and is not followed by an empty one.
+    /// The next piece, and whether it is the last. A full one is that only if nothing follows, and is not followed by
+    /// an empty one.
     fn make_piece(&mut self) -> (Piece, bool) {
         /// Rendered at a time.
         const BYTES: usize = 16 * limits::KIB;

@@ -127,7 +127,8 @@ struct TagFilter {
 }
 
 impl TagFilters {
-    /// All of `parameters` whose names begin with `tag.` must hold, where the texts that one tag may be (or may not be) are one set.
+    /// All of `parameters` whose names begin with `tag.` must hold, where the texts that one tag may be (or may not be)
+    /// are one set.
     pub fn new<'a>(
         parameters: impl Iterator<Item = &'a Parameter>,
         expressions: &mut Expressions,

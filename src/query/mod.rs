@@ -12,8 +12,9 @@
 //! answer ─> form           JSON, CSV, JSON Lines, piece by piece
 //! ```
 //!
-//! In the server: `routes` (which requests are queries), `pool` (the threads), `schedule` (whose turn it is), `shares` (what one client may
-//! have), `engine` (what one thread does), `delivery` (the answer on its way to its connection), `status` (what is counted).
+//! In the server: `routes` (which requests are queries), `pool` (the threads), `schedule` (whose turn it is), `shares`
+//! (what one client may have), `engine` (what one thread does), `delivery` (the answer on its way to its connection),
+//! `status` (what is counted).
 //!
 //! Promises: what can be refused is refused before the first byte of the answer; memory is bounded by [`Bounds`], whatever is asked and
 //! whatever is in the log; the answer depends on what is in the log alone, not on the number of threads. Knows no files (that is
@@ -113,8 +114,8 @@ pub struct Effort<'a> {
     pub scanned_bytes: &'a AtomicU64,
 }
 
-/// Asks whether to go on: the deadline may have passed, or nobody may want the answer any more. Between two looks only bounded work is
-/// done.
+/// Asks whether to go on: the deadline may have passed, or nobody may want the answer any more. Between two looks only
+/// bounded work is done.
 type Look<'a> = &'a (dyn Fn() -> Result<(), Refusal> + Sync);
 
 /// Why there is no answer.

@@ -9,8 +9,9 @@
 use crate::metric::{SECONDS_END, SECONDS_MIN, TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN, parse_timestamp};
 use std::ops::Range;
 
-/// Numbers that a metric may not have, as they look like seconds, are seconds here up to this: the year 2286. Of the rest, 2286 to 5138 in
-/// seconds or 1970 to 1973 in milliseconds, nobody can tell what is meant, and nothing is guessed.
+/// Numbers that a metric may not have, as they look like seconds, are seconds here up to this: the year 2286. Of the
+/// rest, 2286 to 5138 in seconds or 1970 to 1973 in milliseconds, nobody can tell what is meant, and nothing is
+/// guessed.
 const SECONDS_BELOW: u64 = 10_000_000_000;
 /// Where numbers look like seconds, and where they do not any more.
 const LIKE_SECONDS: Range<u64> = SECONDS_MIN.unsigned_abs()..SECONDS_END.unsigned_abs();

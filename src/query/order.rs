@@ -1,8 +1,10 @@
-//! Order among many values, in bounded steps: sorting, and finding the one at a rank. Between two looks at the deadline at most
-//! [`QUERY_STEPS_BETWEEN_LOOKS`] values are compared, or as many sorted: the standard library's sort of 64 million takes seconds.
+//! Order among many values, in bounded steps: sorting, and finding the one at a rank. Between two looks at the deadline
+//! at most [`QUERY_STEPS_BETWEEN_LOOKS`] values are compared, or as many sorted: the standard library's sort of 64
+//! million takes seconds.
 //!
-//! Quicksort with three parts (Dijkstra's Dutch national flag), as equal timestamps are common; what is small is left to the standard
-//! library. A pivot is the middle of a sample, so an order that somebody chose costs more passes, and the deadline ends them.
+//! Quicksort with three parts (Dijkstra's Dutch national flag), as equal timestamps are common; what is small is left
+//! to the standard library. A pivot is the middle of a sample, so an order that somebody chose costs more passes, and
+//! the deadline ends them.
 
 use crate::limits::QUERY_STEPS_BETWEEN_LOOKS;
 use std::{cmp::Ordering, ops::Range};
@@ -36,7 +38,8 @@ pub(super) fn sort<T, E>(
     Ok(())
 }
 
-/// Puts the value of this rank into its place, the smaller ones before it and the larger ones behind it. `rank` is below the length.
+/// Puts the value of this rank into its place, the smaller ones before it and the larger ones behind it. `rank` is
+/// below the length.
 pub(super) fn select<T, E>(
     values: &mut [T],
     rank: usize,
@@ -56,8 +59,8 @@ pub(super) fn select<T, E>(
     look()
 }
 
-/// Puts the values that are smaller than one of about this rank before it, and the larger ones behind it. Returns where those are that equal
-/// it; there is at least one.
+/// Puts the values that are smaller than one of about this rank before it, and the larger ones behind it. Returns where
+/// those are that equal it; there is at least one.
 fn partition<T, E>(
     values: &mut [T],
     rank: usize,

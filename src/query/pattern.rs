@@ -1,8 +1,9 @@
-//! Regular expressions over texts of the log, matched from beginning to end, and the many that are only lists of literals.
+//! Regular expressions over texts of the log, matched from beginning to end, and the many that are only lists of
+//! literals.
 //!
-//! A dashboard's "All" is `web1|web2|…` with thousands of names: that is a set, looked up in, and never an automaton. What is
-//! left is run by a lazy automaton one byte at a time, so a look at the deadline can come between any two: an expression of m states
-//! over a text of n bytes may take m x n steps, which for a text of a megabyte is seconds.
+//! A dashboard's "All" is `web1|web2|…` with thousands of names: that is a set, looked up in, and never an automaton.
+//! What is left is run by a lazy automaton one byte at a time, so a look at the deadline can come between any two: an
+//! expression of m states over a text of n bytes may take m x n steps, which for a text of a megabyte is seconds.
 
 use super::{Look, Refusal, parameters::shown};
 use crate::{
@@ -142,8 +143,8 @@ fn why(error: &BuildError) -> String {
     text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()
 }
 
-/// The texts that an expression matches as a whole, if it is nothing but an alternation of literals: `a|b\.c`, `^(a|b)$`, `(?:a|b)`.
-/// `None`: it is more than that.
+/// The texts that an expression matches as a whole, if it is nothing but an alternation of literals: `a|b\.c`,
+/// `^(a|b)$`, `(?:a|b)`. `None`: it is more than that.
 pub(super) fn literals(expression: &str) -> Option<Vec<String>> {
     let mut expression = expression;
     loop {
@@ -268,7 +269,8 @@ mod tests {
         }
     }
 
-    /// Counted in looks: that of the long text and the many states has thousands of them, and ends with the first that says so.
+    /// Counted in looks: that of the long text and the many states has thousands of them, and ends with the first that
+    /// says so.
     #[test]
     fn a_long_text_is_matched_with_looks_in_between() {
         let pattern = Pattern::new("tag.v", "[01]*1[01]{3400}2").unwrap();

@@ -6,13 +6,15 @@
 //!                                      └────────<── parked <───────────┘
 //! ```
 //!
-//! A query waits in its client's lane, and the lanes take turns; one client has at most half of the waiting places and half of the
-//! threads. Its deadline counts from its arrival, so what waits too long is never begun. A thread runs one query at a time, and a query
-//! that finds threads idle takes some of them for its scan: never are more at work than twice the pool less one.
+//! A query waits in its client's lane, and the lanes take turns; one client has at most half of the waiting places and
+//! half of the threads. Its deadline counts from its arrival, so what waits too long is never begun. A thread runs one
+//! query at a time, and a query that finds threads idle takes some of them for its scan: never are more at work than
+//! twice the pool less one.
 //!
-//! An answer whose client does not read is parked, with what is left to render of it, and its thread goes on with something else; the
-//! reactor says when there is space again, and any thread takes it up. Nothing here runs on a reactor but [`Entrance::submit`], which
-//! never waits: it knows channels and counts alone, and the schedule is between the pool's threads.
+//! An answer whose client does not read is parked, with what is left to render of it, and its thread goes on with
+//! something else; the reactor says when there is space again, and any thread takes it up. Nothing here runs on a
+//! reactor but [`Entrance::submit`], which never waits: it knows channels and counts alone, and the schedule is between
+//! the pool's threads.
 
 use super::{
     delivery::{Delivery, Prepared, Progress},

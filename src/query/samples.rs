@@ -133,8 +133,8 @@ impl Tally for Readings {
 }
 
 impl Readings {
-    /// Timestamps and numbers in the order of the timestamps. Of several values at one moment the largest: in whichever order they came, a
-    /// counter that had reached it is not below it at that moment.
+    /// Timestamps and numbers in the order of the timestamps. Of several values at one moment the largest: in whichever
+    /// order they came, a counter that had reached it is not below it at that moment.
     pub fn in_order(&mut self, look: Look<'_>) -> Result<impl Iterator<Item = (i64, Number)>, Refusal> {
         order::sort(&mut self.0, Packed::compare, look)?;
         let moments = self.0.chunk_by(|a, b| a.timestamp_ms() == b.timestamp_ms());

@@ -1,5 +1,5 @@
-//! Whose turn it is: the queries that wait, in a lane for each client, and the answers that wait for their clients. Behind one lock, which
-//! only the pool's threads take.
+//! Whose turn it is: the queries that wait, in a lane for each client, and the answers that wait for their clients.
+//! Behind one lock, which only the pool's threads take.
 
 use super::{delivery::Delivery, routes::Asked, shares::Taken};
 use crate::{pipe::Writer, rate::ClientKey};

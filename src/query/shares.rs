@@ -1,7 +1,9 @@
-//! How many queries are in the server, and how much of it one client may have: nobody can take all places, all threads or all memory.
+//! How many queries are in the server, and how much of it one client may have: nobody can take all places, all threads
+//! or all memory.
 //!
-//! Reactors ask here before a query goes on, so nothing here waits: counts of all, and counts by client in a table of fixed size. Two
-//! clients that meet in one place of it share one share; that is one pair in [`PLACES`], and which is chosen at random with each start.
+//! Reactors ask here before a query goes on, so nothing here waits: counts of all, and counts by client in a table of
+//! fixed size. Two clients that meet in one place of it share one share; that is one pair in [`PLACES`], and which is
+//! chosen at random with each start.
 
 use crate::{limits, rate::ClientKey};
 use std::sync::{

@@ -123,7 +123,8 @@ impl QueryStatus {
         self.unread.store(unread as u64, Relaxed);
     }
 
-    /// Of those that are running, those that have no thread, as their clients have not taken what there is of their answers.
+    /// Of those that are running, those that have no thread, as their clients have not taken what there is of their
+    /// answers.
     #[must_use]
     pub fn unread(&self) -> u64 {
         self.unread.load(Relaxed)

@@ -83,8 +83,8 @@ impl ClientKeys {
         Self { ipv6_prefix: bits.clamp(1, 128), ..self }
     }
 
-    /// The client who presents this `Authorization` value, by what it means: the case of its scheme and the blanks around
-    /// and after that make no difference, and `Bearer` before a token makes none either.
+    /// The client who presents this `Authorization` value, by what it means: the case of its scheme and the blanks
+    /// around and after that make no difference, and `Bearer` before a token makes none either.
     #[must_use]
     pub fn authorization(&self, value: &[u8]) -> ClientKey {
         let (scheme, token) = scheme_and_token(value);
@@ -98,8 +98,8 @@ impl ClientKeys {
         })
     }
 
-    /// The client at this address, or this user of the host. An IPv4 address is the same client whether it came in over an
-    /// IPv4 socket or mapped over an IPv6 one (`::ffff:192.0.2.1`); an IPv6 address counts with its prefix alone.
+    /// The client at this address, or this user of the host. An IPv4 address is the same client whether it came in over
+    /// an IPv4 socket or mapped over an IPv6 one (`::ffff:192.0.2.1`); an IPv6 address counts with its prefix alone.
     #[must_use]
     pub fn address(&self, address: ClientAddress) -> ClientKey {
         let bytes = |domain: u8, bytes: &[u8]| {
@@ -141,8 +141,8 @@ pub fn has_credentials(value: &[u8]) -> bool {
     !scheme_and_token(value).1.is_empty()
 }
 
-/// The scheme of an `Authorization` value and what follows it (RFC 9110, 11.4: `auth-scheme 1*SP token68`). The scheme is
-/// empty where there is none, or where it is `Bearer`: a bare token and the same token as a bearer's are one.
+/// The scheme of an `Authorization` value and what follows it (RFC 9110, 11.4: `auth-scheme 1*SP token68`). The scheme
+/// is empty where there is none, or where it is `Bearer`: a bare token and the same token as a bearer's are one.
 fn scheme_and_token(value: &[u8]) -> (&[u8], &[u8]) {
     let value = trim_blanks(value);
     let (scheme, token) = match value.iter().position(|byte| is_blank(*byte)) {

@@ -23,7 +23,8 @@ use crate::{
 pub enum Decision {
     /// Within the rate. The request now counts.
     Admitted {
-        /// The time at which it counts, for [`Limiter::refund`]: that of the request, or the shard's clock if that is later.
+        /// The time at which it counts, for [`Limiter::refund`]: that of the request, or the shard's clock if that is
+        /// later.
         stamp_ns: u64,
     },
     /// Over the rate. The request does not count.
@@ -36,8 +37,8 @@ pub enum Decision {
         /// As in [`Decision::Refused`].
         retry_after_ns: u64,
     },
-    /// The name is new, and its address has too many on record, or all addresses together have. The request does not count:
-    /// it is to be charged to the address.
+    /// The name is new, and its address has too many on record, or all addresses together have. The request does not
+    /// count: it is to be charged to the address.
     NamesFull,
     /// No memory is left to account for the request: the shard holds as many clients as it may, none of those looked at
     /// idle, or all stamps together have reached their bound. The request does not count.
@@ -132,8 +133,8 @@ impl Limiter {
         self.charge(key, || Standing::PROVEN, 0, now_ns)
     }
 
-    /// As [`admit`](Self::admit), for a request of which `bytes` are known to cost something. `standing` is called if the
-    /// client is not on record.
+    /// As [`admit`](Self::admit), for a request of which `bytes` are known to cost something. `standing` is called if
+    /// the client is not on record.
     pub fn charge(&self, client: ClientKey, standing: impl FnOnce() -> Standing, bytes: u64, now_ns: u64) -> Decision {
         self.decide(client, standing, Cost { is_request: true, bytes }, now_ns, || ())
     }
@@ -148,8 +149,9 @@ impl Limiter {
         decision
     }
 
-    /// Gives a charge back, as far as it still counts: for a request that was refused for no reason of its client's. In the
-    /// one order of all decisions, those after it are made as if the request had never been admitted. Once for each charge.
+    /// Gives a charge back, as far as it still counts: for a request that was refused for no reason of its client's. In
+    /// the one order of all decisions, those after it are made as if the request had never been admitted. Once for each
+    /// charge.
     pub fn refund(&self, charge: Charge, now_ns: u64) {
         let cost = Cost { is_request: true, bytes: charge.bytes };
         self.shards[self.shard_of(charge.client)].lock().refund(
@@ -166,8 +168,8 @@ impl Limiter {
         self.common.names.standing(address)
     }
 
-    /// As [`charge`](Self::charge), and calls `witness` while the shard's lock is held: the tests learn from it the one order
-    /// in which all decisions were made.
+    /// As [`charge`](Self::charge), and calls `witness` while the shard's lock is held: the tests learn from it the one
+    /// order in which all decisions were made.
     pub(super) fn decide(
         &self,
         key: ClientKey,

@@ -1,8 +1,8 @@
 //! Memory for the stamps of one shard's clients: chunks of a cache line each, linked into queues, with a free list.
 //!
 //! Owns the chunks and the account of how many bytes all shards hold together. Promises that taking and giving back a
-//! chunk is O(1), but for one allocation per slab of 256; that admissions and expiry move no stamp, so that a client with a
-//! long log costs no more per decision than one with a short log; and that the budget is never exceeded.
+//! chunk is O(1), but for one allocation per slab of 256; that admissions and expiry move no stamp, so that a client
+//! with a long log costs no more per decision than one with a short log; and that the budget is never exceeded.
 
 use crate::{
     limits::RATE_REFUND_CHUNKS_MAX,
@@ -186,8 +186,8 @@ impl StampQueue {
         Some(stamp_ns)
     }
 
-    /// Takes one stamp of exactly `stamp_ns` out, and answers whether it was found in the newest [`RATE_REFUND_CHUNKS_MAX`]
-    /// chunks. The stamps do not decrease from the oldest to the newest.
+    /// Takes one stamp of exactly `stamp_ns` out, and answers whether it was found in the newest
+    /// [`RATE_REFUND_CHUNKS_MAX`] chunks. The stamps do not decrease from the oldest to the newest.
     pub(super) fn take_out(&mut self, stamp_ns: u64, pool: &mut StampPool) -> bool {
         if !self.has_recent(stamp_ns, pool) {
             return false;

@@ -11,8 +11,8 @@
 //! before, is made at the shard's clock. So stamps never go back, and a client whose last stamp has left the window can be
 //! forgotten for good: nobody can come later with an earlier time at which that stamp still counted.
 //!
-//! Who can make clients up cannot fill the table. One place in four is kept from them ([`Standing`]), and an address has
-//! only so many names on record ([`Names`]); what finds no place is reported as such, and charged to the address.
+//! Who can make clients up cannot fill the table. One place in four is kept from them ([`Standing`]), and an address
+//! has only so many names on record ([`Names`]); what finds no place is reported as such, and charged to the address.
 
 use super::{
     ClientKey, Decision,
@@ -45,8 +45,8 @@ impl Standing {
     }
 }
 
-/// How many names each address has on record, over all shards. Addresses are distinguished by part of their hash: two that
-/// share a count share its bound, and whoever is over it is charged to its address, not refused.
+/// How many names each address has on record, over all shards. Addresses are distinguished by part of their hash: two
+/// that share a count share its bound, and whoever is over it is charged to its address, not refused.
 #[derive(Debug)]
 pub(super) struct Names {
     counts: Box<[AtomicU32]>,
@@ -147,8 +147,8 @@ impl Table {
         self.clients
     }
 
-    /// Decides on one cost of `key` at `now_ns`. Whoever needs memory first looks for idle clients to forget. `standing` is
-    /// asked for when the client is not on record.
+    /// Decides on one cost of `key` at `now_ns`. Whoever needs memory first looks for idle clients to forget.
+    /// `standing` is asked for when the client is not on record.
     pub(super) fn charge(
         &mut self,
         key: ClientKey,
@@ -183,7 +183,8 @@ impl Table {
         }
     }
 
-    /// Gives back what `key` was charged at `stamp_ns`. A client that was forgotten meanwhile has nothing that still counts.
+    /// Gives back what `key` was charged at `stamp_ns`. A client that was forgotten meanwhile has nothing that still
+    /// counts.
     pub(super) fn refund(&mut self, key: ClientKey, cost: Cost, stamp_ns: u64, now_ns: u64, common: &Common) {
         self.clock_ns = self.clock_ns.max(now_ns);
         if let Ok(at) = self.find(key) {

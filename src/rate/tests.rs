@@ -117,7 +117,8 @@ proptest! {
         }
     }
 
-    /// Requests, refunds of any that were admitted - the latest, an early one, one that has left its window - and ticks.
+    /// Requests, refunds of any that were admitted - the latest, an early one, one that has left its window - and
+    /// ticks.
     #[test]
     fn a_refund_leaves_the_log_as_if_the_request_never_was(
         limit in 1..40_u32,
@@ -150,8 +151,8 @@ proptest! {
         }
     }
 
-    /// The bound that the bucket states, for what was not given back: in a time t no more than a window's worth and what
-    /// leaks in t. And no refusal that a bucket would not make: after the stated wait the same bytes are admitted.
+    /// The bound that the bucket states, for what was not given back: in a time t no more than a window's worth and
+    /// what leaks in t. And no refusal that a bucket would not make: after the stated wait the same bytes are admitted.
     #[test]
     fn bytes_stay_below_the_bucket(
         bytes_limit in 1..500_u64,

@@ -1,8 +1,8 @@
 //! One client's account: the sliding-window log of its admissions, oldest to newest, and its bucket of bytes.
 //!
-//! Owns the decision. Promises that it is exact - a request is admitted if and only if fewer than `limit` admissions that
-//! were not given back have stamps in the half-open window (now - window, now] - and that it takes O(1), whatever the limit.
-//! Asks of its caller that `now` never goes back.
+//! Owns the decision. Promises that it is exact - a request is admitted if and only if fewer than `limit` admissions
+//! that were not given back have stamps in the half-open window (now - window, now] - and that it takes O(1), whatever
+//! the limit. Asks of its caller that `now` never goes back.
 //!
 //! The log need not be free of expired stamps to be exact. It never holds more than `limit`: if it holds fewer, fewer
 //! than `limit` are in the window; if it holds `limit` and the oldest is in the window, all of them are.
@@ -76,8 +76,9 @@ impl Window {
         self.len == 0 || now_ns - self.newest_ns >= rule.window_ns
     }
 
-    /// Decides on one cost at `now_ns`, not before any earlier `now_ns` of this client, and enters it if it is admitted.
-    /// [`Decision::TableFull`] says that the pool has no room for the stamp. What is not admitted changes nothing.
+    /// Decides on one cost at `now_ns`, not before any earlier `now_ns` of this client, and enters it if it is
+    /// admitted. [`Decision::TableFull`] says that the pool has no room for the stamp. What is not admitted changes
+    /// nothing.
     pub(super) fn charge(
         &mut self,
         cost: Cost,
@@ -101,8 +102,8 @@ impl Window {
         Decision::Admitted { stamp_ns: now_ns }
     }
 
-    /// Takes back what was charged at `stamp_ns`, as far as it still counts at `now_ns`. The log is then as if the request
-    /// had never been admitted. Of the bytes, those are given back that cannot have leaked since.
+    /// Takes back what was charged at `stamp_ns`, as far as it still counts at `now_ns`. The log is then as if the
+    /// request had never been admitted. Of the bytes, those are given back that cannot have leaked since.
     pub(super) fn refund(&mut self, cost: Cost, stamp_ns: u64, now_ns: u64, rule: Rule, pool: &mut StampPool) {
         let age_ns = now_ns - stamp_ns;
         let given_back_ns = rule.leak_ns(cost.bytes).saturating_sub(age_ns);

@@ -49,8 +49,8 @@ pub enum Names<'p> {
     /// This one.
     Exact(Vec<u8>),
     /// Those for which it holds. It is asked once for each name of a segment's list, or once in a while for a name that comes again
-    /// and again, so it may be slow; its answer for a name must not change. One that takes long looks at the deadline by itself, and
-    /// says no once that has passed: the next look of the scan ends it then.
+    /// and again, so it may be slow; its answer for a name must not change. One that takes long looks at the deadline
+    /// by itself, and says no once that has passed: the next look of the scan ends it then.
     Matching(NamePredicate<'p>),
 }
 

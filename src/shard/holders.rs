@@ -1,6 +1,6 @@
 //! Who holds what: the connections of each address and the bytes they hold, so that the address that holds the most is
-//! found when others want in. An address is an IPv4 address, an IPv6 network of [`NETWORK_BITS`], as whoever has one
-//! has all of its addresses, or a user of this host.
+//! found when others want in. An address is an IPv4 address, an IPv6 network (`--ipv6-prefix`), as whoever has one has
+//! all of its addresses, or a user of this host.
 //!
 //! A connection knows its holder by index, so that counting bytes hashes nothing. Per core: several cores share the
 //! connections of an address about evenly, as the kernel spreads them by a hash (`SO_REUSEPORT`).
@@ -12,14 +12,11 @@ use std::{
     net::{IpAddr, Ipv6Addr},
 };
 
-/// Bits of an IPv6 address that name a network: a /64 is the least that a site or a host gets (RFC 6177).
-const NETWORK_BITS: u32 = 64;
-
-/// The address that connections are counted by.
-fn network_of(address: ClientAddress) -> ClientAddress {
+/// The address that connections are counted by: of an IPv6 address, the leading `bits`, at least one.
+fn network_of(address: ClientAddress, bits: u8) -> ClientAddress {
     match address {
         ClientAddress::Ip(IpAddr::V6(v6)) => {
-            let mask = u128::MAX << (u128::BITS - NETWORK_BITS);
+            let mask = u128::MAX << (u128::BITS - u32::from(bits));
             ClientAddress::Ip(IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & mask)))
         }
         other => other,
@@ -52,17 +49,24 @@ struct Holder {
 }
 
 /// The addresses of one core's connections.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Holders {
+    /// Leading bits of an IPv6 address that are one holder.
+    ipv6_prefix: u8,
     by_address: HashMap<ClientAddress, u32>,
     holders: Vec<Option<Holder>>,
     free: Vec<u32>,
 }
 
 impl Holders {
+    /// No connections; `ipv6_prefix` leading bits of an IPv6 address, 1 to 128, are one holder.
+    pub fn new(ipv6_prefix: u8) -> Self {
+        Self { ipv6_prefix, by_address: HashMap::new(), holders: Vec::new(), free: Vec::new() }
+    }
+
     /// Takes a connection in. Without an address it is a holder of its own.
     pub fn enter(&mut self, address: Option<ClientAddress>, token: Token) -> Place {
-        let address = address.map(network_of);
+        let address = address.map(|address| network_of(address, self.ipv6_prefix));
         let known = address.and_then(|address| self.by_address.get(&address).copied());
         let holder = match known {
             Some(holder) => holder,
@@ -103,7 +107,7 @@ impl Holders {
         }
         if self.free.len() == self.holders.len() {
             // The crowd is gone, and its table with it.
-            *self = Self::default();
+            *self = Self::new(self.ipv6_prefix);
         }
         moved
     }
@@ -177,8 +181,19 @@ mod tests {
     }
 
     #[test]
+    fn the_ipv6_prefix_is_the_operators() {
+        for (bits, holders) in [(1, 1), (48, 1), (64, 2), (128, 3)] {
+            let mut counted = Holders::new(bits);
+            for (slot, text) in ["2001:db8:0:1::1", "2001:db8:0:1::2", "2001:db8:0:2::1"].into_iter().enumerate() {
+                counted.enter(Some(address(text)), Token::new(u32::try_from(slot).unwrap(), 0));
+            }
+            assert_eq!(counted.by_address.len(), holders, "/{bits}");
+        }
+    }
+
+    #[test]
     fn an_ipv6_network_and_a_mapped_address_are_one_holder() {
-        let mut holders = Holders::default();
+        let mut holders = Holders::new(64);
         let mut holder = |text, slot| holders.enter(Some(address(text)), Token::new(slot, 0)).holder();
         assert_eq!(holder("2001:db8::1", 0), holder("2001:db8::ffff:1", 1));
         assert_ne!(holder("2001:db8::1", 2), holder("2001:db8:0:1::1", 3));
@@ -190,7 +205,7 @@ mod tests {
 
     #[test]
     fn connections_of_a_trusted_proxy_are_no_crowd() {
-        let mut holders = Holders::default();
+        let mut holders = Holders::new(64);
         let places: Vec<Place> = (0..3).map(|slot| holders.enter(None, Token::new(slot, 0))).collect();
         let direct = (3..5).map(|slot| holders.enter(Some(address("192.0.2.1")), Token::new(slot, 0))).last().unwrap();
         assert_eq!(holders.most_connections(), Some((direct.holder(), 2)));
@@ -200,7 +215,7 @@ mod tests {
 
     #[test]
     fn a_search_goes_round_all_connections_of_a_holder() {
-        let mut holders = Holders::default();
+        let mut holders = Holders::new(64);
         let place = (0..5).map(|slot| holders.enter(Some(address("10.0.0.1")), Token::new(slot, 0))).last().unwrap();
         let mut seen: Vec<usize> =
             (0..3).flat_map(|_| holders.some_of(place.holder(), 2)).map(|token| token.slot()).collect();
@@ -214,7 +229,7 @@ mod tests {
         /// Whatever comes and goes, each holder has the connections and the bytes that are its own.
         #[test]
         fn sums_by_address_are_those_of_the_connections(steps in prop::collection::vec((0..6_u8, 0..1_000_usize), 0..200)) {
-            let mut holders = Holders::default();
+            let mut holders = Holders::new(64);
             let mut open: Vec<(u8, Token, Place, usize)> = Vec::new();
             for (number, (host, bytes)) in (0..).zip(steps) {
                 match open.iter().position(|&(at, ..)| at == host).filter(|_| bytes % 3 == 0) {

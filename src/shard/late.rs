@@ -1,5 +1,5 @@
-//! Answers that other threads make: queries by the pool, and statistics by the observer (`documents`). The request is passed on, its
-//! connection waits, and what comes back is sent.
+//! Answers that other threads make: queries by the pool, and statistics by the observer (`documents`). The request is
+//! passed on, its connection waits, and what comes back is sent.
 //!
 //! A query is begun only once the answers to the requests before it on its connection have been sent: so they are not held up by it,
 //! and what they acknowledged is in it. When its connection ends, dropping the reader cancels it. That a client has ended its side

@@ -110,7 +110,7 @@ impl State {
             http,
             clients: Clients::default(),
             documents: Waiters::default(),
-            holders: Holders::default(),
+            holders: Holders::new(setup.shared.config.ipv6_prefix),
             answer_bytes: 0,
             driver_bytes: 0,
             memory_searched: false,
@@ -508,7 +508,8 @@ impl State {
         }
     }
 
-    /// Goes on with the connections that have more in their inbox than one turn's share, oldest first, while the turn has any left.
+    /// Goes on with the connections that have more in their inbox than one turn's share, oldest first, while the turn
+    /// has any left.
     fn go_on(&mut self) {
         for _ in 0..self.ready.len() {
             if self.work_left_bytes == 0 {

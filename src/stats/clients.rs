@@ -37,8 +37,8 @@ pub fn top_of(query: Option<&str>) -> Result<usize, HttpError> {
     Ok(found.unwrap_or(limits::CLIENTS_SHOWN_DEFAULT))
 }
 
-/// The document, but for who asks. `limited`: there is a limiter; without one nobody tells clients apart. `now_ns` is of the limiter's
-/// clock.
+/// The document, but for who asks. `limited`: there is a limiter; without one nobody tells clients apart. `now_ns` is
+/// of the limiter's clock.
 pub fn document(ledger: &Ledger, limited: bool, top: usize, now_ns: u64) -> Vec<u8> {
     let client = |totals: ClientTotals| {
         json!({
@@ -62,7 +62,8 @@ pub fn document(ledger: &Ledger, limited: bool, top: usize, now_ns: u64) -> Vec<
     }))
 }
 
-/// The document for the client that asks. One rendering serves all who wait for it, and differs for them in its first field only.
+/// The document for the client that asks. One rendering serves all who wait for it, and differs for them in its first
+/// field only.
 #[must_use]
 pub fn with_asker(document: &[u8], asked_by: ClientKey) -> Vec<u8> {
     let fields = document.strip_prefix(b"{").unwrap_or(document);

@@ -62,9 +62,9 @@ impl Document {
         Ok(Self::Clients { top: clients::top_of(query)? })
     }
 
-    /// The lane of the document, below [`limits::QUESTIONS_PER_REACTOR_MAX`]. Documents of one lane are rendered one after another for a
-    /// core, those of different lanes do not wait for each other: each format of the figures, and the lists of clients together, of which
-    /// there are a thousand different ones.
+    /// The lane of the document, below [`limits::QUESTIONS_PER_REACTOR_MAX`]. Documents of one lane are rendered one
+    /// after another for a core, those of different lanes do not wait for each other: each format of the figures, and
+    /// the lists of clients together, of which there are a thousand different ones.
     #[must_use]
     pub const fn lane(self) -> usize {
         match self {
@@ -374,7 +374,8 @@ impl Observer {
         self.setup.draining.load(Ordering::Relaxed)
     }
 
-    /// Answers all questions that wait. Each document is rendered once for all cores that asked for it, and begun after they did.
+    /// Answers all questions that wait. Each document is rendered once for all cores that asked for it, and begun after
+    /// they did.
     fn answer(&mut self, first: Question) {
         let mut questions = vec![first];
         // A core asks again only once it has its document, so this ends.

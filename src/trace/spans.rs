@@ -52,8 +52,8 @@ impl Identity {
         Resource::builder_empty().with_attributes(attributes).build()
     }
 
-    /// A name for the address that clients speak to: the one that is listened on, or if that is all of them, the machine's;
-    /// and its port, which a unix socket does not have.
+    /// A name for the address that clients speak to: the one that is listened on, or if that is all of them, the
+    /// machine's; and its port, which a unix socket does not have.
     fn server_address(&self) -> (String, Option<u16>) {
         match &self.listen {
             Endpoint::Tcp(address) if address.ip().is_unspecified() => (self.host_name.clone(), Some(address.port())),

@@ -308,7 +308,8 @@ fn memory_is_given_back_after_a_flood(driver: Driver) {
     until("the flood is held", || (server.stat("/reactors/0/held_bytes") > 100_000_000).then_some(()));
     assert!(server.resident_bytes() > before + 60_000_000);
     drop(flood);
-    // The tables of connections keep the slots of the thousand, and the code that served them stays resident: 4 MB or so.
+    // The tables of connections keep the slots of the thousand, and the code that served them stays resident: 4 MB or
+    // so.
     until("it is given back", || (server.resident_bytes() <= before + before / 5 + 4_000_000).then_some(()));
     assert_eq!(middle.unwrap().ask(&post(BATCH)).processed(), 1);
 }

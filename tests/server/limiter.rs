@@ -193,8 +193,8 @@ fn zipped(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// The statuses of requests, each on a connection of its own and all within one second; `request` is given the number of the
-/// trial, to name a client that was not seen before, and that of the request.
+/// The statuses of requests, each on a connection of its own and all within one second; `request` is given the number
+/// of the trial, to name a client that was not seen before, and that of the request.
 fn within_a_second(server: &Server, count: usize, request: impl Fn(usize, usize) -> Vec<u8>) -> Vec<u16> {
     let mut trial = 0;
     until("all requests within one second", || {
@@ -205,7 +205,8 @@ fn within_a_second(server: &Server, count: usize, request: impl Fn(usize, usize)
     })
 }
 
-/// Whatever becomes of a batch, it is charged: what does not decode, does not parse, is too large or in an unknown coding.
+/// Whatever becomes of a batch, it is charged: what does not decode, does not parse, is too large or in an unknown
+/// coding.
 fn every_failure_is_charged(driver: Driver) {
     let server = Setup::new(driver).flag("--rate-limit", 3).flag("--max-body", "64KiB").start();
     let bomb = zipped(&vec![b' '; 1024 * 1024]);
@@ -325,7 +326,8 @@ fn names_are_bounded_for_each_address(driver: Driver) {
     assert_eq!(server.stat("/batches/shed"), 0);
 }
 
-/// Keys cannot be tried faster than the rate, for whatever path they are asked; a key that is known is not held up by it.
+/// Keys cannot be tried faster than the rate, for whatever path they are asked; a key that is known is not held up by
+/// it.
 fn wrong_keys_count_against_their_address(driver: Driver) {
     let keys = keys(["right".to_owned()].into_iter());
     let server = Setup::new(driver).flag("--api-keys", keys.path().display()).flag("--rate-limit", 4).start();

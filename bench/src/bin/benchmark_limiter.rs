@@ -163,8 +163,8 @@ fn round(threads: u32, clients: Clients) -> [f64; 3] {
     ]
 }
 
-/// Nanoseconds that a decision of the rate limiter takes, on one thread and on two: the sharded tables of the server, beside a
-/// lock-free ring for each client.
+/// Nanoseconds that a decision of the rate limiter takes, on one thread and on two: the sharded tables of the server,
+/// beside a lock-free ring for each client.
 #[derive(Debug, Parser)]
 #[command(name = "benchmark_limiter", version)]
 struct Arguments {

@@ -83,7 +83,8 @@ fn measure(traceparent: Option<&[u8]>) -> f64 {
     f64::from(u32::try_from(taken_ns).expect("one measurement takes far less than four seconds")) / f64::from(BATCHES)
 }
 
-/// Nanoseconds that tracing adds to a batch on the core that serves it: not sampled, not sampled by the caller's wish, sampled.
+/// Nanoseconds that tracing adds to a batch on the core that serves it: not sampled, not sampled by the caller's wish,
+/// sampled.
 #[derive(Debug, Parser)]
 #[command(name = "benchmark_tracer", version)]
 struct Arguments {

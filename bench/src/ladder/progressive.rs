@@ -1,8 +1,8 @@
 //! Progressive load: more and more clients on one server, to see where it saturates and how it behaves there.
 //!
-//! The load is a closed loop, so a saturated server answers no more requests a second to more clients: they only wait longer. Single
-//! runs scatter, and the largest of them is as good as chance: saturation is the first number of clients within a twentieth of it. Up
-//! to there every request has to succeed.
+//! The load is a closed loop, so a saturated server answers no more requests a second to more clients: they only wait
+//! longer. Single runs scatter, and the largest of them is as good as chance: saturation is the first number of clients
+//! within a twentieth of it. Up to there every request has to succeed.
 
 use super::{
     measure::{Bench, Load, Sample, Server, percent},
@@ -87,8 +87,8 @@ pub fn run(bench: &Bench, plan: &Plan, goes_on: impl Fn() -> bool) -> Result<boo
 /// Throughputs closer than this to the largest are not told from it.
 const AS_MUCH: f64 = 0.95;
 
-/// The first number of clients that brings as many requests a second as any, but for noise, and how many loads up to it were not all
-/// success.
+/// The first number of clients that brings as many requests a second as any, but for noise, and how many loads up to it
+/// were not all success.
 fn below_saturation(samples: &[Sample]) -> (u32, usize) {
     let most = samples.iter().map(|sample| sample.requests_per_second).fold(0.0, f64::max);
     let first = samples.iter().find(|sample| sample.requests_per_second >= AS_MUCH * most);

@@ -1,5 +1,6 @@
-//! Whether runs differ from earlier ones by more than noise. All come as JSON reports; each holds what it was made of, its figures
-//! for the whole run, and how they went over its intervals. Runs of another workload, or of another host, are refused.
+//! Whether runs differ from earlier ones by more than noise. All come as JSON reports; each holds what it was made of,
+//! its figures for the whole run, and how they went over its intervals. Runs of another workload, or of another host,
+//! are refused.
 
 mod statistics;
 

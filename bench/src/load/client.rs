@@ -14,8 +14,8 @@ pub(super) enum Link {
     Connecting,
     /// Requests may be sent.
     Open,
-    /// The last answer has come; the peer's end of file is waited for a while, so that its side holds the TIME_WAIT and this
-    /// side's port is free again (RFC 9293, 3.6).
+    /// The last answer has come; the peer's end of file is waited for a while, so that its side holds the TIME_WAIT and
+    /// this side's port is free again (RFC 9293, 3.6).
     Lingering,
     /// To be closed as soon as the driver can be called.
     Doomed,
@@ -30,8 +30,8 @@ pub(super) struct InFlight {
     pub metrics: u32,
 }
 
-/// The pause of a closed loop after the second connection in turn that brought no response; it doubles with each further one, up to
-/// a hundred times as much.
+/// The pause of a closed loop after the second connection in turn that brought no response; it doubles with each
+/// further one, up to a hundred times as much.
 const BACKOFF_NS: u64 = 1_000_000;
 const BACKOFF_NS_MAX: u64 = 100 * BACKOFF_NS;
 
@@ -110,8 +110,8 @@ impl Client {
         }
     }
 
-    /// A connection brought no response: how long the client waits before the next one. A server that refuses or resets would else be
-    /// tried as fast as this host can.
+    /// A connection brought no response: how long the client waits before the next one. A server that refuses or resets
+    /// would else be tried as fast as this host can.
     pub fn back_off(&mut self) -> u64 {
         self.fruitless = self.fruitless.saturating_add(1);
         let doublings = self.fruitless.saturating_sub(2).min(16);

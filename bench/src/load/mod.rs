@@ -154,7 +154,8 @@ impl Shared {
     }
 }
 
-/// Puts the load of `plan` on its server, with the driver `chosen`, until it is done or SIGINT, SIGTERM or SIGHUP comes.
+/// Puts the load of `plan` on its server, with the driver `chosen`, until it is done or SIGINT, SIGTERM or SIGHUP
+/// comes.
 ///
 /// # Errors
 /// A driver, a descriptor or a thread is not to be had. What happens between the clients and the server is no error but
@@ -223,7 +224,8 @@ pub fn run(plan: &Plan, chosen: Chosen) -> io::Result<Outcome> {
     })
 }
 
-/// Whether this process was started to outlive its terminal, as nohup(1) does it: SIGHUP is bit 0 of SigIgn (proc_pid_status(5)).
+/// Whether this process was started to outlive its terminal, as nohup(1) does it: SIGHUP is bit 0 of SigIgn
+/// (proc_pid_status(5)).
 fn ignores_hangup() -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

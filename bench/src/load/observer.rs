@@ -1,8 +1,9 @@
-//! What a load cost the server, and what else ran meanwhile: read from /proc by a thread of its own, so that the threads that
-//! load do not wait for it.
+//! What a load cost the server, and what else ran meanwhile: read from /proc by a thread of its own, so that the
+//! threads that load do not wait for it.
 //!
-//! The CPU time of a request is the sharpest figure there is of a server: it does not depend on how often the load got its
-//! core. It is known for a server on this host: the processes that listen at its address, or the one that `--pid` names.
+//! The CPU time of a request is the sharpest figure there is of a server: it does not depend on how often the load got
+//! its core. It is known for a server on this host: the processes that listen at its address, or the one that `--pid`
+//! names.
 
 mod processes;
 
@@ -34,7 +35,8 @@ pub struct Observed {
     pub intervals_us: Vec<f64>,
     /// Share of the time that the server's threads had work and waited for a core, the worst one's.
     pub server_starved: f64,
-    /// Mean cores that neither the load nor the server used, time stolen by a hypervisor included; where the server is known.
+    /// Mean cores that neither the load nor the server used, time stolen by a hypervisor included; where the server is
+    /// known.
     pub other_cores: Option<f64>,
     /// Cores of this host.
     pub host_cores: u32,
@@ -126,8 +128,8 @@ fn observed(pids: &[u32], looks: &[Look], server_starved: f64) -> Observed {
 /// USER_HZ, the unit of /proc/stat: 100 on every architecture that this runs on (proc_stat(5)).
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// Time of all cores that processes and the hypervisor's other guests had: user, nice, system and steal. Interrupts are left out:
-/// those of the loopback belong to the load.
+/// Time of all cores that processes and the hypervisor's other guests had: user, nice, system and steal. Interrupts are
+/// left out: those of the loopback belong to the load.
 fn machine_ticks() -> u64 {
     let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
     let fields = stat.lines().next().unwrap_or_default().split_whitespace().skip(1);

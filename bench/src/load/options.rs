@@ -85,7 +85,8 @@ pub struct Plan {
     pub errors_max: Option<u64>,
     /// The server's process, if it is named.
     pub pid: Option<u32>,
-    /// Whether a thread watches the server and the host meanwhile. It reads /proc, which allocates by time, never by request.
+    /// Whether a thread watches the server and the host meanwhile. It reads /proc, which allocates by time, never by
+    /// request.
     pub watch: bool,
 }
 
@@ -113,7 +114,8 @@ pub enum Invocation {
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl Plan {
-    /// Of several addresses, settles on the first that accepts a connection. A single one is not tried: the load does that.
+    /// Of several addresses, settles on the first that accepts a connection. A single one is not tried: the load does
+    /// that.
     pub fn settle_address(&mut self) {
         if self.addresses.len() > 1
             && let Some(found) =

@@ -1,5 +1,6 @@
-//! The figures of one run as an SVG: the percentile curve, the latency over time, and what came per second: responses with 2xx, and
-//! errors. Latencies are logarithmic; the percentile axis is logarithmic towards 100 %, so that each nine has the same width.
+//! The figures of one run as an SVG: the percentile curve, the latency over time, and what came per second: responses
+//! with 2xx, and errors. Latencies are logarithmic; the percentile axis is logarithmic towards 100 %, so that each nine
+//! has the same width.
 //!
 //! An interval without a response of 2xx has no latency: the lines are broken there, and its time is shaded.
 
@@ -230,7 +231,8 @@ fn end_s(rows: &[Row]) -> f64 {
     rows.last().map_or(1.0, |row| row.start_s + row.seconds)
 }
 
-/// The rows that are wide enough for a rate of their own: the rest of an interval at the end is not, unless it is all there is.
+/// The rows that are wide enough for a rate of their own: the rest of an interval at the end is not, unless it is all
+/// there is.
 fn wide(rows: &[Row]) -> impl Iterator<Item = &Row> {
     let width_s = rows.first().map_or(0.0, |row| row.seconds);
     rows.iter().filter(move |row| row.seconds >= width_s / 2.0)

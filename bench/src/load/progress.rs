@@ -1,6 +1,6 @@
-//! What is shown while a load runs: one line that is rewritten on a terminal that can, plain lines elsewhere. No escape sequence is
-//! used: what is left of a longer line is overwritten with spaces. Reads what the threads have
-//! counted; they never wait for it.
+//! What is shown while a load runs: one line that is rewritten on a terminal that can, plain lines elsewhere. No escape
+//! sequence is used: what is left of a longer line is overwritten with spaces. Reads what the threads have counted;
+//! they never wait for it.
 
 use super::{Plan, Shared};
 use std::{

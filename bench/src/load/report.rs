@@ -1,8 +1,8 @@
 //! What a load came to: the figures, what is to be remarked about them, and the forms they are written in. All forms show the
 //! same figures.
 //!
-//! Rates count successes only: a refusal is not throughput. They are over the measured span, see [`Span`](super::Span). A figure
-//! that nothing was measured for is none: `null`, an empty field or `-`, never zero.
+//! Rates count successes only: a refusal is not throughput. They are over the measured span, see [`Span`](super::Span).
+//! A figure that nothing was measured for is none: `null`, an empty field or `-`, never zero.
 
 mod forms;
 mod json;

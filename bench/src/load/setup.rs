@@ -8,8 +8,8 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-/// The workload: two runs that differ in any of it say nothing about a difference of their servers. The server's address is left
-/// out, for it is what is compared.
+/// The workload: two runs that differ in any of it say nothing about a difference of their servers. The server's
+/// address is left out, for it is what is compared.
 #[must_use]
 pub fn workload(plan: &Plan, chosen: Chosen) -> Value {
     json!({

@@ -1,8 +1,9 @@
 //! The measured span: the part of a run that rates are taken over, and what came in it.
 //!
-//! A load that lasts for a time, or an open loop, has its span given beforehand; responses that come later are no throughput of
-//! it. In a closed loop of a number of requests the span ends with the last response to a client that never had to wait out a
-//! timeout: the seconds in which only hung requests are waited for are no part of it, nor what their clients still do afterwards.
+//! A load that lasts for a time, or an open loop, has its span given beforehand; responses that come later are no
+//! throughput of it. In a closed loop of a number of requests the span ends with the last response to a client that
+//! never had to wait out a timeout: the seconds in which only hung requests are waited for are no part of it, nor what
+//! their clients still do afterwards.
 
 /// What came in a span.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +24,8 @@ impl Counts {
     }
 }
 
-/// The span of one thread while it runs, and of all of them once they are merged. Times are nanoseconds since the start.
+/// The span of one thread while it runs, and of all of them once they are merged. Times are nanoseconds since the
+/// start.
 #[derive(Debug)]
 pub struct Span {
     from_ns: u64,

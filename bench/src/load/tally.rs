@@ -39,7 +39,8 @@ const SIGNIFICANT_DIGITS: u8 = 3;
 const LATENCY_NS_MAX: u64 = 3_600_000_000_000;
 /// Statuses have three digits.
 const STATUSES: usize = 1000;
-/// Statuses other than 2xx with latencies of their own: 16 x 270 KiB a thread at most. Those of further ones are not kept.
+/// Statuses other than 2xx with latencies of their own: 16 x 270 KiB a thread at most. Those of further ones are not
+/// kept.
 const OTHER_STATUSES_MAX: usize = 16;
 
 /// Counts of requests that were meant for a time after the warm-up.
@@ -131,8 +132,8 @@ fn add(into: &mut Histogram<u64>, from: &Histogram<u64>) {
 }
 
 impl Tally {
-    /// Nothing counted yet. The measured part begins at `warm_ns` and ends at `end_ns`, if that is known; `open_loop` keeps the
-    /// raw latencies beside the corrected ones.
+    /// Nothing counted yet. The measured part begins at `warm_ns` and ends at `end_ns`, if that is known; `open_loop`
+    /// keeps the raw latencies beside the corrected ones.
     #[must_use]
     pub fn new(warm_ns: u64, end_ns: Option<u64>, open_loop: bool) -> Self {
         Self {
@@ -219,8 +220,8 @@ impl Tally {
         sorted.into_iter()
     }
 
-    /// Nanoseconds from the handing over of a success to the first byte of its response: that of the whole response, where it
-    /// came in one piece.
+    /// Nanoseconds from the handing over of a success to the first byte of its response: that of the whole response,
+    /// where it came in one piece.
     #[must_use]
     pub fn first_byte(&self) -> Histogram<u64> {
         let mut all = self.raw.as_ref().unwrap_or(&self.latency).clone();

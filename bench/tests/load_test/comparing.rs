@@ -9,7 +9,8 @@ use std::{
     process::{Output, Stdio},
 };
 
-/// A report of the floor, all of whose figures are made up: what a test says about the machine is that nothing else ran.
+/// A report of the floor, all of whose figures are made up: what a test says about the machine is that nothing else
+/// ran.
 fn quiet(floor: &Floor) -> Value {
     let (mut report, status) = reported(floor.port, "2 -d 1s -w 50ms");
     assert_eq!(status, 0, "{report}");

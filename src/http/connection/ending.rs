@@ -21,8 +21,9 @@ impl<T> Connection<T> {
         self.release(turn.core);
     }
 
-    /// The deadline passed. In a head or a body a 408 is appended to `out`, and [`Service::refused`] called; a connection
-    /// that waits for nothing but the next request, or for the rest of a body already answered for, just closes.
+    /// The deadline passed. In a head or a body a 408 is appended to `out`, and [`Service::refused`] called; a
+    /// connection that waits for nothing but the next request, or for the rest of a body already answered for, just
+    /// closes.
     pub fn timed_out<S: Service<Ticket = T>>(&mut self, service: &mut S, core: &mut Core, out: &mut Vec<u8>) -> After {
         self.break_off(HttpError::HeadTimeout, HttpError::BodyTimeout, service, core, out)
     }

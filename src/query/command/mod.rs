@@ -259,7 +259,8 @@ fn tell(answer: &Answer, request: &Request) {
     ));
 }
 
-/// A text of the log, given escaped, fit for a terminal: nothing in it can move the cursor, or look like something else.
+/// A text of the log, given escaped, fit for a terminal: nothing in it can move the cursor, or look like something
+/// else.
 fn for_terminal(escaped: &[u8]) -> Cow<'_, str> {
     match labels::meaning(escaped) {
         Cow::Borrowed(text) => printable(text),

@@ -77,9 +77,10 @@ impl Table {
     }
 }
 
-/// A text as a field: RFC 4180, 2, quoted if need be. One that a spreadsheet would take for a formula gets an apostrophe before it, which
-/// spreadsheets read as "this is text"; so does one that begins with an apostrophe, and whoever reads the field takes one away. A number
-/// is no formula: the `+Inf` of a histogram's last bucket stays what it is.
+/// A text as a field: RFC 4180, 2, quoted if need be. One that a spreadsheet would take for a formula gets an
+/// apostrophe before it, which spreadsheets read as "this is text"; so does one that begins with an apostrophe, and
+/// whoever reads the field takes one away. A number is no formula: the `+Inf` of a histogram's last bucket stays what
+/// it is.
 fn append_field(out: &mut Vec<u8>, text: &str) {
     const STARTS: [char; 12] = ['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠', '\''];
     let guard = if text.starts_with(STARTS) && text.parse::<f64>().is_err() { "'" } else { "" };

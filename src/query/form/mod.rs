@@ -1,5 +1,6 @@
-//! The forms of an answer: JSON, CSV, JSON Lines. Texts of the log are valid JSON as they stand and are copied, but for the control
-//! characters that JSON lets stand raw (DEL, C1), which are escaped; numbers keep their digits where they are stored ones, and are the shortest that mean the same float where they were computed.
+//! The forms of an answer: JSON, CSV, JSON Lines. Texts of the log are valid JSON as they stand and are copied, but for
+//! the control characters that JSON lets stand raw (DEL, C1), which are escaped; numbers keep their digits where they
+//! are stored ones, and are the shortest that mean the same float where they were computed.
 
 mod csv;
 mod json;

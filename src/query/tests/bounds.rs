@@ -86,7 +86,8 @@ fn a_table_has_so_many_columns() {
     assert!(what.contains("1024 keys of tags"), "{what}");
 }
 
-/// Names by an expression, values by another: each text is long, the states are many, and the deadline is looked at within.
+/// Names by an expression, values by another: each text is long, the states are many, and the deadline is looked at
+/// within.
 #[test]
 fn an_expression_does_not_outlive_the_deadline() {
     let text: String =

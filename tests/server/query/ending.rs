@@ -78,7 +78,8 @@ fn a_client_that_does_not_read_is_cut_off(driver: Driver) {
     queries_hold_together(&server);
 }
 
-/// One query runs; the queue fills up behind it, half of it by one client; and all of it is answered when there is a thread again.
+/// One query runs; the queue fills up behind it, half of it by one client; and all of it is answered when there is a
+/// thread again.
 fn too_many_are_told_to_come_again(driver: Driver) {
     const SHARE: usize = 32;
     let keys = tempfile::NamedTempFile::new().unwrap();

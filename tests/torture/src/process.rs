@@ -140,7 +140,8 @@ pub fn limit_files(child: &Child, bytes: Option<u64>) -> io::Result<()> {
     }
 }
 
-/// A terminal: the end that shows what was written, and the end that programs write to. Reading fails with EIO once no program has it.
+/// A terminal: the end that shows what was written, and the end that programs write to. Reading fails with EIO once no
+/// program has it.
 ///
 /// # Errors
 /// What openpty(3) says.

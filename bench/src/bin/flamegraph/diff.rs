@@ -1,9 +1,10 @@
 //! Two recordings side by side: for each frame of each stack its share of the samples before and after, counted with
 //! everything above it.
 //!
-//! A caller grows when what it calls grows, so the shares are inclusive. Whatever differs by less than twice the standard
-//! error of the two shares (each unit counted as one sample) is drawn white: chance does that. What is gone has no width in
-//! the picture of the second recording: there is a picture of the first for it, and a table of functions for both.
+//! A caller grows when what it calls grows, so the shares are inclusive. Whatever differs by less than twice the
+//! standard error of the two shares (each unit counted as one sample) is drawn white: chance does that. What is gone
+//! has no width in the picture of the second recording: there is a picture of the first for it, and a table of
+//! functions for both.
 
 use crate::{draw, rooms};
 use inferno::flamegraph::{
@@ -151,7 +152,8 @@ impl Comparison {
         output.write_all(annotated(&String::from_utf8_lossy(&svg), &shares).as_bytes())
     }
 
-    /// Writes the functions that gained and lost most, by inclusive share; a function that calls itself counts once a stack.
+    /// Writes the functions that gained and lost most, by inclusive share; a function that calls itself counts once a
+    /// stack.
     ///
     /// # Errors
     /// Those of the writer.
@@ -207,15 +209,16 @@ fn section<'a>(
 /// Stands between the name of a frame and its number: a character for private use, which no name has.
 const NUMBER_MARK: char = '\u{e000}';
 
-/// The name of a frame with its number behind it. inferno knows one colour for a name; the same function at two places of the
-/// tree has changed in two ways.
+/// The name of a frame with its number behind it. inferno knows one colour for a name; the same function at two places
+/// of the tree has changed in two ways.
 fn numbered(frame: &str, number: usize) -> String {
     let name = draw::shown(frame);
     let name = name.strip_suffix(crate::stacks::KERNEL_SUFFIX).unwrap_or(&name);
     format!("{name}{NUMBER_MARK}{number}")
 }
 
-/// The picture without the numbers: the title of each frame says the change of its share instead, its label has the name alone.
+/// The picture without the numbers: the title of each frame says the change of its share instead, its label has the
+/// name alone.
 fn annotated(svg: &str, shares: &[Shares]) -> String {
     let mut parts = svg.split(NUMBER_MARK);
     let mut output = parts.next().unwrap_or_default().to_owned();
@@ -239,8 +242,8 @@ fn rest_is_of_a_title(text: &str) -> bool {
     text.starts_with(" (") && !text.contains('<')
 }
 
-/// White for no change, then red or blue, fully saturated at `largest`. Each is light enough for black text: the darkest has
-/// a contrast of 7:1.
+/// White for no change, then red or blue, fully saturated at `largest`. Each is light enough for black text: the
+/// darkest has a contrast of 7:1.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // 0 to 145, by the clamp.
 fn colour(change: f64, largest: f64) -> Color {
     let scaled = if largest > 0.0 { (change.abs() / largest).clamp(0.0, 1.0).sqrt() } else { 0.0 };

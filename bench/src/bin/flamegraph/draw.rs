@@ -89,8 +89,8 @@ fn colour_of(frame: &str) -> Color {
     Color { r: colour.r - shade, g: colour.g - shade, b: colour.b - shade }
 }
 
-/// The colour of a frame in a picture of time off a core: the innermost frame says what the thread waited for, the frames
-/// below it are pale, so that the two kinds of waiting stand out.
+/// The colour of a frame in a picture of time off a core: the innermost frame says what the thread waited for, the
+/// frames below it are pale, so that the two kinds of waiting stand out.
 fn waiting_colour_of(frame: &str) -> Color {
     match frame {
         BLOCKED => Color { r: 110, g: 165, b: 235 },

@@ -22,7 +22,8 @@ use std::{
     process::ExitCode,
 };
 
-/// Stacks with frames of a program that have no name, in per cent of those with frames of one: over it there is no picture.
+/// Stacks with frames of a program that have no name, in per cent of those with frames of one: over it there is no
+/// picture.
 const UNNAMED_PERCENT_MAX: f64 = 50.0;
 /// The same: from it on there is a warning.
 const UNNAMED_PERCENT_WARNING: f64 = 1.0;

@@ -4,9 +4,9 @@
 //! for is told by the innermost frame: until its sched_wakeup it was `[blocked]`, from then on, or all the time if it was
 //! pushed off while it could have gone on (state R), it was `[waits for a core]`.
 //!
-//! A thread that slept through the whole recording has no event at all, and one that slept at its beginning has no event for
-//! that. So a snapshot of the threads is taken before the recording: who sleeps in it is away from the first moment on, with
-//! the kernel's stack of proc_pid_stack(5), as nothing else is known of it.
+//! A thread that slept through the whole recording has no event at all, and one that slept at its beginning has no
+//! event for that. So a snapshot of the threads is taken before the recording: who sleeps in it is away from the first
+//! moment on, with the kernel's stack of proc_pid_stack(5), as nothing else is known of it.
 
 use crate::{
     samples::{Frame, Sample},
@@ -59,8 +59,8 @@ impl OffCpu {
         }
     }
 
-    /// Takes in who slept before the recording began: for each thread a line `TID STATE NAME`, then, each behind a tab, the
-    /// lines of its `/proc/PID/task/TID/stack`, if they can be read.
+    /// Takes in who slept before the recording began: for each thread a line `TID STATE NAME`, then, each behind a tab,
+    /// the lines of its `/proc/PID/task/TID/stack`, if they can be read.
     ///
     /// # Errors
     /// A line of another form.
@@ -118,8 +118,8 @@ impl OffCpu {
         }
     }
 
-    /// The sums in microseconds. Who is still away was so until the end: the last event, or `span_ns` after the first one if
-    /// that is later.
+    /// The sums in microseconds. Who is still away was so until the end: the last event, or `span_ns` after the first
+    /// one if that is later.
     pub fn finish(mut self, span_ns: u64) -> Stacks {
         self.now_ns = self.now_ns.max(self.began_ns.unwrap_or(0).saturating_add(span_ns));
         for away in std::mem::take(&mut self.away).into_values() {

@@ -46,8 +46,8 @@ impl Stacks {
         self.weights.keys().flat_map(|stack| stack.frames.iter().enumerate())
     }
 
-    /// The share of stacks with frames of a program that nothing has a name for; `None` without any. Libraries do not count:
-    /// they are often stripped, and their callers are named.
+    /// The share of stacks with frames of a program that nothing has a name for; `None` without any. Libraries do not
+    /// count: they are often stripped, and their callers are named.
     pub fn unnamed(&self, inlined: &Inlined) -> Option<Unnamed> {
         let (mut all, mut unnamed) = (0_u64, 0_u64);
         let mut objects = BTreeMap::<&str, u64>::new();

@@ -1,13 +1,13 @@
 //! When a difference between some runs and some others is more than noise.
 //!
-//! Two kinds of noise are known. Within a run, the figures of its intervals scatter; their interquartile range, as a standard
-//! deviation, by the root of their number gives the least error that the run's own figure can have, twice over because
-//! neighbouring intervals depend on each other. Between runs, the runs of one side scatter by themselves. The larger of the two
-//! variances goes into Student's t for the difference of two means, at 99 %. Beyond that, the runs of the two sides must not
-//! overlap, and a difference below a figure's floor is never claimed.
+//! Two kinds of noise are known. Within a run, the figures of its intervals scatter; their interquartile range, as a
+//! standard deviation, by the root of their number gives the least error that the run's own figure can have, twice over
+//! because neighbouring intervals depend on each other. Between runs, the runs of one side scatter by themselves. The
+//! larger of the two variances goes into Student's t for the difference of two means, at 99 %. Beyond that, the runs of
+//! the two sides must not overlap, and a difference below a figure's floor is never claimed.
 //!
-//! One run on each side says nothing about what changes from one run to the next. Then only a change by a factor of three is
-//! claimed, and only when the middle halves of the intervals are apart.
+//! One run on each side says nothing about what changes from one run to the next. Then only a change by a factor of
+//! three is claimed, and only when the middle halves of the intervals are apart.
 
 /// A figure of one run.
 #[derive(Debug, Clone)]
@@ -47,8 +47,8 @@ const QUARTILES_APART: f64 = 1.349;
 const DEPENDENCE: f64 = 2.0;
 /// A change by this factor is claimed of one run each.
 const FACTOR: f64 = 3.0;
-/// Student's t for 99 %, both sides, by degrees of freedom from 1 on (Fisher and Yates, "Statistical tables", table III); the last
-/// is kept for all that follow, to the safe side.
+/// Student's t for 99 %, both sides, by degrees of freedom from 1 on (Fisher and Yates, "Statistical tables", table
+/// III); the last is kept for all that follow, to the safe side.
 const T_99: [f64; 20] = [
     63.657, 9.925, 5.841, 4.604, 4.032, 3.707, 3.499, 3.355, 3.250, 3.169, 3.106, 3.055, 3.012, 2.977, 2.947, 2.921,
     2.898, 2.878, 2.861, 2.845,
@@ -112,8 +112,8 @@ fn apart(before: &[Sample], now: &[Sample]) -> bool {
     before[1] < now[0] || now[1] < before[0]
 }
 
-/// The first and the third quartile, interpolated (type 7 of Hyndman and Fan, "Sample quantiles in statistical packages", 1996);
-/// zero without values.
+/// The first and the third quartile, interpolated (type 7 of Hyndman and Fan, "Sample quantiles in statistical
+/// packages", 1996); zero without values.
 fn quartiles(values: &[f64]) -> [f64; 2] {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);

@@ -110,8 +110,8 @@ impl Handler for Fleet<'_> {
 }
 
 impl Fleet<'_> {
-    /// Bytes came that no request asked for: behind the end of a response, or on an idle connection. Where the next response
-    /// would begin can no longer be known, so the connection is closed.
+    /// Bytes came that no request asked for: behind the end of a response, or on an idle connection. Where the next
+    /// response would begin can no longer be known, so the connection is closed.
     fn unsolicited(&mut self, index: usize, bytes: &[u8]) {
         // The response to no request that is allowed: the server ends an idle connection (RFC 9110, 15.5.9).
         let farewell = [&b"HTTP/1.1 408"[..], b"HTTP/1.0 408"].iter().any(|begin| bytes.starts_with(begin));
@@ -123,8 +123,8 @@ impl Fleet<'_> {
         self.fail(index, Failure::Garbage);
     }
 
-    /// The last response of a connection has come. A server that announced its close is given a moment for it; one that did not,
-    /// or that has not kept its word several times in turn, is not waited for.
+    /// The last response of a connection has come. A server that announced its close is given a moment for it; one that
+    /// did not, or that has not kept its word several times in turn, is not waited for.
     fn linger(&mut self, index: usize, announced: bool, now_ns: u64) {
         let client = &mut self.clients[index];
         if announced && self.unclosed_in_turn < UNCLOSED_ENOUGH {

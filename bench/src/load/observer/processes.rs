@@ -68,8 +68,8 @@ fn address_of(text: &str) -> Option<IpAddr> {
 #[derive(Debug)]
 pub(super) struct ProcessClock {
     pids: Vec<u32>,
-    /// The last that was seen of each thread: time on a core, and time waited for one, nanoseconds. Threads that have ended keep
-    /// theirs.
+    /// The last that was seen of each thread: time on a core, and time waited for one, nanoseconds. Threads that have
+    /// ended keep theirs.
     threads: BTreeMap<(u32, u32), (u64, u64)>,
     /// The same when they were first seen, to tell what was waited since.
     first_waits: BTreeMap<(u32, u32), u64>,
@@ -80,8 +80,8 @@ impl ProcessClock {
         Self { pids: pids.to_vec(), threads: BTreeMap::new(), first_waits: BTreeMap::new() }
     }
 
-    /// Nanoseconds on cores so far. By thread where threads stay, to the tick; threads that come and go between two looks are in
-    /// the process' own count only, which has steps of 10 ms.
+    /// Nanoseconds on cores so far. By thread where threads stay, to the tick; threads that come and go between two
+    /// looks are in the process' own count only, which has steps of 10 ms.
     pub fn cpu_ns(&mut self) -> u64 {
         self.pids.clone().into_iter().map(|pid| self.read(pid).max(process_ns(pid))).sum()
     }
@@ -109,7 +109,8 @@ impl ProcessClock {
     }
 }
 
-/// A process' own count of its CPU time, the threads that have ended included: fields 14 and 15 of its stat (proc_pid_stat(5)).
+/// A process' own count of its CPU time, the threads that have ended included: fields 14 and 15 of its stat
+/// (proc_pid_stat(5)).
 #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)] // Far below 2^53 ns.
 fn process_ns(pid: u32) -> u64 {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();

@@ -12,7 +12,8 @@ use std::{path::PathBuf, time::Duration};
 const BATCH_METRICS_MAX: i64 = 100_000;
 /// Requests in flight on one connection.
 const PIPELINE_MAX: u64 = 1024;
-/// Clients: as many as there are ports to connect from, which is fewer by default (net.ipv4.ip_local_port_range, ip(7)).
+/// Clients: as many as there are ports to connect from, which is fewer by default (net.ipv4.ip_local_port_range,
+/// ip(7)).
 const CLIENTS_MAX: i64 = 65_535;
 
 /// Acknowledgement levels of the server, as `?ack=` takes them.
@@ -25,18 +26,20 @@ pub(super) enum Ack {
 
 /// Puts a load of metric batches, or of any requests, on an HTTP server and says what came back.
 ///
-/// A closed loop, unless --rate is given: each client sends a request, waits for the answer, rests for INTERVAL_MS and sends the
-/// next. Latency is then the time from handing the request to the driver to its complete answer; where it needs a new connection,
-/// from handing over the connect. A closed loop asks a slow server less often, and so shows its slowness too rarely.
+/// A closed loop, unless --rate is given: each client sends a request, waits for the answer, rests for INTERVAL_MS and
+/// sends the next. Latency is then the time from handing the request to the driver to its complete answer; where it
+/// needs a new connection, from handing over the connect. A closed loop asks a slow server less often, and so shows its
+/// slowness too rarely.
 ///
-/// An open loop with --rate: the send times are fixed beforehand and none is skipped, whatever the server does. Any client that is
-/// free takes the next send; when none is, the send is late. Latency is counted from the intended time ("corrected") and,
-/// beside it, from the handing over ("raw"). Sends more than 1 ms behind their time are counted as late, and those still waiting
-/// when the time is over as missed. On io_uring a load that sleeps between its sends is some 30 to 50 us behind the schedule,
-/// the time that a wake-up takes, and the corrected figures hold that; on epoll, whose waits are whole milliseconds, up to 1 ms.
+/// An open loop with --rate: the send times are fixed beforehand and none is skipped, whatever the server does. Any
+/// client that is free takes the next send; when none is, the send is late. Latency is counted from the intended time
+/// ("corrected") and, beside it, from the handing over ("raw"). Sends more than 1 ms behind their time are counted as
+/// late, and those still waiting when the time is over as missed. On io_uring a load that sleeps between its sends is
+/// some 30 to 50 us behind the schedule, the time that a wake-up takes, and the corrected figures hold that; on epoll,
+/// whose waits are whole milliseconds, up to 1 ms.
 ///
-/// Success is an answer with status 2xx, and nothing else; percentiles are those of the successes. A request that fails is counted
-/// and never repeated.
+/// Success is an answer with status 2xx, and nothing else; percentiles are those of the successes. A request that fails
+/// is counted and never repeated.
 #[derive(Debug, Parser)]
 #[command(name = "load_test", version, after_help = AFTER_HELP)]
 pub(super) struct Arguments {
@@ -62,7 +65,8 @@ pub(super) struct Arguments {
     /// An open loop: so many requests a second, over all clients. 500, 0.5, 20k.
     #[arg(short = 'R', long, value_name = "RATE", value_parser = values::rate)]
     pub rate: Option<f64>,
-    /// Begin no request after this time; with REQUESTS, whichever ends first. 10s, 500ms, 2m, 1h; a plain number is seconds.
+    /// Begin no request after this time; with REQUESTS, whichever ends first. 10s, 500ms, 2m, 1h; a plain number is
+    /// seconds.
     #[arg(short, visible_short_alias = 'z', long, value_parser = values::span)]
     pub duration: Option<Duration>,
     /// Load for this long first, and count nothing of it.
@@ -72,8 +76,8 @@ pub(super) struct Arguments {
     #[arg(short, long, value_parser = clap::value_parser!(u32).range(1..))]
     pub threads: Option<u32>,
 
-    /// Any HTTP server, in place of PORT: http://HOST[:PORT][/PATH][?QUERY]. Several of them, which differ in path and query only,
-    /// are taken in turn. CLIENTS and REQUESTS are then given as -c and -n.
+    /// Any HTTP server, in place of PORT: http://HOST[:PORT][/PATH][?QUERY]. Several of them, which differ in path and
+    /// query only, are taken in turn. CLIENTS and REQUESTS are then given as -c and -n.
     #[arg(long, conflicts_with_all = ["host", "ack"], value_parser = values::url)]
     pub url: Vec<Target>,
     /// Name or address of the server. Of several addresses the first is taken that accepts a connection.
@@ -91,7 +95,8 @@ pub(super) struct Arguments {
     /// A request without a complete answer after this time has failed, and its connection is closed.
     #[arg(long, value_parser = values::span, default_value = "10s")]
     pub timeout: Duration,
-    /// End the load when so many requests, those of the warm-up too, have failed or got another status than 2xx [default: never].
+    /// End the load when so many requests, those of the warm-up too, have failed or got another status than 2xx
+    /// [default: never].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub max_errors: Option<u64>,
 
@@ -120,25 +125,27 @@ pub(super) struct Arguments {
     /// How to talk to the kernel.
     #[arg(long, value_enum, default_value = "auto")]
     pub driver: Choice,
-    /// How to write the report. csv has one row an interval of the run: its start and width, requests, successes, rate, own CPU and
-    /// latencies; hgrm is the whole distribution in milliseconds, corrected in an open loop, as HdrHistogram's plotter reads it.
-    /// prometheus has the figures in Prometheus' text format.
+    /// How to write the report. csv has one row an interval of the run: its start and width, requests, successes, rate,
+    /// own CPU and latencies; hgrm is the whole distribution in milliseconds, corrected in an open loop, as
+    /// HdrHistogram's plotter reads it. prometheus has the figures in Prometheus' text format.
     #[arg(long, value_enum, default_value = "text")]
     pub format: Format,
     /// Draw the percentile curve, and latency, throughput and errors over time, into this file.
     #[arg(long, value_name = "FILE.svg")]
     pub plot: Option<PathBuf>,
-    /// Compare throughput, latency, the server's CPU time and own CPU time with an earlier report of --format json. Given several
-    /// times, the runs show what changes from one to the next: a difference beyond that is claimed, of one run only a factor of
-    /// three. A report of another workload or host is refused; a run that had to share its cores gets no verdict.
+    /// Compare throughput, latency, the server's CPU time and own CPU time with an earlier report of --format json.
+    /// Given several times, the runs show what changes from one to the next: a difference beyond that is claimed, of
+    /// one run only a factor of three. A report of another workload or host is refused; a run that had to share its
+    /// cores gets no verdict.
     #[arg(long, value_name = "FILE.json")]
     pub baseline: Vec<PathBuf>,
-    /// A report of an earlier run of the same server as this one, which is compared together with it. Without PORT and --url
-    /// nothing is loaded, and these reports are compared with those of --baseline.
+    /// A report of an earlier run of the same server as this one, which is compared together with it. Without PORT and
+    /// --url nothing is loaded, and these reports are compared with those of --baseline.
     #[arg(long, value_name = "FILE.json", requires = "baseline")]
     pub with: Vec<PathBuf>,
-    /// Exit with 3 when this holds: worse (than the baseline), undecided (no verdict), or a bound on a figure, as 'p99>5ms',
-    /// 'success<99.9%', 'throughput<20k', 'failed>0' or 'server_cpu>8us'. What was not measured holds. May be repeated.
+    /// Exit with 3 when this holds: worse (than the baseline), undecided (no verdict), or a bound on a figure, as
+    /// 'p99>5ms', 'success<99.9%', 'throughput<20k', 'failed>0' or 'server_cpu>8us'. What was not measured holds. May
+    /// be repeated.
     #[arg(long, value_name = "CONDITION", value_parser = condition)]
     pub fail_if: Vec<Condition>,
     /// Process of the server, whose CPU time is read [default: those of this host that listen at its address].

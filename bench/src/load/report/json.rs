@@ -1,5 +1,5 @@
-//! The report for scripts: one JSON object on one line. Latencies are in microseconds, those of an open loop from the intended
-//! start; what was not measured is null.
+//! The report for scripts: one JSON object on one line. Latencies are in microseconds, those of an open loop from the
+//! intended start; what was not measured is null.
 
 use super::{Report, Row, percentiles};
 use crate::load::{Failure, Outcome, baseline, setup};

@@ -1,5 +1,5 @@
-//! The report in Prometheus' text format, version 0.0.4: counts and figures of one finished run as gauges. What was not measured has
-//! no sample.
+//! The report in Prometheus' text format, version 0.0.4: counts and figures of one finished run as gauges. What was not
+//! measured has no sample.
 
 use super::{Percentiles, QUANTILES, Report};
 use crate::load::Failure;

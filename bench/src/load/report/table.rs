@@ -8,7 +8,8 @@ use std::fmt::Write;
 const ROWS_PER_HALVING: u32 = 5;
 
 impl Report<'_> {
-    /// One row an interval. Latencies are of successes, in an open loop from the intended start. What was not measured is empty.
+    /// One row an interval. Latencies are of successes, in an open loop from the intended start. What was not measured
+    /// is empty.
     #[must_use]
     pub fn csv(&self) -> String {
         let mut out = String::from(
@@ -32,8 +33,8 @@ impl Report<'_> {
         out
     }
 
-    /// The distribution in milliseconds, to the nanosecond; in an open loop from the intended start, with the raw percentiles in
-    /// comments.
+    /// The distribution in milliseconds, to the nanosecond; in an open loop from the intended start, with the raw
+    /// percentiles in comments.
     #[must_use]
     #[allow(clippy::cast_precision_loss)] // Counts far below 2^53.
     pub fn hgrm(&self) -> String {

@@ -17,6 +17,8 @@ use std::{
         },
     },
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 
 /// Bytes of a socket's name: `sun_path` takes 108, and a path ends with a zero.
@@ -107,6 +109,12 @@ impl Claim {
     }
 }
 
+/// How long an address in use may still be that of a server that was killed: the kernel closes what its io_uring held
+/// some milliseconds after the process has ended.
+const RELEASE_WAIT: Duration = Duration::from_secs(1);
+/// How often it is looked at meanwhile.
+const RELEASE_POLL: Duration = Duration::from_millis(20);
+
 /// A unix socket that listens, and the file that is removed when this is dropped.
 #[derive(Debug)]
 pub struct UnixListening {
@@ -115,11 +123,24 @@ pub struct UnixListening {
 }
 
 impl UnixListening {
-    /// Listens at `address`. The permissions of a file are `mode` before anybody can connect.
+    /// Listens at `address`. The permissions of a file are `mode` before anybody can connect. An address in use is tried
+    /// again for [`RELEASE_WAIT`].
     ///
     /// # Errors
     /// As [`Claim::of`]; what bind(2) refused: a directory that is missing or that may not be written to.
     pub fn at(address: &UnixAddress, mode: u32, backlog: i32) -> io::Result<Self> {
+        let end = Instant::now() + RELEASE_WAIT;
+        loop {
+            match Self::at_once(address, mode, backlog) {
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < end => {
+                    thread::sleep(RELEASE_POLL);
+                }
+                listening => return listening,
+            }
+        }
+    }
+
+    fn at_once(address: &UnixAddress, mode: u32, backlog: i32) -> io::Result<Self> {
         if let (Claim::Stale(device, inode), UnixAddress::Path(path)) = (Claim::of(address)?, address) {
             // Not one that has come since.
             remove_if(path, device, inode)?;

@@ -110,10 +110,15 @@ impl Bench {
         self.entrance.submit(Box::new(asked), Token::new(0, 0)).map_err(|(error, _)| error)
     }
 
+    /// The next query that is begun, and how many threads it may use.
+    fn begun(&self) -> (String, usize) {
+        self.asked.recv_timeout(LONG).expect("a query is begun")
+    }
+
     /// Has a query of this client answered with so many bytes, of which nothing is read.
     fn unread(&self, client: &str, bytes: usize) -> Reader {
         let reader = self.submit_as(client, "large", false).unwrap();
-        assert_eq!(self.asked.recv().unwrap().0, "large");
+        assert_eq!(self.begun().0, "large");
         self.word.send(Word::Answer(bytes)).unwrap();
         reader
     }
@@ -212,7 +217,7 @@ fn queries_are_refused_when_too_many_wait_and_go_on_when_there_is_room() {
     const SHARE: usize = limits::QUERIES_WAITING_MAX / 2;
     let bench = bench(1, LONG);
     let running = bench.submit_as("c", "first", false).unwrap();
-    assert_eq!(bench.asked.recv().unwrap().0, "first");
+    assert_eq!(bench.begun().0, "first");
     let of = |client| (0..SHARE).map(move |_| client);
     let mut waiting: Vec<Reader> = of("a").map(|client| bench.submit_as(client, "more", false).unwrap()).collect();
     assert!(matches!(bench.submit_as("a", "late", false), Err(HttpError::RateLimited { retry_after_s: 1.. })));
@@ -235,21 +240,18 @@ fn lanes_take_turns_and_nobody_has_all_threads() {
     // Two threads are one client's share, whatever else it asks.
     let _of_one: Vec<Reader> = (0..20).map(|_| bench.submit_as("one", "one", false).unwrap()).collect();
     for _ in 0..2 {
-        assert_eq!(bench.asked.recv().unwrap().0, "one");
+        assert_eq!(bench.begun().0, "one");
     }
     let _of_two: Vec<Reader> = (0..2).map(|_| bench.submit_as("two", "two", false).unwrap()).collect();
     for _ in 0..2 {
-        assert_eq!(bench.asked.recv().unwrap().0, "two");
+        assert_eq!(bench.begun().0, "two");
     }
     let _of_three = bench.submit_as("three", "three", false).unwrap();
     assert!(bench.asked.is_empty());
     // With each thread that is free the next lane has its turn.
-    let mut begun = Vec::new();
-    for _ in 0..3 {
-        bench.word.send(Word::Answer(1)).unwrap();
-        begun.push(bench.asked.recv().unwrap().0);
-    }
-    assert!(begun.contains(&"three".to_owned()), "{begun:?}");
+    // Whichever queries three words reach, `three` is begun by the third; `two` has no more, so not each word begins one.
+    (0..3).for_each(|_| bench.word.send(Word::Answer(1)).unwrap());
+    while bench.begun().0 != "three" {}
     for _ in 0..40 {
         bench.word.send(Word::Answer(1)).unwrap();
     }
@@ -312,7 +314,7 @@ fn queries_are_refused_when_too_many_are_open() {
     let mut open: Vec<Reader> = Vec::new();
     while open.len() < limits::QUERIES_OPEN_MAX {
         let reader = bench.submit("q", false).unwrap();
-        bench.asked.recv().unwrap();
+        bench.begun();
         bench.word.send(Word::Answer(1)).unwrap();
         open.push(reader);
     }
@@ -328,7 +330,7 @@ fn queries_are_refused_when_too_many_are_open() {
 fn a_query_whose_reader_is_gone_stops_and_one_that_waits_is_never_begun() {
     let bench = bench(1, LONG);
     let running = bench.submit("running", false).unwrap();
-    assert_eq!(bench.asked.recv().unwrap().0, "running");
+    assert_eq!(bench.begun().0, "running");
     bench.word.send(Word::WaitForCancel).unwrap();
     drop(bench.submit("waiting", false).unwrap());
     drop(running);
@@ -358,7 +360,7 @@ fn a_reader_that_goes_in_the_middle_of_an_answer_ends_it() {
 fn a_query_that_waits_too_long_is_told_so_and_one_that_runs_knows_its_deadline() {
     let bench = bench(1, Duration::from_secs(2));
     let running = bench.submit("running", false).unwrap();
-    assert_eq!(bench.asked.recv().unwrap().0, "running");
+    assert_eq!(bench.begun().0, "running");
     let waiting = bench.submit("waiting", false).unwrap();
     // The second came later, and so is its deadline: until it has passed too, the thread must not be free.
     bench.word.send(Word::WaitForDeadline(Instant::now() + Duration::from_secs(2))).unwrap();
@@ -374,9 +376,9 @@ fn a_query_that_waits_too_long_is_told_so_and_one_that_runs_knows_its_deadline()
 fn idle_threads_help_and_come_back() {
     let bench = bench(3, LONG);
     let first = bench.submit("first", false).unwrap();
-    assert_eq!(bench.asked.recv().unwrap().1, 3, "it is alone");
+    assert_eq!(bench.begun().1, 3, "it is alone");
     let second = bench.submit("second", false).unwrap();
-    assert_eq!(bench.asked.recv().unwrap().1, 1, "it has its own thread");
+    assert_eq!(bench.begun().1, 1, "it has its own thread");
     (0..2).for_each(|_| bench.word.send(Word::Answer(1)).unwrap());
     [first, second].iter().for_each(|reader| assert_eq!(parts(reader).len(), 1));
     bench.wait(Outcome::Answered, 2);
@@ -384,7 +386,7 @@ fn idle_threads_help_and_come_back() {
     let _third = bench.unread("third", LARGE);
     bench.wait_for_unread(1);
     let _fourth = bench.submit("fourth", false).unwrap();
-    assert_eq!(bench.asked.recv().unwrap().1, 3);
+    assert_eq!(bench.begun().1, 3);
     bench.word.send(Word::Answer(1)).unwrap();
 }
 
@@ -422,5 +424,5 @@ fn threads_settle_on_their_cores() {
     .unwrap();
     let asked = asked(ClientKey::default(), "", false);
     let _reader = pool.entrance(mailbox).submit(Box::new(asked), Token::new(0, 0)).unwrap();
-    assert_eq!(cores.recv().unwrap(), [core]);
+    assert_eq!(cores.recv_timeout(LONG).unwrap(), [core]);
 }

@@ -182,6 +182,7 @@ impl State {
             // The wall clock can wait: what is served below came before this turn's first event.
             self.now_ns = self.setup.shared.clock.monotonic_ns();
         }
+        self.setup.service.counters.turns_full += u64::from(self.work_left_bytes == 0);
         self.work_left_bytes = limits::TURN_WORK_BYTES_MAX;
         self.memory_searched = false;
         self.read_mail(driver);

@@ -189,6 +189,8 @@ counters! {
         timers_fired,
         /// Turns longer than [`crate::limits::TURN_STALL`].
         turns_stalled,
+        /// Turns that used up [`crate::limits::TURN_WORK_BYTES_MAX`]: what had arrived beyond it waited for the next.
+        turns_full,
         /// Warnings that were not logged, as one of their kind had just been.
         warnings_suppressed,
         /// Requests whose record went to the exporter of traces.

@@ -336,6 +336,8 @@ fn reactors(to: &mut Exposition, snapshot: &Snapshot<'_>) {
     each("metricstream_reactor_timers_fired", Counter, "Timers that fired.", |r| r.counters.timers_fired);
     let help = format!("Turns over {:?}, in which all connections of the core waited.", limits::TURN_STALL);
     each("metricstream_reactor_stalls", Counter, &help, |r| r.counters.turns_stalled);
+    let help = "Turns that used up their share of work, so that what had arrived beyond it waited for the next.";
+    each("metricstream_reactor_full_turns", Counter, help, |r| r.counters.turns_full);
     let seconds = |ns| in_units(ns, 1_000_000_000);
     let (all, interval) = (&snapshot.all.measures.cores.turn_ns, &snapshot.interval.measures.cores.turn_ns);
     let help = "From the end of one wait of a reactor to the beginning of its next, over all reactors.";

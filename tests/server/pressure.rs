@@ -247,6 +247,30 @@ fn a_deep_pipeline(driver: Driver) {
     }
 }
 
+/// More arrives at once than one turn of a core serves, over connections of which none has more than its share: it is served
+/// in several turns, all of it.
+fn a_turn_has_a_bound_over_all_connections(driver: Driver) {
+    const CONNECTIONS: usize = 20;
+    // Each is small on the wire, so that they do arrive together, and a quarter of a turn's work.
+    let body = format!("{}{}", BATCH, " ".repeat((1 << 20) - BATCH.len()));
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(body.as_bytes()).unwrap();
+    let request = post_to("/metrics", "Content-Encoding: gzip\r\n", encoder.finish().unwrap());
+    let mut server = Setup::new(driver).start();
+    let mut clients: Vec<Client> = (0..CONNECTIONS).map(|_| server.connect()).collect();
+    for client in &mut clients {
+        assert_eq!(client.ask(&get("/health")).status, 200);
+    }
+    server.signal(Signal::Stop);
+    clients.iter_mut().for_each(|client| client.send(&request).unwrap());
+    server.signal(Signal::Continue);
+    clients.iter_mut().for_each(|client| assert_eq!(client.answer().processed(), 1));
+    assert!(server.stat("/turns_full") >= 1);
+    assert_eq!(server.stat("/batches/stored"), CONNECTIONS as u64);
+    server.stop();
+    assert_eq!(server.metrics().len(), CONNECTIONS);
+}
+
 /// Two thousand connections of one request each: all served, all counted, all given back.
 fn connections_come_and_go(driver: Driver) {
     let server = Setup::new(driver).flag("--reactors", 2).start();
@@ -335,6 +359,7 @@ on_both_drivers!(
     a_crowd_at_a_narrow_door,
     more_bodies_than_memory,
     a_deep_pipeline,
+    a_turn_has_a_bound_over_all_connections,
     connections_come_and_go,
     a_refusal_reaches_a_client_that_sends_on,
 );

@@ -113,6 +113,7 @@ const FAMILIES: &[&str] = &[
     "metricstream_reactor_accept_pauses_total",
     "metricstream_reactor_timers_fired_total",
     "metricstream_reactor_stalls_total",
+    "metricstream_reactor_full_turns_total",
     "metricstream_reactor_turn_duration_seconds",
     "metricstream_reactor_turn_longest_seconds",
     "metricstream_memory_bytes",
@@ -238,19 +239,21 @@ fn the_forms(driver: Driver) {
 /// `/stats` shows the interval that is over beside all since the start, and what each core and owner holds.
 fn the_interval(driver: Driver) {
     let server = Setup::new(driver).flag("--stats-interval", "300ms").start();
-    assert_eq!(server.ask(&post(BATCH)).processed(), 2);
-    // An interval with the batch in it comes to its end, and then one without it.
-    let with = until("the interval of the batch is over", || {
+    // An interval with batches in it comes to its end, and then one without. It is asked for as long as batches come: on a busy
+    // machine the one after it may be over before the next look.
+    let mut batches = 0;
+    let with = until("an interval with a batch is over", || {
+        assert_eq!(server.ask(&post(BATCH)).processed(), 2);
+        batches += 1;
         let stats = server.stats();
-        (number_at(&stats, "/latency_us/interval/count") == 1).then_some(stats)
+        (number_at(&stats, "/latency_us/interval/count") > 0).then_some(stats)
     });
-    assert_eq!(with["latency_us"]["interval"]["p50"], with["latency_us"]["p50"]);
-    assert_eq!(number_at(&with, "/stages_us/write/interval/count"), 1);
+    assert!(number_at(&with, "/stages_us/write/interval/count") > 0);
     let later = until("the next is over", || {
         let stats = server.stats();
         (number_at(&stats, "/latency_us/interval/count") == 0).then_some(stats)
     });
-    assert_eq!(number_at(&later, "/latency_us/count"), 1);
+    assert_eq!(number_at(&later, "/latency_us/count"), batches);
     assert_eq!(later["interval"]["batches_per_second"], 0.0);
     assert_eq!(later["since_start"]["success_ratio"], 1.0);
     assert!(later["since_start"]["batches_per_second"].as_f64() > Some(0.0));
@@ -260,7 +263,6 @@ fn the_interval(driver: Driver) {
     {
         assert!(number_at(&later, pointer) > 0, "{pointer}: {later:#}");
     }
-    assert_eq!(number_at(&later, "/turns_stalled"), 0);
     assert_ne!(later["clock_source"], "unknown");
     assert_ne!(later["log"]["file_system"], "unknown");
 }

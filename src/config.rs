@@ -4,12 +4,10 @@
 
 mod arguments;
 mod choices;
-mod command;
 pub mod environment;
 mod file;
 mod keys;
 mod listen;
-mod manual;
 mod parse;
 mod placement;
 mod query;
@@ -26,8 +24,8 @@ use crate::{
 };
 use std::{collections::HashSet, fmt, path::PathBuf, time::Duration};
 
+pub use arguments::{Arguments, read_file};
 pub use choices::{Compression, DriverChoice, LogFormat, StatsAuth, WriterCore};
-pub use command::CommandLine;
 pub use listen::ListenAddress;
 pub use placement::{CoreList, Placement, allowed_cores};
 pub use query::Query;
@@ -139,6 +137,14 @@ pub struct Timeouts {
 /// Why there is no configuration: one line, for a person.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ConfigError(String);
+
+impl ConfigError {
+    /// An error that is this line.
+    #[must_use]
+    pub fn new(line: String) -> Self {
+        Self(line)
+    }
+}
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -18,7 +18,7 @@ mod sync;
 // The model checker (`--cfg loom`) gets the lock-free rooms above and what they lean on. The others have nothing for it, and some of
 // what they depend on takes the flag for its own.
 #[cfg(not(loom))]
-pub mod command;
+pub mod cli;
 #[cfg(not(loom))]
 pub mod config;
 #[cfg(not(loom))]
@@ -30,21 +30,19 @@ pub mod listening;
 #[cfg(not(loom))]
 pub mod logging;
 #[cfg(not(loom))]
-pub mod mail;
-#[cfg(not(loom))]
 mod memory;
-#[cfg(not(loom))]
-mod meter;
 #[cfg(not(loom))]
 pub mod notify;
 #[cfg(not(loom))]
-pub mod pipe;
-#[cfg(not(loom))]
 pub mod printable;
+#[cfg(not(loom))]
+mod progress;
 #[cfg(not(loom))]
 pub mod proxy;
 #[cfg(not(loom))]
 pub mod query;
+#[cfg(not(loom))]
+pub mod query_pool;
 #[cfg(not(loom))]
 pub mod scan;
 #[cfg(not(loom))]

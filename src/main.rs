@@ -1,8 +1,8 @@
-//! The program: all that it does begins in `command.rs`.
+//! The program: all that it does begins in `cli`.
 
 #[cfg(not(loom))]
 fn main() -> std::process::ExitCode {
-    metricstream::command::run()
+    metricstream::cli::run()
 }
 
 /// The model checker gets the lock-free rooms of the library alone.

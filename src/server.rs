@@ -16,16 +16,15 @@ use crate::{
     limits,
     listening::{self, Endpoint, Listening, Place, Role, SocketFiles},
     log::{self, DirectoryLock, Log, LogError, LogHealth, LogStatus},
-    mail::Mail,
     notify::Manager,
-    query::{LogEngine, Pool, PoolSetup, QueryStatus},
+    query_pool::{LogEngine, Pool, PoolSetup},
     rate::{ClientKeys, EventSender, Ledger, Limiter, LimiterSetup, event_ring},
     scan::Source,
     segment::{Keeper, KeeperSetup},
     service::{Service, Shared},
-    shard::{self, ShardSetup},
-    stats::{Facts, FiguresOut, Observer, ObserverSetup, process},
-    trace::{ExportStatus, Exporter, ExporterSetup, Identity, Record, Tracer, TracerSetup},
+    shard::{self, ShardMessage, ShardSetup},
+    stats::{ExportStatus, Facts, FiguresOut, Observer, ObserverSetup, QueryStatus, process},
+    trace::{Exporter, ExporterSetup, Identity, Record, Tracer, TracerSetup},
 };
 use core_affinity::CoreId;
 use crossbeam_channel::{Receiver, Sender, bounded, select};
@@ -100,7 +99,7 @@ pub struct Server {
     socket_files: SocketFiles,
     drain_timeout: Duration,
     draining: Arc<AtomicBool>,
-    mailboxes: Vec<mailbox::Sender<Mail>>,
+    mailboxes: Vec<mailbox::Sender<ShardMessage>>,
     queries: Pool,
     observer: JoinHandle<()>,
     manager: Option<Arc<Manager>>,
@@ -203,7 +202,7 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
     let query_status = Arc::new(QueryStatus::new(config.query.threads));
     let observer = Observer::new(ObserverSetup {
         questions: asked,
-        reactors: mailboxes.clone(),
+        reactors: mailboxes.iter().map(|mailbox| Arc::new(mailbox.clone()) as _).collect(),
         limiter: limiter.clone(),
         ledger: Ledger::new(event_receivers, limits::RATE_LEDGER_CLIENTS_MAX),
         log: Arc::clone(&log.status),
@@ -256,7 +255,7 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
             doorbell: Arc::clone(&doorbell),
             mail,
             questions: questions.clone(),
-            queries: queries.entrance(mailboxes[index].clone()),
+            queries: queries.submitter(Arc::new(mailboxes[index].clone())),
         };
         let driver = Setup {
             listeners,
@@ -463,11 +462,11 @@ impl Server {
         let mut reactors = mailboxes.len();
         let mut log_threads = 2;
         match &reason.error {
-            None => tell(&mailboxes, || Mail::Drain),
+            None => tell(&mailboxes, || ShardMessage::Drain),
             Some(error) => {
                 tracing::error!("stopping: {error}");
                 stopping(error);
-                tell(&mailboxes, || Mail::GiveUp);
+                tell(&mailboxes, || ShardMessage::GiveUp);
             }
         }
         let mut gave_up = reason.error.is_some();
@@ -499,7 +498,7 @@ impl Server {
                     deadline = Instant::now() + limits::LOG_STOP_WAIT;
                     if reactors > 0 {
                         tracing::warn!("connections were cut off: they had not ended within {drain_timeout:?}");
-                        tell(&mailboxes, || Mail::GiveUp);
+                        tell(&mailboxes, || ShardMessage::GiveUp);
                     }
                 }
             }
@@ -528,7 +527,7 @@ impl Server {
 }
 
 /// Posts to every reactor. A mailbox that is full belongs to a reactor that is stuck: the deadline sees to it.
-fn tell(mailboxes: &[mailbox::Sender<Mail>], mail: impl Fn() -> Mail) {
+fn tell(mailboxes: &[mailbox::Sender<ShardMessage>], mail: impl Fn() -> ShardMessage) {
     for mailbox in mailboxes {
         if mailbox.post(mail()).is_err() {
             tracing::warn!("a reactor does not read its mail");

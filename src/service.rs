@@ -12,11 +12,11 @@ use crate::{
     log::{AckLevel, Appender},
     metric::BatchEncoder,
     proxy::ForwardedFields,
-    query::{self, Asked, Outcome, QueryStatus},
+    query_pool::{self, RawQuery},
     rate::{
         Charge, ClientKey, ClientKeys, Decision, Event, EventKind, EventSender, Limiter, Standing, has_credentials,
     },
-    stats::{Counters, Document, Format, Histograms, Rejection, Shed, Stamps, unready},
+    stats::{Counters, Document, Format, Histograms, Outcome, QueryStatus, Rejection, Shed, Stamps, unready},
     trace::{Context, Course, Request, Tracer, Traces},
 };
 use std::{
@@ -58,7 +58,7 @@ pub enum Ticket {
         asked_by: Option<ClientKey>,
     },
     /// `GET` or `POST`, `/query`, `/series`, `/names` or `/tags/<key>`.
-    Query(Box<Asked>),
+    Query(Box<RawQuery>),
 }
 
 /// A request whose answer another thread has to make.
@@ -72,7 +72,7 @@ pub enum Late {
         asked_by: Option<ClientKey>,
     },
     /// Of a query.
-    Query(Box<Asked>),
+    Query(Box<RawQuery>),
 }
 
 /// Who a request is charged to.
@@ -383,9 +383,9 @@ impl Service {
                 keyless @ Payer::Keyless(_) => Err(self.refuse_keyless(keyless)),
                 payer => {
                     if head.method == Method::Post {
-                        query::check_form(head)?;
+                        query_pool::check_form(head)?;
                     }
-                    Ok(Ticket::Query(Box::new(Asked::of(head, payer.client()))))
+                    Ok(Ticket::Query(Box::new(RawQuery::of(head, payer.client()))))
                 }
             },
             Method::Other(_) => Err(HttpError::MethodNotAllowed { allow: "GET, HEAD, POST" }),
@@ -393,7 +393,7 @@ impl Service {
     }
 
     /// Has the pool answer, unless the server is stopping.
-    fn query(&mut self, mut asked: Box<Asked>, body: &[u8], respond: Responder<'_>) -> Served {
+    fn query(&mut self, mut asked: Box<RawQuery>, body: &[u8], respond: Responder<'_>) -> Served {
         if self.caller.late || self.shared.draining.load(Ordering::Relaxed) {
             let refusal =
                 HttpError::Unavailable { text: "the server is stopping", retry_after_s: limits::RETRY_AFTER_S };
@@ -673,7 +673,7 @@ impl http::Service for Service {
             ("/health" | "/ready" | "/stats" | "/stats/clients", _) => {
                 Err(HttpError::MethodNotAllowed { allow: "GET, HEAD" })
             }
-            (path, _) if query::is_query(path) => self.admit_query(head),
+            (path, _) if query_pool::is_query(path) => self.admit_query(head),
             _ => Err(HttpError::NotFound),
         };
         admitted.inspect_err(|&error| self.counters.refused(error))
@@ -737,7 +737,7 @@ fn over_rate(decision: Decision) -> HttpError {
 
 /// The paths that are served.
 fn is_path(path: &str) -> bool {
-    matches!(path, "/metrics" | "/health" | "/ready" | "/stats" | "/stats/clients") || query::is_query(path)
+    matches!(path, "/metrics" | "/health" | "/ready" | "/stats" | "/stats/clients") || query_pool::is_query(path)
 }
 
 /// The level that a query string asks for. Whatever else it asks for would silently not be done, and is refused.

@@ -15,14 +15,16 @@ mod crowd;
 mod documents;
 mod holders;
 mod late;
+mod message;
 mod report;
 mod state;
 mod warnings;
 
+pub use message::ShardMessage;
+
 use crate::{
     listening::Role,
-    mail::Mail,
-    query::Entrance,
+    query_pool::QuerySubmitter,
     service::{Service, Shared},
     stats::Question,
 };
@@ -53,11 +55,11 @@ pub struct ShardSetup {
     /// Rung when this core has something to do; the driver's too.
     pub doorbell: Arc<Doorbell>,
     /// What other threads tell this core.
-    pub mail: Receiver<Mail>,
+    pub mail: Receiver<ShardMessage>,
     /// Where requests for statistics go.
     pub questions: Sender<Question>,
     /// Where queries go.
-    pub queries: Entrance,
+    pub queries: QuerySubmitter,
 }
 
 /// Runs one core until it has drained: opens the driver on the calling thread, says so through `opened`, and turns.

@@ -1,8 +1,8 @@
 //! The environment as a whole: a variable that begins like ours and is none is refused, as an unknown key of the file
 //! is, since whoever set it wants something that would silently not happen.
 
-use super::{ConfigError, command::CommandLine};
-use clap::CommandFactory;
+use super::ConfigError;
+use clap::Command;
 use std::{collections::BTreeSet, env, ffi::OsString};
 use tracing_subscriber::EnvFilter;
 
@@ -13,16 +13,16 @@ const LOG: &str = "METRICSTREAM_LOG";
 /// A suggestion may differ by so many letters that are wrong, missing, too many or swapped.
 const TYPOS_MAX: usize = 3;
 
-/// Checks that every variable that begins like ours is one, and says something.
+/// Checks that every variable that begins like ours is one that `line` or one of its subcommands takes, and is not empty.
 ///
 /// # Errors
 /// The first that does not, and what it may have been meant to be.
-pub fn check() -> Result<(), ConfigError> {
-    check_variables(env::vars_os())
+pub fn check(line: &Command) -> Result<(), ConfigError> {
+    check_variables(line, env::vars_os())
 }
 
-fn check_variables(variables: impl Iterator<Item = (OsString, OsString)>) -> Result<(), ConfigError> {
-    let known = known();
+fn check_variables(line: &Command, variables: impl Iterator<Item = (OsString, OsString)>) -> Result<(), ConfigError> {
+    let known = known(line);
     let ours = variables.filter_map(|(name, value)| {
         let name = name.to_string_lossy().into_owned();
         name.starts_with(PREFIX).then_some((name, value))
@@ -44,9 +44,8 @@ fn check_variables(variables: impl Iterator<Item = (OsString, OsString)>) -> Res
 }
 
 /// The variables that any command takes.
-fn known() -> BTreeSet<String> {
-    let line = CommandLine::command();
-    let commands = std::iter::once(&line).chain(line.get_subcommands());
+fn known(line: &Command) -> BTreeSet<String> {
+    let commands = std::iter::once(line).chain(line.get_subcommands());
     let variables = commands.flat_map(|command| command.get_arguments().filter_map(clap::Arg::get_env));
     variables.filter_map(|name| name.to_str().map(str::to_owned)).chain([LOG.to_owned()]).collect()
 }
@@ -107,10 +106,12 @@ fn filter_of(text: &str) -> Result<EnvFilter, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::CommandLine;
+    use clap::CommandFactory;
 
     fn check(variables: &[(&str, &str)]) -> Result<(), String> {
         let variables = variables.iter().map(|(name, value)| ((*name).into(), (*value).into()));
-        check_variables(variables).map_err(|error| error.to_string())
+        check_variables(&CommandLine::command(), variables).map_err(|error| error.to_string())
     }
 
     #[test]

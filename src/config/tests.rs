@@ -1,6 +1,7 @@
 //! The whole way, from a command line to a configuration.
 
 use super::*;
+use crate::cli::CommandLine;
 use clap::{CommandFactory, Parser};
 use std::path::Path;
 

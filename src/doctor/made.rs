@@ -6,10 +6,7 @@ use super::{
     calls::{Calls, ClockState, Holder, Usage},
     examine,
 };
-use crate::{
-    config::{CommandLine, Config},
-    listening::Place,
-};
+use crate::{cli::CommandLine, config::Config, listening::Place};
 use clap::Parser;
 use reactor::uring;
 use std::{

@@ -16,15 +16,17 @@ use std::{
 
 /// One point of a series.
 #[derive(Debug, Clone)]
-pub(super) struct Point {
+pub struct Point {
     /// The start of its bucket; of a raw one, its own time.
     pub timestamp_ms: i64,
+    /// What the values of the bucket come to.
     pub value: Value,
 }
 
 /// One series of the answer.
 #[derive(Debug)]
-pub(super) struct Series {
+pub struct Series {
+    /// Name and tags.
     pub key: Key,
     /// In the order of their timestamps.
     pub points: Vec<Point>,
@@ -48,9 +50,10 @@ pub struct Stats {
 /// The answer to a request.
 #[derive(Debug)]
 pub struct Answer {
-    pub(super) kind: Kind,
-    /// In the order asked for.
-    pub(super) series: Vec<Series>,
+    /// The kind of the request.
+    pub kind: Kind,
+    /// In the order of the request.
+    pub series: Vec<Series>,
     /// What it took to find it.
     pub stats: Stats,
 }
@@ -105,7 +108,8 @@ impl Answer {
         write(&piece)
     }
     /// Bytes of memory that it holds, about.
-    pub(super) fn held_bytes(&self) -> usize {
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
         let of_point = |point: &Point| match &point.value {
             Value::Digits(digits) => size_of::<Point>() + digits.heap_bytes(),
             Value::Integer(_) | Value::Float(_) => size_of::<Point>(),

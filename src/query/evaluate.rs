@@ -29,7 +29,7 @@ use std::{cmp::Ordering, sync::OnceLock, time::Instant};
 /// See [`Refusal`]; nothing of the answer is there then.
 pub fn run(request: &Request, source: &Source, bounds: Bounds, effort: &Effort<'_>) -> Result<Answer, Refusal> {
     let began = Instant::now();
-    let look = || look(effort);
+    let look = || effort.check();
     let run = Run { request, source, held: Held::new(bounds), bounds, effort, look: &look };
     let (series, scanned) = match (&request.kind, request.agg) {
         (Kind::Series | Kind::Names | Kind::TagValues(_), _) => run.seen()?,
@@ -45,14 +45,6 @@ pub fn run(request: &Request, source: &Source, bounds: Bounds, effort: &Effort<'
         (Kind::Query, Agg::Raw) => run.raw()?,
     };
     Answer::new(request, series, scanned, began, &look)
-}
-
-/// Whether to go on.
-pub(super) fn look(effort: &Effort<'_>) -> Result<(), Refusal> {
-    if effort.cancel.load(std::sync::atomic::Ordering::Relaxed) {
-        return Err(Refusal::Cancelled);
-    }
-    if Instant::now() >= effort.deadline { Err(Refusal::Deadline) } else { Ok(()) }
 }
 
 struct Run<'a> {

@@ -9,18 +9,22 @@ const SEPARATOR: u8 = 0;
 
 /// The key of a series of the answer: its name, and its tags as an object in JSON.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Key(Box<[u8]>);
+pub struct Key(Box<[u8]>);
 
 impl Key {
+    /// The name, escaped as in JSON.
+    #[must_use]
     pub fn name(&self) -> &[u8] {
         self.0.split(|&byte| byte == SEPARATOR).next().unwrap_or_default()
     }
 
+    /// The tags, as an object in JSON.
+    #[must_use]
     pub fn tags(&self) -> &[u8] {
         self.0.splitn(2, |&byte| byte == SEPARATOR).nth(1).unwrap_or_default()
     }
 
-    pub fn as_bytes(&self) -> &[u8] {
+    pub(super) fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 }
@@ -108,12 +112,13 @@ fn push_tags<'a>(key: &mut Vec<u8>, tags: impl Iterator<Item = (&'a [u8], &'a [u
 }
 
 /// The tags of an object in JSON that came from the log: keys and values, escaped.
-pub(super) fn tags_of(tags: &[u8]) -> Tags<'_> {
+pub fn tags_of(tags: &[u8]) -> Tags<'_> {
     Line { timestamp_ms: 0, name: b"", value: b"0", kind: Kind::Gauge, tags }.tags()
 }
 
 /// What an escaped text of the log means.
-pub(super) fn meaning(escaped: &[u8]) -> Cow<'_, str> {
+#[must_use]
+pub fn meaning(escaped: &[u8]) -> Cow<'_, str> {
     let text = Text::of_line(escaped);
     if text.has_escapes() {
         // Lines are UTF-8.

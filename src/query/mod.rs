@@ -1,5 +1,4 @@
-//! What is asked of the log, and what the answer is: `GET /query`, `/series`, `/names`, `/tags/KEY`, and `metricstream query` on the
-//! command line. QUERY.md says what each parameter means.
+//! What is asked of the log, and what the answer is: points, series, names, values of tags. QUERY.md says what each parameter means.
 //!
 //! ```text
 //! parameters, moment ─> request, filter          what is asked
@@ -12,19 +11,12 @@
 //! answer ─> form           JSON, CSV, JSON Lines, piece by piece
 //! ```
 //!
-//! In the server: `routes` (which requests are queries), `pool` (the threads), `schedule` (whose turn it is), `shares`
-//! (what one client may have), `engine` (what one thread does), `delivery` (the answer on its way to its connection),
-//! `status` (what is counted).
-//!
 //! Promises: what can be refused is refused before the first byte of the answer; memory is bounded by [`Bounds`], whatever is asked and
 //! whatever is in the log; the answer depends on what is in the log alone, not on the number of threads. Knows no files (that is
-//! `scan`) and, but for the server's part, no HTTP.
+//! `scan`) and no HTTP.
 
 mod answer;
 mod collector;
-mod command;
-mod delivery;
-mod engine;
 mod evaluate;
 mod exact;
 mod filter;
@@ -37,25 +29,18 @@ mod number;
 mod order;
 mod parameters;
 mod pattern;
-mod pool;
 mod request;
-mod routes;
 mod samples;
-mod schedule;
-mod shares;
-mod status;
 mod tally;
 
-pub use answer::{Answer, Stats};
-pub use command::{Arguments, QueryError};
-pub use delivery::{Prepared, Render};
-pub use engine::LogEngine;
+pub use answer::{Answer, Point, Series, Stats};
 pub use evaluate::run;
-pub use form::Format;
-pub use pool::{Engine, Entrance, Failure, Pool, PoolSetup, Share};
+pub use form::{Format, Rendering, append_value, listed};
+pub use labels::{Key, meaning, tags_of};
+pub use number::Digits;
+pub use parameters::decode_path;
 pub use request::{Agg, Request};
-pub use routes::{Asked, check_form, is_query};
-pub use status::{Outcome, QueryStatus};
+pub use tally::Value;
 
 use crate::limits;
 use std::{
@@ -112,6 +97,19 @@ pub struct Effort<'a> {
     pub cancel: &'a AtomicBool,
     /// Grows by the bytes of lines that were scanned, for whoever shows how far it is.
     pub scanned_bytes: &'a AtomicU64,
+}
+
+impl Effort<'_> {
+    /// Checks whether to go on.
+    ///
+    /// # Errors
+    /// The deadline has passed, or nobody wants the answer any more.
+    pub fn check(&self) -> Result<(), Refusal> {
+        if self.cancel.load(std::sync::atomic::Ordering::Relaxed) {
+            return Err(Refusal::Cancelled);
+        }
+        if Instant::now() >= self.deadline { Err(Refusal::Deadline) } else { Ok(()) }
+    }
 }
 
 /// Asks whether to go on: the deadline may have passed, or nobody may want the answer any more. Between two looks only

@@ -106,15 +106,17 @@ fn compare_mixed(integer: i64, float: f64) -> Ordering {
 
 /// The digits of a value as they are stored.
 #[derive(Clone)]
-pub(super) enum Digits {
+pub enum Digits {
     /// Length and bytes. Nearly all values are that short.
     Short(u8, [u8; Self::SHORT_BYTES_MAX]),
+    /// All others.
     Long(Box<[u8]>),
 }
 
 impl Digits {
     const SHORT_BYTES_MAX: usize = 22;
 
+    /// A copy of `text`.
     #[inline]
     pub fn new(text: &[u8]) -> Self {
         match (u8::try_from(text.len()), text.len() <= Self::SHORT_BYTES_MAX) {
@@ -127,6 +129,7 @@ impl Digits {
         }
     }
 
+    /// As they are stored.
     pub fn as_bytes(&self) -> &[u8] {
         match self {
             Self::Short(length, bytes) => &bytes[..usize::from(*length)],

@@ -102,7 +102,7 @@ fn decode(text: &str, of: &str) -> Result<String, Refusal> {
 }
 
 /// Undoes the encoding of a part of a path, where a plus is a plus.
-pub(super) fn decode_path(part: &str) -> Result<String, Refusal> {
+pub fn decode_path(part: &str) -> Result<String, Refusal> {
     decode(&part.replace('+', "%2B"), part)
 }
 

@@ -151,9 +151,11 @@ pub(super) struct Order {
 pub struct Request {
     pub(super) kind: Kind,
     pub(super) names: NameFilter,
-    pub(super) from_ms: i64,
+    /// Beginning of the range of time, in epoch milliseconds.
+    pub from_ms: i64,
     /// Exclusive.
-    pub(super) to_ms: i64,
+    /// End of the range of time, excluded, in epoch milliseconds.
+    pub to_ms: i64,
     /// `None`: one bucket.
     pub(super) step_ms: Option<i64>,
     pub(super) agg: Agg,

@@ -21,7 +21,8 @@ pub(super) struct Sample<'a> {
 
 /// What an aggregate came to.
 #[derive(Debug, Clone)]
-pub(super) enum Value {
+pub enum Value {
+    /// An exact integer.
     Integer(i128),
     /// Infinite if it is beyond the range of floats.
     Float(f64),
@@ -30,6 +31,8 @@ pub(super) enum Value {
 }
 
 impl Value {
+    /// The nearest 64-bit float.
+    #[must_use]
     pub fn as_f64(&self) -> f64 {
         match self {
             Self::Integer(integer) => *integer as f64,

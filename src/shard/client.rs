@@ -4,8 +4,7 @@ use super::{arrival::Preface, holders::Place};
 use crate::{
     http::{After, Connection, Deadline},
     limits,
-    pipe::Reader,
-    query::Asked,
+    query_pool::{RawQuery, response_channel::Reader},
     service::{Caller, Ticket},
     stats::{Closed, Stamps},
     trace::Traces,
@@ -74,7 +73,7 @@ pub struct Client {
     /// Where the answer to its query comes from, until the end of it was taken.
     pub answer: Option<Reader>,
     /// A query that is asked once the answers before it are sent.
-    pub next_query: Option<Box<Asked>>,
+    pub next_query: Option<Box<RawQuery>>,
     /// Answers of the current burst; lent to the driver while they are sent.
     pub out: Vec<u8>,
     /// What follows the sending of them.

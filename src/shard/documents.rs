@@ -9,9 +9,8 @@ use super::{
 use crate::{
     http::{HttpError, Responder, Status},
     limits,
-    mail::RenderedDocument,
     rate::ClientKey,
-    stats::{Document, Question},
+    stats::{Document, Question, RenderedDocument},
 };
 use reactor::Token;
 use std::collections::VecDeque;

@@ -13,15 +13,17 @@ use super::{
 use crate::{
     http::{After, HttpError, Progress, Responder, Served, Status},
     limits,
-    pipe::{Part, Taken},
-    query::Asked,
+    query_pool::{
+        RawQuery,
+        response_channel::{ResponseEvent, Taken},
+    },
     stats::Closed,
 };
 use reactor::Token;
 
 impl State {
     /// Passes a query on to the pool, or answers 503 when it has too many.
-    pub(super) fn start_query(&mut self, token: Token, asked: Box<Asked>) {
+    pub(super) fn start_query(&mut self, token: Token, asked: Box<RawQuery>) {
         let Some(client) = self.clients.get(token) else { return };
         client.phase = Phase::Deferred;
         match self.setup.queries.submit(asked, token) {
@@ -49,7 +51,7 @@ impl State {
         let Some(client) = self.clients.get(token) else { return };
         let Some(reader) = &client.answer else { return };
         match reader.take() {
-            Taken::Part(part) => self.send_part(token, part),
+            Taken::Event(part) => self.send_part(token, part),
             Taken::Nothing if client.phase == Phase::Sending => {
                 client.phase = Phase::Streaming;
                 self.set_timer(token, Timer::More);
@@ -59,21 +61,21 @@ impl State {
         }
     }
 
-    fn send_part(&mut self, token: Token, part: Part) {
+    fn send_part(&mut self, token: Token, part: ResponseEvent) {
         let Some(client) = self.clients.get(token) else { return };
         match part {
-            Part::Whole { content_type, body } => {
+            ResponseEvent::Whole { content_type, body } => {
                 client.answer = None;
                 let whole = |respond: Responder<'_>| respond.answer(Status::Ok, content_type, body.content());
                 if self.answer_deferred(token, whole).is_some() {
                     self.setup.service.counters.answered_ok += 1;
                 }
             }
-            Part::Refused { error, text } => {
+            ResponseEvent::Refused { error, text } => {
                 client.answer = None;
                 self.refuse_deferred(token, error, &text);
             }
-            Part::Head { content_type } => {
+            ResponseEvent::Head { content_type } => {
                 let Some(progress) = self.answer_deferred(token, |respond| respond.stream(content_type)) else {
                     return;
                 };
@@ -84,11 +86,11 @@ impl State {
                     client.answer = None;
                 }
             }
-            Part::Piece(piece) => {
+            ResponseEvent::Piece(piece) => {
                 client.out = client.http.piece(piece);
                 self.dispatch(token, After::KeepOpen);
             }
-            Part::Last(piece) => {
+            ResponseEvent::Last(piece) => {
                 client.answer = None;
                 let (bytes, progress) = client.http.last_piece(piece);
                 client.out = bytes;

@@ -16,8 +16,8 @@ use crate::{
     http::{After, Bounds, Core, Deadline, Progress, format_date},
     limits,
     log::AckLevel,
-    mail::Mail,
     service::{Burst, Caller, Late, Part},
+    shard::ShardMessage,
     stats::{Closed, Stamps},
 };
 use reactor::{Cause, Driver, Flow, Handler, Peer, TimerWheel, Token};
@@ -229,9 +229,9 @@ impl State {
     fn read_mail<D: Driver>(&mut self, driver: &D) {
         while let Some(mail) = self.setup.mail.take() {
             match mail {
-                Mail::Drain => self.drain(),
-                Mail::GiveUp => self.give_up = true,
-                Mail::Report(request) => {
+                ShardMessage::Drain => self.drain(),
+                ShardMessage::GiveUp => self.give_up = true,
+                ShardMessage::Report(request) => {
                     if request.trim {
                         self.trim();
                     }
@@ -241,8 +241,8 @@ impl State {
                         self.setup.service.histograms.add(&unsent.into_inner().histograms);
                     }
                 }
-                Mail::Document(rendered) => self.take_document(&rendered),
-                Mail::Parts(notice) => {
+                ShardMessage::Document(rendered) => self.take_document(&rendered),
+                ShardMessage::ResponseReady(notice) => {
                     let token = notice.accept();
                     // While something is being sent, its end brings the next part.
                     let waits = |client: &Client| matches!(client.phase, Phase::Deferred | Phase::Streaming);

@@ -3,14 +3,12 @@
 //! A core that does not answer in time is shown as it was when it last did, so that no count ever falls; what it measured comes with
 //! its answer, however late, since the way back stays open. It is asked again only after that.
 
-use super::{Counters, Distribution, Histograms, Report, ReportRequest};
+use super::{Counters, Distribution, Histograms, Reactor, Report, ReportRequest};
 use crate::{
     limits,
     log::{LogStatus, LogTimes, Measured, Measurements},
-    mail::Mail,
 };
 use crossbeam_channel::{Receiver, Sender, bounded};
-use reactor::mailbox;
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -69,7 +67,7 @@ struct LogSeen {
 /// Asks and merges. For one thread.
 #[derive(Debug)]
 pub struct Collector {
-    mailboxes: Vec<mailbox::Sender<Mail>>,
+    reactors: Vec<Arc<dyn Reactor>>,
     log: Arc<LogStatus>,
     reply: Sender<Report>,
     replies: Receiver<Report>,
@@ -95,14 +93,14 @@ pub struct Collector {
 
 impl Collector {
     /// A collector that has asked nobody yet.
-    pub fn new(mailboxes: Vec<mailbox::Sender<Mail>>, log: Arc<LogStatus>, started: Instant) -> Self {
+    pub fn new(reactors: Vec<Arc<dyn Reactor>>, log: Arc<LogStatus>, started: Instant) -> Self {
         // Room for one answer of each: a core is asked again only once its answer was taken.
-        let (reply, replies) = bounded(mailboxes.len());
+        let (reply, replies) = bounded(reactors.len());
         Self {
-            latest: mailboxes.iter().map(|_| None).collect(),
-            asked: vec![false; mailboxes.len()],
-            spare: mailboxes.iter().map(|_| Box::default()).collect(),
-            mailboxes,
+            latest: reactors.iter().map(|_| None).collect(),
+            asked: vec![false; reactors.len()],
+            spare: reactors.iter().map(|_| Box::default()).collect(),
+            reactors,
             log,
             reply,
             replies,
@@ -129,15 +127,14 @@ impl Collector {
     }
 
     fn ask(&mut self, trim: bool) {
-        for (mailbox, asked) in self.mailboxes.iter().zip(&mut self.asked) {
+        for (reactor, asked) in self.reactors.iter().zip(&mut self.asked) {
             if !*asked {
                 let request =
                     ReportRequest { reply: self.reply.clone(), empty: self.spare.pop().unwrap_or_default(), trim };
-                match mailbox.post(Mail::Report(request)) {
+                match reactor.request_report(request) {
                     Ok(()) => *asked = true,
-                    // Full, or its owner is gone: it shows as silent.
-                    Err(Mail::Report(request)) => self.spare.push(request.empty),
-                    Err(_) => {}
+                    // Its mailbox is full, or it has exited: it shows as silent.
+                    Err(request) => self.spare.extend(request.map(|request| request.empty)),
                 }
             }
         }
@@ -231,11 +228,15 @@ mod tests {
     use super::super::{Memory, Stage, Stamps};
     use super::*;
     use crate::log::{self, Log, Settings};
-    use reactor::{Doorbell, mailbox::mailbox};
+    use crate::shard::ShardMessage;
+    use reactor::{
+        Doorbell,
+        mailbox::{self, mailbox},
+    };
 
     /// Answers the oldest question in `mail` as a core would that has stored `stored` batches, `measured` of them since the last.
-    fn answer(mail: &mailbox::Receiver<Mail>, stored: u64, measured: u64) {
-        let Some(Mail::Report(ReportRequest { reply, empty: mut histograms, .. })) = mail.take() else {
+    fn answer(mail: &mailbox::Receiver<ShardMessage>, stored: u64, measured: u64) {
+        let Some(ShardMessage::Report(ReportRequest { reply, empty: mut histograms, .. })) = mail.take() else {
             panic!("not asked")
         };
         let stamps = Stamps { received_ns: 1_000, decided_ns: 3_000, answered_ns: 6_000, ..Stamps::default() };
@@ -264,7 +265,7 @@ mod tests {
         let directory = tempfile::TempDir::new().unwrap();
         let file = log::open(directory.path()).unwrap().file;
         let log = Log::new(file, &[], 4096, Settings::default()).unwrap().status;
-        let mut collector = Collector::new(vec![sender], log, Instant::now());
+        let mut collector = Collector::new(vec![Arc::new(sender)], log, Instant::now());
         collector.collect();
         assert_eq!((collector.silent(), collector.reports().count()), (1, 0));
         answer(&mail, 5, 5);

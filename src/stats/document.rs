@@ -10,7 +10,7 @@ use crate::{
     dirent,
     http::{REASONS, Status},
     logging,
-    query::Outcome,
+    stats::Outcome,
 };
 use serde_json::{Map, Value, json};
 use std::sync::atomic::{AtomicU64, Ordering};

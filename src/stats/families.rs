@@ -13,7 +13,7 @@ use crate::{
     limits,
     log::LogHealth,
     logging,
-    query::Outcome,
+    stats::Outcome,
 };
 use Kind::{Counter, Gauge, Histogram, Info};
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -7,7 +7,7 @@ use std::fmt;
 /// The figures of an interval that has ended, and of the moment of its end. Times are in microseconds; ratios are in per cent, and
 /// 100 of success says that all went well.
 #[derive(Debug)]
-pub struct Figures {
+pub struct Line {
     connections: u64,
     batches_per_second: f64,
     success_percent: f64,
@@ -29,7 +29,7 @@ pub struct Figures {
     log: LogHealth,
 }
 
-impl Figures {
+impl Line {
     /// Those of the last interval.
     pub fn of(snapshot: &Snapshot<'_>) -> Self {
         let (counters, cores) = (snapshot.interval.counters, &snapshot.interval.measures.cores);
@@ -91,7 +91,7 @@ impl Figures {
 }
 
 /// The few that fit a line of `systemctl status`.
-impl fmt::Display for Figures {
+impl fmt::Display for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,

@@ -3,30 +3,36 @@
 //! documents; no lock is taken and no core waits.
 //!
 //! The map: `counters` and `histograms` (what a core owns), `observer` (the thread), `collector` (asks and merges), `document`
-//! (`/stats`), `families` and `exposition` (`/metrics`), `clients` (`/stats/clients`), `accept` (which form is wanted), `line` (the line in
+//! (`/stats`), `families` and `exposition` (`/metrics`), `clients` (`/stats/clients`), `format` (which form is requested), `line` (the line in
 //! the log), `process` (what the kernel says).
 
-pub(crate) mod accept;
 pub(crate) mod clients;
 mod collector;
 mod counters;
 mod document;
+mod export;
 mod exposition;
 mod families;
+mod format;
 mod histograms;
 mod line;
 mod observer;
 pub mod process;
+mod queries;
 
-pub use accept::Format;
 pub(crate) use counters::labelled;
 pub use counters::{Closed, Counters, Rejection, Shed, Untraced};
+pub use export::{ExportStatus, Figures};
 pub use exposition::{Family, Kind, Number, Sample, Value};
+pub use format::Format;
 pub use histograms::{Distribution, Histograms, Stage, Stamps};
 pub use observer::{Document, Facts, FiguresOut, Observer, ObserverSetup, Question, unready};
+pub use queries::{Outcome, QueryStatus};
 
+use crate::rate::ClientKey;
 use crossbeam_channel::Sender;
 use reactor::Counters as DriverCounters;
+use std::{borrow::Cow, fmt, sync::Arc};
 
 /// A request for a report.
 #[derive(Debug)]
@@ -37,6 +43,38 @@ pub struct ReportRequest {
     pub empty: Box<Histograms>,
     /// Give back memory that nothing needs.
     pub trim: bool,
+}
+
+/// One reactor, as the observer addresses it.
+pub trait Reactor: fmt::Debug + Send + Sync {
+    /// Requests a report, which goes where the request says. Never blocks.
+    ///
+    /// # Errors
+    /// The reactor's mailbox is full, or it has exited; with the request, if it is still whole.
+    fn request_report(&self, request: ReportRequest) -> Result<(), Option<ReportRequest>>;
+
+    /// Hands over a document that the reactor requested. Never blocks.
+    fn deliver(&self, document: RenderedDocument);
+}
+
+/// A document of statistics, made off the reactors, for all who wait for it.
+#[derive(Debug, Clone)]
+pub struct RenderedDocument {
+    /// Which one.
+    pub document: Document,
+    /// Its text.
+    pub body: Arc<Vec<u8>>,
+}
+
+impl RenderedDocument {
+    /// The body of the response to a client, which is named in it if the document names clients.
+    #[must_use]
+    pub fn body_for(&self, asked_by: Option<ClientKey>) -> Cow<'_, [u8]> {
+        match asked_by {
+            Some(client) => Cow::Owned(clients::with_asker(&self.body, client)),
+            None => Cow::Borrowed(&self.body),
+        }
+    }
 }
 
 /// What one reactor says of itself when asked.

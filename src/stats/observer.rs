@@ -5,10 +5,12 @@
 //! tells a service manager's watchdog of their life.
 
 use super::{
-    Format, clients,
+    ExportStatus, Format, QueryStatus, Reactor, RenderedDocument, clients,
     collector::{Collector, Span},
-    document, families,
-    line::Figures,
+    document,
+    export::Figures,
+    families,
+    line::Line,
     process::Process,
 };
 use crate::{
@@ -16,16 +18,12 @@ use crate::{
     http::HttpError,
     limits,
     log::LogStatus,
-    mail::{Mail, RenderedDocument},
     memory,
     notify::{Manager, Pulse, Signs},
-    query::QueryStatus,
     rate::{Ledger, Limiter},
     segment::KeeperStatus,
-    trace::{self, ExportStatus},
 };
 use crossbeam_channel::{Receiver, RecvTimeoutError};
-use reactor::mailbox::Sender;
 use std::{
     sync::{
         Arc,
@@ -99,8 +97,8 @@ pub struct Question {
 pub struct ObserverSetup {
     /// Requests for documents. When all senders are gone the observer ends.
     pub questions: Receiver<Question>,
-    /// One mailbox a reactor.
-    pub reactors: Vec<Sender<Mail>>,
+    /// Every reactor, by its index.
+    pub reactors: Vec<Arc<dyn Reactor>>,
     /// The limiter, when there is one.
     pub limiter: Option<Arc<Limiter>>,
     /// The ledger of the limiter's events.
@@ -133,7 +131,7 @@ pub struct FiguresOut {
     /// How often they go.
     pub interval: Duration,
     /// To the exporter, which takes one at a time.
-    pub queue: crossbeam_channel::Sender<trace::Figures>,
+    pub queue: crossbeam_channel::Sender<Figures>,
 }
 
 /// Facts that do not change while the server runs.
@@ -312,7 +310,7 @@ impl Observer {
         if let Some(out) = &self.setup.figures {
             let families = families::collect(&self.snapshot()).into_families();
             let clock = self.setup.clock;
-            let figures = trace::Figures {
+            let figures = Figures {
                 families,
                 // The same each time: another would say that all counts began anew.
                 started_unix_ns: self.setup.facts.started_unix_ns,
@@ -329,7 +327,7 @@ impl Observer {
         if manager.is_none() && self.setup.stats_interval.is_none() {
             return;
         }
-        let figures = Figures::of(&self.snapshot());
+        let figures = Line::of(&self.snapshot());
         if self.setup.stats_interval.is_some() {
             figures.log();
         }
@@ -387,8 +385,7 @@ impl Observer {
         while let Some(&Question { document, .. }) = questions.first() {
             let rendered = RenderedDocument { document, body: Arc::new(self.render(document)) };
             for question in questions.extract_if(.., |question| question.document == document) {
-                // A mailbox has a place for it. One that is gone has no connections that wait.
-                let _ = self.setup.reactors[question.reactor].post(Mail::Document(rendered.clone()));
+                self.setup.reactors[question.reactor].deliver(rendered.clone());
             }
         }
     }

@@ -5,12 +5,17 @@
 //! its bound is dropped by whoever brings it. A stop gives each task [`limits::OTLP_FLUSH_MAX`] for what is left.
 
 use super::{
-    Destination, Figures, Identity, Record,
+    Destination, Identity, Record,
+    figures::request,
     otlp::{FigureWire, SpanWire},
     record::SPANS_PER_RECORD_MAX,
     spans::SpanMaker,
 };
-use crate::{clock::Clock, limits};
+use crate::{
+    clock::Clock,
+    limits,
+    stats::{ExportStatus, Figures},
+};
 use crossbeam_channel::Receiver;
 use std::{
     future::poll_fn,
@@ -24,23 +29,6 @@ use std::{
     time::Instant,
 };
 use tokio::{runtime::Builder, sync::watch, task::LocalSet, time::timeout};
-
-/// What the exporter has done so far, for statistics. It alone writes it.
-#[derive(Debug, Default)]
-pub struct ExportStatus {
-    /// Bytes of the queue of records; 0 when nothing is traced.
-    pub queue_bytes: u64,
-    /// Records whose spans were taken.
-    pub traces: AtomicU64,
-    /// Records whose spans were not.
-    pub traces_failed: AtomicU64,
-    /// Spans taken.
-    pub spans: AtomicU64,
-    /// Times the server's figures were taken.
-    pub figures: AtomicU64,
-    /// Times they were not, or could not be sent in time.
-    pub figures_failed: AtomicU64,
-}
 
 fn count(counter: &AtomicU64, more: usize) {
     counter.fetch_add(more as u64, Ordering::Relaxed);
@@ -206,7 +194,7 @@ impl Work for Spans {
                 return;
             }
             self.in_hand = records.len();
-            // Asked for anew each time, as the wall clock may have been set meanwhile.
+            // RawQuery for anew each time, as the wall clock may have been set meanwhile.
             let epoch_ns = self.clock.epoch_ns();
             let mut spans = Vec::with_capacity(records.len() * SPANS_PER_RECORD_MAX);
             records.iter().for_each(|record| self.maker.spans(record, epoch_ns, &mut spans));
@@ -243,7 +231,7 @@ struct FiguresOut {
 impl Work for FiguresOut {
     async fn send_waiting(&mut self) {
         while let Ok(figures) = self.queue.try_recv() {
-            let sent = self.wire.send(figures.into_request(&self.identity)).await;
+            let sent = self.wire.send(request(figures, &self.identity)).await;
             self.outage.note(&sent);
             count(if sent.is_ok() { &self.status.figures } else { &self.status.figures_failed }, 1);
         }

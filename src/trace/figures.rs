@@ -4,7 +4,7 @@
 //! name ends in, `_seconds` or `_bytes`, is the unit.
 
 use super::Identity;
-use crate::stats::{Family, Kind, Number, Sample, Value};
+use crate::stats::{Family, Figures, Kind, Number, Sample, Value};
 use opentelemetry_proto::tonic::{
     collector::metrics::v1::ExportMetricsServiceRequest,
     common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value},
@@ -15,37 +15,24 @@ use opentelemetry_proto::tonic::{
     resource::v1::Resource,
 };
 
-/// The server's figures at one moment.
-#[derive(Debug)]
-pub struct Figures {
-    /// As they are shown.
-    pub families: Vec<Family>,
-    /// When the server started, in nanoseconds since 1970: what has been counted was counted since.
-    pub started_unix_ns: u64,
-    /// The moment.
-    pub now_unix_ns: u64,
-}
-
-impl Figures {
-    /// The message that carries them.
-    #[must_use]
-    pub fn into_request(self, identity: &Identity) -> ExportMetricsServiceRequest {
-        let Self { families, started_unix_ns, now_unix_ns } = self;
-        let times = Times { started_unix_ns, now_unix_ns };
-        let metrics = families.into_iter().map(|family| times.metric(family)).collect();
-        let attributes = identity.resource.iter().map(|(key, value)| attribute(key, value)).collect();
-        let scope = InstrumentationScope {
-            name: "metricstream".into(),
-            version: env!("CARGO_PKG_VERSION").into(),
-            ..InstrumentationScope::default()
-        };
-        ExportMetricsServiceRequest {
-            resource_metrics: vec![ResourceMetrics {
-                resource: Some(Resource { attributes, ..Resource::default() }),
-                scope_metrics: vec![ScopeMetrics { scope: Some(scope), metrics, schema_url: String::new() }],
-                schema_url: String::new(),
-            }],
-        }
+/// The message that carries `figures`.
+#[must_use]
+pub fn request(figures: Figures, identity: &Identity) -> ExportMetricsServiceRequest {
+    let Figures { families, started_unix_ns, now_unix_ns } = figures;
+    let times = Times { started_unix_ns, now_unix_ns };
+    let metrics = families.into_iter().map(|family| times.metric(family)).collect();
+    let attributes = identity.resource.iter().map(|(key, value)| attribute(key, value)).collect();
+    let scope = InstrumentationScope {
+        name: "metricstream".into(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        ..InstrumentationScope::default()
+    };
+    ExportMetricsServiceRequest {
+        resource_metrics: vec![ResourceMetrics {
+            resource: Some(Resource { attributes, ..Resource::default() }),
+            scope_metrics: vec![ScopeMetrics { scope: Some(scope), metrics, schema_url: String::new() }],
+            schema_url: String::new(),
+        }],
     }
 }
 
@@ -147,7 +134,7 @@ mod tests {
             "",
         );
         let figures = Figures { families: vec![family], started_unix_ns: 5, now_unix_ns: 9 };
-        let mut request = figures.into_request(&identity);
+        let mut request = request(figures, &identity);
         let mut resource = request.resource_metrics.remove(0);
         assert!(resource.resource.unwrap().attributes.contains(&attribute("a", "b")));
         resource.scope_metrics.remove(0).metrics.remove(0)

@@ -17,8 +17,7 @@ mod spans;
 mod tracer;
 
 pub use context::{Parent, join_tracestate};
-pub use exporter::{ExportStatus, Exporter, ExporterSetup};
-pub use figures::Figures;
+pub use exporter::{Exporter, ExporterSetup};
 pub use otlp::{Destination, Protocol};
 pub use record::{Child, Context, Course, Record, Request};
 pub use sampler::{Ids, Reason, Sampler};

@@ -25,7 +25,9 @@ mod sweep;
 mod tally;
 mod walk;
 
-use crate::{config::allowed_cores, limits::CHECK_THREADS_CAP, log::OpenError, meter::metered, segment::SegmentFile};
+use crate::{
+    config::allowed_cores, limits::CHECK_THREADS_CAP, log::OpenError, progress::metered, segment::SegmentFile,
+};
 use finding::{Finding, Findings, Kind};
 use progress::Progress;
 pub use repair::repair;

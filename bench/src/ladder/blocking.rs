@@ -16,9 +16,9 @@ use metricstream::{
     limits,
     listening::Role,
     log::{self, DiskFile, GroupCommit, Log, LogError, Settings, Writer},
-    query::QueryStatus,
     rate::{ClientKeys, event_ring},
     service::{Caller, Service, Shared, Ticket},
+    stats::QueryStatus,
 };
 use reactor::{Doorbell, listen::listen, nofile};
 use signal_hook::{

@@ -17,7 +17,7 @@ pub mod thread_per_request;
 pub mod thread_pool;
 
 use clap::{Parser, ValueEnum};
-use metricstream::config::{CommandLine, Config};
+use metricstream::{cli::CommandLine, config::Config};
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
 /// The steps, lowest first.

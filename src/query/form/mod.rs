@@ -7,10 +7,7 @@ mod json;
 mod lines;
 
 use super::{Kind, Look, Refusal, answer::Answer, tally::Value};
-use crate::{
-    printable::append_json,
-    stats::accept::{self, Media},
-};
+use crate::printable::append_json;
 use std::{borrow::Borrow, io::Write};
 
 /// A form of an answer.
@@ -25,22 +22,6 @@ pub enum Format {
 }
 
 impl Format {
-    /// In the order of preference, each with the types it is asked for by.
-    const WISHES: [(Media, Self); 5] = [
-        (Media { kind: b"application", subtype: b"json", version: None }, Self::Json),
-        (Media { kind: b"text", subtype: b"csv", version: None }, Self::Csv),
-        (Media { kind: b"application", subtype: b"x-ndjson", version: None }, Self::JsonLines),
-        (Media { kind: b"application", subtype: b"jsonl", version: None }, Self::JsonLines),
-        (Media { kind: b"application", subtype: b"jsonlines", version: None }, Self::JsonLines),
-    ];
-
-    /// The form that answers this `Accept` field; JSON for one that none answers.
-    #[must_use]
-    pub fn negotiate(accept: Option<&[u8]>) -> Self {
-        let wishes = Self::WISHES.map(|(media, _)| media);
-        accept.and_then(|accept| accept::best(accept, &wishes)).map_or(Self::Json, |wish| Self::WISHES[wish].1)
-    }
-
     /// As it stands in `Content-Type`.
     #[must_use]
     pub const fn content_type(self) -> &'static str {
@@ -82,7 +63,7 @@ impl<A: Borrow<Answer>> Rendering<A> {
     ///
     /// # Errors
     /// It would have more, or the look says to stop.
-    pub(super) fn new(answer: A, format: Format, columns_max: usize, look: Look<'_>) -> Result<Self, Refusal> {
+    pub fn new(answer: A, format: Format, columns_max: usize, look: Look<'_>) -> Result<Self, Refusal> {
         let form = match format {
             Format::Json => Form::Json,
             Format::Csv => Form::Csv(csv::Table::new(answer.borrow(), columns_max, look)?),
@@ -92,12 +73,12 @@ impl<A: Borrow<Answer>> Rendering<A> {
     }
 
     /// The answer.
-    pub(super) fn answer(&self) -> &Answer {
+    pub fn answer(&self) -> &Answer {
         self.answer.borrow()
     }
 
     /// Appends the next bit: a point, or the beginning or the end of a series. `false`: there is nothing left.
-    pub(super) fn append_next(&mut self, out: &mut Vec<u8>) -> bool {
+    pub fn append_next(&mut self, out: &mut Vec<u8>) -> bool {
         let answer = self.answer.borrow();
         let behind = |number: usize| if number < answer.series.len() { Place::Series(number) } else { Place::End };
         self.at = match self.at {
@@ -152,7 +133,7 @@ fn append(out: &mut Vec<u8>, what: std::fmt::Arguments<'_>) {
 }
 
 /// Appends a value as a number in JSON. `false`: it is beyond the range of floats, and nothing was appended.
-pub(super) fn append_value(out: &mut Vec<u8>, value: &Value) -> bool {
+pub fn append_value(out: &mut Vec<u8>, value: &Value) -> bool {
     match value {
         Value::Integer(integer) => append(out, format_args!("{integer}")),
         Value::Digits(digits) => out.extend_from_slice(digits.as_bytes()),
@@ -181,7 +162,8 @@ fn append_text(out: &mut Vec<u8>, escaped: &[u8]) {
 }
 
 /// What an answer of discovery lists, escaped; `None` for series.
-pub(super) fn listed<'a>(kind: &Kind, series: &'a super::answer::Series) -> Option<&'a [u8]> {
+#[must_use]
+pub fn listed<'a>(kind: &Kind, series: &'a super::answer::Series) -> Option<&'a [u8]> {
     match kind {
         Kind::Names => Some(series.key.name()),
         Kind::TagValues(_) => Some(only_value(series.key.tags())),
@@ -193,29 +175,6 @@ pub(super) fn listed<'a>(kind: &Kind, series: &'a super::answer::Series) -> Opti
 mod tests {
     use super::*;
     use crate::query::number::Digits;
-
-    #[test]
-    fn the_form_is_that_which_is_accepted() {
-        for (accept, format) in [
-            ("*/*", Format::Json),
-            ("application/json", Format::Json),
-            ("text/csv", Format::Csv),
-            ("text/*", Format::Csv),
-            ("text/csv;q=0.5, application/json;q=0.4", Format::Csv),
-            ("text/csv;q=0.5, */*;q=0.8", Format::Json),
-            ("application/x-ndjson", Format::JsonLines),
-            ("application/jsonl", Format::JsonLines),
-            ("application/jsonlines, text/csv;q=0.9", Format::JsonLines),
-            ("application/*", Format::Json),
-            ("application/json;q=0, */*", Format::Csv),
-            ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", Format::Json),
-            ("image/png", Format::Json),
-            ("", Format::Json),
-        ] {
-            assert_eq!(Format::negotiate(Some(accept.as_bytes())), format, "{accept}");
-        }
-        assert_eq!(Format::negotiate(None), Format::Json);
-    }
 
     #[test]
     fn numbers_are_numbers_in_json() {

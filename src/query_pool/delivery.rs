@@ -2,11 +2,12 @@
 //! thread makes pieces while there is space for them, and leaves the rest to whichever is free when there is space
 //! again: no client holds one.
 
-use super::{QueryStatus, routes::Asked, shares::Taken, status::Outcome};
+use super::{routes::RawQuery, shares::Taken};
 use crate::{
     http::Piece,
     limits,
-    pipe::{Part, Unsent, Writer},
+    query_pool::response_channel::{ResponseEvent, SendError, Writer},
+    stats::{Outcome, QueryStatus},
 };
 use std::{
     fmt,
@@ -56,7 +57,7 @@ pub(super) struct Delivery {
     rendered: Vec<u8>,
     taken: usize,
     /// What found no space, or goes before the first piece.
-    next: [Option<Part>; 2],
+    next: [Option<ResponseEvent>; 2],
     stage: Stage,
     begun: Instant,
     handed_over_bytes: u64,
@@ -84,7 +85,13 @@ impl fmt::Debug for Delivery {
 
 impl Delivery {
     /// Makes what comes first.
-    pub fn new(prepared: Prepared, asked: &Asked, answer: Writer, arrived: Instant, write_timeout: Duration) -> Self {
+    pub fn new(
+        prepared: Prepared,
+        asked: &RawQuery,
+        answer: Writer,
+        arrived: Instant,
+        write_timeout: Duration,
+    ) -> Self {
         let Prepared { content_type, body } = prepared;
         let mut delivery = Self {
             answer,
@@ -99,16 +106,16 @@ impl Delivery {
             write_timeout,
             kept: None,
         };
-        let head = Part::Head { content_type };
+        let head = ResponseEvent::Head { content_type };
         if asked.head_only {
             delivery.next[0] = Some(head);
             return delivery;
         }
         match delivery.make_piece() {
-            (body, true) => delivery.next[0] = Some(Part::Whole { content_type, body }),
+            (body, true) => delivery.next[0] = Some(ResponseEvent::Whole { content_type, body }),
             (piece, false) => {
                 delivery.stage = Stage::Body;
-                delivery.next = [Some(head), Some(Part::Piece(piece))];
+                delivery.next = [Some(head), Some(ResponseEvent::Piece(piece))];
             }
         }
         delivery
@@ -143,23 +150,25 @@ impl Delivery {
                 None => match self.make_piece() {
                     (piece, true) => {
                         self.stage = Stage::End;
-                        Part::Last(piece)
+                        ResponseEvent::Last(piece)
                     }
-                    (piece, false) => Part::Piece(piece),
+                    (piece, false) => ResponseEvent::Piece(piece),
                 },
             };
             let bytes = match &part {
-                Part::Whole { body: piece, .. } | Part::Piece(piece) | Part::Last(piece) => Some(piece.content().len()),
-                Part::Head { .. } | Part::Refused { .. } => None,
+                ResponseEvent::Whole { body: piece, .. } | ResponseEvent::Piece(piece) | ResponseEvent::Last(piece) => {
+                    Some(piece.content().len())
+                }
+                ResponseEvent::Head { .. } | ResponseEvent::Refused { .. } => None,
             };
             match self.answer.send(part) {
                 Ok(()) => {}
-                Err(Unsent::Full(part)) => {
+                Err(SendError::Full(part)) => {
                     self.next.swap(0, 1);
                     self.next[0] = Some(part);
                     return Progress::Full;
                 }
-                Err(Unsent::Left) => return Progress::Ended(Outcome::Cancelled),
+                Err(SendError::Left) => return Progress::Ended(Outcome::Cancelled),
             }
             if let Some(bytes) = bytes {
                 self.handed_over_bytes += bytes as u64;

@@ -10,19 +10,21 @@
 use crate::{
     http::{HttpError, Piece},
     limits,
-    mail::Mail,
 };
 use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded};
-use reactor::{Token, mailbox};
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicUsize, Ordering, fence},
+use reactor::Token;
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering, fence},
+    },
 };
 
 /// One part of an answer. An answer is `Whole`, or `Refused`, or `Head` and, unless the request was HEAD, any number of `Piece`s and
 /// one `Last`. If the queue ends before that, the answer cannot be finished.
 #[derive(Debug)]
-pub enum Part {
+pub enum ResponseEvent {
     /// A 200 that is known from end to end.
     Whole {
         /// Media type of the body.
@@ -50,9 +52,9 @@ pub enum Part {
 
 /// Why a part was not handed over.
 #[derive(Debug)]
-pub enum Unsent {
+pub enum SendError {
     /// The queue is full: the part, to be sent later.
-    Full(Part),
+    Full(ResponseEvent),
     /// The client has left, or its connection was given up.
     Left,
 }
@@ -64,20 +66,20 @@ pub struct Open(Arc<AtomicUsize>);
 impl Open {
     /// Takes one more in, unless [`limits::QUERIES_OPEN_MAX`] are open.
     #[must_use]
-    pub fn admit(&self) -> Option<Place> {
+    pub fn admit(&self) -> Option<Permit> {
         // A count that orders nothing else.
         let taken = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| {
             (open < limits::QUERIES_OPEN_MAX).then_some(open + 1)
         });
-        taken.ok().map(|_| Place(Self(Arc::clone(&self.0))))
+        taken.ok().map(|_| Permit(Self(Arc::clone(&self.0))))
     }
 }
 
 /// A place among the open pipes; dropped, it is free again.
 #[derive(Debug)]
-pub struct Place(Open);
+pub struct Permit(Open);
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
         self.0.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -94,13 +96,25 @@ struct Shared {
     /// The thread has put the answer aside until it hears of space.
     waits: AtomicBool,
     /// Held until both ends and the message are gone.
-    _place: Place,
+    _place: Permit,
 }
 
-/// Opens a pipe to the connection that `token` names at the reactor that `mailbox` belongs to. `space` is the answer's
+/// The reactor that a response goes to.
+pub trait ReadyListener: fmt::Debug + Send + Sync {
+    /// Wakes the reactor to read from the channel that `notice` names. Never blocks; at most one notice of a channel is
+    /// under way.
+    fn notify(&self, notice: ReadyNotice);
+}
+
+/// Opens a channel to the connection that `token` names, at `reactor`. `space` is the answer's
 /// number, and where it goes when there is space again after its thread had to wait for it; at most once at a time.
 #[must_use]
-pub fn pipe(token: Token, mailbox: mailbox::Sender<Mail>, place: Place, space: (u64, Sender<u64>)) -> (Writer, Reader) {
+pub fn pipe(
+    token: Token,
+    reactor: Arc<dyn ReadyListener>,
+    place: Permit,
+    space: (u64, Sender<u64>),
+) -> (Writer, Reader) {
     let (sender, receiver) = bounded(limits::PIECES_WAITING_MAX);
     let shared = Arc::new(Shared {
         token,
@@ -109,7 +123,7 @@ pub fn pipe(token: Token, mailbox: mailbox::Sender<Mail>, place: Place, space: (
         waits: AtomicBool::new(false),
         _place: place,
     });
-    (Writer { parts: Some(sender), mailbox, shared: Arc::clone(&shared) }, Reader { parts: receiver, space, shared })
+    (Writer { parts: Some(sender), reactor, shared: Arc::clone(&shared) }, Reader { parts: receiver, space, shared })
 }
 
 /// Whether so few parts wait that making more is worth a thread's while.
@@ -121,8 +135,8 @@ const fn has_space(waiting: usize) -> bool {
 #[derive(Debug)]
 pub struct Writer {
     /// There until it is dropped.
-    parts: Option<Sender<Part>>,
-    mailbox: mailbox::Sender<Mail>,
+    parts: Option<Sender<ResponseEvent>>,
+    reactor: Arc<dyn ReadyListener>,
     shared: Arc<Shared>,
 }
 
@@ -137,11 +151,11 @@ impl Writer {
     ///
     /// # Errors
     /// There is no space for it, or nobody who takes it.
-    pub fn send(&self, part: Part) -> Result<(), Unsent> {
-        let Some(parts) = &self.parts else { return Err(Unsent::Left) };
+    pub fn send(&self, part: ResponseEvent) -> Result<(), SendError> {
+        let Some(parts) = &self.parts else { return Err(SendError::Left) };
         parts.try_send(part).map_err(|refused| match refused {
-            TrySendError::Disconnected(_) => Unsent::Left,
-            TrySendError::Full(part) => Unsent::Full(part),
+            TrySendError::Disconnected(_) => SendError::Left,
+            TrySendError::Full(part) => SendError::Full(part),
         })?;
         self.announce();
         Ok(())
@@ -164,25 +178,24 @@ impl Writer {
     /// before: either the reactor finds the part, or it is told.
     fn announce(&self) {
         if !self.shared.announced.swap(true, Ordering::AcqRel) {
-            // There is room for it. Without an owner the connection is gone too.
-            let _ = self.mailbox.post(Mail::Parts(Notice(Arc::clone(&self.shared))));
+            self.reactor.notify(ReadyNotice(Arc::clone(&self.shared)));
         }
     }
 }
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        // First the end, then the word of it.
+        // Closed before the notice, so that the reactor observes the close.
         self.parts = None;
         self.announce();
     }
 }
 
-/// Word to a reactor that parts have come, or the end of them.
+/// Notice to a reactor that a channel has events, or that it was closed.
 #[derive(Debug)]
-pub struct Notice(Arc<Shared>);
+pub struct ReadyNotice(Arc<Shared>);
 
-impl Notice {
+impl ReadyNotice {
     /// Whose parts. They are to be looked for after this: what comes later is told again.
     #[must_use]
     pub fn accept(self) -> Token {
@@ -195,8 +208,8 @@ impl Notice {
 #[derive(Debug)]
 pub enum Taken {
     /// The next part.
-    Part(Part),
-    /// None yet. A [`Notice`] will tell.
+    Event(ResponseEvent),
+    /// None yet. A [`ReadyNotice`] will tell.
     Nothing,
     /// None, and none will come.
     Ended,
@@ -205,7 +218,7 @@ pub enum Taken {
 /// The reactor's end. Dropped, it cancels the making of the answer.
 #[derive(Debug)]
 pub struct Reader {
-    parts: Receiver<Part>,
+    parts: Receiver<ResponseEvent>,
     space: (u64, Sender<u64>),
     shared: Arc<Shared>,
 }
@@ -219,7 +232,7 @@ impl Reader {
                 if has_space(self.parts.len()) {
                     self.tell_of_space();
                 }
-                Taken::Part(part)
+                Taken::Event(part)
             }
             Err(TryRecvError::Empty) => Taken::Nothing,
             Err(TryRecvError::Disconnected) => Taken::Ended,
@@ -249,7 +262,8 @@ impl Drop for Reader {
 #[cfg(not(loom))]
 mod tests {
     use super::*;
-    use reactor::Doorbell;
+    use crate::shard::ShardMessage;
+    use reactor::{Doorbell, mailbox};
     use std::thread;
 
     fn token() -> Token {
@@ -259,25 +273,25 @@ mod tests {
     struct Ends {
         writer: Writer,
         reader: Reader,
-        mail: mailbox::Receiver<Mail>,
+        mail: mailbox::Receiver<ShardMessage>,
         spaces: Receiver<u64>,
     }
 
-    fn open(place: Place) -> Ends {
+    fn open(place: Permit) -> Ends {
         let (mailbox, mail) = mailbox::mailbox(2, Arc::new(Doorbell::new().unwrap()));
         let (space, spaces) = bounded(1);
-        let (writer, reader) = pipe(token(), mailbox, place, (7, space));
+        let (writer, reader) = pipe(token(), Arc::new(mailbox), place, (7, space));
         Ends { writer, reader, mail, spaces }
     }
 
-    fn numbered(number: usize) -> Part {
+    fn numbered(number: usize) -> ResponseEvent {
         let mut piece = Piece::new();
         piece.fill(&number.to_le_bytes());
-        Part::Piece(piece)
+        ResponseEvent::Piece(piece)
     }
 
-    fn number_of(part: &Part) -> usize {
-        let Part::Piece(piece) = part else { panic!("not a piece: {part:?}") };
+    fn number_of(part: &ResponseEvent) -> usize {
+        let ResponseEvent::Piece(piece) = part else { panic!("not a piece: {part:?}") };
         usize::from_le_bytes(piece.content().try_into().unwrap())
     }
 
@@ -285,18 +299,18 @@ mod tests {
     fn many_parts_are_one_message_until_it_was_read() {
         let Ends { writer, reader, mail, .. } = open(Open::default().admit().unwrap());
         (0..3).for_each(|number| writer.send(numbered(number)).unwrap());
-        let Some(Mail::Parts(notice)) = mail.take() else { panic!("not told") };
+        let Some(ShardMessage::ResponseReady(notice)) = mail.take() else { panic!("not told") };
         assert!(mail.is_empty(), "told twice");
         writer.send(numbered(3)).unwrap();
         assert!(mail.is_empty(), "told again before the first word was accepted");
         assert_eq!(notice.accept(), token());
         for number in 0..4 {
-            let Taken::Part(part) = reader.take() else { panic!("part {number} is missing") };
+            let Taken::Event(part) = reader.take() else { panic!("part {number} is missing") };
             assert_eq!(number_of(&part), number);
         }
         assert!(matches!(reader.take(), Taken::Nothing));
         drop(writer);
-        assert!(matches!(mail.take(), Some(Mail::Parts(_))), "not told of the end");
+        assert!(matches!(mail.take(), Some(ShardMessage::ResponseReady(_))), "not told of the end");
         assert!(matches!(reader.take(), Taken::Ended));
     }
 
@@ -310,7 +324,7 @@ mod tests {
             for number in 0..PARTS {
                 let mut part = numbered(number);
                 while let Err(unsent) = writer.send(part) {
-                    let Unsent::Full(back) = unsent else { panic!("it left") };
+                    let SendError::Full(back) = unsent else { panic!("it left") };
                     part = back;
                     if writer.wait_for_space() {
                         assert_eq!(spaces.recv(), Ok(7));
@@ -321,14 +335,14 @@ mod tests {
         });
         let mut next = 0;
         'wait: loop {
-            let Some(Mail::Parts(notice)) = mail.take() else {
+            let Some(ShardMessage::ResponseReady(notice)) = mail.take() else {
                 thread::yield_now();
                 continue;
             };
             let _ = notice.accept();
             loop {
                 match reader.take() {
-                    Taken::Part(part) => {
+                    Taken::Event(part) => {
                         assert_eq!(number_of(&part), next);
                         next += 1;
                     }
@@ -345,11 +359,11 @@ mod tests {
     fn a_full_queue_gives_the_part_back_and_tells_of_space() {
         let Ends { writer, reader, spaces, .. } = open(Open::default().admit().unwrap());
         (0..limits::PIECES_WAITING_MAX).for_each(|number| writer.send(numbered(number)).unwrap());
-        let Err(Unsent::Full(part)) = writer.send(numbered(99)) else { panic!("taken") };
+        let Err(SendError::Full(part)) = writer.send(numbered(99)) else { panic!("taken") };
         assert_eq!(number_of(&part), 99);
         assert!(writer.wait_for_space());
         for taken in 1..=limits::PIECES_WAITING_MAX {
-            assert!(matches!(reader.take(), Taken::Part(_)));
+            assert!(matches!(reader.take(), Taken::Event(_)));
             assert_eq!(spaces.try_recv().is_ok(), taken == limits::PIECES_WAITING_MAX / 2, "after {taken}");
         }
         assert!(!writer.wait_for_space(), "there is space already");
@@ -363,14 +377,14 @@ mod tests {
         assert!(writer.wait_for_space());
         drop(reader);
         assert_eq!(spaces.try_recv(), Ok(7));
-        assert!(matches!(writer.send(numbered(99)), Err(Unsent::Left)));
+        assert!(matches!(writer.send(numbered(99)), Err(SendError::Left)));
         assert!(writer.cancelled().load(Ordering::Relaxed) && !writer.wait_for_space());
     }
 
     #[test]
     fn a_place_is_free_again_once_both_ends_and_the_message_are_gone() {
         let all = Open::default();
-        let mut places: Vec<Place> = (0..limits::QUERIES_OPEN_MAX).map(|_| all.admit().unwrap()).collect();
+        let mut places: Vec<Permit> = (0..limits::QUERIES_OPEN_MAX).map(|_| all.admit().unwrap()).collect();
         assert!(all.admit().is_none());
         let Ends { writer, reader, mail, .. } = open(places.pop().unwrap());
         writer.send(numbered(0)).unwrap();

@@ -3,7 +3,7 @@
 use super::for_terminal;
 use crate::{
     metric::{TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN, format_timestamp},
-    query::{Answer, Request, answer::Series, labels::tags_of},
+    query::{Answer, Request, Series, tags_of},
 };
 
 /// One series.

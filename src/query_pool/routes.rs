@@ -1,10 +1,10 @@
 //! Which requests are queries, and what is kept of one for the thread that answers it. Nothing is parsed here: the reactor only copies, as
 //! a parameter may be a regular expression, and compiling one may take long.
 
-use super::{Kind, Refusal, parameters};
 use crate::{
     http::{Head, HttpError, Method},
     limits,
+    query::{self, Kind, Refusal},
     rate::ClientKey,
 };
 
@@ -20,7 +20,7 @@ pub fn is_query(path: &str) -> bool {
 /// The key of `/tags/KEY` is not encoded as it must be.
 pub(super) fn kind_of(path: &str) -> Result<Kind, Refusal> {
     Ok(match (path, path.strip_prefix("/tags/")) {
-        (_, Some(key)) => Kind::TagValues(parameters::decode_path(key)?),
+        (_, Some(key)) => Kind::TagValues(query::decode_path(key)?),
         ("/series", None) => Kind::Series,
         ("/names", None) => Kind::Names,
         _ => Kind::Query,
@@ -29,7 +29,7 @@ pub(super) fn kind_of(path: &str) -> Result<Kind, Refusal> {
 
 /// A query as it came.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Asked {
+pub struct RawQuery {
     /// Who asks.
     pub client: ClientKey,
     /// The path, not percent-decoded.
@@ -44,7 +44,7 @@ pub struct Asked {
     pub head_only: bool,
 }
 
-impl Asked {
+impl RawQuery {
     /// What `head` asks. Its strings are bounded as heads are.
     #[must_use]
     pub fn of(head: &Head<'_>, client: ClientKey) -> Self {

@@ -8,14 +8,14 @@ mod plot;
 mod svg;
 mod table;
 
-use super::{Answer, Bounds, Effort, Format, Kind, Refusal, Request, labels, run};
 use crate::{
     clock::Clock,
     config::allowed_cores,
     limits::SCAN_THREADS_CAP,
     logging,
-    meter::metered,
     printable::{TerminalWriter, printable},
+    progress::metered,
+    query::{Answer, Bounds, Effort, Format, Kind, Refusal, Request, meaning, run},
     scan::Source,
 };
 use std::{
@@ -262,7 +262,7 @@ fn tell(answer: &Answer, request: &Request) {
 /// A text of the log, given escaped, fit for a terminal: nothing in it can move the cursor, or look like something
 /// else.
 fn for_terminal(escaped: &[u8]) -> Cow<'_, str> {
-    match labels::meaning(escaped) {
+    match meaning(escaped) {
         Cow::Borrowed(text) => printable(text),
         Cow::Owned(text) => Cow::Owned(printable(&text).into_owned()),
     }

@@ -13,26 +13,24 @@
 //!
 //! An answer whose client does not read is parked, with what is left to render of it, and its thread goes on with
 //! something else; the reactor says when there is space again, and any thread takes it up. Nothing here runs on a
-//! reactor but [`Entrance::submit`], which never waits: it knows channels and counts alone, and the schedule is between
+//! reactor but [`QuerySubmitter::submit`], which never waits: it knows channels and counts alone, and the schedule is between
 //! the pool's threads.
 
 use super::{
     delivery::{Delivery, Prepared, Progress},
-    routes::Asked,
+    routes::RawQuery,
     schedule::{Job, Schedule, Work},
     shares::{Full, Shares},
-    status::{Outcome, QueryStatus},
 };
 use crate::{
     http::HttpError,
-    limits,
-    mail::Mail,
-    pipe::{self, Open, Part, Reader},
-    priority,
+    limits, priority,
+    query_pool::response_channel::{self, Open, Reader, ReadyListener, ResponseEvent},
+    stats::{Outcome, QueryStatus},
     sync::{Mutex, MutexGuard},
 };
 use crossbeam_channel::{Receiver, Sender, bounded, select_biased};
-use reactor::{Token, mailbox};
+use reactor::Token;
 use std::{
     convert::Infallible,
     io,
@@ -50,7 +48,7 @@ pub trait Engine: Send + Sync + 'static {
     ///
     /// # Errors
     /// Why there is no answer.
-    fn answer(&self, asked: &Asked, share: &Share<'_>) -> Result<Prepared, Failure>;
+    fn answer(&self, asked: &RawQuery, share: &Share<'_>) -> Result<Prepared, Failure>;
 }
 
 /// What one query may use.
@@ -123,9 +121,9 @@ struct Entry {
 
 /// One reactor's way into the pool.
 #[derive(Debug)]
-pub struct Entrance {
+pub struct QuerySubmitter {
     entry: Entry,
-    mailbox: mailbox::Sender<Mail>,
+    reactor: Arc<dyn ReadyListener>,
 }
 
 /// What the pool's threads take from.
@@ -186,8 +184,8 @@ impl Pool {
 
     /// A way in for the reactor with this mailbox.
     #[must_use]
-    pub fn entrance(&self, mailbox: mailbox::Sender<Mail>) -> Entrance {
-        Entrance { entry: self.entry.clone(), mailbox }
+    pub fn submitter(&self, reactor: Arc<dyn ReadyListener>) -> QuerySubmitter {
+        QuerySubmitter { entry: self.entry.clone(), reactor }
     }
 
     /// Waits until all threads have ended, which they do once every entrance is gone: for [`limits::QUERY_STOP_WAIT`] at most. Whether
@@ -207,12 +205,12 @@ fn settle_in<E>(setup: &PoolSetup<E>) -> io::Result<()> {
     if setup.yields { priority::be_nice(limits::QUERY_NICE) } else { Ok(()) }
 }
 
-impl Entrance {
+impl QuerySubmitter {
     /// Passes a query of `client` on to the pool. Never waits.
     ///
     /// # Errors
     /// The refusal, and what the client reads: too many are waiting, or open, or this client has its share of them.
-    pub fn submit(&self, asked: Box<Asked>, token: Token) -> Result<Reader, (HttpError, &'static str)> {
+    pub fn submit(&self, asked: Box<RawQuery>, token: Token) -> Result<Reader, (HttpError, &'static str)> {
         let Entry { jobs, rooms, open, shares, status, next_number } = &self.entry;
         let client = asked.client;
         let waiting = match shares.wait(client) {
@@ -230,7 +228,7 @@ impl Entrance {
         };
         // A name that orders nothing.
         let number = next_number.fetch_add(1, Ordering::Relaxed);
-        let (answer, reader) = pipe::pipe(token, self.mailbox.clone(), place, (number, rooms.clone()));
+        let (answer, reader) = response_channel::pipe(token, Arc::clone(&self.reactor), place, (number, rooms.clone()));
         // Before a thread can have it.
         status.receive();
         match jobs.try_send(Job { client, asked, arrived: Instant::now(), answer, number, waiting }) {
@@ -351,7 +349,7 @@ impl<E: Engine> Worker<'_, E> {
             status.turn_away(Outcome::TimedOut);
             let text = format!("the query found no free thread in time, {timeout:?}");
             // Its reactor may have said so already, or the client left.
-            let _ = answer.send(Part::Refused { error: unavailable(), text });
+            let _ = answer.send(ResponseEvent::Refused { error: unavailable(), text });
             return;
         }
         if answer.cancelled().load(Ordering::Relaxed) {
@@ -382,7 +380,7 @@ impl<E: Engine> Worker<'_, E> {
             Err(Failure::Cancelled) => Err(Outcome::Cancelled),
         };
         let outcome = match refused {
-            Ok((answer, outcome, error, text)) => match answer.send(Part::Refused { error, text }) {
+            Ok((answer, outcome, error, text)) => match answer.send(ResponseEvent::Refused { error, text }) {
                 Ok(()) => outcome,
                 Err(_) => Outcome::Cancelled,
             },

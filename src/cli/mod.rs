@@ -1,11 +1,19 @@
 //! The command line: arguments to configuration to server to exit code. No logic.
+//!
+//! The map: `command_line` (the commands and their flags), `manual` (manual pages and completions), `query` (`metricstream query`).
+
+mod command_line;
+mod manual;
+pub mod query;
+
+pub use command_line::CommandLine;
 
 use crate::{
-    config::{CommandLine, ConfigError, environment},
+    config::{ConfigError, environment},
     doctor, logging, server,
 };
 use clap::{
-    Parser,
+    CommandFactory, Parser,
     error::{ContextKind, ContextValue},
 };
 use std::{
@@ -41,7 +49,7 @@ fn obey() -> Result<ExitCode, Box<dyn fmt::Display>> {
     if let Some(text) = line.print().map_err(boxed)? {
         return Ok(printed(io::stdout().write_all(&text)));
     }
-    environment::check().map_err(boxed)?;
+    check_environment().map_err(boxed)?;
     if let Some(arguments) = line.verify() {
         return arguments.run().map_err(boxed);
     }
@@ -65,6 +73,12 @@ fn obey() -> Result<ExitCode, Box<dyn fmt::Display>> {
     Ok(server.run().map_or_else(|error| failed(&error), |()| ExitCode::SUCCESS))
 }
 
+/// # Errors
+/// A variable that begins like the server's and is none.
+fn check_environment() -> Result<(), ConfigError> {
+    environment::check(&CommandLine::command())
+}
+
 fn boxed(error: impl fmt::Display + 'static) -> Box<dyn fmt::Display> {
     Box::new(error)
 }
@@ -81,7 +95,7 @@ fn printed(result: io::Result<()>) -> ExitCode {
 /// What is wrong with the flags, in one line. What is wrong with the variables goes before: clap takes a value that
 /// comes from one for a flag's.
 fn refusal_of(error: &clap::Error) -> String {
-    environment::check().map_or_else(|error: ConfigError| error.to_string(), |()| first_line(error))
+    check_environment().map_or_else(|error: ConfigError| error.to_string(), |()| first_line(error))
 }
 
 /// clap adds hints in further paragraphs.

@@ -1,7 +1,7 @@
 //! The manual: what `--help` says below the options, the manual pages, and the scripts with which a shell completes a command
 //! line. Pages and scripts are made from the very definitions that the command line is read by.
 
-use super::command::CommandLine;
+use super::CommandLine;
 use clap::CommandFactory;
 use clap_complete::Shell;
 use clap_mangen::{

@@ -1,8 +1,8 @@
 //! Whose turn it is: the queries that wait, in a lane for each client, and the answers that wait for their clients.
 //! Behind one lock, which only the pool's threads take.
 
-use super::{delivery::Delivery, routes::Asked, shares::Taken};
-use crate::{pipe::Writer, rate::ClientKey};
+use super::{delivery::Delivery, routes::RawQuery, shares::Taken};
+use crate::{query_pool::response_channel::Writer, rate::ClientKey};
 use std::{
     collections::{HashMap, VecDeque},
     time::Instant,
@@ -12,7 +12,7 @@ use std::{
 #[derive(Debug)]
 pub(super) struct Job {
     pub client: ClientKey,
-    pub asked: Box<Asked>,
+    pub asked: Box<RawQuery>,
     pub arrived: Instant,
     pub answer: Writer,
     /// Names its answer.

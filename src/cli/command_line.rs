@@ -1,11 +1,10 @@
 //! The command line: what `metricstream` is asked to do.
 
-use super::{
-    Config, ConfigError, allowed_cores,
-    arguments::{Arguments, read_file},
-    manual,
+use super::{manual, query};
+use crate::{
+    config::{Arguments, Config, ConfigError, allowed_cores, read_file},
+    doctor, verify,
 };
-use crate::{doctor, query, verify};
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
@@ -110,7 +109,9 @@ impl CommandLine {
         match &self.command {
             Some(Command::Man { command }) => match manual::page(command.as_deref()) {
                 Some(page) => Ok(Some(page)),
-                None => Err(ConfigError(format!("there is no command {}", command.as_deref().unwrap_or_default()))),
+                None => {
+                    Err(ConfigError::new(format!("there is no command {}", command.as_deref().unwrap_or_default())))
+                }
             },
             Some(Command::Completions { shell }) => Ok(Some(manual::completions(*shell))),
             _ => Ok(None),
@@ -134,7 +135,7 @@ impl CommandLine {
             None => typed,
         };
         let mut allowed =
-            allowed_cores().map_err(|error| ConfigError(format!("cannot read the CPU affinity: {error}")))?;
+            allowed_cores().map_err(|error| ConfigError::new(format!("cannot read the CPU affinity: {error}")))?;
         if examined {
             // That a core is withheld is for doctor to find.
             allowed.extend(arguments.named_cores());

@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
-    pipe::Taken,
-    query::delivery::Render,
+    query_pool::delivery::Render,
+    query_pool::response_channel::Taken,
     rate::{ClientKey, ClientKeys},
 };
 use crossbeam_channel::unbounded;
@@ -41,7 +41,7 @@ impl Render for Bytes {
 }
 
 impl Engine for Told {
-    fn answer(&self, asked: &Asked, share: &Share<'_>) -> Result<Prepared, Failure> {
+    fn answer(&self, asked: &RawQuery, share: &Share<'_>) -> Result<Prepared, Failure> {
         self.asked.send((asked.parameters.to_string(), share.threads)).unwrap();
         let refused = |outcome| Failure::Refused { outcome, error: unavailable(), text: "told to".into() };
         match self.word.recv().unwrap() {
@@ -64,8 +64,8 @@ impl Engine for Told {
 /// A pool whose engine is told what to do, and a reactor's end of it.
 struct Bench {
     pool: Pool,
-    entrance: Entrance,
-    mail: mailbox::Receiver<Mail>,
+    entrance: QuerySubmitter,
+    mail: reactor::mailbox::Receiver<crate::shard::ShardMessage>,
     status: Arc<QueryStatus>,
     asked: Receiver<(String, usize)>,
     word: Sender<Word>,
@@ -91,7 +91,7 @@ fn bench(threads: usize, timeout: Duration) -> Bench {
         status: Arc::clone(&status),
     })
     .unwrap();
-    let entrance = pool.entrance(sender);
+    let entrance = pool.submitter(Arc::new(sender));
     Bench { pool, entrance, mail, status, asked, word, keys: ClientKeys::new() }
 }
 
@@ -142,20 +142,20 @@ impl Bench {
     }
 }
 
-fn asked(client: ClientKey, name: &str, head_only: bool) -> Asked {
-    Asked { client, path: "/query".into(), parameters: name.into(), has_form: false, accept: None, head_only }
+fn asked(client: ClientKey, name: &str, head_only: bool) -> RawQuery {
+    RawQuery { client, path: "/query".into(), parameters: name.into(), has_form: false, accept: None, head_only }
 }
 
 /// More than the queue of one answer takes.
 const LARGE: usize = 3 * limits::PIECES_WAITING_MAX * limits::PIECE_BYTES_MAX;
 
 /// All parts of an answer, each waited for.
-fn parts(reader: &Reader) -> Vec<Part> {
+fn parts(reader: &Reader) -> Vec<ResponseEvent> {
     let end = Instant::now() + LONG;
     let mut parts = Vec::new();
     loop {
         match reader.take() {
-            Taken::Part(part) => parts.push(part),
+            Taken::Event(part) => parts.push(part),
             Taken::Nothing => thread::sleep(LOOK_EVERY),
             Taken::Ended => return parts,
         }
@@ -171,19 +171,29 @@ fn what_fits_into_a_piece_is_one_part_and_more_is_many() {
         let reader = bench.submit("q", false).unwrap();
         bench.word.send(Word::Answer(bytes)).unwrap();
         let parts = parts(&reader);
-        let content = |part: &Part| match part {
-            Part::Whole { body, .. } | Part::Piece(body) | Part::Last(body) => body.content().len(),
-            Part::Head { .. } => 0,
-            Part::Refused { .. } => panic!("refused"),
+        let content = |part: &ResponseEvent| match part {
+            ResponseEvent::Whole { body, .. } | ResponseEvent::Piece(body) | ResponseEvent::Last(body) => {
+                body.content().len()
+            }
+            ResponseEvent::Head { .. } => 0,
+            ResponseEvent::Refused { .. } => panic!("refused"),
         };
         assert_eq!(parts.iter().map(content).sum::<usize>(), bytes);
         if pieces == 1 {
-            assert!(matches!(parts[..], [Part::Whole { content_type: CONTENT_TYPE, .. }]), "{bytes}: {parts:?}");
+            assert!(
+                matches!(parts[..], [ResponseEvent::Whole { content_type: CONTENT_TYPE, .. }]),
+                "{bytes}: {parts:?}"
+            );
         } else {
-            let [Part::Head { content_type: CONTENT_TYPE }, between @ .., Part::Last(last)] = &parts[..] else {
+            let [ResponseEvent::Head { content_type: CONTENT_TYPE }, between @ .., ResponseEvent::Last(last)] =
+                &parts[..]
+            else {
                 panic!("{bytes}: {parts:?}")
             };
-            assert!(between.iter().all(|part| matches!(part, Part::Piece(piece) if piece.is_full())), "{bytes}");
+            assert!(
+                between.iter().all(|part| matches!(part, ResponseEvent::Piece(piece) if piece.is_full())),
+                "{bytes}"
+            );
             assert!(between.len() == pieces - 1 && !last.content().is_empty(), "{bytes}");
         }
     }
@@ -197,7 +207,7 @@ fn head_has_a_head_only() {
     let bench = bench(1, LONG);
     let reader = bench.submit("q", true).unwrap();
     bench.word.send(Word::Answer(1_000_000)).unwrap();
-    assert!(matches!(parts(&reader)[..], [Part::Head { content_type: CONTENT_TYPE }]));
+    assert!(matches!(parts(&reader)[..], [ResponseEvent::Head { content_type: CONTENT_TYPE }]));
     bench.wait(Outcome::Answered, 1);
 }
 
@@ -207,7 +217,7 @@ fn a_refusal_is_passed_on() {
     let reader = bench.submit("q", false).unwrap();
     bench.word.send(Word::Refuse).unwrap();
     let parts_of_refusal = parts(&reader);
-    let [Part::Refused { error, text }] = &parts_of_refusal[..] else { panic!("{parts_of_refusal:?}") };
+    let [ResponseEvent::Refused { error, text }] = &parts_of_refusal[..] else { panic!("{parts_of_refusal:?}") };
     assert_eq!((*error, text.as_str()), (unavailable(), "told to"));
     bench.wait(Outcome::Unavailable, 1);
 }
@@ -270,12 +280,12 @@ fn readers_who_do_not_read_hold_no_thread() {
     assert_eq!(bench.status.running(), 20);
     for reader in &unread {
         let read = parts(reader);
-        let bytes = |part: &Part| match part {
-            Part::Piece(piece) | Part::Last(piece) => piece.content().len(),
+        let bytes = |part: &ResponseEvent| match part {
+            ResponseEvent::Piece(piece) | ResponseEvent::Last(piece) => piece.content().len(),
             _ => 0,
         };
         assert_eq!(read.iter().map(bytes).sum::<usize>(), LARGE);
-        assert!(matches!(read.last(), Some(Part::Last(_))));
+        assert!(matches!(read.last(), Some(ResponseEvent::Last(_))));
     }
     bench.wait(Outcome::Answered, 21);
     assert_eq!((bench.status.unread(), bench.status.running()), (0, 0));
@@ -287,7 +297,7 @@ fn answers_that_are_not_read_are_bounded() {
     let share = limits::ANSWERS_UNREAD_MAX / 2;
     let refused = |client: &str, bytes: usize| {
         let parts = parts(&bench.unread(client, bytes));
-        let [Part::Refused { error, .. }] = parts[..] else { panic!("{client}: {parts:?}") };
+        let [ResponseEvent::Refused { error, .. }] = parts[..] else { panic!("{client}: {parts:?}") };
         error
     };
     let mut unread: Vec<Reader> = (0..share).map(|_| bench.unread("one", LARGE)).collect();
@@ -346,7 +356,7 @@ fn a_reader_that_goes_in_the_middle_of_an_answer_ends_it() {
         if is_parked {
             bench.wait_for_unread(1);
         } else {
-            while !matches!(reader.take(), Taken::Part(_)) {
+            while !matches!(reader.take(), Taken::Event(_)) {
                 thread::sleep(LOOK_EVERY);
             }
         }
@@ -365,8 +375,8 @@ fn a_query_that_waits_too_long_is_told_so_and_one_that_runs_knows_its_deadline()
     // The second came later, and so is its deadline: until it has passed too, the thread must not be free.
     bench.word.send(Word::WaitForDeadline(Instant::now() + Duration::from_secs(2))).unwrap();
     let [refused, late] = [running, waiting].map(|reader| parts(&reader));
-    assert!(matches!(&refused[..], [Part::Refused { .. }]));
-    let [Part::Refused { error: HttpError::Unavailable { .. }, text }] = &late[..] else { panic!("{late:?}") };
+    assert!(matches!(&refused[..], [ResponseEvent::Refused { .. }]));
+    let [ResponseEvent::Refused { error: HttpError::Unavailable { .. }, text }] = &late[..] else { panic!("{late:?}") };
     assert!(text.contains("2s"), "{text}");
     bench.wait(Outcome::TimedOut, 2);
     assert!(bench.asked.is_empty(), "the second was begun");
@@ -391,7 +401,7 @@ fn idle_threads_help_and_come_back() {
 }
 
 #[test]
-fn it_ends_with_its_last_entrance() {
+fn it_ends_with_its_last_submitter() {
     let Bench { pool, entrance, word, .. } = bench(2, LONG);
     drop(entrance);
     assert!(pool.stop());
@@ -403,7 +413,7 @@ fn it_ends_with_its_last_entrance() {
 fn threads_settle_on_their_cores() {
     struct Cores(Mutex<Sender<Vec<usize>>>);
     impl Engine for Cores {
-        fn answer(&self, _: &Asked, _: &Share<'_>) -> Result<Prepared, Failure> {
+        fn answer(&self, _: &RawQuery, _: &Share<'_>) -> Result<Prepared, Failure> {
             self.0.lock().unwrap().send(crate::config::allowed_cores().unwrap()).unwrap();
             Ok(Prepared { content_type: CONTENT_TYPE, body: Box::new(Bytes(0)) })
         }
@@ -423,6 +433,6 @@ fn threads_settle_on_their_cores() {
     })
     .unwrap();
     let asked = asked(ClientKey::default(), "", false);
-    let _reader = pool.entrance(mailbox).submit(Box::new(asked), Token::new(0, 0)).unwrap();
+    let _reader = pool.submitter(Arc::new(mailbox)).submit(Box::new(asked), Token::new(0, 0)).unwrap();
     assert_eq!(cores.recv_timeout(LONG).unwrap(), [core]);
 }

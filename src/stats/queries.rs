@@ -1,6 +1,6 @@
 //! What became of queries, for statistics. Written by reactors and query threads, a few times a query; read by the observer.
 
-use crate::stats::{Distribution, labelled};
+use super::{Distribution, labelled};
 use std::sync::{
     Mutex, PoisonError,
     atomic::{AtomicU64, Ordering::Relaxed},
@@ -76,7 +76,7 @@ impl QueryStatus {
     }
 
     /// One came in, and waits.
-    pub(super) fn receive(&self) {
+    pub fn receive(&self) {
         self.received.fetch_add(1, Relaxed);
         self.waiting.fetch_add(1, Relaxed);
     }
@@ -88,19 +88,19 @@ impl QueryStatus {
     }
 
     /// One that was waiting goes no further.
-    pub(super) fn turn_away(&self, outcome: Outcome) {
+    pub fn turn_away(&self, outcome: Outcome) {
         self.waiting.fetch_sub(1, Relaxed);
         self.ended[outcome as usize].fetch_add(1, Relaxed);
     }
 
     /// One that was waiting has a thread now.
-    pub(super) fn start(&self) {
+    pub fn start(&self) {
         self.waiting.fetch_sub(1, Relaxed);
         self.running.fetch_add(1, Relaxed);
     }
 
     /// One that was running has ended, so many nanoseconds after it had come.
-    pub(super) fn end(&self, outcome: Outcome, took_ns: u64) {
+    pub fn end(&self, outcome: Outcome, took_ns: u64) {
         self.running.fetch_sub(1, Relaxed);
         self.ended[outcome as usize].fetch_add(1, Relaxed);
         self.durations.lock().unwrap_or_else(PoisonError::into_inner).record(took_ns, 1);
@@ -119,7 +119,7 @@ impl QueryStatus {
     }
 
     /// So many answers wait for their clients to take some.
-    pub(super) fn set_unread(&self, unread: usize) {
+    pub fn set_unread(&self, unread: usize) {
         self.unread.store(unread as u64, Relaxed);
     }
 

@@ -1,16 +1,19 @@
 //! One query on a thread of the pool: from what was asked to the body of the answer, and from what is wrong with it to a status.
 
 use super::{
-    Answer, Bounds, Effort, Refusal,
     delivery::{Prepared, Render},
-    evaluate,
-    form::{Format, Rendering},
+    negotiation,
     pool::{Engine, Failure, Share, unavailable},
-    request::Request,
-    routes::{self, Asked},
-    status::{Outcome, QueryStatus},
+    routes::{self, RawQuery},
 };
-use crate::{clock::Clock, http::HttpError, limits::QUERY_COLUMNS_MAX, scan::Source};
+use crate::{
+    clock::Clock,
+    http::HttpError,
+    limits::QUERY_COLUMNS_MAX,
+    query::{Answer, Bounds, Effort, Refusal, Rendering, Request, run},
+    scan::Source,
+    stats::{Outcome, QueryStatus},
+};
 use std::sync::{Arc, atomic::Ordering};
 
 /// Answers from the log.
@@ -27,7 +30,7 @@ pub struct LogEngine {
 }
 
 impl Engine for LogEngine {
-    fn answer(&self, asked: &Asked, share: &Share<'_>) -> Result<Prepared, Failure> {
+    fn answer(&self, asked: &RawQuery, share: &Share<'_>) -> Result<Prepared, Failure> {
         let kind = routes::kind_of(&asked.path)?;
         let request = Request::parse(kind, &asked.parameters, self.clock.wall_ms())?;
         let effort = Effort {
@@ -36,11 +39,11 @@ impl Engine for LogEngine {
             cancel: share.cancelled,
             scanned_bytes: &self.status.scanned_bytes,
         };
-        let answer = evaluate::run(&request, &self.source, self.bounds, &effort)?;
+        let answer = run(&request, &self.source, self.bounds, &effort)?;
         self.status.read_bytes.fetch_add(answer.stats.scanned.read_bytes, Ordering::Relaxed);
         self.status.foreign_lines.fetch_add(answer.stats.scanned.foreign_lines, Ordering::Relaxed);
-        let format = Format::negotiate(asked.accept.as_deref());
-        let body = Rendering::new(answer, format, QUERY_COLUMNS_MAX, &|| evaluate::look(&effort))?;
+        let format = negotiation::format_of(asked.accept.as_deref());
+        let body = Rendering::new(answer, format, QUERY_COLUMNS_MAX, &|| effort.check())?;
         Ok(Prepared { content_type: format.content_type(), body: Box::new(body) })
     }
 }

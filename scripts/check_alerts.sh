@@ -51,9 +51,9 @@ trap 'rm -rf "$work"' EXIT
 promtool check rules "$rules" | tail -n 2 | head -n 1
 promtool test rules "$tests" >"$work/tests.log" 2>&1 || { cat "$work/tests.log" >&2 && exit 1; }
 printf '  %s tests pass\n' "$(grep -c '^  - name: ' "$tests")"
-for alert in $(sed -nE 's/^ *- alert: *(\w+)/\1/p' "$rules"); do
+while read -r alert; do
     grep -q "alertname=\"$alert\"" "$tests" || { printf 'no test sees %s fire\n' "$alert" >&2 && exit 1; }
-done
+done < <(sed -nE 's/^ *- alert: *(\w+)/\1/p' "$rules")
 
 if [[ -z ${BINARIES:-} ]]; then
     (cd "$root" && cargo build --release --quiet --workspace --bin metricstream)

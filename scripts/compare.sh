@@ -29,13 +29,15 @@ for option in "$@"; do
     esac
 done
 
-# The load generator of the run is the one of this tree, and so are the servers.
-cargo build --release --quiet --workspace --bin metricstream --bin compare --bin floor --bin load_test
 compare=${CARGO_TARGET_DIR:-target}/release/compare
 if ((help)); then
     usage
-    exec "$compare" --help
+    [[ ! -x $compare ]] || exec "$compare" --help
+    printf 'The options of compare follow here once it is built.\n'
+    exit 0
 fi
+# The load generator of the run is the one of this tree, and so are the servers.
+cargo build --release --quiet --workspace --bin metricstream --bin compare --bin floor --bin load_test
 
 as_root() {
     if (($(id -u) == 0)); then "$@"; else sudo -n "$@"; fi
@@ -45,8 +47,8 @@ active() {
     command -v systemctl >/dev/null && systemctl is-active --quiet "$1" 2>/dev/null
 }
 
-# need COMMAND PACKAGE [SERVICE]: installs PACKAGE when COMMAND is missing, and stops the SERVICE that Debian then starts: it
-# would take CPU time during the run.
+# need COMMAND PACKAGE [SERVICE]: installs PACKAGE when COMMAND is missing, and stops the SERVICE that Debian then
+# starts: it would take CPU time during the run.
 need() {
     local command=$1 package=$2 service=${3:-}
     if ! PATH=$PATH:/usr/sbin command -v "$command" >/dev/null; then

@@ -27,6 +27,7 @@ scripts=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 source "$scripts/torture.bash"
 
 disk=$(mktemp -d)
+# shellcheck disable=SC2016 # The shell in the new name space expands it.
 mount_tmpfs='mount -t tmpfs -o size=64m tmpfs "$1"'
 # A mount in a namespace of its own goes with it, however the test ends.
 if unshare --mount true 2>/dev/null; then

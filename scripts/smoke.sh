@@ -17,7 +17,7 @@ if [[ ${1:-} == --help || ${1:-} == -h ]]; then
     exit 0
 fi
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-# shellcheck source=scripts/server.bash
+# shellcheck source=server.bash
 source scripts/server.bash
 clients=${1:-500}
 requests=${2:-40}

@@ -7,6 +7,8 @@ build_torture() {
     root=$(dirname "$1")
     target=${CARGO_TARGET_DIR:-$root/target}
     (cd "$root" && cargo build --release --quiet --workspace --bin metricstream --bin torture)
+    # shellcheck disable=SC2034 # Both are for the script that sources this.
     binary=${BINARIES:-$target/release}/metricstream
+    # shellcheck disable=SC2034
     torture=$target/release/torture
 }

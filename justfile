@@ -1,0 +1,196 @@
+# Every command of this tree: `just` lists them. Each recipe is one line, so the line can be run without just as well.
+
+# List the recipes.
+[private]
+default:
+    @"{{just_executable()}}" --list --unsorted
+
+# ---- build, run, test ------------------------------------------------------
+
+# Run the server with the given flags: just run --rate-limit 0
+[group('develop')]
+run *FLAGS:
+    cargo run --release -- {{FLAGS}}
+
+# Run the tests whose names contain FILTER, or all: just test rotation
+[group('develop')]
+test *FILTER:
+    cargo test --workspace {{FILTER}}
+
+# Check the rules of the tree: sizes, words, links, limits, scripts
+[group('develop')]
+tidy:
+    cargo test --test tidy
+
+# Format, and report what clippy has to say
+[group('develop')]
+lint:
+    cargo fmt --all && cargo clippy --workspace --all-targets --locked -- -D warnings
+
+# Build the documentation of all crates; a warning is an error
+[group('develop')]
+doc:
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+
+# Check the licences, sources and known vulnerabilities of the dependencies
+[group('develop')]
+deny *OPTIONS:
+    scripts/deny.sh {{OPTIONS}}
+
+# Run the whole gate, as the build machine does
+[group('develop')]
+gate:
+    bash .ci/run
+
+# ---- correctness ------------------------------------------------------
+
+# Put the release server under load and compare its log with what was acknowledged
+[group('correctness')]
+smoke *OPTIONS:
+    scripts/smoke.sh {{OPTIONS}}
+
+# Post a real file at each driver and level and compare the log digit for digit
+[group('correctness')]
+acceptance *OPTIONS:
+    scripts/acceptance.sh {{OPTIONS}}
+
+# Kill the server at random moments and compare its log with what was acknowledged
+[group('correctness')]
+crash-test *OPTIONS:
+    scripts/crash_test.sh {{OPTIONS}}
+
+# Run the server on a disk that fills up
+[group('correctness')]
+full-disk *OPTIONS:
+    scripts/full_disk.sh {{OPTIONS}}
+
+# Run the server on a disk that fails for good
+[group('correctness')]
+failing-disk *OPTIONS:
+    scripts/failing_disk.sh {{OPTIONS}}
+
+# Model-check the lock-free code; --mutants proves that the models find what is broken
+[group('correctness')]
+loom *OPTIONS:
+    scripts/loom.sh {{OPTIONS}}
+
+# Run the tests under ThreadSanitizer or AddressSanitizer
+[group('correctness')]
+sanitize *OPTIONS:
+    scripts/sanitize.sh {{OPTIONS}}
+
+# Make faults on this host and check that doctor reports each
+[group('correctness')]
+doctor-faults *OPTIONS:
+    scripts/doctor_faults.sh {{OPTIONS}}
+
+# Damage a log of gigabytes in each way, and verify and repair it
+[group('correctness')]
+verify-large *OPTIONS:
+    scripts/verify_large.sh {{OPTIONS}}
+
+# ---- against other programs ------------------------------------------------------
+
+# Check GET /metrics after every kind of refusal with promtool
+[group('interoperability')]
+check-metrics *OPTIONS:
+    scripts/check_metrics.sh {{OPTIONS}}
+
+# Check the alerts and the dashboard with promtool and a live server
+[group('interoperability')]
+check-alerts *OPTIONS:
+    scripts/check_alerts.sh {{OPTIONS}}
+
+# Scrape the server with a real Prometheus
+[group('interoperability')]
+prometheus *OPTIONS:
+    scripts/prometheus.sh {{OPTIONS}}
+
+# Run the server behind HAProxy and nginx
+[group('interoperability')]
+proxies *OPTIONS:
+    scripts/proxies.sh {{OPTIONS}}
+
+# Export traces and figures to a receiver built on OpenTelemetry's packages
+[group('interoperability')]
+otlp *OPTIONS:
+    scripts/otlp.sh {{OPTIONS}}
+
+# Check the systemd unit and run it under a real systemd
+[group('interoperability')]
+systemd *OPTIONS:
+    scripts/systemd.sh {{OPTIONS}}
+
+# Compare results and times of queries with DuckDB's
+[group('interoperability')]
+query-duckdb *OPTIONS:
+    scripts/query_duckdb.sh {{OPTIONS}}
+
+# Post a file of batches, one a line, to a server
+[group('interoperability')]
+send-file *OPTIONS:
+    scripts/send_file.sh {{OPTIONS}}
+
+# ---- speed ------------------------------------------------------
+
+# Measure this server, the floor, nginx and VictoriaMetrics in turns
+[group('speed')]
+compare *OPTIONS:
+    scripts/compare.sh {{OPTIONS}}
+
+# Run load_test with 10 to 500 clients and more
+[group('speed')]
+progressive-load *OPTIONS:
+    scripts/progressive_load.sh {{OPTIONS}}
+
+# Measure queries over ten million lines
+[group('speed')]
+benchmark-query *OPTIONS:
+    scripts/benchmark_query.sh {{OPTIONS}}
+
+# Measure what heavy queries cost those who post
+[group('speed')]
+query-isolation *OPTIONS:
+    scripts/query_isolation.sh {{OPTIONS}}
+
+# Measure what statistics, traces and exports cost
+[group('speed')]
+observe-cost *OPTIONS:
+    scripts/observe_cost.sh {{OPTIONS}}
+
+# Check that load_test's comparison claims no difference where there is none
+[group('speed')]
+check-baseline *OPTIONS:
+    scripts/check_baseline.sh {{OPTIONS}}
+
+# ---- profiles ------------------------------------------------------
+
+# Record the stacks of a process, or of a server under load
+[group('profiles')]
+record *OPTIONS:
+    perf/record.sh {{OPTIONS}}
+
+# Draw a flamegraph of CPU time
+[group('profiles')]
+flamegraph *OPTIONS:
+    perf/flamegraph.sh {{OPTIONS}}
+
+# Draw a flamegraph of the time off CPU
+[group('profiles')]
+offcpu *OPTIONS:
+    perf/offcpu.sh {{OPTIONS}}
+
+# Count what a request costs: CPU time, switches, system calls
+[group('profiles')]
+stat *OPTIONS:
+    perf/stat.sh {{OPTIONS}}
+
+# Compare two recordings
+[group('profiles')]
+diff *OPTIONS:
+    perf/diff.sh {{OPTIONS}}
+
+# Check the scripts in perf/ on programs made for it
+[group('profiles')]
+check-perf *OPTIONS:
+    scripts/check_perf.sh {{OPTIONS}}

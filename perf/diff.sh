@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
 # What has changed between two recordings.
-set -euo pipefail
 # shellcheck source=perf.bash
 source "$(dirname "${BASH_SOURCE[0]}")/perf.bash"
 
@@ -8,11 +7,11 @@ usage() {
     cat <<'HELP'
 usage: diff.sh [options] [A B]
 
-Draws two flamegraphs, one with the widths of B (-after.svg) and one with those of A (-before.svg): red frames have a larger
-inclusive share in B than in A, blue ones a smaller, white ones the same within chance. Writes and prints a table of the
-functions that gained and lost most (-changes.txt), then the names of the files.
-A and B are .folded files of flamegraph.sh or offcpu.sh, or .data recordings of record.sh. Given nothing it records two
-servers one after the other, A on epoll and B on io_uring.
+Draws two flamegraphs, one with the widths of B (-after.svg) and one with those of A (-before.svg): red frames have a
+larger inclusive share in B than in A, blue ones a smaller, white ones the same within chance. Writes and prints a
+table of the functions that gained and lost most (-changes.txt), then the names of the files. A and B are .folded
+files of flamegraph.sh or offcpu.sh, or .data recordings of record.sh. Given nothing it records two servers one after
+the other, A on epoll and B on io_uring.
 
   --stacks KIND    as in record.sh [dwarf]
 HELP

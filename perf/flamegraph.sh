@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
 # From nothing to a picture of where CPU time goes.
-set -euo pipefail
 # shellcheck source=perf.bash
 source "$(dirname "${BASH_SOURCE[0]}")/perf.bash"
 
@@ -8,8 +7,9 @@ usage() {
     cat <<'HELP'
 usage: flamegraph.sh [options] [PID | FILE.data | -- COMMAND…]
 
-Records as record.sh does, or takes its recording, and makes of it folded stacks (.folded), a table of the share of each
-room of the server by thread (.rooms.txt) and a flamegraph (.svg) to open in a browser. Prints the table and the names.
+Records as record.sh does, or takes its recording, and makes of it folded stacks (.folded), a table of the share of
+each room of the server by thread (.rooms.txt) and a flamegraph (.svg) to open in a browser. Prints the table and the
+names.
 
   --stacks KIND    as in record.sh [dwarf]
   --title WORDS    above the picture

@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
 # Where threads wait, and for how long: the other half of a flamegraph of CPU time.
-set -euo pipefail
 # shellcheck source=perf.bash
 source "$(dirname "${BASH_SOURCE[0]}")/perf.bash"
 
@@ -9,8 +8,8 @@ usage() {
 usage: offcpu.sh [options] [PID]
 
 Follows the threads of PID, or of a server that it starts and puts under load, through the scheduler's tracepoints
-(sched_switch, sched_wakeup), and draws the microseconds off a core by stack: [blocked] until the thread was woken, then
-[waits for a core] until it ran. Writes .folded and .svg; prints their names.
+(sched_switch, sched_wakeup), and draws the microseconds off a core by stack: [blocked] until the thread was woken,
+then [waits for a core] until it ran. Writes .folded and .svg; prints their names.
 
 That needs root, or perf_event_paranoid -1 and a readable tracefs. Without it the switches themselves are sampled
 (perf_event_paranoid 1): how often each stack leaves its core, not for how long.
@@ -48,8 +47,8 @@ done
 # The filters are evaluated in the kernel; it takes one page of text each, and a thread has up to 60 bytes in it.
 readonly filtered_threads_max=64
 
-# Sets `threads`, and `events`: who leaves a core, with the stack; who gets one from somebody else; who is woken. Without
-# the filters every switch of the machine is written down.
+# Sets `threads`, and `events`: who leaves a core, with the stack; who gets one from somebody else; who is woken.
+# Without the filters every switch of the machine is written down.
 follow_threads() { # follow_threads PID
     local ids=("/proc/$1/task/"*) id leaves='' gets='' others='' woken=''
     ids=("${ids[@]##*/}")
@@ -68,8 +67,8 @@ follow_threads() { # follow_threads PID
     events+=(-e sched:sched_wakeup/call-graph=no/ --filter "$woken")
 }
 
-# Writes down who sleeps before the recording begins, with the kernel's stack of each: a thread that does not wake up while it
-# is recorded has no event.
+# Writes down who sleeps before the recording begins, with the kernel's stack of each: a thread that does not wake up
+# while it is recorded has no event.
 snapshot_threads() { # snapshot_threads PID
     local task state
     for task in "/proc/$1/task/"*; do
@@ -87,7 +86,7 @@ if "$perf" record -q -a -e sched:sched_switch -o "$work/probe" -- true >"$work/p
 else
     has_tracepoints=0
     cat >&2 <<ADVICE
-$name: no scheduler tracepoints for this user: kernel.perf_event_paranoid is $(setting perf_event_paranoid). Run it as root, or:
+$script: no scheduler tracepoints for this user: kernel.perf_event_paranoid is $(setting perf_event_paranoid). Run it as root, or:
     sudo sysctl kernel.perf_event_paranoid=-1 && sudo mount -o remount,mode=755 /sys/kernel/tracing
 ADVICE
     if [[ $event == *:u ]]; then

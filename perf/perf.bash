@@ -1,12 +1,12 @@
-# Sourced by perf/*.sh: the options they share, perf and what the kernel lets it see, a server under load, names of outputs.
-# shellcheck shell=bash
+# Sourced by perf/*.sh: the options they share, perf and what the kernel lets it see, a server under load, names of
+# outputs. shellcheck shell=bash
 
 perf_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-root=$(dirname "$perf_dir")
+# shellcheck source=../scripts/prologue.bash
+source "$perf_dir/../scripts/prologue.bash"
 # shellcheck source=../scripts/server.bash
 source "$root/scripts/server.bash"
 
-name=$(basename "$0")
 seconds=5
 stacks=dwarf
 frequency=999 # Not 1000: in step with no timer.
@@ -21,12 +21,6 @@ target_dir=${CARGO_TARGET_DIR:-$root/target}
 
 # Exit codes of all the scripts.
 readonly wrong_use=2 not_permitted=3
-
-say() { printf '%s: %s\n' "$name" "$*" >&2; }
-die() { # die EXIT_CODE MESSAGE
-    say "$2"
-    exit "$1"
-}
 
 clean_up() {
     local code=$?
@@ -87,8 +81,8 @@ shared_option() {
     esac
 }
 
-# Sets `perf`. Debian before 12 and Ubuntu have a wrapper in its place that refuses a kernel it has no package for; the perf
-# of another version serves as well: it asks the kernel what it can do (perf_event_open(2), attr.size).
+# Sets `perf`. Debian before 12 and Ubuntu have a wrapper in its place that refuses a kernel it has no package for; the
+# perf of another version serves as well: it asks the kernel what it can do (perf_event_open(2), attr.size).
 find_perf() {
     perf=${PERF:-}
     if [[ -n $perf ]]; then
@@ -127,8 +121,8 @@ may_record() { # may_record EVENT[:MODE]
     "$perf" record -q -e "$1" -o "$work/probe" -- true >"$work/probe.log" 2>&1
 }
 
-# Sets `event`: cycles where there are hardware counters, else the kernel's clock; both with the kernel's side if permitted.
-# Ends the script, with advice, where nothing is permitted.
+# Sets `event`: cycles where there are hardware counters, else the kernel's clock; both with the kernel's side if
+# permitted. Ends the script, with advice, where nothing is permitted.
 choose_event() {
     local clock=cpu-clock
     event=cycles
@@ -138,7 +132,7 @@ choose_event() {
     fi
     if ! may_record "$event:u"; then
         cat >&2 <<ADVICE
-$name: the kernel does not let this user measure: $(head -n 1 "$work/probe.log")
+$script: the kernel does not let this user measure: $(head -n 1 "$work/probe.log")
   kernel.perf_event_paranoid is $(setting perf_event_paranoid); an ordinary user needs 2 for its own code, 1 for the kernel's too:
     sudo sysctl kernel.perf_event_paranoid=1
   In a container, seccomp may forbid perf_event_open(2): add the capability PERFMON.
@@ -150,13 +144,13 @@ ADVICE
     fi
     if ! may_record "$event:k"; then
         cat >&2 <<ADVICE
-$name: kernel frames are left out: kernel.perf_event_paranoid is $(setting perf_event_paranoid), and they need 1:
+$script: kernel frames are left out: kernel.perf_event_paranoid is $(setting perf_event_paranoid), and they need 1:
     sudo sysctl kernel.perf_event_paranoid=1
 ADVICE
         event=$event:u
     elif ! grep -qvE '^0+ ' <(head -n 1 /proc/kallsyms); then
         cat >&2 <<ADVICE
-$name: kernel frames have no names: kernel.kptr_restrict is $(setting kptr_restrict), and they need 0 (or root):
+$script: kernel frames have no names: kernel.kptr_restrict is $(setting kptr_restrict), and they need 0 (or root):
     sudo sysctl kernel.kptr_restrict=0 kernel.perf_event_paranoid=1
 ADVICE
     fi
@@ -189,8 +183,9 @@ record_on_cpu() {
     grep -iE 'lost [0-9]+' "$work/record.log" >&2 || true
 }
 
-# A program that was rebuilt while it runs is "PATH (deleted)" to perf, which can then neither name its frames nor unwind
-# through them. The kernel still has its file: it is put under that very name until the script ends, and kept as $out.exe.
+# A program that was rebuilt while it runs is "PATH (deleted)" to perf, which can then neither name its frames nor
+# unwind through them. The kernel still has its file: it is put under that very name until the script ends, and kept as
+# $out.exe.
 keep_executable() { # keep_executable PID
     local path
     path=$(readlink "/proc/$1/exe" 2>/dev/null) || return 0
@@ -222,7 +217,8 @@ check_objects() { # check_objects DATA
 
 # The text of recording $1 that the tool `flamegraph` reads, on standard output.
 script_of() {
-    # -f: also a recording that another user made. perf's own way to put inlined functions back asks addr2line for each frame; ours asks once.
+    # -f: also a recording that another user made. perf's own way to put inlined functions back asks addr2line for each
+    # frame; ours asks once.
     "$perf" script -f -i "$1" --no-inline -F comm,tid,time,event,trace,ip,sym,symoff,dso 2>"$work/script.log" ||
         "$perf" script -f -i "$1" --no-inline -F comm,tid,time,event,ip,sym,symoff,dso 2>"$work/script.log" ||
         die 1 "perf script: $(head -n 3 "$work/script.log")"
@@ -242,8 +238,9 @@ build_tools() {
     fi
 }
 
-# Starts a server with symbols and frame pointers on a free port, and a load that outlasts the look at it. Its own target
-# directory keeps the flags from rebuilding everything in the ordinary one. Sets server_pid, server_port, load_log.
+# Starts a server with symbols and frame pointers on a free port, and a load that outlasts the look at it. Its own
+# target directory keeps the flags from rebuilding everything in the ordinary one. Sets server_pid, server_port,
+# load_log.
 start_server_and_load() {
     local binary=${BINARIES:-}/metricstream rest=3
     if [[ -z ${BINARIES:-} ]]; then

@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
 # Records where CPU time goes, with stacks, for a time that is bounded.
-set -euo pipefail
 # shellcheck source=perf.bash
 source "$(dirname "${BASH_SOURCE[0]}")/perf.bash"
 
@@ -8,8 +7,8 @@ usage() {
     cat <<'HELP'
 usage: record.sh [options] [PID | -- COMMAND…]
 
-Records the stacks of a process 999 times a second of CPU time: of PID, of COMMAND, or, given neither, of a server that it
-starts itself and puts under load. Prints the name of the recording, for perf report -i or flamegraph.sh.
+Records the stacks of a process 999 times a second of CPU time: of PID, of COMMAND, or, given neither, of a server
+that it starts itself and puts under load. Prints the name of the recording, for perf report -i or flamegraph.sh.
 
   --stacks KIND    how stacks are taken: dwarf, from a copy of the stack (16 KiB a sample), or fp, by frame pointers: less to
                    copy, but the caller of a C library function is missing where that library has none [dwarf]

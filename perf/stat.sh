@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# What a request costs, counted: CPU time by thread, switches, system calls, and the hardware's counters where there are any.
-set -euo pipefail
-# shellcheck source=perf.bash
+# What a request costs, counted: CPU time by thread, switches, system calls, and the hardware's counters where there
+# are any. shellcheck source=perf.bash
 source "$(dirname "${BASH_SOURCE[0]}")/perf.bash"
 
 usage() {
     cat <<'HELP'
 usage: stat.sh [options] [PID [PORT]]
 
-Counts for a time what process PID does, or a server that it starts and puts under load: perf stat (hardware counters where
-there are any, software events, system calls where permitted), then for each thread its CPU time, its wait for a core and its
-switches, from /proc. With PORT, or its own server, also per batch, from the server's /stats. Writes and prints -stat.txt.
+Counts for a time what process PID does, or a server that it starts and puts under load: perf stat (hardware counters
+where there are any, software events, system calls where permitted), then for each thread its CPU time, its wait for a
+core and its switches, from /proc. With PORT, or its own server, also per batch, from the server's /stats. Writes and
+prints -stat.txt.
 HELP
     common_help
 }
@@ -53,8 +53,8 @@ choose_events() {
     ((${#missing[@]} == 0)) || say "not to be counted here: ${missing[*]}"
 }
 
-# A line for each thread: id, name, ns on a core, ns waiting for one, voluntary and involuntary switches. schedstat has the
-# first two (Documentation/scheduler/sched-stats.rst), status the others (proc_pid_status(5)).
+# A line for each thread: id, name, ns on a core, ns waiting for one, voluntary and involuntary switches. schedstat has
+# the first two (Documentation/scheduler/sched-stats.rst), status the others (proc_pid_status(5)).
 threads_of() { # threads_of PID
     local task ran waited switches
     for task in "/proc/$1/task/"*; do
@@ -64,7 +64,8 @@ threads_of() { # threads_of PID
     done
 }
 
-# Asks for the statistics; the time of asking goes before them, since curl and this script take a while on a busy machine.
+# Asks for the statistics; the time of asking goes before them, since curl and this script take a while on a busy
+# machine.
 ask_stats() { # ask_stats FILE
     date +%s%N >"$1"
     curl -fsS --max-time 5 "http://127.0.0.1:$port/stats" >>"$1" || die 1 "no statistics from port $port"
@@ -90,7 +91,7 @@ fi
 choose_events "${counters[@]}"
 if [[ $events != *sys_enter* ]]; then
     cat >&2 <<ADVICE
-$name: system calls are not counted: kernel.perf_event_paranoid is $(setting perf_event_paranoid). Run it as root, or:
+$script: system calls are not counted: kernel.perf_event_paranoid is $(setting perf_event_paranoid). Run it as root, or:
     sudo sysctl kernel.perf_event_paranoid=-1 && sudo mount -o remount,mode=755 /sys/kernel/tracing
 ADVICE
 fi

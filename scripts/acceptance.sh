@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# The acceptance run: a real file into every driver and level, compared digit for digit, and the exactness of the limiter.
-set -euo pipefail
+# The acceptance run: a real file into every driver and level, compared digit for digit, and the exactness of the
+# limiter. shellcheck source=prologue.bash
+source "$(dirname "${BASH_SOURCE[0]}")/prologue.bash"
 
 usage() {
     cat <<'HELP'
@@ -17,29 +18,14 @@ environment: BINARIES  a directory with metricstream, built already
 HELP
 }
 
-if [[ ${1:-} == --help || ${1:-} == -h ]]; then
-    usage
-    exit 0
-fi
-if (($# > 0)); then
-    usage >&2
-    exit 2
-fi
+no_arguments "$@"
 
-scripts=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-root=$(dirname "$scripts")
 # shellcheck source=server.bash
 source "$scripts/server.bash"
 for tool in curl python3; do
-    command -v "$tool" >/dev/null || {
-        printf 'acceptance.sh: %s is not installed\n' "$tool" >&2
-        exit 2
-    }
+    command -v "$tool" >/dev/null || die 2 "$tool is not installed"
 done
-if [[ -z ${BINARIES:-} ]]; then
-    (cd "$root" && cargo build --release --quiet --workspace --bin metricstream)
-    BINARIES=${CARGO_TARGET_DIR:-$root/target}/release
-fi
+need_binaries metricstream
 
 work=$(mktemp -d)
 trap 'stop_server || true; rm -rf "$work"' EXIT

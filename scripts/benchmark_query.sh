@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
 # The figures of queries: what they cost by themselves, and beside DuckDB. Stores the run in perf/runs/.
-set -euo pipefail
+# shellcheck source=prologue.bash
+source "$(dirname "${BASH_SOURCE[0]}")/prologue.bash"
 
 usage() {
     cat <<'HELP'
 usage: benchmark_query.sh [--rounds N] [--samples N] [--name HOST]
 
-Makes logs of 1,000 series x 10,000 samples (plain, sealed, compressed: 3.1 GB in target/benchmark_query, which stay), runs benchmark_query on
-one thread over them and query_duckdb.sh --time on one thread and on two, and writes text and raw data to
-perf/runs/<date>-<host>-<kernel>/ with command, commit and machine in query.json. Takes some five minutes on an idle machine.
+Makes logs of 1,000 series x 10,000 samples (plain, sealed, compressed: 3.1 GB in target/benchmark_query, which stay),
+runs benchmark_query on one thread over them and query_duckdb.sh --time on one thread and on two, and writes text and
+raw data to perf/runs/<date>-<host>-<kernel>/ with command, commit and machine in query.json. Takes some five minutes
+on an idle machine.
 HELP
 }
 
@@ -20,10 +22,10 @@ while (($# > 0)); do
         --rounds) rounds=${2:?} && shift 2 ;;
         --samples) samples=${2:?} && shift 2 ;;
         --name) host=${2:?} && shift 2 ;;
-        *) usage >&2 && exit 2 ;;
+        *) wrong_use ;;
     esac
 done
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$root"
 cargo build --release --locked --workspace --bin metricstream --bin benchmark_query
 export BINARIES=target/release
 
@@ -31,7 +33,7 @@ base=perf/runs/$(date -u +%F)-$host-$(uname -r) run=
 for number in '' .2 .3 .4 .5 .6 .7 .8 .9; do
     [[ -e $base$number ]] || { run=$base$number && break; }
 done
-[[ $run ]] || { printf 'benchmark_query.sh: there are nine runs of this day already\n' >&2 && exit 1; }
+[[ $run ]] || die 1 'there are nine runs of this day already'
 # Its directory appears when all of it is there.
 draft=$(mktemp -d)
 trap 'rm -rf "$draft"' EXIT

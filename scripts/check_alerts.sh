@@ -1,44 +1,33 @@
 #!/usr/bin/env bash
 # The alert rules and the dashboard: tested by promtool, and held against a live server.
-set -euo pipefail
+# shellcheck source=prologue.bash
+source "$(dirname "${BASH_SOURCE[0]}")/prologue.bash"
 
 usage() {
     cat <<'HELP'
 usage: check_alerts.sh [--install]
 
-Runs `promtool check rules` and `promtool test rules` on contrib/prometheus; every alert must have a test that sees it fire. Then starts a
-server and Debian's Prometheus with those rules, puts a little of everything on the server, and checks every expression of the rules and of
-the Grafana dashboard: that its metrics, labels and values are exposed, and that the units of the panels are those of the metrics.
---install gets Prometheus (promtool is in it) with apt-get. Where it is missing otherwise, says so and exits 0.
-Exit code: 0 passed or skipped, 1 failed. Everything started is ended by its pid.
+Runs `promtool check rules` and `promtool test rules` on contrib/prometheus; every alert must have a test that sees it
+fire. Then starts a server and Debian's Prometheus with those rules, puts a little of everything on the server, and
+checks every expression of the rules and of the Grafana dashboard: that its metrics, labels and values are exposed,
+and that the units of the panels are those of the metrics. --install gets Prometheus (promtool is in it) with apt-get.
+Where it is missing otherwise, says so and exits 0. Exit code: 0 passed or skipped, 1 failed. Everything started is
+ended by its pid.
 
 environment: BINARIES  a directory with metricstream, built already
 HELP
 }
 
+help_option "$@"
 install=0
-case ${1:-} in
-    --help | -h) usage && exit 0 ;;
-    --install) install=1 && shift ;;
-esac
-if (($# > 0)); then
-    usage >&2
-    exit 2
+if [[ ${1:-} == --install ]]; then
+    install=1
+    shift
 fi
-if ((install)) && ! command -v prometheus >/dev/null; then
-    sudo=
-    [[ $(id -u) == 0 ]] || sudo=sudo
-    $sudo apt-get update -qq && $sudo apt-get install -y -qq --no-install-recommends prometheus >/dev/null
-fi
-for tool in promtool prometheus python3 curl; do
-    if ! command -v "$tool" >/dev/null; then
-        printf 'check_alerts.sh: SKIPPED, nothing was checked: there is no %s here (--install gets Prometheus)\n' "$tool"
-        exit 0
-    fi
-done
+no_arguments "$@"
+((install == 0)) || install_package prometheus prometheus
+need_tools '--install gets Prometheus' promtool prometheus python3 curl
 
-scripts=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-root=$(dirname "$scripts")
 rules=$root/contrib/prometheus/alerts.yml
 tests=$root/contrib/prometheus/alerts_test.yml
 dashboard=$root/contrib/grafana/metricstream.json
@@ -55,10 +44,7 @@ while read -r alert; do
     grep -q "alertname=\"$alert\"" "$tests" || { printf 'no test sees %s fire\n' "$alert" >&2 && exit 1; }
 done < <(sed -nE 's/^ *- alert: *(\w+)/\1/p' "$rules")
 
-if [[ -z ${BINARIES:-} ]]; then
-    (cd "$root" && cargo build --release --quiet --workspace --bin metricstream)
-    BINARIES=${CARGO_TARGET_DIR:-$root/target}/release
-fi
+need_binaries metricstream
 prometheus_pid=
 stop_prometheus() {
     [[ -n $prometheus_pid ]] || return 0
@@ -86,7 +72,8 @@ scrapes() {
     curl --silent --get "http://127.0.0.1:$api_port/api/v1/query" --data-urlencode 'query=count_over_time(metricstream_ready[1h])' |
         sed -nE 's/.*"value":\[[^,]*,"([0-9]+)"\].*/\1/p'
 }
-# A little of everything between the scrapes, so that rates have something to show: of rates that see no change Prometheus has no samples.
+# A little of everything between the scrapes, so that rates have something to show: of rates that see no change
+# Prometheus has no samples.
 for _ in $(seq 600); do
     for ack in memory write fsync; do
         curl --silent --output /dev/null "$url/metrics?ack=$ack" --data '{"metrics":[{"name":"a","value":1},{"name":"b","value":2}]}'

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Holds load_test's comparison to its promise: no difference where there is none, and a tenth more CPU time found.
-set -euo pipefail
+# shellcheck source=prologue.bash
+source "$(dirname "${BASH_SOURCE[0]}")/prologue.bash"
 
 usage() {
     cat <<'HELP'
 usage: check_baseline.sh [--busy | --quiet] [PAIRS [SECONDS]]
 
-Twice PAIRS (default 6) comparisons of three rounds each, in turns, of SECONDS (default 2) each, with the floor server on the first core
-and load_test with 64 connections on the last:
+Twice PAIRS (default 6) comparisons of three rounds each, in turns, of SECONDS (default 2) each, with the floor server
+on the first core and load_test with 64 connections on the last:
 
   --busy   the same server on both sides, while another process keeps every core busy: nothing may be claimed
   --quiet  a server that spins a tenth of its CPU time more for each request: that has to be found each time
@@ -24,16 +25,12 @@ parts=(busy quiet)
 case ${1:-} in
     --help | -h) usage; exit 0 ;;
     --busy | --quiet) parts=("${1#--}"); shift ;;
-    -*) usage >&2; exit 2 ;;
+    -*) wrong_use ;;
 esac
 pairs=${1:-6} seconds=${2:-2}
-[[ $pairs =~ ^[1-9][0-9]*$ && $seconds =~ ^[0-9]+(\.[0-9]+)?$ ]] || { usage >&2; exit 2; }
+[[ $pairs =~ ^[1-9][0-9]*$ && $seconds =~ ^[0-9]+(\.[0-9]+)?$ ]] || wrong_use
 
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-if [[ -z ${BINARIES:-} ]]; then
-    (cd "$root" && cargo build --release --quiet --workspace --bin floor --bin load_test)
-    BINARIES=${CARGO_TARGET_DIR:-$root/target}/release
-fi
+need_binaries floor load_test
 exec python3 - "$BINARIES" "$pairs" "$seconds" "${parts[@]}" <<'PY'
 import json, os, pathlib, subprocess, sys, tempfile
 

@@ -1,43 +1,27 @@
 #!/usr/bin/env bash
 # What GET /metrics says after every kind of refusal, checked by Prometheus' own tool.
-set -euo pipefail
+# shellcheck source=prologue.bash
+source "$(dirname "${BASH_SOURCE[0]}")/prologue.bash"
 
 usage() {
     cat <<'HELP'
 usage: check_metrics.sh
 
-For each driver: starts a server with narrow bounds, puts good batches on it and one of every refusal that a client can cause,
-runs `promtool check metrics` on what it then exposes, and checks that the sums hold and that OpenMetrics ends as it must.
-Needs promtool (Debian: apt-get install prometheus); where it is missing, says so and exits 0. promtool must not say a word.
-Exit code: 0 passed or skipped, 1 failed.
+For each driver: starts a server with narrow bounds, puts good batches on it and one of every refusal that a client
+can cause, runs `promtool check metrics` on what it then exposes, and checks that the sums hold and that OpenMetrics
+ends as it must. Needs promtool (Debian: apt-get install prometheus); where it is missing, says so and exits 0.
+promtool must not say a word. Exit code: 0 passed or skipped, 1 failed.
 
 environment: BINARIES  a directory with metricstream, built already
 HELP
 }
 
-if [[ ${1:-} == --help || ${1:-} == -h ]]; then
-    usage
-    exit 0
-fi
-if (($# > 0)); then
-    usage >&2
-    exit 2
-fi
-for tool in promtool curl python3; do
-    if ! command -v "$tool" >/dev/null; then
-        printf 'check_metrics.sh: SKIPPED, nothing was checked: there is no %s here (Debian: apt-get install prometheus curl python3)\n' "$tool"
-        exit 0
-    fi
-done
+no_arguments "$@"
+need_tools 'Debian: apt-get install prometheus curl python3' promtool curl python3
 
-scripts=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-root=$(dirname "$scripts")
 # shellcheck source=server.bash
 source "$scripts/server.bash"
-if [[ -z ${BINARIES:-} ]]; then
-    (cd "$root" && cargo build --release --quiet --workspace --bin metricstream)
-    BINARIES=${CARGO_TARGET_DIR:-$root/target}/release
-fi
+need_binaries metricstream
 
 work=$(mktemp -d)
 trap 'stop_server || true; rm -rf "$work"' EXIT

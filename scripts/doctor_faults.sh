@@ -1,17 +1,19 @@
 #!/usr/bin/env bash
 # Makes faults on this host, one at a time, and checks that doctor names each.
-set -euo pipefail
+# shellcheck source=prologue.bash
+source "$(dirname "${BASH_SOURCE[0]}")/prologue.bash"
 
 usage() {
     cat <<'HELP'
 usage: doctor_faults.sh [--host-wide]
 
-Makes each fault for one run of doctor, and checks that doctor names it: few descriptors, small files, io_uring refused by
-seccomp, a quota of CPU time, withheld cores, locked memory, a data directory in memory, without barriers, read-only, with files
-of the future, a running server, a killed one, a taken port, a short accept queue. What this host does not allow is skipped, and
-it is said why.
+Makes each fault for one run of doctor, and checks that doctor names it: few descriptors, small files, io_uring
+refused by seccomp, a quota of CPU time, withheld cores, locked memory, a data directory in memory, without barriers,
+read-only, with files of the future, a running server, a killed one, a taken port, a short accept queue. What this
+host does not allow is skipped, and it is said why.
 
---host-wide  also sets kernel.io_uring_disabled to 2 for the second that doctor runs, and back: no process of the host gets a
+--host-wide also sets kernel.io_uring_disabled to 2 for the second that doctor runs, and back: no process of the host
+gets a
              new io_uring meanwhile.
 
 Exit code: 0 every fault that could be made was named, 1 one was not, 2 wrong usage.
@@ -23,20 +25,12 @@ HELP
 host_wide=
 for argument in "$@"; do
     case $argument in
-    --help | -h)
-        usage
-        exit 0
-        ;;
+    --help | -h) help_option "$argument" ;;
     --host-wide) host_wide=yes ;;
-    *)
-        usage >&2
-        exit 2
-        ;;
+    *) wrong_use ;;
     esac
 done
 
-scripts=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-root=$(dirname "$scripts")
 # shellcheck source=server.bash
 source "$scripts/server.bash"
 
@@ -57,10 +51,7 @@ clean_up() {
 }
 trap clean_up EXIT
 
-if [[ -z ${BINARIES:-} ]]; then
-    (cd "$root" && cargo build --release --quiet --workspace --bin metricstream)
-    BINARIES=${CARGO_TARGET_DIR:-$root/target}/release
-fi
+need_binaries metricstream
 cp "$BINARIES/metricstream" "$work/metricstream"
 BINARIES=$work
 data=$work/data

@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
 # A disk that is really full: ENOSPC on a small tmpfs, and room again without a restart.
-set -euo pipefail
+# shellcheck source=prologue.bash
+source "$(dirname "${BASH_SOURCE[0]}")/prologue.bash"
 
 usage() {
     cat <<'HELP'
 usage: full_disk.sh [OPTION…]
 
-For each driver and level: starts the server under load on a tmpfs of 64 MiB, fills it up (503 with Retry-After, /ready 503,
-/health 200), makes room and sees it go on by itself, kills it while the disk is full, starts it on the full disk, stops it
-while the disk is full, and holds every line of the log against what the clients were told. Options are those of
-`torture full-disk --help`: --driver, --level, --seed …
+For each driver and level: starts the server under load on a tmpfs of 64 MiB, fills it up (503 with Retry-After,
+/ready 503, /health 200), makes room and sees it go on by itself, kills it while the disk is full, starts it on the
+full disk, stops it while the disk is full, and holds every line of the log against what the clients were told.
+Options are those of `torture full-disk --help`: --driver, --level, --seed …
 
 Needs the right to mount (root, or user namespaces); where it is missing, says so and exits 0.
 Exit code: 0 passed or skipped, 1 something that must be zero is not, 2 it could not be tried.
@@ -18,11 +19,7 @@ environment: BINARIES  a directory with metricstream, built already
 HELP
 }
 
-if [[ ${1:-} == --help || ${1:-} == -h ]]; then
-    usage
-    exit 0
-fi
-scripts=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+help_option "$@"
 # shellcheck source=torture.bash
 source "$scripts/torture.bash"
 
@@ -36,11 +33,10 @@ else
     isolate=(unshare --mount --map-root-user)
 fi
 if ! said=$("${isolate[@]}" sh -c "$mount_tmpfs" sh "$disk" 2>&1); then
-    printf 'skipped: full_disk.sh, as a tmpfs cannot be mounted here: %s\n' "$(head -n 1 <<<"$said")"
     rmdir "$disk"
-    exit 0
+    skip "a tmpfs cannot be mounted here: $(head -n 1 <<<"$said")"
 fi
-build_torture "$scripts"
+build_torture
 code=0
 "${isolate[@]}" sh -c "$mount_tmpfs"' && shift && exec "$@"' sh "$disk" \
     "$torture" full-disk --disk "$disk" --binary "$binary" "$@" || code=$?

@@ -1,42 +1,37 @@
 #!/usr/bin/env bash
-# Every loom model: all interleavings of the lock-free code, within loom's bounds. And its proof: what is broken on purpose
-# makes a model fail.
-set -euo pipefail
+# Every loom model: all interleavings of the lock-free code, within loom's bounds. And its proof: what is broken on
+# purpose makes a model fail. shellcheck source=prologue.bash
+source "$(dirname "${BASH_SOURCE[0]}")/prologue.bash"
 
 usage() {
     cat <<'HELP'
 usage: loom.sh [FILTER]
        loom.sh --mutants [FILTER]
 
-Runs the models, tests/loom_*.rs of every package of the workspace, built with --cfg loom into target/loom. With FILTER only the
-tests whose names contain it. Exit code: 0 all hold, 1 not, 2 there is none.
+Runs the models, tests/loom_*.rs of every package of the workspace, built with --cfg loom into target/loom. With
+FILTER only the tests whose names contain it. Exit code: 0 all hold, 1 not, 2 there is none.
 
---mutants copies the sources into target/loom-mutants and breaks the copy in one place after the other, by the list in this
-script: a fence, an ordering, a second look, a wake-up. For each of them the model that is named must fail. With FILTER only
-the mutants whose names contain it. Exit code: 0 every one was found, 1 not, 2 there is none.
+--mutants copies the sources into target/loom-mutants and breaks the copy in one place after the other, by the list in
+this script: a fence, an ordering, a second look, a wake-up. For each of them the model that is named must fail. With
+FILTER only the mutants whose names contain it. Exit code: 0 every one was found, 1 not, 2 there is none.
 
 environment: LOOM_MAX_PREEMPTIONS  switches between threads per execution (default 3; more takes much longer)
              LOOM_SECONDS          after how long it is given up (default 1800)
 HELP
 }
 
-if [[ ${1:-} == --help || ${1:-} == -h ]]; then
-    usage
-    exit 0
-fi
+help_option "$@"
 mutants=0
 if [[ ${1:-} == --mutants ]]; then
     mutants=1
     shift
 fi
 if (($# > 1)) || [[ ${1:-} == -* ]]; then
-    usage >&2
-    exit 2
+    wrong_use
 fi
 filter=${1:-}
 
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
-root=$PWD
+cd "$root"
 export RUSTFLAGS="${RUSTFLAGS:-} --cfg loom"
 export LOOM_MAX_PREEMPTIONS=${LOOM_MAX_PREEMPTIONS:-3}
 target_dir=$root/target/loom
@@ -85,7 +80,8 @@ mutant() {
 }
 
 if ((mutants)); then
-    # Built into a place of its own: to cargo the copy is the same workspace, and it would take one's objects for the other's.
+    # Built into a place of its own: to cargo the copy is the same workspace, and it would take one's objects for the
+    # other's.
     target_dir=$root/target/loom-mutants/target copy=$root/target/loom-mutants/sources
     rm -rf "$copy"
     mkdir -p "$copy"

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# What watching costs: CPU time per request with everything on, and with tracing on but nothing sampled, against everything off.
-set -euo pipefail
+# What watching costs: CPU time per request with everything on, and with tracing on but nothing sampled, against
+# everything off. shellcheck source=prologue.bash
+source "$(dirname "${BASH_SOURCE[0]}")/prologue.bash"
 
 usage() {
     cat <<'HELP'
@@ -10,11 +11,12 @@ Three servers under the same load, in turns, each time a fresh process with an e
   off         no statistics line, nothing traced or exported
   unsampled   an OTLP endpoint is configured, but no batch is sampled, and none is slow
   all         a statistics line a second as JSON, 1 % of the batches traced, the server's figures exported each second
-The receiver is a local one that throws away what it gets. In each of N rounds (default 11) each of them serves load_test with 64 clients for S seconds
-(default 1.5) after a warm-up; the order is reversed from round to round. CPU time is that of all the server's threads, the exporter's included
-(/proc/PID/task/*/schedstat), divided by the requests answered. Prints the medians, and the median of the ratios taken within each round with
-their quartiles. The server has the first core and load and receiver the second, where there are two.
-Exit code: 0 all is at most 1.05 and unsampled at most 1.01 of off, 1 not (on a machine that does other things meanwhile that says little), 2 wrong use.
+The receiver is a local one that throws away what it gets. In each of N rounds (default 11) each of them serves
+load_test with 64 clients for S seconds (default 1.5) after a warm-up; the order is reversed from round to round. CPU
+time is that of all the server's threads, the exporter's included (/proc/PID/task/*/schedstat), divided by the
+requests answered. Prints the medians, and the median of the ratios taken within each round with their quartiles. The
+server has the first core and load and receiver the second, where there are two. Exit code: 0 all is at most 1.05 and
+unsampled at most 1.01 of off, 1 not (on a machine that does other things meanwhile that says little), 2 wrong use.
 
 environment: BINARIES  a directory with metricstream and load_test, built for release already
 HELP
@@ -25,20 +27,15 @@ while (($# > 0)); do
     case $1 in
         --help | -h) usage && exit 0 ;;
         --rounds | --seconds | --clients | --driver)
-            (($# > 1)) || { usage >&2 && exit 2; }
+            (($# > 1)) || wrong_use
             printf -v "${1#--}" %s "$2"
             shift 2
             ;;
-        *) usage >&2 && exit 2 ;;
+        *) wrong_use ;;
     esac
 done
 
-scripts=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-root=$(dirname "$scripts")
-if [[ -z ${BINARIES:-} ]]; then
-    (cd "$root" && cargo build --release --quiet --workspace --bin metricstream --bin load_test)
-    BINARIES=${CARGO_TARGET_DIR:-$root/target}/release
-fi
+need_binaries metricstream load_test
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 exec 3<<'PY'

@@ -1,51 +1,37 @@
 #!/usr/bin/env bash
 # A real Prometheus scrapes the server under load, and must have counted what load_test has.
-set -euo pipefail
+# shellcheck source=prologue.bash
+source "$(dirname "${BASH_SOURCE[0]}")/prologue.bash"
 
 usage() {
     cat <<'HELP'
 usage: prometheus.sh [--install]
 
-For no limit and for a rate limit of 500: starts a server and Debian's Prometheus, which scrapes it every second; puts load_test on the
-server; waits for the first scrape after the load; asks Prometheus' API, and compares with load_test's own counts, to the last
-request: batches stored and refused, metrics stored, requests measured. Then it shows the server's own p50 and p99 beside those of load_test
-and of Prometheus' histogram_quantile; load_test's also hold the loopback and two wake-ups, so only a gross difference fails.
---install gets Prometheus with apt-get. Where it is missing otherwise, says so and exits 0.
-Exit code: 0 passed or skipped, 1 failed. Everything started is ended by its pid.
+For no limit and for a rate limit of 500: starts a server and Debian's Prometheus, which scrapes it every second; puts
+load_test on the server; waits for the first scrape after the load; asks Prometheus' API, and compares with
+load_test's own counts, to the last request: batches stored and refused, metrics stored, requests measured. Then it
+shows the server's own p50 and p99 beside those of load_test and of Prometheus' histogram_quantile; load_test's also
+hold the loopback and two wake-ups, so only a gross difference fails. --install gets Prometheus with apt-get. Where it
+is missing otherwise, says so and exits 0. Exit code: 0 passed or skipped, 1 failed. Everything started is ended by
+its pid.
 
 environment: BINARIES  a directory with metricstream and load_test, built already
 HELP
 }
 
+help_option "$@"
 install=0
-case ${1:-} in
-    --help | -h) usage && exit 0 ;;
-    --install) install=1 && shift ;;
-esac
-if (($# > 0)); then
-    usage >&2
-    exit 2
+if [[ ${1:-} == --install ]]; then
+    install=1
+    shift
 fi
-if ((install)) && ! command -v prometheus >/dev/null; then
-    sudo=
-    [[ $(id -u) == 0 ]] || sudo=sudo
-    $sudo apt-get update -qq && $sudo apt-get install -y -qq --no-install-recommends prometheus >/dev/null
-fi
-for tool in prometheus python3; do
-    if ! command -v "$tool" >/dev/null; then
-        printf 'prometheus.sh: SKIPPED, nothing was checked: there is no %s here (--install gets Prometheus)\n' "$tool"
-        exit 0
-    fi
-done
+no_arguments "$@"
+((install == 0)) || install_package prometheus prometheus
+need_tools '--install gets Prometheus' prometheus python3
 
-scripts=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-root=$(dirname "$scripts")
 # shellcheck source=server.bash
 source "$scripts/server.bash"
-if [[ -z ${BINARIES:-} ]]; then
-    (cd "$root" && cargo build --release --quiet --workspace --bin metricstream --bin load_test)
-    BINARIES=${CARGO_TARGET_DIR:-$root/target}/release
-fi
+need_binaries metricstream load_test
 
 work=$(mktemp -d)
 prometheus_pid=
@@ -122,8 +108,9 @@ if limit == 0:
         bucket = 1e6 * query(
             f'histogram_quantile({quantile}, metricstream_request_duration_seconds_bucket{{route="batch"}})')
         print(f"   {name}: server {own[name]:.0f} us, Prometheus' buckets {bucket:.0f} us, load_test {client[name]:.0f} us")
-        # The server's time is within the client's, but for the histograms' resolution of 1 %. The client's has the loopback and its own
-        # wake-ups on top: that it is no other quantity is all that can be held against it on a shared machine.
+        # The server's time is within the client's, but for the histograms' resolution of 1 %. The client's has the
+        # loopback and its own wake-ups on top: that it is no other quantity is all that can be held against it on a
+        # shared machine.
         if own[name] > 1.05 * client[name] or client[name] > 20 * own[name] + 5_000:
             failed = True
             print(f"   {name} of the server and of load_test have nothing to do with each other")

@@ -1,39 +1,27 @@
 #!/usr/bin/env bash
 # The server behind a real HAProxy and a real nginx, with the configurations of contrib/proxies.
-set -euo pipefail
+# shellcheck source=prologue.bash
+source "$(dirname "${BASH_SOURCE[0]}")/prologue.bash"
 
 usage() {
     cat <<'HELP'
 usage: proxies.sh
 
-Runs metricstream on both drivers behind HAProxy (PROXY protocol version 2 with a checksum, version 1, X-Forwarded-For) and behind nginx
-(PROXY protocol, X-Forwarded-For), as contrib/proxies configures them, on ports of their own. Clients at 127.0.0.5 and 127.0.0.6 ask
-through each: the server must take each for the same client as when it asks directly, and neither for the proxy, whatever it says
-of itself. HAProxy's health checks must pass, and batches must be stored.
-Needs curl and python3, and haproxy or nginx (Debian: apt-get install haproxy nginx-light libnginx-mod-stream). What is missing is
-skipped, and it is said so. Everything started is ended.
-Exit code: 0 passed or skipped, 1 failed.
+Runs metricstream on both drivers behind HAProxy (PROXY protocol version 2 with a checksum, version 1,
+X-Forwarded-For) and behind nginx (PROXY protocol, X-Forwarded-For), as contrib/proxies configures them, on ports of
+their own. Clients at 127.0.0.5 and 127.0.0.6 ask through each: the server must take each for the same client as when
+it asks directly, and neither for the proxy, whatever it says of itself. HAProxy's health checks must pass, and
+batches must be stored. Needs curl and python3, and haproxy or nginx (Debian: apt-get install haproxy nginx-light
+libnginx-mod-stream). What is missing is skipped, and it is said so. Everything started is ended. Exit code: 0 passed
+or skipped, 1 failed.
 
 environment: BINARIES  a directory with metricstream, built already
 HELP
 }
 
-if [[ ${1:-} == --help || ${1:-} == -h ]]; then
-    usage
-    exit 0
-fi
-if (($# > 0)); then
-    usage >&2
-    exit 2
-fi
+no_arguments "$@"
 
-root=$(dirname "$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)")
-for tool in curl python3; do
-    command -v "$tool" >/dev/null || {
-        printf 'proxies.sh: SKIPPED, nothing was checked: there is no %s here\n' "$tool"
-        exit 0
-    }
-done
+need_tools 'Debian: apt-get install curl python3' curl python3
 PATH=$PATH:/usr/sbin
 proxies=()
 for proxy in haproxy nginx; do
@@ -44,10 +32,7 @@ for proxy in haproxy nginx; do
     fi
 done
 ((${#proxies[@]} > 0)) || exit 0
-if [[ -z ${BINARIES:-} ]]; then
-    (cd "$root" && cargo build --release --quiet --workspace --bin metricstream)
-    BINARIES=${CARGO_TARGET_DIR:-$root/target}/release
-fi
+need_binaries metricstream
 
 work=$(mktemp -d)
 chmod 755 "$work"

@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
 # What heavy queries cost those who post: CPU time of the reactor per request and p99, with and without them, in turns.
-set -euo pipefail
+# shellcheck source=prologue.bash
+source "$(dirname "${BASH_SOURCE[0]}")/prologue.bash"
 
 usage() {
     cat <<'HELP'
 usage: query_isolation.sh [--rounds N] [--seconds S] [--clients N] [--rate R] [--queries N] [--lines N] [--driver NAME] [--layout NAME]
 
-First a log of N lines (default 1000000) is stored. Then, in each of N rounds (default 7), two servers on that log, one after the other, take
-R requests a second (default 3000, open loop) from load_test with 50 clients for S seconds (default 3): once by themselves, and once while
-4 clients ask without a pause for a percentile of everything by every tag. The order is reversed from round to round.
+First a log of N lines (default 1000000) is stored. Then, in each of N rounds (default 7), two servers on that log,
+one after the other, take R requests a second (default 3000, open loop) from load_test with 50 clients for S seconds
+(default 3): once by themselves, and once while 4 clients ask without a pause for a percentile of everything by every
+tag. The order is reversed from round to round.
 
 Layouts, with one reactor on the first core (default: each that this machine has cores for):
   apart     queries on a core where nothing of the server runs. With two cores the load shares it (run by root,
@@ -16,11 +18,12 @@ Layouts, with one reactor on the first core (default: each that this machine has
   writer    queries on the writer's core, as they are by default where no core is free. With two cores the load shares it
   shared    reactor, writer and queries on one core, the load on another
 
-Measured, each for a fresh process: CPU time of the reactor's thread (/proc/PID/task/TID/schedstat) by requests answered; p99 as the server
-sees it (from the arrival of a request until the kernel has its answer) and as load_test does, which has the queries beside it where it
-shares their core. Prints medians, and the median of the ratios taken within each round with their quartiles.
-Exit code: 0 in the layout `apart` CPU time is at most 1.05 and the server's p99 at most 1.5 of what they are without queries, 1 not (on a
-machine that does other things meanwhile that says little), 2 wrong use.
+Measured, each for a fresh process: CPU time of the reactor's thread (/proc/PID/task/TID/schedstat) by requests
+answered; p99 as the server sees it (from the arrival of a request until the kernel has its answer) and as load_test
+does, which has the queries beside it where it shares their core. Prints medians, and the median of the ratios taken
+within each round with their quartiles. Exit code: 0 in the layout `apart` CPU time is at most 1.05 and the server's
+p99 at most 1.5 of what they are without queries, 1 not (on a machine that does other things meanwhile that says
+little), 2 wrong use.
 
 environment: BINARIES  a directory with metricstream and load_test, built for release already
 HELP
@@ -31,20 +34,15 @@ while (($# > 0)); do
     case $1 in
         --help | -h) usage && exit 0 ;;
         --rounds | --seconds | --clients | --rate | --queries | --lines | --driver | --layout)
-            (($# > 1)) || { usage >&2 && exit 2; }
+            (($# > 1)) || wrong_use
             printf -v "${1#--}" %s "$2"
             shift 2
             ;;
-        *) usage >&2 && exit 2 ;;
+        *) wrong_use ;;
     esac
 done
 
-scripts=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-root=$(dirname "$scripts")
-if [[ -z ${BINARIES:-} ]]; then
-    (cd "$root" && cargo build --release --quiet --workspace --bin metricstream --bin load_test)
-    BINARIES=${CARGO_TARGET_DIR:-$root/target}/release
-fi
+need_binaries metricstream load_test
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 exec 3<<'PY'

@@ -1,34 +1,39 @@
 #!/usr/bin/env bash
-# The tests under ThreadSanitizer or AddressSanitizer, on a nightly compiler: the units, the reactor's contract, and the real
-# server over real sockets on both drivers.
+# The tests under ThreadSanitizer or AddressSanitizer, on a nightly compiler: the units, the reactor's contract, and
+# the real server over real sockets on both drivers.
 #
-# What is seen: every access of this workspace's code and of the crates built with it (generic code of the standard library
-# among them, as it is compiled here). What is not:
-#   - The standard library itself comes compiled without instrumentation. ThreadSanitizer does not see the order that its
+# What is seen: every access of this workspace's code and of the crates built with it (generic code of the standard
+# library among them, as it is compiled here). What is not:
+#   - The standard library itself comes compiled without instrumentation. ThreadSanitizer does not see the order that
+#     its
 #     Mutex, Condvar, park and Arc make inside; src/sync.rs tells it of our own locks (--cfg tsan), and the rest of what
 #     it then reports falsely is in tsan.suppressions, with the reasons. It sees threads begin and end, and atomics.
 #   - ThreadSanitizer knows no fences: the doorbell's are the model checker's to judge (loom.sh).
-#   - What the kernel does for io_uring: its reads of send buffers, its writes into receive buffers and its ends of the two
+#   - What the kernel does for io_uring: its reads of send buffers, its writes into receive buffers and its ends of the
+#     two
 #     queues happen in no instrumented code. A buffer that is given back too early shows only if a thread touches it too;
 #     one that the kernel writes to after it was freed does not. The contract's traces and patterns test for that.
 #   - C (zstd) is not instrumented. Its allocations are watched; its accesses are not.
-set -euo pipefail
+# shellcheck source=prologue.bash
+source "$(dirname "${BASH_SOURCE[0]}")/prologue.bash"
 
 usage() {
     cat <<'HELP'
 usage: sanitize.sh thread|address [FILTER…]
        sanitize.sh --self-test [thread|address]
 
-Builds the tests of metricstream and reactor under the sanitizer into target/sanitize-thread or target/sanitize-address, and
-runs them; with FILTERs only those whose names contain one of them. `address` also looks for leaks (LeakSanitizer).
-First a program with a known bug is run: a sanitizer that does not report it ends the run. --self-test is that step alone.
+Builds the tests of metricstream and reactor under the sanitizer into target/sanitize-thread or
+target/sanitize-address, and runs them; with FILTERs only those whose names contain one of them. `address` also looks
+for leaks (LeakSanitizer). First a program with a known bug is run: a sanitizer that does not report it ends the run.
+--self-test is that step alone.
 
-Prints the reports of all processes, servers that were killed among them, and ends with the totals; each process with a report
-counts as one failed. Exit code: 0 all passed and nothing was reported, 1 not, 2 wrong use, 3 skipped: there is no nightly.
+Prints the reports of all processes, servers that were killed among them, and ends with the totals; each process with
+a report counts as one failed. Exit code: 0 all passed and nothing was reported, 1 not, 2 wrong use, 3 skipped: there
+is no nightly.
 HELP
 }
 
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$root"
 self_test_only=0
 if [[ ${1:-} == --self-test ]]; then
     self_test_only=1
@@ -40,21 +45,12 @@ else
 fi
 for kind in "${kinds[@]}"; do
     case $kind in
-    --help | -h)
-        usage
-        exit 0
-        ;;
+    --help | -h) help_option "$kind" ;;
     thread | address) ;;
-    *)
-        usage >&2
-        exit 2
-        ;;
+    *) wrong_use ;;
     esac
 done
-if ((${#kinds[@]} == 0)); then
-    usage >&2
-    exit 2
-fi
+((${#kinds[@]} > 0)) || wrong_use
 if ! rustc +nightly --version >/dev/null 2>&1; then
     printf 'skipped: nightly is not installed (rustup toolchain install nightly)\n'
     exit 3
@@ -138,12 +134,13 @@ left_out=(
     pressure::more_bodies_than_memory
 )
 if [[ ${kinds[0]} == address ]]; then
-    # Measures the server's resident memory: the sanitizer keeps what was freed from being used again, up to 256 MiB of it.
+    # Measures the server's resident memory: the sanitizer keeps what was freed from being used again, up to 256 MiB of
+    # it.
     left_out+=(concurrency::a_client_that_never_reads::)
 fi
 if [[ ${kinds[0]} == thread ]]; then
-    # Run out of descriptors on purpose: the sanitizer can then neither look a stack up, to see that it is suppressed, nor write
-    # its report down.
+    # Run out of descriptors on purpose: the sanitizer can then neither look a stack up, to see that it is suppressed,
+    # nor write its report down.
     left_out+=(running_out_of_descriptors_is_survived pressure::out_of_descriptors)
 fi
 skips=()

@@ -1,37 +1,29 @@
 #!/usr/bin/env bash
-# Posts a file of batches, one JSON document a line, to a MetricsStream server: one curl process and one connection for all.
-set -euo pipefail
+# Posts a file of batches, one JSON document a line, to a MetricsStream server: one curl process and one connection for
+# all. shellcheck source=prologue.bash
+source "$(dirname "${BASH_SOURCE[0]}")/prologue.bash"
 
 usage() {
     cat <<'HELP'
 usage: send_file.sh FILE [URL]
 
-Posts each line of FILE as one batch to URL (default: http://127.0.0.1:8080/metrics) over one kept-alive connection, and
-prints how many were accepted and how many refused, the first refusals with their answers.
-Exit code: 0 all accepted, 1 some refused or not answered, 2 it could not be tried.
+Posts each line of FILE as one batch to URL (default: http://127.0.0.1:8080/metrics) over one kept-alive connection,
+and prints how many were accepted and how many refused, the first refusals with their answers. Exit code: 0 all
+accepted, 1 some refused or not answered, 2 it could not be tried.
 
 environment: CURL_MAX_TIME  seconds that one request may take (default 30)
 HELP
 }
 
-die() {
-    printf 'send_file.sh: %s\n' "$1" >&2
-    exit 2
-}
-
-if [[ ${1:-} == --help || ${1:-} == -h ]]; then
-    usage
-    exit 0
-fi
+help_option "$@"
 if (($# < 1 || $# > 2)); then
-    usage >&2
-    exit 2
+    wrong_use
 fi
 file=$1
 url=${2:-http://127.0.0.1:8080/metrics}
 max_time=${CURL_MAX_TIME:-30}
-command -v curl >/dev/null || die "curl is not installed"
-[[ -r $file ]] || die "cannot read $file"
+command -v curl >/dev/null || die 2 "curl is not installed"
+[[ -r $file ]] || die 2 "cannot read $file"
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -40,7 +32,7 @@ trap 'rm -rf "$work"' EXIT
 split --lines=1 --suffix-length=7 --numeric-suffixes=1 -- "$file" "$work/batch."
 shopt -s nullglob
 batches=("$work"/batch.*)
-((${#batches[@]} > 0)) || die "$file is empty"
+((${#batches[@]} > 0)) || die 2 "$file is empty"
 
 # One request a batch; `next` begins the next one on the same connection.
 separator=

@@ -1,5 +1,5 @@
-# Sourced by the scripts that need a running server: starts one on a free port, waits until it listens, stops it by its pid.
-# shellcheck shell=bash
+# Sourced by the scripts that need a running server: starts one on a free port, waits until it listens, stops it by its
+# pid. shellcheck shell=bash
 
 # Sets server_pid and server_port. usage: start_server BINARY LOG FLAG…
 start_server() {

@@ -1,22 +1,20 @@
 #!/usr/bin/env bash
 # Puts the release server under load, on each driver, and checks that the log holds exactly what was acknowledged.
-set -euo pipefail
+# shellcheck source=prologue.bash
+source "$(dirname "${BASH_SOURCE[0]}")/prologue.bash"
 
 usage() {
     cat <<'HELP'
 usage: smoke.sh [CLIENTS] [REQUESTS]
 
-Starts target/release/metricstream on each driver, puts CLIENTS (default 500) with REQUESTS each (default 40) on it, once with
-connections kept and once with a connection per request, posts the real scrapes, stops it, and counts the lines of its log.
-Takes a few seconds a driver. Exit code: 0 every line is there and no other, 1 not.
+Starts target/release/metricstream on each driver, puts CLIENTS (default 500) with REQUESTS each (default 40) on it,
+once with connections kept and once with a connection per request, posts the real scrapes, stops it, and counts the
+lines of its log. Takes a few seconds a driver. Exit code: 0 every line is there and no other, 1 not.
 HELP
 }
 
-if [[ ${1:-} == --help || ${1:-} == -h ]]; then
-    usage
-    exit 0
-fi
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+help_option "$@"
+cd "$root"
 # shellcheck source=server.bash
 source scripts/server.bash
 clients=${1:-500}

@@ -1,43 +1,29 @@
 #!/usr/bin/env bash
 # The systemd unit: checked by systemd's own tools, and run by a real systemd.
-set -euo pipefail
+# shellcheck source=prologue.bash
+source "$(dirname "${BASH_SOURCE[0]}")/prologue.bash"
 
 usage() {
     cat <<'HELP'
 usage: systemd.sh
 
-Checks contrib/systemd/metricstream.service with `systemd-analyze verify` and `systemd-analyze security`, whose exposure must stay at 2.0
-or below. Then runs it, hardened as it is, under a systemd of its own in new name spaces (processes, mounts, network, control
-groups), on both drivers: it must become active by its own word, be watched, serve, rotate on reload, be killed and started again when one
-of its reactors is held, be given up on exit code 2, and stop in order.
-Needs systemd (Debian: apt-get install systemd), for the run also root, python3 and curl. What is missing or not allowed is skipped, and it
-is said so. Nothing outside the name spaces is changed; everything started is ended.
-Exit code: 0 passed or skipped, 1 failed.
+Checks contrib/systemd/metricstream.service with `systemd-analyze verify` and `systemd-analyze security`, whose
+exposure must stay at 2.0 or below. Then runs it, hardened as it is, under a systemd of its own in new name spaces
+(processes, mounts, network, control groups), on both drivers: it must become active by its own word, be watched,
+serve, rotate on reload, be killed and started again when one of its reactors is held, be given up on exit code 2, and
+stop in order. Needs systemd (Debian: apt-get install systemd), for the run also root, python3 and curl. What is
+missing or not allowed is skipped, and it is said so. Nothing outside the name spaces is changed; everything started
+is ended. Exit code: 0 passed or skipped, 1 failed.
 
 environment: BINARIES  a directory with metricstream, built already
 HELP
 }
 
-if [[ ${1:-} == --help || ${1:-} == -h ]]; then
-    usage
-    exit 0
-fi
-if (($# > 0)); then
-    usage >&2
-    exit 2
-fi
+no_arguments "$@"
 
-scripts=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-root=$(dirname "$scripts")
 unit=$root/contrib/systemd/metricstream.service
-if ! command -v systemd-analyze >/dev/null; then
-    printf 'systemd.sh: SKIPPED, nothing was checked: there is no systemd-analyze here (Debian: apt-get install systemd)\n'
-    exit 0
-fi
-if [[ -z ${BINARIES:-} ]]; then
-    (cd "$root" && cargo build --release --quiet --workspace --bin metricstream)
-    BINARIES=${CARGO_TARGET_DIR:-$root/target}/release
-fi
+need_tools 'Debian: apt-get install systemd' systemd-analyze
+need_binaries metricstream
 
 work=$(mktemp -d)
 chmod 755 "$work"

@@ -1,10 +1,8 @@
 # Sourced by the torture scripts: builds the server and the test, and sets `binary` and `torture`.
 # shellcheck shell=bash
 
-# usage: build_torture SCRIPTS_DIRECTORY
 build_torture() {
-    local root target
-    root=$(dirname "$1")
+    local target
     target=${CARGO_TARGET_DIR:-$root/target}
     (cd "$root" && cargo build --release --quiet --workspace --bin metricstream --bin torture)
     # shellcheck disable=SC2034 # Both are for the script that sources this.

@@ -1,46 +1,36 @@
 #!/usr/bin/env bash
 # A log of gigabytes for `metricstream verify`: how fast it is, and what it says of each kind of damage.
-set -euo pipefail
+# shellcheck source=prologue.bash
+source "$(dirname "${BASH_SOURCE[0]}")/prologue.bash"
 
 usage() {
     cat <<'HELP'
 usage: verify_large.sh [GB]
 
-Makes a log of at least GB (default 2) out of the real scrapes in bench/data, in a directory that is removed at the end: four
-sealed segments with sidecars, and the active one. Runs verify on it three times and prints the rates, in all and per core (the
-first run may find the page cache cold), then damages a small log in each way and shows what verify says, and repairs it.
-Exit code: 0 all as expected, 1 not, 2 it could not be tried.
+Makes a log of at least GB (default 2) out of the real scrapes in bench/data, in a directory that is removed at the
+end: four sealed segments with sidecars, and the active one. Runs verify on it three times and prints the rates, in
+all and per core (the first run may find the page cache cold), then damages a small log in each way and shows what
+verify says, and repairs it. Exit code: 0 all as expected, 1 not, 2 it could not be tried.
 
 environment: BINARIES  a directory with metricstream, built already; THREADS  threads of verify (default: all cores); TMPDIR  where the log is made
 HELP
 }
 
-if [[ ${1:-} == --help || ${1:-} == -h ]]; then
-    usage
-    exit 0
-fi
-if (($# > 1)) || ! [[ ${1:-2} =~ ^[1-9][0-9]*$ ]]; then
-    usage >&2
-    exit 2
-fi
+help_option "$@"
+[[ $# -le 1 && ${1:-2} =~ ^[1-9][0-9]*$ ]] || wrong_use
 gigabytes=${1:-2}
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 free_bytes=$(($(df --output=avail -k "$work" | tail -n 1) * 1024))
 if ((free_bytes < (gigabytes + 1) * 1000000000)); then
-    printf 'verify_large.sh: no room for %s GB in %s\n' "$gigabytes" "$work" >&2
-    exit 2
+    die 2 "$work has no space for $gigabytes GB"
 fi
-if [[ -z ${BINARIES:-} ]]; then
-    (cd "$root" && cargo build --release --quiet --workspace --bin metricstream)
-    BINARIES=${CARGO_TARGET_DIR:-$root/target}/release
-fi
+need_binaries metricstream
 threads=${THREADS:-$(nproc)}
 
-# make_log DIRECTORY BYTES SEGMENTS: the scrapes' metrics as lines of the log, again and again, each time 15 s later; so many equal
-# segments sealed, and the rest active.
+# make_log DIRECTORY BYTES SEGMENTS: the scrapes' metrics as lines of the log, again and again, each time 15 s later;
+# so many equal segments sealed, and the rest active.
 make_log() {
     python3 - "$root/bench/data/node_exporter.ndjson" "$@" <<'PYTHON'
 import json, sys

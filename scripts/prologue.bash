@@ -1,0 +1,72 @@
+# Sourced first by every script: strict mode, where the tree is, and what all scripts do alike. Each defines usage().
+# shellcheck shell=bash
+set -euo pipefail
+
+# The script's name, for its messages; the directory of the scripts; the root of the tree.
+script=${0##*/}
+scripts=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$(dirname "$scripts")
+
+say() {
+    printf '%s: %s\n' "$script" "$*" >&2
+}
+
+# usage: die EXIT_CODE MESSAGE
+die() {
+    say "$2"
+    exit "$1"
+}
+
+# Ends a script that is used wrongly. Exit code 2.
+wrong_use() {
+    usage >&2
+    exit 2
+}
+
+# usage: help_option "$@": prints the help when that is what is wanted.
+help_option() {
+    case ${1:-} in
+        --help | -h)
+            usage
+            exit 0
+            ;;
+    esac
+}
+
+# usage: no_arguments "$@": for a script without any but --help.
+no_arguments() {
+    help_option "$@"
+    (($# == 0)) || wrong_use
+}
+
+# usage: need_tools HINT COMMAND…: skips the script when a command is missing; HINT says how to get it.
+need_tools() {
+    local hint=$1 tool
+    shift
+    for tool in "$@"; do
+        command -v "$tool" >/dev/null || skip "$tool is not installed ($hint)"
+    done
+}
+
+# Ends a script that cannot run here. Exit code 0: the gate goes on, and its log says what it did not see.
+skip() {
+    printf '%s: SKIPPED, nothing was checked: %s\n' "$script" "$1"
+    exit 0
+}
+
+# usage: install_package COMMAND PACKAGE: installs a Debian package when COMMAND is missing.
+install_package() {
+    command -v "$1" >/dev/null && return
+    local as_root=()
+    ((EUID == 0)) || as_root=(sudo)
+    "${as_root[@]}" apt-get update -qq
+    "${as_root[@]}" apt-get install -y -qq --no-install-recommends "$2" >/dev/null
+}
+
+# usage: need_binaries NAME…: sets BINARIES, unless it is set already, to a directory with these programs, built for
+# release.
+need_binaries() {
+    [[ -z ${BINARIES:-} ]] || return 0
+    (cd "$root" && cargo build --release --quiet --workspace "${@/#/--bin=}")
+    BINARIES=${CARGO_TARGET_DIR:-$root/target}/release
+}

@@ -1,6 +1,6 @@
-//! The one configuration, and the sole reader of flags, environment and file. What was typed ([`arguments`], every field
-//! optional) is kept apart from what was resolved ([`Config`], every field decided). Flags win over `METRICSTREAM_*`
-//! variables, those over the file, the file over the defaults.
+//! The server's configuration, and the only module that reads flags, environment and configuration file. The options as
+//! given ([`arguments`], every field optional) are kept apart from the resolved configuration ([`Config`], every field
+//! set). Flags override `METRICSTREAM_*` variables, those override the file, and the file overrides the defaults.
 
 mod arguments;
 mod choices;
@@ -31,74 +31,74 @@ pub use placement::{CoreList, Placement, allowed_cores};
 pub use query::Query;
 pub use telemetry::{FigureExport, Telemetry, TraceExport};
 
-/// Everything decided. Times and sizes are in the units their names end in.
+/// The resolved configuration. Times and sizes are in the units their names end in.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where to listen; at least one place.
+    /// Addresses to listen on; at least one, here or in `proxy_listen`.
     pub listen: Vec<ListenAddress>,
-    /// Where to listen for connections that begin with a PROXY protocol header when they come from a trusted proxy.
+    /// Addresses on which connections from a trusted proxy begin with a PROXY protocol header.
     pub proxy_listen: Vec<ListenAddress>,
-    /// Where to serve statistics, and nowhere else; none: everywhere.
+    /// Addresses that alone serve statistics; if empty, all addresses do.
     pub admin_listen: Vec<ListenAddress>,
-    /// The peers that are believed when they name a client.
+    /// Peers that are trusted to name the client.
     pub trusted_proxies: TrustedProxies,
-    /// The field by which they do.
+    /// Header field in which they name it.
     pub forwarded_header: ForwardedHeader,
     /// Permissions of a unix socket's file.
     pub unix_mode: u32,
-    /// Where the log lives.
+    /// Directory of the log.
     pub data_dir: PathBuf,
-    /// Which thread runs where.
+    /// Cores of the threads.
     pub placement: Placement,
-    /// Which network driver was asked for.
+    /// The configured network driver.
     pub driver: DriverChoice,
     /// Acknowledgement level of a request that names none.
     pub ack: AckLevel,
-    /// Requests a client may make in one second; `None` is without limit.
+    /// Requests a client may make in one second; `None` means no limit.
     pub rate_limit: Option<u32>,
-    /// Decoded bytes a client may send in one second; `None` is without limit.
+    /// Decoded bytes a client may send in one second; `None` means no limit.
     pub rate_limit_bytes: Option<u64>,
-    /// Clients the limiter remembers.
+    /// Clients that the rate limiter tracks.
     pub clients_limit: usize,
-    /// Clients of one address that no key proves.
+    /// Unverified Authorization values per address that count as separate clients.
     pub names_limit: u32,
-    /// Bits of an IPv6 address that are one client.
+    /// Leading bits of an IPv6 address that identify one client.
     pub ipv6_prefix: u8,
-    /// The keys that may post; `None` lets everybody.
+    /// Valid API keys; `None` when no key is needed.
     pub api_keys: Option<HashSet<Vec<u8>>>,
-    /// The web pages that may read responses.
+    /// Origins whose web pages may read responses.
     pub cors: Cors,
-    /// Who may read statistics.
+    /// Access to statistics.
     pub stats_auth: StatsAuth,
-    /// Connections served at one time, over all reactors; `None` takes what the descriptor limit allows.
+    /// Maximum number of open connections, over all reactors; `None` takes what the descriptor limit allows.
     pub connections_limit: Option<u32>,
-    /// Bytes of a body, before and after decompression.
+    /// Maximum bytes of a body, before and after decompression.
     pub body_bytes_limit: usize,
-    /// Bounds of a batch.
+    /// Limits on the contents of a batch.
     pub metric: metric::Bounds,
     /// Bytes of each reactor's ring; a power of two.
     pub ring_bytes: usize,
-    /// How long the writer looks for lines before it sleeps.
+    /// Time that the writer polls for data before it sleeps.
     pub writer_poll: Duration,
-    /// Deadlines of a connection.
+    /// Timeouts of a connection.
     pub timeouts: Timeouts,
-    /// How long a stop may take.
+    /// Timeout for open requests at shutdown.
     pub drain_timeout: Duration,
-    /// When a segment of the log is sealed, and how long it is kept.
+    /// Rotation, compression and retention of the log's segments.
     pub rotation: Rotation,
-    /// What queries may use.
+    /// Threads, cores and limits of queries.
     pub query: Query,
-    /// How often statistics are logged; `None` is never.
+    /// Interval at which statistics are logged; `None` means never.
     pub stats_interval: Option<Duration>,
-    /// Form of the lines on standard error.
+    /// Format of the log lines on standard error.
     pub log_format: LogFormat,
-    /// What is exported by OTLP.
+    /// Export by OTLP.
     pub telemetry: Telemetry,
 }
 
 impl Config {
-    /// Bytes of a body, before and after decompression. One over a second's budget of its client could never be
-    /// admitted, so that bounds a body too.
+    /// Maximum bytes of a body, before and after decompression. A body that exceeds one second of its client's byte
+    /// budget could never be admitted, so the budget bounds a body too.
     #[must_use]
     pub fn body_bytes_max(&self) -> usize {
         let budget = self.rate_limit_bytes.and_then(|bytes| usize::try_from(bytes).ok());
@@ -106,35 +106,35 @@ impl Config {
     }
 }
 
-/// When a segment of the log is sealed, and what becomes of it.
+/// Rotation, compression and retention of the log's segments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rotation {
-    /// Length at which the active segment is sealed; `None` is never.
+    /// Length at which the active segment is sealed; `None` means never.
     pub rotate_bytes: Option<u64>,
-    /// Age at which it is sealed; `None` is never.
+    /// Age at which the active segment is sealed; `None` means never.
     pub rotate_age: Option<Duration>,
-    /// Whether sealed segments are compressed, and how.
+    /// Compression of sealed segments.
     pub compress: Compression,
-    /// Bytes of all segments, above which the oldest sealed ones are deleted; `None` keeps them.
+    /// Size of all segments above which the oldest sealed ones are deleted; `None` keeps all.
     pub retain_bytes: Option<u64>,
-    /// Age since its sealing above which a segment is deleted; `None` keeps it.
+    /// Age, since it was sealed, above which a segment is deleted; `None` keeps all.
     pub retain_age: Option<Duration>,
 }
 
-/// Deadlines of a connection, in milliseconds.
+/// Timeouts of a connection, in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
     /// From the first byte of a head to its end.
     pub head_ms: u64,
     /// From the end of the head to the end of the body.
     pub body_ms: u64,
-    /// From an answer, or from the accept, to the first byte of the next head.
+    /// From a response, or from the accept, to the first byte of the next head.
     pub idle_ms: u64,
-    /// From the hand-over of answers to the kernel until it has taken them all.
+    /// From the hand-over of responses to the kernel until it has taken them all.
     pub write_ms: u64,
 }
 
-/// Why there is no configuration: one line, for a person.
+/// A configuration error: one line, for a person.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ConfigError(String);
 

@@ -1,4 +1,4 @@
-//! The command line: what `metricstream` is asked to do.
+//! The command line of `metricstream`: its subcommands and their arguments.
 
 use super::{manual, query};
 use crate::{
@@ -13,9 +13,9 @@ use clap_complete::Shell;
 #[command(
     name = "metricstream",
     version,
-    about = "Takes batches of metrics over HTTP, holds each client to its rate, and appends them to a log you can read.",
-    after_help = "Flags win over METRICSTREAM_* variables, variables over the file of --config. --help says more of everything, and \
-                  `metricstream man | man -l -` shows it as a manual page.",
+    about = "Receives batches of metrics over HTTP, rate-limits each client, and appends them to a readable log.",
+    after_help = "Flags override METRICSTREAM_* variables, and variables override the --config file. --help shows more \
+                  detail; `metricstream man | man -l -` shows the manual page.",
     after_long_help = manual::AFTER_HELP,
     args_conflicts_with_subcommands = true
 )]
@@ -31,21 +31,20 @@ enum Command {
     /// Run the server (the default).
     #[command(after_long_help = manual::AFTER_HELP)]
     Serve(Box<Arguments>),
-    /// Say what on this host, or in the configuration that `serve` would have, costs speed or data, and how to mend it.
+    /// Check this host and the configuration of `serve` for what costs speed or data, and print fixes.
     Doctor(Box<DoctorArguments>),
-    /// Check a log offline: every line, sidecar and checksum. Says what is damaged, and moves it aside if asked to.
+    /// Check a log offline: every line, sidecar and checksum. Reports damage, and repairs it with --repair.
     Verify(verify::Arguments),
-    /// Ask the log: points, series, names, values of tags. Needs no server, and disturbs none.
+    /// Query the log for points, series, names or tag values. Needs no server, and does not disturb a running one.
     Query(query::Arguments),
-    /// Print a manual page: of the whole, or of one command.
-    #[command(
-        after_help = "metricstream man | man -l -\n\nmetricstream man doctor >/usr/local/share/man/man1/metricstream-doctor.1"
-    )]
+    /// Print a manual page: that of metricstream, or that of one command.
+    #[command(after_help = "metricstream man | man -l -\n\n\
+        metricstream man doctor >/usr/local/share/man/man1/metricstream-doctor.1")]
     Man {
         /// serve, doctor, verify, query, man or completions
         command: Option<String>,
     },
-    /// Print a script that completes this command line in a shell.
+    /// Print a completion script for a shell.
     #[command(after_help = "metricstream completions bash >/etc/bash_completion.d/metricstream")]
     Completions {
         /// The shell
@@ -55,16 +54,17 @@ enum Command {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "It changes nothing, and takes one to three seconds: half of one to watch for stolen time, the rest to time fdatasync on a \
-                        file of 800 KiB in the data directory, which it removes.\n\n\
-                        Exit codes: 0 nothing worse than notes, 10 warnings, 20 something critical; 1 the report could not be \
-                        written, 2 wrong flags."
+    after_help = "doctor changes nothing. It takes one to three seconds: half a second to measure stolen CPU time, the \
+                        rest to measure fdatasync on an 800 KiB file in the data directory, which is removed \
+                        afterwards.\n\n\
+                        Exit codes: 0 nothing worse than notes, 10 warnings, 20 critical findings; 1 the report could \
+                        not be written, 2 invalid flags."
 )]
 struct DoctorArguments {
-    /// Print one JSON document: every check, and what it read
+    /// Print one JSON document with every check and the values it read
     #[arg(long)]
     json: bool,
-    /// Print also what is in order, and what each check read
+    /// Also print the checks that passed, and the values that each check read
     #[arg(long, short = 'v', visible_alias = "verbose", conflicts_with = "json")]
     all: bool,
     #[command(flatten)]
@@ -72,7 +72,7 @@ struct DoctorArguments {
 }
 
 impl CommandLine {
-    /// The form of the report, if it is doctor that is asked for.
+    /// The format of the report, if the command is doctor.
     #[must_use]
     pub fn doctor(&self) -> Option<doctor::Form> {
         match &self.command {
@@ -83,7 +83,7 @@ impl CommandLine {
         }
     }
 
-    /// What is to be checked, if it is verify that is asked for.
+    /// The arguments of verify, if that is the command.
     #[must_use]
     pub fn verify(&self) -> Option<&verify::Arguments> {
         match &self.command {
@@ -92,7 +92,7 @@ impl CommandLine {
         }
     }
 
-    /// What is asked of the log, if it is query that is asked for.
+    /// The arguments of query, if that is the command.
     #[must_use]
     pub fn query(&self) -> Option<&query::Arguments> {
         match &self.command {
@@ -101,33 +101,31 @@ impl CommandLine {
         }
     }
 
-    /// What is to be printed, if it is only that: a manual page, or a script for a shell.
+    /// The text to print, if the command only prints: a manual page, or a completion script.
     ///
     /// # Errors
-    /// There is no such page.
+    /// The command has no manual page.
     pub fn print(&self) -> Result<Option<Vec<u8>>, ConfigError> {
         match &self.command {
             Some(Command::Man { command }) => match manual::page(command.as_deref()) {
                 Some(page) => Ok(Some(page)),
-                None => {
-                    Err(ConfigError::new(format!("there is no command {}", command.as_deref().unwrap_or_default())))
-                }
+                None => Err(ConfigError::new(format!("unknown command {}", command.as_deref().unwrap_or_default()))),
             },
             Some(Command::Completions { shell }) => Ok(Some(manual::completions(*shell))),
             _ => Ok(None),
         }
     }
 
-    /// Reads the file that was named, if any, and decides everything.
+    /// Reads the configuration file, if one is given, and resolves all options.
     ///
     /// # Errors
-    /// What is wrong, where it stood, and what would be right.
+    /// The invalid value, its place, and what is expected.
     pub fn resolve(self) -> Result<Config, ConfigError> {
         let examined = self.doctor().is_some();
         let typed = match self.command {
             Some(Command::Serve(arguments)) => *arguments,
             Some(Command::Doctor(arguments)) => arguments.serve,
-            // The others have no need of what the server is configured to do.
+            // The other commands do not use the server's configuration.
             Some(_) | None => self.serve,
         };
         let arguments = match &typed.config {
@@ -137,7 +135,7 @@ impl CommandLine {
         let mut allowed =
             allowed_cores().map_err(|error| ConfigError::new(format!("cannot read the CPU affinity: {error}")))?;
         if examined {
-            // That a core is withheld is for doctor to find.
+            // doctor reports cores that this process may not use, so they are no error here.
             allowed.extend(arguments.named_cores());
         }
         arguments.resolve(&allowed)

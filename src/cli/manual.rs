@@ -1,5 +1,5 @@
-//! The manual: what `--help` says below the options, the manual pages, and the scripts with which a shell completes a command
-//! line. Pages and scripts are made from the very definitions that the command line is read by.
+//! The manual: the text of `--help` below the options, the manual pages, and the completion scripts. Pages and scripts
+//! are generated from the definitions that parse the command line.
 
 use super::CommandLine;
 use clap::CommandFactory;
@@ -10,39 +10,39 @@ use clap_mangen::{
 };
 use std::io;
 
-/// The sections, for the manual page and in one text for `--help`.
+/// Defines the sections, for the manual page and as one text for `--help`.
 macro_rules! sections {
     ($($title:literal: $text:literal,)*) => {
         const SECTIONS: &[(&str, &str)] = &[$(($title, $text)),*];
-        /// What `--help` shows below the options.
+        /// The text that `--help` shows below the options.
         pub const AFTER_HELP: &str = concat!($($title, ":\n", $text, "\n\n"),*);
     };
 }
 
 sections! {
     "Configuration":
-    "Every option can also come from a METRICSTREAM_* variable (METRICSTREAM_DATA_DIR=/srv/metrics) or from a TOML file \
-     (--config FILE; its keys are the flags with underscores: data_dir = \"/srv/metrics\"). Flags win over variables, variables \
-     over the file, the file over the defaults. A METRICSTREAM_* variable that is empty or that there is none of is refused, but for \
-     those that Kubernetes sets for a Service called metricstream.\n\n\
-     Sizes are a number of bytes, or take KiB, MiB, GiB, kB, MB, GB. Times take us, ms, s, m, h.",
+    "Every option can also be set by a METRICSTREAM_* variable (METRICSTREAM_DATA_DIR=/srv/metrics) or in a TOML file \
+     (--config FILE; its keys are the flags with underscores: data_dir = \"/srv/metrics\"). Flags override variables, \
+     variables override the file, and the file overrides the defaults. A METRICSTREAM_* variable that is empty or \
+     unknown is an error, except for those that Kubernetes sets for a Service called metricstream.\n\n\
+     Sizes are numbers of bytes, with an optional unit: KiB, MiB, GiB, kB, MB, GB. Times have a unit: us, ms, s, m, h.",
 
     "Signals":
-    "SIGTERM, SIGINT, SIGQUIT, SIGPWR, SIGXCPU: stop in order. No new connections, what is in flight is answered, everything accepted is \
-     written and synced. A second one ends the process at once.\n\n\
+    "SIGTERM, SIGINT, SIGQUIT, SIGPWR, SIGXCPU: shut down cleanly. No new connections are accepted, requests in flight \
+     get their responses, and everything accepted is written and synced. A second signal ends the process at once.\n\n\
      SIGHUP, SIGUSR1: rotate the log now.\n\n\
-     SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGIO, SIGSTKFLT: ignored, with a line that says so. Real-time signals: ignored.",
+     SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGIO, SIGSTKFLT: ignored and logged. Real-time signals: ignored.",
 
     "Exit codes":
-    "0: stopped in order, all that was accepted is in the log and synced.\n\n\
-     1: it failed while it ran, or was stopped by a second signal; the last line says why. Of --help, --version, man and completions: \
-     standard output could not be written to; that its reader has left is no failure.\n\n\
-     2: it could not start; one line says why. To start it again as it is would not help.",
+    "0: clean shutdown; everything accepted is in the log and synced.\n\n\
+     1: the server failed while running, or a second signal stopped it; the last log line gives the reason. For \
+     --help, --version, man and completions: standard output could not be written; a closed pipe is not a failure.\n\n\
+     2: the server could not start; one line gives the reason. Starting it again unchanged would not help.",
 
     "Service manager":
-    "Started by systemd with Type=notify (NOTIFY_SOCKET), it says when it listens, when it begins to stop and how long that may take, \
-     and every --stats-interval what it does (systemctl status). With WatchdogSec= (WATCHDOG_USEC) it is heard from only while \
-     every reactor reports and the log's writer moves.",
+    "Started by systemd with Type=notify (NOTIFY_SOCKET), the server reports when it listens, when shutdown begins and \
+     how long that may take, and its statistics every --stats-interval (systemctl status). With WatchdogSec= \
+     (WATCHDOG_USEC) it sends watchdog pings only while every reactor reports and the log writer makes progress.",
 
     "Examples":
     "metricstream --listen 0.0.0.0:8080 --data-dir /srv/metrics --ack fsync --retain-age 720h\n\n\
@@ -50,7 +50,7 @@ sections! {
      metricstream man | man -l -",
 }
 
-/// The manual page of `command`, or of the whole, in roff; `None` when there is no such command.
+/// The manual page of `command`, or of `metricstream` itself, in roff; `None` when there is no such command.
 pub fn page(command: Option<&str>) -> Option<Vec<u8>> {
     let mut whole = CommandLine::command().disable_help_subcommand(true);
     // Gives each command its full name and its usage.
@@ -63,7 +63,7 @@ pub fn page(command: Option<&str>) -> Option<Vec<u8>> {
     let man = Man::new(described);
     let mut page = Vec::new();
     let rendered = render(&man, command.is_none(), &mut page);
-    // A vector takes all that is written to it.
+    // Writing to a vector does not fail.
     debug_assert!(rendered.is_ok());
     let mut rest = Roff::default();
     match (command, &own_words) {
@@ -96,7 +96,7 @@ fn section(to: &mut Roff, title: &str, text: &str) {
     }
 }
 
-/// The script that completes the command line in `shell`.
+/// The completion script for `shell`.
 pub fn completions(shell: Shell) -> Vec<u8> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut CommandLine::command(), "metricstream", &mut script);

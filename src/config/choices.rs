@@ -1,16 +1,16 @@
-//! What can be chosen among a few words, on the command line as in the file.
+//! Options with a fixed set of values, on the command line and in the configuration file.
 
 use serde::Deserialize;
 use std::str::FromStr;
 
-/// Whether sealed segments are compressed.
+/// Compression of sealed segments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Compression {
-    /// They stay as they are.
+    /// Segments stay uncompressed.
     #[default]
     Off,
-    /// By zstd, block by block.
+    /// Segments are compressed with zstd, block by block.
     Zstd,
 }
 
@@ -25,11 +25,11 @@ impl FromStr for Compression {
     }
 }
 
-/// Which network driver runs the reactors.
+/// The network driver of the reactors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DriverChoice {
-    /// io_uring where it is to be had, else epoll.
+    /// io_uring where it is available, else epoll.
     #[default]
     Auto,
     /// io_uring or an error.
@@ -51,14 +51,14 @@ impl FromStr for DriverChoice {
     }
 }
 
-/// Who may read statistics.
+/// Access to statistics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum StatsAuth {
-    /// Everybody.
+    /// Open to every client.
     #[default]
     Open,
-    /// Who has an API key.
+    /// With an API key only.
     Keys,
 }
 
@@ -73,14 +73,14 @@ impl FromStr for StatsAuth {
     }
 }
 
-/// How the lines on standard error are written.
+/// Format of the log lines on standard error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// For people.
+    /// Plain text, for people.
     #[default]
     Text,
-    /// A JSON object each, for programs.
+    /// One JSON object per line, for programs.
     Json,
 }
 
@@ -95,14 +95,14 @@ impl FromStr for LogFormat {
     }
 }
 
-/// Where the writer was asked to run.
+/// The configured core of the writer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(try_from = "NumberOrText")]
 pub enum WriterCore {
-    /// On the last of the cores.
+    /// The last of the cores.
     #[default]
     Auto,
-    /// On this core.
+    /// The core with this number.
     Core(usize),
 }
 
@@ -129,7 +129,7 @@ impl FromStr for WriterCore {
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
             "auto" => Ok(Self::Auto),
-            _ => text.parse().map(Self::Core).map_err(|_| "expected auto or the number of a core".into()),
+            _ => text.parse().map(Self::Core).map_err(|_| "expected auto or a core number".into()),
         }
     }
 }

@@ -1,22 +1,22 @@
-//! The environment as a whole: a variable that begins like ours and is none is refused, as an unknown key of the file
-//! is, since whoever set it wants something that would silently not happen.
+//! Checks of the environment as a whole: an unknown `METRICSTREAM_*` variable is refused, like an unknown key in the
+//! file, because the setting it was meant for would silently have no effect.
 
 use super::ConfigError;
 use clap::Command;
 use std::{collections::BTreeSet, env, ffi::OsString};
 use tracing_subscriber::EnvFilter;
 
-/// What all of our variables begin with.
+/// Prefix of all of the server's variables.
 const PREFIX: &str = "METRICSTREAM_";
-/// The one that no flag stands for.
+/// The variable without a corresponding flag.
 const LOG: &str = "METRICSTREAM_LOG";
-/// A suggestion may differ by so many letters that are wrong, missing, too many or swapped.
+/// Maximum edit distance between a variable and the suggested one.
 const TYPOS_MAX: usize = 3;
 
-/// Checks that every variable that begins like ours is one that `line` or one of its subcommands takes, and is not empty.
+/// Checks that every variable with our prefix is an option of `line` or of one of its subcommands, and is not empty.
 ///
 /// # Errors
-/// The first that does not, and what it may have been meant to be.
+/// The first variable that is not, with the closest known name.
 pub fn check(line: &Command) -> Result<(), ConfigError> {
     check_variables(line, env::vars_os())
 }
@@ -27,23 +27,23 @@ fn check_variables(line: &Command, variables: impl Iterator<Item = (OsString, Os
         let name = name.to_string_lossy().into_owned();
         name.starts_with(PREFIX).then_some((name, value))
     });
-    // The environment has no order; the refusal has.
+    // Sorted, so that the error does not depend on the order of the environment.
     for (name, value) in ours.collect::<BTreeSet<_>>() {
         if known.contains(name.as_str()) {
             if value.is_empty() {
-                return Err(ConfigError(format!("{name} is empty: give it a value, or unset it")));
+                return Err(ConfigError(format!("{name} is empty: set a value, or unset it")));
             }
         } else if !is_service_link(&name[PREFIX.len()..]) {
             return Err(ConfigError(match nearest(&name, &known) {
-                Some(nearest) => format!("there is no variable {name}; did you mean {nearest}?"),
-                None => format!("there is no variable {name}: --help lists those there are"),
+                Some(nearest) => format!("unknown variable {name}; did you mean {nearest}?"),
+                None => format!("unknown variable {name}: --help lists the known ones"),
             }));
         }
     }
     Ok(())
 }
 
-/// The variables that any command takes.
+/// The variables of `line` and of its subcommands.
 fn known(line: &Command) -> BTreeSet<String> {
     let commands = std::iter::once(line).chain(line.get_subcommands());
     let variables = commands.flat_map(|command| command.get_arguments().filter_map(clap::Arg::get_env));
@@ -55,12 +55,12 @@ fn nearest<'a>(name: &str, known: &'a BTreeSet<String>) -> Option<&'a str> {
     distances.filter(|(typos, _)| *typos <= TYPOS_MAX).min().map(|(_, name)| name)
 }
 
-/// Whether it is one of those that Kubernetes gives to every container in the namespace of a Service called
-/// `metricstream`, or `metricstream-` and something: `METRICSTREAM_SERVICE_HOST`, `METRICSTREAM_SERVICE_PORT_HTTP`,
+/// Returns true for the variables that Kubernetes sets in every container in the namespace of a Service called
+/// `metricstream` or `metricstream-NAME`: `METRICSTREAM_SERVICE_HOST`, `METRICSTREAM_SERVICE_PORT_HTTP`,
 /// `METRICSTREAM_PORT`, `METRICSTREAM_PORT_8080_TCP_ADDR`
 /// (https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables).
 fn is_service_link(rest: &str) -> bool {
-    // The name of the Service goes before, and is empty for the plain one.
+    // The rest of the Service's name precedes `part`; it is empty for a Service called `metricstream`.
     let after = |part: &str| {
         rest.match_indices(part)
             .filter(|(at, _)| *at == 0 || rest[..*at].ends_with('_'))
@@ -79,10 +79,10 @@ fn is_service_link(rest: &str) -> bool {
         || after("PORT").iter().any(|port| port.is_empty() || port.strip_prefix('_').is_some_and(is_port_of_protocol))
 }
 
-/// From which level on lines are logged: what METRICSTREAM_LOG says, `info` without it.
+/// The log level set by METRICSTREAM_LOG, or `info`.
 ///
 /// # Errors
-/// It says nothing that would log anything.
+/// The variable holds no valid level.
 pub fn log_filter() -> Result<EnvFilter, ConfigError> {
     match env::var_os(LOG) {
         None => Ok(EnvFilter::new("info")),
@@ -93,7 +93,7 @@ pub fn log_filter() -> Result<EnvFilter, ConfigError> {
 fn filter_of(text: &str) -> Result<EnvFilter, String> {
     const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
     let expected = format!("expected one of {}, or module=level", LEVELS.join(", "));
-    // To `EnvFilter` a word that is no level is a module, all of which is logged, and nothing else.
+    // `EnvFilter` takes a word that is not a level for a module, and then logs only that module.
     let words = text.split(',').map(str::trim).filter(|word| !word.contains(['=', '[']));
     for word in words {
         if !LEVELS.iter().any(|level| word.eq_ignore_ascii_case(level)) {
@@ -120,8 +120,8 @@ mod tests {
             ("METRICSTREAM_DATA_DRI", "METRICSTREAM_DATA_DRI; did you mean METRICSTREAM_DATA_DIR?"),
             ("METRICSTREAM_API_KEY", "did you mean METRICSTREAM_API_KEYS?"),
             ("METRICSTREAM_LOGS", "did you mean METRICSTREAM_LOG?"),
-            ("METRICSTREAM_COLOUR_OF_THE_SKY", "there is no variable METRICSTREAM_COLOUR_OF_THE_SKY: --help"),
-            ("METRICSTREAM_", "there is no variable METRICSTREAM_"),
+            ("METRICSTREAM_COLOUR_OF_THE_SKY", "unknown variable METRICSTREAM_COLOUR_OF_THE_SKY: --help"),
+            ("METRICSTREAM_", "unknown variable METRICSTREAM_"),
         ] {
             let refusal = check(&[("METRICSTREAM_ACK", "fsync"), (name, "x")]).unwrap_err();
             assert!(refusal.contains(part), "{refusal}");

@@ -1,4 +1,4 @@
-//! Files that configure: read whole, up to a bound, and only where they are files.
+//! Reading of configuration files: regular files only, read whole, up to a size limit.
 
 use crate::limits;
 use std::{
@@ -8,16 +8,15 @@ use std::{
     path::Path,
 };
 
-/// The bytes of a regular file for which `check` has no objection. What is a directory, a device or a pipe is refused,
-/// and never waited for.
+/// Returns the bytes of a regular file that passes `check`. A directory, device or pipe is refused without blocking.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The file cannot be read, is not a regular file, fails `check` or is too large.
 pub(super) fn read_bounded(
     path: &Path,
     check: impl FnOnce(&Metadata) -> Result<(), String>,
 ) -> Result<Vec<u8>, String> {
-    // A pipe that nobody writes into is opened at once, too (open(2)).
+    // O_NONBLOCK: opening a pipe without a writer does not block (open(2)).
     let open = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path);
     let file = open.map_err(|error| error.to_string())?;
     let metadata = file.metadata().map_err(|error| error.to_string())?;
@@ -28,10 +27,10 @@ pub(super) fn read_bounded(
     read_all(&file)
 }
 
-/// The bytes of a file, up to the bound.
+/// Returns the bytes of a file, up to the limit.
 ///
 /// # Errors
-/// It cannot be read, or is larger.
+/// The file cannot be read, or is larger.
 pub(super) fn read_all(file: &File) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     let read = file.take(limits::CONFIGURATION_FILE_BYTES_MAX + 1).read_to_end(&mut bytes);

@@ -1,19 +1,18 @@
-//! The file of API keys. Whoever can read it can post, and whoever can write it can let others in, so its mode is
-//! looked at; and since a key is a secret, no refusal quotes one: lines are named by their numbers.
+//! The file of API keys. Everyone who can read it can send batches, and everyone who can write it can grant access, so
+//! its mode is checked. Keys are secrets: errors never quote one, but name lines by their numbers.
 
 use super::{ConfigError, file::read_bounded};
 use crate::limits;
 use std::{collections::HashSet, fs::Metadata, os::unix::fs::PermissionsExt, path::Path};
 
-/// Mode bits that no file of keys may have: the group may read it (root:metricstream 0640), and nobody else may do
-/// anything.
+/// Mode bits that a key file must not have: the group may read it (root:metricstream 0640), and others have no access.
 const FORBIDDEN_MODE: u32 = 0o027;
 
-/// The keys of a file: one a line, blank lines and lines that begin with `#` left out. A byte-order mark at the front,
-/// carriage returns at the ends of lines, and a key that comes twice mean nothing.
+/// Reads the keys of a file: one per line; blank lines and lines that begin with `#` are skipped. A byte-order mark at
+/// the front, carriage returns at line ends and repeated keys are ignored.
 ///
 /// # Errors
-/// What is wrong with the file, or in which of its lines.
+/// What is wrong with the file, or with which of its lines.
 pub(super) fn read_api_keys(path: &Path) -> Result<HashSet<Vec<u8>>, ConfigError> {
     let shown = path.display();
     let refuse = |what: &str| ConfigError(format!("the API keys in {shown} {what}"));
@@ -26,16 +25,16 @@ pub(super) fn read_api_keys(path: &Path) -> Result<HashSet<Vec<u8>>, ConfigError
         if line.is_empty() || line[0] == b'#' {
             continue;
         }
-        check_key(line).map_err(|what| refuse(&format!("are not as they must be: line {} {what}", number + 1)))?;
+        check_key(line).map_err(|what| refuse(&format!("are invalid: line {} {what}", number + 1)))?;
         keys.insert(line.to_vec());
     }
     if keys.is_empty() {
-        return Err(refuse("are none: the file holds no API key, so nobody could post"));
+        return Err(refuse("are missing: the file has no API key, so every batch would be refused"));
     }
     Ok(keys)
 }
 
-/// A key must be what a request can bring, or it would never match.
+/// Checks that a request can carry the key; otherwise it would never match.
 fn check_key(key: &[u8]) -> Result<(), String> {
     if key.len() > limits::API_KEY_BYTES_MAX {
         return Err(format!("is longer than {} bytes", limits::API_KEY_BYTES_MAX));
@@ -49,7 +48,7 @@ fn check_key(key: &[u8]) -> Result<(), String> {
         return Err("begins with Bearer, which is not part of a key".into());
     }
     if key.windows(2).any(|pair| pair == b" #") {
-        return Err("has a comment behind the key; a comment takes a line of its own".into());
+        return Err("has a comment after the key; put comments on their own line".into());
     }
     Ok(())
 }
@@ -59,7 +58,7 @@ fn check_mode(path: &Path, metadata: &Metadata) -> Result<(), String> {
     if mode & FORBIDDEN_MODE == 0 {
         return Ok(());
     }
-    let who = if mode & 0o007 != 0 { "everybody on this host" } else { "the group" };
+    let who = if mode & 0o007 != 0 { "everyone on this host" } else { "the group" };
     let what = if mode & 0o022 != 0 { "change" } else { "read" };
     Err(format!("{who} may {what} it (mode {mode:04o}): chmod g-wx,o-rwx {}", path.display()))
 }
@@ -118,11 +117,11 @@ mod tests {
             assert!(read_with(mode).is_ok(), "{mode:o}");
         }
         for (mode, part) in [
-            (0o644, "everybody on this host may read it (mode 0644): chmod g-wx,o-rwx /"),
-            (0o604, "everybody on this host may read it"),
-            (0o602, "everybody on this host may change it"),
+            (0o644, "everyone on this host may read it (mode 0644): chmod g-wx,o-rwx /"),
+            (0o604, "everyone on this host may read it"),
+            (0o602, "everyone on this host may change it"),
             (0o660, "the group may change it (mode 0660)"),
-            (0o777, "everybody on this host may change it"),
+            (0o777, "everyone on this host may change it"),
         ] {
             let refusal = read_with(mode).unwrap_err();
             assert!(refusal.contains(part), "{refusal}");

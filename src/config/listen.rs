@@ -1,4 +1,4 @@
-//! Where to listen, as a person types it. Names are not looked up here.
+//! Addresses to listen on, as written in options. Names are not resolved here.
 
 use reactor::listen::UnixAddress;
 use serde::{
@@ -12,14 +12,14 @@ use std::{
     str::FromStr,
 };
 
-/// One place to listen at, as it was typed.
+/// One address to listen on, as written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ListenAddress {
     /// An address and a port.
     Ip(SocketAddr),
     /// Every address of this host, IPv6 and IPv4.
     Any(u16),
-    /// A name, or an IPv6 address with its scope, which is looked up at the start.
+    /// A host name, or an IPv6 address with its scope, resolved at startup.
     Name(String, u16),
     /// A unix socket.
     Unix(UnixAddress),
@@ -51,7 +51,7 @@ impl FromStr for ListenAddress {
         let is_number = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
         let port: u16 = match port.parse() {
             Ok(port) if is_number => port,
-            _ if is_number => return Err(format!("a port is from 0 to 65535, not {port}")),
+            _ if is_number => return Err(format!("a port must be from 0 to 65535, not {port}")),
             _ => return Err(EXPECTED.into()),
         };
         let is_name = |host: &str| host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
@@ -65,10 +65,10 @@ impl FromStr for ListenAddress {
                 }
                 Ok(Self::Name(inside.to_owned(), port))
             }
-            _ if host.contains(':') => Err("an IPv6 address stands in brackets, as in [::1]:8080".into()),
+            _ if host.contains(':') => Err("write an IPv6 address in brackets, as in [::1]:8080".into()),
             // 300.0.0.1, or 127.1, which some resolvers read in their own way.
             _ if host.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') => {
-                Err(format!("{host} is no IPv4 address"))
+                Err(format!("{host} is not an IPv4 address"))
             }
             _ if is_name(host) => Ok(Self::Name(host.to_owned(), port)),
             _ => Err(EXPECTED.into()),
@@ -94,16 +94,17 @@ impl FromStr for Mode {
     }
 }
 
-/// A list in a file: an array of texts, or one text with commas, as on the command line.
+/// Deserializes a list in the configuration file: an array of strings, or one string with commas as on the command
+/// line.
 ///
 /// # Errors
-/// What an item is not.
+/// An item does not parse.
 pub fn list<'de, D: Deserializer<'de>, T: FromStr<Err: fmt::Display>>(from: D) -> Result<Option<Vec<T>>, D::Error> {
     struct Items<T>(PhantomData<T>);
     impl<'de, T: FromStr<Err: fmt::Display>> Visitor<'de> for Items<T> {
         type Value = Option<Vec<T>>;
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a text or an array of texts")
+            f.write_str("a string or an array of strings")
         }
         fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
             text.split(',').map(|item| item.parse().map_err(E::custom)).collect::<Result<_, _>>().map(Some)
@@ -159,8 +160,8 @@ mod tests {
             ("[::1]", "expected"),
             ("[::g%1]:80", "expected"),
             ("[::1%]:80", "expected"),
-            ("300.0.0.1:80", "no IPv4 address"),
-            ("127.1:80", "no IPv4 address"),
+            ("300.0.0.1:80", "not an IPv4 address"),
+            ("127.1:80", "not an IPv4 address"),
             ("http://localhost:80", "in brackets"),
             ("local host:80", "expected"),
             ("unix:", "expected"),

@@ -1,9 +1,9 @@
-//! Sizes and times as a person types them.
+//! Sizes and times as written in options.
 
 use serde::Deserialize;
 use std::{fmt, str::FromStr, time::Duration};
 
-/// A value that is written as text in a file just as on the command line.
+/// A value that is written as a string in the configuration file, in the same form as on the command line.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(try_from = "String", bound(deserialize = "T: FromStr<Err: fmt::Display>"))]
 pub struct Text<T: FromStr<Err: fmt::Display>>(pub T);

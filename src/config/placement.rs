@@ -1,21 +1,21 @@
-//! Which thread runs on which core.
+//! Assignment of threads to cores.
 
 use super::WriterCore;
 use serde::Deserialize;
 use std::{io, str::FromStr};
 
-/// Cores as they were named: `auto`, `0-3`, `0,2`, `0-1,4`.
+/// A list of cores as written: `auto`, `0-3`, `0,2`, `0-1,4`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(try_from = "String")]
 pub enum CoreList {
-    /// All that this process may use.
+    /// All cores that this process may use.
     #[default]
     Auto,
-    /// These, in rising order, each once.
+    /// These cores, sorted and without duplicates.
     Cores(Vec<usize>),
 }
 
-/// The largest core number that is understood: the size of the kernel's `cpu_set_t`.
+/// The largest core number: the size of the kernel's `cpu_set_t`, minus one.
 const CORE_MAX: usize = 1023;
 
 impl FromStr for CoreList {
@@ -48,8 +48,8 @@ impl TryFrom<String> for CoreList {
     }
 }
 
-/// The cores that this process may run on: its affinity mask, which a cpuset or `taskset` may have made smaller than the
-/// machine (sched_getaffinity(2)). In rising order.
+/// The cores that this process may run on: its affinity mask, which a cpuset or `taskset` may have made smaller than
+/// the machine (sched_getaffinity(2)). In rising order.
 ///
 /// # Errors
 /// The mask cannot be read.
@@ -70,8 +70,8 @@ pub struct Placement {
 }
 
 impl Placement {
-    /// One reactor a core, the writer on the last; on one core they share it. With more reactors than cores are left beside
-    /// the writer, they go round all the cores, the writer's last.
+    /// Places one reactor on each core and the writer on the last; a single core runs both. With more reactors than
+    /// cores without the writer, reactors are placed round-robin on all cores, the writer's last.
     ///
     /// # Errors
     /// A core that this process may not use, or no reactor.
@@ -83,14 +83,14 @@ impl Placement {
     ) -> Result<Self, String> {
         let check = |core: &usize| match allowed.contains(core) {
             true => Ok(()),
-            false => Err(format!("core {core} is not among those this process may use: {allowed:?}")),
+            false => Err(format!("core {core} is not one of the cores this process may use: {allowed:?}")),
         };
         let cores: Vec<usize> = match cores {
             CoreList::Auto => allowed.to_vec(),
             CoreList::Cores(cores) => cores.clone(),
         };
         cores.iter().try_for_each(check)?;
-        let Some(&last) = cores.last() else { return Err("there is no core to run on".into()) };
+        let Some(&last) = cores.last() else { return Err("no core to run on".into()) };
         let writer_core = match writer {
             WriterCore::Auto => last,
             WriterCore::Core(core) => core,

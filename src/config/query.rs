@@ -1,25 +1,25 @@
-//! What queries may use: threads, cores, time.
+//! Threads, cores and limits of queries.
 
 use super::{CoreList, Placement};
 use crate::{limits, query::Bounds};
 
-/// What queries may use.
+/// Threads, cores and limits of queries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Query {
-    /// Threads that answer them; none: there are no queries.
+    /// Threads that run queries; 0 disables queries.
     pub threads: usize,
-    /// Cores that these run on.
+    /// Cores of these threads.
     pub cores: Vec<usize>,
-    /// Whether they yield there, as a reactor or the writer runs on one of these cores too.
+    /// True if a reactor or the writer runs on one of these cores, so that queries run there at low priority.
     pub yields: bool,
-    /// How long a query may take from its arrival to the beginning of its answer, in milliseconds.
+    /// Timeout of a query from its arrival to the beginning of its response, in milliseconds.
     pub timeout_ms: u64,
-    /// What one query may come to.
+    /// Limits on one query.
     pub bounds: Bounds,
 }
 
-/// Where queries run unless it is said: of the server's cores those on which nothing serves; if there is none, the writer's, which
-/// mostly sleeps; if a reactor runs there too, all of them.
+/// The default cores of queries: the server's cores that run neither a reactor nor the writer; if there are none, the
+/// writer's, which mostly sleeps; if a reactor runs there too, all of them.
 fn free_cores(server: &[usize], placement: &Placement) -> Vec<usize> {
     let without = |busy: &dyn Fn(usize) -> bool| server.iter().copied().filter(|&core| !busy(core)).collect::<Vec<_>>();
     let runs_reactor = |core| placement.reactor_cores.contains(&core);
@@ -29,7 +29,7 @@ fn free_cores(server: &[usize], placement: &Placement) -> Vec<usize> {
 }
 
 impl Query {
-    /// Decides on threads and cores.
+    /// Resolves threads and cores.
     ///
     /// # Errors
     /// A core that this process may not use, or too many threads.
@@ -51,7 +51,7 @@ impl Query {
             CoreList::Cores(cores) => match cores.iter().find(|core| !allowed.contains(core)) {
                 Some(core) => {
                     return Err(format!(
-                        "--query-cores: core {core} is not among those this process may use: {allowed:?}"
+                        "--query-cores: core {core} is not one of the cores this process may use: {allowed:?}"
                     ));
                 }
                 None => cores.clone(),

@@ -1,5 +1,5 @@
-//! From what was typed to what is decided: defaults, bounds, and what must fit together. Whatever cannot be is refused by the
-//! name of its flag.
+//! From what was typed to what is decided: defaults, bounds, and what must fit together. Whatever cannot be is refused
+//! by the name of its flag.
 
 use super::{
     Config, ConfigError, ListenAddress, Placement, Query, Rotation, StatsAuth, Timeouts,
@@ -22,19 +22,19 @@ use std::{
     time::Duration,
 };
 
-/// Where the server listens unless something else is said.
+/// The default address to listen on.
 const DEFAULT_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 
-/// `Err` with a line made like `format!`.
+/// Returns `Err` with a line formatted as by `format!`.
 macro_rules! refuse {
     ($($part:tt)*) => { return Err(ConfigError(format!($($part)*))) };
 }
 
 impl Arguments {
-    /// Decides everything, for a process that may run on the `allowed` cores.
+    /// Resolves all options, for a process that may run on the `allowed` cores.
     ///
     /// # Errors
-    /// What is wrong, and what would be right.
+    /// The invalid option, and what is expected.
     pub fn resolve(self, allowed: &[usize]) -> Result<Config, ConfigError> {
         let cores = self.cores.unwrap_or_default();
         let placement = Placement::resolve(&cores, self.reactors, self.writer_core.unwrap_or_default(), allowed)
@@ -99,7 +99,7 @@ impl Arguments {
                 refuse!("--ring-size must be at most {}", limits::RING_BYTES_CAP)
             }
             Some(bytes) if bytes < needed => {
-                refuse!("--ring-size must be at least {needed}: one batch of --max-body bytes must fit twice")
+                refuse!("--ring-size must be at least {needed}: two batches of --max-body bytes must fit")
             }
             Some(bytes) => bytes,
         };
@@ -118,13 +118,14 @@ impl Arguments {
         };
         if rotation.rotate_bytes.is_none() && rotation.rotate_age.is_none() && rotation.retain_bytes.is_some() {
             refuse!(
-                "--retain-size deletes sealed segments only, and nothing would seal one: set --rotate-size or --rotate-age"
+                "--retain-size deletes sealed segments only, and nothing would seal one: set --rotate-size or \
+                --rotate-age"
             );
         }
         let api_keys = self.api_keys.as_deref().map(read_api_keys).transpose()?;
         let stats_auth = self.stats_auth.unwrap_or_default();
         if stats_auth == StatsAuth::Keys && api_keys.is_none() {
-            refuse!("--stats-auth keys takes --api-keys: without keys nobody could read statistics");
+            refuse!("--stats-auth keys requires --api-keys: without keys no client could read statistics");
         }
         let typed = Typed {
             endpoint: self.otlp_endpoint,
@@ -149,10 +150,10 @@ impl Arguments {
         let forwarded_header = forwarded(self.forwarded_header.map(|text| text.0), &trusted_proxies)?;
         let proxy_listen = places("--proxy-listen", self.proxy_listen)?.unwrap_or_default();
         if !proxy_listen.is_empty() && trusted_proxies.is_empty() {
-            refuse!("--proxy-listen takes headers from --trusted-proxies alone, and there are none");
+            refuse!("--proxy-listen accepts headers from --trusted-proxies only, and none are set");
         }
         if !trusted_proxies.is_empty() && proxy_listen.is_empty() && forwarded_header == ForwardedHeader::Off {
-            refuse!("--trusted-proxies have no way to name a client: set --proxy-listen, or --forwarded-header");
+            refuse!("--trusted-proxies cannot name a client: set --proxy-listen, or --forwarded-header");
         }
         let listen = places("--listen", self.listen)?;
         let default = if proxy_listen.is_empty() { vec![ListenAddress::Ip(DEFAULT_ADDRESS)] } else { Vec::new() };
@@ -161,7 +162,7 @@ impl Arguments {
         let rate_limit = match self.rate_limit.unwrap_or(limits::RATE_LIMIT_DEFAULT) {
             0 => None,
             limit if limit > limits::RATE_LIMIT_CAP => {
-                refuse!("--rate-limit must be at most {}, or 0 for none", limits::RATE_LIMIT_CAP)
+                refuse!("--rate-limit must be at most {}, or 0 for no limit", limits::RATE_LIMIT_CAP)
             }
             limit => Some(limit),
         };
@@ -169,7 +170,7 @@ impl Arguments {
             None => rate_limit.map(|_| limits::RATE_LIMIT_BYTES_DEFAULT),
             Some(0) => None,
             Some(bytes) if bytes > limits::RATE_LIMIT_BYTES_CAP => {
-                refuse!("--rate-limit-bytes must be at most {} bytes, or 0 for none", limits::RATE_LIMIT_BYTES_CAP)
+                refuse!("--rate-limit-bytes must be at most {} bytes, or 0 for no limit", limits::RATE_LIMIT_BYTES_CAP)
             }
             bytes => bytes,
         };
@@ -232,15 +233,15 @@ fn cors_origins(value: Option<Vec<Origin>>) -> Result<Vec<Origin>, ConfigError> 
     Ok(origins)
 }
 
-/// Places to listen at, of which an option that is given names at least one.
+/// Checks that an option that is given has at least one address to listen on.
 fn places(flag: &str, value: Option<Vec<ListenAddress>>) -> Result<Option<Vec<ListenAddress>>, ConfigError> {
     if value.as_ref().is_some_and(Vec::is_empty) {
-        refuse!("{flag} names no place to listen at");
+        refuse!("{flag} has no address to listen on");
     }
     Ok(value)
 }
 
-/// The proxies that are believed.
+/// The networks of the trusted proxies.
 fn trusted(value: Option<Vec<TrustedProxy>>) -> Result<TrustedProxies, ConfigError> {
     let proxies = value.unwrap_or_default();
     if proxies.len() > limits::TRUSTED_PROXIES_MAX {
@@ -249,11 +250,11 @@ fn trusted(value: Option<Vec<TrustedProxy>>) -> Result<TrustedProxies, ConfigErr
     Ok(proxies.into_iter().collect())
 }
 
-/// The field that is believed, which says nothing without somebody to believe.
+/// The header field in which trusted proxies name the client; it needs at least one trusted proxy.
 fn forwarded(value: Option<ForwardedHeader>, trusted: &TrustedProxies) -> Result<ForwardedHeader, ConfigError> {
     match value.unwrap_or_default() {
         ForwardedHeader::Forwarded | ForwardedHeader::XForwardedFor if trusted.is_empty() => {
-            refuse!("--forwarded-header is believed of --trusted-proxies alone, and there are none")
+            refuse!("--forwarded-header is used for --trusted-proxies only, and none are set")
         }
         header => Ok(header),
     }
@@ -266,7 +267,7 @@ fn within(flag: &str, value: Option<usize>, default: usize, cap: usize) -> Resul
     }
 }
 
-/// A number of bytes from a mebibyte to `cap`.
+/// Resolves a number of bytes from 1 MiB to `cap`.
 fn query_size<T: Copy + PartialOrd + TryFrom<usize>>(
     flag: &str,
     value: Option<Text<Bytes>>,
@@ -276,11 +277,11 @@ fn query_size<T: Copy + PartialOrd + TryFrom<usize>>(
     let Some(Text(Bytes(bytes))) = value else { return Ok(default) };
     match T::try_from(bytes) {
         Ok(limit) if bytes >= limits::MIB && limit <= cap => Ok(limit),
-        _ => refuse!("{flag} must be from 1MiB to its bound (see --help), not {bytes} bytes"),
+        _ => refuse!("{flag} must be from 1MiB to its maximum (see --help), not {bytes} bytes"),
     }
 }
 
-/// A number of bytes from `min`; zero is none.
+/// Resolves a number of bytes from `min`; zero means no limit.
 fn size(flag: &str, value: Option<Text<Bytes>>, default: u64, min: u64) -> Result<Option<u64>, ConfigError> {
     match value.map_or(default, |text| text.0.0 as u64) {
         0 => Ok(None),
@@ -289,7 +290,7 @@ fn size(flag: &str, value: Option<Text<Bytes>>, default: u64, min: u64) -> Resul
     }
 }
 
-/// A span of time from `min`, none by default; zero is none.
+/// Resolves a duration from `min`; zero, the default, means no limit.
 fn age(flag: &str, value: Option<Text<Span>>, min: Duration) -> Result<Option<Duration>, ConfigError> {
     match value.map_or(Duration::ZERO, |text| text.0.0) {
         Duration::ZERO => Ok(None),
@@ -298,7 +299,7 @@ fn age(flag: &str, value: Option<Text<Span>>, min: Duration) -> Result<Option<Du
     }
 }
 
-/// Milliseconds from 1 to a day.
+/// Resolves a timeout in milliseconds, from 1 ms to one day.
 fn timeout(flag: &str, value: Option<Text<Span>>, default_s: u64) -> Result<u64, ConfigError> {
     let span = value.map_or(Duration::from_secs(default_s), |text| text.0.0);
     match u64::try_from(span.as_millis()) {

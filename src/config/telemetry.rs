@@ -1,6 +1,7 @@
-//! Where traces and the server's own figures go: this server's flags, and OpenTelemetry's standard variables
-//! (https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/). A flag wins over the variables; a variable of one signal wins over
-//! the one of all. A value that cannot be right is refused by the name of its variable, instead of being ignored.
+//! Export of traces and of the server's own metrics: this server's flags, and OpenTelemetry's standard variables
+//! (https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/). A flag overrides the variables;
+//! a variable of one signal overrides the common one. An invalid value is refused by the name of its variable instead
+//! of being ignored.
 
 use crate::{
     limits,
@@ -8,38 +9,38 @@ use crate::{
 };
 use std::{str::FromStr, time::Duration};
 
-/// What is exported by OTLP. Nothing, unless an endpoint is configured.
+/// Export by OTLP. Nothing is exported unless an endpoint is configured.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Telemetry {
     /// Traces.
     pub traces: Option<TraceExport>,
-    /// The server's own figures.
+    /// The server's own metrics.
     pub figures: Option<FigureExport>,
     /// Attributes of the server.
     pub resource: Vec<(String, String)>,
 }
 
-/// How requests are traced.
+/// Export of traces.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TraceExport {
-    /// Where to.
+    /// The receiver.
     pub destination: Destination,
-    /// Which of them.
+    /// Selection of the batches that are traced.
     pub sampler: Sampler,
-    /// And those that take longer; `None`: only those that fail.
+    /// Duration above which a batch is always traced; `None` traces failed ones only.
     pub slow: Option<Duration>,
 }
 
-/// How figures are exported.
+/// Export of the server's own metrics.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FigureExport {
-    /// Where to.
+    /// The receiver.
     pub destination: Destination,
-    /// How often.
+    /// Interval between exports.
     pub interval: Duration,
 }
 
-/// What was typed.
+/// The options as given.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Typed {
     pub endpoint: Option<String>,
@@ -59,7 +60,7 @@ impl FromStr for Protocol {
     }
 }
 
-/// A signal: what it is called in variables, and its resource under an endpoint.
+/// A signal of OpenTelemetry: its name in variables, and its path under an endpoint.
 #[derive(Debug, Clone, Copy)]
 struct Signal {
     name: &'static str,
@@ -70,10 +71,10 @@ const TRACES: Signal = Signal { name: "TRACES", path: "v1/traces" };
 const METRICS: Signal = Signal { name: "METRICS", path: "v1/metrics" };
 
 impl Telemetry {
-    /// Decides. `variable` reads one of the environment.
+    /// Resolves flags and variables. `variable` reads one from the environment.
     ///
     /// # Errors
-    /// What is wrong, by the name of the flag or of the variable.
+    /// The invalid value, by the name of its flag or variable.
     pub(super) fn resolve(typed: &Typed, variable: &dyn Fn(&str) -> Option<String>) -> Result<Self, String> {
         let variables = Variables(variable);
         let ratio = typed.ratio.map(|ratio| part("--trace-ratio", ratio)).transpose()?;
@@ -112,12 +113,12 @@ impl Telemetry {
 struct Variables<'a>(&'a dyn Fn(&str) -> Option<String>);
 
 impl Variables<'_> {
-    /// The value of a variable; an empty one is as good as none.
+    /// The value of a variable; an empty one counts as unset.
     fn get(&self, name: &str) -> Option<String> {
         (self.0)(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
     }
 
-    /// The first of them that has a value, and its name.
+    /// The first of `names` that has a value, and the value.
     fn first(&self, names: &[String]) -> Option<(String, String)> {
         names.iter().find_map(|name| self.get(name).map(|value| (name.clone(), value)))
     }
@@ -141,7 +142,7 @@ impl Variables<'_> {
             (None, Some((name, text))) => text.parse().map_err(|error| format!("{name}: {error}, not {text}"))?,
             (None, None) => Protocol::Http,
         };
-        // The endpoint of one signal is its resource; that of all has them below it.
+        // An endpoint for one signal is used as it is; the paths of the signals are appended to a common one.
         let url = match protocol {
             Protocol::Http if name != of_signal("ENDPOINT") => {
                 format!("{}/{}", endpoint.trim_end_matches('/'), signal.path)
@@ -184,7 +185,8 @@ impl Variables<'_> {
             },
             _ => {
                 return Err(format!(
-                    "{NAME} must be always_on, always_off or traceidratio, or one of them after parentbased_, not {text}"
+                    "{NAME} must be always_on, always_off or traceidratio, or one of them after parentbased_, not \
+                    {text}"
                 ));
             }
         };
@@ -234,7 +236,7 @@ fn pairs(list: &str) -> Result<Vec<(String, String)>, String> {
         .collect()
 }
 
-/// What a percent-encoded text stands for.
+/// Decodes a percent-encoded string.
 fn decode(text: &str) -> Option<String> {
     let mut parts = text.split('%');
     let mut bytes = parts.next()?.as_bytes().to_vec();

@@ -113,7 +113,7 @@ fn impossible_values_are_refused_by_name() {
         (["--compress", "gzip"], "expected off or zstd"),
         (["--ack", "disk"], "invalid value 'disk' for '--ack"),
         (["--log-format", "xml"], "expected text or json"),
-        (["--stats-auth", "keys"], "--stats-auth keys takes --api-keys"),
+        (["--stats-auth", "keys"], "--stats-auth keys requires --api-keys"),
         (["--stats-auth", "some"], "expected open or keys"),
         (["--driver", "kqueue"], "expected auto, io_uring or epoll"),
         (["--listen", "8080"], "invalid value '8080' for '--listen"),
@@ -139,9 +139,9 @@ fn proxies_and_the_way_they_name_clients_must_fit_together() {
     assert_eq!(resolve(&both).unwrap().forwarded_header, ForwardedHeader::Off);
     let many = vec!["10.0.0.1"; 257].join(",");
     for (flags, part) in [
-        (&["--proxy-listen", "*:81"][..], "there are none"),
-        (&["--forwarded-header", "forwarded"], "there are none"),
-        (&["--trusted-proxies", "10.0.0.0/8", "--forwarded-header", "off"], "no way to name a client"),
+        (&["--proxy-listen", "*:81"][..], "none are set"),
+        (&["--forwarded-header", "forwarded"], "none are set"),
+        (&["--trusted-proxies", "10.0.0.0/8", "--forwarded-header", "off"], "cannot name a client"),
         (&["--trusted-proxies", "10.0.0.1/8"], "10.0.0.0/8 is meant"),
         (&["--trusted-proxies", "10.0.0.0/8,0.0.0.0/0"], "pass for any other"),
         (&["--trusted-proxies", &many], "at most 256"),
@@ -151,7 +151,7 @@ fn proxies_and_the_way_they_name_clients_must_fit_together() {
         assert!(refusal.contains(part), "{flags:?}: {refusal}");
     }
     for file in ["listen = []", "admin_listen = []", "proxy_listen = []"] {
-        assert!(with_file(file, &[]).unwrap_err().contains("names no place to listen at"), "{file}");
+        assert!(with_file(file, &[]).unwrap_err().contains("has no address to listen on"), "{file}");
     }
     assert!(
         with_file("listen = \"127.0.0.1:1\"\ntrusted_proxies = [\"x\"]", &[]).unwrap_err().contains("line 2: expected")
@@ -239,7 +239,7 @@ fn every_command_has_a_page() {
         let page = printed(&["man", command.get_name()]).unwrap();
         assert!(page.contains(&format!(".TH metricstream-{} 1", command.get_name())), "{page}");
     }
-    assert_eq!(printed(&["man", "nothing"]).unwrap_err().to_string(), "there is no command nothing");
+    assert_eq!(printed(&["man", "nothing"]).unwrap_err().to_string(), "unknown command nothing");
     for shell in ["bash", "zsh", "fish"] {
         assert!(printed(&["completions", shell]).unwrap().contains("data-dir"), "{shell}");
     }

@@ -80,7 +80,7 @@ check = next(check for check in checks if check["id"] == name)
 if check["severity"] != severity or part not in check["finding"]:
     sys.exit(f"         expected {severity} and {part!r}, found {check['severity']}: {check['finding']}")
 print(f"         {check['severity']} {name}: {check['finding']}")
-print(f"         mend: {check['mend']}")
+print(f"         fix: {check['mend']}")
 PYTHON
         named=$((named + 1))
         printf 'named    %s\n' "$1"
@@ -122,7 +122,7 @@ if ((EUID == 0)) && command -v setpriv >/dev/null; then
     doctor bash -c 'ulimit -l 64 && exec setpriv --reuid 64999 --regid 64999 --clear-groups "$@"' - --
     if grep -q 'rings are granted' "$work/report.json"; then
         skip 'ulimit -l 64' 'this kernel does not count rings as locked memory'
-    elif grep -q 'io_uring is not to be had here' "$work/report.json"; then
+    elif grep -q 'io_uring is unavailable here' "$work/report.json"; then
         skip 'ulimit -l 64' 'there is no io_uring here'
     else
         expect 'ulimit -l 64' memlock warning 'falls back to epoll'
@@ -253,7 +253,7 @@ if mkfs.ext4 -q -F "$work/image" 2>"$work/mount.log" && mount -o loop,barrier=0 
     image=$work/mount
     doctor -- --data-dir "$image"
     expect 'mounted without barriers' mount_options critical 'syncs do not reach the disk'
-    expect 'a disk of 16 MiB' free_space critical 'every batch is answered 503'
+    expect 'a disk of 16 MiB' free_space critical 'every batch gets a 503'
     mount -o remount,ro "$image"
     doctor -- --data-dir "$image"
     expect 'mounted read-only' data_dir critical 'Read-only file system'
@@ -272,9 +272,9 @@ fi
 start_server "$BINARIES/metricstream" "$work/server.log" --data-dir "$data"
 doctor -- --listen "127.0.0.1:$server_port"
 expect 'a running server' data_dir note "process $server_pid"
-expect 'its port' port note 'most likely it is that one'
+expect 'its port' port note 'most likely by the server'
 doctor -- --listen "127.0.0.1:$server_port" --data-dir "$work/other"
-expect 'its port, for another directory' port critical 'taken by something else'
+expect 'its port, for another directory' port critical 'in use by another program'
 kill -KILL "$server_pid"
 wait "$server_pid" 2>/dev/null || true
 server_pid=
@@ -283,7 +283,7 @@ expect 'a server that was killed' unclean_shutdowns note '1 unclean'
 
 touch -d '+1 day' "$data/metrics.jsonl"
 doctor --
-expect 'a log written tomorrow' clock_plausible warning 'the clock has gone back'
+expect 'a log written tomorrow' clock_plausible warning 'the clock was set back'
 
 printf '\n%d named, %d missed, %d skipped\n' "$named" "$missed" "$skipped"
 ((missed == 0))

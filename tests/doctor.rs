@@ -1,6 +1,7 @@
-//! `metricstream doctor` as a user runs it, on the host that the tests run on. What it finds there is the host's affair; that
-//! each check says something, and that faults which any user can make are named, is asserted here. The faults that take more
-//! rights are made by `scripts/doctor_faults.sh`, and all of them in a made tree by the unit tests.
+//! `metricstream doctor` as a user runs it, on the host that the tests run on. What it finds there is the host's
+//! affair; that each check says something, and that faults which any user can make are named, is asserted here. The
+//! faults that take more rights are made by `scripts/doctor_faults.sh`, and all of them in a made tree by the unit
+//! tests.
 #![allow(clippy::unwrap_used)]
 
 use serde_json::Value;
@@ -100,7 +101,7 @@ fn the_text_has_a_line_for_each_finding_and_wrong_flags_are_exit_code_2() {
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(20), "{text}");
     let at = text.lines().position(|line| line.starts_with("critical  nofile (service): ")).unwrap();
-    assert!(text.lines().nth(at + 1).unwrap().trim().starts_with("mend: ulimit -Hn "), "{text}");
+    assert!(text.lines().nth(at + 1).unwrap().trim().starts_with("fix: ulimit -Hn "), "{text}");
     assert_eq!(doctor_under("", directory.path(), &["--speed"]).status.code(), Some(2));
     assert_eq!(doctor_under("", directory.path(), &["--ring-size", "3MiB"]).status.code(), Some(2));
     assert_eq!(doctor_under("", directory.path(), &["--json", "--all"]).status.code(), Some(2));

@@ -1,4 +1,4 @@
-//! What only a system call tells, behind one trait, so that a made host can answer in its place.
+//! The system calls that checks make, behind one trait, so that tests can substitute a simulated host.
 #![allow(unsafe_code)] // adjtimex(2) and faccessat(2) have no safe form in std.
 
 use crate::{disk, limits, listening::Place, log};
@@ -18,20 +18,20 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-/// What adjtimex(2) says of the system's clock.
+/// State of the system clock, from adjtimex(2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ClockState {
-    /// Whether something keeps it to an outer time: `STA_UNSYNC` is not set and the state is not `TIME_ERROR`.
+    /// True if the clock is synchronised: `STA_UNSYNC` is not set and the state is not `TIME_ERROR`.
     pub(super) synchronised: bool,
-    /// Most that it can be wrong by, in microseconds, by its own account.
+    /// Maximum error, in microseconds, as the kernel estimates it.
     pub(super) error_us_max: i64,
 }
 
-/// What only a system call tells.
+/// The system calls that checks make.
 pub(super) trait Calls: fmt::Debug {
     /// Tries what the io_uring driver needs.
     fn io_uring(&self) -> Result<uring::Report, uring::Unavailable>;
-    /// Whether the rings of so many reactors of so many connections are to be had all at one time.
+    /// Tries to set up the rings of this many reactors, for this many connections each, all at one time.
     fn rings(&self, reactors: usize, connections: u32) -> Result<(), uring::Unavailable>;
     /// Lets time pass between two samples.
     fn wait(&self, span: Duration);
@@ -39,15 +39,15 @@ pub(super) trait Calls: fmt::Debug {
     fn clock(&self) -> io::Result<ClockState>;
     /// The wall clock.
     fn now(&self) -> SystemTime;
-    /// Room on the file system that holds `path` (statvfs(3)).
+    /// Free space on the file system that holds `path` (statvfs(3)).
     fn usage(&self, path: &Path) -> io::Result<Usage>;
-    /// Whether this process may make files in `directory` (faccessat(2)).
+    /// Checks that this process may create files in `directory` (faccessat(2)).
     fn may_write(&self, directory: &Path) -> io::Result<()>;
     /// Times of appending 4 KiB and syncing them in `directory`, in the order taken. At least one.
     fn sync_times(&self, directory: &Path) -> io::Result<Vec<Duration>>;
-    /// Whether `place` is to be had (bind(2)).
+    /// Tries to bind `place` (bind(2)).
     fn bind(&self, place: &Place) -> io::Result<()>;
-    /// The server that has the data directory.
+    /// The server that holds the lock of the data directory.
     fn holder(&self, directory: &Path) -> io::Result<Holder>;
     /// Syncs the directory itself (fsync(2)).
     fn sync_directory(&self, directory: &Path) -> io::Result<()>;
@@ -105,7 +105,7 @@ impl Calls for Kernel {
     }
 
     fn sync_times(&self, directory: &Path) -> io::Result<Vec<Duration>> {
-        // A write over RLIMIT_FSIZE is to fail with EFBIG and not to kill the process (setrlimit(2)).
+        // A write beyond RLIMIT_FSIZE must fail with EFBIG instead of killing the process (setrlimit(2)).
         signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
         let mut sample = SampleFile::create(directory)?;
         let block = [b'\n'; limits::DOCTOR_SYNC_BYTES];
@@ -133,8 +133,8 @@ impl Calls for Kernel {
     }
 }
 
-/// The file that the disk is measured with. It has a name while it lives, since a file system may skip the sync of one that
-/// has none (btrfs does), and is removed with this.
+/// The file that the disk is measured with. It has a name while it exists, because a file system may skip the sync of
+/// an unnamed file (btrfs does); dropping this removes it.
 #[derive(Debug)]
 struct SampleFile {
     file: File,
@@ -155,7 +155,7 @@ impl Drop for SampleFile {
             Ok(()) => {}
             // A server that runs on the directory may tidy up what ends like this.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => tracing::warn!("{} is left behind: {error}", self.path.display()),
+            Err(error) => tracing::warn!("cannot remove {}: {error}", self.path.display()),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What the control group withholds: a quota of CPU time, a limit of memory; both of version 1 and of version 2.
+//! Limits of the control group: the CPU quota and the memory limit, for cgroup versions 1 and 2.
 
 use super::{
     Cost, Finding, Subject, Verdict,
@@ -19,18 +19,18 @@ pub(super) const SUBJECTS: &[Subject] = &[
 struct Group {
     /// Its directory and those above it, up to the root of what is mounted.
     directories: Vec<String>,
-    /// Version 2.
+    /// True for version 2.
     unified: bool,
 }
 
-/// Where the controller is (cgroups(7)): in a hierarchy of version 1 if one names it, else in the unified one.
+/// Finds the controller (cgroups(7)): in a version 1 hierarchy if one names it, else in the unified hierarchy.
 fn group(examination: &mut Examination, controller: &str) -> Result<Group, Unknown> {
     const PATH: &str = "/proc/self/cgroup";
     let text = examination.lines(PATH)?;
     let named =
         |line: &&str| line.split(':').nth(1).is_some_and(|names| names.split(',').any(|name| name == controller));
     let line = text.lines().find(named).or_else(|| text.lines().find(|line| line.starts_with("0::")));
-    let line = line.ok_or_else(|| Unknown(format!("{PATH} names no group for {controller}")))?;
+    let line = line.ok_or_else(|| Unknown(format!("{PATH} lists no group for {controller}")))?;
     examination.record(PATH, line);
     let unified = line.starts_with("0::");
     let own = line.splitn(3, ':').nth(2).unwrap_or("/");
@@ -41,11 +41,11 @@ fn group(examination: &mut Examination, controller: &str) -> Result<Group, Unkno
             true => mount.fs_type == "cgroup2",
             false => mount.fs_type == "cgroup" && mount.has(controller),
         })
-        .ok_or_else(|| Unknown(format!("the {controller} controller is mounted nowhere that this process sees")))?;
+        .ok_or_else(|| Unknown(format!("the {controller} controller is not mounted where this process can see it")))?;
     // A container may see its own group as the root of the mount.
-    let below = Path::new(own).strip_prefix(&mount.root).map_err(|_| {
-        Unknown(format!("the group {own} is outside of what is mounted at {}, {}", mount.point, mount.root))
-    })?;
+    let below = Path::new(own)
+        .strip_prefix(&mount.root)
+        .map_err(|_| Unknown(format!("the group {own} is outside of the mount at {}, {}", mount.point, mount.root)))?;
     // Without the slash at the end that joining nothing leaves.
     let deepest: PathBuf = Path::new(&mount.point).join(below).components().collect();
     let directories: Vec<String> = deepest
@@ -55,7 +55,7 @@ fn group(examination: &mut Examination, controller: &str) -> Result<Group, Unkno
         .collect();
     match directories.first() {
         Some(directory) if examination.exists(directory) => Ok(Group { directories, unified }),
-        _ => Err(Unknown(format!("{} is not there", deepest.display()))),
+        _ => Err(Unknown(format!("{} does not exist", deepest.display()))),
     }
 }
 
@@ -72,7 +72,7 @@ fn quota(examination: &mut Examination) -> Verdict {
             let Some(quota) = examination.optional(&format!("{directory}/cpu.cfs_quota_us"))? else { continue };
             (quota.parse().ok(), examination.number(&format!("{directory}/cpu.cfs_period_us")).map(Some)?)
         };
-        // No number: `max` in version 2, -1 in version 1.
+        // Without a quota: `max` in version 2, -1 in version 1.
         let (Some(quota), Some(period)) = (quota, period.filter(|&period: &u64| period > 0)) else { continue };
         let less =
             |(q, p, _): &(u64, u64, String)| u128::from(quota) * u128::from(*p) < u128::from(*q) * u128::from(period);
@@ -80,7 +80,7 @@ fn quota(examination: &mut Examination) -> Verdict {
             least = Some((quota, period, directory));
         }
     }
-    let Some((quota, period, directory)) = least else { return Ok(Finding::ok("no quota of CPU time")) };
+    let Some((quota, period, directory)) = least else { return Ok(Finding::ok("no CPU quota")) };
     let pinned = pinned(examination);
     let cores = quota as f64 / period as f64;
     if quota >= period.saturating_mul(pinned.len() as u64) {
@@ -88,8 +88,8 @@ fn quota(examination: &mut Examination) -> Verdict {
     }
     let throttled = throttled(examination, &directory);
     let text = format!(
-        "the control group grants {cores:.2} CPUs and threads are pinned to {}: once {quota} us of a period of {period} us are \
-         used, the whole server stands still for the rest of it{throttled}",
+        "the control group grants {cores:.2} CPUs but threads are pinned to {}: after {quota} us of each {period} us \
+         period the whole server is stopped for the rest of it{throttled}",
         pinned.len()
     );
     let file = if group.unified { "max > {}/cpu.max" } else { "-1 > {}/cpu.cfs_quota_us" }.replace("{}", &directory);
@@ -102,18 +102,18 @@ fn quota(examination: &mut Examination) -> Verdict {
     )))
 }
 
-/// How often the group has been throttled so far, if it tells.
+/// The number of times the group has been throttled so far, if the kernel reports it.
 fn throttled(examination: &mut Examination, directory: &str) -> String {
     let path = format!("{directory}/cpu.stat");
     let text = examination.lines(&path).unwrap_or_default();
     let count = text.lines().find_map(|line| line.strip_prefix("nr_throttled ")).map(str::trim);
     count.map_or_else(String::new, |count| {
         examination.record(format!("{path} nr_throttled"), count);
-        format!(" (so far {count} times)")
+        format!(" ({count} times so far)")
     })
 }
 
-/// What the server may take by its configuration, in bytes: what a busy one fills, and the most its bounds allow.
+/// Memory that the configuration allows, in bytes: what a busy server fills, and the maximum.
 fn wanted(examination: &Examination) -> (u64, u64) {
     /// Bytes of a slot in the limiter's table, and slots for each client (`limits::CLIENTS_DEFAULT`).
     const BYTES_PER_CLIENT: u64 = 2 * 64;
@@ -133,7 +133,7 @@ fn memory(examination: &mut Examination) -> Verdict {
     let mut limit = (total, None);
     for directory in group.directories {
         let path = format!("{directory}/{}", if group.unified { "memory.max" } else { "memory.limit_in_bytes" });
-        // No number is `max`; version 1 says a number beyond any memory.
+        // Without a limit: `max` in version 2, a number beyond any memory in version 1.
         let bytes = examination.optional(&path)?.and_then(|text| text.parse::<u64>().ok());
         if let Some(bytes) = bytes.filter(|&bytes| bytes < limit.0) {
             limit = (bytes, Some(path));
@@ -151,7 +151,7 @@ fn memory(examination: &mut Examination) -> Verdict {
     };
     Ok(if bytes < busy {
         let text = format!(
-            "rings, receive buffers and clients take {} MiB when filled, and {whose} is {} MiB: the kernel will kill the \
+            "full rings, receive buffers and client table take {} MiB, and {whose} is {} MiB: the kernel will kill the \
              server under load",
             mib(busy),
             mib(bytes)
@@ -159,12 +159,13 @@ fn memory(examination: &mut Examination) -> Verdict {
         Finding::critical(Cost::Data, text).mend(mend)
     } else if bytes < most {
         let text = format!(
-            "the bounds allow {} MiB in all, large bodies and stamps of the limiter included, and {whose} is {} MiB",
+            "the limits allow {} MiB in total, large bodies and rate-limiter timestamps included, and {whose} is {} \
+            MiB",
             mib(most),
             mib(bytes)
         );
         Finding::note(Cost::Service, text).mend(mend)
     } else {
-        Finding::ok(format!("the {} MiB that the bounds allow fit {whose}, {} MiB", mib(most), mib(bytes)))
+        Finding::ok(format!("the {} MiB that the limits allow fit {whose}, {} MiB", mib(most), mib(bytes)))
     })
 }

@@ -1,4 +1,4 @@
-//! Time: what reading it costs, whether something keeps it right, and whether it has gone backwards.
+//! Clock checks: the cost of reading it, its synchronisation, and steps backwards.
 
 use super::{Cost, Finding, Subject, Verdict, host::Examination};
 use crate::limits;
@@ -25,13 +25,13 @@ fn source(examination: &mut Examination) -> Verdict {
     }
     let better = available.split_whitespace().find(|name| *name == "tsc");
     if FAST.contains(&current.as_str()) {
-        return Ok(Finding::ok(format!("{current}, the hypervisor's, which takes no system call to read")));
+        return Ok(Finding::ok(format!("{current}, the hypervisor's, which is read without a system call")));
     }
-    let text = format!("the clock source is {current}: every look at the time is a system call and a slow device");
+    let text = format!("the clock source is {current}: every read of the clock is a system call to a slow device");
     Ok(Finding::warning(Cost::Speed, text).mend(match better {
         Some(name) => format!("echo {name} > {DIRECTORY}/current_clocksource"),
-        None => "dmesg | grep -i -e tsc -e clocksource   (says why tsc was given up; tsc=reliable on the kernel's command line \
-                 insists on it)"
+        None => "dmesg | grep -i -e tsc -e clocksource   (shows why the kernel rejected tsc; tsc=reliable on the \
+                 kernel's command line forces it)"
             .to_owned(),
     }))
 }
@@ -47,22 +47,23 @@ fn synchronised(examination: &mut Examination) -> Verdict {
         ),
     );
     if !state.synchronised {
-        let text = "nothing keeps the clock right: metrics without a timestamp are stamped with it, and it drifts by seconds a day";
+        let text = "the clock is not synchronised: it drifts by seconds a day, and it stamps metrics that have no \
+                    timestamp";
         return Ok(Finding::warning(Cost::Data, text)
             .mend("apt-get install chrony && systemctl enable --now chrony   (or: timedatectl set-ntp true)"));
     }
     if state.error_us_max >= limits::DOCTOR_CLOCK_ERROR_US {
-        let text = format!("the clock may be wrong by {error_ms} ms, by its own account");
+        let text = format!("the kernel estimates that the clock may be wrong by {error_ms} ms");
         return Ok(Finding::note(Cost::Data, text).mend("chronyc tracking; chronyc sources   (shows why)"));
     }
     Ok(Finding::ok(format!("synchronised, off by at most {error_ms} ms")))
 }
 
-/// Against the newest file of the data directory: it cannot have been written in the future.
+/// Compares the clock with the newest file of the data directory, which cannot have been written in the future.
 fn plausible(examination: &mut Examination) -> Verdict {
     let located = examination.data_dir()?;
     if !located.exists {
-        return Ok(Finding::ok("there is no data directory yet to compare the clock with"));
+        return Ok(Finding::ok("the data directory does not exist yet, so there is nothing to compare the clock with"));
     }
     let entries = fs::read_dir(&located.real)
         .map_err(|error| examination.failed(format!("readdir(3) {}", located.path.display()), &error))?;
@@ -89,7 +90,7 @@ fn plausible(examination: &mut Examination) -> Verdict {
         return Ok(Finding::ok("the clock is not behind the newest file of the data directory"));
     }
     let text = format!(
-        "{name} was written {} s in the future: the clock has gone back, and so do the timestamps",
+        "{name} was written {} s in the future: the clock was set back, so timestamps go backwards too",
         ahead.as_secs()
     );
     Ok(Finding::warning(Cost::Data, text).mend("chronyc makestep   (or: timedatectl set-ntp true; timedatectl)"))

@@ -1,4 +1,4 @@
-//! How fast the pinned cores run: governor, idle states, time stolen by the hypervisor.
+//! Speed of the pinned cores: governor, idle states, time stolen by the hypervisor.
 
 use super::{
     Cost, Finding, Subject, Verdict,
@@ -24,7 +24,8 @@ fn governor(examination: &mut Examination) -> Verdict {
         if !examination.exists(&directory) {
             examination.record(&directory, "missing");
             return Err(Unknown(format!(
-                "{directory} is missing: in a virtual machine the host sets the frequency, elsewhere no driver is loaded"
+                "{directory} is missing: in a virtual machine the host sets the frequency; otherwise no driver is \
+                loaded"
             )));
         }
         cores.entry(examination.text(&format!("{directory}/scaling_governor"))?).or_default().push(core);
@@ -33,14 +34,16 @@ fn governor(examination: &mut Examination) -> Verdict {
     cores.remove("performance");
     let worst = cores.get_key_value("powersave").or_else(|| cores.first_key_value());
     let Some((name, slow)) = worst else { return Ok(Finding::ok("performance")) };
-    // These two choose the frequency in hardware; their powersave is no fixed lowest one.
+    // These two drivers choose the frequency in hardware: powersave is not a fixed lowest frequency there.
     let in_hardware = driver.starts_with("intel_pstate") || driver.starts_with("amd-pstate");
     let runs = if slow.len() == 1 { "runs" } else { "run" };
-    let text =
-        format!("{} {runs} under the governor {name} of {driver}: a core that was idle starts slow", named(slow));
+    let text = format!(
+        "{} {runs} under the {name} governor of {driver}: a core is slow to speed up after it was idle",
+        named(slow)
+    );
     let finding = match name.as_str() {
         "powersave" if !in_hardware => {
-            Finding::warning(Cost::Speed, format!("{text}, and stays at its lowest frequency"))
+            Finding::warning(Cost::Speed, format!("{text}, and it stays at its lowest frequency"))
         }
         _ => Finding::note(Cost::Speed, text),
     };
@@ -59,7 +62,7 @@ fn idle_states(examination: &mut Examination) -> Verdict {
         let directory = format!("{CPUS}/cpu{core}/cpuidle");
         if !examination.exists(&directory) {
             examination.record(&directory, "missing");
-            return Err(Unknown(format!("{directory} is missing: idle states are not the kernel's to choose here")));
+            return Err(Unknown(format!("{directory} is missing: the kernel does not choose idle states here")));
         }
         for state in examination.names(&directory)? {
             let disabled = examination.optional(&format!("{directory}/{state}/disable"))?;
@@ -76,7 +79,10 @@ fn idle_states(examination: &mut Examination) -> Verdict {
     match deepest {
         Some((latency_us, name)) if latency_us >= limits::DOCTOR_IDLE_LATENCY_US => Ok(Finding::note(
             Cost::Speed,
-            format!("idle cores may sink to {name}: waking up from there takes {latency_us} us, felt by the first request after a lull"),
+            format!(
+                "idle cores may enter {name}: leaving it takes {latency_us} us, which delays the first request \
+                     after a pause"
+            ),
         )
         .mend(format!(
             "cpupower idle-set --disable-by-latency {}   (costs power)",
@@ -90,7 +96,7 @@ fn idle_states(examination: &mut Examination) -> Verdict {
     }
 }
 
-/// Ticks of the pinned cores since the boot: all, and those the hypervisor gave to somebody else (proc(5), /proc/stat).
+/// Ticks of the pinned cores since boot: all, and those stolen by the hypervisor (proc(5), /proc/stat).
 fn ticks(examination: &mut Examination) -> Result<(u64, u64), Unknown> {
     /// user nice system idle iowait irq softirq steal; guest time is counted in user.
     const FIELDS: usize = 8;
@@ -106,7 +112,7 @@ fn ticks(examination: &mut Examination) -> Result<(u64, u64), Unknown> {
             continue;
         }
         let fields: Vec<u64> = words.take(FIELDS).filter_map(|word| word.parse().ok()).collect();
-        let steal = fields.get(STEAL).ok_or_else(|| Unknown("/proc/stat tells of no stolen time".into()))?;
+        let steal = fields.get(STEAL).ok_or_else(|| Unknown("/proc/stat does not report stolen time".into()))?;
         all += fields.iter().sum::<u64>();
         stolen += steal;
         found += 1;
@@ -116,7 +122,7 @@ fn ticks(examination: &mut Examination) -> Result<(u64, u64), Unknown> {
         format!("{found} of the cores {}: {stolen} of {all} ticks stolen since boot", list(&pinned)),
     );
     if found != pinned.len() {
-        return Err(Unknown(format!("/proc/stat does not name all of the cores {}", list(&pinned))));
+        return Err(Unknown(format!("/proc/stat does not list all of the cores {}", list(&pinned))));
     }
     Ok((all, stolen))
 }
@@ -129,11 +135,11 @@ fn steal(examination: &mut Examination) -> Verdict {
     let now = share(stolen.saturating_sub(stolen_before), all.saturating_sub(all_before));
     let since_boot = share(stolen, all);
     let text = format!(
-        "the hypervisor took {now:.1} % of the pinned cores' time over {} ms, {since_boot:.1} % since boot",
+        "the hypervisor stole {now:.1} % of the pinned cores' time over {} ms, {since_boot:.1} % since boot",
         limits::DOCTOR_STEAL_SAMPLE.as_millis()
     );
     let mend =
-        "ask the provider for dedicated cores, or move the virtual machine; watch it with: vmstat 1   (column st)";
+        "ask the provider for dedicated cores, or move the virtual machine; monitor it with: vmstat 1   (column st)";
     Ok(if now >= limits::DOCTOR_STEAL_PERCENT_WARNING {
         Finding::warning(Cost::Speed, text).mend(mend)
     } else if since_boot >= limits::DOCTOR_STEAL_PERCENT_NOTE {

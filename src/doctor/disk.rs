@@ -1,4 +1,4 @@
-//! What the data directory stands on: file system, mount options, block device, write-back.
+//! Storage below the data directory: file system, mount options, block device, write-back.
 
 use super::{
     Cost, Finding, Subject, Verdict,
@@ -16,7 +16,7 @@ pub(super) const SUBJECTS: &[Subject] = &[
     Subject { id: "io_scheduler", topic: "disk", examine: scheduler },
 ];
 
-/// Local file systems whose fdatasync(2) means what it says.
+/// Local file systems whose fdatasync(2) is reliable.
 const LOCAL: [&str; 7] = ["ext4", "xfs", "btrfs", "zfs", "f2fs", "ext3", "bcachefs"];
 const NETWORK: [&str; 9] = ["nfs", "nfs4", "cifs", "smb3", "9p", "virtiofs", "ceph", "glusterfs", "afs"];
 
@@ -25,7 +25,7 @@ fn data_mount(examination: &mut Examination) -> Result<Mount, Unknown> {
     let located = examination.data_dir()?;
     let mounts = mount::all(examination)?;
     let mount = mount::of(&mounts, &located.path)
-        .ok_or_else(|| Unknown(format!("/proc/self/mountinfo names no mount for {}", located.path.display())))?;
+        .ok_or_else(|| Unknown(format!("/proc/self/mountinfo lists no mount for {}", located.path.display())))?;
     examination.record(
         format!("/proc/self/mountinfo {}", mount.point),
         format!("{} {} {}", mount.fs_type, mount.source, mount.options),
@@ -40,21 +40,32 @@ fn filesystem(examination: &mut Examination) -> Verdict {
     Ok(match fs_type {
         "tmpfs" | "ramfs" => Finding::critical(
             Cost::Data,
-            format!("the data directory is in memory ({fs_type} at {point}): every level of acknowledgement ends with the machine"),
+            format!(
+                "the data directory is in memory ({fs_type} at {point}): a reboot loses the log at every \
+                     acknowledgement level"
+            ),
         )
         .mend(mend),
         "overlay" => Finding::warning(
             Cost::Data,
-            format!("the data directory is in a container's own layer (overlay at {point}): the log goes when the container does"),
+            format!(
+                "the data directory is in the container's own layer (overlay at {point}): the log is deleted with \
+                     the container"
+            ),
         )
         .mend("podman run -v metricstream:/data …   (or docker; then --data-dir /data)"),
         _ if NETWORK.contains(&fs_type) || fs_type.starts_with("fuse") => Finding::warning(
             Cost::Data,
-            format!("the data directory is on {fs_type} at {point}: what fsync means there is up to another program or host"),
+            format!(
+                "the data directory is on {fs_type} at {point}: another program or host decides what fsync \
+                     guarantees there"
+            ),
         )
         .mend(mend),
         _ if LOCAL.contains(&fs_type) => Finding::ok(format!("{fs_type} at {point}")),
-        _ => Err(Unknown(format!("{fs_type} at {point}: nothing is known of how it keeps what was synced")))?,
+        _ => Err(Unknown(format!(
+            "{fs_type} at {point}: it is not known whether synced data survives a power loss there"
+        )))?,
     })
 }
 
@@ -63,35 +74,37 @@ fn options(examination: &mut Examination) -> Verdict {
     let point = &mount.point;
     if let Some(option) = ["nobarrier", "barrier=0"].into_iter().find(|option| mount.has(option)) {
         let text = format!(
-            "{point} is mounted with {option}: syncs do not reach the disk, and a loss of power takes what was acknowledged"
+            "{point} is mounted with {option}: syncs do not reach the disk, so a power loss loses acknowledged data"
         );
         let barrier = if mount.fs_type == "ext4" { "barrier=1" } else { "barrier" };
         return Ok(Finding::critical(Cost::Data, text)
-            .mend(format!("mount -o remount,{barrier} {point}   (and take {option} out of /etc/fstab)")));
+            .mend(format!("mount -o remount,{barrier} {point}   (and remove {option} from /etc/fstab)")));
     }
     if mount.has("data=writeback") {
-        let text =
-            format!("{point} is mounted with data=writeback: after a crash the log's end may hold foreign bytes");
+        let text = format!(
+            "{point} is mounted with data=writeback: after a crash the end of the log may hold stale bytes of \
+                     other files"
+        );
         return Ok(Finding::warning(Cost::Data, text)
             .mend(format!("sed -i 's/data=writeback/data=ordered/' /etc/fstab && umount {point} && mount {point}")));
     }
     if let Some(option) = ["sync", "data=journal"].into_iter().find(|option| mount.has(option)) {
-        let text = format!("{point} is mounted with {option}: every write goes to the disk at least once more");
+        let text = format!("{point} is mounted with {option}: every write reaches the disk at least one extra time");
         return Ok(Finding::note(Cost::Speed, text).mend(match option {
             "sync" => format!("mount -o remount,async {point}"),
             _ => format!("sed -i 's/data=journal/data=ordered/' /etc/fstab && umount {point} && mount {point}"),
         }));
     }
-    Ok(Finding::ok("barriers are on, data is ordered"))
+    Ok(Finding::ok("barriers are on and data is ordered"))
 }
 
-/// The directories in sysfs of the disks under a mount; what is stacked (LVM, md, dm-crypt) is followed down.
+/// The sysfs directories of the disks under a mount; stacked devices (LVM, md, dm-crypt) are resolved.
 fn disks(examination: &mut Examination, mount: &Mount) -> Result<Vec<String>, Unknown> {
-    /// Layers of block devices one on the other.
+    /// Maximum depth of stacked block devices.
     const DEPTH_MAX: usize = 8;
     let by_number = format!("/sys/dev/block/{}", mount.device);
     let name = mount.source.rsplit('/').next().unwrap_or_default();
-    // btrfs and zfs show a number of their own; the source still names a device, if it is one.
+    // btrfs and zfs show a device number of their own; the source still names the device, if there is one.
     let by_name = format!("/sys/class/block/{name}");
     let top = [by_number, by_name]
         .into_iter()
@@ -135,15 +148,15 @@ fn write_cache(examination: &mut Examination) -> Verdict {
         for name in names {
             let own = examination.text(&format!("{scsi}/{name}/cache_type"))?;
             if kernel == "write through" && own.starts_with("write back") {
-                let text = "the disk has a volatile write cache and the kernel was told that it has none: syncs send no flush, \
-                            and a loss of power takes what was acknowledged";
+                let text = "the disk has a volatile write cache but the kernel is configured as if it had none: syncs \
+                            send no flush, and a loss of power takes what was acknowledged";
                 return Ok(Finding::critical(Cost::Data, text).mend(format!("echo 'write back' > {path}")));
             }
         }
     }
     Ok(Finding::ok(match volatile {
-        true => "write back: the disk caches, and a sync flushes it",
-        false => "write through: the disk says that it keeps no volatile cache",
+        true => "write back: the disk has a cache, and syncs flush it",
+        false => "write through: the disk reports no volatile cache",
     }))
 }
 
@@ -155,11 +168,11 @@ fn scheduler(examination: &mut Examination) -> Verdict {
         let rotational: u8 = examination.number(&format!("{disk}/queue/rotational"))?;
         let name = chosen(&text);
         if name == "bfq" && rotational == 0 {
-            let text = "the disk's scheduler is bfq, which is made for fairness between many and delays syncs";
+            let text = "the disk's scheduler is bfq, which is designed for fairness between processes and delays syncs";
             return Ok(Finding::note(Cost::Speed, text).mend(format!("echo mq-deadline > {path}")));
         }
         if name == "none" && rotational == 1 {
-            let text = "a disk that turns has no scheduler: reads and syncs wait behind the log's write-back";
+            let text = "a rotational disk has no scheduler: reads and syncs wait behind the log's write-back";
             return Ok(Finding::note(Cost::Speed, text).mend(format!("echo mq-deadline > {path}")));
         }
         names.push(name.to_owned());
@@ -167,13 +180,13 @@ fn scheduler(examination: &mut Examination) -> Verdict {
     Ok(Finding::ok(names.join(", ")))
 }
 
-/// How much may be written before the kernel makes the writer wait for the disk. Also how much a loss of power takes of what
-/// was acknowledged at the level `write`.
+/// The amount of unwritten data at which the kernel makes the writer wait for the disk. It is also the amount of
+/// acknowledged data that a power loss may lose at the level `write`.
 fn dirty(examination: &mut Examination) -> Verdict {
     let available_bytes = meminfo(examination, "MemAvailable")?;
     let mut bound = |name: &str| -> Result<u64, Unknown> {
         match examination.number::<u64>(&format!("/proc/sys/vm/{name}_bytes"))? {
-            // The ratio counts, in per cent of the memory that is available.
+            // The ratio applies, in per cent of the available memory.
             0 => Ok(available_bytes / 100 * examination.number::<u64>(&format!("/proc/sys/vm/{name}_ratio"))?),
             bytes => Ok(bytes),
         }
@@ -182,11 +195,11 @@ fn dirty(examination: &mut Examination) -> Verdict {
     bound("dirty_background")?;
     let mib = stop / limits::MIB as u64;
     if stop <= limits::DOCTOR_DIRTY_BYTES {
-        return Ok(Finding::ok(format!("the writer waits for the disk from {mib} MiB of unwritten pages on")));
+        return Ok(Finding::ok(format!("the writer waits for the disk once {mib} MiB of pages are unwritten")));
     }
     let text = format!(
-        "{mib} MiB may wait in memory before the writer is stopped to flush them: a long stall on a slow disk, and at the level \
-         write that much can be lost with the power"
+        "{mib} MiB of pages may stay unwritten before the writer has to wait for the disk: a long stall on a slow \
+         disk, and at the level write a power loss can lose that much"
     );
     let (background, bytes) = (limits::DOCTOR_DIRTY_BYTES / 4, limits::DOCTOR_DIRTY_BYTES);
     Ok(Finding::note(Cost::Data, text)

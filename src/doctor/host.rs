@@ -1,5 +1,5 @@
-//! The one way to the host: files under a root, and the few things that only a system call tells. Whatever an
-//! examination reads is noted as it is read, so that a finding can be traced to where it came from.
+//! Access to the host: files under a root, and the system calls that checks make. Every value that a check reads is
+//! recorded, so that a finding can be traced to its source.
 
 use super::calls::{Calls, Kernel};
 use crate::{config::Config, limits};
@@ -13,21 +13,21 @@ use std::{
     str::FromStr,
 };
 
-/// A host to be examined.
+/// The host that checks examine.
 #[derive(Debug)]
 pub struct Host {
     root: PathBuf,
     calls: Box<dyn Calls>,
 }
 
-/// Where the data directory is, or would be.
+/// The data directory, or the place where it would be created.
 #[derive(Debug)]
 pub(super) struct Located {
-    /// The directory, or the nearest one above it that is there; without symbolic links, as the host names it.
+    /// The directory, or its nearest existing ancestor; without symbolic links, as the host names it.
     pub(super) path: PathBuf,
-    /// The same as this process can open it: under the root.
+    /// The same path below the root, as this process can open it.
     pub(super) real: PathBuf,
-    /// Whether it is the directory itself.
+    /// True if it is the directory itself.
     pub(super) exists: bool,
 }
 
@@ -38,7 +38,7 @@ impl Host {
         Self { root: PathBuf::from("/"), calls: Box::new(Kernel) }
     }
 
-    /// A host made for a test: a tree under `root`, and answers to system calls.
+    /// A simulated host for tests: a tree under `root`, and results of system calls.
     #[cfg(test)]
     pub(super) fn made(root: PathBuf, calls: Box<dyn Calls>) -> Self {
         Self { root, calls }
@@ -48,7 +48,7 @@ impl Host {
         self.root.join(path.trim_start_matches('/'))
     }
 
-    /// The directory, or the nearest one above it that is there.
+    /// The directory, or its nearest existing ancestor.
     fn locate(&self, directory: &Path) -> io::Result<Located> {
         let absolute = std::path::absolute(directory)?;
         let root = self.root.canonicalize()?;
@@ -69,23 +69,23 @@ impl Host {
 
     fn read(&self, path: &str) -> io::Result<String> {
         let mut bytes = Vec::new();
-        // A pipe in the place of a file is not waited for.
+        // Does not block on a pipe in place of a file.
         let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(self.real(path))?;
         file.take(limits::DOCTOR_FILE_BYTES_MAX).read_to_end(&mut bytes)?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 }
 
-/// Something that was read: a file, a directory or a system call, and what it said.
+/// One value that a check read, and its source: a file, a directory or a system call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Reading {
-    /// A path, or the name of a call.
+    /// The path, or the name of the call.
     pub source: String,
-    /// What it said, or why it said nothing.
+    /// The value, or why it could not be read.
     pub value: String,
 }
 
-/// Why something could not be found out.
+/// The reason why a check could not be made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unknown(pub(super) String);
 
@@ -95,7 +95,7 @@ impl fmt::Display for Unknown {
     }
 }
 
-/// One check at work.
+/// The state of one running check.
 pub(super) struct Examination<'a> {
     pub(super) config: &'a Config,
     host: &'a Host,
@@ -111,17 +111,17 @@ impl<'a> Examination<'a> {
         self.read
     }
 
-    /// Notes what was read.
+    /// Records a value that was read.
     pub(super) fn record(&mut self, source: impl Into<String>, value: impl fmt::Display) {
         self.read.push(Reading { source: source.into(), value: value.to_string() });
     }
 
-    /// What only a system call can tell. The caller notes the answer.
+    /// The system calls. The caller records their results.
     pub(super) fn calls(&self) -> &'a dyn Calls {
         self.host.calls.as_ref()
     }
 
-    /// Notes that a call failed, and makes that the reason for not knowing.
+    /// Records that a call failed, and returns that as the reason.
     pub(super) fn failed(&mut self, call: impl Into<String>, error: &io::Error) -> Unknown {
         let call = call.into();
         self.record(&call, format!("failed: {error}"));
@@ -133,19 +133,19 @@ impl<'a> Examination<'a> {
         Unknown(format!("{path} cannot be read: {error}"))
     }
 
-    /// A file of many lines; the caller notes those that mattered.
+    /// Reads a file of many lines; the caller records the relevant ones.
     pub(super) fn lines(&mut self, path: &str) -> Result<String, Unknown> {
         self.host.read(path).map_err(|error| self.unreadable(path, &error))
     }
 
-    /// A file of one line.
+    /// Reads a file of one line.
     pub(super) fn text(&mut self, path: &str) -> Result<String, Unknown> {
         let text = self.lines(path)?.trim().to_owned();
         self.record(path, &text);
         Ok(text)
     }
 
-    /// A file of one line that may be missing for a reason that the caller knows.
+    /// Reads a file of one line that may legitimately be missing.
     pub(super) fn optional(&mut self, path: &str) -> Result<Option<String>, Unknown> {
         match self.host.read(path) {
             Ok(text) => {
@@ -160,10 +160,10 @@ impl<'a> Examination<'a> {
         }
     }
 
-    /// A file that holds one number.
+    /// Reads a file that holds one number.
     pub(super) fn number<T: FromStr>(&mut self, path: &str) -> Result<T, Unknown> {
         let text = self.text(path)?;
-        text.parse().map_err(|_| Unknown(format!("{path} holds no number: {text:?}")))
+        text.parse().map_err(|_| Unknown(format!("{path} does not hold a number: {text:?}")))
     }
 
     /// The names in a directory, sorted.
@@ -175,12 +175,12 @@ impl<'a> Examination<'a> {
         Ok(names)
     }
 
-    /// Whether there is such a file or directory.
+    /// Returns true if the file or directory exists.
     pub(super) fn exists(&self, path: &str) -> bool {
         self.host.real(path).exists()
     }
 
-    /// Where the data directory is, or would be.
+    /// The data directory, or the place where it would be created.
     pub(super) fn data_dir(&mut self) -> Result<Located, Unknown> {
         let named = self.config.data_dir.display();
         let located = self
@@ -188,7 +188,7 @@ impl<'a> Examination<'a> {
             .locate(&self.config.data_dir)
             .map_err(|error| self.failed(format!("realpath(3) {named}"), &error))?;
         if !located.exists {
-            let found = format!("missing; the nearest that is there is {}", located.path.display());
+            let found = format!("missing; the nearest existing directory is {}", located.path.display());
             self.record(named.to_string(), found);
         }
         Ok(located)

@@ -1,4 +1,4 @@
-//! The kernel and what it lets this process have: io_uring, descriptors, locked memory, file size, huge pages.
+//! Kernel features and limits of this process: io_uring, descriptors, locked memory, file size, huge pages.
 
 use super::{Cost, Finding, Subject, Verdict, calls::Holder, counted, host::Examination, host::Unknown, storage};
 use crate::{config::DriverChoice, limits};
@@ -17,7 +17,7 @@ const SYSCTL: &str = "/proc/sys/kernel/io_uring_disabled";
 fn io_uring(examination: &mut Examination) -> Verdict {
     if examination.config.driver == DriverChoice::Epoll {
         examination.record("--driver", "epoll");
-        return Ok(Finding::ok("not asked for: --driver epoll"));
+        return Ok(Finding::ok("not used: --driver epoll"));
     }
     examination.text("/proc/sys/kernel/osrelease")?;
     // Both since Linux 6.6.
@@ -33,7 +33,7 @@ fn io_uring(examination: &mut Examination) -> Verdict {
     };
     examination.record("io_uring_setup(2)", &unavailable);
     let mend = match &unavailable {
-        // That it was refused for the sysctl is read here, from the host that is examined.
+        // The sysctl is read from the examined host.
         Unavailable::Forbidden(_) if matches!(disabled.as_deref(), Some("1" | "2")) => {
             "sysctl -w kernel.io_uring_disabled=0".to_owned()
         }
@@ -45,10 +45,10 @@ fn io_uring(examination: &mut Examination) -> Verdict {
         }
         Unavailable::LockedMemory => "ulimit -l unlimited   (systemd: LimitMEMLOCK=infinity)".to_owned(),
         Unavailable::Forbidden(_) => {
-            "ausearch -m avc -c metricstream   (shows what a security module refused, to be allowed there)".to_owned()
+            "ausearch -m avc -c metricstream   (shows what a security module refused; allow it there)".to_owned()
         }
         Unavailable::Absent | Unavailable::Lacks(_) | Unavailable::Refused(_) => {
-            "uname -r; apt-get install linux-image-amd64   (Linux 6.1 or later has all it takes)".to_owned()
+            "uname -r; apt-get install linux-image-amd64   (Linux 6.1 or later has all that is needed)".to_owned()
         }
     };
     let because = match (&unavailable, disabled.as_deref()) {
@@ -57,7 +57,7 @@ fn io_uring(examination: &mut Examination) -> Verdict {
         }
         (Unavailable::Forbidden(_), _) if filtered => "a seccomp filter forbids io_uring (EPERM)".to_owned(),
         (Unavailable::Absent, _) if filtered => {
-            "io_uring answers ENOSYS, and this process runs under a seccomp filter, which most likely hides it"
+            "io_uring returns ENOSYS, and this process runs under a seccomp filter, which most likely hides it"
                 .to_owned()
         }
         _ => unavailable.to_string(),
@@ -74,8 +74,10 @@ fn io_uring(examination: &mut Examination) -> Verdict {
 fn granted(report: &uring::Report) -> Finding {
     let kernel = &report.kernel;
     match report.step {
-        Step::DeferredNoArray => Finding::ok(format!("the best step of the ladder, on Linux {kernel}")),
-        Step::Deferred => Finding::ok(format!("the second step of the ladder, as Linux {kernel} is older than 6.6")),
+        Step::DeferredNoArray => Finding::ok(format!("the fastest set-up is available, on Linux {kernel}")),
+        Step::Deferred => {
+            Finding::ok(format!("the second-fastest set-up is available, as Linux {kernel} is older than 6.6"))
+        }
         step @ (Step::Cooperative | Step::Plain) => Finding::note(
             Cost::Speed,
             format!("io_uring runs without deferred task work ({step}), as Linux {kernel} refuses it (6.1 has it)"),
@@ -84,7 +86,7 @@ fn granted(report: &uring::Report) -> Finding {
     }
 }
 
-/// Whether this process runs under a seccomp filter (proc(5): `Seccomp: 2`).
+/// Returns true if this process runs under a seccomp filter (proc(5): `Seccomp: 2`).
 fn seccomp(examination: &mut Examination) -> Result<bool, Unknown> {
     let line = status(examination, "Seccomp")?;
     Ok(line.as_deref() == Some("2"))
@@ -99,17 +101,17 @@ pub(super) fn status(examination: &mut Examination, field: &str) -> Result<Optio
     Ok(value.map(str::to_owned))
 }
 
-/// Bytes of a field of /proc/meminfo.
+/// A field of /proc/meminfo, in bytes.
 pub(super) fn meminfo(examination: &mut Examination, field: &str) -> Result<u64, Unknown> {
     const PATH: &str = "/proc/meminfo";
     let text = examination.lines(PATH)?;
     let value = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')).map(str::trim);
     examination.record(format!("{PATH} {field}"), value.unwrap_or("missing"));
     let kilobytes = value.and_then(|value| value.strip_suffix(" kB")?.parse::<u64>().ok());
-    kilobytes.map(|count| count.saturating_mul(1024)).ok_or_else(|| Unknown(format!("{PATH} does not tell {field}")))
+    kilobytes.map(|count| count.saturating_mul(1024)).ok_or_else(|| Unknown(format!("{PATH} does not report {field}")))
 }
 
-/// Soft and hard bound of a resource, `u64::MAX` for none (proc(5), /proc/self/limits).
+/// Soft and hard limit of a resource, `u64::MAX` for none (proc(5), /proc/self/limits).
 fn limit(examination: &mut Examination, name: &str) -> Result<(u64, u64), Unknown> {
     const PATH: &str = "/proc/self/limits";
     let text = examination.lines(PATH)?;
@@ -121,11 +123,11 @@ fn limit(examination: &mut Examination, name: &str) -> Result<(u64, u64), Unknow
     });
     match (words.next().flatten(), words.next().flatten()) {
         (Some(soft), Some(hard)) => Ok((soft, hard)),
-        _ => Err(Unknown(format!("{PATH} does not tell {name:?}"))),
+        _ => Err(Unknown(format!("{PATH} does not report {name:?}"))),
     }
 }
 
-/// Descriptors that are no connections.
+/// File descriptors that are not connections.
 fn reserved(examination: &Examination) -> u64 {
     let reactors = examination.config.placement.reactor_cores.len() as u64;
     let query_threads = examination.config.query.threads as u64;
@@ -146,7 +148,7 @@ fn nofile(examination: &mut Examination) -> Verdict {
     Ok(match asked {
         _ if possible == 0 => Finding::critical(
             Cost::Service,
-            format!("{shown}: {reserved} are needed besides connections, so the server will not start"),
+            format!("{shown}: {reserved} are needed in addition to connections, so the server will not start"),
         )
         .mend(mend),
         Some(_) if possible < wanted => Finding::critical(
@@ -156,50 +158,52 @@ fn nofile(examination: &mut Examination) -> Verdict {
         .mend(mend),
         None if possible < wanted => Finding::warning(
             Cost::Service,
-            format!("{shown}: that leaves room for {possible} connections of the default {wanted}; more get 503"),
+            format!(
+                "{shown}: that allows {possible} connections instead of the default {wanted}; further ones get a 503"
+            ),
         )
         .mend(mend),
-        _ => Finding::ok(format!("{shown}; the server raises the soft one itself, and {needed} are enough")),
+        _ => Finding::ok(format!("{shown}; the server raises the soft limit itself, and {needed} are enough")),
     })
 }
 
 fn file_size(examination: &mut Examination) -> Verdict {
     let config = examination.config;
-    // A segment grows over its size by what one gather of all rings brings.
+    // A segment exceeds its size by at most one gather of all rings.
     let gathered = config.placement.reactor_cores.len() as u64 * config.ring_bytes as u64;
     let segment = config.rotation.rotate_bytes.map(|bytes| bytes.saturating_add(gathered));
     match limit(examination, "Max file size")? {
         (u64::MAX, _) => Ok(Finding::ok("files may grow without limit")),
         (bytes, _) if segment.is_some_and(|segment| segment <= bytes) => {
-            Ok(Finding::ok(format!("a file may grow to {bytes} bytes, which no segment of the log reaches")))
+            Ok(Finding::ok(format!("a file may grow to {bytes} bytes, more than any segment of the log")))
         }
         (bytes, _) => Ok(Finding::critical(
             Cost::Service,
-            format!("a file may grow to {bytes} bytes: from there every batch is answered 503"),
+            format!("a file may grow to {bytes} bytes: beyond that every batch gets a 503"),
         )
         .mend("ulimit -f unlimited   (systemd: LimitFSIZE=infinity)")),
     }
 }
 
-/// Newer kernels count a ring's memory against RLIMIT_MEMLOCK for whoever lacks CAP_IPC_LOCK, and for all processes of that
-/// user together (Linux 6.18 was seen to; from 5.12 it was the control group's). So it is tried, on rings of the server's
-/// size that are given back at once.
+/// Newer kernels charge a ring's memory to RLIMIT_MEMLOCK for users without CAP_IPC_LOCK, for all processes of the user
+/// together (observed on Linux 6.18; from 5.12 it was charged to the control group). So the check sets up rings of the
+/// server's size and releases them at once.
 fn locked_memory(examination: &mut Examination) -> Verdict {
-    /// The rings that are probed first are given back late.
+    /// The kernel releases the rings of the first probe with a delay.
     const PROBE_KILOBYTES: u64 = 128;
     if examination.config.driver == DriverChoice::Epoll {
         examination.record("--driver", "epoll");
-        return Ok(Finding::ok("of no matter: --driver epoll locks no memory"));
+        return Ok(Finding::ok("not relevant: --driver epoll locks no memory"));
     }
     let (soft, _) = limit(examination, "Max locked memory")?;
     if examination.calls().io_uring().is_err() {
-        return Ok(Finding::ok("of no matter: io_uring is not to be had here"));
+        return Ok(Finding::ok("not relevant: io_uring is unavailable here"));
     }
     let reactors = examination.config.placement.reactor_cores.len();
     let connections = examination.config.connections_limit.unwrap_or(limits::CONNECTIONS_DEFAULT);
     let needed = reactors as u64 * uring::locked_bytes(connections, limits::RECEIVE_BUFFERS);
     let source = format!("io_uring_setup(2), {}, {needed} bytes", counted(reactors, "ring"));
-    // Every feature was found by the probe: whatever is refused now is memory, however it is put.
+    // The probe found every feature, so any refusal now is for memory, whatever the error code.
     let Err(refusal) = examination.calls().rings(reactors, connections) else {
         examination.record(source, "granted");
         return Ok(Finding::ok(format!("the {needed} bytes of the reactors' rings are granted")));
@@ -208,12 +212,12 @@ fn locked_memory(examination: &mut Examination) -> Verdict {
     let forced = examination.config.driver == DriverChoice::IoUring;
     let what = if forced { "will not start with --driver io_uring" } else { "falls back to epoll" };
     let text = format!(
-        "the rings of {} take {needed} bytes and the kernel refuses them (the limit of locked memory is {soft}): the server \
-         {what}",
+        "the rings of {} take {needed} bytes and the kernel refuses them (the limit of locked memory is {soft}): the \
+         server {what}",
         counted(reactors, "reactor")
     );
     if matches!(storage::holder(examination), Ok(Holder::Held(_))) {
-        return Ok(Finding::note(Cost::Nothing, format!("{text} beside the one that runs already")));
+        return Ok(Finding::note(Cost::Nothing, format!("{text} while another server runs")));
     }
     let kilobytes = needed.div_ceil(1024) + PROBE_KILOBYTES;
     let finding = if forced { Finding::critical(Cost::Service, text) } else { Finding::warning(Cost::Speed, text) };
@@ -232,7 +236,7 @@ fn huge_pages(examination: &mut Examination) -> Verdict {
     Ok(match (enabled, defrag) {
         ("always", "always") => Finding::warning(
             Cost::Speed,
-            "transparent huge pages are always on and defragmented on the spot: a page fault can stall a request",
+            "transparent huge pages are always on, with direct defragmentation: a page fault can stall a request",
         )
         .mend(format!("echo defer+madvise > {DIRECTORY}/defrag; echo madvise > {DIRECTORY}/enabled")),
         ("always", _) => Finding::note(
@@ -244,7 +248,7 @@ fn huge_pages(examination: &mut Examination) -> Verdict {
     })
 }
 
-/// The word in brackets, as sysfs marks the one of several that is in force; without brackets, all of it.
+/// The word in brackets, with which sysfs marks the active value; without brackets, the whole text.
 pub(super) fn chosen(text: &str) -> &str {
     text.split_once('[').and_then(|(_, rest)| rest.split_once(']')).map_or(text, |(word, _)| word)
 }

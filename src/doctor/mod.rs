@@ -1,10 +1,10 @@
-//! `metricstream doctor`: reads the host and the configuration, and says in order of what it costs what is wrong and the
-//! command that mends it.
+//! `metricstream doctor`: checks the host and the configuration, and reports each problem with a command that fixes it,
+//! ordered by what it costs.
 //!
-//! Owns the catalogue of checks, one file a topic. Every check states what it read; what cannot be read is said to be
-//! unknown, with the reason, and never guessed. Doctor changes nothing: it binds no port for longer than a look, makes no
-//! directory, and removes the one file that it measures the disk with. All reading goes through [`Host`], so that a test
-//! can hand it a made host.
+//! Owns the catalogue of checks, one file per topic. Every check reports what it read; what cannot be read is reported
+//! as unknown, with the reason, and never guessed. Doctor changes nothing: it binds a port only to test it, creates no
+//! directory, and removes the one file that it measures the disk with. All reads go through [`Host`], so that a test
+//! can substitute a simulated host.
 
 mod calls;
 mod cgroup;
@@ -33,24 +33,24 @@ use std::{
 use host::Examination;
 pub use host::{Host, Reading, Unknown};
 
-/// How much a finding matters. In rising order.
+/// Severity of a finding, in rising order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// As it should be, or of no matter here.
+    /// No problem, or not relevant here.
     Ok,
-    /// It could not be found out.
+    /// The check could not be made.
     Unknown,
-    /// It costs little, or only some.
+    /// A small cost, or a cost for some workloads only.
     Note,
-    /// It costs speed that can be felt, or data in a case that does happen.
+    /// A noticeable cost in speed, or a realistic loss of data.
     Warning,
-    /// The server will not start, will refuse, or will lose what it acknowledged.
+    /// The server will not start, will refuse requests, or will lose acknowledged data.
     Critical,
 }
 
 impl Severity {
-    /// The word for it.
+    /// The name of the severity in reports.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -62,8 +62,8 @@ impl Severity {
         }
     }
 
-    /// What the process says with its exit code: 0, 10 for warnings, 20 for what is critical. 1 and 2 are taken: a failure
-    /// while running, and flags that cannot be understood.
+    /// The exit code of the process: 0, 10 for warnings, 20 for critical findings. 1 and 2 are reserved for a failure
+    /// while running and for invalid flags.
     #[must_use]
     pub const fn exit_code(self) -> u8 {
         match self {
@@ -74,15 +74,15 @@ impl Severity {
     }
 }
 
-/// What a finding costs. In rising order.
+/// The cost of a finding, in rising order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Cost {
-    /// Nothing.
+    /// No cost.
     Nothing,
-    /// Requests take longer, or fewer of them fit.
+    /// Higher latency or lower throughput.
     Speed,
-    /// The server does not start, or refuses what it should take.
+    /// The server does not start, or refuses requests that it should accept.
     Service,
     /// Metrics are lost or wrong.
     Data,
@@ -99,7 +99,7 @@ impl Cost {
     }
 }
 
-/// What an examination came to.
+/// The result of a check.
 #[derive(Debug)]
 struct Finding {
     severity: Severity,
@@ -129,7 +129,7 @@ impl Finding {
         Self::new(Severity::Critical, cost, text)
     }
 
-    /// With the command that mends it.
+    /// Adds the command that fixes the problem.
     fn mend(self, command: impl Into<String>) -> Self {
         Self { mend: Some(command.into()), ..self }
     }
@@ -152,44 +152,44 @@ struct Subject {
     examine: fn(&mut Examination) -> Verdict,
 }
 
-/// One check, done.
+/// The report of one check.
 #[derive(Debug, Serialize)]
 pub struct Check {
-    /// Its name, which stays the same from version to version.
+    /// Name of the check, stable across versions.
     pub id: &'static str,
-    /// What it is about: kernel, cores, network, disk or clock.
+    /// Topic of the check: kernel, cores, network, disk or clock.
     pub topic: &'static str,
-    /// How much the finding matters.
+    /// Severity of the finding.
     pub severity: Severity,
-    /// What the finding costs.
+    /// Cost of the finding.
     pub cost: Cost,
-    /// What was read to come to the finding.
+    /// The values that the check read.
     pub read: Vec<Reading>,
-    /// What was found, in a sentence.
+    /// The finding, in one sentence.
     pub finding: String,
-    /// The command that mends it, where there is something to mend.
+    /// The command that fixes the problem, if there is one.
     pub mend: Option<String>,
 }
 
-/// The form of the report.
+/// The format of the report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
-    /// For a person: what is not as it should be.
+    /// Text: the checks that found a problem.
     Text,
-    /// For a person: every check, and what it read.
+    /// Text: every check, and the values that it read.
     All,
     /// One JSON document.
     Json,
 }
 
-/// Every check, done on `host` for a server of this configuration, the costliest finding first.
+/// Runs every check on `host` for a server of this configuration. Returns the costliest findings first.
 #[must_use]
 pub fn examine(host: &Host, config: &Config) -> Vec<Check> {
     let catalogue = [disk::SUBJECTS, storage::SUBJECTS, clock::SUBJECTS, kernel::SUBJECTS, network::SUBJECTS];
     let cores = [placement::SUBJECTS, cgroup::SUBJECTS, cores::SUBJECTS];
     let subjects = catalogue.into_iter().chain(cores).flatten();
     let mut checks: Vec<Check> = subjects.map(|subject| check(subject, host, config)).collect();
-    // Stable: what costs the same stays in the order of the catalogue.
+    // Stable sort: findings of equal cost stay in the order of the catalogue.
     checks.sort_by_key(|check| std::cmp::Reverse((check.severity, check.cost)));
     checks
 }
@@ -202,7 +202,7 @@ fn check(subject: &Subject, host: &Host, config: &Config) -> Check {
     Check { id: subject.id, topic: subject.topic, severity, cost, read, finding: text, mend }
 }
 
-/// Examines this host, prints the report, and says how bad it is.
+/// Checks this host, prints the report, and returns the exit code of the worst finding.
 ///
 /// # Errors
 /// The report cannot be written to standard output.
@@ -216,7 +216,7 @@ pub fn run(config: &Config, form: Form) -> io::Result<ExitCode> {
         Form::All => TerminalWriter::lines(out).write_all(report::text(&checks, config, true).as_bytes()),
     };
     match printed.and_then(|()| io::stdout().flush()) {
-        // Whoever reads has enough; how bad it is does not change.
+        // A closed pipe is not a failure, and does not change the exit code.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
         printed => printed?,
     }

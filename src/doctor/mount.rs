@@ -1,4 +1,4 @@
-//! What is mounted where (proc(5), /proc/self/mountinfo).
+//! The mounts of this process (proc(5), /proc/self/mountinfo).
 
 use super::host::{Examination, Unknown};
 use std::path::Path;
@@ -6,17 +6,17 @@ use std::path::Path;
 /// One line of mountinfo.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Mount {
-    /// Major and minor number of the device, as `8:1`; major 0 is no block device.
+    /// Major and minor number of the device, as `8:1`; major 0 is not a block device.
     pub(super) device: String,
     /// The directory of the file system that is mounted here.
     pub(super) root: String,
-    /// Where.
+    /// The mount point.
     pub(super) point: String,
     /// Options of the mount and of the file system, comma-separated.
     pub(super) options: String,
     /// Type of the file system.
     pub(super) fs_type: String,
-    /// What was mounted, as the file system names it.
+    /// The source of the mount, as the file system names it.
     pub(super) source: String,
 }
 
@@ -37,13 +37,13 @@ impl Mount {
         })
     }
 
-    /// Whether the option stands there as it is written here.
+    /// Returns true if the options contain exactly `option`.
     pub(super) fn has(&self, option: &str) -> bool {
         self.options.split(',').any(|one| one == option)
     }
 }
 
-/// Space, tab, line's end and backslash stand there in octal.
+/// Decodes the octal escapes of space, tab, line feed and backslash.
 fn unescaped(text: &str) -> String {
     text.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\")
 }

@@ -1,4 +1,4 @@
-//! The way of a connection: port, backlog, cookies, and the network interface's queues and interrupts.
+//! Network checks: port, backlog, SYN cookies, and the interface's queues and interrupts.
 
 use super::{
     Cost, Finding, Severity, Subject, Verdict, calls::Holder, counted, host::Examination, host::Unknown,
@@ -20,7 +20,7 @@ pub(super) const SUBJECTS: &[Subject] = &[
     Subject { id: "irq_affinity", topic: "network", examine: interrupts },
 ];
 
-/// The worst of what is found at each place.
+/// The worst finding over all addresses.
 fn port(examination: &mut Examination) -> Verdict {
     let places = listens_at(examination)?;
     let mut findings = Vec::new();
@@ -31,11 +31,11 @@ fn port(examination: &mut Examination) -> Verdict {
     let worst = findings.into_iter().max_by_key(|finding| finding.severity);
     Ok(match worst {
         Some(finding) if places.len() == 1 || finding.severity != Severity::Ok => finding,
-        _ => Finding::ok(format!("{free} to listen at, and none is taken")),
+        _ => Finding::ok(format!("{free} to listen on, all available")),
     })
 }
 
-/// Where the server would listen. A name that has no address keeps it from starting.
+/// The addresses that the server would listen on. A name without an address keeps it from starting.
 fn listens_at(examination: &Examination) -> Result<Vec<Place>, Unknown> {
     listening::resolve(&listening::asked(examination.config), listening::look_up)
         .map_err(|refusal| Unknown(format!("the server will not start: {refusal}")))
@@ -46,7 +46,7 @@ fn examine_place(place: &Place, examination: &mut Examination) -> Verdict {
     let address = match at {
         Endpoint::Tcp(address) if address.port() == 0 => {
             examination.record(place.role.option(), address);
-            return Ok(Finding::ok("port 0: the kernel gives one that is free"));
+            return Ok(Finding::ok("port 0: the kernel assigns a free port"));
         }
         Endpoint::Tcp(address) => Some(address),
         Endpoint::Unix(_) => None,
@@ -54,7 +54,7 @@ fn examine_place(place: &Place, examination: &mut Examination) -> Verdict {
     let source = format!("bind(2) {at}");
     let error = match examination.calls().bind(place) {
         Ok(()) => {
-            examination.record(source, "to be had");
+            examination.record(source, "available");
             return Ok(Finding::ok(format!("{at} is free")));
         }
         Err(error) => error,
@@ -64,36 +64,40 @@ fn examine_place(place: &Place, examination: &mut Examination) -> Verdict {
         (io::ErrorKind::AddrInUse, _) => match storage::holder(examination) {
             Ok(Holder::Held(_)) => Finding::note(
                 Cost::Nothing,
-                format!("{at} is taken, and a server runs on this data directory: most likely it is that one"),
+                format!("{at} is in use, most likely by the server that runs on this data directory"),
             ),
             _ => {
                 let who = match address {
                     Some(address) => format!("ss -ltnp 'sport = :{}'", address.port()),
                     None => "ss -lxp".to_owned(),
                 };
-                Finding::critical(Cost::Service, format!("{at} is taken by something else: the server will not start"))
-                    .mend(format!("{who}   (shows by whom; or take another with {})", place.role.option()))
+                Finding::critical(
+                    Cost::Service,
+                    format!("{at} is in use by another program: the server will not start"),
+                )
+                .mend(format!("{who}   (shows the program; or choose another address with {})", place.role.option()))
             }
         },
-        (io::ErrorKind::PermissionDenied, Some(_)) => {
-            Finding::critical(Cost::Service, format!("{at} is kept to privileged processes: the server will not start"))
-                .mend("setcap cap_net_bind_service=+ep $(command -v metricstream)")
-        }
+        (io::ErrorKind::PermissionDenied, Some(_)) => Finding::critical(
+            Cost::Service,
+            format!("{at} is reserved for privileged processes: the server will not start"),
+        )
+        .mend("setcap cap_net_bind_service=+ep $(command -v metricstream)"),
         (io::ErrorKind::AddrNotAvailable, Some(address)) => Finding::critical(
             Cost::Service,
             format!("{} is not an address of this host: the server will not start", address.ip()),
         )
-        .mend(format!("ip -brief address   (shows which are; then {})", place.role.option())),
-        _ => Finding::critical(Cost::Service, format!("{at} is not to be had: {error}")),
+        .mend(format!("ip -brief address   (lists them; then {})", place.role.option())),
+        _ => Finding::critical(Cost::Service, format!("{at} is unavailable: {error}")),
     })
 }
 
-/// Whether anybody who reaches this host can read statistics, and keep the server busy with them.
+/// Checks that statistics are not open to every client that can reach this host.
 fn statistics(examination: &mut Examination) -> Verdict {
     let needs_key = examination.config.stats_auth == StatsAuth::Keys;
     examination.record("--stats-auth", if needs_key { "keys" } else { "open" });
     if needs_key {
-        return Ok(Finding::ok("statistics take an API key"));
+        return Ok(Finding::ok("statistics require an API key"));
     }
     let places = listens_at(examination)?;
     let has_admin = places.iter().any(|place| place.role == Role::Admin);
@@ -106,9 +110,10 @@ fn statistics(examination: &mut Examination) -> Verdict {
     if foreign.is_empty() {
         return Ok(Finding::ok("statistics are served to this host only"));
     }
-    let text = format!("statistics are served on {} to whoever reaches it, without a key", foreign.join(", "));
+    let text =
+        format!("statistics are served on {} to every client that can reach it, without a key", foreign.join(", "));
     Ok(Finding::warning(Cost::Service, text)
-        .mend("--admin-listen 127.0.0.1:9090   (or an address of a network for monitoring; or --stats-auth keys)"))
+        .mend("--admin-listen 127.0.0.1:9090   (or an address on a monitoring network; or --stats-auth keys)"))
 }
 
 fn accept_queue(examination: &mut Examination) -> Verdict {
@@ -118,14 +123,14 @@ fn accept_queue(examination: &mut Examination) -> Verdict {
         return Ok(Finding::ok(format!("each listener queues {wanted} connections, and {somaxconn} are allowed")));
     }
     let text = format!(
-        "each listener asks for a queue of {wanted} connections and gets {somaxconn}: in a burst the kernel drops the rest, \
-         who try again a second later"
+        "each listener requests a queue of {wanted} connections and gets {somaxconn}: in a burst the kernel drops the \
+         rest, which retry a second later"
     );
     Ok(Finding::warning(Cost::Speed, text).mend(format!("sysctl -w net.core.somaxconn={wanted}")))
 }
 
-/// With SYN cookies nothing is dropped for a full queue of half-open connections; without them a quarter of
-/// tcp_max_syn_backlog is kept for hosts that are known (tcp_conn_request in the kernel).
+/// With SYN cookies a full queue of half-open connections drops nothing; without them a quarter of tcp_max_syn_backlog
+/// is reserved for known hosts (tcp_conn_request in the kernel).
 fn syn_queue(examination: &mut Examination) -> Verdict {
     let cookies: u8 = examination.number("/proc/sys/net/ipv4/tcp_syncookies")?;
     let backlog: i64 = examination.number("/proc/sys/net/ipv4/tcp_max_syn_backlog")?;
@@ -133,18 +138,24 @@ fn syn_queue(examination: &mut Examination) -> Verdict {
     Ok(match cookies {
         0 if backlog < wanted => Finding::warning(
             Cost::Service,
-            format!("SYN cookies are off and half-open connections are kept to {backlog}: a burst, or a flood, locks clients out"),
+            format!(
+                "SYN cookies are off and half-open connections are limited to {backlog}: a burst or a flood locks \
+                     clients out"
+            ),
         )
         .mend(format!("sysctl -w net.ipv4.tcp_syncookies=1 net.ipv4.tcp_max_syn_backlog={wanted}")),
         0 => Finding::note(Cost::Service, "SYN cookies are off: a flood of half-open connections locks clients out")
             .mend("sysctl -w net.ipv4.tcp_syncookies=1"),
         1 => Finding::ok(format!("SYN cookies take over where {backlog} half-open connections are not enough")),
-        _ => Finding::note(Cost::Speed, "SYN cookies are sent always, which is for tests: connections lose TCP options")
-            .mend("sysctl -w net.ipv4.tcp_syncookies=1"),
+        _ => {
+            Finding::note(Cost::Speed, "SYN cookies are always sent, a setting for tests: connections lose TCP options")
+                .mend("sysctl -w net.ipv4.tcp_syncookies=1")
+        }
     })
 }
 
-/// Interfaces with hardware behind them (also a virtual machine's) that are up; `None` where only the loopback is listened on.
+/// Hardware interfaces (also those of a virtual machine) that are up; `None` if the server listens on the loopback
+/// only.
 fn interfaces(examination: &mut Examination) -> Result<Option<Vec<String>>, Unknown> {
     const CLASS: &str = "/sys/class/net";
     let places = listens_at(examination)?;
@@ -162,7 +173,7 @@ fn interfaces(examination: &mut Examination) -> Result<Option<Vec<String>>, Unkn
     }
     match up.is_empty() {
         true => Err(Unknown(format!(
-            "{CLASS} shows no interface with a device that is up (in a container they are the host's)"
+            "{CLASS} shows no hardware interface that is up (in a container they belong to the host)"
         ))),
         false => Ok(Some(up)),
     }
@@ -181,7 +192,7 @@ fn receive_queues(examination: &mut Examination) -> Verdict {
         if queues.len() >= reactors.len() {
             continue;
         }
-        // Receive packet steering spreads in software what the hardware does not (a mask of cores, 0 for off).
+        // Receive packet steering distributes in software what the hardware does not (a mask of cores, 0 for off).
         let mut steered = true;
         for queue in &queues {
             let mask = examination.optional(&format!("{directory}/{queue}/rps_cpus"))?.unwrap_or_default();
@@ -189,25 +200,27 @@ fn receive_queues(examination: &mut Examination) -> Verdict {
         }
         if !steered {
             let text = format!(
-                "{name} receives through {}, and {} run reactors: the kernel's part of receiving crowds on few of them",
+                "{name} receives through {}, and {} run reactors: the kernel's receive work is concentrated on few of \
+                them",
                 counted(queues.len(), "queue"),
                 counted(reactors.len(), "core")
             );
             return Ok(Finding::warning(Cost::Speed, text).mend(format!(
-                "ethtool -L {name} combined {}   (or, where the hardware has no more: echo {} > {directory}/rx-0/rps_cpus)",
+                "ethtool -L {name} combined {}   (or, where the hardware has no more: echo {} > \
+                {directory}/rx-0/rps_cpus)",
                 reactors.len(),
                 mask(&reactors)
             )));
         }
     }
     Ok(Finding::ok(format!(
-        "{}: queues enough for {}, or steered",
+        "{}: enough queues for {}, or steered",
         interfaces.join(", "),
         counted(reactors.len(), "reactor core")
     )))
 }
 
-/// Cores as the kernel takes them: words of 32 bits in hexadecimal, the highest first.
+/// Formats cores as the kernel expects them: words of 32 bits in hexadecimal, the highest first.
 fn mask(cores: &BTreeSet<usize>) -> String {
     let words = cores.last().map_or(1, |last| last / 32 + 1);
     let word = |index: usize| {
@@ -227,18 +240,18 @@ fn interrupts(examination: &mut Examination) -> Verdict {
         let directory = [format!("{device}/msi_irqs"), format!("{device}/../msi_irqs")]
             .into_iter()
             .find(|directory| examination.exists(directory))
-            .ok_or_else(|| Unknown(format!("{device} shows no msi_irqs: where its interrupts go cannot be told")))?;
+            .ok_or_else(|| Unknown(format!("{device} has no msi_irqs, so its interrupts cannot be located")))?;
         let irqs = examination.names(&directory)?;
         let mut taken = BTreeSet::new();
         for irq in &irqs {
             let path = format!("/proc/irq/{irq}/effective_affinity_list");
-            // Missing for an interrupt that nobody has asked for yet.
+            // Missing for an interrupt that no driver has requested yet.
             let Some(list) = examination.optional(&path)? else { continue };
             taken.extend(parse_cores(&list).unwrap_or_default());
         }
         let cores = taken.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
         if taken.is_empty() {
-            return Err(Unknown(format!("/proc/irq tells of none of {name}'s interrupts where they go")));
+            return Err(Unknown(format!("/proc/irq shows no affinity for the interrupts of {name}")));
         }
         if taken.len() == 1 && reactors.len() > 1 && irqs.len() > 1 {
             let text = format!("all interrupts of {name} go to core {cores}: it handles every packet");
@@ -247,7 +260,7 @@ fn interrupts(examination: &mut Examination) -> Verdict {
             )));
         }
         if taken.contains(&writer) && !reactors.contains(&writer) {
-            let text = format!("interrupts of {name} go to cores {cores}, the writer's core {writer} among them");
+            let text = format!("interrupts of {name} go to cores {cores}, including the writer's core {writer}");
             return Ok(Finding::note(Cost::Speed, text).mend(format!(
                 "for irq in {directory}/*; do echo {} > /proc/irq/${{irq##*/}}/smp_affinity_list; done",
                 reactors.iter().map(usize::to_string).collect::<Vec<_>>().join(",")

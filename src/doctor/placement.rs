@@ -1,4 +1,4 @@
-//! Where the threads are pinned: cores that may be used, shared cores, SMT siblings, NUMA nodes.
+//! Thread placement checks: allowed cores, shared cores, SMT siblings, NUMA nodes.
 
 use super::{Cost, Finding, Subject, Verdict, counted, host::Examination, host::Unknown, kernel::status};
 use crate::config::CoreList;
@@ -11,7 +11,7 @@ pub(super) const SUBJECTS: &[Subject] = &[
     Subject { id: "numa", topic: "cores", examine: nodes },
 ];
 
-/// A list of cores as the kernel writes it: `0-3,8`; the empty list is an empty line.
+/// Parses a list of cores as the kernel writes it: `0-3,8`; an empty list is an empty line.
 pub(super) fn parse_cores(text: &str) -> Option<Vec<usize>> {
     match text.trim() {
         "" => Some(Vec::new()),
@@ -44,7 +44,7 @@ fn allowed_cores(examination: &mut Examination) -> Result<BTreeSet<usize>, Unkno
         .and_then(|text| parse_cores(&text))
         .filter(|cores| !cores.is_empty())
         .map(|cores| cores.into_iter().collect())
-        .ok_or_else(|| Unknown("/proc/self/status does not tell Cpus_allowed_list".into()))
+        .ok_or_else(|| Unknown("/proc/self/status does not report Cpus_allowed_list".into()))
 }
 
 fn allowed(examination: &mut Examination) -> Verdict {
@@ -60,8 +60,8 @@ fn allowed(examination: &mut Examination) -> Verdict {
         )));
     }
     let text = format!(
-        "this process may not use {}, only {}: a cpuset, taskset or the machine itself withholds the rest, and the server \
-         will not start",
+        "this process may not use {}, only {}: a cpuset, taskset or the machine itself excludes the rest, and the \
+         server will not start",
         named(denied),
         list(&allowed)
     );
@@ -77,19 +77,19 @@ fn shared(examination: &mut Examination) -> Verdict {
     let allowed = allowed_cores(examination)?;
     if distinct.len() < reactors.len() {
         let text = format!(
-            "{} share {}: each waits for the others",
+            "{} share {} and wait for each other",
             counted(reactors.len(), "reactor"),
             counted(distinct.len(), "core")
         );
         return Ok(Finding::note(Cost::Speed, text).mend(format!("metricstream --reactors {}", distinct.len())));
     }
     if !distinct.contains(&writer) {
-        return Ok(Finding::ok("every reactor and the writer have a core of their own"));
+        return Ok(Finding::ok("every reactor and the writer have their own core"));
     }
-    let text = format!("the writer shares core {writer} with a reactor: each waits for the other");
+    let text = format!("the writer shares core {writer} with a reactor, and they wait for each other");
     Ok(match allowed.len() {
         1 => Finding::note(Cost::Speed, text + ", as this process may use no other")
-            .mend("give it a second core (cpuset.cpus, taskset, --cpuset-cpus)"),
+            .mend("allow a second core (cpuset.cpus, taskset, --cpuset-cpus)"),
         _ => {
             Finding::note(Cost::Speed, text).mend("metricstream --cores auto --writer-core auto   (without --reactors)")
         }
@@ -104,7 +104,8 @@ fn siblings(examination: &mut Examination) -> Verdict {
     for core in allowed.union(&pinned) {
         let path = format!("/sys/devices/system/cpu/cpu{core}/topology/thread_siblings_list");
         let text = examination.text(&path)?;
-        let group = parse_cores(&text).ok_or_else(|| Unknown(format!("{path} holds no list of cores: {text:?}")))?;
+        let group =
+            parse_cores(&text).ok_or_else(|| Unknown(format!("{path} does not hold a list of cores: {text:?}")))?;
         if let Some(&first) = group.first() {
             groups.entry(first).or_default().insert(*core);
         }
@@ -120,12 +121,12 @@ fn siblings(examination: &mut Examination) -> Verdict {
     }
     let one_each: Vec<usize> = groups.values().filter_map(|group| group.first().copied()).collect();
     let idle = groups.values().filter(|group| used(group) == 0).count();
-    let text = format!("cores {} are threads of one physical core each and slow each other down", shared.join(" and "));
+    let text = format!("cores {} are threads of the same physical core and slow each other down", shared.join(" and "));
     let mend = format!("metricstream --cores {}", list(&one_each));
     Ok(match idle {
         0 => Finding::note(Cost::Speed, text).mend(mend),
-        1 => Finding::warning(Cost::Speed, format!("{text}, while 1 physical core stands idle")).mend(mend),
-        _ => Finding::warning(Cost::Speed, format!("{text}, while {idle} physical cores stand idle")).mend(mend),
+        1 => Finding::warning(Cost::Speed, format!("{text}, while 1 physical core is idle")).mend(mend),
+        _ => Finding::warning(Cost::Speed, format!("{text}, while {idle} physical cores are idle")).mend(mend),
     })
 }
 
@@ -142,20 +143,21 @@ fn nodes(examination: &mut Examination) -> Verdict {
         }
         let path = format!("{DIRECTORY}/{name}/cpulist");
         let text = examination.text(&path)?;
-        let cores = parse_cores(&text).ok_or_else(|| Unknown(format!("{path} holds no list of cores: {text:?}")))?;
+        let cores =
+            parse_cores(&text).ok_or_else(|| Unknown(format!("{path} does not hold a list of cores: {text:?}")))?;
         if cores.iter().any(|core| pinned.contains(core)) {
             on.insert(name, cores);
         }
     }
     match on.len() {
-        0 => Err(Unknown(format!("{DIRECTORY} names no node that has cores {}", list(&pinned)))),
+        0 => Err(Unknown(format!("{DIRECTORY} lists no node with cores {}", list(&pinned)))),
         1 => Ok(Finding::ok(format!("all pinned cores are on {}", on.keys().next().map_or("", String::as_str)))),
         _ => {
             let names = on.keys().cloned().collect::<Vec<_>>().join(" and ");
             let allowed = allowed_cores(examination)?;
             let writer = examination.config.placement.writer_core;
             let best = on.values().find(|cores| cores.contains(&writer)).cloned().unwrap_or_default();
-            let text = format!("the pinned cores are on {names}: rings and answers cross between them");
+            let text = format!("the pinned cores are on {names}: rings and responses cross between the nodes");
             Ok(Finding::note(Cost::Speed, text)
                 .mend(format!("metricstream --cores {}", list(best.iter().filter(|core| allowed.contains(core))))))
         }

@@ -1,4 +1,4 @@
-//! The report: calm text for a person, or one JSON document.
+//! Rendering of the report: text for people, or one JSON document.
 
 use super::{Check, Cost, Severity};
 use crate::{config::Config, listening, printable::printable};
@@ -7,15 +7,15 @@ use std::fmt::Write;
 
 /// Width of the column that holds the severity.
 const SEVERITY_WIDTH: usize = 9;
-/// Columns after which the list of what is in order is broken.
+/// Columns after which the list of passed checks is wrapped.
 const LIST_WIDTH: usize = 108;
 
-/// Where the server would listen, as it was typed.
+/// The addresses that the server would listen on, as configured.
 fn listed(config: &Config) -> String {
     listening::asked(config).iter().map(|(_, place)| place.to_string()).collect::<Vec<_>>().join(", ")
 }
 
-/// A line for each finding, and under it the command that mends it. `all`: also what is in order, and what was read.
+/// One line per finding, followed by the command that fixes it. With `all`, also the passed checks and the values read.
 pub(super) fn text(checks: &[Check], config: &Config, all: bool) -> String {
     let mut text = format!(
         "metricstream doctor: {}, data in {}, reactors on cores {}, writer on core {}, level {}\n\n",
@@ -33,7 +33,7 @@ pub(super) fn text(checks: &[Check], config: &Config, all: bool) -> String {
         };
         let _ = writeln!(text, "{:SEVERITY_WIDTH$} {}{cost}: {}", check.severity.name(), check.id, check.finding);
         if let Some(mend) = &check.mend {
-            let _ = writeln!(text, "{:SEVERITY_WIDTH$}   mend: {mend}", "");
+            let _ = writeln!(text, "{:SEVERITY_WIDTH$}   fix: {mend}", "");
         }
         for reading in check.read.iter().filter(|_| all) {
             let _ = writeln!(text, "{:SEVERITY_WIDTH$}   read: {}: {}", "", reading.source, reading.value);
@@ -84,7 +84,7 @@ fn sums(checks: &[Check]) -> String {
     parts.join(", ")
 }
 
-/// One document: every check, what it read, and the sums.
+/// One document: every check, the values it read, and the counts by severity.
 pub(super) fn json(checks: &[Check], config: &Config, worst: Severity) -> String {
     let mut counts = serde_json::Map::new();
     for severity in SEVERITIES {
@@ -97,7 +97,7 @@ pub(super) fn json(checks: &[Check], config: &Config, worst: Severity) -> String
         "counts": counts,
         "configuration": {
             "listen": listed(config),
-            // A path need not be text; a document is.
+            // A path need not be UTF-8; JSON is.
             "data_dir": config.data_dir.to_string_lossy(),
             "reactor_cores": config.placement.reactor_cores,
             "writer_core": config.placement.writer_core,

@@ -1,4 +1,4 @@
-//! The data directory itself: whether it can be served from, how it was left, how much room it has, how fast it syncs.
+//! Checks of the data directory: its access, the state of the log in it, its free space and its sync latency.
 
 use super::{
     Cost, Finding, Subject, Verdict,
@@ -27,7 +27,7 @@ pub(super) const SUBJECTS: &[Subject] = &[
     Subject { id: "fdatasync", topic: "disk", examine: sync },
 ];
 
-/// The server that has the data directory.
+/// The server that holds the lock of the data directory.
 pub(super) fn holder(examination: &mut Examination) -> Result<Holder, Unknown> {
     let located = examination.data_dir()?;
     let path = located.path.display().to_string();
@@ -55,7 +55,7 @@ fn directory(examination: &mut Examination) -> Verdict {
     if !located.real.is_dir() {
         examination.record(format!("stat(2) {path}"), "no directory");
         return Ok(Finding::critical(Cost::Service, format!("{path} is not a directory: the server will not start"))
-            .mend("metricstream --data-dir DIR   (another one)"));
+            .mend("metricstream --data-dir DIR   (another directory)"));
     }
     if let Err(error) = examination.calls().may_write(&located.real) {
         // The second of four is the effective one.
@@ -65,38 +65,39 @@ fn directory(examination: &mut Examination) -> Verdict {
         let text = format!("{path} is not writable ({error}): the server will not start");
         return Ok(Finding::critical(Cost::Service, text).mend(match error.kind() {
             io::ErrorKind::ReadOnlyFilesystem => {
-                format!("mount -o remount,rw $(findmnt -no TARGET -T {path})   (dmesg says why, if it was an error)")
+                format!(
+                    "mount -o remount,rw $(findmnt -no TARGET -T {path})   (dmesg shows the reason, if it was an error)"
+                )
             }
             _ => format!("chown {user} {path} && chmod u+rwx {path}   (as root)"),
         }));
     }
     examination.record(format!("faccessat(2) {path}"), "writable");
     if !located.exists {
-        return Ok(Finding::ok(format!("missing; the server makes it in {path}, which is writable")));
+        return Ok(Finding::ok(format!("missing; the server creates it in {path}, which is writable")));
     }
     let log = located.real.join(ACTIVE_NAME);
     if fs::symlink_metadata(&log).is_ok_and(|found| !found.is_file()) {
         let text = format!("{path}/{} is not a regular file: the server will not start", ACTIVE_NAME);
         return Ok(Finding::critical(Cost::Service, text).mend(format!("mv {path}/{0} {path}/{0}.aside", ACTIVE_NAME)));
     }
-    let text = format!("{path} can be opened and written to");
+    let text = format!("{path} is readable and writable");
     Ok(match holder(examination)? {
         Holder::Held(pid) => {
             let pid = pid.map_or_else(String::new, |pid| format!(", process {pid}"));
-            Finding::note(Cost::Nothing, format!("a server runs on {path} already{pid}; a second one would be refused"))
+            Finding::note(Cost::Nothing, format!("a server already runs on {path}{pid}; a second one will not start"))
         }
         Holder::Free | Holder::Never => Finding::ok(text),
     })
 }
 
-/// Names in the data directory, and the log by them: whether it was moved away, and whether something stands in the way
-/// of a rotation.
+/// Checks the names in the data directory: a log that was moved away, and names that are in the way of a rotation.
 fn log_files(examination: &mut Examination) -> Verdict {
     let located = examination.data_dir()?;
     let path = located.path.display().to_string();
     if !located.exists || !located.real.is_dir() {
         examination.record(format!("stat(2) {path}"), "no directory");
-        return Ok(Finding::ok("there is no data directory yet"));
+        return Ok(Finding::ok("the data directory does not exist yet"));
     }
     let is_running = matches!(holder(examination)?, Holder::Held(_));
     let written = examination
@@ -109,11 +110,10 @@ fn log_files(examination: &mut Examination) -> Verdict {
     };
     if is_running && written.as_ref().is_some_and(|state| !is_in_place(state)) {
         let text = format!(
-            "{ACTIVE_NAME} was moved away or replaced, and the server that runs goes on in the file that it was: what \
-             it takes is not in {path}/{ACTIVE_NAME}"
+            "{ACTIVE_NAME} was moved or replaced while the server runs: it still writes to the old file, not to \
+             {path}/{ACTIVE_NAME}"
         );
-        return Ok(Finding::warning(Cost::Data, text)
-            .mend("kill -HUP PID   (it begins a new one, or takes over the one that is there)"));
+        return Ok(Finding::warning(Cost::Data, text).mend("kill -HUP PID   (makes the server reopen its log)"));
     }
     let entries =
         fs::read_dir(&located.real).map_err(|error| examination.failed(format!("readdir(3) {path}"), &error))?;
@@ -133,7 +133,7 @@ fn log_files(examination: &mut Examination) -> Verdict {
     examination.record(
         &path,
         format!(
-            "named in the future {}, no regular file {}, moved away {}",
+            "named in the future {}, not a regular file {}, moved away {}",
             count(&future),
             count(&odd),
             count(&moved)
@@ -141,34 +141,34 @@ fn log_files(examination: &mut Examination) -> Verdict {
     );
     Ok(if let Some(name) = odd.first() {
         let text = format!(
-            "{name} has a segment's name and is no regular file: it is never read, and its name is never taken"
+            "{name} has the name of a segment but is not a regular file: it is never read, and its name is never used"
         );
         Finding::note(Cost::Nothing, text).mend(format!("mv {path}/{name} {path}/aside-{name}"))
     } else if let Some(name) = future.first() {
         let text = format!(
-            "{} named in the future, as {name}: a clock was ahead, or is behind now. New segments get names after \
-             it, and the age of these is taken from what is inside",
+            "{} named in the future, such as {name}: the clock was ahead, or is behind now. New segments are named \
+             after it, and the age of these files is taken from their contents",
             counted(future.len(), "file")
         );
-        Finding::note(Cost::Data, text).mend("timedatectl   (is the clock right now?)")
+        Finding::note(Cost::Data, text).mend("timedatectl   (shows whether the clock is right now)")
     } else if let Some(name) = moved.first() {
         let text = format!(
-            "{} moved away from {ACTIVE_NAME}, as {name}: no part of the log, and no query reads them",
+            "{} moved away from {ACTIVE_NAME}, such as {name}: not part of the log, and not read by queries",
             counted(moved.len(), "file")
         );
-        Finding::note(Cost::Data, text).mend("metricstream query DIR   (where it is alone, as metrics.jsonl)")
+        Finding::note(Cost::Data, text).mend("metricstream query DIR   (with the file alone in DIR, as metrics.jsonl)")
     } else {
-        Finding::ok("every file of the log has the name that it should")
+        Finding::ok("every file of the log has a valid name")
     })
 }
 
-/// True for a name that logrotate gives to what it moves away.
+/// Returns true for the names that logrotate gives to rotated files.
 fn is_moved_log(name: &str) -> bool {
     let number = name.strip_prefix(ACTIVE_NAME).and_then(|rest| rest.strip_prefix(['.', '-']));
     number.is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()) && !rest.ends_with(".tmp"))
 }
 
-/// The file system's sync of a directory: without it names of files are not promised to outlive a loss of power.
+/// Checks that the file system can sync a directory; without it, names of files may not survive a power loss.
 fn directory_sync(examination: &mut Examination) -> Verdict {
     let located = examination.data_dir()?;
     let path = located.path.display().to_string();
@@ -181,8 +181,8 @@ fn directory_sync(examination: &mut Examination) -> Verdict {
         Err(error) if dirent::is_unsupported(&error) => {
             examination.record(call, &error);
             let text = format!(
-                "the file system cannot sync a directory ({error}): after a loss of power the log's newest file may \
-                 have no name, and all that is in it, acknowledged at fsync or not, be lost"
+                "the file system cannot sync a directory ({error}): a power loss may lose the name of the log's newest \
+                 file, and with it all data in it, even data acknowledged at fsync"
             );
             Ok(Finding::warning(Cost::Data, text)
                 .mend("metricstream --data-dir /var/lib/metricstream   (a directory on a local ext4 or xfs)"))
@@ -195,29 +195,29 @@ fn shutdowns(examination: &mut Examination) -> Verdict {
     let located = examination.data_dir()?;
     let path = located.path.join(log::STATE_NAME).display().to_string();
     if !located.exists {
-        return Ok(Finding::ok("there is no data directory yet"));
+        return Ok(Finding::ok("the data directory does not exist yet"));
     }
     let Some(text) = examination.optional(&path)? else {
-        return Ok(Finding::ok("no server has run on the data directory yet"));
+        return Ok(Finding::ok("no server has used the data directory yet"));
     };
     // Its last line ends with a line feed, which was trimmed.
     let state = log::State::parse(&format!("{text}\n"))
-        .ok_or_else(|| Unknown(format!("{path} is not what a server of this version writes")))?;
+        .ok_or_else(|| Unknown(format!("{path} was not written by this version of the server")))?;
     if state.standing == log::Standing::Damaged {
-        return Err(Unknown(format!("{path} is damaged: its checksum is wrong; the next start writes it anew")));
+        return Err(Unknown(format!("{path} is damaged: its checksum is wrong; the next start rewrites it")));
     }
     let running = matches!(holder(examination)?, Holder::Held(_));
     let count = state.unclean_shutdowns + u64::from(!state.clean && !running);
     Ok(match count {
-        0 => Finding::ok("the server has always been stopped cleanly"),
+        0 => Finding::ok("every shutdown was clean"),
         _ => Finding::note(
             Cost::Data,
             format!(
-                "{} so far: a kill, a crash or a loss of power each (the last one's repair is logged at the start)",
+                "{} so far, each by a kill, a crash or a power loss (the server logs the last repair at startup)",
                 counted(count, "unclean shutdown")
             ),
         )
-        .mend("journalctl -k -b -1 | grep -i -e oom -e panic; journalctl -u metricstream   (shows why)"),
+        .mend("journalctl -k -b -1 | grep -i -e oom -e panic; journalctl -u metricstream   (shows the reason)"),
     })
 }
 
@@ -247,28 +247,29 @@ fn space(examination: &mut Examination) -> Verdict {
     let usage = usage(examination, &located)?;
     let shown = format!("{} MiB of {} MiB are free", mib(usage.bytes_free), mib(usage.bytes));
     let inodes = format!("{} of {} inodes are free", usage.inodes_free, usage.inodes);
-    let mend =
-        format!("df -h {path}; du -xh --max-depth=1 {path} | sort -h   (then make room, or --data-dir elsewhere)");
+    let mend = format!(
+        "df -h {path}; du -xh --max-depth=1 {path} | sort -h   (then free space, or choose another --data-dir)"
+    );
     Ok(if usage.bytes_free < limits::DOCTOR_FREE_BYTES_CRITICAL {
-        Finding::critical(Cost::Service, format!("{shown}: on a full disk every batch is answered 503")).mend(mend)
+        Finding::critical(Cost::Service, format!("{shown}: on a full disk every batch gets a 503")).mend(mend)
     } else if usage.bytes_free < limits::DOCTOR_FREE_BYTES_WARNING || usage.bytes_free < usage.bytes / 20 {
-        Finding::warning(Cost::Service, format!("{shown}: on a full disk every batch is answered 503")).mend(mend)
+        Finding::warning(Cost::Service, format!("{shown}: on a full disk every batch gets a 503")).mend(mend)
     } else if usage.inodes > 0 && usage.inodes_free < limits::DOCTOR_FREE_INODES {
-        Finding::warning(Cost::Service, format!("{inodes}: without one no file of the log can be begun"))
+        Finding::warning(Cost::Service, format!("{inodes}: without a free inode no new log file can be created"))
             .mend(format!("df -i {path}"))
     } else {
         Finding::ok(shown)
     })
 }
 
-/// Free space against what the log may come to be: what is kept of sealed segments, and one more that is being sealed,
-/// compressed or deleted.
+/// Compares free space with the maximum size of the log: the sealed segments that are kept, and one more that is being
+/// sealed, compressed or deleted.
 fn retention(examination: &mut Examination) -> Verdict {
     let located = examination.data_dir()?;
     let path = located.path.display().to_string();
     let rotation = examination.config.rotation;
-    let shown = |bytes: Option<u64>| bytes.map_or("without limit".to_owned(), |bytes| format!("{} MiB", mib(bytes)));
-    let age = rotation.retain_age.map_or("without limit".to_owned(), |age| format!("{} s", age.as_secs()));
+    let shown = |bytes: Option<u64>| bytes.map_or("unlimited".to_owned(), |bytes| format!("{} MiB", mib(bytes)));
+    let age = rotation.retain_age.map_or("unlimited".to_owned(), |age| format!("{} s", age.as_secs()));
     examination.record(
         "--rotate-size, --retain-size, --retain-age",
         format!("{}, {}, {age}", shown(rotation.rotate_bytes), shown(rotation.retain_bytes)),
@@ -287,20 +288,21 @@ fn retention(examination: &mut Examination) -> Verdict {
     match (rotation.retain_bytes, rotation.retain_age) {
         (Some(kept), _) if kept.saturating_add(segment) > room => {
             let text = format!(
-                "--retain-size keeps {} MiB and one segment more is on its way, and the disk has room for {} MiB of log: it fills up \
-                 before anything is deleted",
+                "--retain-size keeps {} MiB plus one segment in progress, but the disk has space for {} MiB of log \
+                 only: it fills up before anything is deleted",
                 mib(kept),
                 mib(room)
             );
-            // A twentieth stays free.
+            // Five per cent stay free.
             let fitting = mib((room - room / 20).saturating_sub(segment)).max(1);
             Ok(Finding::warning(Cost::Service, text).mend(format!("metricstream --retain-size {fitting}MiB")))
         }
-        (Some(kept), _) => Ok(Finding::ok(format!("the {} MiB that are kept fit the disk", mib(kept)))),
-        (None, Some(_)) => Ok(Finding::ok("segments are deleted by age: whether they fit depends on what comes in")),
+        (Some(kept), _) => Ok(Finding::ok(format!("the {} MiB that are kept fit on the disk", mib(kept)))),
+        (None, Some(_)) => Ok(Finding::ok("segments are deleted by age: their size depends on the load")),
         (None, None) => {
             let text = format!(
-                "nothing is ever deleted: the log has {} MiB and grows until {} MiB are full, and then every batch is answered 503",
+                "nothing is ever deleted: the log has {} MiB and grows until {} MiB are full, and then every batch \
+                gets a 503",
                 mib(log_bytes),
                 mib(room)
             );
@@ -340,19 +342,21 @@ fn sync(examination: &mut Examination) -> Verdict {
         ms(p99)
     );
     examination.record(format!("fdatasync(2) in {path}"), &measured);
-    // Group commit: one sync at a time, and each releases every answer that waited.
+    // Group commit: one sync at a time, and each releases every waiting response.
     let clients = limits::DOCTOR_CLIENTS;
     let text = format!(
-        "{measured}; at the level fsync that sustains {per_s:.0} acknowledgements/s for one client that awaits each, and up to \
-         {:.0} for {clients}, as they share syncs",
+        "{measured}; at the level fsync this allows {per_s:.0} acknowledgements/s for one client that waits for each, \
+         and up to {:.0} for {clients}, because they share syncs",
         per_s * f64::from(clients)
     );
-    let mend = "metricstream --data-dir DIR   (on a disk with power-loss protection), or --ack write where the loss of seconds at a \
-                power cut is bearable";
+    let mend = "metricstream --data-dir DIR   (on a disk with power-loss protection), or --ack write if losing seconds \
+                of data at a power cut is bearable";
     Ok(if p50 < limits::DOCTOR_SYNC_TOO_FAST {
         Finding::note(
             Cost::Data,
-            format!("{text}. No disk flushes that fast: something says synced and keeps it in memory"),
+            format!(
+                "{text}. No disk flushes that fast: a layer below reports data as synced while it is in memory only"
+            ),
         )
         .mend("cat /sys/block/*/queue/write_cache; findmnt -T DIR   (and the hypervisor's cache mode of the disk)")
     } else if p99 >= limits::DOCTOR_SYNC_SLOW && examination.config.ack == log::AckLevel::Fsync {
@@ -360,7 +364,7 @@ fn sync(examination: &mut Examination) -> Verdict {
     } else if p99 >= limits::DOCTOR_SYNC_SLOW {
         Finding::note(Cost::Speed, text).mend(mend)
     } else {
-        // Always said: it is the price of a level that any request may ask for.
+        // Always reported: it is the cost of a level that any request may choose.
         Finding::note(Cost::Speed, text)
     })
 }

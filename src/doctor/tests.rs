@@ -15,8 +15,8 @@ use std::{collections::BTreeSet, io, time::Duration};
 
 use Severity::{Critical, Note, Ok as Fine, Unknown, Warning};
 
-/// The check `id` on a host that `spoil` has spoilt: it is of this severity, says `part`, and names a mend unless there is
-/// nothing to mend. What it read is stated.
+/// The check `id` on a host that `spoil` has spoilt: it is of this severity, says `part`, and names a mend unless there
+/// is nothing to mend. What it read is stated.
 #[track_caller]
 fn expect(id: &str, severity: Severity, part: &str, spoil: impl FnOnce(&mut Made)) -> Check {
     let mut made = Made::new();
@@ -121,7 +121,7 @@ fn the_text_names_findings_with_their_mend_and_sums_up_the_rest() {
     let short = report::text(&checks, &made.config(), false);
     let lines: Vec<&str> = short.lines().collect();
     let at = lines.iter().position(|line| line.starts_with("warning   somaxconn (speed): ")).unwrap();
-    assert_eq!(lines[at + 1].trim(), "mend: sysctl -w net.core.somaxconn=4096");
+    assert_eq!(lines[at + 1].trim(), "fix: sysctl -w net.core.somaxconn=4096");
     assert!(!short.contains("read: "), "{short}");
     assert!(short.ends_with("0 critical, 1 warning, 1 note, 0 unknown, 33 ok\n"), "{short}");
     let all = report::text(&checks, &made.config(), true);

@@ -17,7 +17,7 @@ fn where_the_threads_are_pinned() {
     };
     let check = expect("smt", Note, "cores 0,2 and 1,3", |made| paired(made));
     assert_eq!(check.mend.as_deref(), Some("metricstream --cores 0,1"));
-    expect("smt", Warning, "1 physical core stands idle", |made| {
+    expect("smt", Warning, "1 physical core is idle", |made| {
         paired(made);
         made.flags(&["--cores", "0,2"]);
     });
@@ -36,7 +36,7 @@ fn where_the_threads_are_pinned() {
 fn a_quota_of_cpu_time_is_found_wherever_above_it_stands() {
     let own = "sys/fs/cgroup/system.slice/metricstream.service/cpu.max";
     expect("cpu_quota", Warning, "grants 1.50 CPUs", |made| made.write(own, "150000 100000\n"));
-    let check = expect("cpu_quota", Warning, "(so far 7 times)", |made| made.write(own, "50000 100000\n"));
+    let check = expect("cpu_quota", Warning, "(7 times so far)", |made| made.write(own, "50000 100000\n"));
     assert!(check.mend.unwrap().contains("echo max > /sys/fs/cgroup/system.slice/metricstream.service/cpu.max"));
     expect("cpu_quota", Warning, "grants 2.00 CPUs", |made| {
         made.write(own, "300000 100000\n");
@@ -55,8 +55,8 @@ fn a_quota_of_cpu_time_is_found_wherever_above_it_stands() {
     };
     let check = expect("cpu_quota", Warning, "grants 0.25 CPUs", version_1("25000\n"));
     assert!(check.mend.unwrap().contains("echo -1 > /sys/fs/cgroup/cpu/cpu.cfs_quota_us"));
-    expect("cpu_quota", Fine, "no quota", version_1("-1\n"));
-    expect("cpu_quota", Unknown, "outside of what is mounted", |made| {
+    expect("cpu_quota", Fine, "no CPU quota", version_1("-1\n"));
+    expect("cpu_quota", Unknown, "outside of the mount", |made| {
         version_1("-1\n")(made);
         made.change("proc/self/cgroup", "cpuacct:/docker/ab", "cpuacct:/elsewhere");
     });
@@ -66,7 +66,7 @@ fn a_quota_of_cpu_time_is_found_wherever_above_it_stands() {
 fn memory_against_rings_and_bounds() {
     let own = "sys/fs/cgroup/system.slice/metricstream.service/memory.max";
     expect("memory", Critical, "is 64 MiB: the kernel will kill", |made| made.write(own, "67108864\n"));
-    expect("memory", Note, "the bounds allow", |made| made.write(own, "536870912\n"));
+    expect("memory", Note, "the limits allow", |made| made.write(own, "536870912\n"));
     expect("memory", Critical, "the machine's memory", |made| made.write("proc/meminfo", "MemTotal: 65536 kB\n"));
 }
 
@@ -75,7 +75,7 @@ fn how_fast_the_cores_run() {
     let governor = |name: &'static str| {
         move |made: &mut Made| made.write("sys/devices/system/cpu/cpu2/cpufreq/scaling_governor", name)
     };
-    let check = expect("governor", Warning, "core 2 runs under the governor powersave", governor("powersave\n"));
+    let check = expect("governor", Warning, "core 2 runs under the powersave governor", governor("powersave\n"));
     assert!(check.mend.unwrap().contains("echo performance"));
     expect("governor", Note, "schedutil", governor("schedutil\n"));
     expect("governor", Note, "intel_pstate", |made| {
@@ -85,10 +85,10 @@ fn how_fast_the_cores_run() {
         }
     });
     expect("governor", Unknown, "virtual machine", |made| made.remove("sys/devices/system/cpu/cpu1/cpufreq"));
-    expect("c_states", Note, "C6: waking up from there takes 170 us", |made| {
+    expect("c_states", Note, "C6: leaving it takes 170 us", |made| {
         made.write("sys/devices/system/cpu/cpu3/cpuidle/state2/disable", "0\n");
     });
-    expect("steal", Warning, "took 50.0 %", |made| {
+    expect("steal", Warning, "stole 50.0 %", |made| {
         let later = STAT.replace("cpu2 10 0 10 980 0 0 0 0", "cpu2 10 0 10 990 0 0 0 10");
         made.answers.later = Some((made.path("proc/stat"), later));
     });

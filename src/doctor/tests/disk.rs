@@ -23,7 +23,7 @@ fn what_the_data_directory_stands_on() {
     });
     expect("write_cache", Unknown, "no block device", extra("30 20 0:40 / /srv rw - tmpfs tmpfs rw,size=1g\n"));
     expect("io_scheduler", Note, "bfq", |made| made.write("sys/dev/block/8:0/queue/scheduler", "none [bfq]\n"));
-    expect("io_scheduler", Note, "turns", |made| made.write("sys/dev/block/8:0/queue/rotational", "1\n"));
+    expect("io_scheduler", Note, "rotational", |made| made.write("sys/dev/block/8:0/queue/rotational", "1\n"));
     expect("dirty_pages", Note, "3276 MiB", |made| {
         made.write("proc/sys/vm/dirty_bytes", "0\n");
         made.write("proc/sys/vm/dirty_ratio", "20\n");
@@ -50,7 +50,7 @@ fn a_disk_below_a_partition_and_a_volume_is_found() {
 
 #[test]
 fn the_data_directory_itself() {
-    expect("data_dir", Fine, "the server makes it", |made| made.remove("srv/metrics"));
+    expect("data_dir", Fine, "the server creates it", |made| made.remove("srv/metrics"));
     expect("data_dir", Critical, "not a directory", |made| {
         made.remove("srv/metrics");
         made.write("srv/metrics", "a file\n");
@@ -112,7 +112,7 @@ fn unclean_shutdowns_are_those_the_state_counts_and_the_one_it_has_not_yet_count
         )
     };
     let file = "srv/metrics/metricstream.state";
-    expect("unclean_shutdowns", Fine, "always", |made| made.write(file, &state(1, 0)));
+    expect("unclean_shutdowns", Fine, "every shutdown was clean", |made| made.write(file, &state(1, 0)));
     expect("unclean_shutdowns", Note, "2 unclean shutdowns", |made| made.write(file, &state(1, 2)));
     expect("unclean_shutdowns", Note, "3 unclean", |made| made.write(file, &state(0, 2)));
     expect("unclean_shutdowns", Note, "2 unclean shutdowns", |made| {
@@ -121,7 +121,8 @@ fn unclean_shutdowns_are_those_the_state_counts_and_the_one_it_has_not_yet_count
     });
     let damaged = "metricstream state 2\nboot_id 5b3c7a52-9a9c-4a2e-8f4e-1d0c8a6b7e21\nbooted_ns 00000000000000000001\n\
                    uptime_ns 00000000000000000002\ndevice 00000000000000000001\ninode 00000000000000000002\n\
-                   committed_bytes 00000000000000000003\nclean 1\nunclean_shutdowns 00000000000000000000\ncrc32 00000000\n";
+                   committed_bytes 00000000000000000003\nclean 1\nunclean_shutdowns 00000000000000000000\ncrc32 \
+                   00000000\n";
     expect("unclean_shutdowns", Unknown, "its checksum is wrong", |made| made.write(file, damaged));
     expect("unclean_shutdowns", Unknown, "this version", |made| made.write(file, "metricstream state 9\n"));
 }
@@ -146,19 +147,19 @@ fn a_log_that_was_moved_is_named_while_the_server_goes_on_in_it() {
         made.write("srv/metrics/metricstream.state", &text);
         made.answers.holder = || Ok(Holder::Held(Some(7)));
     };
-    expect("log_files", Fine, "the name that it should", served);
+    expect("log_files", Fine, "has a valid name", served);
     let moved = |made: &mut Made| {
         served(made);
         let [log, moved] = ["metrics.jsonl", "metrics.jsonl.1"].map(|name| made.path(&format!("srv/metrics/{name}")));
         std::fs::rename(log, moved).unwrap();
     };
-    expect("log_files", Warning, "moved away or replaced", moved);
-    expect("log_files", Warning, "moved away or replaced", |made| {
+    expect("log_files", Warning, "moved or replaced", moved);
+    expect("log_files", Warning, "moved or replaced", |made| {
         moved(made);
         made.write("srv/metrics/metrics.jsonl", "");
     });
     // Without a server the next start takes what is there.
-    expect("log_files", Note, "as metrics.jsonl.1: no part of the log", |made| {
+    expect("log_files", Note, "as metrics.jsonl.1: not part of the log", |made| {
         moved(made);
         made.answers.holder = || Ok(Holder::Free);
     });
@@ -166,10 +167,10 @@ fn a_log_that_was_moved_is_named_while_the_server_goes_on_in_it() {
 
 #[test]
 fn names_that_stand_in_the_way_are_named() {
-    expect("log_files", Note, "metrics-99991231T235959.999Z.jsonl: a clock was ahead", |made| {
+    expect("log_files", Note, "metrics-99991231T235959.999Z.jsonl: the clock was ahead", |made| {
         made.write("srv/metrics/metrics-99991231T235959.999Z.jsonl", "");
     });
-    expect("log_files", Note, "is no regular file", |made| {
+    expect("log_files", Note, "is not a regular file", |made| {
         std::fs::create_dir(made.path("srv/metrics/metrics-20260102T030405.678Z.jsonl")).unwrap();
     });
     expect("log_files", Note, "2 files moved away", |made| {
@@ -187,7 +188,7 @@ fn names_that_stand_in_the_way_are_named() {
 #[test]
 fn a_file_system_that_cannot_sync_a_directory_is_named() {
     expect("directory_sync", Fine, "can be synced", |_| {});
-    expect("directory_sync", Warning, "may have no name", |made| {
+    expect("directory_sync", Warning, "may lose the name", |made| {
         made.answers.sync_directory = || Err(io::Error::from_raw_os_error(libc::EINVAL));
     });
     expect("directory_sync", Unknown, "fsync(2) /srv/metrics", |made| {
@@ -206,7 +207,7 @@ fn the_price_of_a_sync() {
         slow(made);
         made.flags(&["--ack", "fsync"]);
     });
-    expect("fdatasync", Note, "keeps it in memory", |made| {
+    expect("fdatasync", Note, "while it is in memory only", |made| {
         made.answers.sync_times = || Ok(vec![Duration::from_nanos(900)]);
     });
     expect("fdatasync", Unknown, "written and synced", |made| {

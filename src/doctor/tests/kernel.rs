@@ -6,7 +6,7 @@ use super::*;
 fn descriptors() {
     let limited =
         |made: &Made| made.change("proc/self/limits", "1024                 524288", "256                  256");
-    expect("nofile", Warning, "room for", |made| {
+    expect("nofile", Warning, "allows 113 connections", |made| {
         limited(made);
         made.flags(&["--reactors", "1"]);
     });
@@ -54,8 +54,8 @@ fn io_uring_that_is_refused_says_by_whom() {
         made.answers.io_uring = || Ok(Report { step: Step::Cooperative, kernel: "6.0.9".into() });
     });
     // Before Linux 6.6 there is no such sysctl.
-    expect("io_uring", Fine, "best step", |made| made.remove("proc/sys/kernel/io_uring_disabled"));
-    expect("io_uring", Fine, "not asked for", |made| made.flags(&["--driver", "epoll"]));
+    expect("io_uring", Fine, "fastest set-up", |made| made.remove("proc/sys/kernel/io_uring_disabled"));
+    expect("io_uring", Fine, "not used", |made| made.flags(&["--driver", "epoll"]));
 }
 
 #[test]
@@ -70,11 +70,11 @@ fn rings_that_do_not_fit_the_locked_memory() {
         made.answers.rings = || Err(Unavailable::LockedMemory);
         made.flags(&["--driver", "io_uring"]);
     });
-    expect("memlock", Note, "beside the one that runs already", |made| {
+    expect("memlock", Note, "while another server runs", |made| {
         refused(made);
         made.answers.holder = || Ok(Holder::Held(None));
     });
-    expect("memlock", Fine, "not to be had", |made| {
+    expect("memlock", Fine, "unavailable here", |made| {
         refused(made);
         made.answers.io_uring = || Err(Unavailable::Absent);
     });
@@ -93,7 +93,7 @@ fn other_bounds_of_the_kernel() {
     expect("fsize", Critical, "1048576 bytes", |made| {
         made.change("proc/self/limits", "Max file size             unlimited", "Max file size             1048576  ");
     });
-    expect("fsize", Fine, "no segment", |made| {
+    expect("fsize", Fine, "more than any segment", |made| {
         made.change("proc/self/limits", "Max file size             unlimited", "Max file size             4294967296");
     });
     expect("huge_pages", Warning, "stall", |made| {
@@ -108,18 +108,18 @@ fn other_bounds_of_the_kernel() {
 #[test]
 fn the_way_of_a_connection() {
     expect("somaxconn", Warning, "gets 128", |made| made.write("proc/sys/net/core/somaxconn", "128\n"));
-    expect("somaxconn", Unknown, "holds no number", |made| made.write("proc/sys/net/core/somaxconn", "many\n"));
+    expect("somaxconn", Unknown, "does not hold a number", |made| made.write("proc/sys/net/core/somaxconn", "many\n"));
     expect("syn_backlog", Note, "flood", |made| made.write("proc/sys/net/ipv4/tcp_syncookies", "0\n"));
-    expect("syn_backlog", Warning, "kept to 128", |made| {
+    expect("syn_backlog", Warning, "limited to 128", |made| {
         made.write("proc/sys/net/ipv4/tcp_syncookies", "0\n");
         made.write("proc/sys/net/ipv4/tcp_max_syn_backlog", "128\n");
     });
-    expect("statistics", Warning, "10.0.0.1:8080 to whoever", |made| {
+    expect("statistics", Warning, "10.0.0.1:8080 to every client", |made| {
         made.flags(&["--admin-listen", "10.0.0.1:8080", "--listen", "127.0.0.1:1"])
     });
     expect("statistics", Fine, "this host only", |made| made.flags(&["--listen", "[::1]:80"]));
-    expect("port", Critical, "something else", |made| made.answers.bind = || Err(io::ErrorKind::AddrInUse.into()));
-    expect("port", Note, "most likely it is that one", |made| {
+    expect("port", Critical, "another program", |made| made.answers.bind = || Err(io::ErrorKind::AddrInUse.into()));
+    expect("port", Note, "most likely by the server", |made| {
         made.answers.bind = || Err(io::ErrorKind::AddrInUse.into());
         made.answers.holder = || Ok(Holder::Held(Some(7)));
     });
@@ -151,7 +151,7 @@ fn queues_and_interrupts_of_the_network_interface() {
     });
     expect("irq_affinity", Warning, "go to core 1", |made| made.write("proc/irq/40/effective_affinity_list", "1\n"));
     expect("irq_affinity", Unknown, "msi_irqs", |made| made.remove("sys/class/net/eth0/device/msi_irqs"));
-    expect("nic_queues", Unknown, "no interface", |made| made.write("sys/class/net/eth0/operstate", "down\n"));
+    expect("nic_queues", Unknown, "no hardware interface", |made| made.write("sys/class/net/eth0/operstate", "down\n"));
 }
 
 #[test]
@@ -163,7 +163,7 @@ fn the_clock() {
     expect("clocksource", Fine, "the hypervisor's", |made| {
         made.write(&format!("{source}/current_clocksource"), "kvm-clock\n");
     });
-    expect("clock_sync", Warning, "nothing keeps the clock right", |made| {
+    expect("clock_sync", Warning, "the clock is not synchronised", |made| {
         made.answers.clock = || Ok(ClockState { synchronised: false, error_us_max: 16_000_000 });
     });
     expect("clock_sync", Note, "wrong by 3000 ms", |made| {
@@ -172,7 +172,7 @@ fn the_clock() {
     expect("clock_sync", Unknown, "adjtimex(2)", |made| {
         made.answers.clock = || Err(io::ErrorKind::PermissionDenied.into());
     });
-    expect("clock_plausible", Warning, "the clock has gone back", |made| {
+    expect("clock_plausible", Warning, "the clock was set back", |made| {
         made.answers.now -= Duration::from_secs(2 * 3_600);
     });
 }

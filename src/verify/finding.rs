@@ -1,33 +1,33 @@
-//! What a check has found: what kind it is, where, and the words for it. Their number is bounded; the rest are counted.
+//! Findings of a check: their kind, place and description. Their number is bounded; further ones are only counted.
 
 use crate::limits::{FINDING_EXCERPT_BYTES_MAX, FINDINGS_MAX};
 use serde::Serialize;
 use std::{collections::BTreeMap, fmt};
 
-/// What was found. Its name in text and JSON is that of the variant in `snake_case`.
+/// The kind of a finding. Its name in text and JSON is that of the variant in `snake_case`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     // Damage in the lines.
-    /// The last line has no line feed: a crash in the middle of a write. The next start mends it.
+    /// The last line has no line feed: a crash in the middle of a write. The next start repairs it.
     TornTail,
-    /// The active segment goes on behind what was committed: never acknowledged. The next start mends it.
+    /// The active segment continues after the committed length: never acknowledged. The next start repairs it.
     Uncommitted,
     /// A line that ends too early, or in whose middle another begins.
     TornLine,
-    /// A line that began as one of ours and is none.
+    /// A line that begins like a valid one and is not.
     GarbledLine,
-    /// Bytes that are zero, as after a loss of power.
+    /// Bytes that are zero, as after a power loss.
     Zeros,
-    /// Bytes that are no text.
+    /// Bytes that are not text.
     Binary,
-    /// Text, and no line of ours.
+    /// Text that is not a line of the log.
     ForeignText,
-    /// Every line can be read, and the checksum of the block is another.
+    /// Every line can be read, but the checksum of the block does not match.
     ChangedBlock,
-    /// A frame of a compressed segment that cannot be unpacked.
+    /// A frame of a compressed segment that cannot be decompressed.
     BrokenFrame,
-    /// The disk did not give the bytes.
+    /// The disk returned an error.
     Unreadable,
     // Damage of a file as a whole.
     /// The segment is shorter than its sidecar says.
@@ -36,37 +36,37 @@ pub enum Kind {
     Overlong,
     /// The plain and the compressed form of a segment differ.
     FormsDiffer,
-    /// A sidecar that is none.
+    /// A file with a sidecar's name that is not a valid sidecar.
     SidecarGarbled,
-    /// A sidecar that speaks of another segment.
+    /// A sidecar that describes another segment.
     SidecarForeign,
-    /// A sidecar that says about its segment what is not so.
+    /// A sidecar that describes its segment wrongly.
     SidecarWrong,
-    /// A sidecar whose segment is not there.
+    /// A sidecar without its segment.
     SegmentMissing,
-    /// Something with the name of a segment's file that is no regular file.
+    /// Something with the name of a segment's file that is not a regular file.
     NotAFile,
-    /// A state file that is none, or whose checksum is wrong.
+    /// A state file that is invalid, or whose checksum is wrong.
     StateGarbled,
-    /// The log is shorter than what was committed: lines that were acknowledged are gone.
+    /// The log is shorter than its committed length: acknowledged lines are missing.
     CommittedMissing,
     // No damage.
     /// A sealed segment has no sidecar.
     SidecarMissing,
-    /// Both forms of a segment are there and say the same: its compression was interrupted.
+    /// Both forms of a segment exist with the same contents: its compression was interrupted.
     BothForms,
-    /// There is a log, and no state file.
+    /// A log without a state file.
     StateMissing,
     /// The state file is about another file, as after a copy.
     StateOfAnother,
-    /// Files that were being made when the process died, or are by a running server.
+    /// Unfinished files of a crashed process, or of a running server.
     Leftover,
-    /// A segment that was there at the start of the check and is no longer: a running server removed it.
+    /// A segment that a running server removed during the check.
     Vanished,
 }
 
 impl Kind {
-    /// Whether it makes the log unsound. What is not is worth knowing.
+    /// Returns true if the finding is damage; others are informative.
     #[must_use]
     pub const fn is_damage(self) -> bool {
         !matches!(
@@ -94,36 +94,36 @@ impl fmt::Display for Kind {
     }
 }
 
-/// Where in a segment. Offsets and lines count what the segment holds when it is not compressed.
+/// A place in a segment. Offsets and lines count the uncompressed contents.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Place {
-    /// Bytes of the segment before it.
+    /// Bytes of the segment before the place.
     pub offset: u64,
-    /// Its bytes.
+    /// Bytes of the place.
     pub bytes: u64,
-    /// Number of its first line; the first of a segment is 1. 0: lines were not counted.
+    /// Number of the first line; the first of a segment is 1. 0: lines were not counted.
     pub line: u64,
-    /// Lines that it takes or touches.
+    /// Lines that the place contains or touches.
     pub lines: u64,
-    /// Its first and its last block, if a sidecar tells where blocks are; the first of a segment is 0.
+    /// The first and the last block, if a sidecar describes the blocks; the first of a segment is 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub blocks: Option<(usize, usize)>,
-    /// For a compressed segment: bytes of the file before the frame that it is in.
+    /// For a compressed segment: bytes of the file before the frame that contains the place.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub frame_offset: Option<u64>,
 }
 
-/// One thing that was found.
+/// One finding.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// What it is.
+    /// The kind.
     pub kind: Kind,
     /// The file's name in the directory.
     pub file: String,
-    /// Where in the file, unless it is about all of it.
+    /// The place in the file, unless the finding is about the whole file.
     #[serde(flatten)]
     pub place: Option<Place>,
-    /// What is known about it, for a person.
+    /// A description, for a person.
     pub what: String,
     /// The bytes around it, escaped.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -131,7 +131,7 @@ pub struct Finding {
 }
 
 impl Finding {
-    /// Something about a whole file.
+    /// A finding about a whole file.
     pub fn of_file(kind: Kind, file: &str, what: impl Into<String>) -> Self {
         Self { kind, file: file.to_owned(), place: None, what: what.into(), excerpt: None }
     }
@@ -163,18 +163,19 @@ impl fmt::Display for Finding {
     }
 }
 
-/// A bounded list of findings, and how many of each kind there were in all.
+/// A bounded list of findings, with the total of each kind.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Findings {
     /// The first ones, in the order of the segments and their bytes.
     #[serde(rename = "findings")]
     pub kept: Vec<Finding>,
-    /// How many there were, by kind.
+    /// Number of findings, by kind.
     pub counts: BTreeMap<Kind, u64>,
 }
 
 impl Findings {
-    /// Counts one, and keeps it while there is room. One that goes on where the last one ended is made one with it.
+    /// Counts a finding, and keeps it while the list has space. A finding that continues the last one is merged with
+    /// it.
     pub fn push(&mut self, finding: Finding) {
         if let (Some(last), Some(place)) = (self.kept.last_mut(), &finding.place)
             && last.kind == finding.kind
@@ -195,33 +196,33 @@ impl Findings {
         }
     }
 
-    /// Adds those of `others`.
+    /// Adds the findings of `others`.
     pub fn append(&mut self, others: Self) {
         let room = FINDINGS_MAX.saturating_sub(self.kept.len());
         self.kept.extend(others.kept.into_iter().take(room));
         others.counts.into_iter().for_each(|(kind, count)| *self.counts.entry(kind).or_default() += count);
     }
 
-    /// How many there were that are damage.
+    /// Number of findings that are damage.
     #[must_use]
     pub fn damage(&self) -> u64 {
         self.counts.iter().filter(|(kind, _)| kind.is_damage()).map(|(_, count)| count).sum()
     }
 
-    /// How many there were and are not kept.
+    /// Number of findings that were counted and not kept.
     #[must_use]
     pub fn left_out(&self) -> u64 {
         self.counts.values().sum::<u64>().saturating_sub(self.kept.len() as u64)
     }
 }
 
-/// The bytes of `text` around `at`, escaped so that a terminal takes no harm.
+/// The bytes of `text` around `at`, escaped so that a terminal shows them safely.
 #[must_use]
 pub fn excerpt(text: &[u8], at: usize) -> String {
     let from = at.min(text.len()).saturating_sub(FINDING_EXCERPT_BYTES_MAX / 2);
     let to = text.len().min(from + FINDING_EXCERPT_BYTES_MAX);
     let (before, after) = (if from > 0 { "…" } else { "" }, if to < text.len() { "…" } else { "" });
-    // A quotation mark is no danger, and a line is full of them.
+    // Quotation marks are harmless, and a line is full of them.
     let escaped = text[from..to].escape_ascii().to_string().replace("\\\"", "\"").replace("\\'", "'");
     format!("{before}{escaped}{after}")
 }

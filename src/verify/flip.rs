@@ -1,11 +1,11 @@
-//! One flipped bit changes a CRC-32 by an amount that depends only on where it is: from the difference of two checksums follows
-//! the one place where a single flipped bit would explain it. Damage of more bits can look like that too, so this is a hint to
-//! a person and nothing to mend by.
+//! Locates a single flipped bit. One flipped bit changes a CRC-32 by an amount that depends only on its place, so the
+//! difference of two checksums gives the only place where a single flip would explain it. Damage of more bits can look
+//! like that too, so the result is a hint for people and is not used for repairs.
 //!
-//! The checksum is the one of gzip, reflected, with the polynomial 0xEDB88320. It is linear over GF(2): the difference of the
-//! checksums of two texts of one length is the checksum, begun at 0, of the difference of the texts.
+//! The checksum is the one of gzip, reflected, with the polynomial 0xEDB88320. It is linear over GF(2): the difference
+//! of the checksums of two texts of one length is the checksum, begun at 0, of the difference of the texts.
 
-/// What the state 0 becomes with each byte.
+/// The CRC state after each byte, from state 0.
 const TABLE: [u32; 256] = {
     let mut table = [0; 256];
     let mut byte: u32 = 0;
@@ -34,8 +34,8 @@ const BY_HIGHEST: [u8; 256] = {
     by_highest
 };
 
-/// The byte, counted from the start, and the bit whose flip turns a text of `bytes` bytes and one checksum into the other.
-/// `difference` is the exclusive or of the checksums. Takes a few nanoseconds a byte.
+/// The byte, counted from the start, and the bit whose flip turns a text of `bytes` bytes and one checksum into the
+/// other. `difference` is the exclusive or of the checksums. Takes a few nanoseconds a byte.
 pub fn single(bytes: usize, difference: u32) -> Option<(usize, u8)> {
     // Back from the end: the state before each byte, if all behind the flipped bit are without difference.
     let mut state = difference;

@@ -1,11 +1,12 @@
-//! Where the frames of a compressed segment are: from its sidecar if that knows, else from the frames themselves.
+//! Locates the frames of a compressed segment: by its sidecar if it describes them, else by the frames themselves.
 
 use super::subject::{Expected, Piece};
 use crate::segment::frames::{MAGIC, WINDOW_BYTES, frame_bytes, read};
 use memchr::memmem;
 use std::{fs::File, io};
 
-/// The pieces of a compressed file of `bytes` bytes, without a gap. What is no frame is a piece too; it cannot be unpacked.
+/// The pieces of a compressed file of `bytes` bytes, without a gap. Bytes that are not a frame are a piece too; it
+/// cannot be decompressed.
 pub fn frames(file: &File, bytes: u64, expected: Option<&Expected>) -> io::Result<Vec<Piece>> {
     let Some(sidecar) = expected.map(|expected| &expected.sidecar) else { return walk(file, bytes) };
     if sidecar.compressed_bytes() == Some(bytes) {
@@ -47,7 +48,7 @@ fn walk(file: &File, bytes: u64) -> io::Result<Vec<Piece>> {
     Ok(pieces)
 }
 
-/// Where the next frame may begin, from `from` on; the end if there is none.
+/// Offset of the next possible frame at or after `from`; the end if there is none.
 fn next_magic(file: &File, mut from: u64, end: u64, window: &mut Vec<u8>) -> io::Result<u64> {
     while from < end {
         let is_all = read(file, from, end, WINDOW_BYTES, window)?;

@@ -1,16 +1,16 @@
-//! `metricstream verify`: the offline check of a data directory. It reads every line, sidecar and checksum, says what is damaged,
-//! where and how, and with `--repair` moves it aside.
+//! `metricstream verify`: the offline check of a data directory. It reads every line, sidecar and checksum, reports
+//! what is damaged, where and how, and with `--repair` moves it out of the log.
 //!
 //! ```text
-//! survey: what is there ─> subject: a file and its pieces ─> sweep: threads that take pieces
-//!                                                              │ piece: read, unpack, checksum ─> walk: line by line
-//!                                                              └> tally: put together in order ─> findings, report
-//! repair: what is damaged goes to torn-*.bin, what is not goes to a new file, then the check is done again
+//! survey: list of files ─> subject: a file and its pieces ─> sweep: threads that take pieces
+//!                                                              │ piece: read, decompress, checksum ─> walk: line by line
+//!                                                              └> tally: results in order ─> findings, report
+//! repair: damaged bytes go to torn-*.bin, the others to a new file, then the check runs again
 //! ```
 //!
-//! Promises: nothing is written without `--repair`, and no server is kept from starting; a directory that a running server has
-//! is read as far as its last whole line; no panic whatever the bytes; memory is bounded by the threads and the longest line.
-//! It knows lines, blocks and files. It knows no HTTP and no ring.
+//! Promises: nothing is written without `--repair`, and no server is kept from starting; the log of a running server
+//! is read up to its last whole line; no input causes a panic; memory is bounded by the threads and the longest line.
+//! The module handles lines, blocks and files; it uses neither HTTP nor rings.
 
 pub mod finding;
 mod flip;
@@ -44,41 +44,41 @@ use tally::SegmentReport;
 /// The flags of `metricstream verify`.
 #[derive(Debug, Clone, clap::Args)]
 #[command(
-    after_help = "Exit codes: 0 sound, 1 damage was found (with --repair: and moved aside), 2 it could not be checked, or its report could \
-                        not be written (that its reader has left is no failure).\n\n\
-                        A server that runs on the directory is not disturbed; its active segment is checked up to the last \
-                        whole line. --repair needs the directory for itself."
+    after_help = "Exit codes: 0 the log is sound, 1 damage was found (and repaired, with --repair), 2 the check failed, or its report could \
+                        not be written (a closed pipe is not a failure).\n\n\
+                        A running server is not disturbed; its active segment is checked up to the last whole line. --repair \
+                        needs exclusive access to the directory."
 )]
 pub struct Arguments {
     /// Directory of the log
     #[arg(value_name = "DIR", env = "METRICSTREAM_DATA_DIR", default_value = "data")]
     directory: PathBuf,
-    /// Move what is damaged aside, into torn-*.bin beside the log, and make sidecars anew; nothing is deleted
+    /// Move damaged data out of the log, into torn-*.bin files beside it, and rebuild sidecars; nothing is deleted
     #[arg(long)]
     repair: bool,
     /// Print the report as one JSON document
     #[arg(long)]
     json: bool,
-    /// Threads that check [default: one for each core that this process may use]
+    /// Number of threads [default: one for each core that this process may use]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=CHECK_THREADS_CAP as i64))]
     threads: Option<u16>,
 }
 
-/// Why a directory could not be checked. One line, for a person.
+/// An error that keeps a directory from being checked: one line, for a person.
 #[derive(Debug)]
 pub enum VerifyError {
     /// A file or the directory could not be used.
     Io {
-        /// What was being done to it, as a verb.
+        /// The failed operation, as a verb.
         doing: &'static str,
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// Its lock could not be had.
+    /// The lock of the directory could not be taken.
     Lock(OpenError),
-    /// A sidecar could not be made.
+    /// A sidecar could not be built.
     Sidecar(PathBuf, crate::segment::SegmentError),
     /// The report could not be printed.
     Print(io::Error),
@@ -104,7 +104,7 @@ impl fmt::Display for VerifyError {
             }
             Self::Io { doing, path, source } => write!(f, "cannot {doing} {}: {source}", path.display()),
             Self::Lock(error) => error.fmt(f),
-            Self::Sidecar(path, error) => write!(f, "cannot make the sidecar {}: {error}", path.display()),
+            Self::Sidecar(path, error) => write!(f, "cannot build the sidecar {}: {error}", path.display()),
             Self::Print(error) => write!(f, "cannot print the report: {error}"),
         }
     }
@@ -121,8 +121,8 @@ impl std::error::Error for VerifyError {
 }
 
 impl Arguments {
-    /// Checks, repairs if asked to, and prints the report on standard output. The exit code is 0 for a sound log and 1 for one
-    /// in which damage was found, whether or not it was repaired.
+    /// Checks, repairs with `--repair`, and prints the report on standard output. The exit code is 0 for a sound log
+    /// and 1 if damage was found, whether or not it was repaired.
     ///
     /// # Errors
     /// The directory could not be checked.
@@ -132,7 +132,7 @@ impl Arguments {
         let report =
             if self.repair { repair::repair(&self.directory, threads)? } else { check(&self.directory, threads)? };
         match report.print(self.json, &mut io::stdout().lock()) {
-            // Whoever reads has enough; what was found does not change.
+            // A closed pipe is not a failure, and does not change the result.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
             printed => printed.map_err(VerifyError::Print)?,
         }
@@ -143,7 +143,7 @@ impl Arguments {
 /// Checks all of `directory` on `threads` threads. Writes nothing.
 ///
 /// # Errors
-/// It could not be read. Damage is no error.
+/// The directory could not be read. Damage is not an error.
 pub fn check(directory: &Path, threads: usize) -> Result<Report, VerifyError> {
     check_with(directory, threads, false).map(|(report, _)| report)
 }
@@ -176,15 +176,18 @@ fn check_with(directory: &Path, threads: usize, is_locked: bool) -> Result<(Repo
     Ok((report, survey))
 }
 
-/// Where a segment is there both plain and compressed: whether they are the same.
+/// Compares the plain and the compressed form of a segment that has both.
 fn compare_forms(survey: &Survey, reports: &[SegmentReport], findings: &mut Findings) {
     for segment in &survey.catalog.segments {
         let report = |form| reports.iter().find(|report| report.file == segment.name.file(form));
         if let (Some(plain), Some(compressed)) = (report(SegmentFile::Plain), report(SegmentFile::Compressed)) {
             let (kind, what) = if (plain.bytes, plain.crc32) == (compressed.bytes, compressed.crc32) {
-                (Kind::BothForms, format!("{} is there too, and the same: its compression was interrupted", plain.file))
+                (
+                    Kind::BothForms,
+                    format!("{} exists too, with the same contents: its compression was interrupted", plain.file),
+                )
             } else {
-                (Kind::FormsDiffer, format!("it is not {}, compressed", plain.file))
+                (Kind::FormsDiffer, format!("its contents differ from those of {}", plain.file))
             };
             findings.push(Finding::of_file(kind, &compressed.file, what));
         }

@@ -1,7 +1,8 @@
-//! Checks one piece of a segment: reads it, unpacks it if it is a frame, walks over its lines, and holds it to its block.
+//! Checks one piece of a segment: reads it, decompresses it if it is a frame, checks its lines, and compares it with
+//! its block.
 //!
-//! Memory is bounded by the longest line there can be, and one piece: bytes that go on for longer than any line are run over
-//! and not kept.
+//! Memory is bounded by the longest possible line and one piece: a run of bytes that is longer than any line is
+//! skipped and not kept.
 
 use super::{
     finding::{Kind, excerpt},
@@ -18,17 +19,17 @@ use memchr::{memchr, memmem, memrchr};
 use std::{fmt, fs::File, io, os::unix::fs::FileExt};
 use zstd::bulk::Decompressor;
 
-/// Bytes that are read at first to find the end of a line that a piece cuts.
+/// Size of the first read that looks for the end of a line cut by a piece.
 const EXTENSION_BYTES: usize = 4096;
 
-/// What is known of a piece.
+/// The result of checking a piece.
 #[derive(Debug, Default)]
 pub struct Checked {
     /// Bytes of the lines before the run that was walked over: of all of the segment, or for a frame, of the frame.
     pub base: u64,
-    /// Bytes of the piece, unpacked.
+    /// Bytes of the piece, decompressed.
     pub bytes: u64,
-    /// CRC-32 of them.
+    /// CRC-32 of those bytes.
     pub crc32: u32,
     /// The lines that begin in it.
     pub walk: Walk,
@@ -37,11 +38,11 @@ pub struct Checked {
     pub verdict: Verdict,
     /// The lines fit what the block says of times and names. Of part of a block that is all that can be known.
     pub fits: bool,
-    /// It could not be read or unpacked, and why.
+    /// The reason why the piece could not be read or decompressed.
     pub broken: Option<(Kind, String)>,
 }
 
-/// How a piece compares with its block.
+/// The comparison of a piece with its block.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub enum Verdict {
     /// There is no block to compare it with, or only part of it is there.
@@ -66,12 +67,12 @@ pub struct Checker {
 
 /// A piece that was read.
 struct Read {
-    /// Where in `text` its first line begins.
+    /// Offset in `text` of its first line.
     begin: usize,
     /// Bytes of the piece, and their checksum.
     bytes: u64,
     crc32: u32,
-    /// What follows on `text`: a line that is longer than any can be.
+    /// Bytes that follow `text`: a line that is longer than any valid one.
     giant: Option<Giant>,
 }
 
@@ -196,8 +197,8 @@ impl Checker {
         Ok(None)
     }
 
-    /// Runs over the line at `text[line_start..]`, which was read up to `position` of the file and is none of ours, and takes
-    /// it off `text`. A line of ours that ends it is found if it is not longer than a block.
+    /// Runs over the line at `text[line_start..]`, which was read up to `position` of the file and is none of ours,
+    /// and takes it off `text`. A line of ours that ends it is found if it is not longer than a block.
     fn run_over(
         &mut self,
         file: &File,
@@ -208,7 +209,7 @@ impl Checker {
         let known = &self.text[line_start..];
         let (kind, what) = match Line::parse(known).map_err(|error| judge(known, error, false)) {
             Err((kind, what)) if kind != Kind::TornTail => (kind, what),
-            _ => (Kind::GarbledLine, "a line longer than any can be".to_owned()),
+            _ => (Kind::GarbledLine, "a line that is longer than any valid one".to_owned()),
         };
         let excerpt = excerpt(known, memmem::find(known, &[0, 0]).unwrap_or(0));
         let mut bytes = known.len();
@@ -238,7 +239,7 @@ impl Checker {
         self.text.clear();
         // Between two frames there may be anything, and any number of bytes of it.
         if piece.bytes() > FRAME_BYTES_MAX {
-            return Err((Kind::BrokenFrame, "it is longer than any frame of the server's".to_owned()));
+            return Err((Kind::BrokenFrame, "the frame is longer than any that the server writes".to_owned()));
         }
         read_more(&mut self.frame, &subject.file, piece.from, piece.to)?;
         let claimed = zstd::zstd_safe::get_frame_content_size(&self.frame).ok().flatten();
@@ -250,10 +251,10 @@ impl Checker {
             && let Err(error) = self.unpacker.decompress_to_buffer(&self.frame[..], &mut self.text)
         {
             self.text.clear();
-            return Err((Kind::BrokenFrame, format!("it cannot be unpacked: {error}")));
+            return Err((Kind::BrokenFrame, format!("the frame cannot be decompressed: {error}")));
         }
         if piece.bytes() > 0 && self.text.is_empty() {
-            return Err((Kind::BrokenFrame, "it holds nothing".to_owned()));
+            return Err((Kind::BrokenFrame, "the frame is empty".to_owned()));
         }
         Ok(Read { begin: 0, bytes: self.text.len() as u64, crc32: crc32fast::hash(&self.text), giant: None })
     }
@@ -261,7 +262,7 @@ impl Checker {
 
 /// Adds the bytes `from..to` of `file` to `text`.
 fn read_more(text: &mut Vec<u8>, file: &File, from: u64, to: u64) -> Result<(), (Kind, String)> {
-    let broken = |why: &dyn fmt::Display| (Kind::Unreadable, format!("the disk did not give the bytes: {why}"));
+    let broken = |why: &dyn fmt::Display| (Kind::Unreadable, format!("the disk returned an error: {why}"));
     let bytes = usize::try_from(to - from).map_err(|error| broken(&error))?;
     let start = text.len();
     text.resize(start + bytes, 0);
@@ -269,7 +270,7 @@ fn read_more(text: &mut Vec<u8>, file: &File, from: u64, to: u64) -> Result<(), 
 }
 
 impl Checked {
-    /// How the piece, all of `block`, compares with it.
+    /// Compares the piece, which is all of `block`, with it.
     fn against(&self, block: &Block, names: Option<&NamesSeen>) -> Verdict {
         if self.bytes != block.bytes || self.crc32 != block.crc32 {
             let length = usize::try_from(self.bytes).unwrap_or(usize::MAX);
@@ -293,7 +294,7 @@ impl Checked {
     }
 }
 
-/// Which of a segment's names were seen in a piece.
+/// The names of a segment that were seen in a piece.
 #[derive(Debug, Default)]
 struct NamesSeen {
     /// For each name, the number of the last piece that had it.
@@ -337,7 +338,7 @@ impl NamesSeen {
         *seen = self.piece;
     }
 
-    /// Whether those seen are all among the block's.
+    /// Returns true if all names seen are names of the block.
     fn are_among(&self, block: &Block) -> bool {
         let listed = block
             .names
@@ -348,7 +349,7 @@ impl NamesSeen {
         !self.has_unknown && listed == self.distinct
     }
 
-    /// Whether those seen are just the block's.
+    /// Returns true if the names seen are exactly those of the block.
     fn are(&self, block: &Block) -> bool {
         self.are_among(block) && self.distinct == block.names.as_ref().map_or(0, Vec::len)
     }

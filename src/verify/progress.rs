@@ -1,23 +1,23 @@
-//! What a check has done so far, and the line about it: lines, bytes, rate and the time that is left.
+//! Progress of a check, and its progress line: lines, bytes, rate and the remaining time.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
-/// What was done so far.
+/// Progress so far.
 #[derive(Debug, Default)]
 pub struct Progress {
     /// Bytes of files.
     pub file_bytes: AtomicU64,
-    /// Bytes of lines, unpacked.
+    /// Bytes of lines, decompressed.
     pub bytes: AtomicU64,
     /// Whole lines.
     pub lines: AtomicU64,
 }
 
 impl Progress {
-    /// How far it is, of `total_bytes` of files, after `elapsed`.
+    /// The progress line, for `total_bytes` of files, after `elapsed`.
     pub fn line(&self, total_bytes: u64, elapsed: Duration) -> String {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let (file_bytes, bytes, lines) = (read(&self.file_bytes), read(&self.bytes), read(&self.lines));

@@ -1,19 +1,19 @@
-//! Moves what is damaged aside. Nothing is deleted: every byte that was there is afterwards in the log or in a file
+//! Moves damaged data out of the log. Nothing is deleted: every byte is afterwards in the log or in a file
 //! `torn-<time>.bin` beside it.
 //!
-//! | what is damaged | what becomes of it |
+//! | damage | repair |
 //! |---|---|
-//! | the end of the active segment, torn or never committed | what the next start would do (`log::recovery`) |
-//! | lines of a plain segment | copied to a file of their own; the segment is written anew without them |
-//! | frames of a compressed segment | likewise, whole and packed; the lines of theirs that are not damaged are packed anew |
-//! | one of two forms of a segment | moved aside whole |
-//! | what has the name of a segment's file and is no regular file | likewise |
-//! | a sidecar, or its segment was written anew | moved aside whole, and made anew |
-//! | a block in which a byte changed, though every line can be read | nothing: which line it is nobody knows. The sidecar that tells is moved aside, and made anew |
+//! | end of the active segment, torn or never committed | as at the next start (`log::recovery`) |
+//! | lines of a plain segment | moved to a file of their own; the segment is rewritten without them |
+//! | frames of a compressed segment | likewise, whole and compressed; their undamaged lines are compressed again |
+//! | one of two forms of a segment | moved to a file of its own |
+//! | a segment's name on something that is not a regular file | likewise |
+//! | a sidecar, or its segment was rewritten | moved to a file of its own, and rebuilt |
+//! | a changed byte in a block of readable lines | the line is unknown: only the sidecar is moved away and rebuilt |
 //!
-//! In this order, each on stable storage before the next: the damaged bytes in their file, the new segment under a name with
-//! `.tmp`, the old sidecar moved aside, the new segment in place of the old, the new sidecar. Wherever it is interrupted, doing
-//! it again finishes it, at worst with the same bytes kept twice.
+//! The order, each step on stable storage before the next: the damaged bytes in their file, the new segment under a
+//! name with `.tmp`, the old sidecar moved away, the new segment in place of the old, the new sidecar. After an
+//! interruption, running the repair again finishes it, at worst with the same bytes kept twice.
 
 use super::{
     VerifyError, check_with,
@@ -45,28 +45,28 @@ use std::{
     sync::{Arc, atomic::AtomicBool},
 };
 
-/// What a repair has done.
+/// The result of a repair.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Repair {
-    /// One step after the other.
+    /// The steps, in order.
     pub steps: Vec<Step>,
     /// The check after the repair has found no damage.
     pub sound_now: bool,
-    /// How many damages it has found.
+    /// Number of damages that the check after the repair has found.
     pub damages_now: u64,
 }
 
-/// One thing that was done.
+/// One step of a repair.
 #[derive(Debug, Clone, Serialize)]
 pub struct Step {
-    /// The file it was done to.
+    /// The repaired file.
     pub file: String,
-    /// What was done.
+    /// A description of the step.
     pub what: String,
-    /// Where the bytes are kept that were taken off it, if any were.
+    /// The file that keeps the removed bytes, if any were removed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kept_in: Option<String>,
-    /// How many these are.
+    /// Number of removed bytes.
     pub kept_bytes: u64,
 }
 
@@ -80,18 +80,19 @@ impl Repair {
             writeln!(out)?;
         }
         match (self.steps.is_empty(), self.sound_now) {
-            (true, true) => writeln!(out, "there was nothing to repair"),
-            (false, true) => writeln!(out, "it is sound now"),
-            (_, false) => writeln!(out, "{} damages are left: run verify again to see them", self.damages_now),
+            (true, true) => writeln!(out, "nothing to repair"),
+            (false, true) => writeln!(out, "the log is sound now"),
+            (_, false) => writeln!(out, "{} damages remain: run verify again to see them", self.damages_now),
         }
     }
 }
 
-/// Checks `directory`, moves what is damaged aside, and checks it again. The report is that of the first check, with what was done.
+/// Checks `directory`, moves damaged data out of the log, and checks it again. Returns the report of the first check,
+/// with the steps of the repair.
 ///
 /// # Errors
-/// A server has the directory, or something could not be read or written. What was done until then stays done, and doing it again
-/// finishes it.
+/// A server uses the directory, or something could not be read or written. Completed steps stay done, and running the
+/// repair again finishes it.
 pub fn repair(directory: &Path, threads: usize) -> Result<Report, VerifyError> {
     fs::read_dir(directory).map_err(|error| VerifyError::new("read the directory", directory, error))?;
     let _lock = DirectoryLock::take(directory).map_err(VerifyError::Lock)?;
@@ -99,7 +100,7 @@ pub fn repair(directory: &Path, threads: usize) -> Result<Report, VerifyError> {
     let mut repairer = Repairer { directory, steps: Vec::new() };
     // First: they may be where a sidecar has to be.
     for file in &survey.catalog.not_files {
-        repairer.move_aside(file, "it is no regular file")?;
+        repairer.move_aside(file, "not a regular file")?;
     }
     for segment in &survey.catalog.segments {
         repairer.mend_sealed(segment, &report.segments)?;
@@ -123,7 +124,7 @@ struct Repairer<'a> {
     steps: Vec<Step>,
 }
 
-/// What was taken off a segment.
+/// The data removed from a segment.
 struct Taken {
     kept_in: PathBuf,
     bytes: u64,
@@ -145,7 +146,7 @@ impl Repairer<'_> {
         });
     }
 
-    /// Moves a whole file aside.
+    /// Moves a whole file out of the log.
     fn move_aside(&mut self, file: &str, why: &str) -> Result<(), VerifyError> {
         let path = self.directory.join(file);
         let (kept_in, bytes) = fs::symlink_metadata(&path)
@@ -162,8 +163,8 @@ impl Repairer<'_> {
                 sync_directory(self.directory)?;
                 Ok((kept_in, if metadata.is_file() { metadata.len() } else { 0 }))
             })
-            .map_err(self.failed("move aside", file))?;
-        self.done(file, format!("moved aside whole: {why}"), Some((&kept_in, bytes)));
+            .map_err(self.failed("move", file))?;
+        self.done(file, format!("moved out of the log: {why}"), Some((&kept_in, bytes)));
         Ok(())
     }
 
@@ -190,10 +191,14 @@ impl Repairer<'_> {
         let file = name.file(form);
         // Of no lines zstd makes no file.
         if report.lines == 0 && (report.damaged_bytes > 0 || form == SegmentFile::Compressed) {
-            self.move_aside(&file, "not a line of it is whole")?;
+            self.move_aside(&file, "it has no valid line")?;
             let sidecar = name.file(SegmentFile::Sidecar);
             let has_sidecar = self.directory.join(&sidecar).exists();
-            return if has_sidecar { self.move_aside(&sidecar, "its segment was moved aside") } else { Ok(()) };
+            return if has_sidecar {
+                self.move_aside(&sidecar, "its segment was moved out of the log")
+            } else {
+                Ok(())
+            };
         }
         if report.damaged_bytes > 0 {
             let sidecar = Sidecar::read(self.directory, name).ok();
@@ -204,10 +209,10 @@ impl Repairer<'_> {
         self.mend_sidecar(name, report.damages == 0 && report.sidecar)
     }
 
-    /// Makes the sidecar anew unless it `is_right` and fits the files that are there.
+    /// Rebuilds the sidecar unless it `is_right` and matches the existing files.
     fn mend_sidecar(&mut self, name: SegmentName, is_right: bool) -> Result<(), VerifyError> {
         let file = name.file(SegmentFile::Sidecar);
-        let now = Segment::find(self.directory, name).map_err(self.failed("look at", &file))?;
+        let now = Segment::find(self.directory, name).map_err(self.failed("examine", &file))?;
         let Some(now) = now else { return Ok(()) };
         let fits = |sidecar: &Sidecar| sidecar.fits(now.plain, now.compressed);
         if is_right && Sidecar::read(self.directory, name).as_ref().is_ok_and(fits) {
@@ -219,34 +224,34 @@ impl Repairer<'_> {
         index(self.directory, name, &AtomicBool::new(false))
             .and_then(|sidecar| sidecar.write(self.directory, name))
             .map_err(|error| VerifyError::Sidecar(self.directory.join(&file), error))?;
-        self.done(&file, "made anew", None);
+        self.done(&file, "rebuilt", None);
         Ok(())
     }
 
-    /// Writes a segment anew without what is damaged.
+    /// Rewrites a segment without its damaged parts.
     fn rewrite(&mut self, subject: &Subject, name: Option<SegmentName>) -> Result<bool, VerifyError> {
         let file = &subject.file_name;
         let path = self.directory.join(file);
-        let mut draft = Draft::create(self.directory, file, &path).map_err(self.failed("write anew", file))?;
+        let mut draft = Draft::create(self.directory, file, &path).map_err(self.failed("rewrite", file))?;
         let taken = match &subject.frames {
             Some(_) => copy_frames(self.directory, subject, &mut draft.file),
             None => copy_lines(self.directory, subject, &mut draft.file),
         };
-        let Some(taken) = taken.map_err(self.failed("write anew", file))? else { return Ok(false) };
+        let Some(taken) = taken.map_err(self.failed("rewrite", file))? else { return Ok(false) };
         let sidecar = name.map(|name| name.file(SegmentFile::Sidecar));
         if let Some(sidecar) = sidecar.filter(|sidecar| self.directory.join(sidecar).exists()) {
-            self.move_aside(&sidecar, "it describes its segment as it was")?;
+            self.move_aside(&sidecar, "it describes the segment before its repair")?;
         }
-        draft.keep().map_err(self.failed("write anew", file))?;
+        draft.keep().map_err(self.failed("rewrite", file))?;
         let what = match &subject.frames {
-            Some(_) => format!("written anew without {} damaged frames", taken.ranges),
-            None => format!("written anew without {} damaged places", taken.ranges),
+            Some(_) => format!("rewritten without {} damaged frames", taken.ranges),
+            None => format!("rewritten without {} damaged places", taken.ranges),
         };
         self.done(file, what, Some((&taken.kept_in, taken.bytes)));
         Ok(true)
     }
 
-    /// Does to the active segment's end what the next start would do, and takes out what is damaged before it.
+    /// Repairs the end of the active segment as the next start would do, and removes damage before it.
     fn mend_active(&mut self, survey: &Survey, report: &Report) -> Result<(), VerifyError> {
         let (log_path, state_path) = (self.directory.join(LOG_NAME), self.directory.join(STATE_NAME));
         let state_was_damaged =
@@ -265,7 +270,7 @@ impl Repairer<'_> {
         let mut has_changed = state_was_damaged;
         if let Some(cut) = &recovered.cut {
             has_changed = true;
-            self.done(LOG_NAME, "its end cut off, as the next start would", Some((&cut.kept_in, cut.bytes)));
+            self.done(LOG_NAME, "end cut off, as the next start would do", Some((&cut.kept_in, cut.bytes)));
         }
         let is_damaged = report.segments.iter().any(|segment| segment.file == LOG_NAME && segment.damaged_bytes > 0);
         if is_damaged {
@@ -277,9 +282,9 @@ impl Repairer<'_> {
             return Ok(());
         }
         if survey.has_state && state.is_none_or(|state| state.standing == Standing::Damaged) {
-            self.move_aside(STATE_NAME, "it is no state file that a server has written")?;
+            self.move_aside(STATE_NAME, "not a valid state file")?;
         }
-        let metadata = fs::metadata(&log_path).map_err(self.failed("look at", LOG_NAME))?;
+        let metadata = fs::metadata(&log_path).map_err(self.failed("examine", LOG_NAME))?;
         let state = State {
             standing: Standing::Sound,
             boot,
@@ -293,12 +298,12 @@ impl Repairer<'_> {
             open_file(&state_path, OpenOptions::new().read(true).write(true)).map_err(VerifyError::Lock)?;
         StateFile::create(self.directory, state_file, &state).map_err(self.failed("write", STATE_NAME))?;
         sync_directory(self.directory).map_err(self.failed("sync", "."))?;
-        self.done(STATE_NAME, format!("written anew: {} bytes are committed", metadata.len()), None);
+        self.done(STATE_NAME, format!("rewritten: {} bytes are committed", metadata.len()), None);
         Ok(())
     }
 }
 
-/// Where damaged bytes go: a file that is made when the first come.
+/// The file for damaged bytes, created when the first are written.
 struct Aside<'a> {
     directory: &'a Path,
     file: Option<(PathBuf, File)>,
@@ -324,7 +329,7 @@ impl<'a> Aside<'a> {
         copy(from, range, self.file()?)
     }
 
-    /// On stable storage.
+    /// Syncs the file to stable storage.
     fn finish(self) -> io::Result<Option<Taken>> {
         let Some((kept_in, file)) = self.file else { return Ok(None) };
         file.sync_all()?;
@@ -345,7 +350,7 @@ fn copy(from: &File, range: Range<u64>, to: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-/// Copies what is not damaged to `to`, and the rest aside. `None`: nothing is damaged.
+/// Copies undamaged data to `to`, and the rest to the file for damaged bytes. `None`: nothing is damaged.
 fn copy_lines(directory: &Path, subject: &Subject, to: &mut File) -> io::Result<Option<Taken>> {
     let mut checker = Checker::new()?;
     let mut aside = Aside::new(directory);
@@ -366,7 +371,8 @@ fn copy_lines(directory: &Path, subject: &Subject, to: &mut File) -> io::Result<
     aside.finish()
 }
 
-/// Copies the frames that are not damaged to `to`, and the others aside; what is not damaged of these is packed anew.
+/// Copies undamaged frames to `to`, and the others to the file for damaged bytes; their undamaged lines are compressed
+/// again.
 fn copy_frames(directory: &Path, subject: &Subject, to: &mut File) -> io::Result<Option<Taken>> {
     let mut checker = Checker::new()?;
     let mut compressor = zstd::bulk::Compressor::new(SEGMENT_ZSTD_LEVEL)?;

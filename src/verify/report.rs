@@ -1,4 +1,4 @@
-//! What a check has found, as text and as JSON: the same in both.
+//! The report of a check, with the same contents as text and as JSON.
 
 use super::{finding::Findings, repair::Repair, survey::Survey, tally::SegmentReport};
 use crate::printable::{TerminalWriter, printable};
@@ -14,52 +14,53 @@ use std::{
 pub struct Report {
     /// The data directory.
     pub directory: PathBuf,
-    /// No damage was found. (What a repair has mended was found.)
+    /// No damage was found. (Repaired damage counts as found.)
     pub sound: bool,
-    /// How many damages were found.
+    /// Number of damages found.
     pub damages: u64,
-    /// A running server had the directory, so the active segment was checked up to its last whole line at the beginning.
+    /// The running server that uses the directory, if any: the active segment was then checked up to the last whole
+    /// line at the start of the check.
     pub server: Option<Server>,
     /// Sums over all files of lines.
     pub totals: Totals,
     /// The files of lines, in the order of their names, the active segment last.
     pub segments: Vec<SegmentReport>,
-    /// What was found.
+    /// The findings.
     #[serde(flatten)]
     pub findings: Findings,
-    /// How many findings there were that are not listed.
+    /// Number of findings that are not listed.
     pub findings_left_out: u64,
-    /// Files `torn-*.bin` that recovery or a repair has set aside, before this run.
+    /// Number of `torn-*.bin` files that recovery or a repair made before this run.
     pub set_aside: u64,
-    /// Their bytes.
+    /// Bytes of those files.
     pub set_aside_bytes: u64,
-    /// What was repaired, if that was asked for.
+    /// The result of `--repair`.
     pub repair: Option<Repair>,
 }
 
 /// A server that runs.
 #[derive(Debug, Clone, Serialize)]
 pub struct Server {
-    /// Its process id, if its lock tells.
+    /// Its process id, if the lock names it.
     pub pid: Option<u32>,
 }
 
-/// Sums, and how fast they came about.
+/// Totals, and the speed of the check.
 #[derive(Debug, Clone, Serialize)]
 pub struct Totals {
     /// Files of lines.
     pub files: usize,
-    /// Their bytes.
+    /// Bytes of those files.
     pub file_bytes: u64,
-    /// Bytes of lines, unpacked.
+    /// Bytes of lines, decompressed.
     pub bytes: u64,
     /// Lines that are whole.
     pub lines: u64,
-    /// Threads that checked.
+    /// Number of threads.
     pub threads: usize,
-    /// How long it took, in seconds.
+    /// Duration of the check, in seconds.
     pub elapsed_s: f64,
-    /// Bytes of lines in a second, over all threads.
+    /// Bytes of lines per second, over all threads.
     pub bytes_per_s: f64,
 }
 
@@ -99,10 +100,10 @@ impl Report {
         }
     }
 
-    /// Prints it as text, or as one JSON document; in both, whatever is not printable in names of files is escaped.
+    /// Prints the report as text or as one JSON document; unprintable characters in file names are escaped in both.
     ///
     /// # Errors
-    /// If `out` cannot be written to.
+    /// `out` cannot be written to.
     pub fn print(&self, as_json: bool, out: &mut impl Write) -> io::Result<()> {
         if as_json {
             let mut out = TerminalWriter::json(&mut *out);
@@ -119,19 +120,19 @@ impl Report {
             writeln!(out, "{finding}")?;
         }
         if self.findings_left_out > 0 {
-            writeln!(out, "and {} more that are not listed", self.findings_left_out)?;
+            writeln!(out, "{} more findings are not listed", self.findings_left_out)?;
         }
         if let Some(Server { pid }) = &self.server {
-            let who = pid.map_or("a server".to_owned(), |pid| format!("a server, process {pid},"));
+            let who = pid.map_or("a server".to_owned(), |pid| format!("a server (process {pid})"));
             writeln!(
                 out,
-                "{who} runs on it: its active segment was checked up to its last whole line at the beginning"
+                "{who} uses the directory: its active segment was checked up to the last whole line at the start of the check"
             )?;
         }
         if self.set_aside > 0 {
             writeln!(
                 out,
-                "{} files torn-*.bin, {} bytes, were set aside before",
+                "{} torn-*.bin files with {} bytes from earlier repairs",
                 self.set_aside, self.set_aside_bytes
             )?;
         }
@@ -139,7 +140,7 @@ impl Report {
         let directory = self.directory.display().to_string();
         let directory = printable(&directory);
         if files == 0 {
-            writeln!(out, "{directory}: there is no log in it")?;
+            writeln!(out, "{directory}: no log in this directory")?;
         } else {
             writeln!(
                 out,

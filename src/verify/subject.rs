@@ -1,8 +1,8 @@
 //! One file of lines that is to be checked, and the pieces it is checked in.
 //!
-//! A piece owns the lines that begin in it. Of a segment with a sidecar the pieces are its blocks, so that each can be held to
-//! its checksum; of a compressed segment they are its frames; else they are cut blindly, and a line that a cut goes through
-//! is read to its end by whoever has its beginning.
+//! A piece owns the lines that begin in it. Of a segment with a sidecar the pieces are its blocks, so that each can be
+//! held to its checksum; of a compressed segment they are its frames; else they are cut blindly, and a line that a cut
+//! goes through is read to its end with the piece that has its beginning.
 
 use crate::{
     limits::BLOCK_BYTES,
@@ -10,7 +10,7 @@ use crate::{
 };
 use std::{collections::HashMap, fs::File, sync::Arc};
 
-/// What a sidecar says, ready to be compared with.
+/// The contents of a sidecar, prepared for comparison.
 #[derive(Debug)]
 pub struct Expected {
     pub sidecar: Sidecar,

@@ -1,5 +1,4 @@
-//! What is in a data directory, before any line of it is read: its files by what they are, who has it, and what its state
-//! file says.
+//! Survey of a data directory before any line is read: its files by kind, the server that uses it, and its state file.
 
 use super::{
     VerifyError,
@@ -28,13 +27,13 @@ use std::{
     sync::Arc,
 };
 
-/// A data directory, and what is known of it as a whole.
+/// The survey of a data directory.
 #[derive(Debug)]
 pub struct Survey {
     pub directory: PathBuf,
     pub catalog: Catalog,
     pub has_state: bool,
-    /// The server that has the directory, if one does; `Some(None)` where the lock does not tell which.
+    /// The server that uses the directory, if any; `Some(None)` if the lock does not name its process.
     pub server: Option<Option<u32>>,
 }
 
@@ -42,7 +41,7 @@ impl Survey {
     /// Lists `directory`. `is_locked`: we have its lock ourselves.
     ///
     /// # Errors
-    /// It is not there, is no directory, or cannot be read.
+    /// The path does not exist, is not a directory, or cannot be read.
     pub fn take(directory: &Path, is_locked: bool) -> Result<Self, VerifyError> {
         let catalog =
             Catalog::list(directory).map_err(|error| VerifyError::new("read the directory", directory, error))?;
@@ -61,20 +60,19 @@ impl Survey {
         sealed.flatten().chain(self.catalog.active_bytes).fold(0, u64::saturating_add)
     }
 
-    /// What interrupted work has left, sidecars without a segment, and what has a segment's name and is no file.
+    /// Reports leftovers of interrupted work, sidecars without a segment, and segment names that are not regular files.
     pub fn leftovers(&self, findings: &mut Findings) {
         for name in &self.catalog.not_files {
-            let what =
-                "it is a directory, a link, a pipe, a socket or a device: nothing of it is read, here or by queries";
+            let what = "a directory, link, pipe, socket or device: it is not read, here or by queries";
             findings.push(Finding::of_file(Kind::NotAFile, name, what));
         }
         for file in &self.catalog.leftovers {
             let name = &file.file_name;
             let Some((segment, _)) = SegmentName::parse(name) else {
                 let what = if self.server.is_some() {
-                    "a file that the running server is making, or that one before it had not made to the end"
+                    "an unfinished file of the running server, or of an earlier one"
                 } else {
-                    "a file that was being made when its maker died"
+                    "an unfinished file of a process that crashed"
                 };
                 findings.push(Finding::of_file(Kind::Leftover, name, what));
                 continue;
@@ -83,22 +81,24 @@ impl Survey {
             let is_oldest = self.catalog.segments.first().is_none_or(|oldest| segment < oldest.name);
             let described = match Sidecar::read(&self.directory, segment) {
                 Ok(sidecar) => format!(
-                    "the segment of this sidecar, {} bytes and {} lines, is not there",
+                    "the segment of this sidecar, {} bytes and {} lines, is missing",
                     sidecar.bytes, sidecar.lines
                 ),
-                Err(error) => format!("the segment of this sidecar is not there, and it cannot be read: {error}"),
+                Err(error) => {
+                    format!("the segment of this sidecar is missing, and the sidecar cannot be read: {error}")
+                }
             };
             findings.push(if is_oldest {
-                let what = format!("{described}: its removal for its age or size was interrupted");
+                let what = format!("{described}: its removal by retention was interrupted");
                 Finding::of_file(Kind::Leftover, name, what)
             } else {
-                Finding::of_file(Kind::SegmentMissing, name, format!("{described}, and older ones are"))
+                Finding::of_file(Kind::SegmentMissing, name, format!("{described}, but older segments exist"))
             });
         }
     }
 
-    /// Opens the files of lines, one after the other: sealed segments by their names, each plain and compressed, and then the
-    /// active segment. Says what is wrong with those that cannot be checked.
+    /// Opens the files of lines, one after the other: sealed segments by their names, each plain and compressed, and
+    /// then the active segment. Says what is wrong with those that cannot be checked.
     pub fn subjects(&self) -> impl FnMut(&mut Findings) -> Option<Result<Subject, VerifyError>> + Send + '_ {
         let forms = |segment: &Segment| {
             let segment = *segment;
@@ -127,12 +127,12 @@ impl Survey {
                 let file_name = segment.file(form);
                 match opened {
                     Err(error) if is_gone(&error) => {
-                        let what = "the running server has removed it since the check began";
+                        let what = "removed by the running server since the check began";
                         findings.push(Finding::of_file(Kind::Vanished, &file_name, what));
                     }
                     // The others can be read.
                     Err(error) if is_unreadable(&error) => {
-                        let what = format!("the disk did not give the bytes: {error}");
+                        let what = format!("the disk returned an error: {error}");
                         findings.push(Finding::of_file(Kind::Unreadable, &file_name, what));
                     }
                     Err(error) => {
@@ -152,7 +152,7 @@ impl Survey {
         match Sidecar::read(&self.directory, segment) {
             Ok(sidecar) => return Some(Arc::new(Expected::new(sidecar))),
             Err(error) if error.is_missing() => {
-                let what = "there is none: a byte that changed into another of a line that can be read goes unnoticed";
+                let what = "missing: a changed byte in a line that is still readable cannot be detected";
                 findings.push(Finding::of_file(Kind::SidecarMissing, &file, what));
             }
             Err(SegmentError::Io(error)) => {
@@ -167,7 +167,7 @@ impl Survey {
     fn open_active(&self, file: File, findings: &mut Findings) -> io::Result<Subject> {
         let size = file.metadata()?.len();
         let bytes = if self.server.is_some() {
-            // It is being written to.
+            // The server still writes to it.
             end_of_last_line(&file, size)?
         } else {
             self.committed(&file, size, findings)?
@@ -175,25 +175,26 @@ impl Survey {
         Ok(Subject { file_name: LOG_NAME.to_owned(), segment: None, file, bytes, expected: None, frames: None })
     }
 
-    /// Bytes of the active segment that the next start will keep, but for a torn line.
+    /// Bytes of the active segment that the next start keeps, except for a torn line.
     fn committed(&self, file: &File, size: u64, findings: &mut Findings) -> io::Result<u64> {
         let Some(state) = self.state(findings)? else {
             if !self.has_state && size > 0 {
-                let what = "there is none: half a batch at the end of the log goes unnoticed";
+                let what = "missing: half a batch at the end of the log cannot be detected";
                 findings.push(Finding::of_file(Kind::StateMissing, STATE_NAME, what));
             }
             return Ok(size);
         };
         let metadata = file.metadata()?;
         if (state.device, state.inode) != (metadata.dev(), metadata.ino()) {
-            let what = "it is about another file, as after a copy or a rotation that was interrupted: its committed length means nothing";
+            let what =
+                "describes another file, as after a copy or an interrupted rotation: its committed length is ignored";
             findings.push(Finding::of_file(Kind::StateOfAnother, STATE_NAME, what));
             return Ok(size);
         }
         let committed = state.committed_bytes;
         if committed > size {
             let what = format!(
-                "{} bytes are gone that had been acknowledged as written: {committed} were committed, and there are {size}",
+                "{} bytes that were acknowledged as written are missing: {committed} were committed, but there are {size}",
                 committed - size
             );
             findings.push(Finding::of_file(Kind::CommittedMissing, LOG_NAME, what));
@@ -202,7 +203,7 @@ impl Survey {
             (kept, CutReason::Uncommitted) if kept < size => {
                 let place =
                     Place { offset: kept, bytes: size - kept, line: 0, lines: 0, blocks: None, frame_offset: None };
-                let what = "it was written and never committed, so never acknowledged as written: a crash came before";
+                let what = "written but not committed before a crash, so never acknowledged as written";
                 let finding = Finding::of_file(Kind::Uncommitted, LOG_NAME, what);
                 findings.push(Finding { place: Some(place), ..finding });
                 Ok(kept)
@@ -211,7 +212,7 @@ impl Survey {
         }
     }
 
-    /// What the state file says; `None` if it proves nothing.
+    /// Reads the state file; `None` if it proves nothing.
     pub fn state(&self, findings: &mut Findings) -> io::Result<Option<State>> {
         if !self.has_state {
             return Ok(None);
@@ -223,10 +224,10 @@ impl Survey {
         };
         let what = match state {
             Some(State { standing: Standing::Damaged, .. }) => {
-                "its checksum is wrong: a byte of it changed, so its committed length proves nothing; at the next start \
-                 only a torn last line is moved aside"
+                "its checksum is wrong, so its committed length proves nothing; the next start moves only a torn last \
+                 line out of the log"
             }
-            None => "it is none: whether the log was closed cleanly is not known",
+            None => "not a valid state file: it is unknown whether the log was closed cleanly",
             Some(_) => return Ok(state),
         };
         findings.push(Finding::of_file(Kind::StateGarbled, STATE_NAME, what));
@@ -251,15 +252,15 @@ pub fn open_sealed(
     Ok(Subject { file_name, segment: Some(segment), file, bytes, expected, frames })
 }
 
-/// Whether it is the disk's doing, or a file that became shorter: not that this process may not read it, or has no
-/// descriptors left.
+/// Returns true if the disk failed or the file became shorter, and false if this process lacks permission or
+/// descriptors.
 fn is_unreadable(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::UnexpectedEof || error.raw_os_error() == Some(libc::EIO)
 }
 
-/// The server that has the directory.
+/// The server that uses the directory.
 fn holder(directory: &Path) -> Result<Option<Option<u32>>, VerifyError> {
-    match lock::holder(directory).map_err(|error| VerifyError::new("look at the lock of", directory, error))? {
+    match lock::holder(directory).map_err(|error| VerifyError::new("check the lock of", directory, error))? {
         Holder::Held(process) => Ok(Some(process)),
         Holder::Free | Holder::Never => Ok(None),
     }

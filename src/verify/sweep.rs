@@ -1,8 +1,8 @@
-//! Goes over all segments on several threads: each takes the next piece, and the pieces are put together in their order, so
-//! that the report is the same whatever the threads.
+//! Checks all segments on several threads: each takes the next piece, and the results are combined in order, so that
+//! the report does not depend on the number of threads.
 //!
-//! Bounded: one segment's plan at a time is open for taking, and no thread runs further ahead of the earliest piece that is
-//! not finished than [`CHECK_AHEAD_PIECES_MAX`].
+//! Bounded: one segment's plan at a time is open for taking, and no thread runs further ahead of the earliest piece
+//! that is not finished than [`CHECK_AHEAD_PIECES_MAX`].
 
 use super::{
     finding::Findings,
@@ -23,7 +23,7 @@ use std::{
     thread,
 };
 
-/// Opens the next file to check. It may find something in doing so.
+/// Opens the next file to check. Opening may add findings.
 type Open<'a> = dyn FnMut(&mut Findings) -> Option<Subject> + Send + 'a;
 
 struct Work<'a> {
@@ -36,7 +36,7 @@ struct Work<'a> {
     waiting: BTreeMap<u64, (Arc<Subject>, Piece, Checked)>,
     /// The segment that the next piece belongs to.
     tally: Option<(Arc<Subject>, Tally)>,
-    /// What was found in opening files. Apart, because how far that is ahead of the reading depends on the threads.
+    /// Findings of opening files. Kept apart, because how far opening is ahead of reading depends on the threads.
     found_opening: Findings,
     findings: Findings,
     segments: Vec<SegmentReport>,

@@ -1,4 +1,4 @@
-//! Puts the pieces of a segment together, in their order, and judges the whole by its sidecar.
+//! Combines the results of a segment's pieces, in their order, and compares the whole with its sidecar.
 
 use super::{
     finding::{Finding, Findings, Kind, Place},
@@ -10,32 +10,32 @@ use crc32fast::Hasher;
 use serde::Serialize;
 use std::sync::Arc;
 
-/// What is known of one file of lines.
+/// The report of one file of lines.
 #[derive(Debug, Clone, Serialize)]
 pub struct SegmentReport {
     /// The file's name in the directory.
     pub file: String,
     /// Bytes of the file.
     pub file_bytes: u64,
-    /// Bytes of its lines, unpacked.
+    /// Bytes of its lines, decompressed.
     pub bytes: u64,
-    /// Its lines that are whole.
+    /// Number of whole lines.
     pub lines: u64,
-    /// The earliest timestamp among them, as the log has it.
+    /// The earliest timestamp of those lines, as in the log.
     pub first: Option<String>,
     /// The latest one.
     pub last: Option<String>,
-    /// CRC-32 of its bytes, unpacked; of no use if part of it could not be unpacked.
+    /// CRC-32 of its bytes, decompressed; meaningless if part of it could not be decompressed.
     pub crc32: u32,
-    /// Whether it was held to a sidecar.
+    /// True if the file was compared with a sidecar.
     pub sidecar: bool,
-    /// Damages that are in it or in its sidecar.
+    /// Damages in the file or in its sidecar.
     pub damages: u64,
-    /// Bytes of it that are no lines of ours, as they are in the file: of a broken frame its packed bytes.
+    /// Bytes of the file that are not valid lines; for a broken frame its compressed bytes.
     pub damaged_bytes: u64,
 }
 
-/// One segment, as far as it is checked.
+/// One segment, as far as it has been checked.
 pub struct Tally {
     subject: Arc<Subject>,
     /// Bytes of lines before the next piece.
@@ -46,7 +46,7 @@ pub struct Tally {
     times: Option<(i64, i64)>,
     crc32: Hasher,
     has_broken: bool,
-    /// Where the last damage ends.
+    /// End of the last damage.
     damaged_to: u64,
     damaged_bytes: u64,
     damages_before: u64,
@@ -105,7 +105,9 @@ impl Tally {
             };
             let mut what = damage.what.clone();
             if checked.verdict == Verdict::Same && damage.kind != Kind::TornTail {
-                what.push_str("; the block's checksum is right, so it was there when the segment was sealed");
+                what.push_str(
+                    "; the block's checksum is right, so the damage is older than the sealing of the segment",
+                );
             }
             findings.push(Finding {
                 place: Some(place),
@@ -146,7 +148,7 @@ impl Tally {
         self.lines += checked.walk.lines;
     }
 
-    /// A piece that could not be read or unpacked. What it held is known only from the sidecar.
+    /// Adds a piece that could not be read or decompressed. Its contents are known only from the sidecar.
     fn add_broken(&mut self, piece: Piece, kind: Kind, mut what: String, findings: &mut Findings) {
         let expected = self.subject.expected.clone();
         let block = piece.block.and_then(|index| expected.as_ref()?.sidecar.blocks.get(index));
@@ -180,13 +182,13 @@ impl Tally {
 
     fn suspect(&mut self, place: Place, flip: Option<(u64, u8)>) {
         let mut what = format!(
-            "a byte changed in lines {} to {}: every line can be read, but the checksum is another",
+            "a byte changed in lines {} to {}: every line can be read, but the checksum does not match",
             place.line,
             place.line + place.lines.saturating_sub(1)
         );
         if let Some((byte, bit)) = flip {
             let at = place.offset + byte;
-            what.push_str(&format!("; if it was one bit, then bit {bit} of byte {at} of the segment"));
+            what.push_str(&format!("; if one bit flipped, it is bit {bit} of byte {at} of the segment"));
         }
         let file = &self.subject.file_name;
         self.suspects.push(Finding { place: Some(place), ..Finding::of_file(Kind::ChangedBlock, file, what) });
@@ -198,7 +200,7 @@ impl Tally {
         Some((first, expected.block_at(offset + bytes - 1).unwrap_or(first)))
     }
 
-    /// The segment is all there.
+    /// Completes the report after the last piece.
     pub fn finish(mut self, findings: &mut Findings) -> SegmentReport {
         if let Some(expected) = self.subject.expected.clone() {
             self.judge(&expected, findings);
@@ -224,7 +226,7 @@ impl Tally {
         let about_sidecar = |kind, what: String| Finding::of_file(kind, &sidecar_file, what);
         let lines = sidecar.lines + sidecar.foreign_lines;
         let differs = self.offset != sidecar.bytes || self.lines != sidecar.lines || !self.fits;
-        // Not a block of it is right, and nothing is wrong with the lines.
+        // No block matches, and the lines are undamaged.
         if is_undamaged
             && self.same_blocks == 0
             && differs
@@ -232,7 +234,7 @@ impl Tally {
             && (self.changed_blocks > 0 || !self.fits || self.subject.frames.is_some())
         {
             let what = format!(
-                "it is about another segment: {} bytes and {} lines where {file} has {} and {}, and no block is the same",
+                "describes another segment: {} bytes and {} lines, but {file} has {} and {}, and no block matches",
                 sidecar.bytes, sidecar.lines, self.offset, self.lines
             );
             return findings.push(about_sidecar(Kind::SidecarForeign, what));
@@ -252,7 +254,7 @@ impl Tally {
                 let from = missing.iter().map(|block| block.first_ms).min().unwrap_or(first.first_ms);
                 let to = missing.iter().map(|block| block.last_ms).max().unwrap_or(last.last_ms);
                 what.push_str(&format!(
-                    ", in blocks {first_block} to {}, of times from {} to {}",
+                    ", in blocks {first_block} to {}, with times from {} to {}",
                     sidecar.blocks.len() - 1,
                     time(from),
                     time(to)
@@ -260,14 +262,14 @@ impl Tally {
             }
             findings.push(Finding::of_file(Kind::Truncated, file, what));
         } else if self.offset > sidecar.bytes && self.changed_blocks == 0 && !self.has_broken {
-            let what = format!("{} bytes follow behind the end that its sidecar knows", self.offset - sidecar.bytes);
+            let what = format!("{} bytes follow after the end that its sidecar describes", self.offset - sidecar.bytes);
             findings.push(Finding::of_file(Kind::Overlong, file, what));
         }
         let is_whole = self.offset == sidecar.bytes && !self.has_broken;
         let crc32 = self.crc32.clone().finalize();
         if self.suspects.damage() > 0 && is_whole && crc32 == sidecar.crc32 {
             let what = format!(
-                "the checksums of {} blocks are wrong in it: that of the whole segment is right",
+                "its checksums of {} blocks are wrong, but that of the whole segment is right",
                 self.changed_blocks
             );
             findings.push(about_sidecar(Kind::SidecarWrong, what));
@@ -275,14 +277,14 @@ impl Tally {
             findings.append(std::mem::take(&mut self.suspects));
             if is_whole && is_undamaged && self.changed_blocks == 0 && crc32 != sidecar.crc32 {
                 let what = format!(
-                    "its checksum of the segment, {:08x}, is wrong: it is {crc32:08x}, and every block's is right",
+                    "its checksum of the segment is {:08x} instead of {crc32:08x}, but those of all blocks are right",
                     sidecar.crc32
                 );
                 findings.push(about_sidecar(Kind::SidecarWrong, what));
             }
         }
         if let Some((block, what)) = self.misdescribed {
-            let what = format!("the {what} of block {block} are not what it says, and its checksum is right");
+            let what = format!("its {what} of block {block} are wrong, but the block's checksum is right");
             findings.push(about_sidecar(Kind::SidecarWrong, what));
         }
     }

@@ -1,40 +1,40 @@
-//! A walk over a run of bytes that should be lines of the log: which are, and what the others are.
+//! Splits a run of bytes into valid lines of the log and damaged ones, and classifies the damage.
 //!
-//! A line that stands whole at the end of a damaged one (it began in its middle, or behind foreign bytes) is not damaged: the
-//! damage ends where it begins. Time is linear in the bytes, whatever they are.
+//! A whole line at the end of a damaged one (it began in its middle, or after foreign bytes) is not damaged: the
+//! damage ends where it begins. Time is linear in the number of bytes for any input.
 
 use super::finding::{Kind, excerpt};
 use crate::metric::{Line, LineError, Lines};
 use memchr::{memchr, memmem};
 use std::ops::Range;
 
-/// What every line begins with.
+/// The beginning of every line.
 const LINE_BEGINS: &[u8] = br#"{"timestamp":""#;
 /// No part of a line that is the same in all lines is longer, nor is a timestamp.
 const LITERAL_BYTES_MAX: usize = 32;
-/// So many of those bytes, at their places, make a damaged line one that was ours.
+/// Number of matching bytes of the beginning from which a damaged line counts as a former line of the log.
 const BYTES_ALIKE_MIN: usize = 10;
 
-/// Bytes that are no lines of ours.
+/// Bytes that are not valid lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Damage {
-    /// Which bytes of the run.
+    /// The bytes of the run.
     pub range: Range<usize>,
     /// Lines of the run before them, damaged or not.
     pub lines_before: u64,
-    /// Lines that they take.
+    /// Number of damaged lines.
     pub lines: u64,
     pub kind: Kind,
     pub what: String,
     pub excerpt: String,
 }
 
-/// What a run holds.
+/// The contents of a run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Walk {
     /// Lines that begin in it, damaged or not: line feeds, and a last line without one.
     pub begun: u64,
-    /// Lines of ours.
+    /// Valid lines.
     pub lines: u64,
     /// In order, none touching another of its kind.
     pub damages: Vec<Damage>,
@@ -100,17 +100,18 @@ fn damage(damaged: &[u8], start: usize, lines_before: u64, error: LineError, bef
     Damage { range: start..start + damaged.len(), lines_before, lines: 1, kind, what, excerpt: excerpt(damaged, at) }
 }
 
-/// What a line that is none of ours is. `before_whole`: a whole line begins where it ends, without a line feed between them.
+/// Classifies a line that is not valid. `before_whole`: a whole line begins where it ends, without a line feed between
+/// them.
 pub fn judge(damaged: &[u8], error: LineError, before_whole: bool) -> (Kind, String) {
     if memmem::find(damaged, &[0, 0]).is_some() {
         let zeros = damaged.iter().filter(|&&byte| byte == 0).count();
-        return (Kind::Zeros, format!("{zeros} of the bytes are zero, as after a loss of power"));
+        return (Kind::Zeros, format!("{zeros} of the bytes are zero, as after a power loss"));
     }
     let was_ours = begins_as_ours(damaged);
     let ended = damaged.last() == Some(&b'\n');
     let text_bytes = damaged.len() - usize::from(ended);
     if was_ours && !ended && !before_whole {
-        return (Kind::TornTail, "the last line has no line feed: its end was not written, or was cut off".to_owned());
+        return (Kind::TornTail, "the last line has no line feed: its end was not written or was cut off".to_owned());
     }
     if was_ours && before_whole {
         return (Kind::TornLine, "the next line begins in the middle of this one".to_owned());
@@ -123,33 +124,30 @@ pub fn judge(damaged: &[u8], error: LineError, before_whole: bool) -> (Kind, Str
     // What is missing at the end of a line that was cut off is more than a bit.
     let rest = &damaged[error.byte.min(text_bytes)..text_bytes];
     if was_ours && (rest.is_empty() || (rest.len() < LITERAL_BYTES_MAX && !rest.ends_with(b"}}"))) {
-        return (Kind::TornLine, format!("the line ends too early: {} was to come", error.expected));
+        return (Kind::TornLine, format!("the line ends too early: expected {}", error.expected));
     }
     if was_ours {
         let found = damaged.get(error.byte).map_or(0, |&byte| byte);
         let (byte, expected) = (error.byte, error.expected);
-        return (
-            Kind::GarbledLine,
-            format!("at byte {byte} of the line 0x{found:02x} stands where {expected} was to come"),
-        );
+        return (Kind::GarbledLine, format!("byte {byte} of the line is 0x{found:02x}, expected {expected}"));
     }
     let is_text =
         std::str::from_utf8(damaged).is_ok_and(|text| !text.chars().any(|c| c.is_control() && !"\t\r\n".contains(c)));
     if is_text {
-        (Kind::ForeignText, "text that is no line of ours".to_owned())
+        (Kind::ForeignText, "text that is not a line of the log".to_owned())
     } else {
-        (Kind::Binary, "bytes that are no text".to_owned())
+        (Kind::Binary, "bytes that are not text".to_owned())
     }
 }
 
-/// Whether a line began as one of ours, as far as it goes; a flipped bit or a few do not hide it.
+/// Returns true if the line begins like a line of the log, as far as it goes; a few flipped bits are tolerated.
 fn begins_as_ours(line: &[u8]) -> bool {
     let compared = line.len().min(LINE_BEGINS.len());
     let alike = line.iter().zip(LINE_BEGINS).filter(|(byte, ours)| byte == ours).count();
     alike >= BYTES_ALIKE_MIN.min(compared).max(1)
 }
 
-/// Where lines begin in `bytes` for the first time: at once if `at_start`, else behind the first line feed.
+/// Offset of the first line that begins in `bytes`: 0 if `at_start`, else after the first line feed.
 pub fn first_begin(bytes: &[u8], at_start: bool) -> usize {
     if at_start { 0 } else { memchr(b'\n', bytes).map_or(bytes.len(), |feed| feed + 1) }
 }

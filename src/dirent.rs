@@ -64,8 +64,8 @@ pub(crate) fn sync_directory(directory: &Path) -> io::Result<()> {
         Err(error) if is_unsupported(&error) => {
             if SYNCS_UNSUPPORTED.fetch_add(1, Ordering::Relaxed) == 0 {
                 tracing::warn!(
-                    "the file system of {} cannot sync a directory ({error}): after a loss of power the names of new \
-                     files may be lost, and what is in them",
+                    "the file system of {} cannot sync a directory ({error}): a power loss may lose the names of new \
+                     files, and their contents",
                     directory.display()
                 );
             }

@@ -9,8 +9,8 @@
 //! | `metricstream.lock` | locked by the server that has the directory; holds its process id |
 //! | `torn-<time>.bin` | what recovery has cut off the log |
 //!
-//! Promises that one process at a time has the directory, and that an opened log is repaired, on stable storage (its sealed
-//! segments too) and marked as not closed before anything is appended.
+//! Promises that one process at a time has the directory, and that an opened log is repaired, on stable storage (its
+//! sealed segments too) and marked as not closed before anything is appended.
 
 use super::{
     boot::Boot,
@@ -122,7 +122,7 @@ impl fmt::Display for OpenError {
             Self::NotADirectory(path) => write!(f, "{} is not a directory", path.display()),
             Self::NotAFile(path) => write!(f, "{} is not a regular file", path.display()),
             Self::NotWritable { path, source } => write!(f, "{} is not writable: {source}", path.display()),
-            Self::NoSpace { path, source } => write!(f, "no room for {}: {source}", path.display()),
+            Self::NoSpace { path, source } => write!(f, "no space for {}: {source}", path.display()),
             Self::Io { doing, path, source } => write!(f, "cannot {doing} {}: {source}", path.display()),
         }
     }
@@ -165,7 +165,7 @@ pub fn open(directory: &Path) -> Result<Opened, OpenError> {
     // What is there counts as committed from now on, so it has to be on stable storage.
     log.sync_all().map_err(|error| OpenError::new("sync", &log_path, error))?;
 
-    let metadata = log.metadata().map_err(|error| OpenError::new("look at", &log_path, error))?;
+    let metadata = log.metadata().map_err(|error| OpenError::new("examine", &log_path, error))?;
     let state = State {
         standing: Standing::Sound,
         boot,
@@ -178,7 +178,7 @@ pub fn open(directory: &Path) -> Result<Opened, OpenError> {
     let state = StateFile::create(directory, state_file, &state)
         .map_err(|error| OpenError::new("write", &state_path, error))?;
     let segments = Segments::new(directory, Arc::clone(&lock), log, newest)
-        .map_err(|error| OpenError::new("look at", &log_path, error))?;
+        .map_err(|error| OpenError::new("examine", &log_path, error))?;
     let (segments, troubles) = (Arc::new(segments), Arc::new(Troubles::default()));
     let watch = Watch { segments: Arc::clone(&segments), lock: Arc::clone(&lock), troubles: Arc::clone(&troubles) };
     Ok(Opened { file: DiskFile { segments, state, troubles }, report, lock, watch: Arc::new(watch) })
@@ -207,7 +207,7 @@ fn mend_segments(directory: &Path, cuts: &mut Vec<(SegmentName, Cut)>) -> Result
     for (&name, _) in is_kept.iter().filter(|&(_, &is_kept)| !is_kept) {
         let path = directory.join(name.file(SegmentFile::Plain));
         if !fs::symlink_metadata(&path).is_ok_and(|found| found.is_file()) {
-            tracing::warn!("{} has a segment's name and is no regular file: it is left as it is", path.display());
+            tracing::warn!("{} has the name of a segment but is not a regular file; left unchanged", path.display());
             continue;
         }
         let segment = OpenOptions::new()
@@ -224,8 +224,8 @@ fn mend_segments(directory: &Path, cuts: &mut Vec<(SegmentName, Cut)>) -> Result
         && newest.sealed_ms() > Clock::start().wall_ms().saturating_add(CLOCK_STEP_MS_MAX)
     {
         tracing::warn!(
-            "segment {newest} is named in the future: a clock was ahead, or is behind now. Names go on from there, so \
-             that they sort in the order of sealing; its age is taken from what is inside"
+            "segment {newest} is named in the future: the clock was ahead, or is behind now. New segments are named after it, so \
+             that names sort in the order of sealing; its age is taken from its contents"
         );
     }
     Ok(newest)
@@ -261,7 +261,7 @@ pub(crate) fn open_file(path: &Path, options: &mut OpenOptions) -> Result<File, 
     match file.metadata() {
         Ok(metadata) if metadata.is_file() => Ok(file),
         Ok(_) => Err(OpenError::NotAFile(path.to_owned())),
-        Err(error) => Err(OpenError::new("look at", path, error)),
+        Err(error) => Err(OpenError::new("examine", path, error)),
     }
 }
 

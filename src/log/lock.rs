@@ -44,8 +44,8 @@ impl DirectoryLock {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(locked(directory)),
             Err(TryLockError::Error(error)) => tracing::warn!(
-                "the file system cannot lock the directory {} ({error}): a second server is kept off by {LOCK_NAME} \
-                 alone, which must not be deleted",
+                "the file system cannot lock the directory {} ({error}): only {LOCK_NAME} keeps a second server \
+                 out, so it must not be deleted",
                 directory.display()
             ),
         }
@@ -87,7 +87,7 @@ impl DirectoryLock {
             return Ok(());
         }
         *file = lock_file(&self.path).map_err(|error| io::Error::other(error.to_string()))?;
-        tracing::warn!("{LOCK_NAME} was deleted or replaced while the server ran; it is back");
+        tracing::warn!("{LOCK_NAME} was deleted or replaced while the server runs; it was restored");
         Ok(())
     }
 

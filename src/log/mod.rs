@@ -1,5 +1,5 @@
-//! The log: takes whole batches of lines from the reactors and puts them into one file, which it changes for a new one when
-//! it is full or old.
+//! The log: takes whole batches of lines from the reactors and puts them into one file, which it changes for a new one
+//! when it is full or old.
 //!
 //! ```text
 //! reactor: Appender ─ ring ─┐
@@ -22,8 +22,8 @@
 //! - Every line is in exactly one segment, and a segment ends with a whole batch.
 //!
 //! One thread runs the [`Writer`] and one the [`GroupCommit`]. The log ends when every [`Appender`] is dropped: the
-//! writer writes what is left and returns, the group commit syncs it, marks the directory as closed cleanly and returns.
-//! This room knows lines and positions; it knows neither HTTP nor metrics.
+//! writer writes what is left and returns, the group commit syncs it, marks the directory as closed cleanly and
+//! returns. This room knows lines and positions; it knows neither HTTP nor metrics.
 
 use crate::limits;
 use reactor::Doorbell;
@@ -103,7 +103,7 @@ pub struct UnknownAckLevel;
 
 impl fmt::Display for UnknownAckLevel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an acknowledgement level is one of memory, write, fsync")
+        f.write_str("expected memory, write or fsync")
     }
 }
 
@@ -207,9 +207,9 @@ impl fmt::Display for LogError {
         match self {
             Self::Write(error) => write!(f, "writing to the log failed: {error}"),
             Self::Rotate(error) => write!(f, "rotating the log failed: {error}"),
-            Self::Sync(error) => write!(f, "syncing the log failed, which is final: {error}"),
+            Self::Sync(error) => write!(f, "syncing the log failed, and cannot be retried: {error}"),
             Self::Unwritten { bytes, reason } => {
-                write!(f, "gave up on {bytes} bytes that the log could not take: {reason}")
+                write!(f, "{bytes} bytes could not be written to the log: {reason}")
             }
             Self::Stopped => f.write_str("the log has stopped after a failure"),
         }

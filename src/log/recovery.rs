@@ -97,10 +97,7 @@ impl fmt::Display for RecoveryReport {
             Previous::Unclean => write!(f, "the log was not closed cleanly"),
             Previous::Unknown => write!(f, "the log has no readable state file"),
             Previous::Damaged => {
-                write!(
-                    f,
-                    "the log's state file is damaged (its checksum is wrong), so it proves nothing and is written anew"
-                )
+                write!(f, "the log's state file is damaged (its checksum is wrong), so it is ignored and rewritten")
             }
         }?;
         if let Some(Cut { bytes, reason, kept_in }) = &self.cut {
@@ -113,7 +110,7 @@ impl fmt::Display for RecoveryReport {
         for (name, Cut { bytes, kept_in, .. }) in &self.segment_cuts {
             write!(f, "; {bytes} bytes of a torn last line of segment {name} were moved to {}", kept_in.display())?;
         }
-        write!(f, "; it has {log_bytes} bytes and {unclean_shutdowns} unclean shutdowns")
+        write!(f, "; size {log_bytes} bytes, {unclean_shutdowns} unclean shutdowns")
     }
 }
 
@@ -127,7 +124,7 @@ pub(crate) fn recover(
     state: Option<&State>,
     boot: &Boot,
 ) -> Result<RecoveryReport, (&'static str, io::Error)> {
-    let size_bytes = log.metadata().map_err(|error| ("look at", error))?.len();
+    let size_bytes = log.metadata().map_err(|error| ("examine", error))?.len();
     let (keep_bytes, reason) = whole_bytes(log, size_bytes, state, boot).map_err(|error| ("read", error))?;
     let cut = (keep_bytes < size_bytes).then(|| cut_off(directory, log, keep_bytes, reason)).transpose()?;
     let previous = match state {
@@ -159,7 +156,7 @@ pub(crate) fn recover(
 /// # Errors
 /// With what was being done.
 pub(super) fn mend_segment(directory: &Path, segment: &File) -> Result<Option<Cut>, (&'static str, io::Error)> {
-    let size_bytes = segment.metadata().map_err(|error| ("look at", error))?.len();
+    let size_bytes = segment.metadata().map_err(|error| ("examine", error))?.len();
     let keep_bytes = end_of_last_line(segment, size_bytes).map_err(|error| ("read", error))?;
     let cut =
         (keep_bytes < size_bytes).then(|| cut_off(directory, segment, keep_bytes, CutReason::TornLine)).transpose()?;
@@ -174,9 +171,9 @@ pub(super) fn cut_off(
     keep_bytes: u64,
     reason: CutReason,
 ) -> Result<Cut, (&'static str, io::Error)> {
-    let size_bytes = log.metadata().map_err(|error| ("look at", error))?.len();
-    let kept_in = set_aside(directory, log, keep_bytes).map_err(|error| ("set aside the damaged end of", error))?;
-    log.set_len(keep_bytes).and_then(|()| log.sync_all()).map_err(|error| ("cut the damaged end off", error))?;
+    let size_bytes = log.metadata().map_err(|error| ("examine", error))?.len();
+    let kept_in = set_aside(directory, log, keep_bytes).map_err(|error| ("save the damaged end of", error))?;
+    log.set_len(keep_bytes).and_then(|()| log.sync_all()).map_err(|error| ("truncate the damaged end of", error))?;
     Ok(Cut { bytes: size_bytes - keep_bytes, reason, kept_in })
 }
 

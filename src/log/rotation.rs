@@ -1,6 +1,7 @@
 //! The active segment and its change: what is appended to, what was sealed and is still to be synced.
 //!
-//! A segment is sealed by its name alone: no byte of it moves. The order of the steps, and what a crash after each leaves:
+//! A segment is sealed by its name alone: no byte of it moves. The order of the steps, and what a crash after each
+//! leaves:
 //!
 //! | step | after a crash |
 //! |---|---|
@@ -11,8 +12,8 @@
 //! | 5. the state file is told, before anything is appended | the same |
 //! | 6. the group commit syncs the sealed segment, and the keeper of the sealed ones is told | the next start syncs it, and after a loss of power cuts off its torn last line |
 //!
-//! The writer does 1 to 5 between two gatherings, so every segment ends with a whole batch, and nothing is acknowledged that
-//! lies in a file whose name could be lost.
+//! The writer does 1 to 5 between two gatherings, so every segment ends with a whole batch, and nothing is
+//! acknowledged that lies in a file whose name could be lost.
 //!
 //! The name `metrics.jsonl` is the operator's too: logrotate and people move the file away, and put another in its
 //! place. The log goes on in the file that it has open until it is rotated, as any daemon does; then it is this that
@@ -183,8 +184,8 @@ impl Segments {
         sync_directory(&self.directory).map_err(RotateError::Failed)?;
         if name.is_none() {
             tracing::warn!(
-                "{ACTIVE_NAME} was moved away or replaced: its lines are in the file that it was, which is no segment of \
-                 this log; the log goes on in the {ACTIVE_NAME} that is there now, from byte {bytes}"
+                "{ACTIVE_NAME} was moved or replaced: its lines are in the old file, which is not a segment of this \
+                 log; the log continues in the current {ACTIVE_NAME}, from byte {bytes}"
             );
         }
 
@@ -217,7 +218,7 @@ impl Segments {
         for _ in 0..SEAL_NAMES_MAX {
             let name = SegmentName::after(last, now_ms);
             if last == Some(name) {
-                return Err(io::Error::other(format!("there is no name after that of segment {name}")));
+                return Err(io::Error::other(format!("no segment name follows {name}")));
             }
             last = Some(name);
             if !self.is_free(name)? {
@@ -269,10 +270,10 @@ impl Segments {
         let ours = self.active().metadata().ok()?;
         let what = match self.at_name(&ours).ok()? {
             AtName::Active => return None,
-            AtName::Nothing => "was moved away or deleted".to_owned(),
+            AtName::Nothing => "was moved or deleted".to_owned(),
             AtName::Another(found) => format!("was replaced by {}", kind_of(&found)),
         };
-        Some(format!("{ACTIVE_NAME} {what}: the log goes on in the file that it was, until SIGHUP"))
+        Some(format!("{ACTIVE_NAME} {what}: the server still writes to the old file, until SIGHUP"))
     }
 }
 
@@ -292,7 +293,7 @@ fn kind_of(found: &Metadata) -> &'static str {
     } else if !kind.is_file() {
         "a device or a socket"
     } else if found.nlink() > 1 {
-        "a file that has further names"
+        "a file with other hard links"
     } else {
         "another file"
     }
@@ -314,7 +315,7 @@ fn take_over(directory: &Path, path: &Path, found: &Metadata) -> io::Result<(Fil
     // it.
     let searched = opened.len().min(LINE_BYTES_MAX as u64);
     let Some(keep_bytes) = end_of_last_line_within(&file, opened.len(), searched)? else {
-        return Err(io::Error::other(format!("the {ACTIVE_NAME} that was put in its place is no text")));
+        return Err(io::Error::other(format!("the new {ACTIVE_NAME} is not text")));
     };
     if keep_bytes < opened.len() {
         let cut = cut_off(directory, &file, keep_bytes, CutReason::TornLine).map_err(|(_, error)| error)?;

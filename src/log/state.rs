@@ -1,9 +1,9 @@
 //! The state file: what the log must know about itself at the next start and cannot tell from its own bytes.
 //!
-//! Batches leave no mark in the log, so half a batch of whole lines looks like any other lines. The state file therefore
-//! holds the length up to which the log is known to consist of whole batches, and what that knowledge is good for: the
-//! boot of the machine (`boot`) and the file's identity. It is a few lines of text of fixed width, for people and for
-//! `pwrite(2)` in place: one call, one page, so the death of the process cannot leave half of it.
+//! Batches leave no mark in the log, so half a batch of whole lines looks like any other lines. The state file
+//! therefore holds the length up to which the log is known to consist of whole batches, and what that knowledge is
+//! good for: the boot of the machine (`boot`) and the file's identity. It is a few lines of text of fixed width, for
+//! people and for `pwrite(2)` in place: one call, one page, so the death of the process cannot leave half of it.
 //!
 //! ```text
 //! metricstream state 2
@@ -258,7 +258,7 @@ impl StateFile {
                 ("was replaced by another", self.replace(held))
             }
             (Ok(ours), Ok(_)) if ours.len() != STATE_BYTES as u64 => {
-                ("was cut off or added to", rewrite(&held.file, &held.text))
+                ("was truncated or extended", rewrite(&held.file, &held.text))
             }
             (Ok(_), Err(error)) if error.kind() == io::ErrorKind::NotFound => ("was deleted", self.replace(held)),
             // As it should be, or nobody can tell.
@@ -270,12 +270,12 @@ impl StateFile {
             Ok(()) if is_in_place().is_ok_and(|is_in_place| !is_in_place) => held.look_at_ns = u64::MAX,
             Ok(()) => {
                 self.repairs.fetch_add(1, Ordering::Relaxed);
-                tracing::warn!("{} {what} under the running server, and was made again", path.display());
+                tracing::warn!("{} {what} while the server runs; it was restored", path.display());
             }
             Err(error) => {
                 held.look_at_ns = now_ns.saturating_add(nanoseconds(STATE_REPAIR_RETRY));
                 tracing::warn!(
-                    "{} {what}, and cannot be made again: {error}; after a crash half a batch may stay in the log",
+                    "{} {what}, and cannot be restored: {error}; after a crash half a batch may remain in the log",
                     path.display()
                 );
             }

@@ -34,7 +34,7 @@ impl Troubles {
         drop(texts);
         match (before, text) {
             (before, Some(text)) if before.as_ref() != Some(&text) => tracing::warn!("{text}"),
-            (Some(before), None) => tracing::info!("no longer so: {before}"),
+            (Some(before), None) => tracing::info!("resolved: {before}"),
             _ => {}
         }
     }

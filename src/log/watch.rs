@@ -25,13 +25,15 @@ impl DirectoryWatch for Watch {
     fn look(&self) -> io::Result<()> {
         let directory = self.lock.check_directory();
         if let Err(error) = &directory {
-            self.troubles.set(Trouble::Place, Some(format!("the data directory is not where it was: {error}")));
+            self.troubles.set(Trouble::Place, Some(format!("the data directory is no longer at its path: {error}")));
             return directory;
         }
         self.troubles.set(Trouble::Place, self.segments.displaced());
         let lock = self.lock.restore_file();
-        self.troubles
-            .set(Trouble::Lock, lock.err().map(|error| format!("the lock of the data directory is in doubt: {error}")));
+        self.troubles.set(
+            Trouble::Lock,
+            lock.err().map(|error| format!("the lock of the data directory cannot be checked: {error}")),
+        );
         Ok(())
     }
 }

@@ -1,9 +1,9 @@
 //! The writer: one thread that puts every ring's bytes into the file.
 //!
 //! Owns the rings' consumers. Promises that a ring's head moves only when everything below it is in the file and the
-//! file's length is recorded, that a short write goes on at its very next byte, that a segment ends with a whole batch, and
-//! that a sleeping writer is never left with published bytes. May not sync the lines: that would hold every answer for the
-//! disk; `group_commit` does it.
+//! file's length is recorded, that a short write goes on at its very next byte, that a segment ends with a whole
+//! batch, and that a sleeping writer is never left with published bytes. May not sync the lines: that would hold every
+//! answer for the disk; `group_commit` does it.
 
 use super::{
     LogError, LogFile, LogStatus, RotateError, Rotated, Settings, Stall, Trouble,
@@ -110,8 +110,8 @@ impl<F: LogFile> Writer<F> {
         }
     }
 
-    /// Writes what all rings have published. Returns whether there was anything. [`run`](Self::run) does nothing else; a
-    /// server that has no thread for its writer calls this on the thread that published.
+    /// Writes what all rings have published. Returns whether there was anything. [`run`](Self::run) does nothing else;
+    /// a server that has no thread for its writer calls this on the thread that published.
     ///
     /// # Errors
     /// A write failed, which is final: the process has to end.
@@ -172,7 +172,7 @@ impl<F: LogFile> Writer<F> {
 
     fn postpone_rotation(&mut self, asked: bool, error: &io::Error) {
         let retry_after = Duration::from_millis(limits::ROTATE_RETRY_MS);
-        let text = format!("the log was not rotated, which is tried again in {retry_after:?}: {error}");
+        let text = format!("rotating the log failed; retry in {retry_after:?}: {error}");
         self.status.troubles().set(Trouble::Rotation, Some(text));
         count(&self.status.counters.rotations_postponed, 1);
         self.rotation_owed = asked;
@@ -190,7 +190,7 @@ impl<F: LogFile> Writer<F> {
         if self.warned_outside.is_none_or(|warned| warned.elapsed() >= interval) {
             self.warned_outside = Some(Instant::now());
             tracing::warn!(
-                "another process has changed the log: it has {} bytes where {expected_bytes} were expected",
+                "another process changed the log: it has {} bytes, expected {expected_bytes}",
                 self.committed_bytes
             );
         }

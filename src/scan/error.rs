@@ -62,16 +62,16 @@ impl ScanError {
 impl fmt::Display for ScanError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Deadline => f.write_str("the time for it is over"),
+            Self::Deadline => f.write_str("timed out"),
             Self::Cancelled => f.write_str("cancelled"),
-            Self::BytesBound { bound } => write!(f, "more than {bound} bytes of the log would have to be looked at"),
+            Self::BytesBound { bound } => write!(f, "the query would scan more than {bound} bytes of the log"),
             Self::Stopped(Stop(why)) => f.write_str(why),
             Self::Damaged { segment, what } => {
-                write!(f, "{segment} is damaged: {what}; `metricstream verify` tells more")
+                write!(f, "{segment} is damaged: {what}; `metricstream verify` shows details")
             }
             Self::Io { file, error } => write!(f, "cannot read {file}: {error}"),
             Self::Unsettled => f.write_str(
-                "the log's files changed each time they were looked at, or its active segment is not in its directory",
+                "the files of the log changed during every attempt to list them, or the active segment is not in its directory",
             ),
         }
     }

@@ -1,8 +1,9 @@
-//! A segment that a scan has come to: which of its files is read, in which pieces, and what of it is known to hold nothing wanted.
+//! A segment that a scan has come to: which of its files is read, in which pieces, and what of it is known to hold
+//! nothing wanted.
 //!
-//! The plain file is opened first, the compressed one if that is not there, and the sidecar is read after either: a plain file is
-//! read with any sidecar of its segment, and by the time that there is only the compressed one, the sidecar has its frames
-//! (`segment::compress`).
+//! The plain file is opened first, the compressed one if that is not there, and the sidecar is read after either: a
+//! plain file is read with any sidecar of its segment, and by the time that there is only the compressed one, the
+//! sidecar has its frames (`segment::compress`).
 
 use super::{
     Names, ScanError, Scanned, Snapshot, Wanted,
@@ -148,7 +149,7 @@ pub fn open(
         _ if is_compressed => Form::Frames { bytes },
         // The sidecar is the witness of what was there: without a part of its lines a segment would be a wrong answer.
         Some(sidecar) => {
-            let what = format!("it has {bytes} bytes, and had {} when it was sealed", sidecar.bytes);
+            let what = format!("it has {bytes} bytes, but had {} when it was sealed", sidecar.bytes);
             return Err(ScanError::damaged(&file_name, what));
         }
         None => ranges(shared, bytes, shared.learns().then_some(Key::Sealed { name: listed.name, bytes }), wanted),
@@ -169,8 +170,8 @@ fn open_lines(directory: &Path, listed: &Segment) -> Result<Option<(File, Segmen
     Ok(None)
 }
 
-/// What the sidecar of a segment says, if there is one that can be used: without it everything is only slower. The summary is
-/// enough where that rules out the time that is `wanted`.
+/// What the sidecar of a segment says, if there is one that can be used: without it everything is only slower. The
+/// summary is enough where that rules out the time that is `wanted`.
 fn read_sidecar(
     shared: &Shared,
     name: SegmentName,

@@ -165,7 +165,7 @@ impl Current {
             return Ok(None);
         }
         let file_name = &self.opened.file_name;
-        let damaged = || ScanError::damaged(file_name, format!("there is no whole frame at byte {}", self.next));
+        let damaged = || ScanError::damaged(file_name, format!("no whole frame at byte {}", self.next));
         let found = frame_bytes(&self.opened.file, self.next, end, window);
         let frame_bytes = found.map_err(|error| ScanError::segment(file_name, error.into()))?.ok_or_else(damaged)?;
         // Ours say how much they hold.

@@ -1,4 +1,5 @@
-//! The workers of a scan: each takes a piece, reads it into buffers of its own, unpacks it, and shows what is wanted to its visitor.
+//! The workers of a scan: each takes a piece, reads it into buffers of its own, unpacks it, and shows what is wanted
+//! to its visitor.
 //!
 //! Files are read by pread(2) and never mapped: one that is cut off meanwhile is an error then, and not a signal.
 
@@ -194,7 +195,7 @@ impl Buffers {
         }
         if crc32fast::hash(&self.lines) != block.crc32 {
             let what =
-                format!("the {} bytes of lines from byte {} on do not have their checksum", block.bytes, block.offset);
+                format!("the checksum of the {} bytes of lines from byte {} is wrong", block.bytes, block.offset);
             return Err(ScanError::damaged(&opened.file_name, what));
         }
         Ok(&self.lines)
@@ -226,8 +227,9 @@ impl Buffers {
         }
     }
 
-    /// Reads the lines that begin in `from..to` of a plain file, of which `end` bytes count. Returns them, and the bytes between `from`
-    /// and the first of them. A line that is longer than any can be is cut off, and so is none of ours.
+    /// Reads the lines that begin in `from..to` of a plain file, of which `end` bytes count. Returns them, and the
+    /// bytes between `from` and the first of them. A line that is longer than any can be is cut off, and so is none of
+    /// ours.
     fn read_range(
         &mut self,
         opened: &Opened,
@@ -269,14 +271,15 @@ impl Buffers {
 /// A length that a file gives, if memory may be taken for it.
 fn bounded(opened: &Opened, bytes: u64, bytes_max: u64) -> Result<usize, ScanError> {
     let bounded = usize::try_from(bytes).ok().filter(|_| bytes <= bytes_max);
-    bounded.ok_or_else(|| ScanError::damaged(&opened.file_name, format!("a block or a frame of {bytes} bytes")))
+    bounded
+        .ok_or_else(|| ScanError::damaged(&opened.file_name, format!("a block or frame of {bytes} bytes is too large")))
 }
 
 fn read_exact(opened: &Opened, buffer: &mut [u8], offset: u64, scanned: &mut Scanned) -> Result<(), ScanError> {
     scanned.read_bytes += buffer.len() as u64;
     let file: &File = &opened.file;
     file.read_exact_at(buffer, offset).map_err(|error: io::Error| match error.kind() {
-        ErrorKind::UnexpectedEof => ScanError::damaged(&opened.file_name, "it ends earlier than when the scan began"),
+        ErrorKind::UnexpectedEof => ScanError::damaged(&opened.file_name, "it became shorter since the scan began"),
         _ => ScanError::io(&opened.file_name, error),
     })
 }

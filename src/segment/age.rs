@@ -55,7 +55,7 @@ impl Ages {
             let since_ms = now.wall_ms.saturating_sub(written_ms);
             if since_ms > limit_ms {
                 tracing::warn!(
-                    "by the clock nothing was written to the log for {} s, longer than segments are kept: it may be \
+                    "by the clock nothing was written to the log for {} s, longer than segments are kept: the clock may be \
                      ahead, so retention by age counts from this start",
                     since_ms / 1_000
                 );
@@ -86,7 +86,7 @@ impl Ages {
             let dated = File::open(directory.join(name.file(SegmentFile::Sidecar)))
                 .and_then(|sidecar| sidecar.set_modified(sealed_at));
             if let Err(error) = dated {
-                tracing::debug!("the sidecar of segment {name} is not dated again: {error}");
+                tracing::debug!("cannot update the time of the sidecar of segment {name}: {error}");
             }
         }
     }

@@ -28,8 +28,8 @@ impl<R: Read> Blocks<R> {
         Self { source, buffer: Vec::new(), given_bytes: 0, offset: 0, ended: false }
     }
 
-    /// The next block: as many whole lines as fit into [`BLOCK_BYTES`], or one that does not. Only the last block can end
-    /// without a line feed.
+    /// The next block: as many whole lines as fit into [`BLOCK_BYTES`], or one that does not. Only the last block can
+    /// end without a line feed.
     ///
     /// # Errors
     /// If reading fails, or there are more than [`LINE_BYTES_MAX`] bytes without a line feed.
@@ -79,11 +79,12 @@ impl<R: Read> Blocks<R> {
     }
 }
 
-/// Reads blocks of a segment that are known from its sidecar, in any order, from the plain file or from the compressed one.
+/// Reads blocks of a segment that are known from its sidecar, in any order, from the plain file or from the compressed
+/// one.
 ///
-/// The file stays readable when the segment is compressed or retired meanwhile. While that can happen, open the reader first and
-/// read the sidecar then: a plain file is read with any sidecar of its segment, and by the time that there is only the compressed
-/// one, the sidecar has its frames.
+/// The file stays readable when the segment is compressed or retired meanwhile. While that can happen, open the reader
+/// first and read the sidecar then: a plain file is read with any sidecar of its segment, and by the time that there
+/// is only the compressed one, the sidecar has its frames.
 pub struct BlockReader {
     file: File,
     /// In the compressed form.
@@ -132,7 +133,7 @@ impl BlockReader {
             }
             Some(decompressor) => {
                 let Some(frame) = block.frame else {
-                    return Err(SegmentError::Malformed("the sidecar does not say where its frames are".into()));
+                    return Err(SegmentError::Malformed("the sidecar does not describe its frames".into()));
                 };
                 let frame_bytes = bounded(frame.bytes, FRAME_BYTES_MAX)?;
                 self.frame.resize(frame_bytes, 0);
@@ -144,7 +145,7 @@ impl BlockReader {
             }
         }
         ensure(lines.len() == bytes && crc32fast::hash(lines) == block.crc32, || {
-            format!("the {bytes} bytes of lines from byte {} on do not have their checksum", block.offset)
+            format!("the checksum of the {bytes} bytes of lines from byte {} is wrong", block.offset)
         })
     }
 }
@@ -152,5 +153,5 @@ impl BlockReader {
 /// A length that a sidecar gives, if memory may be taken for it.
 fn bounded(bytes: u64, bytes_max: u64) -> Result<usize, SegmentError> {
     let bounded = usize::try_from(bytes).ok().filter(|_| bytes <= bytes_max);
-    bounded.ok_or_else(|| SegmentError::Malformed(format!("a block or a frame of {bytes} bytes")))
+    bounded.ok_or_else(|| SegmentError::Malformed(format!("a block or frame of {bytes} bytes is too large")))
 }

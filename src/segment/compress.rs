@@ -1,9 +1,9 @@
 //! A sealed segment, compressed: one zstd frame for each block, so that a reader decodes only the blocks it needs, and
 //! `zstd -d` gives back the segment to the byte.
 //!
-//! In this order, each on stable storage before the next: the compressed file, whole, under its name; the sidecar that knows its
-//! frames; then the compressed file is read back and held against the checksums; then the plain file goes. Wherever it is
-//! interrupted, the plain file is there or everything else is, and doing it again finishes it.
+//! In this order, each on stable storage before the next: the compressed file, whole, under its name; the sidecar that
+//! knows its frames; then the compressed file is read back and held against the checksums; then the plain file goes.
+//! Wherever it is interrupted, the plain file is there or everything else is, and doing it again finishes it.
 
 use super::blocks::BlockReader;
 use super::draft::Draft;
@@ -18,8 +18,8 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-/// Compresses the plain segment that `sidecar` is of, and returns the compressed file's bytes. Finishes what an earlier run has
-/// begun. The segment must have blocks: of no bytes zstd cannot make a file that it reads.
+/// Compresses the plain segment that `sidecar` is of, and returns the compressed file's bytes. Finishes what an
+/// earlier run has begun. The segment must have blocks: of no bytes zstd cannot make a file that it reads.
 ///
 /// # Errors
 /// The plain file is still there. [`SegmentError::Stopped`] soon after `stop` is set.
@@ -55,7 +55,9 @@ pub(super) fn make(
 ) -> Result<Sidecar, SegmentError> {
     let plain_path = directory.join(name.file(SegmentFile::Plain));
     let plain_bytes = fs::metadata(&plain_path)?.len();
-    ensure(plain_bytes == sidecar.bytes, || format!("its sidecar is of {} bytes, not {plain_bytes}", sidecar.bytes))?;
+    ensure(plain_bytes == sidecar.bytes, || {
+        format!("its sidecar describes {} bytes, not {plain_bytes}", sidecar.bytes)
+    })?;
     let mut plain = BlockReader::open_file(directory, name, SegmentFile::Plain)?;
     let mut compressor = zstd::bulk::Compressor::new(SEGMENT_ZSTD_LEVEL)?;
     compressor.include_checksum(true)?;
@@ -97,7 +99,7 @@ pub(super) fn check(
 ) -> Result<u64, SegmentError> {
     let compressed_bytes = fs::metadata(directory.join(name.file(SegmentFile::Compressed)))?.len();
     ensure(sidecar.compressed_bytes() == Some(compressed_bytes), || {
-        format!("the frames that the sidecar knows are not the {compressed_bytes} bytes of the compressed file")
+        format!("the frames in the sidecar do not match the {compressed_bytes} bytes of the compressed file")
     })?;
     let mut compressed = BlockReader::open_file(directory, name, SegmentFile::Compressed)?;
     let mut lines = Vec::new();

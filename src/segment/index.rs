@@ -1,7 +1,8 @@
 //! Making a sidecar from the lines of a segment, block by block.
 //!
-//! A line that is none of ours (somebody appended to the log, a bit has flipped, the last line is torn) is counted as foreign, and
-//! so is its block's: nothing is known of it, so no block that has one may be skipped ([`Block::may_hold`]).
+//! A line that is none of ours (somebody appended to the log, a bit has flipped, the last line is torn) is counted as
+//! foreign, and so is its block's: nothing is known of it, so no block that has one may be skipped
+//! ([`Block::may_hold`]).
 
 use super::blocks::Blocks;
 use super::error::ensure;
@@ -19,8 +20,9 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-/// Makes the sidecar of a segment from its plain file, or from its compressed one if there is no plain one. A compressed one must
-/// be made of frames that each hold whole lines, as ours are. Memory is bounded by a few blocks and the names.
+/// Makes the sidecar of a segment from its plain file, or from its compressed one if there is no plain one. A
+/// compressed one must be made of frames that each hold whole lines, as ours are. Memory is bounded by a few blocks
+/// and the names.
 ///
 /// # Errors
 /// If the segment cannot be read or cannot be cut into blocks; [`SegmentError::Stopped`] soon after `stop` is set.
@@ -62,7 +64,7 @@ fn index_compressed(file: File, stop: &AtomicBool) -> Result<Sidecar, SegmentErr
         read.map_err(|error| SegmentError::Malformed(format!("the frame at byte {offset} is damaged: {error}")))?;
         let end = file.stream_position()?;
         let is_ours = lines.len() <= LINE_BYTES_MAX && lines.last() == Some(&b'\n') && end - offset <= FRAME_BYTES_MAX;
-        ensure(is_ours, || format!("the frame at byte {offset} is not one of whole lines that the server has made"))?;
+        ensure(is_ours, || format!("the frame at byte {offset} was not written by the server, or has no whole lines"))?;
         indexer.add(&lines, Some(Frame { offset, bytes: end - offset }));
         offset = end;
     }

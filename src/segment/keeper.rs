@@ -1,13 +1,15 @@
-//! The keeper: a thread behind the server that looks after segments once they are sealed and on stable storage. It makes their
-//! sidecars, compresses them, and deletes what retention no longer keeps.
+//! The keeper: a thread behind the server that looks after segments once they are sealed and on stable storage. It
+//! makes their sidecars, compresses them, and deletes what retention no longer keeps.
 //!
-//! It works from what is in the directory and not from what it was told, so it goes on where an earlier run was interrupted, and
-//! doing its work twice does no harm. What it remembers only spares it looking again, and saying again.
+//! It works from what is in the directory and not from what it was told, so it goes on where an earlier run was
+//! interrupted, and doing its work twice does no harm. What it remembers only spares it looking again, and saying
+//! again.
 //!
 //! Promises: ingestion never waits for it and never fails with it. What fails is counted, said at most once in
-//! [`KEEPER_INTERVAL`], and tried again in the next round. A segment that is damaged, or has lines that are none of the server's,
-//! is left as it is, in plain, and that is said once. It stops between two blocks. It never touches the active segment, nor a
-//! file whose name is none of a segment's, nor a segment that is younger than the newest it was told to be on stable storage.
+//! [`KEEPER_INTERVAL`], and tried again in the next round. A segment that is damaged, or has lines that are none of
+//! the server's, is left as it is, in plain, and that is said once. It stops between two blocks. It never touches the
+//! active segment, nor a file whose name is none of a segment's, nor a segment that is younger than the newest it was
+//! told to be on stable storage.
 
 use super::age::Ages;
 use super::retention::retire;
@@ -110,8 +112,8 @@ impl KeeperBell {
 }
 
 impl Keeper {
-    /// Starts the keeper. To be called when the log was opened and before the first rotation: the segments that are sealed by now
-    /// are taken to be on stable storage, others when [`KeeperBell::sealed`] says so.
+    /// Starts the keeper. To be called when the log was opened and before the first rotation: the segments that are
+    /// sealed by now are taken to be on stable storage, others when [`KeeperBell::sealed`] says so.
     ///
     /// # Errors
     /// If the directory cannot be listed, or no thread started.
@@ -141,7 +143,8 @@ impl Keeper {
         self.status.clone()
     }
 
-    /// Stops it and returns when it has stopped: the time one block takes, and one fsync. What it was at, the next run does.
+    /// Stops it and returns when it has stopped: the time one block takes, and one fsync. What it was at, the next run
+    /// does.
     pub fn stop(self) {
         drop(self);
     }
@@ -154,14 +157,14 @@ impl Drop for Keeper {
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
-            tracing::error!("the keeper of segments has panicked");
+            tracing::error!("the maintenance thread panicked");
         }
     }
 }
 
 fn run(mut rounds: Rounds, woken: &Receiver<()>) {
     if let Err(error) = be_nice(KEEPER_NICE) {
-        tracing::debug!("the keeper of segments works at normal priority: {error}");
+        tracing::debug!("the maintenance thread runs at normal priority: {error}");
     }
     let mut next = Instant::now();
     loop {
@@ -189,7 +192,8 @@ pub(super) struct Rounds {
     durable: Arc<Durable>,
     stop: Arc<AtomicBool>,
     status: Arc<KeeperStatus>,
-    /// Segments as they were when there was nothing more to do for them. A memory of at most one entry for each there is.
+    /// Segments as they were when there was nothing more to do for them. A memory of at most one entry for each there
+    /// is.
     settled: BTreeMap<SegmentName, Segment>,
     /// When a failure was last said, and how many were not since.
     said: Option<Instant>,
@@ -233,9 +237,9 @@ impl Rounds {
         if let Some(ages) = &self.ages {
             ages.date_again(&self.setup.directory, now);
         }
-        tracing::warn!("the wall clock was set by {} s while the server ran", step_ms / 1_000);
+        tracing::warn!("the wall clock was set by {} s while the server runs", step_ms / 1_000);
         if let Some(age) = self.setup.retain_age {
-            tracing::warn!("retention by age deletes nothing that was sealed before this start for the next {age:?}");
+            tracing::warn!("retention by age deletes no segment sealed before this start for the next {age:?}");
         }
     }
 
@@ -246,7 +250,7 @@ impl Rounds {
     /// Does what there is to do.
     pub fn round(&mut self) {
         if let Err(error) = self.try_round() {
-            self.failed("cannot look through the data directory", &error.into());
+            self.failed("cannot list the data directory", &error.into());
         }
         count(&self.status.rounds, 1);
     }
@@ -320,14 +324,15 @@ impl Rounds {
     fn remove_leftovers(&mut self, catalog: &Catalog) {
         for file in &catalog.leftovers {
             match fs::remove_file(self.setup.directory.join(&file.file_name)) {
-                Ok(()) => tracing::info!("removed {}, which interrupted work had left", file.file_name),
+                Ok(()) => tracing::info!("removed {}, a leftover of interrupted work", file.file_name),
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 Err(error) => self.failed(&format!("cannot remove {}", file.file_name), &error.into()),
             }
         }
     }
 
-    /// Makes the sidecar of a segment and compresses it, as far as that is to be done. False if there is no room on the disk.
+    /// Makes the sidecar of a segment and compresses it, as far as that is to be done. False if there is no room on
+    /// the disk.
     pub fn tend(&mut self, name: SegmentName, compress: bool) -> bool {
         match self.try_tend(name, compress) {
             Ok(settled) => {
@@ -340,11 +345,13 @@ impl Rounds {
             Err(error) if error.is_missing() => {}
             Err(SegmentError::Malformed(what)) => {
                 count(&self.status.damaged, 1);
-                tracing::warn!("segment {name} is damaged and left as it is: {what}; `metricstream verify` tells more");
+                tracing::warn!(
+                    "segment {name} is damaged and left unchanged: {what}; `metricstream verify` shows details"
+                );
                 self.settle(name);
             }
             Err(error @ SegmentError::Io(_)) => {
-                self.failed(&format!("cannot look after segment {name}"), &error);
+                self.failed(&format!("cannot process segment {name}"), &error);
                 return !error.is_no_room();
             }
         }
@@ -366,15 +373,15 @@ impl Rounds {
             Ok(sidecar) if sidecar.fits(segment.plain, segment.compressed) => sidecar,
             // Segments never change: the sidecar is the witness of what was there, and stays.
             Ok(sidecar) if segment.plain.is_some_and(|bytes| bytes != sidecar.bytes) => {
-                return Err(SegmentError::Malformed("it has another number of bytes than its sidecar says".into()));
+                return Err(SegmentError::Malformed("its size differs from that in its sidecar".into()));
             }
-            Ok(_) => self.make_sidecar_again(name, "it knows of other frames")?,
+            Ok(_) => self.make_sidecar_again(name, "it describes other frames")?,
             Err(SegmentError::Malformed(what)) => self.make_sidecar_again(name, &what)?,
             Err(error) if error.is_missing() => self.make_sidecar(name)?,
             Err(error) => return Err(error),
         };
         if sidecar.foreign_lines > 0 {
-            let what = format!("{} of its lines are none of the server's", sidecar.foreign_lines);
+            let what = format!("{} of its lines were not written by the server", sidecar.foreign_lines);
             return Err(SegmentError::Malformed(what));
         }
         // Where both are there, compressing has begun, and is finished also if it is no longer asked for.
@@ -403,7 +410,7 @@ impl Rounds {
     }
 
     fn make_sidecar_again(&self, name: SegmentName, why: &str) -> Result<Sidecar, SegmentError> {
-        tracing::warn!("the sidecar of segment {name} is made again: {why}");
+        tracing::warn!("rebuilding the sidecar of segment {name}: {why}");
         self.make_sidecar(name)
     }
 
@@ -428,7 +435,7 @@ impl Rounds {
             count(&self.status.retired, 1);
             count(&self.status.retired_bytes, segment.bytes());
             let (name, bytes) = (segment.name, segment.bytes());
-            tracing::info!("retired segment {name}: {bytes} bytes, {} s old", age_ms / 1_000);
+            tracing::info!("deleted segment {name} by retention: {bytes} bytes, {} s old", age_ms / 1_000);
         }
         Ok(catalog)
     }
@@ -440,7 +447,10 @@ impl Rounds {
             self.unsaid += 1;
             return;
         }
-        tracing::warn!("{doing}: {error}; ingestion goes on, and it is tried again ({} more failures)", self.unsaid);
+        tracing::warn!(
+            "{doing}: {error}; ingestion is not affected, and it will be retried ({} more failures)",
+            self.unsaid
+        );
         self.said = Some(Instant::now());
         self.unsaid = 0;
     }

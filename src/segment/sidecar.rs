@@ -1,17 +1,17 @@
-//! The sidecar of a sealed segment: one JSON document that says what is in it, block by block, so that a reader can skip
-//! what it does not look for, and a check can tell which block was damaged.
+//! The sidecar of a sealed segment: one JSON document that says what is in it, block by block, so that a reader can
+//! skip what it does not look for, and a check can tell which block was damaged.
 //!
 //! Blocks are runs of whole lines of about [`BLOCK_BYTES`](crate::limits::BLOCK_BYTES); together they are the segment,
-//! without a gap. Checksums are CRC-32 as in gzip and zlib (`python3 -c 'import zlib; …'` checks one), of the lines as they
-//! are when they are not compressed.
+//! without a gap. Checksums are CRC-32 as in gzip and zlib (`python3 -c 'import zlib; …'` checks one), of the lines as
+//! they are when they are not compressed.
 //!
-//! The document ends with a checksum of itself, `,"self_crc32":…}`: of its bytes up to there and a closing brace, which is what it would be
-//! without it. A flipped bit in it must not make a reader skip what it looks for.
+//! The document ends with a checksum of itself, `,"self_crc32":…}`: of its bytes up to there and a closing brace,
+//! which is what it would be without it. A flipped bit in it must not make a reader skip what it looks for.
 //!
-//! Promises: a sidecar that was read is of the form described here, and as it was written; its sums agree; its blocks, and its frames, follow each other
-//! without a gap; no number in it is beyond what a segment can have, and its names are names of the log. Reading any
-//! bytes at all takes a few times their number of memory, and never panics. Whether it is that of the segment beside it
-//! is told by [`Sidecar::fits`] and by the checksums.
+//! Promises: a sidecar that was read is of the form described here, and as it was written; its sums agree; its blocks,
+//! and its frames, follow each other without a gap; no number in it is beyond what a segment can have, and its names
+//! are names of the log. Reading any bytes at all takes a few times their number of memory, and never panics. Whether
+//! it is that of the segment beside it is told by [`Sidecar::fits`] and by the checksums.
 
 use super::draft::Draft;
 use super::error::ensure;
@@ -46,15 +46,15 @@ pub struct Sidecar {
     pub lines: u64,
     /// Its lines that are not: see [`Block::foreign_lines`].
     pub foreign_lines: u64,
-    /// The earliest timestamp among its lines, in epoch milliseconds. Lines need not be in the order of their timestamps. Later
-    /// than `last_ms` if there is none.
+    /// The earliest timestamp among its lines, in epoch milliseconds. Lines need not be in the order of their
+    /// timestamps. Later than `last_ms` if there is none.
     pub first_ms: i64,
     /// The latest timestamp among its lines.
     pub last_ms: i64,
     /// CRC-32 of all its lines.
     pub crc32: u32,
-    /// The names that occur in it, in the order of their first line, as they stand in the log: escaped. `None`: there are more
-    /// than [`SEGMENT_NAMES_MAX`](crate::limits::SEGMENT_NAMES_MAX), or they are longer in all than
+    /// The names that occur in it, in the order of their first line, as they stand in the log: escaped. `None`: there
+    /// are more than [`SEGMENT_NAMES_MAX`](crate::limits::SEGMENT_NAMES_MAX), or they are longer in all than
     /// [`SEGMENT_NAMES_BYTES_MAX`](crate::limits::SEGMENT_NAMES_BYTES_MAX), and any name may occur.
     #[serde(deserialize_with = "list::<_, _, SEGMENT_NAMES_MAX>")]
     pub names: Option<Vec<String>>,
@@ -72,8 +72,8 @@ pub struct Block {
     pub bytes: u64,
     /// Its lines that are the server's, each one metric.
     pub lines: u64,
-    /// Its lines that are not: somebody else's, damaged ones, a torn last one. Their times and names are in none of the other
-    /// fields, so a block that has one is never to be skipped.
+    /// Its lines that are not: somebody else's, damaged ones, a torn last one. Their times and names are in none of
+    /// the other fields, so a block that has one is never to be skipped.
     pub foreign_lines: u64,
     /// The earliest timestamp among its lines, in epoch milliseconds. Later than `last_ms` if there is none.
     pub first_ms: i64,
@@ -81,8 +81,8 @@ pub struct Block {
     pub last_ms: i64,
     /// CRC-32 of its lines.
     pub crc32: u32,
-    /// Indices, ascending, into the segment's `names`: those that occur in it. `None`: the segment lists none, or there are more
-    /// than [`BLOCK_NAMES_MAX`](crate::limits::BLOCK_NAMES_MAX), and any name may occur.
+    /// Indices, ascending, into the segment's `names`: those that occur in it. `None`: the segment lists none, or
+    /// there are more than [`BLOCK_NAMES_MAX`](crate::limits::BLOCK_NAMES_MAX), and any name may occur.
     #[serde(deserialize_with = "list::<_, _, BLOCK_NAMES_MAX>")]
     pub names: Option<Vec<u32>>,
     /// Where it is in the compressed segment, if that was made.
@@ -147,8 +147,8 @@ impl Sidecar {
         Ok(sidecar)
     }
 
-    /// Writes the sidecar of a segment, in place of one that is there, and returns when it is on stable storage. Whoever may read
-    /// the segment may read it.
+    /// Writes the sidecar of a segment, in place of one that is there, and returns when it is on stable storage.
+    /// Whoever may read the segment may read it.
     ///
     /// # Errors
     /// If it cannot be written, or is longer than [`SIDECAR_BYTES_MAX`]; what was there before is there still.
@@ -169,8 +169,8 @@ impl Sidecar {
         self.blocks.last()?.frame.map(|frame| frame.offset + frame.bytes)
     }
 
-    /// Whether it can be that of a segment whose files, where they are there, have these sizes in bytes. Where the plain file is
-    /// there it decides.
+    /// Whether it can be that of a segment whose files, where they are there, have these sizes in bytes. Where the
+    /// plain file is there it decides.
     #[must_use]
     pub fn fits(&self, plain: Option<u64>, compressed: Option<u64>) -> bool {
         match (plain, compressed) {
@@ -217,7 +217,7 @@ impl Sidecar {
         }
         let counts = [self.bytes, self.lines, self.foreign_lines] == [sum.bytes, sum.lines, sum.foreign_lines];
         let times = [self.first_ms, self.last_ms] == [sum.first_ms, sum.last_ms];
-        ensure(counts && times, || "its blocks do not add up to it".into())
+        ensure(counts && times, || "its totals differ from the sums of its blocks".into())
     }
 
     /// Whether its names are such as the log has, each once: whoever is asked about one may rely on it.
@@ -227,7 +227,9 @@ impl Sidecar {
         ensure(bytes <= SEGMENT_NAMES_BYTES_MAX, || format!("its names have {bytes} bytes"))?;
         let mut seen = HashSet::with_capacity(names.len());
         let wrong = names.iter().find(|name| name.is_empty() || !is_spelled(name.as_bytes()) || !seen.insert(*name));
-        wrong.map_or(Ok(()), |name| Err(SegmentError::Malformed(format!("{name:?} is no name, or is there twice"))))
+        wrong.map_or(Ok(()), |name| {
+            Err(SegmentError::Malformed(format!("{name:?} is not a valid name, or is repeated")))
+        })
     }
 }
 
@@ -277,14 +279,14 @@ fn add_checksum(text: &mut Vec<u8>) {
     text.extend_from_slice(format!("{crc32}}}\n").as_bytes());
 }
 
-/// The document as it was before its checksum was added, if that is right. One that has none is taken as it is: somebody may have made it
-/// with another tool.
+/// The document as it was before its checksum was added, if that is right. One that has none is taken as it is:
+/// somebody may have made it with another tool.
 fn without_checksum(mut text: Vec<u8>) -> Result<Vec<u8>, SegmentError> {
     let Some(at) = memmem::rfind(&text, BEFORE_CHECKSUM) else { return Ok(text) };
     let digits = text[at + BEFORE_CHECKSUM.len()..].strip_suffix(b"}\n").unwrap_or_default();
     let told = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse::<u32>().ok());
     text.truncate(at);
     text.push(b'}');
-    ensure(told == Some(crc32fast::hash(&text)), || "it does not have its own checksum".into())?;
+    ensure(told == Some(crc32fast::hash(&text)), || "its checksum is wrong".into())?;
     Ok(text)
 }

@@ -140,13 +140,13 @@ fn a_data_directory_that_was_moved_is_said_by_ready() {
             (answer.status == 503 && answer.text().contains(part)).then_some(())
         });
     };
-    unready("the data directory is not where it was");
+    unready("the data directory is no longer at its path");
     // Another server may have the name, and nothing of it is touched.
     let mut other = setup().start_in(&data);
     store(&other, "other");
     unready("replaced by another");
     server.signal(Signal::HangUp);
-    unready("not rotated");
+    unready("rotating the log failed");
     store(&server, "b");
     let found = server.ask(&get("/tags/batch")).json();
     assert_eq!(found["values"], serde_json::json!(["a", "b"]), "its own, and nothing of the other");

@@ -144,7 +144,7 @@ fn a_log_moved_without_a_signal_goes_on_where_it_is(driver: Driver) {
     fs::rename(&log, &moved).unwrap();
     store(&server, "b");
     assert_eq!(queried(&server), ["a", "b"]);
-    unready(&server, "was moved away or deleted");
+    unready(&server, "was moved or deleted");
     fs::write(&log, "").unwrap();
     store(&server, "c");
     assert_eq!(queried(&server), ["a", "b", "c"]);
@@ -152,7 +152,7 @@ fn a_log_moved_without_a_signal_goes_on_where_it_is(driver: Driver) {
     let metrics = server.ask(&get("/metrics"));
     assert!(metrics.text().contains("metricstream_ready 0\n"), "{}", metrics.text());
     let doctor = doctor(&server.directory);
-    assert!(doctor.contains("was moved away or replaced"), "{doctor}");
+    assert!(doctor.contains("was moved or replaced"), "{doctor}");
     hang_up(&server, 1);
     ready(&server);
     assert_eq!((stored(&moved).len(), queried(&server)), (3, Vec::<String>::new()));
@@ -169,7 +169,7 @@ fn a_log_moved_to_a_segments_name_is_still_written(driver: Driver) {
     // Before the one that is sealed.
     let moved = server.directory.join("metrics-20200102T030405.678Z.jsonl");
     fs::rename(&log, &moved).unwrap();
-    unready(&server, "was moved away or deleted");
+    unready(&server, "was moved or deleted");
     store(&server, "c");
     assert_eq!(queried(&server), ["a", "b", "c"]);
     fs::write(&log, "").unwrap();

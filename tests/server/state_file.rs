@@ -122,7 +122,7 @@ fn a_state_lost_under_the_server_is_made_again(driver: Driver) {
             store(&server, &mut stored);
             (server.stat("/log/state_files_lost") == 1).then_some(())
         });
-        server.wait_for_line("a warning", |line| line.contains("and was made again").then_some(()));
+        server.wait_for_line("a warning", |line| line.contains("it was restored").then_some(()));
         server.kill();
         assert!(state(directory.path()).ends_with('\n') && log::lines(directory.path()).len() == stored);
         // It knows what was committed.

@@ -71,7 +71,7 @@ fn a_new_directory_is_made_and_a_clean_log_goes_on() {
     let path = parent.path().join("a/b");
     let report = open(&path).unwrap().report;
     assert_eq!((report.previous, report.unclean_shutdowns, report.log_bytes), (Previous::None, 0, 0));
-    assert_eq!(report.to_string(), "the log is new; it has 0 bytes and 0 unclean shutdowns");
+    assert_eq!(report.to_string(), "the log is new; size 0 bytes, 0 unclean shutdowns");
 
     let directory = directory();
     assert_eq!(run_and_close(&directory, LINES).previous, Previous::None);
@@ -121,7 +121,7 @@ fn what_was_never_acknowledged_is_cut_back_to_the_last_batch() {
                 report.to_string(),
                 format!(
                     "the log was not closed cleanly; {} bytes never acknowledged as written were moved to {name}; \
-                     it has {} bytes and 1 unclean shutdowns",
+                     size {} bytes, 1 unclean shutdowns",
                     surplus.len(),
                     committed.len()
                 )
@@ -235,8 +235,8 @@ fn a_flipped_bit_in_the_state_moves_no_acknowledged_line_aside() {
         |previous| RecoveryReport { previous, cut: None, segment_cuts: vec![], log_bytes: 9, unclean_shutdowns: 1 };
     assert_eq!(
         text(Previous::Damaged).to_string(),
-        "the log's state file is damaged (its checksum is wrong), so it proves nothing and is written anew; it has \
-         9 bytes and 1 unclean shutdowns"
+        "the log's state file is damaged (its checksum is wrong), so it is ignored and rewritten; size \
+         9 bytes, 1 unclean shutdowns"
     );
 }
 
@@ -266,7 +266,7 @@ fn recovery_that_was_interrupted_is_done_again() {
     for _ in 0..2 {
         // Read-only: setting aside succeeds, cutting fails.
         let result = recover(directory.path(), &log, Some(&state), &Boot::now());
-        assert_eq!(result.unwrap_err().0, "cut the damaged end off");
+        assert_eq!(result.unwrap_err().0, "truncate the damaged end of");
     }
     assert_eq!(open(directory.path()).unwrap().report.unclean_shutdowns, 1);
     assert_eq!(log_text(&directory), LINES);
@@ -326,6 +326,6 @@ fn what_the_system_refuses_is_told_in_one_line() {
     let text = |errno| OpenError::new("open", path, io::Error::from_raw_os_error(errno)).to_string();
     assert!(text(libc::EACCES).starts_with("/data/metrics.jsonl is not writable: "));
     assert!(text(libc::EROFS).starts_with("/data/metrics.jsonl is not writable: "));
-    assert!(text(libc::ENOSPC).starts_with("no room for /data/metrics.jsonl: "));
+    assert!(text(libc::ENOSPC).starts_with("no space for /data/metrics.jsonl: "));
     assert!(text(libc::EMFILE).starts_with("cannot open /data/metrics.jsonl: "));
 }

@@ -222,12 +222,12 @@ fn what_cannot_be_taken_over_is_left_alone() {
         (|path| std::os::unix::fs::symlink("metrics.jsonl.1", path).unwrap(), "a symbolic link"),
         (|path| std::os::unix::fs::symlink("nowhere", path).unwrap(), "a symbolic link"),
         (|path| drop(std::os::unix::net::UnixListener::bind(path).unwrap()), "a device or a socket"),
-        (|path| fs::hard_link(path.with_extension("jsonl.1"), path).unwrap(), "further names"),
+        (|path| fs::hard_link(path.with_extension("jsonl.1"), path).unwrap(), "other hard links"),
     ];
     for (make, what) in makes {
         let (directory, opened, rotated) = replaced(make);
         let path = directory.path().join(ACTIVE_NAME);
-        if what == "further names" {
+        if what == "other hard links" {
             // It is the active segment itself, back at its name.
             assert!(matches!(rotated, Ok(Rotated::Begun(0))));
             continue;
@@ -258,7 +258,7 @@ fn a_link_to_a_sealed_segment_is_not_appended_to() {
     fs::rename(&path, directory.path().join("metrics.jsonl.1")).unwrap();
     fs::hard_link(directory.path().join(sealed_name), &path).unwrap();
     let Err(RotateError::Postponed(error)) = opened.file.rotate(true) else { panic!("taken over") };
-    assert!(error.to_string().contains("further names"), "{error}");
+    assert!(error.to_string().contains("other hard links"), "{error}");
     assert_eq!(sealed(directory.path()), ["1\n"]);
 }
 
@@ -298,7 +298,7 @@ fn without_a_name_that_is_free_the_segment_goes_on() {
     let opened = open(directory.path()).unwrap();
     append(&opened, "1\n");
     let Err(RotateError::Postponed(error)) = opened.file.rotate(false) else { panic!("sealed") };
-    assert!(error.to_string().contains("there is no name after"), "{error}");
+    assert!(error.to_string().contains("no segment name follows"), "{error}");
     append(&opened, "2\n");
     assert_eq!(active(directory.path()), "1\n2\n");
     assert_eq!(sealed(directory.path()), ["last\n"]);

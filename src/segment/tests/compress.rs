@@ -74,10 +74,10 @@ fn the_plain_one_stays_if_anything_is_wrong() {
     *flipped.last_mut().unwrap() ^= 1;
     fs::write(&plain, flipped).unwrap();
     let last = sidecar.blocks.last().unwrap();
-    let message = format!("the {} bytes of lines from byte {} on do not have their checksum", last.bytes, last.offset);
+    let message = format!("the checksum of the {} bytes of lines from byte {} is wrong", last.bytes, last.offset);
     failed(&sidecar, &RUNNING, &message);
     fs::write(&plain, &log[1..]).unwrap();
-    failed(&sidecar, &RUNNING, &format!("its sidecar is of {} bytes, not {}", log.len(), log.len() - 1));
+    failed(&sidecar, &RUNNING, &format!("its sidecar describes {} bytes, not {}", log.len(), log.len() - 1));
     fs::write(&plain, &log).unwrap();
     // Writing to it fails as it does on a full disk.
     let draft = directory.path().join(name(0).file(SegmentFile::Compressed) + ".tmp");

@@ -26,11 +26,11 @@ fn an_inconsistent_sidecar_is_refused() {
     assert!(read(&directory, document.to_string().as_bytes()).is_ok());
     for (pointer, value, message) in [
         ("/format", json!(2), "its format is 2, not 1"),
-        ("/bytes", json!(5), "its blocks do not add up to it"),
-        ("/lines", json!(5), "its blocks do not add up to it"),
-        ("/foreign_lines", json!(5), "its blocks do not add up to it"),
-        ("/first_ms", json!(5), "its blocks do not add up to it"),
-        ("/last_ms", json!(5), "its blocks do not add up to it"),
+        ("/bytes", json!(5), "its totals differ from the sums of its blocks"),
+        ("/lines", json!(5), "its totals differ from the sums of its blocks"),
+        ("/foreign_lines", json!(5), "its totals differ from the sums of its blocks"),
+        ("/first_ms", json!(5), "its totals differ from the sums of its blocks"),
+        ("/last_ms", json!(5), "its totals differ from the sums of its blocks"),
         ("/names", json!(["a"]), "block 0 is inconsistent"),
         ("/names", json!(null), "block 0 is inconsistent"),
         ("/blocks/1/offset", json!(0), "block 1 is inconsistent"),
@@ -68,7 +68,7 @@ fn a_name_that_the_log_cannot_have_is_refused() {
         let mut changed = document.clone();
         *changed.pointer_mut("/names/0").unwrap() = json!(name);
         let error = read(&directory, changed.to_string().as_bytes()).unwrap_err();
-        assert_eq!(error.to_string(), format!("{name:?} is no name, or is there twice"));
+        assert_eq!(error.to_string(), format!("{name:?} is not a valid name, or is repeated"));
     }
 }
 

@@ -99,12 +99,10 @@ pub fn run(subject: &Subject, disk: &Disk) -> io::Result<Figures> {
     let (server, clients, _) = history.start_and_fill()?;
     server.signal(Signal::Terminate)?;
     let gave_up = server.wait()?;
-    history
-        .oracle
-        .figures
-        .promise(gave_up.status.code() == Some(1) && gave_up.last_line().contains("gave up on"), || {
-            format!("stopped while full it ended with {}; it said:\n{}", gave_up.status, gave_up.said.join("\n"))
-        });
+    history.oracle.figures.promise(
+        gave_up.status.code() == Some(1) && gave_up.last_line().contains("could not be written to the log"),
+        || format!("stopped while full it ended with {}; it said:\n{}", gave_up.status, gave_up.said.join("\n")),
+    );
     history.enter(clients, &gave_up);
     disk.free(None)?;
 
@@ -186,7 +184,7 @@ impl History<'_> {
         let ended = server.wait()?;
         self.oracle
             .figures
-            .promise(ended.status.code() == Some(2) && ended.last_line().contains("no room for"), || {
+            .promise(ended.status.code() == Some(2) && ended.last_line().contains("no space for"), || {
                 format!("started on a full disk it ended with {}; it said:\n{}", ended.status, ended.said.join("\n"))
             });
         Ok(())

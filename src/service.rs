@@ -1,6 +1,6 @@
-//! What one core does with a request: route, admit, parse, encode, acknowledge. Knows HTTP, metrics, the limiter and the log;
-//! knows nothing of connections, sockets or the reactor. Its one output beside the answer is the log position that the
-//! answer has to wait for.
+//! What one core does with a request: route, admit, parse, encode, acknowledge. Knows HTTP, metrics, the limiter and
+//! the log; knows nothing of connections, sockets or the reactor. Its one output beside the answer is the log position
+//! that the answer has to wait for.
 
 use crate::{
     address::ClientAddress,
@@ -469,7 +469,8 @@ impl Service {
         }
     }
 
-    /// Gives what the burst has in tracing to its connection. True: it wants to know when the turn's lines are published.
+    /// Gives what the burst has in tracing to its connection. True: it wants to know when the turn's lines are
+    /// published.
     pub fn hand_over_traces(&mut self, traces: &mut Traces) -> bool {
         self.tracer.as_deref_mut().is_some_and(|tracer| tracer.hand_over(traces))
     }
@@ -613,7 +614,7 @@ impl Service {
             return Err(self.shed(Shed::Draining, "the server is stopping"));
         }
         if !self.log.health().is_healthy() {
-            return Err(self.shed(Shed::LogUnavailable, "the log takes no data now"));
+            return Err(self.shed(Shed::LogUnavailable, "the log does not accept data now"));
         }
         Ok(())
     }
@@ -730,7 +731,7 @@ fn over_rate(decision: Decision) -> HttpError {
             HttpError::BytesRateLimited { retry_after_s: seconds(retry_after_ns) }
         }
         Decision::Admitted { .. } | Decision::NamesFull | Decision::TableFull => {
-            HttpError::Unavailable { text: "too many clients at one time", retry_after_s: limits::RETRY_AFTER_S }
+            HttpError::Unavailable { text: "too many clients", retry_after_s: limits::RETRY_AFTER_S }
         }
     }
 }
@@ -752,7 +753,7 @@ fn ack_of(query: Option<&str>, default: AckLevel) -> Result<AckLevel, HttpError>
         let level = value.and_then(|value| value.decode(&mut buffer)?.parse().ok());
         let level = level.ok_or(HttpError::BadRequest("ack must be memory, write or fsync"))?;
         if found.replace(level).is_some() {
-            return Err(HttpError::BadRequest("ack is given twice"));
+            return Err(HttpError::BadRequest("ack is repeated"));
         }
     }
     Ok(found.unwrap_or(default))
@@ -775,11 +776,11 @@ mod tests {
             assert!(matches!(ack(Some(query)), Err(HttpError::BadRequest(_))), "{query}");
         }
         for (query, part) in [
-            ("akc=fsync", "akc: no such parameter here; there is ack"),
-            ("ack=fsync&x=1", "x: no such"),
-            ("ACK=fsync", "ACK: no such"),
-            ("?ack=fsync", "?ack: no such"),
-            ("=fsync", ": no such"),
+            ("akc=fsync", "akc: unknown parameter; expected ack"),
+            ("ack=fsync&x=1", "x: unknown parameter"),
+            ("ACK=fsync", "ACK: unknown parameter"),
+            ("?ack=fsync", "?ack: unknown parameter"),
+            ("=fsync", ": unknown parameter"),
         ] {
             let refusal = ack(Some(query)).unwrap_err();
             assert!(refusal.to_string().starts_with(part), "{query}: {refusal}");

@@ -99,7 +99,7 @@ fn nothing_found_is_no_failure_and_says_where_it_looked() {
     let log = log(10);
     let (code, out, err) = said(&query(log.path(), &["name=cpu", "--format", "table"]));
     assert_eq!((code, out.lines().count()), (Some(0), 1), "{out}");
-    assert!(err.starts_with("nothing from 20") && err.contains("from= and to="), "{err}");
+    assert!(err.starts_with("no data from 20") && err.contains("from= and to="), "{err}");
     let empty = tempfile::tempdir().unwrap();
     let (code, out, _) = said(&query(empty.path(), &["name=cpu"]));
     assert_eq!(code, Some(0));
@@ -112,11 +112,11 @@ fn what_cannot_be_asked_is_exit_code_2_and_one_line() {
     let missing = log.path().join("missing");
     let file = log.path().join("metrics.jsonl");
     for (directory, arguments, part) in [
-        (log.path(), &["", "--format", "json"][..], "name: is missing"),
+        (log.path(), &["", "--format", "json"][..], "name: missing"),
         (log.path(), &["name=a&agg=median"], "agg: expected one of"),
         (log.path(), &["name=a", "--format", "xml"], "expected table, chart, svg, json, csv or jsonl"),
         (log.path(), &["name=a", "--path", "labels"], "expected query, series, names or tags/KEY"),
-        (log.path(), &["", "--path", "names", "--format", "svg"], "only --path query has them"),
+        (log.path(), &["", "--path", "names", "--format", "svg"], "only --path query returns"),
         (log.path(), &["name=a", "--threads", "0"], "--threads"),
         (&missing, &["name=a"], "does not exist"),
         (&file, &["name=a"], "cannot read"),

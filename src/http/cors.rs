@@ -12,7 +12,7 @@ pub struct OriginError;
 
 impl fmt::Display for OriginError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("expected * or an origin as a browser sends it, such as https://app.example or http://localhost:3000: lower case, no path")
+        f.write_str("expected * or an origin as browsers send it, such as https://app.example or http://localhost:3000: lower case, no path")
     }
 }
 

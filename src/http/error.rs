@@ -130,7 +130,7 @@ impl HttpError {
             Self::LineEnd => (S::BadRequest, "line_end", "a line of the request does not end with CR LF"),
             Self::LeadingLines => (S::BadRequest, "leading_lines", "too many empty lines before the request line"),
             Self::RequestLine => (S::BadRequest, "request_line", "the request line is malformed"),
-            Self::Version => (S::VersionNotSupported, "version", "only HTTP/1.0 and HTTP/1.1 are served"),
+            Self::Version => (S::VersionNotSupported, "version", "only HTTP/1.0 and HTTP/1.1 are supported"),
             Self::Target => (S::BadRequest, "target", "the request target has no host"),
             Self::Field => (S::BadRequest, "field", "a header field is malformed"),
             Self::HostMissing => (S::BadRequest, "host_missing", "the Host field is missing"),
@@ -139,7 +139,7 @@ impl HttpError {
             Self::LengthRepeated => (S::BadRequest, "length_repeated", "the Content-Length field is repeated"),
             Self::LengthInvalid => (S::BadRequest, "length_invalid", "the Content-Length field is not a number"),
             Self::LengthAndCoding => {
-                (S::BadRequest, "length_and_coding", "Content-Length and Transfer-Encoding exclude each other")
+                (S::BadRequest, "length_and_coding", "Content-Length and Transfer-Encoding are mutually exclusive")
             }
             Self::TransferCodingOld => {
                 (S::BadRequest, "transfer_coding_old", "Transfer-Encoding does not exist in HTTP/1.0")
@@ -148,7 +148,7 @@ impl HttpError {
                 (S::BadRequest, "transfer_coding_invalid", "the Transfer-Encoding field is malformed")
             }
             Self::TransferCodingUnknown => {
-                (S::NotImplemented, "transfer_coding_unknown", "the only transfer coding served is chunked")
+                (S::NotImplemented, "transfer_coding_unknown", "the only supported transfer coding is chunked")
             }
             Self::AuthorizationRepeated => {
                 (S::BadRequest, "authorization_repeated", "the Authorization field is repeated")
@@ -164,31 +164,31 @@ impl HttpError {
             Self::ContentCoding => (
                 S::UnsupportedMediaType,
                 "content_coding",
-                "the content codings served are gzip and zstd, one at a time",
+                "the supported content codings are gzip and zstd, one at a time",
             ),
             Self::ContentCorrupt => (S::BadRequest, "content_corrupt", "the body does not decompress"),
             Self::ContentMembers => (S::BadRequest, "content_members", "the body has too many compressed members"),
             Self::ContentWindow => (S::ContentTooLarge, "content_window", "the zstd window is over 8 MiB"),
             Self::ContentTooLarge => (S::ContentTooLarge, "content_too_large", CONTENT_TOO_LARGE),
-            Self::BodiesFull => (S::ServiceUnavailable, "bodies_full", "too much is being received at one time"),
+            Self::BodiesFull => (S::ServiceUnavailable, "bodies_full", "too much data is being received"),
             Self::HeadTimeout => (S::RequestTimeout, "head_timeout", "the head of the request took too long"),
             Self::BodyTimeout => (S::RequestTimeout, "body_timeout", "the body of the request took too long"),
             Self::ProxyHeaderMissing => {
-                (S::BadRequest, "proxy_header_missing", "a PROXY protocol header is due before the request")
+                (S::BadRequest, "proxy_header_missing", "a PROXY protocol header is required before the request")
             }
-            Self::ProxyHeaderInvalid => {
-                (S::BadRequest, "proxy_header_invalid", "the PROXY protocol header cannot be taken")
-            }
+            Self::ProxyHeaderInvalid => (S::BadRequest, "proxy_header_invalid", "the PROXY protocol header is invalid"),
             Self::ProxyHeaderUnexpected => {
-                (S::BadRequest, "proxy_header_unexpected", "a PROXY protocol header is not taken from here")
+                (S::BadRequest, "proxy_header_unexpected", "a PROXY protocol header is not accepted from this address")
             }
             Self::BadRequest(text) => (S::BadRequest, "bad_request", text),
             Self::MediaType(text) => (S::UnsupportedMediaType, "media_type", text),
-            Self::UnknownParameter { .. } => (S::BadRequest, "parameter_unknown", "no such parameter here"),
-            Self::Unauthorized => (S::Unauthorized, "unauthorized", "the Authorization key is missing or not known"),
+            Self::UnknownParameter { .. } => (S::BadRequest, "parameter_unknown", "unknown parameter"),
+            Self::Unauthorized => (S::Unauthorized, "unauthorized", "the Authorization key is missing or unknown"),
             Self::NotFound => (S::NotFound, "not_found", "no such path"),
-            Self::MethodNotAllowed { .. } => (S::MethodNotAllowed, "method_not_allowed", "no such method on this path"),
-            Self::OverBound => (S::UnprocessableContent, "over_bound", "more is asked for than is answered"),
+            Self::MethodNotAllowed { .. } => {
+                (S::MethodNotAllowed, "method_not_allowed", "this path does not support this method")
+            }
+            Self::OverBound => (S::UnprocessableContent, "over_bound", "the result exceeds a limit"),
             Self::RateLimited { .. } => (S::TooManyRequests, "rate_limited", "over the rate limit"),
             Self::BytesRateLimited { .. } => {
                 (S::TooManyRequests, "bytes_rate_limited", "over the rate limit of decoded bytes")
@@ -220,7 +220,7 @@ impl HttpError {
 impl fmt::Display for HttpError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::UnknownParameter { name, known } => write!(f, "{name}: {}; there is {known}", self.text()),
+            Self::UnknownParameter { name, known } => write!(f, "{name}: {}; expected {known}", self.text()),
             _ => f.write_str(self.text()),
         }
     }

@@ -1,5 +1,5 @@
-//! What a series must be to be asked: its name, its tags. Texts are compared as they stand in the log, escaped, where they can be: each
-//! has one spelling there. Regular expressions see what the text means.
+//! What a series must be to be asked: its name, its tags. Texts are compared as they stand in the log, escaped, where
+//! they can be: each has one spelling there. Regular expressions see what the text means.
 
 use super::{
     Look, Refusal,
@@ -53,7 +53,7 @@ impl Expressions {
         }
         if self.bytes > QUERY_PATTERN_TEXT_BYTES_MAX {
             return refuse(format!(
-                "{}: the regular expressions of a query may have {QUERY_PATTERN_TEXT_BYTES_MAX} bytes together; \
+                "{}: the regular expressions of a query may have at most {QUERY_PATTERN_TEXT_BYTES_MAX} bytes in total; \
                  a list of literals such as a|b|c may be as long as the parameters",
                 shown(of)
             ));
@@ -98,8 +98,10 @@ impl NameFilter {
                     let condition = expressions.condition("name", &parameter.value)?;
                     return Ok(Self::Matches(NameCondition(condition)));
                 }
-                Operator::Matches => return refuse("name: comes twice; only name=… may, and without name=~…".into()),
-                Operator::IsNot | Operator::MatchesNot => return refuse("name: takes = and =~ only".into()),
+                Operator::Matches => {
+                    return refuse("name: repeated; only name=… may be repeated, and only without name=~…".into());
+                }
+                Operator::IsNot | Operator::MatchesNot => return refuse("name: only = and =~ are supported".into()),
             }
         }
         Ok(match names.len() {

@@ -1,4 +1,5 @@
-//! The series of an answer in the making, and what is kept of each of their buckets. Buckets are kept as they occur, so gaps cost nothing.
+//! The series of an answer in the making, and what is kept of each of their buckets. Buckets are kept as they occur,
+//! so gaps cost nothing.
 
 use super::{Look, Refusal, held::Held, labels::Key, order, request::Request, tally::Kept};
 use crate::{limits::QUERY_STEPS_BETWEEN_LOOKS, scan::Stop};
@@ -149,5 +150,5 @@ impl<T: Kept> Groups<T> {
 
 /// An index in 32 bits. The bounds are far below that; whoever raises them beyond is told.
 fn index(length: usize) -> Result<u32, Stop> {
-    u32::try_from(length).map_err(|_| Stop(format!("there are more than {} series or points", u32::MAX)))
+    u32::try_from(length).map_err(|_| Stop(format!("more than {} series or points", u32::MAX)))
 }

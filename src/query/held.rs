@@ -1,5 +1,5 @@
-//! What one query may hold, shared by its threads: bytes, series, points. Whoever is about to go over a bound is stopped,
-//! and told which.
+//! What one query may hold, shared by its threads: bytes, series, points. Whoever is about to go over a bound is
+//! stopped, and told which.
 
 use super::Bounds;
 use crate::scan::Stop;
@@ -24,7 +24,7 @@ impl Held {
         let bound = self.bounds.held_bytes_limit;
         ensure(before.saturating_add(bytes) <= bound, || {
             format!(
-                "the query needs more than {bound} bytes of memory; ask for less time, a longer step or fewer series"
+                "the query needs more than {bound} bytes of memory; use a shorter time range, a longer step or fewer series"
             )
         })
     }
@@ -42,16 +42,14 @@ impl Held {
     /// There are about to be so many series.
     pub fn check_series(&self, series: usize) -> Result<(), Stop> {
         let bound = self.bounds.series_limit;
-        ensure(series <= bound, || {
-            format!("there are more than {bound} series; filter by tags, or name fewer tags in by")
-        })
+        ensure(series <= bound, || format!("more than {bound} series; filter by tags, or list fewer tags in by"))
     }
 
     /// There are about to be so many points.
     pub fn check_points(&self, points: usize) -> Result<(), Stop> {
         let bound = self.bounds.points_limit;
         ensure(points <= bound, || {
-            format!("there are more than {bound} points; ask for less time, a longer step or fewer series")
+            format!("more than {bound} points; use a shorter time range, a longer step or fewer series")
         })
     }
 }

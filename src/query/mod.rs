@@ -1,4 +1,5 @@
-//! What is asked of the log, and what the answer is: points, series, names, values of tags. QUERY.md says what each parameter means.
+//! What is asked of the log, and what the answer is: points, series, names, values of tags. QUERY.md says what each
+//! parameter means.
 //!
 //! ```text
 //! parameters, moment ─> request, filter          what is asked
@@ -11,9 +12,9 @@
 //! answer ─> form           JSON, CSV, JSON Lines, piece by piece
 //! ```
 //!
-//! Promises: what can be refused is refused before the first byte of the answer; memory is bounded by [`Bounds`], whatever is asked and
-//! whatever is in the log; the answer depends on what is in the log alone, not on the number of threads. Knows no files (that is
-//! `scan`) and no HTTP.
+//! Promises: what can be refused is refused before the first byte of the answer; memory is bounded by [`Bounds`],
+//! whatever is asked and whatever is in the log; the answer depends on what is in the log alone, not on the number of
+//! threads. Knows no files (that is `scan`) and no HTTP.
 
 mod answer;
 mod collector;
@@ -135,7 +136,7 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::BadRequest(what) | Self::OverBound(what) | Self::Unreadable(what) => f.write_str(what),
-            Self::Deadline => f.write_str("it could not be evaluated in time; ask for less time or fewer names"),
+            Self::Deadline => f.write_str("the query timed out; use a shorter time range or fewer names"),
             Self::Cancelled => f.write_str("cancelled"),
         }
     }

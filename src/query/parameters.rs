@@ -1,8 +1,9 @@
-//! The parameter string of a query, `name=cpu_usage&tag.host!=web1`: cut into parameters and decoded. Knows no parameter but the
-//! prefix `tag.`, behind which an operator is looked for.
+//! The parameter string of a query, `name=cpu_usage&tag.host!=web1`: cut into parameters and decoded. Knows no
+//! parameter but the prefix `tag.`, behind which an operator is looked for.
 //!
-//! Decoding is that of HTML forms, as everywhere in query strings: `%41` is a byte, `+` is a space. It is strict: a `%` without two
-//! hexadecimal digits, what is not UTF-8, and a parameter without a name are refused, never guessed at.
+//! Decoding is that of HTML forms, as everywhere in query strings: `%41` is a byte, `+` is a space. It is strict: a
+//! `%` without two hexadecimal digits, what is not UTF-8, and a parameter without a name are refused, never guessed
+//! at.
 
 use super::Refusal;
 use crate::limits::{QUERY_PARAMETERS_BYTES_MAX, QUERY_PARAMETERS_MAX};
@@ -36,7 +37,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<Parameter>, Refusal> {
     }
     let pieces: Vec<_> = text.split('&').filter(|piece| !piece.is_empty()).collect();
     if pieces.len() > QUERY_PARAMETERS_MAX {
-        return refuse(format!("there are more than {QUERY_PARAMETERS_MAX} parameters"));
+        return refuse(format!("more than {QUERY_PARAMETERS_MAX} parameters"));
     }
     pieces.into_iter().map(parameter).collect()
 }
@@ -89,7 +90,7 @@ fn decode(text: &str, of: &str) -> Result<String, Refusal> {
                 let mut digit = || rest.next().and_then(|digit| char::from(digit).to_digit(16));
                 let (Some(high), Some(low)) = (digit(), digit()) else {
                     return refuse(format!(
-                        "{}: a % must be followed by two hexadecimal digits; %25 is a % itself",
+                        "{}: a % must be followed by two hexadecimal digits; write a literal % as %25",
                         shown(of)
                     ));
                 };
@@ -98,7 +99,7 @@ fn decode(text: &str, of: &str) -> Result<String, Refusal> {
             byte => byte,
         });
     }
-    String::from_utf8(bytes).or_else(|_| refuse(format!("{}: it is not UTF-8 when decoded", shown(of))))
+    String::from_utf8(bytes).or_else(|_| refuse(format!("{}: not UTF-8 after decoding", shown(of))))
 }
 
 /// Undoes the encoding of a part of a path, where a plus is a plus.
@@ -163,7 +164,7 @@ mod tests {
             ("a=%", "a: a % must be followed"),
             ("a=%4", "a: a % must be followed"),
             ("a=%4g", "a: a % must be followed"),
-            ("a=%ff", "a: it is not UTF-8"),
+            ("a=%ff", "a: not UTF-8"),
             ("%zz=1", "%zz: a % must be followed"),
             ("a\n\u{1b}[31m=%", "a\\n\\u{1b}[31m: "),
         ] {

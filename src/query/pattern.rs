@@ -123,7 +123,7 @@ impl Compiled {
         match &self.word_boundaries {
             Some(pattern) if text.len() <= 128 * self.bytes_between_looks => Ok(pattern.is_match(text)),
             _ => Err(Refusal::OverBound(format!(
-                r"a text of {} bytes that are not ASCII is too long for an expression with \b; (?-u:\b) is a boundary in ASCII",
+                r"a non-ASCII text of {} bytes is too long for an expression with \b; use (?-u:\b) for an ASCII word boundary",
                 text.len()
             ))),
         }
@@ -138,7 +138,7 @@ fn why(error: &BuildError) -> String {
     }
     let text = reason.to_string();
     if text.contains("exceeded limit") {
-        return format!("it takes more than {QUERY_PATTERN_BYTES_MAX} bytes when compiled");
+        return format!("more than {QUERY_PATTERN_BYTES_MAX} bytes when compiled");
     }
     text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()
 }

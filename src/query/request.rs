@@ -1,5 +1,5 @@
-//! A request, parsed and checked: which series, which time, which aggregate, which order. Knows the parameters' names and what each may
-//! be; every refusal names its parameter and says what would be right.
+//! A request, parsed and checked: which series, which time, which aggregate, which order. Knows the parameters' names
+//! and what each may be; every refusal names its parameter and says what would be right.
 
 use super::{
     Kind, Refusal,
@@ -98,14 +98,14 @@ impl By {
                 let text = std::mem::take(key);
                 let before = keys.len();
                 if text.is_empty() {
-                    return refuse("by: expected keys of tags such as host,dc or * for all of them".into());
+                    return refuse("by: expected tag keys such as host,dc or * for all".into());
                 }
                 if text == "*" && !std::mem::take(is_escaped) {
                     is_all = true;
                 } else if keys.len() == QUERY_BY_KEYS_MAX {
-                    return refuse(format!("by: at most {QUERY_BY_KEYS_MAX} keys; by=* is all tags"));
+                    return refuse(format!("by: at most {QUERY_BY_KEYS_MAX} keys; by=* selects all tags"));
                 } else if keys.add(spelled(&text)) < before {
-                    return refuse(format!("by: {} comes twice", shown(&text)));
+                    return refuse(format!("by: {} is repeated", shown(&text)));
                 }
                 Ok(())
             };
@@ -119,9 +119,7 @@ impl By {
                             is_escaped = true;
                         }
                         _ => {
-                            return refuse(
-                                r"by: a backslash may stand before a comma, a star or a backslash only".into(),
-                            );
+                            return refuse(r"by: a backslash may only precede a comma, a star or a backslash".into());
                         }
                     },
                     character => key.push(character),
@@ -131,7 +129,7 @@ impl By {
         }
         match (is_all, keys.is_empty()) {
             (true, true) => Ok(Self::All),
-            (true, false) => refuse("by: * is all tags, and stands alone".into()),
+            (true, false) => refuse("by: * selects all tags, and must be the only key".into()),
             (false, true) => Ok(Self::Nothing),
             (false, false) => Ok(Self::Keys(keys)),
         }
@@ -174,8 +172,8 @@ const COMMON: [&str; 5] = ["name", "from", "to", "limit", "tag.KEY"];
 const QUERY_ONLY: [&str; 5] = ["step", "agg", "by", "points", "order"];
 
 impl Request {
-    /// Parses the parameters as they stand behind the `?` of a URL. `now_ms` is the time by the clock that also stamps metrics
-    /// when they arrive; `now` is the end of that millisecond, so that what has just arrived is before it.
+    /// Parses the parameters as they stand behind the `?` of a URL. `now_ms` is the time by the clock that also stamps
+    /// metrics when they arrive; `now` is the end of that millisecond, so that what has just arrived is before it.
     ///
     /// # Errors
     /// [`Refusal::BadRequest`]: which parameter is wrong, and what would be right.
@@ -184,7 +182,7 @@ impl Request {
         let mut expressions = Expressions::default();
         let names = NameFilter::new(&typed.of("name").collect::<Vec<_>>(), &mut expressions)?;
         if kind == Kind::Query && matches!(names, NameFilter::All) {
-            return refuse("name: is missing; name=cpu_usage asks for one name, name=~.* for all".into());
+            return refuse("name: missing; name=cpu_usage selects one name, name=~.* all".into());
         }
         let filters = TagFilters::new(typed.0.iter(), &mut expressions)?;
         let (from_ms, to_ms) = typed.range(now_ms)?;
@@ -194,7 +192,7 @@ impl Request {
         };
         let step_ms = match typed.value("step")? {
             None => None,
-            Some(_) if agg == Agg::Raw => return refuse("step: raw points have no step; leave it out".into()),
+            Some(_) if agg == Agg::Raw => return refuse("step: raw points have no step; omit it".into()),
             Some(text) => Some(span(text).map_or_else(|| refuse(format!("step: {SPAN_EXPECTED}")), Ok)?),
         };
         let by = match &kind {
@@ -252,16 +250,12 @@ impl Typed {
             if !is_known {
                 let mut known = COMMON.to_vec();
                 known.extend(if *kind == Kind::Query { &QUERY_ONLY[..] } else { &[] });
-                let hint = if QUERY_ONLY.contains(&name) { ", and only /query takes it" } else { "" };
-                return refuse(format!(
-                    "{}: no such parameter here{hint}; there are {}",
-                    shown(name),
-                    known.join(", ")
-                ));
+                let hint = if QUERY_ONLY.contains(&name) { " (it is for /query only)" } else { "" };
+                return refuse(format!("{}: unknown parameter{hint}; expected {}", shown(name), known.join(", ")));
             }
             let may_repeat = is_tag || matches!(name, "by" | "name");
             if !may_repeat && !seen.insert(name) {
-                return refuse(format!("{name}: comes twice"));
+                return refuse(format!("{name}: repeated"));
             }
         }
         Ok(Self(parameters))
@@ -275,7 +269,7 @@ impl Typed {
         self.of(name)
             .map(|parameter| match parameter.operator {
                 Operator::Is => Ok(parameter.value.as_str()),
-                _ => refuse(format!("{name}: takes = only")),
+                _ => refuse(format!("{name}: only = is supported")),
             })
             .collect()
     }
@@ -301,7 +295,7 @@ impl Typed {
         let to_ms = moment_of("to")?.unwrap_or(end_of_now_ms);
         let from_ms = moment_of("from")?.unwrap_or(to_ms.saturating_sub(QUERY_RANGE_DEFAULT_MS).max(TIMESTAMP_MS_MIN));
         if from_ms >= to_ms {
-            return refuse("from: must be before to; to is now unless it is given".into());
+            return refuse("from: must be before to, which defaults to now".into());
         }
         Ok((from_ms, to_ms))
     }
@@ -377,30 +371,30 @@ mod tests {
     #[test]
     fn a_wrong_parameter_is_named() {
         for (text, part) in [
-            ("", "name: is missing"),
+            ("", "name: missing"),
             ("name=", "name: expected a name"),
             ("name=~", "name: expected a name"),
             ("name=~(", "name: not a regular expression"),
-            ("name!~a", "name: takes = and =~ only"),
-            ("name=a&name=~b", "name: comes twice; only name=…"),
-            ("name=~a&name=~b", "name: comes twice; only name=…"),
+            ("name!~a", "name: only = and =~ are supported"),
+            ("name=a&name=~b", "name: repeated; only name=…"),
+            ("name=~a&name=~b", "name: repeated; only name=…"),
             ("name=a&name=", "name: expected a name"),
-            ("name=a&step=1s&step=1s", "step: comes twice"),
-            ("name=a&nme=b", "nme: no such parameter here; there are name, from, to, limit, tag.KEY, step,"),
+            ("name=a&step=1s&step=1s", "step: repeated"),
+            ("name=a&nme=b", "nme: unknown parameter; expected name, from, to, limit, tag.KEY, step,"),
             ("name=a&from=yesterday", "from: expected a time such as"),
             ("name=a&to=99999-01-01", "to: expected a time such as"),
             ("name=a&from=now", "from: must be before to"),
             ("name=a&from=2&to=1", "from: must be before to"),
             ("name=a&step=0s", "step: expected a span"),
             ("name=a&step=60", "step: expected a span"),
-            ("name=a&step=~60s", "step: takes = only"),
+            ("name=a&step=~60s", "step: only = is supported"),
             ("name=a&step=60s&agg=raw", "step: raw points have no step"),
             ("name=a&agg=median", "agg: expected one of avg,"),
-            ("name=a&by=", "by: expected keys"),
-            ("name=a&by=a,,b", "by: expected keys"),
-            ("name=a&by=a,a", "by: a comes twice"),
-            ("name=a&by=a&by=a", "by: a comes twice"),
-            ("name=a&by=*,a", "by: * is all tags"),
+            ("name=a&by=", "by: expected tag keys"),
+            ("name=a&by=a,,b", "by: expected tag keys"),
+            ("name=a&by=a,a", "by: a is repeated"),
+            ("name=a&by=a&by=a", "by: a is repeated"),
+            ("name=a&by=*,a", "by: * selects all tags"),
             ("name=a&by=%5Ca", "by: a backslash"),
             ("name=a&limit=0", "limit: expected a number"),
             ("name=a&limit=%2B5", "limit: expected a number"),
@@ -413,7 +407,7 @@ mod tests {
             assert!(what.contains(part), "{text}: {what}");
         }
         let Err(Refusal::BadRequest(what)) = Request::parse(Kind::Series, "agg=avg", NOW_MS) else { panic!() };
-        assert!(what.contains("only /query takes it"), "{what}");
+        assert!(what.contains("it is for /query only"), "{what}");
     }
 
     #[test]
@@ -430,7 +424,7 @@ mod tests {
         assert!(parse(&long(QUERY_PATTERN_TEXT_BYTES_MAX)).is_ok());
         refused(
             &long(QUERY_PATTERN_TEXT_BYTES_MAX + 2),
-            "tag.h: the regular expressions of a query may have 8192 bytes",
+            "tag.h: the regular expressions of a query may have at most 8192 bytes",
         );
         let by = |count: usize| format!("name=a&by=x{}", repeated(count - 1, &|key| format!(",{key}")));
         assert!(parse(&by(QUERY_BY_KEYS_MAX)).is_ok());

@@ -188,8 +188,8 @@ impl Pool {
         QuerySubmitter { entry: self.entry.clone(), reactor }
     }
 
-    /// Waits until all threads have ended, which they do once every entrance is gone: for [`limits::QUERY_STOP_WAIT`] at most. Whether
-    /// they have.
+    /// Waits until all threads have ended, which they do once every entrance is gone: for [`limits::QUERY_STOP_WAIT`]
+    /// at most. Whether they have.
     #[must_use]
     pub fn stop(self) -> bool {
         let Self { entry, ended } = self;
@@ -199,7 +199,8 @@ impl Pool {
     }
 }
 
-/// Takes the calling thread to its cores, and makes it yield there if it has to. The threads of a scan come from it and stay with it.
+/// Takes the calling thread to its cores, and makes it yield there if it has to. The threads of a scan come from it
+/// and stay with it.
 fn settle_in<E>(setup: &PoolSetup<E>) -> io::Result<()> {
     priority::run_on(&setup.cores)?;
     if setup.yields { priority::be_nice(limits::QUERY_NICE) } else { Ok(()) }
@@ -222,7 +223,7 @@ impl QuerySubmitter {
             }
         };
         let Some(place) = open.admit() else {
-            let (outcome, error, text) = refusal(Full::All, "too many queries at one time");
+            let (outcome, error, text) = refusal(Full::All, "too many queries");
             status.refuse(outcome);
             return Err((error, text));
         };
@@ -249,7 +250,7 @@ const fn refusal(full: Full, text_for_all: &'static str) -> (Outcome, HttpError,
         Full::Client => (
             Outcome::OverShare,
             HttpError::RateLimited { retry_after_s: limits::RETRY_AFTER_S },
-            "this client has its share of the queries that wait or are being read",
+            "this client has its share of the waiting and unread queries",
         ),
     }
 }
@@ -347,7 +348,7 @@ impl<E: Engine> Worker<'_, E> {
         let deadline = arrived + *timeout;
         if Instant::now() >= deadline {
             status.turn_away(Outcome::TimedOut);
-            let text = format!("the query found no free thread in time, {timeout:?}");
+            let text = format!("the query timed out after {timeout:?}, waiting for a thread");
             // Its reactor may have said so already, or the client left.
             let _ = answer.send(ResponseEvent::Refused { error: unavailable(), text });
             return;
@@ -371,7 +372,7 @@ impl<E: Engine> Worker<'_, E> {
                         return self.deliver(number, delivery);
                     }
                     Some(Err(full)) => {
-                        let (outcome, error, text) = refusal(full, "too many answers are being read");
+                        let (outcome, error, text) = refusal(full, "too many responses are being read");
                         Ok((delivery.answer, outcome, error, text.to_owned()))
                     }
                 }

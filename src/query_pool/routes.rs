@@ -1,5 +1,5 @@
-//! Which requests are queries, and what is kept of one for the thread that answers it. Nothing is parsed here: the reactor only copies, as
-//! a parameter may be a regular expression, and compiling one may take long.
+//! Which requests are queries, and what is kept of one for the thread that answers it. Nothing is parsed here: the
+//! reactor only copies, as a parameter may be a regular expression, and compiling one may take long.
 
 use crate::{
     http::{Head, HttpError, Method},
@@ -81,7 +81,7 @@ pub fn check_form(head: &Head<'_>) -> Result<(), HttpError> {
     const FORM: &[u8] = b"application/x-www-form-urlencoded";
     let media = head.content_type.unwrap_or_default().split(|&byte| byte == b';').next().unwrap_or_default();
     if !media.trim_ascii().eq_ignore_ascii_case(FORM) {
-        return Err(HttpError::MediaType("a query is posted as application/x-www-form-urlencoded"));
+        return Err(HttpError::MediaType("post a query as application/x-www-form-urlencoded"));
     }
     match head.content_length {
         Some(bytes) if bytes > limits::QUERY_PARAMETERS_BYTES_MAX as u64 => Err(HttpError::BodyTooLarge),

@@ -108,6 +108,6 @@ mod tests {
             assert!(top_of(Some(query)).is_err_and(|error| error.to_string().starts_with("top ")), "{query}");
         }
         let refusal = top_of(Some("tpo=5")).unwrap_err();
-        assert_eq!(refusal.to_string(), "tpo: no such parameter here; there is top");
+        assert_eq!(refusal.to_string(), "tpo: unknown parameter; expected top");
     }
 }

@@ -1,4 +1,5 @@
-//! A line chart for a terminal: Braille characters are two by four dots each (Unicode, 15.4: U+2800 and a bit for each dot).
+//! A line chart for a terminal: Braille characters are two by four dots each (Unicode, 15.4: U+2800 and a bit for each
+//! dot).
 
 use super::plot::{Plot, short};
 use std::io::{self, Write};
@@ -36,8 +37,8 @@ impl Canvas {
         }
     }
 
-    /// Bresenham, "Algorithm for computer control of a digital plotter" (1965), in its simplest form: as many steps as the longer side has
-    /// dots.
+    /// Bresenham, "Algorithm for computer control of a digital plotter" (1965), in its simplest form: as many steps as
+    /// the longer side has dots.
     fn draw(&mut self, from: (usize, usize), to: (usize, usize), line: usize) {
         let steps = from.0.abs_diff(to.0).max(from.1.abs_diff(to.1)).max(1);
         let between = |from: usize, to: usize, step: usize| (from * (steps - step) + to * step + steps / 2) / steps;
@@ -93,7 +94,7 @@ fn write_in(plot: &Plot, columns: usize, is_colored: bool, out: &mut impl Write)
         writeln!(out, "{on}━━{off} {}  {last}", line.label)?;
     }
     if plot.left_out > 0 {
-        writeln!(out, "and {} series that are not drawn; limit= and order= say which are", plot.left_out)?;
+        writeln!(out, "{} more series are not drawn; limit= and order= select the series", plot.left_out)?;
     }
     Ok(())
 }
@@ -132,7 +133,7 @@ mod tests {
         assert_eq!(rows.len(), ROWS + 6, "{text}");
         assert!(rows[0].starts_with("100 ┤") && rows[0].ends_with(['⠊', '⠉', '⠁', '⠔', '⠤', '⠒', '⡠']), "{text}");
         assert!(rows[ROWS - 1].starts_with("  0 ┤") && !rows[ROWS - 1].ends_with("⠊"), "{text}");
-        assert!(text.contains("━━ up  100\n━━ dot  50\n━━ none  no points\nand 3 series") && !text.contains('\x1b'));
+        assert!(text.contains("━━ up  100\n━━ dot  50\n━━ none  no points\n3 more series") && !text.contains('\x1b'));
         let mut out = Vec::new();
         write_in(&plot, 0, true, &mut out).unwrap();
         assert!(String::from_utf8(out).unwrap().contains("\x1b[32m"));

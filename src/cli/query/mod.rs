@@ -1,5 +1,5 @@
-//! `metricstream query`: the engine over a data directory, without a server or beside one that runs. The parameters are those of
-//! `GET /query`, so what was tried here can be put behind a URL.
+//! `metricstream query`: the engine over a data directory, without a server or beside one that runs. The parameters
+//! are those of `GET /query`, so what was tried here can be put behind a URL.
 //!
 //! The map: `table`, `chart` and `svg` are forms for people, `plot` is what the latter two have in common.
 
@@ -32,38 +32,38 @@ use std::{
 /// The flags of `metricstream query`.
 #[derive(Debug, Clone, clap::Args)]
 #[command(
-    after_help = "Parameters are written as in a URL, percent-encoded where need be (%26 is &, %25 is %, a + is a space); QUERY.md has them \
-                        all: name=, from=, to=, step=, agg=, by=, tag.KEY=, limit=, points=, order=.\n\n\
+    after_help = "Parameters are written as in a URL, percent-encoded where necessary (%26 is &, %25 is %, a + is a space); QUERY.md describes \
+                        them: name=, from=, to=, step=, agg=, by=, tag.KEY=, limit=, points=, order=.\n\n\
                         metricstream query 'name=cpu_usage&from=-1h&step=60s&agg=max&by=host' /srv/metrics\n\n\
                         metricstream query --path tags/host 'from=-7d' /srv/metrics\n\n\
                         metricstream query --format svg 'name=~http_.*&agg=rate&step=1m' >rates.svg\n\n\
-                        A server that runs on the directory is not disturbed.\n\n\
-                        On a terminal, control and format characters in names and tags are escaped in every form.\n\n\
-                        Exit codes: 0 answered, also with nothing, or to a reader that has left; 1 not answered: over a bound, the log \
-                        cannot be read, or the answer cannot be written; 2 wrong flags or parameters, or no such directory."
+                        A running server is not disturbed.\n\n\
+                        On a terminal, control and format characters in names and tags are escaped in every format.\n\n\
+                        Exit codes: 0 the query succeeded, also with an empty result or a closed pipe; 1 the query failed: over a limit, the log \
+                        cannot be read, or the result cannot be written; 2 invalid flags or parameters, or no such directory."
 )]
 pub struct Arguments {
-    /// What is asked, as behind the ? of a URL
+    /// Parameters, written as after the ? of a URL
     #[arg(value_name = "PARAMETERS", default_value = "", hide_default_value = true)]
     parameters: String,
     /// Directory of the log
     #[arg(value_name = "DIR", env = "METRICSTREAM_DATA_DIR", default_value = "data")]
     directory: PathBuf,
-    /// What kind of question it is: query (points), series, names, or tags/KEY (the values of a tag)
+    /// Kind of query: query (points), series, names, or tags/KEY (the values of a tag)
     #[arg(long, value_name = "PATH", default_value = "query")]
     path: Path,
-    /// Form of the answer: table, chart (for a terminal), svg, json, csv or jsonl [default: table on a terminal, else json]
-    #[arg(long, short, value_name = "FORM")]
+    /// Output format: table, chart (for a terminal), svg, json, csv or jsonl [default: table on a terminal, else json]
+    #[arg(long, short, value_name = "FORMAT")]
     format: Option<Form>,
-    /// Threads that scan [default: one for each core that this process may use]
+    /// Number of threads [default: one for each core that this process may use]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=SCAN_THREADS_CAP as i64))]
     threads: Option<u16>,
-    /// Lift the bounds of series, points, memory and bytes scanned: the answer may take all the memory there is
+    /// Remove the limits on series, points, memory and bytes scanned: the query may use all memory
     #[arg(long)]
     unbounded: bool,
 }
 
-/// A path of the server, as it is asked for here.
+/// A query path of the server, as given on the command line.
 #[derive(Debug, Clone)]
 struct Path(Kind);
 
@@ -121,7 +121,7 @@ impl fmt::Display for QueryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Refused(refusal) => refusal.fmt(f),
-            Self::NoPoints => f.write_str("--format chart and svg draw points: only --path query has them"),
+            Self::NoPoints => f.write_str("--format chart and svg draw points, which only --path query returns"),
             Self::Directory(path, error) if error.kind() == ErrorKind::NotFound => {
                 write!(f, "{} does not exist", path.display())
             }
@@ -169,7 +169,7 @@ impl Arguments {
                 let skipped = answer.stats.scanned.foreign_lines;
                 if skipped > 0 {
                     logging::say(&format_args!(
-                        "metricstream: skipped {skipped} damaged or foreign lines; `metricstream verify` tells more"
+                        "metricstream: skipped {skipped} damaged or foreign lines; `metricstream verify` shows details"
                     ));
                 }
                 if matches!(form, Form::Table | Form::Chart) {
@@ -177,10 +177,10 @@ impl Arguments {
                 }
                 Ok(ExitCode::SUCCESS)
             }
-            // Whoever reads has enough.
+            // A closed pipe is not a failure.
             Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
             Err(error) => {
-                logging::say(&format_args!("metricstream: cannot print the answer: {error}"));
+                logging::say(&format_args!("metricstream: cannot write the result: {error}"));
                 Ok(ExitCode::FAILURE)
             }
         }
@@ -235,13 +235,13 @@ fn print(answer: &Answer, request: &Request, form: Form, is_terminal: bool) -> i
     out.flush()
 }
 
-/// Says on standard error what it took, and where nothing was found, where that was.
+/// Prints the cost of the query on standard error, and the time range if nothing was found.
 fn tell(answer: &Answer, request: &Request) {
     let stats = &answer.stats;
     if answer.series.is_empty() {
         let [from, to] = [request.from_ms, request.to_ms].map(plot::shown_moment);
         logging::say(&format_args!(
-            "nothing from {from} to {to}; from= and to= ask for another time than the last hour"
+            "no data from {from} to {to}; set from= and to= for a range other than the last hour"
         ));
     }
     if !io::stderr().is_terminal() {

@@ -8,7 +8,8 @@ use std::{
 
 /// Lines that are drawn at most.
 pub const LINES_MAX: usize = 12;
-/// Told apart by most people with colour blindness, too: Okabe and Ito, "Color Universal Design" (2008), then the same, dashed.
+/// Told apart by most people with colour blindness, too: Okabe and Ito, "Color Universal Design" (2008), then the
+/// same, dashed.
 const COLORS: [&str; 6] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"];
 const WIDTH: f64 = 960.0;
 /// Of the window.
@@ -78,7 +79,7 @@ pub fn write(plot: &Plot, out: &mut impl Write) -> io::Result<()> {
     }
     if plot.left_out > 0 {
         let y = bottom + 40.0 + LEGEND_LINE * plot.lines.len() as f64;
-        writeln!(out, "<text x=\"{LEFT}\" y=\"{y:.1}\">and {} series that are not drawn</text>", plot.left_out)?;
+        writeln!(out, "<text x=\"{LEFT}\" y=\"{y:.1}\">{} more series are not drawn</text>", plot.left_out)?;
     }
     writeln!(out, "</svg>")
 }
@@ -133,6 +134,6 @@ mod tests {
         assert!(text.starts_with("<svg ") && text.ends_with("</svg>\n"));
         assert!(text.contains("M80.0 380.0L940.0 20.0") && text.contains("M510.0 200.0h0"), "{text}");
         assert_eq!(text.matches("a&lt;b&gt;{x=\"&amp;\"}").count(), 3);
-        assert!(text.contains("and 2 series"));
+        assert!(text.contains("2 more series"));
     }
 }

@@ -1,6 +1,6 @@
-//! A table: `name`, a column `tag.KEY` for each key that occurs, `timestamp`, `value`; of discovery without the last two, or one column. A
-//! tag that a series does not have, and a value beyond the range of floats, is an empty field without quotation marks; an empty tag is
-//! one with them.
+//! A table: `name`, a column `tag.KEY` for each key that occurs, `timestamp`, `value`; of discovery without the last
+//! two, or one column. A tag that a series does not have, and a value beyond the range of floats, is an empty field
+//! without quotation marks; an empty tag is one with them.
 
 use super::{append, append_value, listed};
 use crate::{
@@ -35,7 +35,7 @@ impl Table {
                 }
                 if keys.insert(key) && keys.len() > columns_max {
                     return Err(Refusal::OverBound(format!(
-                        "there are more than {columns_max} keys of tags, each a column; name those wanted in by, or ask for JSON"
+                        "more than {columns_max} tag keys, each of which is a column; list keys in by, or request JSON"
                     )));
                 }
             }

@@ -83,7 +83,7 @@ fn a_table_has_so_many_columns() {
     assert_eq!(rendered(&metrics[1..], Format::Csv), Ok(()));
     assert_eq!(rendered(&metrics, Format::Json), Ok(()));
     let Err(Refusal::OverBound(what)) = rendered(&metrics, Format::Csv) else { panic!("taken") };
-    assert!(what.contains("1024 keys of tags"), "{what}");
+    assert!(what.contains("1024 tag keys"), "{what}");
 }
 
 /// Names by an expression, values by another: each text is long, the states are many, and the deadline is looked at

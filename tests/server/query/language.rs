@@ -70,7 +70,7 @@ fn a_form_asks_what_a_url_asks(driver: Driver) {
     assert_eq!(post_form(&server, "/names", FORM, b"").json()["names"], serde_json::json!(["a"]));
     assert_eq!(post_form(&server, "/tags/h", FORM, b"limit=1").json()["values"], serde_json::json!(["x y"]));
     // What stands in both places comes twice.
-    assert!(post_form(&server, "/query?name=a&agg=last", FORM, b"agg=last").refusal(400).contains("agg: comes twice"));
+    assert!(post_form(&server, "/query?name=a&agg=last", FORM, b"agg=last").refusal(400).contains("agg: repeated"));
     assert!(post_form(&server, "/query", FORM, b"name=a&nme=b").refusal(400).contains("nme"));
     assert!(post_form(&server, "/query", FORM, b"name=\xff").refusal(400).contains("UTF-8"));
     for content_type in ["application/json", "multipart/form-data; boundary=x", "text/plain", ""] {

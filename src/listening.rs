@@ -1,5 +1,5 @@
-//! From the places that were asked for to sockets that listen: names are looked up, what is asked for twice is refused,
-//! and each reactor gets a listener of each place.
+//! Resolves the configured addresses to listening sockets: names are resolved, duplicates are refused, and each
+//! reactor gets a listener for each address.
 //!
 //! A TCP address has a listener for each reactor (`SO_REUSEPORT`): the kernel spreads connections over them. A unix
 //! socket has one queue, which the reactors share.
@@ -17,7 +17,7 @@ use std::{
     net::{Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs},
 };
 
-/// One place to listen at, with nothing left to look up.
+/// One resolved address to listen on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Endpoint {
     /// A TCP address.
@@ -36,7 +36,7 @@ impl fmt::Display for Endpoint {
 }
 
 impl Endpoint {
-    /// Whether only this host can reach it.
+    /// Returns true if only this host can reach the address.
     #[must_use]
     pub fn is_local(&self) -> bool {
         match self {
@@ -46,19 +46,19 @@ impl Endpoint {
     }
 }
 
-/// What a place is for.
+/// The role of an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// Clients.
+    /// Serves clients.
     Public,
-    /// Clients, and proxies that begin each connection with a PROXY protocol header.
+    /// Serves clients, and proxies that begin each connection with a PROXY protocol header.
     Proxied,
-    /// Statistics, where there is such a place.
+    /// Serves statistics only.
     Admin,
 }
 
 impl Role {
-    /// The option that asks for such places.
+    /// The option that configures such addresses.
     #[must_use]
     pub const fn option(self) -> &'static str {
         match self {
@@ -69,7 +69,7 @@ impl Role {
     }
 }
 
-/// All places that a configuration asks for, the public ones first.
+/// All configured addresses, the public ones first.
 #[must_use]
 pub fn asked(config: &Config) -> Vec<(Role, &ListenAddress)> {
     let each =
@@ -77,29 +77,29 @@ pub fn asked(config: &Config) -> Vec<(Role, &ListenAddress)> {
     each.into_iter().flat_map(|(role, places)| places.iter().map(move |place| (role, place))).collect()
 }
 
-/// A place that was asked for, and what it turned out to be.
+/// A configured address, and what it resolved to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
-    /// What it is.
+    /// The resolved address.
     pub endpoint: Endpoint,
-    /// What it is for.
+    /// Its role.
     pub role: Role,
-    /// How it was asked for.
+    /// The address as configured.
     asked: ListenAddress,
     /// `[::]` without IPv4.
     only_v6: bool,
 }
 
 impl Place {
-    /// Whether an address of its name that this host does not have may be passed over: another one of it is there.
+    /// Returns true if the address may be skipped when this host does not have it, because its name has another one.
     fn is_optional(&self) -> bool {
         matches!(self.asked, ListenAddress::Name(..) | ListenAddress::Any(_))
     }
 
-    /// Takes the place for a moment, to see whether it is free.
+    /// Binds the address for a moment, to test that it is free.
     ///
     /// # Errors
-    /// What the kernel refused.
+    /// The error of the kernel.
     pub fn try_out(&self) -> io::Result<()> {
         match &self.endpoint {
             Endpoint::Tcp(address) => listen::available(*address, self.only_v6),
@@ -108,11 +108,10 @@ impl Place {
     }
 }
 
-/// Finds out what each of the `asked` places is. `look_up` finds the addresses of a name.
+/// Resolves each of the `asked` addresses. `look_up` resolves a name.
 ///
 /// # Errors
-/// One line: a name that has no address, a place that is asked for twice, or two of which one takes the other's
-/// connections.
+/// One line: a name that has no address, a duplicate, or two addresses of which one takes the other's connections.
 pub fn resolve(
     asked: &[(Role, &ListenAddress)],
     look_up: impl Fn(&str, u16) -> io::Result<Vec<SocketAddr>>,
@@ -140,7 +139,7 @@ pub fn resolve(
             }
             if let Some(other) = places[..first].iter().find(|place| is_same(&place.endpoint, &endpoint)) {
                 return Err(format!(
-                    "{option} {address}: {endpoint} is asked for already, by {} {}",
+                    "{option} {address}: {endpoint} is already configured by {} {}",
                     other.role.option(),
                     other.asked
                 ));
@@ -149,13 +148,17 @@ pub fn resolve(
         }
     }
     if places.len() > reactor::LISTENERS_MAX {
-        return Err(format!("{} places to listen at, and {} are the most", places.len(), reactor::LISTENERS_MAX));
+        return Err(format!(
+            "{} addresses to listen on, but at most {} are possible",
+            places.len(),
+            reactor::LISTENERS_MAX
+        ));
     }
     separate(&mut places)?;
     Ok(places)
 }
 
-/// Whether two places are one. Port 0 is another port each time.
+/// Returns true if two addresses are the same. Port 0 is another port each time.
 fn is_same(one: &Endpoint, other: &Endpoint) -> bool {
     one == other && !matches!(one, Endpoint::Tcp(address) if address.port() == 0)
 }
@@ -181,7 +184,7 @@ fn separate(places: &mut [Place]) -> Result<(), String> {
                 places[index].only_v6 = true;
             } else if is_both || wildcard.is_ipv4() == address.is_ipv4() {
                 let [wide, narrow] = [&places[index], &places[other]].map(|place| (place.role.option(), &place.asked));
-                return Err(format!("{} {}: {} {} takes it already", narrow.0, narrow.1, wide.0, wide.1));
+                return Err(format!("{} {}: already covered by {} {}", narrow.0, narrow.1, wide.0, wide.1));
             }
         }
     }
@@ -196,10 +199,10 @@ pub fn look_up(name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     (name, port).to_socket_addrs().map(Iterator::collect)
 }
 
-/// The sockets that listen.
+/// The listening sockets.
 #[derive(Debug)]
 pub struct Listening {
-    /// Where, in the order of each reactor's listeners, with the ports that the kernel chose.
+    /// Their addresses, in the order of each reactor's listeners, with the ports that the kernel chose.
     pub places: Vec<Place>,
     tcp: Vec<Vec<TcpListener>>,
     unix: Vec<(usize, UnixListening)>,
@@ -207,10 +210,10 @@ pub struct Listening {
 }
 
 impl Listening {
-    /// Listens at all `places`, for so many reactors. `unix_mode` is the permissions of a socket's file.
+    /// Listens on all `places`, for `reactors` reactors. `unix_mode` sets the permissions of socket files.
     ///
     /// # Errors
-    /// One line: the place, why not, and what to do about it.
+    /// One line: the address, the reason, and what to do about it.
     pub fn open(places: Vec<Place>, reactors: usize, unix_mode: u32) -> Result<Self, String> {
         let mut listening = Self { places: Vec::new(), tcp: Vec::new(), unix: Vec::new(), reactors };
         let mut passed_over = Vec::new();
@@ -235,7 +238,7 @@ impl Listening {
                 return Err(cannot_listen(&place, &error));
             }
             tracing::warn!(
-                "{} {}: this host does not have {}: passed over",
+                "{} {}: skipped {}, which this host does not have",
                 place.role.option(),
                 place.asked,
                 place.endpoint
@@ -289,7 +292,7 @@ impl Listening {
 #[derive(Debug)]
 pub struct SocketFiles(#[expect(dead_code, reason = "dropped")] Vec<UnixListening>);
 
-/// Whether this host does not have an address, or its whole family.
+/// Returns true if this host does not have the address, or its whole family.
 fn is_missing(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(libc::EAFNOSUPPORT)
 }
@@ -299,18 +302,18 @@ fn cannot_listen(place: &Place, error: &io::Error) -> String {
     let is_unix = matches!(at, Endpoint::Unix(_));
     match error.kind() {
         io::ErrorKind::AddrInUse if !is_unix => {
-            format!("cannot listen on {at}: something else listens there (try: ss -ltnp)")
+            format!("cannot listen on {at}: the address is in use (try: ss -ltnp)")
         }
-        io::ErrorKind::AddrInUse => format!("cannot listen on {at}: something listens there (try: ss -lxp)"),
+        io::ErrorKind::AddrInUse => format!("cannot listen on {at}: the address is in use (try: ss -lxp)"),
         io::ErrorKind::PermissionDenied if !is_unix => {
-            format!("cannot listen on {at}: ports below 1024 take root or CAP_NET_BIND_SERVICE")
+            format!("cannot listen on {at}: ports below 1024 need root or CAP_NET_BIND_SERVICE")
         }
         io::ErrorKind::AddrNotAvailable => format!("cannot listen on {at}: this host does not have that address"),
         _ => format!("cannot listen on {at}: {error}"),
     }
 }
 
-/// The places of clients, or those of statistics, in one line.
+/// The addresses for clients, or those for statistics, in one line.
 #[must_use]
 pub fn list(places: &[Place], is_admin: bool) -> String {
     let places = places.iter().filter(|place| (place.role == Role::Admin) == is_admin);
@@ -353,10 +356,10 @@ mod tests {
             (["localhost:80", "127.0.0.1:80"], "localhost:80"),
             (["127.0.0.1:80", "localhost:80"], "by --listen 127.0.0.1:80"),
             (["unix:/a", "unix:/a"], "unix:/a"),
-            (["0.0.0.0:80", "127.0.0.1:80"], "0.0.0.0:80 takes it"),
-            (["[::1]:80", "[::]:80"], "[::]:80 takes it"),
-            (["*:80", "127.0.0.1:80"], "*:80 takes it"),
-            (["*:80", "0.0.0.0:80"], "*:80 takes it"),
+            (["0.0.0.0:80", "127.0.0.1:80"], "covered by --listen 0.0.0.0:80"),
+            (["[::1]:80", "[::]:80"], "covered by --listen [::]:80"),
+            (["*:80", "127.0.0.1:80"], "covered by --listen *:80"),
+            (["*:80", "0.0.0.0:80"], "covered by --listen *:80"),
             (["*:80", ":80"], "by --listen *:80"),
         ] {
             let refusal = of(&texts).unwrap_err();
@@ -378,7 +381,7 @@ mod tests {
     fn the_number_of_places_is_bounded() {
         let many: Vec<String> = (0..65).map(|port| format!("127.0.0.1:{}", 1_000 + port)).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
-        assert!(of(&many).unwrap_err().contains("64 are the most"));
+        assert!(of(&many).unwrap_err().contains("at most 64"));
         assert_eq!(of(&many[..64]).unwrap().len(), 64);
     }
 }

@@ -33,7 +33,7 @@ use std::{
 };
 use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 
-/// What became of the lines.
+/// Counters of log lines.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LineCounts {
     /// Lines that were written.
@@ -70,7 +70,7 @@ struct Queue {
     emptied: Condvar,
     written: AtomicU64,
     dropped: AtomicU64,
-    /// How the notice of dropped lines is written.
+    /// The format of the notice about dropped lines.
     notation: OnceLock<Notation>,
 }
 
@@ -173,7 +173,7 @@ impl Queue {
         let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         let now = format_timestamp(i64::try_from(now_ms).unwrap_or(0));
         let now = String::from_utf8_lossy(&now);
-        let what = "lines of this log are missing here: standard error was full or failing";
+        let what = "log lines are missing here: standard error was blocked or failed";
         let line = match self.notation.get() {
             Some(Notation::Json) => format!(
                 "{{\"timestamp\":\"{now}\",\"level\":\"WARN\",\"message\":\"{what}\",\"lines_dropped\":{dropped}}}\n"
@@ -192,7 +192,7 @@ struct Output<'a, W> {
 }
 
 impl<W: Write> Output<'_, W> {
-    /// Whether the line was written whole. Waits for whoever reads.
+    /// Writes a line, and returns true if it was written whole. Blocks while the reader does.
     fn write_line(&mut self, line: &[u8]) -> bool {
         if self.is_mid_line {
             match self.write(b"\n") {
@@ -205,7 +205,7 @@ impl<W: Write> Output<'_, W> {
         is_whole
     }
 
-    /// How many bytes were written, and whether that is all of them.
+    /// The number of bytes written, and whether they are all.
     fn write(&mut self, bytes: &[u8]) -> (usize, bool) {
         let mut written = 0;
         while written < bytes.len() {
@@ -264,7 +264,7 @@ pub fn flush() {
     }
 }
 
-/// What became of this process's lines.
+/// The counters of this process's log lines.
 #[must_use]
 pub fn counts() -> LineCounts {
     LOGGER.get().map_or_else(LineCounts::default, |logger| logger.queue.counts())
@@ -282,8 +282,8 @@ pub fn install_panic_hook() {
 fn say_panic(panic: &PanicHookInfo<'_>) {
     let current = thread::current();
     let place = panic.location().map(|location| format!(" at {location}")).unwrap_or_default();
-    let what = panic.payload_as_str().unwrap_or("without a message");
-    say(&format_args!("metricstream: thread {} panicked{place}: {what}", current.name().unwrap_or("without a name")));
+    let what = panic.payload_as_str().unwrap_or("no message");
+    say(&format_args!("metricstream: thread {} panicked{place}: {what}", current.name().unwrap_or("(unnamed)")));
     // If RUST_BACKTRACE asks for it.
     let backtrace = Backtrace::capture();
     if backtrace.status() == BacktraceStatus::Captured {
@@ -298,7 +298,7 @@ fn say_panic(panic: &PanicHookInfo<'_>) {
 pub fn start(format: LogFormat, filter: EnvFilter) -> Result<(), String> {
     let logger = logger();
     if let Err(error) = &logger.writer {
-        return Err(format!("the thread that writes the log cannot be started: {error}"));
+        return Err(format!("cannot start the logging thread: {error}"));
     }
     let notation = match format {
         LogFormat::Text => Notation::Text,
@@ -320,7 +320,7 @@ pub fn start(format: LogFormat, filter: EnvFilter) -> Result<(), String> {
     Ok(())
 }
 
-/// Where `tracing` writes its lines: each in one write.
+/// The writer for `tracing`: each line in one write.
 #[derive(Debug, Clone, Copy)]
 struct Lines {
     notation: Notation,
@@ -430,7 +430,7 @@ mod tests {
             assert_eq!(fixture.written(), "x\n");
         }
         fixture.allow(ALL);
-        assert!(fixture.written().contains(" WARN 3 lines of this log are missing here"));
+        assert!(fixture.written().contains(" WARN 3 log lines are missing here"));
         fixture.allow(ALL);
         assert_eq!(fixture.written(), "last\n");
         fixture.queue.flush(Duration::from_secs(3600));
@@ -464,7 +464,7 @@ mod tests {
             fixture.allow(ALL);
         }
         assert_eq!(fixture.written(), "\n");
-        assert!(fixture.written().contains(" WARN 2 lines of this log"));
+        assert!(fixture.written().contains(" WARN 2 log lines"));
         assert_eq!(fixture.written(), "kept\n");
         fixture.until(|counts| counts.written == 1);
     }
@@ -476,7 +476,7 @@ mod tests {
         fixture.allow(Err(ErrorKind::StorageFull));
         fixture.until(|counts| counts.dropped == 1);
         fixture.allow(ALL);
-        assert!(fixture.written().contains(" WARN 1 lines of this log"));
+        assert!(fixture.written().contains(" WARN 1 log lines"));
     }
 
     #[test]

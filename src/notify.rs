@@ -1,10 +1,10 @@
-//! What the service manager is told, if one has started this process and asked: that the server listens, what it does, that it is
-//! alive, that it stops. The protocol is that of sd_notify(3): a datagram of `KEY=value` lines to the socket that `NOTIFY_SOCKET`
-//! names, whose sender the manager knows by the socket's credentials.
+//! Notifications to the service manager, if it requested them: readiness, status, watchdog pings, shutdown. The
+//! protocol is that of sd_notify(3): a datagram of `KEY=value` lines to the socket in `NOTIFY_SOCKET`; the manager
+//! identifies the sender by the socket's credentials.
 //!
-//! This file promises that a manager that does not listen costs the server nothing but a warning, and that `WATCHDOG=1` is never said
-//! for its own sake: [`Pulse`] says whether there is life to tell of. It reads the three variables of the protocol itself; they are
-//! no configuration of ours.
+//! A manager that does not receive them costs the server nothing but a warning, and `WATCHDOG=1` is sent only when
+//! [`Pulse`] finds that every thread makes progress. This file reads the three variables of the protocol itself; they
+//! are not configuration of the server.
 
 use crate::{limits, log::LogHealth};
 use std::{
@@ -26,18 +26,18 @@ use std::{
     time::Duration,
 };
 
-/// The service manager that wants to be told.
+/// The connection to the service manager.
 #[derive(Debug)]
 pub struct Manager {
     socket: UnixDatagram,
     address: SocketAddr,
     watchdog: Option<Duration>,
-    /// The last message did not get through, and that was said.
+    /// The last message could not be sent, and that was logged.
     is_deaf: AtomicBool,
 }
 
 impl Manager {
-    /// The manager that this process's environment names. One that cannot be reached is warned of.
+    /// Connects to the manager named by the environment. Logs a warning if it cannot be reached.
     #[must_use]
     pub fn from_environment() -> Option<Arc<Self>> {
         let name = env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty())?;
@@ -45,13 +45,13 @@ impl Manager {
         match Self::at(&name, watchdog) {
             Ok(manager) => Some(Arc::new(manager)),
             Err(error) => {
-                tracing::warn!("the service manager is told nothing: NOTIFY_SOCKET={}: {error}", name.display());
+                tracing::warn!("cannot notify the service manager: NOTIFY_SOCKET={}: {error}", name.display());
                 None
             }
         }
     }
 
-    /// The manager that listens at the path `name`, or at the abstract name after an `@` (unix(7)).
+    /// Connects to the socket at the path `name`, or at the abstract name after an `@` (unix(7)).
     fn at(name: &OsStr, watchdog: Option<Duration>) -> io::Result<Self> {
         let address = match name.as_bytes() {
             [b'@', abstract_name @ ..] => SocketAddr::from_abstract_name(abstract_name),
@@ -63,28 +63,28 @@ impl Manager {
         Ok(Self { socket, address, watchdog, is_deaf: AtomicBool::new(false) })
     }
 
-    /// How often [`Pulse`] is to be asked, when the manager takes a server for dead that it does not hear from.
+    /// Interval of liveness checks with [`Pulse`], if the manager's watchdog is enabled.
     #[must_use]
     pub fn beat_interval(&self) -> Option<Duration> {
         self.watchdog.map(|watchdog| (watchdog / limits::WATCHDOG_BEATS).max(limits::WATCHDOG_BEAT_MIN))
     }
 
-    /// It listens: who waits for it may go on.
+    /// Reports that the server listens.
     pub fn ready(&self, listens_at: &str) {
         self.tell(format_args!("READY=1\nSTATUS=listening on {listens_at}"));
     }
 
-    /// It stops, for a reason of one line; everything will be over after `within`.
+    /// Reports that shutdown has begun, with a reason of one line, and that it takes at most `within`.
     pub fn stopping(&self, reason: &dyn fmt::Display, within: Duration) {
         self.tell(format_args!("STOPPING=1\nSTATUS=stopping: {reason}\nEXTEND_TIMEOUT_USEC={}", within.as_micros()));
     }
 
-    /// What it does, in one line.
+    /// Reports the status of the server, in one line.
     pub fn status(&self, what: &dyn fmt::Display) {
         self.tell(format_args!("STATUS={what}"));
     }
 
-    /// It lives.
+    /// Sends a watchdog ping.
     pub fn alive(&self) {
         self.tell(format_args!("WATCHDOG=1"));
     }
@@ -93,12 +93,12 @@ impl Manager {
         let sent = self.socket.send_to_addr(message.to_string().as_bytes(), &self.address);
         let was_deaf = self.is_deaf.swap(sent.is_err(), Ordering::Relaxed);
         if let (Err(error), false) = (sent, was_deaf) {
-            tracing::warn!("the service manager cannot be told anything: {error}");
+            tracing::warn!("cannot notify the service manager: {error}");
         }
     }
 }
 
-/// The time after which the manager takes this process for dead, from `WATCHDOG_USEC`, unless `WATCHDOG_PID` is another's.
+/// The watchdog timeout from `WATCHDOG_USEC`, unless `WATCHDOG_PID` names another process.
 fn watchdog(microseconds: Option<&OsStr>, process: Option<&OsStr>) -> Option<Duration> {
     let number = |text: &OsStr| text.to_str()?.parse::<u64>().ok();
     if process.is_some_and(|process| number(process) != Some(u64::from(process::id()))) {
@@ -107,39 +107,39 @@ fn watchdog(microseconds: Option<&OsStr>, process: Option<&OsStr>) -> Option<Dur
     let microseconds = microseconds?;
     let watchdog = number(microseconds).filter(|&microseconds| microseconds > 0).map(Duration::from_micros);
     if watchdog.is_none() {
-        tracing::warn!("there is no watchdog: WATCHDOG_USEC={} is no time", microseconds.display());
+        tracing::warn!("watchdog disabled: WATCHDOG_USEC={} is not a valid time", microseconds.display());
     }
     watchdog
 }
 
-/// What there is to see of the server's threads at one moment.
+/// A sample of the progress of the server's threads.
 #[derive(Debug, Clone, Copy)]
 pub struct Signs {
     /// Reactors that did not report.
     pub reactors_silent: usize,
-    /// Whether the log takes lines.
+    /// Health of the log.
     pub health: LogHealth,
-    /// Bytes that wait for the writer.
+    /// Bytes waiting for the writer.
     pub queued_bytes: u64,
-    /// Bytes that it has written since the start.
+    /// Bytes that the writer has written since startup.
     pub written_bytes: u64,
 }
 
-/// Judges from signs whether every thread that a batch needs makes progress.
+/// The liveness check: compares samples to see that every thread that a batch needs makes progress.
 ///
-/// A disk that is full is none of the server's faults, and it goes on by itself: restarted it would be no better off. A sync that takes
-/// long is not held against it either, since who waits for it has a timeout.
+/// A full disk is not a fault of the server: it resumes by itself, and a restart would not help. A slow sync is not a
+/// fault either, because requests that wait for it time out.
 #[derive(Debug, Default)]
 pub struct Pulse {
-    /// What the writer had written when bytes were last seen to wait for it.
+    /// Bytes that the writer had written at the last sample with bytes waiting.
     waited_at: Option<u64>,
 }
 
 impl Pulse {
-    /// Whether it lives.
+    /// Returns `Err` with the stalled component if a thread on the write path made no progress since the last sample.
     ///
     /// # Errors
-    /// What does not.
+    /// The stalled component, and how it was detected.
     pub fn feel(&mut self, signs: Signs) -> Result<(), &'static str> {
         let stalled = matches!(signs.health, LogHealth::Stalled(_));
         let waits_at = (signs.queued_bytes > 0 && !stalled).then_some(signs.written_bytes);
@@ -149,7 +149,7 @@ impl Pulse {
         } else if signs.reactors_silent > 0 {
             Err("a reactor does not report")
         } else if waits_at.is_some() && waits_at == waited_at {
-            Err("the log's writer does not move")
+            Err("the log writer makes no progress")
         } else {
             Ok(())
         }

@@ -1,5 +1,5 @@
-//! A line on standard error that says how far a long piece of work is, while it lasts, if that is a terminal. What it says is its
-//! owner's.
+//! A progress line on standard error for long-running work, if standard error is a terminal. The caller provides its
+//! text.
 
 use std::{
     io::{IsTerminal, Write},
@@ -8,10 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How often the line is written anew; what takes less shows none.
+/// Interval at which the line is updated; shorter work shows none.
 const INTERVAL: Duration = Duration::from_millis(200);
 
-/// Does `work`, and shows meanwhile what `line` makes of the time that has passed.
+/// Runs `work`, and meanwhile shows the line that `line` returns for the elapsed time.
 pub fn metered<T>(line: impl Fn(Duration) -> String + Sync, work: impl FnOnce() -> T) -> T {
     if std::io::stderr().is_terminal() { shown(line, work) } else { work() }
 }
@@ -28,11 +28,11 @@ fn shown<T>(line: impl Fn(Duration) -> String + Sync, work: impl FnOnce() -> T) 
                 has_shown = true;
             }
             if has_shown {
-                // The line gives way to the answer.
+                // Erases the line before the result is printed.
                 show("");
             }
         };
-        // Without a thread the work is done all the same, and nothing is shown.
+        // If the thread cannot be started, the work runs without a progress line.
         drop(thread::Builder::new().name("meter".into()).spawn_scoped(scope, show_all));
         let result = work();
         drop(done);
@@ -41,7 +41,7 @@ fn shown<T>(line: impl Fn(Duration) -> String + Sync, work: impl FnOnce() -> T) 
 }
 
 fn show(line: &str) {
-    // A terminal that is gone is no reason to stop.
+    // A closed terminal does not stop the work.
     let _ = write!(std::io::stderr(), "\r\x1b[K{line}");
 }
 

@@ -1,10 +1,11 @@
-//! Start, signals, stop: who starts whom and who waits for whom.
+//! Startup, signals and shutdown of the server: the order in which threads are started and joined.
 //!
-//! Start: the log directory is locked and mended, the port is taken, the threads are started, and only when every reactor
-//! has its driver is anything said to be listening. Whatever fails before that is one line and exit code 2.
+//! Startup: the log directory is locked and repaired, the addresses are bound, the threads are started, and the server
+//! reports that it listens only when every reactor has its driver. Any failure before that is one line and exit code 2.
 //!
-//! Stop: the reactors stop accepting, answer what is in flight and end; then the writer writes what is left in their rings,
-//! syncs the file, marks the state clean and ends; then the observer. A second signal ends the process at once.
+//! Shutdown: the reactors stop accepting, complete the requests in flight and exit; then the writer writes what is left
+//! in their rings, syncs the file, marks the state clean and exits; then the observer. A second signal ends the process
+//! at once.
 
 pub mod address_space;
 mod ignored;
@@ -40,7 +41,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-/// Why the server did not start, or did not go on: one line, for a person.
+/// An error at startup or while running: one line, for a person.
 #[derive(Debug)]
 pub struct ServerError(String);
 
@@ -52,19 +53,19 @@ impl fmt::Display for ServerError {
 
 impl std::error::Error for ServerError {}
 
-/// An error with a line made like `format!`.
+/// Builds an error with a line formatted as by `format!`.
 macro_rules! error {
     ($($part:tt)*) => { ServerError(format!($($part)*)) };
 }
 
-/// What a thread says when it ends.
+/// The final report of a thread when it exits.
 #[derive(Debug)]
 enum Ended {
     Reactor(usize, io::Result<()>),
     Log(Result<(), LogError>),
 }
 
-/// The driver that was decided on.
+/// The chosen driver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Chosen {
     IoUring,
@@ -108,7 +109,7 @@ pub struct Server {
     ended: Receiver<Ended>,
 }
 
-/// Why the server does not go on: the first reason that came.
+/// The reason why the server stops: the first one reported.
 #[derive(Debug, Default)]
 struct Reason {
     error: Option<ServerError>,
@@ -117,7 +118,7 @@ struct Reason {
 }
 
 impl Reason {
-    /// Takes the last word of a thread that ended otherwise than it should.
+    /// Takes the final report of a thread that exited unexpectedly.
     fn note(&mut self, last_word: Option<Ended>) {
         let is_echo = matches!(last_word, Some(Ended::Log(Err(LogError::Stopped))));
         if self.error.is_none() || (self.is_echo && !is_echo) {
@@ -126,13 +127,13 @@ impl Reason {
     }
 }
 
-/// Starts everything and returns once it listens.
+/// Starts the server and returns once it listens.
 ///
 /// # Errors
-/// Whatever keeps it from starting, and what to do about it.
+/// The reason why the server cannot start, and what to do about it.
 pub fn start(config: Config) -> Result<Server, ServerError> {
     let started = Instant::now();
-    let signals = signals::watch().map_err(|error| error!("cannot watch for signals: {error}"))?;
+    let signals = signals::watch().map_err(|error| error!("cannot handle signals: {error}"))?;
     let manager = Manager::from_environment();
     let started_unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let started_unix_ns = u64::try_from(started_unix.as_nanos()).unwrap_or(u64::MAX);
@@ -144,7 +145,7 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
     let admin_slots = 2 * admin_connections_max(&places);
     let connections_max = connections_limit + limits::REFUSALS_IN_FLIGHT_MAX + admin_slots;
     let (chosen, why) = choose_driver(config.driver, reactors, connections_max)?;
-    let no_descriptor = |error: io::Error| error!("no descriptor is to be had: {error}");
+    let no_descriptor = |error: io::Error| error!("no file descriptor is available: {error}");
     let listening = Listening::open(places, reactors, config.unix_mode).map_err(ServerError)?;
     let [listens_at, statistics_at] = [false, true].map(|is_admin| listening::list(&listening.places, is_admin));
     let clock = Clock::start();
@@ -163,7 +164,7 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
         clock,
         watch: Some(opened.watch),
     })
-    .map_err(|error| error!("the keeper of sealed segments cannot be started: {error}"))?;
+    .map_err(|error| error!("cannot start the maintenance thread: {error}"))?;
     opened.file.keep_with(keeper.bell());
 
     let doorbells: Vec<Arc<Doorbell>> =
@@ -185,7 +186,7 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
     let (mailboxes, mail): (Vec<_>, Vec<_>) =
         doorbells.iter().map(|doorbell| mailbox::mailbox(limits::MAILBOX_MESSAGES_MAX, Arc::clone(doorbell))).unzip();
     let (questions, asked) = bounded(reactors * limits::QUESTIONS_PER_REACTOR_MAX);
-    // Room for every thread's last word, so that none of them waits to say it.
+    // Capacity for every thread's final report, so that no thread blocks on sending it.
     let (ended_sender, ended) = bounded(reactors + 2);
     let draining = Arc::new(AtomicBool::new(false));
 
@@ -265,7 +266,7 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
             doorbell,
         };
         let opened = opened_sender.clone();
-        // Nobody listens any more once the start has failed.
+        // The receiver is gone once startup has failed.
         let tell = move || opened.send(()).unwrap_or(());
         let core = config.placement.reactor_cores[index];
         spawn(&format!("reactor-{index}"), Some(core), &ended_sender, move || {
@@ -280,13 +281,13 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
     for _ in 0..reactors {
         select! {
             recv(opened_drivers) -> _ => {}
-            recv(ended) -> last_word => return Err(error!("a thread ended at once: {last_word:?}")),
+            recv(ended) -> last_word => return Err(error!("a thread exited during startup: {last_word:?}")),
         }
     }
 
     tracing::info!("{why}");
     if !statistics_at.is_empty() {
-        tracing::info!("statistics are served on {statistics_at} alone");
+        tracing::info!("statistics are served on {statistics_at} only");
     }
     announce(config, &facts, &listens_at, &opened.report);
     if let Some(manager) = &manager {
@@ -314,7 +315,7 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
     })
 }
 
-/// The ends of tracing and of the export of figures that other threads hold.
+/// The parts of tracing and of the export of metrics that other threads hold.
 struct Export {
     exporter: Option<Exporter>,
     status: Arc<ExportStatus>,
@@ -341,7 +342,7 @@ fn export(telemetry: &Telemetry, listen: &Endpoint, clock: Clock) -> Result<Expo
         clock,
         status,
     };
-    export.exporter = Some(Exporter::start(setup).map_err(|error| error!("the exporter cannot be started: {error}"))?);
+    export.exporter = Some(Exporter::start(setup).map_err(|error| error!("cannot start the exporter: {error}"))?);
     if let Some(traces) = traces {
         let slow_ns = traces.slow.map_or(0, |slow| u64::try_from(slow.as_nanos()).unwrap_or(u64::MAX));
         export.tracing = Some(TracerSetup { sampler: traces.sampler, slow_ns, queue });
@@ -351,18 +352,18 @@ fn export(telemetry: &Telemetry, listen: &Endpoint, clock: Clock) -> Result<Expo
             ratio = traces.sampler.ratio,
             parent_based = traces.sampler.parent_based,
             slow = ?traces.slow.unwrap_or_default(),
-            "batches are traced",
+            "tracing enabled",
         );
     }
     if let Some(figures) = figures {
         export.figures = Some(FiguresOut { interval: figures.interval, queue: figures_queue });
         let protocol = figures.destination.protocol.name();
-        tracing::info!(url = figures.destination.url, protocol, interval = ?figures.interval, "figures are exported");
+        tracing::info!(url = figures.destination.url, protocol, interval = ?figures.interval, "metrics export enabled");
     }
     Ok(export)
 }
 
-/// Starts the threads that answer queries.
+/// Starts the query threads.
 fn start_queries(config: &Config, source: Source, clock: Clock, status: Arc<QueryStatus>) -> Result<Pool, ServerError> {
     let query = &config.query;
     Pool::start(PoolSetup {
@@ -375,10 +376,10 @@ fn start_queries(config: &Config, source: Source, clock: Clock, status: Arc<Quer
         engine: LogEngine { source, bounds: query.bounds, clock, status: Arc::clone(&status) },
         status,
     })
-    .map_err(|error| error!("the query threads cannot be started on cores {:?}: {error}", query.cores))
+    .map_err(|error| error!("cannot start the query threads on cores {:?}: {error}", query.cores))
 }
 
-/// Says what was decided, and last where the server listens.
+/// Logs the resolved configuration, and last the addresses that the server listens on.
 fn announce(config: &Config, facts: &Facts, listens_at: &str, report: &log::RecoveryReport) {
     if report.cut.is_none()
         && report.segment_cuts.is_empty()
@@ -407,16 +408,16 @@ fn announce(config: &Config, facts: &Facts, listens_at: &str, report: &log::Reco
 }
 
 impl Server {
-    /// Where it listens, all places in one line: with port 0 asked for, the port that the kernel chose.
+    /// The addresses that it listens on, in one line; for port 0, with the port that the kernel chose.
     #[must_use]
     pub fn listens_at(&self) -> &str {
         &self.listens_at
     }
 
-    /// Serves until a signal stops it, then stops in order. Others rotate the log.
+    /// Serves until a signal stops it, then shuts down. Other signals rotate the log.
     ///
     /// # Errors
-    /// A thread failed, or the log could not take everything that had been accepted.
+    /// A thread failed, or the log could not store everything that had been accepted.
     pub fn run(self) -> Result<(), ServerError> {
         let Self {
             log,
@@ -443,15 +444,15 @@ impl Server {
         loop {
             select! {
                 recv(signals.rotate) -> signal => {
-                    tracing::info!("rotating the log after {}", signal.map_or_else(|_| "a signal".into(), name_of));
+                    tracing::info!("rotating the log: {}", signal.map_or_else(|_| "a signal".into(), name_of));
                     log.ask_for_rotation();
                     continue;
                 }
                 recv(signals.stop) -> signal => {
                     let name = signal.map_or_else(|_| "a signal".into(), name_of);
-                    // Before it is said: who reads the line may count on it.
+                    // Set before the line is logged, so that readers of the line can rely on it.
                     draining.store(true, Ordering::Relaxed);
-                    tracing::info!("stopping after {name}");
+                    tracing::info!("shutting down: {name}");
                     stopping(&name);
                 }
                 recv(ended) -> last_word => reason.note(last_word.ok()),
@@ -464,14 +465,14 @@ impl Server {
         match &reason.error {
             None => tell(&mailboxes, || ShardMessage::Drain),
             Some(error) => {
-                tracing::error!("stopping: {error}");
+                tracing::error!("shutting down: {error}");
                 stopping(error);
                 tell(&mailboxes, || ShardMessage::GiveUp);
             }
         }
         let mut gave_up = reason.error.is_some();
         let mut deadline = Instant::now() + if gave_up { limits::LOG_STOP_WAIT } else { drain_timeout };
-        // A thread that ended by itself is not waited for.
+        // A thread that has already exited is not waited for.
         while reactors + log_threads > 0 {
             select! {
                 recv(ended) -> last_word => match last_word {
@@ -489,35 +490,35 @@ impl Server {
                 default(deadline.saturating_duration_since(Instant::now())) => {
                     if gave_up {
                         reason.error.get_or_insert_with(|| match log.health() {
-                            LogHealth::Healthy => error!("the threads did not stop within {:?} of being told to", limits::LOG_STOP_WAIT),
-                            health => error!("the threads did not stop within {:?} of being told to: {health}", limits::LOG_STOP_WAIT),
+                            LogHealth::Healthy => error!("the threads did not exit within {:?}", limits::LOG_STOP_WAIT),
+                            health => error!("the threads did not exit within {:?}: {health}", limits::LOG_STOP_WAIT),
                         });
                         break;
                     }
                     gave_up = true;
                     deadline = Instant::now() + limits::LOG_STOP_WAIT;
                     if reactors > 0 {
-                        tracing::warn!("connections were cut off: they had not ended within {drain_timeout:?}");
+                        tracing::warn!("connections closed: they did not end within {drain_timeout:?}");
                         tell(&mailboxes, || ShardMessage::GiveUp);
                     }
                 }
             }
         }
         if !queries.stop() {
-            tracing::warn!("a query had not ended within {:?} of its connection", limits::QUERY_STOP_WAIT);
+            tracing::warn!("a query did not end within {:?} of its connection", limits::QUERY_STOP_WAIT);
         }
         keeper.stop();
         drop(socket_files);
-        // Only now another server may have the directory.
+        // From here on another server may use the directory.
         drop(lock);
         if let Some(error) = reason.error {
             return Err(error);
         }
-        // It ends when the last reactor has dropped its questions.
+        // The observer exits when the last reactor has dropped its end of the channel.
         if observer.join().is_err() {
             return Err(error!("the observer failed"));
         }
-        // Last: until here there may be something to export.
+        // Last, because there may be data to export until here.
         if let Some(exporter) = exporter {
             exporter.stop();
         }
@@ -526,11 +527,11 @@ impl Server {
     }
 }
 
-/// Posts to every reactor. A mailbox that is full belongs to a reactor that is stuck: the deadline sees to it.
+/// Posts a message to every reactor. A full mailbox belongs to a stuck reactor, which the deadline handles.
 fn tell(mailboxes: &[mailbox::Sender<ShardMessage>], mail: impl Fn() -> ShardMessage) {
     for mailbox in mailboxes {
         if mailbox.post(mail()).is_err() {
-            tracing::warn!("a reactor does not read its mail");
+            tracing::warn!("shard mailbox full; message dropped");
         }
     }
 }
@@ -539,13 +540,14 @@ fn failure_of(last_word: Option<Ended>) -> ServerError {
     match last_word {
         Some(Ended::Reactor(index, Err(error))) => error!("reactor {index} failed: {error}"),
         Some(Ended::Log(Err(error))) => error!("{error}"),
-        Some(Ended::Reactor(index, Ok(()))) => error!("reactor {index} ended unasked"),
-        Some(Ended::Log(Ok(()))) => error!("the log ended unasked"),
-        None => error!("all threads ended unasked"),
+        Some(Ended::Reactor(index, Ok(()))) => error!("reactor {index} exited unexpectedly"),
+        Some(Ended::Log(Ok(()))) => error!("the log exited unexpectedly"),
+        None => error!("all threads exited unexpectedly"),
     }
 }
 
-/// Starts a thread that says how it ended. On `core`, if one is given: a thread that cannot be pinned does not start.
+/// Starts a thread that reports its result when it exits. With `core`, the thread is pinned; if that fails, it does not
+/// start.
 fn spawn(
     name: &str,
     core: Option<usize>,
@@ -560,44 +562,44 @@ fn spawn(
         let _ = pinned_sender.send(ok);
         if ok {
             let last_word = body();
-            // Nobody listens any more once the server has given up on its threads.
+            // The receiver is gone once the server has stopped waiting for its threads.
             let _ = ended.send(last_word);
         }
     };
     thread::Builder::new().name(name.to_owned()).spawn(run).map_err(|error| cannot_spawn(name, &error))?;
     match (pinned.recv(), core) {
         (Ok(true), _) => Ok(()),
-        (_, core) => Err(error!("the thread {name} cannot be pinned to core {core:?}")),
+        (_, core) => Err(error!("cannot pin the thread {name} to core {core:?}")),
     }
 }
 
 fn cannot_spawn(name: &str, error: &io::Error) -> ServerError {
-    error!("the thread {name} cannot be started: {error}")
+    error!("cannot start the thread {name}: {error}")
 }
 
-/// Decides on a driver, and why. A driver that was named is never replaced.
+/// Chooses the driver, and returns the reason. A driver that is named explicitly is never replaced.
 fn choose_driver(choice: DriverChoice, reactors: usize, connections_max: u32) -> Result<(Chosen, String), ServerError> {
     if choice == DriverChoice::Epoll {
-        return Ok((Chosen::Epoll, "epoll, as asked for".into()));
+        return Ok((Chosen::Epoll, "epoll, as configured".into()));
     }
-    // All rings at once: what a small one may lock in memory, those of every reactor together may not.
+    // All rings at once: a small ring may fit the locked-memory limit when those of all reactors together do not.
     let probed = uring::probe()
         .and_then(|report| uring::probe_rings(reactors, connections_max, limits::RECEIVE_BUFFERS).map(|()| report));
     match (probed, choice) {
         (Ok(report), _) => Ok((Chosen::IoUring, report.to_string())),
         (Err(reason), DriverChoice::IoUring) => Err(error!("--driver io_uring: {reason}")),
-        (Err(reason), _) => Ok((Chosen::Epoll, format!("epoll, as io_uring is not to be had: {reason}"))),
+        (Err(reason), _) => Ok((Chosen::Epoll, format!("epoll, because io_uring is unavailable: {reason}"))),
     }
 }
 
-/// Connections that one reactor keeps for statistics, where they have a place of their own.
+/// Connections that one reactor reserves for statistics, if they have their own addresses.
 fn admin_connections_max(places: &[Place]) -> u32 {
     if places.iter().any(|place| place.role == Role::Admin) { limits::ADMIN_CONNECTIONS_MAX } else { 0 }
 }
 
-/// How many connections may be served, by what was asked for and by what the descriptor limit allows.
+/// Maximum number of connections, from the configuration and the descriptor limit.
 fn connections_limit(config: &Config, places: &[Place]) -> Result<u32, ServerError> {
-    let descriptors = nofile::raise().map_err(|error| error!("cannot raise the limit of open descriptors: {error}"))?;
+    let descriptors = nofile::raise().map_err(|error| error!("cannot raise the limit of open files: {error}"))?;
     let reactors = u32::try_from(config.placement.reactor_cores.len()).unwrap_or(u32::MAX);
     let query_threads = u32::try_from(config.query.threads).unwrap_or(u32::MAX);
     let listeners = u32::try_from(places.len()).unwrap_or(u32::MAX);
@@ -607,8 +609,8 @@ fn connections_limit(config: &Config, places: &[Place]) -> Result<u32, ServerErr
     let possible = u32::try_from(descriptors).unwrap_or(u32::MAX).saturating_sub(reserved);
     match config.connections_limit {
         Some(wanted) if wanted > possible => Err(error!(
-            "--max-connections {wanted} needs {} open files and the limit is {descriptors}: raise it (ulimit -Hn, \
-             LimitNOFILE= in systemd) or ask for at most {possible}",
+            "--max-connections {wanted} needs {} open files and the limit is {descriptors}: raise the limit (ulimit -Hn, \
+             LimitNOFILE= in systemd) or set at most {possible}",
             u64::from(wanted) + u64::from(reserved),
         )),
         Some(wanted) => Ok(wanted),
@@ -624,7 +626,7 @@ fn limiter_setup(config: &Config) -> LimiterSetup {
         bytes_limit: config.rate_limit_bytes.unwrap_or(0),
         names_limit: config.names_limit,
         window_ns: limits::RATE_WINDOW_NS,
-        // A shard has room for one client at the least.
+        // A shard holds at least one client.
         shards: wanted.min(1 << config.clients_limit.ilog2()),
         clients_max: config.clients_limit,
         stamp_bytes_max: limits::RATE_STAMP_BYTES_MAX,

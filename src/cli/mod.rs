@@ -22,10 +22,10 @@ use std::{
     process::ExitCode,
 };
 
-/// It could not start: wrong flags, a taken port, a directory that cannot be written.
+/// Exit code of a failed start: invalid flags, a port in use, a directory that is not writable.
 const COULD_NOT_START: u8 = 2;
 
-/// Does what the command line of this process says, and returns what it exits with.
+/// Runs the command line of this process, and returns its exit code.
 #[must_use]
 pub fn run() -> ExitCode {
     logging::install_panic_hook();
@@ -38,7 +38,7 @@ pub fn run() -> ExitCode {
 }
 
 /// # Errors
-/// What keeps it from starting: one line.
+/// The reason why the command cannot start: one line.
 fn obey() -> Result<ExitCode, Box<dyn fmt::Display>> {
     let line = match CommandLine::try_parse() {
         Ok(line) => line,
@@ -61,7 +61,7 @@ fn obey() -> Result<ExitCode, Box<dyn fmt::Display>> {
     if examination.is_none()
         && let Err(error) = server::address_space::check(&config)
     {
-        // Where there is so little of it, a thread may not even start to say so.
+        // With so little address space the logging thread may not even start.
         let _ = writeln!(io::stderr(), "metricstream: {error}");
         return Ok(ExitCode::from(COULD_NOT_START));
     }
@@ -83,7 +83,7 @@ fn boxed(error: impl fmt::Display + 'static) -> Box<dyn fmt::Display> {
     Box::new(error)
 }
 
-/// The exit code of a command that only prints. A reader that has enough, and leaves, is no failure.
+/// The exit code of a command that only prints. A closed pipe is not a failure.
 fn printed(result: io::Result<()>) -> ExitCode {
     match result.and_then(|()| io::stdout().flush()) {
         Ok(()) => ExitCode::SUCCESS,
@@ -92,8 +92,8 @@ fn printed(result: io::Result<()>) -> ExitCode {
     }
 }
 
-/// What is wrong with the flags, in one line. What is wrong with the variables goes before: clap takes a value that
-/// comes from one for a flag's.
+/// Describes an error in the flags in one line. Errors in the variables come first, because clap reports a value from a
+/// variable as that of a flag.
 fn refusal_of(error: &clap::Error) -> String {
     check_environment().map_or_else(|error: ConfigError| error.to_string(), |()| first_line(error))
 }
@@ -103,11 +103,11 @@ fn first_line(error: &clap::Error) -> String {
     let text = error.to_string();
     let paragraph: Vec<&str> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
     let what = paragraph.join(" ");
-    let source = variable_of(error).map(|name| format!(", by {name}")).unwrap_or_default();
+    let source = variable_of(error).map(|name| format!(", from {name}")).unwrap_or_default();
     format!("{}{source} (see --help)", what.trim_start_matches("error: "))
 }
 
-/// The variable that a wrong value comes from, if it was not typed.
+/// The variable that an invalid value comes from, if any.
 fn variable_of(error: &clap::Error) -> Option<String> {
     let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else { return None };
     let flag = argument.split_whitespace().next()?.strip_prefix("--")?;

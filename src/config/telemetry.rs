@@ -365,7 +365,7 @@ mod tests {
             ("OTEL_TRACES_EXPORTER", "zipkin", "must be otlp or none, not zipkin"),
             ("OTEL_METRICS_EXPORTER", "prometheus", "must be otlp or none"),
             ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "collector:4317", "begins with http://"),
-            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://", "is no URL"),
+            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://", "is not a URL"),
             ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "ftp://a", "begins with http://"),
             ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json", "expected grpc or http/protobuf, not http/json"),
             ("OTEL_EXPORTER_OTLP_HEADERS", "secret", "expected key=value"),

@@ -142,8 +142,8 @@ fn proxies_and_the_way_they_name_clients_must_fit_together() {
         (&["--proxy-listen", "*:81"][..], "none are set"),
         (&["--forwarded-header", "forwarded"], "none are set"),
         (&["--trusted-proxies", "10.0.0.0/8", "--forwarded-header", "off"], "cannot name a client"),
-        (&["--trusted-proxies", "10.0.0.1/8"], "10.0.0.0/8 is meant"),
-        (&["--trusted-proxies", "10.0.0.0/8,0.0.0.0/0"], "pass for any other"),
+        (&["--trusted-proxies", "10.0.0.1/8"], "use 10.0.0.0/8"),
+        (&["--trusted-proxies", "10.0.0.0/8,0.0.0.0/0"], "impersonate any other"),
         (&["--trusted-proxies", &many], "at most 256"),
         (&["--trusted-proxies", "::1", "--forwarded-header", "via"], "expected auto"),
     ] {

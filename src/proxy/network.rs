@@ -91,10 +91,10 @@ impl FromStr for TrustedProxy {
             return Err(format!("a prefix of {address} has at most {bits_max} bits, not {prefix}"));
         };
         if prefix == 0 {
-            return Err("every address would be trusted, and any client could pass for any other".into());
+            return Err("every address would be trusted, so any client could impersonate any other".into());
         }
         if !is_base(network, address) {
-            return Err(format!("{text} has bits set after its prefix: {network} is meant, or {address} alone"));
+            return Err(format!("{text} has bits set after its prefix: use {network}, or {address} for one address"));
         }
         Ok(Self::Network(network))
     }

@@ -23,13 +23,13 @@ fn networks_are_read_and_corrected() {
         assert_eq!(parsed(text), Ok(network.into()), "{text}");
     }
     for (text, part) in [
-        ("10.1.2.3/8", "10.0.0.0/8 is meant, or 10.1.2.3 alone"),
-        ("2001:db8::1/64", "2001:db8::/64 is meant"),
-        ("::ffff:10.1.0.0/104", "10.0.0.0/8 is meant"),
+        ("10.1.2.3/8", "use 10.0.0.0/8, or 10.1.2.3 for one address"),
+        ("2001:db8::1/64", "use 2001:db8::/64"),
+        ("::ffff:10.1.0.0/104", "use 10.0.0.0/8"),
         ("10.0.0.0/33", "at most 32 bits"),
         ("::/129", "at most 128 bits"),
-        ("0.0.0.0/0", "any client could pass for any other"),
-        ("::/0", "any client could pass for any other"),
+        ("0.0.0.0/0", "any client could impersonate any other"),
+        ("::/0", "any client could impersonate any other"),
         ("", "expected"),
         ("10.0.0", "expected"),
         ("10.0.0.0/", "expected"),

@@ -1,5 +1,5 @@
-//! A bound of address space (RLIMIT_AS, `ulimit -v`) that the server's start would run into. Behind it an allocation
-//! fails somewhere, and the process aborts; so it is compared before anything is started.
+//! Check of the address space limit (RLIMIT_AS, `ulimit -v`) before anything is started: beyond the limit an allocation
+//! would fail somewhere and abort the process.
 
 use crate::{config::Config, limits};
 use std::fs;
@@ -9,13 +9,13 @@ const OTHER_THREADS: u64 = 8;
 /// Address space of one thread: its stack, and the arena that glibc's malloc reserves for it (malloc/arena.c:
 /// HEAP_MAX_SIZE).
 const THREAD_BYTES: u64 = (2 + 64) * limits::MIB as u64;
-/// What is allocated as the server works, and the second half of an arena that is being aligned.
+/// Allocations of the running server, and the second half of an arena while it is being aligned.
 const WORKING_BYTES: u64 = 128 * limits::MIB as u64;
 
-/// Checks that what the start takes fits into the bound, if there is one.
+/// Checks that the configuration fits the limit, if there is one.
 ///
 /// # Errors
-/// It does not; the line says by how much.
+/// It does not fit; the line gives both figures.
 pub fn check(config: &Config) -> Result<(), String> {
     let limit = fs::read_to_string("/proc/self/limits").ok().and_then(|limits| limit_in(&limits));
     let Some(limit) = limit else { return Ok(()) };
@@ -25,7 +25,7 @@ pub fn check(config: &Config) -> Result<(), String> {
     }
     let mebibytes = |bytes: u64| bytes.div_ceil(limits::MIB as u64);
     Err(format!(
-        "the limit of address space (ulimit -v, RLIMIT_AS) is {} MiB and this configuration takes {}: raise it, or give \
+        "the limit of address space (ulimit -v, RLIMIT_AS) is {} MiB and this configuration needs {}: raise it, or give \
          the server fewer threads (--reactors, --query-threads) and smaller rings (--ring-size)",
         limit / limits::MIB as u64,
         mebibytes(needed)
@@ -46,7 +46,7 @@ fn needed(config: &Config) -> u64 {
         .saturating_add(WORKING_BYTES)
 }
 
-/// The soft limit in /proc/self/limits (proc_pid_limits(5)); `None`: there is none.
+/// The soft limit in /proc/self/limits (proc_pid_limits(5)); `None` if unlimited.
 fn limit_in(limits: &str) -> Option<u64> {
     let line = limits.lines().find_map(|line| line.strip_prefix("Max address space"))?;
     line.split_ascii_whitespace().next()?.parse().ok()

@@ -1,5 +1,5 @@
-//! Signals that the kernel is to drop: the real-time ones, of which it would otherwise queue each (signal(7)), so that
-//! a flood of them would keep every thread in handlers.
+//! Ignores real-time signals: the kernel would queue each of them (signal(7)), and a flood would keep every thread in
+//! handlers.
 #![allow(unsafe_code)] // signal(2) has no safe form in std or signal-hook.
 
 use std::io;

@@ -1,5 +1,5 @@
-//! Signals: what each of them does, and the thread that receives them. It waits for nothing else, so it is always there
-//! for the next one; a second signal to stop ends the process from here, whatever its other threads are doing.
+//! Signal handling: the action of each signal, and the thread that receives them. The thread waits for nothing else,
+//! so a second stop signal ends the process at once, whatever the other threads are doing.
 
 use super::ignored::ignore_real_time_signals;
 use crate::{limits, logging};
@@ -18,14 +18,14 @@ use std::{
     time::Instant,
 };
 
-/// What a signal asks for.
+/// The action of a signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Request {
-    /// To stop in order; twice: to end at once.
+    /// Shut down; the second time, end at once.
     Stop,
-    /// To seal the log's segment and begin another.
+    /// Seal the log's segment and start another.
     Rotate,
-    /// Nothing: it is not meant for a server, and must not end one.
+    /// Ignore: the signal is not meant for a server, and must not end it.
     Nothing,
 }
 
@@ -82,16 +82,16 @@ fn serve(mut signals: Signals, stop: &Sender<i32>, rotate: &Sender<i32>) {
         let request = requests.iter().find(|(of, _)| *of == signal).map_or(Request::Nothing, |(_, request)| *request);
         match request {
             Request::Stop if is_stopping => {
-                tracing::warn!("stopped at once by a second signal, {}", name_of(signal));
+                tracing::warn!("stopped at once by a second signal: {}", name_of(signal));
                 logging::flush();
                 process::exit(1);
             }
             Request::Stop => {
                 is_stopping = true;
-                // There is room for the only one.
+                // The channel has capacity for the only message.
                 let _ = stop.try_send(signal);
             }
-            // Full: one is asked for that has not begun.
+            // Full: a requested rotation has not started yet.
             Request::Rotate => drop(rotate.try_send(signal)),
             Request::Nothing if ignored_at.is_none_or(|at| at.elapsed() >= limits::IGNORED_SIGNAL_INTERVAL) => {
                 ignored_at = Some(Instant::now());

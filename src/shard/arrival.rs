@@ -81,7 +81,7 @@ impl State {
         if client.preface == Preface::Unseen {
             client.preface = Preface::Over;
             if header::is_header(bytes) {
-                self.refuse_preface(token, HttpError::ProxyHeaderUnexpected, "a header where none is due");
+                self.refuse_preface(token, HttpError::ProxyHeaderUnexpected, "unexpected header");
                 return None;
             }
             return Some(bytes);
@@ -101,10 +101,10 @@ impl State {
             Err(fault) => {
                 client.preface = Preface::Over;
                 let (refusal, text) = match fault {
-                    Fault::Missing => (HttpError::ProxyHeaderMissing, "no header where one is due"),
-                    Fault::Malformed => (HttpError::ProxyHeaderInvalid, "a header that is malformed"),
-                    Fault::TooLong => (HttpError::ProxyHeaderInvalid, "a header that is too long"),
-                    Fault::Checksum => (HttpError::ProxyHeaderInvalid, "a header of another checksum"),
+                    Fault::Missing => (HttpError::ProxyHeaderMissing, "missing header"),
+                    Fault::Malformed => (HttpError::ProxyHeaderInvalid, "malformed header"),
+                    Fault::TooLong => (HttpError::ProxyHeaderInvalid, "header too long"),
+                    Fault::Checksum => (HttpError::ProxyHeaderInvalid, "header with a wrong checksum"),
                 };
                 self.refuse_preface(token, refusal, text);
                 None
@@ -123,7 +123,7 @@ impl State {
         debug_assert!(client.phase == Phase::Receiving, "nothing was answered before");
         self.setup.service.counters.refused(refusal);
         match self.proxy_warnings.admit(self.now_ns) {
-            Some(suppressed) => tracing::warn!(%peer, suppressed, "PROXY protocol: {text}; the connection is ended"),
+            Some(suppressed) => tracing::warn!(%peer, suppressed, "PROXY protocol: {text}; connection closed"),
             None => self.setup.service.counters.warnings_suppressed += 1,
         }
         self.dispatch(token, after);

@@ -1,10 +1,10 @@
 //! Answers that other threads make: queries by the pool, and statistics by the observer (`documents`). The request is
 //! passed on, its connection waits, and what comes back is sent.
 //!
-//! A query is begun only once the answers to the requests before it on its connection have been sent: so they are not held up by it,
-//! and what they acknowledged is in it. When its connection ends, dropping the reader cancels it. That a client has ended its side
-//! while nothing was sent yet may mean that it has left, or that it has nothing more to ask: the query goes on for a little while.
-//! Once the answer has begun, only a failing send tells.
+//! A query is begun only once the answers to the requests before it on its connection have been sent: so they are not
+//! held up by it, and what they acknowledged is in it. When its connection ends, dropping the reader cancels it. That
+//! a client has ended its side while nothing was sent yet may mean that it has left, or that it has nothing more to
+//! ask: the query goes on for a little while. Once the answer has begun, only a failing send tells.
 
 use super::{
     client::{Phase, Timer},
@@ -41,8 +41,7 @@ impl State {
         if let Some(client) = self.clients.get(token) {
             client.answer = None;
         }
-        let refusal =
-            HttpError::Unavailable { text: "the query was not answered in time", retry_after_s: limits::RETRY_AFTER_S };
+        let refusal = HttpError::Unavailable { text: "the query timed out", retry_after_s: limits::RETRY_AFTER_S };
         self.refuse_deferred(token, refusal, refusal.text());
     }
 

@@ -1,8 +1,8 @@
 //! The state of one core beside its driver, and what it makes of the driver's events.
 //!
-//! A turn: the driver calls the handler below; then `prepare_turn` reads mail and timers, goes on with connections whose
-//! share of the turn was used up, publishes the lines once, releases the answers whose position the log has reached, and
-//! leaves what the driver has to do in `acts`.
+//! A turn: the driver calls the handler below; then `prepare_turn` reads mail and timers, goes on with connections
+//! whose share of the turn was used up, publishes the lines once, releases the answers whose position the log has
+//! reached, and leaves what the driver has to do in `acts`.
 
 use super::{
     ShardSetup,
@@ -649,7 +649,7 @@ impl Handler for State {
             Some(suppressed) => tracing::warn!(
                 %error,
                 suppressed,
-                "a connection could not be accepted; accepting goes on after a pause",
+                "accepting a connection failed; accepting resumes after a pause",
             ),
             None => self.setup.service.counters.warnings_suppressed += 1,
         }

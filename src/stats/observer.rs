@@ -1,8 +1,8 @@
-//! The observer thread: asks the reactors for their reports, merges them, and makes of them the documents behind
-//! `GET /metrics`, `/stats` and `/stats/clients` and the line of statistics in the log. It also flushes the limiter's events into
-//! its ledger, and has the limiter forget idle clients when nobody asks it anything.
-//! The reactors never wait for it: they answer its question between two turns. And as it sees whether they do, it is the one that
-//! tells a service manager's watchdog of their life.
+//! The observer thread: asks the reactors for their reports, merges them, and makes of them the documents behind `GET
+//! /metrics`, `/stats` and `/stats/clients` and the line of statistics in the log. It also flushes the limiter's
+//! events into its ledger, and has the limiter forget idle clients when nobody asks it anything. The reactors never
+//! wait for it: they answer its question between two turns. And as it sees whether they do, it is the one that tells a
+//! service manager's watchdog of their life.
 
 use super::{
     ExportStatus, Format, QueryStatus, Reactor, RenderedDocument, clients,
@@ -301,7 +301,8 @@ impl Observer {
             }
         }
         self.setup.ledger.drain();
-        // The reactors have ended, each with a last word that nobody asked for: what is exported is as of the last report.
+        // The reactors have ended, each with a last word that nobody asked for: what is exported is as of the last
+        // report.
         self.export_figures();
     }
 
@@ -340,7 +341,8 @@ impl Observer {
         }
     }
 
-    /// Tells the watchdog of life, if there is any. While the server stops, its threads end one after another, and the watchdog rests.
+    /// Tells the watchdog of life, if there is any. While the server stops, its threads end one after another, and the
+    /// watchdog rests.
     fn beat(&mut self) {
         let draining = self.is_draining();
         let (Some(beats), Some(manager)) = (&mut self.beats, &self.setup.manager) else { return };
@@ -361,8 +363,8 @@ impl Observer {
         }
         if fault != beats.fault {
             match fault {
-                Some(fault) => tracing::warn!("the service manager's watchdog is not told of life: {fault}"),
-                None => tracing::info!("the service manager's watchdog is told of life again"),
+                Some(fault) => tracing::warn!("watchdog pings suspended: {fault}"),
+                None => tracing::info!("watchdog pings resumed"),
             }
         }
         beats.fault = fault;

@@ -1,8 +1,9 @@
-//! The thread that exports: one task for spans and one for figures, each with its own destination, so that neither waits for the
-//! other's.
+//! The thread that exports: one task for spans and one for figures, each with its own destination, so that neither
+//! waits for the other's.
 //!
-//! It looks at its queues every [`limits::TRACE_POLL_INTERVAL`]. While a receiver does not answer, what comes waits in the queue, and over
-//! its bound is dropped by whoever brings it. A stop gives each task [`limits::OTLP_FLUSH_MAX`] for what is left.
+//! It looks at its queues every [`limits::TRACE_POLL_INTERVAL`]. While a receiver does not answer, what comes waits in
+//! the queue, and over its bound is dropped by whoever brings it. A stop gives each task [`limits::OTLP_FLUSH_MAX`]
+//! for what is left.
 
 use super::{
     Destination, Identity, Record,
@@ -215,7 +216,7 @@ impl Work for Spans {
         let lost = self.in_hand + self.queue.try_iter().count();
         count(&self.status.traces_failed, lost);
         if lost > 0 {
-            tracing::warn!(lost, "traces were still to be exported at the end");
+            tracing::warn!(lost, "traces were not exported before shutdown");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The way to a receiver: OTLP over gRPC or over HTTP, each with or without TLS. Knows no span and no figure, but the messages that carry
-//! them.
+//! The way to a receiver: OTLP over gRPC or over HTTP, each with or without TLS. Knows no span and no figure, but the
+//! messages that carry them.
 
 use super::Identity;
 use crate::limits;
@@ -61,10 +61,10 @@ impl Destination {
     /// # Errors
     /// What is wrong with the URL.
     pub fn check_url(url: &str) -> Result<(), String> {
-        let request = Request::post(url).body(()).map_err(|error| format!("{url} is no URL: {error}"))?;
+        let request = Request::post(url).body(()).map_err(|error| format!("{url} is not a URL: {error}"))?;
         match (request.uri().scheme_str(), request.uri().host()) {
             (Some("http" | "https"), Some(host)) if !host.is_empty() => Ok(()),
-            _ => Err(format!("{url} is no URL that begins with http:// or https://")),
+            _ => Err(format!("{url} is not a URL that begins with http:// or https://")),
         }
     }
 
@@ -107,7 +107,7 @@ impl Destination {
         }
         let connector = hyper_rustls::HttpsConnectorBuilder::new()
             .with_native_roots()
-            .map_err(|error| format!("{}: this machine's certificates cannot be read: {error}", self.url))?
+            .map_err(|error| format!("{}: cannot read the certificates of this machine: {error}", self.url))?
             .https_only()
             .enable_http1()
             .build();
@@ -214,7 +214,9 @@ impl SpanWire {
         self.trouble.replace(None);
         match tokio::time::timeout(self.timeout, self.exporter.export(spans)).await {
             Ok(sent) => sent.map_err(|error| self.trouble.replace(None).unwrap_or_else(|| error.to_string())),
-            Err(_) => Err(self.trouble.replace(None).unwrap_or_else(|| format!("no answer in {:?}", self.timeout))),
+            Err(_) => {
+                Err(self.trouble.replace(None).unwrap_or_else(|| format!("no response within {:?}", self.timeout)))
+            }
         }
     }
 }
@@ -254,7 +256,7 @@ impl FigureWire {
     pub async fn send(&mut self, figures: ExportMetricsServiceRequest) -> Result<(), String> {
         let timeout = self.destination.timeout;
         let sent = tokio::time::timeout(timeout, self.send_once(figures)).await;
-        sent.unwrap_or_else(|_| Err(format!("no answer in {timeout:?}")))
+        sent.unwrap_or_else(|_| Err(format!("no response within {timeout:?}")))
     }
 
     async fn send_once(&mut self, figures: ExportMetricsServiceRequest) -> Result<(), String> {
@@ -263,7 +265,11 @@ impl FigureWire {
                 let fields = [("content-type", "application/x-protobuf")];
                 let request = self.destination.request(&fields, figures.encode_to_vec().into())?;
                 let answer = client.send_bytes(request).await.map_err(|error| chain(&*error))?;
-                if answer.status().is_success() { Ok(()) } else { Err(format!("it answered {}", answer.status())) }
+                if answer.status().is_success() {
+                    Ok(())
+                } else {
+                    Err(format!("the receiver responded {}", answer.status()))
+                }
             }
             Form::Grpc(client, metadata) => {
                 let mut request = tonic::Request::new(figures);

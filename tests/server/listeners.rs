@@ -112,7 +112,7 @@ fn a_socket_file_in_use_is_left_to_its_owner() {
     let setup = listening(Driver::Epoll, &[&unix(&path)]);
     let server = setup.start();
     let refused = setup.refused(TempDir::new().unwrap().path());
-    assert!(refused.line().contains(&unix(&path)) && refused.line().contains("listens there"), "{refused:?}");
+    assert!(refused.line().contains(&unix(&path)) && refused.line().contains("is in use"), "{refused:?}");
     assert_eq!(Client::connect_unix(&path).ask(&get("/health")).status, 200);
     drop(server);
 }
@@ -152,8 +152,8 @@ fn what_cannot_be_listened_at_is_one_line() {
         (vec![unix(&missing)], ["cannot listen on", "missing"]),
         (vec![taken.clone()], [taken.as_str(), "something else"]),
         (vec!["127.0.0.1:0".into(), taken.clone()], [taken.as_str(), "something else"]),
-        (vec!["127.0.0.1:7001".into(), "127.0.0.1:7001".into()], ["asked for already", "127.0.0.1:7001"]),
-        (vec!["0.0.0.0:7001,127.0.0.1:7001".into()], ["takes it already", "127.0.0.1:7001"]),
+        (vec!["127.0.0.1:7001".into(), "127.0.0.1:7001".into()], ["already configured", "127.0.0.1:7001"]),
+        (vec!["0.0.0.0:7001,127.0.0.1:7001".into()], ["already covered by", "127.0.0.1:7001"]),
         (vec!["no-such-host.invalid:0".into()], ["no-such-host.invalid", "--listen"]),
         (vec!["192.0.2.1:0".into()], ["192.0.2.1", "does not have"]),
     ] {

@@ -57,7 +57,7 @@ fn a_full_ring_sheds(driver: Driver) {
 }
 
 /// accept(2) fails with EMFILE: those who are connected are served, nothing spins or dies, and when descriptors are to be
-/// had again accepting goes on.
+/// had again accepting resumes.
 fn out_of_descriptors(driver: Driver) {
     let server = Setup::new(driver).flag("--max-connections", 4).start();
     let mut served: Vec<Client> = (0..4).map(|_| server.connect()).collect();
@@ -84,7 +84,7 @@ fn out_of_descriptors(driver: Driver) {
     }
     process::change_limit(server.pid(), Resource::Descriptors, before);
     drop((crowd, served));
-    until("accepting goes on", || {
+    until("accepting resumes", || {
         let answer = server.connect().try_ask(&post(BATCH)).ok()?;
         (answer.status == 200).then_some(())
     });

@@ -129,7 +129,7 @@ fn a_writer_that_is_stuck_stops_the_watchdog(driver: Driver) {
     let (manager, server) = watched(driver);
     let stuck = Frozen::thread(server.pid(), "writer");
     assert_eq!(server.ask(&post_to("/metrics?ack=memory", "", log::marked_batch("x", 1))).processed(), 1);
-    the_watchdog_waits_for(&manager, "the log's writer does not move", stuck);
+    the_watchdog_waits_for(&manager, "the log writer makes no progress", stuck);
     assert_eq!(server.ask(&post(log::marked_batch("after", 1))).processed(), 1);
 }
 

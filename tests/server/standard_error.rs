@@ -112,7 +112,7 @@ fn a_file_that_may_not_grow_is_tried_again(driver: Driver) {
     crate::process::change_limit(server.pid(), crate::process::Resource::FileBytes, before);
     until("the notice", || {
         let text = std::fs::read_to_string(&path).unwrap();
-        text.contains(" lines of this log are missing here").then_some(())
+        text.contains(" log lines are missing here").then_some(())
     });
     assert_eq!(client.answer().processed(), 3);
     stores(&server, "after");

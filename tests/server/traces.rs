@@ -320,7 +320,11 @@ fn a_receiver_that_hangs() {
     });
     assert_eq!(number_at(&traces, "/recorded") + number_at(&traces, "/dropped_by/queue_full"), sent);
     server.stop();
-    server.said().iter().find(|line| line.contains("traces were still to be exported")).expect("it says what was lost");
+    server
+        .said()
+        .iter()
+        .find(|line| line.contains("traces were not exported before shutdown"))
+        .expect("it says what was lost");
     assert_eq!(server.metrics().len() as u64, 2 * sent);
 }
 

@@ -163,7 +163,7 @@ fn a_stop_does_not_wait_for_ever(driver: Driver) {
     assert!(!client.rest().ends_with(b"\r\n0\r\n\r\n"), "what was cut off looks whole");
     runs.expect_end();
     waits.expect_end();
-    assert!(server.said().iter().any(|line| line.contains("connections were cut off")));
+    assert!(server.said().iter().any(|line| line.contains("connections closed")));
 }
 
 /// The answer to a query is not in the way of those behind it: it is read in one go, and they are answered.

@@ -1,6 +1,6 @@
-//! What one core does with a request: route, admit, parse, encode, acknowledge. Knows HTTP, metrics, the limiter and
-//! the log; knows nothing of connections, sockets or the reactor. Its one output beside the answer is the log position
-//! that the answer has to wait for.
+//! The service of one core: routes, admits, parses, encodes and acknowledges requests. It uses HTTP, metrics, the
+//! limiter and the log, and neither connections, sockets nor the reactor. Besides the response, its only output is the
+//! log position that the response has to wait for.
 
 use crate::{
     address::ClientAddress,
@@ -27,21 +27,21 @@ use std::{
     },
 };
 
-/// The answer to a connection over the bound.
+/// The response on a connection over the limit.
 pub const CROWDED: HttpError =
     HttpError::Unavailable { text: "too many connections", retry_after_s: limits::RETRY_AFTER_S };
 const JSON: &str = "application/json";
 
-/// What is kept of a head between its end and the end of its body.
+/// The parts of a request head that are kept until the end of its body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ticket {
     /// `POST /metrics`.
     Ingest {
         /// The level at which the batch is acknowledged.
         ack: AckLevel,
-        /// What it was charged; `None`: there is no limiter.
+        /// The charge of the batch; `None` without a limiter.
         charge: Option<Charge>,
-        /// Its place in a trace.
+        /// The trace context of the batch.
         trace: Context,
     },
     /// `OPTIONS` of any path, by a browser that asks for a web page.
@@ -52,7 +52,7 @@ pub enum Ticket {
     Ready,
     /// `GET /metrics`, `/stats` or `/stats/clients`.
     Statistics {
-        /// Which document.
+        /// The requested document.
         document: Document,
         /// The client, where the document names it.
         asked_by: Option<ClientKey>,
@@ -61,30 +61,30 @@ pub enum Ticket {
     Query(Box<RawQuery>),
 }
 
-/// A request whose answer another thread has to make.
+/// A request whose response is made by another thread.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Late {
     /// A document of statistics.
     Document {
-        /// Which document.
+        /// The requested document.
         document: Document,
         /// The client, where the document names it.
         asked_by: Option<ClientKey>,
     },
-    /// Of a query.
+    /// A query.
     Query(Box<RawQuery>),
 }
 
-/// Who a request is charged to.
+/// The client that a request is charged to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Payer {
-    /// The API key it shows.
+    /// The API key of the request.
     Key(ClientKey),
-    /// The `Authorization` value it shows, where anybody may show any; its address where it has no place of its own.
+    /// The `Authorization` value, if no keys are configured; the address if the table has no space for the value.
     Name(ClientKey),
-    /// Its address, where no key is asked for.
+    /// The address, if no keys are configured.
     Address(ClientKey),
-    /// Its address, as it shows no key that is known.
+    /// The address, because the request has no valid key.
     Keyless(ClientKey),
 }
 
@@ -96,12 +96,12 @@ impl Payer {
     }
 }
 
-/// Batches of one burst whose answers wait for one level.
+/// The batches of one burst whose responses wait for one level.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Part {
-    /// How many batches.
+    /// Number of batches.
     pub batches: u32,
-    /// Their metrics.
+    /// Number of their metrics.
     pub metrics: u32,
     /// Bytes of their decoded bodies.
     pub body_bytes: u64,
@@ -109,31 +109,31 @@ pub struct Part {
     pub position: u64,
 }
 
-/// What the answers of one burst have to wait for.
+/// The log positions that the responses of one burst wait for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Burst {
-    /// What has to be written.
+    /// Batches that have to be written.
     pub write: Part,
-    /// What has to be on stable storage.
+    /// Batches that have to be on stable storage.
     pub fsync: Part,
-    /// Requests answered that were batches, whatever the answer.
+    /// Number of responses to batches, whatever their status.
     pub batches_answered: u32,
-    /// The request that ended it.
+    /// The request that ended the burst.
     pub late: Option<Late>,
 }
 
 /// The connection whose bytes are served.
 #[derive(Debug, Clone, Copy)]
 pub struct Caller {
-    /// Its other end, or if a trusted proxy has named one in a header, the client.
+    /// The peer, or the client that a trusted proxy has named in a header.
     pub peer: ClientAddress,
     /// `peer` is a trusted proxy, which may name the client of each request.
     pub is_trusted: bool,
-    /// What the listener that it came in by is for.
+    /// The role of the listener that accepted it.
     pub role: Role,
-    /// It was taken in after the stop had begun.
+    /// True if it was accepted after shutdown began.
     pub late: bool,
-    /// It is over the bound of connections: only `/health` and `/ready` are answered.
+    /// True if it is over the connection limit: only `/health` and `/ready` are served.
     pub crowded: bool,
 }
 
@@ -152,20 +152,20 @@ impl Caller {
     }
 }
 
-/// What all cores share.
+/// State shared by all cores.
 #[derive(Debug)]
 pub struct Shared {
     /// The configuration.
     pub config: Config,
-    /// The limiter, unless the rate is without limit.
+    /// The rate limiter, if a limit is configured.
     pub limiter: Option<Arc<Limiter>>,
-    /// Makes the names of clients.
+    /// The source of client names.
     pub keys: ClientKeys,
-    /// The clients that the API keys stand for; `None`: no key is asked for.
+    /// The clients of the API keys; `None` if no key is needed.
     pub api_keys: Option<HashSet<ClientKey>>,
-    /// Whether the server is stopping.
+    /// True once shutdown has begun.
     pub draining: Arc<AtomicBool>,
-    /// What became of queries.
+    /// Counters of queries.
     pub queries: Arc<QueryStatus>,
     /// The one clock.
     pub clock: Clock,
@@ -179,13 +179,13 @@ pub struct Service {
     events: EventSender,
     /// This core's counts.
     pub counters: Counters,
-    /// What this core measured since it was last asked.
+    /// The histograms of this core since the last report.
     pub histograms: Box<Histograms>,
-    /// Notes what is traced; `None`: tracing is off.
+    /// The tracer; `None` if tracing is off.
     tracer: Option<Box<Tracer>>,
     /// The connection whose bytes are being served.
     caller: Caller,
-    /// On whose behalf the request is that was judged last: the peer, or who is behind it.
+    /// The client of the last admitted request: the peer, or the client behind it.
     client: ClientAddress,
     /// Wall-clock time of this turn: the timestamp of metrics that bring none.
     arrival_ms: i64,
@@ -211,7 +211,7 @@ impl Service {
         }
     }
 
-    /// The same, with `tracer` to note what is traced.
+    /// Adds a tracer.
     #[must_use]
     pub fn traced_by(self, tracer: Option<Tracer>) -> Self {
         Self { tracer: tracer.map(Box::new), ..self }
@@ -230,7 +230,7 @@ impl Service {
         self.caller = caller;
     }
 
-    /// Finds out on whose behalf a request is. A trusted proxy says so; of anybody else its fields are ignored.
+    /// Finds the client of a request. A trusted proxy names it; the fields of other peers are ignored.
     fn identify(&mut self, head: &Head<'_>) {
         let peer = self.caller.peer;
         self.client = peer;
@@ -246,7 +246,7 @@ impl Service {
         }
     }
 
-    /// What has gathered since the last call.
+    /// Returns what has gathered since the last call.
     pub fn take_burst(&mut self) -> Burst {
         std::mem::take(&mut self.burst)
     }
@@ -268,8 +268,8 @@ impl Service {
         &self.events
     }
 
-    /// A ticket whose request will never be served: its connection ended before its body did, by its client's doing or,
-    /// when it was `evicted`, by ours.
+    /// Drops the ticket of a request whose connection ended before its body did: closed by the client, or `evicted` by
+    /// the server.
     pub fn abandon(&mut self, ticket: Ticket, evicted: bool) {
         if let Ticket::Ingest { ack, trace, charge } = ticket {
             if evicted {
@@ -283,8 +283,9 @@ impl Service {
         }
     }
 
-    /// Who a request is charged to. The one place that hashes an `Authorization` value: a key is looked up by its hash,
-    /// under hash keys of this process, so the time that it takes says nothing about the keys there are.
+    /// Finds the client that a request is charged to. The one place that hashes an `Authorization` value: a key is
+    /// looked up by its hash, under hash keys of this process, so the time that it takes reveals nothing about the
+    /// valid keys.
     fn payer(&self, head: &Head<'_>) -> Payer {
         let Shared { keys, api_keys, .. } = &*self.shared;
         let named = head.authorization.filter(|value| has_credentials(value)).map(|value| keys.authorization(value));
@@ -296,7 +297,7 @@ impl Service {
         }
     }
 
-    /// Charges a request to `payer` before anything of it costs, with the `bytes` of its body that are known by now.
+    /// Charges a request to `payer` before it causes any cost, with the `bytes` of its body that are known so far.
     fn charge(&mut self, payer: Payer, bytes: u64) -> Result<Option<Charge>, HttpError> {
         let Some(limiter) = &self.shared.limiter else { return Ok(None) };
         let now_ns = self.shared.clock.monotonic_ns();
@@ -333,7 +334,7 @@ impl Service {
         }
     }
 
-    /// Gives a charge back: the request is refused for a reason of ours.
+    /// Refunds a charge: the request is refused because of the state of the server.
     fn refund(&mut self, charge: Option<Charge>) {
         if let (Some(charge), Some(limiter)) = (charge, &self.shared.limiter) {
             limiter.refund(charge, self.shared.clock.monotonic_ns());
@@ -341,14 +342,14 @@ impl Service {
         }
     }
 
-    /// A request without a key that is known, where one is asked for: it is charged to its address, so keys cannot be
-    /// tried faster than the rate.
+    /// Refuses a request without a valid key. It is charged to its address, so keys cannot be tried faster than the
+    /// rate.
     fn refuse_keyless(&mut self, payer: Payer) -> HttpError {
         self.charge(payer, 0).err().unwrap_or(HttpError::Unauthorized)
     }
 
-    /// Whether a path belongs to the listener that the request came in by. Where there is one for statistics, it has
-    /// them to itself, and nothing else but what says how the server is.
+    /// Returns true if the path is served on the listener of the request. With addresses for statistics, these serve
+    /// statistics, `/health` and `/ready` only, and no other address serves statistics.
     fn is_served_here(&self, path: &str, method: Method<'_>) -> bool {
         let is_statistics = match path {
             "/health" | "/ready" => return true,
@@ -361,7 +362,7 @@ impl Service {
         }
     }
 
-    /// Statistics are open to all, or to those with a key, as configured.
+    /// Checks access to statistics: open to all, or with a key, as configured.
     fn admit_statistics(&mut self, head: &Head<'_>, document: Document) -> Result<Ticket, HttpError> {
         let asks_for_key = self.shared.config.stats_auth == StatsAuth::Keys;
         let names_clients = matches!(document, Document::Clients { .. });
@@ -374,8 +375,8 @@ impl Service {
         }
     }
 
-    /// A query counts against no rate, unless its key is wrong: the pool has bounds of its own, for each client and for
-    /// all.
+    /// Admits a query. It does not count against the rate unless its key is wrong: the pool has limits of its own, per
+    /// client and in total.
     fn admit_query(&mut self, head: &Head<'_>) -> Result<Ticket, HttpError> {
         match head.method {
             _ if self.shared.queries.threads == 0 => Err(HttpError::NotFound),
@@ -392,7 +393,7 @@ impl Service {
         }
     }
 
-    /// Has the pool answer, unless the server is stopping.
+    /// Passes the query to the pool, unless the server is shutting down.
     fn query(&mut self, mut asked: Box<RawQuery>, body: &[u8], respond: Responder<'_>) -> Served {
         if self.caller.late || self.shared.draining.load(Ordering::Relaxed) {
             let refusal =
@@ -411,7 +412,8 @@ impl Service {
         respond.defer()
     }
 
-    /// Judges the head of a batch, and charges it: whatever becomes of it, it is paid for, unless we are to blame.
+    /// Checks the head of a batch, and charges it. The charge is refunded only if the batch is refused because of the
+    /// state of the server.
     fn admit_batch(&mut self, head: &Head<'_>) -> Result<Ticket, HttpError> {
         self.counters.batches_received += 1;
         let mut trace = self.tracer.as_deref_mut().map_or_else(Context::default, |tracer| tracer.begin(head));
@@ -435,7 +437,7 @@ impl Service {
         }
     }
 
-    /// Bytes of a body that its head states. One over the bound is refused unread, and costs none.
+    /// The body length that a head states. A body over the limit is refused without being read, and is not charged.
     fn known_bytes(&self, head: &Head<'_>) -> u64 {
         let bytes_max = self.shared.config.body_bytes_max() as u64;
         head.content_length.filter(|&bytes| bytes <= bytes_max).unwrap_or(0)
@@ -462,39 +464,39 @@ impl Service {
         }
     }
 
-    /// Notes a batch that has its answer, or whose answer waits for the log.
+    /// Records a batch that has its response, or whose response waits for the log.
     fn trace(&mut self, context: Context, ack: Option<AckLevel>, course: Course) {
         if let Some(tracer) = &mut self.tracer {
             tracer.served(Request { context, ack, course, peer: self.caller.peer }, &mut self.counters);
         }
     }
 
-    /// Gives what the burst has in tracing to its connection. True: it wants to know when the turn's lines are
-    /// published.
+    /// Passes the traces of the burst to its connection. Returns true if they need the time at which the turn's lines
+    /// are published.
     pub fn hand_over_traces(&mut self, traces: &mut Traces) -> bool {
         self.tracer.as_deref_mut().is_some_and(|tracer| tracer.hand_over(traces))
     }
 
-    /// The answers of a burst with this many batches have left.
+    /// Records that the responses of a burst with this many batches were sent.
     pub fn trace_answered(&mut self, traces: &mut Traces, stamps: &Stamps, batches: u32) {
         if let Some(tracer) = &mut self.tracer {
             tracer.answered(traces, stamps, batches, &mut self.counters);
         }
     }
 
-    /// The connection ended before the answers of its burst had left.
+    /// Records that the connection ended before the responses of its burst were sent.
     pub fn trace_cut_off(&mut self, traces: &mut Traces, stamps: &Stamps, batches: u32) {
         if let Some(tracer) = &mut self.tracer {
             tracer.cut_off(traces, stamps, batches, &mut self.counters);
         }
     }
 
-    /// The time, if the request is sampled: else nobody will look at it.
+    /// The time, if the request is sampled; otherwise the clock is not read.
     fn stamp(&self, sampled: bool) -> u64 {
         if sampled { self.shared.clock.monotonic_ns() } else { 0 }
     }
 
-    /// The batch's way: space in the ring, parse and encode in one pass, commit.
+    /// Ingests a batch: reserves space in the ring, parses and encodes in one pass, and commits.
     fn ingest(
         &mut self,
         ack: AckLevel,
@@ -510,7 +512,7 @@ impl Service {
         served
     }
 
-    /// [`ingest`](Self::ingest), noting its course.
+    /// As [`ingest`](Self::ingest), recording the times of its stages.
     fn ingest_timed(
         &mut self,
         ack: AckLevel,
@@ -575,8 +577,7 @@ impl Service {
         answer.held()
     }
 
-    /// Counts metrics that will be looked for at another time than their client means, mostly: its clock, or its unit,
-    /// is wrong.
+    /// Counts metrics whose timestamp is far from now, which usually means that the client's clock or unit is wrong.
     #[cold]
     fn note_far_from_now(&mut self, charge: Option<Charge>, metrics: u32) {
         self.counters.metrics_far_from_now += u64::from(metrics);
@@ -586,7 +587,7 @@ impl Service {
         }
     }
 
-    /// Refuses a batch for a reason of ours: what it was charged is given back.
+    /// Refuses a batch because of the state of the server, and refunds its charge.
     fn shed_batch(
         &mut self,
         refusal: HttpError,
@@ -602,7 +603,7 @@ impl Service {
         respond.refuse(refusal)
     }
 
-    /// Counts what has reached its level.
+    /// Counts batches that have reached their level.
     pub fn stored(&mut self, part: &Part) {
         self.counters.batches_stored += u64::from(part.batches);
         self.counters.metrics_stored += u64::from(part.metrics);
@@ -624,7 +625,7 @@ impl Service {
         HttpError::Unavailable { text, retry_after_s: limits::RETRY_AFTER_S }
     }
 
-    /// `{"status":"ready"}`, or why not with a 503.
+    /// Responds `{"status":"ready"}`, or 503 with the reasons.
     fn answer_ready(&mut self, respond: Responder<'_>) -> Served {
         let reasons = unready(self.shared.draining.load(Ordering::Relaxed), self.log.status());
         if reasons.is_empty() {
@@ -634,7 +635,8 @@ impl Service {
         self.answer_unavailable("unready", &reasons, respond)
     }
 
-    /// It lives as long as it answers; once the log has failed it only waits for its end.
+    /// Responds 200 while the server runs; once the log has failed the server is about to exit, and the response is
+    /// 503.
     fn answer_health(&mut self, respond: Responder<'_>) -> Served {
         let log = self.log.health();
         if log.has_failed() {
@@ -722,7 +724,7 @@ impl http::Service for Service {
     }
 }
 
-/// The refusal that says why the limiter did not admit something.
+/// The error for a refusal by the limiter.
 fn over_rate(decision: Decision) -> HttpError {
     let seconds = |ns: u64| u32::try_from(ns.div_ceil(1_000_000_000).max(1)).unwrap_or(u32::MAX);
     match decision {
@@ -741,7 +743,7 @@ fn is_path(path: &str) -> bool {
     matches!(path, "/metrics" | "/health" | "/ready" | "/stats" | "/stats/clients") || query_pool::is_query(path)
 }
 
-/// The level that a query string asks for. Whatever else it asks for would silently not be done, and is refused.
+/// The level in a query string. Any other parameter is refused, because it would silently have no effect.
 fn ack_of(query: Option<&str>, default: AckLevel) -> Result<AckLevel, HttpError> {
     let mut found = None;
     for (name, value) in parameters(query) {

@@ -9,14 +9,14 @@ use std::{
 /// A network: the addresses that begin with the same bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Network {
-    /// Of IPv4: its bits, and the mask of those that count.
+    /// An IPv4 network: its bits, and the mask of its prefix.
     V4(u32, u32),
-    /// Of IPv6.
+    /// An IPv6 network.
     V6(u128, u128),
 }
 
 impl Network {
-    /// Whether `address` is in it. An IPv4 address that is mapped into IPv6 is the IPv4 address.
+    /// Returns true if the network contains `address`. An IPv4 address that is mapped into IPv6 counts as IPv4.
     #[must_use]
     pub fn contains(self, address: IpAddr) -> bool {
         match (self, address.to_canonical()) {
@@ -100,7 +100,7 @@ impl FromStr for TrustedProxy {
     }
 }
 
-/// Whether the bits of `address` after the prefix are zero.
+/// Returns true if the bits of `address` after the prefix are zero.
 fn is_base(network: Network, address: IpAddr) -> bool {
     match (network, address.to_canonical()) {
         (Network::V4(bits, _), IpAddr::V4(address)) => bits == address.to_bits(),

@@ -13,8 +13,8 @@
 //!
 //! An answer whose client does not read is parked, with what is left to render of it, and its thread goes on with
 //! something else; the reactor says when there is space again, and any thread takes it up. Nothing here runs on a
-//! reactor but [`QuerySubmitter::submit`], which never waits: it knows channels and counts alone, and the schedule is between
-//! the pool's threads.
+//! reactor but [`QuerySubmitter::submit`], which never waits: it knows channels and counts alone, and the schedule is
+//! between the pool's threads.
 
 use super::{
     delivery::{Delivery, Prepared, Progress},
@@ -47,55 +47,55 @@ pub trait Engine: Send + Sync + 'static {
     /// Answers one query, whatever it may be refused for found out.
     ///
     /// # Errors
-    /// Why there is no answer.
+    /// The reason why the query failed.
     fn answer(&self, asked: &RawQuery, share: &Share<'_>) -> Result<Prepared, Failure>;
 }
 
-/// What one query may use.
+/// The threads and deadline of one query.
 #[derive(Debug)]
 pub struct Share<'a> {
     /// Threads, with the one that it runs on.
     pub threads: usize,
-    /// When it has to be evaluated. Writing the answer may take longer, as long as the client reads.
+    /// Deadline of the evaluation. Sending the response may take longer, as long as the client reads.
     pub deadline: Instant,
     /// Set when nobody wants the answer any more.
     pub cancelled: &'a AtomicBool,
 }
 
-/// Why a query was not answered.
+/// The failure of a query.
 #[derive(Debug)]
 pub enum Failure {
-    /// It is refused.
+    /// The query is refused.
     Refused {
-        /// How it is counted among queries.
+        /// The outcome that is counted.
         outcome: Outcome,
-        /// How it is counted among requests, and its status.
+        /// The error that is counted, with its status.
         error: HttpError,
-        /// What the client reads.
+        /// The text for the client.
         text: String,
     },
     /// Nobody wants the answer any more.
     Cancelled,
 }
 
-/// What a pool is made of.
+/// The configuration of a pool.
 #[derive(Debug)]
 pub struct PoolSetup<E> {
-    /// How many threads, at least one.
+    /// Number of threads, at least one.
     pub threads: usize,
     /// The cores that they may run on.
     pub cores: Vec<usize>,
-    /// Whether others serve on these cores.
+    /// True if other threads serve on these cores.
     pub yields: bool,
-    /// How long a query may take from its arrival to the beginning of its answer.
+    /// Timeout of a query, from its arrival to the beginning of its response.
     pub timeout: Duration,
-    /// How long a client may take to read a piece.
+    /// Timeout for a client to read a chunk.
     pub write_timeout: Duration,
     /// Bytes that all answers together may hold which their clients have not taken whole.
     pub unread_bytes_max: usize,
     /// What makes the answers.
     pub engine: E,
-    /// Where it is counted.
+    /// The counters of queries.
     pub status: Arc<QueryStatus>,
 }
 
@@ -107,11 +107,11 @@ pub struct Pool {
     ended: Receiver<Infallible>,
 }
 
-/// What is the same for all ways in.
+/// State shared by all submitters.
 #[derive(Debug, Clone)]
 struct Entry {
     jobs: Sender<Job>,
-    /// Which parked answers have space again.
+    /// The parked responses that have space again.
     rooms: Sender<u64>,
     open: Open,
     shares: Shares,
@@ -126,7 +126,7 @@ pub struct QuerySubmitter {
     reactor: Arc<dyn ReadyListener>,
 }
 
-/// What the pool's threads take from.
+/// The queues that the pool's threads take work from.
 #[derive(Debug, Clone)]
 struct Intake {
     jobs: Receiver<Job>,
@@ -243,7 +243,7 @@ impl QuerySubmitter {
     }
 }
 
-/// How it is refused that something is full.
+/// The refusal when a queue is full.
 const fn refusal(full: Full, text_for_all: &'static str) -> (Outcome, HttpError, &'static str) {
     match full {
         Full::All => (Outcome::Full, unavailable(), text_for_all),
@@ -269,7 +269,7 @@ impl Loan {
         Self { taken: idle.swap(0, Ordering::Relaxed), idle: Arc::clone(idle) }
     }
 
-    /// How many a query may use with it: its own in any case.
+    /// Number of threads that a query may use, including its own.
     fn threads(&self) -> usize {
         self.taken.max(1)
     }
@@ -281,7 +281,7 @@ impl Drop for Loan {
     }
 }
 
-/// What the pool's threads share.
+/// State shared by the pool's threads.
 struct PoolShared<E> {
     setup: PoolSetup<E>,
     schedule: Mutex<Schedule>,
@@ -327,7 +327,7 @@ impl<E: Engine> Worker<'_, E> {
         }
     }
 
-    /// What to do next. If there is more, another thread is woken: what comes through a channel wakes one alone.
+    /// Takes the next work. If there is more, another thread is woken, because a channel wakes only one.
     fn next(&self) -> Option<Work> {
         let mut schedule = self.schedule();
         self.intake.rooms.try_iter().for_each(|number| schedule.unpark(number));

@@ -1,5 +1,5 @@
-//! Which requests are queries, and what is kept of one for the thread that answers it. Nothing is parsed here: the
-//! reactor only copies, as a parameter may be a regular expression, and compiling one may take long.
+//! Recognises requests that are queries, and copies the parts that the query thread needs. Nothing is parsed here: a
+//! parameter may be a regular expression, and compiling one on a reactor would take too long.
 
 use crate::{
     http::{Head, HttpError, Method},
@@ -8,13 +8,13 @@ use crate::{
     rate::ClientKey,
 };
 
-/// Whether `path` is one of those that queries are asked at.
+/// Returns true if `path` is a query path.
 #[must_use]
 pub fn is_query(path: &str) -> bool {
     matches!(path, "/query" | "/series" | "/names") || path.strip_prefix("/tags/").is_some_and(|key| !key.is_empty())
 }
 
-/// What is asked at `path`, for which [`is_query`] holds.
+/// The kind of query at `path`, for which [`is_query`] holds.
 ///
 /// # Errors
 /// The key of `/tags/KEY` is not encoded as it must be.
@@ -30,11 +30,11 @@ pub(super) fn kind_of(path: &str) -> Result<Kind, Refusal> {
 /// A query as it came.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RawQuery {
-    /// Who asks.
+    /// The client.
     pub client: ClientKey,
     /// The path, not percent-decoded.
     pub path: Box<str>,
-    /// What stands after `?`.
+    /// The text after `?`.
     pub parameters: Box<str>,
     /// The parameters go on in the body.
     pub has_form: bool,
@@ -45,7 +45,7 @@ pub struct RawQuery {
 }
 
 impl RawQuery {
-    /// What `head` asks. Its strings are bounded as heads are.
+    /// The query in `head`. Its strings are bounded by the size of a head.
     #[must_use]
     pub fn of(head: &Head<'_>, client: ClientKey) -> Self {
         Self {
@@ -61,7 +61,7 @@ impl RawQuery {
     /// Takes in the parameters of the form, as if they stood behind those of the URL.
     ///
     /// # Errors
-    /// It is too long, or no text.
+    /// The form is too long, or not UTF-8.
     pub fn take_form(&mut self, form: &[u8]) -> Result<(), HttpError> {
         if form.len() > limits::QUERY_PARAMETERS_BYTES_MAX {
             return Err(HttpError::BodyTooLarge);
@@ -72,12 +72,12 @@ impl RawQuery {
     }
 }
 
-/// Whether the body of a POST is a form.
+/// Checks that the body of a POST is a form.
 ///
 /// # Errors
-/// It is something else, or longer than a form may be.
+/// The body is of another type, or too long.
 pub fn check_form(head: &Head<'_>) -> Result<(), HttpError> {
-    /// Its parameters, such as the character set, say nothing: a form is ASCII.
+    /// Parameters of the media type, such as the character set, are ignored: a form is ASCII.
     const FORM: &[u8] = b"application/x-www-form-urlencoded";
     let media = head.content_type.unwrap_or_default().split(|&byte| byte == b';').next().unwrap_or_default();
     if !media.trim_ascii().eq_ignore_ascii_case(FORM) {

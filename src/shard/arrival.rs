@@ -1,5 +1,5 @@
-//! The beginning of a connection: who came, by which listener, and what comes before the first request: a PROXY
-//! protocol header where one is due, and a look whether one comes where none is.
+//! The beginning of a connection: the peer, the listener, and what precedes the first request: a PROXY protocol header
+//! where one is required, and the detection of one where none is expected.
 
 use super::{
     client::{Phase, Timer},
@@ -16,7 +16,7 @@ use crate::{
 use reactor::{Peer, Token};
 use std::sync::Arc;
 
-/// How far a connection is before its first request.
+/// The state of a connection before its first request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Preface {
     /// Nothing has come, and a request is due.
@@ -39,7 +39,7 @@ impl Preface {
         Timer::Idle
     }
 
-    /// Whether a header is due.
+    /// Returns true if a header is required.
     pub const fn is_due(&self) -> bool {
         matches!(self, Self::Header(_))
     }
@@ -61,7 +61,7 @@ impl Preface {
 }
 
 impl State {
-    /// Who came in by `listener`.
+    /// The caller that connected to `listener`.
     pub(super) fn caller(&self, listener: usize, peer: Peer) -> Caller {
         let peer = ClientAddress::from(peer);
         let is_trusted = self.setup.shared.config.trusted_proxies.contain(peer);

@@ -23,7 +23,7 @@ use crate::{
 use reactor::{Cause, Driver, Flow, Handler, Peer, TimerWheel, Token};
 use std::{collections::VecDeque, io, time::Duration};
 
-/// What the driver shall do now that its turn is over.
+/// An operation for the driver after its turn.
 #[derive(Debug)]
 pub enum Act {
     Send(Token, Vec<u8>),
@@ -43,7 +43,7 @@ pub(super) struct Hold {
     token: Token,
 }
 
-/// How far this core has come in stopping.
+/// The phase of shutdown of this core.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Drain {
     No,
@@ -79,7 +79,7 @@ pub struct State {
     expired: Vec<usize>,
     pub(super) acts: Vec<Act>,
     pub(super) now_ns: u64,
-    /// When this turn's wait was over.
+    /// Time at which this turn's wait ended.
     turn_began_ns: u64,
     /// The driver has waited since the clocks were read.
     slept: bool,
@@ -88,7 +88,7 @@ pub struct State {
     give_up: bool,
     /// Connections over the bound.
     pub(super) refusals_open: u32,
-    /// Those that came over it, in the order in which they came.
+    /// Connections over the limit, in the order of arrival.
     pub(super) reserve: VecDeque<Token>,
     /// Connections of `--admin-listen`.
     pub(super) admins_open: u32,
@@ -194,17 +194,18 @@ impl State {
         self.release();
     }
 
-    /// What the driver has to do, in order.
+    /// The operations for the driver, in order.
     pub fn acts(&mut self) -> impl Iterator<Item = Act> + '_ {
         self.acts.drain(..)
     }
 
-    /// Whether this core has nothing left to do for ever.
+    /// Returns true once this core has nothing left to do.
     pub fn is_done(&self) -> bool {
         self.give_up || (self.drain == Drain::Finishing && self.clients.is_empty())
     }
 
-    /// How long the driver may wait. Called after the sleep was announced: what came in before that must be seen here.
+    /// The maximum time that the driver may wait. Called after the sleep was announced: work that arrived before that
+    /// must be seen here.
     pub fn sleep_limit(&mut self) -> Option<Duration> {
         self.end_turn();
         let log = self.setup.service.log();

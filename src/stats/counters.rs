@@ -1,4 +1,4 @@
-//! What one core counts: plain integers that it owns and nobody else touches, and the reasons they are counted by.
+//! Counters of one core: plain integers that only the core touches, and the reasons by which they are labelled.
 
 use crate::http::{HttpError, REASONS, Status, reason_index};
 
@@ -11,7 +11,7 @@ macro_rules! labelled {
         impl $name {
             /// All of them, in the order of their counts.
             pub const ALL: &'static [Self] = &[$(Self::$variant),*];
-            /// As it is written in statistics.
+            /// The label in statistics.
             #[must_use]
             pub const fn label(self) -> &'static str {
                 match self { $(Self::$variant => $label),* }
@@ -22,7 +22,7 @@ macro_rules! labelled {
 pub(crate) use labelled;
 
 labelled! {
-    /// Why a batch was rejected: the client's doing.
+    /// The reason why a batch was rejected, a client error.
     Rejection {
         /// Not a valid batch: 400 from the parser.
         Malformed = "malformed",
@@ -42,7 +42,7 @@ labelled! {
 }
 
 labelled! {
-    /// Why a batch was shed: the server's doing. All are answered 503 with Retry-After.
+    /// The reason why a batch was shed because of the state of the server: 503 with Retry-After.
     Shed {
         /// The ring to the writer was full.
         RingFull = "ring_full",
@@ -58,23 +58,23 @@ labelled! {
 }
 
 labelled! {
-    /// Why a request that was to be traced is not.
+    /// The reason why a request selected for tracing was not traced.
     Untraced {
         /// The exporter's queue was full.
         QueueFull = "queue_full",
         /// Too many requests of the core were being recorded.
         TooManyOpen = "too_many_open",
-        /// So many slow or failed requests had been exported in that second already.
+        /// The limit of slow or failed requests in that second was reached.
         TooManyLate = "too_many_late",
     }
 }
 
 labelled! {
-    /// Why a connection ended.
+    /// The reason why a connection was closed.
     Closed {
         /// The peer ended it, between requests.
         ByPeer = "peer",
-        /// It failed: reset, broken pipe.
+        /// An error: reset, broken pipe.
         Failed = "error",
         /// This server ended it after an answer: asked to, or after an error.
         AfterAnswer = "answered",
@@ -88,7 +88,7 @@ labelled! {
         Drained = "drained",
         /// An answer that had begun could not be finished.
         CutOff = "cut_off",
-        /// It was given up for others, as there was no place or no memory for all.
+        /// Evicted for other connections, for lack of slots or memory.
         Evicted = "evicted",
     }
 }
@@ -117,7 +117,7 @@ macro_rules! counters {
                 $(self.$many.iter_mut().zip(other.$many).for_each(|(into, from)| *into += from);)*
             }
 
-            /// What was counted since `before`.
+            /// The counts since `before`.
             #[must_use]
             pub fn since(&self, before: &Self) -> Self {
                 let mut since = self.clone();
@@ -132,14 +132,14 @@ macro_rules! counters {
 counters! {
     /// One core's counts since start.
     ///
-    /// Batches are `POST /metrics` requests whose head was accepted as such; each ends in exactly one of stored, rejected and
-    /// shed, so `received = stored + rejected + shed + pending`, and `pending` is zero at rest.
+    /// Batches are `POST /metrics` requests whose head was accepted as such; each ends in exactly one of stored,
+    /// rejected and shed, so `received = stored + rejected + shed + pending`, and `pending` is zero at rest.
     ///
     /// The same sum holds for `body_bytes_*`, which count the decoded bodies that came in whole: a batch that was
     /// refused before, by its head or because its body broke off, has no bytes in it.
     ///
-    /// It holds for `metrics_*` too, as far as metrics are known. A batch that was shed or refused unread, such as one over
-    /// its client's rate, has none in them; a malformed one has those before its fault and the faulty one.
+    /// It holds for `metrics_*` too, as far as metrics are known. A batch that was shed or refused unread, such as one
+    /// over its client's rate, has none in them; a malformed one has those before its fault and the faulty one.
     Counters {
         /// Connections taken in and served.
         connections_accepted,

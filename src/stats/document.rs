@@ -39,14 +39,14 @@ fn quantiles(distribution: &Distribution, per_unit: u64) -> Map<String, Value> {
     map
 }
 
-/// Those of a distribution since the start, and inside of it those of the last interval.
+/// Quantiles of a distribution since startup, with those of the last interval inside.
 fn both(snapshot: &Snapshot<'_>, per_unit: u64, of: impl Fn(&Span<'_>) -> Distribution) -> Value {
     let mut map = quantiles(&of(&snapshot.all), per_unit);
     map.insert("interval".into(), Value::Object(quantiles(&of(&snapshot.interval), per_unit)));
     Value::Object(map)
 }
 
-/// How much a second, and which part succeeded.
+/// Rates per second, and the fractions of success and failure.
 fn rates(span: &Span<'_>) -> Value {
     let seconds = span.length.as_secs_f64().max(f64::EPSILON);
     let counters = span.counters;

@@ -1,10 +1,10 @@
-//! What the server did. A core owns plain [`Counters`] and [`Histograms`] that nobody else touches, and hands them out as a
-//! [`Report`] when it is asked: the counters as a copy, the histograms by a swap. The observer's thread asks, merges, and makes the
-//! documents; no lock is taken and no core waits.
+//! Statistics. A core owns plain [`Counters`] and [`Histograms`] that nothing else touches, and hands them out as a
+//! [`Report`] when it is asked: the counters as a copy, the histograms by a swap. The observer's thread asks, merges,
+//! and makes the documents; no lock is taken and no core waits.
 //!
-//! The map: `counters` and `histograms` (what a core owns), `observer` (the thread), `collector` (asks and merges), `document`
-//! (`/stats`), `families` and `exposition` (`/metrics`), `clients` (`/stats/clients`), `format` (which form is requested), `line` (the line in
-//! the log), `process` (what the kernel says).
+//! The map: `counters` and `histograms` (what a core owns), `observer` (the thread), `collector` (asks and merges),
+//! `document` (`/stats`), `families` and `exposition` (`/metrics`), `clients` (`/stats/clients`), `format` (which form
+//! is requested), `line` (the line in the log), `process` (what the kernel says).
 
 pub(crate) mod clients;
 mod collector;
@@ -37,7 +37,7 @@ use std::{borrow::Cow, fmt, sync::Arc};
 /// A request for a report.
 #[derive(Debug)]
 pub struct ReportRequest {
-    /// Where the report goes.
+    /// The channel for the report.
     pub reply: Sender<Report>,
     /// Empty histograms to go on with, in exchange for those that are handed out.
     pub empty: Box<Histograms>,
@@ -77,16 +77,16 @@ impl RenderedDocument {
     }
 }
 
-/// What one reactor says of itself when asked.
+/// The report of one reactor.
 #[derive(Debug)]
 pub struct Report {
-    /// Which reactor: its index.
+    /// Index of the reactor.
     pub reactor: usize,
-    /// Its counts since start.
+    /// Counters since startup.
     pub counters: Counters,
-    /// What it measured since the last report.
+    /// Histograms since the last report.
     pub histograms: Box<Histograms>,
-    /// What its driver counted.
+    /// Counters of the driver.
     pub driver: DriverCounters,
     /// Connections open.
     pub connections_active: u64,
@@ -98,7 +98,7 @@ pub struct Report {
     pub ring_bytes: u64,
     /// Bursts whose answers wait for the log.
     pub bursts_held: u64,
-    /// Its memory.
+    /// Memory of the reactor.
     pub memory: Memory,
     /// Bytes of it held for peers.
     pub held_bytes: u64,
@@ -109,7 +109,7 @@ pub struct Report {
 /// Memory of one core, in bytes, by owner.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Memory {
-    /// Its ring to the writer: address space, of which pages are taken as they are used.
+    /// The ring to the writer: address space whose pages are allocated on first use.
     pub ring: u64,
     /// The driver's receive buffers.
     pub receive_buffers: u64,

@@ -40,7 +40,7 @@ pub enum Document {
     Metrics(Format),
     /// The clients, so many of them.
     Clients {
-        /// How many.
+        /// Number of clients.
         top: usize,
     },
 }
@@ -55,7 +55,7 @@ impl Document {
     /// The document that `GET /stats/clients` asks for with this query string.
     ///
     /// # Errors
-    /// Why it cannot be answered; the parameter is named.
+    /// An unknown or invalid parameter, by name.
     pub fn clients(query: Option<&str>) -> Result<Self, HttpError> {
         Ok(Self::Clients { top: clients::top_of(query)? })
     }
@@ -86,13 +86,13 @@ impl Document {
 /// A core's question for a document, for all of its connections that wait for it.
 #[derive(Debug, Clone, Copy)]
 pub struct Question {
-    /// What is wanted.
+    /// The requested document.
     pub document: Document,
     /// The reactor that asks.
     pub reactor: usize,
 }
 
-/// What an observer is made of.
+/// The configuration of an observer.
 #[derive(Debug)]
 pub struct ObserverSetup {
     /// Requests for documents. When all senders are gone the observer ends.
@@ -103,21 +103,21 @@ pub struct ObserverSetup {
     pub limiter: Option<Arc<Limiter>>,
     /// The ledger of the limiter's events.
     pub ledger: Ledger,
-    /// What the log says of itself.
+    /// Status of the log.
     pub log: Arc<LogStatus>,
-    /// What the keeper of sealed segments says of itself.
+    /// Status of the maintenance of sealed segments.
     pub keeper: Arc<KeeperStatus>,
-    /// What the exporter says of itself.
+    /// Status of the exporter.
     pub exported: Arc<ExportStatus>,
-    /// Where the server's own figures go by OTLP, if they do.
+    /// The OTLP export of the server's own metrics, if enabled.
     pub figures: Option<FiguresOut>,
-    /// What became of queries.
+    /// Counters of queries.
     pub queries: Arc<QueryStatus>,
-    /// Whether the server is stopping.
+    /// True once shutdown has begun.
     pub draining: Arc<AtomicBool>,
-    /// How often a line of statistics is logged; `None` is never.
+    /// Interval at which statistics are logged; `None` means never.
     pub stats_interval: Option<Duration>,
-    /// Who is told of the figures and of life, if anybody.
+    /// The service manager, if it requested notifications.
     pub manager: Option<Arc<Manager>>,
     /// The server's clock.
     pub clock: Clock,
@@ -128,7 +128,7 @@ pub struct ObserverSetup {
 /// The way of the server's own figures to the exporter.
 #[derive(Debug)]
 pub struct FiguresOut {
-    /// How often they go.
+    /// Interval between exports.
     pub interval: Duration,
     /// To the exporter, which takes one at a time.
     pub queue: crossbeam_channel::Sender<Figures>,
@@ -137,9 +137,9 @@ pub struct FiguresOut {
 /// Facts that do not change while the server runs.
 #[derive(Debug, Clone)]
 pub struct Facts {
-    /// When the server started.
+    /// Start time of the server.
     pub started: Instant,
-    /// The same, in nanoseconds since the epoch.
+    /// Start time, in nanoseconds since the epoch.
     pub started_unix_ns: u64,
     /// Name of the network driver.
     pub driver: &'static str,
@@ -174,7 +174,7 @@ pub(super) struct Snapshot<'a> {
 }
 
 impl Snapshot<'_> {
-    /// Why the server is not ready; empty: it is.
+    /// The reasons why the server is not ready; empty if it is ready.
     pub fn unready(&self) -> Vec<String> {
         unready(self.draining, self.log)
     }
@@ -195,7 +195,8 @@ impl Snapshot<'_> {
     }
 }
 
-/// Why a server is not ready: it takes no batches, or its log cannot go on as asked. Empty: it is.
+/// The reasons why a server is not ready: it does not accept batches, or its log does not work as configured. Empty if
+/// it is ready.
 #[must_use]
 pub fn unready(draining: bool, log: &LogStatus) -> Vec<String> {
     let draining = draining.then(|| "the server is stopping".to_owned());
@@ -224,17 +225,17 @@ pub(super) fn pretty(document: &serde_json::Value) -> Vec<u8> {
 pub struct Observer {
     setup: ObserverSetup,
     collector: Collector,
-    /// What the service manager's watchdog waits for, when there is one.
+    /// Watchdog pings, if the service manager expects them.
     beats: Option<Beats>,
 }
 
-/// When the watchdog is to hear of life next, and whether there is any.
+/// The next watchdog ping, and the result of the last liveness check.
 #[derive(Debug)]
 struct Beats {
     next: Instant,
     interval: Duration,
     pulse: Pulse,
-    /// What was wrong at the last.
+    /// The fault found by the last check, if any.
     fault: Option<&'static str>,
 }
 

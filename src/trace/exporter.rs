@@ -35,18 +35,18 @@ fn count(counter: &AtomicU64, more: usize) {
     counter.fetch_add(more as u64, Ordering::Relaxed);
 }
 
-/// What the exporter is made of.
+/// The configuration of the exporter.
 #[derive(Debug)]
 pub struct ExporterSetup {
-    /// Where spans go, and the queue they come from.
+    /// The destination of spans, and their queue.
     pub traces: Option<(Destination, Receiver<Record>)>,
-    /// Where figures go, and where they come from.
+    /// The destination of the server's own metrics, and their queue.
     pub figures: Option<(Destination, Receiver<Figures>)>,
-    /// Who exports.
+    /// The identity of this server.
     pub identity: Identity,
     /// The clock of the records.
     pub clock: Clock,
-    /// Where it counts.
+    /// The counters of the exporter.
     pub status: Arc<ExportStatus>,
 }
 
@@ -61,7 +61,7 @@ impl Exporter {
     /// Starts it. It connects when there is something to send.
     ///
     /// # Errors
-    /// What is wrong with a destination, or that there is no thread to be had.
+    /// A destination is invalid, or the thread cannot be started.
     pub fn start(setup: ExporterSetup) -> Result<Self, String> {
         let ExporterSetup { traces, figures, identity, clock, status } = setup;
         // Names are looked up on a thread of its own.

@@ -22,7 +22,7 @@ use tonic::{
     transport::{Channel, ClientTlsConfig, Endpoint},
 };
 
-/// How OTLP is spoken.
+/// The transport protocol of OTLP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
     /// gRPC.
@@ -32,7 +32,7 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// As `OTEL_EXPORTER_OTLP_PROTOCOL` has it.
+    /// The name in `OTEL_EXPORTER_OTLP_PROTOCOL`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -42,21 +42,21 @@ impl Protocol {
     }
 }
 
-/// Where one kind of telemetry goes.
+/// The destination of one signal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Destination {
-    /// How.
+    /// The protocol.
     pub protocol: Protocol,
     /// The URL: of the receiver for gRPC, of its resource for HTTP.
     pub url: String,
     /// Fields to send along, such as an API key.
     pub headers: Vec<(String, String)>,
-    /// How long one export may take, with all its attempts.
+    /// Timeout of one export, including retries.
     pub timeout: Duration,
 }
 
 impl Destination {
-    /// Whether it can be one at all.
+    /// Checks that the URL is valid.
     ///
     /// # Errors
     /// What is wrong with the URL.
@@ -68,7 +68,7 @@ impl Destination {
         }
     }
 
-    /// Whether this can be sent along.
+    /// Returns true if this can be sent as a header.
     #[must_use]
     pub fn is_header(name: &str, value: &str) -> bool {
         Request::post("/").header(name, value).body(()).is_ok()
@@ -129,7 +129,7 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Why the last request had no answer: the exporter of spans says only that there was an error.
+/// The error of the last request: the span exporter of the SDK reports only that there was one.
 #[derive(Debug, Clone, Default)]
 struct Trouble(Arc<Mutex<Option<String>>>);
 
@@ -176,7 +176,7 @@ impl SpanWire {
     /// Connects to nothing yet. To be called in the runtime that will run it.
     ///
     /// # Errors
-    /// What is wrong with the destination, or with this machine's certificates.
+    /// The destination is invalid, or the certificates of this machine cannot be read.
     pub fn new(destination: &Destination, identity: &Identity) -> Result<Self, String> {
         let retry = RetryPolicy::recommended()
             .with_max_retries(limits::OTLP_RETRIES_MAX)
@@ -209,7 +209,7 @@ impl SpanWire {
     /// Sends them.
     ///
     /// # Errors
-    /// Why not: of the last attempt.
+    /// The error of the last attempt.
     pub async fn send(&self, spans: Vec<opentelemetry_sdk::trace::SpanData>) -> Result<(), String> {
         self.trouble.replace(None);
         match tokio::time::timeout(self.timeout, self.exporter.export(spans)).await {
@@ -238,7 +238,7 @@ impl FigureWire {
     /// As [`SpanWire::new`].
     ///
     /// # Errors
-    /// As there.
+    /// As [`SpanWire::new`].
     pub fn new(destination: Destination) -> Result<Self, String> {
         let form = match destination.protocol {
             Protocol::Http => Form::Http(destination.http_client(&Trouble::default())?),
@@ -252,7 +252,7 @@ impl FigureWire {
     /// Sends them.
     ///
     /// # Errors
-    /// Why not.
+    /// The error.
     pub async fn send(&mut self, figures: ExportMetricsServiceRequest) -> Result<(), String> {
         let timeout = self.destination.timeout;
         let sent = tokio::time::timeout(timeout, self.send_once(figures)).await;

@@ -150,8 +150,8 @@ fn what_cannot_be_listened_at_is_one_line() {
     for (places, parts) in [
         (vec![unix(&file)], ["no socket", "file"]),
         (vec![unix(&missing)], ["cannot listen on", "missing"]),
-        (vec![taken.clone()], [taken.as_str(), "something else"]),
-        (vec!["127.0.0.1:0".into(), taken.clone()], [taken.as_str(), "something else"]),
+        (vec![taken.clone()], [taken.as_str(), "is in use"]),
+        (vec!["127.0.0.1:0".into(), taken.clone()], [taken.as_str(), "is in use"]),
         (vec!["127.0.0.1:7001".into(), "127.0.0.1:7001".into()], ["already configured", "127.0.0.1:7001"]),
         (vec!["0.0.0.0:7001,127.0.0.1:7001".into()], ["already covered by", "127.0.0.1:7001"]),
         (vec!["no-such-host.invalid:0".into()], ["no-such-host.invalid", "--listen"]),

@@ -203,7 +203,7 @@ fn what_stands_in_its_place_is_said_by_ready(driver: Driver) {
         fs::rename(&log, &moved).unwrap();
         make(&log);
         server.signal(Signal::HangUp);
-        unready(&server, &format!("not rotated, which is tried again in 10s: metrics.jsonl is {what}"));
+        unready(&server, &format!("rotating the log failed; retry in 10s: metrics.jsonl is {what}"));
         assert_eq!(server.stat("/log/rotations_postponed"), round + 1);
         store(&server, "b");
         assert_eq!((queried(&server), stored(&moved)), (vec!["a".into(), "b".into()], vec!["a".into(), "b".into()]));

@@ -126,7 +126,7 @@ fn too_many_are_told_to_come_again(driver: Driver) {
 fn an_expression_does_not_outlive_the_timeout(driver: Driver) {
     let server = Setup::new(driver).flag("--query-threads", 1).flag("--query-timeout", "1s").start();
     store_slow(&server, "");
-    assert!(server.ask(&get(SLOW)).refusal(503).contains("in time"));
+    assert!(server.ask(&get(SLOW)).refusal(503).contains("timed out"));
     wait_for_end(&server, "timed_out", 1);
     queries_hold_together(&server);
     assert!(number(&server.ask(&count_of("slow"))) == 60);
@@ -142,7 +142,7 @@ fn a_stop_finishes_what_is_being_answered(driver: Driver) {
     late.send(b"GET /names HTTP/1.1\r\nHos").unwrap();
     until("both are there", || (server.stat("/connections/active") == 3).then_some(()));
     server.signal(Signal::Terminate);
-    server.wait_for_line("the stop", |line| line.contains("stopping").then_some(()));
+    server.wait_for_line("the stop", |line| line.contains("shutting down").then_some(()));
     late.send(b"t: h\r\n\r\n").unwrap();
     assert!(late.answer().refusal(503).contains("stopping"));
     assert!(client.chunked_body().is_ok());

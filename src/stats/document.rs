@@ -219,6 +219,14 @@ fn process(snapshot: &Snapshot<'_>) -> Value {
     })
 }
 
+fn stages(snapshot: &Snapshot<'_>) -> Map<String, Value> {
+    let stage = |&stage: &Stage| {
+        let of = |span: &Span<'_>| span.measures.cores.stage_ns[stage as usize].clone();
+        (stage.label().to_owned(), both(snapshot, MICROSECONDS, of))
+    };
+    Stage::ALL.iter().map(stage).collect()
+}
+
 /// The document.
 pub fn document(snapshot: &Snapshot<'_>) -> Vec<u8> {
     let counters = snapshot.all.counters;
@@ -226,13 +234,6 @@ pub fn document(snapshot: &Snapshot<'_>) -> Vec<u8> {
         Status::ALL.iter().map(|status| (status.code().to_string(), json!(counters.answered(*status)))).collect();
     let refused_by: Map<String, Value> =
         REASONS.iter().zip(counters.refused).map(|((reason, _), count)| ((*reason).to_owned(), json!(count))).collect();
-    let stages: Map<String, Value> = Stage::ALL
-        .iter()
-        .map(|&stage| {
-            let of = |span: &Span<'_>| span.measures.cores.stage_ns[stage as usize].clone();
-            (stage.label().to_owned(), both(snapshot, MICROSECONDS, of))
-        })
-        .collect();
     let memory: Map<String, Value> =
         snapshot.memory().into_iter().map(|(owner, bytes)| (owner.to_owned(), json!(bytes))).collect();
     let sum = |of: fn(&super::Report) -> u64| snapshot.collected.reports().map(of).sum::<u64>();
@@ -265,7 +266,7 @@ pub fn document(snapshot: &Snapshot<'_>) -> Vec<u8> {
         "interval": rates(&snapshot.interval),
         "latency_us": both(snapshot, MICROSECONDS, |span| span.measures.cores.batch_ns.clone()),
         "other_latency_us": both(snapshot, MICROSECONDS, |span| span.measures.cores.other_ns.clone()),
-        "stages_us": stages,
+        "stages_us": stages(snapshot),
         "batch_metrics": both(snapshot, 1, |span| span.measures.cores.batch_metrics.clone()),
         "batch_body_bytes": both(snapshot, 1, |span| span.measures.cores.batch_body_bytes.clone()),
         "turn_us": both(snapshot, MICROSECONDS, |span| span.measures.cores.turn_ns.clone()),

@@ -1,5 +1,5 @@
-//! MetricsStream: takes batches of metrics over HTTP, holds each client to its rate, and appends them to a log that a
-//! person can read. See ARCHITECTURE.md for the map and for the line a request takes through it.
+//! MetricsStream: receives batches of metrics over HTTP, rate-limits each client, and appends them to a readable log.
+//! ARCHITECTURE.md has the map of the modules and the path of a request through them.
 
 #![cfg_attr(loom, allow(unused))]
 
@@ -15,8 +15,8 @@ pub mod rate;
 pub mod segment;
 mod sync;
 
-// The model checker (`--cfg loom`) gets the lock-free rooms above and what they lean on. The others have nothing for it, and some of
-// what they depend on takes the flag for its own.
+// The model checker (`--cfg loom`) compiles the lock-free modules above and their dependencies only. The others have
+// nothing to model, and some of their dependencies react to the flag themselves.
 #[cfg(not(loom))]
 pub mod cli;
 #[cfg(not(loom))]
@@ -31,8 +31,6 @@ pub mod listening;
 pub mod logging;
 #[cfg(not(loom))]
 mod memory;
-#[cfg(not(loom))]
-pub mod notify;
 #[cfg(not(loom))]
 pub mod printable;
 #[cfg(not(loom))]
@@ -53,6 +51,8 @@ pub mod service;
 pub mod shard;
 #[cfg(not(loom))]
 pub mod stats;
+#[cfg(not(loom))]
+pub mod systemd;
 #[cfg(not(loom))]
 pub mod trace;
 #[cfg(not(loom))]

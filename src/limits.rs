@@ -433,13 +433,13 @@ const _: () = assert!(API_KEY_BYTES_MAX < HEAD_BYTES_MAX / 2);
 
 // ---- service manager -----------------------------------------------------------------------------------------------
 
-/// How long one message to the service manager may wait for room in its socket.
+/// Timeout for one message to the service manager, while its socket is full.
 pub const NOTIFY_WAIT: Duration = Duration::from_secs(1);
-/// Times that a service manager's watchdog hears of a living server before its patience ends: a core that is late once, by as much
-/// as [`REPORT_WAIT`], must not count as dead.
-pub const WATCHDOG_BEATS: u32 = 4;
-/// Least time between two of them: each asks every reactor for its report.
-pub const WATCHDOG_BEAT_MIN: Duration = Duration::from_millis(100);
+/// Liveness checks within the timeout of the service manager's watchdog: a core that reports late once, by as much as
+/// [`REPORT_WAIT`], must not count as stalled.
+pub const WATCHDOG_PINGS: u32 = 4;
+/// Minimum time between two liveness checks: each requests a report from every reactor.
+pub const WATCHDOG_PING_INTERVAL_MIN: Duration = Duration::from_millis(100);
 /// What a stop may take beside `--drain-timeout` and [`LOG_STOP_WAIT`]: the queries, and the keeper's last block.
 pub const STOP_MARGIN: Duration = Duration::from_secs(10);
 

@@ -17,7 +17,6 @@ use crate::{
     limits,
     listening::{self, Endpoint, Listening, Place, Role, SocketFiles},
     log::{self, DirectoryLock, Log, LogError, LogHealth, LogStatus},
-    notify::Manager,
     query_pool::{LogEngine, Pool, PoolSetup},
     rate::{ClientKeys, EventSender, Ledger, Limiter, LimiterSetup, event_ring},
     scan::Source,
@@ -25,6 +24,7 @@ use crate::{
     service::{Service, Shared},
     shard::{self, ShardMessage, ShardSetup},
     stats::{ExportStatus, Facts, FiguresOut, Observer, ObserverSetup, QueryStatus, process},
+    systemd::SdNotify,
     trace::{Exporter, ExporterSetup, Identity, Record, Tracer, TracerSetup},
 };
 use core_affinity::CoreId;
@@ -103,7 +103,7 @@ pub struct Server {
     mailboxes: Vec<mailbox::Sender<ShardMessage>>,
     queries: Pool,
     observer: JoinHandle<()>,
-    manager: Option<Arc<Manager>>,
+    sd_notify: Option<Arc<SdNotify>>,
     exporter: Option<Exporter>,
     signals: SignalsSeen,
     ended: Receiver<Ended>,
@@ -134,7 +134,7 @@ impl Reason {
 pub fn start(config: Config) -> Result<Server, ServerError> {
     let started = Instant::now();
     let signals = signals::watch().map_err(|error| error!("cannot handle signals: {error}"))?;
-    let manager = Manager::from_environment();
+    let sd_notify = SdNotify::from_environment();
     let started_unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let started_unix_ns = u64::try_from(started_unix.as_nanos()).unwrap_or(u64::MAX);
     let places = listening::resolve(&listening::asked(&config), listening::look_up).map_err(ServerError)?;
@@ -213,7 +213,7 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
         queries: Arc::clone(&query_status),
         draining: Arc::clone(&draining),
         stats_interval: config.stats_interval,
-        manager: manager.clone(),
+        sd_notify: sd_notify.clone(),
         clock,
         facts: facts.clone(),
     });
@@ -290,8 +290,8 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
         tracing::info!("statistics are served on {statistics_at} only");
     }
     announce(config, &facts, &listens_at, &opened.report);
-    if let Some(manager) = &manager {
-        manager.ready(&match statistics_at.as_str() {
+    if let Some(sd_notify) = &sd_notify {
+        sd_notify.ready(&match statistics_at.as_str() {
             "" => listens_at.clone(),
             statistics_at => format!("{listens_at}; statistics on {statistics_at}"),
         });
@@ -308,7 +308,7 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
         mailboxes,
         queries,
         observer,
-        manager,
+        sd_notify,
         exporter,
         signals,
         ended,
@@ -430,15 +430,15 @@ impl Server {
             mailboxes,
             queries,
             observer,
-            manager,
+            sd_notify,
             exporter,
             signals,
             ended,
         } = self;
         let mut reason = Reason::default();
         let stopping = |why: &dyn fmt::Display| {
-            if let Some(manager) = &manager {
-                manager.stopping(why, drain_timeout + limits::LOG_STOP_WAIT + limits::STOP_MARGIN);
+            if let Some(sd_notify) = &sd_notify {
+                sd_notify.stopping(why, drain_timeout + limits::LOG_STOP_WAIT + limits::STOP_MARGIN);
             }
         };
         loop {

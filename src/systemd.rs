@@ -3,8 +3,8 @@
 //! identifies the sender by the socket's credentials.
 //!
 //! A manager that does not receive them costs the server nothing but a warning, and `WATCHDOG=1` is sent only when
-//! [`Pulse`] finds that every thread makes progress. This file reads the three variables of the protocol itself; they
-//! are not configuration of the server.
+//! [`LivenessCheck`] finds that every thread makes progress. This file reads the three variables of the protocol
+//! itself; they are not configuration of the server.
 
 use crate::{limits, log::LogHealth};
 use std::{
@@ -28,22 +28,22 @@ use std::{
 
 /// The connection to the service manager.
 #[derive(Debug)]
-pub struct Manager {
+pub struct SdNotify {
     socket: UnixDatagram,
     address: SocketAddr,
     watchdog: Option<Duration>,
     /// The last message could not be sent, and that was logged.
-    is_deaf: AtomicBool,
+    has_failed_to_send: AtomicBool,
 }
 
-impl Manager {
+impl SdNotify {
     /// Connects to the manager named by the environment. Logs a warning if it cannot be reached.
     #[must_use]
     pub fn from_environment() -> Option<Arc<Self>> {
         let name = env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty())?;
         let watchdog = watchdog(env::var_os("WATCHDOG_USEC").as_deref(), env::var_os("WATCHDOG_PID").as_deref());
         match Self::at(&name, watchdog) {
-            Ok(manager) => Some(Arc::new(manager)),
+            Ok(sd_notify) => Some(Arc::new(sd_notify)),
             Err(error) => {
                 tracing::warn!("cannot notify the service manager: NOTIFY_SOCKET={}: {error}", name.display());
                 None
@@ -60,39 +60,39 @@ impl Manager {
         }?;
         let socket = UnixDatagram::unbound()?;
         socket.set_write_timeout(Some(limits::NOTIFY_WAIT))?;
-        Ok(Self { socket, address, watchdog, is_deaf: AtomicBool::new(false) })
+        Ok(Self { socket, address, watchdog, has_failed_to_send: AtomicBool::new(false) })
     }
 
-    /// Interval of liveness checks with [`Pulse`], if the manager's watchdog is enabled.
+    /// Interval of liveness checks with [`LivenessCheck`], if the manager's watchdog is enabled.
     #[must_use]
-    pub fn beat_interval(&self) -> Option<Duration> {
-        self.watchdog.map(|watchdog| (watchdog / limits::WATCHDOG_BEATS).max(limits::WATCHDOG_BEAT_MIN))
+    pub fn ping_interval(&self) -> Option<Duration> {
+        self.watchdog.map(|watchdog| (watchdog / limits::WATCHDOG_PINGS).max(limits::WATCHDOG_PING_INTERVAL_MIN))
     }
 
     /// Reports that the server listens.
     pub fn ready(&self, listens_at: &str) {
-        self.tell(format_args!("READY=1\nSTATUS=listening on {listens_at}"));
+        self.send(format_args!("READY=1\nSTATUS=listening on {listens_at}"));
     }
 
     /// Reports that shutdown has begun, with a reason of one line, and that it takes at most `within`.
     pub fn stopping(&self, reason: &dyn fmt::Display, within: Duration) {
-        self.tell(format_args!("STOPPING=1\nSTATUS=stopping: {reason}\nEXTEND_TIMEOUT_USEC={}", within.as_micros()));
+        self.send(format_args!("STOPPING=1\nSTATUS=stopping: {reason}\nEXTEND_TIMEOUT_USEC={}", within.as_micros()));
     }
 
     /// Reports the status of the server, in one line.
     pub fn status(&self, what: &dyn fmt::Display) {
-        self.tell(format_args!("STATUS={what}"));
+        self.send(format_args!("STATUS={what}"));
     }
 
     /// Sends a watchdog ping.
-    pub fn alive(&self) {
-        self.tell(format_args!("WATCHDOG=1"));
+    pub fn ping_watchdog(&self) {
+        self.send(format_args!("WATCHDOG=1"));
     }
 
-    fn tell(&self, message: fmt::Arguments<'_>) {
+    fn send(&self, message: fmt::Arguments<'_>) {
         let sent = self.socket.send_to_addr(message.to_string().as_bytes(), &self.address);
-        let was_deaf = self.is_deaf.swap(sent.is_err(), Ordering::Relaxed);
-        if let (Err(error), false) = (sent, was_deaf) {
+        let had_failed = self.has_failed_to_send.swap(sent.is_err(), Ordering::Relaxed);
+        if let (Err(error), false) = (sent, had_failed) {
             tracing::warn!("cannot notify the service manager: {error}");
         }
     }
@@ -114,7 +114,7 @@ fn watchdog(microseconds: Option<&OsStr>, process: Option<&OsStr>) -> Option<Dur
 
 /// A sample of the progress of the server's threads.
 #[derive(Debug, Clone, Copy)]
-pub struct Signs {
+pub struct LivenessSample {
     /// Reactors that did not report.
     pub reactors_silent: usize,
     /// Health of the log.
@@ -130,23 +130,23 @@ pub struct Signs {
 /// A full disk is not a fault of the server: it resumes by itself, and a restart would not help. A slow sync is not a
 /// fault either, because requests that wait for it time out.
 #[derive(Debug, Default)]
-pub struct Pulse {
+pub struct LivenessCheck {
     /// Bytes that the writer had written at the last sample with bytes waiting.
     waited_at: Option<u64>,
 }
 
-impl Pulse {
+impl LivenessCheck {
     /// Returns `Err` with the stalled component if a thread on the write path made no progress since the last sample.
     ///
     /// # Errors
     /// The stalled component, and how it was detected.
-    pub fn feel(&mut self, signs: Signs) -> Result<(), &'static str> {
-        let stalled = matches!(signs.health, LogHealth::Stalled(_));
-        let waits_at = (signs.queued_bytes > 0 && !stalled).then_some(signs.written_bytes);
+    pub fn check(&mut self, sample: LivenessSample) -> Result<(), &'static str> {
+        let stalled = matches!(sample.health, LogHealth::Stalled(_));
+        let waits_at = (sample.queued_bytes > 0 && !stalled).then_some(sample.written_bytes);
         let waited_at = std::mem::replace(&mut self.waited_at, waits_at);
-        if signs.health.has_failed() {
+        if sample.health.has_failed() {
             Err("the log has failed")
-        } else if signs.reactors_silent > 0 {
+        } else if sample.reactors_silent > 0 {
             Err("a reactor does not report")
         } else if waits_at.is_some() && waits_at == waited_at {
             Err("the log writer makes no progress")
@@ -162,7 +162,8 @@ mod tests {
     use crate::log::{Failure, Stall};
     use std::os::unix::net::UnixDatagram;
 
-    const HEALTHY: Signs = Signs { reactors_silent: 0, health: LogHealth::Healthy, queued_bytes: 0, written_bytes: 7 };
+    const HEALTHY: LivenessSample =
+        LivenessSample { reactors_silent: 0, health: LogHealth::Healthy, queued_bytes: 0, written_bytes: 7 };
 
     fn read(receiver: &UnixDatagram) -> String {
         let mut buffer = [0; 512];
@@ -178,22 +179,22 @@ mod tests {
         let by_path = UnixDatagram::bind(&path).unwrap();
         let by_name = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
         for (receiver, written) in [(by_path, path.into_os_string()), (by_name, format!("@{name}").into())] {
-            let manager = Manager::at(&written, None).unwrap();
-            manager.ready("127.0.0.1:80, unix:/a");
+            let sd_notify = SdNotify::at(&written, None).unwrap();
+            sd_notify.ready("127.0.0.1:80, unix:/a");
             assert_eq!(read(&receiver), "READY=1\nSTATUS=listening on 127.0.0.1:80, unix:/a");
-            manager.alive();
+            sd_notify.ping_watchdog();
             assert_eq!(read(&receiver), "WATCHDOG=1");
-            manager.stopping(&"SIGTERM", Duration::from_secs(25));
+            sd_notify.stopping(&"SIGTERM", Duration::from_secs(25));
             assert_eq!(read(&receiver), "STOPPING=1\nSTATUS=stopping: SIGTERM\nEXTEND_TIMEOUT_USEC=25000000");
         }
     }
 
     #[test]
-    fn nobody_at_the_socket_is_no_failure() {
-        let manager = Manager::at(OsStr::new("/nonexistent/notify"), None).unwrap();
-        manager.alive();
-        assert!(manager.is_deaf.load(Ordering::Relaxed));
-        assert!(Manager::at(OsStr::new("vsock:2:1"), None).is_err());
+    fn a_manager_that_is_gone_is_no_failure() {
+        let sd_notify = SdNotify::at(OsStr::new("/nonexistent/notify"), None).unwrap();
+        sd_notify.ping_watchdog();
+        assert!(sd_notify.has_failed_to_send.load(Ordering::Relaxed));
+        assert!(SdNotify::at(OsStr::new("vsock:2:1"), None).is_err());
     }
 
     #[test]
@@ -211,19 +212,19 @@ mod tests {
     }
 
     #[test]
-    fn the_pulse_is_that_of_the_slowest() {
-        let mut pulse = Pulse::default();
-        assert!(pulse.feel(HEALTHY).is_ok());
-        let waiting = Signs { queued_bytes: 100, ..HEALTHY };
-        assert!(pulse.feel(waiting).is_ok(), "it may just have come");
-        assert!(pulse.feel(waiting).is_err(), "nothing of it was written since");
-        assert!(pulse.feel(Signs { written_bytes: 8, ..waiting }).is_ok());
-        assert!(pulse.feel(HEALTHY).is_ok());
-        assert!(pulse.feel(Signs { reactors_silent: 1, ..HEALTHY }).is_err());
-        assert!(pulse.feel(Signs { health: LogHealth::Failed(Failure::Sync), ..HEALTHY }).is_err());
-        let full = Signs { health: LogHealth::Stalled(Stall::NoSpace), ..waiting };
-        assert!(pulse.feel(full).is_ok());
-        assert!(pulse.feel(full).is_ok(), "a full disk is not a dead server");
-        assert!(pulse.feel(waiting).is_ok(), "it has just come to its senses");
+    fn a_stalled_component_fails_the_liveness_check() {
+        let mut liveness = LivenessCheck::default();
+        assert!(liveness.check(HEALTHY).is_ok());
+        let waiting = LivenessSample { queued_bytes: 100, ..HEALTHY };
+        assert!(liveness.check(waiting).is_ok(), "it may just have come");
+        assert!(liveness.check(waiting).is_err(), "nothing of it was written since");
+        assert!(liveness.check(LivenessSample { written_bytes: 8, ..waiting }).is_ok());
+        assert!(liveness.check(HEALTHY).is_ok());
+        assert!(liveness.check(LivenessSample { reactors_silent: 1, ..HEALTHY }).is_err());
+        assert!(liveness.check(LivenessSample { health: LogHealth::Failed(Failure::Sync), ..HEALTHY }).is_err());
+        let full = LivenessSample { health: LogHealth::Stalled(Stall::NoSpace), ..waiting };
+        assert!(liveness.check(full).is_ok());
+        assert!(liveness.check(full).is_ok(), "a full disk is not a dead server");
+        assert!(liveness.check(waiting).is_ok(), "it has just resumed");
     }
 }

@@ -1,8 +1,8 @@
 //! The observer thread: asks the reactors for their reports, merges them, and makes of them the documents behind `GET
 //! /metrics`, `/stats` and `/stats/clients` and the line of statistics in the log. It also flushes the limiter's
 //! events into its ledger, and has the limiter forget idle clients when nobody asks it anything. The reactors never
-//! wait for it: they answer its question between two turns. And as it sees whether they do, it is the one that tells a
-//! service manager's watchdog of their life.
+//! wait for it: they answer its question between two turns. And as it sees whether they do, it also checks
+//! liveness and pings the service manager's watchdog.
 
 use super::{
     ExportStatus, Format, QueryStatus, Reactor, RenderedDocument, clients,
@@ -19,9 +19,9 @@ use crate::{
     limits,
     log::LogStatus,
     memory,
-    notify::{Manager, Pulse, Signs},
     rate::{Ledger, Limiter},
     segment::KeeperStatus,
+    systemd::{LivenessCheck, LivenessSample, SdNotify},
 };
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use std::{
@@ -118,7 +118,7 @@ pub struct ObserverSetup {
     /// Interval at which statistics are logged; `None` means never.
     pub stats_interval: Option<Duration>,
     /// The service manager, if it requested notifications.
-    pub manager: Option<Arc<Manager>>,
+    pub sd_notify: Option<Arc<SdNotify>>,
     /// The server's clock.
     pub clock: Clock,
     /// Facts that do not change while the server runs.
@@ -226,15 +226,15 @@ pub struct Observer {
     setup: ObserverSetup,
     collector: Collector,
     /// Watchdog pings, if the service manager expects them.
-    beats: Option<Beats>,
+    watchdog: Option<Watchdog>,
 }
 
 /// The next watchdog ping, and the result of the last liveness check.
 #[derive(Debug)]
-struct Beats {
+struct Watchdog {
     next: Instant,
     interval: Duration,
-    pulse: Pulse,
+    liveness: LivenessCheck,
     /// The fault found by the last check, if any.
     fault: Option<&'static str>,
 }
@@ -244,14 +244,14 @@ impl Observer {
     #[must_use]
     pub fn new(setup: ObserverSetup) -> Self {
         let collector = Collector::new(setup.reactors.clone(), Arc::clone(&setup.log), setup.facts.started);
-        let interval = setup.manager.as_ref().and_then(|manager| manager.beat_interval());
-        let beats = interval.map(|interval| Beats {
+        let interval = setup.sd_notify.as_ref().and_then(|sd_notify| sd_notify.ping_interval());
+        let watchdog = interval.map(|interval| Watchdog {
             next: Instant::now() + interval,
             interval,
-            pulse: Pulse::default(),
+            liveness: LivenessCheck::default(),
             fault: None,
         });
-        Self { setup, collector, beats }
+        Self { setup, collector, watchdog }
     }
 
     /// Serves until every reactor has ended.
@@ -264,8 +264,8 @@ impl Observer {
         loop {
             let interval_end = self.collector.began() + interval;
             let mut wake = interval_end.min(Instant::now() + limits::EVENT_FLUSH_INTERVAL);
-            if let Some(beats) = &self.beats {
-                wake = wake.min(beats.next);
+            if let Some(watchdog) = &self.watchdog {
+                wake = wake.min(watchdog.next);
             }
             thread::sleep(rested.min(wake).saturating_duration_since(Instant::now()));
             match self.setup.questions.recv_deadline(wake) {
@@ -285,8 +285,8 @@ impl Observer {
                 self.collector.collect_and_trim();
                 memory::give_back();
             }
-            if self.beats.as_ref().is_some_and(|beats| Instant::now() >= beats.next) {
-                self.beat();
+            if self.watchdog.as_ref().is_some_and(|watchdog| Instant::now() >= watchdog.next) {
+                self.check_liveness();
             }
             if Instant::now() >= interval_end {
                 self.collector.collect();
@@ -325,8 +325,8 @@ impl Observer {
     }
 
     fn tell_figures(&self) {
-        let manager = self.setup.manager.as_ref();
-        if manager.is_none() && self.setup.stats_interval.is_none() {
+        let sd_notify = self.setup.sd_notify.as_ref();
+        if sd_notify.is_none() && self.setup.stats_interval.is_none() {
             return;
         }
         let figures = Line::of(&self.snapshot());
@@ -334,41 +334,41 @@ impl Observer {
             figures.log();
         }
         // What stops has said so, and why, which is more than figures.
-        if let Some(manager) = manager.filter(|_| !self.is_draining()) {
-            match self.beats.as_ref().and_then(|beats| beats.fault) {
-                Some(fault) => manager.status(&format_args!("{fault}; {figures}")),
-                None => manager.status(&figures),
+        if let Some(sd_notify) = sd_notify.filter(|_| !self.is_draining()) {
+            match self.watchdog.as_ref().and_then(|watchdog| watchdog.fault) {
+                Some(fault) => sd_notify.status(&format_args!("{fault}; {figures}")),
+                None => sd_notify.status(&figures),
             }
         }
     }
 
-    /// Tells the watchdog of life, if there is any. While the server stops, its threads end one after another, and the
-    /// watchdog rests.
-    fn beat(&mut self) {
+    /// Checks liveness, and pings the watchdog unless a thread is stalled. During shutdown, when the threads exit one
+    /// after another, it does nothing.
+    fn check_liveness(&mut self) {
         let draining = self.is_draining();
-        let (Some(beats), Some(manager)) = (&mut self.beats, &self.setup.manager) else { return };
-        beats.next = Instant::now() + beats.interval;
+        let (Some(watchdog), Some(sd_notify)) = (&mut self.watchdog, &self.setup.sd_notify) else { return };
+        watchdog.next = Instant::now() + watchdog.interval;
         if draining {
             return;
         }
         self.collector.collect();
-        let signs = Signs {
+        let sample = LivenessSample {
             reactors_silent: self.collector.silent(),
             health: self.setup.log.health(),
             queued_bytes: self.collector.reports().map(|report| report.queued_bytes).sum(),
             written_bytes: self.setup.log.counts().bytes,
         };
-        let fault = beats.pulse.feel(signs).err();
+        let fault = watchdog.liveness.check(sample).err();
         if fault.is_none() {
-            manager.alive();
+            sd_notify.ping_watchdog();
         }
-        if fault != beats.fault {
+        if fault != watchdog.fault {
             match fault {
                 Some(fault) => tracing::warn!("watchdog pings suspended: {fault}"),
                 None => tracing::info!("watchdog pings resumed"),
             }
         }
-        beats.fault = fault;
+        watchdog.fault = fault;
     }
 
     fn is_draining(&self) -> bool {

@@ -440,5 +440,8 @@ fn progressive_load_makes_a_table_a_picture_and_figures() {
     assert!(String::from_utf8(output.stdout).unwrap().contains("up to there every request succeeded"));
     let figures: serde_json::Value = serde_json::from_str(&fs::read_to_string(path("p.json")).unwrap()).unwrap();
     assert_eq!((&figures["samples"][0]["clients"], &figures["samples"][1]["clients"]), (&2.into(), &8.into()));
-    assert!(fs::read_to_string(path("p.svg")).unwrap().contains("requests/s"));
+    let drawn = fs::read_to_string(path("p.svg")).unwrap();
+    for part in ["requests/s", "latency, us", "100 % at every number of clients", "server CPU, us/request"] {
+        assert!(drawn.contains(part), "{part}");
+    }
 }

@@ -1,5 +1,6 @@
 //! Batches of metrics to send: made up from a seed, the same for the same seed, or read from a file.
 
+use crate::random::SplitMix64;
 use serde_json::Value;
 use std::fmt::Write;
 
@@ -11,10 +12,6 @@ pub struct Body {
     /// Metrics in it; zero when it has another shape.
     pub metrics: u32,
 }
-
-/// Steele, Lea and Flood, "Fast splittable pseudorandom number generators" (OOPSLA 2014): the mixing function SplitMix64.
-#[derive(Debug)]
-struct SplitMix64(u64);
 
 impl Body {
     /// A body that is sent as it stands.
@@ -29,21 +26,6 @@ impl Body {
 /// Metrics in a document.
 fn count(document: &Value) -> usize {
     document.get("metrics").and_then(Value::as_array).map_or(0, Vec::len)
-}
-
-impl SplitMix64 {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// Below `bound`. The bias, `bound` / 2^64, does not matter to a load.
-    fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
 }
 
 /// `count` batches of `metrics` metrics each. The same arguments give the same bytes. A batch of 3 is about 284 bytes: a

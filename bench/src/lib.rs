@@ -14,3 +14,4 @@ pub mod ladder;
 pub mod load;
 pub mod output;
 pub mod parsers;
+mod random;

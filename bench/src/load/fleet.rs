@@ -11,6 +11,7 @@ use super::{
     client::{Client, Link},
     schedule::{LATE_NS, Schedule},
     span::Ending,
+    stages::Stages,
     tally::{Arrival, Begun, Failure},
 };
 use crate::answer::AnswerParser;
@@ -86,7 +87,7 @@ impl<'load> Fleet<'load> {
         let interval_ns = nanoseconds(plan.interval);
         let all = plan.clients as usize;
         // A schedule counts for all clients together: whoever is free takes the next send.
-        let quota = plan.requests_each.filter(|_| plan.rate.is_none()).unwrap_or(u64::MAX);
+        let quota = plan.requests_each.filter(|_| plan.pace.is_none()).unwrap_or(u64::MAX);
         let client = |number: usize| {
             // A paced load begins evenly over the first pause, not with one blow.
             let stagger_ns = interval_ns * number as u64 / all as u64;
@@ -96,9 +97,12 @@ impl<'load> Fleet<'load> {
         let (warm_ns, duration_ns) = (nanoseconds(plan.warmup), plan.duration.map(nanoseconds));
         let end_ns = duration_ns.map_or(u64::MAX, |duration_ns| warm_ns + duration_ns);
         let count = plan.requests_each.map(|each| each.saturating_mul(u64::from(plan.clients)));
-        let schedule = plan.rate.map(|rate| Schedule::new(rate, (thread, plan.threads), warm_ns, end_ns, count));
+        let by_pace = |pace| Schedule::new(pace, (thread, plan.threads), warm_ns, end_ns, count);
+        let schedule = plan.pace.as_ref().map(by_pace);
         let by_time_ns = duration_ns.map(|_| end_ns);
-        let span_end_ns = schedule.as_ref().map_or(by_time_ns, |schedule| Some(schedule.span_end_ns()));
+        let span_end_ns = schedule.as_ref().map_or(by_time_ns, Schedule::span_end_ns);
+        let mut tally = Tally::new(warm_ns, span_end_ns, plan.pace.is_some());
+        tally.stages = plan.pace.as_ref().and_then(|pace| Stages::of(&pace.course));
         Ok(Self {
             thread,
             plan,
@@ -113,7 +117,7 @@ impl<'load> Fleet<'load> {
             running: clients.len(),
             clients,
             turn: thread,
-            tally: Tally::new(warm_ns, span_end_ns, plan.rate.is_some()),
+            tally,
             answered: 0,
             failed: 0,
             unclosed_in_turn: 0,
@@ -163,6 +167,9 @@ impl<'load> Fleet<'load> {
         // Stopped by a signal, a send that has just fallen due was not yet to be made.
         let until_ns = if self.ended { now_ns } else { now_ns.saturating_sub(LATE_NS) };
         self.tally.missed = self.schedule.as_ref().map_or(0, |schedule| schedule.overdue(self.warm_ns, until_ns));
+        if let (Some(stages), Some(schedule)) = (&mut self.tally.stages, &self.schedule) {
+            stages.close(now_ns, |from_ns, to_ns| schedule.overdue(from_ns, until_ns.min(to_ns)));
+        }
         let counted = |begun: &Begun| begun.intended_ns >= self.warm_ns;
         let unanswered = |client: &Client| {
             client.in_flight.iter().map(|request| request.begun).chain(client.awaited).filter(counted).count() as u64
@@ -261,6 +268,9 @@ impl<'load> Fleet<'load> {
             self.failed += 1;
             if begun.intended_ns >= self.warm_ns {
                 self.tally.failed(failure, now_ns, steady);
+                if let Some(stages) = &mut self.tally.stages {
+                    stages.ended(begun.intended_ns, now_ns, false);
+                }
             }
         }
         // An open loop keeps its own times, and a timeout is pause enough.

@@ -5,6 +5,7 @@
 mod baseline;
 mod client;
 mod condition;
+mod course;
 mod fleet;
 mod intervals;
 mod observer;
@@ -16,19 +17,23 @@ mod requests;
 mod schedule;
 mod setup;
 mod span;
+mod stages;
 mod tally;
 mod values;
 
 pub use baseline::Baseline;
 pub use condition::Condition;
+pub use course::{Course, Stage};
 pub use intervals::{Interval, Intervals};
 pub use observer::Observed;
 pub use options::{Comparison, Format, Invocation, Plan, invocation, parse};
 pub use plot::{draw, draw_message};
 pub use report::{Report, render_comparison};
 pub use requests::{Heads, Requests};
-pub use setup::{host, workload};
+pub use schedule::{Arrivals, Pace};
+pub use setup::{Setup, host, workload};
 pub use span::{Counts, Ending, Span};
+pub use stages::{StageCounts, Stages};
 pub use tally::{Arrival, Begun, Failure, Tally};
 
 use crate::{cores, drivers::Chosen};
@@ -171,7 +176,7 @@ pub fn run(plan: &Plan, chosen: Chosen) -> io::Result<Outcome> {
     let stop_listening = signals.handle();
     let cores = cores::allowed();
     let start = Barrier::new(plan.threads);
-    if plan.rate.is_some() {
+    if plan.pace.is_some() {
         cores::sharpen_timers();
     }
     let (ended, wait_for_end) = mpsc::channel();

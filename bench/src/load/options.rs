@@ -3,7 +3,7 @@
 mod arguments;
 
 use super::{
-    Baseline, Condition, Heads, Requests,
+    Arrivals, Baseline, Condition, Course, Heads, Pace, Requests,
     values::{self, SPAN_MAX, Target},
 };
 use crate::{
@@ -45,8 +45,8 @@ pub struct Plan {
     pub addresses: Vec<SocketAddr>,
     /// Concurrent connections, at least 1.
     pub clients: u32,
-    /// Requests a second over all clients, at times scheduled beforehand; `None`: a closed loop.
-    pub rate: Option<f64>,
+    /// What the send times are scheduled by beforehand; `None`: a closed loop.
+    pub pace: Option<Pace>,
     /// Requests of each client after the warm-up; in an open loop their number times this is that of all together.
     pub requests_each: Option<u64>,
     /// No request is begun this long after the warm-up.
@@ -129,6 +129,8 @@ impl Plan {
 
 /// Requests made up in advance: enough that a server does not see one batch only, few enough to stay in the cache.
 const BATCHES: usize = 64;
+/// What random figures are made up from, unless --seed says something else.
+const SEED: u64 = 1;
 /// Methods that carry no body unless one is given (RFC 9110, 9.3).
 const BODILESS: [&str; 5] = ["GET", "HEAD", "DELETE", "OPTIONS", "TRACE"];
 
@@ -174,8 +176,10 @@ fn settle(typed: Arguments) -> Result<Plan, (ErrorKind, String)> {
     let clients = typed.client_count.or(typed.connections);
     let clients = clients.ok_or_else(|| missing("how many clients: give CLIENTS, behind PORT or as -c CLIENTS"))?;
     let requests_each = typed.request_count.or(typed.requests);
-    if requests_each.is_none() && typed.duration.is_none() {
-        return Err(missing("how much load: give REQUESTS (of each client), as -n REQUESTS with --url, or --duration"));
+    if requests_each.is_none() && typed.duration.is_none() && typed.stages.is_none() {
+        return Err(missing(
+            "how much load: give REQUESTS (of each client), as -n REQUESTS with --url, --duration or --stages",
+        ));
     }
     let wrong = |message: String| (ErrorKind::ValueValidation, message);
     let conflict = |message: &str| (ErrorKind::ArgumentConflict, message.to_owned());
@@ -187,8 +191,9 @@ fn settle(typed: Arguments) -> Result<Plan, (ErrorKind, String)> {
     if interval > SPAN_MAX {
         return Err(wrong(format!("INTERVAL_MS is over {} s", SPAN_MAX.as_secs())));
     }
-    if typed.rate.is_some() && !interval.is_zero() {
-        return Err(conflict("INTERVAL_MS paces a closed loop, --rate an open one: give one of them"));
+    let pace = pace(&typed).map_err(conflict)?;
+    if pace.is_some() && !interval.is_zero() {
+        return Err(conflict("INTERVAL_MS paces a closed loop, --rate and --stages an open one: give one of them"));
     }
     if typed.timeout.is_zero() {
         return Err(wrong("with a timeout of zero no request can succeed".to_owned()));
@@ -218,9 +223,10 @@ fn settle(typed: Arguments) -> Result<Plan, (ErrorKind, String)> {
         server: addresses[0],
         addresses,
         clients,
-        rate: typed.rate,
+        // Stages say themselves how long they are.
+        duration: typed.duration.or_else(|| typed.stages.as_ref().map(|course| Duration::from_nanos(course.end_ns()))),
+        pace,
         requests_each,
-        duration: typed.duration,
         warmup: typed.warmup,
         interval,
         keep_alive: !typed.no_keepalive,
@@ -240,6 +246,29 @@ fn settle(typed: Arguments) -> Result<Plan, (ErrorKind, String)> {
         pid: typed.pid,
         watch: true,
     })
+}
+
+/// What an open loop wants; none for a closed one.
+fn pace(typed: &Arguments) -> Result<Option<Pace>, &'static str> {
+    if typed.stages.is_some() {
+        let requests = typed.request_count.or(typed.requests).is_some();
+        if requests || typed.duration.is_some() {
+            return Err("--stages say how much load there is: leave REQUESTS and --duration out");
+        }
+        if !typed.warmup.is_zero() {
+            return Err("--stages have no warm-up: a first stage at a low rate is one, and has a line of its own");
+        }
+    }
+    let course = typed.stages.clone().or_else(|| typed.rate.map(Course::steady));
+    let arrivals = typed.arrivals.unwrap_or(Arrivals::Even);
+    if typed.arrivals.is_some() && course.is_none() {
+        return Err("--arrivals are those of an open loop: give --rate or --stages");
+    }
+    let made_up = typed.body.is_none() && typed.body_file.is_none();
+    if typed.seed.is_some() && !made_up && arrivals == Arrivals::Even {
+        return Err("--seed makes up batches and Poisson arrivals: here it does nothing");
+    }
+    Ok(course.map(|course| Pace { course, arrivals, seed: typed.seed.unwrap_or(SEED) }))
 }
 
 /// Where the requests go: one at least, as PORT or a URL was given.
@@ -279,7 +308,7 @@ fn bodies(typed: &Arguments) -> Result<Vec<Body>, String> {
                 .map_err(|error| format!("{}: {error}", path.display()))
         }
         (None, None) if BODILESS.contains(&typed.method.as_str()) => Ok(Vec::new()),
-        (None, None) => Ok(body::generate(typed.seed, BATCHES, typed.batch)),
+        (None, None) => Ok(body::generate(typed.seed.unwrap_or(SEED), BATCHES, typed.batch)),
     }
 }
 
@@ -310,8 +339,8 @@ mod tests {
     fn any_server_can_be_loaded() {
         let plan = typed("--url http://127.0.0.1:1/a?b -c 2 -z 1s --method PUT --body x -R 2k").unwrap();
         assert_eq!(
-            (plan.url.as_str(), plan.method.as_str(), plan.rate),
-            ("http://127.0.0.1:1/a?b", "PUT", Some(2000.0))
+            (plan.url.as_str(), plan.method.as_str(), plan.pace),
+            ("http://127.0.0.1:1/a?b", "PUT", Some(Pace::steady(2000.0)))
         );
         let mut request = Vec::new();
         plan.requests.write(0, 0, &mut request);
@@ -373,6 +402,28 @@ mod tests {
     }
 
     #[test]
+    fn stages_say_how_long_the_load_is() {
+        let plan = typed("1 9 --stages 10s:1000,30s:5000 --arrivals poisson --seed 7 --body x").unwrap();
+        let pace = plan.pace.unwrap();
+        assert_eq!((plan.duration, plan.requests_each), (Some(Duration::from_secs(40)), None));
+        assert_eq!((pace.course.stages().len(), pace.arrivals, pace.seed), (2, Arrivals::Poisson, 7));
+        for (line, says) in [
+            ("1 9 5 --stages 1s:10", "leave REQUESTS"),
+            ("1 9 --stages 1s:10 -d 5s", "leave REQUESTS"),
+            ("1 9 --stages 1s:10 -w 1s", "no warm-up"),
+            ("1 9 --stages 1s:10 --rate 5", "cannot be used with"),
+            ("1 9 --stages 1s:0", "above 0"),
+            ("1 9 --stages 1s", "DURATION:RATE"),
+            ("1 9 5 --arrivals poisson", "give --rate or --stages"),
+            ("1 9 5 --rate 5 --arrivals often", "possible values"),
+            ("1 9 5 --rate 5 --body x --seed 3", "does nothing"),
+        ] {
+            let refused = typed(line).unwrap_err().to_string();
+            assert!(refused.contains(says), "{line}: {refused}");
+        }
+    }
+
+    #[test]
     fn wrong_use_is_told() {
         for line in [
             "",
@@ -399,6 +450,7 @@ mod tests {
             "8080 10 10 --format xml",
             "8080 10 10 --no-such-flag",
             "8080 10 10 5 --rate 100",
+            "8080 10 10 5 --stages 1s:5",
             "8080 10 10 --rate 0",
             "8080 10 10 --url http://127.0.0.1/",
             "--url http://127.0.0.1:1/ -c 1",

@@ -6,7 +6,10 @@
 
 mod axes;
 
-use super::report::{Report, Row};
+use super::{
+    report::{Report, Row},
+    schedule::Pace,
+};
 use axes::{Axis, latency_axis, percentile_axis, rate_axis, scale, time_axis};
 use hdrhistogram::Histogram;
 use plotters::{
@@ -42,6 +45,7 @@ const VERMILION: RGBColor = RGBColor(213, 94, 0);
 const GREEN: RGBColor = RGBColor(0, 158, 115);
 const PURPLE: RGBColor = RGBColor(204, 121, 167);
 const GAP: RGBColor = RGBColor(150, 150, 150);
+const WANTED: RGBColor = RGBColor(90, 90, 90);
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Failed<'a> = DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>;
@@ -274,13 +278,28 @@ fn course(report: &Report<'_>, least: u64, most: u64) -> Chart<'static> {
     Chart { title, x: time_axis(end_s(rows)), y: latency_axis(least, most), series }
 }
 
-/// Responses with 2xx and errors in each second. An error is a request without a response, or with another status.
+/// The line of the rate that an open loop wants, over the time of the picture.
+#[allow(clippy::cast_precision_loss)] // A day is far below 2^53 ns.
+fn wanted(pace: &Pace, end_s: f64) -> Vec<Point> {
+    if let Some(rate) = pace.course.rate() {
+        return vec![(0.0, rate), (end_s, rate)];
+    }
+    let stages = pace.course.stages().iter();
+    let ends = stages
+        .flat_map(|stage| [(stage.from_ns as f64 / 1e9, stage.from_rate), (stage.end_ns as f64 / 1e9, stage.to_rate)]);
+    ends.collect()
+}
+
+/// Responses with 2xx, errors and the wanted rate in each second. An error is a request without a response, or with
+/// another status.
 #[allow(clippy::cast_precision_loss)] // Counts far below 2^53.
 fn throughput(report: &Report<'_>) -> Chart<'static> {
     let rows = &report.rows;
     let per_second = |count: u64, row: &Row| if row.seconds > 0.0 { count as f64 / row.seconds } else { 0.0 };
     let errors = |row: &Row| per_second(row.failures + row.other_statuses, row);
-    let most = wide(rows).flat_map(|row| [per_second(row.successes, row), errors(row)]).fold(0.0, f64::max);
+    let wanted = report.setup.pace.as_ref().map(|pace| wanted(pace, end_s(rows)));
+    let rates = wide(rows).flat_map(|row| [per_second(row.successes, row), errors(row)]);
+    let most = rates.chain(wanted.iter().flatten().map(|(_, rate)| *rate)).fold(0.0, f64::max);
     let steps = wide(rows).flat_map(|row| {
         let rate = per_second(row.successes, row);
         [(row.start_s, rate), (row.start_s + row.seconds, rate)]
@@ -294,7 +313,14 @@ fn throughput(report: &Report<'_>) -> Chart<'static> {
     if wide(rows).any(|row| row.successes == 0) {
         series.insert(0, gaps(rows));
     }
-    Chart { title: "Responses and errors over time", x: time_axis(end_s(rows)), y: rate_axis(most), series }
+    let mut end_s = end_s(rows);
+    if let Some(points) = wanted {
+        // A load that was stopped had stages before it.
+        end_s = points.last().map_or(end_s, |(last_s, _)| end_s.max(*last_s));
+        let marks = Marks::Lines(vec![points]);
+        series.insert(0, Series { name: "wanted rate".to_owned(), colour: WANTED, marks });
+    }
+    Chart { title: "Responses and errors over time", x: time_axis(end_s), y: rate_axis(most), series }
 }
 
 #[cfg(test)]

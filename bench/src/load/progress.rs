@@ -79,7 +79,12 @@ fn line(plan: &Plan, elapsed: Duration, sums: Sums, before: Sums, since: Duratio
         plan.duration.map_or_else(String::new, |duration| format!(" of {:.0}", (duration + plan.warmup).as_secs_f64()));
     let phase = if elapsed < plan.warmup { " (warm-up)" } else { "" };
     let rate = (sums.answered - before.answered) as f64 / since.as_secs_f64().max(1e-3);
-    let target = plan.rate.map_or_else(String::new, |target| format!(" of {target}, {} late", sums.late));
+    let elapsed_ns = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
+    let target = plan.pace.as_ref().map(|pace| pace.course.rate_at(elapsed_ns));
+    let target = target.map_or_else(String::new, |target| match plan.duration {
+        Some(duration) if elapsed > duration + plan.warmup => format!(", {} late", sums.late),
+        _ => format!(" of {}, {} late", (target * 10.0).round() / 10.0, sums.late),
+    });
     format!(
         "{elapsed_s:.1}{of} s{phase}: {} answered, {} failed, now {rate:.0} requests/s{target}",
         sums.answered, sums.failed
@@ -100,6 +105,10 @@ mod tests {
             line(&plan, second, sums, before, second),
             "1.0 of 12 s (warm-up): 3000 answered, 4 failed, now 2000 requests/s of 2500, 2 late"
         );
+        let plan = super::super::parse(["load_test", "1", "-c", "9", "--stages", "4s:1000,2s:0"]).unwrap();
+        let at = |seconds| line(&plan, Duration::from_secs(seconds), sums, before, second);
+        assert!(at(1).starts_with("1.0 of 6 s: ") && at(1).ends_with("of 250, 2 late"), "{}", at(1));
+        assert!(at(5).ends_with("of 500, 2 late") && at(7).ends_with("requests/s, 2 late"), "{} {}", at(5), at(7));
         let plan = super::super::parse(["load_test", "1", "9", "10"]).unwrap();
         assert_eq!(line(&plan, second, sums, before, second), "1.0 s: 3000 answered, 4 failed, now 2000 requests/s");
     }

@@ -9,7 +9,10 @@ mod json;
 mod prometheus;
 mod table;
 
-use super::{Comparison, Failure, Format, Outcome, Plan, Tally, baseline, baseline::Change};
+use super::{
+    Comparison, Condition, Failure, Format, Outcome, Plan, Setup, Tally, baseline, baseline::Change,
+    stages::StageCounts,
+};
 use crate::drivers::Chosen;
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
@@ -69,13 +72,34 @@ pub(super) struct Row {
     pub max_us: Option<f64>,
 }
 
+/// One stage of an open loop.
+#[derive(Debug)]
+struct StageRow {
+    from_s: f64,
+    seconds: f64,
+    rate_from: f64,
+    rate_to: f64,
+    /// The mean of the wanted rates.
+    rate_wanted: f64,
+    requests_per_second: Option<f64>,
+    /// Sends that were due, and those of them that were not made.
+    sends: u64,
+    missed: u64,
+    requests: u64,
+    successes: u64,
+    success_percent: Option<f64>,
+    latency_us: Percentiles,
+}
+
 /// An outcome, ready to be written.
 #[derive(Debug)]
 pub struct Report<'a> {
-    plan: &'a Plan,
-    chosen: Chosen,
+    pub(super) setup: Setup,
+    format: Format,
+    fail_if: &'a [Condition],
     outcome: &'a Outcome,
     figures: Figures,
+    stages: Vec<StageRow>,
     pub(super) rows: Vec<Row>,
     changes: Vec<Change>,
     /// Whole sentences, without an end of line.
@@ -86,15 +110,8 @@ impl<'a> Report<'a> {
     /// Derives the figures of `outcome`, and compares them with the plan's baseline.
     #[must_use]
     pub fn new(plan: &'a Plan, chosen: Chosen, outcome: &'a Outcome) -> Self {
-        let mut report = Self {
-            plan,
-            chosen,
-            outcome,
-            figures: figures(plan, outcome),
-            rows: rows(outcome),
-            changes: Vec::new(),
-            remarks: remarks(plan, chosen, outcome),
-        };
+        let setup = Setup::of(plan, chosen, outcome.began_s);
+        let mut report = Self::of(setup, plan.format, &plan.fail_if, outcome);
         if let Some(baseline) = &plan.baseline {
             let (changes, remarks) = baseline.compare(Some(baseline::Run::new(&report.json())));
             report.changes = changes;
@@ -103,10 +120,26 @@ impl<'a> Report<'a> {
         report
     }
 
-    /// The report in the form that the plan asks for.
+    /// Derives the figures of `outcome`, of a load that `setup` describes.
+    pub(super) fn of(setup: Setup, format: Format, fail_if: &'a [Condition], outcome: &'a Outcome) -> Self {
+        let stages = outcome.tally.stages.iter().flat_map(|stages| stages.all().iter().map(stage_row)).collect();
+        Self {
+            figures: figures(&setup, outcome),
+            stages,
+            rows: rows(outcome),
+            changes: Vec::new(),
+            remarks: remarks(&setup, outcome),
+            setup,
+            format,
+            fail_if,
+            outcome,
+        }
+    }
+
+    /// The report in the form that was asked for.
     #[must_use]
     pub fn render(&self) -> String {
-        match self.plan.format {
+        match self.format {
             Format::Text => self.text(),
             Format::Json => format!("{}\n", self.json()),
             Format::Csv => self.csv(),
@@ -118,15 +151,15 @@ impl<'a> Report<'a> {
     /// What the form has no place for: remarks, and the comparison with the baseline.
     #[must_use]
     pub fn aside(&self) -> String {
-        let in_it = matches!(self.plan.format, Format::Text);
+        let in_it = matches!(self.format, Format::Text);
         if in_it { String::new() } else { forms::changes_and_remarks(&self.changes, &self.remarks) }
     }
 
-    /// Why the run fails by what the plan's `--fail-if` asks for.
+    /// Why the run fails by what `--fail-if` asks for.
     #[must_use]
     pub fn failures(&self) -> Vec<String> {
         let report = self.json();
-        self.plan.fail_if.iter().filter_map(|condition| condition.failure(&report, &self.changes)).collect()
+        self.fail_if.iter().filter_map(|condition| condition.failure(&report, &self.changes)).collect()
     }
 
     /// The histograms to draw, with their names.
@@ -140,15 +173,14 @@ impl<'a> Report<'a> {
 
     /// What was measured, in one line.
     pub(super) fn title(&self) -> String {
-        let plan = self.plan;
-        let model = plan.rate.map_or("closed loop".to_owned(), |rate| format!("open loop at {rate} requests/s"));
-        format!(
-            "{} {}: {model}, {} clients, {} requests/s answered 2xx",
-            plan.method,
-            plan.url,
-            plan.clients,
-            forms::shown(self.figures.requests_per_second, 0)
-        )
+        let Setup { method, url, clients, .. } = &self.setup;
+        let model = match self.stages.len() {
+            // Each has a line of its own, and many are longer than a title.
+            3.. => format!("open loop in {} stages", self.stages.len()),
+            _ => self.setup.model(),
+        };
+        let rate = forms::shown(self.figures.requests_per_second, 0);
+        format!("{method} {url}: {model}, {clients} clients, {rate} requests/s answered 2xx")
     }
 }
 
@@ -185,20 +217,19 @@ fn percentiles(latency: &Histogram<u64>) -> Percentiles {
 }
 
 #[allow(clippy::cast_precision_loss)] // Counts far below 2^53.
-fn figures(plan: &Plan, outcome: &Outcome) -> Figures {
+fn figures(setup: &Setup, outcome: &Outcome) -> Figures {
     let tally = &outcome.tally;
     let (elapsed_s, measured_s) = (tally.elapsed_ns as f64 / 1e9, tally.span.length_ns() as f64 / 1e9);
     let in_span = tally.span.counts();
-    let carries_metrics = plan.requests.metrics_max() > 0;
     let scheduled = (tally.scheduled + tally.missed) as f64;
     // The kernel had not yet counted any of it.
     let cpu_is_known = tally.cpu_ns > 0;
     Figures {
         success_percent: ratio(100.0 * tally.successes() as f64, tally.requests() as f64),
         requests_per_second: ratio(in_span.successes as f64, measured_s),
-        metrics_per_second: ratio(in_span.metrics as f64, measured_s).filter(|_| carries_metrics),
+        metrics_per_second: ratio(in_span.metrics as f64, measured_s).filter(|_| setup.carries_metrics),
         megabytes_per_second: ratio(in_span.bytes_sent as f64 / 1e6, measured_s),
-        achieved_percent: plan.rate.and_then(|_| ratio(100.0 * in_span.successes as f64, scheduled)),
+        achieved_percent: setup.pace.as_ref().and_then(|_| ratio(100.0 * in_span.successes as f64, scheduled)),
         cpu_us_per_request: ratio(micros(tally.cpu_ns), tally.requests() as f64).filter(|_| cpu_is_known),
         cpu_cores: ratio(tally.cpu_ns as f64 / 1e9, elapsed_s).filter(|_| cpu_is_known),
         elapsed_s,
@@ -207,6 +238,26 @@ fn figures(plan: &Plan, outcome: &Outcome) -> Figures {
         raw_us: tally.raw.as_ref().map(percentiles),
         connect_us: percentiles(&tally.connect),
         first_byte_us: percentiles(&tally.first_byte()),
+    }
+}
+
+#[allow(clippy::cast_precision_loss)] // Counts far below 2^53.
+fn stage_row(counts: &StageCounts) -> StageRow {
+    let (stage, seconds) = (&counts.stage, counts.length_ns as f64 / 1e9);
+    let successes = counts.latency.len();
+    StageRow {
+        from_s: stage.from_ns as f64 / 1e9,
+        seconds,
+        rate_from: stage.from_rate,
+        rate_to: stage.to_rate,
+        rate_wanted: stage.mean_rate(counts.length_ns),
+        requests_per_second: ratio(counts.in_time as f64, seconds),
+        sends: counts.begun + counts.missed,
+        missed: counts.missed,
+        requests: counts.requests,
+        successes,
+        success_percent: ratio(100.0 * successes as f64, counts.requests as f64),
+        latency_us: percentiles(&counts.latency),
     }
 }
 
@@ -242,7 +293,7 @@ fn rows(outcome: &Outcome) -> Vec<Row> {
 }
 
 #[allow(clippy::cast_precision_loss)] // Counts far below 2^53.
-fn remarks(plan: &Plan, chosen: Chosen, outcome: &Outcome) -> Vec<String> {
+fn remarks(setup: &Setup, outcome: &Outcome) -> Vec<String> {
     let tally = &outcome.tally;
     let mut remarks = Vec::new();
     if tally.busiest > BUSY {
@@ -259,13 +310,13 @@ fn remarks(plan: &Plan, chosen: Chosen, outcome: &Outcome) -> Vec<String> {
         ));
     }
     if ratio(tally.late_by_itself as f64, tally.requests() as f64).is_some_and(|share| share > LATE_BY_ITSELF) {
-        let cause = match chosen {
-            Chosen::IoUring => "load_test or its core was behind, not the server",
-            Chosen::Epoll => "waits on epoll are whole milliseconds, and load_test or its core may have been behind",
+        let cause = match setup.driver.as_str() {
+            "epoll" => "waits on epoll are whole milliseconds, and load_test or its core may have been behind",
+            _ => "load_test or its core was behind, not the server",
         };
         remarks.push(format!("warning: {} sends were late although a client was free: {cause}", tally.late_by_itself));
     }
-    remarks.extend(of_connections(plan, tally));
+    remarks.extend(of_connections(setup, tally));
     if outcome.too_many_errors {
         remarks.push("stopped: as many requests have failed as --max-errors allows".to_owned());
     }
@@ -274,7 +325,7 @@ fn remarks(plan: &Plan, chosen: Chosen, outcome: &Outcome) -> Vec<String> {
         remarks.push(format!(
             "warning: {first} with {} sends still waiting for a free client: the rate is too high for the server or for {} \
              clients, and what these sends would have waited is in no figure",
-            tally.missed, plan.clients
+            tally.missed, setup.clients
         ));
     }
     remarks
@@ -282,14 +333,14 @@ fn remarks(plan: &Plan, chosen: Chosen, outcome: &Outcome) -> Vec<String> {
 
 /// What did not go by the rules between the clients and the server.
 #[allow(clippy::cast_precision_loss)] // Times far below 2^53 ns.
-fn of_connections(plan: &Plan, tally: &Tally) -> Vec<String> {
+fn of_connections(setup: &Setup, tally: &Tally) -> Vec<String> {
     let mut remarks = Vec::new();
     let hung = tally.failures(Failure::Timeout);
     if hung > 0 {
         remarks.push(format!(
             "warning: {hung} requests hung: no complete response within {} s. Rates are over the measured span of {:.3} s, which \
              does not hold the wait for them at the end",
-            plan.timeout.as_secs_f64(),
+            setup.timeout_s,
             tally.span.length_ns() as f64 / 1e9
         ));
     }

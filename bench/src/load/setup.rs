@@ -1,6 +1,6 @@
 //! What a load was made of, as its report stores it: enough to say whether another run may be compared with it.
 
-use super::Plan;
+use super::{Arrivals, Pace, Plan};
 use crate::{cores, drivers::Chosen};
 use serde_json::{Value, json};
 use std::{
@@ -15,8 +15,11 @@ pub fn workload(plan: &Plan, chosen: Chosen) -> Value {
     json!({
         "method": plan.method,
         "path": plan.path,
-        "model": if plan.rate.is_some() { "open" } else { "closed" },
-        "target_rate": plan.rate,
+        "model": if plan.pace.is_some() { "open" } else { "closed" },
+        "target_rate": plan.pace.as_ref().and_then(|pace| pace.course.rate()),
+        "stages": plan.pace.as_ref().map(stages),
+        "arrivals": plan.pace.as_ref().map(|pace| pace.arrivals),
+        "arrivals_seed": plan.pace.as_ref().filter(|pace| pace.arrivals == Arrivals::Poisson).map(|pace| pace.seed),
         "clients": plan.clients,
         "threads": plan.threads,
         "driver": chosen.to_string(),
@@ -29,6 +32,87 @@ pub fn workload(plan: &Plan, chosen: Chosen) -> Value {
         "timeout_s": plan.timeout.as_secs_f64(),
         "requests": plan.requests.fingerprint(),
     })
+}
+
+/// The stages of an open loop, as the workload has them: nanoseconds, and the rates at the begin and the end.
+fn stages(pace: &Pace) -> Value {
+    let stages = pace.course.stages().iter();
+    stages.map(|stage| json!([stage.end_ns - stage.from_ns, stage.from_rate, stage.to_rate])).collect()
+}
+
+/// What a report says about its load beside the figures.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// See [`workload`].
+    pub workload: Value,
+    /// See [`host`].
+    pub host: Value,
+    /// The program that made the load.
+    pub maker: Value,
+    /// Seconds from 1970 to its start.
+    pub began_s: f64,
+    /// Address of the server.
+    pub server: String,
+    /// Where the requests went.
+    pub url: String,
+    /// Their method.
+    pub method: String,
+    /// What an open loop wanted; none: a closed loop.
+    pub pace: Option<Pace>,
+    /// Concurrent connections.
+    pub clients: u64,
+    /// Threads of the load.
+    pub threads: u64,
+    /// How it talked to the kernel.
+    pub driver: String,
+    /// Whether a connection carried more than one request.
+    pub keep_alive: bool,
+    /// Requests in flight on a connection, at most.
+    pub pipeline: u64,
+    /// From a request's begin to its complete answer, at most.
+    pub timeout_s: f64,
+    /// Whether the requests hold metrics.
+    pub carries_metrics: bool,
+}
+
+impl Setup {
+    /// What `plan` says, on the driver `chosen`, of a load that was begun at `began_s`.
+    #[must_use]
+    pub fn of(plan: &Plan, chosen: Chosen, began_s: f64) -> Self {
+        Self {
+            workload: workload(plan, chosen),
+            host: host(),
+            maker: maker(),
+            began_s,
+            server: plan.server.to_string(),
+            url: plan.url.clone(),
+            method: plan.method.clone(),
+            pace: plan.pace.clone(),
+            clients: u64::from(plan.clients),
+            threads: plan.threads as u64,
+            driver: chosen.to_string(),
+            keep_alive: plan.keep_alive,
+            pipeline: plan.pipeline as u64,
+            timeout_s: plan.timeout.as_secs_f64(),
+            carries_metrics: plan.requests.metrics_max() > 0,
+        }
+    }
+
+    /// The rate that an open loop wanted all the time.
+    #[must_use]
+    pub fn rate(&self) -> Option<f64> {
+        self.pace.as_ref().and_then(|pace| pace.course.rate())
+    }
+
+    /// How the sends follow each other, in words.
+    #[must_use]
+    pub fn model(&self) -> String {
+        match &self.pace {
+            None => "closed loop".to_owned(),
+            Some(Pace { course, arrivals: Arrivals::Even, .. }) => format!("open loop at {course}"),
+            Some(Pace { course, seed, .. }) => format!("open loop at {course}, Poisson arrivals of seed {seed}"),
+        }
+    }
 }
 
 /// The host that makes the load: figures of two hosts are not comparable.
@@ -46,7 +130,7 @@ pub fn host() -> Value {
 }
 
 /// What made the load: this program's version, and a checksum of its file.
-pub(super) fn maker() -> Value {
+fn maker() -> Value {
     let checksum = fs::read("/proc/self/exe").ok().map(|bytes| format!("{:08x}", crc32fast::hash(&bytes)));
     json!({"version": env!("CARGO_PKG_VERSION"), "checksum": checksum})
 }

@@ -1,7 +1,7 @@
 //! What one thread counts, and how the threads' counts become one. Latencies go into a histogram per thread; histograms are
 //! added, never their percentiles averaged.
 
-use super::{intervals::Intervals, span::Span};
+use super::{intervals::Intervals, span::Span, stages::Stages};
 use hdrhistogram::Histogram;
 
 /// Why a request got no answer.
@@ -97,6 +97,8 @@ pub struct Tally {
     others: Vec<(u16, Histogram<u64>)>,
     /// The course over time, by the same latency as `latency`.
     pub intervals: Intervals,
+    /// The stages of an open loop that has some.
+    pub stages: Option<Stages>,
 }
 
 /// What is left of a request until its answer comes. Nanoseconds since the start of the load.
@@ -119,14 +121,14 @@ pub struct Arrival {
     pub steady: bool,
 }
 
-fn histogram() -> Histogram<u64> {
+pub(super) fn histogram() -> Histogram<u64> {
     let Ok(histogram) = Histogram::new_with_bounds(1, LATENCY_NS_MAX, SIGNIFICANT_DIGITS) else {
         unreachable!("the bounds are constants that a histogram accepts")
     };
     histogram
 }
 
-fn add(into: &mut Histogram<u64>, from: &Histogram<u64>) {
+pub(super) fn add(into: &mut Histogram<u64>, from: &Histogram<u64>) {
     let added = into.add(from);
     assert!(added.is_ok(), "all histograms have the same bounds");
 }
@@ -163,6 +165,7 @@ impl Tally {
             pieced: histogram(),
             others: Vec::new(),
             intervals: Intervals::new(warm_ns, end_ns.map(|end_ns| end_ns.saturating_sub(warm_ns))),
+            stages: None,
         }
     }
 
@@ -173,7 +176,11 @@ impl Tally {
         let interval = self.intervals.at(now_ns);
         interval.requests += 1;
         let latency_ns = now_ns.saturating_sub(begun.intended_ns);
-        if matches!(status, 200..300) {
+        let success = matches!(status, 200..300);
+        if let Some(stages) = &mut self.stages {
+            stages.ended(begun.intended_ns, now_ns, success);
+        }
+        if success {
             self.metrics += u64::from(metrics);
             self.span.succeeded(metrics, now_ns, steady);
             interval.latency.saturating_record(latency_ns);
@@ -265,6 +272,9 @@ impl Tally {
             }
         }
         self.intervals.merge(other.intervals);
+        if let (Some(into), Some(from)) = (&mut self.stages, &other.stages) {
+            into.merge(from);
+        }
     }
 
     /// Requests that were answered or failed.
@@ -294,7 +304,7 @@ impl Tally {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::schedule::Schedule;
+    use crate::load::schedule::{Pace, Schedule};
 
     fn at(now_ns: u64) -> Arrival {
         Arrival { now_ns, first_ns: None, steady: true }
@@ -404,7 +414,7 @@ mod tests {
     /// An open loop of 1,000 sends a second over `connections`, in simulated time: whoever is free first takes the next.
     fn open_loop(connections: usize, serve: impl Fn(u64) -> u64) -> Tally {
         let mut tally = Tally::new(SECOND, Some(11 * SECOND), true);
-        let mut schedule = Schedule::new(1000.0, (0, 1), SECOND, 11 * SECOND, None);
+        let mut schedule = Schedule::new(&Pace::steady(1000.0), (0, 1), SECOND, 11 * SECOND, None);
         let mut free_ns = vec![0; connections];
         while let Some(due_ns) = schedule.next_ns() {
             let first = free_ns.iter_mut().min().unwrap();

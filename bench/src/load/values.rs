@@ -1,11 +1,12 @@
 //! What the text of a flag means: spans of time, rates, headers, URLs. Pure: nothing is looked up here.
 
+use super::course::Course;
 use std::time::Duration;
 
 /// Any one span of time: a day.
 pub(super) const SPAN_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// Requests a second of an open loop: at ten million, two scheduled sends are 100 ns apart, which no thread here can keep.
-const RATE_MAX: f64 = 10_000_000.0;
+pub(super) const RATE_MAX: f64 = 10_000_000.0;
 /// And at least one in a day.
 const RATE_MIN: f64 = 1.0 / SPAN_MAX.as_secs() as f64;
 
@@ -119,6 +120,23 @@ pub(super) fn rate(text: &str) -> Result<f64, String> {
     }
 }
 
+/// Stages, as `10s:1000,30s:5000`: in each the rate goes in a straight line from that of the one before, from 0 at the
+/// start, to its own.
+pub(super) fn stages(text: &str) -> Result<Course, String> {
+    let (mut stages, mut rate_before) = (Vec::new(), 0.0);
+    for stage in text.split(',') {
+        let (length, target) = stage.split_once(':').ok_or("a stage is DURATION:RATE, as 10s:1000")?;
+        let length_ns = u64::try_from(span(length)?.as_nanos()).map_err(|error| error.to_string())?;
+        let target = if target == "0" { 0.0 } else { rate(target)? };
+        stages.push((length_ns, rate_before, target));
+        rate_before = target;
+    }
+    if stages.last().is_some_and(|(length_ns, ..)| *length_ns == 0) {
+        return Err("the last stage lasts no time: a jump needs a stage behind it".to_owned());
+    }
+    Course::staged(&stages)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -168,6 +186,36 @@ mod tests {
         for text in ["", "k", "0", "-1", "nan", "inf", "1e9", "10m", "0.000001"] {
             assert!(rate(text).is_err(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn stages_ramp_hold_jump_and_pause() {
+        let rates = |text: &str| {
+            let course = stages(text).unwrap();
+            course.stages().iter().map(|stage| (stage.from_rate, stage.to_rate)).collect::<Vec<_>>()
+        };
+        assert_eq!(rates("10s:1000,30s:5k"), [(0.0, 1000.0), (1000.0, 5000.0)]);
+        assert_eq!(rates("0s:1000,10s:1000,5s:0"), [(1000.0, 1000.0), (1000.0, 0.0)]);
+        assert_eq!(stages("500ms:10,1m:10").unwrap().end_ns(), 60_500_000_000);
+        for text in [
+            "",
+            "10s",
+            "10s:",
+            ":10",
+            "10s:10,",
+            "10s:-1",
+            "10s:x",
+            "10:10:10",
+            "10s:0",
+            "0s:10",
+            "10s:10,0s:5",
+            "25h:10",
+            "20h:10,5h:10",
+            "10s:20m",
+        ] {
+            assert!(stages(text).is_err(), "{text:?}");
+        }
+        assert!(stages(&["1s:1"; 65].join(",")).unwrap_err().contains("64"));
     }
 
     #[test]

@@ -103,6 +103,8 @@ fn what_is_not_comparable_is_refused_before_the_load() {
         ("2 20 --ack fsync", "path"),
         ("2 20 --method PUT", "method"),
         ("2 20 --rate 100", "model"),
+        ("2 --stages 1s:100", "stages null there, [[1000000000,0.0,100.0]] here"),
+        ("2 20 --rate 100 --arrivals poisson", "arrivals null there, \"poisson\" here"),
         ("2 20 -w 1s", "warmup_s"),
         ("2 20 5", "interval_s"),
         ("2 20 --no-keepalive", "keep_alive"),
@@ -112,6 +114,18 @@ fn what_is_not_comparable_is_refused_before_the_load() {
         assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "{arguments}: {said}");
         assert!(said.contains("not comparable") && said.contains(says), "{arguments}: {said}");
     }
+    // Neither the shape nor the draw of a load is that of another.
+    fs::write(&earlier, run(floor.port, "2 --stages 0s:500,50ms:500 --arrivals poisson").stdout).unwrap();
+    for (arguments, says) in [
+        ("2 --stages 0s:500,50ms:501 --arrivals poisson", "stages [[50000000,500.0,500.0]] there"),
+        ("2 --stages 0s:500,50ms:500", "arrivals \"poisson\" there, \"even\" here"),
+        ("2 --stages 0s:500,50ms:500 --arrivals poisson --seed 2", "arrivals_seed 1 there, 2 here"),
+    ] {
+        let output = run(idle, &format!("{arguments} --baseline {}", earlier.display()));
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains("not comparable") && said.contains(says), "{arguments}: {said}");
+    }
+    fs::write(&earlier, run(floor.port, "2 20").stdout).unwrap();
     let mut foreign: Value = serde_json::from_slice(&fs::read(&earlier).unwrap()).unwrap();
     foreign["host"]["name"] = json!("elsewhere");
     fs::write(&earlier, foreign.to_string()).unwrap();

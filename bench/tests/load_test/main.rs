@@ -6,6 +6,7 @@ mod faults;
 mod harness;
 mod measuring;
 mod outputs;
+mod shapes;
 mod targets;
 
 use harness::{

@@ -78,6 +78,9 @@ impl Fleet<'_> {
         if intended_ns >= self.warm_ns {
             self.tally.scheduled += 1;
             self.tally.late += u64::from(now_ns - intended_ns > LATE_NS);
+            if let Some(stages) = &mut self.tally.stages {
+                stages.begun(intended_ns);
+            }
         }
         Some(Begun { intended_ns, start_ns: now_ns })
     }

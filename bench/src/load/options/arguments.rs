@@ -3,7 +3,7 @@
 use super::{super::values, Format};
 use crate::{
     drivers::Choice,
-    load::{Condition, condition::condition, values::Target},
+    load::{Arrivals, Condition, Course, condition::condition, values::Target},
 };
 use clap::{Parser, ValueEnum};
 use std::{path::PathBuf, time::Duration};
@@ -26,12 +26,12 @@ pub(super) enum Ack {
 
 /// Puts a load of metric batches, or of any requests, on an HTTP server and says what came back.
 ///
-/// A closed loop, unless --rate is given: each client sends a request, waits for the answer, rests for INTERVAL_MS and
+/// A closed loop, unless --rate or --stages is given: each client sends a request, waits for the answer, rests for INTERVAL_MS and
 /// sends the next. Latency is then the time from handing the request to the driver to its complete answer; where it
 /// needs a new connection, from handing over the connect. A closed loop asks a slow server less often, and so shows its
 /// slowness too rarely.
 ///
-/// An open loop with --rate: the send times are fixed beforehand and none is skipped, whatever the server does. Any
+/// An open loop with --rate or --stages: the send times are fixed beforehand and none is skipped, whatever the server does. Any
 /// client that is free takes the next send; when none is, the send is late. Latency is counted from the intended time
 /// ("corrected") and, beside it, from the handing over ("raw"). Sends more than 1 ms behind their time are counted as
 /// late, and those still waiting when the time is over as missed. On io_uring a load that sleeps between its sends is
@@ -65,6 +65,15 @@ pub(super) struct Arguments {
     /// An open loop: so many requests a second, over all clients. 500, 0.5, 20k.
     #[arg(short = 'R', long, value_name = "RATE", value_parser = values::rate)]
     pub rate: Option<f64>,
+    /// An open loop whose rate changes: DURATION:RATE for each stage, as 10s:1000,30s:5000. In a stage the rate goes in
+    /// a straight line from that of the stage before, from 0 at the start, to its own. The same rate again holds it; a
+    /// stage of 0s is a jump, so that 0s:1000,10s:1000 is 1000 at once. The report has a line for each stage.
+    #[arg(long, value_name = "STAGES", conflicts_with = "rate", value_parser = values::stages)]
+    pub stages: Option<Course>,
+    /// How the sends of an open loop follow each other: even, or poisson, at random as those of many independent
+    /// clients do, with exponentially distributed gaps that --seed repeats [default: even].
+    #[arg(long, value_enum, hide_possible_values = true)]
+    pub arrivals: Option<Arrivals>,
     /// Begin no request after this time; with REQUESTS, whichever ends first. 10s, 500ms, 2m, 1h; a plain number is
     /// seconds.
     #[arg(short, visible_short_alias = 'z', long, value_parser = values::span)]
@@ -103,14 +112,14 @@ pub(super) struct Arguments {
     /// Metrics in each request.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=BATCH_METRICS_MAX))]
     pub batch: u32,
-    /// The batches are made up from this number: the same number, the same batches.
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub seed: u64,
+    /// Batches and Poisson arrivals are made up from this number: the same number, the same load [default: 1].
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
     /// Send this text as the body of each request.
-    #[arg(long, value_name = "TEXT", conflicts_with_all = ["batch", "seed", "body_file"])]
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["batch", "body_file"])]
     pub body: Option<String>,
     /// Take the batches from this file, one JSON document a line, in turn; with --url, any lines.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["batch", "seed"])]
+    #[arg(long, value_name = "FILE", conflicts_with = "batch")]
     pub body_file: Option<PathBuf>,
     /// Spread the connections over this many distinct Authorization values [default: none is sent].
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..=CLIENTS_MAX))]
@@ -162,6 +171,7 @@ SIGHUP end the load and report what there is.
   load_test 8080 500 10 100        500 clients, 10 requests each, 100 ms apart
   load_test 8080 -c 64 -d 10s -w 2s --pipeline 16
   load_test 8080 -c 64 -d 30s --rate 20k --plot run.svg --format json >run.json
+  load_test 8080 -c 64 --stages 10s:1000,30s:5000,20s:5000 --arrivals poisson --plot ramp.svg
   load_test 8080 -c 64 -d 30s --rate 20k --baseline a1.json --baseline a2.json --baseline a3.json --fail-if worse
   load_test --baseline a1.json --baseline a2.json --baseline a3.json --with b1.json --with b2.json --with b3.json
   load_test --url http://127.0.0.1:8428/api/v1/import -c 64 -d 10s --body-file lines.json";

@@ -12,26 +12,22 @@ impl Report<'_> {
         self.write_setup(&mut lines);
         self.write_counts(&mut lines);
         self.write_rates(&mut lines);
+        self.write_stages(&mut lines);
         self.write_times(&mut lines);
         lines.0 + &changes_and_remarks(&self.changes, &self.remarks)
     }
 
     fn write_setup(&self, lines: &mut Lines) {
-        let plan = self.plan;
-        let connection = match (plan.keep_alive, plan.pipeline) {
+        let setup = &self.setup;
+        let connection = match (setup.keep_alive, setup.pipeline) {
             (false, _) => "a connection per request".to_owned(),
             (true, 1) => "keep-alive".to_owned(),
             (true, deep) => format!("keep-alive, {deep} in flight"),
         };
-        lines.add("server", format!("{} {} ({})", plan.method, plan.url, plan.server));
-        lines.add("clients", format!("{}, threads {}, {}, {connection}", plan.clients, plan.threads, self.chosen));
-        lines.add(
-            "model",
-            match plan.rate {
-                None => "closed loop: a client sends when its last response has come".to_owned(),
-                Some(rate) => format!("open loop: sends scheduled at {rate} requests/s, none skipped"),
-            },
-        );
+        lines.add("server", format!("{} {} ({})", setup.method, setup.url, setup.server));
+        lines.add("clients", format!("{}, threads {}, {}, {connection}", setup.clients, setup.threads, setup.driver));
+        let rule = if setup.pace.is_some() { "none skipped" } else { "a client sends when its last response has come" };
+        lines.add("model", format!("{}: {rule}", setup.model()));
     }
 
     fn write_counts(&self, lines: &mut Lines) {
@@ -57,7 +53,7 @@ impl Report<'_> {
         if tally.unanswered > 0 {
             lines.add("unanswered", format!("{} when the load was interrupted", tally.unanswered));
         }
-        let again = tally.connections.saturating_sub(u64::from(self.plan.clients));
+        let again = tally.connections.saturating_sub(self.setup.clients);
         let connect_us = &self.figures.connect_us;
         lines.add(
             "connections",
@@ -73,10 +69,11 @@ impl Report<'_> {
 
     #[allow(clippy::cast_precision_loss)] // Bytes far below 2^53.
     fn write_rates(&self, lines: &mut Lines) {
-        let (plan, tally, figures) = (self.plan, &self.outcome.tally, &self.figures);
-        let of_target = plan.rate.map_or_else(String::new, |rate| {
+        let (tally, figures) = (&self.outcome.tally, &self.figures);
+        let of_target = self.setup.pace.as_ref().map_or_else(String::new, |pace| {
             let (achieved, successes) = (shown(figures.achieved_percent, 2), tally.span.counts().successes);
-            format!(" of {rate} ({achieved} %: {successes} of {} sends)", tally.scheduled + tally.missed)
+            let rate = pace.course.rate().map_or_else(String::new, |rate| format!(" of {rate}"));
+            format!("{rate} ({achieved} %: {successes} of {} sends)", tally.scheduled + tally.missed)
         });
         lines.add("throughput", format!("{} requests/s{of_target}", shown(figures.requests_per_second, 0)));
         lines.add("", format!("{} metrics/s", shown(figures.metrics_per_second, 0)));
@@ -88,8 +85,38 @@ impl Report<'_> {
                 tally.bytes_received as f64 / 1e6
             ),
         );
-        if plan.rate.is_some() {
+        if self.setup.pace.is_some() {
             lines.add("late sends", format!("{} by more than 1 ms, {} missed", tally.late, tally.missed));
+        }
+    }
+
+    /// A line for each stage.
+    fn write_stages(&self, lines: &mut Lines) {
+        if self.stages.is_empty() {
+            return;
+        }
+        let line = |cells: [String; 7]| {
+            let [time, wanted, cells @ ..] = cells;
+            format!("{time:<16}{wanted:<18}") + &cells.map(|cell| format!("{cell:>11}")).concat()
+        };
+        let heads = ["seconds", "wanted/s", "reached/s", "success %", "p50", "p99", "max"];
+        lines.add("stages", line(heads.map(str::to_owned)));
+        for (number, row) in (1..).zip(&self.stages) {
+            let wanted = if row.rate_from == row.rate_to {
+                row.rate_to.to_string()
+            } else {
+                format!("{} to {}", row.rate_from, row.rate_to)
+            };
+            let cells = [
+                format!("{} to {}", row.from_s, row.from_s + row.seconds),
+                wanted,
+                shown(row.requests_per_second, 1),
+                row.success_percent.map_or_else(|| "-".to_owned(), percent),
+                value(&row.latency_us, "p50"),
+                value(&row.latency_us, "p99"),
+                value(&row.latency_us, "max"),
+            ];
+            lines.add(&format!("  {number}"), line(cells));
         }
     }
 

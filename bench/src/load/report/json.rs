@@ -1,8 +1,8 @@
 //! The report for scripts: one JSON object on one line. Latencies are in microseconds, those of an open loop from the
 //! intended start; what was not measured is null.
 
-use super::{Report, Row, percentiles};
-use crate::load::{Failure, Outcome, baseline, setup};
+use super::{Report, Row, StageRow, percentiles};
+use crate::load::{Failure, Outcome, baseline};
 use serde_json::{Map, Value, json};
 
 impl Report<'_> {
@@ -19,23 +19,24 @@ impl Report<'_> {
     }
 
     fn json_setup(&self) -> Value {
-        let plan = self.plan;
+        let setup = &self.setup;
         json!({
             "form": baseline::FORM,
-            "load_test": setup::maker(),
-            "host": setup::host(),
-            "began_unix_s": self.outcome.began_s,
-            "setup": setup::workload(plan, self.chosen),
-            "server": plan.server.to_string(),
-            "url": plan.url,
-            "method": plan.method,
-            "model": if plan.rate.is_some() { "open" } else { "closed" },
-            "target_rate": plan.rate,
-            "clients": plan.clients,
-            "threads": plan.threads,
-            "driver": self.chosen.to_string(),
-            "keep_alive": plan.keep_alive,
-            "pipeline": plan.pipeline,
+            "load_test": setup.maker,
+            "host": setup.host,
+            "began_unix_s": setup.began_s,
+            "setup": setup.workload,
+            "server": setup.server,
+            "url": setup.url,
+            "method": setup.method,
+            "model": if setup.pace.is_some() { "open" } else { "closed" },
+            "target_rate": setup.rate(),
+            "arrivals": setup.pace.as_ref().map(|pace| pace.arrivals),
+            "clients": setup.clients,
+            "threads": setup.threads,
+            "driver": setup.driver,
+            "keep_alive": setup.keep_alive,
+            "pipeline": setup.pipeline,
         })
     }
 
@@ -45,7 +46,7 @@ impl Report<'_> {
             tally.statuses().map(|(status, count)| (status.to_string(), json!(count))).collect();
         let errors: Map<String, Value> =
             Failure::ALL.iter().map(|&(failure, name)| (name.to_owned(), json!(tally.failures(failure)))).collect();
-        let open = |count: u64| self.plan.rate.map(|_| count);
+        let open = |count: u64| self.setup.pace.as_ref().map(|_| count);
         let stopped_by = match self.outcome {
             Outcome { too_many_errors: true, .. } => Some("max_errors"),
             Outcome { interrupted: true, .. } => Some("signal"),
@@ -107,6 +108,7 @@ impl Report<'_> {
 
     fn json_course(&self) -> Value {
         json!({
+            "stages": self.setup.pace.as_ref().map(|_| self.stages.iter().map(stage).collect::<Vec<_>>()),
             "intervals": self.rows.iter().map(interval).collect::<Vec<_>>(),
             "baseline": self.changes.iter().map(|change| change.json()).collect::<Vec<_>>(),
             "remarks": self.remarks,
@@ -116,6 +118,23 @@ impl Report<'_> {
 
 fn latency(all_us: &[(&'static str, Option<f64>)]) -> Value {
     all_us.iter().map(|&(name, micros)| (name.to_owned(), json!(micros))).collect::<Map<_, _>>().into()
+}
+
+fn stage(row: &StageRow) -> Value {
+    json!({
+        "from_s": row.from_s,
+        "seconds": row.seconds,
+        "rate_from": row.rate_from,
+        "rate_to": row.rate_to,
+        "rate_wanted": row.rate_wanted,
+        "requests_per_second": row.requests_per_second,
+        "sends": row.sends,
+        "missed_sends": row.missed,
+        "requests": row.requests,
+        "successes": row.successes,
+        "success_percent": row.success_percent,
+        "latency_us": latency(&row.latency_us),
+    })
 }
 
 fn interval(row: &Row) -> Value {

@@ -27,9 +27,14 @@ impl Families {
 
     fn quantiles(&mut self, name: &str, help: &str, all_us: &Percentiles) {
         self.begin(name, help);
+        self.quantile_samples(name, "", all_us);
+    }
+
+    /// Those of a family that has begun; `labels` ends with a comma unless it is empty.
+    fn quantile_samples(&mut self, name: &str, labels: &str, all_us: &Percentiles) {
         for (quantile, known) in QUANTILES {
             let micros = all_us.iter().find(|(name, _)| *name == known).and_then(|(_, micros)| *micros);
-            self.sample(name, &format!("{{quantile=\"{quantile}\"}}"), micros.map(|micros| micros / 1e6));
+            self.sample(name, &format!("{{{labels}quantile=\"{quantile}\"}}"), micros.map(|micros| micros / 1e6));
         }
     }
 }
@@ -69,8 +74,34 @@ impl Report<'_> {
             "From the handing over to the first byte of the response.",
             &figures.first_byte_us,
         );
+        self.prometheus_stages(&mut out);
         let server_cpu = self.outcome.observed.server_cpu_us.map(|micros| micros / 1e6);
         out.one("server_cpu_seconds_per_request", "CPU time of the server by its responses.", server_cpu);
         out.0
+    }
+
+    /// The stages by their number, from 1.
+    fn prometheus_stages(&self, out: &mut Families) {
+        if self.stages.is_empty() {
+            return;
+        }
+        let label = |index: usize| format!("{{stage=\"{}\"}}", index + 1);
+        out.begin("stage_rate_wanted", "Mean rate that a stage wanted, per second.");
+        for (index, row) in self.stages.iter().enumerate() {
+            out.sample("stage_rate_wanted", &label(index), Some(row.rate_wanted));
+        }
+        out.begin("stage_requests_per_second", "Responses with 2xx in the time of a stage, by its length.");
+        for (index, row) in self.stages.iter().enumerate() {
+            out.sample("stage_requests_per_second", &label(index), row.requests_per_second);
+        }
+        out.begin("stage_success_ratio", "Requests of a stage that were answered with 2xx, by all.");
+        for (index, row) in self.stages.iter().enumerate() {
+            out.sample("stage_success_ratio", &label(index), row.success_percent.map(|percent| percent / 100.0));
+        }
+        out.begin("stage_latency_seconds", "Latency of the responses with 2xx to the requests of a stage.");
+        for (index, row) in self.stages.iter().enumerate() {
+            let stage = format!("stage=\"{}\",", index + 1);
+            out.quantile_samples("stage_latency_seconds", &stage, &row.latency_us);
+        }
     }
 }

@@ -1,0 +1,134 @@
+//! What was counted in each stage of an open loop. A request belongs to the stage that it was meant to be sent in; a
+//! rate is of the responses that came in the stage's own time, whenever their requests were sent.
+
+use super::{
+    course::{Course, Stage},
+    tally::{add, histogram},
+};
+use hdrhistogram::Histogram;
+
+/// The counts of one stage.
+#[derive(Debug, Clone)]
+pub struct StageCounts {
+    /// Its times and rates.
+    pub stage: Stage,
+    /// How long it lasted, nanoseconds: less than planned when the load was stopped in it.
+    pub length_ns: u64,
+    /// Sends that were begun.
+    pub begun: u64,
+    /// Sends that were due and not handed over at the end of the load.
+    pub missed: u64,
+    /// Requests that were answered or failed.
+    pub requests: u64,
+    /// Responses with 2xx that came in its time.
+    pub in_time: u64,
+    /// Nanoseconds of the requests answered with 2xx, from their intended start.
+    pub latency: Histogram<u64>,
+}
+
+impl StageCounts {
+    fn new(stage: &Stage) -> Self {
+        Self { stage: *stage, length_ns: 0, begun: 0, missed: 0, requests: 0, in_time: 0, latency: histogram() }
+    }
+
+    /// Adds the counts of the same stage, but for its times and rates.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.begun += other.begun;
+        self.missed += other.missed;
+        self.requests += other.requests;
+        self.in_time += other.in_time;
+        add(&mut self.latency, &other.latency);
+    }
+}
+
+/// The counts of all stages.
+#[derive(Debug, Clone)]
+pub struct Stages {
+    all: Vec<StageCounts>,
+}
+
+impl Stages {
+    /// Nothing counted yet; none where the course has no stages.
+    #[must_use]
+    pub fn of(course: &Course) -> Option<Self> {
+        let all: Vec<_> = course.stages().iter().map(StageCounts::new).collect();
+        (!all.is_empty()).then_some(Self { all })
+    }
+
+    /// One after the other.
+    #[must_use]
+    pub fn all(&self) -> &[StageCounts] {
+        &self.all
+    }
+
+    /// The number of the stage that `time_ns` is in, the first being 0; that of the last one past its end.
+    pub(super) fn index(&self, time_ns: u64) -> usize {
+        self.all.partition_point(|counts| counts.stage.end_ns <= time_ns).min(self.all.len() - 1)
+    }
+
+    fn at(&mut self, time_ns: u64) -> &mut StageCounts {
+        let index = self.index(time_ns);
+        &mut self.all[index]
+    }
+
+    /// A send meant for `intended_ns` was begun.
+    pub fn begun(&mut self, intended_ns: u64) {
+        self.at(intended_ns).begun += 1;
+    }
+
+    /// Of a request meant for `intended_ns` became something at `now_ns`: a response with 2xx, or not.
+    pub fn ended(&mut self, intended_ns: u64, now_ns: u64, success: bool) {
+        let counts = self.at(intended_ns);
+        counts.requests += 1;
+        if success {
+            counts.latency.saturating_record(now_ns.saturating_sub(intended_ns));
+            let last = self.at(now_ns);
+            last.in_time += u64::from(now_ns < last.stage.end_ns);
+        }
+    }
+
+    /// The load ended at `now_ns`; `overdue` says how many sends between two times were not handed over.
+    pub fn close(&mut self, now_ns: u64, overdue: impl Fn(u64, u64) -> u64) {
+        for counts in &mut self.all {
+            let Stage { from_ns, end_ns, .. } = counts.stage;
+            counts.length_ns = now_ns.clamp(from_ns, end_ns) - from_ns;
+            counts.missed = overdue(from_ns, end_ns - 1);
+        }
+    }
+
+    /// Adds what another thread counted in the same load.
+    pub fn merge(&mut self, other: &Self) {
+        for (counts, others) in self.all.iter_mut().zip(&other.all) {
+            counts.length_ns = counts.length_ns.max(others.length_ns);
+            counts.add(others);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: u64 = 1_000_000_000;
+
+    #[test]
+    fn a_request_counts_where_it_was_meant_and_a_rate_where_it_came() {
+        let course = Course::staged(&[(S, 10.0, 10.0), (S, 20.0, 20.0)]).unwrap();
+        let mut stages = Stages::of(&course).unwrap();
+        for (intended_ns, now_ns, success) in
+            [(0, S / 2, true), (S / 2, S + 1, true), (S - 1, 3 * S, true), (S, S + 2, false), (2 * S, 2 * S + 1, true)]
+        {
+            stages.begun(intended_ns);
+            stages.ended(intended_ns, now_ns, success);
+        }
+        let mut other = stages.clone();
+        stages.close(S + S / 4, |from_ns, to_ns| from_ns / S + (to_ns + 1 - from_ns) / S);
+        other.close(S, |_, _| 0);
+        stages.merge(&other);
+        let counts = |of: fn(&StageCounts) -> u64| stages.all().iter().map(of).collect::<Vec<_>>();
+        assert_eq!((counts(|one| one.begun), counts(|one| one.requests)), (vec![6, 4], vec![6, 4]));
+        assert_eq!((counts(|one| one.in_time), counts(|one| one.latency.len())), (vec![2, 2], vec![6, 2]));
+        assert_eq!((counts(|one| one.missed), counts(|one| one.length_ns)), (vec![1, 2], vec![S, S / 4]));
+        assert!(Stages::of(&Course::steady(10.0)).is_none());
+    }
+}

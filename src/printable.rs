@@ -6,12 +6,12 @@
 
 use std::{borrow::Cow, fmt, io};
 
-/// How a character that is not shown as it is gets written.
+/// The notation of escaped characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Notation {
-    /// As in Rust: `\n`, `\u{1b}`; a byte that is no UTF-8 is `\xff`.
+    /// Rust escapes: `\n`, `\u{1b}`; a byte that is not UTF-8 is `\xff`.
     Text,
-    /// As in JSON: `\n`, `\u001b`; a byte that is no UTF-8 is `\ufffd`.
+    /// JSON escapes: `\n`, `\u001b`; a byte that is not UTF-8 is `\ufffd`.
     Json,
 }
 
@@ -41,7 +41,7 @@ const FORMAT: [(char, char); 21] = [
     ('\u{e0020}', '\u{e007f}'),
 ];
 
-/// Whether a terminal shows `character` and does nothing else.
+/// Returns true if a terminal shows `character` and does nothing else.
 #[must_use]
 pub fn is_printable(character: char) -> bool {
     match character {
@@ -156,7 +156,7 @@ pub fn append_json(out: &mut Vec<u8>, mut json: &[u8]) {
     out.extend_from_slice(json);
 }
 
-/// What a [`TerminalWriter`] writes: where a line feed ends a line, and how escapes are written.
+/// The format that a [`TerminalWriter`] writes: the meaning of a line feed, and the notation of escapes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
     /// A line feed always ends a line.

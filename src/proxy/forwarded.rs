@@ -16,7 +16,7 @@ use std::{
 /// Bytes of one node that can be an address: 45 of IPv6, brackets, and a port or a name for one.
 const NODE_BYTES_MAX: usize = 64;
 
-/// Which field is believed when a trusted proxy sends it.
+/// The field that is used when a trusted proxy sends it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ForwardedHeader {
     /// The one that a request has. If it has both and they do not agree, neither: a proxy that sets one of them passes
@@ -116,7 +116,7 @@ fn elements<'a>(
     fields.from_the_last().flat_map(of_field).filter(|element| !element.is_empty())
 }
 
-/// What stands before the last comma, and what after it.
+/// Splits at the last comma.
 fn last_item(value: &[u8]) -> (Option<&[u8]>, &[u8]) {
     split_at(value, memchr::memrchr(b',', value))
 }

@@ -5,9 +5,9 @@
 use crate::limits::PROXY_HEADER_BYTES_MAX;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// How version 2 begins.
+/// The signature of version 2.
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
-/// How version 1 begins.
+/// The beginning of version 1.
 const PREFIX: &[u8; 6] = b"PROXY ";
 /// Bytes of a header of version 1, its line end included ("2.1. Human-readable header format").
 const LINE_BYTES_MAX: usize = 107;
@@ -26,16 +26,16 @@ pub enum Origin {
     Client(IpAddr),
 }
 
-/// What is wrong with a header.
+/// The fault of a header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// Something else came where a header is due.
     Missing,
-    /// It breaks the grammar of its version.
+    /// The header breaks the grammar of its version.
     Malformed,
-    /// It is longer than is taken.
+    /// The header is too long.
     TooLong,
-    /// Its checksum is that of another.
+    /// The checksum is wrong.
     Checksum,
 }
 
@@ -43,7 +43,7 @@ pub enum Fault {
 /// it to come.
 ///
 /// # Errors
-/// What is wrong with it, as soon as that is sure.
+/// The fault, as soon as it is certain.
 pub fn parse(bytes: &[u8]) -> Result<Option<(usize, Origin)>, Fault> {
     if begins(bytes, SIGNATURE) {
         parse_binary(bytes)
@@ -54,14 +54,14 @@ pub fn parse(bytes: &[u8]) -> Result<Option<(usize, Origin)>, Fault> {
     }
 }
 
-/// Whether these first bytes of a connection are a header's.
+/// Checks if the first bytes of a connection are those of a header.
 #[must_use]
 pub fn is_header(bytes: &[u8]) -> bool {
     bytes.starts_with(SIGNATURE)
         || [&b"PROXY TCP4 "[..], b"PROXY TCP6 ", b"PROXY UNKNOWN"].iter().any(|start| bytes.starts_with(start))
 }
 
-/// Whether `bytes` begin with `start`, as far as they have come.
+/// Returns true if `bytes` begin with `start`, as far as they have arrived.
 fn begins(bytes: &[u8], start: &[u8]) -> bool {
     let common = bytes.len().min(start.len());
     bytes[..common] == start[..common]

@@ -21,13 +21,13 @@ pub struct TrustedProxies {
 }
 
 impl TrustedProxies {
-    /// Whether there is none.
+    /// Returns true if the list is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.networks.is_empty() && !self.unix
     }
 
-    /// Whether the peer at `address` is one of them.
+    /// Returns true if the peer at `address` is a trusted proxy.
     #[must_use]
     pub fn contain(&self, address: ClientAddress) -> bool {
         match address {

@@ -1,9 +1,10 @@
-//! `GET /stats/clients?top=20`: the clients that ask the most, and those that are refused the most.
+//! `GET /stats/clients?top=20`: the clients with the most requests, and those with the most refusals.
 //!
-//! A client is shown by the hash that stands for it in the limiter ([`crate::rate::ClientKeys`]): 128 bits of its `Authorization` value, or of
-//! its address when it sends none, under keys that are drawn at the start of the process and never leave it. So no API
-//! key and no address can be read or guessed from it, also not by trying; and the hashes of two runs have nothing in common. Who wants to
-//! know which client is whose asks with that client's `Authorization`: `asked_by` is the hash of the one who asks.
+//! A client is shown by the hash that stands for it in the limiter ([`crate::rate::ClientKeys`]): 128 bits of its
+//! `Authorization` value, or of its address when it sends none, under keys that are drawn at the start of the process
+//! and never leave it. So no API key and no address can be read or guessed from it, also not by trying; and the hashes
+//! of two runs have nothing in common. Who wants to know which client is whose asks with that client's
+//! `Authorization`: `asked_by` is the hash of the one who asks.
 
 use super::observer::pretty;
 use crate::{
@@ -13,10 +14,10 @@ use crate::{
 };
 use serde_json::{Value, json};
 
-/// How many clients a query string asks for.
+/// The number of clients in a query string.
 ///
 /// # Errors
-/// There is no such number, or another parameter.
+/// The number is invalid, or another parameter is given.
 pub fn top_of(query: Option<&str>) -> Result<usize, HttpError> {
     const WRONG: HttpError = HttpError::BadRequest("top must be a number from 1 to 1024");
     const _: () = assert!(limits::RATE_LEDGER_CLIENTS_MAX == 1024, "the text says so");

@@ -1,7 +1,8 @@
-//! Asks the cores and the log what they did, and keeps the sums: since the start, and of the present and the last interval.
+//! Collects the reports of the cores and the log, and keeps the sums: since startup, and of the current and the last
+//! interval.
 //!
-//! A core that does not answer in time is shown as it was when it last did, so that no count ever falls; what it measured comes with
-//! its answer, however late, since the way back stays open. It is asked again only after that.
+//! A core that does not answer in time is shown as it was when it last did, so that no count ever falls; what it
+//! measured comes with its answer, however late, since the way back stays open. It is asked again only after that.
 
 use super::{Counters, Distribution, Histograms, Reactor, Report, ReportRequest};
 use crate::{
@@ -14,16 +15,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Distributions of some time: the cores' and the log's.
+/// Distributions over a time span: those of the cores and of the log.
 #[derive(Debug)]
 pub struct Measures {
-    /// Of all cores together.
+    /// Distributions of all cores together.
     pub cores: Histograms,
-    /// Nanoseconds of writev(2).
+    /// Duration of writev(2), in nanoseconds.
     pub writev_ns: Distribution,
-    /// Bytes of writev(2).
+    /// Bytes written by each writev(2).
     pub writev_bytes: Distribution,
-    /// Nanoseconds of fdatasync(2).
+    /// Duration of fdatasync(2), in nanoseconds.
     pub sync_ns: Distribution,
 }
 
@@ -38,14 +39,14 @@ impl Default for Measures {
     }
 }
 
-/// What happened in some time.
+/// The statistics of a time span.
 #[derive(Debug, Clone, Copy)]
 pub struct Span<'a> {
-    /// Its length.
+    /// Length of the span.
     pub length: Duration,
-    /// What was counted in it.
+    /// Counters of the span.
     pub counters: &'a Counters,
-    /// What was measured in it.
+    /// Distributions of the span.
     pub measures: &'a Measures,
 }
 
@@ -56,7 +57,7 @@ struct Interval {
     measures: Measures,
 }
 
-/// What of the log's measurements has been taken over.
+/// The part of the log's histograms that has been merged already.
 #[derive(Debug, Default)]
 struct LogSeen {
     writev_ns: Measurements,
@@ -64,7 +65,7 @@ struct LogSeen {
     sync_ns: Measurements,
 }
 
-/// Asks and merges. For one thread.
+/// Requests reports and merges them. For use by one thread.
 #[derive(Debug)]
 pub struct Collector {
     reactors: Vec<Arc<dyn Reactor>>,
@@ -73,26 +74,26 @@ pub struct Collector {
     replies: Receiver<Report>,
     /// The last report of each core.
     latest: Vec<Option<Report>>,
-    /// Whether each core owes an answer.
+    /// For each core, true while a report is outstanding.
     asked: Vec<bool>,
-    /// Empty histograms to give away.
+    /// Empty histograms to exchange for filled ones.
     #[expect(clippy::vec_box, reason = "they change hands by their pointers")]
     spare: Vec<Box<Histograms>>,
     log_seen: LogSeen,
     started: Instant,
     counters: Counters,
     total: Measures,
-    /// The present interval.
+    /// The current interval.
     began: Instant,
     began_counters: Counters,
     present_counters: Counters,
     present: Measures,
-    /// The last interval that is over.
+    /// The last complete interval.
     last: Option<Interval>,
 }
 
 impl Collector {
-    /// A collector that has asked nobody yet.
+    /// Creates a collector that has not requested any report yet.
     pub fn new(reactors: Vec<Arc<dyn Reactor>>, log: Arc<LogStatus>, started: Instant) -> Self {
         // Room for one answer of each: a core is asked again only once its answer was taken.
         let (reply, replies) = bounded(reactors.len());
@@ -116,12 +117,12 @@ impl Collector {
         }
     }
 
-    /// Asks all cores, and waits for their answers for [`limits::REPORT_WAIT`] at most.
+    /// Requests a report from all cores, and waits at most [`limits::REPORT_WAIT`] for them.
     pub fn collect(&mut self) {
         self.ask(false);
     }
 
-    /// The same, and has the cores give back the memory that nothing has needed since the last time.
+    /// As [`collect`](Self::collect), and lets the cores release memory that was not needed since the last time.
     pub fn collect_and_trim(&mut self) {
         self.ask(true);
     }
@@ -170,7 +171,7 @@ impl Collector {
         take_over(sync_ns, seen_sync_ns, [&mut total.sync_ns, &mut present.sync_ns]);
     }
 
-    /// Ends the present interval and begins the next. To be called after [`collect`](Self::collect).
+    /// Ends the current interval and begins the next. Call it after [`collect`](Self::collect).
     pub fn end_interval(&mut self) {
         let now = Instant::now();
         self.last = Some(Interval {
@@ -183,17 +184,17 @@ impl Collector {
         self.present_counters = Counters::default();
     }
 
-    /// When the present interval began.
+    /// Start of the current interval.
     pub const fn began(&self) -> Instant {
         self.began
     }
 
-    /// Everything since the start.
+    /// The statistics since startup.
     pub fn since_start(&self) -> Span<'_> {
         Span { length: self.started.elapsed(), counters: &self.counters, measures: &self.total }
     }
 
-    /// The last interval; while the first is not over, what there is of it.
+    /// The last interval; during the first one, the part that has passed.
     pub fn interval(&self) -> Span<'_> {
         match &self.last {
             Some(last) => Span { length: last.length, counters: &last.counters, measures: &last.measures },
@@ -201,19 +202,19 @@ impl Collector {
         }
     }
 
-    /// The last report of each core that has ever answered, in the order of the cores.
+    /// The last report of each core that has ever reported, in the order of the cores.
     pub fn reports(&self) -> impl Iterator<Item = &Report> {
         self.latest.iter().flatten()
     }
 
-    /// Cores whose last answer is not of this asking.
+    /// Number of cores that did not report in time.
     pub fn silent(&self) -> usize {
         let missing = self.latest.iter().zip(&self.asked).filter(|(latest, asked)| latest.is_none() || **asked);
         missing.count()
     }
 }
 
-/// Adds what `measured` has taken in since it was last seen.
+/// Adds the values that `measured` has recorded since the last call.
 fn take_over(measured: &Measured, seen: &mut Measurements, into: [&mut Distribution; 2]) {
     let now = measured.read();
     for distribution in into {
@@ -234,7 +235,8 @@ mod tests {
         mailbox::{self, mailbox},
     };
 
-    /// Answers the oldest question in `mail` as a core would that has stored `stored` batches, `measured` of them since the last.
+    /// Answers the oldest question in `mail` as a core would that has stored `stored` batches, `measured` of them
+    /// since the last.
     fn answer(mail: &mailbox::Receiver<ShardMessage>, stored: u64, measured: u64) {
         let Some(ShardMessage::Report(ReportRequest { reply, empty: mut histograms, .. })) = mail.take() else {
             panic!("not asked")

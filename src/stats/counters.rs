@@ -9,7 +9,7 @@ macro_rules! labelled {
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum $name { $($(#[$variant_doc])* $variant,)* }
         impl $name {
-            /// All of them, in the order of their counts.
+            /// All variants, in the order of their counts.
             pub const ALL: &'static [Self] = &[$(Self::$variant),*];
             /// The label in statistics.
             #[must_use]
@@ -24,19 +24,19 @@ pub(crate) use labelled;
 labelled! {
     /// The reason why a batch was rejected, a client error.
     Rejection {
-        /// Not a valid batch: 400 from the parser.
+        /// An invalid batch: 400 from the parser.
         Malformed = "malformed",
-        /// Not valid HTTP once the batch had begun, or a content coding that is not served: 400, 415.
+        /// Invalid HTTP after the head, or an unsupported content coding: 400, 415.
         Framing = "framing",
-        /// Over the bound of a body: 413.
+        /// A body over the limit: 413.
         TooLarge = "too_large",
         /// No valid API key: 401.
         Unauthorized = "unauthorized",
         /// Over the client's rate: 429.
         RateLimited = "rate_limited",
-        /// The body took too long: 408.
+        /// The body timed out: 408.
         TimedOut = "timed_out",
-        /// The connection ended before the body did: no answer.
+        /// The connection ended before the body did: no response.
         Abandoned = "abandoned",
     }
 }
@@ -50,9 +50,9 @@ labelled! {
         LogUnavailable = "log_unavailable",
         /// The limiter's table of clients was full.
         ClientsFull = "clients_full",
-        /// Too much memory was held for connections at one time.
+        /// The memory limit for connections was reached.
         BodiesFull = "bodies_full",
-        /// The server was stopping.
+        /// The server was shutting down.
         Draining = "draining",
     }
 }
@@ -72,21 +72,21 @@ labelled! {
 labelled! {
     /// The reason why a connection was closed.
     Closed {
-        /// The peer ended it, between requests.
+        /// The peer closed it between requests.
         ByPeer = "peer",
         /// An error: reset, broken pipe.
         Failed = "error",
-        /// This server ended it after an answer: asked to, or after an error.
+        /// The server closed it after a response, as requested or after an error.
         AfterAnswer = "answered",
-        /// Nothing came for the idle timeout.
+        /// The idle timeout expired.
         Idle = "idle",
-        /// The head or the body took too long.
+        /// The head or the body timed out.
         ReceiveTimeout = "receive_timeout",
-        /// The answers were not taken, or not to be had, in time.
+        /// The responses were not read, or not available, in time.
         SendTimeout = "send_timeout",
-        /// The server was stopping.
+        /// The server was shutting down.
         Drained = "drained",
-        /// An answer that had begun could not be finished.
+        /// A response that had begun could not be completed.
         CutOff = "cut_off",
         /// Evicted for other connections, for lack of slots or memory.
         Evicted = "evicted",
@@ -130,7 +130,7 @@ macro_rules! counters {
 }
 
 counters! {
-    /// One core's counts since start.
+    /// The counters of one core since startup.
     ///
     /// Batches are `POST /metrics` requests whose head was accepted as such; each ends in exactly one of stored,
     /// rejected and shed, so `received = stored + rejected + shed + pending`, and `pending` is zero at rest.
@@ -141,35 +141,35 @@ counters! {
     /// It holds for `metrics_*` too, as far as metrics are known. A batch that was shed or refused unread, such as one
     /// over its client's rate, has none in them; a malformed one has those before its fault and the faulty one.
     Counters {
-        /// Connections taken in and served.
+        /// Connections accepted and served.
         connections_accepted,
-        /// Connections that came over the bound: answered 503, but for `/health` and `/ready`.
+        /// Connections over the limit: 503, except for `/health` and `/ready`.
         connections_refused,
         /// Calls of accept(2) that failed.
         accept_failures,
-        /// PROXY protocol headers that were taken.
+        /// Valid PROXY protocol headers.
         proxy_headers,
         /// Requests whose client a trusted proxy has named.
         forwarded_requests,
         /// Requests in which a trusted proxy names no usable client: they count as its own.
         forwarded_unusable,
-        /// Requests answered with a 200.
+        /// Responses with status 200.
         answered_ok,
-        /// Preflight requests of browsers, answered with a 204.
+        /// Preflight requests of browsers, with status 204.
         preflights,
-        /// Batches that came in.
+        /// Batches received.
         batches_received,
-        /// Batches stored at the level asked for.
+        /// Batches stored at their acknowledgement level.
         batches_stored,
-        /// Metrics that came in and were read.
+        /// Metrics parsed.
         metrics_received,
-        /// Metrics stored: lines.
+        /// Metrics stored, one line each.
         metrics_stored,
-        /// Metrics read in batches that were malformed.
+        /// Metrics of malformed batches.
         metrics_rejected,
         /// Metrics stored whose timestamp is over [`crate::limits::TIMESTAMP_FAR_MS`] from the time of arrival.
         metrics_far_from_now,
-        /// Bytes of decoded bodies that came in.
+        /// Bytes of decoded bodies.
         body_bytes_received,
         /// Bytes of bodies whose batch was stored.
         body_bytes_stored,
@@ -181,22 +181,22 @@ counters! {
         line_bytes,
         /// Requests that the limiter admitted.
         rate_admitted,
-        /// Requests of these whose charge was given back, as they were refused for a reason of the server's.
+        /// Admitted requests whose charge was refunded because of a 503.
         rate_refunded,
-        /// Answers given up because the log did not take the batch in time; the batch may be stored later.
+        /// Responses dropped because the log did not store the batch in time; the batch may still be stored.
         answers_abandoned,
         /// Timers that fired.
         timers_fired,
         /// Turns longer than [`crate::limits::TURN_STALL`].
         turns_stalled,
-        /// Turns that used up [`crate::limits::TURN_WORK_BYTES_MAX`]: what had arrived beyond it waited for the next.
+        /// Turns that used up [`crate::limits::TURN_WORK_BYTES_MAX`]: further data waited for the next turn.
         turns_full,
-        /// Warnings that were not logged, as one of their kind had just been.
+        /// Warnings suppressed because one of the same kind was logged recently.
         warnings_suppressed,
-        /// Requests whose record went to the exporter of traces.
+        /// Requests whose trace was handed to the exporter.
         traced,
         ;
-        /// Connections that ended, by [`Closed`].
+        /// Closed connections, by [`Closed`].
         connections_closed: Closed::ALL.len(),
         /// Requests refused, in the order of [`REASONS`].
         refused: REASONS.len(),
@@ -204,13 +204,13 @@ counters! {
         batches_rejected: Rejection::ALL.len(),
         /// Batches shed, by [`Shed`].
         batches_shed: Shed::ALL.len(),
-        /// Requests that were to be traced and are not, by [`Untraced`].
+        /// Requests selected for tracing and not traced, by [`Untraced`].
         untraced: Untraced::ALL.len(),
     }
 }
 
 impl Counters {
-    /// Counts a request that was answered with this refusal.
+    /// Counts a request that was refused with this error.
     pub fn refused(&mut self, error: HttpError) {
         self.refused[reason_index(error.reason())] += 1;
     }
@@ -220,7 +220,7 @@ impl Counters {
         self.refused[reason_index(crate::http::REASON_CONTENT)] += 1;
     }
 
-    /// Requests answered with `status`.
+    /// Number of responses with `status`.
     #[must_use]
     pub fn answered(&self, status: Status) -> u64 {
         let refused = REASONS.iter().zip(self.refused).filter(|((_, of), _)| *of == status).map(|(_, count)| count);
@@ -232,37 +232,37 @@ impl Counters {
         refused.sum::<u64>() + answered
     }
 
-    /// Requests answered, with whatever status.
+    /// Number of responses, with any status.
     #[must_use]
     pub fn requests(&self) -> u64 {
         self.answered_ok + self.preflights + self.refused.iter().sum::<u64>()
     }
 
-    /// Batches rejected, for whatever reason.
+    /// Batches rejected, for any reason.
     #[must_use]
     pub fn rejected(&self) -> u64 {
         self.batches_rejected.iter().sum()
     }
 
-    /// Batches shed, for whatever reason.
+    /// Batches shed, for any reason.
     #[must_use]
     pub fn shed(&self) -> u64 {
         self.batches_shed.iter().sum()
     }
 
-    /// Batches whose fate is open: being received, or waiting for the log.
+    /// Batches being received or waiting for the log.
     #[must_use]
     pub fn pending(&self) -> u64 {
         self.batches_received - self.batches_stored - self.rejected() - self.shed()
     }
 
-    /// Metrics of batches that wait for the log.
+    /// Metrics of batches waiting for the log.
     #[must_use]
     pub fn metrics_pending(&self) -> u64 {
         self.metrics_received - self.metrics_stored - self.metrics_rejected
     }
 
-    /// Bytes of bodies whose batch waits for the log.
+    /// Bytes of bodies whose batch is waiting for the log.
     #[must_use]
     pub fn body_bytes_pending(&self) -> u64 {
         self.body_bytes_received - self.body_bytes_stored - self.body_bytes_rejected - self.body_bytes_shed

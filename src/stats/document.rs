@@ -15,7 +15,7 @@ use crate::{
 use serde_json::{Map, Value, json};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The quantiles that are shown.
+/// The quantiles in the document.
 const QUANTILES: [(f64, &str); 4] = [(0.5, "p50"), (0.95, "p95"), (0.99, "p99"), (0.999, "p99_9")];
 /// Nanoseconds shown as microseconds.
 const MICROSECONDS: u64 = 1_000;
@@ -24,7 +24,7 @@ fn by_label<'a>(labels: impl Iterator<Item = &'a str>, counts: &[u64]) -> Value 
     Value::Object(labels.zip(counts).map(|(label, &count)| (label.to_owned(), json!(count))).collect::<Map<_, _>>())
 }
 
-/// Part of `whole`; 1 of nothing, as nothing failed.
+/// The fraction `part / whole`; 1 if `whole` is 0, because nothing failed.
 pub(super) fn ratio(part: u64, whole: u64) -> f64 {
     if whole == 0 { 1.0 } else { in_units(part, whole) }
 }

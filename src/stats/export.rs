@@ -1,32 +1,32 @@
-//! What the exporter of OTLP and the observer tell each other: the server's figures, and what became of them.
+//! Data shared by the OTLP exporter and the observer: the server's own metrics, and the counters of their export.
 
 use super::Family;
 use std::sync::atomic::AtomicU64;
 
-/// What the exporter has done so far, for statistics. It alone writes it.
+/// Counters of the exporter, for statistics. Written by the exporter only.
 #[derive(Debug, Default)]
 pub struct ExportStatus {
-    /// Bytes of the queue of records; 0 when nothing is traced.
+    /// Size of the queue of records, in bytes; 0 if tracing is off.
     pub queue_bytes: u64,
-    /// Records whose spans were taken.
+    /// Records whose spans were exported.
     pub traces: AtomicU64,
-    /// Records whose spans were not.
+    /// Records whose spans could not be exported.
     pub traces_failed: AtomicU64,
-    /// Spans taken.
+    /// Spans exported.
     pub spans: AtomicU64,
-    /// Times the server's figures were taken.
+    /// Successful exports of the server's own metrics.
     pub figures: AtomicU64,
-    /// Times they were not, or could not be sent in time.
+    /// Failed exports of the server's own metrics.
     pub figures_failed: AtomicU64,
 }
 
-/// The server's figures at one moment.
+/// The server's own metrics at one moment.
 #[derive(Debug)]
 pub struct Figures {
-    /// As they are shown.
+    /// The families, as in `GET /metrics`.
     pub families: Vec<Family>,
-    /// When the server started, in nanoseconds since 1970: what has been counted was counted since.
+    /// Start of the server, in nanoseconds since the epoch: the start of all counters.
     pub started_unix_ns: u64,
-    /// The moment.
+    /// The moment, in nanoseconds since the epoch.
     pub now_unix_ns: u64,
 }

@@ -1,19 +1,19 @@
-//! Families of samples, and the two text formats that Prometheus reads: its own, version 0.0.4, and OpenMetrics 1.0.0. Owns their
-//! grammar; `families` says what is shown.
+//! Families of samples, and the two text formats that Prometheus reads: its own, version 0.0.4, and OpenMetrics 1.0.0.
+//! Owns their grammar; `families` says what is shown.
 
 use super::{Distribution, Format};
 use std::fmt::{self, Write};
 
-/// What kind of family.
+/// The type of a family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Only grows; its samples end in `_total`.
+    /// A counter; the names of its samples end in `_total`.
     Counter,
-    /// Goes up and down.
+    /// A gauge.
     Gauge,
-    /// Buckets, a sum and a count.
+    /// A histogram: buckets, a sum and a count.
     Histogram,
-    /// A constant 1 whose labels say something; its samples end in `_info`.
+    /// A constant 1 with informative labels; the names of its samples end in `_info`.
     Info,
 }
 
@@ -59,7 +59,7 @@ impl fmt::Display for Number {
     }
 }
 
-/// The bounds of a histogram's buckets, in the units it was recorded in, and how many of these make one of those it is shown in.
+/// The bounds of a histogram's buckets, in the recorded unit, and the number of recorded units per displayed unit.
 #[derive(Debug, Clone, Copy)]
 pub struct Buckets {
     bounds: &'static [u64],
@@ -105,22 +105,22 @@ pub const BYTES: Buckets = Buckets {
 pub const METRICS: Buckets =
     Buckets { bounds: &[1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 10_000, 100_000], per_unit: 1 };
 
-/// Families, collected to be shown.
+/// A collection of families.
 #[derive(Debug, Default)]
 pub struct Exposition {
     families: Vec<Family>,
 }
 
-/// A family: what its name stands for, and its samples.
+/// A family and its samples.
 #[derive(Debug)]
 pub struct Family {
-    /// Its name, without `_total` or `_info`, which the formats put in different places.
+    /// The name, without `_total` or `_info`, which the formats put in different places.
     pub name: &'static str,
-    /// What kind.
+    /// The type.
     pub kind: Kind,
-    /// What it is, in a sentence.
+    /// The help text, one sentence.
     pub help: String,
-    /// Its samples.
+    /// The samples.
     pub samples: Vec<Sample>,
 }
 
@@ -128,24 +128,24 @@ pub struct Family {
 #[derive(Debug)]
 pub struct Sample {
     labels: String,
-    /// Its value.
+    /// The value.
     pub value: Value,
 }
 
-/// What a sample holds.
+/// The value of a sample.
 #[derive(Debug)]
 pub enum Value {
     /// One number.
     Number(Number),
     /// A distribution.
     Distribution {
-        /// The buckets' upper bounds, as they are shown.
+        /// The upper bounds of the buckets, in the displayed unit.
         bounds: Vec<f64>,
-        /// How many values are at most each bound.
+        /// The number of values up to each bound.
         cumulative: Vec<u64>,
-        /// How many there are.
+        /// The number of values.
         count: u64,
-        /// Their sum.
+        /// The sum of the values.
         sum: f64,
     },
 }
@@ -162,12 +162,12 @@ impl Exposition {
         self.family(name, kind, help).sample("", value);
     }
 
-    /// All of them.
+    /// All families.
     pub fn into_families(self) -> Vec<Family> {
         self.families
     }
 
-    /// The document in `format`, which is one of the text formats.
+    /// Renders the families in `format`, one of the text formats.
     pub fn text(&self, format: Format) -> Vec<u8> {
         let open_metrics = format == Format::OpenMetrics;
         let mut text = String::with_capacity(48 * 1024);
@@ -183,7 +183,7 @@ impl Exposition {
 }
 
 impl Family {
-    /// Adds a sample; `labels` as they stand between the braces, none of them with anything to escape.
+    /// Adds a sample; `labels` is the text between the braces, without characters that need escaping.
     pub fn sample(&mut self, labels: &str, value: impl Into<Number>) {
         self.samples.push(Sample { labels: labels.to_owned(), value: Value::Number(value.into()) });
     }
@@ -204,7 +204,7 @@ impl Family {
         self.samples.push(Sample { labels: labels.to_owned(), value });
     }
 
-    /// The unit that its name ends in.
+    /// The unit at the end of the name.
     #[must_use]
     pub fn unit(&self) -> Option<&'static str> {
         ["seconds", "bytes"].into_iter().find(|unit| self.name.ends_with(unit))
@@ -255,7 +255,7 @@ impl Family {
 }
 
 impl Sample {
-    /// Its labels, each with its value.
+    /// The labels with their values.
     pub fn labels(&self) -> impl Iterator<Item = (&str, &str)> {
         // a="b",c="d": nothing in it is escaped, so every second quotation mark ends a value.
         let mut parts = self.labels.split('"');

@@ -1,10 +1,11 @@
-//! Which form of the statistics a request gets, by its `Accept` field (RFC 9110, 12.5.1).
+//! Format negotiation of statistics by the `Accept` field (RFC 9110, 12.5.1).
 //!
-//! Of equally wanted forms the first of [`Format::ALL`] wins. Who accepts none of them gets Prometheus text all the same: the field is a wish, not a condition.
+//! Of equally preferred formats the first in [`Format::ALL`] wins. A request that accepts none of them gets Prometheus
+//! text, because the field is a preference, not a condition.
 
 use crate::http::accept::{Media, best};
 
-/// A form of the figures.
+/// A format of statistics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// The Prometheus text format, version 0.0.4.
@@ -16,10 +17,10 @@ pub enum Format {
 }
 
 impl Format {
-    /// In the order of preference.
+    /// All formats, in the order of preference.
     const ALL: [Self; 3] = [Self::Prometheus, Self::OpenMetrics, Self::Json];
 
-    /// As it stands in `Content-Type`.
+    /// The value of `Content-Type`.
     #[must_use]
     pub const fn content_type(self) -> &'static str {
         match self {
@@ -37,7 +38,7 @@ impl Format {
         }
     }
 
-    /// The form that answers this field.
+    /// The format for this field.
     #[must_use]
     pub fn negotiate(accept: Option<&[u8]>) -> Self {
         let medias = Self::ALL.map(Self::media);

@@ -1,7 +1,7 @@
-//! What one core measures: histograms that it owns and hands over whole, and the stamps they are made from.
+//! Histograms of one core, which it owns and hands over whole, and the timestamps they are computed from.
 //!
-//! A core that is asked for its histograms gives them away and goes on with empty ones that came with the question: a swap of
-//! two pointers, whatever the histograms hold. Who asked adds them to what it had.
+//! A core hands its histograms over by swapping them for the empty ones that come with the request: two pointers,
+//! whatever the histograms hold. The receiver adds them to its own.
 
 use super::counters::labelled;
 use crate::limits;
@@ -15,7 +15,8 @@ pub struct Distribution {
 }
 
 impl Distribution {
-    /// An empty one for values up to `largest`; greater ones count as that, but with their own value in the sum.
+    /// Creates an empty distribution for values up to `largest`; greater ones count as `largest`, but with their own
+    /// value in the sum.
     #[must_use]
     fn up_to(largest: u64) -> Self {
         let values =
@@ -23,26 +24,26 @@ impl Distribution {
         Self { values, sum: 0 }
     }
 
-    /// Of times in nanoseconds.
+    /// Creates a distribution of times in nanoseconds.
     #[must_use]
     pub fn of_times() -> Self {
         Self::up_to(limits::LATENCY_NS_MAX)
     }
 
-    /// Of sizes: bytes, metrics.
+    /// Creates a distribution of sizes: bytes, metrics.
     #[must_use]
     pub fn of_sizes() -> Self {
         Self::up_to(limits::SIZE_MEASURED_MAX)
     }
 
-    /// Takes in `value`, `count` times.
+    /// Records `value`, `count` times.
     #[inline]
     pub fn record(&mut self, value: u64, count: u64) {
         self.values.saturating_record_n(value, count);
         self.sum = self.sum.wrapping_add(value.wrapping_mul(count));
     }
 
-    /// Takes in `count` values near `value` whose own sum is not known here but added with [`add_sum`](Self::add_sum).
+    /// Records `count` values near `value`, whose exact sum is added with [`add_sum`](Self::add_sum).
     pub fn record_near(&mut self, value: u64, count: u64) {
         self.values.saturating_record_n(value, count);
     }
@@ -60,7 +61,7 @@ impl Distribution {
         }
     }
 
-    /// Empties it; what is empty already costs nothing.
+    /// Clears the distribution; clearing an empty one costs nothing.
     pub fn reset(&mut self) {
         if self.count() > 0 {
             self.values.reset();
@@ -68,31 +69,31 @@ impl Distribution {
         }
     }
 
-    /// How many values.
+    /// Number of values.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.values.len()
     }
 
-    /// Their exact sum.
+    /// Exact sum of the values.
     #[must_use]
     pub const fn sum(&self) -> u64 {
         self.sum
     }
 
-    /// The greatest, within 1 %; 0 of none.
+    /// Greatest value, within 1 %; 0 if empty.
     #[must_use]
     pub fn max(&self) -> u64 {
         if self.count() == 0 { 0 } else { self.values.max() }
     }
 
-    /// The value that the part `quantile` of them does not exceed; 0 of none.
+    /// The value that the fraction `quantile` of the values does not exceed; 0 if empty.
     #[must_use]
     pub fn quantile(&self, quantile: f64) -> u64 {
         self.values.value_at_quantile(quantile)
     }
 
-    /// How many values are at most each of `bounds`, which ascend.
+    /// The number of values up to each of `bounds`, which ascend.
     #[must_use]
     pub fn cumulative(&self, bounds: &[u64]) -> Vec<u64> {
         let mut counts = vec![0; bounds.len()];
@@ -115,48 +116,48 @@ impl Distribution {
 labelled! {
     /// A part of the time of a batch. The last four follow each other and add up to the whole.
     Stage {
-        /// From the end of the head to the end of the body, of batches that did not come in one piece. It is the client's
-        /// time, and not in the whole.
+        /// From the end of the head to the end of the body, of batches that did not come in one piece. It is the
+        /// client's time, and not in the whole.
         Receive = "receive",
-        /// From the arrival of the last byte to the decision: admitted, parsed, encoded and committed, or refused. What the
-        /// core did for others meanwhile is in it.
+        /// From the arrival of the last byte to the decision: admitted, parsed, encoded and committed, or refused.
+        /// What the core did for others meanwhile is in it.
         Decide = "decide",
         /// From there until the core saw it in the file. Of answers that wait for the level `write`.
         Write = "write",
-        /// From there until the core saw it on stable storage. Of answers that wait for the level `fsync`, whose time of
-        /// writing is in it: nobody is woken for that.
+        /// From there until the core saw it on stable storage. Of answers that wait for the level `fsync`, whose time
+        /// of writing is in it: nobody is woken for that.
         Sync = "sync",
         /// From there until the kernel had taken the whole answer.
         Send = "send",
     }
 }
 
-/// When a burst of requests and its answers passed each stage, in nanoseconds of the server's clock; 0: it did not. One for each
-/// burst, as its answers leave together. All but `decided_ns` are the times of the core's turns.
+/// When a burst of requests and its answers passed each stage, in nanoseconds of the server's clock; 0: it did not.
+/// One for each burst, as its answers leave together. All but `decided_ns` are the times of the core's turns.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stamps {
-    /// The first head was complete.
+    /// Time at which the first head was complete.
     pub head_ns: u64,
-    /// The bytes that completed the requests had come.
+    /// Time at which the last byte of the requests arrived.
     pub received_ns: u64,
-    /// The last of the requests was decided on.
+    /// Time at which the last request was decided.
     pub decided_ns: u64,
-    /// What was stored at the level `write` was seen to be in the file.
+    /// Time at which the batches of level `write` were in the file.
     pub written_ns: u64,
-    /// What was stored at the level `fsync` was seen to be on stable storage.
+    /// Time at which the batches of level `fsync` were on stable storage.
     pub durable_ns: u64,
-    /// The kernel had taken all answers.
+    /// Time at which the kernel had taken all responses.
     pub answered_ns: u64,
 }
 
 impl Stamps {
-    /// Nanoseconds from the arrival of the last byte to the end of the answers.
+    /// Nanoseconds from the arrival of the last byte to the end of the responses.
     #[must_use]
     pub const fn whole_ns(&self) -> u64 {
         self.answered_ns.saturating_sub(self.received_ns)
     }
 
-    /// The stages that were passed, each with its nanoseconds. All but `Receive` add up to the whole.
+    /// The completed stages with their nanoseconds. All but `Receive` add up to the total.
     pub fn stages(&self) -> impl Iterator<Item = (Stage, u64)> {
         let receive_ns = self.received_ns.saturating_sub(self.head_ns);
         let mut at_ns = self.received_ns;
@@ -169,7 +170,8 @@ impl Stamps {
         let receive = (self.head_ns > 0 && receive_ns > 0).then_some((Stage::Receive, receive_ns));
         receive.into_iter().chain(passed.into_iter().filter(|&(_, stamp_ns)| stamp_ns > 0).map(
             move |(stage, stamp_ns)| {
-                // A burst may wait for both levels, and its `fsync` batch be durable before its `write` batch is written.
+                // A burst may wait for both levels, and its `fsync` batch be durable before its `write` batch is
+                // written.
                 let took_ns = stamp_ns.saturating_sub(at_ns);
                 at_ns = at_ns.max(stamp_ns);
                 (stage, took_ns)
@@ -178,7 +180,7 @@ impl Stamps {
     }
 }
 
-/// What one core has measured since it was last asked.
+/// The histograms of one core since its last report.
 #[derive(Debug, Clone)]
 pub struct Histograms {
     /// [`Stamps::whole_ns`] of batches.
@@ -187,9 +189,9 @@ pub struct Histograms {
     pub other_ns: Distribution,
     /// Stages of batches, by [`Stage`].
     pub stage_ns: [Distribution; Stage::ALL.len()],
-    /// Metrics of each batch that was well-formed.
+    /// Metrics of each well-formed batch.
     pub batch_metrics: Distribution,
-    /// Bytes of the decoded body of each batch that was well-formed.
+    /// Size of the decoded body of each well-formed batch.
     pub batch_body_bytes: Distribution,
     /// Turns of the core: from the end of one wait to the beginning of the next.
     pub turn_ns: Distribution,
@@ -209,7 +211,7 @@ impl Default for Histograms {
 }
 
 impl Histograms {
-    /// Takes in a burst whose answers have left: `batches` of its requests were batches, `others` were not.
+    /// Records a burst whose responses were sent: `batches` of its requests were batches, `others` were not.
     pub fn answered(&mut self, stamps: &Stamps, batches: u64, others: u64) {
         if others > 0 {
             self.other_ns.record(stamps.whole_ns(), others);
@@ -222,7 +224,7 @@ impl Histograms {
         }
     }
 
-    /// Adds another core's, or a later part of the same.
+    /// Adds the histograms of another core, or a later part of the same core's.
     pub fn add(&mut self, other: &Self) {
         // Taken apart without `..`: a new one that is not added here does not compile.
         let Self { batch_ns, other_ns, stage_ns, batch_metrics, batch_body_bytes, turn_ns } = other;
@@ -234,7 +236,7 @@ impl Histograms {
         self.turn_ns.add(turn_ns);
     }
 
-    /// Empties all of them.
+    /// Clears all histograms.
     pub fn reset(&mut self) {
         let Self { batch_ns, other_ns, stage_ns, batch_metrics, batch_body_bytes, turn_ns } = self;
         let sizes = [batch_ns, other_ns, batch_metrics, batch_body_bytes, turn_ns];

@@ -1,11 +1,11 @@
-//! The line of figures, every `--stats-interval`: in the log, and shorter for the service manager.
+//! The line of statistics, every `--stats-interval`: in the log, and shorter for the service manager.
 
 use super::{document::ratio, exposition::in_units, observer::Snapshot};
 use crate::log::LogHealth;
 use std::fmt;
 
-/// The figures of an interval that has ended, and of the moment of its end. Times are in microseconds; ratios are in per cent, and
-/// 100 of success says that all went well.
+/// The figures of an interval that has ended, and of the moment of its end. Times are in microseconds; ratios are in
+/// per cent, and 100 of success says that all went well.
 #[derive(Debug)]
 pub struct Line {
     connections: u64,
@@ -30,7 +30,7 @@ pub struct Line {
 }
 
 impl Line {
-    /// Those of the last interval.
+    /// The statistics of the last interval.
     pub fn of(snapshot: &Snapshot<'_>) -> Self {
         let (counters, cores) = (snapshot.interval.counters, &snapshot.interval.measures.cores);
         let sum = |of: fn(&super::Report) -> u64| snapshot.collected.reports().map(of).sum::<u64>();
@@ -63,7 +63,7 @@ impl Line {
         }
     }
 
-    /// Logs them all.
+    /// Logs all statistics.
     pub fn log(&self) {
         tracing::info!(
             connections = self.connections,
@@ -90,7 +90,7 @@ impl Line {
     }
 }
 
-/// The few that fit a line of `systemctl status`.
+/// The statistics that fit in a line of `systemctl status`.
 impl fmt::Display for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(

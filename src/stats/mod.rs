@@ -60,9 +60,9 @@ pub trait Reactor: fmt::Debug + Send + Sync {
 /// A document of statistics, made off the reactors, for all who wait for it.
 #[derive(Debug, Clone)]
 pub struct RenderedDocument {
-    /// Which one.
+    /// The document.
     pub document: Document,
-    /// Its text.
+    /// The rendered text.
     pub body: Arc<Vec<u8>>,
 }
 
@@ -88,21 +88,21 @@ pub struct Report {
     pub histograms: Box<Histograms>,
     /// Counters of the driver.
     pub driver: DriverCounters,
-    /// Connections open.
+    /// Open connections.
     pub connections_active: u64,
-    /// Bytes in its ring that wait for the writer.
+    /// Bytes in the ring that wait for the writer.
     pub queued_bytes: u64,
-    /// The most that ever waited.
+    /// Maximum of the bytes that have waited.
     pub queued_bytes_max: u64,
-    /// Bytes its ring holds.
+    /// Capacity of the ring, in bytes.
     pub ring_bytes: u64,
-    /// Bursts whose answers wait for the log.
+    /// Bursts whose responses wait for the log.
     pub bursts_held: u64,
     /// Memory of the reactor.
     pub memory: Memory,
-    /// Bytes of it held for peers.
+    /// Memory held for peers, in bytes.
     pub held_bytes: u64,
-    /// The most that may be held for them.
+    /// Limit of the memory held for peers, in bytes.
     pub held_bytes_limit: u64,
 }
 
@@ -113,12 +113,12 @@ pub struct Memory {
     pub ring: u64,
     /// The driver's receive buffers.
     pub receive_buffers: u64,
-    /// State of connections and of their addresses, and empty buffers for answers.
+    /// State of connections and of their addresses, and empty buffers for responses.
     pub connections: u64,
     /// Heads and bodies being received, empty buffers for them, and the decompressors.
     pub bodies: u64,
-    /// Answers that wait for the log, or are on their way.
+    /// Responses that wait for the log, or are being sent.
     pub answers: u64,
-    /// Received by the driver for connections that are paused.
+    /// Data received by the driver for paused connections.
     pub kept: u64,
 }

@@ -1,4 +1,4 @@
-//! What the kernel says of this process and its host: read from /proc and /sys when asked, never on the request path.
+//! Statistics of this process and its host, read from /proc and /sys on request, never on the request path.
 
 use std::{
     fs,
@@ -8,7 +8,7 @@ use std::{
 /// Clock ticks a second in /proc, USER_HZ: 100 on every architecture that Rust's Linux targets have (times(2)).
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// What this process has of the machine; what cannot be read is left out.
+/// Resources of this process; values that cannot be read are left out.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Process {
     /// Resident memory, in bytes.
@@ -26,7 +26,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Reads all of it.
+    /// Reads all values.
     #[must_use]
     pub fn read() -> Self {
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();

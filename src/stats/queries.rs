@@ -1,4 +1,5 @@
-//! What became of queries, for statistics. Written by reactors and query threads, a few times a query; read by the observer.
+//! Counters of queries, for statistics. Written by reactors and query threads, a few times per query; read by the
+//! observer.
 
 use super::{Distribution, labelled};
 use std::sync::{
@@ -7,32 +8,32 @@ use std::sync::{
 };
 
 labelled! {
-    /// How a query ended. `received = waiting + running + all of these`.
+    /// The outcome of a query. `received = waiting + running + all of these`.
     Outcome {
-        /// Answered 200, the whole answer handed over for sending.
+        /// 200, and the whole response was handed over for sending.
         Answered = "answered",
-        /// A parameter that is not understood: 400.
+        /// An invalid parameter: 400.
         Invalid = "invalid",
-        /// Over a bound of what is answered: 422.
+        /// Over a limit of the result: 422.
         OverBound = "over_bound",
-        /// Not answered by its deadline: 503.
+        /// Timed out: 503.
         TimedOut = "timed_out",
         /// The log could not be read: 503.
         Unavailable = "unavailable",
         /// Too many were waiting or open: 503.
         Full = "full",
-        /// Its client has its share of those that wait or are being read: 429.
+        /// The client has its share of waiting and unread queries: 429.
         OverShare = "over_share",
         /// The server was stopping: 503.
         Draining = "draining",
-        /// Its client left before the answer was handed over.
+        /// The client left before the response was handed over.
         Cancelled = "cancelled",
-        /// The answer had begun and could not be finished: cut off.
+        /// The response had begun and could not be completed.
         CutOff = "cut_off",
     }
 }
 
-/// Counts since the start, and what is going on.
+/// Counters since startup, and the current state.
 #[derive(Debug)]
 pub struct QueryStatus {
     /// Query threads.
@@ -42,21 +43,21 @@ pub struct QueryStatus {
     running: AtomicU64,
     unread: AtomicU64,
     ended: [AtomicU64; Outcome::ALL.len()],
-    /// Bytes of the log that were looked at, decompressed.
+    /// Bytes of the log that were scanned, decompressed.
     pub scanned_bytes: AtomicU64,
     /// Bytes that were read from files for queries that were evaluated.
     pub read_bytes: AtomicU64,
-    /// Lines that are none of the server's, damaged or somebody else's, which these queries came across and skipped.
+    /// Damaged or foreign lines that queries skipped.
     pub foreign_lines: AtomicU64,
-    /// Bytes of answers' bodies that were handed over for sending.
+    /// Bytes of response bodies handed over for sending.
     pub body_bytes: AtomicU64,
-    /// Pieces that they came in.
+    /// Chunks of those bodies.
     pub pieces: AtomicU64,
     durations: Mutex<Distribution>,
 }
 
 impl QueryStatus {
-    /// Of a pool with this many threads.
+    /// Creates the counters of a pool with this many threads.
     #[must_use]
     pub fn new(threads: usize) -> Self {
         Self {
@@ -75,50 +76,50 @@ impl QueryStatus {
         }
     }
 
-    /// One came in, and waits.
+    /// Counts a query that arrived and waits.
     pub fn receive(&self) {
         self.received.fetch_add(1, Relaxed);
         self.waiting.fetch_add(1, Relaxed);
     }
 
-    /// One came in and goes no further.
+    /// Counts a query that arrived and was refused.
     pub fn refuse(&self, outcome: Outcome) {
         self.received.fetch_add(1, Relaxed);
         self.ended[outcome as usize].fetch_add(1, Relaxed);
     }
 
-    /// One that was waiting goes no further.
+    /// Counts a waiting query that ended.
     pub fn turn_away(&self, outcome: Outcome) {
         self.waiting.fetch_sub(1, Relaxed);
         self.ended[outcome as usize].fetch_add(1, Relaxed);
     }
 
-    /// One that was waiting has a thread now.
+    /// Counts a waiting query that got a thread.
     pub fn start(&self) {
         self.waiting.fetch_sub(1, Relaxed);
         self.running.fetch_add(1, Relaxed);
     }
 
-    /// One that was running has ended, so many nanoseconds after it had come.
+    /// Counts a running query that ended, this many nanoseconds after its arrival.
     pub fn end(&self, outcome: Outcome, took_ns: u64) {
         self.running.fetch_sub(1, Relaxed);
         self.ended[outcome as usize].fetch_add(1, Relaxed);
         self.durations.lock().unwrap_or_else(PoisonError::into_inner).record(took_ns, 1);
     }
 
-    /// Queries that came in.
+    /// Queries received.
     #[must_use]
     pub fn received(&self) -> u64 {
         self.received.load(Relaxed)
     }
 
-    /// Those that wait for a thread.
+    /// Queries waiting for a thread.
     #[must_use]
     pub fn waiting(&self) -> u64 {
         self.waiting.load(Relaxed)
     }
 
-    /// So many answers wait for their clients to take some.
+    /// Sets the number of responses that wait for their clients to read.
     pub fn set_unread(&self, unread: usize) {
         self.unread.store(unread as u64, Relaxed);
     }
@@ -130,13 +131,13 @@ impl QueryStatus {
         self.unread.load(Relaxed)
     }
 
-    /// Those that were begun and have not ended.
+    /// Queries that have started and not ended.
     #[must_use]
     pub fn running(&self) -> u64 {
         self.running.load(Relaxed)
     }
 
-    /// How many ended so.
+    /// Number of queries with this outcome.
     #[must_use]
     pub fn ended(&self, outcome: Outcome) -> u64 {
         self.ended[outcome as usize].load(Relaxed)

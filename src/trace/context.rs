@@ -1,30 +1,31 @@
-//! W3C Trace Context (https://www.w3.org/TR/trace-context-2/): reading `traceparent` and `tracestate`. Pure: bytes in, ids out.
+//! W3C Trace Context (https://www.w3.org/TR/trace-context-2/): reading `traceparent` and `tracestate`. Pure: bytes in,
+//! ids out.
 //!
-//! A field that breaks a rule is as good as none: the request begins a trace of its own, and nobody is told.
+//! A field that breaks a rule is ignored without a warning: the request begins a trace of its own.
 
 use crate::limits;
 
 /// Bytes of a `traceparent` of version 00, and of the part of later versions that is known.
 const TRACEPARENT_BYTES: usize = 55;
-/// The flag that says that the caller records this trace.
+/// The flag of a trace that the caller records.
 const SAMPLED: u8 = 1;
 
-/// What a `traceparent` says.
+/// The contents of a `traceparent`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Parent {
     /// The trace; not zero.
     pub trace_id: [u8; 16],
     /// The caller's span; not zero.
     pub span_id: [u8; 8],
-    /// Whether the caller records this trace.
+    /// True if the caller records this trace.
     pub sampled: bool,
 }
 
 impl Parent {
     /// Reads a `traceparent`: `00-<32 digits>-<16 digits>-<2 digits>`, in lower case.
     ///
-    /// A version after 00 may go on after another `-`; what is known of it is read as version 00 (section 3.2.4). Version ff, ids of
-    /// zeros and anything else are `None`.
+    /// A version after 00 may go on after another `-`; what is known of it is read as version 00 (section 3.2.4).
+    /// Version ff, ids of zeros and anything else are `None`.
     #[must_use]
     pub fn parse(value: &[u8]) -> Option<Self> {
         let value = value.trim_ascii();
@@ -46,7 +47,7 @@ impl Parent {
     }
 }
 
-/// What each byte is as a hexadecimal digit in lower case; [`NO_DIGIT`]: none.
+/// The value of each byte as a lower-case hexadecimal digit, or [`NO_DIGIT`].
 static DIGITS: [u8; 256] = {
     let mut table = [NO_DIGIT; 256];
     let mut value = 0;
@@ -56,10 +57,10 @@ static DIGITS: [u8; 256] = {
     }
     table
 };
-/// A bit that no digit has.
+/// A bit that is set in no digit.
 const NO_DIGIT: u8 = 0x10;
 
-/// `N` bytes from twice as many hexadecimal digits in lower case.
+/// Decodes `N` bytes from twice as many lower-case hexadecimal digits.
 fn hexadecimal<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
     let (mut bytes, mut seen) = ([0; N], 0);
     let digits = &digits[..2 * N];

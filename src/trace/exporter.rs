@@ -1,9 +1,9 @@
-//! The thread that exports: one task for spans and one for figures, each with its own destination, so that neither
-//! waits for the other's.
+//! The exporter thread: one task for spans and one for the server's own metrics, each with its own destination, so that
+//! neither waits for the other.
 //!
-//! It looks at its queues every [`limits::TRACE_POLL_INTERVAL`]. While a receiver does not answer, what comes waits in
-//! the queue, and over its bound is dropped by whoever brings it. A stop gives each task [`limits::OTLP_FLUSH_MAX`]
-//! for what is left.
+//! It polls its queues every [`limits::TRACE_POLL_INTERVAL`]. While a receiver does not respond, data waits in the
+//! queue; when the queue is full, the sender drops data. At shutdown each task gets [`limits::OTLP_FLUSH_MAX`] to send
+//! the rest.
 
 use super::{
     Destination, Identity, Record,
@@ -58,7 +58,7 @@ pub struct Exporter {
 }
 
 impl Exporter {
-    /// Starts it. It connects when there is something to send.
+    /// Starts the thread. It connects when there is something to send.
     ///
     /// # Errors
     /// A destination is invalid, or the thread cannot be started.
@@ -98,7 +98,7 @@ impl Exporter {
         Ok(Self { stop, thread })
     }
 
-    /// Has it send what is left, for a bounded time, and waits for its end.
+    /// Sends the rest of the data, for a bounded time, and joins the thread.
     pub fn stop(self) {
         // Its tasks are there to be told, or have panicked, which join tells.
         let _ = self.stop.send(true);
@@ -108,11 +108,11 @@ impl Exporter {
     }
 }
 
-/// One task's part of the work.
+/// The work of one task.
 trait Work {
-    /// Sends what waits, until nothing does.
+    /// Sends queued data until the queue is empty.
     async fn send_waiting(&mut self);
-    /// Counts what was not sent; it never will be.
+    /// Counts unsent data as lost.
     fn give_up(&mut self);
 }
 
@@ -137,7 +137,7 @@ async fn serve(mut work: impl Work, mut stopped: watch::Receiver<bool>) {
     work.give_up();
 }
 
-/// Says when a receiver does not take what it is sent, once in a while, and when it does again.
+/// Logs failures of a receiver, at a limited rate, and its recovery.
 #[derive(Debug)]
 struct Outage {
     what: &'static str,

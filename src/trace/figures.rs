@@ -1,7 +1,7 @@
-//! The server's own figures as OTLP has them: the families that `GET /metrics` shows, under the same names.
+//! The server's own metrics in OTLP: the families of `GET /metrics`, under the same names.
 //!
-//! A counter is a cumulative monotonic sum, without the `_total` that belongs to Prometheus' text; a histogram keeps its bounds. What a
-//! name ends in, `_seconds` or `_bytes`, is the unit.
+//! A counter is a cumulative monotonic sum, without the `_total` that belongs to Prometheus' text; a histogram keeps
+//! its bounds. What a name ends in, `_seconds` or `_bytes`, is the unit.
 
 use super::Identity;
 use crate::stats::{Family, Figures, Kind, Number, Sample, Value};

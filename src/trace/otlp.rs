@@ -1,5 +1,4 @@
-//! The way to a receiver: OTLP over gRPC or over HTTP, each with or without TLS. Knows no span and no figure, but the
-//! messages that carry them.
+//! The OTLP client: gRPC or HTTP, each with or without TLS. It handles messages, neither spans nor metrics.
 
 use super::Identity;
 use crate::limits;
@@ -49,7 +48,7 @@ pub struct Destination {
     pub protocol: Protocol,
     /// The URL: of the receiver for gRPC, of its resource for HTTP.
     pub url: String,
-    /// Fields to send along, such as an API key.
+    /// Header fields to send, such as an API key.
     pub headers: Vec<(String, String)>,
     /// Timeout of one export, including retries.
     pub timeout: Duration,
@@ -59,7 +58,7 @@ impl Destination {
     /// Checks that the URL is valid.
     ///
     /// # Errors
-    /// What is wrong with the URL.
+    /// The URL is invalid; the text says why.
     pub fn check_url(url: &str) -> Result<(), String> {
         let request = Request::post(url).body(()).map_err(|error| format!("{url} is not a URL: {error}"))?;
         match (request.uri().scheme_str(), request.uri().host()) {
@@ -74,7 +73,7 @@ impl Destination {
         Request::post("/").header(name, value).body(()).is_ok()
     }
 
-    /// A request with the fields to send along, and those given.
+    /// A request with the configured header fields and the given ones.
     fn request(&self, fields: &[(&str, &str)], body: Bytes) -> Result<Request<Bytes>, String> {
         let mut request = Request::post(&self.url);
         let own = self.headers.iter().map(|(name, value)| (&**name, &**value));
@@ -115,7 +114,7 @@ impl Destination {
     }
 }
 
-/// An error with what caused it, in one line.
+/// An error with its causes, in one line.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -140,7 +139,7 @@ impl Trouble {
     }
 }
 
-/// A client that notes why a request had no answer.
+/// A client that records why a request had no response.
 #[derive(Debug)]
 struct Noting<C> {
     client: C,
@@ -164,7 +163,7 @@ impl<C: HttpClient> HttpClient for Noting<C> {
     }
 }
 
-/// Sends spans; tries again what may succeed later, until the destination's timeout.
+/// Sends spans; retries what may succeed later, until the destination's timeout.
 #[derive(Debug)]
 pub(super) struct SpanWire {
     exporter: SpanExporter,
@@ -173,7 +172,7 @@ pub(super) struct SpanWire {
 }
 
 impl SpanWire {
-    /// Connects to nothing yet. To be called in the runtime that will run it.
+    /// Creates the client without connecting. Must be called in the runtime that will run it.
     ///
     /// # Errors
     /// The destination is invalid, or the certificates of this machine cannot be read.
@@ -206,7 +205,7 @@ impl SpanWire {
         Ok(Self { exporter, timeout: destination.timeout, trouble })
     }
 
-    /// Sends them.
+    /// Sends a message.
     ///
     /// # Errors
     /// The error of the last attempt.
@@ -221,7 +220,7 @@ impl SpanWire {
     }
 }
 
-/// Sends figures, once each: they are cumulative, so the next say all that lost ones said.
+/// Sends metrics, once each: they are cumulative, so the next message replaces a lost one.
 #[derive(Debug)]
 pub(super) struct FigureWire {
     destination: Destination,
@@ -249,7 +248,7 @@ impl FigureWire {
         Ok(Self { destination, form })
     }
 
-    /// Sends them.
+    /// Sends a message.
     ///
     /// # Errors
     /// The error.

@@ -1,45 +1,45 @@
-//! What a core notes of one request that is exported, and the spans that become of it. Of a fixed size; times are nanoseconds of the
-//! server's clock, 0 where a stage was not passed or not timed.
+//! The record of one exported request, and its spans. Records have a fixed size; times are nanoseconds of the server's
+//! clock, 0 for a stage that was not passed or not timed.
 
 use super::Reason;
 use crate::{address::ClientAddress, http::HttpError, log::AckLevel, stats::Stamps};
 
-/// A request's place in a trace, and whether it is recorded: made at its head, kept until its answer.
+/// The trace context of a request: made at its head, kept until its response.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Context {
     /// The trace; zeros when tracing is off.
     pub trace_id: [u8; 16],
-    /// On whose behalf it is.
+    /// The client of the request.
     pub client: Option<ClientAddress>,
-    /// The caller's span; zeros of a request that begins a trace.
+    /// The caller's span; zeros if the request begins a trace.
     pub parent_span_id: [u8; 8],
-    /// The caller's `tracestate`, of a request that is recorded.
+    /// The caller's `tracestate`, if the request is recorded.
     pub tracestate: Option<Box<str>>,
-    /// Why it is recorded from its head on; `None`: it is not, but may still turn out slow or failed.
+    /// The reason for recording it from its head; `None` if it is exported only when slow or failed.
     pub sampled: Option<Reason>,
-    /// Bytes of the body as it comes over the wire, when the head says so.
+    /// Length of the body on the wire, if the head states it.
     pub content_length: Option<u32>,
-    /// Whether the request is HTTP/1.0.
+    /// True if the request is HTTP/1.0.
     pub old: bool,
 }
 
-/// What became of a batch while it was served.
+/// The stages of a batch while it was served.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Course {
-    /// Status of the answer; 0 while there is none.
+    /// Status of the response; 0 while there is none.
     pub status: u16,
     /// Metrics stored.
     pub metrics: u32,
-    /// When it was begun with.
+    /// Time at which serving began.
     pub begun_ns: u64,
-    /// When the limiter had decided.
+    /// Time of the limiter's decision.
     pub limited_ns: u64,
-    /// When it was parsed, encoded and committed.
+    /// Time at which it was parsed, encoded and committed.
     pub parsed_ns: u64,
 }
 
 impl Course {
-    /// Of a request that was refused before it was begun with.
+    /// The stages of a request that was refused before serving began.
     #[must_use]
     pub const fn refused(error: HttpError) -> Self {
         Self { status: error.status().code(), metrics: 0, begun_ns: 0, limited_ns: 0, parsed_ns: 0 }
@@ -49,13 +49,13 @@ impl Course {
 /// One request to store a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
-    /// Its place in the trace.
+    /// Its trace context.
     pub context: Context,
-    /// The level it is acknowledged at; `None` of one refused before that was known.
+    /// The acknowledgement level; `None` if refused before it was known.
     pub ack: Option<AckLevel>,
-    /// How it was served.
+    /// Its stages.
     pub course: Course,
-    /// The other end of its connection, which may be a proxy's.
+    /// The peer of its connection, which may be a proxy.
     pub peer: ClientAddress,
 }
 
@@ -64,17 +64,17 @@ pub struct Request {
 pub struct Record {
     /// The request.
     pub request: Request,
-    /// Why it is exported.
+    /// The reason for the export.
     pub reason: Reason,
     /// The reactor that served it.
     pub reactor: u16,
-    /// Batches that were answered together with it, itself included.
+    /// Number of batches in the same burst, including itself.
     pub burst_batches: u32,
-    /// The burst's stages. Those of levels that it does not wait for are 0.
+    /// The stages of the burst. Stages of levels that it does not wait for are 0.
     pub stamps: Stamps,
-    /// When its lines were published to the writer.
+    /// Time at which its lines were published to the writer.
     pub published_ns: u64,
-    /// The connection ended before its answer had left.
+    /// True if the connection ended before the response was sent.
     pub cut_off: bool,
 }
 
@@ -86,38 +86,38 @@ const _: () = assert!(size_of::<Record>() <= 256);
 pub struct Child {
     /// The span's name.
     pub name: &'static str,
-    /// When it began.
+    /// Start time.
     pub start_ns: u64,
-    /// When it was over.
+    /// End time.
     pub end_ns: u64,
 }
 
-/// Spans of one record at most: the request, receive, limit, parse, enqueue, write, sync, send.
+/// Maximum number of spans of one record: the request, receive, limit, parse, enqueue, write, sync, send.
 pub const SPANS_PER_RECORD_MAX: usize = 8;
 
 impl Record {
-    /// Of a request that was just served.
+    /// Creates the record of a request that was just served.
     #[must_use]
     pub fn new(request: Request, reason: Reason, reactor: u16) -> Self {
         let stamps = Stamps::default();
         Self { request, reason, reactor, burst_batches: 1, stamps, published_ns: 0, cut_off: false }
     }
 
-    /// When the request began: with the end of its head.
+    /// Start of the request: the end of its head.
     #[must_use]
     pub const fn start_ns(&self) -> u64 {
         let Stamps { head_ns, received_ns, .. } = self.stamps;
         if head_ns > 0 && head_ns < received_ns { head_ns } else { received_ns }
     }
 
-    /// When its answer had left.
+    /// Time at which the response was sent.
     #[must_use]
     pub fn end_ns(&self) -> u64 {
         self.stamps.answered_ns.max(self.start_ns())
     }
 
-    /// Its parts, in the order of time: each begins when the one before it is over or later, and all lie within the request. A
-    /// stage that was not timed on its own is in the next.
+    /// Its parts, in the order of time: each begins when the one before it is over or later, and all lie within the
+    /// request. A stage that was not timed on its own is in the next.
     pub fn children(&self) -> impl Iterator<Item = Child> {
         let (stamps, course) = (&self.stamps, &self.request.course);
         let received_ns = stamps.received_ns;
@@ -145,7 +145,7 @@ impl Record {
         })
     }
 
-    /// How many spans become of it.
+    /// Number of its spans.
     #[must_use]
     pub fn spans(&self) -> u64 {
         1 + self.children().count() as u64

@@ -1,33 +1,33 @@
-//! Which requests are recorded from their head on: by the caller's flag, or by a part of all trace ids. And where the ids come
-//! from.
+//! Sampling: selects requests to record from their head, by the caller's flag or by a fraction of all trace ids. Also
+//! generates the ids.
 
 use super::Parent;
 use std::hash::{BuildHasher, RandomState};
 
-/// Decides at the head of a request.
+/// Selects requests at their head.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sampler {
-    /// Whether the flag of a caller's `traceparent` decides, where there is one.
+    /// True if the flag of a caller's `traceparent` decides, where there is one.
     pub parent_based: bool,
-    /// Which part of the other traces is recorded, from 0 to 1.
+    /// The fraction of the other traces that is recorded, from 0 to 1.
     pub ratio: f64,
 }
 
-/// Why a request is exported.
+/// The reason for exporting a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
-    /// Its caller records the trace.
+    /// The caller records the trace.
     Parent,
-    /// Its trace id is in the part that is recorded.
+    /// The trace id is in the sampled fraction.
     Ratio,
-    /// It was answered with a 5xx.
+    /// The response was a 5xx.
     Failed,
-    /// It took longer than `--trace-slow`.
+    /// The request took longer than `--trace-slow`.
     Slow,
 }
 
 impl Reason {
-    /// As it is written in the span.
+    /// The value in the span.
     #[must_use]
     pub const fn label(self) -> &'static str {
         match self {
@@ -40,7 +40,7 @@ impl Reason {
 }
 
 impl Sampler {
-    /// Whether a request is recorded, and why: `trace_id` is its own, `parent` what its `traceparent` said.
+    /// The reason for recording a request, if it is sampled: `trace_id` is its own, `parent` is its `traceparent`.
     #[must_use]
     pub fn decide(&self, trace_id: &[u8; 16], parent: Option<&Parent>) -> Option<Reason> {
         match parent {
@@ -49,9 +49,9 @@ impl Sampler {
         }
     }
 
-    /// Whether `trace_id` is in the part. Every server with this ratio decides alike, and one with a greater ratio takes
-    /// all that one with a smaller takes: the id's lower 63 bits, which are random, are held against that part of 2^63. It is
-    /// what OpenTelemetry's SDK for Rust does as `TraceIdRatioBased`.
+    /// Whether `trace_id` is in the part. Every server with this ratio decides alike, and one with a greater ratio
+    /// takes all that one with a smaller takes: the id's lower 63 bits, which are random, are held against that part
+    /// of 2^63. It is what OpenTelemetry's SDK for Rust does as `TraceIdRatioBased`.
     fn takes(&self, trace_id: &[u8; 16]) -> bool {
         if self.ratio >= 1.0 {
             return true;
@@ -76,7 +76,7 @@ pub struct Ids {
 }
 
 impl Ids {
-    /// A sequence that no other shares.
+    /// Creates a sequence of its own.
     #[must_use]
     pub fn new() -> Self {
         // The standard library's hash keys are random, and differ from one RandomState to the next.
@@ -96,7 +96,7 @@ impl Ids {
         result
     }
 
-    /// A trace's.
+    /// The next trace id.
     pub fn trace(&mut self) -> [u8; 16] {
         let mut id = [0; 16];
         id[..8].copy_from_slice(&self.next().to_be_bytes());
@@ -105,7 +105,7 @@ impl Ids {
         if id == [0; 16] { self.trace() } else { id }
     }
 
-    /// A span's.
+    /// The next span id.
     pub fn span(&mut self) -> [u8; 8] {
         match self.next() {
             0 => self.span(),

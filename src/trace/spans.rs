@@ -1,6 +1,7 @@
-//! Records to spans: names and attributes by OpenTelemetry's conventions for HTTP servers, and this server's own.
+//! Conversion of records to spans: names and attributes by OpenTelemetry's conventions for HTTP servers, and this
+//! server's own.
 //!
-//! What a client says of itself is not exported but for its address and its trace; its key is not, nor is anything of a batch.
+//! Of a client's data only its address and its trace are exported, neither its key nor the contents of a batch.
 
 use super::{Ids, Record, Request};
 use crate::{listening::Endpoint, log::AckLevel};
@@ -18,7 +19,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-/// Who exports: what all spans and figures have in common.
+/// The identity of this server: the attributes shared by all spans and metrics.
 #[derive(Debug, Clone)]
 pub struct Identity {
     /// Attributes of the server.
@@ -28,7 +29,8 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Of a server that listens on `listen`, on the machine `host_name`. `configured` attributes win over those that are found here.
+    /// The identity of a server that listens on `listen`, on the machine `host_name`. `configured` attributes override
+    /// the others.
     #[must_use]
     pub fn new(configured: &[(String, String)], listen: &Endpoint, host_name: &str) -> Self {
         let found = [
@@ -46,7 +48,7 @@ impl Identity {
         Self { resource, listen: listen.clone(), host_name: host_name.to_owned() }
     }
 
-    /// As the SDK has it.
+    /// The identity as a resource of the SDK.
     pub(super) fn resource(&self) -> Resource {
         let attributes = self.resource.iter().map(|(key, value)| KeyValue::new(key.clone(), value.clone()));
         Resource::builder_empty().with_attributes(attributes).build()
@@ -72,7 +74,7 @@ fn uuid(ids: &mut Ids) -> String {
     [&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]].join("-")
 }
 
-/// Makes spans.
+/// Converts records to spans.
 #[derive(Debug)]
 pub(super) struct SpanMaker {
     ids: Ids,
@@ -92,7 +94,8 @@ impl SpanMaker {
         }
     }
 
-    /// The spans of `record`: the request, then its parts. `epoch_ns` is the time since 1970 at which the server's clock was zero.
+    /// The spans of `record`: the request, then its parts. `epoch_ns` is the time since 1970 at which the server's
+    /// clock was zero.
     pub fn spans(&mut self, record: &Record, epoch_ns: u64, into: &mut Vec<SpanData>) {
         let context = &record.request.context;
         let tracestate = context.tracestate.as_deref().and_then(|text| TraceState::from_str(text).ok());
@@ -180,7 +183,7 @@ impl SpanMaker {
     }
 }
 
-/// What a client did wrong is no error of the server (semantic conventions for HTTP spans, "Status").
+/// A client error is not an error of the server (semantic conventions for HTTP spans, "Status").
 fn status(record: &Record) -> Status {
     if record.cut_off || record.request.course.status >= 500 { Status::error("") } else { Status::Unset }
 }

@@ -1,9 +1,9 @@
-//! One core's part of tracing: what it notes of requests, and what it hands to the exporter.
+//! The tracer of one core: it records requests and hands the records to the exporter.
 //!
-//! A request that is not recorded costs the reading of its `traceparent`, if it has one, or the drawing of an id; nothing is
-//! allocated for it and no clock is read. One that is recorded costs some readings of the clock and one [`Record`], which goes to
-//! the exporter's queue when its answer has left. Full, the queue refuses: the record is dropped and counted, and the request is served
-//! all the same.
+//! A request that is not recorded costs the reading of its `traceparent`, if it has one, or the drawing of an id;
+//! nothing is allocated for it and no clock is read. One that is recorded costs some readings of the clock and one
+//! [`Record`], which goes to the exporter's queue when its answer has left. Full, the queue refuses: the record is
+//! dropped and counted, and the request is served all the same.
 
 use super::{Context, Ids, Parent, Reason, Record, Request, Sampler, join_tracestate};
 use crate::{
@@ -14,35 +14,35 @@ use crate::{
 };
 use crossbeam_channel::Sender;
 
-/// What the cores of a server that traces are set up with.
+/// The configuration of tracing, shared by all cores.
 #[derive(Debug, Clone)]
 pub struct TracerSetup {
-    /// Which requests are recorded from their head on.
+    /// Selects the requests that are recorded from their head.
     pub sampler: Sampler,
-    /// Those that take longer are exported whether or not they are recorded; 0 is none.
+    /// Requests that take longer are always exported; 0 disables it.
     pub slow_ns: u64,
-    /// To the exporter.
+    /// The queue to the exporter.
     pub queue: Sender<Record>,
 }
 
-/// One core's.
+/// The tracer of one core.
 #[derive(Debug)]
 pub struct Tracer {
     setup: TracerSetup,
     reactor: u16,
     ids: Ids,
-    /// Records of the burst that is being served.
+    /// Records of the current burst.
     fresh: Vec<Record>,
-    /// The burst's first batch that is not recorded, in case the burst turns out slow.
+    /// The first batch of the burst that is not recorded, in case the burst is slow.
     first: Option<Request>,
-    /// Records that wait for their answers to leave.
+    /// Records whose responses are not sent yet.
     open: usize,
-    /// How many slow and failed requests may still be exported in this second.
+    /// Slow and failed requests that may still be exported in this second.
     late_left: u32,
     second: u64,
 }
 
-/// What one connection's burst has in tracing.
+/// The traces of one connection's burst.
 #[derive(Debug, Default)]
 pub struct Traces {
     records: Vec<Record>,
@@ -50,25 +50,25 @@ pub struct Traces {
 }
 
 impl Traces {
-    /// Nothing, and no memory.
+    /// No traces; allocates nothing.
     #[must_use]
     pub const fn new() -> Self {
         Self { records: Vec::new(), first: None }
     }
 
-    /// Whether a request of the burst is recorded.
+    /// Returns true if a request of the burst is recorded.
     #[must_use]
     pub const fn are_recorded(&self) -> bool {
         !self.records.is_empty()
     }
 
-    /// The turn's lines were published.
+    /// Records that the turn's lines were published.
     pub fn published(&mut self, now_ns: u64) {
         let waits = |record: &&mut Record| record.request.course.metrics > 0 && record.published_ns == 0;
         self.records.iter_mut().filter(waits).for_each(|record| record.published_ns = now_ns);
     }
 
-    /// The log has reached what was stored at `level`.
+    /// Records that the log has reached the batches of `level`.
     pub fn reached(&mut self, level: AckLevel, now_ns: u64) {
         // One that was refused waits for nothing.
         let waits = |record: &&mut Record| record.request.ack == Some(level) && record.request.course.metrics > 0;
@@ -97,7 +97,7 @@ impl Tracer {
         }
     }
 
-    /// Says which second it is, of whatever clock.
+    /// Sets the current second, of any clock.
     pub const fn set_second(&mut self, second: u64) {
         if second != self.second {
             self.second = second;
@@ -105,7 +105,7 @@ impl Tracer {
         }
     }
 
-    /// A request's place in its trace, by its head.
+    /// The trace context of a request, from its head.
     pub fn begin(&mut self, head: &Head<'_>) -> Context {
         let parent = head.traceparent.and_then(Parent::parse);
         let trace_id = parent.map_or_else(|| self.ids.trace(), |parent| parent.trace_id);
@@ -122,7 +122,7 @@ impl Tracer {
         }
     }
 
-    /// A batch has got its answer, or its answer waits for the log.
+    /// Records a batch that has its response, or whose response waits for the log.
     pub fn served(&mut self, request: Request, counters: &mut Counters) {
         let reason = match request.context.sampled {
             Some(reason) => reason,
@@ -147,7 +147,7 @@ impl Tracer {
         self.fresh.push(Record::new(request, reason, self.reactor));
     }
 
-    /// Whether one more slow or failed request is exported in this second: under attack all of them fail.
+    /// Returns true if one more slow or failed request may be exported in this second: under attack all of them fail.
     const fn admits_late(&mut self, counters: &mut Counters) -> bool {
         if self.late_left == 0 {
             counters.untraced[Untraced::TooManyLate as usize] += 1;
@@ -157,8 +157,8 @@ impl Tracer {
         true
     }
 
-    /// Gives what was noted to the connection whose burst it was. True: it has lines that are not published yet, and wants to
-    /// know when they are.
+    /// Gives what was noted to the connection whose burst it was. True: it has lines that are not published yet, and
+    /// wants to know when they are.
     pub fn hand_over(&mut self, traces: &mut Traces) -> bool {
         if self.first.is_some() {
             let first = self.first.take();
@@ -174,7 +174,7 @@ impl Tracer {
         committed
     }
 
-    /// The answers of a burst with this many batches have left.
+    /// Records that the responses of a burst with this many batches were sent.
     pub fn answered(&mut self, traces: &mut Traces, stamps: &Stamps, batches: u32, counters: &mut Counters) {
         if traces.first.is_some() {
             if stamps.whole_ns() > self.setup.slow_ns {
@@ -197,7 +197,7 @@ impl Tracer {
         }
     }
 
-    /// The connection ended at `stamps.answered_ns`, before the answers of its burst had left.
+    /// Records that the connection ended at `stamps.answered_ns`, before the responses of its burst were sent.
     pub fn cut_off(&mut self, traces: &mut Traces, stamps: &Stamps, batches: u32, counters: &mut Counters) {
         self.finish(traces, stamps, batches, true, counters);
     }

@@ -7,24 +7,14 @@ use std::fmt::Write;
 /// One request's body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Body {
-    /// A JSON document in the shape `POST /metrics` takes, or what another server takes.
+    /// A JSON document in the shape `POST /metrics` takes.
     pub json: String,
-    /// Metrics in it; zero when it has another shape.
+    /// Metrics in it.
     pub metrics: u32,
 }
 
-impl Body {
-    /// A body that is sent as it stands.
-    #[must_use]
-    pub fn verbatim(text: &str) -> Self {
-        let document: Option<Value> = serde_json::from_str(text).ok();
-        let metrics = document.as_ref().map_or(0, count);
-        Self { json: text.to_owned(), metrics: u32::try_from(metrics).unwrap_or(u32::MAX) }
-    }
-}
-
 /// Metrics in a document.
-fn count(document: &Value) -> usize {
+pub(crate) fn count(document: &Value) -> usize {
     document.get("metrics").and_then(Value::as_array).map_or(0, Vec::len)
 }
 
@@ -90,15 +80,6 @@ pub fn read_lines(text: &str) -> Result<Vec<Body>, String> {
     Ok(bodies)
 }
 
-/// The lines of `text` as they stand, for a server that takes another shape; empty lines are skipped.
-///
-/// # Errors
-/// Every line is empty.
-pub fn read_verbatim(text: &str) -> Result<Vec<Body>, String> {
-    let bodies: Vec<_> = text.lines().filter(|line| !line.trim().is_empty()).map(Body::verbatim).collect();
-    if bodies.is_empty() { Err("no body in it".to_owned()) } else { Ok(bodies) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,10 +126,6 @@ mod tests {
         {
             assert!(read_lines(text).unwrap_err().contains(says), "{text:?}");
         }
-        let bodies = read_verbatim("cpu,host=a value=1\n\n{\"metrics\":[1,2]}\n").unwrap();
-        assert_eq!(bodies.iter().map(|body| body.metrics).collect::<Vec<_>>(), [0, 2]);
-        assert_eq!(bodies[0].json, "cpu,host=a value=1");
-        assert!(read_verbatim("\n").is_err());
         let scrape = include_str!("../data/node_exporter.ndjson");
         assert_eq!(read_lines(scrape).unwrap().len(), 24);
     }

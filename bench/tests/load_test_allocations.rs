@@ -65,9 +65,14 @@ fn a_request_allocates_nothing() {
     BufReader::new(floor.0.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
     let port = line.trim().rsplit(':').next().unwrap();
     for chosen in [Chosen::IoUring, Chosen::Epoll] {
-        for more in
-            ["", "--pipeline 8", "--rate 20000", "--rate 100000 --pipeline 8", "--rate 20000 --arrivals poisson"]
-        {
+        for more in [
+            "",
+            "--pipeline 8",
+            "--rate 20000",
+            "--rate 100000 --pipeline 8",
+            "--rate 20000 --arrivals poisson",
+            "-H X:{{seq}} --body {{rand}}",
+        ] {
             let few = allocations(port, 50, more, chosen);
             let many = allocations(port, 550, more, chosen);
             // 4,000 requests more. The driver's lists may still double here and there.

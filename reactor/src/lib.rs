@@ -34,11 +34,10 @@
 #![warn(missing_docs)]
 
 use socket2::{Domain, Socket};
-use std::{
-    io, net::SocketAddr, net::TcpListener, os::fd::OwnedFd, os::unix::net::UnixListener, sync::Arc, time::Duration,
-};
+use std::{io, net::TcpListener, os::fd::OwnedFd, os::unix::net::UnixListener, sync::Arc, time::Duration};
 
 mod doorbell;
+mod endpoint;
 pub mod epoll;
 mod event;
 pub mod listen;
@@ -52,6 +51,7 @@ mod token;
 pub mod uring;
 
 pub use doorbell::{Doorbell, Sleeping};
+pub use endpoint::Endpoint;
 pub use peer::Peer;
 pub use slots::Slots;
 pub use timer_wheel::TimerWheel;
@@ -196,11 +196,13 @@ pub trait Driver: Sized {
     /// Only when the driver itself is unusable. A connection's errors go to [`Handler::closed`].
     fn turn<H: Handler>(&mut self, timeout: Option<Duration>, handler: &mut H) -> io::Result<()>;
 
-    /// Begins a connection; ends in `connected` or `closed`.
+    /// Begins a connection; ends in `connected` or `closed`. A unix socket whose queue is full is waited for on io_uring;
+    /// on epoll, where the kernel signals no end of that (connect(2), `EAGAIN`), the connection ends with
+    /// [`io::ErrorKind::WouldBlock`].
     ///
     /// # Errors
-    /// No slot or no descriptor is free.
-    fn connect(&mut self, peer: SocketAddr) -> io::Result<Token>;
+    /// No slot or no descriptor is free, or the name of the peer does not fit into an address.
+    fn connect(&mut self, peer: &Endpoint) -> io::Result<Token>;
 
     /// Sends all of `buffer`, which must not be empty; ends in `sent` or `closed`.
     fn send(&mut self, token: Token, buffer: Vec<u8>);

@@ -62,6 +62,8 @@ macro_rules! contract {
                 connecting::a_refused_connect_goes_straight_to_closed
                 connecting::a_connect_needs_a_slot
                 connecting::a_connect_can_be_closed_at_once
+                connecting::a_unix_socket_is_connected_to
+                connecting::a_full_queue_of_a_unix_socket_loses_nobody
                 receiving::echo
                 receiving::many_connections_interleaved
                 receiving::bulk_in_both_directions

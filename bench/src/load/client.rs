@@ -12,6 +12,8 @@ pub(super) enum Link {
     Down,
     /// A connect is on its way.
     Connecting,
+    /// The queue of a unix socket is full: the connect is tried again at `resume_ns`.
+    Queued,
     /// Requests may be sent.
     Open,
     /// The last answer has come; the peer's end of file is waited for a while, so that its side holds the TIME_WAIT and
@@ -34,6 +36,9 @@ pub(super) struct InFlight {
 /// further one, up to a hundred times as much.
 const BACKOFF_NS: u64 = 1_000_000;
 const BACKOFF_NS_MAX: u64 = 100 * BACKOFF_NS;
+
+/// The pause before a connect to a unix socket with a full queue is tried again.
+pub(super) const QUEUED_NS: u64 = 1_000_000;
 
 /// How long a peer that is to end a connection is waited for: a server that means to, does it with its last response.
 const LINGER_NS: u64 = 50_000_000;
@@ -103,6 +108,7 @@ impl Client {
     pub fn due_ns(&self, timeout_ns: u64) -> Option<u64> {
         match self.link {
             Link::Connecting => Some(self.since_ns + timeout_ns),
+            Link::Queued => Some(self.resume_ns.min(self.since_ns + timeout_ns)),
             Link::Lingering => Some(self.since_ns + timeout_ns.min(LINGER_NS)),
             Link::Open if let Some(oldest) = self.in_flight.front() => Some(oldest.begun.start_ns + timeout_ns),
             Link::Open | Link::Down if !self.done && self.resume_ns > 0 => Some(self.resume_ns),

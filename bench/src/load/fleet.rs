@@ -7,7 +7,7 @@ mod events;
 mod meter;
 
 use super::{
-    Plan, Shared, Tally,
+    Plan, Shared, Tally, Variables,
     client::{Client, Link},
     schedule::{LATE_NS, Schedule},
     span::Ending,
@@ -61,6 +61,7 @@ pub(super) struct Fleet<'load> {
     running: usize,
     /// The next batch to send.
     turn: usize,
+    variables: Variables<'load>,
     tally: Tally,
     /// Requests answered and failed, those of the warm-up too: for the progress line.
     answered: u64,
@@ -117,6 +118,7 @@ impl<'load> Fleet<'load> {
             running: clients.len(),
             clients,
             turn: thread,
+            variables: Variables::new(&shared.sequence, plan.seed, thread),
             tally,
             answered: 0,
             failed: 0,
@@ -242,6 +244,7 @@ impl<'load> Fleet<'load> {
                 client.link = Link::Closing;
             }
             (Link::Down, _) if may_begin => self.connect(driver, index),
+            (Link::Queued, _) if client.resume_ns <= now_ns => self.try_to_connect(driver, index),
             (Link::Open, Some(token)) if may_begin || client.awaited.is_some() => self.send(driver, index, token),
             (Link::Down | Link::Open, _) if self.next_send_ns().is_some() && self.has_room(index) => self.offer(index),
             _ => {}
@@ -293,7 +296,8 @@ impl<'load> Fleet<'load> {
 
     fn failure(&mut self, error: &io::Error) -> Failure {
         match error.kind() {
-            io::ErrorKind::ConnectionRefused => Failure::Refused,
+            // A unix socket may also have no file.
+            io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => Failure::Refused,
             io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted | io::ErrorKind::BrokenPipe => {
                 Failure::Reset
             }
@@ -336,13 +340,18 @@ impl<'load> Fleet<'load> {
     fn timer_fired(&mut self, index: usize, now_ns: u64) {
         let client = &mut self.clients[index];
         let is_due = client.due_ns(self.timeout_ns).is_some_and(|due_ns| due_ns <= now_ns);
-        let waits_for_peer = !client.is_idle() || client.link == Link::Lingering;
+        let waits_for_peer = match client.link {
+            Link::Lingering => true,
+            Link::Queued => client.since_ns + self.timeout_ns <= now_ns,
+            _ => !client.is_idle(),
+        };
         if is_due && client.link == Link::Lingering {
             self.tally.unclosed += 1;
             self.unclosed_in_turn += 1;
         }
         if is_due && waits_for_peer {
-            client.link = Link::Doomed;
+            // Without a connection there is nothing to close.
+            client.link = if client.link == Link::Queued { Link::Down } else { Link::Doomed };
             self.fail(index, Failure::Timeout);
         }
         // What is not due yet is armed anew; what is, begins or closes.

@@ -10,6 +10,7 @@ mod fleet;
 mod intervals;
 mod observer;
 mod options;
+mod payload;
 mod plot;
 mod progress;
 mod report;
@@ -19,6 +20,7 @@ mod setup;
 mod span;
 mod stages;
 mod tally;
+mod template;
 mod values;
 
 pub use baseline::Baseline;
@@ -27,14 +29,16 @@ pub use course::{Course, Stage};
 pub use intervals::{Interval, Intervals};
 pub use observer::Observed;
 pub use options::{Comparison, Format, Invocation, Plan, invocation, parse};
+pub use payload::{Compression, Payload};
 pub use plot::{draw, draw_message};
 pub use report::{Report, render_comparison};
-pub use requests::{Heads, Requests};
+pub use requests::{Content, Heads, Requests};
 pub use schedule::{Arrivals, Pace};
 pub use setup::{Setup, host, workload};
 pub use span::{Counts, Ending, Span};
 pub use stages::{StageCounts, Stages};
 pub use tally::{Arrival, Begun, Failure, Tally};
+pub use template::{Template, Variables};
 
 use crate::{cores, drivers::Chosen};
 use fleet::Fleet;
@@ -89,6 +93,8 @@ pub(crate) struct Shared {
     connected: AtomicBool,
     refusals: AtomicU32,
     nothing_listens: AtomicBool,
+    /// The number of the next request that has one, see [`Variables`].
+    sequence: AtomicU64,
     /// The moment that all times count from.
     start: OnceLock<Instant>,
     doorbells: Vec<Arc<Doorbell>>,
@@ -109,6 +115,7 @@ impl Shared {
             connected: AtomicBool::new(false),
             refusals: AtomicU32::new(0),
             nothing_listens: AtomicBool::new(false),
+            sequence: AtomicU64::new(0),
             start: OnceLock::new(),
             doorbells: (0..threads).map(|_| Doorbell::new().map(Arc::new)).collect::<io::Result<_>>()?,
             progress: (0..threads).map(|_| Progress::default()).collect(),

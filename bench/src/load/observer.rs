@@ -53,7 +53,7 @@ struct Look {
 
 /// The processes of the server that `plan` loads.
 pub(super) fn server_pids(plan: &Plan) -> Vec<u32> {
-    plan.pid.map_or_else(|| processes::listening_at(plan.server), |pid| vec![pid])
+    plan.pid.map_or_else(|| processes::listening_at(&plan.server), |pid| vec![pid])
 }
 
 /// Watches from the end of the warm-up to the end of the measured part, or until the other end of `ended` is dropped.

@@ -3,21 +3,19 @@
 mod arguments;
 
 use super::{
-    Arrivals, Baseline, Condition, Course, Heads, Pace, Requests,
+    Arrivals, Baseline, Condition, Course, Heads, Pace, Payload, Requests, payload,
     values::{self, SPAN_MAX, Target},
 };
-use crate::{
-    body::{self, Body},
-    cores,
-    drivers::Choice,
-};
+use crate::{body, cores, drivers::Choice};
 use arguments::Arguments;
 use clap::{CommandFactory, Parser, ValueEnum, error::ErrorKind};
+use reactor::Endpoint;
 use std::{
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     fs,
     net::{SocketAddr, TcpStream, ToSocketAddrs},
-    path::PathBuf,
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -40,9 +38,9 @@ pub enum Format {
 #[derive(Debug)]
 pub struct Plan {
     /// The server.
-    pub server: SocketAddr,
-    /// All addresses that its name stands for.
-    pub addresses: Vec<SocketAddr>,
+    pub server: Endpoint,
+    /// All places that its name stands for.
+    pub addresses: Vec<Endpoint>,
     /// Concurrent connections, at least 1.
     pub clients: u32,
     /// What the send times are scheduled by beforehand; `None`: a closed loop.
@@ -71,6 +69,8 @@ pub struct Plan {
     pub path: String,
     /// What to send.
     pub requests: Requests,
+    /// What random numbers are made from.
+    pub seed: u64,
     /// Which driver.
     pub driver: Choice,
     /// How to report.
@@ -118,13 +118,17 @@ impl Plan {
     /// that.
     pub fn settle_address(&mut self) {
         if self.addresses.len() > 1
-            && let Some(found) =
-                self.addresses.iter().find(|address| TcpStream::connect_timeout(address, PROBE_TIMEOUT).is_ok())
+            && let Some(found) = self.addresses.iter().find(|address| accepts(address))
         {
-            self.server = *found;
-            self.addresses = vec![*found];
+            self.server = found.clone();
+            self.addresses = vec![self.server.clone()];
         }
     }
+}
+
+/// Whether one of several addresses accepts a connection; a unix socket is always the only one.
+fn accepts(address: &Endpoint) -> bool {
+    matches!(address, Endpoint::Inet(address) if TcpStream::connect_timeout(address, PROBE_TIMEOUT).is_ok())
 }
 
 /// Requests made up in advance: enough that a server does not see one batch only, few enough to stay in the cache.
@@ -149,7 +153,7 @@ pub fn parse(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -
 /// See [`parse`].
 pub fn invocation(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Invocation, clap::Error> {
     let typed = Arguments::try_parse_from(arguments)?;
-    if typed.with.is_empty() || typed.port.is_some() || !typed.url.is_empty() {
+    if typed.with.is_empty() || typed.names_a_server() {
         return settle(typed).map(|plan| Invocation::Load(Box::new(plan))).map_err(refused);
     }
     if !matches!(typed.format, Format::Text | Format::Json) {
@@ -170,22 +174,27 @@ fn refused((kind, message): (ErrorKind, String)) -> clap::Error {
 
 fn settle(typed: Arguments) -> Result<Plan, (ErrorKind, String)> {
     let missing = |message: &str| (ErrorKind::MissingRequiredArgument, message.to_owned());
-    if typed.port.is_none() && typed.url.is_empty() {
-        return Err(missing("which server: give PORT, or --url URL"));
+    if !typed.names_a_server() {
+        return Err(missing("which server: give PORT, --url URL or --unix-socket PATH"));
     }
     let clients = typed.client_count.or(typed.connections);
     let clients = clients.ok_or_else(|| missing("how many clients: give CLIENTS, behind PORT or as -c CLIENTS"))?;
     let requests_each = typed.request_count.or(typed.requests);
     if requests_each.is_none() && typed.duration.is_none() && typed.stages.is_none() {
         return Err(missing(
-            "how much load: give REQUESTS (of each client), as -n REQUESTS with --url, --duration or --stages",
+            "how much load: give REQUESTS (of each client), as -n REQUESTS without PORT, --duration or --stages",
         ));
     }
     let wrong = |message: String| (ErrorKind::ValueValidation, message);
     let conflict = |message: &str| (ErrorKind::ArgumentConflict, message.to_owned());
-    let authorized = typed.headers.iter().any(|header| values::name(header).eq_ignore_ascii_case("authorization"));
-    if typed.clients.is_some() && authorized {
-        return Err(conflict("--clients makes the Authorization values: leave the header out"));
+    for (name, is_set, flag) in [
+        ("Authorization", typed.clients.is_some(), "--clients"),
+        ("Content-Type", typed.content_type.is_some(), "--content-type"),
+        ("Content-Encoding", typed.compress.is_some(), "--compress"),
+    ] {
+        if is_set && typed.headers.iter().any(|header| values::name(header).eq_ignore_ascii_case(name)) {
+            return Err(conflict(&format!("{flag} sets {name}: leave the header out")));
+        }
     }
     let interval = Duration::from_millis(typed.interval_ms);
     if interval > SPAN_MAX {
@@ -198,29 +207,23 @@ fn settle(typed: Arguments) -> Result<Plan, (ErrorKind, String)> {
     if typed.timeout.is_zero() {
         return Err(wrong("with a timeout of zero no request can succeed".to_owned()));
     }
-    let bodies = bodies(&typed).map_err(wrong)?;
     let targets = targets(&typed);
     let Some(target) = targets.first() else { unreachable!("PORT or a URL was given") };
     if targets.iter().any(|other| other.authority() != target.authority()) {
         return Err(conflict("several URLs differ in their path and query only: one load has one server"));
     }
-    let addresses = addresses(target).map_err(wrong)?;
-    let heads = Heads {
-        method: &typed.method,
-        paths: &targets.iter().map(|target| target.path.clone()).collect::<Vec<_>>(),
-        host: &target.authority(),
-        keep_alive: !typed.no_keepalive,
-        identities: typed.clients.unwrap_or(0),
-        headers: &typed.headers,
+    let addresses = match &typed.unix_socket {
+        Some(socket) => vec![Endpoint::Unix(socket.clone())],
+        None => addresses(target).map_err(wrong)?,
     };
-    let requests = Requests::new(&heads, &bodies);
+    let requests = requests(&typed, &targets)?;
     let baseline = (!typed.baseline.is_empty()).then(|| Baseline::read(&typed.baseline, &typed.with));
     if baseline.is_none() && typed.fail_if.iter().any(|condition| !matches!(condition, Condition::Bound { .. })) {
         return Err(conflict("worse and undecided are about a comparison: give --baseline"));
     }
     let threads = typed.threads.map_or_else(|| cores::allowed().len().max(1), |threads| threads as usize);
     Ok(Plan {
-        server: addresses[0],
+        server: addresses[0].clone(),
         addresses,
         clients,
         // Stages say themselves how long they are.
@@ -234,6 +237,7 @@ fn settle(typed: Arguments) -> Result<Plan, (ErrorKind, String)> {
         timeout: typed.timeout,
         threads: threads.min(clients as usize),
         requests,
+        seed: typed.seed.unwrap_or(SEED),
         url: format!("http://{}{}", target.authority(), target.path),
         path: targets.iter().map(|target| target.path.as_str()).collect::<Vec<_>>().join(" "),
         method: typed.method,
@@ -264,11 +268,33 @@ fn pace(typed: &Arguments) -> Result<Option<Pace>, &'static str> {
     if typed.arrivals.is_some() && course.is_none() {
         return Err("--arrivals are those of an open loop: give --rate or --stages");
     }
-    let made_up = typed.body.is_none() && typed.body_file.is_none();
-    if typed.seed.is_some() && !made_up && arrivals == Arrivals::Even {
-        return Err("--seed makes up batches and Poisson arrivals: here it does nothing");
-    }
     Ok(course.map(|course| Pace { course, arrivals, seed: typed.seed.unwrap_or(SEED) }))
+}
+
+/// The requests of the load.
+fn requests(typed: &Arguments, targets: &[Target]) -> Result<Requests, (ErrorKind, String)> {
+    let wrong = |message: String| (ErrorKind::ValueValidation, message);
+    let conflict = |message: &str| (ErrorKind::ArgumentConflict, message.to_owned());
+    let bodies = bodies(typed).map_err(wrong)?;
+    if bodies.is_empty() && (typed.content_type.is_some() || typed.compress.is_some()) {
+        return Err(conflict("these requests have no body: leave --content-type and --compress out"));
+    }
+    let heads = Heads {
+        method: &typed.method,
+        paths: &targets.iter().map(|target| target.path.clone()).collect::<Vec<_>>(),
+        host: &targets.first().map(Target::authority).unwrap_or_default(),
+        keep_alive: !typed.no_keepalive,
+        identities: typed.clients.unwrap_or(0),
+        headers: &typed.headers,
+        content_type: typed.content_type.as_deref(),
+    };
+    let requests = Requests::new(&heads, bodies, typed.compress).map_err(wrong)?;
+    let made_up = typed.body.is_none() && typed.body_file.is_none();
+    let is_random = requests.content().has_random || typed.arrivals == Some(Arrivals::Poisson);
+    if typed.seed.is_some() && !made_up && !is_random {
+        return Err(conflict("--seed makes up batches, {{rand}} and Poisson arrivals: here it does nothing"));
+    }
+    Ok(requests)
 }
 
 /// Where the requests go: one at least, as PORT or a URL was given.
@@ -278,11 +304,16 @@ fn targets(typed: &Arguments) -> Vec<Target> {
     }
     let level = typed.ack.and_then(|ack| ack.to_possible_value());
     let query = level.map_or_else(String::new, |level| format!("?ack={}", level.get_name()));
-    vec![Target { host: typed.host.clone(), port: typed.port.unwrap_or_default(), path: format!("/metrics{query}") }]
+    let path = format!("/metrics{query}");
+    match typed.port {
+        Some(port) => vec![Target { host: typed.host.clone(), port, path }],
+        // A unix socket: the name is only what Host says.
+        None => vec![Target { host: "localhost".to_owned(), port: 80, path }],
+    }
 }
 
 /// The addresses of the server, at least one.
-fn addresses(target: &Target) -> Result<Vec<SocketAddr>, String> {
+fn addresses(target: &Target) -> Result<Vec<Endpoint>, String> {
     let found = (target.host.as_str(), target.port).to_socket_addrs();
     let found = found.map_err(|error| format!("cannot look up '{}': {error}", target.host))?;
     let mut addresses: Vec<SocketAddr> = Vec::new();
@@ -293,31 +324,55 @@ fn addresses(target: &Target) -> Result<Vec<SocketAddr>, String> {
     }
     // A name like localhost stands for both kinds, and servers listen on the older one first.
     addresses.sort_by_key(SocketAddr::is_ipv6);
-    if addresses.is_empty() { Err(format!("'{}' has no address", target.host)) } else { Ok(addresses) }
+    if addresses.is_empty() {
+        return Err(format!("'{}' has no address", target.host));
+    }
+    Ok(addresses.into_iter().map(Endpoint::Inet).collect())
 }
 
 /// The bodies that were asked for, none for requests without.
-fn bodies(typed: &Arguments) -> Result<Vec<Body>, String> {
+fn bodies(typed: &Arguments) -> Result<Vec<Payload>, String> {
     match (&typed.body, &typed.body_file) {
-        (Some(text), _) => Ok(vec![Body::verbatim(text)]),
+        (Some(text), _) => {
+            let text = text.as_bytes();
+            let payload = match text.strip_prefix(b"@") {
+                Some(path) => Payload::verbatim(read(Path::new(OsStr::from_bytes(path)))?)?,
+                None => Payload::templated(text)?,
+            };
+            Ok(vec![payload])
+        }
         (None, Some(path)) => {
-            let read = if !typed.url.is_empty() { body::read_verbatim } else { body::read_lines };
-            fs::read_to_string(path)
-                .map_err(|error| error.to_string())
-                .and_then(|text| read(&text))
-                .map_err(|error| format!("{}: {error}", path.display()))
+            let parse = if typed.port.is_none() { payload::lines } else { payload::batches };
+            parse(&read(path)?).map_err(|error| format!("{}: {error}", path.display()))
         }
         (None, None) if BODILESS.contains(&typed.method.as_str()) => Ok(Vec::new()),
-        (None, None) => Ok(body::generate(typed.seed.unwrap_or(SEED), BATCHES, typed.batch)),
+        (None, None) => {
+            let batches = body::generate(typed.seed.unwrap_or(SEED), BATCHES, typed.batch);
+            Ok(batches.into_iter().map(Payload::from).collect())
+        }
     }
+}
+
+/// All bytes of a file.
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    fs::read(path).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::load::Variables;
+    use std::sync::atomic::AtomicU64;
 
     fn typed(line: &str) -> Result<Plan, clap::Error> {
         parse(["load_test"].into_iter().chain(line.split_whitespace()))
+    }
+
+    /// The request of the first client with the batch of that turn, and the metrics in it.
+    fn request(plan: &Plan, turn: usize) -> (String, u32) {
+        let (sequence, mut request) = (AtomicU64::new(0), Vec::new());
+        let metrics = plan.requests.write(0, turn, &mut Variables::new(&sequence, 1, 0), &mut request);
+        (String::from_utf8(request).unwrap(), metrics)
     }
 
     #[test]
@@ -325,7 +380,7 @@ mod tests {
         for line in ["8080 100 50", "8080 -c 100 -n 50", "8080 --connections 100 --requests 50", "8080 100 -n 50"] {
             let plan = typed(line).unwrap();
             assert_eq!((plan.clients, plan.requests_each, plan.interval), (100, Some(50), Duration::ZERO), "{line}");
-            assert_eq!(plan.server, "127.0.0.1:8080".parse().unwrap());
+            assert_eq!(plan.server, Endpoint::Inet("127.0.0.1:8080".parse().unwrap()));
             assert!(plan.keep_alive);
         }
         assert_eq!(typed("8080 500 10 100").unwrap().interval, Duration::from_millis(100));
@@ -339,28 +394,24 @@ mod tests {
     fn any_server_can_be_loaded() {
         let plan = typed("--url http://127.0.0.1:1/a?b -c 2 -z 1s --method PUT --body x -R 2k").unwrap();
         assert_eq!(
-            (plan.url.as_str(), plan.method.as_str(), plan.pace),
+            (plan.url.as_str(), plan.method.as_str(), plan.pace.clone()),
             ("http://127.0.0.1:1/a?b", "PUT", Some(Pace::steady(2000.0)))
         );
-        let mut request = Vec::new();
-        plan.requests.write(0, 0, &mut request);
-        let text = String::from_utf8(request).unwrap();
+        let (text, _) = request(&plan, 0);
         assert!(
             text.starts_with("PUT /a?b HTTP/1.1\r\nHost: 127.0.0.1:1\r\n") && text.ends_with("\r\n\r\nx"),
             "{text}"
         );
-        let mut request = Vec::new();
-        typed("1 1 1 --method GET").unwrap().requests.write(0, 0, &mut request);
-        assert_eq!(request, b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1:1\r\n\r\n");
-        let mut request = Vec::new();
-        typed("1 1 1 --host ::1 --ack fsync").unwrap().requests.write(0, 0, &mut request);
-        assert!(request.starts_with(b"POST /metrics?ack=fsync HTTP/1.1\r\nHost: [::1]:1\r\n"));
+        let (text, _) = request(&typed("1 1 1 --method GET").unwrap(), 0);
+        assert_eq!(text, "GET /metrics HTTP/1.1\r\nHost: 127.0.0.1:1\r\n\r\n");
+        let (text, _) = request(&typed("1 1 1 --host ::1 --ack fsync").unwrap(), 0);
+        assert!(text.starts_with("POST /metrics?ack=fsync HTTP/1.1\r\nHost: [::1]:1\r\n"));
     }
 
     #[test]
     fn what_is_missing_is_named() {
         for (line, says) in [
-            ("-c 1 -n 1", "PORT, or --url"),
+            ("-c 1 -n 1", "PORT, --url URL or --unix-socket"),
             ("8080", "give CLIENTS"),
             ("--url http://127.0.0.1:1/ -n 1", "as -c CLIENTS"),
             ("--url http://127.0.0.1:1/ -c 1", "-n REQUESTS"),
@@ -371,16 +422,34 @@ mod tests {
     }
 
     #[test]
+    fn a_unix_socket_takes_the_place_of_an_address() {
+        for (line, server, url) in [
+            ("--unix-socket /a/b -c 2 -n 3 --ack write", "unix:/a/b", "http://localhost:80/metrics?ack=write"),
+            (
+                "--unix-socket unix:@name --url http://example.invalid/x -c 2 -n 3",
+                "unix:@name",
+                "http://example.invalid:80/x",
+            ),
+        ] {
+            let plan = typed(line).unwrap();
+            assert_eq!((plan.server.to_string().as_str(), plan.url.as_str()), (server, url));
+        }
+        let long = format!("--unix-socket /{} -c 1 -n 1", "x".repeat(200));
+        assert!(typed(&long).unwrap_err().to_string().contains("at most 107 bytes"));
+    }
+
+    #[test]
     fn the_first_address_that_accepts_is_taken() {
         let listener = std::net::TcpListener::bind("127.0.0.2:0").unwrap();
         let listens = listener.local_addr().unwrap();
         let silent = SocketAddr::new([127, 0, 0, 1].into(), listens.port());
         let mut plan = typed(&format!("{} 1 1", listens.port())).unwrap();
-        plan.addresses = vec![silent, listens];
+        let both = [Endpoint::Inet(silent), Endpoint::Inet(listens)];
+        plan.addresses = both.to_vec();
         plan.settle_address();
-        assert_eq!((plan.server, plan.addresses.as_slice()), (listens, &[listens][..]));
+        assert_eq!((&plan.server, plan.addresses.as_slice()), (&both[1], &both[1..]));
         drop(listener);
-        plan.addresses = vec![silent, listens];
+        plan.addresses = both.to_vec();
         plan.settle_address();
         assert_eq!(plan.addresses.len(), 2, "none accepts: all are named");
     }
@@ -388,11 +457,7 @@ mod tests {
     #[test]
     fn several_paths_are_taken_in_turn() {
         let plan = typed("--url http://127.0.0.1:1/a --url http://127.0.0.1:1/b -c 1 -n 1").unwrap();
-        let path = |turn| {
-            let mut request = Vec::new();
-            plan.requests.write(0, turn, &mut request);
-            String::from_utf8(request).unwrap().split(' ').nth(1).unwrap().to_owned()
-        };
+        let path = |turn| request(&plan, turn).0.split(' ').nth(1).unwrap().to_owned();
         assert_eq!([path(0), path(1), path(2)], ["/a", "/b", "/a"]);
     }
 
@@ -457,6 +522,17 @@ mod tests {
             "--url https://127.0.0.1:1/ -c 1 -n 1",
             "--url http://127.0.0.1:1/ -c 1 -n 1 --ack fsync",
             "8080 10 10 --body x --batch 3",
+            "8080 10 10 --body x --seed 3",
+            "8080 10 10 --body {{no}}",
+            "8080 10 10 --body @/nonexistent",
+            "8080 10 10 -H X:{{no}}",
+            "8080 10 10 --compress brotli",
+            "8080 10 10 --compress gzip --body {{seq}}",
+            "8080 10 10 --compress gzip -H content-encoding:gzip",
+            "8080 10 10 --compress gzip --method GET",
+            "8080 10 10 --content-type text",
+            "8080 10 10 --content-type text/plain -H content-type:a/b",
+            "8080 10 10 --content-type text/plain --method GET",
             "8080 10 10 --baseline /nonexistent",
             "8080 10 10 --with /nonexistent",
             "8080 10 10 --fail-if worse",
@@ -464,6 +540,11 @@ mod tests {
             "8080 10 10 --max-errors 0",
             "8080 10 10 --pid 0",
             "--url http://127.0.0.1:1/ --url http://127.0.0.1:2/ -c 1 -n 1",
+            "--url unix:/a -c 1 -n 1",
+            "--unix-socket  -c 1 -n 1",
+            "--unix-socket @ -c 1 -n 1",
+            "8080 --unix-socket /a -c 1 -n 1",
+            "--unix-socket /a --host ::1 -c 1 -n 1",
         ] {
             assert_eq!(typed(line).map(|_| ()).unwrap_err().exit_code(), 2, "{line:?}");
         }
@@ -478,7 +559,7 @@ mod tests {
         )
         .unwrap();
         let plan = typed(&format!("1 1 1 --body-file {}", file.path().display())).unwrap();
-        assert_eq!(plan.requests.write(0, 9, &mut Vec::new()), 2);
+        assert_eq!(request(&plan, 9).1, 2);
         assert!(typed(&format!("1 1 1 --batch 3 --body-file {}", file.path().display())).is_err());
     }
 }

@@ -1,27 +1,45 @@
 //! Requests as bytes, made once. A request is a first part that belongs to the client (target, host, credentials) and a
-//! second that belongs to the batch (length and body); sending one is two copies into the connection's buffer.
+//! second that belongs to the batch (length and body); sending one is two copies into the connection's buffer. Where
+//! one of them has variables, their numbers are written between the copies, and the length follows from the body.
 
-use super::values;
-use crate::body::Body;
-use std::fmt::Write;
+use super::{
+    payload::{Compression, Payload},
+    template::{Template, Variables},
+    values,
+};
+use serde_json::{Value, json};
+use std::{fmt, io::Write, str};
+
+/// Bytes of a `Content-Length` line with the longest number, and the empty line behind it.
+const LENGTH_LINE_BYTES_MAX: usize = 40;
 
 /// The parts of all requests of a load.
 #[derive(Debug)]
 pub struct Requests {
     /// By identity, and within it by path.
-    openings: Vec<Vec<Vec<u8>>>,
+    openings: Vec<Vec<Template>>,
     fingerprint: String,
+    content: Content,
     batches: Vec<Batch>,
 }
 
 #[derive(Debug)]
 struct Batch {
-    bytes: Vec<u8>,
+    bytes: Bytes,
     metrics: u32,
 }
 
-/// What the heads of a load's requests say.
+/// What follows the first part of a request.
 #[derive(Debug)]
+enum Bytes {
+    /// The rest of the head and the body.
+    Fixed(Vec<u8>),
+    /// The body, from whose length the rest of the head follows.
+    Templated(Template),
+}
+
+/// What the heads of a load's requests say.
+#[derive(Debug, Clone, Copy)]
 pub struct Heads<'a> {
     /// The method.
     pub method: &'a str,
@@ -35,58 +53,120 @@ pub struct Heads<'a> {
     pub identities: u32,
     /// Lines (`Name: value`) to add; a `Host` or `Content-Type` among them takes the usual one's place.
     pub headers: &'a [String],
+    /// The value of `Content-Type` [default: of JSON, or of bytes where a body is not UTF-8].
+    pub content_type: Option<&'a str>,
+}
+
+/// What the bodies of a load's requests are, for its report.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Content {
+    /// Bodies that are taken in turn; none: requests without.
+    pub bodies: usize,
+    /// Bytes of a body in the mean; with variables, of an example.
+    pub bytes_mean: f64,
+    /// The value of `Content-Type`, if a flag or the kind of the bodies says it.
+    pub content_type: Option<String>,
+    /// The value of `Content-Encoding` that `--compress` has set.
+    pub content_encoding: Option<String>,
+    /// Whether something differs from request to request: in bodies, paths or header values.
+    pub is_templated: bool,
+    /// Whether a random number is among that.
+    pub has_random: bool,
+}
+
+impl Content {
+    /// What makes another load not comparable with one with these bodies: fields of its workload.
+    #[must_use]
+    pub fn setup(&self) -> Value {
+        json!({
+            "bodies": self.bodies,
+            "body_bytes": self.bytes_mean,
+            "content_type": self.content_type,
+            "compress": self.content_encoding,
+            "templates": self.is_templated,
+        })
+    }
+
+    /// The bodies that a workload with the fields of [`setup`](Self::setup) has, for people.
+    #[must_use]
+    pub fn describe(workload: &Value) -> String {
+        let bytes = workload["body_bytes"].as_f64().unwrap_or(0.0);
+        let mut parts = vec![match workload["bodies"].as_u64() {
+            None | Some(0) => "none".to_owned(),
+            Some(1) => format!("1 of {bytes:.0} bytes"),
+            Some(bodies) => format!("{bodies} of {bytes:.1} bytes in the mean"),
+        }];
+        parts.extend(["content_type", "compress"].iter().filter_map(|name| Some(workload[name].as_str()?.to_owned())));
+        if workload["templates"] == true {
+            parts.push("{{…}} replaced in each request".to_owned());
+        }
+        parts.join(", ")
+    }
+}
+
+/// The type that bodies have unless a flag says another: JSON is UTF-8 (RFC 8259, 8.1).
+fn usual_type(bodies: &[Payload]) -> &'static str {
+    let is_text = |payload: &Payload| str::from_utf8(&payload.text.example()).is_ok();
+    if bodies.iter().all(is_text) { "application/json" } else { "application/octet-stream" }
 }
 
 impl Requests {
-    /// Requests with these heads that carry `bodies`; without any they have none.
-    #[must_use]
-    pub fn new(heads: &Heads<'_>, bodies: &[Body]) -> Self {
-        let &Heads { method, paths, host, keep_alive, identities, headers } = heads;
-        let given = |name: &str| headers.iter().any(|header| values::name(header).eq_ignore_ascii_case(name));
-        let mut lines = String::new();
-        if !bodies.is_empty() && !given("content-type") {
-            lines.push_str("Content-Type: application/json\r\n");
-        }
-        for header in headers {
-            // Writing into a String cannot fail.
-            let _ = write!(lines, "{header}\r\n");
-        }
-        if !keep_alive {
-            lines.push_str("Connection: close\r\n");
-        }
-        let own_host = if given("host") { String::new() } else { format!("Host: {host}\r\n") };
-        let of_identity = |identity: String| {
-            let opening =
-                |path: &String| format!("{method} {path} HTTP/1.1\r\n{own_host}{lines}{identity}").into_bytes();
-            paths.iter().map(opening).collect()
+    /// Requests with these heads that carry `bodies`, compressed by `compress`; without any they have none.
+    ///
+    /// # Errors
+    /// A variable in a path or a header is not known; bodies with variables are to be compressed.
+    pub fn new(heads: &Heads<'_>, bodies: Vec<Payload>, compress: Option<Compression>) -> Result<Self, String> {
+        let given = |name: &str| heads.headers.iter().any(|header| values::name(header).eq_ignore_ascii_case(name));
+        let content_type = match heads.content_type {
+            _ if bodies.is_empty() || given("content-type") => None,
+            Some(named) => Some(named),
+            None => Some(usual_type(&bodies)),
         };
-        let openings = if identities == 0 {
-            vec![of_identity(String::new())]
-        } else {
-            (0..identities).map(|key| of_identity(format!("Authorization: Bearer client-{key}\r\n"))).collect()
+        let bodies = match compress {
+            Some(by) => bodies.into_iter().map(|body| body.compressed(by)).collect::<Result<Vec<_>, _>>()?,
+            None => bodies,
         };
+        let lines = lines(heads, content_type, compress);
+        let openings = openings(heads, &lines)?;
         let mut sum = crc32fast::Hasher::new();
-        let parts = [lines.as_str()].into_iter().chain(bodies.iter().map(|body| body.json.as_str()));
-        parts.for_each(|part| sum.update(part.as_bytes()));
-        let fingerprint = format!("{} bodies, {identities} identities, crc32 {:08x}", bodies.len(), sum.finalize());
-        let batch = |body: &Body| Batch {
-            bytes: format!("Content-Length: {}\r\n\r\n{}", body.json.len(), body.json).into_bytes(),
-            metrics: body.metrics,
+        sum.update(lines.as_bytes());
+        bodies.iter().for_each(|body| body.text.add_to(&mut sum));
+        let (count, identities, sum) = (bodies.len(), heads.identities, sum.finalize());
+        let parts = || openings.iter().flatten().chain(bodies.iter().map(|body| &body.text));
+        let content = Content {
+            bodies: count,
+            bytes_mean: mean(bodies.iter().map(|body| body.text.example().len())),
+            content_type: content_type.map(str::to_owned),
+            content_encoding: compress.map(|by| by.to_string()),
+            is_templated: parts().any(|part| part.fixed().is_none()),
+            has_random: parts().any(Template::has_random),
         };
-        let mut batches: Vec<_> = bodies.iter().map(batch).collect();
+        let mut batches: Vec<_> = bodies.into_iter().map(Batch::from).collect();
         if batches.is_empty() {
-            batches.push(Batch { bytes: b"\r\n".to_vec(), metrics: 0 });
+            batches.push(Batch { bytes: Bytes::Fixed(b"\r\n".to_vec()), metrics: 0 });
         }
-        Self { openings, fingerprint, batches }
+        let fingerprint = format!("{count} bodies, {identities} identities, crc32 {sum:08x}");
+        Ok(Self { openings, fingerprint, content, batches })
     }
 
     /// Appends the request of client `client` with batch `turn` to `buffer`, both taken round the numbers there are; gives
     /// the metrics in it.
-    pub fn write(&self, client: usize, turn: usize, buffer: &mut Vec<u8>) -> u32 {
+    pub fn write(&self, client: usize, turn: usize, variables: &mut Variables<'_>, buffer: &mut Vec<u8>) -> u32 {
         let batch = &self.batches[turn % self.batches.len()];
         let openings = &self.openings[client % self.openings.len()];
-        buffer.extend_from_slice(&openings[turn % openings.len()]);
-        buffer.extend_from_slice(&batch.bytes);
+        variables.begin();
+        openings[turn % openings.len()].write(variables, buffer);
+        match &batch.bytes {
+            Bytes::Fixed(bytes) => buffer.extend_from_slice(bytes),
+            Bytes::Templated(text) => {
+                let mut body = variables.scratch();
+                text.write(variables, &mut body);
+                // Writing into a Vec cannot fail.
+                let _ = write!(buffer, "Content-Length: {}\r\n\r\n", body.len());
+                buffer.extend_from_slice(&body);
+                variables.keep(body);
+            }
+        }
         batch.metrics
     }
 
@@ -94,6 +174,12 @@ impl Requests {
     #[must_use]
     pub fn fingerprint(&self) -> &str {
         &self.fingerprint
+    }
+
+    /// What their bodies are.
+    #[must_use]
+    pub fn content(&self) -> &Content {
+        &self.content
     }
 
     /// Metrics in the request that carries the most.
@@ -106,8 +192,70 @@ impl Requests {
     #[must_use]
     pub fn bytes_max(&self) -> usize {
         let longest = |lengths: &mut dyn Iterator<Item = usize>| lengths.max().unwrap_or(0);
-        longest(&mut self.openings.iter().flatten().map(Vec::len))
-            + longest(&mut self.batches.iter().map(|batch| batch.bytes.len()))
+        longest(&mut self.openings.iter().flatten().map(Template::bytes_max))
+            + longest(&mut self.batches.iter().map(Batch::bytes_max))
+    }
+}
+
+/// The header lines that all requests share.
+fn lines(heads: &Heads<'_>, content_type: Option<&str>, compress: Option<Compression>) -> String {
+    let mut lines = String::new();
+    let mut add = |line: fmt::Arguments<'_>| {
+        // Writing into a String cannot fail.
+        let _ = fmt::Write::write_fmt(&mut lines, format_args!("{line}\r\n"));
+    };
+    content_type.iter().for_each(|value| add(format_args!("Content-Type: {value}")));
+    compress.iter().for_each(|value| add(format_args!("Content-Encoding: {value}")));
+    heads.headers.iter().for_each(|header| add(format_args!("{header}")));
+    if !heads.keep_alive {
+        add(format_args!("Connection: close"));
+    }
+    lines
+}
+
+/// The first parts of all requests, by identity and within it by path.
+fn openings(heads: &Heads<'_>, lines: &str) -> Result<Vec<Vec<Template>>, String> {
+    let &Heads { method, paths, host, identities, headers, .. } = heads;
+    let has_host = headers.iter().any(|header| values::name(header).eq_ignore_ascii_case("host"));
+    let own_host = if has_host { String::new() } else { format!("Host: {host}\r\n") };
+    let of_identity = |identity: String| {
+        let opening = |path: &String| {
+            Template::parse(format!("{method} {path} HTTP/1.1\r\n{own_host}{lines}{identity}").as_bytes())
+        };
+        paths.iter().map(opening).collect()
+    };
+    match identities {
+        0 => Ok(vec![of_identity(String::new())?]),
+        _ => (0..identities).map(|key| of_identity(format!("Authorization: Bearer client-{key}\r\n"))).collect(),
+    }
+}
+
+#[allow(clippy::cast_precision_loss)] // Lengths far below 2^53.
+fn mean(lengths: impl ExactSizeIterator<Item = usize>) -> f64 {
+    let count = lengths.len();
+    lengths.sum::<usize>() as f64 / count.max(1) as f64
+}
+
+impl From<Payload> for Batch {
+    fn from(payload: Payload) -> Self {
+        let Payload { text, metrics } = payload;
+        let bytes = match text.fixed() {
+            Some(body) => {
+                let head = format!("Content-Length: {}\r\n\r\n", body.len());
+                Bytes::Fixed([head.as_bytes(), body].concat())
+            }
+            None => Bytes::Templated(text),
+        };
+        Self { bytes, metrics }
+    }
+}
+
+impl Batch {
+    fn bytes_max(&self) -> usize {
+        match &self.bytes {
+            Bytes::Fixed(bytes) => bytes.len(),
+            Bytes::Templated(text) => LENGTH_LINE_BYTES_MAX + text.bytes_max(),
+        }
     }
 }
 
@@ -115,6 +263,25 @@ impl Requests {
 mod tests {
     use super::*;
     use crate::{body, head};
+    use std::sync::atomic::AtomicU64;
+
+    /// The request that is written, and the metrics in it.
+    fn written(requests: &Requests, client: usize, turn: usize, sequence: &AtomicU64) -> (Vec<u8>, u32) {
+        let mut buffer = Vec::new();
+        let metrics = requests.write(client, turn, &mut Variables::new(sequence, 1, 0), &mut buffer);
+        assert!(buffer.len() <= requests.bytes_max());
+        (buffer, metrics)
+    }
+
+    const GET: Heads<'static> = Heads {
+        method: "GET",
+        paths: &[],
+        host: "h",
+        keep_alive: true,
+        identities: 0,
+        headers: &[],
+        content_type: None,
+    };
 
     #[test]
     fn a_request_is_one_head_and_one_body() {
@@ -127,12 +294,14 @@ mod tests {
             keep_alive: false,
             identities: 2,
             headers: &headers,
+            content_type: None,
         };
-        let requests = Requests::new(&heads, &bodies);
+        let payloads = bodies.iter().cloned().map(Payload::from).collect();
+        let requests = Requests::new(&heads, payloads, None).unwrap();
+        let sequence = AtomicU64::new(0);
         for (client, turn) in [(0, 0), (3, 1), (2, 2)] {
-            let mut buffer = Vec::new();
-            assert_eq!(requests.write(client, turn, &mut buffer), 3);
-            assert!(buffer.len() <= requests.bytes_max());
+            let (buffer, metrics) = written(&requests, client, turn, &sequence);
+            assert_eq!(metrics, 3);
             let head = head::scan(&buffer).unwrap().unwrap();
             assert_eq!(head.first_line, b"POST /metrics?ack=fsync HTTP/1.1");
             assert_eq!(head.content_length, Some((buffer.len() - head.bytes) as u64));
@@ -144,18 +313,60 @@ mod tests {
             assert_eq!(lines.to_lowercase().matches("\r\nhost:").count(), 1);
         }
     }
+
     #[test]
     fn a_request_without_a_body_says_nothing_of_one() {
-        let heads = Heads {
-            method: "GET",
-            paths: &["/health".to_owned()],
-            host: "h",
-            keep_alive: true,
-            identities: 0,
-            headers: &[],
+        let heads = Heads { paths: &["/health".to_owned()], ..GET };
+        let requests = Requests::new(&heads, Vec::new(), None).unwrap();
+        let (buffer, metrics) = written(&requests, 7, 7, &AtomicU64::new(0));
+        assert_eq!((buffer.as_slice(), metrics), (&b"GET /health HTTP/1.1\r\nHost: h\r\n\r\n"[..], 0));
+        assert_eq!(Content::describe(&requests.content().setup()), "none");
+    }
+
+    #[test]
+    fn each_request_has_its_own_numbers_and_length() {
+        let headers = ["X-Id: {{seq}}".to_owned()];
+        let paths = ["/a/{{seq}}?b={{rand 5 5}}".to_owned()];
+        let heads = Heads { method: "PUT", paths: &paths, headers: &headers, ..GET };
+        let body = Payload::templated(b"{{seq}},{{seq}}").unwrap();
+        let requests = Requests::new(&heads, vec![body], None).unwrap();
+        let sequence = AtomicU64::new(9);
+        for (number, length) in [("9", 3), ("10", 5)] {
+            let (buffer, _) = written(&requests, 0, 0, &sequence);
+            let head = format!(
+                "PUT /a/{number}?b=5 HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nX-Id: {number}\r\n\
+                 Content-Length: {length}\r\n\r\n{number},{number}"
+            );
+            assert_eq!(String::from_utf8(buffer).unwrap(), head);
+        }
+        let content = requests.content();
+        assert!(content.is_templated && content.has_random);
+        let unknown = Heads { paths: &["/{{no}}".to_owned()], ..GET };
+        assert!(Requests::new(&unknown, Vec::new(), None).unwrap_err().contains("{{no}} is not known"));
+    }
+
+    #[test]
+    fn the_kind_of_the_bodies_is_named() {
+        let heads = Heads { method: "POST", paths: &["/".to_owned()], ..GET };
+        let bytes = || vec![Payload::verbatim(b"\xff\xfe".to_vec()).unwrap()];
+        let head = |heads: &Heads<'_>, compress| {
+            let requests = Requests::new(heads, bytes(), compress).unwrap();
+            String::from_utf8_lossy(&written(&requests, 0, 0, &AtomicU64::new(0)).0).into_owned()
         };
-        let mut buffer = Vec::new();
-        assert_eq!(Requests::new(&heads, &[]).write(7, 7, &mut buffer), 0);
-        assert_eq!(buffer, b"GET /health HTTP/1.1\r\nHost: h\r\n\r\n");
+        assert!(head(&heads, None).contains("\r\nContent-Type: application/octet-stream\r\n"));
+        let named = Heads { content_type: Some("a/b"), ..heads };
+        let compressed = head(&named, Some(Compression::Zstd));
+        assert!(compressed.contains("\r\nContent-Type: a/b\r\nContent-Encoding: zstd\r\n"), "{compressed}");
+        let headers = ["content-type: c/d".to_owned()];
+        let given = head(&Heads { headers: &headers, ..heads }, None);
+        assert_eq!(given.to_lowercase().matches("content-type").count(), 1, "{given}");
+        let (one, other) = (
+            Requests::new(&heads, bytes(), None).unwrap(),
+            Requests::new(&heads, bytes(), Some(Compression::Gzip)).unwrap(),
+        );
+        assert_ne!(one.fingerprint(), other.fingerprint());
+        assert_ne!(one.content().setup(), other.content().setup());
+        let described = Content::describe(&other.content().setup());
+        assert!(described.starts_with("1 of ") && described.ends_with("octet-stream, gzip"), "{described}");
     }
 }

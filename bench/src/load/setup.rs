@@ -2,6 +2,7 @@
 
 use super::{Arrivals, Pace, Plan};
 use crate::{cores, drivers::Chosen};
+use reactor::Endpoint;
 use serde_json::{Value, json};
 use std::{
     fs,
@@ -12,9 +13,10 @@ use std::{
 /// address is left out, for it is what is compared.
 #[must_use]
 pub fn workload(plan: &Plan, chosen: Chosen) -> Value {
-    json!({
+    let mut workload = json!({
         "method": plan.method,
         "path": plan.path,
+        "transport": if matches!(plan.server, Endpoint::Unix(_)) { "unix" } else { "tcp" },
         "model": if plan.pace.is_some() { "open" } else { "closed" },
         "target_rate": plan.pace.as_ref().and_then(|pace| pace.course.rate()),
         "stages": plan.pace.as_ref().map(stages),
@@ -31,7 +33,11 @@ pub fn workload(plan: &Plan, chosen: Chosen) -> Value {
         "interval_s": plan.interval.as_secs_f64(),
         "timeout_s": plan.timeout.as_secs_f64(),
         "requests": plan.requests.fingerprint(),
-    })
+    });
+    if let (Value::Object(all), Value::Object(content)) = (&mut workload, plan.requests.content().setup()) {
+        all.extend(content);
+    }
+    workload
 }
 
 /// The stages of an open loop, as the workload has them: nanoseconds, and the rates at the begin and the end.

@@ -1,6 +1,7 @@
 //! What the text of a flag means: spans of time, rates, headers, URLs. Pure: nothing is looked up here.
 
-use super::course::Course;
+use super::{course::Course, template::Template};
+use reactor::listen::UnixAddress;
 use std::time::Duration;
 
 /// Any one span of time: a day.
@@ -33,9 +34,11 @@ pub(super) fn url(text: &str) -> Result<Target, String> {
     let rest = match text.split_at_checked("http://".len()) {
         // A scheme is written in any case (RFC 3986, 3.1).
         Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http://") => rest,
+        _ if text.starts_with("unix:") => return Err("a unix socket is given as --unix-socket PATH".to_owned()),
         _ => return Err("it begins with http:// - there is no TLS here".to_owned()),
     };
-    if !text.bytes().all(|byte| byte.is_ascii_graphic()) || text.contains('#') {
+    let example = Template::parse(rest.as_bytes())?.example();
+    if !example.iter().all(u8::is_ascii_graphic) || example.contains(&b'#') {
         return Err("a URL is visible ASCII without a fragment; encode the rest with %".to_owned());
     }
     let (authority, path) = match rest.find(['/', '?']) {
@@ -43,6 +46,9 @@ pub(super) fn url(text: &str) -> Result<Target, String> {
         Some(end) if rest[end..].starts_with('?') => (&rest[..end], format!("/{}", &rest[end..])),
         Some(end) => (&rest[..end], rest[end..].to_owned()),
     };
+    if authority.contains("{{") {
+        return Err("{{…}} may stand in path and query, not in the host".to_owned());
+    }
     if authority.contains('@') {
         return Err("credentials go into a header: -H 'Authorization: …'".to_owned());
     }
@@ -56,6 +62,11 @@ pub(super) fn url(text: &str) -> Result<Target, String> {
     }
     let port = port.parse().ok().filter(|port| *port > 0).ok_or_else(|| format!("'{port}' is no port"))?;
     Ok(Target { host: host.to_owned(), port, path })
+}
+
+/// A path, or an abstract name behind an `@`; `unix:` before it, as the server's `--listen` takes it, may stand.
+pub(super) fn unix_socket(text: &str) -> Result<UnixAddress, String> {
+    UnixAddress::parse(text.strip_prefix("unix:").unwrap_or(text))
 }
 
 /// The name of a method (RFC 9110, 9.1).
@@ -84,7 +95,18 @@ pub(super) fn header(line: &str) -> Result<String, String> {
     if ["content-length", "transfer-encoding", "connection"].iter().any(|own| name.eq_ignore_ascii_case(own)) {
         return Err(format!("{name} is load_test's own to set"));
     }
+    Template::parse(line.as_bytes())?;
     Ok(line.to_owned())
+}
+
+/// A media type, as it stands in `Content-Type` (RFC 9110, 8.3).
+pub(super) fn content_type(text: &str) -> Result<String, String> {
+    let (kind, subtype) = text.split(';').next().unwrap_or_default().trim().split_once('/').unwrap_or_default();
+    if is_token(kind) && is_token(subtype) && text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()) {
+        Ok(text.to_owned())
+    } else {
+        Err("a media type is TYPE/SUBTYPE, with '; name=value' behind it if need be".to_owned())
+    }
 }
 
 /// RFC 9110, 5.6.2.
@@ -150,6 +172,7 @@ mod tests {
             ("http://localhost:81?q", "localhost", 81, "/?q", "localhost:81"),
             ("http://[::1]:80/", "::1", 80, "/", "[::1]:80"),
             ("http://[::1]/a", "::1", 80, "/a", "[::1]:80"),
+            ("http://h/{{seq}}?{{rand 1 2}}", "h", 80, "/{{seq}}?{{rand 1 2}}", "h:80"),
         ] {
             let target = url(text).unwrap();
             assert_eq!((target.host.as_str(), target.port, target.path.as_str()), (host, port, path), "{text}");
@@ -172,6 +195,11 @@ mod tests {
             "http://host/a\r\nX: y",
             "http://host/#part",
             "http://host/\u{e9}",
+            "http://host{{seq}}/",
+            "http://host/{{no}}",
+            "http://host/{{seq",
+            "http://host/{{seq}} b",
+            "unix:/path",
         ] {
             assert!(url(text).is_err(), "{text:?}");
         }
@@ -216,6 +244,16 @@ mod tests {
             assert!(stages(text).is_err(), "{text:?}");
         }
         assert!(stages(&["1s:1"; 65].join(",")).unwrap_err().contains("64"));
+    }
+
+    #[test]
+    fn a_media_type_has_a_subtype() {
+        for text in ["text/plain", "text/plain; charset=utf-8", "application/vnd.a+json"] {
+            assert_eq!(content_type(text).as_deref(), Ok(text));
+        }
+        for text in ["", "text", "/plain", "text/", "a b/c", "text/plain\r\nX: y"] {
+            assert!(content_type(text).is_err(), "{text:?}");
+        }
     }
 
     #[test]

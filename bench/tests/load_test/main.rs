@@ -1,6 +1,7 @@
 //! `load_test` against the floor, and against servers that misbehave: each outcome is reported as what it is.
 #![allow(clippy::unwrap_used)] // All of it is test, the parts outside #[test] functions too.
 
+mod bodies;
 mod comparing;
 mod faults;
 mod harness;
@@ -8,6 +9,7 @@ mod measuring;
 mod outputs;
 mod shapes;
 mod targets;
+mod unix_sockets;
 
 use harness::{
     DRIVERS, Floor, answering, answering_once, load_test, program, read_request, report, reported, run, server, signal,

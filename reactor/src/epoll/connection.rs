@@ -3,12 +3,12 @@
 //! Makes the calls on its socket and calls the handler about itself. It knows nothing of the table it stands in, and
 //! neither closes its socket nor tells of its end: `take_ending` says that it is over, and the driver does both.
 
-use crate::{Cause, Counters, Flow, Handler, Peer, Token};
+use crate::{Cause, Counters, Endpoint, Flow, Handler, Peer, Token};
 use mio::event::Event;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Socket, Type};
 use std::{
     io::{self, Read},
-    net::{Shutdown, SocketAddr},
+    net::Shutdown,
 };
 
 /// Bytes after which a connection's reading yields to the others of the turn. One more read of a whole receive buffer
@@ -93,14 +93,13 @@ impl Connection {
         Self::new(stream, Stage::Accepted { listener, peer })
     }
 
-    /// Begins a connection to `peer`. It sends without delay (`TCP_NODELAY`): what is handed over for sending is whole.
+    /// Begins a connection to `peer`.
     ///
     /// # Errors
-    /// No socket is to be had. A connect that fails at once is a connection that ends, as one that fails later is.
-    pub fn connecting(peer: SocketAddr) -> io::Result<Self> {
-        let socket = Socket::new(Domain::for_address(peer), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
-        socket.set_tcp_nodelay(true)?;
-        let begun = socket.connect(&peer.into());
+    /// No socket is available. A connect that fails at once is a connection that ends, as one that fails later is.
+    pub fn connecting(peer: &Endpoint) -> io::Result<Self> {
+        let (socket, address) = peer.socket(Type::STREAM.nonblocking())?;
+        let begun = socket.connect(&address);
         let mut connection = Self::new(socket, Stage::Connecting);
         match begun {
             Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => connection.end(Cause::Error(error)),

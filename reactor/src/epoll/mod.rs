@@ -9,14 +9,13 @@
 mod acceptor;
 mod connection;
 
-use crate::{Cause, Counters, Doorbell, Driver, Handler, LISTENERS_MAX, Setup, Slots, Token};
+use crate::{Cause, Counters, Doorbell, Driver, Endpoint, Handler, LISTENERS_MAX, Setup, Slots, Token};
 use acceptor::Acceptor;
 use connection::Connection;
 use mio::{Events, Interest, Poll, unix::SourceFd};
 use std::{
     collections::VecDeque,
     io,
-    net::SocketAddr,
     os::fd::{AsFd, AsRawFd},
     sync::Arc,
     time::Duration,
@@ -220,7 +219,7 @@ impl Driver for EpollDriver {
         Ok(())
     }
 
-    fn connect(&mut self, peer: SocketAddr) -> io::Result<Token> {
+    fn connect(&mut self, peer: &Endpoint) -> io::Result<Token> {
         // Before the peer hears of it.
         if self.connections.is_full() {
             return Err(no_free_slot());

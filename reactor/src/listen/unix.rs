@@ -62,7 +62,7 @@ impl UnixAddress {
         }
     }
 
-    fn to_kernel(&self) -> io::Result<SockAddr> {
+    pub(crate) fn to_kernel(&self) -> io::Result<SockAddr> {
         match self {
             Self::Path(path) => SockAddr::unix(path),
             Self::Abstract(name) => SockAddr::unix(OsStr::from_bytes(&[b"\0", name.as_bytes()].concat())),

@@ -20,17 +20,17 @@ mod user_data;
 
 pub use setup::{Report, Step, Unavailable, probe};
 
-use crate::{Counters, Driver, Handler, LISTENERS_MAX, Setup, Slots, Token};
+use crate::{Counters, Driver, Endpoint, Handler, LISTENERS_MAX, Setup, Slots, Token};
 use accept::Acceptors;
 use buffers::BufferRing;
 use connection::{Connection, Eof};
 use io_uring::{cqueue, opcode, types};
 use queue::Queue;
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::{Socket, Type};
 use std::{
     collections::VecDeque,
     io,
-    net::{Shutdown, SocketAddr},
+    net::Shutdown,
     os::fd::{AsFd, AsRawFd, FromRawFd},
     sync::Arc,
     time::{Duration, Instant},
@@ -294,14 +294,13 @@ impl Driver for UringDriver {
         Ok(())
     }
 
-    fn connect(&mut self, peer: SocketAddr) -> io::Result<Token> {
+    fn connect(&mut self, peer: &Endpoint) -> io::Result<Token> {
         if self.connections.is_full() {
             return Err(io::Error::new(io::ErrorKind::QuotaExceeded, "every connection slot is taken"));
         }
-        let socket = Socket::new(Domain::for_address(peer), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_tcp_nodelay(true)?;
+        let (socket, address) = peer.socket(Type::STREAM)?;
         let mut connection = Connection::new(socket);
-        let address = connection.peer.insert(Box::new(SockAddr::from(peer)));
+        let address = connection.peer.insert(Box::new(address));
         let descriptor = types::Fd(connection.socket.as_raw_fd());
         let connect = opcode::Connect::new(descriptor, address.as_ptr().cast(), address.len());
         connection.in_flight.insert(Op::Connect);

@@ -5,7 +5,7 @@ use super::*;
 use crate::{Cause, Doorbell, Flow, Peer};
 use std::{
     io::{Read, Write},
-    net::TcpStream,
+    net::{SocketAddr, TcpStream},
 };
 
 /// Sends back what it hears.

@@ -2,7 +2,7 @@
 //!
 //! No case waits longer than `LIMIT` for anything; one that has to prints the end of the trace.
 
-use reactor::{Cause, Counters, Doorbell, Driver, Flow, Handler, Listener, Peer, Setup, Token};
+use reactor::{Cause, Counters, Doorbell, Driver, Endpoint, Flow, Handler, Listener, Peer, Setup, Token};
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     fmt::Debug,
@@ -260,6 +260,10 @@ impl<D: Driver> Harness<D> {
     }
 
     pub fn connect(&mut self, peer: SocketAddr) -> io::Result<Token> {
+        self.connect_to(&peer.into())
+    }
+
+    pub fn connect_to(&mut self, peer: &Endpoint) -> io::Result<Token> {
         let connected = self.driver.connect(peer);
         self.recorder.note(format!("-> connect {peer}: {connected:?}"));
         if let Ok(token) = connected {

@@ -17,7 +17,7 @@ fn at_the_bound_accepting_pauses_and_goes_on() {
     bench.settle();
     assert_eq!(bench.notes.accepted.len(), 4);
     assert!(bench.counters().accept_pauses > 0);
-    assert_eq!(bench.driver.connect(bench.address).unwrap_err().kind(), ErrorKind::QuotaExceeded);
+    assert_eq!(bench.driver.connect(&bench.address.into()).unwrap_err().kind(), ErrorKind::QuotaExceeded);
     let mut served = 0;
     while served < 20 {
         bench.until(|notes| notes.accepted.len() > served);
@@ -37,7 +37,7 @@ fn connects_succeed_or_are_refused() {
     let _alone = alone();
     let mut bench = Bench::new(8, 16, 512);
     let server = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    let token = bench.driver.connect(server.local_addr().unwrap()).unwrap();
+    let token = bench.driver.connect(&server.local_addr().unwrap().into()).unwrap();
     // The kernel completes it into the listener's queue.
     bench.until(|notes| notes.connected == [token]);
     let (mut peer, _) = server.accept().unwrap();
@@ -50,7 +50,7 @@ fn connects_succeed_or_are_refused() {
 
     let nobody = server.local_addr().unwrap();
     drop((server, peer));
-    let refused = bench.driver.connect(nobody).unwrap();
+    let refused = bench.driver.connect(&nobody.into()).unwrap();
     bench.until(|notes| notes.closed.iter().any(|(token, _)| *token == refused));
     let (_, cause) = bench.notes.closed.iter().find(|(token, _)| *token == refused).unwrap();
     assert!(matches!(cause, Cause::Error(error) if error.kind() == ErrorKind::ConnectionRefused), "{cause:?}");
@@ -67,13 +67,13 @@ fn a_connect_on_its_way_can_be_closed() {
     server.listen(0).unwrap();
     let address = server.local_addr().unwrap().as_socket().unwrap();
     let _queued = TcpStream::connect(address).unwrap();
-    let token = bench.driver.connect(address).unwrap();
+    let token = bench.driver.connect(&address.into()).unwrap();
     bench.settle();
     bench.driver.close(token);
     bench.until(|notes| notes.closed.len() == 1);
     assert!(matches!(bench.notes.closed[0], (closed, Cause::Local) if closed == token));
     // And one that the kernel has not even seen.
-    let token = bench.driver.connect(address).unwrap();
+    let token = bench.driver.connect(&address.into()).unwrap();
     bench.driver.close(token);
     bench.until(|notes| notes.closed.len() == 2);
     assert!(matches!(bench.notes.closed[1], (closed, Cause::Local) if closed == token));

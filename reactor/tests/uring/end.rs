@@ -173,7 +173,7 @@ fn a_driver_dropped_in_full_flight_lets_go_of_everything() {
         bench.driver.close(*token);
     }
     for _ in 0..8 {
-        let _ = bench.driver.connect(bench.address).unwrap();
+        let _ = bench.driver.connect(&bench.address.into()).unwrap();
         clients.push((bench.client(), Token::new(0, 0)));
     }
     drop(bench);

@@ -88,14 +88,21 @@ impl Fleet<'_> {
     pub(super) fn connect<D: Driver>(&mut self, driver: &mut D, index: usize) {
         let now_ns = self.now_ns();
         let Some(begun) = self.take(index, now_ns) else { return };
-        self.clients[index].awaited = Some(begun);
-        match driver.connect(self.plan.server) {
+        let client = &mut self.clients[index];
+        (client.awaited, client.since_ns) = (Some(begun), now_ns);
+        self.try_to_connect(driver, index);
+    }
+
+    /// Begins a connection for the request that a client awaits, for the first time or after it found a full queue.
+    pub(super) fn try_to_connect<D: Driver>(&mut self, driver: &mut D, index: usize) {
+        match driver.connect(&self.plan.server) {
             Ok(token) => {
                 let client = &mut self.clients[index];
-                (client.link, client.token, client.since_ns) = (Link::Connecting, Some(token), now_ns);
+                (client.link, client.token, client.resume_ns) = (Link::Connecting, Some(token), 0);
                 self.by_slot[token.slot()] = index;
             }
             Err(error) => {
+                self.clients[index].link = Link::Down;
                 let failure = self.failure(&error);
                 self.fail(index, failure);
                 self.touch(index);
@@ -120,7 +127,7 @@ impl Fleet<'_> {
         {
             let before = buffer.len();
             let client = &mut self.clients[index];
-            let metrics = requests.write(client.number, self.turn, &mut buffer);
+            let metrics = requests.write(client.number, self.turn, &mut self.variables, &mut buffer);
             self.turn = self.turn.wrapping_add(1);
             client.in_flight.push_back(InFlight { begun, metrics });
             if begun.intended_ns >= self.warm_ns {

@@ -2,7 +2,7 @@
 //! noted; the client is put on the list of those to look at.
 
 use super::{Fleet, Link, UNCLOSED_ENOUGH};
-use crate::load::tally::Failure;
+use crate::load::{client::QUEUED_NS, tally::Failure};
 use reactor::{Cause, Flow, Handler, Peer, Token};
 use std::io;
 
@@ -95,6 +95,15 @@ impl Handler for Fleet<'_> {
     fn closed(&mut self, token: Token, cause: Cause) {
         let Some(index) = self.find(token) else { return };
         let (link, awaiting) = (self.clients[index].link, !self.clients[index].is_idle());
+        if link == Link::Connecting
+            && matches!(&cause, Cause::Error(error) if error.kind() == io::ErrorKind::WouldBlock)
+        {
+            let resume_ns = self.now_ns() + QUEUED_NS;
+            let client = &mut self.clients[index];
+            (client.link, client.token, client.resume_ns) = (Link::Queued, None, resume_ns);
+            self.touch(index);
+            return;
+        }
         if let (true, Cause::Error(error)) = (awaiting, &cause) {
             let failure = self.failure(error);
             if link == Link::Connecting && failure == Failure::Refused {

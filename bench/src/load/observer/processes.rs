@@ -1,6 +1,7 @@
 //! Processes in /proc: which of them listen at an address, and what CPU time they have had.
 
 use super::TICKS_PER_SECOND;
+use reactor::{Endpoint, listen::UnixAddress};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -11,15 +12,22 @@ use std::{
 /// The state of a listening socket in /proc/net/tcp (include/net/tcp_states.h).
 const LISTENS: &str = "0A";
 
+/// The flags of a listening socket in /proc/net/unix: `__SO_ACCEPTCON` (include/uapi/linux/net.h).
+const UNIX_LISTENS: &str = "00010000";
+
 /// The processes of this host that listen at `server`, as far as they can be looked at.
-pub(super) fn listening_at(server: SocketAddr) -> Vec<u32> {
-    // Another host's address cannot be bound here.
-    if UdpSocket::bind((server.ip(), 0)).is_err() {
-        return Vec::new();
-    }
-    let table = |path: &str| fs::read_to_string(path).unwrap_or_default();
-    let mut inodes = listeners(&table("/proc/net/tcp"), server);
-    inodes.extend(listeners(&table("/proc/net/tcp6"), server));
+pub(super) fn listening_at(server: &Endpoint) -> Vec<u32> {
+    let table = |path: &str| String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned();
+    let inodes = match server {
+        // Another host's address cannot be bound here.
+        Endpoint::Inet(address) if UdpSocket::bind((address.ip(), 0)).is_err() => BTreeSet::new(),
+        Endpoint::Inet(address) => {
+            let mut inodes = listeners(&table("/proc/net/tcp"), *address);
+            inodes.extend(listeners(&table("/proc/net/tcp6"), *address));
+            inodes
+        }
+        Endpoint::Unix(socket) => unix_listeners(&table("/proc/net/unix"), socket),
+    };
     if inodes.is_empty() {
         return Vec::new();
     }
@@ -48,6 +56,20 @@ fn listeners(table: &str, server: SocketAddr) -> BTreeSet<u64> {
         let address = address_of(address)?;
         (is_it && (address.is_unspecified() || address.to_canonical() == server.ip().to_canonical()))
             .then(|| inode.parse().ok())?
+    };
+    table.lines().skip(1).filter_map(inode).collect()
+}
+
+/// The inodes of the sockets in `table`, /proc/net/unix, that listen at `socket`, as its server has named it
+/// (proc_pid_net(5)).
+fn unix_listeners(table: &str, socket: &UnixAddress) -> BTreeSet<u64> {
+    let name = match socket {
+        UnixAddress::Path(path) => path.display().to_string(),
+        UnixAddress::Abstract(name) => format!("@{name}"),
+    };
+    let inode = |line: &str| {
+        let fields: Vec<&str> = line.strip_suffix(&name)?.strip_suffix(' ')?.split_whitespace().collect();
+        (*fields.get(3)? == UNIX_LISTENS).then(|| fields.get(6)?.parse().ok())?
     };
     table.lines().skip(1).filter_map(inode).collect()
 }
@@ -133,11 +155,25 @@ mod tests {
             if server.ip().is_unspecified() {
                 server.set_ip(Ipv4Addr::LOCALHOST.into());
             }
-            assert!(listening_at(server).contains(&std::process::id()), "{address}");
+            assert!(listening_at(&server.into()).contains(&std::process::id()), "{address}");
             drop(listener);
-            assert!(!listening_at(server).contains(&std::process::id()), "{address}");
+            assert!(!listening_at(&server.into()).contains(&std::process::id()), "{address}");
         }
-        assert_eq!(listening_at("192.0.2.1:80".parse().unwrap()), [0; 0], "another host's address");
+        let elsewhere: SocketAddr = "192.0.2.1:80".parse().unwrap();
+        assert_eq!(listening_at(&elsewhere.into()), [0; 0], "another host's address");
+    }
+
+    #[test]
+    fn the_process_of_a_unix_socket_is_found() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a socket");
+        let server = Endpoint::Unix(UnixAddress::Path(path.clone()));
+        assert_eq!(listening_at(&server), [0; 0]);
+        let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        assert_eq!(listening_at(&server), [std::process::id()]);
+        let _client = std::os::unix::net::UnixStream::connect(&path).unwrap();
+        drop(listener);
+        assert_eq!(listening_at(&server), [0; 0], "a connection is no listener");
     }
 
     #[test]

@@ -3,10 +3,11 @@
 use super::{super::values, Format};
 use crate::{
     drivers::Choice,
-    load::{Arrivals, Condition, Course, condition::condition, values::Target},
+    load::{Arrivals, Compression, Condition, Course, condition::condition, values::Target},
 };
 use clap::{Parser, ValueEnum};
-use std::{path::PathBuf, time::Duration};
+use reactor::listen::UnixAddress;
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 /// Metrics of one made-up batch: a hundred times what the service takes by default.
 const BATCH_METRICS_MAX: i64 = 100_000;
@@ -44,7 +45,7 @@ pub(super) enum Ack {
 #[command(name = "load_test", version, after_help = AFTER_HELP)]
 pub(super) struct Arguments {
     /// Port of the server. Its /metrics gets the load.
-    #[arg(conflicts_with = "url")]
+    #[arg(conflicts_with_all = ["url", "unix_socket"])]
     pub port: Option<u16>,
     /// Concurrent connections.
     #[arg(value_name = "CLIENTS", value_parser = clap::value_parser!(u32).range(1..=CLIENTS_MAX))]
@@ -86,9 +87,14 @@ pub(super) struct Arguments {
     pub threads: Option<u32>,
 
     /// Any HTTP server, in place of PORT: http://HOST[:PORT][/PATH][?QUERY]. Several of them, which differ in path and
-    /// query only, are taken in turn. CLIENTS and REQUESTS are then given as -c and -n.
+    /// query only, are taken in turn. {{seq}} and {{rand}} are replaced in them. CLIENTS and REQUESTS are then given as
+    /// -c and -n.
     #[arg(long, conflicts_with_all = ["host", "ack"], value_parser = values::url)]
     pub url: Vec<Target>,
+    /// Connect to this unix socket, a path or the @NAME of an abstract one. --url then says what Host and path are
+    /// [default: /metrics]. CLIENTS and REQUESTS are then given as -c and -n.
+    #[arg(long, value_name = "PATH", conflicts_with = "host", value_parser = values::unix_socket)]
+    pub unix_socket: Option<UnixAddress>,
     /// Name or address of the server. Of several addresses the first is taken that accepts a connection.
     #[arg(long, default_value = "127.0.0.1")]
     pub host: String,
@@ -112,22 +118,33 @@ pub(super) struct Arguments {
     /// Metrics in each request.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=BATCH_METRICS_MAX))]
     pub batch: u32,
-    /// Batches and Poisson arrivals are made up from this number: the same number, the same load [default: 1].
+    /// Batches, the random numbers of {{rand}} and Poisson arrivals are made up from this number: the same number, the
+    /// same load [default: 1].
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
-    /// Send this text as the body of each request.
-    #[arg(long, value_name = "TEXT", conflicts_with_all = ["batch", "body_file"])]
-    pub body: Option<String>,
-    /// Take the batches from this file, one JSON document a line, in turn; with --url, any lines.
+    /// Send this text, in which {{seq}} and {{rand}} are replaced, as the body of each request; or, with @FILE, all
+    /// bytes of that file as they stand.
+    #[arg(long, value_name = "TEXT|@FILE", conflicts_with_all = ["batch", "body_file"])]
+    pub body: Option<OsString>,
+    /// Take the batches from this file, one JSON document a line, in turn; with --url, any lines. {{seq}} and {{rand}} are
+    /// replaced.
     #[arg(long, value_name = "FILE", conflicts_with = "batch")]
     pub body_file: Option<PathBuf>,
+    /// Content-Type of the bodies [default: application/json, and application/octet-stream where a body is not UTF-8].
+    #[arg(long, value_name = "TYPE", value_parser = values::content_type)]
+    pub content_type: Option<String>,
+    /// Compress each body, once before the load, and send Content-Encoding. Bodies with {{…}} are refused: to compress
+    /// one for each request would be measured as latency of the server.
+    #[arg(long, value_enum, value_name = "CODING")]
+    pub compress: Option<Compression>,
     /// Spread the connections over this many distinct Authorization values [default: none is sent].
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..=CLIENTS_MAX))]
     pub clients: Option<u32>,
     /// Ask for this level of acknowledgement.
     #[arg(long)]
     pub ack: Option<Ack>,
-    /// Add a header to each request; Host and Content-Type replace the usual ones.
+    /// Add a header to each request; Host and Content-Type replace the usual ones. {{seq}} and {{rand}} are replaced in
+    /// its value.
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = values::header)]
     pub headers: Vec<String>,
 
@@ -162,7 +179,18 @@ pub(super) struct Arguments {
     pub pid: Option<u32>,
 }
 
+impl Arguments {
+    /// Whether there is a server to load.
+    pub fn names_a_server(&self) -> bool {
+        self.port.is_some() || !self.url.is_empty() || self.unix_socket.is_some()
+    }
+}
+
 const AFTER_HELP: &str = "\
+Variables: {{seq}} is the number of the request, 0, 1, 2, … over all connections and the warm-up, the same wherever it stands in one
+request; {{rand}} is a random number from 0 to 2^64 - 1, {{rand 1 100}} one from 1 to 100, a new one wherever it stands; {{{{ is a
+literal {{. Content-Length is that of each body.
+
 Exit status: 0 if every request succeeded and no send was missed, 1 if not or if it was stopped (by a signal or --max-errors), 2 if
 it was used wrongly, nothing listens at the port, or the report cannot be written, 3 if a --fail-if holds. SIGINT, SIGTERM and
 SIGHUP end the load and report what there is.
@@ -173,5 +201,9 @@ SIGHUP end the load and report what there is.
   load_test 8080 -c 64 -d 30s --rate 20k --plot run.svg --format json >run.json
   load_test 8080 -c 64 --stages 10s:1000,30s:5000,20s:5000 --arrivals poisson --plot ramp.svg
   load_test 8080 -c 64 -d 30s --rate 20k --baseline a1.json --baseline a2.json --baseline a3.json --fail-if worse
+  load_test --unix-socket /run/metricstream.sock -c 64 -d 10s
   load_test --baseline a1.json --baseline a2.json --baseline a3.json --with b1.json --with b2.json --with b3.json
-  load_test --url http://127.0.0.1:8428/api/v1/import -c 64 -d 10s --body-file lines.json";
+  load_test --url http://127.0.0.1:8428/api/v1/import -c 64 -d 10s --body-file lines.json
+  load_test --url 'http://127.0.0.1:8080/items/{{rand 1 1000}}' -c 8 -d 10s --method PUT --body '{\"id\":{{seq}}}'
+  load_test --url http://127.0.0.1:8080/upload -c 8 -d 10s --body @picture.png --content-type image/png
+  load_test 8080 -c 64 -d 10s --batch 1000 --compress zstd";

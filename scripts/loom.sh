@@ -85,13 +85,13 @@ if ((mutants)); then
     target_dir=$root/target/loom-mutants/target copy=$root/target/loom-mutants/sources
     rm -rf "$copy"
     mkdir -p "$copy"
-    cp -r Cargo.toml Cargo.lock src tests reactor bench "$copy"
+    cp -r Cargo.toml Cargo.lock src tests crates reactor bench "$copy"
 
     # The doorbell: either fence, on each side.
-    doorbell=reactor/src/doorbell.rs
-    mutant doorbell_sleeper_fence $doorbell reactor loom_doorbell one_publisher \
+    doorbell=crates/wake/src/doorbell.rs
+    mutant doorbell_sleeper_fence $doorbell metricstream-wake loom_doorbell one_publisher \
         $'swap(true, Ordering::Relaxed);\n        fence(Ordering::SeqCst);' 'swap(true, Ordering::Relaxed);'
-    mutant doorbell_publisher_fence $doorbell reactor loom_doorbell one_publisher \
+    mutant doorbell_publisher_fence $doorbell metricstream-wake loom_doorbell one_publisher \
         $'fence(Ordering::SeqCst);\n        self.0.load' 'self.0.load'
 
     # The ring: each end of both positions.
@@ -153,11 +153,11 @@ if ((mutants)); then
 fi
 
 shopt -s nullglob
-for file in tests/loom_*.rs reactor/tests/loom_*.rs; do
-    case $file in
-    reactor/*) package=reactor ;;
-    *) package=metricstream ;;
-    esac
+for file in tests/loom_*.rs crates/*/tests/loom_*.rs; do
+    package=metricstream
+    if [[ $file == crates/* ]]; then
+        package+=-$(cut -d/ -f2 <<<"$file")
+    fi
     count=$((count + 1))
     model "$package" "$(basename "$file" .rs)" -- --nocapture ${filter:+"$filter"} || {
         printf 'loom.sh: %s does not hold\n' "$file" >&2
@@ -165,7 +165,7 @@ for file in tests/loom_*.rs reactor/tests/loom_*.rs; do
     }
 done
 if ((count == 0)); then
-    printf 'loom.sh: there is no model: tests/loom_*.rs, reactor/tests/loom_*.rs\n' >&2
+    printf 'loom.sh: there is no model: tests/loom_*.rs, crates/*/tests/loom_*.rs\n' >&2
     exit 2
 fi
 exit "$failed"

@@ -5,9 +5,8 @@
 # What is seen: every access of this workspace's code and of the crates built with it (generic code of the standard
 # library among them, as it is compiled here). What is not:
 #   - The standard library itself comes compiled without instrumentation. ThreadSanitizer does not see the order that
-#     its
-#     Mutex, Condvar, park and Arc make inside; src/sync.rs tells it of our own locks (--cfg tsan), and the rest of what
-#     it then reports falsely is in tsan.suppressions, with the reasons. It sees threads begin and end, and atomics.
+#     its Mutex, Condvar, park and Arc make inside; crates/wake/src/sync.rs tells it of our own locks (--cfg tsan), and
+#     the rest of what it then reports falsely is in tsan.suppressions, with the reasons. It sees threads begin and end, and atomics.
 #   - ThreadSanitizer knows no fences: the doorbell's are the model checker's to judge (loom.sh).
 #   - What the kernel does for io_uring: its reads of send buffers, its writes into receive buffers and its ends of the
 #     two
@@ -22,7 +21,7 @@ usage() {
 usage: sanitize.sh thread|address [FILTER…]
        sanitize.sh --self-test [thread|address]
 
-Builds the tests of metricstream and reactor under the sanitizer into target/sanitize-thread or
+Builds the tests of metricstream, reactor and crates/ under the sanitizer into target/sanitize-thread or
 target/sanitize-address, and runs them; with FILTERs only those whose names contain one of them. `address` also looks
 for leaks (LeakSanitizer). First a program with a known bug is run: a sanitizer that does not report it ends the run.
 --self-test is that step alone.
@@ -150,9 +149,13 @@ for name in "${left_out[@]}"; do
 done
 
 log=$target_dir/tests.log
+crates=()
+for directory in crates/*/; do
+    crates+=(--package "metricstream-$(basename "$directory")")
+done
 code=0
 RUSTFLAGS="${flags[*]}" cargo +nightly test --locked --no-fail-fast --target "$host" --target-dir "$target_dir" \
-    --package metricstream --package reactor --lib --bins --tests -- "${@:2}" "${skips[@]}" 2>&1 | tee "$log" || code=$?
+    --package metricstream --package reactor "${crates[@]}" --lib --bins --tests -- "${@:2}" "${skips[@]}" 2>&1 | tee "$log" || code=$?
 
 shopt -s nullglob
 processes=("$reports"/*)

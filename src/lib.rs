@@ -4,7 +4,6 @@
 #![cfg_attr(loom, allow(unused))]
 
 pub mod address;
-pub mod clock;
 mod dirent;
 mod disk;
 pub mod limits;
@@ -13,7 +12,6 @@ pub mod metric;
 pub mod priority;
 pub mod rate;
 pub mod segment;
-mod sync;
 
 // The model checker (`--cfg loom`) compiles the lock-free modules above and their dependencies only. The others have
 // nothing to model, and some of their dependencies react to the flag themselves.

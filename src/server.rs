@@ -12,7 +12,6 @@ mod ignored;
 mod signals;
 
 use crate::{
-    clock::Clock,
     config::{Compression, Config, DriverChoice, Telemetry},
     limits,
     listening::{self, Endpoint, Listening, Place, Role, SocketFiles},
@@ -29,7 +28,12 @@ use crate::{
 };
 use core_affinity::CoreId;
 use crossbeam_channel::{Receiver, Sender, bounded, select};
-use reactor::{Doorbell, Setup, epoll::EpollDriver, mailbox, nofile, uring, uring::UringDriver};
+use reactor::{
+    Setup,
+    epoll::EpollDriver,
+    nofile,
+    uring::{self, UringDriver},
+};
 use signals::{SignalsSeen, name_of};
 use std::{
     fmt, io,
@@ -40,6 +44,8 @@ use std::{
     thread::{self, JoinHandle},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
+use wake::clock::Clock;
+use wake::{Doorbell, mailbox};
 
 /// An error at startup or while running: one line, for a person.
 #[derive(Debug)]

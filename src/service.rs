@@ -4,7 +4,6 @@
 
 use crate::{
     address::ClientAddress,
-    clock::Clock,
     config::{Config, StatsAuth},
     http::{self, Head, HttpError, Method, Responder, Served, Status, parameters},
     limits,
@@ -26,6 +25,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
 };
+use wake::clock::Clock;
 
 /// The response on a connection over the limit.
 pub const CROWDED: HttpError =

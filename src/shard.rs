@@ -29,12 +29,13 @@ use crate::{
     stats::Question,
 };
 use crossbeam_channel::Sender;
-use reactor::{Doorbell, Driver, Setup, mailbox::Receiver};
+use reactor::{Driver, Setup};
 use state::{Act, State};
 use std::{
     io,
     sync::{Arc, atomic::AtomicU32},
 };
+use wake::{Doorbell, mailbox::Receiver};
 
 /// What a shard is made of, beside its driver.
 pub struct ShardSetup {

@@ -15,13 +15,13 @@ use metricstream::log::{
     AckLevel, Appender, GroupCommit, Log, LogError, LogFile, LogHealth, LogStatus, RotateError, Rotated, Settings,
     Troubles, Writer,
 };
-use reactor::Doorbell;
 use std::{
     fs::File,
     io::{self, IoSlice},
     sync::{Arc, Mutex},
     time::Duration,
 };
+use wake::Doorbell;
 
 /// Switches between threads that loom may make where no thread had to wait. With four the models take minutes each.
 const PREEMPTIONS_MAX: usize = 3;

@@ -6,7 +6,7 @@
 
 use loom::{cell::UnsafeCell, sync::Arc, thread};
 use metricstream::log::ring::{RingConsumer, RingProducer, ring};
-use reactor::Sleeping;
+use wake::Sleeping;
 
 fn model(test: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();

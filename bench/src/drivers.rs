@@ -1,8 +1,9 @@
 //! Which driver a program runs on: the one asked for, or the better one that is to be had.
 
 use clap::ValueEnum;
-use reactor::{Doorbell, Driver, Setup, uring::UringDriver};
+use reactor::{Driver, Setup, uring::UringDriver};
 use std::{fmt, io, sync::Arc};
+use wake::Doorbell;
 
 /// What `--driver` takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

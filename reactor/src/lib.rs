@@ -35,22 +35,18 @@
 
 use socket2::{Domain, Socket};
 use std::{io, net::TcpListener, os::fd::OwnedFd, os::unix::net::UnixListener, sync::Arc, time::Duration};
+use wake::Doorbell;
 
-mod doorbell;
 mod endpoint;
 pub mod epoll;
-mod event;
 pub mod listen;
-pub mod mailbox;
 pub mod nofile;
 mod peer;
 mod slots;
-mod sync;
 mod timer_wheel;
 mod token;
 pub mod uring;
 
-pub use doorbell::{Doorbell, Sleeping};
 pub use endpoint::Endpoint;
 pub use peer::Peer;
 pub use slots::Slots;

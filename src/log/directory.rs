@@ -23,7 +23,6 @@ use super::{
     watch::Watch,
 };
 use crate::{
-    clock::Clock,
     dirent::sync_directory,
     limits::CLOCK_STEP_MS_MAX,
     segment::{ACTIVE_NAME as LOG_NAME, SegmentFile, SegmentName},
@@ -37,6 +36,7 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
+use wake::clock::Clock;
 
 pub(crate) const STATE_NAME: &str = "metricstream.state";
 pub(crate) const LOCK_NAME: &str = "metricstream.lock";

@@ -1,7 +1,6 @@
 //! A log in memory for tests: fails as it is told, and watches that nothing is acknowledged before its time.
 
 use super::{LogFile, LogHealth, LogStatus, RotateError, Rotated, Troubles, ring::RingDurability};
-use crate::sync::{Mutex, MutexGuard};
 use crossbeam_channel::{Receiver, Sender};
 use std::{
     collections::VecDeque,
@@ -10,6 +9,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
+use wake::sync::{Mutex, MutexGuard};
 
 /// What an append does in place of taking everything.
 #[derive(Debug, Clone, Copy)]

@@ -26,8 +26,8 @@
 //! returns. This room knows lines and positions; it knows neither HTTP nor metrics.
 
 use crate::limits;
-use reactor::Doorbell;
 use std::{fmt, io, str::FromStr, sync::Arc, time::Duration};
+use wake::Doorbell;
 
 mod appender;
 pub(crate) mod boot;

@@ -4,7 +4,7 @@
 //! Promises: what a reader loads belongs together, and is at or behind all that was acknowledged as written before the load; the bytes
 //! up to there are whole batches, in the file. Costs the writer one store for each gathering, and never makes it wait.
 
-use crate::sync::atomic::{AtomicU64, Ordering};
+use wake::sync::atomic::{AtomicU64, Ordering};
 
 /// The published part of the active segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

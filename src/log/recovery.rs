@@ -26,7 +26,6 @@ use super::{
     state::{Standing, State},
 };
 use crate::{
-    clock::Clock,
     limits::{SET_ASIDE_NAMES_MAX, TAIL_BLOCK_BYTES},
     segment::{SegmentName, stamp},
 };
@@ -37,6 +36,7 @@ use std::{
     os::unix::fs::{FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
+use wake::clock::Clock;
 
 /// What was found and done at the start. Its text is one sentence.
 #[derive(Debug, Clone, PartialEq, Eq)]

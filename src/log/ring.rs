@@ -18,11 +18,11 @@
 //! many pages as the longest batch that straddled, and the scratch space of a ring is bounded by its capacity.
 #![allow(unsafe_code)] // Two threads share the bytes: what is whose follows from the positions, not from borrows.
 
-use crate::sync::{
+use std::{fmt, ptr::NonNull};
+use wake::sync::{
     Arc,
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
-use std::{fmt, ptr::NonNull};
 
 /// Makes a ring of `capacity_bytes`. The two ends go to their threads.
 ///
@@ -84,7 +84,7 @@ struct Storage {
     capacity: usize,
     /// One cell for each shared byte: makes the model checker see who touches it, and when.
     #[cfg(loom)]
-    touched: Box<[crate::sync::UnsafeCell<()>]>,
+    touched: Box<[wake::sync::UnsafeCell<()>]>,
 }
 
 // SAFETY: the memory is reached only through `read` and `write`, whose callers uphold that no byte is written by one
@@ -101,7 +101,7 @@ impl Storage {
             bytes: NonNull::from(bytes).cast(),
             capacity,
             #[cfg(loom)]
-            touched: (0..capacity).map(|_| crate::sync::UnsafeCell::new(())).collect(),
+            touched: (0..capacity).map(|_| wake::sync::UnsafeCell::new(())).collect(),
         }
     }
 

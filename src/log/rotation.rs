@@ -38,11 +38,9 @@ use super::{
     recovery::{CutReason, cut_off, end_of_last_line_within},
 };
 use crate::{
-    clock::Clock,
     dirent::{rename_new, sync_directory},
     limits::{LINE_BYTES_MAX, NEXT_NAMES_MAX, SEAL_NAMES_MAX},
     segment::{ACTIVE_NAME, KeeperBell, SegmentFile, SegmentName},
-    sync::{Mutex, MutexGuard},
 };
 use std::{
     fs::{self, File, Metadata, OpenOptions},
@@ -51,6 +49,10 @@ use std::{
     path::{Path, PathBuf},
     sync::{Arc, OnceLock, PoisonError},
     time::{Duration, SystemTime},
+};
+use wake::{
+    clock::Clock,
+    sync::{Mutex, MutexGuard},
 };
 
 /// The next segment while it is made. It never holds a line.

@@ -34,7 +34,6 @@ use super::{
 use crate::{
     dirent::sync_directory,
     limits::{STATE_LOOK_INTERVAL, STATE_REPAIR_RETRY},
-    sync::{Mutex, MutexGuard},
 };
 use std::{
     fmt::Write as _,
@@ -47,6 +46,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
 };
+use wake::sync::{Mutex, MutexGuard};
 
 const HEADER: &str = "metricstream state 2\n";
 /// Of the versions without a checksum and without the moment of the boot.

@@ -8,8 +8,8 @@ use super::{
     published::{Position, Published},
     troubles::Troubles,
 };
-use crate::sync::atomic::{AtomicBool, AtomicU8};
-use reactor::Doorbell;
+use wake::Doorbell;
+use wake::sync::atomic::{AtomicBool, AtomicU8};
 // The counts stay the standard library's also in a model: nobody decides by them, and each would cost it a step.
 use std::{
     fmt,

@@ -28,7 +28,7 @@ pub(super) fn readable(descriptor: &impl AsFd, timeout: Option<Duration>) {
 
 /// In a model a timeout passes at once, or not before another thread has run.
 #[cfg(loom)]
-pub(super) fn readable(bell: &reactor::Doorbell, timeout: Option<Duration>) {
+pub(super) fn readable(bell: &wake::Doorbell, timeout: Option<Duration>) {
     match timeout {
         None => bell.wait(),
         Some(_) => loom::thread::yield_now(),
@@ -39,7 +39,7 @@ pub(super) fn readable(bell: &reactor::Doorbell, timeout: Option<Duration>) {
 #[cfg(not(loom))]
 mod tests {
     use super::*;
-    use reactor::Doorbell;
+    use wake::Doorbell;
 
     #[test]
     fn a_signal_ends_the_wait_and_a_timeout_does() {

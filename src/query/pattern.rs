@@ -9,7 +9,6 @@ use super::{Look, Refusal, parameters::shown};
 use crate::{
     limits::{QUERY_PATTERN_BYTES_MAX, QUERY_PATTERN_CACHE_BYTES, QUERY_PATTERN_STEPS_BETWEEN_LOOKS},
     metric::Text,
-    sync::Mutex,
 };
 use regex::bytes::{Regex, RegexBuilder};
 use regex_automata::{
@@ -27,6 +26,7 @@ use std::{
     fmt,
     sync::{Arc, PoisonError},
 };
+use wake::sync::Mutex;
 
 /// A regular expression that must match all of a text, as in Prometheus. `.` is any character, a line feed too.
 #[derive(Clone)]

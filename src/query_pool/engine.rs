@@ -7,7 +7,6 @@ use super::{
     routes::{self, RawQuery},
 };
 use crate::{
-    clock::Clock,
     http::HttpError,
     limits::QUERY_COLUMNS_MAX,
     query::{Answer, Bounds, Effort, Refusal, Rendering, Request, run},
@@ -15,6 +14,7 @@ use crate::{
     stats::{Outcome, QueryStatus},
 };
 use std::sync::{Arc, atomic::Ordering};
+use wake::clock::Clock;
 
 /// Answers from the log.
 #[derive(Debug)]

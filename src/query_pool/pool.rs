@@ -27,7 +27,6 @@ use crate::{
     limits, priority,
     query_pool::response_channel::{self, Open, Reader, ReadyListener, ResponseEvent},
     stats::{Outcome, QueryStatus},
-    sync::{Mutex, MutexGuard},
 };
 use crossbeam_channel::{Receiver, Sender, bounded, select_biased};
 use reactor::Token;
@@ -41,6 +40,7 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
+use wake::sync::{Mutex, MutexGuard};
 
 /// What makes the answers.
 pub trait Engine: Send + Sync + 'static {

@@ -263,8 +263,8 @@ impl Drop for Reader {
 mod tests {
     use super::*;
     use crate::shard::ShardMessage;
-    use reactor::{Doorbell, mailbox};
     use std::thread;
+    use wake::{Doorbell, mailbox};
 
     fn token() -> Token {
         Token::new(0, 0)

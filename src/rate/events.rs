@@ -10,7 +10,7 @@
 //! it has read slots, and the producer takes it with acquire before it fills them again.
 
 use super::ClientKey;
-use crate::sync::{
+use wake::sync::{
     Arc,
     atomic::{AtomicU64, AtomicUsize, Ordering},
 };

@@ -10,12 +10,10 @@ use super::{
     table::{Common, Names, SLOT_BYTES, Standing, Table, slots_for},
     window::{Cost, Rule},
 };
-use crate::{
-    limits::{RATE_LIMIT_CAP, RATE_TEND_SLOTS},
-    sync::{
-        Mutex, MutexGuard,
-        atomic::{AtomicUsize, Ordering},
-    },
+use crate::limits::{RATE_LIMIT_CAP, RATE_TEND_SLOTS};
+use wake::sync::{
+    Mutex, MutexGuard,
+    atomic::{AtomicUsize, Ordering},
 };
 
 /// What the limiter says to one request.

@@ -4,10 +4,8 @@
 //! chunk is O(1), but for one allocation per slab of 256; that admissions and expiry move no stamp, so that a client
 //! with a long log costs no more per decision than one with a short log; and that the budget is never exceeded.
 
-use crate::{
-    limits::RATE_REFUND_CHUNKS_MAX,
-    sync::atomic::{AtomicUsize, Ordering},
-};
+use crate::limits::RATE_REFUND_CHUNKS_MAX;
+use wake::sync::atomic::{AtomicUsize, Ordering};
 
 /// Stamps in a chunk: 7 x 8 bytes of stamps + 2 x 4 of links = 64, one cache line.
 pub(super) const CHUNK_STAMPS: u32 = 7;

@@ -19,10 +19,8 @@ use super::{
     stamps::{StampBudget, StampPool},
     window::{Cost, Rule, Window},
 };
-use crate::{
-    limits::{RATE_HAND_SLOTS, RATE_HAND_SLOTS_FULL, RATE_PLACES_KEPT_PART},
-    sync::atomic::{AtomicU32, Ordering},
-};
+use crate::limits::{RATE_HAND_SLOTS, RATE_HAND_SLOTS_FULL, RATE_PLACES_KEPT_PART};
+use wake::sync::atomic::{AtomicU32, Ordering};
 
 /// On whose account a client takes a place in the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

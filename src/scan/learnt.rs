@@ -8,12 +8,12 @@ use crate::{
     limits::{BLOCK_BYTES, BLOCK_NAMES_MAX, SCAN_LEARNT_BYTES_MAX, SEGMENT_NAMES_MAX},
     metric::{Line, TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN},
     segment::Block,
-    sync::{Mutex, MutexGuard},
 };
 use std::{
     collections::HashMap,
     sync::{Arc, PoisonError},
 };
+use wake::sync::{Mutex, MutexGuard};
 
 /// Of one file.
 #[derive(Debug, Default)]

@@ -8,7 +8,6 @@ use super::learnt::Learnt;
 use crate::{
     limits::{SCAN_LEARNT_FILES_MAX, SCAN_SEGMENTS_MAX, SCAN_SIDECARS_BYTES_MAX},
     segment::{Block, SegmentFile, SegmentName, Sidecar},
-    sync::{Mutex, MutexGuard},
 };
 use std::{
     collections::BTreeMap,
@@ -20,6 +19,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
 };
+use wake::sync::{Mutex, MutexGuard};
 
 /// A source's memory. Shared by all its scans.
 #[derive(Debug, Default)]

@@ -12,7 +12,6 @@ use super::{
 use crate::{
     limits::{BLOCK_BYTES, BLOCK_BYTES_MAX, FRAME_BYTES_MAX, LINE_BYTES_MAX, TAIL_BLOCK_BYTES},
     segment::{Block, Frame},
-    sync::{Mutex, MutexGuard},
 };
 use memchr::{memchr, memrchr};
 use std::{
@@ -25,6 +24,7 @@ use std::{
     },
     time::Instant,
 };
+use wake::sync::{Mutex, MutexGuard};
 use zstd::bulk::Decompressor;
 
 /// What the workers of one scan share.

@@ -20,13 +20,14 @@
 //! the server was off for so long, and which it was nothing tells.
 
 use super::{ACTIVE_NAME, Catalog, Segment, SegmentFile, SegmentName, Sidecar};
-use crate::{clock::Moment, limits::CLOCK_STEP_MS_MAX};
+use crate::limits::CLOCK_STEP_MS_MAX;
 use std::{
     collections::BTreeMap,
     fs::{self, File},
     path::Path,
     time::{Duration, UNIX_EPOCH},
 };
+use wake::clock::Moment;
 
 /// 2020-01-01T00:00:00Z in epoch milliseconds: clocks that were not set begin in 1970, 1980, 2000 or when their machine
 /// was built.

@@ -16,7 +16,6 @@ use super::retention::retire;
 use super::{
     Catalog, KeeperStatus, Retention, Segment, SegmentError, SegmentFile, SegmentName, Sidecar, compress, index,
 };
-use crate::clock::{Clock, Moment};
 use crate::disk;
 use crate::limits::{KEEPER_INTERVAL, KEEPER_NICE, ROTATE_AGE_MIN, WATCH_INTERVAL};
 use crate::priority::be_nice;
@@ -34,6 +33,7 @@ use std::{
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
+use wake::clock::{Clock, Moment};
 
 /// What the keeper has to know.
 #[derive(Debug, Clone)]

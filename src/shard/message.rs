@@ -4,7 +4,7 @@ use crate::{
     query_pool::response_channel::{ReadyListener, ReadyNotice},
     stats::{Reactor, RenderedDocument, ReportRequest},
 };
-use reactor::mailbox::Sender;
+use wake::mailbox::Sender;
 
 /// A message to one reactor.
 #[derive(Debug)]

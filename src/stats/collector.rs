@@ -230,7 +230,7 @@ mod tests {
     use super::*;
     use crate::log::{self, Log, Settings};
     use crate::shard::ShardMessage;
-    use reactor::{
+    use wake::{
         Doorbell,
         mailbox::{self, mailbox},
     };

@@ -14,7 +14,6 @@ use super::{
     process::Process,
 };
 use crate::{
-    clock::Clock,
     http::HttpError,
     limits,
     log::LogStatus,
@@ -32,6 +31,7 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
+use wake::clock::Clock;
 
 /// A document that can be asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

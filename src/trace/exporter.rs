@@ -13,7 +13,6 @@ use super::{
     spans::SpanMaker,
 };
 use crate::{
-    clock::Clock,
     limits,
     stats::{ExportStatus, Figures},
 };
@@ -30,6 +29,7 @@ use std::{
     time::Instant,
 };
 use tokio::{runtime::Builder, sync::watch, task::LocalSet, time::timeout};
+use wake::clock::Clock;
 
 fn count(counter: &AtomicU64, more: usize) {
     counter.fetch_add(more as u64, Ordering::Relaxed);

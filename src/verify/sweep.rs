@@ -11,10 +11,7 @@ use super::{
     subject::{Piece, Subject},
     tally::{SegmentReport, Tally},
 };
-use crate::{
-    limits::CHECK_AHEAD_PIECES_MAX,
-    sync::{Condvar, Mutex, MutexGuard},
-};
+use crate::limits::CHECK_AHEAD_PIECES_MAX;
 use std::{
     collections::BTreeMap,
     io,
@@ -22,6 +19,7 @@ use std::{
     sync::{Arc, PoisonError, atomic::Ordering},
     thread,
 };
+use wake::sync::{Condvar, Mutex, MutexGuard};
 
 /// Opens the next file to check. Opening may add findings.
 type Open<'a> = dyn FnMut(&mut Findings) -> Option<Subject> + Send + 'a;

@@ -4,6 +4,7 @@
 // In the server unwrap() is a way to stop it; here it is an assertion.
 #![allow(clippy::unwrap_used)]
 
+mod borders;
 mod limits;
 mod links;
 mod scripts;

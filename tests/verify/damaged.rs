@@ -3,7 +3,6 @@
 
 use crate::log::{ACTIVE, Form, Log, STATE, line, lines, segment};
 use metricstream::{
-    clock::Clock,
     log::{self, Log as RunningLog, Settings},
     metric::Line,
     query::{Bounds, Effort, Format, Kind, Refusal, Request, run},
@@ -20,6 +19,7 @@ use std::{
     sync::atomic::{AtomicBool, AtomicU64},
     time::{Duration, Instant},
 };
+use wake::clock::Clock;
 
 /// What happens to one file.
 #[derive(Debug, Clone)]

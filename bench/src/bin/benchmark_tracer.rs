@@ -11,7 +11,6 @@ use clap::Parser;
 use crossbeam_channel::bounded;
 use metricstream::{
     address::ClientAddress,
-    clock::Clock,
     http::{Head, Method, Version},
     limits,
     log::AckLevel,
@@ -20,6 +19,7 @@ use metricstream::{
 };
 use metricstream_bench::output;
 use std::{hint::black_box, process::ExitCode};
+use wake::clock::Clock;
 
 /// Batches of one measurement: a few milliseconds.
 const BATCHES: u32 = 100_000;

@@ -6,8 +6,7 @@ use metricstream::config::CoreList;
 use metricstream_bench::{cores, drivers, drivers::Chosen, head};
 use reactor::nofile;
 use reactor::{
-    Cause, Doorbell, Driver, Flow, Handler, Peer, Setup, Token, epoll::EpollDriver, listen::listeners,
-    uring::UringDriver,
+    Cause, Driver, Flow, Handler, Peer, Setup, Token, epoll::EpollDriver, listen::listeners, uring::UringDriver,
 };
 use signal_hook::{
     consts::{SIGINT, SIGTERM},
@@ -24,6 +23,7 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
+use wake::Doorbell;
 
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 40\r\n\r\n\
     {\"success\": true, \"metrics_processed\":3}";

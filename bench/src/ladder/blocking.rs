@@ -10,7 +10,6 @@
 //! after the timeout, and one that drips after at most twice that; a stop answers what is in progress.
 
 use metricstream::{
-    clock::Clock,
     config::{Config, ListenAddress},
     http::{After, Bounds, Connection, Core, Deadline, HttpError, Progress, format_date},
     limits,
@@ -20,7 +19,7 @@ use metricstream::{
     service::{Caller, Service, Shared, Ticket},
     stats::QueryStatus,
 };
-use reactor::{Doorbell, listen::listen, nofile};
+use reactor::{listen::listen, nofile};
 use signal_hook::{
     consts::{SIGINT, SIGTERM, SIGXFSZ},
     iterator::Signals,
@@ -37,6 +36,8 @@ use std::{
     thread::{self, Builder, Scope},
     time::{Duration, Instant},
 };
+use wake::Doorbell;
+use wake::clock::Clock;
 
 /// How long a read blocks before it looks whether its time is up or the server stops.
 const LOOK_UP: Duration = Duration::from_millis(100);

@@ -16,13 +16,14 @@ use super::{
 };
 use crate::answer::AnswerParser;
 use meter::Meter;
-use reactor::{Doorbell, Driver, Setup, TimerWheel, Token};
+use reactor::{Driver, Setup, TimerWheel, Token};
 use std::{
     collections::VecDeque,
     io, mem,
     sync::Arc,
     time::{Duration, Instant},
 };
+use wake::Doorbell;
 
 /// Bytes of a receive buffer: an answer of the service fits in many times over.
 const RECEIVE_BUFFER_BYTES: u32 = 4096;

@@ -43,7 +43,7 @@ pub use template::{Template, Variables};
 use crate::{cores, drivers::Chosen};
 use fleet::Fleet;
 use progress::Progress;
-use reactor::{Doorbell, Driver, epoll::EpollDriver, uring::UringDriver};
+use reactor::{Driver, epoll::EpollDriver, uring::UringDriver};
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
     iterator::Signals,
@@ -58,6 +58,7 @@ use std::{
     thread,
     time::Instant,
 };
+use wake::Doorbell;
 
 /// What came of a load.
 #[derive(Debug)]

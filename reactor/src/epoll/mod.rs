@@ -9,7 +9,7 @@
 mod acceptor;
 mod connection;
 
-use crate::{Cause, Counters, Doorbell, Driver, Endpoint, Handler, LISTENERS_MAX, Setup, Slots, Token};
+use crate::{Cause, Counters, Driver, Endpoint, Handler, LISTENERS_MAX, Setup, Slots, Token};
 use acceptor::Acceptor;
 use connection::Connection;
 use mio::{Events, Interest, Poll, unix::SourceFd};
@@ -20,6 +20,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
+use wake::Doorbell;
 
 /// Events taken from the kernel in one wait: 12 KiB of `epoll_event`. What does not fit is told by the next wait.
 const EVENTS_MAX: usize = 1024;

@@ -108,7 +108,7 @@ pub struct UringDriver {
     buffers: BufferRing,
     connections: Slots<Connection>,
     acceptors: Acceptors,
-    doorbell: Arc<crate::Doorbell>,
+    doorbell: Arc<wake::Doorbell>,
     /// Whether the poll on the doorbell is armed.
     doorbell_armed: bool,
     /// Completions taken and not yet gone through; empty between turns.

@@ -2,11 +2,12 @@
 //! short, let a cancel miss. All else is in `tests/uring.rs`.
 
 use super::*;
-use crate::{Cause, Doorbell, Flow, Peer};
+use crate::{Cause, Flow, Peer};
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
 };
+use wake::Doorbell;
 
 /// Sends back what it hears.
 #[derive(Default)]

@@ -2,7 +2,7 @@
 //!
 //! No case waits longer than `LIMIT` for anything; one that has to prints the end of the trace.
 
-use reactor::{Cause, Counters, Doorbell, Driver, Endpoint, Flow, Handler, Listener, Peer, Setup, Token};
+use reactor::{Cause, Counters, Driver, Endpoint, Flow, Handler, Listener, Peer, Setup, Token};
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     fmt::Debug,
@@ -12,6 +12,7 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
+use wake::Doorbell;
 
 /// Longer than anything takes that works.
 pub const LIMIT: Duration = Duration::from_secs(20);

@@ -1,8 +1,9 @@
 //! What ends a turn's wait. A turn that waits for ever when it should not is ended by a watchdog, and fails.
 
 use crate::harness::{Event, Harness, Options};
-use reactor::{Driver, Flow, mailbox::mailbox};
+use reactor::{Driver, Flow};
 use std::{io::Write, sync::Arc, thread, time::Duration};
+use wake::mailbox::mailbox;
 
 pub fn a_timeout_of_zero_does_not_wait<D: Driver>() {
     let mut harness = Harness::<D>::new();

@@ -1,6 +1,6 @@
 //! A driver, the notes of what it reported, and clients to talk to it.
 
-use reactor::{Cause, Counters, Doorbell, Driver, Flow, Handler, Peer, Setup, Token, UringDriver, listen};
+use reactor::{Cause, Counters, Driver, Flow, Handler, Peer, Setup, Token, UringDriver, listen};
 use std::{
     collections::{HashMap, HashSet},
     fs,
@@ -10,6 +10,7 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
+use wake::Doorbell;
 
 /// A test that waits longer than this for what it waits for has failed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);

@@ -8,13 +8,14 @@ mod bytes;
 mod end;
 
 use bench::*;
-use reactor::{Doorbell, Driver, Setup, UringDriver};
+use reactor::{Driver, Setup, UringDriver};
 use std::{
     io::ErrorKind,
     sync::Arc,
     thread,
     time::{Duration, Instant},
 };
+use wake::Doorbell;
 
 #[test]
 fn probe_reports_a_step_on_this_kernel() {

@@ -9,7 +9,6 @@ mod svg;
 mod table;
 
 use crate::{
-    clock::Clock,
     config::allowed_cores,
     limits::SCAN_THREADS_CAP,
     logging,
@@ -28,6 +27,7 @@ use std::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     time::{Duration, Instant},
 };
+use wake::clock::Clock;
 
 /// The flags of `metricstream query`.
 #[derive(Debug, Clone, clap::Args)]

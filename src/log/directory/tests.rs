@@ -55,7 +55,7 @@ fn run_and_die(directory: &TempDir, committed: &str, surplus: &str) -> RecoveryR
 /// A run that ends as it should.
 fn run_and_close(directory: &TempDir, lines: &str) -> RecoveryReport {
     let Opened { file, report, .. } = open(directory.path()).unwrap();
-    let bells = [Arc::new(reactor::Doorbell::new().unwrap())];
+    let bells = [Arc::new(wake::Doorbell::new().unwrap())];
     let mut log = Log::new(file, &bells, 1024, Settings::default()).unwrap();
     log.appenders[0].reserve(lines.len()).unwrap().copy_from_slice(lines.as_bytes());
     log.appenders[0].commit(lines.len(), AckLevel::Fsync);

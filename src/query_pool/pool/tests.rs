@@ -5,8 +5,8 @@ use crate::{
     rate::{ClientKey, ClientKeys},
 };
 use crossbeam_channel::unbounded;
-use reactor::{Doorbell, mailbox::mailbox};
 use std::sync::Mutex;
+use wake::{Doorbell, mailbox::mailbox};
 
 /// Answers as it is told to, query by query: says that it was asked, and waits for word.
 struct Told {
@@ -65,7 +65,7 @@ impl Engine for Told {
 struct Bench {
     pool: Pool,
     entrance: QuerySubmitter,
-    mail: reactor::mailbox::Receiver<crate::shard::ShardMessage>,
+    mail: wake::mailbox::Receiver<crate::shard::ShardMessage>,
     status: Arc<QueryStatus>,
     asked: Receiver<(String, usize)>,
     word: Sender<Word>,

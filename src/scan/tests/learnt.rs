@@ -2,8 +2,8 @@
 
 use super::{naive::read, *};
 use crate::log::{self, AckLevel, Appender, Log, LogFile, Settings, Writer};
-use reactor::Doorbell;
 use std::sync::Arc;
+use wake::Doorbell;
 
 /// A log that is written by the thread of the test.
 struct Written<F: LogFile> {

@@ -2,11 +2,9 @@
 
 use super::*;
 use crate::{
-    clock::Clock,
     log::{self, AckLevel, Log, Settings},
     segment::{Keeper, KeeperSetup},
 };
-use reactor::Doorbell;
 use std::{
     sync::{
         Arc,
@@ -14,6 +12,8 @@ use std::{
     },
     thread,
 };
+use wake::Doorbell;
+use wake::clock::Clock;
 
 /// A batch's lines are numbered on from the batch's before.
 const BATCH_LINES: u64 = 7;

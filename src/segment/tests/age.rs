@@ -1,13 +1,11 @@
 use super::*;
-use crate::{
-    clock::{Clock, Moment},
-    segment::keeper::{Durable, Rounds},
-};
+use crate::segment::keeper::{Durable, Rounds};
 use std::{
     fs::File,
     sync::{Arc, Mutex, atomic::Ordering::Relaxed},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
+use wake::clock::{Clock, Moment};
 
 const HOUR_MS: i64 = 3_600_000;
 /// Boots at any number.

@@ -1,5 +1,4 @@
 use super::*;
-use crate::clock::Clock;
 use crate::segment::keeper::{Durable, Rounds};
 use std::{
     sync::{
@@ -9,6 +8,7 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
+use wake::clock::Clock;
 
 struct Run {
     rounds: Rounds,

@@ -31,8 +31,9 @@ pub enum Room {
 }
 
 /// The longest prefix that fits decides.
-const PREFIXES: [(&str, Room); 10] = [
+const PREFIXES: [(&str, Room); 11] = [
     ("reactor::", Room::Reactor),
+    ("wake::", Room::Reactor),
     ("io_uring::", Room::Reactor),
     ("mio::", Room::Reactor),
     ("metricstream::http::", Room::Http),

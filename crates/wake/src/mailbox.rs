@@ -51,12 +51,14 @@ pub struct Receiver<T> {
 
 impl<T> Receiver<T> {
     /// The oldest message, if there is one. Never blocks.
+    #[inline]
     #[must_use]
     pub fn take(&self) -> Option<T> {
         self.queue.try_recv().ok()
     }
 
     /// Whether no message is waiting.
+    #[inline]
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.queue.is_empty()

@@ -36,12 +36,14 @@ impl Clock {
     }
 
     /// Nanoseconds of CLOCK_MONOTONIC since the origin; lasts for 584 years.
+    #[inline]
     #[must_use]
     pub fn monotonic_ns(&self) -> u64 {
         u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
     /// Milliseconds of CLOCK_REALTIME since the epoch.
+    #[inline]
     #[must_use]
     pub fn wall_ms(&self) -> i64 {
         match SystemTime::now().duration_since(UNIX_EPOCH) {

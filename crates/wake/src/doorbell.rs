@@ -38,6 +38,7 @@ impl Sleeping {
     }
 
     /// For the sleeper, before it looks at its sources for the last time.
+    #[inline]
     pub fn announce(&self) {
         // A swap, so that it follows the swap of a publisher that was late for the sleep before. The fence needs only a
         // store; loom, though, leaves a store unordered with another thread's swap, and could not run two sleeps in a row.
@@ -46,11 +47,13 @@ impl Sleeping {
     }
 
     /// For the sleeper, once it is awake or has found something to do after all.
+    #[inline]
     pub fn awake(&self) {
         self.0.store(false, Ordering::Relaxed);
     }
 
     /// For the publisher, after publishing: whether this caller, and no other, has to wake the sleeper.
+    #[inline]
     #[must_use]
     pub fn must_wake(&self) -> bool {
         fence(Ordering::SeqCst);
@@ -68,6 +71,7 @@ impl Doorbell {
     }
 
     /// Wakes the owner if it sleeps. Call it after the news is published.
+    #[inline]
     pub fn ring(&self) {
         if self.sleeping.must_wake() {
             self.signal();
@@ -80,11 +84,13 @@ impl Doorbell {
     }
 
     /// Says that the owner is about to sleep. It must look at all its sources after this and before it sleeps.
+    #[inline]
     pub fn announce_sleep(&self) {
         self.sleeping.announce();
     }
 
     /// Says that the owner is awake.
+    #[inline]
     pub fn awake(&self) {
         self.sleeping.awake();
     }

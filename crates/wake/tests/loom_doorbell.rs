@@ -11,7 +11,7 @@ use loom::{
     },
     thread,
 };
-use reactor::Sleeping;
+use wake::Sleeping;
 
 /// What the threads of a model share. The wakes are only counted: no thread decides by them, so loom need not know them.
 struct Shared<const PUBLISHERS: usize> {

@@ -1,4 +1,4 @@
-//! The atomics, cells and locks of the lock-free rooms: the standard library's, or loom's when its model checker runs
+//! The atomics, cells and locks of lock-free code: the standard library's, or loom's when its model checker runs
 //! (`RUSTFLAGS="--cfg loom"`).
 
 #[cfg(loom)]

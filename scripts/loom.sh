@@ -139,10 +139,10 @@ if ((mutants)); then
         'self.writer_end.store(end as u8, Ordering::Release)' 'self.writer_end.store(end as u8, Ordering::Relaxed)'
 
     # The limiter: a refund takes its own stamp out, and does take it out.
-    window=src/rate/window.rs
-    mutant refund_takes_the_newest $window metricstream loom_rate a_refund_takes_no_other_cores_stamp \
+    window=crates/rate/src/window.rs
+    mutant refund_takes_the_newest $window metricstream-rate loom_rate a_refund_takes_no_other_cores_stamp \
         '_ if stamp_ns == self.newest_ns =>' '_ if stamp_ns <= self.newest_ns =>'
-    mutant refund_takes_nothing $window metricstream loom_rate what_is_given_back_is_had_once_by_another_core \
+    mutant refund_takes_nothing $window metricstream-rate loom_rate what_is_given_back_is_had_once_by_another_core \
         'self.take_out(stamp_ns, pool);' ''
 
     if ((count == 0)); then

@@ -3,14 +3,12 @@
 
 #![cfg_attr(loom, allow(unused))]
 
-pub mod address;
 mod dirent;
 mod disk;
 pub mod limits;
 pub mod log;
 pub mod metric;
 pub mod priority;
-pub mod rate;
 pub mod segment;
 
 // The model checker (`--cfg loom`) compiles the lock-free modules above and their dependencies only. The others have

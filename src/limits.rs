@@ -383,7 +383,7 @@ pub const QUESTIONS_PER_REACTOR_MAX: usize = 4;
 /// Interval at which memory is given back that nothing has needed since the last time. After twice that nothing is left
 /// of a flood.
 pub const TRIM_INTERVAL: Duration = Duration::from_secs(5);
-/// How often the limiter's events are flushed from their rings into the ledger.
+/// How often the limiter's events are flushed from their rings into the totals of clients.
 pub const EVENT_FLUSH_INTERVAL: Duration = Duration::from_millis(100);
 /// Longest time that the histograms tell apart, in nanoseconds: one minute, which is over every timeout but `--body-timeout`'s
 /// largest. Longer ones count as that.
@@ -396,7 +396,7 @@ const _: () = assert!(BATCH_METRICS_CAP <= BODY_BYTES_CAP);
 pub const TURN_STALL: Duration = Duration::from_millis(50);
 /// Length of the interval that `/stats` shows when no line of statistics is asked for.
 pub const INTERVAL_DEFAULT: Duration = Duration::from_secs(10);
-/// Clients that `/stats/clients` lists unless `top` says otherwise; it may ask for as many as the ledger keeps.
+/// Clients that `/stats/clients` lists unless `top` says otherwise; it may ask for as many as there are totals for.
 pub const CLIENTS_SHOWN_DEFAULT: usize = 20;
 /// Least time between two warnings of one kind on one core, in nanoseconds: strangers must not be able to fill the
 /// operator's log.
@@ -572,9 +572,6 @@ pub const DOCTOR_CLOCK_BACK_S: u64 = 60;
 
 /// Origins that `--cors-origin` takes: each response to a page compares its own with them.
 pub const CORS_ORIGINS_MAX: usize = 64;
-/// Cap of what `--rate-limit` may ask for, in admissions per client and window. One client at the cap holds
-/// 10,000,000 stamps x 64/7 bytes = 87 MiB of the budget below.
-pub const RATE_LIMIT_CAP: u32 = 10_000_000;
 /// Default of `--rate-limit-bytes`, in decoded bytes per client and second: a quarter of a core inflates that much, and
 /// 10,000 batches of 26 KB a second fit.
 pub const RATE_LIMIT_BYTES_DEFAULT: u64 = 256 * MIB as u64;
@@ -583,37 +580,6 @@ pub const RATE_LIMIT_BYTES_CAP: u64 = 1 << 40;
 /// Default of `--max-names-per-address`: names on record that one address made, where no API key proves a name. More
 /// clients than a fleet behind one address has; 64 addresses would have to do nothing else to fill the table.
 pub const NAMES_PER_ADDRESS_DEFAULT: usize = 1_024;
-/// Default of `--ipv6-prefix`, in bits: what a site is given for one network (RFC 6177), and one host can use all of.
-pub const IPV6_PREFIX_DEFAULT: u8 = 64;
-/// Chunks of seven stamps that a refund looks through, from the newest: 1,792 admissions of one client. An older charge
-/// stays until its window has passed.
-pub const RATE_REFUND_CHUNKS_MAX: usize = 256;
-/// Part of the limiter's table that is kept from clients that anybody can make up: one in so many places.
-pub const RATE_PLACES_KEPT_PART: usize = 4;
-/// Length of the sliding window, in nanoseconds: limits are per second.
-pub const RATE_WINDOW_NS: u64 = 1_000_000_000;
-/// Shards of the limiter for each core, before rounding up to a power of two. A decision takes 15 to 19 ns on one
-/// thread (`benchmark_limiter`), out of the 5 us of a request, so with 8 shards a core another core seldom finds one held.
-pub const RATE_SHARDS_PER_CORE: usize = 8;
 /// Default of `--max-clients`: clients on record at one time. Over it, once no idle one is found to forget: 503. The table is fixed: 64 bytes a slot and
 /// two slots a client, 65,536 x 2 x 64 = 8 MiB.
 pub const CLIENTS_DEFAULT: usize = 65_536;
-/// Bytes for the stamps of all clients together. Over it: 503. Every client at its limit would be clients x limit x 64/7
-/// (8 bytes a stamp, 7 in a chunk of 64): at 65,536 clients of 10,000 a second 5.6 GiB, which no machine can be asked to
-/// hold and none can fill, since only admissions of the last second count: 256 MiB are 29 million of them.
-pub const RATE_STAMP_BYTES_MAX: usize = 256 * MIB;
-/// Slots that are looked at for idle clients to forget whenever a new one comes. A table has at most 8/3 slots a client, so
-/// with four the hand is round before as many have come as there is room for, and the table cannot fill with the idle.
-pub const RATE_HAND_SLOTS: usize = 4;
-/// Slots that are looked at instead when a new client finds its shard full: 64 x 64 bytes in a row, about 100 ns.
-pub const RATE_HAND_SLOTS_FULL: usize = 64;
-/// Slots that one call of `Limiter::tend` looks at: 256 x 64 bytes = 16 KiB, under a microsecond.
-pub const RATE_TEND_SLOTS: usize = 256;
-/// Allow and deny events that one core's ring holds; a power of two. Over it the event is dropped and counted. Three million
-/// decisions a second (0.34 us each, pipelined) for 10 ms between two drains; 24 bytes each, 768 KiB a core.
-pub const RATE_EVENTS_PER_RING: usize = 32_768;
-/// Clients with totals of their own in the ledger. Any client with more than 1/1,024 of all events is among them.
-pub const RATE_LEDGER_CLIENTS_MAX: usize = 1_024;
-
-const _: () = assert!(RATE_LIMIT_CAP as usize / 7 * 64 < RATE_STAMP_BYTES_MAX, "one client at the cap fits the budget");
-const _: () = assert!(RATE_EVENTS_PER_RING.is_power_of_two());

@@ -17,7 +17,6 @@ use crate::{
     listening::{self, Endpoint, Listening, Place, Role, SocketFiles},
     log::{self, DirectoryLock, Log, LogError, LogHealth, LogStatus},
     query_pool::{LogEngine, Pool, PoolSetup},
-    rate::{ClientKeys, EventSender, Ledger, Limiter, LimiterSetup, event_ring},
     scan::Source,
     segment::{Keeper, KeeperSetup},
     service::{Service, Shared},
@@ -28,6 +27,7 @@ use crate::{
 };
 use core_affinity::CoreId;
 use crossbeam_channel::{Receiver, Sender, bounded, select};
+use rate::{ClientKeys, EventSender, Limiter, LimiterSetup, TopClients, event_ring};
 use reactor::{
     Setup,
     epoll::EpollDriver,
@@ -188,7 +188,7 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
     let api_keys = config.api_keys.as_ref();
     let api_keys = api_keys.map(|known| known.iter().map(|key| keys.authorization(key)).collect());
     let (event_senders, event_receivers): (Vec<EventSender>, Vec<_>) =
-        (0..reactors).map(|_| event_ring(limits::RATE_EVENTS_PER_RING)).unzip();
+        (0..reactors).map(|_| event_ring(rate::limits::RATE_EVENTS_PER_RING)).unzip();
     let (mailboxes, mail): (Vec<_>, Vec<_>) =
         doorbells.iter().map(|doorbell| mailbox::mailbox(limits::MAILBOX_MESSAGES_MAX, Arc::clone(doorbell))).unzip();
     let (questions, asked) = bounded(reactors * limits::QUESTIONS_PER_REACTOR_MAX);
@@ -211,7 +211,7 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
         questions: asked,
         reactors: mailboxes.iter().map(|mailbox| Arc::new(mailbox.clone()) as _).collect(),
         limiter: limiter.clone(),
-        ledger: Ledger::new(event_receivers, limits::RATE_LEDGER_CLIENTS_MAX),
+        top_clients: TopClients::new(event_receivers, rate::limits::TOP_CLIENTS_MAX),
         log: Arc::clone(&log.status),
         keeper: keeper.status(),
         exported,
@@ -626,15 +626,15 @@ fn connections_limit(config: &Config, places: &[Place]) -> Result<u32, ServerErr
 }
 
 fn limiter_setup(config: &Config) -> LimiterSetup {
-    let wanted = (limits::RATE_SHARDS_PER_CORE * config.placement.reactor_cores.len()).next_power_of_two();
+    let wanted = (rate::limits::RATE_SHARDS_PER_CORE * config.placement.reactor_cores.len()).next_power_of_two();
     LimiterSetup {
         limit: config.rate_limit.unwrap_or(0),
         bytes_limit: config.rate_limit_bytes.unwrap_or(0),
         names_limit: config.names_limit,
-        window_ns: limits::RATE_WINDOW_NS,
+        window_ns: rate::limits::RATE_WINDOW_NS,
         // A shard holds at least one client.
         shards: wanted.min(1 << config.clients_limit.ilog2()),
         clients_max: config.clients_limit,
-        stamp_bytes_max: limits::RATE_STAMP_BYTES_MAX,
+        stamp_bytes_max: rate::limits::RATE_STAMP_BYTES_MAX,
     }
 }

@@ -3,7 +3,6 @@
 //! log position that the response has to wait for.
 
 use crate::{
-    address::ClientAddress,
     config::{Config, StatsAuth},
     http::{self, Head, HttpError, Method, Responder, Served, Status, parameters},
     limits,
@@ -12,11 +11,12 @@ use crate::{
     metric::BatchEncoder,
     proxy::ForwardedFields,
     query_pool::{self, RawQuery},
-    rate::{
-        Charge, ClientKey, ClientKeys, Decision, Event, EventKind, EventSender, Limiter, Standing, has_credentials,
-    },
     stats::{Counters, Document, Format, Histograms, Outcome, QueryStatus, Rejection, Shed, Stamps, unready},
     trace::{Context, Course, Request, Tracer, Traces},
+};
+use rate::{
+    Charge, ClientAddress, ClientKey, ClientKeys, Decision, Event, EventKind, EventSender, Limiter, Standing,
+    has_credentials,
 };
 use std::{
     collections::HashSet,

@@ -7,13 +7,13 @@ use std::cell::Cell;
 
 use crossbeam_channel::bounded;
 use metricstream::{
-    address::ClientAddress,
     http::{Head, Method, Version},
     limits,
     log::AckLevel,
     stats::{Counters, Stamps},
     trace::{Course, Request, Sampler, Tracer, TracerSetup, Traces},
 };
+use rate::ClientAddress;
 
 thread_local! {
     /// Allocations and growths of this thread; the test harness has threads of its own.

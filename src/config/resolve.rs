@@ -161,8 +161,8 @@ impl Arguments {
         let admin_listen = places("--admin-listen", self.admin_listen)?.unwrap_or_default();
         let rate_limit = match self.rate_limit.unwrap_or(limits::RATE_LIMIT_DEFAULT) {
             0 => None,
-            limit if limit > limits::RATE_LIMIT_CAP => {
-                refuse!("--rate-limit must be at most {}, or 0 for no limit", limits::RATE_LIMIT_CAP)
+            limit if limit > rate::limits::RATE_LIMIT_CAP => {
+                refuse!("--rate-limit must be at most {}, or 0 for no limit", rate::limits::RATE_LIMIT_CAP)
             }
             limit => Some(limit),
         };
@@ -195,7 +195,7 @@ impl Arguments {
                 limits::CLIENTS_CAP,
             )?)
             .unwrap_or(u32::MAX),
-            ipv6_prefix: match self.ipv6_prefix.unwrap_or(limits::IPV6_PREFIX_DEFAULT) {
+            ipv6_prefix: match self.ipv6_prefix.unwrap_or(rate::limits::IPV6_PREFIX_DEFAULT) {
                 bits @ 1..=128 => bits,
                 bits => refuse!("--ipv6-prefix must be from 1 to 128, not {bits}"),
             },

@@ -122,7 +122,7 @@ fn wanted(examination: &Examination) -> (u64, u64) {
     let rings = reactors * config.ring_bytes as u64;
     let receive = reactors * u64::from(limits::RECEIVE_BUFFERS) * u64::from(limits::RECEIVE_BUFFER_BYTES);
     let clients = config.rate_limit.map_or(0, |_| config.clients_limit as u64 * BYTES_PER_CLIENT);
-    let stamps = config.rate_limit.map_or(0, |_| limits::RATE_STAMP_BYTES_MAX as u64);
+    let stamps = config.rate_limit.map_or(0, |_| rate::limits::RATE_STAMP_BYTES_MAX as u64);
     let busy = rings + receive + clients;
     (busy, busy + stamps + reactors * limits::HELD_BYTES_MAX as u64)
 }

@@ -10,7 +10,7 @@ mod network;
 pub use forwarded::{ForwardedFields, ForwardedHeader};
 pub use network::{Network, TrustedProxy};
 
-use crate::address::ClientAddress;
+use rate::ClientAddress;
 use std::net::IpAddr;
 
 /// The peers that are believed when they name a client.

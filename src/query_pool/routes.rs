@@ -5,8 +5,8 @@ use crate::{
     http::{Head, HttpError, Method},
     limits,
     query::{self, Kind, Refusal},
-    rate::ClientKey,
 };
+use rate::ClientKey;
 
 /// Returns true if `path` is a query path.
 #[must_use]

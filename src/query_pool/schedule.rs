@@ -2,7 +2,8 @@
 //! Behind one lock, which only the pool's threads take.
 
 use super::{delivery::Delivery, routes::RawQuery, shares::Taken};
-use crate::{query_pool::response_channel::Writer, rate::ClientKey};
+use crate::query_pool::response_channel::Writer;
+use rate::ClientKey;
 use std::{
     collections::{HashMap, VecDeque},
     time::Instant,

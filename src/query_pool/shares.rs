@@ -5,7 +5,8 @@
 //! fixed size. Two clients that meet in one place of it share one share; that is one pair in [`PLACES`], and which is
 //! chosen at random with each start.
 
-use crate::{limits, rate::ClientKey};
+use crate::limits;
+use rate::ClientKey;
 use std::sync::{
     Arc,
     atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed},
@@ -134,7 +135,7 @@ impl Drop for Taken {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rate::ClientKeys;
+    use rate::ClientKeys;
 
     fn clients(count: usize) -> Vec<ClientKey> {
         let keys = ClientKeys::new();

@@ -36,7 +36,7 @@ fn needed(config: &Config) -> u64 {
     let reactors = config.placement.reactor_cores.len() as u64;
     let threads = OTHER_THREADS + reactors + config.query.threads as u64;
     let receive_buffers = u64::from(limits::RECEIVE_BUFFERS) * u64::from(limits::RECEIVE_BUFFER_BYTES);
-    let events = (limits::RATE_EVENTS_PER_RING * 24) as u64;
+    let events = (rate::limits::RATE_EVENTS_PER_RING * 24) as u64;
     let each = (2 * config.ring_bytes as u64).saturating_add(receive_buffers + events);
     // Two slots of 64 bytes a client (`rate::table`).
     let clients = config.rate_limit.map_or(0, |_| 128 * config.clients_limit as u64);

@@ -6,13 +6,13 @@ use super::{
     state::State,
 };
 use crate::{
-    address::ClientAddress,
     http::HttpError,
     limits::PROXY_HEADER_BYTES_MAX,
     listening::Role,
     proxy::header::{self, Fault, Origin},
     service::Caller,
 };
+use rate::ClientAddress;
 use reactor::{Peer, Token};
 use std::sync::Arc;
 
@@ -63,7 +63,10 @@ impl Preface {
 impl State {
     /// The caller that connected to `listener`.
     pub(super) fn caller(&self, listener: usize, peer: Peer) -> Caller {
-        let peer = ClientAddress::from(peer);
+        let peer = match peer {
+            Peer::Inet(address) => address.ip().into(),
+            Peer::User(uid) => ClientAddress::User(uid),
+        };
         let is_trusted = self.setup.shared.config.trusted_proxies.contain(peer);
         Caller { is_trusted, ..Caller::new(peer, self.setup.roles[listener]) }
     }

@@ -9,9 +9,9 @@ use super::{
 use crate::{
     http::{HttpError, Responder, Status},
     limits,
-    rate::ClientKey,
     stats::{Document, Question, RenderedDocument},
 };
+use rate::ClientKey;
 use reactor::Token;
 use std::collections::VecDeque;
 

@@ -5,7 +5,7 @@
 //! A connection knows its holder by index, so that counting bytes hashes nothing. Per core: several cores share the
 //! connections of an address about evenly, as the kernel spreads them by a hash (`SO_REUSEPORT`).
 
-use crate::address::ClientAddress;
+use rate::ClientAddress;
 use reactor::Token;
 use std::{
     collections::HashMap,

@@ -1,6 +1,6 @@
 //! `GET /stats/clients?top=20`: the clients with the most requests, and those with the most refusals.
 //!
-//! A client is shown by the hash that stands for it in the limiter ([`crate::rate::ClientKeys`]): 128 bits of its
+//! A client is shown by the hash that stands for it in the limiter ([`rate::ClientKeys`]): 128 bits of its
 //! `Authorization` value, or of its address when it sends none, under keys that are drawn at the start of the process
 //! and never leave it. So no API key and no address can be read or guessed from it, also not by trying; and the hashes
 //! of two runs have nothing in common. Who wants to know which client is whose asks with that client's
@@ -10,8 +10,8 @@ use super::observer::pretty;
 use crate::{
     http::{HttpError, parameters},
     limits,
-    rate::{ClientKey, ClientTotals, Ledger},
 };
+use rate::{ClientKey, ClientTotals, TopClients};
 use serde_json::{Value, json};
 
 /// The number of clients in a query string.
@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 /// The number is invalid, or another parameter is given.
 pub fn top_of(query: Option<&str>) -> Result<usize, HttpError> {
     const WRONG: HttpError = HttpError::BadRequest("top must be a number from 1 to 1024");
-    const _: () = assert!(limits::RATE_LEDGER_CLIENTS_MAX == 1024, "the text says so");
+    const _: () = assert!(rate::limits::TOP_CLIENTS_MAX == 1024, "the text says so");
     let mut found = None;
     for (name, value) in parameters(query) {
         if !name.means("top") {
@@ -30,7 +30,7 @@ pub fn top_of(query: Option<&str>) -> Result<usize, HttpError> {
         let digits = value.and_then(|value| value.decode(&mut buffer)).unwrap_or_default();
         // Digits only: `parse` alone takes a sign.
         let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
-        let top = digits.parse().ok().filter(|top| is_number && (1..=limits::RATE_LEDGER_CLIENTS_MAX).contains(top));
+        let top = digits.parse().ok().filter(|top| is_number && (1..=rate::limits::TOP_CLIENTS_MAX).contains(top));
         if found.replace(top.ok_or(WRONG)?).is_some() {
             return Err(HttpError::BadRequest("top is given twice"));
         }
@@ -40,7 +40,7 @@ pub fn top_of(query: Option<&str>) -> Result<usize, HttpError> {
 
 /// The document, but for who asks. `limited`: there is a limiter; without one nobody tells clients apart. `now_ns` is
 /// of the limiter's clock.
-pub fn document(ledger: &Ledger, limited: bool, top: usize, now_ns: u64) -> Vec<u8> {
+pub fn document(top_clients: &TopClients, limited: bool, top: usize, now_ns: u64) -> Vec<u8> {
     let client = |totals: ClientTotals| {
         json!({
             "client": totals.key.to_string(),
@@ -52,14 +52,14 @@ pub fn document(ledger: &Ledger, limited: bool, top: usize, now_ns: u64) -> Vec<
         })
     };
     let list = |clients: Vec<ClientTotals>| clients.into_iter().map(client).collect::<Vec<Value>>();
-    let totals = ledger.totals();
+    let totals = top_clients.totals();
     pretty(&json!({
         "limited": limited,
         "allowed": totals.allowed,
         "refused": totals.refused,
         "events_dropped": totals.dropped,
-        "heaviest": list(ledger.top(top)),
-        "most_refused": list(ledger.most_refused(top)),
+        "heaviest": list(top_clients.top(top)),
+        "most_refused": list(top_clients.most_refused(top)),
     }))
 }
 
@@ -77,8 +77,8 @@ mod tests {
 
     #[test]
     fn each_client_finds_its_own_name_in_the_document() {
-        let keys = crate::rate::ClientKeys::new();
-        let rendered = document(&Ledger::new(Vec::new(), 1), true, 20, 0);
+        let keys = rate::ClientKeys::new();
+        let rendered = document(&TopClients::new(Vec::new(), 1), true, 20, 0);
         for name in ["alpha", "beta"] {
             let client = keys.authorization(name.as_bytes());
             let document: Value = serde_json::from_slice(&with_asker(&rendered, client)).unwrap();

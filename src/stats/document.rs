@@ -174,7 +174,7 @@ fn limiter(snapshot: &Snapshot<'_>, limiter: LimiterFigures) -> Value {
         "given_back": counters.rate_refunded,
         "refused": counters.batches_rejected[Rejection::RateLimited as usize],
         "no_room": counters.batches_shed[Shed::ClientsFull as usize],
-        "events_dropped": snapshot.ledger.totals().dropped,
+        "events_dropped": snapshot.top_clients.totals().dropped,
     })
 }
 

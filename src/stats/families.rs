@@ -310,7 +310,7 @@ fn limiter(to: &mut Exposition, snapshot: &Snapshot<'_>) {
     let help = "Requests refunded to their client because they were refused with a 503.";
     to.single("metricstream_limiter_given_back", Counter, help, counters.rate_refunded);
     let help = "Decisions missing from /stats/clients because a core's event ring was full.";
-    to.single("metricstream_limiter_events_dropped", Counter, help, snapshot.ledger.totals().dropped);
+    to.single("metricstream_limiter_events_dropped", Counter, help, snapshot.top_clients.totals().dropped);
 }
 
 fn reactors(to: &mut Exposition, snapshot: &Snapshot<'_>) {

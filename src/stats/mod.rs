@@ -29,8 +29,8 @@ pub use histograms::{Distribution, Histograms, Stage, Stamps};
 pub use observer::{Document, Facts, FiguresOut, Observer, ObserverSetup, Question, unready};
 pub use queries::{Outcome, QueryStatus};
 
-use crate::rate::ClientKey;
 use crossbeam_channel::Sender;
+use rate::ClientKey;
 use reactor::Counters as DriverCounters;
 use std::{borrow::Cow, fmt, sync::Arc};
 

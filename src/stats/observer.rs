@@ -1,6 +1,6 @@
 //! The observer thread: asks the reactors for their reports, merges them, and makes of them the documents behind `GET
 //! /metrics`, `/stats` and `/stats/clients` and the line of statistics in the log. It also flushes the limiter's
-//! events into its ledger, and has the limiter forget idle clients when nobody asks it anything. The reactors never
+//! events into the totals of clients, and has the limiter forget idle clients when nobody asks it anything. The reactors never
 //! wait for it: they answer its question between two turns. And as it sees whether they do, it also checks
 //! liveness and pings the service manager's watchdog.
 
@@ -18,11 +18,11 @@ use crate::{
     limits,
     log::LogStatus,
     memory,
-    rate::{Ledger, Limiter},
     segment::KeeperStatus,
     systemd::{LivenessCheck, LivenessSample, SdNotify},
 };
 use crossbeam_channel::{Receiver, RecvTimeoutError};
+use rate::{Limiter, TopClients};
 use std::{
     sync::{
         Arc,
@@ -101,8 +101,8 @@ pub struct ObserverSetup {
     pub reactors: Vec<Arc<dyn Reactor>>,
     /// The limiter, when there is one.
     pub limiter: Option<Arc<Limiter>>,
-    /// The ledger of the limiter's events.
-    pub ledger: Ledger,
+    /// The top_clients of the limiter's events.
+    pub top_clients: TopClients,
     /// Status of the log.
     pub log: Arc<LogStatus>,
     /// Status of the maintenance of sealed segments.
@@ -164,7 +164,7 @@ pub(super) struct Snapshot<'a> {
     pub interval: Span<'a>,
     pub reactors: usize,
     pub limiter: Option<LimiterFigures>,
-    pub ledger: &'a Ledger,
+    pub top_clients: &'a TopClients,
     pub log: &'a LogStatus,
     pub keeper: &'a KeeperStatus,
     pub exported: &'a ExportStatus,
@@ -276,7 +276,7 @@ impl Observer {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            self.setup.ledger.drain();
+            self.setup.top_clients.drain();
             if let Some(limiter) = &self.setup.limiter {
                 limiter.tend(self.setup.clock.monotonic_ns());
             }
@@ -301,7 +301,7 @@ impl Observer {
                 self.export_figures();
             }
         }
-        self.setup.ledger.drain();
+        self.setup.top_clients.drain();
         // The reactors have ended, each with a last word that nobody asked for: what is exported is as of the last
         // report.
         self.export_figures();
@@ -381,7 +381,7 @@ impl Observer {
         let mut questions = vec![first];
         // A core asks again only once it has its document, so this ends.
         questions.extend(self.setup.questions.try_iter());
-        self.setup.ledger.drain();
+        self.setup.top_clients.drain();
         if questions.iter().any(|question| matches!(question.document, Document::Metrics(_))) {
             self.collector.collect();
         }
@@ -397,7 +397,7 @@ impl Observer {
         match document {
             Document::Clients { top } => {
                 let limited = self.setup.limiter.is_some();
-                clients::document(&self.setup.ledger, limited, top, self.setup.clock.monotonic_ns())
+                clients::document(&self.setup.top_clients, limited, top, self.setup.clock.monotonic_ns())
             }
             Document::Metrics(format) => {
                 let snapshot = self.snapshot();
@@ -420,7 +420,7 @@ impl Observer {
             interval: self.collector.interval(),
             reactors: setup.reactors.len(),
             limiter: setup.limiter.as_deref().map(figures),
-            ledger: &setup.ledger,
+            top_clients: &setup.top_clients,
             log: &setup.log,
             keeper: &setup.keeper,
             exported: &setup.exported,

@@ -231,8 +231,9 @@ impl Tracer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{address::ClientAddress, http::Method, trace::Course};
+    use crate::{http::Method, trace::Course};
     use crossbeam_channel::{Receiver, bounded};
+    use rate::ClientAddress;
 
     const PARENT: &[u8] = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 

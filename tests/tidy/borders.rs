@@ -7,8 +7,9 @@ use std::{collections::BTreeMap, fs, path::Path};
 const BORDERS: &[(&str, &[&str])] = &[
     ("wake", &[]),
     ("reactor", &["wake"]),
-    ("metricstream", &["wake", "reactor"]),
-    ("metricstream_bench", &["wake", "reactor", "metricstream"]),
+    ("rate", &["wake"]),
+    ("metricstream", &["wake", "reactor", "rate"]),
+    ("metricstream_bench", &["wake", "reactor", "rate", "metricstream"]),
     ("metricstream_torture", &[]),
 ];
 

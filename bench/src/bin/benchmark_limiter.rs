@@ -10,11 +10,11 @@
 //! - `sharded+key`: the product's, with the hash of a 39-byte `Authorization` value made anew each time.
 
 use clap::Parser;
-use metricstream::{
-    limits::{RATE_SHARDS_PER_CORE, RATE_STAMP_BYTES_MAX, RATE_WINDOW_NS},
-    rate::{ClientKey, ClientKeys, Decision, Limiter, LimiterSetup},
-};
 use metricstream_bench::output;
+use rate::{
+    ClientKey, ClientKeys, Decision, Limiter, LimiterSetup,
+    limits::{RATE_SHARDS_PER_CORE, RATE_STAMP_BYTES_MAX, RATE_WINDOW_NS},
+};
 use std::{
     hint::black_box,
     process::ExitCode,

@@ -10,7 +10,6 @@
 use clap::Parser;
 use crossbeam_channel::bounded;
 use metricstream::{
-    address::ClientAddress,
     http::{Head, Method, Version},
     limits,
     log::AckLevel,
@@ -18,6 +17,7 @@ use metricstream::{
     trace::{Course, Request, Sampler, Tracer, TracerSetup, Traces},
 };
 use metricstream_bench::output;
+use rate::ClientAddress;
 use std::{hint::black_box, process::ExitCode};
 use wake::clock::Clock;
 

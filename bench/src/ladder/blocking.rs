@@ -15,10 +15,10 @@ use metricstream::{
     limits,
     listening::Role,
     log::{self, DiskFile, GroupCommit, Log, LogError, Settings, Writer},
-    rate::{ClientKeys, event_ring},
     service::{Caller, Service, Shared, Ticket},
     stats::QueryStatus,
 };
+use rate::{ClientKeys, event_ring};
 use reactor::{listen::listen, nofile};
 use signal_hook::{
     consts::{SIGINT, SIGTERM, SIGXFSZ},

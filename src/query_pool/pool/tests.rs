@@ -1,10 +1,7 @@
 use super::*;
-use crate::{
-    query_pool::delivery::Render,
-    query_pool::response_channel::Taken,
-    rate::{ClientKey, ClientKeys},
-};
+use crate::query_pool::{delivery::Render, response_channel::Taken};
 use crossbeam_channel::unbounded;
+use rate::{ClientKey, ClientKeys};
 use std::sync::Mutex;
 use wake::{Doorbell, mailbox::mailbox};
 

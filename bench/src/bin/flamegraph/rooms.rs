@@ -40,7 +40,7 @@ const PREFIXES: [(&str, Room); 11] = [
     ("httparse::", Room::Http),
     ("metricstream::metric::", Room::Parser),
     ("metricstream::metric::encode::", Room::Encoder),
-    ("metricstream::rate::", Room::Rate),
+    ("rate::", Room::Rate),
     ("metricstream::log::", Room::Log),
     ("metricstream::", Room::Service),
 ];

@@ -2,21 +2,26 @@
 //! who was refused without ever making the request path wait.
 //!
 //! Owns the sliding-window log of every client ([`Limiter`]), the hash that stands for a client ([`ClientKeys`]), the
-//! rings that carry allow and deny events off the reactors ([`event_ring`]) and the book kept from them ([`Ledger`]).
-//! Takes `now` from its caller: it reads no clock, makes no system call of its own and knows no HTTP.
+//! rings that carry allow and deny events off the reactors ([`event_ring`]) and the totals per client that are kept from them ([`TopClients`]).
+//! Takes `now` from its caller: it reads no clock, makes no system call of its own and knows no HTTP. Depends on `wake` alone.
 
+#![cfg_attr(loom, allow(unused))]
+
+mod address;
 mod events;
 mod key;
-mod ledger;
 mod limiter;
+pub mod limits;
 mod stamps;
 mod table;
 #[cfg(all(test, not(loom)))]
 mod tests;
+mod top_clients;
 mod window;
 
+pub use address::ClientAddress;
 pub use events::{Event, EventKind, EventReceiver, EventSender, event_ring};
 pub use key::{ClientKey, ClientKeys, has_credentials};
-pub use ledger::{ClientTotals, Ledger, Totals};
 pub use limiter::{Charge, Decision, Limiter, LimiterSetup};
 pub use table::Standing;
+pub use top_clients::{ClientTotals, TopClients, Totals};

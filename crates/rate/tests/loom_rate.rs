@@ -1,7 +1,7 @@
 //! The limiter and the event ring under the model checker: every interleaving of a few threads, and every value that the
 //! memory model lets a load return.
 //!
-//! `RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom cargo test -p metricstream --release --test loom_rate`
+//! `RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom cargo test -p metricstream-rate --release --test loom_rate`
 //!
 //! Three copies at the end are broken on purpose, each in one place. The model has to find them out; otherwise the tests
 //! before them prove nothing.
@@ -14,9 +14,7 @@ use loom::{
     },
     thread,
 };
-use metricstream::rate::{
-    Charge, ClientKey, ClientKeys, Decision, Event, EventKind, Limiter, LimiterSetup, Standing, event_ring,
-};
+use rate::{Charge, ClientKey, ClientKeys, Decision, Event, EventKind, Limiter, LimiterSetup, Standing, event_ring};
 
 /// Length of the window in these tests.
 const WINDOW_NS: u64 = 10;

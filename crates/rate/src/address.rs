@@ -1,7 +1,6 @@
 //! Who a client is where nothing authenticates it: its address, or for a peer of a unix socket, which has none, its
 //! user.
 
-use reactor::Peer;
 use std::{fmt, net::IpAddr};
 
 /// A client's address.
@@ -26,14 +25,5 @@ impl From<IpAddr> for ClientAddress {
     /// An IPv4 address that came mapped over IPv6 (`::ffff:192.0.2.1`) is the IPv4 address.
     fn from(address: IpAddr) -> Self {
         Self::Ip(address.to_canonical())
-    }
-}
-
-impl From<Peer> for ClientAddress {
-    fn from(peer: Peer) -> Self {
-        match peer {
-            Peer::Inet(address) => address.ip().into(),
-            Peer::User(uid) => Self::User(uid),
-        }
     }
 }

@@ -127,17 +127,20 @@ impl Limiter {
 
     /// Decides on one request of `key` that came at `now_ns`, by a monotonic clock that all cores share. A `now_ns` before
     /// one that the shard has already seen is taken as that one.
+    #[inline]
     pub fn admit(&self, key: ClientKey, now_ns: u64) -> Decision {
         self.charge(key, || Standing::PROVEN, 0, now_ns)
     }
 
     /// As [`admit`](Self::admit), for a request of which `bytes` are known to cost something. `standing` is called if
     /// the client is not on record.
+    #[inline]
     pub fn charge(&self, client: ClientKey, standing: impl FnOnce() -> Standing, bytes: u64, now_ns: u64) -> Decision {
         self.decide(client, standing, Cost { is_request: true, bytes }, now_ns, || ())
     }
 
     /// Charges `bytes` more to a request that was charged before, and enters them in `charge` if they are admitted.
+    #[inline]
     pub fn charge_bytes(&self, charge: &mut Charge, bytes: u64, now_ns: u64) -> Decision {
         let cost = Cost { is_request: false, bytes };
         let decision = self.decide(charge.client, || charge.standing, cost, now_ns, || ());
@@ -162,6 +165,7 @@ impl Limiter {
     }
 
     /// The standing of a name that came from `address`.
+    #[inline]
     pub fn named(&self, address: ClientKey) -> Standing {
         self.common.names.standing(address)
     }

@@ -1,8 +1,8 @@
 //! The limiter against a naive one, and under many threads. No clock is read: time is a number here.
 
 use super::{
-    Charge, ClientKey, ClientKeys, Decision, Event, EventKind, EventSender, Ledger, Limiter, LimiterSetup, Standing,
-    Totals, event_ring, stamps::SLAB_BYTES, window::Cost,
+    Charge, ClientKey, ClientKeys, Decision, Event, EventKind, EventSender, Limiter, LimiterSetup, Standing,
+    TopClients, Totals, event_ring, stamps::SLAB_BYTES, window::Cost,
 };
 use crate::limits::{RATE_HAND_SLOTS_FULL, RATE_STAMP_BYTES_MAX, RATE_TEND_SLOTS};
 use proptest::prelude::*;
@@ -502,10 +502,10 @@ fn what_full_rings_drop_is_counted() {
 }
 
 /// Lets each of `writers` threads offer `events` events of its own client, every fourth a refusal, to its own ring, while
-/// a ledger drains. Answers the ledger's totals and how many events the writers were told are dropped.
+/// [`TopClients`] drains. Returns its totals and how many events the writers were told are dropped.
 fn write_events(writers: u32, events: u64, capacity: usize) -> (Totals, u64) {
     let (senders, receivers): (Vec<_>, Vec<_>) = (0..writers).map(|_| event_ring(capacity)).unzip();
-    let mut ledger = Ledger::new(receivers, writers as usize);
+    let mut top_clients = TopClients::new(receivers, writers as usize);
     let keys = keys(writers as usize);
     let in_vain = thread::scope(|scope| {
         let write = |(mut sender, key): (EventSender, ClientKey)| {
@@ -518,13 +518,13 @@ fn write_events(writers: u32, events: u64, capacity: usize) -> (Totals, u64) {
         };
         let threads: Vec<_> = senders.into_iter().zip(keys.clone()).map(|pair| scope.spawn(write(pair))).collect();
         while threads.iter().any(|thread| !thread.is_finished()) {
-            ledger.drain();
+            top_clients.drain();
         }
         threads.into_iter().map(|thread| thread.join().expect("a writer ends well")).sum()
     });
-    while ledger.drain() > 0 {}
-    let totals = ledger.totals();
-    let top = ledger.top(usize::MAX);
+    while top_clients.drain() > 0 {}
+    let totals = top_clients.totals();
+    let top = top_clients.top(usize::MAX);
     assert_eq!(top.iter().map(|client| client.allowed).sum::<u64>(), totals.allowed);
     assert_eq!(top.iter().map(|client| client.refused).sum::<u64>(), totals.refused);
     if totals.dropped == 0 {

@@ -124,6 +124,7 @@ pub fn event_ring(capacity: usize) -> (EventSender, EventReceiver) {
 
 impl EventSender {
     /// Puts an event in the ring. Answers `false` when the ring is full: the event is then dropped and counted.
+    #[inline]
     pub fn offer(&mut self, event: Event) -> bool {
         debug_assert!(event.stamp_ns >> 62 == 0, "the stamp leaves two bits for the kind");
         if self.is_full() {
@@ -138,6 +139,7 @@ impl EventSender {
     }
 
     /// Whether [`offer`](Self::offer) would drop an event now.
+    #[inline]
     pub fn is_full(&mut self) -> bool {
         let capacity = self.ring.slots.len();
         if self.tail.wrapping_sub(self.head_seen) == capacity {

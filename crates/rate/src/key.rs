@@ -3,7 +3,7 @@
 //! Owns the two hash keys of the process. No secret is kept, only its hash; and since the hash keys are random and never
 //! leave the process, nobody outside can choose two values that collide, or many that crowd one shard.
 
-use crate::{address::ClientAddress, limits::IPV6_PREFIX_DEFAULT};
+use crate::{ClientAddress, limits::IPV6_PREFIX_DEFAULT};
 use std::{
     fmt,
     hash::{BuildHasher, DefaultHasher, Hasher, RandomState},
@@ -31,6 +31,7 @@ impl ClientKey {
     }
 
     /// A place in a table of so many.
+    #[inline]
     #[must_use]
     pub const fn place(self, places: usize) -> usize {
         // The remainder is below a number that is a usize.
@@ -85,6 +86,7 @@ impl ClientKeys {
 
     /// The client who presents this `Authorization` value, by what it means: the case of its scheme and the blanks
     /// around and after that make no difference, and `Bearer` before a token makes none either.
+    #[inline]
     #[must_use]
     pub fn authorization(&self, value: &[u8]) -> ClientKey {
         let (scheme, token) = scheme_and_token(value);
@@ -100,6 +102,7 @@ impl ClientKeys {
 
     /// The client at this address, or this user of the host. An IPv4 address is the same client whether it came in over
     /// an IPv4 socket or mapped over an IPv6 one (`::ffff:192.0.2.1`); an IPv6 address counts with its prefix alone.
+    #[inline]
     #[must_use]
     pub fn address(&self, address: ClientAddress) -> ClientKey {
         let bytes = |domain: u8, bytes: &[u8]| {

@@ -56,15 +56,15 @@ impl ClientTotals {
 
 /// Totals over all clients, and of the busiest ones. For one thread.
 #[derive(Debug)]
-pub struct Ledger {
+pub struct TopClients {
     receivers: Vec<EventReceiver>,
     allowed: u64,
     refused: u64,
     clients: Clients,
 }
 
-impl Ledger {
-    /// A ledger of the rings behind `receivers`, with totals of their own for at most `clients_max` clients.
+impl TopClients {
+    /// The totals of the rings behind `receivers`, with totals of their own for at most `clients_max` clients.
     ///
     /// # Panics
     /// When `clients_max` is 0.
@@ -106,7 +106,7 @@ impl Ledger {
     }
 }
 
-impl Ledger {
+impl TopClients {
     /// The `n` clients with the most refusals, of those in the table and refused at all; most refused first.
     #[must_use]
     pub fn most_refused(&self, n: usize) -> Vec<ClientTotals> {
@@ -128,7 +128,7 @@ struct Clients {
 
 impl Clients {
     fn new(clients_max: usize) -> Self {
-        assert!(clients_max > 0, "a ledger has room for a client");
+        assert!(clients_max > 0, "there is room for a client");
         Self { heap: Vec::with_capacity(clients_max), places: HashMap::with_capacity(clients_max), clients_max }
     }
 
@@ -204,7 +204,7 @@ mod tests {
             clients_max in 1..12_usize,
         ) {
             let (mut sender, receiver) = event_ring(1_024);
-            let mut ledger = Ledger::new(vec![receiver], clients_max);
+            let mut top_clients = TopClients::new(vec![receiver], clients_max);
             let mut exact: HashMap<ClientKey, (u64, u64)> = HashMap::new();
             for &(client, allowed) in &events {
                 // Low numbers come more often.
@@ -215,8 +215,8 @@ mod tests {
                 let (allows, refusals) = exact.entry(key).or_default();
                 *if allowed { allows } else { refusals } += 1;
             }
-            prop_assert_eq!(ledger.drain(), events.len());
-            let top = ledger.top(usize::MAX);
+            prop_assert_eq!(top_clients.drain(), events.len());
+            let top = top_clients.top(usize::MAX);
             prop_assert_eq!(top.len(), exact.len().min(clients_max));
             prop_assert!(top.is_sorted_by(|one, next| one.rank() >= next.rank()));
             prop_assert_eq!(top.iter().map(ClientTotals::rank).sum::<u64>(), events.len() as u64);
@@ -237,7 +237,7 @@ mod tests {
     #[test]
     fn top_is_the_busiest_first_with_its_latest_stamp() {
         let (mut sender, receiver) = event_ring(16);
-        let mut ledger = Ledger::new(vec![receiver], 8);
+        let mut top_clients = TopClients::new(vec![receiver], 8);
         for (stamp_ns, client) in [2, 1, 2, 3, 2, 1].into_iter().enumerate() {
             let kind = if client == 2 { EventKind::Admitted } else { EventKind::Refused };
             assert!(sender.offer(Event { key: key(client), stamp_ns: stamp_ns as u64, kind }));
@@ -245,14 +245,14 @@ mod tests {
         for client in [2, 2, 7] {
             assert!(sender.offer(Event { key: key(client), stamp_ns: 9, kind: EventKind::FarFromNow }));
         }
-        assert_eq!(ledger.drain(), 9);
+        assert_eq!(top_clients.drain(), 9);
         let expected = [
             ClientTotals { key: key(2), allowed: 3, refused: 0, far_from_now: 2, missed_max: 0, last_ns: 4 },
             ClientTotals { key: key(1), allowed: 0, refused: 2, far_from_now: 0, missed_max: 0, last_ns: 5 },
         ];
-        assert_eq!(ledger.top(2), expected);
-        assert_eq!(ledger.most_refused(1), expected[1..]);
-        assert!(ledger.most_refused(9).iter().all(|client| client.refused > 0));
-        assert_eq!(ledger.totals(), Totals { allowed: 3, refused: 3, dropped: 0 });
+        assert_eq!(top_clients.top(2), expected);
+        assert_eq!(top_clients.most_refused(1), expected[1..]);
+        assert!(top_clients.most_refused(9).iter().all(|client| client.refused > 0));
+        assert_eq!(top_clients.totals(), Totals { allowed: 3, refused: 3, dropped: 0 });
     }
 }

@@ -19,7 +19,6 @@ mod tests;
 use crate::{
     http::Cors,
     log::AckLevel,
-    metric,
     proxy::{ForwardedHeader, TrustedProxies},
 };
 use std::{collections::HashSet, fmt, path::PathBuf, time::Duration};

@@ -7,7 +7,6 @@ mod dirent;
 mod disk;
 pub mod limits;
 pub mod log;
-pub mod metric;
 pub mod priority;
 pub mod segment;
 
@@ -27,8 +26,6 @@ pub mod listening;
 pub mod logging;
 #[cfg(not(loom))]
 mod memory;
-#[cfg(not(loom))]
-pub mod printable;
 #[cfg(not(loom))]
 mod progress;
 #[cfg(not(loom))]

@@ -94,20 +94,6 @@ pub const FORWARDED_HOPS_MAX: usize = 16;
 
 // ---- metrics -------------------------------------------------------------------------------------------------------
 
-/// Default bound of metrics in one batch.
-pub const BATCH_METRICS_DEFAULT: usize = 1_000;
-/// Default bound of a metric's name, in bytes of UTF-8 after unescaping.
-pub const NAME_BYTES_DEFAULT: usize = 255;
-/// Default bound of tags on one metric.
-pub const TAGS_DEFAULT: usize = 128;
-/// Milliseconds from the time of arrival from which on a timestamp counts as far from now: a day, which is over every
-/// time zone and any clock that is kept. It is stored and counted: a backfill is no fault.
-pub const TIMESTAMP_FAR_MS: u64 = 24 * 3_600 * 1_000;
-/// Default bound of a tag's key, and of its value, in bytes of UTF-8 after unescaping. Tags are texts that queries
-/// compare and match; a megabyte of text in one is a mistake, or an attack on whoever asks.
-pub const TAG_BYTES_DEFAULT: usize = MIB;
-/// Depth of nesting in a document: objects and arrays, ignored fields included.
-pub const JSON_DEPTH_MAX: usize = 64;
 /// Cap of `--max-batch`.
 pub const BATCH_METRICS_CAP: usize = 1_000_000;
 /// Cap of `--max-name`.
@@ -335,7 +321,7 @@ pub const QUERY_PARAMETERS_MAX: usize = 64 * 1024;
 /// is one, and so is what it may not be; each expression is one.
 pub const QUERY_FILTERS_MAX: usize = 64;
 /// Keys in `by`: as many as a metric has tags, by default.
-pub const QUERY_BY_KEYS_MAX: usize = TAGS_DEFAULT;
+pub const QUERY_BY_KEYS_MAX: usize = metric::limits::TAGS_DEFAULT;
 /// Regular expressions in one query, lists of literals not counted.
 pub const QUERY_PATTERNS_MAX: usize = 9;
 /// Bytes of their texts together. Compiling 16 KiB of classes without regard to case takes 0.8 s, this 0.4 s.

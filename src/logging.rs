@@ -11,10 +11,9 @@
 //! nor said. Not `eprintln!`: it waits for whoever reads, holding a lock that all threads share, and panics when the
 //! write fails.
 
-use crate::{
-    config::LogFormat,
-    limits,
-    metric::format_timestamp,
+use crate::{config::LogFormat, limits};
+use metric::{
+    format_timestamp,
     printable::{self, Notation},
 };
 use std::{

@@ -8,12 +8,12 @@ use crate::{
     limits,
     listening::Role,
     log::{AckLevel, Appender},
-    metric::BatchEncoder,
     proxy::ForwardedFields,
     query_pool::{self, RawQuery},
     stats::{Counters, Document, Format, Histograms, Outcome, QueryStatus, Rejection, Shed, Stamps, unready},
     trace::{Context, Course, Request, Tracer, Traces},
 };
+use metric::BatchEncoder;
 use rate::{
     Charge, ClientAddress, ClientKey, ClientKeys, Decision, Event, EventKind, EventSender, Limiter, Standing,
     has_credentials,

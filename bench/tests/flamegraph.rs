@@ -85,7 +85,7 @@ fn stacks_are_folded_from_the_thread_to_the_innermost_frame() {
             &format!(
                 "{reactor}metricstream::http::connection::Connection<T>::complete;\
                  <metricstream::service::Service as metricstream::http::connection::Service>::serve;\
-                 metricstream::metric::encode::BatchEncoder::encode;metricstream::metric::parser::Parser::step 1"
+                 metric::encode::BatchEncoder::encode;metric::parser::Parser::step 1"
             )
             .as_str()
         ),

@@ -12,7 +12,6 @@ use crate::{
     http::{Cors, Origin},
     limits,
     log::AckLevel,
-    metric,
     proxy::{ForwardedHeader, TrustedProxies, TrustedProxy},
     query::Bounds,
 };
@@ -79,17 +78,22 @@ impl Arguments {
             batch_metrics_limit: within(
                 "--max-batch",
                 self.max_batch,
-                limits::BATCH_METRICS_DEFAULT,
+                metric::limits::BATCH_METRICS_DEFAULT,
                 limits::BATCH_METRICS_CAP,
             )?,
-            name_bytes_limit: within("--max-name", self.max_name, limits::NAME_BYTES_DEFAULT, limits::NAME_BYTES_CAP)?,
+            name_bytes_limit: within(
+                "--max-name",
+                self.max_name,
+                metric::limits::NAME_BYTES_DEFAULT,
+                limits::NAME_BYTES_CAP,
+            )?,
             tag_bytes_limit: within(
                 "--max-tag-value",
                 self.max_tag_value,
-                limits::TAG_BYTES_DEFAULT,
+                metric::limits::TAG_BYTES_DEFAULT,
                 limits::TAG_BYTES_CAP,
             )?,
-            tags_limit: within("--max-tags", self.max_tags, limits::TAGS_DEFAULT, limits::TAGS_CAP)?,
+            tags_limit: within("--max-tags", self.max_tags, metric::limits::TAGS_DEFAULT, limits::TAGS_CAP)?,
         };
         let needed = limits::ring_bytes_min(metric::BatchEncoder::new(metric).encoded_bytes_max(body_bytes_limit));
         let ring_bytes = match self.ring_size.map(|text| text.0.0) {

@@ -23,7 +23,8 @@ mod storage;
 #[cfg(test)]
 mod tests;
 
-use crate::{config::Config, printable::TerminalWriter};
+use crate::config::Config;
+use metric::printable::TerminalWriter;
 use serde::Serialize;
 use std::{
     io::{self, Write},

@@ -1,7 +1,8 @@
 //! Rendering of the report: text for people, or one JSON document.
 
 use super::{Check, Cost, Severity};
-use crate::{config::Config, listening, printable::printable};
+use crate::{config::Config, listening};
+use metric::printable::printable;
 use serde_json::json;
 use std::fmt::Write;
 

@@ -12,11 +12,11 @@ use super::{
 };
 use crate::{
     limits::{QUERY_TAGS_REMEMBERED_BYTES_MAX, QUERY_TAGS_REMEMBERED_MAX},
-    metric::Line,
     scan::{Place, Stop, Visitor},
 };
 use foldhash::quality::RandomState;
 use hashbrown::HashTable;
+use metric::Line;
 use std::hash::{BuildHasher, Hasher};
 
 /// What a spelling of name and tags belongs to.

@@ -7,10 +7,8 @@ use super::{
     parameters::{Operator, Parameter, shown},
     pattern::{Pattern, literals},
 };
-use crate::{
-    limits::{QUERY_FILTERS_MAX, QUERY_PATTERN_TEXT_BYTES_MAX, QUERY_PATTERNS_MAX},
-    metric::{Line, spelled},
-};
+use crate::limits::{QUERY_FILTERS_MAX, QUERY_PATTERN_TEXT_BYTES_MAX, QUERY_PATTERNS_MAX};
+use metric::{Line, spelled};
 use std::collections::HashSet;
 
 /// Texts, escaped.

@@ -1,7 +1,7 @@
 //! What tells series apart: a name and tags, both as they stand in the log. The same tags in another order are the same series.
 
 use super::request::By;
-use crate::metric::{Kind, Line, Tags, Text};
+use metric::{Kind, Line, Tags, Text};
 use std::{borrow::Cow, collections::HashMap};
 
 /// Between name and tags in a key. Neither has a raw control character.

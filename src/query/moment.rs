@@ -6,7 +6,7 @@
 //! | epoch | `1767323045678` is milliseconds as in a metric; `1767323045` and `1767323045.678`, which a metric may not have, seconds |
 //! | relative to now | `-15m`, `-1h30m`, `+5m`, `now` |
 
-use crate::metric::{SECONDS_END, SECONDS_MIN, TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN, parse_timestamp};
+use metric::{SECONDS_END, SECONDS_MIN, TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN, parse_timestamp};
 use std::ops::Range;
 
 /// Numbers that a metric may not have, as they look like seconds, are seconds here up to this: the year 2286. Of the

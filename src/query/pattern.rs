@@ -6,10 +6,8 @@
 //! expression of m states over a text of n bytes may take m x n steps, which for a text of a megabyte is seconds.
 
 use super::{Look, Refusal, parameters::shown};
-use crate::{
-    limits::{QUERY_PATTERN_BYTES_MAX, QUERY_PATTERN_CACHE_BYTES, QUERY_PATTERN_STEPS_BETWEEN_LOOKS},
-    metric::Text,
-};
+use crate::limits::{QUERY_PATTERN_BYTES_MAX, QUERY_PATTERN_CACHE_BYTES, QUERY_PATTERN_STEPS_BETWEEN_LOOKS};
+use metric::Text;
 use regex::bytes::{Regex, RegexBuilder};
 use regex_automata::{
     Anchored, MatchKind,
@@ -192,7 +190,7 @@ fn ends_unescaped(text: &str, character: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metric::spelled;
+    use metric::spelled;
     use proptest::prelude::*;
     use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -8,10 +8,8 @@ use super::{
     moment::{MOMENT_EXPECTED, SPAN_EXPECTED, moment, span},
     parameters::{self, Operator, Parameter, shown},
 };
-use crate::{
-    limits::{QUERY_BY_KEYS_MAX, QUERY_RANGE_DEFAULT_MS},
-    metric::{TIMESTAMP_MS_MIN, spelled},
-};
+use crate::limits::{QUERY_BY_KEYS_MAX, QUERY_RANGE_DEFAULT_MS};
+use metric::{TIMESTAMP_MS_MIN, spelled};
 use std::collections::HashSet;
 
 /// What becomes of the values in a bucket.

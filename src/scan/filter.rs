@@ -6,11 +6,11 @@
 //! Predicates are asked only of names that were checked: what stands in a file may be anything.
 
 use super::{Names, Place, ScanError, Scanned, Visitor, Wanted, learnt::Lesson};
-use crate::metric::{
+use memchr::{memchr, memchr2};
+use metric::{
     BEFORE_NAME, BEFORE_TIMESTAMP, BEFORE_VALUE, Line, Lines, TIMESTAMP_BYTES, TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN,
     format_timestamp, is_spelled,
 };
-use memchr::{memchr, memchr2};
 
 const TIMESTAMP_AT: usize = BEFORE_TIMESTAMP.len();
 const TIMESTAMP_END: usize = TIMESTAMP_AT + TIMESTAMP_BYTES;

@@ -6,9 +6,9 @@
 use super::{Names, Wanted, filter::hash, open::NamesWanted};
 use crate::{
     limits::{BLOCK_BYTES, BLOCK_NAMES_MAX, SCAN_LEARNT_BYTES_MAX, SEGMENT_NAMES_MAX},
-    metric::{Line, TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN},
     segment::Block,
 };
+use metric::{Line, TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN};
 use std::{
     collections::HashMap,
     sync::{Arc, PoisonError},

@@ -29,10 +29,8 @@ mod worker;
 pub use error::{ScanError, Stop};
 pub use source::{Snapshot, Source};
 
-use crate::{
-    limits::SCAN_THREADS_CAP,
-    metric::{Line, TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN},
-};
+use crate::limits::SCAN_THREADS_CAP;
+use metric::{Line, TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN};
 use std::{
     fmt,
     panic::resume_unwind,

@@ -11,7 +11,7 @@ use super::{Block, Frame, SegmentError, SegmentFile, SegmentName, Sidecar};
 use crate::limits::{
     BLOCK_NAMES_MAX, FRAME_BYTES_MAX, LINE_BYTES_MAX, SEGMENT_NAMES_BYTES_MAX, SEGMENT_NAMES_MAX, ZSTD_WINDOW_LOG_MAX,
 };
-use crate::metric::{Lines, TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN};
+use metric::{Lines, TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN};
 use std::{
     collections::HashMap,
     fs::File,

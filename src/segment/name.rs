@@ -2,7 +2,7 @@
 //! last time that can be written names go on with a sequence number, `metrics-99991231T235959.999Z_000001.jsonl`, which
 //! sorts behind it as text too.
 
-use crate::metric::{TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN, format_timestamp, parse_timestamp};
+use metric::{TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN, format_timestamp, parse_timestamp};
 use std::fmt;
 
 /// The segment that is appended to.

@@ -20,8 +20,8 @@ use super::{SegmentError, SegmentFile, SegmentName};
 use crate::limits::{
     BLOCK_BYTES_MAX, BLOCK_NAMES_MAX, FRAME_BYTES_MAX, SEGMENT_NAMES_BYTES_MAX, SEGMENT_NAMES_MAX, SIDECAR_BYTES_MAX,
 };
-use crate::metric::{TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN, is_spelled};
 use memchr::memmem;
+use metric::{TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN, is_spelled};
 use serde::{
     Deserialize, Deserializer, Serialize,
     de::{Error as _, SeqAccess, Visitor},

@@ -167,7 +167,7 @@ counters! {
         metrics_stored,
         /// Metrics of malformed batches.
         metrics_rejected,
-        /// Metrics stored whose timestamp is over [`crate::limits::TIMESTAMP_FAR_MS`] from the time of arrival.
+        /// Metrics stored whose timestamp is over [`metric::limits::TIMESTAMP_FAR_MS`] from the time of arrival.
         metrics_far_from_now,
         /// Bytes of decoded bodies.
         body_bytes_received,

@@ -12,10 +12,10 @@ use super::{
 };
 use crate::{
     limits::{BLOCK_BYTES, FRAME_BYTES_MAX, LINE_BYTES_MAX},
-    metric::Line,
     segment::Block,
 };
 use memchr::{memchr, memmem, memrchr};
+use metric::Line;
 use std::{fmt, fs::File, io, os::unix::fs::FileExt};
 use zstd::bulk::Decompressor;
 

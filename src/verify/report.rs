@@ -1,7 +1,7 @@
 //! The report of a check, with the same contents as text and as JSON.
 
 use super::{finding::Findings, repair::Repair, survey::Survey, tally::SegmentReport};
-use crate::printable::{TerminalWriter, printable};
+use metric::printable::{TerminalWriter, printable};
 use serde::Serialize;
 use std::{
     io::{self, Write},

@@ -5,8 +5,8 @@ use super::{
     piece::{Checked, Verdict},
     subject::{Expected, Piece, Subject},
 };
-use crate::metric::format_timestamp;
 use crc32fast::Hasher;
+use metric::format_timestamp;
 use serde::Serialize;
 use std::sync::Arc;
 
@@ -295,6 +295,6 @@ pub fn sidecar_name(subject: &Subject) -> String {
 }
 
 pub fn time(ms: i64) -> String {
-    use crate::metric::{TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN};
+    use metric::{TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN};
     format_timestamp(ms.clamp(TIMESTAMP_MS_MIN, TIMESTAMP_MS_MAX)).into_iter().map(char::from).collect()
 }

@@ -4,8 +4,8 @@
 //! damage ends where it begins. Time is linear in the number of bytes for any input.
 
 use super::finding::{Kind, excerpt};
-use crate::metric::{Line, LineError, Lines};
 use memchr::{memchr, memmem};
+use metric::{Line, LineError, Lines};
 use std::ops::Range;
 
 /// The beginning of every line.

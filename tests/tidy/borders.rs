@@ -8,8 +8,9 @@ const BORDERS: &[(&str, &[&str])] = &[
     ("wake", &[]),
     ("reactor", &["wake"]),
     ("rate", &["wake"]),
-    ("metricstream", &["wake", "reactor", "rate"]),
-    ("metricstream_bench", &["wake", "reactor", "rate", "metricstream"]),
+    ("metric", &[]),
+    ("metricstream", &["wake", "reactor", "rate", "metric"]),
+    ("metricstream_bench", &["wake", "reactor", "rate", "metric", "metricstream"]),
     ("metricstream_torture", &[]),
 ];
 

@@ -2,9 +2,9 @@
 //! it ends the process.
 
 use crate::log::{ACTIVE, Form, Log, STATE, line, lines, segment};
+use metric::Line;
 use metricstream::{
     log::{self, Log as RunningLog, Settings},
-    metric::Line,
     query::{Bounds, Effort, Format, Kind, Refusal, Request, run},
     scan::Source,
     segment::{Keeper, KeeperSetup, SegmentFile},

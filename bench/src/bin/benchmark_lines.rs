@@ -9,10 +9,8 @@
 //! - `from_utf8`, `line feeds`: what looking at each byte costs at all: the standard library's check, and memchr.
 
 use clap::Parser;
-use metricstream::{
-    limits::MIB,
-    metric::{BatchEncoder, Bounds, Line, Lines},
-};
+use metric::{BatchEncoder, Bounds, Line, Lines};
+use metricstream::limits::MIB;
 use metricstream_bench::output;
 use std::{hint::black_box, process::ExitCode, time::Instant};
 

@@ -232,7 +232,7 @@ fn median(mut figures: Vec<f64>) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use metricstream::metric::Kind;
+    use metric::Kind;
 
     fn sample(name: &str, value: f64) -> Sample {
         Sample { name: name.to_owned(), value, kind: Kind::Gauge, timestamp_ms: None, tags: Vec::new() }

@@ -30,7 +30,7 @@ pub use naive::Naive;
 pub use ours::{Encode, Ours};
 pub use report::{compiled_for, gate, json, text};
 
-use metricstream::metric::Kind;
+use metric::Kind;
 use std::collections::HashSet;
 
 /// One metric as a parser read it, for comparison.

@@ -6,7 +6,7 @@
 //! and a tag called `name` in front of the field `name` is taken for it. It looks at most bytes many times.
 
 use super::{BatchParser, NAIVE, Sample};
-use metricstream::metric::Kind;
+use metric::Kind;
 use std::hint::black_box;
 
 /// See the module.

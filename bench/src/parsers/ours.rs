@@ -1,7 +1,7 @@
 //! The service's parser, by itself and with the encoder behind it, as the service uses them.
 
 use super::{BatchParser, OURS, Sample};
-use metricstream::metric::{BatchEncoder, Bounds, Metric, Parser, Scratch, Text};
+use metric::{BatchEncoder, Bounds, Metric, Parser, Scratch, Text};
 use std::hint::black_box;
 
 /// Parse and validate.

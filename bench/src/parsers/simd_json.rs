@@ -4,9 +4,9 @@
 //! are kept from batch to batch.
 
 use super::{BatchParser, Sample, has_repeated, typed::Batch};
-use metricstream::{
+use metric::{
+    Kind,
     limits::{BATCH_METRICS_DEFAULT, NAME_BYTES_DEFAULT, TAGS_DEFAULT},
-    metric::Kind,
 };
 use simd_json::{Buffers, Deserializer, INPUT_PADDING, fill_tape_padded, prelude::*, tape};
 use std::hint::black_box;

@@ -2,10 +2,7 @@
 //! serde. What serde cannot say is checked by [`Batch::check`].
 
 use super::{Sample, has_repeated};
-use metricstream::{
-    limits::{BATCH_METRICS_DEFAULT, NAME_BYTES_DEFAULT, TAGS_DEFAULT},
-    metric,
-};
+use metric::limits::{BATCH_METRICS_DEFAULT, NAME_BYTES_DEFAULT, TAGS_DEFAULT};
 use serde::{
     Deserialize, Deserializer,
     de::{Error, MapAccess, Visitor},

@@ -12,11 +12,11 @@ use crate::{
     config::allowed_cores,
     limits::SCAN_THREADS_CAP,
     logging,
-    printable::{TerminalWriter, printable},
     progress::metered,
     query::{Answer, Bounds, Effort, Format, Kind, Refusal, Request, meaning, run},
     scan::Source,
 };
+use metric::printable::{TerminalWriter, printable};
 use std::{
     borrow::Cow,
     fmt, fs,

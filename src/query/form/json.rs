@@ -2,14 +2,11 @@
 //! in its place: `"names":[…]`, `"values":[…]`.
 
 use super::{append, append_text, append_value, listed};
-use crate::{
-    metric::spelled,
-    printable::append_json,
-    query::{
-        Kind,
-        answer::{Answer, Point, Series, Stats},
-    },
+use crate::query::{
+    Kind,
+    answer::{Answer, Point, Series, Stats},
 };
+use metric::{printable::append_json, spelled};
 
 pub(super) fn begin(answer: &Answer, out: &mut Vec<u8>) {
     match &answer.kind {

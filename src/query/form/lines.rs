@@ -2,13 +2,11 @@
 //! again; of discovery a series, a name or a value.
 
 use super::{append, append_text, append_value, listed};
-use crate::{
-    printable::append_json,
-    query::{
-        Kind,
-        answer::{Answer, Point, Series},
-    },
+use crate::query::{
+    Kind,
+    answer::{Answer, Point, Series},
 };
+use metric::printable::append_json;
 
 pub(super) fn series(answer: &Answer, series: &Series, out: &mut Vec<u8>) {
     if answer.kind == Kind::Query {

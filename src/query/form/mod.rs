@@ -7,7 +7,7 @@ mod json;
 mod lines;
 
 use super::{Kind, Look, Refusal, answer::Answer, tally::Value};
-use crate::printable::append_json;
+use metric::printable::append_json;
 use std::{borrow::Borrow, io::Write};
 
 /// A form of an answer.

@@ -253,9 +253,9 @@ fn an_empty_directory_has_an_empty_answer() {
 #[test]
 fn the_widest_range_and_the_shortest_step() {
     let metrics = [
-        Metric::new(crate::metric::TIMESTAMP_MS_MIN, "n", "1", &[]),
+        Metric::new(metric::TIMESTAMP_MS_MIN, "n", "1", &[]),
         Metric::new(0, "n", "2", &[]),
-        Metric::new(crate::metric::TIMESTAMP_MS_MAX - 1, "n", "3", &[]),
+        Metric::new(metric::TIMESTAMP_MS_MAX - 1, "n", "3", &[]),
     ];
     let log = Log::new(&metrics, &[]);
     for agg in ["last", "increase", "p50", "stddev"] {
@@ -270,7 +270,7 @@ fn the_widest_range_and_the_shortest_step() {
             };
             assert_eq!(points.len(), expected, "{parameters}");
             if step == "&step=1ms" {
-                assert_eq!(points[expected - 1].timestamp_ms, crate::metric::TIMESTAMP_MS_MAX - 1);
+                assert_eq!(points[expected - 1].timestamp_ms, metric::TIMESTAMP_MS_MAX - 1);
             }
         }
     }

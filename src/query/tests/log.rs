@@ -1,9 +1,7 @@
 //! Logs made up for tests: lines, and how they lie in segments.
 
-use crate::{
-    metric::{format_timestamp, spelled},
-    segment::{ACTIVE_NAME, SegmentFile, SegmentName, compress, index},
-};
+use crate::segment::{ACTIVE_NAME, SegmentFile, SegmentName, compress, index};
+use metric::{format_timestamp, spelled};
 use std::{fs, path::Path, sync::atomic::AtomicBool};
 use tempfile::TempDir;
 

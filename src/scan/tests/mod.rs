@@ -10,9 +10,9 @@ mod total;
 use super::*;
 use crate::{
     limits::BLOCK_BYTES,
-    metric::format_timestamp,
     segment::{ACTIVE_NAME, SegmentFile, SegmentName, compress, index},
 };
+use metric::format_timestamp;
 use std::{fs, path::Path, sync::atomic::AtomicBool, time::Duration};
 use tempfile::TempDir;
 

@@ -5,7 +5,7 @@ use super::{
     super::filter::{Filter, Verdicts},
     *,
 };
-use crate::metric::{Text, is_spelled};
+use metric::{Text, is_spelled};
 use proptest::prelude::*;
 
 /// The lines of `text` that are wanted, searched for, and parsed.

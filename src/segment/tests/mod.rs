@@ -9,7 +9,7 @@ mod retention;
 mod sidecar;
 
 use super::*;
-use crate::metric::{BatchEncoder, Bounds, Lines};
+use metric::{BatchEncoder, Bounds, Lines};
 use std::{collections::BTreeMap, fs, path::Path, sync::atomic::AtomicBool};
 use tempfile::TempDir;
 
@@ -33,7 +33,7 @@ fn scrapes() -> Vec<u8> {
 
 /// A line of `bytes` bytes, at least 120.
 fn line(ms: i64, name: &str, bytes: usize) -> String {
-    let timestamp = String::from_utf8(crate::metric::format_timestamp(ms).to_vec()).unwrap();
+    let timestamp = String::from_utf8(metric::format_timestamp(ms).to_vec()).unwrap();
     let line = |tag: &str| {
         format!(r#"{{"timestamp":"{timestamp}","name":"{name}","value":1,"type":"gauge","tags":{{"t":"{tag}"}}}}"#)
             + "\n"

@@ -110,7 +110,7 @@ proptest! {
         if let Ok(read) = read(&directory, &text) {
             let bytes: u64 = read.blocks.iter().map(|block| block.bytes).sum();
             prop_assert!(bytes == read.bytes && read.lines + read.foreign_lines <= bytes);
-            prop_assert!(read.names.iter().flatten().all(|name| crate::metric::is_spelled(name.as_bytes())));
+            prop_assert!(read.names.iter().flatten().all(|name| metric::is_spelled(name.as_bytes())));
         }
     }
 }

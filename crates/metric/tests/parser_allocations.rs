@@ -5,7 +5,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::hint::black_box;
 
-use metricstream::metric::{BatchEncoder, Bounds};
+use metric::{BatchEncoder, Bounds};
 
 thread_local! {
     /// Allocations made by this thread. The test harness has threads of its own.
@@ -44,7 +44,7 @@ static ALLOCATOR: CountingAllocator = CountingAllocator;
 fn encoding_allocates_nothing() {
     let tags: Vec<_> = (0..128).map(|index| format!(r#""k\u0065y{index}":"v\n""#)).collect();
     let mut bodies: Vec<String> =
-        include_str!("../bench/data/node_exporter.ndjson").lines().map(str::to_owned).collect();
+        include_str!("../../../bench/data/node_exporter.ndjson").lines().map(str::to_owned).collect();
     bodies.push(format!(r#"{{"metrics":[{{"name":"a\tb","value":1e308,"tags":{{{}}}}}]}}"#, tags.join(",")));
     bodies.push(r#"{"x":[[{}]],"metrics":[{"name":"é","value":1,"timestamp":"2026-01-02T03:04:05Z"}]}"#.to_owned());
     // And refusals, of every room: nothing is allocated for them until they are printed.

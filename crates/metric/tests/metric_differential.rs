@@ -10,8 +10,8 @@
 
 use std::fmt::Write;
 
-use metricstream::limits::JSON_DEPTH_MAX;
-use metricstream::metric::{BatchEncoder, Bounds};
+use metric::limits::JSON_DEPTH_MAX;
+use metric::{BatchEncoder, Bounds};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -20,7 +20,7 @@ use serde_json::value::RawValue;
 const ARRIVAL_MS: i64 = 1_767_323_045_678;
 /// Small, so that mutated documents break them.
 const BOUNDS: Bounds = Bounds { batch_metrics_limit: 6, name_bytes_limit: 48, tags_limit: 14, tag_bytes_limit: 40 };
-const NODE_EXPORTER: &str = include_str!("../bench/data/node_exporter.ndjson");
+const NODE_EXPORTER: &str = include_str!("../../../bench/data/node_exporter.ndjson");
 
 // ---- the oracle ----------------------------------------------------------------------------------------------------
 

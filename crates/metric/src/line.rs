@@ -80,6 +80,7 @@ impl<'a> Line<'a> {
     }
 
     /// Its tags, in their order.
+    #[inline]
     #[must_use]
     pub fn tags(&self) -> Tags<'a> {
         Tags { rest: self.tags }
@@ -155,6 +156,7 @@ impl<'a> Lines<'a> {
     }
 
     /// Offset in the block of the line that comes next.
+    #[inline]
     #[must_use]
     pub fn byte(&self) -> usize {
         self.cursor.byte()

@@ -9,29 +9,43 @@
 //! The document is JSON by RFC 8259 to the letter. Stricter than that, by our own choice: nesting is bounded
 //! ([`JSON_DEPTH_MAX`](crate::limits::JSON_DEPTH_MAX)), a lone surrogate (`"\ud800"`) is refused as it has no UTF-8
 //! form, and a field that we know may come only once. Unknown fields are checked and ignored, repeated or not.
+//!
+//! Beside them stands [`printable`]: the texts of metrics, and all others that an untrusted client wrote, made fit for a terminal.
+//!
+//! ```
+//! use metric::{BatchEncoder, Bounds, Line};
+//!
+//! let body = br#"{"metrics":[{"name":"cpu","value":0.5,"timestamp":1767323045678,"tags":{"host":"a"}}]}"#;
+//! let mut encoder = BatchEncoder::new(Bounds::default());
+//! let mut lines = vec![0; encoder.encoded_bytes_max(body.len())];
+//! let encoded = encoder.encode(body, 1_767_323_045_700, &mut lines).unwrap();
+//! assert_eq!(encoded.metrics, 1);
+//!
+//! let line = Line::parse(lines[..encoded.bytes].trim_ascii_end()).unwrap();
+//! assert_eq!((line.name, line.value, line.timestamp_ms), (&b"cpu"[..], &b"0.5"[..], 1_767_323_045_678));
+//! ```
 
 mod cursor;
 mod encode;
 mod error;
 mod keys;
+pub mod limits;
 mod line;
 mod number;
 mod parser;
+pub mod printable;
 mod text;
 mod timestamp;
 
-pub(crate) use encode::{BEFORE_NAME, BEFORE_TIMESTAMP, BEFORE_VALUE};
-pub use encode::{BatchEncoder, Encoded};
+pub use encode::{BEFORE_NAME, BEFORE_TIMESTAMP, BEFORE_VALUE, BatchEncoder, Encoded};
 pub use error::{BatchError, Field, Reason};
 pub use line::{Line, LineError, Lines, Tags, is_spelled};
 pub use parser::{Parser, Scratch};
 pub use text::{Text, spelled};
-pub(crate) use timestamp::{SECONDS_END, SECONDS_MIN};
 pub use timestamp::{
-    TIMESTAMP_BYTES, TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN, format as format_timestamp, parse as parse_timestamp,
+    SECONDS_END, SECONDS_MIN, TIMESTAMP_BYTES, TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN, format as format_timestamp,
+    parse as parse_timestamp,
 };
-
-use crate::limits;
 
 /// What an operator may set about batches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

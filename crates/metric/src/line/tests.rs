@@ -1,5 +1,5 @@
 use super::*;
-use crate::metric::{BatchEncoder, Bounds};
+use crate::{BatchEncoder, Bounds};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{Value, json};

@@ -337,7 +337,7 @@ impl fmt::Display for BatchError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metric::{BatchEncoder, Bounds};
+    use crate::{BatchEncoder, Bounds};
 
     fn refusal(body: &[u8]) -> BatchError {
         let bounds = Bounds { batch_metrics_limit: 3, name_bytes_limit: 8, tags_limit: 2, tag_bytes_limit: 24 };

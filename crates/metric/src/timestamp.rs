@@ -298,7 +298,7 @@ mod tests {
 
     #[test]
     fn numbers_that_look_like_seconds_are_refused() {
-        let read = |text: &str| from_number(&crate::metric::number::read(&mut Cursor::new(text.as_bytes())).unwrap());
+        let read = |text: &str| from_number(&crate::number::read(&mut Cursor::new(text.as_bytes())).unwrap());
         for ms in [0, 5, -1, 99_999_999, 100_000_000_000, 1_767_323_045_678, -1_767_323_045, TIMESTAMP_MS_MAX] {
             assert_eq!(read(&ms.to_string()), Ok(ms));
         }

@@ -12,9 +12,12 @@ use super::timestamp::{self, TIMESTAMP_BYTES};
 use super::{BatchError, Bounds, Kind, Metric};
 use crate::limits::TIMESTAMP_FAR_MS;
 
-pub(crate) const BEFORE_TIMESTAMP: &[u8] = br#"{"timestamp":""#;
-pub(crate) const BEFORE_NAME: &[u8] = br#"","name":""#;
-pub(crate) const BEFORE_VALUE: &[u8] = br#"","value":"#;
+/// The beginning of a line, before the timestamp.
+pub const BEFORE_TIMESTAMP: &[u8] = br#"{"timestamp":""#;
+/// Between the timestamp and the name.
+pub const BEFORE_NAME: &[u8] = br#"","name":""#;
+/// Between the name and the value.
+pub const BEFORE_VALUE: &[u8] = br#"","value":"#;
 const NO_TAGS: &[u8] = b"{}";
 pub(super) const LINE_END: &[u8] = b"}\n";
 
@@ -83,6 +86,7 @@ impl BatchEncoder {
     }
 
     /// Bytes that the lines of any good body of `body_bytes` bytes can take, at most.
+    #[inline]
     pub fn encoded_bytes_max(&self, body_bytes: usize) -> usize {
         let metrics_max = self.bounds.batch_metrics_limit.min(body_bytes / METRIC_BYTES_MIN);
         body_bytes + metrics_max * LINE_BYTES_GAINED_MAX

@@ -26,21 +26,25 @@ pub struct Text<'a> {
 impl<'a> Text<'a> {
     /// A string of a line of the log, as it stands between its quotation marks, checked by [`Line`](super::Line) or
     /// [`is_spelled`](super::is_spelled).
-    pub(crate) fn of_line(raw: &'a [u8]) -> Self {
+    #[inline]
+    pub fn of_line(raw: &'a [u8]) -> Self {
         Self { raw, escapes: memchr_iter(b'\\', raw).count() }
     }
 
     /// What stood between the quotation marks.
+    #[inline]
     pub fn raw(&self) -> &'a [u8] {
         self.raw
     }
 
     /// Whether [`raw`](Self::raw) has escapes in it. If not, it is what the text means.
+    #[inline]
     pub fn has_escapes(&self) -> bool {
         self.escapes > 0
     }
 
     /// The bytes of UTF-8 that the text means.
+    #[inline]
     pub fn decoded(&self) -> Decoded<'a> {
         Decoded { raw: self.raw, pending: [0; 4], pending_from: 4 }
     }

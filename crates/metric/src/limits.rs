@@ -1,0 +1,19 @@
+//! The bounds of a batch: the unit and the reason of each. How far an operator may raise them is in the server's configuration.
+
+/// One mebibyte.
+const MIB: usize = 1024 * 1024;
+
+/// Default bound of metrics in one batch.
+pub const BATCH_METRICS_DEFAULT: usize = 1_000;
+/// Default bound of a metric's name, in bytes of UTF-8 after unescaping.
+pub const NAME_BYTES_DEFAULT: usize = 255;
+/// Default bound of tags on one metric.
+pub const TAGS_DEFAULT: usize = 128;
+/// Milliseconds from the time of arrival from which on a timestamp counts as far from now: a day, which is over every
+/// time zone and any clock that is kept. It is stored and counted: a backfill is no fault.
+pub const TIMESTAMP_FAR_MS: u64 = 24 * 3_600 * 1_000;
+/// Default bound of a tag's key, and of its value, in bytes of UTF-8 after unescaping. Tags are texts that queries
+/// compare and match; a megabyte of text in one is a mistake, or an attack on whoever asks.
+pub const TAG_BYTES_DEFAULT: usize = MIB;
+/// Depth of nesting in a document: objects and arrays, ignored fields included.
+pub const JSON_DEPTH_MAX: usize = 64;

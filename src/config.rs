@@ -17,10 +17,10 @@ mod telemetry;
 mod tests;
 
 use crate::{
-    http::Cors,
     log::AckLevel,
     proxy::{ForwardedHeader, TrustedProxies},
 };
+use http1::Cors;
 use std::{collections::HashSet, fmt, path::PathBuf, time::Duration};
 
 pub use arguments::{Arguments, read_file};

@@ -19,8 +19,6 @@ pub mod config;
 #[cfg(not(loom))]
 pub mod doctor;
 #[cfg(not(loom))]
-pub mod http;
-#[cfg(not(loom))]
 pub mod listening;
 #[cfg(not(loom))]
 pub mod logging;

@@ -10,76 +10,11 @@ pub const MIB: usize = 1024 * KIB;
 
 // ---- HTTP ----------------------------------------------------------------------------------------------------------
 
-/// Bytes of a request's head: request line, headers and the empty line. Over it: 431. nginx takes 8 KiB a line and 32 in
-/// all, Apache 8 KiB a line; agents send well under 1 KiB.
-pub const HEAD_BYTES_MAX: usize = 16 * KIB;
-/// Header lines of one request. Over it: 431.
-pub const HEADERS_MAX: usize = 64;
-/// Bytes of one chunk-size line of a chunked body, extensions and line end included. Over it: 400.
-pub const CHUNK_LINE_BYTES_MAX: usize = 256;
-/// Bytes of all chunk extensions of one body. They mean nothing here, and cost as much as data. Over it: 400.
-pub const CHUNK_EXTENSION_BYTES_MAX: usize = 16 * KIB;
-/// Bytes of the trailer section of a chunked body. Over it: 431.
-pub const TRAILER_BYTES_MAX: usize = 4 * KIB;
-/// Empty lines skipped before a request line (RFC 9112, 2.2 asks for at least one). Over it: 400.
-pub const LEADING_EMPTY_LINES_MAX: usize = 4;
-/// Bytes read and thrown away after an early refusal, so that the peer can read the answer before the connection ends.
-pub const LINGER_BYTES_MAX: usize = 4 * MIB;
-/// Requests answered for one connection before the others get their turn.
-pub const REQUESTS_PER_TURN_MAX: usize = 64;
-/// Bytes of content handed to the service for one connection before the others get their turn; the request that goes
-/// over it is the last. 64 small bodies that each decompress to 4 MiB would hold the core for a good part of a second.
-pub const CONTENT_BYTES_PER_TURN_MAX: usize = MIB;
 /// Work of one turn over all connections of a core, in bytes of content: 4 MiB are parsed in some 4 ms and inflated in
 /// 10. What arrives beyond it waits for the next turn, first come first served.
 pub const TURN_WORK_BYTES_MAX: usize = 4 * MIB;
-/// Work that a request counts as besides its content: 2 us, in which 1 KiB or two are parsed. So a turn has 4,096
-/// requests at most.
-pub const REQUEST_WORK_BYTES: usize = KIB;
-/// Bytes that may wait unread for the answers before them to be sent; at it, receiving pauses. What one delivery brings
-/// on top is taken all the same.
-pub const INBOX_BYTES_MAX: usize = 64 * KIB;
-// A head that is not yet complete waits there, and must never be what pauses its own connection.
-const _: () = assert!(INBOX_BYTES_MAX > HEAD_BYTES_MAX);
-/// Bytes of a body that are read and thrown away to keep a connection whose request was refused by its head alone. With
-/// more to come the connection ends instead.
-pub const DISCARD_BYTES_MAX: usize = 64 * KIB;
-/// Capacity of a buffer worth keeping for the next connection. A batch of 1,000 metrics is about 100 KB.
-pub const BUFFER_KEPT_BYTES_MAX: usize = 256 * KIB;
-/// Buffers kept for the next connection, in each core: their number, and their capacity in all.
-pub const BUFFERS_KEPT_MAX: usize = 1024;
-/// See [`BUFFERS_KEPT_MAX`].
-pub const BUFFERS_KEPT_BYTES_MAX: usize = 4 * MIB;
-/// Capacity each core keeps for decompressed bodies between requests.
-pub const DECODED_KEPT_BYTES_MAX: usize = MIB;
-/// gzip members or zstd frames in one body: starting one costs time even when it is empty. bgzip makes one for every
-/// 64 KiB, which is 1024 of them in `BODY_BYTES_CAP`.
-pub const CONTENT_MEMBERS_MAX: usize = BODY_BYTES_CAP / (64 * KIB);
 /// Default bound of a body, before and after decompression.
 pub const BODY_BYTES_DEFAULT: usize = 4 * MIB;
-/// Cap of what `--max-body` may ask for: the ring must be able to take one whole batch (see `RING_BYTES_MIN`).
-pub const BODY_BYTES_CAP: usize = 64 * MIB;
-/// Bytes a zstd frame's window may ask for: log2. 8 MiB is what RFC 8878 recommends decoders to support at least.
-pub const ZSTD_WINDOW_LOG_MAX: u32 = 23;
-
-/// Bytes of memory that one reactor holds for its peers, over all its connections and by capacity: heads and bodies
-/// being received, what is stashed while answers are outstanding, answers, what the driver keeps for paused
-/// connections, and the decompressors. Each is reserved before it grows. Over it the address that holds the most gives
-/// way (`shard::crowd`), and what still does not fit is answered 503. Without this bound 10,000 connections could hold
-/// 10,000 x 4 MiB = 40 GiB.
-pub const HELD_BYTES_MAX: usize = 256 * MIB;
-/// Bytes of it set aside for the decompressors of one reactor beside their output: 41 KiB for zlib, and for zstd a
-/// window of 8 MiB with its margin and its tables, which take 0.3 MiB.
-pub const DECODER_BYTES_MAX: usize = 9 * MIB;
-const _: () = assert!(HELD_BYTES_MAX >= 4 * BODY_BYTES_CAP && DECODER_BYTES_MAX > (1 << ZSTD_WINDOW_LOG_MAX));
-/// Bytes of one answer without a document: a burst that has no memory for another ends with the one before.
-pub const ANSWER_BYTES: usize = 512;
-/// Bytes of one piece of an answer whose length is not known when it begins. With its framing as a chunk it fills 64 KiB; a size
-/// of five digits would not be more of a piece.
-pub const PIECE_BYTES_MAX: usize = 64 * KIB - 13;
-/// Seconds after which a client that was answered 503 is told to try again: what fills up here (a ring, the disk) drains, or
-/// does not, within about that time.
-pub const RETRY_AFTER_S: u32 = 1;
 
 /// Bytes of one header of the PROXY protocol. Over it: 400. Version 1 has at most 107; version 2 has 536 in practice
 /// (its specification, 2.2), and more only for a client's certificate.
@@ -87,8 +22,6 @@ pub const PROXY_HEADER_BYTES_MAX: usize = 4 * KIB;
 /// Networks of `--trusted-proxies`. Each is compared with at every hop of a forwarded request; the largest lists that
 /// clouds publish of their proxies have about 200.
 pub const TRUSTED_PROXIES_MAX: usize = 256;
-/// Fields of one name, `Forwarded` or `X-Forwarded-For`, that are kept of a request: the last ones.
-pub const FORWARDED_FIELDS_MAX: usize = 4;
 /// Proxies behind each other that are followed from the last one to the client.
 pub const FORWARDED_HOPS_MAX: usize = 16;
 
@@ -99,7 +32,7 @@ pub const BATCH_METRICS_CAP: usize = 1_000_000;
 /// Cap of `--max-name`.
 pub const NAME_BYTES_CAP: usize = 64 * KIB;
 /// Cap of `--max-tag-value`.
-pub const TAG_BYTES_CAP: usize = BODY_BYTES_CAP;
+pub const TAG_BYTES_CAP: usize = http1::limits::BODY_BYTES_CAP;
 /// Cap of `--max-tags`. Repeated keys are found through a hash table of at most 104 bytes a tag, one on each core.
 pub const TAGS_CAP: usize = 1_024;
 
@@ -182,7 +115,8 @@ pub const RING_BYTES_DEFAULT: usize = 16 * MIB;
 pub const RING_BYTES_MIN: usize = 64 * KIB;
 /// Largest ring that may be configured.
 pub const RING_BYTES_CAP: usize = 1024 * MIB;
-const _: () = assert!(RING_BYTES_DEFAULT >= 2 * BODY_BYTES_DEFAULT && RING_BYTES_CAP >= 2 * BODY_BYTES_CAP);
+const _: () =
+    assert!(RING_BYTES_DEFAULT >= 2 * BODY_BYTES_DEFAULT && RING_BYTES_CAP >= 2 * http1::limits::BODY_BYTES_CAP);
 const _: () = assert!(RING_BYTES_MIN.is_power_of_two() && RING_BYTES_DEFAULT.is_power_of_two());
 
 /// Rings gathered into one `writev(2)`: two pieces each, as a ring's bytes may wrap around its end.
@@ -253,7 +187,7 @@ pub const SET_ASIDE_NAMES_MAX: u32 = 100;
 pub const BLOCK_BYTES: usize = MIB;
 /// Bytes of one line with its line feed: a body at its cap can be one metric, which gains 65 bytes at most (`metric::encode`).
 /// What has no line feed for longer is none of ours, and no reader has to make room for it.
-pub const LINE_BYTES_MAX: usize = BODY_BYTES_CAP + 65;
+pub const LINE_BYTES_MAX: usize = http1::limits::BODY_BYTES_CAP + 65;
 /// Bytes of a block, at most: those of one line where that is longer than [`BLOCK_BYTES`].
 pub const BLOCK_BYTES_MAX: u64 = LINE_BYTES_MAX as u64;
 const _: () = assert!(LINE_BYTES_MAX >= BLOCK_BYTES);
@@ -375,8 +309,8 @@ pub const EVENT_FLUSH_INTERVAL: Duration = Duration::from_millis(100);
 /// largest. Longer ones count as that.
 pub const LATENCY_NS_MAX: u64 = 60_000_000_000;
 /// Largest size that the histograms tell apart: no body and no batch is larger.
-pub const SIZE_MEASURED_MAX: u64 = BODY_BYTES_CAP as u64;
-const _: () = assert!(BATCH_METRICS_CAP <= BODY_BYTES_CAP);
+pub const SIZE_MEASURED_MAX: u64 = http1::limits::BODY_BYTES_CAP as u64;
+const _: () = assert!(BATCH_METRICS_CAP <= http1::limits::BODY_BYTES_CAP);
 /// A turn of a core that takes longer is counted as a stall: all its connections waited. A turn that serves 64 batches of 1,000
 /// metrics at 0.32 ms each takes 20 ms.
 pub const TURN_STALL: Duration = Duration::from_millis(50);
@@ -415,7 +349,7 @@ pub const IGNORED_SIGNAL_INTERVAL: Duration = Duration::from_secs(1);
 pub const CONFIGURATION_FILE_BYTES_MAX: u64 = 16 * MIB as u64;
 /// Bytes of an API key, which has to fit into a head beside everything else.
 pub const API_KEY_BYTES_MAX: usize = 4 * KIB;
-const _: () = assert!(API_KEY_BYTES_MAX < HEAD_BYTES_MAX / 2);
+const _: () = assert!(API_KEY_BYTES_MAX < http1::limits::HEAD_BYTES_MAX / 2);
 
 // ---- service manager -----------------------------------------------------------------------------------------------
 
@@ -437,8 +371,6 @@ pub const TRACE_RATIO_DEFAULT: f64 = 0.01;
 pub const TRACE_SLOW_DEFAULT: Duration = Duration::from_millis(250);
 /// Bytes of a `tracestate` that are kept; at the least so many are to be passed on (W3C Trace Context, 3.3.1.5).
 pub const TRACESTATE_BYTES_MAX: usize = 512;
-/// `tracestate` fields of one request that are read; each proxy on the way may have added one.
-pub const TRACESTATE_FIELDS_MAX: usize = 4;
 /// Requests of one core that are recorded and wait for their answers to leave. Over it a request is not recorded, and counted.
 /// 4,096 x 256 bytes = 1 MiB.
 pub const TRACES_OPEN_MAX: usize = 4_096;

@@ -4,7 +4,6 @@
 
 use crate::{
     config::{Config, StatsAuth},
-    http::{self, Head, HttpError, Method, Responder, Served, Status, parameters},
     limits,
     listening::Role,
     log::{AckLevel, Appender},
@@ -13,6 +12,7 @@ use crate::{
     stats::{Counters, Document, Format, Histograms, Outcome, QueryStatus, Rejection, Shed, Stamps, unready},
     trace::{Context, Course, Request, Tracer, Traces},
 };
+use http1::{Head, HttpError, Method, Responder, Served, Status, parameters};
 use metric::BatchEncoder;
 use rate::{
     Charge, ClientAddress, ClientKey, ClientKeys, Decision, Event, EventKind, EventSender, Limiter, Standing,
@@ -29,7 +29,7 @@ use wake::clock::Clock;
 
 /// The response on a connection over the limit.
 pub const CROWDED: HttpError =
-    HttpError::Unavailable { text: "too many connections", retry_after_s: limits::RETRY_AFTER_S };
+    HttpError::Unavailable { text: "too many connections", retry_after_s: http1::limits::RETRY_AFTER_S };
 const JSON: &str = "application/json";
 
 /// The parts of a request head that are kept until the end of its body.
@@ -397,7 +397,7 @@ impl Service {
     fn query(&mut self, mut asked: Box<RawQuery>, body: &[u8], respond: Responder<'_>) -> Served {
         if self.caller.late || self.shared.draining.load(Ordering::Relaxed) {
             let refusal =
-                HttpError::Unavailable { text: "the server is stopping", retry_after_s: limits::RETRY_AFTER_S };
+                HttpError::Unavailable { text: "the server is stopping", retry_after_s: http1::limits::RETRY_AFTER_S };
             self.shared.queries.refuse(Outcome::Draining);
             self.counters.refused(refusal);
             return respond.refuse(refusal);
@@ -622,7 +622,7 @@ impl Service {
 
     fn shed(&mut self, reason: Shed, text: &'static str) -> HttpError {
         self.counters.batches_shed[reason as usize] += 1;
-        HttpError::Unavailable { text, retry_after_s: limits::RETRY_AFTER_S }
+        HttpError::Unavailable { text, retry_after_s: http1::limits::RETRY_AFTER_S }
     }
 
     /// Responds `{"status":"ready"}`, or 503 with the reasons.
@@ -647,13 +647,13 @@ impl Service {
     }
 
     fn answer_unavailable(&mut self, status: &str, reasons: &[String], respond: Responder<'_>) -> Served {
-        self.counters.refused(HttpError::Unavailable { text: "", retry_after_s: limits::RETRY_AFTER_S });
+        self.counters.refused(HttpError::Unavailable { text: "", retry_after_s: http1::limits::RETRY_AFTER_S });
         let body = serde_json::json!({ "status": status, "reasons": reasons });
         respond.unavailable(JSON, body.to_string().as_bytes())
     }
 }
 
-impl http::Service for Service {
+impl http1::Service for Service {
     type Ticket = Ticket;
 
     fn admit(&mut self, head: &Head<'_>) -> Result<Ticket, HttpError> {
@@ -733,7 +733,7 @@ fn over_rate(decision: Decision) -> HttpError {
             HttpError::BytesRateLimited { retry_after_s: seconds(retry_after_ns) }
         }
         Decision::Admitted { .. } | Decision::NamesFull | Decision::TableFull => {
-            HttpError::Unavailable { text: "too many clients", retry_after_s: limits::RETRY_AFTER_S }
+            HttpError::Unavailable { text: "too many clients", retry_after_s: http1::limits::RETRY_AFTER_S }
         }
     }
 }

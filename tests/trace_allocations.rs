@@ -6,8 +6,8 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use crossbeam_channel::bounded;
+use http1::{Head, Method, Version};
 use metricstream::{
-    http::{Head, Method, Version},
     limits,
     log::AckLevel,
     stats::{Counters, Stamps},
@@ -68,7 +68,7 @@ fn head(traceparent: Option<&[u8]>) -> Head<'_> {
         content_type: None,
         origin: None,
         traceparent,
-        tracestate: [Some(b"a=1"); limits::TRACESTATE_FIELDS_MAX],
+        tracestate: [Some(b"a=1"); http1::limits::TRACESTATE_FIELDS_MAX],
         forwarded: Default::default(),
         x_forwarded_for: Default::default(),
         content_length: Some(7),

@@ -68,12 +68,12 @@ fn stacks_are_folded_from_the_thread_to_the_innermost_frame() {
     let folded = folded();
     let lines: Vec<&str> = folded.lines().collect();
     let reactor = "reactor-0;metricstream::server::start::{{closure}};metricstream::shard::state::State::receive;\
-        metricstream::http::connection::Connection<T>::advance;";
+        http1::connection::Connection<T>::advance;";
     // One function at two addresses is one stack.
     assert!(
         lines.contains(
             &format!(
-                "{reactor}metricstream::http::head::parse;httparse::Request::parse_with_config_and_uninit_headers;\
+                "{reactor}http1::head::parse;httparse::Request::parse_with_config_and_uninit_headers;\
                  httparse::parse_headers_iter_uninit 2"
             )
             .as_str()
@@ -83,8 +83,8 @@ fn stacks_are_folded_from_the_thread_to_the_innermost_frame() {
     assert!(
         lines.contains(
             &format!(
-                "{reactor}metricstream::http::connection::Connection<T>::complete;\
-                 <metricstream::service::Service as metricstream::http::connection::Service>::serve;\
+                "{reactor}http1::connection::Connection<T>::complete;\
+                 <metricstream::service::Service as http1::connection::Service>::serve;\
                  metric::encode::BatchEncoder::encode;metric::parser::Parser::step 1"
             )
             .as_str()

@@ -9,12 +9,12 @@ use super::{
     telemetry::{Telemetry, Typed},
 };
 use crate::{
-    http::{Cors, Origin},
     limits,
     log::AckLevel,
     proxy::{ForwardedHeader, TrustedProxies, TrustedProxy},
     query::Bounds,
 };
+use http1::{Cors, Origin};
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
@@ -71,8 +71,8 @@ impl Arguments {
                 .map_err(ConfigError)?;
 
         let body_bytes_limit = self.max_body.map_or(limits::BODY_BYTES_DEFAULT, |text| text.0.0);
-        if body_bytes_limit == 0 || body_bytes_limit > limits::BODY_BYTES_CAP {
-            refuse!("--max-body must be from 1 to {} bytes", limits::BODY_BYTES_CAP);
+        if body_bytes_limit == 0 || body_bytes_limit > http1::limits::BODY_BYTES_CAP {
+            refuse!("--max-body must be from 1 to {} bytes", http1::limits::BODY_BYTES_CAP);
         }
         let metric = metric::Bounds {
             batch_metrics_limit: within(

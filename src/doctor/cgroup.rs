@@ -124,7 +124,7 @@ fn wanted(examination: &Examination) -> (u64, u64) {
     let clients = config.rate_limit.map_or(0, |_| config.clients_limit as u64 * BYTES_PER_CLIENT);
     let stamps = config.rate_limit.map_or(0, |_| rate::limits::RATE_STAMP_BYTES_MAX as u64);
     let busy = rings + receive + clients;
-    (busy, busy + stamps + reactors * limits::HELD_BYTES_MAX as u64)
+    (busy, busy + stamps + reactors * http1::limits::HELD_BYTES_MAX as u64)
 }
 
 fn memory(examination: &mut Examination) -> Verdict {

@@ -7,7 +7,8 @@
 //! the walk at the last proxy that is known. Nothing here is an error of the request, and nothing allocates.
 
 use super::TrustedProxies;
-use crate::{http::LastValues, limits::FORWARDED_HOPS_MAX};
+use crate::limits::FORWARDED_HOPS_MAX;
+use http1::LastValues;
 use rate::ClientAddress;
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},

@@ -4,11 +4,11 @@
 
 use super::{routes::RawQuery, shares::Taken};
 use crate::{
-    http::Piece,
     limits,
     query_pool::response_channel::{ResponseEvent, SendError, Writer},
     stats::{Outcome, QueryStatus},
 };
+use http1::Piece;
 use std::{
     fmt,
     sync::atomic::Ordering::Relaxed,

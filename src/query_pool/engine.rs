@@ -7,12 +7,12 @@ use super::{
     routes::{self, RawQuery},
 };
 use crate::{
-    http::HttpError,
     limits::QUERY_COLUMNS_MAX,
     query::{Answer, Bounds, Effort, Refusal, Rendering, Request, run},
     scan::Source,
     stats::{Outcome, QueryStatus},
 };
+use http1::HttpError;
 use std::sync::{Arc, atomic::Ordering};
 use wake::clock::Clock;
 

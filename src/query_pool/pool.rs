@@ -23,12 +23,12 @@ use super::{
     shares::{Full, Shares},
 };
 use crate::{
-    http::HttpError,
     limits, priority,
     query_pool::response_channel::{self, Open, Reader, ReadyListener, ResponseEvent},
     stats::{Outcome, QueryStatus},
 };
 use crossbeam_channel::{Receiver, Sender, bounded, select_biased};
+use http1::HttpError;
 use reactor::Token;
 use std::{
     convert::Infallible,
@@ -249,7 +249,7 @@ const fn refusal(full: Full, text_for_all: &'static str) -> (Outcome, HttpError,
         Full::All => (Outcome::Full, unavailable(), text_for_all),
         Full::Client => (
             Outcome::OverShare,
-            HttpError::RateLimited { retry_after_s: limits::RETRY_AFTER_S },
+            HttpError::RateLimited { retry_after_s: http1::limits::RETRY_AFTER_S },
             "this client has its share of the waiting and unread queries",
         ),
     }
@@ -410,7 +410,7 @@ impl<E: Engine> Worker<'_, E> {
 
 /// 503, whose text is made for the query.
 pub(super) const fn unavailable() -> HttpError {
-    HttpError::Unavailable { text: "", retry_after_s: limits::RETRY_AFTER_S }
+    HttpError::Unavailable { text: "", retry_after_s: http1::limits::RETRY_AFTER_S }
 }
 
 #[cfg(test)]

@@ -7,11 +7,9 @@
 //! the reactor gives the answer up, because its client has left, the thread is told by a flag, by the queue, and as of
 //! space.
 
-use crate::{
-    http::{HttpError, Piece},
-    limits,
-};
+use crate::limits;
 use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded};
+use http1::{HttpError, Piece};
 use reactor::Token;
 use std::{
     fmt,

@@ -2,10 +2,10 @@
 //! parameter may be a regular expression, and compiling one on a reactor would take too long.
 
 use crate::{
-    http::{Head, HttpError, Method},
     limits,
     query::{self, Kind, Refusal},
 };
+use http1::{Head, HttpError, Method};
 use rate::ClientKey;
 
 /// Returns true if `path` is a query path.

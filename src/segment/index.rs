@@ -8,9 +8,8 @@ use super::blocks::Blocks;
 use super::error::ensure;
 use super::open::open_regular;
 use super::{Block, Frame, SegmentError, SegmentFile, SegmentName, Sidecar};
-use crate::limits::{
-    BLOCK_NAMES_MAX, FRAME_BYTES_MAX, LINE_BYTES_MAX, SEGMENT_NAMES_BYTES_MAX, SEGMENT_NAMES_MAX, ZSTD_WINDOW_LOG_MAX,
-};
+use crate::limits::{BLOCK_NAMES_MAX, FRAME_BYTES_MAX, LINE_BYTES_MAX, SEGMENT_NAMES_BYTES_MAX, SEGMENT_NAMES_MAX};
+use http1::limits::ZSTD_WINDOW_LOG_MAX;
 use metric::{Lines, TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN};
 use std::{
     collections::HashMap,

@@ -6,12 +6,12 @@ use super::{
     state::State,
 };
 use crate::{
-    http::HttpError,
     limits::PROXY_HEADER_BYTES_MAX,
     listening::Role,
     proxy::header::{self, Fault, Origin},
     service::Caller,
 };
+use http1::HttpError;
 use rate::ClientAddress;
 use reactor::{Peer, Token};
 use std::sync::Arc;

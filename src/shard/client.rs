@@ -2,13 +2,13 @@
 
 use super::{arrival::Preface, holders::Place};
 use crate::{
-    http::{After, Connection, Deadline},
     limits,
     query_pool::{RawQuery, response_channel::Reader},
     service::{Caller, Ticket},
     stats::{Closed, Stamps},
     trace::Traces,
 };
+use http1::{After, Connection, Deadline};
 use reactor::Token;
 
 /// Where a connection stands.

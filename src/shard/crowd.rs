@@ -15,13 +15,8 @@ use super::{
     holders::{Holders, Place},
     state::{Act, State},
 };
-use crate::{
-    http::{After, HttpError},
-    limits,
-    listening::Role,
-    service::CROWDED,
-    stats::Closed,
-};
+use crate::{limits, listening::Role, service::CROWDED, stats::Closed};
+use http1::{After, HttpError};
 use reactor::Token;
 use std::sync::atomic::Ordering;
 

@@ -7,10 +7,10 @@ use super::{
     state::State,
 };
 use crate::{
-    http::{HttpError, Responder, Status},
     limits,
     stats::{Document, Question, RenderedDocument},
 };
+use http1::{HttpError, Responder, Status};
 use rate::ClientKey;
 use reactor::Token;
 use std::collections::VecDeque;
@@ -98,8 +98,10 @@ impl State {
         let Some(document) = question else { return };
         if self.setup.questions.try_send(Question { document, reactor: self.setup.index }).is_err() {
             // The queue has a place for each lane of each core, so the observer is gone.
-            let refusal =
-                HttpError::Unavailable { text: "statistics are unavailable", retry_after_s: limits::RETRY_AFTER_S };
+            let refusal = HttpError::Unavailable {
+                text: "statistics are unavailable",
+                retry_after_s: http1::limits::RETRY_AFTER_S,
+            };
             for waiter in self.documents.end(document) {
                 self.refuse_deferred(waiter.token, refusal, refusal.text());
             }
@@ -117,12 +119,12 @@ impl State {
     /// Answers with what was rendered, up to a turn's share of bytes.
     pub(super) fn hand_out_documents(&mut self) {
         let mut bytes = 0;
-        while bytes < limits::CONTENT_BYTES_PER_TURN_MAX
+        while bytes < http1::limits::CONTENT_BYTES_PER_TURN_MAX
             && let Some((waiter, rendered)) = self.documents.rendered.pop_front()
         {
             let body = rendered.body_for(waiter.asked_by);
-            self.make_memory(waiter.token, body.len() + limits::ANSWER_BYTES);
-            if self.http.free_bytes() < body.len() + limits::ANSWER_BYTES {
+            self.make_memory(waiter.token, body.len() + http1::limits::ANSWER_BYTES);
+            if self.http.free_bytes() < body.len() + http1::limits::ANSWER_BYTES {
                 self.refuse_deferred(waiter.token, HttpError::BodiesFull, HttpError::BodiesFull.text());
                 continue;
             }

@@ -11,7 +11,6 @@ use super::{
     state::State,
 };
 use crate::{
-    http::{After, HttpError, Progress, Responder, Served, Status},
     limits,
     query_pool::{
         RawQuery,
@@ -19,6 +18,7 @@ use crate::{
     },
     stats::Closed,
 };
+use http1::{After, HttpError, Progress, Responder, Served, Status};
 use reactor::Token;
 
 impl State {
@@ -41,7 +41,7 @@ impl State {
         if let Some(client) = self.clients.get(token) {
             client.answer = None;
         }
-        let refusal = HttpError::Unavailable { text: "the query timed out", retry_after_s: limits::RETRY_AFTER_S };
+        let refusal = HttpError::Unavailable { text: "the query timed out", retry_after_s: http1::limits::RETRY_AFTER_S };
         self.refuse_deferred(token, refusal, refusal.text());
     }
 

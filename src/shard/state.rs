@@ -13,13 +13,13 @@ use super::{
     warnings::Warnings,
 };
 use crate::{
-    http::{After, Bounds, Core, Deadline, Progress, format_date},
     limits,
     log::AckLevel,
     service::{Burst, Caller, Late, Part},
     shard::ShardMessage,
     stats::{Closed, Stamps},
 };
+use http1::{After, Bounds, Core, Deadline, Progress, format_date};
 use reactor::{Cause, Driver, Flow, Handler, Peer, TimerWheel, Token};
 use std::{collections::VecDeque, io, time::Duration};
 

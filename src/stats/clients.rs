@@ -7,10 +7,8 @@
 //! `Authorization`: `asked_by` is the hash of the one who asks.
 
 use super::observer::pretty;
-use crate::{
-    http::{HttpError, parameters},
-    limits,
-};
+use crate::limits;
+use http1::{HttpError, parameters};
 use rate::{ClientKey, ClientTotals, TopClients};
 use serde_json::{Value, json};
 

@@ -1,6 +1,6 @@
 //! Counters of one core: plain integers that only the core touches, and the reasons by which they are labelled.
 
-use crate::http::{HttpError, REASONS, Status, reason_index};
+use http1::{HttpError, REASONS, Status, reason_index};
 
 /// Declares an enum whose variants index an array of counts and have a label each.
 macro_rules! labelled {
@@ -217,7 +217,7 @@ impl Counters {
 
     /// Counts a request whose content was refused.
     pub fn refused_content(&mut self) {
-        self.refused[reason_index(crate::http::REASON_CONTENT)] += 1;
+        self.refused[reason_index(http1::REASON_CONTENT)] += 1;
     }
 
     /// Number of responses with `status`.

@@ -6,12 +6,8 @@ use super::{
     exposition::in_units,
     observer::{LimiterFigures, Snapshot},
 };
-use crate::{
-    dirent,
-    http::{REASONS, Status},
-    logging,
-    stats::Outcome,
-};
+use crate::{dirent, logging, stats::Outcome};
+use http1::{REASONS, Status};
 use serde_json::{Map, Value, json};
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -7,15 +7,9 @@ use super::{
     observer::Snapshot,
     process::Process,
 };
-use crate::{
-    dirent,
-    http::{REASONS, Status},
-    limits,
-    log::LogHealth,
-    logging,
-    stats::Outcome,
-};
+use crate::{dirent, limits, log::LogHealth, logging, stats::Outcome};
 use Kind::{Counter, Gauge, Histogram, Info};
+use http1::{REASONS, Status};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Collects all families from a snapshot, independent of the output format.

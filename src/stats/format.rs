@@ -3,7 +3,7 @@
 //! Of equally preferred formats the first in [`Format::ALL`] wins. A request that accepts none of them gets Prometheus
 //! text, because the field is a preference, not a condition.
 
-use crate::http::accept::{Media, best};
+use http1::accept::{Media, best};
 
 /// A format of statistics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

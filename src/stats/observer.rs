@@ -14,7 +14,6 @@ use super::{
     process::Process,
 };
 use crate::{
-    http::HttpError,
     limits,
     log::LogStatus,
     memory,
@@ -22,6 +21,7 @@ use crate::{
     systemd::{LivenessCheck, LivenessSample, SdNotify},
 };
 use crossbeam_channel::{Receiver, RecvTimeoutError};
+use http1::HttpError;
 use rate::{Limiter, TopClients};
 use std::{
     sync::{

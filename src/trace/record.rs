@@ -2,7 +2,8 @@
 //! clock, 0 for a stage that was not passed or not timed.
 
 use super::Reason;
-use crate::{http::HttpError, log::AckLevel, stats::Stamps};
+use crate::{log::AckLevel, stats::Stamps};
+use http1::HttpError;
 use rate::ClientAddress;
 
 /// The trace context of a request: made at its head, kept until its response.

@@ -7,12 +7,12 @@
 
 use super::{Context, Ids, Parent, Reason, Record, Request, Sampler, join_tracestate};
 use crate::{
-    http::{Head, Version},
     limits,
     log::AckLevel,
     stats::{Counters, Stamps, Untraced},
 };
 use crossbeam_channel::Sender;
+use http1::{Head, Version};
 
 /// The configuration of tracing, shared by all cores.
 #[derive(Debug, Clone)]
@@ -231,8 +231,9 @@ impl Tracer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{http::Method, trace::Course};
+    use crate::trace::Course;
     use crossbeam_channel::{Receiver, bounded};
+    use http1::Method;
     use rate::ClientAddress;
 
     const PARENT: &[u8] = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";

@@ -9,8 +9,9 @@ const BORDERS: &[(&str, &[&str])] = &[
     ("reactor", &["wake"]),
     ("rate", &["wake"]),
     ("metric", &[]),
-    ("metricstream", &["wake", "reactor", "rate", "metric"]),
-    ("metricstream_bench", &["wake", "reactor", "rate", "metric", "metricstream"]),
+    ("http1", &[]),
+    ("metricstream", &["wake", "reactor", "rate", "metric", "http1"]),
+    ("metricstream_bench", &["wake", "reactor", "rate", "metric", "http1", "metricstream"]),
     ("metricstream_torture", &[]),
 ];
 

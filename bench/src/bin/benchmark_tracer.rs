@@ -9,8 +9,8 @@
 
 use clap::Parser;
 use crossbeam_channel::bounded;
+use http1::{Head, Method, Version};
 use metricstream::{
-    http::{Head, Method, Version},
     limits,
     log::AckLevel,
     stats::{Counters, Stamps},
@@ -37,7 +37,7 @@ fn head(traceparent: Option<&[u8]>) -> Head<'_> {
         content_type: None,
         origin: None,
         traceparent,
-        tracestate: [None; limits::TRACESTATE_FIELDS_MAX],
+        tracestate: [None; http1::limits::TRACESTATE_FIELDS_MAX],
         forwarded: Default::default(),
         x_forwarded_for: Default::default(),
         content_length: Some(400),

@@ -9,9 +9,9 @@
 //! Promises: a 200 is in the file; every socket is closed on every path, by being dropped; a silent client is given up
 //! after the timeout, and one that drips after at most twice that; a stop answers what is in progress.
 
+use http1::{After, Bounds, Connection, Core, Deadline, HttpError, Progress, format_date};
 use metricstream::{
     config::{Config, ListenAddress},
-    http::{After, Bounds, Connection, Core, Deadline, HttpError, Progress, format_date},
     limits,
     listening::Role,
     log::{self, DiskFile, GroupCommit, Log, LogError, Settings, Writer},
@@ -410,7 +410,7 @@ impl Server {
         stream.set_read_timeout(Some(LOOK_UP))?;
         stream.set_write_timeout(Some(LOOK_UP))?;
         let (mut connection, mut out) = (Connection::new(), Vec::new());
-        let error = HttpError::Unavailable { text: "no thread is free", retry_after_s: limits::RETRY_AFTER_S };
+        let error = HttpError::Unavailable { text: "no thread is free", retry_after_s: http1::limits::RETRY_AFTER_S };
         let _ = connection.refuse(error, &self.guarded().core, &mut out);
         stream.write_all(&out)?;
         count(&self.counts.refused);

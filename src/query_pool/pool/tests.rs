@@ -144,7 +144,7 @@ fn asked(client: ClientKey, name: &str, head_only: bool) -> RawQuery {
 }
 
 /// More than the queue of one answer takes.
-const LARGE: usize = 3 * limits::PIECES_WAITING_MAX * limits::PIECE_BYTES_MAX;
+const LARGE: usize = 3 * limits::PIECES_WAITING_MAX * http1::limits::PIECE_BYTES_MAX;
 
 /// All parts of an answer, each waited for.
 fn parts(reader: &Reader) -> Vec<ResponseEvent> {
@@ -163,7 +163,7 @@ fn parts(reader: &Reader) -> Vec<ResponseEvent> {
 #[test]
 fn what_fits_into_a_piece_is_one_part_and_more_is_many() {
     let bench = bench(1, LONG);
-    let max = limits::PIECE_BYTES_MAX;
+    let max = http1::limits::PIECE_BYTES_MAX;
     for (bytes, pieces) in [(0, 1), (1, 1), (max, 1), (max + 1, 2), (2 * max, 2), (5 * max + 7, 6)] {
         let reader = bench.submit("q", false).unwrap();
         bench.word.send(Word::Answer(bytes)).unwrap();

@@ -36,7 +36,7 @@ const PREFIXES: [(&str, Room); 11] = [
     ("wake::", Room::Reactor),
     ("io_uring::", Room::Reactor),
     ("mio::", Room::Reactor),
-    ("metricstream::http::", Room::Http),
+    ("http1::", Room::Http),
     ("httparse::", Room::Http),
     ("metric::", Room::Parser),
     ("metric::encode::", Room::Encoder),

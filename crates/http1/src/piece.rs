@@ -43,12 +43,14 @@ impl Piece {
     }
 
     /// What is in it.
+    #[inline]
     #[must_use]
     pub fn content(&self) -> &[u8] {
         &self.bytes[SIZE_BYTES..]
     }
 
     /// Whether nothing more goes into it.
+    #[inline]
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.content().len() == PIECE_BYTES_MAX

@@ -24,6 +24,7 @@ impl<'a> Encoded<'a> {
     }
 
     /// Whether it means `text`.
+    #[inline]
     #[must_use]
     pub fn means(self, text: &str) -> bool {
         self.bytes().eq(text.bytes().map(Some))

@@ -24,12 +24,14 @@ impl<'a> LastValues<'a> {
     }
 
     /// Whether there is any.
+    #[inline]
     #[must_use]
     pub const fn is_present(&self) -> bool {
         self.count > 0
     }
 
     /// The values, the last one first.
+    #[inline]
     pub fn from_the_last(self) -> impl Iterator<Item = &'a [u8]> {
         self.values.into_iter().take(self.count).rev()
     }
@@ -52,6 +54,7 @@ pub(super) struct ConnectionOptions {
 
 impl ConnectionOptions {
     /// Adds the options of one field; unknown ones say nothing to this server.
+    #[inline]
     pub(super) fn add(&mut self, value: &[u8]) {
         for option in elements(value) {
             self.close |= option.eq_ignore_ascii_case(b"close");
@@ -88,11 +91,13 @@ impl TransferCodings {
         Ok(())
     }
 
+    #[inline]
     pub(super) fn is_present(self) -> bool {
         self.present
     }
 
     /// Whether all that was asked for can be undone here.
+    #[inline]
     pub(super) fn are_served(self) -> bool {
         self.chunked && !self.unknown
     }
@@ -150,11 +155,13 @@ fn is_host_byte(byte: u8) -> bool {
 }
 
 /// Whether a byte may stand in a token (RFC 9110, 5.6.2): a method, a field name, a coding.
+#[inline]
 pub(super) fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 /// Whether a byte may stand in a field value: anything but control bytes, and the tab is none.
+#[inline]
 pub(super) fn is_value(byte: u8) -> bool {
     byte == b'\t' || (byte >= b' ' && byte != 0x7f)
 }

@@ -2,7 +2,7 @@
 //! so a wrong idea of where a request ends shows as a wrong status.
 
 use super::owner::{BODY_BYTES_MAX, chunked, gzip, post, zstd};
-use metricstream::limits::{HEAD_BYTES_MAX, HEADERS_MAX};
+use http1::limits::{HEAD_BYTES_MAX, HEADERS_MAX};
 
 pub struct Case {
     pub name: &'static str,

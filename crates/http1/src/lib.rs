@@ -25,6 +25,7 @@ mod date;
 mod error;
 mod fields;
 mod head;
+pub mod limits;
 mod parameters;
 mod piece;
 mod response;

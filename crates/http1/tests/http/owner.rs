@@ -1,6 +1,6 @@
 //! A connection's owner, with a service that records what it is asked and answers by path.
 
-use metricstream::http::{
+use http1::{
     After, Bounds, Connection, Core, Deadline, Head, HttpError, Method, Piece, Progress, Responder, Served, Service,
     Status, format_date,
 };

@@ -88,6 +88,7 @@ impl HeadScan {
     }
 
     /// Whether any byte that counts towards a request has been seen, be it an empty line.
+    #[inline]
     pub(super) fn has_begun(&self) -> bool {
         self.scanned > 0 || self.leading_lines > 0
     }

@@ -54,23 +54,27 @@ impl Core {
     }
 
     /// True if an answer from now on ends its connection.
+    #[inline]
     pub(super) const fn ends_connections(&self) -> bool {
         self.draining || self.closes
     }
 
     /// Bytes of memory that connections hold, what their owner has reserved included.
+    #[inline]
     #[must_use]
     pub const fn held_bytes(&self) -> usize {
         self.buffers.lent_bytes
     }
 
     /// The most that they may hold.
+    #[inline]
     #[must_use]
     pub const fn held_bytes_limit(&self) -> usize {
         self.buffers.limit
     }
 
     /// Bytes that may still be reserved.
+    #[inline]
     #[must_use]
     pub const fn free_bytes(&self) -> usize {
         self.buffers.limit.saturating_sub(self.buffers.lent_bytes)
@@ -87,17 +91,20 @@ impl Core {
     }
 
     /// Counts memory that the owner holds already instead of `before`: an answer, whose growth the burst has asked for.
+    #[inline]
     pub const fn recount(&mut self, before: usize, now: usize) {
         self.buffers.lent_bytes = self.buffers.lent_bytes - before + now;
     }
 
     /// Bytes of memory held for connections to come: empty buffers and the decompressors' output.
+    #[inline]
     #[must_use]
     pub fn kept_bytes(&self) -> usize {
         self.buffers.kept_bytes + self.decoder.kept_bytes()
     }
 
     /// Gives back the memory that nothing has needed since the last call.
+    #[inline]
     pub fn trim(&mut self) {
         self.buffers.trim();
         self.decoder.trim_idle();
@@ -123,6 +130,7 @@ impl Buffers {
     }
 
     /// True if so many bytes more may be lent.
+    #[inline]
     pub(super) const fn fits(&self, bytes: usize) -> bool {
         bytes <= self.limit.saturating_sub(self.lent_bytes)
     }

@@ -57,6 +57,7 @@ impl Status {
     ];
 
     /// The three digits.
+    #[inline]
     #[must_use]
     pub const fn code(self) -> u16 {
         self as u16

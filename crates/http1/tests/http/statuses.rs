@@ -2,7 +2,7 @@
 
 use super::corpus::{self, Case};
 use super::owner::{Owner, whole};
-use metricstream::http::{After, HttpError, Status};
+use http1::{After, HttpError, Status};
 
 fn check(cases: Vec<Case>) {
     for case in cases {

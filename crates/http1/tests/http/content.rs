@@ -3,7 +3,9 @@
 use std::io::Write;
 
 use super::owner::{BODY_BYTES_MAX, Owner, POOR_BYTES, gzip, post, whole, zstd};
-use metricstream::limits::{BODY_BYTES_CAP, CONTENT_MEMBERS_MAX, DECODED_KEPT_BYTES_MAX, MIB};
+use http1::limits::{BODY_BYTES_CAP, CONTENT_MEMBERS_MAX, DECODED_KEPT_BYTES_MAX};
+
+const MIB: usize = 1024 * 1024;
 
 fn send(coding: &str, body: &[u8]) -> Owner {
     whole(&post("/m", &format!("Content-Encoding: {coding}\r\n"), body))

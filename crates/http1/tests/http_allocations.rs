@@ -8,7 +8,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::io::Write;
 
-use metricstream::http::{Bounds, Connection, Core, Head, HttpError, Responder, Served, Service};
+use http1::{Bounds, Connection, Core, Head, HttpError, Responder, Served, Service};
 
 thread_local! {
     /// Allocations and growths of this thread; the test harness has threads of its own.

@@ -34,6 +34,7 @@ pub(super) struct Form {
 
 impl Form {
     /// That of an answer of unknown length: without chunks only the end of the connection can end it.
+    #[inline]
     pub(super) const fn streamed(self) -> Self {
         Self { close: self.close || !(self.chunked || self.head_only), ..self }
     }
@@ -79,6 +80,7 @@ impl Served {
     ///
     /// # Panics
     /// When the answer is not whole, as that of a deferred request is not.
+    #[inline]
     pub fn held(self) -> Self {
         assert!(matches!(self.outcome, Outcome::Done | Outcome::Held), "a deferred request has no answer to hold");
         Served { outcome: Outcome::Held }
@@ -171,12 +173,14 @@ impl Responder<'_> {
 
     /// 400 with a text made for this request, such as which metric and which byte is at fault. `text` is formatted
     /// twice and must come out the same.
+    #[inline]
     pub fn refuse_content(self, text: &dyn Display) -> Served {
         self.error(Status::BadRequest, text, &[])
     }
 
     /// No answer yet. The connection parses no further request until its owner has called
     /// [`Connection::answer_deferred`](super::Connection::answer_deferred).
+    #[inline]
     pub fn defer(self) -> Served {
         Served { outcome: Outcome::Deferred }
     }
@@ -346,7 +350,7 @@ mod tests {
     #[test]
     fn every_answer_keeps_the_head_within_the_room_reserved_for_it() {
         let form = Form { close: true, ..Form::default() };
-        for error in crate::http::error::tests::every_error() {
+        for error in crate::error::tests::every_error() {
             let text = written(form, |respond| respond.refuse(error));
             assert!(text.find("\r\n\r\n").unwrap() + 4 <= HEAD_BYTES, "{text}");
         }

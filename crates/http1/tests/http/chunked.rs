@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::owner::{BODY_BYTES_MAX, Owner, chunked, whole};
-use metricstream::limits::{CHUNK_LINE_BYTES_MAX, TRAILER_BYTES_MAX};
+use http1::limits::{CHUNK_LINE_BYTES_MAX, TRAILER_BYTES_MAX};
 
 /// What a chunked body comes to.
 #[derive(Debug, PartialEq, Eq)]

@@ -5,8 +5,8 @@ use proptest::prelude::*;
 
 use super::corpus;
 use super::owner::{BODY_BYTES_MAX, Owner};
-use metricstream::http::After;
-use metricstream::limits::{HEAD_BYTES_MAX, INBOX_BYTES_MAX};
+use http1::After;
+use http1::limits::{HEAD_BYTES_MAX, INBOX_BYTES_MAX};
 
 fn survive(bytes: &[u8], cuts: &[usize], late: bool) -> Result<(), TestCaseError> {
     survive_with(Owner::new(), bytes, cuts, late)?;

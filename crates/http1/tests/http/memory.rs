@@ -1,7 +1,7 @@
 //! The budget of memory held for peers: what is asked for, what happens without any, and that the sums hold.
 
 use super::owner::{BODY_BYTES_MAX, Owner, chunked, post};
-use metricstream::http::After;
+use http1::After;
 
 const GET: &[u8] = b"GET /m HTTP/1.1\r\nHost: a\r\n\r\n";
 
@@ -70,9 +70,7 @@ fn a_gap_behind_a_deferred_request_waits_for_its_answer() {
     assert!(progress.deferred);
     assert!(owner.connection.stash(GET, &mut owner.core));
     let mut out = Vec::new();
-    let later = |respond: metricstream::http::Responder<'_>| {
-        respond.answer(metricstream::http::Status::Ok, "text/plain", b"later")
-    };
+    let later = |respond: http1::Responder<'_>| respond.answer(http1::Status::Ok, "text/plain", b"later");
     let progress = owner.connection.answer_deferred(&owner.core, &mut out, later);
     assert!(progress.more && progress.pause, "{progress:?}");
     owner.sent = out;
@@ -85,14 +83,14 @@ fn a_burst_without_memory_ends_with_an_answer() {
     let mut owner = with_memory(0);
     let (progress, out) = owner.receive(&GET.repeat(5));
     assert!(progress.answered >= 1 && progress.answered < 5, "{progress:?}");
-    assert!(out.capacity() <= 2 * metricstream::limits::ANSWER_BYTES, "{}", out.capacity());
+    assert!(out.capacity() <= 2 * http1::limits::ANSWER_BYTES, "{}", out.capacity());
 }
 
 #[test]
 fn who_is_given_up_in_a_request_reads_why() {
     let evict = |owner: &mut Owner| {
         let mut out = Vec::new();
-        let error = metricstream::http::HttpError::BodiesFull;
+        let error = http1::HttpError::BodiesFull;
         owner.after = owner.connection.evict(error, &mut owner.service, &mut owner.core, &mut out);
         owner.sent.extend_from_slice(&out);
         (owner.after, owner.connection.owned_bytes())

@@ -1,8 +1,8 @@
 //! What happens over several requests or several calls: order, fairness, holding, deferring, interim answers, clocks.
 
 use super::owner::{BODY_BYTES_MAX, Event, Owner, chunked, gzip, piece, post, whole};
-use metricstream::http::{After, Connection, Deadline, Status};
-use metricstream::limits::{CONTENT_BYTES_PER_TURN_MAX, INBOX_BYTES_MAX, LINGER_BYTES_MAX, REQUESTS_PER_TURN_MAX};
+use http1::limits::{CONTENT_BYTES_PER_TURN_MAX, INBOX_BYTES_MAX, LINGER_BYTES_MAX, REQUESTS_PER_TURN_MAX};
+use http1::{After, Connection, Deadline, Status};
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";

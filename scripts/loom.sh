@@ -8,7 +8,7 @@ usage() {
 usage: loom.sh [FILTER]
        loom.sh --mutants [FILTER]
 
-Runs the models, tests/loom_*.rs of every package of the workspace, built with --cfg loom into target/loom. With
+Runs the models, crates/*/tests/loom_*.rs, built with --cfg loom into target/loom. With
 FILTER only the tests whose names contain it. Exit code: 0 all hold, 1 not, 2 there is none.
 
 --mutants copies the sources into target/loom-mutants and breaks the copy in one place after the other, by the list in
@@ -95,46 +95,46 @@ if ((mutants)); then
         $'fence(Ordering::SeqCst);\n        self.0.load' 'self.0.load'
 
     # The ring: each end of both positions.
-    ring=src/log/ring.rs
+    ring=crates/log/src/ring.rs
     passes=bytes_pass_once_and_in_order_around_the_end
-    mutant ring_tail_store $ring metricstream loom_ring $passes \
+    mutant ring_tail_store $ring metricstream-log loom_ring $passes \
         'line.tail.store(self.staged, Ordering::Release)' 'line.tail.store(self.staged, Ordering::Relaxed)'
-    mutant ring_tail_load $ring metricstream loom_ring $passes \
+    mutant ring_tail_load $ring metricstream-log loom_ring $passes \
         'self.tail_cached = self.shared.producer.0.tail.load(Ordering::Acquire)' \
         'self.tail_cached = self.shared.producer.0.tail.load(Ordering::Relaxed)'
-    mutant ring_head_store $ring metricstream loom_ring $passes \
+    mutant ring_head_store $ring metricstream-log loom_ring $passes \
         'head.0.store(self.head, Ordering::Release)' 'head.0.store(self.head, Ordering::Relaxed)'
-    mutant ring_head_load $ring metricstream loom_ring $passes \
+    mutant ring_head_load $ring metricstream-log loom_ring $passes \
         'self.head_cached = self.shared.head.0.load(Ordering::Acquire)' \
         'self.head_cached = self.shared.head.0.load(Ordering::Relaxed)'
-    mutant ring_durable_store $ring metricstream loom_ring written_and_durable_are_seen_after_the_file \
+    mutant ring_durable_store $ring metricstream-log loom_ring written_and_durable_are_seen_after_the_file \
         'durable.0.store(position, Ordering::Release)' 'durable.0.store(position, Ordering::Relaxed)'
 
     # The log: what a sync covers, who looks again before sleeping, who is woken.
-    group_commit=src/log/group_commit.rs writer=src/log/writer.rs status=src/log/status.rs
+    group_commit=crates/log/src/group_commit.rs writer=crates/log/src/writer.rs status=crates/log/src/status.rs
     released=an_answer_at_fsync_is_released_by_a_sync_that_covers_it
-    mutant snapshot_after_the_sync $group_commit metricstream loom_log \
+    mutant snapshot_after_the_sync $group_commit metricstream-log loom_log \
         bytes_written_while_a_sync_runs_are_not_covered_by_it \
         'if ring.publish(written) {' 'if ring.publish(written.max(ring.written())) {'
-    mutant group_commit_sleeps_without_a_look $group_commit metricstream loom_log $released \
+    mutant group_commit_sleeps_without_a_look $group_commit metricstream-log loom_log $released \
         'if !self.is_wanted() && ' 'if '
-    mutant group_commit_is_not_rung $writer metricstream loom_log $released \
+    mutant group_commit_is_not_rung $writer metricstream-log loom_log $released \
         $'rings, 1);\n                self.status.group_commit_bell.ring();' 'rings, 1);'
-    mutant writer_sleeps_without_a_look $writer metricstream loom_log $released \
+    mutant writer_sleeps_without_a_look $writer metricstream-log loom_log $released \
         $'announce_sleep();\n        if !self.has_news() {' $'announce_sleep();\n        {'
-    mutant failure_does_not_wake_the_reactors $status metricstream loom_log a_failed_sync_wakes_everybody \
+    mutant failure_does_not_wake_the_reactors $status metricstream-log loom_log a_failed_sync_wakes_everybody \
         'self.reactor_bells.iter().for_each(|bell| bell.signal());' ''
-    mutant failure_does_not_wake_the_writer $status metricstream loom_log a_failed_sync_wakes_everybody \
+    mutant failure_does_not_wake_the_writer $status metricstream-log loom_log a_failed_sync_wakes_everybody \
         'self.writer_bell.signal();' ''
     published=what_was_answered_is_published_and_in_the_file
-    mutant published_store src/log/published.rs metricstream loom_log $published \
+    mutant published_store crates/log/src/high_watermark.rs metricstream-log loom_log $published \
         'bytes.min(BYTES_MAX), Ordering::Release)' 'bytes.min(BYTES_MAX), Ordering::Relaxed)'
-    mutant published_load src/log/published.rs metricstream loom_log $published \
+    mutant published_load crates/log/src/high_watermark.rs metricstream-log loom_log $published \
         'let before = self.segment_and_bytes.load(Ordering::Acquire)' \
         'let before = self.segment_and_bytes.load(Ordering::Relaxed)'
-    mutant answered_and_not_published $writer metricstream loom_log $published \
+    mutant answered_and_not_published $writer metricstream-log loom_log $published \
         $'self.status.position.advance(self.committed_bytes);\n' $'\n'
-    mutant end_of_the_writer_store $status metricstream loom_log \
+    mutant end_of_the_writer_store $status metricstream-log loom_log \
         who_sees_the_writers_end_sees_everything_written \
         'self.writer_end.store(end as u8, Ordering::Release)' 'self.writer_end.store(end as u8, Ordering::Relaxed)'
 
@@ -153,11 +153,8 @@ if ((mutants)); then
 fi
 
 shopt -s nullglob
-for file in tests/loom_*.rs crates/*/tests/loom_*.rs; do
-    package=metricstream
-    if [[ $file == crates/* ]]; then
-        package+=-$(cut -d/ -f2 <<<"$file")
-    fi
+for file in crates/*/tests/loom_*.rs; do
+    package=metricstream-$(cut -d/ -f2 <<<"$file")
     count=$((count + 1))
     model "$package" "$(basename "$file" .rs)" -- --nocapture ${filter:+"$filter"} || {
         printf 'loom.sh: %s does not hold\n' "$file" >&2
@@ -165,7 +162,7 @@ for file in tests/loom_*.rs crates/*/tests/loom_*.rs; do
     }
 done
 if ((count == 0)); then
-    printf 'loom.sh: there is no model: tests/loom_*.rs, crates/*/tests/loom_*.rs\n' >&2
+    printf 'loom.sh: there is no model: crates/*/tests/loom_*.rs\n' >&2
     exit 2
 fi
 exit "$failed"

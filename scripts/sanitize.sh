@@ -128,7 +128,7 @@ fi
 # Left out, by name, with the reason. It must be a test that cannot mean anything here.
 left_out=(
     # Measures the resident memory of a large calloc, which the sanitizers' allocators touch or shadow.
-    log::ring::tests::memory_is_taken_as_it_is_used
+    ring::tests::memory_is_taken_as_it_is_used
     # Measures the server's resident memory, of which the sanitizer's shadow is a part.
     pressure::more_bodies_than_memory
 )

@@ -16,11 +16,9 @@ mod telemetry;
 #[cfg(test)]
 mod tests;
 
-use crate::{
-    log::AckLevel,
-    proxy::{ForwardedHeader, TrustedProxies},
-};
+use crate::proxy::{ForwardedHeader, TrustedProxies};
 use http1::Cors;
+use log::AckLevel;
 use std::{collections::HashSet, fmt, path::PathBuf, time::Duration};
 
 pub use arguments::{Arguments, read_file};

@@ -110,6 +110,8 @@ pub const ANSWER_BUFFER_IDLE_BYTES_MAX: usize = KIB;
 /// Default bytes of one reactor's ring to the writer. A writer held up for 10 ms at 1 GB/s of lines loses nothing. Twice
 /// as much address space is taken (`log::ring` says why), and memory only as it is used.
 pub const RING_BYTES_DEFAULT: usize = 16 * MIB;
+// A body at its cap can be one metric, which gains 65 bytes at most (`metric::encode`): a line that no reader takes must not be stored.
+const _: () = assert!(log::limits::LINE_BYTES_MAX == http1::limits::BODY_BYTES_CAP + 65);
 /// Smallest ring that may be configured. Whatever the size, a ring must hold twice the body limit: a batch is reserved
 /// whole, and its lines are longer than its body by a time stamp and the defaults that each metric left out.
 pub const RING_BYTES_MIN: usize = 64 * KIB;
@@ -119,24 +121,8 @@ const _: () =
     assert!(RING_BYTES_DEFAULT >= 2 * BODY_BYTES_DEFAULT && RING_BYTES_CAP >= 2 * http1::limits::BODY_BYTES_CAP);
 const _: () = assert!(RING_BYTES_MIN.is_power_of_two() && RING_BYTES_DEFAULT.is_power_of_two());
 
-/// Rings gathered into one `writev(2)`: two pieces each, as a ring's bytes may wrap around its end.
-pub const RINGS_PER_GATHER_MAX: usize = 64;
-/// The kernel's bound of pieces in one `writev(2)` (`IOV_MAX`, limits.h(0p); UIO_MAXIOV on Linux).
-pub const GATHER_PIECES_KERNEL_MAX: usize = 1024;
-const _: () = assert!(2 * RINGS_PER_GATHER_MAX <= GATHER_PIECES_KERNEL_MAX);
-
-/// How long the writer looks at its rings before it sleeps, by default. Waking it costs 26 to 35 us and 6.5 to 11.5 us of
-/// the waker's time, so looking pays only while the next lines are about to come. Measured with the writer on a core it shares
-/// with the load (64 connections, two rounds): 0 us 6.4 and 6.3 us of CPU a request, 10 us 6.4 and 6.5, 50 us 7.8 and 7.5.
-pub const WRITER_POLL_DEFAULT: Duration = Duration::from_micros(10);
 /// Cap of `--writer-poll`: longer is a core that never sleeps.
 pub const WRITER_POLL_CAP: Duration = Duration::from_millis(10);
-/// First wait before a write is tried again on a full disk; it doubles up to [`STALL_RETRY_MS_MAX`].
-pub const STALL_RETRY_MS_FIRST: u64 = 100;
-/// Longest wait before a write is tried again on a full disk: how long the server needs to notice that there is room.
-pub const STALL_RETRY_MS_MAX: u64 = 1_000;
-/// How long a draining server waits for room on a full disk before it gives up and says what was lost.
-pub const STALL_MS_AT_DRAIN_MAX: u64 = 5_000;
 /// How long a stop waits, when the connections have ended, for what was acknowledged to be written and synced. More than
 /// [`STALL_MS_AT_DRAIN_MAX`], and no matter how little the connections were given: a disk may take a second for its last sync.
 pub const LOG_STOP_WAIT: Duration = Duration::from_secs(10);
@@ -145,74 +131,6 @@ pub const LOG_STOP_WAIT: Duration = Duration::from_secs(10);
 pub const ROTATE_BYTES_DEFAULT: u64 = 1 << 30;
 /// Least that `--rotate-size` and `--retain-size` may be: sealing a segment costs a few system calls and a sync of the directory.
 pub const ROTATE_BYTES_MIN: u64 = 64 << 10;
-/// Least that `--rotate-age` and `--retain-age` may be.
-pub const ROTATE_AGE_MIN: Duration = Duration::from_secs(1);
-/// How long a segment that could not be sealed goes on before sealing it is tried again.
-pub const ROTATE_RETRY_MS: u64 = 10_000;
-
-/// Names tried for a segment that is sealed: those after the newest one's, of which another file may have some.
-pub const SEAL_NAMES_MAX: usize = 64;
-/// Names tried for the next segment while it is made, where files of somebody else have the first ones.
-pub const NEXT_NAMES_MAX: usize = 8;
-/// Tries to lock the data directory, as `verify` or `doctor` may be looking who has it, and the time between two of
-/// them.
-pub const LOCK_TRIES_MAX: u32 = 10;
-/// See [`LOCK_TRIES_MAX`].
-pub const LOCK_TRY_MS: u64 = 10;
-/// Time between two looks whether the data directory, its lock and the active segment are still where they were: three
-/// stat(2).
-pub const WATCH_INTERVAL: Duration = Duration::from_secs(1);
-/// Most that the wall clock may go apart from the monotonic one between two looks before it has been set, in
-/// milliseconds; and how far in the future a time on the disk may be before it was not written by a clock that was
-/// right. NTP slews by 0.5 ms a second, and steps what is off by more than 128 ms; a leap second is one.
-pub const CLOCK_STEP_MS_MAX: i64 = 60_000;
-
-/// How far the moment of the boot by the wall clock may be from the recorded one in the same boot. It is exact to the
-/// microsecond until the clock is stepped; two boots that begin at the same moment of an unset clock differ by more.
-pub const BOOT_MOMENT_TOLERANCE: Duration = Duration::from_millis(50);
-/// Boots before this moment, 2020-01-01T00:00:00Z, were under a wall clock that was never set.
-pub const BOOT_MOMENT_EARLIEST_NS: u64 = 1_577_836_800_000_000_000;
-/// How often the writer looks whether its state file is still there, while it writes: two system calls.
-pub const STATE_LOOK_INTERVAL: Duration = Duration::from_secs(1);
-/// How long it waits before it tries again to make one that is lost.
-pub const STATE_REPAIR_RETRY: Duration = Duration::from_secs(10);
-/// Bytes read at a time when the end of the log is searched for its last whole line.
-pub const TAIL_BLOCK_BYTES: usize = 64 * KIB;
-/// Names tried for the file that keeps what recovery cuts off: one a second is taken, unless recovery itself is
-/// interrupted again and again.
-pub const SET_ASIDE_NAMES_MAX: u32 = 100;
-
-/// Bytes of one block of a sealed segment, at most, unless a single line is longer: as many whole lines as fit. What a reader
-/// skips or decodes at a time, and what one frame of a compressed segment holds.
-pub const BLOCK_BYTES: usize = MIB;
-/// Bytes of one line with its line feed: a body at its cap can be one metric, which gains 65 bytes at most (`metric::encode`).
-/// What has no line feed for longer is none of ours, and no reader has to make room for it.
-pub const LINE_BYTES_MAX: usize = http1::limits::BODY_BYTES_CAP + 65;
-/// Bytes of a block, at most: those of one line where that is longer than [`BLOCK_BYTES`].
-pub const BLOCK_BYTES_MAX: u64 = LINE_BYTES_MAX as u64;
-const _: () = assert!(LINE_BYTES_MAX >= BLOCK_BYTES);
-/// Bytes of a block's frame, at most. What zstd cannot compress grows by 1/256 (`ZSTD_COMPRESSBOUND`).
-pub const FRAME_BYTES_MAX: u64 = BLOCK_BYTES_MAX + BLOCK_BYTES_MAX / 128;
-/// Names that a segment's sidecar lists. With more, a reader has to look into every block.
-pub const SEGMENT_NAMES_MAX: usize = 65_536;
-/// Bytes of those names. 64 each is more than twice what exporters use.
-pub const SEGMENT_NAMES_BYTES_MAX: usize = 64 * SEGMENT_NAMES_MAX;
-/// Names that a sidecar lists for one block; a block has about 7,000 lines. 1,024 indices are 6 KiB, 0.6 % of the block.
-pub const BLOCK_NAMES_MAX: usize = 1_024;
-/// Bytes of a sidecar. With 1,024 names in every block it is that of a segment of 40 GiB.
-pub const SIDECAR_BYTES_MAX: usize = 256 * MIB;
-/// zstd's level for sealed segments. Lines of metrics shrink to about a twentieth; more effort wins little.
-pub const SEGMENT_ZSTD_LEVEL: i32 = 3;
-/// Bytes of a compressed segment that are written before they are synced: what the disk has to take in one go beside the log, and
-/// what a stop may have to wait for.
-pub const SEGMENT_SYNC_BYTES: u64 = 8 * MIB as u64;
-
-/// How often the keeper of segments looks at the directory when nothing is sealed: how late retention by age can be, and how soon
-/// it tries again what has failed.
-pub const KEEPER_INTERVAL: Duration = Duration::from_secs(60);
-/// How much the keeper yields to the threads that serve (nice(2): 19 is the most). At 10 it gets about a tenth of what they get
-/// where they want the same core.
-pub const KEEPER_NICE: i32 = 10;
 
 /// Findings that one check of a log keeps and prints; further ones are counted by kind. About 0.4 KiB each.
 pub const FINDINGS_MAX: usize = 1_000;
@@ -318,9 +236,6 @@ pub const TURN_STALL: Duration = Duration::from_millis(50);
 pub const INTERVAL_DEFAULT: Duration = Duration::from_secs(10);
 /// Clients that `/stats/clients` lists unless `top` says otherwise; it may ask for as many as there are totals for.
 pub const CLIENTS_SHOWN_DEFAULT: usize = 20;
-/// Least time between two warnings of one kind on one core, in nanoseconds: strangers must not be able to fill the
-/// operator's log.
-pub const WARNING_INTERVAL_NS: u64 = 1_000_000_000;
 /// How long the observer waits for the reactors' reports before it goes on without those that are missing.
 pub const REPORT_WAIT: Duration = Duration::from_secs(1);
 
@@ -360,7 +275,7 @@ pub const NOTIFY_WAIT: Duration = Duration::from_secs(1);
 pub const WATCHDOG_PINGS: u32 = 4;
 /// Minimum time between two liveness checks: each requests a report from every reactor.
 pub const WATCHDOG_PING_INTERVAL_MIN: Duration = Duration::from_millis(100);
-/// What a stop may take beside `--drain-timeout` and [`LOG_STOP_WAIT`]: the queries, and the keeper's last block.
+/// What a stop may take beside `--drain-timeout` and [`LOG_STOP_WAIT`]: the queries, and the last block of maintenance.
 pub const STOP_MARGIN: Duration = Duration::from_secs(10);
 
 // ---- tracing -------------------------------------------------------------------------------------------------------

@@ -15,10 +15,8 @@ use crate::{
     config::{Compression, Config, DriverChoice, Telemetry},
     limits,
     listening::{self, Endpoint, Listening, Place, Role, SocketFiles},
-    log::{self, DirectoryLock, Log, LogError, LogHealth, LogStatus},
     query_pool::{LogEngine, Pool, PoolSetup},
     scan::Source,
-    segment::{Keeper, KeeperSetup},
     service::{Service, Shared},
     shard::{self, ShardMessage, ShardSetup},
     stats::{ExportStatus, Facts, FiguresOut, Observer, ObserverSetup, QueryStatus, process},
@@ -27,6 +25,10 @@ use crate::{
 };
 use core_affinity::CoreId;
 use crossbeam_channel::{Receiver, Sender, bounded, select};
+use log::{
+    DirectoryLock, Log, LogError, LogHealth, LogStatus,
+    segment::{Maintenance, MaintenanceSetup},
+};
 use rate::{ClientKeys, EventSender, Limiter, LimiterSetup, TopClients, event_ring};
 use reactor::{
     Setup,
@@ -100,7 +102,7 @@ impl Chosen {
 #[derive(Debug)]
 pub struct Server {
     log: Arc<LogStatus>,
-    keeper: Keeper,
+    maintenance: Maintenance,
     lock: Arc<DirectoryLock>,
     listens_at: String,
     socket_files: SocketFiles,
@@ -162,7 +164,7 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
 
     // Late: a start that fails after this has opened the log, and counts as an unclean shutdown.
     let opened = log::open(&config.data_dir).map_err(|error| error!("{error}"))?;
-    let keeper = Keeper::start(KeeperSetup {
+    let maintenance = Maintenance::start(MaintenanceSetup {
         directory: config.data_dir.clone(),
         compress: config.rotation.compress == Compression::Zstd,
         retain_bytes: config.rotation.retain_bytes,
@@ -171,7 +173,7 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
         watch: Some(opened.watch),
     })
     .map_err(|error| error!("cannot start the maintenance thread: {error}"))?;
-    opened.file.keep_with(keeper.bell());
+    opened.file.keep_with(maintenance.bell());
 
     let doorbells: Vec<Arc<Doorbell>> =
         (0..reactors).map(|_| Doorbell::new().map(Arc::new)).collect::<io::Result<_>>().map_err(no_descriptor)?;
@@ -213,7 +215,7 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
         limiter: limiter.clone(),
         top_clients: TopClients::new(event_receivers, rate::limits::TOP_CLIENTS_MAX),
         log: Arc::clone(&log.status),
-        keeper: keeper.status(),
+        maintenance: maintenance.status(),
         exported,
         figures,
         queries: Arc::clone(&query_status),
@@ -305,7 +307,7 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
     let drain_timeout = config.drain_timeout;
     Ok(Server {
         log: log_status,
-        keeper,
+        maintenance,
         lock: opened.lock,
         listens_at,
         socket_files,
@@ -427,7 +429,7 @@ impl Server {
     pub fn run(self) -> Result<(), ServerError> {
         let Self {
             log,
-            keeper,
+            maintenance,
             lock,
             listens_at: _,
             socket_files,
@@ -513,7 +515,7 @@ impl Server {
         if !queries.stop() {
             tracing::warn!("a query did not end within {:?} of its connection", limits::QUERY_STOP_WAIT);
         }
-        keeper.stop();
+        maintenance.stop();
         drop(socket_files);
         // From here on another server may use the directory.
         drop(lock);

@@ -4,15 +4,14 @@
 
 use crate::{
     config::{Config, StatsAuth},
-    limits,
     listening::Role,
-    log::{AckLevel, Appender},
     proxy::ForwardedFields,
     query_pool::{self, RawQuery},
     stats::{Counters, Document, Format, Histograms, Outcome, QueryStatus, Rejection, Shed, Stamps, unready},
     trace::{Context, Course, Request, Tracer, Traces},
 };
 use http1::{Head, HttpError, Method, Responder, Served, Status, parameters};
+use log::{AckLevel, Appender};
 use metric::BatchEncoder;
 use rate::{
     Charge, ClientAddress, ClientKey, ClientKeys, Decision, Event, EventKind, EventSender, Limiter, Standing,

@@ -6,7 +6,8 @@
 //! [`LivenessCheck`] finds that every thread makes progress. This file reads the three variables of the protocol
 //! itself; they are not configuration of the server.
 
-use crate::{limits, log::LogHealth};
+use crate::limits;
+use log::LogHealth;
 use std::{
     env,
     ffi::OsStr,
@@ -159,7 +160,7 @@ impl LivenessCheck {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::{Failure, Stall};
+    use log::{Failure, Stall};
     use std::os::unix::net::UnixDatagram;
 
     const HEALTHY: LivenessSample =

@@ -7,9 +7,8 @@ use std::cell::Cell;
 
 use crossbeam_channel::bounded;
 use http1::{Head, Method, Version};
+use log::AckLevel;
 use metricstream::{
-    limits,
-    log::AckLevel,
     stats::{Counters, Stamps},
     trace::{Course, Request, Sampler, Tracer, TracerSetup, Traces},
 };

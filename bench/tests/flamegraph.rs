@@ -120,7 +120,7 @@ fn the_table_gives_each_sample_to_the_innermost_room() {
 
 #[test]
 fn reactor_parser_and_writer_are_told_apart_by_colour() {
-    let folded = folded() + "writer;metricstream::log::writer::Writer<F>::run 3\n";
+    let folded = folded() + "writer;log::writer::Writer<F>::run 3\n";
     let svg = printed(&["draw", "--title", "Under load", "--min-width", "0"], &folded);
     assert!(svg.starts_with("<?xml") && svg.trim_end().ends_with("</svg>"));
     assert!(svg.contains("Under load") && svg.contains("reactor blue, http green, parser red"));
@@ -237,8 +237,7 @@ fn a_program_without_symbols_makes_no_picture() {
 #[test]
 fn time_off_a_core_is_blocked_until_the_wakeup_and_then_waits() {
     let folded = printed(&["offcpu", "--threads", "11,12"], SCHED);
-    let writer =
-        "writer;metricstream::log::writer::Writer<F>::sleep;__poll;do_sys_poll_[k];schedule_[k];__schedule_[k]";
+    let writer = "writer;log::writer::Writer<F>::sleep;__poll;do_sys_poll_[k];schedule_[k];__schedule_[k]";
     let reactor = "reactor-0;reactor::uring::queue::Queue";
     assert_eq!(
         folded.lines().collect::<Vec<_>>(),

@@ -10,12 +10,12 @@ use super::{
     placement::CoreList,
 };
 use crate::{
-    log::AckLevel,
     proxy::{ForwardedHeader, TrustedProxy},
     trace::Protocol,
 };
 use clap::Args;
 use http1::Origin;
+use log::AckLevel;
 use serde::Deserialize;
 use std::{
     fs::File,

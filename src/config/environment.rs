@@ -164,7 +164,7 @@ mod tests {
 
     #[test]
     fn a_level_that_is_none_is_refused() {
-        for text in ["info", "DEBUG", "off", "warn,hyper=debug", "metricstream::log=trace", "info,hyper=off"] {
+        for text in ["info", "DEBUG", "off", "warn,hyper=debug", "log=trace", "info,hyper=off"] {
             assert!(filter_of(text).is_ok(), "{text}");
         }
         for text in ["debgu", "", "info,", "hyper=lots", "everything"] {

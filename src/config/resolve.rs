@@ -10,11 +10,11 @@ use super::{
 };
 use crate::{
     limits,
-    log::AckLevel,
     proxy::{ForwardedHeader, TrustedProxies, TrustedProxy},
     query::Bounds,
 };
 use http1::{Cors, Origin};
+use log::AckLevel;
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
@@ -115,10 +115,10 @@ impl Arguments {
                 limits::ROTATE_BYTES_DEFAULT,
                 limits::ROTATE_BYTES_MIN,
             )?,
-            rotate_age: age("--rotate-age", self.rotate_age, limits::ROTATE_AGE_MIN)?,
+            rotate_age: age("--rotate-age", self.rotate_age, log::limits::ROTATE_AGE_MIN)?,
             compress: self.compress.unwrap_or_default(),
             retain_bytes: size("--retain-size", self.retain_size, 0, limits::ROTATE_BYTES_MIN)?,
-            retain_age: age("--retain-age", self.retain_age, limits::ROTATE_AGE_MIN)?,
+            retain_age: age("--retain-age", self.retain_age, log::limits::ROTATE_AGE_MIN)?,
         };
         if rotation.rotate_bytes.is_none() && rotation.rotate_age.is_none() && rotation.retain_bytes.is_some() {
             refuse!(
@@ -147,7 +147,7 @@ impl Arguments {
             Some(text) if text.0.0 <= limits::WRITER_POLL_CAP => text.0.0,
             Some(_) => refuse!("--writer-poll must be at most {:?}", limits::WRITER_POLL_CAP),
             None if shares_core => Duration::ZERO,
-            None => limits::WRITER_POLL_DEFAULT,
+            None => log::limits::WRITER_POLL_DEFAULT,
         };
 
         let trusted_proxies = trusted(self.trusted_proxies)?;

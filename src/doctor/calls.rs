@@ -1,8 +1,9 @@
 //! The system calls that checks make, behind one trait, so that tests can substitute a simulated host.
 #![allow(unsafe_code)] // adjtimex(2) and faccessat(2) have no safe form in std.
 
-use crate::{disk, limits, listening::Place, log};
-pub(super) use crate::{disk::Usage, log::lock::Holder};
+use crate::{limits, listening::Place};
+use log::os::statvfs;
+pub(super) use log::{Holder, os::statvfs::Usage};
 use reactor::uring;
 use signal_hook::consts::SIGXFSZ;
 use std::{
@@ -91,7 +92,7 @@ impl Calls for Kernel {
     }
 
     fn usage(&self, path: &Path) -> io::Result<Usage> {
-        disk::usage(path)
+        statvfs::usage(path)
     }
 
     fn may_write(&self, directory: &Path) -> io::Result<()> {
@@ -125,7 +126,7 @@ impl Calls for Kernel {
     }
 
     fn holder(&self, directory: &Path) -> io::Result<Holder> {
-        log::lock::holder(directory)
+        log::holder(directory)
     }
 
     fn sync_directory(&self, directory: &Path) -> io::Result<()> {

@@ -7,8 +7,9 @@ use super::{
     host::{Examination, Located, Unknown},
     kernel::status,
 };
-use crate::{
-    dirent, limits, log,
+use crate::limits;
+use log::{
+    os::dirent,
     segment::{ACTIVE_NAME, Catalog, SegmentName},
 };
 use std::{
@@ -118,7 +119,7 @@ fn log_files(examination: &mut Examination) -> Verdict {
     let entries =
         fs::read_dir(&located.real).map_err(|error| examination.failed(format!("readdir(3) {path}"), &error))?;
     let now_ms = examination.calls().now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis());
-    let latest_ms = i64::try_from(now_ms).unwrap_or(i64::MAX).saturating_add(limits::CLOCK_STEP_MS_MAX);
+    let latest_ms = i64::try_from(now_ms).unwrap_or(i64::MAX).saturating_add(log::limits::CLOCK_STEP_MS_MAX);
     let (mut future, mut odd, mut moved) = (Vec::new(), Vec::new(), Vec::new());
     for entry in entries.take(limits::DOCTOR_ENTRIES_MAX).flatten() {
         let Ok(name) = entry.file_name().into_string() else { continue };

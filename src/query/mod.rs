@@ -145,5 +145,4 @@ impl fmt::Display for Refusal {
 impl std::error::Error for Refusal {}
 
 #[cfg(test)]
-#[cfg(not(loom))]
 mod tests;

@@ -23,12 +23,13 @@ use super::{
     shares::{Full, Shares},
 };
 use crate::{
-    limits, priority,
+    limits,
     query_pool::response_channel::{self, Open, Reader, ReadyListener, ResponseEvent},
     stats::{Outcome, QueryStatus},
 };
 use crossbeam_channel::{Receiver, Sender, bounded, select_biased};
 use http1::HttpError;
+use log::os::sched;
 use reactor::Token;
 use std::{
     convert::Infallible,
@@ -202,8 +203,8 @@ impl Pool {
 /// Takes the calling thread to its cores, and makes it yield there if it has to. The threads of a scan come from it
 /// and stay with it.
 fn settle_in<E>(setup: &PoolSetup<E>) -> io::Result<()> {
-    priority::run_on(&setup.cores)?;
-    if setup.yields { priority::be_nice(limits::QUERY_NICE) } else { Ok(()) }
+    sched::set_affinity(&setup.cores)?;
+    if setup.yields { sched::set_nice(limits::QUERY_NICE) } else { Ok(()) }
 }
 
 impl QuerySubmitter {
@@ -414,5 +415,4 @@ pub(super) const fn unavailable() -> HttpError {
 }
 
 #[cfg(test)]
-#[cfg(not(loom))]
 mod tests;

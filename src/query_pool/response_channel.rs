@@ -257,7 +257,6 @@ impl Drop for Reader {
 }
 
 #[cfg(test)]
-#[cfg(not(loom))]
 mod tests {
     use super::*;
     use crate::shard::ShardMessage;

@@ -1,6 +1,6 @@
 //! Why a scan ended before its end.
 
-use crate::segment::SegmentError;
+use log::segment::SegmentError;
 use std::{fmt, io};
 
 /// A visitor has had enough. The text says of what, for whoever asked.

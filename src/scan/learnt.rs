@@ -4,8 +4,9 @@
 //! A block is learnt once its MiB is full, and then never changes, as files are only appended to.
 
 use super::{Names, Wanted, filter::hash, open::NamesWanted};
-use crate::{
-    limits::{BLOCK_BYTES, BLOCK_NAMES_MAX, SCAN_LEARNT_BYTES_MAX, SEGMENT_NAMES_MAX},
+use crate::limits::SCAN_LEARNT_BYTES_MAX;
+use log::{
+    limits::{BLOCK_BYTES, BLOCK_NAMES_MAX, SEGMENT_NAMES_MAX},
     segment::Block,
 };
 use metric::{Line, TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN};

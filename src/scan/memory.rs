@@ -5,10 +5,8 @@
 //! has used: a scan over more than there is room for would push out each sidecar just before it comes round to it again.
 
 use super::learnt::Learnt;
-use crate::{
-    limits::{SCAN_LEARNT_FILES_MAX, SCAN_SEGMENTS_MAX, SCAN_SIDECARS_BYTES_MAX},
-    segment::{Block, SegmentFile, SegmentName, Sidecar},
-};
+use crate::limits::{SCAN_LEARNT_FILES_MAX, SCAN_SEGMENTS_MAX, SCAN_SIDECARS_BYTES_MAX};
+use log::segment::{Block, SegmentFile, SegmentName, Sidecar};
 use std::{
     collections::BTreeMap,
     fs, io,
@@ -34,7 +32,7 @@ pub struct Memory {
 /// What tells a file without a sidecar from every other that there ever was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Key {
-    /// An active segment, by its inode and its number: see [`Published`](crate::log::Published).
+    /// An active segment, by its inode and its number: see [`Published`](log::Published).
     Active { inode: u64, segment: u16 },
     /// A sealed one, which does not change.
     Sealed { name: SegmentName, bytes: u64 },
@@ -205,12 +203,11 @@ fn memory_bytes(sidecar: &Sidecar) -> usize {
 }
 
 #[cfg(test)]
-#[cfg(not(loom))]
 mod tests {
     use super::*;
 
     fn sidecar(name_bytes: usize) -> Arc<Sidecar> {
-        let mut sidecar = crate::segment::Indexer::new().finish();
+        let mut sidecar = log::segment::Indexer::new().finish();
         sidecar.names = Some(vec!["x".repeat(name_bytes)]);
         Arc::new(sidecar)
     }

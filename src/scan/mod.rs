@@ -206,5 +206,4 @@ pub fn scan<V: Visitor>(
 }
 
 #[cfg(test)]
-#[cfg(not(loom))]
 mod tests;

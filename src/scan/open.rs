@@ -11,7 +11,7 @@ use super::{
     memory::{Key, Recalled},
     source::{Active, Shared, found},
 };
-use crate::segment::{Block, Segment, SegmentFile, SegmentName, Sidecar, open_regular};
+use log::segment::{Block, Segment, SegmentFile, SegmentName, Sidecar, open_regular};
 use std::{fs::File, path::Path, sync::Arc};
 
 /// A segment whose file is open.

@@ -5,7 +5,7 @@ use super::{
     learnt::{Known, Learnt},
     open::{Form, NamesWanted, Opened, Opening, open},
 };
-use crate::{
+use log::{
     limits::{BLOCK_BYTES, BLOCK_BYTES_MAX},
     segment::{Block, Frame, Sidecar, frames::frame_bytes},
 };

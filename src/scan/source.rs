@@ -9,9 +9,9 @@ use super::{
     ScanError,
     memory::{Key, Memory},
 };
-use crate::{
-    limits::SNAPSHOT_TRIES_MAX,
-    log::{LogStatus, Published, end_of_last_line},
+use crate::limits::SNAPSHOT_TRIES_MAX;
+use log::{
+    LogStatus, Published, end_of_last_line,
     segment::{ACTIVE_NAME, Catalog, Segment, SegmentFile, open_regular},
 };
 use std::{

@@ -9,7 +9,7 @@ use super::{
     open::{Form, Opened},
     plan::{Piece, Plan, Reading, Work},
 };
-use crate::{
+use log::{
     limits::{BLOCK_BYTES, BLOCK_BYTES_MAX, FRAME_BYTES_MAX, LINE_BYTES_MAX, TAIL_BLOCK_BYTES},
     segment::{Block, Frame},
 };

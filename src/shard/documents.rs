@@ -6,10 +6,7 @@ use super::{
     client::{Phase, Timer},
     state::State,
 };
-use crate::{
-    limits,
-    stats::{Document, Question, RenderedDocument},
-};
+use crate::stats::{Document, Question, RenderedDocument};
 use http1::{HttpError, Responder, Status};
 use rate::ClientKey;
 use reactor::Token;

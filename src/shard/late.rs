@@ -11,7 +11,6 @@ use super::{
     state::State,
 };
 use crate::{
-    limits,
     query_pool::{
         RawQuery,
         response_channel::{ResponseEvent, Taken},
@@ -41,7 +40,8 @@ impl State {
         if let Some(client) = self.clients.get(token) {
             client.answer = None;
         }
-        let refusal = HttpError::Unavailable { text: "the query timed out", retry_after_s: http1::limits::RETRY_AFTER_S };
+        let refusal =
+            HttpError::Unavailable { text: "the query timed out", retry_after_s: http1::limits::RETRY_AFTER_S };
         self.refuse_deferred(token, refusal, refusal.text());
     }
 

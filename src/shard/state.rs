@@ -14,12 +14,12 @@ use super::{
 };
 use crate::{
     limits,
-    log::AckLevel,
     service::{Burst, Caller, Late, Part},
     shard::ShardMessage,
     stats::{Closed, Stamps},
 };
 use http1::{After, Bounds, Core, Deadline, Progress, format_date};
+use log::AckLevel;
 use reactor::{Cause, Driver, Flow, Handler, Peer, TimerWheel, Token};
 use std::{collections::VecDeque, io, time::Duration};
 

@@ -1,8 +1,6 @@
 //! Warnings at a bounded rate.
 
-use crate::limits;
-
-/// Lets one warning of its kind through in each [`limits::WARNING_INTERVAL_NS`], and counts the others: strangers must not be able to
+/// Lets one warning of its kind through in each [`log::limits::WARNING_INTERVAL_NS`], and counts the others: strangers must not be able to
 /// fill the operator's log.
 #[derive(Debug, Default)]
 pub struct Warnings {
@@ -17,7 +15,7 @@ impl Warnings {
             self.suppressed += 1;
             return None;
         }
-        self.next_ns = now_ns + limits::WARNING_INTERVAL_NS;
+        self.next_ns = now_ns + log::limits::WARNING_INTERVAL_NS;
         Some(std::mem::replace(&mut self.suppressed, 0))
     }
 }
@@ -29,7 +27,7 @@ mod tests {
     #[test]
     fn of_many_warnings_one_is_logged_and_says_how_many_were_not() {
         let mut warnings = Warnings::default();
-        let second_ns = limits::WARNING_INTERVAL_NS;
+        let second_ns = log::limits::WARNING_INTERVAL_NS;
         assert_eq!(warnings.admit(second_ns), Some(0));
         assert_eq!([1, 2, second_ns - 1].map(|later_ns| warnings.admit(second_ns + later_ns)), [None; 3]);
         assert_eq!(warnings.admit(2 * second_ns), Some(3));

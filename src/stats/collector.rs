@@ -5,11 +5,9 @@
 //! measured comes with its answer, however late, since the way back stays open. It is asked again only after that.
 
 use super::{Counters, Distribution, Histograms, Reactor, Report, ReportRequest};
-use crate::{
-    limits,
-    log::{LogStatus, LogTimes, Measured, Measurements},
-};
+use crate::limits;
 use crossbeam_channel::{Receiver, Sender, bounded};
+use log::{AtomicHistogram, HistogramSnapshot, LogStatus, LogTimes};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -60,9 +58,9 @@ struct Interval {
 /// The part of the log's histograms that has been merged already.
 #[derive(Debug, Default)]
 struct LogSeen {
-    writev_ns: Measurements,
-    writev_bytes: Measurements,
-    sync_ns: Measurements,
+    writev_ns: HistogramSnapshot,
+    writev_bytes: HistogramSnapshot,
+    sync_ns: HistogramSnapshot,
 }
 
 /// Requests reports and merges them. For use by one thread.
@@ -215,7 +213,7 @@ impl Collector {
 }
 
 /// Adds the values that `measured` has recorded since the last call.
-fn take_over(measured: &Measured, seen: &mut Measurements, into: [&mut Distribution; 2]) {
+fn take_over(measured: &AtomicHistogram, seen: &mut HistogramSnapshot, into: [&mut Distribution; 2]) {
     let now = measured.read();
     for distribution in into {
         now.since(seen).for_each(|(value, count)| distribution.record_near(value, count));
@@ -228,8 +226,8 @@ fn take_over(measured: &Measured, seen: &mut Measurements, into: [&mut Distribut
 mod tests {
     use super::super::{Memory, Stage, Stamps};
     use super::*;
-    use crate::log::{self, Log, Settings};
     use crate::shard::ShardMessage;
+    use log::{Log, Settings};
     use wake::{
         Doorbell,
         mailbox::{self, mailbox},

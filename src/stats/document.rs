@@ -6,8 +6,9 @@ use super::{
     exposition::in_units,
     observer::{LimiterFigures, Snapshot},
 };
-use crate::{dirent, logging, stats::Outcome};
+use crate::{logging, stats::Outcome};
 use http1::{REASONS, Status};
+use log::os::dirent;
 use serde_json::{Map, Value, json};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -105,24 +106,24 @@ fn log(snapshot: &Snapshot<'_>) -> Value {
 
 fn segments(snapshot: &Snapshot<'_>) -> Value {
     let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-    let keeper = snapshot.keeper;
+    let maintenance = snapshot.maintenance;
     json!({
-        "sealed": read(&keeper.segments),
-        "bytes": read(&keeper.segment_bytes),
-        "indexed": read(&keeper.indexed),
-        "foreign_lines": read(&keeper.foreign_lines),
-        "compressed": read(&keeper.compressed),
-        "compressed_from_bytes": read(&keeper.compressed_from_bytes),
-        "compressed_to_bytes": read(&keeper.compressed_to_bytes),
-        "retired": read(&keeper.retired),
-        "retired_bytes": read(&keeper.retired_bytes),
-        "failures": read(&keeper.failures),
-        "damaged": read(&keeper.damaged),
-        "clock_steps": read(&keeper.clock_steps),
-        "age_held_back": read(&keeper.age_held_back) > 0,
-        "rounds": read(&keeper.rounds),
-        "disk_bytes": read(&keeper.disk_bytes),
-        "disk_free_bytes": read(&keeper.disk_free_bytes),
+        "sealed": read(&maintenance.segments),
+        "bytes": read(&maintenance.segment_bytes),
+        "indexed": read(&maintenance.indexed),
+        "foreign_lines": read(&maintenance.foreign_lines),
+        "compressed": read(&maintenance.compressed),
+        "compressed_from_bytes": read(&maintenance.compressed_from_bytes),
+        "compressed_to_bytes": read(&maintenance.compressed_to_bytes),
+        "retired": read(&maintenance.retired),
+        "retired_bytes": read(&maintenance.retired_bytes),
+        "failures": read(&maintenance.failures),
+        "damaged": read(&maintenance.damaged),
+        "clock_steps": read(&maintenance.clock_steps),
+        "age_held_back": read(&maintenance.age_held_back) > 0,
+        "rounds": read(&maintenance.rounds),
+        "disk_bytes": read(&maintenance.disk_bytes),
+        "disk_free_bytes": read(&maintenance.disk_free_bytes),
     })
 }
 

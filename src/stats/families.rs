@@ -7,9 +7,10 @@ use super::{
     observer::Snapshot,
     process::Process,
 };
-use crate::{dirent, limits, log::LogHealth, logging, stats::Outcome};
+use crate::{limits, logging, stats::Outcome};
 use Kind::{Counter, Gauge, Histogram, Info};
 use http1::{REASONS, Status};
+use log::{LogHealth, os::dirent};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Collects all families from a snapshot, independent of the output format.
@@ -216,44 +217,49 @@ fn log(to: &mut Exposition, snapshot: &Snapshot<'_>) {
 }
 
 fn segments(to: &mut Exposition, snapshot: &Snapshot<'_>) {
-    let keeper = snapshot.keeper;
+    let maintenance = snapshot.maintenance;
     for (name, kind, help, value) in [
-        ("metricstream_segments", Gauge, "Sealed segments, at the last maintenance run.", &keeper.segments),
-        ("metricstream_segments_bytes", Gauge, "Bytes of sealed segments and their sidecars.", &keeper.segment_bytes),
-        ("metricstream_segments_indexed", Counter, "Sidecars built.", &keeper.indexed),
-        ("metricstream_segments_compressed", Counter, "Segments compressed.", &keeper.compressed),
-        ("metricstream_segments_retired", Counter, "Segments deleted by retention.", &keeper.retired),
+        ("metricstream_segments", Gauge, "Sealed segments, at the last maintenance run.", &maintenance.segments),
+        (
+            "metricstream_segments_bytes",
+            Gauge,
+            "Bytes of sealed segments and their sidecars.",
+            &maintenance.segment_bytes,
+        ),
+        ("metricstream_segments_indexed", Counter, "Sidecars built.", &maintenance.indexed),
+        ("metricstream_segments_compressed", Counter, "Segments compressed.", &maintenance.compressed),
+        ("metricstream_segments_retired", Counter, "Segments deleted by retention.", &maintenance.retired),
         (
             "metricstream_segments_retired_bytes",
             Counter,
             "Bytes of segments deleted by retention.",
-            &keeper.retired_bytes,
+            &maintenance.retired_bytes,
         ),
-        ("metricstream_segments_damaged", Counter, "Segments found damaged and left unchanged.", &keeper.damaged),
-        ("metricstream_segments_failures", Counter, "Failed maintenance operations.", &keeper.failures),
+        ("metricstream_segments_damaged", Counter, "Segments found damaged and left unchanged.", &maintenance.damaged),
+        ("metricstream_segments_failures", Counter, "Failed maintenance operations.", &maintenance.failures),
         (
             "metricstream_clock_steps",
             Counter,
             "Times the wall clock was set by more than a minute.",
-            &keeper.clock_steps,
+            &maintenance.clock_steps,
         ),
         (
             "metricstream_segments_age_held_back",
             Gauge,
             "1 while retention by age deletes nothing older than this start, because the clock was set.",
-            &keeper.age_held_back,
+            &maintenance.age_held_back,
         ),
         (
             "metricstream_disk_size_bytes",
             Gauge,
             "Size of the file system of the log, at the last maintenance run.",
-            &keeper.disk_bytes,
+            &maintenance.disk_bytes,
         ),
         (
             "metricstream_disk_free_bytes",
             Gauge,
             "Free space on the file system of the log, available to the server.",
-            &keeper.disk_free_bytes,
+            &maintenance.disk_free_bytes,
         ),
     ] {
         to.single(name, kind, help, value.load(Ordering::Relaxed));

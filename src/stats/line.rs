@@ -1,7 +1,7 @@
 //! The line of statistics, every `--stats-interval`: in the log, and shorter for the service manager.
 
 use super::{document::ratio, exposition::in_units, observer::Snapshot};
-use crate::log::LogHealth;
+use log::LogHealth;
 use std::fmt;
 
 /// The figures of an interval that has ended, and of the moment of its end. Times are in microseconds; ratios are in

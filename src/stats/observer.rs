@@ -14,14 +14,12 @@ use super::{
     process::Process,
 };
 use crate::{
-    limits,
-    log::LogStatus,
-    memory,
-    segment::KeeperStatus,
+    limits, memory,
     systemd::{LivenessCheck, LivenessSample, SdNotify},
 };
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use http1::HttpError;
+use log::{LogStatus, segment::MaintenanceStatus};
 use rate::{Limiter, TopClients};
 use std::{
     sync::{
@@ -106,7 +104,7 @@ pub struct ObserverSetup {
     /// Status of the log.
     pub log: Arc<LogStatus>,
     /// Status of the maintenance of sealed segments.
-    pub keeper: Arc<KeeperStatus>,
+    pub maintenance: Arc<MaintenanceStatus>,
     /// Status of the exporter.
     pub exported: Arc<ExportStatus>,
     /// The OTLP export of the server's own metrics, if enabled.
@@ -166,7 +164,7 @@ pub(super) struct Snapshot<'a> {
     pub limiter: Option<LimiterFigures>,
     pub top_clients: &'a TopClients,
     pub log: &'a LogStatus,
-    pub keeper: &'a KeeperStatus,
+    pub maintenance: &'a MaintenanceStatus,
     pub exported: &'a ExportStatus,
     pub queries: &'a QueryStatus,
     pub draining: bool,
@@ -422,7 +420,7 @@ impl Observer {
             limiter: setup.limiter.as_deref().map(figures),
             top_clients: &setup.top_clients,
             log: &setup.log,
-            keeper: &setup.keeper,
+            maintenance: &setup.maintenance,
             exported: &setup.exported,
             queries: &setup.queries,
             draining: self.is_draining(),

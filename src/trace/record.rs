@@ -2,8 +2,9 @@
 //! clock, 0 for a stage that was not passed or not timed.
 
 use super::Reason;
-use crate::{log::AckLevel, stats::Stamps};
+use crate::stats::Stamps;
 use http1::HttpError;
+use log::AckLevel;
 use rate::ClientAddress;
 
 /// The trace context of a request: made at its head, kept until its response.

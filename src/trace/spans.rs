@@ -4,7 +4,8 @@
 //! Of a client's data only its address and its trace are exported, neither its key nor the contents of a batch.
 
 use super::{Ids, Record, Request};
-use crate::{listening::Endpoint, log::AckLevel};
+use crate::listening::Endpoint;
+use log::AckLevel;
 use opentelemetry::{
     InstrumentationScope, KeyValue, SpanId, TraceFlags, TraceId,
     trace::{SpanContext, SpanKind, Status, TraceState},

@@ -8,11 +8,11 @@
 use super::{Context, Ids, Parent, Reason, Record, Request, Sampler, join_tracestate};
 use crate::{
     limits,
-    log::AckLevel,
     stats::{Counters, Stamps, Untraced},
 };
 use crossbeam_channel::Sender;
 use http1::{Head, Version};
+use log::AckLevel;
 
 /// The configuration of tracing, shared by all cores.
 #[derive(Debug, Clone)]

@@ -1,7 +1,7 @@
 //! Locates the frames of a compressed segment: by its sidecar if it describes them, else by the frames themselves.
 
 use super::subject::{Expected, Piece};
-use crate::segment::frames::{MAGIC, WINDOW_BYTES, frame_bytes, read};
+use log::segment::frames::{MAGIC, WINDOW_BYTES, frame_bytes, read};
 use memchr::memmem;
 use std::{fs::File, io};
 

@@ -25,10 +25,9 @@ mod sweep;
 mod tally;
 mod walk;
 
-use crate::{
-    config::allowed_cores, limits::CHECK_THREADS_CAP, log::OpenError, progress::metered, segment::SegmentFile,
-};
+use crate::{config::allowed_cores, limits::CHECK_THREADS_CAP, progress::metered};
 use finding::{Finding, Findings, Kind};
+use log::{OpenError, segment::SegmentFile};
 use progress::Progress;
 pub use repair::repair;
 use report::Report;
@@ -79,7 +78,7 @@ pub enum VerifyError {
     /// The lock of the directory could not be taken.
     Lock(OpenError),
     /// A sidecar could not be built.
-    Sidecar(PathBuf, crate::segment::SegmentError),
+    Sidecar(PathBuf, log::segment::SegmentError),
     /// The report could not be printed.
     Print(io::Error),
 }

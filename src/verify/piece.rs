@@ -10,7 +10,7 @@ use super::{
     subject::{Expected, Piece, Subject},
     walk::{Damage, Walk, first_begin, judge, walk, whole_line_within},
 };
-use crate::{
+use log::{
     limits::{BLOCK_BYTES, FRAME_BYTES_MAX, LINE_BYTES_MAX},
     segment::Block,
 };

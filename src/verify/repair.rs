@@ -23,16 +23,12 @@ use super::{
     survey::{Survey, open_sealed},
     tally::SegmentReport,
 };
-use crate::{
-    dirent::{rename_new, sync_directory},
+use log::{
+    Boot, DirectoryLock, STATE_NAME, Standing, State, StateFile, create_set_aside,
     limits::{SEGMENT_ZSTD_LEVEL, TAIL_BLOCK_BYTES},
-    log::{
-        boot::Boot,
-        directory::{STATE_NAME, open_file, read_state},
-        lock::DirectoryLock,
-        recovery::{create_set_aside, recover},
-        state::{Standing, State, StateFile},
-    },
+    open_file,
+    os::dirent::{rename_new, sync_directory},
+    read_state, recover,
     segment::{ACTIVE_NAME as LOG_NAME, Draft, Segment, SegmentFile, SegmentName, Sidecar, index, open_regular},
 };
 use serde::Serialize;

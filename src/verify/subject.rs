@@ -4,7 +4,7 @@
 //! held to its checksum; of a compressed segment they are its frames; else they are cut blindly, and a line that a cut
 //! goes through is read to its end with the piece that has its beginning.
 
-use crate::{
+use log::{
     limits::BLOCK_BYTES,
     segment::{Block, SegmentName, Sidecar},
 };

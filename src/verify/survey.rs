@@ -6,18 +6,13 @@ use super::{
     frames::frames,
     subject::{Expected, Subject},
 };
-use crate::{
-    log::{
-        boot::Boot,
-        directory::{STATE_NAME, read_state},
-        lock::{self, Holder},
-        recovery::{CutReason, end_of_last_line, whole_bytes},
-        state::{Standing, State},
-    },
+use log::{
+    Boot, CutReason, Holder, STATE_NAME, Standing, State, end_of_last_line, read_state,
     segment::{
         ACTIVE_NAME as LOG_NAME, Catalog, Segment, SegmentError, SegmentFile, SegmentName, Sidecar,
         open_regular as open,
     },
+    whole_bytes,
 };
 use std::{
     fs::File,
@@ -260,7 +255,7 @@ fn is_unreadable(error: &io::Error) -> bool {
 
 /// The server that uses the directory.
 fn holder(directory: &Path) -> Result<Option<Option<u32>>, VerifyError> {
-    match lock::holder(directory).map_err(|error| VerifyError::new("check the lock of", directory, error))? {
+    match log::holder(directory).map_err(|error| VerifyError::new("check the lock of", directory, error))? {
         Holder::Held(process) => Ok(Some(process)),
         Holder::Free | Holder::Never => Ok(None),
     }
@@ -269,8 +264,8 @@ fn holder(directory: &Path) -> Result<Option<Option<u32>>, VerifyError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::LOCK_NAME;
-    use crate::segment::{compress, index};
+    use log::LOCK_NAME;
+    use log::segment::{compress, index};
     use std::{fs, sync::atomic::AtomicBool};
     use tempfile::TempDir;
 

@@ -291,7 +291,7 @@ impl Tally {
 }
 
 pub fn sidecar_name(subject: &Subject) -> String {
-    subject.segment.map_or_else(String::new, |segment| segment.file(crate::segment::SegmentFile::Sidecar))
+    subject.segment.map_or_else(String::new, |segment| segment.file(log::segment::SegmentFile::Sidecar))
 }
 
 pub fn time(ms: i64) -> String {

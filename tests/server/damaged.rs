@@ -6,7 +6,7 @@ use crate::{
     log, on_both_drivers,
     server::{Driver, Server, Setup, number_at, until},
 };
-use metricstream::segment::{SegmentFile, SegmentName, Sidecar, compress, index};
+use ::log::segment::{SegmentFile, SegmentName, Sidecar, compress, index};
 use std::{fs, path::Path, sync::atomic::AtomicBool};
 
 const RANGE: &str = "from=1970-01-01T00:00:00Z&to=2100-01-01T00:00:00Z";

@@ -2,12 +2,14 @@
 //! it ends the process.
 
 use crate::log::{ACTIVE, Form, Log, STATE, line, lines, segment};
+use log::{
+    Log as RunningLog, Settings,
+    segment::{Maintenance, MaintenanceSetup, SegmentFile},
+};
 use metric::Line;
 use metricstream::{
-    log::{self, Log as RunningLog, Settings},
     query::{Bounds, Effort, Format, Kind, Refusal, Request, run},
     scan::Source,
-    segment::{Keeper, KeeperSetup, SegmentFile},
 };
 use proptest::prelude::*;
 use std::{
@@ -187,7 +189,7 @@ fn serve(log: &Log) {
     let running = RunningLog::new(opened.file, &[], 64 * 1024, Settings::default()).unwrap();
     let source = Source::server(log.path(), running.status);
     query(&source);
-    let keeper = Keeper::start(KeeperSetup {
+    let maintenance = Maintenance::start(MaintenanceSetup {
         directory: log.path().to_owned(),
         compress: true,
         retain_bytes: None,
@@ -196,13 +198,13 @@ fn serve(log: &Log) {
         watch: Some(opened.watch),
     })
     .unwrap();
-    let status = keeper.status();
+    let status = maintenance.status();
     let end = Instant::now() + Duration::from_secs(600);
     while status.rounds.load(std::sync::atomic::Ordering::Relaxed) == 0 {
         assert!(Instant::now() < end, "the maintenance has ended before its time");
         std::thread::yield_now();
     }
-    keeper.stop();
+    maintenance.stop();
     // Twice: what the first has learnt, the second goes by.
     query(&source);
     query(&source);

@@ -1,14 +1,11 @@
 //! Each kind of damage, by its name and its place.
 
 use crate::log::{ACTIVE, FOUR_BLOCKS, Form, Log, STATE, damages, kinds, line, lines, offset, segment};
-use metricstream::{
-    limits::FINDINGS_MAX,
-    segment::{SegmentFile, Sidecar},
-    verify::finding::Kind,
-};
+use log::segment::{SegmentFile, Sidecar};
+use metricstream::{limits::FINDINGS_MAX, verify::finding::Kind};
 use std::fs;
 
-const BLOCK: usize = metricstream::limits::BLOCK_BYTES;
+const BLOCK: usize = log::limits::BLOCK_BYTES;
 
 #[test]
 fn what_is_sound_is_said_to_be() {
@@ -274,7 +271,7 @@ fn a_sidecar_without_a_segment() {
 #[test]
 fn what_the_state_file_says() {
     let log = Log::new();
-    drop(metricstream::log::open(log.path()).unwrap());
+    drop(log::open(log.path()).unwrap());
     assert_eq!(kinds(&log.check()), []);
     let set = |committed| log.set_committed(committed);
     let text = lines(0..10);

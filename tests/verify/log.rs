@@ -1,13 +1,11 @@
 //! Logs to damage.
 
-use metricstream::{
-    segment::{SegmentFile, SegmentName, compress, index},
-    verify::{
-        check,
-        finding::{Finding, Kind},
-        repair,
-        report::Report,
-    },
+use log::segment::{SegmentFile, SegmentName, compress, index};
+use metricstream::verify::{
+    check,
+    finding::{Finding, Kind},
+    repair,
+    report::Report,
 };
 use std::{
     fs,

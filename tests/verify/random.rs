@@ -1,7 +1,8 @@
 //! Damage at random.
 
 use crate::log::{Form, Log, damages, lines, text};
-use metricstream::{segment::Sidecar, verify::finding::Kind};
+use log::segment::Sidecar;
+use metricstream::verify::finding::Kind;
 use proptest::prelude::*;
 use std::{fs, sync::LazyLock};
 

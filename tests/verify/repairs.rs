@@ -1,7 +1,8 @@
 //! After a repair: every undamaged line in its order, and every byte somewhere.
 
 use crate::log::{ACTIVE, FOUR_BLOCKS, Form, Log, STATE, line, lines, offset, segment, text};
-use metricstream::{segment::SegmentFile, verify::finding::Kind};
+use log::segment::SegmentFile;
+use metricstream::verify::finding::Kind;
 use std::fs;
 
 #[test]
@@ -40,28 +41,28 @@ fn a_torn_tail_is_cut_as_at_a_start() {
     // The next start has nothing to mend, and knows of the crash.
     let (log, _) = Log::with(Form::Active, &damaged);
     log.repair();
-    let opened = metricstream::log::open(log.path()).unwrap();
+    let opened = log::open(log.path()).unwrap();
     assert_eq!((opened.report.cut, opened.report.unclean_shutdowns), (None, 1));
 }
 
 #[test]
 fn a_damaged_middle_of_the_active_segment_leaves_a_state_that_fits() {
     let log = Log::new();
-    drop(metricstream::log::open(log.path()).unwrap());
+    drop(log::open(log.path()).unwrap());
     let damaged = [&lines(0..10)[..], b"foreign\n", &lines(10..20)].concat();
     fs::write(log.file(ACTIVE), &damaged).unwrap();
     log.set_committed(damaged.len());
     let report = log.repair();
     assert_eq!(report.findings.counts[&Kind::ForeignText], 1);
     assert!(!log.check().findings.counts.contains_key(&Kind::StateOfAnother));
-    let opened = metricstream::log::open(log.path()).unwrap();
+    let opened = log::open(log.path()).unwrap();
     assert_eq!((opened.report.cut, opened.report.log_bytes), (None, lines(0..20).len() as u64));
 }
 
 #[test]
 fn a_damaged_state_is_moved_aside_and_no_line_with_it() {
     let log = Log::new();
-    drop(metricstream::log::open(log.path()).unwrap());
+    drop(log::open(log.path()).unwrap());
     fs::write(log.file(ACTIVE), lines(0..20)).unwrap();
     log.set_committed(lines(0..10).len());
     let damaged = fs::read_to_string(log.file(STATE)).unwrap().replace("\nclean 0", "\nclean 1").into_bytes();

@@ -8,11 +8,10 @@
 //! "reading" and "reading, CRC-32" are what it costs to read the plain file into a block's buffer at all, and to check it.
 
 use clap::Parser;
+use log::{limits::BLOCK_BYTES, segment::ACTIVE_NAME};
 use metricstream::{
-    limits::BLOCK_BYTES,
     query::{Bounds, Effort, Kind, Request, run},
     scan::{Scanned, Source},
-    segment::ACTIVE_NAME,
 };
 use metricstream_bench::{
     big_log::{Form, START_MS, STEP_MS, Shape, write_scrapes},

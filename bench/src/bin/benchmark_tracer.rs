@@ -10,9 +10,8 @@
 use clap::Parser;
 use crossbeam_channel::bounded;
 use http1::{Head, Method, Version};
+use log::AckLevel;
 use metricstream::{
-    limits,
-    log::AckLevel,
     stats::{Counters, Stamps},
     trace::{Course, Request, Sampler, Tracer, TracerSetup, Traces},
 };

@@ -10,11 +10,11 @@
 //! after the timeout, and one that drips after at most twice that; a stop answers what is in progress.
 
 use http1::{After, Bounds, Connection, Core, Deadline, HttpError, Progress, format_date};
+use log::{DiskFile, GroupCommit, Log, LogError, Settings, Writer};
 use metricstream::{
     config::{Config, ListenAddress},
     limits,
     listening::Role,
-    log::{self, DiskFile, GroupCommit, Log, LogError, Settings, Writer},
     service::{Caller, Service, Shared, Ticket},
     stats::QueryStatus,
 };

@@ -310,7 +310,6 @@ impl<T> Connection<T> {
     ///
     /// # Panics
     /// When none has begun: the owner's fault.
-    #[inline]
     #[must_use]
     pub fn piece(&self, piece: Piece) -> Vec<u8> {
         let Phase::Streaming(form) = &self.phase else { panic!("no answer of this connection has begun") };
@@ -322,7 +321,6 @@ impl<T> Connection<T> {
     ///
     /// # Panics
     /// When none has begun: the owner's fault.
-    #[inline]
     pub fn last_piece(&mut self, piece: Piece) -> (Vec<u8>, Progress) {
         let Phase::Streaming(form) = self.phase else { panic!("no answer of this connection has begun") };
         self.finish(form, self.has_stashed());
@@ -337,7 +335,6 @@ impl<T> Connection<T> {
     }
 
     /// Throws away bytes that arrive after the last answer. True: it is enough, close.
-    #[inline]
     #[must_use]
     pub fn drain(&mut self, bytes: &[u8]) -> bool {
         let Phase::Ended { drained, .. } = &mut self.phase else { return false };
@@ -346,7 +343,6 @@ impl<T> Connection<T> {
     }
 
     /// Gives the connection's buffers back to its core, when it is closed.
-    #[inline]
     pub fn release(&mut self, core: &mut Core) {
         core.buffers.give_back(std::mem::take(&mut self.inbox));
         core.buffers.give_back(std::mem::take(&mut self.body));
@@ -361,7 +357,6 @@ impl<T> Connection<T> {
     }
 
     /// True if bytes are stashed that `receive` has not looked at yet, or were lost, which it is still to answer.
-    #[inline]
     #[must_use]
     pub fn has_stashed(&self) -> bool {
         !self.inbox.is_empty() || self.overrun
@@ -378,7 +373,6 @@ impl<T> Connection<T> {
     }
 
     /// The most memory that taking in `bytes` more may reserve.
-    #[inline]
     #[must_use]
     pub fn growth_max(&self, bytes: usize) -> usize {
         // Either buffer may double, and the inbox's bytes may go on into a body.
@@ -386,14 +380,12 @@ impl<T> Connection<T> {
     }
 
     /// Whether the head of a request is complete that will be served, and its body is not.
-    #[inline]
     #[must_use]
     pub const fn is_receiving_body(&self) -> bool {
         matches!(self.phase, Phase::Body(Incoming { purpose: Purpose::Serve(..) | Purpose::ServeWithout(_), .. }))
     }
 
     /// Bytes of memory this connection owns beyond its own size.
-    #[inline]
     #[must_use]
     pub fn owned_bytes(&self) -> usize {
         self.inbox.capacity() + self.body.capacity()

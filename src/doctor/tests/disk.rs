@@ -1,7 +1,7 @@
 //! The data directory and what it stands on.
 
 use super::*;
-use crate::log::{Standing, State, boot::Boot};
+use log::{Boot, Standing, State};
 use std::os::unix::fs::MetadataExt;
 
 #[test]

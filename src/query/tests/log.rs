@@ -1,6 +1,6 @@
 //! Logs made up for tests: lines, and how they lie in segments.
 
-use crate::segment::{ACTIVE_NAME, SegmentFile, SegmentName, compress, index};
+use log::segment::{ACTIVE_NAME, SegmentFile, SegmentName, compress, index};
 use metric::{format_timestamp, spelled};
 use std::{fs, path::Path, sync::atomic::AtomicBool};
 use tempfile::TempDir;

@@ -68,7 +68,7 @@ fn what_is_retired_before_it_is_opened_is_left_out_and_said() {
     let line = line(START_MS, "cpu", 1, "{}");
     let directory = directory(&[(line.clone().into_bytes(), Lies::Indexed), (line.into_bytes(), Lies::Plain)], None);
     let snapshot = Source::directory(directory.path()).snapshot().unwrap();
-    crate::segment::retire(directory.path(), name(0)).unwrap();
+    log::segment::retire(directory.path(), name(0)).unwrap();
     let (visitors, scanned) = scan(&snapshot, &all(), &budget(1), |_| Collector::default()).unwrap();
     assert_eq!((visitors[0].0.len(), scanned.gone_segments), (1, 1));
 }

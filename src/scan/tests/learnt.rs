@@ -1,7 +1,7 @@
 //! What a server's source learns of segments without a sidecar.
 
 use super::{naive::read, *};
-use crate::log::{self, AckLevel, Appender, Log, LogFile, Settings, Writer};
+use log::{AckLevel, Appender, Log, LogFile, Settings, Writer};
 use std::sync::Arc;
 use wake::Doorbell;
 

@@ -1,9 +1,9 @@
 //! Snapshots of a log that is written, rotated, compressed and retired meanwhile.
 
 use super::*;
-use crate::{
-    log::{self, AckLevel, Log, Settings},
-    segment::{Keeper, KeeperSetup},
+use log::{
+    AckLevel, Log, Settings,
+    segment::{Maintenance, MaintenanceSetup},
 };
 use std::{
     sync::{
@@ -42,7 +42,7 @@ fn check(source: &Source, acknowledged: &AtomicU64, threads: usize, is_retained:
 fn run(compress: bool, retain_bytes: Option<u64>) {
     let directory = tempfile::tempdir().unwrap();
     let opened = log::open(directory.path()).unwrap();
-    let keeper = Keeper::start(KeeperSetup {
+    let maintenance = Maintenance::start(MaintenanceSetup {
         directory: directory.path().to_owned(),
         compress,
         retain_bytes,
@@ -51,7 +51,7 @@ fn run(compress: bool, retain_bytes: Option<u64>) {
         watch: None,
     })
     .unwrap();
-    opened.file.keep_with(keeper.bell());
+    opened.file.keep_with(maintenance.bell());
     let settings = Settings { rotate_bytes: Some(40_000), ..Settings::default() };
     let bells = [Arc::new(Doorbell::new().unwrap())];
     let Log { mut appenders, writer, group_commit, status } =
@@ -92,7 +92,7 @@ fn run(compress: bool, retain_bytes: Option<u64>) {
     let scanned = check(&source, &acknowledged, 2, retain_bytes.is_none());
     assert_eq!(acknowledged.into_inner(), BATCHES * BATCH_LINES);
     assert!(retain_bytes.is_some() || scanned.segments > 3);
-    keeper.stop();
+    maintenance.stop();
 }
 
 #[test]

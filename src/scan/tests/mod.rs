@@ -8,7 +8,7 @@ mod random;
 mod total;
 
 use super::*;
-use crate::{
+use log::{
     limits::BLOCK_BYTES,
     segment::{ACTIVE_NAME, SegmentFile, SegmentName, compress, index},
 };

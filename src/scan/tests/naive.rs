@@ -1,7 +1,7 @@
 //! The slow, obvious reader, and by hand what the fast one must do.
 
 use super::*;
-use crate::segment::Catalog;
+use log::segment::Catalog;
 
 /// Every line of every segment, each file read whole.
 pub fn read(directory: &Path, wanted: &Wanted) -> Vec<Seen> {

@@ -41,7 +41,7 @@ const PREFIXES: [(&str, Room); 11] = [
     ("metric::", Room::Parser),
     ("metric::encode::", Room::Encoder),
     ("rate::", Room::Rate),
-    ("metricstream::log::", Room::Log),
+    ("log::", Room::Log),
     ("metricstream::", Room::Service),
 ];
 

@@ -4,7 +4,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-const NODE_EXPORTER: &str = include_str!("../../../bench/data/node_exporter.ndjson");
+const NODE_EXPORTER: &str = include_str!("../../../../bench/data/node_exporter.ndjson");
 
 fn encode(body: &[u8], bounds: Bounds) -> Option<Vec<u8>> {
     let mut encoder = BatchEncoder::new(bounds);

@@ -1,0 +1,138 @@
+//! Which boot of the machine this is, as well as it can be known: what a length that was recorded and never synced is
+//! good for.
+//!
+//! The kernel's id of the boot (random(4)) alone is no proof: a container may hide it, and a board without entropy may
+//! make the same one at every boot. So two more witnesses must agree with it: the moment of the boot by the wall clock,
+//! to [`BOOT_MOMENT_TOLERANCE`], and the time since the boot, which does not go back. A wall clock that was never set
+//! begins at the same moment at every boot and is no witness. Where they do not agree, or the wall clock was stepped
+//! since the record, the boot passes for another one: that costs the cut back to the last whole batch, and never a line
+//! that was acknowledged.
+
+use crate::limits::{BOOT_MOMENT_EARLIEST_NS, BOOT_MOMENT_TOLERANCE};
+use rustix::time::{ClockId, Timespec, clock_gettime};
+
+/// A boot id is a UUID in text.
+pub(super) const BOOT_ID_BYTES: usize = 36;
+
+/// A boot of the machine, and a moment in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Boot {
+    /// The kernel's id of it; `None` if the system does not tell, or tells what is no random UUID.
+    pub(super) id: Option<String>,
+    /// When it was, in nanoseconds since the epoch by the wall clock as it is set at the moment.
+    pub(super) began_ns: u64,
+    /// Nanoseconds from the boot to the moment (`CLOCK_BOOTTIME`).
+    pub(super) uptime_ns: u64,
+}
+
+impl Boot {
+    /// This boot, now.
+    pub fn now() -> Self {
+        let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
+        let id = id.map(|text| text.trim().to_owned()).filter(|id| is_random(id));
+        Self { id, began_ns: began_ns(), uptime_ns: uptime_ns() }
+    }
+
+    /// Whether this moment is later in the very boot of `earlier`, by all witnesses.
+    pub(super) fn continues(&self, earlier: &Self) -> bool {
+        self.id.is_some()
+            && self.id == earlier.id
+            && self.uptime_ns >= earlier.uptime_ns
+            && earlier.began_ns >= BOOT_MOMENT_EARLIEST_NS
+            && u128::from(self.began_ns.abs_diff(earlier.began_ns)) <= BOOT_MOMENT_TOLERANCE.as_nanos()
+    }
+}
+
+/// Whether it looks as a random UUID does. One of hardly any digits was made without entropy, or put there.
+fn is_random(id: &str) -> bool {
+    /// Of 30 random hexadecimal digits fewer are of different values once in 10^12.
+    const DIFFERENT_DIGITS_MIN: u32 = 6;
+    let is_uuid = id.len() == BOOT_ID_BYTES
+        && id.bytes().enumerate().all(|(at, byte)| match at {
+            8 | 13 | 18 | 23 => byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        });
+    let different = id.chars().filter_map(|digit| digit.to_digit(16)).fold(0_u16, |seen, digit| seen | 1 << digit);
+    is_uuid && different.count_ones() >= DIFFERENT_DIGITS_MIN
+}
+
+fn nanoseconds(time: Timespec) -> u64 {
+    let whole = u64::try_from(time.tv_sec).unwrap_or(0).saturating_mul(1_000_000_000);
+    whole.saturating_add(u64::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+/// Nanoseconds since the boot, time asleep included.
+pub(super) fn uptime_ns() -> u64 {
+    nanoseconds(clock_gettime(ClockId::Boottime))
+}
+
+/// When the boot was, by the wall clock: the same to the microsecond until that is stepped.
+pub(super) fn began_ns() -> u64 {
+    /// Between two clocks the thread may be held up. The best of a few tries counts.
+    const TRIES: usize = 4;
+    let look = |_| {
+        let before = uptime_ns();
+        let wall = nanoseconds(clock_gettime(ClockId::Realtime));
+        let between = uptime_ns().saturating_sub(before);
+        (between, wall.saturating_sub(before.saturating_add(between / 2)))
+    };
+    (0..TRIES).map(look).min().map_or(0, |(_, began_ns)| began_ns)
+}
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests {
+    use super::*;
+
+    fn boot() -> Boot {
+        let id = Some("5b3c7a52-9a9c-4a2e-8f4e-1d0c8a6b7e21".to_owned());
+        Boot { id, began_ns: 1_767_323_045_678_000_000, uptime_ns: 60_000_000_000 }
+    }
+
+    #[test]
+    fn this_boot_goes_on() {
+        let (earlier, now) = (Boot::now(), Boot::now());
+        assert_eq!(now.continues(&earlier), now.id.is_some());
+        assert!(now.began_ns > BOOT_MOMENT_EARLIEST_NS && now.uptime_ns >= earlier.uptime_ns);
+    }
+
+    #[test]
+    fn a_boot_id_that_repeats_or_is_hidden_proves_nothing() {
+        let earlier = boot();
+        let tolerance_ns = u64::try_from(BOOT_MOMENT_TOLERANCE.as_nanos()).unwrap();
+        let later = Boot { uptime_ns: 90_000_000_000, began_ns: earlier.began_ns + tolerance_ns, ..boot() };
+        assert!(later.continues(&earlier) && earlier.continues(&earlier));
+        for other in [
+            Boot { id: None, ..boot() },
+            Boot { id: Some("5b3c7a52-9a9c-4a2e-8f4e-1d0c8a6b7e20".to_owned()), ..boot() },
+            // The same id at another moment, or earlier after the boot.
+            Boot { began_ns: earlier.began_ns + tolerance_ns + 1, ..boot() },
+            Boot { began_ns: earlier.began_ns - tolerance_ns - 1, ..boot() },
+            Boot { uptime_ns: earlier.uptime_ns - 1, ..boot() },
+        ] {
+            assert!(!other.continues(&earlier), "{other:?}");
+        }
+        // Nor does an id that neither tells, nor a wall clock that was never set.
+        let hidden = Boot { id: None, ..boot() };
+        assert!(!hidden.continues(&hidden));
+        let unset = Boot { began_ns: BOOT_MOMENT_EARLIEST_NS - 1, ..boot() };
+        assert!(!unset.continues(&unset));
+    }
+
+    #[test]
+    fn an_id_without_entropy_is_none() {
+        assert!(is_random("5b3c7a52-9a9c-4a2e-8f4e-1d0c8a6b7e21"));
+        for id in [
+            "",
+            "00000000-0000-0000-0000-000000000000",
+            "00000000-0000-4000-8000-000000000000",
+            "ffffffff-ffff-4fff-bfff-ffffffffffff",
+            "5b3c7a529a9c4a2e8f4e1d0c8a6b7e21",
+            "5b3c7a52-9a9c-4a2e-8f4e-1d0c8a6b7e2",
+            "zb3c7a52-9a9c-4a2e-8f4e-1d0c8a6b7e21",
+            "5b3c7a52 9a9c 4a2e 8f4e 1d0c8a6b7e21",
+        ] {
+            assert!(!is_random(id), "{id}");
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! The data directory: what is in it, who has it, and in what order it is opened.
+//!
+//! | file | what |
+//! |---|---|
+//! | `metrics.jsonl` | the active segment of the log |
+//! | `metrics-<time>.jsonl` and more | sealed segments, see `segment` |
+//! | `metrics.jsonl.tmp` | the next segment while it is made, see `rotation` |
+//! | `metricstream.state` | see `state` |
+//! | `metricstream.lock` | locked by the server that has the directory; holds its process id |
+//! | `torn-<time>.bin` | what recovery has cut off the log |
+//!
+//! Promises that one process at a time has the directory, and that an opened log is repaired, on stable storage (its
+//! sealed segments too) and marked as not closed before anything is appended.
+
+use super::{
+    boot::Boot,
+    file::DiskFile,
+    lock::DirectoryLock,
+    recovery::{Cut, RecoveryReport, mend_segment, recover},
+    rotation::{Segments, next_names, remove_next},
+    state::{Standing, State, StateFile},
+    troubles::Troubles,
+    watch::Watch,
+};
+use crate::{
+    limits::CLOCK_STEP_MS_MAX,
+    os::dirent::sync_directory,
+    segment::{ACTIVE_NAME as LOG_NAME, SegmentFile, SegmentName},
+};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, Read},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+use wake::clock::Clock;
+
+/// The file that says how far the log is committed.
+pub const STATE_NAME: &str = "metricstream.state";
+/// The file whose lock belongs to the server that has the directory.
+pub const LOCK_NAME: &str = "metricstream.lock";
+/// Owner reads and writes, group reads: metrics can tell a stranger a lot.
+pub(super) const FILE_MODE: u32 = 0o640;
+const DIRECTORY_MODE: u32 = 0o750;
+
+/// A log that may be appended to.
+#[derive(Debug)]
+pub struct Opened {
+    /// The log, its state and its lock.
+    pub file: DiskFile,
+    /// What was found and repaired.
+    pub report: RecoveryReport,
+    /// The directory's lock, for whoever works in it when the log has ended.
+    pub lock: Arc<DirectoryLock>,
+    /// Looks whether it is still that directory, and that log.
+    pub watch: Arc<Watch>,
+}
+
+/// Why a data directory cannot be served from. The text is one line that names the file.
+#[derive(Debug)]
+pub enum OpenError {
+    /// Another process has it.
+    Locked {
+        /// The data directory.
+        directory: PathBuf,
+        /// The process's id, if the lock file tells.
+        holder: Option<u32>,
+    },
+    /// It, or a part of its path, is not a directory.
+    NotADirectory(PathBuf),
+    /// The log is a directory, a pipe or a device.
+    NotAFile(PathBuf),
+    /// No permission, or the file system is mounted read-only.
+    NotWritable {
+        /// What was not to be had.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The disk is full, or the quota used up.
+    NoSpace {
+        /// What could not be written.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Anything else.
+    Io {
+        /// What was being done to the file, as a verb.
+        doing: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl OpenError {
+    pub(super) fn new(doing: &'static str, path: &Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        match source.kind() {
+            io::ErrorKind::NotADirectory => Self::NotADirectory(path),
+            io::ErrorKind::IsADirectory => Self::NotAFile(path),
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Self::NotWritable { path, source },
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::NoSpace { path, source },
+            _ => Self::Io { doing, path, source },
+        }
+    }
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Locked { directory, holder } => {
+                write!(f, "the data directory {} is in use by ", directory.display())?;
+                match holder {
+                    Some(pid) => write!(f, "process {pid}"),
+                    None => f.write_str("another process"),
+                }
+            }
+            Self::NotADirectory(path) => write!(f, "{} is not a directory", path.display()),
+            Self::NotAFile(path) => write!(f, "{} is not a regular file", path.display()),
+            Self::NotWritable { path, source } => write!(f, "{} is not writable: {source}", path.display()),
+            Self::NoSpace { path, source } => write!(f, "no space for {}: {source}", path.display()),
+            Self::Io { doing, path, source } => write!(f, "cannot {doing} {}: {source}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::NotWritable { source, .. } | Self::NoSpace { source, .. } | Self::Io { source, .. } => Some(source),
+            Self::Locked { .. } | Self::NotADirectory(_) | Self::NotAFile(_) => None,
+        }
+    }
+}
+
+/// Opens the log in `directory`, which is made if it is missing: takes the lock, repairs the log's end, and marks the
+/// log as not closed.
+///
+/// # Errors
+/// See [`OpenError`]. Nothing was lost: recovery keeps what it cuts off.
+pub fn open(directory: &Path) -> Result<Opened, OpenError> {
+    create_directory(directory)?;
+    let lock = Arc::new(DirectoryLock::take(directory)?);
+
+    let log_path = directory.join(LOG_NAME);
+    let log = open_file(&log_path, OpenOptions::new().read(true).append(true))?;
+    let state_path = directory.join(STATE_NAME);
+    let mut state_file = open_file(&state_path, OpenOptions::new().read(true).write(true))?;
+    remove_nexts(directory)?;
+    let mut segment_cuts = Vec::new();
+    let newest = mend_segments(directory, &mut segment_cuts)?;
+    sync_directory(directory).map_err(|error| OpenError::new("sync", directory, error))?;
+
+    let state = read_state(&mut state_file).map_err(|error| OpenError::new("read", &state_path, error))?;
+    let boot = Boot::now();
+    let report = RecoveryReport {
+        segment_cuts,
+        ..recover(directory, &log, state.as_ref(), &boot)
+            .map_err(|(doing, error)| OpenError::new(doing, &log_path, error))?
+    };
+    // What is there counts as committed from now on, so it has to be on stable storage.
+    log.sync_all().map_err(|error| OpenError::new("sync", &log_path, error))?;
+
+    let metadata = log.metadata().map_err(|error| OpenError::new("examine", &log_path, error))?;
+    let state = State {
+        standing: Standing::Sound,
+        boot,
+        device: metadata.dev(),
+        inode: metadata.ino(),
+        committed_bytes: report.log_bytes,
+        clean: false,
+        unclean_shutdowns: report.unclean_shutdowns,
+    };
+    let state = StateFile::create(directory, state_file, &state)
+        .map_err(|error| OpenError::new("write", &state_path, error))?;
+    let segments = Segments::new(directory, Arc::clone(&lock), log, newest)
+        .map_err(|error| OpenError::new("examine", &log_path, error))?;
+    let (segments, troubles) = (Arc::new(segments), Arc::new(Troubles::default()));
+    let watch = Watch { segments: Arc::clone(&segments), lock: Arc::clone(&lock), troubles: Arc::clone(&troubles) };
+    Ok(Opened { file: DiskFile { segments, state, troubles }, report, lock, watch: Arc::new(watch) })
+}
+
+/// Removes what a rotation that was interrupted has left. It never holds a line.
+fn remove_nexts(directory: &Path) -> Result<(), OpenError> {
+    for name in next_names() {
+        let path = directory.join(name);
+        remove_next(&path).map_err(|error| OpenError::new("remove", &path, error))?;
+    }
+    Ok(())
+}
+
+/// Brings to stable storage what the run before has sealed and may not have synced, and cuts off what a loss of power
+/// has torn: a segment that was synced may have its sidecar already. Returns the newest name of a sealed segment that
+/// is taken, by whatever, and adds to `cuts`.
+fn mend_segments(directory: &Path, cuts: &mut Vec<(SegmentName, Cut)>) -> Result<Option<SegmentName>, OpenError> {
+    let cannot_read = |error| OpenError::new("read", directory, error);
+    let mut is_kept = BTreeMap::new();
+    for entry in fs::read_dir(directory).map_err(cannot_read)? {
+        let file_name = entry.map_err(cannot_read)?.file_name();
+        let Some((name, file)) = file_name.to_str().and_then(SegmentName::parse) else { continue };
+        *is_kept.entry(name).or_insert(false) |= file != SegmentFile::Plain;
+    }
+    for (&name, _) in is_kept.iter().filter(|&(_, &is_kept)| !is_kept) {
+        let path = directory.join(name.file(SegmentFile::Plain));
+        if !fs::symlink_metadata(&path).is_ok_and(|found| found.is_file()) {
+            tracing::warn!("{} has the name of a segment but is not a regular file; left unchanged", path.display());
+            continue;
+        }
+        let segment = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+            .open(&path)
+            .map_err(|error| OpenError::new("open", &path, error))?;
+        let cut = mend_segment(directory, &segment).map_err(|(doing, error)| OpenError::new(doing, &path, error))?;
+        cuts.extend(cut.map(|cut| (name, cut)));
+    }
+    let newest = is_kept.last_key_value().map(|(&name, _)| name);
+    if let Some(newest) = newest
+        && newest.sealed_ms() > Clock::start().wall_ms().saturating_add(CLOCK_STEP_MS_MAX)
+    {
+        tracing::warn!(
+            "segment {newest} is named in the future: the clock was ahead, or is behind now. New segments are named after it, so \
+             that names sort in the order of sealing; its age is taken from its contents"
+        );
+    }
+    Ok(newest)
+}
+
+fn create_directory(directory: &Path) -> Result<(), OpenError> {
+    if directory.is_dir() {
+        return Ok(());
+    }
+    DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(directory).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => OpenError::NotADirectory(directory.to_owned()),
+        _ => OpenError::new("create", directory, error),
+    })?;
+    // The new entry is its parent's to keep.
+    match directory.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => sync_directory(Path::new(".")),
+        Some(parent) => sync_directory(parent),
+        None => Ok(()),
+    }
+    .map_err(|error| OpenError::new("sync the parent of", directory, error))
+}
+
+/// Opens a regular file, made if it is missing. A link, a pipe or a device in its place is refused, and not waited for:
+/// a link could not be renamed with the file, and one that dangles would make a file somewhere else.
+pub fn open_file(path: &Path, options: &mut OpenOptions) -> Result<File, OpenError> {
+    let file =
+        options.create(true).mode(FILE_MODE).custom_flags(libc::O_NONBLOCK | libc::O_NOFOLLOW).open(path).map_err(
+            |error| match error.raw_os_error() {
+                Some(libc::ELOOP) => OpenError::NotAFile(path.to_owned()),
+                _ => OpenError::new("open", path, error),
+            },
+        )?;
+    match file.metadata() {
+        Ok(metadata) if metadata.is_file() => Ok(file),
+        Ok(_) => Err(OpenError::NotAFile(path.to_owned())),
+        Err(error) => Err(OpenError::new("examine", path, error)),
+    }
+}
+
+/// `None`: it is missing (the file is empty) or garbled.
+pub fn read_state(file: &mut File) -> io::Result<Option<State>> {
+    /// More than any state has.
+    const STATE_BYTES_MAX: u64 = 4096;
+    let mut text = Vec::new();
+    file.take(STATE_BYTES_MAX).read_to_end(&mut text)?;
+    Ok(std::str::from_utf8(&text).ok().and_then(State::parse))
+}
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests;

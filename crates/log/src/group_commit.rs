@@ -1,0 +1,99 @@
+//! The group commit: one thread that syncs the file for everybody who waits for it.
+//!
+//! Owns the rings' durable positions, and is the only one that syncs: a sync's error is reported once, and must not be
+//! taken by somebody who drops it. There is no tick: it syncs when an answer waits for it, and again at once while more
+//! do; all that was written while one sync ran shares the next. A sealed segment is synced unasked. Promises that a durable
+//! position covers only bytes that were written before their sync began.
+
+use super::{
+    LogError, LogFile, LogStatus,
+    histogram::nanoseconds_since,
+    ring::RingDurability,
+    status::{Failure, WriterEnd, count},
+    wait,
+};
+use std::{sync::Arc, thread, time::Instant};
+
+/// Makes written bytes durable when an answer waits for it or a segment was sealed, until the writer has ended.
+#[derive(Debug)]
+pub struct GroupCommit<F: LogFile> {
+    file: Arc<F>,
+    /// In the order of `LogStatus::reactor_bells`.
+    rings: Vec<RingDurability>,
+    /// What each ring had written when the sync began.
+    snapshot: Vec<u64>,
+    status: Arc<LogStatus>,
+}
+
+impl<F: LogFile> GroupCommit<F> {
+    pub(super) fn new(file: Arc<F>, rings: Vec<RingDurability>, status: Arc<LogStatus>) -> Self {
+        assert_eq!(rings.len(), status.reactor_bells.len());
+        Self { file, snapshot: vec![0; rings.len()], rings, status }
+    }
+
+    /// Syncs until the writer has ended; when it ended well, syncs once more and marks the log as closed cleanly.
+    ///
+    /// # Errors
+    /// A sync failed, which is final, or the writer did.
+    pub fn run(mut self) -> Result<(), LogError> {
+        loop {
+            match self.status.writer_end() {
+                WriterEnd::Running => {}
+                WriterEnd::Drained => {
+                    self.sync()?;
+                    return self.file.mark_clean().map_err(|error| self.fail(error));
+                }
+                WriterEnd::Gone => return Err(LogError::Stopped),
+            }
+            if self.is_wanted() {
+                self.sync()?;
+                // Where the reactors share this core they send what they were rung for before the next sync takes the core to
+                // begin, and take in what then shares it. AtomicHistogram so, on one core with 64 and 500 connections that ask without a
+                // pause: 12 % more requests, 10 % less CPU a request.
+                thread::yield_now();
+            } else {
+                self.sleep();
+            }
+        }
+    }
+
+    fn is_wanted(&self) -> bool {
+        self.rings.iter().any(RingDurability::is_wanted) || self.file.has_unsynced_segment()
+    }
+
+    /// Makes durable what is written. [`run`](Self::run) does it for all who wait; a server that has no thread for its group
+    /// commit calls this on the thread that waits.
+    ///
+    /// # Errors
+    /// The sync failed, which is final: the process has to end.
+    pub fn sync(&mut self) -> Result<(), LogError> {
+        for (written, ring) in self.snapshot.iter_mut().zip(&self.rings) {
+            *written = ring.written();
+        }
+        let began = Instant::now();
+        self.file.sync_data().map_err(|error| self.fail(error))?;
+        self.status.times.sync_ns.record(nanoseconds_since(began));
+        count(&self.status.counters.fsyncs, 1);
+        for ((ring, &written), bell) in self.rings.iter_mut().zip(&self.snapshot).zip(&self.status.reactor_bells) {
+            if ring.publish(written) {
+                bell.ring();
+            }
+        }
+        Ok(())
+    }
+
+    fn fail(&self, error: std::io::Error) -> LogError {
+        self.status.fail(Failure::Sync);
+        LogError::Sync(error)
+    }
+
+    fn sleep(&self) {
+        let bell = &self.status.group_commit_bell;
+        bell.announce_sleep();
+        if !self.is_wanted() && self.status.writer_end() == WriterEnd::Running {
+            wait::readable(bell, None);
+        }
+        bell.awake();
+        bell.drain();
+    }
+}

@@ -1,0 +1,135 @@
+//! Directory entries: giving a file a name that nothing else has, and bringing a directory's entries to stable storage.
+//!
+//! Promises that no name is ever taken from another file, on every file system, and that a file system which cannot
+//! sync a directory is served with a warning instead of being refused.
+#![allow(unsafe_code)] // renameat2(2) has no safe form in std.
+
+use std::{
+    ffi::CString,
+    fs::{self, File, OpenOptions},
+    io,
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{MetadataExt, OpenOptionsExt},
+    },
+    path::Path,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+/// Syncs of a directory that the file system answered with "not supported". One process serves one directory.
+static SYNCS_UNSUPPORTED: AtomicU64 = AtomicU64::new(0);
+
+/// Renames `from` to `to`, which must not exist in any form: neither as a file nor as a directory, nor as a dangling
+/// link.
+///
+/// # Errors
+/// `AlreadyExists`: the name is taken. Otherwise as rename(2). `from` is where it was.
+pub fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    match rename_noreplace(from, to) {
+        Err(error) if is_unsupported(&error) => rename_reserved(from, to),
+        result => result,
+    }
+}
+
+/// renameat2(2) with `RENAME_NOREPLACE` (Linux 3.15), which not every file system has.
+fn rename_noreplace(from: &Path, to: &Path) -> io::Result<()> {
+    let [from, to] = [CString::new(from.as_os_str().as_bytes())?, CString::new(to.as_os_str().as_bytes())?];
+    // SAFETY: both paths are live C strings, and the call writes nothing of ours.
+    let result =
+        unsafe { libc::renameat2(libc::AT_FDCWD, from.as_ptr(), libc::AT_FDCWD, to.as_ptr(), libc::RENAME_NOREPLACE) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// The same where the file system cannot: the name is reserved with an empty file, which is then replaced. A crash in
+/// between leaves the empty file, which holds nothing, and `from` as it was.
+fn rename_reserved(from: &Path, to: &Path) -> io::Result<()> {
+    let reserved = OpenOptions::new().write(true).create_new(true).mode(0o600).open(to)?;
+    fs::rename(from, to).inspect_err(|_| {
+        // Only the reservation is taken back: a rename whose answer was lost on a network may have been done.
+        let ours = reserved.metadata().map(|ours| (ours.dev(), ours.ino()));
+        let found = fs::symlink_metadata(to).map(|found| (found.dev(), found.ino()));
+        if matches!((ours, found), (Ok(ours), Ok(found)) if ours == found) {
+            let _ = fs::remove_file(to);
+        }
+    })
+}
+
+/// Brings the directory's entries to stable storage. A file system that cannot sync a directory (CIFS, some of FUSE) is
+/// warned of once and counted: what is promised there after a loss of power is what the file system keeps by itself.
+///
+/// # Errors
+/// The directory cannot be opened, or syncing it failed.
+pub fn sync_directory(directory: &Path) -> io::Result<()> {
+    match File::open(directory)?.sync_all() {
+        Err(error) if is_unsupported(&error) => {
+            if SYNCS_UNSUPPORTED.fetch_add(1, Ordering::Relaxed) == 0 {
+                tracing::warn!(
+                    "the file system of {} cannot sync a directory ({error}): a power loss may lose the names of new \
+                     files, and their contents",
+                    directory.display()
+                );
+            }
+            Ok(())
+        }
+        result => result,
+    }
+}
+
+/// Syncs of a directory so far that the file system could not do.
+#[must_use]
+pub fn syncs_unsupported() -> u64 {
+    SYNCS_UNSUPPORTED.load(Ordering::Relaxed)
+}
+
+/// True if the system says that it cannot do such a thing at all, rather than that it has failed.
+pub fn is_unsupported(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS | libc::EOPNOTSUPP | libc::EBADF))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    type Rename = fn(&Path, &Path) -> io::Result<()>;
+    const WAYS: [Rename; 3] = [rename_new, rename_noreplace, rename_reserved];
+
+    #[test]
+    fn a_free_name_is_taken() {
+        for rename in WAYS {
+            let directory = tempfile::tempdir().unwrap();
+            let [from, to] = ["from", "to"].map(|name| directory.path().join(name));
+            fs::write(&from, "lines").unwrap();
+            rename(&from, &to).unwrap();
+            assert_eq!(fs::read_to_string(&to).unwrap(), "lines");
+            assert!(!from.exists());
+            assert_eq!(rename(&from, &directory.path().join("other")).unwrap_err().kind(), io::ErrorKind::NotFound);
+            assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "a reservation is taken back");
+        }
+    }
+
+    #[test]
+    fn a_taken_name_is_left_to_whatever_has_it() {
+        for rename in WAYS {
+            let directory = tempfile::tempdir().unwrap();
+            let [from, file, empty, link] = ["from", "file", "empty", "link"].map(|name| directory.path().join(name));
+            fs::write(&from, "lines").unwrap();
+            fs::write(&file, "of another").unwrap();
+            fs::create_dir(&empty).unwrap();
+            symlink("nowhere", &link).unwrap();
+            for to in [&file, &empty, &link] {
+                assert_eq!(rename(&from, to).unwrap_err().kind(), io::ErrorKind::AlreadyExists, "{to:?}");
+            }
+            assert_eq!(fs::read_to_string(&from).unwrap(), "lines");
+            assert_eq!(fs::read_to_string(&file).unwrap(), "of another");
+            assert_eq!(fs::read_link(&link).unwrap(), Path::new("nowhere"));
+        }
+    }
+
+    #[test]
+    fn only_what_cannot_be_done_at_all_is_unsupported() {
+        let is = |errno| is_unsupported(&io::Error::from_raw_os_error(errno));
+        assert!([libc::EINVAL, libc::ENOSYS, libc::EOPNOTSUPP, libc::ENOTSUP].into_iter().all(is));
+        assert!(![libc::EIO, libc::ENOSPC, libc::EROFS, libc::EACCES, libc::EEXIST].into_iter().any(is));
+    }
+}

@@ -1,0 +1,72 @@
+//! The priority and the cores of the calling thread, for those that work behind the ones that serve.
+#![allow(unsafe_code)] // Two system calls, which the standard library does not have.
+
+use std::io;
+
+/// Makes the calling thread as `nice` as given, 1 to 19: the nicer, the less of a core it gets where another thread wants it too.
+/// There is no way back without privileges. On Linux the value is the thread's, against POSIX (setpriority(2), NOTES).
+///
+/// # Errors
+/// As the system says; the priority is as it was.
+pub fn set_nice(nice: i32) -> io::Result<()> {
+    // SAFETY: takes three integers and touches no memory of ours; a `who` of 0 is the calling thread.
+    match unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Lets the calling thread, and those that it starts, run on these cores and no others (sched_setaffinity(2)).
+///
+/// # Errors
+/// As the system says; `EINVAL` if the thread may run on none of them.
+pub fn set_affinity(cores: &[usize]) -> io::Result<()> {
+    // SAFETY: a set of bits, for which all zeros are a value: the empty set.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    for &core in cores.iter().filter(|&&core| core < libc::CPU_SETSIZE as usize) {
+        // SAFETY: within the set, as was just looked at.
+        unsafe { libc::CPU_SET(core, &mut set) };
+    }
+    // SAFETY: the kernel reads `set`, which has the size that is said; a thread of 0 is the calling one.
+    match unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests {
+    use super::*;
+
+    /// Field 19 of /proc/thread-self/stat (proc_pid_stat(5)): the name, in parentheses, is field 2.
+    fn nice() -> String {
+        let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
+        let (_, fields) = stat.rsplit_once(") ").unwrap();
+        fields.split(' ').nth(19 - 3).unwrap().to_owned()
+    }
+
+    #[test]
+    fn one_thread_is_nice_and_the_others_are_not() {
+        let before = nice();
+        std::thread::spawn(|| {
+            set_nice(15).unwrap();
+            assert_eq!(nice(), "15");
+        })
+        .join()
+        .unwrap();
+        assert_eq!(nice(), before);
+    }
+
+    #[test]
+    fn threads_stay_on_the_cores_of_the_one_that_started_them() {
+        let core = core_affinity::get_core_ids().unwrap()[0].id;
+        let cores = || core_affinity::get_core_ids().unwrap().into_iter().map(|core| core.id).collect::<Vec<_>>();
+        let inner = std::thread::spawn(move || {
+            set_affinity(&[core]).unwrap();
+            std::thread::spawn(cores).join().unwrap()
+        });
+        assert_eq!(inner.join().unwrap(), [core]);
+        assert!(set_affinity(&[]).is_err());
+    }
+}

@@ -1,0 +1,51 @@
+//! How much room there is on a file system.
+#![allow(unsafe_code)] // statvfs(3) has no safe form in std.
+
+use std::{ffi::CString, io, mem::MaybeUninit, os::unix::ffi::OsStrExt, path::Path};
+
+/// Room on a file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// Bytes of the whole.
+    pub bytes: u64,
+    /// Bytes that this user may still fill.
+    pub bytes_free: u64,
+    /// Files that the file system can hold; 0 where it does not count them.
+    pub inodes: u64,
+    /// Files that may still be made.
+    pub inodes_free: u64,
+}
+
+/// Room on the file system that holds `path`. Waits for a file system that does not answer, so it is not for a thread that others
+/// wait for.
+///
+/// # Errors
+/// What statvfs(3) says.
+pub fn usage(path: &Path) -> io::Result<Usage> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut usage = MaybeUninit::<libc::statvfs>::zeroed();
+    // SAFETY: the path is a live C string, and `usage` a live statvfs; the call writes nothing else.
+    if unsafe { libc::statvfs(path.as_ptr(), usage.as_mut_ptr()) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: every field is an integer, for which zero is a value.
+    let usage = unsafe { usage.assume_init() };
+    Ok(Usage {
+        bytes: usage.f_blocks.saturating_mul(usage.f_frsize),
+        bytes_free: usage.f_bavail.saturating_mul(usage.f_frsize),
+        inodes: usage.f_files,
+        inodes_free: usage.f_favail,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_free_is_part_of_the_whole() {
+        let usage = usage(Path::new("/")).unwrap();
+        assert!(usage.bytes > 0 && usage.bytes_free <= usage.bytes && usage.inodes_free <= usage.inodes, "{usage:?}");
+        assert_eq!(super::usage(Path::new("/nonexistent")).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+}

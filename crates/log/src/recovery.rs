@@ -1,0 +1,283 @@
+//! What a log needs before lines may be appended to it again: its end has to be the end of a batch.
+//!
+//! | what the state file knows | what is cut off |
+//! |---|---|
+//! | its checksum is right; this file, this boot by every witness (`boot`), not closed cleanly, and the file is longer than what was committed | all beyond the committed length: it was never acknowledged as written, and may be half a batch |
+//! | anything else | a torn last line, one without its line's end |
+//!
+//! A sealed segment that power was lost upon before it was synced is treated as "anything else".
+//!
+//! "Anything else" is a clean shutdown (bytes beyond the committed length were added by somebody else, and stay),
+//! another boot (the state may be newer or older than the bytes that reached the disk), a copied or replaced file, a
+//! file cut or edited by hand (shorter than committed, or no line ends there), and a state that is missing, garbled,
+//! damaged or of the version that wrote no checksum. After a loss of power a batch can so be stored in part, if it was
+//! not acknowledged at the level `fsync`.
+//!
+//! So no whole line is moved aside on a guess. What was acknowledged at `fsync` is on the disk whatever happened; it
+//! could only be moved aside by a length recorded before it, and a length counts only where the page that holds it
+//! cannot be older than the bytes of the log: where nothing but a process has died since.
+//!
+//! Nothing is deleted: what is cut off is first kept in a file of its own beside the log. A crash in the middle of
+//! recovery leads to the same recovery again, at worst with the same bytes kept twice. Memory is bounded by one block,
+//! whatever the file's length.
+
+use super::{
+    boot::Boot,
+    state::{Standing, State},
+};
+use crate::{
+    limits::{SET_ASIDE_NAMES_MAX, TAIL_BLOCK_BYTES},
+    segment::{SegmentName, stamp},
+};
+use std::{
+    fmt,
+    fs::{File, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::{FileExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+use wake::clock::Clock;
+
+/// What was found and done at the start. Its text is one sentence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecoveryReport {
+    /// How the run before this one ended.
+    pub previous: Previous,
+    /// What was cut off the end of the active segment.
+    pub cut: Option<Cut>,
+    /// What was cut off the ends of sealed segments: power was lost before they were synced.
+    pub segment_cuts: Vec<(SegmentName, Cut)>,
+    /// Bytes in the log now.
+    pub log_bytes: u64,
+    /// Shutdowns of this log that were not clean, ever.
+    pub unclean_shutdowns: u64,
+}
+
+/// How the run before this one ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Previous {
+    /// There was none.
+    None,
+    /// It wrote and synced everything, and said so.
+    Clean,
+    /// It did not.
+    Unclean,
+    /// There is a log, and no state file that could be read.
+    Unknown,
+    /// The state file was changed by something else than a server: its checksum is wrong.
+    Damaged,
+}
+
+/// Bytes that were cut off the log's end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cut {
+    /// How many.
+    pub bytes: u64,
+    /// Why.
+    pub reason: CutReason,
+    /// Where they are kept.
+    pub kept_in: PathBuf,
+}
+
+/// Why bytes were cut off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CutReason {
+    /// They lay beyond the last whole batch that was committed.
+    Uncommitted,
+    /// They were a line without its end.
+    TornLine,
+}
+
+impl fmt::Display for RecoveryReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { log_bytes, unclean_shutdowns, .. } = self;
+        match self.previous {
+            Previous::None => write!(f, "the log is new"),
+            Previous::Clean => write!(f, "the log was closed cleanly"),
+            Previous::Unclean => write!(f, "the log was not closed cleanly"),
+            Previous::Unknown => write!(f, "the log has no readable state file"),
+            Previous::Damaged => {
+                write!(f, "the log's state file is damaged (its checksum is wrong), so it is ignored and rewritten")
+            }
+        }?;
+        if let Some(Cut { bytes, reason, kept_in }) = &self.cut {
+            let what = match reason {
+                CutReason::Uncommitted => "never acknowledged as written",
+                CutReason::TornLine => "of a torn last line",
+            };
+            write!(f, "; {bytes} bytes {what} were moved to {}", kept_in.display())?;
+        }
+        for (name, Cut { bytes, kept_in, .. }) in &self.segment_cuts {
+            write!(f, "; {bytes} bytes of a torn last line of segment {name} were moved to {}", kept_in.display())?;
+        }
+        write!(f, "; size {log_bytes} bytes, {unclean_shutdowns} unclean shutdowns")
+    }
+}
+
+/// Repairs the end of `log`, given what the state file says, if it could be read. The caller has the directory's lock.
+///
+/// # Errors
+/// With what was being done.
+pub fn recover(
+    directory: &Path,
+    log: &File,
+    state: Option<&State>,
+    boot: &Boot,
+) -> Result<RecoveryReport, (&'static str, io::Error)> {
+    let size_bytes = log.metadata().map_err(|error| ("examine", error))?.len();
+    let (keep_bytes, reason) = whole_bytes(log, size_bytes, state, boot).map_err(|error| ("read", error))?;
+    let cut = (keep_bytes < size_bytes).then(|| cut_off(directory, log, keep_bytes, reason)).transpose()?;
+    let previous = match state {
+        Some(State { standing: Standing::Damaged, .. }) => Previous::Damaged,
+        Some(State { clean: true, .. }) => Previous::Clean,
+        Some(State { clean: false, .. }) => Previous::Unclean,
+        None if size_bytes == 0 => Previous::None,
+        None => Previous::Unknown,
+    };
+    let is_unclean = match previous {
+        Previous::Unclean => true,
+        // What a damaged one says of it moves nothing, and is more likely right than wrong.
+        Previous::Damaged => cut.is_some() || state.is_some_and(|state| !state.clean),
+        // Without a state a torn end is what tells of it.
+        Previous::Unknown => cut.is_some(),
+        Previous::None | Previous::Clean => false,
+    };
+    Ok(RecoveryReport {
+        previous,
+        cut,
+        segment_cuts: Vec::new(),
+        log_bytes: keep_bytes,
+        unclean_shutdowns: state.map_or(0, |state| state.unclean_shutdowns).saturating_add(u64::from(is_unclean)),
+    })
+}
+
+/// Repairs the end of a sealed segment that may not have been synced, and syncs it. Returns what was cut off.
+///
+/// # Errors
+/// With what was being done.
+pub(super) fn mend_segment(directory: &Path, segment: &File) -> Result<Option<Cut>, (&'static str, io::Error)> {
+    let size_bytes = segment.metadata().map_err(|error| ("examine", error))?.len();
+    let keep_bytes = end_of_last_line(segment, size_bytes).map_err(|error| ("read", error))?;
+    let cut =
+        (keep_bytes < size_bytes).then(|| cut_off(directory, segment, keep_bytes, CutReason::TornLine)).transpose()?;
+    segment.sync_data().map_err(|error| ("sync", error))?;
+    Ok(cut)
+}
+
+/// Keeps what `log` has from `keep_bytes` on in a file of its own, and cuts it off.
+pub(super) fn cut_off(
+    directory: &Path,
+    log: &File,
+    keep_bytes: u64,
+    reason: CutReason,
+) -> Result<Cut, (&'static str, io::Error)> {
+    let size_bytes = log.metadata().map_err(|error| ("examine", error))?.len();
+    let kept_in = set_aside(directory, log, keep_bytes).map_err(|error| ("save the damaged end of", error))?;
+    log.set_len(keep_bytes).and_then(|()| log.sync_all()).map_err(|error| ("truncate the damaged end of", error))?;
+    Ok(Cut { bytes: size_bytes - keep_bytes, reason, kept_in })
+}
+
+/// How many of the log's bytes stay, and why the others do not.
+pub fn whole_bytes(log: &File, size_bytes: u64, state: Option<&State>, boot: &Boot) -> io::Result<(u64, CutReason)> {
+    if let Some(state) = state
+        && !state.clean
+        && state.is_about(log, boot)?
+        && state.committed_bytes < size_bytes
+        && ends_a_line(log, state.committed_bytes)?
+    {
+        return Ok((state.committed_bytes, CutReason::Uncommitted));
+    }
+    Ok((end_of_last_line(log, size_bytes)?, CutReason::TornLine))
+}
+
+/// Whether a line ends at `position`, as one does at the start.
+fn ends_a_line(log: &File, position: u64) -> io::Result<bool> {
+    let mut byte = [b'\n'];
+    if let Some(last) = position.checked_sub(1) {
+        log.read_exact_at(&mut byte, last)?;
+    }
+    Ok(byte == [b'\n'])
+}
+
+/// The position after the last line's end in the first `size_bytes` of `log`; zero if there is none.
+pub fn end_of_last_line(log: &File, size_bytes: u64) -> io::Result<u64> {
+    Ok(end_of_last_line_within(log, size_bytes, size_bytes)?.unwrap_or(0))
+}
+
+/// The same, looked for in the last `searched_bytes` alone. `None`: it is not there, and may be before them.
+pub(super) fn end_of_last_line_within(log: &File, size_bytes: u64, searched_bytes: u64) -> io::Result<Option<u64>> {
+    let floor = size_bytes.saturating_sub(searched_bytes);
+    let mut block = vec![0; TAIL_BLOCK_BYTES];
+    let mut end = size_bytes;
+    while end > floor {
+        let start = end.saturating_sub(TAIL_BLOCK_BYTES as u64).max(floor);
+        let block = &mut block[..usize::try_from(end - start).unwrap_or(TAIL_BLOCK_BYTES)];
+        log.read_exact_at(block, start)?;
+        if let Some(newline) = memchr::memrchr(b'\n', block) {
+            return Ok(Some(start + newline as u64 + 1));
+        }
+        end = start;
+    }
+    Ok((floor == 0).then_some(0))
+}
+
+/// Copies what `log` has from `from` on into a new file of `directory`, on stable storage.
+fn set_aside(directory: &Path, log: &File, from: u64) -> io::Result<PathBuf> {
+    let (path, mut file) = create_set_aside(directory)?;
+    let mut block = vec![0; TAIL_BLOCK_BYTES];
+    let mut position = from;
+    loop {
+        match log.read_at(&mut block, position) {
+            Ok(0) => break,
+            Ok(bytes) => {
+                file.write_all(&block[..bytes])?;
+                position += bytes as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    file.sync_all()?;
+    crate::os::dirent::sync_directory(directory)?;
+    Ok(path)
+}
+
+/// A new file for what is cut off the log, under a name that no file has: `torn-TIME.bin`.
+///
+/// # Errors
+/// The directory cannot be written, or every name is taken.
+pub fn create_set_aside(directory: &Path) -> io::Result<(PathBuf, File)> {
+    let stamp = stamp(Clock::start().wall_ms());
+    let mut names = (1..=SET_ASIDE_NAMES_MAX).map(|number| match number {
+        1 => format!("torn-{stamp}.bin"),
+        _ => format!("torn-{stamp}-{number}.bin"),
+    });
+    loop {
+        let Some(name) = names.next() else { return Err(io::ErrorKind::AlreadyExists.into()) };
+        let path = directory.join(name);
+        match OpenOptions::new().write(true).create_new(true).mode(super::directory::FILE_MODE).open(&path) {
+            Ok(file) => return Ok((path, file)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_line_is_found_at_every_distance_from_a_block() {
+        let block = TAIL_BLOCK_BYTES as u64;
+        let file = tempfile::tempfile().unwrap();
+        file.write_all_at(b"a\n", 0).unwrap();
+        for size_bytes in [2, 3, block - 1, block, block + 1, block + 2, block + 3, 2 * block + 1, 2 * block + 2] {
+            file.set_len(size_bytes).unwrap();
+            assert_eq!(end_of_last_line(&file, size_bytes).unwrap(), 2, "{size_bytes} bytes");
+        }
+        assert_eq!(end_of_last_line(&file, 1).unwrap(), 0);
+        assert_eq!(end_of_last_line(&file, 0).unwrap(), 0);
+    }
+}

@@ -1,0 +1,470 @@
+//! The maintenance: a thread behind the server that looks after segments once they are sealed and on stable storage. It
+//! makes their sidecars, compresses them, and deletes what retention no longer keeps.
+//!
+//! It works from what is in the directory and not from what it was told, so it goes on where an earlier run was
+//! interrupted, and doing its work twice does no harm. What it remembers only spares it looking again, and saying
+//! again.
+//!
+//! Promises: ingestion never waits for it and never fails with it. What fails is counted, said at most once in
+//! [`MAINTENANCE_INTERVAL`], and tried again in the next round. A segment that is damaged, or has lines that are none of
+//! the server's, is left as it is, in plain, and that is said once. It stops between two blocks. It never touches the
+//! active segment, nor a file whose name is none of a segment's, nor a segment that is younger than the newest it was
+//! told to be on stable storage.
+
+use super::age::Ages;
+use super::retention::retire;
+use super::{
+    Catalog, MaintenanceStatus, Retention, Segment, SegmentError, SegmentFile, SegmentName, Sidecar, compress, index,
+};
+use crate::limits::{MAINTENANCE_INTERVAL, MAINTENANCE_NICE, ROTATE_AGE_MIN, WATCH_INTERVAL};
+use crate::os::sched::set_nice;
+use crate::os::statvfs;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use std::{
+    collections::BTreeMap,
+    fmt, fs,
+    io::{self, ErrorKind},
+    os::unix::fs::MetadataExt,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+use wake::clock::{Clock, Moment};
+
+/// What maintenance has to know.
+#[derive(Debug, Clone)]
+pub struct MaintenanceSetup {
+    /// The data directory. Its lock must be held as long as maintenance works.
+    pub directory: PathBuf,
+    /// Whether sealed segments are compressed.
+    pub compress: bool,
+    /// How much is kept: see [`Retention::bytes_limit`].
+    pub retain_bytes: Option<u64>,
+    /// How long it is kept: see [`Retention::age_limit`].
+    pub retain_age: Option<Duration>,
+    /// The clock by which segments are named.
+    pub clock: Clock,
+    /// Looks whether the directory is still the one whose lock is held, if anything does.
+    pub watch: Option<Arc<dyn DirectoryWatch>>,
+}
+
+/// Looks whether a directory may be worked in.
+pub trait DirectoryWatch: fmt::Debug + Send + Sync {
+    /// # Errors
+    /// It is not the directory that it was: nothing may be done to what is in it.
+    fn look(&self) -> io::Result<()>;
+
+    /// Device and inode of the active segment, if somebody has given it another name than its own.
+    fn moved_active(&self) -> Option<(u64, u64)>;
+}
+
+/// The running maintenance. Dropped without [`stop`](Self::stop) it stops too.
+#[derive(Debug)]
+pub struct Maintenance {
+    bell: MaintenanceBell,
+    stop: Arc<AtomicBool>,
+    status: Arc<MaintenanceStatus>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// The newest segment that is on stable storage, and all before it.
+#[derive(Debug, Default)]
+pub(super) struct Durable(Mutex<Option<SegmentName>>);
+
+impl Durable {
+    pub fn advance(&self, name: SegmentName) {
+        let mut newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *newest = newest.max(Some(name));
+    }
+
+    #[cfg(test)]
+    pub fn take(&self) -> Option<SegmentName> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn newest(&self) -> Option<SegmentName> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Announces sealed segments to the thread that looks after them. Never waits for its work.
+#[derive(Debug, Clone)]
+pub struct MaintenanceBell {
+    durable: Arc<Durable>,
+    wake: Sender<()>,
+}
+
+impl MaintenanceBell {
+    /// The segment was sealed and is on stable storage, it and all before it. Costs a lock and a wake-up.
+    pub fn sealed(&self, name: SegmentName) {
+        self.durable.advance(name);
+        self.ring();
+    }
+
+    fn ring(&self) {
+        // Full: it has been woken and has not looked yet. Disconnected: it has stopped.
+        let _ = self.wake.try_send(());
+    }
+}
+
+impl Maintenance {
+    /// Starts the maintenance. To be called when the log was opened and before the first rotation: the segments that are
+    /// sealed by now are taken to be on stable storage, others when [`MaintenanceBell::sealed`] says so.
+    ///
+    /// # Errors
+    /// If the directory cannot be listed, or no thread started.
+    pub fn start(setup: MaintenanceSetup) -> io::Result<Self> {
+        let newest = Catalog::list(&setup.directory)?.newest();
+        let durable = Arc::new(Durable(Mutex::new(newest)));
+        let stop = Arc::new(AtomicBool::new(false));
+        let status = Arc::new(MaintenanceStatus::default());
+        let (wake, woken) = bounded(1);
+        let mut round = Rounds::new(setup, durable.clone(), stop.clone(), status.clone());
+        round.measure_disk()?;
+        // Before the first rotation: what is there now was sealed before this run.
+        round.list()?;
+        let thread = thread::Builder::new().name("keeper".into()).spawn(move || run(round, &woken))?;
+        Ok(Self { bell: MaintenanceBell { durable, wake }, stop, status, thread: Some(thread) })
+    }
+
+    /// What the writer, or the group commit, tells it of sealed segments with.
+    #[must_use]
+    pub fn bell(&self) -> MaintenanceBell {
+        self.bell.clone()
+    }
+
+    /// What it has done so far.
+    #[must_use]
+    pub fn status(&self) -> Arc<MaintenanceStatus> {
+        self.status.clone()
+    }
+
+    /// Stops it and returns when it has stopped: the time one block takes, and one fsync. What it was at, the next run
+    /// does.
+    pub fn stop(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Maintenance {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.bell.ring();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the maintenance thread panicked");
+        }
+    }
+}
+
+fn run(mut rounds: Rounds, woken: &Receiver<()>) {
+    if let Err(error) = set_nice(MAINTENANCE_NICE) {
+        tracing::debug!("the maintenance thread runs at normal priority: {error}");
+    }
+    let mut next = Instant::now();
+    loop {
+        if next <= Instant::now() {
+            rounds.round();
+            next = Instant::now() + rounds.interval();
+        } else {
+            rounds.look();
+        }
+        match woken.recv_timeout(WATCH_INTERVAL.min(next.saturating_duration_since(Instant::now()))) {
+            Ok(()) => next = Instant::now(),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        if rounds.stopping() {
+            return;
+        }
+    }
+}
+
+/// Maintenance's work, without its thread.
+pub(super) struct Rounds {
+    setup: MaintenanceSetup,
+    /// Segments sealed until then may be touched.
+    durable: Arc<Durable>,
+    stop: Arc<AtomicBool>,
+    status: Arc<MaintenanceStatus>,
+    /// Segments as they were when there was nothing more to do for them. A memory of at most one entry for each there
+    /// is.
+    settled: BTreeMap<SegmentName, Segment>,
+    /// When a failure was last said, and how many were not since.
+    said: Option<Instant>,
+    unsaid: u64,
+    /// Known from the first look into the directory on.
+    ages: Option<Ages>,
+    now: Box<dyn Fn() -> Moment + Send>,
+}
+
+impl Rounds {
+    pub fn new(
+        setup: MaintenanceSetup,
+        durable: Arc<Durable>,
+        stop: Arc<AtomicBool>,
+        status: Arc<MaintenanceStatus>,
+    ) -> Self {
+        let clock = setup.clock;
+        let now = Box::new(move || clock.moment());
+        Self { setup, durable, stop, status, settled: BTreeMap::new(), said: None, unsaid: 0, ages: None, now }
+    }
+
+    /// The same by another clock.
+    #[cfg(test)]
+    pub fn by_clock(self, now: impl Fn() -> Moment + Send + 'static) -> Self {
+        Self { now: Box::new(now), ..self }
+    }
+
+    /// Time from a round to the next when nothing is sealed.
+    fn interval(&self) -> Duration {
+        self.setup.retain_age.map_or(MAINTENANCE_INTERVAL, |age| age.clamp(ROTATE_AGE_MIN, MAINTENANCE_INTERVAL))
+    }
+
+    /// Looks at the clock, and whether the directory is still where it was.
+    pub fn look(&mut self) {
+        self.look_at_clock();
+        if let Some(watch) = &self.setup.watch {
+            // What it finds it notes for `/ready`; the next round does nothing then.
+            let _ = watch.look();
+        }
+    }
+
+    fn look_at_clock(&mut self) {
+        let now = (self.now)();
+        let Some(step_ms) = self.ages.as_mut().and_then(|ages| ages.look(now)) else { return };
+        count(&self.status.clock_steps, 1);
+        if let Some(ages) = &self.ages {
+            ages.date_again(&self.setup.directory, now);
+        }
+        tracing::warn!("the wall clock was set by {} s while the server runs", step_ms / 1_000);
+        if let Some(age) = self.setup.retain_age {
+            tracing::warn!("retention by age deletes no segment sealed before this start for the next {age:?}");
+        }
+    }
+
+    fn stopping(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Does what there is to do.
+    pub fn round(&mut self) {
+        if let Err(error) = self.try_round() {
+            self.failed("cannot list the data directory", &error.into());
+        }
+        count(&self.status.rounds, 1);
+    }
+
+    fn try_round(&mut self) -> io::Result<()> {
+        if let Some(watch) = &self.setup.watch {
+            watch.look()?;
+        }
+        self.measure_disk()?;
+        let catalog = self.list()?;
+        self.settled.retain(|name, _| catalog.segments.binary_search_by_key(name, |segment| segment.name).is_ok());
+        self.remove_leftovers(&catalog);
+        // What is too old is not worth compressing. What is too much may fit once it is compressed.
+        self.retain(&Retention { bytes_limit: None, ..self.retention() }, false)?;
+        let mut retained = Instant::now();
+        let mut room = true;
+        for segment in &catalog.segments {
+            if self.stopping() {
+                return Ok(());
+            }
+            if self.settled.get(&segment.name) != Some(segment) {
+                room &= self.tend(segment.name, self.setup.compress && room);
+            }
+            if retained.elapsed() >= MAINTENANCE_INTERVAL {
+                self.retain(&self.retention(), false)?;
+                retained = Instant::now();
+            }
+        }
+        let catalog = self.retain(&self.retention(), true)?;
+        self.status.segments.store(catalog.segments.len() as u64, Ordering::Relaxed);
+        self.status.segment_bytes.store(catalog.sealed_bytes(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn measure_disk(&self) -> io::Result<()> {
+        let disk = statvfs::usage(&self.setup.directory)?;
+        self.status.disk_bytes.store(disk.bytes, Ordering::Relaxed);
+        self.status.disk_free_bytes.store(disk.bytes_free, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn retention(&self) -> Retention {
+        Retention { bytes_limit: self.setup.retain_bytes, age_limit: self.setup.retain_age }
+    }
+
+    /// What is in the directory, without the segments that may not be on stable storage yet.
+    fn list(&mut self) -> io::Result<Catalog> {
+        // Read first: whatever is sealed after it is left out.
+        let durable = self.durable.newest();
+        let mut catalog = Catalog::list(&self.setup.directory)?;
+        catalog.segments.retain(|segment| Some(segment.name) <= durable);
+        if let Some(active) = self.setup.watch.as_ref().and_then(|watch| watch.moved_active()) {
+            // It may have been given the name of a sealed one, and is no such segment as long as it is written to.
+            let is_active = |name: SegmentName| {
+                let found = fs::symlink_metadata(self.setup.directory.join(name.file(SegmentFile::Plain)));
+                found.is_ok_and(|found| (found.dev(), found.ino()) == active)
+            };
+            catalog.segments.retain(|segment| !is_active(segment.name));
+        }
+        let now = (self.now)();
+        match &mut self.ages {
+            Some(ages) => ages.observe(&catalog, now),
+            None => {
+                let limit_ms = self.setup.retain_age.map(milliseconds);
+                self.ages = Some(Ages::begin(&self.setup.directory, &catalog, now, limit_ms));
+            }
+        }
+        Ok(catalog)
+    }
+
+    fn remove_leftovers(&mut self, catalog: &Catalog) {
+        for file in &catalog.leftovers {
+            match fs::remove_file(self.setup.directory.join(&file.file_name)) {
+                Ok(()) => tracing::info!("removed {}, a leftover of interrupted work", file.file_name),
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => self.failed(&format!("cannot remove {}", file.file_name), &error.into()),
+            }
+        }
+    }
+
+    /// Makes the sidecar of a segment and compresses it, as far as that is to be done. False if there is no room on
+    /// the disk.
+    pub fn tend(&mut self, name: SegmentName, compress: bool) -> bool {
+        match self.try_tend(name, compress) {
+            Ok(settled) => {
+                if settled {
+                    self.settle(name);
+                }
+            }
+            Err(SegmentError::Stopped) => {}
+            // Deleted under our hands: there is nothing to do for it.
+            Err(error) if error.is_missing() => {}
+            Err(SegmentError::Malformed(what)) => {
+                count(&self.status.damaged, 1);
+                tracing::warn!(
+                    "segment {name} is damaged and left unchanged: {what}; `metricstream verify` shows details"
+                );
+                self.settle(name);
+            }
+            Err(error @ SegmentError::Io(_)) => {
+                self.failed(&format!("cannot process segment {name}"), &error);
+                return !error.is_no_room();
+            }
+        }
+        true
+    }
+
+    /// There is nothing more to do for a segment until its files change.
+    fn settle(&mut self, name: SegmentName) {
+        if let Ok(Some(segment)) = Segment::find(&self.setup.directory, name) {
+            self.settled.insert(name, segment);
+        }
+    }
+
+    /// Returns whether there is nothing more to do.
+    fn try_tend(&self, name: SegmentName, may_compress: bool) -> Result<bool, SegmentError> {
+        let directory = &self.setup.directory;
+        let Some(segment) = Segment::find(directory, name)? else { return Ok(false) };
+        let sidecar = match Sidecar::read(directory, name) {
+            Ok(sidecar) if sidecar.fits(segment.plain, segment.compressed) => sidecar,
+            // Segments never change: the sidecar is the witness of what was there, and stays.
+            Ok(sidecar) if segment.plain.is_some_and(|bytes| bytes != sidecar.bytes) => {
+                return Err(SegmentError::Malformed("its size differs from that in its sidecar".into()));
+            }
+            Ok(_) => self.make_sidecar_again(name, "it describes other frames")?,
+            Err(SegmentError::Malformed(what)) => self.make_sidecar_again(name, &what)?,
+            Err(error) if error.is_missing() => self.make_sidecar(name)?,
+            Err(error) => return Err(error),
+        };
+        if sidecar.foreign_lines > 0 {
+            let what = format!("{} of its lines were not written by the server", sidecar.foreign_lines);
+            return Err(SegmentError::Malformed(what));
+        }
+        // Where both are there, compressing has begun, and is finished also if it is no longer asked for.
+        let begun = segment.compressed.is_some();
+        let Some(plain_bytes) = segment.plain.filter(|_| (self.setup.compress || begun) && !sidecar.blocks.is_empty())
+        else {
+            return Ok(true);
+        };
+        if !may_compress && !begun {
+            return Ok(false);
+        }
+        let compressed_bytes = compress::compress(directory, name, &sidecar, &self.stop)?;
+        count(&self.status.compressed, 1);
+        count(&self.status.compressed_from_bytes, plain_bytes);
+        count(&self.status.compressed_to_bytes, compressed_bytes);
+        tracing::info!("compressed segment {name}: {plain_bytes} to {compressed_bytes} bytes");
+        Ok(true)
+    }
+
+    fn make_sidecar(&self, name: SegmentName) -> Result<Sidecar, SegmentError> {
+        let sidecar = index(&self.setup.directory, name, &self.stop)?;
+        sidecar.write(&self.setup.directory, name)?;
+        count(&self.status.indexed, 1);
+        count(&self.status.foreign_lines, sidecar.foreign_lines);
+        Ok(sidecar)
+    }
+
+    fn make_sidecar_again(&self, name: SegmentName, why: &str) -> Result<Sidecar, SegmentError> {
+        tracing::warn!("rebuilding the sidecar of segment {name}: {why}");
+        self.make_sidecar(name)
+    }
+
+    /// Deletes what is not kept, and returns what is. `is_final`: whatever could be made a sidecar has one.
+    fn retain(&mut self, retention: &Retention, is_final: bool) -> io::Result<Catalog> {
+        self.look_at_clock();
+        let mut catalog = self.list()?;
+        let now = (self.now)();
+        let limit_ms = retention.age_limit.map_or(i64::MAX, milliseconds);
+        let directory = &self.setup.directory;
+        let Some(ages) = &mut self.ages else { return Ok(catalog) };
+        let mut age_ms = |segment: &Segment| ages.age_ms(directory, segment, now, limit_ms, is_final);
+        let overdue = retention.overdue(&catalog, &mut age_ms);
+        let overdue: Vec<_> = overdue.into_iter().map(|segment| (segment, age_ms(&segment))).collect();
+        self.status.age_held_back.store(ages.is_held_back(now, limit_ms).into(), Ordering::Relaxed);
+        for (segment, age_ms) in overdue {
+            if let Err(error) = retire(&self.setup.directory, segment.name) {
+                self.failed(&format!("cannot delete segment {}", segment.name), &error.into());
+                break;
+            }
+            catalog.segments.retain(|kept| kept.name != segment.name);
+            count(&self.status.retired, 1);
+            count(&self.status.retired_bytes, segment.bytes());
+            let (name, bytes) = (segment.name, segment.bytes());
+            tracing::info!("deleted segment {name} by retention: {bytes} bytes, {} s old", age_ms / 1_000);
+        }
+        Ok(catalog)
+    }
+
+    /// Counts a failure, and says it unless one was said a short while ago.
+    fn failed(&mut self, doing: &str, error: &SegmentError) {
+        count(&self.status.failures, 1);
+        if self.said.is_some_and(|said| said.elapsed() < MAINTENANCE_INTERVAL) {
+            self.unsaid += 1;
+            return;
+        }
+        tracing::warn!(
+            "{doing}: {error}; ingestion is not affected, and it will be retried ({} more failures)",
+            self.unsaid
+        );
+        self.said = Some(Instant::now());
+        self.unsaid = 0;
+    }
+}
+
+fn milliseconds(span: Duration) -> i64 {
+    i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn count(counter: &AtomicU64, more: u64) {
+    counter.fetch_add(more, Ordering::Relaxed);
+}

@@ -1,0 +1,350 @@
+//! The writer: one thread that puts every ring's bytes into the file.
+//!
+//! Owns the rings' consumers. Promises that a ring's head moves only when everything below it is in the file and the
+//! file's length is recorded, that a short write goes on at its very next byte, that a segment ends with a whole
+//! batch, and that a sleeping writer is never left with published bytes. May not sync the lines: that would hold every
+//! answer for the disk; `group_commit` does it.
+
+use super::{
+    LogError, LogFile, LogStatus, RotateError, Rotated, Settings, Stall, Trouble,
+    histogram::nanoseconds_since,
+    ring::RingConsumer,
+    status::{Failure, WriterEnd, count},
+    wait,
+};
+use crate::limits::{self, RINGS_PER_GATHER_MAX};
+use std::{
+    io::{self, IoSlice},
+    ops::Range,
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+/// Writes the rings' bytes to the file, until every appender is gone.
+#[derive(Debug)]
+pub struct Writer<F: LogFile> {
+    file: Arc<F>,
+    /// In the order of `LogStatus::reactor_bells`.
+    rings: Vec<RingConsumer>,
+    settings: Settings,
+    status: Arc<LogStatus>,
+    /// The active segment's length after the last whole gathering.
+    committed_bytes: u64,
+    started: Instant,
+    /// When the active segment is old enough to be sealed.
+    rotate_at: Option<Instant>,
+    /// Somebody has asked for it to be sealed, and that was postponed.
+    rotation_owed: bool,
+    /// Until when sealing it is not tried again, unless somebody asks for it.
+    postponed_until: Option<Instant>,
+    /// When it was last said that another process has changed it.
+    warned_outside: Option<Instant>,
+    drained: bool,
+}
+
+impl<F: LogFile> Writer<F> {
+    pub(super) fn new(
+        file: Arc<F>,
+        rings: Vec<RingConsumer>,
+        settings: Settings,
+        status: Arc<LogStatus>,
+    ) -> io::Result<Self> {
+        assert_eq!(rings.len(), status.reactor_bells.len());
+        let committed_bytes = file.size_bytes()?;
+        status.begin(file.reader(), file.inode()?, committed_bytes);
+        let started = Instant::now();
+        let rotate_at = settings.rotate_age.map(|age| started + age.saturating_sub(file.age()));
+        Ok(Self {
+            file,
+            rings,
+            settings,
+            status,
+            committed_bytes,
+            started,
+            rotate_at,
+            rotation_owed: false,
+            postponed_until: None,
+            warned_outside: None,
+            drained: false,
+        })
+    }
+
+    /// Writes until every appender is dropped and everything they published is in the file.
+    ///
+    /// # Errors
+    /// Not everything could be written. What was acknowledged is in the file, and no half of a batch is left there.
+    pub fn run(mut self) -> Result<(), LogError> {
+        let result = self.write_all();
+        self.drained = result.is_ok();
+        match &result {
+            Ok(()) | Err(LogError::Stopped) => {}
+            Err(_) => self.status.fail(Failure::Write),
+        }
+        result
+    }
+
+    /// More eyes on the rings' positions.
+    #[cfg(test)]
+    #[cfg(not(loom))]
+    pub(super) fn watch(&self) -> Vec<super::ring::RingDurability> {
+        self.rings.iter().map(RingConsumer::durability).collect()
+    }
+
+    fn write_all(&mut self) -> Result<(), LogError> {
+        loop {
+            if self.status.health().has_failed() {
+                return Err(LogError::Stopped);
+            }
+            if self.is_rotation_due() {
+                self.rotate()?;
+            }
+            if self.write_published()? {
+                continue;
+            }
+            if self.is_drained() {
+                return Ok(());
+            }
+            if !self.poll() {
+                self.sleep();
+            }
+        }
+    }
+
+    /// Writes what all rings have published. Returns whether there was anything. [`run`](Self::run) does nothing else;
+    /// a server that has no thread for its writer calls this on the thread that published.
+    ///
+    /// # Errors
+    /// A write failed, which is final: the process has to end.
+    pub fn write_published(&mut self) -> Result<bool, LogError> {
+        let mut any = false;
+        for first in (0..self.rings.len()).step_by(RINGS_PER_GATHER_MAX) {
+            let last = (first + RINGS_PER_GATHER_MAX).min(self.rings.len());
+            any |= self.write_gathered(first..last)?;
+        }
+        Ok(any)
+    }
+
+    /// When the active segment is to be sealed: at once if somebody asks for it, whatever was postponed before; else
+    /// when it is full or old, which an empty one never is.
+    fn rotation_at(&self) -> Option<Instant> {
+        if self.status.is_rotation_asked() {
+            return Some(self.started);
+        }
+        let is_full = self.settings.rotate_bytes.is_some_and(|bytes| self.committed_bytes >= bytes);
+        let at = if self.rotation_owed || (is_full && self.committed_bytes > 0) {
+            self.started
+        } else {
+            self.rotate_at.filter(|_| self.committed_bytes > 0)?
+        };
+        Some(self.postponed_until.map_or(at, |until| until.max(at)))
+    }
+
+    fn is_rotation_due(&self) -> bool {
+        // The clock is read only where there is something to compare it with.
+        self.rotation_at().is_some_and(|at| at <= Instant::now())
+    }
+
+    /// Seals the active segment, or takes over what was put in its place. If neither can be done it goes on, and it is
+    /// tried again later.
+    fn rotate(&mut self) -> Result<(), LogError> {
+        let asked = self.status.take_rotation_asked() || self.rotation_owed;
+        let begun_bytes = match self.file.rotate(asked) {
+            Ok(Rotated::Begun(bytes)) => {
+                count(&self.status.counters.rotations, 1);
+                // What is left behind is synced whether or not an answer waits for it.
+                self.status.group_commit_bell.ring();
+                bytes
+            }
+            Ok(Rotated::Unneeded) => 0,
+            Err(RotateError::Postponed(error)) => {
+                self.postpone_rotation(asked, &error);
+                return Ok(());
+            }
+            Err(RotateError::Failed(error)) => return Err(LogError::Rotate(error)),
+        };
+        self.status.troubles().set(Trouble::Rotation, None);
+        (self.rotation_owed, self.postponed_until) = (false, None);
+        self.rotate_at = self.settings.rotate_age.map(|age| Instant::now() + age);
+        self.committed_bytes = begun_bytes;
+        self.status.begin(self.file.reader(), self.file.inode().map_err(LogError::Rotate)?, begun_bytes);
+        self.persist(|| self.file.record(begun_bytes))
+    }
+
+    fn postpone_rotation(&mut self, asked: bool, error: &io::Error) {
+        let retry_after = Duration::from_millis(limits::ROTATE_RETRY_MS);
+        let text = format!("rotating the log failed; retry in {retry_after:?}: {error}");
+        self.status.troubles().set(Trouble::Rotation, Some(text));
+        count(&self.status.counters.rotations_postponed, 1);
+        self.rotation_owed = asked;
+        self.postponed_until = Some(Instant::now() + retry_after);
+    }
+
+    /// The active segment has another length than what was appended makes: it was cut (logrotate's `copytruncate`) or
+    /// added to. What was written of this gathering is whole all the same; what readers know of the bytes before it may
+    /// no longer be so.
+    fn note_outside_change(&mut self, expected_bytes: u64) -> Result<(), LogError> {
+        let inode = self.persist(|| self.file.inode())?;
+        self.status.begin(self.file.reader(), inode, self.committed_bytes);
+        count(&self.status.counters.changed_outside, 1);
+        let interval = Duration::from_nanos(limits::WARNING_INTERVAL_NS);
+        if self.warned_outside.is_none_or(|warned| warned.elapsed() >= interval) {
+            self.warned_outside = Some(Instant::now());
+            tracing::warn!(
+                "another process changed the log: it has {} bytes, expected {expected_bytes}",
+                self.committed_bytes
+            );
+        }
+        Ok(())
+    }
+
+    /// Writes what the rings in `range` have published: gathers, appends, records, publishes, wakes.
+    fn write_gathered(&mut self, range: Range<usize>) -> Result<bool, LogError> {
+        let bytes: usize = self.rings[range.clone()].iter_mut().map(RingConsumer::look).sum();
+        if bytes == 0 {
+            return Ok(false);
+        }
+        let expected_bytes = self.committed_bytes + bytes as u64;
+        self.committed_bytes = self.append_whole(range.clone(), bytes).inspect_err(|_| self.cut_unrecorded())?;
+        // Before anything of it can be acknowledged.
+        if self.committed_bytes == expected_bytes {
+            self.status.advance(self.committed_bytes);
+        } else {
+            self.note_outside_change(expected_bytes)?;
+        }
+        self.status.recover();
+        count(&self.status.counters.gathers, 1);
+        for (ring, bell) in self.rings[range.clone()].iter_mut().zip(&self.status.reactor_bells[range]) {
+            let awaited = ring.release(ring.seen());
+            if awaited.written {
+                count(&self.status.counters.rings, 1);
+                bell.ring();
+            }
+            if awaited.durable {
+                count(&self.status.counters.rings, 1);
+                self.status.group_commit_bell.ring();
+            }
+        }
+        Ok(true)
+    }
+
+    /// Appends the `bytes` that the rings in `range` have shown at their last look, and records the file's length then,
+    /// which it returns. That is the length the file has, as the log may also have been emptied or added to by hand.
+    fn append_whole(&self, range: Range<usize>, bytes: usize) -> Result<u64, LogError> {
+        let mut pieces = [IoSlice::new(&[]); 2 * RINGS_PER_GATHER_MAX];
+        let mut gathered = 0;
+        for piece in self.rings[range].iter().flat_map(RingConsumer::readable).filter(|piece| !piece.is_empty()) {
+            pieces[gathered] = IoSlice::new(piece);
+            gathered += 1;
+        }
+        let mut rest = &mut pieces[..gathered];
+        let mut left = bytes;
+        while left > 0 {
+            let taken = self.persist(|| {
+                let began = Instant::now();
+                match self.file.append(rest) {
+                    Ok(0) => Err(io::ErrorKind::WriteZero.into()),
+                    Ok(taken) => {
+                        self.status.times.writev_ns.record(nanoseconds_since(began));
+                        self.status.times.writev_bytes.record(taken as u64);
+                        Ok(taken)
+                    }
+                    result => result,
+                }
+            })?;
+            IoSlice::advance_slices(&mut rest, taken);
+            left -= taken;
+            count(&self.status.counters.writevs, 1);
+            count(&self.status.counters.bytes, taken as u64);
+            count(&self.status.counters.short_writes, u64::from(left > 0));
+        }
+        let size_bytes = self.persist(|| self.file.size_bytes())?;
+        self.persist(|| self.file.record(size_bytes))?;
+        self.status.counters.notes_lost.store(self.file.notes_lost(), Ordering::Relaxed);
+        Ok(size_bytes)
+    }
+
+    /// Takes back what a gathering that failed has left in the file. Best effort: what stays, the next start cuts off.
+    fn cut_unrecorded(&self) {
+        // A file that was emptied by hand must not be made longer.
+        if self.file.size_bytes().is_ok_and(|size_bytes| size_bytes > self.committed_bytes) {
+            let _ = self.file.truncate(self.committed_bytes);
+        }
+    }
+
+    /// Runs `operation`, again and again while the disk refuses it for a reason that passes.
+    fn persist<T>(&self, mut operation: impl FnMut() -> io::Result<T>) -> Result<T, LogError> {
+        let mut stalled_since = None;
+        let mut retry_after = self.settings.stall_retry_first;
+        loop {
+            let error = match operation() {
+                Ok(done) => return Ok(done),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => error,
+            };
+            let Some(reason) = Stall::of(&error) else { return Err(LogError::Write(error)) };
+            if self.status.health().is_healthy() {
+                count(&self.status.counters.stalls, 1);
+            }
+            self.status.stall(reason);
+            let stalled_since = *stalled_since.get_or_insert_with(Instant::now);
+            if self.rings.iter().all(RingConsumer::is_closed)
+                && stalled_since.elapsed() >= self.settings.stall_at_drain_max
+            {
+                return Err(LogError::Unwritten {
+                    bytes: self.rings.iter().map(RingConsumer::unreleased).sum(),
+                    reason,
+                });
+            }
+            // The bell ends the wait only for a failure: nobody rings a writer that has not announced its sleep.
+            wait::readable(&self.status.writer_bell, Some(retry_after));
+            self.status.writer_bell.drain();
+            if self.status.health().has_failed() {
+                return Err(LogError::Stopped);
+            }
+            retry_after = (2 * retry_after).min(self.settings.stall_retry_max);
+        }
+    }
+
+    /// Whether nothing more will come, and all that came is written.
+    fn is_drained(&mut self) -> bool {
+        self.rings.iter_mut().all(|ring| ring.is_closed() && ring.look() == 0)
+    }
+
+    fn has_news(&mut self) -> bool {
+        self.rings.iter_mut().any(|ring| ring.look() > 0)
+            || self.is_drained()
+            || self.status.health().has_failed()
+            || self.is_rotation_due()
+    }
+
+    /// Looks for news for a while. Returns whether there are any.
+    fn poll(&mut self) -> bool {
+        let start = Instant::now();
+        while start.elapsed() < self.settings.poll_before_sleep {
+            if self.has_news() {
+                return true;
+            }
+            std::hint::spin_loop();
+        }
+        false
+    }
+
+    /// Sleeps until there may be news.
+    fn sleep(&mut self) {
+        self.status.writer_bell.announce_sleep();
+        if !self.has_news() {
+            count(&self.status.counters.sleeps, 1);
+            // A segment is sealed in time also when nothing comes.
+            let limit = self.rotation_at().map(|at| at.saturating_duration_since(Instant::now()));
+            wait::readable(&self.status.writer_bell, limit);
+        }
+        self.status.writer_bell.awake();
+        self.status.writer_bell.drain();
+    }
+}
+
+impl<F: LogFile> Drop for Writer<F> {
+    fn drop(&mut self) {
+        self.status.end_writer(if self.drained { WriterEnd::Drained } else { WriterEnd::Gone });
+    }
+}

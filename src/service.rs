@@ -62,7 +62,7 @@ pub enum Ticket {
 
 /// A request whose response is made by another thread.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Late {
+pub enum DeferredRequest {
     /// A document of statistics.
     Document {
         /// The requested document.
@@ -118,7 +118,7 @@ pub struct Burst {
     /// Number of responses to batches, whatever their status.
     pub batches_answered: u32,
     /// The request that ended the burst.
-    pub late: Option<Late>,
+    pub deferred: Option<DeferredRequest>,
 }
 
 /// The connection whose bytes are served.
@@ -131,7 +131,7 @@ pub struct Caller {
     /// The role of the listener that accepted it.
     pub role: Role,
     /// True if it was accepted after shutdown began.
-    pub late: bool,
+    pub accepted_during_drain: bool,
     /// True if it is over the connection limit: only `/health` and `/ready` are served.
     pub crowded: bool,
 }
@@ -140,7 +140,7 @@ impl Caller {
     /// A peer that speaks for itself.
     #[must_use]
     pub const fn new(peer: ClientAddress, role: Role) -> Self {
-        Self { peer, is_trusted: false, role, late: false, crowded: false }
+        Self { peer, is_trusted: false, role, accepted_during_drain: false, crowded: false }
     }
 
     /// The address that its connection and what it holds are counted by. A trusted proxy has none: its connections
@@ -394,7 +394,7 @@ impl Service {
 
     /// Passes the query to the pool, unless the server is shutting down.
     fn query(&mut self, mut asked: Box<RawQuery>, body: &[u8], respond: Responder<'_>) -> Served {
-        if self.caller.late || self.shared.draining.load(Ordering::Relaxed) {
+        if self.caller.accepted_during_drain || self.shared.draining.load(Ordering::Relaxed) {
             let refusal =
                 HttpError::Unavailable { text: "the server is stopping", retry_after_s: http1::limits::RETRY_AFTER_S };
             self.shared.queries.refuse(Outcome::Draining);
@@ -407,7 +407,7 @@ impl Service {
             self.counters.refused(refusal);
             return respond.refuse(refusal);
         }
-        self.burst.late = Some(Late::Query(asked));
+        self.burst.deferred = Some(DeferredRequest::Query(asked));
         respond.defer()
     }
 
@@ -610,7 +610,7 @@ impl Service {
     }
 
     fn admit_log(&mut self) -> Result<(), HttpError> {
-        if self.caller.late {
+        if self.caller.accepted_during_drain {
             return Err(self.shed(Shed::Draining, "the server is stopping"));
         }
         if !self.log.health().is_healthy() {
@@ -691,7 +691,7 @@ impl http1::Service for Service {
             Ticket::Health => self.answer_health(respond),
             Ticket::Ready => self.answer_ready(respond),
             Ticket::Statistics { document, asked_by } => {
-                self.burst.late = Some(Late::Document { document, asked_by });
+                self.burst.deferred = Some(DeferredRequest::Document { document, asked_by });
                 respond.defer()
             }
             Ticket::Query(asked) => self.query(asked, body, respond),

@@ -1,20 +1,21 @@
-//! One core: its driver, its connections, its service. The only file that names both the reactor and the service.
+//! The shard of one core: its driver, its connections, its service. The only module that uses both the reactor and the
+//! service.
 //!
-//! A connection is half-duplex. It takes in a burst of requests; the burst's answers are held until the log has reached the
-//! position they speak of; they are sent; then the next burst is taken in. What arrives meanwhile waits in the
-//! connection's inbox, and over the inbox's bound in the kernel. So each connection has one buffer of answers, one
-//! send in flight, and a client that does not read its answers stops itself and nobody else.
+//! A connection is half-duplex. It receives a burst of requests; the responses are held until the log has reached
+//! their position; they are sent; then the next burst is received. Data that arrives meanwhile waits in the
+//! connection's inbox, and beyond the inbox's bound in the kernel. So each connection has one buffer of responses and
+//! one send in flight, and a client that does not read its responses blocks only itself.
 //!
-//! An answer that another thread makes ends the burst: `late` sees to it, and `documents` for statistics.
+//! A response made by another thread ends the burst: `deferred` handles queries, and `documents` statistics.
 //!
 //! Positions grow along the one ring of this core, so the bursts that wait form a queue per level, oldest first.
 
 mod arrival;
-mod client;
+mod connection;
 mod crowd;
+mod deferred;
 mod documents;
 mod holders;
-mod late;
 mod message;
 mod report;
 mod state;
@@ -37,33 +38,34 @@ use std::{
 };
 use wake::{Doorbell, mailbox::Receiver};
 
-/// What a shard is made of, beside its driver.
+/// The configuration of a shard, except for its driver.
 pub struct ShardSetup {
     /// Index of this reactor.
     pub index: usize,
-    /// What all cores share.
+    /// State shared by all cores.
     pub shared: Arc<Shared>,
     /// This core's service.
     pub service: Service,
-    /// What each listener of its driver is for.
+    /// The role of each listener of the driver.
     pub roles: Arc<[Role]>,
-    /// Connections served at this moment, over all cores.
+    /// Number of open connections, over all cores.
     pub connections: Arc<AtomicU32>,
-    /// Most connections served at one time, over all cores.
+    /// Maximum number of open connections, over all cores.
     pub connections_limit: u32,
     /// Bytes of the driver's receive buffers.
     pub receive_buffers_bytes: u64,
-    /// Rung when this core has something to do; the driver's too.
+    /// Wakes this core when it has work; shared with the driver.
     pub doorbell: Arc<Doorbell>,
-    /// What other threads tell this core.
+    /// Messages of other threads to this core.
     pub mail: Receiver<ShardMessage>,
-    /// Where requests for statistics go.
+    /// The queue of requests for statistics.
     pub questions: Sender<Question>,
-    /// Where queries go.
+    /// The query pool.
     pub queries: QuerySubmitter,
 }
 
-/// Runs one core until it has drained: opens the driver on the calling thread, says so through `opened`, and turns.
+/// Runs one core until it has drained: opens the driver on the calling thread, reports that through `opened`, and runs
+/// turns.
 ///
 /// # Errors
 /// The driver could not be opened, or became unusable.

@@ -2,7 +2,7 @@
 //! where one is required, and the detection of one where none is expected.
 
 use super::{
-    client::{Phase, Timer},
+    connection::{Phase, Timer},
     state::State,
 };
 use crate::{
@@ -80,29 +80,30 @@ impl State {
     /// Takes what comes before the first request. Returns what comes after it; `None`: nothing yet, or nothing at all,
     /// as the connection was refused.
     pub(super) fn take_preface<'a>(&mut self, token: Token, bytes: &'a [u8]) -> Option<&'a [u8]> {
-        let client = self.clients.get(token)?;
-        if client.preface == Preface::Unseen {
-            client.preface = Preface::Over;
+        let connection = self.connections.get(token)?;
+        if connection.preface == Preface::Unseen {
+            connection.preface = Preface::Over;
             if header::is_header(bytes) {
                 self.refuse_preface(token, HttpError::ProxyHeaderUnexpected, "unexpected header");
                 return None;
             }
             return Some(bytes);
         }
-        match client.preface.take(bytes) {
+        match connection.preface.take(bytes) {
             Ok(None) => None,
             Ok(Some((length, origin))) => {
-                client.preface = Preface::Over;
+                connection.preface = Preface::Over;
                 if let Origin::Client(address) = origin {
-                    client.caller.peer = address.into();
-                    client.caller.is_trusted = self.setup.shared.config.trusted_proxies.contain(client.caller.peer);
+                    connection.caller.peer = address.into();
+                    connection.caller.is_trusted =
+                        self.setup.shared.config.trusted_proxies.contain(connection.caller.peer);
                 }
                 self.setup.service.counters.proxy_headers += 1;
                 self.set_timer(token, Timer::Idle);
                 Some(&bytes[length..])
             }
             Err(fault) => {
-                client.preface = Preface::Over;
+                connection.preface = Preface::Over;
                 let (refusal, text) = match fault {
                     Fault::Missing => (HttpError::ProxyHeaderMissing, "missing header"),
                     Fault::Malformed => (HttpError::ProxyHeaderInvalid, "malformed header"),
@@ -118,12 +119,12 @@ impl State {
     /// Answers a connection whose beginning is not what is due, and ends it: a proxy that is set up otherwise than this
     /// server is for its operator to mend, who reads it in both logs.
     fn refuse_preface(&mut self, token: Token, refusal: HttpError, text: &str) {
-        let Some(client) = self.clients.get(token) else { return };
-        let peer: ClientAddress = client.caller.peer;
-        let after = client.http.refuse(refusal, &self.http, &mut client.out);
-        client.stamps.received_ns = self.now_ns;
-        client.other_answers += 1;
-        debug_assert!(client.phase == Phase::Receiving, "nothing was answered before");
+        let Some(connection) = self.connections.get(token) else { return };
+        let peer: ClientAddress = connection.caller.peer;
+        let after = connection.http.refuse(refusal, &self.http, &mut connection.out);
+        connection.stamps.received_ns = self.now_ns;
+        connection.other_answers += 1;
+        debug_assert!(connection.phase == Phase::Receiving, "nothing was answered before");
         self.setup.service.counters.refused(refusal);
         match self.proxy_warnings.admit(self.now_ns) {
             Some(suppressed) => tracing::warn!(%peer, suppressed, "PROXY protocol: {text}; connection closed"),

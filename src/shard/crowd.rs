@@ -1,4 +1,4 @@
-//! Who gives way when there are more connections, or more bytes held for them, than a core has place for.
+//! Eviction when there are more connections, or more bytes held for them, than a core may have.
 //!
 //! The bounds are shared, not divided: one address may have all of either while nobody else wants any. When the table
 //! is full and a connection comes from an address that holds fewer, or the memory is used up and an address that holds
@@ -11,7 +11,7 @@
 //! [`limits::REFUSALS_IN_FLIGHT_MAX`]: `/health` and `/ready` are answered, anything else is 503.
 
 use super::{
-    client::{Client, Phase, Timer},
+    connection::{Connection, Phase, Timer},
     holders::{Holders, Place},
     state::{Act, State},
 };
@@ -23,7 +23,7 @@ use std::sync::atomic::Ordering;
 /// Worth of a connection that may be given up: the least goes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Worth {
-    /// It has its last answer.
+    /// Has its last response.
     Ending,
     /// Between two requests.
     Idle,
@@ -31,50 +31,50 @@ enum Worth {
     Slow,
     /// In a request.
     Receiving,
-    /// The peer does not take its answers.
+    /// The peer does not read its responses.
     Unread,
 }
 
 impl State {
     /// Counts what a connection holds: its buffers, its answers, and what the driver keeps for it.
     pub(super) fn count_held(&mut self, token: Token) {
-        let Some(client) = self.clients.get(token) else { return };
-        if !client.sending {
-            let answers = client.out.capacity();
-            self.http.recount(client.answer_bytes, answers);
-            self.answer_bytes = self.answer_bytes - client.answer_bytes + answers;
-            client.answer_bytes = answers;
+        let Some(connection) = self.connections.get(token) else { return };
+        if !connection.sending {
+            let answers = connection.out.capacity();
+            self.http.recount(connection.answer_bytes, answers);
+            self.answer_bytes = self.answer_bytes - connection.answer_bytes + answers;
+            connection.answer_bytes = answers;
         }
-        let held = client.http.owned_bytes() + client.answer_bytes + client.kept_bytes;
-        if held != client.held_bytes {
-            self.holders.recount(client.place, client.held_bytes, held);
-            client.held_bytes = held;
+        let held = connection.http.owned_bytes() + connection.answer_bytes + connection.kept_bytes;
+        if held != connection.held_bytes {
+            self.holders.recount(connection.place, connection.held_bytes, held);
+            connection.held_bytes = held;
         }
     }
 
     /// Takes the connection out of all counts of memory. It has given its buffers back.
-    pub(super) fn forget_held(&mut self, client: &Client) {
-        self.http.recount(client.answer_bytes + client.kept_bytes, 0);
-        self.answer_bytes -= client.answer_bytes;
-        self.driver_bytes -= client.kept_bytes;
-        self.leave(client.place, client.held_bytes);
+    pub(super) fn forget_held(&mut self, connection: &Connection) {
+        self.http.recount(connection.answer_bytes + connection.kept_bytes, 0);
+        self.answer_bytes -= connection.answer_bytes;
+        self.driver_bytes -= connection.kept_bytes;
+        self.leave(connection.place, connection.held_bytes);
     }
 
     /// Gives a connection to the address that its proxy has named in a header.
     pub(super) fn rehome(&mut self, token: Token) {
-        let Some(client) = self.clients.get(token) else { return };
-        let (address, place, held_bytes) = (client.caller.counted_by(), client.place, client.held_bytes);
+        let Some(connection) = self.connections.get(token) else { return };
+        let (address, place, held_bytes) = (connection.caller.counted_by(), connection.place, connection.held_bytes);
         self.leave(place, held_bytes);
         let place = self.holders.enter(address, token);
         self.holders.recount(place, 0, held_bytes);
-        if let Some(client) = self.clients.get(token) {
-            client.place = place;
+        if let Some(connection) = self.connections.get(token) {
+            connection.place = place;
         }
     }
 
     fn leave(&mut self, place: Place, held_bytes: usize) {
         if let Some(moved) = self.holders.leave(place, held_bytes)
-            && let Some(other) = self.clients.get(moved)
+            && let Some(other) = self.connections.get(moved)
         {
             other.place = Holders::place_after_move(other.place, place);
         }
@@ -83,12 +83,12 @@ impl State {
     /// Reserves what the driver wants to keep for a connection.
     pub(super) fn reserve_for_driver(&mut self, token: Token, bytes: usize) -> bool {
         self.make_memory(token, bytes);
-        let Some(client) = self.clients.get(token) else { return false };
+        let Some(connection) = self.connections.get(token) else { return false };
         if !self.http.reserve(bytes) {
-            client.evicted = true;
+            connection.evicted = true;
             return false;
         }
-        client.kept_bytes += bytes;
+        connection.kept_bytes += bytes;
         self.driver_bytes += bytes;
         self.count_held(token);
         true
@@ -96,8 +96,8 @@ impl State {
 
     /// Takes back what the driver has given up.
     pub(super) fn release_of_driver(&mut self, token: Token, bytes: usize) {
-        let Some(client) = self.clients.get(token) else { return };
-        client.kept_bytes -= bytes;
+        let Some(connection) = self.connections.get(token) else { return };
+        connection.kept_bytes -= bytes;
         self.http.recount(bytes, 0);
         self.driver_bytes -= bytes;
         self.count_held(token);
@@ -111,16 +111,16 @@ impl State {
             if self.http.free_bytes() + coming >= bytes || self.memory_searched {
                 return;
             }
-            let Some(own) = self.clients.get(token).map(|client| client.place.holder()) else { return };
+            let Some(own) = self.connections.get(token).map(|connection| connection.place.holder()) else { return };
             let Some((heaviest, most)) = self.holders.most_bytes() else { return };
             let gives_way = heaviest != own && most >= self.holders.bytes(own) + bytes;
             let now_ns = self.now_ns;
-            let victim = self.least_useful(heaviest, token, |client| {
-                let worth = worth_of(client, now_ns)?;
-                let may = client.held_bytes > 0 && (worth == Worth::Slow || gives_way);
+            let victim = self.least_useful(heaviest, token, |connection| {
+                let worth = worth_of(connection, now_ns)?;
+                let may = connection.held_bytes > 0 && (worth == Worth::Slow || gives_way);
                 // The longer silent and the larger, the sooner.
-                let silent_ms = now_ns.saturating_sub(client.progress_ns) / 1_000_000;
-                let cost = u64::MAX - silent_ms.saturating_mul(client.held_bytes as u64);
+                let silent_ms = now_ns.saturating_sub(connection.progress_ns) / 1_000_000;
+                let cost = u64::MAX - silent_ms.saturating_mul(connection.held_bytes as u64);
                 may.then_some((worth.max(Worth::Slow), cost))
             });
             let Some(victim) = victim else {
@@ -129,8 +129,8 @@ impl State {
                 return;
             };
             self.evict(victim, HttpError::BodiesFull);
-            let left = self.clients.get(victim).filter(|client| client.phase == Phase::Closing);
-            coming += left.map_or(0, |client| client.held_bytes);
+            let left = self.connections.get(victim).filter(|connection| connection.phase == Phase::Closing);
+            coming += left.map_or(0, |connection| connection.held_bytes);
         }
     }
 
@@ -139,28 +139,28 @@ impl State {
         &mut self,
         holder: usize,
         except: Token,
-        rank: impl Fn(&Client) -> Option<(Worth, u64)>,
+        rank: impl Fn(&Connection) -> Option<(Worth, u64)>,
     ) -> Option<Token> {
         let looks = self.holders.some_of(holder, limits::EVICTION_LOOKS_MAX);
         let ranked = looks.filter(|&token| token != except).filter_map(|token| {
-            let client = self.clients.get(token)?;
-            Some((rank(client)?, token))
+            let connection = self.connections.get(token)?;
+            Some((rank(connection)?, token))
         });
         ranked.min_by_key(|&(rank, _)| rank).map(|(_, token)| token)
     }
 
     /// Gives a connection up. If part of a request has come it is answered with `refusal`.
     fn evict(&mut self, token: Token, refusal: HttpError) {
-        let Some(client) = self.clients.get(token) else { return };
-        client.evicted = true;
-        if client.phase != Phase::Receiving {
-            client.http.release(&mut self.http);
+        let Some(connection) = self.connections.get(token) else { return };
+        connection.evicted = true;
+        if connection.phase != Phase::Receiving {
+            connection.http.release(&mut self.http);
             self.close(token, Closed::Evicted);
             return self.count_held(token);
         }
-        client.stamps.received_ns = self.now_ns;
-        self.setup.service.begin(client.caller);
-        let after = client.http.evict(refusal, &mut self.setup.service, &mut self.http, &mut client.out);
+        connection.stamps.received_ns = self.now_ns;
+        self.setup.service.begin(connection.caller);
+        let after = connection.http.evict(refusal, &mut self.setup.service, &mut self.http, &mut connection.out);
         self.broken_off(token, after, Closed::Evicted);
         self.count_held(token);
     }
@@ -168,12 +168,12 @@ impl State {
     /// Sends what was said to a connection whose request was broken off, or closes it.
     pub(super) fn broken_off(&mut self, token: Token, after: After, reason: Closed) {
         let batches = self.setup.service.take_burst().batches_answered;
-        let Some(client) = self.clients.get(token) else { return };
-        client.stamps.decided_ns = self.now_ns;
-        client.batch_answers += batches;
-        client.other_answers += u32::from(!client.out.is_empty()) - batches;
-        self.setup.service.hand_over_traces(&mut client.traces);
-        if client.out.is_empty() {
+        let Some(connection) = self.connections.get(token) else { return };
+        connection.stamps.decided_ns = self.now_ns;
+        connection.batch_answers += batches;
+        connection.other_answers += u32::from(!connection.out.is_empty()) - batches;
+        self.setup.service.hand_over_traces(&mut connection.traces);
+        if connection.out.is_empty() {
             self.close(token, reason);
         } else {
             self.dispatch(token, after);
@@ -202,22 +202,22 @@ impl State {
     /// Gives a newcomer the place of a connection of the address that has the most on this core, if that may be given
     /// up for it. The one that goes is over the bound until it is gone.
     pub(super) fn displace_for(&mut self, token: Token) -> bool {
-        let newcomer = self.clients.get(token).filter(|client| client.caller.role != Role::Admin);
-        let Some(own) = newcomer.map(|client| client.place.holder()) else { return false };
+        let newcomer = self.connections.get(token).filter(|connection| connection.caller.role != Role::Admin);
+        let Some(own) = newcomer.map(|connection| connection.place.holder()) else { return false };
         let Some((heaviest, most)) = self.holders.most_connections() else { return false };
         // Afterwards it still has as many.
         let gives_way = heaviest != own && most > self.holders.connections(own);
         let now_ns = self.now_ns;
-        let victim = self.least_useful(heaviest, token, |client| {
-            let counts = !client.refused && client.caller.role != Role::Admin;
-            let worth = worth_of(client, now_ns).filter(|_| counts)?;
-            let is_slow_head = worth == Worth::Slow && !client.http.is_receiving_body();
+        let victim = self.least_useful(heaviest, token, |connection| {
+            let counts = !connection.refused && connection.caller.role != Role::Admin;
+            let worth = worth_of(connection, now_ns).filter(|_| counts)?;
+            let is_slow_head = worth == Worth::Slow && !connection.http.is_receiving_body();
             let may = worth != Worth::Unread && (gives_way || is_slow_head);
-            may.then_some((worth, client.progress_ns))
+            may.then_some((worth, connection.progress_ns))
         });
         let Some(victim) = victim else { return false };
-        if let Some(client) = self.clients.get(victim) {
-            client.refused = true;
+        if let Some(connection) = self.connections.get(victim) {
+            connection.refused = true;
             self.refusals_open += 1;
         }
         self.evict(victim, CROWDED);
@@ -227,9 +227,9 @@ impl State {
     /// Takes in a connection over the bound: for a moment, for `/health` and `/ready`.
     pub(super) fn hear_out(&mut self, token: Token) {
         self.setup.service.counters.connections_refused += 1;
-        let Some(client) = self.clients.get(token) else { return };
-        client.refused = true;
-        client.caller.crowded = true;
+        let Some(connection) = self.connections.get(token) else { return };
+        connection.refused = true;
+        connection.caller.crowded = true;
         self.refusals_open += 1;
         self.reserve.push_back(token);
         self.set_timer(token, Timer::Refusal);
@@ -245,10 +245,14 @@ impl State {
     /// Ends one of the connections over the bound: one that only lingers, or the oldest of the address that has the
     /// most of them.
     fn shorten_reserve(&mut self) {
-        let clients = &mut self.clients;
-        self.reserve.retain(|&token| clients.get(token).is_some_and(|client| client.phase != Phase::Closing));
-        let lingering =
-            self.reserve.iter().copied().find(|&token| clients.get(token).is_some_and(|c| c.phase == Phase::Lingering));
+        let connections = &mut self.connections;
+        self.reserve
+            .retain(|&token| connections.get(token).is_some_and(|connection| connection.phase != Phase::Closing));
+        let lingering = self
+            .reserve
+            .iter()
+            .copied()
+            .find(|&token| connections.get(token).is_some_and(|c| c.phase == Phase::Lingering));
         if let Some(token) = lingering {
             return self.close(token, Closed::AfterAnswer);
         }
@@ -256,8 +260,8 @@ impl State {
             .reserve
             .iter()
             .filter_map(|&token| {
-                let client = clients.get(token).filter(|client| client.phase == Phase::Receiving)?;
-                Some((token, client.place.holder()))
+                let connection = connections.get(token).filter(|connection| connection.phase == Phase::Receiving)?;
+                Some((token, connection.place.holder()))
             })
             .collect();
         let count = |holder: usize| waiting.iter().filter(|&&(_, of)| of == holder).count();
@@ -267,20 +271,20 @@ impl State {
         }
     }
 
-    /// Answers 503 to a connection over the bound.
+    /// Responds 503 on a connection over the limit.
     pub(super) fn refuse(&mut self, token: Token) {
-        let Some(client) = self.clients.get(token) else { return };
-        let after = client.http.refuse(CROWDED, &self.http, &mut client.out);
-        client.stamps.received_ns = self.now_ns;
-        client.other_answers += 1;
+        let Some(connection) = self.connections.get(token) else { return };
+        let after = connection.http.refuse(CROWDED, &self.http, &mut connection.out);
+        connection.stamps.received_ns = self.now_ns;
+        connection.other_answers += 1;
         self.setup.service.counters.refused(CROWDED);
         self.dispatch(token, after);
     }
 
-    /// Notes that a connection has ended: it makes place for another.
-    pub(super) fn count_out(&mut self, client: &Client) {
-        if !client.refused {
-            if client.caller.role == Role::Admin {
+    /// Records that a connection has ended.
+    pub(super) fn count_out(&mut self, connection: &Connection) {
+        if !connection.refused {
+            if connection.caller.role == Role::Admin {
                 self.admins_open -= 1;
             } else {
                 self.setup.connections.fetch_sub(1, Ordering::Relaxed);
@@ -299,11 +303,11 @@ impl State {
 }
 
 /// Worth of a connection; `None`: it may not be given up, as something of it waits for the log or another thread.
-fn worth_of(client: &Client, now_ns: u64) -> Option<Worth> {
-    let is_slow = now_ns.saturating_sub(client.progress_ns) >= limits::SLOW_NS;
-    match client.phase {
+fn worth_of(connection: &Connection, now_ns: u64) -> Option<Worth> {
+    let is_slow = now_ns.saturating_sub(connection.progress_ns) >= limits::SLOW_NS;
+    match connection.phase {
         Phase::Lingering => Some(Worth::Ending),
-        Phase::Receiving if !client.http.is_in_request() => Some(Worth::Idle),
+        Phase::Receiving if !connection.http.is_in_request() => Some(Worth::Idle),
         Phase::Receiving if is_slow => Some(Worth::Slow),
         Phase::Receiving => Some(Worth::Receiving),
         Phase::Sending if is_slow => Some(Worth::Unread),

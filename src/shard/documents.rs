@@ -3,7 +3,7 @@
 //! however many ask, nobody is refused for the number of those who do.
 
 use super::{
-    client::{Phase, Timer},
+    connection::{Phase, Timer},
     state::State,
 };
 use crate::stats::{Document, Question, RenderedDocument};
@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 /// One request that waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Waiter {
-    /// Its connection.
+    /// The connection.
     pub token: Token,
     /// The client, where the document names it.
     pub asked_by: Option<ClientKey>,
@@ -67,24 +67,24 @@ impl Waiters {
         self.rounds.iter().map(|round| round.waiters.len()).sum::<usize>() + self.rendered.len()
     }
 
-    /// Whether documents are at hand that no connection has got yet.
+    /// Returns true if there are rendered documents that are not handed out yet.
     pub fn has_rendered(&self) -> bool {
         !self.rendered.is_empty()
     }
 }
 
 impl State {
-    /// Has a connection wait for a document.
+    /// Lets a connection wait for a document.
     pub(super) fn await_document(&mut self, token: Token, document: Document, asked_by: Option<ClientKey>) {
-        let Some(client) = self.clients.get(token) else { return };
-        client.phase = Phase::Deferred;
+        let Some(connection) = self.connections.get(token) else { return };
+        connection.phase = Phase::Deferred;
         self.set_timer(token, Timer::Answer);
         let question = self.documents.add(document, Waiter { token, asked_by });
         self.ask(question);
         // Connections that ended leave their entries behind. Kept to one for each that is open, they stay bounded.
-        if self.documents.len() > 2 * self.clients.len() {
-            let clients = &mut self.clients;
-            let mut is_open = |waiter: &Waiter| clients.get(waiter.token).is_some();
+        if self.documents.len() > 2 * self.connections.len() {
+            let connections = &mut self.connections;
+            let mut is_open = |waiter: &Waiter| connections.get(waiter.token).is_some();
             self.documents.rounds.iter_mut().for_each(|round| round.waiters.retain(&mut is_open));
             self.documents.rendered.retain(|(waiter, _)| is_open(waiter));
         }
@@ -113,7 +113,7 @@ impl State {
         self.ask(question);
     }
 
-    /// Answers with what was rendered, up to a turn's share of bytes.
+    /// Responds with the rendered documents, up to a turn's share of bytes.
     pub(super) fn hand_out_documents(&mut self) {
         let mut bytes = 0;
         while bytes < http1::limits::CONTENT_BYTES_PER_TURN_MAX

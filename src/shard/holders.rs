@@ -1,6 +1,6 @@
-//! Who holds what: the connections of each address and the bytes they hold, so that the address that holds the most is
-//! found when others want in. An address is an IPv4 address, an IPv6 network (`--ipv6-prefix`), as whoever has one has
-//! all of its addresses, or a user of this host.
+//! Accounting per address: the connections of each address and the bytes they hold, so that the address that holds the
+//! most is found when others need space. An address is an IPv4 address, an IPv6 network (`--ipv6-prefix`), as whoever
+//! has one has all of its addresses, or a user of this host.
 //!
 //! A connection knows its holder by index, so that counting bytes hashes nothing. Per core: several cores share the
 //! connections of an address about evenly, as the kernel spreads them by a hash (`SO_REUSEPORT`).

@@ -1,4 +1,4 @@
-//! What a core says of itself, and the memory that it gives back.
+//! The report of a core for statistics, and the release of unused memory.
 
 use super::state::State;
 use crate::stats::{Histograms, Memory, Report};
@@ -16,7 +16,7 @@ impl State {
             counters: service.counters.clone(),
             histograms,
             driver: driver.counters(),
-            connections_active: self.clients.len() as u64,
+            connections_active: self.connections.len() as u64,
             queued_bytes: service.log().queued_bytes(),
             queued_bytes_max: self.queued_bytes_max,
             ring_bytes,
@@ -24,7 +24,7 @@ impl State {
             memory: Memory {
                 ring: ring_bytes,
                 receive_buffers: self.setup.receive_buffers_bytes,
-                connections: (self.clients.memory_bytes() + self.holders.memory_bytes()) as u64,
+                connections: (self.connections.memory_bytes() + self.holders.memory_bytes()) as u64,
                 bodies: (self.http.held_bytes() + self.http.kept_bytes() - self.answer_bytes - self.driver_bytes)
                     as u64,
                 answers: self.answer_bytes as u64,
@@ -38,7 +38,7 @@ impl State {
     /// Gives back the memory that nothing has needed since the last call: a crowd leaves none behind.
     pub(super) fn trim(&mut self) {
         self.http.trim();
-        self.clients.trim();
+        self.connections.trim();
         self.ready.shrink_to(2 * self.ready.len());
         self.held_for_write.shrink_to(2 * self.held_for_write.len());
         self.held_for_sync.shrink_to(2 * self.held_for_sync.len());

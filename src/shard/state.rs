@@ -7,14 +7,14 @@
 use super::{
     ShardSetup,
     arrival::Preface,
-    client::{Client, Clients, Phase, Timer},
+    connection::{Connection, ConnectionTable, Phase, Timer},
     documents::Waiters,
     holders::Holders,
     warnings::Warnings,
 };
 use crate::{
     limits,
-    service::{Burst, Caller, Late, Part},
+    service::{Burst, Caller, DeferredRequest, Part},
     shard::ShardMessage,
     stats::{Closed, Stamps},
 };
@@ -59,7 +59,7 @@ enum Drain {
 pub struct State {
     pub(super) setup: ShardSetup,
     pub(super) http: Core,
-    pub(super) clients: Clients,
+    pub(super) connections: ConnectionTable,
     pub(super) documents: Waiters,
     pub(super) holders: Holders,
     /// Bytes of memory of answers, and those that the driver keeps for paused connections.
@@ -108,7 +108,7 @@ impl State {
         http.cors = setup.shared.config.cors.clone();
         let mut state = Self {
             http,
-            clients: Clients::default(),
+            connections: ConnectionTable::default(),
             documents: Waiters::default(),
             holders: Holders::new(setup.shared.config.ipv6_prefix),
             answer_bytes: 0,
@@ -201,7 +201,7 @@ impl State {
 
     /// Returns true once this core has nothing left to do.
     pub fn is_done(&self) -> bool {
-        self.give_up || (self.drain == Drain::Finishing && self.clients.is_empty())
+        self.give_up || (self.drain == Drain::Finishing && self.connections.is_empty())
     }
 
     /// The maximum time that the driver may wait. Called after the sleep was announced: work that arrived before that
@@ -246,8 +246,9 @@ impl State {
                 ShardMessage::ResponseReady(notice) => {
                     let token = notice.accept();
                     // While something is being sent, its end brings the next part.
-                    let waits = |client: &Client| matches!(client.phase, Phase::Deferred | Phase::Streaming);
-                    if self.clients.get(token).is_some_and(|client| waits(client)) {
+                    let waits =
+                        |connection: &Connection| matches!(connection.phase, Phase::Deferred | Phase::Streaming);
+                    if self.connections.get(token).is_some_and(|connection| waits(connection)) {
                         self.take_part(token);
                     }
                 }
@@ -272,9 +273,9 @@ impl State {
             return;
         }
         self.drain = Drain::Finishing;
-        for token in self.clients.tokens() {
-            let Some(client) = self.clients.get(token) else { continue };
-            match (client.phase, client.timer) {
+        for token in self.connections.tokens() {
+            let Some(connection) = self.connections.get(token) else { continue };
+            match (connection.phase, connection.timer) {
                 (Phase::Receiving, Timer::Idle | Timer::Refusal) | (Phase::Lingering, _) => {
                     self.close(token, Closed::Drained)
                 }
@@ -299,12 +300,12 @@ impl State {
             Timer::Refusal => limits::REFUSAL_MS,
         };
         let deadline_ms = self.now_ms() + span_ms;
-        if let Some(client) = self.clients.get(token) {
-            if client.timer == Timer::Refusal && matches!(timer, Timer::Idle | Timer::Head | Timer::Body) {
+        if let Some(connection) = self.connections.get(token) {
+            if connection.timer == Timer::Refusal && matches!(timer, Timer::Idle | Timer::Head | Timer::Body) {
                 // It has one deadline for all that it may ask.
                 return;
             }
-            client.timer = timer;
+            connection.timer = timer;
             self.wheel.set(token.slot(), deadline_ms);
         }
     }
@@ -314,7 +315,7 @@ impl State {
         self.wheel.advance(self.now_ms(), |slot| expired.push(slot));
         self.setup.service.counters.timers_fired += expired.len() as u64;
         for slot in expired.drain(..) {
-            if let Some(token) = self.clients.token_at(slot) {
+            if let Some(token) = self.connections.token_at(slot) {
                 self.expire(token);
             }
         }
@@ -322,10 +323,10 @@ impl State {
     }
 
     fn expire(&mut self, token: Token) {
-        let Some(client) = self.clients.get(token) else { return };
-        match client.timer {
+        let Some(connection) = self.connections.get(token) else { return };
+        match connection.timer {
             // What it waits for has come, and is served in a moment.
-            Timer::Idle if client.phase == Phase::Ready => {}
+            Timer::Idle if connection.phase == Phase::Ready => {}
             Timer::Idle => self.close(token, Closed::Idle),
             Timer::Linger => self.close(token, Closed::AfterAnswer),
             Timer::Left => self.close(token, Closed::ByPeer),
@@ -333,19 +334,19 @@ impl State {
             Timer::More => self.close(token, Closed::CutOff),
             Timer::Answer => {
                 // The log may store the batch later: the peer gets no answer rather than one that may turn out wrong.
-                if client.phase == Phase::Held {
+                if connection.phase == Phase::Held {
                     self.setup.service.counters.answers_abandoned +=
-                        u64::from(client.batch_answers + client.other_answers);
+                        u64::from(connection.batch_answers + connection.other_answers);
                 }
                 self.close(token, Closed::SendTimeout);
             }
             // Nothing of a request has come: there is nobody to be answered.
-            Timer::Head if client.preface.is_due() => self.close(token, Closed::ReceiveTimeout),
+            Timer::Head if connection.preface.is_due() => self.close(token, Closed::ReceiveTimeout),
             Timer::Refusal => self.refuse(token),
             Timer::Head | Timer::Body => {
-                client.stamps.received_ns = self.now_ns;
-                self.setup.service.begin(client.caller);
-                let after = client.http.timed_out(&mut self.setup.service, &mut self.http, &mut client.out);
+                connection.stamps.received_ns = self.now_ns;
+                self.setup.service.begin(connection.caller);
+                let after = connection.http.timed_out(&mut self.setup.service, &mut self.http, &mut connection.out);
                 self.broken_off(token, after, Closed::ReceiveTimeout);
             }
         }
@@ -355,17 +356,17 @@ impl State {
 
     /// Lets a connection take in `bytes`, or without any, go on with its inbox.
     fn receive(&mut self, token: Token, bytes: &[u8]) -> Flow {
-        let Some(client) = self.clients.get(token) else { return Flow::Continue };
-        let growth_max = client.http.growth_max(bytes.len());
-        let in_requests = client.phase == Phase::Receiving && client.preface == Preface::Over;
-        let wants_buffer = in_requests && client.out.capacity() == 0;
+        let Some(connection) = self.connections.get(token) else { return Flow::Continue };
+        let growth_max = connection.http.growth_max(bytes.len());
+        let in_requests = connection.phase == Phase::Receiving && connection.preface == Preface::Over;
+        let wants_buffer = in_requests && connection.out.capacity() == 0;
         if growth_max > self.http.free_bytes() {
             self.make_memory(token, growth_max);
         }
-        let buffer = if wants_buffer { self.clients.lend_buffer() } else { Vec::new() };
-        let Some(client) = self.clients.get(token) else { return Flow::Continue };
-        match client.phase {
-            Phase::Receiving if client.preface != Preface::Over => {
+        let buffer = if wants_buffer { self.connections.lend_buffer() } else { Vec::new() };
+        let Some(connection) = self.connections.get(token) else { return Flow::Continue };
+        match connection.phase {
+            Phase::Receiving if connection.preface != Preface::Over => {
                 let rest = self.take_preface(token, bytes);
                 self.rehome(token);
                 if let Some(rest) = rest.filter(|rest| !rest.is_empty()) {
@@ -374,47 +375,48 @@ impl State {
             }
             Phase::Receiving if self.work_left_bytes == 0 => {
                 // The turn is used up: it waits for the next one, behind those that wait already.
-                client.stashed_ns = self.now_ns;
-                client.paused |= client.http.stash(bytes, &mut self.http);
-                client.phase = Phase::Ready;
+                connection.stashed_ns = self.now_ns;
+                connection.paused |= connection.http.stash(bytes, &mut self.http);
+                connection.phase = Phase::Ready;
                 self.ready.push_back(token);
             }
             Phase::Receiving => {
                 if wants_buffer {
-                    client.out = buffer;
+                    connection.out = buffer;
                 }
                 // What waited in the inbox for the answers before it has waited since it came.
-                let waited = bytes.is_empty() && client.stashed_ns > 0;
-                client.stamps.received_ns = if waited { client.stashed_ns } else { self.now_ns };
-                if !client.http.is_receiving_body() {
-                    client.stamps.head_ns = client.stamps.received_ns;
+                let waited = bytes.is_empty() && connection.stashed_ns > 0;
+                connection.stamps.received_ns = if waited { connection.stashed_ns } else { self.now_ns };
+                if !connection.http.is_receiving_body() {
+                    connection.stamps.head_ns = connection.stamps.received_ns;
                 }
-                self.setup.service.begin(client.caller);
-                self.http.closes = client.caller.crowded;
-                let was_in_request = client.http.is_in_request();
-                let progress = client.http.receive(bytes, &mut self.setup.service, &mut self.http, &mut client.out);
+                self.setup.service.begin(connection.caller);
+                self.http.closes = connection.caller.crowded;
+                let was_in_request = connection.http.is_in_request();
+                let progress =
+                    connection.http.receive(bytes, &mut self.setup.service, &mut self.http, &mut connection.out);
                 self.work_left_bytes = self.work_left_bytes.saturating_sub(progress.work_bytes);
                 self.http.closes = false;
-                client.note_progress(bytes.len(), was_in_request && progress.answered == 0, self.now_ns);
-                client.stashed_ns = if progress.more { client.stamps.received_ns } else { 0 };
+                connection.note_progress(bytes.len(), was_in_request && progress.answered == 0, self.now_ns);
+                connection.stashed_ns = if progress.more { connection.stamps.received_ns } else { 0 };
                 self.follow(token, progress);
             }
             Phase::Ready | Phase::Deferred | Phase::Held | Phase::Sending | Phase::Streaming => {
-                if client.stashed_ns == 0 {
-                    client.stashed_ns = self.now_ns;
+                if connection.stashed_ns == 0 {
+                    connection.stashed_ns = self.now_ns;
                 }
-                client.paused |= client.http.stash(bytes, &mut self.http);
+                connection.paused |= connection.http.stash(bytes, &mut self.http);
                 self.count_held(token);
             }
             Phase::Lingering => {
-                if client.http.drain(bytes) {
+                if connection.http.drain(bytes) {
                     self.close(token, Closed::AfterAnswer);
                 }
             }
             Phase::Closing => {}
         }
-        match self.clients.get(token) {
-            Some(client) if client.paused => Flow::Pause,
+        match self.connections.get(token) {
+            Some(connection) if connection.paused => Flow::Pause,
             _ => Flow::Continue,
         }
     }
@@ -423,37 +425,37 @@ impl State {
     pub(super) fn follow(&mut self, token: Token, progress: Progress) {
         let burst = self.setup.service.take_burst();
         let holds = self.queue_holds(token, &burst);
-        let Some(client) = self.clients.get(token) else { return };
+        let Some(connection) = self.connections.get(token) else { return };
         if progress.answered > 0 {
             let answered = u32::try_from(progress.answered).unwrap_or(u32::MAX);
-            client.batch_answers += burst.batches_answered;
-            client.other_answers += answered - burst.batches_answered;
+            connection.batch_answers += burst.batches_answered;
+            connection.other_answers += answered - burst.batches_answered;
             // The one reading of the clock that a burst pays for its stages; the others are the turns'.
-            client.stamps.decided_ns = self.setup.shared.clock.monotonic_ns();
-            if self.setup.service.hand_over_traces(&mut client.traces) {
+            connection.stamps.decided_ns = self.setup.shared.clock.monotonic_ns();
+            if self.setup.service.hand_over_traces(&mut connection.traces) {
                 self.traced.push(token);
             }
         }
-        client.holds += holds;
-        if std::mem::replace(&mut client.paused, progress.pause) && !progress.pause {
+        connection.holds += holds;
+        if std::mem::replace(&mut connection.paused, progress.pause) && !progress.pause {
             self.acts.push(Act::Resume(token));
         }
-        client.deadline = progress.deadline.or(client.deadline);
-        if let Some(Late::Document { document, asked_by }) = burst.late {
+        connection.deadline = progress.deadline.or(connection.deadline);
+        if let Some(DeferredRequest::Document { document, asked_by }) = burst.deferred {
             self.await_document(token, document, asked_by);
-        } else if let Some(Late::Query(asked)) = burst.late {
-            if client.out.is_empty() {
+        } else if let Some(DeferredRequest::Query(asked)) = burst.deferred {
+            if connection.out.is_empty() {
                 self.start_query(token, asked);
             } else {
-                client.next_query = Some(asked);
+                connection.next_query = Some(asked);
                 self.dispatch(token, progress.after);
             }
-        } else if !client.out.is_empty() {
+        } else if !connection.out.is_empty() {
             self.dispatch(token, progress.after);
         } else if progress.after != After::KeepOpen {
             self.close(token, Closed::AfterAnswer);
         } else if progress.more {
-            client.phase = Phase::Ready;
+            connection.phase = Phase::Ready;
             self.ready.push_back(token);
         } else {
             self.listen(token);
@@ -476,15 +478,15 @@ impl State {
     /// Sends the burst's answers, now or when the log has reached their position.
     pub(super) fn dispatch(&mut self, token: Token, after: After) {
         self.count_held(token);
-        let Some(client) = self.clients.get(token) else { return };
-        client.after = after;
-        client.progress_ns = self.now_ns;
-        if client.holds > 0 {
-            client.phase = Phase::Held;
+        let Some(connection) = self.connections.get(token) else { return };
+        connection.after = after;
+        connection.progress_ns = self.now_ns;
+        if connection.holds > 0 {
+            connection.phase = Phase::Held;
         } else {
-            client.phase = Phase::Sending;
-            let out = std::mem::take(&mut client.out);
-            client.sending = true;
+            connection.phase = Phase::Sending;
+            let out = std::mem::take(&mut connection.out);
+            connection.sending = true;
             self.acts.push(Act::Send(token, out));
         }
         self.set_timer(token, Timer::Answer);
@@ -493,15 +495,15 @@ impl State {
     /// Waits for the peer: nothing is outstanding, and the inbox holds no whole request.
     fn listen(&mut self, token: Token) {
         let draining = self.drain == Drain::Finishing;
-        let Some(client) = self.clients.get(token) else { return };
-        client.phase = Phase::Receiving;
-        if client.out.capacity() > limits::ANSWER_BUFFER_IDLE_BYTES_MAX {
-            let buffer = std::mem::take(&mut client.out);
-            self.clients.keep_buffer(buffer);
+        let Some(connection) = self.connections.get(token) else { return };
+        connection.phase = Phase::Receiving;
+        if connection.out.capacity() > limits::ANSWER_BUFFER_IDLE_BYTES_MAX {
+            let buffer = std::mem::take(&mut connection.out);
+            self.connections.keep_buffer(buffer);
         }
-        let Some(client) = self.clients.get(token) else { return };
-        match client.deadline.take() {
-            _ if client.eof => self.close(token, Closed::ByPeer),
+        let Some(connection) = self.connections.get(token) else { return };
+        match connection.deadline.take() {
+            _ if connection.eof => self.close(token, Closed::ByPeer),
             Some(Deadline::Idle) if draining => self.close(token, Closed::Drained),
             Some(Deadline::Idle) => self.set_timer(token, Timer::Idle),
             Some(Deadline::Head) => self.set_timer(token, Timer::Head),
@@ -518,8 +520,9 @@ impl State {
                 return;
             }
             let Some(token) = self.ready.pop_front() else { return };
-            if let Some(client) = self.clients.get(token).filter(|client| client.phase == Phase::Ready) {
-                client.phase = Phase::Receiving;
+            if let Some(connection) = self.connections.get(token).filter(|connection| connection.phase == Phase::Ready)
+            {
+                connection.phase = Phase::Receiving;
                 self.receive(token, &[]);
             }
         }
@@ -527,39 +530,42 @@ impl State {
 
     /// The driver has sent the answers: goes on with what follows them.
     fn answers_sent(&mut self, token: Token, buffer: Vec<u8>) {
-        let Some(client) = self.clients.get(token).filter(|client| client.phase == Phase::Sending) else { return };
-        client.out = buffer;
-        client.sending = false;
-        if client.answer.is_some() {
+        let Some(connection) = self.connections.get(token).filter(|connection| connection.phase == Phase::Sending)
+        else {
+            return;
+        };
+        connection.out = buffer;
+        connection.sending = false;
+        if connection.answer.is_some() {
             return self.take_part(token);
         }
-        let [batches, others] = [&mut client.batch_answers, &mut client.other_answers].map(std::mem::take);
+        let [batches, others] = [&mut connection.batch_answers, &mut connection.other_answers].map(std::mem::take);
         if batches + others > 0 {
-            client.stamps.answered_ns = self.now_ns;
-            let stamps = std::mem::take(&mut client.stamps);
+            connection.stamps.answered_ns = self.now_ns;
+            let stamps = std::mem::take(&mut connection.stamps);
             self.setup.service.histograms.answered(&stamps, u64::from(batches), u64::from(others));
-            self.setup.service.trace_answered(&mut client.traces, &stamps, batches);
+            self.setup.service.trace_answered(&mut connection.traces, &stamps, batches);
         }
-        if client.out.capacity() > limits::ANSWER_BUFFER_KEPT_BYTES_MAX {
-            client.out = Vec::new();
+        if connection.out.capacity() > limits::ANSWER_BUFFER_KEPT_BYTES_MAX {
+            connection.out = Vec::new();
         }
-        if let Some(asked) = client.next_query.take() {
-            client.stamps.received_ns = self.now_ns;
+        if let Some(asked) = connection.next_query.take() {
+            connection.stamps.received_ns = self.now_ns;
             return self.start_query(token, asked);
         }
-        match client.after {
+        match connection.after {
             After::Close => self.close(token, Closed::AfterAnswer),
-            After::Linger if client.eof => self.close(token, Closed::AfterAnswer),
+            After::Linger if connection.eof => self.close(token, Closed::AfterAnswer),
             After::Linger => {
-                client.phase = Phase::Lingering;
+                connection.phase = Phase::Lingering;
                 self.acts.push(Act::ShutdownWrite(token));
-                if std::mem::take(&mut client.paused) {
+                if std::mem::take(&mut connection.paused) {
                     self.acts.push(Act::Resume(token));
                 }
                 self.set_timer(token, Timer::Linger);
             }
-            After::KeepOpen if client.http.has_stashed() => {
-                client.phase = Phase::Ready;
+            After::KeepOpen if connection.http.has_stashed() => {
+                connection.phase = Phase::Ready;
                 self.ready.push_back(token);
             }
             After::KeepOpen => self.listen(token),
@@ -576,8 +582,8 @@ impl State {
         if !self.traced.is_empty() {
             let now_ns = self.setup.shared.clock.monotonic_ns();
             for token in self.traced.drain(..) {
-                if let Some(client) = self.clients.get(token) {
-                    client.traces.published(now_ns);
+                if let Some(connection) = self.connections.get(token) {
+                    connection.traces.published(now_ns);
                 }
             }
         }
@@ -597,18 +603,18 @@ impl State {
 
     fn stored(&mut self, hold: Hold, level: AckLevel) {
         self.setup.service.stored(&hold.part);
-        let Some(client) = self.clients.get(hold.token) else { return };
+        let Some(connection) = self.connections.get(hold.token) else { return };
         match level {
-            AckLevel::Fsync => client.stamps.durable_ns = self.now_ns,
-            AckLevel::Write | AckLevel::Memory => client.stamps.written_ns = self.now_ns,
+            AckLevel::Fsync => connection.stamps.durable_ns = self.now_ns,
+            AckLevel::Write | AckLevel::Memory => connection.stamps.written_ns = self.now_ns,
         }
-        if client.traces.are_recorded() {
+        if connection.traces.are_recorded() {
             // The turn's own time is from before its lines were published, which may have been written meanwhile.
-            client.traces.reached(level, self.setup.shared.clock.monotonic_ns());
+            connection.traces.reached(level, self.setup.shared.clock.monotonic_ns());
         }
-        client.holds -= 1;
-        if client.holds == 0 && client.phase == Phase::Held {
-            let after = client.after;
+        connection.holds -= 1;
+        if connection.holds == 0 && connection.phase == Phase::Held {
+            let after = connection.after;
             self.dispatch(hold.token, after);
         }
     }
@@ -617,11 +623,11 @@ impl State {
 
     /// Has the driver close the connection; `reason` is what will be counted.
     pub(super) fn close(&mut self, token: Token, reason: Closed) {
-        if let Some(client) = self.clients.get(token).filter(|client| client.phase != Phase::Closing) {
-            client.phase = Phase::Closing;
-            client.closed_for = reason;
+        if let Some(connection) = self.connections.get(token).filter(|connection| connection.phase != Phase::Closing) {
+            connection.phase = Phase::Closing;
+            connection.closed_for = reason;
             // A query stops.
-            (client.answer, client.next_query) = (None, None);
+            (connection.answer, connection.next_query) = (None, None);
             self.wheel.clear(token.slot());
             self.acts.push(Act::Close(token));
         }
@@ -631,11 +637,11 @@ impl State {
 impl Handler for State {
     fn accepted(&mut self, token: Token, listener: usize, peer: Peer) {
         self.notice_time();
-        let caller = Caller { late: self.drain != Drain::No, ..self.caller(listener, peer) };
+        let caller = Caller { accepted_during_drain: self.drain != Drain::No, ..self.caller(listener, peer) };
         let place = self.holders.enter(caller.counted_by(), token);
-        let mut client = Client::new(token, caller, place, self.now_ns);
-        let timer = client.preface.begin(caller);
-        self.clients.insert(client);
+        let mut connection = Connection::new(token, caller, place, self.now_ns);
+        let timer = connection.preface.begin(caller);
+        self.connections.insert(connection);
         if self.count_in(caller.role) || self.displace_for(token) {
             self.setup.service.counters.connections_accepted += 1;
             self.set_timer(token, timer);
@@ -665,13 +671,13 @@ impl Handler for State {
     }
 
     fn eof(&mut self, token: Token) {
-        let Some(client) = self.clients.get(token) else { return };
-        client.eof = true;
-        match client.phase {
+        let Some(connection) = self.connections.get(token) else { return };
+        connection.eof = true;
+        match connection.phase {
             Phase::Receiving => self.close(token, Closed::ByPeer),
             Phase::Lingering => self.close(token, Closed::AfterAnswer),
             // It may have left, or may only have nothing more to ask.
-            Phase::Deferred if client.answer.is_some() => self.set_timer(token, Timer::Left),
+            Phase::Deferred if connection.answer.is_some() => self.set_timer(token, Timer::Left),
             // What was received is still answered.
             Phase::Ready | Phase::Deferred | Phase::Held | Phase::Sending | Phase::Streaming | Phase::Closing => {}
         }
@@ -684,25 +690,25 @@ impl Handler for State {
     }
 
     fn closed(&mut self, token: Token, cause: Cause) {
-        let Some(mut client) = self.clients.remove(token) else { return };
+        let Some(mut connection) = self.connections.remove(token) else { return };
         self.wheel.clear(token.slot());
         let reason = match cause {
-            _ if client.evicted => Closed::Evicted,
-            Cause::Local => client.closed_for,
+            _ if connection.evicted => Closed::Evicted,
+            Cause::Local => connection.closed_for,
             Cause::Error(_) => Closed::Failed,
         };
         let service = &mut self.setup.service;
         service.counters.connections_closed[reason as usize] += 1;
-        if let Some(ticket) = client.http.take_ticket() {
-            service.abandon(ticket, client.evicted);
-            service.hand_over_traces(&mut client.traces);
+        if let Some(ticket) = connection.http.take_ticket() {
+            service.abandon(ticket, connection.evicted);
+            service.hand_over_traces(&mut connection.traces);
         }
-        let stamps = Stamps { answered_ns: self.now_ns, ..client.stamps };
-        service.trace_cut_off(&mut client.traces, &stamps, client.batch_answers);
-        client.http.release(&mut self.http);
-        self.forget_held(&client);
-        self.count_out(&client);
-        self.clients.keep_buffer(std::mem::take(&mut client.out));
+        let stamps = Stamps { answered_ns: self.now_ns, ..connection.stamps };
+        service.trace_cut_off(&mut connection.traces, &stamps, connection.batch_answers);
+        connection.http.release(&mut self.http);
+        self.forget_held(&connection);
+        self.count_out(&connection);
+        self.connections.keep_buffer(std::mem::take(&mut connection.out));
     }
 
     fn reserve(&mut self, token: Token, bytes: usize) -> bool {

@@ -368,7 +368,7 @@ impl Server {
             let mut progress = connection.receive(bytes, service, core, out);
             service.publish();
             let burst = service.take_burst();
-            if burst.late.is_some() {
+            if burst.deferred.is_some() {
                 // Statistics are made by an observer and queries by a pool, and the ladder has neither.
                 service.counters.refused(HttpError::NotFound);
                 progress = connection.answer_deferred(core, out, |respond| respond.refuse(HttpError::NotFound));

@@ -1,4 +1,4 @@
-//! One connection as its core sees it: its HTTP state, its answers, where it stands. And the table of them.
+//! A connection of one core: its HTTP state, its responses and its phase. And the table of connections.
 
 use super::{arrival::Preface, holders::Place};
 use crate::{
@@ -8,31 +8,32 @@ use crate::{
     stats::{Closed, Stamps},
     trace::Traces,
 };
-use http1::{After, Connection, Deadline};
+use http1::{After, Connection as HttpConnection, Deadline};
 use reactor::Token;
 
-/// Where a connection stands.
+/// The phase of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// Taking in requests.
+    /// Receiving requests.
     Receiving,
-    /// Its burst used up its share of the turn, or its answers have just been sent: the inbox goes on in the next turn.
+    /// The burst used up its share of the turn, or the responses have just been sent: the inbox is processed in the
+    /// next turn.
     Ready,
-    /// Another thread makes the answer.
+    /// Another thread makes the response.
     Deferred,
-    /// Its answers wait for the log.
+    /// The responses wait for the log.
     Held,
-    /// Its answers are on their way.
+    /// The responses are being sent.
     Sending,
-    /// Its answer has begun, and another thread makes the rest.
+    /// The response has begun, and another thread makes the rest.
     Streaming,
-    /// Answered for good and the write side shut: what still comes is thrown away until the peer ends it too.
+    /// The last response was sent and the write side is shut: further data is discarded until the peer closes.
     Lingering,
-    /// Given to the driver to close.
+    /// The driver is closing it.
     Closing,
 }
 
-/// Which deadline the connection's timer stands for.
+/// The deadline that the connection's timer enforces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Timer {
     /// The next request.
@@ -41,90 +42,90 @@ pub enum Timer {
     Head,
     /// The rest of a body.
     Body,
-    /// The log, another thread, or the peer's taking of the answers.
+    /// The log, another thread, or the peer reading the responses.
     Answer,
-    /// The beginning of the answer to a query.
+    /// The beginning of the response to a query.
     Query,
-    /// The same, of a client that may have left.
+    /// The beginning of the response to a query, when the client may have left.
     Left,
-    /// More of an answer that has begun, from the threads that make it.
+    /// The next part of a response that has begun, from the threads that make it.
     More,
-    /// The peer's end after the last answer.
+    /// The peer's close after the last response.
     Linger,
-    /// The request of a connection over the bound.
+    /// The request of a connection over the limit.
     Refusal,
 }
 
 /// One connection.
 #[derive(Debug)]
-pub struct Client {
-    /// Its name.
+pub struct Connection {
+    /// The driver's token of the connection.
     pub token: Token,
-    /// The protocol's state.
-    pub http: Connection<Ticket>,
-    /// Who it belongs to, and how it came in.
+    /// The state of the protocol.
+    pub http: HttpConnection<Ticket>,
+    /// The peer, and the listener.
     pub caller: Caller,
-    /// What comes before its first request.
+    /// The state before the first request.
     pub preface: Preface,
-    /// Where it stands.
+    /// The phase.
     pub phase: Phase,
-    /// What its timer stands for.
+    /// The deadline of the timer.
     pub timer: Timer,
-    /// Where the answer to its query comes from, until the end of it was taken.
+    /// The source of the response to its query, until its end.
     pub answer: Option<Reader>,
-    /// A query that is asked once the answers before it are sent.
+    /// A query that starts once the responses before it are sent.
     pub next_query: Option<Box<RawQuery>>,
-    /// Answers of the current burst; lent to the driver while they are sent.
+    /// Responses of the current burst; lent to the driver while they are sent.
     pub out: Vec<u8>,
-    /// What follows the sending of them.
+    /// The action after they are sent.
     pub after: After,
-    /// Positions of the log that they wait for.
+    /// Log positions that they wait for.
     pub holds: u8,
     /// The deadline of the protocol that begins once they are sent.
     pub deadline: Option<Deadline>,
-    /// When the current burst passed each stage.
+    /// Timestamps of the stages of the current burst.
     pub stamps: Stamps,
-    /// What of the current burst is traced.
+    /// Traces of the current burst.
     pub traces: Traces,
-    /// When the oldest bytes came that wait in the inbox while answers are outstanding; 0: none do.
+    /// Arrival of the oldest bytes in the inbox while responses are outstanding; 0 if there are none.
     pub stashed_ns: u64,
-    /// Answers to batches in the current burst.
+    /// Number of responses to batches in the current burst.
     pub batch_answers: u32,
-    /// Answers to other requests in it.
+    /// Number of other responses in the current burst.
     pub other_answers: u32,
-    /// The driver does not receive for it.
+    /// True while the driver does not receive.
     pub paused: bool,
-    /// The peer will send nothing more.
+    /// True once the peer has closed its write side.
     pub eof: bool,
-    /// Over the bound of connections: only `/health` and `/ready` are answered, or it has made place for another.
+    /// True if it is over the connection limit: only `/health` and `/ready` are served, or it was evicted for another.
     pub refused: bool,
-    /// Given up for others.
+    /// True if it was evicted for others.
     pub evicted: bool,
-    /// The driver has its answers.
+    /// True while the driver has its responses.
     pub sending: bool,
     /// Place among the connections of the same address.
     pub place: Place,
-    /// Bytes of memory it is counted with there.
+    /// Bytes of memory that are counted there.
     pub held_bytes: usize,
-    /// Those of its answers, and those that the driver keeps for it.
+    /// Bytes of its responses, and bytes that the driver keeps for it.
     pub answer_bytes: usize,
     /// See `answer_bytes`.
     pub kept_bytes: usize,
-    /// When it last made progress: began a request, brought [`limits::PROGRESS_BYTES`] of one, or was given answers.
+    /// Time of its last progress: the begin of a request, [`limits::PROGRESS_BYTES`] of one, or its responses.
     pub progress_ns: u64,
-    /// Bytes of its request since then.
+    /// Bytes of its request since its last progress.
     pub progress_bytes: usize,
-    /// What is counted when it ends.
+    /// The reason that is counted when it ends.
     pub closed_for: Closed,
 }
 
-impl Client {
-    /// A connection that was just taken in.
+impl Connection {
+    /// Creates the state of an accepted connection.
     #[must_use]
     pub const fn new(token: Token, caller: Caller, place: Place, now_ns: u64) -> Self {
         Self {
             token,
-            http: Connection::new(),
+            http: HttpConnection::new(),
             caller,
             preface: Preface::Unseen,
             phase: Phase::Receiving,
@@ -165,57 +166,57 @@ impl Client {
     }
 }
 
-/// The connections by slot, and the buffers of answers that none of them holds at the moment.
+/// The connections by slot, and the spare buffers for responses.
 #[derive(Debug, Default)]
-pub struct Clients {
-    by_slot: Vec<Option<Box<Client>>>,
+pub struct ConnectionTable {
+    by_slot: Vec<Option<Box<Connection>>>,
     spare: Vec<Vec<u8>>,
-    /// The fewest that were spare at one time since the last trim.
+    /// Minimum number of spare buffers since the last trim.
     spare_least: usize,
     spare_bytes: usize,
     open: usize,
 }
 
-impl Clients {
-    /// How many are open.
+impl ConnectionTable {
+    /// Number of open connections.
     pub const fn len(&self) -> usize {
         self.open
     }
 
-    /// Whether none is open.
+    /// Returns true if no connection is open.
     pub const fn is_empty(&self) -> bool {
         self.open == 0
     }
 
-    /// Who has `slot` at the moment.
+    /// The connection in `slot`, if any.
     pub fn token_at(&self, slot: usize) -> Option<Token> {
-        self.by_slot.get(slot)?.as_deref().map(|client| client.token)
+        self.by_slot.get(slot)?.as_deref().map(|connection| connection.token)
     }
 
-    /// The connection that `token` names, if it is still here.
-    pub fn get(&mut self, token: Token) -> Option<&mut Client> {
-        self.by_slot.get_mut(token.slot())?.as_deref_mut().filter(|client| client.token == token)
+    /// The connection with `token`, if it is still open.
+    pub fn get(&mut self, token: Token) -> Option<&mut Connection> {
+        self.by_slot.get_mut(token.slot())?.as_deref_mut().filter(|connection| connection.token == token)
     }
 
-    /// Takes a connection in.
-    pub fn insert(&mut self, client: Client) {
-        let slot = client.token.slot();
+    /// Adds a connection.
+    pub fn insert(&mut self, connection: Connection) {
+        let slot = connection.token.slot();
         if slot >= self.by_slot.len() {
             self.by_slot.resize_with(slot + 1, || None);
         }
-        let before = self.by_slot[slot].replace(Box::new(client));
+        let before = self.by_slot[slot].replace(Box::new(connection));
         assert!(before.is_none(), "a slot is let again only after its last tenant was closed");
         self.open += 1;
     }
 
-    /// Takes a connection out.
-    pub fn remove(&mut self, token: Token) -> Option<Box<Client>> {
+    /// Removes a connection.
+    pub fn remove(&mut self, token: Token) -> Option<Box<Connection>> {
         self.get(token)?;
         self.open -= 1;
         self.by_slot[token.slot()].take()
     }
 
-    /// An empty buffer for answers.
+    /// An empty buffer for responses.
     pub fn lend_buffer(&mut self) -> Vec<u8> {
         let buffer = self.spare.pop().unwrap_or_default();
         self.spare_least = self.spare_least.min(self.spare.len());
@@ -223,7 +224,7 @@ impl Clients {
         buffer
     }
 
-    /// Takes a buffer back for the next burst, unless there are enough or it is large.
+    /// Keeps a buffer for the next burst, unless there are enough or it is large.
     pub fn keep_buffer(&mut self, mut buffer: Vec<u8>) {
         let bytes = buffer.capacity();
         if (1..=limits::ANSWER_BUFFER_KEPT_BYTES_MAX).contains(&bytes)
@@ -247,13 +248,15 @@ impl Clients {
         self.by_slot.shrink_to(2 * used);
     }
 
-    /// Bytes of memory: the table, the connections' own state, and the buffers that none of them holds.
+    /// Bytes of memory: the table, the connections' own state, and the spare buffers.
     pub const fn memory_bytes(&self) -> usize {
-        self.by_slot.capacity() * size_of::<Option<Box<Client>>>() + self.open * size_of::<Client>() + self.spare_bytes
+        self.by_slot.capacity() * size_of::<Option<Box<Connection>>>()
+            + self.open * size_of::<Connection>()
+            + self.spare_bytes
     }
 
-    /// All of them, to be gone through while they change.
+    /// The tokens of all connections, for iteration while the table changes.
     pub fn tokens(&self) -> Vec<Token> {
-        self.by_slot.iter().flatten().map(|client| client.token).collect()
+        self.by_slot.iter().flatten().map(|connection| connection.token).collect()
     }
 }

@@ -1,5 +1,5 @@
-//! Answers that other threads make: queries by the pool, and statistics by the observer (`documents`). The request is
-//! passed on, its connection waits, and what comes back is sent.
+//! Responses made by other threads: queries by the pool, and statistics by the observer (`documents`). The request is
+//! passed on, its connection waits, and the response is sent when it arrives.
 //!
 //! A query is begun only once the answers to the requests before it on its connection have been sent: so they are not
 //! held up by it, and what they acknowledged is in it. When its connection ends, dropping the reader cancels it. That
@@ -7,7 +7,7 @@
 //! ask: the query goes on for a little while. Once the answer has begun, only a failing send tells.
 
 use super::{
-    client::{Phase, Timer},
+    connection::{Phase, Timer},
     state::State,
 };
 use crate::{
@@ -21,24 +21,24 @@ use http1::{After, HttpError, Progress, Responder, Served, Status};
 use reactor::Token;
 
 impl State {
-    /// Passes a query on to the pool, or answers 503 when it has too many.
+    /// Passes a query on to the pool, or responds 503 when the pool is full.
     pub(super) fn start_query(&mut self, token: Token, asked: Box<RawQuery>) {
-        let Some(client) = self.clients.get(token) else { return };
-        client.phase = Phase::Deferred;
+        let Some(connection) = self.connections.get(token) else { return };
+        connection.phase = Phase::Deferred;
         match self.setup.queries.submit(asked, token) {
             Ok(reader) => {
-                client.answer = Some(reader);
-                let timer = if client.eof { Timer::Left } else { Timer::Query };
+                connection.answer = Some(reader);
+                let timer = if connection.eof { Timer::Left } else { Timer::Query };
                 self.set_timer(token, timer);
             }
             Err((refusal, text)) => self.refuse_deferred(token, refusal, text),
         }
     }
 
-    /// Answers 503 to a query that no thread has answered in time.
+    /// Responds 503 to a query that timed out.
     pub(super) fn end_query(&mut self, token: Token) {
-        if let Some(client) = self.clients.get(token) {
-            client.answer = None;
+        if let Some(connection) = self.connections.get(token) {
+            connection.answer = None;
         }
         let refusal =
             HttpError::Unavailable { text: "the query timed out", retry_after_s: http1::limits::RETRY_AFTER_S };
@@ -47,12 +47,12 @@ impl State {
 
     /// Goes on with an answer that comes in parts: with one of them, as each is sent before the next is taken.
     pub(super) fn take_part(&mut self, token: Token) {
-        let Some(client) = self.clients.get(token) else { return };
-        let Some(reader) = &client.answer else { return };
+        let Some(connection) = self.connections.get(token) else { return };
+        let Some(reader) = &connection.answer else { return };
         match reader.take() {
             Taken::Event(part) => self.send_part(token, part),
-            Taken::Nothing if client.phase == Phase::Sending => {
-                client.phase = Phase::Streaming;
+            Taken::Nothing if connection.phase == Phase::Sending => {
+                connection.phase = Phase::Streaming;
                 self.set_timer(token, Timer::More);
             }
             Taken::Nothing => {}
@@ -61,17 +61,17 @@ impl State {
     }
 
     fn send_part(&mut self, token: Token, part: ResponseEvent) {
-        let Some(client) = self.clients.get(token) else { return };
+        let Some(connection) = self.connections.get(token) else { return };
         match part {
             ResponseEvent::Whole { content_type, body } => {
-                client.answer = None;
+                connection.answer = None;
                 let whole = |respond: Responder<'_>| respond.answer(Status::Ok, content_type, body.content());
                 if self.answer_deferred(token, whole).is_some() {
                     self.setup.service.counters.answered_ok += 1;
                 }
             }
             ResponseEvent::Refused { error, text } => {
-                client.answer = None;
+                connection.answer = None;
                 self.refuse_deferred(token, error, &text);
             }
             ResponseEvent::Head { content_type } => {
@@ -80,32 +80,32 @@ impl State {
                 };
                 self.setup.service.counters.answered_ok += 1;
                 if !progress.streaming
-                    && let Some(client) = self.clients.get(token)
+                    && let Some(connection) = self.connections.get(token)
                 {
-                    client.answer = None;
+                    connection.answer = None;
                 }
             }
             ResponseEvent::Piece(piece) => {
-                client.out = client.http.piece(piece);
+                connection.out = connection.http.piece(piece);
                 self.dispatch(token, After::KeepOpen);
             }
             ResponseEvent::Last(piece) => {
-                client.answer = None;
-                let (bytes, progress) = client.http.last_piece(piece);
-                client.out = bytes;
+                connection.answer = None;
+                let (bytes, progress) = connection.http.last_piece(piece);
+                connection.out = bytes;
                 self.follow(token, progress);
             }
         }
     }
 
-    /// Answers a request that was passed on, if its connection still waits for it.
+    /// Completes a request that was passed on, if its connection still waits for it.
     pub(super) fn answer_deferred(
         &mut self,
         token: Token,
         answer: impl FnOnce(Responder<'_>) -> Served,
     ) -> Option<Progress> {
-        let client = self.clients.get(token).filter(|client| client.phase == Phase::Deferred)?;
-        let progress = client.http.answer_deferred(&self.http, &mut client.out, answer);
+        let connection = self.connections.get(token).filter(|connection| connection.phase == Phase::Deferred)?;
+        let progress = connection.http.answer_deferred(&self.http, &mut connection.out, answer);
         self.follow(token, progress);
         Some(progress)
     }

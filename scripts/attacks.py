@@ -1,10 +1,13 @@
 #!/usr/bin/env python3
 """Attacks a server with hostile clients, and measures what an honest client beside them gets.
 
-Every attack comes from one loopback address, the honest client from another. A check passes or fails by counts alone (statuses, connections,
-memory); times are printed, not judged. Each server is started here, on a free port with a directory of its own, and stopped by its pid.
+Every attack comes from one loopback address, the honest client from another. A check passes or fails by counts alone
+(statuses, connections, memory); times are printed, not judged. Each server is started here, on a free port with a
+directory of its own, and stopped by its pid.
 
-usage: scripts/attacks.py [--binary PATH] [--driver io_uring|epoll] [NAME...]      without a name: all; without a driver: both
+usage: scripts/attacks.py [--binary PATH] [--driver io_uring|epoll] [NAME...]
+
+Without a name all attacks run; without a driver, on both.
 exit code: 0 all passed, 1 something failed, 2 it could not run
 """
 
@@ -45,7 +48,8 @@ class Server:
     def __init__(self, binary, driver, *flags):
         self.directory = tempfile.mkdtemp(prefix="attacks.")
         self.log_path = os.path.join(self.directory, "stderr")
-        command = [binary, "--listen", "127.0.0.1:0", "--driver", driver, "--data-dir", os.path.join(self.directory, "data"), *flags]
+        data = os.path.join(self.directory, "data")
+        command = [binary, "--listen", "127.0.0.1:0", "--driver", driver, "--data-dir", data, *flags]
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log)
         end = time.monotonic() + 60
@@ -209,7 +213,8 @@ class Attacks:
         total = in_the_background(2, server.port, bomb, 5, 4)
         beside, p50 = honest(server.port, 5, post(METRIC), pace)
         counts = total()
-        yield counts[413] <= 100 * 6, f"{len(zipped)} bytes of gzip for 5 s: {dict(counts)}; at most 100/s are decompressed"
+        found = f"{len(zipped)} bytes of gzip for 5 s: {dict(counts)}; at most 100/s are decompressed"
+        yield counts[413] <= 100 * 6, found
         good = beside[200] == sum(beside.values()) and quiet[200] == sum(quiet.values())
         yield good, f"honest client: {dict(beside)}, p50 {p50_quiet:.2f} ms before, {p50:.2f} ms beside it"
         yield server.stop() == 0, "ends with exit code 0"
@@ -220,7 +225,8 @@ class Attacks:
         counts = collections.Counter()
         with connect(server.port, ATTACKER) as stream:
             for first in range(0, 66_000, 100):
-                burst = [post(METRIC, b"Authorization: Bearer name-%d\r\n" % name) for name in range(first, first + 100)]
+                names = range(first, first + 100)
+                burst = [post(METRIC, b"Authorization: Bearer name-%d\r\n" % name) for name in names]
                 stream.sendall(b"".join(burst))
                 received = b""
                 while received.count(b"HTTP/1.1 ") < 100 or not received.endswith((b"\n", b"}")):
@@ -267,7 +273,8 @@ class Attacks:
                 closed += 1
         for stream in sockets:
             stream.close()
-        yield held < 400 * MIB, f"{len(sockets)} open, {refused} refused, {closed} given up; RSS {before >> 20} -> {held >> 20} MiB"
+        rss = f"RSS {before >> 20} -> {held >> 20} MiB"
+        yield held < 400 * MIB, f"{len(sockets)} open, {refused} refused, {closed} evicted; {rss}"
         yield set(counts) == {200}, f"honest batches of {len(batch)} bytes: {dict(counts)}"
         # What it held goes back.
         end = time.monotonic() + 30
@@ -306,7 +313,8 @@ class Attacks:
 
     def answers_nobody_reads(self):
         """Two connections ask for 25 MB each and do not read: queries of others are answered."""
-        server, batches = self.server("--query-threads", "2", "--query-max-series", "200000", "--query-timeout", "10m"), 100
+        server = self.server("--query-threads", "2", "--query-max-series", "200000", "--query-timeout", "10m")
+        batches = 100
         line = b'{"timestamp":"%s","name":"m%d","value":%d,"type":"gauge","tags":{"t":"%s"}}'
         client, stored = Client(server.port, ATTACKER), 0
         for batch in range(batches):

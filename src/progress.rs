@@ -51,7 +51,7 @@ mod tests {
     use std::sync::Mutex;
 
     #[test]
-    fn the_line_is_asked_for_while_the_work_lasts_and_its_result_comes_back() {
+    fn the_progress_line_is_updated_while_the_work_runs() {
         let (asked, was_asked) = channel();
         let asked = Mutex::new(asked);
         let line = |elapsed: Duration| {

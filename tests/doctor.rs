@@ -45,7 +45,7 @@ fn check<'a>(document: &'a Value, id: &str) -> &'a Value {
 }
 
 #[test]
-fn every_check_states_its_severity_and_what_it_read_and_leaves_nothing_behind() {
+fn every_check_states_its_severity_and_what_it_read() {
     let directory = TempDir::new().unwrap();
     let document = document("", directory.path(), &["--listen", "127.0.0.1:0"]);
     for check in document["checks"].as_array().unwrap() {
@@ -85,7 +85,7 @@ fn few_descriptors_and_small_files_are_named() {
 }
 
 #[test]
-fn a_core_that_is_withheld_and_a_port_that_is_taken_are_findings_and_no_refusal() {
+fn a_withheld_core_and_a_port_in_use_are_findings() {
     let directory = TempDir::new().unwrap();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
@@ -95,7 +95,7 @@ fn a_core_that_is_withheld_and_a_port_that_is_taken_are_findings_and_no_refusal(
 }
 
 #[test]
-fn the_text_has_a_line_for_each_finding_and_wrong_flags_are_exit_code_2() {
+fn the_text_has_a_line_for_each_finding() {
     let directory = TempDir::new().unwrap();
     let output = doctor_under("ulimit -n 256;", directory.path(), &["--max-connections", "5000"]);
     let text = String::from_utf8(output.stdout).unwrap();
@@ -139,7 +139,7 @@ impl Server {
 }
 
 #[test]
-fn a_server_that_runs_is_said_to_and_one_that_was_killed_is_counted() {
+fn a_running_server_is_noted_and_a_killed_one_counted() {
     let directory = TempDir::new().unwrap();
     let server = Server::start(directory.path());
     let running = document("", directory.path(), &[]);

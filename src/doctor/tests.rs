@@ -46,7 +46,7 @@ fn on_a_host_in_order_only_the_price_of_a_sync_is_noted() {
 }
 
 #[test]
-fn on_an_empty_host_what_cannot_be_read_is_unknown_and_never_guessed() {
+fn on_an_empty_host_unreadable_values_are_unknown() {
     let made = Made::new();
     made.remove("proc");
     made.remove("sys");

@@ -270,7 +270,7 @@ mod tests {
     use tempfile::TempDir;
 
     #[test]
-    fn what_a_running_server_compresses_meanwhile_is_checked_all_the_same() {
+    fn a_segment_compressed_during_the_check_is_checked() {
         let directory = TempDir::new().unwrap();
         let path = directory.path();
         let names = [1, 2].map(|ms| SegmentName::after(None, ms));

@@ -27,7 +27,7 @@ const LONG_FILES: &[&str] = &["src/service.rs", "shard/state.rs"];
 /// Lines that are wider, by kind of file: their number may only go down.
 const WIDE_LINES: &[(&str, usize)] = &[(".rs", 761), (".sh", 176), (".bash", 14), (".py", 28), (".md", 351)];
 /// Tests whose names are longer: their number may only go down.
-const LONG_TEST_NAMES: usize = 50;
+const LONG_TEST_NAMES: usize = 37;
 
 #[test]
 fn lines_have_120_columns_at_most() {

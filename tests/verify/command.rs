@@ -80,7 +80,7 @@ fn what_cannot_be_checked_is_exit_code_2_and_one_line() {
 }
 
 #[test]
-fn the_directory_can_come_from_the_environment_and_has_a_default() {
+fn the_directory_has_a_variable_and_a_default() {
     let (log, _) = Log::with(Form::Active, &lines(0..7));
     let mut command = Command::new(env!("CARGO_BIN_EXE_metricstream"));
     let output = command.env("METRICSTREAM_DATA_DIR", log.path()).arg("verify").output().unwrap();
@@ -94,7 +94,7 @@ fn the_directory_can_come_from_the_environment_and_has_a_default() {
 }
 
 #[test]
-fn a_directory_in_use_is_checked_up_to_its_last_whole_line_and_not_repaired() {
+fn a_directory_in_use_is_checked_and_not_repaired() {
     let text = [&lines(0..10)[..], &line(10).as_bytes()[..30]].concat();
     let (log, _) = Log::with(Form::Active, &text);
     let mut lock = File::create(log.file("metricstream.lock")).unwrap();

@@ -76,7 +76,7 @@ fn a_torn_tail() {
 }
 
 #[test]
-fn a_flipped_bit_is_found_in_its_block_and_where_the_line_is_broken_in_its_line() {
+fn a_flipped_bit_is_located() {
     let text = lines(FOUR_BLOCKS);
     let value_at = offset(9_000) + line(9_000).find("9000").unwrap();
     let name_at = offset(9_000) + line(9_000).find("\"name").unwrap();

@@ -46,7 +46,7 @@ fn a_torn_tail_is_cut_as_at_a_start() {
 }
 
 #[test]
-fn a_damaged_middle_of_the_active_segment_leaves_a_state_that_fits() {
+fn a_repaired_active_segment_has_a_matching_state() {
     let log = Log::new();
     drop(log::open(log.path()).unwrap());
     let damaged = [&lines(0..10)[..], b"foreign\n", &lines(10..20)].concat();

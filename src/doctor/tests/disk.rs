@@ -103,7 +103,7 @@ fn free_space_against_what_the_log_may_come_to_be() {
 }
 
 #[test]
-fn unclean_shutdowns_are_those_the_state_counts_and_the_one_it_has_not_yet_counted() {
+fn unclean_shutdowns_include_the_one_not_counted_yet() {
     let state = |clean: u8, count: u64| {
         format!(
             "metricstream state 1\nboot_id {:36}\ndevice {:020}\ninode {:020}\ncommitted_bytes {:020}\nclean {clean}\n\

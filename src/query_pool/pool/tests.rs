@@ -220,7 +220,7 @@ fn a_refusal_is_passed_on() {
 }
 
 #[test]
-fn queries_are_refused_when_too_many_wait_and_go_on_when_there_is_room() {
+fn queries_are_refused_while_too_many_wait() {
     const SHARE: usize = limits::QUERIES_WAITING_MAX / 2;
     let bench = bench(1, LONG);
     let running = bench.submit_as("c", "first", false).unwrap();
@@ -334,7 +334,7 @@ fn queries_are_refused_when_too_many_are_open() {
 }
 
 #[test]
-fn a_query_whose_reader_is_gone_stops_and_one_that_waits_is_never_begun() {
+fn a_query_without_a_reader_stops_or_never_starts() {
     let bench = bench(1, LONG);
     let running = bench.submit("running", false).unwrap();
     assert_eq!(bench.begun().0, "running");
@@ -364,7 +364,7 @@ fn a_reader_that_goes_in_the_middle_of_an_answer_ends_it() {
 }
 
 #[test]
-fn a_query_that_waits_too_long_is_told_so_and_one_that_runs_knows_its_deadline() {
+fn a_query_times_out_while_it_waits_or_runs() {
     let bench = bench(1, Duration::from_secs(2));
     let running = bench.submit("running", false).unwrap();
     assert_eq!(bench.begun().0, "running");

@@ -79,6 +79,11 @@ loom *OPTIONS:
 sanitize *OPTIONS:
     scripts/sanitize.sh {{OPTIONS}}
 
+# Run hostile clients beside an honest one
+[group('correctness')]
+attacks *OPTIONS:
+    scripts/attacks.py {{OPTIONS}}
+
 # Make faults on this host and check that doctor reports each
 [group('correctness')]
 doctor-faults *OPTIONS:

@@ -72,7 +72,8 @@ fn named_paths(text: &str) -> Vec<&str> {
 }
 
 /// Documents whose paths are directions to the reader, each from the root of the tree.
-const DIRECTIONS: [&str; 2] = ["ARCHITECTURE.md", "README.md"];
+const DIRECTIONS: [&str; 6] =
+    ["ARCHITECTURE.md", "CONTRIBUTING.md", "README.md", "RELIABILITY.md", "docs/tools.md", "SECURITY.md"];
 
 #[test]
 fn paths_that_documents_name_exist() {

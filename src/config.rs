@@ -1,5 +1,5 @@
 //! The server's configuration, and the only module that reads flags, environment and configuration file. The options as
-//! given ([`arguments`], every field optional) are kept apart from the resolved configuration ([`Config`], every field
+//! given (`arguments`, every field optional) are kept apart from the resolved configuration ([`Config`], every field
 //! set). Flags override `METRICSTREAM_*` variables, those override the file, and the file overrides the defaults.
 
 mod arguments;

@@ -1,5 +1,7 @@
 //! The options of `serve` as given on the command line, in the environment or in the configuration file. Defaults and
 //! bounds are applied in `resolve`.
+// The doc comments are the text of `--help`, which has addresses like [::1] and no markup.
+#![allow(rustdoc::broken_intra_doc_links, rustdoc::bare_urls)]
 
 use super::{
     ConfigError,

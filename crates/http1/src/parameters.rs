@@ -1,5 +1,5 @@
 //! The parameters of a query string, encoded as those of HTML forms are
-//! (https://url.spec.whatwg.org/#urlencoded-parsing): cut at `&` and `=`, `%41` is a byte and `+` a space. Allocates
+//! (<https://url.spec.whatwg.org/#urlencoded-parsing>): cut at `&` and `=`, `%41` is a byte and `+` a space. Allocates
 //! nothing: a name or a value is decoded as it is compared.
 
 /// A name or a value, as it was sent.

@@ -2,7 +2,7 @@
 //! `io_uring_enter` a turn that submits and waits. Linux 6.0 or later; [`probe`] tells whether this kernel will do.
 //!
 //! Owns its ring, its listeners and its connections; a connection's slot, socket and buffers outlive every operation
-//! the kernel still has of it ([`user_data::InFlight`]). No handler runs while the completion queue is walked: a turn
+//! the kernel still has of it (`user_data::InFlight`). No handler runs while the completion queue is walked: a turn
 //! takes the completions out first, then goes through them.
 //!
 //! A connection is torn down in one way: cancel what is in flight, wait for each operation's last completion and for

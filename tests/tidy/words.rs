@@ -14,10 +14,10 @@ struct Word {
 }
 
 const WORDS: &[Word] = &[
-    word(&["room", "rooms"], "module, crate; space", 96),
-    word(&["answer", "answers", "answered", "answering"], "response, respond; result of a query", 734),
+    word(&["room", "rooms"], "module, crate; space", 91),
+    word(&["answer", "answers", "answered", "answering"], "response, respond; result of a query", 683),
     word(&["told"], "notified, informed, reported", 90),
-    word(&["asked"], "queried, requested", 132),
+    word(&["asked"], "queried, requested", 127),
     word(&["hears", "heard"], "receives", 13),
     word(&["feels", "felt"], "checks", 1),
     word(&["deaf"], "closed", 0),
@@ -27,13 +27,13 @@ const WORDS: &[Word] = &[
     word(&["lives"], "runs, is live", 21),
     word(&["dies"], "exits", 3),
     word(&["gives up", "given up"], "aborts, closes", 39),
-    word(&["mend", "mends", "mended", "mending"], "fix, repair", 19),
+    word(&["mend", "mends", "mended", "mending"], "fix, repair", 17),
     word(&["to be had"], "available, unavailable", 15),
     word(&["none of ours"], "foreign", 10),
     word(&["comes round", "came round"], "expires", 3),
     word(&["for want of"], "without", 3),
     word(&["at the least"], "at least", 3),
-    word(&["keeper", "keeper's"], "maintenance", 20),
+    word(&["keeper", "keeper's"], "maintenance", 1),
     word(&["tend", "tends", "tended"], "process", 3),
     word(&["goes without saying", "so to speak", "needless to say"], "nothing", 0),
 ];

@@ -25,9 +25,9 @@ const LONG_FUNCTIONS: &[(&str, &str)] = &[
 /// Files that are longer, by the end of their path.
 const LONG_FILES: &[&str] = &["src/service.rs", "shard/state.rs"];
 /// Lines that are wider, by kind of file: their number may only go down.
-const WIDE_LINES: &[(&str, usize)] = &[(".rs", 573), (".sh", 85), (".bash", 6), (".py", 34), (".md", 41)];
+const WIDE_LINES: &[(&str, usize)] = &[(".rs", 572), (".sh", 85), (".bash", 6), (".py", 28), (".md", 41)];
 /// Tests whose names are longer: their number may only go down.
-const LONG_TEST_NAMES: usize = 51;
+const LONG_TEST_NAMES: usize = 36;
 
 #[test]
 fn lines_have_120_columns_at_most() {

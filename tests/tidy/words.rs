@@ -15,9 +15,9 @@ struct Word {
 
 const WORDS: &[Word] = &[
     word(&["room", "rooms"], "module, crate; space", 91),
-    word(&["answer", "answers", "answered", "answering"], "response, respond; result of a query", 683),
+    word(&["answer", "answers", "answered", "answering"], "response, respond; result of a query", 647),
     word(&["told"], "notified, informed, reported", 90),
-    word(&["asked"], "queried, requested", 127),
+    word(&["asked"], "queried, requested", 126),
     word(&["hears", "heard"], "receives", 13),
     word(&["feels", "felt"], "checks", 1),
     word(&["deaf"], "closed", 0),
@@ -26,7 +26,7 @@ const WORDS: &[Word] = &[
     word(&["last word"], "final report", 2),
     word(&["lives"], "runs, is live", 21),
     word(&["dies"], "exits", 3),
-    word(&["gives up", "given up"], "aborts, closes", 39),
+    word(&["gives up", "given up"], "aborts, closes", 37),
     word(&["mend", "mends", "mended", "mending"], "fix, repair", 17),
     word(&["to be had"], "available, unavailable", 15),
     word(&["none of ours"], "foreign", 10),

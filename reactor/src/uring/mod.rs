@@ -156,7 +156,7 @@ impl UringDriver {
         let (submissions, completions) = queue_entries(setup.connections_max, setup.receive_buffers);
         let (queue, _) = setup::build(ladder, submissions, completions)?;
         let buffers =
-            BufferRing::new(&queue.submitter(), BUFFER_GROUP, setup.receive_buffers, setup.receive_buffer_bytes)?;
+            setup::register_buffers(&queue, BUFFER_GROUP, setup.receive_buffers, setup.receive_buffer_bytes)?;
         let mut driver = Self {
             queue,
             buffers,

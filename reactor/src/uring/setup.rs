@@ -4,7 +4,13 @@
 
 use super::{buffers::BufferRing, queue::Queue, user_data::Op, user_data::pack_own};
 use io_uring::{IoUring, Probe, cqueue, opcode, types};
-use std::{fmt, fs, io, io::Write, os::fd::AsRawFd, os::unix::net::UnixStream, time::Duration, time::Instant};
+use std::{
+    fmt, fs,
+    io::{self, Write},
+    os::{fd::AsRawFd, unix::net::UnixStream},
+    thread,
+    time::{Duration, Instant},
+};
 
 /// Entries of the queues of `probe`: enough for its self-test.
 const PROBE_ENTRIES: u32 = 8;
@@ -13,6 +19,11 @@ const SELF_TEST_GROUP: u16 = 1;
 const _: () = assert!(SELF_TEST_GROUP != super::BUFFER_GROUP);
 /// The self-test waits for the kernel's own work only, microseconds; this bounds it on a machine that is stuck.
 const SELF_TEST_WAIT: Duration = Duration::from_secs(2);
+/// How long a ring that got no memory is tried again. The kernel gives the rings of a process that was killed back some time
+/// after it has gone, so a server that is started in its place can be refused at first.
+const MEMORY_WAIT: Duration = Duration::from_secs(3);
+/// Pause between two tries.
+const MEMORY_RETRY: Duration = Duration::from_millis(20);
 
 /// How a ring was set up, best first (io_uring_setup(2)). A kernel that does not know a flag refuses it with `EINVAL`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,7 +96,8 @@ pub enum Unavailable {
     Absent,
     /// The kernel has io_uring but not this, which the driver needs.
     Lacks(&'static str),
-    /// `ENOMEM`: the rings take more locked memory than RLIMIT_MEMLOCK lets this user have.
+    /// `ENOMEM`, for longer than [`MEMORY_WAIT`]: the rings take more locked memory than RLIMIT_MEMLOCK lets this user
+    /// have, or more than the kernel has.
     LockedMemory,
     /// Something else the kernel said.
     Refused(io::Error),
@@ -120,8 +132,8 @@ impl fmt::Display for Unavailable {
                  default; allow io_uring_setup, io_uring_enter and io_uring_register in the profile",
             ),
             Self::LockedMemory => f.write_str(
-                "its rings take more locked memory than this user may have; raise the limit (`ulimit -l`, LimitMEMLOCK= in \
-                 systemd), or run fewer reactors",
+                "its rings take more locked memory than this user may have, or the kernel is out of memory (ENOMEM); raise \
+                 the limit (`ulimit -l`, LimitMEMLOCK= in systemd), or run fewer reactors",
             ),
             Self::Absent => f.write_str(
                 "this kernel has no io_uring (ENOSYS): it was built without CONFIG_IO_URING, is older than 5.1, or a \
@@ -158,8 +170,30 @@ pub fn probe() -> Result<Report, Unavailable> {
 }
 
 /// A ring by the first step of `ladder` that the kernel knows, its queues at least this long if the kernel's bounds
-/// allow, and tested.
+/// allow, and tested. Tried again for [`MEMORY_WAIT`] where memory is short.
 pub(super) fn build(ladder: &[Step], submissions: u32, completions: u32) -> Result<(Queue, Step), Unavailable> {
+    let is_short = |unavailable: &Unavailable| matches!(unavailable, Unavailable::LockedMemory);
+    retry(MEMORY_WAIT, is_short, || try_build(ladder, submissions, completions))
+}
+
+/// The receive buffers of a driver, tried again as a ring is.
+pub(super) fn register_buffers(queue: &Queue, group: u16, count: u16, buffer_bytes: u32) -> io::Result<BufferRing> {
+    let is_short = |error: &io::Error| error.raw_os_error() == Some(libc::ENOMEM);
+    retry(MEMORY_WAIT, is_short, || BufferRing::new(&queue.submitter(), group, count, buffer_bytes))
+}
+
+/// Calls `attempt` until it fails otherwise than `is_short` of memory, succeeds, or `wait` is over.
+fn retry<T, E>(wait: Duration, is_short: fn(&E) -> bool, mut attempt: impl FnMut() -> Result<T, E>) -> Result<T, E> {
+    let deadline = Instant::now() + wait;
+    loop {
+        match attempt() {
+            Err(error) if is_short(&error) && Instant::now() < deadline => thread::sleep(MEMORY_RETRY),
+            outcome => return outcome,
+        }
+    }
+}
+
+fn try_build(ladder: &[Step], submissions: u32, completions: u32) -> Result<(Queue, Step), Unavailable> {
     let mut refusal = io::Error::from_raw_os_error(libc::EINVAL);
     for &step in ladder {
         match step.build(submissions, completions) {
@@ -197,8 +231,11 @@ fn require_features(uring: &IoUring) -> Result<(), Unavailable> {
 /// feature ignores the flag in silence, and the opcode probe cannot tell. Multishot receive (6.0) implies multishot accept
 /// (5.19). Leaves nothing in flight and the queues empty.
 fn self_test(queue: &mut Queue) -> Result<(), Unavailable> {
-    let mut buffers = BufferRing::new(&queue.submitter(), SELF_TEST_GROUP, 2, 64)
-        .map_err(|_| Unavailable::Lacks("provided-buffer rings (5.19)"))?;
+    let mut buffers =
+        BufferRing::new(&queue.submitter(), SELF_TEST_GROUP, 2, 64).map_err(|error| match error.raw_os_error() {
+            Some(libc::ENOMEM) => Unavailable::LockedMemory,
+            _ => Unavailable::Lacks("provided-buffer rings (5.19)"),
+        })?;
     match multishot_receive(queue, &buffers) {
         Ok(true) if queue.submitter().unregister_buf_ring(SELF_TEST_GROUP).is_ok() => Ok(()),
         outcome => {
@@ -266,6 +303,21 @@ mod tests {
         assert!(matches!(&refused, Unavailable::Refused(error) if error.raw_os_error() == Some(libc::EINVAL)));
         let report = probe().unwrap();
         assert!(report.to_string().contains(&report.kernel), "{report}");
+    }
+
+    #[test]
+    fn short_memory_is_tried_again_and_nothing_else_is() {
+        let refusals = [Unavailable::LockedMemory, Unavailable::LockedMemory, Unavailable::Absent];
+        let is_short = |unavailable: &Unavailable| matches!(unavailable, Unavailable::LockedMemory);
+        let mut refusals = refusals.into_iter();
+        let last = retry(Duration::from_secs(600), is_short, || Err::<(), _>(refusals.next().unwrap()));
+        assert!(matches!(last, Err(Unavailable::Absent)));
+        let mut tries = 0;
+        let short = retry(Duration::ZERO, is_short, || {
+            tries += 1;
+            Err::<(), _>(Unavailable::LockedMemory)
+        });
+        assert!(matches!((short, tries), (Err(Unavailable::LockedMemory), 1)));
     }
 
     #[test]

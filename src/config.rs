@@ -21,11 +21,11 @@ use http1::Cors;
 use log::AckLevel;
 use std::{collections::HashSet, fmt, path::PathBuf, time::Duration};
 
+pub use self::query::Query;
 pub use arguments::{Arguments, read_file};
 pub use choices::{Compression, DriverChoice, LogFormat, StatsAuth, WriterCore};
 pub use listen::ListenAddress;
 pub use placement::{CoreList, Placement, allowed_cores};
-pub use query::Query;
 pub use telemetry::{FigureExport, Telemetry, TraceExport};
 
 /// The resolved configuration. Times and sizes are in the units their names end in.

@@ -16,7 +16,6 @@ use crate::{
     limits,
     listening::{self, Endpoint, Listening, Place, Role, SocketFiles},
     query_pool::{LogEngine, Pool, PoolSetup},
-    scan::Source,
     service::{Service, Shared},
     shard::{self, ShardMessage, ShardSetup},
     stats::{ExportStatus, Facts, FiguresOut, Observer, ObserverSetup, QueryStatus, process},
@@ -29,6 +28,7 @@ use log::{
     DirectoryLock, Log, LogError, LogHealth, LogStatus,
     segment::{Maintenance, MaintenanceSetup},
 };
+use query::scan::Source;
 use rate::{ClientKeys, EventSender, Limiter, LimiterSetup, TopClients, event_ring};
 use reactor::{
     Setup,

@@ -1,7 +1,8 @@
 //! Threads, cores and limits of queries.
 
 use super::{CoreList, Placement};
-use crate::{limits, query::Bounds};
+use crate::limits;
+use query::Bounds;
 
 /// Threads, cores and limits of queries.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,10 +11,10 @@ use super::{
 use crate::{
     limits,
     proxy::{ForwardedHeader, TrustedProxies, TrustedProxy},
-    query::Bounds,
 };
 use http1::{Cors, Origin};
 use log::AckLevel;
+use query::Bounds;
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
@@ -44,25 +44,25 @@ impl Arguments {
             series_limit: within(
                 "--query-max-series",
                 self.query_max_series,
-                limits::QUERY_SERIES_DEFAULT,
+                query::limits::QUERY_SERIES_DEFAULT,
                 limits::QUERY_COUNT_CAP,
             )?,
             points_limit: within(
                 "--query-max-points",
                 self.query_max_points,
-                limits::QUERY_POINTS_DEFAULT,
+                query::limits::QUERY_POINTS_DEFAULT,
                 limits::QUERY_COUNT_CAP,
             )?,
             held_bytes_limit: query_size(
                 "--query-max-memory",
                 self.query_max_memory,
-                limits::QUERY_HELD_BYTES_DEFAULT,
+                query::limits::QUERY_HELD_BYTES_DEFAULT,
                 limits::QUERY_HELD_BYTES_CAP,
             )?,
             scanned_bytes_limit: query_size(
                 "--query-max-scan",
                 self.query_max_scan,
-                limits::QUERY_SCANNED_BYTES_DEFAULT,
+                query::limits::QUERY_SCANNED_BYTES_DEFAULT,
                 limits::QUERY_SCANNED_BYTES_CAP,
             )?,
         };

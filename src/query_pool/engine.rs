@@ -6,13 +6,11 @@ use super::{
     pool::{Engine, Failure, Share, unavailable},
     routes::{self, RawQuery},
 };
-use crate::{
-    limits::QUERY_COLUMNS_MAX,
-    query::{Answer, Bounds, Effort, Refusal, Rendering, Request, run},
-    scan::Source,
-    stats::{Outcome, QueryStatus},
-};
+use crate::stats::{Outcome, QueryStatus};
 use http1::HttpError;
+use query::{
+    Answer, Bounds, ExecLimits, Refusal, Rendering, Request, query::limits::QUERY_COLUMNS_MAX, run, scan::Source,
+};
 use std::sync::{Arc, atomic::Ordering};
 use wake::clock::Clock;
 
@@ -33,7 +31,7 @@ impl Engine for LogEngine {
     fn answer(&self, asked: &RawQuery, share: &Share<'_>) -> Result<Prepared, Failure> {
         let kind = routes::kind_of(&asked.path)?;
         let request = Request::parse(kind, &asked.parameters, self.clock.wall_ms())?;
-        let effort = Effort {
+        let effort = ExecLimits {
             threads: share.threads,
             deadline: share.deadline,
             cancel: share.cancelled,

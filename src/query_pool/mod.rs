@@ -3,7 +3,7 @@
 //! The map: `routes` (which requests are queries), `pool` (the threads), `schedule` (whose turn it is), `shares` (what one client may
 //! have), `engine` (what one thread does), `negotiation` (the format of the response), `delivery` (a response on its way to its
 //! connection), `response_channel` (that way: a bounded channel from the thread to the reactor). What is evaluated and how is
-//! [`crate::query`]; what is counted is [`crate::stats::QueryStatus`].
+//! [`query`]; what is counted is [`crate::stats::QueryStatus`].
 
 mod delivery;
 mod engine;

@@ -1,7 +1,7 @@
 //! The format of a query's response, by the `Accept` field of its request.
 
-use crate::query::Format;
 use http1::accept::{self, Media};
+use query::Format;
 
 /// The formats in the order of preference, each with a media type that names it.
 const WISHES: [(Media, Format); 5] = [

@@ -1,11 +1,8 @@
 //! Recognises requests that are queries, and copies the parts that the query thread needs. Nothing is parsed here: a
 //! parameter may be a regular expression, and compiling one on a reactor would take too long.
 
-use crate::{
-    limits,
-    query::{self, Kind, Refusal},
-};
 use http1::{Head, HttpError, Method};
+use query::{Kind, Refusal};
 use rate::ClientKey;
 
 /// Returns true if `path` is a query path.
@@ -63,7 +60,7 @@ impl RawQuery {
     /// # Errors
     /// The form is too long, or not UTF-8.
     pub fn take_form(&mut self, form: &[u8]) -> Result<(), HttpError> {
-        if form.len() > limits::QUERY_PARAMETERS_BYTES_MAX {
+        if form.len() > query::limits::QUERY_PARAMETERS_BYTES_MAX {
             return Err(HttpError::BodyTooLarge);
         }
         let form = str::from_utf8(form).map_err(|_| HttpError::BadRequest("the form is not UTF-8"))?;
@@ -84,7 +81,7 @@ pub fn check_form(head: &Head<'_>) -> Result<(), HttpError> {
         return Err(HttpError::MediaType("post a query as application/x-www-form-urlencoded"));
     }
     match head.content_length {
-        Some(bytes) if bytes > limits::QUERY_PARAMETERS_BYTES_MAX as u64 => Err(HttpError::BodyTooLarge),
+        Some(bytes) if bytes > query::limits::QUERY_PARAMETERS_BYTES_MAX as u64 => Err(HttpError::BodyTooLarge),
         _ => Ok(()),
     }
 }

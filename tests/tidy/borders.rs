@@ -11,8 +11,9 @@ const BORDERS: &[(&str, &[&str])] = &[
     ("metric", &[]),
     ("http1", &[]),
     ("log", &["wake", "metric"]),
-    ("metricstream", &["wake", "reactor", "rate", "metric", "http1", "log"]),
-    ("metricstream_bench", &["wake", "reactor", "rate", "metric", "http1", "log", "metricstream"]),
+    ("query", &["wake", "metric", "log"]),
+    ("metricstream", &["wake", "reactor", "rate", "metric", "http1", "log", "query"]),
+    ("metricstream_bench", &["wake", "reactor", "rate", "metric", "http1", "log", "query", "metricstream"]),
     ("torture", &[]),
 ];
 

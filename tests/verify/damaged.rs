@@ -7,11 +7,8 @@ use log::{
     segment::{Maintenance, MaintenanceSetup, SegmentFile},
 };
 use metric::Line;
-use metricstream::{
-    query::{Bounds, Effort, Format, Kind, Refusal, Request, run},
-    scan::Source,
-};
 use proptest::prelude::*;
+use query::{Bounds, ExecLimits, Format, Kind, Refusal, Request, run, scan::Source};
 use std::{
     collections::BTreeSet,
     fs,
@@ -145,7 +142,7 @@ fn query(source: &Source) {
     static RUNNING: AtomicBool = AtomicBool::new(false);
     static SCANNED: AtomicU64 = AtomicU64::new(0);
     let deadline = Instant::now() + Duration::from_secs(600);
-    let effort = Effort { threads: 2, deadline, cancel: &RUNNING, scanned_bytes: &SCANNED };
+    let effort = ExecLimits { threads: 2, deadline, cancel: &RUNNING, scanned_bytes: &SCANNED };
     for (kind, parameters) in [
         (Kind::Query, "name=~.*&agg=sum&by=*"),
         (Kind::Query, "name=~(?i)metric_[0-9]%2B&agg=raw"),

@@ -8,15 +8,15 @@
 //! "reading" and "reading, CRC-32" are what it costs to read the plain file into a block's buffer at all, and to check it.
 
 use clap::Parser;
-use log::{limits::BLOCK_BYTES, segment::ACTIVE_NAME};
-use metricstream::{
-    query::{Bounds, Effort, Kind, Request, run},
-    scan::{Scanned, Source},
-};
+use log::{log::limits::BLOCK_BYTES, segment::ACTIVE_NAME};
 use metricstream_bench::{
     big_log::{Form, START_MS, STEP_MS, Shape, write_scrapes},
     cores::thread_cpu_ns,
     output,
+};
+use query::{
+    Bounds, ExecLimits, Kind, Request, run,
+    scan::{Scanned, Source},
 };
 use std::{
     error::Error,
@@ -216,7 +216,7 @@ fn query(directory: &Path, parameters: &str, threads: usize) -> Result<(Scanned,
     let cancel = AtomicBool::new(false);
     let scanned_bytes = AtomicU64::new(0);
     let deadline = Instant::now() + Duration::from_secs(600);
-    let effort = Effort { threads, deadline, cancel: &cancel, scanned_bytes: &scanned_bytes };
+    let effort = ExecLimits { threads, deadline, cancel: &cancel, scanned_bytes: &scanned_bytes };
     let bounds = Bounds { scanned_bytes_limit: u64::MAX, ..Bounds::default() };
     let answer = run(&request, &Source::directory(directory), bounds, &effort)?;
     Ok((answer.stats.scanned, answer.stats.points))

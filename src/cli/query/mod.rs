@@ -8,15 +8,12 @@ mod plot;
 mod svg;
 mod table;
 
-use crate::{
-    config::allowed_cores,
-    limits::SCAN_THREADS_CAP,
-    logging,
-    progress::metered,
-    query::{Answer, Bounds, Effort, Format, Kind, Refusal, Request, meaning, run},
+use crate::{config::allowed_cores, logging, progress::metered};
+use metric::printable::{TerminalWriter, printable};
+use query::{
+    Answer, Bounds, ExecLimits, Format, Kind, Refusal, Request, meaning, query::limits::SCAN_THREADS_CAP, run,
     scan::Source,
 };
-use metric::printable::{TerminalWriter, printable};
 use std::{
     borrow::Cow,
     fmt, fs,
@@ -197,7 +194,7 @@ impl Arguments {
             Bounds::default()
         };
         let scanned_bytes = AtomicU64::new(0);
-        let effort = Effort {
+        let effort = ExecLimits {
             threads: self.threads.map_or(cores, usize::from).clamp(1, SCAN_THREADS_CAP),
             deadline: Instant::now() + FOREVER,
             cancel: &AtomicBool::new(false),

@@ -1,8 +1,8 @@
 //! What a chart shows: lines, the window that holds them, and the marks on its axes.
 
 use super::for_terminal;
-use crate::query::{Answer, Request, Series, tags_of};
 use metric::{TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN, format_timestamp};
+use query::{Answer, Request, Series, tags_of};
 
 /// One series.
 #[derive(Debug)]

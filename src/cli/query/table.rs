@@ -1,7 +1,7 @@
 //! An answer as a table: a row for each point, a column for each tag that occurs.
 
 use super::{for_terminal, plot::shown_moment};
-use crate::query::{Answer, Kind, Value, append_value, listed, tags_of};
+use query::{Answer, Kind, Value, append_value, listed, tags_of};
 use std::{
     collections::BTreeSet,
     io::{self, Write},

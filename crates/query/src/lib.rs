@@ -1,0 +1,135 @@
+//! What is asked of the log, and what the answer is: points, series, names, values of tags. QUERY.md says what each
+//! parameter means.
+//!
+//! ```text
+//! plan:   parameters, moment ─> request, filter   what is requested
+//!                          │
+//! scan:   the lines ──> collector ─> groups       exec: one for each thread: series, their buckets,
+//!                          │  accumulator, samples   and what is kept of each
+//!                          │
+//! exec:   evaluate         merges them             exact sums, rates, percentiles
+//!                          │
+//! output: answer           JSON, CSV, JSON Lines, piece by piece
+//! ```
+//!
+//! Promises: what can be refused is refused before the first byte of the answer; memory is bounded by [`Bounds`],
+//! whatever is asked and whatever is in the log; the answer depends on what is in the log alone, not on the number of
+//! threads. It reads the log through [`scan`] alone, writes nothing, and knows no HTTP.
+
+mod exec;
+pub mod limits;
+mod output;
+mod plan;
+pub mod scan;
+
+pub use exec::accumulator::Value;
+pub use exec::evaluate::run;
+pub use exec::number::Digits;
+pub use output::answer::{Answer, Point, Series, Stats};
+pub use output::{Format, Rendering, append_value, listed};
+pub use plan::labels::{Key, meaning, tags_of};
+pub use plan::parameters::decode_path;
+pub use plan::request::{Agg, Request};
+
+use std::{
+    fmt,
+    sync::atomic::{AtomicBool, AtomicU64},
+    time::Instant,
+};
+
+/// What kind of question it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// Points: `/query`.
+    Query,
+    /// Which series there are: `/series`.
+    Series,
+    /// Which names there are: `/names`.
+    Names,
+    /// Which values the tag with this key has: `/tags/KEY`.
+    TagValues(String),
+}
+
+/// What one query may come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Series in the answer, or names, or values.
+    pub series_limit: usize,
+    /// Points in the answer.
+    pub points_limit: usize,
+    /// Bytes held while it is evaluated, over all threads.
+    pub held_bytes_limit: usize,
+    /// Bytes of lines, not compressed, that are scanned.
+    pub scanned_bytes_limit: u64,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            series_limit: limits::QUERY_SERIES_DEFAULT,
+            points_limit: limits::QUERY_POINTS_DEFAULT,
+            held_bytes_limit: limits::QUERY_HELD_BYTES_DEFAULT,
+            scanned_bytes_limit: limits::QUERY_SCANNED_BYTES_DEFAULT,
+        }
+    }
+}
+
+/// What may be put into one query.
+#[derive(Debug, Clone, Copy)]
+pub struct ExecLimits<'a> {
+    /// Threads that scan, the calling one among them; at least 1.
+    pub threads: usize,
+    /// When it has to be evaluated.
+    pub deadline: Instant,
+    /// Set when nobody wants the answer any more.
+    pub cancel: &'a AtomicBool,
+    /// Grows by the bytes of lines that were scanned, for whoever shows how far it is.
+    pub scanned_bytes: &'a AtomicU64,
+}
+
+impl ExecLimits<'_> {
+    /// Checks whether to go on.
+    ///
+    /// # Errors
+    /// The deadline has passed, or nobody wants the answer any more.
+    pub fn check(&self) -> Result<(), Refusal> {
+        if self.cancel.load(std::sync::atomic::Ordering::Relaxed) {
+            return Err(Refusal::Cancelled);
+        }
+        if Instant::now() >= self.deadline { Err(Refusal::Deadline) } else { Ok(()) }
+    }
+}
+
+/// Asks whether to go on: the deadline may have passed, or nobody may want the answer any more. Between two looks only
+/// bounded work is done.
+type Look<'a> = &'a (dyn Fn() -> Result<(), Refusal> + Sync);
+
+/// Why there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// A parameter is wrong: which, and what would be right.
+    BadRequest(String),
+    /// It would go over a bound: which, and what would make it smaller.
+    OverBound(String),
+    /// It was not evaluated in time.
+    Deadline,
+    /// Nobody wants the answer any more.
+    Cancelled,
+    /// The log cannot be read: which file, and why.
+    Unreadable(String),
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BadRequest(what) | Self::OverBound(what) | Self::Unreadable(what) => f.write_str(what),
+            Self::Deadline => f.write_str("the query timed out; use a shorter time range or fewer names"),
+            Self::Cancelled => f.write_str("cancelled"),
+        }
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,8 @@
+//! What is requested of the log: the parameters, parsed and checked, before anything is read.
+
+pub mod filter;
+pub mod labels;
+pub mod moment;
+pub mod parameters;
+pub mod pattern;
+pub mod request;

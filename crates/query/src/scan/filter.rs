@@ -1,0 +1,238 @@
+//! Which lines of a block are wanted, told by as few of their bytes as that takes.
+//!
+//! A line begins with the same bytes at the same places: its timestamp, whose texts are in the order of their times, and then its
+//! name. So a line that is not wanted is known by its beginning, and the next is found by its line feed; only one that may be wanted
+//! is parsed, and then in full. A line that does not begin as ours do is foreign; one that does, and is not wanted, passes for ours.
+//! Predicates are asked only of names that were checked: what stands in a file may be anything.
+
+use super::{Names, Place, ScanError, ScanFilter, Scanned, Visitor, zone_map::ZoneMapBuilder};
+use memchr::{memchr, memchr2};
+use metric::{
+    BEFORE_NAME, BEFORE_TIMESTAMP, BEFORE_VALUE, Line, Lines, TIMESTAMP_BYTES, TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN,
+    format_timestamp, is_spelled,
+};
+
+const TIMESTAMP_AT: usize = BEFORE_TIMESTAMP.len();
+const TIMESTAMP_END: usize = TIMESTAMP_AT + TIMESTAMP_BYTES;
+const NAME_AT: usize = TIMESTAMP_END + BEFORE_NAME.len();
+
+/// Lines that match before somebody looks whether to go on.
+const LINES_BETWEEN_LOOKS: u64 = 1_024;
+
+/// What is wanted, in the bytes of the log.
+pub struct Filter<'a> {
+    wanted: &'a ScanFilter<'a>,
+    /// The one name that is wanted, and what stands behind it.
+    exact: Vec<u8>,
+    /// Bytes of that name. Where it ends is looked at first: most other names have another length.
+    exact_bytes: usize,
+    from: Option<[u8; TIMESTAMP_BYTES]>,
+    to: Option<[u8; TIMESTAMP_BYTES]>,
+}
+
+/// What a line's beginning tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Beginning {
+    Wanted,
+    Unwanted,
+    Foreign,
+}
+
+impl<'a> Filter<'a> {
+    pub fn new(wanted: &'a ScanFilter<'a>) -> Self {
+        let exact = match &wanted.names {
+            Names::Exact(name) => [name, BEFORE_VALUE].concat(),
+            Names::All | Names::Matching(_) => Vec::new(),
+        };
+        let text = |ms: i64| format_timestamp(ms.clamp(TIMESTAMP_MS_MIN, TIMESTAMP_MS_MAX));
+        Self {
+            wanted,
+            exact_bytes: exact.len().saturating_sub(BEFORE_VALUE.len()),
+            exact,
+            from: (wanted.from_ms > TIMESTAMP_MS_MIN).then(|| text(wanted.from_ms)),
+            to: (wanted.to_ms <= TIMESTAMP_MS_MAX).then(|| text(wanted.to_ms)),
+        }
+    }
+
+    /// Shows the lines of `text` that are wanted to `visitor`. They begin at `place`. `go_on` is asked once in a while.
+    pub fn visit<V: Visitor>(
+        &self,
+        text: &[u8],
+        place: Place,
+        verdicts: &mut Verdicts,
+        visitor: &mut V,
+        scanned: &mut Scanned,
+        go_on: impl Fn() -> Result<(), ScanError>,
+    ) -> Result<(), ScanError> {
+        let mut lines = Lines::new(text);
+        let mut at = 0;
+        while let Some(rest) = text.get(at..).filter(|rest| !rest.is_empty()) {
+            match self.begins(rest, verdicts) {
+                Beginning::Wanted => {
+                    lines.skip_to(at);
+                    if let Some(Ok(line)) = lines.next() {
+                        scanned.lines += 1;
+                        scanned.matched += 1;
+                        visitor.line(Place { offset: place.offset + at as u64, ..place }, &line)?;
+                        if scanned.matched.is_multiple_of(LINES_BETWEEN_LOOKS) {
+                            go_on()?;
+                        }
+                    } else {
+                        scanned.foreign_lines += 1;
+                    }
+                    at = lines.byte();
+                }
+                beginning => {
+                    let end = memchr(b'\n', rest);
+                    // One of ours has no line feed in its beginning.
+                    let is_ours = beginning == Beginning::Unwanted && end.is_some_and(|end| end >= NAME_AT);
+                    scanned.lines += u64::from(is_ours);
+                    scanned.foreign_lines += u64::from(!is_ours);
+                    at += end.map_or(rest.len(), |end| end + 1);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// As [`visit`](Self::visit), and has each line parsed to learn what the block holds.
+    pub fn learn<'t, V: Visitor>(
+        &self,
+        text: &'t [u8],
+        place: Place,
+        verdicts: &mut Verdicts,
+        visitor: &mut V,
+        scanned: &mut Scanned,
+        go_on: impl Fn() -> Result<(), ScanError>,
+    ) -> Result<ZoneMapBuilder<'t>, ScanError> {
+        let mut lesson = ZoneMapBuilder::new(text);
+        let mut lines = Lines::new(text);
+        loop {
+            let at = lines.byte();
+            match lines.next() {
+                None => return Ok(lesson),
+                Some(Err(_)) => {
+                    scanned.foreign_lines += 1;
+                    lesson.see_foreign();
+                }
+                Some(Ok(line)) => {
+                    scanned.lines += 1;
+                    lesson.see(&line);
+                    if !self.wants(&line, verdicts) {
+                        continue;
+                    }
+                    scanned.matched += 1;
+                    visitor.line(Place { offset: place.offset + at as u64, ..place }, &line)?;
+                    if scanned.matched.is_multiple_of(LINES_BETWEEN_LOOKS) {
+                        go_on()?;
+                    }
+                }
+            }
+        }
+    }
+
+    #[inline]
+    fn wants(&self, line: &Line<'_>, verdicts: &mut Verdicts) -> bool {
+        let is_named = match &self.wanted.names {
+            Names::All => true,
+            Names::Exact(name) => line.name == name,
+            Names::Matching(holds) => verdicts.of(line.name, |name| holds(name)) == Beginning::Wanted,
+        };
+        is_named && self.wanted.from_ms <= line.timestamp_ms && line.timestamp_ms < self.wanted.to_ms
+    }
+
+    #[inline]
+    fn begins(&self, line: &[u8], verdicts: &mut Verdicts) -> Beginning {
+        let Some((beginning, rest)) = line.split_at_checked(NAME_AT) else { return Beginning::Foreign };
+        if !beginning.starts_with(BEFORE_TIMESTAMP) || !beginning.ends_with(BEFORE_NAME) {
+            return Beginning::Foreign;
+        }
+        let timestamp = &beginning[TIMESTAMP_AT..TIMESTAMP_END];
+        let is_in_time =
+            || self.from.is_none_or(|from| timestamp >= &from[..]) && self.to.is_none_or(|to| timestamp < &to[..]);
+        // The cheaper question first.
+        let is_wanted = match &self.wanted.names {
+            Names::All => is_in_time(),
+            Names::Exact(_) => {
+                rest.get(self.exact_bytes) == Some(&b'"') && rest.starts_with(&self.exact) && is_in_time()
+            }
+            Names::Matching(holds) if is_in_time() => {
+                return name(rest).map_or(Beginning::Foreign, |name| verdicts.of(name, |name| holds(name)));
+            }
+            Names::Matching(_) => false,
+        };
+        if is_wanted { Beginning::Wanted } else { Beginning::Unwanted }
+    }
+}
+
+/// The string that `text` begins with, without its closing quotation mark.
+fn name(text: &[u8]) -> Option<&[u8]> {
+    let mut at = 0;
+    loop {
+        at += memchr2(b'"', b'\\', &text[at..])?;
+        if text[at] == b'"' {
+            return Some(&text[..at]);
+        }
+        at += 2;
+        if at > text.len() {
+            return None;
+        }
+    }
+}
+
+/// What a slow predicate has said of names, the last ones: few names come again and again.
+pub struct Verdicts {
+    /// By a name's hash; what comes to a place that is taken takes it.
+    places: Vec<Option<(Box<[u8]>, Beginning)>>,
+}
+
+impl Verdicts {
+    const PLACES: usize = 4_096;
+    /// A longer name is asked for each time.
+    const NAME_BYTES_MAX: usize = 1_024;
+
+    pub fn new() -> Self {
+        Self { places: Vec::new() }
+    }
+
+    /// Foreign if no line of ours can have the name; the predicate is not asked then.
+    fn of(&mut self, name: &[u8], holds: impl FnOnce(&[u8]) -> bool) -> Beginning {
+        let judge = |name: &[u8]| {
+            if name.is_empty() || !is_spelled(name) {
+                Beginning::Foreign
+            } else if holds(name) {
+                Beginning::Wanted
+            } else {
+                Beginning::Unwanted
+            }
+        };
+        if name.len() > Self::NAME_BYTES_MAX {
+            return judge(name);
+        }
+        if self.places.is_empty() {
+            self.places.resize(Self::PLACES, None);
+        }
+        let place = &mut self.places[hash(name) % Self::PLACES];
+        match place {
+            Some((known, verdict)) if **known == *name => *verdict,
+            _ => place.insert((name.into(), judge(name))).1,
+        }
+    }
+}
+
+/// Eight bytes at a time, each multiplied in and folded (after Bentley's and Knuth's multiplicative hashing). Whoever makes names
+/// collide only makes the predicate be asked.
+pub fn hash(name: &[u8]) -> usize {
+    const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mut hash = name.len() as u64;
+    let (words, rest) = name.as_chunks::<8>();
+    let mut last = [0; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    for word in words.iter().chain([&last]) {
+        hash = (hash ^ u64::from_le_bytes(*word)).wrapping_mul(FACTOR);
+        hash ^= hash >> 29;
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "any bits of it will do")]
+    let hash = hash as usize;
+    hash
+}

@@ -1,0 +1,195 @@
+//! A segment that a scan has come to: which of its files is read, in which pieces, and what of it is known to hold
+//! nothing wanted.
+//!
+//! The plain file is opened first, the compressed one if that is not there, and the sidecar is read after either: a
+//! plain file is read with any sidecar of its segment, and by the time that there is only the compressed one, the
+//! sidecar has its frames (`segment::compress`).
+
+use super::{
+    Names, ScanError, ScanFilter, Scanned, Snapshot,
+    sidecar_cache::{CacheHit, Key},
+    source::{Active, Shared, found},
+    zone_map::{BlockMatch, ZoneMap},
+};
+use log::segment::{Block, Segment, SegmentFile, SegmentName, Sidecar, open_regular};
+use std::{fs::File, path::Path, sync::Arc};
+
+/// A segment whose file is open.
+pub struct Opened {
+    /// Its number in the snapshot.
+    pub segment: u32,
+    /// Of the file that is read.
+    pub file_name: String,
+    pub file: Arc<File>,
+    pub is_compressed: bool,
+    pub form: Form,
+}
+
+/// In which pieces it is read.
+pub enum Form {
+    /// By the blocks of its sidecar.
+    Blocks { sidecar: Arc<Sidecar>, names: NamesWanted },
+    /// The plain file without a sidecar: in ranges of its bytes. So many belong to the snapshot.
+    Ranges { bytes: u64, learnt: Option<(Arc<ZoneMap>, Vec<BlockMatch>)> },
+    /// The compressed file of so many bytes without a sidecar that knows its frames: frame by frame.
+    Frames { bytes: u64 },
+}
+
+/// What came of opening a segment.
+pub enum Opening {
+    Opened(Opened),
+    /// It holds nothing wanted; so many bytes of lines.
+    Skipped {
+        bytes: u64,
+    },
+    /// Its lines are not there any more.
+    Gone,
+}
+
+/// Which of a segment's names are wanted, as its sidecar lists them.
+pub enum NamesWanted {
+    /// All of them, or it lists none.
+    Any,
+    /// This one, or none of them.
+    One(Option<u32>),
+    /// By their indices.
+    Some(Vec<bool>),
+}
+
+impl NamesWanted {
+    fn of(sidecar: &Sidecar, names: &Names<'_>) -> Self {
+        let Some(listed) = &sidecar.names else { return Self::Any };
+        match names {
+            Names::All => Self::Any,
+            Names::Exact(wanted) => {
+                let index = listed.iter().position(|name| name.as_bytes() == wanted);
+                Self::One(index.and_then(|index| u32::try_from(index).ok()))
+            }
+            Names::Matching(holds) => Self::Some(listed.iter().map(|name| holds(name.as_bytes())).collect()),
+        }
+    }
+
+    fn are_none(&self) -> bool {
+        match self {
+            Self::Any => false,
+            Self::One(index) => index.is_none(),
+            Self::Some(wanted) => !wanted.contains(&true),
+        }
+    }
+
+    /// Whether `block` can have a line with one of them.
+    fn may_be_in(&self, block: &Block) -> bool {
+        match self {
+            Self::Any => true,
+            Self::One(index) => block.foreign_lines > 0 || index.is_some_and(|index| block.may_name(index)),
+            Self::Some(wanted) => {
+                let is_wanted = |&index: &u32| wanted.get(index as usize).is_some_and(|&is_wanted| is_wanted);
+                block.foreign_lines > 0
+                    || block.names.as_ref().map_or(!self.are_none(), |names| names.iter().any(is_wanted))
+            }
+        }
+    }
+
+    /// Whether `block` can have a line that is wanted.
+    pub fn wants(&self, block: &Block, wanted: &ScanFilter<'_>) -> bool {
+        block.may_hold(wanted.from_ms, wanted.to_ms) && self.may_be_in(block)
+    }
+}
+
+/// Opens the segment with this number.
+pub fn open(
+    snapshot: &Snapshot,
+    number: usize,
+    wanted: &ScanFilter<'_>,
+    scanned: &mut Scanned,
+) -> Result<Opening, ScanError> {
+    let segment = u32::try_from(number).map_err(|_| ScanError::Unsettled)?;
+    let shared = &snapshot.shared;
+    let Some(listed) = snapshot.sealed.get(number) else {
+        let Some(Active { file, bytes, key }) = &snapshot.active else { return Ok(Opening::Gone) };
+        let form = ranges(shared, *bytes, *key, wanted);
+        let file = Arc::clone(file);
+        let file_name = snapshot.segment_name(segment);
+        return Ok(Opening::Opened(Opened { segment, file_name, file, is_compressed: false, form }));
+    };
+    let sidecar = match read_sidecar(shared, listed.name, Some(wanted), scanned) {
+        Some(CacheHit::OutOfTime(summary)) if summary.fits(listed.plain, listed.compressed) => {
+            return Ok(Opening::Skipped { bytes: summary.bytes });
+        }
+        Some(CacheHit::Whole(sidecar)) if sidecar.fits(listed.plain, listed.compressed) => {
+            let in_time = sidecar.first_ms < wanted.to_ms && wanted.from_ms <= sidecar.last_ms;
+            let is_out = !in_time || NamesWanted::of(&sidecar, &wanted.names).are_none();
+            if is_out && sidecar.foreign_lines == 0 {
+                return Ok(Opening::Skipped { bytes: sidecar.bytes });
+            }
+            Some(sidecar)
+        }
+        _ => None,
+    };
+    let Some((file, form, file_name)) = open_lines(&shared.directory, listed)? else { return Ok(Opening::Gone) };
+    let bytes = file.metadata().map_err(|error| ScanError::io(&file_name, error))?.len();
+    let is_compressed = form == SegmentFile::Compressed;
+    let fits = |sidecar: &Sidecar| match form {
+        SegmentFile::Compressed => sidecar.compressed_bytes() == Some(bytes),
+        SegmentFile::Plain | SegmentFile::Sidecar => sidecar.bytes == bytes,
+    };
+    let sidecar = match sidecar {
+        Some(sidecar) if fits(&sidecar) => Some(sidecar),
+        // It was compressed meanwhile, or the sidecar was made, or does not fit.
+        _ => match read_sidecar(shared, listed.name, None, scanned) {
+            Some(CacheHit::Whole(sidecar)) => Some(sidecar),
+            Some(CacheHit::OutOfTime(_)) | None => None,
+        },
+    };
+    let form = match sidecar {
+        Some(sidecar) if fits(&sidecar) => {
+            let names = NamesWanted::of(&sidecar, &wanted.names);
+            Form::Blocks { sidecar, names }
+        }
+        _ if is_compressed => Form::Frames { bytes },
+        // The sidecar is the witness of what was there: without a part of its lines a segment would be a wrong answer.
+        Some(sidecar) => {
+            let what = format!("it has {bytes} bytes, but had {} when it was sealed", sidecar.bytes);
+            return Err(ScanError::damaged(&file_name, what));
+        }
+        None => ranges(shared, bytes, shared.learns().then_some(Key::Sealed { name: listed.name, bytes }), wanted),
+    };
+    Ok(Opening::Opened(Opened { segment, file_name, file: Arc::new(file), is_compressed, form }))
+}
+
+/// The file to read; `None` if there is none any more.
+fn open_lines(directory: &Path, listed: &Segment) -> Result<Option<(File, SegmentFile, String)>, ScanError> {
+    for form in [SegmentFile::Plain, SegmentFile::Compressed] {
+        let file_name = listed.name.file(form);
+        let file =
+            found(open_regular(&directory.join(&file_name))).map_err(|error| ScanError::io(&file_name, error))?;
+        if let Some(file) = file {
+            return Ok(Some((file, form, file_name)));
+        }
+    }
+    Ok(None)
+}
+
+/// What the sidecar of a segment says, if there is one that can be used: without it everything is only slower. The
+/// summary is enough where that rules out the time that is `wanted`.
+fn read_sidecar(
+    shared: &Shared,
+    name: SegmentName,
+    wanted: Option<&ScanFilter<'_>>,
+    scanned: &mut Scanned,
+) -> Option<CacheHit> {
+    let times = wanted.map(|wanted| (wanted.from_ms, wanted.to_ms));
+    let (recalled, read_bytes) = shared.memory.sidecar(&shared.directory, name, times)?;
+    scanned.read_bytes += read_bytes;
+    Some(recalled)
+}
+
+/// A plain file of which so many bytes count, with what was learnt of it before.
+fn ranges(shared: &Shared, bytes: u64, key: Option<Key>, wanted: &ScanFilter<'_>) -> Form {
+    let learnt = key.map(|key| {
+        let learnt = shared.memory.learnt(key);
+        let known = learnt.known(wanted);
+        (learnt, known)
+    });
+    Form::Ranges { bytes, learnt }
+}

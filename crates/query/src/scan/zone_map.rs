@@ -1,0 +1,164 @@
+//! What was learnt of a file without a sidecar when it was scanned: the same as a sidecar says of each block, for the blocks that were
+//! read. Here a block is the lines that begin in one MiB of the file, counted from its beginning.
+//!
+//! A block is learnt once its MiB is full, and then never changes, as files are only appended to.
+
+use super::{Names, ScanFilter, filter::hash, open::NamesWanted};
+use crate::limits::SCAN_LEARNT_BYTES_MAX;
+use log::{
+    limits::{BLOCK_BYTES, BLOCK_NAMES_MAX, SEGMENT_NAMES_MAX},
+    segment::Block,
+};
+use metric::{Line, TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN};
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError},
+};
+use wake::sync::{Mutex, MutexGuard};
+
+/// Of one file.
+#[derive(Debug, Default)]
+pub struct ZoneMap(Mutex<Content>);
+
+#[derive(Debug, Default)]
+struct Content {
+    names: HashMap<Arc<[u8]>, u32>,
+    /// By their numbers; those that were not read yet are missing.
+    blocks: Vec<Option<Block>>,
+    /// Of memory, about.
+    bytes: usize,
+}
+
+/// What a scan has to do with a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BlockMatch {
+    /// To read it, and to learn what it holds.
+    Nothing,
+    /// To read it. So many of its lines are foreign.
+    Wanted { foreign_lines: u64 },
+    /// Nothing: it has nothing that is wanted, in so many bytes of lines.
+    Unwanted { bytes: u64 },
+}
+
+/// What is learnt of a block while it is read.
+pub struct ZoneMapBuilder<'t> {
+    block: Block,
+    /// Names, some of them more than once.
+    names: Vec<&'t [u8]>,
+    /// By a name's hash, the one that was seen last.
+    last: Vec<&'t [u8]>,
+}
+
+impl ZoneMap {
+    fn lock(&self) -> MutexGuard<'_, Content> {
+        // A block is added whole or not at all.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is known of each block, as far as any is.
+    pub fn known(&self, wanted: &ScanFilter<'_>) -> Vec<BlockMatch> {
+        let names = self.names_wanted(&wanted.names);
+        let known = |block: &Option<Block>| match block {
+            None => BlockMatch::Nothing,
+            Some(block) if names.wants(block, wanted) => BlockMatch::Wanted { foreign_lines: block.foreign_lines },
+            Some(block) => BlockMatch::Unwanted { bytes: block.bytes },
+        };
+        self.lock().blocks.iter().map(known).collect()
+    }
+
+    fn names_wanted(&self, names: &Names<'_>) -> NamesWanted {
+        match names {
+            Names::All => NamesWanted::Any,
+            Names::Exact(name) => NamesWanted::One(self.lock().names.get(&name[..]).copied()),
+            Names::Matching(holds) => {
+                // It may be slow, and others want to learn meanwhile. A name that is added later is in no block before.
+                let listed: Vec<_> = self.lock().names.iter().map(|(name, &index)| (Arc::clone(name), index)).collect();
+                let mut wanted = vec![false; listed.len()];
+                for (name, index) in listed {
+                    wanted[index as usize] = holds(&name);
+                }
+                NamesWanted::Some(wanted)
+            }
+        }
+    }
+
+    /// Keeps what was learnt of the block that begins at `from`, if there is room.
+    pub fn keep(&self, from: u64, lesson: ZoneMapBuilder<'_>) {
+        let Ok(number) = usize::try_from(from / BLOCK_BYTES as u64) else { return };
+        let ZoneMapBuilder { mut block, mut names, .. } = lesson;
+        let mut content = self.lock();
+        names.sort_unstable();
+        names.dedup();
+        let has_room = content.bytes + 4 * names.len() < SCAN_LEARNT_BYTES_MAX && names.len() <= BLOCK_NAMES_MAX;
+        let mut indices = has_room.then(|| names.iter().map_while(|name| content.index(name)).collect::<Vec<_>>());
+        indices = indices.filter(|indices| indices.len() == names.len());
+        if let Some(indices) = &mut indices {
+            indices.sort_unstable();
+        }
+        let blocks = (number + 1).saturating_sub(content.blocks.len());
+        let bytes =
+            blocks * size_of::<Option<Block>>() + indices.as_ref().map_or(0, |indices| size_of_val(&indices[..]));
+        if content.bytes + bytes > SCAN_LEARNT_BYTES_MAX {
+            return;
+        }
+        block.names = indices;
+        content.bytes += bytes;
+        if blocks > 0 {
+            content.blocks.resize(number + 1, None);
+        }
+        content.blocks[number] = Some(block);
+    }
+}
+
+impl Content {
+    /// The index of a name; `None` if there is no room for it.
+    fn index(&mut self, name: &[u8]) -> Option<u32> {
+        if let Some(&index) = self.names.get(name) {
+            return Some(index);
+        }
+        let bytes = name.len() + size_of::<(Arc<[u8]>, u32)>() + 2 * size_of::<usize>();
+        if self.names.len() >= SEGMENT_NAMES_MAX || self.bytes + bytes > SCAN_LEARNT_BYTES_MAX {
+            return None;
+        }
+        let index = u32::try_from(self.names.len()).ok()?;
+        self.bytes += bytes;
+        self.names.insert(name.into(), index);
+        Some(index)
+    }
+}
+
+impl<'t> ZoneMapBuilder<'t> {
+    const PLACES: usize = 1_024;
+
+    /// Of these lines.
+    pub fn new(lines: &[u8]) -> Self {
+        let block = Block {
+            offset: 0,
+            bytes: lines.len() as u64,
+            lines: 0,
+            foreign_lines: 0,
+            first_ms: TIMESTAMP_MS_MAX,
+            last_ms: TIMESTAMP_MS_MIN,
+            crc32: 0,
+            names: None,
+            frame: None,
+        };
+        Self { block, names: Vec::new(), last: vec![&[]; Self::PLACES] }
+    }
+
+    #[inline]
+    pub fn see(&mut self, line: &Line<'t>) {
+        self.block.lines += 1;
+        self.block.first_ms = self.block.first_ms.min(line.timestamp_ms);
+        self.block.last_ms = self.block.last_ms.max(line.timestamp_ms);
+        let last = &mut self.last[hash(line.name) % Self::PLACES];
+        if *last != line.name {
+            *last = line.name;
+            self.names.push(line.name);
+        }
+    }
+
+    pub fn see_foreign(&mut self) {
+        self.block.foreign_lines += 1;
+    }
+}

@@ -1,0 +1,42 @@
+//! The engine against a slow and obvious evaluator, over logs made up for it; its bounds; its forms.
+//!
+//! The map: `log` makes logs, `reference` is the obvious evaluator, `random` holds the engine against it, `answers` has examples
+//! that a person can check.
+
+mod answers;
+mod bounds;
+mod log;
+mod random;
+mod reference;
+
+use super::*;
+use crate::scan::Source;
+use self::log::Log;
+use std::time::Duration;
+
+static RUNNING: AtomicBool = AtomicBool::new(false);
+
+static SCANNED_BYTES: AtomicU64 = AtomicU64::new(0);
+
+fn effort(threads: usize) -> ExecLimits<'static> {
+    let deadline = Instant::now() + Duration::from_secs(600);
+    ExecLimits { threads, deadline, cancel: &RUNNING, scanned_bytes: &SCANNED_BYTES }
+}
+
+/// What the engine answers. `now` is long after every log.
+fn ask(log: &Log, kind: Kind, parameters: &str, threads: usize) -> Result<Answer, Refusal> {
+    const NOW_MS: i64 = 4_000_000_000_000;
+    let request = Request::parse(kind, parameters, NOW_MS)?;
+    run(&request, &Source::directory(log.path()), Bounds::default(), &effort(threads))
+}
+
+fn written(answer: &Answer, format: Format) -> String {
+    let mut text = Vec::new();
+    answer
+        .write_to(format, |piece| {
+            text.extend_from_slice(piece);
+            Ok::<_, std::convert::Infallible>(())
+        })
+        .unwrap();
+    String::from_utf8(text).unwrap()
+}

@@ -21,12 +21,14 @@ impl Appender {
     }
 
     /// Whether the log takes lines.
+    #[inline]
     #[must_use]
     pub fn health(&self) -> LogHealth {
         self.status.health()
     }
 
     /// The log's own account: health, counts, troubles.
+    #[inline]
     #[must_use]
     pub fn status(&self) -> &LogStatus {
         &self.status
@@ -34,6 +36,7 @@ impl Appender {
 
     /// Room for the lines of one batch of at most `bytes_max`, in one piece. `None`: the ring is too full, and the batch
     /// is to be refused. What the slice holds is not specified.
+    #[inline]
     pub fn reserve(&mut self, bytes_max: usize) -> Option<&mut [u8]> {
         self.ring.reserve(bytes_max)
     }
@@ -43,6 +46,7 @@ impl Appender {
     ///
     /// # Panics
     /// More bytes than were reserved.
+    #[inline]
     pub fn commit(&mut self, bytes: usize, level: AckLevel) -> u64 {
         let position = self.ring.commit(bytes);
         match level {
@@ -54,6 +58,7 @@ impl Appender {
     }
 
     /// Hands everything committed to the writer, and wakes it if it sleeps.
+    #[inline]
     pub fn publish(&mut self) {
         if self.ring.publish() {
             self.status.writer_bell.ring();
@@ -61,6 +66,7 @@ impl Appender {
     }
 
     /// Batches that end at or below this position are acknowledged at `level`.
+    #[inline]
     #[must_use]
     pub fn acknowledged(&self, level: AckLevel) -> u64 {
         match level {
@@ -71,12 +77,14 @@ impl Appender {
     }
 
     /// Bytes committed that are not in the file yet; at most [`capacity_bytes`](Self::capacity_bytes).
+    #[inline]
     #[must_use]
     pub fn queued_bytes(&self) -> u64 {
         self.ring.committed() - self.ring.written()
     }
 
     /// Bytes the ring holds when it is full.
+    #[inline]
     #[must_use]
     pub fn capacity_bytes(&self) -> usize {
         self.ring.capacity()

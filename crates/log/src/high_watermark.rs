@@ -35,6 +35,7 @@ impl HighWatermark {
     }
 
     /// The active segment is another: the file with this inode, which has `bytes` bytes. For the writer alone.
+    #[inline]
     pub fn begin(&self, inode: u64, bytes: u64) {
         let segment = (self.segment_and_bytes.load(Ordering::Relaxed) >> BYTES_BITS).wrapping_add(1) & 0xffff;
         // Release: a reader that sees it sees too that the segment before was begun, and so that its own inode may be an older one's.
@@ -43,6 +44,7 @@ impl HighWatermark {
     }
 
     /// The active segment has `bytes` bytes. For the writer alone.
+    #[inline]
     pub fn advance(&self, bytes: u64) {
         self.store(self.segment_and_bytes.load(Ordering::Relaxed) >> BYTES_BITS, bytes);
     }

@@ -50,6 +50,7 @@ impl AtomicHistogram {
     }
 
     /// What it holds.
+    #[inline]
     #[must_use]
     pub fn read(&self) -> HistogramSnapshot {
         HistogramSnapshot {
@@ -73,6 +74,7 @@ impl HistogramSnapshot {
     }
 }
 
+#[inline]
 pub(super) fn nanoseconds_since(began: Instant) -> u64 {
     u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX)
 }

@@ -167,6 +167,7 @@ pub struct RingProducer {
 impl RingProducer {
     /// Room for a batch of at most `bytes_max`, in one piece. `None`: the ring is too full. What the slice holds is
     /// not specified. A reservation that is not committed is void with the next one.
+    #[inline]
     pub fn reserve(&mut self, bytes_max: usize) -> Option<&mut [u8]> {
         if self.free() < bytes_max {
             // Acquire: the consumer has done reading what it released.
@@ -188,6 +189,7 @@ impl RingProducer {
     ///
     /// # Panics
     /// More bytes than were reserved.
+    #[inline]
     pub fn commit(&mut self, bytes: usize) -> u64 {
         assert!(bytes <= self.reserved, "{bytes} bytes committed of {} reserved", self.reserved);
         let capacity = self.capacity();
@@ -204,12 +206,14 @@ impl RingProducer {
     }
 
     /// Asks for the producer to be woken when `position` is written. Takes effect when it is published.
+    #[inline]
     pub fn await_written(&mut self, position: u64) {
         debug_assert!(self.published < position && position <= self.staged);
         self.awaits_written = position;
     }
 
     /// Asks for `position` to be made durable, and for the producer to be woken then. Takes effect when it is published.
+    #[inline]
     pub fn await_durable(&mut self, position: u64) {
         debug_assert!(self.published < position && position <= self.staged);
         self.awaits_durable = position;
@@ -217,6 +221,7 @@ impl RingProducer {
 
     /// Lets the consumer see everything committed. Returns whether there was anything new; then the consumer's
     /// doorbell is to be rung.
+    #[inline]
     pub fn publish(&mut self) -> bool {
         if self.published == self.staged {
             return false;
@@ -231,6 +236,7 @@ impl RingProducer {
     }
 
     /// Publishes what is committed, and says that nothing more will come. The doorbell is to be rung.
+    #[inline]
     pub fn close(&mut self) {
         self.publish();
         // Release: who sees this sees the last tail.
@@ -238,24 +244,28 @@ impl RingProducer {
     }
 
     /// Everything below this position is in the file.
+    #[inline]
     #[must_use]
     pub fn written(&self) -> u64 {
         self.shared.head.0.load(Ordering::Acquire)
     }
 
     /// Everything below this position is on stable storage.
+    #[inline]
     #[must_use]
     pub fn durable(&self) -> u64 {
         self.shared.durable.0.load(Ordering::Acquire)
     }
 
     /// The end of the last batch committed.
+    #[inline]
     #[must_use]
     pub fn committed(&self) -> u64 {
         self.staged
     }
 
     /// Bytes the ring holds when it is full.
+    #[inline]
     #[must_use]
     pub fn capacity(&self) -> usize {
         self.shared.storage.capacity
@@ -285,6 +295,7 @@ pub struct Awaited {
 
 impl RingConsumer {
     /// Looks for published bytes and returns how many [`readable`](Self::readable) will give.
+    #[inline]
     pub fn look(&mut self) -> usize {
         if self.tail_cached == self.head {
             // Acquire: the bytes below the tail are there to be read.
@@ -294,6 +305,7 @@ impl RingConsumer {
     }
 
     /// How many bytes the last look has found, less what was released since.
+    #[inline]
     #[must_use]
     pub fn seen(&self) -> usize {
         between(self.head, self.tail_cached)
@@ -301,6 +313,7 @@ impl RingConsumer {
 
     /// What the last look has found, in order; whole batches, but for what was released since. The second piece is
     /// empty unless the bytes wrap around the ring's end.
+    #[inline]
     #[must_use]
     pub fn readable(&self) -> [&[u8]; 2] {
         let storage = &self.shared.storage;
@@ -315,6 +328,7 @@ impl RingConsumer {
     ///
     /// # Panics
     /// More bytes than are readable.
+    #[inline]
     pub fn release(&mut self, bytes: usize) -> Awaited {
         assert!(bytes <= self.seen(), "{bytes} bytes released of {} readable", self.seen());
         let line = &self.shared.producer.0;
@@ -330,18 +344,21 @@ impl RingConsumer {
     }
 
     /// All bytes that are published and not released, seen or not.
+    #[inline]
     #[must_use]
     pub fn unreleased(&self) -> u64 {
         self.shared.producer.0.tail.load(Ordering::Acquire) - self.head
     }
 
     /// Whether the producer will publish nothing more. A look after this sees all there is.
+    #[inline]
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.shared.producer.0.closed.load(Ordering::Acquire)
     }
 
     /// The handle by which the ring's bytes are made durable. There must be one only, as it stores a position.
+    #[inline]
     #[must_use]
     pub fn durability(&self) -> RingDurability {
         RingDurability { shared: Arc::clone(&self.shared), durable: 0 }
@@ -356,12 +373,14 @@ pub struct RingDurability {
 
 impl RingDurability {
     /// Everything below this position is in the file.
+    #[inline]
     #[must_use]
     pub fn written(&self) -> u64 {
         self.shared.head.0.load(Ordering::Acquire)
     }
 
     /// Whether bytes are written, and not yet durable, that the producer may be waiting for.
+    #[inline]
     #[must_use]
     pub fn is_wanted(&self) -> bool {
         // The head first: it brings with it what is awaited below it.
@@ -369,6 +388,7 @@ impl RingDurability {
     }
 
     /// Says that everything below `position` is on stable storage. Returns whether the producer waits for any of it.
+    #[inline]
     pub fn publish(&mut self, position: u64) -> bool {
         debug_assert!(self.durable <= position);
         let awaited = self.shared.producer.0.awaits_durable.load(Ordering::Relaxed) > self.durable;

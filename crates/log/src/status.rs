@@ -88,12 +88,14 @@ impl LogHealth {
     }
 
     /// Whether the log takes lines.
+    #[inline]
     #[must_use]
     pub fn is_healthy(self) -> bool {
         self == Self::Healthy
     }
 
     /// Whether the log has ended for good.
+    #[inline]
     #[must_use]
     pub fn has_failed(self) -> bool {
         matches!(self, Self::Failed(_))
@@ -193,6 +195,7 @@ pub struct LogTimes {
 }
 
 /// Adds to a count whose only writer is the calling thread.
+#[inline]
 pub(super) fn count(counter: &AtomicU64, more: u64) {
     counter.store(counter.load(Ordering::Relaxed) + more, Ordering::Relaxed);
 }
@@ -246,6 +249,7 @@ impl LogStatus {
     }
 
     /// Whether the log takes lines.
+    #[inline]
     #[must_use]
     pub fn health(&self) -> LogHealth {
         LogHealth::ALL[usize::from(self.health.load(Ordering::Relaxed))]
@@ -273,12 +277,14 @@ impl LogStatus {
     }
 
     /// How far the active segment is written.
+    #[inline]
     #[must_use]
     pub fn published(&self) -> Published {
         self.position.load()
     }
 
     /// The active segment, and how far it is written. `None`: it is no file.
+    #[inline]
     #[must_use]
     pub fn active(&self) -> Option<(Published, Arc<File>)> {
         let active = self.active.lock().unwrap_or_else(PoisonError::into_inner);
@@ -287,6 +293,7 @@ impl LogStatus {
 
     /// The active segment is another, or no longer what readers know of it: `file`, with this inode, which has `bytes`
     /// bytes. For the writer alone.
+    #[inline]
     pub(super) fn begin(&self, file: Option<Arc<File>>, inode: u64, bytes: u64) {
         let mut active = self.active.lock().unwrap_or_else(PoisonError::into_inner);
         *active = file;
@@ -294,43 +301,51 @@ impl LogStatus {
     }
 
     /// The active segment has `bytes` bytes. For the writer alone.
+    #[inline]
     pub(super) fn advance(&self, bytes: u64) {
         self.position.advance(bytes);
     }
 
     /// Reasons why the log cannot go on as asked.
+    #[inline]
     #[must_use]
     pub fn troubles(&self) -> &Troubles {
         &self.troubles
     }
 
     /// Asks for the active segment to be sealed, or for the file that was put in its place to be taken over.
+    #[inline]
     pub fn ask_for_rotation(&self) {
         self.rotation_asked.store(true, Ordering::Relaxed);
         self.writer_bell.ring();
     }
 
+    #[inline]
     pub(super) fn is_rotation_asked(&self) -> bool {
         self.rotation_asked.load(Ordering::Relaxed)
     }
 
     /// Takes note of what was asked for.
+    #[inline]
     pub(super) fn take_rotation_asked(&self) -> bool {
         self.rotation_asked.swap(false, Ordering::Relaxed)
     }
 
     /// What its system calls took.
+    #[inline]
     #[must_use]
     pub const fn times(&self) -> &LogTimes {
         &self.times
     }
 
     /// The disk refuses what passes. A failure stays.
+    #[inline]
     pub(super) fn stall(&self, stall: Stall) {
         self.change(LogHealth::Stalled(stall));
     }
 
     /// The disk takes bytes again. A failure stays.
+    #[inline]
     pub(super) fn recover(&self) {
         if !self.health().is_healthy() {
             self.change(LogHealth::Healthy);
@@ -338,6 +353,7 @@ impl LogStatus {
     }
 
     /// The log ends. Everybody is woken, also who does not wait for a position, to see it.
+    #[inline]
     pub(super) fn fail(&self, failure: Failure) {
         self.change(LogHealth::Failed(failure));
         self.writer_bell.signal();
@@ -354,6 +370,7 @@ impl LogStatus {
     }
 
     /// The writer has ended.
+    #[inline]
     pub(super) fn end_writer(&self, end: WriterEnd) {
         // Release: what it wrote to the file comes before.
         self.writer_end.store(end as u8, Ordering::Release);

@@ -119,7 +119,7 @@ if ((mutants)); then
     mutant group_commit_sleeps_without_a_look $group_commit metricstream-log loom_log $released \
         'if !self.is_wanted() && ' 'if '
     mutant group_commit_is_not_rung $writer metricstream-log loom_log $released \
-        $'rings, 1);\n                self.status.group_commit_bell.ring();' 'rings, 1);'
+        $'wakeups, 1);\n                self.status.group_commit_bell.wake();' 'wakeups, 1);'
     mutant writer_sleeps_without_a_look $writer metricstream-log loom_log $released \
         $'announce_sleep();\n        if !self.has_news() {' $'announce_sleep();\n        {'
     mutant failure_does_not_wake_the_reactors $status metricstream-log loom_log a_failed_sync_wakes_everybody \

@@ -8,9 +8,7 @@ use super::{
 };
 use crate::stats::{Outcome, QueryStatus};
 use http1::HttpError;
-use query::{
-    Answer, Bounds, ExecLimits, Refusal, Rendering, Request, query::limits::QUERY_COLUMNS_MAX, run, scan::Source,
-};
+use query::{Answer, Bounds, ExecLimits, Refusal, Rendering, Request, limits::QUERY_COLUMNS_MAX, run, scan::Source};
 use std::sync::{Arc, atomic::Ordering};
 use wake::clock::Clock;
 

@@ -96,7 +96,7 @@ fn log(snapshot: &Snapshot<'_>) -> Value {
         "troubles": snapshot.log.troubles().list(),
         "state_files_lost": log.notes_lost,
         "writer_sleeps": log.sleeps,
-        "wakes": log.rings,
+        "wakes": log.wakeups,
         "batches_per_writev": if log.writevs == 0 { 0.0 } else { in_units(snapshot.all.counters.batches_stored, log.writevs) },
         "writev_us": both(snapshot, MICROSECONDS, |span| span.measures.writev_ns.clone()),
         "writev_bytes": both(snapshot, 1, |span| span.measures.writev_bytes.clone()),

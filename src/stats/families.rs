@@ -198,7 +198,7 @@ fn log(to: &mut Exposition, snapshot: &Snapshot<'_>) {
     to.single("metricstream_log_state_files_lost", Counter, help, log.notes_lost);
     to.single("metricstream_log_writer_sleeps", Counter, "Times the writer slept.", log.sleeps);
     let help = "Times the writer woke a reactor or the group commit thread.";
-    to.single("metricstream_log_wakes", Counter, help, log.rings);
+    to.single("metricstream_log_wakes", Counter, help, log.wakeups);
     to.family("metricstream_log_write_duration_seconds", Histogram, "Duration of writev(2).").histogram(
         "",
         &measures.writev_ns,

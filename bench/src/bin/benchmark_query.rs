@@ -8,7 +8,7 @@
 //! "reading" and "reading, CRC-32" are what it costs to read the plain file into a block's buffer at all, and to check it.
 
 use clap::Parser;
-use log::{log::limits::BLOCK_BYTES, segment::ACTIVE_NAME};
+use log::{limits::BLOCK_BYTES, segment::ACTIVE_NAME};
 use metricstream_bench::{
     big_log::{Form, START_MS, STEP_MS, Shape, write_scrapes},
     cores::thread_cpu_ns,

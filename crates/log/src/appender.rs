@@ -1,4 +1,4 @@
-//! A reactor's end of the log. Owns the producer of one ring; rings the writer when something was published.
+//! A reactor's end of the log. Owns the producer of one ring; wakes the writer when something was published.
 
 use super::{AckLevel, LogHealth, LogStatus, ring::RingProducer};
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 ///
 /// A batch goes `reserve`, `commit`; then `publish` once per turn of the reactor for all of them. Its answer may be sent
 /// when [`acknowledged`](Self::acknowledged) at its level has come to the position that `commit` gave; the reactor's
-/// doorbell is rung when a position moved that an answer waits for. Before a batch is reserved, [`health`](Self::health)
+/// doorbell is woken when a position moved that an answer waits for. Before a batch is reserved, [`health`](Self::health)
 /// is to be asked: a log that is not healthy takes none.
 #[derive(Debug)]
 pub struct Appender {
@@ -61,7 +61,7 @@ impl Appender {
     #[inline]
     pub fn publish(&mut self) {
         if self.ring.publish() {
-            self.status.writer_bell.ring();
+            self.status.writer_bell.wake();
         }
     }
 
@@ -94,6 +94,6 @@ impl Appender {
 impl Drop for Appender {
     fn drop(&mut self) {
         self.ring.close();
-        self.status.writer_bell.ring();
+        self.status.writer_bell.wake();
     }
 }

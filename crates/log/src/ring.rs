@@ -220,7 +220,7 @@ impl RingProducer {
     }
 
     /// Lets the consumer see everything committed. Returns whether there was anything new; then the consumer's
-    /// doorbell is to be rung.
+    /// doorbell is to be woken.
     #[inline]
     pub fn publish(&mut self) -> bool {
         if self.published == self.staged {
@@ -235,7 +235,7 @@ impl RingProducer {
         true
     }
 
-    /// Publishes what is committed, and says that nothing more will come. The doorbell is to be rung.
+    /// Publishes what is committed, and says that nothing more will come. The doorbell is to be woken.
     #[inline]
     pub fn close(&mut self) {
         self.publish();

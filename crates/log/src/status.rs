@@ -150,8 +150,8 @@ pub struct LogCounts {
     pub stalls: u64,
     /// Times the writer slept.
     pub sleeps: u64,
-    /// Times the writer rang a reactor or the group commit, which wakes them if they sleep.
-    pub rings: u64,
+    /// Wake-ups of reactors and of the group commit, each of which does something only if they sleep.
+    pub wakeups: u64,
     /// Rounds of `fdatasync(2)` that succeeded.
     pub fsyncs: u64,
     /// Segments sealed.
@@ -174,7 +174,7 @@ pub(super) struct Counters {
     pub(super) short_writes: AtomicU64,
     pub(super) stalls: AtomicU64,
     pub(super) sleeps: AtomicU64,
-    pub(super) rings: AtomicU64,
+    pub(super) wakeups: AtomicU64,
     pub(super) rotations: AtomicU64,
     pub(super) rotations_postponed: AtomicU64,
     pub(super) changed_outside: AtomicU64,
@@ -267,7 +267,7 @@ impl LogStatus {
             short_writes: read(&counters.short_writes),
             stalls: read(&counters.stalls),
             sleeps: read(&counters.sleeps),
-            rings: read(&counters.rings),
+            wakeups: read(&counters.wakeups),
             fsyncs: read(&counters.fsyncs),
             rotations: read(&counters.rotations),
             rotations_postponed: read(&counters.rotations_postponed),
@@ -317,7 +317,7 @@ impl LogStatus {
     #[inline]
     pub fn ask_for_rotation(&self) {
         self.rotation_asked.store(true, Ordering::Relaxed);
-        self.writer_bell.ring();
+        self.writer_bell.wake();
     }
 
     #[inline]

@@ -152,7 +152,7 @@ impl<F: LogFile> Writer<F> {
             Ok(Rotated::Begun(bytes)) => {
                 count(&self.status.counters.rotations, 1);
                 // What is left behind is synced whether or not an answer waits for it.
-                self.status.group_commit_bell.ring();
+                self.status.group_commit_bell.wake();
                 bytes
             }
             Ok(Rotated::Unneeded) => 0,
@@ -216,12 +216,12 @@ impl<F: LogFile> Writer<F> {
         for (ring, bell) in self.rings[range.clone()].iter_mut().zip(&self.status.reactor_bells[range]) {
             let awaited = ring.release(ring.seen());
             if awaited.written {
-                count(&self.status.counters.rings, 1);
-                bell.ring();
+                count(&self.status.counters.wakeups, 1);
+                bell.wake();
             }
             if awaited.durable {
-                count(&self.status.counters.rings, 1);
-                self.status.group_commit_bell.ring();
+                count(&self.status.counters.wakeups, 1);
+                self.status.group_commit_bell.wake();
             }
         }
         Ok(true)
@@ -295,7 +295,7 @@ impl<F: LogFile> Writer<F> {
                     reason,
                 });
             }
-            // The bell ends the wait only for a failure: nobody rings a writer that has not announced its sleep.
+            // The bell ends the wait only for a failure: nobody wakes a writer that has not announced its sleep.
             wait::readable(&self.status.writer_bell, Some(retry_after));
             self.status.writer_bell.drain();
             if self.status.health().has_failed() {

@@ -207,7 +207,7 @@ fn a_sleeping_reactor_is_woken_by_what_is_written() {
                     writer_bell.sleep_unless(|| consumer.look() > 0);
                 }
                 let bytes = consumer.seen();
-                assert!(consumer.release(bytes).written, "the reactor waits, so it is rung");
+                assert!(consumer.release(bytes).written, "the reactor waits, so it is woken");
                 reactor_bell.ring(&reactor);
             }
         });

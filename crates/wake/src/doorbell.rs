@@ -1,8 +1,8 @@
 //! Wakes a thread that sleeps, and costs one load when it does not.
 //!
-//! Whoever has news publishes it and then rings; whoever sleeps says so and then looks at the news once more. Each side
+//! Whoever has news publishes it and then wakes the sleeper; whoever sleeps says so and then looks at the news once more. Each side
 //! stores before it loads, with a full fence between (Dekker's pattern), so that at least one of them sees the other:
-//! a wake-up cannot be lost. A bell is rung into its eventfd at most once per sleep.
+//! a wake-up cannot be lost. The eventfd is written at most once per sleep.
 
 use crate::{
     event::Event,
@@ -13,7 +13,7 @@ use std::{
     os::fd::{AsFd, BorrowedFd},
 };
 
-/// The wake-up of one thread. Shared: any thread may [`ring`](Self::ring), only its owner sleeps on it.
+/// The wake-up of one thread. Shared: any thread may [`wake`](Self::wake), only its owner sleeps on it.
 #[derive(Debug)]
 pub struct Doorbell {
     sleeping: Sleeping,
@@ -72,7 +72,7 @@ impl Doorbell {
 
     /// Wakes the owner if it sleeps. Call it after the news is published.
     #[inline]
-    pub fn ring(&self) {
+    pub fn wake(&self) {
         if self.sleeping.must_wake() {
             self.signal();
         }
@@ -118,19 +118,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_sleeper_is_rung_and_only_once() {
+    fn only_a_sleeper_is_woken_and_only_once() {
         let bell = Doorbell::new().unwrap();
         let pending = |bell: &Doorbell| bell.event.drain();
-        bell.ring();
+        bell.wake();
         assert!(!pending(&bell));
         bell.announce_sleep();
-        bell.ring();
-        bell.ring();
+        bell.wake();
+        bell.wake();
         assert!(pending(&bell));
         assert!(!pending(&bell));
         bell.announce_sleep();
         bell.awake();
-        bell.ring();
+        bell.wake();
         assert!(!pending(&bell));
     }
 }

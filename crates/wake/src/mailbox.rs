@@ -38,7 +38,7 @@ impl<T> Sender<T> {
     /// The message: the box is full, or its owner is gone.
     pub fn post(&self, message: T) -> Result<(), T> {
         self.queue.try_send(message).map_err(TrySendError::into_inner)?;
-        self.doorbell.ring();
+        self.doorbell.wake();
         Ok(())
     }
 }

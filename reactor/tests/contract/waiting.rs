@@ -30,7 +30,7 @@ pub fn a_ring_from_another_thread_ends_the_wait<D: Driver>() {
     for _ in 0..100 {
         harness.bell.announce_sleep();
         let bell = Arc::clone(&harness.bell);
-        let ringer = thread::spawn(move || bell.ring());
+        let ringer = thread::spawn(move || bell.wake());
         harness.turn_without_limit();
         ringer.join().unwrap();
     }
@@ -41,7 +41,7 @@ pub fn a_ring_before_the_wait_is_not_lost<D: Driver>() {
     let mut harness = Harness::<D>::new();
     for _ in 0..100 {
         harness.bell.announce_sleep();
-        harness.bell.ring();
+        harness.bell.wake();
         harness.turn_without_limit();
         // The same for news outside the protocol.
         harness.bell.signal();

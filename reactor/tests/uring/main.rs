@@ -40,7 +40,7 @@ fn the_doorbell_ends_a_wait_every_time() {
     for _ in 0..100 {
         let doorbell = bench.doorbell.clone();
         bench.doorbell.announce_sleep();
-        let ringer = thread::spawn(move || doorbell.ring());
+        let ringer = thread::spawn(move || doorbell.wake());
         let before = Instant::now();
         bench.driver.turn(Some(PATIENCE), &mut bench.notes).unwrap();
         assert!(before.elapsed() < PATIENCE);

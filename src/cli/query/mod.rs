@@ -11,8 +11,7 @@ mod table;
 use crate::{config::allowed_cores, logging, progress::metered};
 use metric::printable::{TerminalWriter, printable};
 use query::{
-    Answer, Bounds, ExecLimits, Format, Kind, Refusal, Request, meaning, query::limits::SCAN_THREADS_CAP, run,
-    scan::Source,
+    Answer, Bounds, ExecLimits, Format, Kind, Refusal, Request, limits::SCAN_THREADS_CAP, meaning, run, scan::Source,
 };
 use std::{
     borrow::Cow,

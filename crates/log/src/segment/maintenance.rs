@@ -102,10 +102,10 @@ impl MaintenanceBell {
     /// The segment was sealed and is on stable storage, it and all before it. Costs a lock and a wake-up.
     pub fn sealed(&self, name: SegmentName) {
         self.durable.advance(name);
-        self.ring();
+        self.wake();
     }
 
-    fn ring(&self) {
+    fn wake(&self) {
         // Full: it has been woken and has not looked yet. Disconnected: it has stopped.
         let _ = self.wake.try_send(());
     }
@@ -153,7 +153,7 @@ impl Maintenance {
 impl Drop for Maintenance {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        self.bell.ring();
+        self.bell.wake();
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {

@@ -9,9 +9,9 @@ mod log;
 mod random;
 mod reference;
 
+use self::log::Log;
 use super::*;
 use crate::scan::Source;
-use self::log::Log;
 use std::time::Duration;
 
 static RUNNING: AtomicBool = AtomicBool::new(false);

@@ -296,7 +296,7 @@ fn wait_for(counter: &AtomicU64, value: u64) {
 }
 
 #[test]
-fn the_thread_works_when_it_is_rung_and_stops_when_told() {
+fn the_thread_works_when_it_is_woken_and_stops_when_told() {
     let log = scrapes();
     let directory = directory(&[&log]);
     let maintenance = Maintenance::start(MaintenanceSetup { compress: true, ..setup(directory.path()) }).unwrap();

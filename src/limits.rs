@@ -1,4 +1,5 @@
-//! Every bound of the server: its unit, its reason, and where several must fit together, the assertion that they do.
+//! The bounds of the server: the unit and the reason of each, and where several must fit together, the assertion.
+//! Each crate has its own beside its code; where one must fit another, the assertion is here.
 //! `_MAX` is fixed at compile time; what an operator may set is in `config.rs`, with the defaults and caps from here.
 
 use std::time::Duration;
@@ -110,7 +111,8 @@ pub const ANSWER_BUFFER_IDLE_BYTES_MAX: usize = KIB;
 /// Default bytes of one reactor's ring to the writer. A writer held up for 10 ms at 1 GB/s of lines loses nothing. Twice
 /// as much address space is taken (`log::ring` says why), and memory only as it is used.
 pub const RING_BYTES_DEFAULT: usize = 16 * MIB;
-// A body at its cap can be one metric, which gains 65 bytes at most (`metric::encode`): a line that no reader takes must not be stored.
+// A body at its cap can be one metric, which gains 65 bytes at most (`metric::encode`): what no reader accepts must not
+// be stored.
 const _: () = assert!(log::limits::LINE_BYTES_MAX == http1::limits::BODY_BYTES_CAP + 65);
 /// Smallest ring that may be configured. Whatever the size, a ring must hold twice the body limit: a batch is reserved
 /// whole, and its lines are longer than its body by a time stamp and the defaults that each metric left out.

@@ -99,7 +99,7 @@ pub struct ObserverSetup {
     pub reactors: Vec<Arc<dyn Reactor>>,
     /// The limiter, when there is one.
     pub limiter: Option<Arc<Limiter>>,
-    /// The top_clients of the limiter's events.
+    /// The totals of clients, from the limiter's events.
     pub top_clients: TopClients,
     /// Status of the log.
     pub log: Arc<LogStatus>,

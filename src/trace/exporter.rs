@@ -195,7 +195,7 @@ impl Work for Spans {
                 return;
             }
             self.in_hand = records.len();
-            // RawQuery for anew each time, as the wall clock may have been set meanwhile.
+            // Asked for anew each time, as the wall clock may have been set meanwhile.
             let epoch_ns = self.clock.epoch_ns();
             let mut spans = Vec::with_capacity(records.len() * SPANS_PER_RECORD_MAX);
             records.iter().for_each(|record| self.maker.spans(record, epoch_ns, &mut spans));

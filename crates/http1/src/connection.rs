@@ -52,7 +52,7 @@ pub trait Service {
     /// The final answer to this request.
     fn admit(&mut self, head: &Head<'_>) -> Result<Self::Ticket, HttpError>;
 
-    /// RawQuery before the body of an admitted request may go on to cost `bytes` all in all: as it arrives, where its head
+    /// Asked before the body of an admitted request may go on to cost `bytes` all in all: as it arrives, where its head
     /// did not state its length, and as it is decompressed.
     ///
     /// # Errors

@@ -12,7 +12,8 @@
 //!
 //! The map: `head` (request line and fields), `parameters` (query strings), `fields` (grammar of single fields),
 //! `chunked` (chunked bodies), `content` (gzip and zstd), `response` (answers), `piece` (of answers without a known
-//! length), `accept` (content negotiation), `error` (every refusal, and its status), `buffers` (memory that connections of one core share),
+//! length), `accept` (content negotiation),
+//! `error` (every refusal, and its status), `buffers` (memory that connections of one core share),
 //! `connection` (the state machine that ties them together).
 
 pub mod accept;

@@ -1,4 +1,4 @@
-//! The bounds of HTTP: the unit and the reason of each, and where several must fit together, the assertion that they do.
+//! The bounds of HTTP: the unit and the reason of each, and where several must fit together, the assertion.
 
 /// One kibibyte.
 pub(crate) const KIB: usize = 1024;

@@ -27,6 +27,33 @@
 //!
 //! What is on the disk beside the active segment is [`segment`]'s, which also reads lines, by the `metric` crate. Nothing
 //! here knows HTTP, a client or a query.
+//!
+//! ```
+//! use log::{AckLevel, Log, Settings};
+//! use std::{fs, sync::Arc, thread};
+//! use wake::Doorbell;
+//!
+//! const LINE: &[u8] = b"a line\n";
+//!
+//! let directory = tempfile::tempdir()?;
+//! let opened = log::open(directory.path())?;
+//! let reactor = Arc::new(Doorbell::new()?);
+//! let parts = Log::new(opened.file, &[reactor], 64 * 1024, Settings::default())?;
+//! let Log { mut appenders, writer, group_commit, .. } = parts;
+//! let threads = [thread::spawn(move || writer.run()), thread::spawn(move || group_commit.run())];
+//!
+//! let mut appender = appenders.remove(0);
+//! appender.reserve(LINE.len()).expect("the ring is empty")[..LINE.len()].copy_from_slice(LINE);
+//! appender.commit(LINE.len(), AckLevel::Write);
+//! appender.publish();
+//! // The log ends with its last appender.
+//! drop(appender);
+//! for thread in threads {
+//!     thread.join().expect("no thread of the log panics")?;
+//! }
+//! assert_eq!(fs::read(directory.path().join("metrics.jsonl"))?, LINE);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 #![cfg_attr(loom, allow(unused))]
 

@@ -1,4 +1,4 @@
-//! The bounds of the log: the unit and the reason of each, and where several must fit together, the assertion that they do.
+//! The bounds of the log: the unit and the reason of each, and where several must fit together, the assertion.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ pub const RINGS_PER_GATHER_MAX: usize = 64;
 pub const GATHER_PIECES_KERNEL_MAX: usize = 1024;
 const _: () = assert!(2 * RINGS_PER_GATHER_MAX <= GATHER_PIECES_KERNEL_MAX);
 /// How long the writer looks at its rings before it sleeps, by default. Waking it costs 26 to 35 us and 6.5 to 11.5 us of
-/// the waker's time, so looking pays only while the next lines are about to come. AtomicHistogram with the writer on a core it shares
+/// the waker's time, so looking pays only while the next lines are about to come. Measured with the writer on a core it shares
 /// with the load (64 connections, two rounds): 0 us 6.4 and 6.3 us of CPU a request, 10 us 6.4 and 6.5, 50 us 7.8 and 7.5.
 pub const WRITER_POLL_DEFAULT: Duration = Duration::from_micros(10);
 /// First wait before a write is tried again on a full disk; it doubles up to [`STALL_RETRY_MS_MAX`].
@@ -89,5 +89,6 @@ pub const MAINTENANCE_NICE: i32 = 10;
 /// Least time between two warnings of one kind on one core, in nanoseconds: strangers must not be able to fill the
 /// operator's log.
 pub const WARNING_INTERVAL_NS: u64 = 1_000_000_000;
-/// Bytes that the window of a compressed segment's frame may ask for: log2. 8 MiB, over the largest that [`SEGMENT_ZSTD_LEVEL`] makes.
+/// Bytes that the window of a compressed segment's frame may ask for: log2. 8 MiB, over the largest that
+/// [`SEGMENT_ZSTD_LEVEL`] makes.
 pub const SEGMENT_ZSTD_WINDOW_LOG_MAX: u32 = 23;

@@ -1,4 +1,4 @@
-//! The bounds of a batch: the unit and the reason of each. How far an operator may raise them is in the server's configuration.
+//! The bounds of a batch: the unit and the reason of each. The server's configuration says how far they may be raised.
 
 /// One mebibyte.
 const MIB: usize = 1024 * 1024;

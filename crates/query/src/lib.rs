@@ -15,6 +15,31 @@
 //! Promises: what can be refused is refused before the first byte of the answer; memory is bounded by [`Bounds`],
 //! whatever is asked and whatever is in the log; the answer depends on what is in the log alone, not on the number of
 //! threads. It reads the log through [`scan`] alone, writes nothing, and knows no HTTP.
+//!
+//! ```
+//! use query::{Bounds, ExecLimits, Kind, Request, run, scan::Source};
+//! use std::{
+//!     fs,
+//!     sync::atomic::{AtomicBool, AtomicU64},
+//!     time::{Duration, Instant},
+//! };
+//!
+//! let directory = tempfile::tempdir()?;
+//! let line = r#"{"timestamp":"2026-01-02T03:04:05.000Z","name":"cpu","value":0.5,"type":"gauge","tags":{}}"#;
+//! fs::write(directory.path().join("metrics.jsonl"), [line, "\n"].concat())?;
+//!
+//! let four_o_clock_ms = 1_767_326_400_000;
+//! let request = Request::parse(Kind::Query, "name=cpu&from=-1h&step=1h&agg=max", four_o_clock_ms)?;
+//! let limits = ExecLimits {
+//!     threads: 1,
+//!     deadline: Instant::now() + Duration::from_secs(60),
+//!     cancel: &AtomicBool::new(false),
+//!     scanned_bytes: &AtomicU64::new(0),
+//! };
+//! let answer = run(&request, &Source::directory(directory.path()), Bounds::default(), &limits)?;
+//! assert_eq!(answer.series[0].points[0].value.as_f64(), 0.5);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod exec;
 pub mod limits;

@@ -1,4 +1,4 @@
-//! The bounds of scans and queries: the unit and the reason of each. What an operator may set is in the server's configuration.
+//! The bounds of scans and queries: the unit and the reason of each. What may be set is in the server's configuration.
 
 /// One kibibyte.
 const KIB: usize = 1024;

@@ -2,8 +2,9 @@
 //! who was refused without ever making the request path wait.
 //!
 //! Owns the sliding-window log of every client ([`Limiter`]), the hash that stands for a client ([`ClientKeys`]), the
-//! rings that carry allow and deny events off the reactors ([`event_ring`]) and the totals per client that are kept from them ([`TopClients`]).
-//! Takes `now` from its caller: it reads no clock, makes no system call of its own and knows no HTTP. Depends on `wake` alone.
+//! rings that carry allow and deny events off the reactors ([`event_ring`]) and the totals per client that are kept from
+//! them ([`TopClients`]). Takes `now` from its caller: it reads no clock, makes no system call of its own and knows no
+//! HTTP. Depends on `wake` alone.
 
 #![cfg_attr(loom, allow(unused))]
 

@@ -1,4 +1,4 @@
-//! The bounds of the limiter: the unit and the reason of each. What an operator may set is in the server's configuration.
+//! The bounds of the limiter: the unit and the reason of each. What may be set is in the server's configuration.
 
 /// One mebibyte.
 const MIB: usize = 1024 * 1024;
@@ -32,7 +32,7 @@ pub const RATE_TEND_SLOTS: usize = 256;
 /// Allow and deny events that one core's ring holds; a power of two. Over it the event is dropped and counted. Three million
 /// decisions a second (0.34 us each, pipelined) for 10 ms between two drains; 24 bytes each, 768 KiB a core.
 pub const RATE_EVENTS_PER_RING: usize = 32_768;
-/// Clients with totals of their own in the top_clients. Any client with more than 1/1,024 of all events is among them.
+/// Clients with totals of their own. Any client with more than 1/1,024 of all events is among them.
 pub const TOP_CLIENTS_MAX: usize = 1_024;
 const _: () = assert!(RATE_LIMIT_CAP as usize / 7 * 64 < RATE_STAMP_BYTES_MAX, "one client at the cap fits the budget");
 const _: () = assert!(RATE_EVENTS_PER_RING.is_power_of_two());

@@ -31,7 +31,7 @@ pub enum Room {
 }
 
 /// The longest prefix that fits decides.
-const PREFIXES: [(&str, Room); 11] = [
+const PREFIXES: [(&str, Room); 12] = [
     ("reactor::", Room::Reactor),
     ("wake::", Room::Reactor),
     ("io_uring::", Room::Reactor),
@@ -42,6 +42,7 @@ const PREFIXES: [(&str, Room); 11] = [
     ("metric::encode::", Room::Encoder),
     ("rate::", Room::Rate),
     ("log::", Room::Log),
+    ("query::", Room::Service),
     ("metricstream::", Room::Service),
 ];
 

@@ -69,7 +69,7 @@ impl Question {
             && self.filters.iter().all(|filter| {
                 let tag = metric.tags.iter().find(|(key, _)| *key == filter.key);
                 let value = tag.map_or("", |(_, value)| value);
-                // Scalar texts that one tag may be are alternatives; all else must hold each by itself.
+                // Single texts that one tag may be are alternatives; all else must hold each by itself.
                 let is_alternative =
                     |other: &&Filter| filter.is_single() && other.is_single() && other.must && other.key == filter.key;
                 let alternatives = self.filters.iter().filter(|other| filter.must && is_alternative(other));

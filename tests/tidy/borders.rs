@@ -1,6 +1,11 @@
-//! Which crate of the workspace may depend on which.
+//! Which crate of the workspace may depend on which, and that the modules of the server import each other one way only.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use super::{no_findings, source, tree};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
 
 /// Every crate of the workspace, by its name within the code, and the others that it may depend on. What a crate may not
 /// depend on it cannot import; a border is moved here, deliberately, before it can be crossed.
@@ -64,4 +69,63 @@ fn a_crate_depends_only_on_crates_that_its_border_allows() {
             "tests/tidy/borders.rs: BORDERS names {name}, which is no crate of the workspace"
         );
     }
+}
+
+/// Files that only tests compile, beside those called `tests`.
+const TEST_FILES: &[&str] = &["src/doctor/made.rs"];
+
+/// What `text` names right after `crate::`, in code that is no test.
+fn imports(text: &str) -> BTreeSet<String> {
+    let code = source::split(text).code;
+    let code = code.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    let word = |text: &str| text.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+    let mut found = BTreeSet::<String>::new();
+    for (at, path) in code.match_indices("crate::") {
+        let rest = &code[at + path.len()..];
+        let Some(group) = rest.strip_prefix('{') else {
+            found.insert(word(rest));
+            continue;
+        };
+        found.insert(word(group));
+        let mut depth = 0;
+        for (at, c) in group.char_indices() {
+            match c {
+                '}' if depth == 0 => break,
+                '{' => depth += 1,
+                '}' => depth -= 1,
+                ',' if depth == 0 => drop(found.insert(word(&group[at + 1..]))),
+                _ => {}
+            }
+        }
+    }
+    found.remove("");
+    found
+}
+
+#[test]
+fn modules_of_the_server_import_each_other_one_way_only() {
+    let mut graph = BTreeMap::<String, BTreeSet<String>>::new();
+    for file in tree::files(&[".rs"]) {
+        let Some(path) = file.path.strip_prefix("src/") else { continue };
+        if path.contains("tests") || TEST_FILES.contains(&file.path.as_str()) || matches!(path, "lib.rs" | "main.rs") {
+            continue;
+        }
+        let module = path.split(['/', '.']).next().unwrap_or_default();
+        graph.entry(module.to_owned()).or_default().extend(imports(&file.text));
+    }
+    assert!(graph["cli"].contains("config"), "the scan finds no import: {graph:?}");
+    let is_imported = |from: &str, to: &str| graph.get(from).is_some_and(|imported| imported.contains(to));
+    let both = graph.keys().flat_map(|a| graph[a].iter().map(move |b| (a, b)));
+    let findings: Vec<_> = both
+        .filter(|(a, b)| a < b && is_imported(b, a))
+        .map(|(a, b)| format!("{a} and {b} import each other"))
+        .collect();
+    no_findings("modules must import each other one way only; what both need goes below both:", &findings);
+}
+
+#[test]
+fn imports_are_found_in_groups_and_paths() {
+    let text =
+        "use crate::{\n    a::{b, c},\n    d,\n};\nfn f() { crate::e::g() }\n#[cfg(test)]\nmod tests { crate::h }";
+    assert_eq!(imports(text), ["a", "d", "e"].map(str::to_owned).into());
 }

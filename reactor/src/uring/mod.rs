@@ -155,8 +155,7 @@ impl UringDriver {
         assert!(setup.listeners.len() <= LISTENERS_MAX, "a driver has a bounded number of listeners");
         let (submissions, completions) = queue_entries(setup.connections_max, setup.receive_buffers);
         let (queue, _) = setup::build(ladder, submissions, completions)?;
-        let buffers =
-            setup::register_buffers(&queue, BUFFER_GROUP, setup.receive_buffers, setup.receive_buffer_bytes)?;
+        let buffers = setup::register_buffers(&queue, BUFFER_GROUP, setup.receive_buffers, setup.receive_buffer_bytes)?;
         let mut driver = Self {
             queue,
             buffers,

@@ -47,8 +47,9 @@ fn allocations(port: &str, requests: u64, more: &str, chosen: Chosen) -> u64 {
     let line = format!("load_test {port} 8 {requests} -t 1 {more}");
     let mut plan = load::parse(line.split_whitespace()).unwrap();
     plan.watch = false;
+    let log = plan.log.as_deref().map(|path| load::Log::create(path, &plan, chosen).unwrap());
     let before = ALLOCATIONS.load(Ordering::Relaxed);
-    let outcome = load::run(&plan, chosen).unwrap();
+    let outcome = load::run(&plan, chosen, log).unwrap();
     let allocations = ALLOCATIONS.load(Ordering::Relaxed) - before;
     assert_eq!(outcome.tally.successes(), 8 * requests, "{more}");
     allocations
@@ -72,6 +73,7 @@ fn a_request_allocates_nothing() {
             "--rate 100000 --pipeline 8",
             "--rate 20000 --arrivals poisson",
             "-H X:{{seq}} --body {{rand}}",
+            "--log /dev/null",
         ] {
             let few = allocations(port, 50, more, chosen);
             let many = allocations(port, 550, more, chosen);

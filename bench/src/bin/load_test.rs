@@ -2,11 +2,11 @@
 
 use metricstream_bench::{
     complain,
-    load::{self, Comparison, Invocation, Plan, Report},
+    load::{self, Comparison, Invocation, Log, Merge, Merged, Outcome, Plan, Report},
     output,
 };
 use reactor::nofile;
-use std::{env, process::ExitCode};
+use std::{env, path::Path, process::ExitCode};
 
 /// Some requests did not succeed.
 const FAILED: u8 = 1;
@@ -21,6 +21,7 @@ fn main() -> ExitCode {
     let outcome = match load::invocation(env::args_os()) {
         Ok(Invocation::Load(mut plan)) => run(&mut plan),
         Ok(Invocation::Compare(comparison)) => compare(&comparison),
+        Ok(Invocation::Merge(logs)) => merge(&logs),
         Err(error) => return output::refuse(&error),
     };
     outcome.unwrap_or_else(|message| {
@@ -46,6 +47,30 @@ fn compare(comparison: &Comparison) -> Result<ExitCode, String> {
     Ok(if fails(&failures) { ExitCode::from(CONDITION_HOLDS) } else { ExitCode::SUCCESS })
 }
 
+fn merge(logs: &Merge) -> Result<ExitCode, String> {
+    let merged = Merged::read(logs)?;
+    write(&merged.report(logs), logs.plot.as_deref(), &merged.outcome)
+}
+
+/// Prints a report, and draws it. The exit code for what it says.
+fn write(report: &Report<'_>, plot: Option<&Path>, outcome: &Outcome) -> Result<ExitCode, String> {
+    print(&report.render())?;
+    output::complain(format_args!("{}", report.aside()));
+    if let Some(path) = plot {
+        load::draw(report, path)?;
+    }
+    if let Some(error) = outcome.logged.as_ref().and_then(|logged| logged.error.as_ref()) {
+        return Err(format!("cannot write the log: {error}"));
+    }
+    if fails(&report.failures()) {
+        return Ok(ExitCode::from(CONDITION_HOLDS));
+    }
+    let (tally, requests) = (&outcome.tally, outcome.tally.requests());
+    let complete =
+        !outcome.interrupted && requests > 0 && tally.successes() == requests && tally.missed + tally.unsolicited == 0;
+    Ok(if complete { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
+}
+
 fn run(plan: &mut Plan) -> Result<ExitCode, String> {
     let limit = nofile::raise().map_err(|error| format!("cannot raise the limit of open files: {error}"))?;
     if u64::from(plan.clients) + DESCRIPTORS_BESIDE > limit {
@@ -64,7 +89,8 @@ fn run(plan: &mut Plan) -> Result<ExitCode, String> {
         // Tried before the load, not after it; and a load that is killed leaves no picture of an earlier one.
         load::draw_message(path, &title, "the load has not ended")?;
     }
-    let outcome = load::run(plan, chosen).map_err(|error| format!("cannot run on {chosen}: {error}"))?;
+    let log = plan.log.as_deref().map(|path| Log::create(path, plan, chosen)).transpose()?;
+    let outcome = load::run(plan, chosen, log).map_err(|error| format!("cannot run on {chosen}: {error}"))?;
     if outcome.nothing_listens {
         let addresses = plan.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ");
         let message = format!("nothing listens on {addresses}");
@@ -73,17 +99,5 @@ fn run(plan: &mut Plan) -> Result<ExitCode, String> {
         }
         return Err(message);
     }
-    let report = Report::new(plan, chosen, &outcome);
-    print(&report.render())?;
-    output::complain(format_args!("{}", report.aside()));
-    if let Some(path) = &plan.plot {
-        load::draw(&report, path)?;
-    }
-    if fails(&report.failures()) {
-        return Ok(ExitCode::from(CONDITION_HOLDS));
-    }
-    let (tally, requests) = (&outcome.tally, outcome.tally.requests());
-    let complete =
-        !outcome.interrupted && requests > 0 && tally.successes() == requests && tally.missed + tally.unsolicited == 0;
-    Ok(if complete { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
+    write(&Report::new(plan, chosen, &outcome), plan.plot.as_deref(), &outcome)
 }

@@ -215,7 +215,7 @@ impl Run {
 }
 
 /// Says in which fields two objects differ; none: they are equal.
-fn differences(kind: &str, before: &Value, now: &Value) -> Vec<String> {
+pub(super) fn differences(kind: &str, before: &Value, now: &Value) -> Vec<String> {
     let fields = |value: &Value| value.as_object().cloned().unwrap_or_default();
     let (before, now) = (fields(before), fields(now));
     let names = before.keys().chain(now.keys().filter(|name| !before.contains_key(*name)));

@@ -30,6 +30,8 @@ pub(super) enum Link {
 pub(super) struct InFlight {
     pub begun: Begun,
     pub metrics: u32,
+    /// Of the request.
+    pub bytes: u32,
 }
 
 /// The pause of a closed loop after the second connection in turn that brought no response; it doubles with each
@@ -61,6 +63,8 @@ pub(super) struct Client {
     pub since_ns: u64,
     /// When the first piece of the response that is being received came; zero: none has.
     pub first_ns: u64,
+    /// Bytes of the response that is being received.
+    pub received: u64,
     /// A request of it has timed out.
     pub hung: bool,
     /// Connections in turn that brought no response.
@@ -93,6 +97,7 @@ impl Client {
             quota,
             since_ns: 0,
             first_ns: 0,
+            received: 0,
             hung: false,
             fruitless: 0,
             awaited: None,

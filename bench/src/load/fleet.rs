@@ -8,7 +8,8 @@ mod meter;
 
 use super::{
     Plan, Shared, Tally, Variables,
-    client::{Client, Link},
+    client::{Client, InFlight, Link},
+    log::{Ended, LogSink, Record},
     schedule::{LATE_NS, Schedule},
     span::Ending,
     stages::Stages,
@@ -70,6 +71,8 @@ pub(super) struct Fleet<'load> {
     /// Connections in turn that were waited for and that the server did not close.
     unclosed_in_turn: u32,
     meter: Meter,
+    /// Where each request that is counted is recorded.
+    log: Option<LogSink>,
     start: Instant,
     timeout_ns: u64,
     interval_ns: u64,
@@ -85,7 +88,7 @@ impl<'load> Fleet<'load> {
     ///
     /// # Errors
     /// /proc is not there.
-    pub fn new(plan: &'load Plan, thread: usize, shared: &'load Shared) -> io::Result<Self> {
+    pub fn new(plan: &'load Plan, thread: usize, shared: &'load Shared, log: Option<LogSink>) -> io::Result<Self> {
         let interval_ns = nanoseconds(plan.interval);
         let all = plan.clients as usize;
         // A schedule counts for all clients together: whoever is free takes the next send.
@@ -125,6 +128,7 @@ impl<'load> Fleet<'load> {
             failed: 0,
             unclosed_in_turn: 0,
             meter: Meter::new(warm_ns)?,
+            log,
             start: Instant::now(),
             timeout_ns: nanoseconds(plan.timeout),
             interval_ns,
@@ -160,6 +164,9 @@ impl<'load> Fleet<'load> {
             self.work_off(driver, now_ns);
             self.end_if_due(now_ns);
             self.shared.progress[self.thread].set(self.answered, self.failed, self.tally.late);
+            if let Some(log) = &mut self.log {
+                log.flush(now_ns);
+            }
             let timeout = self.wait();
             driver.turn(timeout, &mut self)?;
         }
@@ -178,6 +185,7 @@ impl<'load> Fleet<'load> {
             client.in_flight.iter().map(|request| request.begun).chain(client.awaited).filter(counted).count() as u64
         };
         self.tally.unanswered = self.clients.iter().map(unanswered).sum();
+        self.tally.unlogged = self.log.take().map_or(0, LogSink::finish);
         Ok(self.tally)
     }
 
@@ -268,16 +276,20 @@ impl<'load> Fleet<'load> {
         client.hung |= failure == Failure::Timeout;
         client.first_ns = 0;
         self.shared.failed(client.in_flight.len() as u64 + u64::from(client.awaited.is_some()));
-        for begun in client.in_flight.drain(..).map(|request| request.begun).chain(client.awaited.take()) {
+        let mut awaited = client.awaited.take().map(|begun| InFlight { begun, metrics: 0, bytes: 0 });
+        while let Some(request) = self.clients[index].in_flight.pop_front().or_else(|| awaited.take()) {
             self.failed += 1;
-            if begun.intended_ns >= self.warm_ns {
+            let intended_ns = request.begun.intended_ns;
+            if intended_ns >= self.warm_ns {
                 self.tally.failed(failure, now_ns, steady);
                 if let Some(stages) = &mut self.tally.stages {
-                    stages.ended(begun.intended_ns, now_ns, false);
+                    stages.ended(intended_ns, now_ns, false);
                 }
+                self.record(index, request, Ended::Failed(failure), now_ns, None);
             }
         }
         // An open loop keeps its own times, and a timeout is pause enough.
+        let client = &mut self.clients[index];
         if self.schedule.is_none() && failure != Failure::Timeout {
             let pause_ns = client.back_off();
             if pause_ns > 0 {
@@ -379,8 +391,31 @@ impl<'load> Fleet<'load> {
             let first_ns = Some(client.first_ns).filter(|first_ns| *first_ns > 0);
             let arrival = Arrival { now_ns, first_ns, steady: !client.hung };
             self.tally.answered(status, request.metrics, request.begun, arrival);
+            self.record(index, request, Ended::Status(status), now_ns, Some(first_ns.unwrap_or(now_ns)));
         }
-        client.first_ns = 0;
+        let client = &mut self.clients[index];
+        (client.first_ns, client.received) = (0, 0);
+    }
+
+    /// Records what became of a request, where there is a log.
+    fn record(&mut self, index: usize, request: InFlight, ended: Ended, ended_ns: u64, first_ns: Option<u64>) {
+        let Some(log) = &mut self.log else { return };
+        let InFlight { begun: Begun { intended_ns, start_ns }, metrics, bytes } = request;
+        let client = &mut self.clients[index];
+        let stage = self.tally.stages.as_ref().map_or(0, |stages| stages.index(intended_ns) + 1);
+        log.push(Record {
+            intended_ns,
+            sent_ns: start_ns,
+            first_ns,
+            ended_ns,
+            ended,
+            connection: u32::try_from(client.number).unwrap_or(u32::MAX),
+            stage: u16::try_from(stage).unwrap_or(u16::MAX),
+            metrics,
+            bytes_sent: bytes,
+            // Of what is on its way at once only the first response is being received.
+            bytes_received: mem::take(&mut client.received),
+        });
     }
 }
 

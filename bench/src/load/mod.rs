@@ -8,6 +8,8 @@ mod condition;
 mod course;
 mod fleet;
 mod intervals;
+mod log;
+mod merge;
 mod observer;
 mod options;
 mod payload;
@@ -27,8 +29,10 @@ pub use baseline::Baseline;
 pub use condition::Condition;
 pub use course::{Course, Stage};
 pub use intervals::{Interval, Intervals};
+pub use log::{Log, Logged};
+pub use merge::Merged;
 pub use observer::Observed;
-pub use options::{Comparison, Format, Invocation, Plan, invocation, parse};
+pub use options::{Comparison, Format, Invocation, Merge, Plan, invocation, parse};
 pub use payload::{Compression, Payload};
 pub use plot::{draw, draw_message};
 pub use report::{Report, render_comparison};
@@ -42,6 +46,7 @@ pub use template::{Template, Variables};
 
 use crate::{cores, drivers::Chosen};
 use fleet::Fleet;
+use log::{LogSink, LogWriter};
 use progress::Progress;
 use reactor::{Driver, epoll::EpollDriver, uring::UringDriver};
 use signal_hook::{
@@ -75,6 +80,8 @@ pub struct Outcome {
     pub began_s: f64,
     /// What it cost the server.
     pub observed: Observed,
+    /// What became of the log, if one was written.
+    pub logged: Option<Logged>,
 }
 
 /// So many refused connects, or one for each client if these are fewer, with none that succeeded: nothing listens. Linux
@@ -168,12 +175,12 @@ impl Shared {
 }
 
 /// Puts the load of `plan` on its server, with the driver `chosen`, until it is done or SIGINT, SIGTERM or SIGHUP
-/// comes.
+/// comes, and records its requests in `log`.
 ///
 /// # Errors
 /// A driver, a descriptor or a thread is not to be had. What happens between the clients and the server is no error but
 /// part of the outcome.
-pub fn run(plan: &Plan, chosen: Chosen) -> io::Result<Outcome> {
+pub fn run(plan: &Plan, chosen: Chosen, log: Option<Log>) -> io::Result<Outcome> {
     let shared = Shared::new(plan)?;
     let began_s = setup::now_s();
     let pids = if plan.watch { observer::server_pids(plan) } else { Vec::new() };
@@ -189,7 +196,10 @@ pub fn run(plan: &Plan, chosen: Chosen) -> io::Result<Outcome> {
     }
     let (ended, wait_for_end) = mpsc::channel();
     let (over, wait_for_over) = mpsc::channel();
-    let (tally, observed) = thread::scope(|scope| {
+    let (log_writer, sinks) = log.map(|log| log.split(plan.threads)).unzip();
+    let mut sinks = sinks.unwrap_or_default().into_iter();
+    let (tally, observed, log_writer) = thread::scope(|scope| {
+        let log_writer = log_writer.map(|writer: LogWriter| scope.spawn(|| writer.run()));
         scope.spawn(|| {
             for _ in &mut signals {
                 shared.interrupted.store(true, Ordering::Release);
@@ -203,7 +213,7 @@ pub fn run(plan: &Plan, chosen: Chosen) -> io::Result<Outcome> {
         let threads: Vec<_> = (0..plan.threads)
             .map(|index| {
                 let core = cores.get(index % cores.len().max(1)).copied();
-                let (shared, start) = (&shared, &start);
+                let (shared, start, log) = (&shared, &start, sinks.next());
                 scope.spawn(move || {
                     if let Some(core) = core
                         && !cores::pin(core)
@@ -211,8 +221,8 @@ pub fn run(plan: &Plan, chosen: Chosen) -> io::Result<Outcome> {
                         crate::complain!("cannot pin a thread to core {core}: it may wander");
                     }
                     match chosen {
-                        Chosen::IoUring => work::<UringDriver>(plan, index, shared, start),
-                        Chosen::Epoll => work::<EpollDriver>(plan, index, shared, start),
+                        Chosen::IoUring => work::<UringDriver>(plan, index, shared, start, log),
+                        Chosen::Epoll => work::<EpollDriver>(plan, index, shared, start, log),
                     }
                 })
             })
@@ -224,14 +234,21 @@ pub fn run(plan: &Plan, chosen: Chosen) -> io::Result<Outcome> {
         drop((ended, over));
         stop_listening.close();
         let observed = observer.and_then(|observer| observer.join().ok()).unwrap_or_default();
+        // The threads' ends of the log are gone, and so it ends.
+        let log_writer = log_writer.and_then(|writer| writer.join().ok());
         let none = || io::Error::other("a load has at least one thread");
-        tallies.and_then(|tallies| tallies.into_iter().reduce(merge).ok_or_else(none)).map(|tally| (tally, observed))
+        tallies
+            .and_then(|tallies| tallies.into_iter().reduce(merge).ok_or_else(none))
+            .map(|tally| (tally, observed, log_writer))
     })?;
+    let interrupted = shared.interrupted.load(Ordering::Acquire);
+    let too_many_errors = shared.too_many_errors.load(Ordering::Acquire);
     Ok(Outcome {
+        logged: log_writer.map(|writer| writer.finish(&tally, interrupted, too_many_errors)),
         tally,
-        interrupted: shared.interrupted.load(Ordering::Acquire),
+        interrupted,
         nothing_listens: shared.nothing_listens.load(Ordering::Acquire),
-        too_many_errors: shared.too_many_errors.load(Ordering::Acquire),
+        too_many_errors,
         began_s,
         observed,
     })
@@ -251,8 +268,14 @@ fn merge(mut sum: Tally, tally: Tally) -> Tally {
 }
 
 /// One thread's share: the clients whose number leaves the rest `thread` when divided by the number of threads.
-fn work<D: Driver>(plan: &Plan, thread: usize, shared: &Shared, start: &Barrier) -> io::Result<Tally> {
-    let ready = Fleet::new(plan, thread, shared).and_then(|fleet| {
+fn work<D: Driver>(
+    plan: &Plan,
+    thread: usize,
+    shared: &Shared,
+    start: &Barrier,
+    log: Option<LogSink>,
+) -> io::Result<Tally> {
+    let ready = Fleet::new(plan, thread, shared, log).and_then(|fleet| {
         let driver = D::open(fleet.setup(Arc::clone(&shared.doorbells[thread])))?;
         Ok((fleet, driver))
     });

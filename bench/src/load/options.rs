@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{body, cores, drivers::Choice};
 use arguments::Arguments;
-use clap::{CommandFactory, Parser, ValueEnum, error::ErrorKind};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, ValueEnum, error::ErrorKind, parser::ValueSource};
 use reactor::Endpoint;
 use std::{
     ffi::{OsStr, OsString},
@@ -77,6 +77,8 @@ pub struct Plan {
     pub format: Format,
     /// Where to draw the figures as SVG.
     pub plot: Option<PathBuf>,
+    /// Where each request is recorded.
+    pub log: Option<PathBuf>,
     /// What to compare with.
     pub baseline: Option<Baseline>,
     /// What fails the run.
@@ -101,6 +103,19 @@ pub struct Comparison {
     pub fail_if: Vec<Condition>,
 }
 
+/// A report out of logs, without a load.
+#[derive(Debug)]
+pub struct Merge {
+    /// The logs, at least one.
+    pub logs: Vec<PathBuf>,
+    /// How to report.
+    pub format: Format,
+    /// Where to draw the figures as SVG.
+    pub plot: Option<PathBuf>,
+    /// What fails it.
+    pub fail_if: Vec<Condition>,
+}
+
 /// What a command line asks for.
 #[derive(Debug)]
 pub enum Invocation {
@@ -108,6 +123,8 @@ pub enum Invocation {
     Load(Box<Plan>),
     /// A comparison of what earlier loads reported.
     Compare(Comparison),
+    /// A report out of the logs of earlier loads.
+    Merge(Merge),
 }
 
 /// How long one of several addresses is tried.
@@ -147,12 +164,16 @@ pub fn parse(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -
     settle(typed).map_err(refused)
 }
 
-/// Reads a command line that may also ask for a comparison without a load.
+/// Reads a command line that may also ask for a comparison or a merge, without a load.
 ///
 /// # Errors
 /// See [`parse`].
 pub fn invocation(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Invocation, clap::Error> {
-    let typed = Arguments::try_parse_from(arguments)?;
+    let matches = Arguments::command().try_get_matches_from(arguments)?;
+    let typed = Arguments::from_arg_matches(&matches)?;
+    if !typed.merge.is_empty() {
+        return merge(typed, &matches).map(Invocation::Merge);
+    }
     if typed.with.is_empty() || typed.names_a_server() {
         return settle(typed).map(|plan| Invocation::Load(Box::new(plan))).map_err(refused);
     }
@@ -166,6 +187,27 @@ pub fn invocation(arguments: impl IntoIterator<Item = impl Into<OsString> + Clon
     let baseline = Baseline::read(&typed.baseline, &typed.with);
     let baseline = baseline.map_err(|message| refused((ErrorKind::ValueValidation, message)))?;
     Ok(Invocation::Compare(Comparison { baseline, format: typed.format, fail_if: typed.fail_if }))
+}
+
+/// What a merge may be given beside its logs.
+const OF_MERGE: [&str; 4] = ["merge", "format", "plot", "fail_if"];
+
+fn merge(typed: Arguments, matches: &ArgMatches) -> Result<Merge, clap::Error> {
+    let mut command = Arguments::command();
+    command.build();
+    let is_typed = |argument: &&clap::Arg| {
+        let id = argument.get_id().as_str();
+        !OF_MERGE.contains(&id) && matches.value_source(id) == Some(ValueSource::CommandLine)
+    };
+    if let Some(argument) = command.get_arguments().find(is_typed) {
+        let message = format!("{argument} is about a load, and --merge makes none");
+        return Err(refused((ErrorKind::ArgumentConflict, message)));
+    }
+    if typed.fail_if.iter().any(|condition| !matches!(condition, Condition::Bound { .. })) {
+        let message = "worse and undecided are about a comparison, and --merge makes none".to_owned();
+        return Err(refused((ErrorKind::ArgumentConflict, message)));
+    }
+    Ok(Merge { logs: typed.merge, format: typed.format, plot: typed.plot, fail_if: typed.fail_if })
 }
 
 fn refused((kind, message): (ErrorKind, String)) -> clap::Error {
@@ -244,6 +286,7 @@ fn settle(typed: Arguments) -> Result<Plan, (ErrorKind, String)> {
         driver: typed.driver,
         format: typed.format,
         plot: typed.plot,
+        log: typed.log,
         baseline: baseline.transpose().map_err(wrong)?,
         fail_if: typed.fail_if,
         errors_max: typed.max_errors,
@@ -485,6 +528,27 @@ mod tests {
         ] {
             let refused = typed(line).unwrap_err().to_string();
             assert!(refused.contains(says), "{line}: {refused}");
+        }
+    }
+
+    #[test]
+    fn a_merge_takes_logs_and_forms_only() {
+        let of = |line: &str| invocation(["load_test"].into_iter().chain(line.split_whitespace()));
+        let Ok(Invocation::Merge(merge)) = of("--merge a b --format hgrm --plot c --fail-if p99>5ms --merge d") else {
+            panic!("a merge");
+        };
+        assert_eq!((merge.logs.len(), merge.format, merge.fail_if.len()), (3, Format::Hgrm, 1));
+        for (line, says) in [
+            ("--merge", "a value is required"),
+            ("8080 --merge a", "[PORT] is about a load"),
+            ("--url http://h/ --merge a", "--url <URL> is about a load"),
+            ("--merge a --rate 5", "--rate <RATE> is about a load"),
+            ("--merge a --log b", "--log <FILE> is about a load"),
+            ("--merge a --baseline b", "is about a load"),
+            ("--merge a --fail-if worse", "about a comparison"),
+        ] {
+            let refused = of(line).map(|_| ()).unwrap_err();
+            assert!(refused.exit_code() == 2 && refused.to_string().contains(says), "{line}: {refused}");
         }
     }
 

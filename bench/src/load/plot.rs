@@ -297,7 +297,8 @@ fn throughput(report: &Report<'_>) -> Chart<'static> {
     let rows = &report.rows;
     let per_second = |count: u64, row: &Row| if row.seconds > 0.0 { count as f64 / row.seconds } else { 0.0 };
     let errors = |row: &Row| per_second(row.failures + row.other_statuses, row);
-    let wanted = report.setup.pace.as_ref().map(|pace| wanted(pace, end_s(rows)));
+    // Loads that were merged may have begun at any time.
+    let wanted = report.setup.pace.as_ref().filter(|_| !report.setup.is_merged).map(|pace| wanted(pace, end_s(rows)));
     let rates = wide(rows).flat_map(|row| [per_second(row.successes, row), errors(row)]);
     let most = rates.chain(wanted.iter().flatten().map(|(_, rate)| *rate)).fold(0.0, f64::max);
     let steps = wide(rows).flat_map(|row| {

@@ -136,6 +136,12 @@ impl<'a> Report<'a> {
         }
     }
 
+    /// Remarks further things.
+    pub(super) fn with_remarks(mut self, remarks: &[String]) -> Self {
+        self.remarks.extend_from_slice(remarks);
+        self
+    }
+
     /// The report in the form that was asked for.
     #[must_use]
     pub fn render(&self) -> String {
@@ -250,7 +256,7 @@ fn stage_row(counts: &StageCounts) -> StageRow {
         seconds,
         rate_from: stage.from_rate,
         rate_to: stage.to_rate,
-        rate_wanted: stage.mean_rate(counts.length_ns),
+        rate_wanted: counts.wanted_rate,
         requests_per_second: ratio(counts.in_time as f64, seconds),
         sends: counts.begun + counts.missed,
         missed: counts.missed,
@@ -319,6 +325,12 @@ fn remarks(setup: &Setup, outcome: &Outcome) -> Vec<String> {
     remarks.extend(of_connections(setup, tally));
     if outcome.too_many_errors {
         remarks.push("stopped: as many requests have failed as --max-errors allows".to_owned());
+    }
+    if let Some(logged) = outcome.logged.as_ref().filter(|logged| logged.dropped > 0) {
+        remarks.push(format!(
+            "warning: {} requests have no record in the log, because the disk was behind or failed: it has {}",
+            logged.dropped, logged.records
+        ));
     }
     if tally.missed > 0 {
         let first = if outcome.interrupted { "interrupted" } else { "time was over" };

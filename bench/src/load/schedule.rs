@@ -4,14 +4,14 @@
 //! apart as exponentially distributed numbers with a mean of one say. Send k of the whole load belongs to thread k
 //! modulo the number of threads, and each thread draws the gaps of all: the schedule does not depend on their number.
 //! Whichever connection of the thread is free takes a send. When none is, the send becomes late but keeps its time:
-//! latency counted from there holds what a slow server does to those who wait behind (G. Tene's "coordinated omission").
+//! latency counted from there holds what a slow server does to those who wait (G. Tene's "coordinated omission").
 
-use super::course::Course;
+use super::{course::Course, values::RATE_MAX};
 use crate::random::SplitMix64;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-/// A send this much behind its time is counted as late: ten times and more what a timer of the kernel and a wake-up cost.
+/// A send this much behind its time is counted as late: ten times and more what a kernel timer and a wake-up cost.
 pub(super) const LATE_NS: u64 = 1_000_000;
 /// The arrivals' numbers are others than those that the batches are made up from.
 const ARRIVALS: u64 = 0x6172_7269_7661_6C73;
@@ -22,12 +22,13 @@ const ARRIVALS: u64 = 0x6172_7269_7661_6C73;
 pub enum Arrivals {
     /// At equal distances, as far as the rate stays the same.
     Even,
-    /// At random and independent of each other, as many independent clients do it: a Poisson process of the wanted rate.
+    /// At random and independent of each other, as those of many clients: a Poisson process of the wanted rate.
     Poisson,
 }
 
 /// What an open loop wants.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "StoredPace", into = "StoredPace")]
 pub struct Pace {
     /// The rate over time.
     pub course: Course,
@@ -35,6 +36,36 @@ pub struct Pace {
     pub arrivals: Arrivals,
     /// What Poisson arrivals are drawn from: the same number, the same times.
     pub seed: u64,
+}
+
+/// A pace as a log has it: stages are nanoseconds and the rates at the begin and the end.
+#[derive(Debug, Serialize, Deserialize)]
+struct StoredPace {
+    rate: Option<f64>,
+    stages: Vec<(u64, f64, f64)>,
+    arrivals: Arrivals,
+    seed: u64,
+}
+
+impl From<Pace> for StoredPace {
+    fn from(Pace { course, arrivals, seed }: Pace) -> Self {
+        let stages = course.stages().iter();
+        let stages = stages.map(|stage| (stage.end_ns - stage.from_ns, stage.from_rate, stage.to_rate)).collect();
+        Self { rate: course.rate(), stages, arrivals, seed }
+    }
+}
+
+impl TryFrom<StoredPace> for Pace {
+    type Error = String;
+
+    fn try_from(StoredPace { rate, stages, arrivals, seed }: StoredPace) -> Result<Self, String> {
+        let course = match rate {
+            None => Course::staged(&stages)?,
+            Some(rate) if rate > 0.0 && rate <= RATE_MAX && stages.is_empty() => Course::steady(rate),
+            Some(rate) => return Err(format!("{rate} is no rate of an open loop")),
+        };
+        Ok(Self { course, arrivals, seed })
+    }
 }
 
 impl Pace {
@@ -164,8 +195,8 @@ impl Schedule {
         (self.due_ns < u64::MAX).then_some(self.due_ns)
     }
 
-    /// When the schedule is over, if that is known before it is: the time that it was given, or the distance of one send
-    /// after its last.
+    /// When the schedule is over, if that is known before it is: the time that it was given, or the distance of one
+    /// send after its last.
     pub fn span_end_ns(&self) -> Option<u64> {
         match self.lasts_ns {
             _ if self.ends_at_random => None,

@@ -1,11 +1,12 @@
 //! What a load was made of, as its report stores it: enough to say whether another run may be compared with it.
 
-use super::{Arrivals, Pace, Plan};
+use super::{Arrivals, Content, Pace, Plan};
 use crate::{cores, drivers::Chosen};
 use reactor::Endpoint;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::{
-    fs,
+    fs, slice,
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -47,7 +48,7 @@ fn stages(pace: &Pace) -> Value {
 }
 
 /// What a report says about its load beside the figures.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Setup {
     /// See [`workload`].
     pub workload: Value,
@@ -56,6 +57,7 @@ pub struct Setup {
     /// The program that made the load.
     pub maker: Value,
     /// Seconds from 1970 to its start.
+    #[serde(rename = "began_unix_s")]
     pub began_s: f64,
     /// Address of the server.
     pub server: String,
@@ -79,6 +81,9 @@ pub struct Setup {
     pub timeout_s: f64,
     /// Whether the requests hold metrics.
     pub carries_metrics: bool,
+    /// It is of several loads, whose logs were merged.
+    #[serde(skip)]
+    pub is_merged: bool,
 }
 
 impl Setup {
@@ -101,6 +106,7 @@ impl Setup {
             pipeline: plan.pipeline as u64,
             timeout_s: plan.timeout.as_secs_f64(),
             carries_metrics: plan.requests.metrics_max() > 0,
+            is_merged: false,
         }
     }
 
@@ -108,6 +114,15 @@ impl Setup {
     #[must_use]
     pub fn rate(&self) -> Option<f64> {
         self.pace.as_ref().and_then(|pace| pace.course.rate())
+    }
+
+    /// The bodies of the requests, in words.
+    #[must_use]
+    pub fn bodies(&self) -> String {
+        let runs = self.workload["of_runs"].as_array().map_or(slice::from_ref(&self.workload), Vec::as_slice);
+        let mut all: Vec<_> = runs.iter().map(Content::describe).collect();
+        all.dedup();
+        all.join(" and ")
     }
 
     /// How the sends follow each other, in words.

@@ -60,6 +60,12 @@ impl Span {
         Self { from_ns, end_ns, reached_ns: from_ns, counted, pending, length_ns: 0 }
     }
 
+    /// A span that is over, and what came in it.
+    #[must_use]
+    pub fn closed(counts: Counts, length_ns: u64) -> Self {
+        Self { counted: counts, length_ns, ..Self::new(0, None) }
+    }
+
     /// A request was handed to the driver.
     pub fn sent(&mut self, bytes: u64) {
         self.pending.bytes_sent += bytes;

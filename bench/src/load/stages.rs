@@ -14,6 +14,8 @@ pub struct StageCounts {
     pub stage: Stage,
     /// How long it lasted, nanoseconds: less than planned when the load was stopped in it.
     pub length_ns: u64,
+    /// The mean of the rates that it wanted in that time.
+    pub wanted_rate: f64,
     /// Sends that were begun.
     pub begun: u64,
     /// Sends that were due and not handed over at the end of the load.
@@ -27,8 +29,17 @@ pub struct StageCounts {
 }
 
 impl StageCounts {
-    fn new(stage: &Stage) -> Self {
-        Self { stage: *stage, length_ns: 0, begun: 0, missed: 0, requests: 0, in_time: 0, latency: histogram() }
+    pub(super) fn new(stage: &Stage) -> Self {
+        Self {
+            stage: *stage,
+            length_ns: 0,
+            wanted_rate: 0.0,
+            begun: 0,
+            missed: 0,
+            requests: 0,
+            in_time: 0,
+            latency: histogram(),
+        }
     }
 
     /// Adds the counts of the same stage, but for its times and rates.
@@ -59,6 +70,10 @@ impl Stages {
     #[must_use]
     pub fn all(&self) -> &[StageCounts] {
         &self.all
+    }
+
+    pub(super) fn all_mut(&mut self) -> &mut [StageCounts] {
+        &mut self.all
     }
 
     /// The number of the stage that `time_ns` is in, the first being 0; that of the last one past its end.
@@ -92,6 +107,7 @@ impl Stages {
         for counts in &mut self.all {
             let Stage { from_ns, end_ns, .. } = counts.stage;
             counts.length_ns = now_ns.clamp(from_ns, end_ns) - from_ns;
+            counts.wanted_rate = counts.stage.mean_rate(counts.length_ns);
             counts.missed = overdue(from_ns, end_ns - 1);
         }
     }
@@ -99,7 +115,9 @@ impl Stages {
     /// Adds what another thread counted in the same load.
     pub fn merge(&mut self, other: &Self) {
         for (counts, others) in self.all.iter_mut().zip(&other.all) {
-            counts.length_ns = counts.length_ns.max(others.length_ns);
+            if counts.length_ns < others.length_ns {
+                (counts.length_ns, counts.wanted_rate) = (others.length_ns, others.wanted_rate);
+            }
             counts.add(others);
         }
     }

@@ -31,6 +31,12 @@ impl Failure {
         (Self::Garbage, "garbage"),
         (Self::Other, "other"),
     ];
+
+    /// Its name in a report.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        Self::ALL[self as usize].1
+    }
 }
 
 /// Three digits: a recorded value is within a thousandth of the true one.
@@ -58,6 +64,8 @@ pub struct Tally {
     pub late_by_itself: u64,
     /// Sends of an open loop that were due and not yet handed over at the end.
     pub missed: u64,
+    /// Requests that have no record in the log, because the disk was behind.
+    pub unlogged: u64,
     /// Metrics in the batches answered with 2xx.
     pub metrics: u64,
     /// Bytes of the requests handed to the driver, heads included.
@@ -146,6 +154,7 @@ impl Tally {
             late: 0,
             late_by_itself: 0,
             missed: 0,
+            unlogged: 0,
             metrics: 0,
             bytes: 0,
             bytes_received: 0,
@@ -247,6 +256,7 @@ impl Tally {
         self.late += other.late;
         self.late_by_itself += other.late_by_itself;
         self.missed += other.missed;
+        self.unlogged += other.unlogged;
         self.metrics += other.metrics;
         self.bytes += other.bytes;
         self.bytes_received += other.bytes_received;

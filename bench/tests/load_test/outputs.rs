@@ -117,3 +117,36 @@ fn a_killed_run_leaves_no_older_picture() {
     process.wait().unwrap();
     assert!(std::fs::read_to_string(&path).unwrap().contains("the load has not ended"));
 }
+
+/// What `load_test` with these arguments writes to a terminal, which script(1) of util-linux makes.
+fn on_a_terminal(arguments: &str, variables: &[(&str, &str)]) -> String {
+    let mut command = Command::new("script");
+    command.args(["-qec", &format!("{} {arguments}", env!("CARGO_BIN_EXE_load_test")), "/dev/null"]);
+    command.env_remove("NO_COLOR").env("TERM", "xterm-256color").envs(variables.iter().copied());
+    let output = command.stdin(File::open("/dev/null").unwrap()).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn a_dumb_terminal_gets_whole_lines() {
+    let floor = Floor::start("auto");
+    let load = format!("{} 2 -d 1s", floor.port);
+    // A terminal ends its lines with both, and a line that is rewritten begins with the first alone.
+    let rewrites = |text: &str| text.replace("\r\n", "\n").contains('\r');
+    assert!(rewrites(&on_a_terminal(&load, &[])), "a line each 200 ms");
+    let text = on_a_terminal(&load, &[("TERM", "dumb")]);
+    assert!(!rewrites(&text) && !text.contains('\u{1b}') && text.contains("requests/s"), "{text}");
+}
+
+#[test]
+fn no_colour_is_sent_where_none_is_wanted() {
+    let floor = Floor::start("auto");
+    assert!(on_a_terminal("--help", &[]).contains('\u{1b}'), "where it is, --help has some");
+    for (name, value) in [("TERM", "dumb"), ("NO_COLOR", "1")] {
+        for arguments in ["--help".to_owned(), format!("{} 2 10", floor.port), format!("{} 2 -d 1s", floor.port)] {
+            let text = on_a_terminal(&arguments, &[(name, value)]);
+            assert!(!text.contains('\u{1b}'), "{name}={value} {arguments}: {text:?}");
+        }
+    }
+}

@@ -129,9 +129,9 @@ impl Fleet<'_> {
             let client = &mut self.clients[index];
             let metrics = requests.write(client.number, self.turn, &mut self.variables, &mut buffer);
             self.turn = self.turn.wrapping_add(1);
-            client.in_flight.push_back(InFlight { begun, metrics });
+            let bytes = (buffer.len() - before) as u64;
+            client.in_flight.push_back(InFlight { begun, metrics, bytes: u32::try_from(bytes).unwrap_or(u32::MAX) });
             if begun.intended_ns >= self.warm_ns {
-                let bytes = (buffer.len() - before) as u64;
                 self.tally.bytes += bytes;
                 self.tally.span.sent(bytes);
             }

@@ -40,8 +40,12 @@ impl Handler for Fleet<'_> {
                 break;
             }
             match self.clients[index].parser.feed(bytes) {
-                Ok((used, None)) => bytes = &bytes[used..],
+                Ok((used, None)) => {
+                    self.clients[index].received += used as u64;
+                    bytes = &bytes[used..];
+                }
                 Ok((used, Some(answer))) => {
+                    self.clients[index].received += used as u64;
                     bytes = &bytes[used..];
                     self.answered(index, answer.status, now_ns);
                     if answer.close || !self.plan.keep_alive {
@@ -112,7 +116,8 @@ impl Handler for Fleet<'_> {
             self.fail(index, failure);
         }
         let client = &mut self.clients[index];
-        (client.link, client.token, client.sending, client.first_ns) = (Link::Down, None, false, 0);
+        (client.link, client.token, client.sending) = (Link::Down, None, false);
+        (client.first_ns, client.received) = (0, 0);
         client.parser.reset();
         self.touch(index);
     }

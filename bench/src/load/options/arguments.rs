@@ -159,6 +159,15 @@ pub(super) struct Arguments {
     /// Draw the percentile curve, and latency, throughput and errors over time, into this file.
     #[arg(long, value_name = "FILE.svg")]
     pub plot: Option<PathBuf>,
+    /// Record each request that is counted in this file, as CSV: when it was meant for and sent, its latency and first
+    /// byte (all in nanoseconds), its status or error, connection, stage, metrics and bytes. A thread of its own
+    /// writes; what it cannot write in time is left out, and counted.
+    #[arg(long, value_name = "FILE")]
+    pub log: Option<PathBuf>,
+    /// Load nothing: make one report of the logs of several runs, on this host or on others, as of one run. Rates are
+    /// over the time that at least one of the runs covers, by their hosts' clocks.
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub merge: Vec<PathBuf>,
     /// Compare throughput, latency, the server's CPU time and own CPU time with an earlier report of --format json.
     /// Given several times, the runs show what changes from one to the next: a difference beyond that is claimed, of
     /// one run only a factor of three. A report of another workload or host is refused; a run that had to share its
@@ -200,6 +209,8 @@ SIGHUP end the load and report what there is.
   load_test 8080 -c 64 -d 10s -w 2s --pipeline 16
   load_test 8080 -c 64 -d 30s --rate 20k --plot run.svg --format json >run.json
   load_test 8080 -c 64 --stages 10s:1000,30s:5000,20s:5000 --arrivals poisson --plot ramp.svg
+  load_test 8080 -c 64 -d 30s --rate 20k --log one.csv                on each of two hosts, and then
+  load_test --merge one.csv two.csv --format json >both.json
   load_test 8080 -c 64 -d 30s --rate 20k --baseline a1.json --baseline a2.json --baseline a3.json --fail-if worse
   load_test --unix-socket /run/metricstream.sock -c 64 -d 10s
   load_test --baseline a1.json --baseline a2.json --baseline a3.json --with b1.json --with b2.json --with b3.json

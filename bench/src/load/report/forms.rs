@@ -1,7 +1,7 @@
 //! The report for people.
 
 use super::{Report, percentiles};
-use crate::load::{Content, Failure, baseline::Change};
+use crate::load::{Failure, baseline::Change};
 use std::fmt::Write;
 
 impl Report<'_> {
@@ -26,7 +26,7 @@ impl Report<'_> {
         };
         lines.add("server", format!("{} {} ({})", setup.method, setup.url, setup.server));
         lines.add("clients", format!("{}, threads {}, {}, {connection}", setup.clients, setup.threads, setup.driver));
-        lines.add("bodies", Content::describe(&setup.workload));
+        lines.add("bodies", setup.bodies());
         let rule = if setup.pace.is_some() { "none skipped" } else { "a client sends when its last response has come" };
         lines.add("model", format!("{}: {rule}", setup.model()));
     }

@@ -14,6 +14,7 @@ fn ended(tally: Tally) -> Outcome {
         too_many_errors: false,
         began_s: 0.0,
         observed: Observed::default(),
+        logged: None,
     }
 }
 
@@ -148,6 +149,34 @@ fn the_distribution_has_the_form_of_hdrhistogram() {
     let median = rows.iter().find(|row| row[1] >= 0.5).unwrap();
     assert!((median[0] - 1.0).abs() < 0.01, "milliseconds: {median:?}");
     assert!(text.contains("Total count    =         1000") && text.contains("#[raw p50 = 0.5"), "{text}");
+}
+
+#[test]
+fn the_distribution_tells_single_microseconds_apart() {
+    let mut tally = Tally::new(0, None, false);
+    (1..=100).for_each(|us| tally.answered(200, 1, Begun { intended_ns: 0, start_ns: 0 }, at(us * 1000)));
+    tally.answered(200, 1, Begun { intended_ns: 0, start_ns: 0 }, at(1_001_000));
+    tally.answered(200, 1, Begun { intended_ns: 0, start_ns: 0 }, at(1_002_000));
+    let (plan, outcome) = (plan(""), ended(tally));
+    let text = Report::new(&plan, Chosen::Epoll, &outcome).hgrm();
+    let rows: Vec<(f64, f64, u64)> = text
+        .lines()
+        .skip(2)
+        .take_while(|line| !line.starts_with('#'))
+        .map(|line| {
+            let mut fields = line.split_whitespace();
+            let mut number = || fields.next().unwrap().parse::<f64>().unwrap();
+            (number(), number(), number() as u64)
+        })
+        .collect();
+    for (millis, quantile, count) in &rows {
+        // Up to a value stand as many requests as it has microseconds; of the last two, a thousandth is told apart.
+        let wanted_us = if *count <= 100 { *count as f64 } else { 900.0 + *count as f64 };
+        assert!((millis * 1000.0 - wanted_us).abs() <= 0.001 * wanted_us, "{millis} at {quantile}: {count}");
+        assert!(*count as f64 >= (quantile * 102.0).floor(), "{quantile}: {count}");
+    }
+    assert_eq!((rows[0].0, rows.last().unwrap().2), (0.001, 102), "no value is rounded to 0.00 ms");
+    assert!(rows.windows(2).filter(|pair| pair[0].2 < pair[1].2).all(|pair| pair[0].0 < pair[1].0), "{text}");
 }
 
 #[test]

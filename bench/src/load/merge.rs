@@ -341,7 +341,8 @@ fn pace(runs: &[Run]) -> Option<Pace> {
     let course = match rates {
         Some(rates) if covered_ns > 0 => {
             let sends = rates.iter().zip(runs).map(|(rate, run)| rate * run.totals.span_ns as f64).sum::<f64>();
-            Course::steady(sends / covered_ns as f64)
+            // To a thousandth, for people.
+            Course::steady((sends / covered_ns as f64 * 1e3).round() / 1e3)
         }
         _ => first.course,
     };

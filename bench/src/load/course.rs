@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stage_without_length_is_a_jump_and_one_without_rate_a_pause() {
+    fn a_stage_without_length_jumps_and_one_without_rate_pauses() {
         let course =
             Course::staged(&[(0, 0.0, 100.0), (S, 100.0, 100.0), (0, 100.0, 0.0), (5 * S, 0.0, 0.0), (S, 0.0, 10.0)]);
         let course = course.unwrap();

@@ -247,7 +247,7 @@ impl Log {
         let sink = |thread| {
             let (give_back, empty) = sync_channel(BATCHES);
             for _ in 1..BATCHES {
-                // It has room for all of them, and its other end is here.
+                // It has space for all of them, and its other end is here.
                 let _ = give_back.send(Vec::with_capacity(BATCH_RECORDS));
             }
             empties.push(give_back);
@@ -293,7 +293,7 @@ impl LogSink {
     fn hand_over(&mut self) -> bool {
         let Ok(empty) = self.empty.try_recv() else { return false };
         let batch = mem::replace(&mut self.batch, empty);
-        // There is room for every batch.
+        // There is space for every batch.
         self.full.send((self.thread, batch)).is_ok()
     }
 
@@ -416,7 +416,7 @@ mod tests {
         let plan = super::super::parse(["load_test", "8080", "1", "1"]).unwrap();
         assert!(
             Log::create(path, &plan, Chosen::Epoll).unwrap_err().starts_with("/dev/full: "),
-            "told before the load"
+            "refused before the load"
         );
         let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
         let (writer, mut sinks) = Log { file }.split(1);

@@ -173,7 +173,7 @@ fn a_log_that_cannot_be_written_is_an_error() {
     };
     for path in ["/nonexistent/run.csv", "/dev/full"] {
         let output = with(path);
-        assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "told before the load: {output:?}");
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "refused before the load: {output:?}");
     }
     // A pipe whose reader leaves: the report is whole, and the exit code tells of the log.
     let directory = tempfile::tempdir().unwrap();

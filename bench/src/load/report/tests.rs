@@ -170,7 +170,7 @@ fn the_distribution_tells_single_microseconds_apart() {
         })
         .collect();
     for (millis, quantile, count) in &rows {
-        // Up to a value stand as many requests as it has microseconds; of the last two, a thousandth is told apart.
+        // Up to a value stand as many requests as it has microseconds; of the last two, a thousandth can be seen.
         let wanted_us = if *count <= 100 { *count as f64 } else { 900.0 + *count as f64 };
         assert!((millis * 1000.0 - wanted_us).abs() <= 0.001 * wanted_us, "{millis} at {quantile}: {count}");
         assert!(*count as f64 >= (quantile * 102.0).floor(), "{quantile}: {count}");

@@ -37,14 +37,14 @@ impl fmt::Debug for Prepared {
     }
 }
 
-/// How far an answer has come.
+/// The state of a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Progress {
     /// There is more to do, and space for it.
     More,
-    /// Its client has not taken what was made.
+    /// The client has not read what was produced.
     Full,
-    /// It is over.
+    /// The response has ended.
     Ended(Outcome),
 }
 
@@ -56,13 +56,13 @@ pub(super) struct Delivery {
     /// Rendered, and not yet in a piece from `taken` on.
     rendered: Vec<u8>,
     taken: usize,
-    /// What found no space, or goes before the first piece.
+    /// The part that found no space, or precedes the first chunk.
     next: [Option<ResponseEvent>; 2],
     stage: Stage,
     begun: Instant,
     handed_over_bytes: u64,
     write_timeout: Duration,
-    /// Its part of what answers may hold that are more than one piece.
+    /// Its share of the memory for responses of more than one chunk.
     kept: Option<Taken>,
 }
 
@@ -70,7 +70,7 @@ pub(super) struct Delivery {
 enum Stage {
     /// Pieces follow.
     Body,
-    /// What is in `next` is the end.
+    /// True if the part in `next` is the last.
     End,
 }
 
@@ -126,7 +126,7 @@ impl Delivery {
         (self.stage == Stage::Body).then(|| self.body.held_bytes())
     }
 
-    /// They are taken.
+    /// Keeps the shares of the response until the delivery ends.
     pub fn keep(&mut self, kept: Taken) {
         self.kept = Some(kept);
     }

@@ -1,4 +1,5 @@
-//! One query on a thread of the pool: from what was asked to the body of the answer, and from what is wrong with it to a status.
+//! One query on a thread of the pool: from what was asked to the body of the answer, and from what is wrong with it to
+//! a status.
 
 use super::{
     delivery::{Prepared, Render},
@@ -17,11 +18,11 @@ use wake::clock::Clock;
 pub struct LogEngine {
     /// The log.
     pub source: Source,
-    /// What one query may come to.
+    /// The limits of one query.
     pub bounds: Bounds,
     /// The clock that also stamps metrics when they arrive.
     pub clock: Clock,
-    /// Where what was read is counted.
+    /// The counters of the data read.
     pub status: Arc<QueryStatus>,
 }
 

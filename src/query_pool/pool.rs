@@ -43,7 +43,7 @@ use std::{
 };
 use wake::sync::{Mutex, MutexGuard};
 
-/// What makes the answers.
+/// Evaluates the queries.
 pub trait Engine: Send + Sync + 'static {
     /// Answers one query, whatever it may be refused for found out.
     ///
@@ -94,7 +94,7 @@ pub struct PoolSetup<E> {
     pub write_timeout: Duration,
     /// Bytes that all answers together may hold which their clients have not taken whole.
     pub unread_bytes_max: usize,
-    /// What makes the answers.
+    /// Evaluates the queries.
     pub engine: E,
     /// The counters of queries.
     pub status: Arc<QueryStatus>,

@@ -19,8 +19,8 @@ use std::{
     },
 };
 
-/// One part of an answer. An answer is `Whole`, or `Refused`, or `Head` and, unless the request was HEAD, any number of `Piece`s and
-/// one `Last`. If the queue ends before that, the answer cannot be finished.
+/// One part of an answer. An answer is `Whole`, or `Refused`, or `Head` and, unless the request was HEAD, any number
+/// of `Piece`s and one `Last`. If the queue ends before that, the answer cannot be finished.
 #[derive(Debug)]
 pub enum ResponseEvent {
     /// A 200 that is known from end to end.
@@ -32,9 +32,9 @@ pub enum ResponseEvent {
     },
     /// A refusal.
     Refused {
-        /// What it is counted as, and its status.
+        /// The error that is counted, with its status.
         error: HttpError,
-        /// What the client reads.
+        /// The text for the client.
         text: String,
     },
     /// A 200 whose body follows.
@@ -48,7 +48,7 @@ pub enum ResponseEvent {
     Last(Piece),
 }
 
-/// Why a part was not handed over.
+/// The reason why a part could not be sent.
 #[derive(Debug)]
 pub enum SendError {
     /// The queue is full: the part, to be sent later.
@@ -57,7 +57,7 @@ pub enum SendError {
     Left,
 }
 
-/// How many pipes are open, over all reactors, and a place among them.
+/// The number of open channels, over all reactors, and a permit for one.
 #[derive(Debug, Clone, Default)]
 pub struct Open(Arc<AtomicUsize>);
 
@@ -83,7 +83,7 @@ impl Drop for Permit {
     }
 }
 
-/// What both ends know, and the message that is under way.
+/// The state shared by both ends, and the pending notice.
 #[derive(Debug)]
 struct Shared {
     token: Token,
@@ -124,7 +124,7 @@ pub fn pipe(
     (Writer { parts: Some(sender), reactor, shared: Arc::clone(&shared) }, Reader { parts: receiver, space, shared })
 }
 
-/// Whether so few parts wait that making more is worth a thread's while.
+/// Returns true if so few parts wait that a thread should produce more.
 const fn has_space(waiting: usize) -> bool {
     waiting <= limits::PIECES_WAITING_MAX / 2
 }
@@ -172,8 +172,8 @@ impl Writer {
         !(is_over && self.shared.waits.swap(false, Ordering::AcqRel))
     }
 
-    /// Tells the reactor, unless it has not read the last message yet. Whoever comes second to the flag has seen what the first did
-    /// before: either the reactor finds the part, or it is told.
+    /// Tells the reactor, unless it has not read the last message yet. Whoever comes second to the flag has seen what
+    /// the first did before: either the reactor finds the part, or it is told.
     fn announce(&self) {
         if !self.shared.announced.swap(true, Ordering::AcqRel) {
             self.reactor.notify(ReadyNotice(Arc::clone(&self.shared)));
@@ -194,7 +194,7 @@ impl Drop for Writer {
 pub struct ReadyNotice(Arc<Shared>);
 
 impl ReadyNotice {
-    /// Whose parts. They are to be looked for after this: what comes later is told again.
+    /// Accepts the notice, and returns the connection. Read the channel afterwards: later parts are notified again.
     #[must_use]
     pub fn accept(self) -> Token {
         self.0.announced.swap(false, Ordering::AcqRel);
@@ -202,7 +202,7 @@ impl ReadyNotice {
     }
 }
 
-/// What a reactor finds in a pipe.
+/// The result of reading from a channel.
 #[derive(Debug)]
 pub enum Taken {
     /// The next part.

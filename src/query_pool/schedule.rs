@@ -1,4 +1,4 @@
-//! Whose turn it is: the queries that wait, in a lane for each client, and the answers that wait for their clients.
+//! Scheduling: waiting queries, in a lane for each client, and responses that wait for their clients.
 //! Behind one lock, which only the pool's threads take.
 
 use super::{delivery::Delivery, routes::RawQuery, shares::Taken};
@@ -18,11 +18,11 @@ pub(super) struct Job {
     pub answer: Writer,
     /// Names its answer.
     pub number: u64,
-    /// Its waiting place.
+    /// Its permit to wait.
     pub waiting: Taken,
 }
 
-/// What a thread does next.
+/// The next work of a thread.
 #[derive(Debug)]
 pub(super) enum Work {
     Evaluate(Job),
@@ -38,10 +38,10 @@ struct Lane {
     running: usize,
 }
 
-/// What there is to do.
+/// The pending work.
 #[derive(Debug)]
 pub(super) struct Schedule {
-    /// Of clients that have a query waiting or running, the one whose turn it is first.
+    /// Clients with a waiting or running query, in the order of their turns.
     lanes: VecDeque<Lane>,
     /// Threads that one client may have: half of them.
     running_max: usize,
@@ -71,7 +71,7 @@ impl Schedule {
         }
     }
 
-    /// What is begun goes first: handing over is short, and memory waits for it.
+    /// Takes the next work. Responses that have begun come first: handing over is short, and frees memory.
     pub fn next(&mut self) -> Option<Work> {
         if let Some((number, delivery)) = self.ready.pop_front() {
             return Some(Work::Deliver(number, delivery));
@@ -84,7 +84,7 @@ impl Schedule {
         Some(Work::Evaluate(job))
     }
 
-    /// Whether there is something to do.
+    /// Returns true if there is work.
     pub fn has_next(&self) -> bool {
         !self.ready.is_empty() || self.next_lane().is_some()
     }

@@ -1,5 +1,5 @@
-//! How many queries are in the server, and how much of it one client may have: nobody can take all places, all threads
-//! or all memory.
+//! Limits on the queries in the server and on the share of one client, so that no client can take all places, all
+//! threads or all memory.
 //!
 //! Reactors ask here before a query goes on, so nothing here waits: counts of all, and counts by client in a table of
 //! fixed size. Two clients that meet in one place of it share one share; that is one pair in [`PLACES`], and which is
@@ -15,7 +15,7 @@ use std::sync::{
 /// Places of the table.
 const PLACES: usize = 4_096;
 
-/// Why something is not taken in.
+/// The limit that a query exceeds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Full {
     /// All clients together have as much as there may be.
@@ -71,7 +71,7 @@ struct Counts {
     unread_kib: Bounded,
 }
 
-/// What is taken, and by whom.
+/// The resources in use, by client.
 #[derive(Debug, Clone)]
 pub(super) struct Shares(Arc<Counts>);
 
@@ -112,7 +112,7 @@ enum What {
     Unread { kib: u32 },
 }
 
-/// What was taken, given back when it is dropped.
+/// A share in use, released on drop.
 #[derive(Debug)]
 pub(super) struct Taken {
     counts: Arc<Counts>,

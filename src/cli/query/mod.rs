@@ -102,7 +102,7 @@ impl FromStr for Form {
     }
 }
 
-/// Why nothing could be asked. One line, for a person.
+/// An error that keeps a query from running: one line, for a person.
 #[derive(Debug)]
 pub enum QueryError {
     /// A parameter is wrong.

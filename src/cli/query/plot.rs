@@ -1,4 +1,4 @@
-//! What a chart shows: lines, the window that holds them, and the marks on its axes.
+//! The contents of a chart: lines, the window that holds them, and the marks on its axes.
 
 use super::for_terminal;
 use metric::{TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN, format_timestamp};
@@ -49,12 +49,12 @@ impl Plot {
         Self { left_out: answer.series.len() - lines.len(), lines, from_ms, to_ms, low, high }
     }
 
-    /// Where a moment is in the window: from 0 to 1.
+    /// Position of a time in the window: from 0 to 1.
     pub fn across(&self, timestamp_ms: i64) -> f64 {
         (timestamp_ms.abs_diff(self.from_ms) as f64 / self.to_ms.abs_diff(self.from_ms).max(1) as f64).clamp(0.0, 1.0)
     }
 
-    /// Where a value is in the window: from 0, the lowest, to 1.
+    /// Position of a value in the window: from 0, the lowest, to 1.
     pub fn up(&self, value: f64) -> f64 {
         // Halves, as the difference of two floats may be no float.
         ((value / 2.0 - self.low / 2.0) / (self.high / 2.0 - self.low / 2.0)).clamp(0.0, 1.0)

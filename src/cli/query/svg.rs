@@ -12,7 +12,7 @@ pub const LINES_MAX: usize = 12;
 /// same, dashed.
 const COLORS: [&str; 6] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"];
 const WIDTH: f64 = 960.0;
-/// Of the window.
+/// Height of the plot area, without margins and legend.
 const HEIGHT: f64 = 360.0;
 const LEFT: f64 = 80.0;
 const TOP: f64 = 20.0;

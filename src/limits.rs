@@ -126,7 +126,7 @@ const _: () = assert!(RING_BYTES_MIN.is_power_of_two() && RING_BYTES_DEFAULT.is_
 /// Cap of `--writer-poll`: longer is a core that never sleeps.
 pub const WRITER_POLL_CAP: Duration = Duration::from_millis(10);
 /// How long a stop waits, when the connections have ended, for what was acknowledged to be written and synced. More than
-/// [`STALL_MS_AT_DRAIN_MAX`], and no matter how little the connections were given: a disk may take a second for its last sync.
+/// `STALL_MS_AT_DRAIN_MAX`, and no matter how little the connections were given: a disk may take a second for its last sync.
 pub const LOG_STOP_WAIT: Duration = Duration::from_secs(10);
 
 /// Default of `--rotate-size`.

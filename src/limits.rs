@@ -28,11 +28,12 @@ pub const FORWARDED_HOPS_MAX: usize = 16;
 
 // ---- metrics -------------------------------------------------------------------------------------------------------
 
-/// Cap of `--max-batch`.
+/// Metrics: cap of `--max-batch`. The shortest metric is 23 bytes of JSON, so a body of 64 MiB, the cap of `--max-body`,
+/// holds at most some three million.
 pub const BATCH_METRICS_CAP: usize = 1_000_000;
-/// Cap of `--max-name`.
+/// Bytes: cap of `--max-name`. A name is repeated in every line of its series, so a longer one multiplies the log.
 pub const NAME_BYTES_CAP: usize = 64 * KIB;
-/// Cap of `--max-tag-value`.
+/// Bytes: cap of `--max-tag-value`. No tag can be longer than the body that contains it.
 pub const TAG_BYTES_CAP: usize = http1::limits::BODY_BYTES_CAP;
 /// Cap of `--max-tags`. Repeated keys are found through a hash table of at most 104 bytes a tag, one on each core.
 pub const TAGS_CAP: usize = 1_024;
@@ -41,7 +42,7 @@ pub const TAGS_CAP: usize = 1_024;
 
 /// Default of `--rate-limit`: requests a client may make in any one second.
 pub const RATE_LIMIT_DEFAULT: u32 = 10_000;
-/// Cap of `--max-clients`.
+/// Clients: cap of `--max-clients`. 2^24 is the number of addresses of an IPv4 /8.
 pub const CLIENTS_CAP: usize = 16 * 1024 * 1024;
 
 // ---- connections and reactors --------------------------------------------------------------------------------------
@@ -129,7 +130,7 @@ pub const WRITER_POLL_CAP: Duration = Duration::from_millis(10);
 /// `STALL_MS_AT_DRAIN_MAX`, and no matter how little the connections were given: a disk may take a second for its last sync.
 pub const LOG_STOP_WAIT: Duration = Duration::from_secs(10);
 
-/// Default of `--rotate-size`.
+/// Bytes: default of `--rotate-size`. `verify` reads a segment of 1 GiB in about a second on one core.
 pub const ROTATE_BYTES_DEFAULT: u64 = 1 << 30;
 /// Least that `--rotate-size` and `--retain-size` may be: sealing a segment costs a few system calls and a sync of the directory.
 pub const ROTATE_BYTES_MIN: u64 = 64 << 10;
@@ -140,7 +141,7 @@ pub const FINDINGS_MAX: usize = 1_000;
 pub const FINDING_EXCERPT_BYTES_MAX: usize = 64;
 /// Pieces that a check's threads may be ahead of the earliest that is not finished: what was found in them waits in memory.
 pub const CHECK_AHEAD_PIECES_MAX: usize = 1_024;
-/// Cap of `verify --threads`.
+/// Threads: cap of `verify --threads`, above the hardware threads of a large host of two sockets.
 pub const CHECK_THREADS_CAP: usize = 1_024;
 
 /// Smallest ring for batches of at most `batch_bytes_max` encoded bytes: one can be written while the next is encoded.
@@ -240,13 +241,13 @@ pub const TRACE_BATCH_RECORDS_MAX: usize = 256;
 /// Attempts after the first to export a batch of spans. With waits that double from [`OTLP_RETRY_FIRST`] all of them fit into the
 /// default timeout of 10 s, which bounds the whole.
 pub const OTLP_RETRIES_MAX: usize = 5;
-/// Wait before the second attempt.
+/// Delay before the second attempt of an export: a receiver that restarts needs some tenths of a second.
 pub const OTLP_RETRY_FIRST: Duration = Duration::from_millis(200);
-/// Longest wait before an attempt.
+/// Longest delay before an attempt of an export, below `OTLP_TIMEOUT_DEFAULT`, so that it is made at all.
 pub const OTLP_RETRY_LAST: Duration = Duration::from_secs(5);
-/// Default of `OTEL_EXPORTER_OTLP_TIMEOUT`.
+/// Default of `OTEL_EXPORTER_OTLP_TIMEOUT`, the one of OpenTelemetry's specification.
 pub const OTLP_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
-/// Default of `OTEL_METRIC_EXPORT_INTERVAL`.
+/// Default of `OTEL_METRIC_EXPORT_INTERVAL`, the one of OpenTelemetry's specification.
 pub const OTLP_METRICS_INTERVAL_DEFAULT: Duration = Duration::from_secs(60);
 /// Least time between two warnings that an export failed.
 pub const OTLP_WARNING_INTERVAL: Duration = Duration::from_secs(60);
@@ -280,19 +281,19 @@ pub const ANSWER_BYTES_PER_S_MIN: u64 = 64 * KIB as u64;
 /// How long a query goes on whose client has ended its side of the connection before anything was sent. Mostly it has left; but it
 /// may still read, and then it gets what comes within this time.
 pub const LEFT_MS: u64 = 1_000;
-/// Cap of `--query-max-series` and `--query-max-points`.
+/// Series and points: cap of `--query-max-series` and `--query-max-points`. At 200 bytes a series these are 20 GB.
 pub const QUERY_COUNT_CAP: usize = 100_000_000;
-/// Cap of `--query-max-memory`.
+/// Bytes: cap of `--query-max-memory`. A value over 1 TiB is a mistyped unit.
 pub const QUERY_HELD_BYTES_CAP: usize = 1 << 40;
-/// Cap of `--query-max-scan`.
+/// Bytes: cap of `--query-max-scan`. A value over 1 PiB is a mistyped unit.
 pub const QUERY_SCANNED_BYTES_CAP: u64 = 1 << 50;
-/// Cap of `--query-threads`.
+/// Threads: cap of `--query-threads`. Each has a stack, and a cache of tags of up to 32 MiB.
 pub const QUERY_THREADS_CAP: usize = 256;
 /// Default of `--query-threads`: one for so many cores, and no fewer than two, as a long query must not hold up a short one.
 pub const QUERY_CORES_PER_THREAD: usize = 4;
 /// See [`QUERY_CORES_PER_THREAD`].
 pub const QUERY_THREADS_MIN: usize = 2;
-/// Default of `--query-timeout`.
+/// Seconds: default of `--query-timeout`, as long as Grafana's proxy waits for a data source by default.
 pub const QUERY_TIMEOUT_DEFAULT_S: u64 = 30;
 /// How long after its deadline a query is answered 503 by its reactor, if no thread has done it: all may be held up.
 pub const QUERY_OVERTIME_MS: u64 = 500;
@@ -347,7 +348,7 @@ pub const CORS_ORIGINS_MAX: usize = 64;
 /// Default of `--rate-limit-bytes`, in decoded bytes per client and second: a quarter of a core inflates that much, and
 /// 10,000 batches of 26 KB a second fit.
 pub const RATE_LIMIT_BYTES_DEFAULT: u64 = 256 * MIB as u64;
-/// Cap of `--rate-limit-bytes`.
+/// Bytes per second: cap of `--rate-limit-bytes`. 1 TiB is above any network; a larger value is a mistyped unit.
 pub const RATE_LIMIT_BYTES_CAP: u64 = 1 << 40;
 /// Default of `--max-names-per-address`: names on record that one address made, where no API key proves a name. More
 /// clients than a fleet behind one address has; 64 addresses would have to do nothing else to fill the table.

@@ -12,26 +12,6 @@ const TIMES: [&str; 4] = ["S", "MS", "US", "NS"];
 const UNITS: [&str; 2] = ["KIB", "MIB"];
 /// Words of a doc comment below which it cannot have said both what is bounded and why.
 const WORDS_MIN: usize = 6;
-/// Constants whose doc comments are shorter than that.
-const SHORT: &[&str] = &[
-    "BATCH_METRICS_CAP",
-    "NAME_BYTES_CAP",
-    "TAG_BYTES_CAP",
-    "CLIENTS_CAP",
-    "ROTATE_BYTES_DEFAULT",
-    "CHECK_THREADS_CAP",
-    "QUERY_TAGS_REMEMBERED_BYTES_MAX",
-    "OTLP_RETRY_FIRST",
-    "OTLP_RETRY_LAST",
-    "OTLP_TIMEOUT_DEFAULT",
-    "OTLP_METRICS_INTERVAL_DEFAULT",
-    "QUERY_COUNT_CAP",
-    "QUERY_HELD_BYTES_CAP",
-    "QUERY_SCANNED_BYTES_CAP",
-    "QUERY_THREADS_CAP",
-    "QUERY_TIMEOUT_DEFAULT_S",
-    "RATE_LIMIT_BYTES_CAP",
-];
 
 /// A public constant: its name, its type, and the words of its doc comment.
 struct Constant {
@@ -80,13 +60,8 @@ fn limits_have_a_unit_and_a_reason() {
         if !has_unit(constant) {
             findings.push(format!("{name}: the name has no unit"));
         }
-        if !has_reason(constant) && !SHORT.contains(&name.as_str()) {
+        if !has_reason(constant) {
             findings.push(format!("{name}: the doc comment has no reason: {:?}", constant.doc));
-        }
-    }
-    for name in SHORT {
-        if constants.iter().all(|constant| constant.name != *name || has_reason(constant)) {
-            findings.push(format!("{name}: no longer needed in SHORT"));
         }
     }
     no_findings("limits:", &findings);

@@ -14,8 +14,8 @@ struct Word {
 }
 
 const WORDS: &[Word] = &[
-    word(&["room", "rooms"], "module, crate; space", 91),
-    word(&["answer", "answers", "answered", "answering"], "response, respond; result of a query", 647),
+    word(&["room", "rooms"], "module, crate; space", 88),
+    word(&["answer", "answers", "answered", "answering"], "response, respond; result of a query", 648),
     word(&["told"], "notified, informed, reported", 90),
     word(&["asked"], "queried, requested", 126),
     word(&["hears", "heard"], "receives", 13),

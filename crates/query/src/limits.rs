@@ -59,7 +59,7 @@ pub const QUERY_SCANNED_BYTES_DEFAULT: u64 = 1 << 40;
 /// Spellings of tags whose series each thread of a query remembers: a hit saves reading the tags again. With more, it forgets all and
 /// begins anew.
 pub const QUERY_TAGS_REMEMBERED_MAX: usize = 131_072;
-/// Bytes of these spellings.
+/// Bytes of these spellings in each thread: 256 for each, at the bound of their number.
 pub const QUERY_TAGS_REMEMBERED_BYTES_MAX: usize = 32 * MIB;
 /// Bytes of an answer's body that are handed on at a time.
 pub const QUERY_PIECE_BYTES: usize = 64 * KIB;

@@ -93,7 +93,8 @@ fn slow_clients_delay_nobody(driver: Driver) {
     let request = post(BATCH);
     let mut slow: Vec<Client> = (0..100).map(|_| server.connect()).collect();
     let mut quick = server.connect();
-    // Each byte of the slow ones is sent only after the quick one was served: were it to wait for them, it would for ever.
+    // Each byte of the slow ones is sent only after the quick one was served: were it to wait for them, it would for
+    // ever.
     for (index, byte) in request.iter().enumerate() {
         for client in &mut slow {
             client.send(&[*byte]).unwrap();

@@ -1,5 +1,5 @@
-//! SIGKILL under load, while starting, while stopping: a few kills of each driver and level. `scripts/crash_test.sh` does the
-//! same for as long as is wanted.
+//! SIGKILL under load, while starting, while stopping: a few kills of each driver and level. `scripts/crash_test.sh`
+//! does the same for as long as is wanted.
 
 use crate::{on_both_drivers, server::Driver};
 use std::io::ErrorKind;

@@ -1,5 +1,5 @@
-//! A disk that fails for good, by way of a library between the server and libc: each fault on each driver, at a level of its
-//! own. `scripts/failing_disk.sh` tries every fault at every level.
+//! A disk that fails for good, by way of a library between the server and libc: each fault on each driver, at a level
+//! of its own. `scripts/failing_disk.sh` tries every fault at every level.
 
 use crate::{
     crash::{assert_sound, shim, subject},

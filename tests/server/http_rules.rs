@@ -1,5 +1,5 @@
-//! HTTP/1.1 where a client can notice: keep-alive, pipelining, HTTP/1.0, `Connection`, chunks, `Expect`, HEAD; and what is
-//! refused because two readers could read it in two ways.
+//! HTTP/1.1 where a client can notice: keep-alive, pipelining, HTTP/1.0, `Connection`, chunks, `Expect`, HEAD; and
+//! what is refused because two readers could read it in two ways.
 
 use crate::{
     http::{get, post, post_chunked, post_to},
@@ -185,8 +185,8 @@ fn forms_of_the_target(driver: Driver) {
     client.ask(b"\r\n\r\nGET /nope HTTP/1.1\r\nHost: h\r\n\r\n").refusal(404);
 }
 
-/// Two readers could disagree about where each of these ends: 400, the connection ends, nothing is stored, and the request
-/// that hides behind it is not served.
+/// Two readers could disagree about where each of these ends: 400, the connection ends, nothing is stored, and the
+/// request that hides behind it is not served.
 fn smuggling(driver: Driver) {
     let mut server = Setup::new(driver).start();
     let length = BATCH.len();

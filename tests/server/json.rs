@@ -1,5 +1,5 @@
-//! JSON read so that a number keeps its digits, which `serde_json::Value` does not do. `serde_json` says whether a text is
-//! JSON at all; this only takes apart what it has passed.
+//! JSON read so that a number keeps its digits, which `serde_json::Value` does not do. `serde_json` says whether a
+//! text is JSON at all; this only takes apart what it has passed.
 
 use serde::de::IgnoredAny;
 

@@ -16,7 +16,8 @@ use std::{
 const BATCH: &str = r#"{"metrics":[{"name":"a","value":1}]}"#;
 const WINDOW: Duration = Duration::from_secs(1);
 
-/// The statuses of `count` quick requests of `client`, each on a connection of its own, unless they took a whole window.
+/// The statuses of `count` quick requests of `client`, each on a connection of its own, unless they took a whole
+/// window.
 fn quick(server: &Server, client: &str, count: usize) -> Option<Vec<u16>> {
     let request = post_to("/metrics", &authorization(client), BATCH);
     let began = Instant::now();
@@ -110,8 +111,8 @@ fn retry_after_is_true(driver: Driver) {
     }
 }
 
-/// 200 threads, one client, all reactors. From the clients' own stamps no window of one second can be proven to hold more
-/// than the limit; and as many were admitted as one sequential limiter admits at least.
+/// 200 threads, one client, all reactors. From the clients' own stamps no window of one second can be proven to hold
+/// more than the limit; and as many were admitted as one sequential limiter admits at least.
 fn hammered_from_all_sides(driver: Driver) {
     const LIMIT: usize = 50;
     let server = Setup::new(driver).flag("--reactors", 4).flag("--rate-limit", LIMIT).start();

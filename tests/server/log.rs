@@ -1,5 +1,5 @@
-//! What was sent and what was stored, in one form, so that the two can be compared: names and tags unescaped, numbers by
-//! their digits, times in the log's form.
+//! What was sent and what was stored, in one form, so that the two can be compared: names and tags unescaped, numbers
+//! by their digits, times in the log's form.
 
 use crate::json::{self, Json};
 use std::{collections::HashMap, path::Path};
@@ -96,7 +96,8 @@ pub fn metrics(directory: &Path) -> Vec<Metric> {
     lines(directory).iter().map(|line| Metric::from_line(line).unwrap()).collect()
 }
 
-/// Epoch milliseconds in the log's form (days to civil date: Howard Hinnant, chrono-Compatible Low-Level Date Algorithms).
+/// Epoch milliseconds in the log's form (days to civil date: Howard Hinnant, chrono-Compatible Low-Level Date
+/// Algorithms).
 pub fn rfc3339(epoch_ms: i64) -> String {
     let (days, ms) = (epoch_ms.div_euclid(86_400_000), epoch_ms.rem_euclid(86_400_000));
     let shifted = days + 719_468;

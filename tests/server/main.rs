@@ -1,11 +1,12 @@
-//! The real server over real sockets. Every test starts the binary on a port of its own with a directory of its own, and
-//! holds what it does against the contract: the answers, the log, the sums.
+//! The real server over real sockets. Every test starts the binary on a port of its own with a directory of its own,
+//! and holds what it does against the contract: the answers, the log, the sums.
 //!
-//! What concerns serving runs on both drivers, forced: a test named `..::epoll` has run on epoll or it has failed. Waits
-//! are for the thing itself, bounded by [`server::DEADLINE`]; nothing here asserts how fast anything is.
+//! What concerns serving runs on both drivers, forced: a test named `..::epoll` has run on epoll or it has failed.
+//! Waits are for the thing itself, bounded by [`server::DEADLINE`]; nothing here asserts how fast anything is.
 //!
-//! The map: `server` (the process under test), `http` (a client that can send odd bytes), `json` and `log` (what was sent,
-//! what was stored), `otlp` (a receiver of traces), `random`, `process` (signals and limits), and one module for each concern.
+//! The map: `server` (the process under test), `http` (a client that can send odd bytes), `json` and `log` (what was
+//! sent, what was stored), `otlp` (a receiver of traces), `random`, `process` (signals and limits), and one module for
+//! each concern.
 // In the server unwrap() is a stranger's way to stop it; here it is an assertion.
 #![allow(clippy::unwrap_used)]
 

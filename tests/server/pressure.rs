@@ -1,5 +1,5 @@
-//! More than the server has room for: descriptors, receive buffers, rings, accept queues. Every bound is met on purpose; what
-//! is over it is refused and counted, and nothing hangs, is lost or stays behind.
+//! More than the server has room for: descriptors, receive buffers, rings, accept queues. Every bound is met on
+//! purpose; what is over it is refused and counted, and nothing hangs, is lost or stays behind.
 
 use crate::{
     http::{Answer, Client, get, post, post_to},
@@ -11,8 +11,8 @@ use std::{io::Write, thread};
 
 const BATCH: &str = r#"{"metrics":[{"name":"a","value":1}]}"#;
 
-/// A pipeline makes more lines in one burst than the ring has room for: some batches are stored, the others are answered 503,
-/// and which is which is said truthfully.
+/// A pipeline makes more lines in one burst than the ring has room for: some batches are stored, the others are
+/// answered 503, and which is which is said truthfully.
 fn a_full_ring_sheds(driver: Driver) {
     const REQUESTS: usize = 200;
     const METRICS: usize = 150;
@@ -56,8 +56,8 @@ fn a_full_ring_sheds(driver: Driver) {
     }
 }
 
-/// accept(2) fails with EMFILE: those who are connected are served, nothing spins or dies, and when descriptors are to be
-/// had again accepting resumes.
+/// accept(2) fails with EMFILE: those who are connected are served, nothing spins or dies, and when descriptors are to
+/// be had again accepting resumes.
 fn out_of_descriptors(driver: Driver) {
     let server = Setup::new(driver).flag("--max-connections", 4).start();
     let mut served: Vec<Client> = (0..4).map(|_| server.connect()).collect();
@@ -65,8 +65,8 @@ fn out_of_descriptors(driver: Driver) {
         assert_eq!(client.ask(&get("/health")).status, 200);
     }
     let before = process::change_limit(server.pid(), Resource::Descriptors, 3);
-    // An accept of io_uring's keeps the limit of the time when it was armed: it takes a crowd over the bound of connections
-    // to have it armed again.
+    // An accept of io_uring's keeps the limit of the time when it was armed: it takes a crowd over the bound of
+    // connections to have it armed again.
     let crowd: Vec<Client> = (0..200).map(|_| server.connect()).collect();
     let failures = until("accepting fails", || {
         for client in &mut served {
@@ -114,8 +114,8 @@ fn few_descriptors(driver: Driver) {
     until("there is room again", || (server.connect().ask(&post(BATCH)).status == 200).then_some(()));
 }
 
-/// The server stands still while 24 clients fill their sockets: when it goes on there is more to receive at once than it
-/// has buffers for. All of it is received.
+/// The server stands still while 24 clients fill their sockets: when it goes on there is more to receive at once than
+/// it has buffers for. All of it is received.
 fn more_to_receive_than_there_are_buffers(driver: Driver) {
     const CLIENTS: usize = 24;
     let mut server = Setup::new(driver).flag("--ack", "memory").start();
@@ -187,8 +187,8 @@ fn a_crowd_at_the_door(driver: Driver) {
     }
 }
 
-/// The same before a door that lets eight in: everyone is served, refused, or, when more refusals than the server keeps at one
-/// time are on their way, sent off without an answer. Nobody is left standing, and the counts agree.
+/// The same before a door that lets eight in: everyone is served, refused, or, when more refusals than the server
+/// keeps at one time are on their way, sent off without an answer. Nobody is left standing, and the counts agree.
 fn a_crowd_at_a_narrow_door(driver: Driver) {
     let server = Setup::new(driver).flag("--reactors", 2).flag("--max-connections", 8).start();
     server.signal(Signal::Stop);
@@ -247,8 +247,8 @@ fn a_deep_pipeline(driver: Driver) {
     }
 }
 
-/// More arrives at once than one turn of a core serves, over connections of which none has more than its share: it is served
-/// in several turns, all of it.
+/// More arrives at once than one turn of a core serves, over connections of which none has more than its share: it is
+/// served in several turns, all of it.
 fn a_turn_has_a_bound_over_all_connections(driver: Driver) {
     const CONNECTIONS: usize = 20;
     // Each is small on the wire, so that they do arrive together, and a quarter of a turn's work.
@@ -308,8 +308,8 @@ fn a_refusal_reaches_a_client_that_sends_on(driver: Driver) {
     assert_eq!(server.ask(&post(BATCH)).processed(), 1);
 }
 
-/// Bodies that never end, of more connections than there is memory for: those over the bound are answered 503, the server's
-/// memory stays within it, and small batches are served all the while.
+/// Bodies that never end, of more connections than there is memory for: those over the bound are answered 503, the
+/// server's memory stays within it, and small batches are served all the while.
 fn more_bodies_than_memory(driver: Driver) {
     /// What a reactor holds of bodies at one time (`http1::limits::HELD_BYTES_MAX`).
     const HELD_BYTES_MAX: u64 = 256 << 20;

@@ -5,8 +5,8 @@ use std::{io, mem, net::TcpStream, os::fd::AsRawFd, os::unix::process::CommandEx
 
 pub use torture::process::Signal;
 
-/// A thread of a child process that stands still, while the others run, until this is dropped. To be dropped by the thread that made
-/// it, which is what ptrace(2) calls the tracer.
+/// A thread of a child process that stands still, while the others run, until this is dropped. To be dropped by the
+/// thread that made it, which is what ptrace(2) calls the tracer.
 #[derive(Debug)]
 pub struct Frozen(i32);
 
@@ -18,7 +18,8 @@ impl Frozen {
         let thread = threads.find(|thread| is_it(&thread.path())).unwrap_or_else(|| panic!("no thread {name}"));
         let thread: i32 = thread.file_name().to_str().unwrap().parse().unwrap();
         for request in [libc::PTRACE_SEIZE, libc::PTRACE_INTERRUPT] {
-            // SAFETY: neither request reads or writes memory of ours; the thread is that of a child (the caller's promise).
+            // SAFETY: neither request reads or writes memory of ours; the thread is that of a child (the caller's
+            // promise).
             let result = unsafe { libc::ptrace(request, thread, ptr::null_mut::<u8>(), ptr::null_mut::<u8>()) };
             assert_eq!(result, 0, "ptrace({request}, {thread}): {}", io::Error::last_os_error());
         }
@@ -56,7 +57,8 @@ impl Resource {
     }
 }
 
-/// Gives the process that `command` starts so much of `resource`: `soft` for now, and `hard` as the most it may ask for.
+/// Gives the process that `command` starts so much of `resource`: `soft` for now, and `hard` as the most it may ask
+/// for.
 pub fn limit(command: &mut Command, resource: Resource, soft: u64, hard: u64) {
     let limit = libc::rlimit { rlim_cur: soft, rlim_max: hard };
     // SAFETY: between fork and exec only setrlimit(2) runs, which is async-signal-safe and reads a structure that the
@@ -82,7 +84,8 @@ pub fn change_limit(pid: u32, resource: Resource, soft: u64) -> u64 {
     before.rlim_cur
 }
 
-/// Fixes the receive buffer of `stream` (SO_RCVBUF, socket(7); the kernel doubles it), so that a peer's sends soon stall.
+/// Fixes the receive buffer of `stream` (SO_RCVBUF, socket(7); the kernel doubles it), so that a peer's sends soon
+/// stall.
 pub fn limit_receive_buffer(stream: &TcpStream, bytes: i32) {
     let length = libc::socklen_t::try_from(mem::size_of::<i32>()).unwrap();
     // SAFETY: the descriptor is open for as long as `stream` is borrowed, and the value is a live i32 of that length.
@@ -96,7 +99,8 @@ pub fn limit_receive_buffer(stream: &TcpStream, bytes: i32) {
 pub fn reset_on_drop(stream: &TcpStream) {
     let linger = libc::linger { l_onoff: 1, l_linger: 0 };
     let length = libc::socklen_t::try_from(mem::size_of::<libc::linger>()).unwrap();
-    // SAFETY: the descriptor is open for as long as `stream` is borrowed, and the value is a live structure of that length.
+    // SAFETY: the descriptor is open for as long as `stream` is borrowed, and the value is a live structure of that
+    // length.
     let result = unsafe {
         libc::setsockopt(stream.as_raw_fd(), libc::SOL_SOCKET, libc::SO_LINGER, (&raw const linger).cast(), length)
     };

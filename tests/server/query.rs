@@ -1,5 +1,5 @@
-//! Queries over HTTP: what is in the answer, how it comes, and what becomes of one that nobody takes. What the answers mean is tested
-//! where they are made; here it is their way.
+//! Queries over HTTP: what is in the answer, how it comes, and what becomes of one that nobody takes. What the answers
+//! mean is tested where they are made; here it is their way.
 //!
 //! An answer is held up without a sleep by not reading it: a point has as many digits as its value came with, so a few
 //! thousand points are more than the sockets between take in. A thread is held up by an expression that takes minutes,

@@ -1,5 +1,6 @@
-//! What a service manager hears: that the server listens, that it lives, what it does, that it stops. The manager is a socket of the
-//! test; a thread that is stuck is one that the test holds (ptrace(2)), so that the server itself has no part in it.
+//! What a service manager hears: that the server listens, that it lives, what it does, that it stops. The manager is a
+//! socket of the test; a thread that is stuck is one that the test holds (ptrace(2)), so that the server itself has no
+//! part in it.
 
 use crate::{
     http::{get, post, post_to},
@@ -107,7 +108,8 @@ fn watched(driver: Driver) -> (Manager, Server) {
     (manager, server)
 }
 
-/// While the server says that `fault` is wrong with it, the watchdog hears nothing; and once it is mended, it does again.
+/// While the server says that `fault` is wrong with it, the watchdog hears nothing; and once it is mended, it does
+/// again.
 fn the_watchdog_waits_for(manager: &Manager, fault: &str, stuck: Frozen) {
     manager.until(fault);
     for _ in 0..4 {

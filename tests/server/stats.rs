@@ -1,5 +1,5 @@
-//! The figures hang together: every family that is promised is there, histograms count what the counters count, the stages add up to
-//! the whole, the interval is part of all, and each form says the same.
+//! The figures hang together: every family that is promised is there, histograms count what the counters count, the
+//! stages add up to the whole, the interval is part of all, and each form says the same.
 
 use crate::{
     documents::samples,
@@ -197,7 +197,8 @@ fn the_histograms(driver: Driver) {
     assert_eq!(whole("count"), samples["metricstream_batches_received_total"]);
     assert_eq!(whole("count"), stage("count", "decide"));
     assert_eq!(whole("count"), stage("count", "send"));
-    // Of thirty a third each, and one more. The three of the pipeline arrive at once or not: they wait for one level, or both.
+    // Of thirty a third each, and one more. The three of the pipeline arrive at once or not: they wait for one level,
+    // or both.
     assert!((11.0..=14.0).contains(&stage("count", "write")), "{}", stage("count", "write"));
     assert!((11.0..=13.0).contains(&stage("count", "sync")), "{}", stage("count", "sync"));
     let parts: f64 = ["decide", "write", "sync", "send"].iter().map(|name| stage("sum", name)).sum();
@@ -239,8 +240,8 @@ fn the_forms(driver: Driver) {
 /// `/stats` shows the interval that is over beside all since the start, and what each core and owner holds.
 fn the_interval(driver: Driver) {
     let server = Setup::new(driver).flag("--stats-interval", "300ms").start();
-    // An interval with batches in it comes to its end, and then one without. It is asked for as long as batches come: on a busy
-    // machine the one after it may be over before the next look.
+    // An interval with batches in it comes to its end, and then one without. It is asked for as long as batches come:
+    // on a busy machine the one after it may be over before the next look.
     let mut batches = 0;
     let with = until("an interval with a batch is over", || {
         assert_eq!(server.ask(&post(BATCH)).processed(), 2);

@@ -1,4 +1,5 @@
-//! received = stored + rejected + shed, whatever happens to a batch; and the client's own counts, and the log, say the same.
+//! received = stored + rejected + shed, whatever happens to a batch; and the client's own counts, and the log, say the
+//! same.
 
 use crate::{
     http::{Client, authorization, get, post, post_chunked, post_to},
@@ -89,8 +90,8 @@ fn one_of_everything(server: &Server, thread: usize) -> Sent {
     client.send(&whole[..whole.len() - 1]).unwrap();
     client.answer().refusal(408);
     sent.timed_out += 1;
-    // Given up in the middle of the body, by a reset and by an end of file; that the body is asked for proves that the head
-    // was taken.
+    // Given up in the middle of the body, by a reset and by an end of file; that the body is asked for proves that the
+    // head was taken.
     for reset in [true, false] {
         let mut client = server.connect();
         let head =
@@ -245,8 +246,8 @@ struct Got {
     bytes: u64,
 }
 
-/// A client table of four, a ring of one batch's worst case and a file that grows no further: batches are shed for each reason, and
-/// every one of them, every metric and every byte is accounted for.
+/// A client table of four, a ring of one batch's worst case and a file that grows no further: batches are shed for
+/// each reason, and every one of them, every metric and every byte is accounted for.
 fn what_is_shed_is_accounted_for(driver: Driver) {
     const UNLIMITED: u64 = u64::MAX;
     let keys = tempfile::NamedTempFile::new().unwrap();

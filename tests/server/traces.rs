@@ -1,5 +1,6 @@
-//! Traces and figures as an OTLP receiver gets them: whose they are, how they nest, which are sent and which are not, and what
-//! becomes of them when nobody takes them. The same over gRPC, with a receiver that is not ours, is `scripts/otlp.sh`.
+//! Traces and figures as an OTLP receiver gets them: whose they are, how they nest, which are sent and which are not,
+//! and what becomes of them when nobody takes them. The same over gRPC, with a receiver that is not ours, is
+//! `scripts/otlp.sh`.
 
 use crate::{
     http::{authorization, get, post, post_to},
@@ -180,7 +181,8 @@ fn who_decides(driver: Driver) {
     assert_ne!(roots[1].trace_id, roots[2].trace_id);
 }
 
-/// What fails by the server's doing, and what is slow, is sent although its caller said no. What fails by the client's is not.
+/// What fails by the server's doing, and what is slow, is sent although its caller said no. What fails by the client's
+/// is not.
 fn the_failed_and_the_slow(driver: Driver) {
     let receiver = Receiver::start();
     let keys = tempfile::NamedTempFile::new().unwrap();
@@ -297,8 +299,8 @@ fn a_receiver_that_is_down_and_comes_back() {
     server.stop();
 }
 
-/// A receiver that takes connections and never answers: the queue fills, what does not fit is dropped and counted, every batch is
-/// answered and stored, and the server stops.
+/// A receiver that takes connections and never answers: the queue fills, what does not fit is dropped and counted,
+/// every batch is answered and stored, and the server stops.
 #[test]
 fn a_receiver_that_hangs() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -7,8 +7,8 @@ use std::{
     path::Path,
 };
 
-/// Every crate of the workspace, by its name within the code, and the others that it may depend on. What a crate may not
-/// depend on it cannot import; a border is moved here, deliberately, before it can be crossed.
+/// Every crate of the workspace, by its name within the code, and the others that it may depend on. What a crate may
+/// not depend on it cannot import; a border is moved here, deliberately, before it can be crossed.
 const BORDERS: &[(&str, &[&str])] = &[
     ("wake", &[]),
     ("reactor", &["wake"]),

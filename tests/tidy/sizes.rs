@@ -25,7 +25,7 @@ const LONG_FUNCTIONS: &[(&str, &str)] = &[
 /// Files that are longer, by the end of their path.
 const LONG_FILES: &[&str] = &["src/service.rs", "shard/state.rs"];
 /// Lines that are wider, by kind of file: their number may only go down.
-const WIDE_LINES: &[(&str, usize)] = &[(".rs", 567), (".sh", 85), (".bash", 6), (".py", 28), (".md", 1)];
+const WIDE_LINES: &[(&str, usize)] = &[(".rs", 500), (".sh", 85), (".bash", 6), (".py", 28), (".md", 1)];
 /// Tests whose names are longer: their number may only go down.
 const LONG_TEST_NAMES: usize = 36;
 

@@ -1,8 +1,8 @@
-//! `metricstream verify` on logs that are damaged on purpose, in each of the ways that disks and crashes and people damage them,
-//! and what `--repair` makes of them.
+//! `metricstream verify` on logs that are damaged on purpose, in each of the ways that disks and crashes and people
+//! damage them, and what `--repair` makes of them.
 //!
-//! The map: `log` makes logs, plain and compressed, active and sealed; `finds` holds what is found against what was done;
-//! `repairs` holds every byte against where it was; `random` does both at random places, `damaged` to whole
+//! The map: `log` makes logs, plain and compressed, active and sealed; `finds` holds what is found against what was
+//! done; `repairs` holds every byte against where it was; `random` does both at random places, `damaged` to whole
 //! directories, which are queried and served too; `command` runs the binary.
 // In the server unwrap() is a stranger's way to stop it; here it is an assertion.
 #![allow(clippy::unwrap_used)]

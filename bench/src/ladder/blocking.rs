@@ -1,10 +1,10 @@
 //! What the blocking stages share: the sockets, one connection's life on one thread, and the one service behind a lock.
 //!
-//! A thread that has a request takes the lock of the service, in which the request is parsed and its lines are put into
-//! the ring; then the lock of the writer, in which it appends what the ring holds to the file. Whoever is first there
-//! writes for all that queue behind it. There is no writer thread: a thread that may block can write by itself, and a
-//! hand-over would cost it more (ARCHITECTURE.md, "Sleeping costs more"). So a request here costs a write of its own more
-//! often than in a reactor, which has one for all requests of a turn.
+//! A thread that has a request takes the lock of the service, in which the request is parsed and its lines are put
+//! into the ring; then the lock of the writer, in which it appends what the ring holds to the file. Whoever is first
+//! there writes for all that queue behind it. There is no writer thread: a thread that may block can write by itself,
+//! and a hand-over would cost it more (ARCHITECTURE.md, "Sleeping costs more"). So a request here costs a write of its
+//! own more often than in a reactor, which has one for all requests of a turn.
 //!
 //! Promises: a 200 is in the file; every socket is closed on every path, by being dropped; a silent client is given up
 //! after the timeout, and one that drips after at most twice that; a stop answers what is in progress.
@@ -115,7 +115,8 @@ fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
 
-/// Counts a failure of the system's that passes, and says the first one: strangers must not be able to fill the terminal.
+/// Counts a failure of the system's that passes, and says the first one: strangers must not be able to fill the
+/// terminal.
 pub fn count_and_warn(counter: &AtomicU64, what: &str, error: &io::Error) {
     if counter.fetch_add(1, Ordering::Relaxed) == 0 {
         crate::complain!("{what}, and further ones are only counted: {error}");
@@ -137,7 +138,8 @@ pub fn run(config: Config, stage: impl FnOnce(&Server) -> Result<(), String>) ->
     served
 }
 
-/// At the first signal has the accepting thread look up, at the second, or when the stop takes too long, ends the process.
+/// At the first signal has the accepting thread look up, at the second, or when the stop takes too long, ends the
+/// process.
 fn stop_on_signal(address: SocketAddr, stopping: Arc<AtomicBool>, drain_timeout: Duration) -> io::Result<()> {
     // A write over RLIMIT_FSIZE is to fail, and not to kill (setrlimit(2)).
     signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
@@ -272,8 +274,8 @@ impl Server {
         }
     }
 
-    /// Serves one connection on the calling thread until it ends. `is_last` is asked before each burst of requests whether
-    /// its answers are the last that this connection gets.
+    /// Serves one connection on the calling thread until it ends. `is_last` is asked before each burst of requests
+    /// whether its answers are the last that this connection gets.
     pub fn serve(&self, stream: &TcpStream, peer: IpAddr, is_last: impl Fn() -> bool) {
         let mut connection = Connection::new();
         if self.converse(stream, peer, &mut connection, is_last).is_err() {
@@ -333,8 +335,8 @@ impl Server {
         }
     }
 
-    /// Reads once, zero bytes at the end of the stream. `None`: it is too late, or the server stops and the connection is
-    /// `idle`.
+    /// Reads once, zero bytes at the end of the stream. `None`: it is too late, or the server stops and the connection
+    /// is `idle`.
     fn read(&self, mut stream: &TcpStream, input: &mut [u8], until: Instant, idle: bool) -> io::Result<Option<usize>> {
         while Instant::now() < until {
             match stream.read(input) {
@@ -393,8 +395,8 @@ impl Server {
         progress
     }
 
-    /// Ends the write side, and throws away what still comes until the peer ends its own: closing with bytes unread would
-    /// reset the connection, and the peer might lose the answer.
+    /// Ends the write side, and throws away what still comes until the peer ends its own: closing with bytes unread
+    /// would reset the connection, and the peer might lose the answer.
     fn linger(&self, stream: &TcpStream, time: Duration, connection: &mut Connection<Ticket>) -> io::Result<()> {
         stream.shutdown(Shutdown::Write)?;
         let (mut input, until) = ([0; INPUT_BYTES], Instant::now() + time.min(self.timeout));

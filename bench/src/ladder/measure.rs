@@ -91,8 +91,8 @@ pub struct Bench {
 }
 
 impl Bench {
-    /// The programs beside this one. The first half of the cores goes to the server and the second to the load, unless told
-    /// otherwise.
+    /// The programs beside this one. The first half of the cores goes to the server and the second to the load, unless
+    /// told otherwise.
     ///
     /// # Errors
     /// It cannot be told where this program is, or taskset(1) is missing.

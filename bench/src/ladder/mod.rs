@@ -1,9 +1,9 @@
 //! The ladder: six servers around one service, each built to take away what held the one before it back.
 //!
-//! All of them run metricstream's own parser, encoder, HTTP state machine and log, without a rate limit and at the level
-//! `write`, so what differs between two steps is who waits for whom, and nothing else. The first three are the blocking
-//! servers of the textbooks ([`blocking`] is what they share); the last three are the product itself ([`reactors`]).
-//! Each file says at its top which bottleneck its stage shows.
+//! All of them run metricstream's own parser, encoder, HTTP state machine and log, without a rate limit and at the
+//! level `write`, so what differs between two steps is who waits for whom, and nothing else. The first three are the
+//! blocking servers of the textbooks ([`blocking`] is what they share); the last three are the product itself
+//! ([`reactors`]). Each file says at its top which bottleneck its stage shows.
 
 pub mod blocking;
 pub mod measure;
@@ -74,8 +74,8 @@ impl Stage {
         }
     }
 
-    /// Serves as this stage until SIGTERM or SIGINT, and says on standard error where it listens. What was accepted is in
-    /// the log when it returns.
+    /// Serves as this stage until SIGTERM or SIGINT, and says on standard error where it listens. What was accepted is
+    /// in the log when it returns.
     ///
     /// # Errors
     /// One line: why it could not start, or what could not be stored.
@@ -107,8 +107,8 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The product's own configuration from these settings, and `flags` of the product on top. `METRICSTREAM_*` variables
-    /// count for what is not set here, in every stage alike.
+    /// The product's own configuration from these settings, and `flags` of the product on top. `METRICSTREAM_*`
+    /// variables count for what is not set here, in every stage alike.
     ///
     /// # Errors
     /// One line: which of them cannot be.

@@ -29,8 +29,8 @@ pub struct Plan {
     pub json: PathBuf,
 }
 
-/// Runs everything, prints the table, draws the picture. `goes_on` is asked before each run. Whether every request below
-/// saturation succeeded.
+/// Runs everything, prints the table, draws the picture. `goes_on` is asked before each run. Whether every request
+/// below saturation succeeded.
 ///
 /// # Errors
 /// One line: what could not be run, or was lost. It stops there.

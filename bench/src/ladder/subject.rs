@@ -61,8 +61,8 @@ impl Drop for Scratch {
 /// What a process has used so far.
 #[derive(Debug, Clone, Copy)]
 pub struct Usage {
-    /// CPU time, of threads that have ended too, to 10 ms. (schedstat counts nanoseconds, but only of threads that live;
-    /// a stage that makes a thread for each request would cost next to nothing.)
+    /// CPU time, of threads that have ended too, to 10 ms. (schedstat counts nanoseconds, but only of threads that
+    /// live; a stage that makes a thread for each request would cost next to nothing.)
     pub cpu: Duration,
     /// Threads at this moment.
     pub threads: u64,
@@ -81,8 +81,8 @@ pub struct Subject {
 }
 
 impl Subject {
-    /// Starts `program` with `arguments`, a free port and a new directory, on `cores` if any are given, and waits until it
-    /// says on standard error where it listens.
+    /// Starts `program` with `arguments`, a free port and a new directory, on `cores` if any are given, and waits
+    /// until it says on standard error where it listens.
     ///
     /// # Errors
     /// It cannot be started, or does not listen in time; with its own words.

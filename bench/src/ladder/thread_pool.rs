@@ -1,9 +1,9 @@
 //! Stage 3, a thread pool: a fixed number of threads takes connections from a bounded queue. When the queue is full the
 //! answer is 503 with Retry-After, at once.
 //!
-//! Takes away: no thread is made for a connection, and memory is bounded whatever the crowd.
-//! Shows: a thread is occupied as long as its connection only waits, so as many silent clients as there are threads hold
-//! up everybody; and all threads take the one lock. A connection is kept after its answer only while nobody queues.
+//! Takes away: no thread is made for a connection, and memory is bounded whatever the crowd. Shows: a thread is
+//! occupied as long as its connection only waits, so as many silent clients as there are threads hold up everybody;
+//! and all threads take the one lock. A connection is kept after its answer only while nobody queues.
 
 use super::blocking::{self, Refusals};
 use metricstream::config::Config;

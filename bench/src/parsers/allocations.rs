@@ -20,8 +20,9 @@ pub fn allocations() -> u64 {
 #[derive(Debug)]
 pub struct CountingAllocator;
 
-// SAFETY: every method hands its arguments to `System` as they came, whose guarantees and demands are the same; counting
-// touches a `Cell` of the calling thread that needs neither initialisation nor destructor, so it does not allocate.
+// SAFETY: every method hands its arguments to `System` as they came, whose guarantees and demands are the same;
+// counting touches a `Cell` of the calling thread that needs neither initialisation nor destructor, so it does not
+// allocate.
 unsafe impl GlobalAlloc for CountingAllocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.set(ALLOCATIONS.get() + 1);

@@ -43,7 +43,8 @@ pub fn from_file(path: &Path) -> Result<Input, String> {
     Ok(Input::new(&path.file_name().unwrap_or(path.as_os_str()).to_string_lossy(), batches))
 }
 
-/// The inputs that come with the program. None is larger than 2 MB, so all of an input stays in the cache of a core or next to it.
+/// The inputs that come with the program. None is larger than 2 MB, so all of an input stays in the cache of a core or
+/// next to it.
 ///
 /// # Panics
 /// Never: the file inside is made of batches.

@@ -1,9 +1,10 @@
 //! Compares what the parsers read, then times them, interleaved.
 //!
-//! A round times each candidate once (A B C, A B C, ...), so that a noisy machine is noisy for all. A candidate's figure is
-//! the median of its rounds, and its ratio to ours is the median of the ratios within each round. The clock is the
-//! monotonic one: Rust's library does not give a thread's own CPU time, and its file under /proc moves in ticks. A turn in
-//! which the kernel gave the core to somebody else is taken again, a few times at most. Caches and branch predictors are warm: every candidate walks through the whole input again and again.
+//! A round times each candidate once (A B C, A B C, ...), so that a noisy machine is noisy for all. A candidate's
+//! figure is the median of its rounds, and its ratio to ours is the median of the ratios within each round. The clock
+//! is the monotonic one: Rust's library does not give a thread's own CPU time, and its file under /proc moves in
+//! ticks. A turn in which the kernel gave the core to somebody else is taken again, a few times at most. Caches and
+//! branch predictors are warm: every candidate walks through the whole input again and again.
 
 use super::{BatchParser, Input, Sample, allocations};
 use std::{fs, hint::black_box, time::Instant};
@@ -110,8 +111,8 @@ fn difference(ours: &[Sample], theirs: &[Sample]) -> Option<String> {
     Some(format!("metrics[{index}] is {:?} instead of {:?}", theirs[index], ours[index]))
 }
 
-/// What a library may be off by when it makes a float, in proportion: serde_json, unless told to take its time, is off by
-/// two units in the last place at times, and a unit is at most 2^-52 of the value.
+/// What a library may be off by when it makes a float, in proportion: serde_json, unless told to take its time, is off
+/// by two units in the last place at times, and a unit is at most 2^-52 of the value.
 const ROUNDING_MAX: f64 = 4.0 * f64::EPSILON;
 
 /// Equal, but for the rounding of the value.

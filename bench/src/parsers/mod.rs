@@ -1,12 +1,14 @@
-//! Parsers of a batch side by side: the service's own, the naive one it began from, and the general-purpose libraries as a
-//! careful user would write them for this schema. `benchmark_json_parser` compares what they read, then times them.
+//! Parsers of a batch side by side: the service's own, the naive one it began from, and the general-purpose libraries
+//! as a careful user would write them for this schema. `benchmark_json_parser` compares what they read, then times
+//! them.
 //!
-//! All do the same work: they read every metric of a batch and hold it to the service's rules (a known type, a finite value, a
-//! name of 1 to 255 bytes, 1 to 1,000 metrics, no tag twice), as far as each can. Two do not: [`Naive`] checks neither
-//! syntax nor repeated tags, and [`Tape`] does nothing but parse. Where they differ in what they keep:
+//! All do the same work: they read every metric of a batch and hold it to the service's rules (a known type, a finite
+//! value, a name of 1 to 255 bytes, 1 to 1,000 metrics, no tag twice), as far as each can. Two do not: [`Naive`]
+//! checks neither syntax nor repeated tags, and [`Tape`] does nothing but parse. Where they differ in what they keep:
 //!
-//! - The service's parser keeps a value's digits and checks that they make a finite float. The others make a float of them, and the
-//!   digits are lost: 4823947234.10 is written back as 4823947234.1, and 9007199254740993 as 9007199254740992.
+//! - The service's parser keeps a value's digits and checks that they make a finite float. The others make a float of
+//!   them, and the digits are lost: 4823947234.10 is written back as 4823947234.1, and 9007199254740993 as
+//!   9007199254740992.
 //! - A timestamp in RFC 3339 text is read by the service's parser alone; the others refuse it.
 
 mod allocations;

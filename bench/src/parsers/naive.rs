@@ -1,9 +1,9 @@
-//! The naive parser: finds each key with a search from the start of the metric's object and copies what stands behind it,
-//! as the teaching system did that this project grew out of. Done honestly: no copy that the approach does not need,
-//! escapes are resolved, whitespace is stepped over.
+//! The naive parser: finds each key with a search from the start of the metric's object and copies what stands behind
+//! it, as the teaching system did that this project grew out of. Done honestly: no copy that the approach does not
+//! need, escapes are resolved, whitespace is stepped over.
 //!
-//! What the approach cannot do is left so: it checks no syntax and no repeated tag, a brace inside a string ends its object,
-//! and a tag called `name` in front of the field `name` is taken for it. It looks at most bytes many times.
+//! What the approach cannot do is left so: it checks no syntax and no repeated tag, a brace inside a string ends its
+//! object, and a tag called `name` in front of the field `name` is taken for it. It looks at most bytes many times.
 
 use super::{BatchParser, NAIVE, Sample};
 use metric::Kind;

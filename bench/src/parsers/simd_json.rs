@@ -1,7 +1,7 @@
-//! simd-json in three ways: typed, as a tape whose fields are read out and checked, and as a bare tape of which nothing is
-//! read. It writes into its input, so a server's receive buffer, which may hold the next request too, has to be copied
-//! first: the copy is part of the price, and saves the one that the library would make for its padding. Buffers and tape
-//! are kept from batch to batch.
+//! simd-json in three ways: typed, as a tape whose fields are read out and checked, and as a bare tape of which
+//! nothing is read. It writes into its input, so a server's receive buffer, which may hold the next request too, has
+//! to be copied first: the copy is part of the price, and saves the one that the library would make for its padding.
+//! Buffers and tape are kept from batch to batch.
 
 use super::{BatchParser, Sample, has_repeated, typed::Batch};
 use metric::{

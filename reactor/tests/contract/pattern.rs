@@ -1,5 +1,5 @@
-//! Bytes that are a function of a seed and their place in the stream: what is lost, repeated or out of order is found at
-//! its first byte.
+//! Bytes that are a function of a seed and their place in the stream: what is lost, repeated or out of order is found
+//! at its first byte.
 
 /// A small generator (splitmix64: Steele, Lea and Flood, OOPSLA 2014).
 pub struct Random(pub u64);

@@ -12,8 +12,8 @@ use std::{
     thread,
 };
 
-/// More than a socket and its peer can hold (tcp(7): `tcp_wmem` 4 MiB and `tcp_rmem` 6 MiB at most, by default), so that
-/// a send of this much to a peer that does not read stays in flight.
+/// More than a socket and its peer can hold (tcp(7): `tcp_wmem` 4 MiB and `tcp_rmem` 6 MiB at most, by default), so
+/// that a send of this much to a peer that does not read stays in flight.
 pub const MORE_THAN_SOCKETS_HOLD: usize = 24 * 1024 * 1024;
 
 /// A driver whose accepted connections hold little.

@@ -1,5 +1,5 @@
-//! Batches that can be found again: every line of the log says which batch it is of, where in it, and of how many, and its
-//! every byte is known before it is sent.
+//! Batches that can be found again: every line of the log says which batch it is of, where in it, and of how many, and
+//! its every byte is known before it is sent.
 
 use crate::random::Random;
 use std::fmt::Write as _;

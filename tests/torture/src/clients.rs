@@ -1,5 +1,5 @@
-//! The load: clients on threads of their own, each posting pipelines of batches over one connection at a time, and keeping
-//! book of every one.
+//! The load: clients on threads of their own, each posting pipelines of batches over one connection at a time, and
+//! keeping book of every one.
 
 use crate::{
     Level, batch,

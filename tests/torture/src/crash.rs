@@ -1,5 +1,5 @@
-//! SIGKILL at random moments: under load, during the start and its recovery, during a stop. One directory sees it all, so that
-//! mended logs are mended again.
+//! SIGKILL at random moments: under load, during the start and its recovery, during a stop. One directory sees it all,
+//! so that mended logs are mended again.
 
 use crate::{
     Subject,

@@ -1,5 +1,5 @@
-//! A disk that fails for good, under load: what was acknowledged is there at the next start, nothing is acknowledged after the
-//! failure, the process ends with the reason, and a failed sync is not tried again.
+//! A disk that fails for good, under load: what was acknowledged is there at the next start, nothing is acknowledged
+//! after the failure, the process ends with the reason, and a failed sync is not tried again.
 
 use crate::{
     Subject,

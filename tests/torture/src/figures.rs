@@ -27,7 +27,8 @@ pub struct Figures {
     pub left: u64,
     /// Those of them that were compressed.
     pub compressed: u64,
-    /// Batches that were lost as the level allows at which they were acknowledged: memory with the process, write with the power.
+    /// Batches that were lost as the level allows at which they were acknowledged: memory with the process, write with
+    /// the power.
     pub lost_below_level: u64,
     /// Batches that a loss of power has cut, and that were not acknowledged at the level fsync.
     pub cut_by_power: u64,

@@ -1,4 +1,5 @@
-//! A disk that is full: refusals while it lasts, recovery without a restart, and full at a kill, at a start and at a stop.
+//! A disk that is full: refusals while it lasts, recovery without a restart, and full at a kill, at a start and at a
+//! stop.
 
 use crate::{
     Subject,
@@ -124,7 +125,8 @@ pub fn run(subject: &Subject, disk: &Disk) -> io::Result<Figures> {
 impl History<'_> {
     fn command(&self) -> Command {
         let mut command = self.subject.command();
-        // Answers that are held for a full disk are given up after the write timeout: their connections end without one.
+        // Answers that are held for a full disk are given up after the write timeout: their connections end without
+        // one.
         command.args(["--rate-limit", "0", "--reactors", "2"]);
         command.args(["--write-timeout", &format!("{}s", WRITE_TIMEOUT.as_secs())]);
         command
@@ -174,7 +176,8 @@ impl History<'_> {
         clients.wait_until("/ready is 200 again", |_| Ok(is_ready()))
     }
 
-    /// A start on a disk that is still full: it serves, or it refuses with exit code 2; what it finds is not lost either way.
+    /// A start on a disk that is still full: it serves, or it refuses with exit code 2; what it finds is not lost
+    /// either way.
     fn try_a_start(&mut self) -> io::Result<()> {
         let server = Server::spawn(self.command())?;
         if server.listening().is_some() {

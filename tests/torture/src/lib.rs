@@ -1,13 +1,14 @@
-//! Torture for the server: it is killed at random moments, its disk is filled, its disk fails; and each time an oracle holds
-//! the log against what the clients were told.
+//! Torture for the server: it is killed at random moments, its disk is filled, its disk fails; and each time an oracle
+//! holds the log against what the clients were told.
 //!
-//! Drives the real binary over loopback, and knows it only by its HTTP contract, its flags and its log: nothing here shares
-//! code with what is tested. Choices come from a seed, which is printed; what the kernel and the threads make of them does not
-//! come again, so a seed repeats the plan of a run and not its every moment.
+//! Drives the real binary over loopback, and knows it only by its HTTP contract, its flags and its log: nothing here
+//! shares code with what is tested. Choices come from a seed, which is printed; what the kernel and the threads make
+//! of them does not come again, so a seed repeats the plan of a run and not its every moment.
 //!
-//! The map: `batch` (lines whose every byte is known), `clients` and `http` (the load), `ledger` (what they were told), `log`
-//! (what is on the disk), `oracle` (the comparison), `figures` (the table), `server`, `process`, `shim` and `power`
-//! (start, signals, limits, faults, loss of power); and the three tests: `crash`, `full_disk`, `failing_disk`.
+//! The map: `batch` (lines whose every byte is known), `clients` and `http` (the load), `ledger` (what they were
+//! told), `log` (what is on the disk), `oracle` (the comparison), `figures` (the table), `server`, `process`, `shim`
+//! and `power` (start, signals, limits, faults, loss of power); and the three tests: `crash`, `full_disk`,
+//! `failing_disk`.
 
 pub mod batch;
 pub mod clients;

@@ -30,8 +30,8 @@ pub struct Place<'a> {
     pub archive: Option<&'a Path>,
 }
 
-/// How far a log was read: all segments up to `sealed`, and so many bytes of the one after it. That one may have been sealed by
-/// the next time, and its lines are the same.
+/// How far a log was read: all segments up to `sealed`, and so many bytes of the one after it. That one may have been
+/// sealed by the next time, and its lines are the same.
 #[derive(Debug, Clone, Default)]
 pub struct Position {
     sealed: Option<String>,
@@ -53,8 +53,8 @@ fn sealed_files(directory: &Path) -> io::Result<Vec<Segment>> {
     Ok(segments)
 }
 
-/// The sealed segments in the order of their names; of one that is there in both forms, the plain one, and of two plain ones that
-/// which was kept: nobody takes it away.
+/// The sealed segments in the order of their names; of one that is there in both forms, the plain one, and of two
+/// plain ones that which was kept: nobody takes it away.
 fn sealed(place: Place<'_>) -> io::Result<Vec<Segment>> {
     let mut segments = place.archive.map_or(Ok(Vec::new()), sealed_files)?;
     segments.extend(sealed_files(place.directory)?);
@@ -63,8 +63,8 @@ fn sealed(place: Place<'_>) -> io::Result<Vec<Segment>> {
     Ok(segments)
 }
 
-/// Keeps what is sealed, by a second name for each file in `archive`, so that the oracle can read what retention deletes and
-/// what compression replaces. A directory that is not there has nothing to keep.
+/// Keeps what is sealed, by a second name for each file in `archive`, so that the oracle can read what retention
+/// deletes and what compression replaces. A directory that is not there has nothing to keep.
 ///
 /// # Errors
 /// As the system says.

@@ -1,5 +1,5 @@
-//! `torture`: kills the server, fills its disk, breaks its disk. See `--help`; scripts/crash_test.sh, scripts/full_disk.sh and
-//! scripts/failing_disk.sh build what it needs.
+//! `torture`: kills the server, fills its disk, breaks its disk. See `--help`; scripts/crash_test.sh,
+//! scripts/full_disk.sh and scripts/failing_disk.sh build what it needs.
 
 use clap::{Args, Parser, Subcommand};
 use std::{
@@ -82,7 +82,8 @@ struct Matrix {
 }
 
 impl Matrix {
-    /// Tries `test` with every driver and level, each in a directory of its own in `parent`, and prints the rows and their sum.
+    /// Tries `test` with every driver and level, each in a directory of its own in `parent`, and prints the rows and
+    /// their sum.
     fn run(
         &self,
         parent: &Path,

@@ -1,8 +1,8 @@
 //! The oracle: holds the log against the ledger.
 //!
 //! - A batch acknowledged at the level write or fsync is in the log once and whole, whatever ended the process.
-//! - One acknowledged at the level memory is so too, unless its process ended uncleanly and nothing later of its connection is
-//!   there: what is lost then is an end, never a hole.
+//! - One acknowledged at the level memory is so too, unless its process ended uncleanly and nothing later of its
+//!   connection is there: what is lost then is an end, never a hole.
 //! - A loss of power may take what was not acknowledged at the level fsync, and leave the beginning of such a batch.
 //! - A refused batch is not in the log. One without an answer is there whole or not at all.
 //! - The batches of a connection are in the order of their sending, and a batch is in one segment.

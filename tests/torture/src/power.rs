@@ -1,5 +1,6 @@
-//! A loss of power, played: what was written after the last sync of a file is lost, from some byte on, and the machine has
-//! another boot. The most that a file system may lose of a file that is only appended to; it may also leave zeros in its place.
+//! A loss of power, played: what was written after the last sync of a file is lost, from some byte on, and the machine
+//! has another boot. The most that a file system may lose of a file that is only appended to; it may also leave zeros
+//! in its place.
 
 use crate::random::Random;
 use std::{

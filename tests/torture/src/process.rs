@@ -108,15 +108,17 @@ pub fn signal(child: &Child, signal: Signal) -> io::Result<()> {
             _ => Err(io::Error::last_os_error()),
         };
     }
-    // SAFETY: kill(2) touches no memory of ours, and the pid is that of a child that was not reaped (the caller's promise).
+    // SAFETY: kill(2) touches no memory of ours, and the pid is that of a child that was not reaped (the caller's
+    // promise).
     match unsafe { libc::kill(pid, number) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
 }
 
-/// The server's thread that waits for signals. ThreadSanitizer puts a handler off until its thread makes a call that the
-/// sanitizer knows, and the main thread, to which the kernel gives a process's signal, sleeps on a futex, which it does not.
+/// The server's thread that waits for signals. ThreadSanitizer puts a handler off until its thread makes a call that
+/// the sanitizer knows, and the main thread, to which the kernel gives a process's signal, sleeps on a futex, which it
+/// does not.
 #[cfg(tsan)]
 fn thread_for_signals(pid: libc::pid_t) -> Option<libc::pid_t> {
     let threads = std::fs::read_dir(format!("/proc/{pid}/task")).ok()?;
@@ -127,7 +129,8 @@ fn thread_for_signals(pid: libc::pid_t) -> Option<libc::pid_t> {
     thread.file_name().to_str()?.parse().ok()
 }
 
-/// Bounds the size of the files that a running child may write (RLIMIT_FSIZE; `None`: without limit). The hard limit stays.
+/// Bounds the size of the files that a running child may write (RLIMIT_FSIZE; `None`: without limit). The hard limit
+/// stays.
 ///
 /// # Errors
 /// What prlimit(2) says.

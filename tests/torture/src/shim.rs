@@ -1,7 +1,8 @@
-//! A library between the server and libc (LD_PRELOAD) that makes the disk fail, or kills the server at a call of its choice.
+//! A library between the server and libc (LD_PRELOAD) that makes the disk fail, or kills the server at a call of its
+//! choice.
 //!
-//! Device mapper and FUSE need rights and kernels that few machines give. This needs only the C compiler that Rust needs anyway
-//! for linking: it is built on the spot.
+//! Device mapper and FUSE need rights and kernels that few machines give. This needs only the C compiler that Rust
+//! needs anyway for linking: it is built on the spot.
 
 use std::{
     ffi::OsString,
@@ -43,8 +44,8 @@ impl Shim {
         Ok(Self { library })
     }
 
-    /// Has `command` run with it: after `calls` that go well, files below `directory` have `fault`, and what must not happen then
-    /// is noted in `journal`, one line each.
+    /// Has `command` run with it: after `calls` that go well, files below `directory` have `fault`, and what must not
+    /// happen then is noted in `journal`, one line each.
     pub fn insert(&self, command: &mut Command, directory: &Path, fault: &str, calls: u32, journal: &Path) {
         command.envs(self.environment(directory, fault, calls, journal));
     }

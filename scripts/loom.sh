@@ -133,7 +133,7 @@ if ((mutants)); then
         'let before = self.segment_and_bytes.load(Ordering::Acquire)' \
         'let before = self.segment_and_bytes.load(Ordering::Relaxed)'
     mutant answered_and_not_published $writer metricstream-log loom_log $published \
-        $'self.status.position.advance(self.committed_bytes);\n' $'\n'
+        $'self.status.advance(self.committed_bytes);\n' $'\n'
     mutant end_of_the_writer_store $status metricstream-log loom_log \
         who_sees_the_writers_end_sees_everything_written \
         'self.writer_end.store(end as u8, Ordering::Release)' 'self.writer_end.store(end as u8, Ordering::Relaxed)'

@@ -41,7 +41,7 @@ const _: () = assert!(usize::BITS == 64);
 
 /// Readiness turned into completions.
 ///
-/// A thread that wants to be woken by [`Doorbell::ring`] calls [`Doorbell::announce_sleep`], looks at its sources, and
+/// A thread that wants to be woken by [`Doorbell::wake`] calls [`Doorbell::announce_sleep`], looks at its sources, and
 /// then calls [`Driver::turn`]; the turn calls [`Doorbell::awake`] when the wait is over. `Setup::receive_buffers` is
 /// not used: one buffer serves every connection, since the handler takes all of it before the next read.
 #[derive(Debug)]

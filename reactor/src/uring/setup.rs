@@ -96,7 +96,7 @@ pub enum Unavailable {
     Absent,
     /// The kernel has io_uring but not this, which the driver needs.
     Lacks(&'static str),
-    /// `ENOMEM`, for longer than [`MEMORY_WAIT`]: the rings take more locked memory than RLIMIT_MEMLOCK lets this user
+    /// `ENOMEM`, for longer than `MEMORY_WAIT`: the rings take more locked memory than RLIMIT_MEMLOCK lets this user
     /// have, or more than the kernel has.
     LockedMemory,
     /// Something else the kernel said.

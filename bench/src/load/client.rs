@@ -1,6 +1,6 @@
 //! One client: its connection's state, its requests in flight, and when it next needs to be looked at.
 
-use super::tally::Begun;
+use super::{tally::Begun, tls::Session};
 use crate::answer::AnswerParser;
 use reactor::Token;
 use std::collections::VecDeque;
@@ -14,6 +14,8 @@ pub(super) enum Link {
     Connecting,
     /// The queue of a unix socket is full: the connect is tried again at `resume_ns`.
     Queued,
+    /// The TLS handshake is under way.
+    Handshaking,
     /// Requests may be sent.
     Open,
     /// The last answer has come; the peer's end of file is waited for a while, so that its side holds the TIME_WAIT and
@@ -51,6 +53,8 @@ pub(super) struct Client {
     pub number: usize,
     pub link: Link,
     pub token: Option<Token>,
+    /// TLS of the connection, if it is spoken.
+    pub session: Option<Box<Session>>,
     pub parser: AnswerParser,
     pub in_flight: VecDeque<InFlight>,
     /// The send buffer, while the driver does not have it.
@@ -90,6 +94,7 @@ impl Client {
             number,
             link: Link::Down,
             token: None,
+            session: None,
             parser,
             in_flight: VecDeque::with_capacity(pipeline),
             buffer: None,
@@ -112,7 +117,7 @@ impl Client {
     /// When something is to happen that only a clock can tell: a timeout, or the end of a rest.
     pub fn due_ns(&self, timeout_ns: u64) -> Option<u64> {
         match self.link {
-            Link::Connecting => Some(self.since_ns + timeout_ns),
+            Link::Connecting | Link::Handshaking => Some(self.since_ns + timeout_ns),
             Link::Queued => Some(self.resume_ns.min(self.since_ns + timeout_ns)),
             Link::Lingering => Some(self.since_ns + timeout_ns.min(LINGER_NS)),
             Link::Open if let Some(oldest) = self.in_flight.front() => Some(oldest.begun.start_ns + timeout_ns),
@@ -127,6 +132,11 @@ impl Client {
         self.fruitless = self.fruitless.saturating_add(1);
         let doublings = self.fruitless.saturating_sub(2).min(16);
         if self.fruitless < 2 { 0 } else { (BACKOFF_NS << doublings).min(BACKOFF_NS_MAX) }
+    }
+
+    /// Whether its TLS has something to send that no request has asked for, and can send it.
+    pub fn has_tls_messages(&self) -> bool {
+        !self.sending && self.session.as_ref().is_some_and(|session| session.wants_write())
     }
 
     /// Whether nothing of it is under way: neither a request nor the connect for one.

@@ -5,6 +5,7 @@
 mod begin;
 mod events;
 mod meter;
+mod secure;
 
 use super::{
     Plan, Shared, Tally, Variables,
@@ -64,6 +65,9 @@ pub(super) struct Fleet<'load> {
     /// The next batch to send.
     turn: usize,
     variables: Variables<'load>,
+    /// Requests on their way into TLS, and what came out of it; both empty without.
+    plain: Vec<u8>,
+    decrypted: Vec<u8>,
     tally: Tally,
     /// Requests answered and failed, those of the warm-up too: for the progress line.
     answered: u64,
@@ -123,6 +127,8 @@ impl<'load> Fleet<'load> {
             clients,
             turn: thread,
             variables: Variables::new(&shared.sequence, plan.seed, thread),
+            plain: Vec::new(),
+            decrypted: Vec::new(),
             tally,
             answered: 0,
             failed: 0,
@@ -254,7 +260,12 @@ impl<'load> Fleet<'load> {
             }
             (Link::Down, _) if may_begin => self.connect(driver, index),
             (Link::Queued, _) if client.resume_ns <= now_ns => self.try_to_connect(driver, index),
-            (Link::Open, Some(token)) if may_begin || client.awaited.is_some() => self.send(driver, index, token),
+            (Link::Open, Some(token)) if may_begin || (client.awaited.is_some() && !client.sending) => {
+                self.send(driver, index, token)
+            }
+            (Link::Handshaking | Link::Open, Some(token)) if client.has_tls_messages() => {
+                self.send_tls_messages(driver, index, token);
+            }
             (Link::Down | Link::Open, _) if self.next_send_ns().is_some() && self.has_room(index) => self.offer(index),
             _ => {}
         }

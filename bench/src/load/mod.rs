@@ -23,6 +23,7 @@ mod span;
 mod stages;
 mod tally;
 mod template;
+mod tls;
 mod values;
 
 pub use baseline::Baseline;
@@ -43,6 +44,7 @@ pub use span::{Counts, Ending, Span};
 pub use stages::{StageCounts, Stages};
 pub use tally::{Arrival, Begun, Failure, Tally};
 pub use template::{Template, Variables};
+pub use tls::Tls;
 
 use crate::{cores, drivers::Chosen};
 use fleet::Fleet;

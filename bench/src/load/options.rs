@@ -4,6 +4,7 @@ mod arguments;
 
 use super::{
     Arrivals, Baseline, Condition, Course, Heads, Pace, Payload, Requests, payload,
+    tls::Tls,
     values::{self, SPAN_MAX, Target},
 };
 use crate::{body, cores, drivers::Choice};
@@ -41,6 +42,8 @@ pub struct Plan {
     pub server: Endpoint,
     /// All places that its name stands for.
     pub addresses: Vec<Endpoint>,
+    /// How it is spoken to over TLS, if it is.
+    pub tls: Option<Tls>,
     /// Concurrent connections, at least 1.
     pub clients: u32,
     /// What the send times are scheduled by beforehand; `None`: a closed loop.
@@ -251,9 +254,7 @@ fn settle(typed: Arguments) -> Result<Plan, (ErrorKind, String)> {
     }
     let targets = targets(&typed);
     let Some(target) = targets.first() else { unreachable!("PORT or a URL was given") };
-    if targets.iter().any(|other| other.authority() != target.authority()) {
-        return Err(conflict("several URLs differ in their path and query only: one load has one server"));
-    }
+    let tls = tls(&typed, &targets)?;
     let addresses = match &typed.unix_socket {
         Some(socket) => vec![Endpoint::Unix(socket.clone())],
         None => addresses(target).map_err(wrong)?,
@@ -267,6 +268,7 @@ fn settle(typed: Arguments) -> Result<Plan, (ErrorKind, String)> {
     Ok(Plan {
         server: addresses[0].clone(),
         addresses,
+        tls,
         clients,
         // Stages say themselves how long they are.
         duration: typed.duration.or_else(|| typed.stages.as_ref().map(|course| Duration::from_nanos(course.end_ns()))),
@@ -280,7 +282,7 @@ fn settle(typed: Arguments) -> Result<Plan, (ErrorKind, String)> {
         threads: threads.min(clients as usize),
         requests,
         seed: typed.seed.unwrap_or(SEED),
-        url: format!("http://{}{}", target.authority(), target.path),
+        url: format!("http{}://{}{}", if target.tls { "s" } else { "" }, target.authority(), target.path),
         path: targets.iter().map(|target| target.path.as_str()).collect::<Vec<_>>().join(" "),
         method: typed.method,
         driver: typed.driver,
@@ -293,6 +295,21 @@ fn settle(typed: Arguments) -> Result<Plan, (ErrorKind, String)> {
         pid: typed.pid,
         watch: true,
     })
+}
+
+/// How the one server of `targets` is spoken to over TLS, if it is.
+fn tls(typed: &Arguments, targets: &[Target]) -> Result<Option<Tls>, (ErrorKind, String)> {
+    let conflict = |message: &str| Err((ErrorKind::ArgumentConflict, message.to_owned()));
+    let server = |target: &Target| (target.authority(), target.tls);
+    if targets.windows(2).any(|pair| server(&pair[0]) != server(&pair[1])) {
+        return conflict("several URLs differ in their path and query only: one load has one server");
+    }
+    let target = targets.first().filter(|target| target.tls);
+    if target.is_none() && (typed.ca.is_some() || typed.insecure) {
+        return conflict("--ca and --insecure are for an https URL");
+    }
+    let tls = target.map(|target| Tls::new(&target.host, typed.ca.as_deref(), typed.insecure));
+    tls.transpose().map_err(|message| (ErrorKind::ValueValidation, message))
 }
 
 /// What an open loop wants; none for a closed one.
@@ -349,9 +366,9 @@ fn targets(typed: &Arguments) -> Vec<Target> {
     let query = level.map_or_else(String::new, |level| format!("?ack={}", level.get_name()));
     let path = format!("/metrics{query}");
     match typed.port {
-        Some(port) => vec![Target { host: typed.host.clone(), port, path }],
+        Some(port) => vec![Target { host: typed.host.clone(), port, path, tls: false }],
         // A unix socket: the name is only what Host says.
-        None => vec![Target { host: "localhost".to_owned(), port: 80, path }],
+        None => vec![Target { host: "localhost".to_owned(), port: 80, path, tls: false }],
     }
 }
 
@@ -583,7 +600,8 @@ mod tests {
             "8080 10 10 --rate 0",
             "8080 10 10 --url http://127.0.0.1/",
             "--url http://127.0.0.1:1/ -c 1",
-            "--url https://127.0.0.1:1/ -c 1 -n 1",
+            "--url https://127.0.0.1:1/ -c 1 -n 1 --ca /nonexistent",
+            "--url http://127.0.0.1:1/ -c 1 -n 1 --insecure",
             "--url http://127.0.0.1:1/ -c 1 -n 1 --ack fsync",
             "8080 10 10 --body x --batch 3",
             "8080 10 10 --body x --seed 3",

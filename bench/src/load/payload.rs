@@ -1,5 +1,5 @@
-//! Bodies of requests: batches made up from a seed, texts and lines with variables, and files of any bytes; compressed once
-//! before the load, where that is asked for.
+//! Bodies of requests: batches made up from a seed, texts and lines with variables, and files of any bytes; compressed
+//! once before the load, where that is asked for.
 
 use super::template::Template;
 use crate::body::{self, Body};
@@ -92,8 +92,8 @@ impl Payload {
     /// It has variables: to compress it for each request would be measured as latency of the server.
     pub fn compressed(self, by: Compression) -> Result<Self, String> {
         let bytes = self.text.fixed().ok_or(
-            "--compress takes bodies without {{…}}: compressing one for each request would be measured as latency of the \
-             server. Give several lines by --body-file, which are compressed before the load",
+            "--compress takes bodies without {{…}}: compressing one for each request would be measured as latency of \
+             the server. Give several lines by --body-file, which are compressed before the load",
         )?;
         let bytes = by.compress(bytes).map_err(|error| format!("cannot compress: {error}"))?;
         Ok(Self { text: Template::literal(bytes), ..self })

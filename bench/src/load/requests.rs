@@ -149,8 +149,8 @@ impl Requests {
         Ok(Self { openings, fingerprint, content, batches })
     }
 
-    /// Appends the request of client `client` with batch `turn` to `buffer`, both taken round the numbers there are; gives
-    /// the metrics in it.
+    /// Appends the request of client `client` with batch `turn` to `buffer`, both taken round the numbers there are;
+    /// gives the metrics in it.
     pub fn write(&self, client: usize, turn: usize, variables: &mut Variables<'_>, buffer: &mut Vec<u8>) -> u32 {
         let batch = &self.batches[turn % self.batches.len()];
         let openings = &self.openings[client % self.openings.len()];

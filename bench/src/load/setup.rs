@@ -18,6 +18,7 @@ pub fn workload(plan: &Plan, chosen: Chosen) -> Value {
         "method": plan.method,
         "path": plan.path,
         "transport": if matches!(plan.server, Endpoint::Unix(_)) { "unix" } else { "tcp" },
+        "tls": plan.tls.as_ref().map(|tls| if tls.is_verified { "verified" } else { "unverified" }),
         "model": if plan.pace.is_some() { "open" } else { "closed" },
         "target_rate": plan.pace.as_ref().and_then(|pace| pace.course.rate()),
         "stages": plan.pace.as_ref().map(stages),

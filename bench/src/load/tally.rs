@@ -17,18 +17,21 @@ pub enum Failure {
     Timeout,
     /// What came is not an HTTP/1.x answer.
     Garbage,
+    /// The TLS handshake failed, or what came afterwards was not in order; the first one's reason is kept.
+    Tls,
     /// Anything else; the first one's reason is kept.
     Other,
 }
 
 impl Failure {
     /// Every kind with its name in a report.
-    pub const ALL: [(Self, &'static str); 6] = [
+    pub const ALL: [(Self, &'static str); 7] = [
         (Self::Refused, "refused"),
         (Self::Reset, "reset"),
         (Self::ClosedEarly, "closed_early"),
         (Self::Timeout, "timeout"),
         (Self::Garbage, "garbage"),
+        (Self::Tls, "tls"),
         (Self::Other, "other"),
     ];
 
@@ -56,6 +59,10 @@ pub struct Tally {
     failures: [u64; Failure::ALL.len()],
     /// The first reason behind [`Failure::Other`].
     pub other_reason: Option<String>,
+    /// The first reason behind [`Failure::Tls`].
+    pub tls_reason: Option<String>,
+    /// Version and cipher suite of the first connection over TLS.
+    pub tls: Option<String>,
     /// Requests begun and still without an answer when the load was stopped.
     pub unanswered: u64,
     /// Sends of an open loop that were handed over more than 1 ms after their time.
@@ -150,6 +157,8 @@ impl Tally {
             statuses: Box::new([0; STATUSES]),
             failures: [0; Failure::ALL.len()],
             other_reason: None,
+            tls_reason: None,
+            tls: None,
             unanswered: 0,
             late: 0,
             late_by_itself: 0,
@@ -252,6 +261,8 @@ impl Tally {
         self.statuses.iter_mut().zip(other.statuses.iter()).for_each(|(sum, count)| *sum += count);
         self.failures.iter_mut().zip(other.failures).for_each(|(sum, count)| *sum += count);
         self.other_reason = self.other_reason.take().or(other.other_reason);
+        self.tls_reason = self.tls_reason.take().or(other.tls_reason);
+        self.tls = self.tls.take().or(other.tls);
         self.unanswered += other.unanswered;
         self.late += other.late;
         self.late_by_itself += other.late_by_itself;

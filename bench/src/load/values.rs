@@ -19,6 +19,8 @@ pub(super) struct Target {
     pub port: u16,
     /// Path and query, as they stand in the request line.
     pub path: String,
+    /// Whether it is spoken to over TLS.
+    pub tls: bool,
 }
 
 impl Target {
@@ -29,13 +31,14 @@ impl Target {
     }
 }
 
-/// An absolute URL of the scheme `http`; a fragment is not sent, and so not taken.
+/// An absolute URL of the scheme `http` or `https`; a fragment is not sent, and so not taken.
 pub(super) fn url(text: &str) -> Result<Target, String> {
-    let rest = match text.split_at_checked("http://".len()) {
-        // A scheme is written in any case (RFC 3986, 3.1).
-        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http://") => rest,
+    // A scheme is written in any case (RFC 3986, 3.1).
+    let (tls, rest) = match text.split_once("://") {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => (false, rest),
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") => (true, rest),
         _ if text.starts_with("unix:") => return Err("a unix socket is given as --unix-socket PATH".to_owned()),
-        _ => return Err("it begins with http:// - there is no TLS here".to_owned()),
+        _ => return Err("it begins with http:// or https://".to_owned()),
     };
     let example = Template::parse(rest.as_bytes())?.example();
     if !example.iter().all(u8::is_ascii_graphic) || example.contains(&b'#') {
@@ -52,16 +55,17 @@ pub(super) fn url(text: &str) -> Result<Target, String> {
     if authority.contains('@') {
         return Err("credentials go into a header: -H 'Authorization: …'".to_owned());
     }
+    let usual = if tls { "443" } else { "80" };
     let (host, port) = match authority.strip_prefix('[').and_then(|literal| literal.split_once(']')) {
-        Some((host, "")) => (host, "80"),
+        Some((host, "")) => (host, usual),
         Some((host, port)) => (host, port.strip_prefix(':').ok_or("behind the address comes a port")?),
-        None => authority.split_once(':').unwrap_or((authority, "80")),
+        None => authority.split_once(':').unwrap_or((authority, usual)),
     };
     if host.is_empty() {
         return Err("it names no host".to_owned());
     }
     let port = port.parse().ok().filter(|port| *port > 0).ok_or_else(|| format!("'{port}' is no port"))?;
-    Ok(Target { host: host.to_owned(), port, path })
+    Ok(Target { host: host.to_owned(), port, path, tls })
 }
 
 /// A path, or an abstract name behind an `@`; `unix:` before it, as the server's `--listen` takes it, may stand.
@@ -176,12 +180,14 @@ mod tests {
         ] {
             let target = url(text).unwrap();
             assert_eq!((target.host.as_str(), target.port, target.path.as_str()), (host, port, path), "{text}");
-            assert_eq!(target.authority(), authority);
+            assert_eq!((target.authority().as_str(), target.tls), (authority, false));
         }
+        let secure = url("HTTPS://[::1]?q").unwrap();
+        assert_eq!((secure.authority().as_str(), secure.path.as_str(), secure.tls), ("[::1]:443", "/?q", true));
         for text in [
             "",
             "localhost:80",
-            "https://localhost/",
+            "ftp://localhost/",
             "http://",
             "http:///path",
             "http://host:/",

@@ -5,6 +5,7 @@ mod bodies;
 mod comparing;
 mod faults;
 mod harness;
+mod https;
 mod logging;
 mod measuring;
 mod outputs;

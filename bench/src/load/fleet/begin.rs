@@ -114,7 +114,10 @@ impl Fleet<'_> {
         let now_ns = self.now_ns();
         let requests = &self.plan.requests;
         let client = &mut self.clients[index];
-        let mut buffer = client.buffer.take().unwrap_or_else(|| {
+        // Over TLS the requests are written aside, and encrypted into the connection's buffer.
+        let of_connection =
+            if client.session.is_some() { Some(mem::take(&mut self.plain)) } else { client.buffer.take() };
+        let mut buffer = of_connection.unwrap_or_else(|| {
             let bytes = requests.bytes_max();
             Vec::with_capacity(bytes * self.plan.pipeline.min(SEND_BYTES_ENOUGH / bytes + 1))
         });
@@ -137,6 +140,12 @@ impl Fleet<'_> {
             }
         }
         let client = &mut self.clients[index];
+        if let Some(session) = &mut client.session {
+            let mut wire = client.buffer.take().unwrap_or_default();
+            session.send(&buffer, &mut wire);
+            buffer.clear();
+            self.plain = mem::replace(&mut buffer, wire);
+        }
         if buffer.is_empty() {
             // The load's time ended between the decision to send and this clock.
             client.buffer = Some(buffer);

@@ -17,19 +17,88 @@ impl Handler for Fleet<'_> {
 
     fn connected(&mut self, token: Token) {
         let Some(index) = self.find(token) else { return };
-        let client = &mut self.clients[index];
-        if client.link == Link::Connecting {
-            client.link = Link::Open;
-            let since_ns = client.since_ns;
-            self.tally.connections += 1;
-            self.tally.connect.saturating_record(self.now_ns() - since_ns);
+        if self.clients[index].link == Link::Connecting {
             self.shared.connected();
+            match &self.plan.tls {
+                None => self.opened(index),
+                Some(tls) => self.begin_handshake(index, tls),
+            }
             self.touch(index);
         }
     }
 
-    fn data(&mut self, token: Token, mut bytes: &[u8]) -> Flow {
+    fn data(&mut self, token: Token, bytes: &[u8]) -> Flow {
         let Some(index) = self.find(token) else { return Flow::Continue };
+        if self.clients[index].session.is_some() {
+            self.decrypt(index, bytes);
+        } else {
+            self.received(index, bytes);
+        }
+        self.touch(index);
+        Flow::Continue
+    }
+
+    fn eof(&mut self, token: Token) {
+        let Some(index) = self.find(token) else { return };
+        let client = &self.clients[index];
+        if client.link == Link::Handshaking {
+            self.tls_failed(index, "the server ended the connection during the handshake".to_owned());
+        }
+        // An end that TLS did not announce may be anybody's.
+        let in_order = self.clients[index].session.is_none();
+        self.ended(index, in_order);
+        self.touch(index);
+    }
+
+    fn sent(&mut self, token: Token, buffer: Vec<u8>) {
+        let Some(index) = self.find(token) else { return };
+        let client = &mut self.clients[index];
+        (client.buffer, client.sending) = (Some(buffer), false);
+        if client.in_flight.len() < self.plan.pipeline || client.has_tls_messages() {
+            self.touch(index);
+        }
+    }
+
+    fn closed(&mut self, token: Token, cause: Cause) {
+        let Some(index) = self.find(token) else { return };
+        let (link, awaiting) = (self.clients[index].link, !self.clients[index].is_idle());
+        if link == Link::Connecting
+            && matches!(&cause, Cause::Error(error) if error.kind() == io::ErrorKind::WouldBlock)
+        {
+            let resume_ns = self.now_ns() + QUEUED_NS;
+            let client = &mut self.clients[index];
+            (client.link, client.token, client.resume_ns) = (Link::Queued, None, resume_ns);
+            self.touch(index);
+            return;
+        }
+        if let (true, Cause::Error(error)) = (awaiting, &cause) {
+            let failure = self.failure(error);
+            if link == Link::Connecting && failure == Failure::Refused {
+                self.shared.connect_refused();
+            }
+            self.fail(index, failure);
+        }
+        let client = &mut self.clients[index];
+        (client.link, client.token, client.sending) = (Link::Down, None, false);
+        (client.first_ns, client.received) = (0, 0);
+        client.parser.reset();
+        client.session = None;
+        self.touch(index);
+    }
+}
+
+impl Fleet<'_> {
+    /// A connection can take requests.
+    pub(super) fn opened(&mut self, index: usize) {
+        let now_ns = self.now_ns();
+        let client = &mut self.clients[index];
+        client.link = Link::Open;
+        self.tally.connections += 1;
+        self.tally.connect.saturating_record(now_ns - client.since_ns);
+    }
+
+    /// Bytes of responses have come.
+    pub(super) fn received(&mut self, index: usize, mut bytes: &[u8]) {
         let now_ns = self.now_ns();
         if now_ns >= self.warm_ns {
             self.tally.bytes_received += bytes.len() as u64;
@@ -64,15 +133,13 @@ impl Handler for Fleet<'_> {
         if client.first_ns == 0 && client.parser.is_within() {
             client.first_ns = now_ns;
         }
-        self.touch(index);
-        Flow::Continue
     }
 
-    fn eof(&mut self, token: Token) {
-        let Some(index) = self.find(token) else { return };
+    /// The server will send nothing more: with that a response without a length is complete, if it is said in order.
+    pub(super) fn ended(&mut self, index: usize, in_order: bool) {
         if self.clients[index].link == Link::Open {
             let now_ns = self.now_ns();
-            if let Some(answer) = self.clients[index].parser.finish() {
+            if in_order && let Some(answer) = self.clients[index].parser.finish() {
                 self.answered(index, answer.status, now_ns);
                 self.rest(index, now_ns);
             }
@@ -84,46 +151,8 @@ impl Handler for Fleet<'_> {
         if matches!(self.clients[index].link, Link::Open | Link::Lingering) {
             self.clients[index].link = Link::Doomed;
         }
-        self.touch(index);
     }
 
-    fn sent(&mut self, token: Token, buffer: Vec<u8>) {
-        let Some(index) = self.find(token) else { return };
-        let client = &mut self.clients[index];
-        (client.buffer, client.sending) = (Some(buffer), false);
-        if client.in_flight.len() < self.plan.pipeline {
-            self.touch(index);
-        }
-    }
-
-    fn closed(&mut self, token: Token, cause: Cause) {
-        let Some(index) = self.find(token) else { return };
-        let (link, awaiting) = (self.clients[index].link, !self.clients[index].is_idle());
-        if link == Link::Connecting
-            && matches!(&cause, Cause::Error(error) if error.kind() == io::ErrorKind::WouldBlock)
-        {
-            let resume_ns = self.now_ns() + QUEUED_NS;
-            let client = &mut self.clients[index];
-            (client.link, client.token, client.resume_ns) = (Link::Queued, None, resume_ns);
-            self.touch(index);
-            return;
-        }
-        if let (true, Cause::Error(error)) = (awaiting, &cause) {
-            let failure = self.failure(error);
-            if link == Link::Connecting && failure == Failure::Refused {
-                self.shared.connect_refused();
-            }
-            self.fail(index, failure);
-        }
-        let client = &mut self.clients[index];
-        (client.link, client.token, client.sending) = (Link::Down, None, false);
-        (client.first_ns, client.received) = (0, 0);
-        client.parser.reset();
-        self.touch(index);
-    }
-}
-
-impl Fleet<'_> {
     /// Bytes came that no request asked for: behind the end of a response, or on an idle connection. Where the next
     /// response would begin can no longer be known, so the connection is closed.
     fn unsolicited(&mut self, index: usize, bytes: &[u8]) {

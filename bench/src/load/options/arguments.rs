@@ -86,7 +86,7 @@ pub(super) struct Arguments {
     #[arg(short, long, value_parser = clap::value_parser!(u32).range(1..))]
     pub threads: Option<u32>,
 
-    /// Any HTTP server, in place of PORT: http://HOST[:PORT][/PATH][?QUERY]. Several of them, which differ in path and
+    /// Any HTTP server, in place of PORT: http[s]://HOST[:PORT][/PATH][?QUERY]. Several of them, which differ in path and
     /// query only, are taken in turn. {{seq}} and {{rand}} are replaced in them. CLIENTS and REQUESTS are then given as
     /// -c and -n.
     #[arg(long, conflicts_with_all = ["host", "ack"], value_parser = values::url)]
@@ -95,6 +95,14 @@ pub(super) struct Arguments {
     /// [default: /metrics]. CLIENTS and REQUESTS are then given as -c and -n.
     #[arg(long, value_name = "PATH", conflicts_with = "host", value_parser = values::unix_socket)]
     pub unix_socket: Option<UnixAddress>,
+    /// Trust the certificates in this PEM file, in place of this host's, for an https URL. The server's is verified by
+    /// the host of the URL. Every connection makes a full handshake, which the time to connect includes; bytes are those
+    /// of HTTP, before encryption.
+    #[arg(long, value_name = "FILE", conflicts_with = "insecure")]
+    pub ca: Option<PathBuf>,
+    /// Take any certificate of an https URL.
+    #[arg(long)]
+    pub insecure: bool,
     /// Name or address of the server. Of several addresses the first is taken that accepts a connection.
     #[arg(long, default_value = "127.0.0.1")]
     pub host: String,
@@ -196,9 +204,9 @@ impl Arguments {
 }
 
 const AFTER_HELP: &str = "\
-Variables: {{seq}} is the number of the request, 0, 1, 2, … over all connections and the warm-up, the same wherever it stands in one
-request; {{rand}} is a random number from 0 to 2^64 - 1, {{rand 1 100}} one from 1 to 100, a new one wherever it stands; {{{{ is a
-literal {{. Content-Length is that of each body.
+Variables: {{seq}} is the number of the request, 0, 1, 2, … over all connections and the warm-up, the same wherever
+it stands in one request; {{rand}} is a random number from 0 to 2^64 - 1, {{rand 1 100}} one from 1 to 100, a new one
+wherever it stands; {{{{ is a literal {{. Content-Length is that of each body.
 
 Exit status: 0 if every request succeeded and no send was missed, 1 if not or if it was stopped (by a signal or --max-errors), 2 if
 it was used wrongly, nothing listens at the port, or the report cannot be written, 3 if a --fail-if holds. SIGINT, SIGTERM and
@@ -212,6 +220,7 @@ SIGHUP end the load and report what there is.
   load_test 8080 -c 64 -d 30s --rate 20k --log one.csv                on each of two hosts, and then
   load_test --merge one.csv two.csv --format json >both.json
   load_test 8080 -c 64 -d 30s --rate 20k --baseline a1.json --baseline a2.json --baseline a3.json --fail-if worse
+  load_test --url https://localhost:8443/metrics --ca ca.pem -c 64 -d 10s
   load_test --unix-socket /run/metricstream.sock -c 64 -d 10s
   load_test --baseline a1.json --baseline a2.json --baseline a3.json --with b1.json --with b2.json --with b3.json
   load_test --url http://127.0.0.1:8428/api/v1/import -c 64 -d 10s --body-file lines.json

@@ -45,7 +45,11 @@ impl Report<'_> {
             lines.add("  status", format!("{status}  {count}{latency}"));
         }
         for (failure, name) in Failure::ALL {
-            let reason = tally.other_reason.as_deref().filter(|_| failure == Failure::Other);
+            let reason = match failure {
+                Failure::Tls => tally.tls_reason.as_deref(),
+                Failure::Other => tally.other_reason.as_deref(),
+                _ => None,
+            };
             if tally.failures(failure) > 0 {
                 let reason = reason.map_or_else(String::new, |reason| format!("  ({reason})"));
                 lines.add("  error", format!("{name}  {}{reason}", tally.failures(failure)));
@@ -53,6 +57,10 @@ impl Report<'_> {
         }
         if tally.unanswered > 0 {
             lines.add("unanswered", format!("{} when the load was interrupted", tally.unanswered));
+        }
+        if let Some(protocol) = &tally.tls {
+            let verified = self.setup.workload["tls"].as_str().unwrap_or_default();
+            lines.add("TLS", format!("{protocol}, a full handshake for each connection, certificate {verified}"));
         }
         let again = tally.connections.saturating_sub(self.setup.clients);
         let connect_us = &self.figures.connect_us;

@@ -59,6 +59,8 @@ impl Report<'_> {
             "statuses": statuses,
             "errors": errors,
             "other_reason": tally.other_reason,
+            "tls_reason": tally.tls_reason,
+            "tls": tally.tls,
             "failed": tally.requests() - tally.successes(),
             "interrupted": self.outcome.interrupted || self.outcome.too_many_errors,
             "stopped_by": stopped_by,

@@ -197,11 +197,18 @@ class Attacks:
     """The attacks, each a method that yields what was found: whether it is right, and the figures."""
 
     def __init__(self, binary, driver):
-        self.binary, self.driver = binary, driver
+        self.binary, self.driver, self.started = binary, driver, []
 
     def server(self, *flags):
         """Starts a server."""
-        return Server(self.binary, self.driver, *flags)
+        self.started.append(Server(self.binary, self.driver, *flags))
+        return self.started[-1]
+
+    def end(self):
+        """Ends the servers that an attack left running, as it failed."""
+        for server in self.started:
+            if server.process.poll() is None:
+                server.stop()
 
     def compressed_over_the_bound(self):
         """4.2 KB of gzip that are 4.2 MB: 413 is charged to its client like any request."""
@@ -345,7 +352,7 @@ class Attacks:
 
 def main():
     """Runs what was asked for."""
-    names = [name for name in vars(Attacks) if not name.startswith("_") and name != "server"]
+    names = [name for name in vars(Attacks) if not name.startswith("_") and name not in ("server", "end")]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--binary", default="target/release/metricstream")
     parser.add_argument("--driver", choices=["io_uring", "epoll"])
@@ -361,13 +368,16 @@ def main():
     for driver in [arguments.driver] if arguments.driver else ["io_uring", "epoll"]:
         for name in arguments.names or names:
             print(f"\n{name}, {driver}: {getattr(Attacks, name).__doc__}", flush=True)
+            attacks = Attacks(arguments.binary, driver)
             try:
-                for right, found in getattr(Attacks(arguments.binary, driver), name)():
+                for right, found in getattr(attacks, name)():
                     failed += not right
                     print(f"  {'ok  ' if right else 'FAIL'} {found}", flush=True)
             except (OSError, ValueError) as error:
                 failed += 1
                 print(f"  FAIL {error!r}", flush=True)
+            finally:
+                attacks.end()
     print(f"\n{failed} failed" if failed else "\nall passed")
     sys.exit(1 if failed else 0)
 

@@ -125,15 +125,15 @@ def measured(layout, with_queries):
     reactor, writer, query, load_core = LAYOUTS[layout]
     os.sched_setaffinity(0, {load_core})
     server = Server(reactor, writer, query)
-    done, asked = threading.Event(), [0, 0]
+    done, counts = threading.Event(), [0, 0]
 
     def ask():
         while not done.is_set():
             status, answer = server.get(f"/query?name=~.*&agg=p99&by=*&from=0&to={end_ms}")
             if status != 200:
                 sys.exit(f"a query was answered {status}: {answer}")
-            asked[0] += 1
-            asked[1] += answer["stats"]["scanned_bytes"]
+            counts[0] += 1
+            counts[1] += answer["stats"]["scanned_bytes"]
 
     askers = [threading.Thread(target=ask, daemon=True) for _ in range(queries if with_queries else 0)]
     try:
@@ -154,7 +154,7 @@ def measured(layout, with_queries):
         server.stop()
     assert stats["batches"]["stored"] == found["requests"], stats["batches"]
     return {"cpu_us": cpu_ns / found["requests"] / 1000, "server_p99_us": stats["latency_us"]["p99"], "client_p99_us": found["latency_us"]["p99"],
-            "rate": found["requests"] / took, "queries": asked[0], "scanned": asked[1] / took}
+            "rate": found["requests"] / took, "queries": counts[0], "scanned": counts[1] / took}
 
 
 def until(holds):

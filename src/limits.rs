@@ -53,7 +53,7 @@ const _: () = assert!(2 * REACTORS_CAP <= 1_024);
 /// Default of `--max-connections`, over all reactors.
 pub const CONNECTIONS_DEFAULT: u32 = 10_000;
 /// Connections over the bound that one reactor has at one time: each is answered 503, unless it asks for `/health` or
-/// `/ready`. From half of them on the oldest that has not asked yet is answered at once for each that comes. At all of
+/// `/ready`. From half of them on the oldest that has sent no request yet is answered at once for each that comes. At all of
 /// them the reactor stops accepting, and further ones wait in the kernel's backlog until half are gone.
 pub const REFUSALS_IN_FLIGHT_MAX: u32 = 64;
 /// Connections of `--admin-listen` that one reactor has at one time, beside `--max-connections`: some scrapers, people
@@ -153,7 +153,7 @@ pub const fn ring_bytes_min(batch_bytes_max: usize) -> usize {
 // ---- statistics ----------------------------------------------------------------------------------------------------
 
 /// Least time between the beginnings of two renderings of statistics: however many ask, 100 a second are made, and each
-/// answers all who asked before it began. A rendering takes less than a millisecond.
+/// answers all that came before it began. A rendering takes less than a millisecond.
 pub const RENDER_INTERVAL_MIN: Duration = Duration::from_millis(10);
 /// Questions for documents that one reactor has with the observer at one time: one of each lane. Connections that ask
 /// meanwhile wait for the next, so their number is bounded by that of connections.
@@ -172,7 +172,7 @@ const _: () = assert!(BATCH_METRICS_CAP <= http1::limits::BODY_BYTES_CAP);
 /// A turn of a core that takes longer is counted as a stall: all its connections waited. A turn that serves 64 batches of 1,000
 /// metrics at 0.32 ms each takes 20 ms.
 pub const TURN_STALL: Duration = Duration::from_millis(50);
-/// Length of the interval that `/stats` shows when no line of statistics is asked for.
+/// Length of the interval that `/stats` shows when no line of statistics is configured.
 pub const INTERVAL_DEFAULT: Duration = Duration::from_secs(10);
 /// Clients that `/stats/clients` lists unless `top` says otherwise; it may ask for as many as there are totals for.
 pub const CLIENTS_SHOWN_DEFAULT: usize = 20;

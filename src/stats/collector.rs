@@ -2,7 +2,8 @@
 //! interval.
 //!
 //! A core that does not answer in time is shown as it was when it last did, so that no count ever falls; what it
-//! measured comes with its answer, however late, since the way back stays open. It is asked again only after that.
+//! measured comes with its answer, however late, since the way back stays open. The next request goes out only after
+//! that.
 
 use super::{Counters, Distribution, Histograms, Reactor, Report, ReportRequest};
 use crate::limits;
@@ -73,7 +74,7 @@ pub struct Collector {
     /// The last report of each core.
     latest: Vec<Option<Report>>,
     /// For each core, true while a report is outstanding.
-    asked: Vec<bool>,
+    requested: Vec<bool>,
     /// Empty histograms to exchange for filled ones.
     #[expect(clippy::vec_box, reason = "they change hands by their pointers")]
     spare: Vec<Box<Histograms>>,
@@ -93,11 +94,11 @@ pub struct Collector {
 impl Collector {
     /// Creates a collector that has not requested any report yet.
     pub fn new(reactors: Vec<Arc<dyn Reactor>>, log: Arc<LogStatus>, started: Instant) -> Self {
-        // Room for one answer of each: a core is asked again only once its answer was taken.
+        // Room for one answer of each: a core gets the next request only once its answer was taken.
         let (reply, replies) = bounded(reactors.len());
         Self {
             latest: reactors.iter().map(|_| None).collect(),
-            asked: vec![false; reactors.len()],
+            requested: vec![false; reactors.len()],
             spare: reactors.iter().map(|_| Box::default()).collect(),
             reactors,
             log,
@@ -126,19 +127,19 @@ impl Collector {
     }
 
     fn ask(&mut self, trim: bool) {
-        for (reactor, asked) in self.reactors.iter().zip(&mut self.asked) {
-            if !*asked {
+        for (reactor, requested) in self.reactors.iter().zip(&mut self.requested) {
+            if !*requested {
                 let request =
                     ReportRequest { reply: self.reply.clone(), empty: self.spare.pop().unwrap_or_default(), trim };
                 match reactor.request_report(request) {
-                    Ok(()) => *asked = true,
+                    Ok(()) => *requested = true,
                     // Its mailbox is full, or it has exited: it shows as silent.
                     Err(request) => self.spare.extend(request.map(|request| request.empty)),
                 }
             }
         }
         let deadline = Instant::now() + limits::REPORT_WAIT;
-        while self.asked.contains(&true) {
+        while self.requested.contains(&true) {
             let Ok(report) = self.replies.recv_deadline(deadline) else { break };
             self.take(report);
         }
@@ -154,7 +155,7 @@ impl Collector {
         let mut histograms = std::mem::take(&mut report.histograms);
         histograms.reset();
         self.spare.push(histograms);
-        self.asked[report.reactor] = false;
+        self.requested[report.reactor] = false;
         let reactor = report.reactor;
         self.latest[reactor] = Some(report);
     }
@@ -207,7 +208,8 @@ impl Collector {
 
     /// Number of cores that did not report in time.
     pub fn silent(&self) -> usize {
-        let missing = self.latest.iter().zip(&self.asked).filter(|(latest, asked)| latest.is_none() || **asked);
+        let missing =
+            self.latest.iter().zip(&self.requested).filter(|(latest, requested)| latest.is_none() || **requested);
         missing.count()
     }
 }
@@ -237,7 +239,7 @@ mod tests {
     /// since the last.
     fn answer(mail: &mailbox::Receiver<ShardMessage>, stored: u64, measured: u64) {
         let Some(ShardMessage::Report(ReportRequest { reply, empty: mut histograms, .. })) = mail.take() else {
-            panic!("not asked")
+            panic!("not requested")
         };
         let stamps = Stamps { received_ns: 1_000, decided_ns: 3_000, answered_ns: 6_000, ..Stamps::default() };
         histograms.answered(&stamps, measured, 0);
@@ -271,7 +273,7 @@ mod tests {
         answer(&mail, 5, 5);
         collector.collect();
         assert_eq!(collector.silent(), 0);
-        assert!(mail.is_empty(), "it was not asked twice");
+        assert!(mail.is_empty(), "it was requested once");
         collector.end_interval();
         collector.collect();
         assert_eq!((collector.silent(), collector.since_start().counters.batches_stored), (1, 5));

@@ -17,7 +17,7 @@ const WORDS: &[Word] = &[
     word(&["room", "rooms"], "module, crate; space", 88),
     word(&["answer", "answers", "answered", "answering"], "response, respond; result of a query", 648),
     word(&["told"], "notified, informed, reported", 90),
-    word(&["asked"], "queried, requested", 126),
+    word(&["asked"], "queried, requested", 115),
     word(&["hears", "heard"], "receives", 13),
     word(&["feels", "felt"], "checks", 1),
     word(&["deaf"], "closed", 0),

@@ -177,7 +177,7 @@ fn count<R: BufRead>(
     })?;
     let records = seen.totals.records;
     let totals = match tail {
-        Tail::Whole(totals) => totals,
+        Tail::Whole(totals) => *totals,
         Tail::Cut { torn_bytes } => {
             let torn =
                 if torn_bytes > 0 { format!(" and {torn_bytes} bytes of one that is cut") } else { String::new() };

@@ -105,7 +105,7 @@ impl Schedule {
     /// The sends of thread `thread` of `threads`. They end before `end_ns`, and with the `count`-th at or after
     /// `warm_ns`, if there is either bound.
     pub fn new(pace: &Pace, (thread, threads): (usize, usize), warm_ns: u64, end_ns: u64, count: Option<u64>) -> Self {
-        let random = (pace.arrivals == Arrivals::Poisson).then(|| SplitMix64(pace.seed ^ ARRIVALS));
+        let random = (pace.arrivals == Arrivals::Poisson).then_some(SplitMix64(pace.seed ^ ARRIVALS));
         let mut schedule = Self {
             course: pace.course.clone(),
             random,

@@ -25,12 +25,12 @@ fn an_open_loop_makes_every_scheduled_request() {
         ("1 1 --rate 0.5", 1),
     ] {
         let (report, status) = reported(floor.port, arguments);
-        assert_eq!(
-            (status, &report["requests"], &report["successes"]),
-            (0, &json!(requests), &json!(requests)),
-            "{report}"
-        );
-        assert_eq!((&report["model"], &report["missed_sends"]), (&json!("open"), &json!(0)), "{arguments}");
+        assert_eq!((status, &report["model"]), (0, &json!("open")), "{report}");
+        assert_eq!(report["requests"], report["successes"], "{report}");
+        // A span that is over ends with what a busy machine did not send in time, and says so; a count does not.
+        let missed = report["missed_sends"].as_u64().unwrap();
+        assert!(missed == 0 || arguments.contains("-d"), "{report}");
+        assert_eq!(report["requests"].as_u64().unwrap() + missed, requests, "{report}");
         for quantile in ["p50", "p99", "p99.99", "max"] {
             let figure = |which: &str| report[which][quantile].as_f64().unwrap();
             assert!(figure("latency_us") >= figure("latency_raw_us") && figure("latency_raw_us") > 0.0, "{report}");

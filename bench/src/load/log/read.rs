@@ -44,7 +44,7 @@ pub(in crate::load) struct LogReader<R = BufReader<File>> {
 /// How a log ended.
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::load) enum Tail {
-    Whole(Totals),
+    Whole(Box<Totals>),
     /// Without its last line; the bytes of a line that is cut are left out.
     Cut {
         torn_bytes: usize,
@@ -127,7 +127,7 @@ impl<R: BufRead> LogReader<R> {
             if !self.input.fill_buf().map_err(|error| wrong(&error.to_string()))?.is_empty() {
                 return Err(wrong("the end of the log, and more behind it"));
             }
-            return Ok(Tail::Whole(totals));
+            return Ok(Tail::Whole(Box::new(totals)));
         }
     }
 }
@@ -262,7 +262,7 @@ pub(in crate::load) mod tests {
         let records = [&[success(0), success(999_999_999)][..], &failed].concat();
         let totals = Totals { records: 8, busiest: 0.5, other_reason: Some("a \"b\"".to_owned()), ..Totals::default() };
         let whole = log("4 9 --rate 10", 1e9, &records, Some(&totals));
-        assert_eq!(read(&whole), Ok((records.clone(), Tail::Whole(totals))));
+        assert_eq!(read(&whole), Ok((records.clone(), Tail::Whole(Box::new(totals)))));
         let staged = Record { stage: 2, ..success(1) };
         let (read_back, tail) = read(&log("4 --stages 1s:5,1s:9", 1e9, &[staged], None)).unwrap();
         assert_eq!((read_back, tail), (vec![staged], Tail::Cut { torn_bytes: 0 }));

@@ -165,8 +165,9 @@ fn the_distribution_tells_single_microseconds_apart() {
         .take_while(|line| !line.starts_with('#'))
         .map(|line| {
             let mut fields = line.split_whitespace();
-            let mut number = || fields.next().unwrap().parse::<f64>().unwrap();
-            (number(), number(), number() as u64)
+            let mut number = || fields.next().unwrap().parse().unwrap();
+            let (millis, quantile) = (number(), number());
+            (millis, quantile, fields.next().unwrap().parse().unwrap())
         })
         .collect();
     for (millis, quantile, count) in &rows {

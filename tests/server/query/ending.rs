@@ -127,9 +127,15 @@ fn an_expression_does_not_outlive_the_timeout(driver: Driver) {
     let server = Setup::new(driver).flag("--query-threads", 1).flag("--query-timeout", "1s").start();
     store_slow(&server, "");
     assert!(server.ask(&get(SLOW)).refusal(503).contains("timed out"));
-    wait_for_end(&server, "timed_out", 1);
+    // On a busy machine its reactor may say so first, and its thread then finds nobody who waits for it.
+    let ended = |outcome| server.stat(&format!("/queries/ended_by/{outcome}"));
+    until("it has ended", || (ended("timed_out") + ended("cancelled") == 1).then_some(()));
     queries_hold_together(&server);
-    assert!(number(&server.ask(&count_of("slow"))) == 60);
+    let counted = until("another is in time", || {
+        let answer = server.ask(&count_of("slow"));
+        (answer.status != 503).then_some(answer)
+    });
+    assert_eq!(number(&counted), 60);
 }
 
 /// SIGTERM: the answer under way is finished; who asks now is told to come again.

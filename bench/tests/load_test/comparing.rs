@@ -4,7 +4,6 @@ use crate::harness::{Floor, answering, load_test, program, report, reported, run
 use serde_json::{Value, json};
 use std::{
     fs,
-    net::TcpListener,
     path::{Path, PathBuf},
     process::{Output, Stdio},
 };
@@ -93,7 +92,7 @@ fn what_is_not_comparable_is_refused_before_the_load() {
     let earlier = directory.path().join("earlier.json");
     fs::write(&earlier, run(floor.port, "2 20").stdout).unwrap();
     // Nothing listens there: what is refused first was refused before the load.
-    let idle = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let idle = crate::harness::idle_port();
     for (arguments, says) in [
         ("3 20", "clients 2 there, 3 here"),
         ("2 21", "requests_each 20 there, 21 here"),

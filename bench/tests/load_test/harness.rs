@@ -10,6 +10,15 @@ use std::{
 
 pub const DRIVERS: [&str; 2] = ["io_uring", "epoll"];
 
+/// A port of 127.0.0.1 where nothing listens, and no other test can: it stays bound as long as this process runs.
+pub fn idle_port() -> u16 {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let port = socket.local_addr().unwrap().as_socket().unwrap().port();
+    std::mem::forget(socket);
+    port
+}
+
 /// A floor server on a port of its own; ended and waited for when dropped.
 pub struct Floor {
     process: Child,

@@ -103,7 +103,7 @@ fn failures_have_their_records() {
     assert_eq!((&run["errors"], &merged["errors"]["timeout"]), (&merged["errors"], &json!(6)), "{merged}");
     let text = fs::read_to_string(&log).unwrap();
     assert_eq!(text.matches(",timeout,").count(), 6, "{text}");
-    let idle = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let idle = crate::harness::idle_port();
     let mut refused = program();
     refused.args([&idle.to_string(), "2", "3", "--log"]).arg(&log);
     assert_eq!(refused.output().unwrap().status.code(), Some(2));

@@ -84,7 +84,7 @@ fn batches_come_from_a_file_in_turn() {
 
 #[test]
 fn a_port_where_nothing_listens_is_told_in_one_line() {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = crate::harness::idle_port();
     for arguments in ["10 1000", "10 10 --no-keepalive -t 2", "2 -d 60s", "3 5 20", "64 -d 60s --rate 1000 -t 2"] {
         let output = run(port, arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments}");

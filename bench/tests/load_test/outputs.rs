@@ -50,7 +50,7 @@ fn a_failed_load_keeps_its_exit_code_when_nobody_reads() {
     let mut both = load(port, "2 2");
     both.stdout(closed_pipe()).stderr(closed_pipe());
     assert_eq!(ended(both).code(), Some(1));
-    let idle = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let idle = crate::harness::idle_port();
     let mut nothing = load(idle, "2 2");
     nothing.stdout(closed_pipe()).stderr(closed_pipe());
     assert_eq!(ended(nothing).code(), Some(2));
@@ -84,7 +84,7 @@ fn plotted(port: u16, arguments: &str) -> (Option<i32>, String) {
 fn every_run_leaves_its_own_picture() {
     let floor = Floor::start("auto");
     let busy = crate::harness::answering("HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n");
-    let idle = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let idle = crate::harness::idle_port();
     for (port, arguments, status, says) in [
         (floor.port, "2 10", 0, "responses with 2xx"),
         (busy, "2 10", 1, "no request succeeded"),

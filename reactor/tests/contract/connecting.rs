@@ -1,11 +1,10 @@
 //! Connections that a driver begins itself.
 
-use crate::harness::{Event, Harness, LIMIT, Options};
+use crate::harness::{Event, Harness, LIMIT, Options, listener};
 use reactor::{Driver, Endpoint, listen::UnixAddress};
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::{
     io::{ErrorKind, Read, Write},
-    net::{Ipv4Addr, TcpListener},
     os::unix::net::UnixListener,
     sync::atomic::{AtomicU32, Ordering},
     time::Duration,
@@ -42,7 +41,7 @@ pub fn two_ends_of_one_driver<D: Driver>() {
 pub fn a_refused_connect_goes_straight_to_closed<D: Driver>() {
     let mut harness = Harness::<D>::new();
     // A port that was free a moment ago.
-    let nobody = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+    let nobody = listener().local_addr().unwrap();
     let token = harness.connect(nobody).unwrap();
     assert_eq!(harness.wait_closed(token), Some(ErrorKind::ConnectionRefused));
     assert_eq!(harness.events(), []);
@@ -52,7 +51,7 @@ pub fn a_refused_connect_goes_straight_to_closed<D: Driver>() {
 pub fn a_connect_needs_a_slot<D: Driver>() {
     let mut harness = Harness::<D>::open(Options { connections_max: 1, ..Options::default() });
     let (_peer, token) = harness.accept();
-    let elsewhere = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let elsewhere = listener();
     assert!(harness.connect(elsewhere.local_addr().unwrap()).is_err());
     elsewhere.set_nonblocking(true).unwrap();
     assert!(elsewhere.accept().is_err(), "what is refused here does not reach the peer");
@@ -65,7 +64,7 @@ pub fn a_connect_needs_a_slot<D: Driver>() {
 
 pub fn a_connect_can_be_closed_at_once<D: Driver>() {
     let mut harness = Harness::<D>::new();
-    let elsewhere = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let elsewhere = listener();
     let token = harness.connect(elsewhere.local_addr().unwrap()).unwrap();
     harness.close(token);
     assert_eq!(harness.wait_closed(token), None);

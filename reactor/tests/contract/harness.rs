@@ -8,11 +8,23 @@ use std::{
     fmt::Debug,
     io,
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
-    sync::{Arc, mpsc},
+    sync::{
+        Arc,
+        atomic::{AtomicU16, Ordering},
+        mpsc,
+    },
     thread,
     time::{Duration, Instant},
 };
 use wake::Doorbell;
+
+/// A listener at a loopback address that no other test has. A port of a shared address that was closed can be another
+/// test's a moment later, and then a connection that has to be refused reaches that test.
+pub fn listener() -> TcpListener {
+    static NEXT: AtomicU16 = AtomicU16::new(1);
+    let [high, low] = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+    TcpListener::bind((Ipv4Addr::new(127, 1 + std::process::id().to_le_bytes()[0] / 2, high, low), 0)).unwrap()
+}
 
 /// Longer than anything takes that works.
 pub const LIMIT: Duration = Duration::from_secs(20);
@@ -201,7 +213,7 @@ pub struct Harness<D: Driver> {
 
 impl<D: Driver> Harness<D> {
     pub fn open(options: Options) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let listener = listener();
         if let Some(bytes) = options.send_buffer_bytes {
             socket2::SockRef::from(&listener).set_send_buffer_size(bytes).unwrap();
         }

@@ -1,12 +1,12 @@
 //! Several listeners of one driver, of TCP and of unix sockets: which one a connection came in by, and what one can do
 //! to the others.
 
-use crate::harness::{Event, Harness, LIMIT, peer_of};
+use crate::harness::{Event, Harness, LIMIT, listener, peer_of};
 use reactor::{Driver, Listener, Peer, Token, listen};
 use std::{
     collections::HashSet,
     io::{ErrorKind, Read, Write},
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream},
     os::{linux::net::SocketAddrExt, unix::net, unix::net::UnixListener, unix::net::UnixStream},
     sync::atomic::{AtomicU32, Ordering},
 };
@@ -38,7 +38,7 @@ impl Unix {
 }
 
 fn tcp() -> (TcpListener, SocketAddr) {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let listener = listener();
     let address = listener.local_addr().unwrap();
     (listener, address)
 }

@@ -1,14 +1,14 @@
-//! A reactor's end of the log. Owns the producer of one ring; wakes the writer when something was published.
+//! The reactor's end of the log. Owns the producer of one ring; wakes the writer when something was published.
 
 use super::{AckLevel, LogHealth, LogStatus, ring::RingProducer};
 use std::sync::Arc;
 
-/// Appends one reactor's batches. Dropping it says that the reactor has nothing more to come.
+/// Appends one reactor's batches. Dropping it closes the ring.
 ///
-/// A batch goes `reserve`, `commit`; then `publish` once per turn of the reactor for all of them. Its answer may be sent
-/// when [`acknowledged`](Self::acknowledged) at its level has come to the position that `commit` gave; the reactor's
-/// doorbell is woken when a position moved that an answer waits for. Before a batch is reserved, [`health`](Self::health)
-/// is to be asked: a log that is not healthy takes none.
+/// The calls for a batch are `reserve` and `commit`; then `publish` once per turn of the reactor for all of them. A
+/// response may be sent when [`acknowledged`](Self::acknowledged) at its level has reached the position that `commit`
+/// returned; the reactor's doorbell is woken when a position moved that a response waits for. The caller checks
+/// [`health`](Self::health) before it reserves a batch: a log that is not healthy accepts none.
 #[derive(Debug)]
 pub struct Appender {
     ring: RingProducer,
@@ -20,29 +20,29 @@ impl Appender {
         Self { ring, status }
     }
 
-    /// Whether the log takes lines.
+    /// Health of the log: the condition for reserving a batch.
     #[inline]
     #[must_use]
     pub fn health(&self) -> LogHealth {
         self.status.health()
     }
 
-    /// The log's own account: health, counts, troubles.
+    /// Status of the log: health, counts, troubles.
     #[inline]
     #[must_use]
     pub fn status(&self) -> &LogStatus {
         &self.status
     }
 
-    /// Room for the lines of one batch of at most `bytes_max`, in one piece. `None`: the ring is too full, and the batch
-    /// is to be refused. What the slice holds is not specified.
+    /// Reserves room for the lines of one batch of at most `bytes_max`, in one piece. `None`: the ring is too full, and
+    /// the batch is to be refused. The content of the slice is unspecified.
     #[inline]
     pub fn reserve(&mut self, bytes_max: usize) -> Option<&mut [u8]> {
         self.ring.reserve(bytes_max)
     }
 
-    /// Takes the first `bytes` of the reservation as one batch, whose answer waits for `level`. Returns the position of
-    /// its end. `bytes` ends with a line's end.
+    /// Commits the first `bytes` of the reservation as one batch, whose response waits for `level`. Returns the
+    /// position of its end. The bytes must end with a line end.
     ///
     /// # Panics
     /// More bytes than were reserved.
@@ -57,7 +57,7 @@ impl Appender {
         position
     }
 
-    /// Hands everything committed to the writer, and wakes it if it sleeps.
+    /// Publishes everything committed to the writer, and wakes it if it sleeps.
     #[inline]
     pub fn publish(&mut self) {
         if self.ring.publish() {
@@ -65,7 +65,7 @@ impl Appender {
         }
     }
 
-    /// Batches that end at or below this position are acknowledged at `level`.
+    /// The position at or below which batches are acknowledged at `level`.
     #[inline]
     #[must_use]
     pub fn acknowledged(&self, level: AckLevel) -> u64 {
@@ -83,7 +83,7 @@ impl Appender {
         self.ring.committed() - self.ring.written()
     }
 
-    /// Bytes the ring holds when it is full.
+    /// Capacity of the ring in bytes.
     #[inline]
     #[must_use]
     pub fn capacity_bytes(&self) -> usize {

@@ -1,39 +1,39 @@
-//! Which boot of the machine this is, as well as it can be known: what a length that was recorded and never synced is
-//! good for.
+//! The identity of the machine's boot, as far as it can be known: the condition under which a length that was recorded
+//! and never synced is valid.
 //!
 //! The kernel's id of the boot (random(4)) alone is no proof: a container may hide it, and a board without entropy may
-//! make the same one at every boot. So two more witnesses must agree with it: the moment of the boot by the wall clock,
+//! produce the same one at every boot. So two more values must agree with it: the moment of the boot by the wall clock,
 //! to [`BOOT_MOMENT_TOLERANCE`], and the time since the boot, which does not go back. A wall clock that was never set
-//! begins at the same moment at every boot and is no witness. Where they do not agree, or the wall clock was stepped
-//! since the record, the boot passes for another one: that costs the cut back to the last whole batch, and never a line
-//! that was acknowledged.
+//! begins at the same moment at every boot and proves nothing. Where the values do not agree, or the wall clock was
+//! stepped since the record, the boot is taken for another one: that costs the cut back to the last whole batch, and
+//! never a line that was acknowledged.
 
 use crate::limits::{BOOT_MOMENT_EARLIEST_NS, BOOT_MOMENT_TOLERANCE};
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
-/// A boot id is a UUID in text.
+/// Bytes of a boot id: a UUID in text.
 pub(super) const BOOT_ID_BYTES: usize = 36;
 
 /// A boot of the machine, and a moment in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Boot {
-    /// The kernel's id of it; `None` if the system does not tell, or tells what is no random UUID.
+    /// The kernel's id of the boot; `None` if the system reports none, or one that is not a random UUID.
     pub(super) id: Option<String>,
-    /// When it was, in nanoseconds since the epoch by the wall clock as it is set at the moment.
+    /// Moment of the boot, in nanoseconds since the epoch by the wall clock as it is set at the time of reading.
     pub(super) began_ns: u64,
-    /// Nanoseconds from the boot to the moment (`CLOCK_BOOTTIME`).
+    /// Nanoseconds from the boot to the time of reading (`CLOCK_BOOTTIME`).
     pub(super) uptime_ns: u64,
 }
 
 impl Boot {
-    /// This boot, now.
+    /// The current boot and moment.
     pub fn now() -> Self {
         let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
         let id = id.map(|text| text.trim().to_owned()).filter(|id| is_random(id));
         Self { id, began_ns: began_ns(), uptime_ns: uptime_ns() }
     }
 
-    /// Whether this moment is later in the very boot of `earlier`, by all witnesses.
+    /// True if this is a later moment of the same boot as `earlier`, by all three values.
     pub(super) fn continues(&self, earlier: &Self) -> bool {
         self.id.is_some()
             && self.id == earlier.id
@@ -43,9 +43,10 @@ impl Boot {
     }
 }
 
-/// Whether it looks as a random UUID does. One of hardly any digits was made without entropy, or put there.
+/// True for text that looks like a random UUID. One with hardly any different digits was generated without entropy, or
+/// set by hand.
 fn is_random(id: &str) -> bool {
-    /// Of 30 random hexadecimal digits fewer are of different values once in 10^12.
+    /// Least number of different digits: 30 random hexadecimal digits have fewer with a probability of 3 x 10^-12.
     const DIFFERENT_DIGITS_MIN: u32 = 6;
     let is_uuid = id.len() == BOOT_ID_BYTES
         && id.bytes().enumerate().all(|(at, byte)| match at {
@@ -66,9 +67,10 @@ pub(super) fn uptime_ns() -> u64 {
     nanoseconds(clock_gettime(ClockId::Boottime))
 }
 
-/// When the boot was, by the wall clock: the same to the microsecond until that is stepped.
+/// Moment of the boot by the wall clock, in nanoseconds since the epoch: the same to the microsecond until that clock
+/// is stepped.
 pub(super) fn began_ns() -> u64 {
-    /// Between two clocks the thread may be held up. The best of a few tries counts.
+    /// Number of tries, of which the best counts: the thread may be preempted between the readings of two clocks.
     const TRIES: usize = 4;
     let look = |_| {
         let before = uptime_ns();
@@ -105,14 +107,14 @@ mod tests {
         for other in [
             Boot { id: None, ..boot() },
             Boot { id: Some("5b3c7a52-9a9c-4a2e-8f4e-1d0c8a6b7e20".to_owned()), ..boot() },
-            // The same id at another moment, or earlier after the boot.
+            // The same id at another moment, or with less time since the boot.
             Boot { began_ns: earlier.began_ns + tolerance_ns + 1, ..boot() },
             Boot { began_ns: earlier.began_ns - tolerance_ns - 1, ..boot() },
             Boot { uptime_ns: earlier.uptime_ns - 1, ..boot() },
         ] {
             assert!(!other.continues(&earlier), "{other:?}");
         }
-        // Nor does an id that neither tells, nor a wall clock that was never set.
+        // A hidden id and a wall clock that was never set prove nothing either.
         let hidden = Boot { id: None, ..boot() };
         assert!(!hidden.continues(&hidden));
         let unset = Boot { began_ns: BOOT_MOMENT_EARLIEST_NS - 1, ..boot() };

@@ -1,15 +1,15 @@
-//! The data directory: what is in it, who has it, and in what order it is opened.
+//! The data directory: its files, its lock, and the order in which it is opened.
 //!
 //! | file | what |
 //! |---|---|
 //! | `metrics.jsonl` | the active segment of the log |
 //! | `metrics-<time>.jsonl` and more | sealed segments, see `segment` |
 //! | `metrics.jsonl.tmp` | the next segment while it is made, see `rotation` |
-//! | `metricstream.state` | see `state` |
-//! | `metricstream.lock` | locked by the server that has the directory; holds its process id |
+//! | `metricstream.state` | the committed length of the active segment, see `state` |
+//! | `metricstream.lock` | locked by the server that uses the directory; holds its process id |
 //! | `torn-<time>.bin` | what recovery has cut off the log |
 //!
-//! Promises that one process at a time has the directory, and that an opened log is repaired, on stable storage (its
+//! Promises that one process at a time uses the directory, and that an opened log is repaired, on stable storage (its
 //! sealed segments too) and marked as not closed before anything is appended.
 
 use super::{
@@ -38,62 +38,62 @@ use std::{
 };
 use wake::clock::Clock;
 
-/// The file that says how far the log is committed.
+/// Name of the state file, which records how far the log is committed.
 pub const STATE_NAME: &str = "metricstream.state";
-/// The file whose lock belongs to the server that has the directory.
+/// Name of the lock file, locked by the server that uses the directory.
 pub const LOCK_NAME: &str = "metricstream.lock";
-/// Owner reads and writes, group reads: metrics can tell a stranger a lot.
+/// Mode of files: the owner reads and writes, the group reads. Metrics can be sensitive, so others have no access.
 pub(super) const FILE_MODE: u32 = 0o640;
 const DIRECTORY_MODE: u32 = 0o750;
 
-/// A log that may be appended to.
+/// An open log, to which lines may be appended.
 #[derive(Debug)]
 pub struct Opened {
     /// The log, its state and its lock.
     pub file: DiskFile,
-    /// What was found and repaired.
+    /// Result of the recovery.
     pub report: RecoveryReport,
-    /// The directory's lock, for whoever works in it when the log has ended.
+    /// The directory's lock, for threads that use the directory after the log has ended.
     pub lock: Arc<DirectoryLock>,
-    /// Looks whether it is still that directory, and that log.
+    /// Checks that the directory and the log in it have not been moved or replaced.
     pub watch: Arc<Watch>,
 }
 
-/// Why a data directory cannot be served from. The text is one line that names the file.
+/// The reason why a data directory cannot be used. The text is one line that names the file.
 #[derive(Debug)]
 pub enum OpenError {
-    /// Another process has it.
+    /// Another process holds the lock.
     Locked {
         /// The data directory.
         directory: PathBuf,
-        /// The process's id, if the lock file tells.
+        /// Id of that process, if the lock file has it.
         holder: Option<u32>,
     },
-    /// It, or a part of its path, is not a directory.
+    /// The data directory, or a part of its path, is not a directory.
     NotADirectory(PathBuf),
     /// The log is a directory, a pipe or a device.
     NotAFile(PathBuf),
     /// No permission, or the file system is mounted read-only.
     NotWritable {
-        /// What was not to be had.
+        /// The file or directory that is not writable.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system call.
         source: io::Error,
     },
     /// The disk is full, or the quota used up.
     NoSpace {
-        /// What could not be written.
+        /// The file that could not be written.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system call.
         source: io::Error,
     },
-    /// Anything else.
+    /// Any other error.
     Io {
-        /// What was being done to the file, as a verb.
+        /// The operation that failed, as a verb.
         doing: &'static str,
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system call.
         source: io::Error,
     },
 }
@@ -139,11 +139,11 @@ impl std::error::Error for OpenError {
     }
 }
 
-/// Opens the log in `directory`, which is made if it is missing: takes the lock, repairs the log's end, and marks the
-/// log as not closed.
+/// Opens the log in `directory`, which is created if it is missing: takes the lock, repairs the log's end, and marks
+/// the log as not closed.
 ///
 /// # Errors
-/// See [`OpenError`]. Nothing was lost: recovery keeps what it cuts off.
+/// See [`OpenError`]. Nothing is lost: recovery keeps what it cuts off.
 pub fn open(directory: &Path) -> Result<Opened, OpenError> {
     create_directory(directory)?;
     let lock = Arc::new(DirectoryLock::take(directory)?);
@@ -164,7 +164,7 @@ pub fn open(directory: &Path) -> Result<Opened, OpenError> {
         ..recover(directory, &log, state.as_ref(), &boot)
             .map_err(|(doing, error)| OpenError::new(doing, &log_path, error))?
     };
-    // What is there counts as committed from now on, so it has to be on stable storage.
+    // The content counts as committed from now on, so it has to be on stable storage.
     log.sync_all().map_err(|error| OpenError::new("sync", &log_path, error))?;
 
     let metadata = log.metadata().map_err(|error| OpenError::new("examine", &log_path, error))?;
@@ -186,7 +186,7 @@ pub fn open(directory: &Path) -> Result<Opened, OpenError> {
     Ok(Opened { file: DiskFile { segments, state, troubles }, report, lock, watch: Arc::new(watch) })
 }
 
-/// Removes what a rotation that was interrupted has left. It never holds a line.
+/// Removes the files that an interrupted rotation has left. They never hold a line.
 fn remove_nexts(directory: &Path) -> Result<(), OpenError> {
     for name in next_names() {
         let path = directory.join(name);
@@ -195,9 +195,9 @@ fn remove_nexts(directory: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// Brings to stable storage what the run before has sealed and may not have synced, and cuts off what a loss of power
-/// has torn: a segment that was synced may have its sidecar already. Returns the newest name of a sealed segment that
-/// is taken, by whatever, and adds to `cuts`.
+/// Syncs the sealed segments that the run before may not have synced, and cuts off what a loss of power has torn; a
+/// segment that has a sidecar or a compressed file was synced, and is skipped. Returns the newest name of a sealed
+/// segment that is taken, by any file, and adds to `cuts`.
 fn mend_segments(directory: &Path, cuts: &mut Vec<(SegmentName, Cut)>) -> Result<Option<SegmentName>, OpenError> {
     let cannot_read = |error| OpenError::new("read", directory, error);
     let mut is_kept = BTreeMap::new();
@@ -241,7 +241,7 @@ fn create_directory(directory: &Path) -> Result<(), OpenError> {
         io::ErrorKind::AlreadyExists => OpenError::NotADirectory(directory.to_owned()),
         _ => OpenError::new("create", directory, error),
     })?;
-    // The new entry is its parent's to keep.
+    // The new entry has to be synced in its parent.
     match directory.parent() {
         Some(parent) if parent.as_os_str().is_empty() => sync_directory(Path::new(".")),
         Some(parent) => sync_directory(parent),
@@ -250,8 +250,8 @@ fn create_directory(directory: &Path) -> Result<(), OpenError> {
     .map_err(|error| OpenError::new("sync the parent of", directory, error))
 }
 
-/// Opens a regular file, made if it is missing. A link, a pipe or a device in its place is refused, and not waited for:
-/// a link could not be renamed with the file, and one that dangles would make a file somewhere else.
+/// Opens a regular file, which is created if it is missing. A link, a pipe or a device in its place is refused without
+/// blocking: a link could not be renamed with the file, and a dangling one would create a file somewhere else.
 pub fn open_file(path: &Path, options: &mut OpenOptions) -> Result<File, OpenError> {
     let file =
         options.create(true).mode(FILE_MODE).custom_flags(libc::O_NONBLOCK | libc::O_NOFOLLOW).open(path).map_err(
@@ -267,9 +267,9 @@ pub fn open_file(path: &Path, options: &mut OpenOptions) -> Result<File, OpenErr
     }
 }
 
-/// `None`: it is missing (the file is empty) or garbled.
+/// Reads the state. `None`: it is missing (the file is empty) or garbled.
 pub fn read_state(file: &mut File) -> io::Result<Option<State>> {
-    /// More than any state has.
+    /// Bytes that are read, more than any state has.
     const STATE_BYTES_MAX: u64 = 4096;
     let mut text = Vec::new();
     file.take(STATE_BYTES_MAX).read_to_end(&mut text)?;

@@ -1,4 +1,4 @@
-//! A log in memory for tests: fails as it is told, and watches that nothing is acknowledged before its time.
+//! A log in memory for tests: fails as configured, and checks that nothing is acknowledged too early.
 
 use super::{LogFile, LogHealth, LogStatus, RotateError, Rotated, Troubles, ring::RingDurability};
 use crossbeam_channel::{Receiver, Sender};
@@ -11,35 +11,35 @@ use std::{
 };
 use wake::sync::{Mutex, MutexGuard};
 
-/// What an append does in place of taking everything.
+/// A fault of an append.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Fault {
-    /// Takes so many bytes at most.
+    /// Writes so many bytes at most.
     Short(usize),
     /// Fails with this errno.
     Errno(i32),
 }
 
-/// What a test can look at, and set before the start.
+/// State that a test can examine, and set before the start.
 #[derive(Debug, Default)]
 pub(super) struct Content {
     /// The active segment.
     pub(super) bytes: Vec<u8>,
     pub(super) sealed: Vec<Vec<u8>>,
     pub(super) unsynced_segments: usize,
-    /// What was recorded last.
+    /// Length of the last record.
     pub(super) committed_bytes: u64,
     pub(super) is_clean: bool,
     pub(super) syncs: u32,
-    /// One for each append to come.
+    /// Faults, one for each coming append.
     pub(super) append_faults: VecDeque<Fault>,
-    /// Errnos, one for each record to come.
+    /// Errnos, one for each coming record.
     pub(super) record_faults: VecDeque<i32>,
-    /// One for each rotation to come.
+    /// Faults, one for each coming rotation.
     pub(super) rotate_faults: VecDeque<RotateError>,
     /// The log's health at the beginning of each append.
     pub(super) health: Vec<LogHealth>,
-    /// The log's status and rings. All bytes together are what the rings have written.
+    /// The log's status and rings. The bytes in the file and its segments are those that the rings have written.
     pub(super) watched: Option<(Arc<LogStatus>, Vec<RingDurability>)>,
 }
 
@@ -53,7 +53,7 @@ impl Content {
     }
 }
 
-/// Lets a test hold a sync, and decide on its result.
+/// Lets a test block a sync, and choose its result.
 #[derive(Debug, Clone)]
 pub(super) struct SyncGate {
     pub(super) began: Sender<()>,

@@ -1,5 +1,5 @@
-//! What the writer and the group commit do to the disk, and nothing else does after the start. A trait, so that a test
-//! can make each of these fail.
+//! The operations of the writer and of the group commit on the disk; after the start they perform no others. A trait,
+//! so that a test can make each of them fail.
 
 use super::{
     rotation::{Segments, deleted},
@@ -17,96 +17,98 @@ use std::{
 
 /// The log on the disk. One thread appends and rotates, and one syncs, at the same time.
 pub trait LogFile: Send + Sync {
-    /// Appends the pieces in order to the active segment. Returns how many bytes were taken, which may be fewer than there are.
+    /// Appends the pieces in order to the active segment. Returns the number of bytes written, which may be fewer than
+    /// given.
     ///
     /// # Errors
-    /// Nothing was taken.
+    /// Nothing was written.
     fn append(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize>;
 
     /// Returns when everything appended before the call is on stable storage, in whichever segment it is.
     ///
     /// # Errors
-    /// It may not be, and never will.
+    /// The bytes may not be on stable storage, and never will be.
     fn sync_data(&self) -> io::Result<()>;
 
-    /// Bytes in the active segment.
+    /// Length of the active segment in bytes.
     ///
     /// # Errors
-    /// It was deleted: what is appended to it will be gone. Or as the system says.
+    /// The file was deleted, so that bytes appended to it would be lost; otherwise the error of the system call.
     fn size_bytes(&self) -> io::Result<u64>;
 
-    /// What tells the active segment's file from every other that is there.
+    /// Inode of the active segment, which distinguishes it from every other file that exists.
     ///
     /// # Errors
-    /// As the system says.
+    /// The error of the system call.
     fn inode(&self) -> io::Result<u64>;
 
-    /// Cuts the active segment's end off.
+    /// Truncates the active segment to `size_bytes`.
     ///
     /// # Errors
-    /// As the system says.
+    /// The error of the system call.
     fn truncate(&self, size_bytes: u64) -> io::Result<()>;
 
-    /// Notes beside the log that the first `size_bytes` of the active segment are whole batches. Survives the death of the
-    /// process.
+    /// Records beside the log that the first `size_bytes` of the active segment are whole batches. Survives a crash of
+    /// the process.
     ///
     /// # Errors
-    /// The note was not changed.
+    /// The record was not changed.
     fn record(&self, size_bytes: u64) -> io::Result<()>;
 
-    /// Times the note beside the log was lost and made again.
+    /// Number of times the record beside the log was lost and written again.
     fn notes_lost(&self) -> u64 {
         0
     }
 
-    /// Seals the active segment and begins an empty one, whose directory entry is on stable storage on return. The lines of the
-    /// sealed one are not, before the next [`sync_data`](Self::sync_data). The note of [`record`](Self::record) has to be made
-    /// anew before anything is appended.
+    /// Seals the active segment and begins an empty one, whose directory entry is on stable storage on return. The
+    /// lines of the sealed segment are not, before the next [`sync_data`](Self::sync_data). The length has to be
+    /// recorded again ([`record`](Self::record)) before anything is appended.
     ///
-    /// `asked`: somebody has asked for it, rather than its size or age.
+    /// `asked`: the rotation was requested, rather than due by size or age.
     ///
     /// # Errors
     /// See [`RotateError`].
     fn rotate(&self, asked: bool) -> Result<Rotated, RotateError>;
 
-    /// The active segment, to read it whatever its name is; `None` if it is no file.
+    /// The active segment, to read it whatever its name is; `None` if it is not a file.
     fn reader(&self) -> Option<Arc<File>>;
 
-    /// The place where it is noted that the log cannot go on as asked.
+    /// The list of reasons why the log cannot operate as configured.
     fn troubles(&self) -> Arc<Troubles>;
 
-    /// How long ago the active segment was begun.
+    /// Age of the active segment.
     fn age(&self) -> Duration;
 
-    /// Whether a sealed segment waits to be synced.
+    /// True if a sealed segment is not synced yet.
     fn has_unsynced_segment(&self) -> bool;
 
-    /// Notes on stable storage that the log was closed with everything in it.
+    /// Records on stable storage that the log was closed with everything in it.
     ///
     /// # Errors
-    /// It will pass for an unclean shutdown.
+    /// The shutdown will be taken for an unclean one.
     fn mark_clean(&self) -> io::Result<()>;
 }
 
 /// The outcome of a rotation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rotated {
-    /// Nothing: the active segment is empty, and in its place.
+    /// No rotation: the active segment is empty, and has its name.
     Unneeded,
-    /// Begun a segment, which has so many bytes: none, unless somebody had put a file in the active one's place.
+    /// A new segment of so many bytes: 0, unless a foreign file had the active segment's name.
     Begun(u64),
 }
 
-/// Why the active segment was not sealed.
+/// The reason why the active segment was not sealed.
 #[derive(Debug)]
 pub enum RotateError {
-    /// Nothing has changed, and it goes on: out of descriptors, out of space, a name that is taken.
+    /// Nothing has changed, and the active segment is continued: no descriptor, no space, a name that is taken.
     Postponed(io::Error),
-    /// The log cannot go on.
+    /// The log cannot continue.
     Failed(io::Error),
 }
 
-/// The log in a data directory, from [`open`](super::open). The directory is locked as long as it, or its lock, lives.
+/// The log in a data directory, from [`open`](super::open). The directory stays locked until this and its
+/// [`DirectoryLock`](super::DirectoryLock) are dropped.
 #[derive(Debug)]
 pub struct DiskFile {
     /// Holds the lock.
@@ -116,7 +118,7 @@ pub struct DiskFile {
 }
 
 impl DiskFile {
-    /// Has `maintenance` told of each sealed segment that has come to stable storage.
+    /// Sets the maintenance that is notified of each sealed segment once it is on stable storage.
     pub fn keep_with(&self, maintenance: MaintenanceBell) {
         self.segments.keep_with(maintenance);
     }

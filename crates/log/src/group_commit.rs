@@ -1,9 +1,9 @@
-//! The group commit: one thread that syncs the file for everybody who waits for it.
+//! The group commit: one thread that syncs the file for all requests that wait for it.
 //!
-//! Owns the rings' durable positions, and is the only one that syncs: a sync's error is reported once, and must not be
-//! taken by somebody who drops it. There is no tick: it syncs when an answer waits for it, and again at once while more
-//! do; all that was written while one sync ran shares the next. A sealed segment is synced unasked. Promises that a durable
-//! position covers only bytes that were written before their sync began.
+//! Owns the rings' durable positions, and is the only thread that syncs the active segment: a sync's error is reported
+//! once, and must not be consumed by a thread that drops it. There is no tick: it syncs when a response waits for it,
+//! and again at once while more do; all that was written while one sync ran shares the next. A sealed segment is synced
+//! without a request. Promises that a durable position covers only bytes that were written before their sync began.
 
 use super::{
     LogError, LogFile, LogStatus,
@@ -14,13 +14,13 @@ use super::{
 };
 use std::{sync::Arc, thread, time::Instant};
 
-/// Makes written bytes durable when an answer waits for it or a segment was sealed, until the writer has ended.
+/// Makes written bytes durable when a response waits for it or a segment was sealed, until the writer has ended.
 #[derive(Debug)]
 pub struct GroupCommit<F: LogFile> {
     file: Arc<F>,
     /// In the order of `LogStatus::reactor_bells`.
     rings: Vec<RingDurability>,
-    /// What each ring had written when the sync began.
+    /// The written position of each ring when the sync began.
     snapshot: Vec<u64>,
     status: Arc<LogStatus>,
 }
@@ -31,10 +31,11 @@ impl<F: LogFile> GroupCommit<F> {
         Self { file, snapshot: vec![0; rings.len()], rings, status }
     }
 
-    /// Syncs until the writer has ended; when it ended well, syncs once more and marks the log as closed cleanly.
+    /// Syncs until the writer has ended; if it ended without an error, syncs once more and marks the log as closed
+    /// cleanly.
     ///
     /// # Errors
-    /// A sync failed, which is final, or the writer did.
+    /// A sync failed, which is final, or the writer failed.
     pub fn run(mut self) -> Result<(), LogError> {
         loop {
             match self.status.writer_end() {
@@ -47,9 +48,9 @@ impl<F: LogFile> GroupCommit<F> {
             }
             if self.is_wanted() {
                 self.sync()?;
-                // Where the reactors share this core they send what they were woken for before the next sync takes the core to
-                // begin, and take in what then shares it. Measured so, on one core with 64 and 500 connections that ask without a
-                // pause: 12 % more requests, 10 % less CPU a request.
+                // If the reactors share this core, they send what they were woken for before the next sync takes the
+                // core to begin, and receive the requests that share it. Measured so, on one core with 64 and 500
+                // connections that send requests without a pause: 12 % more requests, 10 % less CPU a request.
                 thread::yield_now();
             } else {
                 self.sleep();
@@ -61,11 +62,11 @@ impl<F: LogFile> GroupCommit<F> {
         self.rings.iter().any(RingDurability::is_wanted) || self.file.has_unsynced_segment()
     }
 
-    /// Makes durable what is written. [`run`](Self::run) does it for all who wait; a server that has no thread for its group
-    /// commit calls this on the thread that waits.
+    /// Makes everything written durable. [`run`](Self::run) calls this for all waiting requests; a server without a
+    /// thread for its group commit calls it on the thread that waits.
     ///
     /// # Errors
-    /// The sync failed, which is final: the process has to end.
+    /// The sync failed, which is final: the process has to exit.
     pub fn sync(&mut self) -> Result<(), LogError> {
         for (written, ring) in self.snapshot.iter_mut().zip(&self.rings) {
             *written = ring.written();

@@ -1,28 +1,30 @@
-//! How far the active segment has been written, for readers: which file it is, and its length after the last gathering that was
-//! written whole.
+//! The high watermark of the active segment, for readers: which file it is, and its length after the last gathering
+//! that was written whole.
 //!
-//! Promises: what a reader loads belongs together, and is at or behind all that was acknowledged as written before the load; the bytes
-//! up to there are whole batches, in the file. Costs the writer one store for each gathering, and never makes it wait.
+//! Promises: the loaded values belong together, and are at or behind all that was acknowledged as written before the
+//! load; the bytes up to there are whole batches, in the file. Costs the writer one store for each gathering, and never
+//! blocks it.
 
 use wake::sync::atomic::{AtomicU64, Ordering};
 
 /// The published part of the active segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Published {
-    /// Counts the segments since the start, and comes round after 65,536.
+    /// Number of the segment since the start; wraps around after 65,536.
     pub segment: u16,
-    /// The inode of the file. Once the writer has begun another segment it may become another file's.
+    /// Inode of the file. Once the writer has begun another segment the number may be reused for another file.
     pub inode: u64,
-    /// The length up to which it holds whole batches.
+    /// Length up to which the file holds whole batches.
     pub bytes: u64,
 }
 
-/// The writer's end and the readers' of it.
+/// The shared state: the writer stores, readers load.
 #[derive(Debug)]
 pub(super) struct HighWatermark {
-    /// The segment's number in the upper 16 bits and its published bytes in the others: 256 TiB.
+    /// The segment's number in the upper 16 bits and its published bytes in the lower 48: at most 256 TiB.
     segment_and_bytes: AtomicU64,
-    /// Inodes of the segment of an even number, and of an odd one: a reader has one whole segment's time to load one.
+    /// Inodes of the segment with an even number, and of the one with an odd number: a reader has the time of one whole
+    /// segment to load one.
     inodes: [AtomicU64; 2],
 }
 
@@ -34,23 +36,24 @@ impl HighWatermark {
         Self { segment_and_bytes: AtomicU64::new(0), inodes: [AtomicU64::new(0), AtomicU64::new(0)] }
     }
 
-    /// The active segment is another: the file with this inode, which has `bytes` bytes. For the writer alone.
+    /// Switches to another active segment: the file with this inode, which has `bytes` bytes. For the writer alone.
     #[inline]
     pub fn begin(&self, inode: u64, bytes: u64) {
         let segment = (self.segment_and_bytes.load(Ordering::Relaxed) >> BYTES_BITS).wrapping_add(1) & 0xffff;
-        // Release: a reader that sees it sees too that the segment before was begun, and so that its own inode may be an older one's.
+        // Release: a reader that loads it also sees that the segment before was begun, and so that its own inode may be
+        // that of an older one.
         self.inodes[(segment % 2) as usize].store(inode, Ordering::Release);
         self.store(segment, bytes);
     }
 
-    /// The active segment has `bytes` bytes. For the writer alone.
+    /// Publishes that the active segment has `bytes` bytes. For the writer alone.
     #[inline]
     pub fn advance(&self, bytes: u64) {
         self.store(self.segment_and_bytes.load(Ordering::Relaxed) >> BYTES_BITS, bytes);
     }
 
     fn store(&self, segment: u64, bytes: u64) {
-        // Release: what is published is in the file.
+        // Release: the published bytes are in the file.
         self.segment_and_bytes.store(segment << BYTES_BITS | bytes.min(BYTES_MAX), Ordering::Release);
     }
 
@@ -59,7 +62,7 @@ impl HighWatermark {
             let before = self.segment_and_bytes.load(Ordering::Acquire);
             let segment = before >> BYTES_BITS;
             let inode = self.inodes[(segment % 2) as usize].load(Ordering::Acquire);
-            // Another segment's inode is stored in its place only after the next segment was begun.
+            // The inode of another segment is stored in this place only after the next segment was begun.
             let after = self.segment_and_bytes.load(Ordering::Relaxed);
             if after >> BYTES_BITS == segment {
                 return Published { segment: segment as u16, inode, bytes: before & BYTES_MAX };

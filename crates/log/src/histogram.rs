@@ -1,10 +1,10 @@
-//! What one thread of the log measures and any other may read, without a lock and without a word between them.
+//! Histograms that one thread of the log records and any other may read, without a lock or a handshake.
 //!
-//! A histogram in atomics that have one writer each: it stores without a read-modify-write, as the counts beside it do. Values fall into
-//! 16 buckets for each power of two, so what is read is within 1/16. A reader sees each bucket at some moment of its reading; one
-//! that keeps what it saw gets from the difference what came since, and misses nothing.
+//! Each atomic has one writer, which stores without a read-modify-write, as the counts beside it do. Values fall into
+//! 16 buckets for each power of two, so a reading is within 1/16. A reader sees each bucket at some moment of its
+//! reading; a reader that keeps its last snapshot gets every value recorded since from the difference.
 
-// The standard library's also in a model: nobody decides by them, and each would cost it a step.
+// The standard library's atomics also in a model: no thread decides by them, and each would cost the model a step.
 use std::{
     sync::atomic::{AtomicU64, Ordering},
     time::Instant,
@@ -13,7 +13,7 @@ use std::{
 /// log2 of the buckets for each power of two.
 const PART_BITS: u32 = 4;
 const PARTS: usize = 1 << PART_BITS;
-/// Values from here on share the last bucket: 2^37, which are 137 s in nanoseconds.
+/// log2 of the value from which on all share the last bucket: 2^37, which are 137 s in nanoseconds.
 const OCTAVES: usize = 37;
 const BUCKETS: usize = (OCTAVES - PART_BITS as usize + 1) * PARTS;
 
@@ -24,7 +24,7 @@ pub struct AtomicHistogram {
     sum: AtomicU64,
 }
 
-/// What a [`AtomicHistogram`] held at one moment.
+/// The content of an [`AtomicHistogram`] at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HistogramSnapshot {
     /// Count of values in each bucket.
@@ -40,7 +40,7 @@ impl Default for AtomicHistogram {
 }
 
 impl AtomicHistogram {
-    /// Takes in a value. For one thread.
+    /// Adds a value. To be called by one thread only.
     pub(super) fn record(&self, value: u64) {
         let add = |counter: &AtomicU64, more: u64| {
             counter.store(counter.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
@@ -49,7 +49,7 @@ impl AtomicHistogram {
         add(&self.sum, value);
     }
 
-    /// What it holds.
+    /// A snapshot of the content.
     #[inline]
     #[must_use]
     pub fn read(&self) -> HistogramSnapshot {
@@ -67,7 +67,7 @@ impl Default for HistogramSnapshot {
 }
 
 impl HistogramSnapshot {
-    /// The values that came since `before`: the middle of each bucket, and how many fell into it.
+    /// The values recorded since `before`: the middle of each bucket, and how many fell into it.
     pub fn since<'a>(&'a self, before: &'a Self) -> impl Iterator<Item = (u64, u64)> + 'a {
         let counts = self.counts.iter().zip(&before.counts).map(|(now, then)| now.wrapping_sub(*then));
         counts.enumerate().filter(|&(_, count)| count > 0).map(|(bucket, count)| (middle_of(bucket), count))
@@ -79,7 +79,8 @@ pub(super) fn nanoseconds_since(began: Instant) -> u64 {
     u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// The first `PARTS` buckets hold one value each; then each power of two has `PARTS` of them.
+/// Index of a value's bucket. The first `PARTS` buckets hold one value each; then each power of two has `PARTS` of
+/// them.
 fn bucket_of(value: u64) -> usize {
     let Some(octave) = value.checked_ilog2().filter(|&octave| octave >= PART_BITS) else {
         return usize::try_from(value).unwrap_or(0);

@@ -1,4 +1,4 @@
-//! The log: takes whole batches of lines from the reactors and puts them into one file, which it changes for a new one
+//! The log: takes whole batches of lines from the reactors and appends them to one file, which it replaces by a new one
 //! when it is full or old.
 //!
 //! ```text
@@ -8,16 +8,16 @@
 //!    └──────── doorbell <──────────┴─────────────────────────────────────────┘
 //! ```
 //!
-//! Promised:
-//! - A batch is in the file whole or not at all, also after the death of the process at any moment (`recovery`). After
-//!   a loss of power only what was acknowledged at the level `fsync` is sure.
-//! - Batches of one reactor stand in the file in the order of their commits.
-//! - A position is given out as written or durable only once every byte below it is.
-//! - A full disk loses nothing that was taken: the writer keeps it and tries again, and [`LogHealth`] tells the
-//!   reactors to take no more. Any other failure is final: nothing is appended after it, and the writer ends with the
-//!   error. (What was being appended while a sync failed may still be given out as written, which it then is.) A sync
-//!   that has failed is never tried again, since the kernel may have dropped the pages (Rebello et al., "Can
-//!   Applications Recover from fsync Failures?", ATC 2020).
+//! Promises:
+//! - A batch is in the file whole or not at all, also after the process is killed at any moment (`recovery`). After a
+//!   loss of power only what was acknowledged at the level `fsync` is certain to be stored.
+//! - Batches of one reactor are in the file in the order of their commits.
+//! - A position is published as written or durable only once every byte below it is.
+//! - A full disk loses nothing that was accepted: the writer keeps it and retries, and [`LogHealth`] makes the reactors
+//!   accept no more. Any other failure is final: nothing is appended after it, and the writer returns the error. (What
+//!   was being appended while a sync failed may still be published as written, which it then is.) A sync that has
+//!   failed is never retried, since the kernel may have dropped the pages (Rebello et al., "Can Applications Recover
+//!   from fsync Failures?", ATC 2020).
 //!
 //! - Every line is in exactly one segment, and a segment ends with a whole batch.
 //!
@@ -25,8 +25,8 @@
 //! writer writes what is left and returns, the group commit syncs it, marks the directory as closed cleanly and
 //! returns.
 //!
-//! What is on the disk beside the active segment is [`segment`]'s, which also reads lines, by the `metric` crate. Nothing
-//! here knows HTTP, a client or a query.
+//! Everything on the disk beside the active segment belongs to [`segment`], which also parses lines, by the `metric`
+//! crate. This crate does not know HTTP, clients or queries.
 //!
 //! ```
 //! use log::{AckLevel, Log, Settings};
@@ -102,12 +102,12 @@ pub use troubles::{Trouble, Troubles};
 pub use watch::Watch;
 pub use writer::Writer;
 
-/// What a client is told only once it is true of its batch.
+/// The condition under which a batch is acknowledged to its client.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum AckLevel {
     /// Handed to the writer.
     Memory,
-    /// In the file: survives the death of the process.
+    /// In the file: survives a crash of the process.
     #[default]
     Write,
     /// On stable storage: survives a loss of power.
@@ -115,7 +115,7 @@ pub enum AckLevel {
 }
 
 impl AckLevel {
-    /// The level's name, as it is configured and asked for.
+    /// Name of the level in the configuration and in requests.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -132,7 +132,7 @@ impl fmt::Display for AckLevel {
     }
 }
 
-/// The text names no acknowledgement level.
+/// Error: the text names no acknowledgement level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UnknownAckLevel;
 
@@ -152,20 +152,20 @@ impl FromStr for AckLevel {
     }
 }
 
-/// What the writer goes by.
+/// Configuration of the writer.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
-    /// How long the writer looks at its rings before it sleeps; zero when it shares its core with a reactor.
+    /// Time for which the writer polls its rings before it sleeps; zero when it shares its core with a reactor.
     pub poll_before_sleep: Duration,
-    /// First wait before a write is tried again on a full disk; doubles up to `stall_retry_max`.
+    /// First wait before a write is retried on a full disk; doubles up to `stall_retry_max`.
     pub stall_retry_first: Duration,
-    /// Longest wait before a write is tried again on a full disk.
+    /// Longest wait before a write is retried on a full disk.
     pub stall_retry_max: Duration,
-    /// How long to wait for room on a full disk once every appender is gone.
+    /// Longest wait for room on a full disk once every appender is dropped.
     pub stall_at_drain_max: Duration,
-    /// Length at which the active segment is sealed, in bytes. What was gathered in one go still goes into it.
+    /// Length at which the active segment is sealed, in bytes. A gathering that passes it is still written whole.
     pub rotate_bytes: Option<u64>,
-    /// Age at which it is sealed.
+    /// Age at which the active segment is sealed.
     pub rotate_age: Option<Duration>,
 }
 
@@ -182,24 +182,24 @@ impl Default for Settings {
     }
 }
 
-/// A log's parts, each to be given to its thread.
+/// The parts of a log, each to be moved to its thread.
 #[derive(Debug)]
 pub struct Log<F: LogFile> {
-    /// One for each reactor, in the order of their doorbells.
+    /// One appender for each reactor, in the order of their doorbells.
     pub appenders: Vec<Appender>,
-    /// Runs on the writer's core.
+    /// The writer, to run on the writer's core.
     pub writer: Writer<F>,
-    /// Runs on a thread beside it.
+    /// The group commit, to run on a thread of its own.
     pub group_commit: GroupCommit<F>,
-    /// For whoever watches.
+    /// Status of the log, for observers.
     pub status: Arc<LogStatus>,
 }
 
 impl<F: LogFile> Log<F> {
-    /// Lays a ring of `ring_bytes` from each of `reactors` to `file`.
+    /// Creates a ring of `ring_bytes` from each of `reactors` to `file`.
     ///
     /// # Errors
-    /// No descriptor for a doorbell is to be had, or the file does not tell its size.
+    /// No descriptor for a doorbell is available, or the file's size cannot be read.
     ///
     /// # Panics
     /// `ring_bytes` is not a power of two.
@@ -217,23 +217,23 @@ impl<F: LogFile> Log<F> {
     }
 }
 
-/// Why the log ended before everything it had taken was stored.
+/// The reason why the log ended before everything it had accepted was stored.
 #[derive(Debug)]
 pub enum LogError {
-    /// A write failed for good.
+    /// A write failed permanently.
     Write(io::Error),
-    /// The active segment could neither be sealed nor go on.
+    /// The active segment could neither be sealed nor be continued.
     Rotate(io::Error),
-    /// A sync failed. What was written since the last good one may be lost.
+    /// A sync failed. What was written since the last successful one may be lost.
     Sync(io::Error),
     /// The server drains, and the disk stayed full.
     Unwritten {
-        /// Bytes of lines that were taken and are not in the file.
+        /// Bytes of lines that were accepted and are not in the file.
         bytes: u64,
-        /// What the disk refuses with.
+        /// The disk's reason for refusing writes.
         reason: Stall,
     },
-    /// The other thread of the log has failed, and has the reason.
+    /// The other thread of the log has failed, and reports the reason.
     Stopped,
 }
 

@@ -12,83 +12,86 @@ pub const RINGS_PER_GATHER_MAX: usize = 64;
 /// The kernel's bound of pieces in one `writev(2)` (`IOV_MAX`, limits.h(0p); UIO_MAXIOV on Linux).
 pub const GATHER_PIECES_KERNEL_MAX: usize = 1024;
 const _: () = assert!(2 * RINGS_PER_GATHER_MAX <= GATHER_PIECES_KERNEL_MAX);
-/// How long the writer looks at its rings before it sleeps, by default. Waking it costs 26 to 35 us and 6.5 to 11.5 us of
-/// the waker's time, so looking pays only while the next lines are about to come. Measured with the writer on a core it shares
-/// with the load (64 connections, two rounds): 0 us 6.4 and 6.3 us of CPU a request, 10 us 6.4 and 6.5, 50 us 7.8 and 7.5.
+/// Time for which the writer polls its rings before it sleeps, by default. Waking it costs 26 to 35 us and 6.5 to 11.5
+/// us of the waker's time, so polling pays only while the next lines are about to come. Measured with the writer on a
+/// core it shares with the load (64 connections, two rounds): 0 us 6.4 and 6.3 us of CPU a request, 10 us 6.4 and 6.5,
+/// 50 us 7.8 and 7.5.
 pub const WRITER_POLL_DEFAULT: Duration = Duration::from_micros(10);
-/// First wait before a write is tried again on a full disk; it doubles up to [`STALL_RETRY_MS_MAX`].
+/// First wait before a write is retried on a full disk; it doubles up to [`STALL_RETRY_MS_MAX`].
 pub const STALL_RETRY_MS_FIRST: u64 = 100;
-/// Longest wait before a write is tried again on a full disk: how long the server needs to notice that there is room.
+/// Longest wait before a write is retried on a full disk: the time in which the server detects that there is room.
 pub const STALL_RETRY_MS_MAX: u64 = 1_000;
-/// How long a draining server waits for room on a full disk before it gives up and says what was lost.
+/// Time for which a draining server waits for room on a full disk before it aborts and reports what was lost.
 pub const STALL_MS_AT_DRAIN_MAX: u64 = 5_000;
-/// Least that `--rotate-age` and `--retain-age` may be.
+/// Least value of `--rotate-age` and `--retain-age`.
 pub const ROTATE_AGE_MIN: Duration = Duration::from_secs(1);
-/// How long a segment that could not be sealed goes on before sealing it is tried again.
+/// Time for which a segment that could not be sealed is continued before sealing it is retried.
 pub const ROTATE_RETRY_MS: u64 = 10_000;
-/// Names tried for a segment that is sealed: those after the newest one's, of which another file may have some.
+/// Names tried for a segment that is sealed: those after the newest one's, some of which other files may have.
 pub const SEAL_NAMES_MAX: usize = 64;
-/// Names tried for the next segment while it is made, where files of somebody else have the first ones.
+/// Names tried for the next segment while it is made, where foreign files have the first ones.
 pub const NEXT_NAMES_MAX: usize = 8;
-/// Tries to lock the data directory, as `verify` or `doctor` may be looking who has it, and the time between two of
-/// them.
+/// Tries to lock the data directory, which `verify` or `doctor` may lock for a moment to check it; [`LOCK_TRY_MS`] lie
+/// between two of them.
 pub const LOCK_TRIES_MAX: u32 = 10;
-/// See [`LOCK_TRIES_MAX`].
+/// Time between two tries, see [`LOCK_TRIES_MAX`].
 pub const LOCK_TRY_MS: u64 = 10;
-/// Time between two looks whether the data directory, its lock and the active segment are still where they were: three
-/// stat(2).
+/// Time between two checks that the data directory, its lock and the active segment are still in place: three stat(2).
 pub const WATCH_INTERVAL: Duration = Duration::from_secs(1);
-/// Most that the wall clock may go apart from the monotonic one between two looks before it has been set, in
-/// milliseconds; and how far in the future a time on the disk may be before it was not written by a clock that was
-/// right. NTP slews by 0.5 ms a second, and steps what is off by more than 128 ms; a leap second is one.
+/// Largest step between the wall clock and the monotonic one from one look to the next that does not count as a change
+/// of the wall clock, in milliseconds; also, how far in the future a time on the disk may be before the clock that
+/// wrote it counts as wrong. NTP slews by 0.5 ms a second, and steps what is off by more than 128 ms; a leap second is
+/// one.
 pub const CLOCK_STEP_MS_MAX: i64 = 60_000;
-/// How far the moment of the boot by the wall clock may be from the recorded one in the same boot. It is exact to the
-/// microsecond until the clock is stepped; two boots that begin at the same moment of an unset clock differ by more.
+/// Largest difference between the moment of the boot by the wall clock and the recorded one in the same boot. It is
+/// exact to the microsecond until the clock is stepped; two boots that begin at the same moment of an unset clock
+/// differ by more.
 pub const BOOT_MOMENT_TOLERANCE: Duration = Duration::from_millis(50);
-/// Boots before this moment, 2020-01-01T00:00:00Z, were under a wall clock that was never set.
+/// Earliest credible boot, 2020-01-01T00:00:00Z: earlier ones were under a wall clock that was never set.
 pub const BOOT_MOMENT_EARLIEST_NS: u64 = 1_577_836_800_000_000_000;
-/// How often the writer looks whether its state file is still there, while it writes: two system calls.
+/// Time between two checks of the writer that its state file is still in place, while it writes: two system calls.
 pub const STATE_LOOK_INTERVAL: Duration = Duration::from_secs(1);
-/// How long it waits before it tries again to make one that is lost.
+/// Wait before the writer retries to replace a lost state file.
 pub const STATE_REPAIR_RETRY: Duration = Duration::from_secs(10);
 /// Bytes read at a time when the end of the log is searched for its last whole line.
 pub const TAIL_BLOCK_BYTES: usize = 64 * KIB;
 /// Names tried for the file that keeps what recovery cuts off: one a second is taken, unless recovery itself is
 /// interrupted again and again.
 pub const SET_ASIDE_NAMES_MAX: u32 = 100;
-/// Bytes of one block of a sealed segment, at most, unless a single line is longer: as many whole lines as fit. What a reader
-/// skips or decodes at a time, and what one frame of a compressed segment holds.
+/// Bytes of one block of a sealed segment, at most, unless a single line is longer: as many whole lines as fit. The
+/// unit that a reader skips or decodes, and the content of one frame of a compressed segment.
 pub const BLOCK_BYTES: usize = MIB;
-/// Bytes of one line with its line feed: a body at its cap can be one metric, which gains 65 bytes at most (`metric::encode`).
-/// What has no line feed for longer is none of ours, and no reader has to make room for it.
+/// Bytes of one line with its line feed: a body at its cap can be one metric, which gains 65 bytes at most
+/// (`metric::encode`). Longer data without a line feed is foreign, and no reader has to make room for it.
 pub const LINE_BYTES_MAX: usize = 64 * MIB + 65;
-/// Bytes of a block, at most: those of one line where that is longer than [`BLOCK_BYTES`].
+/// Bytes of a block, at most: those of one line where it is longer than [`BLOCK_BYTES`].
 pub const BLOCK_BYTES_MAX: u64 = LINE_BYTES_MAX as u64;
 const _: () = assert!(LINE_BYTES_MAX >= BLOCK_BYTES);
-/// Bytes of a block's frame, at most. What zstd cannot compress grows by 1/256 (`ZSTD_COMPRESSBOUND`).
+/// Bytes of a block's frame, at most. Incompressible data grows by 1/256 in zstd (`ZSTD_COMPRESSBOUND`).
 pub const FRAME_BYTES_MAX: u64 = BLOCK_BYTES_MAX + BLOCK_BYTES_MAX / 128;
-/// Names that a segment's sidecar lists. With more, a reader has to look into every block.
+/// Names that a segment's sidecar lists. With more, a reader has to read every block.
 pub const SEGMENT_NAMES_MAX: usize = 65_536;
 /// Bytes of those names. 64 each is more than twice what exporters use.
 pub const SEGMENT_NAMES_BYTES_MAX: usize = 64 * SEGMENT_NAMES_MAX;
-/// Names that a sidecar lists for one block; a block has about 7,000 lines. 1,024 indices are 6 KiB, 0.6 % of the block.
+/// Names that a sidecar lists for one block; a block has about 7,000 lines. 1,024 indices are 6 KiB, 0.6 % of the
+/// block.
 pub const BLOCK_NAMES_MAX: usize = 1_024;
 /// Bytes of a sidecar. With 1,024 names in every block it is that of a segment of 40 GiB.
 pub const SIDECAR_BYTES_MAX: usize = 256 * MIB;
-/// zstd's level for sealed segments. Lines of metrics shrink to about a twentieth; more effort wins little.
+/// zstd's level for sealed segments. Lines of metrics shrink to about a twentieth; a higher level gains little.
 pub const SEGMENT_ZSTD_LEVEL: i32 = 3;
-/// Bytes of a compressed segment that are written before they are synced: what the disk has to take in one go beside the log, and
-/// what a stop may have to wait for.
+/// Bytes of a compressed segment that are written before they are synced: the amount that the disk has to write at once
+/// beside the log, and that a stop may have to wait for.
 pub const SEGMENT_SYNC_BYTES: u64 = 8 * MIB as u64;
-/// How often maintenance of segments looks at the directory when nothing is sealed: how late retention by age can be, and how soon
-/// it tries again what has failed.
+/// Time between two rounds of maintenance over the directory when nothing is sealed: the delay of retention by age, and
+/// of the retry of what has failed.
 pub const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(60);
-/// How much maintenance yields to the threads that serve (nice(2): 19 is the most). At 10 it gets about a tenth of what they get
-/// where they want the same core.
+/// Nice value of the maintenance thread (nice(2): 19 is the most). At 10 it gets about a tenth of the time of the
+/// serving threads where they compete for a core.
 pub const MAINTENANCE_NICE: i32 = 10;
-/// Least time between two warnings of one kind on one core, in nanoseconds: strangers must not be able to fill the
-/// operator's log.
+/// Least time between two warnings of one kind on one core, in nanoseconds: untrusted clients must not be able to fill
+/// the operator's log.
 pub const WARNING_INTERVAL_NS: u64 = 1_000_000_000;
-/// Bytes that the window of a compressed segment's frame may ask for: log2. 8 MiB, over the largest that
-/// [`SEGMENT_ZSTD_LEVEL`] makes.
+/// log2 of the bytes that the window of a compressed segment's frame may require. 8 MiB, over the largest that
+/// [`SEGMENT_ZSTD_LEVEL`] produces.
 pub const SEGMENT_ZSTD_WINDOW_LOG_MAX: u32 = 23;

@@ -1,9 +1,10 @@
-//! The data directory's lock: the directory itself is locked (flock(2)), which nobody can delete from under it, and
-//! beside it the lock file, which holds the server's process id and is what servers before this version lock.
+//! The data directory's lock: the directory itself is locked (flock(2)), so that deleting a file in it releases
+//! nothing; beside it the lock file is locked, which holds the server's process id and is what servers before this
+//! version lock.
 //!
-//! Promises that of all servers on one directory at most one runs, whatever becomes of the lock file. Where the file
-//! system cannot lock a directory (NFS: flock(2) there needs a file that is open for writing) the lock file alone has
-//! to do, and that is warned of.
+//! Promises that of all servers on one directory at most one runs, even if the lock file is deleted or replaced. Where
+//! the file system cannot lock a directory (NFS: flock(2) there needs a file that is open for writing) the lock file
+//! alone has to do, and a warning is logged.
 
 use super::directory::{LOCK_NAME, OpenError, open_file};
 use crate::limits::{LOCK_TRIES_MAX, LOCK_TRY_MS};
@@ -20,16 +21,16 @@ use std::{
     time::Duration,
 };
 
-/// A process id has at most 7 digits (PID_MAX_LIMIT is 2^22), and a line's end.
+/// Bytes of a process id, at most: 7 digits (PID_MAX_LIMIT is 2^22), and a line end.
 const PID_BYTES_MAX: u64 = 8;
 
 /// The lock of a data directory, held until it is dropped.
 #[derive(Debug)]
 pub struct DirectoryLock {
     path: PathBuf,
-    /// Locked, where the file system can.
+    /// Locked, where the file system supports it.
     directory: File,
-    /// Locked, and put back when somebody takes it away.
+    /// Locked, and restored when it is deleted or replaced.
     file: Mutex<File>,
 }
 
@@ -37,7 +38,7 @@ impl DirectoryLock {
     /// Locks `directory`.
     ///
     /// # Errors
-    /// [`OpenError::Locked`]: another process has it. Otherwise as the system says.
+    /// [`OpenError::Locked`]: another process holds the lock. Otherwise the error of the system call.
     pub fn take(directory: &Path) -> Result<Self, OpenError> {
         let opened = File::open(directory).map_err(|error| OpenError::new("open", directory, error))?;
         match try_lock(&opened) {
@@ -56,7 +57,7 @@ impl DirectoryLock {
     /// Checks that the path still leads to the directory that is locked.
     ///
     /// # Errors
-    /// It does not: whatever were done by that path would be done in another directory.
+    /// It does not: an operation by that path would apply to another directory.
     pub(super) fn check_directory(&self) -> io::Result<()> {
         let ours = identity(&self.directory.metadata()?);
         match fs::metadata(&self.path) {
@@ -66,8 +67,8 @@ impl DirectoryLock {
         }
     }
 
-    /// A path to the directory that leads to it also when it is moved, as long as this lock is held: by its descriptor
-    /// (proc(5)). Without /proc it is the path that was opened.
+    /// A path by which the directory is reached also after it was moved, as long as this lock is held: by its
+    /// descriptor (proc(5)). Without /proc it is the path that was opened.
     pub fn lasting_path(&self) -> PathBuf {
         let path = PathBuf::from(format!("/proc/self/fd/{}", self.directory.as_raw_fd()));
         let is_it =
@@ -75,10 +76,10 @@ impl DirectoryLock {
         if fs::metadata(&path).is_ok_and(is_it) { path } else { self.path.clone() }
     }
 
-    /// Checks that the lock file is the one that is locked, and puts it back where it was deleted or replaced.
+    /// Checks that the lock file is the one that is locked, and restores it if it was deleted or replaced.
     ///
     /// # Errors
-    /// Another process has the one that is there, or it cannot be put back.
+    /// Another process holds the lock of the file that is there, or the file cannot be restored.
     pub(super) fn restore_file(&self) -> io::Result<()> {
         let mut file = self.file();
         let ours = identity(&file.metadata()?);
@@ -100,7 +101,7 @@ fn identity(metadata: &fs::Metadata) -> (u64, u64) {
     (metadata.dev(), metadata.ino())
 }
 
-/// Locks a file, also where somebody has just looked who has it: `verify` and `doctor` lock it for a moment.
+/// Locks a file, with retries: `verify` and `doctor` lock it for a moment.
 fn try_lock(file: &File) -> Result<(), TryLockError> {
     for _ in 1..LOCK_TRIES_MAX {
         match file.try_lock() {
@@ -111,7 +112,7 @@ fn try_lock(file: &File) -> Result<(), TryLockError> {
     file.try_lock()
 }
 
-/// Locks the lock file, which is made if it is missing, and leaves our process id in it.
+/// Locks the lock file, which is created if it is missing, and writes this process's id into it.
 fn lock_file(directory: &Path) -> Result<File, OpenError> {
     let path = directory.join(LOCK_NAME);
     let mut file = open_file(&path, OpenOptions::new().read(true).write(true))?;
@@ -132,13 +133,13 @@ fn locked(directory: &Path) -> OpenError {
     OpenError::Locked { directory: directory.to_owned(), holder }
 }
 
-/// The process id in a lock file. Whoever has the lock may not have written it yet.
+/// The process id in a lock file. The holder of the lock may not have written it yet.
 fn process_id(file: &mut File) -> Option<u32> {
     let mut text = String::new();
     file.take(PID_BYTES_MAX).read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok())
 }
 
-/// Opens a file to read, without waiting for whoever writes to a pipe.
+/// Opens a file for reading, without blocking on a pipe.
 fn open_to_look(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOFOLLOW).open(path)
 }
@@ -146,26 +147,26 @@ fn open_to_look(path: &Path) -> io::Result<File> {
 /// The state of a data directory's lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Holder {
-    /// Nobody, and nobody ever had: there is no lock file.
+    /// Never locked: there is no lock file.
     Never,
-    /// Nobody.
+    /// Not locked.
     Free,
-    /// A server: its process id, if the lock file tells.
+    /// Locked by a server with this process id, if the lock file has it.
     Held(Option<u32>),
 }
 
-/// Looks who has `directory`. Its locks are asked for, shared, and given back at once: looking keeps no server from
-/// starting.
+/// Finds the holder of the lock of `directory`. The locks are taken shared and released at once, so the check keeps no
+/// server from starting.
 ///
 /// # Errors
-/// As the system says.
+/// The error of the system call.
 pub fn holder(directory: &Path) -> io::Result<Holder> {
     let is_held = |file: &File| match file.try_lock_shared() {
         Ok(()) => Ok(false),
         Err(TryLockError::WouldBlock) => Ok(true),
         Err(TryLockError::Error(error)) => Err(error),
     };
-    // A directory that cannot be locked is nobody's.
+    // A directory that cannot be locked counts as not held.
     let is_directory_held = is_held(&File::open(directory)?).unwrap_or(false);
     let mut file = match open_to_look(&directory.join(LOCK_NAME)) {
         Ok(file) => file,
@@ -217,7 +218,7 @@ mod tests {
         fs::write(lock_path(&directory), "23\n").unwrap();
         assert!(refused(&directory).ends_with("is in use by process 23"));
         assert_eq!(holder(directory.path()).unwrap(), Holder::Held(Some(23)));
-        // It came after the lock file was deleted: that is noticed, and its lock is left to it.
+        // The older server came after the lock file was deleted: that is detected, and the lock is left to it.
         drop(older);
         let lock = DirectoryLock::take(directory.path()).unwrap();
         fs::remove_file(lock_path(&directory)).unwrap();

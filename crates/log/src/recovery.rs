@@ -1,25 +1,25 @@
-//! What a log needs before lines may be appended to it again: its end has to be the end of a batch.
+//! Recovery of a log at the start: lines may be appended to it only after the end of a batch.
 //!
-//! | what the state file knows | what is cut off |
-//! |---|---|
-//! | its checksum is right; this file, this boot by every witness (`boot`), not closed cleanly, and the file is longer than what was committed | all beyond the committed length: it was never acknowledged as written, and may be half a batch |
-//! | anything else | a torn last line, one without its line's end |
+//! The bytes that are cut off:
+//! - everything beyond the committed length, if the state file has the right checksum, is of this file and of this boot
+//!   by every witness (`boot`), does not mark the log as closed cleanly, and the file is longer than what was
+//!   committed: those bytes were never acknowledged as written, and may be half a batch;
+//! - in every other case a torn last line, one without its line end.
 //!
-//! A sealed segment that power was lost upon before it was synced is treated as "anything else".
+//! A sealed segment that may not have been synced before a loss of power is such another case. So are a clean shutdown
+//! (bytes beyond the committed length were added by another process, and stay), another boot (the state may be newer or
+//! older than the bytes that reached the disk), a copied or replaced file, a file cut or edited by hand (shorter than
+//! committed, or no line ends there), and a state that is missing, garbled, damaged or of the version that wrote no
+//! checksum. After a loss of power a batch can therefore be stored in part, if it was not acknowledged at the level
+//! `fsync`.
 //!
-//! "Anything else" is a clean shutdown (bytes beyond the committed length were added by somebody else, and stay),
-//! another boot (the state may be newer or older than the bytes that reached the disk), a copied or replaced file, a
-//! file cut or edited by hand (shorter than committed, or no line ends there), and a state that is missing, garbled,
-//! damaged or of the version that wrote no checksum. After a loss of power a batch can so be stored in part, if it was
-//! not acknowledged at the level `fsync`.
+//! So no whole line is moved aside on a guess. A batch acknowledged at `fsync` is on the disk in every case; it could
+//! only be moved aside by a length recorded before it, and a length counts only where the page that holds it cannot be
+//! older than the bytes of the log: where only a process has exited since.
 //!
-//! So no whole line is moved aside on a guess. What was acknowledged at `fsync` is on the disk whatever happened; it
-//! could only be moved aside by a length recorded before it, and a length counts only where the page that holds it
-//! cannot be older than the bytes of the log: where nothing but a process has died since.
-//!
-//! Nothing is deleted: what is cut off is first kept in a file of its own beside the log. A crash in the middle of
-//! recovery leads to the same recovery again, at worst with the same bytes kept twice. Memory is bounded by one block,
-//! whatever the file's length.
+//! Nothing is deleted: the bytes that are cut off are first copied to a file of their own beside the log. A crash in
+//! the middle of recovery leads to the same recovery again, at worst with the same bytes kept twice. Memory is bounded
+//! by one block, whatever the file's length.
 
 use super::{
     boot::Boot,
@@ -38,53 +38,53 @@ use std::{
 };
 use wake::clock::Clock;
 
-/// What was found and done at the start. Its text is one sentence.
+/// Findings and repairs of a start. The text is one sentence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecoveryReport {
-    /// How the run before this one ended.
+    /// End of the run before this one.
     pub previous: Previous,
-    /// What was cut off the end of the active segment.
+    /// The cut at the end of the active segment.
     pub cut: Option<Cut>,
-    /// What was cut off the ends of sealed segments: power was lost before they were synced.
+    /// The cuts at the ends of sealed segments: power was lost before they were synced.
     pub segment_cuts: Vec<(SegmentName, Cut)>,
-    /// Bytes in the log now.
+    /// Bytes in the log after the recovery.
     pub log_bytes: u64,
-    /// Shutdowns of this log that were not clean, ever.
+    /// Number of unclean shutdowns of this log since it was created.
     pub unclean_shutdowns: u64,
 }
 
-/// How the run before this one ended.
+/// End of the run before this one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Previous {
-    /// There was none.
+    /// There was no run before.
     None,
-    /// It wrote and synced everything, and said so.
+    /// It wrote and synced everything, and recorded that.
     Clean,
-    /// It did not.
+    /// It did not record a clean shutdown.
     Unclean,
-    /// There is a log, and no state file that could be read.
+    /// There is a log, and no readable state file.
     Unknown,
-    /// The state file was changed by something else than a server: its checksum is wrong.
+    /// The state file was changed by something other than a server: its checksum is wrong.
     Damaged,
 }
 
 /// Bytes that were cut off the log's end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cut {
-    /// How many.
+    /// Number of bytes.
     pub bytes: u64,
-    /// Why.
+    /// Reason for the cut.
     pub reason: CutReason,
-    /// Where they are kept.
+    /// File that keeps the bytes.
     pub kept_in: PathBuf,
 }
 
-/// Why bytes were cut off.
+/// The reason why bytes were cut off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CutReason {
     /// They lay beyond the last whole batch that was committed.
     Uncommitted,
-    /// They were a line without its end.
+    /// They were a line without its line end.
     TornLine,
 }
 
@@ -114,10 +114,10 @@ impl fmt::Display for RecoveryReport {
     }
 }
 
-/// Repairs the end of `log`, given what the state file says, if it could be read. The caller has the directory's lock.
+/// Repairs the end of `log` by the state file, if that could be read. The caller holds the directory's lock.
 ///
 /// # Errors
-/// With what was being done.
+/// The operation that failed, and its error.
 pub fn recover(
     directory: &Path,
     log: &File,
@@ -136,9 +136,9 @@ pub fn recover(
     };
     let is_unclean = match previous {
         Previous::Unclean => true,
-        // What a damaged one says of it moves nothing, and is more likely right than wrong.
+        // The flag of a damaged state moves no byte, and is more likely right than wrong.
         Previous::Damaged => cut.is_some() || state.is_some_and(|state| !state.clean),
-        // Without a state a torn end is what tells of it.
+        // Without a state only a torn end shows an unclean shutdown.
         Previous::Unknown => cut.is_some(),
         Previous::None | Previous::Clean => false,
     };
@@ -151,10 +151,10 @@ pub fn recover(
     })
 }
 
-/// Repairs the end of a sealed segment that may not have been synced, and syncs it. Returns what was cut off.
+/// Repairs the end of a sealed segment that may not have been synced, and syncs it. Returns the cut.
 ///
 /// # Errors
-/// With what was being done.
+/// The operation that failed, and its error.
 pub(super) fn mend_segment(directory: &Path, segment: &File) -> Result<Option<Cut>, (&'static str, io::Error)> {
     let size_bytes = segment.metadata().map_err(|error| ("examine", error))?.len();
     let keep_bytes = end_of_last_line(segment, size_bytes).map_err(|error| ("read", error))?;
@@ -164,7 +164,7 @@ pub(super) fn mend_segment(directory: &Path, segment: &File) -> Result<Option<Cu
     Ok(cut)
 }
 
-/// Keeps what `log` has from `keep_bytes` on in a file of its own, and cuts it off.
+/// Copies the bytes of `log` from `keep_bytes` on to a file of their own, and cuts them off.
 pub(super) fn cut_off(
     directory: &Path,
     log: &File,
@@ -177,7 +177,7 @@ pub(super) fn cut_off(
     Ok(Cut { bytes: size_bytes - keep_bytes, reason, kept_in })
 }
 
-/// How many of the log's bytes stay, and why the others do not.
+/// Number of the log's bytes that stay, and the reason why the others are cut off.
 pub fn whole_bytes(log: &File, size_bytes: u64, state: Option<&State>, boot: &Boot) -> io::Result<(u64, CutReason)> {
     if let Some(state) = state
         && !state.clean
@@ -190,7 +190,7 @@ pub fn whole_bytes(log: &File, size_bytes: u64, state: Option<&State>, boot: &Bo
     Ok((end_of_last_line(log, size_bytes)?, CutReason::TornLine))
 }
 
-/// Whether a line ends at `position`, as one does at the start.
+/// True if a line ends at `position`, as one does at the start of the file.
 fn ends_a_line(log: &File, position: u64) -> io::Result<bool> {
     let mut byte = [b'\n'];
     if let Some(last) = position.checked_sub(1) {
@@ -199,12 +199,12 @@ fn ends_a_line(log: &File, position: u64) -> io::Result<bool> {
     Ok(byte == [b'\n'])
 }
 
-/// The position after the last line's end in the first `size_bytes` of `log`; zero if there is none.
+/// The position after the last line end in the first `size_bytes` of `log`; zero if there is none.
 pub fn end_of_last_line(log: &File, size_bytes: u64) -> io::Result<u64> {
     Ok(end_of_last_line_within(log, size_bytes, size_bytes)?.unwrap_or(0))
 }
 
-/// The same, looked for in the last `searched_bytes` alone. `None`: it is not there, and may be before them.
+/// The same, searched in the last `searched_bytes` only. `None`: it is not among them, and may be before them.
 pub(super) fn end_of_last_line_within(log: &File, size_bytes: u64, searched_bytes: u64) -> io::Result<Option<u64>> {
     let floor = size_bytes.saturating_sub(searched_bytes);
     let mut block = vec![0; TAIL_BLOCK_BYTES];
@@ -221,7 +221,7 @@ pub(super) fn end_of_last_line_within(log: &File, size_bytes: u64, searched_byte
     Ok((floor == 0).then_some(0))
 }
 
-/// Copies what `log` has from `from` on into a new file of `directory`, on stable storage.
+/// Copies the bytes of `log` from `from` on into a new file of `directory`, on stable storage.
 fn set_aside(directory: &Path, log: &File, from: u64) -> io::Result<PathBuf> {
     let (path, mut file) = create_set_aside(directory)?;
     let mut block = vec![0; TAIL_BLOCK_BYTES];
@@ -242,7 +242,7 @@ fn set_aside(directory: &Path, log: &File, from: u64) -> io::Result<PathBuf> {
     Ok(path)
 }
 
-/// A new file for what is cut off the log, under a name that no file has: `torn-TIME.bin`.
+/// Creates a file for bytes that are cut off the log, under a name that no file has: `torn-TIME.bin`.
 ///
 /// # Errors
 /// The directory cannot be written, or every name is taken.

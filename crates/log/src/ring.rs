@@ -7,9 +7,10 @@
 //! durable <= head <= tail <= head + capacity
 //! ```
 //!
-//! - `tail`: everything below is published. The producer stores it, once per turn of its reactor, at the end of a batch.
-//! - `head`: everything below is in the file. The consumer stores it; the producer reads from it what is acknowledged at
-//!   the level `write`, and what is free again.
+//! - `tail`: everything below is published. The producer stores it, once per turn of its reactor, at the end of a
+//!   batch.
+//! - `head`: everything below is in the file. The consumer stores it; the producer reads from it what is acknowledged
+//!   at the level `write`, and what is free again.
 //! - `durable`: everything below is on stable storage. The thread of the group commit stores it.
 //!
 //! A batch is reserved as one slice, also where it straddles the ring's end: the memory is twice the capacity, the
@@ -24,7 +25,7 @@ use wake::sync::{
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
-/// Makes a ring of `capacity_bytes`. The two ends go to their threads.
+/// Creates a ring of `capacity_bytes`. Each end is moved to its thread.
 ///
 /// # Panics
 /// The capacity is not a power of two, or there is no memory.
@@ -55,7 +56,7 @@ pub fn ring(capacity_bytes: usize) -> (RingProducer, RingConsumer) {
     (producer, consumer)
 }
 
-/// What is stored by one thread and read by another has a cache line of its own: two, since the adjacent-line
+/// Gives a value that is stored by one thread and read by another its own cache line: two, since the adjacent-line
 /// prefetcher of x86 fetches pairs.
 #[repr(align(128))]
 struct Line<T>(T);
@@ -67,12 +68,13 @@ struct Shared {
     durable: Line<AtomicU64>,
 }
 
-/// Stored by the producer. All but `tail` are ordered by it: who has seen a tail has seen what was stored before it.
+/// The atomics stored by the producer. All but `tail` are ordered by it: a thread that has loaded a tail sees what was
+/// stored before it.
 struct ProducerLine {
     tail: AtomicU64,
-    /// The last position whose answer waits until it is written.
+    /// The last position with a response that waits until it is written.
     awaits_written: AtomicU64,
-    /// The last position whose answer waits until it is durable.
+    /// The last position with a response that waits until it is durable.
     awaits_durable: AtomicU64,
     /// The producer has published for the last time.
     closed: AtomicBool,
@@ -82,13 +84,13 @@ struct ProducerLine {
 struct Storage {
     bytes: NonNull<u8>,
     capacity: usize,
-    /// One cell for each shared byte: makes the model checker see who touches it, and when.
+    /// One cell for each shared byte: makes the model checker observe every access to it.
     #[cfg(loom)]
     touched: Box<[wake::sync::UnsafeCell<()>]>,
 }
 
 // SAFETY: the memory is reached only through `read` and `write`, whose callers uphold that no byte is written by one
-// thread while another one has it.
+// thread while another one reads or writes it.
 unsafe impl Send for Storage {}
 // SAFETY: as above.
 unsafe impl Sync for Storage {}
@@ -105,8 +107,10 @@ impl Storage {
         }
     }
 
+    /// Returns `bytes` shared bytes from `offset` on, to read them.
+    ///
     /// # Safety
-    /// While the slice lives, nobody writes to these bytes.
+    /// While the slice is alive, no thread writes to these bytes.
     unsafe fn read(&self, offset: usize, bytes: usize) -> &[u8] {
         debug_assert!(offset + bytes <= self.capacity);
         #[cfg(loom)]
@@ -116,15 +120,17 @@ impl Storage {
         unsafe { std::slice::from_raw_parts(self.bytes.as_ptr().add(offset), bytes) }
     }
 
+    /// Returns `bytes` bytes from `offset` on, the overhang included, to write them.
+    ///
     /// # Safety
-    /// While the slice lives, nobody else has these bytes.
+    /// While the slice is alive, no other reference to these bytes exists.
     #[expect(clippy::mut_from_ref, reason = "the positions say whose the bytes are")]
     unsafe fn write(&self, offset: usize, bytes: usize) -> &mut [u8] {
         debug_assert!(offset + bytes <= 2 * self.capacity);
         #[cfg(loom)]
         self.touched.iter().skip(offset).take(bytes).for_each(|cell| cell.with_mut(|_| ()));
-        // SAFETY: within the allocation, which is initialised (zeroed) and lives as long as `self`; nobody else's, as
-        // the caller upholds.
+        // SAFETY: within the allocation, which is initialised (zeroed) and lives as long as `self`; no other reference
+        // to it exists, as the caller upholds.
         unsafe { std::slice::from_raw_parts_mut(self.bytes.as_ptr().add(offset), bytes) }
     }
 }
@@ -132,18 +138,18 @@ impl Storage {
 impl Drop for Storage {
     fn drop(&mut self) {
         let bytes = std::ptr::slice_from_raw_parts_mut(self.bytes.as_ptr(), 2 * self.capacity);
-        // SAFETY: `new` leaked a box of exactly these bytes, and the last reference to them is going away.
+        // SAFETY: `new` leaked a box of exactly these bytes, and the last reference to them is being dropped.
         drop(unsafe { Box::from_raw(bytes) });
     }
 }
 
-/// The place of a position in memory.
+/// Offset of a position in memory.
 #[expect(clippy::cast_possible_truncation, reason = "the remainder is below the capacity, a usize")]
 fn offset_of(position: u64, capacity: usize) -> usize {
     (position & (capacity as u64 - 1)) as usize
 }
 
-/// The bytes between two positions of one ring.
+/// Number of bytes between two positions of one ring.
 #[expect(clippy::cast_possible_truncation, reason = "at most the capacity, a usize")]
 fn between(from: u64, to: u64) -> usize {
     (to - from) as usize
@@ -152,25 +158,25 @@ fn between(from: u64, to: u64) -> usize {
 /// The reactor's end: reserves, commits, publishes.
 pub struct RingProducer {
     shared: Arc<Shared>,
-    /// End of what is committed.
+    /// End of the committed bytes.
     staged: u64,
     /// The tail as it was last stored.
     published: u64,
-    /// The head as it was last loaded: loaded again only when it says that the ring is full.
+    /// The head as it was last loaded: loaded again only when by it the ring is full.
     head_cached: u64,
-    /// Bytes of the reservation that is open.
+    /// Bytes of the open reservation.
     reserved: usize,
     awaits_written: u64,
     awaits_durable: u64,
 }
 
 impl RingProducer {
-    /// Room for a batch of at most `bytes_max`, in one piece. `None`: the ring is too full. What the slice holds is
-    /// not specified. A reservation that is not committed is void with the next one.
+    /// Reserves room for a batch of at most `bytes_max`, in one piece. `None`: the ring is too full. The content of the
+    /// slice is unspecified. A reservation that is not committed is void with the next one.
     #[inline]
     pub fn reserve(&mut self, bytes_max: usize) -> Option<&mut [u8]> {
         if self.free() < bytes_max {
-            // Acquire: the consumer has done reading what it released.
+            // Acquire: the consumer has finished reading what it released.
             self.head_cached = self.shared.head.0.load(Ordering::Acquire);
             if self.free() < bytes_max {
                 return None;
@@ -184,8 +190,8 @@ impl RingProducer {
     }
 
     /// Ends the reservation with a batch of its first `bytes`. Returns the position of the batch's end: once
-    /// [`written`](Self::written) or [`durable`](Self::durable) has come to it, the whole batch is. The consumer sees
-    /// nothing of it until [`publish`](Self::publish).
+    /// [`written`](Self::written) or [`durable`](Self::durable) has reached it, the whole batch is written or durable.
+    /// The consumer sees nothing of it until [`publish`](Self::publish).
     ///
     /// # Panics
     /// More bytes than were reserved.
@@ -205,22 +211,22 @@ impl RingProducer {
         self.staged
     }
 
-    /// Asks for the producer to be woken when `position` is written. Takes effect when it is published.
+    /// Requests a wake-up of the producer when `position` is written. Takes effect when it is published.
     #[inline]
     pub fn await_written(&mut self, position: u64) {
         debug_assert!(self.published < position && position <= self.staged);
         self.awaits_written = position;
     }
 
-    /// Asks for `position` to be made durable, and for the producer to be woken then. Takes effect when it is published.
+    /// Requests that `position` is made durable, and a wake-up of the producer then. Takes effect when it is published.
     #[inline]
     pub fn await_durable(&mut self, position: u64) {
         debug_assert!(self.published < position && position <= self.staged);
         self.awaits_durable = position;
     }
 
-    /// Lets the consumer see everything committed. Returns whether there was anything new; then the consumer's
-    /// doorbell is to be woken.
+    /// Makes everything committed visible to the consumer. Returns true if there was anything new; the caller then
+    /// wakes the consumer's doorbell.
     #[inline]
     pub fn publish(&mut self) -> bool {
         if self.published == self.staged {
@@ -235,36 +241,36 @@ impl RingProducer {
         true
     }
 
-    /// Publishes what is committed, and says that nothing more will come. The doorbell is to be woken.
+    /// Publishes what is committed, and marks the ring as closed. The caller then wakes the consumer's doorbell.
     #[inline]
     pub fn close(&mut self) {
         self.publish();
-        // Release: who sees this sees the last tail.
+        // Release: a thread that loads this sees the last tail.
         self.shared.producer.0.closed.store(true, Ordering::Release);
     }
 
-    /// Everything below this position is in the file.
+    /// The position below which everything is in the file.
     #[inline]
     #[must_use]
     pub fn written(&self) -> u64 {
         self.shared.head.0.load(Ordering::Acquire)
     }
 
-    /// Everything below this position is on stable storage.
+    /// The position below which everything is on stable storage.
     #[inline]
     #[must_use]
     pub fn durable(&self) -> u64 {
         self.shared.durable.0.load(Ordering::Acquire)
     }
 
-    /// The end of the last batch committed.
+    /// Position of the end of the last batch committed.
     #[inline]
     #[must_use]
     pub fn committed(&self) -> u64 {
         self.staged
     }
 
-    /// Bytes the ring holds when it is full.
+    /// Capacity in bytes.
     #[inline]
     #[must_use]
     pub fn capacity(&self) -> usize {
@@ -280,11 +286,11 @@ impl RingProducer {
 pub struct RingConsumer {
     shared: Arc<Shared>,
     head: u64,
-    /// The tail as it was last loaded: loaded again only when it says that the ring is empty.
+    /// The tail as it was last loaded: loaded again only when by it the ring is empty.
     tail_cached: u64,
 }
 
-/// Who has something to wait for in the bytes that were released.
+/// The events that the producer awaits for the released bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Awaited {
     /// The producer waits for them to be written.
@@ -294,7 +300,7 @@ pub struct Awaited {
 }
 
 impl RingConsumer {
-    /// Looks for published bytes and returns how many [`readable`](Self::readable) will give.
+    /// Looks for published bytes and returns how many [`readable`](Self::readable) will return.
     #[inline]
     pub fn look(&mut self) -> usize {
         if self.tail_cached == self.head {
@@ -304,15 +310,15 @@ impl RingConsumer {
         self.seen()
     }
 
-    /// How many bytes the last look has found, less what was released since.
+    /// Number of bytes that the last look found, less what was released since.
     #[inline]
     #[must_use]
     pub fn seen(&self) -> usize {
         between(self.head, self.tail_cached)
     }
 
-    /// What the last look has found, in order; whole batches, but for what was released since. The second piece is
-    /// empty unless the bytes wrap around the ring's end.
+    /// The bytes that the last look found, in order; whole batches, but for what was released since. The second piece
+    /// is empty unless the bytes wrap around the ring's end.
     #[inline]
     #[must_use]
     pub fn readable(&self) -> [&[u8]; 2] {
@@ -324,7 +330,7 @@ impl RingConsumer {
         unsafe { [storage.read(offset, first), storage.read(0, self.seen() - first)] }
     }
 
-    /// Says that the first `bytes` of what is readable are in the file, and gives their room back.
+    /// Marks the first `bytes` of the readable ones as in the file, and frees their room.
     ///
     /// # Panics
     /// More bytes than are readable.
@@ -332,7 +338,7 @@ impl RingConsumer {
     pub fn release(&mut self, bytes: usize) -> Awaited {
         assert!(bytes <= self.seen(), "{bytes} bytes released of {} readable", self.seen());
         let line = &self.shared.producer.0;
-        // What waits for these bytes was stored before the tail that the last look has loaded.
+        // Positions awaited among these bytes were stored before the tail that the last look loaded.
         let awaited = Awaited {
             written: bytes > 0 && line.awaits_written.load(Ordering::Relaxed) > self.head,
             durable: bytes > 0 && line.awaits_durable.load(Ordering::Relaxed) > self.head,
@@ -343,21 +349,21 @@ impl RingConsumer {
         awaited
     }
 
-    /// All bytes that are published and not released, seen or not.
+    /// Number of bytes that are published and not released, seen or not.
     #[inline]
     #[must_use]
     pub fn unreleased(&self) -> u64 {
         self.shared.producer.0.tail.load(Ordering::Acquire) - self.head
     }
 
-    /// Whether the producer will publish nothing more. A look after this sees all there is.
+    /// True if the producer will publish nothing more. A look after this sees everything.
     #[inline]
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.shared.producer.0.closed.load(Ordering::Acquire)
     }
 
-    /// The handle by which the ring's bytes are made durable. There must be one only, as it stores a position.
+    /// The handle that publishes the ring's durable position. At most one may exist, as it stores a position.
     #[inline]
     #[must_use]
     pub fn durability(&self) -> RingDurability {
@@ -365,29 +371,30 @@ impl RingConsumer {
     }
 }
 
-/// The group commit's hold on a ring.
+/// The group commit's handle of a ring.
 pub struct RingDurability {
     shared: Arc<Shared>,
     durable: u64,
 }
 
 impl RingDurability {
-    /// Everything below this position is in the file.
+    /// The position below which everything is in the file.
     #[inline]
     #[must_use]
     pub fn written(&self) -> u64 {
         self.shared.head.0.load(Ordering::Acquire)
     }
 
-    /// Whether bytes are written, and not yet durable, that the producer may be waiting for.
+    /// True if bytes are written, and not yet durable, that the producer may be waiting for.
     #[inline]
     #[must_use]
     pub fn is_wanted(&self) -> bool {
-        // The head first: it brings with it what is awaited below it.
+        // The head first: its acquire makes the positions awaited below it visible.
         self.written() > self.durable && self.shared.producer.0.awaits_durable.load(Ordering::Relaxed) > self.durable
     }
 
-    /// Says that everything below `position` is on stable storage. Returns whether the producer waits for any of it.
+    /// Publishes that everything below `position` is on stable storage. Returns true if the producer waits for any of
+    /// it.
     #[inline]
     pub fn publish(&mut self, position: u64) -> bool {
         debug_assert!(self.durable <= position);

@@ -1,4 +1,4 @@
-//! The active segment and its change: what is appended to, what was sealed and is still to be synced.
+//! The active segment and its rotation: the file that is appended to, and the sealed ones that are still to be synced.
 //!
 //! A segment is sealed by its name alone: no byte of it moves. The order of the steps, and what a crash after each
 //! leaves:
@@ -6,27 +6,27 @@
 //! | step | after a crash |
 //! |---|---|
 //! | 1. the next segment is made, empty, as `metrics.jsonl.tmp` | a `.tmp`, which the next start removes |
-//! | 2. `metrics.jsonl` is renamed to `metrics-<time>.jsonl`, which is free | no `metrics.jsonl`: the next start makes one |
+//! | 2. `metrics.jsonl` is renamed to `metrics-<time>.jsonl`, which is free | no `metrics.jsonl`: a start makes it |
 //! | 3. `metrics.jsonl.tmp` is renamed to `metrics.jsonl`, which is free now | two segments, the second empty |
 //! | 4. the directory is synced | the same, on stable storage |
-//! | 5. the state file is told, before anything is appended | the same |
-//! | 6. the group commit syncs the sealed segment, and maintenance of the sealed ones is told | the next start syncs it, and after a loss of power cuts off its torn last line |
+//! | 5. the state file gets the new identity, before anything is appended | the same |
+//! | 6. the group commit syncs it, and notifies maintenance | the next start syncs it, and cuts off a torn last line |
 //!
-//! The writer does 1 to 5 between two gatherings, so every segment ends with a whole batch, and nothing is
-//! acknowledged that lies in a file whose name could be lost.
+//! The writer does 1 to 5 between two gatherings, so every segment ends with a whole batch, and nothing is acknowledged
+//! that is in a file whose name could be lost.
 //!
 //! The name `metrics.jsonl` is the operator's too: logrotate and people move the file away, and put another in its
-//! place. The log goes on in the file that it has open until it is rotated, as any daemon does; then it is this that
-//! decides:
+//! place. The log continues in the file that it has open until it is rotated, as any daemon does; the rotation then
+//! depends on the file that has the name:
 //!
-//! | what has the name | what a rotation does |
+//! | file of that name | effect of a rotation |
 //! |---|---|
-//! | the active segment | seals it, as above; one that is empty is left |
-//! | nothing | begins a new file; the moved one is left where it is, and synced |
+//! | the active segment | seals it, as above; an empty one is left |
+//! | none | begins a new file; the moved one is left where it is, and synced |
 //! | another regular file | appends to that from now on; a torn last line in it is moved aside first, as at a start |
-//! | a directory, a link, a pipe, a file with further names | nothing: the log goes on, and `/ready` says why |
+//! | a directory, a link, a pipe, a file with further names | none: the log continues, and `/ready` shows the reason |
 //!
-//! A file that was deleted, and not only moved, ends the server unless a rotation was asked for: see
+//! A file that was deleted, and not only moved, ends the server unless a rotation was requested: see
 //! [`LogFile::size_bytes`].
 //!
 //! [`LogFile::size_bytes`]: super::LogFile::size_bytes
@@ -55,7 +55,7 @@ use wake::{
     sync::{Mutex, MutexGuard},
 };
 
-/// The next segment while it is made. It never holds a line.
+/// Name of the next segment while it is made. It never holds a line.
 pub(super) const NEXT_NAME: &str = "metrics.jsonl.tmp";
 
 /// The segments that are open.
@@ -64,9 +64,9 @@ pub(super) struct Segments {
     directory: PathBuf,
     lock: Arc<DirectoryLock>,
     open: Mutex<Open>,
-    /// Held while names change hands, so that nobody takes a rotation for something that an operator does.
+    /// Held while files are renamed, so that no check takes a rotation for a move by an operator.
     renaming: Mutex<()>,
-    /// Told when sealed segments have come to stable storage.
+    /// Notified when sealed segments are on stable storage.
     maintenance: OnceLock<MaintenanceBell>,
 }
 
@@ -75,7 +75,8 @@ struct Open {
     /// Opened with `O_APPEND`.
     active: Arc<File>,
     begun: SystemTime,
-    /// No longer appended to, in order, and not yet synced: sealed under a name, or left where somebody has moved it.
+    /// Files that are no longer appended to, in order, and not yet synced: sealed under a name, or left where another
+    /// process has moved them.
     unsynced: Vec<(Option<SegmentName>, Arc<File>)>,
     newest: Option<SegmentName>,
 }
@@ -84,7 +85,7 @@ struct Open {
 #[derive(Debug)]
 pub(super) struct Begun {
     pub(super) file: Arc<File>,
-    /// Bytes that are in it already: of a file that was taken over.
+    /// Bytes that the file already has, if it was taken over.
     pub(super) bytes: u64,
 }
 
@@ -96,7 +97,7 @@ enum AtName {
 }
 
 impl Segments {
-    /// `active` is the active segment of `directory`, `newest` the newest sealed one.
+    /// Creates the state from `active`, the active segment of `directory`, and `newest`, the newest sealed one.
     pub(super) fn new(
         directory: &Path,
         lock: Arc<DirectoryLock>,
@@ -104,7 +105,7 @@ impl Segments {
         newest: Option<SegmentName>,
     ) -> io::Result<Self> {
         let metadata = active.metadata()?;
-        // Some file systems do not keep the time of a file's birth; the last change is the next best.
+        // Some file systems do not keep the birth time of a file; the last change is the next best.
         let begun = metadata.created().or_else(|_| metadata.modified())?;
         let open = Open { active: Arc::new(active), begun, unsynced: Vec::new(), newest };
         Ok(Self {
@@ -117,12 +118,12 @@ impl Segments {
     }
 
     pub(super) fn keep_with(&self, maintenance: MaintenanceBell) {
-        // There is one maintenance: a second call is a mistake that changes nothing.
+        // There is one maintenance: a second call is a bug, without effect.
         let _ = self.maintenance.set(maintenance);
     }
 
     fn open(&self) -> MutexGuard<'_, Open> {
-        // Each change is one assignment, so a thread that panicked has left nothing half done.
+        // Each change is one assignment, so a thread that panicked leaves nothing half done.
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -130,7 +131,7 @@ impl Segments {
         Arc::clone(&self.open().active)
     }
 
-    /// How long ago the active segment was begun, by the wall clock.
+    /// Age of the active segment, by the wall clock.
     pub(super) fn age(&self) -> Duration {
         self.open().begun.elapsed().unwrap_or_default()
     }
@@ -139,9 +140,9 @@ impl Segments {
         !self.open().unsynced.is_empty()
     }
 
-    /// Syncs the segments that are no longer appended to and not synced yet, and the active one.
+    /// Syncs the segments that are no longer appended to and not synced yet, and then the active one.
     pub(super) fn sync_data(&self) -> io::Result<()> {
-        // Both at one moment: what was appended before is in one of them.
+        // Both at one moment: everything appended before is in one of them.
         let (left, active) = {
             let open = self.open();
             (open.unsynced.clone(), Arc::clone(&open.active))
@@ -160,7 +161,7 @@ impl Segments {
     }
 
     /// Seals the active segment, or leaves it where it was moved to, and begins the next, which it returns. `None`: the
-    /// active segment is empty and in its place. `asked`: somebody has asked for it, rather than its size or age.
+    /// active segment is empty and has its name. `asked`: the rotation was requested, rather than due by size or age.
     pub(super) fn rotate(&self, asked: bool) -> Result<Option<Begun>, RotateError> {
         self.lock.check_directory().map_err(RotateError::Postponed)?;
         let _renaming = self.renaming.lock().unwrap_or_else(PoisonError::into_inner);
@@ -200,7 +201,7 @@ impl Segments {
         Ok(Some(Begun { file, bytes }))
     }
 
-    /// Gives the active segment, at `path`, its name as a sealed one, and an empty one the name that it had.
+    /// Renames the active segment, at `path`, to a sealed segment's name, and an empty file to `path`.
     fn seal(&self, path: &Path) -> Result<(SegmentName, File), RotateError> {
         let (next_path, next) = create_next(&self.directory).map_err(RotateError::Postponed)?;
         let (name, sealed_path) = self.take_name(path).map_err(RotateError::Postponed)?;
@@ -213,7 +214,7 @@ impl Segments {
         }
     }
 
-    /// Renames `active` to the next name of a sealed segment of which no file is there, whatever that file is.
+    /// Renames `active` to the next name of a sealed segment under which no file of any kind exists.
     fn take_name(&self, active: &Path) -> io::Result<(SegmentName, PathBuf)> {
         let now_ms = Clock::start().wall_ms();
         let mut last = self.open().newest;
@@ -236,8 +237,8 @@ impl Segments {
         Err(io::Error::other(format!("the next {SEAL_NAMES_MAX} names for a sealed segment are all taken")))
     }
 
-    /// True if no file of a segment of this name is there. A compressed file without its plain one, or a sidecar, is a
-    /// segment's too.
+    /// True if no file of a segment of this name exists. A compressed file without its plain one, or a sidecar, belongs
+    /// to a segment too.
     fn is_free(&self, name: SegmentName) -> io::Result<bool> {
         for file in SegmentFile::ALL {
             match fs::symlink_metadata(self.directory.join(name.file(file))) {
@@ -258,7 +259,7 @@ impl Segments {
         }
     }
 
-    /// Device and inode of the active segment, if its name is another's or nobody's.
+    /// Device and inode of the active segment, if its name belongs to another file or to none.
     pub(super) fn displaced_identity(&self) -> Option<(u64, u64)> {
         let _renaming = self.renaming.lock().unwrap_or_else(PoisonError::into_inner);
         let ours = self.active().metadata().ok()?;
@@ -266,7 +267,7 @@ impl Segments {
         (!is_in_place).then(|| (ours.dev(), ours.ino()))
     }
 
-    /// Why the file that is appended to is not the one of the active segment's name; `None` if it is.
+    /// The reason why the file that is appended to does not have the active segment's name; `None` if it does.
     pub(super) fn displaced(&self) -> Option<String> {
         let _renaming = self.renaming.lock().unwrap_or_else(PoisonError::into_inner);
         let ours = self.active().metadata().ok()?;
@@ -301,7 +302,7 @@ fn kind_of(found: &Metadata) -> &'static str {
     }
 }
 
-/// Opens the file that somebody has put in the active segment's place, to append to it, and returns its bytes. It is
+/// Opens the file that was put in the active segment's place, to append to it, and returns its length in bytes. It is
 /// treated as at a start: a torn last line is moved aside, whole lines stay.
 fn take_over(directory: &Path, path: &Path, found: &Metadata) -> io::Result<(File, u64)> {
     if !found.is_file() || found.nlink() > 1 {
@@ -313,8 +314,8 @@ fn take_over(directory: &Path, path: &Path, found: &Metadata) -> io::Result<(Fil
     if (opened.dev(), opened.ino()) != (found.dev(), found.ino()) {
         return Err(io::Error::other(format!("{ACTIVE_NAME} is being replaced")));
     }
-    // A log's last line end is no farther from its end than a line is long, and the writer must not search a disk for
-    // it.
+    // The last line end of a log is no farther from its end than a line is long, and the writer must not search a disk
+    // for it.
     let searched = opened.len().min(LINE_BYTES_MAX as u64);
     let Some(keep_bytes) = end_of_last_line_within(&file, opened.len(), searched)? else {
         return Err(io::Error::other(format!("the new {ACTIVE_NAME} is not text")));
@@ -326,7 +327,7 @@ fn take_over(directory: &Path, path: &Path, found: &Metadata) -> io::Result<(Fil
     Ok((file, keep_bytes))
 }
 
-/// Makes the file that is to be the next segment, empty, under a name that is free.
+/// Creates the file of the next segment, empty, under a name that is free.
 fn create_next(directory: &Path) -> io::Result<(PathBuf, File)> {
     for name in next_names() {
         let path = directory.join(name);
@@ -341,7 +342,7 @@ fn create_next(directory: &Path) -> io::Result<(PathBuf, File)> {
     Err(io::Error::other(format!("{NEXT_NAME} and the names tried after it are taken")))
 }
 
-/// The names under which the next segment is made: the first, unless something that is not ours has it.
+/// The names under which the next segment is made: the first, unless a foreign file has it.
 pub(super) fn next_names() -> impl Iterator<Item = String> {
     (1..=NEXT_NAMES_MAX).map(|number| match number {
         1 => NEXT_NAME.to_owned(),
@@ -349,8 +350,7 @@ pub(super) fn next_names() -> impl Iterator<Item = String> {
     })
 }
 
-/// Removes what an attempt that failed, or was interrupted, has left: an empty file. Anything else is not ours, and
-/// stays.
+/// Removes the empty file that a failed or interrupted attempt has left. Any other file is foreign, and stays.
 pub(super) fn remove_next(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
         Ok(found) if found.is_file() && found.len() == 0 => fs::remove_file(path),

@@ -1,9 +1,10 @@
-//! The state file: what the log must know about itself at the next start and cannot tell from its own bytes.
+//! The state file: facts that the log needs at the next start and cannot derive from its own bytes.
 //!
-//! Batches leave no mark in the log, so half a batch of whole lines looks like any other lines. The state file
-//! therefore holds the length up to which the log is known to consist of whole batches, and what that knowledge is
-//! good for: the boot of the machine (`boot`) and the file's identity. It is a few lines of text of fixed width, for
-//! people and for `pwrite(2)` in place: one call, one page, so the death of the process cannot leave half of it.
+//! Batches leave no mark in the log, so half a batch of whole lines is indistinguishable from other lines. The state
+//! file therefore holds the length up to which the log is known to consist of whole batches, and the conditions under
+//! which that length is valid: the boot of the machine (`boot`) and the file's identity. It is a few lines of text of
+//! fixed width, readable by people and written in place by `pwrite(2)`: one call, one page, so a crash of the process
+//! cannot leave half of it.
 //!
 //! ```text
 //! metricstream state 2
@@ -21,11 +22,11 @@
 //! `booted_ns` and `uptime_ns` are those of the last record. The checksum is the CRC-32, as in gzip, of everything
 //! before its line.
 //!
-//! What a state proves is decided here ([`Standing`]), and by [`State::is_about`]. A state that proves nothing never
-//! has a line moved aside. Nothing but the death of the process is survived by what was recorded last, since nothing is
-//! synced; and nothing more is needed: after a loss of power the boot is another, and then the state proves nothing
-//! whether its page reached the disk or not. As each length is recorded before anything below it is acknowledged, no
-//! acknowledged line lies beyond the length of a state that does prove something.
+//! [`Standing`] and [`State::is_about`] decide what a state proves. A state that proves nothing never causes a line to
+//! be moved aside. The last record survives a crash of the process and nothing more, since nothing is synced; nothing
+//! more is needed: after a loss of power the boot is another, and then the state proves nothing whether its page
+//! reached the disk or not. As each length is recorded before anything below it is acknowledged, no acknowledged line
+//! lies beyond the length of a state that does prove something.
 
 use super::{
     boot::{BOOT_ID_BYTES, Boot, began_ns, uptime_ns},
@@ -49,13 +50,13 @@ use std::{
 use wake::sync::{Mutex, MutexGuard};
 
 const HEADER: &str = "metricstream state 2\n";
-/// Of the versions without a checksum and without the moment of the boot.
+/// Header of the versions without a checksum and without the moment of the boot.
 const HEADER_OLD: &str = "metricstream state 1\n";
-/// A number has as many digits as the largest `u64`.
+/// Digits of a number: as many as the largest `u64` has.
 const DIGITS: usize = 20;
 const CRC_DIGITS: usize = 8;
 
-// Where the values stand: each after the one before it, a line's end, and its own name.
+// Offsets of the values: each after the one before it, a line end, and its own name.
 const BOOT_ID_AT: usize = HEADER.len() + "boot_id ".len();
 const BOOTED_AT: usize = BOOT_ID_AT + BOOT_ID_BYTES + "\nbooted_ns ".len();
 const UPTIME_AT: usize = BOOTED_AT + DIGITS + "\nuptime_ns ".len();
@@ -68,21 +69,21 @@ const CRC_LINE_AT: usize = UNCLEAN_AT + DIGITS + 1;
 const CRC_AT: usize = CRC_LINE_AT + "crc32 ".len();
 const STATE_BYTES: usize = CRC_AT + CRC_DIGITS + 1;
 
-/// What a state file is good for.
+/// Validity of a state file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
-    /// It is as it was written.
+    /// The text is as it was written.
     Sound,
-    /// It is of a version that wrote no checksum, so nobody knows whether it is as it was written.
+    /// The version wrote no checksum, so it is unknown whether the text is as it was written.
     Unchecked,
-    /// Its checksum is wrong.
+    /// The checksum is wrong.
     Damaged,
 }
 
-/// What the state file says.
+/// The content of a state file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct State {
-    /// Whether the text could be trusted.
+    /// Validity of the text.
     pub standing: Standing,
     /// The boot under which the log was written, at the last record.
     pub boot: Boot,
@@ -90,16 +91,16 @@ pub struct State {
     pub device: u64,
     /// Inode of the active segment.
     pub inode: u64,
-    /// Length of the active segment up to which everything was acknowledged.
+    /// Length up to which the active segment consists of whole batches.
     pub committed_bytes: u64,
-    /// Whether the last server stopped cleanly.
+    /// True if the last server stopped cleanly.
     pub clean: bool,
     /// Starts so far that found a log which was not closed cleanly.
     pub unclean_shutdowns: u64,
 }
 
 impl State {
-    /// Whether its committed length means this file, as it was written since this boot.
+    /// True if the committed length applies to this file, as written since this boot.
     pub(super) fn is_about(&self, log: &File, boot: &Boot) -> io::Result<bool> {
         let metadata = log.metadata()?;
         Ok(self.standing == Standing::Sound
@@ -123,12 +124,12 @@ impl State {
             self.unclean_shutdowns,
         );
         let crc32 = crc32fast::hash(text.as_bytes());
-        // A String takes everything.
+        // Writing to a String cannot fail.
         let _ = writeln!(text, "crc32 {crc32:0CRC_DIGITS$x}");
         text
     }
 
-    /// `None` unless the text has the form of a state, to the byte; whether its checksum is right is in
+    /// Parses a state. `None` unless the text has the form of a state, to the byte; the validity of the checksum is in
     /// [`standing`](Self::standing).
     pub fn parse(text: &str) -> Option<Self> {
         let (lines, is_old) = match text.strip_prefix(HEADER) {
@@ -158,7 +159,7 @@ impl State {
         value("crc32")?;
         let written = state.to_text();
         state.standing = if written == text { Standing::Sound } else { Standing::Damaged };
-        // But for its checksum a damaged one is what is written too.
+        // A damaged state equals the text that would be written, but for its checksum.
         (written.len() == text.len() && written.get(..CRC_AT) == text.get(..CRC_AT) && text.ends_with('\n'))
             .then_some(state)
     }
@@ -177,29 +178,29 @@ impl State {
     }
 }
 
-/// The state file, open for writing. If it is deleted, cut off or replaced by another meanwhile, that is noticed within
-/// [`STATE_LOOK_INTERVAL`] of writing, and it is made again.
+/// The state file, open for writing. If it is deleted, truncated or replaced while the server runs, that is detected
+/// within [`STATE_LOOK_INTERVAL`] of writing, and it is written again.
 #[derive(Debug)]
 pub struct StateFile {
     directory: PathBuf,
-    /// Device and inode of the directory: what its path leads to later may be another's.
+    /// Device and inode of the directory: its path may later lead to another one.
     place: (u64, u64),
     held: Mutex<Held>,
-    /// Times it was made again.
+    /// Number of times it was written again.
     repairs: AtomicU64,
 }
 
-/// The file, and what it says or is to say.
+/// The file, and the text that it has or is to have.
 #[derive(Debug)]
 struct Held {
     file: File,
     text: Vec<u8>,
-    /// When it is to be looked at again, in nanoseconds since the boot.
+    /// Time of the next check, in nanoseconds since the boot.
     look_at_ns: u64,
 }
 
 impl StateFile {
-    /// Replaces what `file`, the state file of `directory`, says, on stable storage.
+    /// Replaces the content of `file`, the state file of `directory`, on stable storage.
     pub fn create(directory: &Path, file: File, state: &State) -> io::Result<Self> {
         let text = state.to_text().into_bytes();
         rewrite(&file, &text)?;
@@ -210,14 +211,14 @@ impl StateFile {
         Ok(Self { directory: directory.to_owned(), place, held, repairs: AtomicU64::new(0) })
     }
 
-    /// The log is `device` and `inode` from now on. The file says so with the next [`record`](Self::record).
+    /// Sets the active segment to `device` and `inode`. The file has them after the next [`record`](Self::record).
     pub(super) fn begin(&self, device: u64, inode: u64) {
         let mut held = self.held();
         put(&mut held.text, DEVICE_AT, device);
         put(&mut held.text, INODE_AT, inode);
     }
 
-    /// Notes that the first `committed_bytes` of the log are whole batches.
+    /// Records that the first `committed_bytes` of the log are whole batches.
     pub(super) fn record(&self, committed_bytes: u64) -> io::Result<()> {
         let mut held = self.held();
         let now_ns = uptime_ns();
@@ -234,12 +235,12 @@ impl StateFile {
         held.file.write_all_at(&held.text, 0)
     }
 
-    /// Times the file was made again under the running server.
+    /// Number of times the file was written again while the server runs.
     pub(super) fn repairs(&self) -> u64 {
         self.repairs.load(Ordering::Relaxed)
     }
 
-    /// Notes on stable storage that the log was closed with everything in it.
+    /// Records on stable storage that the log was closed with everything in it.
     pub(super) fn mark_clean(&self) -> io::Result<()> {
         let mut held = self.held();
         held.text[CLEAN_AT] = b'1';
@@ -253,7 +254,7 @@ impl StateFile {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks whether the state file is still the file that is open here, and whole. If not it is made again, for the
+    /// Checks that the state file is still the file that is open here, and whole. If not, it is written again, for the
     /// next start.
     fn look(&self, held: &mut Held, now_ns: u64) {
         held.look_at_ns = now_ns.saturating_add(nanoseconds(STATE_LOOK_INTERVAL));
@@ -269,12 +270,12 @@ impl StateFile {
                 ("was truncated or extended", rewrite(&held.file, &held.text))
             }
             (Ok(_), Err(error)) if error.kind() == io::ErrorKind::NotFound => ("was deleted", self.replace(held)),
-            // As it should be, or nobody can tell.
+            // Unchanged, or unknown.
             _ => return,
         };
         let is_in_place = || Ok::<_, io::Error>(identity(&held.file.metadata()?) == identity(&fs::metadata(&path)?));
         match repaired {
-            // The file system gives a file another inode each time: there is nothing to see by.
+            // The file system gives a file another inode each time, so a replaced file cannot be detected.
             Ok(()) if is_in_place().is_ok_and(|is_in_place| !is_in_place) => held.look_at_ns = u64::MAX,
             Ok(()) => {
                 self.repairs.fetch_add(1, Ordering::Relaxed);
@@ -290,7 +291,7 @@ impl StateFile {
         }
     }
 
-    /// Puts a new file in the place of the one that is lost.
+    /// Puts a new file in place of the lost one.
     fn replace(&self, held: &mut Held) -> io::Result<()> {
         let draft = self.directory.join(format!("{STATE_NAME}.tmp"));
         match fs::remove_file(&draft) {
@@ -315,7 +316,7 @@ fn rewrite(file: &File, text: &[u8]) -> io::Result<()> {
     file.set_len(text.len() as u64)
 }
 
-/// Puts a number in its place.
+/// Writes a number at its offset.
 fn put(text: &mut [u8], at: usize, mut value: u64) {
     for digit in text[at..at + DIGITS].iter_mut().rev() {
         *digit = b'0' + (value % 10) as u8;
@@ -323,7 +324,7 @@ fn put(text: &mut [u8], at: usize, mut value: u64) {
     }
 }
 
-/// Makes the checksum right.
+/// Updates the checksum.
 fn seal(text: &mut [u8]) {
     let crc32 = crc32fast::hash(&text[..CRC_LINE_AT]);
     for (digit, shift) in text[CRC_AT..CRC_AT + CRC_DIGITS].iter_mut().zip((0..CRC_DIGITS).rev()) {

@@ -1,7 +1,7 @@
-//! What the log's threads tell each other and the rest of the server: health, counts, who is to be woken.
+//! The state that the log's threads share with each other and the rest of the server: health, counts, doorbells.
 //!
-//! Everything here is read with one relaxed load and taken for what it is: a view. What an answer depends on goes
-//! through the rings' positions. Counts have one writer each and are stored without a read-modify-write.
+//! Health and counts are read with one relaxed load each, and are a view only: the responses depend on the rings'
+//! positions. Counts have one writer each and are stored without a read-modify-write.
 
 use super::{
     high_watermark::{HighWatermark, Published},
@@ -10,7 +10,8 @@ use super::{
 };
 use wake::Doorbell;
 use wake::sync::atomic::{AtomicBool, AtomicU8};
-// The counts stay the standard library's also in a model: nobody decides by them, and each would cost it a step.
+// The counts use the standard library's atomics also in a model: no thread decides by them, and each would cost it a
+// step.
 use std::{
     fmt,
     fs::File,
@@ -21,18 +22,18 @@ use std::{
     },
 };
 
-/// Whether the log takes lines.
+/// Health of the log: the condition for accepting lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogHealth {
-    /// It does.
+    /// The log accepts lines.
     Healthy,
-    /// The disk takes no more for now. What was taken is kept, and written when there is room.
+    /// The disk takes no more for now. Accepted lines are kept, and written when there is room.
     Stalled(Stall),
-    /// It never will again: the server has to end.
+    /// The log has failed permanently: the server has to exit.
     Failed(Failure),
 }
 
-/// Why the disk takes no more.
+/// The reason why the disk takes no more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stall {
     /// `ENOSPC`.
@@ -43,17 +44,17 @@ pub enum Stall {
     FileTooLarge,
 }
 
-/// What has failed for good.
+/// The operation that failed permanently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
-    /// A write.
+    /// A write or a rotation.
     Write,
     /// A sync.
     Sync,
 }
 
 impl LogHealth {
-    /// All of them, in the order of their bytes.
+    /// All values, in the order of their bytes.
     pub const ALL: [Self; 6] = [
         Self::Healthy,
         Self::Stalled(Stall::NoSpace),
@@ -74,7 +75,7 @@ impl LogHealth {
         }
     }
 
-    /// As it is written in statistics.
+    /// Name in statistics.
     #[must_use]
     pub const fn label(self) -> &'static str {
         match self {
@@ -87,14 +88,14 @@ impl LogHealth {
         }
     }
 
-    /// Whether the log takes lines.
+    /// True if the log accepts lines.
     #[inline]
     #[must_use]
     pub fn is_healthy(self) -> bool {
         self == Self::Healthy
     }
 
-    /// Whether the log has ended for good.
+    /// True if the log has failed permanently.
     #[inline]
     #[must_use]
     pub fn has_failed(self) -> bool {
@@ -114,7 +115,7 @@ impl fmt::Display for LogHealth {
 }
 
 impl Stall {
-    /// The stall that `error` is, if it is one that passes.
+    /// The stall that `error` causes, if it is transient.
     pub(super) fn of(error: &io::Error) -> Option<Self> {
         match error.kind() {
             io::ErrorKind::StorageFull => Some(Self::NoSpace),
@@ -140,31 +141,31 @@ impl fmt::Display for Stall {
 pub struct LogCounts {
     /// `writev(2)` calls that took bytes.
     pub writevs: u64,
-    /// Bytes in the file.
+    /// Bytes written to the log.
     pub bytes: u64,
     /// Gatherings of all rings' bytes that were written whole.
     pub gathers: u64,
     /// `writev(2)` calls that took less than they were given.
     pub short_writes: u64,
-    /// Times the disk began to refuse what passes: full, over quota, file too large.
+    /// Times the disk began to refuse writes for a transient reason: full, over quota, file too large.
     pub stalls: u64,
     /// Times the writer slept.
     pub sleeps: u64,
-    /// Wake-ups of reactors and of the group commit, each of which does something only if they sleep.
+    /// Wake-ups of reactors and of the group commit, each of which has an effect only if they sleep.
     pub wakeups: u64,
     /// Rounds of `fdatasync(2)` that succeeded.
     pub fsyncs: u64,
-    /// Segments sealed.
+    /// Rotations that began another segment.
     pub rotations: u64,
-    /// Times a segment that was to be sealed had to go on.
+    /// Times a segment that was to be sealed had to be continued.
     pub rotations_postponed: u64,
     /// Times the active segment was found cut, or added to, by another process.
     pub changed_outside: u64,
-    /// Times the state file was deleted, cut off or replaced by somebody else, and made again.
+    /// Times the state file was deleted, truncated or replaced by another process, and written again.
     pub notes_lost: u64,
 }
 
-/// Stored by the writer, but for `fsyncs`.
+/// The counters behind [`LogCounts`]. Stored by the writer, but for `fsyncs`.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(super) struct Counters {
@@ -183,12 +184,12 @@ pub(super) struct Counters {
     pub(super) fsyncs: AtomicU64,
 }
 
-/// How long the log's system calls take, and how much they do.
+/// Durations of the log's system calls, and the bytes that they write.
 #[derive(Debug, Default)]
 pub struct LogTimes {
     /// Nanoseconds of each `writev(2)` that took bytes. Recorded by the writer.
     pub writev_ns: AtomicHistogram,
-    /// Bytes that it took. Recorded by the writer.
+    /// Bytes that it wrote. Recorded by the writer.
     pub writev_bytes: AtomicHistogram,
     /// Nanoseconds of each `fdatasync(2)` that succeeded. Recorded by the group commit.
     pub sync_ns: AtomicHistogram,
@@ -200,25 +201,25 @@ pub(super) fn count(counter: &AtomicU64, more: u64) {
     counter.store(counter.load(Ordering::Relaxed) + more, Ordering::Relaxed);
 }
 
-/// How far the writer has come, for the group commit.
+/// State of the writer, for the group commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum WriterEnd {
-    /// It has not ended.
+    /// The writer has not ended.
     Running = 0,
-    /// Every appender is gone, and everything they published is in the file.
+    /// Every appender is dropped, and everything they published is in the file.
     Drained = 1,
-    /// It has failed, or was never run.
+    /// The writer has failed, or was dropped without a run.
     Gone = 2,
 }
 
-/// What the log tells of itself. Shared by its threads, the reactors, and whoever watches.
+/// Status of the log. Shared by its threads, the reactors, and the observers.
 #[derive(Debug)]
 pub struct LogStatus {
-    /// A [`LogHealth`]. On a line with what hardly ever changes: reactors read it for every batch.
+    /// A [`LogHealth`]. On a cache line with fields that hardly ever change: reactors read it for every batch.
     health: AtomicU8,
     /// A [`WriterEnd`].
     writer_end: AtomicU8,
-    /// Somebody wants the active segment sealed.
+    /// True if sealing the active segment is requested.
     rotation_asked: AtomicBool,
     pub(super) reactor_bells: Vec<Arc<Doorbell>>,
     pub(super) writer_bell: Doorbell,
@@ -226,7 +227,7 @@ pub struct LogStatus {
     pub(super) counters: Counters,
     pub(super) times: LogTimes,
     position: HighWatermark,
-    /// The file that `position` is about. Locked to change both, a few times an hour, and by readers to load both.
+    /// The file of `position`. Locked to change both, a few times an hour, and by readers to load both.
     active: Mutex<Option<Arc<File>>>,
     troubles: Arc<Troubles>,
 }
@@ -248,14 +249,14 @@ impl LogStatus {
         })
     }
 
-    /// Whether the log takes lines.
+    /// Health of the log: the condition for accepting lines.
     #[inline]
     #[must_use]
     pub fn health(&self) -> LogHealth {
         LogHealth::ALL[usize::from(self.health.load(Ordering::Relaxed))]
     }
 
-    /// What the log has done so far.
+    /// Counts of the log so far.
     #[must_use]
     pub fn counts(&self) -> LogCounts {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -276,14 +277,14 @@ impl LogStatus {
         }
     }
 
-    /// How far the active segment is written.
+    /// The high watermark of the active segment.
     #[inline]
     #[must_use]
     pub fn published(&self) -> Published {
         self.position.load()
     }
 
-    /// The active segment, and how far it is written. `None`: it is no file.
+    /// The active segment with its high watermark. `None`: it is not a file.
     #[inline]
     #[must_use]
     pub fn active(&self) -> Option<(Published, Arc<File>)> {
@@ -291,8 +292,8 @@ impl LogStatus {
         active.as_ref().map(|file| (self.position.load(), Arc::clone(file)))
     }
 
-    /// The active segment is another, or no longer what readers know of it: `file`, with this inode, which has `bytes`
-    /// bytes. For the writer alone.
+    /// Begins another active segment, or invalidates what readers know of it: `file`, with this inode, which has
+    /// `bytes` bytes. For the writer alone.
     #[inline]
     pub(super) fn begin(&self, file: Option<Arc<File>>, inode: u64, bytes: u64) {
         let mut active = self.active.lock().unwrap_or_else(PoisonError::into_inner);
@@ -300,20 +301,20 @@ impl LogStatus {
         self.position.begin(inode, bytes);
     }
 
-    /// The active segment has `bytes` bytes. For the writer alone.
+    /// Publishes that the active segment has `bytes` bytes. For the writer alone.
     #[inline]
     pub(super) fn advance(&self, bytes: u64) {
         self.position.advance(bytes);
     }
 
-    /// Reasons why the log cannot go on as asked.
+    /// The reasons why the log cannot operate as configured.
     #[inline]
     #[must_use]
     pub fn troubles(&self) -> &Troubles {
         &self.troubles
     }
 
-    /// Asks for the active segment to be sealed, or for the file that was put in its place to be taken over.
+    /// Requests that the active segment is sealed, or that the file that was put in its place is taken over.
     #[inline]
     pub fn ask_for_rotation(&self) {
         self.rotation_asked.store(true, Ordering::Relaxed);
@@ -325,26 +326,26 @@ impl LogStatus {
         self.rotation_asked.load(Ordering::Relaxed)
     }
 
-    /// Takes note of what was asked for.
+    /// Takes the request for a rotation, if there is one.
     #[inline]
     pub(super) fn take_rotation_asked(&self) -> bool {
         self.rotation_asked.swap(false, Ordering::Relaxed)
     }
 
-    /// What its system calls took.
+    /// Durations of the log's system calls.
     #[inline]
     #[must_use]
     pub const fn times(&self) -> &LogTimes {
         &self.times
     }
 
-    /// The disk refuses what passes. A failure stays.
+    /// Marks the log as stalled for a transient reason. A failure stays.
     #[inline]
     pub(super) fn stall(&self, stall: Stall) {
         self.change(LogHealth::Stalled(stall));
     }
 
-    /// The disk takes bytes again. A failure stays.
+    /// Marks the log as healthy, once the disk takes bytes again. A failure stays.
     #[inline]
     pub(super) fn recover(&self) {
         if !self.health().is_healthy() {
@@ -352,7 +353,7 @@ impl LogStatus {
         }
     }
 
-    /// The log ends. Everybody is woken, also who does not wait for a position, to see it.
+    /// Marks the log as failed, and wakes all its threads and reactors, also those that wait for no position.
     #[inline]
     pub(super) fn fail(&self, failure: Failure) {
         self.change(LogHealth::Failed(failure));
@@ -361,7 +362,7 @@ impl LogStatus {
         self.reactor_bells.iter().for_each(|bell| bell.signal());
     }
 
-    /// The first failure stays whatever comes after it.
+    /// Changes the health, unless the log has failed: the first failure stays.
     fn change(&self, health: LogHealth) {
         let _ = self.health.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |byte| {
             let failed = LogHealth::ALL[usize::from(byte)].has_failed();
@@ -369,10 +370,10 @@ impl LogStatus {
         });
     }
 
-    /// The writer has ended.
+    /// Publishes that the writer has ended.
     #[inline]
     pub(super) fn end_writer(&self, end: WriterEnd) {
-        // Release: what it wrote to the file comes before.
+        // Release: its writes to the file come before.
         self.writer_end.store(end as u8, Ordering::Release);
         self.group_commit_bell.signal();
     }

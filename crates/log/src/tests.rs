@@ -1,4 +1,4 @@
-//! The writer and the group commit, over a disk that fails as it is told.
+//! Tests of the writer and the group commit, over a disk that fails as configured.
 
 use super::{
     fake_file::{FakeFile, Fault, SyncGate},
@@ -34,7 +34,7 @@ fn append(appender: &mut Appender, lines: &str, level: AckLevel) -> u64 {
     position
 }
 
-/// Sleeps as a reactor does until `level` has come to `position` or the log has failed.
+/// Sleeps as a reactor does until `level` has reached `position` or the log has failed.
 fn wait_for(appender: &Appender, bell: &Doorbell, level: AckLevel, position: u64) {
     let is_over = || appender.acknowledged(level) >= position || appender.health().has_failed();
     while !is_over() {
@@ -47,8 +47,8 @@ fn wait_for(appender: &Appender, bell: &Doorbell, level: AckLevel, position: u64
     }
 }
 
-/// Two rings' batches, published before the writer looks for the first time: one gathering. Returns what the writer
-/// and the group commit end with, and what the appenders then have as written.
+/// Writes the batches of two rings, published before the writer looks for the first time: one gathering. Returns the
+/// results of the writer and the group commit, and the log's health after them.
 fn write_two_rings(file: &FakeFile, settings: Settings) -> ([Result<(), LogError>; 2], LogHealth) {
     let mut log = log(file, 2, settings);
     append(&mut log.appenders[0], "a1\na2\n", AckLevel::Write);
@@ -195,7 +195,7 @@ fn a_writer_that_never_ran_closes_nothing_cleanly() {
     assert!(!file.content().is_clean);
 }
 
-/// A log whose syncs the test holds.
+/// A log with syncs that the test blocks.
 fn gated() -> (FakeFile, Receiver<()>, Sender<io::Result<()>>) {
     let (began, sync_began) = crossbeam_channel::unbounded();
     let (sync_result, result) = crossbeam_channel::unbounded();
@@ -212,7 +212,7 @@ fn a_sync_makes_durable_what_was_written_before_it_began() {
 
     let first = append(&mut appenders[0], "first\n", AckLevel::Fsync);
     sync_began.recv().unwrap();
-    // Written while the sync runs, which it does not hold up.
+    // Written while the sync runs, which does not delay it.
     let during = append(&mut appenders[0], "during\n", AckLevel::Write);
     wait_for(&appenders[0], &bells[0], AckLevel::Write, during);
     let beside = append(&mut appenders[1], "beside\n", AckLevel::Fsync);
@@ -233,7 +233,7 @@ fn a_sync_makes_durable_what_was_written_before_it_began() {
     assert_eq!(appenders[1].acknowledged(AckLevel::Fsync), beside);
     assert_eq!(appenders[0].acknowledged(AckLevel::Fsync), during);
 
-    // Nobody waits for these, so nothing is synced before the end.
+    // No response waits for these, so nothing is synced before the end.
     append(&mut appenders[0], "memory\n", AckLevel::Memory);
     let last = append(&mut appenders[1], "write\n", AckLevel::Write);
     wait_for(&appenders[1], &bells[1], AckLevel::Write, last);
@@ -307,7 +307,7 @@ fn more_rings_than_one_writev_takes_are_all_written() {
     assert_eq!(log.status.counts().gathers, 3);
 }
 
-/// Batches of one, each written before the next comes. Returns what the log's threads end with.
+/// Writes batches one at a time, each written before the next is appended. Returns the results of the log's threads.
 fn write_one_by_one(file: &FakeFile, settings: Settings, batches: &[&str]) -> [Result<(), LogError>; 2] {
     let Log { mut appenders, writer, group_commit, status } = log(file, 1, settings);
     let writer = thread::spawn(|| writer.run());
@@ -341,7 +341,7 @@ fn an_old_segment_is_sealed_also_when_nothing_comes() {
     let writer = thread::spawn(|| writer.run());
     let group_commit = thread::spawn(|| group_commit.run());
     append(&mut appenders[0], "1\n", AckLevel::Memory);
-    // Synced unasked: nobody waits for `fsync`.
+    // Synced without a request: no response waits for `fsync`.
     while file.content().sealed.is_empty() || file.content().unsynced_segments > 0 {
         thread::yield_now();
     }

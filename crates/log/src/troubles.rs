@@ -1,4 +1,4 @@
-//! The reasons why the log cannot go on as was asked of it, though it takes lines: for `/ready`, `/stats` and the
+//! The reasons why the log cannot operate as configured, though it accepts lines: for `/ready`, `/stats` and the
 //! operator's log.
 
 use std::sync::{
@@ -6,27 +6,27 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-/// A kind of trouble. There is one text of each at most.
+/// A kind of trouble. Each has one text at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trouble {
-    /// The active segment could not be sealed, or no next one begun.
+    /// The active segment could not be sealed, or the next one not begun.
     Rotation,
-    /// The file that is appended to is not the one that has the active segment's name.
+    /// The file that is appended to does not have the active segment's name.
     Place,
-    /// The data directory's lock is in doubt.
+    /// The data directory's lock cannot be checked or restored.
     Lock,
 }
 
-/// The troubles there are now.
+/// The current troubles.
 #[derive(Debug, Default)]
 pub struct Troubles {
-    /// True if there is any: read for each `/ready`, so without a lock.
+    /// True if there is any: read for each `/ready`, and so without a lock.
     any: AtomicBool,
     texts: Mutex<[Option<String>; 3]>,
 }
 
 impl Troubles {
-    /// Notes a trouble, or that it is over. It is logged when it comes, when it becomes another, and when it goes.
+    /// Sets or, with `None`, clears a trouble. It is logged when it begins, when its text changes, and when it ends.
     pub(crate) fn set(&self, trouble: Trouble, text: Option<String>) {
         let mut texts = self.texts();
         let before = std::mem::replace(&mut texts[trouble as usize], text.clone());
@@ -39,7 +39,7 @@ impl Troubles {
         }
     }
 
-    /// Their texts, one line each.
+    /// The texts of the current troubles, one line each.
     #[must_use]
     pub fn list(&self) -> Vec<String> {
         if self.any.load(Ordering::Relaxed) { self.texts().iter().flatten().cloned().collect() } else { Vec::new() }

@@ -1,4 +1,4 @@
-//! Blocks the calling thread on its doorbell. The one system call of this room that the standard library lacks.
+//! Blocks the calling thread on its doorbell by poll(2).
 #![allow(unsafe_code)] // poll(2) has no safe wrapper in the standard library.
 
 use std::time::Duration;
@@ -8,11 +8,11 @@ use std::{
     os::fd::{AsFd, AsRawFd},
 };
 
-/// Waits until `descriptor` can be read or `timeout` passed (`None`: without limit). Returns early when a signal came,
-/// so callers look again at what they wait for.
+/// Waits until `descriptor` is readable or `timeout` has passed (`None`: without limit). Returns early on a signal, so
+/// callers check their condition again.
 ///
 /// # Panics
-/// poll(2) refuses its arguments, which only a bug of ours can cause.
+/// poll(2) refuses its arguments, which only a bug can cause.
 #[cfg(not(loom))]
 pub(super) fn readable(descriptor: &impl AsFd, timeout: Option<Duration>) {
     let timeout_ms =
@@ -21,12 +21,12 @@ pub(super) fn readable(descriptor: &impl AsFd, timeout: Option<Duration>) {
     // SAFETY: `poll` is one valid pollfd that outlives the call, and the count says one.
     if unsafe { libc::poll(&raw mut poll, 1, timeout_ms) } < 0 {
         let error = io::Error::last_os_error();
-        // ENOMEM, the other one that can happen, passes: the caller tries again.
+        // ENOMEM, the other error that can occur, is transient: the caller retries.
         assert!(error.kind() != io::ErrorKind::InvalidInput, "poll(2) refused one descriptor: {error}");
     }
 }
 
-/// In a model a timeout passes at once, or not before another thread has run.
+/// The wait in a model: a timeout passes at once, or after another thread has run.
 #[cfg(loom)]
 pub(super) fn readable(bell: &wake::Doorbell, timeout: Option<Duration>) {
     match timeout {

@@ -1,5 +1,5 @@
-//! Looks, now and then, whether the data directory is still the one that is locked, and the log in it still the one
-//! that is written.
+//! Periodic checks that the data directory is still the one that is locked, and the log in it still the one that is
+//! written.
 
 use super::{
     lock::DirectoryLock,
@@ -9,7 +9,7 @@ use super::{
 use crate::segment::DirectoryWatch;
 use std::{io, sync::Arc};
 
-/// The watch over an opened log. What it finds, it notes as a trouble of the log.
+/// The checks of an opened log. A finding is set as a trouble of the log.
 #[derive(Debug)]
 pub struct Watch {
     pub(super) segments: Arc<Segments>,

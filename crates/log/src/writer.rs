@@ -1,9 +1,9 @@
-//! The writer: one thread that puts every ring's bytes into the file.
+//! The writer: one thread that writes the bytes of every ring to the file.
 //!
 //! Owns the rings' consumers. Promises that a ring's head moves only when everything below it is in the file and the
-//! file's length is recorded, that a short write goes on at its very next byte, that a segment ends with a whole
-//! batch, and that a sleeping writer is never left with published bytes. May not sync the lines: that would hold every
-//! answer for the disk; `group_commit` does it.
+//! file's length is recorded, that a short write continues at the next byte, that a segment ends with a whole batch,
+//! and that the writer never sleeps over published bytes. May not sync the lines: that would delay every response by
+//! the disk; `group_commit` does it.
 
 use super::{
     LogError, LogFile, LogStatus, RotateError, Rotated, Settings, Stall, Trouble,
@@ -20,7 +20,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Writes the rings' bytes to the file, until every appender is gone.
+/// Writes the rings' bytes to the file, until every appender is dropped.
 #[derive(Debug)]
 pub struct Writer<F: LogFile> {
     file: Arc<F>,
@@ -31,13 +31,13 @@ pub struct Writer<F: LogFile> {
     /// The active segment's length after the last whole gathering.
     committed_bytes: u64,
     started: Instant,
-    /// When the active segment is old enough to be sealed.
+    /// Time at which the active segment is old enough to be sealed.
     rotate_at: Option<Instant>,
-    /// Somebody has asked for it to be sealed, and that was postponed.
+    /// True if a requested rotation was postponed.
     rotation_owed: bool,
-    /// Until when sealing it is not tried again, unless somebody asks for it.
+    /// Time until which a postponed rotation is not retried, unless one is requested.
     postponed_until: Option<Instant>,
-    /// When it was last said that another process has changed it.
+    /// Time of the last warning that another process changed the active segment.
     warned_outside: Option<Instant>,
     drained: bool,
 }
@@ -72,7 +72,7 @@ impl<F: LogFile> Writer<F> {
     /// Writes until every appender is dropped and everything they published is in the file.
     ///
     /// # Errors
-    /// Not everything could be written. What was acknowledged is in the file, and no half of a batch is left there.
+    /// Not everything could be written. What was acknowledged is in the file, and no part of a batch is left there.
     pub fn run(mut self) -> Result<(), LogError> {
         let result = self.write_all();
         self.drained = result.is_ok();
@@ -83,7 +83,7 @@ impl<F: LogFile> Writer<F> {
         result
     }
 
-    /// More eyes on the rings' positions.
+    /// Further views of the rings' positions.
     #[cfg(test)]
     #[cfg(not(loom))]
     pub(super) fn watch(&self) -> Vec<super::ring::RingDurability> {
@@ -110,11 +110,11 @@ impl<F: LogFile> Writer<F> {
         }
     }
 
-    /// Writes what all rings have published. Returns whether there was anything. [`run`](Self::run) does nothing else;
-    /// a server that has no thread for its writer calls this on the thread that published.
+    /// Writes everything that all rings have published. Returns true if there was anything. [`run`](Self::run) calls
+    /// this in a loop; a server without a thread for its writer calls it on the thread that published.
     ///
     /// # Errors
-    /// A write failed, which is final: the process has to end.
+    /// A write failed, which is final: the process has to exit.
     pub fn write_published(&mut self) -> Result<bool, LogError> {
         let mut any = false;
         for first in (0..self.rings.len()).step_by(RINGS_PER_GATHER_MAX) {
@@ -124,8 +124,8 @@ impl<F: LogFile> Writer<F> {
         Ok(any)
     }
 
-    /// When the active segment is to be sealed: at once if somebody asks for it, whatever was postponed before; else
-    /// when it is full or old, which an empty one never is.
+    /// Time at which the active segment is to be sealed: at once if a rotation is requested, even if one was postponed
+    /// before; otherwise when it is full or old, which an empty one never is.
     fn rotation_at(&self) -> Option<Instant> {
         if self.status.is_rotation_asked() {
             return Some(self.started);
@@ -140,18 +140,18 @@ impl<F: LogFile> Writer<F> {
     }
 
     fn is_rotation_due(&self) -> bool {
-        // The clock is read only where there is something to compare it with.
+        // The clock is read only if there is a time to compare with.
         self.rotation_at().is_some_and(|at| at <= Instant::now())
     }
 
-    /// Seals the active segment, or takes over what was put in its place. If neither can be done it goes on, and it is
-    /// tried again later.
+    /// Seals the active segment, or takes over the file that was put in its place. If neither is possible, the segment
+    /// is continued, and the rotation is retried later.
     fn rotate(&mut self) -> Result<(), LogError> {
         let asked = self.status.take_rotation_asked() || self.rotation_owed;
         let begun_bytes = match self.file.rotate(asked) {
             Ok(Rotated::Begun(bytes)) => {
                 count(&self.status.counters.rotations, 1);
-                // What is left behind is synced whether or not an answer waits for it.
+                // The file that is left is synced even if no response waits for it.
                 self.status.group_commit_bell.wake();
                 bytes
             }
@@ -179,9 +179,9 @@ impl<F: LogFile> Writer<F> {
         self.postponed_until = Some(Instant::now() + retry_after);
     }
 
-    /// The active segment has another length than what was appended makes: it was cut (logrotate's `copytruncate`) or
-    /// added to. What was written of this gathering is whole all the same; what readers know of the bytes before it may
-    /// no longer be so.
+    /// Handles a change of the active segment by another process: its length is not the one that the append results in,
+    /// as it was cut (logrotate's `copytruncate`) or added to. The bytes written by this gathering are whole all the
+    /// same; what readers know of the bytes before them may be outdated.
     fn note_outside_change(&mut self, expected_bytes: u64) -> Result<(), LogError> {
         let inode = self.persist(|| self.file.inode())?;
         self.status.begin(self.file.reader(), inode, self.committed_bytes);
@@ -197,7 +197,7 @@ impl<F: LogFile> Writer<F> {
         Ok(())
     }
 
-    /// Writes what the rings in `range` have published: gathers, appends, records, publishes, wakes.
+    /// Writes the bytes that the rings in `range` have published: gathers, appends, records, publishes, wakes.
     fn write_gathered(&mut self, range: Range<usize>) -> Result<bool, LogError> {
         let bytes: usize = self.rings[range.clone()].iter_mut().map(RingConsumer::look).sum();
         if bytes == 0 {
@@ -205,7 +205,7 @@ impl<F: LogFile> Writer<F> {
         }
         let expected_bytes = self.committed_bytes + bytes as u64;
         self.committed_bytes = self.append_whole(range.clone(), bytes).inspect_err(|_| self.cut_unrecorded())?;
-        // Before anything of it can be acknowledged.
+        // Published before anything of it can be acknowledged.
         if self.committed_bytes == expected_bytes {
             self.status.advance(self.committed_bytes);
         } else {
@@ -227,8 +227,8 @@ impl<F: LogFile> Writer<F> {
         Ok(true)
     }
 
-    /// Appends the `bytes` that the rings in `range` have shown at their last look, and records the file's length then,
-    /// which it returns. That is the length the file has, as the log may also have been emptied or added to by hand.
+    /// Appends the `bytes` that the last look at the rings in `range` found, then records the file's length and returns
+    /// it. The length is read from the file, as the log may also have been emptied or added to by hand.
     fn append_whole(&self, range: Range<usize>, bytes: usize) -> Result<u64, LogError> {
         let mut pieces = [IoSlice::new(&[]); 2 * RINGS_PER_GATHER_MAX];
         let mut gathered = 0;
@@ -263,7 +263,7 @@ impl<F: LogFile> Writer<F> {
         Ok(size_bytes)
     }
 
-    /// Takes back what a gathering that failed has left in the file. Best effort: what stays, the next start cuts off.
+    /// Removes what a failed gathering has left in the file. Best effort: the next start cuts off what remains.
     fn cut_unrecorded(&self) {
         // A file that was emptied by hand must not be made longer.
         if self.file.size_bytes().is_ok_and(|size_bytes| size_bytes > self.committed_bytes) {
@@ -271,7 +271,7 @@ impl<F: LogFile> Writer<F> {
         }
     }
 
-    /// Runs `operation`, again and again while the disk refuses it for a reason that passes.
+    /// Runs `operation`, and retries it while the disk refuses it for a transient reason.
     fn persist<T>(&self, mut operation: impl FnMut() -> io::Result<T>) -> Result<T, LogError> {
         let mut stalled_since = None;
         let mut retry_after = self.settings.stall_retry_first;
@@ -295,7 +295,7 @@ impl<F: LogFile> Writer<F> {
                     reason,
                 });
             }
-            // The bell ends the wait only for a failure: nobody wakes a writer that has not announced its sleep.
+            // The bell ends the wait only for a failure: a writer that has not announced its sleep is not woken.
             wait::readable(&self.status.writer_bell, Some(retry_after));
             self.status.writer_bell.drain();
             if self.status.health().has_failed() {
@@ -305,7 +305,7 @@ impl<F: LogFile> Writer<F> {
         }
     }
 
-    /// Whether nothing more will come, and all that came is written.
+    /// True if every ring is closed, and everything published is written.
     fn is_drained(&mut self) -> bool {
         self.rings.iter_mut().all(|ring| ring.is_closed() && ring.look() == 0)
     }
@@ -317,7 +317,7 @@ impl<F: LogFile> Writer<F> {
             || self.is_rotation_due()
     }
 
-    /// Looks for news for a while. Returns whether there are any.
+    /// Polls for news. Returns true if there are any.
     fn poll(&mut self) -> bool {
         let start = Instant::now();
         while start.elapsed() < self.settings.poll_before_sleep {
@@ -334,7 +334,7 @@ impl<F: LogFile> Writer<F> {
         self.status.writer_bell.announce_sleep();
         if !self.has_news() {
             count(&self.status.counters.sleeps, 1);
-            // A segment is sealed in time also when nothing comes.
+            // A segment is sealed in time also when nothing is published.
             let limit = self.rotation_at().map(|at| at.saturating_duration_since(Instant::now()));
             wait::readable(&self.status.writer_bell, limit);
         }

@@ -1,8 +1,8 @@
-//! The whole log under the model checker: the real `Appender`, `Writer` and `GroupCommit`, each on its thread, over a file
-//! that watches what is told of it. Every interleaving within loom's bounds, and every value that the memory model lets a
-//! load return; a wake-up that is lost shows as a deadlock.
+//! The whole log under the model checker: the real `Appender`, `Writer` and `GroupCommit`, each on its thread, over a
+//! file that checks every access. Every interleaving within loom's bounds, and every value that the memory model lets a
+//! load return; a lost wake-up shows as a deadlock.
 //!
-//! `scripts/loom.sh` runs it, and `scripts/loom.sh --mutants` shows that it has teeth.
+//! `scripts/loom.sh` runs it, and `scripts/loom.sh --mutants` shows that it fails for broken copies of the sources.
 #![cfg(loom)]
 #![allow(unsafe_code)] // The checker's cells are shared between threads: whether they may be is what it checks.
 
@@ -27,7 +27,7 @@ use wake::Doorbell;
 const PREEMPTIONS_MAX: usize = 3;
 
 const RING_BYTES: usize = 2;
-/// More than a test appends.
+/// Bytes of the file, more than a test appends.
 const FILE_BYTES: usize = 2;
 
 const EIO: i32 = 5;
@@ -38,8 +38,8 @@ fn model(test: impl Fn() + Sync + Send + 'static) {
     builder.check(test);
 }
 
-/// What the kernel and the disk know, in the order in which things happen. Under a lock that loom does not see: it must
-/// order nothing between the threads, which is what the product's own atomics are there for.
+/// The state of the kernel and the disk, in the order of events. Under a lock that loom does not see: it must order
+/// nothing between the threads, which is the task of the product's own atomics.
 #[derive(Debug, Default)]
 struct Disk {
     appended: usize,
@@ -47,20 +47,20 @@ struct Disk {
     is_clean: bool,
 }
 
-/// A file of which the checker sees who touches which byte, and when.
+/// A file with every access to its bytes visible to the checker.
 struct ModelFile {
     disk: Mutex<Disk>,
     /// Touched by the append of a byte.
     content: [UnsafeCell<()>; FILE_BYTES],
     /// Touched by the sync that made a byte durable.
     platter: [UnsafeCell<()>; FILE_BYTES],
-    /// Loom switches threads at atomics only: this is where it may while a sync runs.
+    /// Loom switches threads at atomics only: this one lets it switch while a sync runs.
     syncing: AtomicUsize,
     append_errno: Option<i32>,
     sync_errno: Option<i32>,
 }
 
-// SAFETY: a cell of `()` has no content; a touch of it that is not ordered with another is the checker's to report.
+// SAFETY: a cell of `()` has no content; the checker reports an access to it that is not ordered with another.
 unsafe impl Sync for ModelFile {}
 
 impl ModelFile {
@@ -79,14 +79,14 @@ impl ModelFile {
         self.disk.lock().unwrap()
     }
 
-    /// Whoever was told that a position is written may read the file up to there.
+    /// Reads the file as a thread may that has seen `position` as written.
     fn read_written(&self, position: u64) {
         let position = usize::try_from(position).unwrap();
         assert!(position <= self.disk().appended, "told of bytes that are not in the file");
         self.content[..position].iter().for_each(|byte| byte.with(|_| ()));
     }
 
-    /// Whoever was told that a position is durable may count on the disk up to there.
+    /// Reads the disk as a thread may that has seen `position` as durable.
     fn read_durable(&self, position: u64) {
         let position = usize::try_from(position).unwrap();
         assert!(position <= self.disk().synced, "told of bytes that no sync covers");
@@ -94,7 +94,7 @@ impl ModelFile {
     }
 }
 
-/// The file is given to the log and looked at by the test.
+/// The file, shared by the log and the test.
 struct SharedFile(Arc<ModelFile>);
 
 impl LogFile for SharedFile {
@@ -165,13 +165,13 @@ impl LogFile for SharedFile {
             assert_eq!(disk.synced, disk.appended, "closed as clean with bytes that no sync covers");
             disk.is_clean = true;
         }
-        // Its thread has seen everything that the writer did.
+        // The group commit's thread has seen everything that the writer did.
         self.0.content.iter().for_each(|byte| byte.with(|_| ()));
         Ok(())
     }
 }
 
-/// A reactor: its end of the log, and what it sleeps on.
+/// A reactor: its end of the log, and the doorbell that it sleeps on.
 struct Reactor {
     appender: Appender,
     bell: Arc<Doorbell>,
@@ -187,7 +187,8 @@ impl Reactor {
         position
     }
 
-    /// As a shard does: announces, looks, sleeps. Returns whether the answer at `position` may go, or the log has failed.
+    /// Waits as a shard does: announces, looks, sleeps. Returns true if the response at `position` may be sent, false
+    /// if the log has failed.
     fn answer(&self, level: AckLevel, position: u64) -> bool {
         let is_over = || self.appender.acknowledged(level) >= position || self.appender.health().has_failed();
         while !is_over() {
@@ -224,7 +225,8 @@ fn log(file: ModelFile) -> (Reactor, Writer<SharedFile>, GroupCommit<SharedFile>
     (Reactor { appender: log.appenders.remove(0), bell, file, status: log.status }, log.writer, log.group_commit)
 }
 
-/// Published, written, snapshot, synced, durable, answered; whichever of the three threads sleeps, and when. Then the end.
+/// Published, written, snapshot, synced, durable, released; whichever of the three threads sleeps, and when. Then the
+/// end.
 #[test]
 fn an_answer_at_fsync_is_released_by_a_sync_that_covers_it() {
     model(|| {
@@ -241,8 +243,8 @@ fn an_answer_at_fsync_is_released_by_a_sync_that_covers_it() {
     });
 }
 
-/// The second answer begins to wait at every moment of the first one's sync: before its snapshot, while it runs, as it ends.
-/// The writer is driven by the reactor's thread here, so that the sync's moments are all there is to interleave.
+/// The second response begins to wait at every moment of the first one's sync: before its snapshot, while it runs, as
+/// it ends. The writer is driven by the reactor's thread here, so that only the sync's moments are interleaved.
 #[test]
 fn an_answer_that_begins_to_wait_while_a_sync_runs_gets_its_own() {
     model(|| {
@@ -259,7 +261,7 @@ fn an_answer_that_begins_to_wait_while_a_sync_runs_gets_its_own() {
     });
 }
 
-/// Written while a sync runs: that sync must not be taken for one that covers it, whoever waits for what.
+/// Written while a sync runs: that sync must not be taken for one that covers it, whatever the responses wait for.
 #[test]
 fn bytes_written_while_a_sync_runs_are_not_covered_by_it() {
     model(|| {
@@ -296,7 +298,8 @@ fn an_answer_at_write_needs_no_sync() {
     });
 }
 
-/// A reader of the log that knows of an answer finds the batch published; whatever it finds published, it may read.
+/// A reader of the log that has seen a response finds the batch published; it may read everything that it finds
+/// published.
 #[test]
 fn what_was_answered_is_published_and_in_the_file() {
     model(|| {
@@ -312,7 +315,7 @@ fn what_was_answered_is_published_and_in_the_file() {
     });
 }
 
-/// Nobody waits, so nothing but the end itself makes the group commit look; it may see it without having slept.
+/// No response waits, so only the end itself makes the group commit look; it may see the end without having slept.
 #[test]
 fn who_sees_the_writers_end_sees_everything_written() {
     model(|| {
@@ -326,7 +329,7 @@ fn who_sees_the_writers_end_sees_everything_written() {
     });
 }
 
-/// A sync fails while the others sleep, are about to, or work: both see it, and no answer goes out.
+/// A sync fails while the others sleep, are about to, or work: both see it, and no response is released.
 #[test]
 fn a_failed_sync_wakes_everybody() {
     model(|| {
@@ -336,7 +339,7 @@ fn a_failed_sync_wakes_everybody() {
         let position = reactor.append(AckLevel::Fsync);
         assert!(!reactor.answer(AckLevel::Fsync, position));
         assert!(matches!(reactor.appender.health(), LogHealth::Failed(_)));
-        // The appender lives on: nothing but the failure ends the writer.
+        // The appender is not dropped: only the failure ends the writer.
         assert!(matches!(writer.join().unwrap(), Err(LogError::Stopped)));
         assert!(matches!(group_commit.join().unwrap(), Err(LogError::Sync(_))));
         assert!(!reactor.file.disk().is_clean);

@@ -1,6 +1,6 @@
-//! The ring's positions and the sleep of who waits for them, under every interleaving that the memory model allows.
+//! The ring's positions and the sleep of its waiting threads, under every interleaving that the memory model allows.
 //!
-//! The real ring and the real protocol. `scripts/loom.sh` runs it, and `scripts/loom.sh --mutants` shows that it has teeth:
+//! The real ring and the real protocol. `scripts/loom.sh` runs it, and `scripts/loom.sh --mutants` checks the models:
 //! with any of the ring's orderings weakened in a copy of the sources, a model here must fail.
 #![cfg(loom)]
 
@@ -10,7 +10,7 @@ use wake::Sleeping;
 
 fn model(test: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
-    // More preemptions than the protocols have steps that matter; without a bound the larger models take hours.
+    // More preemptions than the protocols have significant steps; without a bound the larger models take hours.
     builder.preemption_bound = Some(3);
     builder.check(test);
 }
@@ -20,7 +20,7 @@ fn commit(producer: &mut RingProducer, bytes: &[u8]) -> Option<u64> {
     Some(producer.commit(bytes.len()))
 }
 
-/// Takes what is there; the bytes of all batches count up from one.
+/// Takes the published bytes; the bytes of all batches count up from one.
 fn take(consumer: &mut RingConsumer, taken: &mut Vec<u8>) -> usize {
     let bytes = consumer.look();
     taken.extend(consumer.readable().concat());
@@ -78,7 +78,8 @@ fn batches_are_published_together() {
     });
 }
 
-/// The cell stands for the file, and the checker for whether it may be touched: whoever sees the position sees what is in the file.
+/// The cell represents the file, and the checker verifies its accesses: a thread that sees the position sees the
+/// content of the file.
 #[test]
 fn written_and_durable_are_seen_after_the_file() {
     model(|| {
@@ -113,7 +114,7 @@ fn written_and_durable_are_seen_after_the_file() {
     });
 }
 
-/// A thread that may sleep: the protocol, and parking in place of the eventfd. A wake-up that is lost is a deadlock.
+/// A thread that may sleep: the protocol, and parking in place of the eventfd. A lost wake-up is a deadlock.
 struct Sleeper {
     sleeping: Sleeping,
 }

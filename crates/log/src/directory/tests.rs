@@ -1,4 +1,4 @@
-//! What a start finds, and what it makes of it.
+//! Tests of a start: the directory as it is found, and as it is left.
 
 use super::{
     super::{AckLevel, CutReason, Log, LogFile, Previous, Settings},
@@ -23,7 +23,7 @@ fn set_log(directory: &TempDir, text: &str) {
     fs::write(directory.path().join(LOG_NAME), text).unwrap();
 }
 
-/// What the files beside the log hold that recovery has made.
+/// Contents of the files in which recovery has kept the bytes that it cut off.
 fn kept(directory: &TempDir) -> Vec<Vec<u8>> {
     let mut kept: Vec<_> = fs::read_dir(directory.path())
         .unwrap()
@@ -43,7 +43,7 @@ fn edit_state(directory: &TempDir, edit: impl FnOnce(&mut State)) {
     StateFile::create(directory.path(), file, &state).unwrap();
 }
 
-/// A run that dies: `committed` is recorded, `surplus` is in the file and was never acknowledged.
+/// A run that is killed: `committed` is recorded, `surplus` is in the file and was never acknowledged.
 fn run_and_die(directory: &TempDir, committed: &str, surplus: &str) -> RecoveryReport {
     let Opened { file, report, .. } = open(directory.path()).unwrap();
     file.append(&[IoSlice::new(committed.as_bytes())]).unwrap();
@@ -52,7 +52,7 @@ fn run_and_die(directory: &TempDir, committed: &str, surplus: &str) -> RecoveryR
     report
 }
 
-/// A run that ends as it should.
+/// A run that ends cleanly.
 fn run_and_close(directory: &TempDir, lines: &str) -> RecoveryReport {
     let Opened { file, report, .. } = open(directory.path()).unwrap();
     let bells = [Arc::new(wake::Doorbell::new().unwrap())];
@@ -141,7 +141,7 @@ fn lines_added_by_hand_after_a_clean_shutdown_stay() {
     assert_eq!(log_text(&directory), edited);
 }
 
-/// Each of these makes the committed length worthless: only the torn line goes, the whole line before it stays.
+/// Each of these invalidates the committed length: only the torn line is cut off, the whole line before it stays.
 #[test]
 fn a_committed_length_that_cannot_be_trusted_cuts_only_a_torn_line() {
     let assert_only_torn_line_cut = |directory: &TempDir, previous: Previous, unclean_shutdowns: u64| {
@@ -166,7 +166,7 @@ fn a_committed_length_that_cannot_be_trusted_cuts_only_a_torn_line() {
     edit_state(&unknown_boot, |state| state.boot.id = None);
     assert_only_torn_line_cut(&unknown_boot, Previous::Unclean, 1);
 
-    // The kernel makes the same id at every boot.
+    // The kernel reports the same id at every boot.
     let repeated = dead();
     edit_state(&repeated, |state| state.boot.began_ns -= 60_000_000_000);
     assert_only_torn_line_cut(&repeated, Previous::Unclean, 1);
@@ -257,7 +257,8 @@ fn unclean_shutdowns_are_counted_and_clean_ones_are_not() {
 fn recovery_that_was_interrupted_is_done_again() {
     let directory = directory();
     run_and_die(&directory, LINES, "surplus\n");
-    // The bytes were set aside, and the process died before it cut them off: within one second, so the name is taken.
+    // The bytes were set aside, and the process was killed before it cut them off: within one second, so the name is
+    // taken.
     let log = File::open(directory.path().join(LOG_NAME)).unwrap();
     let state = {
         let mut file = File::open(directory.path().join(STATE_NAME)).unwrap();

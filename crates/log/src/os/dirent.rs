@@ -1,7 +1,7 @@
-//! Directory entries: giving a file a name that nothing else has, and bringing a directory's entries to stable storage.
+//! Directory entries: renaming a file to a name that is free, and syncing a directory's entries to stable storage.
 //!
-//! Promises that no name is ever taken from another file, on every file system, and that a file system which cannot
-//! sync a directory is served with a warning instead of being refused.
+//! Promises that a rename never replaces another file, on every file system, and that a file system which cannot sync a
+//! directory is used with a warning instead of being refused.
 #![allow(unsafe_code)] // renameat2(2) has no safe form in std.
 
 use std::{
@@ -16,14 +16,14 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-/// Syncs of a directory that the file system answered with "not supported". One process serves one directory.
+/// Number of syncs of a directory that the file system refused as "not supported". One process serves one directory.
 static SYNCS_UNSUPPORTED: AtomicU64 = AtomicU64::new(0);
 
 /// Renames `from` to `to`, which must not exist in any form: neither as a file nor as a directory, nor as a dangling
 /// link.
 ///
 /// # Errors
-/// `AlreadyExists`: the name is taken. Otherwise as rename(2). `from` is where it was.
+/// `AlreadyExists`: the name is taken. Otherwise the error of rename(2). `from` is unchanged.
 pub fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     match rename_noreplace(from, to) {
         Err(error) if is_unsupported(&error) => rename_reserved(from, to),
@@ -31,21 +31,21 @@ pub fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
-/// renameat2(2) with `RENAME_NOREPLACE` (Linux 3.15), which not every file system has.
+/// renameat2(2) with `RENAME_NOREPLACE` (Linux 3.15), which not every file system supports.
 fn rename_noreplace(from: &Path, to: &Path) -> io::Result<()> {
     let [from, to] = [CString::new(from.as_os_str().as_bytes())?, CString::new(to.as_os_str().as_bytes())?];
-    // SAFETY: both paths are live C strings, and the call writes nothing of ours.
+    // SAFETY: both paths are live C strings, and the call writes no memory of this process.
     let result =
         unsafe { libc::renameat2(libc::AT_FDCWD, from.as_ptr(), libc::AT_FDCWD, to.as_ptr(), libc::RENAME_NOREPLACE) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// The same where the file system cannot: the name is reserved with an empty file, which is then replaced. A crash in
-/// between leaves the empty file, which holds nothing, and `from` as it was.
+/// The same on a file system without it: the name is reserved with an empty file, which is then replaced. A crash in
+/// between leaves the empty file, which holds nothing, and `from` unchanged.
 fn rename_reserved(from: &Path, to: &Path) -> io::Result<()> {
     let reserved = OpenOptions::new().write(true).create_new(true).mode(0o600).open(to)?;
     fs::rename(from, to).inspect_err(|_| {
-        // Only the reservation is taken back: a rename whose answer was lost on a network may have been done.
+        // Only the reservation is removed: a rename whose reply was lost on a network may have succeeded.
         let ours = reserved.metadata().map(|ours| (ours.dev(), ours.ino()));
         let found = fs::symlink_metadata(to).map(|found| (found.dev(), found.ino()));
         if matches!((ours, found), (Ok(ours), Ok(found)) if ours == found) {
@@ -54,11 +54,11 @@ fn rename_reserved(from: &Path, to: &Path) -> io::Result<()> {
     })
 }
 
-/// Brings the directory's entries to stable storage. A file system that cannot sync a directory (CIFS, some of FUSE) is
-/// warned of once and counted: what is promised there after a loss of power is what the file system keeps by itself.
+/// Syncs the directory's entries to stable storage. A file system that cannot sync a directory (CIFS, some of FUSE) is
+/// warned of once and counted: after a loss of power it keeps what it keeps by itself.
 ///
 /// # Errors
-/// The directory cannot be opened, or syncing it failed.
+/// The directory cannot be opened, or the sync failed.
 pub fn sync_directory(directory: &Path) -> io::Result<()> {
     match File::open(directory)?.sync_all() {
         Err(error) if is_unsupported(&error) => {
@@ -75,13 +75,13 @@ pub fn sync_directory(directory: &Path) -> io::Result<()> {
     }
 }
 
-/// Syncs of a directory so far that the file system could not do.
+/// Number of syncs of a directory so far that the file system does not support.
 #[must_use]
 pub fn syncs_unsupported() -> u64 {
     SYNCS_UNSUPPORTED.load(Ordering::Relaxed)
 }
 
-/// True if the system says that it cannot do such a thing at all, rather than that it has failed.
+/// True if the error says that the operation is not supported, rather than that it failed.
 pub fn is_unsupported(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS | libc::EOPNOTSUPP | libc::EBADF))
 }

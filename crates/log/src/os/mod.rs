@@ -1,4 +1,4 @@
-//! Thin wrappers of the system calls that the standard library does not have, each with what it promises and on which kernel.
+//! Thin wrappers of the system calls that the standard library lacks, each with its promises.
 
 pub mod dirent;
 pub mod sched;

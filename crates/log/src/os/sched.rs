@@ -1,33 +1,34 @@
-//! The priority and the cores of the calling thread, for those that work behind the ones that serve.
+//! Priority and cores of the calling thread, for threads that yield to the serving ones.
 #![allow(unsafe_code)] // Two system calls, which the standard library does not have.
 
 use std::io;
 
-/// Makes the calling thread as `nice` as given, 1 to 19: the nicer, the less of a core it gets where another thread wants it too.
-/// There is no way back without privileges. On Linux the value is the thread's, against POSIX (setpriority(2), NOTES).
+/// Sets the nice value of the calling thread, 1 to 19: the higher, the smaller its share of a core that another thread
+/// wants too. It cannot be lowered again without privileges. On Linux the value is the thread's, against POSIX
+/// (setpriority(2), NOTES).
 ///
 /// # Errors
-/// As the system says; the priority is as it was.
+/// The error of the system call; the priority is unchanged.
 pub fn set_nice(nice: i32) -> io::Result<()> {
-    // SAFETY: takes three integers and touches no memory of ours; a `who` of 0 is the calling thread.
+    // SAFETY: takes three integers and touches no memory of this process; a `who` of 0 is the calling thread.
     match unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
 }
 
-/// Lets the calling thread, and those that it starts, run on these cores and no others (sched_setaffinity(2)).
+/// Restricts the calling thread, and the threads that it starts, to these cores (sched_setaffinity(2)).
 ///
 /// # Errors
-/// As the system says; `EINVAL` if the thread may run on none of them.
+/// The error of the system call; `EINVAL` if the thread may run on none of them.
 pub fn set_affinity(cores: &[usize]) -> io::Result<()> {
-    // SAFETY: a set of bits, for which all zeros are a value: the empty set.
+    // SAFETY: a set of bits, for which all zeros are a valid value: the empty set.
     let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
     for &core in cores.iter().filter(|&&core| core < libc::CPU_SETSIZE as usize) {
-        // SAFETY: within the set, as was just looked at.
+        // SAFETY: the index is within the set, as the filter has checked.
         unsafe { libc::CPU_SET(core, &mut set) };
     }
-    // SAFETY: the kernel reads `set`, which has the size that is said; a thread of 0 is the calling one.
+    // SAFETY: the kernel reads `set`, which has the size that is passed; a thread of 0 is the calling one.
     match unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),

@@ -1,26 +1,26 @@
-//! How much room there is on a file system.
+//! Total and free space of a file system, by statvfs(3).
 #![allow(unsafe_code)] // statvfs(3) has no safe form in std.
 
 use std::{ffi::CString, io, mem::MaybeUninit, os::unix::ffi::OsStrExt, path::Path};
 
-/// Room on a file system.
+/// Space of a file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Usage {
-    /// Bytes of the whole.
+    /// Total bytes.
     pub bytes: u64,
     /// Bytes that this user may still fill.
     pub bytes_free: u64,
     /// Files that the file system can hold; 0 where it does not count them.
     pub inodes: u64,
-    /// Files that may still be made.
+    /// Files that may still be created.
     pub inodes_free: u64,
 }
 
-/// Room on the file system that holds `path`. Waits for a file system that does not answer, so it is not for a thread that others
-/// wait for.
+/// Space of the file system that holds `path`. Blocks while the file system does not respond, so it is not for a thread
+/// that others wait for.
 ///
 /// # Errors
-/// What statvfs(3) says.
+/// The error of statvfs(3).
 pub fn usage(path: &Path) -> io::Result<Usage> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     let mut usage = MaybeUninit::<libc::statvfs>::zeroed();
@@ -28,7 +28,7 @@ pub fn usage(path: &Path) -> io::Result<Usage> {
     if unsafe { libc::statvfs(path.as_ptr(), usage.as_mut_ptr()) } != 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: every field is an integer, for which zero is a value.
+    // SAFETY: every field is an integer, for which zero is a valid value.
     let usage = unsafe { usage.assume_init() };
     Ok(Usage {
         bytes: usage.f_blocks.saturating_mul(usage.f_frsize),

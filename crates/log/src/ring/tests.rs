@@ -136,7 +136,7 @@ fn memory_is_taken_as_it_is_used() {
     let before = resident_bytes();
     let (mut producer, _consumer) = ring(512 << 20);
     producer.reserve(512 << 20).unwrap()[0] = 1;
-    // Half of the ring is far more than the tests beside this one take meanwhile.
+    // Half of the ring is far more than the tests beside this one allocate meanwhile.
     assert!(resident_bytes() < before + (256 << 20));
 }
 
@@ -163,7 +163,7 @@ fn steps(capacity: usize) -> impl Strategy<Value = Vec<Step>> {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// The model: a queue of bytes of which the first `published` can be seen, and the last look's share of those.
+    /// The model: a queue of bytes with the first `published` visible, and the last look's share of those.
     #[test]
     fn it_is_a_queue((capacity, steps) in (0_u32..7).prop_flat_map(|log2| (Just(1 << log2), steps(1 << log2)))) {
         let (mut producer, mut consumer) = ring(capacity);

@@ -1,4 +1,4 @@
-//! What a rotation leaves in the directory, and what a start makes of one that was interrupted.
+//! Tests of rotation: the directory after one, and a start after one that was interrupted.
 
 use super::super::Rotated;
 use super::{
@@ -63,7 +63,7 @@ fn lines_stay_in_their_order_over_segments() {
         thread::yield_now();
     }
 
-    // As after a kill: what was committed stays, in each segment.
+    // As after a kill: committed lines stay, in each segment.
     maintenance.stop();
     drop(opened);
     let opened = open(directory.path()).unwrap();
@@ -87,7 +87,7 @@ fn the_state_follows_the_active_segment() {
     assert_eq!(sealed(directory.path()), ["1\n2\n"]);
 }
 
-/// Each row of the table at the top: the steps up to it were done by hand, and the process died.
+/// Each row of the table at the top: the steps up to it were done by hand, and the process was killed.
 #[test]
 fn a_crash_after_any_step_loses_nothing() {
     for steps in 1..=3 {
@@ -127,7 +127,7 @@ fn a_segment_that_power_was_lost_upon_is_mended() {
     let name = |file: &fs::DirEntry| SegmentName::parse(file.file_name().to_str().unwrap()).map(|(name, _)| name);
     let mut names: Vec<_> = fs::read_dir(directory.path()).unwrap().filter_map(|file| name(&file.unwrap())).collect();
     names.sort();
-    // Of the first the disk has less, of the second nothing but zeros.
+    // The disk has less of the first, and only zeros of the second.
     let path = |name: SegmentName| directory.path().join(name.file(SegmentFile::Plain));
     fs::write(path(names[0]), "1\n2").unwrap();
     fs::write(path(names[1]), [0, 0]).unwrap();
@@ -143,7 +143,7 @@ fn a_segment_that_power_was_lost_upon_is_mended() {
 #[test]
 fn names_go_on_from_the_newest_segment_there_is() {
     let directory = directory();
-    // Sealed in a time to come, by a clock that was wrong.
+    // Sealed at a future time, by a clock that was wrong.
     let future = SegmentName::after(None, Clock::start().wall_ms() + 1_000_000_000);
     fs::write(directory.path().join(future.file(SegmentFile::Compressed)), "").unwrap();
     let opened = open(directory.path()).unwrap();
@@ -169,7 +169,7 @@ fn a_file_moved_away_by_hand_is_left_where_it_is() {
     assert_eq!(sealed(directory.path()), [""; 0]);
 }
 
-/// A log whose file was moved away and replaced by what `make` puts there, after it was asked to rotate.
+/// A log with its file moved away and replaced by what `make` puts there, after a rotation was requested.
 fn replaced(make: impl FnOnce(&Path)) -> (TempDir, Opened, Result<Rotated, RotateError>) {
     let directory = directory();
     let opened = open(directory.path()).unwrap();
@@ -203,11 +203,11 @@ fn a_file_put_in_its_place_is_taken_over() {
             .map(|path| fs::read_to_string(path).unwrap())
             .collect();
         assert_eq!(torn.concat(), text[kept.len()..], "what has no line end is kept aside");
-        // What was acknowledged before is on stable storage once a sync is done, wherever it lies.
+        // Lines acknowledged before are on stable storage once a sync is done, in whichever file they are.
         assert!(opened.file.has_unsynced_segment());
         opened.file.sync_data().unwrap();
         assert!(!opened.file.has_unsynced_segment());
-        // As after a kill: all of it is committed.
+        // As after a kill: all lines are committed.
         drop(opened);
         let report = open(directory.path()).unwrap().report;
         assert_eq!((report.cut, active(directory.path())), (None, format!("{kept}2\n")));
@@ -237,7 +237,7 @@ fn what_cannot_be_taken_over_is_left_alone() {
         assert!(opened.file.segments.displaced().unwrap().contains(what));
         assert_eq!(moved(&directory), "1\n2\n", "the log goes on where it is");
         assert!(!directory.path().join("nowhere").exists());
-        // Once it is gone, the next attempt begins a new file.
+        // Once it is removed, the next attempt begins a new file.
         if path.is_dir() { fs::remove_dir(&path) } else { fs::remove_file(&path) }.unwrap();
         assert_eq!(opened.file.rotate(false).unwrap(), Rotated::Begun(0));
         assert_eq!(opened.file.segments.displaced(), None);
@@ -311,7 +311,7 @@ fn names_taken_meanwhile_are_passed_over() {
     fs::write(directory.path().join(future.file(SegmentFile::Plain)), "0\n").unwrap();
     let opened = open(directory.path()).unwrap();
     append(&opened, "1\n");
-    // The names that come next are taken by whatever there can be.
+    // The next names are taken by every kind of file.
     let mut taken = future;
     for number in 0..4 {
         taken = SegmentName::after(Some(taken), 0);
@@ -347,7 +347,7 @@ fn an_empty_segment_in_its_place_is_not_sealed() {
     let directory = directory();
     let opened = open(directory.path()).unwrap();
     assert_eq!(opened.file.rotate(true).unwrap(), Rotated::Unneeded);
-    // An empty one that was moved away is another matter: its name is free.
+    // An empty file that was moved away is different: its name is free.
     fs::rename(directory.path().join(ACTIVE_NAME), directory.path().join("metrics.jsonl.1")).unwrap();
     assert_eq!(opened.file.rotate(true).unwrap(), Rotated::Begun(0));
     append(&opened, "1\n");

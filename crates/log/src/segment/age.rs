@@ -1,23 +1,24 @@
-//! The ages of sealed segments, whatever the wall clock does and whatever clients write into their metrics.
+//! Ages of sealed segments, independent of changes of the wall clock and of the timestamps that clients send.
 //!
 //! | segment | its age is the time |
 //! |---|---|
-//! | sealed, or first seen, while this run goes on | since then, by CLOCK_BOOTTIME, which nobody can set |
-//! | sealed before this run | since the latest of what speaks for it |
-//! | sealed before this run, and nothing can speak for it | since this run began |
+//! | sealed, or first seen, during this run | since then, by CLOCK_BOOTTIME, which cannot be set |
+//! | sealed before this run | since the latest of its dates |
+//! | sealed before this run, and without a possible date | since this run began |
 //!
-//! A segment is spoken for by its name and the newest timestamp in it; where one of these cannot be, also its file's
-//! time of change. So does its sidecar's where that is later: when the clock is set, the sidecars of this run's
-//! segments are dated again, by the time that has passed and the clock as it is then, so that the next run knows.
+//! The dates of a segment are its name and the newest timestamp in it; where one of these is impossible, also its
+//! file's modification time. The modification time of its sidecar is one too where it is later: when the clock is set,
+//! the sidecars of this run's segments are dated again, by the time that has passed and the clock as it is then, for
+//! the next run.
 //!
 //! A time before 2020, or more than [`CLOCK_STEP_MS_MAX`] ahead of now, cannot be when a segment was sealed: the clock
-//! was not set. The latest counts, so a client that writes old timestamps makes no segment old. One that writes
-//! timestamps ahead of time makes a segment younger once they have come, and so keeps it for twice the limit at most.
+//! was not set. The latest date counts, so a client that sends old timestamps makes no segment old. A client that sends
+//! timestamps ahead of time makes a segment younger once that time comes, and so keeps it for twice the limit at most.
 //!
-//! When the wall clock is set by more than [`CLOCK_STEP_MS_MAX`], in either direction, nothing that was written before
-//! can be compared with it: no segment that was sealed before this run is older than the time since. The same holds
-//! from the start where the clock says that not one file of the log was written within the limit: then it is ahead, or
-//! the server was off for so long, and which it was nothing tells.
+//! When the wall clock is set by more than [`CLOCK_STEP_MS_MAX`], in either direction, no earlier date can be compared
+//! with it: no segment that was sealed before this run is older than the time since. The same holds from the start
+//! where by the clock no file of the log was written within the limit: then the clock is ahead, or the server was off
+//! for so long, and the two cases cannot be distinguished.
 
 use super::{ACTIVE_NAME, Catalog, Segment, SegmentFile, SegmentName, Sidecar};
 use crate::limits::CLOCK_STEP_MS_MAX;
@@ -38,17 +39,17 @@ const EARLIEST_MS: i64 = 1_577_836_800_000;
 pub(super) struct Ages {
     began: Moment,
     last: Moment,
-    /// CLOCK_BOOTTIME since when the wall clock can be compared with itself; `None`: always.
+    /// CLOCK_BOOTTIME since which the wall clock can be compared with itself; `None`: always.
     doubted_since_ms: Option<i64>,
-    /// For each segment there is: when this run has first seen it, by CLOCK_BOOTTIME; `None` if it was there when the
-    /// run began.
+    /// For each existing segment: the time at which this run first saw it, by CLOCK_BOOTTIME; `None` if it existed when
+    /// the run began.
     seen: BTreeMap<SegmentName, Option<i64>>,
-    /// The newest timestamp in segments, where it was needed: one at most for each there is.
+    /// The newest timestamp in segments, where it was needed: at most one for each existing segment.
     newest: BTreeMap<SegmentName, Option<i64>>,
 }
 
 impl Ages {
-    /// A run that begins with these segments in `directory`. `limit_ms`: what their age will be compared with.
+    /// Begins a run with these segments in `directory`. `limit_ms`: the limit that their age will be compared with.
     pub fn begin(directory: &Path, catalog: &Catalog, now: Moment, limit_ms: Option<i64>) -> Self {
         let seen = catalog.segments.iter().map(|segment| (segment.name, None)).collect();
         let mut ages = Self { began: now, last: now, doubted_since_ms: None, seen, newest: BTreeMap::new() };
@@ -66,8 +67,8 @@ impl Ages {
         ages
     }
 
-    /// Looks at the clock. Returns by how much it was set since the last look, in milliseconds, if that is more than a
-    /// clock that is kept right is corrected by.
+    /// Checks the clock. Returns the step by which it was set since the last check, in milliseconds, if that is more
+    /// than the correction of a clock that is kept right.
     pub fn look(&mut self, now: Moment) -> Option<i64> {
         let step_ms = now.step_ms_since(self.last);
         self.last = now;
@@ -78,12 +79,12 @@ impl Ages {
         Some(step_ms)
     }
 
-    /// Dates the sidecars of the segments that this run has seen sealed by the clock as it is set now.
+    /// Dates the sidecars of the segments that this run saw sealed, by the clock as it is set now.
     pub fn date_again(&self, directory: &Path, now: Moment) {
         for (name, seen_ms) in self.seen.iter().filter_map(|(name, seen_ms)| Some((name, (*seen_ms)?))) {
             let sealed_ms = now.wall_ms.saturating_sub(now.boot_ms.saturating_sub(seen_ms));
             let sealed_at = UNIX_EPOCH + Duration::from_millis(u64::try_from(sealed_ms).unwrap_or(0));
-            // One that is still to be made will have the right time anyway.
+            // A sidecar that is still to be made will have the right time anyway.
             let dated = File::open(directory.join(name.file(SegmentFile::Sidecar)))
                 .and_then(|sidecar| sidecar.set_modified(sealed_at));
             if let Err(error) = dated {
@@ -92,7 +93,7 @@ impl Ages {
         }
     }
 
-    /// Takes note of the segments there are.
+    /// Updates the set of existing segments.
     pub fn observe(&mut self, catalog: &Catalog, now: Moment) {
         let is_there = |name: &SegmentName| catalog.segments.binary_search_by_key(name, |segment| segment.name).is_ok();
         self.seen.retain(|name, _| is_there(name));
@@ -102,14 +103,14 @@ impl Ages {
         }
     }
 
-    /// True if some segment may be older than `limit_ms` and is not taken to be, as the clock was set.
+    /// True if a segment may be older than `limit_ms` and does not count as such, as the clock was set.
     pub fn is_held_back(&self, now: Moment, limit_ms: i64) -> bool {
         self.doubted_since_ms.is_some_and(|since_ms| now.boot_ms.saturating_sub(since_ms) <= limit_ms)
             && self.seen.values().any(Option::is_none)
     }
 
-    /// The age of a segment in milliseconds. It is exact only where it is over `limit_ms`. `is_final`: a sidecar that
-    /// is missing is not on its way; without that a segment which has none counts as new.
+    /// The age of a segment in milliseconds. It is exact only where it is over `limit_ms`. `is_final`: a missing
+    /// sidecar will not be made any more; otherwise a segment without one counts as new.
     pub fn age_ms(&mut self, directory: &Path, segment: &Segment, now: Moment, limit_ms: i64, is_final: bool) -> i64 {
         let since = |boot_ms: i64| now.boot_ms.saturating_sub(boot_ms);
         if let Some(Some(seen_ms)) = self.seen.get(&segment.name) {
@@ -137,8 +138,8 @@ impl Ages {
         age_ms.min(doubted_ms)
     }
 
-    /// The newest timestamp in a segment, by its sidecar: `Some(None)` if it has none, or no sidecar tells. `None`: one
-    /// may come.
+    /// The newest timestamp in a segment, by its sidecar: `Some(None)` if it has no line of the server, or no usable
+    /// sidecar. `None`: a sidecar may still be made.
     fn newest_ms(&mut self, directory: &Path, segment: &Segment, is_final: bool) -> Option<Option<i64>> {
         if let Some(newest_ms) = self.newest.get(&segment.name) {
             return Some(*newest_ms);
@@ -156,15 +157,15 @@ impl Ages {
     }
 }
 
-/// When the log was last written to, by its files: the sealed segments, and the active one if there is anything in it,
-/// as opening the log may have made that.
+/// Time of the last write to the log, by its files: the sealed segments, and the active one if it is not empty, as
+/// opening the log may have created an empty one.
 fn last_written_ms(directory: &Path, catalog: &Catalog) -> Option<i64> {
     let active =
         catalog.active_bytes.filter(|&bytes| bytes > 0).and_then(|_| modified_at(&directory.join(ACTIVE_NAME)));
     catalog.segments.iter().filter_map(|segment| modified_ms(directory, segment)).chain(active).max()
 }
 
-/// When a segment's file was changed last.
+/// Modification time of a segment's file.
 fn modified_ms(directory: &Path, segment: &Segment) -> Option<i64> {
     let form = if segment.plain.is_some() { SegmentFile::Plain } else { SegmentFile::Compressed };
     modified_at(&directory.join(segment.name.file(form)))

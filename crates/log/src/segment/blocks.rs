@@ -1,4 +1,4 @@
-//! Blocks: cutting a segment into them, and reading one that is known.
+//! Blocks: cutting a segment into blocks, and reading a block that its sidecar describes.
 
 use super::error::ensure;
 use super::open::open_regular;
@@ -15,7 +15,7 @@ use std::{
 /// Cuts a stream of lines into blocks. Memory: two blocks, or one line where that is longer.
 pub struct Blocks<R> {
     source: R,
-    /// What was read. The front of it was given out as a block.
+    /// The bytes read. Those at the front were returned as a block.
     buffer: Vec<u8>,
     given_bytes: usize,
     offset: u64,
@@ -23,16 +23,16 @@ pub struct Blocks<R> {
 }
 
 impl<R: Read> Blocks<R> {
-    /// Blocks of what `source` gives.
+    /// Cuts the bytes of `source`.
     pub fn new(source: R) -> Self {
         Self { source, buffer: Vec::new(), given_bytes: 0, offset: 0, ended: false }
     }
 
-    /// The next block: as many whole lines as fit into [`BLOCK_BYTES`], or one that does not. Only the last block can
-    /// end without a line feed.
+    /// Returns the next block: as many whole lines as fit into [`BLOCK_BYTES`], or one that does not. Only the last
+    /// block can end without a line feed.
     ///
     /// # Errors
-    /// If reading fails, or there are more than [`LINE_BYTES_MAX`] bytes without a line feed.
+    /// Reading fails, or there are more than [`LINE_BYTES_MAX`] bytes without a line feed.
     pub fn next_block(&mut self) -> Result<Option<&[u8]>, SegmentError> {
         self.buffer.drain(..self.given_bytes);
         self.offset += self.given_bytes as u64;
@@ -48,7 +48,7 @@ impl<R: Read> Blocks<R> {
         Ok(Some(&self.buffer[..self.given_bytes]).filter(|block| !block.is_empty()))
     }
 
-    /// Reads on to the end of the one line that the buffer is full of.
+    /// Reads on to the end of the one line that fills the buffer.
     fn long_line(&mut self) -> Result<usize, SegmentError> {
         let mut searched = BLOCK_BYTES;
         loop {
@@ -67,7 +67,7 @@ impl<R: Read> Blocks<R> {
         }
     }
 
-    /// Reads until there are `bytes` in the buffer, or no more.
+    /// Reads until the buffer holds `bytes`, or the source ends.
     fn fill(&mut self, bytes: usize) -> io::Result<()> {
         let missing = bytes.saturating_sub(self.buffer.len());
         if !self.ended && missing > 0 {
@@ -79,15 +79,14 @@ impl<R: Read> Blocks<R> {
     }
 }
 
-/// Reads blocks of a segment that are known from its sidecar, in any order, from the plain file or from the compressed
-/// one.
+/// Reads blocks of a segment that its sidecar describes, in any order, from the plain file or from the compressed one.
 ///
-/// The file stays readable when the segment is compressed or retired meanwhile. While that can happen, open the reader
-/// first and read the sidecar then: a plain file is read with any sidecar of its segment, and by the time that there
-/// is only the compressed one, the sidecar has its frames.
+/// The file stays readable when the segment is compressed or deleted meanwhile. While that can happen, open the reader
+/// first and then read the sidecar: a plain file is read with any sidecar of its segment, and by the time that there is
+/// only the compressed one, the sidecar has its frames.
 pub struct BlockReader {
     file: File,
-    /// In the compressed form.
+    /// Set for the compressed form.
     decompressor: Option<zstd::bulk::Decompressor<'static>>,
     frame: Vec<u8>,
 }
@@ -96,7 +95,7 @@ impl BlockReader {
     /// Opens the plain file of a segment, or the compressed one if there is no plain one.
     ///
     /// # Errors
-    /// If neither can be opened.
+    /// Neither file can be opened.
     pub fn open(directory: &Path, name: SegmentName) -> Result<Self, SegmentError> {
         match Self::open_file(directory, name, SegmentFile::Plain) {
             Err(error) if error.is_missing() => Self::open_file(directory, name, SegmentFile::Compressed),
@@ -104,7 +103,7 @@ impl BlockReader {
         }
     }
 
-    /// Opens the one file of a segment. Not a sidecar: it has no blocks.
+    /// Opens one given file of a segment. Not a sidecar: it has no blocks.
     pub(super) fn open_file(directory: &Path, name: SegmentName, file: SegmentFile) -> Result<Self, SegmentError> {
         let decompressor = match file {
             SegmentFile::Compressed => Some(zstd::bulk::Decompressor::new()?),
@@ -113,16 +112,17 @@ impl BlockReader {
         Ok(Self { file: open_regular(&directory.join(name.file(file)))?, decompressor, frame: Vec::new() })
     }
 
-    /// Whether it reads the compressed file.
+    /// True if the compressed file is read.
     #[must_use]
     pub fn is_compressed(&self) -> bool {
         self.decompressor.is_some()
     }
 
-    /// Reads the lines of `block` into `lines`, in place of what is there, and holds them against its checksum.
+    /// Reads the lines of `block` into `lines`, replacing its content, and verifies the block's checksum.
     ///
     /// # Errors
-    /// If they cannot be read, or are not those that the sidecar is of. Then `lines` means nothing.
+    /// The lines cannot be read, or are not those that the sidecar describes. The content of `lines` is then
+    /// unspecified.
     pub fn read(&mut self, block: &Block, lines: &mut Vec<u8>) -> Result<(), SegmentError> {
         let bytes = bounded(block.bytes, BLOCK_BYTES_MAX)?;
         lines.clear();
@@ -150,7 +150,7 @@ impl BlockReader {
     }
 }
 
-/// A length that a sidecar gives, if memory may be taken for it.
+/// A length from a sidecar, if it is small enough to allocate.
 fn bounded(bytes: u64, bytes_max: u64) -> Result<usize, SegmentError> {
     let bounded = usize::try_from(bytes).ok().filter(|_| bytes <= bytes_max);
     bounded.ok_or_else(|| SegmentError::Malformed(format!("a block or frame of {bytes} bytes is too large")))

@@ -1,4 +1,4 @@
-//! What a data directory has: the active segment, the sealed ones in their order, and what else of ours lies about.
+//! The catalog of a data directory: the active segment, the sealed ones in their order, and the other files of the log.
 
 use super::draft::is_draft;
 use super::{ACTIVE_NAME, SegmentFile, SegmentName};
@@ -9,40 +9,40 @@ use std::{
     path::Path,
 };
 
-/// The files of a data directory, as they were when it was listed. Files that are none of a log's are not in it.
+/// The files of a data directory, as they were when it was listed. Foreign files are left out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Catalog {
     /// Bytes of the active segment, if there is one.
     pub active_bytes: Option<u64>,
     /// The sealed segments, the oldest first.
     pub segments: Vec<Segment>,
-    /// What recovery has cut off the log: `torn-….bin`, by name.
+    /// Files with bytes that recovery has cut off the log: `torn-….bin`, by name.
     pub set_aside: Vec<OtherFile>,
-    /// What interrupted work has left, by name: drafts, and sidecars whose segment is gone. Worth nothing.
+    /// Files that interrupted work has left, by name: drafts, and sidecars without a segment. They can be removed.
     pub leftovers: Vec<OtherFile>,
     /// Directories, pipes, sockets, devices and symbolic links with the name of a segment's file or of the active
-    /// segment (which may be a symbolic link to a regular file): nothing of them is ever read. By name.
+    /// segment (which may be a symbolic link to a regular file): they are never read. By name.
     pub not_files: Vec<String>,
 }
 
-/// A sealed segment: which of its files there are, and their bytes. At least one of plain and compressed is there.
+/// A sealed segment: its existing files, and their bytes. At least one of plain and compressed exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Segment {
-    /// Its name.
+    /// Name of the segment.
     pub name: SegmentName,
-    /// The lines. Where both are there the compression was interrupted, and this one is to be read.
+    /// Bytes of the plain file. Where both files exist the compression was interrupted, and this one is to be read.
     pub plain: Option<u64>,
-    /// The lines, compressed.
+    /// Bytes of the compressed file.
     pub compressed: Option<u64>,
-    /// The sidecar.
+    /// Bytes of the sidecar.
     pub sidecar: Option<u64>,
 }
 
 impl Segment {
-    /// Looks for the files of one segment. `None`: its lines are not there.
+    /// Finds the files of one segment. `None`: neither the plain nor the compressed file exists.
     ///
     /// # Errors
-    /// If the system cannot tell.
+    /// A file's metadata cannot be read.
     pub fn find(directory: &Path, name: SegmentName) -> io::Result<Option<Self>> {
         Ok(Some(Self::look_up(directory, name, &mut Vec::new())?).filter(Self::has_lines))
     }
@@ -56,7 +56,7 @@ impl Segment {
                 io::Result::Ok(None)
             }
         };
-        // In this order: a segment that is being compressed has the one or the other, or both.
+        // In this order: a segment that is being compressed has one of them, or both.
         let plain = bytes(SegmentFile::Plain)?;
         let compressed = bytes(SegmentFile::Compressed)?;
         Ok(Self { name, plain, compressed, sidecar: bytes(SegmentFile::Sidecar)? })
@@ -66,15 +66,15 @@ impl Segment {
         self.plain.or(self.compressed).is_some()
     }
 
-    /// Bytes of all its files.
+    /// Bytes of all files of the segment.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        // Files full of holes can have so many that they do not add up.
+        // The apparent sizes of sparse files can overflow the sum.
         [self.plain, self.compressed, self.sidecar].into_iter().flatten().fold(0, u64::saturating_add)
     }
 }
 
-/// What there is under a name.
+/// The kind of file that has a name.
 enum Found {
     /// A regular file of so many bytes.
     File(u64),
@@ -97,21 +97,22 @@ fn found(metadata: io::Result<Metadata>) -> io::Result<Found> {
 /// A file beside the segments.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OtherFile {
-    /// Its name in the directory.
+    /// Name in the directory.
     pub file_name: String,
-    /// Its bytes.
+    /// Size in bytes.
     pub bytes: u64,
 }
 
 impl Catalog {
-    /// Lists `directory`: the segments that were there when this began and are still, and perhaps some that came meanwhile.
+    /// Lists `directory`: the segments that existed when this began and still do, and perhaps some that were sealed
+    /// meanwhile.
     ///
-    /// A directory is not listed in one moment: of a segment that is compressed meanwhile the plain file may be gone before it is
-    /// come to, and the compressed one come after it was passed. But that happens to each only once, so two listings do not both
-    /// miss it. What its files are is looked up by its name then.
+    /// A directory is not listed atomically: of a segment that is compressed meanwhile the plain file may be removed
+    /// before the listing reaches it, and the compressed one be created behind it. That happens to each segment only
+    /// once, so two listings do not both miss it. The files of each segment are then looked up by name.
     ///
     /// # Errors
-    /// If the directory cannot be read.
+    /// The directory cannot be read.
     pub fn list(directory: &Path) -> io::Result<Self> {
         let mut catalog = Self::default();
         let mut names = BTreeSet::new();
@@ -119,7 +120,7 @@ impl Catalog {
             catalog = Self::default();
             for entry in fs::read_dir(directory)? {
                 let entry = entry?;
-                // A name that is not UTF-8 is none of ours.
+                // A name that is not UTF-8 is foreign.
                 let Ok(file_name) = entry.file_name().into_string() else { continue };
                 if let Some((name, _)) = SegmentName::parse(&file_name) {
                     names.insert(name);

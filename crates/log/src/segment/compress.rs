@@ -1,9 +1,10 @@
-//! A sealed segment, compressed: one zstd frame for each block, so that a reader decodes only the blocks it needs, and
-//! `zstd -d` gives back the segment to the byte.
+//! Compression of a sealed segment: one zstd frame for each block, so that a reader decodes only the blocks it needs,
+//! and `zstd -d` restores the segment to the byte.
 //!
-//! In this order, each on stable storage before the next: the compressed file, whole, under its name; the sidecar that
-//! knows its frames; then the compressed file is read back and held against the checksums; then the plain file goes.
-//! Wherever it is interrupted, the plain file is there or everything else is, and doing it again finishes it.
+//! The steps, each on stable storage before the next: the compressed file is written, whole, under its name; the
+//! sidecar gets the frames; the compressed file is read back and compared with the checksums; the plain file is
+//! deleted. If it is interrupted at any point, either the plain file exists or everything else does, and a repetition
+//! completes it.
 
 use super::blocks::BlockReader;
 use super::draft::Draft;
@@ -18,11 +19,11 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-/// Compresses the plain segment that `sidecar` is of, and returns the compressed file's bytes. Finishes what an
-/// earlier run has begun. The segment must have blocks: of no bytes zstd cannot make a file that it reads.
+/// Compresses the plain segment that `sidecar` describes, and returns the compressed file's bytes. Completes what an
+/// earlier run has begun. The segment must have blocks: zstd cannot make a readable file of no bytes.
 ///
 /// # Errors
-/// The plain file is still there. [`SegmentError::Stopped`] soon after `stop` is set.
+/// The plain file still exists. [`SegmentError::Stopped`] soon after `stop` is set.
 pub fn compress(
     directory: &Path,
     name: SegmentName,
@@ -36,7 +37,7 @@ pub fn compress(
     match finished {
         Ok(compressed_bytes) => remove_plain(directory, name).map(|()| compressed_bytes),
         Err(SegmentError::Stopped) => Err(SegmentError::Stopped),
-        // There is none, or it cannot be used; the plain one is what counts.
+        // The compressed file is missing or unusable; the plain one counts.
         Err(_) => {
             let sidecar = make(directory, name, sidecar.clone(), stop)?;
             sidecar.write(directory, name)?;
@@ -46,7 +47,7 @@ pub fn compress(
     }
 }
 
-/// Makes the compressed file, and returns the sidecar with its frames.
+/// Writes the compressed file, and returns the sidecar with its frames.
 pub(super) fn make(
     directory: &Path,
     name: SegmentName,
@@ -82,7 +83,7 @@ pub(super) fn make(
         block.frame = Some(Frame { offset, bytes });
         offset += bytes;
     }
-    // When the segment was last written to is known from its file, too: it says how old it is where its name does not.
+    // The modification time is kept: it shows the segment's age where its name does not.
     if let Ok(modified) = fs::metadata(&plain_path).and_then(|plain| plain.modified()) {
         draft.file.set_modified(modified)?;
     }
@@ -90,7 +91,7 @@ pub(super) fn make(
     Ok(sidecar)
 }
 
-/// Reads the compressed file back, all of it, and returns its bytes.
+/// Reads the whole compressed file back, verifies it, and returns its bytes.
 pub(super) fn check(
     directory: &Path,
     name: SegmentName,

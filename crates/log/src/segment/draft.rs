@@ -1,4 +1,4 @@
-//! Files that come into being whole or not at all: made under a name with `.tmp`, synced, then renamed.
+//! Files that are created whole or not at all: written under a name with `.tmp`, synced, then renamed.
 
 use super::SegmentName;
 use crate::os::dirent::{rename_new, sync_directory};
@@ -9,25 +9,25 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What a file is called while it is made: its name, and this.
+/// Suffix of a file's name while it is made.
 const SUFFIX: &str = ".tmp";
 
-/// A file that is being made. Dropped before it is kept, it is removed.
+/// A file that is being made. It is removed if it is dropped before [`keep`](Self::keep).
 pub struct Draft<'a> {
     directory: &'a Path,
     path: PathBuf,
-    /// To write to.
+    /// The file to write to.
     pub file: File,
     kept: bool,
 }
 
 impl<'a> Draft<'a> {
-    /// Begins a file that is to be called `name` and read by those who may read `like`. What a run before this one left of it
-    /// is overwritten.
+    /// Creates a draft of a file that is to be called `name`, with the permissions of `like` less the umask. A draft
+    /// that an earlier run has left is overwritten.
     pub fn create(directory: &'a Path, name: &str, like: &Path) -> io::Result<Self> {
         let mode = fs::metadata(like)?.permissions().mode() & 0o777;
         let path = directory.join(format!("{name}{SUFFIX}"));
-        // A pipe of that name is not waited for.
+        // `O_NONBLOCK`: opening a pipe of that name must not block.
         let file = OpenOptions::new()
             .write(true)
             .create(true)
@@ -38,12 +38,13 @@ impl<'a> Draft<'a> {
         Ok(Self { directory, path, file, kept: false })
     }
 
-    /// Syncs the file, gives it its name, and syncs the directory. A regular file that has the name is replaced: what
-    /// is made by drafts, a sidecar or a compressed segment beside its plain one, can be made again and is of no use
-    /// where it does not fit. Anything else that has the name keeps it.
+    /// Syncs the file, renames it to its name, and syncs the directory. A regular file of that name is replaced: the
+    /// files made by drafts, a sidecar or a compressed segment beside its plain one, can be made again and are useless
+    /// where they do not fit. Anything else of that name is left.
     ///
     /// # Errors
-    /// `AlreadyExists`: the name is taken. Otherwise as the system says. The draft is gone.
+    /// `AlreadyExists`: the name is taken. Otherwise the error of the system call. The draft is removed, unless only
+    /// the sync of the directory failed.
     pub fn keep(mut self) -> io::Result<()> {
         self.file.sync_all()?;
         let path = self.path.with_extension("");
@@ -60,13 +61,13 @@ impl<'a> Draft<'a> {
 impl Drop for Draft<'_> {
     fn drop(&mut self) {
         if !self.kept {
-            // If it stays, the next run removes it.
+            // If this fails, the next run removes it.
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-/// Whether a file is what is left of a draft of ours.
+/// True for the name of a draft of a sealed segment's file.
 pub(super) fn is_draft(file_name: &str) -> bool {
     file_name.strip_suffix(SUFFIX).is_some_and(|name| SegmentName::parse(name).is_some())
 }

@@ -1,26 +1,27 @@
-//! Why something could not be done with a segment.
+//! Errors of operations on segments.
 
 use std::{fmt, io};
 
-/// Why a segment or its sidecar could not be read, made or replaced. The text is one line; it does not name the file.
+/// The reason why a segment or its sidecar could not be read, made or replaced. The text is one line; it does not name
+/// the file.
 #[derive(Debug)]
 pub enum SegmentError {
-    /// The system's doing: no room, no permission, a bad disk, a file that is gone. Trying again later may help.
+    /// An error of the system: no space, no permission, a bad disk, a missing file. A retry may succeed.
     Io(io::Error),
-    /// The bytes are not what they should be. Trying again does not help.
+    /// The bytes are not what they should be. A retry cannot succeed.
     Malformed(String),
-    /// The caller's stop flag was raised, and nothing was changed.
+    /// The caller's stop flag was set, and the operation ended early. The plain file is unchanged.
     Stopped,
 }
 
 impl SegmentError {
-    /// Whether the file is not there.
+    /// True if the file does not exist.
     #[must_use]
     pub fn is_missing(&self) -> bool {
         matches!(self, Self::Io(error) if error.kind() == io::ErrorKind::NotFound)
     }
 
-    /// Whether the disk is full, or what may be written of it.
+    /// True if the disk is full, or a limit of quota or file size is reached.
     #[must_use]
     pub fn is_no_room(&self) -> bool {
         use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
@@ -49,7 +50,7 @@ impl From<io::Error> for SegmentError {
     }
 }
 
-/// `Malformed`, unless `holds`.
+/// Returns `Malformed`, unless `holds`.
 pub(super) fn ensure(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), SegmentError> {
     if holds { Ok(()) } else { Err(SegmentError::Malformed(otherwise())) }
 }

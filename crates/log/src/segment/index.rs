@@ -1,7 +1,7 @@
 //! Making a sidecar from the lines of a segment, block by block.
 //!
-//! A line that is none of ours (somebody appended to the log, a bit has flipped, the last line is torn) is counted as
-//! foreign, and so is its block's: nothing is known of it, so no block that has one may be skipped
+//! A line that the server did not write (another process appended to the log, a bit has flipped, the last line is torn)
+//! is counted as foreign, in its block too: its content is unknown, so no block that has one may be skipped
 //! ([`Block::may_hold`]).
 
 use super::blocks::Blocks;
@@ -22,11 +22,11 @@ use std::{
 };
 
 /// Makes the sidecar of a segment from its plain file, or from its compressed one if there is no plain one. A
-/// compressed one must be made of frames that each hold whole lines, as ours are. Memory is bounded by a few blocks
-/// and the names.
+/// compressed file must consist of frames that each hold whole lines, as the server writes them. Memory is bounded by a
+/// few blocks and the names.
 ///
 /// # Errors
-/// If the segment cannot be read or cannot be cut into blocks; [`SegmentError::Stopped`] soon after `stop` is set.
+/// The segment cannot be read or cannot be cut into blocks; [`SegmentError::Stopped`] soon after `stop` is set.
 pub fn index(directory: &Path, name: SegmentName, stop: &AtomicBool) -> Result<Sidecar, SegmentError> {
     match open_regular(&directory.join(name.file(SegmentFile::Plain))) {
         Ok(file) => index_plain(file, stop),
@@ -72,25 +72,25 @@ fn index_compressed(file: File, stop: &AtomicBool) -> Result<Sidecar, SegmentErr
     Ok(indexer.finish())
 }
 
-/// Gathers what a sidecar says.
+/// Builds a sidecar.
 pub struct Indexer {
     sidecar: Sidecar,
     crc32: crc32fast::Hasher,
     names: Names,
 }
 
-/// The names so far.
+/// The names found so far.
 #[derive(Default)]
 struct Names {
-    /// Name to its index.
+    /// Index of each name.
     indices: HashMap<Vec<u8>, u32>,
     bytes: usize,
-    /// There were more than may be listed.
+    /// True if there were more than may be listed.
     over: bool,
 }
 
 impl Names {
-    /// The index of a name; `None` if there is no more room to list it.
+    /// The index of a name; `None` if there is no room to list it.
     fn index(&mut self, name: &[u8]) -> Option<u32> {
         if let Some(&index) = self.indices.get(name) {
             return Some(index);
@@ -105,7 +105,7 @@ impl Names {
         Some(index)
     }
 
-    /// All of them, in the order of their indices.
+    /// All names, in the order of their indices.
     fn list(self) -> Option<Vec<String>> {
         if self.over {
             return None;
@@ -134,7 +134,7 @@ impl Indexer {
         Self { sidecar, crc32: crc32fast::Hasher::new(), names: Names::default() }
     }
 
-    /// Adds the block that comes next, whole lines, and its frame if that is known.
+    /// Adds the next block, whole lines, and its frame if that is known.
     pub fn add(&mut self, lines: &[u8], frame: Option<Frame>) {
         let mut crc32 = crc32fast::Hasher::new();
         crc32.update(lines);
@@ -177,7 +177,7 @@ impl Indexer {
         segment.blocks.push(block);
     }
 
-    /// The sidecar of all blocks that were added.
+    /// The sidecar of all added blocks.
     #[must_use]
     pub fn finish(mut self) -> Sidecar {
         self.sidecar.crc32 = self.crc32.finalize();

@@ -1,15 +1,15 @@
-//! The maintenance: a thread behind the server that looks after segments once they are sealed and on stable storage. It
-//! makes their sidecars, compresses them, and deletes what retention no longer keeps.
+//! The maintenance: a background thread that processes segments once they are sealed and on stable storage. It makes
+//! their sidecars, compresses them, and deletes those that retention no longer keeps.
 //!
-//! It works from what is in the directory and not from what it was told, so it goes on where an earlier run was
-//! interrupted, and doing its work twice does no harm. What it remembers only spares it looking again, and saying
-//! again.
+//! It works from the content of the directory and not from notifications, so it continues where an earlier run was
+//! interrupted, and processing a segment twice does no harm. What it remembers only saves repeated checks and repeated
+//! messages.
 //!
-//! Promises: ingestion never waits for it and never fails with it. What fails is counted, said at most once in
-//! [`MAINTENANCE_INTERVAL`], and tried again in the next round. A segment that is damaged, or has lines that are none of
-//! the server's, is left as it is, in plain, and that is said once. It stops between two blocks. It never touches the
-//! active segment, nor a file whose name is none of a segment's, nor a segment that is younger than the newest it was
-//! told to be on stable storage.
+//! Promises: ingestion never waits for it and never fails with it. A failure is counted, logged at most once in
+//! [`MAINTENANCE_INTERVAL`], and retried in the next round. A segment that is damaged, or has foreign lines, is left as
+//! it is, in plain, and that is logged once. It stops between two blocks. It never touches the active segment, nor a
+//! file without the name of a segment's file, nor a segment that is younger than the newest one it was notified of as
+//! on stable storage.
 
 use super::age::Ages;
 use super::retention::retire;
@@ -35,34 +35,36 @@ use std::{
 };
 use wake::clock::{Clock, Moment};
 
-/// What maintenance has to know.
+/// Configuration of maintenance.
 #[derive(Debug, Clone)]
 pub struct MaintenanceSetup {
-    /// The data directory. Its lock must be held as long as maintenance works.
+    /// The data directory. Its lock must be held as long as maintenance runs.
     pub directory: PathBuf,
-    /// Whether sealed segments are compressed.
+    /// True if sealed segments are compressed.
     pub compress: bool,
-    /// How much is kept: see [`Retention::bytes_limit`].
+    /// Limit of the bytes that are kept: see [`Retention::bytes_limit`].
     pub retain_bytes: Option<u64>,
-    /// How long it is kept: see [`Retention::age_limit`].
+    /// Limit of the age that is kept: see [`Retention::age_limit`].
     pub retain_age: Option<Duration>,
     /// The clock by which segments are named.
     pub clock: Clock,
-    /// Looks whether the directory is still the one whose lock is held, if anything does.
+    /// The check that the directory is still the one whose lock is held, if there is one.
     pub watch: Option<Arc<dyn DirectoryWatch>>,
 }
 
-/// Looks whether a directory may be worked in.
+/// A check that a directory may be worked in.
 pub trait DirectoryWatch: fmt::Debug + Send + Sync {
+    /// Checks the directory.
+    ///
     /// # Errors
-    /// It is not the directory that it was: nothing may be done to what is in it.
+    /// It is no longer the same directory: nothing in it may be changed.
     fn look(&self) -> io::Result<()>;
 
-    /// Device and inode of the active segment, if somebody has given it another name than its own.
+    /// Device and inode of the active segment, if its file no longer has the active segment's name.
     fn moved_active(&self) -> Option<(u64, u64)>;
 }
 
-/// The running maintenance. Dropped without [`stop`](Self::stop) it stops too.
+/// A handle of the running maintenance. Dropping it stops the thread, as [`stop`](Self::stop) does.
 #[derive(Debug)]
 pub struct Maintenance {
     bell: MaintenanceBell,
@@ -71,7 +73,7 @@ pub struct Maintenance {
     thread: Option<JoinHandle<()>>,
 }
 
-/// The newest segment that is on stable storage, and all before it.
+/// The newest segment that, like all before it, is on stable storage.
 #[derive(Debug, Default)]
 pub(super) struct Durable(Mutex<Option<SegmentName>>);
 
@@ -91,7 +93,7 @@ impl Durable {
     }
 }
 
-/// Announces sealed segments to the thread that looks after them. Never waits for its work.
+/// Notifies the maintenance thread of sealed segments. Never blocks on its work.
 #[derive(Debug, Clone)]
 pub struct MaintenanceBell {
     durable: Arc<Durable>,
@@ -99,7 +101,7 @@ pub struct MaintenanceBell {
 }
 
 impl MaintenanceBell {
-    /// The segment was sealed and is on stable storage, it and all before it. Costs a lock and a wake-up.
+    /// Notifies that the segment was sealed and is on stable storage, like all before it. Costs a lock and a wake-up.
     pub fn sealed(&self, name: SegmentName) {
         self.durable.advance(name);
         self.wake();
@@ -112,11 +114,11 @@ impl MaintenanceBell {
 }
 
 impl Maintenance {
-    /// Starts the maintenance. To be called when the log was opened and before the first rotation: the segments that are
-    /// sealed by now are taken to be on stable storage, others when [`MaintenanceBell::sealed`] says so.
+    /// Starts the maintenance. To be called after the log was opened and before the first rotation: the segments that
+    /// are sealed by now count as on stable storage, later ones from their [`MaintenanceBell::sealed`] on.
     ///
     /// # Errors
-    /// If the directory cannot be listed, or no thread started.
+    /// The directory cannot be listed, its file system cannot be queried, or no thread can be started.
     pub fn start(setup: MaintenanceSetup) -> io::Result<Self> {
         let newest = Catalog::list(&setup.directory)?.newest();
         let durable = Arc::new(Durable(Mutex::new(newest)));
@@ -125,26 +127,26 @@ impl Maintenance {
         let (wake, woken) = bounded(1);
         let mut round = Rounds::new(setup, durable.clone(), stop.clone(), status.clone());
         round.measure_disk()?;
-        // Before the first rotation: what is there now was sealed before this run.
+        // Before the first rotation: the segments listed now were sealed before this run.
         round.list()?;
         let thread = thread::Builder::new().name("keeper".into()).spawn(move || run(round, &woken))?;
         Ok(Self { bell: MaintenanceBell { durable, wake }, stop, status, thread: Some(thread) })
     }
 
-    /// What the writer, or the group commit, tells it of sealed segments with.
+    /// A bell for the writer or the group commit to notify the maintenance with.
     #[must_use]
     pub fn bell(&self) -> MaintenanceBell {
         self.bell.clone()
     }
 
-    /// What it has done so far.
+    /// Counts of the maintenance so far.
     #[must_use]
     pub fn status(&self) -> Arc<MaintenanceStatus> {
         self.status.clone()
     }
 
-    /// Stops it and returns when it has stopped: the time one block takes, and one fsync. What it was at, the next run
-    /// does.
+    /// Stops the thread and waits for it: at most the time of one block and one fsync. The next run continues the
+    /// interrupted work.
     pub fn stop(self) {
         drop(self);
     }
@@ -185,20 +187,19 @@ fn run(mut rounds: Rounds, woken: &Receiver<()>) {
     }
 }
 
-/// Maintenance's work, without its thread.
+/// The work of the maintenance, without its thread.
 pub(super) struct Rounds {
     setup: MaintenanceSetup,
-    /// Segments sealed until then may be touched.
+    /// The newest segment that may be processed; all before it may be too.
     durable: Arc<Durable>,
     stop: Arc<AtomicBool>,
     status: Arc<MaintenanceStatus>,
-    /// Segments as they were when there was nothing more to do for them. A memory of at most one entry for each there
-    /// is.
+    /// Segments as they were when there was nothing more to do for them. At most one entry for each existing segment.
     settled: BTreeMap<SegmentName, Segment>,
-    /// When a failure was last said, and how many were not since.
+    /// Time of the last logged failure, and the number of failures not logged since.
     said: Option<Instant>,
     unsaid: u64,
-    /// Known from the first look into the directory on.
+    /// Set by the first listing of the directory.
     ages: Option<Ages>,
     now: Box<dyn Fn() -> Moment + Send>,
 }
@@ -215,7 +216,7 @@ impl Rounds {
         Self { setup, durable, stop, status, settled: BTreeMap::new(), said: None, unsaid: 0, ages: None, now }
     }
 
-    /// The same by another clock.
+    /// The same with another clock.
     #[cfg(test)]
     pub fn by_clock(self, now: impl Fn() -> Moment + Send + 'static) -> Self {
         Self { now: Box::new(now), ..self }
@@ -226,11 +227,11 @@ impl Rounds {
         self.setup.retain_age.map_or(MAINTENANCE_INTERVAL, |age| age.clamp(ROTATE_AGE_MIN, MAINTENANCE_INTERVAL))
     }
 
-    /// Looks at the clock, and whether the directory is still where it was.
+    /// Checks the clock, and that the directory is still in place.
     pub fn look(&mut self) {
         self.look_at_clock();
         if let Some(watch) = &self.setup.watch {
-            // What it finds it notes for `/ready`; the next round does nothing then.
+            // A finding is noted for `/ready`; the next round does nothing then.
             let _ = watch.look();
         }
     }
@@ -252,7 +253,7 @@ impl Rounds {
         self.stop.load(Ordering::Relaxed)
     }
 
-    /// Does what there is to do.
+    /// Runs one round over all segments.
     pub fn round(&mut self) {
         if let Err(error) = self.try_round() {
             self.failed("cannot list the data directory", &error.into());
@@ -268,7 +269,8 @@ impl Rounds {
         let catalog = self.list()?;
         self.settled.retain(|name, _| catalog.segments.binary_search_by_key(name, |segment| segment.name).is_ok());
         self.remove_leftovers(&catalog);
-        // What is too old is not worth compressing. What is too much may fit once it is compressed.
+        // Segments over the age limit are not worth compressing. Those over the byte limit may fit once they are
+        // compressed.
         self.retain(&Retention { bytes_limit: None, ..self.retention() }, false)?;
         let mut retained = Instant::now();
         let mut room = true;
@@ -301,14 +303,14 @@ impl Rounds {
         Retention { bytes_limit: self.setup.retain_bytes, age_limit: self.setup.retain_age }
     }
 
-    /// What is in the directory, without the segments that may not be on stable storage yet.
+    /// Lists the directory, without the segments that may not be on stable storage yet.
     fn list(&mut self) -> io::Result<Catalog> {
-        // Read first: whatever is sealed after it is left out.
+        // Read first: segments that are sealed after it are left out.
         let durable = self.durable.newest();
         let mut catalog = Catalog::list(&self.setup.directory)?;
         catalog.segments.retain(|segment| Some(segment.name) <= durable);
         if let Some(active) = self.setup.watch.as_ref().and_then(|watch| watch.moved_active()) {
-            // It may have been given the name of a sealed one, and is no such segment as long as it is written to.
+            // It may have got the name of a sealed segment, and does not count as one as long as it is written to.
             let is_active = |name: SegmentName| {
                 let found = fs::symlink_metadata(self.setup.directory.join(name.file(SegmentFile::Plain)));
                 found.is_ok_and(|found| (found.dev(), found.ino()) == active)
@@ -336,8 +338,8 @@ impl Rounds {
         }
     }
 
-    /// Makes the sidecar of a segment and compresses it, as far as that is to be done. False if there is no room on
-    /// the disk.
+    /// Makes the sidecar of a segment and compresses it, as far as necessary. Returns false if there is no space on the
+    /// disk.
     pub fn tend(&mut self, name: SegmentName, compress: bool) -> bool {
         match self.try_tend(name, compress) {
             Ok(settled) => {
@@ -346,7 +348,7 @@ impl Rounds {
                 }
             }
             Err(SegmentError::Stopped) => {}
-            // Deleted under our hands: there is nothing to do for it.
+            // Deleted meanwhile: there is nothing to do.
             Err(error) if error.is_missing() => {}
             Err(SegmentError::Malformed(what)) => {
                 count(&self.status.damaged, 1);
@@ -363,20 +365,20 @@ impl Rounds {
         true
     }
 
-    /// There is nothing more to do for a segment until its files change.
+    /// Marks a segment as one with nothing to do until its files change.
     fn settle(&mut self, name: SegmentName) {
         if let Ok(Some(segment)) = Segment::find(&self.setup.directory, name) {
             self.settled.insert(name, segment);
         }
     }
 
-    /// Returns whether there is nothing more to do.
+    /// Processes a segment. Returns true if there is nothing more to do.
     fn try_tend(&self, name: SegmentName, may_compress: bool) -> Result<bool, SegmentError> {
         let directory = &self.setup.directory;
         let Some(segment) = Segment::find(directory, name)? else { return Ok(false) };
         let sidecar = match Sidecar::read(directory, name) {
             Ok(sidecar) if sidecar.fits(segment.plain, segment.compressed) => sidecar,
-            // Segments never change: the sidecar is the witness of what was there, and stays.
+            // Segments never change: the sidecar is the evidence of the earlier content, and stays.
             Ok(sidecar) if segment.plain.is_some_and(|bytes| bytes != sidecar.bytes) => {
                 return Err(SegmentError::Malformed("its size differs from that in its sidecar".into()));
             }
@@ -389,7 +391,7 @@ impl Rounds {
             let what = format!("{} of its lines were not written by the server", sidecar.foreign_lines);
             return Err(SegmentError::Malformed(what));
         }
-        // Where both are there, compressing has begun, and is finished also if it is no longer asked for.
+        // If both exist, a compression was interrupted, and is completed even if compression is off.
         let begun = segment.compressed.is_some();
         let Some(plain_bytes) = segment.plain.filter(|_| (self.setup.compress || begun) && !sidecar.blocks.is_empty())
         else {
@@ -419,7 +421,8 @@ impl Rounds {
         self.make_sidecar(name)
     }
 
-    /// Deletes what is not kept, and returns what is. `is_final`: whatever could be made a sidecar has one.
+    /// Deletes the segments that are not kept, and returns the others. `is_final`: every segment that can have a
+    /// sidecar has one.
     fn retain(&mut self, retention: &Retention, is_final: bool) -> io::Result<Catalog> {
         self.look_at_clock();
         let mut catalog = self.list()?;
@@ -445,7 +448,7 @@ impl Rounds {
         Ok(catalog)
     }
 
-    /// Counts a failure, and says it unless one was said a short while ago.
+    /// Counts a failure, and logs it unless another one was logged a short while ago.
     fn failed(&mut self, doing: &str, error: &SegmentError) {
         count(&self.status.failures, 1);
         if self.said.is_some_and(|said| said.elapsed() < MAINTENANCE_INTERVAL) {

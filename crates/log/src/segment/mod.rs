@@ -1,18 +1,19 @@
-//! The log as it lies on the disk: the segment that grows, the sealed ones beside it, and what is known of each.
+//! The segments of the log on the disk: the active one, the sealed ones beside it, and the files that describe them.
 //!
 //! | file | what |
 //! |---|---|
 //! | `metrics.jsonl` | the active segment: the only one that is ever appended to |
 //! | `metrics-20260102T030405.678Z.jsonl` | a sealed segment; the time is that of its sealing, and names sort by it |
-//! | `metrics-20260102T030405.678Z.jsonl.zst` | the same, compressed: one zstd frame for each block, `zstd -d` reads it |
+//! | `metrics-20260102T030405.678Z.jsonl.zst` | the same, compressed: a zstd frame per block, `zstd -d` reads it |
 //! | `metrics-20260102T030405.678Z.index.json` | its sidecar: counts, times, checksums and names, block by block |
-//! | `*.tmp` | a file that is being made; worth nothing after a crash |
+//! | `*.tmp` | a file that is being made; useless after a crash |
 //!
-//! A sealed segment never changes: its lines are those of the active segment as they were, in their order. Where a segment
-//! is there both plain and compressed, the compression was interrupted, and the plain one is to be read. The sidecar is
-//! made after the sealing and can be made again from the segment at any time; a segment without one is just slower to ask.
+//! A sealed segment never changes: its lines are those of the active segment as they were, in their order. Where a
+//! segment exists both plain and compressed, the compression was interrupted, and the plain one is to be read. The
+//! sidecar is made after the sealing and can be made again from the segment at any time; a segment without one is only
+//! slower to query.
 //!
-//! This module knows the log's lines. It knows no HTTP, no ring and no query; it never touches the active segment but to read.
+//! This module parses the log's lines. It does not know HTTP, rings or queries; it only ever reads the active segment.
 
 mod age;
 mod blocks;

@@ -1,42 +1,42 @@
-//! The names of segments. They sort by time, whatever the clock does: each is later than the one before it. Behind the
-//! last time that can be written names go on with a sequence number, `metrics-99991231T235959.999Z_000001.jsonl`, which
+//! Names of segments. They sort by time, independent of the clock: each is later than the one before it. After the last
+//! time that can be written, names continue with a sequence number, `metrics-99991231T235959.999Z_000001.jsonl`, which
 //! sorts behind it as text too.
 
 use metric::{TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN, format_timestamp, parse_timestamp};
 use std::fmt;
 
-/// The segment that is appended to.
+/// Name of the segment that is appended to.
 pub const ACTIVE_NAME: &str = "metrics.jsonl";
 
 const PREFIX: &str = "metrics-";
-/// A time in the basic format of ISO 8601, in UTC.
+/// Bytes of a time in the basic format of ISO 8601, in UTC.
 const STAMP_BYTES: usize = "20260102T030405.678Z".len();
 /// The character before a sequence number. It sorts behind the dot that ends a name without one.
 const SEQUENCE_MARK: char = '_';
 const SEQUENCE_DIGITS: usize = 6;
 const SEQUENCE_MAX: u32 = 999_999;
 
-/// A sealed segment's name: the moment of its sealing, in epoch milliseconds, and a sequence number where time has come
-/// to its end.
+/// A sealed segment's name: the moment of its sealing, in epoch milliseconds, and a sequence number at the last such
+/// moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SegmentName {
     sealed_ms: i64,
     sequence: u32,
 }
 
-/// What a file that belongs to a sealed segment holds.
+/// The kind of a file that belongs to a sealed segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SegmentFile {
-    /// Its lines.
+    /// The lines.
     Plain,
-    /// Its lines, compressed.
+    /// The lines, compressed.
     Compressed,
-    /// Its sidecar.
+    /// The sidecar.
     Sidecar,
 }
 
 impl SegmentFile {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [Self; 3] = [Self::Plain, Self::Compressed, Self::Sidecar];
 
     const fn suffix(self) -> &'static str {
@@ -49,13 +49,12 @@ impl SegmentFile {
 }
 
 impl SegmentName {
-    /// The last name there is.
+    /// The last possible name.
     pub const LAST: Self = Self { sealed_ms: TIMESTAMP_MS_MAX, sequence: SEQUENCE_MAX };
 
-    /// The name of a segment that is sealed at `now_ms`, in epoch milliseconds, when `last` is the newest there is.
-    /// With a clock that has stood still or gone back it is one millisecond later than `last`, and at the end of time
-    /// the next in sequence. After
-    /// [`LAST`](Self::LAST) there is none: it is given again.
+    /// The name of a segment that is sealed at `now_ms`, in epoch milliseconds, when `last` is the newest one. If the
+    /// clock has stood still or gone back, it is one millisecond later than `last`, and at the last moment the next in
+    /// sequence. [`LAST`](Self::LAST) has no successor: it is returned again.
     #[must_use]
     pub fn after(last: Option<Self>, now_ms: i64) -> Self {
         let now_ms = now_ms.clamp(TIMESTAMP_MS_MIN, TIMESTAMP_MS_MAX);
@@ -68,19 +67,20 @@ impl SegmentName {
         }
     }
 
-    /// When the segment was sealed, in epoch milliseconds, by the clock that named it.
+    /// Time of the sealing, in epoch milliseconds, by the clock that named the segment.
     #[must_use]
     pub const fn sealed_ms(self) -> i64 {
         self.sealed_ms
     }
 
-    /// The name of one of its files.
+    /// The name of one of the segment's files.
     #[must_use]
     pub fn file(self, file: SegmentFile) -> String {
         format!("{PREFIX}{self}{}", file.suffix())
     }
 
-    /// The segment that a file belongs to, and what the file is of it. `None`: it is none of a sealed segment's.
+    /// The segment that a file belongs to, and the kind of the file. `None`: the file does not belong to a sealed
+    /// segment.
     #[must_use]
     pub fn parse(file_name: &str) -> Option<(Self, SegmentFile)> {
         let (stamp, rest) = file_name.strip_prefix(PREFIX)?.split_at_checked(STAMP_BYTES)?;
@@ -89,7 +89,7 @@ impl SegmentName {
             None => ("0", rest),
         };
         let file = SegmentFile::ALL.into_iter().find(|file| file.suffix() == suffix)?;
-        // The log's form of the time has three separators more.
+        // The log's format of the time has three separators more.
         let separated = [(0, 4, "-"), (4, 6, "-"), (6, 11, ":"), (11, 13, ":"), (13, STAMP_BYTES, "")];
         let mut text = String::with_capacity(STAMP_BYTES + 4);
         for (from, to, separator) in separated {
@@ -111,7 +111,7 @@ impl fmt::Display for SegmentName {
     }
 }
 
-/// A moment as it stands in the names of files: `20260102T030405.678Z`.
+/// A moment in the format of file names: `20260102T030405.678Z`.
 ///
 /// # Panics
 /// `ms`, in epoch milliseconds, is not within the years 0000 to 9999.

@@ -1,4 +1,4 @@
-//! Opening a file that should be a regular one, whatever it is.
+//! Opening a regular file, without blocking on anything else of its name.
 
 use std::{
     fs::{File, OpenOptions},
@@ -7,10 +7,10 @@ use std::{
     path::Path,
 };
 
-/// Opens a regular file to read it. A pipe in its place is not waited for.
+/// Opens a regular file for reading. A pipe in its place does not block.
 ///
 /// # Errors
-/// As the system says; of the kind [`ErrorKind::IsADirectory`] for everything that is no regular file.
+/// The error of the system call; of the kind [`ErrorKind::IsADirectory`] for everything that is not a regular file.
 pub fn open_regular(path: &Path) -> io::Result<File> {
     let is_not = || io::Error::new(ErrorKind::IsADirectory, "not a regular file");
     let opened = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path);

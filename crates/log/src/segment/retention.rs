@@ -1,23 +1,24 @@
-//! The choice of segments that have to go, and how one goes. Their age comes from `age`. Retention by bytes asks no
-//! clock.
+//! Retention: selecting the segments to delete, and deleting one. Their age comes from `age`. Retention by bytes uses
+//! no clock.
 
 use super::{Catalog, Segment, SegmentFile, SegmentName};
 use crate::os::dirent::sync_directory;
 use std::{fs, io, path::Path, time::Duration};
 
-/// How much is kept. Without a limit everything is.
+/// Limits of what is kept. Without a limit everything is kept.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Retention {
-    /// Bytes of the active segment and the sealed ones with their sidecars. What recovery has set aside does not count.
+    /// Bytes of the active segment and the sealed ones with their sidecars. Files that recovery has set aside do not
+    /// count.
     pub bytes_limit: Option<u64>,
     /// Time since a segment was sealed.
     pub age_limit: Option<Duration>,
 }
 
 impl Retention {
-    /// The segments of `catalog` that have to go: the oldest ones by name, however many it takes to come to the limit
-    /// of bytes, and all that are over the limit of age by `age_ms`, wherever they stand. Never the active one, even
-    /// where that alone is over the limit.
+    /// The segments of `catalog` to delete: the oldest ones by name, as many as necessary to meet the limit of bytes,
+    /// and all that are over the limit of age by `age_ms`, wherever they are in the order. Never the active one, even
+    /// where it alone is over the limit.
     #[must_use]
     pub fn overdue(&self, catalog: &Catalog, mut age_ms: impl FnMut(&Segment) -> i64) -> Vec<Segment> {
         let limit_ms = self.age_limit.map(|limit| i64::try_from(limit.as_millis()).unwrap_or(i64::MAX));
@@ -34,11 +35,11 @@ impl Retention {
     }
 }
 
-/// Deletes a segment: its lines first, so that no sidecar is missing that could be needed, then the sidecar. Whoever has its file
-/// open can read on. A file that is gone already is no error.
+/// Deletes a segment: its lines first, so that no sidecar is missing that could be needed, then the sidecar. A reader
+/// that has its file open can read on. A file that does not exist is not an error.
 ///
 /// # Errors
-/// If a file cannot be deleted. Those before it are gone.
+/// A file cannot be deleted. Those before it are deleted.
 pub fn retire(directory: &Path, name: SegmentName) -> io::Result<()> {
     for file in [SegmentFile::Compressed, SegmentFile::Plain, SegmentFile::Sidecar] {
         match fs::remove_file(directory.join(name.file(file))) {

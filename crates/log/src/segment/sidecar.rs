@@ -1,17 +1,17 @@
-//! The sidecar of a sealed segment: one JSON document that says what is in it, block by block, so that a reader can
-//! skip what it does not look for, and a check can tell which block was damaged.
+//! The sidecar of a sealed segment: one JSON document that describes its content, block by block, so that a reader can
+//! skip what it does not look for, and a check can find the damaged block.
 //!
 //! Blocks are runs of whole lines of about [`BLOCK_BYTES`](crate::limits::BLOCK_BYTES); together they are the segment,
-//! without a gap. Checksums are CRC-32 as in gzip and zlib (`python3 -c 'import zlib; …'` checks one), of the lines as
-//! they are when they are not compressed.
+//! without a gap. Checksums are CRC-32 as in gzip and zlib (`python3 -c 'import zlib; …'` checks one), of the lines
+//! before compression.
 //!
-//! The document ends with a checksum of itself, `,"self_crc32":…}`: of its bytes up to there and a closing brace,
-//! which is what it would be without it. A flipped bit in it must not make a reader skip what it looks for.
+//! The document ends with a checksum of itself, `,"self_crc32":…}`: of its bytes up to there and a closing brace, which
+//! is the document without its checksum. A flipped bit in it must not make a reader skip what it looks for.
 //!
-//! Promises: a sidecar that was read is of the form described here, and as it was written; its sums agree; its blocks,
-//! and its frames, follow each other without a gap; no number in it is beyond what a segment can have, and its names
-//! are names of the log. Reading any bytes at all takes a few times their number of memory, and never panics. Whether
-//! it is that of the segment beside it is told by [`Sidecar::fits`] and by the checksums.
+//! Promises: a sidecar that was read has the form described here, and is as it was written if it has a checksum of
+//! itself; its sums agree; its blocks, and its frames, follow each other without a gap; no number in it is beyond the
+//! limits of a segment, and its names are names of the log. Reading any bytes takes a small multiple of their number of
+//! memory, and never panics. [`Sidecar::fits`] and the checksums show whether it belongs to the segment beside it.
 
 use super::draft::Draft;
 use super::error::ensure;
@@ -34,31 +34,31 @@ use std::{
     path::Path,
 };
 
-/// What is known of a sealed segment.
+/// The description of a sealed segment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sidecar {
-    /// Version of this form: [`Sidecar::FORMAT`].
+    /// Version of the format: [`Sidecar::FORMAT`].
     pub format: u32,
     /// Bytes of the segment's lines, not compressed.
     pub bytes: u64,
-    /// Its lines that are the server's, each one metric.
+    /// Number of lines that the server wrote, each one metric.
     pub lines: u64,
-    /// Its lines that are not: see [`Block::foreign_lines`].
+    /// Number of other lines: see [`Block::foreign_lines`].
     pub foreign_lines: u64,
-    /// The earliest timestamp among its lines, in epoch milliseconds. Lines need not be in the order of their
+    /// The earliest timestamp among the lines, in epoch milliseconds. Lines need not be in the order of their
     /// timestamps. Later than `last_ms` if there is none.
     pub first_ms: i64,
-    /// The latest timestamp among its lines.
+    /// The latest timestamp among the lines.
     pub last_ms: i64,
-    /// CRC-32 of all its lines.
+    /// CRC-32 of all lines.
     pub crc32: u32,
-    /// The names that occur in it, in the order of their first line, as they stand in the log: escaped. `None`: there
-    /// are more than [`SEGMENT_NAMES_MAX`](crate::limits::SEGMENT_NAMES_MAX), or they are longer in all than
+    /// The names that occur in the segment, in the order of their first line, escaped as in the log. `None`: there are
+    /// more than [`SEGMENT_NAMES_MAX`](crate::limits::SEGMENT_NAMES_MAX), or they are longer in all than
     /// [`SEGMENT_NAMES_BYTES_MAX`](crate::limits::SEGMENT_NAMES_BYTES_MAX), and any name may occur.
     #[serde(deserialize_with = "list::<_, _, SEGMENT_NAMES_MAX>")]
     pub names: Option<Vec<String>>,
-    /// Its blocks, in order.
+    /// The blocks, in order.
     pub blocks: Vec<Block>,
 }
 
@@ -66,26 +66,26 @@ pub struct Sidecar {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Block {
-    /// Bytes of the segment before it, not compressed.
+    /// Bytes of the segment before the block, not compressed.
     pub offset: u64,
-    /// Its bytes, not compressed.
+    /// Bytes of the block, not compressed.
     pub bytes: u64,
-    /// Its lines that are the server's, each one metric.
+    /// Number of lines that the server wrote, each one metric.
     pub lines: u64,
-    /// Its lines that are not: somebody else's, damaged ones, a torn last one. Their times and names are in none of
-    /// the other fields, so a block that has one is never to be skipped.
+    /// Number of other lines: written by another process, damaged, a torn last one. Their times and names are in none
+    /// of the other fields, so a block that has one is never to be skipped.
     pub foreign_lines: u64,
-    /// The earliest timestamp among its lines, in epoch milliseconds. Later than `last_ms` if there is none.
+    /// The earliest timestamp among the lines, in epoch milliseconds. Later than `last_ms` if there is none.
     pub first_ms: i64,
-    /// The latest timestamp among its lines.
+    /// The latest timestamp among the lines.
     pub last_ms: i64,
-    /// CRC-32 of its lines.
+    /// CRC-32 of the lines.
     pub crc32: u32,
-    /// Indices, ascending, into the segment's `names`: those that occur in it. `None`: the segment lists none, or
-    /// there are more than [`BLOCK_NAMES_MAX`](crate::limits::BLOCK_NAMES_MAX), and any name may occur.
+    /// Indices, ascending, into the segment's `names`, of those that occur in the block. `None`: the segment lists
+    /// none, or there are more than [`BLOCK_NAMES_MAX`](crate::limits::BLOCK_NAMES_MAX), and any name may occur.
     #[serde(deserialize_with = "list::<_, _, BLOCK_NAMES_MAX>")]
     pub names: Option<Vec<u32>>,
-    /// Where it is in the compressed segment, if that was made.
+    /// Place in the compressed segment, if that exists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frame: Option<Frame>,
 }
@@ -94,14 +94,14 @@ pub struct Block {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Frame {
-    /// Bytes of the compressed file before it.
+    /// Bytes of the compressed file before the frame.
     pub offset: u64,
-    /// Its bytes.
+    /// Bytes of the frame.
     pub bytes: u64,
 }
 
 impl Block {
-    /// A block of nothing: adding up begins with it.
+    /// An empty block, the start value of sums.
     pub(super) const EMPTY: Self = Self {
         offset: 0,
         bytes: 0,
@@ -114,13 +114,13 @@ impl Block {
         frame: None,
     };
 
-    /// Whether a line of the block can have a timestamp with `from_ms` <= t < `to_ms`, as far as the sidecar can know.
+    /// True if a line of the block may have a timestamp with `from_ms` <= t < `to_ms`, as far as the sidecar can tell.
     #[must_use]
     pub fn may_hold(&self, from_ms: i64, to_ms: i64) -> bool {
         self.foreign_lines > 0 || (self.first_ms < to_ms && from_ms <= self.last_ms)
     }
 
-    /// Whether a line of the block can have the name at `index` in the segment's list, as far as the sidecar can know.
+    /// True if a line of the block may have the name at `index` in the segment's list, as far as the sidecar can tell.
     #[must_use]
     pub fn may_name(&self, index: u32) -> bool {
         self.foreign_lines > 0 || self.names.as_ref().is_none_or(|names| names.binary_search(&index).is_ok())
@@ -134,7 +134,7 @@ impl Sidecar {
     /// Reads the sidecar of a segment.
     ///
     /// # Errors
-    /// If it cannot be read, is longer than [`SIDECAR_BYTES_MAX`], or breaks the file's promises.
+    /// The file cannot be read, is longer than [`SIDECAR_BYTES_MAX`], or breaks one of the promises above.
     pub fn read(directory: &Path, name: SegmentName) -> Result<Self, SegmentError> {
         let file = open_regular(&directory.join(name.file(SegmentFile::Sidecar)))?;
         let mut text = Vec::new();
@@ -147,11 +147,12 @@ impl Sidecar {
         Ok(sidecar)
     }
 
-    /// Writes the sidecar of a segment, in place of one that is there, and returns when it is on stable storage.
-    /// Whoever may read the segment may read it.
+    /// Writes the sidecar of a segment, replacing an existing one, and returns when it is on stable storage. Its
+    /// permissions are those of the segment less the umask.
     ///
     /// # Errors
-    /// If it cannot be written, or is longer than [`SIDECAR_BYTES_MAX`]; what was there before is there still.
+    /// It cannot be written, or is longer than [`SIDECAR_BYTES_MAX`]; an existing sidecar is unchanged, unless only the
+    /// sync of the directory failed.
     pub fn write(&self, directory: &Path, name: SegmentName) -> Result<(), SegmentError> {
         let mut text = serde_json::to_vec(self).map_err(|error| SegmentError::Malformed(error.to_string()))?;
         add_checksum(&mut text);
@@ -163,14 +164,14 @@ impl Sidecar {
         Ok(draft.keep()?)
     }
 
-    /// Bytes of the compressed file, if the sidecar knows its frames.
+    /// Bytes of the compressed file, if the sidecar has its frames.
     #[must_use]
     pub fn compressed_bytes(&self) -> Option<u64> {
         self.blocks.last()?.frame.map(|frame| frame.offset + frame.bytes)
     }
 
-    /// Whether it can be that of a segment whose files, where they are there, have these sizes in bytes. Where the
-    /// plain file is there it decides.
+    /// True if the sidecar can belong to a segment with these sizes of its existing files, in bytes. Where the plain
+    /// file exists it decides.
     #[must_use]
     pub fn fits(&self, plain: Option<u64>, compressed: Option<u64>) -> bool {
         match (plain, compressed) {
@@ -179,7 +180,7 @@ impl Sidecar {
         }
     }
 
-    /// Whether it is consistent in itself.
+    /// Checks that the sidecar is consistent in itself.
     fn validate(&self) -> Result<(), SegmentError> {
         ensure(self.format == Self::FORMAT, || format!("its format is {}, not {}", self.format, Self::FORMAT))?;
         self.validate_names()?;
@@ -204,7 +205,7 @@ impl Sidecar {
                 && is_time(block.first_ms)
                 && is_time(block.last_ms);
             let place = block.offset == sum.bytes && (1..=BLOCK_BYTES_MAX).contains(&block.bytes);
-            // A line takes a byte at least.
+            // A line takes at least one byte.
             let counts = (1..=block.bytes).contains(&block.lines.saturating_add(block.foreign_lines));
             ensure(listed && frame && times && place && counts, || format!("block {number} is inconsistent"))?;
             // No sum overflows: each is at most 2^27 a block, and a sidecar has fewer than 2^28 bytes.
@@ -220,7 +221,7 @@ impl Sidecar {
         ensure(counts && times, || "its totals differ from the sums of its blocks".into())
     }
 
-    /// Whether its names are such as the log has, each once: whoever is asked about one may rely on it.
+    /// Checks that the names are valid names of the log, and unique, so that a query for one may rely on the list.
     fn validate_names(&self) -> Result<(), SegmentError> {
         let names = self.names.as_deref().unwrap_or_default();
         let bytes: usize = names.iter().map(String::len).sum();
@@ -233,7 +234,7 @@ impl Sidecar {
     }
 }
 
-/// Reads a list of at most `MAX` elements, or `null`: three bytes of JSON can be an element of 24 in memory.
+/// Reads a list of at most `MAX` elements, or `null`: three bytes of JSON can become an element of 24 in memory.
 fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>, const MAX: usize>(
     deserializer: D,
 ) -> Result<Option<Vec<T>>, D::Error> {
@@ -269,7 +270,7 @@ impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for List<T, MAX> {
     }
 }
 
-/// What stands before the checksum of the document itself.
+/// The bytes before the checksum of the document itself.
 const BEFORE_CHECKSUM: &[u8] = br#","self_crc32":"#;
 
 fn add_checksum(text: &mut Vec<u8>) {
@@ -279,8 +280,8 @@ fn add_checksum(text: &mut Vec<u8>) {
     text.extend_from_slice(format!("{crc32}}}\n").as_bytes());
 }
 
-/// The document as it was before its checksum was added, if that is right. One that has none is taken as it is:
-/// somebody may have made it with another tool.
+/// The document before its checksum was added, if the checksum is right. A document without one is accepted: it may
+/// have been made by another tool.
 fn without_checksum(mut text: Vec<u8>) -> Result<Vec<u8>, SegmentError> {
     let Some(at) = memmem::rfind(&text, BEFORE_CHECKSUM) else { return Ok(text) };
     let digits = text[at + BEFORE_CHECKSUM.len()..].strip_suffix(b"}\n").unwrap_or_default();

@@ -1,13 +1,14 @@
-//! What maintenance has done so far, for statistics.
+//! Counts and gauges of maintenance, for statistics.
 
 use std::sync::atomic::AtomicU64;
 
-/// Counts since the start, and what is there. Maintenance alone writes them; they need not agree with each other while it works.
+/// Counts since the start, and current sizes. Maintenance alone writes them; they need not agree with each other while
+/// it works.
 #[derive(Debug, Default)]
 pub struct MaintenanceStatus {
     /// Sidecars made.
     pub indexed: AtomicU64,
-    /// Lines that were none of the server's in the segments whose sidecars were made.
+    /// Foreign lines in the segments whose sidecars were made.
     pub foreign_lines: AtomicU64,
     /// Segments compressed.
     pub compressed: AtomicU64,
@@ -19,16 +20,16 @@ pub struct MaintenanceStatus {
     pub retired: AtomicU64,
     /// Bytes of those, sidecars included.
     pub retired_bytes: AtomicU64,
-    /// Attempts that failed, and are made again.
+    /// Attempts that failed, and are retried.
     pub failures: AtomicU64,
     /// Segments found damaged, and left as they are.
     pub damaged: AtomicU64,
     /// Times the wall clock was found set by more than a minute.
     pub clock_steps: AtomicU64,
     /// 1 while retention by age deletes nothing that was sealed before this run, as the clock cannot be compared with
-    /// that.
+    /// those times.
     pub age_held_back: AtomicU64,
-    /// Rounds through the directory, finished.
+    /// Completed rounds through the directory.
     pub rounds: AtomicU64,
     /// Sealed segments, at the end of the last round.
     pub segments: AtomicU64,

@@ -15,7 +15,7 @@ fn state() -> State {
     }
 }
 
-/// The state file of a directory of its own, as a server has it open.
+/// The state file in a directory of its own, as a server has it open.
 fn open_state() -> (TempDir, StateFile) {
     let directory = tempfile::tempdir().unwrap();
     let file = File::create_new(directory.path().join(STATE_NAME)).unwrap();
@@ -27,7 +27,7 @@ fn read(directory: &TempDir) -> Option<State> {
     State::parse(&fs::read_to_string(directory.path().join(STATE_NAME)).ok()?)
 }
 
-/// As if nothing had been looked at for long.
+/// Makes the next check due, as after a long time without one.
 fn make_due(state_file: &StateFile) {
     state_file.held().look_at_ns = 0;
 }
@@ -45,7 +45,7 @@ fn what_is_rewritten_in_place_is_read_back() {
             assert_eq!(read, State { boot, device, inode, committed_bytes, ..state() });
         }
     }
-    // The moment of the boot is that of the clock, once it is looked at.
+    // The moment of the boot is that of the clock, once it is checked.
     make_due(&state_file);
     state_file.record(9).unwrap();
     assert!(read(&directory).unwrap().boot.began_ns.abs_diff(Boot::now().began_ns) < 1_000_000_000);
@@ -78,7 +78,7 @@ fn a_lost_state_file_is_made_again_and_counted() {
             let read = read(&directory).unwrap();
             assert_eq!((read.standing, read.clean), (Standing::Sound, is_stop), "{what}");
             assert_eq!((read.committed_bytes, state_file.repairs()), (2 - u64::from(is_stop), 1), "{what}");
-            // And written on.
+            // Recording continues in the restored file.
             state_file.record(3).unwrap();
             assert_eq!(self::read(&directory).unwrap().committed_bytes, 3, "{what}");
             assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "{what}");
@@ -100,7 +100,7 @@ fn a_state_file_that_cannot_be_made_again_stops_nothing() {
     // Nothing is put into another directory of that name.
     fs::create_dir(directory.path()).unwrap();
     assert_eq!(record(6), (None, 0));
-    // It is tried again.
+    // A later record restores the file.
     fs::remove_dir(directory.path()).unwrap();
     fs::rename(&moved, directory.path()).unwrap();
     fs::remove_file(directory.path().join(STATE_NAME)).unwrap();

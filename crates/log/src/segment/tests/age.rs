@@ -8,10 +8,10 @@ use std::{
 use wake::clock::{Clock, Moment};
 
 const HOUR_MS: i64 = 3_600_000;
-/// Boots at any number.
+/// The moment of a boot, with an arbitrary boot time.
 const BOOTED: Moment = Moment { wall_ms: SEALED_MS, boot_ms: 5_000 };
 
-/// A run over a directory that keeps an hour, by a clock that the test moves.
+/// A run over a directory that keeps an hour, with a clock that the test moves.
 struct Run {
     directory: TempDir,
     clock: Arc<Mutex<Moment>>,
@@ -45,7 +45,7 @@ impl Run {
         Self::begin(self.directory, now)
     }
 
-    /// Time passes, and the wall clock is set besides; then there is a round. Returns the segments that are left.
+    /// Lets time pass, and sets the wall clock besides; then runs a round. Returns the remaining segments.
     fn after(&mut self, passed_ms: i64, set_by_ms: i64) -> Vec<SegmentName> {
         {
             let mut now = self.clock.lock().unwrap();
@@ -74,7 +74,7 @@ fn named(sealed_ms: i64) -> SegmentName {
     SegmentName::after(None, sealed_ms)
 }
 
-/// A segment with a line of each of these times, whose file was written last at `modified_ms`.
+/// Makes a segment with a line of each of these times, and a file that was last written at `modified_ms`.
 fn seal(directory: &TempDir, sealed_ms: i64, modified_ms: i64, times: &[i64]) -> SegmentName {
     let path = directory.path().join(named(sealed_ms).file(SegmentFile::Plain));
     let lines: String = times.iter().map(|&ms| line(ms, "n", 130)).collect();
@@ -88,7 +88,7 @@ fn empty() -> TempDir {
     tempfile::tempdir().unwrap()
 }
 
-/// A file of the log that was written at `now_ms`: the clock is in order.
+/// Makes a file of the log that was written at `now_ms`: the clock is right.
 fn written(directory: &TempDir, now_ms: i64) {
     seal(directory, now_ms, now_ms, &[]);
 }
@@ -100,7 +100,7 @@ fn a_boot_in_1970_that_is_corrected_deletes_nothing() {
     assert_eq!(run.after(30_000, 0), [sealed]);
     assert_eq!(run.after(1_000, SEALED_MS), [sealed], "it was stored seconds ago");
     assert_eq!(run.steps(), 1);
-    // After a restart nothing tells how old it is, so the hour begins again.
+    // After a restart its age is unknown, so the hour begins again.
     let mut run = run.again(Moment { wall_ms: SEALED_MS + 100_000, boot_ms: 100_000 });
     assert_eq!(run.after(HOUR_MS - 1_000, 0), [sealed]);
     assert_eq!(run.after(2_000, 0), []);
@@ -113,7 +113,7 @@ fn a_clock_days_behind_that_is_corrected_deletes_nothing() {
     let sealed = seal(&run.directory, behind_ms, behind_ms, &[behind_ms]);
     assert_eq!(run.after(0, 0), [sealed]);
     assert_eq!(run.after(60_000, SEALED_MS - behind_ms), [sealed]);
-    // Name, lines and file are of more than a year ago; it was sealed a minute ago.
+    // Name, lines and file are more than a year old; it was sealed a minute ago.
     let run = run.again(Moment { wall_ms: SEALED_MS + 120_000, boot_ms: 120_000 });
     written(&run.directory, SEALED_MS + 120_000);
     assert_eq!(run.left().len(), 2);
@@ -143,7 +143,7 @@ fn a_wild_step_is_counted_and_deletes_nothing_of_earlier_runs() {
         assert_eq!((run.left(), run.steps()), (vec![old], 0));
         assert_eq!(run.after(1_000, set_by_ms), [old]);
         assert!(run.steps() == 1 && run.is_held_back());
-        // Back again: that is a step too, and the hour counts from it.
+        // The clock is set back: that is a step too, and the hour counts from it.
         assert_eq!(run.after(1_000, -set_by_ms), [old]);
         assert_eq!(run.steps(), 2);
         assert_eq!(run.after(HOUR_MS - 1_000, 0), [old]);
@@ -167,7 +167,7 @@ fn a_name_in_the_future_keeps_nothing_from_going() {
     written(&directory, SEALED_MS);
     let old = seal(&directory, SEALED_MS - 2 * HOUR_MS, SEALED_MS, &[SEALED_MS - 2 * HOUR_MS]);
     let future_ms = SEALED_MS + 10 * 365 * 24 * HOUR_MS;
-    // One that says nothing else, one that was written two hours ago, and one with lines of half an hour ago.
+    // One without another date, one that was written two hours ago, and one with lines of half an hour ago.
     let unknown = seal(&directory, future_ms, future_ms, &[future_ms]);
     let aged = seal(&directory, future_ms + 1, SEALED_MS - 2 * HOUR_MS, &[SEALED_MS - 3 * HOUR_MS]);
     let young = seal(&directory, future_ms + 2, SEALED_MS - 2 * HOUR_MS, &[SEALED_MS - HOUR_MS / 2]);
@@ -183,7 +183,7 @@ fn clients_cannot_make_a_segment_old_nor_keep_it() {
     written(&directory, SEALED_MS);
     let past = seal(&directory, SEALED_MS - HOUR_MS / 2, SEALED_MS, &[0, SEALED_MS - 5 * 365 * 24 * HOUR_MS]);
     let ahead = seal(&directory, SEALED_MS - HOUR_MS / 2 - 1, SEALED_MS, &[253_402_300_799_999]);
-    // A name that cannot be, and old lines: the file was written just now.
+    // An impossible name, and old lines: the file was written just now.
     let unset = seal(&directory, 1_000, SEALED_MS, &[SEALED_MS - 5 * 365 * 24 * HOUR_MS]);
     let mut run = Run::begin(directory, BOOTED);
     assert_eq!(run.left(), [unset, ahead, past, named(SEALED_MS)]);

@@ -1,7 +1,7 @@
 use super::*;
 use std::thread;
 
-/// A directory of so many files is read in several pieces, between which a compression may go by.
+/// Number of segments: a directory of so many files is read in several pieces, between which a compression may happen.
 const SEGMENTS: i64 = 2_000;
 
 #[test]

@@ -79,7 +79,7 @@ fn the_plain_one_stays_if_anything_is_wrong() {
     fs::write(&plain, &log[1..]).unwrap();
     failed(&sidecar, &RUNNING, &format!("its sidecar describes {} bytes, not {}", log.len(), log.len() - 1));
     fs::write(&plain, &log).unwrap();
-    // Writing to it fails as it does on a full disk.
+    // Writing to it fails as on a full disk.
     let draft = directory.path().join(name(0).file(SegmentFile::Compressed) + ".tmp");
     std::os::unix::fs::symlink("/dev/full", &draft).unwrap();
     let error = compress(directory.path(), name(0), &sidecar, &RUNNING).unwrap_err();

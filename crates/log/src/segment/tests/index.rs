@@ -5,7 +5,7 @@ use std::{
     io::{self, Read},
 };
 
-/// The sidecar, made slowly and plainly, held against what the lines are.
+/// Computes the sidecar's values in a slow and plain way, and compares them.
 fn check(log: &[u8], sidecar: &Sidecar) {
     let mut at = 0;
     for (number, block) in sidecar.blocks.iter().enumerate() {
@@ -77,7 +77,7 @@ fn foreign_lines_are_counted_and_never_skipped() {
     assert_eq!((whole.foreign_lines, foreign.foreign_lines), (0, 5));
     assert!(whole.may_hold(5, 6) && !whole.may_hold(6, 9) && !whole.may_hold(0, 5) && foreign.may_hold(6, 9));
     assert!(whole.may_name(0) && !whole.may_name(1) && foreign.may_name(1));
-    // Of nothing but theirs.
+    // A segment of foreign lines only.
     let sidecar = indexed(theirs.as_bytes());
     assert_eq!((sidecar.lines, sidecar.foreign_lines, sidecar.first_ms > sidecar.last_ms), (0, 3, true));
 }

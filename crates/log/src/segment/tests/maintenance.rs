@@ -28,7 +28,7 @@ fn setup(directory: &Path) -> MaintenanceSetup {
     }
 }
 
-/// A run of maintenance as after a start, without its thread.
+/// Starts a run of maintenance without its thread.
 fn start(setup: MaintenanceSetup) -> Run {
     let (status, stop) = (Arc::new(MaintenanceStatus::default()), Arc::new(AtomicBool::new(false)));
     let durable = Arc::new(Durable::default());
@@ -48,7 +48,7 @@ fn counts(status: &MaintenanceStatus) -> [u64; 5] {
 
 type Files = BTreeMap<String, Vec<u8>>;
 
-/// What the directory holds after each step of compressing a segment.
+/// Contents of the directory after each step of compressing a segment.
 fn steps(directory: &TempDir) -> Vec<(&'static str, Files)> {
     let [plain, compressed, sidecar] =
         [SegmentFile::Plain, SegmentFile::Compressed, SegmentFile::Sidecar].map(|file| name(0).file(file));
@@ -101,7 +101,7 @@ fn whatever_step_was_the_last_the_next_run_finishes() {
         assert!(files(directory.path()) == *done, "{step}");
         let first = counts(&run.status);
         assert_eq!(first[2..], [0, 0, 0], "{step}");
-        // And there is nothing more to do, for this run or another.
+        // There is nothing more to do, for this run or another.
         run.rounds.round();
         assert_eq!(counts(&run.status), first, "{step}");
         let mut other = compressing(directory.path());
@@ -109,7 +109,7 @@ fn whatever_step_was_the_last_the_next_run_finishes() {
         assert_eq!(counts(&other.status), [0; 5], "{step}");
         assert!(files(directory.path()) == *done, "{step}");
 
-        // A run that does not compress finishes only what was begun.
+        // A run that does not compress completes only a compression that was begun.
         restore(directory.path(), state);
         start(setup(directory.path())).rounds.round();
         let begun = state.contains_key(&name(0).file(SegmentFile::Compressed));
@@ -166,7 +166,7 @@ fn retention_spares_what_is_none_of_its_own() {
     assert_eq!(run.status.segment_bytes.load(Relaxed), catalog.sealed_bytes());
     assert!(catalog.sealed_bytes() + 1_000 <= bytes);
 
-    // By age, all of them: they were sealed long ago.
+    // By age all of them are deleted: they were sealed long ago.
     let mut run = start(MaintenanceSetup { retain_age: Some(Duration::from_secs(60)), ..setup(directory.path()) });
     run.rounds.round();
     assert_eq!(counts(&run.status), [0, 0, 2, 0, 0]);
@@ -215,13 +215,13 @@ fn a_damaged_segment_stays_as_it_is_and_is_said_once() {
         let file = name(number).file(SegmentFile::Plain);
         assert!(files(directory.path())[&file] == plain[&file]);
     }
-    // Cut, it is none that its sidecar knows: the sidecar stays, as the witness of what was there.
+    // A truncated segment does not match its sidecar, which stays as the evidence of the earlier content.
     let witness = fs::read(path(&directory, 1, SegmentFile::Sidecar)).unwrap();
     fs::write(path(&directory, 1, SegmentFile::Plain), &log).unwrap();
     run.rounds.round();
     assert_eq!(counts(&run.status), [3, 1, 0, 0, 3]);
     assert_eq!(fs::read(path(&directory, 1, SegmentFile::Sidecar)).unwrap(), witness);
-    // Repaired, which moves the sidecar aside, it is like any other.
+    // After a repair, which moves the sidecar aside, it is like any other segment.
     fs::remove_file(path(&directory, 1, SegmentFile::Sidecar)).unwrap();
     run.rounds.round();
     assert_eq!(counts(&run.status), [4, 2, 0, 0, 3]);
@@ -258,7 +258,7 @@ fn what_fails_is_tried_again_and_harms_nothing() {
     run.rounds.round();
     assert_eq!(counts(&run.status), [2, 2, 0, 2, 0]);
 
-    // A directory that is gone, and one that is back.
+    // A directory that is missing, and then back.
     let moved = directory.path().with_extension("moved");
     fs::rename(directory.path(), &moved).unwrap();
     run.rounds.round();
@@ -308,7 +308,7 @@ fn the_thread_works_when_it_is_woken_and_stops_when_told() {
         wait_for(&status.compressed, number.unsigned_abs() + 1);
     }
     maintenance.stop();
-    // Nobody listens any more, and that does no harm.
+    // The thread has stopped, and a notification does no harm.
     fs::write(path(&directory, 5, SegmentFile::Plain), &log).unwrap();
     bell.sealed(name(5));
     assert_eq!(

@@ -93,7 +93,7 @@ proptest! {
         prop_assert!(matches!(read(&directory, &bytes), Err(SegmentError::Malformed(_))));
     }
 
-    /// Without a checksum of itself, so that all that is changed is looked at.
+    /// Without a checksum of itself, so that all changes reach the validation.
     #[test]
     fn a_changed_sidecar_is_consistent_or_an_error(
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..3_usize), 1..4),
@@ -104,7 +104,7 @@ proptest! {
         for (at, byte, removed) in changes {
             let at = at.index(text.len());
             let end = text.len().min(at + removed);
-            // Digits mostly: what is no JSON is refused at once.
+            // Digits mostly: text that is not JSON is refused at once.
             text.splice(at..end, [if byte < 200 { b'0' + byte % 10 } else { byte }]);
         }
         if let Ok(read) = read(&directory, &text) {

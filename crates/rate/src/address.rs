@@ -1,4 +1,4 @@
-//! Who a client is where nothing authenticates it: its address, or for a peer of a unix socket, which has none, its
+//! The identity of a client without authentication: its address, or for a peer of a unix socket, which has none, its
 //! user.
 
 use std::{fmt, net::IpAddr};
@@ -6,9 +6,9 @@ use std::{fmt, net::IpAddr};
 /// A client's address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ClientAddress {
-    /// An address of the network.
+    /// A network address.
     Ip(IpAddr),
-    /// A user of this host, by its number: who connected to a unix socket (`SO_PEERCRED`, unix(7)).
+    /// A user of this host, by number: the peer of a unix socket (`SO_PEERCRED`, unix(7)).
     User(u32),
 }
 
@@ -22,7 +22,7 @@ impl fmt::Display for ClientAddress {
 }
 
 impl From<IpAddr> for ClientAddress {
-    /// An IPv4 address that came mapped over IPv6 (`::ffff:192.0.2.1`) is the IPv4 address.
+    /// Converts an IPv4 address that is mapped over IPv6 (`::ffff:192.0.2.1`) to the IPv4 address.
     fn from(address: IpAddr) -> Self {
         Self::Ip(address.to_canonical())
     }

@@ -1,13 +1,13 @@
-//! The way of an allow or deny event off a reactor: a lock-free ring with one producer and one consumer.
+//! The ring that carries allow and deny events off a reactor: lock-free, with one producer and one consumer.
 //!
-//! Owns the ring's memory and its two indices. Promises that the producer never waits: when the ring is full the event is
-//! dropped and counted; and that what was taken in comes out once, in order. What was offered is at all times the sum of
-//! what was taken in and what was dropped.
+//! Owns the ring's memory and its two indices. Promises that the producer never waits: when the ring is full the event
+//! is dropped and counted; and that every accepted event is taken out once, in order. The count of offered events is at
+//! all times the sum of the accepted and the dropped ones.
 //!
-//! The slots are atomics used with relaxed ordering, which on x86-64 and AArch64 are plain loads and stores, so no unsafe
-//! code is needed. What orders them is the pair of indices. The producer publishes `tail` with release after it has filled
-//! slots, and the consumer takes it with acquire before it reads them. The consumer publishes `head` with release after
-//! it has read slots, and the producer takes it with acquire before it fills them again.
+//! The slots are atomics used with relaxed ordering, which on x86-64 and AArch64 are plain loads and stores, so no
+//! unsafe code is needed. The pair of indices orders them. The producer publishes `tail` with release after it has
+//! filled slots, and the consumer loads it with acquire before it reads them. The consumer publishes `head` with
+//! release after it has read slots, and the producer loads it with acquire before it fills them again.
 
 use super::ClientKey;
 use wake::sync::{
@@ -15,14 +15,14 @@ use wake::sync::{
     atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
-/// What is reported of one request of a client.
+/// A report of one request of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Event {
     /// The client.
     pub key: ClientKey,
-    /// When, in nanoseconds of the limiter's clock; below 2^62, which is 146 years.
+    /// Time of the event, in nanoseconds of the limiter's clock; below 2^62, which is 146 years.
     pub stamp_ns: u64,
-    /// What happened.
+    /// The kind of event.
     pub kind: EventKind,
 }
 
@@ -33,11 +33,11 @@ pub enum EventKind {
     Refused,
     /// The limiter admitted the request.
     Admitted,
-    /// The request, which was admitted before, brought metrics with timestamps far from now.
+    /// The request, which was admitted before, has metrics with timestamps far from now.
     FarFromNow,
 }
 
-/// An event at rest: two words of key, and the stamp with the kind below it. 24 bytes.
+/// An event in the ring: two words of key, and the stamp with the kind in its two lowest bits. 24 bytes.
 #[derive(Debug, Default)]
 struct Slot([AtomicU64; 3]);
 
@@ -61,17 +61,17 @@ impl Slot {
     }
 }
 
-/// Keeps what the two sides write 128 bytes apart: the prefetcher of x86-64 fetches cache lines in pairs.
+/// Keeps the fields that the two sides write 128 bytes apart: the prefetcher of x86-64 fetches cache lines in pairs.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Line<T>(T);
 
-/// What the producer writes.
+/// The fields that the producer writes.
 #[derive(Debug, Default)]
 struct Produced {
-    /// Events ever taken in.
+    /// Number of events accepted since the ring was made.
     tail: AtomicUsize,
-    /// Events ever dropped.
+    /// Number of events dropped since the ring was made.
     dropped: AtomicU64,
 }
 
@@ -79,7 +79,7 @@ struct Produced {
 struct Ring {
     slots: Box<[Slot]>,
     produced: Line<Produced>,
-    /// Events ever taken out; the consumer writes it.
+    /// Number of events taken out since the ring was made; the consumer writes it.
     head: Line<AtomicUsize>,
 }
 
@@ -89,12 +89,12 @@ impl Ring {
     }
 }
 
-/// The producer's end. One per ring: it stays with its reactor.
+/// The producer's end. One per ring, owned by its reactor.
 #[derive(Debug)]
 pub struct EventSender {
     ring: Arc<Ring>,
     tail: usize,
-    /// `head` as it was when last looked at; looked at again only when the ring seems full.
+    /// `head` as it was last loaded; loaded again only when by it the ring is full.
     head_seen: usize,
     dropped: u64,
 }
@@ -106,10 +106,10 @@ pub struct EventReceiver {
     head: usize,
 }
 
-/// A ring for `capacity` events, a power of two.
+/// Creates a ring for `capacity` events, a power of two.
 ///
 /// # Panics
-/// When `capacity` is not a power of two.
+/// `capacity` is not a power of two.
 #[must_use]
 pub fn event_ring(capacity: usize) -> (EventSender, EventReceiver) {
     assert!(capacity.is_power_of_two(), "a ring of {capacity} events: not a power of two");
@@ -123,7 +123,7 @@ pub fn event_ring(capacity: usize) -> (EventSender, EventReceiver) {
 }
 
 impl EventSender {
-    /// Puts an event in the ring. Answers `false` when the ring is full: the event is then dropped and counted.
+    /// Puts an event in the ring. Returns `false` when the ring is full: the event is then dropped and counted.
     #[inline]
     pub fn offer(&mut self, event: Event) -> bool {
         debug_assert!(event.stamp_ns >> 62 == 0, "the stamp leaves two bits for the kind");
@@ -138,7 +138,7 @@ impl EventSender {
         true
     }
 
-    /// Whether [`offer`](Self::offer) would drop an event now.
+    /// True if [`offer`](Self::offer) would drop an event now.
     #[inline]
     pub fn is_full(&mut self) -> bool {
         let capacity = self.ring.slots.len();
@@ -150,8 +150,8 @@ impl EventSender {
 }
 
 impl EventReceiver {
-    /// Takes out, oldest first, the events that are in the ring at this moment, and answers how many they were. Ends whatever
-    /// the producer does meanwhile; what it adds is left for the next call.
+    /// Takes out, oldest first, the events that are in the ring at this moment, and returns their number. Events that
+    /// the producer adds meanwhile are left for the next call, so a busy producer cannot prolong it.
     pub fn drain(&mut self, mut take: impl FnMut(Event)) -> usize {
         let tail = self.ring.produced.0.tail.load(Ordering::Acquire);
         let count = tail.wrapping_sub(self.head);

@@ -1,7 +1,7 @@
-//! What stands for a client in the limiter: a keyed 128-bit hash of its `Authorization` value or of its address.
+//! Client keys of the limiter: a keyed 128-bit hash of a client's `Authorization` value or of its address.
 //!
-//! Owns the two hash keys of the process. No secret is kept, only its hash; and since the hash keys are random and never
-//! leave the process, nobody outside can choose two values that collide, or many that crowd one shard.
+//! Owns the two hash keys of the process. No secret is kept, only its hash; and since the hash keys are random and
+//! never leave the process, no client can choose two values that collide, or many that crowd one shard.
 
 use crate::{ClientAddress, limits::IPV6_PREFIX_DEFAULT};
 use std::{
@@ -10,14 +10,15 @@ use std::{
     net::IpAddr,
 };
 
-/// Set before the bytes of an `Authorization` value, so that no value can equal an address.
+/// Written before the bytes of an `Authorization` value, so that no value can equal an address.
 const DOMAIN_AUTHORIZATION: u8 = 1;
-/// Set before the octets of an address.
+/// Written before the octets of an address.
 const DOMAIN_ADDRESS: u8 = 2;
-/// Set before the number of a user.
+/// Written before the number of a user.
 const DOMAIN_USER: u8 = 3;
 
-/// One client. Two clients share a key with probability 2^-128 a pair: at 2^20 clients, 2^-89 for any two of them.
+/// The key of one client. Two clients share a key with probability 2^-128 a pair: at 2^20 clients, 2^-89 for any two of
+/// them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct ClientKey {
     high: u64,
@@ -30,11 +31,11 @@ impl ClientKey {
         [self.high, self.low]
     }
 
-    /// A place in a table of so many.
+    /// Index in a table of `places` places.
     #[inline]
     #[must_use]
     pub const fn place(self, places: usize) -> usize {
-        // The remainder is below a number that is a usize.
+        // The remainder is below `places`, a usize.
         #[expect(clippy::cast_possible_truncation, reason = "below `places`")]
         let place = (self.low % places as u64) as usize;
         place
@@ -53,11 +54,11 @@ impl fmt::Display for ClientKey {
     }
 }
 
-/// Makes client keys. One per process, cloned to each core: keys made by clones agree.
+/// The hash function of client keys. One per process, cloned to each core: the keys of clones agree.
 ///
 /// Each half of a key is a SipHash-1-3 (Aumasson and Bernstein, 2012) under keys of its own, random per process. The
-/// standard library draws 128 random bits once per thread and counts up by one for each further `RandomState`, so the two
-/// halves are keyed differently; SipHash has no known weakness under related keys.
+/// standard library draws 128 random bits once per thread and counts up by one for each further `RandomState`, so the
+/// two halves are keyed differently; SipHash has no known weakness under related keys.
 #[derive(Debug, Clone)]
 pub struct ClientKeys {
     high: RandomState,
@@ -78,14 +79,14 @@ impl ClientKeys {
         Self::default()
     }
 
-    /// The same, taking IPv6 addresses that agree in their first `bits` (1 to 128) for one client.
+    /// Sets the IPv6 prefix: addresses that agree in their first `bits` (1 to 128) are one client.
     #[must_use]
     pub fn with_ipv6_prefix(self, bits: u8) -> Self {
         Self { ipv6_prefix: bits.clamp(1, 128), ..self }
     }
 
-    /// The client who presents this `Authorization` value, by what it means: the case of its scheme and the blanks
-    /// around and after that make no difference, and `Bearer` before a token makes none either.
+    /// The client that presents this `Authorization` value, by its meaning: the case of its scheme and the blanks
+    /// around and after that make no difference, and neither does `Bearer` before a token.
     #[inline]
     #[must_use]
     pub fn authorization(&self, value: &[u8]) -> ClientKey {
@@ -100,8 +101,8 @@ impl ClientKeys {
         })
     }
 
-    /// The client at this address, or this user of the host. An IPv4 address is the same client whether it came in over
-    /// an IPv4 socket or mapped over an IPv6 one (`::ffff:192.0.2.1`); an IPv6 address counts with its prefix alone.
+    /// The client at this address, or this user of the host. An IPv4 address is the same client over an IPv4 socket and
+    /// mapped over an IPv6 one (`::ffff:192.0.2.1`); of an IPv6 address only the prefix counts.
     #[inline]
     #[must_use]
     pub fn address(&self, address: ClientAddress) -> ClientKey {
@@ -130,7 +131,7 @@ impl ClientKeys {
             write(&mut hasher);
             hasher.finish()
         };
-        // Zero stands for a free place in the table; one value in 2^128 is another's then.
+        // Zero marks a free place in the table; one value in 2^128 therefore shares the key of another.
         match [half(&self.high), half(&self.low)] {
             [0, 0] => ClientKey { high: 0, low: 1 },
             [high, low] => ClientKey { high, low },
@@ -138,13 +139,13 @@ impl ClientKeys {
     }
 }
 
-/// Whether an `Authorization` value names anybody.
+/// True if an `Authorization` value has credentials.
 #[must_use]
 pub fn has_credentials(value: &[u8]) -> bool {
     !scheme_and_token(value).1.is_empty()
 }
 
-/// The scheme of an `Authorization` value and what follows it (RFC 9110, 11.4: `auth-scheme 1*SP token68`). The scheme
+/// The scheme of an `Authorization` value and the rest of it (RFC 9110, 11.4: `auth-scheme 1*SP token68`). The scheme
 /// is empty where there is none, or where it is `Bearer`: a bare token and the same token as a bearer's are one.
 fn scheme_and_token(value: &[u8]) -> (&[u8], &[u8]) {
     let value = trim_blanks(value);

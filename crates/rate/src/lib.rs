@@ -1,10 +1,10 @@
-//! Holds each client to its rate, exactly, also when its connections are spread over cores; and tells who was allowed and
-//! who was refused without ever making the request path wait.
+//! Exact rate limits per client, also when a client's connections are spread over cores, and totals of who was allowed
+//! and who was refused, without ever blocking the request path.
 //!
-//! Owns the sliding-window log of every client ([`Limiter`]), the hash that stands for a client ([`ClientKeys`]), the
-//! rings that carry allow and deny events off the reactors ([`event_ring`]) and the totals per client that are kept from
-//! them ([`TopClients`]). Takes `now` from its caller: it reads no clock, makes no system call of its own and knows no
-//! HTTP. Depends on `wake` alone.
+//! Owns the sliding-window log of every client ([`Limiter`]), the hash that identifies a client ([`ClientKeys`]), the
+//! rings that carry allow and deny events off the reactors ([`event_ring`]) and the totals per client that are kept
+//! from them ([`TopClients`]). Takes `now` from its caller: it reads no clock, makes no system call of its own and does
+//! not know HTTP. Depends on `wake` alone.
 
 #![cfg_attr(loom, allow(unused))]
 

@@ -1,8 +1,8 @@
-//! The limiter as the cores share it: shards, each a table under a lock of its own.
+//! The limiter that the cores share: shards, each a table under a lock of its own.
 //!
-//! Owns the locks and the bounds. Promises that all decisions about one client can be put in one order - the order in which
-//! they held the lock of its shard - in which a single sequential limiter with a clock that does not go back would have
-//! made the same ones; and that no decision does more than a bounded amount of work. Reads no clock.
+//! Owns the locks and the bounds. Promises that all decisions about one client can be put in one order - the order in
+//! which they held the lock of its shard - in which a single sequential limiter with a clock that does not go back
+//! would have made the same ones; and that no decision does more than a bounded amount of work. Reads no clock.
 
 use super::{
     ClientKey,
@@ -16,7 +16,7 @@ use wake::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-/// What the limiter says to one request.
+/// The limiter's decision on one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
     /// Within the rate. The request now counts.
@@ -27,7 +27,8 @@ pub enum Decision {
     },
     /// Over the rate. The request does not count.
     Refused {
-        /// Nanoseconds from the `now_ns` of the request until one of this client can be admitted again; at least 1.
+        /// Nanoseconds from the `now_ns` of the request until a request of this client can be admitted again; at least
+        /// 1.
         retry_after_ns: u64,
     },
     /// Over the rate of bytes. The request does not count.
@@ -36,52 +37,52 @@ pub enum Decision {
         retry_after_ns: u64,
     },
     /// The name is new, and its address has too many on record, or all addresses together have. The request does not
-    /// count: it is to be charged to the address.
+    /// count: the caller charges it to the address.
     NamesFull,
-    /// No memory is left to account for the request: the shard holds as many clients as it may, none of those looked at
+    /// No memory is left to account for the request: the shard holds its maximum of clients, none of those checked is
     /// idle, or all stamps together have reached their bound. The request does not count.
     TableFull,
 }
 
-/// What a limiter is made of.
+/// Configuration of a limiter.
 #[derive(Debug, Clone, Copy)]
 pub struct LimiterSetup {
     /// Admissions of one client in any window, up to [`RATE_LIMIT_CAP`]; 0: without limit.
     pub limit: u32,
-    /// Bytes that one client is charged in a window; 0: without limit. What is left unused is kept for one window.
+    /// Bytes that one client is charged in a window; 0: without limit. The unused part is kept for one window.
     pub bytes_limit: u64,
-    /// Names on record that came from one address.
+    /// Names of one address that may be on record.
     pub names_limit: u32,
     /// Length of the window in nanoseconds; at least 1.
     pub window_ns: u64,
     /// Number of shards; a power of two. See [`crate::limits::RATE_SHARDS_PER_CORE`].
     pub shards: usize,
-    /// Clients on record at one time, at least one a shard. Each shard has its equal part, so that chance fills the first
-    /// shard a little before the whole table is full.
+    /// Clients on record at one time, at least one a shard. Each shard has an equal part, so by chance the first shard
+    /// is full a little before the whole table is.
     pub clients_max: usize,
     /// Bytes for the stamps of all clients; at least one slab of 16 KiB.
     pub stamp_bytes_max: usize,
 }
 
-/// What a request was charged, to be charged further or given back.
+/// The charge for a request, which can be increased or refunded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Charge {
-    /// To whom.
+    /// The charged client.
     pub client: ClientKey,
-    /// On whose account the client has its place.
+    /// Standing by which the client has its place.
     pub standing: Standing,
-    /// When, as [`Decision::Admitted`] says.
+    /// Time of the charge, from [`Decision::Admitted`].
     pub stamp_ns: u64,
-    /// Bytes, all in all.
+    /// Bytes in total.
     pub bytes: u64,
 }
 
-/// Limits every client to so many admissions in any window. Shared by reference between all cores.
+/// Limits the admissions and bytes of every client in any window. Shared by reference between all cores.
 #[derive(Debug)]
 pub struct Limiter {
     common: Common,
     shards: Box<[Shard]>,
-    /// The shard that is tended next.
+    /// The shard that the next call of [`tend`](Limiter::tend) processes.
     tended: AtomicUsize,
     table_bytes: usize,
 }
@@ -91,15 +92,15 @@ pub struct Limiter {
 #[repr(align(128))]
 struct Shard {
     table: Mutex<Table>,
-    /// As in the table, to be read without the lock.
+    /// The number in the table, readable without the lock.
     clients: AtomicUsize,
 }
 
 impl Limiter {
-    /// A limiter with nobody on record. Takes all memory but that of the stamps now.
+    /// A limiter without clients on record. Allocates all memory but that of the stamps at once.
     ///
     /// # Panics
-    /// When `setup` breaks a bound that its fields state.
+    /// `setup` breaks a bound that its fields state.
     #[must_use]
     pub fn new(setup: LimiterSetup) -> Self {
         let LimiterSetup { limit, bytes_limit, names_limit, window_ns, shards, clients_max, stamp_bytes_max } = setup;
@@ -125,21 +126,21 @@ impl Limiter {
         }
     }
 
-    /// Decides on one request of `key` that came at `now_ns`, by a monotonic clock that all cores share. A `now_ns` before
-    /// one that the shard has already seen is taken as that one.
+    /// Decides on one request of `key` that arrived at `now_ns`, by a monotonic clock that all cores share. A `now_ns`
+    /// before one that the shard has already seen counts as that one.
     #[inline]
     pub fn admit(&self, key: ClientKey, now_ns: u64) -> Decision {
         self.charge(key, || Standing::PROVEN, 0, now_ns)
     }
 
-    /// As [`admit`](Self::admit), for a request of which `bytes` are known to cost something. `standing` is called if
-    /// the client is not on record.
+    /// As [`admit`](Self::admit), for a request with a known cost of `bytes`. `standing` is called if the client is not
+    /// on record.
     #[inline]
     pub fn charge(&self, client: ClientKey, standing: impl FnOnce() -> Standing, bytes: u64, now_ns: u64) -> Decision {
         self.decide(client, standing, Cost { is_request: true, bytes }, now_ns, || ())
     }
 
-    /// Charges `bytes` more to a request that was charged before, and enters them in `charge` if they are admitted.
+    /// Charges `bytes` more to a request that was charged before, and adds them to `charge` if they are admitted.
     #[inline]
     pub fn charge_bytes(&self, charge: &mut Charge, bytes: u64, now_ns: u64) -> Decision {
         let cost = Cost { is_request: false, bytes };
@@ -150,9 +151,9 @@ impl Limiter {
         decision
     }
 
-    /// Gives a charge back, as far as it still counts: for a request that was refused for no reason of its client's. In
-    /// the one order of all decisions, those after it are made as if the request had never been admitted. Once for each
-    /// charge.
+    /// Refunds a charge, as far as it still counts: for a request that was refused for a reason that is not its
+    /// client's. In the one order of all decisions, those after it are made as if the request had never been admitted.
+    /// To be called once for each charge.
     pub fn refund(&self, charge: Charge, now_ns: u64) {
         let cost = Cost { is_request: true, bytes: charge.bytes };
         self.shards[self.shard_of(charge.client)].lock().refund(
@@ -164,13 +165,13 @@ impl Limiter {
         );
     }
 
-    /// The standing of a name that came from `address`.
+    /// The standing of a name of `address`.
     #[inline]
     pub fn named(&self, address: ClientKey) -> Standing {
         self.common.names.standing(address)
     }
 
-    /// As [`charge`](Self::charge), and calls `witness` while the shard's lock is held: the tests learn from it the one
+    /// As [`charge`](Self::charge), and calls `witness` while the shard's lock is held: tests derive from it the one
     /// order in which all decisions were made.
     pub(super) fn decide(
         &self,
@@ -191,9 +192,9 @@ impl Limiter {
         decision
     }
 
-    /// Looks at the next [`RATE_TEND_SLOTS`] slots of one shard, each time another, and forgets the idle clients there, at
-    /// `now_ns` as in [`admit`](Self::admit). For the tick of each reactor: new clients make room for themselves without it, but
-    /// when none come, this is what gives memory back.
+    /// Checks the next [`RATE_TEND_SLOTS`] slots of one shard, each time of another, and forgets the idle clients
+    /// there, at `now_ns` as in [`admit`](Self::admit). Called by the tick of each reactor: new clients make room for
+    /// themselves without it, but when none arrive, this returns the memory.
     pub fn tend(&self, now_ns: u64) {
         let shard = &self.shards[self.tended.fetch_add(1, Ordering::Relaxed) & (self.shards.len() - 1)];
         let mut table = shard.lock();
@@ -201,13 +202,14 @@ impl Limiter {
         shard.clients.store(table.clients(), Ordering::Relaxed);
     }
 
-    /// Clients on record, of which some may be idle and not yet forgotten. Takes no lock; shards are read one after another.
+    /// Clients on record, some of which may be idle and not yet forgotten. Takes no lock; shards are read one after
+    /// another.
     #[must_use]
     pub fn clients(&self) -> usize {
         self.shards.iter().map(|shard| shard.clients.load(Ordering::Relaxed)).sum()
     }
 
-    /// Bytes held: the fixed tables, and the stamps as they are at this moment.
+    /// Bytes held: the fixed tables, and the current slabs of stamps.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
         self.table_bytes + self.common.budget.taken_bytes()
@@ -220,18 +222,20 @@ impl Limiter {
 }
 
 impl Shard {
-    /// The standard library's lock: a compare-and-swap when it is free, a hundred spins when it is not, then a futex wait. It
-    /// is held for less than a decision takes, 10 to 20 ns on one core, by pinned threads that share their core with nobody,
-    /// so a wait should end within the spins. Should the holder be preempted after all, a spinning lock would burn its
-    /// waiters' cores until the scheduler comes round; sleeping is right then, and costs one wake-up of some 30 us.
+    /// Takes the standard library's lock: a compare-and-swap when it is free, a hundred spins when it is not, then a
+    /// futex wait. It is held for less than a decision takes, 10 to 20 ns on one core, by pinned threads that share
+    /// their core with no other, so a wait should end within the spins. If the holder is preempted after all, a
+    /// spinning lock would occupy its waiters' cores until the holder is scheduled again; sleeping is right then, and
+    /// costs one wake-up of some 30 us.
     ///
-    /// Why a lock: `benchmark_limiter` on two noisy virtual cores, medians in ns/decision on one core and on each of two that do
-    /// nothing else, with a lock-free ring of stamps per client in brackets: one client of its own 17/17 (12/12), 500 of its
-    /// own 19/40 (9/10), one shared and admitted 15/93 to 127 (11/126 to 185), one shared and refused 11/70 (3/3). So the
-    /// lock-free ring is faster but where two cores admit the same client, and there the ranges overlap. But it is timed without
-    /// the table it would need, whose slots would have to be reclaimed under concurrent readers, and it holds 8 bytes x limit
-    /// for each client, used or not. The most it would save is 30 ns a decision, or 70 while two cores do nothing but refuse
-    /// the same client: under 1 % and under 2 % of a request of 4 us.
+    /// The reason for a lock: `benchmark_limiter` on two noisy virtual cores, medians in ns/decision on one core and on
+    /// each of two that do nothing else, with a lock-free ring of stamps per client in brackets: one client of its own
+    /// 17/17 (12/12), 500 of its own 19/40 (9/10), one shared and admitted 15/93 to 127 (11/126 to 185), one shared and
+    /// refused 11/70 (3/3). So the lock-free ring is faster except where two cores admit the same client, and there the
+    /// ranges overlap. But it is timed without the table it would need, in which slots would have to be reclaimed under
+    /// concurrent readers, and it holds 8 bytes x limit for each client, used or not. It would save at most 30 ns a
+    /// decision, or 70 while two cores do nothing but refuse the same client: under 1 % and under 2 % of a request of 4
+    /// us.
     fn lock(&self) -> MutexGuard<'_, Table> {
         self.table.lock().expect("no thread panicked while it held a shard")
     }

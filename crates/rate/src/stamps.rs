@@ -1,6 +1,6 @@
 //! Memory for the stamps of one shard's clients: chunks of a cache line each, linked into queues, with a free list.
 //!
-//! Owns the chunks and the account of how many bytes all shards hold together. Promises that taking and giving back a
+//! Owns the chunks and the account of how many bytes all shards hold together. Promises that taking and returning a
 //! chunk is O(1), but for one allocation per slab of 256; that admissions and expiry move no stamp, so that a client
 //! with a long log costs no more per decision than one with a short log; and that the budget is never exceeded.
 
@@ -18,7 +18,7 @@ pub(super) const SLAB_BYTES: usize = SLAB_CHUNKS * CHUNK_BYTES;
 /// The largest budget whose chunks a `u32` can still name: 2^32 x 64 bytes.
 pub(super) const BUDGET_BYTES_CAP: usize = CHUNK_BYTES << 32;
 
-/// No chunk.
+/// Index that stands for no chunk.
 const NONE: u32 = u32::MAX;
 
 #[derive(Debug, Clone, Copy)]
@@ -27,7 +27,7 @@ struct Chunk {
     stamps_ns: [u64; CHUNK_STAMPS as usize],
     /// The next chunk of the same queue, or of the free list.
     next: u32,
-    /// The chunk before it in the same queue. Means nothing in the first one.
+    /// The chunk before it in the same queue. Unspecified in the first one.
     before: u32,
 }
 
@@ -53,7 +53,7 @@ impl StampBudget {
         self.taken_bytes.load(Ordering::Relaxed)
     }
 
-    // Relaxed: the count guards no other memory, it only has to be right itself.
+    // Relaxed: the count guards no other memory, only its own value matters.
     fn take(&self, bytes: usize) -> bool {
         let within = |taken: usize| taken.checked_add(bytes).filter(|&sum| sum <= self.bytes_max);
         self.taken_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within).is_ok()
@@ -65,13 +65,13 @@ impl StampBudget {
     }
 }
 
-/// The chunks of one shard. Lives under the shard's lock.
+/// The chunks of one shard, guarded by the shard's lock.
 #[derive(Debug)]
 pub(super) struct StampPool {
     slabs: Vec<Box<[Chunk]>>,
-    /// Chunks that were used and given back, last in first out so that they are still in the cache.
+    /// Free list of chunks that were used, last in first out so that they are still in the cache.
     free: u32,
-    /// Chunks from here on have never been used.
+    /// Index of the first chunk that has never been used.
     fresh: usize,
 }
 
@@ -84,7 +84,7 @@ impl StampPool {
         &mut self.slabs[index as usize / SLAB_CHUNKS][index as usize % SLAB_CHUNKS]
     }
 
-    /// A chunk with nothing in it, or `None` when the budget is spent.
+    /// Takes a chunk with unspecified content, or returns `None` when the budget is spent.
     fn take(&mut self, budget: &StampBudget) -> Option<u32> {
         if self.free != NONE {
             let index = self.free;
@@ -109,7 +109,7 @@ impl StampPool {
         self.free = head;
     }
 
-    /// Gives all memory back to the system. Every queue in this pool must be empty.
+    /// Returns all memory to the system. Every queue in this pool must be empty.
     pub(super) fn clear(&mut self, budget: &StampBudget) {
         budget.give_back(self.slabs.len() * SLAB_BYTES);
         *self = Self::new();
@@ -120,11 +120,11 @@ impl StampPool {
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct StampQueue {
     len: u32,
-    /// The chunk with the oldest stamp. Means nothing while `len` is 0, as do the next two.
+    /// The chunk with the oldest stamp. Unspecified while `len` is 0, as is `tail`.
     head: u32,
     /// The chunk with the newest stamp.
     tail: u32,
-    /// Where in `head` the oldest stamp is; 0 while `len` is 0.
+    /// Index of the oldest stamp in `head`; 0 while `len` is 0.
     first: u32,
 }
 
@@ -133,7 +133,7 @@ impl StampQueue {
         self.len
     }
 
-    /// Appends a stamp, or changes nothing and answers `false` when it needs a chunk and there is none.
+    /// Appends a stamp, or changes nothing and returns `false` when it needs a chunk and there is none.
     #[must_use]
     pub(super) fn push(&mut self, stamp_ns: u64, pool: &mut StampPool, budget: &StampBudget) -> bool {
         // Chunks but for the first and the last are full, so the place in the last one follows from the length.
@@ -153,7 +153,7 @@ impl StampQueue {
         true
     }
 
-    /// Takes the oldest stamp out.
+    /// Removes the oldest stamp.
     pub(super) fn pop(&mut self, pool: &mut StampPool) -> Option<u64> {
         self.len = self.len.checked_sub(1)?;
         let head = self.head;
@@ -168,7 +168,7 @@ impl StampQueue {
         Some(stamp_ns)
     }
 
-    /// Takes the newest stamp out.
+    /// Removes the newest stamp.
     pub(super) fn pop_newest(&mut self, pool: &mut StampPool) -> Option<u64> {
         self.len = self.len.checked_sub(1)?;
         let (tail, at) = (self.tail, (self.first + self.len) % CHUNK_STAMPS);
@@ -184,13 +184,13 @@ impl StampQueue {
         Some(stamp_ns)
     }
 
-    /// Takes one stamp of exactly `stamp_ns` out, and answers whether it was found in the newest
+    /// Removes one stamp of exactly `stamp_ns`, and returns true if it was found in the newest
     /// [`RATE_REFUND_CHUNKS_MAX`] chunks. The stamps do not decrease from the oldest to the newest.
     pub(super) fn take_out(&mut self, stamp_ns: u64, pool: &mut StampPool) -> bool {
         if !self.has_recent(stamp_ns, pool) {
             return false;
         }
-        // Each stamp newer than it moves down by one place.
+        // Each newer stamp moves down by one place.
         let Some(mut newer_ns) = self.pop_newest(pool) else { return false };
         let (mut chunk, mut left) = (self.tail, self.len);
         while newer_ns != stamp_ns && left > 0 {

@@ -1,18 +1,20 @@
 //! One shard of the limiter: a fixed open-addressing table of clients, the memory of their stamps, and a clock.
 //!
-//! Owns which clients are on record. Promises a bounded amount of work per decision: a look-up by linear probing at a load
-//! of at most 3/4, a few slots under the clock hand when memory is asked for, and no sweep of the whole table ever. Lives
-//! under the shard's lock and knows nothing of it.
+//! Owns the set of clients on record. Promises a bounded amount of work per decision: a look-up by linear probing at a
+//! load of at most 3/4, a few slots under the clock hand when memory is needed, and no sweep of the whole table ever.
+//! The shard's lock guards it from outside.
 //!
-//! The hand rests while those on record are served: the slots it looks at were as likely as not written by another core. With
-//! 500 clients on each of two busy cores, two slots a decision made it 58 ns instead of 41 (`benchmark_limiter`, A B A B).
+//! The hand rests while clients on record are served: the slots it checks were as likely as not written by another
+//! core. With 500 clients on each of two busy cores, two slots a decision made it 58 ns instead of 41
+//! (`benchmark_limiter`, A B A B).
 //!
 //! The shard's clock is the latest `now` that it was given. A decision with an earlier `now`, read on another core just
-//! before, is made at the shard's clock. So stamps never go back, and a client whose last stamp has left the window can be
-//! forgotten for good: nobody can come later with an earlier time at which that stamp still counted.
+//! before, is made at the shard's clock. So stamps never go back, and a client with its last stamp out of the window
+//! can be forgotten for good: no later request has an earlier time at which that stamp still counted.
 //!
-//! Who can make clients up cannot fill the table. One place in four is kept from them ([`Standing`]), and an address
-//! has only so many names on record ([`Names`]); what finds no place is reported as such, and charged to the address.
+//! A peer that invents clients cannot fill the table. One place in four is reserved for proven clients ([`Standing`]),
+//! and an address has only so many names on record ([`Names`]); a name without a place is reported as such, and the
+//! caller charges its address.
 
 use super::{
     ClientKey, Decision,
@@ -22,18 +24,19 @@ use super::{
 use crate::limits::{RATE_HAND_SLOTS, RATE_HAND_SLOTS_FULL, RATE_PLACES_KEPT_PART};
 use wake::sync::atomic::{AtomicU32, Ordering};
 
-/// On whose account a client takes a place in the table.
+/// Standing of a client: on whose account it takes a place in the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Standing(u32);
 
 impl Standing {
-    /// Its own: an API key, or an address where addresses are all that is known. The whole table is open to it.
+    /// A client on its own account: an API key, or an address where addresses are all that is known. The whole table is
+    /// open to it.
     pub const PROVEN: Self = Self(0);
-    /// Nobody's: an address that shows no key where keys are asked for.
+    /// A client on no account: an address without a key where keys are required.
     pub const UNPROVEN: Self = Self(1);
     const NAMES_FROM: u32 = 2;
 
-    /// That of the address whose names are counted at `index`.
+    /// A client on the account of the address with its names counted at `index`.
     const fn named(index: u32) -> Self {
         Self(index + Self::NAMES_FROM)
     }
@@ -43,8 +46,8 @@ impl Standing {
     }
 }
 
-/// How many names each address has on record, over all shards. Addresses are distinguished by part of their hash: two
-/// that share a count share its bound, and whoever is over it is charged to its address, not refused.
+/// Number of names on record for each address, over all shards. Addresses are distinguished by part of their hash: two
+/// that share a count share its bound, and a client over it is charged to its address, not refused.
 #[derive(Debug)]
 pub(super) struct Names {
     counts: Box<[AtomicU32]>,
@@ -52,7 +55,7 @@ pub(super) struct Names {
 }
 
 impl Names {
-    /// Two counts, at least, for each client there may be.
+    /// Creates at least two counts for each possible client.
     pub(super) fn new(clients_max: usize, limit: u32) -> Self {
         let counts = (2 * clients_max).next_power_of_two();
         assert!(u32::try_from(counts).is_ok_and(|counts| counts < u32::MAX / 2), "{counts} counts have no numbers");
@@ -63,13 +66,13 @@ impl Names {
         self.counts.len() * size_of::<AtomicU32>()
     }
 
-    /// The standing of a name that came from `address`.
+    /// The standing of a name of `address`.
     #[expect(clippy::cast_possible_truncation, reason = "any bits of a hash are as good as all of them")]
     pub(super) fn standing(&self, address: ClientKey) -> Standing {
         Standing::named(address.words()[0] as u32 & (self.counts.len() - 1) as u32)
     }
 
-    // Relaxed: a count guards no other memory, it only has to be right itself.
+    // Relaxed: a count guards no other memory, only its own value matters.
     fn take(&self, standing: Standing) -> bool {
         let more = |names: u32| (names < self.limit).then_some(names + 1);
         standing.index().is_none_or(|index| {
@@ -85,7 +88,7 @@ impl Names {
     }
 }
 
-/// What all shards share.
+/// The state that all shards share.
 #[derive(Debug)]
 pub(super) struct Common {
     pub(super) rule: Rule,
@@ -93,7 +96,7 @@ pub(super) struct Common {
     pub(super) names: Names,
 }
 
-/// A client, on one cache line: 16 bytes of key, 48 of account. Free while the key is zero, which is nobody's.
+/// A client, on one cache line: 16 bytes of key, 48 of account. Free while the key is zero, which no client has.
 #[derive(Debug, Clone, Copy, Default)]
 #[repr(align(64))]
 struct Slot {
@@ -113,11 +116,11 @@ const _: () = assert!(SLOT_BYTES == 64);
 
 #[derive(Debug)]
 pub(super) struct Table {
-    /// A power of two of slots, at most 3/4 of them taken.
+    /// Slots, a power of two of them, at most 3/4 of them taken.
     slots: Box<[Slot]>,
     clients: usize,
     clients_max: usize,
-    /// Clients that are not [`Standing::PROVEN`], and how many of them there may be.
+    /// Clients that are not [`Standing::PROVEN`], and below it their maximum.
     others: usize,
     others_max: usize,
     /// The slot the clock hand looks at next.
@@ -145,8 +148,8 @@ impl Table {
         self.clients
     }
 
-    /// Decides on one cost of `key` at `now_ns`. Whoever needs memory first looks for idle clients to forget.
-    /// `standing` is asked for when the client is not on record.
+    /// Decides on one cost of `key` at `now_ns`. A decision that needs memory first looks for idle clients to forget.
+    /// `standing` is called when the client is not on record.
     pub(super) fn charge(
         &mut self,
         key: ClientKey,
@@ -163,7 +166,7 @@ impl Table {
             }
             Err(_) => self.charge_new(key, standing(), cost, common),
         };
-        // The window waits from the shard's clock, the client from the moment its request came.
+        // The window's wait counts from the shard's clock, the client's from the moment its request arrived.
         let late_ns = self.clock_ns - now_ns;
         match decision {
             Decision::Admitted { .. } => decision,
@@ -173,7 +176,7 @@ impl Table {
             Decision::OverBytes { retry_after_ns } => {
                 Decision::OverBytes { retry_after_ns: retry_after_ns.saturating_add(late_ns) }
             }
-            // For the next request: the idle may hold what this one lacked.
+            // For the next request: idle clients may hold what this one lacked.
             Decision::TableFull | Decision::NamesFull => {
                 self.forget_idle(now_ns, RATE_HAND_SLOTS_FULL, common);
                 decision
@@ -181,7 +184,7 @@ impl Table {
         }
     }
 
-    /// Gives back what `key` was charged at `stamp_ns`. A client that was forgotten meanwhile has nothing that still
+    /// Refunds what `key` was charged at `stamp_ns`. A client that was forgotten meanwhile has nothing that still
     /// counts.
     pub(super) fn refund(&mut self, key: ClientKey, cost: Cost, stamp_ns: u64, now_ns: u64, common: &Common) {
         self.clock_ns = self.clock_ns.max(now_ns);
@@ -190,8 +193,8 @@ impl Table {
         }
     }
 
-    /// Sets the clock to `now_ns` unless it is past it, and forgets the idle clients among the next `looks` slots. With the
-    /// last client the memory of the stamps goes back to the system.
+    /// Sets the clock to `now_ns` unless it is past it, and forgets the idle clients among the next `looks` slots. With
+    /// the last client the memory of the stamps is returned to the system.
     pub(super) fn forget_idle(&mut self, now_ns: u64, looks: usize, common: &Common) {
         self.clock_ns = self.clock_ns.max(now_ns);
         for _ in 0..looks {
@@ -212,7 +215,7 @@ impl Table {
         }
     }
 
-    /// Takes in a client that is not on record, unless it is refused.
+    /// Enters a client that is not on record, unless it is refused.
     fn charge_new(&mut self, key: ClientKey, standing: Standing, cost: Cost, common: &Common) -> Decision {
         let looks = if self.has_place(standing) { RATE_HAND_SLOTS } else { RATE_HAND_SLOTS_FULL };
         self.forget_idle(self.clock_ns, looks, common);
@@ -243,7 +246,7 @@ impl Table {
     fn find(&self, key: ClientKey) -> Result<usize, usize> {
         let mask = self.slots.len() - 1;
         let mut at = home(key) & mask;
-        // Ends: at least a quarter of the slots is free.
+        // Terminates: at least a quarter of the slots is free.
         loop {
             let slot = &self.slots[at];
             if slot.is_free() {
@@ -256,8 +259,8 @@ impl Table {
         }
     }
 
-    /// Makes up for the slot at `gap` having become free: moves back whoever was pushed past it (Knuth, The Art of Computer
-    /// Programming 3, 6.4, algorithm R), so that look-ups need no tombstones.
+    /// Closes the gap of a slot that has become free: moves back the clients that were pushed past it (Knuth, The Art
+    /// of Computer Programming 3, 6.4, algorithm R), so that look-ups need no tombstones.
     fn close_gap(&mut self, mut gap: usize) {
         let mask = self.slots.len() - 1;
         let mut at = gap;
@@ -281,7 +284,7 @@ pub(super) const fn slots_for(clients_max: usize) -> usize {
     (clients_max + clients_max.div_ceil(3)).next_power_of_two()
 }
 
-/// The hash by which a client finds its slot. The shard was chosen by the other half of the key.
+/// The hash that selects a client's slot. The other half of the key selects the shard.
 #[expect(clippy::cast_possible_truncation, reason = "any bits of a hash are as good as all of them")]
 fn home(key: ClientKey) -> usize {
     key.words()[1] as usize

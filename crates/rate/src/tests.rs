@@ -1,4 +1,4 @@
-//! The limiter against a naive one, and under many threads. No clock is read: time is a number here.
+//! Tests of the limiter against a naive one, and under many threads. No clock is read: time is a number here.
 
 use super::{
     Charge, ClientKey, ClientKeys, Decision, Event, EventKind, EventSender, Limiter, LimiterSetup, Standing,
@@ -27,7 +27,7 @@ fn setup(limit: u32) -> LimiterSetup {
     }
 }
 
-/// An admission, whenever it counts.
+/// An admission, at any time.
 const ADMITTED: Decision = Decision::Admitted { stamp_ns: 0 };
 
 fn admit(limiter: &Limiter, key: ClientKey, now_ns: u64) -> Decision {
@@ -46,7 +46,7 @@ const fn refused(retry_after_ns: u64) -> Decision {
     Decision::Refused { retry_after_ns }
 }
 
-/// What the limiter has to equal: every stamp of every client, kept for ever, counted anew for each request.
+/// The reference for the limiter: every stamp of every client, kept for ever, counted anew for each request.
 struct Naive {
     limit: usize,
     window_ns: u64,
@@ -81,7 +81,7 @@ const fn charge(client: ClientKey, stamp_ns: u64, bytes: u64) -> Charge {
     Charge { client, standing: Standing::PROVEN, stamp_ns, bytes }
 }
 
-/// How far the clock moves before a request: not at all, a little, to an exact boundary, or back.
+/// A step of the clock before a request: none, a little, to an exact boundary, or back.
 fn step() -> impl Strategy<Value = i64> {
     prop_oneof![
         4 => Just(0_i64),
@@ -94,7 +94,7 @@ fn step() -> impl Strategy<Value = i64> {
 }
 
 proptest! {
-    /// Windows of 100 ns, so that steps often land on the boundary. Clients are few, so that logs fill, and the table is
+    /// Windows of 100 ns, so that steps often meet the boundary. Clients are few, so that logs fill, and the table is
     /// small, so that its hand passes often and clients move when others are forgotten. One step in seven tends.
     #[test]
     fn decides_as_the_naive_limiter_does(
@@ -151,8 +151,8 @@ proptest! {
         }
     }
 
-    /// The bound that the bucket states, for what was not given back: in a time t no more than a window's worth and
-    /// what leaks in t. And no refusal that a bucket would not make: after the stated wait the same bytes are admitted.
+    /// The bound of the bucket, for what was not refunded: in a time t no more than a window's worth and what leaks in
+    /// t. Also no refusal that a bucket would not make: after the stated wait the same bytes are admitted.
     #[test]
     fn bytes_stay_below_the_bucket(
         bytes_limit in 1..500_u64,
@@ -192,7 +192,7 @@ proptest! {
         }
     }
 
-    /// Many clients over several shards, with a clock that only goes forward: shards cannot be told apart from one table.
+    /// Many clients over several shards, with a clock that only goes forward: the shards decide as one table.
     #[test]
     fn shards_decide_as_one(
         limit in 1..4_u32,
@@ -299,13 +299,14 @@ fn a_full_table_refuses_new_clients_and_no_others() {
     assert_eq!(admit(&limiter, keys[100], 2 + SECOND), ADMITTED, "an idle client was forgotten for it");
 }
 
-/// One address makes names up: its first ones are clients, the further ones are reported, and nobody else feels it.
+/// One address invents names: its first ones are clients, the further ones are reported, and no other client is
+/// affected.
 #[test]
 fn names_are_bounded_for_each_address() {
     let limiter = Limiter::new(LimiterSetup { names_limit: 3, ..setup(2) });
     let keys = keys(100);
     let busy = limiter.named(keys[98]);
-    // Of another count: two addresses may share one.
+    // An address with another count: two addresses may share one.
     let quiet = keys.iter().map(|&address| limiter.named(address)).find(|&standing| standing != busy).unwrap();
     let ask = |key: usize, standing, now_ns| match limiter.charge(keys[key], || standing, 0, now_ns) {
         Decision::Admitted { .. } => ADMITTED,
@@ -357,7 +358,8 @@ fn a_client_over_its_bytes_is_admitted_after_the_stated_wait() {
     assert_eq!(ask(keys[0], 999, 5 + SECOND / 1_000), Decision::Admitted { stamp_ns: 5 + SECOND / 1_000 });
 }
 
-/// Whatever order they idle in, the bounded look finds one within a lap of the hand, and a table of the idle is no obstacle.
+/// In whatever order clients become idle, the bounded look finds one within a lap of the hand, and a table full of idle
+/// clients is no obstacle.
 #[test]
 fn a_table_full_of_idle_clients_takes_as_many_new_ones() {
     let clients = 10 * RATE_HAND_SLOTS_FULL;
@@ -401,7 +403,7 @@ fn memory_is_bounded_by_the_last_second_and_comes_back() {
     assert_eq!(limiter.memory_bytes(), empty);
 }
 
-/// A log that was long shrinks while its client goes on at a lower rate: chunks come free for others.
+/// A log that was long shrinks while its client continues at a lower rate: chunks become free for others.
 #[test]
 fn a_log_shrinks_with_its_clients_rate() {
     let stamp_bytes_max = 2 * SLAB_BYTES;
@@ -449,9 +451,9 @@ fn the_end_of_time_is_no_trouble() {
     assert_eq!(admit(&limiter, key, 0), refused(u64::MAX), "a wait that no number holds is the longest there is");
 }
 
-/// Eight threads on one client, each with a clock reading that is late by as much as the thread was held up. Replayed in
-/// the order in which they were made, all decisions are those of one sequential limiter; so no window holds more than the
-/// limit, and none was refused that such a limiter would have admitted.
+/// Eight threads on one client, each with a clock reading that is late by as much as the thread was delayed. Replayed
+/// in the order in which they were made, all decisions are those of one sequential limiter; so no window holds more
+/// than the limit, and none was refused that such a limiter would have admitted.
 #[test]
 fn eight_threads_on_one_client_decide_as_one() {
     const WINDOW_NS: u64 = 300;
@@ -493,7 +495,7 @@ fn a_hundred_writers_of_a_thousand_events_yield_exactly_a_hundred_thousand() {
     assert_eq!(totals, Totals { allowed: 75_000, refused: 25_000, dropped: 0 });
 }
 
-/// The same with rings that do: what is missing was counted.
+/// The same with rings that fill: the missing events were counted.
 #[test]
 fn what_full_rings_drop_is_counted() {
     let (totals, offered_in_vain) = write_events(100, 1_000, 16);
@@ -501,8 +503,8 @@ fn what_full_rings_drop_is_counted() {
     assert_eq!(totals.dropped, offered_in_vain);
 }
 
-/// Lets each of `writers` threads offer `events` events of its own client, every fourth a refusal, to its own ring, while
-/// [`TopClients`] drains. Returns its totals and how many events the writers were told are dropped.
+/// Lets each of `writers` threads offer `events` events of its own client, every fourth a refusal, to its own ring,
+/// while [`TopClients`] drains. Returns its totals and the number of events that the writers saw dropped.
 fn write_events(writers: u32, events: u64, capacity: usize) -> (Totals, u64) {
     let (senders, receivers): (Vec<_>, Vec<_>) = (0..writers).map(|_| event_ring(capacity)).unzip();
     let mut top_clients = TopClients::new(receivers, writers as usize);

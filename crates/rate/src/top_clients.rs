@@ -1,12 +1,14 @@
-//! The book of who was allowed and who was refused, kept by one background thread from the rings of all cores.
+//! Totals of who was allowed and who was refused, kept by one background thread from the rings of all cores.
 //!
-//! Owns the receiving ends of the rings and a bounded table of clients. Promises that totals over all clients are exact -
-//! allowed, refused and dropped events add up to what the reactors offered - and that a client with more than its share of
-//! the events is in the table, whatever the number of clients. Takes no lock and never makes a reactor wait.
+//! Owns the receiving ends of the rings and a bounded table of clients. Promises that totals over all clients are exact
+//! (allowed, refused and dropped events add up to what the reactors offered, apart from the reports of timestamps far
+//! from now) and that a client with more than its share of the events is in the table, whatever the number of clients.
+//! Takes no lock and never makes a reactor wait.
 //!
-//! The table is Space-Saving (Metwally, Agrawal and El Abbadi, "Efficient Computation of Frequent and Top-k Elements in Data
-//! Streams", ICDT 2005): a client that is not in the full table takes the place of the one with the smallest count and
-//! inherits that count as its possible error. Of N events a client with more than N/K is always among the K in the table.
+//! The table is Space-Saving (Metwally, Agrawal and El Abbadi, "Efficient Computation of Frequent and Top-k Elements in
+//! Data Streams", ICDT 2005): a client that is not in the full table takes the place of the one with the smallest count
+//! and inherits that count as its possible error. Of N events a client with more than N/K is always among the K in the
+//! table.
 
 use super::{ClientKey, Event, EventKind, EventReceiver};
 use std::{cmp::Reverse, collections::HashMap};
@@ -23,7 +25,7 @@ pub struct Totals {
 }
 
 impl Totals {
-    /// Decisions that the reactors told of.
+    /// Number of decisions that the reactors reported.
     #[must_use]
     pub const fn decisions(&self) -> u64 {
         self.allowed + self.refused + self.dropped
@@ -33,7 +35,7 @@ impl Totals {
 /// Events of one client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClientTotals {
-    /// Who.
+    /// The client.
     pub key: ClientKey,
     /// Requests admitted since the client came into the table.
     pub allowed: u64,
@@ -41,7 +43,7 @@ pub struct ClientTotals {
     pub refused: u64,
     /// Requests, of those admitted, with timestamps far from now, since the client came into the table.
     pub far_from_now: u64,
-    /// At most so many events before that are not counted here. 0: the totals are exact.
+    /// Upper bound of earlier events that are not counted here. 0: the totals are exact.
     pub missed_max: u64,
     /// The stamp of the latest event.
     pub last_ns: u64,
@@ -54,7 +56,7 @@ impl ClientTotals {
     }
 }
 
-/// Totals over all clients, and of the busiest ones. For one thread.
+/// Totals over all clients, and of the busiest ones. To be used by one thread.
 #[derive(Debug)]
 pub struct TopClients {
     receivers: Vec<EventReceiver>,
@@ -64,24 +66,24 @@ pub struct TopClients {
 }
 
 impl TopClients {
-    /// The totals of the rings behind `receivers`, with totals of their own for at most `clients_max` clients.
+    /// Creates the totals of the rings behind `receivers`, with totals of their own for at most `clients_max` clients.
     ///
     /// # Panics
-    /// When `clients_max` is 0.
+    /// `clients_max` is 0.
     #[must_use]
     pub fn new(receivers: Vec<EventReceiver>, clients_max: usize) -> Self {
         Self { receivers, allowed: 0, refused: 0, clients: Clients::new(clients_max) }
     }
 
-    /// Enters what is in the rings at this moment, and answers how many events that was: 0 says that all were empty. Ends
-    /// whatever the reactors do meanwhile.
+    /// Enters the events that are in the rings at this moment, and returns their number: 0 if all were empty. Later
+    /// events are left for the next call, so busy reactors cannot prolong it.
     pub fn drain(&mut self) -> usize {
         let Self { receivers, allowed, refused, clients } = self;
         let mut enter = |event: Event| {
             match event.kind {
                 EventKind::Admitted => *allowed += 1,
                 EventKind::Refused => *refused += 1,
-                // Its admission came before, and the client has its place by that.
+                // The admission came before, and gave the client its place.
                 EventKind::FarFromNow => return clients.enter_far_from_now(event.key),
             }
             clients.enter(event);
@@ -89,7 +91,7 @@ impl TopClients {
         receivers.iter_mut().map(|receiver| receiver.drain(&mut enter)).sum()
     }
 
-    /// What was entered, and what the rings have dropped.
+    /// Totals of the entered events, and of those that the rings have dropped.
     #[must_use]
     pub fn totals(&self) -> Totals {
         let dropped = self.receivers.iter().map(EventReceiver::dropped).sum();
@@ -107,7 +109,7 @@ impl TopClients {
 }
 
 impl TopClients {
-    /// The `n` clients with the most refusals, of those in the table and refused at all; most refused first.
+    /// The `n` clients with the most refusals, of those in the table with at least one; most refused first.
     #[must_use]
     pub fn most_refused(&self, n: usize) -> Vec<ClientTotals> {
         let mut clients: Vec<ClientTotals> =
@@ -118,7 +120,7 @@ impl TopClients {
     }
 }
 
-/// The table of Space-Saving: a binary heap with the smallest rank on top, and where in it each client is.
+/// The table of Space-Saving: a binary heap with the smallest rank on top, and each client's index in it.
 #[derive(Debug)]
 struct Clients {
     heap: Vec<ClientTotals>,
@@ -149,11 +151,11 @@ impl Clients {
         }
     }
 
-    /// A place for a client that has none: a new one at the bottom, or that of the smallest rank.
+    /// The index of a place for a client that has none: a new one, or that of the smallest rank.
     fn make_place(&mut self, key: ClientKey) -> usize {
         let mut newcomer = ClientTotals { key, allowed: 0, refused: 0, far_from_now: 0, missed_max: 0, last_ns: 0 };
         if self.heap.len() < self.clients_max {
-            // Rank 0, below every other: to keep the heap in order it changes places with those above it.
+            // Rank 0, below every other: to keep the heap in order it is swapped with those above it.
             let mut place = self.heap.len();
             self.heap.push(newcomer);
             while place > 0 {
@@ -173,7 +175,7 @@ impl Clients {
         0
     }
 
-    /// Puts the client at `place`, whose rank has grown, below those whose rank is smaller.
+    /// Moves the client at `place`, after its rank has grown, below those with a smaller rank.
     fn sink(&mut self, mut place: usize) {
         loop {
             let below = [2 * place + 1, 2 * place + 2];
@@ -207,7 +209,7 @@ mod tests {
             let mut top_clients = TopClients::new(vec![receiver], clients_max);
             let mut exact: HashMap<ClientKey, (u64, u64)> = HashMap::new();
             for &(client, allowed) in &events {
-                // Low numbers come more often.
+                // Low numbers are more frequent.
                 let key = key(client * client / 24);
                 let kind = if allowed { EventKind::Admitted } else { EventKind::Refused };
                 let taken_in = sender.offer(Event { key, stamp_ns: 1, kind });

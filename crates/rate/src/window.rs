@@ -1,11 +1,11 @@
 //! One client's account: the sliding-window log of its admissions, oldest to newest, and its bucket of bytes.
 //!
 //! Owns the decision. Promises that it is exact - a request is admitted if and only if fewer than `limit` admissions
-//! that were not given back have stamps in the half-open window (now - window, now] - and that it takes O(1), whatever
-//! the limit. Asks of its caller that `now` never goes back.
+//! that were not refunded have stamps in the half-open window (now - window, now] - and that it takes O(1), whatever
+//! the limit. Requires of its caller that `now` never goes back.
 //!
-//! The log need not be free of expired stamps to be exact. It never holds more than `limit`: if it holds fewer, fewer
-//! than `limit` are in the window; if it holds `limit` and the oldest is in the window, all of them are.
+//! The log is exact even with expired stamps in it. It never holds more than `limit`: if it holds fewer, fewer than
+//! `limit` are in the window; if it holds `limit` and the oldest is in the window, all of them are.
 //!
 //! Bytes are a leaky bucket that holds one window's worth and leaks as fast: in any time `t` a client gets at most
 //! `bytes_limit` x (1 + t / window). It is one number, the moment at which the bucket is empty.
@@ -16,7 +16,7 @@ use super::{
     table::Standing,
 };
 
-/// What every client is held to.
+/// The limits of every client.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rule {
     /// Admissions in one window; 0: without limit.
@@ -28,7 +28,7 @@ pub(super) struct Rule {
 }
 
 impl Rule {
-    /// How long the bucket takes to leak `bytes`, rounded up. The largest body is far below what is counted at most.
+    /// Time in which the bucket leaks `bytes`, rounded up. The largest body is far below the cap of what is counted.
     fn leak_ns(self, bytes: u64) -> u64 {
         const BYTES_MAX: u64 = u32::MAX as u64;
         if self.bytes_limit == 0 {
@@ -39,35 +39,36 @@ impl Rule {
     }
 }
 
-/// What is charged at one time.
+/// The cost of one charge.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Cost {
-    /// A request, to be stamped.
+    /// True for a request, which gets a stamp.
     pub(super) is_request: bool,
     pub(super) bytes: u64,
 }
 
-/// The oldest and the newest stamp are here, so that most decisions touch this one cache line; what lies between them is in
-/// the pool. A client with at most two admissions in a window takes nothing from the pool.
+/// The account of one client. The oldest and the newest stamp are here, so that most decisions touch this one cache
+/// line; those between them are in the pool. A client with at most two admissions in a window takes nothing from the
+/// pool.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Window {
     len: u32,
-    /// On whose account the client has its place in the table.
+    /// Standing by which the client has its place in the table.
     pub(super) standing: Standing,
     oldest_ns: u64,
     between: StampQueue,
     newest_ns: u64,
-    /// When the bucket of bytes is empty.
+    /// Time at which the bucket of bytes is empty.
     bytes_until_ns: u64,
 }
 
 impl Window {
-    /// The account of a client that nothing was charged to.
+    /// The account of a client without charges.
     pub(super) fn new(standing: Standing) -> Self {
         Self { standing, ..Self::default() }
     }
 
-    /// Whether nothing counts any more: from then on the client is as good as new.
+    /// True if nothing counts any more: from then on the client is equivalent to a new one.
     pub(super) const fn is_idle(&self, now_ns: u64, rule: Rule) -> bool {
         self.stamps_are_idle(now_ns, rule) && self.bytes_until_ns <= now_ns
     }
@@ -77,8 +78,8 @@ impl Window {
     }
 
     /// Decides on one cost at `now_ns`, not before any earlier `now_ns` of this client, and enters it if it is
-    /// admitted. [`Decision::TableFull`] says that the pool has no room for the stamp. What is not admitted changes
-    /// nothing.
+    /// admitted. [`Decision::TableFull`]: the pool has no room for the stamp. A refused cost has no effect on later
+    /// decisions.
     pub(super) fn charge(
         &mut self,
         cost: Cost,
@@ -102,8 +103,8 @@ impl Window {
         Decision::Admitted { stamp_ns: now_ns }
     }
 
-    /// Takes back what was charged at `stamp_ns`, as far as it still counts at `now_ns`. The log is then as if the
-    /// request had never been admitted. Of the bytes, those are given back that cannot have leaked since.
+    /// Refunds what was charged at `stamp_ns`, as far as it still counts at `now_ns`. The log is then as if the request
+    /// had never been admitted. Of the bytes, those are refunded that cannot have leaked since.
     pub(super) fn refund(&mut self, cost: Cost, stamp_ns: u64, now_ns: u64, rule: Rule, pool: &mut StampPool) {
         let age_ns = now_ns - stamp_ns;
         let given_back_ns = rule.leak_ns(cost.bytes).saturating_sub(age_ns);
@@ -120,7 +121,7 @@ impl Window {
                 self.clear(pool);
             }
         }
-        // Two at most: one makes room for the new stamp, the other lets a log shrink that was longer than it is needed now.
+        // Two at most: one makes room for the new stamp, the other shrinks a log that is longer than it has to be now.
         for _ in 0..2 {
             if self.len > 0 && now_ns - self.oldest_ns >= rule.window_ns {
                 self.pop(pool);
@@ -156,7 +157,7 @@ impl Window {
         self.len -= 1;
     }
 
-    /// Takes one stamp of exactly `stamp_ns` out, if there is one: the latest are looked at first.
+    /// Removes one stamp of exactly `stamp_ns`, if there is one: the latest are searched first.
     fn take_out(&mut self, stamp_ns: u64, pool: &mut StampPool) {
         match self.len {
             0 => {}

@@ -1,9 +1,9 @@
-//! The limiter and the event ring under the model checker: every interleaving of a few threads, and every value that the
-//! memory model lets a load return.
+//! The limiter and the event ring under the model checker: every interleaving of a few threads, and every value that
+//! the memory model lets a load return.
 //!
 //! `RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom cargo test -p metricstream-rate --release --test loom_rate`
 //!
-//! Three copies at the end are broken on purpose, each in one place. The model has to find them out; otherwise the tests
+//! Three copies at the end are broken on purpose, each in one place. The model has to find them; otherwise the tests
 //! before them prove nothing.
 #![cfg(loom)]
 
@@ -36,7 +36,7 @@ fn client() -> ClientKey {
     ClientKeys::new().authorization(b"client")
 }
 
-/// Runs `requests[i]`, each a `now`, on a thread of its own, the last on this one; answers how many were admitted.
+/// Runs `requests[i]`, each a `now`, on a thread of its own, the last on this one; returns how many were admitted.
 fn admitted(limiter: &Arc<Limiter>, key: ClientKey, requests: &[&'static [u64]]) -> usize {
     let decide = move |limiter: &Limiter, nows: &[u64]| {
         nows.iter().filter(|&&now_ns| matches!(limiter.admit(key, now_ns), Decision::Admitted { .. })).count()
@@ -79,8 +79,8 @@ fn two_cores_with_two_requests_each_get_two_admissions_of_a_limit_of_two() {
     loom::model(move || assert_eq!(admitted(&limiter(2), key, &[&[5, 8], &[6, 7]]), 2));
 }
 
-/// Two windows' worth of requests. Whoever comes first, the one at 15 finds that of 5 gone and that of 6 still there,
-/// unless its own time was the first: then those before it are late and are judged at 15.
+/// Two windows' worth of requests. Whichever comes first, the one at 15 finds that of 5 expired and that of 6 still
+/// counted, unless its own time was the first: then those before it are late and are judged at 15.
 #[test]
 fn across_the_boundary_no_core_gets_too_many_or_too_few() {
     let key = client();
@@ -94,8 +94,8 @@ fn across_the_boundary_no_core_gets_too_many_or_too_few() {
     });
 }
 
-/// Charge, decode, refund: what one core gives back another can have, once and not before, and no admission is lost.
-/// The request of this core is refused by the server itself; that of the other one is served.
+/// Charge, decode, refund: what one core refunds another can have, once and not before, and no admission is lost. The
+/// request of this core is refused by the server itself; that of the other one is served.
 #[test]
 fn what_is_given_back_is_had_once_by_another_core() {
     let key = client();
@@ -115,7 +115,7 @@ fn what_is_given_back_is_had_once_by_another_core() {
     });
 }
 
-/// A refund takes its own stamp out and not the other core's, whichever came first: the window of what was served
+/// A refund removes its own stamp and not the other core's, whichever came first: the window of the served request
 /// stays.
 #[test]
 fn a_refund_takes_no_other_cores_stamp() {
@@ -132,14 +132,14 @@ fn a_refund_takes_no_other_cores_stamp() {
         let Decision::Admitted { stamp_ns } = limiter.admit(key, 5) else { panic!("a limit of two") };
         limiter.refund(Charge { client: key, standing: Standing::PROVEN, stamp_ns, bytes: 0 }, 5);
         let served_ns = served.join().unwrap();
-        // Had the other stamp been taken, that of 5 would be left, and would have left the window by now.
+        // If the other stamp had been removed, that of 5 would be left, and would have left the window by now.
         assert!(matches!(limiter.admit(key, 16), Decision::Admitted { .. }), "one of two");
         let full = limiter.admit(key, 16);
         assert!(matches!(full, Decision::Refused { retry_after_ns } if retry_after_ns == served_ns + WINDOW_NS - 16));
     });
 }
 
-/// A core forgets the idle while others decide: nobody's stamps are lost while they count.
+/// A core forgets the idle clients while others decide: no stamps are lost while they count.
 #[test]
 fn forgetting_the_idle_gives_no_second_admission() {
     let key = client();
@@ -159,7 +159,7 @@ fn forgetting_the_idle_gives_no_second_admission() {
 fn event(stamp_ns: u64) -> Event {
     let mut key = ClientKey::default();
     if stamp_ns % 2 == 1 {
-        // Another key in every second event, so that words of two events cannot pass for one.
+        // Another key in every second event, so that the words of two events cannot be taken for one.
         key = odd_key();
     }
     Event { key, stamp_ns, kind: if stamp_ns % 2 == 1 { EventKind::Admitted } else { EventKind::Refused } }
@@ -214,18 +214,18 @@ fn a_limiter_that_lets_go_of_its_lock_between_look_and_act_is_found_out() {
     });
 }
 
-/// What is wrong with a copy of the event ring.
+/// The defect of a copy of the event ring.
 #[derive(Clone, Copy, PartialEq)]
 enum Flaw {
     None,
     /// The producer's index is published without release.
     TailRelaxed,
-    /// The consumer gives slots back before it has read them, as the processor may when `head` lacks its release. (The model
-    /// runs loads in program order, so the missing release itself would not show.)
+    /// The consumer returns slots before it has read them, as the processor may when `head` lacks its release. (The
+    /// model runs loads in program order, so the missing release itself would not show.)
     HeadEarly,
 }
 
-/// The ring of `src/rate/events.rs`, reduced to one word an event.
+/// The ring of `crates/rate/src/events.rs`, reduced to one word an event.
 struct CopiedRing {
     slots: [AtomicU64; 2],
     tail: AtomicUsize,

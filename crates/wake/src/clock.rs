@@ -1,19 +1,19 @@
-//! The server's one clock: the only place that asks for the time.
+//! The clock of the server: monotonic and wall time.
 #![allow(unsafe_code)] // clock_gettime(2) of CLOCK_BOOTTIME has no safe form in std.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// One moment by two clocks: the one that can be set, and one that cannot.
+/// One moment by two clocks: one that can be set, and one that cannot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Moment {
     /// Milliseconds of CLOCK_REALTIME since the epoch.
     pub wall_ms: i64,
-    /// Milliseconds of CLOCK_BOOTTIME: since the machine was started, the time that it slept included.
+    /// Milliseconds of CLOCK_BOOTTIME: since the machine was started, including the time that it slept.
     pub boot_ms: i64,
 }
 
 impl Moment {
-    /// By how much the wall clock was set since `earlier`, in milliseconds: what it went on by and no time passed for.
+    /// The step of the wall clock since `earlier`, in milliseconds: its advance less the time that has passed.
     #[must_use]
     pub fn step_ms_since(self, earlier: Self) -> i64 {
         let passed_ms = self.boot_ms.saturating_sub(earlier.boot_ms);
@@ -21,14 +21,14 @@ impl Moment {
     }
 }
 
-/// Reads both clocks; the monotonic one counts from the clock's making, the same on every core.
+/// Reads both clocks; the monotonic one counts from the clock's creation, the same on every core.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
     origin: Instant,
 }
 
 impl Clock {
-    /// A clock that begins now.
+    /// Starts a clock: the origin lies two seconds in the past, where the system allows it.
     #[must_use]
     pub fn start() -> Self {
         // Not at zero: a stamp of a whole window ago must be a number too.
@@ -52,7 +52,7 @@ impl Clock {
         }
     }
 
-    /// This moment.
+    /// The current moment, by both clocks.
     #[must_use]
     pub fn moment(&self) -> Moment {
         Moment { wall_ms: self.wall_ms(), boot_ms: boot_ms() }

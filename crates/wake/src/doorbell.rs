@@ -1,8 +1,9 @@
-//! Wakes a thread that sleeps, and costs one load when it does not.
+//! Wakes a thread that sleeps, and costs one fence and one load when it does not.
 //!
-//! Whoever has news publishes it and then wakes the sleeper; whoever sleeps says so and then looks at the news once more. Each side
-//! stores before it loads, with a full fence between (Dekker's pattern), so that at least one of them sees the other:
-//! a wake-up cannot be lost. The eventfd is written at most once per sleep.
+//! A thread with news publishes it and then wakes the sleeper; the sleeper announces its sleep and then checks for news
+//! once more. Each side stores before it loads, with a full fence between (Dekker's pattern), so that at least one of
+//! them sees the other: a wake-up cannot be lost. The eventfd is written at most once per sleep, apart from
+//! [`Doorbell::signal`].
 
 use crate::{
     event::Event,
@@ -31,28 +32,29 @@ impl Default for Sleeping {
 }
 
 impl Sleeping {
-    /// Awake.
+    /// Starts awake.
     #[must_use]
     pub fn new() -> Self {
         Self(AtomicBool::new(false))
     }
 
-    /// For the sleeper, before it looks at its sources for the last time.
+    /// Announces the sleep: called by the sleeper before it checks its sources for the last time.
     #[inline]
     pub fn announce(&self) {
         // A swap, so that it follows the swap of a publisher that was late for the sleep before. The fence needs only a
-        // store; loom, though, leaves a store unordered with another thread's swap, and could not run two sleeps in a row.
+        // store; loom, though, leaves a store unordered with another thread's swap, and could not run two sleeps in a
+        // row.
         self.0.swap(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
     }
 
-    /// For the sleeper, once it is awake or has found something to do after all.
+    /// Ends the sleep: called by the sleeper once it is awake or has found something to do after all.
     #[inline]
     pub fn awake(&self) {
         self.0.store(false, Ordering::Relaxed);
     }
 
-    /// For the publisher, after publishing: whether this caller, and no other, has to wake the sleeper.
+    /// True if this caller, and no other, has to wake the sleeper: called by the publisher after publishing.
     #[inline]
     #[must_use]
     pub fn must_wake(&self) -> bool {
@@ -62,15 +64,15 @@ impl Sleeping {
 }
 
 impl Doorbell {
-    /// A bell on a fresh, non-blocking eventfd.
+    /// Creates a doorbell on a fresh, non-blocking eventfd.
     ///
     /// # Errors
-    /// No descriptor is to be had.
+    /// No descriptor is available.
     pub fn new() -> io::Result<Self> {
         Ok(Self { sleeping: Sleeping::new(), event: Event::new()? })
     }
 
-    /// Wakes the owner if it sleeps. Call it after the news is published.
+    /// Wakes the owner if it sleeps. To be called after the news is published.
     #[inline]
     pub fn wake(&self) {
         if self.sleeping.must_wake() {
@@ -78,18 +80,18 @@ impl Doorbell {
         }
     }
 
-    /// Wakes the owner whether or not it has announced its sleep: for rare news that come outside the protocol.
+    /// Wakes the owner whether or not it has announced its sleep: for rare news outside the protocol.
     pub fn signal(&self) {
         self.event.signal();
     }
 
-    /// Says that the owner is about to sleep. It must look at all its sources after this and before it sleeps.
+    /// Announces that the owner is about to sleep. It must check all its sources after this and before it sleeps.
     #[inline]
     pub fn announce_sleep(&self) {
         self.sleeping.announce();
     }
 
-    /// Says that the owner is awake.
+    /// Marks the owner as awake.
     #[inline]
     pub fn awake(&self) {
         self.sleeping.awake();
@@ -100,7 +102,7 @@ impl Doorbell {
         self.event.drain();
     }
 
-    /// Sleeps until the eventfd is readable, in a model: there is no descriptor to poll there.
+    /// Sleeps until the eventfd is readable, in a model, which has no descriptor to poll.
     #[cfg(loom)]
     pub fn wait(&self) {
         self.event.wait();

@@ -1,7 +1,8 @@
-//! What a thread sleeps on, once the protocol of the [`Doorbell`](crate::Doorbell) says that it may: an eventfd.
+//! The eventfd that a thread sleeps on, once the protocol of the [`Doorbell`](crate::Doorbell) allows it.
 //!
-//! For the model checker, which knows no descriptors, a flag under a lock stands for it. That is not more than the kernel
-//! gives: who reads an eventfd has seen what came before the write, as both take the lock of its counter.
+//! For the model checker, which has no descriptors, a flag under a lock replaces it. That gives no more order than the
+//! kernel does: a thread that has read an eventfd sees what came before the write, as both take the lock of its
+//! counter.
 
 #[cfg(not(loom))]
 pub use eventfd::Event;
@@ -23,25 +24,27 @@ mod eventfd {
     pub struct Event(File);
 
     impl Event {
+        /// Creates an eventfd without a signal.
+        ///
         /// # Errors
-        /// No descriptor is to be had.
+        /// No descriptor is available.
         pub fn new() -> io::Result<Self> {
             // SAFETY: eventfd takes no pointers.
             let descriptor = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
             if descriptor < 0 {
                 return Err(io::Error::last_os_error());
             }
-            // SAFETY: the call succeeded, so the descriptor is open, and nobody else has it.
+            // SAFETY: the call succeeded, so the descriptor is open, and nothing else owns it.
             Ok(Self(File::from(unsafe { OwnedFd::from_raw_fd(descriptor) })))
         }
 
-        /// Makes it readable.
+        /// Makes the eventfd readable.
         pub fn signal(&self) {
-            // The counter overflows after 2^64 - 2 unread signals (EAGAIN); it is then readable all the same.
+            // The counter overflows after 2^64 - 2 unread signals (EAGAIN); the eventfd is readable all the same.
             let _ = (&self.0).write(&1_u64.to_ne_bytes());
         }
 
-        /// Takes the signals away. Returns whether there was one.
+        /// Clears the signals. Returns true if there was one.
         pub fn drain(&self) -> bool {
             // EAGAIN: there was none.
             (&self.0).read(&mut [0; 8]).is_ok()
@@ -63,7 +66,7 @@ mod model {
         os::fd::{AsFd, BorrowedFd},
     };
 
-    /// A flag to wait for.
+    /// A flag that a thread can wait for.
     #[derive(Debug)]
     pub struct Event {
         is_signalled: Mutex<bool>,
@@ -84,7 +87,7 @@ mod model {
             std::mem::take(&mut *self.is_signalled.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
         }
 
-        /// Sleeps until it is signalled, as poll(2) without a limit does on the eventfd: the signal stays.
+        /// Sleeps until the flag is set, as poll(2) without a limit does on the eventfd: the flag stays set.
         pub fn wait(&self) {
             let mut is_signalled = self.is_signalled.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
             while !*is_signalled {

@@ -1,10 +1,11 @@
-//! How one thread wakes another, and what both agree on: a doorbell, a mailbox, a clock, and the locks and atomics that the
-//! model checker can replace.
+//! Waking one thread from another, and the primitives that both share: a doorbell, a mailbox, a clock, and the locks
+//! and atomics that the model checker can replace.
 //!
-//! Owns the wake-up protocol ([`Doorbell`]: Dekker's pattern with a full fence on each side), the queue for rare messages
-//! beside it ([`mailbox`]), the only calls that read the time ([`clock`]), and the shims of `std::sync` for loom and
-//! ThreadSanitizer ([`sync`]). Promises that no wake-up is lost, that waking a thread which is awake costs one load, and that
-//! nothing here blocks but the owner's own wait on its eventfd. Depends on no other crate of the workspace.
+//! Owns the wake-up protocol ([`Doorbell`]: Dekker's pattern with a full fence on each side), the queue for rare
+//! messages beside it ([`mailbox`]), the server's clock ([`clock`]), and the shims of `std::sync` for loom and
+//! ThreadSanitizer ([`sync`]). Promises that no wake-up is lost, that waking a thread which is awake costs one fence
+//! and one load, and that the doorbell and the mailbox never block, but for the owner's own wait on its eventfd.
+//! Depends on no other crate of the workspace.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -13,7 +14,7 @@
 //! let doorbell = Arc::new(Doorbell::new()?);
 //! let (sender, receiver) = mailbox(2, Arc::clone(&doorbell));
 //! sender.post("stop").unwrap();
-//! // The owner announces its sleep, and looks at its sources once more before it waits on the doorbell.
+//! // The owner announces its sleep, and checks its sources once more before it waits on the doorbell.
 //! doorbell.announce_sleep();
 //! assert_eq!(receiver.take(), Some("stop"));
 //! doorbell.awake();

@@ -1,16 +1,16 @@
-//! Messages from any thread to the one that owns a driver: the control plane, a few messages a second.
+//! A mailbox of messages from any thread to the one that owns a driver: the control plane, a few messages a second.
 //!
-//! A bounded queue (crossbeam's) beside the owner's [`Doorbell`]. Posting never blocks; a full box gives the message
-//! back. For bytes at line rate there are rings; this is for "stop accepting" and "here is a connection".
+//! A bounded queue (crossbeam's) beside the owner's [`Doorbell`]. Posting never blocks; a full mailbox returns the
+//! message. Bytes at line rate go through rings; this is for "stop accepting" and "here is a connection".
 
 use crate::Doorbell;
 use crossbeam_channel::{self as channel, TrySendError};
 use std::sync::Arc;
 
-/// A mailbox for at most `capacity` messages, whose owner sleeps on `doorbell`.
+/// Creates a mailbox for at most `capacity` messages; its owner sleeps on `doorbell`.
 ///
 /// # Panics
-/// `capacity` is zero: such a box could never be posted to.
+/// `capacity` is zero: no message could ever be posted.
 #[must_use]
 pub fn mailbox<T>(capacity: usize, doorbell: Arc<Doorbell>) -> (Sender<T>, Receiver<T>) {
     assert!(capacity > 0, "a mailbox holds at least one message");
@@ -18,7 +18,7 @@ pub fn mailbox<T>(capacity: usize, doorbell: Arc<Doorbell>) -> (Sender<T>, Recei
     (Sender { queue: sender, doorbell }, Receiver { queue: receiver })
 }
 
-/// The end that posts. Any number of clones may post at the same time; one sender's messages arrive in its order.
+/// The sending end. Any number of clones may post at the same time; one sender's messages arrive in its order.
 #[derive(Debug)]
 pub struct Sender<T> {
     queue: channel::Sender<T>,
@@ -32,10 +32,10 @@ impl<T> Clone for Sender<T> {
 }
 
 impl<T> Sender<T> {
-    /// Puts `message` into the box and wakes the owner if it sleeps. Never blocks.
+    /// Puts `message` into the mailbox and wakes the owner if it sleeps. Never blocks.
     ///
     /// # Errors
-    /// The message: the box is full, or its owner is gone.
+    /// Returns the message: the mailbox is full, or its owner is gone.
     pub fn post(&self, message: T) -> Result<(), T> {
         self.queue.try_send(message).map_err(TrySendError::into_inner)?;
         self.doorbell.wake();
@@ -43,7 +43,7 @@ impl<T> Sender<T> {
     }
 }
 
-/// The owner's end. The owner looks at it after [`Doorbell::announce_sleep`] and before it sleeps.
+/// The owner's end. The owner checks it after [`Doorbell::announce_sleep`] and before it sleeps.
 #[derive(Debug)]
 pub struct Receiver<T> {
     queue: channel::Receiver<T>,
@@ -57,7 +57,7 @@ impl<T> Receiver<T> {
         self.queue.try_recv().ok()
     }
 
-    /// Whether no message is waiting.
+    /// True if no message is waiting.
     #[inline]
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -14,8 +14,9 @@ pub use std::sync::{Condvar, Mutex, MutexGuard};
 #[cfg(all(tsan, not(loom)))]
 pub use told::{Condvar, Mutex, MutexGuard};
 
-/// The standard library's lock, and the condition that goes with it, for ThreadSanitizer (`--cfg tsan`, by `scripts/sanitize.sh`). The library itself is not
-/// instrumented, so the sanitizer does not see a lock change hands where one had to wait for it: an atomic tells it.
+/// The standard library's lock and condition variable for ThreadSanitizer (`--cfg tsan`, by `scripts/sanitize.sh`). The
+/// library itself is not instrumented, so the sanitizer does not see a lock change hands where a thread had to wait for
+/// it: an atomic shows it the order.
 #[cfg(all(tsan, not(loom)))]
 mod told {
     use std::{
@@ -29,12 +30,12 @@ mod told {
     #[derive(Debug, Default)]
     pub struct Mutex<T> {
         lock: sync::Mutex<T>,
-        /// Stored before the lock is given up, loaded after it is taken. The value means nothing.
+        /// Stored before the lock is released, loaded after it is taken. The value has no meaning.
         told: AtomicBool,
     }
 
     pub struct MutexGuard<'a, T> {
-        /// There until it waits for a condition.
+        /// `None` once the guard waits for a condition.
         guard: Option<sync::MutexGuard<'a, T>>,
         told: &'a AtomicBool,
     }
@@ -59,7 +60,7 @@ mod told {
         }
     }
 
-    /// The lock has been taken.
+    /// Loads the atomic after the lock has been taken, and wraps the guard.
     fn taken<'a, T>(
         result: LockResult<sync::MutexGuard<'a, T>>,
         told: &'a AtomicBool,
@@ -102,7 +103,7 @@ mod told {
 
     impl<T> Drop for MutexGuard<'_, T> {
         fn drop(&mut self) {
-            // The guard within gives the lock up only after this.
+            // The inner guard releases the lock only after this.
             self.told.store(true, Ordering::Release);
         }
     }

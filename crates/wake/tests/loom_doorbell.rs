@@ -1,7 +1,7 @@
 //! The doorbell's protocol under loom, which runs every interleaving and every outcome that the memory model allows.
 //!
-//! The fences are what makes it right, and loom models them. `scripts/loom.sh` runs it; `scripts/loom.sh --mutants` takes
-//! either of them away in a copy of the sources, and a model here has to lose a wake-up.
+//! The protocol depends on the fences, and loom models them. `scripts/loom.sh` runs it; `scripts/loom.sh --mutants`
+//! removes either of them in a copy of the sources, and a model here has to lose a wake-up.
 #![cfg(loom)]
 
 use loom::{
@@ -13,7 +13,8 @@ use loom::{
 };
 use wake::Sleeping;
 
-/// What the threads of a model share. The wakes are only counted: no thread decides by them, so loom need not know them.
+/// The state that the threads of a model share. The wakes are only counted: no thread decides by them, so loom need not
+/// model them.
 struct Shared<const PUBLISHERS: usize> {
     protocol: Sleeping,
     sources: [AtomicUsize; PUBLISHERS],
@@ -38,8 +39,8 @@ impl<const PUBLISHERS: usize> Shared<PUBLISHERS> {
     }
 }
 
-/// Each publisher publishes one thing and rings; the sleeper looks once, and sleeps if it sees nothing. It never really
-/// sleeps: that it would have slept for ever shows when everybody is done and nobody has woken it.
+/// Each publisher publishes one thing and wakes; the sleeper looks once, and sleeps if it sees nothing. It never really
+/// sleeps: a sleep for ever shows when all threads have finished and none has woken it.
 fn nobody_sleeps_for_ever<const PUBLISHERS: usize>() {
     loom::model(|| {
         let shared = Shared::<PUBLISHERS>::new();

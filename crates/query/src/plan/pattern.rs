@@ -181,7 +181,7 @@ pub(crate) fn literals(expression: &str) -> Option<Vec<String>> {
     Some(found)
 }
 
-/// Whether the text ends with this character, and not with one that a backslash makes a literal.
+/// Returns whether the text ends with this character, and not with one that a backslash makes a literal.
 fn ends_unescaped(text: &str, character: char) -> bool {
     text.strip_suffix(character)
         .is_some_and(|before| before.bytes().rev().take_while(|&byte| byte == b'\\').count() % 2 == 0)

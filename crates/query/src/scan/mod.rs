@@ -77,7 +77,7 @@ pub struct ScanFilter<'p> {
 }
 
 impl ScanFilter<'_> {
-    /// Whether no line can have such a time.
+    /// Returns whether no line can have such a time.
     fn is_nothing(&self) -> bool {
         self.from_ms >= self.to_ms || self.from_ms > TIMESTAMP_MS_MAX || self.to_ms <= TIMESTAMP_MS_MIN
     }

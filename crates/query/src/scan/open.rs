@@ -77,7 +77,7 @@ impl NamesWanted {
         }
     }
 
-    /// Whether `block` can have a line with one of them.
+    /// Returns whether `block` can have a line with one of them.
     fn may_be_in(&self, block: &Block) -> bool {
         match self {
             Self::Any => true,
@@ -90,7 +90,7 @@ impl NamesWanted {
         }
     }
 
-    /// Whether `block` can have a line that is wanted.
+    /// Returns whether `block` can have a line that is wanted.
     pub fn wants(&self, block: &Block, wanted: &ScanFilter<'_>) -> bool {
         block.may_hold(wanted.from_ms, wanted.to_ms) && self.may_be_in(block)
     }

@@ -175,7 +175,7 @@ impl Sidecars {
         }
     }
 
-    /// Whether there is room for `bytes` more, for which what was used before `now` gives way.
+    /// Returns whether there is room for `bytes` more, for which what was used before `now` gives way.
     fn make_room(&mut self, bytes: usize, now: u64) -> bool {
         while self.bytes + bytes > SCAN_SIDECARS_BYTES_MAX {
             let kept = self.segments.values_mut().filter(|known| known.whole.is_some() && known.used < now);

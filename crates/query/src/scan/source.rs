@@ -43,7 +43,7 @@ impl Shared {
         Arc::new(Self { directory: directory.to_owned(), log, memory: SidecarCache::default() })
     }
 
-    /// Whether it pays to learn what is in segments without a sidecar: whether there will be another scan.
+    /// Returns whether it pays to learn what is in segments without a sidecar: whether there will be another scan.
     pub fn learns(&self) -> bool {
         self.log.is_some()
     }

@@ -13,7 +13,7 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Whether it is asked for by `=` or `!=`.
+    /// Returns whether it is asked for by `=` or `!=`.
     pub fn is_single(&self) -> bool {
         matches!(&self.values[..], [value] if !value.starts_with('~'))
     }

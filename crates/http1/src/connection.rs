@@ -379,7 +379,7 @@ impl<T> Connection<T> {
         self.owned_bytes() + 2 * bytes
     }
 
-    /// Whether the head of a request is complete that will be served, and its body is not.
+    /// Returns whether the head of a request is complete that will be served, and its body is not.
     #[must_use]
     pub const fn is_receiving_body(&self) -> bool {
         matches!(self.phase, Phase::Body(Incoming { purpose: Purpose::Serve(..) | Purpose::ServeWithout(_), .. }))

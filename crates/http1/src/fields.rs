@@ -23,7 +23,7 @@ impl<'a> LastValues<'a> {
         self.values[self.count - 1] = value;
     }
 
-    /// Whether there is any.
+    /// Returns whether there is any.
     #[inline]
     #[must_use]
     pub const fn is_present(&self) -> bool {
@@ -96,7 +96,7 @@ impl TransferCodings {
         self.present
     }
 
-    /// Whether all that was asked for can be undone here.
+    /// Returns whether all that was asked for can be undone here.
     #[inline]
     pub(super) fn are_served(self) -> bool {
         self.chunked && !self.unknown
@@ -154,13 +154,13 @@ fn is_host_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(&byte)
 }
 
-/// Whether a byte may stand in a token (RFC 9110, 5.6.2): a method, a field name, a coding.
+/// Returns whether a byte may stand in a token (RFC 9110, 5.6.2): a method, a field name, a coding.
 #[inline]
 pub(super) fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// Whether a byte may stand in a field value: anything but control bytes, and the tab is none.
+/// Returns whether a byte may stand in a field value: anything but control bytes, and the tab is none.
 #[inline]
 pub(super) fn is_value(byte: u8) -> bool {
     byte == b'\t' || (byte >= b' ' && byte != 0x7f)

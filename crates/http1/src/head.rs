@@ -87,7 +87,7 @@ impl HeadScan {
         Self { scanned: 0, line_start: 0, leading_lines: 0 }
     }
 
-    /// Whether any byte that counts towards a request has been seen, be it an empty line.
+    /// Returns whether any byte that counts towards a request has been seen, be it an empty line.
     #[inline]
     pub(super) fn has_begun(&self) -> bool {
         self.scanned > 0 || self.leading_lines > 0
@@ -299,7 +299,7 @@ fn fault(error: httparse::Error, bytes: &[u8]) -> HttpError {
     }
 }
 
-/// Whether the request line ends in a well-formed `HTTP/digit.digit`, which then is none of those served.
+/// Returns whether the request line ends in a well-formed `HTTP/digit.digit`, which then is none of those served.
 fn names_other_version(bytes: &[u8]) -> bool {
     let line_end = memchr::memchr(b'\r', bytes).unwrap_or(bytes.len());
     let line = &bytes[..line_end];

@@ -23,7 +23,7 @@ impl<'a> Encoded<'a> {
         })
     }
 
-    /// Whether it means `text`.
+    /// Returns whether it means `text`.
     #[inline]
     #[must_use]
     pub fn means(self, text: &str) -> bool {

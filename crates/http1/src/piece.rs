@@ -49,7 +49,7 @@ impl Piece {
         &self.bytes[SIZE_BYTES..]
     }
 
-    /// Whether nothing more goes into it.
+    /// Returns whether nothing more goes into it.
     #[inline]
     #[must_use]
     pub fn is_full(&self) -> bool {

@@ -56,13 +56,13 @@ const OVERFLOW: &[u8; OVERFLOW_DIGITS] = b"\
 0069855571366959622842914819860834936475292719074168444365510704342711559699508093042880177904174497792";
 
 impl Number<'_> {
-    /// Whether there is neither fraction nor exponent.
+    /// Returns whether there is neither fraction nor exponent.
     #[inline]
     pub fn is_whole(&self) -> bool {
         self.fraction.is_empty() && self.exponent.is_none()
     }
 
-    /// Whether the number, rounded to the nearest 64-bit float, is finite. Exact at any length.
+    /// Returns whether the number, rounded to the nearest 64-bit float, is finite. Exact at any length.
     #[inline]
     pub fn is_finite(&self) -> bool {
         let digits = self.exponent.unwrap_or(0).saturating_add_unsigned(self.integer.len() as u64);

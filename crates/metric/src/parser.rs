@@ -374,7 +374,7 @@ impl<'body, 'scratch> Parser<'body, 'scratch> {
     }
 }
 
-/// Whether a text means more bytes than these. It never means more than spell it.
+/// Returns whether a text means more bytes than these. It never means more than spell it.
 #[inline]
 fn is_over(text: &Text<'_>, limit: usize) -> bool {
     text.raw.len() > limit && text.decoded().count() > limit

@@ -37,7 +37,7 @@ impl<'a> Text<'a> {
         self.raw
     }
 
-    /// Whether [`raw`](Self::raw) has escapes in it. If not, it is what the text means.
+    /// Returns whether [`raw`](Self::raw) has escapes in it. If not, it is what the text means.
     #[inline]
     pub fn has_escapes(&self) -> bool {
         self.escapes > 0
@@ -49,12 +49,12 @@ impl<'a> Text<'a> {
         Decoded { raw: self.raw, pending: [0; 4], pending_from: 4 }
     }
 
-    /// Whether the text means `bytes`.
+    /// Returns whether the text means `bytes`.
     pub(super) fn means(&self, bytes: &[u8]) -> bool {
         if self.has_escapes() { self.decoded().eq(bytes.iter().copied()) } else { self.raw == bytes }
     }
 
-    /// Whether both mean the same.
+    /// Returns whether both mean the same.
     pub(super) fn means_the_same(&self, other: &Text) -> bool {
         if self.has_escapes() || other.has_escapes() {
             self.decoded().eq(other.decoded())

@@ -170,10 +170,10 @@ fn parts(float: f64) -> (i64, i32) {
     (if float.is_sign_negative() { -mantissa } else { mantissa }, power)
 }
 
-/// What a sum came to.
+/// Result of a sum.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Total {
-    /// Of integers alone: exact.
+    /// Exact sum of integers alone.
     Integer(i128),
     /// Rounded once; infinite if no float is large enough.
     Float(f64),
@@ -182,9 +182,9 @@ pub(crate) enum Total {
 /// A sum of numbers.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Sum {
-    /// Of the integers.
+    /// Sum of the integers.
     integers: i128,
-    /// Of the floats.
+    /// Sum of the floats.
     floats: Limbs,
 }
 

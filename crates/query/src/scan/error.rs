@@ -10,13 +10,13 @@ pub struct Stop(pub String);
 /// Why a scan, or a snapshot, was not to be had. The text is one line.
 #[derive(Debug)]
 pub enum ScanError {
-    /// The time is over.
+    /// The deadline has passed.
     Deadline,
     /// Nobody wants the answer any more.
     Cancelled,
     /// There would be more bytes to look at than may be.
     BytesBound {
-        /// How many may be.
+        /// Largest permitted number of bytes.
         bound: u64,
     },
     /// A visitor has stopped it.
@@ -25,14 +25,14 @@ pub enum ScanError {
     Damaged {
         /// The file's name.
         segment: String,
-        /// What is wrong with it.
+        /// Description of the damage.
         what: String,
     },
     /// A file or the directory cannot be read.
     Io {
-        /// Its name.
+        /// Name of the file or directory.
         file: String,
-        /// What the system said.
+        /// Error of the operating system.
         error: io::Error,
     },
     /// Segments come and go so fast, or in such a way, that no moment could be held.

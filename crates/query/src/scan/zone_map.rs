@@ -16,31 +16,31 @@ use std::{
 };
 use wake::sync::{Mutex, MutexGuard};
 
-/// Of one file.
+/// Time range and names of each block of one file without a sidecar, filled in as blocks are scanned.
 #[derive(Debug, Default)]
 pub struct ZoneMap(Mutex<Content>);
 
 #[derive(Debug, Default)]
 struct Content {
     names: HashMap<Arc<[u8]>, u32>,
-    /// By their numbers; those that were not read yet are missing.
+    /// Blocks by number; `None` for a block that has not been scanned yet.
     blocks: Vec<Option<Block>>,
-    /// Of memory, about.
+    /// Approximate memory use, in bytes.
     bytes: usize,
 }
 
-/// What a scan has to do with a block.
+/// Result of matching a block against a filter: read it or skip it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BlockMatch {
-    /// To read it, and to learn what it holds.
+    /// Nothing is known of the block: it is read and recorded.
     Nothing,
-    /// To read it. So many of its lines are foreign.
+    /// The block may hold matching lines and is read; `foreign_lines` of its lines are foreign.
     Wanted { foreign_lines: u64 },
-    /// Nothing: it has nothing that is wanted, in so many bytes of lines.
+    /// The block holds no matching line and is skipped; its lines have `bytes` bytes.
     Unwanted { bytes: u64 },
 }
 
-/// What is learnt of a block while it is read.
+/// Builder of the entry of one block, filled while the block is read.
 pub struct ZoneMapBuilder<'t> {
     block: Block,
     /// Names, some of them more than once.

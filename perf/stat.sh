@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # What a request costs, counted: CPU time by thread, switches, system calls, and the hardware's counters where there
-# are any. shellcheck source=perf.bash
+# are any.
+# shellcheck source=perf.bash
 source "$(dirname "${BASH_SOURCE[0]}")/perf.bash"
 
 usage() {

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The acceptance run: a real file into every driver and level, compared digit for digit, and the exactness of the
-# limiter. shellcheck source=prologue.bash
+# limiter.
+# shellcheck source=prologue.bash
 source "$(dirname "${BASH_SOURCE[0]}")/prologue.bash"
 
 usage() {

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Every loom model: all interleavings of the lock-free code, within loom's bounds. And its proof: what is broken on
-# purpose makes a model fail. shellcheck source=prologue.bash
+# purpose makes a model fail.
+# shellcheck source=prologue.bash
 source "$(dirname "${BASH_SOURCE[0]}")/prologue.bash"
 
 usage() {

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # What watching costs: CPU time per request with everything on, and with tracing on but nothing sampled, against
-# everything off. shellcheck source=prologue.bash
+# everything off.
+# shellcheck source=prologue.bash
 source "$(dirname "${BASH_SOURCE[0]}")/prologue.bash"
 
 usage() {

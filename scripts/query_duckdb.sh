@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # `metricstream query` beside DuckDB, which reads the same files with read_json: the same answers, and the time they
-# take. shellcheck source=prologue.bash
+# take.
+# shellcheck source=prologue.bash
 source "$(dirname "${BASH_SOURCE[0]}")/prologue.bash"
 
 usage() {

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Posts a file of batches, one JSON document a line, to a MetricsStream server: one curl process and one connection for
-# all. shellcheck source=prologue.bash
+# all.
+# shellcheck source=prologue.bash
 source "$(dirname "${BASH_SOURCE[0]}")/prologue.bash"
 
 usage() {

@@ -82,7 +82,7 @@ pub struct Charge {
 pub struct Limiter {
     common: Common,
     shards: Box<[Shard]>,
-    /// The shard that the next call of [`tend`](Limiter::tend) processes.
+    /// The shard that the next call of the maintenance processes.
     tended: AtomicUsize,
     table_bytes: usize,
 }

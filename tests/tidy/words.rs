@@ -19,7 +19,7 @@ const WORDS: &[Word] = &[
     word(&["told"], "notified, informed, reported", 90),
     word(&["asked"], "queried, requested", 115),
     word(&["hears", "heard"], "receives", 13),
-    word(&["feels", "felt"], "checks", 1),
+    word(&["feels", "felt"], "checks", 0),
     word(&["deaf"], "closed", 0),
     word(&["stranger", "strangers"], "untrusted client", 13),
     word(&["patience"], "timeout", 3),

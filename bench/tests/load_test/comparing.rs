@@ -224,7 +224,11 @@ fn a_hangup_keeps_the_results() {
             command.args(["--format", "json"]);
             command
         } else {
-            load_test(floor.port, "2 -d 600s")
+            // These tests may run under nohup themselves.
+            let mut command = std::process::Command::new("env");
+            command.args(["--default-signal=HUP", env!("CARGO_BIN_EXE_load_test"), &floor.port.to_string()]);
+            command.args(["2", "-d", "600s", "--format", "json"]);
+            command
         };
         let process = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         floor.wait_for_connections(&process);

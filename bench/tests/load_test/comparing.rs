@@ -1,6 +1,6 @@
 //! The comparison with earlier runs, and the conditions that fail a run.
 
-use crate::harness::{Floor, answering, load_test, program, report, reported, run, signal};
+use crate::harness::{Floor, answering, program, report, reported, run, signal};
 use serde_json::{Value, json};
 use std::{
     fs,

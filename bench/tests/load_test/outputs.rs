@@ -118,11 +118,15 @@ fn a_killed_run_leaves_no_older_picture() {
     assert!(std::fs::read_to_string(&path).unwrap().contains("the load has not ended"));
 }
 
-/// What `load_test` with these arguments writes to a terminal, which script(1) of util-linux makes.
+/// The output of `load_test` with these arguments on a terminal, which script(1) of util-linux makes. The variables that
+/// decide on colours are those of the test: `CI`, for one, asks for them on any terminal.
 fn on_a_terminal(arguments: &str, variables: &[(&str, &str)]) -> String {
     let mut command = Command::new("script");
     command.args(["-qec", &format!("{} {arguments}", env!("CARGO_BIN_EXE_load_test")), "/dev/null"]);
-    command.env_remove("NO_COLOR").env("TERM", "xterm-256color").envs(variables.iter().copied());
+    for name in ["CI", "CLICOLOR", "CLICOLOR_FORCE", "NO_COLOR"] {
+        command.env_remove(name);
+    }
+    command.env("TERM", "xterm-256color").envs(variables.iter().copied());
     let output = command.stdin(File::open("/dev/null").unwrap()).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout).unwrap()

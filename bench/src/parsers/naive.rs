@@ -56,7 +56,7 @@ fn metric(object: &str) -> Result<Sample, String> {
     }
     let kind = match after_key(object, "\"type\"").and_then(string) {
         None => Kind::default(),
-        Some(name) => Kind::ALL.into_iter().find(|kind| kind.name() == name).ok_or("an unknown type")?,
+        Some(name) => Kind::OF_JSON.into_iter().find(|kind| kind.name() == name).ok_or("an unknown type")?,
     };
     let timestamp_ms = match after_key(object, "\"timestamp\"").map(number) {
         None => None,

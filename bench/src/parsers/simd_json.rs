@@ -120,7 +120,7 @@ fn metric<'tape, 'input>(value: tape::Value<'tape, 'input>) -> Option<Metric<'ta
             "value" => number.replace(value.cast_f64()?).is_some(),
             "type" => {
                 let sent = value.as_str()?;
-                kind.replace(Kind::ALL.into_iter().find(|kind| kind.name() == sent)?).is_some()
+                kind.replace(Kind::OF_JSON.into_iter().find(|kind| kind.name() == sent)?).is_some()
             }
             "timestamp" => timestamp_ms.replace(value.as_i64()?).is_some(),
             "tags" => tags.replace(value.as_object()?).is_some(),

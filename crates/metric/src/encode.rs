@@ -28,6 +28,7 @@ const fn between_value_and_tags(kind: Kind) -> &'static [u8] {
         Kind::Counter => br#","type":"counter","tags":"#,
         Kind::Histogram => br#","type":"histogram","tags":"#,
         Kind::Summary => br#","type":"summary","tags":"#,
+        Kind::Untyped => br#","type":"untyped","tags":"#,
     }
 }
 
@@ -139,6 +140,7 @@ impl BatchEncoder {
             Kind::Counter => line.put(const { between_value_and_tags(Kind::Counter) }),
             Kind::Histogram => line.put(const { between_value_and_tags(Kind::Histogram) }),
             Kind::Summary => line.put(const { between_value_and_tags(Kind::Summary) }),
+            Kind::Untyped => line.put(const { between_value_and_tags(Kind::Untyped) }),
         }
         match metric.tags_verbatim {
             Some(tags) => line.put(tags),
@@ -149,7 +151,8 @@ impl BatchEncoder {
     }
 }
 
-fn head(timestamp_ms: i64) -> [u8; HEAD_BYTES] {
+/// What a line of this moment begins with.
+pub(super) fn head(timestamp_ms: i64) -> [u8; HEAD_BYTES] {
     let mut head = [0; HEAD_BYTES];
     let mut line = Line { out: &mut head, bytes: 0 };
     line.put(BEFORE_TIMESTAMP);

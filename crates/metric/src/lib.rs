@@ -34,13 +34,17 @@ mod line;
 mod number;
 mod parser;
 pub mod printable;
+pub mod protocol;
+mod sink;
 mod text;
 mod timestamp;
+mod value_text;
 
 pub use encode::{BEFORE_NAME, BEFORE_TIMESTAMP, BEFORE_VALUE, BatchEncoder, Encoded};
 pub use error::{BatchError, Field, Reason};
 pub use line::{Line, LineError, Lines, Tags, is_spelled};
 pub use parser::{Parser, Scratch};
+pub use sink::{DecodeError, Decoded, LineSink, Reject, Rejected, STALE_NAN_BITS, Series, SeriesMark, Skip, Value};
 pub use text::{Text, spelled};
 pub use timestamp::{
     SECONDS_END, SECONDS_MIN, TIMESTAMP_BYTES, TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN, format as format_timestamp,
@@ -83,11 +87,17 @@ pub enum Kind {
     Histogram,
     /// A part of a distribution in quantiles.
     Summary,
+    /// A series of a protocol that knows the type and was not told it. JSON clients may not send it.
+    Untyped,
 }
 
 impl Kind {
-    /// Every kind there is.
-    pub const ALL: [Self; 4] = [Self::Gauge, Self::Counter, Self::Histogram, Self::Summary];
+    /// Every kind of the log.
+    pub const ALL: [Self; 5] = [Self::Gauge, Self::Counter, Self::Histogram, Self::Summary, Self::Untyped];
+    /// The kinds that a JSON client may send.
+    pub const OF_JSON: [Self; 4] = [Self::Gauge, Self::Counter, Self::Histogram, Self::Summary];
+    /// Length of the longest name, in bytes.
+    pub const NAME_BYTES_MAX: usize = "histogram".len();
 
     /// The kind as it is written in `type`.
     pub const fn name(self) -> &'static str {
@@ -96,6 +106,7 @@ impl Kind {
             Self::Counter => "counter",
             Self::Histogram => "histogram",
             Self::Summary => "summary",
+            Self::Untyped => "untyped",
         }
     }
 }

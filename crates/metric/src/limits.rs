@@ -17,3 +17,8 @@ pub const TIMESTAMP_FAR_MS: u64 = 24 * 3_600 * 1_000;
 pub const TAG_BYTES_DEFAULT: usize = MIB;
 /// Depth of nesting in a document: objects and arrays, ignored fields included.
 pub const JSON_DEPTH_MAX: usize = 64;
+/// Metrics in one request of any protocol but JSON, at most: vmagent sends 10,000 samples, Telegraf 1,000 lines of up to 20
+/// fields, and the OTLP SDK a whole collection unsplit. An agent takes a refusal for a permanent loss.
+pub const PROTOCOL_METRICS_MAX: usize = 100_000;
+/// Bytes that a core's series keeps between bodies: 128 tags of 500 bytes.
+pub const SERIES_KEPT_BYTES_MAX: usize = 64 * 1024;

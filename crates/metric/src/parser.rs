@@ -292,7 +292,7 @@ impl<'body, 'scratch> Parser<'body, 'scratch> {
             let byte = cursor.byte();
             cursor.expect(b'"', Expected::String)?;
             let sent = cursor.string()?;
-            match Kind::ALL.into_iter().find(|kind| sent.means(kind.name().as_bytes())) {
+            match Kind::OF_JSON.into_iter().find(|kind| sent.means(kind.name().as_bytes())) {
                 Some(kind) => kind,
                 None => {
                     self.excerpt = Some(sent);

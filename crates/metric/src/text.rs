@@ -113,7 +113,7 @@ impl<'a> Text<'a> {
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
 /// Puts the canonical spelling of one character.
-fn spell(character: char, put: &mut impl FnMut(&[u8])) {
+pub(super) fn spell(character: char, put: &mut impl FnMut(&[u8])) {
     match character {
         '"' => put(b"\\\""),
         '\\' => put(b"\\\\"),

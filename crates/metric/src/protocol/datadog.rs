@@ -1,0 +1,1 @@
+//! Datadog series, versions 1 and 2.

@@ -1,0 +1,1 @@
+//! OTLP/HTTP metrics, protobuf and JSON.

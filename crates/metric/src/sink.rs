@@ -1,0 +1,532 @@
+//! Lines from any protocol: what a decoder other than JSON's calls for each metric that it has found.
+//!
+//! A decoder describes a [`Series`] once (its name and tags, in plain UTF-8) and pushes its samples into a [`LineSink`],
+//! which writes one line of the log for each to the bytes reserved for the body. A metric that may not be stored is
+//! rejected with its reason and the others are kept; what is no metric at all (a string field, an exemplar) is skipped.
+//! Both are counted, so that for each body metrics = stored + rejected.
+//!
+//! Promises: the reserved bytes are never exceeded ([`DecodeError::TooLarge`]), at most
+//! [`PROTOCOL_METRICS_MAX`](crate::limits::PROTOCOL_METRICS_MAX) metrics are taken, nothing is allocated per metric once a
+//! `Series` has grown to what its body needs, and every line is one that [`Line`](crate::Line) reads.
+
+use super::encode::{BEFORE_NAME, BEFORE_VALUE, LINE_END};
+use super::timestamp::{self, TIMESTAMP_BYTES, TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN};
+use super::value_text::{FloatText, IntegerText};
+use super::{BEFORE_TIMESTAMP, Bounds, Kind};
+use crate::limits::{PROTOCOL_METRICS_MAX, SERIES_KEPT_BYTES_MAX, TIMESTAMP_FAR_MS};
+
+/// Bit pattern of the NaN by which Prometheus marks the end of a series.
+pub const STALE_NAN_BITS: u64 = 0x7ff0_0000_0000_0002;
+
+/// The value of a metric.
+#[derive(Debug, Clone, Copy)]
+pub enum Value<'a> {
+    /// A JSON number that is finite as a 64-bit float, stored in these digits. The decoder has checked it.
+    Digits(&'a [u8]),
+    /// A 64-bit float, stored as the shortest text that reads back as the same float; NaN and the infinities too. The NaN
+    /// of [`STALE_NAN_BITS`] is the stale marker.
+    Float(f64),
+    /// A signed integer, stored in all of its digits.
+    Int(i64),
+    /// An unsigned integer, stored in all of its digits.
+    Uint(u64),
+    /// The end of its series.
+    Stale,
+}
+
+macro_rules! counted {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $label:literal, $text:literal;)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum $name { $($(#[$variant_doc])* $variant,)* }
+        impl $name {
+            /// All variants, in the order of their counts.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+            /// Number of variants.
+            pub const COUNT: usize = Self::ALL.len();
+            /// The label in statistics.
+            #[must_use]
+            pub const fn label(self) -> &'static str {
+                match self { $(Self::$variant => $label),* }
+            }
+            /// The reason in words, for the client.
+            #[must_use]
+            pub const fn text(self) -> &'static str {
+                match self { $(Self::$variant => $text),* }
+            }
+        }
+    };
+}
+
+counted! {
+    /// The reason why one metric of a body is not stored.
+    Reject {
+        /// A line or an element that does not parse, in a body whose other elements do.
+        Syntax = "syntax", "unable to parse";
+        /// A name that is missing, empty, too long or not UTF-8.
+        Name = "name", "the name is missing, empty, too long or not UTF-8";
+        /// A tag that is empty where it may not be, too long, not UTF-8, out of order or repeated, or too many of them.
+        Tags = "tags", "a tag is empty, too long, not UTF-8, out of order or repeated, or there are too many";
+        /// A value that is missing, or that the protocol does not allow.
+        Value = "value", "the value is missing or invalid";
+        /// A timestamp outside of the years 0000 to 9999.
+        Timestamp = "timestamp", "the timestamp is out of range";
+        /// A histogram or a summary whose parts do not fit together.
+        Histogram = "histogram", "the histogram is invalid";
+    }
+}
+
+counted! {
+    /// The kind of an element that is no metric and is left out.
+    Skip {
+        /// A field whose value is a string.
+        Text = "text", "string values are not stored";
+        /// A value that is null.
+        Null = "null", "null values are not stored";
+        /// An exemplar.
+        Exemplar = "exemplar", "exemplars are not stored";
+        /// Metadata of a metric that the log has no place for, such as its help text.
+        Metadata = "metadata", "metadata is not stored";
+    }
+}
+
+/// The first rejected metric of a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rejected {
+    /// The reason.
+    pub reason: Reject,
+    /// Where it is: the number of a line, from 1, or the index of an element, as the protocol counts.
+    pub at: usize,
+}
+
+/// The reason why nothing of a body is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DecodeError {
+    /// The body is not of its protocol.
+    Malformed {
+        /// Offset of the fault in the body.
+        byte: usize,
+        /// What is wrong, in words.
+        text: &'static str,
+    },
+    /// The body has more than [`PROTOCOL_METRICS_MAX`] metrics.
+    TooManyMetrics,
+    /// The lines do not fit into the bytes reserved for them.
+    TooLarge,
+}
+
+impl std::fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Malformed { byte, text } => write!(f, "{text} (byte {byte})"),
+            Self::TooManyMetrics => write!(f, "more than {PROTOCOL_METRICS_MAX} metrics in one request"),
+            Self::TooLarge => f.write_str("the metrics of one request are too large"),
+        }
+    }
+}
+
+impl std::error::Error for DecodeError {}
+
+/// The name and tags that the samples of a series share, spelled as the log has them. One is used for all series of all
+/// bodies of a core.
+#[derive(Debug)]
+pub struct Series {
+    bounds: Bounds,
+    name: Vec<u8>,
+    /// Bytes of the name before escaping.
+    name_bytes: usize,
+    /// `"key":"value"` with commas between.
+    tags: Vec<u8>,
+    spans: Vec<TagSpan>,
+}
+
+/// Offsets of a tag in [`Series::tags`].
+#[derive(Debug, Clone, Copy)]
+struct TagSpan {
+    /// Of the key's first byte, behind its quotation mark.
+    key: usize,
+    key_end: usize,
+    /// Of the closing quotation mark of the value.
+    value_end: usize,
+}
+
+/// A state of a [`Series`] to come back to.
+#[derive(Debug, Clone, Copy)]
+pub struct SeriesMark {
+    name: usize,
+    name_bytes: usize,
+    tags: usize,
+}
+
+impl Series {
+    /// An empty one, held to `bounds`.
+    #[must_use]
+    pub fn new(bounds: Bounds) -> Self {
+        Self { bounds, name: Vec::new(), name_bytes: 0, tags: Vec::new(), spans: Vec::new() }
+    }
+
+    /// Empties it.
+    pub fn clear(&mut self) {
+        self.name.clear();
+        self.name_bytes = 0;
+        self.tags.clear();
+        self.spans.clear();
+    }
+
+    /// Frees memory that a large body made it grow to.
+    pub fn trim(&mut self) {
+        if self.kept_bytes() > SERIES_KEPT_BYTES_MAX {
+            *self = Self::new(self.bounds);
+        }
+    }
+
+    /// Capacity held between bodies, in bytes.
+    #[must_use]
+    pub fn kept_bytes(&self) -> usize {
+        self.name.capacity() + self.tags.capacity() + self.spans.capacity() * size_of::<TagSpan>()
+    }
+
+    /// True if it has a name.
+    #[must_use]
+    pub fn is_named(&self) -> bool {
+        self.name_bytes > 0
+    }
+
+    /// The name as the log spells it.
+    #[must_use]
+    pub fn name(&self) -> &[u8] {
+        &self.name
+    }
+
+    /// Number of tags.
+    #[must_use]
+    pub fn tags(&self) -> usize {
+        self.spans.len()
+    }
+
+    /// Appends to the name: parts of it, or a suffix such as `_total`.
+    ///
+    /// # Errors
+    /// [`Reject::Name`] if the part is not UTF-8 or the name gets too long.
+    pub fn push_name(&mut self, part: &[u8]) -> Result<(), Reject> {
+        if self.name_bytes + part.len() > self.bounds.name_bytes_limit || !is_utf8(part) {
+            return Err(Reject::Name);
+        }
+        self.name_bytes += part.len();
+        spell(part, &mut self.name);
+        Ok(())
+    }
+
+    /// Appends a tag. Either side may be empty; a decoder whose protocol does not allow that checks it.
+    ///
+    /// # Errors
+    /// [`Reject::Tags`] if a side is not UTF-8 or too long, if the key is there already, or if there are too many.
+    pub fn push_tag(&mut self, key: &[u8], value: &[u8]) -> Result<(), Reject> {
+        let before = self.mark();
+        self.append_tag(key, value)?;
+        let (last, others) = self.spans.split_last().ok_or(Reject::Tags)?;
+        let spelled = &self.tags[last.key..last.key_end];
+        if others.iter().any(|other| self.tags[other.key..other.key_end] == *spelled) {
+            self.reset_to(before);
+            return Err(Reject::Tags);
+        }
+        Ok(())
+    }
+
+    /// Appends a tag whose key is known to differ from those before: protocols that sort their keys prove it by order.
+    ///
+    /// # Errors
+    /// As [`push_tag`](Self::push_tag), without the search for a repeated key.
+    #[inline]
+    pub fn push_unique_tag(&mut self, key: &[u8], value: &[u8]) -> Result<(), Reject> {
+        self.append_tag(key, value)
+    }
+
+    /// Appends a tag; one with the same key is removed first, so that the last value counts.
+    ///
+    /// # Errors
+    /// [`Reject::Tags`] if a side is not UTF-8 or too long, or if there are too many.
+    pub fn set_tag(&mut self, key: &[u8], value: &[u8]) -> Result<(), Reject> {
+        self.append_tag(key, value)?;
+        let (last, others) = self.spans.split_last().ok_or(Reject::Tags)?;
+        let spelled = &self.tags[last.key..last.key_end];
+        if let Some(index) = others.iter().position(|other| self.tags[other.key..other.key_end] == *spelled) {
+            self.remove_tag(index);
+        }
+        Ok(())
+    }
+
+    /// True if there is a tag with this key, which needs no escapes.
+    #[must_use]
+    pub fn has_tag(&self, key: &[u8]) -> bool {
+        self.spans.iter().any(|span| self.tags[span.key..span.key_end] == *key)
+    }
+
+    fn append_tag(&mut self, key: &[u8], value: &[u8]) -> Result<(), Reject> {
+        let bytes_max = self.bounds.tag_bytes_limit;
+        if self.spans.len() == self.bounds.tags_limit
+            || key.len().max(value.len()) > bytes_max
+            || !is_utf8(key)
+            || !is_utf8(value)
+        {
+            return Err(Reject::Tags);
+        }
+        if !self.tags.is_empty() {
+            self.tags.push(b',');
+        }
+        self.tags.push(b'"');
+        let key_start = self.tags.len();
+        spell(key, &mut self.tags);
+        let key_end = self.tags.len();
+        self.tags.extend_from_slice(br#"":""#);
+        spell(value, &mut self.tags);
+        self.spans.push(TagSpan { key: key_start, key_end, value_end: self.tags.len() });
+        self.tags.push(b'"');
+        Ok(())
+    }
+
+    fn remove_tag(&mut self, index: usize) {
+        let span = self.spans.remove(index);
+        // With the quotation mark before its key and the comma behind it: it is never the last.
+        let (start, end) = (span.key - 1, span.value_end + 2);
+        self.tags.drain(start..end);
+        for later in &mut self.spans[index..] {
+            for offset in [&mut later.key, &mut later.key_end, &mut later.value_end] {
+                *offset -= end - start;
+            }
+        }
+    }
+
+    /// The present state.
+    #[must_use]
+    pub fn mark(&self) -> SeriesMark {
+        SeriesMark { name: self.name.len(), name_bytes: self.name_bytes, tags: self.spans.len() }
+    }
+
+    /// Drops what was appended since `mark`. Tags that were there then must not have been removed.
+    pub fn reset_to(&mut self, mark: SeriesMark) {
+        self.name.truncate(mark.name);
+        self.name_bytes = mark.name_bytes;
+        self.spans.truncate(mark.tags);
+        self.tags.truncate(self.spans.last().map_or(0, |span| span.value_end + 1));
+    }
+}
+
+#[inline]
+fn is_utf8(text: &[u8]) -> bool {
+    text.is_ascii() || std::str::from_utf8(text).is_ok()
+}
+
+/// Appends UTF-8 text as it stands between the quotation marks of a line.
+#[inline]
+fn spell(text: &[u8], out: &mut Vec<u8>) {
+    let needs_escape = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\';
+    // Without an early end, which lets the compiler look at many bytes at a time.
+    if text.iter().fold(false, |any, &byte| any | needs_escape(byte)) {
+        spell_escaped(text, out);
+    } else {
+        out.extend_from_slice(text);
+    }
+}
+
+#[cold]
+fn spell_escaped(text: &[u8], out: &mut Vec<u8>) {
+    for &byte in text {
+        // Bytes from 0x80 on are parts of characters that stand for themselves.
+        if byte < 0x80 {
+            super::text::spell(char::from(byte), &mut |bytes| out.extend_from_slice(bytes));
+        } else {
+            out.push(byte);
+        }
+    }
+}
+
+/// Bytes of a line before the name.
+const HEAD_BYTES: usize = BEFORE_TIMESTAMP.len() + TIMESTAMP_BYTES + BEFORE_NAME.len();
+/// Most bytes of a value and what belongs to it: the longest is the stale marker with its flag, or 25 of a float.
+const VALUE_BYTES_MAX: usize = 32;
+const STALE: &[u8] = br#""NaN","stale":true"#;
+const _: () = assert!(STALE.len() <= VALUE_BYTES_MAX);
+const AFTER_KIND: &[u8] = br#"","tags":{"#;
+const BEFORE_KIND: &[u8] = br#","type":""#;
+/// Bytes of a line besides its name, digits and tags, at most.
+const FRAME_BYTES_MAX: usize = HEAD_BYTES
+    + BEFORE_VALUE.len()
+    + VALUE_BYTES_MAX
+    + BEFORE_KIND.len()
+    + Kind::NAME_BYTES_MAX
+    + AFTER_KIND.len()
+    + 1
+    + LINE_END.len();
+
+/// The lines of one body.
+pub struct LineSink<'out> {
+    out: &'out mut [u8],
+    bytes: usize,
+    arrival_ms: i64,
+    metrics: u32,
+    far_from_now: u32,
+    rejected: [u32; Reject::COUNT],
+    skipped: [u32; Skip::COUNT],
+    first_rejected: Option<Rejected>,
+    /// The head of a line, and the moment it stands for: the metrics of a body mostly share it.
+    head: [u8; HEAD_BYTES],
+    head_ms: i64,
+}
+
+/// What became of a body that was decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Decoded {
+    /// Metrics stored, and lines written.
+    pub metrics: u32,
+    /// Bytes written.
+    pub bytes: usize,
+    /// Metrics whose timestamp is over [`TIMESTAMP_FAR_MS`] from the time of arrival.
+    pub far_from_now: u32,
+    /// Metrics rejected, by [`Reject`].
+    pub rejected: [u32; Reject::COUNT],
+    /// Elements left out that are no metrics, by [`Skip`].
+    pub skipped: [u32; Skip::COUNT],
+    /// The first rejected metric.
+    pub first_rejected: Option<Rejected>,
+}
+
+impl Decoded {
+    /// Metrics rejected, for any reason.
+    #[must_use]
+    pub fn rejected(&self) -> u32 {
+        self.rejected.iter().sum()
+    }
+}
+
+impl<'out> LineSink<'out> {
+    /// No lines, to be written to the front of `out`. A metric without a timestamp gets `arrival_ms`, epoch milliseconds.
+    ///
+    /// # Panics
+    /// If `arrival_ms` is not within the years 0000 to 9999.
+    pub fn new(out: &'out mut [u8], arrival_ms: i64) -> Self {
+        assert!((TIMESTAMP_MS_MIN..=TIMESTAMP_MS_MAX).contains(&arrival_ms));
+        Self {
+            out,
+            bytes: 0,
+            arrival_ms,
+            metrics: 0,
+            far_from_now: 0,
+            rejected: [0; Reject::COUNT],
+            skipped: [0; Skip::COUNT],
+            first_rejected: None,
+            head: super::encode::head(arrival_ms),
+            head_ms: arrival_ms,
+        }
+    }
+
+    /// Writes the line of one sample of `series`. A timestamp out of range is a rejected metric with the place `at`.
+    ///
+    /// # Errors
+    /// If the bound of metrics or the reserved bytes are exceeded: nothing of the body may be stored.
+    #[inline]
+    pub fn push(
+        &mut self,
+        series: &Series,
+        kind: Kind,
+        value: Value<'_>,
+        timestamp_ms: Option<i64>,
+        at: usize,
+    ) -> Result<(), DecodeError> {
+        let timestamp_ms = timestamp_ms.unwrap_or(self.arrival_ms);
+        if timestamp_ms != self.head_ms {
+            if !(TIMESTAMP_MS_MIN..=TIMESTAMP_MS_MAX).contains(&timestamp_ms) {
+                return self.reject(Reject::Timestamp, 1, at);
+            }
+            self.head[BEFORE_TIMESTAMP.len()..][..TIMESTAMP_BYTES].copy_from_slice(&timestamp::format(timestamp_ms));
+            self.head_ms = timestamp_ms;
+        }
+        self.count(1)?;
+        let digits = if let Value::Digits(digits) = value { digits.len() } else { 0 };
+        if self.out.len() - self.bytes < FRAME_BYTES_MAX + series.name.len() + digits + series.tags.len() {
+            return Err(DecodeError::TooLarge);
+        }
+        let head = self.head;
+        self.put(&head);
+        self.put(&series.name);
+        self.put(BEFORE_VALUE);
+        self.put_value(value);
+        self.put(BEFORE_KIND);
+        self.put(kind.name().as_bytes());
+        self.put(AFTER_KIND);
+        self.put(&series.tags);
+        self.put(b"}");
+        self.put(LINE_END);
+        self.metrics += 1;
+        self.far_from_now += u32::from(timestamp_ms.abs_diff(self.arrival_ms) > TIMESTAMP_FAR_MS);
+        Ok(())
+    }
+
+    fn put_value(&mut self, value: Value<'_>) {
+        match value {
+            Value::Digits(digits) => self.put(digits),
+            Value::Float(float) if float.to_bits() == STALE_NAN_BITS => self.put(STALE),
+            Value::Float(float) => {
+                let text = FloatText::new(float);
+                self.put(text.as_bytes());
+            }
+            Value::Int(integer) => self.put(IntegerText::new(integer.is_negative(), integer.unsigned_abs()).as_bytes()),
+            Value::Uint(integer) => self.put(IntegerText::new(false, integer).as_bytes()),
+            Value::Stale => self.put(STALE),
+        }
+    }
+
+    #[inline]
+    fn put(&mut self, bytes: &[u8]) {
+        self.out[self.bytes..][..bytes.len()].copy_from_slice(bytes);
+        self.bytes += bytes.len();
+    }
+
+    /// Counts `metrics` that are not stored; `at` is the place of the first, as in [`Rejected::at`].
+    ///
+    /// # Errors
+    /// If the bound of metrics is exceeded.
+    #[cold]
+    pub fn reject(&mut self, reason: Reject, metrics: u32, at: usize) -> Result<(), DecodeError> {
+        self.count(metrics)?;
+        self.rejected[reason as usize] += metrics;
+        self.first_rejected = self.first_rejected.or(Some(Rejected { reason, at }));
+        Ok(())
+    }
+
+    /// Counts `elements` that are no metrics.
+    pub fn skip(&mut self, kind: Skip, elements: u32) {
+        self.skipped[kind as usize] = self.skipped[kind as usize].saturating_add(elements);
+    }
+
+    #[inline]
+    fn count(&self, metrics: u32) -> Result<(), DecodeError> {
+        let known = self.metrics + self.rejected.iter().sum::<u32>();
+        if known.saturating_add(metrics) as usize > PROTOCOL_METRICS_MAX {
+            return Err(DecodeError::TooManyMetrics);
+        }
+        Ok(())
+    }
+
+    /// The timestamp of metrics that bring none, epoch milliseconds.
+    #[must_use]
+    pub fn arrival_ms(&self) -> i64 {
+        self.arrival_ms
+    }
+
+    /// What has been counted and written up to now.
+    #[must_use]
+    pub fn decoded(&self) -> Decoded {
+        Decoded {
+            metrics: self.metrics,
+            bytes: self.bytes,
+            far_from_now: self.far_from_now,
+            rejected: self.rejected,
+            skipped: self.skipped,
+            first_rejected: self.first_rejected,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

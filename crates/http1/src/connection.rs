@@ -36,6 +36,7 @@ use super::fields::Coding;
 use super::head::{self, Head, HeadScan, Method, ParsedHead, Version};
 use super::piece::Piece;
 use super::response::{CONTINUE, Form, Outcome, Responder, Served};
+use super::rules::Rules;
 use crate::limits::{
     ANSWER_BYTES, CONTENT_BYTES_PER_TURN_MAX, DISCARD_BYTES_MAX, HEAD_BYTES_MAX, INBOX_BYTES_MAX, LINGER_BYTES_MAX,
     REQUEST_WORK_BYTES, REQUESTS_PER_TURN_MAX,
@@ -46,11 +47,12 @@ pub trait Service {
     /// What the service keeps of a head it admitted until the body is there: small and owned.
     type Ticket;
 
-    /// Judges a head, before any of its body is read.
+    /// Judges a head, before any of its body is read. `rules` are those of most routes; another route sets its own, also
+    /// when it refuses the request.
     ///
     /// # Errors
     /// The final answer to this request.
-    fn admit(&mut self, head: &Head<'_>) -> Result<Self::Ticket, HttpError>;
+    fn admit(&mut self, head: &Head<'_>, rules: &mut Rules) -> Result<Self::Ticket, HttpError>;
 
     /// Asked before the body of an admitted request may go on to cost `bytes` all in all: as it arrives, where its head
     /// did not state its length, and as it is decompressed.
@@ -147,6 +149,8 @@ struct Incoming<T> {
     purpose: Purpose<T>,
     form: Form,
     framing: Framing,
+    /// Bytes of the body at most, as it comes and decompressed.
+    body_bytes_max: usize,
 }
 
 /// What a body is read for.
@@ -461,7 +465,7 @@ impl<T> Connection<T> {
             }
         };
         let (head, rest) = input[skipped..].split_at(length);
-        match head::parse(head) {
+        match head::parse(head, &mut head::slots()) {
             Ok(parsed) => Step::Took(skipped + length + self.begin(parsed, rest, turn)),
             Err(error) => {
                 let form = Form { head_only: head.starts_with(b"HEAD "), ..Form::default() };
@@ -482,16 +486,21 @@ impl<T> Connection<T> {
             head_only: head.method == Method::Head,
             chunked: !old,
             fields: turn.core.cors.fields(head.origin),
+            ..Form::default()
         };
         turn.stepped = true;
 
-        let ticket = match turn.service.admit(&head) {
+        let mut rules = Rules::default();
+        let admitted = turn.service.admit(&head, &mut rules);
+        let form = form.with_rules(&rules);
+        let ticket = match admitted {
             Ok(ticket) => ticket,
             Err(error) => {
                 self.refuse_by_head(error, form, head.content_length, expects_continue, turn);
                 return 0;
             }
         };
+        let body_bytes_max = rules.body_bytes.unwrap_or(turn.core.bounds.body_bytes);
         let without = matches!(head.method, Method::Get | Method::Head | Method::Other("OPTIONS"));
         let purpose = match coding {
             _ if without => Purpose::ServeWithout(ticket),
@@ -503,13 +512,13 @@ impl<T> Connection<T> {
             }
         };
         let framing = match head.content_length {
-            None => Framing::Chunked(Chunked::new(turn.core.bounds.body_bytes)),
+            None => Framing::Chunked(Chunked::new(body_bytes_max)),
             Some(length) => match usize::try_from(length) {
-                Ok(total) if total <= rest.len() && total <= turn.core.bounds.body_bytes => {
-                    self.complete(purpose, &rest[..total], form, total < rest.len(), turn);
+                Ok(total) if total <= rest.len() && total <= body_bytes_max => {
+                    self.complete(purpose, &rest[..total], body_bytes_max, form, total < rest.len(), turn);
                     return total;
                 }
-                Ok(total) if total <= turn.core.bounds.body_bytes => Framing::Length { remaining: total, total },
+                Ok(total) if total <= body_bytes_max => Framing::Length { remaining: total, total },
                 _ => {
                     self.end_body(purpose, HttpError::BodyTooLarge, form, turn);
                     return 0;
@@ -519,7 +528,7 @@ impl<T> Connection<T> {
         if expects_continue && rest.is_empty() {
             turn.out.extend_from_slice(CONTINUE);
         }
-        self.phase = Phase::Body(Incoming { purpose, form, framing });
+        self.phase = Phase::Body(Incoming { purpose, form, framing, body_bytes_max });
         0
     }
 
@@ -528,7 +537,7 @@ impl<T> Connection<T> {
         let Phase::Body(incoming) = &mut self.phase else { return 0 };
         let keeps = matches!(incoming.purpose, Purpose::Serve(..));
         let (body, buffers) = (&mut self.body, &mut turn.core.buffers);
-        let body_bytes_max = turn.core.bounds.body_bytes;
+        let body_bytes_max = incoming.body_bytes_max;
         let mut whole_in_input = false;
         let mut full = false;
         let decoded = match &mut incoming.framing {
@@ -573,7 +582,7 @@ impl<T> Connection<T> {
         let consumed = match decoded {
             Ok((consumed, _)) => {
                 let body = if whole_in_input { &input[..consumed] } else { &kept };
-                self.complete(purpose, body, form, consumed < input.len(), turn);
+                self.complete(purpose, body, body_bytes_max, form, consumed < input.len(), turn);
                 consumed
             }
             Err(error) => {
@@ -590,6 +599,7 @@ impl<T> Connection<T> {
         &mut self,
         purpose: Purpose<T>,
         body: &[u8],
+        body_bytes_max: usize,
         form: Form,
         unread: bool,
         turn: &mut Turn<'_, S>,
@@ -599,12 +609,12 @@ impl<T> Connection<T> {
             Purpose::ServeWithout(ticket) => (ticket, Coding::Identity, &[][..]),
             Purpose::Discard(_) => return self.finish(form, unread),
         };
-        let Core { bounds, decoder, date, draining, closes, .. } = &mut *turn.core;
+        let Core { decoder, date, draining, closes, .. } = &mut *turn.core;
         let form = Form { close: form.close || *draining || *closes, ..form };
         let respond = Responder { out: turn.out, date, form };
         let service = &mut *turn.service;
         let mut charge = |bytes: usize| service.charge(&mut ticket, bytes as u64);
-        let served = match decoder.decode(coding, body, bounds.body_bytes, &mut charge) {
+        let served = match decoder.decode(coding, body, body_bytes_max, &mut charge) {
             Ok(content) => {
                 if coding == Coding::Identity {
                     turn.content_bytes += content.len();
@@ -655,7 +665,8 @@ impl<T> Connection<T> {
             }
             None => Framing::Chunked(Chunked::new(DISCARD_BYTES_MAX)),
         };
-        self.phase = Phase::Body(Incoming { purpose: Purpose::Discard(DISCARD_BYTES_MAX), form, framing });
+        let purpose = Purpose::Discard(DISCARD_BYTES_MAX);
+        self.phase = Phase::Body(Incoming { purpose, form, framing, body_bytes_max: DISCARD_BYTES_MAX });
     }
 
     /// A body cannot be read to its end. What was answered already is not answered again.

@@ -113,6 +113,11 @@ pub enum HttpError {
         /// Seconds until as many bytes can be admitted, rounded up.
         retry_after_s: u32,
     },
+    /// Over the client's rate, for clients that give up what gets a 429 and try again after a 503.
+    Throttled {
+        /// Seconds until a request can be admitted, rounded up.
+        retry_after_s: u32,
+    },
     /// The server cannot take it now.
     Unavailable {
         /// What is full or failing.
@@ -193,6 +198,7 @@ impl HttpError {
             Self::BytesRateLimited { .. } => {
                 (S::TooManyRequests, "bytes_rate_limited", "over the rate limit of decoded bytes")
             }
+            Self::Throttled { .. } => (S::ServiceUnavailable, "throttled", "over the rate limit"),
             Self::Unavailable { text, .. } => (S::ServiceUnavailable, "unavailable", text),
         }
     }
@@ -231,7 +237,7 @@ impl fmt::Display for HttpError {
 pub const REASON_CONTENT: &str = "content_invalid";
 
 /// Every reason that a request is refused for, as [`HttpError::reason`] names it, with its status; in ascending order.
-pub const REASONS: [(&str, Status); 46] = [
+pub const REASONS: [(&str, Status); 47] = [
     ("authorization_repeated", Status::BadRequest),
     ("bad_request", Status::BadRequest),
     ("bodies_full", Status::ServiceUnavailable),
@@ -269,6 +275,7 @@ pub const REASONS: [(&str, Status); 46] = [
     ("rate_limited", Status::TooManyRequests),
     ("request_line", Status::BadRequest),
     ("target", Status::BadRequest),
+    ("throttled", Status::ServiceUnavailable),
     ("too_many_fields", Status::HeaderFieldsTooLarge),
     ("trailer", Status::BadRequest),
     ("trailer_too_large", Status::HeaderFieldsTooLarge),
@@ -345,6 +352,7 @@ pub(super) mod tests {
             OverBound,
             RateLimited { retry_after_s: u32::MAX },
             BytesRateLimited { retry_after_s: u32::MAX },
+            Throttled { retry_after_s: u32::MAX },
             Unavailable { text: "the disk is full", retry_after_s: 1 },
         ]);
         list

@@ -62,6 +62,31 @@ pub struct Head<'a> {
     pub x_forwarded_for: LastValues<'a>,
     /// Bytes of the body as it comes over the wire; `None` when it is chunked.
     pub content_length: Option<u64>,
+    /// All fields.
+    pub fields: Fields<'a>,
+}
+
+/// The fields of a head, in the order they came.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Fields<'a> {
+    list: &'a [httparse::Header<'a>],
+}
+
+impl<'a> Fields<'a> {
+    /// The value of the first field with this name, in any case of letters. It takes time linear in the number of
+    /// fields: for those that few routes need.
+    #[must_use]
+    pub fn get(self, name: &str) -> Option<&'a [u8]> {
+        self.list.iter().find(|field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value)
+    }
+}
+
+/// Memory for the fields of one head.
+pub(super) type Slots<'a> = [MaybeUninit<httparse::Header<'a>>; HEADERS_MAX];
+
+/// Empty memory for the fields of one head.
+pub(super) const fn slots<'a>() -> Slots<'a> {
+    [const { MaybeUninit::uninit() }; HEADERS_MAX]
 }
 
 /// A head with what only the connection needs to know.
@@ -147,14 +172,13 @@ impl HeadScan {
     }
 }
 
-/// Parses a complete head, empty line included.
+/// Parses a complete head, empty line included; `slots` are memory for its fields.
 ///
 /// # Errors
 /// Every fault named in [`HttpError`] from `RequestLine` to `TooManyFields`.
-pub(super) fn parse(bytes: &[u8]) -> Result<ParsedHead<'_>, HttpError> {
-    let mut slots = [const { MaybeUninit::uninit() }; HEADERS_MAX];
+pub(super) fn parse<'a>(bytes: &'a [u8], slots: &'a mut Slots<'a>) -> Result<ParsedHead<'a>, HttpError> {
     let mut request = httparse::Request::new(&mut []);
-    match request.parse_with_uninit_headers(bytes, &mut slots) {
+    match request.parse_with_uninit_headers(bytes, slots) {
         Ok(httparse::Status::Complete(length)) if length == bytes.len() => {}
         Ok(_) => return Err(HttpError::RequestLine),
         Err(error) => return Err(fault(error, bytes)),
@@ -184,21 +208,22 @@ pub(super) fn parse(bytes: &[u8]) -> Result<ParsedHead<'_>, HttpError> {
             forwarded: LastValues::default(),
             x_forwarded_for: LastValues::default(),
             content_length: None,
+            fields: Fields { list: request.headers },
         },
         connection: ConnectionOptions::default(),
         expects_continue: false,
         coding: Some(Coding::Identity),
     };
-    judge_fields(&mut parsed, request.headers)?;
+    judge_fields(&mut parsed)?;
     Ok(parsed)
 }
 
-fn judge_fields<'a>(parsed: &mut ParsedHead<'a>, list: &[httparse::Header<'a>]) -> Result<(), HttpError> {
+fn judge_fields(parsed: &mut ParsedHead<'_>) -> Result<(), HttpError> {
     let mut host_seen = false;
     let mut tracestates = 0;
     let mut transfer = TransferCodings::default();
     let head = &mut parsed.head;
-    for field in list {
+    for field in head.fields.list {
         let value = field.value;
         let is = |name: &str| field.name.eq_ignore_ascii_case(name);
         // By length first: most fields are none of these, and are passed over with one comparison.
@@ -350,7 +375,8 @@ mod tests {
     fn fields_of_a_trace_that_come_more_than_once() {
         let parsed = |lines: &str| {
             let bytes = format!("GET / HTTP/1.1\r\nHost: a\r\n{lines}\r\n").into_bytes();
-            let Head { traceparent, tracestate, .. } = parse(&bytes).ok().unwrap().head;
+            let mut slots = slots();
+            let Head { traceparent, tracestate, .. } = parse(&bytes, &mut slots).ok().unwrap().head;
             let tracestate: Vec<String> =
                 tracestate.iter().flatten().map(|value| String::from_utf8(value.to_vec()).unwrap()).collect();
             (traceparent.map(<[u8]>::to_vec), tracestate.join(";"))
@@ -367,7 +393,10 @@ mod tests {
     fn the_last_fields_of_a_proxy_are_kept() {
         let lines: String = (0..9).map(|n| format!("x-forwarded-FOR: 192.0.2.{n}\r\n")).collect();
         let bytes = format!("GET / HTTP/1.1\r\nHost: a\r\nForwarded: for=_a\r\n{lines}\r\n").into_bytes();
-        let head = parse(&bytes).ok().unwrap().head;
+        let mut slots = slots();
+        let head = parse(&bytes, &mut slots).ok().unwrap().head;
+        assert_eq!(head.fields.get("FORWARDED"), Some(&b"for=_a"[..]));
+        assert_eq!(head.fields.get("x-forwarded"), None);
         assert_eq!(head.forwarded.from_the_last().collect::<Vec<_>>(), [b"for=_a"]);
         let last: Vec<&[u8]> = head.x_forwarded_for.from_the_last().collect();
         assert_eq!(last, [b"192.0.2.8", b"192.0.2.7", b"192.0.2.6", b"192.0.2.5"]);
@@ -379,7 +408,7 @@ mod tests {
             let mut bytes = b"GET / HTTP/1.1\r\nHost: a\r\nX: abcdefghijklmnopqrstuvwxyz0123456789".to_vec();
             bytes.push(byte);
             bytes.extend_from_slice(b"z\r\n\r\n");
-            assert_eq!(parse(&bytes).is_ok(), fields::is_value(byte), "{byte:#x}");
+            assert_eq!(parse(&bytes, &mut slots()).is_ok(), fields::is_value(byte), "{byte:#x}");
         }
     }
 
@@ -387,9 +416,9 @@ mod tests {
     fn every_byte_in_a_name_and_in_a_method_is_judged() {
         for byte in (0..=255u8).filter(|byte| !b": ".contains(byte)) {
             let name = [b"GET / HTTP/1.1\r\nHost: a\r\nX", &[byte][..], b"Y: z\r\n\r\n"].concat();
-            assert_eq!(parse(&name).is_ok(), fields::is_token(byte), "{byte:#x}");
+            assert_eq!(parse(&name, &mut slots()).is_ok(), fields::is_token(byte), "{byte:#x}");
             let method = [b"G", &[byte][..], b"T / HTTP/1.1\r\nHost: a\r\n\r\n"].concat();
-            assert_eq!(parse(&method).is_ok(), fields::is_token(byte), "{byte:#x}");
+            assert_eq!(parse(&method, &mut slots()).is_ok(), fields::is_token(byte), "{byte:#x}");
         }
     }
 }

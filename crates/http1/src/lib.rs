@@ -11,7 +11,7 @@
 //! - No peer can make it panic, loop without end, or hold more memory than `limits.rs` states.
 //!
 //! The map: `head` (request line and fields), `parameters` (query strings), `fields` (grammar of single fields),
-//! `chunked` (chunked bodies), `content` (gzip and zstd), `response` (answers), `piece` (of answers without a known
+//! `chunked` (chunked bodies), `content` (gzip and zstd), `response` (answers), `rules` (what differs between routes), `piece` (of answers without a known
 //! length), `accept` (content negotiation),
 //! `error` (every refusal, and its status), `buffers` (memory that connections of one core share),
 //! `connection` (the state machine that ties them together).
@@ -30,6 +30,7 @@ pub mod limits;
 mod parameters;
 mod piece;
 mod response;
+mod rules;
 mod status;
 
 pub use buffers::{Bounds, Core};
@@ -38,8 +39,9 @@ pub use cors::{Cors, Origin, OriginError};
 pub use date::format_date;
 pub use error::{HttpError, REASON_CONTENT, REASONS, reason_index};
 pub use fields::LastValues;
-pub use head::{Head, Method, Version};
+pub use head::{Fields, Head, Method, Version};
 pub use parameters::{Encoded, Quoted, parameters};
 pub use piece::Piece;
 pub use response::{Responder, Served};
+pub use rules::{ErrorBody, Rules};
 pub use status::Status;

@@ -6,7 +6,7 @@
 use std::fmt::{self, Display, Write};
 
 use super::cors::PREFLIGHT;
-use super::{HttpError, Status};
+use super::{ErrorBody, HttpError, Rules, Status};
 use crate::limits::RETRY_AFTER_S;
 
 const JSON: &str = "application/json";
@@ -14,8 +14,6 @@ const JSON: &str = "application/json";
 pub(super) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 /// Room for the head of any answer, its fields of variable length but for Allow included.
 const HEAD_BYTES: usize = 320;
-const ERROR_START: &[u8] = b"{\"error\":\"";
-const ERROR_END: &[u8] = b"\"}";
 
 /// How the answer to one request is framed, known from its head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -30,9 +28,19 @@ pub(super) struct Form {
     pub(super) chunked: bool,
     /// More field lines, from the CR LF before the first on: those for the web page that asks.
     pub(super) fields: &'static [u8],
+    /// The body of errors.
+    pub(super) errors: ErrorBody,
+    /// Field lines of errors.
+    pub(super) error_fields: &'static [u8],
 }
 
 impl Form {
+    /// With the form of errors that the route has.
+    #[inline]
+    pub(super) const fn with_rules(self, rules: &Rules) -> Self {
+        Self { errors: rules.errors, error_fields: rules.error_fields, ..self }
+    }
+
     /// That of an answer of unknown length: without chunks only the end of the connection can end it.
     #[inline]
     pub(super) const fn streamed(self) -> Self {
@@ -110,6 +118,26 @@ impl Responder<'_> {
         Served::DONE
     }
 
+    /// As [`answer`](Self::answer), with more `fields`: each from the CR LF before it on. They are short: within what is
+    /// reserved for a head.
+    pub fn answer_with(mut self, status: Status, content_type: &str, fields: &[u8], body: &[u8]) -> Served {
+        self.head(status, content_type, Length::Bytes(body.len()), &[fields]);
+        if !self.form.head_only {
+            self.out.extend_from_slice(body);
+        }
+        Served::DONE
+    }
+
+    /// 204 with `fields`, as in [`answer_with`](Self::answer_with).
+    pub fn no_content(mut self, fields: &[u8]) -> Served {
+        self.out.reserve(HEAD_BYTES);
+        self.out.extend_from_slice(Status::NoContent.line_to_date());
+        self.out.extend_from_slice(self.date);
+        self.out.extend_from_slice(fields);
+        self.end_head();
+        Served::DONE
+    }
+
     /// 204 for a preflight request: what a web page may send, if its origin may.
     pub fn preflight(mut self) -> Served {
         self.out.reserve(HEAD_BYTES + PREFLIGHT.len());
@@ -155,6 +183,7 @@ impl Responder<'_> {
             HttpError::MethodNotAllowed { allow } => [b"\r\nAllow: ", allow.as_bytes()],
             HttpError::RateLimited { retry_after_s }
             | HttpError::BytesRateLimited { retry_after_s }
+            | HttpError::Throttled { retry_after_s }
             | HttpError::Unavailable { retry_after_s, .. } => {
                 digits = Decimal::of(u64::from(retry_after_s));
                 [b"\r\nRetry-After: ", digits.text()]
@@ -178,6 +207,13 @@ impl Responder<'_> {
         self.error(Status::BadRequest, text, &[])
     }
 
+    /// As [`refuse_content`](Self::refuse_content), with `fields` in place of those of the route's errors: the content was
+    /// stored in part.
+    pub fn refuse_part(mut self, text: &dyn Display, fields: &[u8]) -> Served {
+        self.form.error_fields = b"";
+        self.error(Status::BadRequest, text, &[fields])
+    }
+
     /// No answer yet. The connection parses no further request until its owner has called
     /// [`Connection::answer_deferred`](super::Connection::answer_deferred).
     #[inline]
@@ -185,19 +221,23 @@ impl Responder<'_> {
         Served { outcome: Outcome::Deferred }
     }
 
-    /// `{"error":"…"}`. The text is formatted once for its length and once into its place.
+    /// An error in the form of its route. The text is formatted once for its length and once into its place.
     fn error(mut self, status: Status, text: &dyn Display, field: &[&[u8]]) -> Served {
-        let mut count = JsonText(Count(0));
-        // The sinks below take everything, so only `text` itself could fail: then the answer is the same, cut short.
+        let form = self.form.errors;
+        let mut count = Escaped { sink: Count(0), as_json: form.is_json() };
+        // The sinks below take everything, so only `text` itself could fail: then the response is the same, cut short.
         let _ = write!(count, "{text}");
-        let length = count.0.0;
-        self.head(status, JSON, Length::Bytes(ERROR_START.len() + length + ERROR_END.len()), field);
+        let length = count.sink.0;
+        let (start, end) = (form.start(status, length), form.end());
+        let fields = [self.form.error_fields, field.first().unwrap_or(&&b""[..]), field.get(1).unwrap_or(&&b""[..])];
+        let bytes = start.as_bytes().len() + length + end.len();
+        self.head(status, form.content_type(), Length::Bytes(bytes), &fields);
         if !self.form.head_only {
-            self.out.extend_from_slice(ERROR_START);
+            self.out.extend_from_slice(start.as_bytes());
             let text_start = self.out.len();
-            let _ = write!(JsonText(&mut *self.out), "{text}");
+            let _ = write!(Escaped { sink: &mut *self.out, as_json: form.is_json() }, "{text}");
             assert!(self.out.len() - text_start == length, "a text that formats in two ways");
-            self.out.extend_from_slice(ERROR_END);
+            self.out.extend_from_slice(end);
         }
         Served::DONE
     }
@@ -282,31 +322,35 @@ impl Sink for &mut Vec<u8> {
     }
 }
 
-/// Escapes what is written as the inside of a JSON string (RFC 8259, 7), and the control characters beyond ASCII, which
-/// JSON lets stand raw and terminals act on.
-struct JsonText<S>(S);
+/// Escapes the control characters of what is written, also those beyond ASCII, which terminals act on; and, if `as_json`,
+/// what the inside of a JSON string may not hold (RFC 8259, 7).
+struct Escaped<S> {
+    sink: S,
+    as_json: bool,
+}
 
-impl<S: Sink> Write for JsonText<S> {
+impl<S: Sink> Write for Escaped<S> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         const HEX: &[u8; 16] = b"0123456789abcdef";
         let mut plain = text;
-        let is_special = |character: char| matches!(character, '"' | '\\') || character.is_control();
+        let as_json = self.as_json;
+        let is_special = |character: char| (as_json && matches!(character, '"' | '\\')) || character.is_control();
         while let Some((at, special)) = plain.char_indices().find(|&(_, character)| is_special(character)) {
-            self.0.take(&plain.as_bytes()[..at]);
+            self.sink.take(&plain.as_bytes()[..at]);
             match special {
-                '"' => self.0.take(b"\\\""),
-                '\\' => self.0.take(b"\\\\"),
-                '\n' => self.0.take(b"\\n"),
+                '"' => self.sink.take(b"\\\""),
+                '\\' => self.sink.take(b"\\\\"),
+                '\n' => self.sink.take(b"\\n"),
                 control => {
                     // No control character is beyond U+009F.
                     let code = u32::from(control) as usize;
                     let [high, low] = [code >> 4, code].map(|digit| HEX[digit & 15]);
-                    self.0.take(&[b'\\', b'u', b'0', b'0', high, low]);
+                    self.sink.take(&[b'\\', b'u', b'0', b'0', high, low]);
                 }
             }
             plain = &plain[at + special.len_utf8()..];
         }
-        self.0.take(plain.as_bytes());
+        self.sink.take(plain.as_bytes());
         Ok(())
     }
 }

@@ -6,6 +6,8 @@
 pub enum Status {
     /// 200
     Ok = 200,
+    /// 202
+    Accepted = 202,
     /// 204
     NoContent = 204,
     /// 400
@@ -38,8 +40,9 @@ pub enum Status {
 
 impl Status {
     /// Every status, in ascending order.
-    pub const ALL: [Status; 15] = [
+    pub const ALL: [Status; 16] = [
         Status::Ok,
+        Status::Accepted,
         Status::NoContent,
         Status::BadRequest,
         Status::Unauthorized,
@@ -67,6 +70,7 @@ impl Status {
     pub(super) const fn line_to_date(self) -> &'static [u8] {
         match self {
             Status::Ok => b"HTTP/1.1 200 OK\r\nDate: ",
+            Status::Accepted => b"HTTP/1.1 202 Accepted\r\nDate: ",
             Status::NoContent => b"HTTP/1.1 204 No Content\r\nDate: ",
             Status::BadRequest => b"HTTP/1.1 400 Bad Request\r\nDate: ",
             Status::Unauthorized => b"HTTP/1.1 401 Unauthorized\r\nDate: ",

@@ -8,7 +8,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::io::Write;
 
-use http1::{Bounds, Connection, Core, Head, HttpError, Responder, Served, Service};
+use http1::{Bounds, Connection, Core, Head, HttpError, Responder, Rules, Served, Service};
 
 thread_local! {
     /// Allocations and growths of this thread; the test harness has threads of its own.
@@ -58,7 +58,7 @@ struct Plain;
 impl Service for Plain {
     type Ticket = bool;
 
-    fn admit(&mut self, head: &Head<'_>) -> Result<bool, HttpError> {
+    fn admit(&mut self, head: &Head<'_>, _: &mut Rules) -> Result<bool, HttpError> {
         match head.path {
             "/limited" => Err(HttpError::RateLimited { retry_after_s: 1 }),
             path => Ok(path == "/invalid"),

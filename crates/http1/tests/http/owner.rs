@@ -1,8 +1,8 @@
 //! A connection's owner, with a service that records what it is asked and answers by path.
 
 use http1::{
-    After, Bounds, Connection, Core, Deadline, Head, HttpError, Method, Piece, Progress, Responder, Served, Service,
-    Status, format_date,
+    After, Bounds, Connection, Core, Deadline, ErrorBody, Head, HttpError, Method, Piece, Progress, Responder, Rules,
+    Served, Service, Status, format_date,
 };
 
 pub const BODY_BYTES_MAX: usize = 100_000;
@@ -26,13 +26,22 @@ pub struct Recorder {
     pub charged_max: u64,
 }
 
+/// Routes whose errors have another form.
+pub const FORMS: [(&str, ErrorBody); 5] = [
+    ("/code", ErrorBody::CodeMessage),
+    ("/list", ErrorBody::ErrorList),
+    ("/text", ErrorBody::Text),
+    ("/rpc-json", ErrorBody::RpcJson),
+    ("/rpc-protobuf", ErrorBody::RpcProtobuf),
+];
+
 /// Bytes that a request to `/poor` may cost.
 pub const POOR_BYTES: u64 = 20_000;
 
 impl Service for Recorder {
     type Ticket = String;
 
-    fn admit(&mut self, head: &Head<'_>) -> Result<String, HttpError> {
+    fn admit(&mut self, head: &Head<'_>, rules: &mut Rules) -> Result<String, HttpError> {
         let method = match head.method {
             Method::Get => "GET",
             Method::Head => "HEAD",
@@ -51,6 +60,14 @@ impl Service for Recorder {
             text(head.tracestate[0]),
             head.content_length
         )));
+        rules.body_bytes = (head.path == "/small").then_some(10);
+        let form = FORMS.iter().find(|(path, _)| head.path.starts_with(path));
+        if let Some(&(_, errors)) = form {
+            (rules.errors, rules.error_fields) = (errors, b"\r\nX-Written: 0");
+            if head.path.ends_with("/refused") {
+                return Err(HttpError::Throttled { retry_after_s: 2 });
+            }
+        }
         match head.path {
             "/limited" => Err(HttpError::RateLimited { retry_after_s: 2 }),
             "/missing" => Err(HttpError::NotFound),
@@ -80,6 +97,9 @@ impl Service for Recorder {
                 respond.defer()
             }
             "/invalid" => respond.refuse_content(&format_args!("metrics[{}]: \"value\" is missing", body.len())),
+            "/none" => respond.no_content(b"\r\nX-Version: 1"),
+            "/part" => respond.refuse_part(&"2 of 3 are stored", b"\r\nX-Written: 2"),
+            "/accepted" => respond.answer_with(Status::Accepted, "text/plain", b"\r\nX-Written: 3", b"ok"),
             _ => respond.accepted(body.len()),
         }
     }

@@ -97,6 +97,26 @@ pub struct Rejected {
     pub reason: Reject,
     /// Where it is: the number of a line, from 1, or the index of an element, as the protocol counts.
     pub at: usize,
+    /// What is wrong, for the client: more exact than [`Reject::text`] where the decoder knows more.
+    pub text: &'static str,
+    /// Offset of the element in the body, in bytes; 0 with a `len` of 0 where the decoder does not say.
+    pub offset: usize,
+    /// Length of the element, in bytes.
+    pub len: usize,
+}
+
+impl Rejected {
+    /// One that says no more than its reason.
+    #[must_use]
+    pub const fn new(reason: Reject, at: usize) -> Self {
+        Self { reason, at, text: reason.text(), offset: 0, len: 0 }
+    }
+
+    /// The bytes of the element in `body`, if the decoder says where it is.
+    #[must_use]
+    pub fn element<'body>(&self, body: &'body [u8]) -> Option<&'body [u8]> {
+        if self.len == 0 { None } else { body.get(self.offset..self.offset.checked_add(self.len)?) }
+    }
 }
 
 /// The reason why nothing of a body is stored.
@@ -488,9 +508,18 @@ impl<'out> LineSink<'out> {
     /// If the bound of metrics is exceeded.
     #[cold]
     pub fn reject(&mut self, reason: Reject, metrics: u32, at: usize) -> Result<(), DecodeError> {
+        self.reject_as(metrics, Rejected::new(reason, at))
+    }
+
+    /// As [`reject`](Self::reject), with all that the decoder knows about the first of them.
+    ///
+    /// # Errors
+    /// If the bound of metrics is exceeded.
+    #[cold]
+    pub fn reject_as(&mut self, metrics: u32, first: Rejected) -> Result<(), DecodeError> {
         self.count(metrics)?;
-        self.rejected[reason as usize] += metrics;
-        self.first_rejected = self.first_rejected.or(Some(Rejected { reason, at }));
+        self.rejected[first.reason as usize] += metrics;
+        self.first_rejected = self.first_rejected.or(Some(first));
         Ok(())
     }
 

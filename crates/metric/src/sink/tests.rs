@@ -79,7 +79,7 @@ fn a_metric_that_cannot_be_stored_is_rejected() {
     });
     assert!(lines.is_empty());
     assert_eq!(decoded.rejected(), 3);
-    assert_eq!(decoded.first_rejected, Some(Rejected { reason: Reject::Timestamp, at: 7 }));
+    assert_eq!(decoded.first_rejected, Some(Rejected::new(Reject::Timestamp, 7)));
 }
 
 #[test]
@@ -95,4 +95,18 @@ fn the_reserved_bytes_and_the_count_are_bounds() {
     assert_eq!(sink.reject(Reject::Name, 100_000, 0), Err(DecodeError::TooManyMetrics));
     assert_eq!(sink.reject(Reject::Name, 99_998, 0), Ok(()));
     assert_eq!(sink.reject(Reject::Name, 1, 0), Err(DecodeError::TooManyMetrics));
+}
+
+#[test]
+fn a_rejected_element_is_found_in_its_body() {
+    let body = b"a\nbad line\n";
+    let first = Rejected { text: "missing fields", offset: 2, len: 8, ..Rejected::new(Reject::Syntax, 2) };
+    let (_, decoded) = lines(|sink, _| {
+        sink.reject_as(3, first).unwrap();
+        sink.reject(Reject::Name, 1, 3).unwrap();
+    });
+    assert_eq!((decoded.first_rejected, decoded.rejected()), (Some(first), 4));
+    assert_eq!(first.element(body), Some(&b"bad line"[..]));
+    assert_eq!((first.element(b"short"), Rejected::new(Reject::Name, 3).element(body)), (None, None));
+    assert_eq!(Rejected { len: usize::MAX, ..first }.element(body), None);
 }

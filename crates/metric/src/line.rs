@@ -1,12 +1,14 @@
-//! Lines of the log, read back: exactly what [`BatchEncoder`](super::BatchEncoder) writes, and nothing else.
+//! Lines of the log, read back: exactly what [`BatchEncoder`](super::BatchEncoder) and [`LineSink`](super::LineSink)
+//! write, and nothing else.
 //!
-//! A line is one metric with all five fields in their one order, without whitespace, its strings in their canonical spelling
-//! (`text.rs`), its number in the digits that it came with. Other JSON is refused also where it means the same, because no
-//! line of ours can look like it: somebody else wrote it, or a bit has flipped.
+//! A line is one metric with all five fields in their one order, without whitespace, its strings in their canonical
+//! spelling (`text.rs`), its number in the digits that it came with. A value that is no number is `"NaN"`, `"+Inf"` or
+//! `"-Inf"`; that of a stale marker is `"NaN"`, followed by the field `"stale":true`. Other JSON is refused also where it
+//! means the same, because no line of the log can look like it: another program wrote it, or a bit has flipped.
 //!
-//! Promises: one pass, nothing allocated by reading, no panic whatever the bytes; UTF-8 is checked here and is no duty of the caller's;
-//! a block of many lines ([`Lines`]) is read at more than 1 GB/s. Not checked: the bounds of names and tags, which are
-//! configuration, and whether a tag's key comes twice ([`Line::repeated_key`] is for whoever wants to know).
+//! Promises: one pass, nothing allocated by reading, no panic whatever the bytes; UTF-8 is checked here and is no duty of
+//! the caller's; a block of many lines ([`Lines`]) is read at more than 1 GB/s. Not checked: the bounds of names and tags,
+//! which are configuration, and whether a tag's key comes twice.
 
 use super::cursor::Cursor;
 use super::encode::{BEFORE_NAME, BEFORE_TIMESTAMP, BEFORE_VALUE, LINE_END};
@@ -25,8 +27,11 @@ pub struct Line<'a> {
     /// The name as it stands between its quotation marks: UTF-8, escaped, at least one byte. As each text has one spelling,
     /// equal names are equal bytes.
     pub name: &'a [u8],
-    /// A JSON number, finite as a 64-bit float, in its digits.
+    /// The value as it stands in the line: a JSON number, finite as a 64-bit float, in its digits; or `"NaN"`, `"+Inf"` or
+    /// `"-Inf"`, with the quotation marks. See [`number`](Self::number).
     pub value: &'a [u8],
+    /// True for a stale marker, which ends its series. Its value is `"NaN"`.
+    pub is_stale: bool,
     /// The field `type`.
     pub kind: Kind,
     /// The object of tags, braces and all.
@@ -83,33 +88,14 @@ impl<'a> Line<'a> {
     #[inline]
     #[must_use]
     pub fn tags(&self) -> Tags<'a> {
-        Tags { rest: self.tags }
+        Tags::new(self.tags)
     }
 
-    /// The value as a 64-bit float, the nearest one.
+    /// The digits of the value; `None` if it is NaN, infinite or a stale marker.
+    #[inline]
     #[must_use]
-    pub fn value_f64(&self) -> f64 {
-        // A JSON number is one that Rust reads too.
-        std::str::from_utf8(self.value).ok().and_then(|text| text.parse().ok()).unwrap_or(f64::NAN)
-    }
-
-    /// A tag's key that comes more than once, escaped. The server stores no such line.
-    #[must_use]
-    pub fn repeated_key(&self) -> Option<&'a [u8]> {
-        /// Tags up to which looking at each pair is faster than sorting.
-        const FEW: usize = 8;
-        let mut tags = self.tags();
-        if self.tags().nth(FEW).is_some() {
-            let mut keys: Vec<_> = tags.map(|(key, _)| key).collect();
-            keys.sort_unstable();
-            return keys.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0]);
-        }
-        while let Some((key, _)) = tags.next() {
-            if tags.clone().any(|(other, _)| other == key) {
-                return Some(key);
-            }
-        }
-        None
+    pub fn number(&self) -> Option<&'a [u8]> {
+        if self.value.first() == Some(&b'"') { None } else { Some(self.value) }
     }
 }
 
@@ -118,6 +104,16 @@ impl<'a> Line<'a> {
 pub struct Tags<'a> {
     /// What is left of an object that was checked: a brace or a comma, and the next tag behind it.
     rest: &'a [u8],
+}
+
+impl<'a> Tags<'a> {
+    /// The tags of an object of tags that was read from a line: [`Line::tags`](Line#structfield.tags), or one made of its
+    /// parts.
+    #[inline]
+    #[must_use]
+    pub fn new(object: &'a [u8]) -> Self {
+        Self { rest: object }
+    }
 }
 
 impl<'a> Iterator for Tags<'a> {
@@ -252,12 +248,19 @@ impl Minute {
 }
 
 /// Each type, with what stands around it: `,"type":"…","tags":{`. The commonest first.
-const TYPES: [(&[u8], Kind); 4] = [
+const TYPES: [(&[u8], Kind); 5] = [
     (br#","type":"gauge","tags":{"#, Kind::Gauge),
     (br#","type":"counter","tags":{"#, Kind::Counter),
     (br#","type":"histogram","tags":{"#, Kind::Histogram),
     (br#","type":"summary","tags":{"#, Kind::Summary),
+    (br#","type":"untyped","tags":{"#, Kind::Untyped),
 ];
+
+const NAN: &[u8] = br#""NaN""#;
+/// The values that are no numbers.
+const NOT_NUMBERS: [&[u8]; 3] = [NAN, br#""+Inf""#, br#""-Inf""#];
+/// What follows the value of a stale marker.
+const STALE_FLAG: &[u8] = br#","stale":true"#;
 
 /// Reads a line up to its end, not with it. Errors give their place in the whole of what the cursor goes over.
 #[inline(always)]
@@ -275,13 +278,12 @@ fn read<'a>(cursor: &mut Cursor<'a>, minute: &mut Minute) -> Result<Line<'a>, Li
     }
     // The closing quotation mark has been read.
     expect(cursor, &BEFORE_VALUE[1..], ",\"value\":")?;
-    let before_value = *cursor;
-    let number = number::read(cursor)?;
-    if !number.is_finite() {
-        return Err(error(&before_value, "a number that is finite as a 64-bit float"));
-    }
+    let (value, is_stale) = match cursor.rest().first() {
+        Some(b'"') => not_a_number(cursor)?,
+        _ => (number(cursor)?, false),
+    };
     let Some(&(around, kind)) = TYPES.iter().find(|(around, _)| cursor.rest().starts_with(around)) else {
-        return Err(error(cursor, "\"type\", one of gauge, counter, histogram and summary, and \"tags\""));
+        return Err(error(cursor, "\"type\", one of gauge, counter, histogram, summary and untyped, and \"tags\""));
     };
     cursor.skip(around.len() - 1);
     let tags = cursor.rest();
@@ -300,7 +302,30 @@ fn read<'a>(cursor: &mut Cursor<'a>, minute: &mut Minute) -> Result<Line<'a>, Li
     }
     let tags = &tags[..tags.len() - cursor.rest().len()];
     expect(cursor, &LINE_END[..1], "'}'")?;
-    Ok(Line { timestamp_ms, name, value: number.text, kind, tags })
+    Ok(Line { timestamp_ms, name, value, is_stale, kind, tags })
+}
+
+/// Reads a value that is a number.
+#[inline(always)]
+fn number<'a>(cursor: &mut Cursor<'a>) -> Result<&'a [u8], LineError> {
+    let before = *cursor;
+    let number = number::read(cursor)?;
+    if number.is_finite() { Ok(number.text) } else { Err(error(&before, "a number that is finite as a 64-bit float")) }
+}
+
+/// Reads a value that is a string, and the flag behind it: the value, and whether it is a stale marker.
+#[cold]
+fn not_a_number<'a>(cursor: &mut Cursor<'a>) -> Result<(&'a [u8], bool), LineError> {
+    let rest = cursor.rest();
+    let Some(text) = NOT_NUMBERS.iter().find(|text| rest.starts_with(text)) else {
+        return Err(error(cursor, "a number, \"NaN\", \"+Inf\" or \"-Inf\""));
+    };
+    cursor.skip(text.len());
+    let is_stale = *text == NAN && cursor.rest().starts_with(STALE_FLAG);
+    if is_stale {
+        cursor.skip(STALE_FLAG.len());
+    }
+    Ok((&rest[..text.len()], is_stale))
 }
 
 #[inline(always)]

@@ -1,8 +1,8 @@
 use super::*;
-use crate::{BatchEncoder, Bounds};
+use crate::{BatchEncoder, Bounds, LineSink, STALE_NAN_BITS, Series, Value as Stored};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json, value::RawValue};
 
 const NODE_EXPORTER: &str = include_str!("../../../../bench/data/node_exporter.ndjson");
 
@@ -14,23 +14,66 @@ fn encode(body: &[u8], bounds: Bounds) -> Option<Vec<u8>> {
     Some(out)
 }
 
-/// Whether the server itself, given the line as a metric, would store just that line: the definition of a line of ours.
-fn is_ours(line: &[u8]) -> bool {
-    let bounds =
-        Bounds { batch_metrics_limit: 2, name_bytes_limit: 1 << 20, tags_limit: 1 << 10, tag_bytes_limit: 1 << 20 };
+const WIDE: Bounds =
+    Bounds { batch_metrics_limit: 2, name_bytes_limit: 1 << 20, tags_limit: 1 << 10, tag_bytes_limit: 1 << 20 };
+
+/// A line as serde_json reads it.
+#[derive(serde::Deserialize)]
+struct Fields<'a> {
+    timestamp: String,
+    name: String,
+    #[serde(borrow)]
+    value: &'a RawValue,
+    stale: Option<bool>,
+    r#type: String,
+    tags: Map<String, Value>,
+}
+
+/// The line that a decoder of another protocol than JSON stores for the same metric, if there is one.
+fn of_sink(line: &[u8]) -> Option<Vec<u8>> {
+    let fields: Fields<'_> = serde_json::from_slice(line).ok()?;
+    let text = fields.value.get();
+    let value = match (text, fields.stale) {
+        (r#""NaN""#, Some(_)) => Stored::Stale,
+        (r#""NaN""#, None) => Stored::Float(f64::NAN),
+        (r#""+Inf""#, None) => Stored::Float(f64::INFINITY),
+        (r#""-Inf""#, None) => Stored::Float(f64::NEG_INFINITY),
+        (digits, None) if digits.parse::<f64>().ok()?.is_finite() => Stored::Digits(digits.as_bytes()),
+        _ => return None,
+    };
+    let mut series = Series::new(WIDE);
+    series.push_name(fields.name.as_bytes()).ok()?;
+    for (key, value) in &fields.tags {
+        series.push_tag(key.as_bytes(), value.as_str()?.as_bytes()).ok()?;
+    }
+    let kind = Kind::ALL.into_iter().find(|kind| kind.name() == fields.r#type)?;
+    let mut out = vec![0; 2 * line.len() + 512];
+    let mut sink = LineSink::new(&mut out, 0);
+    sink.push(&series, kind, value, Some(timestamp::parse(&fields.timestamp)?), 0).unwrap();
+    let decoded = sink.decoded();
+    out.truncate(decoded.bytes);
+    (decoded.metrics == 1).then_some(out)
+}
+
+/// Whether the server itself, given the line as a metric, would store just that line, which is the definition of a line of
+/// the log.
+fn is_of_the_log(line: &[u8]) -> bool {
     let body = [br#"{"metrics":["#, line, b"]}"].concat();
-    encode(&body, bounds).is_some_and(|stored| stored.strip_suffix(b"\n") == Some(line))
+    let is_it = |stored: Option<Vec<u8>>| stored.is_some_and(|stored| stored.strip_suffix(b"\n") == Some(line));
+    is_it(encode(&body, WIDE)) || is_it(of_sink(line))
+}
+
+fn has_repeated_key(line: &Line<'_>) -> bool {
+    let mut keys: Vec<_> = line.tags().map(|(key, _)| key).collect();
+    let count = keys.len();
+    keys.sort_unstable();
+    keys.dedup();
+    keys.len() < count
 }
 
 /// What escaped text means, by serde_json.
 fn meaning(text: &[u8]) -> String {
     serde_json::from_slice(&[b"\"", text, b"\""].concat()).unwrap()
-}
-
-#[derive(serde::Deserialize)]
-struct Digits<'a> {
-    #[serde(borrow)]
-    value: &'a serde_json::value::RawValue,
 }
 
 /// Holds what is made of a line against the definition and against serde_json, alone and in a block.
@@ -46,17 +89,21 @@ fn check(line: &[u8]) {
     }
     match parsed {
         Err(error) => {
-            assert!(error.byte <= line.len() && !is_ours(line), "{error}: {shown}");
+            assert!(error.byte <= line.len() && !is_of_the_log(line), "{error}: {shown}");
         }
         Ok(parsed) => {
-            assert!(is_ours(line) || parsed.repeated_key().is_some(), "{shown}");
+            assert!(is_of_the_log(line) || has_repeated_key(&parsed), "{shown}");
             let value: Value = serde_json::from_slice(line).unwrap();
             assert_eq!(value["name"], meaning(parsed.name));
             assert_eq!(value["type"], parsed.kind.name());
             assert_eq!(value["timestamp"], std::str::from_utf8(&timestamp::format(parsed.timestamp_ms)).unwrap());
-            let Digits { value: digits } = serde_json::from_slice(line).unwrap();
-            assert_eq!(digits.get().as_bytes(), parsed.value);
-            assert_eq!(digits.get().parse(), Ok(parsed.value_f64()));
+            let fields: Fields<'_> = serde_json::from_slice(line).unwrap();
+            assert_eq!(fields.value.get().as_bytes(), parsed.value);
+            assert_eq!(parsed.number(), (!value["value"].is_string()).then_some(parsed.value));
+            assert_eq!(
+                (parsed.is_stale, value.get("stale")),
+                (fields.stale == Some(true), parsed.is_stale.then_some(&json!(true)))
+            );
             let mut tags = serde_json::Map::new();
             parsed.tags().for_each(|(key, value)| drop(tags.insert(meaning(key), meaning(value).into())));
             assert_eq!(value["tags"], Value::Object(tags), "{shown}");
@@ -64,13 +111,17 @@ fn check(line: &[u8]) {
     }
 }
 
-const LINES: [&str; 6] = [
+const LINES: [&str; 10] = [
     r#"{"timestamp":"2026-01-02T03:04:05.678Z","name":"cpu_usage","value":75.5,"type":"gauge","tags":{"host":"web1"}}"#,
     r#"{"timestamp":"0000-02-29T23:59:59.999Z","name":"n","value":-0,"type":"counter","tags":{}}"#,
     r#"{"timestamp":"9999-12-31T00:00:00.000Z","name":"é\"\\","value":1.7976931348623157e308,"type":"summary","tags":{"":"","é":"𝄞"}}"#,
     r#"{"timestamp":"2026-01-02T03:04:05.678Z","name":"\u0000\u001f\b\t","value":1E-400,"type":"histogram","tags":{"le":"+Inf","a\\":"\\","b\\\\\"":"\\\"","c":"d"}}"#,
     r#"{"timestamp":"2026-01-02T03:04:05.678Z","name":"a name of more than sixty-four bytes, for which blocks of bytes are looked at","value":0.10,"type":"gauge","tags":{"a":"b","c":"d"}}"#,
     r#"{"timestamp":"1990-12-31T23:59:59.000Z","name":"/ ~","value":1e308,"type":"gauge","tags":{"k":"a value of more than sixty-four bytes, in which there is an \n escape, é"}}"#,
+    r#"{"timestamp":"2026-01-02T03:04:05.678Z","name":"up","value":"NaN","type":"gauge","tags":{"job":"a"}}"#,
+    r#"{"timestamp":"2026-01-02T03:04:05.678Z","name":"up","value":"NaN","stale":true,"type":"untyped","tags":{}}"#,
+    r#"{"timestamp":"2026-01-02T03:04:05.678Z","name":"max","value":"+Inf","type":"untyped","tags":{}}"#,
+    r#"{"timestamp":"2026-01-02T03:04:05.678Z","name":"min","value":"-Inf","type":"counter","tags":{"value":"NaN"}}"#,
 ];
 
 #[test]
@@ -89,6 +140,20 @@ fn fields_come_back() {
 }
 
 #[test]
+fn values_that_are_no_numbers_come_back() {
+    for (number, value, is_stale, kind) in [
+        (6, r#""NaN""#, false, Kind::Gauge),
+        (7, r#""NaN""#, true, Kind::Untyped),
+        (8, r#""+Inf""#, false, Kind::Untyped),
+        (9, r#""-Inf""#, false, Kind::Counter),
+    ] {
+        let line = Line::parse(LINES[number].as_bytes()).unwrap();
+        assert_eq!((line.value, line.number(), line.is_stale, line.kind), (value.as_bytes(), None, is_stale, kind));
+    }
+    assert_eq!(Line::parse(LINES[0].as_bytes()).unwrap().number(), Some(&b"75.5"[..]));
+}
+
+#[test]
 fn every_byte_changed_dropped_or_added() {
     for line in LINES {
         let line = line.as_bytes();
@@ -96,7 +161,7 @@ fn every_byte_changed_dropped_or_added() {
         for place in 0..line.len() {
             check(&line[..place]);
             check(&[&line[..place], &line[place + 1..]].concat());
-            for byte in *b"\"\\{}[]:,0159+-.eETtZzu/abgx \t\n\r\0\x1f\x7f\x80\xc3\xff" {
+            for byte in *b"\"\\{}[]:,0159+-.eETtZzuNIf/abgx \t\n\r\0\x1f\x7f\x80\xc3\xff" {
                 check(&[&line[..place], &[byte], &line[place + 1..]].concat());
                 check(&[&line[..place], &[byte], &line[place..]].concat());
             }
@@ -108,7 +173,11 @@ fn every_byte_changed_dropped_or_added() {
 }
 
 #[test]
-fn what_means_the_same_is_no_line_of_ours() {
+fn what_means_the_same_is_no_line_of_the_log() {
+    const NO_VALUE: &str = "a number, \"NaN\", \"+Inf\" or \"-Inf\" (byte 67)";
+    const NO_TYPE_71: &str = "\"type\", one of gauge, counter, histogram, summary and untyped, and \"tags\" (byte 71)";
+    const NO_TYPE_72: &str = "\"type\", one of gauge, counter, histogram, summary and untyped, and \"tags\" (byte 72)";
+    const NO_TYPE_73: &str = "\"type\", one of gauge, counter, histogram, summary and untyped, and \"tags\" (byte 73)";
     let line = LINES[0];
     for (from, to, expected) in [
         ("cpu", r"\u0063pu", "an escape as the log spells it (byte 48)"),
@@ -125,30 +194,29 @@ fn what_means_the_same_is_no_line_of_ours() {
         ("01-02", "02-29", "a timestamp like 2026-01-02T03:04:05.678Z (byte 14)"),
         ("}}", "}} ", "the end of the line (byte 110)"),
         ("}}", "}", "'}' (byte 109)"),
-        ("gauge", "gauges", "\"type\", one of gauge, counter, histogram and summary, and \"tags\" (byte 71)"),
+        ("gauge", "gauges", NO_TYPE_71),
+        ("75.5", "NaN", "a digit (byte 67)"),
+        ("75.5", "\"75.5\"", NO_VALUE),
+        ("75.5", "\"nan\"", NO_VALUE),
+        ("75.5", "\"Inf\"", NO_VALUE),
+        ("75.5", "\"-NaN\"", NO_VALUE),
+        ("75.5", "\"+Inf", NO_VALUE),
+        ("75.5", r#""\u004eaN""#, NO_VALUE),
+        ("75.5", "null", "a digit (byte 67)"),
+        ("75.5", r#"75.5,"stale":true"#, NO_TYPE_71),
+        ("75.5", r#""+Inf","stale":true"#, NO_TYPE_73),
+        ("75.5", r#""NaN","stale":false"#, NO_TYPE_72),
+        (
+            "75.5",
+            r#""NaN","stale":true,"stale":true"#,
+            "\"type\", one of gauge, counter, histogram, summary and untyped, and \"tags\" (byte 85)",
+        ),
+        ("75.5", r#""NaN", "stale":true"#, NO_TYPE_72),
+        ("gauge", "unknown", NO_TYPE_71),
     ] {
         let changed = line.replacen(from, to, 1);
         let error = Line::parse(changed.as_bytes()).unwrap_err();
         assert_eq!(error.to_string(), format!("expected {expected}"), "{changed}");
-    }
-}
-
-#[test]
-fn a_repeated_key_is_found() {
-    let line = |tags: &str| LINES[0].replace(r#""host":"web1""#, tags);
-    for (tags, repeated) in [
-        (r#""a":"b","b":"a""#, None),
-        (r#""a":"b","b":"a","a":"b""#, Some(&b"a"[..])),
-        (r#""a\\":"b","a":"a\"","":"","a\\":"""#, Some(&br"a\\"[..])),
-    ] {
-        assert_eq!(Line::parse(line(tags).as_bytes()).unwrap().repeated_key(), repeated);
-    }
-    for count in 1..30 {
-        let tags: Vec<_> = (0..count).map(|number| format!(r#""k{number}":"""#)).collect();
-        assert_eq!(Line::parse(line(&tags.join(",")).as_bytes()).unwrap().repeated_key(), None);
-        let last = format!("k{}", count / 2);
-        let tags = format!(r#"{},"{last}":"v""#, tags.join(","));
-        assert_eq!(Line::parse(line(&tags).as_bytes()).unwrap().repeated_key(), Some(last.as_bytes()));
     }
 }
 
@@ -174,13 +242,97 @@ fn real_scrapes() {
             assert_eq!(metric["name"], meaning(line.name));
             assert_eq!(metric["timestamp"], line.timestamp_ms);
             assert_eq!(metric["tags"], serde_json::from_slice::<Value>(line.tags).unwrap());
-            assert_eq!(line.repeated_key(), None);
+            assert!(!has_repeated_key(line));
         }
         log.split_inclusive(|&byte| byte == b'\n').for_each(|line| check(line.strip_suffix(b"\n").unwrap()));
     }
 }
 
+fn float(digits: &[u8]) -> f64 {
+    std::str::from_utf8(digits).unwrap().parse().unwrap()
+}
+
+/// A value of every variant.
+fn stored() -> impl Strategy<Value = Stored<'static>> {
+    const DIGITS: [&[u8]; 6] = [b"0", b"-0", b"1.50E+3", b"0.1000", b"1e-400", b"-17"];
+    prop_oneof![
+        any::<f64>().prop_map(Stored::Float),
+        any::<u64>().prop_map(|bits| Stored::Float(f64::from_bits(bits))),
+        (-1_000_000_i32..1_000_000).prop_map(|number| Stored::Float(f64::from(number) / 100.0)),
+        proptest::sample::select(vec![
+            f64::NAN,
+            -f64::NAN,
+            f64::from_bits(STALE_NAN_BITS),
+            f64::INFINITY,
+            f64::NEG_INFINITY,
+            -0.0,
+            f64::MIN_POSITIVE,
+            f64::MAX,
+        ])
+        .prop_map(Stored::Float),
+        any::<i64>().prop_map(Stored::Int),
+        any::<u64>().prop_map(Stored::Uint),
+        proptest::sample::select(DIGITS.to_vec()).prop_map(Stored::Digits),
+        Just(Stored::Stale),
+    ]
+}
+
+/// Holds the value that was read against the one that was stored.
+fn check_value(line: &Line<'_>, stored: Stored<'_>) {
+    let shown = String::from_utf8_lossy(line.value);
+    match stored {
+        Stored::Stale => assert!(line.is_stale && line.number().is_none()),
+        Stored::Float(stored) if stored.to_bits() == STALE_NAN_BITS => assert!(line.is_stale),
+        Stored::Float(stored) if stored.is_nan() => assert_eq!((&*shown, line.is_stale), ("\"NaN\"", false)),
+        Stored::Float(f64::INFINITY) => assert_eq!((&*shown, line.number()), ("\"+Inf\"", None)),
+        Stored::Float(f64::NEG_INFINITY) => assert_eq!((&*shown, line.number()), ("\"-Inf\"", None)),
+        Stored::Float(stored) => assert_eq!(float(line.number().unwrap()).to_bits(), stored.to_bits(), "{shown}"),
+        Stored::Int(stored) => assert_eq!(shown.parse(), Ok(stored)),
+        Stored::Uint(stored) => assert_eq!(shown.parse(), Ok(stored)),
+        Stored::Digits(stored) => assert_eq!(line.number(), Some(stored)),
+    }
+}
+
 proptest! {
+    #[test]
+    fn whatever_a_decoder_stores_comes_back(
+        metrics in vec((
+            // Any characters, `.` has no line feed.
+            "(?s).{1,40}",
+            proptest::collection::btree_map("(?s).{0,20}", "(?s).{0,20}", 0..5),
+            proptest::sample::select(Kind::ALL.to_vec()),
+            stored(),
+            timestamp::TIMESTAMP_MS_MIN..=timestamp::TIMESTAMP_MS_MAX,
+        ), 1..5)
+    ) {
+        let mut out = vec![0; 1 << 16];
+        let mut sink = LineSink::new(&mut out, 0);
+        let mut series = Series::new(WIDE);
+        for (at, (name, tags, kind, value, ms)) in metrics.iter().enumerate() {
+            series.clear();
+            series.push_name(name.as_bytes()).unwrap();
+            for (key, value) in tags {
+                series.push_tag(key.as_bytes(), value.as_bytes()).unwrap();
+            }
+            sink.push(&series, *kind, *value, Some(*ms), at).unwrap();
+        }
+        let decoded = sink.decoded();
+        let log = &out[..decoded.bytes];
+        let lines = Lines::new(log).collect::<Result<Vec<_>, _>>().unwrap();
+        prop_assert_eq!((lines.len(), decoded.metrics as usize), (metrics.len(), metrics.len()));
+        for (line, (name, tags, kind, value, ms)) in lines.iter().zip(&metrics) {
+            prop_assert_eq!(&meaning(line.name), name);
+            prop_assert_eq!((line.kind, line.timestamp_ms), (*kind, *ms));
+            check_value(line, *value);
+            let read: Vec<_> = line.tags().map(|(key, value)| (meaning(key), meaning(value))).collect();
+            let stored: Vec<_> = tags.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+            prop_assert_eq!(read, stored);
+        }
+        for line in log.split_inclusive(|&byte| byte == b'\n') {
+            check(line.strip_suffix(b"\n").unwrap());
+        }
+    }
+
     #[test]
     fn whatever_is_stored_comes_back(
         metrics in vec((".{1,40}", any::<f64>(), 0..4_usize, timestamp::TIMESTAMP_MS_MIN..=timestamp::TIMESTAMP_MS_MAX,
@@ -195,7 +347,7 @@ proptest! {
             prop_assert_eq!(lines.len(), metrics.len());
             for (line, (name, value, kind, ms, tags)) in lines.iter().zip(&metrics) {
                 prop_assert_eq!(&meaning(line.name), name);
-                prop_assert_eq!(line.value_f64(), *value);
+                prop_assert_eq!(float(line.value), *value);
                 prop_assert_eq!((line.kind, line.timestamp_ms), (Kind::ALL[*kind], *ms));
                 let read: Vec<_> = line.tags().map(|(key, value)| (meaning(key), meaning(value))).collect();
                 let sent: Vec<_> = tags.iter().map(|(key, value)| (key.clone(), value.clone())).collect();

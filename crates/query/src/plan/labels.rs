@@ -1,7 +1,7 @@
 //! What tells series apart: a name and tags, both as they stand in the log. The same tags in another order are the same series.
 
 use crate::plan::request::By;
-use metric::{Kind, Line, Tags, Text};
+use metric::{Tags, Text};
 use std::{borrow::Cow, collections::HashMap};
 
 /// Between name and tags in a key. Neither has a raw control character.
@@ -113,7 +113,7 @@ fn push_tags<'a>(key: &mut Vec<u8>, tags: impl Iterator<Item = (&'a [u8], &'a [u
 
 /// The tags of an object in JSON that came from the log: keys and values, escaped.
 pub fn tags_of(tags: &[u8]) -> Tags<'_> {
-    Line { timestamp_ms: 0, name: b"", value: b"0", kind: Kind::Gauge, tags }.tags()
+    Tags::new(tags)
 }
 
 /// What an escaped text of the log means.

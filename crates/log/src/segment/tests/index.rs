@@ -55,6 +55,20 @@ fn of_real_scrapes() {
 }
 
 #[test]
+fn of_values_that_are_no_numbers() {
+    let line = |value: &str| {
+        format!(
+            r#"{{"timestamp":"2026-01-02T03:04:05.678Z","name":"up","value":{value},"type":"untyped","tags":{{}}}}"#
+        ) + "\n"
+    };
+    let good = [r#""NaN""#, r#""+Inf""#, r#""-Inf""#, r#""NaN","stale":true"#].map(line).concat();
+    let bad = ["NaN", r#""nan""#, r#""+Inf","stale":true"#, r#"1,"stale":true"#].map(line).concat();
+    let sidecar = indexed([good, bad].concat().as_bytes());
+    assert_eq!((sidecar.lines, sidecar.foreign_lines), (4, 4));
+    assert_eq!(sidecar.names.unwrap(), ["up"]);
+}
+
+#[test]
 fn of_lines_of_every_length_about_a_block() {
     for bytes in [BLOCK_BYTES - 121, BLOCK_BYTES - 120, BLOCK_BYTES - 1, BLOCK_BYTES, BLOCK_BYTES + 1, 3 * BLOCK_BYTES]
     {

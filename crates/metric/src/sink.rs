@@ -440,7 +440,8 @@ impl<'out> LineSink<'out> {
         }
     }
 
-    /// Writes the line of one sample of `series`. A timestamp out of range is a rejected metric with the place `at`.
+    /// Writes the line of one sample of `series`. One without a name or with a timestamp out of range is a rejected metric
+    /// with the place `at`.
     ///
     /// # Errors
     /// If the bound of metrics or the reserved bytes are exceeded: nothing of the body may be stored.
@@ -454,6 +455,9 @@ impl<'out> LineSink<'out> {
         at: usize,
     ) -> Result<(), DecodeError> {
         let timestamp_ms = timestamp_ms.unwrap_or(self.arrival_ms);
+        if !series.is_named() {
+            return self.reject(Reject::Name, 1, at);
+        }
         if timestamp_ms != self.head_ms {
             if !(TIMESTAMP_MS_MIN..=TIMESTAMP_MS_MAX).contains(&timestamp_ms) {
                 return self.reject(Reject::Timestamp, 1, at);

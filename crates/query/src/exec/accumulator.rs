@@ -17,7 +17,7 @@ use std::{cmp::Ordering, marker::PhantomData};
 pub(crate) struct Sample<'a> {
     pub timestamp_ms: i64,
     pub place: Place,
-    /// In its digits.
+    /// A number in its digits, unless the accumulator takes any value.
     pub value: &'a [u8],
 }
 
@@ -65,6 +65,8 @@ pub(crate) trait Mergeable: Default + Send {
 pub(crate) trait Accumulator: Mergeable {
     /// Whether each value that it takes becomes a point.
     const TAKES_POINTS: bool = false;
+    /// Whether it takes NaN and the infinities as well, since it does not look at the value.
+    const TAKES_ANY_VALUE: bool = false;
     /// Takes one more value. Whatever it holds beside itself it takes from `held`.
     fn add(&mut self, sample: &Sample<'_>, request: &Request, held: &MemoryBudget) -> Result<(), Stop>;
 }
@@ -91,6 +93,8 @@ impl Mergeable for Presence {
 }
 
 impl Accumulator for Presence {
+    const TAKES_ANY_VALUE: bool = true;
+
     #[inline]
     fn add(&mut self, _: &Sample<'_>, _: &Request, _: &MemoryBudget) -> Result<(), Stop> {
         Ok(())

@@ -54,6 +54,8 @@ pub(crate) struct Collector<'a, T> {
     key: Vec<u8>,
     /// Values that will be points.
     points: usize,
+    /// Metrics left out as their values are NaN or infinite.
+    pub non_finite: u64,
     pub groups: Groups<T>,
 }
 
@@ -69,6 +71,7 @@ impl<'a, T: Accumulator> Collector<'a, T> {
             hasher: RandomState::default(),
             key: Vec::new(),
             points: 0,
+            non_finite: 0,
             groups: Groups::new(),
         }
     }
@@ -128,11 +131,19 @@ impl<T: Accumulator> Visitor for Collector<'_, T> {
     #[inline]
     fn line(&mut self, place: Place, line: &Line<'_>) -> Result<(), Stop> {
         let Some(group) = self.group(line)? else { return Ok(()) };
+        let value = match line.number() {
+            Some(digits) => digits,
+            None if T::TAKES_ANY_VALUE => line.value,
+            None => {
+                self.non_finite += 1;
+                return Ok(());
+            }
+        };
         if T::TAKES_POINTS && self.request.points.is_none() {
             self.points += 1;
             self.held.check_points(self.points)?;
         }
-        let sample = Sample { timestamp_ms: line.timestamp_ms, place, value: line.value };
+        let sample = Sample { timestamp_ms: line.timestamp_ms, place, value };
         self.groups.at(group, line.timestamp_ms, self.request, self.held)?.add(&sample, self.request, self.held)
     }
 }

@@ -37,7 +37,7 @@ pub fn run(request: &Request, source: &Source, bounds: Bounds, effort: &ExecLimi
     let began = Instant::now();
     let look = || effort.check();
     let run = Run { request, source, held: MemoryBudget::new(bounds), bounds, effort, look: &look };
-    let (series, scanned) = match (&request.kind, request.agg) {
+    let (series, work) = match (&request.kind, request.agg) {
         (Kind::Series | Kind::Names | Kind::TagValues(_), _) => run.seen()?,
         (Kind::Query, Agg::Avg | Agg::Sum) => run.single::<Mean>()?,
         (Kind::Query, Agg::Min) => run.single::<Extreme<Smallest>>()?,
@@ -50,7 +50,15 @@ pub fn run(request: &Request, source: &Source, bounds: Bounds, effort: &ExecLimi
         (Kind::Query, Agg::Rate | Agg::Increase) => run.growth()?,
         (Kind::Query, Agg::Raw) => run.raw()?,
     };
-    Answer::new(request, series, scanned, began, &look)
+    Answer::new(request, series, work, began, &look)
+}
+
+/// What was done to find an answer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Work {
+    pub scanned: Scanned,
+    /// Metrics left out as their values are NaN or infinite.
+    pub non_finite: u64,
 }
 
 struct Run<'a> {
@@ -64,7 +72,7 @@ struct Run<'a> {
 
 impl Run<'_> {
     /// Scans the log with one collector for each thread, and merges what they have.
-    fn collect<T: Accumulator>(&self, request: &Request) -> Result<(Groups<T>, Scanned), Refusal> {
+    fn collect<T: Accumulator>(&self, request: &Request) -> Result<(Groups<T>, Work), Refusal> {
         let snapshot = self.source.snapshot()?;
         // A predicate cannot fail. What stops it is kept until the scan is over, and then wins.
         let stopped = OnceLock::new();
@@ -94,12 +102,13 @@ impl Run<'_> {
             return Err(refusal);
         }
         let (collectors, scanned) = result?;
+        let work = Work { scanned, non_finite: collectors.iter().map(|collector| collector.non_finite).sum() };
         let mut all = collectors.into_iter().map(|collector| collector.groups);
         let mut groups = all.next().unwrap_or_else(Groups::new);
         for other in all {
             groups.merge(other, &self.held, self.look)?;
         }
-        Ok((groups, scanned))
+        Ok((groups, work))
     }
 
     fn go_on(&self) -> Result<(), Refusal> {
@@ -107,16 +116,16 @@ impl Run<'_> {
     }
 
     /// The series themselves.
-    fn seen(&self) -> Result<(Vec<Series>, Scanned), Refusal> {
-        let (groups, scanned) = self.collect::<Presence>(self.request)?;
+    fn seen(&self) -> Result<(Vec<Series>, Work), Refusal> {
+        let (groups, work) = self.collect::<Presence>(self.request)?;
         let series = groups.into_series(self.look)?.map(|(key, _)| Series { key, points: Vec::new() });
-        Ok((series.collect(), scanned))
+        Ok((series.collect(), work))
     }
 
     /// One number for each bucket.
-    fn single<T: Scalar>(&self) -> Result<(Vec<Series>, Scanned), Refusal> {
-        let (groups, scanned) = self.collect::<T>(self.request)?;
-        Ok((self.points_of(groups, |tally: T| tally.value(self.request.agg, self.look))?, scanned))
+    fn single<T: Scalar>(&self) -> Result<(Vec<Series>, Work), Refusal> {
+        let (groups, work) = self.collect::<T>(self.request)?;
+        Ok((self.points_of(groups, |tally: T| tally.value(self.request.agg, self.look))?, work))
     }
 
     fn points_of<T: Mergeable>(
@@ -142,8 +151,8 @@ impl Run<'_> {
     }
 
     /// The values as they are stored.
-    fn raw(&self) -> Result<(Vec<Series>, Scanned), Refusal> {
-        let (groups, scanned) = self.collect::<Raw>(self.request)?;
+    fn raw(&self) -> Result<(Vec<Series>, Work), Refusal> {
+        let (groups, work) = self.collect::<Raw>(self.request)?;
         let mut points = 0;
         let mut all = Vec::new();
         for (key, buckets) in groups.into_series(self.look)? {
@@ -160,14 +169,14 @@ impl Run<'_> {
             self.held.check_points(points)?;
             all.push(Series { key, points: of_series });
         }
-        Ok((all, scanned))
+        Ok((all, work))
     }
 
     /// Rates and increases: each series by itself, then summed.
-    fn growth(&self) -> Result<(Vec<Series>, Scanned), Refusal> {
+    fn growth(&self) -> Result<(Vec<Series>, Work), Refusal> {
         // Readings of all of the time, as each grows from the one before it.
         let single = Request { by: By::All, step_ms: None, ..self.request.clone() };
-        let (groups, scanned) = self.collect::<Readings>(&single)?;
+        let (groups, work) = self.collect::<Readings>(&single)?;
         let mut sums = Groups::<Growth>::new();
         let mut summed_key = Vec::new();
         for (key, buckets) in groups.into_series(self.look)? {
@@ -177,7 +186,7 @@ impl Run<'_> {
                 self.grow(&mut readings, &summed_key, &mut sums)?;
             }
         }
-        Ok((self.points_of(sums, |growth| Ok(growth.value()))?, scanned))
+        Ok((self.points_of(sums, |growth| Ok(growth.value()))?, work))
     }
 
     /// Adds up what one series grew by, bucket by bucket: an increase belongs to the bucket of the later of the two values it is between.

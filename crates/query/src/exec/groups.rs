@@ -143,18 +143,20 @@ impl<T: Mergeable> Groups<T> {
         Ok(())
     }
 
-    /// Each series with its buckets in their order. The series are in the order in which they were first seen.
+    /// Each series with its buckets in their order; one without buckets, as none of its values is a number, is left out. The
+    /// series are in the order in which they were first seen.
     pub fn into_series(mut self, look: Look<'_>) -> Result<impl Iterator<Item = (Key, Vec<(u64, T)>)>, Refusal> {
         let place = |slot: &Slot<T>| (slot.group, slot.bucket);
         order::sort(&mut self.slots, |a, b| place(a).cmp(&place(b)), look)?;
         let mut slots = self.slots.into_iter().peekable();
-        Ok((0..).zip(self.keys).map(move |(group, key)| {
+        let series = (0..).zip(self.keys).map(move |(group, key)| {
             let mut buckets = Vec::new();
             while let Some(slot) = slots.next_if(|slot| slot.group == group) {
                 buckets.push((slot.bucket, slot.tally));
             }
             (key, buckets)
-        }))
+        });
+        Ok(series.filter(|(_, buckets)| !buckets.is_empty()))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     Kind, Look, Refusal,
-    exec::{accumulator::Value, order},
+    exec::{accumulator::Value, evaluate::Work, order},
     output::{Format, Rendering},
     plan::{labels::Key, request::Request},
 };
@@ -35,6 +35,8 @@ pub struct Series {
 pub struct Stats {
     /// What was scanned.
     pub scanned: Scanned,
+    /// Metrics of the series that were left out as their values are NaN or infinite. Stale markers are among them.
+    pub non_finite: u64,
     /// Series, names or values in the answer.
     pub series: usize,
     /// Those that `limit` has cut off.
@@ -60,7 +62,7 @@ impl Answer {
     pub(crate) fn new(
         request: &Request,
         mut series: Vec<Series>,
-        scanned: Scanned,
+        work: Work,
         began: Instant,
         look: Look<'_>,
     ) -> Result<Self, Refusal> {
@@ -80,7 +82,8 @@ impl Answer {
         let found = series.len();
         series.truncate(request.limit.unwrap_or(usize::MAX));
         let stats = Stats {
-            scanned,
+            scanned: work.scanned,
+            non_finite: work.non_finite,
             series: series.len(),
             left_out_series: found - series.len(),
             points: series.iter().map(|series| series.points.len()).sum(),

@@ -84,8 +84,8 @@ fn append_stats(out: &mut Vec<u8>, stats: &Stats, kind: &Kind) {
         Kind::Query => append(
             out,
             format_args!(
-                ",\"series\":{},\"left_out_series\":{},\"points\":{}",
-                stats.series, stats.left_out_series, stats.points
+                ",\"non_finite_metrics\":{},\"series\":{},\"left_out_series\":{},\"points\":{}",
+                stats.non_finite, stats.series, stats.left_out_series, stats.points
             ),
         ),
         Kind::Series => {

@@ -182,6 +182,55 @@ fn what_is_beyond_the_range_of_floats_is_null() {
 }
 
 #[test]
+fn values_that_are_no_numbers_are_left_out_and_counted() {
+    let at = |second: i64| MINUTE_MS + 1_000 * second;
+    let up = |second: i64, value: &str, host: &str| Metric::new(at(second), "up", value, &[("host", host)]);
+    let stale = r#""NaN","stale":true"#;
+    let metrics = [
+        up(0, "3", "a"),
+        up(10, r#""NaN""#, "a"),
+        up(20, "5", "a"),
+        up(30, stale, "a"),
+        up(5, r#""+Inf""#, "b"),
+        up(6, r#""-Inf""#, "b"),
+        Metric::new(at(7), "other", r#""NaN""#, &[]),
+    ];
+    let log = Log::new(&metrics, &[(2, log::Lies::Compressed), (2, log::Lies::Plain)]);
+    let asked = |kind: Kind, parameters: &str| {
+        let whole = format!("from=2026-01-02T03:04:00Z&to=2026-01-02T03:10:00Z&{parameters}");
+        ask(&log, kind, &whole, 2).unwrap()
+    };
+    for (agg, value) in [
+        ("count", "2"),
+        ("sum", "8"),
+        ("avg", "4"),
+        ("min", "3"),
+        ("max", "5"),
+        ("first", "3"),
+        ("last", "5"),
+        ("stddev", "1"),
+        ("p100", "5"),
+        ("increase", "2"),
+        ("rate", "0.1"),
+    ] {
+        let answer = asked(Kind::Query, &format!("name=up&agg={agg}&by=host"));
+        let table = written(&answer, Format::Csv);
+        assert_eq!(table, format!("name,tag.host,timestamp,value\nup,a,{MINUTE_MS},{value}\n"), "{agg}");
+        assert_eq!((answer.stats.non_finite, answer.stats.scanned.matched), (4, 6), "{agg}");
+    }
+    let raw = asked(Kind::Query, "name=up&agg=raw&tag.host=a");
+    assert_eq!(raw.series[0].points.len(), 2);
+    assert_eq!(raw.stats.non_finite, 2);
+    assert!(written(&raw, Format::Json).contains(r#","non_finite_metrics":2,"series":1,"#));
+    // A series without a single number is one all the same.
+    let series = written(&asked(Kind::Series, "name=up"), Format::Csv);
+    assert_eq!(series, "name,tag.host\nup,a\nup,b\n");
+    let names = asked(Kind::Names, "");
+    assert_eq!((written(&names, Format::Csv).as_str(), names.stats.non_finite), ("name\nother\nup\n", 0));
+    assert_eq!(written(&asked(Kind::TagValues("host".into()), ""), Format::Csv), "value\na\nb\n");
+}
+
+#[test]
 fn the_forms_to_the_byte() {
     let log = Log::new(&metrics(), &[]);
     let range = "from=2026-01-02T03:04:00Z&to=2026-01-02T03:10:00Z";

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 pub struct Metric {
     pub timestamp_ms: i64,
     pub name: String,
-    /// In its digits.
+    /// In its digits; or what stands there of a value that is no number, with the flag of a stale marker.
     pub value: String,
     /// In the order in which they are stored.
     pub tags: Vec<(String, String)>,
@@ -20,6 +20,10 @@ impl Metric {
     pub fn new(timestamp_ms: i64, name: &str, value: &str, tags: &[(&str, &str)]) -> Self {
         let tags = tags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         Self { timestamp_ms, name: name.into(), value: value.into(), tags }
+    }
+
+    pub fn is_number(&self) -> bool {
+        !self.value.starts_with('"')
     }
 
     fn line(&self) -> String {

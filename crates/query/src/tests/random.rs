@@ -28,6 +28,8 @@ fn metric() -> impl Strategy<Value = Metric> {
         1 => (-1e6_f64..1e6).prop_map(|value| value.to_string()),
         1 => prop::sample::select(vec!["-0", "0.0", "1e3", "5E-2", "18446744073709551615", "9007199254740993", "0.10", "1.50"])
             .prop_map(str::to_owned),
+        1 => prop::sample::select(vec![r#""NaN""#, r#""+Inf""#, r#""-Inf""#, r#""NaN","stale":true"#])
+            .prop_map(str::to_owned),
     ];
     let name = prop::sample::select(NAMES.to_vec());
     let tags = prop::collection::vec(prop::sample::select(VALUES.to_vec()), 4);
@@ -143,6 +145,7 @@ fn check(log: &Log, metrics: &[Metric], question: &Question, agg: &str) -> Resul
         parameters,
         expected
     );
+    prop_assert_eq!(answer.stats.non_finite, question.non_finite(metrics) as u64, "{}", parameters);
     for series in &answer.series {
         let Some(points) = expected.get(&key(series)) else {
             return Err(TestCaseError::fail(format!("{parameters}: {:?} is not expected", key(series))));
@@ -241,6 +244,7 @@ proptest! {
             let stored = |series: &crate::Series| {
                 series.points.iter().map(|point| (point.timestamp_ms, text(&point.value))).collect::<Vec<_>>()
             };
+            prop_assert_eq!(answer.stats.non_finite, question.non_finite(&metrics) as u64);
             let found: BTreeMap<_, _> = answer.series.iter().map(|series| (key(series), stored(series))).collect();
             prop_assert_eq!(&found, &expected);
         }
@@ -250,7 +254,7 @@ proptest! {
     fn discovery_lists_what_there_is(metrics in prop::collection::vec(metric(), 0..60), cuts in cuts(), question in question()) {
         let log = Log::new(&metrics, &cuts);
         let question = Question { by: By::All, step_ms: None, ..question };
-        let series: Vec<_> = question.raw(&metrics).into_keys().collect();
+        let series: Vec<_> = question.series(&metrics).into_iter().collect();
         let parameters = question.parameters("avg").replace("&agg=avg", "").replace("&by=*", "");
         let mut found: Vec<_> = ask(&log, Kind::Series, &parameters, 2).unwrap().series.iter().map(key).collect();
         found.sort();

@@ -98,9 +98,19 @@ impl Question {
         start
     }
 
-    /// The metrics wanted, in the order of their timestamps, and of equal ones in that of the log.
+    /// All series, whatever their values are.
+    pub fn series(&self, metrics: &[Metric]) -> BTreeSet<Series> {
+        metrics.iter().filter(|metric| self.wants(metric)).map(|metric| self.group(metric)).collect()
+    }
+
+    /// How many metrics have a value that is no number.
+    pub fn non_finite(&self, metrics: &[Metric]) -> usize {
+        metrics.iter().filter(|metric| self.wants(metric) && !metric.is_number()).count()
+    }
+
+    /// The metrics wanted whose values are numbers, in the order of their timestamps, and of equal ones in that of the log.
     fn wanted<'a>(&self, metrics: &'a [Metric]) -> Vec<&'a Metric> {
-        let mut wanted: Vec<_> = metrics.iter().filter(|metric| self.wants(metric)).collect();
+        let mut wanted: Vec<_> = metrics.iter().filter(|metric| self.wants(metric) && metric.is_number()).collect();
         wanted.sort_by_key(|metric| metric.timestamp_ms);
         wanted
     }
@@ -167,7 +177,7 @@ impl Question {
             } else {
                 grown.iter().map(|(by, _)| *by).collect()
             };
-            let size = metrics.iter().map(|metric| number(&metric.value).abs()).sum::<f64>();
+            let size = self.wanted(metrics).iter().map(|metric| number(&metric.value).abs()).sum::<f64>();
             (!rates.is_empty()).then(|| Expected::Nearly(rates.iter().sum(), 1e-9 * size.max(1.0)))
         };
         let mut answer = Answer::new();

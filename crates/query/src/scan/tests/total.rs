@@ -76,6 +76,25 @@ fn names_that_are_none_are_foreign_and_no_predicate_is_asked() {
 }
 
 #[test]
+fn values_that_are_no_numbers_are_of_the_log() {
+    let line = |value: &str| line(START_MS, "cpu", 1, "{}").replace(":1,", &format!(":{value},"));
+    let good = [r#""NaN""#, r#""+Inf""#, r#""-Inf""#, r#""NaN","stale":true"#];
+    let bad = [
+        "NaN",
+        r#""nan""#,
+        r#""Inf""#,
+        r#""+Inf","stale":true"#,
+        r#"1,"stale":true"#,
+        r#""NaN","stale":false"#,
+        r#""NaN"""#,
+    ];
+    let text: String = good.iter().chain(&bad).map(|value| line(value)).collect();
+    questions().iter().for_each(|wanted| check(text.as_bytes(), wanted));
+    let [(found, searched), _] = both(text.as_bytes(), &named("cpu"));
+    assert_eq!((found.len(), searched.foreign_lines), (good.len(), bad.len() as u64));
+}
+
+#[test]
 fn lines_that_are_skipped_are_counted_whatever_is_asked() {
     let good = line(START_MS, "cpu", 1, "{}");
     let bad =
@@ -96,21 +115,27 @@ fn lines_that_are_skipped_are_counted_whatever_is_asked() {
 
 fn mutated() -> impl Strategy<Value = Vec<u8>> {
     const NAMES: [&str; 5] = ["cpu", r#"a\"b"#, r"a\\", r"\u0001", "é"];
-    let lines = prop::collection::vec((0..5_i64, 0..NAMES.len(), "[a-z\"\\\\]{0,5}"), 0..6);
+    const VALUES: [&str; 5] = ["1", r#""NaN""#, r#""NaN","stale":true"#, r#""+Inf""#, r#""-Inf""#];
+    const TYPES: [&str; 2] = ["gauge", "untyped"];
+    let lines =
+        prop::collection::vec((0..5_i64, 0..NAMES.len(), "[a-z\"\\\\]{0,5}", 0..VALUES.len(), 0..TYPES.len()), 0..6);
     let changes = prop::collection::vec(
         (
             any::<prop::sample::Index>(),
             0..4_usize,
             prop::collection::vec(
-                prop_oneof![any::<u8>(), prop::sample::select(b"\"\\\n{}:,u0qT-\0\xff".to_vec())],
+                prop_oneof![any::<u8>(), prop::sample::select(b"\"\\\n{}:,u0qT-\0\xffNaNInf+e".to_vec())],
                 0..3,
             ),
         ),
         0..6,
     );
     (lines, changes).prop_map(|(lines, changes)| {
-        let line = |(second, name, tag): &(i64, usize, String)| {
-            line(START_MS + 1_000 * second, NAMES[*name], 1, &format!("{{\"t\":{}}}", serde_json::json!(tag)))
+        let line = |(second, name, tag, value, kind): &(i64, usize, String, usize, usize)| {
+            let tags = format!("{{\"t\":{}}}", serde_json::json!(tag));
+            line(START_MS + 1_000 * second, NAMES[*name], 1, &tags)
+                .replacen("\"value\":1", &format!("\"value\":{}", VALUES[*value]), 1)
+                .replacen("\"type\":\"gauge\"", &format!("\"type\":\"{}\"", TYPES[*kind]), 1)
         };
         let mut text = lines.iter().map(line).collect::<String>().into_bytes();
         for (at, removed, added) in changes {

@@ -22,3 +22,6 @@ pub const JSON_DEPTH_MAX: usize = 64;
 pub const PROTOCOL_METRICS_MAX: usize = 100_000;
 /// Bytes that a core's series keeps between bodies: 128 tags of 500 bytes.
 pub const SERIES_KEPT_BYTES_MAX: usize = 64 * 1024;
+/// Bytes that a core's decoder of line protocol keeps between bodies, besides its series: a line of 1,000 fields of some 50
+/// bytes each.
+pub const INFLUX_KEPT_BYTES_MAX: usize = 64 * 1024;

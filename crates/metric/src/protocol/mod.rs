@@ -4,6 +4,7 @@
 //! Each is one pass over the body without system calls, clocks or HTTP, and allocates nothing per metric in the steady
 //! state. Whatever the bytes, none panics and none recurses without a bound.
 
+pub mod bucket;
 pub mod collectd;
 pub mod datadog;
 pub mod influx;

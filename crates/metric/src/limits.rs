@@ -25,3 +25,12 @@ pub const SERIES_KEPT_BYTES_MAX: usize = 64 * 1024;
 /// Bytes that a core's decoder of line protocol keeps between bodies, besides its series: a line of 1,000 fields of some 50
 /// bytes each.
 pub const INFLUX_KEPT_BYTES_MAX: usize = 64 * 1024;
+/// Entries in each list of a native histogram (its buckets on one side, their spans, its own bounds), at most: 25 times
+/// the 160 buckets that instrumentation libraries keep by default. All lines of a body count against
+/// [`PROTOCOL_METRICS_MAX`].
+pub const HISTOGRAM_BUCKETS_MAX: usize = 4_096;
+/// Symbols in the table of one remote write 2.0 request, at most: ten texts of its own for each of
+/// [`PROTOCOL_METRICS_MAX`] metrics, and 8 MiB of scratch. An empty one takes two bytes of a body.
+pub const SYMBOLS_MAX: usize = 1 << 20;
+/// Bytes of scratch that a core's remote write decoder keeps between bodies: 20,000 symbols, and a histogram of 500 buckets.
+pub const REMOTE_WRITE_KEPT_BYTES_MAX: usize = 256 * 1024;

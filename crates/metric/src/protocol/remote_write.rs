@@ -1,1 +1,243 @@
-//! Prometheus remote write 1.0 and 2.0.
+//! Prometheus remote write 1.0 and 2.0: series of samples and native histograms, decoded from protobuf.
+//!
+//! Sources: <https://prometheus.io/docs/specs/prw/remote_write_spec/>,
+//! <https://prometheus.io/docs/specs/prw/remote_write_spec_2_0/> and Prometheus' own receiver, which decides where the two
+//! leave something open:
+//! - Labels are stored in the order of their names. A sender has to sort them, and the receiver does too: the public
+//!   conformance suite sends them in any order.
+//! - A label with an empty value is the same as none and is left out. An empty name, a name that comes twice, and a label
+//!   beyond the bounds reject the series, as does one without `__name__`.
+//! - A series that is rejected counts as many metrics as it has samples and histograms, and at least one. A histogram that
+//!   is rejected counts one; one that is stored counts as many as it has lines.
+//! - A series with neither samples nor histograms stores nothing: exemplars and metadata come so. In 2.0, one that has
+//!   none of the four is rejected, and so is one with both samples and histograms.
+//! - Exemplars, and metadata of 1.0, are counted and not read: what they hold may be malformed. So are the references to
+//!   help and unit in 2.0.
+//! - Groups, which no version of these messages has ever had, make a body malformed.
+//!
+//! The type of a series is that of its metadata in 2.0. Without it, a name that ends in `_total` is a counter, and any
+//! other a gauge. A native histogram becomes its classic series.
+
+mod histogram;
+mod labels;
+mod v1;
+mod v2;
+
+use super::protobuf::{Content, Message};
+use crate::limits::REMOTE_WRITE_KEPT_BYTES_MAX;
+use crate::{Bounds, DecodeError, Kind, LineSink, Reject, Series, Skip, Value};
+use histogram::Histogram;
+use labels::{Labels, Span};
+
+/// What of a body is stored, for the headers `X-Prometheus-Remote-Write-…-Written`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Samples.
+    pub samples: u64,
+    /// Native histograms, each of which is several lines.
+    pub histograms: u64,
+    /// Exemplars: none is ever stored.
+    pub exemplars: u64,
+}
+
+/// The decoder, with scratch that bodies share: one for each core.
+#[derive(Debug)]
+pub struct RemoteWrite {
+    series: Series,
+    labels: Labels,
+    /// The texts of the symbols table, as parts of the body.
+    symbols: Vec<Span>,
+    histogram: Histogram,
+}
+
+impl RemoteWrite {
+    /// A decoder of series that are held to `bounds`.
+    #[must_use]
+    pub fn new(bounds: Bounds) -> Self {
+        Self {
+            series: Series::new(bounds),
+            labels: Labels::new(bounds),
+            symbols: Vec::new(),
+            histogram: Histogram::default(),
+        }
+    }
+
+    /// Frees memory that a large body made it grow to.
+    pub fn trim(&mut self) {
+        self.series.trim();
+        if self.labels.kept_bytes() + self.symbols_bytes() + self.histogram.kept_bytes() > REMOTE_WRITE_KEPT_BYTES_MAX {
+            self.labels.free();
+            self.symbols = Vec::new();
+            self.histogram = Histogram::default();
+        }
+    }
+
+    /// Capacity held between bodies, in bytes.
+    #[must_use]
+    pub fn kept_bytes(&self) -> usize {
+        self.series.kept_bytes() + self.labels.kept_bytes() + self.symbols_bytes() + self.histogram.kept_bytes()
+    }
+
+    fn symbols_bytes(&self) -> usize {
+        self.symbols.capacity() * size_of::<Span>()
+    }
+
+    /// Stores the samples and histograms of the series whose labels have been collected, or rejects them with `fault`. All
+    /// of them are read in either case, as the body is malformed if one is.
+    fn finish_series(
+        &mut self,
+        body: &[u8],
+        mut shape: Shape<'_>,
+        at: usize,
+        sink: &mut LineSink<'_>,
+        written: &mut Written,
+    ) -> Result<(), DecodeError> {
+        sink.skip(Skip::Exemplar, shape.exemplars);
+        let labelled = self.labels.write(body, &mut self.series);
+        let fault = labelled.err().or(shape.fault());
+        let kind = shape.kind.unwrap_or_else(|| kind_of_name(self.series.name()));
+        let mut stored = sink.decoded().metrics;
+        let mut histogram_lines = 0;
+        while let Some(field) = shape.values.next_of(body)? {
+            if field.number == SAMPLES {
+                let content = message_of(body, &shape.values, field.content)?;
+                let (value, timestamp_ms) = sample(body, content, shape.version)?;
+                if fault.is_none() {
+                    sink.push(&self.series, kind, Value::Float(value), Some(timestamp_ms), at)?;
+                }
+            } else if field.number == shape.version.histograms() {
+                let content = message_of(body, &shape.values, field.content)?;
+                self.histogram.read(body, content, shape.version)?;
+                if fault.is_none() {
+                    let lines = self.histogram.write(&mut self.series, sink, at)?;
+                    written.histograms += u64::from(lines > 0);
+                    histogram_lines += lines;
+                }
+            }
+        }
+        stored = sink.decoded().metrics - stored;
+        written.samples += u64::from(stored - histogram_lines);
+        match fault {
+            Some(reason) => sink.reject(reason, shape.metrics().max(1), at),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The type of a series whose sender does not say it.
+fn kind_of_name(name: &[u8]) -> Kind {
+    if name.ends_with(b"_total") { Kind::Counter } else { Kind::Gauge }
+}
+
+/// A version of the messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Version {
+    V1,
+    V2,
+}
+
+/// The number of the field `samples` in a series, of either version.
+const SAMPLES: u32 = 2;
+
+impl Version {
+    /// The number of the field `histograms` in a series.
+    const fn histograms(self) -> u32 {
+        match self {
+            Self::V1 => 4,
+            Self::V2 => 3,
+        }
+    }
+}
+
+/// What a series holds besides its labels.
+#[derive(Debug)]
+struct Shape<'a> {
+    version: Version,
+    /// Its fields from the first sample or histogram on.
+    values: Message<'a>,
+    samples: u32,
+    histograms: u32,
+    exemplars: u32,
+    has_metadata: bool,
+    /// The type that its metadata says.
+    kind: Option<Kind>,
+}
+
+impl<'a> Shape<'a> {
+    const fn new(version: Version) -> Self {
+        Self {
+            version,
+            values: Message::new(&[]),
+            samples: 0,
+            histograms: 0,
+            exemplars: 0,
+            has_metadata: false,
+            kind: None,
+        }
+    }
+
+    /// Counts a sample or a histogram, with which `fields` begins.
+    fn count_value(&mut self, fields: Message<'a>, is_histogram: bool) {
+        if self.metrics() == 0 {
+            self.values = fields;
+        }
+        let count = if is_histogram { &mut self.histograms } else { &mut self.samples };
+        *count = count.saturating_add(1);
+    }
+
+    fn metrics(&self) -> u32 {
+        self.samples.saturating_add(self.histograms)
+    }
+
+    /// The reason why no series may have this shape.
+    fn fault(&self) -> Option<Reject> {
+        let is_mixed = self.samples > 0 && self.histograms > 0;
+        let is_empty = self.metrics() == 0 && self.exemplars == 0 && !self.has_metadata;
+        (self.version == Version::V2 && (is_mixed || is_empty)).then_some(Reject::Value)
+    }
+}
+
+/// Value and timestamp of a sample. Either is left out of the wire where it is 0.
+#[inline]
+fn sample(body: &[u8], bytes: &[u8], version: Version) -> Result<(f64, i64), DecodeError> {
+    let mut fields = Message::new(bytes);
+    let (mut value, mut timestamp_ms) = (0.0, 0);
+    while let Some(field) = fields.next_of(body)? {
+        match field.number {
+            1 => value = field.content.double().ok_or_else(|| wire_type(body, &fields))?,
+            2 => timestamp_ms = integer_of(body, &fields, field.content)?.cast_signed(),
+            // When the counter began, which the log has no place for.
+            3 if version == Version::V2 => {
+                integer_of(body, &fields, field.content)?;
+            }
+            _ => {}
+        }
+    }
+    Ok((value, timestamp_ms))
+}
+
+/// A string or a message, after which `fields` goes on.
+#[inline]
+fn message_of<'a>(body: &[u8], fields: &Message<'_>, content: Content<'a>) -> Result<&'a [u8], DecodeError> {
+    content.bytes().ok_or_else(|| wire_type(body, fields))
+}
+
+/// An integer, after which `fields` goes on.
+#[inline]
+fn integer_of(body: &[u8], fields: &Message<'_>, content: Content<'_>) -> Result<u64, DecodeError> {
+    content.varint().ok_or_else(|| wire_type(body, fields))
+}
+
+/// The value of a 32-bit field.
+#[expect(clippy::cast_possible_truncation, reason = "the bits above are not part of a 32-bit field")]
+const fn low_32_bits(varint: u64) -> u32 {
+    varint as u32
+}
+
+#[cold]
+fn wire_type(body: &[u8], fields: &Message<'_>) -> DecodeError {
+    DecodeError::Malformed { byte: fields.offset_in(body), text: "a field has an unexpected wire type" }
+}
+
+#[cfg(test)]
+mod tests;

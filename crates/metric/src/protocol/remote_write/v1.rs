@@ -1,0 +1,83 @@
+//! Remote write 1.0: `prometheus.WriteRequest`, in which each label has its texts with it.
+
+use super::super::protobuf::Message;
+use super::labels::Span;
+use super::{RemoteWrite, SAMPLES, Shape, Version, Written, message_of};
+use crate::{DecodeError, LineSink, Skip};
+
+/// Numbers of fields of `WriteRequest`.
+const TIMESERIES: u32 = 1;
+const METADATA: u32 = 3;
+/// Numbers of fields of `TimeSeries`.
+const LABELS: u32 = 1;
+const EXEMPLARS: u32 = 3;
+const HISTOGRAMS: u32 = Version::V1.histograms();
+
+impl RemoteWrite {
+    /// Decodes a decompressed body of version 1.0 and writes what is valid in it to `sink`.
+    ///
+    /// # Errors
+    /// If the body is malformed or exceeds a bound: nothing of it may be stored.
+    pub fn decode_v1(&mut self, body: &[u8], sink: &mut LineSink<'_>) -> Result<Written, DecodeError> {
+        if u32::try_from(body.len()).is_err() {
+            return Err(DecodeError::TooLarge);
+        }
+        let mut written = Written::default();
+        let mut request = Message::new(body);
+        let mut index = 0;
+        while let Some(field) = request.next_of(body)? {
+            match field.number {
+                TIMESERIES => {
+                    let series = message_of(body, &request, field.content)?;
+                    let shape = self.read_v1(body, series)?;
+                    self.finish_series(body, shape, index, sink, &mut written)?;
+                    index += 1;
+                }
+                METADATA => {
+                    message_of(body, &request, field.content)?;
+                    sink.skip(Skip::Metadata, 1);
+                }
+                _ => {}
+            }
+        }
+        Ok(written)
+    }
+
+    /// Collects the labels of a series and looks at what else is in it.
+    #[inline]
+    fn read_v1<'a>(&mut self, body: &[u8], series: &'a [u8]) -> Result<Shape<'a>, DecodeError> {
+        self.labels.clear();
+        let mut shape = Shape::new(Version::V1);
+        let mut fields = Message::new(series);
+        loop {
+            let before = fields.clone();
+            let Some(field) = fields.next_of(body)? else { return Ok(shape) };
+            match field.number {
+                LABELS => {
+                    let (name, value) = label(body, message_of(body, &fields, field.content)?)?;
+                    self.labels.push(body, name, value);
+                }
+                SAMPLES | HISTOGRAMS => shape.count_value(before, field.number == HISTOGRAMS),
+                EXEMPLARS => {
+                    message_of(body, &fields, field.content)?;
+                    shape.exemplars = shape.exemplars.saturating_add(1);
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+#[inline]
+fn label(body: &[u8], bytes: &[u8]) -> Result<(Span, Span), DecodeError> {
+    let mut fields = Message::new(bytes);
+    let (mut name, mut value) = (Span::default(), Span::default());
+    while let Some(field) = fields.next_of(body)? {
+        match field.number {
+            1 => name = Span::new(body, message_of(body, &fields, field.content)?),
+            2 => value = Span::new(body, message_of(body, &fields, field.content)?),
+            _ => {}
+        }
+    }
+    Ok((name, value))
+}

@@ -1,0 +1,146 @@
+//! Remote write 2.0: `io.prometheus.write.v2.Request`, in which labels are references into a table of symbols.
+//!
+//! The table is read before the series wherever it is on the wire, as the order of fields is the sender's choice. What a
+//! body multiplies by referring to one symbol many times is bounded by the bytes reserved for its lines.
+
+use super::super::protobuf::{Content, Message, each_varint};
+use super::labels::Span;
+use super::{RemoteWrite, SAMPLES, Shape, Version, Written, integer_of, low_32_bits, message_of};
+use crate::limits::SYMBOLS_MAX;
+use crate::{DecodeError, Kind, LineSink};
+
+/// Numbers of fields of `Request`.
+const SYMBOLS: u32 = 4;
+const TIMESERIES: u32 = 5;
+/// Numbers of fields of `TimeSeries`.
+const LABELS_REFS: u32 = 1;
+const HISTOGRAMS: u32 = Version::V2.histograms();
+const EXEMPLARS: u32 = 4;
+const METADATA: u32 = 5;
+
+impl RemoteWrite {
+    /// Decodes a decompressed body of version 2.0 and writes what is valid in it to `sink`.
+    ///
+    /// # Errors
+    /// If the body is malformed, which includes a table of symbols that does not begin with the empty one, or exceeds a
+    /// bound: nothing of it may be stored.
+    pub fn decode_v2(&mut self, body: &[u8], sink: &mut LineSink<'_>) -> Result<Written, DecodeError> {
+        if u32::try_from(body.len()).is_err() {
+            return Err(DecodeError::TooLarge);
+        }
+        self.read_symbols(body)?;
+        let mut written = Written::default();
+        let mut request = Message::new(body);
+        let mut index = 0;
+        while let Some(field) = request.next_of(body)? {
+            if field.number == TIMESERIES {
+                let series = message_of(body, &request, field.content)?;
+                let shape = self.read_v2(body, series)?;
+                self.finish_series(body, shape, index, sink, &mut written)?;
+                index += 1;
+            }
+        }
+        Ok(written)
+    }
+
+    fn read_symbols(&mut self, body: &[u8]) -> Result<(), DecodeError> {
+        self.symbols.clear();
+        let mut request = Message::new(body);
+        while let Some(field) = request.next_of(body)? {
+            if field.number != SYMBOLS {
+                continue;
+            }
+            let symbol = message_of(body, &request, field.content)?;
+            if self.symbols.is_empty() && !symbol.is_empty() {
+                let byte = request.offset_in(body) - symbol.len();
+                return Err(DecodeError::Malformed { byte, text: "the first symbol is not the empty string" });
+            }
+            if self.symbols.len() == SYMBOLS_MAX {
+                return Err(DecodeError::TooLarge);
+            }
+            self.symbols.push(Span::new(body, symbol));
+        }
+        Ok(())
+    }
+
+    /// Collects the labels of a series and looks at what else is in it.
+    #[inline]
+    fn read_v2<'a>(&mut self, body: &[u8], series: &'a [u8]) -> Result<Shape<'a>, DecodeError> {
+        self.labels.clear();
+        let mut shape = Shape::new(Version::V2);
+        // Of a pair of which only the name has come.
+        let mut name = None;
+        let mut fields = Message::new(series);
+        loop {
+            let before = fields.clone();
+            let Some(field) = fields.next_of(body)? else { break };
+            match field.number {
+                LABELS_REFS => self.push_refs(body, &before, field.content, &mut name)?,
+                SAMPLES | HISTOGRAMS => shape.count_value(before, field.number == HISTOGRAMS),
+                EXEMPLARS => {
+                    message_of(body, &fields, field.content)?;
+                    shape.exemplars = shape.exemplars.saturating_add(1);
+                }
+                METADATA => {
+                    shape.has_metadata = true;
+                    if let Some(kind) = metadata_type(body, message_of(body, &fields, field.content)?)? {
+                        shape.kind = kind;
+                    }
+                }
+                _ => {}
+            }
+        }
+        if name.is_some() {
+            self.labels.reject();
+        }
+        Ok(shape)
+    }
+
+    #[inline]
+    fn push_refs(
+        &mut self,
+        body: &[u8],
+        before: &Message<'_>,
+        refs: Content<'_>,
+        name: &mut Option<Span>,
+    ) -> Result<(), DecodeError> {
+        let (symbols, labels) = (&self.symbols, &mut self.labels);
+        each_varint(refs, |reference| {
+            let symbol = symbols.get(low_32_bits(reference) as usize).copied().unwrap_or_else(|| {
+                labels.reject();
+                Span::default()
+            });
+            match name.take() {
+                None => *name = Some(symbol),
+                Some(name) => labels.push(body, name, symbol),
+            }
+        })
+        .map_err(|text| DecodeError::Malformed { byte: before.offset_in(body), text })
+    }
+}
+
+/// The type of a series: `None` if the metadata has no such field, and `Some(None)` if it is not known.
+fn metadata_type(body: &[u8], bytes: &[u8]) -> Result<Option<Option<Kind>>, DecodeError> {
+    let mut fields = Message::new(bytes);
+    let mut kind = None;
+    while let Some(field) = fields.next_of(body)? {
+        match field.number {
+            1 => {
+                kind = Some(match low_32_bits(integer_of(body, &fields, field.content)?) {
+                    1 => Some(Kind::Counter),
+                    // Information and sets of states are values of 1 and 0.
+                    2 | 6 | 7 => Some(Kind::Gauge),
+                    3 | 4 => Some(Kind::Histogram),
+                    5 => Some(Kind::Summary),
+                    _ => None,
+                });
+            }
+            // References to help and unit.
+            3 | 4 => {
+                integer_of(body, &fields, field.content)?;
+            }
+            _ => {}
+        }
+    }
+    Ok(kind)
+}

@@ -69,6 +69,33 @@ impl Number<'_> {
         digits < OVERFLOW_DIGITS as i64 || self.is_finite_exactly()
     }
 
+    /// The number, of seconds, in milliseconds, rounded down. Exact at any length; beyond 64 bits the nearest of these.
+    pub fn seconds_to_ms(&self) -> i64 {
+        let is_negative = self.text.first() == Some(&b'-');
+        // Digits in front of the point once the number is one of milliseconds.
+        let whole = self.exponent.unwrap_or(0).saturating_add_unsigned(self.integer.len() as u64).saturating_add(3);
+        let mut ms = 0_u64;
+        let mut has_remainder = false;
+        let mut at = 0;
+        for digit in self.integer.iter().chain(self.fraction).map(|digit| digit - b'0') {
+            if at < whole {
+                ms = ms.saturating_mul(10).saturating_add(u64::from(digit));
+            } else {
+                has_remainder |= digit != 0;
+            }
+            at += 1;
+        }
+        while at < whole && ms != 0 && ms != u64::MAX {
+            ms = ms.saturating_mul(10);
+            at += 1;
+        }
+        if is_negative {
+            0_i64.saturating_sub_unsigned(ms.saturating_add(u64::from(has_remainder)))
+        } else {
+            i64::try_from(ms).unwrap_or(i64::MAX)
+        }
+    }
+
     /// Writes the number as 0.d1 d2 d3... times a power of ten, with d1 not 0, and compares that with [`OVERFLOW`].
     #[cold]
     fn is_finite_exactly(&self) -> bool {
@@ -113,6 +140,32 @@ mod tests {
         assert!(finite(&format!("0.{below}e309")));
         assert!(!finite(&format!("0.{overflow}e309")));
         assert!(!finite(&format!("0.0000{overflow}1e313")));
+    }
+
+    #[test]
+    fn seconds_become_milliseconds_exactly() {
+        for (seconds, ms) in [
+            ("1795838679.455", 1_795_838_679_455),
+            ("1795838679", 1_795_838_679_000),
+            ("1.795838679455e9", 1_795_838_679_455),
+            ("17958386794559E-4", 1_795_838_679_455),
+            ("1795838679.4559999999999", 1_795_838_679_455),
+            ("0.0019", 1),
+            ("0.0001", 0),
+            ("-0", 0),
+            ("-0.0001", -1),
+            ("-1.5", -1_500),
+            ("-1.5001", -1_501),
+            ("1e2", 100_000),
+            ("0e99999999999999999999", 0),
+            ("1e-99999999999999999999", 0),
+            ("1e99999999999999999999", i64::MAX),
+            ("-1e99999999999999999999", i64::MIN),
+            ("99999999999999999999", i64::MAX),
+        ] {
+            let number = read(&mut Cursor::new(seconds.as_bytes())).unwrap_or_else(|_| panic!("{seconds}"));
+            assert_eq!(number.seconds_to_ms(), ms, "{seconds}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub mod bucket;
 pub mod collectd;
 pub mod datadog;
 pub mod influx;
+mod json;
 pub mod otlp;
 pub mod protobuf;
 pub mod remote_write;

@@ -1,0 +1,147 @@
+//! JSON documents of agents, read in one pass: members by name in any order, elements one after the other.
+//!
+//! Other than in a JSON batch, a value of a kind that its field does not have is no reason to refuse the document: it
+//! is checked and shown to the caller as [`Scalar::Other`], who rejects the one metric. A member that is repeated
+//! counts as the last of them, as with the usual parsers.
+
+use crate::cursor::Cursor;
+use crate::error::{Expected, Fault, Found, Problem, Step};
+use crate::number::{self, Number};
+use crate::text::Text;
+use crate::{DecodeError, limits};
+
+impl From<Fault> for DecodeError {
+    #[cold]
+    fn from(fault: Fault) -> Self {
+        let text = match fault.problem {
+            Problem::Unexpected { found: Found::End, .. } | Problem::StringUnended => "the JSON is truncated",
+            Problem::Unexpected { expected: Expected::Array, .. } => "expected an array",
+            Problem::Unexpected { expected: Expected::Object, .. } => "expected an object",
+            Problem::Unexpected { expected: Expected::DocumentEnd, .. } => "the JSON is followed by something else",
+            Problem::TooDeep => "the JSON is nested too deep",
+            Problem::Utf8Invalid | Problem::SurrogateUnpaired => "a string is not valid Unicode",
+            Problem::Missing => "a required member is missing",
+            _ => "the body is not valid JSON",
+        };
+        Self::Malformed { byte: fault.byte, text }
+    }
+}
+
+/// A value that is read as a whole.
+pub(super) enum Scalar<'a> {
+    Null,
+    Number(Number<'a>),
+    Text(Text<'a>),
+    /// A boolean, an object or an array.
+    Other,
+}
+
+/// Reads a value, whatever it is. `depth` is the number of objects and arrays around it.
+#[inline]
+pub(super) fn scalar<'a>(cursor: &mut Cursor<'a>, depth: usize) -> Step<Scalar<'a>> {
+    match cursor.peek() {
+        Some(b'"') => {
+            cursor.skip(1);
+            Ok(Scalar::Text(cursor.string()?))
+        }
+        Some(b'-' | b'0'..=b'9') => Ok(Scalar::Number(number::read(cursor)?)),
+        _ if cursor.eat_all(b"null") => Ok(Scalar::Null),
+        _ => {
+            cursor.skip_value(depth)?;
+            Ok(Scalar::Other)
+        }
+    }
+}
+
+/// Reads an array and calls `element` with the cursor at each of its elements, which it is to read; `false` if the
+/// value is no array. `depth` is the number of objects and arrays around it.
+#[inline]
+pub(super) fn array<'a>(
+    cursor: &mut Cursor<'a>,
+    depth: usize,
+    mut element: impl FnMut(&mut Cursor<'a>) -> Result<(), DecodeError>,
+) -> Result<bool, DecodeError> {
+    debug_assert!(depth < limits::JSON_DEPTH_MAX);
+    if !cursor.eat(b'[') {
+        cursor.skip_value(depth)?;
+        return Ok(false);
+    }
+    cursor.whitespace();
+    if cursor.eat(b']') {
+        return Ok(true);
+    }
+    loop {
+        element(cursor)?;
+        if !cursor.next_element()? {
+            return Ok(true);
+        }
+        cursor.whitespace();
+    }
+}
+
+/// Bytes of the longest member that a protocol knows, with space to spare.
+const MEMBER_BYTES_MAX: usize = 32;
+
+/// Reads an object and calls `member` with each name and the cursor at its value, which it is to read; `false` if the
+/// value is no object. `depth` is the number of objects and arrays around it.
+#[inline]
+pub(super) fn object<'a>(
+    cursor: &mut Cursor<'a>,
+    depth: usize,
+    mut member: impl FnMut(&mut Cursor<'a>, &[u8]) -> Result<(), DecodeError>,
+) -> Result<bool, DecodeError> {
+    debug_assert!(depth < limits::JSON_DEPTH_MAX);
+    if !cursor.eat(b'{') {
+        cursor.skip_value(depth)?;
+        return Ok(false);
+    }
+    let mut more = cursor.first_member()?;
+    while more {
+        let name = cursor.string()?;
+        cursor.colon()?;
+        if name.has_escapes() {
+            let mut decoded = [0; MEMBER_BYTES_MAX];
+            member(cursor, decoded_name(&name, &mut decoded))?;
+        } else {
+            member(cursor, name.raw())?;
+        }
+        more = cursor.next_member()?;
+    }
+    Ok(true)
+}
+
+/// The meaning of a name with escapes; that of one which is longer than every known name is empty.
+#[cold]
+fn decoded_name<'n>(name: &Text<'_>, decoded: &'n mut [u8; MEMBER_BYTES_MAX]) -> &'n [u8] {
+    let mut bytes = 0;
+    for byte in name.decoded() {
+        let Some(place) = decoded.get_mut(bytes) else { return &[] };
+        *place = byte;
+        bytes += 1;
+    }
+    &decoded[..bytes]
+}
+
+/// Checks that the document ends here.
+pub(super) fn end(mut cursor: Cursor<'_>) -> Result<(), DecodeError> {
+    cursor.whitespace();
+    if cursor.rest().is_empty() { Ok(()) } else { Err(cursor.unexpected(Expected::DocumentEnd).into()) }
+}
+
+/// The text that `text` means, in `decoded` if it has escapes.
+#[inline]
+pub(super) fn plain<'t>(text: &Text<'t>, decoded: &'t mut Vec<u8>) -> &'t [u8] {
+    if !text.has_escapes() {
+        return text.raw();
+    }
+    decoded.clear();
+    text.decoded().for_each(|byte| decoded.push(byte));
+    decoded
+}
+
+/// The memory of `list`, emptied, for elements that borrow from another body. (Collecting from a vector's own iterator
+/// keeps its allocation; `tests/agent_json_allocations.rs` makes sure.)
+pub(super) fn recycle<T, U>(mut list: Vec<T>) -> Vec<U> {
+    list.clear();
+    list.into_iter().filter_map(|_| None).collect()
+}

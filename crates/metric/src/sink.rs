@@ -9,6 +9,8 @@
 //! [`PROTOCOL_METRICS_MAX`](crate::limits::PROTOCOL_METRICS_MAX) metrics are taken, nothing is allocated per metric once a
 //! `Series` has grown to what its body needs, and every line is one that [`Line`](crate::Line) reads.
 
+mod overlay;
+
 use super::encode::{BEFORE_NAME, BEFORE_VALUE, LINE_END};
 use super::timestamp::{self, TIMESTAMP_BYTES, TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN};
 use super::value_text::{FloatText, IntegerText};
@@ -339,7 +341,7 @@ fn is_utf8(text: &[u8]) -> bool {
 
 /// Appends UTF-8 text as it stands between the quotation marks of a line.
 #[inline]
-fn spell(text: &[u8], out: &mut Vec<u8>) {
+pub(super) fn spell(text: &[u8], out: &mut Vec<u8>) {
     let needs_escape = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\';
     // Without an early end, which lets the compiler look at many bytes at a time.
     if text.iter().fold(false, |any, &byte| any | needs_escape(byte)) {

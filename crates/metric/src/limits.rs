@@ -34,3 +34,7 @@ pub const HISTOGRAM_BUCKETS_MAX: usize = 4_096;
 pub const SYMBOLS_MAX: usize = 1 << 20;
 /// Bytes of scratch that a core's remote write decoder keeps between bodies: 20,000 symbols, and a histogram of 500 buckets.
 pub const REMOTE_WRITE_KEPT_BYTES_MAX: usize = 256 * 1024;
+/// Depth of arrays and maps within the value of an OTLP attribute, at most. Real ones have one or two levels.
+pub const OTLP_VALUE_DEPTH_MAX: usize = 16;
+/// Bytes of each scratch buffer that an OTLP decoder keeps between bodies.
+pub const OTLP_SCRATCH_KEPT_BYTES_MAX: usize = 64 * 1024;

@@ -17,9 +17,13 @@ impl From<Fault> for DecodeError {
             Problem::Unexpected { found: Found::End, .. } | Problem::StringUnended => "the JSON is truncated",
             Problem::Unexpected { expected: Expected::Array, .. } => "expected an array",
             Problem::Unexpected { expected: Expected::Object, .. } => "expected an object",
+            Problem::Unexpected { expected: Expected::String, .. } => "expected a string",
+            Problem::Unexpected { expected: Expected::Number, .. } => "expected a number",
             Problem::Unexpected { expected: Expected::DocumentEnd, .. } => "the JSON is followed by something else",
             Problem::TooDeep => "the JSON is nested too deep",
             Problem::Utf8Invalid | Problem::SurrogateUnpaired => "a string is not valid Unicode",
+            Problem::Repeated => "a member is repeated",
+            Problem::ValueInfinite => "a number is out of range",
             Problem::Missing => "a required member is missing",
             _ => "the body is not valid JSON",
         };

@@ -1,1 +1,0 @@
-//! OTLP/HTTP metrics, protobuf and JSON.

@@ -1,0 +1,579 @@
+//! The request in JSON: the mapping of protobuf with the exceptions of OTLP/JSON.
+//!
+//! Keys are lowerCamelCase and come in any order; unknown ones are checked to be JSON and ignored, null is the same as
+//! absent. 64-bit integers and floats are strings or numbers, enums integers or their names; NaN and the infinities are
+//! `"NaN"`, `"Infinity"` and `"-Infinity"`. `bytesValue` is stored as it was sent.
+//!
+//! What is read depends on other keys of its object only in a few places: points on their resource and on the name,
+//! unit and temporality of their metric, the value in a map on its key. It is read at once if these have come before
+//! it; if not, it is skipped and read when its object has ended. So no byte is looked at more often than there are such
+//! places around it: three, and one for each level of a nested value.
+
+use super::value;
+use super::writer::{CUMULATIVE, DELTA, HistogramHead, MetricHead, Number, Owner, PointHead, Shape, Writer, trim};
+use crate::cursor::Cursor;
+use crate::error::{Expected, Fault, Problem};
+use crate::limits::OTLP_VALUE_DEPTH_MAX;
+use crate::protocol::json;
+use crate::{DecodeError, LineSink, Reject, Skip, Text, number};
+
+/// Buffers for strings with escapes.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    key: Vec<u8>,
+    value: Vec<u8>,
+}
+
+impl Scratch {
+    pub fn trim(&mut self) {
+        trim(&mut self.key);
+        trim(&mut self.value);
+    }
+
+    pub fn kept_bytes(&self) -> usize {
+        self.key.capacity() + self.value.capacity()
+    }
+}
+
+pub(super) fn decode(
+    body: &[u8],
+    writer: &mut Writer,
+    scratch: &mut Scratch,
+    sink: &mut LineSink<'_>,
+) -> Result<(), DecodeError> {
+    let mut decoder = Decoder { writer, scratch, sink, value_is_too_large: false };
+    let mut cursor = Cursor::new(body);
+    cursor.whitespace();
+    if cursor.peek() != Some(b'{') {
+        return Err(cursor.unexpected(Expected::Object).into());
+    }
+    decoder.object(&mut cursor, &["resourceMetrics"], |decoder, cursor, _| {
+        decoder.array(cursor, Decoder::resource_metrics)
+    })?;
+    json::end(cursor)
+}
+
+struct Decoder<'s, 'out> {
+    writer: &'s mut Writer,
+    scratch: &'s mut Scratch,
+    sink: &'s mut LineSink<'out>,
+    /// The value of the present attribute is nested too deeply, or too long as a text.
+    value_is_too_large: bool,
+}
+
+/// The parts of a point that are in every shape.
+const ATTRIBUTES: &str = "attributes";
+const TIME: &str = "timeUnixNano";
+const FLAGS: &str = "flags";
+const EXEMPLARS: &str = "exemplars";
+
+impl Decoder<'_, '_> {
+    /// Reads an object or null, and calls `member` for each key of `known` that has a value, at that value.
+    #[inline]
+    fn object<'a>(
+        &mut self,
+        cursor: &mut Cursor<'a>,
+        known: &[&'static str],
+        mut member: impl FnMut(&mut Self, &mut Cursor<'a>, &'static str) -> Result<(), DecodeError>,
+    ) -> Result<(), DecodeError> {
+        if cursor.eat_all(b"null") {
+            return Ok(());
+        }
+        cursor.expect(b'{', Expected::Object)?;
+        let mut seen = 0_u32;
+        let mut more = cursor.first_member()?;
+        while more {
+            let key = cursor.string()?;
+            let at_colon = *cursor;
+            cursor.colon()?;
+            match known.iter().position(|name| key.means(name.as_bytes())) {
+                Some(index) if seen & 1 << index != 0 => return Err(at_colon.fault(Problem::Repeated).into()),
+                Some(index) => {
+                    seen |= 1 << index;
+                    if !cursor.eat_all(b"null") {
+                        member(self, cursor, known[index])?;
+                    }
+                }
+                None => cursor.skip_value(0)?,
+            }
+            more = cursor.next_member()?;
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn array<'a>(
+        &mut self,
+        cursor: &mut Cursor<'a>,
+        mut element: impl FnMut(&mut Self, &mut Cursor<'a>) -> Result<(), DecodeError>,
+    ) -> Result<(), DecodeError> {
+        cursor.expect(b'[', Expected::Array)?;
+        cursor.whitespace();
+        if cursor.eat(b']') {
+            return Ok(());
+        }
+        loop {
+            element(self, cursor)?;
+            if !cursor.next_element()? {
+                return Ok(());
+            }
+            cursor.whitespace();
+        }
+    }
+
+    fn resource_metrics(&mut self, cursor: &mut Cursor<'_>) -> Result<(), DecodeError> {
+        self.writer.begin_resource();
+        let (mut has_resource, mut later) = (false, None);
+        self.object(cursor, &["resource", "scopeMetrics"], |decoder, cursor, name| {
+            if name == "resource" {
+                has_resource = true;
+                decoder.object(cursor, &[ATTRIBUTES], |decoder, cursor, _| {
+                    decoder.array(cursor, |decoder, cursor| decoder.attribute(Owner::Resource, cursor))
+                })?;
+                decoder.writer.end_resource();
+                Ok(())
+            } else if has_resource {
+                decoder.array(cursor, Decoder::scope_metrics)
+            } else {
+                later = Some(*cursor);
+                Ok(cursor.skip_value(0)?)
+            }
+        })?;
+        if !has_resource {
+            self.writer.end_resource();
+        }
+        later.map_or(Ok(()), |mut cursor| self.array(&mut cursor, Decoder::scope_metrics))
+    }
+
+    fn scope_metrics(&mut self, cursor: &mut Cursor<'_>) -> Result<(), DecodeError> {
+        self.object(cursor, &["metrics"], |decoder, cursor, _| decoder.array(cursor, Decoder::metric))
+    }
+
+    fn metric(&mut self, cursor: &mut Cursor<'_>) -> Result<(), DecodeError> {
+        const KNOWN: [&str; 7] = ["name", "unit", "gauge", "sum", "histogram", "exponentialHistogram", "summary"];
+        let (mut name, mut unit) = (Text::default(), Text::default());
+        let needs_unit = self.writer.needs_unit();
+        let (mut has_name, mut has_unit, mut has_data, mut later) = (false, !needs_unit, false, None);
+        self.object(cursor, &KNOWN, |decoder, cursor, key| {
+            match key {
+                "name" => (name, has_name) = (text(cursor)?, true),
+                "unit" => (unit, has_unit) = (text(cursor)?, true),
+                _ if has_data => return Err(cursor.fault(Problem::Repeated).into()),
+                data => {
+                    has_data = true;
+                    if has_name && has_unit {
+                        return decoder.data(cursor, data, name, unit);
+                    }
+                    later = Some((*cursor, data));
+                    cursor.skip_value(0)?;
+                }
+            }
+            Ok(())
+        })?;
+        later.map_or(Ok(()), |(mut cursor, data)| self.data(&mut cursor, data, name, unit))
+    }
+
+    /// The data of a metric, with its key.
+    fn data<'a>(
+        &mut self,
+        cursor: &mut Cursor<'a>,
+        key: &str,
+        name: Text<'a>,
+        unit: Text<'a>,
+    ) -> Result<(), DecodeError> {
+        let (mut points, mut temporality, mut is_monotonic) = (None, 0, false);
+        const KNOWN: [&str; 3] = ["dataPoints", "aggregationTemporality", "isMonotonic"];
+        let begin = |decoder: &mut Self, shape, temporality| {
+            let Scratch { key: first, value: second } = &mut *decoder.scratch;
+            let (name, unit) = (json::plain(&name, first), json::plain(&unit, second));
+            decoder.writer.begin_metric(&MetricHead { name, unit, shape, temporality });
+        };
+        let (shape, point): (_, fn(&mut Self, &mut Cursor<'a>) -> _) = match key {
+            "gauge" => (Shape::Gauge, Decoder::number_point),
+            "summary" => (Shape::Summary, Decoder::summary_point),
+            "sum" => (Shape::Sum { is_monotonic: false }, Decoder::number_point),
+            "histogram" => (Shape::Histogram, Decoder::histogram_point),
+            _ => (Shape::Histogram, Decoder::exponential_point),
+        };
+        if matches!(shape, Shape::Gauge | Shape::Summary) {
+            begin(self, shape, 0);
+            return self.object(cursor, &KNOWN[..1], |decoder, cursor, _| decoder.array(cursor, point));
+        }
+        let known = if key == "sum" { &KNOWN[..] } else { &KNOWN[..2] };
+        self.object(cursor, known, |_, cursor, key| {
+            match key {
+                "dataPoints" => {
+                    points = Some(*cursor);
+                    cursor.skip_value(0)?;
+                }
+                "aggregationTemporality" => temporality = enum_of_temporality(cursor)?,
+                _ => is_monotonic = boolean(cursor)?,
+            }
+            Ok(())
+        })?;
+        let shape = if key == "sum" { Shape::Sum { is_monotonic } } else { shape };
+        begin(self, shape, temporality);
+        points.map_or(Ok(()), |mut cursor| self.array(&mut cursor, point))
+    }
+
+    /// A member of a point that every shape has.
+    #[inline]
+    fn point_member(&mut self, cursor: &mut Cursor<'_>, key: &str, head: &mut PointHead) -> Result<(), DecodeError> {
+        match key {
+            ATTRIBUTES => self.array(cursor, |decoder, cursor| decoder.attribute(Owner::Point, cursor)),
+            TIME => {
+                head.time_unix_nano = unsigned(cursor)?;
+                Ok(())
+            }
+            FLAGS => {
+                let flags = unsigned(cursor)?;
+                head.flags = u32::try_from(flags).map_err(|_| cursor.fault(Problem::ValueInfinite))?;
+                Ok(())
+            }
+            _ => self.array(cursor, |decoder, cursor| {
+                decoder.sink.skip(Skip::Exemplar, 1);
+                Ok(cursor.skip_value(0)?)
+            }),
+        }
+    }
+
+    fn number_point(&mut self, cursor: &mut Cursor<'_>) -> Result<(), DecodeError> {
+        self.writer.begin_point();
+        let (mut head, mut number) = (PointHead::default(), None);
+        let known = [ATTRIBUTES, TIME, "asDouble", "asInt", EXEMPLARS, FLAGS];
+        self.object(cursor, &known, |decoder, cursor, key| {
+            let value = match key {
+                "asDouble" => Number::Double(float(cursor)?),
+                "asInt" => Number::Int(signed(cursor)?),
+                _ => return decoder.point_member(cursor, key, &mut head),
+            };
+            if number.replace(value).is_some() { Err(cursor.fault(Problem::Repeated).into()) } else { Ok(()) }
+        })?;
+        self.writer.end_number(head, number, self.sink)
+    }
+
+    fn histogram_point(&mut self, cursor: &mut Cursor<'_>) -> Result<(), DecodeError> {
+        self.writer.begin_point_of_numbers();
+        let (mut head, mut histogram) = (PointHead::default(), HistogramHead::default());
+        let known = [ATTRIBUTES, TIME, "count", "sum", "bucketCounts", "explicitBounds", EXEMPLARS, FLAGS];
+        self.object(cursor, &known, |decoder, cursor, key| {
+            match key {
+                "count" => histogram.count = unsigned(cursor)?,
+                "sum" => histogram.sum = Some(float(cursor)?),
+                "bucketCounts" => return decoder.counts(cursor, false),
+                "explicitBounds" => {
+                    return decoder.array(cursor, |decoder, cursor| {
+                        decoder.writer.numbers.bounds.push(float(cursor)?);
+                        Ok(())
+                    });
+                }
+                _ => return decoder.point_member(cursor, key, &mut head),
+            }
+            Ok(())
+        })?;
+        self.writer.end_histogram(head, &histogram, self.sink)
+    }
+
+    fn exponential_point(&mut self, cursor: &mut Cursor<'_>) -> Result<(), DecodeError> {
+        self.writer.begin_point_of_numbers();
+        let (mut head, mut histogram) = (PointHead::default(), HistogramHead::default());
+        let known = [
+            ATTRIBUTES,
+            TIME,
+            "count",
+            "sum",
+            "scale",
+            "zeroCount",
+            "positive",
+            "negative",
+            "zeroThreshold",
+            EXEMPLARS,
+            FLAGS,
+        ];
+        self.object(cursor, &known, |decoder, cursor, key| {
+            match key {
+                "count" => histogram.count = unsigned(cursor)?,
+                "sum" => histogram.sum = Some(float(cursor)?),
+                "scale" => histogram.scale = signed_32(cursor)?,
+                "zeroCount" => histogram.zero_count = unsigned(cursor)?,
+                "zeroThreshold" => histogram.zero_threshold = float(cursor)?,
+                "positive" => return decoder.buckets(cursor, false, &mut histogram.positive_offset),
+                "negative" => return decoder.buckets(cursor, true, &mut histogram.negative_offset),
+                _ => return decoder.point_member(cursor, key, &mut head),
+            }
+            Ok(())
+        })?;
+        self.writer.end_exponential(head, &histogram, self.sink)
+    }
+
+    fn buckets(&mut self, cursor: &mut Cursor<'_>, are_negative: bool, offset: &mut i32) -> Result<(), DecodeError> {
+        self.object(cursor, &["offset", "bucketCounts"], |decoder, cursor, key| {
+            if key == "bucketCounts" {
+                return decoder.counts(cursor, are_negative);
+            }
+            *offset = signed_32(cursor)?;
+            Ok(())
+        })
+    }
+
+    fn counts(&mut self, cursor: &mut Cursor<'_>, are_negative: bool) -> Result<(), DecodeError> {
+        self.array(cursor, |decoder, cursor| {
+            let numbers = &mut decoder.writer.numbers;
+            let numbers = if are_negative { &mut numbers.negative } else { &mut numbers.counts };
+            numbers.push(unsigned(cursor)?);
+            Ok(())
+        })
+    }
+
+    fn summary_point(&mut self, cursor: &mut Cursor<'_>) -> Result<(), DecodeError> {
+        self.writer.begin_point_of_numbers();
+        let (mut head, mut count, mut sum) = (PointHead::default(), 0, 0.0);
+        let known = [ATTRIBUTES, TIME, "count", "sum", "quantileValues", FLAGS];
+        self.object(cursor, &known, |decoder, cursor, key| {
+            match key {
+                "count" => count = unsigned(cursor)?,
+                "sum" => sum = float(cursor)?,
+                "quantileValues" => return decoder.array(cursor, Decoder::quantile),
+                _ => return decoder.point_member(cursor, key, &mut head),
+            }
+            Ok(())
+        })?;
+        self.writer.end_summary(head, count, sum, self.sink)
+    }
+
+    fn quantile(&mut self, cursor: &mut Cursor<'_>) -> Result<(), DecodeError> {
+        let (mut quantile, mut value) = (0.0, 0.0);
+        self.object(cursor, &["quantile", "value"], |_, cursor, key| {
+            let number = float(cursor)?;
+            if key == "quantile" {
+                quantile = number;
+            } else {
+                value = number;
+            }
+            Ok(())
+        })?;
+        self.writer.numbers.quantiles.push((quantile, value));
+        Ok(())
+    }
+
+    // ---- attributes ----
+
+    #[inline]
+    fn attribute(&mut self, owner: Owner, cursor: &mut Cursor<'_>) -> Result<(), DecodeError> {
+        let mut written = std::mem::take(&mut self.writer.text);
+        written.clear();
+        self.value_is_too_large = false;
+        let (mut key, mut string) = (Text::default(), None);
+        self.object(cursor, &["key", "value"], |decoder, cursor, name| {
+            if name == "key" {
+                key = text(cursor)?;
+            } else {
+                string = decoder.any_value(cursor, 0, &mut written)?;
+            }
+            Ok(())
+        })?;
+        let Scratch { key: key_scratch, value: value_scratch } = &mut *self.scratch;
+        let key = json::plain(&key, key_scratch);
+        match string {
+            _ if self.value_is_too_large => self.writer.reject_owner(owner, Reject::Tags),
+            Some(string) => self.writer.push_attribute(owner, key, json::plain(&string, value_scratch)),
+            None => self.writer.push_attribute(owner, key, &written),
+        }
+        self.writer.text = written;
+        Ok(())
+    }
+
+    /// Reads the value of an attribute, within `depth` arrays and maps. A string that is within none is returned, and
+    /// all else is appended to `out`.
+    fn any_value<'a>(
+        &mut self,
+        cursor: &mut Cursor<'a>,
+        depth: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<Option<Text<'a>>, DecodeError> {
+        const KNOWN: [&str; 7] =
+            ["stringValue", "boolValue", "intValue", "doubleValue", "arrayValue", "kvlistValue", "bytesValue"];
+        if depth > OTLP_VALUE_DEPTH_MAX || out.len() > self.writer.tag_bytes_limit() {
+            self.value_is_too_large = true;
+            cursor.skip_value(0)?;
+            return Ok(None);
+        }
+        let (mut is_set, mut string) = (false, None);
+        self.object(cursor, &KNOWN, |decoder, cursor, key| {
+            if std::mem::replace(&mut is_set, true) {
+                return Err(cursor.fault(Problem::Repeated).into());
+            }
+            match key {
+                "boolValue" => value::boolean(boolean(cursor)?, out),
+                "intValue" => value::integer(signed(cursor)?, out),
+                "doubleValue" => value::double(float(cursor)?, depth > 0, out),
+                "arrayValue" => {
+                    out.push(b'[');
+                    decoder.values(cursor, out, |decoder, cursor, out| {
+                        decoder.any_value(cursor, depth + 1, out).map(|_| ())
+                    })?;
+                    out.push(b']');
+                }
+                "kvlistValue" => {
+                    out.push(b'{');
+                    decoder.values(cursor, out, |decoder, cursor, out| decoder.map_entry(cursor, depth + 1, out))?;
+                    out.push(b'}');
+                }
+                _ => {
+                    let text = text(cursor)?;
+                    if depth == 0 {
+                        string = Some(text);
+                    } else {
+                        push_string(text, out);
+                    }
+                }
+            }
+            Ok(())
+        })?;
+        if !is_set && depth > 0 {
+            out.extend_from_slice(b"null");
+        }
+        Ok(string)
+    }
+
+    /// Reads the `values` of an array or a map, and puts commas between what `value` appends.
+    fn values<'a>(
+        &mut self,
+        cursor: &mut Cursor<'a>,
+        out: &mut Vec<u8>,
+        mut value: impl FnMut(&mut Self, &mut Cursor<'a>, &mut Vec<u8>) -> Result<(), DecodeError>,
+    ) -> Result<(), DecodeError> {
+        self.object(cursor, &["values"], |decoder, cursor, _| {
+            let mut is_first = true;
+            decoder.array(cursor, |decoder, cursor| {
+                if !std::mem::take(&mut is_first) {
+                    out.push(b',');
+                }
+                value(decoder, cursor, out)
+            })
+        })
+    }
+
+    fn map_entry(&mut self, cursor: &mut Cursor<'_>, depth: usize, out: &mut Vec<u8>) -> Result<(), DecodeError> {
+        let (mut key, mut later, mut is_written) = (None, None, false);
+        self.object(cursor, &["key", "value"], |decoder, cursor, name| {
+            if name == "key" {
+                key = Some(text(cursor)?);
+            } else if let Some(key) = key {
+                is_written = true;
+                push_string(key, out);
+                out.push(b':');
+                decoder.any_value(cursor, depth, out)?;
+            } else {
+                later = Some(*cursor);
+                cursor.skip_value(0)?;
+            }
+            Ok(())
+        })?;
+        if !is_written {
+            push_string(key.unwrap_or_default(), out);
+            out.push(b':');
+            match later {
+                Some(mut cursor) => drop(self.any_value(&mut cursor, depth, out)?),
+                None => out.extend_from_slice(b"null"),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Appends a JSON string in its canonical spelling.
+fn push_string(text: Text<'_>, out: &mut Vec<u8>) {
+    out.push(b'"');
+    let start = out.len();
+    out.resize(start + text.raw().len(), 0);
+    let bytes = text.write_canonical(&mut out[start..]);
+    out.truncate(start + bytes);
+    out.push(b'"');
+}
+
+// ---- values ----
+
+fn text<'a>(cursor: &mut Cursor<'a>) -> Result<Text<'a>, Fault> {
+    cursor.expect(b'"', Expected::String)?;
+    cursor.string()
+}
+
+fn boolean(cursor: &mut Cursor<'_>) -> Result<bool, Fault> {
+    if cursor.eat_all(b"true") {
+        Ok(true)
+    } else if cursor.eat_all(b"false") {
+        Ok(false)
+    } else {
+        Err(cursor.unexpected(Expected::Value))
+    }
+}
+
+/// Reads a number, bare or in a string, and converts its text.
+fn number<'a, T>(
+    cursor: &mut Cursor<'a>,
+    convert: impl FnOnce(&number::Number<'a>, &'a str) -> Option<T>,
+) -> Result<T, Fault> {
+    let start = *cursor;
+    let is_string = cursor.eat(b'"');
+    if !matches!(cursor.peek(), Some(b'-' | b'0'..=b'9')) {
+        return Err(start.unexpected(Expected::Number));
+    }
+    let number = number::read(cursor)?;
+    if is_string {
+        cursor.expect(b'"', Expected::Number)?;
+    }
+    let text = std::str::from_utf8(number.text).unwrap_or_default();
+    convert(&number, text).ok_or_else(|| start.fault(Problem::ValueInfinite))
+}
+
+fn float(cursor: &mut Cursor<'_>) -> Result<f64, Fault> {
+    for (name, float) in
+        [(&b"\"NaN\""[..], f64::NAN), (b"\"Infinity\"", f64::INFINITY), (b"\"-Infinity\"", f64::NEG_INFINITY)]
+    {
+        if cursor.rest().starts_with(name) {
+            cursor.skip(name.len());
+            return Ok(float);
+        }
+    }
+    number(cursor, |_, text| text.parse().ok().filter(|float: &f64| float.is_finite()))
+}
+
+/// An integer, which may be spelled as a float if that has no fraction, as the JSON of protobuf allows.
+fn integer<T: std::str::FromStr + TryFrom<i128>>(cursor: &mut Cursor<'_>) -> Result<T, Fault> {
+    number(cursor, |number, text| {
+        if number.is_whole() {
+            return text.parse().ok();
+        }
+        let float: f64 = text.parse().ok().filter(|float: &f64| float.trunc() == *float)?;
+        #[expect(clippy::cast_possible_truncation, reason = "what does not fit is not an integer of 64 bits either")]
+        let integer = float as i128;
+        T::try_from(integer).ok()
+    })
+}
+
+fn signed(cursor: &mut Cursor<'_>) -> Result<i64, Fault> {
+    integer(cursor)
+}
+
+fn signed_32(cursor: &mut Cursor<'_>) -> Result<i32, Fault> {
+    integer(cursor)
+}
+
+fn unsigned(cursor: &mut Cursor<'_>) -> Result<u64, Fault> {
+    integer(cursor)
+}
+
+fn enum_of_temporality(cursor: &mut Cursor<'_>) -> Result<i32, Fault> {
+    for (name, number) in [
+        (&b"\"AGGREGATION_TEMPORALITY_UNSPECIFIED\""[..], 0),
+        (b"\"AGGREGATION_TEMPORALITY_DELTA\"", DELTA),
+        (b"\"AGGREGATION_TEMPORALITY_CUMULATIVE\"", CUMULATIVE),
+    ] {
+        if cursor.rest().starts_with(name) {
+            cursor.skip(name.len());
+            return Ok(number);
+        }
+    }
+    signed_32(cursor)
+}

@@ -89,6 +89,8 @@ counted! {
         Exemplar = "exemplar", "exemplars are not stored";
         /// Metadata of a metric that the log has no place for, such as its help text.
         Metadata = "metadata", "metadata is not stored";
+        /// A sample of OpenMetrics that says when its series began (`_created`).
+        Created = "created", "times of creation are not stored";
     }
 }
 

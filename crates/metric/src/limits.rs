@@ -38,3 +38,10 @@ pub const REMOTE_WRITE_KEPT_BYTES_MAX: usize = 256 * 1024;
 pub const OTLP_VALUE_DEPTH_MAX: usize = 16;
 /// Bytes of each scratch buffer that an OTLP decoder keeps between bodies.
 pub const OTLP_SCRATCH_KEPT_BYTES_MAX: usize = 64 * 1024;
+/// Families of a text exposition whose type is remembered, at most; a node exporter has some 300, and a large
+/// Kubernetes exporter some 1,000. Samples that follow their own `# TYPE` line have its type beyond it too.
+pub const TEXT_FAMILIES_MAX: usize = 16_384;
+/// Bytes that a core's decoder of text keeps between bodies besides its series: some 1,500 families.
+pub const TEXT_KEPT_BYTES_MAX: usize = 64 * 1024;
+/// Grouping labels in a push gateway's path, at most: each is compared with those before it.
+pub const GROUP_LABELS_MAX: usize = 64;

@@ -1,1 +1,297 @@
-//! Prometheus text exposition format and OpenMetrics.
+//! Prometheus text exposition format and OpenMetrics: version 0.0.4 of the one, 1.0 of the other.
+//!
+//! Sources: the format's page in Prometheus' documentation, the OpenMetrics specification, and the parsers of
+//! Prometheus (`model/textparse`) and of its push gateway (`expfmt`). Both formats also take the newer syntax of quoted
+//! names: `{"my.metric", "a.label"="x"} 1`.
+//!
+//! A line that does not parse is a rejected metric, and the other lines are kept. Where the two parsers of Prometheus
+//! differ, what one of them takes is taken, with these exceptions: labels need commas between them, a label's value
+//! holds no line feed, and a value stands apart from an unquoted name (`a+1` is not `a 1`). More than they take: a
+//! carriage return at the end of a line of 0.0.4; comments, blank lines and unknown types in OpenMetrics; a last line
+//! without a line feed in 0.0.4. OpenMetrics has one space between the tokens of a line, and must end with `# EOF`.
+//!
+//! - Values: the numbers of Go's `ParseFloat` without hexadecimal ones and underscores, as Prometheus has it. A number
+//!   that is one in JSON too keeps its digits.
+//! - Labels: one with an empty value is no label at all, in Prometheus' data model. A repeated label, and `__name__`,
+//!   is [`Reject::Tags`]. A backslash before any other character than `\`, `"` and `n` is a backslash.
+//! - Types: samples of histograms, summaries and OpenMetrics' types belong to the family that a `# TYPE` line names:
+//!   first the last one, then the one of their very name, then the one of their name without its suffix.
+//! - OpenMetrics: exemplars are checked, dropped and counted ([`Skip::Exemplar`]), and so are the `_created` samples of
+//!   counters, histograms and summaries, which say when a series began ([`Skip::Created`]). Timestamps are seconds,
+//!   brought to milliseconds by floor, from their digits.
+
+use memchr::{memchr, memchr2};
+
+use super::bucket::{BoundText, normalise_bound};
+use crate::cursor::Cursor;
+use crate::limits::TEXT_KEPT_BYTES_MAX;
+use crate::{Bounds, DecodeError, Kind, LineSink, Reject, Rejected, Series, SeriesMark, Skip, Value, number};
+use family::{Families, Member};
+use tokens::{Quoted, Tokens};
+
+mod family;
+mod group;
+mod tokens;
+
+pub use group::{Labels, group_labels};
+
+/// The format of a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Prometheus text exposition 0.0.4.
+    Prometheus,
+    /// OpenMetrics 1.0.
+    OpenMetrics,
+}
+
+/// What a request says about its body.
+#[derive(Debug, Clone, Copy)]
+pub struct Options<'a> {
+    /// The format of the body.
+    pub format: Format,
+    /// Labels of all samples, each name once; they replace the body's labels of the same name, and an empty value
+    /// removes them.
+    pub labels: &'a [(Vec<u8>, Vec<u8>)],
+}
+
+/// The decoder of text. One is used for all bodies of a core.
+#[derive(Debug)]
+pub struct Text {
+    series: Series,
+    families: Families,
+    /// A label's name and value without their escapes.
+    key: Vec<u8>,
+    value: Vec<u8>,
+}
+
+/// What a line holds besides the series.
+struct Sample<'a> {
+    member: Member,
+    value: Value<'a>,
+    timestamp_ms: Option<i64>,
+    has_exemplar: bool,
+}
+
+impl Text {
+    /// A decoder that holds its series to `bounds`.
+    #[must_use]
+    pub fn new(bounds: Bounds) -> Self {
+        Self { series: Series::new(bounds), families: Families::new(), key: Vec::new(), value: Vec::new() }
+    }
+
+    /// Decodes `body`. Places of rejected metrics are line numbers from 1.
+    ///
+    /// # Errors
+    /// If an OpenMetrics body does not end with `# EOF`, or if the sink's bounds are exceeded. Nothing of the body may
+    /// be stored then.
+    pub fn decode(&mut self, body: &[u8], options: &Options<'_>, sink: &mut LineSink<'_>) -> Result<(), DecodeError> {
+        let is_open_metrics = options.format == Format::OpenMetrics;
+        if is_open_metrics {
+            ends_with_eof(body)?;
+        }
+        self.families.clear();
+        self.series.clear();
+        let are_labels_stored = options
+            .labels
+            .iter()
+            .filter(|(_, value)| !value.is_empty())
+            .try_for_each(|(key, value)| self.series.push_tag(key, value));
+        let base = self.series.mark();
+        let mut rest = body;
+        let mut number = 0;
+        while !rest.is_empty() {
+            let start = body.len() - rest.len();
+            let whole;
+            (whole, rest) = match memchr(b'\n', rest) {
+                Some(end) => (&rest[..end], &rest[end + 1..]),
+                None => (rest, &rest[rest.len()..]),
+            };
+            number += 1;
+            let line = if is_open_metrics { whole } else { trim_line(whole) };
+            match line {
+                [] => continue,
+                [b'#', comment @ ..] => {
+                    if is_open_metrics && comment == b" EOF" && !rest.is_empty() {
+                        return Err(DecodeError::Malformed { byte: start, text: "there is text behind # EOF" });
+                    }
+                    self.families.comment(body, comment);
+                    continue;
+                }
+                _ => {}
+            }
+            let sample = self.sample(body, line, options, base);
+            match are_labels_stored.and(sample) {
+                Ok(sample) => self.push(&sample, sink, number)?,
+                Err(reason) => {
+                    sink.reject_as(1, Rejected { offset: start, len: whole.len(), ..Rejected::new(reason, number) })?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn push(&self, sample: &Sample<'_>, sink: &mut LineSink<'_>, number: usize) -> Result<(), DecodeError> {
+        match sample.member {
+            Member::Created => sink.skip(Skip::Created, 1),
+            Member::Of(kind) => sink.push(&self.series, kind, sample.value, sample.timestamp_ms, number)?,
+        }
+        if sample.has_exemplar {
+            sink.skip(Skip::Exemplar, 1);
+        }
+        Ok(())
+    }
+
+    /// Reads a line that is neither empty nor a comment; its series is in `self.series` then.
+    #[inline]
+    fn sample<'a>(
+        &mut self,
+        body: &[u8],
+        line: &'a [u8],
+        options: &Options<'_>,
+        base: SeriesMark,
+    ) -> Result<Sample<'a>, Reject> {
+        let format = options.format;
+        let mut tokens = Tokens::new(line, format);
+        self.series.reset_to(base);
+        let mut name = None;
+        let mut is_apart = false;
+        if line[0] != b'{' {
+            let unquoted = tokens.metric_name()?;
+            self.series.push_name(unquoted)?;
+            name = Some(unquoted);
+            is_apart = tokens.blanks();
+        }
+        if tokens.eat(b'{') {
+            self.labels(&mut tokens, &mut name, options)?;
+            is_apart |= tokens.blanks() || format == Format::Prometheus;
+        }
+        let name = name.filter(|_| self.series.is_named()).ok_or(Reject::Name)?;
+        let value = match format {
+            Format::Prometheus if !is_apart => return Err(Reject::Syntax),
+            Format::Prometheus => tokens.word(),
+            Format::OpenMetrics => tokens.spaced_word()?,
+        };
+        let value = read_value(value)?;
+        let (timestamp_ms, has_exemplar) = match format {
+            Format::Prometheus => (tokens.timestamp()?, false),
+            Format::OpenMetrics => tokens.timestamp_and_exemplar()?,
+        };
+        Ok(Sample { member: self.families.member(body, name, format), value, timestamp_ms, has_exemplar })
+    }
+
+    /// Reads labels behind their opening brace, and the name if it is among them.
+    fn labels<'a>(
+        &mut self,
+        tokens: &mut Tokens<'a>,
+        name: &mut Option<&'a [u8]>,
+        options: &Options<'_>,
+    ) -> Result<(), Reject> {
+        while !tokens.closing_brace() {
+            let (key, value) = tokens.label()?;
+            match value {
+                Some(value) => self.push_label(key, value, options)?,
+                None if name.is_some() => return Err(Reject::Syntax),
+                None => {
+                    *name = Some(key.raw);
+                    self.series.push_name(key.text(&mut self.key))?;
+                }
+            }
+            tokens.comma()?;
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn push_label(&mut self, key: Quoted<'_>, value: Quoted<'_>, options: &Options<'_>) -> Result<(), Reject> {
+        let key = key.text(&mut self.key);
+        let value = value.text(&mut self.value);
+        if key.is_empty() || key == b"__name__" {
+            return Err(Reject::Tags);
+        }
+        if value.is_empty() || options.labels.iter().any(|(fixed, _)| fixed == key) {
+            return Ok(());
+        }
+        if key == b"le" || key == b"quantile" {
+            return self.series.push_tag(key, normalise_bound(value, &mut BoundText::default()));
+        }
+        self.series.push_tag(key, value)
+    }
+
+    /// Frees memory that a large body made it grow to.
+    pub fn trim(&mut self) {
+        self.series.trim();
+        if self.kept_bytes() - self.series.kept_bytes() > TEXT_KEPT_BYTES_MAX {
+            self.families = Families::new();
+            self.key = Vec::new();
+            self.value = Vec::new();
+        }
+    }
+
+    /// Capacity held between bodies, in bytes.
+    #[must_use]
+    pub fn kept_bytes(&self) -> usize {
+        self.series.kept_bytes() + self.families.kept_bytes() + self.key.capacity() + self.value.capacity()
+    }
+}
+
+/// Checks the end of an OpenMetrics body: it tells a whole body from a part of one.
+fn ends_with_eof(body: &[u8]) -> Result<(), DecodeError> {
+    let last_line = body.strip_suffix(b"\n").unwrap_or(body);
+    match last_line.strip_suffix(b"# EOF") {
+        Some([] | [.., b'\n']) => Ok(()),
+        _ => Err(DecodeError::Malformed { byte: body.len(), text: "the body does not end with # EOF" }),
+    }
+}
+
+/// A line of 0.0.4 without blanks around it, and without the carriage return at its end.
+#[inline]
+fn trim_line(line: &[u8]) -> &[u8] {
+    let mut line = line.strip_suffix(b"\r").unwrap_or(line);
+    while let [b' ' | b'\t', rest @ ..] = line {
+        line = rest;
+    }
+    while let [rest @ .., b' ' | b'\t'] = line {
+        line = rest;
+    }
+    line
+}
+
+/// Reads a value. Numbers of JSON keep their digits.
+#[inline]
+fn read_value(token: &[u8]) -> Result<Value<'_>, Reject> {
+    if let [b'0'..=b'9' | b'-', ..] = token {
+        let mut cursor = Cursor::new(token);
+        if let Ok(number) = number::read(&mut cursor)
+            && cursor.rest().is_empty()
+        {
+            return if number.is_finite() { Ok(Value::Digits(number.text)) } else { Err(Reject::Value) };
+        }
+    }
+    read_other_value(token).map(Value::Float)
+}
+
+/// Reads what `ParseFloat` takes and JSON does not: signs, points and zeros that are not needed, infinities and NaN.
+#[cold]
+fn read_other_value(token: &[u8]) -> Result<f64, Reject> {
+    let (sign, magnitude) = match token {
+        [b'-', magnitude @ ..] => (-1.0, magnitude),
+        [b'+', magnitude @ ..] => (1.0, magnitude),
+        _ => (1.0, token),
+    };
+    if magnitude.eq_ignore_ascii_case(b"inf") || magnitude.eq_ignore_ascii_case(b"infinity") {
+        return Ok(sign * f64::INFINITY);
+    }
+    if token.eq_ignore_ascii_case(b"nan") {
+        return Ok(f64::NAN);
+    }
+    read_decimal(token).filter(|float| float.is_finite()).ok_or(Reject::Value)
+}
+
+/// Reads a decimal number without names such as `inf`.
+fn read_decimal(token: &[u8]) -> Option<f64> {
+    let is_decimal = token.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E'));
+    if is_decimal { std::str::from_utf8(token).ok()?.parse().ok() } else { None }
+}
+
+#[cfg(test)]
+mod tests;

@@ -107,6 +107,29 @@ fn nothing_found_is_no_failure_and_says_where_it_looked() {
 }
 
 #[test]
+fn values_that_are_no_numbers_are_skipped_and_reported() {
+    let log = log(10);
+    let path = log.path().join("metrics.jsonl");
+    let text = fs::read_to_string(&path).unwrap();
+    let text =
+        text.replace(r#""value":3,"#, r#""value":"NaN","stale":true,"#).replace(r#""value":5,"#, r#""value":"+Inf","#);
+    fs::write(&path, text).unwrap();
+    let of_host = format!("name=cpu&agg=count&tag.host=web1&{RANGE}");
+    let (code, out, err) = said(&query(log.path(), &[&of_host]));
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    let document: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(document["series"][0]["points"][0][1], 3);
+    assert_eq!(
+        (&document["stats"]["non_finite_metrics"], &document["stats"]["matched_metrics"]),
+        (&2.into(), &10.into())
+    );
+    for form in ["table", "chart"] {
+        let (code, _, err) = said(&query(log.path(), &[&of_host, "--format", form]));
+        assert_eq!((code, err.as_str()), (Some(0), "skipped 2 metrics whose values are NaN or infinite\n"));
+    }
+}
+
+#[test]
 fn what_cannot_be_asked_is_exit_code_2_and_one_line() {
     let log = log(1);
     let missing = log.path().join("missing");

@@ -240,6 +240,9 @@ fn tell(answer: &Answer, request: &Request) {
             "no data from {from} to {to}; set from= and to= for a range other than the last hour"
         ));
     }
+    if stats.non_finite > 0 {
+        logging::say(&format_args!("skipped {} metrics whose values are NaN or infinite", stats.non_finite));
+    }
     if !io::stderr().is_terminal() {
         return;
     }

@@ -121,9 +121,38 @@ fn what_could_be_seconds_or_milliseconds_is_refused(driver: Driver) {
     }
 }
 
+fn values_that_are_no_numbers_are_skipped_and_counted(driver: Driver) {
+    let directory = tempfile::tempdir().unwrap();
+    let line = |value: &str, host: &str| {
+        format!(
+            r#"{{"timestamp":"2026-01-02T03:04:05.678Z","name":"up","value":{value},"type":"untyped","tags":{{"host":"{host}"}}}}"#
+        ) + "\n"
+    };
+    let text: String = [("1", "a"), (r#""NaN","stale":true"#, "a"), (r#""+Inf""#, "b"), (r#""-Inf""#, "b")]
+        .map(|(value, host)| line(value, host))
+        .concat();
+    std::fs::write(directory.path().join("metrics-20260102T030406.000Z.jsonl"), &text).unwrap();
+    std::fs::write(directory.path().join("metrics.jsonl"), &text).unwrap();
+    let server = Setup::new(driver).start_in(directory.path());
+    let range = "from=2026-01-02T03:00:00Z&to=2026-01-02T04:00:00Z";
+    let ask = |of: &str| {
+        serde_json::from_slice::<serde_json::Value>(&server.ask(&get(&format!("{of}&{range}"))).body).unwrap()
+    };
+    let counted = ask("/query?name=up&agg=count&by=host");
+    assert_eq!(counted["series"].as_array().unwrap().len(), 1, "{counted}");
+    assert_eq!(
+        (&counted["series"][0]["points"][0][1], &counted["stats"]["non_finite_metrics"]),
+        (&2.into(), &6.into())
+    );
+    assert_eq!(counted["stats"]["foreign_lines"], 0);
+    assert_eq!(ask("/series?name=up")["series"].as_array().unwrap().len(), 2);
+    assert_eq!(ask("/names?name=up")["names"], serde_json::json!(["up"]));
+}
+
 on_both_drivers!(
     lists_of_names_are_sets,
     a_form_asks_what_a_url_asks,
     counters_do_not_depend_on_the_order_of_arrival,
     what_could_be_seconds_or_milliseconds_is_refused,
+    values_that_are_no_numbers_are_skipped_and_counted,
 );

@@ -28,6 +28,48 @@ fn what_is_sound_is_said_to_be() {
     assert_eq!((report.sound, report.totals.files, report.totals.lines), (true, 3, 20));
 }
 
+/// A line that is no number, as other protocols than JSON store it.
+fn non_finite(value: &str) -> String {
+    line(7).replace(r#""value":7.5,"type":"gauge""#, &format!(r#""value":{value},"type":"untyped""#))
+}
+
+#[test]
+fn values_that_are_no_numbers_are_sound() {
+    let text: String =
+        [r#""NaN""#, r#""NaN","stale":true"#, r#""+Inf""#, r#""-Inf""#].map(non_finite).concat().repeat(9);
+    for form in Form::ALL {
+        let (log, _) = Log::with(form, text.as_bytes());
+        let report = log.check();
+        assert_eq!((kinds(&report), report.totals.lines), (vec![], 36), "{form:?}");
+    }
+}
+
+#[test]
+fn damage_of_a_value_that_is_no_number_is_named_with_its_byte() {
+    const VALUE: &str = "expected a number, \"NaN\", \"+Inf\" or \"-Inf\"";
+    const TYPE: &str = "expected \"type\", one of gauge, counter, histogram, summary and untyped, and \"tags\"";
+    let at = non_finite("1").find(":1,").unwrap() + 1;
+    for (value, byte, found, expected) in [
+        (r#""NaM""#, 0, '"', VALUE),
+        (r#""nan""#, 0, '"', VALUE),
+        (r#""Inf""#, 0, '"', VALUE),
+        (r#""NaN"#, 0, '"', VALUE),
+        (r#"+Inf""#, 0, '+', "expected a digit"),
+        (r#""NaN","stale":tRue"#, 5, ',', TYPE),
+        (r#""NaN","stale":false"#, 5, ',', TYPE),
+        (r#""+Inf","stale":true"#, 6, ',', TYPE),
+        (r#"1,"stale":true"#, 1, ',', TYPE),
+    ] {
+        let bad = non_finite(value);
+        let (log, _) = Log::with(Form::Active, [&line(1), &bad, &line(2)].map(String::as_str).concat().as_bytes());
+        let report = log.check();
+        assert_eq!(kinds(&report), [Kind::GarbledLine], "{bad}");
+        let what = format!("byte {} of the line is 0x{:02x}, {expected}", at + byte, found as u32);
+        assert_eq!(damages(&report)[0].what, what, "{bad}");
+        assert_eq!(report.totals.lines, 2);
+    }
+}
+
 /// Lines with `bad` between the lines 9,000 and 9,001, which are in block 1; the next block begins later by as much.
 fn with(bad: &[u8]) -> Vec<u8> {
     [&lines(0..9_000)[..], bad, &lines(9_000..FOUR_BLOCKS.end)].concat()

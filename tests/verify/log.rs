@@ -20,11 +20,18 @@ pub const STATE: &str = "metricstream.state";
 /// Lines that take three blocks and a part of one.
 pub const FOUR_BLOCKS: Range<usize> = 0..26_000;
 
-/// A line that there is once.
+/// A line that there is once. Some have a value that is no number.
 pub fn line(number: usize) -> String {
     let (second, name) = (number / 1000 % 60, number % 37);
+    let value = match number % 101 {
+        60 => r#""NaN""#.to_owned(),
+        61 => r#""NaN","stale":true"#.to_owned(),
+        62 => r#""+Inf""#.to_owned(),
+        63 => r#""-Inf""#.to_owned(),
+        _ => format!("{number}.5"),
+    };
     format!(
-        "{{\"timestamp\":\"2026-01-02T03:04:{second:02}.{:03}Z\",\"name\":\"metric_{name}\",\"value\":{number}.5,\
+        "{{\"timestamp\":\"2026-01-02T03:04:{second:02}.{:03}Z\",\"name\":\"metric_{name}\",\"value\":{value},\
          \"type\":\"gauge\",\"tags\":{{\"host\":\"web{}\",\"path\":\"/a\\\"b\"}}}}\n",
         number % 1000,
         number % 7,

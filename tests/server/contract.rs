@@ -91,6 +91,8 @@ fn malformed_batches(driver: Driver) {
         ),
         (r#"{"metrics":[{"name":7,"value":1}]}"#.into(), "metrics[0].name", "7"),
         (r#"{"metrics":[{"name":"a","value":1,"type":"rate"}]}"#.into(), "metrics[0].type", r#""rate""#),
+        (r#"{"metrics":[{"name":"a","value":1,"type":"untyped"}]}"#.into(), "metrics[0].type", r#""untyped""#),
+        (r#"{"metrics":[{"name":"a","value":"NaN","stale":true}]}"#.into(), "metrics[0].value", r#""NaN""#),
         (
             r#"{"metrics":[{"name":"a","value":1},{"name":"a","value":1,"tags":{"k":5}}]}"#.into(),
             "metrics[1].tags",

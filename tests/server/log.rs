@@ -10,29 +10,38 @@ pub struct Metric {
     /// `YYYY-MM-DDTHH:MM:SS.mmmZ`; of a sent metric without one: empty.
     pub timestamp: String,
     pub name: String,
-    /// Digits.
+    /// Digits; `NaN`, `+Inf` or `-Inf`; or [`Metric::STALE`].
     pub value: String,
     pub kind: String,
     pub tags: Vec<(String, String)>,
 }
 
 impl Metric {
-    /// A line of the log: exactly the five fields, in the order of the manual.
+    /// The value of a stale marker.
+    pub const STALE: &str = "stale NaN";
+
+    /// A line of the log: exactly the five fields, in the order of the manual, and the flag of a stale marker.
     pub fn from_line(line: &str) -> Result<Self, String> {
-        let Json::Object(fields) = json::parse(line)? else { return Err(format!("not an object: {line}")) };
+        let Json::Object(mut fields) = json::parse(line)? else { return Err(format!("not an object: {line}")) };
+        let is_stale = fields.get(3).is_some_and(|field| *field == ("stale".into(), Json::Word("true".into())));
+        if is_stale {
+            fields.remove(3);
+        }
         let names: Vec<&str> = fields.iter().map(|(name, _)| name.as_str()).collect();
         if names != ["timestamp", "name", "value", "type", "tags"] {
             return Err(format!("fields {names:?}: {line}"));
         }
         let mut values = fields.into_iter().map(|(_, value)| value);
         match [(); 5].map(|()| values.next().unwrap()) {
-            [
-                Json::Text(timestamp),
-                Json::Text(name),
-                Json::Number(value),
-                Json::Text(kind),
-                tags @ Json::Object(_),
-            ] => Ok(Self { timestamp, name, value, kind, tags: text_pairs(tags) }),
+            [Json::Text(timestamp), Json::Text(name), value, Json::Text(kind), tags @ Json::Object(_)] => {
+                let value = match (value, is_stale) {
+                    (Json::Number(digits), false) => digits,
+                    (Json::Text(text), false) if ["NaN", "+Inf", "-Inf"].contains(&text.as_str()) => text,
+                    (Json::Text(text), true) if text == "NaN" => Self::STALE.to_owned(),
+                    _ => return Err(format!("not a value: {line}")),
+                };
+                Ok(Self { timestamp, name, value, kind, tags: text_pairs(tags) })
+            }
             _ => Err(format!("a field of the wrong kind: {line}")),
         }
     }

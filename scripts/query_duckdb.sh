@@ -11,9 +11,10 @@ usage: query_duckdb.sh [--queries N] [--seed N]
 
 Installs DuckDB from PyPI into target/duckdb; where that is not to be had, says so and exits 0.
 
-The first form makes a log of the real scrapes, in a compressed, a plain and the active segment, asks both 300 queries
-made at random, and compares each value: stored values, counts and percentiles exactly, sums, means, deviations,
-increases and rates to nine digits. The second makes a log of 1,000 series x 10,000 samples in one plain file (1.5 GB;
+The first form makes a log of the real scrapes and of series that are NaN or infinite now and then, in a compressed, a
+plain and the active segment, asks both 300 queries made at random, and compares each value: stored values, counts and
+percentiles exactly, sums, means, deviations, increases and rates to nine digits; and how many values that are NaN or
+infinite were skipped. The second makes a log of 1,000 series x 10,000 samples in one plain file (1.5 GB;
 it stays in target/benchmark_query) and times the mean of one name, in turns on the same number of threads. Exit code:
 0 the answers are the same or it was skipped, 1 they are not, 2 wrong arguments.
 

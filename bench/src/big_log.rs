@@ -2,7 +2,7 @@
 //! day, without the HTTP.
 
 use log::segment::{ACTIVE_NAME, SegmentFile, SegmentName, compress, index};
-use metric::{BatchEncoder, Bounds};
+use metric::{BatchEncoder, Bounds, Kind, LineSink, Lines, Reject, Series, Value};
 use std::{
     collections::HashSet,
     fmt::Write as _,
@@ -115,7 +115,8 @@ impl Shape {
     }
 }
 
-/// Makes a log of the real scrapes in `directory`: a third in a compressed segment, a third in a plain one, a third in the active one.
+/// Makes a log of the real scrapes, and of [`non_finite`] lines, in `directory`: a third in a compressed segment, a third in
+/// a plain one, a third in the active one.
 ///
 /// # Errors
 /// If it cannot be written.
@@ -125,10 +126,12 @@ pub fn write_scrapes(directory: &Path) -> io::Result<()> {
     let mut newest = None;
     for (number, part) in bodies.chunks(bodies.len().div_ceil(3)).enumerate() {
         let mut lines = Vec::new();
-        for body in part {
+        for (scrape, body) in part.iter().enumerate() {
             let mut encoded = vec![0; encoder.encoded_bytes_max(body.len())];
             let bytes = encoder.encode(body.as_bytes(), START_MS, &mut encoded).map_err(io::Error::other)?.bytes;
             lines.extend_from_slice(&encoded[..bytes]);
+            let first = Lines::new(&encoded[..bytes]).flatten().next();
+            lines.extend_from_slice(&non_finite(scrape, first.map_or(START_MS, |line| line.timestamp_ms))?);
         }
         if number == 2 {
             fs::write(directory.join(ACTIVE_NAME), lines)?;
@@ -140,6 +143,35 @@ pub fn write_scrapes(directory: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Lines of two names as other protocols than JSON store them: one is NaN or infinite now and then, the other always.
+fn non_finite(scrape: usize, timestamp_ms: i64) -> io::Result<Vec<u8>> {
+    const VALUES: [Value<'_>; 7] = [
+        Value::Float(0.5),
+        Value::Float(f64::NAN),
+        Value::Uint(3),
+        Value::Float(f64::INFINITY),
+        Value::Digits(b"-1.50E+1"),
+        Value::Stale,
+        Value::Float(f64::NEG_INFINITY),
+    ];
+    let mut lines = vec![0; 4_096];
+    let mut sink = LineSink::new(&mut lines, timestamp_ms);
+    let mut series = Series::new(Bounds::default());
+    let invalid = |reject: Reject| io::Error::other(reject.text());
+    for (name, value) in [("quantile_of_nothing_yet", None), ("never_a_number", Some(Value::Float(f64::NAN)))] {
+        for host in 0..5_usize {
+            series.clear();
+            series.push_name(name.as_bytes()).map_err(invalid)?;
+            series.push_tag(b"instance", format!("host-{host}").as_bytes()).map_err(invalid)?;
+            let value = value.unwrap_or(VALUES[(scrape + host) % VALUES.len()]);
+            sink.push(&series, Kind::Untyped, value, None, host).map_err(io::Error::other)?;
+        }
+    }
+    let bytes = sink.decoded().bytes;
+    lines.truncate(bytes);
+    Ok(lines)
 }
 
 fn seal(directory: &Path, name: SegmentName, form: Form) -> io::Result<()> {

@@ -230,11 +230,11 @@ impl<'a> Lists<'a> {
                     Scalar::Null => true,
                     Scalar::Text(_) | Scalar::Other => false,
                 },
-                b"host" => read_text(cursor, &mut head.host)?,
-                b"plugin" => read_text(cursor, &mut head.plugin)?,
-                b"plugin_instance" => read_text(cursor, &mut head.plugin_instance)?,
-                b"type" => read_text(cursor, &mut head.kind)?,
-                b"type_instance" => read_text(cursor, &mut head.kind_instance)?,
+                b"host" => json::text(cursor, 2, &mut head.host)?,
+                b"plugin" => json::text(cursor, 2, &mut head.plugin)?,
+                b"plugin_instance" => json::text(cursor, 2, &mut head.plugin_instance)?,
+                b"type" => json::text(cursor, 2, &mut head.kind)?,
+                b"type_instance" => json::text(cursor, 2, &mut head.kind_instance)?,
                 other => {
                     head.is_notification |= other == b"labels";
                     cursor.skip_value(2)?;
@@ -264,16 +264,6 @@ fn read_array<'a, T>(
         list.push(read(json::scalar(cursor, 3)?));
         Ok(())
     })
-}
-
-/// Reads a text, or null as an empty one; `false` if the value is neither.
-fn read_text<'a>(cursor: &mut Cursor<'a>, text: &mut Text<'a>) -> Result<bool, DecodeError> {
-    *text = match json::scalar(cursor, 2)? {
-        Scalar::Text(text) => text,
-        Scalar::Null => Text::default(),
-        Scalar::Number(_) | Scalar::Other => return Ok(false),
-    };
-    Ok(true)
 }
 
 fn sample(scalar: Scalar<'_>) -> Sample<'_> {

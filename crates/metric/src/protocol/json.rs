@@ -57,6 +57,17 @@ pub(super) fn scalar<'a>(cursor: &mut Cursor<'a>, depth: usize) -> Step<Scalar<'
     }
 }
 
+/// Reads a text into `text`, or null as an empty one; `false` if the value is neither. `depth` is as in [`scalar`].
+#[inline]
+pub(super) fn text<'a>(cursor: &mut Cursor<'a>, depth: usize, text: &mut Text<'a>) -> Result<bool, DecodeError> {
+    *text = match scalar(cursor, depth)? {
+        Scalar::Text(text) => text,
+        Scalar::Null => Text::default(),
+        Scalar::Number(_) | Scalar::Other => return Ok(false),
+    };
+    Ok(true)
+}
+
 /// Reads an array and calls `element` with the cursor at each of its elements, which it is to read; `false` if the
 /// value is no array. `depth` is the number of objects and arrays around it.
 #[inline]

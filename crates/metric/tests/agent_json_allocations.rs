@@ -1,0 +1,88 @@
+//! Bodies of collectd and Datadog cost no allocation once their decoder has seen one like them: counted by the
+//! allocator of this binary.
+#![allow(unsafe_code)] // An allocator cannot be written without.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::hint::black_box;
+
+use metric::protocol::collectd::Collectd;
+use metric::protocol::datadog::Datadog;
+use metric::{Bounds, LineSink};
+
+thread_local! {
+    /// Allocations made by this thread. The test harness has threads of its own.
+    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+}
+
+struct CountingAllocator;
+
+// SAFETY: every method hands its arguments to `System` as they came, whose guarantees and demands are the same;
+// counting touches a `Cell` of the calling thread that needs neither initialisation nor destructor, so it does not
+// allocate.
+unsafe impl GlobalAlloc for CountingAllocator {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: the caller upholds what `alloc` demands of `layout`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: the caller gives a block that `alloc` or `realloc` gave out, which is one of `System`'s, with its
+        // layout.
+        unsafe { System.dealloc(block, layout) }
+    }
+
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, bytes: usize) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: as for `dealloc`; the caller upholds what `realloc` demands of `bytes`.
+        unsafe { System.realloc(block, layout, bytes) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: CountingAllocator = CountingAllocator;
+
+/// Calls `decode` twice and returns the allocations of the second time, and the lines.
+fn allocations_when_warm(mut decode: impl FnMut(&mut LineSink<'_>)) -> (usize, u32) {
+    let mut out = vec![0; 1024 * 1024];
+    decode(&mut LineSink::new(&mut out, 0));
+    let before = ALLOCATIONS.get();
+    let mut sink = LineSink::new(&mut out, 0);
+    decode(&mut sink);
+    let metrics = black_box(sink.decoded()).metrics;
+    (ALLOCATIONS.get() - before, metrics)
+}
+
+#[test]
+fn value_lists_of_collectd_allocate_nothing() {
+    let list = r#"{"values":[1,null,3.5],"dstypes":["gauge","derive","counter"],"dsnames":["a","b","c"],"time":1.5,
+        "host":"a\"b","plugin":"p","plugin_instance":"x","type":"t\\","type_instance":"","meta":{"a":[1]}}"#;
+    let body = format!("[{}]", vec![list; 100].join(","));
+    let mut decoder = Collectd::new(Bounds::default());
+    let (allocations, metrics) = allocations_when_warm(|sink| decoder.decode(body.as_bytes(), sink).unwrap());
+    assert_eq!((allocations, metrics), (0, 200));
+}
+
+#[test]
+fn series_of_datadog_allocate_nothing() {
+    let one = r#"{"metric":"m","points":[[1,2],[1.5,null]],"type":"count","host":"h\"","tags":["a:b","a:c","d"]}"#;
+    let two = r#"{"metric":"m","points":[{"timestamp":1,"value":2}],"type":1,"resources":[{"type":"pod","name":"p"}]}"#;
+    let body = |series| format!(r#"{{"series":[{}]}}"#, vec![series; 100].join(","));
+    let mut decoder = Datadog::new(Bounds::default());
+    let (one, two) = (body(one), body(two));
+    assert_eq!(allocations_when_warm(|sink| decoder.decode_v1(one.as_bytes(), sink).unwrap()), (0, 100), "version 1");
+    assert_eq!(allocations_when_warm(|sink| decoder.decode_v2(two.as_bytes(), sink).unwrap()), (0, 100), "version 2");
+    // resources=1 {type=1, name=2}, metric=2, tags=3, points=4 {value=1, timestamp=2}, type=5.
+    let series = b"\x0a\x08\x0a\x03pod\x12\x01p\x12\x01m\x1a\x03a:b\x22\x0b\x09\0\0\0\0\0\0\xf0\x3f\x10\x01\x28\x01";
+    let mut payload = Vec::new();
+    for _ in 0..100 {
+        payload.extend([0x0a, u8::try_from(series.len()).unwrap()]);
+        payload.extend(series);
+    }
+    assert_eq!(
+        allocations_when_warm(|sink| decoder.decode_v2_protobuf(&payload, sink).unwrap()),
+        (0, 100),
+        "version 2 as protobuf"
+    );
+}

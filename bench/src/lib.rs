@@ -12,6 +12,7 @@ pub mod drivers;
 pub mod head;
 pub mod ladder;
 pub mod load;
+pub mod messages;
 pub mod output;
 pub mod parsers;
 mod random;

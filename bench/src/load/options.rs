@@ -1,22 +1,22 @@
 //! The command line of `load_test`: what was typed, checked and settled into a [`Plan`].
 
 mod arguments;
+mod content;
 
 use super::{
-    Arrivals, Baseline, Condition, Course, Heads, Pace, Payload, Requests, payload,
+    Arrivals, Baseline, Condition, Course, Pace, Requests,
     tls::Tls,
     values::{self, SPAN_MAX, Target},
 };
-use crate::{body, cores, drivers::Choice};
+use crate::{cores, drivers::Choice};
 use arguments::Arguments;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, ValueEnum, error::ErrorKind, parser::ValueSource};
+use content::{requests, targets};
 use reactor::Endpoint;
 use std::{
-    ffi::{OsStr, OsString},
-    fs,
+    ffi::OsString,
     net::{SocketAddr, TcpStream, ToSocketAddrs},
-    os::unix::ffi::OsStrExt,
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::Duration,
 };
 
@@ -151,12 +151,8 @@ fn accepts(address: &Endpoint) -> bool {
     matches!(address, Endpoint::Inet(address) if TcpStream::connect_timeout(address, PROBE_TIMEOUT).is_ok())
 }
 
-/// Requests made up in advance: enough that a server does not see one batch only, few enough to stay in the cache.
-const BATCHES: usize = 64;
 /// What random figures are made up from, unless --seed says something else.
 const SEED: u64 = 1;
-/// Methods that carry no body unless one is given (RFC 9110, 9.3).
-const BODILESS: [&str; 5] = ["GET", "HEAD", "DELETE", "OPTIONS", "TRACE"];
 
 /// Reads the command line, program name first, and settles it: looks the host up, reads the file of batches.
 ///
@@ -236,6 +232,7 @@ fn settle(typed: Arguments) -> Result<Plan, (ErrorKind, String)> {
         ("Authorization", typed.clients.is_some(), "--clients"),
         ("Content-Type", typed.content_type.is_some(), "--content-type"),
         ("Content-Encoding", typed.compress.is_some(), "--compress"),
+        ("Content-Encoding", typed.protocol.is_some_and(|protocol| protocol.compression().is_some()), "--protocol"),
     ] {
         if is_set && typed.headers.iter().any(|header| values::name(header).eq_ignore_ascii_case(name)) {
             return Err(conflict(&format!("{flag} sets {name}: leave the header out")));
@@ -331,47 +328,6 @@ fn pace(typed: &Arguments) -> Result<Option<Pace>, &'static str> {
     Ok(course.map(|course| Pace { course, arrivals, seed: typed.seed.unwrap_or(SEED) }))
 }
 
-/// The requests of the load.
-fn requests(typed: &Arguments, targets: &[Target]) -> Result<Requests, (ErrorKind, String)> {
-    let wrong = |message: String| (ErrorKind::ValueValidation, message);
-    let conflict = |message: &str| (ErrorKind::ArgumentConflict, message.to_owned());
-    let bodies = bodies(typed).map_err(wrong)?;
-    if bodies.is_empty() && (typed.content_type.is_some() || typed.compress.is_some()) {
-        return Err(conflict("these requests have no body: leave --content-type and --compress out"));
-    }
-    let heads = Heads {
-        method: &typed.method,
-        paths: &targets.iter().map(|target| target.path.clone()).collect::<Vec<_>>(),
-        host: &targets.first().map(Target::authority).unwrap_or_default(),
-        keep_alive: !typed.no_keepalive,
-        identities: typed.clients.unwrap_or(0),
-        headers: &typed.headers,
-        content_type: typed.content_type.as_deref(),
-    };
-    let requests = Requests::new(&heads, bodies, typed.compress).map_err(wrong)?;
-    let made_up = typed.body.is_none() && typed.body_file.is_none();
-    let is_random = requests.content().has_random || typed.arrivals == Some(Arrivals::Poisson);
-    if typed.seed.is_some() && !made_up && !is_random {
-        return Err(conflict("--seed makes up batches, {{rand}} and Poisson arrivals: here it does nothing"));
-    }
-    Ok(requests)
-}
-
-/// Where the requests go: one at least, as PORT or a URL was given.
-fn targets(typed: &Arguments) -> Vec<Target> {
-    if !typed.url.is_empty() {
-        return typed.url.clone();
-    }
-    let level = typed.ack.and_then(|ack| ack.to_possible_value());
-    let query = level.map_or_else(String::new, |level| format!("?ack={}", level.get_name()));
-    let path = format!("/metrics{query}");
-    match typed.port {
-        Some(port) => vec![Target { host: typed.host.clone(), port, path, tls: false }],
-        // A unix socket: the name is only what Host says.
-        None => vec![Target { host: "localhost".to_owned(), port: 80, path, tls: false }],
-    }
-}
-
 /// The addresses of the server, at least one.
 fn addresses(target: &Target) -> Result<Vec<Endpoint>, String> {
     let found = (target.host.as_str(), target.port).to_socket_addrs();
@@ -388,34 +344,6 @@ fn addresses(target: &Target) -> Result<Vec<Endpoint>, String> {
         return Err(format!("'{}' has no address", target.host));
     }
     Ok(addresses.into_iter().map(Endpoint::Inet).collect())
-}
-
-/// The bodies that were asked for, none for requests without.
-fn bodies(typed: &Arguments) -> Result<Vec<Payload>, String> {
-    match (&typed.body, &typed.body_file) {
-        (Some(text), _) => {
-            let text = text.as_bytes();
-            let payload = match text.strip_prefix(b"@") {
-                Some(path) => Payload::verbatim(read(Path::new(OsStr::from_bytes(path)))?)?,
-                None => Payload::templated(text)?,
-            };
-            Ok(vec![payload])
-        }
-        (None, Some(path)) => {
-            let parse = if typed.port.is_none() { payload::lines } else { payload::batches };
-            parse(&read(path)?).map_err(|error| format!("{}: {error}", path.display()))
-        }
-        (None, None) if BODILESS.contains(&typed.method.as_str()) => Ok(Vec::new()),
-        (None, None) => {
-            let batches = body::generate(typed.seed.unwrap_or(SEED), BATCHES, typed.batch);
-            Ok(batches.into_iter().map(Payload::from).collect())
-        }
-    }
-}
-
-/// All bytes of a file.
-fn read(path: &Path) -> Result<Vec<u8>, String> {
-    fs::read(path).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 #[cfg(test)]

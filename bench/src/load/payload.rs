@@ -22,6 +22,8 @@ pub enum Compression {
     Gzip,
     /// Zstandard at level 3.
     Zstd,
+    /// The block format of snappy, without frames: that of remote write.
+    Snappy,
 }
 
 impl fmt::Display for Compression {
@@ -29,6 +31,7 @@ impl fmt::Display for Compression {
         formatter.write_str(match self {
             Self::Gzip => "gzip",
             Self::Zstd => "zstd",
+            Self::Snappy => "snappy",
         })
     }
 }
@@ -42,6 +45,7 @@ impl Compression {
                 encoder.finish()
             }
             Self::Zstd => zstd::bulk::compress(bytes, ZSTD_LEVEL),
+            Self::Snappy => snap::raw::Encoder::new().compress_vec(bytes).map_err(io::Error::other),
         }
     }
 }
@@ -70,6 +74,14 @@ impl Payload {
         Self::new(Template::literal(bytes))
     }
 
+    /// A body of `metrics` metrics that is sent as it stands.
+    ///
+    /// # Errors
+    /// It is too long.
+    pub fn made_up(bytes: Vec<u8>, metrics: u32) -> Result<Self, String> {
+        bounded(Self { text: Template::literal(bytes), metrics })
+    }
+
     /// A body whose variables are replaced in each request.
     ///
     /// # Errors
@@ -79,9 +91,7 @@ impl Payload {
     }
 
     fn new(text: Template) -> Result<Self, String> {
-        if text.bytes_max() > BODY_BYTES_MAX {
-            return Err(format!("{} bytes: a body has at most {BODY_BYTES_MAX}", text.bytes_max()));
-        }
+        let Self { text, .. } = bounded(Self { text, metrics: 0 })?;
         let metrics = serde_json::from_slice(&text.example()).map_or(0, |document| body::count(&document));
         Ok(Self { text, metrics: u32::try_from(metrics).unwrap_or(u32::MAX) })
     }
@@ -97,6 +107,13 @@ impl Payload {
         )?;
         let bytes = by.compress(bytes).map_err(|error| format!("cannot compress: {error}"))?;
         Ok(Self { text: Template::literal(bytes), ..self })
+    }
+}
+
+fn bounded(payload: Payload) -> Result<Payload, String> {
+    match payload.text.bytes_max() {
+        bytes if bytes > BODY_BYTES_MAX => Err(format!("{bytes} bytes: a body has at most {BODY_BYTES_MAX}")),
+        _ => Ok(payload),
     }
 }
 
@@ -164,7 +181,7 @@ mod tests {
     #[test]
     fn a_compressed_body_is_what_it_was() {
         let text = vec![b'x'; 10_000];
-        for by in [Compression::Gzip, Compression::Zstd] {
+        for by in [Compression::Gzip, Compression::Zstd, Compression::Snappy] {
             let compressed = Payload::verbatim(text.clone()).unwrap().compressed(by).unwrap();
             let bytes = compressed.text.fixed().unwrap();
             assert!(bytes.len() < 1000);
@@ -174,6 +191,7 @@ mod tests {
                     flate2::read::GzDecoder::new(bytes).read_to_end(&mut back).unwrap();
                 }
                 Compression::Zstd => back = zstd::bulk::decompress(bytes, text.len()).unwrap(),
+                Compression::Snappy => back = snap::raw::Decoder::new().decompress_vec(bytes).unwrap(),
             }
             assert_eq!(back, text, "{by}");
             let refused = Payload::templated(b"{{seq}}").unwrap().compressed(by).unwrap_err();

@@ -4,6 +4,7 @@
 
 use super::{
     payload::{Compression, Payload},
+    protocols::Spoken,
     template::{Template, Variables},
     values,
 };
@@ -55,6 +56,8 @@ pub struct Heads<'a> {
     pub headers: &'a [String],
     /// The value of `Content-Type` [default: of JSON, or of bytes where a body is not UTF-8].
     pub content_type: Option<&'a str>,
+    /// The protocol of the bodies, if one was chosen; its lines are added unless `headers` has their like.
+    pub spoken: Option<Spoken>,
 }
 
 /// What the bodies of a load's requests are, for its report.
@@ -62,7 +65,10 @@ pub struct Heads<'a> {
 pub struct Content {
     /// Bodies that are taken in turn; none: requests without.
     pub bodies: usize,
-    /// Bytes of a body in the mean; with variables, of an example.
+    /// The name of their protocol, if one was chosen.
+    pub protocol: Option<&'static str>,
+    /// Bytes of a body in the mean; with variables, of an example; of a protocol, before it is compressed, for the
+    /// timestamps in it are compressed differently in each run.
     pub bytes_mean: f64,
     /// The value of `Content-Type`, if a flag or the kind of the bodies says it.
     pub content_type: Option<String>,
@@ -80,6 +86,7 @@ impl Content {
     pub fn setup(&self) -> Value {
         json!({
             "bodies": self.bodies,
+            "protocol": self.protocol,
             "body_bytes": self.bytes_mean,
             "content_type": self.content_type,
             "compress": self.content_encoding,
@@ -96,7 +103,11 @@ impl Content {
             Some(1) => format!("1 of {bytes:.0} bytes"),
             Some(bodies) => format!("{bodies} of {bytes:.1} bytes in the mean"),
         }];
-        parts.extend(["content_type", "compress"].iter().filter_map(|name| Some(workload[name].as_str()?.to_owned())));
+        parts.extend(
+            ["protocol", "content_type", "compress"]
+                .iter()
+                .filter_map(|name| Some(workload[name].as_str()?.to_owned())),
+        );
         if workload["templates"] == true {
             parts.push("{{…}} replaced in each request".to_owned());
         }
@@ -120,7 +131,7 @@ impl Requests {
         let content_type = match heads.content_type {
             _ if bodies.is_empty() || given("content-type") => None,
             Some(named) => Some(named),
-            None => Some(usual_type(&bodies)),
+            None => Some(heads.spoken.map_or_else(|| usual_type(&bodies), |spoken| spoken.protocol.content_type())),
         };
         let bodies = match compress {
             Some(by) => bodies.into_iter().map(|body| body.compressed(by)).collect::<Result<Vec<_>, _>>()?,
@@ -130,12 +141,19 @@ impl Requests {
         let openings = openings(heads, &lines)?;
         let mut sum = crc32fast::Hasher::new();
         sum.update(lines.as_bytes());
-        bodies.iter().for_each(|body| body.text.add_to(&mut sum));
+        match heads.spoken {
+            Some(spoken) => sum.update(&spoken.checksum.to_le_bytes()),
+            None => bodies.iter().for_each(|body| body.text.add_to(&mut sum)),
+        }
         let (count, identities, sum) = (bodies.len(), heads.identities, sum.finalize());
         let parts = || openings.iter().flatten().chain(bodies.iter().map(|body| &body.text));
         let content = Content {
             bodies: count,
-            bytes_mean: mean(bodies.iter().map(|body| body.text.example().len())),
+            protocol: heads.spoken.map(|spoken| spoken.protocol.name()),
+            bytes_mean: match heads.spoken {
+                Some(spoken) => spoken.bytes_mean,
+                None => mean(bodies.iter().map(|body| body.text.example().len())),
+            },
             content_type: content_type.map(str::to_owned),
             content_encoding: compress.map(|by| by.to_string()),
             is_templated: parts().any(|part| part.fixed().is_none()),
@@ -206,6 +224,9 @@ fn lines(heads: &Heads<'_>, content_type: Option<&str>, compress: Option<Compres
     };
     content_type.iter().for_each(|value| add(format_args!("Content-Type: {value}")));
     compress.iter().for_each(|value| add(format_args!("Content-Encoding: {value}")));
+    let given = |line: &str| heads.headers.iter().any(|own| values::name(own).eq_ignore_ascii_case(values::name(line)));
+    let demanded = heads.spoken.map_or(&[][..], |spoken| spoken.protocol.headers());
+    demanded.iter().filter(|line| !given(line)).for_each(|line| add(format_args!("{line}")));
     heads.headers.iter().for_each(|header| add(format_args!("{header}")));
     if !heads.keep_alive {
         add(format_args!("Connection: close"));
@@ -281,6 +302,7 @@ mod tests {
         identities: 0,
         headers: &[],
         content_type: None,
+        spoken: None,
     };
 
     #[test]
@@ -295,6 +317,7 @@ mod tests {
             identities: 2,
             headers: &headers,
             content_type: None,
+            spoken: None,
         };
         let payloads = bodies.iter().cloned().map(Payload::from).collect();
         let requests = Requests::new(&heads, payloads, None).unwrap();

@@ -5,7 +5,9 @@ use std::{
     io::{BufRead, BufReader, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     process::{Child, Command, Output, Stdio},
+    sync::mpsc::{Receiver, channel},
     thread,
+    time::Duration,
 };
 
 pub const DRIVERS: [&str; 2] = ["io_uring", "epoll"];
@@ -145,4 +147,56 @@ pub fn answering_once(answer: &'static str) -> u16 {
             stream.write_all(answer.as_bytes()).unwrap();
         }
     })
+}
+
+pub const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+/// How long a request that was answered may take to be heard of.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// A request as it arrived: its head, and as many bytes behind it as Content-Length says.
+pub struct Request {
+    pub head: String,
+    pub body: Vec<u8>,
+}
+
+impl Request {
+    fn read(reader: &mut impl BufRead) -> Option<Self> {
+        let (mut head, mut length) = (String::new(), 0);
+        while !head.ends_with("\r\n\r\n") {
+            if reader.read_line(&mut head).unwrap_or(0) == 0 {
+                return None;
+            }
+        }
+        for line in head.lines() {
+            if let Some(value) = line.strip_prefix("Content-Length: ") {
+                length = value.parse().unwrap();
+            }
+        }
+        let mut body = vec![0; length];
+        reader.read_exact(&mut body).ok()?;
+        Some(Self { head, body })
+    }
+
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+}
+
+/// A server that succeeds and hands over what it was sent.
+pub fn recording() -> (u16, Receiver<Request>) {
+    let (sender, requests) = channel();
+    let port = server(move |mut stream, _| {
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        while let Some(request) = Request::read(&mut reader) {
+            sender.send(request).unwrap();
+            if stream.write_all(OK.as_bytes()).is_err() {
+                return;
+            }
+        }
+    });
+    (port, requests)
+}
+
+pub fn heard(requests: &Receiver<Request>, count: usize) -> Vec<Request> {
+    (0..count).map(|_| requests.recv_timeout(LIMIT).expect("a request arrives")).collect()
 }

@@ -9,6 +9,7 @@ mod https;
 mod logging;
 mod measuring;
 mod outputs;
+mod protocols;
 mod shapes;
 mod targets;
 mod unix_sockets;

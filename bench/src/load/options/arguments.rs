@@ -3,14 +3,15 @@
 use super::{super::values, Format};
 use crate::{
     drivers::Choice,
-    load::{Arrivals, Compression, Condition, Course, condition::condition, values::Target},
+    load::{
+        Arrivals, Compression, Condition, Course, Protocol, condition::condition, protocols::BATCH_METRICS_MAX,
+        values::Target,
+    },
 };
 use clap::{Parser, ValueEnum};
 use reactor::listen::UnixAddress;
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
-/// Metrics of one made-up batch: a hundred times what the service takes by default.
-const BATCH_METRICS_MAX: i64 = 100_000;
 /// Requests in flight on one connection.
 const PIPELINE_MAX: u64 = 1024;
 /// Clients: as many as there are ports to connect from, which is fewer by default (net.ipv4.ip_local_port_range,
@@ -44,7 +45,7 @@ pub(super) enum Ack {
 #[derive(Debug, Parser)]
 #[command(name = "load_test", version, after_help = AFTER_HELP)]
 pub(super) struct Arguments {
-    /// Port of the server. Its /metrics gets the load.
+    /// Port of the server. Its /metrics, or the path of --protocol, gets the load.
     #[arg(conflicts_with_all = ["url", "unix_socket"])]
     pub port: Option<u16>,
     /// Concurrent connections.
@@ -123,7 +124,15 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub max_errors: Option<u64>,
 
-    /// Metrics in each request.
+    /// What the requests carry: scrapes of 200 hosts by a Prometheus node exporter, some 500 counters, gauges and
+    /// summaries of each, made up from --seed, in the bodies, content coding and headers of this protocol, and where its
+    /// servers take it. 64 bodies are made and compressed before the load and sent in turn. Their timestamps are fixed:
+    /// the last scrape is at the start of the program, so that in a long load they grow old, and come again. Text has
+    /// none. json has the same metrics as POST /metrics takes them; without --protocol, batches are of three short
+    /// metrics without timestamps, the workload of the published figures.
+    #[arg(long, value_enum, conflicts_with_all = ["body", "body_file"])]
+    pub protocol: Option<Protocol>,
+    /// Metrics in each request. Prometheus sends 2,000.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=BATCH_METRICS_MAX))]
     pub batch: u32,
     /// Batches, the random numbers of {{rand}} and Poisson arrivals are made up from this number: the same number, the
@@ -138,11 +147,13 @@ pub(super) struct Arguments {
     /// replaced.
     #[arg(long, value_name = "FILE", conflicts_with = "batch")]
     pub body_file: Option<PathBuf>,
-    /// Content-Type of the bodies [default: application/json, and application/octet-stream where a body is not UTF-8].
+    /// Content-Type of the bodies [default: that of the protocol, or application/json, and application/octet-stream where
+    /// a body is not UTF-8].
     #[arg(long, value_name = "TYPE", value_parser = values::content_type)]
     pub content_type: Option<String>,
     /// Compress each body, once before the load, and send Content-Encoding. Bodies with {{…}} are refused: to compress
-    /// one for each request would be measured as latency of the server.
+    /// one for each request would be measured as latency of the server. snappy is the block format, which remote write
+    /// has unless another is given here.
     #[arg(long, value_enum, value_name = "CODING")]
     pub compress: Option<Compression>,
     /// Spread the connections over this many distinct Authorization values [default: none is sent].
@@ -226,4 +237,6 @@ SIGHUP end the load and report what there is.
   load_test --url http://127.0.0.1:8428/api/v1/import -c 64 -d 10s --body-file lines.json
   load_test --url 'http://127.0.0.1:8080/items/{{rand 1 1000}}' -c 8 -d 10s --method PUT --body '{\"id\":{{seq}}}'
   load_test --url http://127.0.0.1:8080/upload -c 8 -d 10s --body @picture.png --content-type image/png
-  load_test 8080 -c 64 -d 10s --batch 1000 --compress zstd";
+  load_test 8080 -c 64 -d 10s --batch 1000 --compress zstd
+  load_test 8080 -c 16 -d 10s --protocol remote-write --batch 2000
+  load_test --url http://127.0.0.1:8086/write?db=telegraf -c 8 -d 10s --protocol influx --batch 5000";

@@ -10,7 +10,7 @@ use crate::{
     stats::{Counters, Document, Format, Histograms, Outcome, QueryStatus, Rejection, Shed, Stamps, unready},
     trace::{Context, Course, Request, Tracer, Traces},
 };
-use http1::{Head, HttpError, Method, Responder, Served, Status, parameters};
+use http1::{Head, HttpError, Method, Responder, Rules, Served, Status, parameters};
 use log::{AckLevel, Appender};
 use metric::BatchEncoder;
 use rate::{
@@ -655,7 +655,7 @@ impl Service {
 impl http1::Service for Service {
     type Ticket = Ticket;
 
-    fn admit(&mut self, head: &Head<'_>) -> Result<Ticket, HttpError> {
+    fn admit(&mut self, head: &Head<'_>, _rules: &mut Rules) -> Result<Ticket, HttpError> {
         self.identify(head);
         let admitted = match (head.path, head.method) {
             (path, method) if !self.is_served_here(path, method) => Err(HttpError::NotFound),

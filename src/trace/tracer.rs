@@ -259,6 +259,7 @@ mod tests {
             forwarded: Default::default(),
             x_forwarded_for: Default::default(),
             content_length: Some(7),
+            fields: Default::default(),
         }
     }
 

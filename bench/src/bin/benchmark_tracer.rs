@@ -40,6 +40,7 @@ fn head(traceparent: Option<&[u8]>) -> Head<'_> {
         forwarded: Default::default(),
         x_forwarded_for: Default::default(),
         content_length: Some(400),
+        fields: Default::default(),
     }
 }
 

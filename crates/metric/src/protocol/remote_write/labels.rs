@@ -77,12 +77,15 @@ impl Labels {
     /// Appends a label.
     #[inline]
     pub(super) fn push(&mut self, body: &[u8], name: Span, value: Span) {
-        if name.is_empty() || self.labels.len() >= self.labels_max {
+        if name.is_empty() {
             return self.reject();
         }
         // The same as no label.
         if value.is_empty() {
             return;
+        }
+        if self.labels.len() >= self.labels_max {
+            return self.reject();
         }
         if let Some(last) = self.labels.last()
             && last.name.of(body) >= name.of(body)

@@ -2,7 +2,12 @@ use super::*;
 use crate::{Decoded, Line};
 use prost::Message as _;
 
+mod conformance;
+mod differential;
+mod histograms;
+mod hostile;
 mod messages;
+mod reference;
 use messages::{v1, v2};
 
 const ARRIVAL_MS: i64 = 1_767_323_045_678;

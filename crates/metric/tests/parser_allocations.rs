@@ -1,11 +1,24 @@
-//! A batch costs no allocation once its encoder exists: counted by the allocator of this binary.
+//! A batch costs no allocation once its encoder exists, and a body of OTLP none once its decoder has grown: counted by
+//! the allocator of this binary.
 #![allow(unsafe_code)] // An allocator cannot be written without.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::hint::black_box;
 
-use metric::{BatchEncoder, Bounds};
+use metric::protocol::otlp::{Names, Options, Otlp};
+use metric::{BatchEncoder, Bounds, LineSink};
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue, any_value};
+use opentelemetry_proto::tonic::metrics::v1::exponential_histogram_data_point::Buckets;
+use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+use opentelemetry_proto::tonic::metrics::v1::summary_data_point::ValueAtQuantile;
+use opentelemetry_proto::tonic::metrics::v1::{
+    ExponentialHistogram, ExponentialHistogramDataPoint, Histogram, HistogramDataPoint, Metric, NumberDataPoint,
+    ResourceMetrics, ScopeMetrics, Sum, Summary, SummaryDataPoint, number_data_point,
+};
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use prost::Message;
 
 thread_local! {
     /// Allocations made by this thread. The test harness has threads of its own.
@@ -65,4 +78,74 @@ fn encoding_allocates_nothing() {
     assert_eq!(refused, 3);
     drop(black_box(Box::new(0)));
     assert_eq!(ALLOCATIONS.get() - before, 1, "the allocator counts");
+}
+
+#[test]
+fn decoding_otlp_allocates_nothing_in_the_steady_state() {
+    let value = |text: &str| Some(AnyValue { value: Some(any_value::Value::StringValue(text.to_owned())) });
+    let array = any_value::Value::ArrayValue(ArrayValue { values: vec![AnyValue::default(); 3] });
+    let attributes: Vec<_> =
+        [("service.name", value("api")), ("a\n", Some(AnyValue { value: Some(array) })), ("b", None)]
+            .into_iter()
+            .map(|(key, value)| KeyValue { key: key.to_owned(), value, ..Default::default() })
+            .collect();
+    let number = |value| NumberDataPoint { attributes: attributes.clone(), value, ..Default::default() };
+    let sum = Sum {
+        data_points: [Some(1), None, Some(i64::MIN)]
+            .map(|value| number(value.map(number_data_point::Value::AsInt)))
+            .into(),
+        aggregation_temporality: 1,
+        is_monotonic: true,
+    };
+    let histogram = HistogramDataPoint {
+        attributes: attributes.clone(),
+        count: 6,
+        sum: Some(0.5),
+        bucket_counts: vec![1, 2, 3],
+        explicit_bounds: vec![0.5, 1e9],
+        ..Default::default()
+    };
+    let buckets = Some(Buckets { offset: -3, bucket_counts: vec![1; 20] });
+    let exponential = ExponentialHistogramDataPoint {
+        count: 40,
+        scale: 3,
+        positive: buckets.clone(),
+        negative: buckets,
+        ..Default::default()
+    };
+    let quantile_values = vec![ValueAtQuantile { quantile: 0.5, value: f64::NAN }];
+    let summary = SummaryDataPoint { attributes: attributes.clone(), quantile_values, ..Default::default() };
+    let metrics = [
+        Data::Sum(sum),
+        Data::Histogram(Histogram { data_points: vec![histogram], aggregation_temporality: 2 }),
+        Data::ExponentialHistogram(ExponentialHistogram { data_points: vec![exponential], aggregation_temporality: 2 }),
+        Data::Summary(Summary { data_points: vec![summary] }),
+    ];
+    let metrics =
+        metrics.map(|data| Metric { name: "a.b".into(), unit: "s".into(), data: Some(data), ..Default::default() });
+    let request = ExportMetricsServiceRequest {
+        resource_metrics: vec![ResourceMetrics {
+            resource: Some(Resource { attributes: [attributes.clone(), attributes].concat(), ..Default::default() }),
+            scope_metrics: vec![ScopeMetrics { metrics: metrics.into(), ..Default::default() }],
+            ..Default::default()
+        }],
+    };
+    let (protobuf, json) = (request.encode_to_vec(), serde_json::to_vec(&request).unwrap());
+
+    let mut out = vec![0; 1 << 16];
+    for names in [Names::AsSent, Names::Prometheus] {
+        let mut otlp = Otlp::new(Bounds::default(), Options { names, job_instance: true });
+        let mut decode = || {
+            let mut sink = LineSink::new(&mut out, 0);
+            otlp.decode_protobuf(&protobuf, &mut sink).unwrap();
+            otlp.decode_json(&json, &mut sink).unwrap();
+            sink.decoded()
+        };
+        decode();
+        let before = ALLOCATIONS.get();
+        let decoded = decode();
+        assert_eq!(ALLOCATIONS.get() - before, 0);
+        assert_eq!(decoded.rejected(), 2);
+        assert!(decoded.metrics > 80, "{decoded:?}");
+    }
 }

@@ -32,7 +32,8 @@ pub const HISTOGRAM_BUCKETS_MAX: usize = 4_096;
 /// Symbols in the table of one remote write 2.0 request, at most: ten texts of its own for each of
 /// [`PROTOCOL_METRICS_MAX`] metrics, and 8 MiB of scratch. An empty one takes two bytes of a body.
 pub const SYMBOLS_MAX: usize = 1 << 20;
-/// Bytes of scratch that a core's remote write decoder keeps between bodies: 20,000 symbols, and a histogram of 500 buckets.
+/// Bytes of scratch that a core's remote write decoder keeps between bodies: 20,000 symbols, and a histogram of 500
+/// buckets.
 pub const REMOTE_WRITE_KEPT_BYTES_MAX: usize = 256 * 1024;
 /// Depth of arrays and maps within the value of an OTLP attribute, at most. Real ones have one or two levels.
 pub const OTLP_VALUE_DEPTH_MAX: usize = 16;

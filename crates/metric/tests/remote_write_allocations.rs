@@ -88,8 +88,8 @@ fn histogram() -> Vec<u8> {
     histogram
 }
 
-/// Bodies of both versions with the same series, the last of which is a histogram. In every tenth, the labels are out of
-/// order.
+/// Bodies of both versions with the same series, the last of which is a histogram. In every tenth, the labels are out
+/// of order.
 fn requests() -> (Vec<u8>, Vec<u8>) {
     let (mut v1, mut v2) = (Vec::new(), Vec::new());
     let mut symbols = vec![String::new()];

@@ -1,9 +1,9 @@
-//! Bounds of buckets and quantiles: their one text in the log, the ends of exponential buckets, and the classic series of
-//! a histogram.
+//! Bounds of buckets and quantiles: their one text in the log, the ends of exponential buckets, and the classic series
+//! of a histogram.
 //!
-//! Clients spell the same bound differently (`1`, `1.0`, `1e0`), and as a tag each spelling would be a series of its own.
-//! The text here is the one Prometheus gives `le` and `quantile`: the shortest digits that read back as the same float,
-//! with `.0` behind an integer, and an exponent from 1e+06 on and below 1e-04.
+//! Clients spell the same bound differently (`1`, `1.0`, `1e0`), and as a tag each spelling would be a series of its
+//! own. The text here is the one Prometheus gives `le` and `quantile`: the shortest digits that read back as the same
+//! float, with `.0` behind an integer, and an exponent from 1e+06 on and below 1e-04.
 
 use crate::{DecodeError, Kind, LineSink, Reject, Series, SeriesMark, Value};
 use memchr::memchr;
@@ -120,8 +120,8 @@ impl BoundText {
     }
 }
 
-/// The one text of the bound in `text`, the value of a tag `le` or `quantile`. It is `text` itself if that is so spelled,
-/// or no number.
+/// The one text of the bound in `text`, the value of a tag `le` or `quantile`. It is `text` itself if that is so
+/// spelled, or no number.
 #[inline]
 #[must_use]
 pub fn normalise_bound<'t>(text: &'t [u8], buffer: &'t mut BoundText) -> &'t [u8] {
@@ -146,8 +146,8 @@ fn is_normal(text: &[u8]) -> bool {
     is_plain && is_short && !(whole == b"0" && fraction.starts_with(b"0000"))
 }
 
-/// The end of an exponential bucket: 2^(`index` × 2^-`schema`). It is the upper end of bucket `index` in Prometheus, and
-/// of bucket `index` - 1 in OTLP, where `schema` is called scale.
+/// The end of an exponential bucket: 2^(`index` × 2^-`schema`). It is the upper end of bucket `index` in Prometheus,
+/// and of bucket `index` - 1 in OTLP, where `schema` is called scale.
 ///
 /// 2^1024, which no float is, is the greatest float, so that the bucket below it keeps an end; beyond is infinity. Ends
 /// that are too small for a float are 0.

@@ -1,16 +1,16 @@
 //! Prometheus remote write 1.0 and 2.0: series of samples and native histograms, decoded from protobuf.
 //!
 //! Sources: <https://prometheus.io/docs/specs/prw/remote_write_spec/>,
-//! <https://prometheus.io/docs/specs/prw/remote_write_spec_2_0/> and Prometheus' own receiver, which decides where the two
-//! leave something open:
+//! <https://prometheus.io/docs/specs/prw/remote_write_spec_2_0/> and Prometheus' own receiver, which decides where the
+//! two leave something open:
 //! - Labels are stored in the order of their names. A sender has to sort them, and the receiver does too: the public
 //!   conformance suite sends them in any order.
-//! - A label with an empty value is the same as none and is left out. An empty name, a name that comes twice, and a label
-//!   beyond the bounds reject the series, as does one without `__name__`.
-//! - A series that is rejected counts as many metrics as it has samples and histograms, and at least one. A histogram that
-//!   is rejected counts one; one that is stored counts as many as it has lines.
-//! - A series with neither samples nor histograms stores nothing: exemplars and metadata come so. In 2.0, one that has
-//!   none of the four is rejected, and so is one with both samples and histograms.
+//! - A label with an empty value is the same as none and is left out. An empty name, a name that comes twice, and a
+//!   label beyond the bounds reject the series, and so does the absence of `__name__`.
+//! - A series that is rejected counts as many metrics as it has samples and histograms, and at least one. A histogram
+//!   that is rejected counts one; one that is stored counts as many as it has lines.
+//! - A series with neither samples nor histograms stores nothing: exemplars and metadata come so. In 2.0, one that
+//!   has none of the four is rejected, and so is one with both samples and histograms.
 //! - Exemplars, and metadata of 1.0, are counted and not read: what they hold may be malformed. So are the references to
 //!   help and unit in 2.0.
 //! - Groups, which no version of these messages has ever had, make a body malformed.
@@ -25,9 +25,9 @@ mod v2;
 
 use super::protobuf::{Content, Message};
 use crate::limits::REMOTE_WRITE_KEPT_BYTES_MAX;
-use crate::{Bounds, DecodeError, Kind, LineSink, Reject, Series, Skip, Value};
+use crate::{Bounds, DecodeError, Kind, LineSink, Reject, Rejected, Series, Skip, Value};
 use histogram::Histogram;
-use labels::{Labels, Span};
+use labels::{Fault, Labels, Span};
 
 /// What of a body is stored, for the headers `X-Prometheus-Remote-Write-…-Written`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -82,8 +82,8 @@ impl RemoteWrite {
         self.symbols.capacity() * size_of::<Span>()
     }
 
-    /// Stores the samples and histograms of the series whose labels have been collected, or rejects them with `fault`. All
-    /// of them are read in either case, as the body is malformed if one is.
+    /// Stores the samples and histograms of the series whose labels have been collected, or rejects them all. They are
+    /// read in either case, as the body is malformed if one of them is.
     fn finish_series(
         &mut self,
         body: &[u8],
@@ -118,7 +118,9 @@ impl RemoteWrite {
         stored = sink.decoded().metrics - stored;
         written.samples += u64::from(stored - histogram_lines);
         match fault {
-            Some(reason) => sink.reject(reason, shape.metrics().max(1), at),
+            Some((reason, text)) => {
+                sink.reject_as(shape.metrics().max(1), Rejected { text, ..Rejected::new(reason, at) })
+            }
             None => Ok(()),
         }
     }
@@ -190,10 +192,15 @@ impl<'a> Shape<'a> {
     }
 
     /// The reason why no series may have this shape.
-    fn fault(&self) -> Option<Reject> {
-        let is_mixed = self.samples > 0 && self.histograms > 0;
+    fn fault(&self) -> Option<Fault> {
+        if self.version == Version::V1 {
+            return None;
+        }
+        if self.samples > 0 && self.histograms > 0 {
+            return Some((Reject::Value, "a series has both samples and histograms"));
+        }
         let is_empty = self.metrics() == 0 && self.exemplars == 0 && !self.has_metadata;
-        (self.version == Version::V2 && (is_mixed || is_empty)).then_some(Reject::Value)
+        is_empty.then_some((Reject::Value, "a series has neither samples nor histograms"))
     }
 }
 

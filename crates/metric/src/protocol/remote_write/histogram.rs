@@ -1,8 +1,8 @@
 //! Native histograms, of integers and of floats, as their classic series.
 //!
-//! A bucket is written with both of its ends unless it adjoins the one before it, so that a quantile can be told to the
-//! width of a bucket as before. Of custom bounds every one is written: these are the classic histogram that they were
-//! converted from.
+//! A bucket is written with both of its ends unless it adjoins the one before it, so that a quantile is as exact as
+//! with the native histogram. Of custom bounds every one is written: together they are the classic histogram from which
+//! they were converted.
 
 use super::super::bucket::{ClassicHistogram, exponential_bound};
 use super::super::protobuf::{Content, Field, Message, each_fixed64, each_varint, zigzag};

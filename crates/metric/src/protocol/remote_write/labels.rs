@@ -3,6 +3,9 @@
 use super::super::bucket::{BoundText, normalise_bound};
 use crate::{Bounds, Reject, Series};
 
+/// The reason why a series is rejected, and a text that is more exact.
+pub(super) type Fault = (Reject, &'static str);
+
 /// A text within the body.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Span {
@@ -44,7 +47,7 @@ pub(super) struct Labels {
     labels_max: usize,
     /// True as long as each name is above the one before it.
     are_sorted: bool,
-    fault: Option<Reject>,
+    fault: Option<&'static str>,
 }
 
 impl Labels {
@@ -68,24 +71,24 @@ impl Labels {
         self.fault = None;
     }
 
-    /// Rejects the series.
+    /// Rejects the series. The first text counts.
     #[cold]
-    pub(super) fn reject(&mut self) {
-        self.fault = Some(Reject::Tags);
+    pub(super) fn reject(&mut self, text: &'static str) {
+        self.fault = self.fault.or(Some(text));
     }
 
     /// Appends a label.
     #[inline]
     pub(super) fn push(&mut self, body: &[u8], name: Span, value: Span) {
         if name.is_empty() {
-            return self.reject();
+            return self.reject("the name of a label is empty");
         }
         // The same as no label.
         if value.is_empty() {
             return;
         }
         if self.labels.len() >= self.labels_max {
-            return self.reject();
+            return self.reject("a series has too many labels");
         }
         if let Some(last) = self.labels.last()
             && last.name.of(body) >= name.of(body)
@@ -97,14 +100,20 @@ impl Labels {
 
     /// Writes them into `series`, sorted.
     #[inline]
-    pub(super) fn write(&mut self, body: &[u8], series: &mut Series) -> Result<(), Reject> {
+    pub(super) fn write(&mut self, body: &[u8], series: &mut Series) -> Result<(), Fault> {
         series.clear();
-        if let Some(reason) = self.fault {
-            return Err(reason);
-        }
         if !self.are_sorted {
-            self.sort(body)?;
+            self.sort(body);
         }
+        if let Some(text) = self.fault {
+            return Err((Reject::Tags, text));
+        }
+        self.append_to(body, series).map_err(|reason| (reason, reason.text()))?;
+        if series.is_named() { Ok(()) } else { Err((Reject::Name, "a series has no label __name__")) }
+    }
+
+    #[inline]
+    fn append_to(&self, body: &[u8], series: &mut Series) -> Result<(), Reject> {
         for label in &self.labels {
             let (name, value) = (label.name.of(body), label.value.of(body));
             match name {
@@ -115,13 +124,15 @@ impl Labels {
                 _ => series.push_unique_tag(name, value)?,
             }
         }
-        if series.is_named() { Ok(()) } else { Err(Reject::Name) }
+        Ok(())
     }
 
     #[cold]
-    fn sort(&mut self, body: &[u8]) -> Result<(), Reject> {
+    fn sort(&mut self, body: &[u8]) {
         self.labels.sort_unstable_by(|a, b| a.name.of(body).cmp(b.name.of(body)));
         let is_repeated = self.labels.windows(2).any(|pair| pair[0].name.of(body) == pair[1].name.of(body));
-        if is_repeated { Err(Reject::Tags) } else { Ok(()) }
+        if is_repeated {
+            self.reject("the name of a label comes twice");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Remote write 2.0: `io.prometheus.write.v2.Request`, in which labels are references into a table of symbols.
 //!
-//! The table is read before the series wherever it is on the wire, as the order of fields is the sender's choice. What a
-//! body multiplies by referring to one symbol many times is bounded by the bytes reserved for its lines.
+//! The table is read before the series wherever it is on the wire, as the order of fields is the sender's choice. What
+//! a body multiplies by referring to one symbol many times is bounded by the bytes reserved for its lines.
 
 use super::super::protobuf::{Content, Message, each_varint};
 use super::labels::Span;
@@ -91,7 +91,7 @@ impl RemoteWrite {
             }
         }
         if name.is_some() {
-            self.labels.reject();
+            self.labels.reject("the references to labels are not pairs");
         }
         Ok(shape)
     }
@@ -107,7 +107,7 @@ impl RemoteWrite {
         let (symbols, labels) = (&self.symbols, &mut self.labels);
         each_varint(refs, |reference| {
             let symbol = symbols.get(low_32_bits(reference) as usize).copied().unwrap_or_else(|| {
-                labels.reject();
+                labels.reject("a reference is outside of the table of symbols");
                 Span::default()
             });
             match name.take() {

@@ -1,8 +1,8 @@
 //! The cases of the public conformance suite of receivers that are about decoding, by their names there
 //! (<https://github.com/prometheus/compliance>, `remotewrite/receiver`). The others are about HTTP.
 //!
-//! One thing is not matched: the suite asks for the number of exemplars in `X-Prometheus-Remote-Write-Exemplars-Written`,
-//! which is 0 here, as none is stored.
+//! One thing is not matched: the suite asks for the number of exemplars in the header
+//! `X-Prometheus-Remote-Write-Exemplars-Written`, which is 0 here, as none is stored.
 
 use super::messages::v1::{BucketSpan, Count, Histogram, ZeroCount};
 use super::*;

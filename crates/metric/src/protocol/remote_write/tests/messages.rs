@@ -1,5 +1,5 @@
-//! The messages of both versions for prost. Texts are bytes, as Prometheus does not check them while it decodes; exemplars
-//! and metadata of 1.0 are bytes too, as nothing within them is read.
+//! The messages of both versions for prost. Texts are bytes, as Prometheus does not check them while it decodes;
+//! exemplars and metadata of 1.0 are bytes too, as nothing within them is read.
 
 /// A field of wire type 2.
 pub(super) fn field(number: u32, bytes: &[u8]) -> Vec<u8> {

@@ -131,6 +131,11 @@ systemd *OPTIONS:
 query-duckdb *OPTIONS:
     scripts/query_duckdb.sh {{OPTIONS}}
 
+# Give the same lines to a real influxd and to the decoder of line protocol
+[group('interoperability')]
+influxd-differential *OPTIONS:
+    scripts/influxd_differential.sh {{OPTIONS}}
+
 # Post a file of batches, one a line, to a server
 [group('interoperability')]
 send-file *OPTIONS:

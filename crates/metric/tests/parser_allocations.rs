@@ -54,6 +54,35 @@ unsafe impl GlobalAlloc for CountingAllocator {
 static ALLOCATOR: CountingAllocator = CountingAllocator;
 
 #[test]
+fn decoding_line_protocol_again_allocates_nothing() {
+    use metric::protocol::influx::{Influx, Options};
+
+    let tags: String = (0..128).map(|index| format!(",k{index}=v\\ {index}")).collect();
+    let fields: Vec<_> = (0..300).map(|index| format!("f\\,{index}=.5")).collect();
+    // Escapes, other spellings of numbers, tags in any order, strings, and refusals.
+    let body = format!(
+        "cpu,cpu=cpu0,host=a usage_user=1.5,usage_idle=97i 1767323045678999999\nm{tags} {}\nm,b=1,a=2,b=3          f=t,s=\"a\nb\",g=007i 1\n#\nm f=\nm,k f=1\nm f=\"x\"y\n{} f=1\nm f=1 99999999999999999999\nm s=\"",
+        fields.join(","),
+        "n".repeat(300),
+    );
+    let mut influx = Influx::new(Bounds::default());
+    let mut out = vec![0; 1 << 20];
+    let mut decode = || {
+        let mut sink = metric::LineSink::new(&mut out, 0);
+        let options = Options { tag: Some((b"db", b"telegraf")), ..Options::default() };
+        influx.decode(body.as_bytes(), &options, &mut sink).unwrap();
+        let decoded = black_box(sink.decoded());
+        // One tag too many for 300 fields, two bounds, and four lines that do not parse.
+        assert_eq!((decoded.metrics, decoded.rejected()), (4, 300 + 2 + 4));
+        influx.trim();
+    };
+    decode();
+    let before = ALLOCATIONS.get();
+    decode();
+    assert_eq!(ALLOCATIONS.get() - before, 0);
+}
+
+#[test]
 fn encoding_allocates_nothing() {
     let tags: Vec<_> = (0..128).map(|index| format!(r#""k\u0065y{index}":"v\n""#)).collect();
     let mut bodies: Vec<String> =

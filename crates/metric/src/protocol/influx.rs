@@ -1,15 +1,15 @@
 //! InfluxDB line protocol, as versions 1 and 2 of InfluxDB take it, one point a line:
 //! `measurement[,tag=value]* field=value[,field=value]* [timestamp]`.
 //!
-//! Each numeric field of a line is a metric named `measurement_field`, or `measurement` where the field is `value`, with
-//! the tags of the line. Line protocol has no types of series, so each is a gauge. Numbers keep their digits, booleans
-//! are 1 and 0, strings are skipped and counted ([`Skip::Text`]).
+//! Each numeric field of a line is a metric named `measurement_field`, or `measurement` where the field is `value`,
+//! with the tags of the line. Line protocol has no types of series, so each is a gauge. Numbers keep their digits,
+//! booleans are 1 and 0, strings are skipped and counted ([`Skip::Text`]).
 //!
-//! What is accepted is what InfluxDB 1.6 accepts. A separator is escaped if the byte before it is a backslash; any other
-//! backslash is a backslash. A line that does not parse is rejected whole ([`Reject::Syntax`]) and the others are kept; it
-//! counts as the numeric fields read up to the fault, the faulty one included, and as 1 at least. A string that never
-//! ends takes the rest of the body. A line that parses is rejected field by field where a bound of ours or the range of
-//! timestamps does not allow it.
+//! What is accepted is what InfluxDB 1.6 accepts: `scripts/influxd_differential.sh` compares the two. A separator is
+//! escaped if the byte before it is a backslash; any other backslash is a backslash. A line that does not parse is
+//! rejected whole ([`Reject::Syntax`]) and the others are kept; it counts as the numeric fields read up to the fault,
+//! the faulty one included, and as 1 at least. A string that never ends takes the rest of the body. A line that parses
+//! is rejected field by field where a bound of ours or the range of timestamps does not allow it.
 //!
 //! Deliberate differences:
 //! - Unsigned integers (`1u`), precision `us` and lines that end with a carriage return and a line feed are accepted.
@@ -21,7 +21,10 @@
 //! - A quotation mark opens a string directly behind a field's `=` only, and nothing may stand between its end and the
 //!   next comma or space.
 //! - A comment ends with its line, whatever quotation marks it holds.
-//! - In the key of a field, `\"` is a backslash and a quotation mark.
+//! - In the key of a field, `\"` is a backslash and a quotation mark; in a measurement, `\=` is a backslash and an equals
+//!   sign. InfluxDB drops these backslashes.
+//! - Behind a backslash, a backslash escapes a separator like any other. InfluxDB takes it so in tags, ends the key of a
+//!   field there, and stores a measurement that its queries do not find.
 //!
 //! Source: <https://docs.influxdata.com/influxdb/v1/write_protocols/line_protocol_reference/>.
 

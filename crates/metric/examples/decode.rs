@@ -1,0 +1,126 @@
+//! Decodes bodies of a protocol from standard input: prints the lines of the log that each becomes, and behind them one
+//! line of JSON that says what was rejected and skipped. The scripts that compare a decoder with a reference
+//! implementation run it.
+//!
+//! usage: decode PROTOCOL [--framed] [--precision P] [--tag KEY=VALUE]
+//!
+//! With `--framed` there may be any number of bodies, each behind a line with its length in bytes; without, all input is
+//! one body. PROTOCOL is one of: influx.
+
+use std::io::{self, BufRead, Read, Write};
+
+use metric::protocol::influx::{Influx, Options, Precision};
+use metric::{Bounds, DecodeError, Decoded, LineSink, Reject, Skip};
+use serde_json::json;
+
+/// Bytes reserved for the lines of one body.
+const LINES_BYTES: usize = 64 << 20;
+/// The time of arrival of each body: 2026-01-02T03:04:05.678Z.
+const ARRIVAL_MS: i64 = 1_767_323_045_678;
+
+/// Decodes one body into a sink.
+type Decode = Box<dyn FnMut(&[u8], &mut LineSink<'_>) -> Result<(), DecodeError>>;
+
+#[derive(Default)]
+struct Arguments {
+    protocol: String,
+    is_framed: bool,
+    precision: Option<String>,
+    tag: Option<(String, String)>,
+}
+
+impl Arguments {
+    fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self, String> {
+        let mut parsed = Self { protocol: arguments.next().ok_or("no PROTOCOL is given")?, ..Self::default() };
+        while let Some(option) = arguments.next() {
+            let mut value = || arguments.next().ok_or(format!("{option} needs a value"));
+            match option.as_str() {
+                "--framed" => parsed.is_framed = true,
+                "--precision" => parsed.precision = Some(value()?),
+                "--tag" => {
+                    let tag = value()?;
+                    let (key, value) = tag.split_once('=').ok_or("--tag needs KEY=VALUE")?;
+                    parsed.tag = Some((key.to_owned(), value.to_owned()));
+                }
+                _ => return Err(format!("unknown option {option}")),
+            }
+        }
+        Ok(parsed)
+    }
+
+    fn decoder(&self) -> Result<Decode, String> {
+        match self.protocol.as_str() {
+            "influx" => self.influx(),
+            unknown => Err(format!("unknown protocol {unknown}")),
+        }
+    }
+
+    fn influx(&self) -> Result<Decode, String> {
+        let precision = match &self.precision {
+            Some(text) => Precision::of_v1(text.as_bytes()).ok_or(format!("unknown precision {text}"))?,
+            None => Precision::default(),
+        };
+        let tag = self.tag.clone();
+        let mut influx = Influx::new(Bounds::default());
+        Ok(Box::new(move |body, sink| {
+            let tag = tag.as_ref().map(|(key, value)| (key.as_bytes(), value.as_bytes()));
+            influx.decode(body, &Options { precision, tag }, sink)
+        }))
+    }
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let arguments = Arguments::parse(std::env::args().skip(1))?;
+    let mut decode = arguments.decoder()?;
+    let mut lines = vec![0; LINES_BYTES];
+    let (mut input, mut output) = (io::stdin().lock(), io::stdout().lock());
+    if !arguments.is_framed {
+        let mut body = Vec::new();
+        input.read_to_end(&mut body)?;
+        return Ok(print(&mut decode, &body, &mut lines, &mut output)?);
+    }
+    let mut length = String::new();
+    while input.read_line(&mut length)? > 0 {
+        let mut body = vec![0; length.trim_end().parse()?];
+        input.read_exact(&mut body)?;
+        print(&mut decode, &body, &mut lines, &mut output)?;
+        length.clear();
+    }
+    Ok(())
+}
+
+/// Prints the lines of a body and what else became of it.
+fn print(decode: &mut Decode, body: &[u8], lines: &mut [u8], output: &mut impl Write) -> io::Result<()> {
+    let mut sink = LineSink::new(lines, ARRIVAL_MS);
+    let result = decode(body, &mut sink);
+    let decoded = sink.decoded();
+    let report = match result {
+        Ok(()) => {
+            output.write_all(&lines[..decoded.bytes])?;
+            report(&decoded)
+        }
+        Err(error) => json!({ "error": error.to_string() }),
+    };
+    writeln!(output, "{report}")?;
+    output.flush()
+}
+
+fn report(decoded: &Decoded) -> serde_json::Value {
+    let counts = |labels: Vec<&str>, counts: &[u32]| -> serde_json::Map<_, _> {
+        let counted = labels.into_iter().zip(counts).filter(|(_, count)| **count > 0);
+        counted.map(|(label, count)| (label.to_owned(), json!(count))).collect()
+    };
+    let first = decoded.first_rejected.map(|first| {
+        json!({
+            "reason": first.reason.label(), "text": first.text,
+            "at": first.at, "offset": first.offset, "len": first.len,
+        })
+    });
+    json!({
+        "metrics": decoded.metrics,
+        "far_from_now": decoded.far_from_now,
+        "rejected": counts(Reject::ALL.iter().map(|reason| reason.label()).collect(), &decoded.rejected),
+        "skipped": counts(Skip::ALL.iter().map(|kind| kind.label()).collect(), &decoded.skipped),
+        "first_rejected": first,
+    })
+}

@@ -11,8 +11,8 @@
 //!   that is rejected counts one; one that is stored counts as many as it has lines.
 //! - A series with neither samples nor histograms stores nothing: exemplars and metadata come so. In 2.0, one that
 //!   has none of the four is rejected, and so is one with both samples and histograms.
-//! - Exemplars, and metadata of 1.0, are counted and not read: what they hold may be malformed. So are the references to
-//!   help and unit in 2.0.
+//! - Exemplars, and metadata of 1.0, are counted and not read: what they hold may be malformed. The references to help
+//!   and unit in 2.0 are not looked up.
 //! - Groups, which no version of these messages has ever had, make a body malformed.
 //!
 //! The type of a series is that of its metadata in 2.0. Without it, a name that ends in `_total` is a counter, and any

@@ -37,6 +37,9 @@ pub const SYMBOLS_MAX: usize = 1 << 20;
 pub const REMOTE_WRITE_KEPT_BYTES_MAX: usize = 256 * 1024;
 /// Depth of arrays and maps within the value of an OTLP attribute, at most. Real ones have one or two levels.
 pub const OTLP_VALUE_DEPTH_MAX: usize = 16;
+/// Bytes of tags copied for those OTLP points of a body that are rejected afterwards; beyond, it is refused. Each of
+/// 100,000 such points may have its resource's 600 bytes.
+pub const OTLP_WASTED_BYTES_MAX: usize = 64 * MIB;
 /// Bytes of each scratch buffer that an OTLP decoder keeps between bodies.
 pub const OTLP_SCRATCH_KEPT_BYTES_MAX: usize = 64 * 1024;
 /// Families of a text exposition whose type is remembered, at most; a node exporter has some 300, and a large

@@ -23,6 +23,12 @@ impl Series {
         self.spans.iter().rposition(|span| self.tags[span.key..span.key_end] == *key)
     }
 
+    /// Bytes of the name and the tags as the log has them.
+    #[must_use]
+    pub fn spelled_bytes(&self) -> usize {
+        self.name.len() + self.tags.len()
+    }
+
     /// Becomes a copy of `other`, without the tags whose indices are in `left_out`, in ascending order.
     pub fn copy_without(&mut self, other: &Self, left_out: &[usize]) {
         self.clear();

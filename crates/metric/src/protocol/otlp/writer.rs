@@ -2,11 +2,11 @@
 //!
 //! The tags of a resource are spelled once and stay at the front of one [`Series`]; a point's are appended and taken
 //! back. If a point overrides a tag of its resource, which is rare, its series is a copy without the overridden one,
-//! made only once it is clear that the point is stored, so that the copy is never larger than the lines it is made for.
+//! never larger than the lines it is made for. What is copied for points that are then rejected is bounded.
 
 use super::histogram::{BucketCounts, Target};
 use super::{Names, Options, names};
-use crate::limits::{HISTOGRAM_BUCKETS_MAX, OTLP_SCRATCH_KEPT_BYTES_MAX};
+use crate::limits::{HISTOGRAM_BUCKETS_MAX, OTLP_SCRATCH_KEPT_BYTES_MAX, OTLP_WASTED_BYTES_MAX};
 use crate::{Bounds, DecodeError, Kind, LineSink, Reject, Series, SeriesMark, Value};
 
 /// The reason why a point is not stored.
@@ -179,6 +179,10 @@ pub(super) struct Writer {
     /// Data points up to now.
     points: usize,
     rejected_points: u64,
+    /// The series of the present point is `copy`.
+    is_copied: bool,
+    /// Bytes of copies that were made for points which were rejected after all.
+    wasted_bytes: usize,
 }
 
 impl Writer {
@@ -204,6 +208,8 @@ impl Writer {
             numbers: PointNumbers::default(),
             points: 0,
             rejected_points: 0,
+            is_copied: false,
+            wasted_bytes: 0,
         }
     }
 
@@ -254,6 +260,7 @@ impl Writer {
     pub fn begin_body(&mut self) {
         self.points = 0;
         self.rejected_points = 0;
+        self.wasted_bytes = 0;
     }
 
     // ---- a resource ----
@@ -491,6 +498,7 @@ impl Writer {
         sink: &mut LineSink<'_>,
         write: impl FnOnce(&mut Self, &mut LineSink<'_>) -> Result<(), PointError>,
     ) -> Result<(), DecodeError> {
+        self.is_copied = false;
         let result = match self.point_reject {
             Some(reason) => Err(PointError::Reject(reason)),
             None => write(self, sink),
@@ -499,6 +507,12 @@ impl Writer {
             Ok(()) => Ok(()),
             Err(PointError::Reject(reason)) => {
                 self.rejected_points += 1;
+                if self.is_copied {
+                    self.wasted_bytes += self.copy.spelled_bytes();
+                    if self.wasted_bytes > OTLP_WASTED_BYTES_MAX {
+                        return Err(DecodeError::TooLarge);
+                    }
+                }
                 sink.reject(reason, 1, self.points)
             }
             Err(PointError::Body(error)) => Err(error),
@@ -519,6 +533,7 @@ impl Writer {
         if self.overridden.is_empty() {
             return Ok((&mut self.series, &self.numbers));
         }
+        self.is_copied = true;
         self.overridden.sort_unstable();
         self.copy.copy_without(&self.series, &self.overridden);
         Ok((&mut self.copy, &self.numbers))

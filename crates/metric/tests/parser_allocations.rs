@@ -1,5 +1,5 @@
-//! A batch costs no allocation once its encoder exists, and a body of OTLP none once its decoder has grown: counted by
-//! the allocator of this binary.
+//! A batch costs no allocation once its encoder exists, and a body of OTLP or text none once its decoder has grown:
+//! counted by the allocator of this binary.
 #![allow(unsafe_code)] // An allocator cannot be written without.
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -7,6 +7,7 @@ use std::cell::Cell;
 use std::hint::black_box;
 
 use metric::protocol::otlp::{Names, Options, Otlp};
+use metric::protocol::text;
 use metric::{BatchEncoder, Bounds, LineSink};
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue, any_value};
@@ -177,4 +178,33 @@ fn decoding_otlp_allocates_nothing_in_the_steady_state() {
         assert_eq!(decoded.rejected(), 2);
         assert!(decoded.metrics > 80, "{decoded:?}");
     }
+}
+
+#[test]
+fn decoding_text_again_allocates_nothing() {
+    let families: String = (0..300).map(|index| format!("# TYPE family_{index} counter\n")).collect();
+    let samples: String = (0..300)
+        .map(|index| format!("family_{index}{{le=\"1\",a=\"x\\n\\\"\",\"b.c\"=\"y\"}} {index}e1 1767323045678\n"))
+        .collect();
+    // Types found among many, escapes, quoted names, and refusals.
+    let body = format!("{families}{samples}{{\"quoted.name\"}} 0x1\nbad{{\nfamily_1_total NaN\n");
+    let open_metrics = format!("{families}m_total{{a=\"x\"}} 1 1.5 # {{t=\"\\n\"}} 2\n# EOF\n");
+    let labels = [(b"job".to_vec(), b"j".to_vec())];
+    let mut decoder = text::Text::new(Bounds::default());
+    let mut out = vec![0; 1 << 20];
+    let mut decode = || {
+        for (body, format) in [(&body, text::Format::Prometheus), (&open_metrics, text::Format::OpenMetrics)] {
+            let mut sink = LineSink::new(&mut out, 0);
+            decoder.decode(body.as_bytes(), &text::Options { format, labels: &labels }, &mut sink).unwrap();
+            let decoded = black_box(sink.decoded());
+            assert_eq!(
+                (decoded.metrics, decoded.rejected()),
+                if format == text::Format::Prometheus { (301, 2) } else { (1, 0) }
+            );
+        }
+    };
+    decode();
+    let before = ALLOCATIONS.get();
+    decode();
+    assert_eq!(ALLOCATIONS.get() - before, 0);
 }

@@ -12,17 +12,23 @@ const BASE64: &str = "@base64";
 /// a query. `job` comes first. A label's name with `@base64` behind it has a value in base64url, with or without
 /// padding, so that `=` is an empty one. The names are those of the classic syntax, and none begins with `__`. Of a
 /// repeated label the last value counts, but the first of `job`, as with the push gateway; unlike there, a value may
-/// hold `%2F`, and must be UTF-8. One slash at the end is ignored.
+/// hold `%2F`, and must be UTF-8. A slash at the end is ignored behind the job, and makes an empty value behind a
+/// label's name.
 ///
 /// # Errors
 /// What is wrong, in words for the client.
 pub fn group_labels(path: &str) -> Result<Labels, &'static str> {
     let path = path.strip_prefix("/metrics/").ok_or("the path does not begin with /metrics/job")?;
-    let mut segments = path.strip_suffix('/').unwrap_or(path).split('/');
+    let mut segments = path.split('/').peekable();
     let mut labels = Labels::new();
+    let mut pairs = 0;
     while let Some(name) = segments.next() {
+        if pairs == 1 && name.is_empty() && segments.peek().is_none() {
+            break;
+        }
+        pairs += 1;
         let value = segments.next().ok_or("a grouping label has no value")?;
-        if name.is_empty() || value.is_empty() {
+        if name.is_empty() || (value.is_empty() && segments.peek().is_some()) {
             return Err("a part of the path is empty: write an empty value as name@base64/=");
         }
         let name = percent_decode(name)?;
@@ -132,6 +138,7 @@ mod tests {
             ("/metrics/job/titan/name@base64/zqDPgc6_zrzOt864zrXPjc-C", &[("job", "titan"), ("name", "Προμηθεύς")]),
             ("/metrics/job@base64/YQ==/l%40base64/Yg", &[("job", "a"), ("l", "b")]),
             ("/metrics/job/a/l/1/l/2/job/b", &[("job", "a"), ("l", "2")]),
+            ("/metrics/job/a/l/", &[("job", "a"), ("l", "")]),
             ("/metrics/job/a/l/x%2fy+z", &[("job", "a"), ("l", "x/y+z")]),
         ] {
             let expected: Vec<_> = expected.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
@@ -151,7 +158,8 @@ mod tests {
             "/metrics/job@base64/=",
             "/metrics/instance/i/job/j",
             "/metrics/job/j/l",
-            "/metrics/job/j/l/",
+            "/metrics/job/j/l/x/",
+            "/metrics/job/j/job/k/",
             "/metrics/job/j/l//m/n",
             "/metrics/job/j/__l/x",
             "/metrics/job/j/a.b/x",

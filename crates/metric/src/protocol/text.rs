@@ -13,7 +13,8 @@
 //! - Values: the numbers of Go's `ParseFloat` without hexadecimal ones and underscores, as Prometheus has it. A number
 //!   that is one in JSON too keeps its digits.
 //! - Labels: one with an empty value is no label at all, in Prometheus' data model. A repeated label, and `__name__`,
-//!   is [`Reject::Tags`]. A backslash before any other character than `\`, `"` and `n` is a backslash.
+//!   is [`Reject::Tags`]; repeats that are empty or replaced by a label of the request are not noticed. A backslash
+//!   before any other character than `\`, `"` and `n` is a backslash.
 //! - Types: samples of histograms, summaries and OpenMetrics' types belong to the family that a `# TYPE` line names:
 //!   first the last one, then the one of their very name, then the one of their name without its suffix.
 //! - OpenMetrics: exemplars are checked, dropped and counted ([`Skip::Exemplar`]), and so are the `_created` samples of

@@ -136,6 +136,11 @@ query-duckdb *OPTIONS:
 influxd-differential *OPTIONS:
     scripts/influxd_differential.sh {{OPTIONS}}
 
+# Give the same expositions to a push gateway, promtool and prometheus_client and to the decoder of text
+[group('interoperability')]
+text-differential *OPTIONS:
+    scripts/text_differential.sh {{OPTIONS}}
+
 # Post a file of batches, one a line, to a server
 [group('interoperability')]
 send-file *OPTIONS:

@@ -5,11 +5,12 @@
 //! usage: decode PROTOCOL [--framed] [--precision P] [--tag KEY=VALUE]
 //!
 //! With `--framed` there may be any number of bodies, each behind a line with its length in bytes; without, all input is
-//! one body. PROTOCOL is one of: influx.
+//! one body. PROTOCOL is one of: influx, text, openmetrics, pushgateway. The first line of a body for pushgateway is its path.
 
 use std::io::{self, BufRead, Read, Write};
 
 use metric::protocol::influx::{Influx, Options, Precision};
+use metric::protocol::text::{self, Format, Labels, Text, group_labels};
 use metric::{Bounds, DecodeError, Decoded, LineSink, Reject, Skip};
 use serde_json::json;
 
@@ -51,8 +52,18 @@ impl Arguments {
     fn decoder(&self) -> Result<Decode, String> {
         match self.protocol.as_str() {
             "influx" => self.influx(),
+            "text" => Ok(self.text(Format::Prometheus)),
+            "openmetrics" => Ok(self.text(Format::OpenMetrics)),
+            "pushgateway" => Ok(push_gateway()),
             unknown => Err(format!("unknown protocol {unknown}")),
         }
+    }
+
+    fn text(&self, format: Format) -> Decode {
+        let label = |(key, value): &(String, String)| (key.clone().into_bytes(), value.clone().into_bytes());
+        let labels: Labels = self.tag.iter().map(label).collect();
+        let mut text = Text::new(Bounds::default());
+        Box::new(move |body, sink| text.decode(body, &text::Options { format, labels: &labels }, sink))
     }
 
     fn influx(&self) -> Result<Decode, String> {
@@ -67,6 +78,17 @@ impl Arguments {
             influx.decode(body, &Options { precision, tag }, sink)
         }))
     }
+}
+
+fn push_gateway() -> Decode {
+    let mut text = Text::new(Bounds::default());
+    Box::new(move |request, sink| {
+        let end = request.iter().position(|&byte| byte == b'\n').unwrap_or(request.len());
+        let (path, body) = (&request[..end], request.get(end + 1..).unwrap_or_default());
+        let labels = std::str::from_utf8(path).map_err(|_| "the path is not UTF-8").and_then(group_labels);
+        let labels = labels.map_err(|text| DecodeError::Malformed { byte: 0, text })?;
+        text.decode(body, &text::Options { format: Format::Prometheus, labels: &labels }, sink)
+    })
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -1,7 +1,10 @@
-//! Decompression of bodies: gzip (RFC 1952) and zstd (RFC 8878), any number of members or frames up to a bound.
+//! Decompression of bodies: gzip (RFC 1952) and zstd (RFC 8878), any number of members or frames up to a bound; zlib
+//! (RFC 1950), which is what `deflate` names (some clients send raw deflate under that name, which is refused as
+//! corrupt); and one block of snappy (its `format_description.txt`, not the framing format).
 //!
 //! One decoder a core, its state and its output used again for every body. The output never grows past the bound of a
-//! body plus the one byte that shows it to be over, whatever the input promises.
+//! body plus the one byte that shows it to be over, whatever the input promises. A block of snappy states its length:
+//! it is checked, and paid for, before memory is reserved.
 
 use flate2::{Crc, Decompress, FlushDecompress, Status};
 use zstd::zstd_safe::zstd_sys::ZSTD_ErrorCode;
@@ -18,6 +21,10 @@ const STEP_BYTES: usize = 64 * KIB;
 /// Bytes that the beginning of a member or a frame counts as: one costs time even when it is empty.
 const MEMBER_COST_BYTES: usize = KIB;
 
+/// Bytes that one byte of a block of snappy decompresses to, at most: a copy of 64 bytes takes 3. A block that states
+/// more is corrupt, and shown to be so before memory is reserved for it.
+const SNAPPY_RATIO_MAX: usize = 64_usize.div_ceil(3);
+
 /// gzip flags (RFC 1952, 2.3.1).
 const FLAG_HEADER_CRC: u8 = 1 << 1;
 const FLAG_EXTRA: u8 = 1 << 2;
@@ -27,7 +34,7 @@ const FLAGS_RESERVED: u8 = 0b1110_0000;
 
 /// Decompresses one body at a time.
 pub(super) struct ContentDecoder {
-    /// Raw deflate: resetting a decoder that reads the gzip header by itself would allocate its state anew.
+    /// Raw deflate, and zlib: resetting a decoder that reads the gzip header by itself would allocate its state anew.
     inflate: Decompress,
     zstd: DCtx<'static>,
     output: Output,
@@ -67,6 +74,15 @@ impl Output {
         }
         let end = self.memory.len().min(self.filled + STEP_BYTES).min(self.bytes_max + 1);
         &mut self.memory[self.filled..end]
+    }
+
+    /// Space for all of the content, which is `bytes` long.
+    fn whole(&mut self, bytes: usize) -> &mut [u8] {
+        if self.memory.len() < bytes {
+            self.memory.reserve_exact(bytes - self.memory.len());
+            self.memory.resize(bytes, 0);
+        }
+        &mut self.memory[..bytes]
     }
 
     /// Takes in `bytes` of the space, and has them paid for.
@@ -118,6 +134,8 @@ impl ContentDecoder {
             Coding::Identity => return Ok(body),
             Coding::Gzip => self.gunzip(body, charge)?,
             Coding::Zstd => self.unzstd(body, charge)?,
+            Coding::Deflate => self.unzlib(body, charge)?,
+            Coding::Snappy => self.unsnappy(body, charge)?,
         }
         Ok(&self.output.memory[..self.output.filled])
     }
@@ -157,7 +175,7 @@ impl ContentDecoder {
             self.output.begin_member()?;
             input = after_gzip_header(input).ok_or(HttpError::ContentCorrupt)?;
             let content_start = self.output.filled;
-            input = self.inflate_member(input, charge)?;
+            input = self.inflate_stream(input, false, charge)?;
             let content = &self.output.memory[content_start..self.output.filled];
             let mut crc = Crc::new();
             crc.update(content);
@@ -172,9 +190,42 @@ impl ContentDecoder {
         }
     }
 
-    /// Inflates one deflate stream and returns what follows it.
-    fn inflate_member<'a>(&mut self, mut input: &'a [u8], charge: Charge<'_>) -> Result<&'a [u8], HttpError> {
-        self.inflate.reset(false);
+    /// One stream of zlib, with nothing behind it. The inflater checks its checksum.
+    fn unzlib(&mut self, body: &[u8], charge: Charge<'_>) -> Result<(), HttpError> {
+        self.output.begin_member()?;
+        let behind = self.inflate_stream(body, true, charge)?;
+        if behind.is_empty() { Ok(()) } else { Err(HttpError::ContentCorrupt) }
+    }
+
+    fn unsnappy(&mut self, body: &[u8], charge: Charge<'_>) -> Result<(), HttpError> {
+        self.output.begin_member()?;
+        let bytes = match snap::raw::decompress_len(body) {
+            Ok(bytes) => bytes,
+            Err(snap::Error::TooBig { .. }) => return Err(HttpError::ContentTooLarge),
+            Err(_) => return Err(HttpError::ContentCorrupt),
+        };
+        if bytes > self.output.bytes_max {
+            return Err(HttpError::ContentTooLarge);
+        }
+        if bytes.div_ceil(SNAPPY_RATIO_MAX) > body.len() {
+            return Err(HttpError::ContentCorrupt);
+        }
+        // Before the work, which cannot be interrupted: the length is known. A block that turns out to be corrupt has
+        // cost as much.
+        charge((bytes + self.output.cost_bytes()).min(self.output.bytes_max))?;
+        self.output.filled = bytes;
+        let made = snap::raw::Decoder::new().decompress(body, self.output.whole(bytes));
+        if made == Ok(bytes) { Ok(()) } else { Err(HttpError::ContentCorrupt) }
+    }
+
+    /// Inflates one deflate stream, in a frame of zlib or raw, and returns what follows it.
+    fn inflate_stream<'a>(
+        &mut self,
+        mut input: &'a [u8],
+        is_zlib: bool,
+        charge: Charge<'_>,
+    ) -> Result<&'a [u8], HttpError> {
+        self.inflate.reset(is_zlib);
         loop {
             let space = self.output.space();
             let (taken_before, made_before) = (self.inflate.total_in(), self.inflate.total_out());

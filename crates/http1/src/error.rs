@@ -169,7 +169,7 @@ impl HttpError {
             Self::ContentCoding => (
                 S::UnsupportedMediaType,
                 "content_coding",
-                "the supported content codings are gzip and zstd, one at a time",
+                "the supported content codings are gzip, zstd, deflate and snappy, one at a time",
             ),
             Self::ContentCorrupt => (S::BadRequest, "content_corrupt", "the body does not decompress"),
             Self::ContentMembers => (S::BadRequest, "content_members", "the body has too many compressed members"),

@@ -43,6 +43,10 @@ pub(super) enum Coding {
     Identity,
     Gzip,
     Zstd,
+    /// zlib (RFC 1950), as RFC 9110, 8.4.1.2 has it.
+    Deflate,
+    /// The block format, as remote write has it. It is no registered coding.
+    Snappy,
 }
 
 /// What the Connection fields ask for.
@@ -112,6 +116,10 @@ pub(super) fn add_coding(so_far: Option<Coding>, value: &[u8]) -> Option<Coding>
             Coding::Gzip
         } else if name.eq_ignore_ascii_case(b"zstd") {
             Coding::Zstd
+        } else if name.eq_ignore_ascii_case(b"deflate") {
+            Coding::Deflate
+        } else if name.eq_ignore_ascii_case(b"snappy") {
+            Coding::Snappy
         } else if name.is_empty() || name.eq_ignore_ascii_case(b"identity") {
             // A list may have empty elements (RFC 9110, 5.6.1), and an empty one is what some clients send for no
             // coding.
@@ -210,6 +218,8 @@ mod tests {
         assert_eq!(one("gzip"), Some(Coding::Gzip));
         assert_eq!(one("X-GZip"), Some(Coding::Gzip));
         assert_eq!(one("identity, zstd"), Some(Coding::Zstd));
+        assert_eq!(one("Deflate"), Some(Coding::Deflate));
+        assert_eq!(one("snappy"), Some(Coding::Snappy));
         assert_eq!(one("Identity"), Some(Coding::Identity));
         for nothing in ["", " ", ",", "identity", ", identity,", "identity, identity"] {
             assert_eq!(one(nothing), Some(Coding::Identity), "{nothing:?}");
@@ -218,7 +228,9 @@ mod tests {
             assert_eq!(one(gzip), Some(Coding::Gzip), "{gzip}");
             assert_eq!(add_coding(one(gzip), b""), Some(Coding::Gzip), "an empty field behind {gzip}");
         }
-        for unserved in ["br", "deflate", "gzip, gzip", "gzip, zstd", "gzip;q=1", "gzip zstd"] {
+        for unserved in
+            ["br", "x-snappy-framed", "gzip, gzip", "gzip, zstd", "snappy, deflate", "gzip;q=1", "gzip zstd"]
+        {
             assert_eq!(one(unserved), None, "{unserved}");
         }
         assert_eq!(add_coding(one("gzip"), b"gzip"), None);

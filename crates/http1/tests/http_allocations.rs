@@ -97,6 +97,12 @@ fn requests() -> Vec<(&'static str, Vec<u8>)> {
         encoder.finish().unwrap()
     };
     let zstd = |content: &[u8]| zstd::bulk::compress(content, 3).unwrap();
+    let deflate = |content: &[u8]| {
+        let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
+        encoder.write_all(content).unwrap();
+        encoder.finish().unwrap()
+    };
+    let snappy = |content: &[u8]| snap::raw::Encoder::new().compress_vec(content).unwrap();
     let chunked = |content: &[u8]| {
         let mut bytes = b"POST /metrics HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
         for chunk in content.chunks(1000) {
@@ -114,6 +120,10 @@ fn requests() -> Vec<(&'static str, Vec<u8>)> {
         ("gzip, large", post("/metrics", "Content-Encoding: gzip\r\n", &gzip(&large))),
         ("zstd", post("/metrics", "Content-Encoding: zstd\r\n", &zstd(&batch))),
         ("zstd, large", post("/metrics", "Content-Encoding: zstd\r\n", &zstd(&large))),
+        ("deflate", post("/metrics", "Content-Encoding: deflate\r\n", &deflate(&batch))),
+        ("deflate, large", post("/metrics", "Content-Encoding: deflate\r\n", &deflate(&large))),
+        ("snappy", post("/metrics", "Content-Encoding: snappy\r\n", &snappy(&batch))),
+        ("snappy, large", post("/metrics", "Content-Encoding: snappy\r\n", &snappy(&large))),
         ("chunked", chunked(&batch)),
         ("chunked, large", chunked(&large)),
         ("refused by its head", post("/limited", "", &batch)),

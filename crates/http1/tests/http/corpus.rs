@@ -1,7 +1,7 @@
 //! Byte streams with the statuses they must get. A case that leaves the connection open is followed by one more request,
 //! so a wrong idea of where a request ends shows as a wrong status.
 
-use super::owner::{BODY_BYTES_MAX, chunked, gzip, post, zstd};
+use super::owner::{BODY_BYTES_MAX, chunked, deflate, gzip, post, snappy, zstd};
 use http1::limits::{HEAD_BYTES_MAX, HEADERS_MAX};
 
 pub struct Case {
@@ -104,6 +104,8 @@ pub fn requests() -> Vec<Case> {
         open("HEAD", "HEAD /x HTTP/1.1\r\nHost: a\r\n\r\n", &[200]),
         open("gzip", post("/m", "Content-Encoding: gzip\r\n", &gzip(b"hello hello hello")), &[200]),
         open("zstd", post("/m", "Content-Encoding: zstd\r\n", &zstd(b"hello hello hello")), &[200]),
+        open("deflate", post("/m", "Content-Encoding: deflate\r\n", &deflate(b"hello hello hello")), &[200]),
+        open("snappy", post("/m", "Content-Encoding: snappy\r\n", &snappy(b"hello hello hello")), &[200]),
         open("not gzip", post("/m", "Content-Encoding: gzip\r\n", b"hello"), &[400]),
         open("brotli", post("/m", "Content-Encoding: br\r\n", b"hello"), &[415]),
         open("two codings", post("/m", "Content-Encoding: gzip\r\nContent-Encoding: gzip\r\n", b"hello"), &[415]),

@@ -277,6 +277,19 @@ pub fn zstd(content: &[u8]) -> Vec<u8> {
     zstd::bulk::compress(content, 3).unwrap()
 }
 
+/// A stream of zlib, which `deflate` names.
+pub fn deflate(content: &[u8]) -> Vec<u8> {
+    use std::io::Write;
+    let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(content).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// A block of snappy.
+pub fn snappy(content: &[u8]) -> Vec<u8> {
+    snap::raw::Encoder::new().compress_vec(content).unwrap()
+}
+
 /// A POST with a Content-Length. `fields` are whole lines.
 pub fn post(path: &str, fields: &str, body: &[u8]) -> Vec<u8> {
     let mut bytes =

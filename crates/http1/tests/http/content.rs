@@ -6,9 +6,9 @@ use super::owner::{BODY_BYTES_MAX, Owner, POOR_BYTES, deflate, gzip, post, snapp
 use http1::limits::{BODY_BYTES_CAP, CONTENT_MEMBERS_MAX, DECODED_KEPT_BYTES_MAX};
 
 const MIB: usize = 1024 * 1024;
+type Compress = fn(&[u8]) -> Vec<u8>;
 /// The codings and what compresses by them.
-const CODINGS: [(&str, fn(&[u8]) -> Vec<u8>); 4] =
-    [("gzip", gzip), ("zstd", zstd), ("deflate", deflate), ("snappy", snappy)];
+const CODINGS: [(&str, Compress); 4] = [("gzip", gzip), ("zstd", zstd), ("deflate", deflate), ("snappy", snappy)];
 
 fn send(coding: &str, body: &[u8]) -> Owner {
     whole(&post("/m", &format!("Content-Encoding: {coding}\r\n"), body))

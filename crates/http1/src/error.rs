@@ -7,124 +7,167 @@ use std::fmt;
 const BODY_TOO_LARGE: &str = "the body is over --max-body, or over --rate-limit-bytes if that is less";
 const CONTENT_TOO_LARGE: &str = "the body is over --max-body decompressed, or over --rate-limit-bytes if that is less";
 
-/// Why a request was refused. The first part is found by this room, the second is said by the service.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum HttpError {
+/// Declares the errors with status, name and text, and an index for each.
+macro_rules! errors {
+    ($(#[$enum_doc:meta])* $name:ident {
+        $($(#[$doc:meta])* $variant:ident $(($inner:ty))? $({ $($(#[$field_doc:meta])* $field:ident: $type:ty,)* })?
+            => $status:ident, $reason:literal, $text:expr;)*
+    }) => {
+        $(#[$enum_doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum $name {
+            $($(#[$doc])* $variant $(($inner))? $({ $($(#[$field_doc])* $field: $type,)* })?,)*
+        }
+
+        /// The errors without what they carry: their discriminants are indices.
+        enum Row { $($variant,)* Content }
+
+        /// Every reason that a request is refused for, with its status: that of each error, at its
+        /// [`HttpError::index`], and [`CONTENT_INDEX`].
+        pub const REASONS: [(&str, Status); Row::Content as usize + 1] =
+            [$(($reason, Status::$status),)* ("content_invalid", Status::BadRequest)];
+
+        impl $name {
+            /// The place of this error in [`REASONS`].
+            #[inline]
+            #[must_use]
+            pub const fn index(self) -> usize {
+                match self { $(Self::$variant { .. } => Row::$variant as usize,)* }
+            }
+
+            /// The text for the peer, but for what the error carries itself.
+            const fn fixed_text(self) -> &'static str {
+                match self { $(Self::$variant { .. } => $text,)* }
+            }
+        }
+    };
+}
+
+/// The place in [`REASONS`] of content that the service refuses with a text of its own
+/// ([`Responder::refuse_content`](super::Responder::refuse_content)).
+pub const CONTENT_INDEX: usize = Row::Content as usize;
+
+errors! {
+/// The reason why a request was refused. The first part is found by this crate, the second is reported by the service.
+HttpError {
     /// A line of the head ends with a bare LF, or a CR stands alone before the request line.
-    LineEnd,
+    LineEnd => BadRequest, "line_end", "a line of the request does not end with CR LF";
     /// More empty lines before the request line than are skipped.
-    LeadingLines,
+    LeadingLines => BadRequest, "leading_lines", "too many empty lines before the request line";
     /// The request line is not `method SP target SP version`.
-    RequestLine,
+    RequestLine => BadRequest, "request_line", "the request line is malformed";
     /// An HTTP version other than 1.0 and 1.1.
-    Version,
+    Version => VersionNotSupported, "version", "only HTTP/1.0 and HTTP/1.1 are supported";
     /// An absolute target without a host.
-    Target,
+    Target => BadRequest, "target", "the request target has no host";
     /// A header field that breaks the grammar: folded, no colon, space before it, control bytes.
-    Field,
+    Field => BadRequest, "field", "a header field is malformed";
     /// HTTP/1.1 without Host.
-    HostMissing,
+    HostMissing => BadRequest, "host_missing", "the Host field is missing";
     /// More than one Host.
-    HostRepeated,
+    HostRepeated => BadRequest, "host_repeated", "the Host field is repeated";
     /// Host is not `host [":" port]`.
-    HostInvalid,
+    HostInvalid => BadRequest, "host_invalid", "the Host field is malformed";
     /// More than one Content-Length, even of the same value.
-    LengthRepeated,
+    LengthRepeated => BadRequest, "length_repeated", "the Content-Length field is repeated";
     /// Content-Length is not a plain number of at most 19 digits.
-    LengthInvalid,
+    LengthInvalid => BadRequest, "length_invalid", "the Content-Length field is not a number";
     /// Content-Length and Transfer-Encoding in one request.
-    LengthAndCoding,
+    LengthAndCoding => BadRequest, "length_and_coding", "Content-Length and Transfer-Encoding are mutually exclusive";
     /// Transfer-Encoding in HTTP/1.0.
-    TransferCodingOld,
+    TransferCodingOld => BadRequest, "transfer_coding_old", "Transfer-Encoding does not exist in HTTP/1.0";
     /// Transfer-Encoding in which `chunked` is repeated, not last or has parameters, or with an empty element.
-    TransferCodingInvalid,
+    TransferCodingInvalid => BadRequest, "transfer_coding_invalid", "the Transfer-Encoding field is malformed";
     /// A transfer coding other than `chunked`.
-    TransferCodingUnknown,
+    TransferCodingUnknown => NotImplemented, "transfer_coding_unknown", "the only supported transfer coding is chunked";
     /// More than one Authorization.
-    AuthorizationRepeated,
+    AuthorizationRepeated => BadRequest, "authorization_repeated", "the Authorization field is repeated";
     /// The head is over `HEAD_BYTES_MAX`.
-    HeadTooLarge,
+    HeadTooLarge => HeaderFieldsTooLarge, "head_too_large", "the head of the request is too large";
     /// The head has more than `HEADERS_MAX` fields.
-    TooManyFields,
+    TooManyFields => HeaderFieldsTooLarge, "too_many_fields", "too many header fields";
     /// The body is over its bound, as announced or as received.
-    BodyTooLarge,
+    BodyTooLarge => ContentTooLarge, "body_too_large", BODY_TOO_LARGE;
     /// A chunk's size line is not a hexadecimal number and well-formed extensions.
-    ChunkSize,
+    ChunkSize => BadRequest, "chunk_size", "the size line of a chunk is malformed";
     /// A chunk's size line, or all extensions of one body, are over their bound.
-    ChunkLineTooLong,
+    ChunkLineTooLong => BadRequest, "chunk_line_too_long", "the size line of a chunk is too long";
     /// A chunk's data is not followed by CR LF.
-    ChunkEnd,
+    ChunkEnd => BadRequest, "chunk_end", "a chunk does not end where its size says";
     /// A trailer field that breaks the grammar.
-    Trailer,
+    Trailer => BadRequest, "trailer", "a trailer field is malformed";
     /// The trailer section is over `TRAILER_BYTES_MAX`.
-    TrailerTooLarge,
+    TrailerTooLarge => HeaderFieldsTooLarge, "trailer_too_large", "the trailer section is too large";
     /// A content coding other than gzip, zstd and identity, or more than one.
-    ContentCoding,
+    ContentCoding =>
+        UnsupportedMediaType, "content_coding", "the supported content codings are gzip and zstd, one at a time";
     /// The body does not decompress: corrupt, truncated, or with bytes after its end.
-    ContentCorrupt,
+    ContentCorrupt => BadRequest, "content_corrupt", "the body does not decompress";
     /// More members or frames in one body than `CONTENT_MEMBERS_MAX`.
-    ContentMembers,
+    ContentMembers => BadRequest, "content_members", "the body has too many compressed members";
     /// A zstd frame asks for a window over `ZSTD_WINDOW_LOG_MAX`.
-    ContentWindow,
+    ContentWindow => ContentTooLarge, "content_window", "the zstd window is over 8 MiB";
     /// The body is over its bound once decompressed.
-    ContentTooLarge,
+    ContentTooLarge => ContentTooLarge, "content_too_large", CONTENT_TOO_LARGE;
     /// All connections together hold `HELD_BYTES_MAX` of memory.
-    BodiesFull,
+    BodiesFull => ServiceUnavailable, "bodies_full", "too much data is being received";
     /// The head took too long.
-    HeadTimeout,
+    HeadTimeout => RequestTimeout, "head_timeout", "the head of the request took too long";
     /// The body took too long.
-    BodyTimeout,
+    BodyTimeout => RequestTimeout, "body_timeout", "the body of the request took too long";
 
     /// No PROXY protocol header, where one is due.
-    ProxyHeaderMissing,
+    ProxyHeaderMissing => BadRequest, "proxy_header_missing", "a PROXY protocol header is required before the request";
     /// A PROXY protocol header that is malformed, too long, or of another checksum.
-    ProxyHeaderInvalid,
+    ProxyHeaderInvalid => BadRequest, "proxy_header_invalid", "the PROXY protocol header is invalid";
     /// A PROXY protocol header, where none is due.
-    ProxyHeaderUnexpected,
+    ProxyHeaderUnexpected =>
+        BadRequest, "proxy_header_unexpected", "a PROXY protocol header is not accepted from this address";
     /// Something in the request that the service cannot take, such as an unknown `?ack=`.
-    BadRequest(&'static str),
+    BadRequest(&'static str) => BadRequest, "bad_request", "";
     /// A body of another media type than the one that is served.
-    MediaType(&'static str),
+    MediaType(&'static str) => UnsupportedMediaType, "media_type", "";
     /// A parameter that the path does not take: what it asks for would silently not be done.
     UnknownParameter {
         /// Its name.
         name: Quoted,
         /// The one that there is.
         known: &'static str,
-    },
+    } => BadRequest, "parameter_unknown", "unknown parameter";
     /// A key is asked for, and this one is not known.
-    Unauthorized,
+    Unauthorized => Unauthorized, "unauthorized", "the Authorization key is missing or unknown";
     /// No such path.
-    NotFound,
+    NotFound => NotFound, "not_found", "no such path";
     /// No such method on this path.
     MethodNotAllowed {
         /// The methods there are, as the `Allow` field lists them.
         allow: &'static str,
-    },
+    } => MethodNotAllowed, "method_not_allowed", "this path does not support this method";
     /// What is asked for, well-formed, is over a bound of what is answered.
-    OverBound,
+    OverBound => UnprocessableContent, "over_bound", "the result exceeds a limit";
     /// Over the client's rate.
     RateLimited {
         /// Seconds until a request can be admitted, rounded up.
         retry_after_s: u32,
-    },
+    } => TooManyRequests, "rate_limited", "over the rate limit";
     /// Over the client's rate of bytes.
     BytesRateLimited {
         /// Seconds until as many bytes can be admitted, rounded up.
         retry_after_s: u32,
-    },
+    } => TooManyRequests, "bytes_rate_limited", "over the rate limit of decoded bytes";
     /// Over the client's rate, for clients that give up what gets a 429 and try again after a 503.
     Throttled {
         /// Seconds until a request can be admitted, rounded up.
         retry_after_s: u32,
-    },
+    } => ServiceUnavailable, "throttled", "over the rate limit";
     /// The server cannot take it now.
     Unavailable {
         /// What is full or failing.
         text: &'static str,
         /// Seconds after which it is worth trying again.
         retry_after_s: u32,
-    },
+    } => ServiceUnavailable, "unavailable", "";
+}
 }
 
 impl HttpError {
@@ -206,19 +249,22 @@ impl HttpError {
     /// The status of the answer.
     #[must_use]
     pub const fn status(self) -> Status {
-        self.parts().0
+        REASONS[self.index()].1
     }
 
     /// A short name, unique to the variant, to count and to label by.
     #[must_use]
     pub const fn reason(self) -> &'static str {
-        self.parts().1
+        REASONS[self.index()].0
     }
 
-    /// What the peer reads in `{"error":"…"}`, but for the name of a parameter.
+    /// The text for the peer in `{"error":"…"}`, but for the name of a parameter.
     #[must_use]
     pub const fn text(self) -> &'static str {
-        self.parts().2
+        match self {
+            Self::BadRequest(text) | Self::MediaType(text) | Self::Unavailable { text, .. } => text,
+            _ => self.fixed_text(),
+        }
     }
 }
 
@@ -230,70 +276,6 @@ impl fmt::Display for HttpError {
             _ => f.write_str(self.text()),
         }
     }
-}
-
-/// Content that the service refuses with a text of its own
-/// ([`Responder::refuse_content`](super::Responder::refuse_content)), as it is counted and labelled.
-pub const REASON_CONTENT: &str = "content_invalid";
-
-/// Every reason that a request is refused for, as [`HttpError::reason`] names it, with its status; in ascending order.
-pub const REASONS: [(&str, Status); 47] = [
-    ("authorization_repeated", Status::BadRequest),
-    ("bad_request", Status::BadRequest),
-    ("bodies_full", Status::ServiceUnavailable),
-    ("body_timeout", Status::RequestTimeout),
-    ("body_too_large", Status::ContentTooLarge),
-    ("bytes_rate_limited", Status::TooManyRequests),
-    ("chunk_end", Status::BadRequest),
-    ("chunk_line_too_long", Status::BadRequest),
-    ("chunk_size", Status::BadRequest),
-    ("content_coding", Status::UnsupportedMediaType),
-    ("content_corrupt", Status::BadRequest),
-    ("content_invalid", Status::BadRequest),
-    ("content_members", Status::BadRequest),
-    ("content_too_large", Status::ContentTooLarge),
-    ("content_window", Status::ContentTooLarge),
-    ("field", Status::BadRequest),
-    ("head_timeout", Status::RequestTimeout),
-    ("head_too_large", Status::HeaderFieldsTooLarge),
-    ("host_invalid", Status::BadRequest),
-    ("host_missing", Status::BadRequest),
-    ("host_repeated", Status::BadRequest),
-    ("leading_lines", Status::BadRequest),
-    ("length_and_coding", Status::BadRequest),
-    ("length_invalid", Status::BadRequest),
-    ("length_repeated", Status::BadRequest),
-    ("line_end", Status::BadRequest),
-    ("media_type", Status::UnsupportedMediaType),
-    ("method_not_allowed", Status::MethodNotAllowed),
-    ("not_found", Status::NotFound),
-    ("over_bound", Status::UnprocessableContent),
-    ("parameter_unknown", Status::BadRequest),
-    ("proxy_header_invalid", Status::BadRequest),
-    ("proxy_header_missing", Status::BadRequest),
-    ("proxy_header_unexpected", Status::BadRequest),
-    ("rate_limited", Status::TooManyRequests),
-    ("request_line", Status::BadRequest),
-    ("target", Status::BadRequest),
-    ("throttled", Status::ServiceUnavailable),
-    ("too_many_fields", Status::HeaderFieldsTooLarge),
-    ("trailer", Status::BadRequest),
-    ("trailer_too_large", Status::HeaderFieldsTooLarge),
-    ("transfer_coding_invalid", Status::BadRequest),
-    ("transfer_coding_old", Status::BadRequest),
-    ("transfer_coding_unknown", Status::NotImplemented),
-    ("unauthorized", Status::Unauthorized),
-    ("unavailable", Status::ServiceUnavailable),
-    ("version", Status::VersionNotSupported),
-];
-
-/// The place of `reason` in [`REASONS`].
-///
-/// # Panics
-/// When it is not there: our own bug, and a test goes through all of them.
-#[must_use]
-pub fn reason_index(reason: &str) -> usize {
-    REASONS.binary_search_by_key(&reason, |&(name, _)| name).expect("every reason is in the table")
 }
 
 #[cfg(test)]
@@ -360,14 +342,14 @@ pub(super) mod tests {
 
     #[test]
     fn the_table_of_reasons_has_each_with_its_status() {
-        use super::{REASON_CONTENT, REASONS, reason_index};
-        assert!(REASONS.is_sorted_by(|(one, _), (next, _)| one < next));
+        use super::{CONTENT_INDEX, REASONS};
         let mut left: HashSet<&str> = REASONS.iter().map(|&(name, _)| name).collect();
+        assert_eq!(left.len(), REASONS.len());
         for error in every_error() {
-            assert_eq!(REASONS[reason_index(error.reason())].1, error.status(), "{error:?}");
+            assert_eq!(REASONS[error.index()], (error.reason(), error.status()), "{error:?}");
             assert!(left.remove(error.reason()), "{error:?}");
         }
-        assert_eq!(left, HashSet::from([REASON_CONTENT]));
+        assert_eq!(left, HashSet::from([REASONS[CONTENT_INDEX].0]));
     }
 
     #[test]

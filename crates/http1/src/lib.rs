@@ -37,7 +37,7 @@ pub use buffers::{Bounds, Core};
 pub use connection::{After, Connection, Deadline, Progress, Service};
 pub use cors::{Cors, Origin, OriginError};
 pub use date::format_date;
-pub use error::{HttpError, REASON_CONTENT, REASONS, reason_index};
+pub use error::{CONTENT_INDEX, HttpError, REASONS};
 pub use fields::LastValues;
 pub use head::{Fields, Head, Method, Version};
 pub use parameters::{Encoded, Quoted, parameters};

@@ -78,10 +78,10 @@ impl ErrorBody {
                 start.put(&[0x08, rpc_code(status), 0x12]);
                 let mut rest = text_bytes;
                 while rest >= 0x80 {
-                    start.put(&[(rest & 0x7f) as u8 | 0x80]);
+                    start.put(&[rest.to_le_bytes()[0] | 0x80]);
                     rest >>= 7;
                 }
-                start.put(&[rest as u8]);
+                start.put(&[rest.to_le_bytes()[0]]);
             }
         }
         start

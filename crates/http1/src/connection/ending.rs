@@ -1,7 +1,10 @@
-//! The ends of a connection that its peer did not ask for: a deadline, an eviction, memory that ran out, a close in the
-//! middle of a request.
+//! Refusals, and the ends of a connection that its peer did not ask for: a deadline, an eviction, memory that ran out, a
+//! close in the middle of a request.
 
-use super::{After, Connection, Core, Form, HeadScan, HttpError, Incoming, Phase, Purpose, Service, Turn};
+use super::{
+    After, Chunked, Connection, Core, DISCARD_BYTES_MAX, Form, Framing, HeadScan, HttpError, Incoming, Phase, Purpose,
+    Responder, Service, Turn,
+};
 
 impl<T> Connection<T> {
     /// Ends an overrun connection with a 503 to the request that cannot be completed, unless an answer is outstanding.
@@ -71,5 +74,74 @@ impl<T> Connection<T> {
             }
             _ => None,
         }
+    }
+
+    /// Answers a request refused by its head alone, and chooses between reading past its body and ending.
+    pub(super) fn refuse_by_head<S: Service<Ticket = T>>(
+        &mut self,
+        error: HttpError,
+        form: Form,
+        content_length: Option<u64>,
+        expects_continue: bool,
+        turn: &mut Turn<'_, S>,
+    ) {
+        let has_body = content_length != Some(0);
+        let too_long = content_length.is_some_and(|length| length > DISCARD_BYTES_MAX as u64);
+        let close = form.close || turn.core.ends_connections() || too_long || (expects_continue && has_body);
+        let form = Form { close, ..form };
+        let _ = Responder { out: turn.out, date: &turn.core.date, form }.refuse(error);
+        turn.answered += 1;
+        let framing = match content_length {
+            _ if close => return self.finish(form, has_body),
+            Some(0) => return self.finish(form, false),
+            // Not over DISCARD_BYTES_MAX, as `too_long` would have closed.
+            Some(length) => {
+                let total = usize::try_from(length).unwrap_or(DISCARD_BYTES_MAX);
+                Framing::Length { remaining: total, total }
+            }
+            None => Framing::Chunked(Chunked::new(DISCARD_BYTES_MAX)),
+        };
+        let purpose = Purpose::Discard(DISCARD_BYTES_MAX);
+        self.phase = Phase::Body(Incoming { purpose, form, framing, body_bytes_max: DISCARD_BYTES_MAX });
+    }
+
+    /// A body cannot be read to its end. What was answered already is not answered again.
+    pub(super) fn end_body<S: Service<Ticket = T>>(
+        &mut self,
+        purpose: Purpose<T>,
+        error: HttpError,
+        form: Form,
+        turn: &mut Turn<'_, S>,
+    ) {
+        match purpose {
+            Purpose::Serve(ticket, _) | Purpose::ServeWithout(ticket) => {
+                self.refuse_and_end(Some(ticket), error, form, turn);
+            }
+            Purpose::Discard(_) => self.finish(Form { close: true, ..form }, true),
+        }
+    }
+
+    /// Answers a request that leaves it open where the next one begins.
+    pub(super) fn refuse_and_end<S: Service<Ticket = T>>(
+        &mut self,
+        ticket: Option<T>,
+        error: HttpError,
+        form: Form,
+        turn: &mut Turn<'_, S>,
+    ) {
+        let form = Form { close: true, ..form };
+        turn.service.refused(ticket, error);
+        let _ = Responder { out: turn.out, date: &turn.core.date, form }.refuse(error);
+        turn.answered += 1;
+        self.finish(form, true);
+    }
+
+    /// The request has its answer. `unread`: input follows, or may.
+    pub(super) fn finish(&mut self, form: Form, unread: bool) {
+        self.phase = match (form.close, unread) {
+            (false, _) => Phase::Head(HeadScan::new()),
+            (true, false) => Phase::Ended { after: After::Close, drained: 0 },
+            (true, true) => Phase::Ended { after: After::Linger, drained: 0 },
+        };
     }
 }

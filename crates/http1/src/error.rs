@@ -98,9 +98,9 @@ HttpError {
     Trailer => BadRequest, "trailer", "a trailer field is malformed";
     /// The trailer section is over `TRAILER_BYTES_MAX`.
     TrailerTooLarge => HeaderFieldsTooLarge, "trailer_too_large", "the trailer section is too large";
-    /// A content coding other than gzip, zstd and identity, or more than one.
+    /// A content coding other than gzip, zstd, deflate, snappy and identity, or more than one.
     ContentCoding =>
-        UnsupportedMediaType, "content_coding", "the supported content codings are gzip and zstd, one at a time";
+        UnsupportedMediaType, "content_coding", "the supported content codings are gzip, zstd, deflate and snappy, one at a time";
     /// The body does not decompress: corrupt, truncated, or with bytes after its end.
     ContentCorrupt => BadRequest, "content_corrupt", "the body does not decompress";
     /// More members or frames in one body than `CONTENT_MEMBERS_MAX`.

@@ -192,7 +192,7 @@ impl Responder<'_> {
                 digits = Decimal::of(u64::from(RETRY_AFTER_S));
                 [b"\r\nRetry-After: ", digits.text()]
             }
-            HttpError::ContentCoding => [b"\r\nAccept-Encoding: ", b"gzip, zstd"],
+            HttpError::ContentCoding => [b"\r\nAccept-Encoding: ", b"gzip, zstd, deflate, snappy"],
             // RFC 9110, 15.5.2: a 401 must name a scheme.
             HttpError::Unauthorized => [b"\r\nWWW-Authenticate: ", b"Bearer"],
             _ => [b"", b""],

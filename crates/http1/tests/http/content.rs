@@ -35,7 +35,7 @@ fn noise(bytes: usize) -> Vec<u8> {
 
 #[test]
 fn content_of_every_size_comes_out_as_it_went_in() {
-    for bytes in [0, 1, 100, 16 * 1024 - 1, 16 * 1024, 16 * 1024 + 1, 65_536, BODY_BYTES_MAX - 100] {
+    for bytes in [0, 1, 100, 16 * 1024 - 1, 16 * 1024, 16 * 1024 + 1, 65_536, BODY_BYTES_MAX - 1_000] {
         let content = noise(bytes);
         for (coding, compress) in CODINGS {
             assert_eq!(send(coding, &compress(&content)).bodies(), [&content[..]], "{coding}: {bytes}");
@@ -116,6 +116,48 @@ fn what_decompresses_is_charged_as_it_comes() {
         owner.deliver(&post("/poor", &field, &compress(b"content")));
         assert_eq!(owner.bodies(), [b"content"]);
     }
+}
+
+#[test]
+fn a_snappy_block_is_charged_before_it_is_decompressed() {
+    let large = vec![b'x'; BODY_BYTES_MAX];
+    let owner = whole(&post("/poor", "Content-Encoding: snappy\r\n", &snappy(&large)));
+    assert_eq!((owner.statuses(), owner.reasons()), (vec![429], vec!["bytes_rate_limited"]));
+    // Headers of a byte over the bound, 2 GiB, 4 GiB - 1, and one that is longer than 32 bits.
+    let mut over = snappy(&[vec![b'x'; BODY_BYTES_MAX], vec![b'x']].concat());
+    refused("snappy", &over, 413, "content_too_large");
+    over.truncate(20);
+    refused("snappy", &over, 413, "content_too_large");
+    refused("snappy", b"\x80\x80\x80\x80\x08\0x", 413, "content_too_large");
+    refused("snappy", b"\xff\xff\xff\xff\x0f\0x", 413, "content_too_large");
+    for header in [&b"\xff\xff\xff\xff\xff\x0f\0x"[..], b"\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\0x"] {
+        let owner = send("snappy", header);
+        assert!(matches!(owner.statuses()[..], [400 | 413]), "{:?}", owner.reasons());
+    }
+    let exact = vec![b'x'; BODY_BYTES_MAX];
+    assert_eq!(send("snappy", &snappy(&exact)).bodies(), [exact]);
+}
+
+#[test]
+fn deflate_is_zlibs_format() {
+    let raw = {
+        let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(b"content").unwrap();
+        encoder.finish().unwrap()
+    };
+    refused("deflate", &raw, 400, "content_corrupt");
+    let mut damaged = deflate(b"content");
+    *damaged.last_mut().unwrap() ^= 1;
+    refused("deflate", &damaged, 400, "content_corrupt");
+    refused("deflate", &deflate(&vec![b'x'; BODY_BYTES_MAX + 1]), 413, "content_too_large");
+}
+
+#[test]
+fn a_route_may_assume_snappy() {
+    let body = snappy(b"content");
+    assert_eq!(whole(&post("/snappy", "", &body)).bodies(), [b"content"]);
+    assert_eq!(whole(&post("/snappy", "Content-Encoding: zstd\r\n", &zstd(b"content"))).bodies(), [b"content"]);
+    assert_eq!(whole(&post("/m", "", &body)).bodies(), [body]);
 }
 
 /// An empty member costs time: many are charged, and never more than the largest body is.

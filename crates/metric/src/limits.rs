@@ -20,6 +20,9 @@ pub const JSON_DEPTH_MAX: usize = 64;
 /// Metrics in one request of any protocol but JSON, at most: vmagent sends 10,000 samples, Telegraf 1,000 lines of up to 20
 /// fields, and the OTLP SDK a whole collection unsplit. An agent takes a refusal for a permanent loss.
 pub const PROTOCOL_METRICS_MAX: usize = 100_000;
+/// Bytes of the name and tags of one series of any protocol but JSON, as the log spells them: a table of symbols lets a
+/// body of 32 MiB refer to a tag of one mebibyte 128 times in each series.
+pub const SERIES_BYTES_MAX: usize = MIB;
 /// Bytes that a core's series keeps between bodies: 128 tags of 500 bytes.
 pub const SERIES_KEPT_BYTES_MAX: usize = 64 * 1024;
 /// Bytes that a core's decoder of line protocol keeps between bodies, besides its series: a line of 1,000 fields of some 50

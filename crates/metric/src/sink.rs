@@ -15,7 +15,7 @@ use super::encode::{BEFORE_NAME, BEFORE_VALUE, LINE_END};
 use super::timestamp::{self, TIMESTAMP_BYTES, TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN};
 use super::value_text::{FloatText, IntegerText};
 use super::{BEFORE_TIMESTAMP, Bounds, Kind};
-use crate::limits::{PROTOCOL_METRICS_MAX, SERIES_KEPT_BYTES_MAX, TIMESTAMP_FAR_MS};
+use crate::limits::{PROTOCOL_METRICS_MAX, SERIES_BYTES_MAX, SERIES_KEPT_BYTES_MAX, TIMESTAMP_FAR_MS};
 
 /// Bit pattern of the NaN by which Prometheus marks the end of a series.
 pub const STALE_NAN_BITS: u64 = 0x7ff0_0000_0000_0002;
@@ -290,6 +290,7 @@ impl Series {
         let bytes_max = self.bounds.tag_bytes_limit;
         if self.spans.len() == self.bounds.tags_limit
             || key.len().max(value.len()) > bytes_max
+            || self.tags.len() + key.len() + value.len() > SERIES_BYTES_MAX
             || !is_utf8(key)
             || !is_utf8(value)
         {

@@ -10,6 +10,7 @@ mod keys;
 mod listen;
 mod parse;
 mod placement;
+mod protocols;
 mod query;
 mod resolve;
 mod telemetry;
@@ -26,6 +27,7 @@ pub use arguments::{Arguments, read_file};
 pub use choices::{Compression, DriverChoice, LogFormat, StatsAuth, WriterCore};
 pub use listen::ListenAddress;
 pub use placement::{CoreList, Placement, allowed_cores};
+pub use protocols::{OtlpNames, OverRate, OverRateStatus, Protocols};
 pub use telemetry::{FigureExport, Telemetry, TraceExport};
 
 /// The resolved configuration. Times and sizes are in the units their names end in.
@@ -83,6 +85,8 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// Rotation, compression and retention of the log's segments.
     pub rotation: Rotation,
+    /// Options of the protocols that agents speak.
+    pub protocols: Protocols,
     /// Threads, cores and limits of queries.
     pub query: Query,
     /// Interval at which statistics are logged; `None` means never.
@@ -98,8 +102,15 @@ impl Config {
     /// budget could never be admitted, so the budget bounds a body too.
     #[must_use]
     pub fn body_bytes_max(&self) -> usize {
+        self.body_bytes_max_of(None)
+    }
+
+    /// As [`body_bytes_max`](Self::body_bytes_max), for a route whose own bound is this one, unless the configured one is
+    /// greater.
+    #[must_use]
+    pub fn body_bytes_max_of(&self, own: Option<usize>) -> usize {
         let budget = self.rate_limit_bytes.and_then(|bytes| usize::try_from(bytes).ok());
-        self.body_bytes_limit.min(budget.unwrap_or(usize::MAX))
+        self.body_bytes_limit.max(own.unwrap_or(0)).min(budget.unwrap_or(usize::MAX))
     }
 }
 

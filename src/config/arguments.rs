@@ -10,6 +10,7 @@ use super::{
     listen::{ListenAddress, Mode, list},
     parse::{Bytes, Span, Text},
     placement::CoreList,
+    protocols::{OtlpNames, OverRateStatus},
 };
 use crate::{
     proxy::{ForwardedHeader, TrustedProxy},
@@ -29,6 +30,7 @@ const LISTENING: &str = "Listening";
 const CORES: &str = "Cores and driver";
 const CLIENTS: &str = "Clients";
 const BATCHES: &str = "Batches";
+const PROTOCOLS: &str = "Protocols";
 const TIMEOUTS: &str = "Timeouts";
 const LOG: &str = "Log";
 const ROTATION: &str = "Rotation and retention";
@@ -216,6 +218,29 @@ pub struct Arguments {
     /// From 1 to 67108864, counted after unescaping. A batch with a longer key or value gets a 400.
     #[arg(long, env = "METRICSTREAM_MAX_TAG_VALUE", value_name = "BYTES", help_heading = BATCHES)]
     pub max_tag_value: Option<usize>,
+    /// Header field whose value names a client, such as X-Scope-OrgID [default: Authorization]
+    ///
+    /// Its value is a name that nobody has checked: --max-names-per-address bounds it. A request without the field is
+    /// counted by its Authorization value, or its address. Not with --api-keys.
+    #[arg(long, env = "METRICSTREAM_CLIENT_HEADER", value_name = "NAME", help_heading = PROTOCOLS)]
+    pub client_header: Option<String>,
+    /// Status for a client over its rate [default: protocol]
+    ///
+    /// protocol: 503 with Retry-After for remote write, InfluxDB 1, the push gateway, the Prometheus import and collectd,
+    /// whose agents drop what gets a 429; 429 for all others. 429 or 503: this one for all.
+    #[arg(long, env = "METRICSTREAM_OVER_RATE_STATUS", value_name = "protocol|429|503", help_heading = PROTOCOLS)]
+    pub over_rate_status: Option<OverRateStatus>,
+    /// Tag that holds the database (db) or bucket of line protocol [default: none]
+    #[arg(long, env = "METRICSTREAM_INFLUX_DATABASE_TAG", value_name = "KEY", help_heading = PROTOCOLS)]
+    pub influx_database_tag: Option<String>,
+    /// Names of OTLP metrics: as sent, or in Prometheus' form [default: sent]
+    ///
+    /// prometheus turns process.cpu.time in seconds into process_cpu_time_seconds_total.
+    #[arg(long, env = "METRICSTREAM_OTLP_NAMES", value_name = "sent|prometheus", help_heading = PROTOCOLS)]
+    pub otlp_names: Option<OtlpNames>,
+    /// Adds the tags job and instance to OTLP metrics, from service.name and service.instance.id [default: false]
+    #[arg(long, env = "METRICSTREAM_OTLP_JOB", value_name = "true|false", num_args = 0..=1, default_missing_value = "true", help_heading = PROTOCOLS)]
+    pub otlp_job: Option<bool>,
     /// Timeout for a request's head, from its first byte [default: 10s]
     ///
     /// From 1ms to 24h. When it expires, the response is 408 and the connection is closed.
@@ -426,6 +451,11 @@ impl Arguments {
             max_name,
             max_tags,
             max_tag_value,
+            client_header,
+            over_rate_status,
+            influx_database_tag,
+            otlp_names,
+            otlp_job,
             ring_size,
             writer_poll,
             head_timeout,

@@ -109,18 +109,25 @@ pub enum WriterCore {
 /// A value that a TOML file may give as a number or as text.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum NumberOrText {
+pub(super) enum NumberOrText {
     Number(u64),
     Text(String),
+}
+
+impl NumberOrText {
+    /// The value as it would stand on the command line.
+    pub(super) fn into_text(self) -> String {
+        match self {
+            Self::Number(number) => number.to_string(),
+            Self::Text(text) => text,
+        }
+    }
 }
 
 impl TryFrom<NumberOrText> for WriterCore {
     type Error = String;
     fn try_from(value: NumberOrText) -> Result<Self, String> {
-        match value {
-            NumberOrText::Number(number) => number.to_string().parse(),
-            NumberOrText::Text(text) => text.parse(),
-        }
+        value.into_text().parse()
     }
 }
 

@@ -6,6 +6,7 @@ use super::{
     arguments::Arguments,
     keys::read_api_keys,
     parse::{Bytes, Span, Text},
+    protocols::{self, Protocols},
     telemetry::{Telemetry, Typed},
 };
 use crate::{
@@ -131,6 +132,17 @@ impl Arguments {
         if stats_auth == StatsAuth::Keys && api_keys.is_none() {
             refuse!("--stats-auth keys requires --api-keys: without keys no client could read statistics");
         }
+        let protocols = Protocols::resolve(
+            protocols::Typed {
+                client_header: self.client_header,
+                over_rate_status: self.over_rate_status,
+                influx_database_tag: self.influx_database_tag,
+                otlp_names: self.otlp_names,
+                otlp_job: self.otlp_job,
+            },
+            api_keys.is_some(),
+            metric.tag_bytes_limit,
+        )?;
         let typed = Typed {
             endpoint: self.otlp_endpoint,
             protocol: self.otlp_protocol.map(|text| text.0),
@@ -220,6 +232,7 @@ impl Arguments {
             },
             drain_timeout: Duration::from_millis(timeout("--drain-timeout", self.drain_timeout, 10)?),
             rotation,
+            protocols,
             query,
             stats_interval: (!stats_interval.is_zero()).then_some(stats_interval),
             log_format: self.log_format.unwrap_or_default(),

@@ -12,6 +12,8 @@ use std::{
 
 /// Written before the bytes of an `Authorization` value, so that no value can equal an address.
 const DOMAIN_AUTHORIZATION: u8 = 1;
+/// Written before the bytes of the header field that names clients.
+const DOMAIN_HEADER: u8 = 4;
 /// Written before the octets of an address.
 const DOMAIN_ADDRESS: u8 = 2;
 /// Written before the number of a user.
@@ -101,6 +103,16 @@ impl ClientKeys {
         })
     }
 
+    /// The client that the configured header field names with this value.
+    #[inline]
+    #[must_use]
+    pub fn header(&self, value: &[u8]) -> ClientKey {
+        self.hash(|hasher| {
+            hasher.write_u8(DOMAIN_HEADER);
+            hasher.write(trim_blanks(value));
+        })
+    }
+
     /// The client at this address, or this user of the host. An IPv4 address is the same client over an IPv4 socket and
     /// mapped over an IPv6 one (`::ffff:192.0.2.1`); of an IPv6 address only the prefix counts.
     #[inline]
@@ -179,6 +191,8 @@ mod tests {
         assert_ne!(keys.authorization(b"Bearer a"), keys.authorization(b"Bearer b"));
         assert_ne!(keys.authorization(b"Bearer a"), keys.authorization(b"Bearer A"));
         assert_ne!(keys.authorization(b""), keys.authorization(b"\0"));
+        assert_eq!(keys.header(b"a"), keys.header(b" a\t"));
+        assert_ne!(keys.header(b"a"), keys.authorization(b"a"), "a header field is no credential");
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub mod listening;
 pub mod logging;
 mod memory;
 mod progress;
+mod protocols;
 pub mod proxy;
 pub mod query_pool;
 pub mod server;

@@ -38,6 +38,21 @@ pub const TAG_BYTES_CAP: usize = http1::limits::BODY_BYTES_CAP;
 /// Cap of `--max-tags`. Repeated keys are found through a hash table of at most 104 bytes a tag, one on each core.
 pub const TAGS_CAP: usize = 1_024;
 
+// ---- protocols -----------------------------------------------------------------------------------------------------
+
+/// Bytes of a body of any protocol but JSON and OTLP, as sent and decompressed: vmagent sends 10,000 samples of some 200
+/// bytes, and what gets a 413 is lost. Four such bodies fit into the memory for connections.
+pub const PROTOCOL_BODY_BYTES_MAX: usize = 32 * MIB;
+/// Bytes of an OTLP body: the SDK sends one whole collection unsplit.
+pub const OTLP_BODY_BYTES_MAX: usize = 64 * MIB;
+const _: () = assert!(OTLP_BODY_BYTES_MAX <= http1::limits::BODY_BYTES_CAP);
+/// Bytes of a parameter of InfluxDB's API, decoded, such as the name of a database.
+pub const INFLUX_PARAMETER_BYTES_MAX: usize = 256;
+/// Bytes of lines that are reserved for each byte of a body of any protocol but JSON, at first: samples of remote write
+/// take three to four times as much as in protobuf. If they take more the body is decoded again with half of the ring
+/// reserved, which is the bound.
+pub const LINE_BYTES_PER_BODY_BYTE: usize = 4;
+
 // ---- clients -------------------------------------------------------------------------------------------------------
 
 /// Default of `--rate-limit`: requests a client may make in any one second.

@@ -2,15 +2,19 @@
 //! limiter and the log, and neither connections, sockets nor the reactor. Besides the response, its only output is the
 //! log position that the response has to wait for.
 
+mod ingest;
+
 use crate::{
     config::{Config, StatsAuth},
     listening::Role,
+    protocols::{Companion, Decoders, Dialect, Payload, credentials, dialect_of, payload_of},
     proxy::ForwardedFields,
     query_pool::{self, RawQuery},
-    stats::{Counters, Document, Format, Histograms, Outcome, QueryStatus, Rejection, Shed, Stamps, unready},
+    stats::{Counters, Document, Format, Histograms, Outcome, Protocol, QueryStatus, Rejection, Shed, Stamps, unready},
     trace::{Context, Course, Request, Tracer, Traces},
 };
 use http1::{Head, HttpError, Method, Responder, Rules, Served, Status, parameters};
+use ingest::Batch;
 use log::{AckLevel, Appender};
 use metric::BatchEncoder;
 use rate::{
@@ -34,8 +38,10 @@ const JSON: &str = "application/json";
 /// The parts of a request head that are kept until the end of its body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ticket {
-    /// `POST /metrics`.
+    /// Metrics, of any protocol.
     Ingest {
+        /// The decoding of the body.
+        payload: Payload,
         /// The level at which the batch is acknowledged.
         ack: AckLevel,
         /// The charge of the batch; `None` without a limiter.
@@ -45,6 +51,8 @@ pub enum Ticket {
     },
     /// `OPTIONS` of any path, by a browser that asks for a web page.
     Preflight,
+    /// A request that agents make beside sending metrics.
+    Companion(Companion),
     /// `GET /health`.
     Health,
     /// `GET /ready`.
@@ -96,8 +104,10 @@ impl Payer {
 }
 
 /// The batches of one burst whose responses wait for one level.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Part {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PendingAck {
+    /// Their protocol.
+    pub protocol: Protocol,
     /// Number of batches.
     pub batches: u32,
     /// Number of their metrics.
@@ -108,13 +118,21 @@ pub struct Part {
     pub position: u64,
 }
 
+impl Default for PendingAck {
+    fn default() -> Self {
+        Self { protocol: Protocol::Json, batches: 0, metrics: 0, body_bytes: 0, position: 0 }
+    }
+}
+
 /// The log positions that the responses of one burst wait for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Burst {
     /// Batches that have to be written.
-    pub write: Part,
+    pub write: PendingAck,
     /// Batches that have to be on stable storage.
-    pub fsync: Part,
+    pub fsync: PendingAck,
+    /// Batches before those, of other protocols, each with its level.
+    pub earlier: Vec<(AckLevel, PendingAck)>,
     /// Number of responses to batches, whatever their status.
     pub batches_answered: u32,
     /// The request that ended the burst.
@@ -174,6 +192,7 @@ pub struct Shared {
 pub struct Service {
     shared: Arc<Shared>,
     encoder: BatchEncoder,
+    decoders: Box<Decoders>,
     log: Appender,
     events: EventSender,
     /// This core's counts.
@@ -197,6 +216,7 @@ impl Service {
     pub fn new(shared: Arc<Shared>, log: Appender, events: EventSender) -> Self {
         Self {
             encoder: BatchEncoder::new(shared.config.metric),
+            decoders: Box::new(Decoders::new(&shared.config)),
             arrival_ms: shared.clock.wall_ms(),
             shared,
             log,
@@ -256,6 +276,12 @@ impl Service {
         &self.log
     }
 
+    /// Bytes of scratch memory of this core's decoders.
+    #[must_use]
+    pub fn decoders_bytes(&self) -> usize {
+        self.decoders.kept_bytes()
+    }
+
     /// Hands the turn's lines to the writer, all at once.
     pub fn publish(&mut self) {
         self.log.publish();
@@ -270,29 +296,39 @@ impl Service {
     /// Drops the ticket of a request whose connection ended before its body did: closed by the client, or `evicted` by
     /// the server.
     pub fn abandon(&mut self, ticket: Ticket, evicted: bool) {
-        if let Ticket::Ingest { ack, trace, charge } = ticket {
+        if let Ticket::Ingest { payload, ack, trace, charge } = ticket {
+            let protocol = payload.dialect().protocol;
             if evicted {
                 // We gave it up for our own reasons.
                 self.refund(charge);
-                self.counters.batches_shed[Shed::BodiesFull as usize] += 1;
+                self.counters.shed_batch(protocol, Shed::BodiesFull);
             } else {
-                self.counters.batches_rejected[Rejection::Abandoned as usize] += 1;
+                self.counters.reject_batch(protocol, Rejection::Abandoned);
             }
             self.trace(trace, Some(ack), Course::default());
         }
     }
 
-    /// Finds the client that a request is charged to. The one place that hashes an `Authorization` value: a key is
-    /// looked up by its hash, under hash keys of this process, so the time that it takes reveals nothing about the
-    /// valid keys.
+    /// Finds the client that a request is charged to. A key is looked up by its hash, under hash keys of this process, so
+    /// the time that it takes reveals nothing about the valid keys.
     fn payer(&self, head: &Head<'_>) -> Payer {
-        let Shared { keys, api_keys, .. } = &*self.shared;
+        let Shared { keys, api_keys, config, .. } = &*self.shared;
+        let header = config.protocols.client_header.as_deref().and_then(|name| head.fields.get(name));
+        if let Some(value) = header.filter(|value| !value.is_empty()) {
+            return Payer::Name(keys.header(value));
+        }
         let named = head.authorization.filter(|value| has_credentials(value)).map(|value| keys.authorization(value));
         match (named, api_keys) {
             (Some(client), None) => Payer::Name(client),
             (Some(client), Some(known)) if known.contains(&client) => Payer::Key(client),
-            (_, Some(_)) => Payer::Keyless(keys.address(self.client)),
-            (None, None) => Payer::Address(keys.address(self.client)),
+            (_, Some(known)) => match credentials::find(head, keys, |client| known.contains(&client)) {
+                Some(client) => Payer::Key(client),
+                None => Payer::Keyless(keys.address(self.client)),
+            },
+            (None, None) => match credentials::name(head, keys) {
+                Some(client) => Payer::Name(client),
+                None => Payer::Address(keys.address(self.client)),
+            },
         }
     }
 
@@ -345,6 +381,56 @@ impl Service {
     /// rate.
     fn refuse_keyless(&mut self, payer: Payer) -> HttpError {
         self.charge(payer, 0).err().unwrap_or(HttpError::Unauthorized)
+    }
+
+    /// Admits a request by its path and method; `dialect`, if the path takes metrics.
+    fn route(&mut self, head: &Head<'_>, dialect: Option<&'static Dialect>) -> Result<Ticket, HttpError> {
+        let (path, method) = (head.path, head.method);
+        if !self.is_served_here(path, method) {
+            return Err(HttpError::NotFound);
+        }
+        if self.caller.crowded && !matches!(path, "/health" | "/ready") {
+            return Err(CROWDED);
+        }
+        if method == Method::Other("OPTIONS") && self.shared.config.cors.is_on() && (dialect.is_some() || is_path(path))
+        {
+            return Ok(Ticket::Preflight);
+        }
+        match (dialect, Companion::of(head)) {
+            (_, Some(companion)) => self.admit_companion(head, companion?),
+            (Some(dialect), None) => self.admit_batch(head, dialect),
+            (None, None) => self.admit_other(head),
+        }
+    }
+
+    /// Admits a request that is no batch.
+    fn admit_other(&mut self, head: &Head<'_>) -> Result<Ticket, HttpError> {
+        match (head.path, head.method) {
+            ("/metrics", Method::Get | Method::Head) => self.admit_statistics(head, Document::negotiate(head.accept)),
+            ("/metrics", _) => Err(HttpError::MethodNotAllowed { allow: "GET, HEAD, POST" }),
+            ("/health", Method::Get | Method::Head) => Ok(Ticket::Health),
+            ("/ready", Method::Get | Method::Head) => Ok(Ticket::Ready),
+            ("/stats", Method::Get | Method::Head) => self.admit_statistics(head, Document::Metrics(Format::Json)),
+            ("/stats/clients", Method::Get | Method::Head) => {
+                Document::clients(head.query).and_then(|document| self.admit_statistics(head, document))
+            }
+            ("/health" | "/ready" | "/stats" | "/stats/clients", _) => {
+                Err(HttpError::MethodNotAllowed { allow: "GET, HEAD" })
+            }
+            (path, _) if query_pool::is_query(path) => self.admit_query(head),
+            _ => Err(HttpError::NotFound),
+        }
+    }
+
+    /// Admits a request that agents make beside sending metrics. Like a batch it needs a key where keys are configured,
+    /// except for those that ask whether the server is there.
+    fn admit_companion(&mut self, head: &Head<'_>, companion: Companion) -> Result<Ticket, HttpError> {
+        match self.payer(head) {
+            keyless @ Payer::Keyless(_) if !matches!(companion, Companion::Root | Companion::InfluxPing) => {
+                Err(self.refuse_keyless(keyless))
+            }
+            _ => Ok(Ticket::Companion(companion)),
+        }
     }
 
     /// Returns true if the path is served on the listener of the request. With addresses for statistics, these serve
@@ -407,28 +493,40 @@ impl Service {
             self.counters.refused(refusal);
             return respond.refuse(refusal);
         }
+        // InfluxDB's statements come to the same path, in the URL or in a form.
+        if asked.has_form
+            && let Some(companion) = Companion::of_statement(Some(&asked.parameters))
+        {
+            return self.answer_companion(companion, respond);
+        }
         self.burst.deferred = Some(DeferredRequest::Query(asked));
         respond.defer()
     }
 
-    /// Checks the head of a batch, and charges it. The charge is refunded only if the batch is refused because of the
-    /// state of the server.
-    fn admit_batch(&mut self, head: &Head<'_>) -> Result<Ticket, HttpError> {
+    /// Checks the head of a batch of any protocol, and charges it. The charge is refunded only if the batch is refused
+    /// because of the state of the server.
+    fn admit_batch(&mut self, head: &Head<'_>, dialect: &'static Dialect) -> Result<Ticket, HttpError> {
+        let payload = payload_of(head, dialect, &self.shared.config);
+        if let Err(refusal @ HttpError::MethodNotAllowed { .. }) = payload {
+            return Err(refusal);
+        }
         self.counters.batches_received += 1;
+        self.counters.protocol_batches_received[dialect.protocol as usize] += 1;
         let mut trace = self.tracer.as_deref_mut().map_or_else(Context::default, |tracer| tracer.begin(head));
         trace.client = Some(self.client);
         let admitted = match self.payer(head) {
             keyless @ Payer::Keyless(_) => Err(self.refuse_keyless(keyless)),
-            payer => self.charge(payer, self.known_bytes(head)),
+            payer => self.charge(payer, self.known_bytes(head, dialect)),
         };
-        let level = |charge| {
-            let ack = ack_of(head.query, self.shared.config.ack)?;
-            Ok((ack, charge))
-        };
-        match admitted.and_then(level) {
-            Ok((ack, charge)) => Ok(Ticket::Ingest { ack, charge, trace }),
+        let checked = admitted.and_then(|charge| {
+            let ack = ack_of(head.query, dialect.protocol, self.shared.config.ack)?;
+            Ok((payload?, ack, charge))
+        });
+        match checked {
+            Ok((payload, ack, charge)) => Ok(Ticket::Ingest { payload, ack, charge, trace }),
             Err(refusal) => {
-                self.count_refused_batch(refusal);
+                let refusal = dialect.refusal(refusal, &self.shared.config);
+                self.count_refused_batch(dialect.protocol, refusal);
                 self.burst.batches_answered += 1;
                 self.trace(trace, None, Course::refused(refusal));
                 Err(refusal)
@@ -437,30 +535,27 @@ impl Service {
     }
 
     /// The body length that a head states. A body over the limit is refused without being read, and is not charged.
-    fn known_bytes(&self, head: &Head<'_>) -> u64 {
-        let bytes_max = self.shared.config.body_bytes_max() as u64;
+    fn known_bytes(&self, head: &Head<'_>, dialect: &Dialect) -> u64 {
+        let bytes_max = dialect.body_bytes_max(&self.shared.config) as u64;
         head.content_length.filter(|&bytes| bytes <= bytes_max).unwrap_or(0)
     }
 
     /// Counts a batch that was refused before it was parsed.
-    fn count_refused_batch(&mut self, error: HttpError) {
-        match error {
-            HttpError::BodiesFull => self.counters.batches_shed[Shed::BodiesFull as usize] += 1,
-            HttpError::Unavailable { .. } => self.counters.batches_shed[Shed::ClientsFull as usize] += 1,
-            _ => {
-                let reason = match error.status() {
-                    Status::Unauthorized => Rejection::Unauthorized,
-                    Status::TooManyRequests => Rejection::RateLimited,
-                    Status::ContentTooLarge => Rejection::TooLarge,
-                    Status::RequestTimeout => Rejection::TimedOut,
-                    _ if matches!(error, HttpError::BadRequest(_) | HttpError::UnknownParameter { .. }) => {
-                        Rejection::Malformed
-                    }
-                    _ => Rejection::Framing,
-                };
-                self.counters.batches_rejected[reason as usize] += 1;
-            }
-        }
+    fn count_refused_batch(&mut self, protocol: Protocol, error: HttpError) {
+        let rejected = match error {
+            HttpError::BodiesFull => return self.counters.shed_batch(protocol, Shed::BodiesFull),
+            HttpError::Unavailable { .. } => return self.counters.shed_batch(protocol, Shed::ClientsFull),
+            HttpError::BadRequest(_) | HttpError::UnknownParameter { .. } => Rejection::Malformed,
+            HttpError::Throttled { .. } => Rejection::RateLimited,
+            _ => match error.status() {
+                Status::Unauthorized => Rejection::Unauthorized,
+                Status::TooManyRequests => Rejection::RateLimited,
+                Status::ContentTooLarge => Rejection::TooLarge,
+                Status::RequestTimeout => Rejection::TimedOut,
+                _ => Rejection::Framing,
+            },
+        };
+        self.counters.reject_batch(protocol, rejected);
     }
 
     /// Records a batch that has its response, or whose response waits for the log.
@@ -495,133 +590,9 @@ impl Service {
         if sampled { self.shared.clock.monotonic_ns() } else { 0 }
     }
 
-    /// Ingests a batch: reserves space in the ring, parses and encodes in one pass, and commits.
-    fn ingest(
-        &mut self,
-        ack: AckLevel,
-        charge: Option<Charge>,
-        trace: Context,
-        body: &[u8],
-        respond: Responder<'_>,
-    ) -> Served {
-        let sampled = trace.sampled.is_some();
-        let mut course = Course { begun_ns: self.stamp(sampled), ..Course::default() };
-        let served = self.ingest_timed(ack, charge, sampled, &mut course, body, respond);
-        self.trace(trace, Some(ack), course);
-        served
-    }
-
-    /// As [`ingest`](Self::ingest), recording the times of its stages.
-    fn ingest_timed(
-        &mut self,
-        ack: AckLevel,
-        charge: Option<Charge>,
-        sampled: bool,
-        course: &mut Course,
-        body: &[u8],
-        respond: Responder<'_>,
-    ) -> Served {
-        let body_bytes = body.len() as u64;
-        self.burst.batches_answered += 1;
-        self.counters.body_bytes_received += body_bytes;
-        let admitted = self.admit_log();
-        course.limited_ns = self.stamp(sampled);
-        let space = match admitted {
-            Ok(()) => self.log.reserve(self.encoder.encoded_bytes_max(body.len())),
-            Err(refusal) => return self.shed_batch(refusal, charge, course, body_bytes, respond),
-        };
-        let Some(space) = space else {
-            let refusal = self.shed(Shed::RingFull, "the queue to the log is full");
-            return self.shed_batch(refusal, charge, course, body_bytes, respond);
-        };
-        let encoded = match self.encoder.encode(body, self.arrival_ms, space) {
-            Ok(encoded) => encoded,
-            Err(error) => {
-                course.status = Status::BadRequest.code();
-                course.parsed_ns = self.stamp(sampled);
-                // Those before the fault, and the faulty one.
-                let metrics = error.index.map_or(0, |index| index as u64 + 1);
-                self.counters.metrics_received += metrics;
-                self.counters.metrics_rejected += metrics;
-                self.counters.body_bytes_rejected += body_bytes;
-                self.counters.batches_rejected[Rejection::Malformed as usize] += 1;
-                self.counters.refused_content();
-                return respond.refuse_content(&error);
-            }
-        };
-        let position = self.log.commit(encoded.bytes, ack);
-        course.parsed_ns = self.stamp(sampled);
-        (course.status, course.metrics) = (Status::Ok.code(), encoded.metrics);
-        self.counters.line_bytes += encoded.bytes as u64;
-        self.counters.metrics_received += u64::from(encoded.metrics);
-        if encoded.far_from_now > 0 {
-            self.note_far_from_now(charge, encoded.far_from_now);
-        }
-        self.histograms.batch_metrics.record(u64::from(encoded.metrics), 1);
-        self.histograms.batch_body_bytes.record(body_bytes, 1);
-        self.counters.answered_ok += 1;
-        let answer = respond.accepted(encoded.metrics as usize);
-        let part = match ack {
-            AckLevel::Memory => {
-                self.stored(&Part { batches: 1, metrics: encoded.metrics, body_bytes, position });
-                return answer;
-            }
-            AckLevel::Write => &mut self.burst.write,
-            AckLevel::Fsync => &mut self.burst.fsync,
-        };
-        part.batches += 1;
-        part.metrics += encoded.metrics;
-        part.body_bytes += body_bytes;
-        part.position = position;
-        answer.held()
-    }
-
-    /// Counts metrics whose timestamp is far from now, which usually means that the client's clock or unit is wrong.
-    #[cold]
-    fn note_far_from_now(&mut self, charge: Option<Charge>, metrics: u32) {
-        self.counters.metrics_far_from_now += u64::from(metrics);
-        if let Some(Charge { client, .. }) = charge {
-            let stamp_ns = self.shared.clock.monotonic_ns();
-            self.events.offer(Event { key: client, stamp_ns, kind: EventKind::FarFromNow });
-        }
-    }
-
-    /// Refuses a batch because of the state of the server, and refunds its charge.
-    fn shed_batch(
-        &mut self,
-        refusal: HttpError,
-        charge: Option<Charge>,
-        course: &mut Course,
-        body_bytes: u64,
-        respond: Responder<'_>,
-    ) -> Served {
-        self.refund(charge);
-        course.status = refusal.status().code();
-        self.counters.body_bytes_shed += body_bytes;
-        self.counters.refused(refusal);
-        respond.refuse(refusal)
-    }
-
-    /// Counts batches that have reached their level.
-    pub fn stored(&mut self, part: &Part) {
-        self.counters.batches_stored += u64::from(part.batches);
-        self.counters.metrics_stored += u64::from(part.metrics);
-        self.counters.body_bytes_stored += part.body_bytes;
-    }
-
-    fn admit_log(&mut self) -> Result<(), HttpError> {
-        if self.caller.accepted_during_drain {
-            return Err(self.shed(Shed::Draining, "the server is stopping"));
-        }
-        if !self.log.health().is_healthy() {
-            return Err(self.shed(Shed::LogUnavailable, "the log does not accept data now"));
-        }
-        Ok(())
-    }
-
-    fn shed(&mut self, reason: Shed, text: &'static str) -> HttpError {
-        self.counters.batches_shed[reason as usize] += 1;
-        HttpError::Unavailable { text, retry_after_s: http1::limits::RETRY_AFTER_S }
+    fn answer_companion(&mut self, companion: Companion, respond: Responder<'_>) -> Served {
+        self.counters.answered_with(companion.status());
+        companion.respond(respond)
     }
 
     /// Responds `{"status":"ready"}`, or 503 with the reasons.
@@ -655,35 +626,22 @@ impl Service {
 impl http1::Service for Service {
     type Ticket = Ticket;
 
-    fn admit(&mut self, head: &Head<'_>, _rules: &mut Rules) -> Result<Ticket, HttpError> {
+    fn admit(&mut self, head: &Head<'_>, rules: &mut Rules) -> Result<Ticket, HttpError> {
         self.identify(head);
-        let admitted = match (head.path, head.method) {
-            (path, method) if !self.is_served_here(path, method) => Err(HttpError::NotFound),
-            (path, _) if self.caller.crowded && !matches!(path, "/health" | "/ready") => Err(CROWDED),
-            (path, Method::Other("OPTIONS")) if self.shared.config.cors.is_on() && is_path(path) => {
-                Ok(Ticket::Preflight)
-            }
-            ("/metrics", Method::Post) => self.admit_batch(head),
-            ("/metrics", Method::Get | Method::Head) => self.admit_statistics(head, Document::negotiate(head.accept)),
-            ("/metrics", _) => Err(HttpError::MethodNotAllowed { allow: "GET, HEAD, POST" }),
-            ("/health", Method::Get | Method::Head) => Ok(Ticket::Health),
-            ("/ready", Method::Get | Method::Head) => Ok(Ticket::Ready),
-            ("/stats", Method::Get | Method::Head) => self.admit_statistics(head, Document::Metrics(Format::Json)),
-            ("/stats/clients", Method::Get | Method::Head) => {
-                Document::clients(head.query).and_then(|document| self.admit_statistics(head, document))
-            }
-            ("/health" | "/ready" | "/stats" | "/stats/clients", _) => {
-                Err(HttpError::MethodNotAllowed { allow: "GET, HEAD" })
-            }
-            (path, _) if query_pool::is_query(path) => self.admit_query(head),
-            _ => Err(HttpError::NotFound),
-        };
-        admitted.inspect_err(|&error| self.counters.refused(error))
+        let dialect = dialect_of(head);
+        if let Some(dialect) = dialect {
+            *rules = dialect.rules(&self.shared.config);
+        }
+        self.route(head, dialect).inspect_err(|&error| self.counters.refused(error))
     }
 
     fn serve(&mut self, ticket: Ticket, body: &[u8], respond: Responder<'_>) -> Served {
         match ticket {
-            Ticket::Ingest { ack, charge, trace } => self.ingest(ack, charge, trace, body, respond),
+            Ticket::Ingest { payload, ack, charge, trace } => {
+                let batch = Batch { payload, ack, charge };
+                self.ingest(&batch, trace, body, respond)
+            }
+            Ticket::Companion(companion) => self.answer_companion(companion, respond),
             Ticket::Preflight => {
                 self.counters.preflights += 1;
                 respond.preflight()
@@ -699,23 +657,24 @@ impl http1::Service for Service {
     }
 
     fn charge(&mut self, ticket: &mut Ticket, bytes: u64) -> Result<(), HttpError> {
-        let (Some(limiter), Ticket::Ingest { charge: Some(charge), .. }) = (&self.shared.limiter, ticket) else {
+        let (Some(limiter), Ticket::Ingest { payload, charge: Some(charge), .. }) = (&self.shared.limiter, ticket)
+        else {
             return Ok(());
         };
         // What the head stated is paid for.
         let Some(more) = bytes.checked_sub(charge.bytes).filter(|&more| more > 0) else { return Ok(()) };
         match limiter.charge_bytes(charge, more, self.shared.clock.monotonic_ns()) {
             Decision::Admitted { .. } => Ok(()),
-            refusal => Err(over_rate(refusal)),
+            refusal => Err(payload.dialect().refusal(over_rate(refusal), &self.shared.config)),
         }
     }
 
     fn refused(&mut self, ticket: Option<Ticket>, error: HttpError) {
         self.counters.refused(error);
-        if let Some(Ticket::Ingest { ack, charge, trace }) = ticket {
+        if let Some(Ticket::Ingest { payload, ack, charge, trace }) = ticket {
             self.burst.batches_answered += 1;
-            self.count_refused_batch(error);
-            if error.status() == Status::ServiceUnavailable {
+            self.count_refused_batch(payload.dialect().protocol, error);
+            if error.status() == Status::ServiceUnavailable && !matches!(error, HttpError::Throttled { .. }) {
                 self.refund(charge);
             }
             self.trace(trace, Some(ack), Course::refused(error));
@@ -742,11 +701,15 @@ fn is_path(path: &str) -> bool {
     matches!(path, "/metrics" | "/health" | "/ready" | "/stats" | "/stats/clients") || query_pool::is_query(path)
 }
 
-/// The level in a query string. Any other parameter is refused, because it would silently have no effect.
-fn ack_of(query: Option<&str>, default: AckLevel) -> Result<AckLevel, HttpError> {
+/// The level in a query string. JSON's has no other parameter, and another is refused because it would silently have no
+/// effect; agents send parameters of their own.
+fn ack_of(query: Option<&str>, protocol: Protocol, default: AckLevel) -> Result<AckLevel, HttpError> {
     let mut found = None;
     for (name, value) in parameters(query) {
         if !name.means("ack") {
+            if protocol != Protocol::Json {
+                continue;
+            }
             return Err(HttpError::UnknownParameter { name: name.into(), known: "ack" });
         }
         // No level has a longer name than `memory`.
@@ -766,7 +729,7 @@ mod tests {
 
     #[test]
     fn the_level_comes_from_the_query() {
-        let ack = |query| ack_of(query, AckLevel::Write);
+        let ack = |query| ack_of(query, Protocol::Json, AckLevel::Write);
         assert_eq!(ack(None), Ok(AckLevel::Write));
         assert_eq!(ack(Some("")), Ok(AckLevel::Write));
         assert_eq!(ack(Some("&ack=memory&")), Ok(AckLevel::Memory));
@@ -786,5 +749,8 @@ mod tests {
             let refusal = ack(Some(query)).unwrap_err();
             assert!(refusal.to_string().starts_with(part), "{query}: {refusal}");
         }
+        let of_an_agent = |query| ack_of(Some(query), Protocol::Influx, AckLevel::Write);
+        assert_eq!(of_an_agent("db=x&ack=fsync&u=y"), Ok(AckLevel::Fsync));
+        assert!(of_an_agent("db=x&ack=disk").is_err());
     }
 }

@@ -29,6 +29,7 @@ impl State {
                     as u64,
                 answers: self.answer_bytes as u64,
                 kept: self.driver_bytes as u64,
+                decoders: service.decoders_bytes() as u64,
             },
             held_bytes: self.http.held_bytes() as u64,
             held_bytes_limit: self.http.held_bytes_limit() as u64,

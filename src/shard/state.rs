@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     limits,
-    service::{Burst, Caller, DeferredRequest, Part},
+    service::{Burst, Caller, DeferredRequest, PendingAck},
     shard::ShardMessage,
     stats::{Closed, Stamps},
 };
@@ -39,7 +39,7 @@ pub enum Act {
 /// still lives to be told.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Hold {
-    part: Part,
+    part: PendingAck,
     token: Token,
 }
 
@@ -466,6 +466,11 @@ impl State {
     /// Notes what a burst's answers wait for, and returns for how many positions.
     fn queue_holds(&mut self, token: Token, burst: &Burst) -> u8 {
         let mut holds = 0;
+        for &(ack, part) in &burst.earlier {
+            let queue = if ack == AckLevel::Fsync { &mut self.held_for_sync } else { &mut self.held_for_write };
+            queue.push_back(Hold { part, token });
+            holds += 1;
+        }
         for (part, queue) in [(burst.write, &mut self.held_for_write), (burst.fsync, &mut self.held_for_sync)] {
             if part.batches > 0 {
                 queue.push_back(Hold { part, token });

@@ -1,6 +1,6 @@
 //! Counters of one core: plain integers that only the core touches, and the reasons by which they are labelled.
 
-use http1::{HttpError, REASONS, Status, reason_index};
+use http1::{HttpError, REASONS, Status};
 
 /// Declares an enum whose variants index an array of counts and have a label each.
 macro_rules! labelled {
@@ -54,6 +54,26 @@ labelled! {
         BodiesFull = "bodies_full",
         /// The server was shutting down.
         Draining = "draining",
+    }
+}
+
+labelled! {
+    /// The protocol of a batch.
+    Protocol {
+        /// JSON batches: `POST /metrics`.
+        Json = "json",
+        /// Prometheus remote write, both versions.
+        RemoteWrite = "remote_write",
+        /// Line protocol, by either of InfluxDB's APIs.
+        Influx = "influx",
+        /// OTLP/HTTP.
+        Otlp = "otlp",
+        /// Text exposition: push gateway and import.
+        Text = "text",
+        /// collectd's JSON.
+        Collectd = "collectd",
+        /// Datadog's series, both versions.
+        Datadog = "datadog",
     }
 }
 
@@ -155,6 +175,10 @@ counters! {
         forwarded_unusable,
         /// Responses with status 200.
         answered_ok,
+        /// Responses with status 202.
+        answered_accepted,
+        /// Responses with status 204 that are none to preflight requests.
+        answered_no_content,
         /// Preflight requests of browsers, with status 204.
         preflights,
         /// Batches received.
@@ -204,20 +228,68 @@ counters! {
         batches_rejected: Rejection::ALL.len(),
         /// Batches shed, by [`Shed`].
         batches_shed: Shed::ALL.len(),
+        /// Batches received, by [`Protocol`].
+        protocol_batches_received: Protocol::ALL.len(),
+        /// Batches stored, by [`Protocol`].
+        protocol_batches_stored: Protocol::ALL.len(),
+        /// Batches rejected, by [`Protocol`].
+        protocol_batches_rejected: Protocol::ALL.len(),
+        /// Batches shed, by [`Protocol`].
+        protocol_batches_shed: Protocol::ALL.len(),
+        /// Metrics received, by [`Protocol`].
+        protocol_metrics_received: Protocol::ALL.len(),
+        /// Metrics stored, by [`Protocol`].
+        protocol_metrics_stored: Protocol::ALL.len(),
+        /// Metrics rejected, by [`Protocol`].
+        protocol_metrics_rejected: Protocol::ALL.len(),
+        /// Metrics rejected alone, while the rest of their batch was stored, by [`metric::Reject`].
+        metrics_rejected_alone: metric::Reject::COUNT,
+        /// Elements that are no metrics and were left out, by [`metric::Skip`].
+        elements_skipped: metric::Skip::COUNT,
         /// Requests selected for tracing and not traced, by [`Untraced`].
         untraced: Untraced::ALL.len(),
     }
 }
 
 impl Counters {
+    /// Counts a batch that is rejected.
+    pub fn reject_batch(&mut self, protocol: Protocol, reason: Rejection) {
+        self.batches_rejected[reason as usize] += 1;
+        self.protocol_batches_rejected[protocol as usize] += 1;
+    }
+
+    /// Counts a batch that is shed.
+    pub fn shed_batch(&mut self, protocol: Protocol, reason: Shed) {
+        self.batches_shed[reason as usize] += 1;
+        self.protocol_batches_shed[protocol as usize] += 1;
+    }
+
+    /// Counts metrics that were found in a body, and how many of them are rejected.
+    pub fn take_metrics(&mut self, protocol: Protocol, received: u64, rejected: u64) {
+        self.metrics_received += received;
+        self.metrics_rejected += rejected;
+        self.protocol_metrics_received[protocol as usize] += received;
+        self.protocol_metrics_rejected[protocol as usize] += rejected;
+    }
+
+    /// Counts a response that is no refusal.
+    pub fn answered_with(&mut self, status: Status) {
+        match status {
+            Status::Accepted => self.answered_accepted += 1,
+            Status::NoContent => self.answered_no_content += 1,
+            Status::BadRequest => self.refused_content(),
+            _ => self.answered_ok += 1,
+        }
+    }
+
     /// Counts a request that was refused with this error.
     pub fn refused(&mut self, error: HttpError) {
-        self.refused[reason_index(error.reason())] += 1;
+        self.refused[error.index()] += 1;
     }
 
     /// Counts a request whose content was refused.
     pub fn refused_content(&mut self) {
-        self.refused[reason_index(http1::REASON_CONTENT)] += 1;
+        self.refused[http1::CONTENT_INDEX] += 1;
     }
 
     /// Number of responses with `status`.
@@ -226,7 +298,8 @@ impl Counters {
         let refused = REASONS.iter().zip(self.refused).filter(|((_, of), _)| *of == status).map(|(_, count)| count);
         let answered = match status {
             Status::Ok => self.answered_ok,
-            Status::NoContent => self.preflights,
+            Status::Accepted => self.answered_accepted,
+            Status::NoContent => self.preflights + self.answered_no_content,
             _ => 0,
         };
         refused.sum::<u64>() + answered
@@ -235,7 +308,11 @@ impl Counters {
     /// Number of responses, with any status.
     #[must_use]
     pub fn requests(&self) -> u64 {
-        self.answered_ok + self.preflights + self.refused.iter().sum::<u64>()
+        self.answered_ok
+            + self.answered_accepted
+            + self.answered_no_content
+            + self.preflights
+            + self.refused.iter().sum::<u64>()
     }
 
     /// Batches rejected, for any reason.

@@ -1,7 +1,7 @@
 //! `GET /stats`: the whole state as one JSON document, for people and scripts.
 
 use super::{
-    Closed, Counters, Distribution, Rejection, Shed, Stage, Untraced,
+    Closed, Counters, Distribution, Protocol, Rejection, Shed, Stage, Untraced,
     collector::Span,
     exposition::in_units,
     observer::{LimiterFigures, Snapshot},
@@ -9,6 +9,7 @@ use super::{
 use crate::{logging, stats::Outcome};
 use http1::{REASONS, Status};
 use log::os::dirent;
+use metric::{Reject, Skip};
 use serde_json::{Map, Value, json};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -75,6 +76,37 @@ fn batches(counters: &Counters) -> Value {
         "rejected_by": by_label(Rejection::ALL.iter().map(|reason| reason.label()), &counters.batches_rejected),
         "shed_by": by_label(Shed::ALL.iter().map(|reason| reason.label()), &counters.batches_shed),
     })
+}
+
+/// Batches and metrics by protocol.
+fn protocols(counters: &Counters) -> Value {
+    let of = |protocol: &Protocol| {
+        let index = *protocol as usize;
+        let [received, stored, rejected, shed] = [
+            counters.protocol_batches_received[index],
+            counters.protocol_batches_stored[index],
+            counters.protocol_batches_rejected[index],
+            counters.protocol_batches_shed[index],
+        ];
+        let metrics = [
+            counters.protocol_metrics_received[index],
+            counters.protocol_metrics_stored[index],
+            counters.protocol_metrics_rejected[index],
+        ];
+        let value = json!({
+            "batches_received": received,
+            "batches_stored": stored,
+            "batches_rejected": rejected,
+            "batches_shed": shed,
+            "batches_pending": received - stored - rejected - shed,
+            "metrics_received": metrics[0],
+            "metrics_stored": metrics[1],
+            "metrics_rejected": metrics[2],
+            "metrics_pending": metrics[0] - metrics[1] - metrics[2],
+        });
+        (protocol.label().to_owned(), value)
+    };
+    Value::Object(Protocol::ALL.iter().map(of).collect::<Map<_, _>>())
 }
 
 fn log(snapshot: &Snapshot<'_>) -> Value {
@@ -294,6 +326,10 @@ pub fn document(snapshot: &Snapshot<'_>) -> Vec<u8> {
     });
     // Not in it: the macro goes no deeper.
     document["queries"] = queries(snapshot);
+    document["protocols"] = protocols(counters);
+    document["metrics_rejected_alone_by"] =
+        by_label(Reject::ALL.iter().map(|reason| reason.label()), &counters.metrics_rejected_alone);
+    document["elements_skipped_by"] = by_label(Skip::ALL.iter().map(|kind| kind.label()), &counters.elements_skipped);
     let lines = logging::counts();
     document["log_lines"] =
         json!({ "written": lines.written, "dropped": lines.dropped, "queued_bytes": lines.queued_bytes });

@@ -2,7 +2,7 @@
 //! bounded by the configuration and by constants; nothing that a client sends becomes a label.
 
 use super::{
-    Closed, Rejection, Report, Shed, Stage, Untraced,
+    Closed, Counters, Protocol, Rejection, Report, Shed, Stage, Untraced,
     exposition::{BYTES, Exposition, Kind, METRICS, TIMES, in_units},
     observer::Snapshot,
     process::Process,
@@ -11,6 +11,7 @@ use crate::{limits, logging, stats::Outcome};
 use Kind::{Counter, Gauge, Histogram, Info};
 use http1::{REASONS, Status};
 use log::{LogHealth, os::dirent};
+use metric::{Reject, Skip};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Collects all families from a snapshot, independent of the output format.
@@ -66,6 +67,11 @@ fn requests(to: &mut Exposition, snapshot: &Snapshot<'_>) {
     );
     family.sample(&format!("status=\"{}\",reason=\"ok\"", Status::Ok.code()), counters.answered_ok);
     family.sample(&format!("status=\"{}\",reason=\"preflight\"", Status::NoContent.code()), counters.preflights);
+    for (status, count) in
+        [(Status::Accepted, counters.answered_accepted), (Status::NoContent, counters.answered_no_content)]
+    {
+        family.sample(&format!("status=\"{}\",reason=\"ok\"", status.code()), count);
+    }
     for ((reason, status), count) in REASONS.iter().zip(counters.refused) {
         family.sample(&format!("status=\"{}\",reason=\"{reason}\"", status.code()), count);
     }
@@ -100,6 +106,8 @@ fn requests(to: &mut Exposition, snapshot: &Snapshot<'_>) {
     let help = "Metrics of batches that wait for the log.";
     to.single("metricstream_metrics_pending", Gauge, help, counters.metrics_pending());
 
+    protocols(to, counters);
+
     let help = "Bytes of completely received bodies, decoded: received = stored + rejected + shed + pending.";
     to.single("metricstream_body_received_bytes", Counter, help, counters.body_bytes_received);
     let help = "Bytes of bodies whose batch was stored.";
@@ -115,6 +123,40 @@ fn requests(to: &mut Exposition, snapshot: &Snapshot<'_>) {
     let help = "Bytes of bodies whose batch waits for the log.";
     to.single("metricstream_body_pending_bytes", Gauge, help, counters.body_bytes_pending());
     to.single("metricstream_line_bytes", Counter, "Bytes of lines handed to the writer.", counters.line_bytes);
+}
+
+/// Batches and metrics by protocol: for each of them received = stored + rejected + shed + pending.
+fn protocols(to: &mut Exposition, counters: &Counters) {
+    let mut by_protocol = |name: &'static str, help: &'static str, counts: &[u64]| {
+        let family = to.family(name, Counter, help);
+        for (protocol, &count) in Protocol::ALL.iter().zip(counts) {
+            family.labelled("protocol", protocol.label(), count);
+        }
+    };
+    let help = "Batches received, by protocol.";
+    by_protocol("metricstream_protocol_batches_received", help, &counters.protocol_batches_received);
+    let help = "Batches stored at their acknowledgement level, by protocol.";
+    by_protocol("metricstream_protocol_batches_stored", help, &counters.protocol_batches_stored);
+    let help = "Batches of which nothing is stored because of a client error, by protocol.";
+    by_protocol("metricstream_protocol_batches_rejected", help, &counters.protocol_batches_rejected);
+    let help = "Batches refused with 503 because of the state of the server, by protocol.";
+    by_protocol("metricstream_protocol_batches_shed", help, &counters.protocol_batches_shed);
+    let help = "Metrics found in batches, by protocol.";
+    by_protocol("metricstream_protocol_metrics_received", help, &counters.protocol_metrics_received);
+    let help = "Metrics stored, one line each, by protocol.";
+    by_protocol("metricstream_protocol_metrics_stored", help, &counters.protocol_metrics_stored);
+    let help = "Metrics rejected, alone or with their batch, by protocol.";
+    by_protocol("metricstream_protocol_metrics_rejected", help, &counters.protocol_metrics_rejected);
+    let help = "Metrics rejected alone, while the valid rest of their batch was stored, by reason.";
+    let family = to.family("metricstream_metrics_rejected_alone", Counter, help);
+    for (reason, count) in Reject::ALL.iter().zip(counters.metrics_rejected_alone) {
+        family.labelled("reason", reason.label(), count);
+    }
+    let help = "Elements of batches that are no metrics and are not stored, by kind.";
+    let family = to.family("metricstream_elements_skipped", Counter, help);
+    for (kind, count) in Skip::ALL.iter().zip(counters.elements_skipped) {
+        family.labelled("kind", kind.label(), count);
+    }
 }
 
 fn connections(to: &mut Exposition, snapshot: &Snapshot<'_>) {

@@ -21,7 +21,7 @@ pub mod process;
 mod queries;
 
 pub(crate) use counters::labelled;
-pub use counters::{Closed, Counters, Rejection, Shed, Untraced};
+pub use counters::{Closed, Counters, Protocol, Rejection, Shed, Untraced};
 pub use export::{ExportStatus, Figures};
 pub use exposition::{Family, Kind, Number, Sample, Value};
 pub use format::Format;
@@ -121,4 +121,6 @@ pub struct Memory {
     pub answers: u64,
     /// Data received by the driver for paused connections.
     pub kept: u64,
+    /// Scratch memory that the decoders of protocols keep between bodies.
+    pub decoders: u64,
 }

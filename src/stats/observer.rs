@@ -178,7 +178,7 @@ impl Snapshot<'_> {
     }
 
     /// Bytes of memory by owner.
-    pub fn memory(&self) -> [(&'static str, u64); 8] {
+    pub fn memory(&self) -> [(&'static str, u64); 9] {
         let sum = |of: fn(&super::Memory) -> u64| self.collected.reports().map(|report| of(&report.memory)).sum();
         [
             ("rings", sum(|memory| memory.ring)),
@@ -187,6 +187,7 @@ impl Snapshot<'_> {
             ("bodies", sum(|memory| memory.bodies)),
             ("answers", sum(|memory| memory.answers)),
             ("kept", sum(|memory| memory.kept)),
+            ("decoders", sum(|memory| memory.decoders)),
             ("limiter", self.limiter.map_or(0, |limiter| limiter.memory_bytes as u64)),
             ("trace_queue", self.exported.queue_bytes),
         ]

@@ -34,6 +34,7 @@ mod limiter;
 mod listeners;
 mod odd_files;
 mod pressure;
+mod protocols;
 mod proxies;
 mod query;
 mod refuses_to_start;

@@ -1,0 +1,120 @@
+//! What differs between the protocols: one row for each kind of route.
+
+use crate::{
+    config::{Config, OverRate},
+    limits,
+    stats::Protocol,
+};
+use http1::{ErrorBody, HttpError, Rules};
+
+/// The behaviour of a kind of route. The success response is in `response`.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Dialect {
+    /// The protocol, as statistics count it.
+    pub protocol: Protocol,
+    /// The methods that send metrics, as `Allow` lists them.
+    pub allow: &'static str,
+    /// The status for a client over its rate: agents that drop what gets a 429 are told 503.
+    pub over_rate: OverRate,
+    /// Bytes of a body at most, as sent and decompressed; `--max-body` can only raise it. `None`: `--max-body`.
+    body_bytes_max: Option<usize>,
+    /// A body without `Content-Encoding` is snappy.
+    assumes_snappy: bool,
+    /// The body of errors.
+    errors: ErrorBody,
+    /// Field lines of errors.
+    error_fields: &'static [u8],
+}
+
+/// Nothing is written: a sender that does not see these fields takes the receiver for one of version 1.0.
+const NOTHING_WRITTEN: &[u8] = b"\r\nX-Prometheus-Remote-Write-Samples-Written: 0\
+\r\nX-Prometheus-Remote-Write-Histograms-Written: 0\
+\r\nX-Prometheus-Remote-Write-Exemplars-Written: 0";
+
+/// Most routes: `POST`, bodies of up to 32 MiB, 429 over the rate, errors as `{"error":"…"}`.
+const ANY: Dialect = Dialect {
+    protocol: Protocol::Json,
+    allow: "POST",
+    over_rate: OverRate::TooManyRequests,
+    body_bytes_max: Some(limits::PROTOCOL_BODY_BYTES_MAX),
+    assumes_snappy: false,
+    errors: ErrorBody::Json,
+    error_fields: b"",
+};
+
+/// `POST /metrics`, whose other methods serve statistics.
+pub static JSON: Dialect = Dialect { allow: "GET, HEAD, POST", body_bytes_max: None, ..ANY };
+/// `POST /api/v1/write`: Prometheus drops what gets a 429.
+pub static REMOTE_WRITE: Dialect = Dialect {
+    protocol: Protocol::RemoteWrite,
+    over_rate: OverRate::Unavailable,
+    assumes_snappy: true,
+    errors: ErrorBody::Text,
+    error_fields: NOTHING_WRITTEN,
+    ..ANY
+};
+/// `POST /write`: Telegraf drops what gets a 4xx.
+pub static INFLUX_1: Dialect = Dialect { protocol: Protocol::Influx, over_rate: OverRate::Unavailable, ..ANY };
+/// `POST /api/v2/write`.
+pub static INFLUX_2: Dialect = Dialect { protocol: Protocol::Influx, errors: ErrorBody::CodeMessage, ..ANY };
+/// `POST /v1/metrics` in protobuf.
+pub static OTLP_PROTOBUF: Dialect = Dialect {
+    protocol: Protocol::Otlp,
+    body_bytes_max: Some(limits::OTLP_BODY_BYTES_MAX),
+    errors: ErrorBody::RpcProtobuf,
+    ..ANY
+};
+/// `POST /v1/metrics` in JSON.
+pub static OTLP_JSON: Dialect = Dialect {
+    protocol: Protocol::Otlp,
+    body_bytes_max: Some(limits::OTLP_BODY_BYTES_MAX),
+    errors: ErrorBody::RpcJson,
+    ..ANY
+};
+/// `/metrics/job/…`: the clients of a push gateway do not try again, but those who call them may.
+pub static GATEWAY: Dialect = Dialect {
+    protocol: Protocol::Text,
+    allow: "DELETE, POST, PUT",
+    over_rate: OverRate::Unavailable,
+    errors: ErrorBody::Text,
+    ..ANY
+};
+/// `POST /api/v1/import/prometheus`.
+pub static IMPORT: Dialect =
+    Dialect { protocol: Protocol::Text, over_rate: OverRate::Unavailable, errors: ErrorBody::Text, ..ANY };
+/// `POST /collectd`: collectd never tries again.
+pub static COLLECTD: Dialect = Dialect { protocol: Protocol::Collectd, over_rate: OverRate::Unavailable, ..ANY };
+/// `POST /api/v1/series` and `/api/v2/series`.
+pub static DATADOG: Dialect = Dialect { protocol: Protocol::Datadog, errors: ErrorBody::ErrorList, ..ANY };
+
+impl Dialect {
+    /// Bytes of a body at most, as sent and decompressed.
+    #[must_use]
+    pub fn body_bytes_max(&self, config: &Config) -> usize {
+        config.body_bytes_max_of(self.body_bytes_max)
+    }
+
+    /// How its requests are received and refused.
+    #[must_use]
+    pub fn rules(&self, config: &Config) -> Rules {
+        Rules {
+            body_bytes: self.body_bytes_max.map(|_| self.body_bytes_max(config)),
+            assumes_snappy: self.assumes_snappy,
+            errors: self.errors,
+            error_fields: self.error_fields,
+        }
+    }
+
+    /// The refusal as its clients need it: one over the rate may become a 503.
+    #[must_use]
+    pub fn refusal(&self, error: HttpError, config: &Config) -> HttpError {
+        match error {
+            HttpError::RateLimited { retry_after_s } | HttpError::BytesRateLimited { retry_after_s }
+                if config.protocols.over_rate.unwrap_or(self.over_rate) == OverRate::Unavailable =>
+            {
+                HttpError::Throttled { retry_after_s }
+            }
+            error => error,
+        }
+    }
+}

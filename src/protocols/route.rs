@@ -1,0 +1,194 @@
+//! From the head of a request to its payload: how its body is to be decoded.
+
+use super::dialect::{self, Dialect};
+use crate::{config::Config, limits};
+use http1::{Head, HttpError, Method, parameters};
+use metric::protocol::{influx::Precision, text};
+
+/// How the body of an admitted request is decoded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Payload {
+    /// A batch of our own JSON.
+    Json,
+    /// Remote write 1.0.
+    RemoteWrite1,
+    /// Remote write 2.0.
+    RemoteWrite2,
+    /// Line protocol.
+    Influx {
+        /// The unit of timestamps.
+        precision: Precision,
+        /// A tag for each metric: the configured key and the database or bucket of the request.
+        tag: Option<Box<(Box<[u8]>, Box<[u8]>)>>,
+        /// It came by InfluxDB 2's API.
+        is_v2: bool,
+    },
+    /// Text exposition.
+    Text {
+        /// The format.
+        format: text::Format,
+        /// The labels of a push gateway's path.
+        labels: Box<[(Vec<u8>, Vec<u8>)]>,
+        /// It came by a push gateway's path.
+        is_pushed: bool,
+    },
+    /// OTLP in protobuf.
+    OtlpProtobuf,
+    /// OTLP in JSON.
+    OtlpJson,
+    /// collectd's JSON.
+    Collectd,
+    /// Datadog's series, version 1, in JSON.
+    Datadog1,
+    /// Datadog's series, version 2, in JSON.
+    Datadog2,
+    /// Datadog's series, version 2, in protobuf.
+    Datadog2Protobuf,
+}
+
+impl Payload {
+    /// The row of the table of protocols.
+    #[must_use]
+    pub fn dialect(&self) -> &'static Dialect {
+        match self {
+            Self::Json => &dialect::JSON,
+            Self::RemoteWrite1 | Self::RemoteWrite2 => &dialect::REMOTE_WRITE,
+            Self::Influx { is_v2: false, .. } => &dialect::INFLUX_1,
+            Self::Influx { is_v2: true, .. } => &dialect::INFLUX_2,
+            Self::Text { is_pushed: true, .. } => &dialect::GATEWAY,
+            Self::Text { is_pushed: false, .. } => &dialect::IMPORT,
+            Self::OtlpProtobuf => &dialect::OTLP_PROTOBUF,
+            Self::OtlpJson => &dialect::OTLP_JSON,
+            Self::Collectd => &dialect::COLLECTD,
+            Self::Datadog1 | Self::Datadog2 | Self::Datadog2Protobuf => &dialect::DATADOG,
+        }
+    }
+}
+
+const PROTOBUF: &str = "application/x-protobuf";
+
+/// The row of the table of protocols for a path that takes metrics; `None` for other paths.
+#[must_use]
+pub fn dialect_of(head: &Head<'_>) -> Option<&'static Dialect> {
+    Some(match head.path {
+        "/metrics" if head.method == Method::Post => &dialect::JSON,
+        "/api/v1/write" => &dialect::REMOTE_WRITE,
+        "/write" => &dialect::INFLUX_1,
+        "/api/v2/write" => &dialect::INFLUX_2,
+        "/v1/metrics" if media_type(head) == "application/json" => &dialect::OTLP_JSON,
+        "/v1/metrics" => &dialect::OTLP_PROTOBUF,
+        "/api/v1/import/prometheus" => &dialect::IMPORT,
+        "/collectd" => &dialect::COLLECTD,
+        "/api/v1/series" | "/api/v2/series" => &dialect::DATADOG,
+        path if path.starts_with("/metrics/job") => &dialect::GATEWAY,
+        _ => return None,
+    })
+}
+
+/// The payload of a request whose path takes metrics.
+///
+/// # Errors
+/// The method, the media type or a parameter is not one that the path takes.
+pub fn payload_of(head: &Head<'_>, dialect: &'static Dialect, config: &Config) -> Result<Payload, HttpError> {
+    let method = match head.method {
+        Method::Post => "POST",
+        Method::Get => "GET",
+        Method::Head => "HEAD",
+        Method::Other(method) => method,
+    };
+    if !dialect.allow.split(", ").any(|allowed| allowed == method) {
+        return Err(HttpError::MethodNotAllowed { allow: dialect.allow });
+    }
+    Ok(match head.path {
+        "/metrics" => Payload::Json,
+        "/api/v1/write" => remote_write(head)?,
+        "/write" => influx(head, config, false)?,
+        "/api/v2/write" => influx(head, config, true)?,
+        "/v1/metrics" => match media_type(head) {
+            "application/json" => Payload::OtlpJson,
+            PROTOBUF => Payload::OtlpProtobuf,
+            _ => return Err(HttpError::MediaType("expected application/x-protobuf or application/json")),
+        },
+        "/api/v1/import/prometheus" => {
+            Payload::Text { format: text_format(head)?, labels: Box::default(), is_pushed: false }
+        }
+        "/collectd" => Payload::Collectd,
+        "/api/v1/series" => Payload::Datadog1,
+        "/api/v2/series" if media_type(head) == PROTOBUF => Payload::Datadog2Protobuf,
+        "/api/v2/series" => Payload::Datadog2,
+        path => {
+            let labels = text::group_labels(path).map_err(HttpError::BadRequest)?.into();
+            Payload::Text { format: text_format(head)?, labels, is_pushed: true }
+        }
+    })
+}
+
+/// The media type of the body, without its parameters; empty if there is none or it is not ASCII.
+fn media_type<'a>(head: &Head<'a>) -> &'a str {
+    media_type_and_parameters(head).0
+}
+
+fn media_type_and_parameters<'a>(head: &Head<'a>) -> (&'a str, impl Iterator<Item = &'a str>) {
+    let value = head.content_type.and_then(|value| str::from_utf8(value).ok()).unwrap_or_default();
+    let mut parts = value.split(';').map(str::trim);
+    (parts.next().unwrap_or_default(), parts)
+}
+
+/// Version 1.0 says nothing about the message, or names it; early senders have no Content-Type at all.
+fn remote_write(head: &Head<'_>) -> Result<Payload, HttpError> {
+    const EXPECTED: HttpError = HttpError::MediaType(
+        "expected application/x-protobuf with proto=prometheus.WriteRequest or io.prometheus.write.v2.Request",
+    );
+    let (media, parameters) = media_type_and_parameters(head);
+    if !media.is_empty() && !media.eq_ignore_ascii_case(PROTOBUF) {
+        return Err(EXPECTED);
+    }
+    let mut payload = Payload::RemoteWrite1;
+    for parameter in parameters.filter(|parameter| !parameter.is_empty()) {
+        let Some((name, value)) = parameter.split_once('=') else { return Err(EXPECTED) };
+        if name.trim_end().eq_ignore_ascii_case("proto") {
+            payload = match value.trim_start() {
+                "prometheus.WriteRequest" => Payload::RemoteWrite1,
+                "io.prometheus.write.v2.Request" => Payload::RemoteWrite2,
+                _ => return Err(EXPECTED),
+            };
+        }
+    }
+    Ok(payload)
+}
+
+fn influx(head: &Head<'_>, config: &Config, is_v2: bool) -> Result<Payload, HttpError> {
+    let mut precision = Precision::default();
+    let mut tag = None;
+    for (name, value) in parameters(head.query) {
+        let mut buffer = [0; limits::INFLUX_PARAMETER_BYTES_MAX];
+        let text = value.and_then(|value| value.decode(&mut buffer)).map(str::as_bytes);
+        if name.means("precision") {
+            let unit = text.unwrap_or_default();
+            let known = if is_v2 { Precision::of_v2(unit) } else { Precision::of_v1(unit) };
+            // Both versions take an empty unit for the default.
+            precision = match known {
+                Some(precision) => precision,
+                None if unit.is_empty() && value.is_none_or(|value| value.means("")) => Precision::default(),
+                None => return Err(HttpError::BadRequest("the precision is unknown")),
+            };
+        } else if let Some(key) = &config.protocols.influx_database_tag
+            && name.means(if is_v2 { "bucket" } else { "db" })
+        {
+            let database = text.ok_or(HttpError::BadRequest("the name of the database is too long or invalid"))?;
+            tag = Some(Box::new((Box::from(key.as_bytes()), Box::from(database))));
+        }
+    }
+    Ok(Payload::Influx { precision, tag, is_v2 })
+}
+
+fn text_format(head: &Head<'_>) -> Result<text::Format, HttpError> {
+    match media_type(head) {
+        "application/openmetrics-text" => Ok(text::Format::OpenMetrics),
+        "application/vnd.google.protobuf" => {
+            Err(HttpError::MediaType("expected the text format, text/plain or application/openmetrics-text"))
+        }
+        // curl's default, and what VictoriaMetrics' tools send, name no format.
+        _ => Ok(text::Format::Prometheus),
+    }
+}

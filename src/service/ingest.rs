@@ -1,0 +1,278 @@
+//! The body of a batch: into the ring, and its response.
+
+use super::{PendingAck, Service};
+use crate::{
+    limits,
+    protocols::{self, Payload},
+    stats::{Protocol, Rejection, Shed},
+    trace::{Context, Course},
+};
+use http1::{HttpError, Responder, Served, Status};
+use log::AckLevel;
+use metric::{DecodeError, Decoded, LineSink};
+use rate::{Charge, Event, EventKind};
+
+/// An admitted batch whose body is complete.
+pub(super) struct Batch {
+    /// The decoding of its body.
+    pub(super) payload: Payload,
+    /// The level at which it is acknowledged.
+    pub(super) ack: AckLevel,
+    /// Its charge; `None` without a limiter.
+    pub(super) charge: Option<Charge>,
+}
+
+impl Batch {
+    fn protocol(&self) -> Protocol {
+        self.payload.dialect().protocol
+    }
+}
+
+/// What is traced of a batch while it is ingested.
+struct Stages {
+    is_sampled: bool,
+    course: Course,
+}
+
+impl Service {
+    /// Ingests a batch: reserves space in the ring, decodes and encodes in one pass, and commits.
+    pub(super) fn ingest(&mut self, batch: &Batch, trace: Context, body: &[u8], respond: Responder<'_>) -> Served {
+        let is_sampled = trace.sampled.is_some();
+        let course = Course { begun_ns: self.stamp(is_sampled), ..Course::default() };
+        let mut stages = Stages { is_sampled, course };
+        let body_bytes = body.len() as u64;
+        self.burst.batches_answered += 1;
+        self.counters.body_bytes_received += body_bytes;
+        let admitted = self.admit_log();
+        stages.course.limited_ns = self.stamp(is_sampled);
+        let served = match admitted {
+            Ok(()) if batch.payload == Payload::Json => self.ingest_json(batch, &mut stages, body, respond),
+            Ok(()) => self.ingest_decoded(batch, &mut stages, body, respond),
+            Err((reason, text)) => self.shed(batch, reason, text, &mut stages, body_bytes, respond),
+        };
+        self.trace(trace, Some(batch.ack), stages.course);
+        served
+    }
+
+    /// A batch of JSON: all or nothing.
+    fn ingest_json(&mut self, batch: &Batch, stages: &mut Stages, body: &[u8], respond: Responder<'_>) -> Served {
+        let body_bytes = body.len() as u64;
+        let Some(space) = self.log.reserve(self.encoder.encoded_bytes_max(body.len())) else {
+            return self.shed(batch, Shed::RingFull, RING_FULL, stages, body_bytes, respond);
+        };
+        let encoded = match self.encoder.encode(body, self.arrival_ms, space) {
+            Ok(encoded) => encoded,
+            Err(error) => {
+                stages.course.status = Status::BadRequest.code();
+                stages.course.parsed_ns = self.stamp(stages.is_sampled);
+                // Those before the fault, and the faulty one.
+                let metrics = error.index.map_or(0, |index| index as u64 + 1);
+                self.reject(batch, Rejection::Malformed, metrics, body_bytes);
+                self.counters.refused_content();
+                return respond.refuse_content(&error);
+            }
+        };
+        self.counters.take_metrics(Protocol::Json, u64::from(encoded.metrics), 0);
+        let committed = Committed {
+            metrics: encoded.metrics,
+            bytes: encoded.bytes,
+            far_from_now: encoded.far_from_now,
+            body_bytes,
+        };
+        let is_held = self.commit(batch, &committed, Status::Ok, stages);
+        self.counters.answered_ok += 1;
+        let served = respond.accepted(encoded.metrics as usize);
+        if is_held { served.held() } else { served }
+    }
+
+    /// A body of any other protocol: what is valid is stored.
+    fn ingest_decoded(&mut self, batch: &Batch, stages: &mut Stages, body: &[u8], respond: Responder<'_>) -> Served {
+        let body_bytes = body.len() as u64;
+        let bytes_max = self.shared.config.ring_bytes / 2;
+        let mut reserved = body.len().saturating_mul(limits::LINE_BYTES_PER_BODY_BYTE).saturating_add(bytes_max / 64);
+        let (result, decoded) = loop {
+            reserved = reserved.min(bytes_max);
+            let Some(space) = self.log.reserve(reserved) else {
+                return self.shed(batch, Shed::RingFull, RING_FULL, stages, body_bytes, respond);
+            };
+            let mut sink = LineSink::new(space, self.arrival_ms);
+            let result = self.decoders.decode(&batch.payload, body, &mut sink);
+            if result == Err(DecodeError::TooLarge) && reserved < bytes_max {
+                reserved = bytes_max;
+                continue;
+            }
+            break (result, sink.decoded());
+        };
+        self.decoders.trim(&batch.payload);
+        let yields = match result {
+            Ok(yields) => yields,
+            Err(error) => return self.refuse_decoded(batch, error, &decoded, stages, body_bytes, respond),
+        };
+        let rejected = u64::from(decoded.rejected());
+        self.counters.take_metrics(batch.protocol(), u64::from(decoded.metrics) + rejected, rejected);
+        for (count, more) in self.counters.metrics_rejected_alone.iter_mut().zip(decoded.rejected) {
+            *count += u64::from(more);
+        }
+        for (count, more) in self.counters.elements_skipped.iter_mut().zip(decoded.skipped) {
+            *count += u64::from(more);
+        }
+        let (served, status) = protocols::respond(&batch.payload, &decoded, yields, body, respond);
+        self.counters.answered_with(status);
+        stages.course.status = status.code();
+        if decoded.metrics == 0 && rejected > 0 {
+            stages.course.parsed_ns = self.stamp(stages.is_sampled);
+            self.counters.body_bytes_rejected += body_bytes;
+            self.counters.reject_batch(batch.protocol(), Rejection::Malformed);
+            return served;
+        }
+        if decoded.metrics == 0 {
+            // An empty body, or one with metadata only: there is nothing to wait for.
+            stages.course.parsed_ns = self.stamp(stages.is_sampled);
+            self.measure(0, body_bytes);
+            let protocol = batch.protocol();
+            self.stored(&PendingAck { protocol, batches: 1, body_bytes, ..PendingAck::default() });
+            return served;
+        }
+        let committed = Committed {
+            metrics: decoded.metrics,
+            bytes: decoded.bytes,
+            far_from_now: decoded.far_from_now,
+            body_bytes,
+        };
+        let is_held = self.commit(batch, &committed, status, stages);
+        if is_held { served.held() } else { served }
+    }
+
+    /// Records the size of a batch.
+    fn measure(&mut self, metrics: u32, body_bytes: u64) {
+        self.histograms.batch_metrics.record(u64::from(metrics), 1);
+        self.histograms.batch_body_bytes.record(body_bytes, 1);
+    }
+
+    /// Refuses a body of which nothing may be stored. The metrics that were found before the fault are rejected with it.
+    fn refuse_decoded(
+        &mut self,
+        batch: &Batch,
+        error: DecodeError,
+        decoded: &Decoded,
+        stages: &mut Stages,
+        body_bytes: u64,
+        respond: Responder<'_>,
+    ) -> Served {
+        stages.course.parsed_ns = self.stamp(stages.is_sampled);
+        let metrics = u64::from(decoded.metrics) + u64::from(decoded.rejected()) + 1;
+        if let DecodeError::Malformed { .. } = error {
+            stages.course.status = Status::BadRequest.code();
+            self.reject(batch, Rejection::Malformed, metrics, body_bytes);
+            self.counters.refused_content();
+            return respond.refuse_content(&error);
+        }
+        stages.course.status = Status::ContentTooLarge.code();
+        self.reject(batch, Rejection::TooLarge, metrics, body_bytes);
+        self.counters.refused(HttpError::ContentTooLarge);
+        respond.refuse_as(HttpError::ContentTooLarge, &error)
+    }
+
+    /// Commits the lines of a batch. Returns true if its response has to wait for the log.
+    fn commit(&mut self, batch: &Batch, committed: &Committed, status: Status, stages: &mut Stages) -> bool {
+        let &Committed { metrics, bytes, far_from_now, body_bytes } = committed;
+        let protocol = batch.protocol();
+        let position = self.log.commit(bytes, batch.ack);
+        stages.course.parsed_ns = self.stamp(stages.is_sampled);
+        (stages.course.status, stages.course.metrics) = (status.code(), metrics);
+        self.counters.line_bytes += bytes as u64;
+        if far_from_now > 0 {
+            self.note_far_from_now(batch.charge, far_from_now);
+        }
+        self.measure(metrics, body_bytes);
+        let pending = PendingAck { protocol, batches: 1, metrics, body_bytes, position };
+        let gathered = match batch.ack {
+            AckLevel::Memory => {
+                self.stored(&pending);
+                return false;
+            }
+            AckLevel::Write => &mut self.burst.write,
+            AckLevel::Fsync => &mut self.burst.fsync,
+        };
+        if gathered.batches > 0 && gathered.protocol != protocol {
+            let earlier = std::mem::take(gathered);
+            self.burst.earlier.push((batch.ack, earlier));
+        }
+        let gathered = match batch.ack {
+            AckLevel::Fsync => &mut self.burst.fsync,
+            AckLevel::Memory | AckLevel::Write => &mut self.burst.write,
+        };
+        gathered.protocol = protocol;
+        gathered.batches += 1;
+        gathered.metrics += metrics;
+        gathered.body_bytes += body_bytes;
+        gathered.position = position;
+        true
+    }
+
+    /// Counts metrics whose timestamp is far from now, which usually means that the client's clock or unit is wrong.
+    #[cold]
+    fn note_far_from_now(&mut self, charge: Option<Charge>, metrics: u32) {
+        self.counters.metrics_far_from_now += u64::from(metrics);
+        if let Some(Charge { client, .. }) = charge {
+            let stamp_ns = self.shared.clock.monotonic_ns();
+            self.events.offer(Event { key: client, stamp_ns, kind: EventKind::FarFromNow });
+        }
+    }
+
+    /// Counts a batch that is rejected as a whole, with the metrics that are known of it.
+    fn reject(&mut self, batch: &Batch, reason: Rejection, metrics: u64, body_bytes: u64) {
+        self.counters.take_metrics(batch.protocol(), metrics, metrics);
+        self.counters.body_bytes_rejected += body_bytes;
+        self.counters.reject_batch(batch.protocol(), reason);
+    }
+
+    /// Refuses a batch because of the state of the server, and refunds its charge.
+    fn shed(
+        &mut self,
+        batch: &Batch,
+        reason: Shed,
+        text: &'static str,
+        stages: &mut Stages,
+        body_bytes: u64,
+        respond: Responder<'_>,
+    ) -> Served {
+        let refusal = HttpError::Unavailable { text, retry_after_s: http1::limits::RETRY_AFTER_S };
+        self.refund(batch.charge);
+        stages.course.status = refusal.status().code();
+        self.counters.shed_batch(batch.protocol(), reason);
+        self.counters.body_bytes_shed += body_bytes;
+        self.counters.refused(refusal);
+        respond.refuse(refusal)
+    }
+
+    /// Counts batches that have reached their level.
+    pub fn stored(&mut self, part: &PendingAck) {
+        self.counters.batches_stored += u64::from(part.batches);
+        self.counters.metrics_stored += u64::from(part.metrics);
+        self.counters.body_bytes_stored += part.body_bytes;
+        let protocol = part.protocol as usize;
+        self.counters.protocol_batches_stored[protocol] += u64::from(part.batches);
+        self.counters.protocol_metrics_stored[protocol] += u64::from(part.metrics);
+    }
+
+    fn admit_log(&mut self) -> Result<(), (Shed, &'static str)> {
+        if self.caller.accepted_during_drain {
+            return Err((Shed::Draining, "the server is stopping"));
+        }
+        if !self.log.health().is_healthy() {
+            return Err((Shed::LogUnavailable, "the log does not accept data now"));
+        }
+        Ok(())
+    }
+}
+
+const RING_FULL: &str = "the queue to the log is full";
+
+/// The lines of a batch in the space that was reserved for them.
+struct Committed {
+    metrics: u32,
+    bytes: usize,
+    far_from_now: u32,
+    body_bytes: u64,
+}

@@ -1,0 +1,447 @@
+//! The protocols of agents: what is stored, what each is answered, and that the accounts close for each of them.
+
+use crate::{
+    http::{Answer, Client, get, post_to, request},
+    on_both_drivers,
+    server::{Driver, Server, Setup, number_at, until},
+};
+
+/// Snappy's block format, all of it literal.
+pub fn snappy(bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut length = bytes.len();
+    while length >= 0x80 {
+        out.push((length & 0x7f) as u8 | 0x80);
+        length >>= 7;
+    }
+    out.push(length as u8);
+    for chunk in bytes.chunks(60) {
+        out.push((chunk.len() as u8 - 1) << 2);
+        out.extend_from_slice(chunk);
+    }
+    out
+}
+
+/// A field of protobuf with bytes in it; all lengths here have one or two bytes.
+fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
+    let mut out = vec![number << 3 | 2];
+    let length = bytes.len();
+    if length < 0x80 {
+        out.push(length as u8);
+    } else {
+        out.extend([(length & 0x7f) as u8 | 0x80, (length >> 7) as u8]);
+    }
+    out.extend_from_slice(bytes);
+    out
+}
+
+fn double(number: u8, value: f64) -> Vec<u8> {
+    [&[number << 3 | 1][..], &value.to_le_bytes()].concat()
+}
+
+fn integer(number: u8, mut value: u64) -> Vec<u8> {
+    let mut out = vec![number << 3];
+    while value >= 0x80 {
+        out.push((value & 0x7f) as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+    out
+}
+
+const STAMP_MS: u64 = 1_790_000_000_123;
+const STAMP: &str = "2026-09-21T14:13:20.123Z";
+
+/// A series of remote write 1.0 with one sample.
+fn series_1(labels: &[(&str, &str)], value: f64) -> Vec<u8> {
+    let labels =
+        labels.iter().map(|(name, value)| field(1, &[field(1, name.as_bytes()), field(2, value.as_bytes())].concat()));
+    let sample = field(2, &[double(1, value), integer(2, STAMP_MS)].concat());
+    field(1, &labels.chain([sample]).collect::<Vec<_>>().concat())
+}
+
+fn remote_write_1(series: &[Vec<u8>]) -> Vec<u8> {
+    let fields = "Content-Type: application/x-protobuf\r\nContent-Encoding: snappy\r\n\
+                  X-Prometheus-Remote-Write-Version: 0.1.0\r\n";
+    post_to("/api/v1/write", fields, snappy(&series.concat()))
+}
+
+fn remote_write_2() -> Vec<u8> {
+    let symbols = ["", "__name__", "up_total", "job", "x"].map(|symbol| field(4, symbol.as_bytes())).concat();
+    let sample = field(2, &[double(1, 5.0), integer(2, STAMP_MS)].concat());
+    let series = field(5, &[field(1, &[1, 2, 3, 4]), sample].concat());
+    let fields = "Content-Type: application/x-protobuf;proto=io.prometheus.write.v2.Request\r\n\
+                  Content-Encoding: snappy\r\nX-Prometheus-Remote-Write-Version: 2.0.0\r\n";
+    post_to("/api/v1/write", fields, snappy(&[symbols, series].concat()))
+}
+
+/// A gauge of OTLP with one point.
+fn otlp_gauge(name: &str) -> Vec<u8> {
+    let point = [
+        [&[3 << 3 | 1][..], &(STAMP_MS * 1_000_000).to_le_bytes()].concat(),
+        [&[6 << 3 | 1][..], &7_u64.to_le_bytes()].concat(),
+    ]
+    .concat();
+    let metric = [field(1, name.as_bytes()), field(5, &field(1, &point))].concat();
+    field(1, &field(2, &field(2, &metric)))
+}
+
+const PROTOBUF: &str = "Content-Type: application/x-protobuf\r\n";
+const JSON: &str = "Content-Type: application/json\r\n";
+const OTLP_JSON: &str = r#"{"resourceMetrics":[{"scopeMetrics":[{"metrics":[{"name":"a.b","gauge":{"dataPoints":[{"timeUnixNano":"1790000000123000000","asInt":"7"}]}}]}]}]}"#;
+const COLLECTD: &str = r#"[{"values":[1.5,null],"dstypes":["gauge","derive"],"dsnames":["rx","tx"],"time":1790000000.123,"interval":10.0,"host":"h","plugin":"net","plugin_instance":"eth0","type":"octets","type_instance":""}]"#;
+const DATADOG_1: &str =
+    r#"{"series":[{"metric":"dd.one","points":[[1790000000,1.5]],"type":"gauge","host":"h","tags":["env:prod"]}]}"#;
+const DATADOG_2: &str = r#"{"series":[{"metric":"dd.two","type":3,"points":[{"timestamp":1790000000,"value":2}],"resources":[{"type":"host","name":"h"}]}]}"#;
+
+/// A request of each protocol with one metric, its status, its body, and the line that it becomes.
+fn one_of_each() -> Vec<(&'static str, Vec<u8>, u16, &'static str, String)> {
+    let line = |name: &str, value: &str, kind: &str, tags: &str, stamp: &str| {
+        format!(r#"{{"timestamp":"{stamp}","name":"{name}","value":{value},"type":"{kind}","tags":{{{tags}}}}}"#)
+    };
+    let second = "2026-09-21T14:13:20.000Z";
+    vec![
+        (
+            "remote_write",
+            remote_write_1(&[series_1(&[("__name__", "up"), ("job", "x")], 0.1)]),
+            204,
+            "",
+            line("up", "0.1", "gauge", r#""job":"x""#, STAMP),
+        ),
+        ("remote_write", remote_write_2(), 204, "", line("up_total", "5", "counter", r#""job":"x""#, STAMP)),
+        (
+            "influx",
+            post_to("/write?db=t&precision=ms&u=a&p=b", "", format!("cpu,host=a usage=1.50,note=\"x\" {STAMP_MS}\n")),
+            204,
+            "",
+            line("cpu_usage", "1.50", "gauge", r#""host":"a""#, STAMP),
+        ),
+        (
+            "influx",
+            post_to("/api/v2/write?org=o&bucket=b&precision=ms", "", format!("mem value=3i {STAMP_MS}")),
+            204,
+            "",
+            line("mem", "3", "gauge", "", STAMP),
+        ),
+        ("otlp", post_to("/v1/metrics", PROTOBUF, otlp_gauge("a.b")), 200, "", line("a.b", "7", "gauge", "", STAMP)),
+        ("otlp", post_to("/v1/metrics", JSON, OTLP_JSON), 200, "{}", line("a.b", "7", "gauge", "", STAMP)),
+        (
+            "text",
+            request_with("PUT", "/metrics/job/j/instance/i", format!("# TYPE t counter\nt 4 {STAMP_MS}\n").as_bytes()),
+            200,
+            "",
+            line("t", "4", "counter", r#""job":"j","instance":"i""#, STAMP),
+        ),
+        (
+            "text",
+            post_to("/api/v1/import/prometheus", "", format!("t{{a=\"b\"}} 4 {STAMP_MS}\n")),
+            204,
+            "",
+            line("t", "4", "untyped", r#""a":"b""#, STAMP),
+        ),
+        (
+            "collectd",
+            post_to("/collectd", JSON, COLLECTD),
+            200,
+            "{}",
+            line("collectd_net_octets_rx", "1.5", "gauge", r#""host":"h","plugin_instance":"eth0""#, STAMP),
+        ),
+        (
+            "datadog",
+            post_to("/api/v1/series?api_key=k", JSON, DATADOG_1),
+            202,
+            r#"{"status":"ok"}"#,
+            line("dd.one", "1.5", "gauge", r#""host":"h","env":"prod""#, second),
+        ),
+        (
+            "datadog",
+            post_to("/api/v2/series", &format!("{JSON}DD-API-KEY: k\r\n"), DATADOG_2),
+            202,
+            r#"{"errors":[]}"#,
+            line("dd.two", "2", "gauge", r#""host":"h""#, second),
+        ),
+    ]
+}
+
+fn request_with(method: &str, target: &str, body: &[u8]) -> Vec<u8> {
+    let post = post_to(target, "", body);
+    [method.as_bytes(), &post[b"POST".len()..]].concat()
+}
+
+/// The response, without waiting for a body where the status has none.
+fn ask(client: &mut Client, request: &[u8]) -> Answer {
+    client.ask(request)
+}
+
+/// The same tags in whatever order.
+fn sorted(line: &str) -> serde_json::Value {
+    serde_json::from_str(line).unwrap()
+}
+
+/// Checks that the accounts of each protocol close, and returns the statistics.
+fn closed(server: &Server) -> serde_json::Value {
+    let stats = until("no batch is pending", || {
+        let stats = server.stats();
+        (number_at(&stats, "/batches/pending") == 0).then_some(stats)
+    });
+    let mut sums = [0; 4];
+    for (protocol, counts) in stats["protocols"].as_object().unwrap() {
+        let number = |name: &str| counts[name].as_u64().unwrap();
+        let batches = ["stored", "rejected", "shed"].map(|fate| number(&format!("batches_{fate}")));
+        assert_eq!(number("batches_received"), batches.iter().sum::<u64>(), "{protocol}: {stats:#}");
+        let metrics = ["stored", "rejected"].map(|fate| number(&format!("metrics_{fate}")));
+        assert_eq!(number("metrics_received"), metrics.iter().sum::<u64>(), "{protocol}: {stats:#}");
+        for (sum, count) in sums.iter_mut().zip([batches[0], batches[1], metrics[0], metrics[1]]) {
+            *sum += count;
+        }
+    }
+    let totals = ["/batches/stored", "/batches/rejected", "/metrics_stored", "/metrics_rejected"]
+        .map(|at| number_at(&stats, at));
+    assert_eq!(sums, totals, "{stats:#}");
+    stats
+}
+
+fn each_protocol_is_stored_and_answered(driver: Driver) {
+    let mut server = Setup::new(driver).start();
+    let mut client = server.connect();
+    let cases = one_of_each();
+    for (protocol, request, status, body, _) in &cases {
+        let response = ask(&mut client, request);
+        assert_eq!((response.status, response.text()), (*status, *body), "{protocol}: {response:?}");
+        let written = response.header("X-Prometheus-Remote-Write-Samples-Written");
+        assert_eq!(written, (*protocol == "remote_write").then_some("1"), "{protocol}");
+    }
+    let stats = closed(&server);
+    assert_eq!(number_at(&stats, "/metrics_stored"), cases.len() as u64);
+    assert_eq!(number_at(&stats, "/elements_skipped_by/text"), 1);
+    assert_eq!(number_at(&stats, "/elements_skipped_by/null"), 1);
+    assert_eq!([202, 204].map(|status| number_at(&stats, &format!("/answers/{status}"))), [2, 5]);
+    server.stop();
+    let lines = crate::log::lines(&server.directory);
+    for ((protocol, _, _, _, expected), line) in cases.iter().zip(&lines) {
+        assert_eq!(sorted(line), sorted(expected), "{protocol}");
+    }
+    assert_eq!(lines.len(), cases.len());
+}
+
+fn pipelined_requests_of_many_protocols_are_counted(driver: Driver) {
+    let mut server = Setup::new(driver).flag("--reactors", 1).start();
+    let mut client = server.connect();
+    let cases = one_of_each();
+    let burst: Vec<u8> = (0..3).flat_map(|_| cases.iter().flat_map(|(_, request, ..)| request.clone())).collect();
+    client.send(&burst).unwrap();
+    for _ in 0..3 {
+        for (protocol, _, status, ..) in &cases {
+            assert_eq!(client.answer().status, *status, "{protocol}");
+        }
+    }
+    let stats = closed(&server);
+    for (protocol, batches) in
+        [("remote_write", 6), ("influx", 6), ("otlp", 6), ("text", 6), ("collectd", 3), ("datadog", 6)]
+    {
+        assert_eq!(number_at(&stats, &format!("/protocols/{protocol}/batches_stored")), batches, "{protocol}");
+        assert_eq!(number_at(&stats, &format!("/protocols/{protocol}/metrics_stored")), batches, "{protocol}");
+    }
+    server.stop();
+    assert_eq!(crate::log::lines(&server.directory).len(), 3 * cases.len());
+}
+
+fn the_valid_part_of_a_batch_is_stored(driver: Driver) {
+    let mut server = Setup::new(driver).start();
+    let mut client = server.connect();
+    let repeated = series_1(&[("__name__", "up"), ("job", "x"), ("job", "y")], 1.0);
+    let response = client.ask(&remote_write_1(&[series_1(&[("__name__", "up")], 1.0), repeated]));
+    assert_eq!(response.status, 400, "{response:?}");
+    assert_eq!(response.header("Content-Type"), Some("text/plain; charset=utf-8"));
+    assert_eq!(response.header("X-Prometheus-Remote-Write-Samples-Written"), Some("1"));
+    assert_eq!(response.header("X-Prometheus-Remote-Write-Histograms-Written"), Some("0"));
+    let response = client.ask(&post_to("/write", "", "a f=1\nb f=\nc f=3\n"));
+    let error = response.refusal(400);
+    assert!(error.starts_with("partial write: unable to parse 'b f=': ") && error.ends_with(" dropped=1"), "{error}");
+    let response = client.ask(&post_to("/api/v2/write", "", "a f=1\nb f=\n"));
+    assert_eq!((response.status, response.json()["code"].as_str()), (400, Some("invalid")), "{response:?}");
+    let response = client.ask(&post_to("/api/v1/import/prometheus", "", "a 1\nb x\n"));
+    assert_eq!(response.status, 400, "{response:?}");
+    assert!(response.text().contains("1 rejected, 1 stored"), "{response:?}");
+    let response = client.ask(&post_to("/v1/metrics", JSON, OTLP_JSON.replace(r#""name":"a.b","#, "")));
+    assert_eq!(response.status, 200, "{response:?}");
+    assert_eq!(response.json()["partialSuccess"]["rejectedDataPoints"].as_str(), Some("1"), "{response:?}");
+    let stats = closed(&server);
+    assert_eq!([number_at(&stats, "/metrics_stored"), number_at(&stats, "/metrics_rejected")], [5, 5], "{stats:#}");
+    assert_eq!(number_at(&stats, "/batches/rejected"), 1, "the one of which nothing is stored");
+    server.stop();
+    assert_eq!(crate::log::lines(&server.directory).len(), 5);
+}
+
+fn bodies_that_are_of_no_protocol_are_refused(driver: Driver) {
+    let server = Setup::new(driver).start();
+    let mut client = server.connect();
+    let response = client.ask(&post_to("/api/v1/write", "Content-Encoding: snappy\r\n", snappy(b"\x0a\xff")));
+    assert_eq!(response.status, 400, "{response:?}");
+    assert_eq!(response.header("X-Prometheus-Remote-Write-Samples-Written"), Some("0"));
+    let response = client.ask(&post_to("/api/v1/write", "Content-Type: application/json\r\n", "{}"));
+    assert_eq!((response.status, response.header("X-Prometheus-Remote-Write-Samples-Written")), (415, Some("0")));
+    let response = client.ask(&post_to("/api/v1/write", "Content-Type: application/x-protobuf;proto=x.Y\r\n", ""));
+    assert_eq!(response.status, 415, "{response:?}");
+    let response = client.ask(&post_to("/v1/metrics", PROTOBUF, "\x0a\x7f"));
+    assert_eq!((response.status, response.header("Content-Type")), (400, Some("application/x-protobuf")));
+    assert_eq!(response.body[..2], [0x08, 3], "INVALID_ARGUMENT");
+    let response = client.ask(&post_to("/v1/metrics", JSON, "{"));
+    assert_eq!((response.status, response.json()["code"].as_u64()), (400, Some(3)), "{response:?}");
+    assert_eq!(client.ask(&post_to("/v1/metrics", "Content-Type: text/plain\r\n", "{}")).status, 415);
+    let response = client.ask(&post_to("/api/v2/series", JSON, "[]"));
+    assert!(response.status == 400 && response.json()["errors"].is_array(), "{response:?}");
+    assert_eq!(client.ask(&post_to("/collectd", JSON, "{}")).status, 400);
+    assert_eq!(client.ask(&post_to("/write?precision=y", "", "a f=1")).status, 400);
+    assert_eq!(client.ask(&post_to("/metrics/job/", "", "a 1\n")).status, 400);
+    for (path, allow) in [("/api/v1/write", "POST"), ("/write", "POST"), ("/metrics/job/x", "DELETE, POST, PUT")] {
+        let response = client.ask(&get(path));
+        assert_eq!((response.status, response.header("Allow")), (405, Some(allow)), "{path}");
+    }
+    let stats = closed(&server);
+    assert_eq!(number_at(&stats, "/metrics_stored"), 0);
+    assert_eq!(number_at(&stats, "/batches/received"), 10, "a wrong method is no batch");
+}
+
+fn a_client_over_its_rate_gets_what_its_agent_retries(driver: Driver) {
+    for (option, all) in [(None, None), (Some("429"), Some(429)), (Some("503"), Some(503))] {
+        let mut setup = Setup::new(driver).flag("--rate-limit", 1);
+        if let Some(status) = option {
+            setup = setup.flag("--over-rate-status", status);
+        }
+        let server = setup.start();
+        let mut client = server.connect();
+        // Uses up the limit of every second.
+        let mut flood = || while !matches!(client.ask(&post_to("/metrics", "", "")).status, 429 | 503) {};
+        let mut other = server.connect();
+        for (protocol, request, ..) in one_of_each() {
+            flood();
+            let response = ask(&mut other, &request);
+            if matches!(response.status, 200..300) {
+                // A second went by in between.
+                continue;
+            }
+            let own = if matches!(protocol, "otlp" | "datadog") { 429 } else { 503 };
+            let is_v2 = request.starts_with(b"POST /api/v2/write");
+            let expected = all.unwrap_or(if is_v2 { 429 } else { own });
+            assert_eq!(response.status, expected, "{protocol}: {response:?}");
+            assert!(response.header("Retry-After").is_some(), "{protocol}");
+        }
+        closed(&server);
+    }
+}
+
+fn companions_of_agents_are_answered(driver: Driver) {
+    let server = Setup::new(driver).start();
+    let mut client = server.connect();
+    let ping = client.ask(&get("/ping"));
+    assert_eq!((ping.status, ping.text()), (204, ""));
+    assert!(ping.header("X-Influxdb-Version").is_some());
+    let head = client.ask(&request("HEAD", "/ping", ""));
+    assert_eq!(head.status, 204);
+    let created = r#"{"results":[{"statement_id":0}]}"#;
+    let form = "Content-Type: application/x-www-form-urlencoded\r\n";
+    for request in [
+        get("/query?q=CREATE+DATABASE+%22telegraf%22"),
+        post_to("/query", form, "q=CREATE DATABASE telegraf"),
+        post_to("/query?q=SHOW+DATABASES", "", ""),
+    ] {
+        let response = client.ask(&request);
+        assert_eq!((response.status, response.text()), (200, created));
+    }
+    client.ask(&get("/query?q=SELECT+1")).refusal(400);
+    assert_eq!(client.ask(&get("/query?name=cpu")).status, 200, "a query of our own");
+    assert_eq!(client.ask(&get("/api/v1/validate?api_key=x")).json()["valid"], true);
+    assert_eq!(client.ask(&get("/")).status, 200);
+    assert_eq!(client.ask(&request("DELETE", "/metrics/job/x", "")).status, 202);
+    assert_eq!(client.ask(&post_to("/ping", "", "")).status, 405);
+}
+
+fn keys_are_found_where_each_protocol_puts_them(driver: Driver) {
+    let keys = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(keys.path(), "secret\n").unwrap();
+    let server = Setup::new(driver).flag("--api-keys", keys.path().display()).start();
+    let mut client = server.connect();
+    // user:secret, :secret, secret: and user:other
+    for (fields, query, path, is_valid) in [
+        ("Authorization: Bearer secret\r\n", "", "/write", true),
+        ("Authorization: Basic dXNlcjpzZWNyZXQ=\r\n", "", "/write", true),
+        ("Authorization: Basic OnNlY3JldA==\r\n", "", "/api/v1/write", true),
+        ("Authorization: Basic c2VjcmV0Og==\r\n", "", "/write", true),
+        ("Authorization: Basic dXNlcjpvdGhlcg==\r\n", "", "/write", false),
+        ("Authorization: Token secret\r\n", "", "/api/v2/write", true),
+        ("Authorization: Token user:secret\r\n", "", "/write", true),
+        ("Authorization: Token other\r\n", "", "/write", false),
+        ("DD-API-KEY: secret\r\n", "", "/api/v2/series", true),
+        ("DD-API-KEY: other\r\n", "", "/api/v2/series", false),
+        ("DD-API-KEY: secret\r\n", "", "/write", false),
+        ("", "?api_key=secret", "/api/v1/series", true),
+        ("", "?u=user&p=secret", "/write", true),
+        ("", "?u=secret&p=other", "/write", false),
+        ("", "", "/write", false),
+    ] {
+        let response = client.ask(&post_to(&format!("{path}{query}"), fields, ""));
+        assert_eq!(response.status != 401, is_valid, "{fields}{path}{query}: {response:?}");
+    }
+    assert_eq!(client.ask(&get("/ping")).status, 204);
+    assert_eq!(client.ask(&get("/api/v1/validate")).status, 401);
+    assert_eq!(client.ask(&get("/api/v1/validate?api_key=secret")).status, 200);
+}
+
+fn a_header_field_can_name_the_client(driver: Driver) {
+    let server = Setup::new(driver).flag("--rate-limit", 3).flag("--client-header", "X-Scope-OrgID").start();
+    let mut client = server.connect();
+    let tenant = |name: &str| post_to("/write", &format!("x-scope-orgid: {name}\r\n"), "a f=1");
+    let mut statuses = Vec::new();
+    for name in ["a", "b", "c", "d"] {
+        statuses.push(client.ask(&tenant(name)).status);
+    }
+    assert_eq!(statuses, [204; 4], "each is a client of its own");
+    let refused = (0..50).filter(|_| client.ask(&tenant("a")).status == 503).count();
+    assert!(refused > 0, "one of them is over its rate");
+    assert_eq!(client.ask(&tenant("e")).status, 204);
+}
+
+fn bodies_may_be_larger_than_those_of_json(driver: Driver) {
+    let mut server = Setup::new(driver).flag("--max-body", "64KiB").flag("--ring-size", "32MiB").start();
+    let mut client = server.connect();
+    let lines: String = (0..20_000).map(|index| format!("m f{index}=1 {STAMP_MS}000000\n")).collect();
+    assert!(lines.len() > 64 * 1024);
+    assert_eq!(client.ask(&post_to("/write", "", &lines)).status, 204);
+    client.ask(&post_to("/metrics", "", &lines)).refusal(413);
+    drop(client);
+    let mut client = server.connect();
+    let many: String = (0..100_001).map(|_| "m f=1\n").collect();
+    client.ask(&post_to("/write", "", &many)).refusal(413);
+    let stats = closed(&server);
+    assert_eq!(number_at(&stats, "/protocols/influx/metrics_stored"), 20_000);
+    assert_eq!(number_at(&stats, "/protocols/influx/metrics_rejected"), 100_001);
+    server.stop();
+    assert_eq!(crate::log::lines(&server.directory).len(), 20_000);
+}
+
+fn lines_of_a_body_are_bounded_by_half_a_ring(driver: Driver) {
+    let server =
+        Setup::new(driver).flag("--max-body", "8KiB").flag("--max-batch", 10).flag("--ring-size", "64KiB").start();
+    let mut client = server.connect();
+    let fields = (0..200).map(|index| format!("f{index}=1")).collect::<Vec<_>>().join(",");
+    // 200 lines of some 600 bytes each.
+    let response = client.ask(&post_to("/write", "", format!("m,t={} {fields}", "x".repeat(500))));
+    assert_eq!(response.status, 413, "{response:?}");
+    assert_eq!(client.ask(&post_to("/write", "", "m f=1")).status, 204);
+    let stats = closed(&server);
+    assert_eq!(number_at(&stats, "/metrics_stored"), 1);
+}
+
+on_both_drivers!(
+    each_protocol_is_stored_and_answered,
+    pipelined_requests_of_many_protocols_are_counted,
+    the_valid_part_of_a_batch_is_stored,
+    bodies_that_are_of_no_protocol_are_refused,
+    a_client_over_its_rate_gets_what_its_agent_retries,
+    companions_of_agents_are_answered,
+    keys_are_found_where_each_protocol_puts_them,
+    a_header_field_can_name_the_client,
+    bodies_may_be_larger_than_those_of_json,
+    lines_of_a_body_are_bounded_by_half_a_ring,
+);

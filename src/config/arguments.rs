@@ -218,7 +218,7 @@ pub struct Arguments {
     /// From 1 to 67108864, counted after unescaping. A batch with a longer key or value gets a 400.
     #[arg(long, env = "METRICSTREAM_MAX_TAG_VALUE", value_name = "BYTES", help_heading = BATCHES)]
     pub max_tag_value: Option<usize>,
-    /// Header field whose value names a client, such as X-Scope-OrgID [default: Authorization]
+    /// Header field whose value names a client, such as X-Scope-OrgID [default: none]
     ///
     /// Its value is a name that nobody has checked: --max-names-per-address bounds it. A request without the field is
     /// counted by its Authorization value, or its address. Not with --api-keys.
@@ -230,7 +230,9 @@ pub struct Arguments {
     /// whose agents drop what gets a 429; 429 for all others. 429 or 503: this one for all.
     #[arg(long, env = "METRICSTREAM_OVER_RATE_STATUS", value_name = "protocol|429|503", help_heading = PROTOCOLS)]
     pub over_rate_status: Option<OverRateStatus>,
-    /// Tag that holds the database (db) or bucket of line protocol [default: none]
+    /// Key of a tag that holds the database or bucket of line protocol [default: none]
+    ///
+    /// The value is the parameter db or bucket of the request; without the option neither is stored.
     #[arg(long, env = "METRICSTREAM_INFLUX_DATABASE_TAG", value_name = "KEY", help_heading = PROTOCOLS)]
     pub influx_database_tag: Option<String>,
     /// Names of OTLP metrics: as sent, or in Prometheus' form [default: sent]
@@ -238,7 +240,9 @@ pub struct Arguments {
     /// prometheus turns process.cpu.time in seconds into process_cpu_time_seconds_total.
     #[arg(long, env = "METRICSTREAM_OTLP_NAMES", value_name = "sent|prometheus", help_heading = PROTOCOLS)]
     pub otlp_names: Option<OtlpNames>,
-    /// Adds the tags job and instance to OTLP metrics, from service.name and service.instance.id [default: false]
+    /// Adds the tags job and instance to OTLP metrics [default: false]
+    ///
+    /// job is service.name, after service.namespace and a slash if there is one; instance is service.instance.id.
     #[arg(long, env = "METRICSTREAM_OTLP_JOB", value_name = "true|false", num_args = 0..=1, default_missing_value = "true", help_heading = PROTOCOLS)]
     pub otlp_job: Option<bool>,
     /// Timeout for a request's head, from its first byte [default: 10s]

@@ -5,7 +5,7 @@ use crate::{
     limits,
     stats::Protocol,
 };
-use http1::{ErrorBody, HttpError, Rules};
+use http1::{Codings, ErrorBody, HttpError, Rules};
 
 /// The behaviour of a kind of route. The success response is in `response`.
 #[derive(Debug, PartialEq, Eq)]
@@ -18,8 +18,8 @@ pub struct Dialect {
     pub over_rate: OverRate,
     /// Bytes of a body at most, as sent and decompressed; `--max-body` can only raise it. `None`: `--max-body`.
     body_bytes_max: Option<usize>,
-    /// A body without `Content-Encoding` is snappy.
-    assumes_snappy: bool,
+    /// The content codings of its bodies.
+    codings: Codings,
     /// The body of errors.
     errors: ErrorBody,
     /// Field lines of errors.
@@ -37,7 +37,7 @@ const ANY: Dialect = Dialect {
     allow: "POST",
     over_rate: OverRate::TooManyRequests,
     body_bytes_max: Some(limits::PROTOCOL_BODY_BYTES_MAX),
-    assumes_snappy: false,
+    codings: Codings::Usual,
     errors: ErrorBody::Json,
     error_fields: b"",
 };
@@ -48,7 +48,7 @@ pub static JSON: Dialect = Dialect { allow: "GET, HEAD, POST", body_bytes_max: N
 pub static REMOTE_WRITE: Dialect = Dialect {
     protocol: Protocol::RemoteWrite,
     over_rate: OverRate::Unavailable,
-    assumes_snappy: true,
+    codings: Codings::Snappy,
     errors: ErrorBody::Text,
     error_fields: NOTHING_WRITTEN,
     ..ANY
@@ -85,7 +85,8 @@ pub static IMPORT: Dialect =
 /// `POST /collectd`: collectd never tries again.
 pub static COLLECTD: Dialect = Dialect { protocol: Protocol::Collectd, over_rate: OverRate::Unavailable, ..ANY };
 /// `POST /api/v1/series` and `/api/v2/series`.
-pub static DATADOG: Dialect = Dialect { protocol: Protocol::Datadog, errors: ErrorBody::ErrorList, ..ANY };
+pub static DATADOG: Dialect =
+    Dialect { protocol: Protocol::Datadog, codings: Codings::Deflate, errors: ErrorBody::ErrorList, ..ANY };
 
 impl Dialect {
     /// Bytes of a body at most, as sent and decompressed.
@@ -99,7 +100,7 @@ impl Dialect {
     pub fn rules(&self, config: &Config) -> Rules {
         Rules {
             body_bytes: self.body_bytes_max.map(|_| self.body_bytes_max(config)),
-            assumes_snappy: self.assumes_snappy,
+            codings: self.codings,
             errors: self.errors,
             error_fields: self.error_fields,
         }

@@ -502,11 +502,7 @@ impl<T> Connection<T> {
         };
         let body_bytes_max = rules.body_bytes.unwrap_or(turn.core.bounds.body_bytes);
         let without = matches!(head.method, Method::Get | Method::Head | Method::Other("OPTIONS"));
-        let coding = match coding {
-            Some(Coding::Identity) if rules.assumes_snappy => Some(Coding::Snappy),
-            coding => coding,
-        };
-        let purpose = match coding {
+        let purpose = match rules.codings.of_body(coding) {
             _ if without => Purpose::ServeWithout(ticket),
             Some(coding) => Purpose::Serve(ticket, coding),
             None => {

@@ -100,7 +100,7 @@ HttpError {
     TrailerTooLarge => HeaderFieldsTooLarge, "trailer_too_large", "the trailer section is too large";
     /// A content coding other than gzip, zstd, deflate, snappy and identity, or more than one.
     ContentCoding =>
-        UnsupportedMediaType, "content_coding", "the supported content codings are gzip, zstd, deflate and snappy, one at a time";
+        UnsupportedMediaType, "content_coding", "the supported content codings are those of Accept-Encoding, one at a time";
     /// The body does not decompress: corrupt, truncated, or with bytes after its end.
     ContentCorrupt => BadRequest, "content_corrupt", "the body does not decompress";
     /// More members or frames in one body than `CONTENT_MEMBERS_MAX`.

@@ -6,7 +6,7 @@
 use std::fmt::{self, Display, Write};
 
 use super::cors::PREFLIGHT;
-use super::{ErrorBody, HttpError, Rules, Status};
+use super::{Codings, ErrorBody, HttpError, Rules, Status};
 use crate::limits::RETRY_AFTER_S;
 
 const JSON: &str = "application/json";
@@ -28,6 +28,8 @@ pub(super) struct Form {
     pub(super) chunked: bool,
     /// More field lines, from the CR LF before the first on: those for the web page that asks.
     pub(super) fields: &'static [u8],
+    /// The content codings that the route takes.
+    pub(super) codings: Codings,
     /// The body of errors.
     pub(super) errors: ErrorBody,
     /// Field lines of errors.
@@ -38,7 +40,7 @@ impl Form {
     /// With the form of errors that the route has.
     #[inline]
     pub(super) const fn with_rules(self, rules: &Rules) -> Self {
-        Self { errors: rules.errors, error_fields: rules.error_fields, ..self }
+        Self { codings: rules.codings, errors: rules.errors, error_fields: rules.error_fields, ..self }
     }
 
     /// That of an answer of unknown length: without chunks only the end of the connection can end it.
@@ -192,7 +194,7 @@ impl Responder<'_> {
                 digits = Decimal::of(u64::from(RETRY_AFTER_S));
                 [b"\r\nRetry-After: ", digits.text()]
             }
-            HttpError::ContentCoding => [b"\r\nAccept-Encoding: ", b"gzip, zstd, deflate, snappy"],
+            HttpError::ContentCoding => [b"\r\nAccept-Encoding: ", self.form.codings.list()],
             // RFC 9110, 15.5.2: a 401 must name a scheme.
             HttpError::Unauthorized => [b"\r\nWWW-Authenticate: ", b"Bearer"],
             _ => [b"", b""],

@@ -4,19 +4,52 @@
 //! way. The service states it for a request when it judges its head ([`Service::admit`](super::Service::admit)); it then
 //! holds for every refusal of that request, also for those that the connection makes by itself.
 
-use super::Status;
+use super::{Status, fields::Coding};
 
 /// How a request is received and refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Rules {
     /// Bytes of a body, as sent and after decompression, at most; `None`: the bound of the core.
     pub body_bytes: Option<usize>,
-    /// A body without `Content-Encoding` is taken as snappy: Prometheus' remote write knows no other coding.
-    pub assumes_snappy: bool,
+    /// The content codings of its bodies.
+    pub codings: Codings,
     /// The body of errors.
     pub errors: ErrorBody,
     /// Field lines of every error, each from the CR LF before it on.
     pub error_fields: &'static [u8],
+}
+
+/// The content codings that a route takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Codings {
+    /// gzip and zstd.
+    #[default]
+    Usual,
+    /// Deflate too.
+    Deflate,
+    /// Snappy too, which a body without `Content-Encoding` is taken for: Prometheus' remote write knows no other.
+    Snappy,
+}
+
+impl Codings {
+    /// The coding of a body on this route, from what its head says; `None` if it is not taken here.
+    pub(super) const fn of_body(self, named: Option<Coding>) -> Option<Coding> {
+        match (self, named) {
+            (Self::Usual | Self::Deflate, Some(Coding::Snappy)) => None,
+            (Self::Usual | Self::Snappy, Some(Coding::Deflate)) => None,
+            (Self::Snappy, Some(Coding::Identity)) => Some(Coding::Snappy),
+            (_, named) => named,
+        }
+    }
+
+    /// The codings as `Accept-Encoding` lists them.
+    pub(super) const fn list(self) -> &'static [u8] {
+        match self {
+            Self::Usual => b"gzip, zstd",
+            Self::Deflate => b"gzip, zstd, deflate",
+            Self::Snappy => b"snappy, zstd, gzip",
+        }
+    }
 }
 
 /// The body of an error.

@@ -1,8 +1,8 @@
 //! A connection's owner, with a service that records what it is asked and answers by path.
 
 use http1::{
-    After, Bounds, Connection, Core, Deadline, ErrorBody, Head, HttpError, Method, Piece, Progress, Responder, Rules,
-    Served, Service, Status, format_date,
+    After, Bounds, Codings, Connection, Core, Deadline, ErrorBody, Head, HttpError, Method, Piece, Progress, Responder,
+    Rules, Served, Service, Status, format_date,
 };
 
 pub const BODY_BYTES_MAX: usize = 100_000;
@@ -60,7 +60,11 @@ impl Service for Recorder {
             text(head.tracestate[0]),
             head.content_length
         )));
-        rules.assumes_snappy = head.path == "/snappy";
+        rules.codings = match head.path {
+            "/snappy" => Codings::Snappy,
+            "/deflate" => Codings::Deflate,
+            _ => Codings::Usual,
+        };
         rules.body_bytes = (head.path == "/small").then_some(10);
         let form = FORMS.iter().find(|(path, _)| head.path.starts_with(path));
         if let Some(&(_, errors)) = form {

@@ -62,7 +62,7 @@ impl Decoders {
             Payload::RemoteWrite1 => self.remote_write.decode_v1(body, sink).map(Yield::Written),
             Payload::RemoteWrite2 => self.remote_write.decode_v2(body, sink).map(Yield::Written),
             Payload::Influx { precision, tag, .. } => {
-                let tag = tag.as_deref().map(|(key, value)| (&**key, &**value));
+                let tag = tag.as_deref().map(|tag| (&*tag.key, &*tag.value));
                 self.influx.decode(body, &influx::Options { precision: *precision, tag }, sink).map(plain)
             }
             Payload::Text { format, labels, .. } => {

@@ -5,6 +5,15 @@ use crate::{config::Config, limits};
 use http1::{Head, HttpError, Method, parameters};
 use metric::protocol::{influx::Precision, text};
 
+/// A tag that each metric of a body gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tag {
+    /// Its key.
+    pub key: Box<[u8]>,
+    /// Its value.
+    pub value: Box<[u8]>,
+}
+
 /// How the body of an admitted request is decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Payload {
@@ -19,7 +28,7 @@ pub enum Payload {
         /// The unit of timestamps.
         precision: Precision,
         /// A tag for each metric: the configured key and the database or bucket of the request.
-        tag: Option<Box<(Box<[u8]>, Box<[u8]>)>>,
+        tag: Option<Box<Tag>>,
         /// It came by InfluxDB 2's API.
         is_v2: bool,
     },
@@ -176,7 +185,7 @@ fn influx(head: &Head<'_>, config: &Config, is_v2: bool) -> Result<Payload, Http
             && name.means(if is_v2 { "bucket" } else { "db" })
         {
             let database = text.ok_or(HttpError::BadRequest("the name of the database is too long or invalid"))?;
-            tag = Some(Box::new((Box::from(key.as_bytes()), Box::from(database))));
+            tag = Some(Box::new(Tag { key: key.as_bytes().into(), value: database.into() }));
         }
     }
     Ok(Payload::Influx { precision, tag, is_v2 })

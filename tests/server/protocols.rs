@@ -6,17 +6,22 @@ use crate::{
     server::{Driver, Server, Setup, number_at, until},
 };
 
+/// The lowest eight bits.
+fn low_byte(number: usize) -> u8 {
+    number.to_le_bytes()[0]
+}
+
 /// Snappy's block format, all of it literal.
 pub fn snappy(bytes: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     let mut length = bytes.len();
     while length >= 0x80 {
-        out.push((length & 0x7f) as u8 | 0x80);
+        out.push(low_byte(length) | 0x80);
         length >>= 7;
     }
-    out.push(length as u8);
+    out.push(low_byte(length));
     for chunk in bytes.chunks(60) {
-        out.push((chunk.len() as u8 - 1) << 2);
+        out.push((low_byte(chunk.len()) - 1) << 2);
         out.extend_from_slice(chunk);
     }
     out
@@ -27,9 +32,9 @@ fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
     let mut out = vec![number << 3 | 2];
     let length = bytes.len();
     if length < 0x80 {
-        out.push(length as u8);
+        out.push(low_byte(length));
     } else {
-        out.extend([(length & 0x7f) as u8 | 0x80, (length >> 7) as u8]);
+        out.extend([low_byte(length) | 0x80, low_byte(length >> 7)]);
     }
     out.extend_from_slice(bytes);
     out
@@ -42,10 +47,10 @@ fn double(number: u8, value: f64) -> Vec<u8> {
 fn integer(number: u8, mut value: u64) -> Vec<u8> {
     let mut out = vec![number << 3];
     while value >= 0x80 {
-        out.push((value & 0x7f) as u8 | 0x80);
+        out.push(value.to_le_bytes()[0] | 0x80);
         value >>= 7;
     }
-    out.push(value as u8);
+    out.push(value.to_le_bytes()[0]);
     out
 }
 

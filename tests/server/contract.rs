@@ -42,12 +42,6 @@ fn success(driver: Driver) {
     assert_eq!(server.metrics().len(), expected);
 }
 
-fn deflate(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
-    encoder.write_all(bytes).unwrap();
-    encoder.finish().unwrap()
-}
-
 fn compressed_bodies(driver: Driver) {
     let mut server = Setup::new(driver).start();
     let mut client = server.connect();
@@ -58,7 +52,6 @@ fn compressed_bodies(driver: Driver) {
         ("GZIP", gzip(many.as_bytes())),
         ("x-gzip", gzip(BATCH.as_bytes())), // RFC 9110, 8.4.1.3: the same as gzip
         ("zstd", zstd(many.as_bytes())),
-        ("deflate", deflate(BATCH.as_bytes())),
     ] {
         let lines = format!("Content-Encoding: {coding}\r\n");
         client.ask(&post_to("/metrics", &lines, &body)).processed();
@@ -76,12 +69,12 @@ fn compressed_bodies(driver: Driver) {
         let answer = server.ask(&post_to("/metrics", &format!("Content-Encoding: {coding}\r\n"), body));
         answer.refusal(400);
     }
-    for coding in ["br", "compress", "gzip, zstd"] {
+    for coding in ["br", "compress", "deflate", "snappy", "gzip, zstd"] {
         server.ask(&post_to("/metrics", &format!("Content-Encoding: {coding}\r\n"), BATCH)).refusal(415);
     }
     drop(client);
     server.stop();
-    assert_eq!(server.metrics().len(), 2 * (4 * 3 + 2 * 1_000));
+    assert_eq!(server.metrics().len(), 2 * (3 * 3 + 2 * 1_000));
 }
 
 /// An error says which metric, which field, and at which byte; and the connection goes on.

@@ -245,21 +245,6 @@ impl ContentDecoder {
         }
     }
 
-    /// A block says its length first: it is checked and paid for before any memory is taken for it.
-    fn unsnap(&mut self, body: &[u8], charge: Charge<'_>) -> Result<(), HttpError> {
-        let bytes = match snap::raw::decompress_len(body) {
-            Ok(bytes) => bytes,
-            Err(snap::Error::TooBig { .. }) => return Err(HttpError::ContentTooLarge),
-            Err(_) => return Err(HttpError::ContentCorrupt),
-        };
-        self.output.begin_member()?;
-        let space = self.output.whole(bytes, charge)?;
-        match snap::raw::Decoder::new().decompress(body, space) {
-            Ok(made) if made == bytes => Ok(()),
-            _ => Err(HttpError::ContentCorrupt),
-        }
-    }
-
     fn unzstd(&mut self, body: &[u8], charge: Charge<'_>) -> Result<(), HttpError> {
         // Resetting the session alone cannot fail.
         let _ = self.zstd.reset(ResetDirective::SessionOnly);

@@ -11,8 +11,8 @@
 //! - No peer can make it panic, loop without end, or hold more memory than `limits.rs` states.
 //!
 //! The map: `head` (request line and fields), `parameters` (query strings), `fields` (grammar of single fields),
-//! `chunked` (chunked bodies), `content` (decompression), `response` (answers), `rules` (what differs between routes), `piece` (of answers without a known
-//! length), `accept` (content negotiation),
+//! `chunked` (chunked bodies), `content` (gzip, zstd, deflate, snappy), `response` (answers), `rules` (what differs
+//! between routes), `piece` (of answers without a known length), `accept` (content negotiation),
 //! `error` (every refusal, and its status), `buffers` (memory that connections of one core share),
 //! `connection` (the state machine that ties them together).
 

@@ -19,35 +19,35 @@ pub struct Rules {
     pub error_fields: &'static [u8],
 }
 
-/// The content codings that a route takes.
+/// The content codings that a route takes beside gzip and zstd.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Codings {
-    /// gzip and zstd.
-    #[default]
-    Usual,
-    /// Deflate too.
-    Deflate,
-    /// Snappy too, which a body without `Content-Encoding` is taken for: Prometheus' remote write knows no other.
-    Snappy,
+pub struct Codings {
+    /// Deflate, in zlib's format.
+    pub deflate: bool,
+    /// Snappy's block format.
+    pub snappy: bool,
+    /// A body without `Content-Encoding` is snappy: Prometheus' remote write knows no other coding.
+    pub assumes_snappy: bool,
 }
 
 impl Codings {
     /// The coding of a body on this route, from what its head says; `None` if it is not taken here.
     pub(super) const fn of_body(self, named: Option<Coding>) -> Option<Coding> {
-        match (self, named) {
-            (Self::Usual | Self::Deflate, Some(Coding::Snappy)) => None,
-            (Self::Usual | Self::Snappy, Some(Coding::Deflate)) => None,
-            (Self::Snappy, Some(Coding::Identity)) => Some(Coding::Snappy),
-            (_, named) => named,
+        match named {
+            Some(Coding::Snappy) if !self.snappy => None,
+            Some(Coding::Deflate) if !self.deflate => None,
+            Some(Coding::Identity) if self.assumes_snappy => Some(Coding::Snappy),
+            named => named,
         }
     }
 
     /// The codings as `Accept-Encoding` lists them.
     pub(super) const fn list(self) -> &'static [u8] {
-        match self {
-            Self::Usual => b"gzip, zstd",
-            Self::Deflate => b"gzip, zstd, deflate",
-            Self::Snappy => b"snappy, zstd, gzip",
+        match (self.deflate, self.snappy) {
+            (false, false) => b"gzip, zstd",
+            (true, false) => b"gzip, zstd, deflate",
+            (false, true) => b"gzip, zstd, snappy",
+            (true, true) => b"gzip, zstd, deflate, snappy",
         }
     }
 }

@@ -60,11 +60,9 @@ impl Service for Recorder {
             text(head.tracestate[0]),
             head.content_length
         )));
-        rules.codings = match head.path {
-            "/snappy" => Codings::Snappy,
-            "/deflate" => Codings::Deflate,
-            _ => Codings::Usual,
-        };
+        let is_usual = head.path == "/usual";
+        rules.codings =
+            Codings { deflate: !is_usual, snappy: !is_usual, assumes_snappy: head.path == "/assumes-snappy" };
         rules.body_bytes = (head.path == "/small").then_some(10);
         let form = FORMS.iter().find(|(path, _)| head.path.starts_with(path));
         if let Some(&(_, errors)) = form {
@@ -269,18 +267,6 @@ pub fn whole(bytes: &[u8]) -> Owner {
     let mut owner = Owner::new();
     owner.deliver(bytes);
     owner
-}
-
-/// In zlib's format.
-pub fn deflate(content: &[u8]) -> Vec<u8> {
-    let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
-    std::io::Write::write_all(&mut encoder, content).unwrap();
-    encoder.finish().unwrap()
-}
-
-/// In snappy's block format.
-pub fn snappy(content: &[u8]) -> Vec<u8> {
-    snap::raw::Encoder::new().compress_vec(content).unwrap()
 }
 
 pub fn gzip(content: &[u8]) -> Vec<u8> {

@@ -66,7 +66,7 @@ fn refusals_carry_the_fields_they_owe() {
     assert!(text("/full", "").contains("\r\nRetry-After: 1\r\n"));
     assert!(text("/options", "").contains("\r\nAllow: GET, POST\r\n"));
     assert!(text("/locked", "").contains("\r\nWWW-Authenticate: Bearer\r\n"));
-    assert!(text("/m", "Content-Encoding: br\r\n").contains("\r\nAccept-Encoding: gzip, zstd\r\n"));
+    assert!(text("/m", "Content-Encoding: br\r\n").contains("\r\nAccept-Encoding: gzip, zstd, deflate, snappy\r\n"));
     assert!(text("/ack", "").ends_with("{\"error\":\"unknown ack level\"}"));
     assert!(text("/invalid", "").ends_with(r#"{"error":"metrics[3]: \"value\" is missing"}"#));
 }

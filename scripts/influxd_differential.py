@@ -182,10 +182,16 @@ def main():
     influxd = Influxd()
     influxd.await_start()
     accepted, deliberate, failed = collections.Counter(), collections.Counter(), 0
+    repeated = 0
     for body, (ours, rejected, our_metrics, our_texts) in zip(bodies, decoded(bodies), strict=True):
         theirs, error, metrics, texts = influxd.write(body)
         accepted[theirs] += 1
         if (theirs, metrics, texts) == (ours, our_metrics, our_texts):
+            continue
+        # Of some thousand bodies influxd's query misses a field of one, and finds it when the body is written again.
+        theirs, error, metrics, texts = influxd.write(body)
+        if (theirs, metrics, texts) == (ours, our_metrics, our_texts):
+            repeated += 1
             continue
         named = next((name for name, may in DELIBERATE.items() if may(body, error)), None)
         if named:
@@ -196,6 +202,7 @@ def main():
             print(f"{body!r}\n  influxd: {theirs} {error} {metrics} {texts}")
             print(f"  decoder: {ours} {rejected} {our_metrics} {our_texts}")
     print(f"{LINES} bodies, of which influxd accepted: {dict(accepted)}; deliberate differences: {dict(deliberate)}")
+    print(f"the same at the second attempt only: {repeated}")
     if failed:
         sys.exit(f"{failed} bodies differ")
 

@@ -135,7 +135,8 @@ def labels_of(labels):
 
 NAMES = ['m', 'a_b', ':x:y', '_1', 'h_bucket', 'c_total', 'go_gc_duration_seconds']
 LABELS = ['a', 'b', 'le', 'quantile', '_c', 'job', 'path', 'a1']
-TEXTS = ['x', '1', '0.5', '+Inf', 'a b', '\\\\', '\\"', '\\n', 'é', '}', '{', ',', '=', '#', '', '/var/tmp', '\t', ' # ']
+TEXTS = ['x', '1', '0.5', '+Inf', 'a b', '\\\\', '\\"', '\\n', 'é', '}', '{', ',', '=', '#', '', '/var/tmp', '\t',
+         ' # ']
 VALUES = ['1', '0', '-1.5', '1e10', '1.800784e+06', 'NaN', '+Inf', '-Inf', 'Inf', '.5', '5.', '+3', '007', '1E5', 'nan',
           'infinity', '123456789012345678', '0x1p-2', '1_0', '1e999', '-0', '1e-400', '+NaN', '--1', 'x', '']
 ENDS = ['', '', '', ' ']
@@ -181,7 +182,8 @@ def prometheus_line(rng, has_quoted):
     labels = label_set(rng, blank, has_quoted) if rng.random() < 0.6 else ''
     time_text = rng.choice([''] * 20 + [' 1395066363000', '\t0', ' -5', ' 1.5', ' 99999999999999999999', ' x', ' 1 2'])
     gap = rng.choice([' ', ' ', '\t', '  ']) if not labels else blank()
-    line = f'{blank()}{name}{blank() if labels else ""}{labels}{gap}{value_text(rng)}{time_text}{rng.choice(ENDS)}'.encode()
+    labelled = f'{name}{blank() if labels else ""}{labels}'
+    line = f'{blank()}{labelled}{gap}{value_text(rng)}{time_text}{rng.choice(ENDS)}'.encode()
     return mutate(rng, line) if rng.random() < 0.5 else line
 
 
@@ -357,7 +359,8 @@ def known_of_promtool(line, is_ours, error):
 def compare_paths(rng, decoder, gateway, cases, differences):
     """Paths of the push gateway."""
     names = ['l', 'job', 'a_1', '1a', '__x', 'a.b', 'path']
-    values = ['x', 'a%20b', 'L3Zhci90bXA', 'YQ==', '=', '%3D', 'a+b', '%CE%A0', '4pyT', '8J-Ygg', 'Y', 'Y+', '%41', 'YR', 'x@base64']
+    values = ['x', 'a%20b', 'L3Zhci90bXA', 'YQ==', '=', '%3D', 'a+b', '%CE%A0', '4pyT', '8J-Ygg', 'Y', 'Y+', '%41',
+              'YR', 'x@base64']
     accepted = 0
     for _ in range(cases):
         path = '/metrics/job'

@@ -10,8 +10,8 @@ usage: text_differential.sh [--install] [--cases N] [--seed N]
 Makes N lines [default: 3000] of each format, half of them with a few bytes changed at random, and N paths of the push
 gateway, and compares what the decoder makes of them with others: of the exposition format with a real push gateway on
 the loopback (accepted or not, names, labels, values, types) and with the parser of prometheus_client; of OpenMetrics
-with that of prometheus_client, and for a twentieth of the lines with promtool, which makes blocks of them; of paths with
-the push gateway. The differences that the decoder's documentation names are counted by kind; any other fails.
+with that of prometheus_client, and for a twentieth of the lines with promtool, which makes blocks of them; of paths
+with the push gateway. The differences that the decoder's documentation names are counted by kind; any other fails.
 
 --install gets prometheus and prometheus-pushgateway with apt-get. prometheus_client is installed from PyPI into
 target/text_differential. Where one of them is missing, says so and exits 0. Exit code: 0 passed or skipped, 1 failed,

@@ -5,11 +5,16 @@
 //! usage: decode PROTOCOL [--framed] [--precision P] [--tag KEY=VALUE]
 //!
 //! With `--framed` there may be any number of bodies, each behind a line with its length in bytes; without, all input is
-//! one body. PROTOCOL is one of: influx, text, openmetrics, pushgateway. The first line of a body for pushgateway is its path.
+//! one body. PROTOCOL is one of: influx, text, openmetrics, pushgateway, remote-write-1, remote-write-2, otlp-protobuf,
+//! otlp-json, collectd, datadog-1, datadog-2, datadog-2-protobuf. The first line of a body for pushgateway is its path.
 
 use std::io::{self, BufRead, Read, Write};
 
+use metric::protocol::collectd::Collectd;
+use metric::protocol::datadog::Datadog;
 use metric::protocol::influx::{Influx, Options, Precision};
+use metric::protocol::otlp::{self, Otlp};
+use metric::protocol::remote_write::RemoteWrite;
 use metric::protocol::text::{self, Format, Labels, Text, group_labels};
 use metric::{Bounds, DecodeError, Decoded, LineSink, Reject, Skip};
 use serde_json::json;
@@ -55,6 +60,18 @@ impl Arguments {
             "text" => Ok(self.text(Format::Prometheus)),
             "openmetrics" => Ok(self.text(Format::OpenMetrics)),
             "pushgateway" => Ok(push_gateway()),
+            "remote-write-1" => {
+                Ok(with(RemoteWrite::new, |decoder, body, sink| decoder.decode_v1(body, sink).map(drop)))
+            }
+            "remote-write-2" => {
+                Ok(with(RemoteWrite::new, |decoder, body, sink| decoder.decode_v2(body, sink).map(drop)))
+            }
+            "otlp-protobuf" => Ok(with(otlp, Otlp::decode_protobuf)),
+            "otlp-json" => Ok(with(otlp, Otlp::decode_json)),
+            "collectd" => Ok(with(Collectd::new, Collectd::decode)),
+            "datadog-1" => Ok(with(Datadog::new, Datadog::decode_v1)),
+            "datadog-2" => Ok(with(Datadog::new, Datadog::decode_v2)),
+            "datadog-2-protobuf" => Ok(with(Datadog::new, Datadog::decode_v2_protobuf)),
             unknown => Err(format!("unknown protocol {unknown}")),
         }
     }
@@ -78,6 +95,19 @@ impl Arguments {
             influx.decode(body, &Options { precision, tag }, sink)
         }))
     }
+}
+
+/// A decoder without options.
+fn with<D: 'static>(
+    new: impl Fn(Bounds) -> D,
+    decode: impl Fn(&mut D, &[u8], &mut LineSink<'_>) -> Result<(), DecodeError> + 'static,
+) -> Decode {
+    let mut decoder = new(Bounds::default());
+    Box::new(move |body, sink| decode(&mut decoder, body, sink))
+}
+
+fn otlp(bounds: Bounds) -> Otlp {
+    Otlp::new(bounds, otlp::Options::default())
 }
 
 fn push_gateway() -> Decode {

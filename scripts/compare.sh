@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# This server, the floor, nginx and VictoriaMetrics under the same loads, in turns, on the same cores.
+# This server, the floor, nginx, VictoriaMetrics and InfluxDB under the same loads, in turns, on the same cores.
 # shellcheck source=prologue.bash
 source "$(dirname "${BASH_SOURCE[0]}")/prologue.bash"
 
@@ -8,8 +8,8 @@ usage() {
 usage: compare.sh [--no-install] [OPTION…]
 
 Builds the release binaries, installs the peers that are missing from Debian's packages (nginx-light,
-victoria-metrics, wrk), and runs `compare` with the options given; its help follows. A peer that cannot be had is
-skipped, and the report says so.
+victoria-metrics, influxdb, wrk), and runs `compare` with the options given; its help follows. A peer that cannot be
+had is skipped, and the report says so.
 
   --no-install  take the peers that are there
   --smoke       implies --no-install: a few seconds, to see that all of it works
@@ -69,6 +69,7 @@ need() {
 if ((install)); then
     need nginx nginx-light nginx
     need victoria-metrics victoria-metrics victoria-metrics
+    need influxd influxdb influxdb
     need wrk wrk
 fi
 exec "$compare" "${options[@]}"

@@ -8,6 +8,7 @@ pub mod big_log;
 pub mod body;
 pub mod compare;
 pub mod cores;
+pub mod decoders;
 pub mod drivers;
 pub mod head;
 pub mod ladder;

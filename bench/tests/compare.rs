@@ -65,6 +65,20 @@ fn a_smoke_run_measures_and_stores_and_cleans_up() {
 }
 
 #[test]
+fn protocols_are_measured_on_the_servers_that_take_them() {
+    let work = tempfile::tempdir().unwrap();
+    let arguments = "--subjects floor-epoll --scenarios scrape-json,remote-write,influx --clients load_test --rounds 1 \
+                     --seconds 0.1 --out ";
+    let output = compare(work.path(), &format!("{arguments}{}", work.path().join("out").display()));
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    for name in ["scrape-json", "remote-write", "influx"] {
+        let (_, section) = text(&output.stdout).split_once(&format!("## {name}:")).unwrap();
+        let row = section.lines().find(|line| line.starts_with("| floor-epoll")).unwrap();
+        assert!(row.ends_with("|      0 |"), "nothing failed: {row}");
+    }
+}
+
+#[test]
 fn wrong_use_is_told() {
     let work = tempfile::tempdir().unwrap();
     let output = compare(work.path(), "--subjects apache");

@@ -7,6 +7,7 @@ use super::{
     scenario::Scenario,
     subject::{Bodies, Subject},
 };
+use crate::load::{BATCHES, Protocol};
 use serde::Serialize;
 use serde_json::Value;
 use std::{
@@ -99,10 +100,29 @@ impl Load<'_> {
         self.load_test(Duration::ZERO, self.warmup)
     }
 
+    /// What makes all series of a protocol's bodies known to the server, each body once: a time series database takes
+    /// many times as long for a new series as for the next sample of one.
+    #[must_use]
+    pub fn introduction(&self) -> Option<io::Result<Command>> {
+        let protocol = self.scenario.protocol?;
+        Some(self.pinned(Client::LoadTest).map(|mut command| {
+            self.carry(&mut command, protocol);
+            command.args(["-c", "1", "-n", &BATCHES.to_string(), "--format", "json"]);
+            command
+        }))
+    }
+
+    fn carry(&self, command: &mut Command, protocol: Protocol) {
+        command.args([&self.port.to_string(), "--protocol", protocol.name()]);
+        command.args(["--batch", &self.scenario.batch.to_string()]);
+    }
+
     fn load_test(&self, warmup: Duration, measured: Duration) -> io::Result<Command> {
         let Self { scenario, .. } = self;
         let mut command = self.pinned(Client::LoadTest)?;
-        if self.subject.takes_import_lines() {
+        if let Some(protocol) = scenario.protocol {
+            self.carry(&mut command, protocol);
+        } else if self.subject.takes_import_lines() {
             let url = format!("http://127.0.0.1:{}{}", self.port, self.subject.path());
             let body = fs::read_to_string(self.bodies.file(scenario.batch, true))?;
             command.args(["--url", &url, "--body", &body]);

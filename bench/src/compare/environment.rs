@@ -52,7 +52,7 @@ impl Environment {
         let file = |path: &str| fs::read_to_string(path).map_or(UNKNOWN.to_owned(), |text| text.trim().to_owned());
         let own_host = || file("/proc/sys/kernel/hostname");
         let load_average = file("/proc/loadavg").split(' ').take(3).collect::<Vec<_>>().join(" ");
-        let packages = ["nginx", "victoria-metrics", "wrk"]
+        let packages = ["nginx", "victoria-metrics", "influxdb", "wrk"]
             .into_iter()
             .filter_map(|name| Some((name, said("dpkg-query", &["-W", "-f", "${Version}", name])?)))
             .collect();

@@ -58,6 +58,8 @@ pub struct Measurement {
 
 /// A client that has not ended this long after it should have is killed: its own timeout of a request is 10 s.
 const CLIENT_GRACE: Duration = Duration::from_secs(15);
+/// A server that has not taken each body of a protocol once after this time is not measured.
+const INTRODUCTION_MAX: Duration = Duration::from_secs(60);
 /// Pause between two looks at the server's CPU time while the load warms up.
 const SAMPLE_EVERY: Duration = Duration::from_millis(5);
 /// How long after the warm-up the looks go on: a client needs some time to start, and its window begins that much later.
@@ -77,7 +79,9 @@ impl<'plan> Bench<'plan> {
     /// # Errors
     /// They cannot be written.
     pub fn new(plan: &'plan Plan, work: &Path) -> io::Result<Self> {
-        let batches = plan.cells.iter().map(|cell| cell.scenario.batch);
+        // load_test makes the bodies of protocols.
+        let own = plan.cells.iter().filter(|cell| cell.scenario.protocol.is_none());
+        let batches = own.map(|cell| cell.scenario.batch);
         Ok(Self { plan, bodies: Bodies::write(work, batches)?, work: work.to_owned() })
     }
 
@@ -99,6 +103,9 @@ impl<'plan> Bench<'plan> {
         let port = process::free_port()?;
         let command = subject.command(&self.plan.programs, &self.plan.server_cores, port, data)?;
         let server = Server::start(command, port, &data.join("server.log"))?;
+        if let Some(request) = subject.first_request() {
+            process::ask(port, request)?;
+        }
         let load = client::Load {
             programs: &self.plan.programs,
             cores: &self.plan.client_cores,
@@ -112,6 +119,10 @@ impl<'plan> Bench<'plan> {
         if client == Client::Wrk && !self.plan.warmup.is_zero() {
             // wrk has no warm-up of its own.
             client::run(load.warm_up(), self.plan.warmup + CLIENT_GRACE, Duration::ZERO, || Ok(()))?;
+        }
+
+        if let Some(command) = load.introduction() {
+            client::run(command, INTRODUCTION_MAX, Duration::ZERO, || Ok(()))?;
         }
 
         let begin = Instant::now();

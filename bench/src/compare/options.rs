@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-/// Measures this server, the floor, nginx and VictoriaMetrics under the same loads, in turns, on the same cores.
+/// Measures this server, the floor, nginx, VictoriaMetrics and InfluxDB under the same loads, in turns, on the same cores.
 ///
 /// Each round measures every cell (a scenario, a subject, a client) once, in a fresh process with an empty directory. Prints
 /// medians with their least and greatest over the rounds, and ratios taken within each round; stores them with the raw data.
@@ -106,6 +106,8 @@ pub struct Programs {
     /// Debian's.
     pub victoria_metrics: Option<PathBuf>,
     /// Debian's.
+    pub influxd: Option<PathBuf>,
+    /// Debian's.
     pub wrk: Option<PathBuf>,
 }
 
@@ -138,6 +140,7 @@ impl Programs {
             load_test: own("load_test"),
             nginx: installed("nginx"),
             victoria_metrics: installed("victoria-metrics"),
+            influxd: installed("influxd"),
             wrk: installed("wrk"),
         }
     }
@@ -239,6 +242,7 @@ mod tests {
             load_test: there(),
             nginx: there(),
             victoria_metrics: there(),
+            influxd: there(),
             wrk: there(),
         }
     }

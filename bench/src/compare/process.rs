@@ -17,6 +17,8 @@ const START_TIMEOUT: Duration = Duration::from_secs(20);
 const START_PAUSE: Duration = Duration::from_millis(5);
 /// How long one try waits for an answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
+/// Bytes looked at of an answer: its status is among the first.
+const ANSWER_BYTES_MAX: usize = 512;
 /// Bytes shown of what a server said that did not start.
 const SAID_BYTES_MAX: usize = 2000;
 
@@ -123,13 +125,30 @@ fn unlike(file: &str, text: &str) -> io::Error {
 
 /// Whether a request gets an answer, whatever it is.
 fn answers(port: u16) -> bool {
-    let ask = || -> io::Result<usize> {
-        let mut stream = TcpStream::connect_timeout(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)), ANSWER_TIMEOUT)?;
-        stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
-        stream.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
-        stream.read(&mut [0; 1])
-    };
-    ask().is_ok_and(|read| read > 0)
+    respond(port, "GET /health").is_ok_and(|answer| !answer.is_empty())
+}
+
+/// Sends a request, its method and target, that has to succeed.
+///
+/// # Errors
+/// It does not.
+pub fn ask(port: u16, request: &str) -> io::Result<()> {
+    let answer = respond(port, request)?;
+    if answer.starts_with(b"HTTP/1.1 2") {
+        return Ok(());
+    }
+    Err(io::Error::other(format!("{request}: the server answers '{}'", String::from_utf8_lossy(&answer))))
+}
+
+/// The first bytes of what the server on 127.0.0.1:`port` says to a request.
+fn respond(port: u16, request: &str) -> io::Result<Vec<u8>> {
+    let mut stream = TcpStream::connect_timeout(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)), ANSWER_TIMEOUT)?;
+    stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+    let head = format!("{request} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes())?;
+    let mut answer = [0; ANSWER_BYTES_MAX];
+    let read = stream.read(&mut answer)?;
+    Ok(answer[..read].to_vec())
 }
 
 /// A process and all that descend from it, itself first.

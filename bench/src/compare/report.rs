@@ -6,9 +6,9 @@ use super::{
     client::Client,
     disk::DiskSyncs,
     environment::Environment,
-    scenario::{SCENARIOS, Scenario},
+    scenario::{SCENARIOS, SCRAPE_JSON, Scenario},
     spread::{Rounds, Spread, ratio},
-    subject::{LEVELS, NGINX, SUBJECTS, Subject},
+    subject::{LEVELS, NGINX, Role, SUBJECTS, Subject},
 };
 use std::fmt::Write;
 
@@ -16,11 +16,12 @@ use std::fmt::Write;
 type Figure = fn(&Measurement) -> f64;
 
 const CPU: Figure = |measured| measured.server_cpu_us_per_request;
+const CPU_PER_METRIC: Figure = |measured| measured.server_cpu_us_per_request / f64::from(measured.batch);
 const REQUESTS: Figure = |measured| measured.reported.requests_per_second;
 
 /// The columns of a scenario's table that are figures of one measurement.
 const FIGURES: [(&str, Figure); 7] = [
-    ("CPU us/metric", |measured| measured.server_cpu_us_per_request / f64::from(measured.batch)),
+    ("CPU us/metric", CPU_PER_METRIC),
     ("cores busy", |measured| measured.server_cpu_cores),
     ("requests/s", REQUESTS),
     ("p50 us", |measured| measured.reported.p50_us),
@@ -79,6 +80,9 @@ pub fn markdown(environment: &Environment, measurements: &[Measurement]) -> Stri
     section("Server CPU, us/request", overview(&run));
     for scenario in run.scenarios() {
         section(&format!("{}: {}", scenario.name, scenario.title), details(&run, scenario));
+    }
+    if let Some(text) = protocols(&run) {
+        section("Protocols: CPU of a metric, ours / theirs", text);
     }
     if let Some(mut text) = levels(&run) {
         text.push_str(
@@ -167,6 +171,34 @@ fn details(run: &Run<'_>, scenario: &Scenario) -> String {
         rows.push(row);
     }
     table(&header, &rows)
+}
+
+/// This server in each protocol, beside the peers that got the same bytes, and beside its own JSON of the same metrics.
+fn protocols(run: &Run<'_>) -> Option<String> {
+    let json = SCENARIOS.iter().find(|scenario| scenario.name == SCRAPE_JSON);
+    let mut rows = Vec::new();
+    for scenario in run.scenarios().into_iter().filter(|scenario| scenario.protocol.is_some()) {
+        let rounds =
+            |scenario: &Scenario, subject: &str| run.rounds(scenario, subject, Client::LoadTest, CPU_PER_METRIC);
+        for ours in SUBJECTS.iter().filter(|subject| subject.role == Role::Server) {
+            let of_peer = |peer: &Subject| (peer.name, rounds(scenario, peer.name));
+            let peers = SUBJECTS.iter().filter(|subject| subject.role == Role::Peer).map(of_peer);
+            let own =
+                json.filter(|json| json.name != scenario.name).map(|json| ("its own JSON", rounds(json, ours.name)));
+            let own_rounds = rounds(scenario, ours.name);
+            for (name, theirs) in peers.chain(own).filter(|(_, theirs)| !theirs.is_empty() && !own_rounds.is_empty()) {
+                rows.push(vec![
+                    scenario.name.to_owned(),
+                    ours.name.to_owned(),
+                    name.to_owned(),
+                    cell(Spread::of(own_rounds.values().copied())),
+                    cell(Spread::of(theirs.values().copied())),
+                    cell(ratio(&own_rounds, &theirs)),
+                ]);
+            }
+        }
+    }
+    (!rows.is_empty()).then(|| table(&["scenario", "server", "beside", "us/metric", "theirs", "ours / theirs"], &rows))
 }
 
 /// This server at each level of acknowledgement, in the scenarios where all were measured.
@@ -387,6 +419,34 @@ mod tests {
         assert_eq!(cells[6..8], ["75.0 (50.0 - 100)", "3.00 (2.00 - 4.00)"], "{row}");
         assert_eq!(cells[8..10], ["150 (100 - 200)", "1.50 (1.00 - 2.00)"], "{row}");
         assert!(!markdown(&environment(), &measurements[..2]).contains("side by side"));
+    }
+
+    #[test]
+    fn protocols_are_compared_by_the_metric() {
+        let of = |scenario, batch, round, subject, cpu_us| Measurement {
+            scenario,
+            batch,
+            ..measured(round, subject, Client::LoadTest, cpu_us, 100.0)
+        };
+        let measurements = [
+            of("scrape-json", 1000, 1, "metricstream-epoll", 200.0),
+            of("remote-write", 2000, 1, "metricstream-epoll", 500.0),
+            of("remote-write", 2000, 1, "victoriametrics", 5000.0),
+            of("influx", 2000, 1, "influxdb", 4000.0),
+        ];
+        let report = markdown(&environment(), &measurements);
+        let (_, section) = report.split_once("## Protocols").unwrap();
+        let rows: Vec<Vec<_>> = section
+            .lines()
+            .filter(|line| line.contains("metricstream-epoll"))
+            .map(|line| line.split('|').map(str::trim).filter(|cell| !cell.is_empty()).collect())
+            .collect();
+        let expected = [
+            ["remote-write", "metricstream-epoll", "victoriametrics", "0.25", "2.50", "0.10"],
+            ["remote-write", "metricstream-epoll", "its own JSON", "0.25", "0.20", "1.25"],
+        ];
+        assert_eq!(rows, expected, "{report}");
+        assert!(!markdown(&environment(), &measurements[..1]).contains("## Protocols"));
     }
 
     #[test]

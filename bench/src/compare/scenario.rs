@@ -4,6 +4,7 @@ use super::{
     client::Client,
     subject::{Role, Subject},
 };
+use crate::load::Protocol;
 
 /// A load.
 #[derive(Debug, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub struct Scenario {
     pub keep_alive: bool,
     /// Metrics in each request.
     pub batch: u32,
+    /// What the requests carry; `None`: each server's own form of a batch of `POST /metrics`.
+    pub protocol: Option<Protocol>,
     /// Requests a second over all connections, sent when they are due and whatever became of those before (open loop).
     /// `None`: each connection sends as soon as it has its answer (closed loop).
     pub requests_per_second: Option<u32>,
@@ -37,13 +40,14 @@ const USUAL: Scenario = Scenario {
     pipeline: 1,
     keep_alive: true,
     batch: 3,
+    protocol: None,
     requests_per_second: None,
     by_wrk: true,
     levels: true,
 };
 
 /// All of them.
-pub static SCENARIOS: [Scenario; 10] = [
+pub static SCENARIOS: [Scenario; 13] = [
     Scenario { name: "c1", title: "1 connection", connections: 1, by_wrk: false, ..USUAL },
     USUAL,
     Scenario { name: "c500", title: "500 connections", connections: 500, ..USUAL },
@@ -96,7 +100,33 @@ pub static SCENARIOS: [Scenario; 10] = [
         levels: false,
         ..USUAL
     },
+    Scenario {
+        name: SCRAPE_JSON,
+        title: "16 connections, scrapes as JSON, 1,000 metrics a request",
+        batch: 1000,
+        protocol: Some(Protocol::Json),
+        ..SCRAPES
+    },
+    Scenario {
+        name: "remote-write",
+        title: "16 connections, scrapes by remote write 1.0, 2,000 samples a request, snappy",
+        protocol: Some(Protocol::RemoteWrite),
+        ..SCRAPES
+    },
+    Scenario {
+        name: "influx",
+        title: "16 connections, scrapes as line protocol, 2,000 fields a request",
+        protocol: Some(Protocol::Influx),
+        ..SCRAPES
+    },
 ];
+
+/// The scenario of JSON that the protocols are also compared with: of the same metrics.
+pub const SCRAPE_JSON: &str = "scrape-json";
+
+/// The bodies of load_test's `--protocol`.
+const SCRAPES: Scenario =
+    Scenario { name: "", title: "", connections: 16, batch: 2000, by_wrk: false, levels: false, ..USUAL };
 
 /// What a smoke run takes.
 pub const SMOKE: [&str; 2] = ["c64", "pipelined"];
@@ -113,12 +143,12 @@ pub struct Cell {
 }
 
 /// The cells of the choices given, in the order of a round: scenarios, then subjects, then clients. The further levels of
-/// acknowledgement, and wrk, are for the scenarios that say so.
+/// acknowledgement, and wrk, are for the scenarios that say so; a protocol is for the servers that take it.
 #[must_use]
 pub fn cells(scenarios: &[&'static Scenario], subjects: &[&'static Subject], clients: &[Client]) -> Vec<Cell> {
     let mut cells = Vec::new();
     for &scenario in scenarios {
-        for &subject in subjects {
+        for &subject in subjects.iter().filter(|subject| subject.takes(scenario.protocol)) {
             for &client in clients {
                 let wanted = match client {
                     Client::LoadTest => scenario.levels || subject.role != Role::Level,
@@ -165,6 +195,25 @@ mod tests {
                     && (other.scenario, other.client) == (cell.scenario, cell.client)
             };
             assert_eq!(all.iter().filter(floor).count(), 1, "{cell:?}");
+        }
+    }
+
+    #[test]
+    fn a_protocol_is_for_the_servers_that_take_it() {
+        let peers = |name: &str| {
+            let of_scenario = all().into_iter().filter(|cell| cell.scenario.name == name);
+            of_scenario
+                .map(|cell| cell.subject)
+                .filter(|subject| subject.role == Role::Peer)
+                .map(|subject| subject.name)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(peers("remote-write"), ["victoriametrics"]);
+        assert_eq!(peers("influx"), ["victoriametrics", "influxdb"]);
+        assert_eq!(peers("b100"), ["nginx", "victoriametrics"]);
+        assert!(peers(SCRAPE_JSON).is_empty());
+        for cell in all().iter().filter(|cell| cell.scenario.protocol.is_some()) {
+            assert_eq!(cell.client, Client::LoadTest, "wrk sends none of them: {cell:?}");
         }
     }
 

@@ -1,7 +1,7 @@
 //! The servers: how each is started, where it takes metrics, and in what form.
 
 use super::{client::WRK_SCRIPT, options::Programs, process};
-use crate::body;
+use crate::{body, load::Protocol};
 use serde_json::{Value, json};
 use std::{
     collections::BTreeSet,
@@ -32,6 +32,7 @@ enum Kind {
     MetricStream { driver: &'static str, ack: &'static str },
     Nginx,
     VictoriaMetrics,
+    Influx,
 }
 
 /// A server, as it is started.
@@ -57,7 +58,7 @@ pub const LEVELS: [(&str, &str); 3] =
     [("memory", "metricstream-memory"), ("write", "metricstream-io_uring"), ("fsync", "metricstream-fsync")];
 
 /// All of them, in the order of a round.
-pub static SUBJECTS: [Subject; 8] = [
+pub static SUBJECTS: [Subject; 9] = [
     Subject { name: IO_URING, role: Role::Floor, floor: IO_URING, kind: Kind::Floor { driver: "io_uring" } },
     Subject {
         name: "metricstream-io_uring",
@@ -86,6 +87,7 @@ pub static SUBJECTS: [Subject; 8] = [
     },
     Subject { name: NGINX, role: Role::Peer, floor: EPOLL, kind: Kind::Nginx },
     Subject { name: "victoriametrics", role: Role::Peer, floor: EPOLL, kind: Kind::VictoriaMetrics },
+    Subject { name: "influxdb", role: Role::Peer, floor: EPOLL, kind: Kind::Influx },
 ];
 
 impl Subject {
@@ -99,6 +101,7 @@ impl Subject {
             Kind::MetricStream { .. } => (&programs.metricstream, "metricstream is not built"),
             Kind::Nginx => (&programs.nginx, "nginx is not installed"),
             Kind::VictoriaMetrics => (&programs.victoria_metrics, "victoria-metrics is not installed"),
+            Kind::Influx => (&programs.influxd, "influxdb is not installed"),
         };
         path.as_deref().ok_or(missing)
     }
@@ -109,7 +112,25 @@ impl Subject {
         matches!(self.kind, Kind::MetricStream { ack: "fsync", .. })
     }
 
-    /// Where it takes metrics.
+    /// Whether it takes what requests of `protocol` carry, at the path of the protocol; `None` are batches in a form of
+    /// its own.
+    #[must_use]
+    pub fn takes(&self, protocol: Option<Protocol>) -> bool {
+        match self.kind {
+            Kind::Floor { .. } | Kind::MetricStream { .. } => true,
+            Kind::Nginx => protocol.is_none(),
+            Kind::VictoriaMetrics => matches!(protocol, None | Some(Protocol::RemoteWrite | Protocol::Influx)),
+            Kind::Influx => protocol == Some(Protocol::Influx),
+        }
+    }
+
+    /// A request to be made before the load: InfluxDB has no database at first.
+    #[must_use]
+    pub fn first_request(&self) -> Option<&'static str> {
+        (self.kind == Kind::Influx).then_some("POST /query?q=CREATE%20DATABASE%20load_test")
+    }
+
+    /// Where it takes metrics in its own form.
     #[must_use]
     pub fn path(&self) -> &'static str {
         if self.kind == Kind::VictoriaMetrics { "/api/v1/import" } else { "/metrics" }
@@ -148,6 +169,11 @@ impl Subject {
                 storage.push(data.join("storage"));
                 command.arg(format!("-httpListenAddr={listen}")).arg(storage).arg("-loggerLevel=ERROR");
             }
+            Kind::Influx => {
+                let configuration = data.join("influxdb.conf");
+                fs::write(&configuration, influx_configuration(&listen, process::free_port()?, data))?;
+                command.arg("-config").arg(configuration);
+            }
         }
         Ok(command)
     }
@@ -175,6 +201,26 @@ http {{
         location = /metrics {{ return 200 '{{"success": true, "metrics_processed":3}}'; }}
     }}
 }}
+"#
+    )
+}
+
+/// The defaults, but that it reports to nobody, logs no requests and stores no statistics of its own.
+fn influx_configuration(listen: &str, rpc_port: u16, data: &Path) -> String {
+    let data = data.display();
+    format!(
+        r#"reporting-disabled = true
+bind-address = "127.0.0.1:{rpc_port}"
+[meta]
+dir = "{data}/meta"
+[data]
+dir = "{data}/data"
+wal-dir = "{data}/wal"
+[monitor]
+store-enabled = false
+[http]
+bind-address = "{listen}"
+log-enabled = false
 "#
     )
 }
@@ -265,7 +311,8 @@ mod tests {
 
     #[test]
     fn every_body_fits_into_an_argument() {
-        for batch in super::super::scenario::SCENARIOS.iter().map(|scenario| scenario.batch) {
+        let own = super::super::scenario::SCENARIOS.iter().filter(|scenario| scenario.protocol.is_none());
+        for batch in own.map(|scenario| scenario.batch) {
             for body in body::generate(SEED, 1, batch) {
                 // MAX_ARG_STRLEN: 32 pages (execve(2), Linux 2.6.23).
                 assert!(import_lines(&body.json, 1_767_323_045_678).unwrap().len() < 32 * 4096, "{batch}");

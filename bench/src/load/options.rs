@@ -11,6 +11,7 @@ use super::{
 use crate::{cores, drivers::Choice};
 use arguments::Arguments;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, ValueEnum, error::ErrorKind, parser::ValueSource};
+pub use content::BATCHES;
 use content::{requests, targets};
 use reactor::Endpoint;
 use std::{

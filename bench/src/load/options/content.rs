@@ -16,7 +16,7 @@ use std::{
 };
 
 /// Requests made up in advance: enough that a server does not see one batch only, few enough to stay in the cache.
-const BATCHES: usize = 64;
+pub const BATCHES: usize = 64;
 /// Methods that carry no body unless one is given (RFC 9110, 9.3).
 const BODILESS: [&str; 5] = ["GET", "HEAD", "DELETE", "OPTIONS", "TRACE"];
 

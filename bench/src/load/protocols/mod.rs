@@ -5,7 +5,7 @@ mod lines;
 mod otlp;
 mod remote_write;
 mod scrape;
-mod wire;
+pub(crate) mod wire;
 
 use super::payload::Compression;
 use clap::ValueEnum;

@@ -3,7 +3,7 @@
 
 /// Appends fields to a message.
 #[derive(Debug, Default)]
-pub(super) struct Writer {
+pub(crate) struct Writer {
     bytes: Vec<u8>,
 }
 

@@ -1,0 +1,68 @@
+//! `benchmark_decoders`: decoders of the protocols side by side. See `--help`.
+
+use clap::{Parser, ValueEnum};
+use metricstream_bench::{decoders, output, parsers};
+use std::process::ExitCode;
+
+/// The decoders do not agree.
+const FAILED: u8 = 1;
+
+/// Times decoders of 2,000 metrics a body: the service's, and structs of prost or serde_json.
+///
+/// What they read is compared first. Then they are timed in turn, round after round, on one thread; a figure is the median
+/// of the rounds, and a ratio is how many times as long as the service's decoder it takes. The service's decoders write
+/// the lines of the log. The others make structs, alone, and with the same lines written from them. Bodies are decoded
+/// from memory, after the content coding: the scrapes that load_test --protocol sends. GB/s are of this input.
+#[derive(Debug, Parser)]
+#[command(name = "benchmark_decoders", version)]
+struct Arguments {
+    /// Rounds to measure.
+    #[arg(long, default_value_t = 31, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    rounds: u16,
+    /// How the figures are written.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    /// Only see that all of it works: the figures mean nothing.
+    #[arg(long, conflicts_with = "rounds")]
+    smoke: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people
+    Text,
+    /// For scripts: one object a line, one line a protocol
+    Json,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    output::finish(match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            metricstream_bench::complain!("benchmark_decoders: {message}");
+            ExitCode::from(FAILED)
+        }
+    })
+}
+
+fn run(arguments: &Arguments) -> Result<(), String> {
+    let (rounds, bodies) = if arguments.smoke { (1, 1) } else { (usize::from(arguments.rounds), decoders::BODIES) };
+    let mut cases = decoders::cases(bodies);
+    // All are compared before any is timed.
+    cases.iter_mut().try_for_each(decoders::compare)?;
+    if arguments.format == Format::Text {
+        metricstream_bench::say!("{rounds} rounds, compiled for {}\n", parsers::compiled_for());
+    }
+    for case in &mut cases {
+        if output::has_ended() {
+            break;
+        }
+        let timings = decoders::measure(case, rounds)?;
+        match arguments.format {
+            Format::Text => metricstream_bench::say!("{}", decoders::table(case, &timings)),
+            Format::Json => metricstream_bench::say!("{}", decoders::json(case, &timings)),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,333 @@
+//! Decoders of the protocols side by side: the service's own, and structs that prost or serde make of the same bodies.
+//! `benchmark_decoders` compares what they read, then times them.
+//!
+//! The service's decoders write the lines of the log as they read. Structs are timed twice: made and dropped, which is
+//! the least that a server built on them has to do, and then written as the same lines by the same encoder. Line protocol
+//! and text have no decoder to be held against here; their tests hold them against influxd and promtool.
+
+mod agents;
+mod structs;
+
+use crate::load::Protocol;
+use metric::{
+    BatchEncoder, Bounds, DecodeError, LineSink, Lines,
+    protocol::{
+        collectd::Collectd, datadog::Datadog, influx, influx::Influx, otlp, otlp::Otlp, remote_write::RemoteWrite, text,
+    },
+};
+use serde_json::{Value, json};
+use std::{hint::black_box, time::Instant};
+
+/// A decoder under test.
+pub struct Decoder {
+    /// What the table calls it.
+    pub name: &'static str,
+    /// Reads a body; gives the metrics in it and the bytes of the lines that it has written into the buffer, if it writes
+    /// any.
+    pub decode: Box<Decode>,
+}
+
+type Decode = dyn FnMut(&[u8], &mut [u8]) -> Result<(u32, usize), String>;
+
+/// Bodies of one protocol, and what decodes them: the service's decoder first.
+pub struct Case {
+    /// What the table calls it.
+    pub name: &'static str,
+    /// Decompressed.
+    pub bodies: Vec<Vec<u8>>,
+    /// The decoders.
+    pub decoders: Vec<Decoder>,
+}
+
+/// Metrics of a body: what Prometheus sends in one.
+pub const METRICS: u32 = 2000;
+/// Bodies of a protocol: together more than the nearest caches hold.
+pub const BODIES: usize = 8;
+const SEED: u64 = 1;
+/// When the bodies were made and arrive.
+const NOW_MS: i64 = 1_800_000_000_000;
+/// Bytes for the lines of a metric.
+const LINE_BYTES: usize = 1024;
+
+/// All protocols with their decoders, and `count` bodies of each.
+#[must_use]
+pub fn cases(count: usize) -> Vec<Case> {
+    let bodies = |protocol: Protocol| protocol.generate(SEED, count, METRICS, NOW_MS);
+    let json = bodies(Protocol::Json);
+    let of_json = |make: fn(&[u8]) -> Vec<u8>| json.iter().map(|body| make(body)).collect::<Vec<_>>();
+    let otlp = bodies(Protocol::Otlp);
+    vec![
+        Case { name: "remote write 1.0", bodies: bodies(Protocol::RemoteWrite), decoders: remote_write_1() },
+        Case { name: "remote write 2.0", bodies: bodies(Protocol::RemoteWrite2), decoders: remote_write_2() },
+        Case { name: "line protocol", bodies: bodies(Protocol::Influx), decoders: vec![influx()] },
+        Case { name: "text", bodies: bodies(Protocol::Text), decoders: vec![text()] },
+        Case { name: "OTLP protobuf", bodies: otlp.clone(), decoders: otlp_protobuf() },
+        Case {
+            name: "OTLP JSON",
+            bodies: otlp.iter().map(|body| agents::otlp_json(body)).collect(),
+            decoders: otlp_json(),
+        },
+        Case { name: "collectd", bodies: of_json(agents::collectd), decoders: vec![collectd()] },
+        Case { name: "Datadog 1 JSON", bodies: of_json(agents::datadog_v1), decoders: vec![datadog_v1()] },
+        Case { name: "Datadog 2 protobuf", bodies: of_json(agents::datadog_v2), decoders: vec![datadog_v2()] },
+        Case { name: "JSON", bodies: json, decoders: vec![json_batches()] },
+    ]
+}
+
+/// What the table calls the service's decoder.
+pub const OURS: &str = "ours, lines";
+const PROST: &str = "prost";
+const PROST_LINES: &str = "prost, lines";
+const SERDE: &str = "serde_json";
+const SERDE_LINES: &str = "serde_json, lines";
+
+/// A decoder that writes lines.
+fn lines(
+    name: &'static str,
+    mut decode: impl FnMut(&[u8], &mut LineSink<'_>) -> Result<(), String> + 'static,
+) -> Decoder {
+    Decoder {
+        name,
+        decode: Box::new(move |body, out| {
+            let mut sink = LineSink::new(out, NOW_MS);
+            decode(body, &mut sink)?;
+            let decoded = sink.decoded();
+            Ok((decoded.metrics, decoded.bytes))
+        }),
+    }
+}
+
+/// A decoder that makes something, counts the metrics in it and drops it.
+fn made<T>(name: &'static str, make: fn(&[u8]) -> Result<T, String>, count: fn(&T) -> usize) -> Decoder
+where
+    T: 'static,
+{
+    Decoder {
+        name,
+        decode: Box::new(move |body, _| {
+            let made = make(body)?;
+            let metrics = count(black_box(&made));
+            Ok((u32::try_from(metrics).unwrap_or(u32::MAX), 0))
+        }),
+    }
+}
+
+fn said(error: DecodeError) -> String {
+    error.to_string()
+}
+
+fn remote_write_1() -> Vec<Decoder> {
+    let mut ours = RemoteWrite::new(Bounds::default());
+    let mut writer = structs::Writer::default();
+    vec![
+        lines(OURS, move |body, sink| ours.decode_v1(body, sink).map(|_| ()).map_err(said)),
+        made(PROST, structs::v1, |request| request.timeseries.iter().map(|series| series.samples.len()).sum()),
+        lines(PROST_LINES, move |body, sink| writer.v1(&structs::v1(body)?, sink)),
+    ]
+}
+
+fn remote_write_2() -> Vec<Decoder> {
+    let mut ours = RemoteWrite::new(Bounds::default());
+    let mut writer = structs::Writer::default();
+    vec![
+        lines(OURS, move |body, sink| ours.decode_v2(body, sink).map(|_| ()).map_err(said)),
+        made(PROST, structs::v2, |request| request.timeseries.iter().map(|series| series.samples.len()).sum()),
+        lines(PROST_LINES, move |body, sink| writer.v2(&structs::v2(body)?, sink)),
+    ]
+}
+
+fn otlp_protobuf() -> Vec<Decoder> {
+    let mut ours = Otlp::new(Bounds::default(), otlp::Options::default());
+    let mut writer = structs::Writer::default();
+    vec![
+        lines(OURS, move |body, sink| ours.decode_protobuf(body, sink).map_err(said)),
+        made(PROST, structs::otlp, structs::points),
+        lines(PROST_LINES, move |body, sink| writer.otlp(&structs::otlp(body)?, sink)),
+    ]
+}
+
+fn otlp_json() -> Vec<Decoder> {
+    let mut ours = Otlp::new(Bounds::default(), otlp::Options::default());
+    let mut writer = structs::Writer::default();
+    vec![
+        lines(OURS, move |body, sink| ours.decode_json(body, sink).map_err(said)),
+        made(SERDE, structs::otlp_json, structs::points),
+        lines(SERDE_LINES, move |body, sink| writer.otlp(&structs::otlp_json(body)?, sink)),
+    ]
+}
+
+fn influx() -> Decoder {
+    let mut ours = Influx::new(Bounds::default());
+    lines(OURS, move |body, sink| ours.decode(body, &influx::Options::default(), sink).map_err(said))
+}
+
+fn text() -> Decoder {
+    let mut ours = text::Text::new(Bounds::default());
+    let labels = [(b"job".to_vec(), b"load_test".to_vec())];
+    lines(OURS, move |body, sink| {
+        let options = text::Options { format: text::Format::Prometheus, labels: &labels };
+        ours.decode(body, &options, sink).map_err(said)
+    })
+}
+
+fn collectd() -> Decoder {
+    let mut ours = Collectd::new(Bounds::default());
+    lines(OURS, move |body, sink| ours.decode(body, sink).map_err(said))
+}
+
+fn datadog_v1() -> Decoder {
+    let mut ours = Datadog::new(Bounds::default());
+    lines(OURS, move |body, sink| ours.decode_v1(body, sink).map_err(said))
+}
+
+fn datadog_v2() -> Decoder {
+    let mut ours = Datadog::new(Bounds::default());
+    lines(OURS, move |body, sink| ours.decode_v2_protobuf(body, sink).map_err(said))
+}
+
+fn json_batches() -> Decoder {
+    let metrics = usize::try_from(METRICS).unwrap_or(usize::MAX);
+    let mut ours = BatchEncoder::new(Bounds { batch_metrics_limit: metrics, ..Bounds::default() });
+    Decoder {
+        name: OURS,
+        decode: Box::new(move |body, out| {
+            let encoded = ours.encode(body, NOW_MS, out).map_err(|error| error.to_string())?;
+            Ok((encoded.metrics, encoded.bytes))
+        }),
+    }
+}
+
+/// One line of the log, with its tags in order.
+type Read = (String, Vec<(String, String)>, String, &'static str, i64);
+
+fn read(lines: &[u8]) -> Result<Vec<Read>, String> {
+    let mut all = Vec::new();
+    for line in Lines::new(lines) {
+        let line = line.map_err(|error| format!("a line that is none: {error:?}"))?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let mut tags: Vec<_> = line.tags().map(|(key, value)| (text(key), text(value))).collect();
+        tags.sort_unstable();
+        all.push((text(line.name), tags, text(line.value), line.kind.name(), line.timestamp_ms));
+    }
+    all.sort_unstable();
+    Ok(all)
+}
+
+/// Room for the lines of a body.
+#[must_use]
+pub fn room() -> Vec<u8> {
+    vec![0; usize::try_from(METRICS).unwrap_or(0) * LINE_BYTES]
+}
+
+/// Whether all decoders of a case read all metrics of each body, and those that write lines write the same.
+///
+/// # Errors
+/// Says which differs from the service's.
+pub fn compare(case: &mut Case) -> Result<(), String> {
+    let mut out = room();
+    for body in &case.bodies {
+        let mut expected: Option<Vec<Read>> = None;
+        for decoder in &mut case.decoders {
+            let fault = |what: String| format!("{}, {}: {what}", case.name, decoder.name);
+            let (metrics, bytes) = (decoder.decode)(body, &mut out).map_err(fault)?;
+            if metrics != METRICS {
+                return Err(fault(format!("{metrics} metrics of {METRICS}")));
+            }
+            if bytes > 0 {
+                let lines = read(&out[..bytes]).map_err(fault)?;
+                let first = expected.get_or_insert_with(|| lines.clone());
+                if let Some((one, other)) = first.iter().zip(&lines).find(|(one, other)| one != other) {
+                    return Err(fault(format!("{other:?} is not {one:?}")));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What one decoder took, over the rounds.
+#[derive(Debug, Clone, Copy)]
+pub struct Timing {
+    /// Nanoseconds for each metric: the median, the least and the greatest of the rounds.
+    pub ns_per_metric: [f64; 3],
+    /// Decoded input in a second, in the median round: 10^9 bytes.
+    pub gb_per_s: f64,
+    /// How many times as long as the service's decoder, in the median of the rounds.
+    pub ratio: f64,
+}
+
+/// Times the decoders of a case, in turns, `rounds` times.
+///
+/// # Errors
+/// A decoder refuses a body that it took before.
+#[allow(clippy::cast_precision_loss)] // Far below 2^53.
+pub fn measure(case: &mut Case, rounds: usize) -> Result<Vec<Timing>, String> {
+    let mut out = room();
+    let metrics = case.bodies.len() as f64 * f64::from(METRICS);
+    let bytes: usize = case.bodies.iter().map(Vec::len).sum();
+    let mut spans = vec![Vec::with_capacity(rounds); case.decoders.len()];
+    // The first round warms up.
+    for round in 0..=rounds {
+        for (decoder, spans) in case.decoders.iter_mut().zip(&mut spans) {
+            let begin = Instant::now();
+            for body in &case.bodies {
+                black_box((decoder.decode)(black_box(body), &mut out)?);
+            }
+            let span = begin.elapsed().as_secs_f64();
+            if round > 0 {
+                spans.push(span);
+            }
+        }
+    }
+    let ours = spans[0].clone();
+    Ok(spans.into_iter().map(|spans| timing(spans, &ours, metrics, bytes as f64)).collect())
+}
+
+fn timing(mut spans: Vec<f64>, ours: &[f64], metrics: f64, bytes: f64) -> Timing {
+    let mut ratios: Vec<_> = spans.iter().zip(ours).map(|(span, ours)| span / ours).collect();
+    ratios.sort_by(f64::total_cmp);
+    spans.sort_by(f64::total_cmp);
+    let middle = spans.len() / 2;
+    let ns = |span: f64| span * 1e9 / metrics;
+    Timing {
+        ns_per_metric: [ns(spans[middle]), ns(spans[0]), ns(spans[spans.len() - 1])],
+        gb_per_s: bytes / spans[middle] / 1e9,
+        ratio: ratios[middle],
+    }
+}
+
+/// One case's rows, for people.
+#[must_use]
+#[allow(clippy::cast_precision_loss)] // Far below 2^53.
+pub fn table(case: &Case, timings: &[Timing]) -> String {
+    let bytes: usize = case.bodies.iter().map(Vec::len).sum();
+    let per_metric = bytes as f64 / case.bodies.len() as f64 / f64::from(METRICS);
+    let mut table = format!(
+        "{} ({per_metric:.0} bytes a metric)\n{:<20}{:>12}{:>22}{:>10}{:>8}\n",
+        case.name, "decoder", "ns/metric", "(lowest..highest)", "GB/s", "ratio"
+    );
+    for (decoder, Timing { ns_per_metric: [ns, least, most], gb_per_s, ratio }) in case.decoders.iter().zip(timings) {
+        let range = format!("({least:.1}..{most:.1})");
+        table += &format!("{:<20}{ns:>12.1}{range:>22}{gb_per_s:>10.2}{ratio:>8.2}\n", decoder.name);
+    }
+    table
+}
+
+/// One case's figures, for scripts.
+#[must_use]
+pub fn json(case: &Case, timings: &[Timing]) -> Value {
+    let rows = case.decoders.iter().zip(timings).map(|(decoder, timing)| {
+        let [ns, least, most] = timing.ns_per_metric;
+        json!({
+            "decoder": decoder.name,
+            "ns_per_metric": ns,
+            "ns_per_metric_min": least,
+            "ns_per_metric_max": most,
+            "gb_per_s": timing.gb_per_s,
+            "ratio": timing.ratio,
+        })
+    });
+    let bytes: usize = case.bodies.iter().map(Vec::len).sum();
+    json!({"protocol": case.name, "bytes": bytes, "bodies": case.bodies.len(), "metrics_per_body": METRICS,
+        "decoders": rows.collect::<Vec<_>>()})
+}

@@ -308,6 +308,35 @@ fn bodies_that_are_of_no_protocol_are_refused(driver: Driver) {
     assert_eq!(number_at(&stats, "/batches/received"), 10, "a wrong method is no batch");
 }
 
+/// The cases of the public conformance suite of receivers that are about HTTP, by their names there
+/// (<https://github.com/prometheus/compliance>, `remotewrite/receiver`). The others are with the decoder.
+fn remote_write_is_judged_as_by_the_conformance_suite(driver: Driver) {
+    let server = Setup::new(driver).start();
+    let mut client = server.connect();
+    let body = snappy(&series_1(&[("__name__", "up")], 1.0));
+    let corrupt = [b"0", &body[1..]].concat();
+    let protobuf = "Content-Type: application/x-protobuf\r\n";
+    for (name, fields, body, status) in [
+        (
+            "TestBadContentTypes/application_json",
+            "Content-Type: application/json\r\nContent-Encoding: snappy\r\n",
+            &corrupt,
+            415,
+        ),
+        ("TestBadContentTypes/image_png", "Content-Type: image/png\r\nContent-Encoding: snappy\r\n", &corrupt, 415),
+        ("TestBadContentEncodings/gzip", &format!("{protobuf}Content-Encoding: gzip\r\n"), &corrupt, 415),
+        ("TestBadContentEncodings/deflate", &format!("{protobuf}Content-Encoding: deflate\r\n"), &corrupt, 415),
+        ("TestCorruptRequestBody", &format!("{protobuf}Content-Encoding: snappy\r\n"), &corrupt, 400),
+        ("TestRW1BasicCompatibility", &format!("{protobuf}Content-Encoding: snappy\r\n"), &body, 204),
+        ("TestRW1ErrorHandling", &format!("{protobuf}Content-Encoding: snappy\r\n"), &snappy(b"x"), 400),
+    ] {
+        let response = client.ask(&post_to("/api/v1/write", fields, body));
+        let written = response.header("X-Prometheus-Remote-Write-Samples-Written");
+        let expected = if status == 204 { "1" } else { "0" };
+        assert_eq!((response.status, written), (status, Some(expected)), "{name}: {response:?}");
+    }
+}
+
 fn a_client_over_its_rate_gets_what_its_agent_retries(driver: Driver) {
     for (option, all) in [(None, None), (Some("429"), Some(429)), (Some("503"), Some(503))] {
         let mut setup = Setup::new(driver).flag("--rate-limit", 1);
@@ -443,6 +472,7 @@ on_both_drivers!(
     pipelined_requests_of_many_protocols_are_counted,
     the_valid_part_of_a_batch_is_stored,
     bodies_that_are_of_no_protocol_are_refused,
+    remote_write_is_judged_as_by_the_conformance_suite,
     a_client_over_its_rate_gets_what_its_agent_retries,
     companions_of_agents_are_answered,
     keys_are_found_where_each_protocol_puts_them,

@@ -19,9 +19,11 @@ pub struct Rules {
     pub error_fields: &'static [u8],
 }
 
-/// The content codings that a route takes beside gzip and zstd.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// The content codings that a route takes beside zstd.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Codings {
+    /// gzip.
+    pub gzip: bool,
     /// Deflate, in zlib's format.
     pub deflate: bool,
     /// Snappy's block format.
@@ -31,9 +33,13 @@ pub struct Codings {
 }
 
 impl Codings {
+    /// gzip and zstd.
+    pub const USUAL: Self = Self { gzip: true, deflate: false, snappy: false, assumes_snappy: false };
+
     /// The coding of a body on this route, from what its head says; `None` if it is not taken here.
     pub(super) const fn of_body(self, named: Option<Coding>) -> Option<Coding> {
         match named {
+            Some(Coding::Gzip) if !self.gzip => None,
             Some(Coding::Snappy) if !self.snappy => None,
             Some(Coding::Deflate) if !self.deflate => None,
             Some(Coding::Identity) if self.assumes_snappy => Some(Coding::Snappy),
@@ -43,12 +49,22 @@ impl Codings {
 
     /// The codings as `Accept-Encoding` lists them.
     pub(super) const fn list(self) -> &'static [u8] {
-        match (self.deflate, self.snappy) {
-            (false, false) => b"gzip, zstd",
-            (true, false) => b"gzip, zstd, deflate",
-            (false, true) => b"gzip, zstd, snappy",
-            (true, true) => b"gzip, zstd, deflate, snappy",
+        match (self.gzip, self.deflate, self.snappy) {
+            (false, false, false) => b"zstd",
+            (false, false, true) => b"zstd, snappy",
+            (false, true, false) => b"zstd, deflate",
+            (false, true, true) => b"zstd, deflate, snappy",
+            (true, false, false) => b"gzip, zstd",
+            (true, false, true) => b"gzip, zstd, snappy",
+            (true, true, false) => b"gzip, zstd, deflate",
+            (true, true, true) => b"gzip, zstd, deflate, snappy",
         }
+    }
+}
+
+impl Default for Codings {
+    fn default() -> Self {
+        Self::USUAL
     }
 }
 

@@ -309,6 +309,8 @@ fn a_route_says_which_codings_it_takes() {
     let zstd = zstd(b"content");
     assert_eq!(whole(&post("/assumes-snappy", "Content-Encoding: zstd\r\n", &zstd)).bodies(), [b"content"]);
     assert_eq!(whole(&post("/m", "", &block)).bodies(), [&block[..]]);
+    let owner = whole(&post("/no-gzip", "Content-Encoding: gzip\r\n", &gzip(b"content")));
+    assert!(owner.statuses() == [415] && owner.text().contains("\r\nAccept-Encoding: zstd, deflate, snappy\r\n"));
     for (coding, body) in [("deflate", &deflated), ("snappy", &block)] {
         let owner = whole(&post("/usual", &format!("Content-Encoding: {coding}\r\n"), body));
         assert_eq!((owner.statuses(), owner.reasons()), (vec![415], vec!["content_coding"]), "{coding}");

@@ -61,8 +61,12 @@ impl Service for Recorder {
             head.content_length
         )));
         let is_usual = head.path == "/usual";
-        rules.codings =
-            Codings { deflate: !is_usual, snappy: !is_usual, assumes_snappy: head.path == "/assumes-snappy" };
+        rules.codings = Codings {
+            gzip: head.path != "/no-gzip",
+            deflate: !is_usual,
+            snappy: !is_usual,
+            assumes_snappy: head.path == "/assumes-snappy",
+        };
         rules.body_bytes = (head.path == "/small").then_some(10);
         let form = FORMS.iter().find(|(path, _)| head.path.starts_with(path));
         if let Some(&(_, errors)) = form {

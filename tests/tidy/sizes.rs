@@ -15,8 +15,6 @@ const TEST_NAME_MAX: usize = 60;
 /// Functions that are longer, by the end of their file's path and their name.
 const LONG_FUNCTIONS: &[(&str, &str)] = &[
     ("resolve.rs", "resolve"),
-    ("server.rs", "start"),
-    ("server.rs", "run"),
     ("corpus.rs", "requests"),
     ("corpus.rs", "smuggling"),
     ("strangers.rs", "random_bytes_and_mutations"),

@@ -1,0 +1,127 @@
+//! The reactors' start: the channels that connect them to the other threads, and their threads.
+
+use super::{
+    ServerError,
+    network::{Chosen, Network},
+    threads::{Ended, spawn},
+};
+use crate::{
+    limits,
+    query_pool::Pool,
+    service::{Service, Shared},
+    shard::{self, ShardMessage, ShardSetup},
+    stats::Question,
+    trace::{Tracer, TracerSetup},
+};
+use crossbeam_channel::{Receiver, Sender, bounded, select};
+use log::Appender;
+use rate::{EventReceiver, EventSender, event_ring};
+use reactor::{Listener, Setup, epoll::EpollDriver, uring::UringDriver};
+use std::{
+    io,
+    sync::{Arc, atomic::AtomicU32},
+};
+use wake::{Doorbell, mailbox};
+
+/// The reactors' ends of their channels; those that each has of its own are in the order of the reactors.
+pub struct ReactorEnds {
+    pub doorbells: Vec<Arc<Doorbell>>,
+    mail: Vec<mailbox::Receiver<ShardMessage>>,
+    events: Vec<EventSender>,
+    questions: Sender<Question>,
+}
+
+/// The other threads' ends of the same channels.
+pub struct OtherEnds {
+    pub mailboxes: Vec<mailbox::Sender<ShardMessage>>,
+    pub events: Vec<EventReceiver>,
+    pub questions: Receiver<Question>,
+}
+
+/// Connects `reactors` to the other threads.
+///
+/// # Errors
+/// There is no file descriptor for a doorbell.
+pub fn connect(reactors: usize) -> io::Result<(ReactorEnds, OtherEnds)> {
+    let doorbells: Vec<Arc<Doorbell>> =
+        (0..reactors).map(|_| Doorbell::new().map(Arc::new)).collect::<io::Result<_>>()?;
+    let (event_senders, event_receivers) =
+        (0..reactors).map(|_| event_ring(rate::limits::RATE_EVENTS_PER_RING)).unzip();
+    let (mailboxes, mail) =
+        doorbells.iter().map(|doorbell| mailbox::mailbox(limits::MAILBOX_MESSAGES_MAX, Arc::clone(doorbell))).unzip();
+    let (questions, asked) = bounded(reactors * limits::QUESTIONS_PER_REACTOR_MAX);
+    let ends = ReactorEnds { doorbells, mail, events: event_senders, questions };
+    Ok((ends, OtherEnds { mailboxes, events: event_receivers, questions: asked }))
+}
+
+/// What the reactors are made of.
+pub struct Reactors<'a> {
+    pub network: &'a Network,
+    /// The listeners of each reactor.
+    pub listeners: Vec<Vec<Listener>>,
+    pub ends: ReactorEnds,
+    pub mailboxes: &'a [mailbox::Sender<ShardMessage>],
+    /// The appender of each reactor.
+    pub appenders: Vec<Appender>,
+    pub tracing: Option<TracerSetup>,
+    pub shared: &'a Arc<Shared>,
+    pub queries: &'a Pool,
+}
+
+impl Reactors<'_> {
+    /// Starts the reactors, and returns once each has its driver.
+    ///
+    /// # Errors
+    /// A thread could not be started, or exited.
+    pub fn start(self, ended_sender: &Sender<Ended>, ended: &Receiver<Ended>) -> Result<(), ServerError> {
+        let Self { network, listeners, ends, mailboxes, appenders, tracing, shared, queries } = self;
+        let ReactorEnds { doorbells, mail, events, questions } = ends;
+        let reactors = doorbells.len();
+        let chosen = network.chosen;
+        let connections = Arc::new(AtomicU32::new(0));
+        let (opened_sender, opened_drivers) = bounded(reactors);
+        let each = listeners.into_iter().zip(appenders).zip(events).zip(doorbells).zip(mail);
+        for (index, ((((listeners, appender), events), doorbell), mail)) in each.enumerate() {
+            let setup = ShardSetup {
+                index,
+                service: Service::new(Arc::clone(shared), appender, events)
+                    .traced_by(tracing.clone().map(|setup| Tracer::new(setup, index))),
+                shared: Arc::clone(shared),
+                roles: Arc::clone(&network.roles),
+                connections: Arc::clone(&connections),
+                connections_limit: network.connections_limit,
+                receive_buffers_bytes: chosen.receive_buffers_bytes(),
+                doorbell: Arc::clone(&doorbell),
+                mail,
+                questions: questions.clone(),
+                queries: queries.submitter(Arc::new(mailboxes[index].clone())),
+            };
+            let driver = Setup {
+                listeners,
+                connections_max: network.connections_max,
+                receive_buffer_bytes: limits::RECEIVE_BUFFER_BYTES,
+                receive_buffers: limits::RECEIVE_BUFFERS,
+                doorbell,
+            };
+            let opened = opened_sender.clone();
+            // The receiver is gone once startup has failed.
+            let tell = move || opened.send(()).unwrap_or(());
+            let core = shared.config.placement.reactor_cores[index];
+            spawn(&format!("reactor-{index}"), Some(core), ended_sender, move || {
+                let result = match chosen {
+                    Chosen::IoUring => shard::run::<UringDriver>(setup, driver, tell),
+                    Chosen::Epoll => shard::run::<EpollDriver>(setup, driver, tell),
+                };
+                Ended::Reactor(index, result)
+            })?;
+        }
+        drop((questions, opened_sender));
+        for _ in 0..reactors {
+            select! {
+                recv(opened_drivers) -> _ => {}
+                recv(ended) -> last_word => return Err(error!("a thread exited during startup: {last_word:?}")),
+            }
+        }
+        Ok(())
+    }
+}

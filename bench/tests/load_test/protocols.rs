@@ -296,6 +296,7 @@ fn what_no_protocol_can_be_given_with_is_refused() {
         ("--protocol text --method GET", "have none"),
         ("--protocol influx --ack fsync", "--ack is of POST /metrics"),
         ("--protocol influx --compress snappy", "of remote write"),
+        ("--protocol remote-write-2 --compress gzip", "is not of remote write"),
         ("--protocol remote-write -H Content-Encoding:zstd", "leave the header out"),
         ("--protocol remote-write --batch 100001", "100001"),
     ] {

@@ -124,7 +124,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub max_errors: Option<u64>,
 
-    /// What the requests carry: scrapes of 200 hosts by a Prometheus node exporter, some 500 counters, gauges and
+    /// What the requests carry: scrapes of 200 hosts by a Prometheus node exporter, some 570 counters, gauges and
     /// summaries of each, made up from --seed, in the bodies, content coding and headers of this protocol, and where its
     /// servers take it. 64 bodies are made and compressed before the load and sent in turn. Their timestamps are fixed:
     /// the last scrape is at the start of the program, so that in a long load they grow old, and come again. Text has

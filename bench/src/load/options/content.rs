@@ -61,6 +61,9 @@ fn check(typed: &Arguments) -> Result<(), &'static str> {
     if typed.compress == Some(Compression::Snappy) && protocol.compression().is_none() {
         return Err("--compress snappy is of remote write: the other protocols have gzip and zstd");
     }
+    if typed.compress == Some(Compression::Gzip) && protocol.compression() == Some(Compression::Snappy) {
+        return Err("--compress gzip is not of remote write: it has snappy, and some servers take zstd");
+    }
     Ok(())
 }
 

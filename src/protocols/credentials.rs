@@ -59,7 +59,6 @@ fn parameter_of(path: &str) -> Option<&'static str> {
 /// The name of a client without API keys, from where its protocol puts it: Datadog's key, or InfluxDB's user and
 /// password.
 pub fn name(head: &Head<'_>, keys: &ClientKeys) -> Option<ClientKey> {
-    let mut buffer = [0; KEY_BYTES_MAX];
     match head.path {
         "/api/v1/series" | "/api/v2/series" => {
             if let Some(key) = head.fields.get("dd-api-key").filter(|key| !key.is_empty()) {
@@ -71,6 +70,7 @@ pub fn name(head: &Head<'_>, keys: &ClientKeys) -> Option<ClientKey> {
     }
     let parameter = parameter_of(head.path)?;
     let value = parameters(head.query).find(|(name, _)| name.means(parameter))?.1?;
+    let mut buffer = [0; KEY_BYTES_MAX];
     let key = value.decode(&mut buffer)?;
     (!key.is_empty()).then(|| keys.authorization(key.as_bytes()))
 }

@@ -396,10 +396,16 @@ impl Service {
         {
             return Ok(Ticket::Preflight);
         }
-        match (dialect, Companion::of(head)) {
-            (_, Some(companion)) => self.admit_companion(head, companion?),
-            (Some(dialect), None) => self.admit_batch(head, dialect),
-            (None, None) => self.admit_other(head),
+        // A DELETE of a push gateway's path is a companion, and no batch.
+        if let Some(dialect) = dialect.filter(|_| method != Method::Other("DELETE")) {
+            return self.admit_batch(head, dialect);
+        }
+        match Companion::of(head) {
+            Some(companion) => self.admit_companion(head, companion?),
+            None => match dialect {
+                Some(dialect) => self.admit_batch(head, dialect),
+                None => self.admit_other(head),
+            },
         }
     }
 
@@ -629,7 +635,7 @@ impl http1::Service for Service {
     fn admit(&mut self, head: &Head<'_>, rules: &mut Rules) -> Result<Ticket, HttpError> {
         self.identify(head);
         let dialect = dialect_of(head);
-        if let Some(dialect) = dialect {
+        if let Some(dialect) = dialect.filter(|dialect| !dialect.has_default_rules()) {
             *rules = dialect.rules(&self.shared.config);
         }
         self.route(head, dialect).inspect_err(|&error| self.counters.refused(error))

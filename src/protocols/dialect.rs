@@ -100,6 +100,13 @@ impl Dialect {
         config.body_bytes_max_of(self.body_bytes_max)
     }
 
+    /// True if [`rules`](Self::rules) are those of most routes.
+    #[inline]
+    #[must_use]
+    pub fn has_default_rules(&self) -> bool {
+        self.protocol == Protocol::Json
+    }
+
     /// How its requests are received and refused.
     #[must_use]
     pub fn rules(&self, config: &Config) -> Rules {
@@ -122,5 +129,19 @@ impl Dialect {
             }
             error => error,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Arguments;
+
+    #[test]
+    fn json_has_the_rules_of_most_routes() {
+        let config = Arguments::default().resolve(&[0]).unwrap();
+        assert_eq!(JSON.rules(&config), Rules::default());
+        assert!(JSON.has_default_rules() && !IMPORT.has_default_rules());
+        assert_ne!(IMPORT.rules(&config), Rules::default());
     }
 }

@@ -35,13 +35,77 @@ impl Arguments {
     ///
     /// # Errors
     /// The invalid option, and what is expected.
-    pub fn resolve(self, allowed: &[usize]) -> Result<Config, ConfigError> {
-        let cores = self.cores.unwrap_or_default();
-        let placement = Placement::resolve(&cores, self.reactors, self.writer_core.unwrap_or_default(), allowed)
-            .map_err(ConfigError)?;
+    pub fn resolve(mut self, allowed: &[usize]) -> Result<Config, ConfigError> {
+        let cores = self.cores.take().unwrap_or_default();
+        let writer_core = self.writer_core.take().unwrap_or_default();
+        let placement = Placement::resolve(&cores, self.reactors, writer_core, allowed).map_err(ConfigError)?;
         let query_timeout_ms = timeout("--query-timeout", self.query_timeout, limits::QUERY_TIMEOUT_DEFAULT_S)?;
-        let query_cores = self.query_cores.unwrap_or_default();
-        let bounds = Bounds {
+        let query_cores = self.query_cores.take().unwrap_or_default();
+        let bounds = self.query_bounds()?;
+        let query =
+            Query::resolve(self.query_threads, &query_cores, query_timeout_ms, bounds, &cores, &placement, allowed)
+                .map_err(ConfigError)?;
+
+        let body_bytes_limit = self.body_bytes_limit()?;
+        let metric = self.metric_bounds()?;
+        let ring_bytes = self.ring_bytes(metric, body_bytes_limit)?;
+        let stats_interval = self.stats_interval.map_or(Duration::from_secs(10), |text| text.0.0);
+        let rotation = self.rotation()?;
+        let api_keys = self.api_keys.as_deref().map(read_api_keys).transpose()?;
+        let stats_auth = self.stats_auth.unwrap_or_default();
+        if stats_auth == StatsAuth::Keys && api_keys.is_none() {
+            refuse!("--stats-auth keys requires --api-keys: without keys no client could read statistics");
+        }
+        let protocols = self.protocols(api_keys.is_some(), metric.tag_bytes_limit)?;
+        let telemetry = self.telemetry()?;
+        if self.max_connections == Some(0) {
+            refuse!("--max-connections must be at least 1");
+        }
+        let writer_poll = self.writer_poll(&placement)?;
+        let trusted_proxies = trusted(self.trusted_proxies.take())?;
+        let forwarded_header = forwarded(self.forwarded_header.map(|text| text.0), &trusted_proxies)?;
+        let [listen, proxy_listen, admin_listen] = self.addresses(&trusted_proxies, forwarded_header)?;
+        let rate_limit = self.rate_limit()?;
+        let rate_limit_bytes = self.rate_limit_bytes(rate_limit)?;
+
+        Ok(Config {
+            listen,
+            proxy_listen,
+            admin_listen,
+            trusted_proxies,
+            forwarded_header,
+            unix_mode: self.unix_mode.map_or(limits::UNIX_MODE_DEFAULT, |text| text.0.0),
+            placement,
+            driver: self.driver.unwrap_or_default(),
+            ack: self.ack.map_or(AckLevel::Write, |text| text.0),
+            rate_limit,
+            rate_limit_bytes,
+            names_limit: self.names_limit()?,
+            ipv6_prefix: self.ipv6_prefix()?,
+            clients_limit: within("--max-clients", self.max_clients, limits::CLIENTS_DEFAULT, limits::CLIENTS_CAP)?,
+            api_keys,
+            cors: Cors::new(cors_origins(self.cors_origin.take())?),
+            stats_auth,
+            connections_limit: self.max_connections,
+            body_bytes_limit,
+            metric,
+            ring_bytes,
+            writer_poll,
+            timeouts: self.timeouts()?,
+            drain_timeout: Duration::from_millis(timeout("--drain-timeout", self.drain_timeout, 10)?),
+            data_dir: self.data_dir.unwrap_or_else(|| PathBuf::from("data")),
+            rotation,
+            protocols,
+            query,
+            stats_interval: (!stats_interval.is_zero()).then_some(stats_interval),
+            log_format: self.log_format.unwrap_or_default(),
+            telemetry,
+        })
+    }
+
+    /// The limits of one query.
+    fn query_bounds(&self) -> Result<Bounds, ConfigError> {
+        Ok(Bounds {
             series_limit: within(
                 "--query-max-series",
                 self.query_max_series,
@@ -66,16 +130,21 @@ impl Arguments {
                 query::limits::QUERY_SCANNED_BYTES_DEFAULT,
                 limits::QUERY_SCANNED_BYTES_CAP,
             )?,
-        };
-        let query =
-            Query::resolve(self.query_threads, &query_cores, query_timeout_ms, bounds, &cores, &placement, allowed)
-                .map_err(ConfigError)?;
+        })
+    }
 
+    /// Maximum number of bytes of a request's body.
+    fn body_bytes_limit(&self) -> Result<usize, ConfigError> {
         let body_bytes_limit = self.max_body.map_or(limits::BODY_BYTES_DEFAULT, |text| text.0.0);
         if body_bytes_limit == 0 || body_bytes_limit > http1::limits::BODY_BYTES_CAP {
             refuse!("--max-body must be from 1 to {} bytes", http1::limits::BODY_BYTES_CAP);
         }
-        let metric = metric::Bounds {
+        Ok(body_bytes_limit)
+    }
+
+    /// The limits of one batch.
+    fn metric_bounds(&self) -> Result<metric::Bounds, ConfigError> {
+        Ok(metric::Bounds {
             batch_metrics_limit: within(
                 "--max-batch",
                 self.max_batch,
@@ -95,9 +164,13 @@ impl Arguments {
                 limits::TAG_BYTES_CAP,
             )?,
             tags_limit: within("--max-tags", self.max_tags, metric::limits::TAGS_DEFAULT, limits::TAGS_CAP)?,
-        };
+        })
+    }
+
+    /// Size of each ring: two of the largest batches fit.
+    fn ring_bytes(&self, metric: metric::Bounds, body_bytes_limit: usize) -> Result<usize, ConfigError> {
         let needed = limits::ring_bytes_min(metric::BatchEncoder::new(metric).encoded_bytes_max(body_bytes_limit));
-        let ring_bytes = match self.ring_size.map(|text| text.0.0) {
+        Ok(match self.ring_size.map(|text| text.0.0) {
             None => limits::RING_BYTES_DEFAULT.max(needed),
             Some(bytes) if !bytes.is_power_of_two() => refuse!("--ring-size must be a power of two, not {bytes}"),
             Some(bytes) if bytes > limits::RING_BYTES_CAP => {
@@ -107,8 +180,11 @@ impl Arguments {
                 refuse!("--ring-size must be at least {needed}: two batches of --max-body bytes must fit")
             }
             Some(bytes) => bytes,
-        };
-        let stats_interval = self.stats_interval.map_or(Duration::from_secs(10), |text| text.0.0);
+        })
+    }
+
+    /// When a segment of the log is sealed, and when it is deleted.
+    fn rotation(&self) -> Result<Rotation, ConfigError> {
         let rotation = Rotation {
             rotate_bytes: size(
                 "--rotate-size",
@@ -127,116 +203,111 @@ impl Arguments {
                 --rotate-age"
             );
         }
-        let api_keys = self.api_keys.as_deref().map(read_api_keys).transpose()?;
-        let stats_auth = self.stats_auth.unwrap_or_default();
-        if stats_auth == StatsAuth::Keys && api_keys.is_none() {
-            refuse!("--stats-auth keys requires --api-keys: without keys no client could read statistics");
-        }
-        let protocols = Protocols::resolve(
-            protocols::Typed {
-                client_header: self.client_header,
-                over_rate_status: self.over_rate_status,
-                influx_database_tag: self.influx_database_tag,
-                otlp_names: self.otlp_names,
-                otlp_job: self.otlp_job,
-            },
-            api_keys.is_some(),
-            metric.tag_bytes_limit,
-        )?;
+        Ok(rotation)
+    }
+
+    /// The options of the protocols of agents.
+    fn protocols(&mut self, has_api_keys: bool, tag_bytes_limit: usize) -> Result<Protocols, ConfigError> {
+        let typed = protocols::Typed {
+            client_header: self.client_header.take(),
+            over_rate_status: self.over_rate_status.take(),
+            influx_database_tag: self.influx_database_tag.take(),
+            otlp_names: self.otlp_names.take(),
+            otlp_job: self.otlp_job.take(),
+        };
+        Protocols::resolve(typed, has_api_keys, tag_bytes_limit)
+    }
+
+    /// What is exported, from the options and OpenTelemetry's own variables.
+    fn telemetry(&mut self) -> Result<Telemetry, ConfigError> {
         let typed = Typed {
-            endpoint: self.otlp_endpoint,
+            endpoint: self.otlp_endpoint.take(),
             protocol: self.otlp_protocol.map(|text| text.0),
             ratio: self.trace_ratio,
             slow: self.trace_slow.map(|text| text.0.0),
         };
-        let telemetry = Telemetry::resolve(&typed, &|name| std::env::var(name).ok()).map_err(ConfigError)?;
-        if self.max_connections == Some(0) {
-            refuse!("--max-connections must be at least 1");
-        }
+        Telemetry::resolve(&typed, &|name| std::env::var(name).ok()).map_err(ConfigError)
+    }
 
+    /// How long the writer polls its rings before it sleeps.
+    fn writer_poll(&self, placement: &Placement) -> Result<Duration, ConfigError> {
         let shares_core = placement.reactor_cores.contains(&placement.writer_core);
-        let writer_poll = match self.writer_poll {
+        Ok(match self.writer_poll {
             Some(text) if text.0.0 <= limits::WRITER_POLL_CAP => text.0.0,
             Some(_) => refuse!("--writer-poll must be at most {:?}", limits::WRITER_POLL_CAP),
             None if shares_core => Duration::ZERO,
             None => log::limits::WRITER_POLL_DEFAULT,
-        };
+        })
+    }
 
-        let trusted_proxies = trusted(self.trusted_proxies)?;
-        let forwarded_header = forwarded(self.forwarded_header.map(|text| text.0), &trusted_proxies)?;
-        let proxy_listen = places("--proxy-listen", self.proxy_listen)?.unwrap_or_default();
+    /// The addresses for clients, for proxies and for statistics.
+    fn addresses(
+        &mut self,
+        trusted_proxies: &TrustedProxies,
+        forwarded_header: ForwardedHeader,
+    ) -> Result<[Vec<ListenAddress>; 3], ConfigError> {
+        let proxy_listen = places("--proxy-listen", self.proxy_listen.take())?.unwrap_or_default();
         if !proxy_listen.is_empty() && trusted_proxies.is_empty() {
             refuse!("--proxy-listen accepts headers from --trusted-proxies only, and none are set");
         }
         if !trusted_proxies.is_empty() && proxy_listen.is_empty() && forwarded_header == ForwardedHeader::Off {
             refuse!("--trusted-proxies cannot name a client: set --proxy-listen, or --forwarded-header");
         }
-        let listen = places("--listen", self.listen)?;
+        let listen = places("--listen", self.listen.take())?;
         let default = if proxy_listen.is_empty() { vec![ListenAddress::Ip(DEFAULT_ADDRESS)] } else { Vec::new() };
-        let listen = listen.unwrap_or(default);
-        let admin_listen = places("--admin-listen", self.admin_listen)?.unwrap_or_default();
-        let rate_limit = match self.rate_limit.unwrap_or(limits::RATE_LIMIT_DEFAULT) {
+        let admin_listen = places("--admin-listen", self.admin_listen.take())?;
+        Ok([listen.unwrap_or(default), proxy_listen, admin_listen.unwrap_or_default()])
+    }
+
+    /// Requests of one client in a window; `None` means no limit.
+    fn rate_limit(&self) -> Result<Option<u32>, ConfigError> {
+        Ok(match self.rate_limit.unwrap_or(limits::RATE_LIMIT_DEFAULT) {
             0 => None,
             limit if limit > rate::limits::RATE_LIMIT_CAP => {
                 refuse!("--rate-limit must be at most {}, or 0 for no limit", rate::limits::RATE_LIMIT_CAP)
             }
             limit => Some(limit),
-        };
-        let rate_limit_bytes = match self.rate_limit_bytes.map(|text| text.0.0 as u64) {
+        })
+    }
+
+    /// Bytes of one client in a window; `None` means no limit, which is the default without a limit of requests.
+    fn rate_limit_bytes(&self, rate_limit: Option<u32>) -> Result<Option<u64>, ConfigError> {
+        Ok(match self.rate_limit_bytes.map(|text| text.0.0 as u64) {
             None => rate_limit.map(|_| limits::RATE_LIMIT_BYTES_DEFAULT),
             Some(0) => None,
             Some(bytes) if bytes > limits::RATE_LIMIT_BYTES_CAP => {
                 refuse!("--rate-limit-bytes must be at most {} bytes, or 0 for no limit", limits::RATE_LIMIT_BYTES_CAP)
             }
             bytes => bytes,
-        };
+        })
+    }
 
-        Ok(Config {
-            listen,
-            proxy_listen,
-            admin_listen,
-            trusted_proxies,
-            forwarded_header,
-            unix_mode: self.unix_mode.map_or(limits::UNIX_MODE_DEFAULT, |text| text.0.0),
-            data_dir: self.data_dir.unwrap_or_else(|| PathBuf::from("data")),
-            placement,
-            driver: self.driver.unwrap_or_default(),
-            ack: self.ack.map_or(AckLevel::Write, |text| text.0),
-            rate_limit,
-            rate_limit_bytes,
-            names_limit: u32::try_from(within(
-                "--max-names-per-address",
-                self.max_names_per_address,
-                limits::NAMES_PER_ADDRESS_DEFAULT,
-                limits::CLIENTS_CAP,
-            )?)
-            .unwrap_or(u32::MAX),
-            ipv6_prefix: match self.ipv6_prefix.unwrap_or(rate::limits::IPV6_PREFIX_DEFAULT) {
-                bits @ 1..=128 => bits,
-                bits => refuse!("--ipv6-prefix must be from 1 to 128, not {bits}"),
-            },
-            clients_limit: within("--max-clients", self.max_clients, limits::CLIENTS_DEFAULT, limits::CLIENTS_CAP)?,
-            api_keys,
-            cors: Cors::new(cors_origins(self.cors_origin)?),
-            stats_auth,
-            connections_limit: self.max_connections,
-            body_bytes_limit,
-            metric,
-            ring_bytes,
-            writer_poll,
-            timeouts: Timeouts {
-                head_ms: timeout("--head-timeout", self.head_timeout, 10)?,
-                body_ms: timeout("--body-timeout", self.body_timeout, 30)?,
-                idle_ms: timeout("--idle-timeout", self.idle_timeout, limits::IDLE_TIMEOUT_DEFAULT_S)?,
-                write_ms: timeout("--write-timeout", self.write_timeout, 30)?,
-            },
-            drain_timeout: Duration::from_millis(timeout("--drain-timeout", self.drain_timeout, 10)?),
-            rotation,
-            protocols,
-            query,
-            stats_interval: (!stats_interval.is_zero()).then_some(stats_interval),
-            log_format: self.log_format.unwrap_or_default(),
-            telemetry,
+    /// Names of clients that one address may use.
+    fn names_limit(&self) -> Result<u32, ConfigError> {
+        let limit = within(
+            "--max-names-per-address",
+            self.max_names_per_address,
+            limits::NAMES_PER_ADDRESS_DEFAULT,
+            limits::CLIENTS_CAP,
+        )?;
+        Ok(u32::try_from(limit).unwrap_or(u32::MAX))
+    }
+
+    /// Bits of an IPv6 address that make a client.
+    fn ipv6_prefix(&self) -> Result<u8, ConfigError> {
+        match self.ipv6_prefix.unwrap_or(rate::limits::IPV6_PREFIX_DEFAULT) {
+            bits @ 1..=128 => Ok(bits),
+            bits => refuse!("--ipv6-prefix must be from 1 to 128, not {bits}"),
+        }
+    }
+
+    /// Timeouts of a connection.
+    fn timeouts(&self) -> Result<Timeouts, ConfigError> {
+        Ok(Timeouts {
+            head_ms: timeout("--head-timeout", self.head_timeout, 10)?,
+            body_ms: timeout("--body-timeout", self.body_timeout, 30)?,
+            idle_ms: timeout("--idle-timeout", self.idle_timeout, limits::IDLE_TIMEOUT_DEFAULT_S)?,
+            write_ms: timeout("--write-timeout", self.write_timeout, 30)?,
         })
     }
 }

@@ -4,12 +4,83 @@ use crate::{
     http::{get, is_end, post, post_chunked, post_to},
     log, on_both_drivers,
     random::Random,
-    server::{Driver, Setup, number_at, until},
+    server::{Driver, Server, Setup, number_at, until},
 };
 use std::io::{ErrorKind, Read};
 
 /// Rounds of each driver; a round is one connection.
 const ROUNDS: usize = 600;
+
+/// Requests of every kind, to be mutated.
+fn seeds() -> [Vec<u8>; 8] {
+    let body = log::marked_batch("seed", 3);
+    let mut zipped = Vec::new();
+    flate2::read::GzEncoder::new(body.as_bytes(), flate2::Compression::fast()).read_to_end(&mut zipped).unwrap();
+    [
+        post(&body),
+        post_to("/metrics?ack=memory&x=%00", "Authorization: a\r\nConnection: keep-alive\r\n", &body),
+        post_chunked("Expect: 100-continue\r\n", &[&body.as_bytes()[..9], &body.as_bytes()[9..]]),
+        post_to("/metrics", "Content-Encoding: gzip\r\n", &zipped),
+        post_to("/metrics", "Content-Encoding: zstd\r\n", zstd::stream::encode_all(body.as_bytes(), 1).unwrap()),
+        get("/stats"),
+        get("/metrics"),
+        [post(&body), get("/health"), post(&body)].concat(),
+    ]
+}
+
+/// Random bytes, or one of the `seeds` with something changed.
+fn mutated(seeds: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
+    let mut bytes = seeds[random.below(seeds.len())].clone();
+    match random.below(6) {
+        0 => bytes = (0..random.below(3_000)).map(|_| random.byte()).collect(),
+        1 => bytes.truncate(random.below(bytes.len())),
+        2 => {
+            for _ in 0..=random.below(4) {
+                let at = random.below(bytes.len());
+                bytes[at] = random.byte();
+            }
+        }
+        3 => {
+            let (from, to) = (random.below(bytes.len()), random.below(bytes.len()));
+            bytes.drain(from.min(to)..from.max(to));
+        }
+        4 => {
+            let (from, to) = (random.below(bytes.len()), random.below(bytes.len()));
+            let piece = bytes[from.min(to)..from.max(to)].to_vec();
+            let at = random.below(bytes.len());
+            bytes.splice(at..at, piece);
+        }
+        _ => {
+            let other = &seeds[random.below(seeds.len())];
+            bytes.truncate(random.below(bytes.len()));
+            bytes.extend(&other[random.below(other.len())..]);
+        }
+    }
+    bytes
+}
+
+/// Sends `bytes` on a connection, and reads responses up to its end, which must come.
+fn one_connection(server: &Server, bytes: &[u8], round: usize) {
+    let mut client = server.connect();
+    let sent = client.send(bytes).and_then(|()| client.stream.shutdown(std::net::Shutdown::Write));
+    match sent {
+        Ok(()) => {}
+        Err(error) => assert!(is_end(&error), "{error}"),
+    }
+    loop {
+        match client.try_answer() {
+            // The response to a HEAD, should a mutation have made one, would not parse; none of the seeds is near it.
+            Ok(answer) => assert!((100..600).contains(&answer.status)),
+            Err(error) => {
+                assert!(
+                    !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
+                    "round {round} hangs: {bytes:?}"
+                );
+                break;
+            }
+        }
+    }
+}
 
 fn random_bytes_and_mutations(driver: Driver) {
     let mut random = Random::announced("random_bytes_and_mutations");
@@ -19,66 +90,10 @@ fn random_bytes_and_mutations(driver: Driver) {
         .flag("--head-timeout", "5s")
         .flag("--body-timeout", "5s")
         .start();
-    let body = log::marked_batch("seed", 3);
-    let mut zipped = Vec::new();
-    flate2::read::GzEncoder::new(body.as_bytes(), flate2::Compression::fast()).read_to_end(&mut zipped).unwrap();
-    let seeds = [
-        post(&body),
-        post_to("/metrics?ack=memory&x=%00", "Authorization: a\r\nConnection: keep-alive\r\n", &body),
-        post_chunked("Expect: 100-continue\r\n", &[&body.as_bytes()[..9], &body.as_bytes()[9..]]),
-        post_to("/metrics", "Content-Encoding: gzip\r\n", &zipped),
-        post_to("/metrics", "Content-Encoding: zstd\r\n", zstd::stream::encode_all(body.as_bytes(), 1).unwrap()),
-        get("/stats"),
-        get("/metrics"),
-        [post(&body), get("/health"), post(&body)].concat(),
-    ];
+    let seeds = seeds();
     for round in 0..ROUNDS {
-        let mut bytes = seeds[random.below(seeds.len())].clone();
-        match random.below(6) {
-            0 => bytes = (0..random.below(3_000)).map(|_| random.byte()).collect(),
-            1 => bytes.truncate(random.below(bytes.len())),
-            2 => {
-                for _ in 0..=random.below(4) {
-                    let at = random.below(bytes.len());
-                    bytes[at] = random.byte();
-                }
-            }
-            3 => {
-                let (from, to) = (random.below(bytes.len()), random.below(bytes.len()));
-                bytes.drain(from.min(to)..from.max(to));
-            }
-            4 => {
-                let (from, to) = (random.below(bytes.len()), random.below(bytes.len()));
-                let piece = bytes[from.min(to)..from.max(to)].to_vec();
-                let at = random.below(bytes.len());
-                bytes.splice(at..at, piece);
-            }
-            _ => {
-                let other = &seeds[random.below(seeds.len())];
-                bytes.truncate(random.below(bytes.len()));
-                bytes.extend(&other[random.below(other.len())..]);
-            }
-        }
-        let mut client = server.connect();
-        let sent = client.send(&bytes).and_then(|()| client.stream.shutdown(std::net::Shutdown::Write));
-        match sent {
-            Ok(()) => {}
-            Err(error) => assert!(is_end(&error), "{error}"),
-        }
-        // Every answer is an answer, up to the end, which must come.
-        loop {
-            match client.try_answer() {
-                // The answer to a HEAD, should a mutation have made one, would not parse; none of the seeds is near it.
-                Ok(answer) => assert!((100..600).contains(&answer.status)),
-                Err(error) => {
-                    assert!(
-                        !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
-                        "round {round} hangs: {bytes:?}"
-                    );
-                    break;
-                }
-            }
-        }
+        let bytes = mutated(&seeds, &mut random);
+        one_connection(&server, &bytes, round);
         if round % 50 == 0 {
             assert_eq!(server.ask(&post(r#"{"metrics":[{"name":"still_alive","value":1}]}"#)).processed(), 1);
         }

@@ -41,6 +41,38 @@ impl AddAssign for Sent {
     }
 }
 
+impl Sent {
+    /// The same counts, as the server has them.
+    fn seen_by(stats: &serde_json::Value) -> Self {
+        let number = |pointer: &str| number_at(stats, pointer);
+        let by = |reason: &str| number_at(stats, &format!("/batches/rejected_by/{reason}"));
+        Self {
+            stored: number("/batches/stored"),
+            stored_bytes: number("/body_bytes/stored"),
+            metrics: number("/metrics_stored"),
+            metrics_rejected: number("/metrics_rejected"),
+            malformed: by("malformed"),
+            framing: by("framing"),
+            too_large: by("too_large"),
+            unauthorized: by("unauthorized"),
+            rate_limited: by("rate_limited"),
+            timed_out: by("timed_out"),
+            abandoned: by("abandoned"),
+        }
+    }
+
+    /// The batches that the server is to reject.
+    fn rejected(&self) -> u64 {
+        self.malformed
+            + self.framing
+            + self.too_large
+            + self.unauthorized
+            + self.rate_limited
+            + self.timed_out
+            + self.abandoned
+    }
+}
+
 /// One of everything, some of it many times.
 fn one_of_everything(server: &Server, thread: usize) -> Sent {
     let key = authorization("key");
@@ -109,6 +141,32 @@ fn one_of_everything(server: &Server, thread: usize) -> Sent {
     sent
 }
 
+/// A client of its own goes over its rate: 3,000 requests in few segments, whatever part of them is admitted.
+fn over_its_rate(server: &Server) -> Sent {
+    let mut sent = Sent::default();
+    let mut client = server.connect();
+    let flood_body = log::marked_batch("flood", 1);
+    let flood = post_to("/metrics?ack=memory", &authorization("hot"), &flood_body).repeat(100);
+    for _ in 0..30 {
+        client.send(&flood).unwrap();
+        for _ in 0..100 {
+            match client.answer() {
+                answer if answer.status == 429 => {
+                    answer.refusal(429);
+                    sent.rate_limited += 1;
+                }
+                answer => {
+                    assert_eq!(answer.processed(), 1);
+                    sent.stored += 1;
+                    sent.stored_bytes += flood_body.len() as u64;
+                    sent.metrics += 1;
+                }
+            }
+        }
+    }
+    sent
+}
+
 fn every_batch_is_accounted_for(driver: Driver) {
     let keys = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(keys.path(), "key\nhot\n").unwrap();
@@ -131,61 +189,24 @@ fn every_batch_is_accounted_for(driver: Driver) {
             sent += thread.join().unwrap();
         }
     });
-    // A client of its own goes over its rate: 3,000 requests in few segments, whatever part of them is admitted.
-    let mut client = server.connect();
-    let flood_body = log::marked_batch("flood", 1);
-    let flood = post_to("/metrics?ack=memory", &authorization("hot"), &flood_body).repeat(100);
-    for _ in 0..30 {
-        client.send(&flood).unwrap();
-        for _ in 0..100 {
-            match client.answer() {
-                answer if answer.status == 429 => {
-                    answer.refusal(429);
-                    sent.rate_limited += 1;
-                }
-                answer => {
-                    assert_eq!(answer.processed(), 1);
-                    sent.stored += 1;
-                    sent.stored_bytes += flood_body.len() as u64;
-                    sent.metrics += 1;
-                }
-            }
-        }
-    }
-    drop(client);
-
-    let rejected = |sent: &Sent| {
-        sent.malformed
-            + sent.framing
-            + sent.too_large
-            + sent.unauthorized
-            + sent.rate_limited
-            + sent.timed_out
-            + sent.abandoned
-    };
+    sent += over_its_rate(&server);
     let stats = until("the server has seen every end", || {
         let stats = server.stats();
         let closed = number_at(&stats, "/connections/active") == 1;
         (closed && number_at(&stats, "/batches/pending") == 0).then_some(stats)
     });
     let number = |pointer: &str| number_at(&stats, pointer);
-    let by = |reason: &str| number_at(&stats, &format!("/batches/rejected_by/{reason}"));
-    let seen = Sent {
-        stored: number("/batches/stored"),
-        stored_bytes: number("/body_bytes/stored"),
-        metrics: number("/metrics_stored"),
-        metrics_rejected: number("/metrics_rejected"),
-        malformed: by("malformed"),
-        framing: by("framing"),
-        too_large: by("too_large"),
-        unauthorized: by("unauthorized"),
-        rate_limited: by("rate_limited"),
-        timed_out: by("timed_out"),
-        abandoned: by("abandoned"),
-    };
-    assert_eq!(seen, sent, "{stats:#}");
+    assert_eq!(Sent::seen_by(&stats), sent, "{stats:#}");
     assert_eq!(number("/batches/shed"), 0);
     holds_together(&stats);
+    refusals_are_counted(&stats, &sent);
+    server.stop();
+    assert_eq!(server.metrics().len() as u64, sent.metrics);
+}
+
+/// What a server counted of refusals and responses is what `sent` says.
+fn refusals_are_counted(stats: &serde_json::Value, sent: &Sent) {
+    let number = |pointer: &str| number_at(stats, pointer);
     for (reason, count) in [
         ("rate_limited", sent.rate_limited),
         ("unauthorized", sent.unauthorized),
@@ -200,14 +221,12 @@ fn every_batch_is_accounted_for(driver: Driver) {
     ] {
         assert_eq!(number(&format!("/refused_by/{reason}")), count, "{reason}");
     }
-    assert_eq!(number("/batches/rejected"), rejected(&sent));
-    assert_eq!(number("/batches/received"), sent.stored + rejected(&sent));
+    assert_eq!(number("/batches/rejected"), sent.rejected());
+    assert_eq!(number("/batches/received"), sent.stored + sent.rejected());
     assert_eq!(number("/answers/429"), sent.rate_limited);
     assert_eq!(number("/answers/413"), sent.too_large);
     assert_eq!(number("/answers/401"), sent.unauthorized);
     assert_eq!(number("/limiter/refused"), sent.rate_limited);
-    server.stop();
-    assert_eq!(server.metrics().len() as u64, sent.metrics);
 }
 
 /// The sums of a server at rest: batches, metrics and bytes each end in exactly one place.

@@ -35,6 +35,11 @@ fn fields(lines: &str) -> String {
 }
 
 pub fn requests() -> Vec<Case> {
+    [heads(), responses(), contents()].into_iter().flatten().collect()
+}
+
+/// Request lines and fields.
+fn heads() -> Vec<Case> {
     let many = |count| "X: y\r\n".repeat(count);
     let long = |bytes: usize| {
         let head = "GET / HTTP/1.1\r\nHost: a\r\nX: ";
@@ -74,6 +79,12 @@ pub fn requests() -> Vec<Case> {
             431,
             "too_many_fields",
         ),
+    ]
+}
+
+/// Requests by how their response ends, and whether the connection goes on after it.
+fn responses() -> Vec<Case> {
+    vec![
         open("HTTP/1.0 kept alive", "GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n", &[200]),
         open("streamed", "GET /streamed HTTP/1.1\r\nHost: a\r\n\r\n", &[200]),
         open("the head of what is streamed", "HEAD /streamed HTTP/1.1\r\nHost: a\r\n\r\n", &[200]),
@@ -102,6 +113,12 @@ pub fn requests() -> Vec<Case> {
         open("deferred", post("/deferred", "", b"hello"), &[200]),
         last("deferred and closed", post("/deferred", "Connection: close\r\n", b"hello"), &[200]),
         open("HEAD", "HEAD /x HTTP/1.1\r\nHost: a\r\n\r\n", &[200]),
+    ]
+}
+
+/// Codings and lengths of bodies.
+fn contents() -> Vec<Case> {
+    vec![
         open("gzip", post("/m", "Content-Encoding: gzip\r\n", &gzip(b"hello hello hello")), &[200]),
         open("zstd", post("/m", "Content-Encoding: zstd\r\n", &zstd(b"hello hello hello")), &[200]),
         open("deflate", post("/m", "Content-Encoding: deflate\r\n", &deflate(b"hello hello hello")), &[200]),
@@ -126,9 +143,16 @@ pub fn requests() -> Vec<Case> {
 
 /// Each of these is read by some server or proxy in another way than by the next one.
 pub fn smuggling() -> Vec<Case> {
-    let bad = |name, lines: &str, reason| refused(name, fields(lines), 400, reason);
-    let line = |name, text: &str, status, reason| refused(name, format!("{text}Host: a\r\n\r\n"), status, reason);
-    let chunk = |name, body: &[u8], reason| refused(name, chunked("/metrics", "", body), 400, reason);
+    [lengths_and_codings(), broken_fields(), request_lines(), chunks()].into_iter().flatten().collect()
+}
+
+/// Refused for its fields.
+fn bad(name: &'static str, lines: &str, reason: &'static str) -> Case {
+    refused(name, fields(lines), 400, reason)
+}
+
+/// Fields that contradict each other about the length of the body, or themselves.
+fn lengths_and_codings() -> Vec<Case> {
     vec![
         bad("CL.TE", "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", "length_and_coding"),
         bad("TE.CL", "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n", "length_and_coding"),
@@ -161,6 +185,20 @@ pub fn smuggling() -> Vec<Case> {
         bad("empty transfer coding", "Transfer-Encoding:\r\n", "transfer_coding_invalid"),
         bad("vertical tab before chunked", "Transfer-Encoding: \x0bchunked\r\n", "field"),
         refused("quoted chunked", fields("Transfer-Encoding: \"chunked\"\r\n"), 501, "transfer_coding_unknown"),
+        refused(
+            "unknown transfer coding",
+            fields("Transfer-Encoding: gzip, chunked\r\n"),
+            501,
+            "transfer_coding_unknown",
+        ),
+        refused("identity transfer coding", fields("Transfer-Encoding: identity\r\n"), 501, "transfer_coding_unknown"),
+        refused("xchunked", fields("Transfer-Encoding: xchunked\r\n"), 501, "transfer_coding_unknown"),
+    ]
+}
+
+/// Lines that are no field, and fields that may not be there twice.
+fn broken_fields() -> Vec<Case> {
+    vec![
         bad("space before the colon", "Content-Length : 5\r\n", "field"),
         bad("tab before the colon", "Transfer-Encoding\t: chunked\r\n", "field"),
         bad("folded field", "X: y\r\n Content-Length: 5\r\n", "field"),
@@ -177,17 +215,16 @@ pub fn smuggling() -> Vec<Case> {
         bad("bare LF as the empty line", "X: a\r\n\nabcd\r\n", "line_end"),
         bad("two hosts", "Host: b\r\n", "host_repeated"),
         bad("two authorizations", "Authorization: a\r\nAuthorization: a\r\n", "authorization_repeated"),
-        refused(
-            "unknown transfer coding",
-            fields("Transfer-Encoding: gzip, chunked\r\n"),
-            501,
-            "transfer_coding_unknown",
-        ),
-        refused("identity transfer coding", fields("Transfer-Encoding: identity\r\n"), 501, "transfer_coding_unknown"),
-        refused("xchunked", fields("Transfer-Encoding: xchunked\r\n"), 501, "transfer_coding_unknown"),
         refused("no host", "GET / HTTP/1.1\r\n\r\n", 400, "host_missing"),
         refused("host with a path", "GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", 400, "host_invalid"),
         refused("host with a space", "GET / HTTP/1.1\r\nHost: a b\r\n\r\n", 400, "host_invalid"),
+    ]
+}
+
+/// Request lines and versions.
+fn request_lines() -> Vec<Case> {
+    let line = |name, text: &str, status, reason| refused(name, format!("{text}Host: a\r\n\r\n"), status, reason);
+    vec![
         refused(
             "chunked in HTTP/1.0",
             "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
@@ -212,6 +249,13 @@ pub fn smuggling() -> Vec<Case> {
         line("invalid method", "GE(T / HTTP/1.1\r\n", 400, "request_line"),
         line("bare LF after the request line", "GET / HTTP/1.1\n", 400, "line_end"),
         line("absolute form without a host", "GET http:///x HTTP/1.1\r\n", 400, "target"),
+    ]
+}
+
+/// Chunks and trailers.
+fn chunks() -> Vec<Case> {
+    let chunk = |name, body: &[u8], reason| refused(name, chunked("/metrics", "", body), 400, reason);
+    vec![
         chunk("chunk size 0x5", b"0x5\r\nhello\r\n0\r\n\r\n", "chunk_size"),
         chunk("chunk size +5", b"+5\r\nhello\r\n0\r\n\r\n", "chunk_size"),
         chunk("chunk size -5", b"-5\r\nhello\r\n0\r\n\r\n", "chunk_size"),

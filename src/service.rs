@@ -2,25 +2,23 @@
 //! limiter and the log, and neither connections, sockets nor the reactor. Besides the response, its only output is the
 //! log position that the response has to wait for.
 
+mod admission;
 mod ingest;
 
 use crate::{
     config::{Config, StatsAuth},
     listening::Role,
-    protocols::{Companion, Decoders, Dialect, Payload, credentials, dialect_of, payload_of},
-    proxy::ForwardedFields,
+    protocols::{Companion, Decoders, Dialect, Payload, dialect_of, payload_of},
     query_pool::{self, RawQuery},
     stats::{Counters, Document, Format, Histograms, Outcome, Protocol, QueryStatus, Rejection, Shed, Stamps, unready},
     trace::{Context, Course, Request, Tracer, Traces},
 };
+use admission::Payer;
 use http1::{Head, HttpError, Method, Responder, Rules, Served, Status, parameters};
 use ingest::Batch;
 use log::{AckLevel, Appender};
 use metric::BatchEncoder;
-use rate::{
-    Charge, ClientAddress, ClientKey, ClientKeys, Decision, Event, EventKind, EventSender, Limiter, Standing,
-    has_credentials,
-};
+use rate::{Charge, ClientAddress, ClientKey, ClientKeys, EventSender, Limiter};
 use std::{
     collections::HashSet,
     sync::{
@@ -80,27 +78,6 @@ pub enum DeferredRequest {
     },
     /// A query.
     Query(Box<RawQuery>),
-}
-
-/// The client that a request is charged to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Payer {
-    /// The API key of the request.
-    Key(ClientKey),
-    /// The `Authorization` value, if no keys are configured; the address if the table has no space for the value.
-    Name(ClientKey),
-    /// The address, if no keys are configured.
-    Address(ClientKey),
-    /// The address, because the request has no valid key.
-    Keyless(ClientKey),
-}
-
-impl Payer {
-    const fn client(self) -> ClientKey {
-        match self {
-            Self::Key(client) | Self::Name(client) | Self::Address(client) | Self::Keyless(client) => client,
-        }
-    }
 }
 
 /// The batches of one burst whose responses wait for one level.
@@ -249,22 +226,6 @@ impl Service {
         self.caller = caller;
     }
 
-    /// Finds the client of a request. A trusted proxy names it; the fields of other peers are ignored.
-    fn identify(&mut self, head: &Head<'_>) {
-        let peer = self.caller.peer;
-        self.client = peer;
-        if !self.caller.is_trusted {
-            return;
-        }
-        let Config { forwarded_header, trusted_proxies, .. } = &self.shared.config;
-        let fields = ForwardedFields { forwarded: head.forwarded, x_forwarded_for: head.x_forwarded_for };
-        if let Some(client) = fields.client(*forwarded_header, peer, trusted_proxies) {
-            self.client = client;
-            self.counters.forwarded_requests += u64::from(client != peer);
-            self.counters.forwarded_unusable += u64::from(client == peer);
-        }
-    }
-
     /// Returns what has gathered since the last call.
     pub fn take_burst(&mut self) -> Burst {
         std::mem::take(&mut self.burst)
@@ -307,80 +268,6 @@ impl Service {
             }
             self.trace(trace, Some(ack), Course::default());
         }
-    }
-
-    /// Finds the client that a request is charged to. A key is looked up by its hash, under hash keys of this process, so
-    /// the time that it takes reveals nothing about the valid keys.
-    fn payer(&self, head: &Head<'_>) -> Payer {
-        let Shared { keys, api_keys, config, .. } = &*self.shared;
-        let header = config.protocols.client_header.as_deref().and_then(|name| head.fields.get(name));
-        if let Some(value) = header.filter(|value| !value.is_empty()) {
-            return Payer::Name(keys.header(value));
-        }
-        let named = head.authorization.filter(|value| has_credentials(value)).map(|value| keys.authorization(value));
-        match (named, api_keys) {
-            (Some(client), None) => Payer::Name(client),
-            (Some(client), Some(known)) if known.contains(&client) => Payer::Key(client),
-            (_, Some(known)) => match credentials::find(head, keys, |client| known.contains(&client)) {
-                Some(client) => Payer::Key(client),
-                None => Payer::Keyless(keys.address(self.client)),
-            },
-            (None, None) => match credentials::name(head, keys) {
-                Some(client) => Payer::Name(client),
-                None => Payer::Address(keys.address(self.client)),
-            },
-        }
-    }
-
-    /// Charges a request to `payer` before it causes any cost, with the `bytes` of its body that are known so far.
-    fn charge(&mut self, payer: Payer, bytes: u64) -> Result<Option<Charge>, HttpError> {
-        let Some(limiter) = &self.shared.limiter else { return Ok(None) };
-        let now_ns = self.shared.clock.monotonic_ns();
-        let address = || self.shared.keys.address(self.client);
-        let (mut client, mut standing) = match payer {
-            Payer::Key(client) | Payer::Address(client) => (client, Standing::PROVEN),
-            Payer::Keyless(client) => (client, Standing::UNPROVEN),
-            // If it is on record already, whose name it is does not matter any more.
-            Payer::Name(client) => (client, Standing::UNPROVEN),
-        };
-        let mut decision = match payer {
-            Payer::Name(name) => {
-                let named = || {
-                    standing = limiter.named(address());
-                    standing
-                };
-                limiter.charge(name, named, bytes, now_ns)
-            }
-            _ => limiter.charge(client, || standing, bytes, now_ns),
-        };
-        if decision == Decision::NamesFull {
-            (client, standing) = (address(), Standing::PROVEN);
-            decision = limiter.charge(client, || standing, bytes, now_ns);
-        }
-        let allowed = matches!(decision, Decision::Admitted { .. });
-        let kind = if allowed { EventKind::Admitted } else { EventKind::Refused };
-        self.events.offer(Event { key: client, stamp_ns: now_ns, kind });
-        match decision {
-            Decision::Admitted { stamp_ns } => {
-                self.counters.rate_admitted += 1;
-                Ok(Some(Charge { client, standing, stamp_ns, bytes }))
-            }
-            refusal => Err(over_rate(refusal)),
-        }
-    }
-
-    /// Refunds a charge: the request is refused because of the state of the server.
-    fn refund(&mut self, charge: Option<Charge>) {
-        if let (Some(charge), Some(limiter)) = (charge, &self.shared.limiter) {
-            limiter.refund(charge, self.shared.clock.monotonic_ns());
-            self.counters.rate_refunded += 1;
-        }
-    }
-
-    /// Refuses a request without a valid key. It is charged to its address, so keys cannot be tried faster than the
-    /// rate.
-    fn refuse_keyless(&mut self, payer: Payer) -> HttpError {
-        self.charge(payer, 0).err().unwrap_or(HttpError::Unauthorized)
     }
 
     /// Admits a request by its path and method; `dialect`, if the path takes metrics.
@@ -540,12 +427,6 @@ impl Service {
         }
     }
 
-    /// The body length that a head states. A body over the limit is refused without being read, and is not charged.
-    fn known_bytes(&self, head: &Head<'_>, dialect: &Dialect) -> u64 {
-        let bytes_max = dialect.body_bytes_max(&self.shared.config) as u64;
-        head.content_length.filter(|&bytes| bytes <= bytes_max).unwrap_or(0)
-    }
-
     /// Counts a batch that was refused before it was parsed.
     fn count_refused_batch(&mut self, protocol: Protocol, error: HttpError) {
         let rejected = match error {
@@ -663,16 +544,7 @@ impl http1::Service for Service {
     }
 
     fn charge(&mut self, ticket: &mut Ticket, bytes: u64) -> Result<(), HttpError> {
-        let (Some(limiter), Ticket::Ingest { payload, charge: Some(charge), .. }) = (&self.shared.limiter, ticket)
-        else {
-            return Ok(());
-        };
-        // What the head stated is paid for.
-        let Some(more) = bytes.checked_sub(charge.bytes).filter(|&more| more > 0) else { return Ok(()) };
-        match limiter.charge_bytes(charge, more, self.shared.clock.monotonic_ns()) {
-            Decision::Admitted { .. } => Ok(()),
-            refusal => Err(payload.dialect().refusal(over_rate(refusal), &self.shared.config)),
-        }
+        self.charge_body(ticket, bytes)
     }
 
     fn refused(&mut self, ticket: Option<Ticket>, error: HttpError) {
@@ -684,20 +556,6 @@ impl http1::Service for Service {
                 self.refund(charge);
             }
             self.trace(trace, Some(ack), Course::refused(error));
-        }
-    }
-}
-
-/// The error for a refusal by the limiter.
-fn over_rate(decision: Decision) -> HttpError {
-    let seconds = |ns: u64| u32::try_from(ns.div_ceil(1_000_000_000).max(1)).unwrap_or(u32::MAX);
-    match decision {
-        Decision::Refused { retry_after_ns } => HttpError::RateLimited { retry_after_s: seconds(retry_after_ns) },
-        Decision::OverBytes { retry_after_ns } => {
-            HttpError::BytesRateLimited { retry_after_s: seconds(retry_after_ns) }
-        }
-        Decision::Admitted { .. } | Decision::NamesFull | Decision::TableFull => {
-            HttpError::Unavailable { text: "too many clients", retry_after_s: http1::limits::RETRY_AFTER_S }
         }
     }
 }

@@ -19,6 +19,7 @@ mod holders;
 mod message;
 mod report;
 mod state;
+mod timers;
 mod warnings;
 
 pub use message::ShardMessage;

@@ -68,7 +68,7 @@ pub struct State {
     pub(super) driver_bytes: usize,
     /// Memory was looked for in this turn, and none was found.
     pub(super) memory_searched: bool,
-    wheel: TimerWheel,
+    pub(super) wheel: TimerWheel,
     /// Connections whose inbox goes on in the next turn.
     pub(super) ready: VecDeque<Token>,
     /// Work that this turn may still do, over all connections: see [`limits::TURN_WORK_BYTES_MAX`].
@@ -76,7 +76,7 @@ pub struct State {
     /// Positions only grow, so the oldest is always the next: one queue for each place the log can have reached.
     pub(super) held_for_write: VecDeque<Hold>,
     pub(super) held_for_sync: VecDeque<Hold>,
-    expired: Vec<usize>,
+    pub(super) expired: Vec<usize>,
     pub(super) acts: Vec<Act>,
     pub(super) now_ns: u64,
     /// Time at which this turn's wait ended.
@@ -170,7 +170,7 @@ impl State {
         self.slept = true;
     }
 
-    const fn now_ms(&self) -> u64 {
+    pub(super) const fn now_ms(&self) -> u64 {
         self.now_ns / 1_000_000
     }
 
@@ -280,74 +280,6 @@ impl State {
                     self.close(token, Closed::Drained)
                 }
                 _ => {}
-            }
-        }
-    }
-
-    // ---- time ------------------------------------------------------------------------------------------------------
-
-    pub(super) fn set_timer(&mut self, token: Token, timer: Timer) {
-        let timeouts = self.setup.shared.config.timeouts;
-        let span_ms = match timer {
-            Timer::Idle => timeouts.idle_ms,
-            Timer::Head => timeouts.head_ms,
-            Timer::Body => timeouts.body_ms,
-            Timer::Answer => timeouts.write_ms,
-            // First the thread that runs it has its say.
-            Timer::Query | Timer::More => self.setup.shared.config.query.timeout_ms + limits::QUERY_OVERTIME_MS,
-            Timer::Left => limits::LEFT_MS,
-            Timer::Linger => limits::LINGER_MS,
-            Timer::Refusal => limits::REFUSAL_MS,
-        };
-        let deadline_ms = self.now_ms() + span_ms;
-        if let Some(connection) = self.connections.get(token) {
-            if connection.timer == Timer::Refusal && matches!(timer, Timer::Idle | Timer::Head | Timer::Body) {
-                // It has one deadline for all that it may ask.
-                return;
-            }
-            connection.timer = timer;
-            self.wheel.set(token.slot(), deadline_ms);
-        }
-    }
-
-    fn fire_timers(&mut self) {
-        let mut expired = std::mem::take(&mut self.expired);
-        self.wheel.advance(self.now_ms(), |slot| expired.push(slot));
-        self.setup.service.counters.timers_fired += expired.len() as u64;
-        for slot in expired.drain(..) {
-            if let Some(token) = self.connections.token_at(slot) {
-                self.expire(token);
-            }
-        }
-        self.expired = expired;
-    }
-
-    fn expire(&mut self, token: Token) {
-        let Some(connection) = self.connections.get(token) else { return };
-        match connection.timer {
-            // What it waits for has come, and is served in a moment.
-            Timer::Idle if connection.phase == Phase::Ready => {}
-            Timer::Idle => self.close(token, Closed::Idle),
-            Timer::Linger => self.close(token, Closed::AfterAnswer),
-            Timer::Left => self.close(token, Closed::ByPeer),
-            Timer::Query => self.end_query(token),
-            Timer::More => self.close(token, Closed::CutOff),
-            Timer::Answer => {
-                // The log may store the batch later: the peer gets no answer rather than one that may turn out wrong.
-                if connection.phase == Phase::Held {
-                    self.setup.service.counters.answers_abandoned +=
-                        u64::from(connection.batch_answers + connection.other_answers);
-                }
-                self.close(token, Closed::SendTimeout);
-            }
-            // Nothing of a request has come: there is nobody to be answered.
-            Timer::Head if connection.preface.is_due() => self.close(token, Closed::ReceiveTimeout),
-            Timer::Refusal => self.refuse(token),
-            Timer::Head | Timer::Body => {
-                connection.stamps.received_ns = self.now_ns;
-                self.setup.service.begin(connection.caller);
-                let after = connection.http.timed_out(&mut self.setup.service, &mut self.http, &mut connection.out);
-                self.broken_off(token, after, Closed::ReceiveTimeout);
             }
         }
     }

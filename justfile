@@ -116,6 +116,11 @@ prometheus *OPTIONS:
 proxies *OPTIONS:
     scripts/proxies.sh {{OPTIONS}}
 
+# Run several nodes behind HAProxy, and kill some of them
+[group('interoperability')]
+cluster *OPTIONS:
+    scripts/cluster.sh {{OPTIONS}}
+
 # Export traces and figures to a receiver built on OpenTelemetry's packages
 [group('interoperability')]
 otlp *OPTIONS:

@@ -20,3 +20,4 @@ pub mod stats;
 pub mod systemd;
 pub mod trace;
 pub mod verify;
+mod warnings;

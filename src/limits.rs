@@ -48,6 +48,9 @@ pub const OTLP_BODY_BYTES_MAX: usize = 64 * MIB;
 const _: () = assert!(OTLP_BODY_BYTES_MAX <= http1::limits::BODY_BYTES_CAP);
 /// Bytes of a parameter of InfluxDB's API, decoded, such as the name of a database.
 pub const INFLUX_PARAMETER_BYTES_MAX: usize = 256;
+/// Nanoseconds between two warnings of a core that timestamps are far from now: a minute. A backfill is no fault, and may
+/// go on for hours.
+pub const FAR_WARNING_INTERVAL_NS: u64 = 60_000_000_000;
 /// Bytes of lines that are reserved for each byte of a body of any protocol but JSON, at first: samples of remote write
 /// take three to four times as much as in protobuf. If they take more the body is decoded again with half of the ring
 /// reserved, which is the bound.

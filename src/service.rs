@@ -12,6 +12,7 @@ use crate::{
     query_pool::{self, RawQuery},
     stats::{Counters, Document, Format, Histograms, Outcome, Protocol, QueryStatus, Rejection, Shed, Stamps, unready},
     trace::{Context, Course, Request, Tracer, Traces},
+    warnings::Warnings,
 };
 use admission::Payer;
 use http1::{Head, HttpError, Method, Responder, Rules, Served, Status, parameters};
@@ -185,6 +186,8 @@ pub struct Service {
     /// Wall-clock time of this turn: the timestamp of metrics that bring none.
     arrival_ms: i64,
     burst: Burst,
+    /// Warnings of timestamps that are far from now.
+    far_warnings: Warnings,
 }
 
 impl Service {
@@ -204,6 +207,7 @@ impl Service {
             caller: Caller::new(ClientAddress::User(0), Role::Public),
             client: ClientAddress::User(0),
             burst: Burst::default(),
+            far_warnings: Warnings::default(),
         }
     }
 

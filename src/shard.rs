@@ -20,7 +20,6 @@ mod message;
 mod report;
 mod state;
 mod timers;
-mod warnings;
 
 pub use message::ShardMessage;
 

@@ -214,8 +214,15 @@ impl Service {
     #[cold]
     fn note_far_from_now(&mut self, charge: Option<Charge>, metrics: u32) {
         self.counters.metrics_far_from_now += u64::from(metrics);
+        let stamp_ns = self.shared.clock.monotonic_ns();
+        match self.far_warnings.admit_every(limits::FAR_WARNING_INTERVAL_NS, stamp_ns) {
+            Some(suppressed) => tracing::warn!(
+                client = %self.client, metrics, suppressed,
+                "timestamps are over a day from now: the client's clock, or its unit (precision), may be wrong"
+            ),
+            None => self.counters.warnings_suppressed += 1,
+        }
         if let Some(Charge { client, .. }) = charge {
-            let stamp_ns = self.shared.clock.monotonic_ns();
             self.events.offer(Event { key: client, stamp_ns, kind: EventKind::FarFromNow });
         }
     }

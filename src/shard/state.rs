@@ -10,13 +10,13 @@ use super::{
     connection::{Connection, ConnectionTable, Phase, Timer},
     documents::Waiters,
     holders::Holders,
-    warnings::Warnings,
 };
 use crate::{
     limits,
     service::{Burst, Caller, DeferredRequest, PendingAck},
     shard::ShardMessage,
     stats::{Closed, Stamps},
+    warnings::Warnings,
 };
 use http1::{After, Bounds, Core, Deadline, Progress, format_date};
 use log::AckLevel;

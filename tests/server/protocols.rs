@@ -436,6 +436,16 @@ fn a_header_field_can_name_the_client(driver: Driver) {
     assert_eq!(client.ask(&tenant("e")).status, 204);
 }
 
+/// Milliseconds that are taken for nanoseconds are in 1970: the commonest fault of line protocol.
+fn a_wrong_unit_is_counted_and_warned_of(driver: Driver) {
+    let server = Setup::new(driver).start();
+    let mut client = server.connect();
+    assert_eq!(client.ask(&post_to("/write", "", format!("m a=1,b=2 {STAMP_MS}"))).status, 204);
+    let line = server.wait_for_line("a warning", |line| line.contains("over a day from now").then(|| line.to_owned()));
+    assert!(line.contains("client=127.0.0.1") && line.contains("metrics=2"), "{line}");
+    assert_eq!(number_at(&closed(&server), "/metrics_far_from_now"), 2);
+}
+
 fn bodies_may_be_larger_than_those_of_json(driver: Driver) {
     let mut server = Setup::new(driver).flag("--max-body", "64KiB").flag("--ring-size", "32MiB").start();
     let mut client = server.connect();
@@ -477,6 +487,7 @@ on_both_drivers!(
     companions_of_agents_are_answered,
     keys_are_found_where_each_protocol_puts_them,
     a_header_field_can_name_the_client,
+    a_wrong_unit_is_counted_and_warned_of,
     bodies_may_be_larger_than_those_of_json,
     lines_of_a_body_are_bounded_by_half_a_ring,
 );

@@ -1,7 +1,7 @@
 //! Warnings at a bounded rate.
 
-/// Lets one warning of its kind through in each [`log::limits::WARNING_INTERVAL_NS`], and counts the others: strangers must not be able to
-/// fill the operator's log.
+/// Lets one warning of its kind through in each [`log::limits::WARNING_INTERVAL_NS`], and counts the others: untrusted clients
+/// must not be able to fill the operator's log.
 #[derive(Debug, Default)]
 pub struct Warnings {
     next_ns: u64,
@@ -9,13 +9,18 @@ pub struct Warnings {
 }
 
 impl Warnings {
-    /// Whether to warn now; then, how many warnings were left out since the last.
+    /// Returns the number of warnings left out since the last one, if one may be logged now.
     pub const fn admit(&mut self, now_ns: u64) -> Option<u64> {
+        self.admit_every(log::limits::WARNING_INTERVAL_NS, now_ns)
+    }
+
+    /// As [`admit`](Self::admit), for warnings that are to be at least `interval_ns` apart.
+    pub const fn admit_every(&mut self, interval_ns: u64, now_ns: u64) -> Option<u64> {
         if now_ns < self.next_ns {
             self.suppressed += 1;
             return None;
         }
-        self.next_ns = now_ns + log::limits::WARNING_INTERVAL_NS;
+        self.next_ns = now_ns + interval_ns;
         Some(std::mem::replace(&mut self.suppressed, 0))
     }
 }

@@ -115,8 +115,8 @@ impl Shape {
     }
 }
 
-/// Makes a log of the real scrapes, and of [`non_finite`] lines, in `directory`: a third in a compressed segment, a third in
-/// a plain one, a third in the active one.
+/// Makes a log of the real scrapes, and of lines whose values are not finite, in `directory`: a third in a compressed
+/// segment, a third in a plain one, a third in the active one.
 ///
 /// # Errors
 /// If it cannot be written.

@@ -36,7 +36,7 @@ const JSON: &str = "application/json";
 
 /// The parts of a request head that are kept until the end of its body.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ticket {
+pub enum AdmittedRequest {
     /// Metrics, of any protocol.
     Ingest {
         /// The decoding of the body.
@@ -104,7 +104,7 @@ impl Default for PendingAck {
 
 /// The log positions that the responses of one burst wait for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Burst {
+pub struct BurstResult {
     /// Batches that have to be written.
     pub write: PendingAck,
     /// Batches that have to be on stable storage.
@@ -185,7 +185,7 @@ pub struct Service {
     client: ClientAddress,
     /// Wall-clock time of this turn: the timestamp of metrics that bring none.
     arrival_ms: i64,
-    burst: Burst,
+    burst: BurstResult,
     /// Warnings of timestamps that are far from now.
     far_warnings: Warnings,
 }
@@ -206,7 +206,7 @@ impl Service {
             tracer: None,
             caller: Caller::new(ClientAddress::User(0), Role::Public),
             client: ClientAddress::User(0),
-            burst: Burst::default(),
+            burst: BurstResult::default(),
             far_warnings: Warnings::default(),
         }
     }
@@ -231,7 +231,7 @@ impl Service {
     }
 
     /// Returns what has gathered since the last call.
-    pub fn take_burst(&mut self) -> Burst {
+    pub fn take_burst(&mut self) -> BurstResult {
         std::mem::take(&mut self.burst)
     }
 
@@ -258,10 +258,9 @@ impl Service {
         &self.events
     }
 
-    /// Drops the ticket of a request whose connection ended before its body did: closed by the client, or `evicted` by
-    /// the server.
-    pub fn abandon(&mut self, ticket: Ticket, evicted: bool) {
-        if let Ticket::Ingest { payload, ack, trace, charge } = ticket {
+    /// Drops a request whose connection ended before its body did: closed by the client, or `evicted` by the server.
+    pub fn abandon(&mut self, request: AdmittedRequest, evicted: bool) {
+        if let AdmittedRequest::Ingest { payload, ack, trace, charge } = request {
             let protocol = payload.dialect().protocol;
             if evicted {
                 // We gave it up for our own reasons.
@@ -275,7 +274,7 @@ impl Service {
     }
 
     /// Admits a request by its path and method; `dialect`, if the path takes metrics.
-    fn route(&mut self, head: &Head<'_>, dialect: Option<&'static Dialect>) -> Result<Ticket, HttpError> {
+    fn route(&mut self, head: &Head<'_>, dialect: Option<&'static Dialect>) -> Result<AdmittedRequest, HttpError> {
         let (path, method) = (head.path, head.method);
         if !self.is_served_here(path, method) {
             return Err(HttpError::NotFound);
@@ -285,7 +284,7 @@ impl Service {
         }
         if method == Method::Other("OPTIONS") && self.shared.config.cors.is_on() && (dialect.is_some() || is_path(path))
         {
-            return Ok(Ticket::Preflight);
+            return Ok(AdmittedRequest::Preflight);
         }
         // A DELETE of a push gateway's path is a companion, and no batch.
         if let Some(dialect) = dialect.filter(|_| method != Method::Other("DELETE")) {
@@ -301,12 +300,12 @@ impl Service {
     }
 
     /// Admits a request that is no batch.
-    fn admit_other(&mut self, head: &Head<'_>) -> Result<Ticket, HttpError> {
+    fn admit_other(&mut self, head: &Head<'_>) -> Result<AdmittedRequest, HttpError> {
         match (head.path, head.method) {
             ("/metrics", Method::Get | Method::Head) => self.admit_statistics(head, Document::negotiate(head.accept)),
             ("/metrics", _) => Err(HttpError::MethodNotAllowed { allow: "GET, HEAD, POST" }),
-            ("/health", Method::Get | Method::Head) => Ok(Ticket::Health),
-            ("/ready", Method::Get | Method::Head) => Ok(Ticket::Ready),
+            ("/health", Method::Get | Method::Head) => Ok(AdmittedRequest::Health),
+            ("/ready", Method::Get | Method::Head) => Ok(AdmittedRequest::Ready),
             ("/stats", Method::Get | Method::Head) => self.admit_statistics(head, Document::Metrics(Format::Json)),
             ("/stats/clients", Method::Get | Method::Head) => {
                 Document::clients(head.query).and_then(|document| self.admit_statistics(head, document))
@@ -321,12 +320,12 @@ impl Service {
 
     /// Admits a request that agents make beside sending metrics. Like a batch it needs a key where keys are configured,
     /// except for those that ask whether the server is there.
-    fn admit_companion(&mut self, head: &Head<'_>, companion: Companion) -> Result<Ticket, HttpError> {
+    fn admit_companion(&mut self, head: &Head<'_>, companion: Companion) -> Result<AdmittedRequest, HttpError> {
         match self.payer(head) {
             keyless @ Payer::Keyless(_) if !matches!(companion, Companion::Root | Companion::InfluxPing) => {
                 Err(self.refuse_keyless(keyless))
             }
-            _ => Ok(Ticket::Companion(companion)),
+            _ => Ok(AdmittedRequest::Companion(companion)),
         }
     }
 
@@ -345,21 +344,21 @@ impl Service {
     }
 
     /// Checks access to statistics: open to all, or with a key, as configured.
-    fn admit_statistics(&mut self, head: &Head<'_>, document: Document) -> Result<Ticket, HttpError> {
+    fn admit_statistics(&mut self, head: &Head<'_>, document: Document) -> Result<AdmittedRequest, HttpError> {
         let asks_for_key = self.shared.config.stats_auth == StatsAuth::Keys;
         let names_clients = matches!(document, Document::Clients { .. });
         if !asks_for_key && !names_clients {
-            return Ok(Ticket::Statistics { document, asked_by: None });
+            return Ok(AdmittedRequest::Statistics { document, asked_by: None });
         }
         match self.payer(head) {
             keyless @ Payer::Keyless(_) if asks_for_key => Err(self.refuse_keyless(keyless)),
-            payer => Ok(Ticket::Statistics { document, asked_by: names_clients.then(|| payer.client()) }),
+            payer => Ok(AdmittedRequest::Statistics { document, asked_by: names_clients.then(|| payer.client()) }),
         }
     }
 
     /// Admits a query. It does not count against the rate unless its key is wrong: the pool has limits of its own, per
     /// client and in total.
-    fn admit_query(&mut self, head: &Head<'_>) -> Result<Ticket, HttpError> {
+    fn admit_query(&mut self, head: &Head<'_>) -> Result<AdmittedRequest, HttpError> {
         match head.method {
             _ if self.shared.queries.threads == 0 => Err(HttpError::NotFound),
             Method::Get | Method::Head | Method::Post => match self.payer(head) {
@@ -368,7 +367,7 @@ impl Service {
                     if head.method == Method::Post {
                         query_pool::check_form(head)?;
                     }
-                    Ok(Ticket::Query(Box::new(RawQuery::of(head, payer.client()))))
+                    Ok(AdmittedRequest::Query(Box::new(RawQuery::of(head, payer.client()))))
                 }
             },
             Method::Other(_) => Err(HttpError::MethodNotAllowed { allow: "GET, HEAD, POST" }),
@@ -402,7 +401,7 @@ impl Service {
 
     /// Checks the head of a batch of any protocol, and charges it. The charge is refunded only if the batch is refused
     /// because of the state of the server.
-    fn admit_batch(&mut self, head: &Head<'_>, dialect: &'static Dialect) -> Result<Ticket, HttpError> {
+    fn admit_batch(&mut self, head: &Head<'_>, dialect: &'static Dialect) -> Result<AdmittedRequest, HttpError> {
         let payload = payload_of(head, dialect, &self.shared.config);
         if let Err(refusal @ HttpError::MethodNotAllowed { .. }) = payload {
             return Err(refusal);
@@ -420,7 +419,7 @@ impl Service {
             Ok((payload?, ack, charge))
         });
         match checked {
-            Ok((payload, ack, charge)) => Ok(Ticket::Ingest { payload, ack, charge, trace }),
+            Ok((payload, ack, charge)) => Ok(AdmittedRequest::Ingest { payload, ack, charge, trace }),
             Err(refusal) => {
                 let refusal = dialect.refusal(refusal, &self.shared.config);
                 self.count_refused_batch(dialect.protocol, refusal);
@@ -515,9 +514,9 @@ impl Service {
 }
 
 impl http1::Service for Service {
-    type Ticket = Ticket;
+    type AdmittedRequest = AdmittedRequest;
 
-    fn admit(&mut self, head: &Head<'_>, rules: &mut Rules) -> Result<Ticket, HttpError> {
+    fn admit(&mut self, head: &Head<'_>, rules: &mut Rules) -> Result<AdmittedRequest, HttpError> {
         self.identify(head);
         let dialect = dialect_of(head);
         if let Some(dialect) = dialect.filter(|dialect| !dialect.has_default_rules()) {
@@ -526,34 +525,34 @@ impl http1::Service for Service {
         self.route(head, dialect).inspect_err(|&error| self.counters.refused(error))
     }
 
-    fn serve(&mut self, ticket: Ticket, body: &[u8], respond: Responder<'_>) -> Served {
-        match ticket {
-            Ticket::Ingest { payload, ack, charge, trace } => {
+    fn serve(&mut self, request: AdmittedRequest, body: &[u8], respond: Responder<'_>) -> Served {
+        match request {
+            AdmittedRequest::Ingest { payload, ack, charge, trace } => {
                 let batch = Batch { payload, ack, charge };
                 self.ingest(&batch, trace, body, respond)
             }
-            Ticket::Companion(companion) => self.answer_companion(companion, respond),
-            Ticket::Preflight => {
+            AdmittedRequest::Companion(companion) => self.answer_companion(companion, respond),
+            AdmittedRequest::Preflight => {
                 self.counters.preflights += 1;
                 respond.preflight()
             }
-            Ticket::Health => self.answer_health(respond),
-            Ticket::Ready => self.answer_ready(respond),
-            Ticket::Statistics { document, asked_by } => {
+            AdmittedRequest::Health => self.answer_health(respond),
+            AdmittedRequest::Ready => self.answer_ready(respond),
+            AdmittedRequest::Statistics { document, asked_by } => {
                 self.burst.deferred = Some(DeferredRequest::Document { document, asked_by });
                 respond.defer()
             }
-            Ticket::Query(asked) => self.query(asked, body, respond),
+            AdmittedRequest::Query(asked) => self.query(asked, body, respond),
         }
     }
 
-    fn charge(&mut self, ticket: &mut Ticket, bytes: u64) -> Result<(), HttpError> {
-        self.charge_body(ticket, bytes)
+    fn charge(&mut self, request: &mut AdmittedRequest, bytes: u64) -> Result<(), HttpError> {
+        self.charge_body(request, bytes)
     }
 
-    fn refused(&mut self, ticket: Option<Ticket>, error: HttpError) {
+    fn refused(&mut self, request: Option<AdmittedRequest>, error: HttpError) {
         self.counters.refused(error);
-        if let Some(Ticket::Ingest { payload, ack, charge, trace }) = ticket {
+        if let Some(AdmittedRequest::Ingest { payload, ack, charge, trace }) = request {
             self.burst.batches_answered += 1;
             self.count_refused_batch(payload.dialect().protocol, error);
             if error.status() == Status::ServiceUnavailable && !matches!(error, HttpError::Throttled { .. }) {

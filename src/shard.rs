@@ -31,7 +31,7 @@ use crate::{
 };
 use crossbeam_channel::Sender;
 use reactor::{Driver, Setup};
-use state::{Act, State};
+use state::{DriverOp, State};
 use std::{
     io,
     sync::{Arc, atomic::AtomicU32},
@@ -77,15 +77,15 @@ pub fn run<D: Driver>(setup: ShardSetup, driver: Setup, opened: impl FnOnce()) -
     let mut state = State::new(setup, slots);
     loop {
         state.prepare_turn(&driver);
-        for act in state.acts() {
+        for act in state.driver_ops() {
             match act {
-                Act::Send(token, buffer) => driver.send(token, buffer),
-                Act::Resume(token) => driver.resume_receive(token),
-                Act::ShutdownWrite(token) => driver.shutdown_write(token),
-                Act::Close(token) => driver.close(token),
-                Act::PauseAccept(listener) => driver.pause_accept(listener),
-                Act::ResumeAccept(listener) => driver.resume_accept(listener),
-                Act::StopAccept => driver.stop_accept(),
+                DriverOp::Send(token, buffer) => driver.send(token, buffer),
+                DriverOp::Resume(token) => driver.resume_receive(token),
+                DriverOp::ShutdownWrite(token) => driver.shutdown_write(token),
+                DriverOp::Close(token) => driver.close(token),
+                DriverOp::PauseAccept(listener) => driver.pause_accept(listener),
+                DriverOp::ResumeAccept(listener) => driver.resume_accept(listener),
+                DriverOp::StopAccept => driver.stop_accept(),
             }
         }
         if state.is_done() {

@@ -1,6 +1,6 @@
 //! Admission: the client of a request, and its charge before the request causes any cost.
 
-use super::{Service, Shared, Ticket};
+use super::{AdmittedRequest, Service, Shared};
 use crate::{
     config::Config,
     protocols::{Dialect, credentials},
@@ -123,8 +123,9 @@ impl Service {
     }
 
     /// Charges what a body has grown to beyond what was known from its head.
-    pub(super) fn charge_body(&mut self, ticket: &mut Ticket, bytes: u64) -> Result<(), HttpError> {
-        let (Some(limiter), Ticket::Ingest { payload, charge: Some(charge), .. }) = (&self.shared.limiter, ticket)
+    pub(super) fn charge_body(&mut self, request: &mut AdmittedRequest, bytes: u64) -> Result<(), HttpError> {
+        let (Some(limiter), AdmittedRequest::Ingest { payload, charge: Some(charge), .. }) =
+            (&self.shared.limiter, request)
         else {
             return Ok(());
         };

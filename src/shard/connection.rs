@@ -4,11 +4,11 @@ use super::{arrival::Preface, holders::Place};
 use crate::{
     limits,
     query_pool::{RawQuery, response_channel::Reader},
-    service::{Caller, Ticket},
+    service::{AdmittedRequest, Caller},
     stats::{Closed, Stamps},
     trace::Traces,
 };
-use http1::{After, Connection as HttpConnection, Deadline};
+use http1::{Connection as HttpConnection, Deadline, Disposition};
 use reactor::Token;
 
 /// The phase of a connection.
@@ -62,7 +62,7 @@ pub struct Connection {
     /// The driver's token of the connection.
     pub token: Token,
     /// The state of the protocol.
-    pub http: HttpConnection<Ticket>,
+    pub http: HttpConnection<AdmittedRequest>,
     /// The peer, and the listener.
     pub caller: Caller,
     /// The state before the first request.
@@ -78,7 +78,7 @@ pub struct Connection {
     /// Responses of the current burst; lent to the driver while they are sent.
     pub out: Vec<u8>,
     /// The action after they are sent.
-    pub after: After,
+    pub after: Disposition,
     /// Log positions that they wait for.
     pub holds: u8,
     /// The deadline of the protocol that begins once they are sent.
@@ -133,7 +133,7 @@ impl Connection {
             answer: None,
             next_query: None,
             out: Vec::new(),
-            after: After::KeepOpen,
+            after: Disposition::KeepOpen,
             holds: 0,
             deadline: None,
             stamps: Stamps { head_ns: 0, received_ns: 0, decided_ns: 0, written_ns: 0, durable_ns: 0, answered_ns: 0 },

@@ -13,10 +13,10 @@
 use super::{
     connection::{Connection, Phase, Timer},
     holders::{Holders, Place},
-    state::{Act, State},
+    state::{DriverOp, State},
 };
 use crate::{limits, listening::Role, service::CROWDED, stats::Closed};
-use http1::{After, HttpError};
+use http1::{Disposition, HttpError};
 use reactor::Token;
 use std::sync::atomic::Ordering;
 
@@ -166,7 +166,7 @@ impl State {
     }
 
     /// Sends what was said to a connection whose request was broken off, or closes it.
-    pub(super) fn broken_off(&mut self, token: Token, after: After, reason: Closed) {
+    pub(super) fn broken_off(&mut self, token: Token, after: Disposition, reason: Closed) {
         let batches = self.setup.service.take_burst().batches_answered;
         let Some(connection) = self.connections.get(token) else { return };
         connection.stamps.decided_ns = self.now_ns;
@@ -238,7 +238,7 @@ impl State {
         }
         if self.refusals_open >= limits::REFUSALS_IN_FLIGHT_MAX && !self.accept_paused {
             self.accept_paused = true;
-            self.acts.extend(self.public_listeners().map(Act::PauseAccept));
+            self.driver_ops.extend(self.public_listeners().map(DriverOp::PauseAccept));
         }
     }
 
@@ -297,7 +297,7 @@ impl State {
         }
         if self.accept_paused && self.refusals_open <= limits::REFUSALS_IN_FLIGHT_MAX / 2 {
             self.accept_paused = false;
-            self.acts.extend(self.public_listeners().map(Act::ResumeAccept));
+            self.driver_ops.extend(self.public_listeners().map(DriverOp::ResumeAccept));
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::{
     },
     stats::Closed,
 };
-use http1::{After, HttpError, Progress, Responder, Served, Status};
+use http1::{Disposition, HttpError, Progress, Responder, Served, Status};
 use reactor::Token;
 
 impl State {
@@ -87,13 +87,13 @@ impl State {
             }
             ResponseEvent::Piece(piece) => {
                 connection.out = connection.http.piece(piece);
-                self.dispatch(token, After::KeepOpen);
+                self.dispatch(token, Disposition::KeepOpen);
             }
             ResponseEvent::Last(piece) => {
                 connection.answer = None;
                 let (bytes, progress) = connection.http.last_piece(piece);
                 connection.out = bytes;
-                self.follow(token, progress);
+                self.apply_progress(token, progress);
             }
         }
     }
@@ -106,7 +106,7 @@ impl State {
     ) -> Option<Progress> {
         let connection = self.connections.get(token).filter(|connection| connection.phase == Phase::Deferred)?;
         let progress = connection.http.answer_deferred(&self.http, &mut connection.out, answer);
-        self.follow(token, progress);
+        self.apply_progress(token, progress);
         Some(progress)
     }
 

@@ -2,7 +2,7 @@
 //!
 //! A turn: the driver calls the handler below; then `prepare_turn` reads mail and timers, goes on with connections
 //! whose share of the turn was used up, publishes the lines once, releases the answers whose position the log has
-//! reached, and leaves what the driver has to do in `acts`.
+//! reached, and leaves what the driver has to do in `driver_ops`.
 
 use super::{
     ShardSetup,
@@ -13,19 +13,19 @@ use super::{
 };
 use crate::{
     limits,
-    service::{Burst, Caller, DeferredRequest, PendingAck},
+    service::{BurstResult, Caller, DeferredRequest, PendingAck},
     shard::ShardMessage,
     stats::{Closed, Stamps},
     warnings::Warnings,
 };
-use http1::{After, Bounds, Core, Deadline, Progress, format_date};
+use http1::{Bounds, Deadline, Disposition, HttpContext, Progress, format_date};
 use log::AckLevel;
 use reactor::{Cause, Driver, Flow, Handler, Peer, TimerWheel, Token};
 use std::{collections::VecDeque, io, time::Duration};
 
 /// An operation for the driver after its turn.
 #[derive(Debug)]
-pub enum Act {
+pub enum DriverOp {
     Send(Token, Vec<u8>),
     Resume(Token),
     ShutdownWrite(Token),
@@ -58,7 +58,7 @@ enum Drain {
 /// One core's state.
 pub struct State {
     pub(super) setup: ShardSetup,
-    pub(super) http: Core,
+    pub(super) http: HttpContext,
     pub(super) connections: ConnectionTable,
     pub(super) documents: Waiters,
     pub(super) holders: Holders,
@@ -77,7 +77,7 @@ pub struct State {
     pub(super) held_for_write: VecDeque<Hold>,
     pub(super) held_for_sync: VecDeque<Hold>,
     pub(super) expired: Vec<usize>,
-    pub(super) acts: Vec<Act>,
+    pub(super) driver_ops: Vec<DriverOp>,
     pub(super) now_ns: u64,
     /// Time at which this turn's wait ended.
     turn_began_ns: u64,
@@ -104,7 +104,7 @@ impl State {
     /// The state of a core without connections; `slots` is the driver's bound of them.
     pub fn new(setup: ShardSetup, slots: u32) -> Self {
         let now_ns = setup.shared.clock.monotonic_ns();
-        let mut http = Core::new(Bounds { body_bytes: setup.shared.config.body_bytes_max() });
+        let mut http = HttpContext::new(Bounds { body_bytes: setup.shared.config.body_bytes_max() });
         http.cors = setup.shared.config.cors.clone();
         let mut state = Self {
             http,
@@ -120,7 +120,7 @@ impl State {
             held_for_write: VecDeque::new(),
             held_for_sync: VecDeque::new(),
             expired: Vec::new(),
-            acts: Vec::new(),
+            driver_ops: Vec::new(),
             now_ns,
             turn_began_ns: now_ns,
             slept: false,
@@ -174,7 +174,7 @@ impl State {
         self.now_ns / 1_000_000
     }
 
-    /// Everything between two turns. Afterwards [`State::acts`] holds what the driver has to do.
+    /// Everything between two turns. Afterwards [`State::driver_ops`] holds what the driver has to do.
     pub fn prepare_turn<D: Driver>(&mut self, driver: &D) {
         if self.slept {
             self.notice_time();
@@ -188,15 +188,15 @@ impl State {
         self.read_mail(driver);
         self.hand_out_documents();
         self.fire_timers();
-        self.go_on();
+        self.resume_ready();
         self.sweep();
         self.publish();
         self.release();
     }
 
     /// The operations for the driver, in order.
-    pub fn acts(&mut self) -> impl Iterator<Item = Act> + '_ {
-        self.acts.drain(..)
+    pub fn driver_ops(&mut self) -> impl Iterator<Item = DriverOp> + '_ {
+        self.driver_ops.drain(..)
     }
 
     /// Returns true once this core has nothing left to do.
@@ -261,7 +261,7 @@ impl State {
         if self.drain == Drain::No {
             self.drain = Drain::Sweeping { turns_left: 2 };
             self.http.draining = true;
-            self.acts.push(Act::StopAccept);
+            self.driver_ops.push(DriverOp::StopAccept);
         }
     }
 
@@ -331,7 +331,7 @@ impl State {
                 self.http.closes = false;
                 connection.note_progress(bytes.len(), was_in_request && progress.answered == 0, self.now_ns);
                 connection.stashed_ns = if progress.more { connection.stamps.received_ns } else { 0 };
-                self.follow(token, progress);
+                self.apply_progress(token, progress);
             }
             Phase::Ready | Phase::Deferred | Phase::Held | Phase::Sending | Phase::Streaming => {
                 if connection.stashed_ns == 0 {
@@ -354,7 +354,7 @@ impl State {
     }
 
     /// Does what the protocol's progress asks for.
-    pub(super) fn follow(&mut self, token: Token, progress: Progress) {
+    pub(super) fn apply_progress(&mut self, token: Token, progress: Progress) {
         let burst = self.setup.service.take_burst();
         let holds = self.queue_holds(token, &burst);
         let Some(connection) = self.connections.get(token) else { return };
@@ -370,7 +370,7 @@ impl State {
         }
         connection.holds += holds;
         if std::mem::replace(&mut connection.paused, progress.pause) && !progress.pause {
-            self.acts.push(Act::Resume(token));
+            self.driver_ops.push(DriverOp::Resume(token));
         }
         connection.deadline = progress.deadline.or(connection.deadline);
         if let Some(DeferredRequest::Document { document, asked_by }) = burst.deferred {
@@ -384,19 +384,19 @@ impl State {
             }
         } else if !connection.out.is_empty() {
             self.dispatch(token, progress.after);
-        } else if progress.after != After::KeepOpen {
+        } else if progress.after != Disposition::KeepOpen {
             self.close(token, Closed::AfterAnswer);
         } else if progress.more {
             connection.phase = Phase::Ready;
             self.ready.push_back(token);
         } else {
-            self.listen(token);
+            self.await_next_request(token);
         }
         self.count_held(token);
     }
 
     /// Notes what a burst's answers wait for, and returns for how many positions.
-    fn queue_holds(&mut self, token: Token, burst: &Burst) -> u8 {
+    fn queue_holds(&mut self, token: Token, burst: &BurstResult) -> u8 {
         let mut holds = 0;
         for &(ack, part) in &burst.earlier {
             let queue = if ack == AckLevel::Fsync { &mut self.held_for_sync } else { &mut self.held_for_write };
@@ -413,7 +413,7 @@ impl State {
     }
 
     /// Sends the burst's answers, now or when the log has reached their position.
-    pub(super) fn dispatch(&mut self, token: Token, after: After) {
+    pub(super) fn dispatch(&mut self, token: Token, after: Disposition) {
         self.count_held(token);
         let Some(connection) = self.connections.get(token) else { return };
         connection.after = after;
@@ -424,13 +424,13 @@ impl State {
             connection.phase = Phase::Sending;
             let out = std::mem::take(&mut connection.out);
             connection.sending = true;
-            self.acts.push(Act::Send(token, out));
+            self.driver_ops.push(DriverOp::Send(token, out));
         }
         self.set_timer(token, Timer::Answer);
     }
 
     /// Waits for the peer: nothing is outstanding, and the inbox holds no whole request.
-    fn listen(&mut self, token: Token) {
+    fn await_next_request(&mut self, token: Token) {
         let draining = self.drain == Drain::Finishing;
         let Some(connection) = self.connections.get(token) else { return };
         connection.phase = Phase::Receiving;
@@ -451,7 +451,7 @@ impl State {
 
     /// Goes on with the connections that have more in their inbox than one turn's share, oldest first, while the turn
     /// has any left.
-    fn go_on(&mut self) {
+    fn resume_ready(&mut self) {
         for _ in 0..self.ready.len() {
             if self.work_left_bytes == 0 {
                 return;
@@ -491,21 +491,21 @@ impl State {
             return self.start_query(token, asked);
         }
         match connection.after {
-            After::Close => self.close(token, Closed::AfterAnswer),
-            After::Linger if connection.eof => self.close(token, Closed::AfterAnswer),
-            After::Linger => {
+            Disposition::Close => self.close(token, Closed::AfterAnswer),
+            Disposition::Linger if connection.eof => self.close(token, Closed::AfterAnswer),
+            Disposition::Linger => {
                 connection.phase = Phase::Lingering;
-                self.acts.push(Act::ShutdownWrite(token));
+                self.driver_ops.push(DriverOp::ShutdownWrite(token));
                 if std::mem::take(&mut connection.paused) {
-                    self.acts.push(Act::Resume(token));
+                    self.driver_ops.push(DriverOp::Resume(token));
                 }
                 self.set_timer(token, Timer::Linger);
             }
-            After::KeepOpen if connection.http.has_stashed() => {
+            Disposition::KeepOpen if connection.http.has_stashed() => {
                 connection.phase = Phase::Ready;
                 self.ready.push_back(token);
             }
-            After::KeepOpen => self.listen(token),
+            Disposition::KeepOpen => self.await_next_request(token),
         }
     }
 
@@ -566,7 +566,7 @@ impl State {
             // A query stops.
             (connection.answer, connection.next_query) = (None, None);
             self.wheel.clear(token.slot());
-            self.acts.push(Act::Close(token));
+            self.driver_ops.push(DriverOp::Close(token));
         }
     }
 }
@@ -636,8 +636,8 @@ impl Handler for State {
         };
         let service = &mut self.setup.service;
         service.counters.connections_closed[reason as usize] += 1;
-        if let Some(ticket) = connection.http.take_ticket() {
-            service.abandon(ticket, connection.evicted);
+        if let Some(request) = connection.http.take_admitted() {
+            service.abandon(request, connection.evicted);
             service.hand_over_traces(&mut connection.traces);
         }
         let stamps = Stamps { answered_ns: self.now_ns, ..connection.stamps };

@@ -9,13 +9,13 @@
 //! Promises: a 200 is in the file; every socket is closed on every path, by being dropped; a silent client is given up
 //! after the timeout, and one that drips after at most twice that; a stop answers what is in progress.
 
-use http1::{After, Bounds, Connection, Core, Deadline, HttpError, Progress, format_date};
+use http1::{Bounds, Connection, Deadline, Disposition, HttpContext, HttpError, Progress, format_date};
 use log::{DiskFile, GroupCommit, Log, LogError, Settings, Writer};
 use metricstream::{
     config::{Config, ListenAddress},
     limits,
     listening::Role,
-    service::{Caller, Service, Shared, Ticket},
+    service::{AdmittedRequest, Caller, Service, Shared},
     stats::QueryStatus,
 };
 use rate::{ClientKeys, event_ring};
@@ -74,7 +74,7 @@ pub struct Server {
 /// What only one thread may use at a time.
 struct Guarded {
     service: Service,
-    core: Core,
+    core: HttpContext,
     date_s: u64,
 }
 
@@ -187,7 +187,7 @@ impl Server {
 
         let clock = Clock::start();
         let stopping = Arc::new(AtomicBool::new(false));
-        let core = Core::new(Bounds { body_bytes: config.body_bytes_limit });
+        let core = HttpContext::new(Bounds { body_bytes: config.body_bytes_limit });
         let timeout = Duration::from_millis(config.timeouts.head_ms);
         let draining = Arc::clone(&stopping);
         // No threads: queries are not served.
@@ -282,8 +282,8 @@ impl Server {
             count(&self.counts.failed);
         }
         let Guarded { service, core, .. } = &mut *self.guarded();
-        if let Some(ticket) = connection.take_ticket() {
-            service.abandon(ticket, false);
+        if let Some(request) = connection.take_admitted() {
+            service.abandon(request, false);
         }
         connection.release(core);
     }
@@ -292,7 +292,7 @@ impl Server {
         &self,
         mut stream: &TcpStream,
         peer: IpAddr,
-        connection: &mut Connection<Ticket>,
+        connection: &mut Connection<AdmittedRequest>,
         is_last: impl Fn() -> bool,
     ) -> io::Result<()> {
         stream.set_read_timeout(Some(LOOK_UP))?;
@@ -328,9 +328,11 @@ impl Server {
             stream.write_all(&out)?;
             out.clear();
             match after {
-                After::KeepOpen => {}
-                After::Close => return Ok(()),
-                After::Linger => return self.linger(stream, Duration::from_millis(limits::LINGER_MS), connection),
+                Disposition::KeepOpen => {}
+                Disposition::Close => return Ok(()),
+                Disposition::Linger => {
+                    return self.linger(stream, Duration::from_millis(limits::LINGER_MS), connection);
+                }
             }
         }
     }
@@ -359,7 +361,7 @@ impl Server {
         &self,
         bytes: &[u8],
         peer: IpAddr,
-        connection: &mut Connection<Ticket>,
+        connection: &mut Connection<AdmittedRequest>,
         close: bool,
         out: &mut Vec<u8>,
     ) -> Progress {
@@ -397,7 +399,12 @@ impl Server {
 
     /// Ends the write side, and throws away what still comes until the peer ends its own: closing with bytes unread
     /// would reset the connection, and the peer might lose the answer.
-    fn linger(&self, stream: &TcpStream, time: Duration, connection: &mut Connection<Ticket>) -> io::Result<()> {
+    fn linger(
+        &self,
+        stream: &TcpStream,
+        time: Duration,
+        connection: &mut Connection<AdmittedRequest>,
+    ) -> io::Result<()> {
         stream.shutdown(Shutdown::Write)?;
         let (mut input, until) = ([0; INPUT_BYTES], Instant::now() + time.min(self.timeout));
         while let Some(bytes @ 1..) = self.read(stream, &mut input, until, true)? {

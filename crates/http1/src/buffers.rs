@@ -20,7 +20,7 @@ pub struct Bounds {
 }
 
 /// State shared by all connections of one core. The owner keeps `date`, `draining` and `closes` up to date.
-pub struct Core {
+pub struct HttpContext {
     pub(super) bounds: Bounds,
     pub(super) decoder: ContentDecoder,
     pub(super) buffers: Buffers,
@@ -34,7 +34,7 @@ pub struct Core {
     pub closes: bool,
 }
 
-impl Core {
+impl HttpContext {
     /// # Panics
     /// When `bounds` is over its cap, or there is no memory for the decompressors: both at start-up.
     #[must_use]

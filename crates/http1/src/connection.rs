@@ -30,7 +30,7 @@
 mod ending;
 
 use super::HttpError;
-use super::buffers::Core;
+use super::buffers::HttpContext;
 use super::chunked::Chunked;
 use super::fields::Coding;
 use super::head::{self, Head, HeadScan, Method, ParsedHead, Version};
@@ -45,32 +45,32 @@ use crate::limits::{
 /// What the service is to the connection.
 pub trait Service {
     /// What the service keeps of a head it admitted until the body is there: small and owned.
-    type Ticket;
+    type AdmittedRequest;
 
     /// Judges a head, before any of its body is read. `rules` are those of most routes; another route sets its own, also
     /// when it refuses the request.
     ///
     /// # Errors
     /// The final answer to this request.
-    fn admit(&mut self, head: &Head<'_>, rules: &mut Rules) -> Result<Self::Ticket, HttpError>;
+    fn admit(&mut self, head: &Head<'_>, rules: &mut Rules) -> Result<Self::AdmittedRequest, HttpError>;
 
     /// Asked before the body of an admitted request may go on to cost `bytes` all in all: as it arrives, where its head
     /// did not state its length, and as it is decompressed.
     ///
     /// # Errors
     /// The final answer to this request.
-    fn charge(&mut self, ticket: &mut Self::Ticket, bytes: u64) -> Result<(), HttpError>;
+    fn charge(&mut self, request: &mut Self::AdmittedRequest, bytes: u64) -> Result<(), HttpError>;
 
     /// Answers a request whose body is complete: without its framing, decompressed, within the bound.
-    fn serve(&mut self, ticket: Self::Ticket, body: &[u8], respond: Responder<'_>) -> Served;
+    fn serve(&mut self, request: Self::AdmittedRequest, body: &[u8], respond: Responder<'_>) -> Served;
 
-    /// Told of each request that the connection refused by itself, to be counted. `ticket`, if it had been admitted.
-    fn refused(&mut self, ticket: Option<Self::Ticket>, error: HttpError);
+    /// Told of each request that the connection refused by itself, to be counted. `request`, if it had been admitted.
+    fn refused(&mut self, request: Option<Self::AdmittedRequest>, error: HttpError);
 }
 
 /// What is to be done with the connection once the answers appended so far have been sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum After {
+pub enum Disposition {
     /// Go on: [`Connection::receive`].
     KeepOpen,
     /// Close it.
@@ -109,13 +109,13 @@ pub struct Progress {
     /// The inbox is over its bound: pause receiving until a `Progress` says otherwise.
     pub pause: bool,
     /// What follows the sending of `out`.
-    pub after: After,
+    pub after: Disposition,
     /// The clock to start afresh; `None`: leave the one that runs. While a request is deferred, and once the connection
     /// has ended, no clock of this room runs.
     pub deadline: Option<Deadline>,
 }
 
-/// The state of one connection. `T` is the service's ticket. An idle one owns no memory beyond itself.
+/// The state of one connection. `T` is the service's admitted request. An idle one owns no memory beyond itself.
 #[derive(Debug)]
 pub struct Connection<T> {
     /// Bytes received and not used yet: part of a head, or what came while answers were outstanding.
@@ -138,7 +138,7 @@ enum Phase<T> {
     /// The answer to a deferred request has begun.
     Streaming(Form),
     Ended {
-        after: After,
+        after: Disposition,
         drained: usize,
     },
 }
@@ -177,7 +177,7 @@ enum Framing {
 /// What the calls of one turn share.
 struct Turn<'a, S> {
     service: &'a mut S,
-    core: &'a mut Core,
+    core: &'a mut HttpContext,
     out: &'a mut Vec<u8>,
     answered: usize,
     content_bytes: usize,
@@ -187,7 +187,7 @@ struct Turn<'a, S> {
 }
 
 impl<'a, S> Turn<'a, S> {
-    fn new(service: &'a mut S, core: &'a mut Core, out: &'a mut Vec<u8>) -> Self {
+    fn new(service: &'a mut S, core: &'a mut HttpContext, out: &'a mut Vec<u8>) -> Self {
         Self { service, core, out, answered: 0, content_bytes: 0, held: false, stepped: false }
     }
 
@@ -237,11 +237,11 @@ impl<T> Connection<T> {
     ///
     /// Not to be called while answers are outstanding. A connection whose request is deferred, or whose answer has only begun, stashes;
     /// an ended one only drains.
-    pub fn receive<S: Service<Ticket = T>>(
+    pub fn receive<S: Service<AdmittedRequest = T>>(
         &mut self,
         bytes: &[u8],
         service: &mut S,
-        core: &mut Core,
+        core: &mut HttpContext,
         out: &mut Vec<u8>,
     ) -> Progress {
         let mut turn = Turn::new(service, core, out);
@@ -260,7 +260,7 @@ impl<T> Connection<T> {
             }
         }
         let is_over = turn.is_over();
-        if self.overrun && (!is_over || self.after() != After::KeepOpen) {
+        if self.overrun && (!is_over || self.after() != Disposition::KeepOpen) {
             self.end_overrun(&mut turn);
         }
         let Turn { answered, held, stepped, content_bytes, .. } = turn;
@@ -271,7 +271,7 @@ impl<T> Connection<T> {
 
     /// Keeps bytes for later, behind what is kept already. Without memory they are dropped, and the connection is
     /// overrun.
-    fn keep(&mut self, bytes: &[u8], core: &mut Core) {
+    fn keep(&mut self, bytes: &[u8], core: &mut HttpContext) {
         let head_fits = self.inbox.len() + bytes.len() <= HEAD_BYTES_MAX;
         let bytes_max = if head_fits { HEAD_BYTES_MAX } else { INBOX_BYTES_MAX };
         // What follows a gap is of no use.
@@ -281,7 +281,7 @@ impl<T> Connection<T> {
     /// Keeps bytes that arrive while answers are outstanding. True: pause receiving. On a connection that has ended the
     /// bytes are drained.
     #[must_use]
-    pub fn stash(&mut self, bytes: &[u8], core: &mut Core) -> bool {
+    pub fn stash(&mut self, bytes: &[u8], core: &mut HttpContext) -> bool {
         if let Phase::Ended { .. } = self.phase {
             return self.drain(bytes);
         }
@@ -295,7 +295,7 @@ impl<T> Connection<T> {
     /// When none is deferred, or it is deferred again: the owner's fault.
     pub fn answer_deferred(
         &mut self,
-        core: &Core,
+        core: &HttpContext,
         out: &mut Vec<u8>,
         answer: impl FnOnce(Responder<'_>) -> Served,
     ) -> Progress {
@@ -334,7 +334,7 @@ impl<T> Connection<T> {
     /// The progress of an answer that did not come with its request.
     fn answered_late(&mut self, answered: usize, held: bool) -> Progress {
         let progress = self.progress(answered, held, true);
-        let goes_on = progress.after == After::KeepOpen && !progress.streaming;
+        let goes_on = progress.after == Disposition::KeepOpen && !progress.streaming;
         Progress { more: self.has_stashed() && goes_on, ..progress }
     }
 
@@ -347,13 +347,13 @@ impl<T> Connection<T> {
     }
 
     /// Gives the connection's buffers back to its core, when it is closed.
-    pub fn release(&mut self, core: &mut Core) {
+    pub fn release(&mut self, core: &mut HttpContext) {
         core.buffers.give_back(std::mem::take(&mut self.inbox));
         core.buffers.give_back(std::mem::take(&mut self.body));
     }
 
     /// Answers a connection that is not to be served at all, before anything was received: `error`, and its end.
-    pub fn refuse(&mut self, error: HttpError, core: &Core, out: &mut Vec<u8>) -> After {
+    pub fn refuse(&mut self, error: HttpError, core: &HttpContext, out: &mut Vec<u8>) -> Disposition {
         let form = Form { close: true, ..Form::default() };
         let _ = Responder { out, date: &core.date, form }.refuse(error);
         self.finish(form, true);
@@ -417,15 +417,15 @@ impl<T> Connection<T> {
         }
     }
 
-    fn after(&self) -> After {
+    fn after(&self) -> Disposition {
         match self.phase {
             Phase::Ended { after, .. } => after,
-            _ => After::KeepOpen,
+            _ => Disposition::KeepOpen,
         }
     }
 
     /// Works through `input` and returns how much of it is used; the rest begins with the head in progress.
-    fn advance<S: Service<Ticket = T>>(&mut self, input: &[u8], turn: &mut Turn<'_, S>) -> usize {
+    fn advance<S: Service<AdmittedRequest = T>>(&mut self, input: &[u8], turn: &mut Turn<'_, S>) -> usize {
         let mut at = 0;
         loop {
             let rest = &input[at..];
@@ -447,7 +447,7 @@ impl<T> Connection<T> {
         }
     }
 
-    fn advance_head<S: Service<Ticket = T>>(
+    fn advance_head<S: Service<AdmittedRequest = T>>(
         &mut self,
         mut scan: HeadScan,
         input: &[u8],
@@ -476,7 +476,12 @@ impl<T> Connection<T> {
     }
 
     /// Has the head judged, and the request served if its body is all there; returns how much of `rest` that took.
-    fn begin<S: Service<Ticket = T>>(&mut self, parsed: ParsedHead<'_>, rest: &[u8], turn: &mut Turn<'_, S>) -> usize {
+    fn begin<S: Service<AdmittedRequest = T>>(
+        &mut self,
+        parsed: ParsedHead<'_>,
+        rest: &[u8],
+        turn: &mut Turn<'_, S>,
+    ) -> usize {
         let ParsedHead { head, connection, expects_continue, coding } = parsed;
         let old = head.version == Version::Http10;
         let close = connection.close || (old && !connection.keep_alive);
@@ -493,8 +498,8 @@ impl<T> Connection<T> {
         let mut rules = Rules::default();
         let admitted = turn.service.admit(&head, &mut rules);
         let form = form.with_rules(&rules);
-        let ticket = match admitted {
-            Ok(ticket) => ticket,
+        let request = match admitted {
+            Ok(request) => request,
             Err(error) => {
                 self.refuse_by_head(error, form, head.content_length, expects_continue, turn);
                 return 0;
@@ -503,10 +508,10 @@ impl<T> Connection<T> {
         let body_bytes_max = rules.body_bytes.unwrap_or(turn.core.bounds.body_bytes);
         let without = matches!(head.method, Method::Get | Method::Head | Method::Other("OPTIONS"));
         let purpose = match rules.codings.of_body(coding) {
-            _ if without => Purpose::ServeWithout(ticket),
-            Some(coding) => Purpose::Serve(ticket, coding),
+            _ if without => Purpose::ServeWithout(request),
+            Some(coding) => Purpose::Serve(request, coding),
             None => {
-                turn.service.refused(Some(ticket), HttpError::ContentCoding);
+                turn.service.refused(Some(request), HttpError::ContentCoding);
                 self.refuse_by_head(HttpError::ContentCoding, form, head.content_length, expects_continue, turn);
                 return 0;
             }
@@ -533,7 +538,7 @@ impl<T> Connection<T> {
     }
 
     /// Takes in some of a body, which was begun by [`Self::begin`], and serves the request when it is complete.
-    fn advance_body<S: Service<Ticket = T>>(&mut self, input: &[u8], turn: &mut Turn<'_, S>) -> usize {
+    fn advance_body<S: Service<AdmittedRequest = T>>(&mut self, input: &[u8], turn: &mut Turn<'_, S>) -> usize {
         let Phase::Body(incoming) = &mut self.phase else { return 0 };
         let keeps = matches!(incoming.purpose, Purpose::Serve(..));
         let (body, buffers) = (&mut self.body, &mut turn.core.buffers);
@@ -558,8 +563,8 @@ impl<T> Connection<T> {
         // would depend on how the bytes were cut.
         let is_chunked = matches!(incoming.framing, Framing::Chunked(_));
         let decoded = decoded.and_then(|(consumed, done)| match &mut incoming.purpose {
-            Purpose::Serve(ticket, _) if is_chunked => {
-                turn.service.charge(ticket, body.len() as u64)?;
+            Purpose::Serve(request, _) if is_chunked => {
+                turn.service.charge(request, body.len() as u64)?;
                 Ok((consumed, done))
             }
             Purpose::Discard(allowance) if consumed > *allowance => Err(HttpError::BodyTooLarge),
@@ -595,7 +600,7 @@ impl<T> Connection<T> {
     }
 
     /// The body is complete. `unread`: bytes follow it.
-    fn complete<S: Service<Ticket = T>>(
+    fn complete<S: Service<AdmittedRequest = T>>(
         &mut self,
         purpose: Purpose<T>,
         body: &[u8],
@@ -604,25 +609,25 @@ impl<T> Connection<T> {
         unread: bool,
         turn: &mut Turn<'_, S>,
     ) {
-        let (mut ticket, coding, body) = match purpose {
-            Purpose::Serve(ticket, coding) => (ticket, coding, body),
-            Purpose::ServeWithout(ticket) => (ticket, Coding::Identity, &[][..]),
+        let (mut request, coding, body) = match purpose {
+            Purpose::Serve(request, coding) => (request, coding, body),
+            Purpose::ServeWithout(request) => (request, Coding::Identity, &[][..]),
             Purpose::Discard(_) => return self.finish(form, unread),
         };
-        let Core { decoder, date, draining, closes, .. } = &mut *turn.core;
+        let HttpContext { decoder, date, draining, closes, .. } = &mut *turn.core;
         let form = Form { close: form.close || *draining || *closes, ..form };
         let respond = Responder { out: turn.out, date, form };
         let service = &mut *turn.service;
-        let mut charge = |bytes: usize| service.charge(&mut ticket, bytes as u64);
+        let mut charge = |bytes: usize| service.charge(&mut request, bytes as u64);
         let served = match decoder.decode(coding, body, body_bytes_max, &mut charge) {
             Ok(content) => {
                 if coding == Coding::Identity {
                     turn.content_bytes += content.len();
                 }
-                turn.service.serve(ticket, content, respond)
+                turn.service.serve(request, content, respond)
             }
             Err(error) => {
-                turn.service.refused(Some(ticket), error);
+                turn.service.refused(Some(request), error);
                 respond.refuse(error)
             }
         };

@@ -33,8 +33,8 @@ mod response;
 mod rules;
 mod status;
 
-pub use buffers::{Bounds, Core};
-pub use connection::{After, Connection, Deadline, Progress, Service};
+pub use buffers::{Bounds, HttpContext};
+pub use connection::{Connection, Deadline, Disposition, Progress, Service};
 pub use cors::{Cors, Origin, OriginError};
 pub use date::format_date;
 pub use error::{CONTENT_INDEX, HttpError, REASONS};

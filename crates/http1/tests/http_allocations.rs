@@ -8,7 +8,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::io::Write;
 
-use http1::{Bounds, Connection, Core, Head, HttpError, Responder, Rules, Served, Service};
+use http1::{Bounds, Connection, Head, HttpContext, HttpError, Responder, Rules, Served, Service};
 
 thread_local! {
     /// Allocations and growths of this thread; the test harness has threads of its own.
@@ -56,7 +56,7 @@ static COUNTING: Counting = Counting;
 struct Plain;
 
 impl Service for Plain {
-    type Ticket = bool;
+    type AdmittedRequest = bool;
 
     fn admit(&mut self, head: &Head<'_>, _: &mut Rules) -> Result<bool, HttpError> {
         match head.path {
@@ -135,7 +135,7 @@ fn requests() -> Vec<(&'static str, Vec<u8>)> {
 /// Allocations of `rounds` deliveries of `request` in pieces of `piece` bytes.
 fn allocations(
     connection: &mut Connection<bool>,
-    core: &mut Core,
+    core: &mut HttpContext,
     out: &mut Vec<u8>,
     request: &[u8],
     piece: usize,
@@ -153,7 +153,7 @@ fn allocations(
 
 #[test]
 fn a_keep_alive_request_allocates_nothing() {
-    let mut core = Core::new(Bounds { body_bytes: 4 << 20 });
+    let mut core = HttpContext::new(Bounds { body_bytes: 4 << 20 });
     let mut connection = Connection::new();
     let mut out = Vec::new();
     for (name, request) in requests() {
@@ -166,7 +166,7 @@ fn a_keep_alive_request_allocates_nothing() {
 
 #[test]
 fn a_whole_request_allocates_nothing_on_a_fresh_connection() {
-    let mut core = Core::new(Bounds { body_bytes: 4 << 20 });
+    let mut core = HttpContext::new(Bounds { body_bytes: 4 << 20 });
     let mut out = Vec::with_capacity(4096);
     let request = post("/metrics", "", b"{}");
     let before = ALLOCATIONS.get();

@@ -2,13 +2,13 @@
 //! close in the middle of a request.
 
 use super::{
-    After, Chunked, Connection, Core, DISCARD_BYTES_MAX, Form, Framing, HeadScan, HttpError, Incoming, Phase, Purpose,
-    Responder, Service, Turn,
+    Chunked, Connection, DISCARD_BYTES_MAX, Disposition, Form, Framing, HeadScan, HttpContext, HttpError, Incoming,
+    Phase, Purpose, Responder, Service, Turn,
 };
 
 impl<T> Connection<T> {
     /// Ends an overrun connection with a 503 to the request that cannot be completed, unless an answer is outstanding.
-    pub(super) fn end_overrun<S: Service<Ticket = T>>(&mut self, turn: &mut Turn<'_, S>) {
+    pub(super) fn end_overrun<S: Service<AdmittedRequest = T>>(&mut self, turn: &mut Turn<'_, S>) {
         match std::mem::replace(&mut self.phase, Phase::Head(HeadScan::new())) {
             Phase::Head(_) => self.refuse_and_end(None, HttpError::BodiesFull, Form::default(), turn),
             Phase::Body(Incoming { purpose, form, .. }) => {
@@ -27,30 +27,35 @@ impl<T> Connection<T> {
     /// The deadline passed. In a head or a body a 408 is appended to `out`, and [`Service::refused`] called; a
     /// connection that waits for nothing but the next request, or for the rest of a body already answered for, just
     /// closes.
-    pub fn timed_out<S: Service<Ticket = T>>(&mut self, service: &mut S, core: &mut Core, out: &mut Vec<u8>) -> After {
+    pub fn timed_out<S: Service<AdmittedRequest = T>>(
+        &mut self,
+        service: &mut S,
+        core: &mut HttpContext,
+        out: &mut Vec<u8>,
+    ) -> Disposition {
         self.break_off(HttpError::HeadTimeout, HttpError::BodyTimeout, service, core, out)
     }
 
     /// Gives the connection up for others: as [`Connection::timed_out`], with `error` in place of the 408.
-    pub fn evict<S: Service<Ticket = T>>(
+    pub fn evict<S: Service<AdmittedRequest = T>>(
         &mut self,
         error: HttpError,
         service: &mut S,
-        core: &mut Core,
+        core: &mut HttpContext,
         out: &mut Vec<u8>,
-    ) -> After {
+    ) -> Disposition {
         self.break_off(error, error, service, core, out)
     }
 
-    fn break_off<S: Service<Ticket = T>>(
+    fn break_off<S: Service<AdmittedRequest = T>>(
         &mut self,
         in_head: HttpError,
         in_body: HttpError,
         service: &mut S,
-        core: &mut Core,
+        core: &mut HttpContext,
         out: &mut Vec<u8>,
-    ) -> After {
-        let phase = std::mem::replace(&mut self.phase, Phase::Ended { after: After::Close, drained: 0 });
+    ) -> Disposition {
+        let phase = std::mem::replace(&mut self.phase, Phase::Ended { after: Disposition::Close, drained: 0 });
         let mut turn = Turn::new(service, core, out);
         match phase {
             Phase::Head(scan) if scan.has_begun() || !self.inbox.is_empty() => {
@@ -65,19 +70,19 @@ impl<T> Connection<T> {
         self.after()
     }
 
-    /// The ticket of a request that was admitted and will not be served any more: for the owner to count, when the
-    /// connection ended before the request's body did.
-    pub fn take_ticket(&mut self) -> Option<T> {
-        match std::mem::replace(&mut self.phase, Phase::Ended { after: After::Close, drained: 0 }) {
-            Phase::Body(Incoming { purpose: Purpose::Serve(ticket, _) | Purpose::ServeWithout(ticket), .. }) => {
-                Some(ticket)
+    /// The request that was admitted and will not be served any more: for the owner to count, when the connection ended
+    /// before the request's body did.
+    pub fn take_admitted(&mut self) -> Option<T> {
+        match std::mem::replace(&mut self.phase, Phase::Ended { after: Disposition::Close, drained: 0 }) {
+            Phase::Body(Incoming { purpose: Purpose::Serve(request, _) | Purpose::ServeWithout(request), .. }) => {
+                Some(request)
             }
             _ => None,
         }
     }
 
     /// Answers a request refused by its head alone, and chooses between reading past its body and ending.
-    pub(super) fn refuse_by_head<S: Service<Ticket = T>>(
+    pub(super) fn refuse_by_head<S: Service<AdmittedRequest = T>>(
         &mut self,
         error: HttpError,
         form: Form,
@@ -106,7 +111,7 @@ impl<T> Connection<T> {
     }
 
     /// A body cannot be read to its end. What was answered already is not answered again.
-    pub(super) fn end_body<S: Service<Ticket = T>>(
+    pub(super) fn end_body<S: Service<AdmittedRequest = T>>(
         &mut self,
         purpose: Purpose<T>,
         error: HttpError,
@@ -114,23 +119,23 @@ impl<T> Connection<T> {
         turn: &mut Turn<'_, S>,
     ) {
         match purpose {
-            Purpose::Serve(ticket, _) | Purpose::ServeWithout(ticket) => {
-                self.refuse_and_end(Some(ticket), error, form, turn);
+            Purpose::Serve(request, _) | Purpose::ServeWithout(request) => {
+                self.refuse_and_end(Some(request), error, form, turn);
             }
             Purpose::Discard(_) => self.finish(Form { close: true, ..form }, true),
         }
     }
 
     /// Answers a request that leaves it open where the next one begins.
-    pub(super) fn refuse_and_end<S: Service<Ticket = T>>(
+    pub(super) fn refuse_and_end<S: Service<AdmittedRequest = T>>(
         &mut self,
-        ticket: Option<T>,
+        request: Option<T>,
         error: HttpError,
         form: Form,
         turn: &mut Turn<'_, S>,
     ) {
         let form = Form { close: true, ..form };
-        turn.service.refused(ticket, error);
+        turn.service.refused(request, error);
         let _ = Responder { out: turn.out, date: &turn.core.date, form }.refuse(error);
         turn.answered += 1;
         self.finish(form, true);
@@ -140,8 +145,8 @@ impl<T> Connection<T> {
     pub(super) fn finish(&mut self, form: Form, unread: bool) {
         self.phase = match (form.close, unread) {
             (false, _) => Phase::Head(HeadScan::new()),
-            (true, false) => Phase::Ended { after: After::Close, drained: 0 },
-            (true, true) => Phase::Ended { after: After::Linger, drained: 0 },
+            (true, false) => Phase::Ended { after: Disposition::Close, drained: 0 },
+            (true, true) => Phase::Ended { after: Disposition::Linger, drained: 0 },
         };
     }
 }

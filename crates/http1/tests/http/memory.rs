@@ -1,7 +1,7 @@
 //! The budget of memory held for peers: what is asked for, what happens without any, and that the sums hold.
 
 use super::owner::{BODY_BYTES_MAX, Owner, chunked, post};
-use http1::After;
+use http1::Disposition;
 
 const GET: &[u8] = b"GET /m HTTP/1.1\r\nHost: a\r\n\r\n";
 
@@ -28,7 +28,7 @@ fn half_a_head_without_memory_is_refused() {
     owner.deliver(&GET[..9]);
     assert_eq!((owner.statuses(), owner.core.free_bytes()), (vec![], 0), "there is just enough");
     owner.deliver(&GET[9..12]);
-    assert_eq!((owner.statuses(), owner.after, owner.reasons()), (vec![503], After::Linger, vec!["bodies_full"]));
+    assert_eq!((owner.statuses(), owner.after, owner.reasons()), (vec![503], Disposition::Linger, vec!["bodies_full"]));
     assert_eq!((owner.connection.owned_bytes(), owner.core.free_bytes()), (0, 9), "all of it is back");
 }
 
@@ -44,7 +44,10 @@ fn half_a_body_without_memory_is_refused() {
         owner.deliver(&body[..900]);
         assert_eq!(owner.statuses(), [] as [u16; 0]);
         owner.deliver(&body[900..1_100]);
-        assert_eq!((owner.statuses(), owner.after, owner.reasons()), (vec![503], After::Linger, vec!["bodies_full"]));
+        assert_eq!(
+            (owner.statuses(), owner.after, owner.reasons()),
+            (vec![503], Disposition::Linger, vec!["bodies_full"])
+        );
         assert_eq!(owner.core.free_bytes(), 1_000);
     }
 }
@@ -59,7 +62,7 @@ fn what_came_before_the_gap_is_answered_and_then_503() {
     assert!(owner.connection.stash(GET, &mut owner.core), "and what follows is of no use");
     assert!(owner.connection.has_stashed());
     owner.deliver(b"");
-    assert_eq!((owner.statuses(), owner.after), (vec![200, 200, 503], After::Linger));
+    assert_eq!((owner.statuses(), owner.after), (vec![200, 200, 503], Disposition::Linger));
     assert_eq!((owner.connection.owned_bytes(), owner.connection.has_stashed()), (0, false));
 }
 
@@ -75,7 +78,7 @@ fn a_gap_behind_a_deferred_request_waits_for_its_answer() {
     assert!(progress.more && progress.pause, "{progress:?}");
     owner.sent = out;
     owner.deliver(b"");
-    assert_eq!((owner.statuses(), owner.after), (vec![200, 503], After::Linger));
+    assert_eq!((owner.statuses(), owner.after), (vec![200, 503], Disposition::Linger));
 }
 
 #[test]
@@ -98,15 +101,19 @@ fn who_is_given_up_in_a_request_reads_why() {
     let mut idle = Owner::new();
     idle.deliver(GET);
     assert!(!idle.connection.is_in_request());
-    assert_eq!((evict(&mut idle), idle.statuses()), ((After::Close, 0), vec![200]), "nothing is said between requests");
+    assert_eq!(
+        (evict(&mut idle), idle.statuses()),
+        ((Disposition::Close, 0), vec![200]),
+        "nothing is said between requests"
+    );
     let mut head = Owner::new();
     head.deliver(&GET[..10]);
     assert!(head.connection.is_in_request());
-    assert_eq!((evict(&mut head), head.statuses()), ((After::Linger, 0), vec![503]));
+    assert_eq!((evict(&mut head), head.statuses()), ((Disposition::Linger, 0), vec![503]));
     let mut body = Owner::new();
     body.deliver(&post("/m", "", b"12345")[..50]);
     assert!(body.connection.is_in_request());
-    assert_eq!((evict(&mut body), body.statuses()), ((After::Linger, 0), vec![503]));
+    assert_eq!((evict(&mut body), body.statuses()), ((Disposition::Linger, 0), vec![503]));
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! A connection's owner, with a service that records what it is asked and answers by path.
 
 use http1::{
-    After, Bounds, Codings, Connection, Core, Deadline, ErrorBody, Head, HttpError, Method, Piece, Progress, Responder,
-    Rules, Served, Service, Status, format_date,
+    Bounds, Codings, Connection, Deadline, Disposition, ErrorBody, Head, HttpContext, HttpError, Method, Piece,
+    Progress, Responder, Rules, Served, Service, Status, format_date,
 };
 
 pub const BODY_BYTES_MAX: usize = 100_000;
@@ -39,7 +39,7 @@ pub const FORMS: [(&str, ErrorBody); 5] = [
 pub const POOR_BYTES: u64 = 20_000;
 
 impl Service for Recorder {
-    type Ticket = String;
+    type AdmittedRequest = String;
 
     fn admit(&mut self, head: &Head<'_>, rules: &mut Rules) -> Result<String, HttpError> {
         let method = match head.method {
@@ -86,21 +86,21 @@ impl Service for Recorder {
         }
     }
 
-    fn charge(&mut self, ticket: &mut String, bytes: u64) -> Result<(), HttpError> {
+    fn charge(&mut self, request: &mut String, bytes: u64) -> Result<(), HttpError> {
         self.charged_max = self.charged_max.max(bytes);
-        match ticket.as_str() {
+        match request.as_str() {
             "/poor" if bytes > POOR_BYTES => Err(HttpError::BytesRateLimited { retry_after_s: 3 }),
             _ => Ok(()),
         }
     }
 
-    fn serve(&mut self, ticket: String, body: &[u8], respond: Responder<'_>) -> Served {
+    fn serve(&mut self, request: String, body: &[u8], respond: Responder<'_>) -> Served {
         assert!(body.len() <= BODY_BYTES_MAX, "a body over the bound reached the service");
         self.events.push(Event::Body(body.to_vec()));
-        match ticket.as_str() {
+        match request.as_str() {
             "/held" => respond.accepted(body.len()).held(),
             "/deferred" | "/streamed" => {
-                self.deferred = ticket;
+                self.deferred = request;
                 respond.defer()
             }
             "/invalid" => respond.refuse_content(&format_args!("metrics[{}]: \"value\" is missing", body.len())),
@@ -111,8 +111,8 @@ impl Service for Recorder {
         }
     }
 
-    fn refused(&mut self, ticket: Option<String>, error: HttpError) {
-        self.events.push(Event::Refused { reason: error.reason(), had_ticket: ticket.is_some() });
+    fn refused(&mut self, request: Option<String>, error: HttpError) {
+        self.events.push(Event::Refused { reason: error.reason(), had_ticket: request.is_some() });
     }
 }
 
@@ -120,10 +120,10 @@ impl Service for Recorder {
 pub struct Owner {
     pub connection: Connection<String>,
     pub service: Recorder,
-    pub core: Core,
+    pub core: HttpContext,
     /// Everything sent so far.
     pub sent: Vec<u8>,
-    pub after: After,
+    pub after: Disposition,
     pub deadline: Option<Deadline>,
     /// Answers in flight, when sending is not instant.
     outstanding: Vec<u8>,
@@ -131,14 +131,14 @@ pub struct Owner {
 
 impl Owner {
     pub fn new() -> Self {
-        let mut core = Core::new(Bounds { body_bytes: BODY_BYTES_MAX });
+        let mut core = HttpContext::new(Bounds { body_bytes: BODY_BYTES_MAX });
         core.date = format_date(784_111_777);
         Owner {
             connection: Connection::new(),
             service: Recorder::default(),
             core,
             sent: Vec::new(),
-            after: After::KeepOpen,
+            after: Disposition::KeepOpen,
             deadline: None,
             outstanding: Vec::new(),
         }
@@ -159,7 +159,7 @@ impl Owner {
 
     /// Delivers bytes; every answer is sent at once, and a deferred one is given at once.
     pub fn deliver(&mut self, bytes: &[u8]) {
-        if self.after != After::KeepOpen {
+        if self.after != Disposition::KeepOpen {
             let _ = self.connection.drain(bytes);
             return;
         }
@@ -171,7 +171,7 @@ impl Owner {
     /// Delivers bytes while the answers to the bytes before them are still in flight.
     pub fn deliver_late(&mut self, bytes: &[u8]) {
         if self.outstanding.is_empty() {
-            if self.after == After::KeepOpen {
+            if self.after == Disposition::KeepOpen {
                 let (progress, out) = self.receive(bytes);
                 self.outstanding = out;
                 if self.outstanding.is_empty() || progress.deferred {
@@ -182,7 +182,7 @@ impl Owner {
         }
         let _ = self.connection.stash(bytes, &mut self.core);
         self.sent.append(&mut self.outstanding);
-        if self.after == After::KeepOpen {
+        if self.after == Disposition::KeepOpen {
             let (progress, out) = self.receive(b"");
             self.outstanding = out;
             if progress.deferred {
@@ -196,7 +196,7 @@ impl Owner {
         loop {
             self.sent.append(&mut self.outstanding);
             if progress.deferred {
-                assert_eq!(progress.after, After::KeepOpen);
+                assert_eq!(progress.after, Disposition::KeepOpen);
                 let streamed = self.service.deferred == "/streamed";
                 progress =
                     self.connection.answer_deferred(&self.core, &mut self.outstanding, |respond| match streamed {
@@ -213,7 +213,7 @@ impl Owner {
                 self.note(last);
                 progress = last;
             } else if progress.more {
-                assert_eq!(progress.after, After::KeepOpen);
+                assert_eq!(progress.after, Disposition::KeepOpen);
                 let (next, out) = self.receive(b"");
                 assert!(next.answered > 0 || next.deferred || !next.more, "no progress, and more to do");
                 self.outstanding = out;
@@ -227,7 +227,7 @@ impl Owner {
     /// Sends what is in flight, and goes on until nothing is left.
     pub fn finish(&mut self) {
         self.sent.append(&mut self.outstanding);
-        if self.after == After::KeepOpen {
+        if self.after == Disposition::KeepOpen {
             self.deliver(b"");
         }
     }

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::corpus;
 use super::owner::{BODY_BYTES_MAX, Owner};
-use http1::After;
+use http1::Disposition;
 use http1::limits::{HEAD_BYTES_MAX, INBOX_BYTES_MAX};
 
 fn survive(bytes: &[u8], cuts: &[usize], late: bool) -> Result<(), TestCaseError> {
@@ -38,7 +38,7 @@ fn survive_with(mut owner: Owner, bytes: &[u8], cuts: &[usize], late: bool) -> R
         );
     }
     owner.finish();
-    if owner.after == After::KeepOpen {
+    if owner.after == Disposition::KeepOpen {
         let mut out = Vec::new();
         let _ = owner.connection.timed_out(&mut owner.service, &mut owner.core, &mut out);
         owner.sent.extend_from_slice(&out);

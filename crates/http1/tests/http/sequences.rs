@@ -2,7 +2,7 @@
 
 use super::owner::{BODY_BYTES_MAX, Event, Owner, chunked, gzip, piece, post, whole};
 use http1::limits::{CONTENT_BYTES_PER_TURN_MAX, INBOX_BYTES_MAX, LINGER_BYTES_MAX, REQUESTS_PER_TURN_MAX};
-use http1::{After, Connection, Deadline, Status};
+use http1::{Connection, Deadline, Disposition, Status};
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
@@ -104,7 +104,7 @@ fn answering_what_was_not_deferred_is_the_owners_fault() {
 }
 
 /// The head of the answer to `/streamed`, and what follows it.
-fn streamed(request: &str) -> (String, String, After) {
+fn streamed(request: &str) -> (String, String, Disposition) {
     let owner = whole(request.as_bytes());
     let (head, body) =
         owner.text().split_once("\r\n\r\n").map(|(head, body)| (head.to_owned(), body.to_owned())).unwrap();
@@ -116,10 +116,10 @@ fn an_answer_of_unknown_length_is_chunked_and_the_connection_goes_on() {
     let (head, body, after) = streamed("GET /streamed HTTP/1.1\r\nHost: a\r\n\r\n");
     assert!(head.ends_with("\r\nTransfer-Encoding: chunked") && !head.contains("Content-Length"), "{head}");
     assert_eq!(body, "0005\r\none, \r\n0005\r\ntwo, \r\n0005\r\nthree\r\n0\r\n\r\n");
-    assert_eq!(after, After::KeepOpen);
+    assert_eq!(after, Disposition::KeepOpen);
     let (head, _, after) = streamed("GET /streamed HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
     assert!(head.contains("\r\nTransfer-Encoding: chunked") && head.ends_with("\r\nConnection: close"), "{head}");
-    assert_eq!(after, After::Close);
+    assert_eq!(after, Disposition::Close);
 }
 
 #[test]
@@ -128,15 +128,17 @@ fn an_answer_of_unknown_length_to_http_1_0_ends_with_the_connection() {
         let (head, body, after) = streamed(&format!("GET /streamed HTTP/1.0\r\n{fields}\r\n"));
         assert!(head.ends_with("\r\nConnection: close"), "{head}");
         assert!(!head.contains("Transfer-Encoding") && !head.contains("Content-Length"), "{head}");
-        assert_eq!((body.as_str(), after), ("one, two, three", After::Close));
+        assert_eq!((body.as_str(), after), ("one, two, three", Disposition::Close));
     }
 }
 
 #[test]
 fn head_of_an_answer_of_unknown_length_is_all_there_is() {
-    for (version, after) in
-        [("1.1", After::KeepOpen), ("1.0\r\nConnection: keep-alive", After::KeepOpen), ("1.0", After::Close)]
-    {
+    for (version, after) in [
+        ("1.1", Disposition::KeepOpen),
+        ("1.0\r\nConnection: keep-alive", Disposition::KeepOpen),
+        ("1.0", Disposition::Close),
+    ] {
         let (head, body, actual) = streamed(&format!("HEAD /streamed HTTP/{version}\r\nHost: a\r\n\r\n"));
         assert!(!head.contains("Content-Length") && !head.contains("Transfer-Encoding"), "{head}");
         assert_eq!((body.as_str(), actual), ("", after));
@@ -151,7 +153,7 @@ fn nothing_is_parsed_behind_an_answer_that_has_only_begun() {
     let mut out = Vec::new();
     let progress = owner.connection.answer_deferred(&owner.core, &mut out, |respond| respond.stream("text/plain"));
     assert_eq!((progress.answered, progress.deferred, progress.streaming, progress.more), (1, false, true, false));
-    assert_eq!((progress.after, progress.deadline), (After::KeepOpen, None));
+    assert_eq!((progress.after, progress.deadline), (Disposition::KeepOpen, None));
     let (progress, more_out) = owner.receive(GET);
     assert!(progress.streaming && progress.more && more_out.is_empty());
     assert!(!owner.connection.stash(GET, &mut owner.core));
@@ -171,14 +173,14 @@ fn an_answer_that_has_begun_has_no_clock_of_this_room_and_gives_its_memory_back(
     let _ = owner.connection.answer_deferred(&owner.core, &mut Vec::new(), |respond| respond.stream("text/plain"));
     let _ = owner.connection.stash(GET, &mut owner.core);
     let mut out = Vec::new();
-    assert_eq!(owner.connection.timed_out(&mut owner.service, &mut owner.core, &mut out), After::Close);
+    assert_eq!(owner.connection.timed_out(&mut owner.service, &mut owner.core, &mut out), Disposition::Close);
     assert!(out.is_empty() && owner.service.events.len() == 2, "{:?}", owner.service.events);
     assert_eq!(owner.connection.owned_bytes(), 0);
 }
 
 #[test]
 fn draining_that_begins_before_a_streamed_answer_ends_its_connection_and_after_its_head_does_not() {
-    for (before, after) in [(true, After::Close), (false, After::KeepOpen)] {
+    for (before, after) in [(true, Disposition::Close), (false, Disposition::KeepOpen)] {
         let mut owner = Owner::new();
         let _ = owner.receive(&post("/streamed", "", b"x"));
         owner.core.draining = before;
@@ -244,17 +246,17 @@ fn continue_is_not_sent_without_a_body_nor_in_http_1_0_nor_with_a_refusal() {
 #[test]
 fn a_request_refused_while_it_waits_for_continue_ends_the_connection() {
     let owner = whole(b"POST /limited HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n");
-    assert_eq!(owner.after, After::Linger);
+    assert_eq!(owner.after, Disposition::Linger);
     assert!(owner.text().contains("\r\nConnection: close\r\n"));
 }
 
 #[test]
 fn http_1_0_is_told_what_becomes_of_the_connection() {
     let owner = whole(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
-    assert_eq!(owner.after, After::KeepOpen);
+    assert_eq!(owner.after, Disposition::KeepOpen);
     assert!(owner.text().contains("\r\nConnection: keep-alive\r\n"));
     let owner = whole(b"GET / HTTP/1.0\r\n\r\n");
-    assert_eq!(owner.after, After::Close);
+    assert_eq!(owner.after, Disposition::Close);
     assert!(owner.text().contains("\r\nConnection: close\r\n"));
     assert!(!whole(GET).text().contains("Connection:"));
 }
@@ -278,7 +280,7 @@ fn draining_ends_each_connection_with_its_next_answer() {
         owner.deliver(GET);
         owner.core.draining = true;
         owner.deliver(&request);
-        assert_ne!(owner.after, After::KeepOpen);
+        assert_ne!(owner.after, Disposition::KeepOpen);
         assert_eq!(owner.text().matches("\r\nConnection: close\r\n").count(), 1);
     }
 }
@@ -290,16 +292,16 @@ fn draining_that_begins_while_a_request_is_deferred_ends_the_connection_too() {
     owner.core.draining = true;
     let mut out = Vec::new();
     let progress = owner.connection.answer_deferred(&owner.core, &mut out, |respond| respond.accepted(1));
-    assert_eq!(progress.after, After::Close);
+    assert_eq!(progress.after, Disposition::Close);
     assert!(String::from_utf8(out).unwrap().contains("\r\nConnection: close\r\n"));
 }
 
 #[test]
 fn the_end_lingers_only_when_input_may_follow() {
     let close = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
-    assert_eq!(whole(close).after, After::Close);
+    assert_eq!(whole(close).after, Disposition::Close);
     let mut owner = whole(&[&close[..], GET].concat());
-    assert_eq!(owner.after, After::Linger);
+    assert_eq!(owner.after, Disposition::Linger);
     assert_eq!(owner.statuses(), [200]);
     assert!(!owner.connection.drain(&vec![0; LINGER_BYTES_MAX - GET.len() - 1]));
     assert!(owner.connection.stash(b"x", &mut owner.core));
@@ -334,22 +336,22 @@ fn a_discarded_body_has_a_clock_of_its_own() {
 
 #[test]
 fn timeouts_in_every_phase() {
-    type Case<'a> = (&'a [u8], &'a [u16], After, &'a [&'a str]);
+    type Case<'a> = (&'a [u8], &'a [u16], Disposition, &'a [&'a str]);
     let cases: [Case<'_>; 9] = [
-        (b"", &[], After::Close, &[]),
-        (GET, &[200], After::Close, &[]),
-        (b"G", &[408], After::Linger, &["head_timeout"]),
-        (b"\r\n", &[408], After::Linger, &["head_timeout"]),
-        (b"\r", &[408], After::Linger, &["head_timeout"]),
-        (b"POST /m HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n", &[408], After::Linger, &["body_timeout"]),
+        (b"", &[], Disposition::Close, &[]),
+        (GET, &[200], Disposition::Close, &[]),
+        (b"G", &[408], Disposition::Linger, &["head_timeout"]),
+        (b"\r\n", &[408], Disposition::Linger, &["head_timeout"]),
+        (b"\r", &[408], Disposition::Linger, &["head_timeout"]),
+        (b"POST /m HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n", &[408], Disposition::Linger, &["body_timeout"]),
         (
             b"POST /m HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nab",
             &[408],
-            After::Linger,
+            Disposition::Linger,
             &["body_timeout"],
         ),
-        (b"POST /limited HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n", &[429], After::Linger, &[]),
-        (b"GET / HTTP/1.1\r\n\r\n", &[400], After::Close, &["host_missing"]),
+        (b"POST /limited HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n", &[429], Disposition::Linger, &[]),
+        (b"GET / HTTP/1.1\r\n\r\n", &[400], Disposition::Close, &["host_missing"]),
     ];
     for (bytes, statuses, after, reasons) in cases {
         let mut owner = whole(bytes);

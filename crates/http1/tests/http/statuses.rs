@@ -2,7 +2,7 @@
 
 use super::corpus::{self, Case};
 use super::owner::{Owner, whole};
-use http1::{After, HttpError, Status};
+use http1::{Disposition, HttpError, Status};
 
 fn check(cases: Vec<Case>) {
     for case in cases {
@@ -10,7 +10,7 @@ fn check(cases: Vec<Case>) {
         assert_eq!(owner.statuses(), case.statuses, "{}: {:?}", case.name, owner.reasons());
         if let Some(reason) = case.reason {
             assert_eq!(owner.reasons(), [reason], "{}", case.name);
-            assert_eq!(owner.after, After::Linger, "{}", case.name);
+            assert_eq!(owner.after, Disposition::Linger, "{}", case.name);
             assert!(owner.text().contains("\r\nConnection: close\r\n"), "{}", case.name);
         }
     }

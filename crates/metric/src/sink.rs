@@ -10,6 +10,10 @@
 //! `Series` has grown to what its body needs, and every line is one that [`Line`](crate::Line) reads.
 
 mod overlay;
+mod spelling;
+
+pub use spelling::is_plain;
+pub(super) use spelling::spell;
 
 use super::encode::{BEFORE_NAME, BEFORE_VALUE, LINE_END};
 use super::timestamp::{self, TIMESTAMP_BYTES, TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN};
@@ -233,7 +237,9 @@ impl Series {
     /// # Errors
     /// [`Reject::Name`] if the part is not UTF-8 or the name gets too long.
     pub fn push_name(&mut self, part: &[u8]) -> Result<(), Reject> {
-        if self.name_bytes + part.len() > self.bounds.name_bytes_limit || !is_utf8(part) {
+        if self.name_bytes + part.len() > self.bounds.name_bytes_limit
+            || !(is_plain(part) || std::str::from_utf8(part).is_ok())
+        {
             return Err(Reject::Name);
         }
         self.name_bytes += part.len();
@@ -266,6 +272,17 @@ impl Series {
         self.append_tag(key, value)
     }
 
+    /// As [`push_unique_tag`](Self::push_unique_tag), for a key and a value for which [`is_plain`] holds: a protocol whose
+    /// texts are repeated has judged them once.
+    ///
+    /// # Errors
+    /// [`Reject::Tags`] if a side is too long, or if there are too many.
+    #[inline]
+    pub fn push_plain_tag(&mut self, key: &[u8], value: &[u8]) -> Result<(), Reject> {
+        debug_assert!(is_plain(key) && is_plain(value));
+        self.append_judged(key, value, true)
+    }
+
     /// Appends a tag; one with the same key is removed first, so that the last value counts.
     ///
     /// # Errors
@@ -286,20 +303,35 @@ impl Series {
         self.spans.iter().any(|span| self.tags[span.key..span.key_end] == *key)
     }
 
+    #[inline]
     fn append_tag(&mut self, key: &[u8], value: &[u8]) -> Result<(), Reject> {
+        self.append_judged(key, value, is_plain(key) && is_plain(value))
+    }
+
+    #[inline]
+    fn append_judged(&mut self, key: &[u8], value: &[u8], are_plain: bool) -> Result<(), Reject> {
         let bytes_max = self.bounds.tag_bytes_limit;
         if self.spans.len() == self.bounds.tags_limit
             || key.len().max(value.len()) > bytes_max
             || self.tags.len() + key.len() + value.len() > SERIES_BYTES_MAX
-            || !is_utf8(key)
-            || !is_utf8(value)
         {
             return Err(Reject::Tags);
         }
-        if !self.tags.is_empty() {
-            self.tags.push(b',');
+        if are_plain {
+            self.write_tag(key, value, |text, tags| tags.extend_from_slice(text));
+            return Ok(());
         }
-        self.tags.push(b'"');
+        if std::str::from_utf8(key).is_err() || std::str::from_utf8(value).is_err() {
+            return Err(Reject::Tags);
+        }
+        self.write_tag(key, value, spell);
+        Ok(())
+    }
+
+    #[inline]
+    fn write_tag(&mut self, key: &[u8], value: &[u8], spell: impl Fn(&[u8], &mut Vec<u8>)) {
+        self.tags.reserve(key.len() + value.len() + TAG_FRAME_BYTES);
+        self.tags.extend_from_slice(if self.tags.is_empty() { b"\"" } else { b",\"" });
         let key_start = self.tags.len();
         spell(key, &mut self.tags);
         let key_end = self.tags.len();
@@ -307,7 +339,6 @@ impl Series {
         spell(value, &mut self.tags);
         self.spans.push(TagSpan { key: key_start, key_end, value_end: self.tags.len() });
         self.tags.push(b'"');
-        Ok(())
     }
 
     fn remove_tag(&mut self, index: usize) {
@@ -337,52 +368,17 @@ impl Series {
     }
 }
 
-#[inline]
-fn is_utf8(text: &[u8]) -> bool {
-    text.is_ascii() || std::str::from_utf8(text).is_ok()
-}
-
-/// Appends UTF-8 text as it stands between the quotation marks of a line.
-#[inline]
-pub(super) fn spell(text: &[u8], out: &mut Vec<u8>) {
-    let needs_escape = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\';
-    // Without an early end, which lets the compiler look at many bytes at a time.
-    if text.iter().fold(false, |any, &byte| any | needs_escape(byte)) {
-        spell_escaped(text, out);
-    } else {
-        out.extend_from_slice(text);
-    }
-}
-
-#[cold]
-fn spell_escaped(text: &[u8], out: &mut Vec<u8>) {
-    for &byte in text {
-        // Bytes from 0x80 on are parts of characters that stand for themselves.
-        if byte < 0x80 {
-            super::text::spell(char::from(byte), &mut |bytes| out.extend_from_slice(bytes));
-        } else {
-            out.push(byte);
-        }
-    }
-}
-
+/// Bytes around a key and a value: `,"":""`.
+const TAG_FRAME_BYTES: usize = 6;
 /// Bytes of a line before the name.
 const HEAD_BYTES: usize = BEFORE_TIMESTAMP.len() + TIMESTAMP_BYTES + BEFORE_NAME.len();
 /// Most bytes of a value and what belongs to it: the longest is the stale marker with its flag, or 25 of a float.
 const VALUE_BYTES_MAX: usize = 32;
 const STALE: &[u8] = br#""NaN","stale":true"#;
 const _: () = assert!(STALE.len() <= VALUE_BYTES_MAX);
-const AFTER_KIND: &[u8] = br#"","tags":{"#;
-const BEFORE_KIND: &[u8] = br#","type":""#;
 /// Bytes of a line besides its name, digits and tags, at most.
-const FRAME_BYTES_MAX: usize = HEAD_BYTES
-    + BEFORE_VALUE.len()
-    + VALUE_BYTES_MAX
-    + BEFORE_KIND.len()
-    + Kind::NAME_BYTES_MAX
-    + AFTER_KIND.len()
-    + 1
-    + LINE_END.len();
+const FRAME_BYTES_MAX: usize =
+    HEAD_BYTES + BEFORE_VALUE.len() + VALUE_BYTES_MAX + br#","type":"histogram","tags":{"#.len() + LINE_END.len() + 1;
 
 /// The lines of one body.
 pub struct LineSink<'out> {
@@ -480,12 +476,15 @@ impl<'out> LineSink<'out> {
         self.put(&series.name);
         self.put(BEFORE_VALUE);
         self.put_value(value);
-        self.put(BEFORE_KIND);
-        self.put(kind.name().as_bytes());
-        self.put(AFTER_KIND);
+        match kind {
+            Kind::Gauge => self.put(br#","type":"gauge","tags":{"#),
+            Kind::Counter => self.put(br#","type":"counter","tags":{"#),
+            Kind::Histogram => self.put(br#","type":"histogram","tags":{"#),
+            Kind::Summary => self.put(br#","type":"summary","tags":{"#),
+            Kind::Untyped => self.put(br#","type":"untyped","tags":{"#),
+        }
         self.put(&series.tags);
-        self.put(b"}");
-        self.put(LINE_END);
+        self.put(b"}}\n");
         self.metrics += 1;
         self.far_from_now += u32::from(timestamp_ms.abs_diff(self.arrival_ms) > TIMESTAMP_FAR_MS);
         Ok(())

@@ -395,13 +395,13 @@ fn memory_of_a_large_body_is_freed() {
 
 #[test]
 fn copies_for_rejected_points_are_bounded() {
-    let resource = [text("host", "a"), text("large", &"v".repeat(1 << 20))].join(",");
+    let resource = [text("host", "a"), text("large", &"v".repeat(1 << 19))].join(",");
     let point = format!(r#"{{"attributes":[{}],"bucketCounts":[1],"explicitBounds":[1]}}"#, text("host", "b"));
     let decode = |points: usize| {
         let points = vec![point.as_str(); points].join(",");
         let metric = format!(r#"{{"name":"h","histogram":{{"dataPoints":[{points}]}}}}"#);
         decode_with(Bounds::default(), Options::default(), &body(&resource, &metric))
     };
-    assert_eq!(decode(60).unwrap().2, 60);
-    assert_eq!(decode(70), Err(DecodeError::TooLarge));
+    assert_eq!(decode(120).unwrap().2, 120);
+    assert_eq!(decode(140), Err(DecodeError::TooLarge));
 }

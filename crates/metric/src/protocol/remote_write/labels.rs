@@ -1,6 +1,7 @@
 //! Labels of one series: collected as parts of the body, checked, and written as name and tags.
 
 use super::super::bucket::{BoundText, normalise_bound};
+use crate::sink::is_plain;
 use crate::{Bounds, Reject, Series};
 
 /// The reason why a series is rejected, and a text that is more exact.
@@ -11,6 +12,8 @@ pub(super) type Fault = (Reject, &'static str);
 pub(super) struct Span {
     start: u32,
     end: u32,
+    /// [`is_plain`] is known to hold for it.
+    is_plain: bool,
 }
 
 impl Span {
@@ -19,7 +22,13 @@ impl Span {
     pub(super) fn new(body: &[u8], text: &[u8]) -> Self {
         let start = (text.as_ptr() as usize).saturating_sub(body.as_ptr() as usize);
         let offset = |offset: usize| u32::try_from(offset.min(body.len())).unwrap_or(0);
-        Self { start: offset(start), end: offset(start.saturating_add(text.len())) }
+        Self { start: offset(start), end: offset(start.saturating_add(text.len())), is_plain: false }
+    }
+
+    /// As [`new`](Self::new), for a text that many labels will refer to: it is judged once.
+    #[inline]
+    pub(super) fn of_symbol(body: &[u8], text: &[u8]) -> Self {
+        Self { is_plain: is_plain(text), ..Self::new(body, text) }
     }
 
     #[inline]
@@ -121,6 +130,7 @@ impl Labels {
                 b"le" | b"quantile" => {
                     series.push_unique_tag(name, normalise_bound(value, &mut BoundText::default()))?;
                 }
+                _ if label.name.is_plain && label.value.is_plain => series.push_plain_tag(name, value)?,
                 _ => series.push_unique_tag(name, value)?,
             }
         }

@@ -58,7 +58,7 @@ impl RemoteWrite {
             if self.symbols.len() == SYMBOLS_MAX {
                 return Err(DecodeError::TooLarge);
             }
-            self.symbols.push(Span::new(body, symbol));
+            self.symbols.push(Span::of_symbol(body, symbol));
         }
         Ok(())
     }

@@ -551,6 +551,13 @@ impl<'out> LineSink<'out> {
         self.arrival_ms
     }
 
+    /// Number of lines written up to now.
+    #[inline]
+    #[must_use]
+    pub fn metrics(&self) -> u32 {
+        self.metrics
+    }
+
     /// What has been counted and written up to now.
     #[must_use]
     pub fn decoded(&self) -> Decoded {

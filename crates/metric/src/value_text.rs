@@ -10,8 +10,6 @@ pub(super) struct FloatText {
 impl FloatText {
     /// `-2.2250738585072014e-308` has 24; the rest is spare.
     pub(super) const BYTES_MAX: usize = 32;
-    /// Floats up to here are integers without gaps, and are written as such.
-    const INTEGER_MAX: f64 = 9_007_199_254_740_992.0;
 
     #[inline]
     pub(super) fn new(float: f64) -> Self {
@@ -20,13 +18,7 @@ impl FloatText {
             text.put(br#""NaN""#);
         } else if float.is_infinite() {
             text.put(if float > 0.0 { br#""+Inf""# } else { br#""-Inf""# });
-        } else if float.abs() <= Self::INTEGER_MAX
-            && float.trunc() == float
-            && !(float == 0.0 && float.is_sign_negative())
-        {
-            // Within 2^53, so it is exact.
-            #[expect(clippy::cast_possible_truncation, reason = "an integer of at most 2^53")]
-            let integer = float as i64;
+        } else if let Some(integer) = integer_of(float) {
             text.put(IntegerText::new(integer < 0, integer.unsigned_abs()).as_bytes());
         } else {
             let mut buffer = zmij::Buffer::new();
@@ -44,6 +36,19 @@ impl FloatText {
     pub(super) fn as_bytes(&self) -> &[u8] {
         &self.bytes[..self.length]
     }
+}
+
+/// The integer that a float is, up to 2^53, where floats are integers without gaps; `None` for any other float, and for
+/// negative zero.
+#[inline]
+fn integer_of(float: f64) -> Option<i64> {
+    const INTEGER_MAX: u64 = 1 << 53;
+    // It saturates for what is no i64, and is then above the bound.
+    #[expect(clippy::cast_possible_truncation, reason = "the comparison with the float finds what is lost")]
+    let integer = float as i64;
+    #[expect(clippy::cast_precision_loss, reason = "exact up to the bound")]
+    let is_exact = (integer as f64).to_bits() == float.to_bits();
+    (is_exact && integer.unsigned_abs() <= INTEGER_MAX).then_some(integer)
 }
 
 /// An integer in decimal digits.

@@ -96,7 +96,7 @@ impl RemoteWrite {
         let labelled = self.labels.write(body, &mut self.series);
         let fault = labelled.err().or(shape.fault());
         let kind = shape.kind.unwrap_or_else(|| kind_of_name(self.series.name()));
-        let mut stored = sink.decoded().metrics;
+        let mut stored = sink.metrics();
         let mut histogram_lines = 0;
         while let Some(field) = shape.values.next_of(body)? {
             if field.number == SAMPLES {
@@ -115,7 +115,7 @@ impl RemoteWrite {
                 }
             }
         }
-        stored = sink.decoded().metrics - stored;
+        stored = sink.metrics() - stored;
         written.samples += u64::from(stored - histogram_lines);
         match fault {
             Some((reason, text)) => {

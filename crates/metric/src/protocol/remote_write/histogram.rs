@@ -252,7 +252,7 @@ impl Histogram {
         sink: &mut LineSink<'_>,
         at: usize,
     ) -> Result<u32, DecodeError> {
-        let before = sink.decoded().metrics;
+        let before = sink.metrics();
         if let Err(reason) = self.check() {
             sink.reject(reason, 1, at)?;
             return Ok(0);
@@ -271,7 +271,7 @@ impl Histogram {
         } else {
             self.write_exponential(classic)?;
         }
-        Ok(sink.decoded().metrics - before)
+        Ok(sink.metrics() - before)
     }
 
     fn write_custom(&self, mut classic: ClassicHistogram<'_, '_>) -> Result<(), DecodeError> {

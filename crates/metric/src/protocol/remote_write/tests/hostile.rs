@@ -111,7 +111,7 @@ fn lists_of_two_bytes_an_entry_are_bounded() {
     for body in [&labels, &named, &spans] {
         let mut sink = LineSink::new(&mut out, ARRIVAL_MS);
         decoder.decode_v1(body, &mut sink).unwrap();
-        assert_eq!((sink.decoded().metrics, sink.decoded().rejected()), (0, 1));
+        assert_eq!((sink.metrics(), sink.decoded().rejected()), (0, 1));
         assert!(decoder.kept_bytes() < 1 << 20, "{}", decoder.kept_bytes());
     }
     let mut sink = LineSink::new(&mut out, ARRIVAL_MS);

@@ -106,6 +106,11 @@ check-metrics *OPTIONS:
 check-alerts *OPTIONS:
     scripts/check_alerts.sh {{OPTIONS}}
 
+# Send by the real agents of every protocol, and hold their counters against the log
+[group('interoperability')]
+agents *OPTIONS:
+    scripts/agents.sh {{OPTIONS}}
+
 # Scrape the server with a real Prometheus
 [group('interoperability')]
 prometheus *OPTIONS:

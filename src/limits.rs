@@ -48,6 +48,9 @@ pub const OTLP_BODY_BYTES_MAX: usize = 64 * MIB;
 const _: () = assert!(OTLP_BODY_BYTES_MAX <= http1::limits::BODY_BYTES_CAP);
 /// Bytes of a parameter of InfluxDB's API, decoded, such as the name of a database.
 pub const INFLUX_PARAMETER_BYTES_MAX: usize = 256;
+/// Seconds after which InfluxDB's client of version 2 is told to try again when a batch is shed: five tries then cover a
+/// disk that is full for a minute, or a restart. Left alone it waits longer each time.
+pub const INFLUX_2_RETRY_AFTER_S: u32 = 15;
 /// Nanoseconds between two warnings of a core that timestamps are far from now: a minute. A backfill is no fault, and may
 /// go on for hours.
 pub const FAR_WARNING_INTERVAL_NS: u64 = 60_000_000_000;

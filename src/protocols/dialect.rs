@@ -16,6 +16,8 @@ pub struct Dialect {
     pub allow: &'static str,
     /// The status for a client over its rate: agents that drop what gets a 429 are told 503.
     pub over_rate: OverRate,
+    /// `Retry-After` of a batch that is shed, in seconds.
+    pub shed_retry_after_s: u32,
     /// Bytes of a body at most, as sent and decompressed; `--max-body` can only raise it. `None`: `--max-body`.
     body_bytes_max: Option<usize>,
     /// The content codings of its bodies.
@@ -36,6 +38,7 @@ const ANY: Dialect = Dialect {
     protocol: Protocol::Json,
     allow: "POST",
     over_rate: OverRate::TooManyRequests,
+    shed_retry_after_s: http1::limits::RETRY_AFTER_S,
     body_bytes_max: Some(limits::PROTOCOL_BODY_BYTES_MAX),
     codings: Codings::USUAL,
     errors: ErrorBody::Json,
@@ -56,8 +59,13 @@ pub static REMOTE_WRITE: Dialect = Dialect {
 };
 /// `POST /write`: Telegraf drops what gets a 4xx.
 pub static INFLUX_1: Dialect = Dialect { protocol: Protocol::Influx, over_rate: OverRate::Unavailable, ..ANY };
-/// `POST /api/v2/write`.
-pub static INFLUX_2: Dialect = Dialect { protocol: Protocol::Influx, errors: ErrorBody::CodeMessage, ..ANY };
+/// `POST /api/v2/write`: InfluxDB's client waits as long as it is told, and gives up after the fifth time.
+pub static INFLUX_2: Dialect = Dialect {
+    protocol: Protocol::Influx,
+    shed_retry_after_s: limits::INFLUX_2_RETRY_AFTER_S,
+    errors: ErrorBody::CodeMessage,
+    ..ANY
+};
 /// `POST /v1/metrics` in protobuf.
 pub static OTLP_PROTOBUF: Dialect = Dialect {
     protocol: Protocol::Otlp,

@@ -244,7 +244,8 @@ impl Service {
         body_bytes: u64,
         respond: Responder<'_>,
     ) -> Served {
-        let refusal = HttpError::Unavailable { text, retry_after_s: http1::limits::RETRY_AFTER_S };
+        let retry_after_s = batch.payload.dialect().shed_retry_after_s;
+        let refusal = HttpError::Unavailable { text, retry_after_s };
         self.refund(batch.charge);
         stages.course.status = refusal.status().code();
         self.counters.shed_batch(batch.protocol(), reason);

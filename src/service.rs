@@ -102,7 +102,8 @@ impl Default for PendingAck {
     }
 }
 
-/// The log positions that the responses of one burst wait for.
+/// What is decided about the requests of one burst: the log positions that their responses wait for, and the request
+/// whose response is made elsewhere.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BurstResult {
     /// Batches that have to be written.
@@ -116,6 +117,9 @@ pub struct BurstResult {
     /// The request that ended the burst.
     pub deferred: Option<DeferredRequest>,
 }
+
+/// The requests that one call of a connection completes: who makes them, and what is decided about them.
+pub type Burst = http1::Burst<Service>;
 
 /// The connection whose bytes are served.
 #[derive(Debug, Clone, Copy)]
@@ -179,13 +183,10 @@ pub struct Service {
     pub histograms: Box<Histograms>,
     /// The tracer; `None` if tracing is off.
     tracer: Option<Box<Tracer>>,
-    /// The connection whose bytes are being served.
-    caller: Caller,
-    /// The client of the last admitted request: the peer, or the client behind it.
+    /// The client of the request that is being admitted: the peer, or the client behind it.
     client: ClientAddress,
     /// Wall-clock time of this turn: the timestamp of metrics that bring none.
     arrival_ms: i64,
-    burst: BurstResult,
     /// Warnings of timestamps that are far from now.
     far_warnings: Warnings,
 }
@@ -204,9 +205,7 @@ impl Service {
             counters: Counters::default(),
             histograms: Box::default(),
             tracer: None,
-            caller: Caller::new(ClientAddress::User(0), Role::Public),
             client: ClientAddress::User(0),
-            burst: BurstResult::default(),
             far_warnings: Warnings::default(),
         }
     }
@@ -223,16 +222,6 @@ impl Service {
         if let Some(tracer) = &mut self.tracer {
             tracer.set_second(u64::try_from(wall_ms).unwrap_or(0) / 1_000);
         }
-    }
-
-    /// Names the connection whose bytes come next.
-    pub fn begin(&mut self, caller: Caller) {
-        self.caller = caller;
-    }
-
-    /// Returns what has gathered since the last call.
-    pub fn take_burst(&mut self) -> BurstResult {
-        std::mem::take(&mut self.burst)
     }
 
     /// This core's end of the log.
@@ -259,7 +248,7 @@ impl Service {
     }
 
     /// Drops a request whose connection ended before its body did: closed by the client, or `evicted` by the server.
-    pub fn abandon(&mut self, request: AdmittedRequest, evicted: bool) {
+    pub fn abandon(&mut self, caller: Caller, request: AdmittedRequest, evicted: bool) {
         if let AdmittedRequest::Ingest { payload, ack, trace, charge } = request {
             let protocol = payload.dialect().protocol;
             if evicted {
@@ -269,17 +258,22 @@ impl Service {
             } else {
                 self.counters.reject_batch(protocol, Rejection::Abandoned);
             }
-            self.trace(trace, Some(ack), Course::default());
+            self.trace(trace, Some(ack), Course::default(), caller);
         }
     }
 
     /// Admits a request by its path and method; `dialect`, if the path takes metrics.
-    fn route(&mut self, head: &Head<'_>, dialect: Option<&'static Dialect>) -> Result<AdmittedRequest, HttpError> {
+    fn route(
+        &mut self,
+        head: &Head<'_>,
+        dialect: Option<&'static Dialect>,
+        burst: &mut Burst,
+    ) -> Result<AdmittedRequest, HttpError> {
         let (path, method) = (head.path, head.method);
-        if !self.is_served_here(path, method) {
+        if !self.is_served_here(path, method, burst.caller.role) {
             return Err(HttpError::NotFound);
         }
-        if self.caller.crowded && !matches!(path, "/health" | "/ready") {
+        if burst.caller.crowded && !matches!(path, "/health" | "/ready") {
             return Err(CROWDED);
         }
         if method == Method::Other("OPTIONS") && self.shared.config.cors.is_on() && (dialect.is_some() || is_path(path))
@@ -288,12 +282,12 @@ impl Service {
         }
         // A DELETE of a push gateway's path is a companion, and no batch.
         if let Some(dialect) = dialect.filter(|_| method != Method::Other("DELETE")) {
-            return self.admit_batch(head, dialect);
+            return self.admit_batch(head, dialect, burst);
         }
         match Companion::of(head) {
             Some(companion) => self.admit_companion(head, companion?),
             None => match dialect {
-                Some(dialect) => self.admit_batch(head, dialect),
+                Some(dialect) => self.admit_batch(head, dialect, burst),
                 None => self.admit_other(head),
             },
         }
@@ -331,13 +325,13 @@ impl Service {
 
     /// Returns true if the path is served on the listener of the request. With addresses for statistics, these serve
     /// statistics, `/health` and `/ready` only, and no other address serves statistics.
-    fn is_served_here(&self, path: &str, method: Method<'_>) -> bool {
+    fn is_served_here(&self, path: &str, method: Method<'_>, role: Role) -> bool {
         let is_statistics = match path {
             "/health" | "/ready" => return true,
             "/metrics" => matches!(method, Method::Get | Method::Head),
             _ => matches!(path, "/stats" | "/stats/clients"),
         };
-        match self.caller.role {
+        match role {
             Role::Admin => is_statistics,
             Role::Public | Role::Proxied => !is_statistics || self.shared.config.admin_listen.is_empty(),
         }
@@ -375,8 +369,8 @@ impl Service {
     }
 
     /// Passes the query to the pool, unless the server is shutting down.
-    fn query(&mut self, mut asked: Box<RawQuery>, body: &[u8], respond: Responder<'_>) -> Served {
-        if self.caller.accepted_during_drain || self.shared.draining.load(Ordering::Relaxed) {
+    fn query(&mut self, mut asked: Box<RawQuery>, body: &[u8], respond: Responder<'_>, burst: &mut Burst) -> Served {
+        if burst.caller.accepted_during_drain || self.shared.draining.load(Ordering::Relaxed) {
             let refusal =
                 HttpError::Unavailable { text: "the server is stopping", retry_after_s: http1::limits::RETRY_AFTER_S };
             self.shared.queries.refuse(Outcome::Draining);
@@ -395,13 +389,18 @@ impl Service {
         {
             return self.answer_companion(companion, respond);
         }
-        self.burst.deferred = Some(DeferredRequest::Query(asked));
+        burst.result.deferred = Some(DeferredRequest::Query(asked));
         respond.defer()
     }
 
     /// Checks the head of a batch of any protocol, and charges it. The charge is refunded only if the batch is refused
     /// because of the state of the server.
-    fn admit_batch(&mut self, head: &Head<'_>, dialect: &'static Dialect) -> Result<AdmittedRequest, HttpError> {
+    fn admit_batch(
+        &mut self,
+        head: &Head<'_>,
+        dialect: &'static Dialect,
+        burst: &mut Burst,
+    ) -> Result<AdmittedRequest, HttpError> {
         let payload = payload_of(head, dialect, &self.shared.config);
         if let Err(refusal @ HttpError::MethodNotAllowed { .. }) = payload {
             return Err(refusal);
@@ -423,8 +422,8 @@ impl Service {
             Err(refusal) => {
                 let refusal = dialect.refusal(refusal, &self.shared.config);
                 self.count_refused_batch(dialect.protocol, refusal);
-                self.burst.batches_answered += 1;
-                self.trace(trace, None, Course::refused(refusal));
+                burst.result.batches_answered += 1;
+                self.trace(trace, None, Course::refused(refusal), burst.caller);
                 Err(refusal)
             }
         }
@@ -449,9 +448,9 @@ impl Service {
     }
 
     /// Records a batch that has its response, or whose response waits for the log.
-    fn trace(&mut self, context: Context, ack: Option<AckLevel>, course: Course) {
+    fn trace(&mut self, context: Context, ack: Option<AckLevel>, course: Course, caller: Caller) {
         if let Some(tracer) = &mut self.tracer {
-            tracer.served(Request { context, ack, course, peer: self.caller.peer }, &mut self.counters);
+            tracer.served(Request { context, ack, course, peer: caller.peer }, &mut self.counters);
         }
     }
 
@@ -515,21 +514,23 @@ impl Service {
 
 impl http1::Service for Service {
     type AdmittedRequest = AdmittedRequest;
+    type Caller = Caller;
+    type BurstResult = BurstResult;
 
-    fn admit(&mut self, head: &Head<'_>, rules: &mut Rules) -> Result<AdmittedRequest, HttpError> {
-        self.identify(head);
+    fn admit(&mut self, head: &Head<'_>, rules: &mut Rules, burst: &mut Burst) -> Result<AdmittedRequest, HttpError> {
+        self.identify(head, burst.caller);
         let dialect = dialect_of(head);
         if let Some(dialect) = dialect.filter(|dialect| !dialect.has_default_rules()) {
             *rules = dialect.rules(&self.shared.config);
         }
-        self.route(head, dialect).inspect_err(|&error| self.counters.refused(error))
+        self.route(head, dialect, burst).inspect_err(|&error| self.counters.refused(error))
     }
 
-    fn serve(&mut self, request: AdmittedRequest, body: &[u8], respond: Responder<'_>) -> Served {
+    fn serve(&mut self, request: AdmittedRequest, body: &[u8], respond: Responder<'_>, burst: &mut Burst) -> Served {
         match request {
             AdmittedRequest::Ingest { payload, ack, charge, trace } => {
                 let batch = Batch { payload, ack, charge };
-                self.ingest(&batch, trace, body, respond)
+                self.ingest(&batch, trace, body, respond, burst)
             }
             AdmittedRequest::Companion(companion) => self.answer_companion(companion, respond),
             AdmittedRequest::Preflight => {
@@ -539,10 +540,10 @@ impl http1::Service for Service {
             AdmittedRequest::Health => self.answer_health(respond),
             AdmittedRequest::Ready => self.answer_ready(respond),
             AdmittedRequest::Statistics { document, asked_by } => {
-                self.burst.deferred = Some(DeferredRequest::Document { document, asked_by });
+                burst.result.deferred = Some(DeferredRequest::Document { document, asked_by });
                 respond.defer()
             }
-            AdmittedRequest::Query(asked) => self.query(asked, body, respond),
+            AdmittedRequest::Query(asked) => self.query(asked, body, respond, burst),
         }
     }
 
@@ -550,15 +551,15 @@ impl http1::Service for Service {
         self.charge_body(request, bytes)
     }
 
-    fn refused(&mut self, request: Option<AdmittedRequest>, error: HttpError) {
+    fn refused(&mut self, request: Option<AdmittedRequest>, error: HttpError, burst: &mut Burst) {
         self.counters.refused(error);
         if let Some(AdmittedRequest::Ingest { payload, ack, charge, trace }) = request {
-            self.burst.batches_answered += 1;
+            burst.result.batches_answered += 1;
             self.count_refused_batch(payload.dialect().protocol, error);
             if error.status() == Status::ServiceUnavailable && !matches!(error, HttpError::Throttled { .. }) {
                 self.refund(charge);
             }
-            self.trace(trace, Some(ack), Course::refused(error));
+            self.trace(trace, Some(ack), Course::refused(error), burst.caller);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Admission: the client of a request, and its charge before the request causes any cost.
 
-use super::{AdmittedRequest, Service, Shared};
+use super::{AdmittedRequest, Caller, Service, Shared};
 use crate::{
     config::Config,
     protocols::{Dialect, credentials},
@@ -33,10 +33,10 @@ impl Payer {
 
 impl Service {
     /// Finds the client of a request. A trusted proxy names it; the fields of other peers are ignored.
-    pub(super) fn identify(&mut self, head: &Head<'_>) {
-        let peer = self.caller.peer;
+    pub(super) fn identify(&mut self, head: &Head<'_>, caller: Caller) {
+        let peer = caller.peer;
         self.client = peer;
-        if !self.caller.is_trusted {
+        if !caller.is_trusted {
             return;
         }
         let Config { forwarded_header, trusted_proxies, .. } = &self.shared.config;

@@ -1,6 +1,6 @@
 //! The body of a batch: into the ring, and its response.
 
-use super::{PendingAck, Service};
+use super::{Burst, BurstResult, Caller, PendingAck, Service};
 use crate::{
     limits,
     protocols::{self, Payload},
@@ -36,26 +36,42 @@ struct Stages {
 
 impl Service {
     /// Ingests a batch: reserves space in the ring, decodes and encodes in one pass, and commits.
-    pub(super) fn ingest(&mut self, batch: &Batch, trace: Context, body: &[u8], respond: Responder<'_>) -> Served {
+    pub(super) fn ingest(
+        &mut self,
+        batch: &Batch,
+        trace: Context,
+        body: &[u8],
+        respond: Responder<'_>,
+        burst: &mut Burst,
+    ) -> Served {
         let is_sampled = trace.sampled.is_some();
         let course = Course { begun_ns: self.stamp(is_sampled), ..Course::default() };
         let mut stages = Stages { is_sampled, course };
         let body_bytes = body.len() as u64;
-        self.burst.batches_answered += 1;
+        burst.result.batches_answered += 1;
         self.counters.body_bytes_received += body_bytes;
-        let admitted = self.admit_log();
+        let admitted = self.admit_log(burst.caller);
         stages.course.limited_ns = self.stamp(is_sampled);
         let served = match admitted {
-            Ok(()) if batch.payload == Payload::Json => self.ingest_json(batch, &mut stages, body, respond),
-            Ok(()) => self.ingest_decoded(batch, &mut stages, body, respond),
+            Ok(()) if batch.payload == Payload::Json => {
+                self.ingest_json(batch, &mut stages, body, respond, &mut burst.result)
+            }
+            Ok(()) => self.ingest_decoded(batch, &mut stages, body, respond, &mut burst.result),
             Err((reason, text)) => self.shed(batch, reason, text, &mut stages, body_bytes, respond),
         };
-        self.trace(trace, Some(batch.ack), stages.course);
+        self.trace(trace, Some(batch.ack), stages.course, burst.caller);
         served
     }
 
     /// A batch of JSON: all or nothing.
-    fn ingest_json(&mut self, batch: &Batch, stages: &mut Stages, body: &[u8], respond: Responder<'_>) -> Served {
+    fn ingest_json(
+        &mut self,
+        batch: &Batch,
+        stages: &mut Stages,
+        body: &[u8],
+        respond: Responder<'_>,
+        decided: &mut BurstResult,
+    ) -> Served {
         let body_bytes = body.len() as u64;
         let Some(space) = self.log.reserve(self.encoder.encoded_bytes_max(body.len())) else {
             return self.shed(batch, Shed::RingFull, RING_FULL, stages, body_bytes, respond);
@@ -79,14 +95,20 @@ impl Service {
             far_from_now: encoded.far_from_now,
             body_bytes,
         };
-        let is_held = self.commit(batch, &committed, Status::Ok, stages);
+        self.commit(batch, &committed, Status::Ok, stages, decided);
         self.counters.answered_ok += 1;
-        let served = respond.accepted(encoded.metrics as usize);
-        if is_held { served.held() } else { served }
+        respond.accepted(encoded.metrics as usize)
     }
 
     /// A body of any other protocol: what is valid is stored.
-    fn ingest_decoded(&mut self, batch: &Batch, stages: &mut Stages, body: &[u8], respond: Responder<'_>) -> Served {
+    fn ingest_decoded(
+        &mut self,
+        batch: &Batch,
+        stages: &mut Stages,
+        body: &[u8],
+        respond: Responder<'_>,
+        decided: &mut BurstResult,
+    ) -> Served {
         let body_bytes = body.len() as u64;
         let bytes_max = self.shared.config.ring_bytes / 2;
         let mut reserved = body.len().saturating_mul(limits::LINE_BYTES_PER_BODY_BYTE).saturating_add(bytes_max / 64);
@@ -139,8 +161,8 @@ impl Service {
             far_from_now: decoded.far_from_now,
             body_bytes,
         };
-        let is_held = self.commit(batch, &committed, status, stages);
-        if is_held { served.held() } else { served }
+        self.commit(batch, &committed, status, stages, decided);
+        served
     }
 
     /// Records the size of a batch.
@@ -173,8 +195,15 @@ impl Service {
         respond.refuse_as(HttpError::ContentTooLarge, &error)
     }
 
-    /// Commits the lines of a batch. Returns true if its response has to wait for the log.
-    fn commit(&mut self, batch: &Batch, committed: &Committed, status: Status, stages: &mut Stages) -> bool {
+    /// Commits the lines of a batch, and notes the position that its response waits for.
+    fn commit(
+        &mut self,
+        batch: &Batch,
+        committed: &Committed,
+        status: Status,
+        stages: &mut Stages,
+        decided: &mut BurstResult,
+    ) {
         let &Committed { metrics, bytes, far_from_now, body_bytes } = committed;
         let protocol = batch.protocol();
         let position = self.log.commit(bytes, batch.ack);
@@ -189,25 +218,24 @@ impl Service {
         let gathered = match batch.ack {
             AckLevel::Memory => {
                 self.stored(&pending);
-                return false;
+                return;
             }
-            AckLevel::Write => &mut self.burst.write,
-            AckLevel::Fsync => &mut self.burst.fsync,
+            AckLevel::Write => &mut decided.write,
+            AckLevel::Fsync => &mut decided.fsync,
         };
         if gathered.batches > 0 && gathered.protocol != protocol {
             let earlier = std::mem::take(gathered);
-            self.burst.earlier.push((batch.ack, earlier));
+            decided.earlier.push((batch.ack, earlier));
         }
         let gathered = match batch.ack {
-            AckLevel::Fsync => &mut self.burst.fsync,
-            AckLevel::Memory | AckLevel::Write => &mut self.burst.write,
+            AckLevel::Fsync => &mut decided.fsync,
+            AckLevel::Memory | AckLevel::Write => &mut decided.write,
         };
         gathered.protocol = protocol;
         gathered.batches += 1;
         gathered.metrics += metrics;
         gathered.body_bytes += body_bytes;
         gathered.position = position;
-        true
     }
 
     /// Counts metrics whose timestamp is far from now, which usually means that the client's clock or unit is wrong.
@@ -264,8 +292,8 @@ impl Service {
         self.counters.protocol_metrics_stored[protocol] += u64::from(part.metrics);
     }
 
-    fn admit_log(&mut self) -> Result<(), (Shed, &'static str)> {
-        if self.caller.accepted_during_drain {
+    fn admit_log(&self, caller: Caller) -> Result<(), (Shed, &'static str)> {
+        if caller.accepted_during_drain {
             return Err((Shed::Draining, "the server is stopping"));
         }
         if !self.log.health().is_healthy() {

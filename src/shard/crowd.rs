@@ -15,8 +15,13 @@ use super::{
     holders::{Holders, Place},
     state::{DriverOp, State},
 };
-use crate::{limits, listening::Role, service::CROWDED, stats::Closed};
-use http1::{Disposition, HttpError};
+use crate::{
+    limits,
+    listening::Role,
+    service::{BurstResult, CROWDED},
+    stats::Closed,
+};
+use http1::{HttpError, Next, Progress};
 use reactor::Token;
 use std::sync::atomic::Ordering;
 
@@ -159,24 +164,28 @@ impl State {
             return self.count_held(token);
         }
         connection.stamps.received_ns = self.now_ns;
-        self.setup.service.begin(connection.caller);
-        let after = connection.http.evict(refusal, &mut self.setup.service, &mut self.http, &mut connection.out);
-        self.broken_off(token, after, Closed::Evicted);
+        let progress = connection.http.evict(
+            refusal,
+            connection.caller,
+            &mut self.setup.service,
+            &mut self.http,
+            &mut connection.out,
+        );
+        self.broken_off(token, progress, Closed::Evicted);
         self.count_held(token);
     }
 
     /// Sends what was said to a connection whose request was broken off, or closes it.
-    pub(super) fn broken_off(&mut self, token: Token, after: Disposition, reason: Closed) {
-        let batches = self.setup.service.take_burst().batches_answered;
+    pub(super) fn broken_off(&mut self, token: Token, progress: Progress<BurstResult>, reason: Closed) {
+        let batches = progress.result.batches_answered;
         let Some(connection) = self.connections.get(token) else { return };
         connection.stamps.decided_ns = self.now_ns;
         connection.batch_answers += batches;
         connection.other_answers += u32::from(!connection.out.is_empty()) - batches;
         self.setup.service.hand_over_traces(&mut connection.traces);
-        if connection.out.is_empty() {
-            self.close(token, reason);
-        } else {
-            self.dispatch(token, after);
+        match progress.next {
+            Next::Send(after) => self.dispatch(token, after),
+            _ => self.close(token, reason),
         }
     }
 

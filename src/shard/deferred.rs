@@ -15,9 +15,10 @@ use crate::{
         RawQuery,
         response_channel::{ResponseEvent, Taken},
     },
+    service::BurstResult,
     stats::Closed,
 };
-use http1::{Disposition, HttpError, Progress, Responder, Served, Status};
+use http1::{Disposition, HttpError, Next, Responder, Served, Status};
 use reactor::Token;
 
 impl State {
@@ -75,11 +76,11 @@ impl State {
                 self.refuse_deferred(token, error, &text);
             }
             ResponseEvent::Head { content_type } => {
-                let Some(progress) = self.answer_deferred(token, |respond| respond.stream(content_type)) else {
+                let Some(next) = self.answer_deferred(token, |respond| respond.stream(content_type)) else {
                     return;
                 };
                 self.setup.service.counters.answered_ok += 1;
-                if !progress.streaming
+                if next != Next::Stream
                     && let Some(connection) = self.connections.get(token)
                 {
                     connection.answer = None;
@@ -93,21 +94,22 @@ impl State {
                 connection.answer = None;
                 let (bytes, progress) = connection.http.last_piece(piece);
                 connection.out = bytes;
-                self.apply_progress(token, progress);
+                self.apply_progress(token, progress.with(BurstResult::default()));
             }
         }
     }
 
-    /// Completes a request that was passed on, if its connection still waits for it.
+    /// Completes a request that was passed on, if its connection still waits for it, and returns what follows.
     pub(super) fn answer_deferred(
         &mut self,
         token: Token,
         answer: impl FnOnce(Responder<'_>) -> Served,
-    ) -> Option<Progress> {
+    ) -> Option<Next> {
         let connection = self.connections.get(token).filter(|connection| connection.phase == Phase::Deferred)?;
         let progress = connection.http.answer_deferred(&self.http, &mut connection.out, answer);
-        self.apply_progress(token, progress);
-        Some(progress)
+        let next = progress.next;
+        self.apply_progress(token, progress.with(BurstResult::default()));
+        Some(next)
     }
 
     pub(super) fn refuse_deferred(&mut self, token: Token, refusal: HttpError, text: &str) {

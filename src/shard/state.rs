@@ -18,7 +18,7 @@ use crate::{
     stats::{Closed, Stamps},
     warnings::Warnings,
 };
-use http1::{Bounds, Deadline, Disposition, HttpContext, Progress, format_date};
+use http1::{Bounds, Deadline, Disposition, HttpContext, Next, Progress, format_date};
 use log::AckLevel;
 use reactor::{Cause, Driver, Flow, Handler, Peer, TimerWheel, Token};
 use std::{collections::VecDeque, io, time::Duration};
@@ -322,11 +322,15 @@ impl State {
                 if !connection.http.is_receiving_body() {
                     connection.stamps.head_ns = connection.stamps.received_ns;
                 }
-                self.setup.service.begin(connection.caller);
                 self.http.closes = connection.caller.crowded;
                 let was_in_request = connection.http.is_in_request();
-                let progress =
-                    connection.http.receive(bytes, &mut self.setup.service, &mut self.http, &mut connection.out);
+                let progress = connection.http.receive(
+                    bytes,
+                    connection.caller,
+                    &mut self.setup.service,
+                    &mut self.http,
+                    &mut connection.out,
+                );
                 self.work_left_bytes = self.work_left_bytes.saturating_sub(progress.work_bytes);
                 self.http.closes = false;
                 connection.note_progress(bytes.len(), was_in_request && progress.answered == 0, self.now_ns);
@@ -354,14 +358,14 @@ impl State {
     }
 
     /// Does what the protocol's progress asks for.
-    pub(super) fn apply_progress(&mut self, token: Token, progress: Progress) {
-        let burst = self.setup.service.take_burst();
-        let holds = self.queue_holds(token, &burst);
+    pub(super) fn apply_progress(&mut self, token: Token, progress: Progress<BurstResult>) {
+        let Progress { answered, result, next, pause, deadline, .. } = progress;
+        let holds = self.queue_holds(token, &result);
         let Some(connection) = self.connections.get(token) else { return };
-        if progress.answered > 0 {
-            let answered = u32::try_from(progress.answered).unwrap_or(u32::MAX);
-            connection.batch_answers += burst.batches_answered;
-            connection.other_answers += answered - burst.batches_answered;
+        if answered > 0 {
+            let answered = u32::try_from(answered).unwrap_or(u32::MAX);
+            connection.batch_answers += result.batches_answered;
+            connection.other_answers += answered - result.batches_answered;
             // The one reading of the clock that a burst pays for its stages; the others are the turns'.
             connection.stamps.decided_ns = self.setup.shared.clock.monotonic_ns();
             if self.setup.service.hand_over_traces(&mut connection.traces) {
@@ -369,41 +373,44 @@ impl State {
             }
         }
         connection.holds += holds;
-        if std::mem::replace(&mut connection.paused, progress.pause) && !progress.pause {
+        if std::mem::replace(&mut connection.paused, pause) && !pause {
             self.driver_ops.push(DriverOp::Resume(token));
         }
-        connection.deadline = progress.deadline.or(connection.deadline);
-        if let Some(DeferredRequest::Document { document, asked_by }) = burst.deferred {
-            self.await_document(token, document, asked_by);
-        } else if let Some(DeferredRequest::Query(asked)) = burst.deferred {
-            if connection.out.is_empty() {
-                self.start_query(token, asked);
-            } else {
-                connection.next_query = Some(asked);
-                self.dispatch(token, progress.after);
+        connection.deadline = deadline.or(connection.deadline);
+        match (next, result.deferred) {
+            (Next::AnswerDeferred, Some(DeferredRequest::Document { document, asked_by })) => {
+                self.await_document(token, document, asked_by);
             }
-        } else if !connection.out.is_empty() {
-            self.dispatch(token, progress.after);
-        } else if progress.after != Disposition::KeepOpen {
-            self.close(token, Closed::AfterAnswer);
-        } else if progress.more {
-            connection.phase = Phase::Ready;
-            self.ready.push_back(token);
-        } else {
-            self.await_next_request(token);
+            (Next::AnswerDeferred, Some(DeferredRequest::Query(asked))) if connection.out.is_empty() => {
+                self.start_query(token, asked);
+            }
+            (Next::AnswerDeferred, Some(DeferredRequest::Query(asked))) => {
+                connection.next_query = Some(asked);
+                self.dispatch(token, Disposition::KeepOpen);
+            }
+            // It was passed on before.
+            (Next::AnswerDeferred, None) => {}
+            (Next::Send(after), _) => self.dispatch(token, after),
+            (Next::Stream, _) => self.dispatch(token, Disposition::KeepOpen),
+            (Next::Close, _) => self.close(token, Closed::AfterAnswer),
+            (Next::Resume, _) => {
+                connection.phase = Phase::Ready;
+                self.ready.push_back(token);
+            }
+            (Next::AwaitInput, _) => self.await_next_request(token),
         }
         self.count_held(token);
     }
 
     /// Notes what a burst's answers wait for, and returns for how many positions.
-    fn queue_holds(&mut self, token: Token, burst: &BurstResult) -> u8 {
+    fn queue_holds(&mut self, token: Token, result: &BurstResult) -> u8 {
         let mut holds = 0;
-        for &(ack, part) in &burst.earlier {
+        for &(ack, part) in &result.earlier {
             let queue = if ack == AckLevel::Fsync { &mut self.held_for_sync } else { &mut self.held_for_write };
             queue.push_back(Hold { part, token });
             holds += 1;
         }
-        for (part, queue) in [(burst.write, &mut self.held_for_write), (burst.fsync, &mut self.held_for_sync)] {
+        for (part, queue) in [(result.write, &mut self.held_for_write), (result.fsync, &mut self.held_for_sync)] {
             if part.batches > 0 {
                 queue.push_back(Hold { part, token });
                 holds += 1;
@@ -637,7 +644,7 @@ impl Handler for State {
         let service = &mut self.setup.service;
         service.counters.connections_closed[reason as usize] += 1;
         if let Some(request) = connection.http.take_admitted() {
-            service.abandon(request, connection.evicted);
+            service.abandon(connection.caller, request, connection.evicted);
             service.hand_over_traces(&mut connection.traces);
         }
         let stamps = Stamps { answered_ns: self.now_ns, ..connection.stamps };

@@ -69,9 +69,13 @@ impl State {
             Timer::Refusal => self.refuse(token),
             Timer::Head | Timer::Body => {
                 connection.stamps.received_ns = self.now_ns;
-                self.setup.service.begin(connection.caller);
-                let after = connection.http.timed_out(&mut self.setup.service, &mut self.http, &mut connection.out);
-                self.broken_off(token, after, Closed::ReceiveTimeout);
+                let progress = connection.http.timed_out(
+                    connection.caller,
+                    &mut self.setup.service,
+                    &mut self.http,
+                    &mut connection.out,
+                );
+                self.broken_off(token, progress, Closed::ReceiveTimeout);
             }
         }
     }

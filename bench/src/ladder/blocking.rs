@@ -9,7 +9,7 @@
 //! Promises: a 200 is in the file; every socket is closed on every path, by being dropped; a silent client is given up
 //! after the timeout, and one that drips after at most twice that; a stop answers what is in progress.
 
-use http1::{Bounds, Connection, Deadline, Disposition, HttpContext, HttpError, Progress, format_date};
+use http1::{Bounds, Connection, Deadline, Disposition, HttpContext, HttpError, Next, Progress, format_date};
 use log::{DiskFile, GroupCommit, Log, LogError, Settings, Writer};
 use metricstream::{
     config::{Config, ListenAddress},
@@ -283,7 +283,7 @@ impl Server {
         }
         let Guarded { service, core, .. } = &mut *self.guarded();
         if let Some(request) = connection.take_admitted() {
-            service.abandon(request, false);
+            service.abandon(Caller::new(peer.into(), Role::Public), request, false);
         }
         connection.release(core);
     }
@@ -305,7 +305,7 @@ impl Server {
                 true => Some(0),
                 false => self.read(stream, &mut input, until, deadline == Deadline::Idle)?,
             };
-            let after = match received {
+            let next = match received {
                 Some(0) if !more => return Ok(()),
                 Some(bytes) => {
                     let close = self.is_stopping() || is_last();
@@ -314,25 +314,24 @@ impl Server {
                         (until, deadline) = (Instant::now() + self.timeout, begun);
                     }
                     more = progress.more;
-                    progress.after
+                    progress.next
                 }
                 None => {
                     let Guarded { service, core, .. } = &mut *self.guarded();
                     // Between two requests this is the end without a word.
-                    match connection.timed_out(service, core, &mut out) {
-                        _ if out.is_empty() => return Ok(()),
-                        after => after,
-                    }
+                    let caller = Caller::new(peer.into(), Role::Public);
+                    connection.timed_out(caller, service, core, &mut out).next
                 }
             };
             stream.write_all(&out)?;
             out.clear();
-            match after {
-                Disposition::KeepOpen => {}
-                Disposition::Close => return Ok(()),
-                Disposition::Linger => {
+            match next {
+                Next::Close | Next::Send(Disposition::Close) => return Ok(()),
+                Next::Send(Disposition::Linger) => {
                     return self.linger(stream, Duration::from_millis(limits::LINGER_MS), connection);
                 }
+                // What was deferred has its response already.
+                _ => {}
             }
         }
     }
@@ -364,23 +363,24 @@ impl Server {
         connection: &mut Connection<AdmittedRequest>,
         close: bool,
         out: &mut Vec<u8>,
-    ) -> Progress {
-        let (progress, burst, queued) = {
+    ) -> Progress<()> {
+        let (progress, result, queued) = {
             let Guarded { service, core, .. } = &mut *self.guarded();
-            service.begin(Caller::new(peer.into(), Role::Public));
             core.draining = close;
-            let mut progress = connection.receive(bytes, service, core, out);
+            let caller = Caller::new(peer.into(), Role::Public);
+            let Progress { answered, result, next, more, work_bytes, pause, deadline } =
+                connection.receive(bytes, caller, service, core, out);
+            let mut progress = Progress { answered, result: (), next, more, work_bytes, pause, deadline };
             service.publish();
-            let burst = service.take_burst();
-            if burst.deferred.is_some() {
+            if result.deferred.is_some() {
                 // Statistics are made by an observer and queries by a pool, and the ladder has neither.
                 service.counters.refused(HttpError::NotFound);
                 progress = connection.answer_deferred(core, out, |respond| respond.refuse(HttpError::NotFound));
             }
             // A write that fails after this ends the process.
-            service.stored(&burst.write);
-            service.stored(&burst.fsync);
-            (progress, burst, service.log().queued_bytes() > 0)
+            service.stored(&result.write);
+            service.stored(&result.fsync);
+            (progress, result, service.log().queued_bytes() > 0)
         };
         if queued {
             let mut writer = self.writer.lock().expect("no thread panicked while it held the writer");
@@ -388,7 +388,7 @@ impl Server {
                 log_failed(&error);
             }
         }
-        if burst.fsync.batches > 0 {
+        if result.fsync.batches > 0 {
             let mut group_commit = self.group_commit.lock().expect("no thread panicked while it held the sync");
             if let Err(error) = group_commit.sync() {
                 log_failed(&error);

@@ -6,9 +6,9 @@
 //!
 //! What the owner does:
 //! 1. Bytes arrived: [`Connection::receive`], or [`Connection::stash`] while answers are outstanding or deferred.
-//! 2. Send what was appended to `out`; when [`Progress::held`], only once the log has got there. When
-//!    [`Progress::streaming`], then also what [`Connection::piece`] makes of each piece, and at last of the last.
-//! 3. Sent: as [`Progress::after`] says, either `receive` with no bytes to go on, or close, or end the write side and
+//! 2. Do what [`Progress::next`] says. What was appended to `out` is sent once [`Progress::result`], in which is what the
+//!    service has decided, allows it.
+//! 3. Sent: as the [`Disposition`] says, either `receive` with no bytes to go on, or close, or end the write side and
 //!    feed [`Connection::drain`] until it says that it is enough.
 //! 4. [`Progress::deadline`] passed: [`Connection::timed_out`]. Closed: [`Connection::release`].
 //! 5. End of file: what was received is still to be answered; close once nothing is outstanding and
@@ -28,6 +28,9 @@
 //!   connection is closed without the last chunk, which is how the peer can tell.
 
 mod ending;
+mod progress;
+
+pub use progress::{Deadline, Disposition, Next, Progress};
 
 use super::HttpError;
 use super::buffers::HttpContext;
@@ -46,13 +49,22 @@ use crate::limits::{
 pub trait Service {
     /// What the service keeps of a head it admitted until the body is there: small and owned.
     type AdmittedRequest;
+    /// Who a connection belongs to: what the service has to know of it to judge its requests.
+    type Caller;
+    /// What the service decides about the requests of one burst, beside their responses.
+    type BurstResult: Default;
 
     /// Judges a head, before any of its body is read. `rules` are those of most routes; another route sets its own, also
     /// when it refuses the request.
     ///
     /// # Errors
     /// The final answer to this request.
-    fn admit(&mut self, head: &Head<'_>, rules: &mut Rules) -> Result<Self::AdmittedRequest, HttpError>;
+    fn admit(
+        &mut self,
+        head: &Head<'_>,
+        rules: &mut Rules,
+        burst: &mut Burst<Self>,
+    ) -> Result<Self::AdmittedRequest, HttpError>;
 
     /// Asked before the body of an admitted request may go on to cost `bytes` all in all: as it arrives, where its head
     /// did not state its length, and as it is decompressed.
@@ -62,57 +74,24 @@ pub trait Service {
     fn charge(&mut self, request: &mut Self::AdmittedRequest, bytes: u64) -> Result<(), HttpError>;
 
     /// Answers a request whose body is complete: without its framing, decompressed, within the bound.
-    fn serve(&mut self, request: Self::AdmittedRequest, body: &[u8], respond: Responder<'_>) -> Served;
+    fn serve(
+        &mut self,
+        request: Self::AdmittedRequest,
+        body: &[u8],
+        respond: Responder<'_>,
+        burst: &mut Burst<Self>,
+    ) -> Served;
 
     /// Told of each request that the connection refused by itself, to be counted. `request`, if it had been admitted.
-    fn refused(&mut self, request: Option<Self::AdmittedRequest>, error: HttpError);
+    fn refused(&mut self, request: Option<Self::AdmittedRequest>, error: HttpError, burst: &mut Burst<Self>);
 }
 
-/// What is to be done with the connection once the answers appended so far have been sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Disposition {
-    /// Go on: [`Connection::receive`].
-    KeepOpen,
-    /// Close it.
-    Close,
-    /// End the write side, and give what still arrives to [`Connection::drain`]: closing with bytes unread would reset
-    /// the connection, and the peer might lose the answer.
-    Linger,
-}
-
-/// Which clock runs while the connection waits for its peer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Deadline {
-    /// Between requests.
-    Idle,
-    /// In a head; counts from its first byte.
-    Head,
-    /// In a body; counts from the end of the head.
-    Body,
-}
-
-/// What one call did, and what the owner has to know.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress {
-    /// Requests answered into `out`. (`100 Continue` may have been appended as well: whatever is in `out` is to be sent.)
-    pub answered: usize,
-    /// At least one of them is held: all of `out` waits for the log to reach the last position.
-    pub held: bool,
-    /// The last request is deferred: nothing goes on before [`Connection::answer_deferred`].
-    pub deferred: bool,
-    /// The last answer has only begun: nothing goes on before [`Connection::last_piece`].
-    pub streaming: bool,
-    /// The burst ended at the bound of a turn, or at a deferred request, and input is left that was not looked at.
-    pub more: bool,
-    /// What it took, in bytes of content: those of bodies, as they came and decompressed, and some for each request.
-    pub work_bytes: usize,
-    /// The inbox is over its bound: pause receiving until a `Progress` says otherwise.
-    pub pause: bool,
-    /// What follows the sending of `out`.
-    pub after: Disposition,
-    /// The clock to start afresh; `None`: leave the one that runs. While a request is deferred, and once the connection
-    /// has ended, no clock of this room runs.
-    pub deadline: Option<Deadline>,
+/// The requests that one call of the connection's owner completes, as the service sees them.
+pub struct Burst<S: Service + ?Sized> {
+    /// Who makes the requests.
+    pub caller: S::Caller,
+    /// What the service has decided about them so far.
+    pub result: S::BurstResult,
 }
 
 /// The state of one connection. `T` is the service's admitted request. An idle one owns no memory beyond itself.
@@ -175,20 +154,21 @@ enum Framing {
 }
 
 /// What the calls of one turn share.
-struct Turn<'a, S> {
+struct Turn<'a, S: Service> {
     service: &'a mut S,
+    burst: Burst<S>,
     core: &'a mut HttpContext,
     out: &'a mut Vec<u8>,
     answered: usize,
     content_bytes: usize,
-    held: bool,
     /// A head or a body ended or began, so the clock starts afresh.
     stepped: bool,
 }
 
-impl<'a, S> Turn<'a, S> {
-    fn new(service: &'a mut S, core: &'a mut HttpContext, out: &'a mut Vec<u8>) -> Self {
-        Self { service, core, out, answered: 0, content_bytes: 0, held: false, stepped: false }
+impl<'a, S: Service> Turn<'a, S> {
+    fn new(service: &'a mut S, caller: S::Caller, core: &'a mut HttpContext, out: &'a mut Vec<u8>) -> Self {
+        let burst = Burst { caller, result: S::BurstResult::default() };
+        Self { service, burst, core, out, answered: 0, content_bytes: 0, stepped: false }
     }
 
     /// True if the other connections are to have their turn, or there is no memory for another answer.
@@ -240,11 +220,12 @@ impl<T> Connection<T> {
     pub fn receive<S: Service<AdmittedRequest = T>>(
         &mut self,
         bytes: &[u8],
+        caller: S::Caller,
         service: &mut S,
         core: &mut HttpContext,
         out: &mut Vec<u8>,
-    ) -> Progress {
-        let mut turn = Turn::new(service, core, out);
+    ) -> Progress<S::BurstResult> {
+        let mut turn = Turn::new(service, caller, core, out);
         if self.inbox.is_empty() {
             let used = self.advance(bytes, &mut turn);
             self.keep(&bytes[used..], turn.core);
@@ -263,10 +244,11 @@ impl<T> Connection<T> {
         if self.overrun && (!is_over || self.after() != Disposition::KeepOpen) {
             self.end_overrun(&mut turn);
         }
-        let Turn { answered, held, stepped, content_bytes, .. } = turn;
-        let progress = self.progress(answered, held, stepped);
-        let more = self.has_stashed() && (progress.deferred || progress.streaming || is_over);
-        Progress { more, work_bytes: content_bytes + answered * REQUEST_WORK_BYTES, ..progress }
+        let Turn { answered, stepped, content_bytes, out, burst, .. } = turn;
+        let waits = matches!(self.phase, Phase::Deferred(_) | Phase::Streaming(_));
+        let more = self.has_stashed() && (waits || is_over);
+        let progress = self.progress(answered, !out.is_empty(), more, stepped);
+        Progress { work_bytes: content_bytes + answered * REQUEST_WORK_BYTES, ..progress.with(burst.result) }
     }
 
     /// Keeps bytes for later, behind what is kept already. Without memory they are dropped, and the connection is
@@ -298,16 +280,16 @@ impl<T> Connection<T> {
         core: &HttpContext,
         out: &mut Vec<u8>,
         answer: impl FnOnce(Responder<'_>) -> Served,
-    ) -> Progress {
+    ) -> Progress<()> {
         let Phase::Deferred(form) = self.phase else { panic!("no request of this connection is deferred") };
         let form = Form { close: form.close || core.ends_connections(), ..form };
-        let served = answer(Responder { out, date: &core.date, form });
+        let served = answer(Responder { out: &mut *out, date: &core.date, form });
         match served.outcome {
             Outcome::Deferred => panic!("a deferred request is answered, not deferred again"),
             Outcome::Streamed => self.phase = Phase::Streaming(form.streamed()),
-            Outcome::Done | Outcome::Held => self.finish(form, self.has_stashed()),
+            Outcome::Done => self.finish(form, self.has_stashed()),
         }
-        self.answered_late(1, served.outcome == Outcome::Held)
+        self.answered_late(1, !out.is_empty())
     }
 
     /// A piece of the answer that has begun, as it is sent: not empty, unless `piece` is.
@@ -325,17 +307,18 @@ impl<T> Connection<T> {
     ///
     /// # Panics
     /// When none has begun: the owner's fault.
-    pub fn last_piece(&mut self, piece: Piece) -> (Vec<u8>, Progress) {
+    pub fn last_piece(&mut self, piece: Piece) -> (Vec<u8>, Progress<()>) {
         let Phase::Streaming(form) = self.phase else { panic!("no answer of this connection has begun") };
         self.finish(form, self.has_stashed());
-        (piece.framed(form.chunked, true), self.answered_late(0, false))
+        let bytes = piece.framed(form.chunked, true);
+        let progress = self.answered_late(0, !bytes.is_empty());
+        (bytes, progress)
     }
 
     /// The progress of an answer that did not come with its request.
-    fn answered_late(&mut self, answered: usize, held: bool) -> Progress {
-        let progress = self.progress(answered, held, true);
-        let goes_on = progress.after == Disposition::KeepOpen && !progress.streaming;
-        Progress { more: self.has_stashed() && goes_on, ..progress }
+    fn answered_late(&mut self, answered: usize, has_output: bool) -> Progress<()> {
+        let goes_on = self.after() == Disposition::KeepOpen && !matches!(self.phase, Phase::Streaming(_));
+        self.progress(answered, has_output, self.has_stashed() && goes_on, true)
     }
 
     /// Throws away bytes that arrive after the last answer. True: it is enough, close.
@@ -395,7 +378,8 @@ impl<T> Connection<T> {
         self.inbox.capacity() + self.body.capacity()
     }
 
-    fn progress(&mut self, answered: usize, held: bool, stepped: bool) -> Progress {
+    /// The progress of a call that has appended to the output, if `has_output`, and left `more` input.
+    fn progress(&mut self, answered: usize, has_output: bool, more: bool, stepped: bool) -> Progress<()> {
         let deadline = match &self.phase {
             Phase::Head(scan) if scan.has_begun() || !self.inbox.is_empty() => Some(Deadline::Head),
             Phase::Head(_) => Some(Deadline::Idle),
@@ -404,15 +388,21 @@ impl<T> Connection<T> {
         };
         let restarted = stepped || deadline != self.deadline;
         self.deadline = deadline;
+        let next = match self.phase {
+            Phase::Deferred(_) => Next::AnswerDeferred,
+            Phase::Streaming(_) => Next::Stream,
+            _ if has_output => Next::Send(self.after()),
+            Phase::Ended { .. } => Next::Close,
+            Phase::Head(_) | Phase::Body(_) if more => Next::Resume,
+            Phase::Head(_) | Phase::Body(_) => Next::AwaitInput,
+        };
         Progress {
             answered,
-            held,
-            deferred: matches!(self.phase, Phase::Deferred(_)),
-            streaming: matches!(self.phase, Phase::Streaming(_)),
-            more: false,
+            result: (),
+            next,
+            more,
             work_bytes: 0,
             pause: self.inbox.len() >= INBOX_BYTES_MAX || self.overrun,
-            after: self.after(),
             deadline: deadline.filter(|_| restarted),
         }
     }
@@ -496,7 +486,7 @@ impl<T> Connection<T> {
         turn.stepped = true;
 
         let mut rules = Rules::default();
-        let admitted = turn.service.admit(&head, &mut rules);
+        let admitted = turn.service.admit(&head, &mut rules, &mut turn.burst);
         let form = form.with_rules(&rules);
         let request = match admitted {
             Ok(request) => request,
@@ -511,7 +501,7 @@ impl<T> Connection<T> {
             _ if without => Purpose::ServeWithout(request),
             Some(coding) => Purpose::Serve(request, coding),
             None => {
-                turn.service.refused(Some(request), HttpError::ContentCoding);
+                turn.service.refused(Some(request), HttpError::ContentCoding, &mut turn.burst);
                 self.refuse_by_head(HttpError::ContentCoding, form, head.content_length, expects_continue, turn);
                 return 0;
             }
@@ -624,10 +614,10 @@ impl<T> Connection<T> {
                 if coding == Coding::Identity {
                     turn.content_bytes += content.len();
                 }
-                turn.service.serve(request, content, respond)
+                turn.service.serve(request, content, respond, &mut turn.burst)
             }
             Err(error) => {
-                turn.service.refused(Some(request), error);
+                turn.service.refused(Some(request), error, &mut turn.burst);
                 respond.refuse(error)
             }
         };
@@ -641,7 +631,6 @@ impl<T> Connection<T> {
         }
         assert!(served.outcome != Outcome::Streamed, "an answer of unknown length is that of a deferred request");
         turn.answered += 1;
-        turn.held |= served.outcome == Outcome::Held;
         self.finish(form, unread);
     }
 }

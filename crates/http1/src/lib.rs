@@ -34,7 +34,7 @@ mod rules;
 mod status;
 
 pub use buffers::{Bounds, HttpContext};
-pub use connection::{Connection, Deadline, Disposition, Progress, Service};
+pub use connection::{Burst, Connection, Deadline, Disposition, Next, Progress, Service};
 pub use cors::{Cors, Origin, OriginError};
 pub use date::format_date;
 pub use error::{CONTENT_INDEX, HttpError, REASONS};

@@ -77,7 +77,6 @@ pub struct Served {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outcome {
     Done,
-    Held,
     Deferred,
     /// The head is written; pieces follow.
     Streamed,
@@ -85,16 +84,6 @@ pub(super) enum Outcome {
 
 impl Served {
     const DONE: Served = Served { outcome: Outcome::Done };
-
-    /// The answer is written, but must not leave before the log has reached the position that the service knows.
-    ///
-    /// # Panics
-    /// When the answer is not whole, as that of a deferred request is not.
-    #[inline]
-    pub fn held(self) -> Self {
-        assert!(matches!(self.outcome, Outcome::Done | Outcome::Held), "a deferred request has no answer to hold");
-        Served { outcome: Outcome::Held }
-    }
 }
 
 impl Responder<'_> {

@@ -8,7 +8,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::io::Write;
 
-use http1::{Bounds, Connection, Head, HttpContext, HttpError, Responder, Rules, Served, Service};
+use http1::{Bounds, Burst, Connection, Head, HttpContext, HttpError, Responder, Rules, Served, Service};
 
 thread_local! {
     /// Allocations and growths of this thread; the test harness has threads of its own.
@@ -57,8 +57,10 @@ struct Plain;
 
 impl Service for Plain {
     type AdmittedRequest = bool;
+    type Caller = ();
+    type BurstResult = ();
 
-    fn admit(&mut self, head: &Head<'_>, _: &mut Rules) -> Result<bool, HttpError> {
+    fn admit(&mut self, head: &Head<'_>, _: &mut Rules, _: &mut Burst<Self>) -> Result<bool, HttpError> {
         match head.path {
             "/limited" => Err(HttpError::RateLimited { retry_after_s: 1 }),
             path => Ok(path == "/invalid"),
@@ -69,7 +71,7 @@ impl Service for Plain {
         Ok(())
     }
 
-    fn serve(&mut self, invalid: bool, body: &[u8], respond: Responder<'_>) -> Served {
+    fn serve(&mut self, invalid: bool, body: &[u8], respond: Responder<'_>, _: &mut Burst<Self>) -> Served {
         if invalid {
             respond.refuse_content(&format_args!("metrics[{}] is \"bad\"", body.len()))
         } else {
@@ -77,7 +79,7 @@ impl Service for Plain {
         }
     }
 
-    fn refused(&mut self, _ticket: Option<bool>, _error: HttpError) {}
+    fn refused(&mut self, _ticket: Option<bool>, _error: HttpError, _burst: &mut Burst<Self>) {}
 }
 
 fn post(path: &str, fields: &str, body: &[u8]) -> Vec<u8> {
@@ -144,7 +146,7 @@ fn allocations(
     for _ in 0..20 {
         out.clear();
         for bytes in request.chunks(piece) {
-            let _ = connection.receive(bytes, &mut Plain, core, out);
+            let _ = connection.receive(bytes, (), &mut Plain, core, out);
         }
         assert!(out.ends_with(b"}"));
     }
@@ -171,7 +173,7 @@ fn a_whole_request_allocates_nothing_on_a_fresh_connection() {
     let request = post("/metrics", "", b"{}");
     let before = ALLOCATIONS.get();
     let mut connection = Connection::new();
-    let progress = connection.receive(&request, &mut Plain, &mut core, &mut out);
+    let progress = connection.receive(&request, (), &mut Plain, &mut core, &mut out);
     assert_eq!(progress.answered, 1);
     assert_eq!(connection.owned_bytes(), 0);
     assert_eq!(ALLOCATIONS.get() - before, 0);

@@ -3,7 +3,7 @@
 
 use super::{
     Chunked, Connection, DISCARD_BYTES_MAX, Disposition, Form, Framing, HeadScan, HttpContext, HttpError, Incoming,
-    Phase, Purpose, Responder, Service, Turn,
+    Phase, Progress, Purpose, Responder, Service, Turn,
 };
 
 impl<T> Connection<T> {
@@ -29,34 +29,34 @@ impl<T> Connection<T> {
     /// closes.
     pub fn timed_out<S: Service<AdmittedRequest = T>>(
         &mut self,
+        caller: S::Caller,
         service: &mut S,
         core: &mut HttpContext,
         out: &mut Vec<u8>,
-    ) -> Disposition {
-        self.break_off(HttpError::HeadTimeout, HttpError::BodyTimeout, service, core, out)
+    ) -> Progress<S::BurstResult> {
+        let turn = Turn::new(service, caller, core, out);
+        self.break_off(HttpError::HeadTimeout, HttpError::BodyTimeout, turn)
     }
 
     /// Gives the connection up for others: as [`Connection::timed_out`], with `error` in place of the 408.
     pub fn evict<S: Service<AdmittedRequest = T>>(
         &mut self,
         error: HttpError,
+        caller: S::Caller,
         service: &mut S,
         core: &mut HttpContext,
         out: &mut Vec<u8>,
-    ) -> Disposition {
-        self.break_off(error, error, service, core, out)
+    ) -> Progress<S::BurstResult> {
+        self.break_off(error, error, Turn::new(service, caller, core, out))
     }
 
     fn break_off<S: Service<AdmittedRequest = T>>(
         &mut self,
         in_head: HttpError,
         in_body: HttpError,
-        service: &mut S,
-        core: &mut HttpContext,
-        out: &mut Vec<u8>,
-    ) -> Disposition {
+        mut turn: Turn<'_, S>,
+    ) -> Progress<S::BurstResult> {
         let phase = std::mem::replace(&mut self.phase, Phase::Ended { after: Disposition::Close, drained: 0 });
-        let mut turn = Turn::new(service, core, out);
         match phase {
             Phase::Head(scan) if scan.has_begun() || !self.inbox.is_empty() => {
                 self.refuse_and_end(None, in_head, Form::default(), &mut turn);
@@ -67,7 +67,8 @@ impl<T> Connection<T> {
             Phase::Head(_) | Phase::Deferred(_) | Phase::Streaming(_) | Phase::Ended { .. } => {}
         }
         self.release(turn.core);
-        self.after()
+        let Turn { answered, out, burst, .. } = turn;
+        self.progress(answered, !out.is_empty(), false, true).with(burst.result)
     }
 
     /// The request that was admitted and will not be served any more: for the owner to count, when the connection ended
@@ -135,7 +136,7 @@ impl<T> Connection<T> {
         turn: &mut Turn<'_, S>,
     ) {
         let form = Form { close: true, ..form };
-        turn.service.refused(request, error);
+        turn.service.refused(request, error, &mut turn.burst);
         let _ = Responder { out: turn.out, date: &turn.core.date, form }.refuse(error);
         turn.answered += 1;
         self.finish(form, true);

@@ -1,6 +1,6 @@
 //! The budget of memory held for peers: what is asked for, what happens without any, and that the sums hold.
 
-use super::owner::{BODY_BYTES_MAX, Owner, chunked, post};
+use super::owner::{BODY_BYTES_MAX, Owner, chunked, disposition, post};
 use http1::Disposition;
 
 const GET: &[u8] = b"GET /m HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -70,7 +70,7 @@ fn what_came_before_the_gap_is_answered_and_then_503() {
 fn a_gap_behind_a_deferred_request_waits_for_its_answer() {
     let mut owner = with_memory(0);
     let (progress, _) = owner.receive(&post("/deferred", "", b"x"));
-    assert!(progress.deferred);
+    assert!(progress.next == http1::Next::AnswerDeferred);
     assert!(owner.connection.stash(GET, &mut owner.core));
     let mut out = Vec::new();
     let later = |respond: http1::Responder<'_>| respond.answer(http1::Status::Ok, "text/plain", b"later");
@@ -94,7 +94,8 @@ fn who_is_given_up_in_a_request_reads_why() {
     let evict = |owner: &mut Owner| {
         let mut out = Vec::new();
         let error = http1::HttpError::BodiesFull;
-        owner.after = owner.connection.evict(error, &mut owner.service, &mut owner.core, &mut out);
+        let progress = owner.connection.evict(error, (), &mut owner.service, &mut owner.core, &mut out);
+        owner.after = disposition(&progress);
         owner.sent.extend_from_slice(&out);
         (owner.after, owner.connection.owned_bytes())
     };

@@ -1,8 +1,8 @@
 //! A connection's owner, with a service that records what it is asked and answers by path.
 
 use http1::{
-    Bounds, Codings, Connection, Deadline, Disposition, ErrorBody, Head, HttpContext, HttpError, Method, Piece,
-    Progress, Responder, Rules, Served, Service, Status, format_date,
+    Bounds, Burst, Codings, Connection, Deadline, Disposition, ErrorBody, Head, HttpContext, HttpError, Method, Next,
+    Piece, Progress, Responder, Rules, Served, Service, Status, format_date,
 };
 
 pub const BODY_BYTES_MAX: usize = 100_000;
@@ -40,8 +40,10 @@ pub const POOR_BYTES: u64 = 20_000;
 
 impl Service for Recorder {
     type AdmittedRequest = String;
+    type Caller = ();
+    type BurstResult = bool;
 
-    fn admit(&mut self, head: &Head<'_>, rules: &mut Rules) -> Result<String, HttpError> {
+    fn admit(&mut self, head: &Head<'_>, rules: &mut Rules, _: &mut Burst<Self>) -> Result<String, HttpError> {
         let method = match head.method {
             Method::Get => "GET",
             Method::Head => "HEAD",
@@ -94,11 +96,14 @@ impl Service for Recorder {
         }
     }
 
-    fn serve(&mut self, request: String, body: &[u8], respond: Responder<'_>) -> Served {
+    fn serve(&mut self, request: String, body: &[u8], respond: Responder<'_>, burst: &mut Burst<Self>) -> Served {
         assert!(body.len() <= BODY_BYTES_MAX, "a body over the bound reached the service");
         self.events.push(Event::Body(body.to_vec()));
         match request.as_str() {
-            "/held" => respond.accepted(body.len()).held(),
+            "/held" => {
+                burst.result = true;
+                respond.accepted(body.len())
+            }
             "/deferred" | "/streamed" => {
                 self.deferred = request;
                 respond.defer()
@@ -111,7 +116,7 @@ impl Service for Recorder {
         }
     }
 
-    fn refused(&mut self, request: Option<String>, error: HttpError) {
+    fn refused(&mut self, request: Option<String>, error: HttpError, _: &mut Burst<Self>) {
         self.events.push(Event::Refused { reason: error.reason(), had_ticket: request.is_some() });
     }
 }
@@ -145,16 +150,16 @@ impl Owner {
     }
 
     /// One call of `receive`, and nothing else.
-    pub fn receive(&mut self, bytes: &[u8]) -> (Progress, Vec<u8>) {
+    pub fn receive(&mut self, bytes: &[u8]) -> (Progress<bool>, Vec<u8>) {
         let mut out = Vec::new();
-        let progress = self.connection.receive(bytes, &mut self.service, &mut self.core, &mut out);
-        self.note(progress);
+        let progress = self.connection.receive(bytes, (), &mut self.service, &mut self.core, &mut out);
+        self.note(&progress);
         (progress, out)
     }
 
-    fn note(&mut self, progress: Progress) {
+    fn note<R>(&mut self, progress: &Progress<R>) {
         self.deadline = progress.deadline.or(self.deadline);
-        self.after = progress.after;
+        self.after = disposition(progress);
     }
 
     /// Delivers bytes; every answer is sent at once, and a deferred one is given at once.
@@ -174,7 +179,7 @@ impl Owner {
             if self.after == Disposition::KeepOpen {
                 let (progress, out) = self.receive(bytes);
                 self.outstanding = out;
-                if self.outstanding.is_empty() || progress.deferred {
+                if self.outstanding.is_empty() || progress.next == Next::AnswerDeferred {
                     self.settle(progress);
                 }
             }
@@ -185,37 +190,41 @@ impl Owner {
         if self.after == Disposition::KeepOpen {
             let (progress, out) = self.receive(b"");
             self.outstanding = out;
-            if progress.deferred {
+            if progress.next == Next::AnswerDeferred {
                 self.settle(progress);
             }
         }
     }
 
     /// Sends until nothing is left to be done.
-    fn settle(&mut self, mut progress: Progress) {
+    fn settle(&mut self, mut progress: Progress<bool>) {
         loop {
             self.sent.append(&mut self.outstanding);
-            if progress.deferred {
-                assert_eq!(progress.after, Disposition::KeepOpen);
+            if progress.next == Next::AnswerDeferred {
+                assert_eq!(disposition(&progress), Disposition::KeepOpen);
                 let streamed = self.service.deferred == "/streamed";
-                progress =
+                let late =
                     self.connection.answer_deferred(&self.core, &mut self.outstanding, |respond| match streamed {
                         true => respond.stream("text/plain"),
                         false => respond.answer(Status::Ok, "text/plain", b"later"),
                     });
-                self.note(progress);
-            } else if progress.streaming {
+                progress = late.with(false);
+                self.note(&progress);
+            } else if progress.next == Next::Stream {
                 for content in STREAMED_PIECES {
                     self.sent.extend_from_slice(&self.connection.piece(piece(content)));
                 }
                 let (bytes, last) = self.connection.last_piece(piece(STREAMED_LAST));
                 self.sent.extend_from_slice(&bytes);
-                self.note(last);
-                progress = last;
+                self.note(&last);
+                progress = last.with(false);
             } else if progress.more {
-                assert_eq!(progress.after, Disposition::KeepOpen);
+                assert_eq!(disposition(&progress), Disposition::KeepOpen);
                 let (next, out) = self.receive(b"");
-                assert!(next.answered > 0 || next.deferred || !next.more, "no progress, and more to do");
+                assert!(
+                    next.answered > 0 || next.next == Next::AnswerDeferred || !next.more,
+                    "no progress, and more to do"
+                );
                 self.outstanding = out;
                 progress = next;
             } else {
@@ -251,6 +260,15 @@ impl Owner {
     pub fn reasons(&self) -> Vec<&'static str> {
         let reason = |event: &Event| if let Event::Refused { reason, .. } = event { Some(*reason) } else { None };
         self.service.events.iter().filter_map(reason).collect()
+    }
+}
+
+/// What follows the sending of what a call has appended.
+pub fn disposition<R>(progress: &Progress<R>) -> Disposition {
+    match progress.next {
+        Next::Send(after) => after,
+        Next::Close => Disposition::Close,
+        Next::AwaitInput | Next::Resume | Next::AnswerDeferred | Next::Stream => Disposition::KeepOpen,
     }
 }
 

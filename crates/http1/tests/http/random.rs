@@ -40,7 +40,7 @@ fn survive_with(mut owner: Owner, bytes: &[u8], cuts: &[usize], late: bool) -> R
     owner.finish();
     if owner.after == Disposition::KeepOpen {
         let mut out = Vec::new();
-        let _ = owner.connection.timed_out(&mut owner.service, &mut owner.core, &mut out);
+        let _ = owner.connection.timed_out((), &mut owner.service, &mut owner.core, &mut out);
         owner.sent.extend_from_slice(&out);
     }
     owner.connection.release(&mut owner.core);

@@ -1,8 +1,8 @@
 //! What happens over several requests or several calls: order, fairness, holding, deferring, interim answers, clocks.
 
-use super::owner::{BODY_BYTES_MAX, Event, Owner, chunked, gzip, piece, post, whole};
+use super::owner::{BODY_BYTES_MAX, Event, Owner, chunked, disposition, gzip, piece, post, whole};
 use http1::limits::{CONTENT_BYTES_PER_TURN_MAX, INBOX_BYTES_MAX, LINGER_BYTES_MAX, REQUESTS_PER_TURN_MAX};
-use http1::{Connection, Deadline, Disposition, Status};
+use http1::{Connection, Deadline, Disposition, Next, Status};
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
@@ -69,28 +69,28 @@ fn refusals_count_towards_the_bound_of_a_turn() {
 fn one_held_answer_holds_its_burst_and_does_not_end_it() {
     let mut owner = Owner::new();
     let (progress, out) = owner.receive(&[GET, &post("/held", "", b"x"), GET].concat());
-    assert_eq!((progress.answered, progress.held), (3, true));
+    assert_eq!((progress.answered, progress.result), (3, true));
     assert_eq!(String::from_utf8(out).unwrap().matches("200 OK").count(), 3);
     let (progress, _) = owner.receive(GET);
-    assert!(!progress.held);
+    assert!(!progress.result);
 }
 
 #[test]
 fn nothing_is_parsed_behind_a_deferred_request() {
     let mut owner = Owner::new();
     let (progress, out) = owner.receive(&[GET, &post("/deferred", "", b"x"), GET].concat());
-    assert_eq!((progress.answered, progress.deferred, progress.more), (1, true, true));
+    assert_eq!((progress.answered, progress.next, progress.more), (1, Next::AnswerDeferred, true));
     assert_eq!(progress.deadline, None);
     assert_eq!(String::from_utf8(out).unwrap().matches("200 OK").count(), 1);
     let (progress, out) = owner.receive(GET);
-    assert!(progress.deferred && out.is_empty());
+    assert!(progress.next == Next::AnswerDeferred && out.is_empty());
     assert!(!owner.connection.stash(GET, &mut owner.core));
 
     let mut out = Vec::new();
     let progress = owner
         .connection
-        .answer_deferred(&owner.core, &mut out, |respond| respond.answer(Status::Ok, "text/plain", b"later").held());
-    assert_eq!((progress.answered, progress.held, progress.deferred, progress.more), (1, true, false, true));
+        .answer_deferred(&owner.core, &mut out, |respond| respond.answer(Status::Ok, "text/plain", b"later"));
+    assert_eq!((progress.answered, progress.next, progress.more), (1, Next::Send(Disposition::KeepOpen), true));
     assert!(out.ends_with(b"later"));
     let (progress, _) = owner.receive(b"");
     assert_eq!((progress.answered, progress.more), (3, false));
@@ -149,18 +149,18 @@ fn head_of_an_answer_of_unknown_length_is_all_there_is() {
 fn nothing_is_parsed_behind_an_answer_that_has_only_begun() {
     let mut owner = Owner::new();
     let (progress, _) = owner.receive(&[&post("/streamed", "", b"x"), GET].concat());
-    assert!(progress.deferred && progress.more);
+    assert!(progress.next == Next::AnswerDeferred && progress.more);
     let mut out = Vec::new();
     let progress = owner.connection.answer_deferred(&owner.core, &mut out, |respond| respond.stream("text/plain"));
-    assert_eq!((progress.answered, progress.deferred, progress.streaming, progress.more), (1, false, true, false));
-    assert_eq!((progress.after, progress.deadline), (Disposition::KeepOpen, None));
+    assert_eq!((progress.answered, progress.next, progress.more), (1, Next::Stream, false));
+    assert_eq!(progress.deadline, None);
     let (progress, more_out) = owner.receive(GET);
-    assert!(progress.streaming && progress.more && more_out.is_empty());
+    assert!(progress.next == Next::Stream && progress.more && more_out.is_empty());
     assert!(!owner.connection.stash(GET, &mut owner.core));
     assert_eq!(owner.connection.piece(piece(b"x")), b"0001\r\nx\r\n");
     let (bytes, progress) = owner.connection.last_piece(piece(b""));
     assert_eq!(bytes, b"0\r\n\r\n");
-    assert_eq!((progress.answered, progress.streaming, progress.more), (0, false, true));
+    assert_eq!((progress.answered, progress.next, progress.more), (0, Next::Send(Disposition::KeepOpen), true));
     assert_eq!(progress.deadline, Some(Deadline::Head));
     let (progress, _) = owner.receive(b"");
     assert_eq!((progress.answered, progress.more), (3, false));
@@ -173,7 +173,10 @@ fn an_answer_that_has_begun_has_no_clock_of_this_room_and_gives_its_memory_back(
     let _ = owner.connection.answer_deferred(&owner.core, &mut Vec::new(), |respond| respond.stream("text/plain"));
     let _ = owner.connection.stash(GET, &mut owner.core);
     let mut out = Vec::new();
-    assert_eq!(owner.connection.timed_out(&mut owner.service, &mut owner.core, &mut out), Disposition::Close);
+    assert_eq!(
+        disposition(&owner.connection.timed_out((), &mut owner.service, &mut owner.core, &mut out)),
+        Disposition::Close
+    );
     assert!(out.is_empty() && owner.service.events.len() == 2, "{:?}", owner.service.events);
     assert_eq!(owner.connection.owned_bytes(), 0);
 }
@@ -188,7 +191,7 @@ fn draining_that_begins_before_a_streamed_answer_ends_its_connection_and_after_i
         let _ = owner.connection.answer_deferred(&owner.core, &mut out, |respond| respond.stream("text/plain"));
         owner.core.draining = true;
         let (_, progress) = owner.connection.last_piece(piece(b"x"));
-        assert_eq!(progress.after, after);
+        assert_eq!(disposition(&progress), after);
         assert_eq!(String::from_utf8(out).unwrap().contains("\r\nConnection: close\r\n"), before);
     }
 }
@@ -208,7 +211,7 @@ fn continue_is_sent_when_the_body_has_not_begun() {
     let mut owner = Owner::new();
     let (progress, out) = owner.receive(head);
     assert_eq!(out, CONTINUE);
-    assert_eq!((progress.answered, progress.held, progress.deadline), (0, false, Some(Deadline::Body)));
+    assert_eq!((progress.answered, progress.result, progress.deadline), (0, false, Some(Deadline::Body)));
     owner.deliver(body);
     assert_eq!(owner.bodies(), [b"hello"]);
     assert_eq!(owner.statuses(), [200]);
@@ -292,7 +295,7 @@ fn draining_that_begins_while_a_request_is_deferred_ends_the_connection_too() {
     owner.core.draining = true;
     let mut out = Vec::new();
     let progress = owner.connection.answer_deferred(&owner.core, &mut out, |respond| respond.accepted(1));
-    assert_eq!(progress.after, Disposition::Close);
+    assert_eq!(disposition(&progress), Disposition::Close);
     assert!(String::from_utf8(out).unwrap().contains("\r\nConnection: close\r\n"));
 }
 
@@ -350,13 +353,17 @@ fn timeouts_in_every_phase() {
             Disposition::Linger,
             &["body_timeout"],
         ),
-        (b"POST /limited HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n", &[429], Disposition::Linger, &[]),
+        (b"POST /limited HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n", &[429], Disposition::Close, &[]),
         (b"GET / HTTP/1.1\r\n\r\n", &[400], Disposition::Close, &["host_missing"]),
     ];
     for (bytes, statuses, after, reasons) in cases {
         let mut owner = whole(bytes);
         let mut out = Vec::new();
-        assert_eq!(owner.connection.timed_out(&mut owner.service, &mut owner.core, &mut out), after, "{bytes:?}");
+        assert_eq!(
+            disposition(&owner.connection.timed_out((), &mut owner.service, &mut owner.core, &mut out)),
+            after,
+            "{bytes:?}"
+        );
         owner.sent.extend_from_slice(&out);
         assert_eq!(owner.statuses(), statuses, "{bytes:?}");
         assert_eq!(owner.reasons(), reasons, "{bytes:?}");

@@ -1,0 +1,75 @@
+//! What a call of a connection has done and decided, and what its owner does next.
+
+#[cfg(doc)]
+use super::Connection;
+
+/// What the owner of a connection does next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// Wait for input: nothing is to be sent.
+    AwaitInput,
+    /// Call [`Connection::receive`] without bytes, when other connections have had their turn.
+    Resume,
+    /// Send `out`, and then as this says.
+    Send(Disposition),
+    /// Get the response to the last request, which the service has deferred, and call
+    /// [`Connection::answer_deferred`]. Responses to the requests before it may be in `out`.
+    AnswerDeferred,
+    /// Send `out`, with which the response has begun, then what [`Connection::piece`] makes of each piece, and at last
+    /// of the last.
+    Stream,
+    /// Close the connection: nothing is to be sent.
+    Close,
+}
+
+/// What is to be done with the connection once the answers appended so far have been sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Disposition {
+    /// Go on: [`Connection::receive`].
+    KeepOpen,
+    /// Close it.
+    Close,
+    /// End the write side, and give what still arrives to [`Connection::drain`]: closing with bytes unread would reset
+    /// the connection, and the peer might lose the answer.
+    Linger,
+}
+
+/// Which clock runs while the connection waits for its peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deadline {
+    /// Between requests.
+    Idle,
+    /// In a head; counts from its first byte.
+    Head,
+    /// In a body; counts from the end of the head.
+    Body,
+}
+
+/// What one call did, and what the owner has to know: everything that was decided in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub struct Progress<R> {
+    /// Requests answered into `out`. (`100 Continue` may have been appended as well: whatever is in `out` is to be sent.)
+    pub answered: usize,
+    /// What the service has decided about the requests, such as what their responses wait for.
+    pub result: R,
+    /// What the owner does next.
+    pub next: Next,
+    /// The burst ended at the bound of a turn, or at a deferred request, and input is left that was not looked at.
+    pub more: bool,
+    /// What it took, in bytes of content: those of bodies, as they came and decompressed, and some for each request.
+    pub work_bytes: usize,
+    /// The inbox is over its bound: pause receiving until a `Progress` says otherwise.
+    pub pause: bool,
+    /// The clock to start afresh; `None`: leave the one that runs. While a request is deferred, and once the connection
+    /// has ended, no clock of this crate runs.
+    pub deadline: Option<Deadline>,
+}
+
+impl Progress<()> {
+    /// The same, with what the service has decided.
+    pub fn with<R>(self, result: R) -> Progress<R> {
+        let Self { answered, result: (), next, more, work_bytes, pause, deadline } = self;
+        Progress { answered, result, next, more, work_bytes, pause, deadline }
+    }
+}

@@ -64,12 +64,14 @@ mod appender;
 mod boot;
 mod directory;
 mod file;
+mod follow;
 mod group_commit;
 mod high_watermark;
 mod histogram;
 pub mod limits;
 mod lock;
 pub mod os;
+mod position;
 mod recovery;
 pub mod ring;
 mod rotation;
@@ -89,10 +91,12 @@ pub use appender::Appender;
 pub use boot::Boot;
 pub use directory::{LOCK_NAME, OpenError, Opened, STATE_NAME, open, open_file, read_state};
 pub use file::{DiskFile, LogFile, RotateError, Rotated};
+pub use follow::{FollowError, Follower, Start};
 pub use group_commit::GroupCommit;
 pub use high_watermark::Published;
 pub use histogram::{AtomicHistogram, HistogramSnapshot};
 pub use lock::{DirectoryLock, Holder, holder};
+pub use position::{LogPosition, NotAPosition, SegmentId};
 pub use recovery::{
     Cut, CutReason, Previous, RecoveryReport, create_set_aside, end_of_last_line, recover, whole_bytes,
 };

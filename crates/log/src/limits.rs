@@ -95,3 +95,5 @@ pub const WARNING_INTERVAL_NS: u64 = 1_000_000_000;
 /// log2 of the bytes that the window of a compressed segment's frame may require. 8 MiB, over the largest that
 /// [`SEGMENT_ZSTD_LEVEL`] produces.
 pub const SEGMENT_ZSTD_WINDOW_LOG_MAX: u32 = 23;
+/// Attempts of a reader by position to list the segments while rotations come between.
+pub const FOLLOW_TRIES_MAX: usize = 100;

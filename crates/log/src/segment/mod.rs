@@ -6,6 +6,7 @@
 //! | `metrics-20260102T030405.678Z.jsonl` | a sealed segment; the time is that of its sealing, and names sort by it |
 //! | `metrics-20260102T030405.678Z.jsonl.zst` | the same, compressed: a zstd frame per block, `zstd -d` reads it |
 //! | `metrics-20260102T030405.678Z.index.json` | its sidecar: counts, times, checksums and names, block by block |
+//! | `metricstream.retired` | the name of the newest segment that retention has deleted |
 //! | `*.tmp` | a file that is being made; useless after a crash |
 //!
 //! A sealed segment never changes: its lines are those of the active segment as they were, in their order. Where a
@@ -27,6 +28,7 @@ mod maintenance;
 mod name;
 mod open;
 mod retention;
+mod retired;
 mod sidecar;
 mod status;
 
@@ -40,6 +42,7 @@ pub use maintenance::{DirectoryWatch, Maintenance, MaintenanceBell, MaintenanceS
 pub use name::{ACTIVE_NAME, SegmentFile, SegmentName, stamp};
 pub use open::open_regular;
 pub use retention::{Retention, retire};
+pub use retired::{RETIRED_NAME, newest_retired};
 pub use sidecar::{Block, Frame, Sidecar};
 pub use status::MaintenanceStatus;
 

@@ -1,6 +1,7 @@
 //! Retention: selecting the segments to delete, and deleting one. Their age comes from `age`. Retention by bytes uses
 //! no clock.
 
+use super::retired::record_retired;
 use super::{Catalog, Segment, SegmentFile, SegmentName};
 use crate::os::dirent::sync_directory;
 use std::{fs, io, path::Path, time::Duration};
@@ -41,6 +42,8 @@ impl Retention {
 /// # Errors
 /// A file cannot be deleted. Those before it are deleted.
 pub fn retire(directory: &Path, name: SegmentName) -> io::Result<()> {
+    // A full disk must not keep a segment from being deleted.
+    let _ = record_retired(directory, name);
     for file in [SegmentFile::Compressed, SegmentFile::Plain, SegmentFile::Sidecar] {
         match fs::remove_file(directory.join(name.file(file))) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

@@ -61,9 +61,11 @@ fn path(directory: &TempDir, number: i64, file: SegmentFile) -> std::path::PathB
 }
 
 /// Every file of a directory, and what is in it.
+/// The files, without the record of what was deleted.
 fn files(directory: &Path) -> BTreeMap<String, Vec<u8>> {
     let entries = fs::read_dir(directory).unwrap().map(Result::unwrap);
-    let files = entries.filter(|entry| entry.file_type().unwrap().is_file());
+    let is_counted = |entry: &fs::DirEntry| entry.file_type().unwrap().is_file() && entry.file_name() != RETIRED_NAME;
+    let files = entries.filter(is_counted);
     files.map(|entry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap())).collect()
 }
 

@@ -17,6 +17,7 @@ mod telemetry;
 #[cfg(test)]
 mod tests;
 
+use crate::forward::ForwardConfig;
 use crate::proxy::{ForwardedHeader, TrustedProxies};
 use http1::Cors;
 use log::AckLevel;
@@ -95,6 +96,8 @@ pub struct Config {
     pub log_format: LogFormat,
     /// Export by OTLP.
     pub telemetry: Telemetry,
+    /// The receivers that the log is forwarded to.
+    pub forwards: Vec<ForwardConfig>,
 }
 
 impl Config {

@@ -6,6 +6,7 @@ pub mod limits;
 pub mod cli;
 pub mod config;
 pub mod doctor;
+pub mod forward;
 pub mod listening;
 pub mod logging;
 mod memory;

@@ -323,6 +323,47 @@ pub const QUERY_NICE: i32 = 19;
 /// How long a stop waits for query threads once all connections are gone: they look at their flag for each block.
 pub const QUERY_STOP_WAIT: Duration = Duration::from_secs(2);
 
+// ---- forwarding ----------------------------------------------------------------------------------------------------
+
+/// Receivers that `--forward` takes: each has a thread and reads the whole log.
+pub const FORWARDS_MAX: usize = 16;
+/// Bytes of a forward's name: a file name with what is around it, and a label.
+pub const FORWARD_NAME_BYTES_MAX: usize = 100;
+/// Samples of one request, at most: as many as Prometheus' own sender sends by default.
+pub const FORWARD_BATCH_SAMPLES: usize = 2_000;
+/// Time from a line to the request that carries it, while a forward keeps up: what is written meanwhile goes together.
+pub const FORWARD_BATCH_AGE: Duration = Duration::from_secs(1);
+/// Bytes of the log that are read at once: some batches.
+pub const FORWARD_READ_BYTES: usize = MIB;
+/// Time that one request may take, from connecting to the end of the response.
+pub const FORWARD_REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// Time that connecting to one address may take.
+pub const FORWARD_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Time after which a thread that waits for a receiver looks whether the server stops.
+pub const FORWARD_WAIT_SLICE: Duration = Duration::from_millis(100);
+/// The first wait before a request is repeated; the next is twice as long.
+pub const FORWARD_BACK_OFF_MIN: Duration = Duration::from_millis(30);
+/// The longest wait before a request is repeated.
+pub const FORWARD_BACK_OFF_MAX: Duration = Duration::from_secs(5);
+/// The longest wait that a receiver can ask for by Retry-After.
+pub const FORWARD_RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
+/// Bytes of a response that are read; the rest costs the connection.
+pub const FORWARD_RESPONSE_BYTES_MAX: usize = 64 * KIB;
+/// Header fields of a response: twice as many as receivers behind two proxies send.
+pub const FORWARD_RESPONSE_HEADERS_MAX: usize = 64;
+/// Bytes of a response that are logged.
+pub const FORWARD_TEXT_BYTES_MAX: usize = 512;
+/// Time between two writes of a cursor while batches are delivered one after another: what a crash repeats, at most.
+pub const FORWARD_CURSOR_INTERVAL: Duration = Duration::from_secs(1);
+/// Time between two counts of the backlog, each of which lists the directory.
+pub const FORWARD_COUNT_INTERVAL: Duration = Duration::from_secs(2);
+/// Time between two warnings of one kind.
+pub const FORWARD_WARN_INTERVAL: Duration = Duration::from_secs(60);
+/// How much a forward yields to threads that serve (nice(2)).
+pub const FORWARD_NICE: i32 = 10;
+/// How long a stop waits for forwards: longer than connecting to one address takes.
+pub const FORWARD_STOP_WAIT: Duration = Duration::from_secs(3);
+
 // ---- doctor --------------------------------------------------------------------------------------------------------
 
 /// Bytes read of any one file of /proc or /sys; the longest, mountinfo, has some 100 bytes a mount.

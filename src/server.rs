@@ -25,6 +25,7 @@ mod threads;
 
 use crate::{
     config::{Compression, Config},
+    forward::Forwards,
     limits,
     listening::SocketFiles,
     query_pool::{LogEngine, Pool, PoolSetup},
@@ -77,6 +78,7 @@ fn no_descriptor(error: &io::Error) -> ServerError {
 pub struct Server {
     log: Arc<LogStatus>,
     maintenance: Maintenance,
+    forwards: Forwards,
     lock: Arc<DirectoryLock>,
     listens_at: String,
     socket_files: SocketFiles,
@@ -111,6 +113,7 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
     // Late: a start that fails after this has opened the log, and counts as an unclean shutdown.
     let (storage, log) = Storage::open(config, &reactor_ends.doorbells, clock)?;
     let facts = facts(config, started, &network, &storage.report);
+    let forwards = start_forwards(config, &storage, &log.status)?;
     let observer = Observer::new(ObserverSetup {
         questions,
         reactors: mailboxes.iter().map(|mailbox| Arc::new(mailbox.clone()) as _).collect(),
@@ -121,6 +124,7 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
         exported,
         figures,
         queries: Arc::clone(&shared.queries),
+        forwards: forwards.status(),
         draining: Arc::clone(&shared.draining),
         stats_interval: config.stats_interval,
         sd_notify: sd_notify.clone(),
@@ -154,6 +158,7 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
     Ok(Server {
         log,
         maintenance: storage.maintenance,
+        forwards,
         lock: storage.lock,
         listens_at: network.listens_at,
         socket_files: network.socket_files,
@@ -245,6 +250,12 @@ fn start_observer(observer: Observer) -> Result<JoinHandle<()>, ServerError> {
     thread.spawn(move || observer.run()).map_err(|error| cannot_spawn("observer", &error))
 }
 
+/// Starts the forwards of the log.
+fn start_forwards(config: &Config, storage: &Storage, log: &Arc<LogStatus>) -> Result<Forwards, ServerError> {
+    Forwards::start(&config.forwards, &storage.lock.lasting_path(), log)
+        .map_err(|error| error!("cannot start the threads of forwards: {error}"))
+}
+
 /// Starts the query threads.
 fn start_queries(shared: &Shared, source: Source) -> Result<Pool, ServerError> {
     let config = &shared.config;
@@ -325,6 +336,8 @@ impl Server {
         if !self.queries.stop() {
             tracing::warn!("a query did not end within {:?} of its connection", limits::QUERY_STOP_WAIT);
         }
+        // What a forward has not delivered is in the log, for the next start.
+        self.forwards.stop();
         self.maintenance.stop();
         drop(self.socket_files);
         // From here on another server may use the directory.

@@ -13,6 +13,7 @@ use super::{
     protocols::{OtlpNames, OverRateStatus},
 };
 use crate::{
+    forward::ForwardOption,
     proxy::{ForwardedHeader, TrustedProxy},
     trace::Protocol,
 };
@@ -34,6 +35,7 @@ const PROTOCOLS: &str = "Protocols";
 const TIMEOUTS: &str = "Timeouts";
 const LOG: &str = "Log";
 const ROTATION: &str = "Rotation and retention";
+const FORWARDING: &str = "Forwarding";
 const QUERIES: &str = "Queries";
 const OBSERVATION: &str = "Observation";
 const TELEMETRY: &str = "OpenTelemetry";
@@ -321,6 +323,15 @@ pub struct Arguments {
     /// nothing: see RELIABILITY.md.
     #[arg(long, env = "METRICSTREAM_RETAIN_AGE", value_name = "TIME", help_heading = ROTATION)]
     pub retain_age: Option<Text<Span>>,
+    /// URLs of Prometheus remote write receivers that the log is forwarded to; repeatable [default: none]
+    ///
+    /// For example http://127.0.0.1:9090/api/v1/write. Repeat the option or separate values with commas, 16 at most.
+    /// Each receives what is stored from then on by remote write 1.0, at least once and in order; while it is away,
+    /// its place in the log is kept in the data directory (forward-NAME.state). Tables [[forward]] of the
+    /// configuration file also set a name, header fields, and a start at the beginning of the log. See
+    /// docs/forwarding.md.
+    #[arg(long, env = "METRICSTREAM_FORWARD", value_name = "URL", value_delimiter = ',', help_heading = FORWARDING)]
+    pub forward: Option<Vec<ForwardOption>>,
     /// Threads that run queries; 0 disables queries [default: one for 4 cores, at least 2]
     ///
     /// From 0 to 256. A query also uses threads that are idle. Up to 64 queries wait for a thread, up to 32 per client;
@@ -472,6 +483,7 @@ impl Arguments {
             compress,
             retain_size,
             retain_age,
+            forward,
             query_threads,
             query_cores,
             query_timeout,

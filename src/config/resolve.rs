@@ -10,7 +10,7 @@ use super::{
     telemetry::{Telemetry, Typed},
 };
 use crate::{
-    limits,
+    forward, limits,
     proxy::{ForwardedHeader, TrustedProxies, TrustedProxy},
 };
 use http1::{Cors, Origin};
@@ -100,6 +100,7 @@ impl Arguments {
             stats_interval: (!stats_interval.is_zero()).then_some(stats_interval),
             log_format: self.log_format.unwrap_or_default(),
             telemetry,
+            forwards: forward::resolve(self.forward.unwrap_or_default()).map_err(ConfigError)?,
         })
     }
 

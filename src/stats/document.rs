@@ -6,7 +6,10 @@ use super::{
     exposition::in_units,
     observer::{LimiterFigures, Snapshot},
 };
-use crate::{logging, stats::Outcome};
+use crate::{
+    logging,
+    stats::{ForwardStatus, Outcome, RefusedBy},
+};
 use http1::{REASONS, Status};
 use log::os::dirent;
 use metric::{Reject, Skip};
@@ -173,6 +176,27 @@ fn traces(snapshot: &Snapshot<'_>) -> Value {
     })
 }
 
+fn forwards(snapshot: &Snapshot<'_>) -> Value {
+    let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let one = |status: &ForwardStatus| {
+        json!({
+            "name": status.name,
+            "delivered": read(&status.delivered),
+            "requests": read(&status.requests),
+            "refused_by": by_label(RefusedBy::ALL.iter().map(|by| by.label()), &status.refused.each_ref().map(read)),
+            "superseded": read(&status.superseded),
+            "foreign_lines": read(&status.foreign_lines),
+            "retries": read(&status.retries),
+            "gaps": read(&status.gaps),
+            "cursor_failures": read(&status.cursor_failures),
+            "bytes_behind": read(&status.bytes_behind),
+            "seconds_behind": status.seconds_behind(),
+            "last_error": status.last_error(),
+        })
+    };
+    snapshot.forwards.iter().map(|status| one(status)).collect()
+}
+
 fn queries(snapshot: &Snapshot<'_>) -> Value {
     let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let queries = snapshot.queries;
@@ -326,6 +350,7 @@ pub fn document(snapshot: &Snapshot<'_>) -> Vec<u8> {
     });
     // Not in it: the macro goes no deeper.
     document["queries"] = queries(snapshot);
+    document["forwards"] = forwards(snapshot);
     document["protocols"] = protocols(counters);
     document["metrics_rejected_alone_by"] =
         by_label(Reject::ALL.iter().map(|reason| reason.label()), &counters.metrics_rejected_alone);

@@ -7,7 +7,10 @@ use super::{
     observer::Snapshot,
     process::Process,
 };
-use crate::{limits, logging, stats::Outcome};
+use crate::{
+    limits, logging,
+    stats::{ForwardStatus, Outcome, RefusedBy},
+};
 use Kind::{Counter, Gauge, Histogram, Info};
 use http1::{REASONS, Status};
 use log::{LogHealth, os::dirent};
@@ -27,6 +30,7 @@ pub fn collect(snapshot: &Snapshot<'_>) -> Exposition {
     limiter(&mut exposition, snapshot);
     reactors(&mut exposition, snapshot);
     memory(&mut exposition, snapshot);
+    forwards(&mut exposition, snapshot);
     tracing(&mut exposition, snapshot);
     process(&mut exposition, snapshot);
     exposition
@@ -428,6 +432,53 @@ fn process(to: &mut Exposition, snapshot: &Snapshot<'_>) {
     ] {
         if let Some(value) = value {
             to.single(name, Gauge, help, value);
+        }
+    }
+}
+
+fn forwards(to: &mut Exposition, snapshot: &Snapshot<'_>) {
+    let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+    if snapshot.forwards.is_empty() {
+        return;
+    }
+    type Count = fn(&ForwardStatus) -> &AtomicU64;
+    let counts: [(&'static str, Kind, &str, Count); 8] = [
+        ("metricstream_forward_samples", Counter, "Samples that a receiver acknowledged.", |of| &of.delivered),
+        ("metricstream_forward_requests", Counter, "Requests that a receiver acknowledged.", |of| &of.requests),
+        (
+            "metricstream_forward_superseded",
+            Counter,
+            "Samples replaced in their request by a later one of the same series and millisecond.",
+            |of| &of.superseded,
+        ),
+        ("metricstream_forward_foreign_lines", Counter, "Lines that are not lines of the log.", |of| &of.foreign_lines),
+        ("metricstream_forward_retries", Counter, "Attempts to send a request that failed.", |of| &of.retries),
+        ("metricstream_forward_gaps", Counter, "Times that the log no longer held what was to be sent next.", |of| {
+            &of.gaps
+        }),
+        ("metricstream_forward_cursor_failures", Counter, "Failures to write a forward's place in the log.", |of| {
+            &of.cursor_failures
+        }),
+        (
+            "metricstream_forward_behind_bytes",
+            Gauge,
+            "Bytes of the log that a receiver does not have yet, as they are on disk.",
+            |of| &of.bytes_behind,
+        ),
+    ];
+    for (name, kind, help, count) in counts {
+        let family = to.family(name, kind, help);
+        snapshot.forwards.iter().for_each(|status| family.labelled("forward", &status.name, read(count(status))));
+    }
+    let help = "Seconds since a receiver had everything that was written.";
+    let family = to.family("metricstream_forward_behind_seconds", Gauge, help);
+    snapshot.forwards.iter().for_each(|status| family.labelled("forward", &status.name, status.seconds_behind()));
+    let help = "Samples that a receiver refused and that are not sent again, by reason.";
+    let family = to.family("metricstream_forward_refused_samples", Counter, help);
+    for status in snapshot.forwards {
+        for (reason, count) in RefusedBy::ALL.iter().zip(&status.refused) {
+            let labels = format!("forward=\"{}\",reason=\"{}\"", status.name, reason.label());
+            family.sample(&labels, read(count));
         }
     }
 }

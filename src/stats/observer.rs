@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     limits, memory,
+    stats::ForwardStatus,
     systemd::{LivenessCheck, LivenessSample, SdNotify},
 };
 use crossbeam_channel::{Receiver, RecvTimeoutError};
@@ -111,6 +112,8 @@ pub struct ObserverSetup {
     pub figures: Option<FiguresOut>,
     /// Counters of queries.
     pub queries: Arc<QueryStatus>,
+    /// Counters of forwards.
+    pub forwards: Vec<Arc<ForwardStatus>>,
     /// True once shutdown has begun.
     pub draining: Arc<AtomicBool>,
     /// Interval at which statistics are logged; `None` means never.
@@ -167,6 +170,7 @@ pub(super) struct Snapshot<'a> {
     pub maintenance: &'a MaintenanceStatus,
     pub exported: &'a ExportStatus,
     pub queries: &'a QueryStatus,
+    pub forwards: &'a [Arc<ForwardStatus>],
     pub draining: bool,
     pub process: Process,
 }
@@ -424,6 +428,7 @@ impl Observer {
             maintenance: &setup.maintenance,
             exported: &setup.exported,
             queries: &setup.queries,
+            forwards: &setup.forwards,
             draining: self.is_draining(),
             process: Process::read(),
         }

@@ -27,6 +27,7 @@ mod crowd;
 mod damaged;
 mod documents;
 mod failing_disk;
+mod forward;
 mod full_disk;
 mod http_rules;
 mod lifecycle;

@@ -18,6 +18,7 @@
 //! The type of a series is that of its metadata in 2.0. Without it, a name that ends in `_total` is a counter, and any
 //! other a gauge. A native histogram becomes its classic series.
 
+pub mod encode;
 mod histogram;
 mod labels;
 mod v1;

@@ -10,6 +10,11 @@
 //! | `20260102T030405.678Z:4096` | byte 4096 of the sealed segment `metrics-20260102T030405.678Z` |
 //! | `after-20260102T030405.678Z:4096` | byte 4096 of the segment that was begun when that one was sealed |
 //! | `first:4096` | byte 4096 of the segment before which none was sealed |
+//!
+//! What retention deletes is recorded (`metricstream.retired`), so a position in a deleted segment is reported as gone.
+//! Of what is changed by hand nothing is recorded: a log that was moved away (logrotate) takes its positions with it,
+//! and its successor has the same identity. A position is then refused if it is behind the end or inside a line of the
+//! new file, and otherwise is one of that file. Let the server seal and delete segments where positions are used.
 
 use crate::segment::{SegmentFile, SegmentName};
 use std::{fmt, str::FromStr};

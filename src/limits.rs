@@ -71,6 +71,11 @@ pub const CLIENTS_CAP: usize = 16 * 1024 * 1024;
 /// Cap of `--reactors`: the writer gathers every ring in one writev(2) of at most IOV_MAX = 1,024 pieces, two a ring.
 pub const REACTORS_CAP: usize = 256;
 const _: () = assert!(2 * REACTORS_CAP <= 1_024);
+/// Seconds for which an address that is in use is tried again at the start: the sockets of a server that was killed live
+/// on until the kernel has taken its io_uring apart, some milliseconds after the process is gone.
+pub const LISTEN_WAIT: Duration = Duration::from_secs(2);
+/// Milliseconds between two tries of that.
+pub const LISTEN_RETRY: Duration = Duration::from_millis(20);
 /// Default of `--max-connections`, over all reactors.
 pub const CONNECTIONS_DEFAULT: u32 = 10_000;
 /// Connections over the bound that one reactor has at one time: each is answered 503, unless it asks for `/health` or

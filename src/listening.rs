@@ -15,6 +15,8 @@ use reactor::{
 use std::{
     fmt, io,
     net::{Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs},
+    thread,
+    time::Instant,
 };
 
 /// One resolved address to listen on.
@@ -249,7 +251,15 @@ impl Listening {
 
     /// The listeners of one TCP address, and in `place` the port that the kernel chose.
     fn open_tcp(address: SocketAddr, place: &mut Place, reactors: usize) -> io::Result<Vec<TcpListener>> {
-        let mut opened = listen::listeners(address, place.only_v6, reactors, limits::LISTEN_BACKLOG);
+        let deadline = Instant::now() + limits::LISTEN_WAIT;
+        let mut opened = loop {
+            let opened = listen::listeners(address, place.only_v6, reactors, limits::LISTEN_BACKLOG);
+            let is_taken = opened.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse);
+            if !is_taken || Instant::now() >= deadline {
+                break opened;
+            }
+            thread::sleep(limits::LISTEN_RETRY);
+        };
         if opened.as_ref().is_err_and(is_missing) && matches!(place.asked, ListenAddress::Any(_)) {
             // A host without IPv6.
             let everywhere = SocketAddr::from(([0, 0, 0, 0], address.port()));

@@ -3,8 +3,10 @@
 import glob
 import json
 import os
+import random
 import re
 import signal
+import socket
 import subprocess
 import time
 import urllib.request
@@ -61,13 +63,29 @@ class Line:
         self.is_stale = fields.get("stale", False)
 
 
+def free_port():
+    """A port that no client's end of a connection can take while the server is down: below the range of those."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as file:
+        first = int(file.read().split()[0])
+    ports = list(range(max(1024, first - 10_000), first))
+    random.shuffle(ports)
+    for port in ports:
+        with socket.socket() as found:
+            try:
+                found.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
+    raise Failed("no port is free")
+
+
 class Server:
     """A server on a port that it keeps when it is started again."""
 
     def __init__(self, binary, driver, directory, flags=()):
         self.binary, self.driver, self.directory, self.flags = binary, driver, directory, list(flags)
         self.data = os.path.join(directory, "data")
-        self.port, self.process, self.starts = 0, None, 0
+        self.port, self.process, self.starts = free_port(), None, 0
 
     @property
     def address(self):

@@ -1,8 +1,12 @@
 //! SIGKILL under load, while starting, while stopping: a few kills of each driver and level. `scripts/crash_test.sh`
 //! does the same for as long as is wanted.
 
-use crate::{on_both_drivers, server::Driver};
-use std::io::ErrorKind;
+use crate::{
+    http::get,
+    on_both_drivers,
+    server::{Driver, Setup},
+};
+use std::{fs, io::ErrorKind, net::TcpListener};
 use tempfile::TempDir;
 use torture::{Level, Subject, crash, figures::Figures, power::PowerCuts, random::Random, shim::Shim};
 
@@ -52,4 +56,23 @@ fn what_was_acknowledged_survives(driver: Driver) {
     }
 }
 
-on_both_drivers!(what_was_acknowledged_survives);
+/// The sockets of a killed server may live on for a moment: the next one waits for its address.
+fn a_port_is_taken_again_after_a_kill(driver: Driver) {
+    let directory = TempDir::new().unwrap();
+    // Below the ports that the kernel gives to clients, one of which could be on it while the server is down.
+    let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap();
+    let clients_begin: u16 = range.split_whitespace().next().unwrap().parse().unwrap();
+    let start = 10_000 + u16::try_from(std::process::id() % 10_000).unwrap();
+    let port = (start..clients_begin).find(|&port| TcpListener::bind(("127.0.0.1", port)).is_ok()).unwrap();
+    let setup = Setup::new(driver).flag("--listen", format!("127.0.0.1:{port}"));
+    let mut server = setup.start_in(directory.path());
+    for _ in 0..5 {
+        let clients: Vec<_> = (0..20).map(|_| server.connect()).collect();
+        server.kill();
+        server = setup.start_in(directory.path());
+        drop(clients);
+        assert_eq!(server.ask(&get("/health")).status, 200);
+    }
+}
+
+on_both_drivers!(what_was_acknowledged_survives, a_port_is_taken_again_after_a_kill);

@@ -1,5 +1,5 @@
 //! Memory that is free in this process and still resident: the allocator keeps it for the next who asks.
-#![allow(unsafe_code)] // malloc_trim(3) has no safe form.
+#![expect(unsafe_code, reason = "malloc_trim(3) has no safe form")]
 
 /// Gives the pages that are free in the allocator's arenas back to the kernel. An arena gives back only what is free at
 /// its end by itself, so one connection that stays open behind a flood would keep all of the flood's memory resident.

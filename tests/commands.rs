@@ -1,7 +1,6 @@
 //! Every command with a standard output or a standard error that takes nothing, and with a terminal: what it exits
 //! with, and what it lets through.
-// In the server unwrap() is a way to stop it; here it is an assertion.
-#![allow(clippy::unwrap_used)]
+#![expect(clippy::unwrap_used, reason = "in the server unwrap() is a way to stop it; here it is an assertion")]
 
 use std::{
     fs::{self, OpenOptions},

@@ -2,7 +2,7 @@
 //! affair; that each check says something, and that faults which any user can make are named, is asserted here. The
 //! faults that take more rights are made by `scripts/doctor_faults.sh`, and all of them in a made tree by the unit
 //! tests.
-#![allow(clippy::unwrap_used)]
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 use serde_json::Value;
 use std::{

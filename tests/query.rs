@@ -1,6 +1,8 @@
 //! `metricstream query` as a person or a script runs it.
-// In the server unwrap() is a stranger's way to stop it; here it is an assertion.
-#![allow(clippy::unwrap_used)]
+#![expect(
+    clippy::unwrap_used,
+    reason = "in the server unwrap() is a stranger's way to stop it; here it is an assertion"
+)]
 
 use std::{
     fs::{self, File},

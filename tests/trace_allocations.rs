@@ -1,6 +1,5 @@
 //! A batch that is not sampled allocates nothing for tracing: a counting allocator watches a tracer at work.
-// A global allocator is an unsafe trait; it only counts and passes on to the system's.
-#![allow(unsafe_code)]
+#![expect(unsafe_code, reason = "a global allocator is an unsafe trait; it only counts and passes on to the system's")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;

@@ -20,7 +20,7 @@ impl SplitMix64 {
     }
 
     /// Exponentially distributed with a mean of one: the gaps of a Poisson process (inverse transform sampling).
-    #[allow(clippy::cast_precision_loss)] // 53 bits are exact.
+    #[expect(clippy::cast_precision_loss, reason = "53 bits are exact")]
     pub fn exponential(&mut self) -> f64 {
         // 0 <= uniform < 1, so that the logarithm is finite.
         let uniform = (self.next() >> 11) as f64 / (1_u64 << 53) as f64;

@@ -1,5 +1,4 @@
 //! The decoders agree on what is timed, and the program shows all of them.
-#![allow(clippy::unwrap_used)] // All of it is test, the parts outside #[test] functions too.
 
 use metricstream_bench::decoders;
 use serde_json::Value;

@@ -1,5 +1,5 @@
 //! All parsers agree where they should, what is refused is refused by all, and the program's exit codes.
-#![allow(clippy::unwrap_used)] // All of it is test, the parts outside #[test] functions too.
+#![expect(clippy::unwrap_used, reason = "all of it is test, the parts outside #[test] functions too")]
 
 use metricstream_bench::{
     body::{self, Body},

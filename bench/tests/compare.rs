@@ -1,5 +1,5 @@
 //! `compare` from end to end, against the floor alone: it measures, stores, prints, and leaves nothing behind.
-#![allow(clippy::unwrap_used)] // All of it is test, the parts outside #[test] functions too.
+#![expect(clippy::unwrap_used, reason = "all of it is test, the parts outside #[test] functions too")]
 
 use serde_json::Value;
 use std::{

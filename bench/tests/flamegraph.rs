@@ -1,5 +1,5 @@
 //! `flamegraph` on texts that perf recorded: stacks are folded, summed up, timed and drawn as they were.
-#![allow(clippy::unwrap_used)] // All of it is test, the parts outside #[test] functions too.
+#![expect(clippy::unwrap_used, reason = "all of it is test, the parts outside #[test] functions too")]
 
 use std::{
     fs,

@@ -1,5 +1,5 @@
 //! Every stage of the ladder as a server of its own: what it answers, what it stores, whom it lets wait, how it stops.
-#![allow(clippy::unwrap_used)] // All of it is test, the parts outside #[test] functions too.
+#![expect(clippy::unwrap_used, reason = "all of it is test, the parts outside #[test] functions too")]
 
 use metricstream_bench::ladder::Stage;
 use std::{

@@ -1,7 +1,7 @@
 //! A load allocates for its clients, and nothing for their requests: what it measures is the server, not the allocator. A
 //! program of its own, because it counts through the global allocator. The server is another process.
-#![allow(unsafe_code)] // A global allocator is an unsafe trait.
-#![allow(clippy::unwrap_used)] // All of it is test.
+#![expect(unsafe_code, reason = "a global allocator is an unsafe trait")]
+#![expect(clippy::unwrap_used, reason = "all of it is test")]
 
 use metricstream_bench::{drivers::Chosen, load};
 use std::{

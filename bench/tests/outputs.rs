@@ -1,5 +1,5 @@
 //! Every program of the crate: its `--help`, and what it does when nobody takes what it prints.
-#![allow(clippy::unwrap_used)] // All of it is test, the parts outside #[test] functions too.
+#![expect(clippy::unwrap_used, reason = "all of it is test, the parts outside #[test] functions too")]
 
 use std::{
     fs::File,

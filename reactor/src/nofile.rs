@@ -1,5 +1,5 @@
 //! The bound on open descriptors. Raised to what this process may have, since a load takes one a connection.
-#![allow(unsafe_code)] // getrlimit(2) and setrlimit(2) have no safe wrapper in the standard library.
+#![expect(unsafe_code, reason = "getrlimit(2) and setrlimit(2) have no safe wrapper in the standard library")]
 
 use std::io;
 

@@ -1,5 +1,5 @@
 //! The other end of an accepted connection, as the kernel names it.
-#![allow(unsafe_code)] // getsockopt(2) for SO_PEERCRED has no safe form in the standard library or in socket2.
+#![expect(unsafe_code, reason = "getsockopt(2) for SO_PEERCRED has no safe form in the standard library or in socket2")]
 
 use socket2::{Domain, Socket};
 use std::{fmt, io, mem, net::SocketAddr, os::fd::AsRawFd};

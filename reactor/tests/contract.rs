@@ -3,8 +3,7 @@
 //! The cases are in `contract/`, generic over the driver. Every one of them runs under the trace checker of
 //! `harness.rs`, which holds all callbacks to the order that the contract promises.
 #![cfg(not(loom))]
-// `allow-unwrap-in-tests` does not reach the functions that the cases share.
-#![allow(clippy::unwrap_used)]
+#![expect(clippy::unwrap_used, reason = "`allow-unwrap-in-tests` does not reach the functions that the cases share")]
 
 #[path = "contract/accepting.rs"]
 mod accepting;

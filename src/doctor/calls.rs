@@ -1,5 +1,5 @@
 //! The system calls that checks make, behind one trait, so that tests can substitute a simulated host.
-#![allow(unsafe_code)] // adjtimex(2) and faccessat(2) have no safe form in std.
+#![expect(unsafe_code, reason = "adjtimex(2) and faccessat(2) have no safe form in std")]
 
 use crate::{limits, listening::Place};
 use log::os::statvfs;

@@ -1,6 +1,6 @@
 //! Ignores real-time signals: the kernel would queue each of them (signal(7)), and a flood would keep every thread in
 //! handlers.
-#![allow(unsafe_code)] // signal(2) has no safe form in std or signal-hook.
+#![expect(unsafe_code, reason = "signal(2) has no safe form in std or signal-hook")]
 
 use std::io;
 

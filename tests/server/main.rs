@@ -7,8 +7,10 @@
 //! The map: `server` (the process under test), `http` (a client that can send odd bytes), `json` and `log` (what was
 //! sent, what was stored), `otlp` (a receiver of traces), `random`, `process` (signals and limits), and one module for
 //! each concern.
-// In the server unwrap() is a stranger's way to stop it; here it is an assertion.
-#![allow(clippy::unwrap_used)]
+#![expect(
+    clippy::unwrap_used,
+    reason = "in the server unwrap() is a stranger's way to stop it; here it is an assertion"
+)]
 
 mod http;
 mod json;

@@ -1,5 +1,5 @@
 //! Threads, limits and sockets by way of libc: the only file of the tests with `unsafe` in it.
-#![allow(unsafe_code)] // ptrace(2), setrlimit(2), prlimit(2) and setsockopt(2) have no safe form in std.
+#![expect(unsafe_code, reason = "ptrace(2), setrlimit(2), prlimit(2) and setsockopt(2) have no safe form in std")]
 
 use std::{io, mem, net::TcpStream, os::fd::AsRawFd, os::unix::process::CommandExt, process::Command, ptr};
 

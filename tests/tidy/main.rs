@@ -1,8 +1,7 @@
 //! The rules of the tree that no compiler holds: sizes, words, links, and what must be listed where. Reads files only,
 //! and takes well under a second. A rule that the tree does not hold yet has a list of exceptions beside it; a list
 //! may only get shorter, and an entry that is no longer needed fails its test.
-// In the server unwrap() is a way to stop it; here it is an assertion.
-#![allow(clippy::unwrap_used)]
+#![expect(clippy::unwrap_used, reason = "in the server unwrap() is a way to stop it; here it is an assertion")]
 
 mod borders;
 mod limits;

@@ -4,10 +4,11 @@
 //! The map: `log` makes logs, plain and compressed, active and sealed; `finds` holds what is found against what was
 //! done; `repairs` holds every byte against where it was; `random` does both at random places, `damaged` to whole
 //! directories, which are queried and served too; `command` runs the binary.
-// In the server unwrap() is a stranger's way to stop it; here it is an assertion.
-#![allow(clippy::unwrap_used)]
-// Offsets in logs of a few megabytes.
-#![allow(clippy::cast_possible_truncation)]
+#![expect(
+    clippy::unwrap_used,
+    reason = "in the server unwrap() is a stranger's way to stop it; here it is an assertion"
+)]
+#![expect(clippy::cast_possible_truncation, reason = "offsets in logs of a few megabytes")]
 
 mod command;
 mod damaged;

@@ -233,7 +233,7 @@ fn parse_load_test(report: &Value) -> Option<Reported> {
     })
 }
 
-#[allow(clippy::cast_precision_loss)] // Counts far below 2^53.
+#[expect(clippy::cast_precision_loss, reason = "counts far below 2^53")]
 fn parse_wrk(report: &Value) -> Option<Reported> {
     let requests = report["requests"].as_u64()?;
     let statuses = report["statuses"].as_u64()?;

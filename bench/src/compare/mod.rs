@@ -144,7 +144,7 @@ impl<'plan> Bench<'plan> {
             Client::Wrk => Duration::ZERO,
         };
         let cpu_us = series.used_ns(start) / 1e3;
-        #[allow(clippy::cast_precision_loss)] // Far below 2^53.
+        #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
         let requests = reported.requests.max(1) as f64;
         Ok(Measurement {
             round,

@@ -204,7 +204,7 @@ impl CpuSeries {
 
     /// CPU time, in nanoseconds, from `start` to the last look; between two looks, in proportion.
     #[must_use]
-    #[allow(clippy::cast_precision_loss)] // A century is below 2^63; a load takes seconds.
+    #[expect(clippy::cast_precision_loss, reason = "a century is below 2^63; a load takes seconds")]
     pub fn used_ns(&self, start: Duration) -> f64 {
         let (Some(&first), Some(&(_, last_ns))) = (self.0.first(), self.0.last()) else { return 0.0 };
         let next = self.0.partition_point(|(at, _)| *at <= start);

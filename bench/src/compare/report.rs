@@ -33,7 +33,7 @@ const FIGURES: [(&str, Figure); 7] = [
 /// Nothing was measured there.
 const NONE: &str = "-";
 
-#[allow(clippy::cast_precision_loss)] // Far below 2^53.
+#[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
 fn mebibytes(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1024 * 1024)
 }

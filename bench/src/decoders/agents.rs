@@ -64,7 +64,7 @@ pub(super) fn datadog_v1(batch: &[u8]) -> Vec<u8> {
 }
 
 /// A `MetricPayload` of Datadog's version 2.
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // Whole seconds of the present.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole seconds of the present")]
 pub(super) fn datadog_v2(batch: &[u8]) -> Vec<u8> {
     let mut payload = Writer::default();
     for metric in metrics(batch) {

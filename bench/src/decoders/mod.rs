@@ -260,7 +260,7 @@ pub struct Timing {
 ///
 /// # Errors
 /// A decoder refuses a body that it took before.
-#[allow(clippy::cast_precision_loss)] // Far below 2^53.
+#[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
 pub fn measure(case: &mut Case, rounds: usize) -> Result<Vec<Timing>, String> {
     let mut out = room();
     let metrics = case.bodies.len() as f64 * f64::from(METRICS);
@@ -298,7 +298,7 @@ fn timing(mut spans: Vec<f64>, ours: &[f64], metrics: f64, bytes: f64) -> Timing
 
 /// One case's rows, for people.
 #[must_use]
-#[allow(clippy::cast_precision_loss)] // Far below 2^53.
+#[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
 pub fn table(case: &Case, timings: &[Timing]) -> String {
     let bytes: usize = case.bodies.iter().map(Vec::len).sum();
     let per_metric = bytes as f64 / case.bodies.len() as f64 / f64::from(METRICS);

@@ -171,7 +171,7 @@ impl Bench {
     }
 }
 
-#[allow(clippy::cast_precision_loss)] // Counts far below 2^53.
+#[expect(clippy::cast_precision_loss, reason = "counts far below 2^53")]
 fn sample(load: &Load, report: &Value, before: Usage, after: Usage, threads: u64) -> Result<Sample, String> {
     let successes = count(report, "successes")?;
     let cpu = after.cpu.saturating_sub(before.cpu);

@@ -70,7 +70,7 @@ pub fn ladder(path: &Path, clients: u32, columns: &[Column]) -> Result<(), Strin
         for (stage, sample) in column {
             let middle = top + ROW_HEIGHT / 2;
             write(&root, stage.name(), (BAR_LEFT - 12, middle), 15, INK, HPos::Right)?;
-            #[allow(clippy::cast_possible_truncation)] // At most BAR_LENGTH.
+            #[expect(clippy::cast_possible_truncation, reason = "at most BAR_LENGTH")]
             let right = BAR_LEFT + (BAR_LENGTH * rate(sample) / most).max(1.0) as i32;
             let corners = [(BAR_LEFT, middle - BAR_HEIGHT / 2), (right, middle + BAR_HEIGHT / 2)];
             root.draw(&Rectangle::new(corners, colour.filled())).map_err(cannot_draw)?;

@@ -109,7 +109,7 @@ impl Condition {
                     return Some(format!("{text}: it was not measured"));
                 };
                 let fails = if *above { figure > *bound } else { figure < *bound };
-                #[allow(clippy::float_cmp)] // The bound itself, as typed.
+                #[expect(clippy::float_cmp, reason = "the bound itself, as typed")]
                 let at_it = *inclusive && figure == *bound;
                 (fails || at_it).then(|| format!("{text}: it is {figure:.3}"))
             }

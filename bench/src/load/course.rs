@@ -32,7 +32,7 @@ pub struct Course {
 }
 
 impl Stage {
-    #[allow(clippy::cast_precision_loss)] // A day is far below 2^53 ns.
+    #[expect(clippy::cast_precision_loss, reason = "a day is far below 2^53 ns")]
     fn length_s(&self) -> f64 {
         (self.end_ns - self.from_ns) as f64 / NS_PER_S
     }
@@ -43,7 +43,7 @@ impl Stage {
 
     /// The mean of the rates that its first `length_ns` want.
     #[must_use]
-    #[allow(clippy::cast_precision_loss)] // A day is far below 2^53 ns.
+    #[expect(clippy::cast_precision_loss, reason = "a day is far below 2^53 ns")]
     pub fn mean_rate(&self, length_ns: u64) -> f64 {
         self.from_rate + self.slope() * length_ns as f64 / NS_PER_S / 2.0
     }
@@ -129,7 +129,7 @@ impl Course {
 
     /// The rate that is wanted at `time_ns`; zero after the last stage.
     #[must_use]
-    #[allow(clippy::cast_precision_loss)] // A day is far below 2^53 ns.
+    #[expect(clippy::cast_precision_loss, reason = "a day is far below 2^53 ns")]
     pub fn rate_at(&self, time_ns: u64) -> f64 {
         self.at(time_ns).map_or(0.0, |part| match part.end_ns {
             u64::MAX => part.from_rate,
@@ -153,7 +153,7 @@ impl Course {
     }
 
     /// The sends before `time_ns`.
-    #[allow(clippy::cast_precision_loss)] // A day is far below 2^53 ns.
+    #[expect(clippy::cast_precision_loss, reason = "a day is far below 2^53 ns")]
     pub(super) fn place(&self, time_ns: u64) -> f64 {
         match (self.at(time_ns), self.parts.last()) {
             (Some(part), _) if part.end_ns == u64::MAX => time_ns as f64 * part.from_rate / NS_PER_S,

@@ -4,7 +4,7 @@
 //! The runs stand where their hosts' clocks say that they began. A rate is what came in all measured spans, by the time
 //! that at least one of them covers: runs beside each other add up, and those after each other do not. The same holds
 //! for each stage.
-#![allow(clippy::cast_precision_loss)] // Times of a few days are far below 2^53 ns.
+#![expect(clippy::cast_precision_loss, reason = "times of a few days are far below 2^53 ns")]
 
 use super::{
     Counts, Merge, Observed, Outcome, Pace, Report, Setup, Span, Tally,
@@ -111,7 +111,7 @@ fn kind(setup: &Setup) -> Value {
     })
 }
 
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // From 1970 on; a cast ends at the bounds.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 1970 on; a cast ends at the bounds")]
 fn nanoseconds(seconds: f64) -> u64 {
     (seconds * 1e9) as u64
 }

@@ -99,7 +99,7 @@ pub(super) fn watch(plan: &Plan, shared: &Shared, pids: &[u32], ended: &Receiver
     observed(pids, &looks, server.starved(looks.last().map_or(Duration::ZERO, |last| last.at - looks[0].at)))
 }
 
-#[allow(clippy::cast_precision_loss)] // Times and counts far below 2^53.
+#[expect(clippy::cast_precision_loss, reason = "times and counts far below 2^53")]
 fn observed(pids: &[u32], looks: &[Look], server_starved: f64) -> Observed {
     // A process that has ended takes its time with it.
     let between = |from: u64, to: u64| to.saturating_sub(from) as f64;

@@ -223,7 +223,7 @@ fn nines(quantile: f64) -> f64 {
 }
 
 /// The curve up to the last percentile that one request makes up: beyond it the maximum would go on for ever.
-#[allow(clippy::cast_precision_loss)] // Counts far below 2^53.
+#[expect(clippy::cast_precision_loss, reason = "counts far below 2^53")]
 fn percentile_curve(latency: &Histogram<u64>) -> Vec<(f64, f64)> {
     let last = nines(1.0 - 1.0 / latency.len().max(1) as f64);
     let steps = latency.iter_quantiles(POINTS_PER_HALVING);
@@ -279,7 +279,7 @@ fn course(report: &Report<'_>, least: u64, most: u64) -> Chart<'static> {
 }
 
 /// The line of the rate that an open loop wants, over the time of the picture.
-#[allow(clippy::cast_precision_loss)] // A day is far below 2^53 ns.
+#[expect(clippy::cast_precision_loss, reason = "a day is far below 2^53 ns")]
 fn wanted(pace: &Pace, end_s: f64) -> Vec<Point> {
     if let Some(rate) = pace.course.rate() {
         return vec![(0.0, rate), (end_s, rate)];
@@ -292,7 +292,7 @@ fn wanted(pace: &Pace, end_s: f64) -> Vec<Point> {
 
 /// Responses with 2xx, errors and the wanted rate in each second. An error is a request without a response, or with
 /// another status.
-#[allow(clippy::cast_precision_loss)] // Counts far below 2^53.
+#[expect(clippy::cast_precision_loss, reason = "counts far below 2^53")]
 fn throughput(report: &Report<'_>) -> Chart<'static> {
     let rows = &report.rows;
     let per_second = |count: u64, row: &Row| if row.seconds > 0.0 { count as f64 / row.seconds } else { 0.0 };

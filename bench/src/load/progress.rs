@@ -72,7 +72,7 @@ pub(super) fn tell(plan: &Plan, shared: &Shared, ended: &Receiver<()>) {
     }
 }
 
-#[allow(clippy::cast_precision_loss)] // Counts far below 2^53.
+#[expect(clippy::cast_precision_loss, reason = "counts far below 2^53")]
 fn line(plan: &Plan, elapsed: Duration, sums: Sums, before: Sums, since: Duration) -> String {
     let elapsed_s = elapsed.as_secs_f64();
     let of =

@@ -210,7 +210,7 @@ fn ratio(count: f64, by: f64) -> Option<f64> {
     (by > 0.0).then(|| count / by)
 }
 
-#[allow(clippy::cast_precision_loss)] // Times and counts far below 2^53.
+#[expect(clippy::cast_precision_loss, reason = "times and counts far below 2^53")]
 fn micros(nanos: u64) -> f64 {
     nanos as f64 / 1e3
 }
@@ -222,7 +222,7 @@ fn percentiles(latency: &Histogram<u64>) -> Percentiles {
     all.into_iter().map(|(name, micros)| (name, (!latency.is_empty()).then_some(micros))).collect()
 }
 
-#[allow(clippy::cast_precision_loss)] // Counts far below 2^53.
+#[expect(clippy::cast_precision_loss, reason = "counts far below 2^53")]
 fn figures(setup: &Setup, outcome: &Outcome) -> Figures {
     let tally = &outcome.tally;
     let (elapsed_s, measured_s) = (tally.elapsed_ns as f64 / 1e9, tally.span.length_ns() as f64 / 1e9);
@@ -247,7 +247,7 @@ fn figures(setup: &Setup, outcome: &Outcome) -> Figures {
     }
 }
 
-#[allow(clippy::cast_precision_loss)] // Counts far below 2^53.
+#[expect(clippy::cast_precision_loss, reason = "counts far below 2^53")]
 fn stage_row(counts: &StageCounts) -> StageRow {
     let (stage, seconds) = (&counts.stage, counts.length_ns as f64 / 1e9);
     let successes = counts.latency.len();
@@ -267,7 +267,7 @@ fn stage_row(counts: &StageCounts) -> StageRow {
     }
 }
 
-#[allow(clippy::cast_precision_loss)] // Counts far below 2^53.
+#[expect(clippy::cast_precision_loss, reason = "counts far below 2^53")]
 fn rows(outcome: &Outcome) -> Vec<Row> {
     let tally = &outcome.tally;
     let width_s = tally.intervals.width_ns() as f64 / 1e9;
@@ -298,7 +298,7 @@ fn rows(outcome: &Outcome) -> Vec<Row> {
     tally.intervals.all().iter().enumerate().map(row).collect()
 }
 
-#[allow(clippy::cast_precision_loss)] // Counts far below 2^53.
+#[expect(clippy::cast_precision_loss, reason = "counts far below 2^53")]
 fn remarks(setup: &Setup, outcome: &Outcome) -> Vec<String> {
     let tally = &outcome.tally;
     let mut remarks = Vec::new();
@@ -344,7 +344,7 @@ fn remarks(setup: &Setup, outcome: &Outcome) -> Vec<String> {
 }
 
 /// What did not go by the rules between the clients and the server.
-#[allow(clippy::cast_precision_loss)] // Times far below 2^53 ns.
+#[expect(clippy::cast_precision_loss, reason = "times far below 2^53 ns")]
 fn of_connections(setup: &Setup, tally: &Tally) -> Vec<String> {
     let mut remarks = Vec::new();
     let hung = tally.failures(Failure::Timeout);

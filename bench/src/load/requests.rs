@@ -251,7 +251,7 @@ fn openings(heads: &Heads<'_>, lines: &str) -> Result<Vec<Vec<Template>>, String
     }
 }
 
-#[allow(clippy::cast_precision_loss)] // Lengths far below 2^53.
+#[expect(clippy::cast_precision_loss, reason = "lengths far below 2^53")]
 fn mean(lengths: impl ExactSizeIterator<Item = usize>) -> f64 {
     let count = lengths.len();
     lengths.sum::<usize>() as f64 / count.max(1) as f64

@@ -136,7 +136,7 @@ impl Schedule {
     }
 
     /// When a send at a place of whole sends is due.
-    #[allow(clippy::cast_precision_loss)] // Far below 2^53: at 10^7 a second a day has 8.64 x 10^11.
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^53: at 10^7 a second a day has 8.64 x 10^11")]
     fn time_ns(&self, send: u64) -> u64 {
         self.course.time_ns(send as f64)
     }
@@ -156,7 +156,7 @@ impl Schedule {
     }
 
     /// Goes on by so many sends of the whole load.
-    #[allow(clippy::cast_precision_loss)] // Far below 2^53.
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
     fn advance(&mut self, sends: u64) {
         match self.random.take() {
             None => {

@@ -1,5 +1,5 @@
 //! Counts allocations: what `benchmark_json_parser` installs as its global allocator.
-#![allow(unsafe_code)] // An allocator cannot be written without.
+#![expect(unsafe_code, reason = "an allocator cannot be written without")]
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},

@@ -1,5 +1,5 @@
 //! `load_test` against the floor, and against servers that misbehave: each outcome is reported as what it is.
-#![allow(clippy::unwrap_used)] // All of it is test, the parts outside #[test] functions too.
+#![expect(clippy::unwrap_used, reason = "all of it is test, the parts outside #[test] functions too")]
 
 mod bodies;
 mod comparing;

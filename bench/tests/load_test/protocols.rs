@@ -146,7 +146,7 @@ fn of_otlp(body: &[u8]) -> Samples {
             };
             for point in points {
                 let labels = attributes(&point.attributes).chain(own.clone()).collect();
-                #[allow(clippy::cast_precision_loss)] // At most 14 digits.
+                #[expect(clippy::cast_precision_loss, reason = "at most 14 digits")]
                 let number = match point.value.unwrap() {
                     Number::AsDouble(float) => float,
                     Number::AsInt(integer) => integer as f64,

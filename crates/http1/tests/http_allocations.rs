@@ -1,8 +1,6 @@
 //! The steady state allocates nothing: a counting allocator watches keep-alive requests of every kind.
-// A global allocator is an unsafe trait; it only counts and passes on to the system's.
-#![allow(unsafe_code)]
-// What fails to unwrap here is a test that fails.
-#![allow(clippy::unwrap_used)]
+#![expect(unsafe_code, reason = "a global allocator is an unsafe trait; it only counts and passes on to the system's")]
+#![expect(clippy::unwrap_used, reason = "what fails to unwrap here is a test that fails")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;

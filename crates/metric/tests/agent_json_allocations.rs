@@ -1,6 +1,6 @@
 //! Bodies of collectd and Datadog cost no allocation once their decoder has seen one like them: counted by the
 //! allocator of this binary.
-#![allow(unsafe_code)] // An allocator cannot be written without.
+#![expect(unsafe_code, reason = "an allocator cannot be written without")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;

@@ -5,8 +5,8 @@
 //! `METRIC_CASES` sets how many mutated documents are tried, `METRIC_SEED` where the random numbers start. A failure
 //! prints the document and the seed that leads to it.
 
-#![allow(clippy::unwrap_used)] // Clippy exempts functions marked as tests only, not what they call.
-#![allow(clippy::cast_possible_truncation)] // Random numbers are cut to size.
+#![expect(clippy::unwrap_used, reason = "clippy exempts functions marked as tests only, not what they call")]
+#![expect(clippy::cast_possible_truncation, reason = "random numbers are cut to size")]
 
 use std::fmt::Write;
 

@@ -4,7 +4,7 @@
 //! Where we take more than prost: text that is not UTF-8 rejects its points alone, and what is not stored is not looked
 //! into. Where less: groups, which are deprecated, are refused.
 
-#![allow(clippy::unwrap_used)] // Clippy exempts functions marked as tests only, not what they call.
+#![expect(clippy::unwrap_used, reason = "clippy exempts functions marked as tests only, not what they call")]
 
 #[path = "otlp/reference.rs"]
 mod reference;

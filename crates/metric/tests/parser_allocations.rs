@@ -1,6 +1,6 @@
 //! A batch costs no allocation once its encoder exists, and a body of OTLP or text none once its decoder has grown:
 //! counted by the allocator of this binary.
-#![allow(unsafe_code)] // An allocator cannot be written without.
+#![expect(unsafe_code, reason = "an allocator cannot be written without")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;

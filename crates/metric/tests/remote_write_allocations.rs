@@ -1,7 +1,7 @@
 //! A body of remote write costs no allocation once its decoder has seen one like it: counted by the allocator of this
 //! binary.
-#![allow(unsafe_code)] // An allocator cannot be written without.
-#![allow(clippy::unwrap_used)] // The functions that build bodies are parts of a test.
+#![expect(unsafe_code, reason = "an allocator cannot be written without")]
+#![expect(clippy::unwrap_used, reason = "the functions that build bodies are parts of a test")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;

@@ -1,6 +1,6 @@
 //! Accepting: when a listener's multishot accept is armed, when it is cancelled, and what becomes of what it brings.
 //! Owns the listeners; connections belong to the driver.
-#![allow(unsafe_code)] // The accept is submitted here, and descriptors come back as numbers.
+#![expect(unsafe_code, reason = "the accept is submitted here, and descriptors come back as numbers")]
 
 use super::{Connection, Op, UringDriver, arm_receive, user_data::pack};
 use crate::{Handler, Listener, Peer, Token};

@@ -3,7 +3,7 @@
 //! has seen them. Owns the memory of ring and buffers; touches nothing else.
 //!
 //! Layout, one mapping: `count` entries of 16 bytes, up to the next page, then `count` buffers of `buffer_bytes`.
-#![allow(unsafe_code)] // Memory that is shared with the kernel.
+#![expect(unsafe_code, reason = "memory that is shared with the kernel")]
 
 use io_uring::{Submitter, types::BufRingEntry};
 use std::{

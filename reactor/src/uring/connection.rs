@@ -106,7 +106,7 @@ impl Connection {
     }
 
     /// Counts `bytes` against the allowance of the present turn.
-    #[allow(clippy::cast_possible_truncation)] // At most the allowance, or one receive buffer; both are u32.
+    #[expect(clippy::cast_possible_truncation, reason = "at most the allowance, or one receive buffer; both are u32")]
     pub(super) fn count_delivered(&mut self, bytes: usize) {
         self.delivered = self.delivered.saturating_add(bytes as u32);
     }

@@ -8,7 +8,7 @@
 //! A connection is torn down in one way: cancel what is in flight, wait for each operation's last completion and for
 //! the cancels' own, close the socket, free the slot, call `closed`. Closing first would not do: a receive that is
 //! armed keeps the socket open behind its closed descriptor, and the peer sees no end of file.
-#![allow(unsafe_code)] // Submissions name memory that the kernel will read.
+#![expect(unsafe_code, reason = "submissions name memory that the kernel will read")]
 
 mod accept;
 mod buffers;

@@ -1,6 +1,6 @@
 //! The two queues shared with the kernel. Promises that no submission is lost, whether or not the submission queue is
 //! full, and that one `io_uring_enter` a turn both submits and waits. Knows nothing of connections.
-#![allow(unsafe_code)] // Submissions name memory that the kernel will read.
+#![expect(unsafe_code, reason = "submissions name memory that the kernel will read")]
 
 use io_uring::{EnterFlags, IoUring, Submitter, cqueue, squeue, types};
 use std::{collections::VecDeque, io, time::Duration};
@@ -66,7 +66,7 @@ impl Queue {
         }
     }
 
-    #[allow(clippy::cast_possible_truncation)] // At most 32,768, the kernel's bound of the queue.
+    #[expect(clippy::cast_possible_truncation, reason = "at most 32,768, the kernel's bound of the queue")]
     fn submissions(&mut self) -> u32 {
         self.uring.submission().len() as u32
     }

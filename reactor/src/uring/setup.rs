@@ -1,6 +1,6 @@
 //! Getting a ring out of this kernel, or saying why there is none. Owns the ladder of set-up flags, the list of what the
 //! driver cannot do without, and the self-test that proves the one feature no flag tells of: multishot receive.
-#![allow(unsafe_code)] // The self-test submits operations.
+#![expect(unsafe_code, reason = "the self-test submits operations")]
 
 use super::{buffers::BufferRing, queue::Queue, user_data::Op, user_data::pack_own};
 use io_uring::{IoUring, Probe, cqueue, opcode, types};

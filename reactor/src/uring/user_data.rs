@@ -110,7 +110,7 @@ pub(super) const fn pack_own(op: Op) -> u64 {
 }
 
 /// What `pack` put together.
-#[allow(clippy::cast_possible_truncation)] // Each cast takes exactly the bits of its field.
+#[expect(clippy::cast_possible_truncation, reason = "each cast takes exactly the bits of its field")]
 pub(super) fn unpack(user_data: u64) -> (Op, Token) {
     let op = Op::ALL[(user_data >> (GENERATION_BITS + SLOT_BITS)) as usize];
     let slot = (user_data >> GENERATION_BITS) as u32 & (SLOTS_MAX - 1);

@@ -1,6 +1,6 @@
 //! The io_uring driver against real sockets: what the kernel does to it and it must keep from the handler. The contract
 //! that all drivers share is tested in `contract.rs`.
-#![allow(clippy::unwrap_used)] // In a test a panic is the report.
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod begin;
 mod bench;

@@ -179,7 +179,6 @@ pub fn mended_count(directory: &Path) -> io::Result<usize> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

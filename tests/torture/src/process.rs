@@ -1,5 +1,5 @@
 //! Signals and limits by way of libc: the only file with `unsafe` in it.
-#![allow(unsafe_code)] // kill(2), tgkill(2), prlimit(2) and openpty(3) have no safe form in std.
+#![expect(unsafe_code, reason = "kill(2), tgkill(2), prlimit(2) and openpty(3) have no safe form in std")]
 
 use std::{
     fs::File,

@@ -85,7 +85,7 @@ impl Comparison {
         Ok(())
     }
 
-    #[allow(clippy::cast_precision_loss)] // A share to a hundredth of a per cent.
+    #[expect(clippy::cast_precision_loss, reason = "a share to a hundredth of a per cent")]
     fn shares(&self, weights: Weights) -> Shares {
         let share = |part: u64, whole: u64| part as f64 / whole.max(1) as f64;
         let (before, after) = (share(weights.before, self.total.before), share(weights.after, self.total.after));
@@ -244,7 +244,7 @@ fn rest_is_of_a_title(text: &str) -> bool {
 
 /// White for no change, then red or blue, fully saturated at `largest`. Each is light enough for black text: the
 /// darkest has a contrast of 7:1.
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // 0 to 145, by the clamp.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 145, by the clamp")]
 fn colour(change: f64, largest: f64) -> Color {
     let scaled = if largest > 0.0 { (change.abs() / largest).clamp(0.0, 1.0).sqrt() } else { 0.0 };
     let fade = |by: f64| 255 - (scaled * by) as u8;

@@ -141,7 +141,7 @@ pub fn table(folded: &[String], output: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-#[allow(clippy::cast_precision_loss)] // A share to a tenth of a per cent.
+#[expect(clippy::cast_precision_loss, reason = "a share to a tenth of a per cent")]
 fn percent(part: u64, whole: u64) -> f64 {
     part as f64 * 100.0 / whole.max(1) as f64
 }

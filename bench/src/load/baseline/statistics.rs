@@ -55,7 +55,7 @@ const T_99: [f64; 20] = [
 ];
 
 /// Compares `now` with `before`, neither of which is empty.
-#[allow(clippy::cast_precision_loss)] // Some runs.
+#[expect(clippy::cast_precision_loss, reason = "some runs")]
 pub(super) fn compare(before: &[Sample], now: &[Sample], floor_percent: f64) -> Comparison {
     let (mean_before, mean_now) = (mean(before), mean(now));
     let relative = |difference: f64| if mean_before > 0.0 { 100.0 * difference / mean_before } else { 0.0 };
@@ -83,7 +83,7 @@ pub(super) fn compare(before: &[Sample], now: &[Sample], floor_percent: f64) -> 
     Comparison { before: mean_before, now: mean_now, difference_percent, noise_percent, finding }
 }
 
-#[allow(clippy::cast_precision_loss)] // Some runs.
+#[expect(clippy::cast_precision_loss, reason = "some runs")]
 fn mean(samples: &[Sample]) -> f64 {
     samples.iter().map(|sample| sample.whole).sum::<f64>() / samples.len() as f64
 }
@@ -93,7 +93,7 @@ fn squares(samples: &[Sample], mean: f64) -> f64 {
 }
 
 /// The error of the figure of a run with these intervals.
-#[allow(clippy::cast_precision_loss)] // At most 128 of them.
+#[expect(clippy::cast_precision_loss, reason = "at most 128 of them")]
 fn error(intervals: &[f64]) -> f64 {
     let [first, third] = quartiles(intervals);
     DEPENDENCE * (third - first) / QUARTILES_APART / (intervals.len().max(1) as f64).sqrt()
@@ -120,7 +120,12 @@ fn quartiles(values: &[f64]) -> [f64; 2] {
     [quantile(&sorted, 0.25), quantile(&sorted, 0.75)]
 }
 
-#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)] // At most 128 values.
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "at most 128 values"
+)]
 fn quantile(sorted: &[f64], at: f64) -> f64 {
     let position = at * sorted.len().saturating_sub(1) as f64;
     let below = position as usize;

@@ -54,7 +54,7 @@ impl Fleet<'_> {
 
 /// The part that `spent_ns` is of `all_ns`: all of it at most. The kernel brings the times up to date at its ticks, so
 /// that those of a short run can come out larger.
-#[allow(clippy::cast_precision_loss)] // A day is far below 2^53 ns.
+#[expect(clippy::cast_precision_loss, reason = "a day is far below 2^53 ns")]
 fn share(spent_ns: u64, all_ns: u64) -> f64 {
     if all_ns == 0 { 0.0 } else { (spent_ns as f64 / all_ns as f64).min(1.0) }
 }

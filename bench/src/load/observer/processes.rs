@@ -122,7 +122,7 @@ impl ProcessClock {
     }
 
     /// The share of `span` that the worst thread waited for a core.
-    #[allow(clippy::cast_precision_loss)] // A day is far below 2^53 ns.
+    #[expect(clippy::cast_precision_loss, reason = "a day is far below 2^53 ns")]
     pub fn starved(&self, span: Duration) -> f64 {
         let waited =
             |(key, (_, waiting)): (&(u32, u32), &(u64, u64))| waiting - self.first_waits.get(key).unwrap_or(waiting);
@@ -133,7 +133,12 @@ impl ProcessClock {
 
 /// A process' own count of its CPU time, the threads that have ended included: fields 14 and 15 of its stat
 /// (proc_pid_stat(5)).
-#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)] // Far below 2^53 ns.
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "far below 2^53 ns"
+)]
 fn process_ns(pid: u32) -> u64 {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     // The name, in brackets, may hold anything.

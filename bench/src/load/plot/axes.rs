@@ -16,7 +16,7 @@ impl Ranged for Axis {
     type FormatOption = NoDefaultFormatting;
     type ValueType = f64;
 
-    #[allow(clippy::cast_possible_truncation)] // Pixels.
+    #[expect(clippy::cast_possible_truncation, reason = "pixels")]
     fn map(&self, value: &f64, (first, last): (i32, i32)) -> i32 {
         let share = (value - self.from) / (self.to - self.from).max(f64::MIN_POSITIVE);
         first + (share * f64::from(last - first)).round() as i32
@@ -42,7 +42,7 @@ impl ValueFormatter<f64> for Axis {
 }
 
 /// Nanoseconds to the position on the latency axis: the logarithm of microseconds. A tenth of one is its lowest.
-#[allow(clippy::cast_precision_loss)] // A day is far below 2^53 ns.
+#[expect(clippy::cast_precision_loss, reason = "a day is far below 2^53 ns")]
 pub(super) fn scale(nanos: u64) -> f64 {
     (nanos.max(100) as f64 / 1e3).log10()
 }
@@ -97,7 +97,7 @@ pub(super) fn time_axis(end_s: f64) -> Axis {
 pub(super) fn rate_axis(most: f64) -> Axis {
     let step = step(most.max(1.0));
     let count = (most.max(1.0) / step).ceil();
-    #[allow(clippy::cast_possible_truncation)] // Ten at most.
+    #[expect(clippy::cast_possible_truncation, reason = "ten at most")]
     let marks = (0..=count as i32).map(|mark| f64::from(mark) * step).collect();
     Axis { name: "per second", from: 0.0, to: count * step, marks, label: rate }
 }

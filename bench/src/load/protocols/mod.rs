@@ -135,7 +135,7 @@ const FIXED_MS: i64 = 1_800_000_000_000;
 impl Spoken {
     /// The bodies that `protocol` makes of the arguments.
     #[must_use]
-    #[allow(clippy::cast_precision_loss)] // Lengths far below 2^53.
+    #[expect(clippy::cast_precision_loss, reason = "lengths far below 2^53")]
     pub fn new(protocol: Protocol, seed: u64, count: usize, metrics: u32) -> Self {
         let scrapes = Scrapes::new(seed, count, metrics, FIXED_MS);
         let (mut sum, mut bytes) = (crc32fast::Hasher::new(), 0);

@@ -51,7 +51,7 @@ pub(super) enum Number {
 }
 
 impl Number {
-    #[allow(clippy::cast_precision_loss)] // They have at most 14 digits.
+    #[expect(clippy::cast_precision_loss, reason = "they have at most 14 digits")]
     pub fn float(self) -> f64 {
         match self {
             Self::Integer(integer) => integer as f64,
@@ -125,7 +125,7 @@ impl Scrapes {
 }
 
 /// The number of a series, which `identity` stands for, in the scrape `round`.
-#[allow(clippy::cast_precision_loss, clippy::cast_possible_wrap)] // At most 14 digits.
+#[expect(clippy::cast_precision_loss, clippy::cast_possible_wrap, reason = "at most 14 digits")]
 fn number(shape: Shape, identity: u64, round: usize) -> Number {
     let mut random = SplitMix64(identity.wrapping_mul(0x9E37_79B9_7F4A_7C15));
     // Spreads the sizes over the orders of magnitude, as they are in the field.

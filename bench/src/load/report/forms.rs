@@ -76,7 +76,7 @@ impl Report<'_> {
         );
     }
 
-    #[allow(clippy::cast_precision_loss)] // Bytes far below 2^53.
+    #[expect(clippy::cast_precision_loss, reason = "bytes far below 2^53")]
     fn write_rates(&self, lines: &mut Lines) {
         let (tally, figures) = (&self.outcome.tally, &self.figures);
         let of_target = self.setup.pace.as_ref().map_or_else(String::new, |pace| {
@@ -179,7 +179,7 @@ pub(super) fn changes_and_remarks(changes: &[Change], remarks: &[String]) -> Str
 struct Lines(String);
 
 impl Lines {
-    #[allow(clippy::needless_pass_by_value)] // Each text is made for its line.
+    #[expect(clippy::needless_pass_by_value, reason = "each text is made for its line")]
     fn add(&mut self, name: &str, text: String) {
         // Writing into a String cannot fail.
         let _ = writeln!(self.0, "{name:<12}{text}");

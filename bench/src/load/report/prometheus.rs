@@ -42,7 +42,7 @@ impl Families {
 impl Report<'_> {
     /// The figures for Prometheus, in its base units.
     #[must_use]
-    #[allow(clippy::cast_precision_loss)] // Counts far below 2^53.
+    #[expect(clippy::cast_precision_loss, reason = "counts far below 2^53")]
     pub fn prometheus(&self) -> String {
         let (tally, figures) = (&self.outcome.tally, &self.figures);
         let mut out = Families(String::new());

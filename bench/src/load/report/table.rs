@@ -36,7 +36,6 @@ impl Report<'_> {
     /// The distribution in milliseconds, to the nanosecond; in an open loop from the intended start, with the raw
     /// percentiles in comments.
     #[must_use]
-    #[allow(clippy::cast_precision_loss)] // Counts far below 2^53.
     pub fn hgrm(&self) -> String {
         let millis = |nanos: u64| micros(nanos) / 1e3;
         let latency = &self.outcome.tally.latency;

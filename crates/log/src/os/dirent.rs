@@ -2,7 +2,7 @@
 //!
 //! Promises that a rename never replaces another file, on every file system, and that a file system which cannot sync a
 //! directory is used with a warning instead of being refused.
-#![allow(unsafe_code)] // renameat2(2) has no safe form in std.
+#![expect(unsafe_code, reason = "renameat2(2) has no safe form in std")]
 
 use std::{
     ffi::CString,

@@ -1,5 +1,5 @@
 //! Priority and cores of the calling thread, for threads that yield to the serving ones.
-#![allow(unsafe_code)] // Two system calls, which the standard library does not have.
+#![expect(unsafe_code, reason = "two system calls, which the standard library does not have")]
 
 use std::io;
 

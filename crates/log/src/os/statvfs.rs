@@ -1,5 +1,5 @@
 //! Total and free space of a file system, by statvfs(3).
-#![allow(unsafe_code)] // statvfs(3) has no safe form in std.
+#![expect(unsafe_code, reason = "statvfs(3) has no safe form in std")]
 
 use std::{ffi::CString, io, mem::MaybeUninit, os::unix::ffi::OsStrExt, path::Path};
 

@@ -272,8 +272,8 @@ impl Series {
         self.append_tag(key, value)
     }
 
-    /// As [`push_unique_tag`](Self::push_unique_tag), for a key and a value for which [`is_plain`] holds: a protocol whose
-    /// texts are repeated has judged them once.
+    /// As [`push_unique_tag`](Self::push_unique_tag), for a key and a value that need neither a check for UTF-8 nor escapes:
+    /// printable ASCII without `"` and `\`. A protocol whose texts are repeated has judged them once.
     ///
     /// # Errors
     /// [`Reject::Tags`] if a side is too long, or if there are too many.

@@ -99,7 +99,7 @@ impl Default for Bounds {
     }
 }
 
-/// What may be put into one query.
+/// Limits of the execution of one query.
 #[derive(Debug, Clone, Copy)]
 pub struct ExecLimits<'a> {
     /// Threads that scan, the calling one among them; at least 1.
@@ -125,8 +125,8 @@ impl ExecLimits<'_> {
     }
 }
 
-/// Asks whether to go on: the deadline may have passed, or nobody may want the answer any more. Between two looks only
-/// bounded work is done.
+/// A check that returns an error once the deadline has passed or the query is cancelled. Only bounded work is done between
+/// two of them.
 type Look<'a> = &'a (dyn Fn() -> Result<(), Refusal> + Sync);
 
 /// Why there is no answer.

@@ -7,8 +7,8 @@ const MIB: usize = 1024 * KIB;
 
 /// Cap of a scan's workers. Each has a block in memory, and a frame; or the longest line that it meets.
 pub const SCAN_THREADS_CAP: usize = 256;
-/// Tries to take a snapshot while segments are sealed, with a millisecond between two of them. Between the two renames of a rotation
-/// there is no active segment; a second of that is not a rotation.
+/// Tries to take a snapshot while segments are sealed, a millisecond after each but the first. Between the two renames of
+/// a rotation there is no active segment; a second of that is not a rotation.
 pub const SNAPSHOT_TRIES_MAX: u32 = 1_000;
 /// Bytes of sidecars that a source keeps parsed between scans: those of about 50 GiB of log with 300 names in each block.
 pub const SCAN_SIDECARS_BYTES_MAX: usize = 64 * MIB;

@@ -20,7 +20,7 @@ const DIGITS_FAST_MAX: usize = 18;
 const INTEGER_FLOAT_MAX: u64 = 1 << 53;
 
 impl Number {
-    /// Reads a JSON number that is finite as a 64-bit float, as every value of the log is.
+    /// Reads a JSON number that is finite as a 64-bit float. The caller has left out values that are none.
     #[inline]
     pub fn read(text: &[u8]) -> Self {
         let (is_negative, digits) = match text {

@@ -151,7 +151,6 @@ pub struct Request {
     pub(crate) names: NameFilter,
     /// Beginning of the range of time, in epoch milliseconds.
     pub from_ms: i64,
-    /// Exclusive.
     /// End of the range of time, excluded, in epoch milliseconds.
     pub to_ms: i64,
     /// `None`: one bucket.

@@ -5,7 +5,10 @@ use std::{
     io::{BufRead, BufReader, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     process::{Child, Command, Output, Stdio},
-    sync::mpsc::{Receiver, channel},
+    sync::{
+        atomic::{AtomicU16, Ordering::Relaxed},
+        mpsc::{Receiver, channel},
+    },
     thread,
     time::Duration,
 };
@@ -19,6 +22,22 @@ pub fn idle_port() -> u16 {
     let port = socket.local_addr().unwrap().as_socket().unwrap().port();
     std::mem::forget(socket);
     port
+}
+
+/// A listener whose port nobody else takes when it is gone: below those that the kernel gives to other listeners, and to
+/// clients, one of which could connect to itself.
+pub fn passing_listener() -> TcpListener {
+    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap();
+    let end: u16 = range.split_whitespace().next().unwrap().parse().unwrap();
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = 20_000 + u16::try_from(std::process::id() % 10_000).unwrap();
+    loop {
+        let port = start + NEXT.fetch_add(1, Relaxed);
+        assert!(port < end, "no port is free");
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
+            return listener;
+        }
+    }
 }
 
 /// A floor server on a port of its own; ended and waited for when dropped.

@@ -98,7 +98,7 @@ fn a_port_where_nothing_listens_is_told_in_one_line() {
 #[test]
 fn a_server_that_stops_listening_makes_the_rest_refused() {
     // The listener is gone before the one connection is served: whatever comes after the first request is refused.
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = harness::passing_listener();
     let port = listener.local_addr().unwrap().port();
     let served = thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();

@@ -74,7 +74,7 @@ fn several_urls_share_the_requests() {
 #[test]
 fn a_refusing_server_is_not_tried_in_a_frenzy() {
     // Serves one request and is gone: the rest is refused until the time is over.
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = crate::harness::passing_listener();
     let port = listener.local_addr().unwrap().port();
     let served = thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();

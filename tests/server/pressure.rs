@@ -135,7 +135,9 @@ fn more_to_receive_than_there_are_buffers(driver: Driver) {
                 // As much as the sockets hold, and the rest when they are read again.
                 stream.set_nonblocking(true).unwrap();
                 let mut sent = 0;
-                while let Ok(bytes) = stream.write(&requests[sent..]) {
+                while sent < requests.len()
+                    && let Ok(bytes) = stream.write(&requests[sent..])
+                {
                     sent += bytes;
                 }
                 stream.set_nonblocking(false).unwrap();

@@ -1,5 +1,6 @@
 //! Requests that agents make beside sending metrics: they ask whether the server is there, and have databases made.
 
+use super::route::is_gateway;
 use http1::{Head, HttpError, Method, Responder, Served, Status, parameters};
 
 /// A request with a fixed response.
@@ -33,7 +34,7 @@ impl Companion {
             "/ping" => Self::InfluxPing,
             "/api/v1/validate" => Self::DatadogValidate,
             "/query" => return Self::of_statement(head.query).map(Ok),
-            path if path.starts_with("/metrics/job") && head.method == Method::Other("DELETE") => {
+            path if is_gateway(path) && head.method == Method::Other("DELETE") => {
                 return Some(Ok(Self::GatewayDelete));
             }
             _ => return None,

@@ -76,6 +76,12 @@ impl Payload {
 
 const PROTOBUF: &str = "application/x-protobuf";
 
+/// True for the paths of a push gateway: `/metrics/job/…` and `/metrics/job@base64/…`.
+#[must_use]
+pub fn is_gateway(path: &str) -> bool {
+    path.strip_prefix("/metrics/job").is_some_and(|rest| rest.starts_with(['/', '@']))
+}
+
 /// The row of the table of protocols for a path that takes metrics; `None` for other paths.
 #[must_use]
 pub fn dialect_of(head: &Head<'_>) -> Option<&'static Dialect> {
@@ -89,7 +95,7 @@ pub fn dialect_of(head: &Head<'_>) -> Option<&'static Dialect> {
         "/api/v1/import/prometheus" => &dialect::IMPORT,
         "/collectd" => &dialect::COLLECTD,
         "/api/v1/series" | "/api/v2/series" => &dialect::DATADOG,
-        path if path.starts_with("/metrics/job") => &dialect::GATEWAY,
+        path if is_gateway(path) => &dialect::GATEWAY,
         _ => return None,
     })
 }

@@ -299,6 +299,9 @@ fn bodies_that_are_of_no_protocol_are_refused(driver: Driver) {
     assert_eq!(client.ask(&post_to("/collectd", JSON, "{}")).status, 400);
     assert_eq!(client.ask(&post_to("/write?precision=y", "", "a f=1")).status, 400);
     assert_eq!(client.ask(&post_to("/metrics/job/", "", "a 1\n")).status, 400);
+    for path in ["/metrics/jobs", "/metrics/job", "/metrics/jobs/x"] {
+        client.ask(&post_to(path, "", "a 1\n")).refusal(404);
+    }
     for (path, allow) in [("/api/v1/write", "POST"), ("/write", "POST"), ("/metrics/job/x", "DELETE, POST, PUT")] {
         let response = client.ask(&get(path));
         assert_eq!((response.status, response.header("Allow")), (405, Some(allow)), "{path}");

@@ -201,6 +201,20 @@ impl Series {
         self.spans.clear();
     }
 
+    /// Drops the name and keeps the tags.
+    #[inline]
+    pub fn clear_name(&mut self) {
+        self.name.clear();
+        self.name_bytes = 0;
+    }
+
+    /// Drops all tags but the first `count`, which are kept as they are spelled.
+    #[inline]
+    pub fn keep_tags(&mut self, count: usize) {
+        self.spans.truncate(count);
+        self.tags.truncate(self.spans.last().map_or(0, |span| span.value_end + 1));
+    }
+
     /// Frees memory that a large body made it grow to.
     pub fn trim(&mut self) {
         if self.kept_bytes() > SERIES_KEPT_BYTES_MAX {
@@ -363,8 +377,7 @@ impl Series {
     pub fn reset_to(&mut self, mark: SeriesMark) {
         self.name.truncate(mark.name);
         self.name_bytes = mark.name_bytes;
-        self.spans.truncate(mark.tags);
-        self.tags.truncate(self.spans.last().map_or(0, |span| span.value_end + 1));
+        self.keep_tags(mark.tags);
     }
 }
 
@@ -386,6 +399,8 @@ pub struct LineSink<'out> {
     bytes: usize,
     arrival_ms: i64,
     metrics: u32,
+    /// Metrics written and rejected.
+    known: u32,
     far_from_now: u32,
     rejected: [u32; Reject::COUNT],
     skipped: [u32; Skip::COUNT],
@@ -432,6 +447,7 @@ impl<'out> LineSink<'out> {
             bytes: 0,
             arrival_ms,
             metrics: 0,
+            known: 0,
             far_from_now: 0,
             rejected: [0; Reject::COUNT],
             skipped: [0; Skip::COUNT],
@@ -466,13 +482,13 @@ impl<'out> LineSink<'out> {
             self.head[BEFORE_TIMESTAMP.len()..][..TIMESTAMP_BYTES].copy_from_slice(&timestamp::format(timestamp_ms));
             self.head_ms = timestamp_ms;
         }
-        self.count(1)?;
+        let known = self.known_with(1)?;
         let digits = if let Value::Digits(digits) = value { digits.len() } else { 0 };
         if self.out.len() - self.bytes < FRAME_BYTES_MAX + series.name.len() + digits + series.tags.len() {
             return Err(DecodeError::TooLarge);
         }
-        let head = self.head;
-        self.put(&head);
+        self.out[self.bytes..][..HEAD_BYTES].copy_from_slice(&self.head);
+        self.bytes += HEAD_BYTES;
         self.put(&series.name);
         self.put(BEFORE_VALUE);
         self.put_value(value);
@@ -485,6 +501,7 @@ impl<'out> LineSink<'out> {
         }
         self.put(&series.tags);
         self.put(b"}}\n");
+        self.known = known;
         self.metrics += 1;
         self.far_from_now += u32::from(timestamp_ms.abs_diff(self.arrival_ms) > TIMESTAMP_FAR_MS);
         Ok(())
@@ -525,7 +542,7 @@ impl<'out> LineSink<'out> {
     /// If the bound of metrics is exceeded.
     #[cold]
     pub fn reject_as(&mut self, metrics: u32, first: Rejected) -> Result<(), DecodeError> {
-        self.count(metrics)?;
+        self.known = self.known_with(metrics)?;
         self.rejected[first.reason as usize] += metrics;
         self.first_rejected = self.first_rejected.or(Some(first));
         Ok(())
@@ -536,13 +553,11 @@ impl<'out> LineSink<'out> {
         self.skipped[kind as usize] = self.skipped[kind as usize].saturating_add(elements);
     }
 
+    /// The number of metrics that are known with `metrics` more.
     #[inline]
-    fn count(&self, metrics: u32) -> Result<(), DecodeError> {
-        let known = self.metrics + self.rejected.iter().sum::<u32>();
-        if known.saturating_add(metrics) as usize > PROTOCOL_METRICS_MAX {
-            return Err(DecodeError::TooManyMetrics);
-        }
-        Ok(())
+    fn known_with(&self, metrics: u32) -> Result<u32, DecodeError> {
+        let known = self.known.saturating_add(metrics);
+        if known as usize > PROTOCOL_METRICS_MAX { Err(DecodeError::TooManyMetrics) } else { Ok(known) }
     }
 
     /// The timestamp of metrics that bring none, epoch milliseconds.

@@ -71,6 +71,18 @@ impl<'a> Message<'a> {
     /// A text that says what is wrong: a varint or a length without end, a group, a field number of 0.
     #[inline]
     pub fn next_field(&mut self) -> Result<Option<Field<'a>>, &'static str> {
+        // Most fields of what agents send: a short string or message, with a key of one byte.
+        if let [key @ 0x08..0x80, length @ 0..0x80, rest @ ..] = self.rest
+            && key & 7 == 2
+            && let Some((bytes, rest)) = rest.split_at_checked(usize::from(*length))
+        {
+            self.rest = rest;
+            return Ok(Some(Field { number: u32::from(*key >> 3), content: Content::Bytes(bytes) }));
+        }
+        self.any_field()
+    }
+
+    fn any_field(&mut self) -> Result<Option<Field<'a>>, &'static str> {
         if self.rest.is_empty() {
             return Ok(None);
         }

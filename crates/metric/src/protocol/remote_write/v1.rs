@@ -12,6 +12,9 @@ const METADATA: u32 = 3;
 const LABELS: u32 = 1;
 const EXEMPLARS: u32 = 3;
 const HISTOGRAMS: u32 = Version::V1.histograms();
+/// Keys of the strings of a `Label`: their numbers, 1 and 2, with the wire type of bytes.
+const NAME_KEY: u8 = 1 << 3 | 2;
+const VALUE_KEY: u8 = 2 << 3 | 2;
 
 impl RemoteWrite {
     /// Decodes a decompressed body of version 1.0 and writes what is valid in it to `sink`.
@@ -22,6 +25,7 @@ impl RemoteWrite {
         if u32::try_from(body.len()).is_err() {
             return Err(DecodeError::TooLarge);
         }
+        self.labels.begin_body();
         let mut written = Written::default();
         let mut request = Message::new(body);
         let mut index = 0;
@@ -46,7 +50,7 @@ impl RemoteWrite {
     /// Collects the labels of a series and looks at what else is in it.
     #[inline]
     fn read_v1<'a>(&mut self, body: &[u8], series: &'a [u8]) -> Result<Shape<'a>, DecodeError> {
-        self.labels.clear();
+        self.labels.begin_series();
         let mut shape = Shape::new(Version::V1);
         let mut fields = Message::new(series);
         loop {
@@ -54,8 +58,11 @@ impl RemoteWrite {
             let Some(field) = fields.next_of(body)? else { return Ok(shape) };
             match field.number {
                 LABELS => {
-                    let (name, value) = label(body, message_of(body, &fields, field.content)?)?;
-                    self.labels.push(body, name, value);
+                    let message = message_of(body, &fields, field.content)?;
+                    if !self.labels.take_shared(body, message) {
+                        let (name, value) = label(body, message)?;
+                        self.labels.push(body, name, value, Span::new(body, message));
+                    }
                 }
                 SAMPLES | HISTOGRAMS => shape.count_value(before, field.number == HISTOGRAMS),
                 EXEMPLARS => {
@@ -70,6 +77,13 @@ impl RemoteWrite {
 
 #[inline]
 fn label(body: &[u8], bytes: &[u8]) -> Result<(Span, Span), DecodeError> {
+    // As every sender has them: a short name, and a short value that ends the message.
+    if let [NAME_KEY, length @ 0..0x80, rest @ ..] = bytes
+        && let Some((name, [VALUE_KEY, length @ 0..0x80, value @ ..])) = rest.split_at_checked(usize::from(*length))
+        && value.len() == usize::from(*length)
+    {
+        return Ok((Span::new(body, name), Span::new(body, value)));
+    }
     let mut fields = Message::new(bytes);
     let (mut name, mut value) = (Span::default(), Span::default());
     while let Some(field) = fields.next_of(body)? {

@@ -28,6 +28,7 @@ impl RemoteWrite {
         if u32::try_from(body.len()).is_err() {
             return Err(DecodeError::TooLarge);
         }
+        self.labels.begin_body();
         self.read_symbols(body)?;
         let mut written = Written::default();
         let mut request = Message::new(body);
@@ -66,7 +67,7 @@ impl RemoteWrite {
     /// Collects the labels of a series and looks at what else is in it.
     #[inline]
     fn read_v2<'a>(&mut self, body: &[u8], series: &'a [u8]) -> Result<Shape<'a>, DecodeError> {
-        self.labels.clear();
+        self.labels.begin_series();
         let mut shape = Shape::new(Version::V2);
         // Of a pair of which only the name has come.
         let mut name = None;
@@ -112,7 +113,7 @@ impl RemoteWrite {
             });
             match name.take() {
                 None => *name = Some(symbol),
-                Some(name) => labels.push(body, name, symbol),
+                Some(name) => labels.push(body, name, symbol, Span::default()),
             }
         })
         .map_err(|text| DecodeError::Malformed { byte: before.offset_in(body), text })

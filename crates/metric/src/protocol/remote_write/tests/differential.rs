@@ -74,6 +74,35 @@ fn labels() -> impl Strategy<Value = Vec<(Vec<u8>, Vec<u8>)>> {
     })
 }
 
+type LabelTexts = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// Gives each series labels in common with the one before it, as agents do: all, all but one value, or the first.
+fn share(series: &mut [&mut LabelTexts], choices: &[(u8, u8)]) {
+    for (index, &(choice, place)) in (1..series.len()).zip(choices) {
+        let before = series[index - 1].clone();
+        let labels = &mut *series[index];
+        let at = usize::from(place) % before.len().max(1);
+        let value = labels.first().map_or_else(|| b"v".to_vec(), |label| label.1.clone());
+        match choice % 5 {
+            0 => *labels = before,
+            1 => labels.splice(..at.min(labels.len()), before[..at.min(before.len())].iter().cloned()).for_each(drop),
+            2 | 3 => {
+                *labels = before;
+                let name = labels.iter().position(|label| label.0 == b"__name__");
+                let changed = if choice % 5 == 2 { name } else { Some(at) };
+                if let Some(label) = changed.and_then(|at| labels.get_mut(at)) {
+                    label.1 = value;
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn choices() -> impl Strategy<Value = Vec<(u8, u8)>> {
+    vec(any::<(u8, u8)>(), 6)
+}
+
 fn float() -> impl Strategy<Value = f64> {
     let stale = f64::from_bits(crate::STALE_NAN_BITS);
     prop_oneof![
@@ -200,14 +229,16 @@ fn histogram() -> impl Strategy<Value = Histogram> {
 fn request_v1() -> impl Strategy<Value = v1::WriteRequest> {
     let sample = (float(), timestamp()).prop_map(|(value, timestamp)| v1::Sample { value, timestamp });
     let parts = (labels(), vec(sample, 0..4), vec(vec(any::<u8>(), 0..4), 0..2), vec(histogram(), 0..2));
-    let series = parts.prop_map(|(labels, samples, exemplars, histograms)| v1::TimeSeries {
-        labels: labels.into_iter().map(|(name, value)| v1::Label { name, value }).collect(),
-        samples,
-        exemplars,
-        histograms,
-    });
-    (vec(series, 0..6), vec(vec(any::<u8>(), 0..4), 0..2))
-        .prop_map(|(timeseries, metadata)| v1::WriteRequest { timeseries, metadata })
+    (vec(parts, 0..6), choices(), vec(vec(any::<u8>(), 0..4), 0..2)).prop_map(|(mut parts, choices, metadata)| {
+        share(&mut parts.iter_mut().map(|parts| &mut parts.0).collect::<Vec<_>>(), &choices);
+        let series = parts.into_iter().map(|(labels, samples, exemplars, histograms)| v1::TimeSeries {
+            labels: labels.into_iter().map(|(name, value)| v1::Label { name, value }).collect(),
+            samples,
+            exemplars,
+            histograms,
+        });
+        v1::WriteRequest { timeseries: series.collect(), metadata }
+    })
 }
 
 fn request_v2() -> impl Strategy<Value = v2::Request> {
@@ -230,14 +261,18 @@ fn request_v2() -> impl Strategy<Value = v2::Request> {
     ];
     let stray = prop_oneof![9 => Just(None), 1 => any::<u32>().prop_map(Some), 1 => Just(Some(0))];
     let parts = (labels(), values, vec(vec(any::<u8>(), 0..4), 0..2), proptest::option::of(metadata), stray);
-    vec(parts, 0..6).prop_map(|parts| {
+    (vec(parts, 0..6), choices()).prop_map(|(mut parts, choices)| {
+        share(&mut parts.iter_mut().map(|parts| &mut parts.0).collect::<Vec<_>>(), &choices);
         let mut builder = Builder::new();
         for (labels, (samples, histograms), exemplars, metadata, stray) in parts {
             let mut labels_refs = Vec::new();
             for text in labels.into_iter().flat_map(|(name, value)| [name, value]) {
                 let symbols = &mut builder.request.symbols;
-                labels_refs.push(u32::try_from(symbols.len()).unwrap());
-                symbols.push(text);
+                let known = symbols.iter().skip(1).position(|symbol| *symbol == text).map(|at| at + 1);
+                labels_refs.push(u32::try_from(known.unwrap_or(symbols.len())).unwrap());
+                if known.is_none() {
+                    symbols.push(text);
+                }
             }
             labels_refs.extend(stray);
             let histograms = histograms.into_iter().map(v2::Histogram::from).collect();

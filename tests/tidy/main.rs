@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "in the server unwrap() is a way to stop it; here it is an assertion")]
 
 mod borders;
+mod host;
 mod limits;
 mod links;
 mod scripts;

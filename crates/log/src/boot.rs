@@ -9,7 +9,10 @@
 //! never a line that was acknowledged.
 
 use crate::limits::{BOOT_MOMENT_EARLIEST_NS, BOOT_MOMENT_TOLERANCE};
-use rustix::time::{ClockId, Timespec, clock_gettime};
+use host::{
+    fs,
+    time::{boottime_ns as uptime_ns, realtime_ns},
+};
 
 /// Bytes of a boot id: a UUID in text.
 pub(super) const BOOT_ID_BYTES: usize = 36;
@@ -28,7 +31,7 @@ pub struct Boot {
 impl Boot {
     /// The current boot and moment.
     pub fn now() -> Self {
-        let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
+        let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
         let id = id.map(|text| text.trim().to_owned()).filter(|id| is_random(id));
         Self { id, began_ns: began_ns(), uptime_ns: uptime_ns() }
     }
@@ -57,16 +60,6 @@ fn is_random(id: &str) -> bool {
     is_uuid && different.count_ones() >= DIFFERENT_DIGITS_MIN
 }
 
-fn nanoseconds(time: Timespec) -> u64 {
-    let whole = u64::try_from(time.tv_sec).unwrap_or(0).saturating_mul(1_000_000_000);
-    whole.saturating_add(u64::try_from(time.tv_nsec).unwrap_or(0))
-}
-
-/// Nanoseconds since the boot, time asleep included.
-pub(super) fn uptime_ns() -> u64 {
-    nanoseconds(clock_gettime(ClockId::Boottime))
-}
-
 /// Moment of the boot by the wall clock, in nanoseconds since the epoch: the same to the microsecond until that clock
 /// is stepped.
 pub(super) fn began_ns() -> u64 {
@@ -74,7 +67,7 @@ pub(super) fn began_ns() -> u64 {
     const TRIES: usize = 4;
     let look = |_| {
         let before = uptime_ns();
-        let wall = nanoseconds(clock_gettime(ClockId::Realtime));
+        let wall = realtime_ns();
         let between = uptime_ns().saturating_sub(before);
         (between, wall.saturating_sub(before.saturating_add(between / 2)))
     };

@@ -27,12 +27,14 @@ use crate::{
     os::dirent::sync_directory,
     segment::{ACTIVE_NAME as LOG_NAME, SegmentFile, SegmentName},
 };
+use host::{
+    fs::{self, DirBuilder, File, OpenOptions},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+};
 use std::{
     collections::BTreeMap,
     fmt,
-    fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Read},
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -234,7 +236,7 @@ fn mend_segments(directory: &Path, cuts: &mut Vec<(SegmentName, Cut)>) -> Result
 }
 
 fn create_directory(directory: &Path) -> Result<(), OpenError> {
-    if directory.is_dir() {
+    if fs::metadata(directory).is_ok_and(|found| found.is_dir()) {
         return Ok(());
     }
     DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(directory).map_err(|error| match error.kind() {

@@ -2,9 +2,9 @@
 
 use super::{LogFile, LogHealth, LogStatus, RotateError, Rotated, Troubles, ring::RingDurability};
 use crossbeam_channel::{Receiver, Sender};
+use host::fs::File;
 use std::{
     collections::VecDeque,
-    fs::File,
     io::{self, IoSlice},
     sync::Arc,
     time::Duration,

@@ -7,10 +7,9 @@ use super::{
     troubles::Troubles,
 };
 use crate::segment::MaintenanceBell;
+use host::{fs::File, os::unix::fs::MetadataExt};
 use std::{
-    fs::File,
     io::{self, IoSlice, Write},
-    os::unix::fs::MetadataExt,
     sync::Arc,
     time::Duration,
 };

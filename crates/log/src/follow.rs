@@ -13,15 +13,16 @@ use crate::{
         open_regular,
     },
 };
+use host::{
+    fs::{self, File},
+    os::unix::fs::{FileExt, MetadataExt},
+    thread,
+};
 use memchr::{memchr, memrchr};
 use std::{
-    fmt,
-    fs::{self, File},
-    io,
-    os::unix::fs::{FileExt, MetadataExt},
+    fmt, io,
     path::{Path, PathBuf},
     sync::Arc,
-    thread,
     time::Duration,
 };
 

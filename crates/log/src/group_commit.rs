@@ -10,9 +10,9 @@ use super::{
     histogram::nanoseconds_since,
     ring::RingDurability,
     status::{Failure, WriterEnd, count},
-    wait,
 };
-use std::{sync::Arc, thread, time::Instant};
+use host::{thread, time::Instant};
+use std::sync::Arc;
 
 /// Makes written bytes durable when a response waits for it or a segment was sealed, until the writer has ended.
 #[derive(Debug)]
@@ -92,7 +92,7 @@ impl<F: LogFile> GroupCommit<F> {
         let bell = &self.status.group_commit_bell;
         bell.announce_sleep();
         if !self.is_wanted() && self.status.writer_end() == WriterEnd::Running {
-            wait::readable(bell, None);
+            bell.wait(None);
         }
         bell.awake();
         bell.drain();

@@ -5,10 +5,8 @@
 //! reading; a reader that keeps its last snapshot gets every value recorded since from the difference.
 
 // The standard library's atomics also in a model: no thread decides by them, and each would cost the model a step.
-use std::{
-    sync::atomic::{AtomicU64, Ordering},
-    time::Instant,
-};
+use host::time::Instant;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// log2 of the buckets for each power of two.
 const PART_BITS: u32 = 4;

@@ -79,7 +79,6 @@ pub mod segment;
 mod state;
 mod status;
 mod troubles;
-mod wait;
 mod watch;
 mod writer;
 

@@ -8,16 +8,18 @@
 
 use super::directory::{LOCK_NAME, OpenError, open_file};
 use crate::limits::{LOCK_TRIES_MAX, LOCK_TRY_MS};
-use std::{
+use host::{
     fs::{self, File, OpenOptions, TryLockError},
-    io::{self, Read, Seek, Write},
-    os::{
-        fd::AsRawFd,
-        unix::fs::{MetadataExt, OpenOptionsExt},
-    },
-    path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    process,
+    sync::{Mutex, MutexGuard},
     thread,
+};
+use std::{
+    io::{self, Read, Seek, Write},
+    os::fd::AsRawFd,
+    path::{Path, PathBuf},
+    sync::PoisonError,
     time::Duration,
 };
 
@@ -123,7 +125,7 @@ fn lock_file(directory: &Path) -> Result<File, OpenError> {
     }
     file.set_len(0)
         .and_then(|()| file.rewind())
-        .and_then(|()| writeln!(file, "{}", std::process::id()))
+        .and_then(|()| writeln!(file, "{}", process::id()))
         .map_err(|error| OpenError::new("write", &path, error))?;
     Ok(file)
 }

@@ -29,11 +29,13 @@ use crate::{
     limits::{SET_ASIDE_NAMES_MAX, TAIL_BLOCK_BYTES},
     segment::{SegmentName, stamp},
 };
+use host::{
+    fs::{File, OpenOptions},
+    os::unix::fs::{FileExt, OpenOptionsExt},
+};
 use std::{
     fmt,
-    fs::{File, OpenOptions},
     io::{self, Write as _},
-    os::unix::fs::{FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 use wake::clock::Clock;

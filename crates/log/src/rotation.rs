@@ -42,13 +42,15 @@ use crate::{
     os::dirent::{rename_new, sync_directory},
     segment::{ACTIVE_NAME, MaintenanceBell, SegmentFile, SegmentName},
 };
-use std::{
+use host::{
     fs::{self, File, Metadata, OpenOptions},
-    io,
     os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt},
+    time::{Duration, SystemTime},
+};
+use std::{
+    io,
     path::{Path, PathBuf},
     sync::{Arc, OnceLock, PoisonError},
-    time::{Duration, SystemTime},
 };
 use wake::{
     clock::Clock,

@@ -29,18 +29,21 @@
 //! lies beyond the length of a state that does prove something.
 
 use super::{
-    boot::{BOOT_ID_BYTES, Boot, began_ns, uptime_ns},
+    boot::{BOOT_ID_BYTES, Boot, began_ns},
     directory::{FILE_MODE, STATE_NAME},
 };
 use crate::{
     limits::{STATE_LOOK_INTERVAL, STATE_REPAIR_RETRY},
     os::dirent::sync_directory,
 };
+use host::{
+    fs::{self, File, Metadata, OpenOptions},
+    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
+    time::boottime_ns as uptime_ns,
+};
 use std::{
     fmt::Write as _,
-    fs::{self, File, Metadata, OpenOptions},
     io,
-    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::{
         PoisonError,

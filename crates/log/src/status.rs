@@ -12,10 +12,9 @@ use wake::Doorbell;
 use wake::sync::atomic::{AtomicBool, AtomicU8};
 // The counts use the standard library's atomics also in a model: no thread decides by them, and each would cost it a
 // step.
+use host::fs::File;
 use std::{
-    fmt,
-    fs::File,
-    io,
+    fmt, io,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},

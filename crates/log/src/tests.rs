@@ -40,7 +40,7 @@ fn wait_for(appender: &Appender, bell: &Doorbell, level: AckLevel, position: u64
     while !is_over() {
         bell.announce_sleep();
         if !is_over() {
-            wait::readable(bell, None);
+            bell.wait(None);
         }
         bell.awake();
         bell.drain();

@@ -10,14 +10,13 @@ use super::{
     histogram::nanoseconds_since,
     ring::RingConsumer,
     status::{Failure, WriterEnd, count},
-    wait,
 };
 use crate::limits::{self, RINGS_PER_GATHER_MAX};
+use host::time::{Duration, Instant};
 use std::{
     io::{self, IoSlice},
     ops::Range,
     sync::{Arc, atomic::Ordering},
-    time::{Duration, Instant},
 };
 
 /// Writes the rings' bytes to the file, until every appender is dropped.
@@ -296,7 +295,7 @@ impl<F: LogFile> Writer<F> {
                 });
             }
             // The bell ends the wait only for a failure: a writer that has not announced its sleep is not woken.
-            wait::readable(&self.status.writer_bell, Some(retry_after));
+            self.status.writer_bell.wait(Some(retry_after));
             self.status.writer_bell.drain();
             if self.status.health().has_failed() {
                 return Err(LogError::Stopped);
@@ -336,7 +335,7 @@ impl<F: LogFile> Writer<F> {
             count(&self.status.counters.sleeps, 1);
             // A segment is sealed in time also when nothing is published.
             let limit = self.rotation_at().map(|at| at.saturating_duration_since(Instant::now()));
-            wait::readable(&self.status.writer_bell, limit);
+            self.status.writer_bell.wait(limit);
         }
         self.status.writer_bell.awake();
         self.status.writer_bell.drain();

@@ -194,7 +194,7 @@ impl Reactor {
         while !is_over() {
             self.bell.announce_sleep();
             if !is_over() {
-                self.bell.wait();
+                self.bell.wait(None);
             }
             self.bell.awake();
             self.bell.drain();

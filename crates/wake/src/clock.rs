@@ -1,7 +1,6 @@
 //! The clock of the server: monotonic and wall time.
-#![allow(unsafe_code)] // clock_gettime(2) of CLOCK_BOOTTIME has no safe form in std.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use host::time::{Duration, Instant, SystemTime, UNIX_EPOCH, boottime_ns};
 
 /// One moment by two clocks: one that can be set, and one that cannot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +54,7 @@ impl Clock {
     /// The current moment, by both clocks.
     #[must_use]
     pub fn moment(&self) -> Moment {
-        Moment { wall_ms: self.wall_ms(), boot_ms: boot_ms() }
+        Moment { wall_ms: self.wall_ms(), boot_ms: i64::try_from(boottime_ns() / 1_000_000).unwrap_or(i64::MAX) }
     }
 
     /// Nanoseconds from 1970 to the origin of the monotonic clock, by the wall clock as it is set now.
@@ -64,15 +63,6 @@ impl Clock {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX).saturating_sub(self.monotonic_ns())
     }
-}
-
-/// Milliseconds of CLOCK_BOOTTIME (Linux 2.6.39).
-fn boot_ms() -> i64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the time is written into a live timespec. The call fails only for a clock that the kernel does not have.
-    let result = unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut time) };
-    assert_eq!(result, 0, "every Linux has CLOCK_BOOTTIME");
-    time.tv_sec.saturating_mul(1_000).saturating_add(time.tv_nsec / 1_000_000)
 }
 
 #[cfg(test)]

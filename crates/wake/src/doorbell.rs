@@ -12,6 +12,7 @@ use crate::{
 use std::{
     io,
     os::fd::{AsFd, BorrowedFd},
+    time::Duration,
 };
 
 /// The wake-up of one thread. Shared: any thread may [`wake`](Self::wake), only its owner sleeps on it.
@@ -102,10 +103,11 @@ impl Doorbell {
         self.event.drain();
     }
 
-    /// Sleeps until the eventfd is readable, in a model, which has no descriptor to poll.
-    #[cfg(loom)]
-    pub fn wait(&self) {
-        self.event.wait();
+    /// Sleeps until the eventfd is readable or `timeout` has passed (`None`: without limit). Returns early on a signal
+    /// of the process, so the owner checks its sources again.
+    #[inline]
+    pub fn wait(&self, timeout: Option<Duration>) {
+        self.event.wait(timeout);
     }
 }
 

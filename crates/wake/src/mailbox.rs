@@ -4,7 +4,7 @@
 //! message. Bytes at line rate go through rings; this is for "stop accepting" and "here is a connection".
 
 use crate::Doorbell;
-use crossbeam_channel::{self as channel, TrySendError};
+use host::channel::{self, TrySendError};
 use std::sync::Arc;
 
 /// Creates a mailbox for at most `capacity` messages; its owner sleeps on `doorbell`.

@@ -1,6 +1,8 @@
 //! The atomics, cells and locks of lock-free code: the standard library's, or loom's when its model checker runs
 //! (`RUSTFLAGS="--cfg loom"`).
 
+#[cfg(not(any(loom, tsan)))]
+pub use host::sync::{Condvar, Mutex, MutexGuard};
 #[cfg(loom)]
 pub use loom::{
     cell::UnsafeCell,
@@ -8,8 +10,6 @@ pub use loom::{
 };
 #[cfg(not(loom))]
 pub use std::sync::{Arc, atomic};
-#[cfg(not(any(loom, tsan)))]
-pub use std::sync::{Condvar, Mutex, MutexGuard};
 
 #[cfg(all(tsan, not(loom)))]
 pub use told::{Condvar, Mutex, MutexGuard};

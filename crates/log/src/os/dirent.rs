@@ -2,16 +2,13 @@
 //!
 //! Promises that a rename never replaces another file, on every file system, and that a file system which cannot sync a
 //! directory is used with a warning instead of being refused.
-#![expect(unsafe_code, reason = "renameat2(2) has no safe form in std")]
 
+use host::{
+    fs::{self, File, OpenOptions, rename_noreplace},
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
+};
 use std::{
-    ffi::CString,
-    fs::{self, File, OpenOptions},
     io,
-    os::unix::{
-        ffi::OsStrExt,
-        fs::{MetadataExt, OpenOptionsExt},
-    },
     path::Path,
     sync::atomic::{AtomicU64, Ordering},
 };
@@ -29,15 +26,6 @@ pub fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
         Err(error) if is_unsupported(&error) => rename_reserved(from, to),
         result => result,
     }
-}
-
-/// renameat2(2) with `RENAME_NOREPLACE` (Linux 3.15), which not every file system supports.
-fn rename_noreplace(from: &Path, to: &Path) -> io::Result<()> {
-    let [from, to] = [CString::new(from.as_os_str().as_bytes())?, CString::new(to.as_os_str().as_bytes())?];
-    // SAFETY: both paths are live C strings, and the call writes no memory of this process.
-    let result =
-        unsafe { libc::renameat2(libc::AT_FDCWD, from.as_ptr(), libc::AT_FDCWD, to.as_ptr(), libc::RENAME_NOREPLACE) };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// The same on a file system without it: the name is reserved with an empty file, which is then replaced. A crash in

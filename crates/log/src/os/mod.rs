@@ -2,4 +2,8 @@
 
 pub mod dirent;
 pub mod sched;
-pub mod statvfs;
+
+/// Space of a file system.
+pub mod statvfs {
+    pub use host::fs::{Usage, usage};
+}

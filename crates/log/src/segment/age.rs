@@ -22,12 +22,11 @@
 
 use super::{ACTIVE_NAME, Catalog, Segment, SegmentFile, SegmentName, Sidecar};
 use crate::limits::CLOCK_STEP_MS_MAX;
-use std::{
-    collections::BTreeMap,
+use host::{
     fs::{self, File},
-    path::Path,
     time::{Duration, UNIX_EPOCH},
 };
+use std::{collections::BTreeMap, path::Path};
 use wake::clock::Moment;
 
 /// 2020-01-01T00:00:00Z in epoch milliseconds: clocks that were not set begin in 1970, 1980, 2000 or when their machine

@@ -4,11 +4,10 @@ use super::error::ensure;
 use super::open::open_regular;
 use super::{Block, SegmentError, SegmentFile, SegmentName};
 use crate::limits::{BLOCK_BYTES, BLOCK_BYTES_MAX, FRAME_BYTES_MAX, LINE_BYTES_MAX};
+use host::{fs::File, os::unix::fs::FileExt};
 use memchr::{memchr, memrchr};
 use std::{
-    fs::File,
     io::{self, Read},
-    os::unix::fs::FileExt,
     path::Path,
 };
 

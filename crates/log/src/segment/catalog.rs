@@ -2,12 +2,8 @@
 
 use super::draft::is_draft;
 use super::{ACTIVE_NAME, SegmentFile, SegmentName};
-use std::{
-    collections::BTreeSet,
-    fs::{self, Metadata},
-    io,
-    path::Path,
-};
+use host::fs::{self, Metadata};
+use std::{collections::BTreeSet, io, path::Path};
 
 /// The files of a data directory, as they were when it was listed. Foreign files are left out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

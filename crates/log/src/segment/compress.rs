@@ -12,8 +12,8 @@ use super::error::ensure;
 use super::{Frame, SegmentError, SegmentFile, SegmentName, Sidecar};
 use crate::limits::{SEGMENT_SYNC_BYTES, SEGMENT_ZSTD_LEVEL};
 use crate::os::dirent::sync_directory;
+use host::fs;
 use std::{
-    fs,
     io::Write,
     path::Path,
     sync::atomic::{AtomicBool, Ordering},

@@ -2,10 +2,12 @@
 
 use super::SegmentName;
 use crate::os::dirent::{rename_new, sync_directory};
-use std::{
+use host::{
     fs::{self, File, OpenOptions},
-    io,
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
+};
+use std::{
+    io,
     path::{Path, PathBuf},
 };
 

@@ -1,7 +1,8 @@
 //! Frames of a compressed segment, found by their own headers, for readers without a sidecar.
 
 use crate::limits::LINE_BYTES_MAX;
-use std::{fs::File, io, os::unix::fs::FileExt};
+use host::{fs::File, os::unix::fs::FileExt};
+use std::io;
 use zstd::zstd_safe;
 
 /// The first bytes of a frame (RFC 8878, 3.1.1).

@@ -12,10 +12,10 @@ use crate::limits::{
     BLOCK_NAMES_MAX, FRAME_BYTES_MAX, LINE_BYTES_MAX, SEGMENT_NAMES_BYTES_MAX, SEGMENT_NAMES_MAX,
     SEGMENT_ZSTD_WINDOW_LOG_MAX,
 };
+use host::fs::File;
 use metric::{Lines, TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN};
 use std::{
     collections::HashMap,
-    fs::File,
     io::{BufRead, BufReader, Read, Seek},
     path::Path,
     sync::atomic::{AtomicBool, Ordering},

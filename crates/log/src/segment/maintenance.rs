@@ -19,19 +19,22 @@ use super::{
 use crate::limits::{MAINTENANCE_INTERVAL, MAINTENANCE_NICE, ROTATE_AGE_MIN, WATCH_INTERVAL};
 use crate::os::sched::set_nice;
 use crate::os::statvfs;
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use host::{
+    channel::{Receiver, RecvTimeoutError, Sender, bounded},
+    fs,
+    os::unix::fs::MetadataExt,
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
 use std::{
     collections::BTreeMap,
-    fmt, fs,
+    fmt,
     io::{self, ErrorKind},
-    os::unix::fs::MetadataExt,
     path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    thread::{self, JoinHandle},
-    time::{Duration, Instant},
 };
 use wake::clock::{Clock, Moment};
 

@@ -1,9 +1,11 @@
 //! Opening a regular file, without blocking on anything else of its name.
 
-use std::{
+use host::{
     fs::{File, OpenOptions},
-    io::{self, ErrorKind},
     os::unix::fs::OpenOptionsExt,
+};
+use std::{
+    io::{self, ErrorKind},
     path::Path,
 };
 

@@ -4,7 +4,8 @@
 use super::retired::record_retired;
 use super::{Catalog, Segment, SegmentFile, SegmentName};
 use crate::os::dirent::sync_directory;
-use std::{fs, io, path::Path, time::Duration};
+use host::fs;
+use std::{io, path::Path, time::Duration};
 
 /// Limits of what is kept. Without a limit everything is kept.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -6,6 +6,7 @@
 //! predecessor is no longer found, which is the safe side.
 
 use super::{ACTIVE_NAME, Draft, SegmentFile, SegmentName};
+use host::fs;
 use std::{
     io::{self, Read, Write},
     path::Path,
@@ -35,7 +36,7 @@ pub fn record_retired(directory: &Path, name: SegmentName) -> io::Result<()> {
         return Ok(());
     }
     let active = directory.join(ACTIVE_NAME);
-    let like = if active.exists() { &active } else { directory };
+    let like = if fs::exists(&active).unwrap_or(false) { &active } else { directory };
     let mut draft = Draft::create(directory, RETIRED_NAME, like)?;
     writeln!(draft.file, "{}", name.file(SegmentFile::Plain))?;
     draft.keep()

@@ -20,6 +20,7 @@ use super::{SegmentError, SegmentFile, SegmentName};
 use crate::limits::{
     BLOCK_BYTES_MAX, BLOCK_NAMES_MAX, FRAME_BYTES_MAX, SEGMENT_NAMES_BYTES_MAX, SEGMENT_NAMES_MAX, SIDECAR_BYTES_MAX,
 };
+use host::fs;
 use memchr::memmem;
 use metric::{TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN, is_spelled};
 use serde::{
@@ -158,7 +159,7 @@ impl Sidecar {
         add_checksum(&mut text);
         ensure(text.len() <= SIDECAR_BYTES_MAX, || format!("its sidecar would have {} bytes", text.len()))?;
         let data = [SegmentFile::Plain, SegmentFile::Compressed].map(|file| directory.join(name.file(file)));
-        let like = if data[0].exists() { &data[0] } else { &data[1] };
+        let like = if fs::exists(&data[0]).unwrap_or(false) { &data[0] } else { &data[1] };
         let mut draft = Draft::create(directory, &name.file(SegmentFile::Sidecar), like)?;
         draft.file.write_all(&text)?;
         Ok(draft.keep()?)

@@ -1,7 +1,21 @@
-//! Total and free space of a file system, by statvfs(3).
-#![expect(unsafe_code, reason = "statvfs(3) has no safe form in std")]
+//! Files: those of the standard library, and two system calls that it lacks.
+#![allow(unsafe_code)] // renameat2(2) and statvfs(3) have no safe form in std.
 
+pub use std::fs::*;
 use std::{ffi::CString, io, mem::MaybeUninit, os::unix::ffi::OsStrExt, path::Path};
+
+/// Renames `from` to `to` unless that exists: renameat2(2) with `RENAME_NOREPLACE` (Linux 3.15), which not every file
+/// system supports.
+///
+/// # Errors
+/// `AlreadyExists`: the name is taken. Otherwise the error of the system call.
+pub fn rename_noreplace(from: &Path, to: &Path) -> io::Result<()> {
+    let [from, to] = [CString::new(from.as_os_str().as_bytes())?, CString::new(to.as_os_str().as_bytes())?];
+    // SAFETY: both paths are live C strings, and the call writes no memory of this process.
+    let result =
+        unsafe { libc::renameat2(libc::AT_FDCWD, from.as_ptr(), libc::AT_FDCWD, to.as_ptr(), libc::RENAME_NOREPLACE) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
 
 /// Space of a file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_free_is_part_of_the_whole() {
+    fn free_space_is_part_of_the_whole() {
         let usage = usage(Path::new("/")).unwrap();
         assert!(usage.bytes > 0 && usage.bytes_free <= usage.bytes && usage.inodes_free <= usage.inodes, "{usage:?}");
         assert_eq!(super::usage(Path::new("/nonexistent")).unwrap_err().kind(), io::ErrorKind::NotFound);

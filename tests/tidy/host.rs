@@ -1,0 +1,91 @@
+//! The crates that reach files, time and threads only through `host`, where a simulated machine can take their place.
+
+use super::{no_findings, source, tree};
+
+/// Directories of code that is not behind `host` yet. The list may only get shorter.
+const NOT_YET: &[&str] = &["bench/", "crates/query/", "crates/rate/", "reactor/", "src/", "tests/"];
+
+/// What such a crate may not name. Its tests run on a real machine, and may.
+const BANNED: &[&str] = &[
+    "std::fs",
+    "std::thread",
+    "std::os::unix::fs",
+    "std::process::",
+    "crossbeam_channel",
+    "rustix::",
+    "SystemTime::UNIX_EPOCH",
+    ".exists()",
+    "std::time::{Instant",
+    "std::time::Instant",
+    "std::time::SystemTime",
+    "std::time::UNIX_EPOCH",
+];
+/// Names that are fine only where a `use host::` brings them in.
+const BROUGHT_IN: &[&str] = &["fs::", "File::", "OpenOptions::", "Instant::", "SystemTime::", "UNIX_EPOCH", "thread::"];
+
+/// The code of a file without its tests, and the words of its `use host::` lines.
+fn product(text: &str) -> (String, String) {
+    let code = source::split(text).code;
+    let code = code.split("#[cfg(test)]").next().unwrap_or_default().to_owned();
+    let brought_in = code.split("use host::").skip(1).filter_map(|rest| rest.split(';').next()).collect();
+    (code, brought_in)
+}
+
+fn is_word(text: &str, at: usize) -> bool {
+    !text[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':')
+}
+
+fn findings(path: &str, text: &str) -> Vec<String> {
+    let (code, brought_in) = product(text);
+    let mut found: Vec<_> =
+        BANNED.iter().filter(|name| code.contains(*name)).map(|name| format!("{path}: {name}")).collect();
+    for name in BROUGHT_IN {
+        let is_named = code.match_indices(name).any(|(at, _)| is_word(&code, at));
+        if is_named && !brought_in.contains(name.trim_end_matches(':')) {
+            found.push(format!("{path}: {name} without `use host`"));
+        }
+    }
+    found
+}
+
+/// True for a file that belongs to a crate of the rule.
+fn is_behind_host(path: &str) -> bool {
+    path.ends_with(".rs")
+        && !path.contains("tests")
+        && !path.ends_with("fake_file.rs")
+        && !path.starts_with("crates/host/")
+        && !NOT_YET.iter().any(|prefix| path.starts_with(prefix))
+}
+
+#[test]
+fn files_time_and_threads_are_named_through_host() {
+    let files = tree::files(&[".rs"]);
+    let behind: Vec<_> = files.iter().filter(|file| is_behind_host(&file.path)).collect();
+    assert!(behind.iter().any(|file| file.path == "crates/log/src/rotation.rs"), "the crates are no longer there");
+    let findings: Vec<_> = behind.iter().flat_map(|file| findings(&file.path, &file.text)).collect();
+    no_findings("name files, time and threads through `host`, so that they can be simulated:", &findings);
+}
+
+#[test]
+fn crates_not_behind_host_yet_are_listed_for_a_reason() {
+    let files = tree::files(&[".rs"]);
+    let needless: Vec<_> = NOT_YET
+        .iter()
+        .filter(|prefix| {
+            let mut code = files.iter().filter(|file| file.path.starts_with(**prefix));
+            !code.any(|file| !findings(&file.path, &file.text).is_empty())
+        })
+        .map(|prefix| (*prefix).to_owned())
+        .collect();
+    no_findings("tests/tidy/host.rs: NOT_YET lists what needs no exception any more:", &needless);
+}
+
+#[test]
+fn a_name_from_std_is_found_and_one_from_host_is_not() {
+    let found = |text: &str| findings("a.rs", text).len();
+    assert_eq!(found("use std::fs;\nfn f() { fs::read(p) }"), 2);
+    assert_eq!(found("use std::{fs, io};\nfn f() { fs::read(p) }"), 1);
+    assert_eq!(found("use host::fs;\nfn f() { fs::read(p) } // std::fs"), 0);
+    assert_eq!(found("use std::time::Duration;\nfn f() { offs::read(p) }"), 0);
+    assert_eq!(found("fn f() { let at = Instant::now(); }"), 1);
+}

@@ -25,7 +25,7 @@ use std::{collections::HashSet, fmt, path::PathBuf, time::Duration};
 
 pub use self::query::Query;
 pub use arguments::{Arguments, read_file};
-pub use choices::{Compression, DriverChoice, LogFormat, StatsAuth, WriterCore};
+pub use choices::{Compression, DriverChoice, LogFormat, StatsAuth, Ui, WriterCore};
 pub use listen::ListenAddress;
 pub use placement::{CoreList, Placement, allowed_cores};
 pub use protocols::{OtlpNames, OverRate, OverRateStatus, Protocols};
@@ -94,6 +94,8 @@ pub struct Config {
     pub stats_interval: Option<Duration>,
     /// Format of the log lines on standard error.
     pub log_format: LogFormat,
+    /// The live page.
+    pub ui: Ui,
     /// Export by OTLP.
     pub telemetry: Telemetry,
     /// The receivers that the log is forwarded to.

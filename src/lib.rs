@@ -20,5 +20,6 @@ pub mod shard;
 pub mod stats;
 pub mod systemd;
 pub mod trace;
+pub mod ui;
 pub mod verify;
 mod warnings;

@@ -24,7 +24,7 @@ mod supervisor;
 mod threads;
 
 use crate::{
-    config::{Compression, Config},
+    config::{Compression, Config, Ui},
     forward::Forwards,
     limits,
     listening::SocketFiles,
@@ -34,6 +34,7 @@ use crate::{
     stats::{Facts, Observer, ObserverSetup, QueryStatus, process},
     systemd::SdNotify,
     trace::Exporter,
+    ui::Page,
 };
 use crossbeam_channel::{Receiver, bounded};
 use export::{Export, export};
@@ -185,6 +186,7 @@ fn shared(config: Config, clock: Clock) -> Shared {
         keys,
         draining: Arc::new(AtomicBool::new(false)),
         queries: Arc::new(QueryStatus::new(config.query.threads)),
+        page: (config.ui == Ui::On).then(Page::new),
         clock,
         config,
     }

@@ -4,6 +4,7 @@
 
 mod admission;
 mod ingest;
+mod ui;
 
 use crate::{
     config::{Config, StatsAuth},
@@ -12,6 +13,7 @@ use crate::{
     query_pool::{self, RawQuery},
     stats::{Counters, Document, Format, Histograms, Outcome, Protocol, QueryStatus, Rejection, Shed, Stamps, unready},
     trace::{Context, Course, Request, Tracer, Traces},
+    ui::{Page, PageRequest},
     warnings::Warnings,
 };
 use admission::Payer;
@@ -65,6 +67,10 @@ pub enum AdmittedRequest {
     },
     /// `GET` or `POST`, `/query`, `/series`, `/names` or `/tags/<key>`.
     Query(Box<RawQuery>),
+    /// `GET /` by a browser.
+    ToPage,
+    /// `GET /ui`.
+    Page(PageRequest),
 }
 
 /// A request whose response is made by another thread.
@@ -79,6 +85,8 @@ pub enum DeferredRequest {
     },
     /// A query.
     Query(Box<RawQuery>),
+    /// The live page: it is at hand, and deferred because its length needs memory of its own.
+    Page(PageRequest),
 }
 
 /// The batches of one burst whose responses wait for one level.
@@ -166,6 +174,8 @@ pub struct Shared {
     pub draining: Arc<AtomicBool>,
     /// Counters of queries.
     pub queries: Arc<QueryStatus>,
+    /// The live page, unless it is off.
+    pub page: Option<Page>,
     /// The one clock.
     pub clock: Clock,
 }
@@ -270,6 +280,11 @@ impl Service {
         burst: &mut Burst,
     ) -> Result<AdmittedRequest, HttpError> {
         let (path, method) = (head.path, head.method);
+        if !burst.caller.crowded
+            && let Some(browser) = self.admit_browser(head, burst.caller)
+        {
+            return Ok(browser);
+        }
         if !self.is_served_here(path, method, burst.caller.role) {
             return Err(HttpError::NotFound);
         }
@@ -308,6 +323,7 @@ impl Service {
                 Err(HttpError::MethodNotAllowed { allow: "GET, HEAD" })
             }
             (path, _) if query_pool::is_query(path) => self.admit_query(head),
+            (path, _) if ui::is_of_page(path) => self.admit_page(head),
             _ => Err(HttpError::NotFound),
         }
     }
@@ -329,7 +345,7 @@ impl Service {
         let is_statistics = match path {
             "/health" | "/ready" => return true,
             "/metrics" => matches!(method, Method::Get | Method::Head),
-            _ => matches!(path, "/stats" | "/stats/clients"),
+            _ => matches!(path, "/stats" | "/stats/clients") || ui::is_of_page(path),
         };
         match role {
             Role::Admin => is_statistics,
@@ -544,6 +560,11 @@ impl http1::Service for Service {
                 respond.defer()
             }
             AdmittedRequest::Query(asked) => self.query(asked, body, respond, burst),
+            AdmittedRequest::ToPage => self.answer_to_page(respond),
+            AdmittedRequest::Page(request) => {
+                burst.result.deferred = Some(DeferredRequest::Page(request));
+                respond.defer()
+            }
         }
     }
 

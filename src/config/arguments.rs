@@ -5,7 +5,7 @@
 
 use super::{
     ConfigError,
-    choices::{Compression, DriverChoice, LogFormat, StatsAuth, WriterCore},
+    choices::{Compression, DriverChoice, LogFormat, StatsAuth, Ui, WriterCore},
     file::read_all,
     listen::{ListenAddress, Mode, list},
     parse::{Bytes, Span, Text},
@@ -386,6 +386,12 @@ pub struct Arguments {
     /// warn, info (the default), debug. Lines that cannot be written to standard error are dropped and counted.
     #[arg(long, env = "METRICSTREAM_LOG_FORMAT", value_name = "text|json", help_heading = OBSERVATION)]
     pub log_format: Option<LogFormat>,
+    /// The live page at GET /ui: on or off [default: on]
+    ///
+    /// The page is served where statistics are, and with it the stream of figures that it shows, of which the last 10
+    /// minutes are kept by the second and the last 24 hours by the minute. With --api-keys the page asks for a key.
+    #[arg(long, env = "METRICSTREAM_UI", value_name = "on|off", help_heading = OBSERVATION)]
+    pub ui: Option<Ui>,
     /// URL of an OTLP receiver for traces and the server's own metrics [default: the OTEL_* variables, else none]
     ///
     /// For example http://127.0.0.1:4318, or https://, verified with the certificates of this machine. Over HTTP,
@@ -493,6 +499,7 @@ impl Arguments {
             query_max_scan,
             stats_interval,
             log_format,
+            ui,
             otlp_endpoint,
             otlp_protocol,
             trace_ratio,

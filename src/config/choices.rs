@@ -95,6 +95,28 @@ impl FromStr for LogFormat {
     }
 }
 
+/// The live page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Ui {
+    /// Served where statistics are.
+    #[default]
+    On,
+    /// Not served, and no history is kept for it.
+    Off,
+}
+
+impl FromStr for Ui {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "on" => Ok(Self::On),
+            "off" => Ok(Self::Off),
+            _ => Err("expected on or off"),
+        }
+    }
+}
+
 /// The configured core of the writer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(try_from = "NumberOrText")]

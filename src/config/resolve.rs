@@ -99,6 +99,7 @@ impl Arguments {
             query,
             stats_interval: (!stats_interval.is_zero()).then_some(stats_interval),
             log_format: self.log_format.unwrap_or_default(),
+            ui: self.ui.unwrap_or_default(),
             telemetry,
             forwards: forward::resolve(self.forward.unwrap_or_default()).map_err(ConfigError)?,
         })

@@ -6,7 +6,11 @@ use super::{
     connection::{Phase, Timer},
     state::State,
 };
-use crate::stats::{Document, Question, RenderedDocument};
+use crate::{
+    service::BurstResult,
+    stats::{Document, Question, RenderedDocument},
+    ui::PageRequest,
+};
 use http1::{HttpError, Responder, Status};
 use rate::ClientKey;
 use reactor::Token;
@@ -111,6 +115,25 @@ impl State {
         self.documents.rendered.extend(waiters.into_iter().map(|waiter| (waiter, rendered.clone())));
         let question = self.documents.next_question(rendered.document.lane());
         self.ask(question);
+    }
+
+    /// Responds with the live page, which is at hand.
+    pub(super) fn respond_with_page(&mut self, token: Token, request: PageRequest) {
+        let Some(connection) = self.connections.get(token) else { return };
+        connection.phase = Phase::Deferred;
+        let Some(page) = &self.setup.shared.page else {
+            return self.refuse_deferred(token, HttpError::NotFound, HttpError::NotFound.text());
+        };
+        let bytes = page.body(request.gzip).len() + page.fields(request.gzip).len() + http1::limits::ANSWER_BYTES;
+        self.make_memory(token, bytes);
+        if self.http.free_bytes() < bytes {
+            return self.refuse_deferred(token, HttpError::BodiesFull, HttpError::BodiesFull.text());
+        }
+        let Some(connection) = self.connections.get(token) else { return };
+        let service = &mut self.setup.service;
+        let respond = |respond: Responder<'_>| service.answer_page(request, respond);
+        let progress = connection.http.answer_deferred(&self.http, &mut connection.out, respond);
+        self.apply_progress(token, progress.with(BurstResult::default()));
     }
 
     /// Responds with the rendered documents, up to a turn's share of bytes.

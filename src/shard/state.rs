@@ -388,6 +388,7 @@ impl State {
                 connection.next_query = Some(asked);
                 self.dispatch(token, Disposition::KeepOpen);
             }
+            (Next::AnswerDeferred, Some(DeferredRequest::Page(request))) => self.respond_with_page(token, request),
             // It was passed on before.
             (Next::AnswerDeferred, None) => {}
             (Next::Send(after), _) => self.dispatch(token, after),

@@ -181,6 +181,10 @@ counters! {
         answered_no_content,
         /// Preflight requests of browsers, with status 204.
         preflights,
+        /// Responses with status 303: browsers at `/`.
+        answered_see_other,
+        /// Responses with status 304: the client has the live page already.
+        answered_not_modified,
         /// Batches received.
         batches_received,
         /// Batches stored at their acknowledgement level.
@@ -277,6 +281,8 @@ impl Counters {
         match status {
             Status::Accepted => self.answered_accepted += 1,
             Status::NoContent => self.answered_no_content += 1,
+            Status::SeeOther => self.answered_see_other += 1,
+            Status::NotModified => self.answered_not_modified += 1,
             Status::BadRequest => self.refused_content(),
             _ => self.answered_ok += 1,
         }
@@ -300,6 +306,8 @@ impl Counters {
             Status::Ok => self.answered_ok,
             Status::Accepted => self.answered_accepted,
             Status::NoContent => self.preflights + self.answered_no_content,
+            Status::SeeOther => self.answered_see_other,
+            Status::NotModified => self.answered_not_modified,
             _ => 0,
         };
         refused.sum::<u64>() + answered
@@ -312,6 +320,8 @@ impl Counters {
             + self.answered_accepted
             + self.answered_no_content
             + self.preflights
+            + self.answered_see_other
+            + self.answered_not_modified
             + self.refused.iter().sum::<u64>()
     }
 

@@ -71,9 +71,12 @@ fn requests(to: &mut Exposition, snapshot: &Snapshot<'_>) {
     );
     family.sample(&format!("status=\"{}\",reason=\"ok\"", Status::Ok.code()), counters.answered_ok);
     family.sample(&format!("status=\"{}\",reason=\"preflight\"", Status::NoContent.code()), counters.preflights);
-    for (status, count) in
-        [(Status::Accepted, counters.answered_accepted), (Status::NoContent, counters.answered_no_content)]
-    {
+    for (status, count) in [
+        (Status::Accepted, counters.answered_accepted),
+        (Status::NoContent, counters.answered_no_content),
+        (Status::SeeOther, counters.answered_see_other),
+        (Status::NotModified, counters.answered_not_modified),
+    ] {
         family.sample(&format!("status=\"{}\",reason=\"ok\"", status.code()), count);
     }
     for ((reason, status), count) in REASONS.iter().zip(counters.refused) {

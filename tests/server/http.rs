@@ -201,7 +201,7 @@ impl Client {
     /// The connection ended first.
     pub fn try_answer(&mut self) -> io::Result<Answer> {
         let mut answer = self.head()?;
-        if answer.status < 200 || answer.status == 204 {
+        if answer.status < 200 || matches!(answer.status, 204 | 304) {
             return Ok(answer);
         }
         if let Some(coding) = answer.header("Transfer-Encoding") {

@@ -52,6 +52,7 @@ mod store;
 mod strangers;
 mod sums;
 mod traces;
+mod ui;
 
 /// A test for each driver, out of a function that takes one.
 macro_rules! on_both_drivers {

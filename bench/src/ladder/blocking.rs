@@ -200,6 +200,7 @@ impl Server {
             draining,
             clock,
             queries,
+            page: None,
         });
         // Without a limiter there are no events.
         let (events, _) = event_ring(1);

@@ -129,6 +129,16 @@ impl Responder<'_> {
         Served::DONE
     }
 
+    /// 304 with `fields`, as in [`answer_with`](Self::answer_with): the client has the document already.
+    pub fn not_modified(mut self, fields: &[u8]) -> Served {
+        self.out.reserve(HEAD_BYTES);
+        self.out.extend_from_slice(Status::NotModified.line_to_date());
+        self.out.extend_from_slice(self.date);
+        self.out.extend_from_slice(fields);
+        self.end_head();
+        Served::DONE
+    }
+
     /// 204 for a preflight request: what a web page may send, if its origin may.
     pub fn preflight(mut self) -> Served {
         self.out.reserve(HEAD_BYTES + PREFLIGHT.len());

@@ -10,6 +10,10 @@ pub enum Status {
     Accepted = 202,
     /// 204
     NoContent = 204,
+    /// 303
+    SeeOther = 303,
+    /// 304
+    NotModified = 304,
     /// 400
     BadRequest = 400,
     /// 401
@@ -40,10 +44,12 @@ pub enum Status {
 
 impl Status {
     /// Every status, in ascending order.
-    pub const ALL: [Status; 16] = [
+    pub const ALL: [Status; 18] = [
         Status::Ok,
         Status::Accepted,
         Status::NoContent,
+        Status::SeeOther,
+        Status::NotModified,
         Status::BadRequest,
         Status::Unauthorized,
         Status::NotFound,
@@ -72,6 +78,8 @@ impl Status {
             Status::Ok => b"HTTP/1.1 200 OK\r\nDate: ",
             Status::Accepted => b"HTTP/1.1 202 Accepted\r\nDate: ",
             Status::NoContent => b"HTTP/1.1 204 No Content\r\nDate: ",
+            Status::SeeOther => b"HTTP/1.1 303 See Other\r\nDate: ",
+            Status::NotModified => b"HTTP/1.1 304 Not Modified\r\nDate: ",
             Status::BadRequest => b"HTTP/1.1 400 Bad Request\r\nDate: ",
             Status::Unauthorized => b"HTTP/1.1 401 Unauthorized\r\nDate: ",
             Status::NotFound => b"HTTP/1.1 404 Not Found\r\nDate: ",

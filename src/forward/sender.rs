@@ -129,7 +129,7 @@ impl Job {
                     }
                     self.count_behind(read);
                     // What was written in the meantime goes together.
-                    if read < limits::FORWARD_READ_BYTES / 2 {
+                    if read < limits::FORWARD_READ_BYTES / 2 && reader.is_in_active() {
                         self.record(true);
                         if self.stop.wait(limits::FORWARD_BATCH_AGE) {
                             break;

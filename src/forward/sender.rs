@@ -124,6 +124,14 @@ impl Job {
             match reader.read(&mut work.lines, limits::FORWARD_READ_BYTES) {
                 Ok(read) => {
                     let end = reader.position();
+                    if !self.status.hold.advance(end) {
+                        // Deleted, and counted: it goes on at the oldest line that is kept.
+                        follower = None;
+                        if self.stop.wait(limits::FORWARD_WAIT_SLICE) {
+                            break;
+                        }
+                        continue;
+                    }
                     if !self.deliver(&mut client, &mut work, end) {
                         break;
                     }
@@ -281,7 +289,10 @@ impl Job {
         }
         self.recorded_at = Instant::now();
         match cursor::write(&self.directory, &self.config.name, delivered) {
-            Ok(()) => self.recorded = Some(delivered),
+            Ok(()) => {
+                self.recorded = Some(delivered);
+                self.status.hold.record(delivered);
+            }
             Err(error) => {
                 ForwardStatus::count(&self.status.cursor_failures, 1);
                 if is_due(&mut self.warned.cursor) {

@@ -23,7 +23,7 @@ use std::{
 
 /// What the receiver does with a request.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Act {
+pub enum Act {
     Answer(u16, &'static str),
     /// Nothing for a while, then the end of the connection.
     Hang,
@@ -56,8 +56,8 @@ struct Seen {
     heads: Vec<String>,
 }
 
-struct RemoteEnd {
-    address: SocketAddr,
+pub struct RemoteEnd {
+    pub address: SocketAddr,
     seen: Arc<Mutex<Seen>>,
     is_over: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -65,11 +65,11 @@ struct RemoteEnd {
 
 impl RemoteEnd {
     /// A receiver that does each of `acts` in turn, and then takes everything.
-    fn start(acts: &[Act]) -> Self {
+    pub fn start(acts: &[Act]) -> Self {
         Self::start_at("127.0.0.1:0".parse().unwrap(), acts)
     }
 
-    fn start_at(address: SocketAddr, acts: &[Act]) -> Self {
+    pub fn start_at(address: SocketAddr, acts: &[Act]) -> Self {
         let listener = until("the receiver's port", || TcpListener::bind(address).ok());
         let address = listener.local_addr().unwrap();
         let (seen, is_over) = (Arc::new(Mutex::new(Seen::default())), Arc::new(AtomicBool::new(false)));
@@ -87,11 +87,11 @@ impl RemoteEnd {
         Self { address, seen, is_over, thread: Some(thread) }
     }
 
-    fn url(&self) -> String {
+    pub fn url(&self) -> String {
         format!("http://{}/api/v1/write", self.address)
     }
 
-    fn names(&self) -> Vec<String> {
+    pub fn names(&self) -> Vec<String> {
         self.seen.lock().unwrap().acknowledged.iter().map(|sample| sample.name().to_owned()).collect()
     }
 }
@@ -208,7 +208,7 @@ fn setup(receiver: &RemoteEnd) -> Setup {
 }
 
 /// Stores `count` metrics in one batch, named by `mark` and their number.
-fn store(server: &Server, mark: &str, count: usize) -> Vec<String> {
+pub fn store(server: &Server, mark: &str, count: usize) -> Vec<String> {
     let names: Vec<String> = (0..count).map(|number| format!("{mark}_{number}")).collect();
     for names in names.chunks(500) {
         let metrics: Vec<String> = names.iter().map(|name| format!(r#"{{"name":"{name}","value":1}}"#)).collect();
@@ -218,14 +218,14 @@ fn store(server: &Server, mark: &str, count: usize) -> Vec<String> {
     names
 }
 
-fn wait_for(receiver: &RemoteEnd, names: &[String]) {
+pub fn wait_for(receiver: &RemoteEnd, names: &[String]) {
     until("everything to be delivered", || {
         let received = receiver.names();
         names.iter().all(|name| received.contains(name)).then_some(())
     });
 }
 
-fn state_file(directory: &Path) -> std::path::PathBuf {
+pub fn state_file(directory: &Path) -> std::path::PathBuf {
     let find = |entry: fs::DirEntry| {
         let name = entry.file_name().into_string().unwrap();
         (name.starts_with("forward-") && name.ends_with(".state")).then(|| entry.path())

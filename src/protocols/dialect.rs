@@ -5,7 +5,7 @@ use crate::{
     limits,
     stats::Protocol,
 };
-use http1::{Codings, ErrorBody, HttpError, Rules};
+use http1::{Codings, ErrorBody, HttpError, Rules, Schemes};
 
 /// The behaviour of a kind of route. The success response is in `response`.
 #[derive(Debug, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub struct Dialect {
     body_bytes_max: Option<usize>,
     /// The content codings of its bodies.
     codings: Codings,
+    /// The authentication schemes that a 401 offers.
+    schemes: Schemes,
     /// The body of errors.
     errors: ErrorBody,
     /// Field lines of errors.
@@ -41,12 +43,13 @@ const ANY: Dialect = Dialect {
     shed_retry_after_s: http1::limits::RETRY_AFTER_S,
     body_bytes_max: Some(limits::PROTOCOL_BODY_BYTES_MAX),
     codings: Codings::USUAL,
+    schemes: Schemes::BearerAndBasic,
     errors: ErrorBody::Json,
     error_fields: b"",
 };
 
 /// `POST /metrics`, whose other methods serve statistics.
-pub static JSON: Dialect = Dialect { allow: "GET, HEAD, POST", body_bytes_max: None, ..ANY };
+pub static JSON: Dialect = Dialect { allow: "GET, HEAD, POST", body_bytes_max: None, schemes: Schemes::Bearer, ..ANY };
 /// `POST /api/v1/write`: Prometheus drops what gets a 429.
 pub static REMOTE_WRITE: Dialect = Dialect {
     protocol: Protocol::RemoteWrite,
@@ -121,6 +124,7 @@ impl Dialect {
         Rules {
             body_bytes: self.body_bytes_max.map(|_| self.body_bytes_max(config)),
             codings: self.codings,
+            schemes: self.schemes,
             errors: self.errors,
             error_fields: self.error_fields,
         }

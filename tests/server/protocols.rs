@@ -419,7 +419,12 @@ fn keys_are_found_where_each_protocol_puts_them(driver: Driver) {
     ] {
         let response = client.ask(&post_to(&format!("{path}{query}"), fields, ""));
         assert_eq!(response.status != 401, is_valid, "{fields}{path}{query}: {response:?}");
+        // Clients built on libcurl send a password only after Basic was offered.
+        let offered = response.header("WWW-Authenticate").unwrap_or_default();
+        assert_eq!(offered.contains("Basic realm="), !is_valid, "{path}: {offered}");
     }
+    // A browser that is offered Basic would ask its user for a password.
+    assert_eq!(client.ask(&post_to("/metrics", "", "[]")).header("WWW-Authenticate"), Some("Bearer"));
     assert_eq!(client.ask(&get("/ping")).status, 204);
     assert_eq!(client.ask(&get("/api/v1/validate")).status, 401);
     assert_eq!(client.ask(&get("/api/v1/validate?api_key=secret")).status, 200);

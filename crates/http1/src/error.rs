@@ -4,8 +4,10 @@
 use super::{Status, parameters::Quoted};
 use std::fmt;
 
-const BODY_TOO_LARGE: &str = "the body is over --max-body, or over --rate-limit-bytes if that is less";
-const CONTENT_TOO_LARGE: &str = "the body is over --max-body decompressed, or over --rate-limit-bytes if that is less";
+const BODY_TOO_LARGE: &str =
+    "the body is over the bound of this path (--max-body raises it), or over --rate-limit-bytes";
+const CONTENT_TOO_LARGE: &str =
+    "the body is over the bound of this path decompressed (--max-body raises it), or over --rate-limit-bytes";
 
 /// Declares the errors with status, name and text, and an index for each.
 macro_rules! errors {

@@ -43,5 +43,5 @@ pub use head::{Fields, Head, Method, Version};
 pub use parameters::{Encoded, Quoted, parameters};
 pub use piece::Piece;
 pub use response::{Responder, Served};
-pub use rules::{Codings, ErrorBody, Rules};
+pub use rules::{Codings, ErrorBody, Rules, Schemes};
 pub use status::Status;

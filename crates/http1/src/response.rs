@@ -6,7 +6,7 @@
 use std::fmt::{self, Display, Write};
 
 use super::cors::PREFLIGHT;
-use super::{Codings, ErrorBody, HttpError, Rules, Status};
+use super::{Codings, ErrorBody, HttpError, Rules, Schemes, Status};
 use crate::limits::RETRY_AFTER_S;
 
 const JSON: &str = "application/json";
@@ -30,6 +30,8 @@ pub(super) struct Form {
     pub(super) fields: &'static [u8],
     /// The content codings that the route takes.
     pub(super) codings: Codings,
+    /// The authentication schemes of the route.
+    pub(super) schemes: Schemes,
     /// The body of errors.
     pub(super) errors: ErrorBody,
     /// Field lines of errors.
@@ -40,7 +42,8 @@ impl Form {
     /// With the form of errors that the route has.
     #[inline]
     pub(super) const fn with_rules(self, rules: &Rules) -> Self {
-        Self { codings: rules.codings, errors: rules.errors, error_fields: rules.error_fields, ..self }
+        let Rules { codings, schemes, errors, error_fields, .. } = *rules;
+        Self { codings, schemes, errors, error_fields, ..self }
     }
 
     /// That of an answer of unknown length: without chunks only the end of the connection can end it.
@@ -195,7 +198,7 @@ impl Responder<'_> {
             }
             HttpError::ContentCoding => [b"\r\nAccept-Encoding: ", self.form.codings.list()],
             // RFC 9110, 15.5.2: a 401 must name a scheme.
-            HttpError::Unauthorized => [b"\r\nWWW-Authenticate: ", b"Bearer"],
+            HttpError::Unauthorized => [b"\r\nWWW-Authenticate: ", self.form.schemes.challenge()],
             _ => [b"", b""],
         };
         self.error(error.status(), text, &field)

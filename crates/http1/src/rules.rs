@@ -13,6 +13,8 @@ pub struct Rules {
     pub body_bytes: Option<usize>,
     /// The content codings of its bodies.
     pub codings: Codings,
+    /// The authentication schemes that a 401 offers.
+    pub schemes: Schemes,
     /// The body of errors.
     pub errors: ErrorBody,
     /// Field lines of every error, each from the CR LF before it on.
@@ -65,6 +67,26 @@ impl Codings {
 impl Default for Codings {
     fn default() -> Self {
         Self::USUAL
+    }
+}
+
+/// The authentication schemes of a route (RFC 9110, 11.6.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Schemes {
+    /// Bearer. A browser that is offered Basic asks its user for a password.
+    #[default]
+    Bearer,
+    /// Bearer and Basic, which clients built on libcurl send only after it was offered.
+    BearerAndBasic,
+}
+
+impl Schemes {
+    /// The value of `WWW-Authenticate`.
+    pub(super) const fn challenge(self) -> &'static [u8] {
+        match self {
+            Self::Bearer => b"Bearer",
+            Self::BearerAndBasic => b"Bearer, Basic realm=\"metricstream\"",
+        }
     }
 }
 

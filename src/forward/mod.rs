@@ -16,7 +16,7 @@ pub use cursor::file_name;
 
 use crate::{limits, stats::ForwardStatus};
 use crossbeam_channel::{Receiver, Sender, bounded};
-use log::{LogPosition, LogStatus, segment::Hold};
+use log::LogStatus;
 use sender::{Job, Stop};
 use std::{
     io,
@@ -25,19 +25,6 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
-
-/// The hold of each forward on the log in `directory`: what retention has to wait for from the start, before any forward
-/// runs.
-#[must_use]
-pub fn holds(configs: &[ForwardConfig], directory: &Path) -> Vec<Arc<Hold>> {
-    let position = |config: &ForwardConfig| match (cursor::read(directory, &config.name), config.start) {
-        (Ok(Some(position)), _) => Some(position),
-        // As the forward itself will begin.
-        (Ok(None) | Err(_), StartAt::Beginning) => Some(LogPosition::FIRST),
-        (Ok(None) | Err(_), StartAt::End) => None,
-    };
-    configs.iter().map(|config| Arc::new(Hold::new(&config.name, position(config)))).collect()
-}
 
 /// The running forwards, one thread each.
 #[derive(Debug)]
@@ -51,22 +38,17 @@ pub struct Forwards {
 }
 
 impl Forwards {
-    /// Starts the forwards of the log in `directory`, each with its hold of `holds`.
+    /// Starts the forwards of the log in `directory`.
     ///
     /// # Errors
     /// A thread cannot be started.
-    pub fn start(
-        configs: &[ForwardConfig],
-        directory: &Path,
-        log: &Arc<LogStatus>,
-        holds: &[Arc<Hold>],
-    ) -> io::Result<Self> {
+    pub fn start(configs: &[ForwardConfig], directory: &Path, log: &Arc<LogStatus>) -> io::Result<Self> {
         let (wake, woken) = bounded(0);
         let (alive, running) = bounded::<()>(0);
         let is_over = Arc::new(AtomicBool::new(false));
         let mut status = Vec::new();
-        for (config, hold) in configs.iter().zip(holds) {
-            let own = Arc::new(ForwardStatus::new(config.name.clone(), Arc::clone(hold)));
+        for config in configs {
+            let own = Arc::new(ForwardStatus::new(config.name.clone()));
             let stop = Stop { is_over: Arc::clone(&is_over), woken: woken.clone() };
             let job = Job::new(config.clone(), directory, Arc::clone(log), Arc::clone(&own), stop);
             let alive = alive.clone();

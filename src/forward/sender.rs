@@ -124,20 +124,12 @@ impl Job {
             match reader.read(&mut work.lines, limits::FORWARD_READ_BYTES) {
                 Ok(read) => {
                     let end = reader.position();
-                    if !self.status.hold.advance(end) {
-                        // Deleted, and counted: it goes on at the oldest line that is kept.
-                        follower = None;
-                        if self.stop.wait(limits::FORWARD_WAIT_SLICE) {
-                            break;
-                        }
-                        continue;
-                    }
                     if !self.deliver(&mut client, &mut work, end) {
                         break;
                     }
                     self.count_behind(read);
                     // What was written in the meantime goes together.
-                    if read < limits::FORWARD_READ_BYTES / 2 && reader.is_in_active() {
+                    if read < limits::FORWARD_READ_BYTES / 2 {
                         self.record(true);
                         if self.stop.wait(limits::FORWARD_BATCH_AGE) {
                             break;
@@ -289,10 +281,7 @@ impl Job {
         }
         self.recorded_at = Instant::now();
         match cursor::write(&self.directory, &self.config.name, delivered) {
-            Ok(()) => {
-                self.recorded = Some(delivered);
-                self.status.hold.record(delivered);
-            }
+            Ok(()) => self.recorded = Some(delivered),
             Err(error) => {
                 ForwardStatus::count(&self.status.cursor_failures, 1);
                 if is_due(&mut self.warned.cursor) {

@@ -1,10 +1,9 @@
 //! Counters of a forward, for statistics. Written by its thread, read by the observer.
 
 use super::labelled;
-use log::segment::Hold;
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Mutex, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::Instant,
@@ -48,8 +47,6 @@ impl RefusedBy {
 pub struct ForwardStatus {
     /// Name of the forward.
     pub name: String,
-    /// Its hold on the log: what retention waits for, and what it did not wait for.
-    pub hold: Arc<Hold>,
     /// Samples that the receiver acknowledged.
     pub delivered: AtomicU64,
     /// Requests that the receiver acknowledged.
@@ -76,10 +73,9 @@ pub struct ForwardStatus {
 impl ForwardStatus {
     /// Counters of a forward that begins.
     #[must_use]
-    pub fn new(name: String, hold: Arc<Hold>) -> Self {
+    pub fn new(name: String) -> Self {
         Self {
             name,
-            hold,
             delivered: AtomicU64::new(0),
             requests: AtomicU64::new(0),
             refused: [const { AtomicU64::new(0) }; RefusedBy::ALL.len()],

@@ -10,7 +10,20 @@ use std::io::Write;
 const HTML: &str = include_str!("assets/index.html");
 const STYLE: &str = include_str!("assets/style.css");
 /// The script: plain files, one after another in this order. None is a module; each may use what those before it define.
-const SCRIPTS: &[&str] = &[include_str!("assets/app.js")];
+const SCRIPTS: &[&str] = &[
+    include_str!("assets/dom.js"),
+    include_str!("assets/format.js"),
+    include_str!("assets/scale.js"),
+    include_str!("assets/chart.js"),
+    include_str!("assets/store.js"),
+    include_str!("assets/stream.js"),
+    include_str!("assets/now.js"),
+    include_str!("assets/who.js"),
+    include_str!("assets/ask.js"),
+    include_str!("assets/flame.js"),
+    include_str!("assets/profile.js"),
+    include_str!("assets/app.js"),
+];
 /// The places in the HTML for the style and for the script.
 const STYLE_MARKER: &str = "<!--STYLE-->";
 const SCRIPT_MARKER: &str = "<!--SCRIPT-->";

@@ -23,7 +23,7 @@ use std::{
 
 /// What the receiver does with a request.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Act {
+enum Act {
     Answer(u16, &'static str),
     /// Nothing for a while, then the end of the connection.
     Hang,
@@ -56,8 +56,8 @@ struct Seen {
     heads: Vec<String>,
 }
 
-pub struct RemoteEnd {
-    pub address: SocketAddr,
+struct RemoteEnd {
+    address: SocketAddr,
     seen: Arc<Mutex<Seen>>,
     is_over: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -65,11 +65,11 @@ pub struct RemoteEnd {
 
 impl RemoteEnd {
     /// A receiver that does each of `acts` in turn, and then takes everything.
-    pub fn start(acts: &[Act]) -> Self {
+    fn start(acts: &[Act]) -> Self {
         Self::start_at("127.0.0.1:0".parse().unwrap(), acts)
     }
 
-    pub fn start_at(address: SocketAddr, acts: &[Act]) -> Self {
+    fn start_at(address: SocketAddr, acts: &[Act]) -> Self {
         let listener = until("the receiver's port", || TcpListener::bind(address).ok());
         let address = listener.local_addr().unwrap();
         let (seen, is_over) = (Arc::new(Mutex::new(Seen::default())), Arc::new(AtomicBool::new(false)));
@@ -87,11 +87,11 @@ impl RemoteEnd {
         Self { address, seen, is_over, thread: Some(thread) }
     }
 
-    pub fn url(&self) -> String {
+    fn url(&self) -> String {
         format!("http://{}/api/v1/write", self.address)
     }
 
-    pub fn names(&self) -> Vec<String> {
+    fn names(&self) -> Vec<String> {
         self.seen.lock().unwrap().acknowledged.iter().map(|sample| sample.name().to_owned()).collect()
     }
 }
@@ -208,7 +208,7 @@ fn setup(receiver: &RemoteEnd) -> Setup {
 }
 
 /// Stores `count` metrics in one batch, named by `mark` and their number.
-pub fn store(server: &Server, mark: &str, count: usize) -> Vec<String> {
+fn store(server: &Server, mark: &str, count: usize) -> Vec<String> {
     let names: Vec<String> = (0..count).map(|number| format!("{mark}_{number}")).collect();
     for names in names.chunks(500) {
         let metrics: Vec<String> = names.iter().map(|name| format!(r#"{{"name":"{name}","value":1}}"#)).collect();
@@ -218,14 +218,14 @@ pub fn store(server: &Server, mark: &str, count: usize) -> Vec<String> {
     names
 }
 
-pub fn wait_for(receiver: &RemoteEnd, names: &[String]) {
+fn wait_for(receiver: &RemoteEnd, names: &[String]) {
     until("everything to be delivered", || {
         let received = receiver.names();
         names.iter().all(|name| received.contains(name)).then_some(())
     });
 }
 
-pub fn state_file(directory: &Path) -> std::path::PathBuf {
+fn state_file(directory: &Path) -> std::path::PathBuf {
     let find = |entry: fs::DirEntry| {
         let name = entry.file_name().into_string().unwrap();
         (name.starts_with("forward-") && name.ends_with(".state")).then(|| entry.path())

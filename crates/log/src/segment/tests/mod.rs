@@ -3,7 +3,6 @@
 mod age;
 mod catalog;
 mod compress;
-mod hold;
 mod index;
 mod maintenance;
 mod retention;

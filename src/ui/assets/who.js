@@ -1,0 +1,186 @@
+'use strict';
+// The view Who: the clients with the most requests and refusals, the last refusals, and what the doctor finds.
+const who = (() => {
+	const { h, text } = dom;
+	const SEVERITIES = ['critical', 'warning', 'note', 'unknown', 'ok'];
+
+	const clientCell = (client) =>
+		h('code', { title: client, text: client.length > 16 ? `${client.slice(0, 16)}…` : client });
+	const shareCell = (ratio) => {
+		const fill = h('span', { class: 'fill', style: { width: `${format.isNumber(ratio) ? ratio * 100 : 0}%` } });
+		return h(
+			'span',
+			{ class: 'load' },
+			h('span', { class: 'track', 'aria-hidden': 'true' }, fill),
+			h('span', { class: 'value', text: format.percent(ratio) }),
+		);
+	};
+	const number = (name) => ({ name, class: 'number' });
+
+	// The clients of one list; `part` is the share that the bar shows.
+	const clients = (caption, list, whole, key) => {
+		const columns = [
+			{ name: 'client' },
+			number('allowed'),
+			number('refused'),
+			{ name: `of all ${key}`, class: 'meter' },
+			number('idle'),
+		];
+		const has_metrics = list.some(({ metrics }) => format.isNumber(metrics));
+		if (has_metrics) columns.splice(1, 0, number('metrics'));
+		const rows = list.map((client) => {
+			const row = [
+				clientCell(String(client.client)),
+				format.exact(client.allowed),
+				format.exact(client.refused),
+				shareCell(whole > 0 ? client[key] / whole : null),
+				format.span(client.idle_ms / 1000),
+			];
+			if (has_metrics) row.splice(1, 0, format.exact(client.metrics));
+			return row;
+		});
+		return dom.table(caption, columns, rows);
+	};
+
+	const create = (section, state, fetched) => {
+		const part = (title, note) => {
+			const head = h('h3', { text: title }),
+				small = h('span', { class: 'note', text: note }),
+				body = h('div', {});
+			return {
+				element: h('div', { class: 'panel' }, h('div', { class: 'bar' }, head, small), body),
+				body,
+				small,
+				bar: head.parentElement,
+			};
+		};
+		const heaviest = part('Most requests', ''),
+			most_refused = part('Most refusals', '');
+		const refusals = part('Last refusals', ''),
+			doctor = part('Doctor', '');
+		const again = h('button', {
+			type: 'button',
+			class: 'quiet',
+			text: 'check again',
+			on: { click: () => diagnose(true) },
+		});
+		doctor.bar.append(again);
+		section.append(
+			h('div', { class: 'panels' }, heaviest.element, most_refused.element, refusals.element, doctor.element),
+		);
+		let drawn = null,
+			diagnosed = false;
+
+		const fill = (panel, label, content) => {
+			const old = panel.body.querySelector('.scroller');
+			if (old) old.replaceChildren(content);
+			else panel.body.replaceChildren(dom.scroller(label, content));
+		};
+		const empty = (panel, words) => panel.body.replaceChildren(h('p', { class: 'empty', text: words }));
+
+		const draw = () => {
+			if (section.hidden) return;
+			if (!diagnosed) diagnose(false);
+			if (!state.who || state.who === drawn) return;
+			drawn = state.who;
+			const { clients: found, refusals: list } = state.who;
+			const limited = found?.limited !== false;
+			for (const [panel, rows, whole, key] of [
+				[heaviest, found?.heaviest, found?.allowed, 'allowed'],
+				[most_refused, found?.most_refused, found?.refused, 'refused'],
+			]) {
+				text(panel.small, found ? `${format.exact(whole)} ${key} in all` : '');
+				if (!limited) empty(panel, 'Without a limit (--rate-limit 0) clients are not told apart.');
+				else if (!rows?.length) empty(panel, 'None so far.');
+				else fill(panel, key === 'allowed' ? 'Most requests' : 'Most refusals', clients(key, rows, whole, key));
+			}
+			text(refusals.small, list?.length ? `the last ${list.length}` : '');
+			if (!list?.length) empty(refusals, 'None so far.');
+			else {
+				const columns = [
+					{ name: 'time' },
+					number('status'),
+					{ name: 'reason' },
+					{ name: 'path' },
+					{ name: 'client' },
+					number('count'),
+				];
+				fill(
+					refusals,
+					'Last refusals',
+					dom.table(
+						'Last refusals',
+						columns,
+						list.map((one) => [
+							format.clock(one.t_ms, 1),
+							String(one.status ?? format.NONE),
+							String(one.reason ?? format.NONE),
+							String(one.path ?? format.NONE),
+							one.client ? clientCell(String(one.client)) : format.NONE,
+							format.exact(one.count),
+						]),
+					),
+				);
+			}
+		};
+
+		const check = (one) =>
+			h(
+				'li',
+				{ class: `check is-${one.severity}` },
+				h('span', { class: 'severity', text: one.severity }),
+				h(
+					'div',
+					{},
+					h('p', {}, h('code', { text: one.id }), ` ${one.finding}`),
+					(one.mend ?? one.fix)
+						? h(
+								'div',
+								{ class: 'command' },
+								h('code', { text: one.mend ?? one.fix }),
+								dom.copyButton(() => one.mend ?? one.fix, 'the fix'),
+							)
+						: null,
+				),
+			);
+
+		const diagnose = async (aloud) => {
+			diagnosed = true;
+			again.disabled = true;
+			text(doctor.small, 'checking …');
+			try {
+				const report = await (await fetched('/ui/doctor')).json();
+				const checks = [...(report.checks ?? [])].sort(
+					(a, b) => SEVERITIES.indexOf(a.severity) - SEVERITIES.indexOf(b.severity),
+				);
+				const fine = checks.filter(({ severity }) => severity === 'ok');
+				text(
+					doctor.small,
+					SEVERITIES.filter((severity) => report.counts?.[severity])
+						.map((severity) => `${report.counts[severity]} ${severity}`)
+						.join(', '),
+				);
+				doctor.body.replaceChildren(
+					h('ul', { class: 'checks' }, checks.filter(({ severity }) => severity !== 'ok').map(check)),
+					h(
+						'details',
+						{},
+						h('summary', { text: `${fine.length} checks passed` }),
+						h('ul', { class: 'checks' }, fine.map(check)),
+					),
+				);
+				if (aloud) dom.announce(`Checked: ${doctor.small.textContent}`);
+			} catch (error) {
+				diagnosed = false;
+				text(doctor.small, '');
+				empty(doctor, `The report is unavailable: ${error.message}`);
+				diagnosed = true;
+			}
+			again.disabled = false;
+		};
+
+		return { draw };
+	};
+
+	return { create };
+})();

@@ -84,6 +84,11 @@ sanitize *OPTIONS:
 attacks *OPTIONS:
     scripts/attacks.py {{OPTIONS}}
 
+# Fuzz everything that reads bytes of clients or of a disk
+[group('correctness')]
+fuzz *OPTIONS:
+    scripts/fuzz.sh {{OPTIONS}}
+
 # Make faults on this host and check that doctor reports each
 [group('correctness')]
 doctor-faults *OPTIONS:

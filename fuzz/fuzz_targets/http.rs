@@ -1,0 +1,79 @@
+//! A connection: requests that arrive in one piece, in pieces cut at any places, and while earlier responses are in
+//! flight are answered alike, and what is counted as held is what is held.
+#![no_main]
+
+#[path = "../../crates/http1/tests/http/owner.rs"]
+#[allow(dead_code)]
+mod owner;
+
+use fuzz::Choices;
+use http1::{
+    Disposition,
+    limits::{HEAD_BYTES_MAX, INBOX_BYTES_MAX},
+};
+use libfuzzer_sys::fuzz_target;
+use owner::{BODY_BYTES_MAX, Event, Owner};
+
+/// Pieces into which a stream is cut, at most, less one.
+const CUTS: usize = 6;
+
+fuzz_target!(|data: &[u8]| {
+    let mut choices = Choices::of(data);
+    let whole = run(&[data], false);
+    let pieces = choices.pieces(data, CUTS);
+    for late in [false, true] {
+        let cut = run(&pieces, late);
+        assert_eq!(requests(&cut), requests(&whole), "cut into {pieces:?}, late: {late}");
+        if whole.after == Disposition::KeepOpen {
+            assert_eq!(without_continue(&cut.sent), without_continue(&whole.sent), "cut into {pieces:?}");
+        }
+    }
+    // With hardly any memory the responses differ, and nothing else may.
+    let mut poor = Owner::new();
+    assert!(poor.core.reserve(poor.core.free_bytes() - data.len() / 2));
+    deliver(&mut poor, &pieces, true);
+});
+
+fn run(pieces: &[&[u8]], late: bool) -> Owner {
+    let mut owner = Owner::new();
+    deliver(&mut owner, pieces, late);
+    owner
+}
+
+fn deliver(owner: &mut Owner, pieces: &[&[u8]], late: bool) {
+    let set_aside = owner.core.held_bytes();
+    let longest = pieces.iter().map(|piece| piece.len()).max().unwrap_or(0);
+    for piece in pieces {
+        if late {
+            owner.deliver_late(piece);
+        } else {
+            owner.deliver(piece);
+        }
+        let inbox_bytes_max = 2 * (INBOX_BYTES_MAX.max(HEAD_BYTES_MAX) + longest);
+        assert!(owner.connection.owned_bytes() <= inbox_bytes_max + BODY_BYTES_MAX);
+        assert_eq!(owner.core.held_bytes() - set_aside, owner.connection.owned_bytes());
+    }
+    owner.finish();
+    assert!(owner.sent.is_empty() || owner.sent.starts_with(b"HTTP/1.1 "));
+    if owner.after == Disposition::KeepOpen {
+        let mut out = Vec::new();
+        let _ = owner.connection.timed_out((), &mut owner.service, &mut owner.core, &mut out);
+    }
+    owner.connection.release(&mut owner.core);
+    assert_eq!((owner.connection.owned_bytes(), owner.core.held_bytes()), (0, set_aside));
+}
+
+/// What the service has seen, without what a timeout at the end refuses.
+fn requests(owner: &Owner) -> Vec<&Event> {
+    owner
+        .service
+        .events
+        .iter()
+        .filter(|event| !matches!(event, Event::Refused { reason, .. } if reason.contains("timeout")))
+        .collect()
+}
+
+/// The bytes without interim responses: whether one is sent depends on whether the body is there already.
+fn without_continue(sent: &[u8]) -> String {
+    String::from_utf8_lossy(sent).replace("HTTP/1.1 100 Continue\r\n\r\n", "")
+}

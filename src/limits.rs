@@ -205,6 +205,31 @@ pub const CLIENTS_SHOWN_DEFAULT: usize = 20;
 /// How long the observer waits for the reactors' reports before it goes on without those that are missing.
 pub const REPORT_WAIT: Duration = Duration::from_secs(1);
 
+// ---- live page -----------------------------------------------------------------------------------------------------
+
+/// Points of a second that are kept for a page that opens late: the last 10 minutes.
+pub const HISTORY_SECONDS: usize = 600;
+/// Points of a minute that are kept for a page that opens late: the last 24 hours.
+pub const HISTORY_MINUTES: usize = 1_440;
+/// Points in one line of the history, which all streams share: so many go at once when there are too many.
+pub const HISTORY_BLOCK_POINTS: usize = 20;
+const _: () = assert!(HISTORY_SECONDS.is_multiple_of(HISTORY_BLOCK_POINTS));
+const _: () = assert!(HISTORY_MINUTES.is_multiple_of(HISTORY_BLOCK_POINTS));
+/// Bytes of the points of each of the two steps. A point of one reactor has 2 KB, each further reactor adds 0.15: up to 40
+/// reactors the minutes are whole.
+pub const HISTORY_BYTES_MAX: usize = 12 * MIB;
+/// Streams of the live page that are open at one time, over all reactors: tabs of a team. Over it: 503.
+pub const STREAMS_MAX: usize = 64;
+/// Updates that wait for a client to read, beside the history and the parts in its channel: half a minute of them. Over it
+/// the stream is ended. They are shared, so each costs a reference.
+pub const STREAM_LINES_WAITING_MAX: usize = 32;
+/// Points that wait for the thread of the streams. It does nothing but pass them on.
+pub const UPDATES_WAITING_MAX: usize = 64;
+/// How long the observer waits for the reactors' reports when it makes a point: one that is busy is shown with the next.
+pub const POINT_REPORT_WAIT: Duration = Duration::from_millis(200);
+/// Milliseconds that a stream may be silent before its reactor closes it. There is a point each second.
+pub const STREAM_SILENCE_MS: u64 = 30_000;
+
 // ---- standard error ------------------------------------------------------------------------------------------------
 
 /// Lines that wait to be written to standard error. Over it a line is dropped and counted. A line each second for a
@@ -298,9 +323,9 @@ const _: () = assert!(QUERIES_WAITING_MAX + QUERY_THREADS_CAP + ANSWERS_UNREAD_M
 /// are taken, and its thread does something else. All unread answers together: 128 x (8 waiting + 1 being sent + 1
 /// made) x 64 KiB = 80 MiB.
 pub const PIECES_WAITING_MAX: usize = 8;
-// A reactor has one message under way at most for each query and for each document that was asked of it, and a report, a drain and
+// A reactor has one message under way at most for each query, stream and document that was asked of it, and a report, a drain and
 // a giving up.
-const _: () = assert!(QUERIES_OPEN_MAX + QUESTIONS_PER_REACTOR_MAX + 3 <= MAILBOX_MESSAGES_MAX);
+const _: () = assert!(QUERIES_OPEN_MAX + STREAMS_MAX + QUESTIONS_PER_REACTOR_MAX + 3 <= MAILBOX_MESSAGES_MAX);
 /// The slowest that a client may take an answer, in bytes a second, once the write timeout has passed for the first
 /// time: memory must not be held for ever by sips.
 pub const ANSWER_BYTES_PER_S_MIN: u64 = 64 * KIB as u64;

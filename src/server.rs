@@ -31,12 +31,12 @@ use crate::{
     query_pool::{LogEngine, Pool, PoolSetup},
     service::Shared,
     shard::ShardMessage,
-    stats::{Facts, Observer, ObserverSetup, QueryStatus, process},
+    stats::{Facts, Observer, ObserverSetup, QueryStatus, StreamStatus, Update, process},
     systemd::SdNotify,
     trace::Exporter,
-    ui::Page,
+    ui::{Live, LiveSetup, Page},
 };
-use crossbeam_channel::{Receiver, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 use export::{Export, export};
 use log::{
     DirectoryLock, DiskFile, Log, LogStatus,
@@ -87,6 +87,7 @@ pub struct Server {
     draining: Arc<AtomicBool>,
     mailboxes: Vec<mailbox::Sender<ShardMessage>>,
     queries: Pool,
+    live: Option<Live>,
     observer: JoinHandle<()>,
     sd_notify: Option<Arc<SdNotify>>,
     exporter: Option<Exporter>,
@@ -115,6 +116,7 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
     let (storage, log) = Storage::open(config, &reactor_ends.doorbells, clock)?;
     let facts = facts(config, started, &network, &storage.report);
     let forwards = start_forwards(config, &storage, &log.status)?;
+    let LivePage { live, updates, streams } = start_live(config, &facts, reactors, clock)?;
     let observer = Observer::new(ObserverSetup {
         questions,
         reactors: mailboxes.iter().map(|mailbox| Arc::new(mailbox.clone()) as _).collect(),
@@ -126,6 +128,8 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
         figures,
         queries: Arc::clone(&shared.queries),
         forwards: forwards.status(),
+        updates,
+        streams,
         draining: Arc::clone(&shared.draining),
         stats_interval: config.stats_interval,
         sd_notify: sd_notify.clone(),
@@ -142,16 +146,16 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
     spawn("writer", writer_core, &ended_sender, move || Ended::Log(writer.run()))?;
     spawn("group-commit", None, &ended_sender, move || Ended::Log(group_commit.run()))?;
     let observer = start_observer(observer)?;
-    let listeners = std::mem::take(&mut network.listeners);
     let reactors = Reactors {
+        listeners: std::mem::take(&mut network.listeners),
         network: &network,
-        listeners,
         ends: reactor_ends,
         mailboxes: &mailboxes,
         appenders,
         tracing,
         shared: &shared,
         queries: &queries,
+        live: live.as_ref(),
     };
     reactors.start(&ended_sender, &ended)?;
 
@@ -167,6 +171,7 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
         draining: Arc::clone(&shared.draining),
         mailboxes,
         queries,
+        live,
         observer,
         sd_notify,
         exporter,
@@ -250,6 +255,41 @@ fn facts(
 fn start_observer(observer: Observer) -> Result<JoinHandle<()>, ServerError> {
     let thread = thread::Builder::new().name("observer".into());
     thread.spawn(move || observer.run()).map_err(|error| cannot_spawn("observer", &error))
+}
+
+/// The thread of the live page, unless the page is off, and what the observer has of it.
+struct LivePage {
+    live: Option<Live>,
+    updates: Option<Sender<Update>>,
+    streams: Arc<StreamStatus>,
+}
+
+/// Starts the thread of the live page, unless the page is off, and connects it to the observer.
+fn start_live(config: &Config, facts: &Facts, reactors: usize, clock: Clock) -> Result<LivePage, ServerError> {
+    let streams = Arc::<StreamStatus>::default();
+    if config.ui == Ui::Off {
+        return Ok(LivePage { live: None, updates: None, streams });
+    }
+    let (sender, updates) = bounded(limits::UPDATES_WAITING_MAX);
+    let hello = serde_json::json!({
+        "type": "hello",
+        "version": env!("CARGO_PKG_VERSION"),
+        "driver": facts.driver,
+        "ack": facts.ack,
+        "now_ms": 0,
+        "start_id": format!("{:016x}", facts.started_unix_ns),
+        "reactors": reactors,
+        "writer_core": config.placement.writer_core,
+        "limits": {
+            "connections": facts.connections_limit,
+            "ring_bytes": config.ring_bytes,
+            "rate": config.rate_limit,
+        },
+        "profile": false,
+    });
+    let setup = LiveSetup { reactors, hello, updates, status: Arc::clone(&streams), clock };
+    let live = Live::start(setup).map_err(|error| cannot_spawn("live", &error))?;
+    Ok(LivePage { live: Some(live), updates: Some(sender), streams })
 }
 
 /// Starts the forwards of the log.
@@ -350,6 +390,9 @@ impl Server {
         // The observer exits when the last reactor has dropped its end of the channel.
         if self.observer.join().is_err() {
             return Err(error!("the observer failed"));
+        }
+        if self.live.is_some_and(|live| !live.stop()) {
+            return Err(error!("the thread of the live page failed"));
         }
         // Last, because there may be data to export until here.
         if let Some(exporter) = self.exporter {

@@ -71,6 +71,11 @@ pub enum AdmittedRequest {
     ToPage,
     /// `GET /ui`.
     Page(PageRequest),
+    /// `GET /ui/stream`.
+    Stream {
+        /// The request was HEAD.
+        head_only: bool,
+    },
 }
 
 /// A request whose response is made by another thread.
@@ -87,6 +92,11 @@ pub enum DeferredRequest {
     Query(Box<RawQuery>),
     /// The live page: it is at hand, and deferred because its length needs memory of its own.
     Page(PageRequest),
+    /// A stream of figures for the live page.
+    Stream {
+        /// The request was HEAD.
+        head_only: bool,
+    },
 }
 
 /// The batches of one burst whose responses wait for one level.
@@ -560,6 +570,7 @@ impl http1::Service for Service {
                 respond.defer()
             }
             AdmittedRequest::Query(asked) => self.query(asked, body, respond, burst),
+            AdmittedRequest::Stream { head_only } => self.stream(head_only, respond, burst),
             AdmittedRequest::ToPage => self.answer_to_page(respond),
             AdmittedRequest::Page(request) => {
                 burst.result.deferred = Some(DeferredRequest::Page(request));

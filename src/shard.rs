@@ -28,6 +28,7 @@ use crate::{
     query_pool::QuerySubmitter,
     service::{Service, Shared},
     stats::Question,
+    ui::StreamOpener,
 };
 use crossbeam_channel::Sender;
 use reactor::{Driver, Setup};
@@ -62,6 +63,8 @@ pub struct ShardSetup {
     pub questions: Sender<Question>,
     /// The query pool.
     pub queries: QuerySubmitter,
+    /// The streams of the live page, unless it is off.
+    pub streams: Option<StreamOpener>,
 }
 
 /// Runs one core until it has drained: opens the driver on the calling thread, reports that through `opened`, and runs

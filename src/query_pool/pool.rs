@@ -149,7 +149,7 @@ impl Pool {
         let entry = Entry {
             jobs,
             rooms,
-            open: Open::default(),
+            open: Open::up_to(limits::QUERIES_OPEN_MAX),
             shares: shares.clone(),
             status: Arc::clone(&setup.status),
             next_number: Arc::default(),

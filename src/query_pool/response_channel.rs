@@ -57,19 +57,27 @@ pub enum SendError {
     Left,
 }
 
-/// The number of open channels, over all reactors, and a permit for one.
-#[derive(Debug, Clone, Default)]
-pub struct Open(Arc<AtomicUsize>);
+/// The number of open channels of one kind, over all reactors, and its bound.
+#[derive(Debug, Clone)]
+pub struct Open {
+    count: Arc<AtomicUsize>,
+    max: usize,
+}
 
 impl Open {
-    /// Takes one more in, unless [`limits::QUERIES_OPEN_MAX`] are open.
+    /// None is open yet, and at most so many will be.
+    #[must_use]
+    pub fn up_to(max: usize) -> Self {
+        Self { count: Arc::default(), max }
+    }
+
+    /// Takes one more in, unless as many as may be are open.
     #[must_use]
     pub fn admit(&self) -> Option<Permit> {
         // A count that orders nothing else.
-        let taken = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| {
-            (open < limits::QUERIES_OPEN_MAX).then_some(open + 1)
-        });
-        taken.ok().map(|_| Permit(Self(Arc::clone(&self.0))))
+        let taken =
+            self.count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| (open < self.max).then_some(open + 1));
+        taken.ok().map(|_| Permit(self.clone()))
     }
 }
 
@@ -79,7 +87,7 @@ pub struct Permit(Open);
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.count.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -121,7 +129,8 @@ pub fn pipe(
         waits: AtomicBool::new(false),
         _place: place,
     });
-    (Writer { parts: Some(sender), reactor, shared: Arc::clone(&shared) }, Reader { parts: receiver, space, shared })
+    let reader = Reader { parts: receiver, space, is_live: false, shared: Arc::clone(&shared) };
+    (Writer { parts: Some(sender), reactor, shared }, reader)
 }
 
 /// Returns true if so few parts wait that a thread should produce more.
@@ -218,10 +227,24 @@ pub enum Taken {
 pub struct Reader {
     parts: Receiver<ResponseEvent>,
     space: (u64, Sender<u64>),
+    is_live: bool,
     shared: Arc<Shared>,
 }
 
 impl Reader {
+    /// The same, of a response that goes on for as long as its client reads.
+    #[must_use]
+    pub fn of_stream(mut self) -> Self {
+        self.is_live = true;
+        self
+    }
+
+    /// Returns true if the response goes on for as long as its client reads.
+    #[must_use]
+    pub const fn is_live(&self) -> bool {
+        self.is_live
+    }
+
     /// The next part, if there is one. Never waits.
     #[must_use]
     pub fn take(&self) -> Taken {
@@ -294,7 +317,7 @@ mod tests {
 
     #[test]
     fn many_parts_are_one_message_until_it_was_read() {
-        let Ends { writer, reader, mail, .. } = open(Open::default().admit().unwrap());
+        let Ends { writer, reader, mail, .. } = open(Open::up_to(limits::QUERIES_OPEN_MAX).admit().unwrap());
         (0..3).for_each(|number| writer.send(numbered(number)).unwrap());
         let Some(ShardMessage::ResponseReady(notice)) = mail.take() else { panic!("not told") };
         assert!(mail.is_empty(), "told twice");
@@ -316,7 +339,7 @@ mod tests {
     #[test]
     fn no_part_is_missed_by_who_waits_for_word() {
         const PARTS: usize = 4_000;
-        let Ends { writer, reader, mail, spaces } = open(Open::default().admit().unwrap());
+        let Ends { writer, reader, mail, spaces } = open(Open::up_to(limits::QUERIES_OPEN_MAX).admit().unwrap());
         let producer = thread::spawn(move || {
             for number in 0..PARTS {
                 let mut part = numbered(number);
@@ -354,7 +377,7 @@ mod tests {
 
     #[test]
     fn a_full_queue_gives_the_part_back_and_tells_of_space() {
-        let Ends { writer, reader, spaces, .. } = open(Open::default().admit().unwrap());
+        let Ends { writer, reader, spaces, .. } = open(Open::up_to(limits::QUERIES_OPEN_MAX).admit().unwrap());
         (0..limits::PIECES_WAITING_MAX).for_each(|number| writer.send(numbered(number)).unwrap());
         let Err(SendError::Full(part)) = writer.send(numbered(99)) else { panic!("taken") };
         assert_eq!(number_of(&part), 99);
@@ -369,7 +392,7 @@ mod tests {
 
     #[test]
     fn a_writer_that_waits_hears_that_its_reader_is_gone() {
-        let Ends { writer, reader, spaces, .. } = open(Open::default().admit().unwrap());
+        let Ends { writer, reader, spaces, .. } = open(Open::up_to(limits::QUERIES_OPEN_MAX).admit().unwrap());
         (0..limits::PIECES_WAITING_MAX).for_each(|number| writer.send(numbered(number)).unwrap());
         assert!(writer.wait_for_space());
         drop(reader);
@@ -380,7 +403,7 @@ mod tests {
 
     #[test]
     fn a_place_is_free_again_once_both_ends_and_the_message_are_gone() {
-        let all = Open::default();
+        let all = Open::up_to(limits::QUERIES_OPEN_MAX);
         let mut places: Vec<Permit> = (0..limits::QUERIES_OPEN_MAX).map(|_| all.admit().unwrap()).collect();
         assert!(all.admit().is_none());
         let Ends { writer, reader, mail, .. } = open(places.pop().unwrap());

@@ -12,6 +12,7 @@ use crate::{
     shard::{self, ShardMessage, ShardSetup},
     stats::Question,
     trace::{Tracer, TracerSetup},
+    ui::Live,
 };
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 use log::Appender;
@@ -66,6 +67,8 @@ pub struct Reactors<'a> {
     pub tracing: Option<TracerSetup>,
     pub shared: &'a Arc<Shared>,
     pub queries: &'a Pool,
+    /// The thread of the live page, unless it is off.
+    pub live: Option<&'a Live>,
 }
 
 impl Reactors<'_> {
@@ -74,7 +77,7 @@ impl Reactors<'_> {
     /// # Errors
     /// A thread could not be started, or exited.
     pub fn start(self, ended_sender: &Sender<Ended>, ended: &Receiver<Ended>) -> Result<(), ServerError> {
-        let Self { network, listeners, ends, mailboxes, appenders, tracing, shared, queries } = self;
+        let Self { network, listeners, ends, mailboxes, appenders, tracing, shared, queries, live } = self;
         let ReactorEnds { doorbells, mail, events, questions } = ends;
         let reactors = doorbells.len();
         let chosen = network.chosen;
@@ -95,6 +98,7 @@ impl Reactors<'_> {
                 mail,
                 questions: questions.clone(),
                 queries: queries.submitter(Arc::new(mailboxes[index].clone())),
+                streams: live.map(|live| live.opener(Arc::new(mailboxes[index].clone()))),
             };
             let driver = Setup {
                 listeners,

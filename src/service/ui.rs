@@ -1,15 +1,17 @@
 //! The paths of the live page: `/ui`, and `/` for a browser.
 
 use super::{AdmittedRequest, Caller, Service};
+use super::{Burst, DeferredRequest, Payer};
 use crate::{listening::Role, ui::PageRequest};
 use http1::{Head, HttpError, Method, Responder, Served, Status};
+use std::sync::atomic::Ordering;
 
 /// The place of the page, for a browser that comes to `/`.
 const TO_PAGE: &[u8] = b"\r\nLocation: /ui\r\nVary: Accept";
 
 /// Returns true if `path` is served for the live page alone.
 pub(super) fn is_of_page(path: &str) -> bool {
-    path == "/ui"
+    matches!(path, "/ui" | "/ui/stream")
 }
 
 impl Service {
@@ -25,14 +27,35 @@ impl Service {
         (is_browser && self.has_page_at(caller.role)).then_some(AdmittedRequest::ToPage)
     }
 
-    /// Admits a request for the live page. It needs no key: there is no figure in it.
-    pub(super) fn admit_page(&self, head: &Head<'_>) -> Result<AdmittedRequest, HttpError> {
+    /// Admits a request for the live page, or for what it reads. The page needs no key, as there is no figure in it.
+    pub(super) fn admit_page(&mut self, head: &Head<'_>) -> Result<AdmittedRequest, HttpError> {
         let page = self.shared.page.as_ref().ok_or(HttpError::NotFound)?;
         match (head.path, head.method) {
             ("/ui", Method::Get | Method::Head) => Ok(AdmittedRequest::Page(page.requested(head))),
-            ("/ui", _) => Err(HttpError::MethodNotAllowed { allow: "GET, HEAD" }),
+            ("/ui/stream", Method::Get | Method::Head) => self.admit_stream(head),
+            ("/ui" | "/ui/stream", _) => Err(HttpError::MethodNotAllowed { allow: "GET, HEAD" }),
             _ => Err(HttpError::NotFound),
         }
+    }
+
+    /// Admits a stream: with a key, where there are keys.
+    fn admit_stream(&mut self, head: &Head<'_>) -> Result<AdmittedRequest, HttpError> {
+        match self.payer(head) {
+            keyless @ Payer::Keyless(_) => Err(self.refuse_keyless(keyless)),
+            _ => Ok(AdmittedRequest::Stream { head_only: head.method == Method::Head }),
+        }
+    }
+
+    /// Passes the stream to its thread, unless the server is shutting down.
+    pub(super) fn stream(&mut self, head_only: bool, respond: Responder<'_>, burst: &mut Burst) -> Served {
+        if burst.caller.accepted_during_drain || self.shared.draining.load(Ordering::Relaxed) {
+            let refusal =
+                HttpError::Unavailable { text: "the server is stopping", retry_after_s: http1::limits::RETRY_AFTER_S };
+            self.counters.refused(refusal);
+            return respond.refuse(refusal);
+        }
+        burst.result.deferred = Some(DeferredRequest::Stream { head_only });
+        respond.defer()
     }
 
     /// Sends a browser to the page.

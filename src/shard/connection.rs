@@ -50,10 +50,21 @@ pub enum Timer {
     Left,
     /// The next part of a response that has begun, from the threads that make it.
     More,
+    /// The next part of a stream of the live page.
+    Live,
     /// The peer's close after the last response.
     Linger,
     /// The request of a connection over the limit.
     Refusal,
+}
+
+/// A response that comes in parts from another thread.
+#[derive(Debug)]
+pub enum Source {
+    /// Of a query.
+    Query(Box<RawQuery>),
+    /// The stream of the live page; `true` if only its head is wanted.
+    Stream(bool),
 }
 
 /// One connection.
@@ -73,8 +84,8 @@ pub struct Connection {
     pub timer: Timer,
     /// The source of the response to its query, until its end.
     pub answer: Option<Reader>,
-    /// A query that starts once the responses before it are sent.
-    pub next_query: Option<Box<RawQuery>>,
+    /// A response from another thread that starts once the responses before it are sent.
+    pub next_source: Option<Source>,
     /// Responses of the current burst; lent to the driver while they are sent.
     pub out: Vec<u8>,
     /// The action after they are sent.
@@ -131,7 +142,7 @@ impl Connection {
             phase: Phase::Receiving,
             timer: Timer::Idle,
             answer: None,
-            next_query: None,
+            next_source: None,
             out: Vec::new(),
             after: Disposition::KeepOpen,
             holds: 0,

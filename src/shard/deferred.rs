@@ -7,7 +7,7 @@
 //! ask: the query goes on for a little while. Once the answer has begun, only a failing send tells.
 
 use super::{
-    connection::{Phase, Timer},
+    connection::{Phase, Source, Timer},
     state::State,
 };
 use crate::{
@@ -22,8 +22,43 @@ use http1::{Disposition, HttpError, Next, Responder, Served, Status};
 use reactor::Token;
 
 impl State {
+    /// Starts a response from another thread once the responses before it are sent.
+    pub(super) fn start_after_burst(&mut self, token: Token, source: Source) {
+        let Some(connection) = self.connections.get(token) else { return };
+        if connection.out.is_empty() {
+            return self.start(token, source);
+        }
+        connection.next_source = Some(source);
+        self.dispatch(token, Disposition::KeepOpen);
+    }
+
+    /// Starts a response from another thread.
+    pub(super) fn start(&mut self, token: Token, source: Source) {
+        match source {
+            Source::Query(asked) => self.start_query(token, asked),
+            Source::Stream(head_only) => self.start_stream(token, head_only),
+        }
+    }
+
+    /// Opens a stream of the live page, or responds 503 when too many are open.
+    fn start_stream(&mut self, token: Token, head_only: bool) {
+        let Some(connection) = self.connections.get(token) else { return };
+        connection.phase = Phase::Deferred;
+        let opened = match &self.setup.streams {
+            Some(streams) => streams.open(token, head_only),
+            None => Err(HttpError::NotFound),
+        };
+        match opened {
+            Ok(reader) => {
+                connection.answer = Some(reader);
+                self.set_timer(token, Timer::Live);
+            }
+            Err(refusal) => self.refuse_deferred(token, refusal, refusal.text()),
+        }
+    }
+
     /// Passes a query on to the pool, or responds 503 when the pool is full.
-    pub(super) fn start_query(&mut self, token: Token, asked: Box<RawQuery>) {
+    fn start_query(&mut self, token: Token, asked: Box<RawQuery>) {
         let Some(connection) = self.connections.get(token) else { return };
         connection.phase = Phase::Deferred;
         match self.setup.queries.submit(asked, token) {
@@ -54,7 +89,8 @@ impl State {
             Taken::Event(part) => self.send_part(token, part),
             Taken::Nothing if connection.phase == Phase::Sending => {
                 connection.phase = Phase::Streaming;
-                self.set_timer(token, Timer::More);
+                let timer = if reader.is_live() { Timer::Live } else { Timer::More };
+                self.set_timer(token, timer);
             }
             Taken::Nothing => {}
             Taken::Ended => self.close(token, Closed::CutOff),

@@ -7,7 +7,7 @@
 use super::{
     ShardSetup,
     arrival::Preface,
-    connection::{Connection, ConnectionTable, Phase, Timer},
+    connection::{Connection, ConnectionTable, Phase, Source, Timer},
     documents::Waiters,
     holders::Holders,
 };
@@ -261,6 +261,9 @@ impl State {
         if self.drain == Drain::No {
             self.drain = Drain::Sweeping { turns_left: 2 };
             self.http.draining = true;
+            if let Some(streams) = &self.setup.streams {
+                streams.drain();
+            }
             self.driver_ops.push(DriverOp::StopAccept);
         }
     }
@@ -381,12 +384,11 @@ impl State {
             (Next::AnswerDeferred, Some(DeferredRequest::Document { document, asked_by })) => {
                 self.await_document(token, document, asked_by);
             }
-            (Next::AnswerDeferred, Some(DeferredRequest::Query(asked))) if connection.out.is_empty() => {
-                self.start_query(token, asked);
-            }
             (Next::AnswerDeferred, Some(DeferredRequest::Query(asked))) => {
-                connection.next_query = Some(asked);
-                self.dispatch(token, Disposition::KeepOpen);
+                self.start_after_burst(token, Source::Query(asked));
+            }
+            (Next::AnswerDeferred, Some(DeferredRequest::Stream { head_only })) => {
+                self.start_after_burst(token, Source::Stream(head_only));
             }
             (Next::AnswerDeferred, Some(DeferredRequest::Page(request))) => self.respond_with_page(token, request),
             // It was passed on before.
@@ -494,9 +496,9 @@ impl State {
         if connection.out.capacity() > limits::ANSWER_BUFFER_KEPT_BYTES_MAX {
             connection.out = Vec::new();
         }
-        if let Some(asked) = connection.next_query.take() {
+        if let Some(source) = connection.next_source.take() {
             connection.stamps.received_ns = self.now_ns;
-            return self.start_query(token, asked);
+            return self.start(token, source);
         }
         match connection.after {
             Disposition::Close => self.close(token, Closed::AfterAnswer),
@@ -572,7 +574,7 @@ impl State {
             connection.phase = Phase::Closing;
             connection.closed_for = reason;
             // A query stops.
-            (connection.answer, connection.next_query) = (None, None);
+            (connection.answer, connection.next_source) = (None, None);
             self.wheel.clear(token.slot());
             self.driver_ops.push(DriverOp::Close(token));
         }

@@ -27,6 +27,24 @@ pub struct Measures {
     pub sync_ns: Distribution,
 }
 
+impl Measures {
+    /// Adds other measures.
+    pub fn add(&mut self, other: &Self) {
+        self.cores.add(&other.cores);
+        self.writev_ns.add(&other.writev_ns);
+        self.writev_bytes.add(&other.writev_bytes);
+        self.sync_ns.add(&other.sync_ns);
+    }
+
+    /// Clears all distributions.
+    pub fn reset(&mut self) {
+        self.cores.reset();
+        self.writev_ns.reset();
+        self.writev_bytes.reset();
+        self.sync_ns.reset();
+    }
+}
+
 impl Default for Measures {
     fn default() -> Self {
         Self {
@@ -87,6 +105,8 @@ pub struct Collector {
     began_counters: Counters,
     present_counters: Counters,
     present: Measures,
+    /// What was measured since the last point of the live page.
+    recent: Measures,
     /// The last complete interval.
     last: Option<Interval>,
 }
@@ -112,21 +132,27 @@ impl Collector {
             began_counters: Counters::default(),
             present_counters: Counters::default(),
             present: Measures::default(),
+            recent: Measures::default(),
             last: None,
         }
     }
 
     /// Requests a report from all cores, and waits at most [`limits::REPORT_WAIT`] for them.
     pub fn collect(&mut self) {
-        self.ask(false);
+        self.ask(false, limits::REPORT_WAIT);
+    }
+
+    /// As [`collect`](Self::collect), and waits no longer than this.
+    pub fn collect_within(&mut self, wait: Duration) {
+        self.ask(false, wait);
     }
 
     /// As [`collect`](Self::collect), and lets the cores release memory that was not needed since the last time.
     pub fn collect_and_trim(&mut self) {
-        self.ask(true);
+        self.ask(true, limits::REPORT_WAIT);
     }
 
-    fn ask(&mut self, trim: bool) {
+    fn ask(&mut self, trim: bool, wait: Duration) {
         for (reactor, requested) in self.reactors.iter().zip(&mut self.requested) {
             if !*requested {
                 let request =
@@ -138,7 +164,7 @@ impl Collector {
                 }
             }
         }
-        let deadline = Instant::now() + limits::REPORT_WAIT;
+        let deadline = Instant::now() + wait;
         while self.requested.contains(&true) {
             let Ok(report) = self.replies.recv_deadline(deadline) else { break };
             self.take(report);
@@ -152,6 +178,7 @@ impl Collector {
     fn take(&mut self, mut report: Report) {
         self.total.cores.add(&report.histograms);
         self.present.cores.add(&report.histograms);
+        self.recent.cores.add(&report.histograms);
         let mut histograms = std::mem::take(&mut report.histograms);
         histograms.reset();
         self.spare.push(histograms);
@@ -164,10 +191,14 @@ impl Collector {
         let LogTimes { writev_ns, writev_bytes, sync_ns } = self.log.times();
         let LogSeen { writev_ns: seen_writev_ns, writev_bytes: seen_writev_bytes, sync_ns: seen_sync_ns } =
             &mut self.log_seen;
-        let (total, present) = (&mut self.total, &mut self.present);
-        take_over(writev_ns, seen_writev_ns, [&mut total.writev_ns, &mut present.writev_ns]);
-        take_over(writev_bytes, seen_writev_bytes, [&mut total.writev_bytes, &mut present.writev_bytes]);
-        take_over(sync_ns, seen_sync_ns, [&mut total.sync_ns, &mut present.sync_ns]);
+        let (total, present, recent) = (&mut self.total, &mut self.present, &mut self.recent);
+        take_over(writev_ns, seen_writev_ns, [&mut total.writev_ns, &mut present.writev_ns, &mut recent.writev_ns]);
+        take_over(
+            writev_bytes,
+            seen_writev_bytes,
+            [&mut total.writev_bytes, &mut present.writev_bytes, &mut recent.writev_bytes],
+        );
+        take_over(sync_ns, seen_sync_ns, [&mut total.sync_ns, &mut present.sync_ns, &mut recent.sync_ns]);
     }
 
     /// Ends the current interval and begins the next. Call it after [`collect`](Self::collect).
@@ -201,6 +232,21 @@ impl Collector {
         }
     }
 
+    /// What was measured since [`clear_recent`](Self::clear_recent).
+    pub const fn recent(&self) -> &Measures {
+        &self.recent
+    }
+
+    /// Begins to measure anew for the next point of the live page.
+    pub fn clear_recent(&mut self) {
+        self.recent.reset();
+    }
+
+    /// The last report of a core, unless the next is overdue.
+    pub fn report_in_time(&self, reactor: usize) -> Option<&Report> {
+        self.latest.get(reactor)?.as_ref().filter(|_| !self.requested[reactor])
+    }
+
     /// The last report of each core that has ever reported, in the order of the cores.
     pub fn reports(&self) -> impl Iterator<Item = &Report> {
         self.latest.iter().flatten()
@@ -215,7 +261,7 @@ impl Collector {
 }
 
 /// Adds the values that `measured` has recorded since the last call.
-fn take_over(measured: &AtomicHistogram, seen: &mut HistogramSnapshot, into: [&mut Distribution; 2]) {
+fn take_over(measured: &AtomicHistogram, seen: &mut HistogramSnapshot, into: [&mut Distribution; 3]) {
     let now = measured.read();
     for distribution in into {
         now.since(seen).for_each(|(value, count)| distribution.record_near(value, count));

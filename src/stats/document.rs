@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     logging,
-    stats::{ForwardStatus, Outcome, RefusedBy},
+    stats::{ForwardStatus, Outcome, RefusedBy, StreamEnd},
 };
 use http1::{REASONS, Status};
 use log::os::dirent;
@@ -218,6 +218,21 @@ fn queries(snapshot: &Snapshot<'_>) -> Value {
     })
 }
 
+fn live_page(snapshot: &Snapshot<'_>) -> Value {
+    let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let streams = snapshot.streams;
+    let ended: Map<String, Value> =
+        StreamEnd::ALL.iter().map(|&how| (how.label().to_owned(), json!(streams.ended(how)))).collect();
+    json!({
+        "streams": streams.active(),
+        "streams_opened": streams.opened(),
+        "streams_refused": streams.refused(),
+        "streams_ended_by": ended,
+        "points": read(&streams.points),
+        "bytes": read(&streams.bytes),
+    })
+}
+
 fn limiter(snapshot: &Snapshot<'_>, limiter: LimiterFigures) -> Value {
     let counters = snapshot.all.counters;
     json!({
@@ -350,6 +365,7 @@ pub fn document(snapshot: &Snapshot<'_>) -> Vec<u8> {
     });
     // Not in it: the macro goes no deeper.
     document["queries"] = queries(snapshot);
+    document["live_page"] = live_page(snapshot);
     document["forwards"] = forwards(snapshot);
     document["protocols"] = protocols(counters);
     document["metrics_rejected_alone_by"] =

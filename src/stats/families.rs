@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     limits, logging,
-    stats::{ForwardStatus, Outcome, RefusedBy},
+    stats::{ForwardStatus, Outcome, RefusedBy, StreamEnd},
 };
 use Kind::{Counter, Gauge, Histogram, Info};
 use http1::{REASONS, Status};
@@ -27,6 +27,7 @@ pub fn collect(snapshot: &Snapshot<'_>) -> Exposition {
     log(&mut exposition, snapshot);
     segments(&mut exposition, snapshot);
     queries(&mut exposition, snapshot);
+    live_page(&mut exposition, snapshot);
     limiter(&mut exposition, snapshot);
     reactors(&mut exposition, snapshot);
     memory(&mut exposition, snapshot);
@@ -312,6 +313,20 @@ fn segments(to: &mut Exposition, snapshot: &Snapshot<'_>) {
         ),
     ] {
         to.single(name, kind, help, value.load(Ordering::Relaxed));
+    }
+}
+
+fn live_page(to: &mut Exposition, snapshot: &Snapshot<'_>) {
+    let streams = snapshot.streams;
+    to.single("metricstream_ui_streams", Gauge, "Open streams of the live page.", streams.active());
+    let help = "Streams of the live page that began: opened = open + ended.";
+    to.single("metricstream_ui_streams_opened", Counter, help, streams.opened());
+    let help = "Streams of the live page that were refused because too many were open.";
+    to.single("metricstream_ui_streams_refused", Counter, help, streams.refused());
+    let help = "Streams of the live page that ended, by reason.";
+    let family = to.family("metricstream_ui_streams_ended", Counter, help);
+    for &how in StreamEnd::ALL {
+        family.labelled("reason", how.label(), streams.ended(how));
     }
 }
 

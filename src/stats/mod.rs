@@ -4,7 +4,8 @@
 //!
 //! The map: `counters` and `histograms` (what a core owns), `observer` (the thread), `collector` (asks and merges),
 //! `document` (`/stats`), `families` and `exposition` (`/metrics`), `clients` (`/stats/clients`), `format` (which form
-//! is requested), `line` (the line in the log), `process` (what the kernel says).
+//! is requested), `line` (the line in the log), `points` (what the live page is sent), `process` and `threads` (what the
+//! kernel says).
 
 pub(crate) mod clients;
 mod collector;
@@ -18,8 +19,11 @@ mod forwards;
 mod histograms;
 mod line;
 mod observer;
+mod points;
 pub mod process;
 mod queries;
+mod streams;
+mod threads;
 
 pub(crate) use counters::labelled;
 pub use counters::{Closed, Counters, Protocol, Rejection, Shed, Untraced};
@@ -29,7 +33,9 @@ pub use format::Format;
 pub use forwards::{ForwardStatus, RefusedBy};
 pub use histograms::{Distribution, Histograms, Stage, Stamps};
 pub use observer::{Document, Facts, FiguresOut, Observer, ObserverSetup, Question, unready};
+pub use points::{PointSpan, Update};
 pub use queries::{Outcome, QueryStatus};
+pub use streams::{StreamEnd, StreamStatus};
 
 use crossbeam_channel::Sender;
 use rate::ClientKey;

@@ -11,14 +11,15 @@ use super::{
     export::Figures,
     families,
     line::Line,
+    points::{Points, Update},
     process::Process,
 };
 use crate::{
     limits, memory,
-    stats::ForwardStatus,
+    stats::{ForwardStatus, StreamStatus},
     systemd::{LivenessCheck, LivenessSample, SdNotify},
 };
-use crossbeam_channel::{Receiver, RecvTimeoutError};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use http1::HttpError;
 use log::{LogStatus, segment::MaintenanceStatus};
 use rate::{Limiter, TopClients};
@@ -114,6 +115,10 @@ pub struct ObserverSetup {
     pub queries: Arc<QueryStatus>,
     /// Counters of forwards.
     pub forwards: Vec<Arc<ForwardStatus>>,
+    /// The way of points to the live page, unless it is off.
+    pub updates: Option<Sender<Update>>,
+    /// Counters of the live page's streams.
+    pub streams: Arc<StreamStatus>,
     /// True once shutdown has begun.
     pub draining: Arc<AtomicBool>,
     /// Interval at which statistics are logged; `None` means never.
@@ -132,7 +137,7 @@ pub struct FiguresOut {
     /// Interval between exports.
     pub interval: Duration,
     /// To the exporter, which takes one at a time.
-    pub queue: crossbeam_channel::Sender<Figures>,
+    pub queue: Sender<Figures>,
 }
 
 /// Facts that do not change while the server runs.
@@ -171,6 +176,7 @@ pub(super) struct Snapshot<'a> {
     pub exported: &'a ExportStatus,
     pub queries: &'a QueryStatus,
     pub forwards: &'a [Arc<ForwardStatus>],
+    pub streams: &'a StreamStatus,
     pub draining: bool,
     pub process: Process,
 }
@@ -228,6 +234,8 @@ pub(super) fn pretty(document: &serde_json::Value) -> Vec<u8> {
 pub struct Observer {
     setup: ObserverSetup,
     collector: Collector,
+    /// Points of the live page, unless it is off.
+    points: Option<Points>,
     /// Watchdog pings, if the service manager expects them.
     watchdog: Option<Watchdog>,
 }
@@ -254,7 +262,8 @@ impl Observer {
             liveness: LivenessCheck::default(),
             fault: None,
         });
-        Self { setup, collector, watchdog }
+        let points = setup.updates.is_some().then(|| Points::new(setup.reactors.len(), setup.facts.started));
+        Self { setup, collector, points, watchdog }
     }
 
     /// Serves until every reactor has ended.
@@ -269,6 +278,9 @@ impl Observer {
             let mut wake = interval_end.min(Instant::now() + limits::EVENT_FLUSH_INTERVAL);
             if let Some(watchdog) = &self.watchdog {
                 wake = wake.min(watchdog.next);
+            }
+            if let Some(points) = &self.points {
+                wake = wake.min(points.due());
             }
             thread::sleep(rested.min(wake).saturating_duration_since(Instant::now()));
             match self.setup.questions.recv_deadline(wake) {
@@ -291,6 +303,9 @@ impl Observer {
             if self.watchdog.as_ref().is_some_and(|watchdog| Instant::now() >= watchdog.next) {
                 self.check_liveness();
             }
+            if self.points.as_ref().is_some_and(|points| Instant::now() >= points.due()) {
+                self.make_points();
+            }
             if Instant::now() >= interval_end {
                 self.collector.collect();
                 self.collector.end_interval();
@@ -310,10 +325,24 @@ impl Observer {
         self.export_figures();
     }
 
+    /// Makes the points of the spans that have ended, and passes them on to the live page.
+    fn make_points(&mut self) {
+        self.collector.collect_within(limits::POINT_REPORT_WAIT);
+        let Some(mut points) = self.points.take() else { return };
+        let now_ms = self.setup.clock.wall_ms();
+        let updates = points.make(&self.snapshot(Process::read_usage()), self.collector.recent(), now_ms);
+        self.collector.clear_recent();
+        self.points = Some(points);
+        for update in updates {
+            // Its thread is behind, which nobody waits for: the page shows a gap.
+            let _ = self.setup.updates.as_ref().map(|to| to.try_send(update));
+        }
+    }
+
     /// Hands the server's figures to the exporter. One that has not sent the last ones yet gets the next.
     fn export_figures(&self) {
         if let Some(out) = &self.setup.figures {
-            let families = families::collect(&self.snapshot()).into_families();
+            let families = families::collect(&self.snapshot(Process::read())).into_families();
             let clock = self.setup.clock;
             let figures = Figures {
                 families,
@@ -332,7 +361,7 @@ impl Observer {
         if sd_notify.is_none() && self.setup.stats_interval.is_none() {
             return;
         }
-        let figures = Line::of(&self.snapshot());
+        let figures = Line::of(&self.snapshot(Process::read()));
         if self.setup.stats_interval.is_some() {
             figures.log();
         }
@@ -403,7 +432,7 @@ impl Observer {
                 clients::document(&self.setup.top_clients, limited, top, self.setup.clock.monotonic_ns())
             }
             Document::Metrics(format) => {
-                let snapshot = self.snapshot();
+                let snapshot = self.snapshot(Process::read());
                 match format {
                     Format::Json => document::document(&snapshot),
                     Format::Prometheus | Format::OpenMetrics => families::collect(&snapshot).text(format),
@@ -412,7 +441,7 @@ impl Observer {
         }
     }
 
-    fn snapshot(&self) -> Snapshot<'_> {
+    fn snapshot(&self, process: Process) -> Snapshot<'_> {
         let setup = &self.setup;
         let figures =
             |limiter: &Limiter| LimiterFigures { clients: limiter.clients(), memory_bytes: limiter.memory_bytes() };
@@ -429,8 +458,9 @@ impl Observer {
             exported: &setup.exported,
             queries: &setup.queries,
             forwards: &setup.forwards,
+            streams: &setup.streams,
             draining: self.is_draining(),
-            process: Process::read(),
+            process,
         }
     }
 }

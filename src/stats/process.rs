@@ -48,6 +48,18 @@ impl Process {
     }
 }
 
+impl Process {
+    /// Reads resident memory and CPU time alone: two small files, however many descriptors are open.
+    #[must_use]
+    pub fn read_usage() -> Self {
+        /// Bytes of a page in statm: 4 KiB on every machine that is served.
+        const PAGE_BYTES: u64 = 4_096;
+        let statm = fs::read_to_string("/proc/self/statm").unwrap_or_default();
+        let pages = statm.split_ascii_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok());
+        Self { resident_bytes: pages.map(|pages| pages * PAGE_BYTES), cpu_seconds: cpu_seconds(), ..Self::default() }
+    }
+}
+
 /// Fields 14 and 15 of proc_pid_stat(5), counted after the command, which may hold anything but is in parentheses.
 fn cpu_seconds() -> Option<f64> {
     let stat = fs::read_to_string("/proc/self/stat").ok()?;

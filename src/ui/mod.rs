@@ -1,7 +1,11 @@
 //! The live page: what a browser shows of this server, and the figures that it reads.
 //!
-//! `page` is the one document, made of `assets/` when the server starts.
+//! The map: `page` (the document, made of `assets/` when the server starts), `streams` (what it reads: the thread that
+//! feeds all pages, and a reactor's way to it), `history` (what a page that opens late is shown of the time before).
 
+mod history;
 mod page;
+mod streams;
 
 pub use page::{Page, PageRequest};
+pub use streams::{Live, LiveSetup, StreamOpener};

@@ -253,6 +253,28 @@ impl Client {
         }
     }
 
+    /// The next chunk of a chunked body, which may be sent at any time; empty: the last.
+    ///
+    /// # Errors
+    /// The connection ended first.
+    pub fn chunk(&mut self) -> io::Result<Vec<u8>> {
+        let line = loop {
+            match self.unread.windows(2).position(|window| window == b"\r\n") {
+                Some(length) => break length,
+                None => self.receive()?,
+            }
+        };
+        let digits = std::str::from_utf8(&self.unread[..line]).unwrap();
+        let size = usize::from_str_radix(digits, 16).unwrap_or_else(|_| panic!("not a chunk's size: {digits:?}"));
+        let end = line + 2 + size;
+        while self.unread.len() < end + 2 {
+            self.receive()?;
+        }
+        let chunk: Vec<u8> = self.unread.drain(..end + 2).collect();
+        assert_eq!(&chunk[end..], b"\r\n", "a chunk does not end where its size says");
+        Ok(chunk[line + 2..end].to_vec())
+    }
+
     /// Waits for the end of the connection, in whatever way; nothing may come before it.
     pub fn expect_end(&mut self) {
         let more = self.rest();

@@ -1,13 +1,15 @@
-//! The live page: the document, its policy, and where it is served.
+//! The live page: the document, its policy, where it is served, and the stream of figures that it reads.
 
 use crate::{
-    http::{Answer, Client, request},
+    http::{Answer, Client, authorization, get, post, request},
     on_both_drivers,
-    server::{Driver, Setup},
+    process::Signal,
+    server::{DEADLINE, Driver, Server, Setup, number_at, until},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use ring::digest::{SHA256, digest};
-use std::io::Read;
+use serde_json::Value;
+use std::{collections::VecDeque, io::Read, net::SocketAddr, time::Instant};
 
 const HTML: &str = "Accept: text/html,application/xhtml+xml;q=0.9,*/*;q=0.8\r\n";
 
@@ -84,6 +86,7 @@ fn a_browser_at_the_root_is_sent_to_the_page(driver: Driver) {
 fn page_can_be_turned_off(driver: Driver) {
     let server = Setup::new(driver).flag("--ui", "off").start();
     server.ask(&request("GET", "/ui", HTML)).refusal(404);
+    server.ask(&get("/ui/stream")).refusal(404);
     assert_eq!(server.ask(&request("GET", "/", HTML)).status, 200, "the line of text");
 }
 
@@ -98,7 +101,192 @@ fn page_is_served_where_statistics_are(driver: Driver) {
     assert_eq!(Client::connect(admin).ask(&request("GET", "/", HTML)).status, 303);
 }
 
+const BATCH: &str = r#"{"metrics":[{"name":"a","value":1},{"name":"b","value":2}]}"#;
+
+/// A stream that is read.
+struct Stream {
+    client: Client,
+    rest: Vec<u8>,
+    lines: VecDeque<Value>,
+}
+
+impl Stream {
+    fn open(address: SocketAddr, lines: &str) -> Self {
+        let mut client = Client::connect(address);
+        client.send(&request("GET", "/ui/stream", lines)).unwrap();
+        let head = client.answer_without_body();
+        assert_eq!((head.status, head.header("Content-Type")), (200, Some("application/x-ndjson")));
+        assert_eq!(head.header("Transfer-Encoding"), Some("chunked"));
+        Self { client, rest: Vec::new(), lines: VecDeque::new() }
+    }
+
+    /// The next line; `None` at the end of the response.
+    fn next(&mut self) -> Option<Value> {
+        while self.lines.is_empty() {
+            let chunk = self.client.chunk().unwrap();
+            if chunk.is_empty() {
+                assert!(self.rest.is_empty(), "the last line is cut off");
+                return None;
+            }
+            self.rest.extend_from_slice(&chunk);
+            while let Some(end) = self.rest.iter().position(|&byte| byte == b'\n') {
+                let line: Vec<u8> = self.rest.drain(..=end).collect();
+                self.lines.push_back(serde_json::from_slice(&line).unwrap());
+            }
+        }
+        self.lines.pop_front()
+    }
+
+    /// The points of a second up to now, and those that come, until there are enough by `is_enough`.
+    fn seconds(&mut self, mut is_enough: impl FnMut(&[Value]) -> bool) -> Vec<Value> {
+        let end = Instant::now() + DEADLINE;
+        let mut points = Vec::new();
+        while !is_enough(&points) {
+            assert!(Instant::now() < end, "waited in vain for points: {points:#?}");
+            let line = self.next().expect("the stream goes on");
+            match line["type"].as_str() {
+                Some("history") if line["step_s"] == 1 => points.extend(line["points"].as_array().unwrap().clone()),
+                Some("point") if line["step_s"] == 1 => points.push(line["point"].clone()),
+                _ => {}
+            }
+        }
+        points
+    }
+}
+
+/// The sum of a number over points.
+fn sum(points: &[Value], pointer: &str) -> u64 {
+    points.iter().map(|point| point.pointer(pointer).and_then(Value::as_u64).unwrap_or(0)).sum()
+}
+
+fn stream_begins_with_the_server_and_its_history(driver: Driver) {
+    let server = Setup::new(driver).flag("--reactors", 2).start();
+    assert_eq!(server.ask(&post(BATCH)).processed(), 2);
+    let mut early = Stream::open(server.address, "");
+    let hello = early.next().unwrap();
+    assert_eq!((&hello["type"], &hello["version"]), (&"hello".into(), &env!("CARGO_PKG_VERSION").into()));
+    assert_eq!((&hello["driver"], &hello["reactors"]), (&driver.name().into(), &2.into()));
+    assert!(hello["now_ms"].as_u64() > Some(1_700_000_000_000) && hello["start_id"].is_string());
+    let [minutes, seconds] = [early.next().unwrap(), early.next().unwrap()];
+    assert_eq!((&minutes["type"], &minutes["step_s"]), (&"history".into(), &60.into()));
+    assert_eq!((&seconds["type"], &seconds["step_s"]), (&"history".into(), &1.into()));
+    let before = early.seconds(|points| sum(points, "/metrics_stored") == 2);
+    // Who opens the page now is shown what was before.
+    let mut late = Stream::open(server.address, "");
+    assert_eq!(late.next().unwrap()["start_id"], hello["start_id"]);
+    let history = late.seconds(|points| points.len() >= before.len());
+    assert!(history.ends_with(&before) || history.starts_with(&before), "{before:#?} {history:#?}");
+}
+
+/// Both are made of one registry, so the sum of all points is what `/stats` says.
+fn points_add_up_to_the_statistics(driver: Driver) {
+    let server = Setup::new(driver).flag("--reactors", 2).flag("--rate-limit", 40).start();
+    let mut stream = Stream::open(server.address, "");
+    for number in 0..30 {
+        let mut client = server.connect();
+        client.ask(&post(BATCH));
+        client.ask(&post(if number % 3 == 0 { "{}" } else { BATCH }));
+        client.ask(&get("/nowhere")).refusal(404);
+    }
+    // What asks for the sums is the last response that is counted before them.
+    let points = stream.seconds(|points| sum(points, "/responses/404") == 30);
+    let stats = server.stats();
+    for (pointer, expected) in [
+        ("/metrics_received", "/metrics_received"),
+        ("/metrics_stored", "/metrics_stored"),
+        ("/metrics_rejected", "/metrics_rejected"),
+        ("/body_bytes", "/body_bytes/received"),
+        ("/line_bytes", "/line_bytes"),
+        ("/responses/200", "/answers/200"),
+        ("/responses/400", "/answers/400"),
+        ("/responses/429", "/answers/429"),
+        ("/refused_by/not_found", "/refused_by/not_found"),
+        ("/refused_by/rate_limited", "/refused_by/rate_limited"),
+        ("/rejected_by/malformed", "/batches/rejected_by/malformed"),
+        ("/latency_us/count", "/latency_us/count"),
+        ("/stages_us/decide/count", "/stages_us/decide/count"),
+        ("/writer/written_bytes", "/log/written_bytes"),
+        ("/writer/writevs", "/log/writevs"),
+        ("/accepted", "/connections/accepted"),
+    ] {
+        // The request for `/stats` is in the statistics, and not yet in a point.
+        let own = u64::from(matches!(pointer, "/accepted"));
+        assert_eq!(sum(&points, pointer), number_at(&stats, expected) - own, "{pointer}: {points:#?}");
+    }
+    assert!(sum(&points, "/responses/429") > 0, "nothing was refused: {points:#?}");
+    for point in &points {
+        assert_eq!(point["reactors"].as_array().unwrap().len(), 2);
+        assert!(point["resident_bytes"].as_u64() > Some(1 << 20), "{point:#}");
+        assert_eq!(point["log"]["health"], "healthy");
+        assert!(point["latency_us"].is_null() || point["latency_us"]["p99"].as_f64() > Some(0.0), "{point:#}");
+    }
+}
+
+fn streams_need_a_key_where_there_are_keys(driver: Driver) {
+    let keys = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(keys.path(), "alpha\n").unwrap();
+    let server = Setup::new(driver).flag("--api-keys", keys.path().display()).start();
+    assert_eq!(server.ask(&get("/ui")).status, 200, "the page has no figure in it");
+    server.ask(&get("/ui/stream")).refusal(401);
+    server.ask(&request("GET", "/ui/stream", &authorization("Bearer beta"))).refusal(401);
+    let mut stream = Stream::open(server.address, &authorization("Bearer alpha"));
+    assert_eq!(stream.next().unwrap()["type"], "hello");
+}
+
+fn streams_have_a_bound(driver: Driver) {
+    let server = Setup::new(driver).start();
+    let mut streams: Vec<Stream> = (0..64).map(|_| Stream::open(server.address, "")).collect();
+    for stream in &mut streams {
+        assert_eq!(stream.next().unwrap()["type"], "hello");
+    }
+    server.ask(&get("/ui/stream")).refusal(503);
+    assert_eq!((server.stat("/live_page/streams"), server.stat("/live_page/streams_refused")), (64, 1));
+    // Batches are served as before.
+    assert_eq!(server.ask(&post(BATCH)).processed(), 2);
+    streams.pop();
+    until("a client that leaves makes space for another", || {
+        let mut client = server.connect();
+        client.send(&get("/ui/stream")).unwrap();
+        (client.answer_without_body().status == 200).then_some(())
+    });
+}
+
+fn a_stop_ends_streams_with_their_last_chunk(driver: Driver) {
+    let mut server = Setup::new(driver).flag("--reactors", 2).start();
+    let mut streams: Vec<Stream> = (0..4).map(|_| Stream::open(server.address, "")).collect();
+    for stream in &mut streams {
+        assert_eq!(stream.next().unwrap()["type"], "hello");
+    }
+    server.signal(Signal::Terminate);
+    for stream in &mut streams {
+        while stream.next().is_some() {}
+        stream.client.expect_end();
+    }
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+fn a_stream_behind_batches_waits_for_their_responses(driver: Driver) {
+    let server: Server = Setup::new(driver).start();
+    let mut client = server.connect();
+    client.send(&[post(BATCH), post(BATCH), get("/ui/stream")].concat()).unwrap();
+    assert_eq!((client.answer().processed(), client.answer().processed()), (2, 2));
+    assert_eq!(client.answer_without_body().status, 200);
+    assert!(!client.chunk().unwrap().is_empty());
+    assert_eq!(server.stat("/latency_us/count"), 2, "their time is measured when they are sent");
+    let mut head = server.connect();
+    head.send(&request("HEAD", "/ui/stream", "")).unwrap();
+    assert_eq!(head.answer_without_body().status, 200);
+    assert_eq!(head.ask(&get("/health")).status, 200, "the connection goes on");
+    head.ask(&request("POST", "/ui/stream", "Content-Length: 0\r\n")).refusal(405);
+}
+
 on_both_drivers!(
+    stream_begins_with_the_server_and_its_history,
+    points_add_up_to_the_statistics,
+    streams_need_a_key_where_there_are_keys,
+    streams_have_a_bound,
+    a_stop_ends_streams_with_their_last_chunk,
+    a_stream_behind_batches_waits_for_their_responses,
     page_allows_its_own_script_and_style_alone,
     page_is_compressed_and_known_by_its_tag,
     a_browser_at_the_root_is_sent_to_the_page,

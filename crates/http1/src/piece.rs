@@ -35,6 +35,16 @@ impl Piece {
         Self { bytes }
     }
 
+    /// A piece of the beginning of `content`, with no more memory than it needs, and the rest.
+    #[must_use]
+    pub fn split_from(content: &[u8]) -> (Self, &[u8]) {
+        let (taken, rest) = content.split_at(content.len().min(PIECE_BYTES_MAX));
+        let mut bytes = Vec::with_capacity(SIZE_BYTES + taken.len() + CHUNK_END.len() + LAST_CHUNK.len());
+        bytes.resize(SIZE_BYTES, 0);
+        bytes.extend_from_slice(taken);
+        (Self { bytes }, rest)
+    }
+
     /// Takes in as much of `content` as there is room for, and gives the rest back.
     pub fn fill<'a>(&mut self, content: &'a [u8]) -> &'a [u8] {
         let (taken, rest) = content.split_at(content.len().min(PIECE_BYTES_MAX - self.content().len()));
@@ -96,6 +106,21 @@ mod tests {
         assert_eq!(piece(b"hello").framed(false, false), b"hello");
         assert_eq!(piece(b"hello").framed(false, true), b"hello");
         assert_eq!(piece(b"").framed(false, true), b"");
+    }
+
+    #[test]
+    fn a_piece_that_is_split_off_is_framed_where_it_lies() {
+        let content = vec![b'x'; PIECE_BYTES_MAX + 3];
+        let (piece, rest) = Piece::split_from(&content);
+        assert!(piece.is_full());
+        assert_eq!(rest, b"xxx");
+        let (last, rest) = Piece::split_from(rest);
+        assert!(rest.is_empty());
+        let (place, memory_bytes) = (last.bytes.as_ptr(), last.bytes.capacity());
+        let framed = last.framed(true, true);
+        assert_eq!(framed, b"0003\r\nxxx\r\n0\r\n\r\n");
+        assert_eq!((framed.as_ptr(), framed.capacity()), (place, memory_bytes));
+        assert_eq!(Piece::split_from(b"").0.framed(true, true), b"0\r\n\r\n");
     }
 
     #[test]

@@ -1,0 +1,501 @@
+//! The streams of `GET /ui/stream`, and the thread that feeds them. A reactor only opens a stream and sends the chunks
+//! that it finds in its channel; every line is rendered once and shared.
+//!
+//! A stream whose client does not read holds the chunks of its channel and references to lines. When too many lines
+//! wait it is ended, and counted.
+
+use super::history::History;
+use crate::{
+    limits,
+    query_pool::response_channel::{Open, Reader, ReadyListener, ResponseEvent, SendError, Writer, pipe},
+    stats::{PointSpan, StreamEnd, StreamStatus, Update},
+};
+use crossbeam_channel::{Receiver, Sender, bounded, select};
+use http1::{HttpError, Piece};
+use reactor::Token;
+use serde_json::{Value, json};
+use std::{
+    collections::{HashMap, VecDeque},
+    fmt, io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    thread::{self, JoinHandle},
+};
+use wake::clock::Clock;
+
+/// Media type of a stream: a JSON object on each line.
+pub const CONTENT_TYPE: &str = "application/x-ndjson";
+
+/// What the reactors ask of the thread.
+#[derive(Debug)]
+enum Command {
+    /// Feed a stream.
+    Open(Stream),
+    /// End all streams: the server stops.
+    Drain,
+}
+
+/// The configuration of the thread.
+#[derive(Debug)]
+pub struct LiveSetup {
+    /// Reactors that open streams.
+    pub reactors: usize,
+    /// The first line of each stream, but for the time.
+    pub hello: Value,
+    /// Points, from the observer.
+    pub updates: Receiver<Update>,
+    /// Counters of the streams.
+    pub status: Arc<StreamStatus>,
+    /// The server's clock.
+    pub clock: Clock,
+}
+
+/// The thread that feeds the streams.
+#[derive(Debug)]
+pub struct Live {
+    entry: Entry,
+    thread: JoinHandle<()>,
+}
+
+/// State shared by all submitters.
+#[derive(Debug, Clone)]
+struct Entry {
+    commands: Sender<Command>,
+    /// The streams that waited for space in their channel and have it.
+    spaces: Sender<u64>,
+    open: Open,
+    status: Arc<StreamStatus>,
+    next_number: Arc<AtomicU64>,
+}
+
+/// One reactor's way to open streams.
+#[derive(Debug)]
+pub struct StreamOpener {
+    entry: Entry,
+    reactor: Arc<dyn ReadyListener>,
+}
+
+impl Live {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start(setup: LiveSetup) -> io::Result<Self> {
+        // A stream has one command under way at most, and a reactor one more.
+        let (commands, commanded) = bounded(limits::STREAMS_MAX + setup.reactors);
+        let (spaces, have_space) = bounded(limits::STREAMS_MAX);
+        let entry = Entry {
+            commands,
+            spaces,
+            open: Open::up_to(limits::STREAMS_MAX),
+            status: Arc::clone(&setup.status),
+            next_number: Arc::default(),
+        };
+        let feeder = Feeder::new(setup);
+        let run = move || feeder.run(&commanded, &have_space);
+        let thread = thread::Builder::new().name("live".into()).spawn(run)?;
+        Ok(Self { entry, thread })
+    }
+
+    /// A way to open streams for the reactor with this mailbox.
+    #[must_use]
+    pub fn opener(&self, reactor: Arc<dyn ReadyListener>) -> StreamOpener {
+        StreamOpener { entry: self.entry.clone(), reactor }
+    }
+
+    /// Waits for the thread, which ends once every opener is gone. Returns false if it failed.
+    #[must_use]
+    pub fn stop(self) -> bool {
+        let Self { entry, thread } = self;
+        drop(entry);
+        thread.join().is_ok()
+    }
+}
+
+impl StreamOpener {
+    /// Opens a stream to the connection that `token` names. Never waits.
+    ///
+    /// # Errors
+    /// The refusal: too many are open.
+    pub fn open(&self, token: Token, head_only: bool) -> Result<Reader, HttpError> {
+        let Entry { commands, spaces, open, status, next_number } = &self.entry;
+        let refusal = |text| HttpError::Unavailable { text, retry_after_s: http1::limits::RETRY_AFTER_S };
+        let Some(permit) = open.admit() else {
+            status.refuse();
+            return Err(refusal("too many live pages are open"));
+        };
+        // A name that orders nothing.
+        let number = next_number.fetch_add(1, Relaxed);
+        let (writer, reader) = pipe(token, Arc::clone(&self.reactor), permit, (number, spaces.clone()));
+        // Before the thread can have it.
+        status.open();
+        match commands.try_send(Command::Open(Stream::new(number, writer, head_only))) {
+            Ok(()) => Ok(reader.of_stream()),
+            Err(_) => {
+                status.end(StreamEnd::Left);
+                Err(refusal("the live page is unavailable"))
+            }
+        }
+    }
+
+    /// Ends all streams in order.
+    pub fn drain(&self) {
+        // There is a place for it. Without the thread there are no streams.
+        let _ = self.entry.commands.try_send(Command::Drain);
+    }
+}
+
+/// What is next with a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    /// Everything so far was handed over, or its channel is full.
+    Goes,
+    /// It is over.
+    Ended(StreamEnd),
+}
+
+/// One stream.
+struct Stream {
+    number: u64,
+    writer: Writer,
+    head_only: bool,
+    /// The part that found no space.
+    unsent: Option<ResponseEvent>,
+    /// Lines to be sent, and how much of the first is.
+    lines: VecDeque<Arc<[u8]>>,
+    taken: usize,
+    /// How many of these are updates that came after it was opened.
+    updates: usize,
+    /// It waits for space in its channel.
+    waits: bool,
+    /// It ends after its lines.
+    draining: bool,
+    /// Bytes handed over that are not counted yet.
+    sent_bytes: u64,
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stream").field("number", &self.number).field("lines", &self.lines.len()).finish_non_exhaustive()
+    }
+}
+
+impl Stream {
+    fn new(number: u64, writer: Writer, head_only: bool) -> Self {
+        let unsent = Some(ResponseEvent::Head { content_type: CONTENT_TYPE });
+        let lines = VecDeque::new();
+        Self {
+            number,
+            writer,
+            head_only,
+            unsent,
+            lines,
+            taken: 0,
+            updates: 0,
+            waits: false,
+            draining: false,
+            sent_bytes: 0,
+        }
+    }
+
+    /// Takes an update, unless too many wait already.
+    fn push(&mut self, line: &Arc<[u8]>) -> Progress {
+        if self.updates >= limits::STREAM_LINES_WAITING_MAX {
+            return Progress::Ended(StreamEnd::Unread);
+        }
+        self.updates += 1;
+        self.lines.push_back(Arc::clone(line));
+        self.go_on()
+    }
+
+    /// Ends it after the line that is under way.
+    fn drain(&mut self) -> Progress {
+        self.draining = true;
+        self.lines.truncate(usize::from(self.taken > 0));
+        self.go_on()
+    }
+
+    /// Hands over as much as its channel takes.
+    fn go_on(&mut self) -> Progress {
+        while !self.waits {
+            let part = match self.unsent.take() {
+                Some(part) => part,
+                None if self.head_only => return Progress::Ended(StreamEnd::Left),
+                None => match self.next_part() {
+                    Some(part) => part,
+                    None => return Progress::Goes,
+                },
+            };
+            let (is_last, bytes) = match &part {
+                ResponseEvent::Last(piece) => (true, piece.content().len()),
+                ResponseEvent::Piece(piece) => (false, piece.content().len()),
+                _ => (false, 0),
+            };
+            match self.writer.send(part) {
+                Ok(()) if is_last => return Progress::Ended(StreamEnd::Drained),
+                Ok(()) => self.sent_bytes += bytes as u64,
+                Err(SendError::Left) => return Progress::Ended(StreamEnd::Left),
+                Err(SendError::Full(part)) => {
+                    self.unsent = Some(part);
+                    self.waits = self.writer.wait_for_space();
+                }
+            }
+        }
+        Progress::Goes
+    }
+
+    /// The next part; `None` if nothing is left and more will come.
+    fn next_part(&mut self) -> Option<ResponseEvent> {
+        let Some(line) = self.lines.front() else {
+            return self.draining.then(|| ResponseEvent::Last(Piece::split_from(b"").0));
+        };
+        let (piece, rest) = Piece::split_from(&line[self.taken..]);
+        self.taken = line.len() - rest.len();
+        if rest.is_empty() {
+            self.lines.pop_front();
+            self.taken = 0;
+            self.updates = self.updates.min(self.lines.len());
+        }
+        Some(ResponseEvent::Piece(piece))
+    }
+}
+
+/// The thread: the history, and the streams that are open.
+#[derive(Debug)]
+struct Feeder {
+    setup: LiveSetup,
+    seconds: History,
+    minutes: History,
+    streams: HashMap<u64, Stream>,
+    draining: bool,
+}
+
+impl Feeder {
+    fn new(setup: LiveSetup) -> Self {
+        Self {
+            setup,
+            seconds: History::new(PointSpan::Second.seconds(), limits::HISTORY_SECONDS),
+            minutes: History::new(PointSpan::Minute.seconds(), limits::HISTORY_MINUTES),
+            streams: HashMap::new(),
+            draining: false,
+        }
+    }
+
+    /// Serves until every reactor has ended.
+    fn run(mut self, commands: &Receiver<Command>, spaces: &Receiver<u64>) {
+        let updates = self.setup.updates.clone();
+        let never = crossbeam_channel::never();
+        let mut updates = &updates;
+        loop {
+            select! {
+                recv(commands) -> command => match command {
+                    Ok(Command::Open(stream)) => self.open(stream),
+                    Ok(Command::Drain) => self.drain(),
+                    Err(_) => return,
+                },
+                recv(updates) -> update => match update {
+                    Ok(update) => self.take(&update),
+                    // The observer is gone: the reactors follow.
+                    Err(_) => updates = &never,
+                },
+                recv(spaces) -> number => {
+                    if let Some(stream) = number.ok().and_then(|number| self.streams.get_mut(&number)) {
+                        stream.waits = false;
+                        self.each(Stream::go_on);
+                    }
+                }
+            }
+        }
+    }
+
+    fn open(&mut self, mut stream: Stream) {
+        let mut hello = self.setup.hello.clone();
+        hello["now_ms"] = json!(self.setup.clock.wall_ms());
+        stream.lines.push_back(format!("{hello}\n").into_bytes().into());
+        stream.lines.extend(self.minutes.lines());
+        stream.lines.extend(self.seconds.lines());
+        let number = stream.number;
+        self.streams.insert(number, stream);
+        if self.draining {
+            return self.drain();
+        }
+        self.each(Stream::go_on);
+    }
+
+    fn drain(&mut self) {
+        self.draining = true;
+        self.each(Stream::drain);
+    }
+
+    fn take(&mut self, update: &Update) {
+        let Update::Point { span, json: point } = update;
+        let history = if *span == PointSpan::Second { &mut self.seconds } else { &mut self.minutes };
+        history.push(Arc::clone(point));
+        self.setup.status.points.fetch_add(1, Relaxed);
+        if !self.streams.is_empty() {
+            let start = format!(r#"{{"type":"point","step_s":{},"point":"#, span.seconds());
+            let line: Arc<[u8]> = [start.as_bytes(), point, b"}\n"].concat().into();
+            self.each(|stream| stream.push(&line));
+        }
+    }
+
+    /// Goes on with all streams, and forgets those that have ended.
+    fn each(&mut self, mut go_on: impl FnMut(&mut Stream) -> Progress) {
+        let status = &self.setup.status;
+        self.streams.retain(|_, stream| {
+            let progress = go_on(stream);
+            status.bytes.fetch_add(std::mem::take(&mut stream.sent_bytes), Relaxed);
+            match progress {
+                Progress::Goes => true,
+                Progress::Ended(how) => {
+                    status.end(how);
+                    false
+                }
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{query_pool::response_channel::Taken, shard::ShardMessage};
+    use std::time::{Duration, Instant};
+    use wake::{Doorbell, mailbox};
+
+    struct Ends {
+        live: Live,
+        opener: StreamOpener,
+        updates: Sender<Update>,
+        status: Arc<StreamStatus>,
+        /// What the reactor is notified of.
+        mail: mailbox::Receiver<ShardMessage>,
+    }
+
+    fn start() -> Ends {
+        let (updates, received) = bounded(limits::UPDATES_WAITING_MAX);
+        let status = Arc::<StreamStatus>::default();
+        let hello = json!({ "type": "hello", "now_ms": 0 });
+        let setup =
+            LiveSetup { reactors: 1, hello, updates: received, status: Arc::clone(&status), clock: Clock::start() };
+        let live = Live::start(setup).unwrap();
+        let (mailbox, mail) = mailbox::mailbox(1_024, Arc::new(Doorbell::new().unwrap()));
+        let opener = live.opener(Arc::new(mailbox));
+        Ends { live, opener, updates, status, mail }
+    }
+
+    fn point(number: u64) -> Update {
+        Update::Point { span: PointSpan::Second, json: number.to_string().into_bytes().into() }
+    }
+
+    fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+        let end = Instant::now() + Duration::from_secs(60);
+        while !is_so() {
+            assert!(Instant::now() < end, "waited in vain: {what}");
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Reads parts until `enough` lines are there, or the stream ends.
+    fn lines(reader: &Reader, enough: usize) -> Vec<Value> {
+        let mut text = Vec::new();
+        until("the lines", || {
+            loop {
+                match reader.take() {
+                    Taken::Event(ResponseEvent::Piece(piece) | ResponseEvent::Last(piece)) => {
+                        text.extend_from_slice(piece.content());
+                    }
+                    Taken::Event(_) => {}
+                    Taken::Nothing => return text.iter().filter(|&&byte| byte == b'\n').count() >= enough,
+                    Taken::Ended => return true,
+                }
+            }
+        });
+        let lines = text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
+        lines.map(|line| serde_json::from_slice(line).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_late_stream_begins_with_the_history() {
+        let Ends { live, opener, updates, status, mail } = start();
+        (0..50).for_each(|number| updates.send(point(number)).unwrap());
+        until("the points are taken", || status.points.load(Relaxed) == 50);
+        let reader = opener.open(Token::new(0, 0), false).unwrap();
+        let first = lines(&reader, 5);
+        let types: Vec<_> = first.iter().map(|line| line["type"].as_str().unwrap()).collect();
+        assert_eq!(types, ["hello", "history", "history", "history", "history"]);
+        assert_eq!((&first[1]["step_s"], &first[1]["points"]), (&json!(60), &json!([])), "minutes first");
+        let points: Vec<u64> = first[2..]
+            .iter()
+            .flat_map(|line| line["points"].as_array().unwrap().iter().map(|point| point.as_u64().unwrap()))
+            .collect();
+        assert_eq!(points, (0..50).collect::<Vec<_>>());
+        updates.send(point(50)).unwrap();
+        assert_eq!(lines(&reader, 1), [json!({ "type": "point", "step_s": 1, "point": 50 })]);
+        drop((reader, opener, mail));
+        assert!(live.stop());
+    }
+
+    #[test]
+    fn a_stream_that_is_not_read_is_ended_and_counted() {
+        let Ends { live, opener, updates, status, mail: _mail } = start();
+        let unread = opener.open(Token::new(0, 0), false).unwrap();
+        let read = opener.open(Token::new(1, 0), false).unwrap();
+        lines(&read, 3);
+        let sent = (limits::STREAM_LINES_WAITING_MAX + limits::PIECES_WAITING_MAX + 3) as u64;
+        for number in 0..sent {
+            updates.send(point(number)).unwrap();
+            assert_eq!(lines(&read, 1).len(), 1, "a reader that does not read holds nobody up");
+        }
+        until("it is ended", || status.ended(StreamEnd::Unread) == 1);
+        assert_eq!((status.active(), status.ended(StreamEnd::Left)), (1, 0));
+        // What was in its channel is still there, and then its end.
+        assert!(lines(&unread, usize::MAX).len() < limits::PIECES_WAITING_MAX);
+        drop((unread, read, opener));
+        assert!(live.stop());
+    }
+
+    #[test]
+    fn streams_have_a_bound_and_are_free_when_they_end() {
+        let Ends { live, opener, status, updates, mail } = start();
+        let mut readers: Vec<Reader> = (0..64).map(|slot| opener.open(Token::new(slot, 0), false).unwrap()).collect();
+        assert!(opener.open(Token::new(99, 0), false).is_err());
+        assert_eq!((status.opened(), status.refused()), (64, 1));
+        readers.pop();
+        until("its place is free", || {
+            updates.send(point(0)).unwrap();
+            // A notice of the channel holds its place, too.
+            while mail.take().is_some() {}
+            opener.open(Token::new(99, 0), false).is_ok()
+        });
+        drop((readers, opener));
+        assert!(live.stop());
+    }
+
+    #[test]
+    fn a_drain_ends_each_stream_behind_a_whole_line() {
+        let Ends { live, opener, status, updates, mail: _mail } = start();
+        let readers: Vec<Reader> = (0..3).map(|slot| opener.open(Token::new(slot, 0), false).unwrap()).collect();
+        updates.send(point(1)).unwrap();
+        opener.drain();
+        for reader in &readers {
+            let lines = lines(reader, usize::MAX);
+            assert!(lines.len() <= 4, "{lines:?}");
+        }
+        until("they are counted", || status.ended(StreamEnd::Drained) == 3);
+        drop((readers, opener));
+        assert!(live.stop());
+    }
+
+    #[test]
+    fn head_of_a_stream_has_no_lines() {
+        let Ends { live, opener, status, mail: _mail, .. } = start();
+        let reader = opener.open(Token::new(0, 0), true).unwrap();
+        assert!(lines(&reader, usize::MAX).is_empty());
+        until("it has ended", || status.active() == 0);
+        drop((reader, opener));
+        assert!(live.stop());
+    }
+}

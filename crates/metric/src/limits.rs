@@ -48,6 +48,9 @@ pub const OTLP_SCRATCH_KEPT_BYTES_MAX: usize = 64 * 1024;
 /// Families of a text exposition whose type is remembered, at most; a node exporter has some 300, and a large
 /// Kubernetes exporter some 1,000. Samples that follow their own `# TYPE` line have its type beyond it too.
 pub const TEXT_FAMILIES_MAX: usize = 16_384;
+/// Places of a text line at which the next line may go on, at most; what is behind the last one is read again. Each has
+/// 40 bytes and stands for at least four bytes of the line.
+pub const TEXT_PLACES_MAX: usize = 64;
 /// Bytes that a core's decoder of text keeps between bodies besides its series: some 1,500 families.
 pub const TEXT_KEPT_BYTES_MAX: usize = 64 * 1024;
 /// Grouping labels in a push gateway's path, at most: each is compared with those before it.

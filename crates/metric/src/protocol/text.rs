@@ -20,12 +20,15 @@
 //! - OpenMetrics: exemplars are checked, dropped and counted ([`Skip::Exemplar`]), and so are the `_created` samples of
 //!   counters, histograms and summaries, which say when a series began ([`Skip::Created`]). Timestamps are seconds,
 //!   brought to milliseconds by floor, from their digits.
+//!
+//! The samples of a family stand one after the other, so most lines begin as the line before them does. The series of
+//! the bytes that two lines share, up to a comma between labels, is taken over as it was read there.
 
 use memchr::{memchr, memchr2};
 
 use super::bucket::{BoundText, normalise_bound};
 use crate::cursor::Cursor;
-use crate::limits::TEXT_KEPT_BYTES_MAX;
+use crate::limits::{TEXT_KEPT_BYTES_MAX, TEXT_PLACES_MAX};
 use crate::{Bounds, DecodeError, Kind, LineSink, Reject, Rejected, Series, SeriesMark, Skip, Value, number};
 use family::{Families, Member};
 use tokens::{Quoted, Tokens};
@@ -60,9 +63,54 @@ pub struct Options<'a> {
 pub struct Text {
     series: Series,
     families: Families,
+    before: LineBefore,
     /// A label's name and value without their escapes.
     key: Vec<u8>,
     value: Vec<u8>,
+}
+
+/// The places in the line of the sample before at which the next line may go on with what was read up to there: behind
+/// the opening brace and behind the commas between labels. What is read of a line depends on no byte behind such a place.
+#[derive(Debug, Default)]
+struct LineBefore {
+    /// Offsets of the line in the body.
+    start: usize,
+    end: usize,
+    /// Length of its name, which is unquoted: a line with a quoted one has no places.
+    name_bytes: usize,
+    /// Offsets in the line, ascending, and the series up to there.
+    places: Vec<(usize, SeriesMark)>,
+}
+
+impl LineBefore {
+    /// Takes `line` as the one before the next, and returns the last place that it shares with the one before itself.
+    #[inline]
+    fn replace(&mut self, body: &[u8], line: &[u8]) -> Option<(usize, SeriesMark)> {
+        let before = body.get(self.start..self.end).unwrap_or_default();
+        self.start = (line.as_ptr() as usize).saturating_sub(body.as_ptr() as usize);
+        self.end = self.start + line.len();
+        if !self.places.is_empty() {
+            let shared = shared_bytes(before, line);
+            let places = self.places.iter().take_while(|(offset, _)| *offset <= shared).count();
+            self.places.truncate(places);
+        }
+        self.places.last().copied()
+    }
+}
+
+/// The number of bytes at the front that both have.
+#[inline]
+fn shared_bytes(a: &[u8], b: &[u8]) -> usize {
+    let ((a_words, _), (b_words, _)) = (a.as_chunks(), b.as_chunks());
+    let mut bytes = 0;
+    for (&a_word, &b_word) in a_words.iter().zip(b_words) {
+        let difference = u64::from_le_bytes(a_word) ^ u64::from_le_bytes(b_word);
+        if difference != 0 {
+            return bytes + difference.trailing_zeros() as usize / 8;
+        }
+        bytes += 8;
+    }
+    bytes + a[bytes..].iter().zip(&b[bytes..]).take_while(|(a, b)| a == b).count()
 }
 
 /// What a line holds besides the series.
@@ -77,7 +125,13 @@ impl Text {
     /// A decoder that holds its series to `bounds`.
     #[must_use]
     pub fn new(bounds: Bounds) -> Self {
-        Self { series: Series::new(bounds), families: Families::new(), key: Vec::new(), value: Vec::new() }
+        Self {
+            series: Series::new(bounds),
+            families: Families::new(),
+            before: LineBefore::default(),
+            key: Vec::new(),
+            value: Vec::new(),
+        }
     }
 
     /// Decodes `body`. Places of rejected metrics are line numbers from 1.
@@ -92,6 +146,7 @@ impl Text {
         }
         self.families.clear();
         self.series.clear();
+        self.before.places.clear();
         let are_labels_stored = options
             .labels
             .iter()
@@ -153,17 +208,29 @@ impl Text {
     ) -> Result<Sample<'a>, Reject> {
         let format = options.format;
         let mut tokens = Tokens::new(line, format);
-        self.series.reset_to(base);
         let mut name = None;
         let mut is_apart = false;
-        if line[0] != b'{' {
-            let unquoted = tokens.metric_name()?;
-            self.series.push_name(unquoted)?;
-            name = Some(unquoted);
-            is_apart = tokens.blanks();
+        let mut has_labels = true;
+        if let Some((bytes, mark)) = self.before.replace(body, line) {
+            self.series.reset_to(mark);
+            tokens.skip(bytes);
+            name = Some(&line[..self.before.name_bytes]);
+        } else {
+            self.series.reset_to(base);
+            if line[0] != b'{' {
+                let unquoted = tokens.metric_name()?;
+                self.series.push_name(unquoted)?;
+                name = Some(unquoted);
+                is_apart = tokens.blanks();
+            }
+            has_labels = tokens.eat(b'{');
+            if has_labels && let Some(unquoted) = name {
+                self.before.name_bytes = unquoted.len();
+                self.before.places.push((line.len() - tokens.bytes(), self.series.mark()));
+            }
         }
-        if tokens.eat(b'{') {
-            self.labels(&mut tokens, &mut name, options)?;
+        if has_labels {
+            self.labels(line, &mut tokens, &mut name, options)?;
             is_apart |= tokens.blanks() || format == Format::Prometheus;
         }
         let name = name.filter(|_| self.series.is_named()).ok_or(Reject::Name)?;
@@ -183,6 +250,7 @@ impl Text {
     /// Reads labels behind their opening brace, and the name if it is among them.
     fn labels<'a>(
         &mut self,
+        line: &[u8],
         tokens: &mut Tokens<'a>,
         name: &mut Option<&'a [u8]>,
         options: &Options<'_>,
@@ -197,7 +265,10 @@ impl Text {
                     self.series.push_name(key.text(&mut self.key))?;
                 }
             }
-            tokens.comma()?;
+            let is_comma = tokens.comma()?;
+            if is_comma && (1..TEXT_PLACES_MAX).contains(&self.before.places.len()) {
+                self.before.places.push((line.len() - tokens.bytes(), self.series.mark()));
+            }
         }
         Ok(())
     }
@@ -225,13 +296,15 @@ impl Text {
             self.families = Families::new();
             self.key = Vec::new();
             self.value = Vec::new();
+            self.before = LineBefore::default();
         }
     }
 
     /// Capacity held between bodies, in bytes.
     #[must_use]
     pub fn kept_bytes(&self) -> usize {
-        self.series.kept_bytes() + self.families.kept_bytes() + self.key.capacity() + self.value.capacity()
+        let places = self.before.places.capacity() * size_of::<(usize, SeriesMark)>();
+        self.series.kept_bytes() + self.families.kept_bytes() + self.key.capacity() + self.value.capacity() + places
     }
 }
 

@@ -341,3 +341,51 @@ fn families_beyond_the_bound_type_what_follows_them() {
     text.trim();
     assert!(text.kept_bytes() <= TEXT_KEPT_BYTES_MAX);
 }
+
+/// Lines that mostly begin as the one before them: each keeps some bytes of its front.
+fn lines_with_a_shared_front() -> impl Strategy<Value = Vec<String>> {
+    let part = prop_oneof![
+        4 => proptest::sample::select(vec!["m", "n:a", "{", "a=\"1\"", ",", "b=\"2\"", "}", " 1", " 2.5"]),
+        1 => proptest::sample::select(vec!["c=\"\"", "le=\"1.0\"", "\"q\"", " ", "a=\"\\\"\"", "__name__=\"x\"", "\u{e9}", "="]),
+    ];
+    let line = prop_oneof![
+        1 => proptest::collection::vec(part.clone(), 1..12).prop_map(|parts| parts.concat()),
+        3 => (proptest::collection::vec((any::<bool>(), any::<bool>()), 3), part).prop_map(|(labels, last)| {
+            let label = |(index, (is_there, value)): (usize, &(bool, bool))| {
+                is_there.then(|| format!("l{index}=\"{}\"", u8::from(*value)))
+            };
+            let labels: Vec<_> = labels.iter().enumerate().filter_map(label).collect();
+            format!("m{{{},{last}}} 1", labels.join(","))
+        }),
+    ];
+    proptest::collection::vec((line, any::<u8>()), 1..8).prop_map(|lines| {
+        let mut before = String::new();
+        let lines = lines.into_iter().map(|(line, shared)| {
+            let shared = (0..=usize::from(shared) % (before.len() + 1)).rev().find(|&at| before.is_char_boundary(at));
+            before = before[..shared.unwrap_or(0)].to_owned() + &line;
+            before.clone()
+        });
+        lines.collect()
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_line_is_read_the_same_behind_any_other(lines in lines_with_a_shared_front()) {
+        for options in [&PROMETHEUS, &OPEN_METRICS] {
+            let end = if options.format == Format::OpenMetrics { "# EOF\n" } else { "" };
+            let (_, together, decoded) = decode(format!("{}\n{end}", lines.join("\n")).as_bytes(), options);
+            let mut apart = Vec::new();
+            let mut rejected = [0; Reject::COUNT];
+            for line in &lines {
+                let (_, lines, decoded) = decode(format!("{line}\n{end}").as_bytes(), options);
+                apart.extend(lines);
+                rejected.iter_mut().zip(decoded.rejected).for_each(|(sum, count)| *sum += count);
+            }
+            prop_assert_eq!(together, apart);
+            prop_assert_eq!(decoded.rejected, rejected);
+        }
+    }
+}

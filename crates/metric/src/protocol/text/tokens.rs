@@ -79,6 +79,18 @@ impl<'a> Tokens<'a> {
         self.rest.len() < before
     }
 
+    /// The number of bytes that are left.
+    #[inline]
+    pub const fn bytes(&self) -> usize {
+        self.rest.len()
+    }
+
+    /// Drops `bytes` bytes, of which there are as many at least.
+    #[inline]
+    pub fn skip(&mut self, bytes: usize) {
+        self.rest = self.rest.get(bytes..).unwrap_or_default();
+    }
+
     #[inline]
     fn take(&mut self, bytes: usize) -> &'a [u8] {
         let (token, rest) = self.rest.split_at(bytes);
@@ -118,11 +130,12 @@ impl<'a> Tokens<'a> {
         }
     }
 
-    /// Reads the comma between labels, which may stand behind the last one too.
+    /// Reads the comma between labels, which may stand behind the last one too. False if the labels end without one.
     #[inline]
-    pub fn comma(&mut self) -> Result<(), Reject> {
+    pub fn comma(&mut self) -> Result<bool, Reject> {
         self.blanks();
-        if self.eat(b',') || matches!(self.rest, [b'}', ..]) { Ok(()) } else { Err(Reject::Syntax) }
+        let is_comma = self.eat(b',');
+        if is_comma || matches!(self.rest, [b'}', ..]) { Ok(is_comma) } else { Err(Reject::Syntax) }
     }
 
     /// Reads the end of the labels if it comes next.

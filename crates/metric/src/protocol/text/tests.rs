@@ -261,6 +261,16 @@ fn samples_have_the_type_of_their_openmetrics_family() {
 }
 
 #[test]
+fn the_exemplar_of_a_rejected_sample_is_not_counted() {
+    for timestamp in ["0.01E14", "99999999999999", "251354606.49E68"] {
+        let body = format!("h_bucket 1 {timestamp} # {{a=\"b\"}} 1\n# EOF\n");
+        let (_, lines, decoded) = decode(body.as_bytes(), &OPEN_METRICS);
+        assert_eq!((lines.len(), decoded.rejected[Reject::Timestamp as usize]), (0, 1), "{timestamp}");
+        assert_eq!(decoded.skipped[Skip::Exemplar as usize], 0, "{timestamp}");
+    }
+}
+
+#[test]
 fn openmetrics_must_end_with_eof() {
     for body in [
         "",

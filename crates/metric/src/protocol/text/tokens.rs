@@ -1,6 +1,7 @@
 //! The tokens of a line.
 
 use super::{Format, Reject, memchr2, read_decimal, read_value};
+use crate::{TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN};
 
 /// Reads a line from its front.
 pub(super) struct Tokens<'a> {
@@ -198,6 +199,10 @@ impl<'a> Tokens<'a> {
             return Ok((None, false));
         }
         let timestamp_ms = if self.rest.starts_with(b" #") { None } else { Some(seconds(self.spaced_word()?)?) };
+        // Here and not in the sink, as the exemplar of a rejected sample counts for nothing.
+        if timestamp_ms.is_some_and(|timestamp_ms| !(TIMESTAMP_MS_MIN..=TIMESTAMP_MS_MAX).contains(&timestamp_ms)) {
+            return Err(Reject::Timestamp);
+        }
         if self.rest.is_empty() {
             return Ok((timestamp_ms, false));
         }
@@ -281,7 +286,7 @@ fn seconds(token: &[u8]) -> Result<i64, Reject> {
                 Err(_) => return Err(Reject::Syntax),
             };
             let milliseconds = (float * 1000.0).floor();
-            // Saturated, and refused by the sink.
+            // Saturated, and out of range then.
             #[expect(clippy::cast_possible_truncation, reason = "the years 0000 to 9999 are far within 64 bits")]
             Ok(milliseconds as i64)
         }

@@ -137,7 +137,7 @@
 	const show = () => {
 		const name = current();
 		for (const view of VIEWS) {
-			find(view).hidden = view !== name;
+			find(`view-${view}`).hidden = view !== name;
 			const anchor = document.querySelector(`nav a[data-view=${view}]`);
 			if (view === name) anchor.setAttribute('aria-current', 'page');
 			else anchor.removeAttribute('aria-current');
@@ -156,10 +156,10 @@
 		});
 	};
 
-	views.now = now.create(find('now'), state);
-	views.who = who.create(find('who'), state, fetched);
-	views.ask = ask.create(find('ask'), fetched, () => key);
-	views.profile = profile.create(find('profile'), state, fetched);
+	views.now = now.create(find('view-now'), state);
+	views.who = who.create(find('view-who'), state, fetched);
+	views.ask = ask.create(find('view-ask'), fetched, () => key);
+	views.profile = profile.create(find('view-profile'), state, fetched);
 
 	const connection = stream.open({
 		key: () => key,
@@ -187,6 +187,11 @@
 			return;
 		const view = VIEWS[Number(event.key) - 1];
 		if (view) document.querySelector(`nav a[data-view=${view}]`).click();
+	});
+	// By script, as the hash of the URL names a view.
+	document.querySelector('.skip').addEventListener('click', (event) => {
+		event.preventDefault();
+		find('main').focus();
 	});
 	addEventListener('hashchange', show);
 	document.addEventListener('visibilitychange', draw);

@@ -2,7 +2,8 @@
 // The view Now: tiles with the last second, charts of ten minutes or a day, a row for each core.
 const now = (() => {
 	const { h, text } = dom;
-	const RANGE = { 1: 600e3, 60: 86400e3 };
+	// Milliseconds of the ranges, and the seconds of a point in each.
+	const RANGES = { '2 min': [120e3, 1], '10 min': [600e3, 1], '24 h': [86400e3, 60] };
 	// A last point older than this is no longer "now".
 	const STALE_MS = 3500;
 	const CORES_AS_LINES = 6;
@@ -235,7 +236,7 @@ const now = (() => {
 		format.isNumber(part) && whole > 0 ? `${format.percent(part / whole)}` : format.NONE;
 
 	const create = (section, state) => {
-		const view = { step: 1, zoom: null, quantile: 'p99', reasons: 'batches', cores: 0 };
+		const view = { length: 600e3, step: 1, zoom: null, quantile: 'p99', reasons: 'batches', cores: 0 };
 		const shared = chart.cursor();
 		const totals = h('span', { class: 'note totals' });
 		const tiles = TILES.map(([name]) => {
@@ -252,19 +253,12 @@ const now = (() => {
 			on: { click: () => zoom(null) },
 		});
 		const range = h('span', { class: 'note' });
-		const span = dom.choice(
-			'Range',
-			[
-				['1', '10 min'],
-				['60', '24 h'],
-			],
-			'1',
-			(value) => {
-				view.step = Number(value);
-				view.zoom = null;
-				draw();
-			},
-		);
+		const names = Object.keys(RANGES).map((name) => [name, name]);
+		const span = dom.choice('Range', names, '10 min', (name) => {
+			[view.length, view.step] = RANGES[name];
+			view.zoom = null;
+			draw();
+		});
 		const charts = new Map();
 		section.append(
 			h(
@@ -309,7 +303,7 @@ const now = (() => {
 				clock = Date.now() + state.skew_ms;
 			const last = points.length ? points[points.length - 1].t_ms : clock;
 			const to = clock - last > 2.5 * view.step * 1000 ? clock : last;
-			return { from: to - RANGE[view.step], to };
+			return { from: to - view.length, to };
 		};
 
 		const drawTiles = () => {

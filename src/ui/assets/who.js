@@ -2,6 +2,7 @@
 // The view Who: the clients with the most requests and refusals, the last refusals, and what the doctor finds.
 const who = (() => {
 	const { h, text } = dom;
+	const POLL_MS = 2000;
 	const SEVERITIES = ['critical', 'warning', 'note', 'unknown', 'ok'];
 
 	const clientCell = (client) =>
@@ -78,12 +79,31 @@ const who = (() => {
 		};
 		const empty = (panel, words) => panel.body.replaceChildren(h('p', { class: 'empty', text: words }));
 
+		// A server whose stream has no clients in it still has them at /stats/clients.
+		let polled = null;
+		let polls = false;
+		let polled_at = -Infinity;
+		const poll = async () => {
+			if (polls || performance.now() - polled_at < POLL_MS) return;
+			polls = true;
+			try {
+				polled = { clients: await (await fetched('/stats/clients')).json() };
+			} catch {
+				// The panels say nothing then.
+			}
+			polled_at = performance.now();
+			polls = false;
+			draw();
+		};
+
 		const draw = () => {
 			if (section.hidden) return;
 			if (!diagnosed) diagnose(false);
-			if (!state.who || state.who === drawn) return;
-			drawn = state.who;
-			const { clients: found, refusals: list } = state.who;
+			if (!state.who) poll();
+			const current = state.who ?? polled;
+			if (!current || current === drawn) return;
+			drawn = current;
+			const { clients: found, refusals: list } = current;
 			const limited = found?.limited !== false;
 			for (const [panel, rows, whole, key] of [
 				[heaviest, found?.heaviest, found?.allowed, 'allowed'],
@@ -95,7 +115,7 @@ const who = (() => {
 				else fill(panel, key === 'allowed' ? 'Most requests' : 'Most refusals', clients(key, rows, whole, key));
 			}
 			text(refusals.small, list?.length ? `the last ${list.length}` : '');
-			if (!list?.length) empty(refusals, 'None so far.');
+			if (!list?.length) empty(refusals, list ? 'None so far.' : 'This server does not list them.');
 			else {
 				const columns = [
 					{ name: 'time' },

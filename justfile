@@ -121,6 +121,11 @@ agents *OPTIONS:
 prometheus *OPTIONS:
     scripts/prometheus.sh {{OPTIONS}}
 
+# Drive the live page in a headless Chromium, over a server under load
+[group('interoperability')]
+page *OPTIONS:
+    scripts/page.sh {{OPTIONS}}
+
 # Run the server behind HAProxy and nginx
 [group('interoperability')]
 proxies *OPTIONS:

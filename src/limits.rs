@@ -359,14 +359,42 @@ pub const QUERY_STOP_WAIT: Duration = Duration::from_secs(2);
 pub const FORWARDS_MAX: usize = 16;
 /// Bytes of a forward's name: a file name with what is around it, and a label.
 pub const FORWARD_NAME_BYTES_MAX: usize = 100;
-/// Samples of one request, at most: as many as Prometheus' own sender sends by default.
-pub const FORWARD_BATCH_SAMPLES: usize = 2_000;
-/// Time from a line to the request that carries it, while a forward keeps up: what is written meanwhile goes together.
-pub const FORWARD_BATCH_AGE: Duration = Duration::from_secs(1);
+/// Default of `batch_samples`, the samples of one request: as many as Prometheus' own sender sends by default.
+pub const FORWARD_BATCH_SAMPLES_DEFAULT: usize = 2_000;
+/// Cap of `batch_samples`: receivers bound a request at 10,000 samples and more.
+pub const FORWARD_BATCH_SAMPLES_CAP: usize = 100_000;
+/// Bytes of a request before compression, after which nothing more is added: receivers bound it at 4 MiB and more.
+pub const FORWARD_REQUEST_BYTES: usize = MIB;
+/// Cap of `shards`, the connections of one forward, each of which has a thread that mostly waits.
+pub const FORWARD_SHARDS_CAP: usize = 64;
+/// Batches of one forward that exist: one is being made while others are delivered.
+pub const FORWARD_BATCHES_MAX: usize = 3;
+/// Bytes of a batch's text: a request for each shard, and the line that made it full, once as it is in the log and
+/// once mapped with its values joined.
+pub const FORWARD_BATCH_TEXT_BYTES_MAX: usize =
+    FORWARD_SHARDS_CAP * FORWARD_REQUEST_BYTES + 3 * log::limits::LINE_BYTES_MAX;
+const _: () = assert!(FORWARD_BATCH_TEXT_BYTES_MAX < u32::MAX as usize);
+/// Level of zstd: the fastest that compresses more than snappy does.
+pub const FORWARD_ZSTD_LEVEL: i32 = 1;
+/// Time after which the type of a family is sent again by version 1.0, as often as Prometheus does.
+pub const FORWARD_METADATA_INTERVAL: Duration = Duration::from_secs(60);
+/// Families that a connection knows to have sent the type of: 16 bytes each. Over it, it forgets all.
+pub const FORWARD_METADATA_FAMILIES_MAX: usize = 65_536;
+/// Bytes of a file with certificates, a password or a token: the bundle of a system has 250 KiB.
+pub const FORWARD_FILE_BYTES_MAX: u64 = 4 * MIB as u64;
+/// Default of `batch_age`, the time from a line to the request that carries it, while a forward keeps up: what is
+/// written meanwhile goes together.
+pub const FORWARD_BATCH_AGE_DEFAULT: Duration = Duration::from_secs(1);
+/// Least time that can be set for a forward: more often, a log that is hardly written would be looked at for nothing.
+pub const FORWARD_TIME_MIN: Duration = Duration::from_millis(10);
+/// Most time that can be set for a forward: a longer one is a mistyped unit.
+pub const FORWARD_TIME_CAP: Duration = Duration::from_secs(3_600);
+/// Time between two attempts to open the log where it cannot be read.
+pub const FORWARD_OPEN_INTERVAL: Duration = Duration::from_secs(1);
 /// Bytes of the log that are read at once: some batches.
 pub const FORWARD_READ_BYTES: usize = MIB;
-/// Time that one request may take, from connecting to the end of the response.
-pub const FORWARD_REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// Default of `timeout`, the time that one request may take, from connecting to the end of the response.
+pub const FORWARD_REQUEST_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 /// Time that connecting to one address may take.
 pub const FORWARD_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Time after which a thread that waits for a receiver looks whether the server stops.

@@ -1,51 +1,189 @@
-//! Lines of the log as a remote write request: the name becomes `__name__`, tags become labels, sorted by name.
+//! Lines of the log as series for a receiver: the name becomes `__name__`, tags become labels, sorted by name.
 //!
-//! What a receiver of version 1.0 refuses is mapped: a character that is not allowed in a name becomes an underscore;
-//! a label without a value is left out; values of labels whose names became equal are joined by a semicolon. Of equal
-//! series and milliseconds in one batch, only the last is sent, in the place of the first.
+//! What a receiver refuses is mapped: a character that is not allowed in a name becomes an underscore; a label without
+//! a value is left out; values of labels whose names became equal are joined by a semicolon. Of equal series and
+//! milliseconds in one batch, only the last is sent, in the place of the first. Nothing is allocated per sample; the
+//! labels of a series are mapped once per batch.
 
+use crate::limits;
 use foldhash::fast::RandomState;
 use hashbrown::{HashTable, hash_table::Entry};
 use metric::{
-    Line, STALE_NAN_BITS, Text,
-    protocol::remote_write::encode::{EncodedLabels, put_series},
+    Kind, Line, STALE_NAN_BITS, Tags, Text,
+    protocol::remote_write::encode::{Label, Sample},
 };
 use std::{hash::BuildHasher, ops::Range};
 
 /// The bits of a NaN that is a value, as Prometheus has them.
 const NAN_BITS: u64 = 0x7ff8_0000_0000_0001;
-const NAME: &str = "__name__";
+const NAME: &[u8] = b"__name__";
+/// An index that is none.
+const NONE: u32 = u32::MAX;
 
-/// A sample of a batch.
-#[derive(Debug)]
-struct Sample {
-    /// Its labels, in the batch's.
-    labels: Range<usize>,
-    value_bits: u64,
-    timestamp_ms: i64,
+/// A part of a batch's text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Span {
+    begin: u32,
+    end: u32,
 }
 
-/// A batch that is being made, with memory that batches share.
-#[derive(Debug, Default)]
-pub struct Batch {
-    /// Labels of all samples, encoded.
-    labels: Vec<u8>,
-    samples: Vec<Sample>,
-    /// Indexes of the samples by series and millisecond.
-    known: HashTable<usize>,
+impl Span {
+    fn of(self, text: &[u8]) -> &[u8] {
+        &text[self.begin as usize..self.end as usize]
+    }
+}
+
+/// An offset or a number as it is stored: [`limits::FORWARD_BATCH_TEXT_BYTES_MAX`] fits.
+fn stored(number: usize) -> u32 {
+    u32::try_from(number).expect("a batch is smaller than 4 GiB")
+}
+
+/// The samples of one series.
+#[derive(Debug)]
+struct Series {
+    labels: Range<u32>,
+    kind: Kind,
+    hash: u64,
+    lane: usize,
+    first: u32,
+    last: u32,
+    newest_ms: i64,
+    /// True if its samples are in `by_time`, which those of an ordered series need not be.
+    is_indexed: bool,
+}
+
+#[derive(Debug)]
+struct Stored {
+    value_bits: u64,
+    timestamp_ms: i64,
+    /// The next sample of the series.
+    next: u32,
+}
+
+/// The name and the tags of a line, as the log spells them, and the series that they are.
+#[derive(Debug)]
+struct Spelling {
+    name: Span,
+    tags: Span,
+    hash: u64,
+    series: u32,
+}
+
+/// Chooses the lane of a series: one for all batches of a forward, as the order within a series is kept by its lane.
+#[derive(Debug, Clone)]
+pub struct Sharding {
     hasher: RandomState,
-    /// Labels of the line in hand, by name.
-    line: Vec<(String, String)>,
-    encoded: EncodedLabels,
+    lanes: usize,
+}
+
+impl Sharding {
+    /// Series over so many lanes, at least one.
+    pub fn over(lanes: usize) -> Self {
+        Self { hasher: RandomState::default(), lanes }
+    }
+}
+
+/// A place among the samples that one lane has in a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    series: usize,
+    /// The sample of the series; [`NONE`] is its first.
+    sample: u32,
+}
+
+impl Place {
+    /// The place before all samples.
+    pub const BEGIN: Self = Self { series: 0, sample: NONE };
+}
+
+/// Samples of one series that go into one request.
+pub struct Run<'a> {
+    batch: &'a Batch,
+    series: &'a Series,
+    from: u32,
+    count: usize,
+}
+
+impl<'a> Run<'a> {
+    /// The type of the series.
+    pub fn kind(&self) -> Kind {
+        self.series.kind
+    }
+
+    /// Labels, sorted by name.
+    pub fn labels(&self) -> impl Iterator<Item = Label<'a>> + Clone + use<'a> {
+        let text = &self.batch.text[..];
+        let labels = &self.batch.labels[self.series.labels.start as usize..self.series.labels.end as usize];
+        labels.iter().map(move |(name, value)| (name.of(text), value.of(text)))
+    }
+
+    /// The name of the metric, as it is sent.
+    pub fn name(&self) -> &'a [u8] {
+        self.labels().find(|(name, _)| *name == NAME).map_or(&[][..], |(_, value)| value)
+    }
+
+    /// The samples, in the order of the log.
+    pub fn samples(&self) -> impl Iterator<Item = Sample> + Clone + use<'a> {
+        let samples = &self.batch.samples[..];
+        let first = samples.get(self.from as usize);
+        let run = std::iter::successors(first, |sample| samples.get(sample.next as usize));
+        run.take(self.count).map(|sample| (sample.value_bits, sample.timestamp_ms))
+    }
+
+    /// Number of samples.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+}
+
+/// A batch that is being made or delivered, with memory that is used again for the next.
+#[derive(Debug)]
+pub struct Batch {
+    sharding: Sharding,
+    /// Names and tags as the log spells them, and what was mapped.
+    text: Vec<u8>,
+    labels: Vec<(Span, Span)>,
+    series: Vec<Series>,
+    samples: Vec<Stored>,
+    spellings: Vec<Spelling>,
+    by_spelling: HashTable<u32>,
+    by_labels: HashTable<u32>,
+    /// Samples of series that are not in the order of time: the series, and the sample.
+    by_time: HashTable<(u32, u32)>,
+    /// Labels of the line in hand.
+    line: Vec<(Span, Span)>,
     superseded: usize,
 }
 
 impl Batch {
+    /// An empty batch.
+    pub fn new(sharding: Sharding) -> Self {
+        Self {
+            sharding,
+            text: Vec::new(),
+            labels: Vec::new(),
+            series: Vec::new(),
+            samples: Vec::new(),
+            spellings: Vec::new(),
+            by_spelling: HashTable::new(),
+            by_labels: HashTable::new(),
+            by_time: HashTable::new(),
+            line: Vec::new(),
+            superseded: 0,
+        }
+    }
+
     /// Empties the batch.
     pub fn clear(&mut self) {
+        self.text.clear();
+        self.text.shrink_to(self.sharding.lanes * limits::FORWARD_REQUEST_BYTES);
         self.labels.clear();
+        self.series.clear();
         self.samples.clear();
-        self.known.clear();
+        self.spellings.clear();
+        self.by_spelling.clear();
+        self.by_labels.clear();
+        self.by_time.clear();
         self.superseded = 0;
     }
 
@@ -59,80 +197,208 @@ impl Batch {
         self.superseded
     }
 
+    /// True if the batch has as many samples as a request for each lane, or as many bytes.
+    pub fn is_full(&self, samples_max: usize) -> bool {
+        let lanes = self.sharding.lanes;
+        self.len() >= lanes * samples_max || self.text.len() >= lanes * limits::FORWARD_REQUEST_BYTES
+    }
+
     /// Adds a line.
     pub fn push(&mut self, line: &Line<'_>) {
-        self.encode_labels(line);
-        let (value_bits, timestamp_ms) = (value_bits(line), line.timestamp_ms);
-        let hash_of = |labels: &[u8], timestamp_ms: i64| self.hasher.hash_one((labels, timestamp_ms));
-        let (all, samples, own) = (&self.labels, &self.samples, self.encoded.bytes());
-        let labels_of = |index: usize| &all[samples[index].labels.clone()];
-        let entry = self.known.entry(
-            hash_of(own, timestamp_ms),
-            |&index| samples[index].timestamp_ms == timestamp_ms && labels_of(index) == own,
-            |&index| hash_of(labels_of(index), samples[index].timestamp_ms),
+        let series = self.series_of(line);
+        self.series[series].kind = line.kind;
+        self.add(series, value_bits(line), line.timestamp_ms);
+    }
+
+    /// The next samples of `lane` behind `place`, of one series and `count` at most, and the place behind them.
+    pub fn next(&self, lane: usize, place: Place, count: usize) -> Option<(Run<'_>, Place)> {
+        let rest = self.series.get(place.series..)?;
+        let index = place.series + rest.iter().position(|series| series.lane == lane)?;
+        let series = &self.series[index];
+        let from = if index == place.series && place.sample != NONE { place.sample } else { series.first };
+        let (mut taken, mut next) = (0, from);
+        while next != NONE && taken < count {
+            next = self.samples[next as usize].next;
+            taken += 1;
+        }
+        let behind = Place { series: if next == NONE { index + 1 } else { index }, sample: next };
+        Some((Run { batch: self, series, from, count: taken }, behind))
+    }
+
+    /// The series of a line, added if it is new.
+    fn series_of(&mut self, line: &Line<'_>) -> usize {
+        let hash = self.sharding.hasher.hash_one((line.name, line.tags));
+        let (text, spellings) = (&self.text, &self.spellings);
+        let known = self.by_spelling.find(hash, |&index| {
+            let spelling = &spellings[index as usize];
+            spelling.hash == hash && spelling.name.of(text) == line.name && spelling.tags.of(text) == line.tags
+        });
+        if let Some(&index) = known {
+            return spellings[index as usize].series as usize;
+        }
+        let (name, tags) = (self.append(line.name), self.append(line.tags));
+        self.map_labels(line, name, tags);
+        let series = self.series_of_labels();
+        let index = stored(self.spellings.len());
+        self.spellings.push(Spelling { name, tags, hash, series: stored(series) });
+        let spellings = &self.spellings;
+        self.by_spelling.insert_unique(hash, index, |&index| spellings[index as usize].hash);
+        series
+    }
+
+    /// The series of the labels in hand.
+    fn series_of_labels(&mut self) -> usize {
+        let Self { text, labels, line, series, .. } = self;
+        let of = |&(name, value): &(Span, Span)| (name.of(text), value.of(text));
+        let hash = line.iter().fold(0_u64, |hash, label| self.sharding.hasher.hash_one((hash, of(label))));
+        let own = |index: u32| {
+            &labels[series[index as usize].labels.start as usize..series[index as usize].labels.end as usize]
+        };
+        let entry = self.by_labels.entry(
+            hash,
+            |&index| series[index as usize].hash == hash && own(index).iter().map(of).eq(line.iter().map(of)),
+            |&index| series[index as usize].hash,
         );
-        match entry {
-            Entry::Occupied(entry) => {
-                let index = *entry.get();
-                self.samples[index].value_bits = value_bits;
-                self.superseded += 1;
-            }
-            Entry::Vacant(entry) => {
-                entry.insert(samples.len());
-                let begin = self.labels.len();
-                self.labels.extend_from_slice(own);
-                self.samples.push(Sample { labels: begin..self.labels.len(), value_bits, timestamp_ms });
-            }
-        }
+        let entry = match entry {
+            Entry::Occupied(entry) => return *entry.get() as usize,
+            Entry::Vacant(entry) => entry,
+        };
+        let index = series.len();
+        entry.insert(stored(index));
+        let begin = stored(labels.len());
+        labels.extend_from_slice(line);
+        // The high bits, as the table has the low ones.
+        let lane = usize::try_from((hash >> 32) % self.sharding.lanes as u64).unwrap_or(0);
+        series.push(Series {
+            labels: begin..stored(labels.len()),
+            kind: Kind::Untyped,
+            hash,
+            lane,
+            first: NONE,
+            last: NONE,
+            newest_ms: i64::MIN,
+            is_indexed: false,
+        });
+        index
     }
 
-    /// Writes the request into `request`, not compressed.
-    pub fn write(&self, request: &mut Vec<u8>) {
-        request.clear();
-        for sample in &self.samples {
-            put_series(request, &self.labels[sample.labels.clone()], sample.value_bits, sample.timestamp_ms);
+    /// Adds a sample to a series, or replaces that of the same millisecond.
+    fn add(&mut self, index: usize, value_bits: u64, timestamp_ms: i64) {
+        let (series, samples) = (&mut self.series[index], &mut self.samples);
+        let added = stored(samples.len());
+        let is_ordered = series.first == NONE || timestamp_ms > series.newest_ms;
+        if !is_ordered || series.is_indexed {
+            let owner = stored(index);
+            let hash_of = |timestamp_ms: i64| self.sharding.hasher.hash_one((owner, timestamp_ms));
+            let rehash = |&(owner, sample): &(u32, u32)| {
+                self.sharding.hasher.hash_one((owner, samples[sample as usize].timestamp_ms))
+            };
+            if !series.is_indexed {
+                series.is_indexed = true;
+                let mut at = series.first;
+                while let Some(sample) = samples.get(at as usize) {
+                    self.by_time.insert_unique(hash_of(sample.timestamp_ms), (owner, at), rehash);
+                    at = sample.next;
+                }
+            }
+            let is_same = |&(known, sample): &(u32, u32)| {
+                known == owner && samples.get(sample as usize).is_some_and(|known| known.timestamp_ms == timestamp_ms)
+            };
+            match self.by_time.entry(hash_of(timestamp_ms), is_same, rehash) {
+                Entry::Occupied(entry) => {
+                    samples[entry.get().1 as usize].value_bits = value_bits;
+                    self.superseded += 1;
+                    return;
+                }
+                Entry::Vacant(entry) => drop(entry.insert((owner, added))),
+            }
         }
+        samples.push(Stored { value_bits, timestamp_ms, next: NONE });
+        match series.first {
+            NONE => series.first = added,
+            _ => samples[series.last as usize].next = added,
+        }
+        series.last = added;
+        series.newest_ms = series.newest_ms.max(timestamp_ms);
     }
 
-    fn encode_labels(&mut self, line: &Line<'_>) {
-        let name = decoded(line.name);
+    /// Maps a line's labels into `line`: parts of what the log has where nothing changes, else appended to the text.
+    fn map_labels(&mut self, line: &Line<'_>, name: Span, tags: Span) {
         self.line.clear();
-        for (key, value) in line.tags() {
-            let value = decoded(value);
-            let key = sanitised(&decoded(key), false);
-            if !value.is_empty() && key != NAME {
+        for (key, value) in Tags::new(line.tags) {
+            let within = |part: &[u8]| {
+                let begin = tags.begin as usize + (part.as_ptr().addr() - line.tags.as_ptr().addr());
+                Span { begin: stored(begin), end: stored(begin + part.len()) }
+            };
+            if value.is_empty() {
+                continue;
+            }
+            let key = if is_allowed(key, false) { within(key) } else { self.append_sanitised(key, false) };
+            let value = if is_plain(value) { within(value) } else { self.append_decoded(value) };
+            if key.of(&self.text) != NAME {
                 self.line.push((key, value));
             }
         }
-        self.line.push((NAME.to_owned(), sanitised(&name, true)));
+        let value = if is_allowed(line.name, true) { name } else { self.append_sanitised(line.name, true) };
+        let key = self.append(NAME);
+        self.line.push((key, value));
         // Stable: values that are joined keep the order of their tags.
-        self.line.sort_by(|one, other| one.0.cmp(&other.0));
-        self.line.dedup_by(|next, kept| {
-            let is_same = next.0 == kept.0;
-            if is_same {
-                kept.1.push(';');
-                kept.1.push_str(&next.1);
-            }
-            is_same
-        });
-        self.encoded.clear();
-        for (name, value) in &self.line {
-            self.encoded.push(name.as_bytes(), value.as_bytes());
+        let Self { text, line, .. } = self;
+        line.sort_by(|one, other| one.0.of(text).cmp(other.0.of(text)));
+        if line.windows(2).any(|pair| pair[0].0.of(text) == pair[1].0.of(text)) {
+            self.join_equal();
         }
     }
-}
 
-/// The text of a string of a line, which is UTF-8.
-fn decoded(raw: &[u8]) -> String {
-    let text = Text::of_line(raw);
-    if text.has_escapes() {
-        String::from_utf8_lossy(&text.decoded().collect::<Vec<u8>>()).into_owned()
-    } else {
-        String::from_utf8_lossy(raw).into_owned()
+    /// Joins the values of labels in hand that have equal names.
+    #[cold]
+    fn join_equal(&mut self) {
+        let labels = std::mem::take(&mut self.line);
+        let text = &self.text[..];
+        let groups = labels.chunk_by(|one, other| one.0.of(text) == other.0.of(text));
+        let join = |group: &[(Span, Span)]| {
+            let values: Vec<&[u8]> = group.iter().map(|(_, value)| value.of(text)).collect();
+            (group[0].0, values.join(&b';'))
+        };
+        let joined: Vec<(Span, Vec<u8>)> = groups.map(join).collect();
+        for (name, value) in joined {
+            let value = self.append(&value);
+            self.line.push((name, value));
+        }
+    }
+
+    fn append(&mut self, text: &[u8]) -> Span {
+        let begin = stored(self.text.len());
+        self.text.extend_from_slice(text);
+        Span { begin, end: stored(self.text.len()) }
+    }
+
+    #[cold]
+    fn append_decoded(&mut self, raw: &[u8]) -> Span {
+        let begin = stored(self.text.len());
+        self.text.extend(Text::of_line(raw).decoded());
+        Span { begin, end: stored(self.text.len()) }
+    }
+
+    #[cold]
+    fn append_sanitised(&mut self, raw: &[u8], is_metric: bool) -> Span {
+        let name: Vec<u8> = Text::of_line(raw).decoded().collect();
+        self.append(sanitised(&String::from_utf8_lossy(&name), is_metric).as_bytes())
     }
 }
 
-/// A name of which every character is allowed in one of a metric, or of a label: those have no colons.
+/// True for a string of a line that has no escapes.
+fn is_plain(raw: &[u8]) -> bool {
+    memchr::memchr(b'\\', raw).is_none()
+}
+
+/// True for the name of a metric, or of a label, that receivers take as it is. Those of labels have no colons.
+fn is_allowed(raw: &[u8], is_metric: bool) -> bool {
+    let is_allowed = |&byte: &u8| byte.is_ascii_alphanumeric() || byte == b'_' || (is_metric && byte == b':');
+    raw.first().is_some_and(|first| !first.is_ascii_digit()) && raw.iter().all(is_allowed)
+}
+
+/// A name of which every character is allowed.
 fn sanitised(name: &str, is_metric: bool) -> String {
     let mut text = String::new();
     for (index, character) in name.chars().enumerate() {
@@ -168,44 +434,94 @@ mod tests {
         )
     }
 
-    /// Labels and value bits of each sample.
-    fn sent(lines: &[String]) -> (Vec<(Vec<u8>, u64)>, usize) {
-        let mut batch = Batch::default();
-        for line in lines {
-            batch.push(&Line::parse(line.as_bytes()).unwrap());
-        }
-        let of = |sample: &Sample| (batch.labels[sample.labels.clone()].to_vec(), sample.value_bits);
-        (batch.samples.iter().map(of).collect(), batch.superseded())
+    fn batch(lanes: usize, lines: &[String]) -> Batch {
+        let mut batch = Batch::new(Sharding::over(lanes));
+        lines.iter().for_each(|line| batch.push(&Line::parse(line.as_bytes()).unwrap()));
+        batch
     }
 
-    fn labels(labels: &[(&str, &str)]) -> Vec<u8> {
-        let mut encoded = EncodedLabels::default();
-        labels.iter().for_each(|(name, value)| encoded.push(name.as_bytes(), value.as_bytes()));
-        encoded.bytes().to_vec()
+    type Sent = (Vec<(String, String)>, Vec<f64>);
+
+    /// The runs of a lane, of `count` samples at most.
+    fn runs(batch: &Batch, lane: usize, count: usize) -> Vec<Sent> {
+        let text = |text: &[u8]| String::from_utf8(text.to_vec()).unwrap();
+        let (mut runs, mut place) = (Vec::new(), Place::BEGIN);
+        while let Some((run, behind)) = batch.next(lane, place, count) {
+            place = behind;
+            let values: Vec<f64> = run.samples().map(|(bits, _)| f64::from_bits(bits)).collect();
+            assert_eq!(values.len(), run.len());
+            runs.push((run.labels().map(|(name, value)| (text(name), text(value))).collect(), values));
+        }
+        runs
     }
 
     #[test]
     fn names_that_a_receiver_refuses_are_mapped() {
-        let tags = r#""z.b":"2","a":"","z-b":"3","Z":"1","__name__":"x","1":"é""#;
-        let (sent, _) = sent(&[line("cpu.load:x", "1", 5, tags)]);
-        let expected = [("Z", "1"), ("_1", "é"), ("__name__", "cpu_load:x"), ("z_b", "2;3")];
-        assert_eq!(sent[0].0, labels(&expected));
+        let tags = r#""z.b":"2","a":"","z-b":"3","Z":"1","__name__":"x","1":"é","q":"\"\n""#;
+        let batch = batch(1, &[line("cpu.load:x", "1", 5, tags)]);
+        let expected = [("Z", "1"), ("_1", "é"), ("__name__", "cpu_load:x"), ("q", "\"\n"), ("z_b", "2;3")];
+        assert_eq!(runs(&batch, 0, 9)[0].0, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
     }
 
     #[test]
     fn values_that_are_no_numbers_keep_their_bits() {
         let values = ["\"NaN\"", "\"NaN\",\"stale\":true", "\"+Inf\"", "\"-Inf\"", "-0.0", "1e3"];
         let lines: Vec<String> = (0..).zip(values).map(|(second, value)| line("m", value, second, "")).collect();
-        let bits: Vec<u64> = sent(&lines).0.into_iter().map(|(_, bits)| bits).collect();
+        let batch = batch(1, &lines);
+        let bits: Vec<u64> = batch.next(0, Place::BEGIN, 9).unwrap().0.samples().map(|(bits, _)| bits).collect();
         let expected = [f64::INFINITY, f64::NEG_INFINITY, -0.0, 1000.0].map(f64::to_bits);
         assert_eq!(bits, [&[NAN_BITS, STALE_NAN_BITS][..], &expected].concat());
     }
 
     #[test]
     fn the_last_of_equal_samples_is_sent() {
-        let lines = [line("m", "1", 5, ""), line("m", "2", 6, ""), line("n", "3", 5, ""), line("m", "4", 5, "")];
-        let (sent, superseded) = sent(&lines);
-        let values: Vec<f64> = sent.iter().map(|(_, bits)| f64::from_bits(*bits)).collect();
-        assert_eq!((values, superseded), (vec![4.0, 2.0, 3.0], 1));
+        // Tags in another order are the same series, and so is a name that is mapped to the same.
+        let (one, other) = (r#""a":"1","b":"2""#, r#""b":"2","a":"1""#);
+        let lines = [
+            line("m.m", "1", 5, one),
+            line("m_m", "2", 6, other),
+            line("n", "3", 5, one),
+            line("m_m", "4", 5, one),
+            line("m.m", "5", 4, other),
+            line("m.m", "6", 6, one),
+            line("m.m", "7", 7, one),
+        ];
+        let batch = batch(1, &lines);
+        let values: Vec<Vec<f64>> = runs(&batch, 0, 9).into_iter().map(|(_, values)| values).collect();
+        assert_eq!(values, [vec![4.0, 6.0, 5.0, 7.0], vec![3.0]]);
+        assert_eq!((batch.len(), batch.superseded()), (5, 2));
+    }
+
+    #[test]
+    fn each_series_has_one_lane_and_keeps_its_order() {
+        let name = |number: usize| format!("m{}", number % 10);
+        let lines: Vec<String> = (0..50)
+            .map(|number| line(&name(number), &number.to_string(), u32::try_from(number).unwrap(), ""))
+            .collect();
+        let batch = batch(3, &lines);
+        let mut all = std::collections::BTreeMap::<String, Vec<f64>>::new();
+        for lane in 0..3 {
+            let mut own = std::collections::BTreeSet::new();
+            for (labels, values) in runs(&batch, lane, 2) {
+                own.insert(labels[0].1.clone());
+                all.entry(labels[0].1.clone()).or_default().extend(values);
+            }
+            let total: usize = own.iter().map(|name| all[name].len()).sum();
+            assert_eq!(total, own.len() * 5, "a series of another lane in lane {lane}");
+        }
+        assert_eq!(all.len(), 10);
+        for (name, values) in all {
+            let first: f64 = name[1..].parse().unwrap();
+            assert_eq!(values, [0.0, 10.0, 20.0, 30.0, 40.0].map(|more| first + more), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_cleared_batch_is_an_empty_one() {
+        let mut batch = batch(1, &[line("m", "1", 5, ""), line("m", "1", 5, "")]);
+        batch.clear();
+        assert_eq!((batch.len(), batch.superseded(), runs(&batch, 0, 9).len()), (0, 0, 0));
+        batch.push(&Line::parse(line("m", "2", 5, "").as_bytes()).unwrap());
+        assert_eq!(runs(&batch, 0, 9)[0].1, [2.0]);
     }
 }

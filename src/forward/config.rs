@@ -1,9 +1,12 @@
 //! What to forward: `--forward URL`, or a table `[[forward]]` in the configuration file.
 
+use super::{
+    format::{Compression, Protocol},
+    target::{self, Target},
+};
 use crate::limits;
-use opentelemetry_http::Request;
 use serde::Deserialize;
-use std::{collections::BTreeMap, str::FromStr};
+use std::{collections::BTreeMap, path::PathBuf, str::FromStr, time::Duration};
 
 /// The place at which a forward without a cursor begins.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -17,21 +20,32 @@ pub enum StartAt {
 }
 
 /// A forward as given.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct ForwardOption {
-    url: String,
-    name: Option<String>,
-    #[serde(default)]
+    pub(super) url: String,
+    pub(super) name: Option<String>,
     start: StartAt,
-    #[serde(default)]
-    headers: BTreeMap<String, String>,
+    protocol: Protocol,
+    compression: Compression,
+    shards: Option<usize>,
+    batch_samples: Option<usize>,
+    batch_age: Option<String>,
+    timeout: Option<String>,
+    pub(super) headers: BTreeMap<String, String>,
+    pub(super) tenant: Option<String>,
+    pub(super) username: Option<String>,
+    pub(super) password: Option<String>,
+    pub(super) password_file: Option<PathBuf>,
+    pub(super) bearer_token: Option<String>,
+    pub(super) bearer_token_file: Option<PathBuf>,
+    pub(super) ca_file: Option<PathBuf>,
 }
 
 impl FromStr for ForwardOption {
     type Err = std::convert::Infallible;
     fn from_str(url: &str) -> Result<Self, Self::Err> {
-        Ok(Self { url: url.to_owned(), name: None, start: StartAt::default(), headers: BTreeMap::new() })
+        Ok(Self { url: url.to_owned(), ..Self::default() })
     }
 }
 
@@ -40,19 +54,25 @@ impl FromStr for ForwardOption {
 pub struct ForwardConfig {
     /// Name: of its cursor, and in statistics.
     pub name: String,
-    /// The URL, without secrets.
-    pub url: String,
-    /// Host and port to connect to.
-    pub host: String,
-    /// Port.
-    pub port: u16,
-    /// The request's head up to the fields that differ between requests.
-    pub head: String,
+    /// The receiver.
+    pub target: Target,
     /// The place to begin at.
     pub start: StartAt,
+    /// The version of remote write.
+    pub protocol: Protocol,
+    /// The compression of requests.
+    pub compression: Compression,
+    /// Number of connections.
+    pub shards: usize,
+    /// Samples of one request, at most.
+    pub batch_samples: usize,
+    /// Time from a line to its request, while the forward keeps up.
+    pub batch_age: Duration,
+    /// Time that one request may take, from connecting to the end of the response.
+    pub timeout: Duration,
 }
 
-/// Checks the forwards.
+/// Checks the forwards, and reads the files that they name.
 ///
 /// # Errors
 /// What is wrong with which one.
@@ -62,7 +82,9 @@ pub fn resolve(options: Vec<ForwardOption>) -> Result<Vec<ForwardConfig>, String
     }
     let mut configs: Vec<ForwardConfig> = Vec::new();
     for option in options {
-        let config = check(option)?;
+        // Without what may be a password.
+        let url = option.url.rsplit_once('@').map_or(&option.url[..], |(_, rest)| rest);
+        let config = check(&option).map_err(|why| format!("--forward {url} {why}"))?;
         if configs.iter().any(|other| other.name == config.name) {
             return Err(format!("two forwards are named {}: give each its own name in [[forward]]", config.name));
         }
@@ -71,65 +93,56 @@ pub fn resolve(options: Vec<ForwardOption>) -> Result<Vec<ForwardConfig>, String
     Ok(configs)
 }
 
-fn check(option: ForwardOption) -> Result<ForwardConfig, String> {
-    let ForwardOption { url, name, start, headers } = option;
-    let refuse = |why: &str| Err(format!("--forward {url} {why}"));
-    let request = match Request::post(&url).body(()) {
-        Ok(request) => request,
-        Err(error) => return refuse(&format!("is not a URL: {error}")),
-    };
-    let uri = request.uri();
-    match uri.scheme_str() {
-        Some("http") => {}
-        Some("https") => {
-            return refuse("needs TLS, which is not supported: put a proxy that adds it beside the server");
-        }
-        _ => return refuse("is not a URL that begins with http://"),
-    }
-    let (Some(host), Some(authority)) = (uri.host().filter(|host| !host.is_empty()), uri.authority()) else {
-        return refuse("has no host");
-    };
-    if authority.as_str().contains('@') {
-        return refuse("has a user in it: set the header Authorization in [[forward]]");
-    }
-    let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    let name = name.unwrap_or_else(|| name_of(authority.as_str(), path));
+fn check(option: &ForwardOption) -> Result<ForwardConfig, String> {
+    let target = target::check(option)?;
+    let name = option.name.clone().unwrap_or_else(|| name_of(&target.url));
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     if name.is_empty() || name.len() > limits::FORWARD_NAME_BYTES_MAX || !name.bytes().all(is_name) {
-        return refuse(&format!(
+        return Err(format!(
             "needs a name of 1 to {} letters, digits, dots, underscores and hyphens",
             limits::FORWARD_NAME_BYTES_MAX
         ));
     }
-    let mut head = format!("POST {path} HTTP/1.1\r\nHost: {authority}\r\n");
-    for (field, value) in [
-        ("User-Agent", concat!("metricstream/", env!("CARGO_PKG_VERSION"))),
-        ("Content-Type", "application/x-protobuf"),
-        ("Content-Encoding", "snappy"),
-        ("X-Prometheus-Remote-Write-Version", "0.1.0"),
-    ]
-    .into_iter()
-    .chain(headers.iter().map(|(field, value)| (field.as_str(), value.as_str())))
-    {
-        // The request's framing is not for others to set, and a value may be a secret.
-        let is_own = ["content-length", "transfer-encoding", "connection", "host", "content-encoding"];
-        if headers.contains_key(field) && is_own.iter().any(|own| field.eq_ignore_ascii_case(own)) {
-            return refuse(&format!("cannot send the header {field}: the server sets it"));
-        }
-        if Request::post("/").header(field, value).body(()).is_err() || !value.is_ascii() {
-            return refuse(&format!("cannot send the header {field}"));
-        }
-        head.push_str(&format!("{field}: {value}\r\n"));
+    if option.protocol == Protocol::V2 && option.compression == Compression::Zstd {
+        return Err("cannot have protocol \"2.0\" with compression \"zstd\": that version has snappy only".to_owned());
     }
-    let port = uri.port_u16().unwrap_or(80);
-    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-    Ok(ForwardConfig { name, host, port, head, start, url: format!("http://{authority}{}", uri.path()) })
+    let count = |key: &str, given: Option<usize>, default: usize, cap: usize| match given.unwrap_or(default) {
+        count if (1..=cap).contains(&count) => Ok(count),
+        count => Err(format!("cannot have {key} = {count}: it is 1 to {cap}")),
+    };
+    let (samples, samples_cap) = (limits::FORWARD_BATCH_SAMPLES_DEFAULT, limits::FORWARD_BATCH_SAMPLES_CAP);
+    Ok(ForwardConfig {
+        name,
+        target,
+        start: option.start,
+        protocol: option.protocol,
+        compression: option.compression,
+        shards: count("shards", option.shards, 1, limits::FORWARD_SHARDS_CAP)?,
+        batch_samples: count("batch_samples", option.batch_samples, samples, samples_cap)?,
+        batch_age: time("batch_age", option.batch_age.as_deref(), limits::FORWARD_BATCH_AGE_DEFAULT)?,
+        timeout: time("timeout", option.timeout.as_deref(), limits::FORWARD_REQUEST_TIMEOUT_DEFAULT)?,
+    })
+}
+
+fn time(key: &str, text: Option<&str>, default: Duration) -> Result<Duration, String> {
+    let Some(text) = text else { return Ok(default) };
+    let (number, unit_ms) = match (text.strip_suffix("ms"), text.strip_suffix('s'), text.strip_suffix('m')) {
+        (Some(number), ..) => (number, 1),
+        (None, Some(number), _) => (number, 1_000),
+        (None, None, Some(number)) => (number, 60_000),
+        (None, None, None) => ("", 0),
+    };
+    let time = number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit_ms)).map(Duration::from_millis);
+    let allowed = limits::FORWARD_TIME_MIN..=limits::FORWARD_TIME_CAP;
+    time.filter(|time| allowed.contains(time)).ok_or_else(|| {
+        let (least, most) = (allowed.start(), allowed.end());
+        format!("cannot have {key} = {text:?}: it is a time such as 500ms or 5s, of {least:?} to {most:?}")
+    })
 }
 
 /// The name of a forward that was given none: its URL, without what a file name cannot have.
-fn name_of(authority: &str, path: &str) -> String {
-    let path = path.split('?').next().unwrap_or_default();
-    let text = format!("{authority}{path}");
+fn name_of(url: &str) -> String {
+    let text = url.split_once("://").map_or(url, |(_, text)| text);
     let safe = |c: char| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' };
     let name: String = text.trim_end_matches('/').chars().map(safe).collect();
     name.trim_matches('-').chars().take(limits::FORWARD_NAME_BYTES_MAX).collect()
@@ -146,23 +159,53 @@ mod tests {
     #[test]
     fn a_forward_is_named_by_its_url() {
         let configs = resolved(&["http://localhost:9090/api/v1/write", "http://[::1]/w?a=b"]).unwrap();
-        assert_eq!((configs[0].name.as_str(), configs[0].port), ("localhost-9090-api-v1-write", 9090));
-        assert_eq!((configs[1].host.as_str(), configs[1].port), ("::1", 80));
-        assert!(configs[1].head.starts_with("POST /w?a=b HTTP/1.1\r\nHost: [::1]\r\n"));
+        assert_eq!((configs[0].name.as_str(), configs[0].target.port), ("localhost-9090-api-v1-write", 9090));
+        assert_eq!((configs[1].target.host.as_str(), configs[1].target.port), ("::1", 80));
+        assert!(configs[1].target.head.starts_with("POST /w?a=b HTTP/1.1\r\nHost: [::1]\r\n"));
     }
 
     #[test]
     fn a_forward_that_cannot_be_is_refused() {
         for (urls, part) in [
             (&["localhost"][..], "is not a URL that begins"),
-            (&["https://a/b"], "needs TLS"),
+            (&["ftp://a/b"], "is not a URL that begins"),
             (&["http://user:secret@a/b"], "has a user in it"),
             (&["http://a/b", "http://a/b"], "two forwards are named a-b"),
+            (&["http://a/b", "https://a/b"], "two forwards are named a-b"),
         ] {
             let error = resolved(urls).unwrap_err();
-            assert!(error.contains(part), "{error}");
+            assert!(error.contains(part) && !error.contains("secret"), "{error}");
         }
-        let table = "url = 'http://a/b'\nheaders = { Host = 'c' }";
-        assert!(resolve(vec![toml::from_str(table).unwrap()]).unwrap_err().contains("cannot send the header Host"));
+    }
+
+    #[test]
+    fn options_of_a_forward_are_bounded() {
+        let table = |text: &str| resolve(vec![toml::from_str(&format!("url = 'https://a/b'\n{text}")).unwrap()]);
+        for (text, part) in [
+            ("headers = { Host = 'c' }", "cannot send the header Host"),
+            ("headers = { x-prometheus-remote-write-version = '1' }", "the server sets it"),
+            ("headers = { Authorization = 'c' }\nbearer_token = 'd'", "more than one"),
+            ("username = 'c'\nbearer_token = 'd'", "more than one"),
+            ("password = 'c'", "password without a username"),
+            ("bearer_token_file = '/dev/zero'", "cannot read /dev/zero"),
+            ("ca_file = '/dev/null'", "cannot read /dev/null"),
+            ("tenant = \"a\\nb\"", "cannot send the header X-Scope-OrgID"),
+            ("shards = 0", "cannot have shards = 0: it is 1 to"),
+            ("batch_samples = 1000000", "batch_samples = 1000000"),
+            ("batch_age = '1ms'", "batch_age"),
+            ("batch_age = '99999999999999999999s'", "batch_age"),
+            ("batch_age = '1'", "batch_age"),
+            ("compression = 'zstd'\nprotocol = '2.0'", "snappy only"),
+        ] {
+            let error = table(text).unwrap_err();
+            assert!(error.contains(part), "{text}: {error}");
+        }
+        let all = "shards = 8\nbatch_samples = 10000\nbatch_age = '250ms'\ncompression = 'zstd'\ntenant = 't'\n\
+                   username = 'u'\npassword = 'p'";
+        let config = table(all).unwrap().remove(0);
+        assert_eq!((config.shards, config.batch_samples, config.batch_age.as_millis()), (8, 10_000, 250));
+        assert!(config.target.head.contains("\r\nAuthorization: Basic dTpw\r\n"), "{}", config.target.head);
+        assert!(config.target.head.contains("\r\nX-Scope-OrgID: t\r\n"), "{}", config.target.head);
+        assert_eq!(config.target.port, 443);
     }
 }

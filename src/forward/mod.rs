@@ -1,23 +1,34 @@
 //! Forwarding: lines of the log, delivered to remote write receivers.
 //!
-//! Owns: what to forward and where (`config`), what a line becomes (`batch`), the request (`client`), the place in the
-//! log that a receiver has acknowledged (`cursor`), and the thread of a forward (`sender`).
+//! Owns: what to forward and where (`config`, `target`), what a line becomes (`batch`), the request (`encoder`, `format`,
+//! `client`), the place in the log that a receiver has acknowledged (`cursor`), and the threads of a forward: one that
+//! reads (`sender`), and one for each connection (`lane`).
 //! Promises: each line behind the cursor is delivered at least once, or refused by the receiver and counted; the order
-//! of the log is the order of delivery; a receiver that is away costs no memory. May not touch: the reactors, clients.
+//! of the log is the order of delivery of each series, and with one connection of all; a receiver that is away costs no
+//! memory. May not touch: the reactors, clients.
 
 mod batch;
 mod client;
 mod config;
 mod cursor;
+mod encoder;
+mod format;
+mod lane;
 mod sender;
+mod target;
 
 pub use config::{ForwardConfig, ForwardOption, StartAt, resolve};
 pub use cursor::file_name;
+pub use format::{Compression, Protocol};
+pub use target::{Target, Trust};
 
 use crate::{limits, stats::ForwardStatus};
+use client::Client;
 use crossbeam_channel::{Receiver, Sender, bounded};
+use format::Negotiation;
+use lane::{Lane, Shared, Stop, Warned};
 use log::LogStatus;
-use sender::{Job, Stop};
+use sender::{Job, Lanes};
 use std::{
     io,
     path::Path,
@@ -26,7 +37,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The running forwards, one thread each.
+/// The running forwards.
 #[derive(Debug)]
 pub struct Forwards {
     status: Vec<Arc<ForwardStatus>>,
@@ -41,22 +52,29 @@ impl Forwards {
     /// Starts the forwards of the log in `directory`.
     ///
     /// # Errors
-    /// A thread cannot be started.
+    /// A thread cannot be started, or a receiver's certificate could not be checked.
     pub fn start(configs: &[ForwardConfig], directory: &Path, log: &Arc<LogStatus>) -> io::Result<Self> {
         let (wake, woken) = bounded(0);
         let (alive, running) = bounded::<()>(0);
         let is_over = Arc::new(AtomicBool::new(false));
         let mut status = Vec::new();
-        for config in configs {
+        for (number, config) in configs.iter().enumerate() {
             let own = Arc::new(ForwardStatus::new(config.name.clone()));
-            let stop = Stop { is_over: Arc::clone(&is_over), woken: woken.clone() };
-            let job = Job::new(config.clone(), directory, Arc::clone(log), Arc::clone(&own), stop);
+            let shared = Arc::new(Shared {
+                config: config.clone(),
+                status: Arc::clone(&own),
+                stop: Stop { is_over: Arc::clone(&is_over), woken: woken.clone() },
+                negotiation: Negotiation::new(&config.name, config.protocol, config.compression),
+                warned: Warned::default(),
+            });
+            let lanes = start_lanes(number, &shared, &alive)?;
+            let job = Job::new(shared, directory, Arc::clone(log), lanes);
             let alive = alive.clone();
-            thread::Builder::new().name(format!("forward-{}", status.len())).spawn(move || {
+            thread::Builder::new().name(format!("forward-{number}")).spawn(move || {
                 job.run();
                 drop(alive);
             })?;
-            tracing::info!(name = config.name, url = config.url, "forwarding enabled");
+            tracing::info!(name = config.name, url = config.target.url, "forwarding enabled");
             status.push(own);
         }
         Ok(Self { status, is_over, wake, running })
@@ -80,4 +98,25 @@ impl Forwards {
             tracing::warn!("a forward did not end within {wait:?}; it continues from its cursor at the next start");
         }
     }
+}
+
+/// Starts the threads of a forward's connections. They end with the one that has what is returned.
+fn start_lanes(number: usize, shared: &Arc<Shared>, alive: &Sender<()>) -> io::Result<Lanes> {
+    let tls = shared.config.target.tls()?;
+    let lanes = shared.config.shards;
+    let (to_done, done) = bounded(lanes * limits::FORWARD_BATCHES_MAX);
+    let mut senders = Vec::new();
+    for index in 0..lanes {
+        let (sender, batches) = bounded(limits::FORWARD_BATCHES_MAX);
+        let ForwardConfig { target, timeout, .. } = shared.config.clone();
+        let client = Client::new(target, tls.clone(), timeout, Arc::clone(&shared.stop.is_over));
+        let lane = Lane::new(index, Arc::clone(shared), client);
+        let (to_done, alive) = (to_done.clone(), alive.clone());
+        thread::Builder::new().name(format!("forward-{number}-{index}")).spawn(move || {
+            lane.run(&batches, &to_done);
+            drop(alive);
+        })?;
+        senders.push(sender);
+    }
+    Ok(Lanes { batches: senders, done })
 }

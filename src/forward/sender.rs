@@ -1,163 +1,142 @@
-//! The thread of one forward: it reads on from the cursor, sends a batch until the receiver has acknowledged or refused
-//! it, and only then goes on.
+//! The first thread of a forward: it reads the log on from the cursor, gives batches to the lanes, and moves the cursor
+//! to where every lane has delivered everything.
 
 use super::{
-    batch::Batch,
-    client::{Client, Outcome},
-    config::{ForwardConfig, StartAt},
+    batch::{Batch, Sharding},
+    config::StartAt,
     cursor,
+    lane::{LastWarning, Shared},
 };
-use crate::{
-    limits,
-    stats::{ForwardStatus, RefusedBy},
-};
-use crossbeam_channel::{Receiver, RecvTimeoutError};
-use log::{FollowError, Follower, LogPosition, LogStatus, SegmentId, Start, os::sched::set_nice, segment::Catalog};
+use crate::{limits, stats::ForwardStatus};
+use crossbeam_channel::{Receiver, Sender, select_biased};
+use log::{FollowError, Follower, LogPosition, LogStatus, SegmentId, Start, segment::Catalog};
 use metric::Lines;
 use std::{
-    hash::{BuildHasher, RandomState},
+    collections::VecDeque,
     io,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
-/// The end of the server, as a forward learns of it.
-#[derive(Debug)]
-pub struct Stop {
-    /// True once the server stops.
-    pub is_over: Arc<AtomicBool>,
-    /// Disconnected once the server stops.
-    pub woken: Receiver<()>,
+/// The lanes, as seen by the thread that reads.
+pub struct Lanes {
+    /// The batches of each.
+    pub batches: Vec<Sender<Arc<Batch>>>,
+    /// The number of a lane, for each batch that it is done with.
+    pub done: Receiver<usize>,
 }
 
-impl Stop {
-    fn is_over(&self) -> bool {
-        self.is_over.load(Ordering::Relaxed)
-    }
-
-    /// Waits. Returns early, and true, if the server stops.
-    fn wait(&self, time: Duration) -> bool {
-        self.woken.recv_timeout(time) != Err(RecvTimeoutError::Timeout) || self.is_over()
-    }
-}
-
-/// The work of one thread.
-#[derive(Debug)]
+/// The work of the thread that reads.
 pub struct Job {
-    config: ForwardConfig,
+    shared: Arc<Shared>,
     directory: PathBuf,
     log: Arc<LogStatus>,
-    status: Arc<ForwardStatus>,
-    stop: Stop,
+    lanes: Lanes,
+    sharding: Sharding,
+    /// Batches that are being delivered, the oldest first, and the position behind each.
+    in_flight: VecDeque<(Arc<Batch>, LogPosition)>,
+    /// Number of batches that each lane is done with, of those since the one that is the oldest now.
+    done: Vec<usize>,
+    /// The batch that is being made, and those to make others of.
+    batch: Batch,
+    spare: Vec<Batch>,
+    /// The position behind the last line that was put into a batch.
+    taken: Option<LogPosition>,
     /// The position that the receiver has everything before; `None` before the first was determined.
     delivered: Option<LogPosition>,
     /// The position in the cursor's file, and the time it was written.
     recorded: Option<LogPosition>,
     recorded_at: Instant,
     counted_at: Option<Instant>,
-    warned: Warned,
 }
 
-/// The times of the last warnings: at most one of a kind in [`limits::FORWARD_WARN_INTERVAL`].
-#[derive(Debug, Default)]
-struct Warned {
-    refused: Option<Instant>,
-    failing: Option<Instant>,
-    cursor: Option<Instant>,
-    unreadable: Option<Instant>,
-}
-
-fn is_due(last: &mut Option<Instant>) -> bool {
-    let is_due = last.is_none_or(|last| last.elapsed() >= limits::FORWARD_WARN_INTERVAL);
-    if is_due {
-        *last = Some(Instant::now());
-    }
-    is_due
-}
+/// The server stops.
+struct Stopped;
 
 impl Job {
     /// The work of a forward of the log in `directory`.
-    pub fn new(
-        config: ForwardConfig,
-        directory: &Path,
-        log: Arc<LogStatus>,
-        status: Arc<ForwardStatus>,
-        stop: Stop,
-    ) -> Self {
+    pub fn new(shared: Arc<Shared>, directory: &Path, log: Arc<LogStatus>, lanes: Lanes) -> Self {
+        let sharding = Sharding::over(lanes.batches.len());
         Self {
-            config,
+            shared,
             directory: directory.to_owned(),
             log,
-            status,
-            stop,
+            done: vec![0; lanes.batches.len()],
+            lanes,
+            in_flight: VecDeque::new(),
+            batch: Batch::new(sharding.clone()),
+            spare: Vec::new(),
+            sharding,
+            taken: None,
             delivered: None,
             recorded: None,
             recorded_at: Instant::now(),
             counted_at: None,
-            warned: Warned::default(),
         }
     }
 
     /// Forwards until the server stops.
     pub fn run(mut self) {
-        if let Err(error) = set_nice(limits::FORWARD_NICE) {
-            tracing::warn!("the thread of the forward {} cannot be made nice: {error}", self.config.name);
-        }
-        let is_over = Arc::clone(&self.stop.is_over);
-        let config = self.config.clone();
-        let mut client = Client::new(&config, &is_over);
-        let mut work = Work::default();
+        self.shared.yield_to_reactors();
+        let mut lines = Vec::new();
         let mut follower = None;
-        while !self.stop.is_over() {
-            let Some(reader) = &mut follower else {
-                follower = self.open();
-                if follower.is_none() && self.stop.wait(limits::FORWARD_BATCH_AGE) {
-                    break;
-                }
-                continue;
-            };
-            work.lines.clear();
-            match reader.read(&mut work.lines, limits::FORWARD_READ_BYTES) {
-                Ok(read) => {
-                    let end = reader.position();
-                    if !self.deliver(&mut client, &mut work, end) {
-                        break;
-                    }
-                    self.count_behind(read);
-                    // What was written in the meantime goes together.
-                    if read < limits::FORWARD_READ_BYTES / 2 {
-                        self.record(true);
-                        if self.stop.wait(limits::FORWARD_BATCH_AGE) {
-                            break;
-                        }
-                    }
-                }
-                Err(error) => {
-                    self.note_unreadable(&error);
-                    follower = None;
-                    if self.stop.wait(limits::FORWARD_BATCH_AGE) {
-                        break;
-                    }
-                }
-            }
+        while let Ok(()) = self.step(&mut follower, &mut lines) {}
+        // What the lanes were done with in the meantime.
+        while let Ok(lane) = self.lanes.done.try_recv() {
+            self.note_done(lane);
         }
         self.record(true);
     }
 
+    /// Reads on, and waits where there is nothing to read.
+    fn step(&mut self, follower: &mut Option<Follower>, lines: &mut Vec<u8>) -> Result<(), Stopped> {
+        if self.shared.stop.is_over() {
+            return Err(Stopped);
+        }
+        let Some(reader) = follower else {
+            *follower = self.open();
+            return if follower.is_none() { self.wait(limits::FORWARD_OPEN_INTERVAL) } else { Ok(()) };
+        };
+        lines.clear();
+        match reader.read(lines, limits::FORWARD_READ_BYTES) {
+            Ok(read) => {
+                let end = reader.position();
+                self.take(lines, end)?;
+                // What was written in the meantime goes together.
+                if read < limits::FORWARD_READ_BYTES / 2 {
+                    self.deliver_all()?;
+                    self.count_behind(read);
+                    self.record(true);
+                    let age = self.shared.config.batch_age;
+                    return self.wait(age);
+                }
+                self.count_behind(read);
+                Ok(())
+            }
+            Err(error) => {
+                self.deliver_all()?;
+                self.note_unreadable(&error);
+                *follower = None;
+                self.wait(limits::FORWARD_OPEN_INTERVAL)
+            }
+        }
+    }
+
+    fn wait(&self, time: Duration) -> Result<(), Stopped> {
+        if self.shared.stop.wait(time) { Err(Stopped) } else { Ok(()) }
+    }
+
     /// Opens the log at the position that is delivered, at that of the cursor, or where a new forward begins.
     fn open(&mut self) -> Option<Follower> {
-        let name = &self.config.name;
+        let name = &self.shared.config.name;
         let start = match self.delivered {
             Some(position) => Start::At(position),
             None => match cursor::read(&self.directory, name) {
                 Ok(Some(position)) => Start::At(position),
                 Ok(None) => self.first_start(),
                 Err(error) => {
-                    let start = self.config.start;
+                    let start = self.shared.config.start;
                     tracing::warn!("{}: {error}; forwarding starts at the {start:?}", cursor::file_name(name));
                     self.first_start()
                 }
@@ -165,8 +144,9 @@ impl Job {
         };
         let opened = match Follower::open(&self.directory, Arc::clone(&self.log), start) {
             Err(error @ (FollowError::Gone { .. } | FollowError::InsideLine)) => {
-                ForwardStatus::count(&self.status.gaps, 1);
-                self.status.note_error(&error.to_string());
+                let status = &self.shared.status;
+                ForwardStatus::count(&status.gaps, 1);
+                status.note_error(&error.to_string());
                 tracing::warn!(
                     "forward {name}: {error}; it continues at the oldest line, and what is between is not sent"
                 );
@@ -177,6 +157,7 @@ impl Job {
         match opened {
             Ok(follower) => {
                 self.delivered = Some(follower.position());
+                self.taken = self.delivered;
                 // A new forward has its place from now on.
                 self.record(true);
                 Some(follower)
@@ -189,86 +170,79 @@ impl Job {
     }
 
     fn first_start(&self) -> Start {
-        match self.config.start {
+        match self.shared.config.start {
             StartAt::End => Start::End,
             StartAt::Beginning => Start::Oldest,
         }
     }
 
-    /// Delivers the lines that were read, which end at `end`. Returns false if the server stops before.
-    fn deliver(&mut self, client: &mut Client<'_>, work: &mut Work, end: LogPosition) -> bool {
-        let begin = end.byte.saturating_sub(work.lines.len() as u64);
-        let Work { lines, batch, request, body, encoder } = work;
+    /// Puts the lines that were read, which end at `end`, into batches.
+    fn take(&mut self, lines: &[u8], end: LogPosition) -> Result<(), Stopped> {
+        let begin = end.byte.saturating_sub(lines.len() as u64);
         let mut lines = Lines::new(lines);
-        loop {
-            batch.clear();
-            let mut count = 0;
-            while count < limits::FORWARD_BATCH_SAMPLES {
-                match lines.next() {
-                    None => break,
-                    Some(Ok(line)) => batch.push(&line),
-                    Some(Err(_)) => ForwardStatus::count(&self.status.foreign_lines, 1),
-                }
-                count += 1;
+        while let Some(line) = lines.next() {
+            match line {
+                Ok(line) => self.batch.push(&line),
+                Err(_) => ForwardStatus::count(&self.shared.status.foreign_lines, 1),
             }
-            if batch.len() > 0 {
-                batch.write(request);
-                body.resize(snap::raw::max_compress_len(request.len()), 0);
-                match encoder.0.compress(request, body) {
-                    Ok(bytes) => body.truncate(bytes),
-                    Err(error) => unreachable!("a batch is far smaller than snappy's limit: {error}"),
-                }
-                if !self.send(client, body, batch.len()) {
-                    return false;
-                }
-                ForwardStatus::count(&self.status.superseded, batch.superseded());
+            if self.batch.is_full(self.shared.config.batch_samples) {
+                self.taken = Some(LogPosition { segment: end.segment, byte: begin + lines.byte() as u64 });
+                self.dispatch()?;
             }
-            self.delivered = Some(LogPosition { segment: end.segment, byte: begin + lines.byte() as u64 });
-            if count < limits::FORWARD_BATCH_SAMPLES {
-                self.delivered = Some(end);
-                return true;
+        }
+        self.taken = Some(end);
+        Ok(())
+    }
+
+    /// Gives the batch to all lanes, once there may be another one.
+    fn dispatch(&mut self) -> Result<(), Stopped> {
+        let Some(behind) = self.taken else { return Ok(()) };
+        self.wait_for_lanes(limits::FORWARD_BATCHES_MAX - 1)?;
+        let next = self.spare.pop().unwrap_or_else(|| Batch::new(self.sharding.clone()));
+        let batch = Arc::new(std::mem::replace(&mut self.batch, next));
+        for lane in &self.lanes.batches {
+            // Its channel takes every batch that there may be; it is closed only as the server stops.
+            lane.send(Arc::clone(&batch)).map_err(|_| Stopped)?;
+        }
+        self.in_flight.push_back((batch, behind));
+        Ok(())
+    }
+
+    /// Delivers everything that was read.
+    fn deliver_all(&mut self) -> Result<(), Stopped> {
+        if self.batch.len() > 0 {
+            self.dispatch()?;
+        }
+        self.wait_for_lanes(1)?;
+        self.delivered = self.taken;
+        Ok(())
+    }
+
+    /// Waits until fewer than `batches` are being delivered.
+    fn wait_for_lanes(&mut self, batches: usize) -> Result<(), Stopped> {
+        while self.in_flight.len() >= batches {
+            select_biased! {
+                recv(self.lanes.done) -> lane => self.note_done(lane.map_err(|_| Stopped)?),
+                recv(self.shared.stop.woken) -> _ => return Err(Stopped),
+                default(limits::FORWARD_COUNT_INTERVAL) => self.count_behind(limits::FORWARD_READ_BYTES),
             }
             self.record(false);
         }
+        Ok(())
     }
 
-    /// Sends a request until it is acknowledged or refused. Returns false if the server stops before.
-    fn send(&mut self, client: &mut Client<'_>, body: &[u8], samples: usize) -> bool {
-        let mut back_off = limits::FORWARD_BACK_OFF_MIN;
-        let mut attempts = 0_u32;
-        loop {
-            let name = &self.config.name;
-            match client.send(body) {
-                Outcome::Acknowledged => {
-                    ForwardStatus::count(&self.status.delivered, samples);
-                    ForwardStatus::count(&self.status.requests, 1);
-                    if self.warned.failing.take().is_some() {
-                        tracing::info!("forward {name}: the receiver accepts again, after {attempts} failed attempts");
-                    }
-                    return true;
-                }
-                Outcome::Refused(code, text) => {
-                    ForwardStatus::count(&self.status.refused[RefusedBy::status(code) as usize], samples);
-                    self.status.note_error(&format!("status {code}: {text}"));
-                    if is_due(&mut self.warned.refused) {
-                        tracing::warn!("forward {name}: {samples} samples refused with {code}: {text}");
-                    }
-                    return true;
-                }
-                Outcome::Failed(..) if self.stop.is_over() => return false,
-                Outcome::Failed(why, asked) => {
-                    attempts = attempts.saturating_add(1);
-                    ForwardStatus::count(&self.status.retries, 1);
-                    self.status.note_error(&why);
-                    if is_due(&mut self.warned.failing) {
-                        tracing::warn!("forward {name}: {why}; it is tried again until it succeeds");
-                    }
-                    self.count_behind(limits::FORWARD_READ_BYTES);
-                    if self.stop.wait(asked.unwrap_or_default().max(jittered(back_off))) {
-                        return false;
-                    }
-                    back_off = (back_off * 2).min(limits::FORWARD_BACK_OFF_MAX);
-                }
+    /// Notes that a lane is done with its oldest batch, and those that all lanes are done with as delivered.
+    fn note_done(&mut self, lane: usize) {
+        self.done[lane] += 1;
+        while self.done.iter().all(|&done| done > 0)
+            && let Some((batch, behind)) = self.in_flight.pop_front()
+        {
+            self.done.iter_mut().for_each(|done| *done -= 1);
+            ForwardStatus::count(&self.shared.status.superseded, batch.superseded());
+            self.delivered = Some(behind);
+            if let Some(mut batch) = Arc::into_inner(batch) {
+                batch.clear();
+                self.spare.push(batch);
             }
         }
     }
@@ -280,12 +254,13 @@ impl Job {
             return;
         }
         self.recorded_at = Instant::now();
-        match cursor::write(&self.directory, &self.config.name, delivered) {
+        let Shared { config, status, warned, .. } = &*self.shared;
+        match cursor::write(&self.directory, &config.name, delivered) {
             Ok(()) => self.recorded = Some(delivered),
             Err(error) => {
-                ForwardStatus::count(&self.status.cursor_failures, 1);
-                if is_due(&mut self.warned.cursor) {
-                    let file = cursor::file_name(&self.config.name);
+                ForwardStatus::count(&status.cursor_failures, 1);
+                if warned.cursor.is_due() {
+                    let file = cursor::file_name(&config.name);
                     tracing::warn!("cannot write {file}: {error}; after a restart samples are sent again");
                 }
             }
@@ -295,7 +270,7 @@ impl Job {
     /// Counts the backlog, once in a while.
     fn count_behind(&mut self, read: usize) {
         if read == 0 {
-            self.status.note_caught_up();
+            self.shared.status.note_caught_up();
             return;
         }
         if self.counted_at.is_some_and(|last| last.elapsed() < limits::FORWARD_COUNT_INTERVAL) {
@@ -303,7 +278,7 @@ impl Job {
         }
         self.counted_at = Some(Instant::now());
         if let Some(Ok(bytes)) = self.delivered.map(|position| self.behind(position)) {
-            self.status.bytes_behind.store(bytes, Ordering::Relaxed);
+            self.shared.status.bytes_behind.store(bytes, Ordering::Relaxed);
         }
     }
 
@@ -319,35 +294,11 @@ impl Job {
         Ok((sealed + active).saturating_sub(position.byte))
     }
 
-    fn note_unreadable(&mut self, error: &FollowError) {
-        self.status.note_error(&error.to_string());
-        if is_due(&mut self.warned.unreadable) {
-            tracing::warn!("forward {}: {error}", self.config.name);
+    fn note_unreadable(&self, error: &FollowError) {
+        self.shared.status.note_error(&error.to_string());
+        let unreadable: &LastWarning = &self.shared.warned.unreadable;
+        if unreadable.is_due() {
+            tracing::warn!("forward {}: {error}", self.shared.config.name);
         }
     }
-}
-
-/// The compressor, whose table is kept between requests.
-struct Snappy(snap::raw::Encoder);
-
-impl Default for Snappy {
-    fn default() -> Self {
-        Self(snap::raw::Encoder::new())
-    }
-}
-
-/// Memory that batches share.
-#[derive(Default)]
-struct Work {
-    lines: Vec<u8>,
-    batch: Batch,
-    request: Vec<u8>,
-    body: Vec<u8>,
-    encoder: Snappy,
-}
-
-/// A wait between half of the given one and all of it, so that many senders do not return at one moment.
-fn jittered(wait: Duration) -> Duration {
-    let random = RandomState::new().hash_one(Instant::now()) % 1_000;
-    wait / 2 + wait / 2 * u32::try_from(random).unwrap_or(0) / 1_000
 }

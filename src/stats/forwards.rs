@@ -22,6 +22,8 @@ labelled! {
         TooLarge = "too_large",
         /// 415.
         MediaType = "media_type",
+        /// A success of which the receiver says that it wrote fewer, or, to remote write 2.0, not how many.
+        NotWritten = "not_written",
         /// Any other 4xx but 429.
         Other = "other",
     }

@@ -4,228 +4,46 @@
 use crate::{
     http::{get, post},
     log,
+    receiver::{Act, Knows, Receiver, TAKE, tls_file},
     server::{Driver, Server, Setup, until},
 };
-use ::metric::protocol::protobuf::{Content, Message};
-use std::{
-    collections::HashMap,
-    fs,
-    io::{Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
-    path::Path,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread::{self, JoinHandle},
-    time::Duration,
-};
+use std::{collections::BTreeMap, fs, net::TcpListener, path::Path};
 
-/// What the receiver does with a request.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Act {
-    Answer(u16, &'static str),
-    /// Nothing for a while, then the end of the connection.
-    Hang,
-    /// The end of the connection in the middle of the request.
-    CloseInside,
-    /// A part of the response, then the end.
-    Half,
-}
-
-const TAKE: Act = Act::Answer(204, "");
-
-/// One sample as it was received: its labels, the bits of its value, its time.
-#[derive(Debug, Clone, PartialEq)]
-struct Sample {
-    labels: Vec<(String, String)>,
-    bits: u64,
-    timestamp_ms: i64,
-}
-
-impl Sample {
-    fn name(&self) -> &str {
-        &self.labels.iter().find(|(name, _)| name == "__name__").unwrap().1
-    }
-}
-
-#[derive(Debug, Default)]
-struct Seen {
-    acknowledged: Vec<Sample>,
-    refused: Vec<Sample>,
-    heads: Vec<String>,
-}
-
-struct RemoteEnd {
-    address: SocketAddr,
-    seen: Arc<Mutex<Seen>>,
-    is_over: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl RemoteEnd {
-    /// A receiver that does each of `acts` in turn, and then takes everything.
-    fn start(acts: &[Act]) -> Self {
-        Self::start_at("127.0.0.1:0".parse().unwrap(), acts)
-    }
-
-    fn start_at(address: SocketAddr, acts: &[Act]) -> Self {
-        let listener = until("the receiver's port", || TcpListener::bind(address).ok());
-        let address = listener.local_addr().unwrap();
-        let (seen, is_over) = (Arc::new(Mutex::new(Seen::default())), Arc::new(AtomicBool::new(false)));
-        let acts = Arc::new(Mutex::new(acts.iter().copied().collect::<std::collections::VecDeque<_>>()));
-        let (theirs, over) = (Arc::clone(&seen), Arc::clone(&is_over));
-        let thread = thread::spawn(move || {
-            for connection in listener.incoming() {
-                if over.load(Ordering::Relaxed) {
-                    break;
-                }
-                // One at a time: a forward has one connection.
-                serve(connection.unwrap(), &acts, &theirs, &over);
-            }
-        });
-        Self { address, seen, is_over, thread: Some(thread) }
-    }
-
-    fn url(&self) -> String {
-        format!("http://{}/api/v1/write", self.address)
-    }
-
-    fn names(&self) -> Vec<String> {
-        self.seen.lock().unwrap().acknowledged.iter().map(|sample| sample.name().to_owned()).collect()
-    }
-}
-
-impl Drop for RemoteEnd {
-    fn drop(&mut self) {
-        self.is_over.store(true, Ordering::Relaxed);
-        // It waits for a connection, or is about to see that it is over.
-        let _ = TcpStream::connect(self.address);
-        if let Some(thread) = self.thread.take() {
-            assert!(thread.join().is_ok() || thread::panicking());
-        }
-    }
-}
-
-fn serve(
-    mut connection: TcpStream,
-    acts: &Mutex<std::collections::VecDeque<Act>>,
-    seen: &Mutex<Seen>,
-    over: &AtomicBool,
-) {
-    connection.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
-    let mut bytes = Vec::new();
-    loop {
-        let mut part = [0; 65_536];
-        match connection.read(&mut part) {
-            Ok(0) => return,
-            Ok(read) => bytes.extend_from_slice(&part[..read]),
-            Err(_) if over.load(Ordering::Relaxed) => return,
-            Err(_) => continue,
-        }
-        let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else { continue };
-        let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
-        let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: ")).unwrap();
-        let length: usize = length.parse().unwrap();
-        let next = acts.lock().unwrap().front().copied().unwrap_or(TAKE);
-        if next == Act::CloseInside {
-            acts.lock().unwrap().pop_front();
-            return;
-        }
-        if bytes.len() < end + 4 + length {
-            continue;
-        }
-        acts.lock().unwrap().pop_front();
-        let samples = decode(&bytes[end + 4..end + 4 + length]);
-        bytes.drain(..end + 4 + length);
-        match next {
-            Act::Answer(code, fields) => {
-                let mut seen = seen.lock().unwrap();
-                match code {
-                    200..=299 => seen.acknowledged.extend(samples),
-                    400..=499 if code != 429 => seen.refused.extend(samples),
-                    _ => {}
-                }
-                seen.heads.push(head);
-                drop(seen);
-                let text = if code == 204 { "" } else { "Content-Length: 3\r\n\r\nno\n" };
-                let end = if code == 204 { "\r\n" } else { "" };
-                let response = format!("HTTP/1.1 {code} X\r\n{fields}{text}{end}");
-                if connection.write_all(response.as_bytes()).is_err() {
-                    return;
-                }
-            }
-            Act::Hang => {
-                thread::sleep(Duration::from_millis(300));
-                return;
-            }
-            Act::Half => {
-                let _ = connection.write_all(b"HTTP/1.1 204 No Con");
-                return;
-            }
-            Act::CloseInside => unreachable!("done above"),
-        }
-    }
-}
-
-fn nested<'a>(content: Content<'a>) -> Vec<(u32, Content<'a>)> {
-    let Content::Bytes(bytes) = content else { panic!("no message: {content:?}") };
-    let mut message = Message::new(bytes);
-    let mut fields = Vec::new();
-    while let Some(field) = message.next_field().unwrap() {
-        fields.push((field.number, field.content));
-    }
-    fields
-}
-
-fn text(content: Content<'_>) -> String {
-    let Content::Bytes(bytes) = content else { panic!("no text: {content:?}") };
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
-
-fn decode(body: &[u8]) -> Vec<Sample> {
-    let request = snap::raw::Decoder::new().decompress_vec(body).unwrap();
-    let mut samples = Vec::new();
-    for (_, series) in nested(Content::Bytes(&request)) {
-        let mut labels = Vec::new();
-        for (number, content) in nested(series) {
-            let fields: HashMap<u32, Content<'_>> = nested(content).into_iter().collect();
-            if number == 1 {
-                labels.push((text(fields[&1]), text(fields[&2])));
-                continue;
-            }
-            let Content::Fixed64(bits) = fields[&1] else { panic!("{fields:?}") };
-            let Content::Varint(timestamp) = fields[&2] else { panic!("{fields:?}") };
-            samples.push(Sample { labels: labels.clone(), bits, timestamp_ms: timestamp.cast_signed() });
-        }
-        assert!(labels.is_sorted(), "{labels:?}");
-    }
-    samples
-}
-
-fn setup(receiver: &RemoteEnd) -> Setup {
+fn setup(receiver: &Receiver) -> Setup {
     Setup::new(Driver::Epoll).flag("--forward", receiver.url())
 }
 
-/// Stores `count` metrics in one batch, named by `mark` and their number.
-fn store(server: &Server, mark: &str, count: usize) -> Vec<String> {
-    let names: Vec<String> = (0..count).map(|number| format!("{mark}_{number}")).collect();
-    for names in names.chunks(500) {
-        let metrics: Vec<String> = names.iter().map(|name| format!(r#"{{"name":"{name}","value":1}}"#)).collect();
+/// A setup with a table `[[forward]]`, which lives as long as the file that is returned too.
+fn table(receiver: &Receiver, more: &str) -> (Setup, tempfile::NamedTempFile) {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), format!("[[forward]]\nname = \"store\"\nurl = \"{}\"\n{more}\n", receiver.url())).unwrap();
+    (Setup::new(Driver::Epoll).flag("--config", file.path().display()), file)
+}
+
+/// Stores metrics, each given as JSON, in batches.
+fn store_all(server: &Server, metrics: &[String]) {
+    for metrics in metrics.chunks(500) {
         let body = format!(r#"{{"metrics":[{}]}}"#, metrics.join(","));
-        assert_eq!(server.ask(&post(body)).processed(), names.len());
+        assert_eq!(server.ask(&post(body)).processed(), metrics.len());
     }
+}
+
+/// Stores `count` metrics, named by `mark` and their number.
+pub fn store(server: &Server, mark: &str, count: usize) -> Vec<String> {
+    let names: Vec<String> = (0..count).map(|number| format!("{mark}_{number}")).collect();
+    let metrics: Vec<String> = names.iter().map(|name| format!(r#"{{"name":"{name}","value":1}}"#)).collect();
+    store_all(server, &metrics);
     names
 }
 
-fn wait_for(receiver: &RemoteEnd, names: &[String]) {
+pub fn wait_for(receiver: &Receiver, names: &[String]) {
     until("everything to be delivered", || {
         let received = receiver.names();
         names.iter().all(|name| received.contains(name)).then_some(())
     });
 }
 
-fn state_file(directory: &Path) -> std::path::PathBuf {
+pub fn state_file(directory: &Path) -> std::path::PathBuf {
     let find = |entry: fs::DirEntry| {
         let name = entry.file_name().into_string().unwrap();
         (name.starts_with("forward-") && name.ends_with(".state")).then(|| entry.path())
@@ -233,33 +51,61 @@ fn state_file(directory: &Path) -> std::path::PathBuf {
     until("the cursor", || fs::read_dir(directory).unwrap().find_map(|entry| find(entry.unwrap())))
 }
 
-#[test]
-fn a_misbehaving_receiver_loses_nothing() {
-    let again = [
-        Act::Answer(429, "Retry-After: 1\r\n"),
-        Act::Answer(500, ""),
-        Act::Answer(503, "Connection: close\r\n"),
-        Act::Answer(307, "Location: /\r\n"),
-        Act::Hang,
-        Act::CloseInside,
-        Act::Half,
-    ];
-    let receiver = RemoteEnd::start(&again);
+/// What a receiver can do instead of acknowledging, without refusing: each is to be tried again.
+const MISDEEDS: [Act; 18] = [
+    Act::Respond(429, "Retry-After: 1\r\n"),
+    Act::Respond(500, ""),
+    Act::Respond(503, "Connection: close\r\n"),
+    Act::Respond(503, "Retry-After: Wed, 21 Oct 2015 07:28:00 GMT\r\n"),
+    Act::Respond(307, "Location: /\r\n"),
+    Act::Respond(304, ""),
+    Act::Hang,
+    Act::Silence,
+    Act::CloseInside,
+    Act::Reset,
+    Act::Bytes(b""),
+    Act::Bytes(b"HTTP/1.1 204 No Con"),
+    Act::Bytes(b"SSH-2.0-OpenSSH_9.9\r\n"),
+    Act::Bytes(b"HTTP/1.1 500 X\r\nContent-Length: 99999999999999999999\r\n\r\n"),
+    // Without a length, up to the end of the connection.
+    Act::Bytes(b"HTTP/1.1 502 X\r\n\r\n<html>"),
+    Act::Endless(b"HTTP/1.1 204 X\r\nX: ", &[b'x'; 4096]),
+    Act::Endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    Act::Endless(b"HTTP/1.1 500 X\r\nTransfer-Encoding: chunked\r\n\r\n", b"5\r\nhello\r\n"),
+];
+
+fn loses_nothing(protocol: &str, knows: Knows) {
+    // A success between two of them, after which the back-off is short again.
+    let receiver = Receiver::start(knows, &MISDEEDS.map(|misdeed| [misdeed, TAKE]).concat());
+    let more = format!("protocol = \"{protocol}\"\ntimeout = \"1s\"\nbatch_samples = 200");
+    let (setup, _file) = table(&receiver, &more);
     let directory = tempfile::tempdir().unwrap();
-    let mut server = setup(&receiver).start_in(directory.path());
+    let mut server = setup.start_in(directory.path());
     state_file(directory.path());
     let names = store(&server, "a", 5_000);
     wait_for(&receiver, &names);
     assert_eq!(receiver.names(), names, "each once, and in the order of the log");
+    assert_eq!(receiver.acts_left(), 0);
     until("the counters", || (server.stat("/forwards/0/delivered") == 5_000).then_some(()));
-    assert!(server.stat("/forwards/0/retries") >= again.len() as u64);
+    assert_eq!(server.stat("/forwards/0/retries"), MISDEEDS.len() as u64);
     until("an empty backlog", || (server.stat("/forwards/0/bytes_behind") == 0).then_some(()));
     server.stop();
+    assert!(!server.said().iter().any(|line| line.contains("did not end")), "{:?}", server.said());
+}
+
+#[test]
+fn a_misbehaving_receiver_of_1_0_loses_nothing() {
+    loses_nothing("1.0", Knows::V1);
+}
+
+#[test]
+fn a_misbehaving_receiver_of_2_0_loses_nothing() {
+    loses_nothing("2.0", Knows::Both);
 }
 
 #[test]
 fn samples_that_a_receiver_refuses_are_counted_and_passed() {
-    let receiver = RemoteEnd::start(&[Act::Answer(400, ""), Act::Answer(413, "")]);
+    let receiver = Receiver::start(Knows::V1, &[Act::Respond(400, ""), Act::Respond(413, "")]);
     let directory = tempfile::tempdir().unwrap();
     let mut server = setup(&receiver).start_in(directory.path());
     state_file(directory.path());
@@ -270,16 +116,41 @@ fn samples_that_a_receiver_refuses_are_counted_and_passed() {
     let names = store(&server, "good", 30);
     wait_for(&receiver, &names);
     assert_eq!(receiver.names(), names);
-    assert_eq!(receiver.seen.lock().unwrap().refused.len(), 30);
+    assert_eq!(receiver.seen(|seen| seen.refused.len()), 30);
     let exposition = server.ask(&get("/metrics"));
     assert!(exposition.text().contains("reason=\"too_large\"} 20"), "{}", exposition.text());
     server.stop();
-    assert_eq!(server.said().iter().filter(|line| line.contains("refused with")).count(), 1, "{:?}", server.said());
+    assert_eq!(server.said().iter().filter(|line| line.contains("samples refused")).count(), 1, "{:?}", server.said());
+}
+
+#[test]
+fn samples_that_a_receiver_has_not_written_are_counted() {
+    let acts = [
+        Act::Respond(200, "X-Prometheus-Remote-Write-Samples-Written: 7\r\n"),
+        Act::Respond(400, "X-Prometheus-Remote-Write-Samples-Written: 2\r\n"),
+        Act::Respond(400, ""),
+    ];
+    let receiver = Receiver::start(Knows::Both, &acts);
+    let directory = tempfile::tempdir().unwrap();
+    let mut server = setup(&receiver).start_in(directory.path());
+    state_file(directory.path());
+    let delivered = |count: u64| until("samples", || (server.stat("/forwards/0/delivered") == count).then_some(()));
+    store(&server, "first", 10);
+    delivered(7);
+    assert_eq!(server.stat("/forwards/0/refused_by/not_written"), 3);
+    store(&server, "second", 10);
+    delivered(9);
+    assert_eq!(server.stat("/forwards/0/refused_by/bad_request"), 8);
+    // The receiver is known to understand 2.0: this is about the samples.
+    store(&server, "third", 10);
+    until("the refusal", || (server.stat("/forwards/0/refused_by/bad_request") == 18).then_some(()));
+    server.stop();
+    assert!(receiver.seen(|seen| seen.heads.iter().all(|head| head.contains("Version: 2.0.0"))));
 }
 
 #[test]
 fn a_forward_continues_where_it_was_after_restarts() {
-    let receiver = RemoteEnd::start(&[]);
+    let receiver = Receiver::start(Knows::Both, &[]);
     let address = receiver.address;
     let directory = tempfile::tempdir().unwrap();
     let setup = setup(&receiver);
@@ -298,7 +169,7 @@ fn a_forward_continues_where_it_was_after_restarts() {
     let fourth = store(&server, "fourth", 10);
     server.stop();
     let mut server = setup.start_in(directory.path());
-    let receiver = RemoteEnd::start_at(address, &[]);
+    let receiver = Receiver::start_at(address, Knows::Both, &[]);
     let expected = [second, third, fourth].concat();
     wait_for(&receiver, &expected);
     let mut received = receiver.names();
@@ -311,7 +182,7 @@ fn a_forward_continues_where_it_was_after_restarts() {
 
 #[test]
 fn a_damaged_cursor_is_a_warning() {
-    let receiver = RemoteEnd::start(&[]);
+    let receiver = Receiver::start(Knows::Both, &[]);
     let directory = tempfile::tempdir().unwrap();
     let setup = setup(&receiver);
     let mut server = setup.start_in(directory.path());
@@ -328,24 +199,27 @@ fn a_damaged_cursor_is_a_warning() {
 
 #[test]
 fn a_table_starts_a_forward_at_the_beginning() {
-    let receiver = RemoteEnd::start(&[]);
+    let receiver = Receiver::start(Knows::V1, &[]);
     let directory = tempfile::tempdir().unwrap();
     let mut server = Setup::new(Driver::Epoll).start_in(directory.path());
     let names = store(&server, "old", 7);
     server.stop();
-    let file = tempfile::NamedTempFile::new().unwrap();
-    let table = format!(
-        "[[forward]]\nname = \"store\"\nurl = \"{}\"\nstart = \"beginning\"\nheaders = {{ X-Scope-OrgID = \"t1\" }}\n",
-        receiver.url()
-    );
-    fs::write(file.path(), table).unwrap();
-    let mut server = Setup::new(Driver::Epoll).flag("--config", file.path().display()).start_in(directory.path());
+    let more =
+        "start = \"beginning\"\nprotocol = \"1.0\"\nheaders = { X-Own = \"t1\" }\ntenant = \"t2\"\nusername = \"u\"";
+    let (setup, _file) = table(&receiver, more);
+    let mut server = setup.start_in(directory.path());
     wait_for(&receiver, &names);
     assert_eq!(receiver.names(), names);
     server.stop();
     assert!(directory.path().join("forward-store.state").exists());
-    let head = receiver.seen.lock().unwrap().heads[0].clone();
-    for field in ["X-Scope-OrgID: t1", "Content-Encoding: snappy", "X-Prometheus-Remote-Write-Version: 0.1.0"] {
+    let head = receiver.seen(|seen| seen.heads[0].clone());
+    for field in [
+        "X-Own: t1",
+        "X-Scope-OrgID: t2",
+        "Authorization: Basic dTo=",
+        "Content-Encoding: snappy",
+        "X-Prometheus-Remote-Write-Version: 0.1.0",
+    ] {
         assert!(head.contains(field), "{head}");
     }
 }
@@ -359,4 +233,155 @@ fn a_stop_does_not_wait_for_a_receiver_that_hangs() {
     let _held = listener.accept().unwrap();
     server.stop();
     assert!(!server.said().iter().any(|line| line.contains("did not end")), "{:?}", server.said());
+}
+
+/// Values, types and tags, as a receiver of that knowledge is sent them with these options.
+fn delivers_everything(knows: Knows, options: &str, version: &str) {
+    let receiver = Receiver::start(knows, &[]);
+    let directory = tempfile::tempdir().unwrap();
+    let (setup, _file) = table(&receiver, options);
+    let mut server = setup.start_in(directory.path());
+    state_file(directory.path());
+    let metrics = [
+        r#"{"name":"c_total","value":1.5,"type":"counter","timestamp":1767323045000,"tags":{"b":"2","a":"1"}}"#,
+        r#"{"name":"c_total","value":2,"type":"counter","timestamp":1767323046000,"tags":{"a":"1","b":"2"}}"#,
+        r#"{"name":"h_bucket","value":3,"type":"histogram","timestamp":1767323045000,"tags":{"le":"+Inf"}}"#,
+        r#"{"name":"g","value":-0.0,"timestamp":1767323045000}"#,
+        r#"{"name":"c_total","value":4,"type":"counter","timestamp":1767323045000,"tags":{"b":"2","a":"1"}}"#,
+    ];
+    store_all(&server, &metrics.map(str::to_owned));
+    until("everything", || receiver.seen(|seen| (seen.acknowledged.len() == 4).then_some(())));
+    let samples = receiver.seen(|seen| seen.acknowledged.clone());
+    let got: Vec<_> = samples.iter().map(|s| (s.name(), f64::from_bits(s.bits), s.timestamp_ms % 10_000)).collect();
+    assert_eq!(got, [("c_total", 4.0, 5_000), ("c_total", 2.0, 6_000), ("h_bucket", 3.0, 5_000), ("g", 0.0, 5_000)]);
+    assert_eq!(samples[3].bits, (-0.0_f64).to_bits());
+    let labels = [("__name__", "c_total"), ("a", "1"), ("b", "2")];
+    assert_eq!(samples[0].labels, labels.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    let (metadata, head) = receiver.seen(|seen| (seen.metadata.clone(), seen.heads.last().unwrap().clone()));
+    assert!(head.contains(version), "{head}");
+    if version.contains("2.0.0") {
+        assert_eq!(samples.iter().map(|sample| sample.kind).collect::<Vec<_>>(), [1, 1, 3, 2]);
+    } else {
+        let expected = [("c_total", 1), ("h", 3), ("g", 2)];
+        assert_eq!(metadata, expected.map(|(name, kind)| (name.to_owned(), kind)));
+    }
+    until("the counter", || (server.stat("/forwards/0/superseded") == 1).then_some(()));
+    server.stop();
+}
+
+#[test]
+fn a_receiver_of_2_0_is_sent_types_with_each_series() {
+    delivers_everything(Knows::Both, "", "X-Prometheus-Remote-Write-Version: 2.0.0");
+}
+
+#[test]
+fn a_receiver_that_only_seems_to_take_2_0_is_sent_1_0() {
+    delivers_everything(Knows::V1, "", "X-Prometheus-Remote-Write-Version: 0.1.0");
+}
+
+#[test]
+fn a_receiver_that_responds_415_to_2_0_is_sent_1_0() {
+    delivers_everything(Knows::V1Strict, "", "X-Prometheus-Remote-Write-Version: 0.1.0");
+}
+
+#[test]
+fn a_receiver_can_be_sent_zstd() {
+    delivers_everything(Knows::Both, "compression = \"zstd\"", "X-VictoriaMetrics-Remote-Write-Version: 1");
+}
+
+#[test]
+fn a_receiver_that_does_not_take_zstd_is_sent_snappy() {
+    let receiver = Receiver::start(Knows::Both, &[Act::Respond(415, "")]);
+    let directory = tempfile::tempdir().unwrap();
+    let (setup, _file) = table(&receiver, "compression = \"zstd\"");
+    let mut server = setup.start_in(directory.path());
+    state_file(directory.path());
+    let names = store(&server, "a", 3);
+    wait_for(&receiver, &names);
+    let heads = receiver.seen(|seen| seen.heads.clone());
+    assert!(heads[0].contains("zstd") && heads[1].contains("Version: 0.1.0"), "{heads:?}");
+    server.stop();
+}
+
+#[test]
+fn shards_keep_the_order_within_each_series() {
+    let acts = [Act::Respond(500, ""), Act::Reset, Act::Respond(503, ""), Act::Hang, Act::Bytes(b"HTTP/1.1")];
+    let receiver = Receiver::start(Knows::Both, &acts);
+    let directory = tempfile::tempdir().unwrap();
+    let (setup, _file) = table(&receiver, "shards = 4\nbatch_samples = 100\nbatch_age = \"50ms\"");
+    let mut server = setup.start_in(directory.path());
+    state_file(directory.path());
+    let metric = |number: usize| {
+        let (series, timestamp) = (number % 50, 1_767_323_045_000 + number);
+        format!(r#"{{"name":"m{series}","value":{number},"timestamp":{timestamp}}}"#)
+    };
+    store_all(&server, &(0..10_000).map(metric).collect::<Vec<_>>());
+    until("everything", || receiver.seen(|seen| (seen.acknowledged.len() >= 10_000).then_some(())));
+    let mut series = BTreeMap::<String, Vec<u64>>::new();
+    receiver.seen(|seen| {
+        assert!(seen.connections > 1, "one connection only");
+        for sample in &seen.acknowledged {
+            series.entry(sample.name().to_owned()).or_default().push(sample.bits);
+        }
+    });
+    assert_eq!(series.len(), 50);
+    for (name, bits) in series {
+        let first: usize = name[1..].parse().unwrap();
+        let expected: Vec<u64> = (first..10_000).step_by(50).map(|number| (number as f64).to_bits()).collect();
+        assert_eq!(bits, expected, "{name}");
+    }
+    until("an empty backlog", || (server.stat("/forwards/0/bytes_behind") == 0).then_some(()));
+    server.stop();
+}
+
+#[test]
+fn a_cursor_waits_for_all_shards() {
+    // Whichever series comes first finds the receiver silent until its time is over.
+    let receiver = Receiver::start(Knows::Both, &[Act::Silence]);
+    let directory = tempfile::tempdir().unwrap();
+    let (setup, _file) = table(&receiver, "shards = 8\ntimeout = \"60m\"\nbatch_age = \"50ms\"");
+    let mut server = setup.start_in(directory.path());
+    let state = fs::read_to_string(state_file(directory.path())).unwrap();
+    let names = store(&server, "a", 100);
+    let mut received = until("the other shards", || {
+        let received = receiver.names();
+        (!received.is_empty() && receiver.acts_left() == 0).then_some(received)
+    });
+    assert_eq!(fs::read_to_string(state_file(directory.path())).unwrap(), state);
+    server.stop();
+    assert_eq!(fs::read_to_string(state_file(directory.path())).unwrap(), state);
+    let mut server = setup.start_in(directory.path());
+    wait_for(&receiver, &names);
+    received = receiver.names().split_off(received.len());
+    names.iter().for_each(|name| assert!(received.contains(name), "{name}"));
+    server.stop();
+}
+
+#[test]
+fn a_receiver_is_sent_everything_over_tls() {
+    let acts = [Act::Respond(500, ""), Act::Reset, Act::CloseInside, Act::Bytes(b"HTTP/1.1 204 No"), Act::Hang];
+    let receiver = Receiver::start_tls(&acts);
+    let directory = tempfile::tempdir().unwrap();
+    let more = format!("ca_file = \"{}\"\nbearer_token = \"secret\"", tls_file("ca.pem").display());
+    let (setup, _file) = table(&receiver, &more);
+    let mut server = setup.start_in(directory.path());
+    state_file(directory.path());
+    let names = store(&server, "a", 3_000);
+    wait_for(&receiver, &names);
+    assert_eq!(receiver.names(), names);
+    assert!(receiver.seen(|seen| seen.heads[0].contains("Authorization: Bearer secret")));
+    server.stop();
+    assert!(!server.said().iter().any(|line| line.contains("secret")), "{:?}", server.said());
+}
+
+#[test]
+fn a_receiver_whose_certificate_is_not_trusted_is_sent_nothing() {
+    let receiver = Receiver::start_tls(&[]);
+    // Its own certificate is not that of an authority.
+    let (setup, _file) = table(&receiver, &format!("ca_file = \"{}\"", tls_file("other-ca.pem").display()));
+    let mut server = setup.start();
+    store(&server, "a", 3);
+    server.wait_for_line("the reason", |line| line.contains("UnknownIssuer").then_some(()));
+    assert!(receiver.seen(|seen| seen.heads.is_empty()));
+    server.stop();
 }

@@ -5,7 +5,8 @@
 //! Waits are for the thing itself, bounded by [`server::DEADLINE`]; nothing here asserts how fast anything is.
 //!
 //! The map: `server` (the process under test), `http` (a client that can send odd bytes), `json` and `log` (what was
-//! sent, what was stored), `otlp` (a receiver of traces), `random`, `process` (signals and limits), and one module for
+//! sent, what was stored), `otlp` (a receiver of traces),
+//! `receiver` (one of remote write), `random`, `process` (signals and limits), and one module for
 //! each concern.
 #![expect(
     clippy::unwrap_used,
@@ -18,6 +19,7 @@ mod log;
 mod otlp;
 mod process;
 mod random;
+mod receiver;
 mod server;
 
 mod admin;

@@ -33,6 +33,7 @@ mod value;
 mod writer;
 
 pub use response::{response_json, response_protobuf, status_json, status_protobuf};
+pub use value::base64;
 
 use crate::{Bounds, DecodeError, LineSink};
 use writer::Writer;

@@ -27,7 +27,7 @@ pub(super) fn double(value: f64, is_nested: bool, out: &mut Vec<u8>) {
 }
 
 /// Appends `bytes` in base64 with padding (RFC 4648, 4).
-pub(super) fn base64(bytes: &[u8], out: &mut Vec<u8>) {
+pub fn base64(bytes: &[u8], out: &mut Vec<u8>) {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     for chunk in bytes.chunks(3) {
         let mut group = [0; 4];

@@ -1,62 +1,128 @@
-//! Encoder of remote write 1.0: a `prometheus.WriteRequest`, one series a sample, in the order given.
+//! Encoder of remote write: series and metadata of a `prometheus.WriteRequest` (1.0), and symbols and series of an
+//! `io.prometheus.write.v2.Request` (2.0). Each function appends one field of the request, in one pass.
 
-/// The labels of one series in the wire format, written once and used for each of its samples.
-#[derive(Debug, Default)]
-pub struct EncodedLabels(Vec<u8>);
+use crate::Kind;
 
-impl EncodedLabels {
-    /// Removes all labels.
-    pub fn clear(&mut self) {
-        self.0.clear();
+/// A label: its name and its value.
+pub type Label<'a> = (&'a [u8], &'a [u8]);
+/// A sample: the bits of its value, as those of a stale marker matter, and epoch milliseconds.
+pub type Sample = (u64, i64);
+
+// Keys of fields: the number of the field, and the wire type in the lowest three bits.
+const fn key(number: u8, wire_type: u8) -> u8 {
+    number << 3 | wire_type
+}
+const VARINT: u8 = 0;
+const FIXED64: u8 = 1;
+const BYTES: u8 = 2;
+
+const V1_SERIES: u8 = key(1, BYTES);
+const V1_METADATA: u8 = key(3, BYTES);
+const V1_LABEL: u8 = key(1, BYTES);
+const LABEL_NAME: u8 = key(1, BYTES);
+const LABEL_VALUE: u8 = key(2, BYTES);
+const METADATA_TYPE: u8 = key(1, VARINT);
+const V1_METADATA_FAMILY: u8 = key(2, BYTES);
+
+const V2_SYMBOL: u8 = key(4, BYTES);
+const V2_SERIES: u8 = key(5, BYTES);
+const V2_LABEL_REFERENCES: u8 = key(1, BYTES);
+const V2_METADATA: u8 = key(5, BYTES);
+
+// The same in both versions.
+const SAMPLE: u8 = key(2, BYTES);
+const SAMPLE_VALUE: u8 = key(1, FIXED64);
+const SAMPLE_TIMESTAMP: u8 = key(2, VARINT);
+
+/// Appends a series to a request of version 1.0. The labels have to be in the order of their names.
+pub fn put_series_v1<'a>(
+    to: &mut Vec<u8>,
+    labels: impl Iterator<Item = Label<'a>> + Clone,
+    samples: impl Iterator<Item = Sample> + Clone,
+) {
+    let label_bytes = |(name, value)| text_bytes(name) + text_bytes(value);
+    let all_labels: usize = labels.clone().map(|label| field_bytes(label_bytes(label))).sum();
+    put_head(to, V1_SERIES, all_labels + samples_bytes(samples.clone()));
+    for label in labels {
+        put_head(to, V1_LABEL, label_bytes(label));
+        put_text(to, LABEL_NAME, label.0);
+        put_text(to, LABEL_VALUE, label.1);
     }
+    put_samples(to, samples);
+}
 
-    /// Appends a label. The names have to be in their order.
-    pub fn push(&mut self, name: &[u8], value: &[u8]) {
-        self.0.push(LABELS_KEY);
-        put_varint(&mut self.0, (text_bytes(name) + text_bytes(value)) as u64);
-        put_text(&mut self.0, NAME_KEY, name);
-        put_text(&mut self.0, VALUE_KEY, value);
-    }
+/// Appends the type of a family of metrics to a request of version 1.0.
+pub fn put_metadata_v1(to: &mut Vec<u8>, family: &[u8], kind: Kind) {
+    put_head(to, V1_METADATA, 2 + text_bytes(family));
+    to.extend_from_slice(&[METADATA_TYPE, type_number(kind)]);
+    put_text(to, V1_METADATA_FAMILY, family);
+}
 
-    /// The labels as they are in a message.
-    #[must_use]
-    pub fn bytes(&self) -> &[u8] {
-        &self.0
+/// Appends a symbol to a request of version 2.0. The first one is empty.
+pub fn put_symbol_v2(to: &mut Vec<u8>, text: &[u8]) {
+    put_text(to, V2_SYMBOL, text);
+}
+
+/// Appends a series to a request of version 2.0. `references` are the symbols of its labels, in the order of their
+/// names: of a name, of its value, and so on.
+pub fn put_series_v2(to: &mut Vec<u8>, references: &[u32], samples: impl Iterator<Item = Sample> + Clone, kind: Kind) {
+    let all_references: usize = references.iter().map(|&reference| varint_bytes(reference.into())).sum();
+    // Type 0 is the absence of metadata.
+    let metadata = [V2_METADATA, 2, METADATA_TYPE, type_number(kind)];
+    let metadata = if kind == Kind::Untyped { &[][..] } else { &metadata };
+    put_head(to, V2_SERIES, field_bytes(all_references) + samples_bytes(samples.clone()) + metadata.len());
+    put_head(to, V2_LABEL_REFERENCES, all_references);
+    references.iter().for_each(|&reference| put_varint(to, reference.into()));
+    put_samples(to, samples);
+    to.extend_from_slice(metadata);
+}
+
+/// The number of a type: of both versions' enumerations, which have the same.
+const fn type_number(kind: Kind) -> u8 {
+    match kind {
+        Kind::Untyped => 0,
+        Kind::Counter => 1,
+        Kind::Gauge => 2,
+        Kind::Histogram => 3,
+        Kind::Summary => 5,
     }
 }
 
-// Keys of fields: the number of the field, and the wire type in the lowest three bits.
-const TIMESERIES_KEY: u8 = 1 << 3 | 2;
-const LABELS_KEY: u8 = 1 << 3 | 2;
-const SAMPLES_KEY: u8 = 2 << 3 | 2;
-const NAME_KEY: u8 = 1 << 3 | 2;
-const VALUE_KEY: u8 = 2 << 3 | 2;
-const SAMPLE_VALUE_KEY: u8 = 1 << 3 | 1;
-const SAMPLE_TIMESTAMP_KEY: u8 = 2 << 3;
+fn sample_bytes(timestamp_ms: i64) -> usize {
+    1 + size_of::<u64>() + 1 + varint_bytes(timestamp_ms.cast_unsigned())
+}
 
-/// Appends a series with one sample to `request`. The value is given in its bits, as those of a stale marker matter.
-pub fn put_series(request: &mut Vec<u8>, labels: &[u8], value_bits: u64, timestamp_ms: i64) {
-    let timestamp = timestamp_ms.cast_unsigned();
-    let sample_bytes = 1 + size_of::<u64>() + 1 + varint_bytes(timestamp);
-    request.push(TIMESERIES_KEY);
-    put_varint(request, (labels.len() + 1 + varint_bytes(sample_bytes as u64) + sample_bytes) as u64);
-    request.extend_from_slice(labels);
-    request.push(SAMPLES_KEY);
-    put_varint(request, sample_bytes as u64);
-    request.push(SAMPLE_VALUE_KEY);
-    request.extend_from_slice(&value_bits.to_le_bytes());
-    request.push(SAMPLE_TIMESTAMP_KEY);
-    put_varint(request, timestamp);
+fn samples_bytes(samples: impl Iterator<Item = Sample>) -> usize {
+    samples.map(|(_, timestamp_ms)| field_bytes(sample_bytes(timestamp_ms))).sum()
+}
+
+fn put_samples(to: &mut Vec<u8>, samples: impl Iterator<Item = Sample>) {
+    for (value_bits, timestamp_ms) in samples {
+        put_head(to, SAMPLE, sample_bytes(timestamp_ms));
+        to.push(SAMPLE_VALUE);
+        to.extend_from_slice(&value_bits.to_le_bytes());
+        to.push(SAMPLE_TIMESTAMP);
+        put_varint(to, timestamp_ms.cast_unsigned());
+    }
+}
+
+/// Bytes of a field of so many bytes, with its key and its length.
+fn field_bytes(content: usize) -> usize {
+    1 + varint_bytes(content as u64) + content
 }
 
 /// Bytes of a text as a field.
 fn text_bytes(text: &[u8]) -> usize {
-    1 + varint_bytes(text.len() as u64) + text.len()
+    field_bytes(text.len())
+}
+
+fn put_head(to: &mut Vec<u8>, key: u8, content_bytes: usize) {
+    to.push(key);
+    put_varint(to, content_bytes as u64);
 }
 
 fn put_text(to: &mut Vec<u8>, key: u8, text: &[u8]) {
-    to.push(key);
-    put_varint(to, text.len() as u64);
+    put_head(to, key, text.len());
     to.extend_from_slice(text);
 }
 
@@ -70,52 +136,4 @@ fn put_varint(to: &mut Vec<u8>, mut value: u64) {
         value >>= 7;
     }
     to.push(value.to_le_bytes()[0]);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::protocol::protobuf::{Content, Message};
-
-    fn fields(bytes: &[u8]) -> Vec<(u32, Content<'_>)> {
-        let mut message = Message::new(bytes);
-        let mut fields = Vec::new();
-        while let Some(field) = message.next_field().unwrap() {
-            fields.push((field.number, field.content));
-        }
-        fields
-    }
-
-    fn nested<'a>(field: &(u32, Content<'a>)) -> Vec<(u32, Content<'a>)> {
-        match field.1 {
-            Content::Bytes(bytes) => {
-                let mut message = Message::new(bytes);
-                let mut fields = Vec::new();
-                while let Some(field) = message.next_field().unwrap() {
-                    fields.push((field.number, field.content));
-                }
-                fields
-            }
-            _ => panic!("no message: {field:?}"),
-        }
-    }
-
-    #[test]
-    fn an_encoded_series_is_read_back() {
-        let long = vec![b'x'; 300];
-        let mut labels = EncodedLabels::default();
-        labels.push(b"__name__", b"up");
-        labels.push(b"long", &long);
-        for (bits, timestamp_ms) in [(0, 0), (crate::STALE_NAN_BITS, i64::MAX), (1.5_f64.to_bits(), -1)] {
-            let mut request = Vec::new();
-            put_series(&mut request, labels.bytes(), bits, timestamp_ms);
-            let all = fields(&request);
-            assert_eq!((all.len(), all[0].0), (1, 1));
-            let series = nested(&all[0]);
-            assert_eq!(nested(&series[0]), [(1, Content::Bytes(b"__name__")), (2, Content::Bytes(b"up"))]);
-            assert_eq!(nested(&series[1]), [(1, Content::Bytes(b"long")), (2, Content::Bytes(&long))]);
-            let sample = [(1, Content::Fixed64(bits)), (2, Content::Varint(timestamp_ms.cast_unsigned()))];
-            assert_eq!(nested(&series[2]), sample);
-        }
-    }
 }

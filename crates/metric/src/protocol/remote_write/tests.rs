@@ -4,6 +4,7 @@ use prost::Message as _;
 
 mod conformance;
 mod differential;
+mod encoder;
 mod histograms;
 mod hostile;
 mod messages;

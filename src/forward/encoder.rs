@@ -1,0 +1,286 @@
+//! Samples of a batch as the body of a request, compressed. Memory is used again from request to request.
+
+use super::{
+    batch::{Batch, Place, Run},
+    format::Format,
+};
+use crate::limits;
+use foldhash::fast::RandomState;
+use hashbrown::{HashSet, HashTable, hash_table::Entry};
+use metric::{
+    Kind,
+    protocol::remote_write::encode::{put_metadata_v1, put_series_v1, put_series_v2, put_symbol_v2},
+};
+use std::{hash::BuildHasher, ops::Range, time::Instant};
+
+/// The encoder of one connection.
+pub struct Encoder {
+    /// The message; in version 2.0 its symbols, which the series follow.
+    message: Vec<u8>,
+    series: Vec<u8>,
+    symbols: Symbols,
+    references: Vec<u32>,
+    metadata: SentMetadata,
+    snappy: snap::raw::Encoder,
+    zstd: Option<zstd::bulk::Compressor<'static>>,
+    body: Vec<u8>,
+}
+
+/// A request.
+pub struct Encoded {
+    /// Number of samples.
+    pub samples: usize,
+    /// The place behind the last one.
+    pub behind: Place,
+}
+
+impl Encoder {
+    /// An encoder that has sent nothing.
+    pub fn new() -> Self {
+        Self {
+            message: Vec::new(),
+            series: Vec::new(),
+            symbols: Symbols::default(),
+            references: Vec::new(),
+            metadata: SentMetadata::default(),
+            snappy: snap::raw::Encoder::new(),
+            zstd: None,
+            body: Vec::new(),
+        }
+    }
+
+    /// The body of the request that was encoded last.
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
+
+    /// Encodes the samples of `lane` behind `place`, as many as go into one request. `None`: there are none.
+    pub fn encode(
+        &mut self,
+        batch: &Batch,
+        lane: usize,
+        place: Place,
+        samples_max: usize,
+        format: Format,
+    ) -> Option<Encoded> {
+        self.message.clear();
+        self.series.clear();
+        self.symbols.clear();
+        self.metadata.renew();
+        let mut encoded = Encoded { samples: 0, behind: place };
+        let is_full = |this: &Self| this.message.len() + this.series.len() >= limits::FORWARD_REQUEST_BYTES;
+        while encoded.samples < samples_max && !is_full(self) {
+            let Some((run, behind)) = batch.next(lane, encoded.behind, samples_max - encoded.samples) else { break };
+            match format {
+                Format::V2 => self.put_v2(&run),
+                Format::V1 | Format::V1Zstd => self.put_v1(&run),
+            }
+            encoded.samples += run.len();
+            encoded.behind = behind;
+        }
+        self.message.extend_from_slice(&self.series);
+        self.compress(format);
+        (encoded.samples > 0).then_some(encoded)
+    }
+
+    fn put_v1(&mut self, run: &Run<'_>) {
+        put_series_v1(&mut self.series, run.labels(), run.samples());
+        let family = family(run.name(), run.kind());
+        if self.metadata.is_due(family, run.kind()) {
+            put_metadata_v1(&mut self.message, family, run.kind());
+        }
+    }
+
+    fn put_v2(&mut self, run: &Run<'_>) {
+        self.references.clear();
+        for (name, value) in run.labels() {
+            for text in [name, value] {
+                self.references.push(self.symbols.intern(&mut self.message, text));
+            }
+        }
+        put_series_v2(&mut self.series, &self.references, run.samples(), run.kind());
+    }
+
+    fn compress(&mut self, format: Format) {
+        match format {
+            Format::V1 | Format::V2 => {
+                self.body.resize(snap::raw::max_compress_len(self.message.len()), 0);
+                let bytes = self.snappy.compress(&self.message, &mut self.body);
+                self.body.truncate(bytes.expect("a request is far smaller than snappy's limit"));
+            }
+            Format::V1Zstd => {
+                let level = limits::FORWARD_ZSTD_LEVEL;
+                let new = || zstd::bulk::Compressor::new(level).expect("the level is one that zstd has");
+                self.body.resize(zstd::zstd_safe::compress_bound(self.message.len()), 0);
+                let bytes = self.zstd.get_or_insert_with(new).compress_to_buffer(&self.message, &mut self.body);
+                self.body.truncate(bytes.expect("the buffer has the size that zstd asks for"));
+            }
+        }
+    }
+}
+
+/// The symbols of a request, which are in it once.
+#[derive(Default)]
+struct Symbols {
+    /// Where each is in the message.
+    places: Vec<Range<usize>>,
+    known: HashTable<u32>,
+    hasher: RandomState,
+}
+
+impl Symbols {
+    fn clear(&mut self) {
+        self.places.clear();
+        self.known.clear();
+    }
+
+    /// The reference to a text, which is appended to the message if it is new.
+    fn intern(&mut self, message: &mut Vec<u8>, text: &[u8]) -> u32 {
+        if self.places.is_empty() {
+            // The first one is empty, by the specification.
+            put_symbol_v2(message, b"");
+            self.places.push(message.len()..message.len());
+        }
+        let places = &self.places;
+        let of = |reference: u32| &message[places[reference as usize].clone()];
+        let entry = self.known.entry(
+            self.hasher.hash_one(text),
+            |&reference| of(reference) == text,
+            |&reference| self.hasher.hash_one(of(reference)),
+        );
+        match entry {
+            Entry::Occupied(entry) => *entry.get(),
+            Entry::Vacant(entry) => {
+                let reference = u32::try_from(places.len()).unwrap_or(0);
+                entry.insert(reference);
+                put_symbol_v2(message, text);
+                self.places.push(message.len() - text.len()..message.len());
+                reference
+            }
+        }
+    }
+}
+
+/// The families whose type was sent by version 1.0 within the last minute: receivers forget them, and may be others.
+#[derive(Default)]
+struct SentMetadata {
+    families: HashSet<u64, RandomState>,
+    hasher: RandomState,
+    since: Option<Instant>,
+}
+
+impl SentMetadata {
+    /// Forgets everything once in a while.
+    fn renew(&mut self) {
+        let is_due = self.since.is_none_or(|since| since.elapsed() >= limits::FORWARD_METADATA_INTERVAL);
+        if is_due || self.families.len() >= limits::FORWARD_METADATA_FAMILIES_MAX {
+            self.families.clear();
+            self.since = Some(Instant::now());
+        }
+    }
+
+    fn is_due(&mut self, family: &[u8], kind: Kind) -> bool {
+        kind != Kind::Untyped && self.families.insert(self.hasher.hash_one((family, kind.name())))
+    }
+}
+
+/// The name that the type of a metric is known by: that of a histogram or a summary is without the suffix of a part.
+fn family(name: &[u8], kind: Kind) -> &[u8] {
+    let suffixes: &[&[u8]] = match kind {
+        Kind::Histogram => &[b"_bucket", b"_sum", b"_count"],
+        Kind::Summary => &[b"_sum", b"_count"],
+        Kind::Gauge | Kind::Counter | Kind::Untyped => &[],
+    };
+    let family = suffixes.iter().find_map(|suffix| name.strip_suffix(*suffix)).filter(|family| !family.is_empty());
+    family.unwrap_or(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::forward::batch::Sharding;
+    use metric::{
+        Bounds, Line, LineSink,
+        protocol::remote_write::{RemoteWrite, Written},
+    };
+
+    fn batch(count: usize) -> Batch {
+        let mut batch = Batch::new(Sharding::over(1));
+        for number in 0..count {
+            let line = format!(
+                r#"{{"timestamp":"2026-01-02T03:04:05.{:03}Z","name":"m_total","value":{number},"type":"counter","tags":{{"i":"{}"}}}}"#,
+                number % 1_000,
+                number % 7
+            );
+            batch.push(&Line::parse(line.as_bytes()).unwrap());
+        }
+        batch
+    }
+
+    /// The lines that the server itself would store of all requests of a batch.
+    fn stored(batch: &Batch, format: Format, samples_max: usize) -> Vec<String> {
+        let (mut encoder, mut place, mut lines) = (Encoder::new(), Place::BEGIN, Vec::new());
+        while let Some(encoded) = encoder.encode(batch, 0, place, samples_max, format) {
+            place = encoded.behind;
+            let message = match format {
+                Format::V1Zstd => zstd::decode_all(encoder.body()).unwrap(),
+                Format::V1 | Format::V2 => snap::raw::Decoder::new().decompress_vec(encoder.body()).unwrap(),
+            };
+            let mut out = vec![0; 1 << 20];
+            let mut sink = LineSink::new(&mut out, 0);
+            let mut decoder = RemoteWrite::new(Bounds::default());
+            let written = match format {
+                Format::V2 => decoder.decode_v2(&message, &mut sink),
+                Format::V1 | Format::V1Zstd => decoder.decode_v1(&message, &mut sink),
+            };
+            assert_eq!(written.unwrap(), Written { samples: encoded.samples as u64, histograms: 0, exemplars: 0 });
+            assert!(encoded.samples <= samples_max);
+            let bytes = sink.decoded().bytes;
+            lines.extend(String::from_utf8(out[..bytes].to_vec()).unwrap().lines().map(str::to_owned));
+        }
+        lines
+    }
+
+    #[test]
+    fn a_batch_is_the_same_in_every_format_and_split() {
+        let batch = batch(500);
+        let expected = stored(&batch, Format::V2, usize::MAX);
+        assert_eq!(expected.len(), 500);
+        assert!(
+            expected[0].contains(r#""name":"m_total","value":0,"type":"counter","tags":{"i":"0"}"#),
+            "{}",
+            expected[0]
+        );
+        for format in [Format::V1, Format::V1Zstd, Format::V2] {
+            for samples_max in [1, 3, 71, 499, 500, 501] {
+                assert_eq!(stored(&batch, format, samples_max), expected, "{format:?} {samples_max}");
+            }
+        }
+    }
+
+    #[test]
+    fn types_are_sent_once_for_a_while() {
+        let batch = batch(10);
+        let mut encoder = Encoder::new();
+        let mut messages = [(); 2].map(|()| {
+            assert!(encoder.encode(&batch, 0, Place::BEGIN, 10, Format::V1).is_some());
+            encoder.message.clone()
+        });
+        let rest = messages[0].split_off(messages[0].len() - messages[1].len());
+        assert_eq!(rest, messages[1]);
+        assert_eq!(messages[0], b"\x1a\x0b\x08\x01\x12\x07m_total");
+    }
+
+    #[test]
+    fn parts_of_a_histogram_have_one_family() {
+        for (name, kind, expected) in [
+            ("a_bucket", Kind::Histogram, "a"),
+            ("a_count", Kind::Summary, "a"),
+            ("a_bucket", Kind::Summary, "a_bucket"),
+            ("_sum", Kind::Histogram, "_sum"),
+            ("a_sum", Kind::Gauge, "a_sum"),
+        ] {
+            assert_eq!(family(name.as_bytes(), kind), expected.as_bytes(), "{name}");
+        }
+    }
+}

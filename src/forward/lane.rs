@@ -1,0 +1,260 @@
+//! One connection of a forward and its thread: it sends what it has in each batch, request by request, each until the
+//! receiver has acknowledged or refused it.
+
+use super::{
+    batch::{Batch, Place},
+    client::{Client, Response},
+    config::ForwardConfig,
+    encoder::Encoder,
+    format::{Format, Negotiation},
+};
+use crate::{
+    limits,
+    stats::{ForwardStatus, RefusedBy},
+};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use log::os::sched::set_nice;
+use std::{
+    hash::{BuildHasher, RandomState},
+    io,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+/// The end of the server, as a forward learns of it.
+#[derive(Debug, Clone)]
+pub struct Stop {
+    /// True once the server stops.
+    pub is_over: Arc<AtomicBool>,
+    /// Disconnected once the server stops.
+    pub woken: Receiver<()>,
+}
+
+impl Stop {
+    /// True once the server stops.
+    pub fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Relaxed)
+    }
+
+    /// Waits. Returns early, and true, if the server stops.
+    pub fn wait(&self, time: Duration) -> bool {
+        self.woken.recv_timeout(time) != Err(RecvTimeoutError::Timeout) || self.is_over()
+    }
+}
+
+/// What all threads of a forward share.
+#[derive(Debug)]
+pub struct Shared {
+    /// What to forward.
+    pub config: ForwardConfig,
+    /// Counters.
+    pub status: Arc<ForwardStatus>,
+    /// The end of the server.
+    pub stop: Stop,
+    /// The format that the receiver takes.
+    pub negotiation: Negotiation,
+    /// The times of the last warnings.
+    pub warned: Warned,
+}
+
+impl Shared {
+    /// Lowers the priority of the thread that calls it.
+    pub fn yield_to_reactors(&self) {
+        if let Err(error) = set_nice(limits::FORWARD_NICE) {
+            tracing::warn!("a thread of the forward {} cannot be made nice: {error}", self.config.name);
+        }
+    }
+}
+
+/// The time of the last warning of one kind: at most one in [`limits::FORWARD_WARN_INTERVAL`].
+#[derive(Debug, Default)]
+pub struct LastWarning(Mutex<Option<Instant>>);
+
+impl LastWarning {
+    /// True if a warning may be given now, which is then the last one.
+    pub fn is_due(&self) -> bool {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = last.is_none_or(|last| last.elapsed() >= limits::FORWARD_WARN_INTERVAL);
+        if is_due {
+            *last = Some(Instant::now());
+        }
+        is_due
+    }
+
+    /// Forgets the last warning. Returns whether there was one.
+    fn clear(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take().is_some()
+    }
+}
+
+/// The last warnings of a forward, by kind.
+#[derive(Debug, Default)]
+pub struct Warned {
+    refused: LastWarning,
+    failing: LastWarning,
+    /// The cursor cannot be written.
+    pub cursor: LastWarning,
+    /// The log cannot be read.
+    pub unreadable: LastWarning,
+}
+
+/// What follows a response.
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    /// So many samples were written.
+    Written(usize),
+    /// The receiver refused what it did not write of the request, for good.
+    Refused { by: RefusedBy, written: usize, text: String },
+    /// The same samples again, in another format.
+    OtherFormat,
+    /// The same request again: why, and the wait that the receiver retry_after for.
+    Again(String, Option<Duration>),
+}
+
+/// One connection, and what its thread does.
+pub struct Lane {
+    index: usize,
+    shared: Arc<Shared>,
+    client: Client,
+    encoder: Encoder,
+}
+
+impl Lane {
+    /// The lane of that number.
+    pub fn new(index: usize, shared: Arc<Shared>, client: Client) -> Self {
+        Self { index, shared, client, encoder: Encoder::new() }
+    }
+
+    /// Delivers batch after batch, and sends its number for each one that is done. Ends when there are no more to come,
+    /// or the server stops.
+    pub fn run(mut self, batches: &Receiver<Arc<Batch>>, done: &Sender<usize>) {
+        self.shared.yield_to_reactors();
+        while let Ok(batch) = batches.recv() {
+            if !self.deliver(&batch) {
+                return;
+            }
+            // Whoever receives the last number has the batch alone.
+            drop(batch);
+            if done.send(self.index).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Delivers what the lane has in a batch. Returns false if the server stops before.
+    fn deliver(&mut self, batch: &Batch) -> bool {
+        let mut place = Place::BEGIN;
+        let samples_max = self.shared.config.batch_samples;
+        let mut back_off = limits::FORWARD_BACK_OFF_MIN;
+        let mut format = self.shared.negotiation.format();
+        let mut next = self.encoder.encode(batch, self.index, place, samples_max, format);
+        while let Some(encoded) = &next {
+            if self.shared.stop.is_over() {
+                return false;
+            }
+            let response = self.client.send(format.fields(), self.encoder.body());
+            match judge(response, format, encoded.samples, &self.shared.negotiation) {
+                Verdict::Again(why, retry_after) => {
+                    if !self.wait(&why, retry_after.unwrap_or_default().max(jittered(back_off))) {
+                        return false;
+                    }
+                    back_off = (back_off * 2).min(limits::FORWARD_BACK_OFF_MAX);
+                    continue;
+                }
+                Verdict::OtherFormat => {}
+                Verdict::Written(samples) => {
+                    self.note_delivered(samples);
+                    place = encoded.behind;
+                }
+                Verdict::Refused { by, written, text } => {
+                    self.note_refused(by, encoded.samples - written, written, &text);
+                    place = encoded.behind;
+                }
+            }
+            back_off = limits::FORWARD_BACK_OFF_MIN;
+            format = self.shared.negotiation.format();
+            next = self.encoder.encode(batch, self.index, place, samples_max, format);
+        }
+        true
+    }
+
+    fn note_delivered(&self, samples: usize) {
+        let Shared { config, status, warned, .. } = &*self.shared;
+        ForwardStatus::count(&status.delivered, samples);
+        ForwardStatus::count(&status.requests, 1);
+        if warned.failing.clear() {
+            tracing::info!("forward {}: the receiver accepts again", config.name);
+        }
+    }
+
+    fn note_refused(&self, by: RefusedBy, samples: usize, written: usize, text: &str) {
+        let Shared { config, status, warned, .. } = &*self.shared;
+        ForwardStatus::count(&status.delivered, written);
+        ForwardStatus::count(&status.refused[by as usize], samples);
+        status.note_error(text);
+        if warned.refused.is_due() {
+            tracing::warn!("forward {}: {samples} samples refused: {text}", config.name);
+        }
+    }
+
+    /// Counts a failed attempt, and waits. Returns false if the server stops.
+    fn wait(&self, why: &str, time: Duration) -> bool {
+        let Shared { config, status, stop, warned, .. } = &*self.shared;
+        if stop.is_over() {
+            return false;
+        }
+        ForwardStatus::count(&status.retries, 1);
+        status.note_error(why);
+        if warned.failing.is_due() {
+            tracing::warn!("forward {}: {why}; it is tried again until it succeeds", config.name);
+        }
+        !stop.wait(time)
+    }
+}
+
+/// Decides what follows the response to a request of so many samples.
+fn judge(response: io::Result<Response>, format: Format, samples: usize, negotiation: &Negotiation) -> Verdict {
+    let Response { code, retry_after, written, text, .. } = match response {
+        Ok(response) => response,
+        Err(error) => return Verdict::Again(error.to_string(), None),
+    };
+    let refused =
+        |by, written: Option<usize>, text| Verdict::Refused { by, written: written.unwrap_or(0).min(samples), text };
+    match code {
+        200..=299 if format == Format::V2 => match written {
+            Some(written) if written >= samples => {
+                negotiation.confirm();
+                Verdict::Written(samples)
+            }
+            Some(_) => {
+                negotiation.confirm();
+                refused(RefusedBy::NotWritten, written, format!("status {code}, but not all was written: {text}"))
+            }
+            None if negotiation.fall_back(format) => Verdict::OtherFormat,
+            None => {
+                let text =
+                    format!("status {code} without what was written: is it a receiver of remote write 2.0? {text}");
+                refused(RefusedBy::NotWritten, None, text)
+            }
+        },
+        200..=299 => {
+            negotiation.confirm();
+            Verdict::Written(samples)
+        }
+        415 if negotiation.fall_back(format) => Verdict::OtherFormat,
+        400 if written.is_none() && !negotiation.is_confirmed() && negotiation.fall_back(format) => {
+            Verdict::OtherFormat
+        }
+        400..=499 if code != 429 => refused(RefusedBy::status(code), written, format!("status {code}: {text}")),
+        code => Verdict::Again(format!("status {code}: {text}"), retry_after),
+    }
+}
+
+/// A wait between half of the given one and all of it, so that many senders do not return at one moment.
+fn jittered(wait: Duration) -> Duration {
+    let random = RandomState::new().hash_one(Instant::now()) % 1_000;
+    wait / 2 + wait / 2 * u32::try_from(random).unwrap_or(0) / 1_000
+}

@@ -94,7 +94,7 @@ const now = (() => {
 			'refusals',
 			{
 				title: 'Refusals by reason',
-				note: 'per second',
+				note: '/s',
 				kind: 'stack',
 				show: format.rate,
 				tick: format.count,

@@ -27,7 +27,10 @@ const profile = (() => {
 			: `hsl(${delta > 0 ? 28 : 206} ${30 + 60 * strength}% ${82 - 18 * strength}%)`;
 	};
 
-	const signed = (ratio) => `${ratio < 0 ? '−' : '+'}${(Math.abs(ratio) * 100).toFixed(1)} %`;
+	const signed = (ratio) => {
+		const size = (Math.abs(ratio) * 100).toFixed(1);
+		return `${size === '0.0' ? '±' : ratio < 0 ? '−' : '+'}${size} %`;
+	};
 
 	const create = (section, state, fetched) => {
 		const profiles = [];

@@ -10,6 +10,7 @@ pub mod forward;
 pub mod listening;
 pub mod logging;
 mod memory;
+pub mod profile;
 mod progress;
 mod protocols;
 pub mod proxy;

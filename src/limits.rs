@@ -230,6 +230,44 @@ pub const POINT_REPORT_WAIT: Duration = Duration::from_millis(200);
 /// Milliseconds that a stream may be silent before its reactor closes it. There is a point each second.
 pub const STREAM_SILENCE_MS: u64 = 30_000;
 
+// ---- profile -------------------------------------------------------------------------------------------------------
+
+/// Seconds of a profile, at most: more samples do not make its picture clearer.
+pub const PROFILE_SECONDS_MAX: u64 = 60;
+/// Seconds of a profile, unless its request says otherwise: 10,000 samples of a thread that is always on a CPU.
+pub const PROFILE_SECONDS_DEFAULT: u64 = 10;
+/// Samples a second of a thread that is on a CPU, at most. Each costs some 10 us, so these are 2 % of it.
+pub const PROFILE_SAMPLES_PER_S_MAX: u64 = 1_999;
+/// Samples a second, unless a request says otherwise: not 1,000, so as not to keep step with timers.
+pub const PROFILE_SAMPLES_PER_S_DEFAULT: u64 = 999;
+/// Bytes of the name of a thread in a request; the kernel keeps 15 of a name.
+pub const PROFILE_THREAD_BYTES_MAX: usize = 32;
+/// Bytes of a stack that are copied with each sample: a reactor's stack is 4 KiB deep where it parses.
+pub const PROFILE_STACK_BYTES: u32 = 16 * 1024;
+/// Bytes of the ring of one thread, if the kernel lets that much memory be locked: 30 samples, three times what comes
+/// between two fetches.
+pub const PROFILE_RING_BYTES: usize = 512 * KIB;
+/// Bytes of the ring of one thread, at least: 3 samples.
+pub const PROFILE_RING_BYTES_MIN: usize = 64 * KIB;
+/// Interval at which samples are fetched from the rings.
+pub const PROFILE_POLL_INTERVAL: Duration = Duration::from_millis(10);
+/// Different stacks of one profile. At 60 frames each they hold 32 MiB; over it a sample is counted as lost.
+pub const PROFILE_STACKS_MAX: usize = 65_536;
+/// Frames of one stack. What is deeper is left out.
+pub const PROFILE_FRAMES_MAX: usize = 128;
+/// Threads that are sampled: reactors, query threads and some more.
+pub const PROFILE_THREADS_MAX: usize = 1_024;
+/// Files with code that are read: the program and its libraries.
+pub const PROFILE_FILES_MAX: usize = 64;
+/// Bytes of a file with code that is read, debug information included.
+pub const PROFILE_FILE_BYTES_MAX: u64 = 512 * MIB as u64;
+/// Profiles that are made at one time: two would see each other.
+pub const PROFILES_MAX: usize = 1;
+/// Profiles that are made, or whose clients have not read the whole result: some MB each.
+pub const PROFILES_UNREAD_MAX: usize = 4;
+/// Milliseconds that a profile may take beside the time that it samples, to find the names of functions.
+pub const PROFILE_RENDER_MS: u64 = 60_000;
+
 // ---- standard error ------------------------------------------------------------------------------------------------
 
 /// Lines that wait to be written to standard error. Over it a line is dropped and counted. A line each second for a
@@ -325,7 +363,9 @@ const _: () = assert!(QUERIES_WAITING_MAX + QUERY_THREADS_CAP + ANSWERS_UNREAD_M
 pub const PIECES_WAITING_MAX: usize = 8;
 // A reactor has one message under way at most for each query, stream and document that was asked of it, and a report, a drain and
 // a giving up.
-const _: () = assert!(QUERIES_OPEN_MAX + STREAMS_MAX + QUESTIONS_PER_REACTOR_MAX + 3 <= MAILBOX_MESSAGES_MAX);
+const _: () = assert!(
+    QUERIES_OPEN_MAX + STREAMS_MAX + PROFILES_UNREAD_MAX + QUESTIONS_PER_REACTOR_MAX + 3 <= MAILBOX_MESSAGES_MAX
+);
 /// The slowest that a client may take an answer, in bytes a second, once the write timeout has passed for the first
 /// time: memory must not be held for ever by sips.
 pub const ANSWER_BYTES_PER_S_MIN: u64 = 64 * KIB as u64;

@@ -285,7 +285,7 @@ fn start_live(config: &Config, facts: &Facts, reactors: usize, clock: Clock) -> 
             "ring_bytes": config.ring_bytes,
             "rate": config.rate_limit,
         },
-        "profile": false,
+        "profile": true,
     });
     let setup = LiveSetup { reactors, hello, updates, status: Arc::clone(&streams), clock };
     let live = Live::start(setup).map_err(|error| cannot_spawn("live", &error))?;

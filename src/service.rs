@@ -13,7 +13,7 @@ use crate::{
     query_pool::{self, RawQuery},
     stats::{Counters, Document, Format, Histograms, Outcome, Protocol, QueryStatus, Rejection, Shed, Stamps, unready},
     trace::{Context, Course, Request, Tracer, Traces},
-    ui::{Page, PageRequest},
+    ui::{Job, Page, PageRequest},
     warnings::Warnings,
 };
 use admission::Payer;
@@ -76,6 +76,8 @@ pub enum AdmittedRequest {
         /// The request was HEAD.
         head_only: bool,
     },
+    /// `POST /debug/profile`.
+    Job(Box<Job>),
 }
 
 /// A request whose response is made by another thread.
@@ -97,6 +99,8 @@ pub enum DeferredRequest {
         /// The request was HEAD.
         head_only: bool,
     },
+    /// A job for the live page.
+    Job(Box<Job>),
 }
 
 /// The batches of one burst whose responses wait for one level.
@@ -313,13 +317,13 @@ impl Service {
             Some(companion) => self.admit_companion(head, companion?),
             None => match dialect {
                 Some(dialect) => self.admit_batch(head, dialect, burst),
-                None => self.admit_other(head),
+                None => self.admit_other(head, burst.caller),
             },
         }
     }
 
     /// Admits a request that is no batch.
-    fn admit_other(&mut self, head: &Head<'_>) -> Result<AdmittedRequest, HttpError> {
+    fn admit_other(&mut self, head: &Head<'_>, caller: Caller) -> Result<AdmittedRequest, HttpError> {
         match (head.path, head.method) {
             ("/metrics", Method::Get | Method::Head) => self.admit_statistics(head, Document::negotiate(head.accept)),
             ("/metrics", _) => Err(HttpError::MethodNotAllowed { allow: "GET, HEAD, POST" }),
@@ -333,7 +337,7 @@ impl Service {
                 Err(HttpError::MethodNotAllowed { allow: "GET, HEAD" })
             }
             (path, _) if query_pool::is_query(path) => self.admit_query(head),
-            (path, _) if ui::is_of_page(path) => self.admit_page(head),
+            (path, _) if ui::is_of_page(path) => self.admit_page(head, caller),
             _ => Err(HttpError::NotFound),
         }
     }
@@ -571,6 +575,7 @@ impl http1::Service for Service {
             }
             AdmittedRequest::Query(asked) => self.query(asked, body, respond, burst),
             AdmittedRequest::Stream { head_only } => self.stream(head_only, respond, burst),
+            AdmittedRequest::Job(job) => self.start_job(job, respond, burst),
             AdmittedRequest::ToPage => self.answer_to_page(respond),
             AdmittedRequest::Page(request) => {
                 burst.result.deferred = Some(DeferredRequest::Page(request));

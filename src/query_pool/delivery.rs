@@ -106,7 +106,7 @@ impl Delivery {
             write_timeout,
             kept: None,
         };
-        let head = ResponseEvent::Head { content_type };
+        let head = ResponseEvent::Head { content_type, fields: Box::default() };
         if asked.head_only {
             delivery.next[0] = Some(head);
             return delivery;

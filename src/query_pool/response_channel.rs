@@ -41,6 +41,8 @@ pub enum ResponseEvent {
     Head {
         /// Media type of the body.
         content_type: &'static str,
+        /// More header fields, each from the CR LF before it on.
+        fields: Box<[u8]>,
     },
     /// Some of the body.
     Piece(Piece),

@@ -1,9 +1,13 @@
 //! The paths of the live page: `/ui`, and `/` for a browser.
 
-use super::{AdmittedRequest, Caller, Service};
-use super::{Burst, DeferredRequest, Payer};
-use crate::{listening::Role, ui::PageRequest};
+use super::{AdmittedRequest, Burst, Caller, DeferredRequest, Payer, Service};
+use crate::{
+    listening::Role,
+    profile::ProfileRequest,
+    ui::{Job, PageRequest},
+};
 use http1::{Head, HttpError, Method, Responder, Served, Status};
+use rate::ClientAddress;
 use std::sync::atomic::Ordering;
 
 /// The place of the page, for a browser that comes to `/`.
@@ -11,7 +15,7 @@ const TO_PAGE: &[u8] = b"\r\nLocation: /ui\r\nVary: Accept";
 
 /// Returns true if `path` is served for the live page alone.
 pub(super) fn is_of_page(path: &str) -> bool {
-    matches!(path, "/ui" | "/ui/stream")
+    matches!(path, "/ui" | "/ui/stream" | "/debug/profile")
 }
 
 impl Service {
@@ -28,11 +32,13 @@ impl Service {
     }
 
     /// Admits a request for the live page, or for what it reads. The page needs no key, as there is no figure in it.
-    pub(super) fn admit_page(&mut self, head: &Head<'_>) -> Result<AdmittedRequest, HttpError> {
+    pub(super) fn admit_page(&mut self, head: &Head<'_>, caller: Caller) -> Result<AdmittedRequest, HttpError> {
         let page = self.shared.page.as_ref().ok_or(HttpError::NotFound)?;
         match (head.path, head.method) {
             ("/ui", Method::Get | Method::Head) => Ok(AdmittedRequest::Page(page.requested(head))),
             ("/ui/stream", Method::Get | Method::Head) => self.admit_stream(head),
+            ("/debug/profile", Method::Post) => self.admit_profile(head, caller),
+            ("/debug/profile", _) => Err(HttpError::MethodNotAllowed { allow: "POST" }),
             ("/ui" | "/ui/stream", _) => Err(HttpError::MethodNotAllowed { allow: "GET, HEAD" }),
             _ => Err(HttpError::NotFound),
         }
@@ -46,12 +52,41 @@ impl Service {
         }
     }
 
-    /// Passes the stream to its thread, unless the server is shutting down.
-    pub(super) fn stream(&mut self, head_only: bool, respond: Responder<'_>, burst: &mut Burst) -> Served {
-        if burst.caller.accepted_during_drain || self.shared.draining.load(Ordering::Relaxed) {
+    /// Admits a profile: by a valid key, or from this host. A page of another origin may not have one made by a browser
+    /// that runs here, nor a client whose request comes through a proxy that does.
+    fn admit_profile(&mut self, head: &Head<'_>, caller: Caller) -> Result<AdmittedRequest, HttpError> {
+        const REFUSED: HttpError = HttpError::Forbidden("a profile takes a valid API key, or a client on this host");
+        let has_key = self.shared.api_keys.is_some() && matches!(self.payer(head), Payer::Key(_));
+        let may_have = has_key || (is_local(caller) && is_direct(head));
+        if !may_have {
+            return Err(REFUSED);
+        }
+        Ok(AdmittedRequest::Job(Box::new(Job::Profile(ProfileRequest::of(head)?))))
+    }
+
+    /// Passes a job on, unless the server is shutting down.
+    pub(super) fn start_job(&mut self, job: Box<Job>, respond: Responder<'_>, burst: &mut Burst) -> Served {
+        if let Some(refusal) = self.stopping(burst) {
+            return respond.refuse(refusal);
+        }
+        burst.result.deferred = Some(DeferredRequest::Job(job));
+        respond.defer()
+    }
+
+    /// The refusal, which is counted here, of what takes long while the server is shutting down.
+    fn stopping(&mut self, burst: &Burst) -> Option<HttpError> {
+        let is_stopping = burst.caller.accepted_during_drain || self.shared.draining.load(Ordering::Relaxed);
+        is_stopping.then(|| {
             let refusal =
                 HttpError::Unavailable { text: "the server is stopping", retry_after_s: http1::limits::RETRY_AFTER_S };
             self.counters.refused(refusal);
+            refusal
+        })
+    }
+
+    /// Passes the stream to its thread, unless the server is shutting down.
+    pub(super) fn stream(&mut self, head_only: bool, respond: Responder<'_>, burst: &mut Burst) -> Served {
+        if let Some(refusal) = self.stopping(burst) {
             return respond.refuse(refusal);
         }
         burst.result.deferred = Some(DeferredRequest::Stream { head_only });
@@ -75,6 +110,22 @@ impl Service {
         self.counters.answered_with(Status::Ok);
         respond.answer_with(Status::Ok, crate::ui::Page::CONTENT_TYPE, fields, page.body(request.gzip))
     }
+}
+
+/// Returns true for a client on this host, which no trusted proxy stands for.
+fn is_local(caller: Caller) -> bool {
+    !caller.is_trusted
+        && match caller.peer {
+            ClientAddress::Ip(address) => address.to_canonical().is_loopback(),
+            ClientAddress::User(_) => true,
+        }
+}
+
+/// Returns true for a request that neither a proxy has passed on nor a page of another origin makes.
+fn is_direct(head: &Head<'_>) -> bool {
+    let host = head.fields.get("host").unwrap_or_default();
+    let is_own = |origin: &[u8]| origin.strip_prefix(b"http://").is_some_and(|origin| origin == host);
+    !head.forwarded.is_present() && !head.x_forwarded_for.is_present() && head.origin.is_none_or(is_own)
 }
 
 /// Returns true if an Accept field names HTML, as those of browsers do: `*/*` alone is curl's.

@@ -7,6 +7,7 @@ use crate::{
     service::{AdmittedRequest, Caller},
     stats::{Closed, Stamps},
     trace::Traces,
+    ui::Job,
 };
 use http1::{Connection as HttpConnection, Deadline, Disposition};
 use reactor::Token;
@@ -52,6 +53,8 @@ pub enum Timer {
     More,
     /// The next part of a stream of the live page.
     Live,
+    /// The beginning of the response to a job for the live page.
+    Job,
     /// The peer's close after the last response.
     Linger,
     /// The request of a connection over the limit.
@@ -65,6 +68,8 @@ pub enum Source {
     Query(Box<RawQuery>),
     /// The stream of the live page; `true` if only its head is wanted.
     Stream(bool),
+    /// A job for the live page.
+    Job(Box<Job>),
 }
 
 /// One connection.

@@ -17,6 +17,7 @@ use crate::{
     },
     service::BurstResult,
     stats::Closed,
+    ui::Job,
 };
 use http1::{Disposition, HttpError, Next, Responder, Served, Status};
 use reactor::Token;
@@ -37,6 +38,7 @@ impl State {
         match source {
             Source::Query(asked) => self.start_query(token, asked),
             Source::Stream(head_only) => self.start_stream(token, head_only),
+            Source::Job(job) => self.start_job(token, *job),
         }
     }
 
@@ -52,6 +54,23 @@ impl State {
             Ok(reader) => {
                 connection.answer = Some(reader);
                 self.set_timer(token, Timer::Live);
+            }
+            Err(refusal) => self.refuse_deferred(token, refusal, refusal.text()),
+        }
+    }
+
+    /// Starts a job for the live page, or responds why it does not begin.
+    fn start_job(&mut self, token: Token, job: Job) {
+        let Some(connection) = self.connections.get(token) else { return };
+        connection.phase = Phase::Deferred;
+        let started = match &self.setup.streams {
+            Some(streams) => streams.start(token, job),
+            None => Err(HttpError::NotFound),
+        };
+        match started {
+            Ok(reader) => {
+                connection.answer = Some(reader);
+                self.set_timer(token, Timer::Job);
             }
             Err(refusal) => self.refuse_deferred(token, refusal, refusal.text()),
         }
@@ -111,8 +130,9 @@ impl State {
                 connection.answer = None;
                 self.refuse_deferred(token, error, &text);
             }
-            ResponseEvent::Head { content_type } => {
-                let Some(next) = self.answer_deferred(token, |respond| respond.stream(content_type)) else {
+            ResponseEvent::Head { content_type, fields } => {
+                let Some(next) = self.answer_deferred(token, |respond| respond.stream_with(content_type, &fields))
+                else {
                     return;
                 };
                 self.setup.service.counters.answered_ok += 1;

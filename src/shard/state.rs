@@ -391,6 +391,9 @@ impl State {
                 self.start_after_burst(token, Source::Stream(head_only));
             }
             (Next::AnswerDeferred, Some(DeferredRequest::Page(request))) => self.respond_with_page(token, request),
+            (Next::AnswerDeferred, Some(DeferredRequest::Job(job))) => {
+                self.start_after_burst(token, Source::Job(job));
+            }
             // It was passed on before.
             (Next::AnswerDeferred, None) => {}
             (Next::Send(after), _) => self.dispatch(token, after),

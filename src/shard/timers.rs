@@ -19,6 +19,7 @@ impl State {
             // First the thread that runs it has its say.
             Timer::Query | Timer::More => self.setup.shared.config.query.timeout_ms + limits::QUERY_OVERTIME_MS,
             Timer::Live => limits::STREAM_SILENCE_MS,
+            Timer::Job => limits::PROFILE_SECONDS_MAX * 1_000 + limits::PROFILE_RENDER_MS,
             Timer::Left => limits::LEFT_MS,
             Timer::Linger => limits::LINGER_MS,
             Timer::Refusal => limits::REFUSAL_MS,
@@ -56,7 +57,7 @@ impl State {
             Timer::Linger => self.close(token, Closed::AfterAnswer),
             Timer::Left => self.close(token, Closed::ByPeer),
             Timer::Query => self.end_query(token),
-            Timer::More | Timer::Live => self.close(token, Closed::CutOff),
+            Timer::More | Timer::Live | Timer::Job => self.close(token, Closed::CutOff),
             Timer::Answer => {
                 // The log may store the batch later: the peer gets no answer rather than one that may turn out wrong.
                 if connection.phase == Phase::Held {

@@ -4,10 +4,13 @@
 //! A stream whose client does not read holds the chunks of its channel and references to lines. When too many lines
 //! wait it is ended, and counted.
 
-use super::history::History;
+use super::{
+    history::History,
+    jobs::{Body, Done, Job, refused},
+};
 use crate::{
     limits,
-    query_pool::response_channel::{Open, Reader, ReadyListener, ResponseEvent, SendError, Writer, pipe},
+    query_pool::response_channel::{Open, Permit, Reader, ReadyListener, ResponseEvent, SendError, Writer, pipe},
     stats::{PointSpan, StreamEnd, StreamStatus, Update},
 };
 use crossbeam_channel::{Receiver, Sender, bounded, select};
@@ -19,7 +22,7 @@ use std::{
     fmt, io,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     thread::{self, JoinHandle},
 };
@@ -33,6 +36,8 @@ pub const CONTENT_TYPE: &str = "application/x-ndjson";
 enum Command {
     /// Feed a stream.
     Open(Stream),
+    /// Do a job, and send its result to a stream.
+    Start(Stream, Job),
     /// End all streams: the server stops.
     Drain,
 }
@@ -66,6 +71,8 @@ struct Entry {
     /// The streams that waited for space in their channel and have it.
     spaces: Sender<u64>,
     open: Open,
+    profiles: Open,
+    profiles_unread: Open,
     status: Arc<StreamStatus>,
     next_number: Arc<AtomicU64>,
 }
@@ -84,12 +91,14 @@ impl Live {
     /// It cannot be started.
     pub fn start(setup: LiveSetup) -> io::Result<Self> {
         // A stream has one command under way at most, and a reactor one more.
-        let (commands, commanded) = bounded(limits::STREAMS_MAX + setup.reactors);
-        let (spaces, have_space) = bounded(limits::STREAMS_MAX);
+        let (commands, commanded) = bounded(limits::STREAMS_MAX + limits::PROFILES_UNREAD_MAX + setup.reactors);
+        let (spaces, have_space) = bounded(limits::STREAMS_MAX + limits::PROFILES_UNREAD_MAX);
         let entry = Entry {
             commands,
             spaces,
             open: Open::up_to(limits::STREAMS_MAX),
+            profiles: Open::up_to(limits::PROFILES_MAX),
+            profiles_unread: Open::up_to(limits::PROFILES_UNREAD_MAX),
             status: Arc::clone(&setup.status),
             next_number: Arc::default(),
         };
@@ -120,7 +129,7 @@ impl StreamOpener {
     /// # Errors
     /// The refusal: too many are open.
     pub fn open(&self, token: Token, head_only: bool) -> Result<Reader, HttpError> {
-        let Entry { commands, spaces, open, status, next_number } = &self.entry;
+        let Entry { commands, spaces, open, status, next_number, .. } = &self.entry;
         let refusal = |text| HttpError::Unavailable { text, retry_after_s: http1::limits::RETRY_AFTER_S };
         let Some(permit) = open.admit() else {
             status.refuse();
@@ -140,6 +149,27 @@ impl StreamOpener {
         }
     }
 
+    /// Starts a job whose result goes to the connection that `token` names. Never waits.
+    ///
+    /// # Errors
+    /// The refusal: one is under way.
+    pub fn start(&self, token: Token, job: Job) -> Result<Reader, HttpError> {
+        let Entry { commands, spaces, profiles, profiles_unread, next_number, .. } = &self.entry;
+        let Some(making) = profiles.admit() else {
+            return Err(HttpError::Conflict("a profile is being made"));
+        };
+        let Some(permit) = profiles_unread.admit() else {
+            return Err(HttpError::Conflict("too many profiles are not read yet"));
+        };
+        // A name that orders nothing.
+        let number = next_number.fetch_add(1, Relaxed);
+        let (writer, reader) = pipe(token, Arc::clone(&self.reactor), permit, (number, spaces.clone()));
+        match commands.try_send(Command::Start(Stream::of_job(number, writer, making), job)) {
+            Ok(()) => Ok(reader),
+            Err(_) => Err(refused(String::new()).0),
+        }
+    }
+
     /// Ends all streams in order.
     pub fn drain(&self) {
         // There is a place for it. Without the thread there are no streams.
@@ -152,7 +182,7 @@ impl StreamOpener {
 enum Progress {
     /// Everything so far was handed over, or its channel is full.
     Goes,
-    /// It is over.
+    /// It has ended.
     Ended(StreamEnd),
 }
 
@@ -160,6 +190,8 @@ enum Progress {
 struct Stream {
     number: u64,
     writer: Writer,
+    /// Held while its job is done.
+    making: Option<Permit>,
     head_only: bool,
     /// The part that found no space.
     unsent: Option<ResponseEvent>,
@@ -184,11 +216,12 @@ impl fmt::Debug for Stream {
 
 impl Stream {
     fn new(number: u64, writer: Writer, head_only: bool) -> Self {
-        let unsent = Some(ResponseEvent::Head { content_type: CONTENT_TYPE });
+        let unsent = Some(ResponseEvent::Head { content_type: CONTENT_TYPE, fields: Box::default() });
         let lines = VecDeque::new();
         Self {
             number,
             writer,
+            making: None,
             head_only,
             unsent,
             lines,
@@ -198,6 +231,26 @@ impl Stream {
             draining: false,
             sent_bytes: 0,
         }
+    }
+
+    /// A stream for the result of a job.
+    fn of_job(number: u64, writer: Writer, making: Permit) -> Self {
+        Self { unsent: None, making: Some(making), ..Self::new(number, writer, false) }
+    }
+
+    /// Takes the result of its job, with which it ends.
+    fn finish(&mut self, result: Result<Body, (HttpError, String)>) -> Progress {
+        // Another may begin, also before this one is read.
+        self.making = None;
+        self.draining = true;
+        self.unsent = Some(match result {
+            Ok(Body { content_type, fields, bytes }) => {
+                self.lines.push_back(bytes);
+                ResponseEvent::Head { content_type, fields }
+            }
+            Err((error, text)) => ResponseEvent::Refused { error, text },
+        });
+        self.go_on()
     }
 
     /// Takes an update, unless too many wait already.
@@ -229,6 +282,7 @@ impl Stream {
                 },
             };
             let (is_last, bytes) = match &part {
+                ResponseEvent::Refused { .. } => (true, 0),
                 ResponseEvent::Last(piece) => (true, piece.content().len()),
                 ResponseEvent::Piece(piece) => (false, piece.content().len()),
                 _ => (false, 0),
@@ -248,6 +302,8 @@ impl Stream {
 
     /// The next part; `None` if nothing is left and more will come.
     fn next_part(&mut self) -> Option<ResponseEvent> {
+        // A part of the body that is empty cannot be sent.
+        while self.lines.pop_front_if(|line| line.is_empty()).is_some() {}
         let Some(line) = self.lines.front() else {
             return self.draining.then(|| ResponseEvent::Last(Piece::split_from(b"").0));
         };
@@ -269,6 +325,11 @@ struct Feeder {
     seconds: History,
     minutes: History,
     streams: HashMap<u64, Stream>,
+    /// The streams that wait for the result of a job, or are sent it.
+    jobs: HashMap<u64, Stream>,
+    done: (Sender<Done>, Receiver<Done>),
+    /// Ends the jobs early.
+    stop: Arc<AtomicBool>,
     draining: bool,
 }
 
@@ -279,31 +340,49 @@ impl Feeder {
             seconds: History::new(PointSpan::Second.seconds(), limits::HISTORY_SECONDS),
             minutes: History::new(PointSpan::Minute.seconds(), limits::HISTORY_MINUTES),
             streams: HashMap::new(),
+            jobs: HashMap::new(),
+            done: bounded(limits::PROFILES_UNREAD_MAX),
+            stop: Arc::default(),
             draining: false,
         }
     }
 
     /// Serves until every reactor has ended.
     fn run(mut self, commands: &Receiver<Command>, spaces: &Receiver<u64>) {
-        let updates = self.setup.updates.clone();
+        let (updates, done) = (self.setup.updates.clone(), self.done.1.clone());
         let never = crossbeam_channel::never();
         let mut updates = &updates;
         loop {
             select! {
                 recv(commands) -> command => match command {
                     Ok(Command::Open(stream)) => self.open(stream),
+                    Ok(Command::Start(stream, job)) => self.start(stream, job),
                     Ok(Command::Drain) => self.drain(),
-                    Err(_) => return,
+                    Err(_) => {
+                        self.stop.store(true, Relaxed);
+                        return;
+                    }
                 },
                 recv(updates) -> update => match update {
                     Ok(update) => self.take(&update),
                     // The observer is gone: the reactors follow.
                     Err(_) => updates = &never,
                 },
+                recv(done) -> done => {
+                    if let Ok((number, result)) = done {
+                        self.end_job(number, |stream| stream.finish(result));
+                    }
+                }
                 recv(spaces) -> number => {
-                    if let Some(stream) = number.ok().and_then(|number| self.streams.get_mut(&number)) {
+                    let Ok(number) = number else { continue };
+                    if let Some(stream) = self.streams.get_mut(&number) {
                         stream.waits = false;
                         self.each(Stream::go_on);
+                    } else {
+                        self.end_job(number, |stream| {
+                            stream.waits = false;
+                            stream.go_on()
+                        });
                     }
                 }
             }
@@ -324,8 +403,29 @@ impl Feeder {
         self.each(Stream::go_on);
     }
 
+    /// Starts a job; one that cannot be started is refused.
+    fn start(&mut self, stream: Stream, job: Job) {
+        let number = stream.number;
+        self.jobs.insert(number, stream);
+        self.stop.store(self.draining, Relaxed);
+        if let Err(error) = job.start(number, self.done.0.clone(), Arc::clone(&self.stop)) {
+            self.end_job(number, |stream| stream.finish(Err(refused(format!("no thread can be started: {error}")))));
+        }
+    }
+
+    /// Goes on with the stream of a job, and forgets it when it has ended.
+    fn end_job(&mut self, number: u64, go_on: impl FnOnce(&mut Stream) -> Progress) {
+        if let Some(stream) = self.jobs.get_mut(&number)
+            && go_on(stream) != Progress::Goes
+        {
+            self.jobs.remove(&number);
+        }
+    }
+
     fn drain(&mut self) {
         self.draining = true;
+        // What was sampled so far is sent.
+        self.stop.store(true, Relaxed);
         self.each(Stream::drain);
     }
 
@@ -334,6 +434,10 @@ impl Feeder {
         let history = if *span == PointSpan::Second { &mut self.seconds } else { &mut self.minutes };
         history.push(Arc::clone(point));
         self.setup.status.points.fetch_add(1, Relaxed);
+        if self.jobs.values().any(|stream| stream.writer.cancelled().load(Relaxed)) {
+            // Its client has left.
+            self.stop.store(true, Relaxed);
+        }
         if !self.streams.is_empty() {
             let start = format!(r#"{{"type":"point","step_s":{},"point":"#, span.seconds());
             let line: Arc<[u8]> = [start.as_bytes(), point, b"}\n"].concat().into();

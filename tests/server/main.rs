@@ -39,6 +39,7 @@ mod limiter;
 mod listeners;
 mod odd_files;
 mod pressure;
+mod profile;
 mod protocols;
 mod proxies;
 mod query;

@@ -138,6 +138,10 @@ HttpError {
     } => BadRequest, "parameter_unknown", "unknown parameter";
     /// A key is asked for, and this one is not known.
     Unauthorized => Unauthorized, "unauthorized", "the Authorization key is missing or unknown";
+    /// A request that this client may not make.
+    Forbidden(&'static str) => Forbidden, "forbidden", "";
+    /// Another request of its kind is under way.
+    Conflict(&'static str) => Conflict, "conflict", "";
     /// No such path.
     NotFound => NotFound, "not_found", "no such path";
     /// No such method on this path.
@@ -189,7 +193,11 @@ impl HttpError {
     #[must_use]
     pub const fn text(self) -> &'static str {
         match self {
-            Self::BadRequest(text) | Self::MediaType(text) | Self::Unavailable { text, .. } => text,
+            Self::BadRequest(text)
+            | Self::MediaType(text)
+            | Self::Forbidden(text)
+            | Self::Conflict(text)
+            | Self::Unavailable { text, .. } => text,
             _ => self.fixed_text(),
         }
     }
@@ -256,6 +264,8 @@ pub(super) mod tests {
             MediaType("application/json is served"),
             UnknownParameter { name: parameters(Some("akc=fsync")).next().unwrap().0.into(), known: "ack" },
             Unauthorized,
+            Forbidden("from this host only"),
+            Conflict("one is under way"),
             NotFound,
             MethodNotAllowed { allow: "GET, HEAD, POST" },
             OverBound,

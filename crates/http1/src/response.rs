@@ -165,13 +165,18 @@ impl Responder<'_> {
 
     /// 200 whose body follows piece by piece, as nobody knows yet how long it gets
     /// ([`Connection::piece`](super::Connection::piece)). Only a request that was deferred is answered so.
-    pub fn stream(mut self, content_type: &str) -> Served {
+    pub fn stream(self, content_type: &str) -> Served {
+        self.stream_with(content_type, &[])
+    }
+
+    /// As [`stream`](Self::stream), with more `fields`, as in [`answer_with`](Self::answer_with).
+    pub fn stream_with(mut self, content_type: &str, fields: &[u8]) -> Served {
         self.form = self.form.streamed();
         let length = match self.form {
             Form { chunked: true, head_only: false, .. } => Length::Chunked,
             _ => Length::Unsaid,
         };
-        self.head(Status::Ok, content_type, length, &[]);
+        self.head(Status::Ok, content_type, length, &[fields]);
         Served { outcome: if self.form.head_only { Outcome::Done } else { Outcome::Streamed } }
     }
 

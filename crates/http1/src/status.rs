@@ -18,12 +18,16 @@ pub enum Status {
     BadRequest = 400,
     /// 401
     Unauthorized = 401,
+    /// 403
+    Forbidden = 403,
     /// 404
     NotFound = 404,
     /// 405
     MethodNotAllowed = 405,
     /// 408
     RequestTimeout = 408,
+    /// 409
+    Conflict = 409,
     /// 413
     ContentTooLarge = 413,
     /// 415
@@ -44,7 +48,7 @@ pub enum Status {
 
 impl Status {
     /// Every status, in ascending order.
-    pub const ALL: [Status; 18] = [
+    pub const ALL: [Status; 20] = [
         Status::Ok,
         Status::Accepted,
         Status::NoContent,
@@ -52,9 +56,11 @@ impl Status {
         Status::NotModified,
         Status::BadRequest,
         Status::Unauthorized,
+        Status::Forbidden,
         Status::NotFound,
         Status::MethodNotAllowed,
         Status::RequestTimeout,
+        Status::Conflict,
         Status::ContentTooLarge,
         Status::UnsupportedMediaType,
         Status::UnprocessableContent,
@@ -82,9 +88,11 @@ impl Status {
             Status::NotModified => b"HTTP/1.1 304 Not Modified\r\nDate: ",
             Status::BadRequest => b"HTTP/1.1 400 Bad Request\r\nDate: ",
             Status::Unauthorized => b"HTTP/1.1 401 Unauthorized\r\nDate: ",
+            Status::Forbidden => b"HTTP/1.1 403 Forbidden\r\nDate: ",
             Status::NotFound => b"HTTP/1.1 404 Not Found\r\nDate: ",
             Status::MethodNotAllowed => b"HTTP/1.1 405 Method Not Allowed\r\nDate: ",
             Status::RequestTimeout => b"HTTP/1.1 408 Request Timeout\r\nDate: ",
+            Status::Conflict => b"HTTP/1.1 409 Conflict\r\nDate: ",
             Status::ContentTooLarge => b"HTTP/1.1 413 Content Too Large\r\nDate: ",
             Status::UnsupportedMediaType => b"HTTP/1.1 415 Unsupported Media Type\r\nDate: ",
             Status::UnprocessableContent => b"HTTP/1.1 422 Unprocessable Content\r\nDate: ",

@@ -182,7 +182,7 @@ fn what_fits_into_a_piece_is_one_part_and_more_is_many() {
                 "{bytes}: {parts:?}"
             );
         } else {
-            let [ResponseEvent::Head { content_type: CONTENT_TYPE }, between @ .., ResponseEvent::Last(last)] =
+            let [ResponseEvent::Head { content_type: CONTENT_TYPE, .. }, between @ .., ResponseEvent::Last(last)] =
                 &parts[..]
             else {
                 panic!("{bytes}: {parts:?}")
@@ -204,7 +204,7 @@ fn head_has_a_head_only() {
     let bench = bench(1, LONG);
     let reader = bench.submit("q", true).unwrap();
     bench.word.send(Word::Answer(1_000_000)).unwrap();
-    assert!(matches!(parts(&reader)[..], [ResponseEvent::Head { content_type: CONTENT_TYPE }]));
+    assert!(matches!(parts(&reader)[..], [ResponseEvent::Head { content_type: CONTENT_TYPE, .. }]));
     bench.wait(Outcome::Answered, 1);
 }
 

@@ -1,0 +1,60 @@
+//! A profile of the running server: where its threads are on a CPU, by sampling. It needs neither perf nor root, and
+//! costs nothing while none is made.
+//!
+//! The kernel interrupts each thread by a clock that runs while the thread is on a CPU (perf_event_open(2)), and
+//! reports its registers and the top of its stack; these are unwound here, by the tables that the compiler leaves in
+//! each file.
+//!
+//! The map: `request` (the parameters), `perf` (the events and their rings), `record` (what is in the rings), `modules`
+//! (unwinding and names), `sampler` (the threads, and the stacks that are counted), `render` (the three formats) and
+//! `flame` (the picture).
+
+mod flame;
+mod modules;
+mod perf;
+mod record;
+mod render;
+mod request;
+mod sampler;
+
+pub use request::{Format, ProfileRequest};
+
+use modules::Modules;
+use std::{fmt::Write, fs, io, sync::atomic::AtomicBool};
+
+/// A profile, ready to be sent.
+#[derive(Debug)]
+pub struct Profile {
+    /// Media type of the body.
+    pub content_type: &'static str,
+    /// A header field that says what is in it, from the CR LF before it on.
+    pub fields: String,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+/// Makes a profile: takes as long as the request says, or until `stop` is set, and the time to find the names.
+///
+/// # Errors
+/// The reason why no thread can be sampled, for the client.
+pub fn make(request: &ProfileRequest, stop: &AtomicBool) -> Result<Profile, String> {
+    let mut modules = Modules::unwinding();
+    let samples = sampler::sample(request, &mut modules, stop).map_err(|error| refusal(&error))?;
+    modules.load_names();
+    let body = render::render(&samples, &modules, request.format, request.hz);
+    let kernel = if samples.kernel { "yes" } else { "no" };
+    let (count, lost) = (samples.count, samples.lost);
+    let fields = format!("\r\nX-MetricsStream-Profile: samples={count}; lost={lost}; kernel={kernel}");
+    Ok(Profile { content_type: request.format.content_type(), fields, body })
+}
+
+/// What a client reads when no thread can be sampled.
+fn refusal(error: &io::Error) -> String {
+    let mut text = format!("no thread can be sampled: {error}");
+    if error.kind() == io::ErrorKind::PermissionDenied {
+        let level = fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").unwrap_or_default();
+        // Writing to a String cannot fail.
+        let _ = write!(text, "; kernel.perf_event_paranoid is {}, and at most 2 is needed", level.trim());
+    }
+    text
+}

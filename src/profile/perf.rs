@@ -1,0 +1,192 @@
+//! perf_event_open(2) on one thread of this process, and the ring through which the kernel reports its samples. The one
+//! file of the profiler with unsafe code; what the ring holds is parsed in `record`.
+
+#![expect(unsafe_code, reason = "perf_event_open(2), and memory that is shared with the kernel")]
+
+use super::record::REGISTERS;
+use crate::limits;
+use std::{
+    fs::File,
+    io,
+    os::fd::{AsRawFd, FromRawFd, RawFd},
+    ptr::{self, NonNull},
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+/// `struct perf_event_attr` as of PERF_ATTR_SIZE_VER5 (Linux 4.8).
+#[repr(C)]
+#[derive(Default)]
+struct Attributes {
+    kind: u32,
+    size: u32,
+    config: u64,
+    sample_frequency: u64,
+    sample_type: u64,
+    read_format: u64,
+    flags: u64,
+    wakeup_events: u32,
+    breakpoint_type: u32,
+    config1: u64,
+    config2: u64,
+    branch_sample_type: u64,
+    sample_regs_user: u64,
+    sample_stack_user: u32,
+    clock: i32,
+    sample_regs_intr: u64,
+    aux_watermark: u32,
+    sample_max_stack: u16,
+    reserved: u16,
+}
+/// Bytes of it, which it states itself.
+const ATTRIBUTES_BYTES: u32 = 112;
+const _: () = assert!(size_of::<Attributes>() == ATTRIBUTES_BYTES as usize);
+
+const TYPE_SOFTWARE: u32 = 1;
+const COUNT_SW_CPU_CLOCK: u64 = 0;
+/// PERF_SAMPLE_IP, TID, CALLCHAIN, REGS_USER and STACK_USER.
+const SAMPLE_TYPE: u64 = 1 | 1 << 1 | 1 << 5 | 1 << 12 | 1 << 13;
+const FLAG_EXCLUDE_KERNEL: u64 = 1 << 5;
+const FLAG_EXCLUDE_HYPERVISOR: u64 = 1 << 6;
+const FLAG_FREQUENCY: u64 = 1 << 10;
+const FLAG_EXCLUDE_CALLCHAIN_USER: u64 = 1 << 22;
+const OPEN_CLOEXEC: libc::c_ulong = 8;
+/// Offsets of data_head and data_tail in `struct perf_event_mmap_page`.
+const HEAD_OFFSET: usize = 1024;
+const TAIL_OFFSET: usize = 1032;
+const PAGE_BYTES: usize = 4096;
+
+/// A sampled thread.
+#[derive(Debug)]
+pub struct Event {
+    _file: File,
+    ring: Ring,
+}
+
+impl Event {
+    /// Begins to sample a thread `hz` times in each second that it is on a CPU; with `kernel`, also in system calls.
+    ///
+    /// # Errors
+    /// EACCES or EPERM if that is not permitted (perf_event_paranoid, seccomp), ESRCH if the thread has ended.
+    pub fn open(thread: i32, hz: u64, kernel: bool) -> io::Result<Self> {
+        let attributes = Attributes {
+            kind: TYPE_SOFTWARE,
+            size: ATTRIBUTES_BYTES,
+            config: COUNT_SW_CPU_CLOCK,
+            sample_frequency: hz,
+            sample_type: SAMPLE_TYPE,
+            flags: FLAG_EXCLUDE_HYPERVISOR
+                | FLAG_FREQUENCY
+                | FLAG_EXCLUDE_CALLCHAIN_USER
+                | if kernel { 0 } else { FLAG_EXCLUDE_KERNEL },
+            sample_regs_user: REGISTERS,
+            sample_stack_user: limits::PROFILE_STACK_BYTES,
+            ..Attributes::default()
+        };
+        // SAFETY: the structure is valid during the call, has the size that it states, and the kernel only reads it.
+        let opened =
+            unsafe { libc::syscall(libc::SYS_perf_event_open, &raw const attributes, thread, -1, -1, OPEN_CLOEXEC) };
+        let descriptor = RawFd::try_from(opened).unwrap_or(-1);
+        if descriptor < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the call has just returned this descriptor, which nobody else owns.
+        let file = unsafe { File::from_raw_fd(descriptor) };
+        // A smaller ring where locked memory is short (perf_event_mlock_kb).
+        let mut bytes = limits::PROFILE_RING_BYTES;
+        let ring = loop {
+            match Ring::map(&file, bytes) {
+                Ok(ring) => break ring,
+                Err(_) if bytes > limits::PROFILE_RING_BYTES_MIN => bytes /= 2,
+                Err(error) => return Err(error),
+            }
+        };
+        Ok(Self { _file: file, ring })
+    }
+
+    /// Passes each record that has come since the last call to `take`: its type, and its content behind the header.
+    pub fn drain(&mut self, take: impl FnMut(u32, &[u8])) {
+        self.ring.drain(take);
+    }
+}
+
+/// The shared memory: a page of positions, and the bytes of records.
+#[derive(Debug)]
+struct Ring {
+    base: NonNull<u8>,
+    bytes: usize,
+    /// A record that goes around the end of the ring is put together here.
+    scratch: Vec<u8>,
+}
+
+impl Ring {
+    fn map(file: &File, bytes: usize) -> io::Result<Self> {
+        assert!(bytes.is_power_of_two() && bytes >= PAGE_BYTES, "perf_event_open(2) takes powers of two of pages");
+        // SAFETY: a new mapping at a place that the kernel chooses; the descriptor is one of perf_event_open(2).
+        let base = unsafe {
+            libc::mmap(
+                ptr::null_mut(),
+                PAGE_BYTES + bytes,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED,
+                file.as_raw_fd(),
+                0,
+            )
+        };
+        if base == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let base = NonNull::new(base.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
+        Ok(Self { base, bytes, scratch: Vec::new() })
+    }
+
+    /// The position at this offset of the first page.
+    fn position(&self, offset: usize) -> &AtomicU64 {
+        // SAFETY: within the first page, aligned to 8 bytes, mapped for as long as `self` is; the kernel accesses it
+        // atomically, too.
+        unsafe { AtomicU64::from_ptr(self.base.as_ptr().add(offset).cast()) }
+    }
+
+    /// Copies `into.len()` bytes from this position on.
+    fn copy(&self, position: u64, into: &mut [u8]) {
+        // Less than `bytes`, so it always fits.
+        let start = usize::try_from(position & (self.bytes as u64 - 1)).unwrap_or_default();
+        let first = into.len().min(self.bytes - start);
+        // SAFETY: the data begins behind the first page and has `bytes` bytes; `start + first` is within them, and so
+        // is the rest, which is at most `bytes` long. Up to data_head the kernel does not write until data_tail moves.
+        unsafe {
+            let data = self.base.as_ptr().add(PAGE_BYTES);
+            ptr::copy_nonoverlapping(data.add(start), into.as_mut_ptr(), first);
+            ptr::copy_nonoverlapping(data, into.as_mut_ptr().add(first), into.len() - first);
+        }
+    }
+
+    fn drain(&mut self, mut take: impl FnMut(u32, &[u8])) {
+        /// `struct perf_event_header`: type, misc, size.
+        const HEADER_BYTES: usize = 8;
+        let head = self.position(HEAD_OFFSET).load(Ordering::Acquire);
+        let mut tail = self.position(TAIL_OFFSET).load(Ordering::Relaxed);
+        let mut scratch = std::mem::take(&mut self.scratch);
+        while head.wrapping_sub(tail) >= HEADER_BYTES as u64 {
+            let mut header = [0; HEADER_BYTES];
+            self.copy(tail, &mut header);
+            let [a, b, c, d, _, _, low, high] = header;
+            let length = usize::from(u16::from_ne_bytes([low, high]));
+            if length < HEADER_BYTES || length as u64 > head.wrapping_sub(tail) || length > self.bytes {
+                break;
+            }
+            scratch.resize(length - HEADER_BYTES, 0);
+            self.copy(tail.wrapping_add(HEADER_BYTES as u64), &mut scratch);
+            take(u32::from_ne_bytes([a, b, c, d]), &scratch);
+            tail = tail.wrapping_add(length as u64);
+            self.position(TAIL_OFFSET).store(tail, Ordering::Release);
+        }
+        self.scratch = scratch;
+    }
+}
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        // SAFETY: the mapping that `map` has made, which nothing refers to any more.
+        unsafe { libc::munmap(self.base.as_ptr().cast(), PAGE_BYTES + self.bytes) };
+    }
+}

@@ -8,6 +8,7 @@
 use super::content::ContentDecoder;
 use super::cors::Cors;
 use super::format_date;
+use super::memo::HeadMemo;
 use crate::limits::{
     BODY_BYTES_CAP, BUFFER_KEPT_BYTES_MAX, BUFFERS_KEPT_BYTES_MAX, BUFFERS_KEPT_MAX, DECODER_BYTES_MAX, HELD_BYTES_MAX,
 };
@@ -24,6 +25,8 @@ pub struct HttpContext {
     pub(super) bounds: Bounds,
     pub(super) decoder: ContentDecoder,
     pub(super) buffers: Buffers,
+    /// The heads that are known; `None` while one is in use, and if none is to be remembered.
+    pub(super) memo: Option<Box<HeadMemo>>,
     /// The Date field of answers, see [`format_date`]; to be renewed every second.
     pub date: [u8; 29],
     /// The web pages that may read responses.
@@ -46,11 +49,17 @@ impl HttpContext {
             bounds,
             decoder: ContentDecoder::new(),
             buffers: Buffers::new(HELD_BYTES_MAX - decoder_bytes),
+            memo: Some(Box::new(HeadMemo::new())),
             date: format_date(0),
             cors: Cors::default(),
             draining: false,
             closes: false,
         }
+    }
+
+    /// Parses every head from now on: to compare with, as remembering must make no difference.
+    pub fn forget_heads(&mut self) {
+        self.memo = None;
     }
 
     /// True if an answer from now on ends its connection.

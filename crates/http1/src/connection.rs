@@ -107,6 +107,8 @@ pub struct Connection<T> {
     /// Bytes had to be dropped, as there was no memory for them: once all before them is answered, a 503 ends the
     /// connection.
     overrun: bool,
+    /// Index of the known head that came last, to be compared with first.
+    known_head: u8,
 }
 
 #[derive(Debug)]
@@ -209,6 +211,7 @@ impl<T> Connection<T> {
             phase: Phase::Head(HeadScan::new()),
             deadline: None,
             overrun: false,
+            known_head: 0,
         }
     }
 
@@ -443,6 +446,17 @@ impl<T> Connection<T> {
         input: &[u8],
         turn: &mut Turn<'_, S>,
     ) -> Step {
+        // The memo is taken out of the core while its heads are borrowed.
+        if !scan.has_begun()
+            && let Some(mut memo) = turn.core.memo.take()
+        {
+            let found = memo.find(&mut self.known_head, input);
+            let used = found.map(|found| found.bytes + self.begin(memo.head(&found), &input[found.bytes..], turn));
+            turn.core.memo = Some(memo);
+            if let Some(used) = used {
+                return Step::Took(used);
+            }
+        }
         let (skipped, length) = match scan.look(input) {
             Ok((skipped, Some(length))) => (skipped, length),
             Ok((skipped, None)) => {
@@ -456,7 +470,12 @@ impl<T> Connection<T> {
         };
         let (head, rest) = input[skipped..].split_at(length);
         match head::parse(head, &mut head::slots()) {
-            Ok(parsed) => Step::Took(skipped + length + self.begin(parsed, rest, turn)),
+            Ok(parsed) => {
+                if let Some(memo) = &mut turn.core.memo {
+                    memo.learn(&mut self.known_head, head, &parsed);
+                }
+                Step::Took(skipped + length + self.begin(parsed, rest, turn))
+            }
             Err(error) => {
                 let form = Form { head_only: head.starts_with(b"HEAD "), ..Form::default() };
                 self.refuse_and_end(None, error, form, turn);

@@ -135,9 +135,12 @@ pub(super) fn add_coding(so_far: Option<Coding>, value: &[u8]) -> Option<Coding>
     Some(found)
 }
 
-/// A Content-Length: digits and nothing else. Nineteen of them always fit 64 bits, and more say nothing useful.
+/// Digits of a Content-Length, at most: nineteen of them always fit 64 bits, and more say nothing useful.
+pub(super) const LENGTH_DIGITS_MAX: usize = 19;
+
+/// A Content-Length: digits and nothing else.
 pub(super) fn content_length(value: &[u8]) -> Result<u64, HttpError> {
-    if value.is_empty() || value.len() > 19 || !value.iter().all(u8::is_ascii_digit) {
+    if value.is_empty() || value.len() > LENGTH_DIGITS_MAX || !value.iter().all(u8::is_ascii_digit) {
         return Err(HttpError::LengthInvalid);
     }
     Ok(value.iter().fold(0, |length, digit| length * 10 + u64::from(digit - b'0')))

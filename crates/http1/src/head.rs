@@ -9,6 +9,7 @@ use std::mem::MaybeUninit;
 
 use super::HttpError;
 use super::fields::{self, Coding, ConnectionOptions, LastValues, TransferCodings};
+use super::memo::KnownFields;
 use crate::limits::{HEAD_BYTES_MAX, HEADERS_MAX, LEADING_EMPTY_LINES_MAX, TRACESTATE_FIELDS_MAX};
 
 /// The method of a request.
@@ -67,9 +68,15 @@ pub struct Head<'a> {
 }
 
 /// The fields of a head, in the order they came.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Fields<'a> {
-    list: &'a [httparse::Header<'a>],
+#[derive(Debug, Clone, Copy)]
+pub struct Fields<'a>(pub(super) FieldList<'a>);
+
+#[derive(Debug, Clone, Copy)]
+pub(super) enum FieldList<'a> {
+    /// Of a head that was parsed.
+    Parsed(&'a [httparse::Header<'a>]),
+    /// Of one that equals a head parsed before.
+    Known(KnownFields<'a>),
 }
 
 impl<'a> Fields<'a> {
@@ -77,7 +84,12 @@ impl<'a> Fields<'a> {
     /// fields: for those that few routes need.
     #[must_use]
     pub fn get(self, name: &str) -> Option<&'a [u8]> {
-        self.list.iter().find(|field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value)
+        match self.0 {
+            FieldList::Parsed(list) => {
+                list.iter().find(|field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value)
+            }
+            FieldList::Known(known) => known.get(name),
+        }
     }
 }
 
@@ -208,22 +220,22 @@ pub(super) fn parse<'a>(bytes: &'a [u8], slots: &'a mut Slots<'a>) -> Result<Par
             forwarded: LastValues::default(),
             x_forwarded_for: LastValues::default(),
             content_length: None,
-            fields: Fields { list: request.headers },
+            fields: Fields(FieldList::Parsed(request.headers)),
         },
         connection: ConnectionOptions::default(),
         expects_continue: false,
         coding: Some(Coding::Identity),
     };
-    judge_fields(&mut parsed)?;
+    judge_fields(&mut parsed, request.headers)?;
     Ok(parsed)
 }
 
-fn judge_fields(parsed: &mut ParsedHead<'_>) -> Result<(), HttpError> {
+fn judge_fields<'a>(parsed: &mut ParsedHead<'a>, list: &[httparse::Header<'a>]) -> Result<(), HttpError> {
     let mut host_seen = false;
     let mut tracestates = 0;
     let mut transfer = TransferCodings::default();
     let head = &mut parsed.head;
-    for field in head.fields.list {
+    for field in list {
         let value = field.value;
         let is = |name: &str| field.name.eq_ignore_ascii_case(name);
         // By length first: most fields are none of these, and are passed over with one comparison.

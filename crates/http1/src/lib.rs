@@ -27,6 +27,7 @@ mod error;
 mod fields;
 mod head;
 pub mod limits;
+mod memo;
 mod parameters;
 mod piece;
 mod response;

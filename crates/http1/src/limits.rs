@@ -73,3 +73,10 @@ pub const RETRY_AFTER_S: u32 = 1;
 pub const FORWARDED_FIELDS_MAX: usize = 4;
 /// `tracestate` fields of one request that are read; each proxy on the way may have added one.
 pub const TRACESTATE_FIELDS_MAX: usize = 4;
+/// Heads of requests that a core remembers, to parse none of them twice: one for each client of some load, or for each kind of
+/// agent. All of them take some 45 KiB.
+pub const HEADS_KNOWN_MAX: usize = 32;
+/// Bytes of a head that is remembered, at most; those of agents take 100 to 400.
+pub const HEAD_KNOWN_BYTES_MAX: usize = 512;
+/// Fields of a head that is remembered, at most.
+pub const HEAD_FIELDS_KNOWN_MAX: usize = 16;

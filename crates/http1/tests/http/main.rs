@@ -8,6 +8,7 @@ mod chunked;
 mod content;
 mod corpus;
 mod cuts;
+mod known_heads;
 mod memory;
 mod owner;
 mod random;

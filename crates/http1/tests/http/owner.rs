@@ -52,7 +52,7 @@ impl Service for Recorder {
         };
         let text = |field: Option<&[u8]>| field.map(|value| String::from_utf8_lossy(value).into_owned());
         self.events.push(Event::Head(format!(
-            "{method} {} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+            "{method} {} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
             head.path,
             head.query,
             head.version,
@@ -60,7 +60,9 @@ impl Service for Recorder {
             text(head.accept),
             text(head.traceparent),
             text(head.tracestate[0]),
-            head.content_length
+            head.content_length,
+            text(head.fields.get("content-LENGTH")),
+            text(head.fields.get("traceparent")).or_else(|| text(head.fields.get("x"))),
         )));
         let is_usual = head.path == "/usual";
         rules.codings = Codings {

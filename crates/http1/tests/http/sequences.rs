@@ -14,7 +14,7 @@ fn what_the_service_sees_of_a_head() {
           Accept: x\r\ntraceparent: 00-ab-cd-01\r\ntracestate: v=1\r\nContent-Length: 2\r\n\r\nhi",
     );
     let seen = "POST /m Some(\"ack=fsync\") Http11 Some(\"key one\") Some(\"application/json\") Some(\"00-ab-cd-01\") \
-                Some(\"v=1\") Some(2)";
+                Some(\"v=1\") Some(2) Some(\"2\") Some(\"00-ab-cd-01\")";
     assert_eq!(owner.service.events, [Event::Head(seen.to_owned()), Event::Body(b"hi".to_vec())]);
 }
 

@@ -235,21 +235,32 @@ fn mend_segments(directory: &Path, cuts: &mut Vec<(SegmentName, Cut)>) -> Result
     Ok(newest)
 }
 
+/// Creates the data directory if it is missing, and syncs the directories above it, in which it is an entry, unless an
+/// earlier start has: that one then made the lock file. A start that was killed in between leaves a directory that would
+/// be lost with the power, and everything in it.
 fn create_directory(directory: &Path) -> Result<(), OpenError> {
-    if fs::metadata(directory).is_ok_and(|found| found.is_dir()) {
+    if fs::exists(directory.join(LOCK_NAME)).unwrap_or(false) {
         return Ok(());
     }
-    DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(directory).map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => OpenError::NotADirectory(directory.to_owned()),
-        _ => OpenError::new("create", directory, error),
-    })?;
-    // The new entry has to be synced in its parent.
-    match directory.parent() {
-        Some(parent) if parent.as_os_str().is_empty() => sync_directory(Path::new(".")),
-        Some(parent) => sync_directory(parent),
-        None => Ok(()),
+    if !fs::metadata(directory).is_ok_and(|found| found.is_dir()) {
+        DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(directory).map_err(|error| {
+            match error.kind() {
+                io::ErrorKind::AlreadyExists => OpenError::NotADirectory(directory.to_owned()),
+                _ => OpenError::new("create", directory, error),
+            }
+        })?;
     }
-    .map_err(|error| OpenError::new("sync the parent of", directory, error))
+    for (level, above) in directory.ancestors().skip(1).enumerate() {
+        let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
+        match sync_directory(above) {
+            // A directory of others, which cannot be opened: whoever made it and the entry in it has synced it.
+            Err(error) if error.kind() != io::ErrorKind::PermissionDenied && level == 0 => {
+                return Err(OpenError::new("sync the parent of", directory, error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Opens a regular file, which is created if it is missing. A link, a pipe or a device in its place is refused without

@@ -3,7 +3,10 @@
 //!
 //! Everything here is a re-export, or one system call that the standard library lacks, so it costs nothing. It exists
 //! so that there is one place to replace: a crate that names files, time and threads only through this one can run on a
-//! machine that is simulated (`tests/tidy` lists the crates that do). Depends on no other crate of the workspace.
+//! machine that is simulated (`tests/tidy` lists the crates that do).
+//!
+//! With the feature `sim` the names are those of `machine`, the simulated one. The workspace never turns it on: `sim/`
+//! is a workspace of its own, which does.
 //!
 //! ```
 //! use host::{fs, time::Instant};
@@ -14,24 +17,35 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
+#[cfg(not(feature = "sim"))]
 mod event;
+#[cfg(not(feature = "sim"))]
 pub mod fs;
+#[cfg(not(feature = "sim"))]
 pub mod time;
 
+#[cfg(not(feature = "sim"))]
 pub use event::Event;
+#[cfg(not(feature = "sim"))]
 pub use std::{process, thread};
 
+#[cfg(feature = "sim")]
+pub use machine::{Event, channel, fs, os, process, sync, thread, time};
+
 /// Channels between threads.
+#[cfg(not(feature = "sim"))]
 pub mod channel {
     pub use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 }
 
 /// Locks that may be held across a call of this crate.
+#[cfg(not(feature = "sim"))]
 pub mod sync {
-    pub use std::sync::{Condvar, Mutex, MutexGuard};
+    pub use std::sync::{Mutex, MutexGuard};
 }
 
 /// What is of Unix only.
+#[cfg(not(feature = "sim"))]
 pub mod os {
     /// As in the standard library.
     pub mod unix {

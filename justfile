@@ -54,6 +54,11 @@ smoke *OPTIONS:
 acceptance *OPTIONS:
     scripts/acceptance.sh {{OPTIONS}}
 
+# Run the log on a simulated machine, seed after seed; --mutants proves that it finds what is broken
+[group('correctness')]
+sim *OPTIONS:
+    scripts/sim.sh {{OPTIONS}}
+
 # Kill the server at random moments and compare its log with what was acknowledged
 [group('correctness')]
 crash-test *OPTIONS:

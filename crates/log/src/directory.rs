@@ -236,8 +236,8 @@ fn mend_segments(directory: &Path, cuts: &mut Vec<(SegmentName, Cut)>) -> Result
 }
 
 /// Creates the data directory if it is missing, and syncs the directories above it, in which it is an entry, unless an
-/// earlier start has: that one then made the lock file. A start that was killed in between leaves a directory that would
-/// be lost with the power, and everything in it.
+/// earlier start has: that one then made the lock file. A start that was killed in between leaves a directory that
+/// would be lost with the power, and everything in it.
 fn create_directory(directory: &Path) -> Result<(), OpenError> {
     if fs::exists(directory.join(LOCK_NAME)).unwrap_or(false) {
         return Ok(());

@@ -21,7 +21,8 @@
 //! assert_eq!(end, End::Done);
 //! assert_eq!(machine::contents(Path::new("/a")).unwrap(), b"written");
 //! ```
-#![allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap)] // A machine of 64 bits, and a disk of megabytes.
+// A machine of 64 bits, and a disk of megabytes.
+#![allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap)]
 
 pub mod channel;
 pub mod disk;

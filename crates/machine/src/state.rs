@@ -72,8 +72,8 @@ impl fmt::Display for Injected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} kills, {} power cuts, {} short writes, {} EINTR, {} full disks, {} EIO of write, {} of read, {} of sync, \
-             {} EMFILE, {} clock steps",
+            "{} kills, {} power cuts, {} short writes, {} EINTR, {} full disks, {} EIO of write, {} of read, \
+             {} of sync, {} EMFILE, {} clock steps",
             self.kills,
             self.power_cuts,
             self.short_writes,

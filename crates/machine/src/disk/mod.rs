@@ -1,7 +1,7 @@
 //! The disk: what programs see of it (the cache) and what survives a loss of power (the durable part), apart.
 //!
-//! Contents are cached and made durable in pages of [`PAGE_BYTES`]; names are durable apart from contents, and become so
-//! when their directory is synced. A loss of power keeps any subset of the pages that were not synced, torn between
+//! Contents are cached and made durable in pages of [`PAGE_BYTES`]; names are durable apart from contents, and become
+//! so when their directory is synced. A loss of power keeps any subset of the pages that were not synced, torn between
 //! sectors, and any subset of the changes of names in which changes of one name keep their order; the end of a process
 //! keeps everything. Numbers of inodes are given again, the lowest free one first.
 //!

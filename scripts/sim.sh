@@ -1,0 +1,164 @@
+#!/usr/bin/env bash
+# The log on a simulated machine, seed after seed; and its proof: what is broken on purpose is found.
+# shellcheck source=prologue.bash
+source "$(dirname "${BASH_SOURCE[0]}")/prologue.bash"
+
+usage() {
+    cat <<'HELP'
+usage: sim.sh [--seeds N] [--first S] [--minutes M] [--threads T] [--twice]
+       sim.sh --seed S
+       sim.sh --mutants [FILTER]
+
+Builds the simulator (sim/, a workspace of its own) into target/sim and runs it with the given options: N seeds
+(default 1000), until the first that does not hold. Its own --help says more.
+
+--mutants copies the sources into target/sim-mutants and breaks the copy in one place after the other, by the list in
+this script. Each of them must be found within SIM_SEEDS seeds (default 10000) and 10 minutes. With FILTER only the
+mutants whose names contain it.
+
+Exit code: 0 all hold, or every mutant was found; 1 not; 2 wrong use, or there is no such mutant.
+HELP
+}
+
+help_option "$@"
+cd "$root"
+
+# build DIRECTORY TARGET: builds the simulator of a copy of the sources.
+build() {
+    cargo build --quiet --release --locked --manifest-path "$1/sim/Cargo.toml" --target-dir "$2"
+}
+
+if [[ ${1:-} != --mutants ]]; then
+    build "$root" target/sim
+    exec target/sim/release/sim "$@"
+fi
+if (($# > 2)); then
+    wrong_use
+fi
+filter=${2:-} count=0 failed=0
+target_dir=$root/target/sim-mutants/target copy=$root/target/sim-mutants/sources
+
+# change FILE OLD NEW: puts NEW in the place of OLD, which FILE must hold once.
+change() {
+    local source without
+    source=$(<"$copy/$1")
+    without=${source//"$2"/}
+    if ((${#source} - ${#without} != ${#2})); then
+        printf 'sim.sh: %s does not hold once what is to be broken:\n%s\n' "$1" "$2" >&2
+        return 1
+    fi
+    printf '%s\n' "${source/"$2"/"$3"}" >"$copy/$1"
+}
+
+# mutant NAME FILE OLD NEW [FILE OLD NEW]...: makes these changes, and runs seeds until one fails.
+mutant() {
+    local name=$1 code=0 files=() file
+    shift
+    [[ $name == *"$filter"* ]] || return 0
+    count=$((count + 1))
+    while (($#)); do
+        files+=("$1")
+        change "$1" "$2" "$3" || code=98
+        shift 3
+    done
+    if ((code == 0)); then
+        {
+            # A mutant that does not compile has proved nothing.
+            if build "$copy" "$target_dir"; then
+                timeout --kill-after=10 600 "$target_dir/release/sim" --seeds "${SIM_SEEDS:-10000}" || code=$?
+            else
+                code=99
+            fi
+        } >"$copy/$name.log" 2>&1
+    fi
+    for file in "${files[@]}"; do
+        cp "$root/$file" "$copy/$file"
+    done
+    if ((code == 1)) && grep -q '^seed [0-9]* fails:' "$copy/$name.log"; then
+        printf 'found: %-44s %s\n' "$name" "$(grep -m1 '^seed [0-9]* fails:' "$copy/$name.log")"
+    else
+        printf 'sim.sh: %s is not found (code %s); see %s\n' "$name" "$code" "${copy#"$root"/}/$name.log" >&2
+        failed=1
+    fi
+}
+
+rm -rf "$copy"
+mkdir -p "$copy"
+cp -r Cargo.toml Cargo.lock src tests crates reactor bench sim "$copy"
+
+log=crates/log/src
+pushed=$'open.unsynced.push((name, left));\n'
+pushed+='if let (Some(name), Some(bell)) = (name, self.maintenance.get()) { bell.sealed(name) }'
+record=$'self.persist(|| self.file.record(size_bytes))?;\n'
+
+# The writer: what is recorded, released and resumed when.
+mutant head_released_before_the_record \
+    $log/writer.rs "        $record" '' \
+    $log/writer.rs $'        Ok(true)\n' \
+    $'        self.persist(|| self.file.record(self.committed_bytes))?;\n        Ok(true)\n'
+mutant record_before_the_append \
+    $log/writer.rs 'let mut left = bytes;' \
+    $'let mut left = bytes;\n        self.persist(|| self.file.record(self.committed_bytes + bytes as u64))?;'
+mutant a_resumed_write_starts_at_the_first_byte \
+    $log/writer.rs 'left -= taken;' 'left -= taken.min(left);' \
+    $log/writer.rs 'IoSlice::advance_slices(&mut rest, taken);' \
+    'if taken == left { IoSlice::advance_slices(&mut rest, taken); }'
+mutant a_new_segment_is_not_recorded \
+    $log/writer.rs 'self.persist(|| self.file.record(begun_bytes))' 'Ok(())'
+mutant the_writer_sleeps_without_a_look \
+    $log/writer.rs $'announce_sleep();\n        if !self.has_news() {' $'announce_sleep();\n        {'
+mutant the_group_commit_is_not_rung \
+    $log/writer.rs $'wakeups, 1);\n                self.status.group_commit_bell.wake();' 'wakeups, 1);'
+
+# The group commit: what a sync covers, and what follows one that fails.
+mutant heads_read_after_the_sync_began \
+    $log/group_commit.rs 'if ring.publish(written) {' 'if ring.publish(written.max(ring.written())) {'
+mutant a_failed_sync_is_tried_again \
+    $log/group_commit.rs 'self.file.sync_data().map_err' \
+    'self.file.sync_data().or_else(|_| self.file.sync_data()).map_err'
+mutant fsync_is_acknowledged_as_write_is \
+    $log/appender.rs 'AckLevel::Fsync => self.ring.durable(),' 'AckLevel::Fsync => self.ring.written(),'
+mutant marked_clean_before_the_last_sync \
+    $log/group_commit.rs $'self.sync()?;\n                    return self.file.mark_clean()' \
+    $'let marked = self.file.mark_clean();\n                    self.sync()?;\n                    return marked'
+
+# Rotation: names, and what is still to be synced.
+mutant rotation_does_not_sync_the_directory \
+    $log/rotation.rs 'sync_directory(&self.directory).map_err(RotateError::Failed)?;' ''
+mutant unsynced_sealed_segments_are_dropped \
+    $log/rotation.rs 'open.unsynced.push((name, left));' 'drop(left);'
+mutant maintenance_is_told_before_the_sync \
+    $log/rotation.rs 'open.unsynced.push((name, left));' "$pushed"
+
+# The start: what counts as whole, and what is synced before anything is appended.
+mutant the_uncommitted_tail_is_not_cut \
+    $log/recovery.rs '&& state.committed_bytes < size_bytes' '&& state.committed_bytes > size_bytes'
+mutant the_boot_is_not_compared \
+    $log/state.rs '&& boot.continues(&self.boot)' '&& (boot.continues(&self.boot) || true)'
+mutant the_start_does_not_sync_the_log \
+    $log/directory.rs 'log.sync_all().map_err(|error| OpenError::new("sync", &log_path, error))?;' ''
+mutant the_start_does_not_sync_sealed_segments \
+    $log/recovery.rs 'segment.sync_data().map_err(|error| ("sync", error))?;' ''
+mutant the_start_does_not_sync_the_directory \
+    $log/directory.rs $'sync_directory(directory).map_err(|error| OpenError::new("sync", directory, error))?;\n' ''
+mutant the_start_does_not_sync_the_directories_above \
+    $log/directory.rs 'match sync_directory(above) {' 'match Ok::<(), io::Error>(drop(above)) {'
+
+# Maintenance: the files that it makes, and the one that it removes.
+mutant a_draft_is_not_synced \
+    $log/segment/draft.rs $'self.file.sync_all()?;\n' $'\n'
+mutant a_draft_does_not_sync_the_directory \
+    $log/segment/draft.rs $'self.kept = true;\n        sync_directory(self.directory)' \
+    $'self.kept = true;\n        Ok(())'
+mutant the_plain_file_is_removed_before_the_sidecar \
+    $log/segment/compress.rs 'sidecar.write(directory, name)?;' \
+    $'remove_plain(directory, name)?;\n            sidecar.write(directory, name)?;' \
+    $log/segment/compress.rs \
+    $'&sidecar, stop)?;\n            remove_plain(directory, name).map(|()| compressed_bytes)' \
+    $'&sidecar, stop)?;\n            Ok(compressed_bytes)'
+
+if ((count == 0)); then
+    printf 'sim.sh: there is no such mutant: %s\n' "$filter" >&2
+    exit 2
+fi
+exit "$failed"

@@ -1,0 +1,63 @@
+//! What every client knows: the batches that were handed to the log, and what each was promised.
+
+use log::AckLevel;
+use machine::Random;
+use std::fmt::Write as _;
+
+/// A batch.
+#[derive(Debug)]
+pub struct Batch {
+    /// The life of the server and the reactor that took it.
+    pub producer: (usize, usize),
+    pub level: AckLevel,
+    pub text: Vec<u8>,
+    /// It was acknowledged, at its level.
+    pub is_acknowledged: bool,
+    /// It is on stable storage, whatever level it was acknowledged at.
+    pub is_durable: bool,
+    /// Retention has deleted it.
+    pub is_retired: bool,
+    /// Only a part of it may be there: power was lost before it was synced.
+    pub may_be_partial: bool,
+    /// It may be lost.
+    pub may_be_lost: bool,
+}
+
+/// All batches, by their numbers.
+#[derive(Debug, Default)]
+pub struct Book {
+    pub batches: Vec<Batch>,
+    /// Power was lost at some time, so that the log may have bytes that no client sent.
+    pub lost_power: bool,
+    /// The wall clock was set, or a sync failed: see `oracle`.
+    pub clock_was_set: bool,
+    pub sync_failed: bool,
+}
+
+/// The number of the batch that a line begins, if it is the first line of one.
+pub fn number_of(line: &[u8]) -> Option<usize> {
+    const BEFORE: &[u8] = b"\"tags\":{\"b\":\"";
+    let at = line.windows(BEFORE.len()).position(|window| window == BEFORE)? + BEFORE.len();
+    let digits = line[at..].split(|&byte| byte == b'.').next()?;
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+impl Book {
+    /// The text of the next batch.
+    pub fn write(&self, random: &mut Random, lines_max: u64, pad_max: u64) -> Vec<u8> {
+        let number = self.batches.len();
+        let lines = random.between(1, lines_max);
+        let mut text = String::new();
+        for line in 0..lines {
+            let pad = "x".repeat(random.below(pad_max + 1) as usize);
+            let name = random.below(4);
+            // Writing to a String cannot fail.
+            let _ = writeln!(
+                text,
+                "{{\"timestamp\":\"2026-01-02T03:04:05.678Z\",\"name\":\"m{name}\",\"value\":1,\"type\":\"gauge\",\
+                 \"tags\":{{\"b\":\"{number}.{line}.{pad}\"}}}}"
+            );
+        }
+        text.into_bytes()
+    }
+}

@@ -1,0 +1,112 @@
+//! One seed: several lives of the server on one disk, and a last one without faults.
+
+use crate::{
+    life::{Life, Shared, locked},
+    options::{Ending, Options},
+};
+use machine::{End, Faults, Injected, Machine, Random};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// log2 of the calls after which a life that is to be killed is killed, at most: later it has often ended by itself.
+const KILL_CALLS_LOG_MAX: u64 = 13;
+/// Seconds of the machine's time that a life may take: stalls of a full disk included.
+const LIFE_SECONDS_MAX: u64 = 3_600;
+
+/// What a run that holds has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Report {
+    pub hash: u64,
+    pub events: u64,
+    pub batches: u64,
+    pub lives: u64,
+    pub injected: Injected,
+}
+
+/// A run that does not hold.
+#[derive(Debug)]
+pub struct Failure {
+    pub message: String,
+    pub options: String,
+    pub recent: Vec<String>,
+}
+
+/// Runs a seed.
+pub fn run(seed: u64, keeps_events: bool) -> Result<Report, Failure> {
+    let mut random = Random::new(seed);
+    let options = Options::draw(&mut random);
+    let mut machine = Machine::new(random.bits());
+    if keeps_events {
+        machine.keep_events();
+    }
+    let book = Shared::default();
+    let result = lives(&mut machine, &options, &book, &mut random);
+    match result {
+        Ok(lives) => Ok(Report {
+            hash: machine.hash(),
+            events: machine.events(),
+            batches: locked(&book).batches.len() as u64,
+            lives,
+            injected: machine.injected(),
+        }),
+        Err(message) => Err(Failure { message, options: format!("{options:#?}"), recent: machine.recent() }),
+    }
+}
+
+fn lives(machine: &mut Machine, options: &Options, book: &Shared, random: &mut Random) -> Result<u64, String> {
+    let mut number = 0;
+    for &ending in &options.endings {
+        machine.set_faults(options.faults);
+        let is_killed = matches!(ending, Ending::Kill | Ending::PowerCut);
+        let magnitude = random.between(5, KILL_CALLS_LOG_MAX);
+        let calls = random.below(1 << magnitude);
+        machine.kill_after(is_killed.then_some(calls));
+        live(machine, options, book, random, number, false)?;
+        if matches!(ending, Ending::PowerCut | Ending::StopAndPowerCut) {
+            machine.cut_power();
+        }
+        number += 1;
+    }
+    // Liveness: faults stop, and everything is stored. Then once more, to see what is.
+    let calm = Faults { switch: options.faults.switch, delay: options.faults.delay, ..Faults::default() };
+    for _ in 0..2 {
+        machine.set_faults(calm);
+        live(machine, options, book, random, number, true)?;
+        number += 1;
+    }
+    Ok(number as u64)
+}
+
+/// Runs one life, and notes in the book what its end allows.
+fn live(
+    machine: &mut Machine,
+    options: &Options,
+    book: &Shared,
+    random: &mut Random,
+    number: usize,
+    is_calm: bool,
+) -> Result<(), String> {
+    let is_stopped = Arc::new(Mutex::new(false));
+    let life = Life {
+        number,
+        options: options.clone(),
+        book: Arc::clone(book),
+        random: Random::new(random.bits()),
+        is_calm,
+        is_stopped: Arc::clone(&is_stopped),
+    };
+    let end = machine.run(LIFE_SECONDS_MAX, move || life.run());
+    match end {
+        End::Done => {}
+        End::Killed if !is_calm => {}
+        End::Panicked(message) => return Err(message),
+        End::Stuck | End::Late | End::Killed => return Err(format!("life {number} does not end: {end:?}")),
+    }
+    let lost_power = !is_calm && matches!(options.endings[number], Ending::PowerCut | Ending::StopAndPowerCut);
+    let is_stopped = *is_stopped.lock().unwrap_or_else(PoisonError::into_inner);
+    let injected = machine.injected();
+    let mut book = locked(book);
+    book.sync_failed |= injected.sync_errors > 0;
+    book.clock_was_set |= injected.clock_steps > 0;
+    book.end_life(number, is_stopped, lost_power);
+    Ok(())
+}

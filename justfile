@@ -193,6 +193,11 @@ benchmark-query *OPTIONS:
 query-isolation *OPTIONS:
     scripts/query_isolation.sh {{OPTIONS}}
 
+# Count the instructions of a request, and compare them with those stored
+[group('speed')]
+instructions *OPTIONS:
+    scripts/instructions.sh {{OPTIONS}}
+
 # Measure what statistics, traces and exports cost
 [group('speed')]
 observe-cost *OPTIONS:

@@ -7,7 +7,8 @@
 //! allocated. If a batch is refused, the bytes given hold part of it and mean nothing: the caller gives up the
 //! reservation.
 
-use super::parser::{Parser, Scratch};
+use super::parser::{Next, Parser, Scratch};
+use super::shape::Verbatim;
 use super::timestamp::{self, TIMESTAMP_BYTES};
 use super::{BatchError, Bounds, Kind, Metric};
 use crate::limits::TIMESTAMP_FAR_MS;
@@ -22,7 +23,7 @@ const NO_TAGS: &[u8] = b"{}";
 pub(super) const LINE_END: &[u8] = b"}\n";
 
 /// What is between a value and the tags: `,"type":"…","tags":`.
-const fn between_value_and_tags(kind: Kind) -> &'static [u8] {
+pub(super) const fn between_value_and_tags(kind: Kind) -> &'static [u8] {
     match kind {
         Kind::Gauge => br#","type":"gauge","tags":"#,
         Kind::Counter => br#","type":"counter","tags":"#,
@@ -86,6 +87,13 @@ impl BatchEncoder {
         Self { bounds, scratch: Some(Scratch::new(&bounds)), head: head(0), head_ms: 0 }
     }
 
+    /// The same encoder, every metric read by the grammar: to compare with, as speculation must make no difference.
+    #[must_use]
+    pub fn without_speculation(mut self) -> Self {
+        self.scratch = self.scratch.map(Scratch::without_speculation);
+        self
+    }
+
     /// Bytes that the lines of any good body of `body_bytes` bytes can take, at most.
     #[inline]
     pub fn encoded_bytes_max(&self, body_bytes: usize) -> usize {
@@ -113,8 +121,12 @@ impl BatchEncoder {
 
     fn encode_lines(&mut self, mut parser: Parser, arrival_ms: i64, out: &mut [u8]) -> Result<Encoded, BatchError> {
         let mut encoded = Encoded { metrics: 0, bytes: 0, far_from_now: 0 };
-        while let Some(metric) = parser.next_metric()? {
-            encoded.bytes += self.encode_line(metric, arrival_ms, &mut out[encoded.bytes..]);
+        while let Some(next) = parser.next_line()? {
+            let out = &mut out[encoded.bytes..];
+            encoded.bytes += match next {
+                Next::Verbatim(line) => self.encode_verbatim(&line, arrival_ms, out),
+                Next::Metric(metric) => self.encode_line(metric, arrival_ms, out),
+            };
             encoded.metrics += 1;
             // The head's moment is that of the line just written.
             encoded.far_from_now += u32::from(self.head_ms.abs_diff(arrival_ms) > TIMESTAMP_FAR_MS);
@@ -122,14 +134,33 @@ impl BatchEncoder {
         Ok(encoded)
     }
 
-    /// Writes the line of one metric to the front of `out` and returns its length.
+    /// Begins a line with a timestamp.
     #[inline]
-    fn encode_line(&mut self, metric: &Metric, arrival_ms: i64, out: &mut [u8]) -> usize {
-        let timestamp_ms = metric.timestamp_ms.unwrap_or(arrival_ms);
+    fn begin_line(&mut self, timestamp_ms: i64) {
         if timestamp_ms != self.head_ms {
             self.head = head(timestamp_ms);
             self.head_ms = timestamp_ms;
         }
+    }
+
+    /// Writes the line of a metric whose own bytes are its line.
+    #[inline]
+    fn encode_verbatim(&mut self, metric: &Verbatim, arrival_ms: i64, out: &mut [u8]) -> usize {
+        self.begin_line(metric.timestamp_ms.unwrap_or(arrival_ms));
+        let mut line = Line { out, bytes: 0 };
+        line.put(&self.head);
+        line.put(metric.pieces[0]);
+        if !metric.pieces[1].is_empty() {
+            line.put(metric.pieces[1]);
+        }
+        line.put(&LINE_END[1..]);
+        line.bytes
+    }
+
+    /// Writes the line of one metric to the front of `out` and returns its length.
+    #[inline]
+    fn encode_line(&mut self, metric: &Metric, arrival_ms: i64, out: &mut [u8]) -> usize {
+        self.begin_line(metric.timestamp_ms.unwrap_or(arrival_ms));
         let mut line = Line { out, bytes: 0 };
         line.put(&self.head);
         line.put_text(&metric.name);

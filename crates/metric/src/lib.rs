@@ -25,6 +25,7 @@
 //! assert_eq!((line.name, line.value, line.timestamp_ms), (&b"cpu"[..], &b"0.5"[..], 1_767_323_045_678));
 //! ```
 
+mod block;
 mod cursor;
 mod encode;
 mod error;
@@ -35,6 +36,7 @@ mod number;
 mod parser;
 pub mod printable;
 pub mod protocol;
+mod shape;
 mod sink;
 mod text;
 mod timestamp;

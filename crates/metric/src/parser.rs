@@ -6,6 +6,7 @@
 use super::cursor::Cursor;
 use super::error::{BatchError, Excerpt, Expected, Fault, Field, Problem, Step};
 use super::keys::Keys;
+use super::shape::{Fit, Shapes, Verbatim};
 use super::text::Text;
 use super::{Bounds, Kind, Metric, Tag, number, timestamp};
 
@@ -28,15 +29,37 @@ pub struct Parser<'body, 'scratch> {
     excerpt: Option<Text<'body>>,
 }
 
-/// What a parser writes while it reads: the metric in hand. Used again for every metric.
+/// What a parser writes while it reads: the metric in hand, and what it expects of the next ones. Used again for every
+/// metric.
 pub struct Scratch<'body> {
     metric: Metric<'body>,
     keys: Keys,
+    /// The timestamp of the metric as it was sent: digits, or the text between quotation marks.
+    sent_timestamp: Option<&'body [u8]>,
+    shapes: Box<Shapes>,
+}
+
+/// A metric in the form in which it was read.
+pub(super) enum Next<'body, 'scratch> {
+    /// Its own bytes are its line.
+    Verbatim(Verbatim<'body>),
+    /// Its fields.
+    Metric(&'scratch Metric<'body>),
 }
 
 /// The flag of a field in a set of fields.
 fn bit(field: Field) -> u8 {
     1 << field as u8
+}
+
+/// What a step has read.
+enum Parsed<'body> {
+    /// Nothing: the document has ended.
+    None,
+    /// A metric, into the scratch.
+    Metric,
+    /// A metric that fits a shape, and the bytes from its first on.
+    Fit(Fit, &'body [u8]),
 }
 
 enum Stage {
@@ -52,7 +75,16 @@ impl<'body> Scratch<'body> {
         Self {
             metric: Metric { tags: Vec::with_capacity(bounds.tags_limit), ..Metric::default() },
             keys: Keys::new(bounds.tags_limit),
+            sent_timestamp: None,
+            shapes: Box::new(Shapes::new()),
         }
+    }
+
+    /// The same scratch, every metric read by the grammar: to compare with, as speculation must make no difference.
+    #[must_use]
+    pub fn without_speculation(mut self) -> Self {
+        self.shapes.turn_off();
+        self
     }
 
     /// The same scratch for another body: empty, its memory kept.
@@ -61,10 +93,18 @@ impl<'body> Scratch<'body> {
         // Collecting from a vector's own iterator reuses its allocation; `tests/parser_allocations.rs` makes sure.
         let tags = self.metric.tags.into_iter().map(|_| unreachable!("the vector is empty")).collect();
         let metric = Metric { tags, ..Metric::default() };
-        Scratch { metric, keys: self.keys }
+        Scratch { metric, keys: self.keys, sent_timestamp: None, shapes: self.shapes }
     }
 
+    /// Metrics in a row that fitted no shape.
+    #[cfg(test)]
+    pub(super) fn misses(&self) -> u32 {
+        self.shapes.misses
+    }
+
+    #[inline]
     fn clear(&mut self) {
+        self.sent_timestamp = None;
         self.metric.tags.clear();
         self.metric.tags_verbatim = None;
         self.metric.kind = Kind::default();
@@ -76,6 +116,7 @@ impl<'body> Scratch<'body> {
 impl<'body, 'scratch> Parser<'body, 'scratch> {
     /// Begins to read `body`.
     pub fn new(body: &'body [u8], bounds: Bounds, scratch: &'scratch mut Scratch<'body>) -> Self {
+        scratch.shapes.begin_batch();
         Self {
             cursor: Cursor::new(body),
             bounds,
@@ -92,40 +133,95 @@ impl<'body, 'scratch> Parser<'body, 'scratch> {
     #[inline]
     pub fn next_metric(&mut self) -> Result<Option<&Metric<'body>>, BatchError> {
         match self.step() {
-            Ok(more) => Ok(more.then_some(&self.scratch.metric)),
+            Ok(Parsed::None) => Ok(None),
+            Ok(Parsed::Metric) => Ok(Some(&self.scratch.metric)),
+            Ok(Parsed::Fit(fit, text)) => Ok(Some(self.fill(fit, text))),
             Err(fault) => Err(self.refuse(fault)),
         }
     }
 
-    /// Reads the next metric into the scratch; `false` if there is none.
+    /// As [`next_metric`](Self::next_metric), for the encoder.
     #[inline]
-    fn step(&mut self) -> Step<bool> {
+    pub(super) fn next_line(&mut self) -> Result<Option<Next<'body, '_>>, BatchError> {
+        match self.step() {
+            Ok(Parsed::None) => Ok(None),
+            Ok(Parsed::Metric) => Ok(Some(Next::Metric(&self.scratch.metric))),
+            Ok(Parsed::Fit(fit, text)) => Ok(Some(match self.scratch.shapes.verbatim(fit, text) {
+                Some(verbatim) => Next::Verbatim(verbatim),
+                None => Next::Metric(self.fill(fit, text)),
+            })),
+            Err(fault) => Err(self.refuse(fault)),
+        }
+    }
+
+    /// The metric at the front of `text`, which fits a shape.
+    #[inline]
+    fn fill(&mut self, fit: Fit, text: &'body [u8]) -> &Metric<'body> {
+        let Scratch { metric, shapes, .. } = &mut *self.scratch;
+        metric.tags.clear();
+        shapes.fill(fit, text, metric);
+        metric
+    }
+
+    /// Reads the next metric, into the scratch unless it fits a shape.
+    #[inline]
+    fn step(&mut self) -> Step<Parsed<'body>> {
         let more = match self.stage {
-            Stage::Metrics => self.cursor.next_element()?,
+            Stage::Metrics => self.next_element()?,
             Stage::Start => self.open()?,
-            Stage::Done => return Ok(false),
+            Stage::Done => return Ok(Parsed::None),
             Stage::Refused(error) => return Err(Fault { byte: error.byte, problem: error.problem }),
         };
         if !more {
             self.close()?;
             self.stage = Stage::Done;
-            return Ok(false);
+            return Ok(Parsed::None);
         }
-        self.cursor.whitespace();
         if self.metrics == self.bounds.batch_metrics_limit {
             self.field = Some(Field::Metrics);
             return Err(self.cursor.fault(Problem::MetricsOver { limit: self.bounds.batch_metrics_limit }));
+        }
+        let text = self.cursor.rest();
+        if let Some(fit) = self.scratch.shapes.read(text, &self.bounds) {
+            self.cursor.skip(fit.bytes);
+            self.metrics += 1;
+            return Ok(Parsed::Fit(fit, text));
         }
         self.in_metric = true;
         self.metric()?;
         self.in_metric = false;
         self.metrics += 1;
-        Ok(true)
+        let Scratch { metric, sent_timestamp, shapes, .. } = &mut *self.scratch;
+        shapes.learn(&text[..text.len() - self.cursor.rest().len()], metric, *sent_timestamp);
+        Ok(Parsed::Metric)
+    }
+
+    /// Reads what stands between two metrics, first as clients write it: `true` for a comma, `false` for the end.
+    #[inline]
+    fn next_element(&mut self) -> Step<bool> {
+        if let [b',', b'{', ..] = self.cursor.rest() {
+            self.cursor.skip(1);
+            return Ok(true);
+        }
+        let more = self.cursor.next_element()?;
+        self.cursor.whitespace();
+        Ok(more)
     }
 
     /// Reads the document up to its first metric. (An array without any is refused: `true` is all there is to say.)
-    #[cold]
+    #[inline]
     fn open(&mut self) -> Step<bool> {
+        // As clients write it, with a metric behind.
+        if let [b'{', ..] = self.cursor.rest().strip_prefix(br#"{"metrics":["#).unwrap_or_default() {
+            self.cursor.skip(br#"{"metrics":["#.len());
+            self.stage = Stage::Metrics;
+            return Ok(true);
+        }
+        self.open_anywhere()
+    }
+
+    #[cold]
+    fn open_anywhere(&mut self) -> Step<bool> {
         let cursor = &mut self.cursor;
         cursor.whitespace();
         cursor.expect(b'{', Expected::Document)?;
@@ -152,8 +248,13 @@ impl<'body, 'scratch> Parser<'body, 'scratch> {
     }
 
     /// Reads the document from behind the array of metrics to the end of the body.
-    #[cold]
+    #[inline]
     fn close(&mut self) -> Step<()> {
+        if self.cursor.rest() == b"}" { Ok(()) } else { self.close_anywhere() }
+    }
+
+    #[cold]
+    fn close_anywhere(&mut self) -> Step<()> {
         let cursor = &mut self.cursor;
         while cursor.next_member()? {
             let start = cursor.byte() - 1;
@@ -185,8 +286,8 @@ impl<'body, 'scratch> Parser<'body, 'scratch> {
         error
     }
 
-    /// Reads one metric.
-    #[inline]
+    /// Reads one metric by the grammar.
+    #[inline(never)]
     fn metric(&mut self) -> Step<()> {
         let mut cursor = self.cursor;
         let cursor = &mut cursor;
@@ -307,11 +408,16 @@ impl<'body, 'scratch> Parser<'body, 'scratch> {
     fn timestamp(&mut self, cursor: &mut Cursor<'body>) -> Step<()> {
         let byte = cursor.byte();
         let read = match cursor.peek() {
-            Some(b'-' | b'0'..=b'9') => timestamp::from_number(&number::read(cursor)?),
+            Some(b'-' | b'0'..=b'9') => {
+                let number = number::read(cursor)?;
+                self.scratch.sent_timestamp = Some(number.text);
+                timestamp::from_number(&number)
+            }
             Some(b'"') => {
                 cursor.eat(b'"');
                 let text = cursor.string()?;
                 self.excerpt = Some(text);
+                self.scratch.sent_timestamp = Some(text.raw);
                 timestamp::from_text(text.decoded())
             }
             _ => return Err(cursor.unexpected(Expected::Timestamp)),

@@ -1,0 +1,204 @@
+//! Shapes of metrics that the grammar has read.
+
+use super::{BLOCK_BYTES, Cut, Layout, SHAPE_SLOTS_MAX, Shape, Shapes, Slot, TagsForm};
+use crate::encode::{LINE_END, between_value_and_tags};
+use crate::{Metric, encode};
+
+/// A slot and where it is in its metric.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    start: usize,
+    end: usize,
+    slot: Slot,
+    /// As in [`Step`](super::Step).
+    key_back: u16,
+    key_bytes: u16,
+}
+
+impl Place {
+    /// The end of a metric of this many bytes.
+    const fn end(bytes: usize) -> Self {
+        Self { start: bytes, end: bytes, slot: Slot::End, key_back: 0, key_bytes: 0 }
+    }
+}
+
+impl Shapes {
+    /// Takes note of the metric in `text`, which the grammar has read. `sent_timestamp` are its bytes, if there is one.
+    #[cold]
+    pub fn learn(&mut self, text: &[u8], metric: &Metric, sent_timestamp: Option<&[u8]>) {
+        let is_tried = self.is_on && self.is_tried();
+        self.misses = self.misses.wrapping_add(1);
+        if !is_tried {
+            return;
+        }
+        let mut places = [Place::end(0); SHAPE_SLOTS_MAX];
+        let Some(count) = places_of(text, metric, sent_timestamp, &mut places) else { return };
+        let places = &mut places[..count];
+        places.sort_unstable_by_key(|place| place.start);
+        let Some(mut shape) = Shape::of(text, metric, places) else { return };
+        let known = self.shapes[..self.count].iter().position(|known| known.is_same(&shape));
+        let index = match known {
+            Some(index) => index,
+            None => {
+                shape.layout = layout(text, metric, places);
+                self.insert(shape)
+            }
+        };
+        #[expect(clippy::cast_possible_truncation, reason = "there are fewer than 255")]
+        let index = index as u8;
+        self.follow(index);
+    }
+
+    /// Puts a shape into a free place, or into the one that was filled first. What pointed there now expects the wrong
+    /// shape, and learns.
+    fn insert(&mut self, shape: Shape) -> usize {
+        let index = if self.count < self.shapes.len() {
+            self.count += 1;
+            self.count - 1
+        } else {
+            let victim = self.victim;
+            self.victim = (victim + 1) % self.shapes.len();
+            victim
+        };
+        self.shapes[index] = shape;
+        index
+    }
+}
+
+impl Shape {
+    /// The shape of the metric in `text`, but for its layout. `None` if it has too many bytes.
+    fn of(text: &[u8], metric: &Metric, places: &[Place]) -> Option<Self> {
+        let mut shape = Self { kind: metric.kind, ..Self::NONE };
+        shape.tags = match metric.tags_verbatim {
+            None => TagsForm::Other,
+            Some(_) if metric.tags.is_empty() => TagsForm::Empty,
+            Some(_) => TagsForm::Verbatim,
+        };
+        let mut at = 0;
+        for place in places.iter().chain([&Place::end(text.len())]) {
+            shape.push(&text[at..place.start], place)?;
+            at = place.end;
+        }
+        Some(shape)
+    }
+
+    /// Appends a literal and the slot behind it. `None` without a place for them.
+    fn push(&mut self, literal: &[u8], place: &Place) -> Option<()> {
+        let parts = literal.chunks(BLOCK_BYTES);
+        let last = parts.len().checked_sub(1)?;
+        for (index, part) in parts.enumerate() {
+            let step = self.steps.get_mut(self.steps_count)?;
+            step.literal[..part.len()].copy_from_slice(part);
+            step.mask = (1 << part.len()) - 1;
+            step.bytes = step.mask.count_ones();
+            step.slot = if index == last { place.slot } else { Slot::None };
+            (step.key_back, step.key_bytes) = (place.key_back, place.key_bytes);
+            self.fingerprint = mix(self.fingerprint, u128::from_le_bytes(step.literal));
+            self.steps_count += 1;
+        }
+        Some(())
+    }
+
+    /// Returns whether both accept the same metrics and understand them in the same way. (From what is compared here, the
+    /// layout follows.)
+    fn is_same(&self, other: &Self) -> bool {
+        self.fingerprint == other.fingerprint
+            && self.kind == other.kind
+            && self.tags == other.tags
+            && self.steps[..self.steps_count] == other.steps[..other.steps_count]
+    }
+}
+
+/// A hash for lookup among a few shapes; whoever makes two of them meet makes a comparison more.
+fn mix(hash: u64, bytes: u128) -> u64 {
+    #[expect(clippy::cast_possible_truncation, reason = "both halves go in")]
+    let word = bytes as u64 ^ ((bytes >> 64) as u64).rotate_left(23);
+    (hash.rotate_left(5) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+/// Finds the slots of a metric, in no order, and returns their number. `None` if it has escapes, or too many.
+fn places_of(
+    text: &[u8],
+    metric: &Metric,
+    sent_timestamp: Option<&[u8]>,
+    places: &mut [Place; SHAPE_SLOTS_MAX],
+) -> Option<usize> {
+    let mut count = 0;
+    let mut put = |part: &[u8], slot, key: Option<&[u8]>| {
+        let offset = |part: &[u8]| part.as_ptr().addr().checked_sub(text.as_ptr().addr());
+        let start = offset(part)?;
+        let mut place = Place { end: start + part.len(), slot, ..Place::end(start) };
+        if let Some(key) = key {
+            place.key_back = u16::try_from(start - (offset(key)? + key.len())).ok()?;
+            place.key_bytes = u16::try_from(key.len()).ok()?;
+        }
+        *places.get_mut(count)? = place;
+        count += 1;
+        Some(())
+    };
+    if metric.name.has_escapes() {
+        return None;
+    }
+    put(metric.name.raw, Slot::Name, None)?;
+    put(metric.value, Slot::Value, None)?;
+    match sent_timestamp {
+        None => {}
+        Some([b'-', ..]) => return None,
+        Some(sent) if sent.contains(&b'\\') => return None,
+        Some(sent) if sent.iter().all(u8::is_ascii_digit) => put(sent, Slot::Milliseconds, None)?,
+        Some(sent) => put(sent, Slot::Instant, None)?,
+    }
+    for tag in &metric.tags {
+        if tag.key.has_escapes() || tag.value.has_escapes() {
+            return None;
+        }
+        put(tag.value.raw, Slot::Tag, Some(tag.key.raw))?;
+    }
+    Some(count)
+}
+
+/// How the line follows from the metric in `text`, whose slots are at `places`, in their order.
+fn layout(text: &[u8], metric: &Metric, places: &[Place]) -> Layout {
+    let find = |wanted: fn(&Slot) -> bool| {
+        let index = places.iter().position(|place| wanted(&place.slot))?;
+        Some((u8::try_from(index).ok()?, places[index]))
+    };
+    let Some((name, Place { start: name_start, .. })) = find(|slot| *slot == Slot::Name) else { return Layout::Fields };
+    let timestamp = find(|slot| matches!(slot, Slot::Milliseconds | Slot::Instant));
+    let (cut, left, right) = match timestamp {
+        None => (None, text.len(), text.len()),
+        Some((index, Place { start, end, slot, .. })) => {
+            let (key, quote): (&[u8], &[u8]) = match slot {
+                Slot::Instant => (br#""timestamp":""#, b"\""),
+                _ => (br#""timestamp":"#, b""),
+            };
+            if !text[..start].ends_with(key) || !text[end..].starts_with(quote) {
+                return Layout::Fields;
+            }
+            let (mut left, mut right) = (start - key.len(), end + quote.len());
+            // With one comma: the one before it, or, for the first member, the one behind it.
+            match (text[..left].last(), text.get(right)) {
+                (Some(b','), _) => left -= 1,
+                (_, Some(b',')) => right += 1,
+                _ => return Layout::Fields,
+            }
+            #[expect(clippy::cast_possible_truncation, reason = "at most the key, a quotation mark and a comma")]
+            let cut = Cut { slot: index, before: (start - left) as u8, behind: (right - end) as u8 };
+            // The first member is left out by beginning at the name.
+            ((left > name_start).then_some(cut), left, right)
+        }
+    };
+    let name_field: &[u8] = br#"{"name":""#;
+    let Some(tags) = metric.tags_verbatim else { return Layout::Fields };
+    let line: [&[u8]; 7] = [
+        name_field,
+        metric.name.raw,
+        encode::BEFORE_VALUE,
+        metric.value,
+        between_value_and_tags(metric.kind),
+        tags,
+        &LINE_END[..1],
+    ];
+    let is_line = text[..left].iter().chain(&text[right..]).eq(line.into_iter().flatten());
+    if is_line { Layout::Line { name, cut } } else { Layout::Fields }
+}

@@ -104,7 +104,7 @@ impl Job {
                 let end = reader.position();
                 self.take(lines, end)?;
                 // What was written in the meantime goes together.
-                if read < limits::FORWARD_READ_BYTES / 2 {
+                if read < limits::FORWARD_READ_BYTES / 2 && reader.is_in_active() {
                     self.deliver_all()?;
                     self.count_behind(read);
                     self.record(true);

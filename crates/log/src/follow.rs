@@ -148,6 +148,12 @@ impl Follower {
         self.position
     }
 
+    /// True if the position is in the active segment, as far as this reader has seen.
+    #[must_use]
+    pub fn is_in_active(&self) -> bool {
+        matches!(self.source, Some(Source::Active(..)))
+    }
+
     /// Appends the next lines to `lines`: whole ones, of `bytes_max` bytes at most unless the first one alone is
     /// longer. Returns their bytes; zero if everything that is written was read. Lines of one call are of one segment.
     ///

@@ -132,6 +132,8 @@ pub struct Rotation {
     pub retain_bytes: Option<u64>,
     /// Age, since it was sealed, above which a segment is deleted; `None` keeps all.
     pub retain_age: Option<Duration>,
+    /// Bytes of segments, at most, that are kept beyond these limits for forwards that have not delivered them.
+    pub forward_hold_bytes: u64,
 }
 
 /// Timeouts of a connection, in milliseconds.

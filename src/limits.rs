@@ -397,6 +397,9 @@ pub const QUERY_STOP_WAIT: Duration = Duration::from_secs(2);
 
 /// Receivers that `--forward` takes: each has a thread and reads the whole log.
 pub const FORWARDS_MAX: usize = 16;
+/// Default of `--forward-hold`: bytes of segments that retention keeps for forwards. A day of 10,000 metrics a second of
+/// 120 bytes is 100 GB, and 5 GB compressed.
+pub const FORWARD_HOLD_BYTES_DEFAULT: u64 = 10 * 1024 * MIB as u64;
 /// Bytes of a forward's name: a file name with what is around it, and a label.
 pub const FORWARD_NAME_BYTES_MAX: usize = 100;
 /// Default of `batch_samples`, the samples of one request: as many as Prometheus' own sender sends by default.

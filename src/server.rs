@@ -25,7 +25,7 @@ mod threads;
 
 use crate::{
     config::{Compression, Config, Ui},
-    forward::Forwards,
+    forward::{self, Forwards},
     limits,
     listening::SocketFiles,
     query_pool::{LogEngine, Pool, PoolSetup},
@@ -40,7 +40,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use export::{Export, export};
 use log::{
     DirectoryLock, DiskFile, Log, LogStatus,
-    segment::{Maintenance, MaintenanceSetup},
+    segment::{Holds, Maintenance, MaintenanceSetup},
 };
 use network::Network;
 use query::scan::Source;
@@ -197,11 +197,13 @@ fn shared(config: Config, clock: Clock) -> Shared {
     }
 }
 
-/// The log directory in use: its lock, what recovery found in it, and the thread that maintains its segments.
+/// The log directory in use: its lock, what recovery found in it, the thread that maintains its segments, and the
+/// forwards that it waits for.
 struct Storage {
     lock: Arc<DirectoryLock>,
     report: log::RecoveryReport,
     maintenance: Maintenance,
+    holds: Holds,
 }
 
 impl Storage {
@@ -211,11 +213,17 @@ impl Storage {
     /// The directory cannot be used, or the maintenance thread not be started.
     fn open(config: &Config, doorbells: &[Arc<Doorbell>], clock: Clock) -> Result<(Self, Log<DiskFile>), ServerError> {
         let opened = log::open(&config.data_dir).map_err(|error| error!("{error}"))?;
+        // Before maintenance deletes anything.
+        let holds = Holds {
+            all: forward::holds(&config.forwards, &config.data_dir),
+            bytes_max: config.rotation.forward_hold_bytes,
+        };
         let maintenance = Maintenance::start(MaintenanceSetup {
             directory: config.data_dir.clone(),
             compress: config.rotation.compress == Compression::Zstd,
             retain_bytes: config.rotation.retain_bytes,
             retain_age: config.rotation.retain_age,
+            holds: holds.clone(),
             clock,
             watch: Some(opened.watch),
         })
@@ -228,7 +236,7 @@ impl Storage {
             ..log::Settings::default()
         };
         let log = Log::new(opened.file, doorbells, config.ring_bytes, settings).map_err(|error| error!("{error}"))?;
-        Ok((Self { lock: opened.lock, report: opened.report, maintenance }, log))
+        Ok((Self { lock: opened.lock, report: opened.report, maintenance, holds }, log))
     }
 }
 
@@ -248,6 +256,7 @@ fn facts(
         file_system: process::file_system(&config.data_dir),
         clock_source: process::clock_source(),
         unclean_shutdowns: report.unclean_shutdowns,
+        forward_hold_bytes: config.rotation.forward_hold_bytes,
     }
 }
 
@@ -294,7 +303,7 @@ fn start_live(config: &Config, facts: &Facts, reactors: usize, clock: Clock) -> 
 
 /// Starts the forwards of the log.
 fn start_forwards(config: &Config, storage: &Storage, log: &Arc<LogStatus>) -> Result<Forwards, ServerError> {
-    Forwards::start(&config.forwards, &storage.lock.lasting_path(), log)
+    Forwards::start(&config.forwards, &storage.lock.lasting_path(), log, &storage.holds.all)
         .map_err(|error| error!("cannot start the threads of forwards: {error}"))
 }
 

@@ -332,6 +332,14 @@ pub struct Arguments {
     /// docs/forwarding.md.
     #[arg(long, env = "METRICSTREAM_FORWARD", value_name = "URL", value_delimiter = ',', help_heading = FORWARDING)]
     pub forward: Option<Vec<ForwardOption>>,
+    /// Size of the segments that are kept for a forward although retention would delete them; 0 keeps none [default:
+    /// 10GiB]
+    ///
+    /// --retain-size and --retain-age wait for forwards up to this size, of all segments that they hold together and on
+    /// top of what is retained. Over it, or when less than 5% of the disk (at most 4GiB) is free, the oldest are deleted,
+    /// and the lines that were never delivered are counted.
+    #[arg(long, env = "METRICSTREAM_FORWARD_HOLD", value_name = "SIZE", help_heading = FORWARDING)]
+    pub forward_hold: Option<Text<Bytes>>,
     /// Threads that run queries; 0 disables queries [default: one for 4 cores, at least 2]
     ///
     /// From 0 to 256. A query also uses threads that are idle. Up to 64 queries wait for a thread, up to 32 per client;
@@ -490,6 +498,7 @@ impl Arguments {
             retain_size,
             retain_age,
             forward,
+            forward_hold,
             query_threads,
             query_cores,
             query_timeout,

@@ -198,6 +198,7 @@ impl Arguments {
             compress: self.compress.unwrap_or_default(),
             retain_bytes: size("--retain-size", self.retain_size, 0, limits::ROTATE_BYTES_MIN)?,
             retain_age: age("--retain-age", self.retain_age, log::limits::ROTATE_AGE_MIN)?,
+            forward_hold_bytes: self.forward_hold.map_or(limits::FORWARD_HOLD_BYTES_DEFAULT, |text| text.0.0 as u64),
         };
         if rotation.rotate_bytes.is_none() && rotation.rotate_age.is_none() && rotation.retain_bytes.is_some() {
             refuse!(

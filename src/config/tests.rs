@@ -60,6 +60,7 @@ fn rotation_is_as_asked_for() {
         compress: Compression::Zstd,
         retain_bytes: Some(10 << 30),
         retain_age: Some(30 * day),
+        forward_hold_bytes: 10 << 30,
     };
     assert_eq!(rotation.unwrap().rotation, expected);
     let refusal = resolve(&["--rotate-size", "0", "--retain-size", "1GiB"]).unwrap_err();

@@ -27,7 +27,7 @@ use client::Client;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use format::Negotiation;
 use lane::{Lane, Shared, Stop, Warned};
-use log::LogStatus;
+use log::{LogPosition, LogStatus, segment::Hold};
 use sender::{Job, Lanes};
 use std::{
     io,
@@ -36,6 +36,19 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
+
+/// The hold of each forward on the log in `directory`: what retention has to wait for from the start, before any forward
+/// runs.
+#[must_use]
+pub fn holds(configs: &[ForwardConfig], directory: &Path) -> Vec<Arc<Hold>> {
+    let position = |config: &ForwardConfig| match (cursor::read(directory, &config.name), config.start) {
+        (Ok(Some(position)), _) => Some(position),
+        // As the forward itself will begin.
+        (Ok(None) | Err(_), StartAt::Beginning) => Some(LogPosition::FIRST),
+        (Ok(None) | Err(_), StartAt::End) => None,
+    };
+    configs.iter().map(|config| Arc::new(Hold::new(&config.name, position(config)))).collect()
+}
 
 /// The running forwards.
 #[derive(Debug)]
@@ -49,17 +62,22 @@ pub struct Forwards {
 }
 
 impl Forwards {
-    /// Starts the forwards of the log in `directory`.
+    /// Starts the forwards of the log in `directory`, each with its hold of `holds`.
     ///
     /// # Errors
     /// A thread cannot be started, or a receiver's certificate could not be checked.
-    pub fn start(configs: &[ForwardConfig], directory: &Path, log: &Arc<LogStatus>) -> io::Result<Self> {
+    pub fn start(
+        configs: &[ForwardConfig],
+        directory: &Path,
+        log: &Arc<LogStatus>,
+        holds: &[Arc<Hold>],
+    ) -> io::Result<Self> {
         let (wake, woken) = bounded(0);
         let (alive, running) = bounded::<()>(0);
         let is_over = Arc::new(AtomicBool::new(false));
         let mut status = Vec::new();
-        for (number, config) in configs.iter().enumerate() {
-            let own = Arc::new(ForwardStatus::new(config.name.clone()));
+        for (number, (config, hold)) in configs.iter().zip(holds).enumerate() {
+            let own = Arc::new(ForwardStatus::new(config.name.clone(), Arc::clone(hold)));
             let shared = Arc::new(Shared {
                 config: config.clone(),
                 status: Arc::clone(&own),

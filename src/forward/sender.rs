@@ -102,6 +102,12 @@ impl Job {
         match reader.read(lines, limits::FORWARD_READ_BYTES) {
             Ok(read) => {
                 let end = reader.position();
+                if !self.shared.status.hold.advance(end) {
+                    // Deleted, and counted: it goes on at the oldest line that is kept.
+                    self.deliver_all()?;
+                    *follower = None;
+                    return self.wait(limits::FORWARD_WAIT_SLICE);
+                }
                 self.take(lines, end)?;
                 // What was written in the meantime goes together.
                 if read < limits::FORWARD_READ_BYTES / 2 && reader.is_in_active() {
@@ -256,7 +262,10 @@ impl Job {
         self.recorded_at = Instant::now();
         let Shared { config, status, warned, .. } = &*self.shared;
         match cursor::write(&self.directory, &config.name, delivered) {
-            Ok(()) => self.recorded = Some(delivered),
+            Ok(()) => {
+                self.recorded = Some(delivered);
+                status.hold.record(delivered);
+            }
             Err(error) => {
                 ForwardStatus::count(&status.cursor_failures, 1);
                 if warned.cursor.is_due() {

@@ -285,6 +285,18 @@ fn segments(to: &mut Exposition, snapshot: &Snapshot<'_>) {
             "Bytes of segments deleted by retention.",
             &maintenance.retired_bytes,
         ),
+        (
+            "metricstream_segments_forfeited",
+            Counter,
+            "Segments deleted by retention before a forward had delivered them.",
+            &maintenance.forfeited,
+        ),
+        (
+            "metricstream_segments_held_bytes",
+            Gauge,
+            "Bytes of segments that retention would have deleted and that are held for a forward.",
+            &maintenance.held_bytes,
+        ),
         ("metricstream_segments_damaged", Counter, "Segments found damaged and left unchanged.", &maintenance.damaged),
         ("metricstream_segments_failures", Counter, "Failed maintenance operations.", &maintenance.failures),
         (
@@ -487,6 +499,21 @@ fn forwards(to: &mut Exposition, snapshot: &Snapshot<'_>) {
     for (name, kind, help, count) in counts {
         let family = to.family(name, kind, help);
         snapshot.forwards.iter().for_each(|status| family.labelled("forward", &status.name, read(count(status))));
+    }
+    let help = "Bytes of segments that may be held for forwards beyond what retention keeps.";
+    to.single("metricstream_forward_hold_limit_bytes", Gauge, help, snapshot.facts.forward_hold_bytes);
+    type Lost = fn(&ForwardStatus) -> u64;
+    let lost: [(&'static str, &str, Lost); 2] = [
+        ("metricstream_forward_undelivered_lines", "Lines deleted before they were delivered.", |of| {
+            of.hold.lost_lines()
+        }),
+        ("metricstream_forward_undelivered_bytes", "Bytes of lines deleted before they were delivered.", |of| {
+            of.hold.lost_bytes()
+        }),
+    ];
+    for (name, help, count) in lost {
+        let family = to.family(name, Counter, help);
+        snapshot.forwards.iter().for_each(|status| family.labelled("forward", &status.name, count(status)));
     }
     let help = "Seconds since a receiver had everything that was written.";
     let family = to.family("metricstream_forward_behind_seconds", Gauge, help);

@@ -1,9 +1,10 @@
 //! Counters of a forward, for statistics. Written by its thread, read by the observer.
 
 use super::labelled;
+use log::segment::Hold;
 use std::{
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::Instant,
@@ -49,6 +50,8 @@ impl RefusedBy {
 pub struct ForwardStatus {
     /// Name of the forward.
     pub name: String,
+    /// Its hold on the log: what retention waits for, and what it did not wait for.
+    pub hold: Arc<Hold>,
     /// Samples that the receiver acknowledged.
     pub delivered: AtomicU64,
     /// Requests that the receiver acknowledged.
@@ -75,9 +78,10 @@ pub struct ForwardStatus {
 impl ForwardStatus {
     /// Counters of a forward that begins.
     #[must_use]
-    pub fn new(name: String) -> Self {
+    pub fn new(name: String, hold: Arc<Hold>) -> Self {
         Self {
             name,
+            hold,
             delivered: AtomicU64::new(0),
             requests: AtomicU64::new(0),
             refused: [const { AtomicU64::new(0) }; RefusedBy::ALL.len()],

@@ -159,6 +159,8 @@ pub struct Facts {
     pub clock_source: String,
     /// Starts that found the log of a server which had not stopped cleanly.
     pub unclean_shutdowns: u64,
+    /// Bytes of segments that may be held for forwards.
+    pub forward_hold_bytes: u64,
 }
 
 /// The state of the whole server at one moment, merged.

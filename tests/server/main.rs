@@ -32,6 +32,7 @@ mod damaged;
 mod documents;
 mod failing_disk;
 mod forward;
+mod forward_hold;
 mod full_disk;
 mod http_rules;
 mod lifecycle;

@@ -84,6 +84,8 @@ const FAMILIES: &[&str] = &[
     "metricstream_segments_compressed_total",
     "metricstream_segments_retired_total",
     "metricstream_segments_retired_bytes_total",
+    "metricstream_segments_forfeited_total",
+    "metricstream_segments_held_bytes",
     "metricstream_segments_damaged_total",
     "metricstream_segments_failures_total",
     "metricstream_clock_steps_total",

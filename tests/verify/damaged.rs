@@ -4,7 +4,7 @@
 use crate::log::{ACTIVE, Form, Log, STATE, line, lines, segment};
 use log::{
     Log as RunningLog, Settings,
-    segment::{Maintenance, MaintenanceSetup, SegmentFile},
+    segment::{Holds, Maintenance, MaintenanceSetup, SegmentFile},
 };
 use metric::Line;
 use proptest::prelude::*;
@@ -191,6 +191,7 @@ fn serve(log: &Log) {
         compress: true,
         retain_bytes: None,
         retain_age: None,
+        holds: Holds::default(),
         clock: Clock::start(),
         watch: Some(opened.watch),
     })

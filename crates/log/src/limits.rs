@@ -97,3 +97,8 @@ pub const WARNING_INTERVAL_NS: u64 = 1_000_000_000;
 pub const SEGMENT_ZSTD_WINDOW_LOG_MAX: u32 = 23;
 /// Attempts of a reader by position to list the segments while rotations come between.
 pub const FOLLOW_TRIES_MAX: usize = 100;
+/// Per cent of a disk that have to be free for segments to be held for readers such as forwards: ingestion needs them
+/// sooner than they do.
+pub const HOLD_FREE_PERCENT: u64 = 5;
+/// Bytes of these, at most: some segments of the default size.
+pub const HOLD_FREE_BYTES_MAX: u64 = 4 * 1024 * MIB as u64;

@@ -40,7 +40,20 @@ pub struct LogPosition {
     pub byte: u64,
 }
 
+impl SegmentId {
+    /// True if the sealed segment `name` is this segment, or a later one.
+    #[must_use]
+    pub fn reaches(self, name: SegmentName) -> bool {
+        match self {
+            Self::Sealed(own) => name >= own,
+            Self::After(last) => Some(name) > last,
+        }
+    }
+}
+
 impl LogPosition {
+    /// The position that is before every line.
+    pub const FIRST: Self = Self { segment: SegmentId::After(None), byte: 0 };
     /// Bytes of a position's text, at most.
     pub const TEXT_BYTES_MAX: usize = "after-99991231T235959.999Z_000001:18446744073709551615".len();
 }

@@ -5,7 +5,7 @@ use super::{
     super::{LogFile, Opened, Previous, open},
     *,
 };
-use crate::segment::{Catalog, Maintenance, MaintenanceSetup};
+use crate::segment::{Catalog, Holds, Maintenance, MaintenanceSetup};
 use std::{io::IoSlice, sync::atomic::Ordering, thread};
 use tempfile::TempDir;
 
@@ -40,6 +40,7 @@ fn lines_stay_in_their_order_over_segments() {
         compress: false,
         retain_bytes: None,
         retain_age: None,
+        holds: Holds::default(),
         clock: Clock::start(),
         watch: None,
     })

@@ -12,9 +12,11 @@
 //! on stable storage.
 
 use super::age::Ages;
+use super::hold::free_bytes_min;
 use super::retention::retire;
 use super::{
-    Catalog, MaintenanceStatus, Retention, Segment, SegmentError, SegmentFile, SegmentName, Sidecar, compress, index,
+    Catalog, Holds, MaintenanceStatus, Retention, Segment, SegmentError, SegmentFile, SegmentName, Sidecar, compress,
+    index,
 };
 use crate::limits::{MAINTENANCE_INTERVAL, MAINTENANCE_NICE, ROTATE_AGE_MIN, WATCH_INTERVAL};
 use crate::os::sched::set_nice;
@@ -49,6 +51,8 @@ pub struct MaintenanceSetup {
     pub retain_bytes: Option<u64>,
     /// Limit of the age that is kept: see [`Retention::age_limit`].
     pub retain_age: Option<Duration>,
+    /// The readers that retention waits for.
+    pub holds: Holds,
     /// The clock by which segments are named.
     pub clock: Clock,
     /// The check that the directory is still the one whose lock is held, if there is one.
@@ -176,8 +180,8 @@ fn run(mut rounds: Rounds, woken: &Receiver<()>) {
         if next <= Instant::now() {
             rounds.round();
             next = Instant::now() + rounds.interval();
-        } else {
-            rounds.look();
+        } else if rounds.look() {
+            next = Instant::now();
         }
         match woken.recv_timeout(WATCH_INTERVAL.min(next.saturating_duration_since(Instant::now()))) {
             Ok(()) => next = Instant::now(),
@@ -202,6 +206,8 @@ pub(super) struct Rounds {
     /// Time of the last logged failure, and the number of failures not logged since.
     said: Option<Instant>,
     unsaid: u64,
+    /// Time of the last warning that lines were deleted undelivered.
+    forfeit_said: Option<Instant>,
     /// Set by the first listing of the directory.
     ages: Option<Ages>,
     now: Box<dyn Fn() -> Moment + Send>,
@@ -216,7 +222,18 @@ impl Rounds {
     ) -> Self {
         let clock = setup.clock;
         let now = Box::new(move || clock.moment());
-        Self { setup, durable, stop, status, settled: BTreeMap::new(), said: None, unsaid: 0, ages: None, now }
+        Self {
+            setup,
+            durable,
+            stop,
+            status,
+            settled: BTreeMap::new(),
+            said: None,
+            unsaid: 0,
+            forfeit_said: None,
+            ages: None,
+            now,
+        }
     }
 
     /// The same with another clock.
@@ -230,13 +247,15 @@ impl Rounds {
         self.setup.retain_age.map_or(MAINTENANCE_INTERVAL, |age| age.clamp(ROTATE_AGE_MIN, MAINTENANCE_INTERVAL))
     }
 
-    /// Checks the clock, and that the directory is still in place.
-    pub fn look(&mut self) {
+    /// Checks the clock, that the directory is still in place, and that the disk has space for what is held. Returns
+    /// true if there is something to do.
+    pub fn look(&mut self) -> bool {
         self.look_at_clock();
         if let Some(watch) = &self.setup.watch {
             // A finding is noted for `/ready`; the next round does nothing then.
             let _ = watch.look();
         }
+        self.status.held_bytes.load(Ordering::Relaxed) > 0 && self.measure_disk().is_ok() && self.missing_bytes() > 0
     }
 
     fn look_at_clock(&mut self) {
@@ -293,6 +312,13 @@ impl Rounds {
         self.status.segments.store(catalog.segments.len() as u64, Ordering::Relaxed);
         self.status.segment_bytes.store(catalog.sealed_bytes(), Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Bytes by which the disk is too full to hold segments for readers, at the last measurement.
+    fn missing_bytes(&self) -> u64 {
+        let [all, free] =
+            [&self.status.disk_bytes, &self.status.disk_free_bytes].map(|bytes| bytes.load(Ordering::Relaxed));
+        free_bytes_min(all).saturating_sub(free)
     }
 
     fn measure_disk(&self) -> io::Result<()> {
@@ -432,23 +458,56 @@ impl Rounds {
         let now = (self.now)();
         let limit_ms = retention.age_limit.map_or(i64::MAX, milliseconds);
         let directory = &self.setup.directory;
+        let missing_bytes = self.missing_bytes();
         let Some(ages) = &mut self.ages else { return Ok(catalog) };
         let mut age_ms = |segment: &Segment| ages.age_ms(directory, segment, now, limit_ms, is_final);
         let overdue = retention.overdue(&catalog, &mut age_ms);
-        let overdue: Vec<_> = overdue.into_iter().map(|segment| (segment, age_ms(&segment))).collect();
+        let overdue = self.setup.holds.divide(&overdue, missing_bytes);
+        let delete: Vec<_> =
+            overdue.delete.iter().map(|&(segment, is_needed)| (segment, age_ms(&segment), is_needed)).collect();
         self.status.age_held_back.store(ages.is_held_back(now, limit_ms).into(), Ordering::Relaxed);
-        for (segment, age_ms) in overdue {
-            if let Err(error) = retire(&self.setup.directory, segment.name) {
-                self.failed(&format!("cannot delete segment {}", segment.name), &error.into());
+        self.status.held_bytes.store(overdue.held_bytes, Ordering::Relaxed);
+        for (segment, age_ms, is_needed) in delete {
+            let (name, bytes) = (segment.name, segment.bytes());
+            if let Err(error) = self.delete(&catalog, &segment, is_needed) {
+                self.failed(&format!("cannot delete segment {name}"), &error.into());
                 break;
             }
-            catalog.segments.retain(|kept| kept.name != segment.name);
+            catalog.segments.retain(|kept| kept.name != name);
             count(&self.status.retired, 1);
-            count(&self.status.retired_bytes, segment.bytes());
-            let (name, bytes) = (segment.name, segment.bytes());
+            count(&self.status.retired_bytes, bytes);
             tracing::info!("deleted segment {name} by retention: {bytes} bytes, {} s old", age_ms / 1_000);
         }
         Ok(catalog)
+    }
+
+    /// Deletes a segment. `is_needed`: although it is not delivered.
+    fn delete(&mut self, catalog: &Catalog, segment: &Segment, is_needed: bool) -> io::Result<()> {
+        let directory = &self.setup.directory;
+        if !is_needed {
+            return retire(directory, segment.name);
+        }
+        let delete = || retire(directory, segment.name);
+        let lost = self.setup.holds.forfeit(directory, &catalog.segments, segment, delete)?;
+        if lost.is_empty() {
+            return Ok(());
+        }
+        count(&self.status.forfeited, 1);
+        if self.forfeit_said.is_none_or(|said| said.elapsed() >= MAINTENANCE_INTERVAL) {
+            self.forfeit_said = Some(Instant::now());
+            let why = if self.missing_bytes() > 0 {
+                "the disk is nearly full".to_owned()
+            } else {
+                format!("more than {} bytes were held", self.setup.holds.bytes_max)
+            };
+            tracing::warn!(
+                "deleted segment {} before it was delivered, as {why} ({}); statistics count every line that was never \
+                 delivered",
+                segment.name,
+                lost.join("; ")
+            );
+        }
+        Ok(())
     }
 
     /// Counts a failure, and logs it unless another one was logged a short while ago.

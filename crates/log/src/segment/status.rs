@@ -20,6 +20,10 @@ pub struct MaintenanceStatus {
     pub retired: AtomicU64,
     /// Bytes of those, sidecars included.
     pub retired_bytes: AtomicU64,
+    /// Segments deleted by retention before a reader that they were held for had read them.
+    pub forfeited: AtomicU64,
+    /// Bytes of the segments that retention would have deleted, and that are held for a reader.
+    pub held_bytes: AtomicU64,
     /// Attempts that failed, and are retried.
     pub failures: AtomicU64,
     /// Segments found damaged, and left as they are.

@@ -27,6 +27,7 @@ impl Run {
             compress: false,
             retain_bytes: None,
             retain_age: Some(Duration::from_millis(HOUR_MS.unsigned_abs())),
+            holds: Holds::default(),
             clock: Clock::start(),
             watch: None,
         };

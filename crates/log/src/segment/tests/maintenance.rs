@@ -23,6 +23,7 @@ fn setup(directory: &Path) -> MaintenanceSetup {
         compress: false,
         retain_bytes: None,
         retain_age: None,
+        holds: Holds::default(),
         clock: Clock::start(),
         watch: None,
     }
@@ -317,4 +318,33 @@ fn the_thread_works_when_it_is_woken_and_stops_when_told() {
     );
     drop(Maintenance::start(setup(directory.path())).unwrap());
     assert!(Maintenance::start(setup(&directory.path().join("missing"))).is_err());
+}
+
+#[test]
+fn retention_waits_for_a_reader_up_to_the_bound() {
+    let log = scrapes();
+    let directory = directory(&[&log, &log, &log]);
+    let hold = Arc::new(Hold::new("reader", Some(format!("{}:0", name(0)).parse().unwrap())));
+    let one_bytes = log.len() as u64;
+    let bounded = |bytes_max| MaintenanceSetup {
+        retain_bytes: Some(0),
+        holds: Holds { all: vec![hold.clone()], bytes_max },
+        ..setup(directory.path())
+    };
+    let left = || Catalog::list(directory.path()).unwrap().segments.len();
+    let mut run = start(bounded(10 * one_bytes));
+    run.rounds.round();
+    assert_eq!((left(), counts(&run.status)[2]), (3, 0));
+    assert!(run.status.held_bytes.load(Relaxed) > 3 * one_bytes);
+    // Delivered is not needed.
+    hold.record(format!("after-{}:0", name(0)).parse().unwrap());
+    run.rounds.round();
+    assert_eq!((left(), counts(&run.status)[2], run.status.forfeited.load(Relaxed)), (2, 1, 0));
+    // Another run, as after a restart, with a bound that two do not fit in.
+    let mut run = start(bounded(one_bytes * 3 / 2));
+    run.rounds.round();
+    assert_eq!((left(), counts(&run.status)[2], run.status.forfeited.load(Relaxed)), (1, 1, 1));
+    let lines = log.iter().filter(|byte| **byte == b'\n').count() as u64;
+    assert_eq!((hold.lost_lines(), hold.lost_bytes()), (lines, one_bytes));
+    assert!(run.status.held_bytes.load(Relaxed) < 2 * one_bytes);
 }

@@ -3,6 +3,7 @@
 mod age;
 mod catalog;
 mod compress;
+mod hold;
 mod index;
 mod maintenance;
 mod retention;

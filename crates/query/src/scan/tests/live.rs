@@ -3,7 +3,7 @@
 use super::*;
 use log::{
     AckLevel, Log, Settings,
-    segment::{Maintenance, MaintenanceSetup},
+    segment::{Holds, Maintenance, MaintenanceSetup},
 };
 use std::{
     sync::{
@@ -47,6 +47,7 @@ fn run(compress: bool, retain_bytes: Option<u64>) {
         compress,
         retain_bytes,
         retain_age: None,
+        holds: Holds::default(),
         clock: Clock::start(),
         watch: None,
     })

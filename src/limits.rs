@@ -355,8 +355,20 @@ pub const QUERIES_WAITING_MAX: usize = 64;
 /// 503, and 429 for a client over its half. Their memory together is what `--query-max-memory` lets one query hold,
 /// with the same halves.
 pub const ANSWERS_UNREAD_MAX: usize = 128;
+/// Requests for lines of the log that wait for one to be written; one client may have half of it. Over it: 503, and 429
+/// for a client over its half. Each is a connection, and some hundreds of bytes.
+pub const LOG_WAITERS_MAX: usize = 64;
+/// Longest wait for a line: `wait` of `GET /log`. Proxies end a connection that is silent for 60 s.
+pub const LOG_WAIT_MAX: Duration = Duration::from_secs(60);
+/// How often it is looked for new lines while a request waits for one: the writer does not have to wake anybody.
+pub const LOG_POLL_INTERVAL: Duration = Duration::from_millis(25);
+/// Bytes of lines in one response of `GET /log`, by default, and with one line more at most.
+pub const LOG_BYTES_DEFAULT: usize = MIB;
+/// Bytes of lines that `max_bytes` may ask for: they are in memory until the client has read them.
+pub const LOG_BYTES_MAX: usize = 8 * MIB;
 // What is open waits, has a thread, or is unread; an answer of one piece is gone as soon as its reactor sees it.
-const _: () = assert!(QUERIES_WAITING_MAX + QUERY_THREADS_CAP + ANSWERS_UNREAD_MAX <= QUERIES_OPEN_MAX);
+const _: () =
+    assert!(QUERIES_WAITING_MAX + QUERY_THREADS_CAP + ANSWERS_UNREAD_MAX + LOG_WAITERS_MAX <= QUERIES_OPEN_MAX);
 /// Parts of one answer that wait for its client to take those before. With so many it is put aside until half of them
 /// are taken, and its thread does something else. All unread answers together: 128 x (8 waiting + 1 being sent + 1
 /// made) x 64 KiB = 80 MiB.

@@ -28,7 +28,7 @@ use crate::{
     forward::{self, Forwards},
     limits,
     listening::SocketFiles,
-    query_pool::{LogEngine, Pool, PoolSetup},
+    query_pool::{LogEngine, LogStream, Pool, PoolSetup},
     service::Shared,
     shard::ShardMessage,
     stats::{Facts, Observer, ObserverSetup, QueryStatus, StreamStatus, Update, process},
@@ -49,6 +49,7 @@ use reactors::{OtherEnds, Reactors};
 use signals::SignalsSeen;
 use std::{
     fmt, io,
+    path::Path,
     sync::{Arc, atomic::AtomicBool},
     thread::{self, JoinHandle},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -136,7 +137,7 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
         clock,
         facts: facts.clone(),
     });
-    let queries = start_queries(&shared, Source::server(&storage.lock.lasting_path(), Arc::clone(&log.status)))?;
+    let queries = start_queries(&shared, &storage.lock.lasting_path(), &log.status)?;
 
     // Capacity for every thread's final report, so that no thread blocks on sending it.
     let (ended_sender, ended) = bounded(reactors + 2);
@@ -308,7 +309,7 @@ fn start_forwards(config: &Config, storage: &Storage, log: &Arc<LogStatus>) -> R
 }
 
 /// Starts the query threads.
-fn start_queries(shared: &Shared, source: Source) -> Result<Pool, ServerError> {
+fn start_queries(shared: &Shared, directory: &Path, log: &Arc<LogStatus>) -> Result<Pool, ServerError> {
     let config = &shared.config;
     let query = &config.query;
     let status = Arc::clone(&shared.queries);
@@ -319,7 +320,14 @@ fn start_queries(shared: &Shared, source: Source) -> Result<Pool, ServerError> {
         timeout: Duration::from_millis(query.timeout_ms),
         write_timeout: Duration::from_millis(config.timeouts.write_ms),
         unread_bytes_max: query.bounds.held_bytes_limit,
-        engine: LogEngine { source, bounds: query.bounds, clock: shared.clock, status: Arc::clone(&status) },
+        draining: Arc::clone(&shared.draining),
+        engine: LogEngine {
+            source: Source::server(directory, Arc::clone(log)),
+            lines: LogStream { directory: directory.to_owned(), log: Arc::clone(log), clock: shared.clock },
+            bounds: query.bounds,
+            clock: shared.clock,
+            status: Arc::clone(&status),
+        },
         status,
     })
     .map_err(|error| error!("cannot start the query threads on cores {:?}: {error}", query.cores))

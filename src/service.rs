@@ -385,6 +385,12 @@ impl Service {
     fn admit_query(&mut self, head: &Head<'_>) -> Result<AdmittedRequest, HttpError> {
         match head.method {
             _ if self.shared.queries.threads == 0 => Err(HttpError::NotFound),
+            Method::Post if head.path == query_pool::LOG_PATH => {
+                Err(HttpError::MethodNotAllowed { allow: "GET, HEAD" })
+            }
+            Method::Other(_) if head.path == query_pool::LOG_PATH => {
+                Err(HttpError::MethodNotAllowed { allow: "GET, HEAD" })
+            }
             Method::Get | Method::Head | Method::Post => match self.payer(head) {
                 keyless @ Payer::Keyless(_) => Err(self.refuse_keyless(keyless)),
                 payer => {

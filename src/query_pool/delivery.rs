@@ -27,6 +27,8 @@ pub trait Render: Send {
 pub struct Prepared {
     /// Media type of the body.
     pub content_type: &'static str,
+    /// More field lines, each from the CR LF before it on.
+    pub fields: Box<[u8]>,
     /// The body.
     pub body: Box<dyn Render>,
 }
@@ -92,7 +94,7 @@ impl Delivery {
         arrived: Instant,
         write_timeout: Duration,
     ) -> Self {
-        let Prepared { content_type, body } = prepared;
+        let Prepared { content_type, fields, body } = prepared;
         let mut delivery = Self {
             answer,
             arrived,
@@ -106,15 +108,15 @@ impl Delivery {
             write_timeout,
             kept: None,
         };
-        let head = ResponseEvent::Head { content_type, fields: Box::default() };
         if asked.head_only {
-            delivery.next[0] = Some(head);
+            delivery.next[0] = Some(ResponseEvent::Head { content_type, fields });
             return delivery;
         }
         match delivery.make_piece() {
-            (body, true) => delivery.next[0] = Some(ResponseEvent::Whole { content_type, body }),
+            (body, true) => delivery.next[0] = Some(ResponseEvent::Whole { content_type, fields, body }),
             (piece, false) => {
                 delivery.stage = Stage::Body;
+                let head = ResponseEvent::Head { content_type, fields };
                 delivery.next = [Some(head), Some(ResponseEvent::Piece(piece))];
             }
         }

@@ -3,12 +3,14 @@
 
 use super::{
     delivery::{Prepared, Render},
+    log_stream::LogStream,
     negotiation,
     pool::{Engine, Failure, Share, unavailable},
     routes::{self, RawQuery},
 };
 use crate::stats::{Outcome, QueryStatus};
 use http1::HttpError;
+use log::Published;
 use query::{Answer, Bounds, ExecLimits, Refusal, Rendering, Request, limits::QUERY_COLUMNS_MAX, run, scan::Source};
 use std::sync::{Arc, atomic::Ordering};
 use wake::clock::Clock;
@@ -18,6 +20,8 @@ use wake::clock::Clock;
 pub struct LogEngine {
     /// The log.
     pub source: Source,
+    /// The log by position.
+    pub lines: LogStream,
     /// The limits of one query.
     pub bounds: Bounds,
     /// The clock that also stamps metrics when they arrive.
@@ -28,6 +32,9 @@ pub struct LogEngine {
 
 impl Engine for LogEngine {
     fn answer(&self, asked: &RawQuery, share: &Share<'_>) -> Result<Prepared, Failure> {
+        if &*asked.path == routes::LOG_PATH {
+            return self.lines.answer(asked, share);
+        }
         let kind = routes::kind_of(&asked.path)?;
         let request = Request::parse(kind, &asked.parameters, self.clock.wall_ms())?;
         let effort = ExecLimits {
@@ -41,7 +48,11 @@ impl Engine for LogEngine {
         self.status.foreign_lines.fetch_add(answer.stats.scanned.foreign_lines, Ordering::Relaxed);
         let format = negotiation::format_of(asked.accept.as_deref());
         let body = Rendering::new(answer, format, QUERY_COLUMNS_MAX, &|| effort.check())?;
-        Ok(Prepared { content_type: format.content_type(), body: Box::new(body) })
+        Ok(Prepared { content_type: format.content_type(), fields: Box::default(), body: Box::new(body) })
+    }
+
+    fn has_more(&self, than: Published) -> bool {
+        self.lines.log.published() != than
     }
 }
 
@@ -64,6 +75,6 @@ impl From<Refusal> for Failure {
             Refusal::Deadline => (Outcome::TimedOut, unavailable()),
             Refusal::Unreadable(_) => (Outcome::Unavailable, unavailable()),
         };
-        Self::Refused { outcome, error, text: refusal.to_string() }
+        Self::Refused { outcome, error, text: refusal.to_string(), fields: Box::default() }
     }
 }

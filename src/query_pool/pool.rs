@@ -19,8 +19,9 @@
 use super::{
     delivery::{Delivery, Prepared, Progress},
     routes::RawQuery,
-    schedule::{Job, Schedule, Work},
+    schedule::{Job, Resume, Schedule, Work},
     shares::{Full, Shares},
+    waiters::{self, Waiter},
 };
 use crate::{
     limits,
@@ -29,7 +30,7 @@ use crate::{
 };
 use crossbeam_channel::{Receiver, Sender, bounded, select_biased};
 use http1::HttpError;
-use log::os::sched;
+use log::{LogPosition, Published, os::sched};
 use reactor::Token;
 use std::{
     convert::Infallible,
@@ -50,6 +51,11 @@ pub trait Engine: Send + Sync + 'static {
     /// # Errors
     /// The reason why the query failed.
     fn answer(&self, asked: &RawQuery, share: &Share<'_>) -> Result<Prepared, Failure>;
+
+    /// True if the log has more than when a request was paused.
+    fn has_more(&self, _than: Published) -> bool {
+        true
+    }
 }
 
 /// The threads and deadline of one query.
@@ -61,6 +67,21 @@ pub struct Share<'a> {
     pub deadline: Instant,
     /// Set when nobody wants the answer any more.
     pub cancelled: &'a AtomicBool,
+    /// True if the query may be paused until there is more in the log.
+    pub may_pause: bool,
+    /// The position at which it was paused.
+    pub paused_at: Option<LogPosition>,
+}
+
+/// A request that waits for the log, without a thread.
+#[derive(Debug)]
+pub struct Pause {
+    /// The position that it goes on from.
+    pub at: LogPosition,
+    /// What the log had before it was read.
+    pub seen: Published,
+    /// How long it waits, from its arrival on.
+    pub wait: Duration,
 }
 
 /// The failure of a query.
@@ -74,7 +95,11 @@ pub enum Failure {
         error: HttpError,
         /// The text for the client.
         text: String,
+        /// More field lines, each from the CR LF before it on.
+        fields: Box<[u8]>,
     },
+    /// There is nothing yet.
+    Paused(Pause),
     /// Nobody wants the answer any more.
     Cancelled,
 }
@@ -94,6 +119,8 @@ pub struct PoolSetup<E> {
     pub write_timeout: Duration,
     /// Bytes that all answers together may hold which their clients have not taken whole.
     pub unread_bytes_max: usize,
+    /// Set when the server stops: nothing waits for the log any more.
+    pub draining: Arc<AtomicBool>,
     /// Evaluates the queries.
     pub engine: E,
     /// The counters of queries.
@@ -134,6 +161,8 @@ struct Intake {
     rooms: Receiver<u64>,
     /// Wakes one more thread, as there is more to do.
     wake: (Sender<()>, Receiver<()>),
+    /// To the thread that looks for progress of the log.
+    waiters: Sender<Waiter>,
 }
 
 impl Pool {
@@ -155,13 +184,21 @@ impl Pool {
             next_number: Arc::default(),
         };
         let (started, starts) = bounded(setup.threads);
-        let intake = Intake { jobs: waiting, rooms: spaces, wake: bounded(setup.threads) };
+        let (waiters, paused) = bounded(limits::LOG_WAITERS_MAX);
+        let intake = Intake { jobs: waiting, rooms: spaces, wake: bounded(setup.threads), waiters };
         let shared = Arc::new(PoolShared {
             schedule: Mutex::new(Schedule::new(setup.threads)),
             idle: Arc::new(AtomicUsize::new(setup.threads)),
             shares,
             setup,
         });
+        if shared.setup.threads > 0 {
+            let (shared, wake, ending) = (Arc::clone(&shared), intake.wake.0.clone(), ending.clone());
+            thread::Builder::new().name("log-waiters".into()).spawn(move || {
+                let _ending: Sender<Infallible> = ending;
+                waiters::run(&paused, &*shared, &wake);
+            })?;
+        }
         for index in 0..shared.setup.threads {
             let (shared, intake) = (Arc::clone(&shared), intake.clone());
             let (started, ending) = (started.clone(), ending.clone());
@@ -233,7 +270,7 @@ impl QuerySubmitter {
         let (answer, reader) = response_channel::pipe(token, Arc::clone(&self.reactor), place, (number, rooms.clone()));
         // Before a thread can have it.
         status.receive();
-        match jobs.try_send(Job { client, asked, arrived: Instant::now(), answer, number, waiting }) {
+        match jobs.try_send(Job { client, asked, arrived: Instant::now(), answer, number, waiting, resume: None }) {
             Ok(()) => Ok(reader),
             Err(_) => {
                 status.turn_away(Outcome::Full);
@@ -283,8 +320,8 @@ impl Drop for Loan {
 }
 
 /// State shared by the pool's threads.
-struct PoolShared<E> {
-    setup: PoolSetup<E>,
+pub(super) struct PoolShared<E> {
+    pub setup: PoolSetup<E>,
     schedule: Mutex<Schedule>,
     idle: Arc<AtomicUsize>,
     shares: Shares,
@@ -296,15 +333,21 @@ struct Worker<'a, E> {
     intake: &'a Intake,
 }
 
+impl<E> PoolShared<E> {
+    pub fn schedule(&self) -> MutexGuard<'_, Schedule> {
+        // Each step leaves it whole.
+        self.schedule.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl<E: Engine> Worker<'_, E> {
     fn schedule(&self) -> MutexGuard<'_, Schedule> {
-        // Each step leaves it whole.
-        self.shared.schedule.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.schedule()
     }
 
     /// Serves until every entrance is gone.
     fn run(&self) {
-        let Intake { jobs, rooms, wake: (_, wakes) } = self.intake;
+        let Intake { jobs, rooms, wake: (_, wakes), .. } = self.intake;
         loop {
             match self.next() {
                 Some(Work::Evaluate(job)) => {
@@ -343,15 +386,15 @@ impl<E: Engine> Worker<'_, E> {
     }
 
     fn serve(&self, job: Job) {
-        let Job { asked, arrived, answer, number, client, waiting } = job;
+        let Job { asked, arrived, answer, number, client, waiting, resume } = job;
         drop(waiting);
-        let PoolSetup { status, timeout, write_timeout, engine, .. } = &self.shared.setup;
+        let PoolSetup { status, timeout, write_timeout, engine, draining, .. } = &self.shared.setup;
         let deadline = arrived + *timeout;
         if Instant::now() >= deadline {
             status.turn_away(Outcome::TimedOut);
             let text = format!("the query timed out after {timeout:?}, waiting for a thread");
             // Its reactor may have said so already, or the client left.
-            let _ = answer.send(ResponseEvent::Refused { error: unavailable(), text });
+            let _ = answer.send(ResponseEvent::Refused { error: unavailable(), text, fields: Box::default() });
             return;
         }
         if answer.cancelled().load(Ordering::Relaxed) {
@@ -359,7 +402,14 @@ impl<E: Engine> Worker<'_, E> {
         }
         status.start();
         let loan = Loan::of(&self.shared.idle);
-        let share = Share { threads: loan.threads(), deadline, cancelled: answer.cancelled() };
+        let is_due = resume.is_some_and(|resume| resume.until <= Instant::now());
+        let share = Share {
+            threads: loan.threads(),
+            deadline,
+            cancelled: answer.cancelled(),
+            may_pause: !is_due && !draining.load(Ordering::Relaxed),
+            paused_at: resume.map(|resume| resume.at),
+        };
         let answered = engine.answer(&asked, &share);
         // An answer that is being read keeps nobody from scanning.
         drop(loan);
@@ -374,18 +424,35 @@ impl<E: Engine> Worker<'_, E> {
                     }
                     Some(Err(full)) => {
                         let (outcome, error, text) = refusal(full, "too many responses are being read");
-                        Ok((delivery.answer, outcome, error, text.to_owned()))
+                        Ok((delivery.answer, outcome, error, text.to_owned(), Box::default()))
                     }
                 }
             }
-            Err(Failure::Refused { outcome, error, text }) => Ok((answer, outcome, error, text)),
+            Err(Failure::Refused { outcome, error, text, fields }) => Ok((answer, outcome, error, text, fields)),
+            Err(Failure::Paused(Pause { at, seen, wait })) => match self.shared.shares.pause(client) {
+                Ok(waiting) => {
+                    status.pause();
+                    let until = resume.map_or(arrived + wait, |resume| resume.until);
+                    let resume = Some(Resume { at, until });
+                    let job = Job { client, asked, arrived, answer, number, waiting, resume };
+                    // There is a place for each that may wait, and the thread ends after this one.
+                    let _ = self.intake.waiters.try_send(Waiter { job, seen });
+                    return;
+                }
+                Err(full) => {
+                    let (outcome, error, text) = refusal(full, "too many requests wait for the log");
+                    Ok((answer, outcome, error, text.to_owned(), Box::default()))
+                }
+            },
             Err(Failure::Cancelled) => Err(Outcome::Cancelled),
         };
         let outcome = match refused {
-            Ok((answer, outcome, error, text)) => match answer.send(ResponseEvent::Refused { error, text }) {
-                Ok(()) => outcome,
-                Err(_) => Outcome::Cancelled,
-            },
+            Ok((answer, outcome, error, text, fields)) => {
+                match answer.send(ResponseEvent::Refused { error, text, fields }) {
+                    Ok(()) => outcome,
+                    Err(_) => Outcome::Cancelled,
+                }
+            }
             Err(outcome) => outcome,
         };
         self.end(outcome, arrived);

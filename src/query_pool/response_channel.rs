@@ -27,6 +27,8 @@ pub enum ResponseEvent {
     Whole {
         /// Media type of the body.
         content_type: &'static str,
+        /// More field lines, each from the CR LF before it on.
+        fields: Box<[u8]>,
         /// The body.
         body: Piece,
     },
@@ -36,6 +38,8 @@ pub enum ResponseEvent {
         error: HttpError,
         /// The text for the client.
         text: String,
+        /// More field lines, each from the CR LF before it on.
+        fields: Box<[u8]>,
     },
     /// A 200 whose body follows.
     Head {

@@ -5,10 +5,14 @@ use http1::{Head, HttpError, Method};
 use query::{Kind, Refusal};
 use rate::ClientKey;
 
+/// The path of the log's lines.
+pub const LOG_PATH: &str = "/log";
+
 /// Returns true if `path` is a query path.
 #[must_use]
 pub fn is_query(path: &str) -> bool {
-    matches!(path, "/query" | "/series" | "/names") || path.strip_prefix("/tags/").is_some_and(|key| !key.is_empty())
+    matches!(path, "/query" | "/series" | "/names" | LOG_PATH)
+        || path.strip_prefix("/tags/").is_some_and(|key| !key.is_empty())
 }
 
 /// The kind of query at `path`, for which [`is_query`] holds.
@@ -37,6 +41,8 @@ pub struct RawQuery {
     pub has_form: bool,
     /// The Accept field.
     pub accept: Option<Box<[u8]>>,
+    /// The Accept-Encoding field, where the path has more than one.
+    pub accept_encoding: Option<Box<[u8]>>,
     /// The request was HEAD: an answer has no body.
     pub head_only: bool,
 }
@@ -45,14 +51,22 @@ impl RawQuery {
     /// The query in `head`. Its strings are bounded by the size of a head.
     #[must_use]
     pub fn of(head: &Head<'_>, client: ClientKey) -> Self {
+        let accept_encoding = if head.path == LOG_PATH { head.fields.get("accept-encoding") } else { None };
         Self {
             client,
             path: head.path.into(),
             parameters: head.query.unwrap_or_default().into(),
             accept: head.accept.map(Box::from),
+            accept_encoding: accept_encoding.map(Box::from),
             has_form: head.method == Method::Post,
             head_only: head.method == Method::Head,
         }
+    }
+
+    /// True if it may wait for what is not written yet.
+    #[must_use]
+    pub fn may_wait(&self) -> bool {
+        &*self.path == LOG_PATH
     }
 
     /// Takes in the parameters of the form, as if they stood behind those of the URL.
@@ -92,10 +106,10 @@ mod tests {
 
     #[test]
     fn paths() {
-        for path in ["/query", "/series", "/names", "/tags/host", "/tags/a/b"] {
+        for path in ["/query", "/log", "/series", "/names", "/tags/host", "/tags/a/b"] {
             assert!(is_query(path), "{path}");
         }
-        for path in ["/", "/query/", "/querys", "/tags", "/tags/", "/metrics"] {
+        for path in ["/", "/log/", "/query/", "/querys", "/tags", "/tags/", "/metrics"] {
             assert!(!is_query(path), "{path}");
         }
     }

@@ -3,6 +3,7 @@
 
 use super::{delivery::Delivery, routes::RawQuery, shares::Taken};
 use crate::query_pool::response_channel::Writer;
+use log::LogPosition;
 use rate::ClientKey;
 use std::{
     collections::{HashMap, VecDeque},
@@ -20,6 +21,17 @@ pub(super) struct Job {
     pub number: u64,
     /// Its permit to wait.
     pub waiting: Taken,
+    /// Set once it has waited for the log.
+    pub resume: Option<Resume>,
+}
+
+/// What a request goes on with that has waited for the log.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Resume {
+    /// The position that it waited at.
+    pub at: LogPosition,
+    /// The end of its wait.
+    pub until: Instant,
 }
 
 /// The next work of a thread.

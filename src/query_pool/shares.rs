@@ -66,6 +66,8 @@ impl Bounded {
 #[derive(Debug)]
 struct Counts {
     waiting: Bounded,
+    /// For the log.
+    paused: Bounded,
     unread: Bounded,
     /// In KiB: 32 bits are 4 TiB of them.
     unread_kib: Bounded,
@@ -80,6 +82,7 @@ impl Shares {
     pub fn new(unread_bytes_max: usize) -> Self {
         Self(Arc::new(Counts {
             waiting: Bounded::new(limits::QUERIES_WAITING_MAX),
+            paused: Bounded::new(limits::LOG_WAITERS_MAX),
             unread: Bounded::new(limits::ANSWERS_UNREAD_MAX),
             unread_kib: Bounded::new(unread_bytes_max / limits::KIB),
         }))
@@ -90,6 +93,13 @@ impl Shares {
         let place = place(client);
         self.0.waiting.take(place, 1)?;
         Ok(Taken { counts: Arc::clone(&self.0), place, what: What::Waiting })
+    }
+
+    /// Takes a request in that waits for the log.
+    pub fn pause(&self, client: ClientKey) -> Result<Taken, Full> {
+        let place = place(client);
+        self.0.paused.take(place, 1)?;
+        Ok(Taken { counts: Arc::clone(&self.0), place, what: What::Paused })
     }
 
     /// Takes an answer in of so many bytes that is not one piece.
@@ -109,6 +119,7 @@ fn place(client: ClientKey) -> usize {
 #[derive(Debug, Clone, Copy)]
 enum What {
     Waiting,
+    Paused,
     Unread { kib: u32 },
 }
 
@@ -123,6 +134,7 @@ pub(super) struct Taken {
 impl Drop for Taken {
     fn drop(&mut self) {
         match self.what {
+            What::Paused => self.counts.paused.give_back(self.place, 1),
             What::Waiting => self.counts.waiting.give_back(self.place, 1),
             What::Unread { kib } => {
                 self.counts.unread.give_back(self.place, 1);

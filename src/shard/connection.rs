@@ -47,6 +47,8 @@ pub enum Timer {
     Answer,
     /// The beginning of the response to a query.
     Query,
+    /// The beginning of the response to a query that may wait for the log.
+    Wait,
     /// The beginning of the response to a query, when the client may have left.
     Left,
     /// The next part of a response that has begun, from the threads that make it.

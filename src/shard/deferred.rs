@@ -80,10 +80,11 @@ impl State {
     fn start_query(&mut self, token: Token, asked: Box<RawQuery>) {
         let Some(connection) = self.connections.get(token) else { return };
         connection.phase = Phase::Deferred;
+        let in_time = if asked.may_wait() { Timer::Wait } else { Timer::Query };
         match self.setup.queries.submit(asked, token) {
             Ok(reader) => {
                 connection.answer = Some(reader);
-                let timer = if connection.eof { Timer::Left } else { Timer::Query };
+                let timer = if connection.eof { Timer::Left } else { in_time };
                 self.set_timer(token, timer);
             }
             Err((refusal, text)) => self.refuse_deferred(token, refusal, text),
@@ -119,22 +120,23 @@ impl State {
     fn send_part(&mut self, token: Token, part: ResponseEvent) {
         let Some(connection) = self.connections.get(token) else { return };
         match part {
-            ResponseEvent::Whole { content_type, body } => {
+            ResponseEvent::Whole { content_type, fields, body } => {
                 connection.answer = None;
-                let whole = |respond: Responder<'_>| respond.answer(Status::Ok, content_type, body.content());
+                let whole =
+                    |respond: Responder<'_>| respond.answer_with(Status::Ok, content_type, &fields, body.content());
                 if self.answer_deferred(token, whole).is_some() {
                     self.setup.service.counters.answered_ok += 1;
                 }
             }
-            ResponseEvent::Refused { error, text } => {
+            ResponseEvent::Refused { error, text, fields } => {
                 connection.answer = None;
-                self.refuse_deferred(token, error, &text);
+                if self.answer_deferred(token, |respond| respond.refuse_with(error, &text, &fields)).is_some() {
+                    self.setup.service.counters.refused(error);
+                }
             }
             ResponseEvent::Head { content_type, fields } => {
-                let Some(next) = self.answer_deferred(token, |respond| respond.stream_with(content_type, &fields))
-                else {
-                    return;
-                };
+                let stream = |respond: Responder<'_>| respond.stream_with(content_type, &fields);
+                let Some(next) = self.answer_deferred(token, stream) else { return };
                 self.setup.service.counters.answered_ok += 1;
                 if next != Next::Stream
                     && let Some(connection) = self.connections.get(token)

@@ -20,6 +20,11 @@ impl State {
             Timer::Query | Timer::More => self.setup.shared.config.query.timeout_ms + limits::QUERY_OVERTIME_MS,
             Timer::Live => limits::STREAM_SILENCE_MS,
             Timer::Job => limits::PROFILE_SECONDS_MAX * 1_000 + limits::PROFILE_RENDER_MS,
+            // It is evaluated before the wait, and after it.
+            Timer::Wait => {
+                let wait_ms = u64::try_from(limits::LOG_WAIT_MAX.as_millis()).unwrap_or(u64::MAX);
+                2 * self.setup.shared.config.query.timeout_ms + wait_ms + limits::QUERY_OVERTIME_MS
+            }
             Timer::Left => limits::LEFT_MS,
             Timer::Linger => limits::LINGER_MS,
             Timer::Refusal => limits::REFUSAL_MS,
@@ -56,7 +61,7 @@ impl State {
             Timer::Idle => self.close(token, Closed::Idle),
             Timer::Linger => self.close(token, Closed::AfterAnswer),
             Timer::Left => self.close(token, Closed::ByPeer),
-            Timer::Query => self.end_query(token),
+            Timer::Query | Timer::Wait => self.end_query(token),
             Timer::More | Timer::Live | Timer::Job => self.close(token, Closed::CutOff),
             Timer::Answer => {
                 // The log may store the batch later: the peer gets no answer rather than one that may turn out wrong.

@@ -213,6 +213,7 @@ fn queries(snapshot: &Snapshot<'_>) -> Value {
         "waiting": queries.waiting(),
         "running": queries.running(),
         "unread": queries.unread(),
+        "log_waiting": queries.log_waiting(),
         "ended_by": ended,
         "scanned_bytes": read(&queries.scanned_bytes),
         "read_bytes": read(&queries.read_bytes),

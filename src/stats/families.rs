@@ -356,6 +356,8 @@ fn queries(to: &mut Exposition, snapshot: &Snapshot<'_>) {
     to.single("metricstream_queries_running", Gauge, help, queries.running());
     let help = "Running queries without a thread, because their clients have not read the response so far.";
     to.single("metricstream_queries_unread", Gauge, help, queries.unread());
+    let help = "Waiting queries that wait for lines to be written (GET /log).";
+    to.single("metricstream_queries_log_waiting", Gauge, help, queries.log_waiting());
     for (name, help, value) in [
         ("metricstream_query_scanned_bytes", "Bytes of the log that queries scanned.", &queries.scanned_bytes),
         ("metricstream_query_read_bytes", "Bytes of files that queries read.", &queries.read_bytes),

@@ -14,6 +14,8 @@ labelled! {
         Answered = "answered",
         /// An invalid parameter: 400.
         Invalid = "invalid",
+        /// The position is no longer in the log: 410.
+        Gone = "gone",
         /// Over a limit of the result: 422.
         OverBound = "over_bound",
         /// Timed out: 503.
@@ -42,6 +44,7 @@ pub struct QueryStatus {
     waiting: AtomicU64,
     running: AtomicU64,
     unread: AtomicU64,
+    log_waiting: AtomicU64,
     ended: [AtomicU64; Outcome::ALL.len()],
     /// Bytes of the log that were scanned, decompressed.
     pub scanned_bytes: AtomicU64,
@@ -66,6 +69,7 @@ impl QueryStatus {
             waiting: AtomicU64::new(0),
             running: AtomicU64::new(0),
             unread: AtomicU64::new(0),
+            log_waiting: AtomicU64::new(0),
             ended: [const { AtomicU64::new(0) }; Outcome::ALL.len()],
             scanned_bytes: AtomicU64::new(0),
             read_bytes: AtomicU64::new(0),
@@ -98,6 +102,23 @@ impl QueryStatus {
     pub fn start(&self) {
         self.waiting.fetch_sub(1, Relaxed);
         self.running.fetch_add(1, Relaxed);
+    }
+
+    /// Counts a running query that waits again, for the log.
+    pub fn pause(&self) {
+        self.running.fetch_sub(1, Relaxed);
+        self.waiting.fetch_add(1, Relaxed);
+    }
+
+    /// Sets the number of requests that wait for the log.
+    pub fn set_log_waiting(&self, waiting: usize) {
+        self.log_waiting.store(waiting as u64, Relaxed);
+    }
+
+    /// Of those that are waiting, those that wait for lines to be written.
+    #[must_use]
+    pub fn log_waiting(&self) -> u64 {
+        self.log_waiting.load(Relaxed)
     }
 
     /// Counts a running query that ended, this many nanoseconds after its arrival.

@@ -248,7 +248,7 @@ impl Stream {
                 self.lines.push_back(bytes);
                 ResponseEvent::Head { content_type, fields }
             }
-            Err((error, text)) => ResponseEvent::Refused { error, text },
+            Err((error, text)) => ResponseEvent::Refused { error, text, fields: Box::default() },
         });
         self.go_on()
     }

@@ -16,6 +16,7 @@
 mod http;
 mod json;
 mod log;
+mod log_stream;
 mod otlp;
 mod process;
 mod random;

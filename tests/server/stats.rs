@@ -98,6 +98,7 @@ const FAMILIES: &[&str] = &[
     "metricstream_queries_waiting",
     "metricstream_queries_running",
     "metricstream_queries_unread",
+    "metricstream_queries_log_waiting",
     "metricstream_query_scanned_bytes_total",
     "metricstream_query_read_bytes_total",
     "metricstream_query_foreign_lines_total",

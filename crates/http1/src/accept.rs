@@ -23,6 +23,19 @@ pub fn best(accept: &[u8], medias: &[Media]) -> Option<usize> {
     medias.iter().position(|media| quality(media) == best)
 }
 
+/// Returns true if an `Accept-Encoding` field takes `coding` (RFC 9110, 12.5.3): by name, or else by `*`.
+pub fn takes_coding(field: &[u8], coding: &[u8]) -> bool {
+    let quality = |wanted: &[u8]| {
+        field.split(|&byte| byte == b',').find_map(|element| {
+            let mut parts = element.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
+            parts.next().filter(|name| name.eq_ignore_ascii_case(wanted))?;
+            let quality = parts.find_map(|part| part.strip_prefix(b"q=").or_else(|| part.strip_prefix(b"Q=")));
+            Some(quality.map_or(1_000, |quality| thousandths(quality).unwrap_or(0)))
+        })
+    };
+    quality(coding).or_else(|| quality(b"*")).unwrap_or(0) > 0
+}
+
 /// One media range of the field.
 struct Range<'a> {
     kind: &'a [u8],
@@ -90,6 +103,24 @@ fn thousandths(text: &[u8]) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_coding_is_taken_by_name_or_else_by_star() {
+        for (field, is_taken) in [
+            ("", false),
+            ("zstd", true),
+            ("gzip, ZSTD;q=0.5", true),
+            ("*", true),
+            ("*;q=0, zstd", true),
+            ("zstd;q=0, *", false),
+            ("zstd;q=0.000", false),
+            ("zstd;q=2", false),
+            ("zstdx, xzstd", false),
+            ("gzip;q=1.0, identity", false),
+        ] {
+            assert_eq!(takes_coding(field.as_bytes(), b"zstd"), is_taken, "{field}");
+        }
+    }
 
     #[test]
     fn quality_values() {

@@ -144,6 +144,8 @@ HttpError {
     Conflict(&'static str) => Conflict, "conflict", "";
     /// No such path.
     NotFound => NotFound, "not_found", "no such path";
+    /// What was there and is there no more.
+    Gone => Gone, "gone", "it is no longer there";
     /// No such method on this path.
     MethodNotAllowed {
         /// The methods there are, as the `Allow` field lists them.
@@ -267,6 +269,7 @@ pub(super) mod tests {
             Forbidden("from this host only"),
             Conflict("one is under way"),
             NotFound,
+            Gone,
             MethodNotAllowed { allow: "GET, HEAD, POST" },
             OverBound,
             RateLimited { retry_after_s: u32::MAX },

@@ -209,6 +209,12 @@ impl Responder<'_> {
         self.error(error.status(), text, &field)
     }
 
+    /// As [`refuse_as`](Self::refuse_as), with more `fields`, as in [`answer_with`](Self::answer_with), for an error
+    /// that has none of its own.
+    pub fn refuse_with(self, error: HttpError, text: &dyn Display, fields: &[u8]) -> Served {
+        if fields.is_empty() { self.refuse_as(error, text) } else { self.error(error.status(), text, &[fields]) }
+    }
+
     /// 400 with a text made for this request, such as which metric and which byte is at fault. `text` is formatted
     /// twice and must come out the same.
     #[inline]

@@ -28,6 +28,8 @@ pub enum Status {
     RequestTimeout = 408,
     /// 409
     Conflict = 409,
+    /// 410
+    Gone = 410,
     /// 413
     ContentTooLarge = 413,
     /// 415
@@ -48,7 +50,7 @@ pub enum Status {
 
 impl Status {
     /// Every status, in ascending order.
-    pub const ALL: [Status; 20] = [
+    pub const ALL: [Status; 21] = [
         Status::Ok,
         Status::Accepted,
         Status::NoContent,
@@ -61,6 +63,7 @@ impl Status {
         Status::MethodNotAllowed,
         Status::RequestTimeout,
         Status::Conflict,
+        Status::Gone,
         Status::ContentTooLarge,
         Status::UnsupportedMediaType,
         Status::UnprocessableContent,
@@ -93,6 +96,7 @@ impl Status {
             Status::MethodNotAllowed => b"HTTP/1.1 405 Method Not Allowed\r\nDate: ",
             Status::RequestTimeout => b"HTTP/1.1 408 Request Timeout\r\nDate: ",
             Status::Conflict => b"HTTP/1.1 409 Conflict\r\nDate: ",
+            Status::Gone => b"HTTP/1.1 410 Gone\r\nDate: ",
             Status::ContentTooLarge => b"HTTP/1.1 413 Content Too Large\r\nDate: ",
             Status::UnsupportedMediaType => b"HTTP/1.1 415 Unsupported Media Type\r\nDate: ",
             Status::UnprocessableContent => b"HTTP/1.1 422 Unprocessable Content\r\nDate: ",

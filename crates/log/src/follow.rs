@@ -154,6 +154,18 @@ impl Follower {
         matches!(self.source, Some(Source::Active(..)))
     }
 
+    /// Takes a position at the end of a sealed segment to the beginning of the next one: that stays valid when
+    /// retention deletes what was read.
+    pub fn leave_ended_segment(&mut self) {
+        let ended = match &self.source {
+            Some(Source::Plain(name, _, end)) if self.position.byte >= *end => *name,
+            Some(Source::Compressed(name, frames)) if self.position.byte >= frames.sidecar.bytes => *name,
+            _ => return,
+        };
+        self.position = LogPosition { segment: SegmentId::After(Some(ended)), byte: 0 };
+        self.source = None;
+    }
+
     /// Appends the next lines to `lines`: whole ones, of `bytes_max` bytes at most unless the first one alone is
     /// longer. Returns their bytes; zero if everything that is written was read. Lines of one call are of one segment.
     ///
@@ -389,6 +401,8 @@ fn read_lines(file: &File, byte: u64, end: u64, lines: &mut Vec<u8>, bytes_max: 
     lines.truncate(begin);
     Ok(0)
 }
+
+mod time;
 
 #[cfg(test)]
 #[cfg(not(loom))]

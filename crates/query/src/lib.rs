@@ -53,7 +53,8 @@ pub use exec::number::Digits;
 pub use output::answer::{Answer, Point, Series, Stats};
 pub use output::{Format, Rendering, append_value, listed};
 pub use plan::labels::{Key, meaning, tags_of};
-pub use plan::parameters::decode_path;
+pub use plan::moment::{MOMENT_EXPECTED, moment, span};
+pub use plan::parameters::{decode_path, pairs};
 pub use plan::request::{Agg, Request};
 
 use std::{

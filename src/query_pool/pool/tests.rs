@@ -40,9 +40,16 @@ impl Render for Bytes {
 impl Engine for Told {
     fn answer(&self, asked: &RawQuery, share: &Share<'_>) -> Result<Prepared, Failure> {
         self.asked.send((asked.parameters.to_string(), share.threads)).unwrap();
-        let refused = |outcome| Failure::Refused { outcome, error: unavailable(), text: "told to".into() };
+        let refused = |outcome| Failure::Refused {
+            outcome,
+            error: unavailable(),
+            text: "told to".into(),
+            fields: Box::default(),
+        };
         match self.word.recv().unwrap() {
-            Word::Answer(bytes) => Ok(Prepared { content_type: CONTENT_TYPE, body: Box::new(Bytes(bytes)) }),
+            Word::Answer(bytes) => {
+                Ok(Prepared { content_type: CONTENT_TYPE, fields: Box::default(), body: Box::new(Bytes(bytes)) })
+            }
             Word::Refuse => Err(refused(Outcome::Unavailable)),
             Word::WaitForCancel => {
                 while !share.cancelled.load(Ordering::Relaxed) {
@@ -84,6 +91,7 @@ fn bench(threads: usize, timeout: Duration) -> Bench {
         timeout,
         write_timeout: 60 * LONG,
         unread_bytes_max: UNREAD_BYTES_MAX,
+        draining: Arc::default(),
         engine: Told { asked: asked_sender, word: word_receiver },
         status: Arc::clone(&status),
     })
@@ -140,7 +148,15 @@ impl Bench {
 }
 
 fn asked(client: ClientKey, name: &str, head_only: bool) -> RawQuery {
-    RawQuery { client, path: "/query".into(), parameters: name.into(), has_form: false, accept: None, head_only }
+    RawQuery {
+        client,
+        path: "/query".into(),
+        parameters: name.into(),
+        has_form: false,
+        accept: None,
+        accept_encoding: None,
+        head_only,
+    }
 }
 
 /// More than the queue of one answer takes.
@@ -214,7 +230,7 @@ fn a_refusal_is_passed_on() {
     let reader = bench.submit("q", false).unwrap();
     bench.word.send(Word::Refuse).unwrap();
     let parts_of_refusal = parts(&reader);
-    let [ResponseEvent::Refused { error, text }] = &parts_of_refusal[..] else { panic!("{parts_of_refusal:?}") };
+    let [ResponseEvent::Refused { error, text, .. }] = &parts_of_refusal[..] else { panic!("{parts_of_refusal:?}") };
     assert_eq!((*error, text.as_str()), (unavailable(), "told to"));
     bench.wait(Outcome::Unavailable, 1);
 }
@@ -373,7 +389,9 @@ fn a_query_times_out_while_it_waits_or_runs() {
     bench.word.send(Word::WaitForDeadline(Instant::now() + Duration::from_secs(2))).unwrap();
     let [refused, late] = [running, waiting].map(|reader| parts(&reader));
     assert!(matches!(&refused[..], [ResponseEvent::Refused { .. }]));
-    let [ResponseEvent::Refused { error: HttpError::Unavailable { .. }, text }] = &late[..] else { panic!("{late:?}") };
+    let [ResponseEvent::Refused { error: HttpError::Unavailable { .. }, text, .. }] = &late[..] else {
+        panic!("{late:?}")
+    };
     assert!(text.contains("2s"), "{text}");
     bench.wait(Outcome::TimedOut, 2);
     assert!(bench.asked.is_empty(), "the second was begun");
@@ -412,7 +430,7 @@ fn threads_settle_on_their_cores() {
     impl Engine for Cores {
         fn answer(&self, _: &RawQuery, _: &Share<'_>) -> Result<Prepared, Failure> {
             self.0.lock().unwrap().send(crate::config::allowed_cores().unwrap()).unwrap();
-            Ok(Prepared { content_type: CONTENT_TYPE, body: Box::new(Bytes(0)) })
+            Ok(Prepared { content_type: CONTENT_TYPE, fields: Box::default(), body: Box::new(Bytes(0)) })
         }
     }
     let core = *crate::config::allowed_cores().unwrap().last().unwrap();
@@ -425,6 +443,7 @@ fn threads_settle_on_their_cores() {
         timeout: LONG,
         write_timeout: LONG,
         unread_bytes_max: 0,
+        draining: Arc::default(),
         engine: Cores(Mutex::new(sender)),
         status: Arc::new(QueryStatus::new(1)),
     })

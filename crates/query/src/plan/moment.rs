@@ -16,13 +16,13 @@ const SECONDS_BELOW: u64 = 10_000_000_000;
 /// Where numbers look like seconds, and where they do not any more.
 const LIKE_SECONDS: Range<u64> = SECONDS_MIN.unsigned_abs()..SECONDS_END.unsigned_abs();
 /// What a moment may be.
-pub(crate) const MOMENT_EXPECTED: &str = "expected a time such as 2026-01-02T03:04:05Z, 1767323045 (seconds), 1767323045678 (milliseconds), -15m or now; \
+pub const MOMENT_EXPECTED: &str = "expected a time such as 2026-01-02T03:04:05Z, 1767323045 (seconds), 1767323045678 (milliseconds), -15m or now; \
      10000000000 to 99999999999 could be either";
 /// What a span may be.
 pub(crate) const SPAN_EXPECTED: &str = "expected a span of time of at least 1ms, such as 500ms, 60s, 5m, 1h30m or 7d";
 
 /// A moment in epoch milliseconds; `now_ms` is what `now` means. `None`: it is none, or outside the years 0000 to 9999.
-pub(crate) fn moment(text: &str, now_ms: i64) -> Option<i64> {
+pub fn moment(text: &str, now_ms: i64) -> Option<i64> {
     let ms = match text.as_bytes() {
         b"now" => now_ms,
         // A `+` that was not encoded has become a space.
@@ -64,7 +64,7 @@ fn epoch(text: &str) -> Option<i64> {
 }
 
 /// A span in milliseconds, at least 1: numbers with units, the larger ones first or not.
-pub(crate) fn span(text: &str) -> Option<i64> {
+pub fn span(text: &str) -> Option<i64> {
     let mut rest = text;
     let mut ms = 0_i64;
     while !rest.is_empty() {

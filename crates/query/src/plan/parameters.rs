@@ -42,6 +42,18 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Parameter>, Refusal> {
     pieces.into_iter().map(parameter).collect()
 }
 
+/// The names and values of parameters that know no operators, decoded.
+///
+/// # Errors
+/// A parameter is malformed, or there are too many.
+pub fn pairs(text: &str) -> Result<Vec<(String, String)>, Refusal> {
+    let pair = |parameter: Parameter| match parameter.operator {
+        Operator::Is => Ok((parameter.name, parameter.value)),
+        _ => refuse(format!("{}: takes no operator but =", shown(&parameter.name))),
+    };
+    parse(text)?.into_iter().map(pair).collect()
+}
+
 fn parameter(piece: &str) -> Result<Parameter, Refusal> {
     let equals = piece.find('=').unwrap_or(piece.len());
     // `tag.host!~web.*` need not have an equals sign, and a regular expression may have one.

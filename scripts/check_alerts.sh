@@ -54,7 +54,10 @@ stop_prometheus() {
 }
 trap 'stop_prometheus; stop_server || true; rm -rf "$work"' EXIT
 
-start_server "$BINARIES/metricstream" "$work/server.log" --data-dir "$work/data" --reactors 2 --stats-interval 500ms
+api_port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+# A forward to the Prometheus that scrapes it, so that its figures are there too.
+start_server "$BINARIES/metricstream" "$work/server.log" --data-dir "$work/data" --reactors 2 --stats-interval 500ms \
+    --forward "http://127.0.0.1:$api_port/api/v1/write"
 cat >"$work/prometheus.yml" <<YML
 global: {scrape_interval: 500ms, scrape_timeout: 500ms, evaluation_interval: 500ms}
 rule_files: ["$rules"]
@@ -62,9 +65,8 @@ scrape_configs:
   - job_name: metricstream
     static_configs: [{targets: ["127.0.0.1:$server_port"]}]
 YML
-api_port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-prometheus --config.file="$work/prometheus.yml" --storage.tsdb.path="$work/tsdb" --web.listen-address="127.0.0.1:$api_port" \
-    >"$work/prometheus.log" 2>&1 &
+prometheus --config.file="$work/prometheus.yml" --storage.tsdb.path="$work/tsdb" --web.enable-remote-write-receiver \
+    --web.listen-address="127.0.0.1:$api_port" >"$work/prometheus.log" 2>&1 &
 prometheus_pid=$!
 
 url=http://127.0.0.1:$server_port

@@ -79,6 +79,13 @@ pub(super) enum FieldList<'a> {
     Known(KnownFields<'a>),
 }
 
+/// No fields.
+impl Default for Fields<'_> {
+    fn default() -> Self {
+        Self(FieldList::Parsed(&[]))
+    }
+}
+
 impl<'a> Fields<'a> {
     /// The value of the first field with this name, in any case of letters. It takes time linear in the number of
     /// fields: for those that few routes need.

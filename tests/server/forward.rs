@@ -14,14 +14,14 @@ fn setup(receiver: &Receiver) -> Setup {
 }
 
 /// A setup with a table `[[forward]]`, which lives as long as the file that is returned too.
-fn table(receiver: &Receiver, more: &str) -> (Setup, tempfile::NamedTempFile) {
+pub fn table(receiver: &Receiver, more: &str) -> (Setup, tempfile::NamedTempFile) {
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), format!("[[forward]]\nname = \"store\"\nurl = \"{}\"\n{more}\n", receiver.url())).unwrap();
     (Setup::new(Driver::Epoll).flag("--config", file.path().display()), file)
 }
 
 /// Stores metrics, each given as JSON, in batches.
-fn store_all(server: &Server, metrics: &[String]) {
+pub fn store_all(server: &Server, metrics: &[String]) {
     for metrics in metrics.chunks(500) {
         let body = format!(r#"{{"metrics":[{}]}}"#, metrics.join(","));
         assert_eq!(server.ask(&post(body)).processed(), metrics.len());

@@ -34,6 +34,7 @@ mod documents;
 mod failing_disk;
 mod forward;
 mod forward_hold;
+mod forward_kills;
 mod full_disk;
 mod http_rules;
 mod lifecycle;

@@ -72,8 +72,9 @@ pub const CLIENTS_CAP: usize = 16 * 1024 * 1024;
 pub const REACTORS_CAP: usize = 256;
 const _: () = assert!(2 * REACTORS_CAP <= 1_024);
 /// Seconds for which an address that is in use is tried again at the start: the sockets of a server that was killed live
-/// on until the kernel has taken its io_uring apart, some milliseconds after the process is gone.
-pub const LISTEN_WAIT: Duration = Duration::from_secs(2);
+/// on until the kernel has taken its io_uring apart, some milliseconds after the process is gone, or seconds on a host whose
+/// cores are all busy.
+pub const LISTEN_WAIT: Duration = Duration::from_secs(10);
 /// Milliseconds between two tries of that.
 pub const LISTEN_RETRY: Duration = Duration::from_millis(20);
 /// Default of `--max-connections`, over all reactors.

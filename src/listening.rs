@@ -252,11 +252,16 @@ impl Listening {
     /// The listeners of one TCP address, and in `place` the port that the kernel chose.
     fn open_tcp(address: SocketAddr, place: &mut Place, reactors: usize) -> io::Result<Vec<TcpListener>> {
         let deadline = Instant::now() + limits::LISTEN_WAIT;
+        let mut is_noted = false;
         let mut opened = loop {
             let opened = listen::listeners(address, place.only_v6, reactors, limits::LISTEN_BACKLOG);
             let is_taken = opened.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse);
             if !is_taken || Instant::now() >= deadline {
                 break opened;
+            }
+            if !std::mem::replace(&mut is_noted, true) {
+                let wait = limits::LISTEN_WAIT;
+                tracing::info!("{address} is in use, perhaps by a server that just ended; tried again for {wait:?}");
             }
             thread::sleep(limits::LISTEN_RETRY);
         };

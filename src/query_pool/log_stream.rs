@@ -256,7 +256,7 @@ mod tests {
             ("from=first", "expected begin, end"),
             ("from=20260102T030405.678Z:-1", "expected begin, end"),
             ("from=begin&from=end", "from is repeated"),
-            ("from!=begin", "takes no operator"),
+            ("from!=begin", "unknown parameter"),
             ("wait=61s", "from 0s to 60s"),
             ("wait=30", "from 0s to 60s"),
             ("max_bytes=0", "from 1 to 8388608"),

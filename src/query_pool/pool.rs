@@ -195,7 +195,9 @@ impl Pool {
         if shared.setup.threads > 0 {
             let (shared, wake, ending) = (Arc::clone(&shared), intake.wake.0.clone(), ending.clone());
             thread::Builder::new().name("log-waiters".into()).spawn(move || {
+                // Dropped in reverse, as below.
                 let _ending: Sender<Infallible> = ending;
+                let (shared, paused, wake) = (shared, paused, wake);
                 waiters::run(&paused, &*shared, &wake);
             })?;
         }

@@ -93,6 +93,8 @@ pub struct Collector {
     latest: Vec<Option<Report>>,
     /// For each core, true while a report is outstanding.
     requested: Vec<bool>,
+    /// The cores that had not answered the request before when the present one was made.
+    overdue: Vec<bool>,
     /// Empty histograms to exchange for filled ones.
     #[expect(clippy::vec_box, reason = "they change hands by their pointers")]
     spare: Vec<Box<Histograms>>,
@@ -119,6 +121,7 @@ impl Collector {
         Self {
             latest: reactors.iter().map(|_| None).collect(),
             requested: vec![false; reactors.len()],
+            overdue: vec![false; reactors.len()],
             spare: reactors.iter().map(|_| Box::default()).collect(),
             reactors,
             log,
@@ -153,26 +156,35 @@ impl Collector {
     }
 
     fn ask(&mut self, trim: bool, wait: Duration) {
-        for (reactor, requested) in self.reactors.iter().zip(&mut self.requested) {
-            if !*requested {
-                let request =
-                    ReportRequest { reply: self.reply.clone(), empty: self.spare.pop().unwrap_or_default(), trim };
-                match reactor.request_report(request) {
-                    Ok(()) => *requested = true,
-                    // Its mailbox is full, or it has exited: it shows as silent.
-                    Err(request) => self.spare.extend(request.map(|request| request.empty)),
-                }
+        // A report that was requested earlier may be older than what is asked now: another is requested once it is here.
+        self.overdue.clone_from(&self.requested);
+        for reactor in 0..self.reactors.len() {
+            if !self.requested[reactor] {
+                self.request(reactor, trim);
             }
         }
         let deadline = Instant::now() + wait;
         while self.requested.contains(&true) {
             let Ok(report) = self.replies.recv_deadline(deadline) else { break };
+            let reactor = report.reactor;
             self.take(report);
+            if std::mem::take(&mut self.overdue[reactor]) {
+                self.request(reactor, trim);
+            }
         }
         self.counters = Counters::default();
         self.latest.iter().flatten().for_each(|report| self.counters.add(&report.counters));
         self.present_counters = self.counters.since(&self.began_counters);
         self.take_log();
+    }
+
+    fn request(&mut self, reactor: usize, trim: bool) {
+        let request = ReportRequest { reply: self.reply.clone(), empty: self.spare.pop().unwrap_or_default(), trim };
+        match self.reactors[reactor].request_report(request) {
+            Ok(()) => self.requested[reactor] = true,
+            // Its mailbox is full, or it has exited: it shows as silent.
+            Err(request) => self.spare.extend(request.map(|request| request.empty)),
+        }
     }
 
     fn take(&mut self, mut report: Report) {
@@ -316,10 +328,15 @@ mod tests {
         let mut collector = Collector::new(vec![Arc::new(sender)], log, Instant::now());
         collector.collect();
         assert_eq!((collector.silent(), collector.reports().count()), (1, 0));
-        answer(&mail, 5, 5);
-        collector.collect();
-        assert_eq!(collector.silent(), 0);
+        answer(&mail, 4, 4);
         assert!(mail.is_empty(), "it was requested once");
+        collector.collect();
+        assert_eq!((collector.silent(), collector.since_start().counters.batches_stored), (1, 4));
+        // The late report may be older than the second request, so another was requested.
+        answer(&mail, 5, 1);
+        assert!(mail.is_empty(), "it was requested once more");
+        collector.collect();
+        answer(&mail, 5, 0);
         collector.end_interval();
         collector.collect();
         assert_eq!((collector.silent(), collector.since_start().counters.batches_stored), (1, 5));

@@ -118,7 +118,8 @@ fn one_profile_is_made_at_a_time(driver: Driver) {
 }
 
 fn a_stop_sends_what_was_sampled_so_far(driver: Driver) {
-    let mut server = Setup::new(driver).start();
+    // Names are looked up after the stop, which takes its time in a build for tests.
+    let mut server = Setup::new(driver).flag("--drain-timeout", "60s").start();
     let mut client = server.connect();
     client.send(&profile("?seconds=60", "Accept: text/plain\r\n")).unwrap();
     until("it is under way, or not permitted", || {

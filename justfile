@@ -89,6 +89,11 @@ sanitize *OPTIONS:
 attacks *OPTIONS:
     scripts/attacks.py {{OPTIONS}}
 
+# Measure a good client beside each kind of attack
+[group('correctness')]
+hostile *OPTIONS:
+    scripts/hostile.sh {{OPTIONS}}
+
 # Fuzz everything that reads bytes of clients or of a disk
 [group('correctness')]
 fuzz *OPTIONS:

@@ -282,7 +282,8 @@ SEEDS = {
         "src/config/telemetry.rs",
         "src/config/listen.rs",
         "tests/server/refuses_to_start.rs",
-    ),
+    )
+    + [b"--rate-limit\n0\n--cores\n0", b"--listen=[::1]:0\n--max-body=1MiB", b"--forward\nhttp://a/w", b"-h", b"-"],
     "content": coded,
     "datadog_protobuf": datadog,
     "driver": lambda: [b"\0\x01\x01\x09\x04\x09\x02\0\x08\0", b"\0\0\x05\0\x01\xff\x06\0\x03\0", *noise(8, 40)],

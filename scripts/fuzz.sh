@@ -72,6 +72,9 @@ if [[ ! -x $tools/bin/cargo-fuzz ]]; then
 fi
 export PATH=$tools/bin:$PATH
 
+# The versions of the dependencies are those of the workspace.
+[[ ! Cargo.lock -nt fuzz/Cargo.lock ]] || cp Cargo.lock fuzz/Cargo.lock
+
 # No sanitizer: nothing here but the drivers and zstd has unsafe code, and those scripts/sanitize.sh runs. Dead code is
 # left out, as its counters would be looked through after each execution.
 only=()

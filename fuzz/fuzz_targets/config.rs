@@ -1,4 +1,4 @@
-//! Configuration: any text as a file, and any words as flags, are resolved or refused in one printable line.
+//! Configuration: any text as a file, and any lines as flags where the first begins with a hyphen, are resolved or refused in one printable line.
 #![no_main]
 
 use clap::Parser;
@@ -7,8 +7,11 @@ use metricstream::{cli::CommandLine, config::Arguments};
 
 fuzz_target!(|data: &[u8]| {
     let Ok(text) = std::str::from_utf8(data) else { return };
-    if let Ok(arguments) = toml::from_str::<Arguments>(text) {
-        resolve(arguments);
+    if !text.starts_with('-') {
+        if let Ok(arguments) = toml::from_str::<Arguments>(text) {
+            resolve(arguments);
+        }
+        return;
     }
     let words = std::iter::once("metricstream").chain(text.split('\n').take(20));
     let flags = words.map(|word| word.replace('\0', ""));

@@ -13,6 +13,10 @@ fuzz_target!(|data: &[u8]| {
     assert_eq!(u64::from(json.decoded.rejected()), otlp.rejected_points());
     let Ok(request) = serde_json::from_slice::<Request>(data) else { return };
     let Ok(text) = serde_json::to_vec(&request) else { return };
+    // It writes null for some values that are no numbers.
+    if !serde_json::from_slice::<Request>(&text).is_ok_and(|again| again == request) {
+        return;
+    }
     let again = decode(&text, |sink| otlp.decode_json(&text, sink));
     let body = request.encode_to_vec();
     let protobuf = decode(&body, |sink| otlp.decode_protobuf(&body, sink));

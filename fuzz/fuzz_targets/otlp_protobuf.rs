@@ -35,6 +35,8 @@ fuzz_target!(|data: &[u8]| {
         }
         if let Ok(request) = &oracle
             && let Ok(text) = serde_json::to_vec(request)
+            // It writes null for some values that are no numbers.
+            && serde_json::from_slice::<Request>(&text).is_ok_and(|again| again == *request)
             && let Ok(json) = json(&text, options)
         {
             assert_eq!(json.lines, once.lines, "{}", text.escape_ascii());

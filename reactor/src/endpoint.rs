@@ -1,4 +1,4 @@
-//! Where a connection of a client goes.
+//! Destination of a client's connection.
 
 use crate::listen::UnixAddress;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};

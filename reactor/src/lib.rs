@@ -54,7 +54,7 @@ pub use timer_wheel::TimerWheel;
 pub use token::Token;
 pub use uring::UringDriver;
 
-/// What the handler wants to happen to a connection's further bytes.
+/// Flow control of a connection's further bytes, chosen by the handler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flow {
     /// Deliver more as it comes.
@@ -136,10 +136,10 @@ impl From<UnixListener> for Listener {
     }
 }
 
-/// What a driver is made of.
+/// Configuration of a driver.
 #[derive(Debug)]
 pub struct Setup {
-    /// Where connections come in, at most [`LISTENERS_MAX`]; none for a client.
+    /// Listening sockets, at most [`LISTENERS_MAX`]; none for a client.
     pub listeners: Vec<Listener>,
     /// Most connections open at one time, accepted and connecting together. At the bound accepting pauses, and goes on
     /// when one has closed; [`Driver::connect`] fails.
@@ -182,7 +182,7 @@ pub trait Driver: Sized {
     /// Makes a driver for the calling thread, which is the only one that may use it.
     ///
     /// # Errors
-    /// What the kernel refused, as it said it: a driver that cannot be had is an error, never another driver.
+    /// The kernel's error, unchanged: a driver that is unavailable is an error, never another driver.
     fn open(setup: Setup) -> io::Result<Self>;
 
     /// Submits what is pending, waits until something happened, the doorbell rang or `timeout` passed (`None`: without
@@ -222,6 +222,6 @@ pub trait Driver: Sized {
     /// Takes in what the kernel has already queued at the listeners, then closes them.
     fn stop_accept(&mut self);
 
-    /// What this driver has done so far.
+    /// Returns the counts since the driver was made.
     fn counters(&self) -> Counters;
 }

@@ -14,7 +14,7 @@ use std::{
 /// inherits that (tcp(7)). `SO_REUSEADDR`: connections of an earlier run that linger in `TIME_WAIT` are no obstacle.
 ///
 /// # Errors
-/// What the kernel refused: the address is taken or not ours, the port is privileged, no descriptor is free.
+/// The address is in use or not of this host, the port is privileged, or no descriptor is free.
 pub fn listen(address: SocketAddr, backlog: i32, reuse_port: bool) -> io::Result<TcpListener> {
     listen_by(address, false, backlog, reuse_port)
 }
@@ -51,7 +51,7 @@ pub fn listeners(mut address: SocketAddr, only_v6: bool, count: usize, backlog: 
     Ok(listeners)
 }
 
-/// Whether [`listeners`] would get `address` now: takes it for a moment, and does not listen.
+/// Checks that [`listeners`] would get `address` now: binds it for a moment, and does not listen.
 ///
 /// # Errors
 /// As [`listeners`].

@@ -3,10 +3,10 @@
 
 use std::io;
 
-/// Raises the soft limit of open descriptors to the hard one, and gives the limit that then holds.
+/// Raises the soft limit of open descriptors to the hard one, and returns the limit that is then in force.
 ///
 /// # Errors
-/// What the kernel refused.
+/// setrlimit(2) or getrlimit(2) failed.
 pub fn raise() -> io::Result<u64> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: `limit` is a live rlimit of this function's, and the call writes nothing else.

@@ -7,7 +7,7 @@ use std::{fmt, io, mem, net::SocketAddr, os::fd::AsRawFd};
 /// The other end of an accepted connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Peer {
-    /// Its address, over TCP.
+    /// Address of a peer over TCP.
     Inet(SocketAddr),
     /// The user that connected to a unix socket (`SO_PEERCRED`, unix(7)): such a peer has no address.
     User(u32),

@@ -30,19 +30,19 @@ impl<T> Slots<T> {
         self.slots.len() - self.free.len()
     }
 
-    /// Whether no tenant is in the table.
+    /// Returns true if the table has no tenant.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Whether `insert` would refuse.
+    /// Returns true if `insert` would refuse.
     #[must_use]
     pub const fn is_full(&self) -> bool {
         self.len() == self.slots_max as usize
     }
 
-    /// How many more tenants `insert` would take.
+    /// Returns the number of further tenants that `insert` would take.
     #[must_use]
     pub const fn vacant(&self) -> usize {
         self.slots_max as usize - self.len()

@@ -1,20 +1,19 @@
-//! What is asked of the log, and what the answer is: points, series, names, values of tags. QUERY.md says what each
-//! parameter means.
+//! Queries of the log, and their results: points, series, names, values of tags. QUERY.md defines each parameter.
 //!
 //! ```text
 //! plan:   parameters, moment ─> request, filter   what is requested
 //!                          │
 //! scan:   the lines ──> collector ─> groups       exec: one for each thread: series, their buckets,
-//!                          │  accumulator, samples   and what is kept of each
+//!                          │  accumulator, samples   and an accumulator for each
 //!                          │
 //! exec:   evaluate         merges them             exact sums, rates, percentiles
 //!                          │
 //! output: answer           JSON, CSV, JSON Lines, piece by piece
 //! ```
 //!
-//! Promises: what can be refused is refused before the first byte of the answer; memory is bounded by [`Bounds`],
-//! whatever is asked and whatever is in the log; the answer depends on what is in the log alone, not on the number of
-//! threads. It reads the log through [`scan`] alone, writes nothing, and knows no HTTP.
+//! Promises: a refusal comes before the first byte of the result; memory is bounded by [`Bounds`], whatever the request
+//! and the log; the result depends on the log alone, not on the number of threads. The crate reads the log through
+//! [`scan`] alone, writes nothing, and has no HTTP in it.
 //!
 //! ```
 //! use query::{Bounds, ExecLimits, Kind, Request, run, scan::Source};
@@ -63,7 +62,7 @@ use std::{
     time::Instant,
 };
 
-/// What kind of question it is.
+/// Kind of a request: samples, or the discovery of series, names or tag values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
     /// Points: `/query`.
@@ -76,7 +75,7 @@ pub enum Kind {
     TagValues(String),
 }
 
-/// What one query may come to.
+/// Bounds of one query's memory and result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
     /// Series in the answer, or names, or values.

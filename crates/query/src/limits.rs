@@ -45,7 +45,7 @@ pub const QUERY_STEPS_BETWEEN_LOOKS: usize = 16 * 1024;
 pub const QUERY_COLUMNS_MAX: usize = 1_024;
 /// Bytes of one regular expression when compiled. `\w` of all of Unicode takes 12 KB; compiling up to the bound takes milliseconds.
 pub const QUERY_PATTERN_BYTES_MAX: usize = 256 * KIB;
-/// How long before `to` a query begins that does not say: an hour.
+/// Time range of a query without `from`: the hour before `to`.
 pub const QUERY_RANGE_DEFAULT_MS: i64 = 3_600_000;
 /// Series in an answer, and names or values in one of discovery, by default. Over it: 422.
 pub const QUERY_SERIES_DEFAULT: usize = 262_144;

@@ -14,8 +14,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long accepting rests after the process or the host ran out of something. Connections stay in the backlog, and no
-/// edge tells of them again. Trying at once would spin; a client does not notice a twentieth of a second.
+/// Pause of accepting after the process or the host ran out of a resource. Connections stay in the backlog, and no edge
+/// reports them again. An immediate retry would spin; a client does not notice a twentieth of a second.
 const BACK_OFF: Duration = Duration::from_millis(50);
 
 #[derive(Debug)]
@@ -63,7 +63,8 @@ impl Acceptor {
         self.ready = true;
     }
 
-    /// How long until accepting is worth a try: zero for now, `None` for not before the kernel tells of a connection.
+    /// Returns the time until accepting is tried again: zero for now, `None` for not before the kernel reports a
+    /// connection.
     pub fn due_in(&self) -> Option<Duration> {
         (self.ready && !self.paused)
             .then(|| self.retry_at.map_or(Duration::ZERO, |at| at.saturating_duration_since(Instant::now())))
@@ -108,8 +109,8 @@ impl Acceptor {
     }
 }
 
-/// Whether the process or the host has run out of descriptors, memory or epoll watches (accept(2), epoll_ctl(2)). After
-/// any other error the next connection may be whole.
+/// Returns true if the process or the host has run out of descriptors, memory or epoll watches (accept(2),
+/// epoll_ctl(2)). After any other error the next connection may be accepted.
 pub(super) fn is_exhaustion(error: &io::Error) -> bool {
     let exhausted = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM, libc::ENOSPC];
     error.raw_os_error().is_some_and(|code| exhausted.contains(&code))

@@ -32,7 +32,7 @@ pub(super) struct Connection {
     in_ready_list: bool,
 }
 
-/// How far a connection has come.
+/// Stage of a connection's life.
 #[derive(Debug, Clone, Copy)]
 enum Stage {
     /// Taken from the backlog; the handler does not know it yet.
@@ -44,7 +44,7 @@ enum Stage {
     Open,
 }
 
-/// What is known about the bytes to read.
+/// State of the receive side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Input {
     /// None: the next edge will tell.
@@ -113,7 +113,7 @@ impl Connection {
         &self.stream
     }
 
-    /// Whether there is something to do that the kernel will not tell of.
+    /// Returns true if work is due that the kernel will not report.
     pub fn is_due(&self) -> bool {
         self.ending.is_some()
             || matches!(self.stage, Stage::Accepted { .. })
@@ -125,7 +125,7 @@ impl Connection {
         self.input == Input::Ready && !self.paused && !matches!(self.stage, Stage::Connecting)
     }
 
-    /// Whether the caller has to put it into the ready list: it is not there yet.
+    /// Returns true if the caller must add the connection to the ready list, because it is not there yet.
     pub const fn enter_ready_list(&mut self) -> bool {
         !std::mem::replace(&mut self.in_ready_list, true)
     }
@@ -196,7 +196,7 @@ impl Connection {
         }
     }
 
-    /// Whether the handler knows the connection, which is told to it here when it is time.
+    /// Returns true if the handler has been notified of the connection; notifies it once the connection is ready.
     fn begin<H: Handler>(&mut self, token: Token, handler: &mut H) -> bool {
         match self.stage {
             Stage::Open => return true,

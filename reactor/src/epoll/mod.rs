@@ -114,7 +114,7 @@ impl EpollDriver {
         }
     }
 
-    /// How long the kernel may be waited for, given what is left to do without it.
+    /// Returns the longest time to wait for the kernel, given the work that remains without it.
     fn wait_limit(&self, timeout: Option<Duration>) -> Option<Duration> {
         if !self.ready.is_empty() || !self.accept_errors.is_empty() {
             return Some(Duration::ZERO);

@@ -24,7 +24,7 @@ use std::{
 /// Bytes of a socket's name: `sun_path` takes 108, and a path ends with a zero.
 pub const NAME_BYTES_MAX: usize = 107;
 
-/// Where a unix socket listens.
+/// Address of a listening unix socket: a path, or a name in the abstract namespace.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum UnixAddress {
     /// A file.
@@ -70,7 +70,7 @@ impl UnixAddress {
     }
 }
 
-/// What stands at an address before anything listens there.
+/// State of an address before anything listens there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Claim {
     /// Nothing.
@@ -80,10 +80,10 @@ pub enum Claim {
 }
 
 impl Claim {
-    /// Whether `address` can be listened on.
+    /// Checks that `address` can be listened on.
     ///
     /// # Errors
-    /// Somebody listens there, the file is no socket, or that is not known.
+    /// Another process listens there, the file is no socket, or its state cannot be read.
     pub fn of(address: &UnixAddress) -> io::Result<Self> {
         let UnixAddress::Path(path) = address else { return Ok(Self::Free) };
         let found = match fs::symlink_metadata(path) {
@@ -109,10 +109,10 @@ impl Claim {
     }
 }
 
-/// How long an address in use may still be that of a server that was killed: the kernel closes what its io_uring held
-/// some milliseconds after the process has ended.
+/// Time that an address in use may still belong to a server that was killed: the kernel closes what its io_uring had
+/// open some milliseconds after the process has ended.
 const RELEASE_WAIT: Duration = Duration::from_secs(1);
-/// How often it is looked at meanwhile.
+/// Interval between two attempts within that time.
 const RELEASE_POLL: Duration = Duration::from_millis(20);
 
 /// A unix socket that listens, and the file that is removed when this is dropped.

@@ -91,7 +91,7 @@ impl Acceptors {
         self.each.iter().map(Acceptor::in_flight).sum()
     }
 
-    /// Whether only a listener's queue remains to be taken in.
+    /// Returns true if nothing but a listener's queue remains to be accepted.
     pub(super) fn is_ready_to_stop(&self) -> bool {
         self.stopping && self.each.iter().any(|one| one.socket.is_some() && one.in_flight() == 0)
     }

@@ -22,7 +22,7 @@ const PAGE_BYTES: usize = 4096;
 pub(super) struct BufferRing {
     mapping: NonNull<u8>,
     mapping_bytes: usize,
-    /// Where the buffers begin in the mapping.
+    /// Offset of the buffers in the mapping, in bytes.
     buffers_offset: usize,
     buffer_bytes: u32,
     count: u16,

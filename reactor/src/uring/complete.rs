@@ -1,4 +1,4 @@
-//! What each completion means: the second half of a turn. All handlers are called from here.
+//! Completion handling: the second half of a turn. All handlers are called from here.
 
 use super::{BYTES_PER_TURN_MAX, Connection, Eof, Op, UringDriver, arm_receive, arm_send, cancel, user_data::unpack};
 use crate::{Cause, Flow, Handler, Slots, Token};

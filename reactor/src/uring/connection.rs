@@ -3,7 +3,7 @@
 use super::user_data::{InFlight, Op};
 use socket2::{SockAddr, Socket};
 
-/// How far the peer's end of file has come.
+/// Progress of the peer's end of file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Eof {
     /// The peer may still send.
@@ -17,7 +17,7 @@ pub(super) enum Eof {
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) socket: Socket,
-    /// What the kernel still has of this connection. The slot, the socket and the memory below outlive all of it.
+    /// Operations of this connection that are in flight. The slot, the socket and the memory below outlive all of them.
     pub(super) in_flight: InFlight,
     /// The handler asked for a pause.
     pub(super) paused: bool,
@@ -38,14 +38,14 @@ pub(super) struct Connection {
     delivered: u32,
     /// Bytes of `outgoing` the kernel has taken.
     pub(super) sent: usize,
-    /// What is being sent. Not touched while a send is in flight.
+    /// Bytes being sent. Not touched while a send is in flight.
     pub(super) outgoing: Vec<u8>,
     /// Bytes received but not yet given to the handler, from `kept_start` on.
     kept: Vec<u8>,
     kept_start: usize,
     /// Bytes had to be dropped, as no memory was granted for them: the connection ends once what is kept was delivered.
     pub(super) overrun: bool,
-    /// Where a connect in flight goes: the kernel reads it, so it has a fixed place.
+    /// Address of a connect in flight: the kernel reads it, so it has a fixed place in memory.
     pub(super) peer: Option<Box<SockAddr>>,
 }
 
@@ -72,8 +72,8 @@ impl Connection {
         }
     }
 
-    /// Whether a receive should be armed and none is. Not before the cancel of an earlier one is through: it could hit the
-    /// new one.
+    /// Returns true if a receive should be armed and none is. It is not armed before the cancel of an earlier one has
+    /// completed, which could hit the new one.
     pub(super) fn wants_receive(&self) -> bool {
         !(self.closing || self.paused || self.parked || self.overrun)
             && self.eof == Eof::Open
@@ -83,8 +83,8 @@ impl Connection {
             && !self.in_flight.contains(Op::Connect)
     }
 
-    /// Whether a receive is armed that brings more than can be delivered. A pause alone does not stop it: most are lifted
-    /// before anything comes.
+    /// Returns true if a receive is armed that brings more than can be delivered. A pause alone does not cancel it:
+    /// most pauses end before anything is received.
     pub(super) fn wants_receive_cancelled(&self) -> bool {
         (self.has_kept() || self.overrun)
             && self.in_flight.contains(Op::Receive)
@@ -100,7 +100,7 @@ impl Connection {
         bytes_max.saturating_sub(self.delivered)
     }
 
-    /// Whether `turn` has brought bytes for it.
+    /// Returns true if bytes were received for it in `turn`.
     pub(super) fn has_received_in(&self, turn: u32) -> bool {
         self.has_kept() || (self.turn == turn && self.delivered > 0)
     }
@@ -124,7 +124,7 @@ impl Connection {
         }
     }
 
-    /// Whether bytes are kept that must be delivered before any others.
+    /// Returns true if bytes are buffered that must be delivered before any others.
     pub(super) fn has_kept(&self) -> bool {
         !self.kept.is_empty()
     }
@@ -148,7 +148,7 @@ impl Connection {
         std::mem::take(&mut self.kept).capacity()
     }
 
-    /// Whether something waits for the handler that a completion will not bring.
+    /// Returns true if an event is pending for the handler that no completion will bring.
     pub(super) fn has_news(&self) -> bool {
         self.has_kept() || self.overrun || self.eof == Eof::Seen
     }

@@ -109,7 +109,7 @@ pub struct UringDriver {
     connections: Slots<Connection>,
     acceptors: Acceptors,
     doorbell: Arc<wake::Doorbell>,
-    /// Whether the poll on the doorbell is armed.
+    /// True while the poll on the doorbell is armed.
     doorbell_armed: bool,
     /// Completions taken and not yet gone through; empty between turns.
     completions: Vec<cqueue::Entry>,
@@ -175,7 +175,7 @@ impl UringDriver {
         Ok(driver)
     }
 
-    /// How long the kernel may wait for a completion: not at all while there is something to do here.
+    /// Returns the longest time to wait for a completion: zero while there is work to do here.
     fn wait(&mut self, timeout: Option<Duration>) -> Option<Duration> {
         if !self.ready.is_empty() || !self.finished.is_empty() || self.acceptors.is_ready_to_stop() {
             return Some(Duration::ZERO);

@@ -122,12 +122,12 @@ impl Queue {
         Ok(into.len() - in_order)
     }
 
-    /// Whether the kernel holds completions back because the completion queue is, or was, full.
+    /// Returns true if the kernel holds completions back because the completion queue is, or was, full.
     fn overflowed(&mut self) -> bool {
         self.uring.submission().cq_overflow()
     }
 
-    /// Whether every completion that the kernel has posted has been taken.
+    /// Returns true if every completion that the kernel has posted has been taken.
     pub(super) fn is_drained(&mut self) -> bool {
         self.uring.completion().is_empty() && !self.overflowed()
     }

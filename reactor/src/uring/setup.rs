@@ -19,13 +19,14 @@ const SELF_TEST_GROUP: u16 = 1;
 const _: () = assert!(SELF_TEST_GROUP != super::BUFFER_GROUP);
 /// The self-test waits for the kernel's own work only, microseconds; this bounds it on a machine that is stuck.
 const SELF_TEST_WAIT: Duration = Duration::from_secs(2);
-/// How long a ring that got no memory is tried again. The kernel gives the rings of a process that was killed back some time
-/// after it has gone, so a server that is started in its place can be refused at first.
+/// Time for which a ring that got no memory is retried. The kernel frees the rings of a killed process some time after
+/// the process has ended, so a server that is started in its place can be refused at first.
 const MEMORY_WAIT: Duration = Duration::from_secs(3);
 /// Pause between two tries.
 const MEMORY_RETRY: Duration = Duration::from_millis(20);
 
-/// How a ring was set up, best first (io_uring_setup(2)). A kernel that does not know a flag refuses it with `EINVAL`.
+/// Setup flags of a ring, best first (io_uring_setup(2)). A kernel that does not support a flag refuses it with
+/// `EINVAL`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
     /// `SINGLE_ISSUER`, `DEFER_TASKRUN`, `TASKRUN_FLAG`, `SUBMIT_ALL`, `NO_SQARRAY`: Linux 6.6.
@@ -72,10 +73,10 @@ impl fmt::Display for Step {
     }
 }
 
-/// What the kernel granted; printed, it is one line for the start-up log.
+/// Report of what the kernel granted; printed, it is one line for the start-up log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
-    /// How rings are set up here.
+    /// Step of the ladder at which rings are set up here.
     pub step: Step,
     /// Release of the running kernel, as uname(2) has it.
     pub kernel: String,
@@ -246,7 +247,7 @@ fn self_test(queue: &mut Queue) -> Result<(), Unavailable> {
     }
 }
 
-/// Whether a multishot receive brought a byte in a provided buffer, and went on.
+/// Returns true if a multishot receive delivered a byte in a provided buffer and stayed armed.
 fn multishot_receive(queue: &mut Queue, buffers: &BufferRing) -> io::Result<bool> {
     let (near, mut far) = UnixStream::pair()?;
     far.write_all(b"?")?;

@@ -1,5 +1,5 @@
-//! What can only be done from inside: force each step of the ladder, cut a send
-//! short, let a cancel miss. All else is in `tests/uring.rs`.
+//! Tests that need the driver's internals: force each step of the ladder, cut a send short, let a cancel miss. All
+//! others are in `tests/uring.rs`.
 
 use super::*;
 use crate::{Cause, Flow, Peer};

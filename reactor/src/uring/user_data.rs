@@ -1,4 +1,4 @@
-//! What a submission carries to its completion: which operation it is, and of which connection.
+//! User data that a submission carries to its completion: the operation, and the token of its connection.
 //!
 //! | bits | width | what |
 //! |---|---|---|
@@ -109,7 +109,7 @@ pub(super) const fn pack_own(op: Op) -> u64 {
     pack(op, Token::new(0, 0))
 }
 
-/// What `pack` put together.
+/// Inverse of `pack`.
 #[expect(clippy::cast_possible_truncation, reason = "each cast takes exactly the bits of its field")]
 pub(super) fn unpack(user_data: u64) -> (Op, Token) {
     let op = Op::ALL[(user_data >> (GENERATION_BITS + SLOT_BITS)) as usize];

@@ -1,4 +1,4 @@
-//! How connections end: points 2, 7 and 8.
+//! Ends of connections: points 2, 7 and 8.
 
 use crate::{
     harness::{Event, Harness, Options, reset},

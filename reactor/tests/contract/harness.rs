@@ -47,7 +47,7 @@ pub enum Event {
     Closed(Token, Option<io::ErrorKind>),
 }
 
-/// What the trace checker knows about a connection that is not closed.
+/// State that the trace checker keeps of a connection that is not closed.
 #[derive(Debug, Default)]
 struct Connection {
     begun: bool,
@@ -190,7 +190,7 @@ impl Handler for Recorder {
     }
 }
 
-/// How a driver is set up for a case.
+/// Configuration of a driver for one case.
 pub struct Options {
     pub connections_max: u32,
     /// `SO_SNDBUF` of the accepted connections, which they take over from the listener.

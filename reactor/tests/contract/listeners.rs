@@ -43,7 +43,7 @@ fn tcp() -> (TcpListener, SocketAddr) {
     (listener, address)
 }
 
-/// Who came in, by which listener.
+/// Returns the connection that was accepted, its listener and its peer.
 fn accepted(event: &Event) -> Option<(Token, usize, Peer)> {
     match event {
         Event::Accepted(token, listener, peer) => Some((*token, *listener, *peer)),

@@ -1,4 +1,4 @@
-//! What ends a turn's wait. A turn that waits for ever when it should not is ended by a watchdog, and fails.
+//! Events that end the wait of a turn. A turn that waits for ever when it should not is ended by a watchdog, and fails.
 
 use crate::harness::{Event, Harness, Options};
 use reactor::{Driver, Flow};

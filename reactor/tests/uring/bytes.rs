@@ -1,4 +1,4 @@
-//! What is received and sent, in order and whole.
+//! Bytes are received and sent in order and complete.
 
 use crate::bench::*;
 use reactor::{Cause, Driver};

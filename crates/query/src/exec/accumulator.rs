@@ -1,5 +1,6 @@
-//! What is kept of the values that fall into one bucket, for each aggregate. Two tallies of one bucket, made by two threads, merge into
-//! the one that a single thread would have made: none depends on the order in which it was given its samples.
+//! Accumulators: the state that each aggregate keeps for the values of one bucket. Two accumulators of one bucket,
+//! filled by two threads, merge into the one that a single thread would have built: the result does not depend on the
+//! order of the samples.
 
 use crate::scan::{Place, Stop};
 use crate::{
@@ -21,7 +22,7 @@ pub(crate) struct Sample<'a> {
     pub value: &'a [u8],
 }
 
-/// What an aggregate came to.
+/// Value of an aggregate over one bucket.
 #[derive(Debug, Clone)]
 pub enum Value {
     /// An exact integer.
@@ -53,19 +54,19 @@ impl From<Total> for Value {
     }
 }
 
-/// What is kept of a bucket.
+/// State of one bucket that another thread's state of the same bucket can be merged into.
 pub(crate) trait Mergeable: Default + Send {
-    /// Whether it becomes a point.
+    /// True if the bucket becomes a point of the result.
     const IS_POINT: bool = true;
     /// Takes all that another has.
     fn merge(&mut self, other: Self);
 }
 
-/// What is kept of a bucket, and takes its values one by one.
+/// State of one bucket that takes the bucket's values one at a time.
 pub(crate) trait Accumulator: Mergeable {
-    /// Whether each value that it takes becomes a point.
+    /// True if each value becomes a point of its own.
     const TAKES_POINTS: bool = false;
-    /// Whether it takes NaN and the infinities as well, since it does not look at the value.
+    /// True if NaN and the infinities are accepted too, because the value itself is not read.
     const TAKES_ANY_VALUE: bool = false;
     /// Takes one more value. Whatever it holds beside itself it takes from `held`.
     fn add(&mut self, sample: &Sample<'_>, request: &Request, held: &MemoryBudget) -> Result<(), Stop>;
@@ -73,7 +74,7 @@ pub(crate) trait Accumulator: Mergeable {
 
 /// A tally of which one number comes.
 pub(crate) trait Scalar: Accumulator {
-    /// What it came to; it has at least one value.
+    /// Computes the aggregate; at least one value has been added.
     fn value(self, agg: Agg, look: Look<'_>) -> Result<Value, Refusal>;
 }
 
@@ -101,7 +102,7 @@ impl Accumulator for Presence {
     }
 }
 
-/// How many.
+/// Number of values.
 #[derive(Debug, Default)]
 pub(crate) struct Count(u64);
 

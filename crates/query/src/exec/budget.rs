@@ -1,11 +1,11 @@
-//! What one query may hold, shared by its threads: bytes, series, points. Whoever is about to go over a bound is
-//! stopped, and told which.
+//! Memory budget of one query, shared by its threads: bytes, series, points. A thread that would exceed a bound is
+//! stopped with an error that names the bound.
 
 use crate::Bounds;
 use crate::scan::Stop;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// What a query holds, against what it may.
+/// Memory in use by one query, in bytes, checked against its bounds.
 #[derive(Debug)]
 pub(crate) struct MemoryBudget {
     bounds: Bounds,

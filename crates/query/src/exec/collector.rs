@@ -23,7 +23,7 @@ use hashbrown::HashTable;
 use metric::Line;
 use std::hash::{BuildHasher, Hasher};
 
-/// What a spelling of name and tags belongs to.
+/// Cache entry: the group that a spelling of name and tags belongs to.
 struct Remembered {
     /// Name, a zero, tags.
     spelling: Box<[u8]>,
@@ -40,17 +40,17 @@ impl Remembered {
     }
 }
 
-/// What one thread has collected.
+/// Groups and cache of one thread of a query.
 pub(crate) struct Collector<'a, T> {
     request: &'a Request,
     held: &'a MemoryBudget,
     look: Look<'a>,
-    /// Whether tags have to be looked at.
+    /// True if the request groups or filters by tags, so that tags are parsed.
     needs_tags: bool,
     remembered: HashTable<Remembered>,
     remembered_bytes: usize,
     hasher: RandomState,
-    /// Where keys are made.
+    /// Scratch buffer in which keys are built.
     key: Vec<u8>,
     /// Values that will be points.
     points: usize,

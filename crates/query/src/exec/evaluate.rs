@@ -53,7 +53,7 @@ pub fn run(request: &Request, source: &Source, bounds: Bounds, effort: &ExecLimi
     Answer::new(request, series, work, began, &look)
 }
 
-/// What was done to find an answer.
+/// Counts of the work done for one request.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Work {
     pub scanned: Scanned,
@@ -229,7 +229,7 @@ impl Run<'_> {
     }
 }
 
-/// What one series grew by within one bucket.
+/// Increase of one series within one bucket.
 #[derive(Default)]
 struct Grown {
     bucket: u64,
@@ -238,7 +238,7 @@ struct Grown {
     over_ms: u64,
 }
 
-/// What the series of a group grew by within one bucket, or their rates.
+/// Increases of the series of a group within one bucket, or their rates.
 #[derive(Default)]
 struct Growth {
     sum: Sum,

@@ -16,7 +16,8 @@ const POWER_MIN: i32 = -34 * LIMB_BITS;
 /// A limb of a sum, with its carries.
 #[derive(Debug, Clone, Copy)]
 struct Limb {
-    /// Its place: the power of two is [`POWER_MIN`] + 32 x index in a sum, and twice [`POWER_MIN`] + 32 x index in a sum of squares.
+    /// Position of the digit: the power of two is [`POWER_MIN`] + 32 x index in a sum, and twice [`POWER_MIN`] + 32 x
+    /// index in a sum of squares.
     index: i32,
     /// A term has at most 53 + 31 bits: 2^43 of them fit, each of which was a line of the log.
     total: i128,
@@ -252,7 +253,7 @@ impl Sum {
     }
 }
 
-/// What a standard deviation needs: how many numbers, their sum, and that of their squares.
+/// Inputs of a standard deviation: number of values, their sum, and the sum of their squares.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Moments {
     count: u64,

@@ -74,7 +74,7 @@ impl<T: Mergeable> Groups<T> {
         Ok(group)
     }
 
-    /// What is kept of the bucket of a series that a timestamp falls into.
+    /// Returns the accumulator of the bucket of `group` that the timestamp falls into, inserting it if it is new.
     #[inline]
     pub fn at(
         &mut self,
@@ -95,7 +95,7 @@ impl<T: Mergeable> Groups<T> {
         Ok(&mut self.slots[slot as usize].tally)
     }
 
-    /// What is kept of a bucket.
+    /// Returns the accumulator of a bucket, inserting it if it is new.
     pub fn bucket(&mut self, group: u32, bucket: u64, held: &MemoryBudget) -> Result<&mut T, Stop> {
         let slot = self.slot(group, bucket, held)?;
         Ok(&mut self.slots[slot as usize].tally)

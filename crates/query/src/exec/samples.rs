@@ -1,5 +1,5 @@
-//! What is kept where every value is needed one by one: percentiles, rates, raw points. They take their memory from what the query may
-//! hold as they grow, and are put in order at the end, as values may come in any.
+//! Accumulators that keep every value: percentiles, rates, raw points. They charge their memory to the budget of the
+//! query as they grow, and sort at the end, since values may arrive in any order.
 
 use crate::{
     Look, Refusal,

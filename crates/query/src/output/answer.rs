@@ -17,7 +17,7 @@ use std::{
 pub struct Point {
     /// The start of its bucket; of a raw one, its own time.
     pub timestamp_ms: i64,
-    /// What the values of the bucket come to.
+    /// Aggregate of the values of the bucket.
     pub value: Value,
 }
 
@@ -30,10 +30,10 @@ pub struct Series {
     pub points: Vec<Point>,
 }
 
-/// What it took.
+/// Counts and duration of one evaluation.
 #[derive(Debug, Clone, Copy)]
 pub struct Stats {
-    /// What was scanned.
+    /// Counts of the scan.
     pub scanned: Scanned,
     /// Metrics of the series that were left out as their values are NaN or infinite. Stale markers are among them.
     pub non_finite: u64,
@@ -54,7 +54,7 @@ pub struct Answer {
     pub kind: Kind,
     /// In the order of the request.
     pub series: Vec<Series>,
-    /// What it took to find it.
+    /// Counts and duration of the evaluation.
     pub stats: Stats,
 }
 

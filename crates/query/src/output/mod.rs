@@ -49,7 +49,7 @@ enum Form {
     JsonLines,
 }
 
-/// What comes next.
+/// Position of a rendering: the part that is written next.
 #[derive(Debug, Clone, Copy)]
 enum Place {
     Beginning,
@@ -162,7 +162,7 @@ fn append_text(out: &mut Vec<u8>, escaped: &[u8]) {
     out.push(b'"');
 }
 
-/// What an answer of discovery lists, escaped; `None` for series.
+/// Returns the entry that a result of discovery lists for `series`, escaped; `None` for series.
 #[must_use]
 pub fn listed<'a>(kind: &Kind, series: &'a crate::output::answer::Series) -> Option<&'a [u8]> {
     match kind {

@@ -1,5 +1,5 @@
-//! What a series must be to be asked: its name, its tags. Texts are compared as they stand in the log, escaped, where
-//! they can be: each has one spelling there. Regular expressions see what the text means.
+//! Filters on the name and the tags of a series. Texts are compared as they stand in the log, escaped, where that is
+//! exact: each text has one spelling there. Regular expressions match the unescaped text.
 
 use crate::limits::{QUERY_FILTERS_MAX, QUERY_PATTERN_TEXT_BYTES_MAX, QUERY_PATTERNS_MAX};
 use crate::{
@@ -16,7 +16,7 @@ use std::collections::HashSet;
 /// Texts, escaped.
 type Set = HashSet<Vec<u8>>;
 
-/// What a text must be.
+/// Condition on a text.
 #[derive(Debug, Clone)]
 enum Condition {
     /// One of these.
@@ -71,12 +71,12 @@ pub(crate) enum NameFilter {
     Matches(NameCondition),
 }
 
-/// What a name must be that is not a single one.
+/// Condition on a name that is more than equality with one name.
 #[derive(Debug, Clone)]
 pub(crate) struct NameCondition(Condition);
 
 impl NameCondition {
-    /// Whether a name, given escaped, is asked for.
+    /// Returns true if the filter matches a name, given escaped.
     pub fn holds(&self, escaped: &[u8], look: Look<'_>) -> Result<bool, Refusal> {
         self.0.holds(escaped, look)
     }
@@ -112,7 +112,7 @@ impl NameFilter {
     }
 }
 
-/// What the tags must be. A tag that a series does not have is empty here, as in Prometheus.
+/// Conditions on tags. A tag that a series does not have is empty here, as in Prometheus.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct TagFilters {
     keys: Lookup,
@@ -124,7 +124,7 @@ struct TagFilter {
     /// Place of its key in the lookup.
     key: usize,
     condition: Condition,
-    /// What the condition must say.
+    /// Result of the condition for which the series is admitted.
     wanted: bool,
 }
 
@@ -168,7 +168,7 @@ impl TagFilters {
         self.filters.is_empty()
     }
 
-    /// Whether the series of this line is wanted.
+    /// Returns true if the series of this line matches every tag filter.
     pub fn admit(&self, line: &Line<'_>, look: Look<'_>) -> Result<bool, Refusal> {
         let values = self.keys.values(line.tags());
         for filter in &self.filters {

@@ -1,4 +1,5 @@
-//! What tells series apart: a name and tags, both as they stand in the log. The same tags in another order are the same series.
+//! Identity of a series: its name and tags, both as they stand in the log. The same tags in another order are the same
+//! series.
 
 use crate::plan::request::By;
 use metric::{Tags, Text};
@@ -116,7 +117,7 @@ pub fn tags_of(tags: &[u8]) -> Tags<'_> {
     Tags::new(tags)
 }
 
-/// What an escaped text of the log means.
+/// Unescapes a text of the log.
 #[must_use]
 pub fn meaning(escaped: &[u8]) -> Cow<'_, str> {
     let text = Text::of_line(escaped);

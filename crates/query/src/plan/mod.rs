@@ -1,4 +1,4 @@
-//! What is requested of the log: the parameters, parsed and checked, before anything is read.
+//! Plan of a query: its parameters, parsed and checked before anything is read.
 
 pub mod filter;
 pub mod labels;

@@ -13,12 +13,12 @@ use std::ops::Range;
 /// rest, 2286 to 5138 in seconds or 1970 to 1973 in milliseconds, nobody can tell what is meant, and nothing is
 /// guessed.
 const SECONDS_BELOW: u64 = 10_000_000_000;
-/// Where numbers look like seconds, and where they do not any more.
+/// Integers that are read as seconds, and their exclusive end.
 const LIKE_SECONDS: Range<u64> = SECONDS_MIN.unsigned_abs()..SECONDS_END.unsigned_abs();
-/// What a moment may be.
+/// Error text that names the accepted forms of a moment.
 pub const MOMENT_EXPECTED: &str = "expected a time such as 2026-01-02T03:04:05Z, 1767323045 (seconds), 1767323045678 (milliseconds), -15m or now; \
      10000000000 to 99999999999 could be either";
-/// What a span may be.
+/// Error text that names the accepted forms of a span.
 pub(crate) const SPAN_EXPECTED: &str = "expected a span of time of at least 1ms, such as 500ms, 60s, 5m, 1h30m or 7d";
 
 /// A moment in epoch milliseconds; `now_ms` is what `now` means. `None`: it is none, or outside the years 0000 to 9999.

@@ -8,7 +8,7 @@
 use crate::Refusal;
 use crate::limits::{QUERY_PARAMETERS_BYTES_MAX, QUERY_PARAMETERS_MAX};
 
-/// How a value is compared.
+/// Comparison operator of a parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Operator {
     /// `=`
@@ -86,7 +86,7 @@ fn parameter(piece: &str) -> Result<Parameter, Refusal> {
     Ok(Parameter { name, operator, value })
 }
 
-/// Where `mark` is in the part of `piece` before `end`, and its length.
+/// Returns the position of `mark` in `piece` before `end`, and its length.
 fn find_before(piece: &str, mark: &str, end: usize) -> Option<(usize, usize)> {
     piece[..end].find(mark).map(|at| (at, mark.len()))
 }
@@ -119,7 +119,7 @@ pub fn decode_path(part: &str) -> Result<String, Refusal> {
     decode(&part.replace('+', "%2B"), part)
 }
 
-/// What a stranger wrote, made fit to be quoted in an error: short, and without control characters.
+/// Makes text of an untrusted client fit to be quoted in an error: short, and without control characters.
 pub(crate) fn shown(text: &str) -> String {
     const CHARACTERS_MAX: usize = 64;
     let mut shown: String = text.chars().take(CHARACTERS_MAX).flat_map(char::escape_debug).collect();

@@ -1,9 +1,10 @@
 //! Regular expressions over texts of the log, matched from beginning to end, and the many that are only lists of
 //! literals.
 //!
-//! A dashboard's "All" is `web1|web2|…` with thousands of names: that is a set, looked up in, and never an automaton.
-//! What is left is run by a lazy automaton one byte at a time, so a look at the deadline can come between any two: an
-//! expression of m states over a text of n bytes may take m x n steps, which for a text of a megabyte is seconds.
+//! A dashboard's "All" is `web1|web2|…` with thousands of names: that is compiled to a set, never to an automaton.
+//! Every other expression is run by a lazy automaton one byte at a time, so that the deadline can be checked between
+//! any two bytes: an expression of m states over a text of n bytes may take m x n steps, which for a text of a megabyte
+//! is seconds.
 
 use crate::limits::{QUERY_PATTERN_BYTES_MAX, QUERY_PATTERN_CACHE_BYTES, QUERY_PATTERN_STEPS_BETWEEN_LOOKS};
 use crate::{Look, Refusal, plan::parameters::shown};
@@ -77,7 +78,7 @@ impl Pattern {
         Ok(Self(Arc::new(Compiled { automaton, bytes_between_looks, caches, word_boundaries })))
     }
 
-    /// Whether it matches all of a text of the log, given escaped.
+    /// Returns true if the expression matches all of a text of the log, given escaped.
     pub fn matches(&self, escaped: &[u8], look: Look<'_>) -> Result<bool, Refusal> {
         let text = Text::of_line(escaped);
         let text =

@@ -14,7 +14,7 @@ use crate::{
 use metric::{TIMESTAMP_MS_MIN, spelled};
 use std::collections::HashSet;
 
-/// What becomes of the values in a bucket.
+/// Aggregation of the values in a bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Agg {
     /// The mean.
@@ -25,7 +25,7 @@ pub enum Agg {
     Max,
     /// The sum.
     Sum,
-    /// How many there are.
+    /// Number of values.
     Count,
     /// The earliest.
     First,
@@ -158,9 +158,9 @@ pub struct Request {
     pub(crate) agg: Agg,
     pub(crate) by: By,
     pub(crate) filters: TagFilters,
-    /// How many series, names or values the answer has at most; `None`: as many as the bounds let it.
+    /// Maximum number of series, names or values in the result; `None`: as many as the bounds allow.
     pub(crate) limit: Option<usize>,
-    /// How many points, the latest ones, a series has at most.
+    /// Maximum number of points of a series; the latest are returned.
     pub(crate) points: Option<usize>,
     pub(crate) order: Order,
 }
@@ -235,7 +235,7 @@ impl Request {
     }
 }
 
-/// What was typed, each parameter known and, where it may come only once, alone.
+/// Parameters as they were typed, each known and, where it may occur only once, unique.
 struct Typed(Vec<Parameter>);
 
 impl Typed {

@@ -44,7 +44,8 @@ impl ScanError {
         Self::segment(file, error.into())
     }
 
-    /// Of a scan nothing stops but itself, so that [`SegmentError::Stopped`] does not come here.
+    /// Converts the error of a segment. Only the scan itself stops a scan, so [`SegmentError::Stopped`] does not occur
+    /// here.
     pub(super) fn segment(file: &str, error: SegmentError) -> Self {
         let file = file.to_owned();
         match error {

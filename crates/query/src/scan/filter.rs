@@ -19,7 +19,7 @@ const NAME_AT: usize = TIMESTAMP_END + BEFORE_NAME.len();
 /// Lines that match before somebody looks whether to go on.
 const LINES_BETWEEN_LOOKS: u64 = 1_024;
 
-/// What is wanted, in the bytes of the log.
+/// Filter of a scan, prepared as bytes of the log.
 pub struct Filter<'a> {
     wanted: &'a ScanFilter<'a>,
     /// The one name that is wanted, and what stands behind it.
@@ -30,7 +30,7 @@ pub struct Filter<'a> {
     to: Option<[u8; TIMESTAMP_BYTES]>,
 }
 
-/// What a line's beginning tells.
+/// Classification of a line by its first bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Beginning {
     Wanted,
@@ -180,7 +180,7 @@ fn name(text: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// What a slow predicate has said of names, the last ones: few names come again and again.
+/// Cache of the latest results of a slow name predicate: few names occur again and again.
 pub struct Verdicts {
     /// By a name's hash; what comes to a place that is taken takes it.
     places: Vec<Option<(Box<[u8]>, Beginning)>>,

@@ -52,7 +52,7 @@ pub enum Names<'p> {
     Matching(NamePredicate<'p>),
 }
 
-/// Whether a name is wanted.
+/// Predicate on a name: returns true if its series are scanned.
 pub type NamePredicate<'p> = Box<dyn Fn(&[u8]) -> bool + Send + Sync + 'p>;
 
 impl fmt::Debug for Names<'_> {
@@ -83,7 +83,7 @@ impl ScanFilter<'_> {
     }
 }
 
-/// Where a line stands in a snapshot. The order of places is the order in which lines came to the log.
+/// Position of a line in a snapshot. The order of positions is the order in which lines were appended to the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place {
     /// Which of the snapshot's segments: see [`Snapshot::segment_name`].
@@ -101,7 +101,7 @@ pub trait Visitor: Send {
     fn line(&mut self, place: Place, line: &Line<'_>) -> Result<(), Stop>;
 }
 
-/// What a scan may cost.
+/// Limits of one scan.
 #[derive(Debug, Clone, Copy)]
 pub struct ScanLimits<'a> {
     /// Workers; the calling thread is one of them. At least 1, at most [`SCAN_THREADS_CAP`].
@@ -116,7 +116,7 @@ pub struct ScanLimits<'a> {
     pub scanned_bytes: &'a AtomicU64,
 }
 
-/// What a scan has done.
+/// Counts of one scan.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Scanned {
     /// Bytes of lines that were looked at, not compressed.

@@ -16,9 +16,9 @@ use std::{fs::File, path::Path, sync::Arc};
 
 /// A segment whose file is open.
 pub struct Opened {
-    /// Its number in the snapshot.
+    /// Index in the snapshot.
     pub segment: u32,
-    /// Of the file that is read.
+    /// Name of the file that is read.
     pub file_name: String,
     pub file: Arc<File>,
     pub is_compressed: bool,
@@ -35,14 +35,14 @@ pub enum Form {
     Frames { bytes: u64 },
 }
 
-/// What came of opening a segment.
+/// Result of opening a segment.
 pub enum Opening {
     Opened(Opened),
     /// It holds nothing wanted; so many bytes of lines.
     Skipped {
         bytes: u64,
     },
-    /// Its lines are not there any more.
+    /// The lines of the segment no longer exist.
     Gone,
 }
 
@@ -170,8 +170,8 @@ fn open_lines(directory: &Path, listed: &Segment) -> Result<Option<(File, Segmen
     Ok(None)
 }
 
-/// What the sidecar of a segment says, if there is one that can be used: without it everything is only slower. The
-/// summary is enough where that rules out the time that is `wanted`.
+/// Reads the sidecar of a segment, if there is one that can be used: without it the scan is only slower. The summary is
+/// enough where it rules out the time range of `wanted`.
 fn read_sidecar(
     shared: &Shared,
     name: SegmentName,

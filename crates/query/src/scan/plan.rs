@@ -1,4 +1,4 @@
-//! What is to be read, piece by piece, in order: the one queue that all workers take from.
+//! Work queue of a scan: the pieces to read, in order. All workers take from this one queue.
 
 use super::{
     ScanError, ScanFilter, Scanned, Snapshot,
@@ -27,7 +27,7 @@ pub enum Piece {
     Frame { frame: Frame, offset: u64, bytes: u64 },
 }
 
-/// How closely the lines of a piece are looked at.
+/// Depth of parsing of the lines of a piece.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reading {
     /// As far as it takes to know which are wanted. So many are known to be foreign, also where that is not noticed.
@@ -44,7 +44,7 @@ pub struct Plan<'a> {
     wanted: &'a ScanFilter<'a>,
     next_segment: usize,
     current: Option<Current>,
-    /// What was skipped, and read to this end.
+    /// Counts of what was skipped, and of what was read to decide that.
     scanned: Scanned,
     window: Vec<u8>,
 }
@@ -95,7 +95,7 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// What was skipped.
+    /// Returns the counts of what was skipped.
     pub fn scanned(&self) -> Scanned {
         self.scanned
     }

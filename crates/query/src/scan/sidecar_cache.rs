@@ -1,8 +1,9 @@
-//! What a source keeps in mind between scans, so that each sidecar is parsed once, and each block of a segment without one is read
-//! once to no purpose.
+//! Cache of a source, kept between scans: each sidecar is parsed once, and each block of a segment without one is read
+//! at most once in vain.
 //!
-//! Bounded ([`SCAN_SIDECARS_BYTES_MAX`] and its neighbours); what was not asked for the longest time gives way, but nothing that this scan
-//! has used: a scan over more than there is room for would push out each sidecar just before it comes round to it again.
+//! Bounded ([`SCAN_SIDECARS_BYTES_MAX`] and its neighbours). The least recently used entry is evicted, but none that
+//! the current scan has used: a scan over more than the cache takes would evict each sidecar just before it is read
+//! again.
 
 use super::zone_map::ZoneMap;
 use crate::limits::{SCAN_LEARNT_FILES_MAX, SCAN_SEGMENTS_MAX, SCAN_SIDECARS_BYTES_MAX};
@@ -25,11 +26,11 @@ pub struct SidecarCache {
     /// Counts the scans.
     clock: AtomicU64,
     sidecars: Mutex<Sidecars>,
-    /// What was used last is last.
+    /// Zone maps of files without a sidecar, the most recently used last.
     learnt: Mutex<Vec<(Key, Arc<ZoneMap>)>>,
 }
 
-/// What tells a file without a sidecar from every other that there ever was.
+/// Identity of a file without a sidecar, unique over time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Key {
     /// An active segment, by its inode and its number: see [`Published`](log::Published).
@@ -41,7 +42,7 @@ pub enum Key {
 #[derive(Debug, Default)]
 struct Sidecars {
     segments: BTreeMap<SegmentName, Remembered>,
-    /// Of those that are kept whole.
+    /// Bytes of the sidecars that are cached whole.
     bytes: usize,
 }
 
@@ -61,7 +62,7 @@ struct FileIdentity {
     changed: (i64, i64),
 }
 
-/// What a sidecar says of its segment as a whole.
+/// Summary of a segment, from its sidecar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Summary {
     pub bytes: u64,
@@ -71,7 +72,7 @@ pub struct Summary {
     pub last_ms: i64,
 }
 
-/// What is known of a segment by its sidecar.
+/// Cached data of a segment's sidecar.
 pub enum CacheHit {
     Whole(Arc<Sidecar>),
     /// The summary is enough: no line of it can be of the time asked for, if it is that of the segment.
@@ -114,8 +115,8 @@ impl SidecarCache {
         self.clock.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// What the sidecar of a segment says, and the bytes that were read to know it. `None`: there is none that can be used. Where the
-    /// summary rules out `times`, from and to, it is enough.
+    /// Returns the sidecar of a segment, and the bytes that were read for it. `None`: there is no usable one. Where the
+    /// summary rules out `times` (from, to), it is enough.
     pub fn sidecar(&self, directory: &Path, name: SegmentName, times: Option<(i64, i64)>) -> Option<(CacheHit, u64)> {
         let now = self.clock.load(Ordering::Relaxed);
         let identity = || identity(&directory.join(name.file(SegmentFile::Sidecar)));
@@ -137,7 +138,7 @@ impl SidecarCache {
         Some((CacheHit::Whole(sidecar), file.bytes))
     }
 
-    /// What was learnt of a file, to be learnt on.
+    /// Returns the zone map of a file, to be read and extended.
     pub fn learnt(&self, key: Key) -> Arc<ZoneMap> {
         let mut files = lock(&self.learnt);
         let file = match files.iter().position(|(known, _)| *known == key) {

@@ -33,7 +33,7 @@ pub struct Source {
 #[derive(Debug)]
 pub(super) struct Shared {
     pub directory: PathBuf,
-    /// Of the server that writes here, if that is this process.
+    /// Status of the log's writer, if the writer runs in this process.
     log: Option<Arc<LogStatus>>,
     pub memory: SidecarCache,
 }
@@ -190,7 +190,7 @@ impl Source {
 }
 
 impl Snapshot {
-    /// Its segments, the active one included.
+    /// Returns the number of segments, the active one included.
     #[must_use]
     pub fn segments(&self) -> usize {
         self.sealed.len() + usize::from(self.active.is_some())

@@ -27,7 +27,7 @@ use std::{
 use wake::sync::{Mutex, MutexGuard};
 use zstd::bulk::Decompressor;
 
-/// What the workers of one scan share.
+/// State that the workers of one scan share.
 pub struct Run<'a> {
     plan: Mutex<Plan<'a>>,
     filter: Filter<'a>,
@@ -55,7 +55,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// What the plan has counted, if nothing went wrong.
+    /// Returns the counts of the plan, or the first error of a worker.
     pub fn finish(self) -> Result<Scanned, ScanError> {
         match self.error.into_inner().unwrap_or_else(PoisonError::into_inner) {
             Some(error) => Err(error),
@@ -68,7 +68,7 @@ impl<'a> Run<'a> {
         self.has_failed.store(true, Ordering::Relaxed);
     }
 
-    /// Whether to go on.
+    /// Checks for cancellation and for the deadline.
     fn look(&self) -> Result<(), ScanError> {
         if self.budget.cancel.load(Ordering::Relaxed) {
             Err(ScanError::Cancelled)

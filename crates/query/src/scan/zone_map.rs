@@ -1,7 +1,7 @@
-//! What was learnt of a file without a sidecar when it was scanned: the same as a sidecar says of each block, for the blocks that were
-//! read. Here a block is the lines that begin in one MiB of the file, counted from its beginning.
+//! Zone maps: per block of a file without a sidecar, what a sidecar would record of it, for the blocks that were
+//! scanned. A block here is the lines that begin in one MiB of the file, counted from its beginning.
 //!
-//! A block is learnt once its MiB is full, and then never changes, as files are only appended to.
+//! A block is recorded once its MiB is full, and then never changes, as files are only appended to.
 
 use super::{Names, ScanFilter, filter::hash, open::NamesWanted};
 use crate::limits::SCAN_LEARNT_BYTES_MAX;
@@ -55,7 +55,7 @@ impl ZoneMap {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is known of each block, as far as any is.
+    /// Matches each recorded block against a filter.
     pub fn known(&self, wanted: &ScanFilter<'_>) -> Vec<BlockMatch> {
         let names = self.names_wanted(&wanted.names);
         let known = |block: &Option<Block>| match block {
@@ -130,7 +130,7 @@ impl Content {
 impl<'t> ZoneMapBuilder<'t> {
     const PLACES: usize = 1_024;
 
-    /// Of these lines.
+    /// Starts the entry of the block of these lines.
     pub fn new(lines: &[u8]) -> Self {
         let block = Block {
             offset: 0,

@@ -1,4 +1,4 @@
-//! What is over a bound is refused by name, and what is below it is answered.
+//! Requests over a bound are refused by name, and requests below it are evaluated.
 
 use super::{log::Metric, *};
 

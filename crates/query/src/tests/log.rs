@@ -43,7 +43,7 @@ impl Metric {
     }
 }
 
-/// How a sealed segment lies on the disk.
+/// Files that a sealed segment consists of on the disk.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Lies {
     Plain,

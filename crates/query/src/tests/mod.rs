@@ -23,7 +23,7 @@ fn effort(threads: usize) -> ExecLimits<'static> {
     ExecLimits { threads, deadline, cancel: &RUNNING, scanned_bytes: &SCANNED_BYTES }
 }
 
-/// What the engine answers. `now` is long after every log.
+/// Evaluates a request with the engine. `now` is long after every log.
 fn ask(log: &Log, kind: Kind, parameters: &str, threads: usize) -> Result<Answer, Refusal> {
     const NOW_MS: i64 = 4_000_000_000_000;
     let request = Request::parse(kind, parameters, NOW_MS)?;

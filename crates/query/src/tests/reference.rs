@@ -4,7 +4,7 @@
 use super::log::Metric;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// How a tag is filtered: its key, whether it must or must not, and any of these values.
+/// Filter on a tag: its key, whether it must or must not match, and the values, any of which matches.
 #[derive(Debug, Clone)]
 pub struct Filter {
     pub key: String,
@@ -26,7 +26,7 @@ pub enum By {
     All,
 }
 
-/// What is asked.
+/// Request of the reference implementation.
 #[derive(Debug, Clone)]
 pub struct Question {
     pub names: Vec<String>,
@@ -103,7 +103,7 @@ impl Question {
         metrics.iter().filter(|metric| self.wants(metric)).map(|metric| self.group(metric)).collect()
     }
 
-    /// How many metrics have a value that is no number.
+    /// Returns the number of metrics with a value that is not a number.
     pub fn non_finite(&self, metrics: &[Metric]) -> usize {
         metrics.iter().filter(|metric| self.wants(metric) && !metric.is_number()).count()
     }

@@ -19,7 +19,8 @@ use wake::clock::Clock;
 const BATCH_LINES: u64 = 7;
 const BATCHES: u64 = 4_000;
 
-/// What a snapshot must be: the numbers of the lines, in order, without a gap, from the first that is kept to the end of a batch.
+/// Checks a snapshot: the numbers of the lines are in order and without a gap, from the first that is retained to the
+/// end of a batch.
 fn check(source: &Source, acknowledged: &AtomicU64, threads: usize, is_retained: bool) -> Scanned {
     let before = acknowledged.load(Ordering::Acquire);
     let (seen, scanned) = scanned(source, &all(), threads).unwrap();

@@ -21,7 +21,7 @@ static SCANNED_BYTES: AtomicU64 = AtomicU64::new(0);
 /// 2026-01-02T03:04:05.678Z
 const START_MS: i64 = 1_767_323_045_678;
 
-/// What a visitor was shown of a line.
+/// Copy of a line as a visitor received it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Seen {
     place: Place,
@@ -48,7 +48,7 @@ impl Visitor for Collector {
     }
 }
 
-/// How a segment lies on the disk.
+/// Files that a segment consists of on the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Lies {
     Plain,

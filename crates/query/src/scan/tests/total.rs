@@ -35,8 +35,8 @@ fn check(text: &[u8], wanted: &ScanFilter) {
     assert_eq!(all.lines, ours.filter(|line| Line::parse(line).is_ok()).count() as u64);
 }
 
-/// What is asked, and a predicate that understands the name, as a regular expression does: asked of anything else it
-/// fails.
+/// Filters with a predicate that unescapes the name, as a regular expression does, and fails on anything that is not a
+/// name.
 fn questions() -> Vec<ScanFilter<'static>> {
     let matching = |holds: fn(&[u8]) -> bool| {
         let predicate = move |name: &[u8]| {

@@ -1,4 +1,4 @@
-//! What a server's source learns of segments without a sidecar.
+//! Zone maps that a server's source builds of segments without a sidecar.
 
 use super::{naive::read, *};
 use log::{AckLevel, Appender, Log, LogFile, Settings, Writer};

@@ -12,7 +12,7 @@ pub struct Answer {
     pub close: bool,
 }
 
-/// What was sent is not HTTP/1.x.
+/// Error: the bytes are not HTTP/1.x.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Garbage;
 
@@ -42,7 +42,7 @@ enum State {
     },
 }
 
-/// Where in a chunked body the next byte falls (RFC 9112, 7.1).
+/// Position in a chunked body (RFC 9112, 7.1).
 #[derive(Debug, Clone, Copy)]
 enum Chunk {
     /// In the size; `digits` of it were read.
@@ -78,7 +78,7 @@ impl AnswerParser {
         self.head.clear();
     }
 
-    /// Whether a part of an answer was read, and not yet its end.
+    /// Returns true if part of a response was read, and its end was not.
     #[must_use]
     pub fn is_within(&self) -> bool {
         !matches!(self.state, State::Head) || !self.head.is_empty()
@@ -160,7 +160,8 @@ impl AnswerParser {
     }
 }
 
-/// What follows the head at the start of `bytes`, and how long that head is; `None` while it is incomplete.
+/// Parses the head at the start of `bytes`: returns the state that follows it and the head's length; `None` while it is
+/// incomplete.
 fn begin(bytes: &[u8]) -> Result<Option<(State, usize)>, Garbage> {
     // Decided on the first bytes, so that a peer that talks something else is not waited for.
     let prefix = b"HTTP/1.";
@@ -233,7 +234,7 @@ fn behind_size(size: u64) -> Chunk {
     if size == 0 { Chunk::Trailer { line_bytes: 0 } } else { Chunk::Data { left: size } }
 }
 
-/// How many of `bytes` fall into the `left` that are due.
+/// Returns how many of `bytes` belong to the `left` bytes that are due.
 fn take(left: u64, bytes: &[u8]) -> usize {
     usize::try_from(left).map_or(bytes.len(), |left| left.min(bytes.len()))
 }

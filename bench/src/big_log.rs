@@ -20,7 +20,7 @@ pub const STEP_MS: i64 = 10_000;
 /// Series of one name.
 pub const HOSTS: usize = 10;
 
-/// How many series, and samples of each.
+/// Number of series, and of samples of each.
 #[derive(Debug, Clone, Copy)]
 pub struct Shape {
     /// Names times [`HOSTS`].
@@ -29,7 +29,7 @@ pub struct Shape {
     pub samples: usize,
 }
 
-/// How the log lies in its directory.
+/// Files that a log consists of in its directory.
 #[derive(Debug, Clone, Copy)]
 pub enum Form {
     /// All in the active segment.

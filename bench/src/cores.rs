@@ -27,7 +27,7 @@ pub fn thread_cpu_ns() -> io::Result<u64> {
     ThreadClock::open()?.read().map(|times| times.running_ns)
 }
 
-/// What a thread has had of its core since it began.
+/// CPU and waiting times of a thread since it began.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ThreadTimes {
     /// Time on a core.

@@ -5,7 +5,7 @@ use reactor::{Driver, Setup, uring::UringDriver};
 use std::{fmt, io, sync::Arc};
 use wake::Doorbell;
 
-/// What `--driver` takes.
+/// Value of `--driver`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Choice {
     /// `io_uring`, or else `epoll`, saying why.

@@ -4,7 +4,7 @@
 /// Bytes of a head. An answer's head is some 200 bytes, a request's with long credentials some 4 KiB.
 pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 
-/// What a head says about the message and the connection.
+/// Fields of a head that concern the message's length and the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Head<'a> {
     /// The request line or the status line, without its line end.
@@ -13,11 +13,11 @@ pub struct Head<'a> {
     pub bytes: usize,
     /// `Content-Length`, if there is one.
     pub content_length: Option<u64>,
-    /// Whether `Transfer-Encoding` names `chunked`.
+    /// True if `Transfer-Encoding` names `chunked`.
     pub chunked: bool,
-    /// Whether `Connection` names `close`.
+    /// True if `Connection` names `close`.
     pub close: bool,
-    /// Whether `Connection` names `keep-alive`.
+    /// True if `Connection` names `keep-alive`.
     pub keep_alive: bool,
 }
 

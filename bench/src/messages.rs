@@ -25,10 +25,10 @@ pub mod v1 {
     /// `prometheus.Label`
     #[derive(Clone, PartialEq, Eq, prost::Message)]
     pub struct Label {
-        /// Its name.
+        /// Name of the label.
         #[prost(string, tag = "1")]
         pub name: String,
-        /// Its value.
+        /// Value of the label.
         #[prost(string, tag = "2")]
         pub value: String,
     }
@@ -36,7 +36,7 @@ pub mod v1 {
     /// `prometheus.Sample`
     #[derive(Clone, Copy, PartialEq, prost::Message)]
     pub struct Sample {
-        /// Its number.
+        /// Value of the sample.
         #[prost(double, tag = "1")]
         pub value: f64,
         /// Milliseconds since 1970.
@@ -67,7 +67,7 @@ pub mod v2 {
         /// In the order of time.
         #[prost(message, repeated, tag = "2")]
         pub samples: Vec<super::v1::Sample>,
-        /// What the series is.
+        /// Type and help of the series.
         #[prost(message, optional, tag = "5")]
         pub metadata: Option<Metadata>,
     }

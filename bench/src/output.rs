@@ -12,7 +12,7 @@ use std::{
 /// The exit code of a program whose output could not be written, or that was used wrongly.
 const WRONG_USE: u8 = 2;
 
-/// How far a text got.
+/// Result of printing a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Printed {
     /// All of it was taken.
@@ -41,7 +41,7 @@ const CLOSED: u8 = 1;
 /// Standard output cannot be written, and that was said.
 const FAILED: u8 = 2;
 
-/// Where standard output stands for `say!`. A flag of its own that orders nothing else.
+/// State of standard output for `say!`. A flag of its own that orders nothing else.
 static STANDARD_OUTPUT: AtomicU8 = AtomicU8::new(OPEN);
 
 /// Writes to standard output, until its end: what follows a closed pipe or a failed write is dropped.

@@ -30,14 +30,14 @@ fn flamegraph(arguments: &[&str], input: &str) -> Output {
     output
 }
 
-/// What it prints when all is well.
+/// Runs the program, which must succeed, and returns its standard output.
 fn printed(arguments: &[&str], input: &str) -> String {
     let output = flamegraph(arguments, input);
     assert!(output.status.success(), "{arguments:?}: {output:?}");
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// What it says when it is not.
+/// Runs the program, which must fail, and returns its error text.
 fn refused(arguments: &[&str], input: &str) -> String {
     let output = flamegraph(arguments, input);
     assert_eq!(output.status.code(), Some(1), "{arguments:?}: {output:?}");

@@ -143,7 +143,7 @@ impl Client {
         Some(Answer { status, head, body: String::from_utf8(body).unwrap() })
     }
 
-    /// Whether the server has neither sent anything nor ended the connection.
+    /// Returns true if the server has neither sent anything nor ended the connection.
     fn is_left_alone(&mut self) -> bool {
         let stream = self.0.get_mut();
         stream.set_nonblocking(true).unwrap();

@@ -19,7 +19,7 @@ struct Arguments {
     /// Rounds to measure.
     #[arg(long, default_value_t = 31, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     rounds: u16,
-    /// How the figures are written.
+    /// Format of the figures.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
     /// Only see that all of it works: the figures mean nothing.

@@ -31,7 +31,7 @@ struct Arguments {
     /// Rounds to measure
     #[arg(long, default_value_t = 31, value_parser = clap::value_parser!(u16).range(1..=1_000))]
     rounds: u16,
-    /// How the figures are written
+    /// Format of the figures
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
     /// Fail unless the service's parser is at least twice as fast as the naive one on every input

@@ -1,8 +1,8 @@
-//! What one decision of the rate limiter costs, alone and with another core at it, and what the lock-free candidate that
-//! was not taken would cost.
+//! Benchmark of one decision of the rate limiter, alone and with another core at it, and of the lock-free candidate
+//! that was not taken.
 //!
-//! `benchmark_limiter [ROUNDS]` prints nanoseconds per decision: the median over the rounds of each round's mean, and the
-//! lowest and highest. Candidates take turns within a round (A B A B), so that a noisy machine is noisy for all.
+//! `benchmark_limiter [ROUNDS]` prints nanoseconds per decision: the median over the rounds of each round's mean, and
+//! the lowest and highest. Candidates take turns within a round (A B A B), so that a noisy machine is noisy for all.
 //!
 //! - `sharded`: the product's limiter, a short critical section per decision, with its table, its hand and its bounds.
 //! - `atomic`: a ring of stamps per client, claimed by compare-and-swap; a refusal only loads. It is given its client's ring
@@ -79,7 +79,7 @@ impl AtomicWindow {
     }
 }
 
-/// Who asks.
+/// Clients that make the requests.
 #[derive(Clone, Copy, PartialEq)]
 enum Clients {
     /// Each thread has so many clients of its own and asks for one after the other.

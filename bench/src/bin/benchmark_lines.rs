@@ -1,7 +1,8 @@
-//! How fast the log's lines are read back, in GB/s on one thread.
+//! Benchmark of reading the log's lines back, in GB/s on one thread.
 //!
-//! `benchmark_lines [ROUNDS]` prints for each way of reading the median over the rounds, the lowest and the highest. The lines are
-//! those of real scrapes, 64 MiB of them; ways take turns within a round, so that a noisy machine is noisy for all.
+//! `benchmark_lines [ROUNDS]` prints for each way of reading the median over the rounds, the lowest and the highest.
+//! The lines are those of real scrapes, 64 MiB of them; ways take turns within a round, so that a noisy machine is
+//! noisy for all.
 //!
 //! - `Lines`: the product's, every line checked in full.
 //! - `Lines, other minutes`: the same where each line is of another minute than the one before, the worst case of its cache.

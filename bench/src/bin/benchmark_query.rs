@@ -1,11 +1,13 @@
-//! What a query costs over a big log: CPU and wall time, GB/s, and the bytes that were read for it.
+//! Benchmark of queries over a big log: CPU and wall time, GB/s, and the bytes that were read.
 //!
-//! The log is made straight through the product's encoder and segments (`big_log`), once as one plain file, once in sealed segments
-//! with their sidecars, and once in compressed ones. Queries take turns within a round, so that a noisy machine is noisy for all; what
-//! is printed is the median over the rounds, with the lowest and the highest. The files are read through once before, so that the
-//! page cache is warm as far as memory goes. Each query is parsed and evaluated anew as by the command line, with nothing remembered.
+//! The log is made straight through the product's encoder and segments (`big_log`), once as one plain file, once in
+//! sealed segments with their sidecars, and once in compressed ones. Queries take turns within a round, so that a noisy
+//! machine is noisy for all; what is printed is the median over the rounds, with the lowest and the highest. The files
+//! are read through once before, so that the page cache is warm as far as memory goes. Each query is parsed and
+//! evaluated anew as by the command line, with nothing remembered.
 //!
-//! "reading" and "reading, CRC-32" are what it costs to read the plain file into a block's buffer at all, and to check it.
+//! "reading" and "reading, CRC-32" are what it costs to read the plain file into a block's buffer at all, and to check
+//! it.
 
 use clap::Parser;
 use log::{limits::BLOCK_BYTES, segment::ACTIVE_NAME};
@@ -30,10 +32,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What a query costs over a big log.
+/// Measures the cost of queries over a big log.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Where the logs are made, or were made before with the same numbers; they stay. Twice the plain log and a little.
+    /// Directory of the logs. They are made, or were made before with the same numbers, and stay: twice the plain log
+    /// and a little.
     #[arg(long, default_value = "target/benchmark_query")]
     directory: PathBuf,
     /// Series; ten of each name.

@@ -1,7 +1,7 @@
-//! What tracing costs a core for one batch, without the batch: from its head to its answer.
+//! Benchmark of tracing: its cost to a core for one batch, without the batch, from the request's head to its response.
 //!
-//! `benchmark_tracer [ROUNDS]` prints nanoseconds of CPU per batch: the median over the rounds of each round's mean, and the lowest
-//! and highest. The kinds take turns within a round, so that a noisy machine is noisy for all.
+//! `benchmark_tracer [ROUNDS]` prints nanoseconds of CPU per batch: the median over the rounds of each round's mean,
+//! and the lowest and highest. The kinds take turns within a round, so that a noisy machine is noisy for all.
 //!
 //! - `unsampled`: no `traceparent`; an id is drawn, and the ratio does not take it.
 //! - `unsampled, caller`: a `traceparent` that says no.

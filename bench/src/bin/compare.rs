@@ -54,7 +54,7 @@ impl Drop for Scratch {
     }
 }
 
-/// Whether every cell was measured in every round.
+/// Runs the plan; returns true if every cell was measured in every round.
 fn run(plan: &Plan) -> io::Result<bool> {
     // Servers and clients inherit it: a thousand connections are more than the usual limit.
     nofile::raise()?;

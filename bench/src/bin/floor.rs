@@ -40,10 +40,10 @@ const BACKLOG: i32 = 4096;
 #[derive(Debug, Parser)]
 #[command(name = "floor", version)]
 struct Arguments {
-    /// Where to listen.
+    /// Address to listen on.
     #[arg(long, default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
-    /// How to talk to the kernel.
+    /// Driver to use.
     #[arg(long, value_enum, default_value = "auto")]
     driver: drivers::Choice,
     /// Threads, each with its own listener and driver [default: one a core].

@@ -56,17 +56,17 @@ struct Whole {
     /// Rounds, interleaved; each figure is the median of them.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=100))]
     rounds: u16,
-    /// Where the picture goes.
+    /// File that the picture is written to.
     #[arg(long, value_name = "FILE.svg", default_value = "perf/out/ladder.svg")]
     plot: PathBuf,
     #[command(flatten)]
     how: How,
 }
 
-/// What all measurements can be told.
+/// Options of every measurement.
 #[derive(Debug, Args)]
 struct How {
-    /// How long each load lasts [default: 2].
+    /// Length of each load in seconds [default: 2].
     #[arg(long, value_parser = seconds)]
     seconds: Option<f64>,
     /// One quick pass, to see that everything works; its figures mean nothing.
@@ -85,7 +85,7 @@ struct Serve {
     /// Serve as this stage, until SIGTERM or SIGINT.
     #[arg(long, value_enum)]
     stage: Option<Stage>,
-    /// Where it listens; port 0 takes a free one, and it says on standard error which.
+    /// Address to listen on; port 0 takes a free one, which is printed on standard error.
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8080", requires = "stage")]
     listen: SocketAddr,
     /// Directory of its log.
@@ -116,10 +116,10 @@ struct Progressive {
     /// A connection for each request.
     #[arg(long)]
     no_keepalive: bool,
-    /// Where the picture goes.
+    /// File that the picture is written to.
     #[arg(long, value_name = "FILE.svg", default_value = "perf/out/progressive.svg")]
     plot: PathBuf,
-    /// Where the figures go.
+    /// File that the figures are written to.
     #[arg(long, value_name = "FILE.json", default_value = "perf/out/progressive.json")]
     json: PathBuf,
     #[command(flatten)]
@@ -193,7 +193,8 @@ fn load_progressively(typed: Progressive) -> Result<bool, String> {
     progressive::run(&typed.how.bench()?, &plan, goes_on()?)
 }
 
-/// Whether nobody has asked it to stop. The servers and the load get the terminal's SIGINT too, and end by themselves.
+/// Watches for SIGINT and SIGTERM, and returns a function that is true until one of them has come. The servers and the
+/// load get the terminal's SIGINT too, and end by themselves.
 fn goes_on() -> Result<impl Fn() -> bool, String> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {

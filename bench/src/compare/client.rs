@@ -32,7 +32,7 @@ pub enum Client {
 /// The script that makes wrk POST.
 pub const WRK_SCRIPT: &str = include_str!("wrk.lua");
 
-/// What a client says about its measured part.
+/// Figures that a client reports of its measured part.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Reported {
     /// Requests answered or failed.
@@ -56,11 +56,11 @@ pub struct Reported {
 /// Everything a client is told.
 #[derive(Debug)]
 pub struct Load<'a> {
-    /// Where the clients are.
+    /// Programs of the clients.
     pub programs: &'a Programs,
     /// The cores to run on; one thread on each.
     pub cores: &'a [usize],
-    /// Of the server.
+    /// Port of the server.
     pub port: u16,
     /// The server.
     pub subject: &'a Subject,
@@ -75,16 +75,16 @@ pub struct Load<'a> {
 }
 
 impl Load<'_> {
-    /// How long `client` measures: wrk takes whole seconds.
+    /// Returns the time for which `client` measures: wrk takes whole seconds.
     #[must_use]
     pub fn length(&self, client: Client) -> Duration {
         client.length(self.measured)
     }
 
-    /// What runs `client`.
+    /// Returns the command that runs `client`.
     ///
     /// # Errors
-    /// It is missing, or a file cannot be read.
+    /// Its program is missing, or a file cannot be read.
     pub fn command(&self, client: Client) -> io::Result<Command> {
         match client {
             Client::LoadTest => self.load_test(self.warmup, self.measured),
@@ -92,7 +92,7 @@ impl Load<'_> {
         }
     }
 
-    /// What warms the server up for a client that does not.
+    /// Returns the command that warms the server up for a client that does not do so itself.
     ///
     /// # Errors
     /// load_test is missing, or a file cannot be read.
@@ -100,8 +100,8 @@ impl Load<'_> {
         self.load_test(Duration::ZERO, self.warmup)
     }
 
-    /// What makes all series of a protocol's bodies known to the server, each body once: a time series database takes
-    /// many times as long for a new series as for the next sample of one.
+    /// Returns the command that sends each of a protocol's bodies once, so that the server has all their series: a time
+    /// series database takes many times as long for a new series as for the next sample of one.
     #[must_use]
     pub fn introduction(&self) -> Option<io::Result<Command>> {
         let protocol = self.scenario.protocol?;
@@ -177,7 +177,7 @@ impl Client {
         }
     }
 
-    /// How long it measures when asked for `measured`: wrk takes whole seconds, at least one.
+    /// Returns the time for which it measures when `measured` is requested: wrk takes whole seconds, at least one.
     #[must_use]
     pub fn length(self, measured: Duration) -> Duration {
         match self {
@@ -186,10 +186,10 @@ impl Client {
         }
     }
 
-    /// Its program, and what to say when it is missing.
+    /// Returns the path of its program.
     ///
     /// # Errors
-    /// It is missing.
+    /// The program is missing; the text says how to install it.
     pub fn program(self, programs: &Programs) -> Result<&Path, &'static str> {
         let (path, missing) = match self {
             Self::LoadTest => (&programs.load_test, "load_test is not built"),
@@ -198,10 +198,10 @@ impl Client {
         path.as_deref().ok_or(missing)
     }
 
-    /// What its standard output says.
+    /// Parses its standard output.
     ///
     /// # Errors
-    /// It is not a report, or one of no time at all.
+    /// The output is not a report, or one of no time at all.
     pub fn parse(self, output: &str) -> Result<Reported, String> {
         // wrk says more before it.
         let line = output.lines().rfind(|line| line.starts_with('{')).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What the disk itself takes to make appends durable: the denominators of latencies at the level `fsync`.
+//! Cost of making appends durable on the disk itself: the denominators of latencies at the level `fsync`.
 
 use serde::Serialize;
 use std::{
@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What is appended before each fdatasync(2): a page.
+/// Bytes appended before each fdatasync(2): a page.
 const APPEND_BYTES: usize = 4096;
 
 /// A disk that had nothing else to do.
@@ -16,9 +16,9 @@ const APPEND_BYTES: usize = 4096;
 pub struct DiskSyncs {
     /// An append and its fdatasync(2), 99th percentile in microseconds.
     pub disk_sync_p99_us: f64,
-    /// What a group commit that costs nothing would make of it, for requests that come at any time: each waits until the sync
-    /// that runs is over, and for the next. 99th percentile in microseconds. A sync that takes long meets as many more
-    /// requests as it takes longer, so a stall that is far beyond the other percentile may well be in this one.
+    /// Latency of a group commit that itself costs nothing, for requests that arrive at any time: each waits until the
+    /// running sync is over, and for the next. 99th percentile in microseconds. A sync that takes long meets as many
+    /// more requests as it takes longer, so a stall that is far beyond the other percentile may well be in this one.
     pub disk_group_commit_p99_us: f64,
 }
 

@@ -1,17 +1,17 @@
-//! Where and with what a comparison was run: without it its figures say nothing.
+//! Environment of a comparison, without which its figures mean nothing: the host, the commit, the programs.
 
 use super::options::Plan;
 use serde::Serialize;
 use std::{collections::BTreeMap, fs, path::Path, process::Command};
 
-/// What is stored with the figures. What cannot be found out is "unknown".
+/// Environment that is stored with the figures. What cannot be determined is "unknown".
 #[derive(Debug, Clone, Serialize)]
 pub struct Environment {
     /// As typed.
     pub command: String,
-    /// Of the working tree it was started in.
+    /// Commit of the working tree that the comparison was started in.
     pub commit: String,
-    /// Whether that had changes beside the results.
+    /// True if the working tree had changes beside the results.
     pub dirty: bool,
     /// UTC, RFC 3339.
     pub date: String,
@@ -23,9 +23,9 @@ pub struct Environment {
     pub cores: String,
     /// Release of the kernel.
     pub kernel: String,
-    /// Of the directory that servers write to.
+    /// File system of the directory that servers write to.
     pub filesystem: String,
-    /// Of 1, 5 and 15 minutes, before the first round.
+    /// Load averages of 1, 5 and 15 minutes, before the first round.
     pub load_average: String,
     /// Versions of Debian's packages.
     pub packages: BTreeMap<&'static str, String>,
@@ -39,7 +39,7 @@ pub struct Environment {
     pub server_cores: Vec<usize>,
     /// Cores of every client.
     pub client_cores: Vec<usize>,
-    /// What was left out, and why.
+    /// Cells that were left out, and why.
     pub skipped: Vec<String>,
 }
 
@@ -86,7 +86,7 @@ impl Environment {
     }
 }
 
-/// What a program says, in one piece; none when it fails or says nothing.
+/// Returns the output of a program as one line; none when it fails or prints nothing.
 fn said(program: &str, arguments: &[&str]) -> Option<String> {
     let output = Command::new(program).args(arguments).output().ok().filter(|output| output.status.success())?;
     let text = String::from_utf8(output.stdout).ok()?;

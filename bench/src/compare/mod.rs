@@ -51,7 +51,7 @@ pub struct Measurement {
     /// The disk alone, just before and for as long. Of a server whose answers wait for it.
     #[serde(flatten)]
     pub disk: Option<DiskSyncs>,
-    /// What the client says.
+    /// Figures that the client reports.
     #[serde(flatten)]
     pub reported: Reported,
 }
@@ -62,7 +62,8 @@ const CLIENT_GRACE: Duration = Duration::from_secs(15);
 const INTRODUCTION_MAX: Duration = Duration::from_secs(60);
 /// Pause between two looks at the server's CPU time while the load warms up.
 const SAMPLE_EVERY: Duration = Duration::from_millis(5);
-/// How long after the warm-up the looks go on: a client needs some time to start, and its window begins that much later.
+/// Time for which sampling goes on after the warm-up: a client needs some time to start, and its window begins that
+/// much later.
 const SAMPLE_BEYOND: Duration = Duration::from_millis(300);
 
 /// Measures cells: knows where the programs are and where data may be written.

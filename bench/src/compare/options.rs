@@ -53,11 +53,11 @@ struct Arguments {
     /// The host's name in the results [default: its own].
     #[arg(long)]
     name: Option<String>,
-    /// Where the results' directory is made [default: perf/runs; with --smoke they are not kept].
+    /// Directory in which that of the results is made [default: perf/runs; with --smoke they are not kept].
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Where servers write, in a directory that is deleted at the end; for --ack fsync it should be on a disk [default: beside
-    /// this program].
+    /// Directory in which servers write, in one that is deleted at the end; for --ack fsync it should be on a disk
+    /// [default: beside this program].
     #[arg(long, value_name = "DIR")]
     work_dir: Option<PathBuf>,
     /// One round of 0.3 s in two scenarios, to see that all of it works.
@@ -65,7 +65,7 @@ struct Arguments {
     smoke: bool,
 }
 
-/// What is measured, settled: nothing in it needs another look.
+/// Plan of the measurements, fully resolved.
 #[derive(Debug)]
 pub struct Plan {
     /// Rounds, at least 1.
@@ -76,7 +76,7 @@ pub struct Plan {
     pub warmup: Duration,
     /// In the order of a round; at least one.
     pub cells: Vec<Cell>,
-    /// What is left out, and why.
+    /// Cells that are left out, and why.
     pub skipped: Vec<String>,
     /// Cores of every server.
     pub server_cores: Vec<usize>,
@@ -118,7 +118,7 @@ const SECONDS_MAX: f64 = 3600.0;
 const SMOKE_MEASURED: Duration = Duration::from_millis(300);
 
 impl Plan {
-    /// How long all of it takes, roughly.
+    /// Returns the approximate duration of the whole plan.
     #[must_use]
     pub fn total(&self) -> Duration {
         let round: Duration =
@@ -146,10 +146,10 @@ impl Programs {
     }
 }
 
-/// Reads the command line, program name first, and settles it: looks for the programs and the cores.
+/// Reads the command line, program name first, and resolves it: looks for the programs and the cores.
 ///
 /// # Errors
-/// What is wrong with it, or the text that `--help` or `--version` asks for; [`clap::Error::exit`] prints either.
+/// An invalid command line, or the text that `--help` or `--version` requests; [`clap::Error::exit`] prints either.
 pub fn parse(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Plan, clap::Error> {
     let typed = Arguments::try_parse_from(arguments)?;
     let found = directory().map_err(|error| format!("where is this program: {error}"));

@@ -15,7 +15,7 @@ use std::{
 const START_TIMEOUT: Duration = Duration::from_secs(20);
 /// Pause between two tries.
 const START_PAUSE: Duration = Duration::from_millis(5);
-/// How long one try waits for an answer.
+/// Timeout of one attempt to get a response.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 /// Bytes looked at of an answer: its status is among the first.
 const ANSWER_BYTES_MAX: usize = 512;
@@ -123,7 +123,7 @@ fn unlike(file: &str, text: &str) -> io::Error {
     io::Error::other(format!("/proc: {file} is not as documented: '{}'", text.trim()))
 }
 
-/// Whether a request gets an answer, whatever it is.
+/// Returns true if a request gets a response, whatever its status.
 fn answers(port: u16) -> bool {
     respond(port, "GET /health").is_ok_and(|answer| !answer.is_empty())
 }

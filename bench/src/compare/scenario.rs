@@ -17,18 +17,18 @@ pub struct Scenario {
     pub connections: u32,
     /// Requests in flight on each.
     pub pipeline: u32,
-    /// Whether a connection carries more than one request.
+    /// True if a connection carries more than one request.
     pub keep_alive: bool,
     /// Metrics in each request.
     pub batch: u32,
-    /// What the requests carry; `None`: each server's own form of a batch of `POST /metrics`.
+    /// Protocol of the requests' bodies; `None`: each server's own format of a batch of `POST /metrics`.
     pub protocol: Option<Protocol>,
     /// Requests a second over all connections, sent when they are due and whatever became of those before (open loop).
     /// `None`: each connection sends as soon as it has its answer (closed loop).
     pub requests_per_second: Option<u32>,
-    /// Whether wrk is measured as well as load_test.
+    /// True if wrk is measured as well as load_test.
     pub by_wrk: bool,
-    /// Whether every level of acknowledgement is measured.
+    /// True if every level of acknowledgement is measured.
     pub levels: bool,
 }
 
@@ -128,7 +128,7 @@ pub const SCRAPE_JSON: &str = "scrape-json";
 const SCRAPES: Scenario =
     Scenario { name: "", title: "", connections: 16, batch: 2000, by_wrk: false, levels: false, ..USUAL };
 
-/// What a smoke run takes.
+/// Scenarios of a smoke run.
 pub const SMOKE: [&str; 2] = ["c64", "pipelined"];
 
 /// One load on one subject by one client.

@@ -1,4 +1,4 @@
-//! What several rounds of one figure come to, and ratios between two figures of the same round. Pure code.
+//! Summary of one figure over several rounds, and ratios between two figures of the same round. Pure code.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ pub struct Spread {
 }
 
 impl Spread {
-    /// Of any number of values in any order; none of no values.
+    /// Summarizes any number of values in any order; none of no values.
     pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut sorted: Vec<f64> = values.into_iter().collect();
         sorted.sort_by(f64::total_cmp);

@@ -12,7 +12,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-/// What a subject is there for.
+/// Role of a subject in the comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// The denominator: a server that does nothing with a request.
@@ -40,7 +40,7 @@ enum Kind {
 pub struct Subject {
     /// As in a table and on the command line.
     pub name: &'static str,
-    /// What it is there for.
+    /// Role in the comparison.
     pub role: Role,
     /// Name of the floor it is compared with: that of the same driver. The peers use epoll.
     pub floor: &'static str,
@@ -91,10 +91,10 @@ pub static SUBJECTS: [Subject; 9] = [
 ];
 
 impl Subject {
-    /// Its program, and what to do when that is missing.
+    /// Returns the path of its program.
     ///
     /// # Errors
-    /// It is missing.
+    /// The program is missing; the text says how to install it.
     pub fn program<'a>(&self, programs: &'a Programs) -> Result<&'a Path, &'static str> {
         let (path, missing) = match self.kind {
             Kind::Floor { .. } => (&programs.floor, "floor is not built"),
@@ -106,14 +106,14 @@ impl Subject {
         path.as_deref().ok_or(missing)
     }
 
-    /// Whether its answers wait for the disk.
+    /// Returns true if its responses wait for the disk.
     #[must_use]
     pub fn waits_for_disk(&self) -> bool {
         matches!(self.kind, Kind::MetricStream { ack: "fsync", .. })
     }
 
-    /// Whether it takes what requests of `protocol` carry, at the path of the protocol; `None` are batches in a form of
-    /// its own.
+    /// Returns true if it accepts the bodies of `protocol`, at the path of the protocol; `None` are batches in a format
+    /// of its own.
     #[must_use]
     pub fn takes(&self, protocol: Option<Protocol>) -> bool {
         match self.kind {
@@ -130,20 +130,20 @@ impl Subject {
         (self.kind == Kind::Influx).then_some("POST /query?q=CREATE%20DATABASE%20load_test")
     }
 
-    /// Where it takes metrics in its own form.
+    /// Returns the path at which it accepts metrics in its own format.
     #[must_use]
     pub fn path(&self) -> &'static str {
         if self.kind == Kind::VictoriaMetrics { "/api/v1/import" } else { "/metrics" }
     }
 
-    /// Whether its metrics are JSON lines of VictoriaMetrics rather than this server's batches.
+    /// Returns true if its metrics are JSON lines of VictoriaMetrics rather than this server's batches.
     #[must_use]
     pub fn takes_import_lines(&self) -> bool {
         self.kind == Kind::VictoriaMetrics
     }
 
-    /// What starts it on `cores`, listening on 127.0.0.1:`port`, with its files in `data`. It inherits nothing from the
-    /// environment, so that nobody's variables change what is measured.
+    /// Returns the command that starts it on `cores`, listening on 127.0.0.1:`port`, with its files in `data`. It
+    /// inherits nothing from the environment, so that nobody's variables change what is measured.
     ///
     /// # Errors
     /// Its program is missing, or its configuration cannot be written.

@@ -20,7 +20,7 @@ use std::{hint::black_box, time::Instant};
 
 /// A decoder under test.
 pub struct Decoder {
-    /// What the table calls it.
+    /// Name in the table.
     pub name: &'static str,
     /// Reads a body; gives the metrics in it and the bytes of the lines that it has written into the buffer, if it writes
     /// any.
@@ -31,7 +31,7 @@ type Decode = dyn FnMut(&[u8], &mut [u8]) -> Result<(u32, usize), String>;
 
 /// Bodies of one protocol, and what decodes them: the service's decoder first.
 pub struct Case {
-    /// What the table calls it.
+    /// Name in the table.
     pub name: &'static str,
     /// Decompressed.
     pub bodies: Vec<Vec<u8>>,
@@ -74,7 +74,7 @@ pub fn cases(count: usize) -> Vec<Case> {
     ]
 }
 
-/// What the table calls the service's decoder.
+/// Name of the service's decoder in the table.
 pub const OURS: &str = "ours, lines";
 const PROST: &str = "prost";
 const PROST_LINES: &str = "prost, lines";
@@ -219,10 +219,10 @@ pub fn room() -> Vec<u8> {
     vec![0; usize::try_from(METRICS).unwrap_or(0) * LINE_BYTES]
 }
 
-/// Whether all decoders of a case read all metrics of each body, and those that write lines write the same.
+/// Checks that all decoders of a case read all metrics of each body, and that those that write lines write the same.
 ///
 /// # Errors
-/// Says which differs from the service's.
+/// The text names the decoder that differs from the service's.
 pub fn compare(case: &mut Case) -> Result<(), String> {
     let mut out = room();
     for body in &case.bodies {
@@ -245,14 +245,14 @@ pub fn compare(case: &mut Case) -> Result<(), String> {
     Ok(())
 }
 
-/// What one decoder took, over the rounds.
+/// Timing of one decoder, over the rounds.
 #[derive(Debug, Clone, Copy)]
 pub struct Timing {
     /// Nanoseconds for each metric: the median, the least and the greatest of the rounds.
     pub ns_per_metric: [f64; 3],
     /// Decoded input in a second, in the median round: 10^9 bytes.
     pub gb_per_s: f64,
-    /// How many times as long as the service's decoder, in the median of the rounds.
+    /// Time as a multiple of the service's decoder's, in the median of the rounds.
     pub ratio: f64,
 }
 

@@ -1,13 +1,14 @@
-//! What the blocking stages share: the sockets, one connection's life on one thread, and the one service behind a lock.
+//! Shared parts of the blocking stages: the sockets, one connection on one thread, and the one service behind a lock.
 //!
-//! A thread that has a request takes the lock of the service, in which the request is parsed and its lines are put
-//! into the ring; then the lock of the writer, in which it appends what the ring holds to the file. Whoever is first
-//! there writes for all that queue behind it. There is no writer thread: a thread that may block can write by itself,
-//! and a hand-over would cost it more (ARCHITECTURE.md, "Sleeping costs more"). So a request here costs a write of its
-//! own more often than in a reactor, which has one for all requests of a turn.
+//! A thread that has a request takes the lock of the service, in which the request is parsed and its lines are put into
+//! the ring; then the lock of the writer, in which it appends what the ring holds to the file. The first thread there
+//! writes for all that queue behind it. There is no writer thread: a thread that may block can write by itself, and a
+//! hand-over would cost it more (ARCHITECTURE.md, "Sleeping costs more"). So a request here costs a write of its own
+//! more often than in a reactor, which has one for all requests of a turn.
 //!
-//! Promises: a 200 is in the file; every socket is closed on every path, by being dropped; a silent client is given up
-//! after the timeout, and one that drips after at most twice that; a stop answers what is in progress.
+//! Promises: a 200 is in the file; every socket is closed on every path, by being dropped; a silent client is closed
+//! after the timeout, and one that sends byte by byte after at most twice that; a stop responds to the requests in
+//! progress.
 
 use http1::{Bounds, Connection, Deadline, Disposition, HttpContext, HttpError, Next, Progress, format_date};
 use log::{DiskFile, GroupCommit, Log, LogError, Settings, Writer};
@@ -39,7 +40,7 @@ use std::{
 use wake::Doorbell;
 use wake::clock::Clock;
 
-/// How long a read blocks before it looks whether its time is up or the server stops.
+/// Time that a read blocks before the timeout and the stop flag are checked.
 const LOOK_UP: Duration = Duration::from_millis(100);
 /// Bytes of one read: what the reactors' receive buffers hold.
 const INPUT_BYTES: usize = limits::RECEIVE_BUFFER_BYTES as usize;
@@ -47,7 +48,7 @@ const INPUT_BYTES: usize = limits::RECEIVE_BUFFER_BYTES as usize;
 const STACK_BYTES: usize = 256 * limits::KIB;
 /// Refused connections that wait for their 503. Over it they are closed without one.
 const REFUSALS_MAX: usize = 128;
-/// How long a refused client may take to read its answer: one thread waits for all of them.
+/// Time that a refused client has to read its response: one thread waits for all of them.
 const REFUSAL_LINGER: Duration = Duration::from_millis(100);
 /// Pause of the accepting thread when a connection cannot be had: no descriptor, no memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
@@ -57,7 +58,7 @@ pub fn thread() -> Builder {
     Builder::new().stack_size(STACK_BYTES)
 }
 
-/// What threads that serve have in common.
+/// State shared by the threads that serve.
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
@@ -67,11 +68,11 @@ pub struct Server {
     guarded: Mutex<Guarded>,
     writer: Mutex<Writer<DiskFile>>,
     group_commit: Mutex<GroupCommit<DiskFile>>,
-    /// What went otherwise than it should.
+    /// Counts of failures.
     pub counts: Counts,
 }
 
-/// What only one thread may use at a time.
+/// State that only one thread may use at a time.
 struct Guarded {
     service: Service,
     core: HttpContext,

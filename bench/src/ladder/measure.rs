@@ -17,7 +17,7 @@ use std::{
 const WARM_UP: Duration = Duration::from_millis(200);
 /// A request that has no answer by then has failed.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
-/// What a load may take beyond its duration: its last requests' timeout, and its start.
+/// Time that a load may take beyond its duration: its last requests' timeout, and its start.
 const LOAD_SLACK: Duration = Duration::from_secs(15);
 
 /// A kind of server.
@@ -40,23 +40,23 @@ impl Server {
     }
 }
 
-/// How it is loaded.
+/// Parameters of a load.
 #[derive(Debug, Clone, Copy)]
 pub struct Load {
     /// Concurrent clients, each with one request at a time.
     pub clients: u32,
     /// For how long.
     pub duration: Duration,
-    /// Whether a connection carries more than one request.
+    /// True if a connection carries more than one request.
     pub keep_alive: bool,
 }
 
-/// What one run came to.
+/// Result of one run.
 #[derive(Debug, Clone, Serialize)]
 pub struct Sample {
     /// Concurrent clients.
     pub clients: u32,
-    /// Whether a connection carried more than one request.
+    /// True if a connection carried more than one request.
     pub keep_alive: bool,
     /// Requests that were answered or failed.
     pub requests: u64,
@@ -78,7 +78,7 @@ pub struct Sample {
     pub resident_mib: f64,
 }
 
-/// Where the programs are, and which cores they get.
+/// Paths of the programs, and the cores they run on.
 #[derive(Debug)]
 pub struct Bench {
     ladder: PathBuf,
@@ -115,7 +115,7 @@ impl Bench {
         Ok(bench)
     }
 
-    /// Where what runs.
+    /// Describes which program runs on which cores.
     #[must_use]
     pub fn places(&self) -> String {
         let cores = |cores: &Option<String>| cores.clone().unwrap_or_else(|| "all".to_owned());

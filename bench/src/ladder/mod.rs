@@ -91,14 +91,14 @@ impl Stage {
     }
 }
 
-/// What every stage is started with.
+/// Settings that every stage is started with.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Where to listen.
+    /// Address to listen on.
     pub listen: SocketAddr,
-    /// Where the log goes.
+    /// Directory of the log.
     pub data_dir: PathBuf,
-    /// How long a stage waits for a request, or for the rest of one.
+    /// Timeout of a request, or of the rest of one.
     pub timeout: Duration,
     /// Most threads that serve, in the stages that have them; `None` is the stage's own bound.
     pub threads: Option<usize>,

@@ -18,7 +18,7 @@ const FAINT: RGBColor = RGBColor(0x77, 0x77, 0x77);
 const BARS: [RGBColor; 2] = [RGBColor(0x00, 0x72, 0xB2), RGBColor(0xD5, 0x5E, 0x00)];
 const LINES: [RGBColor; 3] = [RGBColor(0x00, 0x72, 0xB2), RGBColor(0xE6, 0x9F, 0x00), RGBColor(0xD5, 0x5E, 0x00)];
 
-/// Where the bars begin and how long the longest may be, in pixels.
+/// Left edge of the bars and length of the longest, in pixels.
 const BAR_LEFT: i32 = 230;
 const BAR_LENGTH: f64 = 470.0;
 /// Height of a panel's title, of a bar with the space around it, and of the bar itself.

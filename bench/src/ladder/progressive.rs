@@ -12,20 +12,20 @@ use crate::output;
 use serde_json::json;
 use std::{fs, path::PathBuf, time::Duration};
 
-/// What to run.
+/// Plan of the run.
 #[derive(Debug)]
 pub struct Plan {
     /// Against what.
     pub server: Server,
     /// Numbers of clients, at least one, rising.
     pub clients: Vec<u32>,
-    /// How long each load lasts.
+    /// Length of each load.
     pub duration: Duration,
-    /// Whether a connection carries more than one request.
+    /// True if a connection carries more than one request.
     pub keep_alive: bool,
-    /// Where the picture goes.
+    /// File that the picture is written to.
     pub plot: PathBuf,
-    /// Where the figures go, as JSON.
+    /// File that the figures are written to, as JSON.
     pub json: PathBuf,
 }
 

@@ -9,16 +9,16 @@ use crate::output;
 use reactor::uring;
 use std::{fmt::Write, path::PathBuf, time::Duration};
 
-/// What to run.
+/// Plan of the run.
 #[derive(Debug)]
 pub struct Plan {
     /// Concurrent clients.
     pub clients: u32,
-    /// How long each load lasts.
+    /// Length of each load.
     pub duration: Duration,
-    /// How many times each stage is loaded in each way.
+    /// Number of times that each stage is loaded in each way.
     pub rounds: usize,
-    /// Where the picture goes.
+    /// File that the picture is written to.
     pub plot: PathBuf,
 }
 

@@ -16,11 +16,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long a server may take until it listens.
+/// Time that a server may take until it listens.
 const START_MAX: Duration = Duration::from_secs(30);
-/// How long it may take to stop; then it is killed.
+/// Time that a server may take to stop; then it is killed.
 const STOP_MAX: Duration = Duration::from_secs(30);
-/// How often a child is looked at that is waited for.
+/// Interval at which a child that is waited for is polled.
 const LOOK_UP: Duration = Duration::from_millis(20);
 /// Ticks of CPU time in a second as /proc counts them: USER_HZ is 100 on every machine that this runs on (proc(5)).
 const TICK: Duration = Duration::from_millis(10);
@@ -44,7 +44,7 @@ impl Scratch {
         Ok(Self(path))
     }
 
-    /// Where it is.
+    /// Returns its path.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.0
@@ -58,7 +58,7 @@ impl Drop for Scratch {
     }
 }
 
-/// What a process has used so far.
+/// Resources that a process has used so far.
 #[derive(Debug, Clone, Copy)]
 pub struct Usage {
     /// CPU time, of threads that have ended too, to 10 ms. (schedstat counts nanoseconds, but only of threads that
@@ -75,7 +75,7 @@ pub struct Usage {
 pub struct Subject {
     child: Child,
     words: Receiver<String>,
-    /// Where it listens.
+    /// Address that it listens on.
     pub address: SocketAddr,
     data: Scratch,
 }
@@ -113,10 +113,10 @@ impl Subject {
         Err(format!("{} did not start; it said:\n{}", program.display(), said.join("\n")))
     }
 
-    /// What it has used so far.
+    /// Reads the resources that it has used so far.
     ///
     /// # Errors
-    /// It is gone, or /proc is not as documented.
+    /// The process is gone, or /proc is not as documented.
     pub fn usage(&self) -> Result<Usage, String> {
         let directory = PathBuf::from(format!("/proc/{}", self.child.id()));
         let read = |name: &str| fs::read_to_string(directory.join(name)).map_err(|error| format!("{name}: {error}"));

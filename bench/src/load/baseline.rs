@@ -1,6 +1,6 @@
-//! Whether runs differ from earlier ones by more than noise. All come as JSON reports; each holds what it was made of,
-//! its figures for the whole run, and how they went over its intervals. Runs of another workload, or of another host,
-//! are refused.
+//! Comparison of runs with earlier ones: whether they differ by more than noise. All come as JSON reports; each holds
+//! what it was made of, its figures for the whole run, and how they went over its intervals. Runs of another workload,
+//! or of another host, are refused.
 
 mod statistics;
 
@@ -26,9 +26,9 @@ const SUCCESS_PERCENT_MIN: f64 = 99.0;
 struct Figure {
     name: &'static str,
     unit: &'static str,
-    /// Where the whole run's figure stands.
+    /// JSON pointer to the whole run's figure.
     whole: &'static str,
-    /// Where the intervals' stand: a field of each row, or the list itself.
+    /// Location of the intervals' figures: a field of each row, or the list itself.
     interval: Interval,
     /// Smaller differences are never claimed, per cent.
     floor_percent: f64,
@@ -36,7 +36,7 @@ struct Figure {
     less: &'static str,
     /// The word that is to the worse for the server, if one is.
     worse: Option<&'static str>,
-    /// Whether it depends on when the load got its core.
+    /// True if the figure depends on when the load got its core.
     needs_core: bool,
 }
 
@@ -104,7 +104,7 @@ const FIGURES: [Figure; 5] = [
     },
 ];
 
-/// What is compared of one run.
+/// Figures of one run that are compared.
 #[derive(Debug, Clone)]
 pub(super) struct Run {
     /// The file that it came from; none: it has just been made.
@@ -126,7 +126,7 @@ pub struct Baseline {
     with: Vec<Run>,
 }
 
-/// What a difference amounts to.
+/// Verdict on a difference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verdict {
     Beyond { word: &'static str, worse: bool },
@@ -137,7 +137,7 @@ enum Verdict {
     Failing,
 }
 
-/// How a figure differs.
+/// Difference of one figure.
 #[derive(Debug)]
 pub(super) struct Change {
     figure: &'static Figure,
@@ -256,7 +256,8 @@ impl Baseline {
         Ok(())
     }
 
-    /// How `now`, with the runs that belong to it, differs, and what is to be said about the comparison.
+    /// Compares `now`, with the runs that belong to it, to the baseline: returns the differences, and remarks about the
+    /// comparison.
     pub(super) fn compare(&self, now: Option<Run>) -> (Vec<Change>, Vec<String>) {
         let now: Vec<Run> = self.with.iter().cloned().chain(now).collect();
         let known = |runs: &[Run], index: usize| runs.iter().any(|run| run.samples[index].is_some());

@@ -5,7 +5,7 @@ use crate::answer::AnswerParser;
 use reactor::Token;
 use std::collections::VecDeque;
 
-/// Where a client's connection is in its life.
+/// State of a client's connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Link {
     /// None. The next request makes one.
@@ -32,7 +32,7 @@ pub(super) enum Link {
 pub(super) struct InFlight {
     pub begun: Begun,
     pub metrics: u32,
-    /// Of the request.
+    /// Bytes of the request.
     pub bytes: u32,
 }
 
@@ -44,12 +44,13 @@ const BACKOFF_NS_MAX: u64 = 100 * BACKOFF_NS;
 /// The pause before a connect to a unix socket with a full queue is tried again.
 pub(super) const QUEUED_NS: u64 = 1_000_000;
 
-/// How long a peer that is to end a connection is waited for: a server that means to, does it with its last response.
+/// Time for which the peer's end of file is awaited: a server that means to end the connection does it with its last
+/// response.
 const LINGER_NS: u64 = 50_000_000;
 
 #[derive(Debug)]
 pub(super) struct Client {
-    /// Its number among all clients of all threads.
+    /// Index among all clients of all threads.
     pub number: usize,
     pub link: Link,
     pub token: Option<Token>,
@@ -59,7 +60,7 @@ pub(super) struct Client {
     pub in_flight: VecDeque<InFlight>,
     /// The send buffer, while the driver does not have it.
     pub buffer: Option<Vec<u8>>,
-    /// Whether the driver has the buffer.
+    /// True while the driver has the buffer.
     pub sending: bool,
     /// Requests still to begin; `u64::MAX` when only time, or a schedule, bounds them.
     pub quota: u64,
@@ -79,9 +80,9 @@ pub(super) struct Client {
     pub resume_ns: u64,
     /// When its timer fires; `u64::MAX`: it is not set.
     pub armed_ns: u64,
-    /// Whether it is in the list of clients to look at.
+    /// True while it is in the list of clients to look at.
     pub touched: bool,
-    /// Whether it is in the list of clients that wait for a send to become due.
+    /// True while it is in the list of clients that wait for a send to become due.
     pub free: bool,
     /// It has no request in flight and will begin none.
     pub done: bool,
@@ -134,12 +135,12 @@ impl Client {
         if self.fruitless < 2 { 0 } else { (BACKOFF_NS << doublings).min(BACKOFF_NS_MAX) }
     }
 
-    /// Whether its TLS has something to send that no request has asked for, and can send it.
+    /// Returns true if its TLS has something to send that belongs to no request, and can send it.
     pub fn has_tls_messages(&self) -> bool {
         !self.sending && self.session.as_ref().is_some_and(|session| session.wants_write())
     }
 
-    /// Whether nothing of it is under way: neither a request nor the connect for one.
+    /// Returns true if neither a request nor the connect for one is under way.
     pub fn is_idle(&self) -> bool {
         self.in_flight.is_empty() && self.awaited.is_none()
     }

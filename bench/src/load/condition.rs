@@ -1,4 +1,4 @@
-//! What `--fail-if` asks: a bound on a figure of the report, or the verdict of a comparison.
+//! Conditions of `--fail-if`: a bound on a figure of the report, or the verdict of a comparison.
 
 use super::baseline::Change;
 use serde_json::Value;
@@ -15,7 +15,7 @@ pub enum Condition {
     Bound {
         /// As it was typed.
         text: String,
-        /// Where it stands in the report.
+        /// JSON pointer to the figure in the report.
         pointer: String,
         /// It fails above the bound; else below.
         above: bool,

@@ -12,9 +12,9 @@ const NS_PER_S: f64 = 1e9;
 /// A part of the course with a straight line. Times are nanoseconds since the start of the load, rates sends a second.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Stage {
-    /// Its begin.
+    /// Begin of the stage.
     pub from_ns: u64,
-    /// Its end, which is no part of it.
+    /// End of the stage, exclusive.
     pub end_ns: u64,
     /// The rate at its begin.
     pub from_rate: f64,
@@ -76,11 +76,11 @@ impl Course {
         Self { parts: vec![Stage { from_ns: 0, end_ns: u64::MAX, from_rate: rate, to_rate: rate, before: 0.0 }] }
     }
 
-    /// Stages of these lengths in nanoseconds, and of these rates at their begin and end. One without a length is left
-    /// out.
+    /// Makes a course of stages with these lengths in nanoseconds, and these rates at their begin and end. A stage
+    /// without a length is left out.
     ///
     /// # Errors
-    /// What is wrong with them as a whole, or with a rate.
+    /// The text names the stage or the rate that is invalid.
     pub fn staged(stages: &[(u64, f64, f64)]) -> Result<Self, String> {
         let mut course = Self { parts: Vec::new() };
         let (mut end_ns, mut before) = (0_u64, 0.0);

@@ -75,7 +75,7 @@ pub(super) struct Fleet<'load> {
     /// Connections in turn that were waited for and that the server did not close.
     unclosed_in_turn: u32,
     meter: Meter,
-    /// Where each request that is counted is recorded.
+    /// Log in which each counted request is recorded.
     log: Option<LogSink>,
     start: Instant,
     timeout_ns: u64,
@@ -144,7 +144,7 @@ impl<'load> Fleet<'load> {
         })
     }
 
-    /// What the driver of these clients is made of.
+    /// Returns the configuration of the driver of these clients.
     pub fn setup(&self, doorbell: Arc<Doorbell>) -> Setup {
         let buffers = self.clients.len().next_power_of_two().clamp(64, RECEIVE_BUFFERS_MAX);
         Setup {
@@ -217,8 +217,8 @@ impl<'load> Fleet<'load> {
         nanoseconds(self.start.elapsed())
     }
 
-    /// How long the driver may sleep: until the next timer, the next send or the end of the load, and not at all when there
-    /// is work.
+    /// Returns the time that the driver may sleep: until the next timer, the next send or the end of the load, and zero
+    /// when there is work.
     fn wait(&self) -> Option<Duration> {
         if !self.touched.is_empty() || self.running == 0 {
             return Some(Duration::ZERO);

@@ -13,7 +13,7 @@ const WIDTH_MIN_NS: u64 = 100_000_000;
 const LATENCY_NS: (u64, u64) = (1000, 3_600_000_000_000);
 const SIGNIFICANT_DIGITS: u8 = 2;
 
-/// What was counted in one interval. A request belongs to the interval that its answer, or its failure, came in.
+/// Counts of one interval. A request belongs to the interval that its response, or its failure, came in.
 #[derive(Debug)]
 pub struct Interval {
     /// Nanoseconds of the requests answered with 2xx.

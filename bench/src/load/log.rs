@@ -30,7 +30,7 @@ use std::{
     time::Duration,
 };
 
-/// What the first line begins with: the number goes up when a column changes its meaning.
+/// Beginning of the first line: the number goes up when a column changes its meaning.
 pub(super) const MAGIC: &str = "# load_test log 1 ";
 pub(super) const COLUMNS: &str =
     "intended_ns,sent_ns,first_byte_ns,latency_ns,result,connection,stage,metrics,bytes_sent,bytes_received";
@@ -42,7 +42,7 @@ const BATCHES: usize = 16;
 /// A batch that is not full is handed over after this time, so that a load that is killed leaves most of its log.
 const FLUSH_NS: u64 = 1_000_000_000;
 
-/// What became of a request: the status of its response, or why there is none.
+/// Result of a request: the status of its response, or why there is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ended {
     Status(u16),
@@ -108,7 +108,7 @@ fn number(line: &mut Vec<u8>, mut value: u64, end: u8) {
     line.push(end);
 }
 
-/// What the last line says: the counts of the whole load that no record has.
+/// Last line of the log: the counts of the whole load that no record has.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Totals {
     pub records: u64,
@@ -135,7 +135,7 @@ pub(super) struct Totals {
     pub interrupted: bool,
     pub too_many_errors: bool,
     pub other_reason: Option<String>,
-    /// Of each stage: its length, its sends that were begun, and those that were missed.
+    /// Stages: the length of each, its sends that were begun, and those that were missed.
     pub stages: Vec<(u64, u64, u64)>,
 }
 
@@ -194,7 +194,7 @@ impl Totals {
     }
 }
 
-/// What the first line says.
+/// First line of the log.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Header {
     #[serde(flatten)]
@@ -210,7 +210,7 @@ pub struct Log {
     file: File,
 }
 
-/// What became of a log.
+/// Result of writing a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Logged {
     /// Records that were written.

@@ -24,11 +24,11 @@ use std::{io::BufRead, path::PathBuf};
 /// Logs of loads that began further apart are of no one load, seconds: a year.
 const APART_S_MAX: f64 = 366.0 * 24.0 * 3600.0;
 
-/// What a merge gives: the load as a whole, what came of it, and what is to be remarked about the logs.
+/// Result of a merge: the load as a whole, its outcome, and remarks about the logs.
 #[derive(Debug)]
 pub struct Merged {
     setup: Setup,
-    /// What came of all loads together.
+    /// Outcome of all loads together.
     pub outcome: Outcome,
     remarks: Vec<String>,
 }
@@ -98,7 +98,7 @@ fn read(paths: &[PathBuf]) -> Result<Merged, String> {
     Ok(Merged { setup: setup(&runs, began_s), outcome, remarks })
 }
 
-/// What must be the same in all logs.
+/// Returns the fields that must be the same in all logs.
 fn kind(setup: &Setup) -> Value {
     let stages = setup.pace.as_ref().map(|pace| pace.course.stages().iter());
     json!({
@@ -116,7 +116,7 @@ fn nanoseconds(seconds: f64) -> u64 {
     (seconds * 1e9) as u64
 }
 
-/// What the records of a log show by themselves.
+/// Figures that the records of a log show by themselves.
 #[derive(Default)]
 struct Seen {
     totals: Totals,
@@ -303,14 +303,14 @@ fn texts(runs: &[Run], of: impl Fn(&Setup) -> &String) -> String {
     all.join(" and ")
 }
 
-/// What is the same in all runs, or each one's.
+/// Returns the value that is the same in all runs, or a list of each one's.
 fn values(runs: &[Run], of: impl Fn(&Setup) -> &Value) -> Value {
     let first = of(&runs[0].setup);
     let all = runs.iter().map(|run| of(&run.setup));
     if all.clone().all(|value| value == first) { first.clone() } else { json!({"of_runs": all.collect::<Vec<_>>()}) }
 }
 
-/// What the report says of all runs together.
+/// Returns the setup that the report has for all runs together.
 fn setup(runs: &[Run], began_s: f64) -> Setup {
     let sum = |of: fn(&Setup) -> u64| runs.iter().map(|run| of(&run.setup)).fold(0, u64::saturating_add);
     let workloads: Vec<_> = runs.iter().map(|run| &run.setup.workload).collect();
@@ -332,7 +332,7 @@ fn setup(runs: &[Run], began_s: f64) -> Setup {
     }
 }
 
-/// What all runs together wanted.
+/// Returns the pace of all runs together.
 fn pace(runs: &[Run]) -> Option<Pace> {
     let first = runs[0].setup.pace.clone()?;
     let rates: Option<Vec<f64>> = runs.iter().map(|run| run.setup.rate()).collect();

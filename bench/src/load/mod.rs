@@ -70,7 +70,7 @@ use std::{
 };
 use wake::Doorbell;
 
-/// What came of a load.
+/// Outcome of a load.
 #[derive(Debug)]
 pub struct Outcome {
     /// All threads' counts.
@@ -83,9 +83,9 @@ pub struct Outcome {
     pub too_many_errors: bool,
     /// Seconds from 1970 to its start.
     pub began_s: f64,
-    /// What it cost the server.
+    /// Cost of the load to the server.
     pub observed: Observed,
-    /// What became of the log, if one was written.
+    /// Result of writing the log, if one was written.
     pub logged: Option<Logged>,
 }
 
@@ -93,7 +93,7 @@ pub struct Outcome {
 /// refuses nobody for a full backlog (tcp(7), tcp_abort_on_overflow).
 const REFUSALS_ENOUGH: u32 = 8;
 
-/// What the threads of one load share.
+/// State shared by the threads of one load.
 #[derive(Debug)]
 pub(crate) struct Shared {
     refusals_enough: u32,
@@ -111,7 +111,7 @@ pub(crate) struct Shared {
     /// The moment that all times count from.
     start: OnceLock<Instant>,
     doorbells: Vec<Arc<Doorbell>>,
-    /// Of each thread.
+    /// Progress of each thread.
     progress: Vec<Progress>,
 }
 
@@ -259,7 +259,7 @@ pub fn run(plan: &Plan, chosen: Chosen, log: Option<Log>) -> io::Result<Outcome>
     })
 }
 
-/// Whether this process was started to outlive its terminal, as nohup(1) does it: SIGHUP is bit 0 of SigIgn
+/// Returns true if this process was started to outlive its terminal, as nohup(1) does it: SIGHUP is bit 0 of SigIgn
 /// (proc_pid_status(5)).
 fn ignores_hangup() -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();

@@ -1,9 +1,9 @@
-//! What a load cost the server, and what else ran meanwhile: read from /proc by a thread of its own, so that the
-//! threads that load do not wait for it.
+//! Observer of a load's cost to the server, and of what else ran meanwhile: read from /proc by a thread of its own, so
+//! that the threads that load do not wait for it.
 //!
 //! The CPU time of a request is the sharpest figure there is of a server: it does not depend on how often the load got
-//! its core. It is known for a server on this host: the processes that listen at its address, or the one that `--pid`
-//! names.
+//! its core. It is available for a server on this host: the processes that listen at its address, or the one that
+//! `--pid` names.
 
 mod processes;
 
@@ -21,10 +21,10 @@ const PERIOD_MIN: Duration = Duration::from_millis(100);
 const LOOKS_MAX: usize = 128;
 /// Looks at a run whose duration is known.
 const LOOKS_AIM: u32 = 64;
-/// How often a thread looks whether the load has begun.
+/// Interval at which a thread polls for the begin of the load.
 const START_POLL: Duration = Duration::from_millis(1);
 
-/// What was seen of the measured part.
+/// Observations of the measured part.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Observed {
     /// The server's processes; none where it is not on this host, or not ours to look at.

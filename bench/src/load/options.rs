@@ -21,7 +21,7 @@ use std::{
     time::Duration,
 };
 
-/// How the report is written.
+/// Format of the report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// For people.
@@ -43,11 +43,11 @@ pub struct Plan {
     pub server: Endpoint,
     /// All places that its name stands for.
     pub addresses: Vec<Endpoint>,
-    /// How it is spoken to over TLS, if it is.
+    /// TLS towards the server, if it is used.
     pub tls: Option<Tls>,
     /// Concurrent connections, at least 1.
     pub clients: u32,
-    /// What the send times are scheduled by beforehand; `None`: a closed loop.
+    /// Pace by which the send times are scheduled beforehand; `None`: a closed loop.
     pub pace: Option<Pace>,
     /// Requests of each client after the warm-up; in an open loop their number times this is that of all together.
     pub requests_each: Option<u64>,
@@ -57,7 +57,7 @@ pub struct Plan {
     pub warmup: Duration,
     /// A client's rest between an answer and its next request.
     pub interval: Duration,
-    /// Whether a connection carries more than one request.
+    /// True if a connection carries more than one request.
     pub keep_alive: bool,
     /// Requests a client has in flight at one time, at least 1.
     pub pipeline: usize,
@@ -65,33 +65,33 @@ pub struct Plan {
     pub timeout: Duration,
     /// Threads, each with its own driver; 1 to `clients`.
     pub threads: usize,
-    /// Of the requests.
+    /// Method of the requests.
     pub method: String,
-    /// Where they go, as a URL; the first of several.
+    /// URL of the requests; the first of several.
     pub url: String,
     /// Path and query of all of them.
     pub path: String,
-    /// What to send.
+    /// Requests to send.
     pub requests: Requests,
-    /// What random numbers are made from.
+    /// Seed of the random numbers.
     pub seed: u64,
     /// Which driver.
     pub driver: Choice,
-    /// How to report.
+    /// Format of the report.
     pub format: Format,
-    /// Where to draw the figures as SVG.
+    /// File in which the figures are drawn as SVG.
     pub plot: Option<PathBuf>,
-    /// Where each request is recorded.
+    /// File in which each request is recorded.
     pub log: Option<PathBuf>,
-    /// What to compare with.
+    /// Baseline to compare with.
     pub baseline: Option<Baseline>,
-    /// What fails the run.
+    /// Conditions that fail the run.
     pub fail_if: Vec<Condition>,
     /// So many failed requests end the load.
     pub errors_max: Option<u64>,
     /// The server's process, if it is named.
     pub pid: Option<u32>,
-    /// Whether a thread watches the server and the host meanwhile. It reads /proc, which allocates by time, never by
+    /// True if a thread watches the server and the host meanwhile. It reads /proc, which allocates by time, never by
     /// request.
     pub watch: bool,
 }
@@ -101,9 +101,9 @@ pub struct Plan {
 pub struct Comparison {
     /// The reports.
     pub baseline: Baseline,
-    /// How to report: text or JSON.
+    /// Format of the report: text or JSON.
     pub format: Format,
-    /// What fails it.
+    /// Conditions that fail it.
     pub fail_if: Vec<Condition>,
 }
 
@@ -112,15 +112,15 @@ pub struct Comparison {
 pub struct Merge {
     /// The logs, at least one.
     pub logs: Vec<PathBuf>,
-    /// How to report.
+    /// Format of the report.
     pub format: Format,
-    /// Where to draw the figures as SVG.
+    /// File in which the figures are drawn as SVG.
     pub plot: Option<PathBuf>,
-    /// What fails it.
+    /// Conditions that fail it.
     pub fail_if: Vec<Condition>,
 }
 
-/// What a command line asks for.
+/// Operation that a command line selects.
 #[derive(Debug)]
 pub enum Invocation {
     /// A load.
@@ -131,12 +131,11 @@ pub enum Invocation {
     Merge(Merge),
 }
 
-/// How long one of several addresses is tried.
+/// Timeout of a connect to one of several addresses.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl Plan {
-    /// Of several addresses, settles on the first that accepts a connection. A single one is not tried: the load does
-    /// that.
+    /// Chooses the first of several addresses that accepts a connection. A single one is not tried: the load does that.
     pub fn settle_address(&mut self) {
         if self.addresses.len() > 1
             && let Some(found) = self.addresses.iter().find(|address| accepts(address))
@@ -147,18 +146,18 @@ impl Plan {
     }
 }
 
-/// Whether one of several addresses accepts a connection; a unix socket is always the only one.
+/// Returns true if one of several addresses accepts a connection; a unix socket is always the only one.
 fn accepts(address: &Endpoint) -> bool {
     matches!(address, Endpoint::Inet(address) if TcpStream::connect_timeout(address, PROBE_TIMEOUT).is_ok())
 }
 
-/// What random figures are made up from, unless --seed says something else.
+/// Seed of random figures, unless --seed gives another.
 const SEED: u64 = 1;
 
-/// Reads the command line, program name first, and settles it: looks the host up, reads the file of batches.
+/// Reads the command line, program name first, and resolves it: looks the host up, reads the file of batches.
 ///
 /// # Errors
-/// What is wrong with it, or the text that `--help` or `--version` asks for; [`clap::Error::exit`] prints either.
+/// An invalid command line, or the text that `--help` or `--version` requests; [`clap::Error::exit`] prints either.
 pub fn parse(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Plan, clap::Error> {
     let typed = Arguments::try_parse_from(arguments)?;
     settle(typed).map_err(refused)
@@ -189,7 +188,7 @@ pub fn invocation(arguments: impl IntoIterator<Item = impl Into<OsString> + Clon
     Ok(Invocation::Compare(Comparison { baseline, format: typed.format, fail_if: typed.fail_if }))
 }
 
-/// What a merge may be given beside its logs.
+/// Flags that a merge may have beside its logs.
 const OF_MERGE: [&str; 4] = ["merge", "format", "plot", "fail_if"];
 
 fn merge(typed: Arguments, matches: &ArgMatches) -> Result<Merge, clap::Error> {
@@ -295,7 +294,7 @@ fn settle(typed: Arguments) -> Result<Plan, (ErrorKind, String)> {
     })
 }
 
-/// How the one server of `targets` is spoken to over TLS, if it is.
+/// Returns the TLS settings of the one server of `targets`, if TLS is used.
 fn tls(typed: &Arguments, targets: &[Target]) -> Result<Option<Tls>, (ErrorKind, String)> {
     let conflict = |message: &str| Err((ErrorKind::ArgumentConflict, message.to_owned()));
     let server = |target: &Target| (target.authority(), target.tls);
@@ -310,7 +309,7 @@ fn tls(typed: &Arguments, targets: &[Target]) -> Result<Option<Tls>, (ErrorKind,
     tls.transpose().map_err(|message| (ErrorKind::ValueValidation, message))
 }
 
-/// What an open loop wants; none for a closed one.
+/// Returns the pace of an open loop; none for a closed one.
 fn pace(typed: &Arguments) -> Result<Option<Pace>, &'static str> {
     if typed.stages.is_some() {
         let requests = typed.request_count.or(typed.requests).is_some();

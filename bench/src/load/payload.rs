@@ -53,7 +53,7 @@ impl Compression {
 /// The body of one request.
 #[derive(Debug, Clone)]
 pub struct Payload {
-    /// Its bytes.
+    /// Bytes of the body.
     pub text: Template,
     /// Metrics in it; zero when it has another shape than `POST /metrics` takes.
     pub metrics: u32,

@@ -51,7 +51,7 @@ type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Failed<'a> = DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>;
 type Point = (f64, f64);
 
-/// What is drawn of a series.
+/// Marks by which a series is drawn.
 enum Marks {
     /// Lines through the points of each part; a part of one point is a dot.
     Lines(Vec<Vec<Point>>),
@@ -217,7 +217,7 @@ fn percentiles<'a>(curves: &[(&'static str, &Histogram<u64>)], least: u64, most:
     }
 }
 
-/// How many nines `quantile` has: 0 for 0, 1 for 0.9, 2 for 0.99.
+/// Returns the number of nines of `quantile`: 0 for 0, 1 for 0.9, 2 for 0.99.
 fn nines(quantile: f64) -> f64 {
     -(1.0 - quantile).log10()
 }

@@ -1,6 +1,6 @@
-//! What is shown while a load runs: one line that is rewritten on a terminal that can, plain lines elsewhere. No escape
-//! sequence is used: what is left of a longer line is overwritten with spaces. Reads what the threads have counted;
-//! they never wait for it.
+//! Progress line of a running load: one line that is rewritten on a terminal that can, plain lines elsewhere. No escape
+//! sequence is used: the rest of a longer line is overwritten with spaces. Reads what the threads have counted; they
+//! never wait for it.
 
 use super::{Plan, Shared};
 use std::{
@@ -18,7 +18,7 @@ const REWRITE: Duration = Duration::from_millis(200);
 /// Between two lines elsewhere: a load that takes less says nothing until its report.
 const APPEND: Duration = Duration::from_secs(5);
 
-/// What one thread has counted so far, the warm-up included; on cache lines of its own.
+/// Counts of one thread so far, the warm-up included; on cache lines of its own.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct Progress {

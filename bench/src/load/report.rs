@@ -1,5 +1,5 @@
-//! What a load came to: the figures, what is to be remarked about them, and the forms they are written in. All forms show the
-//! same figures.
+//! Report of a load: the figures, remarks about them, and the formats they are written in. All formats show the same
+//! figures.
 //!
 //! Rates count successes only: a refusal is not throughput. They are over the measured span, see [`Span`](super::Span).
 //! A figure that nothing was measured for is none: `null`, an empty field or `-`, never zero.
@@ -154,7 +154,7 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// What the form has no place for: remarks, and the comparison with the baseline.
+    /// Returns what the format has no field for: remarks, and the comparison with the baseline.
     #[must_use]
     pub fn aside(&self) -> String {
         let in_it = matches!(self.format, Format::Text);
@@ -177,7 +177,7 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// What was measured, in one line.
+    /// Returns the title of the measurement, in one line.
     pub(super) fn title(&self) -> String {
         let Setup { method, url, clients, .. } = &self.setup;
         let model = match self.stages.len() {
@@ -343,7 +343,7 @@ fn remarks(setup: &Setup, outcome: &Outcome) -> Vec<String> {
     remarks
 }
 
-/// What did not go by the rules between the clients and the server.
+/// Returns remarks about failures between the clients and the server.
 #[expect(clippy::cast_precision_loss, reason = "times far below 2^53 ns")]
 fn of_connections(setup: &Setup, tally: &Tally) -> Vec<String> {
     let mut remarks = Vec::new();

@@ -30,7 +30,7 @@ struct Batch {
     metrics: u32,
 }
 
-/// What follows the first part of a request.
+/// Part of a request after the first.
 #[derive(Debug)]
 enum Bytes {
     /// The rest of the head and the body.
@@ -39,7 +39,7 @@ enum Bytes {
     Templated(Template),
 }
 
-/// What the heads of a load's requests say.
+/// Contents of the heads of a load's requests.
 #[derive(Debug, Clone, Copy)]
 pub struct Heads<'a> {
     /// The method.
@@ -48,7 +48,7 @@ pub struct Heads<'a> {
     pub paths: &'a [String],
     /// The value of `Host`, unless `headers` has one.
     pub host: &'a str,
-    /// Whether a connection carries more than one request.
+    /// True if a connection carries more than one request.
     pub keep_alive: bool,
     /// Distinct `Authorization` values; none is sent when zero.
     pub identities: u32,
@@ -60,7 +60,7 @@ pub struct Heads<'a> {
     pub spoken: Option<Spoken>,
 }
 
-/// What the bodies of a load's requests are, for its report.
+/// Description of the bodies of a load's requests, for its report.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Content {
     /// Bodies that are taken in turn; none: requests without.
@@ -74,14 +74,14 @@ pub struct Content {
     pub content_type: Option<String>,
     /// The value of `Content-Encoding` that `--compress` has set.
     pub content_encoding: Option<String>,
-    /// Whether something differs from request to request: in bodies, paths or header values.
+    /// True if something differs from request to request: in bodies, paths or header values.
     pub is_templated: bool,
-    /// Whether a random number is among that.
+    /// True if a random number is among that.
     pub has_random: bool,
 }
 
 impl Content {
-    /// What makes another load not comparable with one with these bodies: fields of its workload.
+    /// Returns the fields of the workload that must be equal for two loads with these bodies to be comparable.
     #[must_use]
     pub fn setup(&self) -> Value {
         json!({
@@ -188,13 +188,13 @@ impl Requests {
         batch.metrics
     }
 
-    /// What tells these requests from others, but for method, paths and host.
+    /// Returns the fingerprint of these requests, without method, paths and host.
     #[must_use]
     pub fn fingerprint(&self) -> &str {
         &self.fingerprint
     }
 
-    /// What their bodies are.
+    /// Returns the description of their bodies.
     #[must_use]
     pub fn content(&self) -> &Content {
         &self.content

@@ -16,7 +16,7 @@ pub(super) const LATE_NS: u64 = 1_000_000;
 /// The arrivals' numbers are others than those that the batches are made up from.
 const ARRIVALS: u64 = 0x6172_7269_7661_6C73;
 
-/// How sends follow each other.
+/// Arrival process of the sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Arrivals {
@@ -26,15 +26,15 @@ pub enum Arrivals {
     Poisson,
 }
 
-/// What an open loop wants.
+/// Pace of an open loop.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "StoredPace", into = "StoredPace")]
 pub struct Pace {
     /// The rate over time.
     pub course: Course,
-    /// How sends follow each other.
+    /// Arrival process of the sends.
     pub arrivals: Arrivals,
-    /// What Poisson arrivals are drawn from: the same number, the same times.
+    /// Seed of Poisson arrivals: the same number gives the same times.
     pub seed: u64,
 }
 
@@ -92,12 +92,12 @@ pub(super) struct Schedule {
     end: u64,
     /// The end of the load's time; `u64::MAX` without one.
     end_ns: u64,
-    /// How long it lasts: to the end of its time, where that and not its count ends it.
+    /// End of the schedule in nanoseconds, where its time and not its count ends it.
     lasts_ns: u64,
     /// The end of the warm-up, and the sends that are to be made from there on while the first of them is not known.
     warm_ns: u64,
     count: Option<u64>,
-    /// Its end is that of its sends, which are at random times.
+    /// True if it ends with its last send, which is at a random time.
     ends_at_random: bool,
 }
 
@@ -205,7 +205,7 @@ impl Schedule {
         }
     }
 
-    /// Whether the last send is taken, and the time over that it was to last.
+    /// Returns true if the last send is taken, and the time over that it was to last.
     pub fn is_over(&self, now_ns: u64) -> bool {
         self.due_ns == u64::MAX && now_ns >= self.lasts_ns
     }

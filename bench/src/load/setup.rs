@@ -1,4 +1,4 @@
-//! What a load was made of, as its report stores it: enough to say whether another run may be compared with it.
+//! Setup of a load, as its report stores it: enough to decide whether another run may be compared with it.
 
 use super::{Arrivals, Content, Pace, Plan};
 use crate::{cores, drivers::Chosen};
@@ -48,7 +48,7 @@ fn stages(pace: &Pace) -> Value {
     stages.map(|stage| json!([stage.end_ns - stage.from_ns, stage.from_rate, stage.to_rate])).collect()
 }
 
-/// What a report says about its load beside the figures.
+/// Description of a load in its report, beside the figures.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Setup {
     /// See [`workload`].
@@ -62,25 +62,25 @@ pub struct Setup {
     pub began_s: f64,
     /// Address of the server.
     pub server: String,
-    /// Where the requests went.
+    /// URL of the requests.
     pub url: String,
     /// Their method.
     pub method: String,
-    /// What an open loop wanted; none: a closed loop.
+    /// Pace of an open loop; none: a closed loop.
     pub pace: Option<Pace>,
     /// Concurrent connections.
     pub clients: u64,
     /// Threads of the load.
     pub threads: u64,
-    /// How it talked to the kernel.
+    /// Driver that was used.
     pub driver: String,
-    /// Whether a connection carried more than one request.
+    /// True if a connection carried more than one request.
     pub keep_alive: bool,
     /// Requests in flight on a connection, at most.
     pub pipeline: u64,
     /// From a request's begin to its complete answer, at most.
     pub timeout_s: f64,
-    /// Whether the requests hold metrics.
+    /// True if the requests carried metrics.
     pub carries_metrics: bool,
     /// It is of several loads, whose logs were merged.
     #[serde(skip)]
@@ -88,7 +88,7 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// What `plan` says, on the driver `chosen`, of a load that was begun at `began_s`.
+    /// Makes the setup of `plan`, on the driver `chosen`, of a load that was begun at `began_s`.
     #[must_use]
     pub fn of(plan: &Plan, chosen: Chosen, began_s: f64) -> Self {
         Self {
@@ -126,7 +126,7 @@ impl Setup {
         all.join(" and ")
     }
 
-    /// How the sends follow each other, in words.
+    /// Describes the arrival process of the sends, in words.
     #[must_use]
     pub fn model(&self) -> String {
         match &self.pace {
@@ -151,7 +151,7 @@ pub fn host() -> Value {
     })
 }
 
-/// What made the load: this program's version, and a checksum of its file.
+/// Returns this program's version, and a checksum of its file.
 fn maker() -> Value {
     let checksum = fs::read("/proc/self/exe").ok().map(|bytes| format!("{:08x}", crc32fast::hash(&bytes)));
     json!({"version": env!("CARGO_PKG_VERSION"), "checksum": checksum})

@@ -5,7 +5,7 @@
 //! never had to wait out a timeout: the seconds in which only hung requests are waited for are no part of it, nor what
 //! their clients still do afterwards.
 
-/// What came in a span.
+/// Counts of a span.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Counts {
     /// Responses with 2xx.
@@ -40,7 +40,7 @@ pub struct Span {
     length_ns: u64,
 }
 
-/// How a run ended, as far as its span is concerned.
+/// End of a run, as far as its span is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
     /// The time that was known beforehand was over, or the schedule.
@@ -89,7 +89,7 @@ impl Span {
         }
     }
 
-    /// How long the span is at `now_ns`; `None` when it was already over at `before_ns`.
+    /// Returns the length of the span at `now_ns`; `None` when it was already over at `before_ns`.
     pub(super) fn length_at(&self, before_ns: u64, now_ns: u64) -> Option<u64> {
         if before_ns >= self.end_ns {
             return None;
@@ -120,7 +120,7 @@ impl Span {
         self.length_ns = self.length_ns.max(other.length_ns);
     }
 
-    /// What came in the closed span.
+    /// Returns the counts of the closed span.
     #[must_use]
     pub fn counts(&self) -> Counts {
         self.counted

@@ -1,5 +1,5 @@
-//! What was counted in each stage of an open loop. A request belongs to the stage that it was meant to be sent in; a
-//! rate is of the responses that came in the stage's own time, whenever their requests were sent.
+//! Counts of each stage of an open loop. A request belongs to the stage that it was meant to be sent in; a rate is of
+//! the responses that came in the stage's own time, whenever their requests were sent.
 
 use super::{
     course::{Course, Stage},
@@ -10,9 +10,9 @@ use hdrhistogram::Histogram;
 /// The counts of one stage.
 #[derive(Debug, Clone)]
 pub struct StageCounts {
-    /// Its times and rates.
+    /// Times and rates of the stage.
     pub stage: Stage,
-    /// How long it lasted, nanoseconds: less than planned when the load was stopped in it.
+    /// Length in nanoseconds: less than planned when the load was stopped in it.
     pub length_ns: u64,
     /// The mean of the rates that it wanted in that time.
     pub wanted_rate: f64,
@@ -91,7 +91,7 @@ impl Stages {
         self.at(intended_ns).begun += 1;
     }
 
-    /// Of a request meant for `intended_ns` became something at `now_ns`: a response with 2xx, or not.
+    /// Counts the end of a request meant for `intended_ns`, at `now_ns`: a response with 2xx, or not.
     pub fn ended(&mut self, intended_ns: u64, now_ns: u64, success: bool) {
         let counts = self.at(intended_ns);
         counts.requests += 1;

@@ -1,5 +1,5 @@
-//! What one thread counts, and how the threads' counts become one. Latencies go into a histogram per thread; histograms are
-//! added, never their percentiles averaged.
+//! Counts of one thread, and how the threads' counts become one. Latencies go into a histogram per thread; histograms
+//! are added, never their percentiles averaged.
 
 use super::{intervals::Intervals, span::Span, stages::Stages};
 use hdrhistogram::Histogram;
@@ -15,7 +15,7 @@ pub enum Failure {
     ClosedEarly,
     /// The answer was not complete in time.
     Timeout,
-    /// What came is not an HTTP/1.x answer.
+    /// The bytes that came are not an HTTP/1.x response.
     Garbage,
     /// The TLS handshake failed, or what came afterwards was not in order; the first one's reason is kept.
     Tls,
@@ -35,7 +35,7 @@ impl Failure {
         (Self::Other, "other"),
     ];
 
-    /// Its name in a report.
+    /// Returns its name in a report.
     #[must_use]
     pub fn name(self) -> &'static str {
         Self::ALL[self as usize].1
@@ -87,7 +87,7 @@ pub struct Tally {
     pub unclosed: u64,
     /// Connections that were closed because bytes came on them that belong to no response asked for.
     pub unsolicited: u64,
-    /// What rates are taken over.
+    /// Span that rates are taken over.
     pub span: Span,
     /// Nanoseconds from the start of the measured part to the end of the run.
     pub elapsed_ns: u64,
@@ -116,7 +116,7 @@ pub struct Tally {
     pub stages: Option<Stages>,
 }
 
-/// What is left of a request until its answer comes. Nanoseconds since the start of the load.
+/// Record of a request until its response comes. Nanoseconds since the start of the load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Begun {
     /// When it was meant to be sent.
@@ -125,14 +125,14 @@ pub struct Begun {
     pub start_ns: u64,
 }
 
-/// How a response came, beside its status.
+/// Circumstances in which a response came, beside its status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Arrival {
     /// When it was complete.
     pub now_ns: u64,
     /// When its first piece came, if that was earlier.
     pub first_ns: Option<u64>,
-    /// Its client never had to wait out a timeout.
+    /// True if its client never had to wait out a timeout.
     pub steady: bool,
 }
 

@@ -10,7 +10,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-/// What may stand in a template.
+/// Error text that lists the variables of a template.
 const KNOWN: &str = "there are {{seq}}, {{rand}}, {{rand FROM TO}}, and {{{{ for a literal {{";
 /// Digits of the longest number: those of 2^64 - 1, and as many as -2^63 has with its sign.
 const NUMBER_BYTES_MAX: usize = 20;
@@ -28,7 +28,7 @@ enum Variable {
 /// A text with variables, or without.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template {
-    /// What stands before the first variable.
+    /// Bytes before the first variable.
     opening: Vec<u8>,
     /// Each variable with the literal behind it.
     rest: Vec<(Variable, Vec<u8>)>,
@@ -42,7 +42,7 @@ pub struct Variables<'a> {
     random: SplitMix64,
     /// The number of the present request, once it was asked for.
     present: Option<u64>,
-    /// Where a body is written to before its length is known.
+    /// Buffer that a body is written to before its length is known.
     scratch: Vec<u8>,
 }
 
@@ -128,7 +128,7 @@ impl Template {
         self.rest.is_empty().then_some(&self.opening)
     }
 
-    /// Whether a random number is in it.
+    /// Returns true if it has a random number.
     #[must_use]
     pub fn has_random(&self) -> bool {
         self.rest.iter().any(|(variable, _)| *variable != Variable::Sequence)

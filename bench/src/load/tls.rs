@@ -19,12 +19,12 @@ use std::{
     sync::Arc,
 };
 
-/// What all connections of a load have in common.
+/// TLS settings that all connections of a load share.
 #[derive(Debug)]
 pub struct Tls {
     config: Arc<ClientConfig>,
     name: ServerName<'static>,
-    /// Whether the server's certificate is verified.
+    /// True if the server's certificate is verified.
     pub is_verified: bool,
 }
 
@@ -97,21 +97,22 @@ fn roots(ca: Option<&Path>) -> Result<RootCertStore, String> {
 }
 
 impl Session {
-    /// Whether requests cannot be sent yet.
+    /// Returns true if requests cannot be sent yet.
     pub fn is_handshaking(&self) -> bool {
         self.connection.is_handshaking()
     }
 
-    /// Whether there is something to send that no request has asked for: messages of the handshake, and of later keys.
+    /// Returns true if there is something to send that belongs to no request: messages of the handshake, and of later
+    /// keys.
     pub fn wants_write(&self) -> bool {
         self.connection.wants_write()
     }
 
-    /// Takes what came from the server; what it decrypts to is appended to `plain`. Gives whether the server has ended
-    /// its side in order (`close_notify`, RFC 8446, 6.1).
+    /// Decrypts what came from the server and appends it to `plain`. Returns true if the server has ended its side in
+    /// order (`close_notify`, RFC 8446, 6.1).
     ///
     /// # Errors
-    /// What is wrong with it, or which alert the server sent.
+    /// The invalid record, or the alert that the server sent.
     pub fn receive(&mut self, mut wire: &[u8], plain: &mut Vec<u8>) -> Result<bool, String> {
         if std::mem::take(&mut self.is_silent) && wire.starts_with(b"HTTP/") {
             return Err("the server speaks HTTP without TLS".to_owned());
@@ -144,7 +145,7 @@ impl Session {
     }
 }
 
-/// What went wrong, with what to do about it where that is known.
+/// Describes an error, with what to do about it where that is known.
 fn describe(error: &Error) -> String {
     match error {
         Error::InvalidCertificate(_) => format!("{error} (--ca FILE trusts others, --insecure any)"),

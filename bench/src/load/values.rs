@@ -1,4 +1,4 @@
-//! What the text of a flag means: spans of time, rates, headers, URLs. Pure: nothing is looked up here.
+//! Parsers of the values of flags: spans of time, rates, headers, URLs. Pure: nothing is looked up here.
 
 use super::{course::Course, template::Template};
 use reactor::listen::UnixAddress;
@@ -11,7 +11,7 @@ pub(super) const RATE_MAX: f64 = 10_000_000.0;
 /// And at least one in a day.
 const RATE_MIN: f64 = 1.0 / SPAN_MAX.as_secs() as f64;
 
-/// Where requests go to.
+/// Target of requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Target {
     /// Name or address of the server, an IPv6 address without its brackets.
@@ -19,7 +19,7 @@ pub(super) struct Target {
     pub port: u16,
     /// Path and query, as they stand in the request line.
     pub path: String,
-    /// Whether it is spoken to over TLS.
+    /// True if TLS is used.
     pub tls: bool,
 }
 

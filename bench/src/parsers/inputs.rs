@@ -1,4 +1,4 @@
-//! What the parsers are given: batches as they come, and batches made to hurt.
+//! Inputs of the parsers: batches as they come, and batches that are costly to parse.
 
 use crate::body::{self, Body};
 use std::{fmt::Write, path::Path};
@@ -6,7 +6,7 @@ use std::{fmt::Write, path::Path};
 /// A set of batches, walked through one after the other.
 #[derive(Debug)]
 pub struct Input {
-    /// What the table calls it.
+    /// Name in the table.
     pub name: String,
     /// At least one.
     pub batches: Vec<Body>,

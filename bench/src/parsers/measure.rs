@@ -9,19 +9,19 @@
 use super::{BatchParser, Input, Sample, allocations};
 use std::{fs, hint::black_box, time::Instant};
 
-/// How often a turn is tried until it is not interrupted.
+/// Maximum number of attempts at a turn that is not interrupted.
 const TURN_ATTEMPTS_MAX: u32 = 5;
 
-/// How long to measure.
+/// Duration of a measurement.
 #[derive(Debug, Clone, Copy)]
 pub struct Pace {
     /// At least 1.
     pub rounds: usize,
-    /// What one candidate takes in one round, about, and not less than one walk through the input.
+    /// Approximate time of one candidate in one round, and not less than one walk through the input.
     pub turn_ns: u128,
 }
 
-/// How a candidate's reading of an input compares with ours.
+/// Comparison of a candidate's reading of an input with ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reading {
     /// The same metrics.
@@ -45,27 +45,27 @@ pub struct Timing {
     pub gb_per_s: f64,
     /// Allocations a metric, once warm.
     pub allocations: f64,
-    /// How many times as long as ours it takes.
+    /// Time as a multiple of ours.
     pub ratio: f64,
 }
 
-/// What came of a candidate on an input.
+/// Result of a candidate on an input.
 #[derive(Debug)]
 pub struct Row {
-    /// Its name.
+    /// Name of the parser.
     pub parser: &'static str,
-    /// What it reads.
+    /// Comparison of its reading with ours.
     pub reading: Reading,
-    /// How fast; `None` if it refuses the input.
+    /// Timing; `None` if it refuses the input.
     pub timing: Option<Timing>,
 }
 
 /// The figures of one input.
 #[derive(Debug)]
 pub struct Table {
-    /// Its name.
+    /// Name of the input.
     pub input: String,
-    /// How many batches it has.
+    /// Number of batches.
     pub batches: usize,
     /// Metrics in all of them.
     pub metrics: u64,
@@ -111,8 +111,8 @@ fn difference(ours: &[Sample], theirs: &[Sample]) -> Option<String> {
     Some(format!("metrics[{index}] is {:?} instead of {:?}", theirs[index], ours[index]))
 }
 
-/// What a library may be off by when it makes a float, in proportion: serde_json, unless told to take its time, is off
-/// by two units in the last place at times, and a unit is at most 2^-52 of the value.
+/// Relative error that a library may make in a float: serde_json, unless configured to be exact, is off by two units in
+/// the last place at times, and a unit is at most 2^-52 of the value.
 const ROUNDING_MAX: f64 = 4.0 * f64::EPSILON;
 
 /// Equal, but for the rounding of the value.
@@ -154,8 +154,7 @@ pub fn measure(input: &Input, candidates: &mut [Box<dyn BatchParser>], readings:
     }
 }
 
-/// How often this thread had to give up its core, from the kernel's count (proc_pid_status(5)). Without a /proc nothing
-/// is known of it, and it stays 0.
+/// Returns how often this thread was preempted, by the kernel's count (proc_pid_status(5)). Without a /proc it stays 0.
 fn preemptions() -> u64 {
     let status = fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
     let count = status.lines().find_map(|line| line.strip_prefix("nonvoluntary_ctxt_switches:"));

@@ -38,11 +38,11 @@ use std::collections::HashSet;
 /// One metric as a parser read it, for comparison.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sample {
-    /// Its name, unescaped.
+    /// Name, unescaped.
     pub name: String,
-    /// Its value as a float.
+    /// Value as a float.
     pub value: f64,
-    /// Its type, or the default.
+    /// Type, or the default.
     pub kind: Kind,
     /// Epoch milliseconds, if sent.
     pub timestamp_ms: Option<i64>,
@@ -52,7 +52,7 @@ pub struct Sample {
 
 /// A parser under test. What it may keep from batch to batch (buffers) it keeps in itself, as in a server.
 pub trait BatchParser {
-    /// What the table calls it.
+    /// Returns the name in the table.
     fn name(&self) -> &'static str;
 
     /// Reads a batch and checks it: the work that is timed. Gives the number of metrics.
@@ -91,7 +91,7 @@ pub fn candidates() -> Vec<Box<dyn BatchParser>> {
 /// Up to so many keys are compared pair by pair, which is cheaper than hashing them.
 const KEYS_PAIRWISE: usize = 16;
 
-/// Whether one of `count` keys comes twice, as a careful user of a library would find out.
+/// Returns true if one of `count` keys occurs twice, as a careful user of a library would determine it.
 fn has_repeated<'a>(count: usize, mut keys: impl Iterator<Item = &'a str>) -> bool {
     if count > KEYS_PAIRWISE {
         let mut seen = HashSet::with_capacity(count);

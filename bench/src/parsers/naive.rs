@@ -1,8 +1,8 @@
-//! The naive parser: finds each key with a search from the start of the metric's object and copies what stands behind
-//! it, as the teaching system did that this project grew out of. Done honestly: no copy that the approach does not
-//! need, escapes are resolved, whitespace is stepped over.
+//! Naive parser: finds each key with a search from the start of the metric's object and copies what stands behind it,
+//! as the teaching system did that this project grew out of. Done honestly: no copy that the approach does not need,
+//! escapes are resolved, whitespace is skipped.
 //!
-//! What the approach cannot do is left so: it checks no syntax and no repeated tag, a brace inside a string ends its
+//! Limits of the approach are left in: it checks no syntax and no repeated tag, a brace inside a string ends its
 //! object, and a tag called `name` in front of the field `name` is taken for it. It looks at most bytes many times.
 
 use super::{BatchParser, NAIVE, Sample};
@@ -83,7 +83,7 @@ fn tags(text: &str) -> Result<Vec<(String, String)>, String> {
     Ok(tags)
 }
 
-/// What follows `quoted_key` and its colon.
+/// Returns the text that follows `quoted_key` and its colon.
 fn after_key<'a>(text: &'a str, quoted_key: &str) -> Option<&'a str> {
     let behind = &text[text.find(quoted_key)? + quoted_key.len()..];
     Some(behind[behind.find(':')? + 1..].trim_start())

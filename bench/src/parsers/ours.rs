@@ -101,7 +101,7 @@ impl BatchParser for Encode {
         Ok(metrics as usize)
     }
 
-    /// What the lines say: each is a metric, of which the service's parser can make a batch again.
+    /// Parses the lines that were written: each is a metric, of which the service's parser can make a batch again.
     fn samples(&mut self, body: &[u8]) -> Result<Option<Vec<Sample>>, String> {
         let (_, lines) = self.encode(body)?;
         let metrics = lines.trim_ascii_end().split(|&byte| byte == b'\n').collect::<Vec<_>>().join(&b',');

@@ -4,7 +4,7 @@ use super::{NAIVE, OURS, Pace, Reading, Row, Table};
 use serde_json::{Value, json};
 use std::{env, fmt::Write};
 
-/// How many times as fast as the naive parser ours has to be, on every input.
+/// Minimum speed of ours on every input, as a multiple of the naive parser's.
 const NAIVE_RATIO_MIN: f64 = 2.0;
 
 /// One input's table for people.
@@ -97,7 +97,7 @@ pub fn compiled_for() -> &'static str {
     }
 }
 
-/// Whether ours is fast enough on every input, and a line for each that says how fast.
+/// Returns true if ours is fast enough on every input, and a line for each that says how fast.
 #[must_use]
 pub fn gate(tables: &[Table]) -> (bool, String) {
     let mut lines = String::new();

@@ -11,7 +11,7 @@ use metric::{
 use simd_json::{Buffers, Deserializer, INPUT_PADDING, fill_tape_padded, prelude::*, tape};
 use std::hint::black_box;
 
-/// What is kept from batch to batch.
+/// Buffers that are kept from batch to batch.
 #[derive(Default)]
 struct Kept {
     input: Vec<u8>,

@@ -72,7 +72,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Tags<'a> {
 }
 
 impl Batch<'_> {
-    /// What the types do not say.
+    /// Checks what the types do not express.
     pub fn check(&self) -> Result<(), String> {
         if self.metrics.is_empty() || self.metrics.len() > BATCH_METRICS_DEFAULT {
             return Err(format!("{} metrics", self.metrics.len()));

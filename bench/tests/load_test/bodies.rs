@@ -1,4 +1,4 @@
-//! What requests carry: any bytes, compressed bodies, and texts that differ from request to request.
+//! Contents of requests: any bytes, compressed bodies, and texts that differ from request to request.
 
 use crate::harness::{Floor, OK, heard, program, read_request, recording, report, run, server};
 use serde_json::{Value, json};

@@ -114,7 +114,7 @@ pub fn report(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
 }
 
-/// What a run of `arguments` reports, and its exit status.
+/// Runs load_test with `arguments`; returns the report and the exit status.
 pub fn reported(port: u16, arguments: &str) -> (Value, i32) {
     let output = run(port, arguments);
     (report(&output), output.status.code().unwrap())
@@ -169,7 +169,7 @@ pub fn answering_once(answer: &'static str) -> u16 {
 }
 
 pub const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
-/// How long a request that was answered may take to be heard of.
+/// Time that a request may take to be reported after its response was sent.
 const LIMIT: Duration = Duration::from_secs(20);
 
 /// A request as it arrived: its head, and as many bytes behind it as Content-Length says.

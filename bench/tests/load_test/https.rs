@@ -20,7 +20,7 @@ use std::{
 };
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
-/// How long a server waits for the client.
+/// Timeout of a server that waits for the client.
 const LIMIT: Duration = Duration::from_secs(20);
 
 /// An authority that this test has made up, and the file with its certificate.
@@ -43,7 +43,7 @@ impl Authority {
         self.directory.path().join("ca.pem")
     }
 
-    /// What a server of that name is set up with.
+    /// Returns the configuration of a server of that name.
     fn config(&self, name: &str, expired: bool, version: &'static SupportedProtocolVersion) -> Arc<ServerConfig> {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();

@@ -13,7 +13,7 @@ fn merge(logs: &[&Path], more: &[&str]) -> Output {
     program().arg("--merge").args(logs).args(more).output().unwrap()
 }
 
-/// What a run with a log reports, and what its log makes.
+/// Runs a load with a log; returns its report, and the one made from the log.
 fn both(port: u16, arguments: &str, log: &Path) -> (Value, Value) {
     let (run, status) = reported(port, &format!("{arguments} --log {}", log.display()));
     let merged = merge(&[log], &["--format", "json"]);
@@ -21,7 +21,7 @@ fn both(port: u16, arguments: &str, log: &Path) -> (Value, Value) {
     (run, report(&merged))
 }
 
-/// What a log has, whatever the load was.
+/// Fields that are the same in a report made from a log, whatever the load was.
 const SAME: [&str; 22] = [
     "requests",
     "successes",

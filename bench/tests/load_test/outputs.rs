@@ -1,4 +1,4 @@
-//! Where the output goes: pipes that close, disks that are full, and what is left behind.
+//! Destinations of the output: pipes that close, disks that are full, and what is left behind.
 
 use crate::harness::{Floor, program, server};
 use std::{

@@ -24,7 +24,7 @@ type Series = (String, BTreeMap<String, String>);
 /// Samples by their series: the number, and the milliseconds since 1970, if there are any.
 type Samples = BTreeMap<Series, (f64, Option<i64>)>;
 
-/// What a load of one client sends.
+/// Runs a load of one client and returns the requests that it sent.
 fn sent(arguments: &str, count: usize) -> Vec<Request> {
     let (port, requests) = recording();
     let output = run(port, &format!("1 {count} {arguments}"));

@@ -17,16 +17,16 @@ use std::{
 /// Neighbours of one room differ by up to this much of each colour, so that the frames can be told apart.
 const SHADES: u64 = 24;
 
-/// How a picture shall look.
+/// Appearance of a picture.
 #[derive(Debug)]
 pub struct Look {
     /// Above it.
     pub title: String,
-    /// Of the weights.
+    /// Unit of the weights.
     pub unit: String,
-    /// Its colours.
+    /// Colours of the picture.
     pub palette: Palette,
-    /// Of the frames that are shown, in per cent of the picture's.
+    /// Minimum width of a frame that is drawn, in per cent of the picture's.
     pub min_width: f64,
 }
 
@@ -69,7 +69,7 @@ pub fn shown(names: &str) -> String {
     names.replace("metricstream::", "")
 }
 
-/// What all pictures have in common.
+/// Returns the options that all pictures share.
 pub fn options(title: String, min_width: f64) -> Options<'static> {
     let mut options = Options::default();
     options.title = title;

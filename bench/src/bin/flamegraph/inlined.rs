@@ -111,7 +111,7 @@ fn address(segments: &[Segment], position: u64) -> Option<u64> {
     segments.iter().find(within).map(|segment| position - segment.offset + segment.address)
 }
 
-/// What addr2line(1) says to `question`, an address a line.
+/// Runs addr2line(1) on `question`, one address per line, and returns its output.
 fn addr2line(object: &str, question: String) -> io::Result<String> {
     let mut process = Command::new("addr2line")
         .args(["--addresses", "--functions", "--inlines", "--demangle", "--exe", object])
@@ -155,7 +155,8 @@ fn parse(answer: &str) -> Vec<(u64, Vec<String>)> {
     named.collect()
 }
 
-/// Its sources carry the path of the machine that built the toolchain, or that of the component rust-src.
+/// Returns true if `file` belongs to the standard library: its path is that of the machine that built the toolchain, or
+/// that of the component rust-src.
 fn is_standard_library(file: &str) -> bool {
     file.starts_with("/rustc/") || file.contains("/rustlib/src/rust/library/")
 }

@@ -52,7 +52,7 @@ enum Command {
         /// The threads as they were before the recording: lines `TID STATE NAME`, then their kernel stacks behind tabs.
         #[arg(long)]
         snapshot: Option<PathBuf>,
-        /// How long was recorded, at the least.
+        /// Minimum length of the recording, in seconds.
         #[arg(long, default_value_t = 0)]
         seconds: u32,
         /// Put inlined functions back with addr2line(1).
@@ -66,7 +66,7 @@ enum Command {
         /// Words above the picture.
         #[arg(long, default_value = "On-CPU time")]
         title: String,
-        /// What one unit is.
+        /// Unit of the weights.
         #[arg(long, default_value = "samples")]
         unit: String,
         /// Colours.

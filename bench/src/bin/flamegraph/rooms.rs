@@ -22,7 +22,7 @@ pub enum Room {
     Rate,
     /// Rings, writer, group commit.
     Log,
-    /// What ties the rooms together: shard, service, start and stop, statistics.
+    /// Modules that connect the others: shard, service, start and stop, statistics.
     Service,
     /// The kernel.
     Kernel,
@@ -75,7 +75,7 @@ impl Room {
         }
     }
 
-    /// Its colour, and the word for it.
+    /// Returns the colour, and the word for it.
     pub fn colour(self) -> (Color, &'static str) {
         let (r, g, b, word) = match self {
             Self::Reactor => (86, 156, 232, "blue"),

@@ -12,7 +12,7 @@ use std::io::{self, BufRead};
 /// One entry of a stack, as perf names it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Frame {
-    /// Of the kernel: the address. Else: the position in the object's file.
+    /// Address in the kernel, or offset in the object's file.
     pub address: u64,
     /// The function without its offset; `[unknown]` where perf has no name.
     pub symbol: String,
@@ -37,13 +37,13 @@ impl Frame {
 pub struct Sample {
     /// Name of the thread.
     pub thread: String,
-    /// Its id.
+    /// Thread id.
     pub tid: u32,
     /// On perf's clock.
     pub time_ns: u64,
     /// Such as `cpu-clock` or `sched:sched_switch`.
     pub event: String,
-    /// What a tracepoint says, else empty.
+    /// Text of a tracepoint, else empty.
     pub trace: String,
     /// Innermost first; empty when no stack could be taken.
     pub stack: Vec<Frame>,
@@ -122,7 +122,7 @@ fn time(word: &str) -> Option<u64> {
     seconds.parse::<u64>().ok()?.checked_mul(1_000_000_000)?.checked_add(fraction * 10_u64.pow(9 - digits))
 }
 
-/// What perf appends to the name of a file that was deleted or replaced, as proc_pid_maps(5) has it.
+/// Suffix that perf appends to the name of a file that was deleted or replaced, as in proc_pid_maps(5).
 const DELETED: &str = " (deleted)";
 
 /// `ADDRESS SYMBOL+0xOFFSET (OBJECT)`; the symbol may have spaces, and the object [`DELETED`] behind it.

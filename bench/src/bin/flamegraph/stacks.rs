@@ -8,7 +8,7 @@ use std::{
 
 /// Ends the names of the kernel's functions, as in other tools.
 pub const KERNEL_SUFFIX: &str = "_[k]";
-/// Where a thread's own code begins: std calls it through this function so that backtraces can be cut there.
+/// Frame in which a thread's own code begins: std calls it through this function so that backtraces can be cut there.
 const THREAD_START: &str = "std::sys::backtrace::__rust_begin_short_backtrace";
 
 /// A sum for each different stack.
@@ -17,7 +17,7 @@ pub struct Stacks {
     weights: HashMap<Stack, u64>,
 }
 
-/// How many stacks have frames without a name.
+/// Number of stacks that have frames without a name.
 #[derive(Debug, PartialEq)]
 pub struct Unnamed {
     /// Their share, by weight, of all stacks with frames of a program.

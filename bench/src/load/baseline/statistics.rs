@@ -16,7 +16,7 @@ pub(super) struct Sample {
     pub intervals: Vec<f64>,
 }
 
-/// What a difference amounts to.
+/// Finding about a difference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Finding {
     More,
@@ -34,7 +34,7 @@ pub(super) struct Comparison {
     pub now: f64,
     /// Per cent of `before`.
     pub difference_percent: f64,
-    /// What a difference must exceed, per cent of `before`.
+    /// Threshold that a difference must exceed, per cent of `before`.
     pub noise_percent: f64,
     pub finding: Finding,
 }
@@ -99,7 +99,8 @@ fn error(intervals: &[f64]) -> f64 {
     DEPENDENCE * (third - first) / QUARTILES_APART / (intervals.len().max(1) as f64).sqrt()
 }
 
-/// Whether all runs of one side are beyond all of the other; for one run each, the middle halves of their intervals.
+/// Returns true if all runs of one side are beyond all of the other; for one run each, the middle halves of their
+/// intervals.
 fn apart(before: &[Sample], now: &[Sample]) -> bool {
     let range = |samples: &[Sample]| match samples {
         [one] if before.len() + now.len() == 2 => quartiles(&one.intervals),

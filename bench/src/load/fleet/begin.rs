@@ -40,7 +40,7 @@ impl Fleet<'_> {
         }
     }
 
-    /// Whether a client could take a request, if there is one for it.
+    /// Returns true if the client could take a request, if there is one for it.
     pub(super) fn has_room(&self, index: usize) -> bool {
         let client = &self.clients[index];
         let room = if self.interval_ns > 0 { 1 } else { self.plan.pipeline };

@@ -1,4 +1,4 @@
-//! What the driver tells a thread's clients: connections that opened, answers, ends. Nothing is done on the driver here, only
+//! Handler of a thread's clients: connections that opened, responses, ends. Nothing is done on the driver here, only
 //! noted; the client is put on the list of those to look at.
 
 use super::{Fleet, Link, UNCLOSED_ENOUGH};

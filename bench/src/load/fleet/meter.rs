@@ -1,4 +1,4 @@
-//! What a thread has of its core, from the end of the warm-up on, interval by interval.
+//! Sampling of a thread's CPU and waiting times, from the end of the warm-up on, interval by interval.
 
 use super::Fleet;
 use crate::cores::{ThreadClock, ThreadTimes};

@@ -44,7 +44,7 @@ impl Fleet<'_> {
         }
     }
 
-    /// What came for a client is not TLS as it should be: its connection ends.
+    /// Ends the connection of a client that received invalid TLS.
     pub(super) fn tls_failed(&mut self, index: usize, reason: String) {
         self.clients[index].link = Link::Doomed;
         if !self.clients[index].is_idle() {

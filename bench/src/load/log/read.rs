@@ -41,7 +41,7 @@ pub(in crate::load) struct LogReader<R = BufReader<File>> {
     number: u64,
 }
 
-/// How a log ended.
+/// End of a log.
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::load) enum Tail {
     Whole(Box<Totals>),

@@ -1,4 +1,4 @@
-//! What can be typed, and what `--help` says about it.
+//! Flags of the command line, and their text in `--help`.
 
 use super::{super::values, Format};
 use crate::{
@@ -72,8 +72,8 @@ pub(super) struct Arguments {
     /// stage of 0s is a jump, so that 0s:1000,10s:1000 is 1000 at once. The report has a line for each stage.
     #[arg(long, value_name = "STAGES", conflicts_with = "rate", value_parser = values::stages)]
     pub stages: Option<Course>,
-    /// How the sends of an open loop follow each other: even, or poisson, at random as those of many independent
-    /// clients do, with exponentially distributed gaps that --seed repeats [default: even].
+    /// Arrivals of an open loop's sends: even, or poisson, at random as those of many independent clients do, with
+    /// exponentially distributed gaps that --seed repeats [default: even].
     #[arg(long, value_enum, hide_possible_values = true)]
     pub arrivals: Option<Arrivals>,
     /// Begin no request after this time; with REQUESTS, whichever ends first. 10s, 500ms, 2m, 1h; a plain number is
@@ -124,12 +124,12 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub max_errors: Option<u64>,
 
-    /// What the requests carry: scrapes of 200 hosts by a Prometheus node exporter, some 570 counters, gauges and
-    /// summaries of each, made up from --seed, in the bodies, content coding and headers of this protocol, and where its
-    /// servers take it. 64 bodies are made and compressed before the load and sent in turn. Their timestamps are fixed:
-    /// the last scrape is at the start of the program, so that in a long load they grow old, and come again. Text has
-    /// none. json has the same metrics as POST /metrics takes them; without --protocol, batches are of three short
-    /// metrics without timestamps, the workload of the published figures.
+    /// Protocol of the requests: scrapes of 200 hosts by a Prometheus node exporter, some 570 counters, gauges and
+    /// summaries of each, made up from --seed, in the bodies, content coding and headers of this protocol, and where
+    /// its servers take it. 64 bodies are made and compressed before the load and sent in turn. Their timestamps are
+    /// fixed: the last scrape is at the start of the program, so that in a long load they grow old, and come again.
+    /// Text has none. json has the same metrics as POST /metrics takes them; without --protocol, batches are of three
+    /// short metrics without timestamps, the workload of the published figures.
     #[arg(long, value_enum, conflicts_with_all = ["body", "body_file"])]
     pub protocol: Option<Protocol>,
     /// Metrics in each request. Prometheus sends 2,000.
@@ -167,10 +167,10 @@ pub(super) struct Arguments {
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = values::header)]
     pub headers: Vec<String>,
 
-    /// How to talk to the kernel.
+    /// Driver to use.
     #[arg(long, value_enum, default_value = "auto")]
     pub driver: Choice,
-    /// How to write the report. csv has one row an interval of the run: its start and width, requests, successes, rate,
+    /// Format of the report. csv has one row an interval of the run: its start and width, requests, successes, rate,
     /// own CPU and latencies; hgrm is the whole distribution in milliseconds, corrected in an open loop, as
     /// HdrHistogram's plotter reads it. prometheus has the figures in Prometheus' text format.
     #[arg(long, value_enum, default_value = "text")]
@@ -208,7 +208,7 @@ pub(super) struct Arguments {
 }
 
 impl Arguments {
-    /// Whether there is a server to load.
+    /// Returns true if there is a server to load.
     pub fn names_a_server(&self) -> bool {
         self.port.is_some() || !self.url.is_empty() || self.unix_socket.is_some()
     }

@@ -1,4 +1,4 @@
-//! What the requests of a load carry, and where: bodies from the command line, from files, or made up.
+//! Contents and targets of a load's requests: bodies from the command line, from files, or made up.
 
 use super::{
     super::{Arrivals, Compression, Heads, Payload, Protocol, Requests, Spoken, payload, values::Target},
@@ -49,7 +49,7 @@ pub(super) fn requests(typed: &Arguments, targets: &[Target]) -> Result<Requests
     Ok(requests)
 }
 
-/// What a protocol cannot be given with.
+/// Checks that a protocol is not combined with flags that exclude it.
 fn check(typed: &Arguments) -> Result<(), &'static str> {
     let Some(protocol) = typed.protocol else { return Ok(()) };
     if BODILESS.contains(&typed.method.as_str()) {
@@ -71,7 +71,7 @@ fn seed(typed: &Arguments) -> u64 {
     typed.seed.unwrap_or(SEED)
 }
 
-/// Where the requests go: one at least, as PORT or a URL was given.
+/// Returns the targets of the requests: one at least, as PORT or a URL was given.
 pub(super) fn targets(typed: &Arguments) -> Vec<Target> {
     if !typed.url.is_empty() {
         return typed.url.clone();

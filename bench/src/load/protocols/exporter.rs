@@ -4,7 +4,7 @@
 use Kind::{Counter, Gauge, Summary};
 use Shape::{Bytes, Count, Fixed, Fraction, Seconds, Small};
 
-/// What a series is to Prometheus.
+/// Type of a series in Prometheus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Counter,
@@ -12,7 +12,7 @@ pub(super) enum Kind {
     Summary,
 }
 
-/// How the numbers of a series look, and how they change from one scrape to the next.
+/// Shape of the numbers of a series, and how they change from one scrape to the next.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Shape {
     /// The same in each scrape; whole. Two thirds of a host's series do not change within a minute, and most of them
@@ -36,15 +36,15 @@ type Label = (&'static str, &'static str);
 /// Series whose names begin alike, and whose labels are the same: one line of line protocol for each set of labels.
 #[derive(Debug)]
 pub(super) struct Group {
-    /// What the names begin with.
+    /// Prefix of the names.
     pub measurement: &'static str,
     /// Labels that all of them have.
     pub labels: &'static [Label],
     /// Labels of which there is a set of series for each combination of values, the last one changing fastest.
     pub each: &'static [(&'static str, &'static [&'static str])],
-    /// What the names end with, behind a `_`.
+    /// Suffixes of the names, behind a `_`.
     pub fields: &'static [Field],
-    /// What the help of each begins with; its end is the field.
+    /// Beginning of the help of each; its end is the field.
     pub help: &'static str,
 }
 

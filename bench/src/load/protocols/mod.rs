@@ -14,7 +14,7 @@ use scrape::Scrapes;
 /// Metrics of one made-up batch: a hundred times what the service takes by default.
 pub(super) const BATCH_METRICS_MAX: i64 = 100_000;
 
-/// What the bodies of a load are.
+/// Protocol of a load's bodies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Protocol {
     /// The batches of POST /metrics.
@@ -54,7 +54,8 @@ impl Protocol {
         }
     }
 
-    /// Where its servers take it. Line protocol names a database or a bucket, which InfluxDB wants.
+    /// Returns the path at which its servers take it. Line protocol names a database or a bucket, which InfluxDB
+    /// requires.
     #[must_use]
     pub fn path(self) -> &'static str {
         match self {
@@ -90,7 +91,7 @@ impl Protocol {
         }
     }
 
-    /// What its bodies are compressed by unless a flag says another.
+    /// Returns the compression of its bodies unless a flag says another.
     #[must_use]
     pub fn compression(self) -> Option<Compression> {
         matches!(self, Self::RemoteWrite | Self::RemoteWrite2).then_some(Compression::Snappy)
@@ -123,7 +124,7 @@ impl Protocol {
 pub struct Spoken {
     /// The protocol.
     pub protocol: Protocol,
-    /// Of all bodies, as they would be at a fixed moment.
+    /// Checksum of all bodies, as they would be at a fixed moment.
     pub checksum: u32,
     /// Bytes of a body in the mean, before it is compressed.
     pub bytes_mean: f64,

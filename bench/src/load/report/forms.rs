@@ -162,7 +162,7 @@ impl Report<'_> {
     }
 }
 
-/// How the runs differ, and what is to be remarked.
+/// Formats the differences between the runs, and the remarks.
 pub(super) fn changes_and_remarks(changes: &[Change], remarks: &[String]) -> String {
     let mut out = String::new();
     for (index, change) in changes.iter().enumerate() {

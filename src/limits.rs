@@ -123,8 +123,8 @@ pub const IDLE_TIMEOUT_DEFAULT_S: u64 = 75;
 const _: () = assert!(IDLE_TIMEOUT_DEFAULT_S > 60);
 /// Granularity of a core's timers: a deadline fires less than this late. 2,048 ticks a lap of the wheel: 131 s.
 pub const TIMER_TICK_MS: u64 = 64;
-/// How long a connection is kept after its last answer for the peer to end it: closing with bytes unread resets the
-/// connection, and the peer may lose the answer.
+/// Time for which a connection is kept after its last response for the peer to end it: closing with bytes unread resets
+/// the connection, and the peer may lose the response.
 pub const LINGER_MS: u64 = 2_000;
 /// Empty buffers of answers that one core keeps for the next burst: their capacity in all, and the largest. An answer
 /// takes 0.2 KiB.
@@ -153,8 +153,9 @@ const _: () = assert!(RING_BYTES_MIN.is_power_of_two() && RING_BYTES_DEFAULT.is_
 
 /// Cap of `--writer-poll`: longer is a core that never sleeps.
 pub const WRITER_POLL_CAP: Duration = Duration::from_millis(10);
-/// How long a stop waits, when the connections have ended, for what was acknowledged to be written and synced. More than
-/// `STALL_MS_AT_DRAIN_MAX`, and no matter how little the connections were given: a disk may take a second for its last sync.
+/// Time that a stop waits, when the connections have ended, for acknowledged batches to be written and synced. More
+/// than `STALL_MS_AT_DRAIN_MAX`, and independent of the time that the connections were given: a disk may take a second
+/// for its last sync.
 pub const LOG_STOP_WAIT: Duration = Duration::from_secs(10);
 
 /// Bytes: default of `--rotate-size`. `verify` reads a segment of 1 GiB in about a second on one core.
@@ -188,7 +189,7 @@ pub const QUESTIONS_PER_REACTOR_MAX: usize = 4;
 /// Interval at which memory is given back that nothing has needed since the last time. After twice that nothing is left
 /// of a flood.
 pub const TRIM_INTERVAL: Duration = Duration::from_secs(5);
-/// How often the limiter's events are flushed from their rings into the totals of clients.
+/// Interval at which the limiter's events are flushed from their rings into the totals of clients.
 pub const EVENT_FLUSH_INTERVAL: Duration = Duration::from_millis(100);
 /// Longest time that the histograms tell apart, in nanoseconds: one minute, which is over every timeout but `--body-timeout`'s
 /// largest. Longer ones count as that.
@@ -203,7 +204,7 @@ pub const TURN_STALL: Duration = Duration::from_millis(50);
 pub const INTERVAL_DEFAULT: Duration = Duration::from_secs(10);
 /// Clients that `/stats/clients` lists unless `top` says otherwise; it may ask for as many as there are totals for.
 pub const CLIENTS_SHOWN_DEFAULT: usize = 20;
-/// How long the observer waits for the reactors' reports before it goes on without those that are missing.
+/// Time that the observer waits for the reactors' reports before it goes on without those that are missing.
 pub const REPORT_WAIT: Duration = Duration::from_secs(1);
 
 // ---- live page -----------------------------------------------------------------------------------------------------
@@ -276,11 +277,11 @@ pub const PROFILE_RENDER_MS: u64 = 60_000;
 pub const STDERR_LINES_MAX: usize = 1_024;
 /// Bytes of these lines: 256 for each.
 pub const STDERR_BYTES_MAX: usize = 256 * KIB;
-/// How often a failing standard error is tried again while lines are missing and no new one comes.
+/// Interval at which a failing standard error is retried while lines are missing and no new one comes.
 pub const STDERR_RETRY: Duration = Duration::from_secs(1);
-/// How often a non-blocking standard error whose reader is behind is tried again.
+/// Interval at which a non-blocking standard error whose reader is behind is retried.
 pub const STDERR_POLL: Duration = Duration::from_millis(20);
-/// How long the end of the process may be held up by lines that nobody reads.
+/// Time by which lines that nobody reads may delay the end of the process.
 pub const STDERR_FLUSH_MAX: Duration = Duration::from_secs(1);
 /// Stack of the thread that writes lines, which only copies them: 1/16 of the others', so that it starts where these
 /// cannot.
@@ -305,7 +306,8 @@ pub const NOTIFY_WAIT: Duration = Duration::from_secs(1);
 pub const WATCHDOG_PINGS: u32 = 4;
 /// Minimum time between two liveness checks: each requests a report from every reactor.
 pub const WATCHDOG_PING_INTERVAL_MIN: Duration = Duration::from_millis(100);
-/// What a stop may take beside `--drain-timeout` and [`LOG_STOP_WAIT`]: the queries, and the last block of maintenance.
+/// Time that a stop may take beside `--drain-timeout` and [`LOG_STOP_WAIT`]: the queries, and the last block of
+/// maintenance.
 pub const STOP_MARGIN: Duration = Duration::from_secs(10);
 
 // ---- tracing -------------------------------------------------------------------------------------------------------
@@ -324,7 +326,8 @@ pub const TRACES_LATE_PER_SECOND_MAX: u32 = 100;
 /// Records that wait for the exporter, over all cores. Over it they are dropped and counted. 100,000 requests a second of which 1 %
 /// are sampled fill it in eight seconds; 8,192 x 256 bytes = 2 MiB.
 pub const TRACE_QUEUE_RECORDS: usize = 8_192;
-/// How often the exporter looks at its queue. Nobody wakes it: that would cost a core more than several requests.
+/// Interval at which the exporter polls its queue. Nothing wakes it: a wakeup would cost a core more than several
+/// requests.
 pub const TRACE_POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// Records of one export: at eight spans of 0.4 KiB each 0.8 MiB, and collectors take 4 MiB.
 pub const TRACE_BATCH_RECORDS_MAX: usize = 256;
@@ -341,7 +344,7 @@ pub const OTLP_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 pub const OTLP_METRICS_INTERVAL_DEFAULT: Duration = Duration::from_secs(60);
 /// Least time between two warnings that an export failed.
 pub const OTLP_WARNING_INTERVAL: Duration = Duration::from_secs(60);
-/// How long a stop may be held up by what is still to be exported; what is left then is lost, and counted.
+/// Time by which spans still to be exported may delay a stop; the rest is lost, and counted.
 pub const OTLP_FLUSH_MAX: Duration = Duration::from_secs(2);
 
 // ---- queries in the server ------------------------------------------------------------------------------------------
@@ -349,8 +352,8 @@ pub const OTLP_FLUSH_MAX: Duration = Duration::from_secs(2);
 /// Queries that are in the server at one time, over all reactors: waiting for a thread, running, or with an answer that its client has
 /// not taken whole. Over it: 503.
 pub const QUERIES_OPEN_MAX: usize = 512;
-/// Queries that wait for a thread; one client may have half of it. Over it: 503, and 429 for a client over its half.
-/// What does not get a thread before its deadline is answered 503 too.
+/// Queries that wait for a thread; one client may have half of it. Over it: 503, and 429 for a client over its half. A
+/// query that gets no thread before its deadline is refused with 503 too.
 pub const QUERIES_WAITING_MAX: usize = 64;
 /// Answers of more than one piece that their clients have not taken whole; one client may have half of it. Over it:
 /// 503, and 429 for a client over its half. Their memory together is what `--query-max-memory` lets one query hold,
@@ -382,8 +385,8 @@ const _: () = assert!(
 /// The slowest that a client may take an answer, in bytes a second, once the write timeout has passed for the first
 /// time: memory must not be held for ever by sips.
 pub const ANSWER_BYTES_PER_S_MIN: u64 = 64 * KIB as u64;
-/// How long a query goes on whose client has ended its side of the connection before anything was sent. Mostly it has left; but it
-/// may still read, and then it gets what comes within this time.
+/// Time for which a query goes on whose client has ended its side of the connection before anything was sent. Mostly
+/// the client has left; but it may still read, and then it gets what comes within this time.
 pub const LEFT_MS: u64 = 1_000;
 /// Series and points: cap of `--query-max-series` and `--query-max-points`. At 200 bytes a series these are 20 GB.
 pub const QUERY_COUNT_CAP: usize = 100_000_000;
@@ -399,11 +402,13 @@ pub const QUERY_CORES_PER_THREAD: usize = 4;
 pub const QUERY_THREADS_MIN: usize = 2;
 /// Seconds: default of `--query-timeout`, as long as Grafana's proxy waits for a data source by default.
 pub const QUERY_TIMEOUT_DEFAULT_S: u64 = 30;
-/// How long after its deadline a query is answered 503 by its reactor, if no thread has done it: all may be held up.
+/// Time after its deadline at which a query is refused with 503 by its reactor, if no thread has done it: all may be
+/// held up.
 pub const QUERY_OVERTIME_MS: u64 = 500;
-/// How much query threads yield to threads that serve and run on the same core (nice(2): 19 is the most).
+/// Nice value of query threads, by which they yield to threads that serve and run on the same core (nice(2): 19 is the
+/// most).
 pub const QUERY_NICE: i32 = 19;
-/// How long a stop waits for query threads once all connections are gone: they look at their flag for each block.
+/// Time that a stop waits for query threads once all connections have ended: they check their flag for each block.
 pub const QUERY_STOP_WAIT: Duration = Duration::from_secs(2);
 
 // ---- forwarding ----------------------------------------------------------------------------------------------------
@@ -473,9 +478,9 @@ pub const FORWARD_CURSOR_INTERVAL: Duration = Duration::from_secs(1);
 pub const FORWARD_COUNT_INTERVAL: Duration = Duration::from_secs(2);
 /// Time between two warnings of one kind.
 pub const FORWARD_WARN_INTERVAL: Duration = Duration::from_secs(60);
-/// How much a forward yields to threads that serve (nice(2)).
+/// Nice value of a forward, by which it yields to threads that serve (nice(2)).
 pub const FORWARD_NICE: i32 = 10;
-/// How long a stop waits for forwards: longer than connecting to one address takes.
+/// Time that a stop waits for forwards: longer than connecting to one address takes.
 pub const FORWARD_STOP_WAIT: Duration = Duration::from_secs(3);
 
 // ---- doctor --------------------------------------------------------------------------------------------------------

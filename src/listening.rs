@@ -84,7 +84,7 @@ pub fn asked(config: &Config) -> Vec<(Role, &ListenAddress)> {
 pub struct Place {
     /// The resolved address.
     pub endpoint: Endpoint,
-    /// Its role.
+    /// Role of the listener.
     pub role: Role,
     /// The address as configured.
     asked: ListenAddress,

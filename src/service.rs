@@ -124,8 +124,8 @@ impl Default for PendingAck {
     }
 }
 
-/// What is decided about the requests of one burst: the log positions that their responses wait for, and the request
-/// whose response is made elsewhere.
+/// Decisions about the requests of one burst: the log positions that their responses wait for, and the request whose
+/// response is made elsewhere.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BurstResult {
     /// Batches that have to be written.

@@ -35,7 +35,7 @@ fn code(mut command: Command, stdout: Stdio, stderr: Stdio) -> i32 {
     status.code().unwrap_or_else(|| panic!("{command:?}: signal {:?}", status.signal()))
 }
 
-/// What it says, with standard output as given.
+/// Runs the command with standard output as given; returns its exit code and its standard error.
 fn said(mut command: Command, stdout: Stdio) -> (Option<i32>, String) {
     let output = command.stdout(stdout).stderr(Stdio::piped()).output().unwrap();
     (output.status.code(), String::from_utf8(output.stderr).unwrap())
@@ -114,7 +114,7 @@ fn exit_codes_with_a_broken_standard_output() {
     assert_eq!((code, err.lines().count()), (Some(1), 1), "{err}");
 }
 
-/// What a command shows on a terminal.
+/// Runs a command on a terminal and returns what it prints.
 fn shown(arguments: &[&str]) -> String {
     let (mut shown, written) = terminal().unwrap();
     let mut command = metricstream(arguments);

@@ -221,7 +221,7 @@ impl Arguments {
         Protocols::resolve(typed, has_api_keys, tag_bytes_limit)
     }
 
-    /// What is exported, from the options and OpenTelemetry's own variables.
+    /// Resolves the export of traces, from the options and OpenTelemetry's own variables.
     fn telemetry(&mut self) -> Result<Telemetry, ConfigError> {
         let typed = Typed {
             endpoint: self.otlp_endpoint.take(),
@@ -232,7 +232,7 @@ impl Arguments {
         Telemetry::resolve(&typed, &|name| std::env::var(name).ok()).map_err(ConfigError)
     }
 
-    /// How long the writer polls its rings before it sleeps.
+    /// Resolves the time for which the writer polls its rings before it sleeps.
     fn writer_poll(&self, placement: &Placement) -> Result<Duration, ConfigError> {
         let shares_core = placement.reactor_cores.contains(&placement.writer_core);
         Ok(match self.writer_poll {

@@ -17,7 +17,7 @@ pub(super) const SUBJECTS: &[Subject] = &[
 
 /// This process's group in the hierarchy that has a controller.
 struct Group {
-    /// Its directory and those above it, up to the root of what is mounted.
+    /// Directory of the cgroup and those above it, up to the root of what is mounted.
     directories: Vec<String>,
     /// True for version 2.
     unified: bool,

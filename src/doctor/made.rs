@@ -18,7 +18,7 @@ use std::{
 /// A function that answers a call.
 type Answer<T> = fn() -> T;
 
-/// What the system calls say.
+/// Results of the system calls.
 #[derive(Debug, Clone)]
 pub(super) struct Answers {
     pub(super) io_uring: Answer<Result<uring::Report, uring::Unavailable>>,
@@ -31,7 +31,7 @@ pub(super) struct Answers {
     pub(super) bind: Answer<io::Result<()>>,
     pub(super) holder: Answer<io::Result<Holder>>,
     pub(super) sync_directory: Answer<io::Result<()>>,
-    /// What /proc/stat becomes while the examination waits.
+    /// Contents that replace a file, such as /proc/stat, while the examination waits.
     pub(super) later: Option<(PathBuf, String)>,
 }
 

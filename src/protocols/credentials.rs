@@ -1,4 +1,4 @@
-//! Where each protocol puts the key or the name of a client, beside `Authorization: Bearer`.
+//! Credentials of each protocol: where it puts the key or the name of a client, beside `Authorization: Bearer`.
 
 use http1::{Head, parameters};
 use rate::{ClientKey, ClientKeys};

@@ -24,7 +24,7 @@ pub struct Decoders {
     datadog: Datadog,
 }
 
-/// What a protocol reports back beside the number of metrics.
+/// Counts that a protocol reports back beside the number of metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Yield {
     /// Nothing.

@@ -1,4 +1,4 @@
-//! What differs between the protocols: one row for each kind of route.
+//! Differences between the protocols: one row for each kind of route.
 
 use crate::{
     config::{Config, OverRate},
@@ -118,7 +118,7 @@ impl Dialect {
         self.protocol == Protocol::Json
     }
 
-    /// How its requests are received and refused.
+    /// Returns the rules by which its requests are received and refused.
     #[must_use]
     pub fn rules(&self, config: &Config) -> Rules {
         Rules {

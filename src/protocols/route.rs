@@ -8,13 +8,13 @@ use metric::protocol::{influx::Precision, text};
 /// A tag that each metric of a body gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tag {
-    /// Its key.
+    /// Key of the tag.
     pub key: Box<[u8]>,
-    /// Its value.
+    /// Value of the tag.
     pub value: Box<[u8]>,
 }
 
-/// How the body of an admitted request is decoded.
+/// Decoding of the body of an admitted request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Payload {
     /// A batch of our own JSON.

@@ -339,7 +339,7 @@ mod tests {
     }
 
     proptest! {
-        /// What is decided of the beginning holds for the whole: cut anywhere, a header parses the same.
+        /// A decision about the beginning holds for the whole: cut anywhere, a header parses the same.
         #[test]
         fn a_header_cut_anywhere_parses_the_same(
             bytes in headers(),

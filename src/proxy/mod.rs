@@ -1,4 +1,4 @@
-//! Who is behind a proxy: which peers are believed, and what they say of the client that they speak for, once for a
+//! Clients behind a proxy: which peers are trusted, and what they say of the client that they speak for, once for a
 //! connection ([`header`], the PROXY protocol) or for each request ([`forwarded`], HTTP fields).
 //!
 //! Only bytes and addresses here: no socket, no clock, and no error that ends anything by itself.

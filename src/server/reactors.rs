@@ -55,7 +55,7 @@ pub fn connect(reactors: usize) -> io::Result<(ReactorEnds, OtherEnds)> {
     Ok((ends, OtherEnds { mailboxes, events: event_receivers, questions: asked }))
 }
 
-/// What the reactors are made of.
+/// Parts that the reactors are built from.
 pub struct Reactors<'a> {
     pub network: &'a Network,
     /// The listeners of each reactor.

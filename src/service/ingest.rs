@@ -18,7 +18,7 @@ pub(super) struct Batch {
     pub(super) payload: Payload,
     /// The level at which it is acknowledged.
     pub(super) ack: AckLevel,
-    /// Its charge; `None` without a limiter.
+    /// Charge of the limiter; `None` without a limiter.
     pub(super) charge: Option<Charge>,
 }
 
@@ -28,7 +28,7 @@ impl Batch {
     }
 }
 
-/// What is traced of a batch while it is ingested.
+/// Timestamps of a batch's stages while it is ingested, for its trace.
 struct Stages {
     is_sampled: bool,
     course: Course,

@@ -52,11 +52,11 @@ impl Course {
 /// One request to store a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
-    /// Its trace context.
+    /// Trace context.
     pub context: Context,
     /// The acknowledgement level; `None` if refused before it was known.
     pub ack: Option<AckLevel>,
-    /// Its stages.
+    /// Stages of the request.
     pub course: Course,
     /// The peer of its connection, which may be a proxy.
     pub peer: ClientAddress,
@@ -119,8 +119,8 @@ impl Record {
         self.stamps.answered_ns.max(self.start_ns())
     }
 
-    /// Its parts, in the order of time: each begins when the one before it is over or later, and all lie within the
-    /// request. A stage that was not timed on its own is in the next.
+    /// Returns the child spans in the order of time: each begins when the one before it is over or later, and all lie
+    /// within the request. A stage that was not timed on its own is in the next.
     pub fn children(&self) -> impl Iterator<Item = Child> {
         let (stamps, course) = (&self.stamps, &self.request.course);
         let received_ns = stamps.received_ns;

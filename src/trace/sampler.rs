@@ -49,9 +49,9 @@ impl Sampler {
         }
     }
 
-    /// Whether `trace_id` is in the part. Every server with this ratio decides alike, and one with a greater ratio
-    /// takes all that one with a smaller takes: the id's lower 63 bits, which are random, are held against that part
-    /// of 2^63. It is what OpenTelemetry's SDK for Rust does as `TraceIdRatioBased`.
+    /// Returns true if the ratio includes `trace_id`. Every server with this ratio decides alike, and one with a
+    /// greater ratio takes all that one with a smaller takes: the id's lower 63 bits, which are random, are compared to
+    /// that part of 2^63. It is what OpenTelemetry's SDK for Rust does as `TraceIdRatioBased`.
     fn takes(&self, trace_id: &[u8; 16]) -> bool {
         if self.ratio >= 1.0 {
             return true;

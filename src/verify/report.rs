@@ -41,7 +41,7 @@ pub struct Report {
 /// A server that runs.
 #[derive(Debug, Clone, Serialize)]
 pub struct Server {
-    /// Its process id, if the lock names it.
+    /// Process id, if the lock names it.
     pub pid: Option<u32>,
 }
 

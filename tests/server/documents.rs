@@ -1,5 +1,5 @@
-//! What the server says of itself: `/health`, `/ready`, `/stats`, `/metrics` parse, and agree with each other. How the
-//! figures hang together is in `stats`.
+//! Documents that the server serves of itself: `/health`, `/ready`, `/stats`, `/metrics` parse, and agree with each
+//! other. The relations between their figures are in `stats`.
 
 use crate::{
     http::{get, post},
@@ -189,7 +189,7 @@ fn a_scrape_among_a_crowd_is_answered(driver: Driver) {
     assert_eq!(server.stat("/answers/503"), 0);
 }
 
-/// Who asks after a batch was acknowledged finds it in the document, however many ask at the same time.
+/// A request after a batch was acknowledged finds it in the document, however many requests come at the same time.
 fn a_document_is_no_older_than_its_request(driver: Driver) {
     let server = Setup::new(driver).flag("--reactors", 2).start();
     let stored = AtomicU64::new(0);

@@ -122,10 +122,10 @@ pub fn authorization(client: &str) -> String {
 }
 
 impl Client {
-    /// A connection to the server.
+    /// Connects to the server.
     ///
     /// # Errors
-    /// What connect(2) said.
+    /// As connect(2).
     pub fn try_connect(address: SocketAddr) -> io::Result<Self> {
         Self::over(TcpStream::connect_timeout(&address, DEADLINE)?)
     }
@@ -137,10 +137,10 @@ impl Client {
         Ok(Self { stream, unread: Vec::new() })
     }
 
-    /// A connection from an address of this host, such as 127.0.0.2.
+    /// Connects from an address of this host, such as 127.0.0.2.
     ///
     /// # Errors
-    /// What bind(2) or connect(2) said.
+    /// As bind(2) and connect(2).
     pub fn try_connect_from(source: IpAddr, address: SocketAddr) -> io::Result<Self> {
         use socket2::{Domain, Protocol, Socket, Type};
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
@@ -166,7 +166,7 @@ impl Client {
     /// Sends bytes as they are.
     ///
     /// # Errors
-    /// What the socket said.
+    /// Those of the socket.
     pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes)
     }
@@ -330,7 +330,7 @@ impl Client {
     }
 }
 
-/// Whether a connection was ended by its peer, and not by this client's patience.
+/// Returns true if a connection was ended by its peer, and not by this client's timeout.
 pub fn is_end(error: &io::Error) -> bool {
     use io::ErrorKind::{
         BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset, NotConnected, UnexpectedEof,

@@ -268,7 +268,7 @@ fn smuggling(driver: Driver) {
     assert_eq!(server.metrics(), []);
 }
 
-/// What looks odd and has one meaning all the same.
+/// Requests that look odd and have one meaning all the same.
 fn odd_and_valid(driver: Driver) {
     let server = Setup::new(driver).start();
     let length = BATCH.len();

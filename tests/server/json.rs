@@ -67,7 +67,7 @@ fn string(rest: &mut &str) -> String {
     serde_json::from_str(take(rest, end + 1)).unwrap()
 }
 
-/// What stands between the brackets that `rest` begins with, separated by commas.
+/// Parses the items between the brackets that `rest` begins with, separated by commas.
 fn items<T>(rest: &mut &str, mut item: impl FnMut(&mut &str) -> T) -> Vec<T> {
     take(rest, 1);
     let mut list = Vec::new();

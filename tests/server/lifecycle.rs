@@ -1,4 +1,4 @@
-//! How the server stops, and what it finds when it starts again.
+//! Stop of the server, and its state when it starts again.
 
 use crate::{
     http::{Client, get, is_end, post, post_to},

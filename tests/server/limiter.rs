@@ -244,7 +244,7 @@ fn who_expects_continue_is_refused_at_once(driver: Driver) {
     assert_eq!(server.stat("/body_bytes/rejected"), 0, "the body of a 429 is not read");
 }
 
-/// What the server refuses for a reason of its own is given back: the full disk never becomes a 429.
+/// A request that the server refuses for a reason of its own is not charged: the full disk never becomes a 429.
 fn what_is_shed_is_given_back(driver: Driver) {
     let server = Setup::new(driver).flag("--rate-limit", 3).limit(Resource::FileBytes, 4096, u64::MAX).start();
     let long = format!(r#"{{"metrics":[{{"name":"a","value":1,"tags":{{"t":"{}"}}}}]}}"#, "x".repeat(3_000));

@@ -1,4 +1,4 @@
-//! Where the server listens: several places at one time, names, unix sockets, and what is in the way of them.
+//! Listeners of the server: several addresses at one time, names, unix sockets, and what is in the way of them.
 
 use crate::{
     http::{Client, get, post},

@@ -1,5 +1,5 @@
-//! What was sent and what was stored, in one form, so that the two can be compared: names and tags unescaped, numbers
-//! by their digits, times in the log's form.
+//! Sent and stored metrics in one form, so that the two can be compared: names and tags unescaped, numbers by their
+//! digits, times in the log's form.
 
 use crate::json::{self, Json};
 use std::{collections::HashMap, path::Path};
@@ -131,7 +131,7 @@ pub fn marked_batch(mark: &str, metrics: usize) -> String {
     format!(r#"{{"metrics":[{}]}}"#, list.join(","))
 }
 
-/// How often each batch made by [`marked_batch`] is in `metrics`.
+/// Counts how often each batch made by [`marked_batch`] is in `metrics`.
 ///
 /// # Panics
 /// When a batch is there in part, out of order, or mixed with another.

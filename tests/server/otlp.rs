@@ -17,7 +17,7 @@ use std::{
     time::Instant,
 };
 
-/// What came.
+/// Requests that were received.
 #[derive(Debug, Default)]
 pub struct Received {
     /// Spans, in the order they came.
@@ -56,7 +56,7 @@ impl Receiver {
         receiver
     }
 
-    /// Its URL, as `--otlp-endpoint` takes it.
+    /// Returns its URL, as `--otlp-endpoint` takes it.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }

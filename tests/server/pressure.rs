@@ -313,7 +313,7 @@ fn a_refusal_reaches_a_client_that_sends_on(driver: Driver) {
 /// Bodies that never end, of more connections than there is memory for: those over the bound are answered 503, the
 /// server's memory stays within it, and small batches are served all the while.
 fn more_bodies_than_memory(driver: Driver) {
-    /// What a reactor holds of bodies at one time (`http1::limits::HELD_BYTES_MAX`).
+    /// Bytes of bodies that a reactor retains at one time (`http1::limits::HELD_BYTES_MAX`).
     const HELD_BYTES_MAX: u64 = 256 << 20;
     const BODY_BYTES: usize = 4 << 20;
     let server = Setup::new(driver).flag("--reactors", 1).start();

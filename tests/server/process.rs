@@ -39,7 +39,7 @@ impl Drop for Frozen {
     }
 }
 
-/// What a process may have only so much of (getrlimit(2)).
+/// Resource of which a process has a limited amount (getrlimit(2)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Resource {
     /// Bytes of any one file: RLIMIT_FSIZE. Over it: SIGXFSZ, or EFBIG where that is ignored.

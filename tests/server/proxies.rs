@@ -17,7 +17,7 @@ fn asked_with(lines: &str) -> Vec<u8> {
     format!("GET /stats/clients HTTP/1.1\r\nHost: metrics.test\r\n{lines}\r\n").into_bytes()
 }
 
-/// Who a request with these header lines is, to the server.
+/// Returns the client that a request with these header lines is counted as.
 fn who(client: &mut Client, lines: &str) -> String {
     client.ask(&asked_with(lines)).json()["asked_by"].as_str().unwrap().to_owned()
 }
@@ -26,7 +26,7 @@ fn x_forwarded_for(value: &str) -> String {
     format!("X-Forwarded-For: {value}\r\n")
 }
 
-/// Who a connection that begins with `header` is.
+/// Returns the client that a connection that begins with `header` is counted as.
 fn who_after(address: SocketAddr, header: &[u8]) -> String {
     let mut client = Client::connect(address);
     client.send(header).unwrap();
@@ -126,7 +126,7 @@ fn what_is_no_proxy_header_is_answered_400(driver: Driver) {
     who_after(place, &line("192.0.2.1"));
 }
 
-/// Who is not trusted may connect, and speaks for itself.
+/// An untrusted peer may connect, and is its own client.
 fn a_proxy_header_of_anybody_else_is_refused(driver: Driver) {
     let (server, place) = proxied(driver, "192.0.2.0/24");
     let itself = who(&mut server.connect(), "");
@@ -212,7 +212,7 @@ fn a_forwarded_body_in_pieces_is_its_heads(driver: Driver) {
     assert_eq!(one.answer().processed(), 1, "the other client's request does not count against this one");
 }
 
-/// Of anybody but a trusted proxy the fields are ignored; a client of the PROXY protocol is not the proxy.
+/// Fields of an untrusted peer are ignored; a client of the PROXY protocol is not the proxy.
 fn what_a_client_says_of_itself_is_ignored(driver: Driver) {
     let server = Setup::new(driver).start();
     let itself = who(&mut server.connect(), "");

@@ -1,4 +1,4 @@
-//! What is wrong at the start is said in one line, with exit code 2; and where each option comes from.
+//! Errors at the start are reported in one line, with exit code 2; and the sources of each option.
 
 use crate::{
     http::{get, post},

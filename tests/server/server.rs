@@ -17,7 +17,7 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// How long anything may take before a test gives up on it. Far beyond what a healthy server needs on a busy machine.
+/// Timeout of every wait in a test. Far beyond what a healthy server needs on a busy machine.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
 /// A network driver, forced.
@@ -52,7 +52,7 @@ pub fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// How a server is to be started.
+/// Configuration of a server under test.
 #[derive(Debug, Clone)]
 pub struct Setup {
     flags: Vec<(String, String)>,
@@ -96,7 +96,7 @@ impl Setup {
         self
     }
 
-    /// What the process may have of `resource`: for now, and at most.
+    /// Sets the limits of `resource` for the process: soft and hard.
     pub fn limit(mut self, resource: Resource, soft: u64, hard: u64) -> Self {
         self.limits.push((resource, soft, hard));
         self
@@ -176,7 +176,7 @@ impl Setup {
         Server { child, address, listens_at, said, directory: data, own_directory: Some(directory), status: None }
     }
 
-    /// How a server that does not come up ends, with `stderr` as its standard error.
+    /// Starts a server that must not come up, with `stderr` as its standard error; returns how it exits.
     pub fn exit_saying_to(&self, stderr: Stdio) -> ExitStatus {
         let directory = TempDir::new().unwrap();
         let mut command = self.command(directory.path());
@@ -231,7 +231,7 @@ impl Setup {
     }
 }
 
-/// What became of a server that did not start.
+/// Result of a server that did not start.
 #[derive(Debug)]
 pub struct Refused {
     pub code: Option<i32>,
@@ -310,7 +310,7 @@ impl Server {
         status
     }
 
-    /// Whether the process still runs.
+    /// Returns true if the process still runs.
     pub fn is_running(&mut self) -> bool {
         if self.status.is_none() {
             self.status = self.child.try_wait().unwrap();
@@ -402,7 +402,7 @@ fn wait_until_ended(child: &mut Child) -> Option<ExitStatus> {
     }
 }
 
-/// What the server writes to standard error.
+/// Text that the server writes to standard error.
 #[derive(Debug, Clone, Default)]
 struct Transcript {
     shared: Arc<(Mutex<Lines>, Condvar)>,

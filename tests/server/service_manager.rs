@@ -1,6 +1,5 @@
-//! What a service manager hears: that the server listens, that it lives, what it does, that it stops. The manager is a
-//! socket of the test; a thread that is stuck is one that the test holds (ptrace(2)), so that the server itself has no
-//! part in it.
+//! Messages to a service manager: the server listens, it is live, its status, its stop. The manager is a socket of the
+//! test; a stuck thread is one that the test stops (ptrace(2)), so that the server itself has no part in it.
 
 use crate::{
     http::{get, post, post_to},

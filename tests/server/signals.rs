@@ -1,4 +1,4 @@
-//! What each signal does to a server: stops it, rotates its log, or nothing. None ends it out of order.
+//! Effect of each signal on a server: it stops, rotates its log, or nothing. None ends it out of order.
 
 use crate::{
     http::{get, post},

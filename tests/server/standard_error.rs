@@ -136,7 +136,7 @@ fn a_closed_standard_error_is_no_error() {
     assert_eq!(lines.lines().count(), 3, "and not a line of the server's own: {lines}");
 }
 
-/// What cannot be said does not change what it exits with.
+/// A message that cannot be written does not change the exit code.
 #[test]
 fn a_refused_start_exits_with_2_whatever_standard_error_is() {
     let (_reader, blocked) = full_pipe();

@@ -284,7 +284,8 @@ fn the_interval(driver: Driver) {
     assert_ne!(later["log"]["file_system"], "unknown");
 }
 
-/// Who asks most and who is refused most, without a word by which a client could be known; and what `top` may be.
+/// Top clients by requests and by refusals, without a word by which a client could be identified; and the accepted
+/// values of `top`.
 fn the_clients(driver: Driver) {
     let server = Setup::new(driver).flag("--rate-limit", 3).start();
     let send = |who: &str, times: usize| {

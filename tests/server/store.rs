@@ -1,4 +1,4 @@
-//! What was acknowledged is what is in the log: every metric, in order, digit for digit.
+//! Acknowledged metrics are in the log: every one, in order, digit for digit.
 
 use crate::{
     http::{Client, get, post, post_to},

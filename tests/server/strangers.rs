@@ -114,7 +114,8 @@ fn random_bytes_and_mutations(driver: Driver) {
     assert_eq!(server.metrics().len() as u64, number("/metrics_stored"));
 }
 
-/// What strangers do is counted, not logged: the operator's log has the start and the stop in it, however many came.
+/// Faults of untrusted clients are counted, not logged: the operator's log has the start and the stop in it, however
+/// many came.
 fn strangers_do_not_fill_the_log(driver: Driver) {
     let mut server = Setup::new(driver).flag("--max-connections", 64).start();
     let malformed = [

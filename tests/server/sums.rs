@@ -9,7 +9,7 @@ use crate::{
 };
 use std::{ops::AddAssign, thread};
 
-/// What one client sent, by the fate it expects.
+/// Requests that one client sent, by the expected outcome.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Sent {
     stored: u64,
@@ -204,7 +204,7 @@ fn every_batch_is_accounted_for(driver: Driver) {
     assert_eq!(server.metrics().len() as u64, sent.metrics);
 }
 
-/// What a server counted of refusals and responses is what `sent` says.
+/// Checks that a server's counts of refusals and responses are those of `sent`.
 fn refusals_are_counted(stats: &serde_json::Value, sent: &Sent) {
     let number = |pointer: &str| number_at(stats, pointer);
     for (reason, count) in [
@@ -257,7 +257,7 @@ fn holds_together(stats: &serde_json::Value) {
     assert_eq!(number("/batch_body_bytes/count"), number("/batches/stored"));
 }
 
-/// What one client of a server in trouble got.
+/// Responses that one client of a server in trouble got.
 #[derive(Debug, Default)]
 struct Got {
     stored: u64,

@@ -47,7 +47,7 @@ fn setup(driver: Driver, receiver: &Receiver) -> Setup {
     Setup::new(driver).flag("--otlp-endpoint", receiver.url()).flag("--trace-ratio", 0).flag("--trace-slow", "0s")
 }
 
-/// Whose trace it is, which parts it has at each level, how they nest, and what it says.
+/// Trace of a request: its id and parent, its spans at each level, their nesting and attributes.
 fn a_trace_goes_on(driver: Driver) {
     let receiver = Receiver::start();
     let server = setup(driver, &receiver)
@@ -181,8 +181,8 @@ fn who_decides(driver: Driver) {
     assert_ne!(roots[1].trace_id, roots[2].trace_id);
 }
 
-/// What fails by the server's doing, and what is slow, is sent although its caller said no. What fails by the client's
-/// is not.
+/// A request that fails by the server's fault, or is slow, is exported although its caller said no. One that fails by
+/// the client's fault is not.
 fn the_failed_and_the_slow(driver: Driver) {
     let receiver = Receiver::start();
     let keys = tempfile::NamedTempFile::new().unwrap();

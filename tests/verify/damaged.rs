@@ -20,7 +20,7 @@ use std::{
 };
 use wake::clock::Clock;
 
-/// What happens to one file.
+/// Damage to one file.
 #[derive(Debug, Clone)]
 enum Damage {
     Flip {

@@ -142,7 +142,7 @@ impl Log {
         fs::write(self.file(STATE), format!("{lines}crc32 {crc32:08x}\n")).unwrap();
     }
 
-    /// What lies in the files that were set aside, by name.
+    /// Returns the contents of the files that were set aside, by name.
     pub fn set_aside(&self) -> Vec<Vec<u8>> {
         let mut paths: Vec<_> = fs::read_dir(self.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
         paths.retain(|path| path.file_name().unwrap().to_str().unwrap().starts_with("torn-"));
@@ -171,7 +171,7 @@ pub fn kinds(report: &Report) -> Vec<Kind> {
     damages(report).iter().map(|finding| finding.kind).collect()
 }
 
-/// Where line `number` begins in lines that begin with line 0.
+/// Returns the offset of line `number` in lines that begin with line 0.
 pub fn offset(number: usize) -> usize {
     (0..number).map(|number| line(number).len()).sum()
 }

@@ -44,7 +44,7 @@ pub mod sync {
     pub use std::sync::{Mutex, MutexGuard};
 }
 
-/// What is of Unix only.
+/// Extensions for Unix.
 #[cfg(not(feature = "sim"))]
 pub mod os {
     /// As in the standard library.

@@ -22,7 +22,7 @@ pub const BEFORE_VALUE: &[u8] = br#"","value":"#;
 const NO_TAGS: &[u8] = b"{}";
 pub(super) const LINE_END: &[u8] = b"}\n";
 
-/// What is between a value and the tags: `,"type":"…","tags":`.
+/// Returns the bytes between a value and the tags: `,"type":"…","tags":`.
 pub(super) const fn between_value_and_tags(kind: Kind) -> &'static [u8] {
     match kind {
         Kind::Gauge => br#","type":"gauge","tags":"#,
@@ -33,18 +33,19 @@ pub(super) const fn between_value_and_tags(kind: Kind) -> &'static [u8] {
     }
 }
 
-/// What a line begins with, as far as it is the same for all metrics of one moment.
+/// Length of a line's head, which is the same for all metrics of one moment.
 const HEAD_BYTES: usize = BEFORE_TIMESTAMP.len() + TIMESTAMP_BYTES + BEFORE_NAME.len();
 
 /// The smallest metric, without the comma between it and the next.
 const METRIC_BYTES_MIN: usize = br#"{"name":"n","value":0}"#.len();
 
-/// How much longer than its metric a line can be.
+/// Maximum number of bytes by which a line is longer than its metric.
 ///
-/// A line's name, value, type and tags are never longer than they were sent: [`Text`](super::Text) shows it for strings,
-/// digits are copied, whitespace is dropped. Their keys and punctuation are the same on both sides. So whatever a client
-/// adds to the smallest metric lengthens the line by no more than the metric, and the smallest metric, to which the
-/// line adds a head, the default type and empty tags, is what gains most: 48 + 1 + 10 + 1 + 23 + 2 + 2 = 87 bytes for 22.
+/// A line's name, value, type and tags are never longer than they were sent: [`Text`](super::Text) shows it for
+/// strings, digits are copied, whitespace is dropped. Their keys and punctuation are the same on both sides. So
+/// whatever a client adds to the smallest metric lengthens the line by no more than the metric, and the smallest
+/// metric, to which the line adds a head, the default type and empty tags, is what gains most: 48 + 1 + 10 + 1 + 23 + 2
+/// + 2 = 87 bytes for 22.
 const LINE_BYTES_GAINED_MAX: usize = HEAD_BYTES
     + 1
     + BEFORE_VALUE.len()
@@ -55,7 +56,7 @@ const LINE_BYTES_GAINED_MAX: usize = HEAD_BYTES
     - METRIC_BYTES_MIN;
 const _: () = assert!(LINE_BYTES_GAINED_MAX == 65);
 
-/// What became of a batch.
+/// Result of encoding a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Encoded {
     /// Metrics in the batch, and lines written.
@@ -182,7 +183,7 @@ impl BatchEncoder {
     }
 }
 
-/// What a line of this moment begins with.
+/// Returns the head of the lines of this moment.
 pub(super) fn head(timestamp_ms: i64) -> [u8; HEAD_BYTES] {
     let mut head = [0; HEAD_BYTES];
     let mut line = Line { out: &mut head, bytes: 0 };

@@ -10,10 +10,10 @@ use crate::limits::JSON_DEPTH_MAX;
 /// Bytes of the client's text that one error repeats.
 pub(super) const EXCERPT_BYTES_MAX: usize = 32;
 
-/// What a parsing step gives: the thing read, or what was wrong at which byte.
+/// Result of a parsing step: the value, or the fault and its byte.
 pub(super) type Step<T> = Result<T, Fault>;
 
-/// What was wrong, and where. The parser adds which metric and field that was: [`BatchError`].
+/// Fault and its position. The parser adds the metric and the field: [`BatchError`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Fault {
     pub byte: usize,
@@ -38,7 +38,7 @@ pub struct BatchError {
 impl std::error::Error for BatchError {}
 
 impl BatchError {
-    /// What the refusal is counted under.
+    /// Returns the reason under which the refusal is counted.
     pub fn reason(&self) -> Reason {
         self.problem.reason()
     }
@@ -113,7 +113,7 @@ impl Reason {
     }
 }
 
-/// What was wrong.
+/// Kind of a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Problem {
     Unexpected { expected: Expected, found: Found },
@@ -163,7 +163,7 @@ impl Problem {
     }
 }
 
-/// What the grammar, or the field, asks for at a place.
+/// Syntax that the grammar, or the field, expects at a position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Expected {
     Document,
@@ -208,7 +208,7 @@ impl Expected {
     }
 }
 
-/// What stood there instead.
+/// Input that was found instead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Found {
     End,
@@ -223,7 +223,7 @@ pub(super) enum Found {
 }
 
 impl Found {
-    /// What `rest` begins with: a kind of value where one was `expected`, else a character.
+    /// Classifies the first bytes of `rest`: a kind of value where one was `expected`, else a character.
     pub fn at(rest: &[u8], expected: Expected) -> Self {
         let Some(&first) = rest.first() else { return Self::End };
         if rest.starts_with(b"\xef\xbb\xbf") {

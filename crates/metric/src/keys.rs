@@ -49,8 +49,8 @@ impl Keys {
         }
     }
 
-    /// Whether `key` is the key of one of `tags`: the tags of this metric so far, each of which was asked for here before it
-    /// became one of them.
+    /// Returns true if `key` is the key of one of `tags`: the tags of this metric so far, for each of which this was
+    /// called before it was added.
     #[inline]
     pub fn has(&mut self, tags: &[Tag], key: &Text) -> bool {
         if tags.len() < PAIRWISE_MAX && !key.has_escapes() && self.taken.is_empty() {

@@ -53,7 +53,7 @@ pub use timestamp::{
     parse as parse_timestamp,
 };
 
-/// What an operator may set about batches.
+/// Bounds of a batch that the operator may set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
     /// Metrics in one batch, at most. At least 1.
@@ -77,7 +77,7 @@ impl Default for Bounds {
     }
 }
 
-/// What kind of series a metric belongs to: the field `type`.
+/// Type of the series that a metric belongs to: the field `type`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Kind {
     /// A value that goes up and down; also what a metric without `type` is.

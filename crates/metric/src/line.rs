@@ -43,7 +43,7 @@ pub struct Line<'a> {
 pub struct LineError {
     /// Offset, from the beginning of the line, of the first byte that is not as it should be, or of the value that is not.
     pub byte: usize,
-    /// What should have been there, in words.
+    /// Description of what was expected.
     pub expected: &'static str,
 }
 
@@ -84,7 +84,7 @@ impl<'a> Line<'a> {
         if cursor.rest().is_empty() { Ok(line) } else { Err(error(&cursor, "the end of the line")) }
     }
 
-    /// Its tags, in their order.
+    /// Returns the tags, in their order.
     #[inline]
     #[must_use]
     pub fn tags(&self) -> Tags<'a> {
@@ -102,7 +102,7 @@ impl<'a> Line<'a> {
 /// Iterator over the tags of a line: key and value, escaped, as they stand between their quotation marks.
 #[derive(Debug, Clone)]
 pub struct Tags<'a> {
-    /// What is left of an object that was checked: a brace or a comma, and the next tag behind it.
+    /// Rest of an object that was checked: a brace or a comma, and the next tag behind it.
     rest: &'a [u8],
 }
 
@@ -259,7 +259,7 @@ const TYPES: [(&[u8], Kind); 5] = [
 const NAN: &[u8] = br#""NaN""#;
 /// The values that are no numbers.
 const NOT_NUMBERS: [&[u8]; 3] = [NAN, br#""+Inf""#, br#""-Inf""#];
-/// What follows the value of a stale marker.
+/// Bytes that follow the value of a stale marker.
 const STALE_FLAG: &[u8] = br#","stale":true"#;
 
 /// Reads a line up to its end, not with it. Errors give their place in the whole of what the cursor goes over.

@@ -103,9 +103,9 @@ counted! {
 pub struct Rejected {
     /// The reason.
     pub reason: Reject,
-    /// Where it is: the number of a line, from 1, or the index of an element, as the protocol counts.
+    /// Position of the element: the number of a line, from 1, or the index of an element, as the protocol counts.
     pub at: usize,
-    /// What is wrong, for the client: more exact than [`Reject::text`] where the decoder knows more.
+    /// Description for the client: more exact than [`Reject::text`] where the decoder can tell more.
     pub text: &'static str,
     /// Offset of the element in the body, in bytes; 0 with a `len` of 0 where the decoder does not say.
     pub offset: usize,
@@ -134,7 +134,7 @@ pub enum DecodeError {
     Malformed {
         /// Offset of the fault in the body.
         byte: usize,
-        /// What is wrong, in words.
+        /// Description of the fault.
         text: &'static str,
     },
     /// The body has more than [`PROTOCOL_METRICS_MAX`] metrics.
@@ -171,10 +171,10 @@ pub struct Series {
 /// Offsets of a tag in [`Series::tags`].
 #[derive(Debug, Clone, Copy)]
 struct TagSpan {
-    /// Of the key's first byte, behind its quotation mark.
+    /// Offset of the key's first byte, behind its quotation mark.
     key: usize,
     key_end: usize,
-    /// Of the closing quotation mark of the value.
+    /// Offset of the closing quotation mark of the value.
     value_end: usize,
 }
 
@@ -410,7 +410,7 @@ pub struct LineSink<'out> {
     head_ms: i64,
 }
 
-/// What became of a body that was decoded.
+/// Result of decoding a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Decoded {
     /// Metrics stored, and lines written.
@@ -573,7 +573,7 @@ impl<'out> LineSink<'out> {
         self.metrics
     }
 
-    /// What has been counted and written up to now.
+    /// Returns the counts so far.
     #[must_use]
     pub fn decoded(&self) -> Decoded {
         Decoded {

@@ -18,8 +18,8 @@ use super::error::Problem;
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Text<'a> {
     pub(super) raw: &'a [u8],
-    /// How many escapes are in `raw`. (A count and not a flag also because a flag's padding is copied in odd pieces,
-    /// each of which waits for the store before it.)
+    /// Number of escapes in `raw`. (A count and not a flag also because a flag's padding is copied in odd pieces, each
+    /// of which waits for the store before it.)
     pub(super) escapes: usize,
 }
 
@@ -31,7 +31,7 @@ impl<'a> Text<'a> {
         Self { raw, escapes: memchr_iter(b'\\', raw).count() }
     }
 
-    /// What stood between the quotation marks.
+    /// Returns the bytes between the quotation marks.
     #[inline]
     pub fn raw(&self) -> &'a [u8] {
         self.raw
@@ -167,7 +167,7 @@ impl Iterator for Decoded<'_> {
         self.next()
     }
 
-    /// What `for_each` and `count` go by: faster than asking for one byte after the other.
+    /// Folds the bytes, for `for_each` and `count`: faster than one byte after the other.
     fn fold<T, F: FnMut(T, u8) -> T>(self, init: T, mut take: F) -> T {
         let mut taken = self.pending[self.pending_from..].iter().fold(init, |taken, &byte| take(taken, byte));
         let mut raw = self.raw;

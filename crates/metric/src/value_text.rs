@@ -58,7 +58,7 @@ pub(super) struct IntegerText {
 }
 
 impl IntegerText {
-    /// Of `-9223372036854775808` and of `18446744073709551615`.
+    /// Length of `-9223372036854775808` and of `18446744073709551615`.
     const BYTES_MAX: usize = 20;
 
     #[inline]

@@ -253,7 +253,7 @@ fn digits(text: &str, pattern: &str) -> Option<Vec<i64>> {
 
 // ---- the comparison ------------------------------------------------------------------------------------------------
 
-/// What the encoder makes of `body`, with no byte more to write to than it asks for.
+/// Encodes `body`, with no byte more to write to than the encoder requests.
 fn encoded(encoder: &mut BatchEncoder, body: &[u8]) -> Result<String, String> {
     let mut out = vec![b'#'; encoder.encoded_bytes_max(body.len())];
     match encoder.encode(body, ARRIVAL_MS, &mut out) {

@@ -46,7 +46,7 @@ fn a_client_that_leaves_stops_its_query(driver: Driver) {
     assert_eq!(number(&server.ask(&count_of("wide&from=0"))), 20_000);
 }
 
-/// Who has only nothing more to ask gets the answer, whole.
+/// A client that has only ended its side of the connection gets the whole result.
 fn a_client_that_ends_its_side_still_reads(driver: Driver) {
     let server = Setup::new(driver).start();
     store_much(&server);

@@ -55,8 +55,8 @@ fn of_sink(line: &[u8]) -> Option<Vec<u8>> {
     (decoded.metrics == 1).then_some(out)
 }
 
-/// Whether the server itself, given the line as a metric, would store just that line, which is the definition of a line of
-/// the log.
+/// Returns true if the server itself, given the line as a metric, would store just that line, which is the definition
+/// of a line of the log.
 fn is_of_the_log(line: &[u8]) -> bool {
     let body = [br#"{"metrics":["#, line, b"]}"].concat();
     let is_it = |stored: Option<Vec<u8>>| stored.is_some_and(|stored| stored.strip_suffix(b"\n") == Some(line));
@@ -71,7 +71,7 @@ fn has_repeated_key(line: &Line<'_>) -> bool {
     keys.len() < count
 }
 
-/// What escaped text means, by serde_json.
+/// Unescapes text by serde_json.
 fn meaning(text: &[u8]) -> String {
     serde_json::from_slice(&[b"\"", text, b"\""].concat()).unwrap()
 }

@@ -63,7 +63,7 @@ struct Resource<'a> {
     name: Text<'a>,
 }
 
-/// What a series is, as Datadog says it.
+/// Type of a series in Datadog's terms.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum SeriesType {
     /// None was sent, or one that is unknown.

@@ -41,15 +41,15 @@ use scan::{
     BACKSLASH, COMMA, EQUALS, LINE_FEED, SPACE, is_line_end, line_end, line_feed, skip_whitespace, unescape, until,
 };
 
-/// What ends a measurement, and may be escaped in it.
+/// Bytes that end a measurement, and may be escaped in it.
 const OF_MEASUREMENT: u8 = COMMA | SPACE;
-/// What ends a key or the value of a tag, and may be escaped in it.
+/// Bytes that end a key or the value of a tag, and may be escaped in it.
 const OF_KEY: u8 = COMMA | SPACE | EQUALS;
 
 /// The unit of the timestamps of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Precision {
-    /// Of both versions, where the client does not say.
+    /// Default of both versions.
     #[default]
     Nanoseconds,
     /// `u` or `us`.
@@ -104,7 +104,7 @@ impl Precision {
     }
 }
 
-/// What a request says about its body.
+/// Options that a request gives for its body.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Options<'a> {
     /// The unit of the timestamps.
@@ -501,7 +501,7 @@ impl Place<'_> {
 
 /// The end of a line that was read.
 struct LineEnd {
-    /// Of its line feed, or of the body's end.
+    /// Offset of the line feed, or of the body's end.
     offset: usize,
     /// Line feeds in its strings.
     line_feeds: usize,

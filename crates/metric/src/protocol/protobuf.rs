@@ -21,9 +21,9 @@ pub enum Content<'a> {
 /// A field of a message.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Field<'a> {
-    /// Its number, at least 1.
+    /// Number of the field, at least 1.
     pub number: u32,
-    /// Its content.
+    /// Content of the field.
     pub content: Content<'a>,
 }
 

@@ -30,7 +30,7 @@ use crate::{Bounds, DecodeError, Kind, LineSink, Reject, Rejected, Series, Skip,
 use histogram::Histogram;
 use labels::{Fault, Labels, Span};
 
-/// What of a body is stored, for the headers `X-Prometheus-Remote-Write-…-Written`.
+/// Counts of what is stored of a body, for the headers `X-Prometheus-Remote-Write-…-Written`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Written {
     /// Samples.
@@ -152,11 +152,11 @@ impl Version {
     }
 }
 
-/// What a series holds besides its labels.
+/// Fields of a series besides its labels.
 #[derive(Debug)]
 struct Shape<'a> {
     version: Version,
-    /// Its fields from the first sample or histogram on.
+    /// Fields from the first sample or histogram on.
     values: Message<'a>,
     samples: u32,
     histograms: u32,

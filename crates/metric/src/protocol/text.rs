@@ -48,7 +48,7 @@ pub enum Format {
     OpenMetrics,
 }
 
-/// What a request says about its body.
+/// Options that a request gives for its body.
 #[derive(Debug, Clone, Copy)]
 pub struct Options<'a> {
     /// The format of the body.
@@ -113,7 +113,7 @@ fn shared_bytes(a: &[u8], b: &[u8]) -> usize {
     bytes + a[bytes..].iter().zip(&b[bytes..]).take_while(|(a, b)| a == b).count()
 }
 
-/// What a line holds besides the series.
+/// Fields of a line besides the series.
 struct Sample<'a> {
     member: Member,
     value: Value<'a>,

@@ -1,4 +1,4 @@
-//! What nested protocols need of a [`Series`]: tags of an outer element that those of an inner one override.
+//! Extension of [`Series`] for nested protocols: tags of an outer element that those of an inner one override.
 
 use super::{Reject, Series};
 

@@ -20,7 +20,7 @@ pub struct Reference {
     tags: Vec<(String, String)>,
 }
 
-/// What the lines of a point share.
+/// Fields that the lines of a point share.
 struct Point<'a> {
     name: &'a str,
     kind: &'static str,
@@ -227,7 +227,7 @@ impl Reference {
         self.store(point, Some(lines));
     }
 
-    /// Of scales up to 0, without overflow.
+    /// Adds the lines of a point with a scale of up to 0, without overflow.
     fn exponential(&mut self, name: &str, temporality: i32, data: &ExponentialHistogramDataPoint) {
         let point = self.point((name, "histogram"), data.time_unix_nano, data.flags, temporality, &data.attributes);
         let base = 2_f64.powi(1 << -data.scale);

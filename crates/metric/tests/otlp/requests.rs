@@ -60,7 +60,7 @@ fn attributes() -> BoxedStrategy<Vec<KeyValue>> {
     vec(attribute, 0..5).boxed()
 }
 
-/// Of the years 1970 to 2286, or none.
+/// Generates timestamps of the years 1970 to 2286, or none.
 fn nanos() -> BoxedStrategy<u64> {
     prop_oneof![1 => Just(0), 3 => 0_u64..10_000_000_000_000_000_000].boxed()
 }

@@ -1,4 +1,4 @@
-//! Where the parts of a line end.
+//! Scanner for the ends of the parts of a line.
 
 use memchr::{memchr_iter, memchr2};
 

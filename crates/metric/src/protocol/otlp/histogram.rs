@@ -124,7 +124,7 @@ impl<'t, 'out> Target<'t, 'out> {
         if self.is_stale || sum.is_some_and(|sum| sum <= count) { Ok(()) } else { Err(Reject::Histogram) }
     }
 
-    /// What is stored for a value.
+    /// Returns the function that maps a value to the stored one.
     fn values(&self) -> impl Fn(Value<'static>) -> Value<'static> + Copy + use<> {
         let is_stale = self.is_stale;
         move |value| if is_stale { Value::Stale } else { value }

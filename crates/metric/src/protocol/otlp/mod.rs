@@ -38,7 +38,7 @@ pub use value::base64;
 use crate::{Bounds, DecodeError, LineSink};
 use writer::Writer;
 
-/// How names are stored.
+/// Convention for stored names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Names {
     /// In the bytes that were sent, dots and all.
@@ -49,7 +49,7 @@ pub enum Names {
     Prometheus,
 }
 
-/// What an operator may set about OTLP.
+/// Options of OTLP that the operator may set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Options {
     /// The names of metrics and tags.

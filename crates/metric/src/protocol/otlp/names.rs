@@ -53,8 +53,7 @@ fn per_word(unit: &[u8]) -> &[u8] {
     }
 }
 
-/// What stands before and behind the first slash outside of annotations, which are dropped: `{packet}/s` is nothing per
-/// second.
+/// Splits a unit at its first slash outside of annotations, which are dropped: `{packet}/s` is nothing per second.
 fn unit_parts(unit: &[u8]) -> (&[u8], &[u8]) {
     let mut in_annotation = false;
     let slash = unit.iter().position(|byte| {

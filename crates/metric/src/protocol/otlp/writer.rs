@@ -42,7 +42,7 @@ pub(super) enum Shape {
 pub(super) const DELTA: i32 = 1;
 pub(super) const CUMULATIVE: i32 = 2;
 
-/// What the points of a metric share.
+/// Fields that the points of a metric share.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct MetricHead<'a> {
     pub name: &'a [u8],
@@ -51,7 +51,7 @@ pub(super) struct MetricHead<'a> {
     pub temporality: i32,
 }
 
-/// What points of every shape have.
+/// Fields that points of every shape have.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct PointHead {
     pub time_unix_nano: u64,
@@ -71,7 +71,7 @@ impl PointHead {
     }
 }
 
-/// What has attributes.
+/// Element that has attributes.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Owner {
     /// All points of a resource are rejected with it.
@@ -478,7 +478,7 @@ impl Writer {
         })
     }
 
-    /// Where the lines of a point go whose shape sets the tag `own`.
+    /// Returns the target of the lines of a point whose shape sets the tag `own`.
     fn target<'t, 'out>(
         &'t mut self,
         head: PointHead,

@@ -52,7 +52,7 @@ struct Label {
     value: Span,
     /// The message that holds both; empty in 2.0, where equal texts are at the same place.
     message: Span,
-    /// Its name is `__name__`.
+    /// True if its name is `__name__`.
     is_name: bool,
 }
 

@@ -13,7 +13,7 @@ use messages::{v1, v2};
 
 const ARRIVAL_MS: i64 = 1_767_323_045_678;
 
-/// What became of a body: lines without their timestamps' text, counts, and what is reported as written.
+/// Result of decoding a body: lines without their timestamps' text, counts, and what is reported as written.
 #[derive(Debug, PartialEq)]
 struct Outcome {
     lines: Vec<String>,

@@ -20,7 +20,7 @@ pub(super) enum FamilyType {
     Unknown,
 }
 
-/// What a sample is in its family.
+/// Role of a sample in its family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Member {
     /// A metric of this kind.
@@ -55,7 +55,7 @@ impl FamilyType {
         }
     }
 
-    /// What the sample is whose name is the family's and `suffix`; `None` if it is of another family.
+    /// Returns the role of the sample whose name is the family's and `suffix`; `None` if it is of another family.
     #[inline]
     fn member(self, suffix: &[u8], format: Format) -> Option<Member> {
         let is_of = match suffix {
@@ -167,7 +167,7 @@ impl Families {
         }
     }
 
-    /// What the sample with this name, a part of the body, is.
+    /// Returns the role of the sample with this name, a part of the body.
     #[inline]
     pub fn member(&mut self, body: &[u8], name: &[u8], format: Format) -> Member {
         let Some((span, family)) = self.current else { return Member::Of(Kind::Untyped) };

@@ -8,15 +8,15 @@ pub type Labels = Vec<(Vec<u8>, Vec<u8>)>;
 
 const BASE64: &str = "@base64";
 
-/// The grouping labels in a push gateway path, `/metrics/job/J{/L/V}`; the path is given still percent-encoded, without
-/// a query. `job` comes first. A label's name with `@base64` behind it has a value in base64url, with or without
-/// padding, so that `=` is an empty one. The names are those of the classic syntax, and none begins with `__`. Of a
-/// repeated label the last value counts, but the first of `job`, as with the push gateway; unlike there, a value may
-/// hold `%2F`, and must be UTF-8. A slash at the end is ignored behind the job, and makes an empty value behind a
+/// Parses the grouping labels in a push gateway path, `/metrics/job/J{/L/V}`; the path is given still percent-encoded,
+/// without a query. `job` comes first. A label's name with `@base64` behind it has a value in base64url, with or
+/// without padding, so that `=` is an empty one. The names are those of the classic syntax, and none begins with `__`.
+/// Of a repeated label the last value counts, but the first of `job`, as with the push gateway; unlike there, a value
+/// may hold `%2F`, and must be UTF-8. A slash at the end is ignored behind the job, and makes an empty value behind a
 /// label's name.
 ///
 /// # Errors
-/// What is wrong, in words for the client.
+/// The text describes the fault for the client.
 pub fn group_labels(path: &str) -> Result<Labels, &'static str> {
     let path = path.strip_prefix("/metrics/").ok_or("the path does not begin with /metrics/job")?;
     let mut segments = path.split('/').peekable();

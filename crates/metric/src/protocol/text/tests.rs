@@ -29,8 +29,8 @@ pub(super) fn decode(body: &[u8], options: &Options<'_>) -> Decoding {
     decode_with(&mut Text::new(Bounds::default()), body, options)
 }
 
-/// What follows the name in the only line of `body`, without the name if that is `m`, and the timestamp if it is not
-/// that of arrival.
+/// Returns the text that follows the name in the only line of `body`, without the name if that is `m`, and the
+/// timestamp if it is not that of arrival.
 fn only(body: &str, options: &Options<'_>) -> String {
     let (result, lines, decoded) = decode(body.as_bytes(), options);
     assert_eq!((result, decoded.rejected()), (Ok(()), 0), "{body}");

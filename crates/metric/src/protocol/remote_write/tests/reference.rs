@@ -1,4 +1,5 @@
-//! What a body is to become, said the obvious way over the messages that prost has decoded.
+//! Reference for the decoder: the expected lines of a body, built in the most obvious way from the messages that prost
+//! has decoded.
 
 use super::super::super::bucket::{BoundText, exponential_bound};
 use super::messages::v1::{Count, Histogram, ZeroCount};

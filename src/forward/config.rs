@@ -1,4 +1,4 @@
-//! What to forward: `--forward URL`, or a table `[[forward]]` in the configuration file.
+//! Configuration of forwards: `--forward URL`, or a table `[[forward]]` in the configuration file.
 
 use super::{
     format::{Compression, Protocol},

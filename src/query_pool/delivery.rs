@@ -64,7 +64,7 @@ pub(super) struct Delivery {
     begun: Instant,
     handed_over_bytes: u64,
     write_timeout: Duration,
-    /// Its share of the memory for responses of more than one chunk.
+    /// Share of the memory for responses of more than one chunk.
     kept: Option<Taken>,
 }
 

@@ -19,7 +19,7 @@ pub(super) struct Job {
     pub answer: Writer,
     /// Names its answer.
     pub number: u64,
-    /// Its permit to wait.
+    /// Permit to wait.
     pub waiting: Taken,
     /// Set once it has waited for the log.
     pub resume: Option<Resume>,

@@ -145,8 +145,8 @@ impl QueryStatus {
         self.unread.store(unread as u64, Relaxed);
     }
 
-    /// Of those that are running, those that have no thread, as their clients have not taken what there is of their
-    /// answers.
+    /// Returns the number of running queries without a thread, because their clients have not taken the part of the
+    /// result that is there.
     #[must_use]
     pub fn unread(&self) -> u64 {
         self.unread.load(Relaxed)

@@ -41,13 +41,13 @@ pub struct Page {
 #[derive(Debug)]
 struct Form {
     body: Vec<u8>,
-    /// Its entity tag, in quotes.
+    /// Entity tag, in quotes.
     tag: String,
-    /// Its header fields, each from the CR LF before it on.
+    /// Header fields, each from the CR LF before it on.
     fields: Vec<u8>,
 }
 
-/// What a request wants of the page.
+/// Request for the page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PageRequest {
     /// Compressed.

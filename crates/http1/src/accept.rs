@@ -5,11 +5,11 @@
 /// A media type that a resource is available as.
 #[derive(Debug, Clone, Copy)]
 pub struct Media {
-    /// Its type: `text`.
+    /// Type: `text`.
     pub kind: &'static [u8],
     /// `plain`
     pub subtype: &'static [u8],
-    /// Its parameter of that name.
+    /// Parameter of that name.
     pub version: Option<&'static [u8]>,
 }
 
@@ -64,7 +64,7 @@ impl<'a> Range<'a> {
         Some(range)
     }
 
-    /// How specifically it names a media type, if it does, and the quality it gives it.
+    /// Returns how specifically the range names `media`, if it does, and its quality.
     fn quality_of(&self, media: &Media) -> Option<(u8, u32)> {
         let &Media { kind, subtype, version } = media;
         let any = |part: &[u8]| part == b"*";

@@ -1,5 +1,5 @@
-//! What the connections of one core share: bounds, the date, decompressors, the budget of memory held for peers, and
-//! buffers on loan.
+//! Buffers and state that the connections of one core share: bounds, the date, decompressors, the budget of memory held
+//! for peers, and buffers on loan.
 //!
 //! A connection holds a buffer only while bytes of an unfinished request lie in it, so an idle one holds none. Every
 //! buffer is counted by its capacity and reserved before it grows; what the decompressors may take is set aside at the
@@ -13,7 +13,7 @@ use crate::limits::{
     BODY_BYTES_CAP, BUFFER_KEPT_BYTES_MAX, BUFFERS_KEPT_BYTES_MAX, BUFFERS_KEPT_MAX, DECODER_BYTES_MAX, HELD_BYTES_MAX,
 };
 
-/// What an operator may set for this room.
+/// Bounds that the operator may set for this crate.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
     /// Most bytes of a body, as received and as decompressed; at most `BODY_BYTES_CAP`.

@@ -45,13 +45,13 @@ use crate::limits::{
     REQUEST_WORK_BYTES, REQUESTS_PER_TURN_MAX,
 };
 
-/// What the service is to the connection.
+/// Service that the connection calls with its requests.
 pub trait Service {
-    /// What the service keeps of a head it admitted until the body is there: small and owned.
+    /// State that the service keeps of an admitted head until the body is there: small and owned.
     type AdmittedRequest;
-    /// Who a connection belongs to: what the service has to know of it to judge its requests.
+    /// Owner of a connection: what the service has to know of the client to judge its requests.
     type Caller;
-    /// What the service decides about the requests of one burst, beside their responses.
+    /// Decisions of the service about the requests of one burst, beside their responses.
     type BurstResult: Default;
 
     /// Judges a head, before any of its body is read. `rules` are those of most routes; another route sets its own, also
@@ -88,9 +88,9 @@ pub trait Service {
 
 /// The requests that one call of the connection's owner completes, as the service sees them.
 pub struct Burst<S: Service + ?Sized> {
-    /// Who makes the requests.
+    /// Client that makes the requests.
     pub caller: S::Caller,
-    /// What the service has decided about them so far.
+    /// Decisions of the service about them so far.
     pub result: S::BurstResult,
 }
 
@@ -134,7 +134,7 @@ struct Incoming<T> {
     body_bytes_max: usize,
 }
 
-/// What a body is read for.
+/// Use of a body that is being read.
 #[derive(Debug)]
 enum Purpose<T> {
     /// To be served.
@@ -155,7 +155,7 @@ enum Framing {
     Chunked(Chunked),
 }
 
-/// What the calls of one turn share.
+/// State that the calls of one turn share.
 struct Turn<'a, S: Service> {
     service: &'a mut S,
     burst: Burst<S>,
@@ -187,7 +187,7 @@ impl<'a, S: Service> Turn<'a, S> {
     }
 }
 
-/// Whether parsing goes on.
+/// Result of a parsing step.
 enum Step {
     /// This many bytes were used, and there may be more to do.
     Took(usize),

@@ -50,7 +50,7 @@ fn zstd_context() -> DCtx<'static> {
     zstd
 }
 
-/// What a body decompresses to, and what that costs.
+/// Decompressed body, and its cost.
 #[derive(Default)]
 struct Output {
     /// Memory, of which the first `filled` bytes are content: never shortened between bodies, so never cleared again.
@@ -140,7 +140,7 @@ impl ContentDecoder {
         Ok(&self.output.memory[..self.output.filled])
     }
 
-    /// What the last body has cost, as bytes of content.
+    /// Returns the cost of the last body, as bytes of content.
     pub(super) fn cost_bytes(&self) -> usize {
         self.output.cost_bytes()
     }
@@ -278,7 +278,7 @@ fn zstd_fault(code: zstd_safe::ErrorCode) -> HttpError {
     }
 }
 
-/// What follows the header of a gzip member.
+/// Returns the bytes that follow the header of a gzip member.
 fn after_gzip_header(member: &[u8]) -> Option<&[u8]> {
     let [0x1f, 0x8b, 8, flags, _, _, _, _, _, _, rest @ ..] = member else { return None };
     if flags & FLAGS_RESERVED != 0 {

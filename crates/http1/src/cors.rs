@@ -18,7 +18,7 @@ impl fmt::Display for OriginError {
 
 impl std::error::Error for OriginError {}
 
-/// What `--cors-origin` names.
+/// Origin of `--cors-origin`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
     /// `*`: pages of every origin.

@@ -131,7 +131,7 @@ HttpError {
     MediaType(&'static str) => UnsupportedMediaType, "media_type", "";
     /// A parameter that the path does not take: what it asks for would silently not be done.
     UnknownParameter {
-        /// Its name.
+        /// Name of the parameter.
         name: Quoted,
         /// The one that there is.
         known: &'static str,
@@ -151,7 +151,7 @@ HttpError {
         /// The methods there are, as the `Allow` field lists them.
         allow: &'static str,
     } => MethodNotAllowed, "method_not_allowed", "this path does not support this method";
-    /// What is asked for, well-formed, is over a bound of what is answered.
+    /// Well-formed request whose result is over a bound.
     OverBound => UnprocessableContent, "over_bound", "the result exceeds a limit";
     /// Over the client's rate.
     RateLimited {
@@ -170,7 +170,7 @@ HttpError {
     } => ServiceUnavailable, "throttled", "over the rate limit";
     /// The server cannot take it now.
     Unavailable {
-        /// What is full or failing.
+        /// Name of the resource that is full or failing.
         text: &'static str,
         /// Seconds after which it is worth trying again.
         retry_after_s: u32,
@@ -205,7 +205,7 @@ impl HttpError {
     }
 }
 
-/// What the peer reads in `{"error":"…"}`.
+/// Formats the message that the peer reads in `{"error":"…"}`.
 impl fmt::Display for HttpError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

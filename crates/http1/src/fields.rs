@@ -1,4 +1,4 @@
-//! The grammar of single header fields: one function a field, each over the bytes of its value alone.
+//! Parsers of single header fields: one function a field, each over the bytes of its value alone.
 //!
 //! Where a list or a number can be read in more than one way, the reading is refused (RFC 9112, 6.3 and 11.2).
 
@@ -37,7 +37,7 @@ impl<'a> LastValues<'a> {
     }
 }
 
-/// How a body is compressed.
+/// Compression of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Coding {
     Identity,
@@ -49,7 +49,7 @@ pub(super) enum Coding {
     Snappy,
 }
 
-/// What the Connection fields ask for.
+/// Options of the Connection fields.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct ConnectionOptions {
     pub(super) close: bool,
@@ -67,7 +67,7 @@ impl ConnectionOptions {
     }
 }
 
-/// What the Transfer-Encoding fields say, in the order they came.
+/// Codings of the Transfer-Encoding fields, in the order they came.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct TransferCodings {
     present: bool,
@@ -146,7 +146,8 @@ pub(super) fn content_length(value: &[u8]) -> Result<u64, HttpError> {
     Ok(value.iter().fold(0, |length, digit| length * 10 + u64::from(digit - b'0')))
 }
 
-/// Whether a Host is `uri-host [":" port]` (RFC 9110, 7.2). It may be empty: so says a client whose URI has no host.
+/// Returns true if a Host is `uri-host [":" port]` (RFC 9110, 7.2). It may be empty: a client whose URI has no host
+/// sends it so.
 pub(super) fn is_host(value: &[u8]) -> bool {
     let (name_is_valid, rest) = if let Some(literal) = value.strip_prefix(b"[") {
         let Some(end) = memchr::memchr(b']', literal) else { return false };

@@ -34,7 +34,7 @@ pub enum Version {
     Http11,
 }
 
-/// What the service is shown of a head. It lies in the receive buffer: what is to be kept must be copied.
+/// Head of a request as the service sees it. It lies in the receive buffer: what is to be kept must be copied.
 #[derive(Debug, Clone, Copy)]
 pub struct Head<'a> {
     /// The method.
@@ -117,7 +117,7 @@ pub(super) struct ParsedHead<'a> {
     pub(super) coding: Option<Coding>,
 }
 
-/// How far the search for the end of a head has come. Offsets count from the head's first byte.
+/// Progress of the search for the end of a head. Offsets count from the head's first byte.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct HeadScan {
     scanned: usize,
@@ -126,7 +126,7 @@ pub(super) struct HeadScan {
 }
 
 impl HeadScan {
-    /// Of a head of which nothing has arrived.
+    /// Starts the scan of a head of which nothing has arrived.
     pub(super) const fn new() -> Self {
         Self { scanned: 0, line_start: 0, leading_lines: 0 }
     }

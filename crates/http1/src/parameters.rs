@@ -30,7 +30,7 @@ impl<'a> Encoded<'a> {
         self.bytes().eq(text.bytes().map(Some))
     }
 
-    /// What it means, in `buffer`; `None` if it does not fit, is encoded wrongly, or means no UTF-8.
+    /// Decodes it into `buffer`; `None` if it does not fit, is encoded wrongly, or is not UTF-8.
     pub fn decode(self, buffer: &mut [u8]) -> Option<&str> {
         let mut length = 0;
         for byte in self.bytes() {

@@ -52,7 +52,7 @@ impl Piece {
         rest
     }
 
-    /// What is in it.
+    /// Returns the content of the chunk.
     #[inline]
     #[must_use]
     pub fn content(&self) -> &[u8] {

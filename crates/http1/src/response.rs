@@ -15,7 +15,7 @@ pub(super) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 /// Room for the head of any answer, its fields of variable length but for Allow included.
 const HEAD_BYTES: usize = 320;
 
-/// How the answer to one request is framed, known from its head.
+/// Framing of the response to one request, known from its head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Form {
     /// The connection ends after it.
@@ -53,7 +53,7 @@ impl Form {
     }
 }
 
-/// How a head says where the body ends.
+/// Field by which a head states where the body ends.
 #[derive(Debug, Clone, Copy)]
 enum Length {
     Bytes(usize),
@@ -70,7 +70,7 @@ pub struct Responder<'a> {
     pub(super) form: Form,
 }
 
-/// What became of a request.
+/// Result of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub struct Served {
@@ -317,7 +317,7 @@ impl Decimal {
     }
 }
 
-/// Where escaped text goes.
+/// Destination of escaped text.
 trait Sink {
     fn take(&mut self, bytes: &[u8]);
 }

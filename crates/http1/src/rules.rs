@@ -1,12 +1,12 @@
-//! What differs between routes: how long a body may be, and the form in which a request is refused.
+//! Rules that differ between routes: how long a body may be, and the form in which a request is refused.
 //!
 //! The routes of one server may speak for several protocols, whose clients read the body of an error each in their own
-//! way. The service states it for a request when it judges its head ([`Service::admit`](super::Service::admit)); it then
-//! holds for every refusal of that request, also for those that the connection makes by itself.
+//! way. The service states it for a request when it judges its head ([`Service::admit`](super::Service::admit)); it
+//! then holds for every refusal of that request, also for those that the connection makes by itself.
 
 use super::{Status, fields::Coding};
 
-/// How a request is received and refused.
+/// Rules by which a request is received and refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Rules {
     /// Bytes of a body, as sent and after decompression, at most; `None`: the bound of the core.
@@ -123,7 +123,7 @@ impl ErrorBody {
         !matches!(self, Self::Text | Self::RpcProtobuf)
     }
 
-    /// What precedes a text of `text_bytes` bytes.
+    /// Returns the bytes that precede a text of `text_bytes` bytes.
     pub(super) fn start(self, status: Status, text_bytes: usize) -> Start {
         let mut start = Start { bytes: [0; Start::BYTES_MAX], length: 0 };
         match self {
@@ -158,7 +158,7 @@ impl ErrorBody {
         start
     }
 
-    /// What follows the text.
+    /// Returns the bytes that follow the text.
     pub(super) const fn end(self) -> &'static [u8] {
         match self {
             Self::Json | Self::CodeMessage | Self::RpcJson => b"\"}",

@@ -24,7 +24,7 @@ impl<'a> Cursor<'a> {
         Self { body_bytes: body.len(), rest: body }
     }
 
-    /// What has not been read yet.
+    /// Returns the bytes that have not been read yet.
     #[inline]
     pub fn rest(&self) -> &'a [u8] {
         self.rest
@@ -148,7 +148,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// What is wrong between two members of an object.
+    /// Returns the fault between two members of an object.
     #[cold]
     fn no_next_member(mut self) -> Fault {
         self.whitespace();
@@ -356,8 +356,8 @@ impl<'a> Cursor<'a> {
 /// From this length on a string is looked at in blocks.
 const LONG_BYTES: usize = 64;
 
-/// What is left of `rest` behind blocks of bytes that neither end a string nor need care in one, and all bits that were seen
-/// in them. (The compiler makes vector instructions of it.)
+/// Skips blocks of bytes that neither end a string nor need care in one: returns the rest, and all bits that were seen
+/// in the blocks. (The compiler makes vector instructions of it.)
 #[inline(never)]
 fn after_plain_blocks(mut rest: &[u8]) -> (&[u8], u64) {
     let mut seen = 0;
@@ -374,7 +374,7 @@ fn after_plain_blocks(mut rest: &[u8]) -> (&[u8], u64) {
     (rest, u64::from(seen))
 }
 
-/// What is left of `rest` behind whitespace, most of which, if there is any, is indentation.
+/// Skips whitespace, most of which, if there is any, is indentation.
 #[inline]
 fn after_whitespace(mut rest: &[u8]) -> &[u8] {
     while let [b' ' | b'\t' | b'\n' | b'\r', behind @ ..] = rest {
@@ -384,8 +384,9 @@ fn after_whitespace(mut rest: &[u8]) -> &[u8] {
     rest
 }
 
-/// Where the next member of an object starts, its quotation mark, or where the object ends, its brace, with whitespace
-/// anywhere; nothing at all if neither comes. (A slice comes and goes in registers, as a cursor would not.)
+/// Returns the text from the next member of an object on, its quotation mark, or from the end of the object on, its
+/// brace, with whitespace anywhere; nothing at all if neither comes. (A slice comes and goes in registers, as a cursor
+/// would not.)
 #[inline(never)]
 fn next_member_anywhere(rest: &[u8]) -> &[u8] {
     match after_whitespace(rest) {
@@ -425,7 +426,7 @@ fn digit_stops(word: u64) -> u64 {
     (((values & !EACH_HIGH_BIT) + EACH_ONE * (0x80 - 10)) | values) & EACH_HIGH_BIT
 }
 
-/// How many spaces eight bytes begin with.
+/// Returns the number of spaces that eight bytes begin with.
 #[inline]
 fn spaces_count(word: u64) -> usize {
     first_flagged(word ^ (EACH_ONE * b' ' as u64))
@@ -438,7 +439,7 @@ fn first_flagged(flags: u64) -> usize {
     flags.trailing_zeros() as usize / 8
 }
 
-/// How many digits `bytes` begins with.
+/// Returns the number of digits that `bytes` begins with.
 #[inline]
 fn digits_count(bytes: &[u8]) -> usize {
     let mut rest = bytes;

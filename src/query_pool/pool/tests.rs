@@ -330,7 +330,7 @@ fn answers_that_are_not_read_are_bounded() {
     bench.wait_for_unread(0);
 }
 
-/// Of those that hold nothing but a place.
+/// The count includes queries that hold nothing but a place.
 #[test]
 fn queries_are_refused_when_too_many_are_open() {
     let bench = bench(1, LONG);
@@ -423,7 +423,7 @@ fn it_ends_with_its_last_submitter() {
     assert!(word.send(Word::Refuse).is_err(), "the engine is gone too");
 }
 
-/// Where the threads run, and how much they yield, as they find it themselves.
+/// Each thread finds its core and its nice value by itself.
 #[test]
 fn threads_settle_on_their_cores() {
     struct Cores(Mutex<Sender<Vec<usize>>>);

@@ -1,9 +1,9 @@
-//! What a call of a connection has done and decided, and what its owner does next.
+//! Result of a call of a connection: what it has done and decided, and what its owner does next.
 
 #[cfg(doc)]
 use super::Connection;
 
-/// What the owner of a connection does next.
+/// Next action of the owner of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
     /// Wait for input: nothing is to be sent.
@@ -22,7 +22,7 @@ pub enum Next {
     Close,
 }
 
-/// What is to be done with the connection once the answers appended so far have been sent.
+/// Disposition of the connection once the responses appended so far have been sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Disposition {
     /// Go on: [`Connection::receive`].
@@ -45,19 +45,19 @@ pub enum Deadline {
     Body,
 }
 
-/// What one call did, and what the owner has to know: everything that was decided in it.
+/// Result of one call: everything that was decided in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub struct Progress<R> {
     /// Requests answered into `out`. (`100 Continue` may have been appended as well: whatever is in `out` is to be sent.)
     pub answered: usize,
-    /// What the service has decided about the requests, such as what their responses wait for.
+    /// Decisions of the service about the requests, such as what their responses wait for.
     pub result: R,
-    /// What the owner does next.
+    /// Next action of the owner.
     pub next: Next,
     /// The burst ended at the bound of a turn, or at a deferred request, and input is left that was not looked at.
     pub more: bool,
-    /// What it took, in bytes of content: those of bodies, as they came and decompressed, and some for each request.
+    /// Work done, in bytes of content: those of bodies, as they came and decompressed, and some for each request.
     pub work_bytes: usize,
     /// The inbox is over its bound: pause receiving until a `Progress` says otherwise.
     pub pause: bool,

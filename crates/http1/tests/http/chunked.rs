@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::owner::{BODY_BYTES_MAX, Owner, chunked, whole};
 use http1::limits::{CHUNK_LINE_BYTES_MAX, TRAILER_BYTES_MAX};
 
-/// What a chunked body comes to.
+/// Result of a chunked body.
 #[derive(Debug, PartialEq, Eq)]
 enum Read {
     Complete { data: Vec<u8>, length: usize },

@@ -7,7 +7,7 @@ use http1::{
 
 pub const BODY_BYTES_MAX: usize = 100_000;
 
-/// What the service was told, in order.
+/// Calls of the service, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     Head(String),
@@ -243,7 +243,7 @@ impl Owner {
         }
     }
 
-    /// What was sent, as text, without interim answers.
+    /// Returns the text that was sent, without interim responses.
     pub fn text(&self) -> String {
         String::from_utf8(self.sent.clone()).unwrap().replace("HTTP/1.1 100 Continue\r\n\r\n", "")
     }
@@ -265,7 +265,7 @@ impl Owner {
     }
 }
 
-/// What follows the sending of what a call has appended.
+/// Returns the disposition that follows the sending of what a call has appended.
 pub fn disposition<R>(progress: &Progress<R>) -> Disposition {
     match progress.next {
         Next::Send(after) => after,
@@ -274,7 +274,7 @@ pub fn disposition<R>(progress: &Progress<R>) -> Disposition {
     }
 }
 
-/// What the answer to `/streamed` is made of.
+/// Pieces of the response to `/streamed`.
 pub const STREAMED_PIECES: [&[u8]; 2] = [b"one, ", b"two, "];
 /// And its end.
 pub const STREAMED_LAST: &[u8] = b"three";

@@ -1,4 +1,4 @@
-//! What happens over several requests or several calls: order, fairness, holding, deferring, interim answers, clocks.
+//! Rules over several requests or several calls: order, fairness, holding, deferring, interim responses, clocks.
 
 use super::owner::{BODY_BYTES_MAX, Event, Owner, chunked, disposition, gzip, piece, post, whole};
 use http1::limits::{CONTENT_BYTES_PER_TURN_MAX, INBOX_BYTES_MAX, LINGER_BYTES_MAX, REQUESTS_PER_TURN_MAX};

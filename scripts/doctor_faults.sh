@@ -80,7 +80,7 @@ check = next(check for check in checks if check["id"] == name)
 if check["severity"] != severity or part not in check["finding"]:
     sys.exit(f"         expected {severity} and {part!r}, found {check['severity']}: {check['finding']}")
 print(f"         {check['severity']} {name}: {check['finding']}")
-print(f"         fix: {check['mend']}")
+print(f"         fix: {check['fix']}")
 PYTHON
         named=$((named + 1))
         printf 'named    %s\n' "$1"

@@ -76,7 +76,7 @@ fn few_descriptors_and_small_files_are_named() {
     let document = document("ulimit -n 256; ulimit -f 100;", directory.path(), &["--max-connections", "5000"]);
     for id in ["nofile", "fsize"] {
         assert_eq!(check(&document, id)["severity"], "critical", "{}", check(&document, id));
-        assert!(check(&document, id)["mend"].as_str().unwrap().starts_with("ulimit "));
+        assert!(check(&document, id)["fix"].as_str().unwrap().starts_with("ulimit "));
     }
     assert_eq!(document["exit_code"], 20);
     // Measuring went over the bound, and was not killed for it.

@@ -95,7 +95,7 @@ fn quota(examination: &mut Examination) -> Verdict {
     let file = if group.unified { "max > {}/cpu.max" } else { "-1 > {}/cpu.cfs_quota_us" }.replace("{}", &directory);
     let fit: Vec<usize> =
         pinned.iter().copied().take(usize::try_from(quota / period).unwrap_or(usize::MAX).max(1)).collect();
-    Ok(Finding::warning(Cost::Speed, text).mend(format!(
+    Ok(Finding::warning(Cost::Speed, text).fix(format!(
         "echo {file}   (containers: --cpus {}; systemd: CPUQuota=; or fewer cores: --cores {})",
         pinned.len(),
         list(&fit)
@@ -143,7 +143,7 @@ fn memory(examination: &mut Examination) -> Verdict {
     let mib = |bytes: u64| bytes.div_ceil(limits::MIB as u64);
     let (bytes, whose) =
         (limit.0, if limit.1.is_some() { "the control group's limit" } else { "the machine's memory" });
-    let mend = match &limit.1 {
+    let fix = match &limit.1 {
         Some(path) => {
             format!("echo {most} > {path}   (systemd: MemoryMax=; or smaller rings and fewer: --ring-size, --reactors)")
         }
@@ -156,7 +156,7 @@ fn memory(examination: &mut Examination) -> Verdict {
             mib(busy),
             mib(bytes)
         );
-        Finding::critical(Cost::Data, text).mend(mend)
+        Finding::critical(Cost::Data, text).fix(fix)
     } else if bytes < most {
         let text = format!(
             "the limits allow {} MiB in total, large bodies and rate-limiter timestamps included, and {whose} is {} \
@@ -164,7 +164,7 @@ fn memory(examination: &mut Examination) -> Verdict {
             mib(most),
             mib(bytes)
         );
-        Finding::note(Cost::Service, text).mend(mend)
+        Finding::note(Cost::Service, text).fix(fix)
     } else {
         Finding::ok(format!("the {} MiB that the limits allow fit {whose}, {} MiB", mib(most), mib(bytes)))
     })

@@ -28,7 +28,7 @@ fn source(examination: &mut Examination) -> Verdict {
         return Ok(Finding::ok(format!("{current}, the hypervisor's, which is read without a system call")));
     }
     let text = format!("the clock source is {current}: every read of the clock is a system call to a slow device");
-    Ok(Finding::warning(Cost::Speed, text).mend(match better {
+    Ok(Finding::warning(Cost::Speed, text).fix(match better {
         Some(name) => format!("echo {name} > {DIRECTORY}/current_clocksource"),
         None => "dmesg | grep -i -e tsc -e clocksource   (shows why the kernel rejected tsc; tsc=reliable on the \
                  kernel's command line forces it)"
@@ -50,11 +50,11 @@ fn synchronised(examination: &mut Examination) -> Verdict {
         let text = "the clock is not synchronised: it drifts by seconds a day, and it stamps metrics that have no \
                     timestamp";
         return Ok(Finding::warning(Cost::Data, text)
-            .mend("apt-get install chrony && systemctl enable --now chrony   (or: timedatectl set-ntp true)"));
+            .fix("apt-get install chrony && systemctl enable --now chrony   (or: timedatectl set-ntp true)"));
     }
     if state.error_us_max >= limits::DOCTOR_CLOCK_ERROR_US {
         let text = format!("the kernel estimates that the clock may be wrong by {error_ms} ms");
-        return Ok(Finding::note(Cost::Data, text).mend("chronyc tracking; chronyc sources   (shows why)"));
+        return Ok(Finding::note(Cost::Data, text).fix("chronyc tracking; chronyc sources   (shows why)"));
     }
     Ok(Finding::ok(format!("synchronised, off by at most {error_ms} ms")))
 }
@@ -93,5 +93,5 @@ fn plausible(examination: &mut Examination) -> Verdict {
         "{name} was written {} s in the future: the clock was set back, so timestamps go backwards too",
         ahead.as_secs()
     );
-    Ok(Finding::warning(Cost::Data, text).mend("chronyc makestep   (or: timedatectl set-ntp true; timedatectl)"))
+    Ok(Finding::warning(Cost::Data, text).fix("chronyc makestep   (or: timedatectl set-ntp true; timedatectl)"))
 }

@@ -48,7 +48,7 @@ fn governor(examination: &mut Examination) -> Verdict {
         _ => Finding::note(Cost::Speed, text),
     };
     let every: Vec<String> = cores.values().flatten().map(usize::to_string).collect();
-    Ok(finding.mend(format!(
+    Ok(finding.fix(format!(
         "for core in {}; do echo performance > {CPUS}/cpu$core/cpufreq/scaling_governor; done",
         every.join(" ")
     )))
@@ -84,10 +84,7 @@ fn idle_states(examination: &mut Examination) -> Verdict {
                      after a pause"
             ),
         )
-        .mend(format!(
-            "cpupower idle-set --disable-by-latency {}   (costs power)",
-            limits::DOCTOR_IDLE_LATENCY_US - 1
-        ))),
+        .fix(format!("cpupower idle-set --disable-by-latency {}   (costs power)", limits::DOCTOR_IDLE_LATENCY_US - 1))),
         Some((latency_us, name)) => Ok(Finding::ok(format!(
             "the deepest idle state of {} is {name}: {latency_us} us to wake up",
             seen.iter().cloned().collect::<Vec<_>>().join(", ")
@@ -138,12 +135,12 @@ fn steal(examination: &mut Examination) -> Verdict {
         "the hypervisor stole {now:.1} % of the pinned cores' time over {} ms, {since_boot:.1} % since boot",
         limits::DOCTOR_STEAL_SAMPLE.as_millis()
     );
-    let mend =
+    let fix =
         "ask the provider for dedicated cores, or move the virtual machine; monitor it with: vmstat 1   (column st)";
     Ok(if now >= limits::DOCTOR_STEAL_PERCENT_WARNING {
-        Finding::warning(Cost::Speed, text).mend(mend)
+        Finding::warning(Cost::Speed, text).fix(fix)
     } else if since_boot >= limits::DOCTOR_STEAL_PERCENT_NOTE {
-        Finding::note(Cost::Speed, text).mend(mend)
+        Finding::note(Cost::Speed, text).fix(fix)
     } else {
         Finding::ok(text)
     })

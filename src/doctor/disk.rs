@@ -36,7 +36,7 @@ fn data_mount(examination: &mut Examination) -> Result<Mount, Unknown> {
 fn filesystem(examination: &mut Examination) -> Verdict {
     let mount = data_mount(examination)?;
     let (fs_type, point) = (mount.fs_type.as_str(), &mount.point);
-    let mend = "metricstream --data-dir /var/lib/metricstream   (a directory on a local ext4 or xfs)";
+    let fix = "metricstream --data-dir /var/lib/metricstream   (a directory on a local ext4 or xfs)";
     Ok(match fs_type {
         "tmpfs" | "ramfs" => Finding::critical(
             Cost::Data,
@@ -45,7 +45,7 @@ fn filesystem(examination: &mut Examination) -> Verdict {
                      acknowledgement level"
             ),
         )
-        .mend(mend),
+        .fix(fix),
         "overlay" => Finding::warning(
             Cost::Data,
             format!(
@@ -53,7 +53,7 @@ fn filesystem(examination: &mut Examination) -> Verdict {
                      the container"
             ),
         )
-        .mend("podman run -v metricstream:/data …   (or docker; then --data-dir /data)"),
+        .fix("podman run -v metricstream:/data …   (or docker; then --data-dir /data)"),
         _ if NETWORK.contains(&fs_type) || fs_type.starts_with("fuse") => Finding::warning(
             Cost::Data,
             format!(
@@ -61,7 +61,7 @@ fn filesystem(examination: &mut Examination) -> Verdict {
                      guarantees there"
             ),
         )
-        .mend(mend),
+        .fix(fix),
         _ if LOCAL.contains(&fs_type) => Finding::ok(format!("{fs_type} at {point}")),
         _ => Err(Unknown(format!(
             "{fs_type} at {point}: it is not known whether synced data survives a power loss there"
@@ -78,7 +78,7 @@ fn options(examination: &mut Examination) -> Verdict {
         );
         let barrier = if mount.fs_type == "ext4" { "barrier=1" } else { "barrier" };
         return Ok(Finding::critical(Cost::Data, text)
-            .mend(format!("mount -o remount,{barrier} {point}   (and remove {option} from /etc/fstab)")));
+            .fix(format!("mount -o remount,{barrier} {point}   (and remove {option} from /etc/fstab)")));
     }
     if mount.has("data=writeback") {
         let text = format!(
@@ -86,11 +86,11 @@ fn options(examination: &mut Examination) -> Verdict {
                      other files"
         );
         return Ok(Finding::warning(Cost::Data, text)
-            .mend(format!("sed -i 's/data=writeback/data=ordered/' /etc/fstab && umount {point} && mount {point}")));
+            .fix(format!("sed -i 's/data=writeback/data=ordered/' /etc/fstab && umount {point} && mount {point}")));
     }
     if let Some(option) = ["sync", "data=journal"].into_iter().find(|option| mount.has(option)) {
         let text = format!("{point} is mounted with {option}: every write reaches the disk at least one extra time");
-        return Ok(Finding::note(Cost::Speed, text).mend(match option {
+        return Ok(Finding::note(Cost::Speed, text).fix(match option {
             "sync" => format!("mount -o remount,async {point}"),
             _ => format!("sed -i 's/data=journal/data=ordered/' /etc/fstab && umount {point} && mount {point}"),
         }));
@@ -150,7 +150,7 @@ fn write_cache(examination: &mut Examination) -> Verdict {
             if kernel == "write through" && own.starts_with("write back") {
                 let text = "the disk has a volatile write cache but the kernel is configured as if it had none: syncs \
                             send no flush, and a loss of power takes what was acknowledged";
-                return Ok(Finding::critical(Cost::Data, text).mend(format!("echo 'write back' > {path}")));
+                return Ok(Finding::critical(Cost::Data, text).fix(format!("echo 'write back' > {path}")));
             }
         }
     }
@@ -169,11 +169,11 @@ fn scheduler(examination: &mut Examination) -> Verdict {
         let name = chosen(&text);
         if name == "bfq" && rotational == 0 {
             let text = "the disk's scheduler is bfq, which is designed for fairness between processes and delays syncs";
-            return Ok(Finding::note(Cost::Speed, text).mend(format!("echo mq-deadline > {path}")));
+            return Ok(Finding::note(Cost::Speed, text).fix(format!("echo mq-deadline > {path}")));
         }
         if name == "none" && rotational == 1 {
             let text = "a rotational disk has no scheduler: reads and syncs wait behind the log's write-back";
-            return Ok(Finding::note(Cost::Speed, text).mend(format!("echo mq-deadline > {path}")));
+            return Ok(Finding::note(Cost::Speed, text).fix(format!("echo mq-deadline > {path}")));
         }
         names.push(name.to_owned());
     }
@@ -203,5 +203,5 @@ fn dirty(examination: &mut Examination) -> Verdict {
     );
     let (background, bytes) = (limits::DOCTOR_DIRTY_BYTES / 4, limits::DOCTOR_DIRTY_BYTES);
     Ok(Finding::note(Cost::Data, text)
-        .mend(format!("sysctl -w vm.dirty_background_bytes={background} vm.dirty_bytes={bytes}")))
+        .fix(format!("sysctl -w vm.dirty_background_bytes={background} vm.dirty_bytes={bytes}")))
 }

@@ -32,7 +32,7 @@ fn io_uring(examination: &mut Examination) -> Verdict {
         Err(unavailable) => unavailable,
     };
     examination.record("io_uring_setup(2)", &unavailable);
-    let mend = match &unavailable {
+    let fix = match &unavailable {
         // The sysctl is read from the examined host.
         Unavailable::Forbidden(_) if matches!(disabled.as_deref(), Some("1" | "2")) => {
             "sysctl -w kernel.io_uring_disabled=0".to_owned()
@@ -68,7 +68,7 @@ fn io_uring(examination: &mut Examination) -> Verdict {
         }
         _ => Finding::warning(Cost::Speed, format!("the server falls back to epoll: {because}")),
     }
-    .mend(mend))
+    .fix(fix))
 }
 
 fn granted(report: &uring::Report) -> Finding {
@@ -82,7 +82,7 @@ fn granted(report: &uring::Report) -> Finding {
             Cost::Speed,
             format!("io_uring runs without deferred task work ({step}), as Linux {kernel} refuses it (6.1 has it)"),
         )
-        .mend("uname -r; apt-get install linux-image-amd64   (then reboot)"),
+        .fix("uname -r; apt-get install linux-image-amd64   (then reboot)"),
     }
 }
 
@@ -143,26 +143,26 @@ fn nofile(examination: &mut Examination) -> Verdict {
     let wanted = u64::from(asked.unwrap_or(limits::CONNECTIONS_DEFAULT));
     let needed = wanted + reserved;
     let possible = hard.saturating_sub(reserved);
-    let mend = format!("ulimit -Hn {needed}   (as root, before the start; systemd: LimitNOFILE={needed})");
+    let fix = format!("ulimit -Hn {needed}   (as root, before the start; systemd: LimitNOFILE={needed})");
     let shown = format!("the hard limit of open files is {hard} and the soft one {soft}");
     Ok(match asked {
         _ if possible == 0 => Finding::critical(
             Cost::Service,
             format!("{shown}: {reserved} are needed in addition to connections, so the server will not start"),
         )
-        .mend(mend),
+        .fix(fix),
         Some(_) if possible < wanted => Finding::critical(
             Cost::Service,
             format!("{shown}: --max-connections {wanted} needs {needed}, so the server will not start"),
         )
-        .mend(mend),
+        .fix(fix),
         None if possible < wanted => Finding::warning(
             Cost::Service,
             format!(
                 "{shown}: that allows {possible} connections instead of the default {wanted}; further ones get a 503"
             ),
         )
-        .mend(mend),
+        .fix(fix),
         _ => Finding::ok(format!("{shown}; the server raises the soft limit itself, and {needed} are enough")),
     })
 }
@@ -181,7 +181,7 @@ fn file_size(examination: &mut Examination) -> Verdict {
             Cost::Service,
             format!("a file may grow to {bytes} bytes: beyond that every batch gets a 503"),
         )
-        .mend("ulimit -f unlimited   (systemd: LimitFSIZE=infinity)")),
+        .fix("ulimit -f unlimited   (systemd: LimitFSIZE=infinity)")),
     }
 }
 
@@ -221,8 +221,7 @@ fn locked_memory(examination: &mut Examination) -> Verdict {
     }
     let kilobytes = needed.div_ceil(1024) + PROBE_KILOBYTES;
     let finding = if forced { Finding::critical(Cost::Service, text) } else { Finding::warning(Cost::Speed, text) };
-    Ok(finding
-        .mend(format!("ulimit -l {kilobytes}   (as root; systemd: LimitMEMLOCK={kilobytes}K; or --driver epoll)")))
+    Ok(finding.fix(format!("ulimit -l {kilobytes}   (as root; systemd: LimitMEMLOCK={kilobytes}K; or --driver epoll)")))
 }
 
 fn huge_pages(examination: &mut Examination) -> Verdict {
@@ -238,12 +237,12 @@ fn huge_pages(examination: &mut Examination) -> Verdict {
             Cost::Speed,
             "transparent huge pages are always on, with direct defragmentation: a page fault can stall a request",
         )
-        .mend(format!("echo defer+madvise > {DIRECTORY}/defrag; echo madvise > {DIRECTORY}/enabled")),
+        .fix(format!("echo defer+madvise > {DIRECTORY}/defrag; echo madvise > {DIRECTORY}/enabled")),
         ("always", _) => Finding::note(
             Cost::Speed,
             "transparent huge pages are always on: resident memory grows in steps of 2 MiB beyond what is used",
         )
-        .mend(format!("echo madvise > {DIRECTORY}/enabled")),
+        .fix(format!("echo madvise > {DIRECTORY}/enabled")),
         _ => Finding::ok(format!("transparent huge pages: {enabled}")),
     })
 }

@@ -106,12 +106,12 @@ struct Finding {
     severity: Severity,
     cost: Cost,
     text: String,
-    mend: Option<String>,
+    fix: Option<String>,
 }
 
 impl Finding {
     fn new(severity: Severity, cost: Cost, text: impl Into<String>) -> Self {
-        Self { severity, cost, text: text.into(), mend: None }
+        Self { severity, cost, text: text.into(), fix: None }
     }
 
     fn ok(text: impl Into<String>) -> Self {
@@ -131,8 +131,8 @@ impl Finding {
     }
 
     /// Adds the command that fixes the problem.
-    fn mend(self, command: impl Into<String>) -> Self {
-        Self { mend: Some(command.into()), ..self }
+    fn fix(self, command: impl Into<String>) -> Self {
+        Self { fix: Some(command.into()), ..self }
     }
 }
 
@@ -169,7 +169,7 @@ pub struct Check {
     /// The finding, in one sentence.
     pub finding: String,
     /// The command that fixes the problem, if there is one.
-    pub mend: Option<String>,
+    pub fix: Option<String>,
 }
 
 /// The format of the report.
@@ -197,10 +197,10 @@ pub fn examine(host: &Host, config: &Config) -> Vec<Check> {
 
 fn check(subject: &Subject, host: &Host, config: &Config) -> Check {
     let mut examination = Examination::new(host, config);
-    let Finding { severity, cost, text, mend } = (subject.examine)(&mut examination)
+    let Finding { severity, cost, text, fix } = (subject.examine)(&mut examination)
         .unwrap_or_else(|unknown| Finding::new(Severity::Unknown, Cost::Nothing, unknown.to_string()));
     let read = examination.into_readings();
-    Check { id: subject.id, topic: subject.topic, severity, cost, read, finding: text, mend }
+    Check { id: subject.id, topic: subject.topic, severity, cost, read, finding: text, fix }
 }
 
 /// Checks this host, prints the report, and returns the exit code of the worst finding.

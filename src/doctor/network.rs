@@ -75,19 +75,19 @@ fn examine_place(place: &Place, examination: &mut Examination) -> Verdict {
                     Cost::Service,
                     format!("{at} is in use by another program: the server will not start"),
                 )
-                .mend(format!("{who}   (shows the program; or choose another address with {})", place.role.option()))
+                .fix(format!("{who}   (shows the program; or choose another address with {})", place.role.option()))
             }
         },
         (io::ErrorKind::PermissionDenied, Some(_)) => Finding::critical(
             Cost::Service,
             format!("{at} is reserved for privileged processes: the server will not start"),
         )
-        .mend("setcap cap_net_bind_service=+ep $(command -v metricstream)"),
+        .fix("setcap cap_net_bind_service=+ep $(command -v metricstream)"),
         (io::ErrorKind::AddrNotAvailable, Some(address)) => Finding::critical(
             Cost::Service,
             format!("{} is not an address of this host: the server will not start", address.ip()),
         )
-        .mend(format!("ip -brief address   (lists them; then {})", place.role.option())),
+        .fix(format!("ip -brief address   (lists them; then {})", place.role.option())),
         _ => Finding::critical(Cost::Service, format!("{at} is unavailable: {error}")),
     })
 }
@@ -113,7 +113,7 @@ fn statistics(examination: &mut Examination) -> Verdict {
     let text =
         format!("statistics are served on {} to every client that can reach it, without a key", foreign.join(", "));
     Ok(Finding::warning(Cost::Service, text)
-        .mend("--admin-listen 127.0.0.1:9090   (or an address on a monitoring network; or --stats-auth keys)"))
+        .fix("--admin-listen 127.0.0.1:9090   (or an address on a monitoring network; or --stats-auth keys)"))
 }
 
 fn accept_queue(examination: &mut Examination) -> Verdict {
@@ -126,7 +126,7 @@ fn accept_queue(examination: &mut Examination) -> Verdict {
         "each listener requests a queue of {wanted} connections and gets {somaxconn}: in a burst the kernel drops the \
          rest, which retry a second later"
     );
-    Ok(Finding::warning(Cost::Speed, text).mend(format!("sysctl -w net.core.somaxconn={wanted}")))
+    Ok(Finding::warning(Cost::Speed, text).fix(format!("sysctl -w net.core.somaxconn={wanted}")))
 }
 
 /// With SYN cookies a full queue of half-open connections drops nothing; without them a quarter of tcp_max_syn_backlog
@@ -143,13 +143,13 @@ fn syn_queue(examination: &mut Examination) -> Verdict {
                      clients out"
             ),
         )
-        .mend(format!("sysctl -w net.ipv4.tcp_syncookies=1 net.ipv4.tcp_max_syn_backlog={wanted}")),
+        .fix(format!("sysctl -w net.ipv4.tcp_syncookies=1 net.ipv4.tcp_max_syn_backlog={wanted}")),
         0 => Finding::note(Cost::Service, "SYN cookies are off: a flood of half-open connections locks clients out")
-            .mend("sysctl -w net.ipv4.tcp_syncookies=1"),
+            .fix("sysctl -w net.ipv4.tcp_syncookies=1"),
         1 => Finding::ok(format!("SYN cookies take over where {backlog} half-open connections are not enough")),
         _ => {
             Finding::note(Cost::Speed, "SYN cookies are always sent, a setting for tests: connections lose TCP options")
-                .mend("sysctl -w net.ipv4.tcp_syncookies=1")
+                .fix("sysctl -w net.ipv4.tcp_syncookies=1")
         }
     })
 }
@@ -205,7 +205,7 @@ fn receive_queues(examination: &mut Examination) -> Verdict {
                 counted(queues.len(), "queue"),
                 counted(reactors.len(), "core")
             );
-            return Ok(Finding::warning(Cost::Speed, text).mend(format!(
+            return Ok(Finding::warning(Cost::Speed, text).fix(format!(
                 "ethtool -L {name} combined {}   (or, where the hardware has no more: echo {} > \
                 {directory}/rx-0/rps_cpus)",
                 reactors.len(),
@@ -255,13 +255,13 @@ fn interrupts(examination: &mut Examination) -> Verdict {
         }
         if taken.len() == 1 && reactors.len() > 1 && irqs.len() > 1 {
             let text = format!("all interrupts of {name} go to core {cores}: it handles every packet");
-            return Ok(Finding::warning(Cost::Speed, text).mend(format!(
+            return Ok(Finding::warning(Cost::Speed, text).fix(format!(
                 "systemctl enable --now irqbalance   (or echo LIST > /proc/irq/N/smp_affinity_list, N in {directory})"
             )));
         }
         if taken.contains(&writer) && !reactors.contains(&writer) {
             let text = format!("interrupts of {name} go to cores {cores}, including the writer's core {writer}");
-            return Ok(Finding::note(Cost::Speed, text).mend(format!(
+            return Ok(Finding::note(Cost::Speed, text).fix(format!(
                 "for irq in {directory}/*; do echo {} > /proc/irq/${{irq##*/}}/smp_affinity_list; done",
                 reactors.iter().map(usize::to_string).collect::<Vec<_>>().join(",")
             )));

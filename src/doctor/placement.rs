@@ -65,7 +65,7 @@ fn allowed(examination: &mut Examination) -> Verdict {
         named(denied),
         list(&allowed)
     );
-    Ok(Finding::critical(Cost::Service, text).mend(format!("metricstream --cores {}", list(&allowed))))
+    Ok(Finding::critical(Cost::Service, text).fix(format!("metricstream --cores {}", list(&allowed))))
 }
 
 fn shared(examination: &mut Examination) -> Verdict {
@@ -81,7 +81,7 @@ fn shared(examination: &mut Examination) -> Verdict {
             counted(reactors.len(), "reactor"),
             counted(distinct.len(), "core")
         );
-        return Ok(Finding::note(Cost::Speed, text).mend(format!("metricstream --reactors {}", distinct.len())));
+        return Ok(Finding::note(Cost::Speed, text).fix(format!("metricstream --reactors {}", distinct.len())));
     }
     if !distinct.contains(&writer) {
         return Ok(Finding::ok("every reactor and the writer have their own core"));
@@ -89,9 +89,9 @@ fn shared(examination: &mut Examination) -> Verdict {
     let text = format!("the writer shares core {writer} with a reactor, and they wait for each other");
     Ok(match allowed.len() {
         1 => Finding::note(Cost::Speed, text + ", as this process may use no other")
-            .mend("allow a second core (cpuset.cpus, taskset, --cpuset-cpus)"),
+            .fix("allow a second core (cpuset.cpus, taskset, --cpuset-cpus)"),
         _ => {
-            Finding::note(Cost::Speed, text).mend("metricstream --cores auto --writer-core auto   (without --reactors)")
+            Finding::note(Cost::Speed, text).fix("metricstream --cores auto --writer-core auto   (without --reactors)")
         }
     })
 }
@@ -122,11 +122,11 @@ fn siblings(examination: &mut Examination) -> Verdict {
     let one_each: Vec<usize> = groups.values().filter_map(|group| group.first().copied()).collect();
     let idle = groups.values().filter(|group| used(group) == 0).count();
     let text = format!("cores {} are threads of the same physical core and slow each other down", shared.join(" and "));
-    let mend = format!("metricstream --cores {}", list(&one_each));
+    let fix = format!("metricstream --cores {}", list(&one_each));
     Ok(match idle {
-        0 => Finding::note(Cost::Speed, text).mend(mend),
-        1 => Finding::warning(Cost::Speed, format!("{text}, while 1 physical core is idle")).mend(mend),
-        _ => Finding::warning(Cost::Speed, format!("{text}, while {idle} physical cores are idle")).mend(mend),
+        0 => Finding::note(Cost::Speed, text).fix(fix),
+        1 => Finding::warning(Cost::Speed, format!("{text}, while 1 physical core is idle")).fix(fix),
+        _ => Finding::warning(Cost::Speed, format!("{text}, while {idle} physical cores are idle")).fix(fix),
     })
 }
 
@@ -159,7 +159,7 @@ fn nodes(examination: &mut Examination) -> Verdict {
             let best = on.values().find(|cores| cores.contains(&writer)).cloned().unwrap_or_default();
             let text = format!("the pinned cores are on {names}: rings and responses cross between the nodes");
             Ok(Finding::note(Cost::Speed, text)
-                .mend(format!("metricstream --cores {}", list(best.iter().filter(|core| allowed.contains(core))))))
+                .fix(format!("metricstream --cores {}", list(best.iter().filter(|core| allowed.contains(core))))))
         }
     }
 }

@@ -33,8 +33,8 @@ pub(super) fn text(checks: &[Check], config: &Config, all: bool) -> String {
             cost => format!(" ({})", cost.name()),
         };
         let _ = writeln!(text, "{:SEVERITY_WIDTH$} {}{cost}: {}", check.severity.name(), check.id, check.finding);
-        if let Some(mend) = &check.mend {
-            let _ = writeln!(text, "{:SEVERITY_WIDTH$}   fix: {mend}", "");
+        if let Some(fix) = &check.fix {
+            let _ = writeln!(text, "{:SEVERITY_WIDTH$}   fix: {fix}", "");
         }
         for reading in check.read.iter().filter(|_| all) {
             let _ = writeln!(text, "{:SEVERITY_WIDTH$}   read: {}: {}", "", reading.source, reading.value);
@@ -91,6 +91,15 @@ pub(super) fn json(checks: &[Check], config: &Config, worst: Severity) -> String
     for severity in SEVERITIES {
         counts.insert(severity.name().into(), count(checks, severity).into());
     }
+    let checks: Vec<_> = checks
+        .iter()
+        .map(|check| {
+            let mut check = json!(check);
+            // The key of 0.1, served beside the new one in 0.2.
+            check["mend"] = check["fix"].clone();
+            check
+        })
+        .collect();
     let document = json!({
         "version": env!("CARGO_PKG_VERSION"),
         "worst": worst,

@@ -56,7 +56,7 @@ fn directory(examination: &mut Examination) -> Verdict {
     if !located.real.is_dir() {
         examination.record(format!("stat(2) {path}"), "no directory");
         return Ok(Finding::critical(Cost::Service, format!("{path} is not a directory: the server will not start"))
-            .mend("metricstream --data-dir DIR   (another directory)"));
+            .fix("metricstream --data-dir DIR   (another directory)"));
     }
     if let Err(error) = examination.calls().may_write(&located.real) {
         // The second of four is the effective one.
@@ -64,7 +64,7 @@ fn directory(examination: &mut Examination) -> Verdict {
         let user = users.split_whitespace().nth(1).unwrap_or("USER");
         examination.record(format!("faccessat(2) {path}"), &error);
         let text = format!("{path} is not writable ({error}): the server will not start");
-        return Ok(Finding::critical(Cost::Service, text).mend(match error.kind() {
+        return Ok(Finding::critical(Cost::Service, text).fix(match error.kind() {
             io::ErrorKind::ReadOnlyFilesystem => {
                 format!(
                     "mount -o remount,rw $(findmnt -no TARGET -T {path})   (dmesg shows the reason, if it was an error)"
@@ -80,7 +80,7 @@ fn directory(examination: &mut Examination) -> Verdict {
     let log = located.real.join(ACTIVE_NAME);
     if fs::symlink_metadata(&log).is_ok_and(|found| !found.is_file()) {
         let text = format!("{path}/{} is not a regular file: the server will not start", ACTIVE_NAME);
-        return Ok(Finding::critical(Cost::Service, text).mend(format!("mv {path}/{0} {path}/{0}.aside", ACTIVE_NAME)));
+        return Ok(Finding::critical(Cost::Service, text).fix(format!("mv {path}/{0} {path}/{0}.aside", ACTIVE_NAME)));
     }
     let text = format!("{path} is readable and writable");
     Ok(match holder(examination)? {
@@ -114,7 +114,7 @@ fn log_files(examination: &mut Examination) -> Verdict {
             "{ACTIVE_NAME} was moved or replaced while the server runs: it still writes to the old file, not to \
              {path}/{ACTIVE_NAME}"
         );
-        return Ok(Finding::warning(Cost::Data, text).mend("kill -HUP PID   (makes the server reopen its log)"));
+        return Ok(Finding::warning(Cost::Data, text).fix("kill -HUP PID   (makes the server reopen its log)"));
     }
     let entries =
         fs::read_dir(&located.real).map_err(|error| examination.failed(format!("readdir(3) {path}"), &error))?;
@@ -144,20 +144,20 @@ fn log_files(examination: &mut Examination) -> Verdict {
         let text = format!(
             "{name} has the name of a segment but is not a regular file: it is never read, and its name is never used"
         );
-        Finding::note(Cost::Nothing, text).mend(format!("mv {path}/{name} {path}/aside-{name}"))
+        Finding::note(Cost::Nothing, text).fix(format!("mv {path}/{name} {path}/aside-{name}"))
     } else if let Some(name) = future.first() {
         let text = format!(
             "{} named in the future, such as {name}: the clock was ahead, or is behind now. New segments are named \
              after it, and the age of these files is taken from their contents",
             counted(future.len(), "file")
         );
-        Finding::note(Cost::Data, text).mend("timedatectl   (shows whether the clock is right now)")
+        Finding::note(Cost::Data, text).fix("timedatectl   (shows whether the clock is right now)")
     } else if let Some(name) = moved.first() {
         let text = format!(
             "{} moved away from {ACTIVE_NAME}, such as {name}: not part of the log, and not read by queries",
             counted(moved.len(), "file")
         );
-        Finding::note(Cost::Data, text).mend("metricstream query DIR   (with the file alone in DIR, as metrics.jsonl)")
+        Finding::note(Cost::Data, text).fix("metricstream query DIR   (with the file alone in DIR, as metrics.jsonl)")
     } else {
         Finding::ok("every file of the log has a valid name")
     })
@@ -186,7 +186,7 @@ fn directory_sync(examination: &mut Examination) -> Verdict {
                  file, and with it all data in it, even data acknowledged at fsync"
             );
             Ok(Finding::warning(Cost::Data, text)
-                .mend("metricstream --data-dir /var/lib/metricstream   (a directory on a local ext4 or xfs)"))
+                .fix("metricstream --data-dir /var/lib/metricstream   (a directory on a local ext4 or xfs)"))
         }
         Err(error) => Err(examination.failed(call, &error)),
     }
@@ -218,7 +218,7 @@ fn shutdowns(examination: &mut Examination) -> Verdict {
                 counted(count, "unclean shutdown")
             ),
         )
-        .mend("journalctl -k -b -1 | grep -i -e oom -e panic; journalctl -u metricstream   (shows the reason)"),
+        .fix("journalctl -k -b -1 | grep -i -e oom -e panic; journalctl -u metricstream   (shows the reason)"),
     })
 }
 
@@ -248,16 +248,16 @@ fn space(examination: &mut Examination) -> Verdict {
     let usage = usage(examination, &located)?;
     let shown = format!("{} MiB of {} MiB are free", mib(usage.bytes_free), mib(usage.bytes));
     let inodes = format!("{} of {} inodes are free", usage.inodes_free, usage.inodes);
-    let mend = format!(
+    let fix = format!(
         "df -h {path}; du -xh --max-depth=1 {path} | sort -h   (then free space, or choose another --data-dir)"
     );
     Ok(if usage.bytes_free < limits::DOCTOR_FREE_BYTES_CRITICAL {
-        Finding::critical(Cost::Service, format!("{shown}: on a full disk every batch gets a 503")).mend(mend)
+        Finding::critical(Cost::Service, format!("{shown}: on a full disk every batch gets a 503")).fix(fix)
     } else if usage.bytes_free < limits::DOCTOR_FREE_BYTES_WARNING || usage.bytes_free < usage.bytes / 20 {
-        Finding::warning(Cost::Service, format!("{shown}: on a full disk every batch gets a 503")).mend(mend)
+        Finding::warning(Cost::Service, format!("{shown}: on a full disk every batch gets a 503")).fix(fix)
     } else if usage.inodes > 0 && usage.inodes_free < limits::DOCTOR_FREE_INODES {
         Finding::warning(Cost::Service, format!("{inodes}: without a free inode no new log file can be created"))
-            .mend(format!("df -i {path}"))
+            .fix(format!("df -i {path}"))
     } else {
         Finding::ok(shown)
     })
@@ -296,7 +296,7 @@ fn retention(examination: &mut Examination) -> Verdict {
             );
             // Five per cent stay free.
             let fitting = mib((room - room / 20).saturating_sub(segment)).max(1);
-            Ok(Finding::warning(Cost::Service, text).mend(format!("metricstream --retain-size {fitting}MiB")))
+            Ok(Finding::warning(Cost::Service, text).fix(format!("metricstream --retain-size {fitting}MiB")))
         }
         (Some(kept), _) => Ok(Finding::ok(format!("the {} MiB that are kept fit on the disk", mib(kept)))),
         (None, Some(_)) => Ok(Finding::ok("segments are deleted by age: their size depends on the load")),
@@ -308,7 +308,7 @@ fn retention(examination: &mut Examination) -> Verdict {
                 mib(room)
             );
             Ok(Finding::note(Cost::Service, text)
-                .mend(format!("metricstream --retain-size {}MiB", mib(room - room / 20).max(1))))
+                .fix(format!("metricstream --retain-size {}MiB", mib(room - room / 20).max(1))))
         }
     }
 }
@@ -350,7 +350,7 @@ fn sync(examination: &mut Examination) -> Verdict {
          and up to {:.0} for {clients}, because they share syncs",
         per_s * f64::from(clients)
     );
-    let mend = "metricstream --data-dir DIR   (on a disk with power-loss protection), or --ack write if losing seconds \
+    let fix = "metricstream --data-dir DIR   (on a disk with power-loss protection), or --ack write if losing seconds \
                 of data at a power cut is bearable";
     Ok(if p50 < limits::DOCTOR_SYNC_TOO_FAST {
         Finding::note(
@@ -359,11 +359,11 @@ fn sync(examination: &mut Examination) -> Verdict {
                 "{text}. No disk flushes that fast: a layer below reports data as synced while it is in memory only"
             ),
         )
-        .mend("cat /sys/block/*/queue/write_cache; findmnt -T DIR   (and the hypervisor's cache mode of the disk)")
+        .fix("cat /sys/block/*/queue/write_cache; findmnt -T DIR   (and the hypervisor's cache mode of the disk)")
     } else if p99 >= limits::DOCTOR_SYNC_SLOW && examination.config.ack == log::AckLevel::Fsync {
-        Finding::warning(Cost::Speed, text).mend(mend)
+        Finding::warning(Cost::Speed, text).fix(fix)
     } else if p99 >= limits::DOCTOR_SYNC_SLOW {
-        Finding::note(Cost::Speed, text).mend(mend)
+        Finding::note(Cost::Speed, text).fix(fix)
     } else {
         // Always reported: it is the cost of a level that any request may choose.
         Finding::note(Cost::Speed, text)

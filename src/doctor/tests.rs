@@ -15,8 +15,8 @@ use std::{collections::BTreeSet, io, time::Duration};
 
 use Severity::{Critical, Note, Ok as Fine, Unknown, Warning};
 
-/// The check `id` on a host that `spoil` has spoilt: it is of this severity, says `part`, and names a mend unless there
-/// is nothing to mend. What it read is stated.
+/// The check `id` on a host that `spoil` has spoilt: it is of this severity, says `part`, and names a fix unless there
+/// is nothing to fix. What it read is stated.
 #[track_caller]
 fn expect(id: &str, severity: Severity, part: &str, spoil: impl FnOnce(&mut Made)) -> Check {
     let mut made = Made::new();
@@ -26,7 +26,7 @@ fn expect(id: &str, severity: Severity, part: &str, spoil: impl FnOnce(&mut Made
     assert!(check.finding.contains(part), "{check:#?}");
     assert!(!check.read.is_empty(), "{check:#?}");
     if severity >= Warning {
-        assert!(check.mend.is_some(), "{check:#?}");
+        assert!(check.fix.is_some(), "{check:#?}");
         assert_ne!(check.cost, Cost::Nothing, "{check:#?}");
     }
     check
@@ -39,7 +39,7 @@ fn on_a_host_in_order_only_the_price_of_a_sync_is_noted() {
         let expected = if check.id == "fdatasync" { Note } else { Fine };
         assert_eq!(check.severity, expected, "{check:#?}");
         assert!(!check.read.is_empty(), "{} states nothing that it read", check.id);
-        assert!(check.mend.is_none(), "{check:#?}");
+        assert!(check.fix.is_none(), "{check:#?}");
     }
     let ids: BTreeSet<&str> = checks.iter().map(|check| check.id).collect();
     assert_eq!(ids.len(), checks.len(), "a name stands for one check");
@@ -110,11 +110,12 @@ fn the_costliest_comes_first_and_the_exit_code_is_its() {
         (&"mount_options".into(), &"data".into(), &"disk".into())
     );
     assert!(first["read"][0]["source"].as_str().unwrap().starts_with("/proc/self/mountinfo"));
-    assert!(first["mend"].as_str().unwrap().starts_with("mount -o remount,barrier=1 /"));
+    assert!(first["fix"].as_str().unwrap().starts_with("mount -o remount,barrier=1 /"));
+    assert_eq!(first["mend"], first["fix"], "the name of 0.1 is served beside it");
 }
 
 #[test]
-fn the_text_names_findings_with_their_mend_and_sums_up_the_rest() {
+fn the_text_names_findings_with_their_fix_and_sums_up_the_rest() {
     let made = Made::new();
     made.write("proc/sys/net/core/somaxconn", "128\n");
     let checks = made.examine();

@@ -117,7 +117,7 @@ impl State {
     }
 
     /// Answers a connection whose beginning is not what is due, and ends it: a proxy that is set up otherwise than this
-    /// server is for its operator to mend, who reads it in both logs.
+    /// server is for its operator to fix, who reads it in both logs.
     fn refuse_preface(&mut self, token: Token, refusal: HttpError, text: &str) {
         let Some(connection) = self.connections.get(token) else { return };
         let peer: ClientAddress = connection.caller.peer;

@@ -107,7 +107,7 @@ fn watched(driver: Driver) -> (Manager, Server) {
     (manager, server)
 }
 
-/// While the server says that `fault` is wrong with it, the watchdog hears nothing; and once it is mended, it does
+/// While the server says that `fault` is wrong with it, the watchdog hears nothing; and once it is repaired, it does
 /// again.
 fn the_watchdog_waits_for(manager: &Manager, fault: &str, stuck: Frozen) {
     manager.until(fault);

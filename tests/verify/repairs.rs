@@ -38,7 +38,7 @@ fn a_torn_tail_is_cut_as_at_a_start() {
         assert_eq!(text(&path), lines(0..100));
         assert!(log.set_aside().contains(&line(100).into_bytes()[..50].to_vec()));
     }
-    // The next start has nothing to mend, and knows of the crash.
+    // The next start has nothing to repair, and knows of the crash.
     let (log, _) = Log::with(Form::Active, &damaged);
     log.repair();
     let opened = log::open(log.path()).unwrap();

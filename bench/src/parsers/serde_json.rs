@@ -1,5 +1,5 @@
 //! serde_json, typed and borrowed. Its floats of many digits are at times off by two units in the last place
-//! (its feature `float_roundtrip` would mend that, and cost time).
+//! (its feature `float_roundtrip` would fix that, and cost time).
 
 use super::{BatchParser, Sample, typed::Batch};
 use std::hint::black_box;

@@ -7,7 +7,7 @@ fn where_the_threads_are_pinned() {
     let check = expect("cpuset", Critical, "may not use cores 2,3, only 0,1", |made| {
         made.change("proc/self/status", "Cpus_allowed_list:\t0-3", "Cpus_allowed_list:\t0-1");
     });
-    assert_eq!(check.mend.as_deref(), Some("metricstream --cores 0,1"));
+    assert_eq!(check.fix.as_deref(), Some("metricstream --cores 0,1"));
     expect("shared_core", Note, "5 reactors share 4 cores", |made| made.flags(&["--reactors", "5"]));
     expect("shared_core", Note, "the writer shares core 3", |made| made.flags(&["--cores", "3"]));
     let paired = |made: &Made| {
@@ -16,7 +16,7 @@ fn where_the_threads_are_pinned() {
         }
     };
     let check = expect("smt", Note, "cores 0,2 and 1,3", |made| paired(made));
-    assert_eq!(check.mend.as_deref(), Some("metricstream --cores 0,1"));
+    assert_eq!(check.fix.as_deref(), Some("metricstream --cores 0,1"));
     expect("smt", Warning, "1 physical core is idle", |made| {
         paired(made);
         made.flags(&["--cores", "0,2"]);
@@ -29,7 +29,7 @@ fn where_the_threads_are_pinned() {
         made.write("sys/devices/system/node/node0/cpulist", "0-1\n");
         made.write("sys/devices/system/node/node1/cpulist", "2-3\n");
     });
-    assert_eq!(check.mend.as_deref(), Some("metricstream --cores 2,3"));
+    assert_eq!(check.fix.as_deref(), Some("metricstream --cores 2,3"));
 }
 
 #[test]
@@ -37,7 +37,7 @@ fn a_quota_of_cpu_time_is_found_wherever_above_it_stands() {
     let own = "sys/fs/cgroup/system.slice/metricstream.service/cpu.max";
     expect("cpu_quota", Warning, "grants 1.50 CPUs", |made| made.write(own, "150000 100000\n"));
     let check = expect("cpu_quota", Warning, "(7 times so far)", |made| made.write(own, "50000 100000\n"));
-    assert!(check.mend.unwrap().contains("echo max > /sys/fs/cgroup/system.slice/metricstream.service/cpu.max"));
+    assert!(check.fix.unwrap().contains("echo max > /sys/fs/cgroup/system.slice/metricstream.service/cpu.max"));
     expect("cpu_quota", Warning, "grants 2.00 CPUs", |made| {
         made.write(own, "300000 100000\n");
         made.write("sys/fs/cgroup/system.slice/cpu.max", "20000 10000\n");
@@ -54,7 +54,7 @@ fn a_quota_of_cpu_time_is_found_wherever_above_it_stands() {
         }
     };
     let check = expect("cpu_quota", Warning, "grants 0.25 CPUs", version_1("25000\n"));
-    assert!(check.mend.unwrap().contains("echo -1 > /sys/fs/cgroup/cpu/cpu.cfs_quota_us"));
+    assert!(check.fix.unwrap().contains("echo -1 > /sys/fs/cgroup/cpu/cpu.cfs_quota_us"));
     expect("cpu_quota", Fine, "no CPU quota", version_1("-1\n"));
     expect("cpu_quota", Unknown, "outside of the mount", |made| {
         version_1("-1\n")(made);
@@ -76,7 +76,7 @@ fn how_fast_the_cores_run() {
         move |made: &mut Made| made.write("sys/devices/system/cpu/cpu2/cpufreq/scaling_governor", name)
     };
     let check = expect("governor", Warning, "core 2 runs under the powersave governor", governor("powersave\n"));
-    assert!(check.mend.unwrap().contains("echo performance"));
+    assert!(check.fix.unwrap().contains("echo performance"));
     expect("governor", Note, "schedutil", governor("schedutil\n"));
     expect("governor", Note, "intel_pstate", |made| {
         governor("powersave\n")(made);

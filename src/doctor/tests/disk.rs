@@ -62,7 +62,7 @@ fn the_data_directory_itself() {
     let check = expect("data_dir", Critical, "not writable", |made| {
         made.answers.may_write = || Err(io::ErrorKind::PermissionDenied.into());
     });
-    assert!(check.mend.unwrap().starts_with("chown 991 /srv/metrics"));
+    assert!(check.fix.unwrap().starts_with("chown 991 /srv/metrics"));
     expect("data_dir", Critical, "metrics.jsonl is not a regular file", |made| {
         made.remove("srv/metrics/metrics.jsonl");
         std::fs::create_dir(made.path("srv/metrics/metrics.jsonl")).unwrap();
@@ -90,7 +90,7 @@ fn free_space_against_what_the_log_may_come_to_be() {
         made.flags(&["--retain-size", "9728MiB"]);
     });
     // 95 % of 10 GiB, less one segment.
-    assert_eq!(check.mend.as_deref(), Some("metricstream --retain-size 8704MiB"));
+    assert_eq!(check.fix.as_deref(), Some("metricstream --retain-size 8704MiB"));
     // What the log has already is room for the log.
     expect("retention", Fine, "9728 MiB that are kept fit", |made| {
         free(made);

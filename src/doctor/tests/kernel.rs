@@ -32,7 +32,7 @@ fn io_uring_that_is_refused_says_by_whom() {
         }
     };
     let check = expect("io_uring", Warning, "kernel.io_uring_disabled = 2", switched_off("2\n"));
-    assert_eq!(check.mend.as_deref(), Some("sysctl -w kernel.io_uring_disabled=0"));
+    assert_eq!(check.fix.as_deref(), Some("sysctl -w kernel.io_uring_disabled=0"));
     expect("io_uring", Warning, "kernel.io_uring_disabled = 1", switched_off("1\n"));
     expect("io_uring", Critical, "will not start with --driver io_uring", |made| {
         switched_off("2\n")(made);
@@ -65,7 +65,7 @@ fn rings_that_do_not_fit_the_locked_memory() {
         made.flags(&["--reactors", "8"]);
     };
     let check = expect("memlock", Warning, "the rings of 8 reactors", refused);
-    assert!(check.finding.contains("8388608") && check.mend.unwrap().starts_with("ulimit -l "));
+    assert!(check.finding.contains("8388608") && check.fix.unwrap().starts_with("ulimit -l "));
     expect("memlock", Critical, "will not start with --driver io_uring", |made| {
         made.answers.rings = || Err(Unavailable::LockedMemory);
         made.flags(&["--driver", "io_uring"]);
@@ -136,8 +136,8 @@ fn queues_and_interrupts_of_the_network_interface() {
         made.remove("sys/class/net/eth0/queues/rx-2");
     };
     let check = expect("nic_queues", Warning, "through 1 queue,", |made| one_queue(made));
-    let mend = check.mend.unwrap();
-    assert!(mend.starts_with("ethtool -L eth0 combined 3") && mend.contains("echo 00000007 >"), "{mend}");
+    let fix = check.fix.unwrap();
+    assert!(fix.starts_with("ethtool -L eth0 combined 3") && fix.contains("echo 00000007 >"), "{fix}");
     expect("nic_queues", Fine, "or steered", |made| {
         one_queue(made);
         made.write("sys/class/net/eth0/queues/rx-0/rps_cpus", "0000,0000000f\n");
@@ -159,7 +159,7 @@ fn the_clock() {
     let source = "sys/devices/system/clocksource/clocksource0";
     let check =
         expect("clocksource", Warning, "hpet", |made| made.write(&format!("{source}/current_clocksource"), "hpet\n"));
-    assert!(check.mend.unwrap().starts_with("echo tsc >"));
+    assert!(check.fix.unwrap().starts_with("echo tsc >"));
     expect("clocksource", Fine, "the hypervisor's", |made| {
         made.write(&format!("{source}/current_clocksource"), "kvm-clock\n");
     });

@@ -1,5 +1,5 @@
 //! SIGKILL at random moments: under load, during the start and its recovery, during a stop. One directory sees it all,
-//! so that mended logs are mended again.
+//! so that repaired logs are repaired again.
 
 use crate::{
     Subject,
@@ -42,10 +42,10 @@ const ROTATE_BYTES_MIN: u64 = 64 * 1024;
 const RETAINED_MIN: u64 = 32;
 /// Once in so many looks at the load's progress the segment is sealed by a signal.
 const LOOKS_PER_HANG_UP: u32 = 200;
-/// How long after a SIGTERM the SIGKILL may come.
+/// Maximum time from a SIGTERM to the SIGKILL.
 const STOPPING: Duration = Duration::from_millis(20);
 
-/// How a round ends.
+/// End of a round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Round {
     /// Killed before it listens, or just then: there is no load.
@@ -92,14 +92,14 @@ struct History<'a> {
     start_took: Duration,
 }
 
-/// What is done to the server.
+/// Parameters of the test.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan<'a> {
-    /// How often it is killed.
+    /// Number of kills.
     pub kills: u64,
     /// With it, also at chosen calls to the disk, and with losses of power.
     pub shim: Option<&'a Shim>,
-    /// What a loss of power takes from.
+    /// Files from which a loss of power takes bytes.
     pub power_cuts: PowerCuts,
 }
 
@@ -127,7 +127,7 @@ pub fn run(subject: &Subject, plan: Plan<'_>) -> io::Result<Figures> {
         let round = Round::choose(&mut history.random, plan);
         history.play(round)?;
     }
-    // The last kill is mended too; then everything is looked at again, from the first line on.
+    // The last kill is repaired too; then everything is looked at again, from the first line on.
     history.play(Round::Stopped)?;
     let History { ledger, mut oracle, kills, power_cuts, ends, .. } = history;
     oracle.look(&subject.directory, &ledger)?;
@@ -215,7 +215,7 @@ impl History<'_> {
             return Ok(());
         };
         self.start_took = begin.elapsed();
-        // What was there before has been mended by now, and nothing was added yet.
+        // What was there before has been repaired by now, and nothing was added yet.
         self.oracle.look(&self.subject.directory, &self.ledger)?;
         let mut stable = Stable::at_start(directory)?;
         if round != Round::KilledInside {

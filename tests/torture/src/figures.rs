@@ -1,4 +1,4 @@
-//! What a test counts, and the table of it.
+//! Counts of a test, and the table of them.
 
 use std::{fmt, ops::AddAssign};
 
@@ -11,7 +11,7 @@ pub struct Figures {
     pub power_cuts: u64,
     /// Times it ended by itself, on a signal that asks it to or for a failure.
     pub ends: u64,
-    /// Times the log was seen to have been mended at a start.
+    /// Times the log was seen to have been repaired at a start.
     pub mended: u64,
     /// Batches answered 200.
     pub acknowledged: u64,
@@ -83,7 +83,7 @@ const MUST_BE_ZERO: usize = 7;
 const NAME_WIDTH: usize = 37;
 
 impl Figures {
-    /// Whether everything that must be zero is.
+    /// Returns true if every count that must be zero is.
     #[must_use]
     pub fn is_sound(&self) -> bool {
         COLUMNS[COLUMNS.len() - MUST_BE_ZERO..].iter().all(|(_, value)| value(self) == 0)

@@ -12,12 +12,12 @@ pub const SCAN_THREADS_CAP: usize = 256;
 pub const SNAPSHOT_TRIES_MAX: u32 = 1_000;
 /// Bytes of sidecars that a source keeps parsed between scans: those of about 50 GiB of log with 300 names in each block.
 pub const SCAN_SIDECARS_BYTES_MAX: usize = 64 * MIB;
-/// Sealed segments whose times a source keeps in mind whether or not it keeps their sidecars: about 100 bytes each.
+/// Sealed segments whose time ranges a source keeps whether or not it keeps their sidecars: about 100 bytes each.
 pub const SCAN_SEGMENTS_MAX: usize = 65_536;
-/// Files without a sidecar of which a source keeps in mind what their blocks hold: the active one, and some that were just sealed.
-pub const SCAN_LEARNT_FILES_MAX: usize = 4;
-/// Bytes of what it keeps of one of them: as of 4 GiB of log with 1,024 names in each block. What is beyond is read each time.
-pub const SCAN_LEARNT_BYTES_MAX: usize = 16 * MIB;
+/// Zone maps that a source keeps, one for each file without a sidecar: the active one, and some that were just sealed.
+pub const SCAN_ZONE_MAPS_MAX: usize = 4;
+/// Bytes of one zone map: those of 4 GiB of log with 1,024 names in each block. Blocks beyond are read by each scan.
+pub const SCAN_ZONE_MAP_BYTES_MAX: usize = 16 * MIB;
 /// Bytes of a query's parameters, those in the URL and those in a form together. In a URL the head's bound holds first;
 /// a form of this size names 30,000 hosts.
 pub const QUERY_PARAMETERS_BYTES_MAX: usize = MIB;

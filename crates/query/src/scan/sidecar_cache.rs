@@ -6,7 +6,7 @@
 //! again.
 
 use super::zone_map::ZoneMap;
-use crate::limits::{SCAN_LEARNT_FILES_MAX, SCAN_SEGMENTS_MAX, SCAN_SIDECARS_BYTES_MAX};
+use crate::limits::{SCAN_SEGMENTS_MAX, SCAN_SIDECARS_BYTES_MAX, SCAN_ZONE_MAPS_MAX};
 use log::segment::{Block, SegmentFile, SegmentName, Sidecar};
 use std::{
     collections::BTreeMap,
@@ -144,7 +144,7 @@ impl SidecarCache {
         let file = match files.iter().position(|(known, _)| *known == key) {
             Some(index) => files.remove(index),
             None => {
-                if files.len() >= SCAN_LEARNT_FILES_MAX {
+                if files.len() >= SCAN_ZONE_MAPS_MAX {
                     files.remove(0);
                 }
                 (key, Arc::new(ZoneMap::default()))
@@ -256,12 +256,12 @@ mod tests {
         let memory = SidecarCache::default();
         let key = |inode| Key::Active { inode, segment: 0 };
         let first = memory.learnt(key(0));
-        for inode in 0..SCAN_LEARNT_FILES_MAX as u64 {
+        for inode in 0..SCAN_ZONE_MAPS_MAX as u64 {
             memory.learnt(key(inode));
             assert!(Arc::ptr_eq(&first, &memory.learnt(key(0))));
         }
-        assert_eq!(lock(&memory.learnt).len(), SCAN_LEARNT_FILES_MAX);
-        (1..=SCAN_LEARNT_FILES_MAX as u64).for_each(|inode| drop(memory.learnt(key(inode))));
+        assert_eq!(lock(&memory.learnt).len(), SCAN_ZONE_MAPS_MAX);
+        (1..=SCAN_ZONE_MAPS_MAX as u64).for_each(|inode| drop(memory.learnt(key(inode))));
         assert!(!Arc::ptr_eq(&first, &memory.learnt(key(0))));
     }
 }

@@ -4,7 +4,7 @@
 //! A block is recorded once its MiB is full, and then never changes, as files are only appended to.
 
 use super::{Names, ScanFilter, filter::hash, open::NamesWanted};
-use crate::limits::SCAN_LEARNT_BYTES_MAX;
+use crate::limits::SCAN_ZONE_MAP_BYTES_MAX;
 use log::{
     limits::{BLOCK_BYTES, BLOCK_NAMES_MAX, SEGMENT_NAMES_MAX},
     segment::Block,
@@ -89,7 +89,7 @@ impl ZoneMap {
         let mut content = self.lock();
         names.sort_unstable();
         names.dedup();
-        let has_room = content.bytes + 4 * names.len() < SCAN_LEARNT_BYTES_MAX && names.len() <= BLOCK_NAMES_MAX;
+        let has_room = content.bytes + 4 * names.len() < SCAN_ZONE_MAP_BYTES_MAX && names.len() <= BLOCK_NAMES_MAX;
         let mut indices = has_room.then(|| names.iter().map_while(|name| content.index(name)).collect::<Vec<_>>());
         indices = indices.filter(|indices| indices.len() == names.len());
         if let Some(indices) = &mut indices {
@@ -98,7 +98,7 @@ impl ZoneMap {
         let blocks = (number + 1).saturating_sub(content.blocks.len());
         let bytes =
             blocks * size_of::<Option<Block>>() + indices.as_ref().map_or(0, |indices| size_of_val(&indices[..]));
-        if content.bytes + bytes > SCAN_LEARNT_BYTES_MAX {
+        if content.bytes + bytes > SCAN_ZONE_MAP_BYTES_MAX {
             return;
         }
         block.names = indices;
@@ -117,7 +117,7 @@ impl Content {
             return Some(index);
         }
         let bytes = name.len() + size_of::<(Arc<[u8]>, u32)>() + 2 * size_of::<usize>();
-        if self.names.len() >= SEGMENT_NAMES_MAX || self.bytes + bytes > SCAN_LEARNT_BYTES_MAX {
+        if self.names.len() >= SEGMENT_NAMES_MAX || self.bytes + bytes > SCAN_ZONE_MAP_BYTES_MAX {
             return None;
         }
         let index = u32::try_from(self.names.len()).ok()?;

@@ -1,5 +1,5 @@
 //! The io_uring driver: multishot accept, multishot receive into a ring of provided buffers, one send at a time, and one
-//! `io_uring_enter` a turn that submits and waits. Linux 6.0 or later; [`probe`] tells whether this kernel will do.
+//! `io_uring_enter` a turn that submits and waits. Linux 6.0 or later; [`probe()`] tells whether this kernel will do.
 //!
 //! Owns its ring, its listeners and its connections; a connection's slot, socket and buffers outlive every operation
 //! the kernel still has of it (`user_data::InFlight`). No handler runs while the completion queue is walked: a turn
@@ -14,11 +14,11 @@ mod accept;
 mod buffers;
 mod complete;
 mod connection;
+mod probe;
 mod queue;
-mod setup;
 mod user_data;
 
-pub use setup::{Report, Step, Unavailable, probe};
+pub use probe::{Report, Step, Unavailable, probe};
 
 use crate::{Counters, Driver, Endpoint, Handler, LISTENERS_MAX, Setup, Slots, Token};
 use accept::Acceptors;
@@ -96,7 +96,7 @@ pub fn probe_rings(drivers: usize, connections_max: u32, receive_buffers: u16) -
     let (submissions, completions) = queue_entries(connections_max, receive_buffers);
     let mut held = Vec::new();
     for _ in 0..drivers {
-        held.push(setup::build(&Step::LADDER, submissions, completions)?);
+        held.push(probe::build(&Step::LADDER, submissions, completions)?);
     }
     Ok(())
 }
@@ -154,8 +154,8 @@ impl UringDriver {
         }
         assert!(setup.listeners.len() <= LISTENERS_MAX, "a driver has a bounded number of listeners");
         let (submissions, completions) = queue_entries(setup.connections_max, setup.receive_buffers);
-        let (queue, _) = setup::build(ladder, submissions, completions)?;
-        let buffers = setup::register_buffers(&queue, BUFFER_GROUP, setup.receive_buffers, setup.receive_buffer_bytes)?;
+        let (queue, _) = probe::build(ladder, submissions, completions)?;
+        let buffers = probe::register_buffers(&queue, BUFFER_GROUP, setup.receive_buffers, setup.receive_buffer_bytes)?;
         let mut driver = Self {
             queue,
             buffers,

@@ -8,8 +8,8 @@ usage() {
 usage: flamegraph.sh [options] [PID | FILE.data | -- COMMAND…]
 
 Records as record.sh does, or takes its recording, and makes of it folded stacks (.folded), a table of the share of
-each room of the server by thread (.rooms.txt) and a flamegraph (.svg) to open in a browser. Prints the table and the
-names.
+each module of the server by thread (.modules.txt) and a flamegraph (.svg) to open in a browser. Prints the table and
+the names.
 
   --stacks KIND    as in record.sh [dwarf]
   --title WORDS    above the picture
@@ -71,5 +71,5 @@ fi
 script_of "$out.data" >"$work/script.txt"
 "$tools/flamegraph" collapse --inline <"$work/script.txt" >"$out.folded"
 "$tools/flamegraph" draw --title "${title:-On-CPU time}" <"$out.folded" >"$out.svg"
-"$tools/flamegraph" rooms <"$out.folded" | tee "$out.rooms.txt" >&2
-printf '%s\n' "$out.folded" "$out.rooms.txt" "$out.svg"
+"$tools/flamegraph" modules <"$out.folded" | tee "$out.modules.txt" >&2
+printf '%s\n' "$out.folded" "$out.modules.txt" "$out.svg"

@@ -3,7 +3,6 @@
 //! `load_test` drives a server and reports what it did; `floor` is the least a server on this reactor can cost, and so the
 //! denominator of every figure. Both are generic over the reactor's drivers and know the service only by its HTTP contract.
 
-pub mod answer;
 pub mod big_log;
 pub mod body;
 pub mod compare;
@@ -17,3 +16,4 @@ pub mod messages;
 pub mod output;
 pub mod parsers;
 mod random;
+pub mod response;

@@ -1,14 +1,14 @@
-//! Answers as they come off a connection: cut anywhere, several in one piece, with a length, chunked, or ended by the end of
-//! the connection. The parser keeps nothing of a body; it only finds where the answer ends, and what its status was.
+//! Parser of responses as they come off a connection: cut anywhere, several in one piece, with a length, chunked, or
+//! ended by the end of the connection. It keeps nothing of a body; it only finds the end of the response and its status.
 
 use crate::head::{self, HEAD_BYTES_MAX};
 
-/// One complete answer.
+/// One complete response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Answer {
+pub struct Response {
     /// 200 to 999.
     pub status: u16,
-    /// The peer ends the connection after this answer.
+    /// The peer ends the connection after this response.
     pub close: bool,
 }
 
@@ -16,12 +16,12 @@ pub struct Answer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Garbage;
 
-/// Finds the answers on one connection. Allocates only for a head that comes in pieces, once.
+/// Finds the responses on one connection. Allocates only for a head that comes in pieces, once.
 #[derive(Debug, Default)]
-pub struct AnswerParser {
+pub struct ResponseParser {
     state: State,
     head: Vec<u8>,
-    /// The requests are HEAD: an answer ends with its head, whatever length that gives (RFC 9110, 9.3.2).
+    /// The requests are HEAD: a response ends with its head, whatever length that gives (RFC 9110, 9.3.2).
     heads_only: bool,
 }
 
@@ -30,15 +30,15 @@ enum State {
     #[default]
     Head,
     Fixed {
-        answer: Answer,
+        response: Response,
         left: u64,
     },
     Chunked {
-        answer: Answer,
+        response: Response,
         chunk: Chunk,
     },
     UntilEof {
-        answer: Answer,
+        response: Response,
     },
 }
 
@@ -65,10 +65,10 @@ enum Chunk {
     },
 }
 
-impl AnswerParser {
-    /// A parser of the answers to requests of this method.
+impl ResponseParser {
+    /// A parser of the responses to requests of this method.
     #[must_use]
-    pub fn answers_to(method: &str) -> Self {
+    pub fn responses_to(method: &str) -> Self {
         Self { heads_only: method == "HEAD", ..Self::default() }
     }
 
@@ -84,49 +84,49 @@ impl AnswerParser {
         !matches!(self.state, State::Head) || !self.head.is_empty()
     }
 
-    /// Reads on, to the end of one answer at most. Gives the number of bytes it used, which is all of them unless an answer
-    /// ended before.
+    /// Reads on, to the end of one response at most. Gives the number of bytes it used, which is all of them unless a
+    /// response ended before.
     ///
     /// # Errors
-    /// The bytes are not an answer. The parser is then of no use until [`reset`](Self::reset).
-    pub fn feed(&mut self, bytes: &[u8]) -> Result<(usize, Option<Answer>), Garbage> {
+    /// The bytes are not a response. The parser is then of no use until [`reset`](Self::reset).
+    pub fn feed(&mut self, bytes: &[u8]) -> Result<(usize, Option<Response>), Garbage> {
         let mut used = 0;
         while used < bytes.len() {
             let rest = &bytes[used..];
-            let (taken, answer) = match self.state {
+            let (taken, response) = match self.state {
                 State::Head => self.feed_head(rest)?,
-                State::Fixed { answer, left } => {
+                State::Fixed { response, left } => {
                     let taken = take(left, rest);
                     let left = left - taken as u64;
-                    self.state = State::Fixed { answer, left };
-                    (taken, (left == 0).then_some(answer))
+                    self.state = State::Fixed { response, left };
+                    (taken, (left == 0).then_some(response))
                 }
-                State::Chunked { answer, chunk } => {
+                State::Chunked { response, chunk } => {
                     let (taken, next) = feed_chunk(chunk, rest)?;
                     if let Some(chunk) = next {
-                        self.state = State::Chunked { answer, chunk };
+                        self.state = State::Chunked { response, chunk };
                     }
-                    (taken, next.is_none().then_some(answer))
+                    (taken, next.is_none().then_some(response))
                 }
                 State::UntilEof { .. } => (rest.len(), None),
             };
             used += taken;
-            if answer.is_some() {
+            if response.is_some() {
                 self.state = State::Head;
-                return Ok((used, answer));
+                return Ok((used, response));
             }
         }
         Ok((used, None))
     }
 
-    /// The connection has ended: the answer that this completes, if it is one without a length.
-    pub fn finish(&mut self) -> Option<Answer> {
-        let State::UntilEof { answer } = self.state else { return None };
+    /// The connection has ended: the response that this completes, if it is one without a length.
+    pub fn finish(&mut self) -> Option<Response> {
+        let State::UntilEof { response } = self.state else { return None };
         self.state = State::Head;
-        Some(answer)
+        Some(response)
     }
 
-    fn feed_head(&mut self, bytes: &[u8]) -> Result<(usize, Option<Answer>), Garbage> {
+    fn feed_head(&mut self, bytes: &[u8]) -> Result<(usize, Option<Response>), Garbage> {
         if self.head.is_empty()
             && let Some((state, taken)) = begin(bytes)?
         {
@@ -145,15 +145,15 @@ impl AnswerParser {
         }
     }
 
-    /// Goes on behind a head; an answer without a body is complete at once.
-    fn enter(&mut self, state: State) -> Option<Answer> {
+    /// Goes on behind a head; a response without a body is complete at once.
+    fn enter(&mut self, state: State) -> Option<Response> {
         self.state = state;
         match state {
-            State::Fixed { answer, left: 0 } => Some(answer),
-            State::Fixed { answer, .. } | State::Chunked { answer, .. } | State::UntilEof { answer }
+            State::Fixed { response, left: 0 } => Some(response),
+            State::Fixed { response, .. } | State::Chunked { response, .. } | State::UntilEof { response }
                 if self.heads_only =>
             {
-                Some(answer)
+                Some(response)
             }
             _ => None,
         }
@@ -179,18 +179,18 @@ fn begin(bytes: &[u8]) -> Result<Option<(State, usize)>, Garbage> {
     }
     let status = digits.iter().fold(0, |sum, digit| sum * 10 + u16::from(digit - b'0'));
     let state = match status {
-        // An interim answer (RFC 9110, 15.2): the real one follows. Nothing here asks for an upgrade.
+        // An interim response (RFC 9110, 15.2): the real one follows. Nothing here asks for an upgrade.
         100 | 102..200 => State::Head,
         0..200 => return Err(Garbage),
         _ => {
             let close = head.close || (minor == b'0' && !head.keep_alive);
             match (status, head.chunked, head.content_length) {
-                (204 | 304, ..) => State::Fixed { answer: Answer { status, close }, left: 0 },
+                (204 | 304, ..) => State::Fixed { response: Response { status, close }, left: 0 },
                 (_, true, _) => {
-                    State::Chunked { answer: Answer { status, close }, chunk: Chunk::Size { size: 0, digits: 0 } }
+                    State::Chunked { response: Response { status, close }, chunk: Chunk::Size { size: 0, digits: 0 } }
                 }
-                (_, false, Some(left)) => State::Fixed { answer: Answer { status, close }, left },
-                (_, false, None) => State::UntilEof { answer: Answer { status, close: true } },
+                (_, false, Some(left)) => State::Fixed { response: Response { status, close }, left },
+                (_, false, None) => State::UntilEof { response: Response { status, close: true } },
             }
         }
     };
@@ -243,25 +243,25 @@ fn take(left: u64, bytes: &[u8]) -> usize {
 mod tests {
     use super::*;
 
-    const OK: Answer = Answer { status: 200, close: false };
+    const OK: Response = Response { status: 200, close: false };
 
-    /// All answers in `pieces`, which follow each other on one connection, and the one that its end completes.
-    fn parse<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<Answer>, Garbage> {
-        let (mut parser, mut answers) = (AnswerParser::default(), Vec::new());
+    /// All responses in `pieces`, which follow each other on one connection, and the one that its end completes.
+    fn parse<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<Response>, Garbage> {
+        let (mut parser, mut responses) = (ResponseParser::default(), Vec::new());
         for mut piece in pieces {
             while !piece.is_empty() {
-                let (used, answer) = parser.feed(piece)?;
-                assert!(used == piece.len() || answer.is_some());
-                answers.extend(answer);
+                let (used, response) = parser.feed(piece)?;
+                assert!(used == piece.len() || response.is_some());
+                responses.extend(response);
                 piece = &piece[used..];
             }
         }
-        answers.extend(parser.finish());
-        Ok(answers)
+        responses.extend(parser.finish());
+        Ok(responses)
     }
 
     #[test]
-    fn any_cut_gives_the_same_answers() {
+    fn any_cut_gives_the_same_responses() {
         let stream = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello\
             HTTP/1.1 100 Continue\r\n\r\n\
             HTTP/1.1 429 Too Many\r\ncontent-length:0\r\nRetry-After: 1\r\n\r\n\
@@ -270,9 +270,9 @@ mod tests {
             HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n\
             HTTP/1.0 503 Busy\r\n\r\nno length";
         let whole = parse([&stream[..]]).unwrap();
-        assert_eq!(whole.iter().map(|answer| answer.status).collect::<Vec<_>>(), [200, 429, 200, 204, 200, 503]);
+        assert_eq!(whole.iter().map(|response| response.status).collect::<Vec<_>>(), [200, 429, 200, 204, 200, 503]);
         assert_eq!(
-            whole.iter().map(|answer| answer.close).collect::<Vec<_>>(),
+            whole.iter().map(|response| response.close).collect::<Vec<_>>(),
             [false, false, false, false, false, true]
         );
         for first in 0..stream.len() {
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_cut_off_by_the_end_is_none() {
+    fn a_response_cut_off_by_the_end_is_none() {
         let stream = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
         for cut in 0..stream.len() {
             assert_eq!(parse([&stream[..cut]]), Ok(vec![]), "cut at {cut}");
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_an_answer_is_garbage_from_its_first_wrong_byte() {
+    fn what_is_not_a_response_is_garbage_from_its_first_wrong_byte() {
         for garbage in [
             "hello",
             "HTTP/2 200\r\n\r\n",
@@ -324,10 +324,10 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_to_head_has_no_body() {
+    fn a_response_to_head_has_no_body() {
         let stream =
             b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
-        let mut parser = AnswerParser::answers_to("HEAD");
+        let mut parser = ResponseParser::responses_to("HEAD");
         let (used, first) = parser.feed(stream).unwrap();
         assert_eq!((used, first), (38, Some(OK)));
         assert_eq!(parser.feed(&stream[used..]).unwrap(), (stream.len() - used, Some(OK)));

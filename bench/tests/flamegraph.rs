@@ -101,7 +101,7 @@ fn stacks_are_folded_from_the_thread_to_the_innermost_frame() {
 
 #[test]
 fn the_table_gives_each_sample_to_the_innermost_room() {
-    let table = printed(&["rooms"], &folded());
+    let table = printed(&["modules"], &folded());
     let rows: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(
         rows,
@@ -283,7 +283,7 @@ fn a_recording_without_stacks_makes_no_picture() {
     assert_eq!(printed(&["collapse"], ""), "");
     let directory = tempfile::tempdir().unwrap();
     let (empty, torn) = (file(&directory, "empty", ""), file(&directory, "torn", "thread;parse\n"));
-    for command in ["draw", "rooms"] {
+    for command in ["draw", "modules"] {
         assert!(refused(&[command], "").contains("no stack"));
         assert!(refused(&[command], "thread;parse\n").contains("not a folded stack"));
     }

@@ -1,7 +1,7 @@
 //! One client: its connection's state, its requests in flight, and when it next needs to be looked at.
 
 use super::{tally::Begun, tls::Session};
-use crate::answer::AnswerParser;
+use crate::response::ResponseParser;
 use reactor::Token;
 use std::collections::VecDeque;
 
@@ -56,7 +56,7 @@ pub(super) struct Client {
     pub token: Option<Token>,
     /// TLS of the connection, if it is spoken.
     pub session: Option<Box<Session>>,
-    pub parser: AnswerParser,
+    pub parser: ResponseParser,
     pub in_flight: VecDeque<InFlight>,
     /// The send buffer, while the driver does not have it.
     pub buffer: Option<Vec<u8>>,
@@ -90,7 +90,7 @@ pub(super) struct Client {
 
 impl Client {
     /// A client that stands on the list to be looked at, and begins no request before `resume_ns`.
-    pub fn new(number: usize, quota: u64, pipeline: usize, resume_ns: u64, parser: AnswerParser) -> Self {
+    pub fn new(number: usize, quota: u64, pipeline: usize, resume_ns: u64, parser: ResponseParser) -> Self {
         Self {
             number,
             link: Link::Down,
@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn a_client_backs_off_from_a_server_that_refuses() {
-        let mut client = Client::new(0, 1, 1, 0, AnswerParser::default());
+        let mut client = Client::new(0, 1, 1, 0, ResponseParser::default());
         let pauses_ms: Vec<_> = (0..10).map(|_| client.back_off() / 1_000_000).collect();
         assert_eq!(pauses_ms, [0, 1, 2, 4, 8, 16, 32, 64, 100, 100]);
         client.fruitless = u32::MAX;

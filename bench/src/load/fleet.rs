@@ -16,7 +16,7 @@ use super::{
     stages::Stages,
     tally::{Arrival, Begun, Failure},
 };
-use crate::answer::AnswerParser;
+use crate::response::ResponseParser;
 use meter::Meter;
 use reactor::{Driver, Setup, TimerWheel, Token};
 use std::{
@@ -100,7 +100,7 @@ impl<'load> Fleet<'load> {
         let client = |number: usize| {
             // A paced load begins evenly over the first pause, not with one blow.
             let stagger_ns = interval_ns * number as u64 / all as u64;
-            Client::new(number, quota, plan.pipeline, stagger_ns, AnswerParser::answers_to(&plan.method))
+            Client::new(number, quota, plan.pipeline, stagger_ns, ResponseParser::responses_to(&plan.method))
         };
         let clients: Vec<_> = (thread..all).step_by(plan.threads).map(client).collect();
         let (warm_ns, duration_ns) = (nanoseconds(plan.warmup), plan.duration.map(nanoseconds));

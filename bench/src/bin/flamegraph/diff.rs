@@ -6,7 +6,7 @@
 //! has no width in the picture of the second recording: there is a picture of the first for it, and a table of
 //! functions for both.
 
-use crate::{draw, rooms};
+use crate::{draw, modules};
 use inferno::flamegraph::{
     self,
     color::{Color, PaletteMap},
@@ -73,7 +73,7 @@ impl Comparison {
 
     fn add(&mut self, path: &Path, is_after: bool) -> io::Result<()> {
         for line in crate::folded(fs::read(path)?.as_slice())? {
-            let (stack, weight) = rooms::split(&line)?;
+            let (stack, weight) = modules::split(&line)?;
             let both = self.stacks.entry(stack.to_owned()).or_default();
             let (sum, total) = if is_after {
                 (&mut both.after, &mut self.total.after)

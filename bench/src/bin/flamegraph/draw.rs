@@ -2,8 +2,8 @@
 
 use crate::{
     Palette,
+    modules::{self, Module},
     off_cpu::{BLOCKED, WAITS_FOR_A_CORE},
-    rooms::{self, Room},
 };
 use inferno::flamegraph::{
     self, Options,
@@ -14,7 +14,7 @@ use std::{
     io::{self, Write},
 };
 
-/// Neighbours of one room differ by up to this much of each colour, so that the frames can be told apart.
+/// Neighbours of one module differ by up to this much of each colour, so that the frames can be told apart.
 const SHADES: u64 = 24;
 
 /// Appearance of a picture.
@@ -36,9 +36,9 @@ pub struct Look {
 /// A line that is not a folded stack, or those of the writer.
 pub fn draw(folded: &[String], look: Look, output: &mut impl Write) -> io::Result<()> {
     for line in folded {
-        rooms::split(line)?;
+        modules::split(line)?;
     }
-    let sum: u64 = folded.iter().filter_map(|line| rooms::split(line).ok()).map(|(_, weight)| weight).sum();
+    let sum: u64 = folded.iter().filter_map(|line| modules::split(line).ok()).map(|(_, weight)| weight).sum();
     let mut options = options(format!("{}, {sum} {}", look.title, look.unit), look.min_width);
     options.count_name = look.unit;
     let mut colours = PaletteMap::default();
@@ -46,7 +46,7 @@ pub fn draw(folded: &[String], look: Look, output: &mut impl Write) -> io::Resul
     colours.insert("", colour_of(""));
     let colour = match look.palette {
         Palette::Waiting => waiting_colour_of,
-        Palette::Rooms => colour_of,
+        Palette::Modules => colour_of,
     };
     for frame in folded.iter().filter_map(|line| line.rsplit_once(' ')).flat_map(|(stack, _)| stack.split(';')) {
         colours.insert(shown(frame), colour(frame));
@@ -55,7 +55,7 @@ pub fn draw(folded: &[String], look: Look, output: &mut impl Write) -> io::Resul
         Palette::Waiting => {
             format!("{BLOCKED} blue: until it was woken, {WAITS_FOR_A_CORE} orange: runnable, another had the core")
         }
-        Palette::Rooms => Room::ALL.map(|room| format!("{} {}", room.name(), room.colour().1)).join(", "),
+        Palette::Modules => Module::ALL.map(|module| format!("{} {}", module.name(), module.colour().1)).join(", "),
     });
     options.palette_map = Some(&mut colours);
     let mut lines: Vec<String> = folded.iter().map(|line| shown(line)).collect();
@@ -80,9 +80,9 @@ pub fn options(title: String, min_width: f64) -> Options<'static> {
     options
 }
 
-/// The colour of a frame's room, shaded by the frame's name.
+/// The colour of a frame's module, shaded by the frame's name.
 fn colour_of(frame: &str) -> Color {
-    let (colour, _) = rooms::room_of(frame).colour();
+    let (colour, _) = modules::module_of(frame).colour();
     let mut hasher = DefaultHasher::new();
     frame.hash(&mut hasher);
     let shade = u8::try_from(hasher.finish() % SHADES).unwrap_or_default();
@@ -95,7 +95,7 @@ fn waiting_colour_of(frame: &str) -> Color {
     match frame {
         BLOCKED => Color { r: 110, g: 165, b: 235 },
         WAITS_FOR_A_CORE => Color { r: 245, g: 160, b: 60 },
-        frame if rooms::room_of(frame) == Room::Kernel => Color { r: 214, g: 214, b: 214 },
+        frame if modules::module_of(frame) == Module::Kernel => Color { r: 214, g: 214, b: 214 },
         _ => Color { r: 236, g: 230, b: 216 },
     }
 }

@@ -7,8 +7,8 @@
 mod diff;
 mod draw;
 mod inlined;
+mod modules;
 mod off_cpu;
-mod rooms;
 mod samples;
 mod stacks;
 
@@ -59,8 +59,9 @@ enum Command {
         #[arg(long)]
         inline: bool,
     },
-    /// Folded stacks -> a table: the share of each room of the server, by thread
-    Rooms,
+    /// Folded stacks -> a table: the share of each module of the server, by thread
+    #[command(alias = "rooms")]
+    Modules,
     /// Folded stacks -> SVG
     Draw {
         /// Words above the picture.
@@ -70,7 +71,7 @@ enum Command {
         #[arg(long, default_value = "samples")]
         unit: String,
         /// Colours.
-        #[arg(long, value_enum, default_value = "rooms")]
+        #[arg(long, value_enum, default_value = "modules")]
         palette: Palette,
         /// Frames narrower than this share of the picture, in per cent, are left out.
         #[arg(long, default_value_t = 0.05)]
@@ -104,8 +105,9 @@ enum Command {
 /// Colours of a picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Palette {
-    /// One hue a room of the server, grey for the kernel.
-    Rooms,
+    /// One hue a module of the server, grey for the kernel.
+    #[value(alias = "rooms")]
+    Modules,
     /// Blue for blocked, orange for waiting for a core: time off a core.
     Waiting,
 }
@@ -139,7 +141,7 @@ fn run(command: Command) -> io::Result<()> {
             samples::read(input, |sample| off_cpu.event(sample))?;
             fold(&off_cpu.finish(u64::from(seconds) * 1_000_000_000), inline, &mut output)?;
         }
-        Command::Rooms => rooms::table(&folded(input)?, &mut output)?,
+        Command::Modules => modules::table(&folded(input)?, &mut output)?,
         Command::Draw { title, unit, palette, min_width } => {
             draw::draw(&folded(input)?, draw::Look { title, unit, palette, min_width }, &mut output)?;
         }

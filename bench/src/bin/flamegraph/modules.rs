@@ -1,4 +1,4 @@
-//! The rooms of the server: which function belongs to which, the colour of each, and a table of their shares.
+//! Modules of the server: which function belongs to which, the colour of each, and a table of their shares.
 
 use crate::stacks::KERNEL_SUFFIX;
 use inferno::flamegraph::color::Color;
@@ -9,7 +9,7 @@ use std::{
 
 /// A part of the server that has a name and a colour of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Room {
+pub enum Module {
     /// The drivers, and the crates they stand on.
     Reactor,
     /// Requests and answers as bytes.
@@ -31,22 +31,22 @@ pub enum Room {
 }
 
 /// The longest prefix that fits decides.
-const PREFIXES: [(&str, Room); 12] = [
-    ("reactor::", Room::Reactor),
-    ("wake::", Room::Reactor),
-    ("io_uring::", Room::Reactor),
-    ("mio::", Room::Reactor),
-    ("http1::", Room::Http),
-    ("httparse::", Room::Http),
-    ("metric::", Room::Parser),
-    ("metric::encode::", Room::Encoder),
-    ("rate::", Room::Rate),
-    ("log::", Room::Log),
-    ("query::", Room::Service),
-    ("metricstream::", Room::Service),
+const PREFIXES: [(&str, Module); 12] = [
+    ("reactor::", Module::Reactor),
+    ("wake::", Module::Reactor),
+    ("io_uring::", Module::Reactor),
+    ("mio::", Module::Reactor),
+    ("http1::", Module::Http),
+    ("httparse::", Module::Http),
+    ("metric::", Module::Parser),
+    ("metric::encode::", Module::Encoder),
+    ("rate::", Module::Rate),
+    ("log::", Module::Log),
+    ("query::", Module::Service),
+    ("metricstream::", Module::Service),
 ];
 
-impl Room {
+impl Module {
     /// All of them.
     pub const ALL: [Self; 9] = [
         Self::Reactor,
@@ -92,14 +92,14 @@ impl Room {
     }
 }
 
-/// The room of a frame by its name in the folded form.
-pub fn room_of(frame: &str) -> Room {
+/// The module of a frame by its name in the folded form.
+pub fn module_of(frame: &str) -> Module {
     if frame.ends_with(KERNEL_SUFFIX) {
-        return Room::Kernel;
+        return Module::Kernel;
     }
     let path = frame.trim_start_matches(['<', '&']);
     let fitting = PREFIXES.iter().filter(|(prefix, _)| path.starts_with(prefix));
-    fitting.max_by_key(|(prefix, _)| prefix.len()).map_or(Room::Other, |(_, room)| *room)
+    fitting.max_by_key(|(prefix, _)| prefix.len()).map_or(Module::Other, |(_, module)| *module)
 }
 
 /// The stack and the weight of a folded line.
@@ -108,33 +108,34 @@ pub fn split(line: &str) -> io::Result<(&str, u64)> {
     parts.ok_or_else(|| io::Error::other(format!("not a folded stack: {line}")))
 }
 
-/// Writes the share of each room, by thread, largest thread first. A sample is its innermost room's; what a library did is
-/// the work of the room that called it, and the kernel's work is told apart by the room that called the kernel.
+/// Writes the share of each module, by thread, largest thread first. A sample is its innermost module's; what a library did is
+/// the work of the module that called it, and the kernel's work is told apart by the module that called the kernel.
 ///
 /// # Errors
 /// A line that is not a folded stack, or those of the writer.
 pub fn table(folded: &[String], output: &mut impl Write) -> io::Result<()> {
-    let mut threads = BTreeMap::<&str, BTreeMap<(Room, bool), u64>>::new();
+    let mut threads = BTreeMap::<&str, BTreeMap<(Module, bool), u64>>::new();
     for line in folded {
         let (stack, weight) = split(line)?;
         let mut frames = stack.split(';');
         let thread = frames.next().unwrap_or_default();
-        let in_kernel = stack.rsplit(';').next().is_some_and(|leaf| room_of(leaf) == Room::Kernel);
-        let mut rooms = frames.rev().map(room_of);
-        let room = rooms.find(|room| !matches!(room, Room::Kernel | Room::Other)).unwrap_or(Room::Other);
-        *threads.entry(thread).or_default().entry((room, in_kernel)).or_default() += weight;
+        let in_kernel = stack.rsplit(';').next().is_some_and(|leaf| module_of(leaf) == Module::Kernel);
+        let mut modules = frames.rev().map(module_of);
+        let module = modules.find(|module| !matches!(module, Module::Kernel | Module::Other)).unwrap_or(Module::Other);
+        *threads.entry(thread).or_default().entry((module, in_kernel)).or_default() += weight;
     }
     let all: u64 = threads.values().flat_map(BTreeMap::values).sum();
     let mut threads: Vec<(&str, u64, Vec<_>)> = threads
         .into_iter()
-        .map(|(thread, rooms)| (thread, rooms.values().sum(), rooms.into_iter().collect()))
+        .map(|(thread, modules)| (thread, modules.values().sum(), modules.into_iter().collect()))
         .collect();
     threads.sort_by_key(|(_, weight, _)| std::cmp::Reverse(*weight));
-    for (thread, weight, mut rooms) in threads {
+    for (thread, weight, mut modules) in threads {
         writeln!(output, "{thread:<32} {weight:>9} {:>6.1} %", percent(weight, all))?;
-        rooms.sort_by_key(|(_, weight)| std::cmp::Reverse(*weight));
-        for ((room, in_kernel), weight) in rooms {
-            let name = if in_kernel { format!("kernel, called by {}", room.name()) } else { room.name().to_owned() };
+        modules.sort_by_key(|(_, weight)| std::cmp::Reverse(*weight));
+        for ((module, in_kernel), weight) in modules {
+            let name =
+                if in_kernel { format!("kernel, called by {}", module.name()) } else { module.name().to_owned() };
             writeln!(output, "    {name:<28} {weight:>9} {:>6.1} %", percent(weight, all))?;
         }
     }

@@ -12,7 +12,7 @@ use crate::{
     protocols::{Companion, Decoders, Dialect, Payload, dialect_of, payload_of},
     query_pool::{self, RawQuery},
     stats::{Counters, Document, Format, Histograms, Outcome, Protocol, QueryStatus, Rejection, Shed, Stamps, unready},
-    trace::{Context, Course, Request, Tracer, Traces},
+    trace::{Context, Request, RequestStages, Tracer, Traces},
     ui::{Job, Page, PageRequest},
     warnings::Warnings,
 };
@@ -282,7 +282,7 @@ impl Service {
             } else {
                 self.counters.reject_batch(protocol, Rejection::Abandoned);
             }
-            self.trace(trace, Some(ack), Course::default(), caller);
+            self.trace(trace, Some(ack), RequestStages::default(), caller);
         }
     }
 
@@ -459,7 +459,7 @@ impl Service {
                 let refusal = dialect.refusal(refusal, &self.shared.config);
                 self.count_refused_batch(dialect.protocol, refusal);
                 burst.result.batches_answered += 1;
-                self.trace(trace, None, Course::refused(refusal), burst.caller);
+                self.trace(trace, None, RequestStages::refused(refusal), burst.caller);
                 Err(refusal)
             }
         }
@@ -484,9 +484,9 @@ impl Service {
     }
 
     /// Records a batch that has its response, or whose response waits for the log.
-    fn trace(&mut self, context: Context, ack: Option<AckLevel>, course: Course, caller: Caller) {
+    fn trace(&mut self, context: Context, ack: Option<AckLevel>, stages: RequestStages, caller: Caller) {
         if let Some(tracer) = &mut self.tracer {
-            tracer.served(Request { context, ack, course, peer: caller.peer }, &mut self.counters);
+            tracer.served(Request { context, ack, stages, peer: caller.peer }, &mut self.counters);
         }
     }
 
@@ -602,7 +602,7 @@ impl http1::Service for Service {
             if error.status() == Status::ServiceUnavailable && !matches!(error, HttpError::Throttled { .. }) {
                 self.refund(charge);
             }
-            self.trace(trace, Some(ack), Course::refused(error), burst.caller);
+            self.trace(trace, Some(ack), RequestStages::refused(error), burst.caller);
         }
     }
 }

@@ -9,7 +9,7 @@ use http1::{Head, Method, Version};
 use log::AckLevel;
 use metricstream::{
     stats::{Counters, Stamps},
-    trace::{Course, Request, Sampler, Tracer, TracerSetup, Traces},
+    trace::{Request, RequestStages, Sampler, Tracer, TracerSetup, Traces},
 };
 use rate::ClientAddress;
 
@@ -80,9 +80,9 @@ fn allocations(tracer: &mut Tracer, traceparent: Option<&[u8]>, bursts: u32) -> 
     let before = ALLOCATIONS.get();
     for _ in 0..bursts {
         let context = tracer.begin(&head(traceparent));
-        let course = Course { status: 200, metrics: 3, ..Course::default() };
+        let stages = RequestStages { status: 200, metrics: 3, ..RequestStages::default() };
         tracer.served(
-            Request { context, ack: Some(AckLevel::Write), course, peer: ClientAddress::Ip([127, 0, 0, 1].into()) },
+            Request { context, ack: Some(AckLevel::Write), stages, peer: ClientAddress::Ip([127, 0, 0, 1].into()) },
             &mut counters,
         );
         tracer.hand_over(&mut traces);

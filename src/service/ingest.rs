@@ -5,7 +5,7 @@ use crate::{
     limits,
     protocols::{self, Payload},
     stats::{Protocol, Rejection, Shed},
-    trace::{Context, Course},
+    trace::{Context, RequestStages},
 };
 use http1::{HttpError, Responder, Served, Status};
 use log::AckLevel;
@@ -31,7 +31,7 @@ impl Batch {
 /// Timestamps of a batch's stages while it is ingested, for its trace.
 struct Stages {
     is_sampled: bool,
-    course: Course,
+    request: RequestStages,
 }
 
 impl Service {
@@ -45,13 +45,13 @@ impl Service {
         burst: &mut Burst,
     ) -> Served {
         let is_sampled = trace.sampled.is_some();
-        let course = Course { begun_ns: self.stamp(is_sampled), ..Course::default() };
-        let mut stages = Stages { is_sampled, course };
+        let request = RequestStages { begun_ns: self.stamp(is_sampled), ..RequestStages::default() };
+        let mut stages = Stages { is_sampled, request };
         let body_bytes = body.len() as u64;
         burst.result.batches_answered += 1;
         self.counters.body_bytes_received += body_bytes;
         let admitted = self.admit_log(burst.caller);
-        stages.course.limited_ns = self.stamp(is_sampled);
+        stages.request.limited_ns = self.stamp(is_sampled);
         let served = match admitted {
             Ok(()) if batch.payload == Payload::Json => {
                 self.ingest_json(batch, &mut stages, body, respond, &mut burst.result)
@@ -59,7 +59,7 @@ impl Service {
             Ok(()) => self.ingest_decoded(batch, &mut stages, body, respond, &mut burst.result),
             Err((reason, text)) => self.shed(batch, reason, text, &mut stages, body_bytes, respond),
         };
-        self.trace(trace, Some(batch.ack), stages.course, burst.caller);
+        self.trace(trace, Some(batch.ack), stages.request, burst.caller);
         served
     }
 
@@ -79,8 +79,8 @@ impl Service {
         let encoded = match self.encoder.encode(body, self.arrival_ms, space) {
             Ok(encoded) => encoded,
             Err(error) => {
-                stages.course.status = Status::BadRequest.code();
-                stages.course.parsed_ns = self.stamp(stages.is_sampled);
+                stages.request.status = Status::BadRequest.code();
+                stages.request.parsed_ns = self.stamp(stages.is_sampled);
                 // Those before the fault, and the faulty one.
                 let metrics = error.index.map_or(0, |index| index as u64 + 1);
                 self.reject(batch, Rejection::Malformed, metrics, body_bytes);
@@ -140,16 +140,16 @@ impl Service {
         }
         let (served, status) = protocols::respond(&batch.payload, &decoded, yields, body, respond);
         self.counters.answered_with(status);
-        stages.course.status = status.code();
+        stages.request.status = status.code();
         if decoded.metrics == 0 && rejected > 0 {
-            stages.course.parsed_ns = self.stamp(stages.is_sampled);
+            stages.request.parsed_ns = self.stamp(stages.is_sampled);
             self.counters.body_bytes_rejected += body_bytes;
             self.counters.reject_batch(batch.protocol(), Rejection::Malformed);
             return served;
         }
         if decoded.metrics == 0 {
             // An empty body, or one with metadata only: there is nothing to wait for.
-            stages.course.parsed_ns = self.stamp(stages.is_sampled);
+            stages.request.parsed_ns = self.stamp(stages.is_sampled);
             self.measure(0, body_bytes);
             let protocol = batch.protocol();
             self.stored(&PendingAck { protocol, batches: 1, body_bytes, ..PendingAck::default() });
@@ -181,15 +181,15 @@ impl Service {
         body_bytes: u64,
         respond: Responder<'_>,
     ) -> Served {
-        stages.course.parsed_ns = self.stamp(stages.is_sampled);
+        stages.request.parsed_ns = self.stamp(stages.is_sampled);
         let metrics = u64::from(decoded.metrics) + u64::from(decoded.rejected()) + 1;
         if let DecodeError::Malformed { .. } = error {
-            stages.course.status = Status::BadRequest.code();
+            stages.request.status = Status::BadRequest.code();
             self.reject(batch, Rejection::Malformed, metrics, body_bytes);
             self.counters.refused_content();
             return respond.refuse_content(&error);
         }
-        stages.course.status = Status::ContentTooLarge.code();
+        stages.request.status = Status::ContentTooLarge.code();
         self.reject(batch, Rejection::TooLarge, metrics, body_bytes);
         self.counters.refused(HttpError::ContentTooLarge);
         respond.refuse_as(HttpError::ContentTooLarge, &error)
@@ -207,8 +207,8 @@ impl Service {
         let &Committed { metrics, bytes, far_from_now, body_bytes } = committed;
         let protocol = batch.protocol();
         let position = self.log.commit(bytes, batch.ack);
-        stages.course.parsed_ns = self.stamp(stages.is_sampled);
-        (stages.course.status, stages.course.metrics) = (status.code(), metrics);
+        stages.request.parsed_ns = self.stamp(stages.is_sampled);
+        (stages.request.status, stages.request.metrics) = (status.code(), metrics);
         self.counters.line_bytes += bytes as u64;
         if far_from_now > 0 {
             self.note_far_from_now(batch.charge, far_from_now);
@@ -275,7 +275,7 @@ impl Service {
         let retry_after_s = batch.payload.dialect().shed_retry_after_s;
         let refusal = HttpError::Unavailable { text, retry_after_s };
         self.refund(batch.charge);
-        stages.course.status = refusal.status().code();
+        stages.request.status = refusal.status().code();
         self.counters.shed_batch(batch.protocol(), reason);
         self.counters.body_bytes_shed += body_bytes;
         self.counters.refused(refusal);

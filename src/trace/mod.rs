@@ -21,7 +21,7 @@ mod tracer;
 pub use context::{Parent, join_tracestate};
 pub use exporter::{Exporter, ExporterSetup};
 pub use otlp::{Destination, Protocol};
-pub use record::{Child, Context, Course, Record, Request};
+pub use record::{Child, Context, Record, Request, RequestStages};
 pub use sampler::{Ids, Reason, Sampler};
 pub use spans::Identity;
 pub use tracer::{Tracer, TracerSetup, Traces};

@@ -28,7 +28,7 @@ pub struct Context {
 
 /// The stages of a batch while it was served.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Course {
+pub struct RequestStages {
     /// Status of the response; 0 while there is none.
     pub status: u16,
     /// Metrics stored.
@@ -41,7 +41,7 @@ pub struct Course {
     pub parsed_ns: u64,
 }
 
-impl Course {
+impl RequestStages {
     /// The stages of a request that was refused before serving began.
     #[must_use]
     pub const fn refused(error: HttpError) -> Self {
@@ -57,7 +57,7 @@ pub struct Request {
     /// The acknowledgement level; `None` if refused before it was known.
     pub ack: Option<AckLevel>,
     /// Stages of the request.
-    pub course: Course,
+    pub stages: RequestStages,
     /// The peer of its connection, which may be a proxy.
     pub peer: ClientAddress,
 }
@@ -122,17 +122,17 @@ impl Record {
     /// Returns the child spans in the order of time: each begins when the one before it is over or later, and all lie
     /// within the request. A stage that was not timed on its own is in the next.
     pub fn children(&self) -> impl Iterator<Item = Child> {
-        let (stamps, course) = (&self.stamps, &self.request.course);
+        let (stamps, stages) = (&self.stamps, &self.request.stages);
         let received_ns = stamps.received_ns;
         // Not timed one by one, the steps up to the decision are one.
-        let timed = course.begun_ns > 0;
+        let timed = stages.begun_ns > 0;
         let decided_ns = if timed { 0 } else { stamps.decided_ns };
-        let own = [course.limited_ns, course.parsed_ns, self.published_ns];
+        let own = [stages.limited_ns, stages.parsed_ns, self.published_ns];
         let [limited_ns, parsed_ns, published_ns] = if timed { own } else { [0; 3] };
         let steps = [
             ("receive", 0, if stamps.head_ns > 0 && stamps.head_ns < received_ns { received_ns } else { 0 }),
             ("decide", received_ns, decided_ns),
-            ("limit", course.begun_ns, limited_ns),
+            ("limit", stages.begun_ns, limited_ns),
             ("parse", limited_ns, parsed_ns),
             ("enqueue", parsed_ns, published_ns),
             ("write", 0, stamps.written_ns),
@@ -161,11 +161,11 @@ pub(super) mod tests {
     use proptest::prelude::*;
 
     /// A record of a batch that was stored at the level fsync; `stamps` as given.
-    pub fn record(stamps: Stamps, course: Course, published_ns: u64) -> Record {
+    pub fn record(stamps: Stamps, stages: RequestStages, published_ns: u64) -> Record {
         let request = Request {
             context: Context { trace_id: [1; 16], parent_span_id: [2; 8], ..Context::default() },
             ack: Some(AckLevel::Fsync),
-            course,
+            stages,
             peer: ClientAddress::Ip([127, 0, 0, 1].into()),
         };
         Record { stamps, published_ns, ..Record::new(request, Reason::Ratio, 0) }
@@ -179,8 +179,8 @@ pub(super) mod tests {
     fn the_stages_follow_each_other() {
         let stamps =
             Stamps { head_ns: 5, received_ns: 10, decided_ns: 45, written_ns: 0, durable_ns: 60, answered_ns: 70 };
-        let course = Course { begun_ns: 12, limited_ns: 20, parsed_ns: 40, ..Course::default() };
-        let record = record(stamps, course, 50);
+        let stages = RequestStages { begun_ns: 12, limited_ns: 20, parsed_ns: 40, ..RequestStages::default() };
+        let record = record(stamps, stages, 50);
         assert_eq!((record.start_ns(), record.end_ns(), record.spans()), (5, 70, 7));
         let children: Vec<_> = record.children().map(|child| (child.name, child.start_ns, child.end_ns)).collect();
         let expected = [
@@ -197,7 +197,7 @@ pub(super) mod tests {
     #[test]
     fn of_one_that_was_not_timed_there_are_the_stages_of_its_burst() {
         let stamps = Stamps { received_ns: 10, decided_ns: 45, written_ns: 60, answered_ns: 70, ..Stamps::default() };
-        let mut record = record(stamps, Course::default(), 0);
+        let mut record = record(stamps, RequestStages::default(), 0);
         assert_eq!(names(&record), ["decide", "write", "send"]);
         record.cut_off = true;
         assert_eq!(names(&record), ["decide", "write"]);
@@ -206,8 +206,8 @@ pub(super) mod tests {
     #[test]
     fn a_refusal_has_no_stages_that_it_did_not_pass() {
         let stamps = Stamps { received_ns: 10, decided_ns: 45, answered_ns: 70, ..Stamps::default() };
-        let course = Course { status: 429, begun_ns: 12, limited_ns: 20, ..Course::default() };
-        assert_eq!(names(&record(stamps, course, 0)), ["limit", "send"]);
+        let stages = RequestStages { status: 429, begun_ns: 12, limited_ns: 20, ..RequestStages::default() };
+        assert_eq!(names(&record(stamps, stages, 0)), ["limit", "send"]);
     }
 
     proptest! {
@@ -216,8 +216,8 @@ pub(super) mod tests {
         fn children_are_ordered_and_nested(times in prop::array::uniform10(0..50_u64), cut_off: bool) {
             let [head_ns, received_ns, decided_ns, written_ns, durable_ns, answered_ns, begun_ns, limited_ns, parsed_ns, published_ns] = times;
             let stamps = Stamps { head_ns, received_ns, decided_ns, written_ns, durable_ns, answered_ns };
-            let course = Course { begun_ns, limited_ns, parsed_ns, ..Course::default() };
-            let record = Record { cut_off, ..record(stamps, course, published_ns) };
+            let stages = RequestStages { begun_ns, limited_ns, parsed_ns, ..RequestStages::default() };
+            let record = Record { cut_off, ..record(stamps, stages, published_ns) };
             let mut at_ns = record.start_ns();
             for child in record.children() {
                 prop_assert!(at_ns <= child.start_ns && child.start_ns <= child.end_ns && child.end_ns <= record.end_ns());

@@ -143,7 +143,7 @@ impl SpanMaker {
     }
 
     fn attributes(&self, record: &Record) -> Vec<KeyValue> {
-        let Record { request: Request { context, ack, course, peer }, reason, reactor, burst_batches, .. } = record;
+        let Record { request: Request { context, ack, stages, peer }, reason, reactor, burst_batches, .. } = record;
         let mut attributes = vec![
             KeyValue::new("http.request.method", "POST"),
             KeyValue::new("http.route", "/metrics"),
@@ -163,19 +163,19 @@ impl SpanMaker {
         if let Some(bytes) = context.content_length {
             add("http.request.body.size", i64::from(bytes).into());
         }
-        if course.status > 0 {
-            add("http.response.status_code", i64::from(course.status).into());
+        if stages.status > 0 {
+            add("http.response.status_code", i64::from(stages.status).into());
         }
-        match course.status {
+        match stages.status {
             _ if record.cut_off => add("error.type", "connection_ended".into()),
-            500.. => add("error.type", course.status.to_string().into()),
+            500.. => add("error.type", stages.status.to_string().into()),
             _ => {}
         }
         if let Some(ack) = ack {
             add("metricstream.ack", AckLevel::name(*ack).into());
         }
-        if course.metrics > 0 {
-            add("metricstream.batch.metrics", i64::from(course.metrics).into());
+        if stages.metrics > 0 {
+            add("metricstream.batch.metrics", i64::from(stages.metrics).into());
         }
         if *burst_batches > 1 {
             add("metricstream.burst.batches", i64::from(*burst_batches).into());
@@ -186,7 +186,7 @@ impl SpanMaker {
 
 /// A client error is not an error of the server (semantic conventions for HTTP spans, "Status").
 fn status(record: &Record) -> Status {
-    if record.cut_off || record.request.course.status >= 500 { Status::error("") } else { Status::Unset }
+    if record.cut_off || record.request.stages.status >= 500 { Status::error("") } else { Status::Unset }
 }
 
 fn at(epoch_ns: u64, clock_ns: u64) -> SystemTime {
@@ -199,7 +199,7 @@ mod tests {
     use super::*;
     use crate::{
         stats::Stamps,
-        trace::{Context, Course, Reason},
+        trace::{Context, Reason, RequestStages},
     };
 
     fn identity(listen: &str) -> Identity {
@@ -221,8 +221,8 @@ mod tests {
 
     #[test]
     fn the_request_is_the_parent_of_its_parts() {
-        let course = Course { status: 200, metrics: 3, begun_ns: 12, limited_ns: 20, parsed_ns: 40 };
-        let mut record = record(STAMPS, course, 50);
+        let stages = RequestStages { status: 200, metrics: 3, begun_ns: 12, limited_ns: 20, parsed_ns: 40 };
+        let mut record = record(STAMPS, stages, 50);
         record.request.context.tracestate = Some("a=1,b=2".into());
         let spans = made(&record);
         let names: Vec<&str> = spans.iter().map(|span| &*span.name).collect();
@@ -264,7 +264,7 @@ mod tests {
             (503, false, true, Some("503")),
             (0, true, true, Some("connection_ended")),
         ] {
-            let record = Record { cut_off, ..record(STAMPS, Course { status, ..Course::default() }, 0) };
+            let record = Record { cut_off, ..record(STAMPS, RequestStages { status, ..RequestStages::default() }, 0) };
             let span = &made(&record)[0];
             assert_eq!(matches!(span.status, Status::Error { .. }), is_error, "{status}");
             assert_eq!(attribute(span, "error.type").as_deref(), error_type, "{status}");
@@ -273,7 +273,7 @@ mod tests {
 
     #[test]
     fn a_trace_that_begins_here_has_no_parent() {
-        let mut record = record(STAMPS, Course::default(), 0);
+        let mut record = record(STAMPS, RequestStages::default(), 0);
         record.request.context = Context { trace_id: [9; 16], sampled: Some(Reason::Ratio), ..Context::default() };
         let request = &made(&record)[0];
         assert_eq!((request.parent_span_id, request.parent_span_is_remote), (SpanId::INVALID, false));

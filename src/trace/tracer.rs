@@ -64,14 +64,14 @@ impl Traces {
 
     /// Records that the turn's lines were published.
     pub fn published(&mut self, now_ns: u64) {
-        let waits = |record: &&mut Record| record.request.course.metrics > 0 && record.published_ns == 0;
+        let waits = |record: &&mut Record| record.request.stages.metrics > 0 && record.published_ns == 0;
         self.records.iter_mut().filter(waits).for_each(|record| record.published_ns = now_ns);
     }
 
     /// Records that the log has reached the batches of `level`.
     pub fn reached(&mut self, level: AckLevel, now_ns: u64) {
         // One that was refused waits for nothing.
-        let waits = |record: &&mut Record| record.request.ack == Some(level) && record.request.course.metrics > 0;
+        let waits = |record: &&mut Record| record.request.ack == Some(level) && record.request.stages.metrics > 0;
         for record in self.records.iter_mut().filter(waits) {
             match level {
                 AckLevel::Fsync => record.stamps.durable_ns = now_ns,
@@ -126,7 +126,7 @@ impl Tracer {
     pub fn served(&mut self, request: Request, counters: &mut Counters) {
         let reason = match request.context.sampled {
             Some(reason) => reason,
-            None if request.course.status >= 500 => {
+            None if request.stages.status >= 500 => {
                 if !self.admits_late(counters) {
                     return;
                 }
@@ -169,7 +169,7 @@ impl Tracer {
         if self.fresh.is_empty() {
             return false;
         }
-        let committed = self.fresh.iter().any(|record| record.request.course.metrics > 0);
+        let committed = self.fresh.iter().any(|record| record.request.stages.metrics > 0);
         traces.records.append(&mut self.fresh);
         committed
     }
@@ -231,7 +231,7 @@ impl Tracer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trace::Course;
+    use crate::trace::RequestStages;
     use crossbeam_channel::{Receiver, bounded};
     use http1::Method;
     use rate::ClientAddress;
@@ -265,8 +265,8 @@ mod tests {
 
     fn request(context: Context, status: u16) -> Request {
         let metrics = u32::from(status == 200);
-        let course = Course { status, metrics, ..Course::default() };
-        Request { context, ack: Some(AckLevel::Write), course, peer: ClientAddress::Ip([127, 0, 0, 1].into()) }
+        let stages = RequestStages { status, metrics, ..RequestStages::default() };
+        Request { context, ack: Some(AckLevel::Write), stages, peer: ClientAddress::Ip([127, 0, 0, 1].into()) }
     }
 
     const STAMPS: Stamps =

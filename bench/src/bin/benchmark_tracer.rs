@@ -13,7 +13,7 @@ use http1::{Head, Method, Version};
 use log::AckLevel;
 use metricstream::{
     stats::{Counters, Stamps},
-    trace::{Course, Request, Sampler, Tracer, TracerSetup, Traces},
+    trace::{Request, RequestStages, Sampler, Tracer, TracerSetup, Traces},
 };
 use metricstream_bench::output;
 use rate::ClientAddress;
@@ -63,9 +63,9 @@ fn measure(traceparent: Option<&[u8]>) -> f64 {
         let sampled = context.sampled.is_some();
         let stamp = || if sampled { clock.monotonic_ns() } else { 0 };
         let (begun_ns, limited_ns, parsed_ns) = (stamp(), stamp(), stamp());
-        let course = Course { status: 200, metrics: 3, begun_ns, limited_ns, parsed_ns };
+        let stages = RequestStages { status: 200, metrics: 3, begun_ns, limited_ns, parsed_ns };
         let peer = ClientAddress::Ip([127, 0, 0, 1].into());
-        tracer.served(Request { context, ack: Some(AckLevel::Write), course, peer }, &mut counters);
+        tracer.served(Request { context, ack: Some(AckLevel::Write), stages, peer }, &mut counters);
         if tracer.hand_over(&mut traces) {
             traces.published(clock.monotonic_ns());
         }

@@ -227,7 +227,8 @@ pub const STREAMS_MAX: usize = 64;
 pub const STREAM_LINES_WAITING_MAX: usize = 32;
 /// Points that wait for the thread of the streams. It does nothing but pass them on.
 pub const UPDATES_WAITING_MAX: usize = 64;
-/// How long the observer waits for the reactors' reports when it makes a point: one that is busy is shown with the next.
+/// Time that the observer waits for the reactors' reports when it makes a point: one that is busy is shown with the
+/// next.
 pub const POINT_REPORT_WAIT: Duration = Duration::from_millis(200);
 /// Milliseconds that a stream may be silent before its reactor closes it. There is a point each second.
 pub const STREAM_SILENCE_MS: u64 = 30_000;

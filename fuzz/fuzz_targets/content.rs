@@ -50,7 +50,7 @@ fn body_of(owner: &Owner) -> Option<Vec<u8>> {
     owner.bodies().pop()
 }
 
-/// What the library makes of a whole body; `None` where it is none.
+/// Decompresses a whole body with the library; `None` where it is invalid.
 fn one_shot(coding: &str, data: &[u8]) -> Option<Vec<u8>> {
     let limit = BODY_BYTES_MAX as u64 + 1;
     let mut body = Vec::new();

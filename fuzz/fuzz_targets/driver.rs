@@ -22,7 +22,7 @@ const BYTES_MAX: usize = 64 * 1024;
 /// Turns in which a driver notices what has already happened.
 const TURNS: usize = 12;
 
-/// What the owner of a connection has seen.
+/// Events that the owner of a connection has seen.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 struct Seen {
     received: Vec<u8>,
@@ -100,7 +100,7 @@ impl<D: Driver> World<D> {
         }
     }
 
-    /// What each connection and its peer have seen in the end.
+    /// Runs the operations; returns the events of each connection and of its peer.
     fn run(&mut self, operations: &[u8]) -> Vec<(Seen, Vec<u8>, bool)> {
         let mut recorder = Recorder::default();
         let mut peers: Vec<Option<(UnixStream, Vec<u8>)>> = Vec::new();

@@ -63,7 +63,7 @@ fn deliver(owner: &mut Owner, pieces: &[&[u8]], late: bool) {
     assert_eq!((owner.connection.owned_bytes(), owner.core.held_bytes()), (0, set_aside));
 }
 
-/// What the service has seen, without what a timeout at the end refuses.
+/// Returns the events of the service, without what a timeout at the end refuses.
 fn requests(owner: &Owner) -> Vec<&Event> {
     owner
         .service

@@ -71,7 +71,7 @@ fn account(outcome: &Outcome, request: &Request) {
     assert!(outcome.decoded.skipped[Skip::Text as usize] == 0);
 }
 
-/// Its data points, and whether each of them is one line.
+/// Returns the number of its data points, and true if each of them is one line.
 fn points(metric: &Metric) -> (usize, bool) {
     match &metric.data {
         None => (0, true),

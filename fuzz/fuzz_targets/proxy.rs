@@ -1,5 +1,5 @@
-//! What is read of clients behind a proxy and of their traces: a PROXY header is judged alike whole and as it arrives,
-//! and Forwarded fields never name an address that no field has.
+//! Parsers of what stands for clients behind a proxy and for their traces: a PROXY header is judged alike whole and as
+//! it arrives, and Forwarded fields never name an address that no field has.
 #![no_main]
 
 use fuzz::Choices;

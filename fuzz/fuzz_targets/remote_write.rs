@@ -10,7 +10,8 @@ use metric::{
 };
 use prost::Message;
 
-/// What accounting needs of both versions: texts are bytes, as Prometheus does not check them while it decodes.
+/// Request with the fields of both versions that accounting needs: texts are bytes, as Prometheus does not check them
+/// while it decodes.
 #[derive(Clone, PartialEq, prost::Message)]
 struct Request {
     #[prost(message, repeated, tag = "1")]

@@ -92,7 +92,7 @@ fn make(path: &Path, name: SegmentName, sidecar: &[u8], compressed: &[u8]) {
     }
 }
 
-/// How often each line is there, in any form.
+/// Counts how often each line is there, in any form.
 fn lines(files: &[(String, Vec<u8>)]) -> HashMap<Vec<u8>, usize> {
     let mut lines = HashMap::new();
     for (name, bytes) in files {
@@ -109,7 +109,7 @@ fn contains(files: &[(String, Vec<u8>)], line: &[u8]) -> bool {
     files.iter().any(|(_, bytes)| bytes.windows(line.len().max(1)).any(|window| window == line))
 }
 
-/// How often each byte is in the files of lines and in those beside them.
+/// Counts how often each byte is in the files of lines and in those beside them.
 fn bytes_of(files: &[(String, Vec<u8>)]) -> [usize; 256] {
     let mut counts = [0; 256];
     let counted = files.iter().filter(|(name, _)| name.ends_with(".jsonl") || name.starts_with("torn-"));

@@ -1,4 +1,4 @@
-//! What the fuzz targets share: what a decoder of any protocol promises of its lines, choices that follow from the
+//! Shared parts of the fuzz targets: what a decoder of any protocol promises of its lines, choices that follow from the
 //! input, and directories that live in memory.
 //!
 //! A target's input is a wire format as it is, so that a corpus holds real bodies and any finding can be sent to a

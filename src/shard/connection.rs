@@ -66,7 +66,7 @@ pub enum Timer {
 /// A response that comes in parts from another thread.
 #[derive(Debug)]
 pub enum Source {
-    /// Of a query.
+    /// Response to a query.
     Query(Box<RawQuery>),
     /// The stream of the live page; `true` if only its head is wanted.
     Stream(bool),

@@ -107,7 +107,7 @@ pub struct Collector {
     began_counters: Counters,
     present_counters: Counters,
     present: Measures,
-    /// What was measured since the last point of the live page.
+    /// Measures since the last point of the live page.
     recent: Measures,
     /// The last complete interval.
     last: Option<Interval>,
@@ -244,7 +244,7 @@ impl Collector {
         }
     }
 
-    /// What was measured since [`clear_recent`](Self::clear_recent).
+    /// Returns the measures since [`clear_recent`](Self::clear_recent).
     pub const fn recent(&self) -> &Measures {
         &self.recent
     }

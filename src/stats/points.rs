@@ -39,7 +39,7 @@ impl PointSpan {
     }
 }
 
-/// What the observer reports to the thread of the streams.
+/// Update that the observer sends to the thread of the streams.
 #[derive(Debug, Clone)]
 pub enum Update {
     /// A point.

@@ -31,7 +31,7 @@ use wake::clock::Clock;
 /// Media type of a stream: a JSON object on each line.
 pub const CONTENT_TYPE: &str = "application/x-ndjson";
 
-/// What the reactors ask of the thread.
+/// Command of a reactor to the thread.
 #[derive(Debug)]
 enum Command {
     /// Feed a stream.
@@ -177,7 +177,7 @@ impl StreamOpener {
     }
 }
 
-/// What is next with a stream.
+/// Next step of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Progress {
     /// Everything so far was handed over, or its channel is full.
@@ -198,7 +198,7 @@ struct Stream {
     /// Lines to be sent, and how much of the first is.
     lines: VecDeque<Arc<[u8]>>,
     taken: usize,
-    /// How many of these are updates that came after it was opened.
+    /// Number of these that are updates which came after it was opened.
     updates: usize,
     /// It waits for space in its channel.
     waits: bool,
@@ -474,7 +474,7 @@ mod tests {
         opener: StreamOpener,
         updates: Sender<Update>,
         status: Arc<StreamStatus>,
-        /// What the reactor is notified of.
+        /// Mailbox of the messages that the reactor is notified of.
         mail: mailbox::Receiver<ShardMessage>,
     }
 

@@ -1,8 +1,8 @@
-//! The real server over real sockets. Every test starts the binary on a port of its own with a directory of its own,
-//! and holds what it does against the contract: the answers, the log, the sums.
+//! Tests of the real server over real sockets. Every test starts the binary on a port of its own with a directory of
+//! its own, and checks it against the contract: the responses, the log, the sums.
 //!
-//! What concerns serving runs on both drivers, forced: a test named `..::epoll` has run on epoll or it has failed.
-//! Waits are for the thing itself, bounded by [`server::DEADLINE`]; nothing here asserts how fast anything is.
+//! Tests of serving run on both drivers, forced: a test named `..::epoll` has run on epoll or it has failed. Waits are
+//! for the thing itself, bounded by [`server::DEADLINE`]; nothing here asserts how fast anything is.
 //!
 //! The map: `server` (the process under test), `http` (a client that can send odd bytes), `json` and `log` (what was
 //! sent, what was stored), `otlp` (a receiver of traces),

@@ -23,7 +23,7 @@ pub struct Parser<'body, 'scratch> {
     stage: Stage,
     /// Metrics read so far.
     metrics: usize,
-    /// Where we are, for the error: in the metric of index `metrics`, in which field, in which tag or at which text.
+    /// True while a metric is read: the error then names the metric of index `metrics`, its field, and the tag or text.
     in_metric: bool,
     field: Option<Field>,
     excerpt: Option<Text<'body>>,

@@ -9,7 +9,7 @@ const SENT_MS: &str = "1767323045678";
 const STORED_START: &str = r#"{"timestamp":"2026-01-02T03:04:05.678Z","name":"torture","value":"#;
 const STORED_TAGS: &str = r#","type":"gauge","tags":{"batch":""#;
 const OF: &str = r#"","of":""#;
-/// What the texts are cut out of, which metrics carry along so that lines have many lengths.
+/// Characters of the texts that metrics carry along so that lines have many lengths.
 const TEXTS: &str = concat!(
     "abcdefghijklmnopqrstuvwxyz {}[]:,0123456789",
     "zyxwvutsrqponmlkjihgfedcba }{][,:9876543210",
@@ -61,7 +61,7 @@ impl Place {
         format!("{STORED_START}{}{STORED_TAGS}{}", self.index, self.tags())
     }
 
-    /// What the line says of itself, if it is to the byte what was sent.
+    /// Parses the place that a line states; `None` if the line is not, to the byte, what was sent.
     #[must_use]
     pub fn of_line(line: &[u8]) -> Option<Self> {
         let line = std::str::from_utf8(line).ok()?;

@@ -27,10 +27,10 @@ const PAUSE: Duration = Duration::from_millis(2);
 /// Longer than any load takes to come to what is waited for.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// What the clients post.
+/// Parameters of the clients' requests.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan {
-    /// How many there are.
+    /// Number of clients.
     pub clients: u32,
     /// Distinct `Authorization` values among them.
     pub keys: u32,
@@ -38,11 +38,11 @@ pub struct Plan {
     pub level: Level,
     /// Most metrics in a batch.
     pub metrics_max: u32,
-    /// What a client waits between two pipelines.
+    /// Pause of a client between two pipelines.
     pub pause: Duration,
 }
 
-/// What the clients have in common.
+/// State shared by the clients.
 #[derive(Debug)]
 struct Shared {
     address: SocketAddr,
@@ -112,7 +112,7 @@ impl Clients {
         self.shared.reconnects.load(Ordering::Relaxed)
     }
 
-    /// Whether nothing listens any more for any of them.
+    /// Returns true if nothing listens any more for any of them.
     #[must_use]
     pub fn have_ended(&self) -> bool {
         self.threads.iter().all(JoinHandle::is_finished)
@@ -234,7 +234,7 @@ fn exchange(
     sent
 }
 
-/// What an answer says of its batch.
+/// Returns the fate of a batch by its response.
 fn judge(answer: &Answer, Sent { metrics, broken, .. }: Sent, level: Level) -> Result<Fate, String> {
     match answer.status {
         200 if !broken && answer.body == format!(r#"{{"success":true,"metrics_processed":{metrics}}}"#) => {

@@ -22,7 +22,7 @@ const CALLS_OF_START: u32 = 3;
 /// Answers in a round of load that nothing interrupts.
 const ANSWERS: u64 = 200;
 
-/// What goes wrong. `shim.c` says what each is.
+/// Fault of the disk. `shim.c` says what each is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Fault {
     /// EIO on every write to the log.
@@ -75,7 +75,7 @@ impl Fault {
         }
     }
 
-    /// What the last line of a server that it ends must say, after the program's name.
+    /// Returns the texts that the last line of a server ended by the fault must contain, after the program's name.
     const fn reason(self) -> &'static [&'static str] {
         match self {
             Self::WriteFails | Self::TornWrite | Self::RecordFails => &["writing to the log failed", "os error 5"],
@@ -87,7 +87,7 @@ impl Fault {
         }
     }
 
-    /// Whether the server goes on with it.
+    /// Returns true if the server goes on with the fault.
     const fn is_survived(self) -> bool {
         matches!(self, Self::ShortWrites | Self::RenameFails)
     }

@@ -22,16 +22,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What is acknowledged before the disk is filled, and again after there is room.
+/// Batches that are acknowledged before the disk is filled, and again after there is space.
 const ACKNOWLEDGED: u64 = 50;
 /// Refusals that are waited for on a full disk.
 const REFUSALS: u64 = 20;
-/// How long the server holds an answer for the disk.
+/// Time for which the server holds a response for the disk.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Bytes that a file may grow by before a limit stands for a full disk.
 const ROOM_BYTES: u64 = 32 * 1024;
 
-/// How the disk is made full.
+/// Means by which the disk is filled.
 #[derive(Debug, Clone)]
 pub enum Disk {
     /// A small file system mounted here: a stranger's file takes what is left of it. ENOSPC.

@@ -15,9 +15,9 @@ const HEADERS_MAX: usize = 32;
 /// One answer.
 #[derive(Debug)]
 pub struct Answer {
-    /// Its status.
+    /// Status of the response.
     pub status: u16,
-    /// Its body.
+    /// Body of the response.
     pub body: String,
     /// Seconds of `Retry-After`.
     pub retry_after_s: Option<u64>,

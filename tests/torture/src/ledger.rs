@@ -1,8 +1,8 @@
-//! What the clients know: every batch that was ever sent to one log, and what was answered.
+//! Record of the clients: every batch that was ever sent to one log, and its response.
 
 use crate::{Level, batch::Mark};
 
-/// What became of a batch, as its client saw it.
+/// Fate of a batch, as its client saw it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
     /// No answer came: it may be stored or not, but whole.
@@ -13,7 +13,7 @@ pub enum Fate {
     Refused(u16),
 }
 
-/// How the process ended that a connection was made to.
+/// End of the process that a connection was made to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
     /// It wrote everything down first: exit code 0.
@@ -27,20 +27,20 @@ pub enum End {
 /// One batch.
 #[derive(Debug, Clone, Copy)]
 pub struct Sent {
-    /// Its metrics.
+    /// Number of metrics.
     pub metrics: u32,
-    /// Whether it is wrong somewhere, so that it must not be stored whatever is answered.
+    /// True if the batch is wrong somewhere, so that it must not be stored whatever the response is.
     pub broken: bool,
-    /// What became of it.
+    /// Fate of the batch.
     pub fate: Fate,
 }
 
 /// One connection.
 #[derive(Debug)]
 pub struct Connection {
-    /// Its batches, in the order in which they were sent.
+    /// Batches in the order in which they were sent.
     pub batches: Vec<Sent>,
-    /// How its server ended; `None` while it runs.
+    /// End of its server; `None` while it runs.
     pub end: Option<End>,
 }
 
@@ -76,7 +76,7 @@ impl Ledger {
         self.connections.get(mark.connection as usize)?.batches.get(mark.number as usize).copied()
     }
 
-    /// How the server of a batch's connection has ended.
+    /// Returns the end of the server of a batch's connection.
     #[must_use]
     pub fn end_of(&self, mark: Mark) -> Option<End> {
         self.connections.get(mark.connection as usize)?.end

@@ -28,7 +28,7 @@ pub mod shim;
 
 use std::{fmt, path::PathBuf, process::Command};
 
-/// What an acknowledgement promises.
+/// Promise of an acknowledgement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Level {
     /// Handed to the writer.
@@ -78,18 +78,18 @@ impl Driver {
     }
 }
 
-/// What is tested, and where.
+/// Server under test: its binary, driver, level, directory and seed.
 #[derive(Debug, Clone)]
 pub struct Subject {
     /// The server.
     pub binary: PathBuf,
-    /// Its network driver.
+    /// Network driver of the server.
     pub driver: Driver,
     /// The level at which it acknowledges unless it is asked for another.
     pub level: Level,
-    /// Its data directory.
+    /// Data directory of the server.
     pub directory: PathBuf,
-    /// Where choices come from.
+    /// Seed of all choices.
     pub seed: u64,
 }
 

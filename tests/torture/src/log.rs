@@ -8,7 +8,7 @@ use std::{
 
 /// The segment that is appended to.
 pub const ACTIVE: &str = "metrics.jsonl";
-/// What the names of sealed segments begin and end with; between them is a time, so that names sort by it.
+/// Prefix and suffix of the names of sealed segments; between them is a time, so that names sort by it.
 const SEALED: (&str, &str) = ("metrics-", ".jsonl");
 const COMPRESSED: &str = ".zst";
 
@@ -21,17 +21,17 @@ struct Segment {
     compressed: bool,
 }
 
-/// Where a log is.
+/// Location of a log.
 #[derive(Debug, Clone, Copy)]
 pub struct Place<'a> {
-    /// Its directory.
+    /// Directory of the log.
     pub directory: &'a Path,
-    /// Where the sealed segments are kept that the server may delete; see [`keep`].
+    /// Directory in which the sealed segments are kept that the server may delete; see [`keep`].
     pub archive: Option<&'a Path>,
 }
 
-/// How far a log was read: all segments up to `sealed`, and so many bytes of the one after it. That one may have been
-/// sealed by the next time, and its lines are the same.
+/// Position up to which a log was read: all segments up to `sealed`, and so many bytes of the one after it. That one
+/// may have been sealed by the next time, and its lines are the same.
 #[derive(Debug, Clone, Default)]
 pub struct Position {
     sealed: Option<String>,

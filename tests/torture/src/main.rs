@@ -40,7 +40,7 @@ enum Test {
         /// Kills for each driver and level
         #[arg(long, default_value_t = 100)]
         kills: u64,
-        /// Whether power is lost, too, at some of the kills
+        /// Lose power, too, at some of the kills
         #[arg(long, default_value = "on")]
         power_cuts: PowerCuts,
         #[command(flatten)]
@@ -64,7 +64,7 @@ enum Test {
     },
 }
 
-/// What is tried.
+/// Combinations to try.
 #[derive(Debug, Args)]
 struct Matrix {
     /// The server

@@ -22,10 +22,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What was seen of one connection.
+/// Batches seen of one connection.
 #[derive(Debug, Default, Clone)]
 struct Seen {
-    /// How often each batch is there.
+    /// Number of times that each batch is there.
     times: Vec<u8>,
     /// The latest batch that is there.
     last: Option<u32>,
@@ -39,7 +39,7 @@ pub struct Oracle {
     seen: Vec<Seen>,
     /// Connections whose batches have all been judged.
     settled: usize,
-    /// What it has found so far.
+    /// Counts so far.
     pub figures: Figures,
 }
 
@@ -182,7 +182,7 @@ impl Oracle {
     }
 }
 
-/// Whether `place` is the line after `before`, of the same batch.
+/// Returns true if `place` is the line after `before`, of the same batch.
 fn is_next(before: Place, place: Place) -> bool {
     place == Place { index: before.index + 1, ..before }
 }

@@ -24,7 +24,7 @@ pub struct Server {
     said: Option<JoinHandle<Vec<String>>>,
 }
 
-/// How a process has ended.
+/// Status and output of a process that has ended.
 #[derive(Debug)]
 pub struct Ended {
     /// With what.

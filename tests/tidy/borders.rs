@@ -76,7 +76,7 @@ fn a_crate_depends_only_on_crates_that_its_border_allows() {
 /// Files that only tests compile, beside those called `tests`.
 const TEST_FILES: &[&str] = &["src/doctor/made.rs"];
 
-/// What `text` names right after `crate::`, in code that is no test.
+/// Returns the modules that `text` names right after `crate::`, in code that is no test.
 fn imports(text: &str) -> BTreeSet<String> {
     let code = source::split(text).code;
     let code = code.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();

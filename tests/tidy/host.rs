@@ -5,7 +5,7 @@ use super::{no_findings, source, tree};
 /// Directories of code that is not behind `host` yet. The list may only get shorter.
 const NOT_YET: &[&str] = &["bench/", "crates/query/", "crates/rate/", "fuzz/", "reactor/", "sim/", "src/", "tests/"];
 
-/// What such a crate may not name. Its tests run on a real machine, and may.
+/// Names that such a crate may not use. Its tests run on a real machine, and may.
 const BANNED: &[&str] = &[
     "std::fs",
     "std::thread",

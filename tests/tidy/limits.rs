@@ -2,7 +2,7 @@
 
 use crate::{no_findings, tree};
 
-/// What a number of a limit counts, where that is not bytes, a time or a plural: a depth in levels, a nice value, the
+/// Words for what a limit counts, where that is not bytes, a time or a plural: a depth in levels, a nice value, the
 /// mode of a file, a level of compression, connections in a backlog, bits of a prefix, a ratio.
 const SCALES: [&str; 12] =
     ["DEPTH", "NICE", "MODE", "LEVEL", "BACKLOG", "PREFIX", "RATIO", "COUNT", "PERCENT", "LOG", "LIMIT", "SIZE"];

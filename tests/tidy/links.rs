@@ -1,4 +1,4 @@
-//! What the documents name exists.
+//! Links and paths in documents: their targets exist.
 
 use std::collections::HashSet;
 use std::path::{Component, Path, PathBuf};

@@ -4,9 +4,11 @@
 #![expect(clippy::unwrap_used, reason = "in the server unwrap() is a way to stop it; here it is an assertion")]
 
 mod borders;
+mod docs;
 mod host;
 mod limits;
 mod links;
+mod public;
 mod scripts;
 mod sizes;
 mod source;

@@ -1,4 +1,4 @@
-//! How wide a line may be, how long a function, a file and the name of a test.
+//! Sizes: the width of a line, the length of a function, of a file and of the name of a test.
 
 use crate::source::{functions, split};
 use crate::{no_findings, tree};

@@ -90,7 +90,7 @@ pub struct Function {
     pub name: String,
     pub line: usize,
     pub lines: usize,
-    /// Whether an attribute `#[test]` stands before it.
+    /// True if an attribute `#[test]` stands before it.
     pub is_test: bool,
 }
 

@@ -42,8 +42,8 @@ const fn word(forms: &'static [&'static str], instead: &'static str, left: usize
     Word { forms, instead, left }
 }
 
-/// How often `form` stands in `text` as a word of its own. Neither an identifier nor a flag of which it is a part
-/// counts.
+/// Counts how often `form` stands in `text` as a word of its own. Neither an identifier nor a flag of which it is a
+/// part counts.
 fn occurrences(text: &str, form: &str) -> usize {
     let is_word = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
     let alone =

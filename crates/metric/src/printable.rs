@@ -43,7 +43,7 @@ const FORMAT: [(char, char); 21] = [
 
 /// Returns true if a terminal shows `character` and does nothing else.
 #[must_use]
-pub fn is_printable(character: char) -> bool {
+fn is_printable(character: char) -> bool {
     match character {
         ' '..='~' => true,
         _ => !character.is_control() && !FORMAT.iter().any(|&(first, last)| (first..=last).contains(&character)),

@@ -311,12 +311,6 @@ impl Series {
         Ok(())
     }
 
-    /// True if there is a tag with this key, which needs no escapes.
-    #[must_use]
-    pub fn has_tag(&self, key: &[u8]) -> bool {
-        self.spans.iter().any(|span| self.tags[span.key..span.key_end] == *key)
-    }
-
     #[inline]
     fn append_tag(&mut self, key: &[u8], value: &[u8]) -> Result<(), Reject> {
         self.append_judged(key, value, is_plain(key) && is_plain(value))

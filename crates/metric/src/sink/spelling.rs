@@ -51,7 +51,7 @@ pub fn spell(text: &[u8], out: &mut Vec<u8>) {
 
 /// As [`spell`], for text that is not plain.
 #[cold]
-pub fn spell_escaped(text: &[u8], out: &mut Vec<u8>) {
+fn spell_escaped(text: &[u8], out: &mut Vec<u8>) {
     for &byte in text {
         // Bytes from 0x80 on are parts of characters that stand for themselves.
         if byte < 0x80 {

@@ -50,11 +50,11 @@ enum AnyValue<'a> {
 
 /// The numbers of the fields of `Metric.data`.
 mod data {
-    pub const GAUGE: u32 = 5;
-    pub const SUM: u32 = 7;
-    pub const HISTOGRAM: u32 = 9;
-    pub const EXPONENTIAL: u32 = 10;
-    pub const SUMMARY: u32 = 11;
+    pub(super) const GAUGE: u32 = 5;
+    pub(super) const SUM: u32 = 7;
+    pub(super) const HISTOGRAM: u32 = 9;
+    pub(super) const EXPONENTIAL: u32 = 10;
+    pub(super) const SUMMARY: u32 = 11;
 }
 
 impl<'a> Decoder<'a, '_, '_> {

@@ -1,5 +1,6 @@
 //! Parser of responses as they come off a connection: cut anywhere, several in one piece, with a length, chunked, or
-//! ended by the end of the connection. It keeps nothing of a body; it only finds the end of the response and its status.
+//! ended by the end of the connection. It keeps nothing of a body; it only finds the end of the response and its
+//! status.
 
 use crate::head::{self, HEAD_BYTES_MAX};
 

@@ -70,7 +70,8 @@ proptest! {
     }
 }
 
-/// Any characters, those that need an escape too, but for braces: a brace in a string is what the naive parser cannot read.
+/// Any characters, those that need an escape too, but for braces: a brace in a string is what the naive parser cannot
+/// read.
 fn text_without_braces(characters: std::ops::Range<usize>) -> impl Strategy<Value = String> {
     let character = prop_oneof![any::<char>(), prop::char::range('\0', '\x7f')].prop_map(|character| match character {
         '{' | '}' => '_',

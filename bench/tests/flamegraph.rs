@@ -9,7 +9,8 @@ use std::{
     thread,
 };
 
-/// Seven samples of a server under load: parser, head of a request (twice, at two addresses), limiter, writev, pwrite, send.
+/// Seven samples of a server under load: parser, head of a request (twice, at two addresses), limiter, writev, pwrite,
+/// send.
 const CPU_CLOCK: &str = include_str!("data/cpu_clock.txt");
 /// A writer (11) and a reactor (12) leave their cores and come back.
 const SCHED: &str = include_str!("data/sched.txt");

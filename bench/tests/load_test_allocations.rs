@@ -1,5 +1,5 @@
-//! A load allocates for its clients, and nothing for their requests: what it measures is the server, not the allocator. A
-//! program of its own, because it counts through the global allocator. The server is another process.
+//! A load allocates for its clients, and nothing for their requests: what it measures is the server, not the allocator.
+//! A program of its own, because it counts through the global allocator. The server is another process.
 #![expect(unsafe_code, reason = "a global allocator is an unsafe trait")]
 #![expect(clippy::unwrap_used, reason = "all of it is test")]
 
@@ -15,7 +15,8 @@ static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 
 struct Counting;
 
-// SAFETY: every call goes to the system's allocator with the caller's own arguments; counting changes nothing about them.
+// SAFETY: every call goes to the system's allocator with the caller's own arguments; counting changes nothing about
+// them.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.fetch_add(1, Ordering::Relaxed);

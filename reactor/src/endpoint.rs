@@ -29,8 +29,8 @@ impl fmt::Display for Endpoint {
 }
 
 impl Endpoint {
-    /// A socket that can connect to it, and its address for the kernel. TCP sends without delay (`TCP_NODELAY`): what is
-    /// handed over for sending is whole.
+    /// A socket that can connect to it, and its address for the kernel. TCP sends without delay (`TCP_NODELAY`): what
+    /// is handed over for sending is whole.
     ///
     /// # Errors
     /// No descriptor is free, or the name of a unix socket is too long.

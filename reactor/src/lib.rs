@@ -13,24 +13,26 @@
 //! 2. A connection begins with `accepted` or `connected` and ends with exactly one `closed`, which is the last call
 //!    that names its token. A connect that fails goes straight to `closed`.
 //! 3. The slice given to `data` is valid inside that call only. The handler takes all of it.
-//! 4. After `data` answered [`Flow::Pause`], neither `data` nor `eof` is called for that connection until
+//! 4. After `data` returned [`Flow::Pause`], neither `data` nor `eof` is called for that connection until
 //!    [`Driver::resume_receive`]. Bytes that had already been received are kept by the driver and delivered then. The
 //!    driver asks [`Handler::reserve`] before it takes memory for them. If it is refused, what was kept before is still
 //!    delivered when it may be, and then the connection ends with [`Cause::Error`] of `ENOBUFS`.
 //! 5. Bytes come in order, all of them, once; `eof` comes after the last and once. The other direction stays open.
-//! 6. One send is in flight per connection. `sent` hands the buffer back, cleared, when the kernel has taken every byte;
-//!    short sends are resumed by the driver. Calling `send` while one is in flight is the caller's bug: it asserts.
-//! 7. An error on a connection (reset, broken pipe) closes it: `closed` with [`Cause::Error`]. A buffer in flight
-//!    is then dropped by the driver once the kernel is done with it. A reset may show as an `eof` first: the kernel tells
-//!    an error once, and it may have told it to the send.
-//! 8. [`Driver::close`] gives up what is in flight. A slot, its descriptor and its buffers are reused only after the
+//! 6. One send is in flight per connection. `sent` hands the buffer back, cleared, when the kernel has taken every
+//!    byte; short sends are resumed by the driver. Calling `send` while one is in flight is the caller's bug: it
+//!    asserts.
+//! 7. An error on a connection (reset, broken pipe) closes it: `closed` with [`Cause::Error`]. A buffer in flight is
+//!    then dropped by the driver once the kernel is done with it. A reset may show as an `eof` first: the kernel
+//!    reports an error once, and it may have reported it to the send.
+//! 8. [`Driver::close`] cancels what is in flight. A slot, its descriptor and its buffers are reused only after the
 //!    kernel's last word about them. Calls that name a token already closed are ignored.
 //! 9. One connection cannot starve the others: the bytes delivered for it in one turn are bounded.
-//! 10. The owner announces its sleep on the doorbell, looks at its sources, and calls `turn`, which says that it is awake
-//!     again as soon as the wait is over.
+//! 10. The owner announces its sleep on the doorbell, looks at its sources, and calls `turn`, which says that it is
+//!     awake again as soon as the wait is over.
 //! 11. Not promised: how many calls one arrival makes, or in what order different connections are served.
-//! 12. A connection names the listener that it came in by. Each listener is paused and resumed apart from the others, and
-//!     one that leaves slots to the others ([`Listener::slots_spared`]) cannot keep them out, however many come in by it.
+//! 12. A connection names the listener that it came in by. Each listener is paused and resumed apart from the others,
+//!     and one that leaves slots to the others ([`Listener::slots_spared`]) cannot keep them out, however many come in
+//!     by it.
 #![warn(missing_docs)]
 
 use socket2::{Domain, Socket};
@@ -192,8 +194,8 @@ pub trait Driver: Sized {
     /// Only when the driver itself is unusable. A connection's errors go to [`Handler::closed`].
     fn turn<H: Handler>(&mut self, timeout: Option<Duration>, handler: &mut H) -> io::Result<()>;
 
-    /// Begins a connection; ends in `connected` or `closed`. A unix socket whose queue is full is waited for on io_uring;
-    /// on epoll, where the kernel signals no end of that (connect(2), `EAGAIN`), the connection ends with
+    /// Begins a connection; ends in `connected` or `closed`. A unix socket whose queue is full is waited for on
+    /// io_uring; on epoll, where the kernel signals no end of that (connect(2), `EAGAIN`), the connection ends with
     /// [`io::ErrorKind::WouldBlock`].
     ///
     /// # Errors

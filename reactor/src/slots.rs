@@ -1,5 +1,5 @@
-//! The table of a driver's connections: a fixed number of slots, each with a generation, reused last-in first-out so that
-//! a busy slot's memory stays warm. Grows lazily to its bound and never past it.
+//! The table of a driver's connections: a fixed number of slots, each with a generation, reused last-in first-out so
+//! that a busy slot's memory stays warm. Grows lazily to its bound and never past it.
 
 use crate::Token;
 

@@ -6,8 +6,8 @@
 //! Deadlines are lazy: a connection pushes its deadline back with every request, and nearly none ever fires. Setting a
 //! later deadline, or none, only stores it. The entry stays where it is filed, and looks again when that tick comes.
 //!
-//! Reads no clock. Time is milliseconds since any fixed moment, and passed in. Memory is 24 bytes for each slot up to the
-//! highest ever set, and never shrinks.
+//! Reads no clock. Time is milliseconds since any fixed moment, and passed in. Memory is 24 bytes for each slot up to
+//! the highest ever set, and never shrinks.
 
 /// Buckets of the wheel, one for each tick of a lap: 8 KiB of list heads. With ticks of 64 ms a lap is 131 s, so that
 /// the usual idle timeout of 75 s is passed over by no lap.
@@ -65,7 +65,8 @@ impl TimerWheel {
         }
     }
 
-    /// Gives `slot` the deadline `deadline_ms`, in place of the one it had. One that has passed fires with the next tick.
+    /// Gives `slot` the deadline `deadline_ms`, in place of the one it had. One that has passed fires with the next
+    /// tick.
     ///
     /// # Panics
     /// `slot` is not below `slots_max`.
@@ -122,8 +123,8 @@ impl TimerWheel {
         }
     }
 
-    /// When [`advance`](Self::advance) is worth calling next, in milliseconds; `None` while nothing is filed. It may find
-    /// nothing expired then, but no deadline is a tick past due before.
+    /// When [`advance`](Self::advance) is worth calling next, in milliseconds; `None` while nothing is filed. It may
+    /// find nothing expired then, but no deadline is a tick past due before.
     #[must_use]
     pub fn next_deadline_ms(&self) -> Option<u64> {
         let first = bucket(self.current_tick + 1);

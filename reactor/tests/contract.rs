@@ -1,4 +1,5 @@
-//! The reactor's contract, point by point, over every driver, each of them forced: a driver that is not to be had fails.
+//! The reactor's contract, point by point, over every driver, each of them forced: a driver that is not to be had
+//! fails.
 //!
 //! The cases are in `contract/`, generic over the driver. Every one of them runs under the trace checker of
 //! `harness.rs`, which holds all callbacks to the order that the contract promises.

@@ -12,7 +12,8 @@ static ALLOCATOR: CountingAllocator = CountingAllocator;
 
 /// The parsers do not agree, or the gate is not passed.
 const FAILED: u8 = 1;
-/// Used wrongly: the file cannot be read, or is not made of batches. (clap's own code for a wrong argument is the same.)
+/// Used wrongly: the file cannot be read, or is not made of batches. (clap's own code for a wrong argument is the
+/// same.)
 const WRONG_USE: u8 = 2;
 
 const SMOKE: Pace = Pace { rounds: 3, turn_ns: 100_000 };
@@ -20,9 +21,9 @@ const TURN_NS: u128 = 500_000;
 
 /// Times parsers of metric batches side by side: a naive one, the service's, serde_json, sonic-rs and simd-json.
 ///
-/// What they read is compared first. Then each is timed in turn, round after round; a figure is the median of the rounds, and
-/// a ratio is how many times as long as the service's parser it takes (`ours`: parse and validate). The service's parser is
-/// also timed with the encoder that writes the lines of the log behind it.
+/// What they read is compared first. Then each is timed in turn, round after round; a figure is the median of the
+/// rounds, and a ratio is how many times as long as the service's parser it takes (`ours`: parse and validate). The
+/// service's parser is also timed with the encoder that writes the lines of the log behind it.
 #[derive(Debug, Parser)]
 #[command(name = "benchmark_json_parser", version, after_help = AFTER_HELP)]
 struct Arguments {

@@ -5,8 +5,8 @@
 //! the lowest and highest. Candidates take turns within a round (A B A B), so that a noisy machine is noisy for all.
 //!
 //! - `sharded`: the product's limiter, a short critical section per decision, with its table, its hand and its bounds.
-//! - `atomic`: a ring of stamps per client, claimed by compare-and-swap; a refusal only loads. It is given its client's ring
-//!   by index, without a table, so what is shown is less than it would really cost.
+//! - `atomic`: a ring of stamps per client, claimed by compare-and-swap; a refusal only loads. It is given its client's
+//!   ring by index, without a table, so what is shown is less than it would really cost.
 //! - `sharded+key`: the product's, with the hash of a 39-byte `Authorization` value made anew each time.
 
 use clap::Parser;
@@ -32,9 +32,9 @@ const DECISIONS: u32 = 50_000;
 /// stamps are in a log, and each request puts one in and takes one out.
 const STEP_NS: u64 = 250_000;
 
-/// The lock-free candidate: ticket n is the n-th admission and has slot n mod L, which is claimed by swapping the stamp of
-/// L admissions before for the new one. The lowest bit of a slot is the parity of its lap, so that a slot that has been
-/// claimed for a ticket can be told from one that has not, and whoever finds it claimed moves `next` on.
+/// The lock-free candidate: ticket n is the n-th admission and has slot n mod L, which is claimed by swapping the stamp
+/// of L admissions before for the new one. The lowest bit of a slot is the parity of its lap, so that a slot that has
+/// been claimed for a ticket can be told from one that has not, and whoever finds it claimed moves `next` on.
 #[repr(align(128))]
 struct AtomicWindow {
     next: AtomicU64,
@@ -91,8 +91,8 @@ enum Clients {
 }
 
 impl Clients {
-    /// The limit of the case. Where all are to be admitted it is more than can come at one instant, since the shard's clock
-    /// stands while the thread that is ahead is held up.
+    /// The limit of the case. Where all are to be admitted it is more than can come at one instant, since the shard's
+    /// clock stands while the thread that is ahead is held up.
     const fn limit(self) -> u32 {
         match self {
             Self::Own(count) => 2 * DECISIONS / count,

@@ -5,7 +5,8 @@
 //! noisy for all.
 //!
 //! - `Lines`: the product's, every line checked in full.
-//! - `Lines, other minutes`: the same where each line is of another minute than the one before, the worst case of its cache.
+//! - `Lines, other minutes`: the same where each line is of another minute than the one before, the worst case of its
+//!   cache.
 //! - `Line::parse`: one line at a time, as a caller with single lines does it.
 //! - `from_utf8`, `line feeds`: what looking at each byte costs at all: the standard library's check, and memchr.
 

@@ -5,7 +5,8 @@
 //!
 //! - `unsampled`: no `traceparent`; an id is drawn, and the ratio does not take it.
 //! - `unsampled, caller`: a `traceparent` that says no.
-//! - `sampled`: a `traceparent` that says yes: the five readings of the clock and the record, which is taken from the queue again.
+//! - `sampled`: a `traceparent` that says yes: the five readings of the clock and the record, which is taken from the
+//!   queue again.
 
 use clap::Parser;
 use crossbeam_channel::bounded;

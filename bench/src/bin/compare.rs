@@ -1,5 +1,5 @@
-//! `compare`: servers under the same loads, in turns. See `--help`; scripts/compare.sh builds what it needs and installs the
-//! peers.
+//! `compare`: servers under the same loads, in turns. See `--help`; scripts/compare.sh builds what it needs and
+//! installs the peers.
 
 use metricstream_bench::{
     compare::{Bench, Measurement, environment::Environment, options, options::Plan, report},

@@ -26,11 +26,11 @@ const SECONDS: f64 = 2.0;
 /// Seconds of each load of a smoke run.
 const SECONDS_SMOKE: f64 = 0.2;
 
-/// The ladder: six servers around one service - sequential, a thread per request, a thread pool, epoll, epoll on every core,
-/// io_uring on every core - each built to take away what held the one before it back.
+/// The ladder: six servers around one service - sequential, a thread per request, a thread pool, epoll, epoll on every
+/// core, io_uring on every core - each built to take away what held the one before it back.
 ///
-/// Without --stage and without a command it starts each of them in turn, puts the same loads on it, and prints what they came
-/// to as a table and as a picture. load_test has to stand beside this program.
+/// Without --stage and without a command it starts each of them in turn, puts the same loads on it, and prints what
+/// they came to as a table and as a picture. load_test has to stand beside this program.
 #[derive(Debug, Parser)]
 #[command(name = "ladder", version, args_conflicts_with_subcommands = true)]
 struct Arguments {

@@ -1,5 +1,5 @@
-//! The programs that make the loads: our own load_test, and wrk for a second opinion. How each is told what to do, and what
-//! it says afterwards.
+//! The programs that make the loads: our own load_test, and wrk for a second opinion. How each is told what to do, and
+//! what it says afterwards.
 
 use super::{
     options::Programs,
@@ -250,8 +250,8 @@ fn parse_wrk(report: &Value) -> Option<Reported> {
     })
 }
 
-/// Runs a client to its end, and calls `look` every few milliseconds for the first `looking` of it. What it says on standard
-/// output comes back; its exit code is not judged, for it reports failures itself.
+/// Runs a client to its end, and calls `look` every few milliseconds for the first `looking` of it. What it says on
+/// standard output comes back; its exit code is not judged, for it reports failures itself.
 ///
 /// # Errors
 /// It cannot be run, it has not ended after `patience` and is killed, or `look` fails.

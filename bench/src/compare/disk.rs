@@ -47,8 +47,8 @@ fn p99(mut spans: Vec<f64>) -> f64 {
     spans[(spans.len() * 99).div_ceil(100) - 1]
 }
 
-/// The wait that one of a hundred exceeds, of those who come at any time during all `spans` but the last, which follow one
-/// another: the rest of a span and the whole of the next. There are at least two.
+/// The wait that one of a hundred exceeds, of those who come at any time during all `spans` but the last, which follow
+/// one another: the rest of a span and the whole of the next. There are at least two.
 fn group_commit_p99(spans: &[f64]) -> f64 {
     // Who comes in a span `first` and still waits after `wait` came while more than `wait - next` of it was left.
     let exceeding =
@@ -86,7 +86,8 @@ mod tests {
     fn a_stall_is_waited_for_by_those_who_come_in_it() {
         let mut spans = vec![1.0; 1000];
         spans[500] = 1000.0;
-        // A hundredth of the 1,998 us waits longer: the whole of the span before the stall, and those of its first 18.98 us.
+        // A hundredth of the 1,998 us waits longer: the whole of the span before the stall, and those of its first
+        // 18.98 us.
         assert_eq!(p99(spans.clone()), 1.0);
         assert!(close(group_commit_p99(&spans), 982.0), "{}", group_commit_p99(&spans));
     }

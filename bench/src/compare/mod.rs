@@ -1,10 +1,10 @@
 //! The comparison: several servers under the same loads, in turns, on the same cores.
 //!
-//! A *subject* is a server as it is started, a *scenario* a load, a *client* the program that makes it; a *cell* is one of
-//! each. A *round* measures every cell once, scenario by scenario, the subjects one after the other (A B C, A B C, …), each
-//! in a process and a directory of its own. Machines drift: ratios are taken within a round, between neighbours in time, and
-//! it is their median over the rounds that counts. What is taken of a server is taken from /proc, so every server is
-//! measured alike, from outside.
+//! A *subject* is a server as it is started, a *scenario* a load, a *client* the program that makes it; a *cell* is one
+//! of each. A *round* measures every cell once, scenario by scenario, the subjects one after the other (A B C, A B C,
+//! …), each in a process and a directory of its own. Machines drift: ratios are taken within a round, between
+//! neighbours in time, and it is their median over the rounds that counts. What is taken of a server is taken from
+//! /proc, so every server is measured alike, from outside.
 
 pub mod client;
 pub mod disk;

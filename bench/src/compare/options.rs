@@ -16,10 +16,12 @@ use std::{
     time::Duration,
 };
 
-/// Measures this server, the floor, nginx, VictoriaMetrics and InfluxDB under the same loads, in turns, on the same cores.
+/// Measures this server, the floor, nginx, VictoriaMetrics and InfluxDB under the same loads, in turns, on the same
+/// cores.
 ///
-/// Each round measures every cell (a scenario, a subject, a client) once, in a fresh process with an empty directory. Prints
-/// medians with their least and greatest over the rounds, and ratios taken within each round; stores them with the raw data.
+/// Each round measures every cell (a scenario, a subject, a client) once, in a fresh process with an empty directory.
+/// Prints medians with their least and greatest over the rounds, and ratios taken within each round; stores them with
+/// the raw data.
 #[derive(Debug, Parser)]
 #[command(name = "compare", version)]
 struct Arguments {

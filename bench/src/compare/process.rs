@@ -75,8 +75,8 @@ impl Server {
         Ok(server)
     }
 
-    /// CPU time of all threads of all its processes so far, nanoseconds. A thread that has ended is forgotten: servers keep
-    /// theirs.
+    /// CPU time of all threads of all its processes so far, nanoseconds. A thread that has ended is forgotten: servers
+    /// keep theirs.
     ///
     /// # Errors
     /// /proc is not as documented.
@@ -172,8 +172,8 @@ fn tree(root: u32) -> io::Result<Vec<u32>> {
     Ok(found)
 }
 
-/// The first field of schedstat: nanoseconds on a core (Linux 2.6.9, Documentation/scheduler/sched-stats.rst). The kernel brings
-/// it up to date at each tick and each switch of threads.
+/// The first field of schedstat: nanoseconds on a core (Linux 2.6.9, Documentation/scheduler/sched-stats.rst). The
+/// kernel brings it up to date at each tick and each switch of threads.
 fn parse_schedstat(text: &str) -> Option<u64> {
     text.split_ascii_whitespace().next()?.parse().ok()
 }
@@ -185,8 +185,8 @@ fn parse_peak_rss(text: &str) -> Option<u64> {
     Some(kib * 1024)
 }
 
-/// The parent in a stat file (proc_pid_stat(5)): the second field behind the name, which is in parentheses and may have some
-/// of its own.
+/// The parent in a stat file (proc_pid_stat(5)): the second field behind the name, which is in parentheses and may have
+/// some of its own.
 fn parse_parent(text: &str) -> Option<u32> {
     let (_, fields) = text.rsplit_once(')')?;
     fields.split_ascii_whitespace().nth(1)?.parse().ok()

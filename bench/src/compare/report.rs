@@ -1,5 +1,5 @@
-//! Measurements as tables of Markdown, which are read on a terminal as well: for each cell the median over the rounds with
-//! the least and the greatest, and ratios taken within each round.
+//! Measurements as tables of Markdown, which are read on a terminal as well: for each cell the median over the rounds
+//! with the least and the greatest, and ratios taken within each round.
 
 use super::{
     Measurement,

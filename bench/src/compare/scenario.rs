@@ -142,8 +142,8 @@ pub struct Cell {
     pub client: Client,
 }
 
-/// The cells of the choices given, in the order of a round: scenarios, then subjects, then clients. The further levels of
-/// acknowledgement, and wrk, are for the scenarios that say so; a protocol is for the servers that take it.
+/// The cells of the choices given, in the order of a round: scenarios, then subjects, then clients. The further levels
+/// of acknowledgement, and wrk, are for the scenarios that say so; a protocol is for the servers that take it.
 #[must_use]
 pub fn cells(scenarios: &[&'static Scenario], subjects: &[&'static Subject], clients: &[Client]) -> Vec<Cell> {
     let mut cells = Vec::new();

@@ -28,8 +28,8 @@ impl Spread {
 /// A figure by round.
 pub type Rounds = BTreeMap<u32, f64>;
 
-/// The spread of `dividends` over `divisors`, each divided within its round; a round that lacks either, or divides by zero,
-/// is left out.
+/// The spread of `dividends` over `divisors`, each divided within its round; a round that lacks either, or divides by
+/// zero, is left out.
 #[must_use]
 pub fn ratio(dividends: &Rounds, divisors: &Rounds) -> Option<Spread> {
     Spread::of(dividends.iter().filter_map(|(round, dividend)| {

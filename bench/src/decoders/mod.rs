@@ -2,8 +2,8 @@
 //! `benchmark_decoders` compares what they read, then times them.
 //!
 //! The service's decoders write the lines of the log as they read. Structs are timed twice: made and dropped, which is
-//! the least that a server built on them has to do, and then written as the same lines by the same encoder. Line protocol
-//! and text have no decoder to be held against here; their tests hold them against influxd and promtool.
+//! the least that a server built on them has to do, and then written as the same lines by the same encoder. Line
+//! protocol and text have no decoder to be held against here; their tests hold them against influxd and promtool.
 
 mod agents;
 mod structs;
@@ -22,8 +22,8 @@ use std::{hint::black_box, time::Instant};
 pub struct Decoder {
     /// Name in the table.
     pub name: &'static str,
-    /// Reads a body; gives the metrics in it and the bytes of the lines that it has written into the buffer, if it writes
-    /// any.
+    /// Reads a body; gives the metrics in it and the bytes of the lines that it has written into the buffer, if it
+    /// writes any.
     pub decode: Box<Decode>,
 }
 

@@ -24,8 +24,8 @@ pub fn idle_port() -> u16 {
     port
 }
 
-/// A listener whose port nobody else takes when it is gone: below those that the kernel gives to other listeners, and to
-/// clients, one of which could connect to itself.
+/// A listener whose port nobody else takes when it is gone: below those that the kernel gives to other listeners, and
+/// to clients, one of which could connect to itself.
 pub fn passing_listener() -> TcpListener {
     let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap();
     let end: u16 = range.split_whitespace().next().unwrap().parse().unwrap();

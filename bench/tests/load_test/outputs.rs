@@ -118,8 +118,8 @@ fn a_killed_run_leaves_no_older_picture() {
     assert!(std::fs::read_to_string(&path).unwrap().contains("the load has not ended"));
 }
 
-/// The output of `load_test` with these arguments on a terminal, which script(1) of util-linux makes. The variables that
-/// decide on colours are those of the test: `CI`, for one, asks for them on any terminal.
+/// The output of `load_test` with these arguments on a terminal, which script(1) of util-linux makes. The variables
+/// that decide on colours are those of the test: `CI`, for one, asks for them on any terminal.
 fn on_a_terminal(arguments: &str, variables: &[(&str, &str)]) -> String {
     let mut command = Command::new("script");
     command.args(["-qec", &format!("{} {arguments}", env!("CARGO_BIN_EXE_load_test")), "/dev/null"]);

@@ -78,9 +78,9 @@ pub enum Kind {
 /// Bounds of one query's memory and result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
-    /// Series in the answer, or names, or values.
+    /// Series in the result, or names, or values.
     pub series_limit: usize,
-    /// Points in the answer.
+    /// Points in the result.
     pub points_limit: usize,
     /// Bytes held while it is evaluated, over all threads.
     pub held_bytes_limit: usize,
@@ -106,7 +106,7 @@ pub struct ExecLimits<'a> {
     pub threads: usize,
     /// When it has to be evaluated.
     pub deadline: Instant,
-    /// Set when nobody wants the answer any more.
+    /// Set to cancel the query.
     pub cancel: &'a AtomicBool,
     /// Grows by the bytes of lines that were scanned, for whoever shows how far it is.
     pub scanned_bytes: &'a AtomicU64,
@@ -116,7 +116,7 @@ impl ExecLimits<'_> {
     /// Checks whether to go on.
     ///
     /// # Errors
-    /// The deadline has passed, or nobody wants the answer any more.
+    /// The deadline has passed, or the query was cancelled.
     pub fn check(&self) -> Result<(), Refusal> {
         if self.cancel.load(std::sync::atomic::Ordering::Relaxed) {
             return Err(Refusal::Cancelled);
@@ -125,11 +125,11 @@ impl ExecLimits<'_> {
     }
 }
 
-/// A check that returns an error once the deadline has passed or the query is cancelled. Only bounded work is done between
-/// two of them.
+/// A check that returns an error once the deadline has passed or the query is cancelled. Only bounded work is done
+/// between two of them.
 type Look<'a> = &'a (dyn Fn() -> Result<(), Refusal> + Sync);
 
-/// Why there is no answer.
+/// Reason for which there is no result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
     /// A parameter is wrong: which, and what would be right.
@@ -138,7 +138,7 @@ pub enum Refusal {
     OverBound(String),
     /// It was not evaluated in time.
     Deadline,
-    /// Nobody wants the answer any more.
+    /// The query was cancelled.
     Cancelled,
     /// The log cannot be read: which file, and why.
     Unreadable(String),

@@ -1,7 +1,7 @@
-//! One connection of an epoll driver: what readiness said about it, and what was asked of it.
+//! One connection of an epoll driver: its readiness, and the operations requested of it.
 //!
 //! Makes the calls on its socket and calls the handler about itself. It knows nothing of the table it stands in, and
-//! neither closes its socket nor tells of its end: `take_ending` says that it is over, and the driver does both.
+//! neither closes its socket nor reports its end: `take_ending` says that it is over, and the driver does both.
 
 use crate::{Cause, Counters, Endpoint, Flow, Handler, Peer, Token};
 use mio::event::Event;
@@ -47,7 +47,7 @@ enum Stage {
 /// State of the receive side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Input {
-    /// None: the next edge will tell.
+    /// None: the next edge reports them.
     Drained,
     /// There may be some, or an end, or an error.
     Ready,
@@ -61,7 +61,7 @@ struct Sending {
     buffer: Vec<u8>,
     /// Bytes of it that the kernel has.
     taken: usize,
-    /// The socket's buffer is full: the next edge will tell.
+    /// The socket's buffer is full: the next edge reports space.
     blocked: bool,
 }
 
@@ -148,7 +148,7 @@ impl Connection {
         }
     }
 
-    /// Ends the connection. The first cause is the one that is told.
+    /// Ends the connection. The first cause is the one that is reported.
     pub fn end(&mut self, cause: Cause) {
         self.ending.get_or_insert(cause);
     }
@@ -183,7 +183,7 @@ impl Connection {
         }
     }
 
-    /// Does and tells everything that is due, reading no more than a turn's share.
+    /// Does and reports everything that is due, reading no more than a turn's share.
     pub fn serve<H: Handler>(&mut self, token: Token, receive_buffer: &mut [u8], handler: &mut H) {
         if self.ending.is_none() && self.begin(token, handler) {
             self.transmit();
@@ -217,7 +217,7 @@ impl Connection {
 
     /// Gives the kernel as much of the send in flight as it takes.
     ///
-    /// A socket that the peer has closed answers EPIPE and raises no signal (`MSG_NOSIGNAL`, send(2)).
+    /// A socket that the peer has closed returns EPIPE and raises no signal (`MSG_NOSIGNAL`, send(2)).
     fn transmit(&mut self) {
         let Some(sending) = &mut self.sending else { return };
         while !sending.blocked && !sending.is_complete() {
@@ -246,8 +246,8 @@ impl Connection {
                 }
                 Ok(bytes) => {
                     delivered += bytes;
-                    // epoll(7): from a stream socket a read of less than was asked for means that it is drained. Not so
-                    // in front of an end or an error, nor in front of urgent data, which RFC 6093 tells not to use: the
+                    // epoll(7): from a stream socket a read of less than was requested means that it is drained. Not so
+                    // in front of an end or an error, nor in front of urgent data, which RFC 6093 advises against: the
                     // bytes behind the mark then wait for the next that arrive.
                     if bytes < buffer.len() && !self.read_closed {
                         self.input = Input::Drained;

@@ -22,7 +22,7 @@ use std::{
 };
 use wake::Doorbell;
 
-/// Events taken from the kernel in one wait: 12 KiB of `epoll_event`. What does not fit is told by the next wait.
+/// Events taken from the kernel in one wait: 12 KiB of `epoll_event`. What does not fit is reported by the next wait.
 const EVENTS_MAX: usize = 1024;
 
 /// Connections accepted in one turn at each listener. The rest waits in the backlog, and the next turn does not sleep.
@@ -52,9 +52,9 @@ pub struct EpollDriver {
     acceptors: Vec<Acceptor>,
     connections: Slots<Connection>,
     connections_max: u32,
-    /// Connections with something to do that the kernel will not tell again. At most one entry each.
+    /// Connections with something to do that the kernel will not report again. At most one entry each.
     ready: VecDeque<Token>,
-    /// Failures of accepting that the handler has not been told yet.
+    /// Failures of accepting that the handler has not been notified of yet.
     accept_errors: Vec<io::Error>,
     receive_buffer: Box<[u8]>,
     counters: Counters,
@@ -124,7 +124,7 @@ impl EpollDriver {
         timeout.into_iter().chain(open.filter_map(Acceptor::due_in)).min()
     }
 
-    /// Notes what the kernel told, and calls nobody.
+    /// Notes the kernel's events, and calls no handler.
     fn note_events(&mut self) {
         for event in &self.events {
             self.counters.completions += 1;
@@ -137,7 +137,8 @@ impl EpollDriver {
                 }
                 name => {
                     let token = from_mio(name);
-                    // A closed descriptor tells nothing more, unless a fork duplicated it: then the generation differs.
+                    // A closed descriptor reports nothing more, unless a fork duplicated it: then the generation
+                    // differs.
                     if let Some(connection) = self.connections.get_mut(token) {
                         connection.note(event);
                         if connection.enter_ready_list() {

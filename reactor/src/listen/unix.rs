@@ -123,8 +123,8 @@ pub struct UnixListening {
 }
 
 impl UnixListening {
-    /// Listens at `address`. The permissions of a file are `mode` before anybody can connect. An address in use is tried
-    /// again for `RELEASE_WAIT`.
+    /// Listens at `address`. The permissions of a file are `mode` before anybody can connect. An address in use is
+    /// tried again for `RELEASE_WAIT`.
     ///
     /// # Errors
     /// As [`Claim::of`]; what bind(2) refused: a directory that is missing or that may not be written to.

@@ -13,8 +13,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Pause after an accept that failed for want of something. `EMFILE` leaves the client in the listener's queue, so that
-/// trying again at once would spin; a connection that closes ends the pause early.
+/// Pause after an accept that failed for lack of a resource. `EMFILE` leaves the client in the listener's queue, so
+/// that trying again at once would spin; a connection that closes ends the pause early.
 const RETRY_AFTER: Duration = Duration::from_millis(50);
 
 /// Connections taken from the listener's queue when it is closed. The queue holds at most `net.core.somaxconn`, 4,096
@@ -46,7 +46,7 @@ pub(super) struct Acceptor {
 
 impl Acceptor {
     fn new(listener: Listener) -> io::Result<Self> {
-        // A non-blocking file makes older kernels answer EAGAIN instead of waiting (5.19 to 6.x).
+        // A non-blocking file makes older kernels return EAGAIN instead of waiting (5.19 to 6.x).
         listener.socket.set_nonblocking(false)?;
         Ok(Self {
             socket: Some(listener.socket),

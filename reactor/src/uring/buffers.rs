@@ -1,6 +1,6 @@
-//! The provided-buffer ring: receive buffers that the driver shares among its connections. The kernel takes a buffer when
-//! bytes are there to be received (io_uring_register_buf_ring(3), Linux 5.19), the driver gives it back when the handler
-//! has seen them. Owns the memory of ring and buffers; touches nothing else.
+//! The provided-buffer ring: receive buffers that the driver shares among its connections. The kernel takes a buffer
+//! when bytes are there to be received (io_uring_register_buf_ring(3), Linux 5.19), the driver gives it back when the
+//! handler has seen them. Owns the memory of ring and buffers; touches nothing else.
 //!
 //! Layout, one mapping: `count` entries of 16 bytes, up to the next page, then `count` buffers of `buffer_bytes`.
 #![expect(unsafe_code, reason = "memory that is shared with the kernel")]
@@ -63,7 +63,7 @@ impl BufferRing {
         }
         let mapping = NonNull::new(address.cast::<u8>()).ok_or_else(io::Error::last_os_error)?;
         let mut ring = Self { mapping, mapping_bytes, buffers_offset, buffer_bytes, count, tail: 0, leaked: false };
-        // SAFETY: the mapping holds `count` entries at a page's start, and lives until `unregister` or `leak`.
+        // SAFETY: the mapping holds `count` entries at a page's start, until `unregister` or `leak`.
         unsafe { submitter.register_buf_ring_with_flags(mapping.as_ptr() as u64, count, group, 0)? };
         for buffer in 0..count {
             ring.give_back(buffer);
@@ -81,8 +81,8 @@ impl BufferRing {
     pub(super) fn bytes(&self, buffer: u16, bytes: usize) -> &[u8] {
         assert!(buffer < self.count && bytes <= self.buffer_bytes as usize, "the kernel names our buffers only");
         let offset = self.buffers_offset + usize::from(buffer) * self.buffer_bytes as usize;
-        // SAFETY: the range lies in the mapping (checked above) and is initialised (mmap zeroes it); the kernel writes to a
-        // buffer only while it has it, and `give_back` needs `&mut self`, so not while this slice lives.
+        // SAFETY: the range lies in the mapping (checked above) and is initialised (mmap zeroes it); the kernel writes
+        // to a buffer only while it has it, and `give_back` needs `&mut self`, so not while this slice is borrowed.
         unsafe { std::slice::from_raw_parts(self.mapping.as_ptr().add(offset), bytes) }
     }
 
@@ -94,8 +94,8 @@ impl BufferRing {
         let entries = self.mapping.as_ptr().cast::<BufRingEntry>();
         let address = self.mapping.as_ptr() as u64
             + (self.buffers_offset + usize::from(buffer) * self.buffer_bytes as usize) as u64;
-        // SAFETY: `index` is below `count`, so the entry lies in the mapping; the kernel does not read an entry before the
-        // tail has passed it, and never writes one.
+        // SAFETY: `index` is below `count`, so the entry lies in the mapping; the kernel does not read an entry before
+        // the tail has passed it, and never writes one.
         let entry = unsafe { &mut *entries.add(index) };
         entry.set_addr(address);
         entry.set_len(self.buffer_bytes);
@@ -118,8 +118,8 @@ impl Drop for BufferRing {
         if self.leaked {
             return;
         }
-        // SAFETY: the mapping is ours and whole. Whoever drops a buffer ring has unregistered it, or has closed the io_uring
-        // with nothing in flight, so the kernel does not write to it any more.
+        // SAFETY: the mapping is ours and whole. Whoever drops a buffer ring has unregistered it, or has closed the
+        // io_uring with nothing in flight, so the kernel does not write to it any more.
         unsafe { libc::munmap(self.mapping.as_ptr().cast(), self.mapping_bytes) };
     }
 }

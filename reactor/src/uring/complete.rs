@@ -152,7 +152,7 @@ impl UringDriver {
                 }
                 libc::EINTR | libc::EAGAIN => return arm_send(&mut self.queue, token, connection),
                 errno => {
-                    // Zero bytes of some is no answer the kernel gives for a stream that is whole.
+                    // Zero bytes of some is no result that the kernel gives for an intact stream.
                     connection.failure = if errno == 0 { libc::EPIPE } else { errno };
                     Self::begin_close(&mut self.queue, token, connection);
                 }
@@ -176,12 +176,13 @@ impl UringDriver {
         self.settle(token, handler);
     }
 
-    /// Completion of a cancel. Zero: its target has been found, and ends. Otherwise the target has ended or is just on its
-    /// way from one state to the next, where a cancel does not find it.
+    /// Completion of a cancel. Zero: its target has been found, and ends. Otherwise the target has ended or is just on
+    /// its way from one state to the next, where a cancel does not find it.
     pub(super) fn on_cancelled<H: Handler>(&mut self, token: Token, target: Op, result: i32, handler: &mut H) {
         let Some(connection) = ended(&mut self.connections, token, target.cancel()) else { return };
         if connection.closing && result != 0 && connection.in_flight.contains(target) {
-            // Ends whatever state it is in: a receive reads an end of file, a send or a connect fails. ENOTCONN is no matter.
+            // Ends whatever state it is in: a receive reads an end of file, a send or a connect fails. ENOTCONN is no
+            // matter.
             let _ = connection.socket.shutdown(Shutdown::Both);
         }
         if result == 0 && connection.in_flight.contains(target) {

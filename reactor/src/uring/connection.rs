@@ -19,7 +19,7 @@ pub(super) struct Connection {
     pub(super) socket: Socket,
     /// Operations of this connection that are in flight. The slot, the socket and the memory below outlive all of them.
     pub(super) in_flight: InFlight,
-    /// The handler asked for a pause.
+    /// The handler requested a pause.
     pub(super) paused: bool,
     /// Waits for a receive buffer in the driver's `parked`.
     pub(super) parked: bool,
@@ -111,7 +111,7 @@ impl Connection {
         self.delivered = self.delivered.saturating_add(bytes as u32);
     }
 
-    /// Keeps `bytes` for a later turn, behind what is kept already. `reserve` is asked for the capacity that this
+    /// Keeps `bytes` for a later turn, behind what is kept already. `reserve` is called with the capacity that this
     /// takes; if it refuses, the connection is overrun.
     pub(super) fn keep(&mut self, bytes: &[u8], reserve: impl FnOnce(usize) -> bool) {
         let (needed, capacity) = (self.kept.len() + bytes.len(), self.kept.capacity());

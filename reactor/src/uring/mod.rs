@@ -1,5 +1,6 @@
-//! The io_uring driver: multishot accept, multishot receive into a ring of provided buffers, one send at a time, and one
-//! `io_uring_enter` a turn that submits and waits. Linux 6.0 or later; [`probe()`] tells whether this kernel will do.
+//! The io_uring driver: multishot accept, multishot receive into a ring of provided buffers, one send at a time, and
+//! one `io_uring_enter` a turn that submits and waits. Linux 6.0 or later; [`probe()`] reports whether this kernel
+//! suffices.
 //!
 //! Owns its ring, its listeners and its connections; a connection's slot, socket and buffers outlive every operation
 //! the kernel still has of it (`user_data::InFlight`). No handler runs while the completion queue is walked: a turn
@@ -76,8 +77,8 @@ fn queue_entries(connections_max: u32, receive_buffers: u16) -> (u32, u32) {
     (submissions.clamp(SUBMISSIONS_MIN, SUBMISSIONS_MAX), completions)
 }
 
-/// Bytes of the kernel's rings for one driver of this set-up: 64 a submission, 16 a completion and 16 a receive buffer, each
-/// ring of a power of two and in whole pages. Newer kernels count them against `RLIMIT_MEMLOCK`.
+/// Bytes of the kernel's rings for one driver of this set-up: 64 a submission, 16 a completion and 16 a receive buffer,
+/// each ring of a power of two and in whole pages. Newer kernels count them against `RLIMIT_MEMLOCK`.
 #[must_use]
 pub fn locked_bytes(connections_max: u32, receive_buffers: u16) -> u64 {
     const PAGE_BYTES: u64 = 4096;
@@ -91,7 +92,7 @@ pub fn locked_bytes(connections_max: u32, receive_buffers: u16) -> u64 {
 /// Tries the rings of `drivers` drivers of this set-up, all at one time, and gives them back.
 ///
 /// # Errors
-/// Why they are not to be had; `ENOMEM` for the bound of locked memory.
+/// The kernel's refusal; `ENOMEM` for the bound of locked memory.
 pub fn probe_rings(drivers: usize, connections_max: u32, receive_buffers: u16) -> Result<(), Unavailable> {
     let (submissions, completions) = queue_entries(connections_max, receive_buffers);
     let mut held = Vec::new();
@@ -101,8 +102,8 @@ pub fn probe_rings(drivers: usize, connections_max: u32, receive_buffers: u16) -
     Ok(())
 }
 
-/// A [`Driver`] on io_uring. It belongs to the thread that opened it: the kernel refuses any other (`SINGLE_ISSUER`), and
-/// the type is not `Send`.
+/// A [`Driver`] on io_uring. It belongs to the thread that opened it: the kernel refuses any other (`SINGLE_ISSUER`),
+/// and the type is not `Send`.
 pub struct UringDriver {
     queue: Queue,
     buffers: BufferRing,
@@ -113,13 +114,13 @@ pub struct UringDriver {
     doorbell_armed: bool,
     /// Completions taken and not yet gone through; empty between turns.
     completions: Vec<cqueue::Entry>,
-    /// Connections with bytes or an end of file that were kept from the handler and may now be told.
+    /// Connections with bytes or an end of file that were kept from the handler and may now be delivered.
     ready: Vec<Token>,
     /// Connections whose receive found no buffer, the longest waiting first.
     parked: Parked,
     /// Connections that were closed with nothing in flight.
     finished: Vec<Token>,
-    /// Number of the present turn, modulo 2^32: tells a connection that its allowance is new.
+    /// Number of the present turn, modulo 2^32: by it a connection sees that its allowance is new.
     turn: u32,
     counters: Counters,
 }
@@ -210,7 +211,7 @@ impl UringDriver {
         }
     }
 
-    /// Lists a connection that has something to tell and may tell it.
+    /// Lists a connection that has an event to deliver and may deliver it.
     fn make_ready(ready: &mut Vec<Token>, token: Token, connection: &mut Connection) {
         if !connection.ready {
             connection.ready = true;
@@ -307,8 +308,8 @@ impl Driver for UringDriver {
             .connections
             .insert(connection)
             .map_err(|_| io::Error::new(io::ErrorKind::QuotaExceeded, "every connection slot is taken"))?;
-        // SAFETY: the address is boxed, so it stays where it is; box and socket belong to the connection, which keeps both
-        // until nothing of it is in flight.
+        // SAFETY: the address is boxed, so it stays where it is; box and socket belong to the connection, which keeps
+        // both until nothing of it is in flight.
         unsafe { self.queue.push(&connect.build().user_data(pack(Op::Connect, token))) };
         Ok(token)
     }
@@ -376,7 +377,7 @@ impl Drop for UringDriver {
     fn drop(&mut self) {
         let quiet = self.quiesce() && self.queue.submitter().unregister_buf_ring(BUFFER_GROUP).is_ok();
         if !quiet {
-            // Memory the kernel may still read or write is given up rather than reused.
+            // Memory the kernel may still read or write is leaked rather than reused.
             std::mem::forget(std::mem::replace(&mut self.connections, Slots::new(0)));
             self.buffers.leak();
         }
@@ -392,16 +393,16 @@ fn arm_receive(queue: &mut Queue, token: Token, connection: &mut Connection) {
     unsafe { queue.push(&receive.build().user_data(pack(Op::Receive, token))) };
 }
 
-/// Submits what is left of the outgoing buffer. `MSG_WAITALL`: the kernel itself goes on after a short send, as far as it
-/// can (io_uring_prep_send(3), 5.19).
+/// Submits what is left of the outgoing buffer. `MSG_WAITALL`: the kernel itself goes on after a short send, as far as
+/// it can (io_uring_prep_send(3), 5.19).
 fn arm_send(queue: &mut Queue, token: Token, connection: &mut Connection) {
     connection.in_flight.insert(Op::Send);
     let rest = &connection.outgoing[connection.sent..];
     let length = u32::try_from(rest.len()).unwrap_or(u32::MAX);
     let send = opcode::Send::new(types::Fd(connection.socket.as_raw_fd()), rest.as_ptr(), length)
         .flags(libc::MSG_WAITALL | libc::MSG_NOSIGNAL);
-    // SAFETY: the buffer belongs to the connection, which neither touches nor frees it while a send is in flight, and keeps
-    // its socket open until then.
+    // SAFETY: the buffer belongs to the connection, which neither touches nor frees it while a send is in flight, and
+    // keeps its socket open until then.
     unsafe { queue.push(&send.build().user_data(pack(Op::Send, token))) };
 }
 

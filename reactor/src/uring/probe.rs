@@ -1,5 +1,5 @@
-//! Getting a ring out of this kernel, or saying why there is none. Owns the ladder of set-up flags, the list of what the
-//! driver cannot do without, and the self-test that proves the one feature no flag tells of: multishot receive.
+//! Getting a ring out of this kernel, or saying why there is none. Owns the ladder of set-up flags, the list of what
+//! the driver cannot do without, and the self-test that proves the one feature that no flag reports: multishot receive.
 #![expect(unsafe_code, reason = "the self-test submits operations")]
 
 use super::{buffers::BufferRing, queue::Queue, user_data::Op, user_data::pack_own};
@@ -229,8 +229,8 @@ fn require_features(uring: &IoUring) -> Result<(), Unavailable> {
 }
 
 /// Receives one byte over a socket pair by a multishot receive: the completion must promise more. A kernel without the
-/// feature ignores the flag in silence, and the opcode probe cannot tell. Multishot receive (6.0) implies multishot accept
-/// (5.19). Leaves nothing in flight and the queues empty.
+/// feature ignores the flag in silence, and the opcode probe cannot tell. Multishot receive (6.0) implies multishot
+/// accept (5.19). Leaves nothing in flight and the queues empty.
 fn self_test(queue: &mut Queue) -> Result<(), Unavailable> {
     let mut buffers =
         BufferRing::new(&queue.submitter(), SELF_TEST_GROUP, 2, 64).map_err(|error| match error.raw_os_error() {
@@ -252,8 +252,8 @@ fn multishot_receive(queue: &mut Queue, buffers: &BufferRing) -> io::Result<bool
     let (near, mut far) = UnixStream::pair()?;
     far.write_all(b"?")?;
     let receive = opcode::RecvMulti::new(types::Fd(near.as_raw_fd()), SELF_TEST_GROUP).build();
-    // SAFETY: no memory is named. The buffers stay mapped: the caller unmaps them only after this has seen the receive's
-    // last completion.
+    // SAFETY: no memory is named. The buffers stay mapped: the caller unmaps them only after this has seen the
+    // receive's last completion.
     unsafe { queue.push(&receive.user_data(pack_own(Op::Receive))) };
     let mut last = await_completion(queue)?;
     let received = last.result() == 1
@@ -299,7 +299,7 @@ mod tests {
 
     #[test]
     fn a_step_the_kernel_refuses_gives_way_to_the_next() {
-        // More completions than entries are asked for: fewer is EINVAL on every step.
+        // More completions than entries are requested: fewer is EINVAL on every step.
         let refused = build(&Step::LADDER, 16, 8).map(|_| ()).unwrap_err();
         assert!(matches!(&refused, Unavailable::Refused(error) if error.raw_os_error() == Some(libc::EINVAL)));
         let report = probe().unwrap();

@@ -5,13 +5,13 @@
 use io_uring::{EnterFlags, IoUring, Submitter, cqueue, squeue, types};
 use std::{collections::VecDeque, io, time::Duration};
 
-/// Longest wait that is asked of the kernel, 136 years; a signed 64-bit count of seconds cannot overflow with it.
+/// Longest wait that is requested of the kernel, 136 years; a signed 64-bit count of seconds cannot overflow with it.
 const WAIT_MAX: Duration = Duration::from_secs(u32::MAX as u64);
 
 pub(super) struct Queue {
     uring: IoUring,
-    /// Submissions that found the queue full and the kernel unwilling, oldest first. Bounded by what connections can have
-    /// in flight: six operations each, and a handful of the driver's own.
+    /// Submissions that found the queue full and the kernel unwilling, oldest first. Bounded by what connections can
+    /// have in flight: six operations each, and a handful of the driver's own.
     deferred: VecDeque<squeue::Entry>,
     /// Calls of `enter` so far.
     enters: u64,
@@ -71,8 +71,8 @@ impl Queue {
         self.uring.submission().len() as u32
     }
 
-    /// Submits all that is queued, runs the kernel's deferred work, and waits for a completion: until `timeout` has passed,
-    /// or for ever if `None`. Zero does not wait.
+    /// Submits all that is queued, runs the kernel's deferred work, and waits for a completion: until `timeout` has
+    /// passed, or for ever if `None`. Zero does not wait.
     ///
     /// # Errors
     /// The ring is unusable. `EBADR`: the kernel had no memory to hold back a completion and lost it (Linux 5.19).
@@ -88,7 +88,8 @@ impl Queue {
         if wait && timeout.is_some() {
             args = args.timespec(&timespec);
         }
-        // GETEVENTS without a wait, too: under DEFER_TASKRUN nothing else runs the deferred work (io_uring_setup(2), 6.1).
+        // GETEVENTS without a wait, too: under DEFER_TASKRUN nothing else runs the deferred work (io_uring_setup(2),
+        // 6.1).
         let flags = EnterFlags::GETEVENTS | EnterFlags::EXT_ARG;
         // SAFETY: `args` and `timespec` outlive the call; EXT_ARG is what `SubmitArgs` is laid out for (5.11). What the
         // queue holds was promised to be valid when it was pushed.
@@ -103,9 +104,9 @@ impl Queue {
         }
     }
 
-    /// Moves up to `limit` completions to the end of `into`. Once completions have been held back for want of room, all of
-    /// the queue is taken whatever the limit, and what was held back with it: at most two queues' worth. How many were held
-    /// back, at least.
+    /// Moves up to `limit` completions to the end of `into`. Once completions have been held back for lack of space,
+    /// all of the queue is taken whatever the limit, and what was held back with it: at most two queues' worth. How
+    /// many were held back, at least.
     ///
     /// # Errors
     /// As `enter`.
@@ -114,7 +115,7 @@ impl Queue {
         if !self.overflowed() {
             return Ok(0);
         }
-        // The kernel moves what it holds back into the queue when it is entered, as far as there is room.
+        // The kernel moves what it holds back into the queue when it is entered, as far as there is space.
         into.extend(self.uring.completion());
         let in_order = into.len();
         self.enter(Some(Duration::ZERO))?;

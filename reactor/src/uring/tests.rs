@@ -58,7 +58,7 @@ fn a_send_cut_short_is_resumed_where_it_stopped() {
     let answer: Vec<u8> = (0..BYTES).map(|index| u8::try_from(index % 251).unwrap()).collect();
     driver.send(token, answer.clone());
     driver.turn(Some(Duration::ZERO), &mut echo).unwrap();
-    // The kernel has filled the socket and waits for room: now it answers with what it has taken.
+    // The kernel has filled the socket and waits for space: now it completes with what it has taken.
     cancel(&mut driver.queue, token, driver.connections.get_mut(token).unwrap(), Op::Send);
     let reader = std::thread::spawn(move || {
         let mut got = vec![0; BYTES];

@@ -1,9 +1,9 @@
 //! Functions that the compiler inlined, put back into the stacks.
 //!
 //! An optimised server is few functions: a whole reactor turn, parser and encoder within it, is one frame to perf. The
-//! debug information still knows what each address was. perf can ask it too (`--inline`), with a process or a wait for each
-//! address; here each object is asked once, with all its addresses, by addr2line(1) from binutils, which the linker
-//! brings along. What cannot be looked up stays as perf named it.
+//! debug information still knows what each address was. perf can ask it too (`--inline`), with a process or a wait for
+//! each address; here each object is asked once, with all its addresses, by addr2line(1) from binutils, which the
+//! linker brings along. What cannot be looked up stays as perf named it.
 
 use crate::samples::Frame;
 use std::{
@@ -38,7 +38,8 @@ fn position(depth: usize, frame: &Frame) -> u64 {
     if depth == 0 { frame.address } else { frame.address.saturating_sub(1) }
 }
 
-/// Looks all frames up, each with its depth. Says on standard error what could not be looked up, and goes on without it.
+/// Looks all frames up, each with its depth. Says on standard error what could not be looked up, and goes on without
+/// it.
 pub fn look_up<'a>(frames: impl Iterator<Item = (usize, &'a Frame)>) -> Inlined {
     let mut objects = BTreeMap::<&str, BTreeSet<u64>>::new();
     for (depth, frame) in frames.filter(|(_, frame)| !frame.is_kernel() && frame.object.starts_with('/')) {
@@ -132,8 +133,8 @@ fn addr2line(object: &str, question: String) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// An address, then pairs of lines, function and file, innermost first. Functions of the standard library that were inlined
-/// are left out: a loop over an iterator is the work of who wrote the loop.
+/// An address, then pairs of lines, function and file, innermost first. Functions of the standard library that were
+/// inlined are left out: a loop over an iterator is the work of who wrote the loop.
 fn parse(answer: &str) -> Vec<(u64, Vec<String>)> {
     let mut all = Vec::<(u64, Vec<(&str, &str)>)>::new();
     let mut lines = answer.lines();

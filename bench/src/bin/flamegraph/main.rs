@@ -1,8 +1,9 @@
-//! `flamegraph`: from the text of `perf script` to folded stacks, and from folded stacks to a picture. perf/*.sh call it.
+//! `flamegraph`: from the text of `perf script` to folded stacks, and from folded stacks to a picture. perf/*.sh call
+//! it.
 //!
-//! The stacks are folded here and not by inferno, because two things are wanted of them that it does not do: frames that
-//! the compiler inlined are put back (`inlined`), and the time between two events is counted (`off_cpu`). inferno draws.
-//! All input is read from standard input, all output goes to standard output.
+//! The stacks are folded here and not by inferno, because two things are wanted of them that it does not do: frames
+//! that the compiler inlined are put back (`inlined`), and the time between two events is counted (`off_cpu`). inferno
+//! draws. All input is read from standard input, all output goes to standard output.
 
 mod diff;
 mod draw;

@@ -108,8 +108,9 @@ pub fn split(line: &str) -> io::Result<(&str, u64)> {
     parts.ok_or_else(|| io::Error::other(format!("not a folded stack: {line}")))
 }
 
-/// Writes the share of each module, by thread, largest thread first. A sample is its innermost module's; what a library did is
-/// the work of the module that called it, and the kernel's work is told apart by the module that called the kernel.
+/// Writes the share of each module, by thread, largest thread first. A sample is its innermost module's; what a library
+/// did is the work of the module that called it, and the kernel's work is told apart by the module that called the
+/// kernel.
 ///
 /// # Errors
 /// A line that is not a folded stack, or those of the writer.

@@ -1,5 +1,5 @@
-//! The text of `perf script`, one event at a time (perf-script(1)): a header line, the frames from the innermost outwards,
-//! an empty line.
+//! The text of `perf script`, one event at a time (perf-script(1)): a header line, the frames from the innermost
+//! outwards, an empty line.
 //!
 //! ```text
 //! reactor-0 30157  5808.840006: cpu-clock:

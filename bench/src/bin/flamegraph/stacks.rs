@@ -122,7 +122,8 @@ fn name(frame: &Frame) -> String {
     name
 }
 
-/// Without the arguments of generics (`::<…>`), which say little and are long, and without what folding gives a meaning.
+/// Without the arguments of generics (`::<…>`), which say little and are long, and without what folding gives a
+/// meaning.
 fn tidy(name: &str) -> String {
     let mut short = String::with_capacity(name.len());
     let mut rest = name;

@@ -1,4 +1,5 @@
-//! A thread of a query: is shown the lines of the name and the time that are asked for, and puts each value where it belongs.
+//! Collector of one thread of a query: gets the lines of the requested names and times, and adds each value to its
+//! bucket.
 //!
 //! Filters are looked at, and keys made, once for each spelling of name and tags; what came of it is remembered.
 

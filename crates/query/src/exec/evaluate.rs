@@ -1,7 +1,9 @@
-//! A request against the log: which tally each aggregate takes, the scan, the merging of what its threads have collected, and the
-//! points that come of it. Everything that can be refused is refused here, before the first byte of the answer.
+//! A request against the log: which tally each aggregate takes, the scan, the merging of what its threads have
+//! collected, and the points that come of it. Everything that can be refused is refused here, before the first byte of
+//! the result.
 //!
-//! Promises: the answer depends on what is in the log alone, not on the number of threads nor on which of them saw what first.
+//! Promises: the result depends on what is in the log alone, not on the number of threads nor on which of them saw what
+//! first.
 
 use crate::{
     Bounds, ExecLimits, Kind, Look, Refusal,
@@ -32,7 +34,7 @@ use std::{cmp::Ordering, sync::OnceLock, time::Instant};
 /// Evaluates a request over what is in the log now.
 ///
 /// # Errors
-/// See [`Refusal`]; nothing of the answer is there then.
+/// See [`Refusal`]; no part of the result exists then.
 pub fn run(request: &Request, source: &Source, bounds: Bounds, effort: &ExecLimits<'_>) -> Result<Answer, Refusal> {
     let began = Instant::now();
     let look = || effort.check();
@@ -189,7 +191,8 @@ impl Run<'_> {
         Ok((self.points_of(sums, |growth| Ok(growth.value()))?, work))
     }
 
-    /// Adds up what one series grew by, bucket by bucket: an increase belongs to the bucket of the later of the two values it is between.
+    /// Adds up what one series grew by, bucket by bucket: an increase belongs to the bucket of the later of the two
+    /// values it is between.
     fn grow(&self, readings: &mut Readings, key: &[u8], sums: &mut Groups<Growth>) -> Result<(), Refusal> {
         let mut before: Option<(i64, Number)> = None;
         let mut in_bucket: Option<Grown> = None;

@@ -1,9 +1,10 @@
-//! Sums without an error: of integers as integers, of 64-bit floats exactly, rounded once when they are read. An exact sum does not
-//! depend on the order of its terms, so an answer does not depend on how many threads made it.
+//! Sums without an error: of integers as integers, of 64-bit floats exactly, rounded once when they are read. An exact
+//! sum does not depend on the order of its terms, so a result does not depend on the number of threads.
 //!
-//! A float is an integer of 53 bits times a power of two. The sum keeps one 128-bit integer for each run of 32 powers that occurred:
-//! a term is shifted to its place within the run and added. That is the accumulator of Kulisch ("Computer Arithmetic and
-//! Validity", 2008), of which only the limbs that are used are kept, with their carries left in place until the sum is read.
+//! A float is an integer of 53 bits times a power of two. The sum keeps one 128-bit integer for each run of 32 powers
+//! that occurred: a term is shifted to its place within the run and added. That is the accumulator of Kulisch
+//! ("Computer Arithmetic and Validity", 2008), of which only the limbs that are used are kept, with their carries left
+//! in place until the sum is read.
 
 use crate::exec::number::Number;
 use std::cmp::Ordering;
@@ -127,7 +128,8 @@ impl Integer {
         }
     }
 
-    /// The magnitude as `m` x 2^`power` with 1 <= m < 2, rounded to the nearest, ties to even; the power is counted from limb 0. `None` for zero.
+    /// The magnitude as `m` x 2^`power` with 1 <= m < 2, rounded to the nearest, ties to even; the power is counted
+    /// from limb 0. `None` for zero.
     fn rounded(&self) -> Option<(f64, i32)> {
         /// 2^63
         const TOP: f64 = 9_223_372_036_854_775_808.0;
@@ -140,7 +142,8 @@ impl Integer {
         let below_digits = self.digits.len().saturating_sub(3);
         let is_inexact =
             self.digits[..below_digits].iter().any(|&digit| digit != 0) || wide & ((1 << (LIMB_BITS - shift)) - 1) != 0;
-        // The conversion rounds to the nearest, ties to even; 64 bits are more than enough for the last to be such a mark.
+        // The conversion rounds to the nearest, ties to even; 64 bits are more than enough for the last to be such a
+        // mark.
         let mantissa = (bits | u64::from(is_inexact)) as f64 / TOP;
         let power =
             i32::try_from(self.digits.len()).unwrap_or(i32::MAX) * LIMB_BITS - 1 - shift + self.first * LIMB_BITS;
@@ -291,8 +294,8 @@ impl Moments {
         (self.sum.0.capacity() + self.squares.0.capacity()) * size_of::<Limb>()
     }
 
-    /// The standard deviation of the population: the square root of (n x the sum of squares - the square of the sum), which is exact,
-    /// over n.
+    /// The standard deviation of the population: the square root of (n x the sum of squares - the square of the sum),
+    /// which is exact, over n.
     pub fn deviation(&self) -> f64 {
         let count = Integer {
             is_negative: false,

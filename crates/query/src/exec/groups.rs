@@ -1,4 +1,4 @@
-//! The series of an answer in the making, and what is kept of each of their buckets. Buckets are kept as they occur,
+//! Series of a result that is being built, and the accumulators of their buckets. Buckets are inserted as they occur,
 //! so gaps cost nothing.
 
 use crate::{
@@ -143,8 +143,8 @@ impl<T: Mergeable> Groups<T> {
         Ok(())
     }
 
-    /// Each series with its buckets in their order; one without buckets, as none of its values is a number, is left out. The
-    /// series are in the order in which they were first seen.
+    /// Each series with its buckets in their order; one without buckets, as none of its values is a number, is left
+    /// out. The series are in the order in which they were first seen.
     pub fn into_series(mut self, look: Look<'_>) -> Result<impl Iterator<Item = (Key, Vec<(u64, T)>)>, Refusal> {
         let place = |slot: &Slot<T>| (slot.group, slot.bucket);
         order::sort(&mut self.slots, |a, b| place(a).cmp(&place(b)), look)?;
@@ -160,7 +160,7 @@ impl<T: Mergeable> Groups<T> {
     }
 }
 
-/// An index in 32 bits. The bounds are far below that; whoever raises them beyond is told.
+/// An index in 32 bits. The bounds are far below that; a bound that is raised beyond fails here.
 fn index(length: usize) -> Result<u32, Stop> {
     u32::try_from(length).map_err(|_| Stop(format!("more than {} series or points", u32::MAX)))
 }

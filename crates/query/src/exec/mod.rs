@@ -1,4 +1,5 @@
-//! The evaluation: a collector for each thread of the scan, what it keeps of each bucket, and how that is merged and sorted.
+//! The evaluation: a collector for each thread of the scan, what it keeps of each bucket, and how that is merged and
+//! sorted.
 
 pub mod accumulator;
 pub mod budget;

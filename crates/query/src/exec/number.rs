@@ -1,4 +1,5 @@
-//! A stored value as a number: read from its digits fast, compared exactly, and its digits kept where they are the answer.
+//! A stored value as a number: read from its digits fast, compared exactly, and its digits kept where they are the
+//! result.
 
 use std::cmp::Ordering;
 
@@ -56,7 +57,8 @@ impl Number {
         if mantissa > INTEGER_FLOAT_MAX {
             return Self::read_slowly(text);
         }
-        // Both are exact, so their quotient is rounded once (Clinger, "How to Read Floating Point Numbers Accurately", 1990).
+        // Both are exact, so their quotient is rounded once (Clinger, "How to Read Floating Point Numbers Accurately",
+        // 1990).
         let float = mantissa as f64 / POWERS_OF_TEN[digits.len() - point - 1];
         Self::Float(if is_negative { -float } else { float })
     }
@@ -152,8 +154,8 @@ impl std::fmt::Debug for Digits {
     }
 }
 
-/// Compares what two numbers mean, to the last digit. Of two spellings of one number the shorter is less, and of two as long the one
-/// that sorts first, so that the order is total and no two different texts are equal.
+/// Compares what two numbers mean, to the last digit. Of two spellings of one number the shorter is less, and of two as
+/// long the one that sorts first, so that the order is total and no two different texts are equal.
 pub(crate) fn compare_digits(a: &[u8], b: &[u8]) -> Ordering {
     compare_values(a, b).then_with(|| a.len().cmp(&b.len())).then_with(|| a.cmp(b))
 }

@@ -170,7 +170,7 @@ impl Accumulator for Raw {
         let digits = Digits::new(sample.value);
         held.take(digits.heap_bytes())?;
         push(&mut self.0, Stored { timestamp_ms: sample.timestamp_ms, place: sample.place, digits }, held)?;
-        // More than the answer may have are refused in the end, and need not be kept until then.
+        // More than the result may have are refused in the end, and need not be kept until then.
         if let Some(points) = request.points.map(|points| points.min(held.points_limit().saturating_add(1)))
             && self.0.len() >= points.saturating_mul(2).max(1_024)
         {

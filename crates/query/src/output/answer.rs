@@ -1,4 +1,5 @@
-//! An answer: series, points, and what it took to find them. Written piece by piece, in one of three forms.
+//! Result of a query: series, points, and the counts of the evaluation. Written piece by piece, in one of three
+//! formats.
 
 use crate::{
     Kind, Look, Refusal,
@@ -21,7 +22,7 @@ pub struct Point {
     pub value: Value,
 }
 
-/// One series of the answer.
+/// One series of the result.
 #[derive(Debug)]
 pub struct Series {
     /// Name and tags.
@@ -37,17 +38,17 @@ pub struct Stats {
     pub scanned: Scanned,
     /// Metrics of the series that were left out as their values are NaN or infinite. Stale markers are among them.
     pub non_finite: u64,
-    /// Series, names or values in the answer.
+    /// Series, names or values in the result.
     pub series: usize,
     /// Those that `limit` has cut off.
     pub left_out_series: usize,
-    /// Points in the answer.
+    /// Points in the result.
     pub points: usize,
     /// From the beginning of the evaluation to its end.
     pub elapsed: Duration,
 }
 
-/// The answer to a request.
+/// Result of a request.
 #[derive(Debug)]
 pub struct Answer {
     /// The kind of the request.

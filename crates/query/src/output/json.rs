@@ -1,5 +1,5 @@
-//! `{"series":[{"name":"cpu_usage","tags":{"host":"web1"},"points":[[1767323040000,75.5]]}],"stats":{…}}`, and what discovery has
-//! in its place: `"names":[…]`, `"values":[…]`.
+//! `{"series":[{"name":"cpu_usage","tags":{"host":"web1"},"points":[[1767323040000,75.5]]}],"stats":{…}}`, and what
+//! discovery has in its place: `"names":[…]`, `"values":[…]`.
 
 use crate::output::{append, append_text, append_value, listed};
 use crate::{

@@ -1,5 +1,5 @@
-//! An object on each line: a point with its series, `{"timestamp":…,"name":…,"value":…,"tags":{…}}`, which is a metric that can be sent
-//! again; of discovery a series, a name or a value.
+//! An object on each line: a point with its series, `{"timestamp":…,"name":…,"value":…,"tags":{…}}`, which is a metric
+//! that can be sent again; of discovery a series, a name or a value.
 
 use crate::output::{append, append_text, append_value, listed};
 use crate::{

@@ -1,4 +1,4 @@
-//! The forms of an answer: JSON, CSV, JSON Lines. Texts of the log are valid JSON as they stand and are copied, but for
+//! Formats of a result: JSON, CSV, JSON Lines. Texts of the log are valid JSON as they stand and are copied, but for
 //! the control characters that JSON lets stand raw (DEL, C1), which are escaped; numbers keep their digits where they
 //! are stored ones, and are the shortest that mean the same float where they were computed.
 
@@ -11,7 +11,7 @@ use crate::{Kind, Look, Refusal, exec::accumulator::Value, output::answer::Answe
 use metric::printable::append_json;
 use std::{borrow::Borrow, io::Write};
 
-/// A form of an answer.
+/// Format of a result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// One JSON document.
@@ -34,7 +34,7 @@ impl Format {
     }
 }
 
-/// An answer on its way into its form, bit by bit: whoever takes it may stop after each, and go on later.
+/// Rendering of a result into its format, bit by bit: the caller may stop after each bit, and resume later.
 #[derive(Debug)]
 pub struct Rendering<A> {
     answer: A,
@@ -73,7 +73,7 @@ impl<A: Borrow<Answer>> Rendering<A> {
         Ok(Self { answer, form, at: Place::Beginning })
     }
 
-    /// The answer.
+    /// The result that is rendered.
     pub fn answer(&self) -> &Answer {
         self.answer.borrow()
     }
@@ -150,7 +150,7 @@ pub fn append_value(out: &mut Vec<u8>, value: &Value) -> bool {
     true
 }
 
-/// The value of a tag in an answer's own object of tags, which is the only one there.
+/// The value of a tag in a result's own object of tags, which is the only one there.
 fn only_value(tags: &[u8]) -> &[u8] {
     crate::plan::labels::tags_of(tags).next().map_or(b"", |(_, value)| value)
 }

@@ -62,7 +62,7 @@ impl Expressions {
     }
 }
 
-/// Which names are asked for.
+/// Filter on the name.
 #[derive(Debug, Clone)]
 pub(crate) enum NameFilter {
     All,
@@ -83,7 +83,7 @@ impl NameCondition {
 }
 
 impl NameFilter {
-    /// `parameters` are all that are called `name`: one expression, or any number of names, of which any is asked for.
+    /// `parameters` are all that are called `name`: one expression, or any number of names, of which any matches.
     pub fn new(parameters: &[&Parameter], expressions: &mut Expressions) -> Result<Self, Refusal> {
         let mut names = Set::new();
         for parameter in parameters {

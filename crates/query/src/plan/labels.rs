@@ -8,7 +8,7 @@ use std::{borrow::Cow, collections::HashMap};
 /// Between name and tags in a key. Neither has a raw control character.
 const SEPARATOR: u8 = 0;
 
-/// The key of a series of the answer: its name, and its tags as an object in JSON.
+/// The key of a series of the result: its name, and its tags as an object in JSON.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key(Box<[u8]>);
 

@@ -95,7 +95,7 @@ impl Pattern {
 }
 
 impl Compiled {
-    /// `None`: it came to a byte where it cannot tell.
+    /// `None`: it came to a byte that it cannot decide.
     fn run(&self, text: &[u8], cache: &mut Cache, look: Look<'_>) -> Result<Option<bool>, Refusal> {
         let anchored = start::Config::new().anchored(Anchored::Yes);
         let Ok(mut state) = self.automaton.start_state(cache, &anchored) else { return Ok(None) };

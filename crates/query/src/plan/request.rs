@@ -75,12 +75,12 @@ impl Agg {
     }
 }
 
-/// Which tags tell the series of an answer apart.
+/// Tags by which the series of a result are grouped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum By {
     /// None: one series for each name.
     Nothing,
-    /// These, escaped, in the order in which they were asked for.
+    /// These, escaped, in the order of the request.
     Keys(Lookup),
     /// All: each series is one.
     All,
@@ -136,7 +136,7 @@ impl By {
     }
 }
 
-/// In which order the series of an answer come.
+/// Order of the series of a result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Order {
     /// By their last point's value, not by name and tags.

@@ -3,16 +3,16 @@
 use log::segment::SegmentError;
 use std::{fmt, io};
 
-/// A visitor has had enough. The text says of what, for whoever asked.
+/// Stop of a scan by its visitor. The text says why, for the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stop(pub String);
 
-/// Why a scan, or a snapshot, was not to be had. The text is one line.
+/// Reason for which a scan or a snapshot failed. The text is one line.
 #[derive(Debug)]
 pub enum ScanError {
     /// The deadline has passed.
     Deadline,
-    /// Nobody wants the answer any more.
+    /// The scan was cancelled.
     Cancelled,
     /// There would be more bytes to look at than may be.
     BytesBound {

@@ -1,9 +1,10 @@
-//! Which lines of a block are wanted, told by as few of their bytes as that takes.
+//! Filter on the lines of a block, which reads as few of their bytes as that takes.
 //!
-//! A line begins with the same bytes at the same places: its timestamp, whose texts are in the order of their times, and then its
-//! name. So a line that is not wanted is known by its beginning, and the next is found by its line feed; only one that may be wanted
-//! is parsed, and then in full. A line that does not begin as ours do is foreign; one that does, and is not wanted, passes for ours.
-//! Predicates are asked only of names that were checked: what stands in a file may be anything.
+//! A line begins with the same bytes at the same places: its timestamp, whose texts are in the order of their times,
+//! and then its name. So a line that is not wanted is known by its beginning, and the next is found by its line feed;
+//! only one that may be wanted is parsed, and then in full. A line that does not begin as ours do is foreign; one that
+//! does, and is not wanted, passes for ours. Predicates are called only with names that were checked: what stands in a
+//! file may be anything.
 
 use super::{Names, Place, ScanError, ScanFilter, Scanned, Visitor, zone_map::ZoneMapBuilder};
 use memchr::{memchr, memchr2};
@@ -54,7 +55,8 @@ impl<'a> Filter<'a> {
         }
     }
 
-    /// Shows the lines of `text` that are wanted to `visitor`. They begin at `place`. `go_on` is asked once in a while.
+    /// Shows the lines of `text` that are wanted to `visitor`. They begin at `place`. `go_on` is called once in a
+    /// while.
     pub fn visit<V: Visitor>(
         &self,
         text: &[u8],
@@ -188,14 +190,14 @@ pub struct Verdicts {
 
 impl Verdicts {
     const PLACES: usize = 4_096;
-    /// A longer name is asked for each time.
+    /// For a longer name the predicate is called each time.
     const NAME_BYTES_MAX: usize = 1_024;
 
     pub fn new() -> Self {
         Self { places: Vec::new() }
     }
 
-    /// Foreign if no line of ours can have the name; the predicate is not asked then.
+    /// Foreign if no line of ours can have the name; the predicate is not called then.
     fn of(&mut self, name: &[u8], holds: impl FnOnce(&[u8]) -> bool) -> Beginning {
         let judge = |name: &[u8]| {
             if name.is_empty() || !is_spelled(name) {
@@ -220,8 +222,8 @@ impl Verdicts {
     }
 }
 
-/// Eight bytes at a time, each multiplied in and folded (after Bentley's and Knuth's multiplicative hashing). Whoever makes names
-/// collide only makes the predicate be asked.
+/// Eight bytes at a time, each multiplied in and folded (after Bentley's and Knuth's multiplicative hashing). Whoever
+/// makes names collide only makes the predicate be called.
 pub fn hash(name: &[u8]) -> usize {
     const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
     let mut hash = name.len() as u64;

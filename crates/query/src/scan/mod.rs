@@ -8,12 +8,12 @@
 //!                                             └──── Visitor
 //! ```
 //!
-//! Promises: a snapshot is the log at one position, and each line before it is shown exactly once, whatever is rotated or
-//! compressed meanwhile; a segment that retention deletes meanwhile is read on if it was open, else left out and counted. What is
-//! damaged is an error that names the segment, and never a wrong answer in silence, as far as checksums tell; a line
-//! that is none of ours is skipped and counted. No bytes in the directory end the process, and nothing that lies there
-//! is waited for. Memory is bounded by a few blocks for each worker, or by the longest line there is. The deadline and
-//! the cancellation are looked at for each block.
+//! Promises: a snapshot is the log at one position, and each line before it is shown exactly once, whatever is rotated
+//! or compressed meanwhile; a segment that retention deletes meanwhile is read on if it was open, else left out and
+//! counted. What is damaged is an error that names the segment, and never a wrong result in silence, as far as
+//! checksums show; a line that is none of ours is skipped and counted. No bytes in the directory end the process, and
+//! nothing that lies there is waited for. Memory is bounded by a few blocks for each worker, or by the longest line
+//! there is. The deadline and the cancellation are looked at for each block.
 //!
 //! Knows the log's lines and segments; knows no aggregation and no HTTP, and changes nothing on the disk.
 
@@ -46,9 +46,9 @@ pub enum Names<'p> {
     All,
     /// This one.
     Exact(Vec<u8>),
-    /// Those for which it holds. It is asked once for each name of a segment's list, or once in a while for a name that comes again
-    /// and again, so it may be slow; its answer for a name must not change. One that takes long looks at the deadline
-    /// by itself, and says no once that has passed: the next look of the scan ends it then.
+    /// Those for which it holds. It is called once for each name of a segment's list, or once in a while for a name
+    /// that comes again and again, so it may be slow; its result for a name must not change. One that takes long looks
+    /// at the deadline by itself, and says no once that has passed: the next look of the scan ends it then.
     Matching(NamePredicate<'p>),
 }
 
@@ -94,7 +94,8 @@ pub struct Place {
 
 /// Is shown the lines that are wanted. Each worker has one of its own.
 pub trait Visitor: Send {
-    /// Is shown a line. A block's lines are shown in their order, to one visitor; which visitor gets which block is open.
+    /// Is shown a line. A block's lines are shown in their order, to one visitor; which visitor gets which block is
+    /// open.
     ///
     /// # Errors
     /// The scan is to end here, with [`ScanError::Stopped`].
@@ -106,9 +107,9 @@ pub trait Visitor: Send {
 pub struct ScanLimits<'a> {
     /// Workers; the calling thread is one of them. At least 1, at most [`SCAN_THREADS_CAP`].
     pub threads: usize,
-    /// When it is given up.
+    /// Time at which it is aborted.
     pub deadline: Instant,
-    /// Raised by whoever no longer wants the answer.
+    /// Set to cancel the scan.
     pub cancel: &'a AtomicBool,
     /// Bytes of lines that may be looked at, not compressed.
     pub scanned_bytes_max: u64,
@@ -174,8 +175,8 @@ impl Scanned {
     }
 }
 
-/// Shows each line of `snapshot` that is wanted to one of the visitors, which `visitors` makes, one for each worker by its number.
-/// Returns them in that order.
+/// Shows each line of `snapshot` that is wanted to one of the visitors, which `visitors` makes, one for each worker by
+/// its number. Returns them in that order.
 ///
 /// # Errors
 /// The first thing that went wrong; see [`ScanError`]. What was shown by then means nothing.

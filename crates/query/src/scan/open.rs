@@ -147,7 +147,7 @@ pub fn open(
             Form::Blocks { sidecar, names }
         }
         _ if is_compressed => Form::Frames { bytes },
-        // The sidecar is the witness of what was there: without a part of its lines a segment would be a wrong answer.
+        // The sidecar records what was there: without a part of its lines a segment would give a wrong result.
         Some(sidecar) => {
             let what = format!("it has {bytes} bytes, but had {} when it was sealed", sidecar.bytes);
             return Err(ScanError::damaged(&file_name, what));

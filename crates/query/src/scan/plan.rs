@@ -32,7 +32,7 @@ pub enum Piece {
 pub enum Reading {
     /// As far as it takes to know which are wanted. So many are known to be foreign, also where that is not noticed.
     Skim { foreign_lines: u64 },
-    /// Each is parsed: nothing else tells how many are foreign.
+    /// Each is parsed: nothing else shows how many are foreign.
     Parse,
     /// Each is parsed, and what they are is kept for the next scan.
     Learn,

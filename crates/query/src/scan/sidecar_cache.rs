@@ -75,7 +75,7 @@ pub struct Summary {
 /// Cached data of a segment's sidecar.
 pub enum CacheHit {
     Whole(Arc<Sidecar>),
-    /// The summary is enough: no line of it can be of the time asked for, if it is that of the segment.
+    /// The summary is enough: no line of it can be of the requested time range, if it is that of the segment.
     OutOfTime(Summary),
 }
 
@@ -176,7 +176,7 @@ impl Sidecars {
         }
     }
 
-    /// Returns whether there is room for `bytes` more, for which what was used before `now` gives way.
+    /// Returns true if there is space for `bytes` more, for which what was used before `now` gives way.
     fn make_room(&mut self, bytes: usize, now: u64) -> bool {
         while self.bytes + bytes > SCAN_SIDECARS_BYTES_MAX {
             let kept = self.segments.values_mut().filter(|known| known.whole.is_some() && known.used < now);

@@ -24,7 +24,7 @@ use std::{
     time::Duration,
 };
 
-/// A data directory, to be asked. Cheap to clone; clones share what they remember.
+/// Handle of a data directory that is queried. Cheap to clone; clones share their cache.
 #[derive(Debug, Clone)]
 pub struct Source {
     shared: Arc<Shared>,
@@ -69,15 +69,15 @@ pub(super) struct Active {
 }
 
 impl Source {
-    /// The log in `directory`, by what is in it alone. If a server appends to it meanwhile, the last batch may be there in part, in
-    /// whole lines.
+    /// The log in `directory`, by what is in it alone. If a server appends to it meanwhile, the last batch may be there
+    /// in part, in whole lines.
     #[must_use]
     pub fn directory(directory: &Path) -> Self {
         Self { shared: Shared::new(directory, None) }
     }
 
-    /// The log that this process writes in `directory`. What was acknowledged as written before a snapshot is in it, and no part of
-    /// a batch that was not written whole.
+    /// The log that this process writes in `directory`. What was acknowledged as written before a snapshot is in it,
+    /// and no part of a batch that was not written whole.
     #[must_use]
     pub fn server(directory: &Path, log: Arc<LogStatus>) -> Self {
         Self { shared: Shared::new(directory, Some(log)) }

@@ -238,7 +238,7 @@ impl Buffers {
         end: u64,
         scanned: &mut Scanned,
     ) -> Result<(u64, &[u8]), ScanError> {
-        // The byte before tells whether a line begins at once.
+        // The byte before shows whether a line begins at once.
         let lead = u64::from(from > 0);
         let bytes = bounded(opened, to - from + lead, BLOCK_BYTES as u64 + 1)?;
         self.lines.resize(bytes, 0);

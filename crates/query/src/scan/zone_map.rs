@@ -82,7 +82,7 @@ impl ZoneMap {
         }
     }
 
-    /// Keeps what was learnt of the block that begins at `from`, if there is room.
+    /// Inserts the entry of the block that begins at `from`, if there is space.
     pub fn keep(&self, from: u64, lesson: ZoneMapBuilder<'_>) {
         let Ok(number) = usize::try_from(from / BLOCK_BYTES as u64) else { return };
         let ZoneMapBuilder { mut block, mut names, .. } = lesson;
@@ -111,7 +111,7 @@ impl ZoneMap {
 }
 
 impl Content {
-    /// The index of a name; `None` if there is no room for it.
+    /// The index of a name; `None` if there is no space for it.
     fn index(&mut self, name: &[u8]) -> Option<u32> {
         if let Some(&index) = self.names.get(name) {
             return Some(index);

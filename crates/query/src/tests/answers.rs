@@ -148,7 +148,7 @@ fn two_values_at_one_moment_are_no_reset_of_a_counter() {
         assert_eq!(grown(&metrics, "agg=increase").as_deref(), Some("20"));
         assert_eq!(grown(&metrics, "agg=rate").as_deref(), Some("1"));
     }
-    // What is sent twice, as after an answer that was lost, counts once; below the largest it has begun again.
+    // What is sent twice, as after a response that was lost, counts once; below the largest it has begun again.
     let twice = [&start, &high, &high, &start].map(Metric::clone);
     assert_eq!(grown(&twice, "agg=increase").as_deref(), Some("10"));
     let again = [start.clone(), high.clone(), reading(10, "3"), reading(20, "5")];

@@ -1,7 +1,7 @@
 //! The engine against a slow and obvious evaluator, over logs made up for it; its bounds; its forms.
 //!
-//! The map: `log` makes logs, `reference` is the obvious evaluator, `random` holds the engine against it, `answers` has examples
-//! that a person can check.
+//! The map: `log` makes logs, `reference` is the obvious evaluator, `random` compares the engine to it, `answers` has
+//! examples that a person can check.
 
 mod answers;
 mod bounds;

@@ -93,7 +93,7 @@ fn pattern(texts: &[String]) -> String {
 }
 
 impl Question {
-    /// As it is asked over HTTP.
+    /// As it is requested over HTTP.
     fn parameters(&self, agg: &str) -> String {
         let name = if let [name] = &self.names[..] { encoded(name) } else { pattern(&self.names) };
         let mut parameters = format!("name={name}&from={}&to={}&agg={agg}", self.from_ms, self.to_ms);

@@ -1,5 +1,5 @@
-//! The obvious evaluator: filters a vector, puts it into maps, and does what each aggregate says. It has nothing in common with the engine
-//! but the standard library.
+//! The obvious evaluator: filters a vector, puts it into maps, and does what each aggregate says. It has nothing in
+//! common with the engine but the standard library.
 
 use super::log::Metric;
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,13 +13,13 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Returns whether it is asked for by `=` or `!=`.
+    /// Returns true if it matches by `=` or `!=`.
     pub fn is_single(&self) -> bool {
         matches!(&self.values[..], [value] if !value.starts_with('~'))
     }
 }
 
-/// Which tags tell series apart.
+/// Tags by which series are grouped.
 #[derive(Debug, Clone)]
 pub enum By {
     Keys(Vec<String>),
@@ -40,7 +40,8 @@ pub struct Question {
 /// Name and tags, the tags sorted.
 pub type Series = (String, Vec<(String, String)>);
 
-/// A value as it is compared: exact digits where they are stored ones or integers, else a float and by how much it may be off.
+/// A value as it is compared: exact digits where they are stored ones or integers, else a float and by how much it may
+/// be off.
 #[derive(Debug, Clone)]
 pub enum Expected {
     Exactly(String),
@@ -108,7 +109,8 @@ impl Question {
         metrics.iter().filter(|metric| self.wants(metric) && !metric.is_number()).count()
     }
 
-    /// The metrics wanted whose values are numbers, in the order of their timestamps, and of equal ones in that of the log.
+    /// The metrics wanted whose values are numbers, in the order of their timestamps, and of equal ones in that of the
+    /// log.
     fn wanted<'a>(&self, metrics: &'a [Metric]) -> Vec<&'a Metric> {
         let mut wanted: Vec<_> = metrics.iter().filter(|metric| self.wants(metric) && metric.is_number()).collect();
         wanted.sort_by_key(|metric| metric.timestamp_ms);

@@ -1,4 +1,4 @@
-//! Logs made at random, in every form on the disk, asked in every way.
+//! Random logs, in every form on the disk, queried in every way.
 
 use super::{naive::read, *};
 use proptest::prelude::*;

@@ -86,6 +86,6 @@ fn more_is_never_there_than_was_written_whole() {
     let mut file = fs::OpenOptions::new().append(true).open(directory.path().join(ACTIVE_NAME)).unwrap();
     std::io::Write::write_all(&mut file, line.as_bytes()).unwrap();
     assert_eq!(scanned(&log.source, &all(), 1).unwrap().0.len(), 1);
-    // Seen by itself the directory does not tell.
+    // The directory alone does not show it.
     assert_eq!(scan_all(directory.path(), &all()).0.len(), 2);
 }

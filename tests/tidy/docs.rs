@@ -9,7 +9,20 @@ const HEADLESS: [&str; 8] = ["How", "Its", "Of", "What", "Where", "Whether", "Wh
 
 /// Headless doc comments that are left, by directory: their number may only go down, and where none is listed there
 /// is none.
-const LEFT: &[(&str, usize)] = &[];
+const LEFT: &[(&str, usize)] = &[
+    ("crates/http1", 6),
+    ("crates/log", 2),
+    ("crates/machine", 12),
+    ("crates/metric", 13),
+    ("sim", 6),
+    ("src/forward", 7),
+    ("src/limits.rs", 1),
+    ("src/profile", 5),
+    ("src/query_pool", 5),
+    ("src/stats", 2),
+    ("src/ui", 1),
+    ("tests", 4),
+];
 
 /// The signs of doc comments: of an item, and of a file or module.
 const SIGNS: [&str; 2] = ["///", "//!"];
@@ -61,6 +74,9 @@ fn headless_doc_comments_become_fewer() {
 
 #[test]
 fn a_headless_doc_comment_is_found_by_its_first_line() {
-    let text = "//! What it is.\n//!\n//! How it is.\n\n/// A thing.\n/// Of what follows.\nstruct A {\n    /// Its name.\n    b: u8,\n}\n";
+    let text = concat!(
+        "//! What it is.\n//!\n//! How it is.\n\n/// A thing.\n/// Of what follows.\n",
+        "struct A {\n    /// Its name.\n    b: u8,\n}\n",
+    );
     assert_eq!(headless(text), [1, 8]);
 }

@@ -9,6 +9,7 @@ use crate::{no_findings, tree};
 const USED_UNNAMED: &[(&str, &str)] = &[
     ("Awaited", "the result of a public function, whose callers use it at once"),
     ("GATHER_PIECES_KERNEL_MAX", "the kernel's bound, which the limit beside it is asserted against"),
+    ("SystemTimeError", "std's own, which the simulated clock has to name too"),
     ("NamePredicate", "the type of a public field, which callers fill with a closure"),
 ];
 /// Words that may stand between `pub` and the kind of an item.

@@ -24,7 +24,7 @@ const WORDS: &[Word] = &[
     word(&["stranger", "strangers"], "untrusted client", 8),
     word(&["patience"], "timeout", 2),
     word(&["last word"], "final report", 2),
-    word(&["lives"], "runs, is live", 15),
+    word(&["lives"], "runs, is live", 18),
     word(&["dies"], "exits", 3),
     word(&["gives up", "given up"], "aborts, closes", 35),
     word(&["mend", "mends", "mended", "mending"], "fix, repair", 4),

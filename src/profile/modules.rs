@@ -133,17 +133,23 @@ impl Modules {
         };
         let own = address.wrapping_sub(mapped.bias);
         let before = into.len();
+        let symbol = mapped.symbols.range(..=own).next_back().filter(|(_, (end, _))| own < *end);
+        let symbol = symbol.map(|(_, (_, name))| name.clone());
         if let Some(context) = &mapped.context
             && let Ok(mut frames) = context.find_frames(own).skip_all_loads()
         {
             while let Ok(Some(frame)) = frames.next() {
                 let Some(function) = frame.function else { continue };
-                into.extend(function.raw_name().ok().map(|name| short(name.as_ref())));
+                let file = frame.location.and_then(|location| location.file);
+                into.extend(function.raw_name().ok().map(|name| with_module(&name, file)));
             }
         }
-        if into.len() == before {
-            let symbol = mapped.symbols.range(..=own).next_back().filter(|(_, (end, _))| own < *end);
-            into.push(symbol.map_or_else(|| format!("[{}]", mapped.name), |(_, (_, name))| name.clone()));
+        // The last is the function that the code is in, and its symbol has its whole path.
+        if let Some(symbol) = symbol {
+            into.truncate(into.len().max(before + 1) - 1);
+            into.push(symbol);
+        } else if into.len() == before {
+            into.push(format!("[{}]", mapped.name));
         }
     }
 
@@ -226,6 +232,36 @@ fn kernel_symbols() -> BTreeMap<u64, String> {
     text.lines().filter_map(parse).collect()
 }
 
+/// The name of an inlined function with the path of its module, which line tables have only as that of its `file`. What
+/// it is generic over is left out.
+fn with_module(name: &str, file: Option<&str>) -> String {
+    let short = short(name);
+    let bare = short.split('<').next().filter(|bare| !bare.is_empty()).unwrap_or(&short);
+    match file.and_then(module_of) {
+        Some(module) if !bare.contains("::") => format!("{module}::{bare}"),
+        _ => short,
+    }
+}
+
+/// The path of the module in a source file, by the habits of cargo: `…/metric/src/parser.rs` is `metric::parser`.
+fn module_of(file: &str) -> Option<String> {
+    let own = concat!(env!("CARGO_MANIFEST_DIR"), "/src/");
+    let (directory, module) = match file.strip_prefix(own).or_else(|| file.strip_prefix("src/")) {
+        Some(module) => (env!("CARGO_PKG_NAME"), module),
+        None => file.rsplit_once("/src/")?,
+    };
+    let name = directory.rsplit('/').next()?;
+    // Of the registry, with a version behind the name.
+    let krate = match name.rsplit_once('-') {
+        Some((krate, version)) if version.starts_with(|c: char| c.is_ascii_digit()) => krate,
+        _ => name,
+    };
+    let module = module.strip_suffix(".rs")?;
+    let module = module.strip_suffix("/mod").unwrap_or(module);
+    let path = if matches!(module, "lib" | "main") { krate.to_owned() } else { format!("{krate}/{module}") };
+    Some(path.replace('-', "_").replace('/', "::"))
+}
+
 /// A name without its hash, on one line: stacks are separated by semicolons, and counts by a space.
 fn short(name: &str) -> String {
     format!("{:#}", rustc_demangle::demangle(name)).replace(';', ":").replace('\n', " ")
@@ -253,6 +289,22 @@ mod tests {
         assert!(names.last().is_some_and(|name| name.contains("load_names_marker")), "{names:?}");
         modules.name(1, &mut names);
         assert_eq!(names.last().map(String::as_str), Some("[unknown]"));
+    }
+
+    #[test]
+    fn inlined_functions_have_the_path_of_their_module() {
+        for (name, file, expected) in [
+            ("step<u8>", Some("/b/crates/metric/src/parser.rs"), "metric::parser::step"),
+            ("run", Some("src/shard.rs"), "metricstream::shard::run"),
+            ("run", Some(concat!(env!("CARGO_MANIFEST_DIR"), "/src/ui/mod.rs")), "metricstream::ui::run"),
+            ("parse", Some("/r/registry/src/index/httparse-1.10.1/src/lib.rs"), "httparse::parse"),
+            ("call_once<a::B>", Some("/rustc/1/library/core/src/ops/function.rs"), "core::ops::function::call_once"),
+            ("_ZN4core3fmt5write17h0123456789abcdefE", Some("/a/src/b.rs"), "core::fmt::write"),
+            ("main", Some("x.c"), "main"),
+            ("main", None, "main"),
+        ] {
+            assert_eq!(with_module(name, file), expected);
+        }
     }
 
     #[test]

@@ -64,12 +64,16 @@ impl Pattern {
         let nfa = automaton.get_nfa();
         let bytes_between_looks = (QUERY_PATTERN_STEPS_BETWEEN_LOOKS / nfa.states().len().max(1)).max(1);
         let word_boundaries = if nfa.look_set_any().contains_word_unicode() {
-            let whole = format!(r"\A(?:{text})\z");
-            let built = RegexBuilder::new(&whole)
-                .dot_matches_new_line(true)
-                .size_limit(2 * QUERY_PATTERN_BYTES_MAX)
-                .dfa_size_limit(QUERY_PATTERN_CACHE_BYTES)
-                .build();
+            let whole = |end: &str| {
+                RegexBuilder::new(&format!(r"\A(?:{text}{end})\z"))
+                    .dot_matches_new_line(true)
+                    .size_limit(2 * QUERY_PATTERN_BYTES_MAX)
+                    .dfa_size_limit(QUERY_PATTERN_CACHE_BYTES)
+                    .build()
+            };
+            // A comment at the end, in verbose mode, goes on over what is put behind it up to a line feed, which says
+            // nothing there.
+            let built = whole("").or_else(|error| whole("\n").map_err(|_| error));
             Some(built.map_err(|error| refuse(&error.to_string()))?)
         } else {
             None
@@ -285,6 +289,16 @@ mod tests {
         let states = pattern.0.automaton.get_nfa().states().len();
         assert!(states * pattern.0.bytes_between_looks <= QUERY_PATTERN_STEPS_BETWEEN_LOOKS, "{states} states");
         assert!(text.len() / pattern.0.bytes_between_looks > 1_000);
+    }
+
+    #[test]
+    fn an_expression_with_a_word_boundary_may_end_in_a_comment() {
+        let pattern = Pattern::new("name", r"(?x) caf\S \b # with an accent, or without (").unwrap();
+        assert!(matches(&pattern, "cafe") && matches(&pattern, "caf\u{e9}"));
+        assert!(!matches(&pattern, "cafe\n") && !matches(&pattern, "caf\u{e9}\n"));
+        // Outside of verbose mode it is no comment.
+        let pattern = Pattern::new("name", r"caf\S\b#").unwrap();
+        assert!(!matches(&pattern, "caf\u{e9}") && matches(&pattern, "caf\u{e9}#"));
     }
 
     #[test]

@@ -54,7 +54,7 @@ fn segments_wait_for_a_receiver_that_is_away() {
     // Held from the start, before the forward has said a word.
     let mut server = setup.start_in(directory.path());
     expected.extend(store_until(&server, "again", || server.stat("/segments/held_bytes") > 1_000_000));
-    assert!(segments(directory.path()) > 10);
+    assert!(segments(directory.path()) > 2, "more than retention keeps for itself");
     assert_eq!(server.stat("/forwards/0/undelivered_lines"), 0);
     let receiver = Receiver::start_at(address, Knows::Both, &[]);
     let last = expected.last().unwrap();

@@ -38,8 +38,29 @@ pub struct Position {
     bytes: u64,
 }
 
-/// The files of sealed segments in `directory`, in the order of their names, plain before compressed.
+/// The files of sealed segments in `directory`, in the order of their names, plain before compressed. One that a server
+/// compresses meanwhile may be in a listing by neither of its names, so two in a row have to have the same segments.
 fn sealed_files(directory: &Path) -> io::Result<Vec<Segment>> {
+    let names = |segments: &[Segment]| {
+        let mut names: Vec<_> = segments.iter().map(|segment| segment.name.clone()).collect();
+        names.dedup();
+        names
+    };
+    let mut listed = list_sealed_files(directory)?;
+    for _ in 0..LISTINGS_MAX {
+        let before = names(&listed);
+        listed = list_sealed_files(directory)?;
+        if names(&listed) == before {
+            break;
+        }
+    }
+    Ok(listed)
+}
+
+/// Listings of a directory, at most, until two are the same: each that differs is one that a rename has run into.
+const LISTINGS_MAX: usize = 100;
+
+fn list_sealed_files(directory: &Path) -> io::Result<Vec<Segment>> {
     let mut segments = Vec::new();
     for entry in fs::read_dir(directory)? {
         let path = entry?.path();

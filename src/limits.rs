@@ -365,7 +365,7 @@ pub const ANSWERS_UNREAD_MAX: usize = 128;
 pub const LOG_WAITERS_MAX: usize = 64;
 /// Longest wait for a line: `wait` of `GET /log`. Proxies end a connection that is silent for 60 s.
 pub const LOG_WAIT_MAX: Duration = Duration::from_secs(60);
-/// How often it is looked for new lines while a request waits for one: the writer does not have to wake anybody.
+/// Interval at which new lines are looked for while a request waits for one: the writer does not have to wake anybody.
 pub const LOG_POLL_INTERVAL: Duration = Duration::from_millis(25);
 /// Bytes of lines in one response of `GET /log`, by default, and with one line more at most.
 pub const LOG_BYTES_DEFAULT: usize = MIB;

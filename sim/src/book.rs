@@ -1,4 +1,4 @@
-//! What every client knows: the batches that were handed to the log, and what each was promised.
+//! The knowledge of every client: the batches that were handed to the log, and what each was promised.
 
 use log::AckLevel;
 use machine::Random;

@@ -32,7 +32,7 @@ pub fn locked(book: &Shared) -> MutexGuard<'_, Book> {
     book.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What a life is begun with.
+/// The inputs of one life of the server.
 pub struct Life {
     pub number: usize,
     pub options: Options,

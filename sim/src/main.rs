@@ -29,7 +29,7 @@ Prints one line of totals. A seed that fails is run again, and printed with its 
 Exit code: 0 all hold, 1 not, 2 wrong use.
 ";
 
-/// What is wanted.
+/// The command line.
 struct Arguments {
     first: u64,
     seeds: u64,

@@ -1,4 +1,4 @@
-//! What a seed decides: the configuration, the load, the faults, and how each life of the server ends.
+//! The choices of a seed: the configuration, the load, the faults, and how each life of the server ends.
 
 use machine::{Faults, Random};
 use std::time::Duration;

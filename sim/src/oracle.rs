@@ -1,4 +1,4 @@
-//! What must hold of the data directory whenever the log in it has been opened.
+//! The invariants of the data directory whenever the log in it has been opened.
 //!
 //! - A batch that was acknowledged is there, whole and once, if the end of its server allows it: at `write` after a
 //!   kill, at `fsync` also after a loss of power, and every batch after a stop. What the log had when it was opened

@@ -12,7 +12,7 @@ const KILL_CALLS_LOG_MAX: u64 = 13;
 /// Seconds of the machine's time that a life may take: stalls of a full disk included.
 const LIFE_SECONDS_MAX: u64 = 3_600;
 
-/// What a run that holds has done.
+/// The counts of a run in which every invariant held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Report {
     pub hash: u64,

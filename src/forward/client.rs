@@ -17,7 +17,7 @@ use std::{
 /// A response.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Response {
-    /// Its status.
+    /// The status code.
     pub code: u16,
     /// The wait that the receiver asks for.
     pub retry_after: Option<Duration>,

@@ -122,7 +122,7 @@ impl Encoder {
 /// The symbols of a request, which are in it once.
 #[derive(Default)]
 struct Symbols {
-    /// Where each is in the message.
+    /// The span of each symbol in the message.
     places: Vec<Range<usize>>,
     known: HashTable<u32>,
     hasher: RandomState,

@@ -26,10 +26,10 @@ pub enum Protocol {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Compression {
-    /// What every receiver takes.
+    /// Snappy, which every receiver accepts.
     #[default]
     Snappy,
-    /// What those of VictoriaMetrics take.
+    /// zstd, which receivers of VictoriaMetrics accept.
     Zstd,
 }
 

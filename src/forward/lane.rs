@@ -45,10 +45,10 @@ impl Stop {
     }
 }
 
-/// What all threads of a forward share.
+/// The state that all threads of a forward share.
 #[derive(Debug)]
 pub struct Shared {
-    /// What to forward.
+    /// The configuration of the forward.
     pub config: ForwardConfig,
     /// Counters.
     pub status: Arc<ForwardStatus>,
@@ -101,7 +101,7 @@ pub struct Warned {
     pub unreadable: LastWarning,
 }
 
-/// What follows a response.
+/// The consequence of a response.
 #[derive(Debug, PartialEq, Eq)]
 enum Verdict {
     /// So many samples were written.

@@ -48,7 +48,7 @@ pub fn make(request: &ProfileRequest, stop: &AtomicBool) -> Result<Profile, Stri
     Ok(Profile { content_type: request.format.content_type(), fields, body })
 }
 
-/// What a client reads when no thread can be sampled.
+/// The text of the response when no thread can be sampled.
 fn refusal(error: &io::Error) -> String {
     let mut text = format!("no thread can be sampled: {error}");
     if error.kind() == io::ErrorKind::PermissionDenied {

@@ -22,7 +22,7 @@ type Slice = EndianArcSlice<RunTimeEndian>;
 struct Mapped {
     /// Addresses of its code in this process.
     range: Range<u64>,
-    /// What is added to an address of the file to get one of this process.
+    /// The offset between an address in the file and the same one in this process.
     bias: u64,
     name: String,
     context: Option<Context<Slice>>,

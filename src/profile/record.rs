@@ -16,7 +16,7 @@ pub const REGISTERS: u64 = 1 << 29 | 1 << 30 | 1 << 31 | 1 << 32;
 /// Their number.
 pub const REGISTERS_COUNT: usize = REGISTERS.count_ones() as usize;
 
-/// What a record says.
+/// The contents of a record of the ring.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Record<'a> {
     /// A sample.

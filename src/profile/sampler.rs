@@ -27,12 +27,12 @@ pub struct Stack {
     pub addresses: Box<[u64]>,
 }
 
-/// What was sampled.
+/// The samples of one profile.
 #[derive(Debug, Default)]
 pub struct Samples {
     /// Names of the threads.
     pub threads: Vec<String>,
-    /// How often each stack was found.
+    /// The count of each stack.
     pub stacks: HashMap<Stack, u64>,
     /// Samples in all.
     pub count: u64,

@@ -25,7 +25,7 @@ const ZSTD_LEVEL: i32 = 1;
 pub struct LogStream {
     /// The data directory.
     pub directory: PathBuf,
-    /// What is written.
+    /// The status of the log, for the position up to which it is written.
     pub log: Arc<LogStatus>,
     /// The clock that `now` is read from.
     pub clock: Clock,

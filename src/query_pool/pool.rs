@@ -78,9 +78,9 @@ pub struct Share<'a> {
 pub struct Pause {
     /// The position that it goes on from.
     pub at: LogPosition,
-    /// What the log had before it was read.
+    /// The published position before the log was read.
     pub seen: Published,
-    /// How long it waits, from its arrival on.
+    /// The longest wait, from the request's arrival on.
     pub wait: Duration,
 }
 

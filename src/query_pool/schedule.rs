@@ -25,7 +25,7 @@ pub(super) struct Job {
     pub resume: Option<Resume>,
 }
 
-/// What a request goes on with that has waited for the log.
+/// The state with which a request resumes after its wait for the log.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Resume {
     /// The position that it waited at.

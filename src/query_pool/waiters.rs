@@ -14,7 +14,7 @@ use std::{sync::atomic::Ordering::Relaxed, time::Instant};
 #[derive(Debug)]
 pub(super) struct Waiter {
     pub job: Job,
-    /// What the log had when it began to.
+    /// The published position when the wait began.
     pub seen: Published,
 }
 

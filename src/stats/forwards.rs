@@ -50,7 +50,7 @@ impl RefusedBy {
 pub struct ForwardStatus {
     /// Name of the forward.
     pub name: String,
-    /// Its hold on the log: what retention waits for, and what it did not wait for.
+    /// The hold on the log: what retention waits for, and what it did not wait for.
     pub hold: Arc<Hold>,
     /// Samples that the receiver acknowledged.
     pub delivered: AtomicU64,

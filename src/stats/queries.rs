@@ -115,7 +115,7 @@ impl QueryStatus {
         self.log_waiting.store(waiting as u64, Relaxed);
     }
 
-    /// Of those that are waiting, those that wait for lines to be written.
+    /// The number of waiting requests that wait for lines to be written.
     #[must_use]
     pub fn log_waiting(&self) -> u64 {
         self.log_waiting.load(Relaxed)

@@ -1,4 +1,4 @@
-//! What a page requests that takes longer than a reactor has: each runs on a thread of its own, and its result goes the
+//! Work for a page that takes longer than a reactor has: each job runs on a thread of its own, and its result goes the
 //! way of the streams.
 
 use crate::profile::{self, ProfileRequest};

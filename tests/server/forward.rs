@@ -51,7 +51,7 @@ pub fn state_file(directory: &Path) -> std::path::PathBuf {
     until("the cursor", || fs::read_dir(directory).unwrap().find_map(|entry| find(entry.unwrap())))
 }
 
-/// What a receiver can do instead of acknowledging, without refusing: each is to be tried again.
+/// The responses of a receiver that neither acknowledge nor refuse: each is to be tried again.
 const MISDEEDS: [Act; 18] = [
     Act::Respond(429, "Retry-After: 1\r\n"),
     Act::Respond(500, ""),

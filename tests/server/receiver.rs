@@ -19,7 +19,7 @@ use std::{
     time::Duration,
 };
 
-/// What the receiver does with a request that it understands.
+/// The reaction of the receiver to a request that it understands.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Act {
     /// A status, and fields of the response.
@@ -41,7 +41,7 @@ pub enum Act {
 /// Everything is taken.
 pub const TAKE: Act = Act::Respond(204, "");
 
-/// What the receiver knows of remote write.
+/// The versions of remote write that the receiver knows.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Knows {
     /// Both versions.
@@ -78,7 +78,7 @@ pub struct Seen {
     pub connections: usize,
 }
 
-/// What the threads of a receiver share.
+/// The state that the threads of a receiver share.
 struct State {
     knows: Knows,
     acts: Mutex<VecDeque<Act>>,

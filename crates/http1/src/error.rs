@@ -144,7 +144,7 @@ HttpError {
     Conflict(&'static str) => Conflict, "conflict", "";
     /// No such path.
     NotFound => NotFound, "not_found", "no such path";
-    /// What was there and is there no more.
+    /// A resource that existed and is deleted.
     Gone => Gone, "gone", "it is no longer there";
     /// No such method on this path.
     MethodNotAllowed {

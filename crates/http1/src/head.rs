@@ -73,9 +73,9 @@ pub struct Fields<'a>(pub(super) FieldList<'a>);
 
 #[derive(Debug, Clone, Copy)]
 pub(super) enum FieldList<'a> {
-    /// Of a head that was parsed.
+    /// The fields of a head that was parsed.
     Parsed(&'a [httparse::Header<'a>]),
-    /// Of one that equals a head parsed before.
+    /// The fields of a head that equals one parsed before.
     Known(KnownFields<'a>),
 }
 

@@ -18,7 +18,7 @@ use crate::limits::{HEAD_FIELDS_KNOWN_MAX, HEAD_KNOWN_BYTES_MAX, HEADS_KNOWN_MAX
 
 /// Misses in a row after which heads are remembered more rarely: none of them may ever come again.
 const MISSES_MAX: u32 = 32;
-/// Of these many misses one is remembered then.
+/// Misses of which one is then remembered.
 const RETRY_EVERY: u32 = 32;
 
 /// The heads that a core knows.
@@ -70,7 +70,7 @@ struct KnownHead {
     fields_count: usize,
 }
 
-/// Where the name and the value of a field are in a head.
+/// The spans of the name and the value of a field within a head.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct KnownField {
     name: Span,
@@ -92,7 +92,7 @@ pub(super) struct KnownFields<'a> {
 pub(super) struct Match<'a> {
     /// Index of the known one.
     index: u8,
-    /// Its length in the input.
+    /// The length of the head in the input.
     pub(super) bytes: usize,
     /// The digits of its Content-Length.
     length: &'a [u8],

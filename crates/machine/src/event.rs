@@ -1,4 +1,4 @@
-//! What a thread sleeps on: an eventfd without a descriptor.
+//! The object that a thread sleeps on: an eventfd without a descriptor.
 
 use crate::{
     state::{seam, with},

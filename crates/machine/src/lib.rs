@@ -44,7 +44,7 @@ pub use tasks::End;
 use state::{State, with};
 use std::{io, path::Path};
 
-/// What is of Unix only.
+/// The parts that exist on Unix only.
 pub mod os {
     /// As in the standard library.
     pub mod unix {

@@ -88,7 +88,7 @@ impl fmt::Display for Injected {
     }
 }
 
-/// What happened at a seam.
+/// An occurrence at a seam.
 #[derive(Debug, Clone)]
 pub struct Event {
     now_ns: u64,

@@ -20,7 +20,7 @@ type Thread = Coroutine<(), (), ()>;
 /// The end of a process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum End {
-    /// Its main thread has returned.
+    /// The main thread has returned.
     Done,
     /// It was killed.
     Killed,
@@ -43,7 +43,7 @@ enum Wait {
     Over,
 }
 
-/// What is known of the threads of the process.
+/// The state of the threads of the process.
 #[derive(Default)]
 pub(crate) struct Tasks {
     waits: Vec<Wait>,

@@ -19,7 +19,7 @@ pub(super) use scalar::{digits, equal, string_stops};
 #[derive(Clone, Copy)]
 pub(super) struct Blocks<'a> {
     text: &'a [u8],
-    /// Where the last whole block begins: `text.len() - BLOCK_BYTES`.
+    /// The start of the last whole block: `text.len() - BLOCK_BYTES`.
     last: usize,
 }
 

@@ -29,7 +29,7 @@ pub struct Parser<'body, 'scratch> {
     excerpt: Option<Text<'body>>,
 }
 
-/// What a parser writes while it reads: the metric in hand, and what it expects of the next ones. Used again for every
+/// The state that a parser writes while it reads: the metric in hand, and the shapes expected next. Reused for every
 /// metric.
 pub struct Scratch<'body> {
     metric: Metric<'body>,
@@ -41,9 +41,9 @@ pub struct Scratch<'body> {
 
 /// A metric in the form in which it was read.
 pub(super) enum Next<'body, 'scratch> {
-    /// Its own bytes are its line.
+    /// A metric whose own bytes are its line.
     Verbatim(Verbatim<'body>),
-    /// Its fields.
+    /// The metric by its fields.
     Metric(&'scratch Metric<'body>),
 }
 
@@ -52,7 +52,7 @@ fn bit(field: Field) -> u8 {
     1 << field as u8
 }
 
-/// What a step has read.
+/// The result of one step.
 enum Parsed<'body> {
     /// Nothing: the document has ended.
     None,

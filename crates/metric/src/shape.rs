@@ -25,7 +25,7 @@ use crate::limits::{SHAPE_SLOTS_MAX, SHAPE_STEPS_MAX, SHAPES_MAX};
 
 /// Misses in a row after which most metrics are left to the grammar.
 const MISSES_MAX: u32 = 32;
-/// Of these many metrics one is tried then.
+/// Metrics of which one is then tried.
 const RETRY_EVERY: u32 = 32;
 /// Shapes that are tried for one metric: those that followed the shape before it, the latest first.
 const SUCCESSORS: usize = 4;
@@ -46,7 +46,7 @@ pub(super) struct Shapes {
     slots: Slots,
 }
 
-/// What a metric has in the slots of its shape.
+/// The contents of a metric in the slots of its shape.
 #[derive(Debug)]
 struct Slots {
     /// Beginning and end of each slot's contents in the metric, in bytes.
@@ -86,14 +86,14 @@ struct Step {
     key_bytes: u16,
 }
 
-/// How the line of a metric follows from its bytes.
+/// The derivation of a metric's line from its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Layout {
     /// From the name on the metric is what the log has, but for its timestamp.
     Line {
         /// Index of the name's slot.
         name: u8,
-        /// What is left out.
+        /// The member that is left out.
         cut: Option<Cut>,
     },
     /// Anything else.
@@ -108,7 +108,7 @@ struct Cut {
     behind: u8,
 }
 
-/// How the tags were sent.
+/// The form in which the tags were sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum TagsForm {
     /// Not at all, as null, or with whitespace.
@@ -138,7 +138,7 @@ struct Shape {
 pub(super) struct Fit {
     /// Index of the shape.
     shape: u8,
-    /// Its length.
+    /// The length of the metric in bytes.
     pub bytes: usize,
 }
 

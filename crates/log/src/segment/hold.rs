@@ -40,7 +40,7 @@ struct Place {
 }
 
 impl Place {
-    /// Where it reads on.
+    /// The position from which the reader continues.
     fn next(&self) -> Option<LogPosition> {
         self.taken.or(self.recorded)
     }
@@ -110,7 +110,7 @@ pub struct Holds {
     pub bytes_max: u64,
 }
 
-/// What is to be done with segments that retention no longer keeps.
+/// The actions due for segments that retention no longer keeps.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Overdue {
     /// To be deleted, the oldest first; true: although a reader needs it.

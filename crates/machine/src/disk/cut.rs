@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 /// Bytes that a disk writes whole.
 const SECTOR_BYTES: usize = 512;
 
-/// What survives of that which was not synced.
+/// The part of the unsynced changes that survives.
 #[derive(Debug, Clone, Copy)]
 enum Luck {
     Nothing,

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Pages by their number, with what they held at one moment.
 pub(super) type Pages = BTreeMap<usize, Vec<u8>>;
 
-/// What stat(2) returns.
+/// The result of stat(2).
 #[derive(Debug, Clone, Copy)]
 pub struct Stat {
     /// Number of the inode.

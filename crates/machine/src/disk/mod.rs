@@ -28,7 +28,7 @@ pub(crate) fn errno(code: i32) -> io::Error {
     io::Error::from_raw_os_error(code)
 }
 
-/// How a file is opened.
+/// The options with which a file is opened.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct How {
     /// As in `OpenOptions`.
@@ -229,7 +229,7 @@ impl Disk {
         Ok(self.opened(id)?.inode)
     }
 
-    /// What stat(2) returns.
+    /// Returns what stat(2) would.
     ///
     /// # Errors
     /// There is no such inode.

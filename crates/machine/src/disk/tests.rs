@@ -1,4 +1,4 @@
-//! What programs see, and what is left of it after a loss of power.
+//! The disk as programs see it, and what is left of it after a loss of power.
 
 use super::*;
 use crate::random::Random;
@@ -19,7 +19,7 @@ fn sync(disk: &mut Disk, path: &str) {
     disk.close(id);
 }
 
-/// What is left of each of many losses of power, after the same calls.
+/// The disks left by each of many losses of power, after the same calls.
 fn after_losses(prepare: impl Fn(&mut Disk)) -> Vec<Disk> {
     let lose = |seed| {
         let mut disk = Disk::default();

@@ -1,4 +1,4 @@
-//! What the standard library adds for Unix.
+//! The additions of the standard library for Unix.
 
 use super::{DirBuilder, File, FileType, Metadata, OpenOptions, Permissions};
 use std::io::{self, ErrorKind};

@@ -157,7 +157,7 @@ fn places_of(
     Some(count)
 }
 
-/// How the line follows from the metric in `text`, whose slots are at `places`, in their order.
+/// The derivation of the line from the metric in `text`, whose slots are at `places`, in their order.
 fn layout(text: &[u8], metric: &Metric, places: &[Place]) -> Layout {
     let find = |wanted: fn(&Slot) -> bool| {
         let index = places.iter().position(|place| wanted(&place.slot))?;

@@ -1,4 +1,4 @@
-//! What the encoder writes, read by prost.
+//! The output of the encoder, read by prost.
 
 use super::messages::{v1, v2};
 use crate::protocol::remote_write::encode::{put_metadata_v1, put_series_v1, put_series_v2, put_symbol_v2};

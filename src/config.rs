@@ -110,8 +110,8 @@ impl Config {
         self.body_bytes_max_of(None)
     }
 
-    /// As [`body_bytes_max`](Self::body_bytes_max), for a route whose own bound is this one, unless the configured one is
-    /// greater.
+    /// As [`body_bytes_max`](Self::body_bytes_max), for a route whose own bound is this one, unless the configured one
+    /// is greater.
     #[must_use]
     pub fn body_bytes_max_of(&self, own: Option<usize>) -> usize {
         let budget = self.rate_limit_bytes.and_then(|bytes| usize::try_from(bytes).ok());

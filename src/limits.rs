@@ -28,8 +28,8 @@ pub const FORWARDED_HOPS_MAX: usize = 16;
 
 // ---- metrics -------------------------------------------------------------------------------------------------------
 
-/// Metrics: cap of `--max-batch`. The shortest metric is 23 bytes of JSON, so a body of 64 MiB, the cap of `--max-body`,
-/// holds at most some three million.
+/// Metrics: cap of `--max-batch`. The shortest metric is 23 bytes of JSON, so a body of 64 MiB, the cap of
+/// `--max-body`, holds at most some three million.
 pub const BATCH_METRICS_CAP: usize = 1_000_000;
 /// Bytes: cap of `--max-name`. A name is repeated in every line of its series, so a longer one multiplies the log.
 pub const NAME_BYTES_CAP: usize = 64 * KIB;
@@ -40,19 +40,19 @@ pub const TAGS_CAP: usize = 1_024;
 
 // ---- protocols -----------------------------------------------------------------------------------------------------
 
-/// Bytes of a body of any protocol but JSON and OTLP, as sent and decompressed: vmagent sends 10,000 samples of some 200
-/// bytes, and what gets a 413 is lost. Four such bodies fit into the memory for connections.
+/// Bytes of a body of any protocol but JSON and OTLP, as sent and decompressed: vmagent sends 10,000 samples of some
+/// 200 bytes, and what gets a 413 is lost. Four such bodies fit into the memory for connections.
 pub const PROTOCOL_BODY_BYTES_MAX: usize = 32 * MIB;
 /// Bytes of an OTLP body: the SDK sends one whole collection unsplit.
 pub const OTLP_BODY_BYTES_MAX: usize = 64 * MIB;
 const _: () = assert!(OTLP_BODY_BYTES_MAX <= http1::limits::BODY_BYTES_CAP);
 /// Bytes of a parameter of InfluxDB's API, decoded, such as the name of a database.
 pub const INFLUX_PARAMETER_BYTES_MAX: usize = 256;
-/// Seconds after which InfluxDB's client of version 2 is told to try again when a batch is shed: five tries then cover a
-/// disk that is full for a minute, or a restart. Left alone it waits longer each time.
+/// Seconds after which InfluxDB's client of version 2 is told to try again when a batch is shed: five tries then cover
+/// a disk that is full for a minute, or a restart. Left alone it waits longer each time.
 pub const INFLUX_2_RETRY_AFTER_S: u32 = 15;
-/// Nanoseconds between two warnings of a core that timestamps are far from now: a minute. A backfill is no fault, and may
-/// go on for hours.
+/// Nanoseconds between two warnings of a core that timestamps are far from now: a minute. A backfill is no fault, and
+/// may go on for hours.
 pub const FAR_WARNING_INTERVAL_NS: u64 = 60_000_000_000;
 /// Bytes of lines that are reserved for each byte of a body of any protocol but JSON, at first: samples of remote write
 /// take three to four times as much as in protobuf. If they take more the body is decoded again with half of the ring
@@ -71,17 +71,17 @@ pub const CLIENTS_CAP: usize = 16 * 1024 * 1024;
 /// Cap of `--reactors`: the writer gathers every ring in one writev(2) of at most IOV_MAX = 1,024 pieces, two a ring.
 pub const REACTORS_CAP: usize = 256;
 const _: () = assert!(2 * REACTORS_CAP <= 1_024);
-/// Seconds for which an address that is in use is tried again at the start: the sockets of a server that was killed live
-/// on until the kernel has taken its io_uring apart, some milliseconds after the process is gone, or seconds on a host whose
-/// cores are all busy.
+/// Seconds for which an address that is in use is tried again at the start: the sockets of a server that was killed
+/// live on until the kernel has taken its io_uring apart, some milliseconds after the process is gone, or seconds on a
+/// host whose cores are all busy.
 pub const LISTEN_WAIT: Duration = Duration::from_secs(10);
 /// Milliseconds between two tries of that.
 pub const LISTEN_RETRY: Duration = Duration::from_millis(20);
 /// Default of `--max-connections`, over all reactors.
 pub const CONNECTIONS_DEFAULT: u32 = 10_000;
 /// Connections over the bound that one reactor has at one time: each is answered 503, unless it asks for `/health` or
-/// `/ready`. From half of them on the oldest that has sent no request yet is answered at once for each that comes. At all of
-/// them the reactor stops accepting, and further ones wait in the kernel's backlog until half are gone.
+/// `/ready`. From half of them on the oldest that has sent no request yet is answered at once for each that comes. At
+/// all of them the reactor stops accepting, and further ones wait in the kernel's backlog until half are gone.
 pub const REFUSALS_IN_FLIGHT_MAX: u32 = 64;
 /// Connections of `--admin-listen` that one reactor has at one time, beside `--max-connections`: some scrapers, people
 /// and scripts. Over it: 503.
@@ -136,8 +136,8 @@ pub const ANSWER_BUFFER_IDLE_BYTES_MAX: usize = KIB;
 
 // ---- log -----------------------------------------------------------------------------------------------------------
 
-/// Default bytes of one reactor's ring to the writer. A writer held up for 10 ms at 1 GB/s of lines loses nothing. Twice
-/// as much address space is taken (`log::ring` says why), and memory only as it is used.
+/// Default bytes of one reactor's ring to the writer. A writer held up for 10 ms at 1 GB/s of lines loses nothing.
+/// Twice as much address space is taken (`log::ring` says why), and memory only as it is used.
 pub const RING_BYTES_DEFAULT: usize = 16 * MIB;
 // A body at its cap can be one metric, which gains 65 bytes at most (`metric::encode`): what no reader accepts must not
 // be stored.
@@ -160,14 +160,16 @@ pub const LOG_STOP_WAIT: Duration = Duration::from_secs(10);
 
 /// Bytes: default of `--rotate-size`. `verify` reads a segment of 1 GiB in about a second on one core.
 pub const ROTATE_BYTES_DEFAULT: u64 = 1 << 30;
-/// Least that `--rotate-size` and `--retain-size` may be: sealing a segment costs a few system calls and a sync of the directory.
+/// Least that `--rotate-size` and `--retain-size` may be: sealing a segment costs a few system calls and a sync of the
+/// directory.
 pub const ROTATE_BYTES_MIN: u64 = 64 << 10;
 
 /// Findings that one check of a log keeps and prints; further ones are counted by kind. About 0.4 KiB each.
 pub const FINDINGS_MAX: usize = 1_000;
 /// Bytes that are quoted of a damage.
 pub const FINDING_EXCERPT_BYTES_MAX: usize = 64;
-/// Pieces that a check's threads may be ahead of the earliest that is not finished: what was found in them waits in memory.
+/// Pieces that a check's threads may be ahead of the earliest that is not finished: what was found in them waits in
+/// memory.
 pub const CHECK_AHEAD_PIECES_MAX: usize = 1_024;
 /// Threads: cap of `verify --threads`, above the hardware threads of a large host of two sockets.
 pub const CHECK_THREADS_CAP: usize = 1_024;
@@ -191,14 +193,14 @@ pub const QUESTIONS_PER_REACTOR_MAX: usize = 4;
 pub const TRIM_INTERVAL: Duration = Duration::from_secs(5);
 /// Interval at which the limiter's events are flushed from their rings into the totals of clients.
 pub const EVENT_FLUSH_INTERVAL: Duration = Duration::from_millis(100);
-/// Longest time that the histograms tell apart, in nanoseconds: one minute, which is over every timeout but `--body-timeout`'s
-/// largest. Longer ones count as that.
+/// Longest time that the histograms tell apart, in nanoseconds: one minute, which is over every timeout but
+/// `--body-timeout`'s largest. Longer ones count as that.
 pub const LATENCY_NS_MAX: u64 = 60_000_000_000;
 /// Largest size that the histograms tell apart: no body and no batch is larger.
 pub const SIZE_MEASURED_MAX: u64 = http1::limits::BODY_BYTES_CAP as u64;
 const _: () = assert!(BATCH_METRICS_CAP <= http1::limits::BODY_BYTES_CAP);
-/// A turn of a core that takes longer is counted as a stall: all its connections waited. A turn that serves 64 batches of 1,000
-/// metrics at 0.32 ms each takes 20 ms.
+/// A turn of a core that takes longer is counted as a stall: all its connections waited. A turn that serves 64 batches
+/// of 1,000 metrics at 0.32 ms each takes 20 ms.
 pub const TURN_STALL: Duration = Duration::from_millis(50);
 /// Length of the interval that `/stats` shows when no line of statistics is configured.
 pub const INTERVAL_DEFAULT: Duration = Duration::from_secs(10);
@@ -217,13 +219,13 @@ pub const HISTORY_MINUTES: usize = 1_440;
 pub const HISTORY_BLOCK_POINTS: usize = 20;
 const _: () = assert!(HISTORY_SECONDS.is_multiple_of(HISTORY_BLOCK_POINTS));
 const _: () = assert!(HISTORY_MINUTES.is_multiple_of(HISTORY_BLOCK_POINTS));
-/// Bytes of the points of each of the two steps. A point of one reactor has 2 KB, each further reactor adds 0.15: up to 40
-/// reactors the minutes are whole.
+/// Bytes of the points of each of the two steps. A point of one reactor has 2 KB, each further reactor adds 0.15: up to
+/// 40 reactors the minutes are whole.
 pub const HISTORY_BYTES_MAX: usize = 12 * MIB;
 /// Streams of the live page that are open at one time, over all reactors: tabs of a team. Over it: 503.
 pub const STREAMS_MAX: usize = 64;
-/// Updates that wait for a client to read, beside the history and the parts in its channel: half a minute of them. Over it
-/// the stream is ended. They are shared, so each costs a reference.
+/// Updates that wait for a client to read, beside the history and the parts in its channel: half a minute of them. Over
+/// it the stream is ended. They are shared, so each costs a reference.
 pub const STREAM_LINES_WAITING_MAX: usize = 32;
 /// Points that wait for the thread of the streams. It does nothing but pass them on.
 pub const UPDATES_WAITING_MAX: usize = 64;
@@ -319,21 +321,22 @@ pub const TRACE_RATIO_DEFAULT: f64 = 0.01;
 pub const TRACE_SLOW_DEFAULT: Duration = Duration::from_millis(250);
 /// Bytes of a `tracestate` that are kept; at the least so many are to be passed on (W3C Trace Context, 3.3.1.5).
 pub const TRACESTATE_BYTES_MAX: usize = 512;
-/// Requests of one core that are recorded and wait for their answers to leave. Over it a request is not recorded, and counted.
-/// 4,096 x 256 bytes = 1 MiB.
+/// Requests of one core that are recorded and wait for their answers to leave. Over it a request is not recorded, and
+/// counted. 4,096 x 256 bytes = 1 MiB.
 pub const TRACES_OPEN_MAX: usize = 4_096;
-/// Slow and failed requests that one core exports in a second although they were not sampled. Under attack all of them fail.
+/// Slow and failed requests that one core exports in a second although they were not sampled. Under attack all of them
+/// fail.
 pub const TRACES_LATE_PER_SECOND_MAX: u32 = 100;
-/// Records that wait for the exporter, over all cores. Over it they are dropped and counted. 100,000 requests a second of which 1 %
-/// are sampled fill it in eight seconds; 8,192 x 256 bytes = 2 MiB.
+/// Records that wait for the exporter, over all cores. Over it they are dropped and counted. 100,000 requests a second
+/// of which 1 % are sampled fill it in eight seconds; 8,192 x 256 bytes = 2 MiB.
 pub const TRACE_QUEUE_RECORDS: usize = 8_192;
 /// Interval at which the exporter polls its queue. Nothing wakes it: a wakeup would cost a core more than several
 /// requests.
 pub const TRACE_POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// Records of one export: at eight spans of 0.4 KiB each 0.8 MiB, and collectors take 4 MiB.
 pub const TRACE_BATCH_RECORDS_MAX: usize = 256;
-/// Attempts after the first to export a batch of spans. With waits that double from [`OTLP_RETRY_FIRST`] all of them fit into the
-/// default timeout of 10 s, which bounds the whole.
+/// Attempts after the first to export a batch of spans. With waits that double from [`OTLP_RETRY_FIRST`] all of them
+/// fit into the default timeout of 10 s, which bounds the whole.
 pub const OTLP_RETRIES_MAX: usize = 5;
 /// Delay before the second attempt of an export: a receiver that restarts needs some tenths of a second.
 pub const OTLP_RETRY_FIRST: Duration = Duration::from_millis(200);
@@ -350,8 +353,8 @@ pub const OTLP_FLUSH_MAX: Duration = Duration::from_secs(2);
 
 // ---- queries in the server ------------------------------------------------------------------------------------------
 
-/// Queries that are in the server at one time, over all reactors: waiting for a thread, running, or with an answer that its client has
-/// not taken whole. Over it: 503.
+/// Queries that are in the server at one time, over all reactors: waiting for a thread, running, or with an answer that
+/// its client has not taken whole. Over it: 503.
 pub const QUERIES_OPEN_MAX: usize = 512;
 /// Queries that wait for a thread; one client may have half of it. Over it: 503, and 429 for a client over its half. A
 /// query that gets no thread before its deadline is refused with 503 too.
@@ -378,8 +381,8 @@ const _: () =
 /// are taken, and its thread does something else. All unread answers together: 128 x (8 waiting + 1 being sent + 1
 /// made) x 64 KiB = 80 MiB.
 pub const PIECES_WAITING_MAX: usize = 8;
-// A reactor has one message under way at most for each query, stream and document that was asked of it, and a report, a drain and
-// a giving up.
+// A reactor has one message under way at most for each query, stream and document that was asked of it, and a report, a
+// drain and a giving up.
 const _: () = assert!(
     QUERIES_OPEN_MAX + STREAMS_MAX + PROFILES_UNREAD_MAX + QUESTIONS_PER_REACTOR_MAX + 3 <= MAILBOX_MESSAGES_MAX
 );
@@ -397,7 +400,8 @@ pub const QUERY_HELD_BYTES_CAP: usize = 1 << 40;
 pub const QUERY_SCANNED_BYTES_CAP: u64 = 1 << 50;
 /// Threads: cap of `--query-threads`. Each has a stack, and a cache of tags of up to 32 MiB.
 pub const QUERY_THREADS_CAP: usize = 256;
-/// Default of `--query-threads`: one for so many cores, and no fewer than two, as a long query must not hold up a short one.
+/// Default of `--query-threads`: one for so many cores, and no fewer than two, as a long query must not hold up a short
+/// one.
 pub const QUERY_CORES_PER_THREAD: usize = 4;
 /// See [`QUERY_CORES_PER_THREAD`].
 pub const QUERY_THREADS_MIN: usize = 2;
@@ -416,8 +420,8 @@ pub const QUERY_STOP_WAIT: Duration = Duration::from_secs(2);
 
 /// Receivers that `--forward` takes: each has a thread and reads the whole log.
 pub const FORWARDS_MAX: usize = 16;
-/// Default of `--forward-hold`: bytes of segments that retention keeps for forwards. A day of 10,000 metrics a second of
-/// 120 bytes is 100 GB, and 5 GB compressed.
+/// Default of `--forward-hold`: bytes of segments that retention keeps for forwards. A day of 10,000 metrics a second
+/// of 120 bytes is 100 GB, and 5 GB compressed.
 pub const FORWARD_HOLD_BYTES_DEFAULT: u64 = 10 * 1024 * MIB as u64;
 /// Bytes of a forward's name: a file name with what is around it, and a label.
 pub const FORWARD_NAME_BYTES_MAX: usize = 100;
@@ -496,7 +500,8 @@ pub const DOCTOR_SYNC_BYTES: usize = 4 * KIB;
 pub const DOCTOR_SYNCS_MAX: usize = 200;
 /// Time after which no further sync is begun.
 pub const DOCTOR_SYNC_TIME_MAX: Duration = Duration::from_secs(2);
-/// Half of the syncs below this: no disk and no path to one is that fast, a flash drive with power-loss protection takes 10 us.
+/// Half of the syncs below this: no disk and no path to one is that fast, a flash drive with power-loss protection
+/// takes 10 us.
 pub const DOCTOR_SYNC_TOO_FAST: Duration = Duration::from_micros(5);
 /// p99 of a sync from which on the level fsync is called slow. A disk that turns takes 8 to 20 ms.
 pub const DOCTOR_SYNC_SLOW: Duration = Duration::from_millis(50);
@@ -535,6 +540,6 @@ pub const RATE_LIMIT_BYTES_CAP: u64 = 1 << 40;
 /// Default of `--max-names-per-address`: names on record that one address made, where no API key proves a name. More
 /// clients than a fleet behind one address has; 64 addresses would have to do nothing else to fill the table.
 pub const NAMES_PER_ADDRESS_DEFAULT: usize = 1_024;
-/// Default of `--max-clients`: clients on record at one time. Over it, once no idle one is found to forget: 503. The table is fixed: 64 bytes a slot and
-/// two slots a client, 65,536 x 2 x 64 = 8 MiB.
+/// Default of `--max-clients`: clients on record at one time. Over it, once no idle one is found to forget: 503. The
+/// table is fixed: 64 bytes a slot and two slots a client, 65,536 x 2 x 64 = 8 MiB.
 pub const CLIENTS_DEFAULT: usize = 65_536;

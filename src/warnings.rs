@@ -1,7 +1,7 @@
 //! Warnings at a bounded rate.
 
-/// Lets one warning of its kind through in each [`log::limits::WARNING_INTERVAL_NS`], and counts the others: untrusted clients
-/// must not be able to fill the operator's log.
+/// Lets one warning of its kind through in each [`log::limits::WARNING_INTERVAL_NS`], and counts the others: untrusted
+/// clients must not be able to fill the operator's log.
 #[derive(Debug, Default)]
 pub struct Warnings {
     next_ns: u64,

@@ -1,5 +1,5 @@
-//! A big log, made straight through the product's encoder and segments: what a server would have written that was scraped for a
-//! day, without the HTTP.
+//! A big log, made straight through the product's encoder and segments: what a server would have written that was
+//! scraped for a day, without the HTTP.
 
 use log::segment::{ACTIVE_NAME, SegmentFile, SegmentName, compress, index};
 use metric::{BatchEncoder, Bounds, Kind, LineSink, Lines, Reject, Series, Value};

@@ -18,8 +18,8 @@ pub(crate) fn count(document: &Value) -> usize {
     document.get("metrics").and_then(Value::as_array).map_or(0, Vec::len)
 }
 
-/// `count` batches of `metrics` metrics each. The same arguments give the same bytes. A batch of 3 is about 284 bytes: a
-/// gauge, a counter and a histogram sample, with tags and without a timestamp, so that the time of arrival is stored.
+/// `count` batches of `metrics` metrics each. The same arguments give the same bytes. A batch of 3 is about 284 bytes:
+/// a gauge, a counter and a histogram sample, with tags and without a timestamp, so that the time of arrival is stored.
 #[must_use]
 pub fn generate(seed: u64, count: usize, metrics: u32) -> Vec<Body> {
     let mut random = SplitMix64(seed);

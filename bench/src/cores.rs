@@ -36,8 +36,8 @@ pub struct ThreadTimes {
     pub waiting_ns: u64,
 }
 
-/// Reads one thread's times from schedstat (Linux 2.6.9, see Documentation/scheduler/sched-stats.rst), which the kernel brings
-/// up to date at each tick and each switch of threads. Allocates only when it is opened.
+/// Reads one thread's times from schedstat (Linux 2.6.9, see Documentation/scheduler/sched-stats.rst), which the kernel
+/// brings up to date at each tick and each switch of threads. Allocates only when it is opened.
 #[derive(Debug)]
 pub struct ThreadClock(File);
 
@@ -67,9 +67,9 @@ impl ThreadClock {
     }
 }
 
-/// Lets the waits of threads begun from now on end on time: the kernel may otherwise put any wait off by 50 us to end it
-/// together with others (timer slack, prctl(2); this file is of Linux 4.6, and threads inherit it). Where that is not allowed
-/// the slack stays.
+/// Lets the waits of threads begun from now on end on time: the kernel may otherwise put any wait off by 50 us to end
+/// it together with others (timer slack, prctl(2); this file is of Linux 4.6, and threads inherit it). Where that is
+/// not allowed the slack stays.
 pub fn sharpen_timers() {
     let _ = fs::write("/proc/self/timerslack_ns", "1");
 }

@@ -1,7 +1,8 @@
 //! The instruments: what the benchmark programs share.
 //!
-//! `load_test` drives a server and reports what it did; `floor` is the least a server on this reactor can cost, and so the
-//! denominator of every figure. Both are generic over the reactor's drivers and know the service only by its HTTP contract.
+//! `load_test` drives a server and reports what it did; `floor` is the least a server on this reactor can cost, and so
+//! the denominator of every figure. Both are generic over the reactor's drivers and know the service only by its HTTP
+//! contract.
 
 pub mod big_log;
 pub mod body;

@@ -1,6 +1,7 @@
 //! Random numbers of a load: fast, and the same for the same seed.
 
-/// Steele, Lea and Flood, "Fast splittable pseudorandom number generators" (OOPSLA 2014): the mixing function SplitMix64.
+/// Steele, Lea and Flood, "Fast splittable pseudorandom number generators" (OOPSLA 2014): the mixing function
+/// SplitMix64.
 #[derive(Debug, Clone)]
 pub(crate) struct SplitMix64(pub u64);
 

@@ -1,4 +1,5 @@
-//! Configuration: any text as a file, and any lines as flags where the first begins with a hyphen, are resolved or refused in one printable line.
+//! Configuration: any text as a file, and any lines as flags where the first begins with a hyphen, are resolved or
+//! refused in one printable line.
 #![no_main]
 
 use clap::Parser;

@@ -1,5 +1,5 @@
-//! Remote write 1.0 and 2.0 against prost: a line or a rejection for each sample, and a request that is sent twice in one
-//! gives its lines twice.
+//! Remote write 1.0 and 2.0 against prost: a line or a rejection for each sample, and a request that is sent twice in
+//! one gives its lines twice.
 #![no_main]
 
 use fuzz::{BOUNDS, Outcome, decode};

@@ -2,8 +2,8 @@
 //! a start succeeds, and of plain files every byte is afterwards in the log or beside it.
 //!
 //! The input is the active segment, the state file, a sealed segment, its sidecar and its compressed form, with the
-//! byte fe between them. A sidecar or a compressed form that begins with `=` is made of the segment, and each three bytes
-//! behind it change one of its bytes.
+//! byte fe between them. A sidecar or a compressed form that begins with `=` is made of the segment, and each three
+//! bytes behind it change one of its bytes.
 #![no_main]
 
 use fuzz::{directory, files, parts};

@@ -1,6 +1,7 @@
 //! The command line: arguments to configuration to server to exit code. No logic.
 //!
-//! The map: `command_line` (the commands and their flags), `manual` (manual pages and completions), `query` (`metricstream query`).
+//! The map: `command_line` (the commands and their flags), `manual` (manual pages and completions), `query`
+//! (`metricstream query`).
 
 mod command_line;
 mod manual;

@@ -228,8 +228,8 @@ pub struct Arguments {
     pub client_header: Option<String>,
     /// Status for a client over its rate [default: protocol]
     ///
-    /// protocol: 503 with Retry-After for remote write, InfluxDB 1, the push gateway, the Prometheus import and collectd,
-    /// whose agents drop what gets a 429; 429 for all others. 429 or 503: this one for all.
+    /// protocol: 503 with Retry-After for remote write, InfluxDB 1, the push gateway, the Prometheus import and
+    /// collectd, whose agents drop what gets a 429; 429 for all others. 429 or 503: this one for all.
     #[arg(long, env = "METRICSTREAM_OVER_RATE_STATUS", value_name = "protocol|429|503", help_heading = PROTOCOLS)]
     pub over_rate_status: Option<OverRateStatus>,
     /// Key of a tag that holds the database or bucket of line protocol [default: none]
@@ -336,8 +336,8 @@ pub struct Arguments {
     /// 10GiB]
     ///
     /// --retain-size and --retain-age wait for forwards up to this size, of all segments that they hold together and on
-    /// top of what is retained. Over it, or when less than 5% of the disk (at most 4GiB) is free, the oldest are deleted,
-    /// and the lines that were never delivered are counted.
+    /// top of what is retained. Over it, or when less than 5% of the disk (at most 4GiB) is free, the oldest are
+    /// deleted, and the lines that were never delivered are counted.
     #[arg(long, env = "METRICSTREAM_FORWARD_HOLD", value_name = "SIZE", help_heading = FORWARDING)]
     pub forward_hold: Option<Text<Bytes>>,
     /// Threads that run queries; 0 disables queries [default: one for 4 cores, at least 2]

@@ -1,7 +1,7 @@
 //! Export of traces and of the server's own metrics: this server's flags, and OpenTelemetry's standard variables
-//! (<https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/>). A flag overrides the variables;
-//! a variable of one signal overrides the common one. An invalid value is refused by the name of its variable instead
-//! of being ignored.
+//! (<https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/>). A flag overrides the
+//! variables; a variable of one signal overrides the common one. An invalid value is refused by the name of its
+//! variable instead of being ignored.
 
 use crate::{
     limits,

@@ -1,8 +1,8 @@
 //! Forwarding: lines of the log, delivered to remote write receivers.
 //!
-//! Owns: what to forward and where (`config`, `target`), what a line becomes (`batch`), the request (`encoder`, `format`,
-//! `client`), the place in the log that a receiver has acknowledged (`cursor`), and the threads of a forward: one that
-//! reads (`sender`), and one for each connection (`lane`).
+//! Owns: what to forward and where (`config`, `target`), what a line becomes (`batch`), the request (`encoder`,
+//! `format`, `client`), the place in the log that a receiver has acknowledged (`cursor`), and the threads of a forward:
+//! one that reads (`sender`), and one for each connection (`lane`).
 //! Promises: each line behind the cursor is delivered at least once, or refused by the receiver and counted; the order
 //! of the log is the order of delivery of each series, and with one connection of all; a receiver that is away costs no
 //! memory. May not touch: the reactors, clients.
@@ -37,8 +37,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The hold of each forward on the log in `directory`: what retention has to wait for from the start, before any forward
-/// runs.
+/// The hold of each forward on the log in `directory`: what retention has to wait for from the start, before any
+/// forward runs.
 #[must_use]
 pub fn holds(configs: &[ForwardConfig], directory: &Path) -> Vec<Arc<Hold>> {
     let position = |config: &ForwardConfig| match (cursor::read(directory, &config.name), config.start) {

@@ -80,7 +80,8 @@ impl Display for Partial<'_> {
     }
 }
 
-/// As InfluxDB says it, whose clients match its words: `partial write: unable to parse 'cpu': missing fields dropped=1`.
+/// As InfluxDB says it, whose clients match its words: `partial write: unable to parse 'cpu': missing fields
+/// dropped=1`.
 struct InfluxPartial<'a>(Partial<'a>);
 
 impl Display for InfluxPartial<'_> {

@@ -1,5 +1,5 @@
-//! `GET /log`: whole lines of the log from a position, and the position behind them, from which the next request goes on.
-//! A request that finds none may wait for one, without a thread: see `waiters`.
+//! `GET /log`: whole lines of the log from a position, and the position behind them, from which the next request goes
+//! on. A request that finds none may wait for one, without a thread: see `waiters`.
 
 use super::{
     delivery::{Prepared, Render},

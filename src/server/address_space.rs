@@ -4,7 +4,8 @@
 use crate::{config::Config, limits};
 use std::fs;
 
-/// Threads beside reactors and query threads: main, logging, signals, maintenance, writer, group-commit, observer, exporter.
+/// Threads beside reactors and query threads: main, logging, signals, maintenance, writer, group-commit, observer,
+/// exporter.
 const OTHER_THREADS: u64 = 8;
 /// Address space of one thread: its stack, and the arena that glibc's malloc reserves for it (malloc/arena.c:
 /// HEAP_MAX_SIZE).

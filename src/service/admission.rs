@@ -48,8 +48,8 @@ impl Service {
         }
     }
 
-    /// Finds the client that a request is charged to. A key is looked up by its hash, under hash keys of this process, so
-    /// the time that it takes reveals nothing about the valid keys.
+    /// Finds the client that a request is charged to. A key is looked up by its hash, under hash keys of this process,
+    /// so the time that it takes reveals nothing about the valid keys.
     pub(super) fn payer(&self, head: &Head<'_>) -> Payer {
         let Shared { keys, api_keys, config, .. } = &*self.shared;
         let header = config.protocols.client_header.as_deref().and_then(|name| head.fields.get(name));

@@ -171,7 +171,8 @@ impl Service {
         self.histograms.batch_body_bytes.record(body_bytes, 1);
     }
 
-    /// Refuses a body of which nothing may be stored. The metrics that were found before the fault are rejected with it.
+    /// Refuses a body of which nothing may be stored. The metrics that were found before the fault are rejected with
+    /// it.
     fn refuse_decoded(
         &mut self,
         batch: &Batch,

@@ -156,7 +156,8 @@ impl Collector {
     }
 
     fn ask(&mut self, trim: bool, wait: Duration) {
-        // A report that was requested earlier may be older than what is asked now: another is requested once it is here.
+        // A report that was requested earlier may be older than what is asked now: another is requested once it is
+        // here.
         self.overdue.clone_from(&self.requested);
         for reactor in 0..self.reactors.len() {
             if !self.requested[reactor] {

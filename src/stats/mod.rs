@@ -4,8 +4,8 @@
 //!
 //! The map: `counters` and `histograms` (what a core owns), `observer` (the thread), `collector` (asks and merges),
 //! `document` (`/stats`), `families` and `exposition` (`/metrics`), `clients` (`/stats/clients`), `format` (which form
-//! is requested), `line` (the line in the log), `points` (what the live page is sent), `process` and `threads` (what the
-//! kernel says).
+//! is requested), `line` (the line in the log), `points` (what the live page is sent), `process` and `threads` (what
+//! the kernel says).
 
 pub(crate) mod clients;
 mod collector;

@@ -1,8 +1,8 @@
 //! The observer thread: asks the reactors for their reports, merges them, and makes of them the documents behind `GET
 //! /metrics`, `/stats` and `/stats/clients` and the line of statistics in the log. It also flushes the limiter's
-//! events into the totals of clients, and has the limiter forget idle clients when nobody asks it anything. The reactors never
-//! wait for it: they answer its question between two turns. And as it sees whether they do, it also checks
-//! liveness and pings the service manager's watchdog.
+//! events into the totals of clients, and has the limiter forget idle clients when nobody asks it anything. The
+//! reactors never wait for it: they answer its question between two turns. And as it sees whether they do, it also
+//! checks liveness and pings the service manager's watchdog.
 
 use super::{
     ExportStatus, Format, QueryStatus, Reactor, RenderedDocument, clients,

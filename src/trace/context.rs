@@ -1,5 +1,5 @@
-//! W3C Trace Context (<https://www.w3.org/TR/trace-context-2/>): reading `traceparent` and `tracestate`. Pure: bytes in,
-//! ids out.
+//! W3C Trace Context (<https://www.w3.org/TR/trace-context-2/>): reading `traceparent` and `tracestate`. Pure: bytes
+//! in, ids out.
 //!
 //! A field that breaks a rule is ignored without a warning: the request begins a trace of its own.
 

@@ -9,7 +9,8 @@ use std::io::Write;
 
 const HTML: &str = include_str!("assets/index.html");
 const STYLE: &str = include_str!("assets/style.css");
-/// The script: plain files, one after another in this order. None is a module; each may use what those before it define.
+/// The script: plain files, one after another in this order. None is a module; each may use what those before it
+/// define.
 const SCRIPTS: &[&str] = &[
     include_str!("assets/dom.js"),
     include_str!("assets/format.js"),

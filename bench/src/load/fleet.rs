@@ -1,6 +1,6 @@
 //! One thread's clients on one driver. The driver's events change clients and put them on a list; after each turn the
-//! clients on the list are looked at, and may connect, send or close. A client that nothing happened to costs nothing. In an
-//! open loop clients that could send wait in a queue, and take the sends of the schedule as they fall due.
+//! clients on the list are looked at, and may connect, send or close. A client that nothing happened to costs nothing.
+//! In an open loop clients that could send wait in a queue, and take the sends of the schedule as they fall due.
 
 mod begin;
 mod events;
@@ -339,8 +339,8 @@ impl<'load> Fleet<'load> {
         }
     }
 
-    /// Sets a client's timer, unless it will fire soon enough anyway: a timer is not moved with every request, but looks,
-    /// when it fires, at what is due by then.
+    /// Sets a client's timer, unless it will fire soon enough anyway: a timer is not moved with every request, but
+    /// looks, when it fires, at what is due by then.
     fn arm(&mut self, index: usize) {
         let client = &mut self.clients[index];
         if let Some(due_ns) = client.due_ns(self.timeout_ns)
@@ -434,8 +434,8 @@ fn nanoseconds(span: Duration) -> u64 {
     u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Connection slots for so many clients: a client connects anew when its last connection is closed, whose slot the driver
-/// may still hold.
+/// Connection slots for so many clients: a client connects anew when its last connection is closed, whose slot the
+/// driver may still hold.
 fn slots(clients: usize) -> usize {
     2 * clients
 }

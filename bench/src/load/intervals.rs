@@ -1,5 +1,5 @@
-//! A run cut into intervals of equal width, for its course over time and for the scatter of its figures. Their number is
-//! bounded: when a run outlasts them, each two neighbours become one, twice as wide.
+//! A run cut into intervals of equal width, for its course over time and for the scatter of its figures. Their number
+//! is bounded: when a run outlasts them, each two neighbours become one, twice as wide.
 
 use hdrhistogram::Histogram;
 

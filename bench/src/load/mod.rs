@@ -1,6 +1,6 @@
-//! A load: clients that send batches and wait for their answers, spread over threads, each thread on its own core with its
-//! own driver. The threads share nothing while they run but the word to stop and, one way, their progress; what they counted is
-//! merged at the end.
+//! A load: clients that send batches and wait for their answers, spread over threads, each thread on its own core with
+//! its own driver. The threads share nothing while they run but the word to stop and, one way, their progress; what
+//! they counted is merged at the end.
 
 mod baseline;
 mod client;
@@ -89,8 +89,8 @@ pub struct Outcome {
     pub logged: Option<Logged>,
 }
 
-/// So many refused connects, or one for each client if these are fewer, with none that succeeded: nothing listens. Linux
-/// refuses nobody for a full backlog (tcp(7), tcp_abort_on_overflow).
+/// So many refused connects, or one for each client if these are fewer, with none that succeeded: nothing listens.
+/// Linux refuses nobody for a full backlog (tcp(7), tcp_abort_on_overflow).
 const REFUSALS_ENOUGH: u32 = 8;
 
 /// State shared by the threads of one load.

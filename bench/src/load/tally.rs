@@ -97,8 +97,8 @@ pub struct Tally {
     pub busiest: f64,
     /// The highest share of the measured part that any one thread was kept waiting for its core, 0 to 1.
     pub starved: f64,
-    /// Nanoseconds of the requests answered with 2xx, from their intended start: corrected for coordinated omission in an
-    /// open loop; in a closed loop a request is meant for the moment it is begun.
+    /// Nanoseconds of the requests answered with 2xx, from their intended start: corrected for coordinated omission in
+    /// an open loop; in a closed loop a request is meant for the moment it is begun.
     pub latency: Histogram<u64>,
     /// The same from the moment they were handed over; `None` in a closed loop, where it would be the same.
     pub raw: Option<Histogram<u64>>,
@@ -432,7 +432,8 @@ mod tests {
         if done_ns % SECOND < 200 * MS { done_ns / SECOND * SECOND + 200 * MS + MS / 10 } else { done_ns }
     }
 
-    /// An open loop of 1,000 sends a second over `connections`, in simulated time: whoever is free first takes the next.
+    /// An open loop of 1,000 sends a second over `connections`, in simulated time: whoever is free first takes the
+    /// next.
     fn open_loop(connections: usize, serve: impl Fn(u64) -> u64) -> Tally {
         let mut tally = Tally::new(SECOND, Some(11 * SECOND), true);
         let mut schedule = Schedule::new(&Pace::steady(1000.0), (0, 1), SECOND, 11 * SECOND, None);

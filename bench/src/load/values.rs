@@ -6,7 +6,8 @@ use std::time::Duration;
 
 /// Any one span of time: a day.
 pub(super) const SPAN_MAX: Duration = Duration::from_secs(24 * 60 * 60);
-/// Requests a second of an open loop: at ten million, two scheduled sends are 100 ns apart, which no thread here can keep.
+/// Requests a second of an open loop: at ten million, two scheduled sends are 100 ns apart, which no thread here can
+/// keep.
 pub(super) const RATE_MAX: f64 = 10_000_000.0;
 /// And at least one in a day.
 const RATE_MIN: f64 = 1.0 / SPAN_MAX.as_secs() as f64;

@@ -6,8 +6,8 @@
 //!
 //! What the owner does:
 //! 1. Bytes arrived: [`Connection::receive`], or [`Connection::stash`] while answers are outstanding or deferred.
-//! 2. Do what [`Progress::next`] says. What was appended to `out` is sent once [`Progress::result`], in which is what the
-//!    service has decided, allows it.
+//! 2. Do what [`Progress::next`] says. What was appended to `out` is sent once [`Progress::result`], in which is what
+//!    the service has decided, allows it.
 //! 3. Sent: as the [`Disposition`] says, either `receive` with no bytes to go on, or close, or end the write side and
 //!    feed [`Connection::drain`] until it says that it is enough.
 //! 4. [`Progress::deadline`] passed: [`Connection::timed_out`]. Closed: [`Connection::release`].
@@ -17,8 +17,8 @@
 //! Choices where the protocol leaves one:
 //! - A request refused by its head (429, 404…) is answered at once. If its body is framed and not over
 //!   `DISCARD_BYTES_MAX`, the body is read past and the connection goes on. If the body is longer or the client waits
-//!   for `100 Continue` (it may then send the body or not), the answer ends the connection. A chunked body does not tell
-//!   its length, so there the connection goes on, and ends without a further word if the body turns out longer.
+//!   for `100 Continue` (it may then send the body or not), the answer ends the connection. A chunked body does not
+//!   tell its length, so there the connection goes on, and ends without a further word if the body turns out longer.
 //! - After a fault of framing, 408, 413, 431, 501 or 505 nobody can say where the next request begins: the answer ends
 //!   the connection. A body that does not decompress, or in a coding that is not served, is framed all the same: the
 //!   connection goes on.
@@ -54,8 +54,8 @@ pub trait Service {
     /// Decisions of the service about the requests of one burst, beside their responses.
     type BurstResult: Default;
 
-    /// Judges a head, before any of its body is read. `rules` are those of most routes; another route sets its own, also
-    /// when it refuses the request.
+    /// Judges a head, before any of its body is read. `rules` are those of most routes; another route sets its own,
+    /// also when it refuses the request.
     ///
     /// # Errors
     /// The final answer to this request.
@@ -216,10 +216,11 @@ impl<T> Connection<T> {
     }
 
     /// Takes in all of `bytes`, after what is stashed, and serves the requests they complete, at most
-    /// `REQUESTS_PER_TURN_MAX` of them and about `CONTENT_BYTES_PER_TURN_MAX`. Answers are appended to `out`. Without bytes it goes on with what is stashed.
+    /// `REQUESTS_PER_TURN_MAX` of them and about `CONTENT_BYTES_PER_TURN_MAX`. Answers are appended to `out`. Without
+    /// bytes it goes on with what is stashed.
     ///
-    /// Not to be called while answers are outstanding. A connection whose request is deferred, or whose answer has only begun, stashes;
-    /// an ended one only drains.
+    /// Not to be called while answers are outstanding. A connection whose request is deferred, or whose answer has only
+    /// begun, stashes; an ended one only drains.
     pub fn receive<S: Service<AdmittedRequest = T>>(
         &mut self,
         bytes: &[u8],
@@ -274,7 +275,8 @@ impl<T> Connection<T> {
         self.inbox.len() >= INBOX_BYTES_MAX || self.overrun
     }
 
-    /// Answers the request that was deferred, or begins to. The rest waits for the next `receive`, once all of it was sent.
+    /// Answers the request that was deferred, or begins to. The rest waits for the next `receive`, once all of it was
+    /// sent.
     ///
     /// # Panics
     /// When none is deferred, or it is deferred again: the owner's fault.
@@ -305,8 +307,8 @@ impl<T> Connection<T> {
         piece.framed(form.chunked, false)
     }
 
-    /// The last piece of the answer that has begun, as it is sent: it may be empty, and so may what is sent. The rest waits
-    /// for the next `receive`, once this was sent.
+    /// The last piece of the answer that has begun, as it is sent: it may be empty, and so may what is sent. The rest
+    /// waits for the next `receive`, once this was sent.
     ///
     /// # Panics
     /// When none has begun: the owner's fault.

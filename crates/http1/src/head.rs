@@ -313,8 +313,8 @@ fn judge_fields<'a>(parsed: &mut ParsedHead<'a>, list: &[httparse::Header<'a>]) 
     Ok(())
 }
 
-/// Splits a target. `http://host/path` is reduced to its path (RFC 9112, 3.2.2); `*` and `host:port` stay what they are,
-/// paths that nobody serves.
+/// Splits a target. `http://host/path` is reduced to its path (RFC 9112, 3.2.2); `*` and `host:port` stay what they
+/// are, paths that nobody serves.
 fn path_and_query(target: &str) -> Result<(&str, Option<&str>), HttpError> {
     let mut rest = target;
     for scheme in ["http://", "https://"] {

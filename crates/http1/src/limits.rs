@@ -5,8 +5,8 @@ pub(crate) const KIB: usize = 1024;
 /// One mebibyte.
 const MIB: usize = 1024 * KIB;
 
-/// Bytes of a request's head: request line, headers and the empty line. Over it: 431. nginx takes 8 KiB a line and 32 in
-/// all, Apache 8 KiB a line; agents send well under 1 KiB.
+/// Bytes of a request's head: request line, headers and the empty line. Over it: 431. nginx takes 8 KiB a line and 32
+/// in all, Apache 8 KiB a line; agents send well under 1 KiB.
 pub const HEAD_BYTES_MAX: usize = 16 * KIB;
 /// Header lines of one request. Over it: 431.
 pub const HEADERS_MAX: usize = 64;
@@ -63,18 +63,18 @@ pub const DECODER_BYTES_MAX: usize = 9 * MIB;
 const _: () = assert!(HELD_BYTES_MAX >= 4 * BODY_BYTES_CAP && DECODER_BYTES_MAX > (1 << ZSTD_WINDOW_LOG_MAX));
 /// Bytes of one answer without a document: a burst that has no memory for another ends with the one before.
 pub const ANSWER_BYTES: usize = 512;
-/// Bytes of one piece of an answer whose length is not known when it begins. With its framing as a chunk it fills 64 KiB; a size
-/// of five digits would not be more of a piece.
+/// Bytes of one piece of an answer whose length is not known when it begins. With its framing as a chunk it fills 64
+/// KiB; a size of five digits would not be more of a piece.
 pub const PIECE_BYTES_MAX: usize = 64 * KIB - 13;
-/// Seconds after which a client that was answered 503 is told to try again: what fills up here (a ring, the disk) drains, or
-/// does not, within about that time.
+/// Seconds after which a client that was answered 503 is told to try again: what fills up here (a ring, the disk)
+/// drains, or does not, within about that time.
 pub const RETRY_AFTER_S: u32 = 1;
 /// Fields of one name, `Forwarded` or `X-Forwarded-For`, that are kept of a request: the last ones.
 pub const FORWARDED_FIELDS_MAX: usize = 4;
 /// `tracestate` fields of one request that are read; each proxy on the way may have added one.
 pub const TRACESTATE_FIELDS_MAX: usize = 4;
-/// Heads of requests that a core remembers, to parse none of them twice: one for each client of some load, or for each kind of
-/// agent. All of them take some 45 KiB.
+/// Heads of requests that a core remembers, to parse none of them twice: one for each client of some load, or for each
+/// kind of agent. All of them take some 45 KiB.
 pub const HEADS_KNOWN_MAX: usize = 32;
 /// Bytes of a head that is remembered, at most; those of agents take 100 to 400.
 pub const HEAD_KNOWN_BYTES_MAX: usize = 512;

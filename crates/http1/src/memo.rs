@@ -1,9 +1,9 @@
 //! Heads that come again: a client on a kept connection sends the same head with every request, but for the digits of
-//! `Content-Length` and the value of `traceparent`. Such a head is compared with one that was parsed before, and what was
-//! found in that one is used again.
+//! `Content-Length` and the value of `traceparent`. Such a head is compared with one that was parsed before, and what
+//! was found in that one is used again.
 //!
-//! Only parsing is remembered. Whatever the response depends on beside the bytes of the head (the client's address, rates,
-//! keys, shutdown, memory) is decided for each request as if its head had been parsed.
+//! Only parsing is remembered. Whatever the response depends on beside the bytes of the head (the client's address,
+//! rates, keys, shutdown, memory) is decided for each request as if its head had been parsed.
 //!
 //! Why the result is the same: every byte of the head is equal but those of the two values. Digits stay digits, at most
 //! nineteen, and are read again; a `traceparent` has the same length, and bytes that may stand in a value. Neither can
@@ -133,8 +133,8 @@ impl HeadMemo {
         Self { known, count: 0, victim: 0, latest: 0, misses: 0 }
     }
 
-    /// Compares the head at the front of `input` with the one that `hint` names, which its connection has sent before, and
-    /// with the latest of the core.
+    /// Compares the head at the front of `input` with the one that `hint` names, which its connection has sent before,
+    /// and with the latest of the core.
     #[inline]
     pub(super) fn find<'a>(&mut self, hint: &mut u8, input: &'a [u8]) -> Option<Match<'a>> {
         let known = &self.known[..self.count];
@@ -250,8 +250,8 @@ impl KnownHead {
         }
     }
 
-    /// The head of a POST, but for its target. `None` if it is too long, has too many fields, or some by which a proxy or a
-    /// tracer says something of one request.
+    /// The head of a POST, but for its target. `None` if it is too long, has too many fields, or some by which a proxy
+    /// or a tracer says something of one request.
     fn of(bytes: &[u8], parsed: &ParsedHead<'_>) -> Option<Self> {
         let head = &parsed.head;
         let FieldList::Parsed(list) = head.fields.0 else { return None };

@@ -112,8 +112,8 @@ impl Responder<'_> {
         Served::DONE
     }
 
-    /// As [`answer`](Self::answer), with more `fields`: each from the CR LF before it on. They are short: within what is
-    /// reserved for a head.
+    /// As [`answer`](Self::answer), with more `fields`: each from the CR LF before it on. They are short: within what
+    /// is reserved for a head.
     pub fn answer_with(mut self, status: Status, content_type: &str, fields: &[u8], body: &[u8]) -> Served {
         self.head(status, content_type, Length::Bytes(body.len()), &[fields]);
         if !self.form.head_only {
@@ -222,8 +222,8 @@ impl Responder<'_> {
         self.error(Status::BadRequest, text, &[])
     }
 
-    /// As [`refuse_content`](Self::refuse_content), with `fields` in place of those of the route's errors: the content was
-    /// stored in part.
+    /// As [`refuse_content`](Self::refuse_content), with `fields` in place of those of the route's errors: the content
+    /// was stored in part.
     pub fn refuse_part(mut self, text: &dyn Display, fields: &[u8]) -> Served {
         self.form.error_fields = b"";
         self.error(Status::BadRequest, text, &[fields])
@@ -337,8 +337,8 @@ impl Sink for &mut Vec<u8> {
     }
 }
 
-/// Escapes the control characters of what is written, also those beyond ASCII, which terminals act on; and, if `as_json`,
-/// what the inside of a JSON string may not hold (RFC 8259, 7).
+/// Escapes the control characters of what is written, also those beyond ASCII, which terminals act on; and, if
+/// `as_json`, what the inside of a JSON string may not hold (RFC 8259, 7).
 struct Escaped<S> {
     sink: S,
     as_json: bool,

@@ -206,7 +206,8 @@ const fn influx_code(status: Status) -> &'static str {
 /// The code of an error in google.rpc.Code.
 const fn rpc_code(status: Status) -> u8 {
     match status {
-        // DEADLINE_EXCEEDED, NOT_FOUND, RESOURCE_EXHAUSTED, UNIMPLEMENTED, UNAVAILABLE, UNAUTHENTICATED, INVALID_ARGUMENT
+        // DEADLINE_EXCEEDED, NOT_FOUND, RESOURCE_EXHAUSTED, UNIMPLEMENTED, UNAVAILABLE, UNAUTHENTICATED,
+        // INVALID_ARGUMENT
         Status::RequestTimeout => 4,
         Status::NotFound => 5,
         Status::TooManyRequests | Status::ContentTooLarge => 8,

@@ -4,9 +4,10 @@
 //!
 //! usage: decode PROTOCOL [--framed] [--precision P] [--tag KEY=VALUE]
 //!
-//! With `--framed` there may be any number of bodies, each behind a line with its length in bytes; without, all input is
-//! one body. PROTOCOL is one of: influx, text, openmetrics, pushgateway, remote-write-1, remote-write-2, otlp-protobuf,
-//! otlp-json, collectd, datadog-1, datadog-2, datadog-2-protobuf. The first line of a body for pushgateway is its path.
+//! With `--framed` there may be any number of bodies, each behind a line with its length in bytes; without, all input
+//! is one body. PROTOCOL is one of: influx, text, openmetrics, pushgateway, remote-write-1, remote-write-2,
+//! otlp-protobuf, otlp-json, collectd, datadog-1, datadog-2, datadog-2-protobuf. The first line of a body for
+//! pushgateway is its path.
 
 use std::io::{self, BufRead, Read, Write};
 

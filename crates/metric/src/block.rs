@@ -46,7 +46,8 @@ impl<'a> Blocks<'a> {
     #[inline(always)]
     pub fn at(self, at: usize) -> (&'a Block, usize) {
         let start = at.min(self.last);
-        // SAFETY: `start` is at most `last`, from where `new` has found a whole block within the text; a block is bytes.
+        // SAFETY: `start` is at most `last`, from where `new` has found a whole block within the text; a block is
+        // bytes.
         (unsafe { &*self.text.as_ptr().add(start).cast() }, at - start)
     }
 }

@@ -2,9 +2,9 @@
 //!
 //! Promises: time linear in the bytes of the keys, whoever chose them, and nothing allocated after [`Keys::new`].
 //!
-//! A few keys without escapes are compared pair by pair: nothing is cheaper. More of them, or keys that would have to be
-//! decoded at every comparison, go through a hash table, by SipHash with a secret of this process: whoever sends the keys
-//! cannot choose them so that they meet in one place.
+//! A few keys without escapes are compared pair by pair: nothing is cheaper. More of them, or keys that would have to
+//! be decoded at every comparison, go through a hash table, by SipHash with a secret of this process: whoever sends the
+//! keys cannot choose them so that they meet in one place.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
@@ -16,8 +16,8 @@ const PAIRWISE_MAX: usize = 16;
 
 /// The keys that the tags of one metric have had so far.
 pub(super) struct Keys {
-    /// A hash table with linear probing, at most half full: two to four slots of 24 bytes for each tag there may be. Empty
-    /// for a metric that is compared pair by pair.
+    /// A hash table with linear probing, at most half full: two to four slots of 24 bytes for each tag there may be.
+    /// Empty for a metric that is compared pair by pair.
     slots: Vec<Option<Slot>>,
     /// Which slots are taken: the tag of index n has the one at `taken[n]`.
     taken: Vec<usize>,

@@ -10,7 +10,8 @@
 //! ([`JSON_DEPTH_MAX`](crate::limits::JSON_DEPTH_MAX)), a lone surrogate (`"\ud800"`) is refused as it has no UTF-8
 //! form, and a field that we know may come only once. Unknown fields are checked and ignored, repeated or not.
 //!
-//! Beside them stands [`printable`]: text of metrics, or of any other origin outside the server, made fit for a terminal.
+//! Beside them stands [`printable`]: text of metrics, or of any other origin outside the server, made fit for a
+//! terminal.
 //!
 //! ```
 //! use metric::{BatchEncoder, Bounds, Line};

@@ -17,23 +17,23 @@ pub const TIMESTAMP_FAR_MS: u64 = 24 * 3_600 * 1_000;
 pub const TAG_BYTES_DEFAULT: usize = MIB;
 /// Depth of nesting in a document: objects and arrays, ignored fields included.
 pub const JSON_DEPTH_MAX: usize = 64;
-/// Shapes of metrics that a core's JSON parser expects, at most: an agent has one for each set of tag keys and each type.
-/// Each takes some 1.3 KiB, whatever it holds.
+/// Shapes of metrics that a core's JSON parser expects, at most: an agent has one for each set of tag keys and each
+/// type. Each takes some 1.3 KiB, whatever it holds.
 pub const SHAPES_MAX: usize = 64;
 /// Slots of a shape, at most: name, value, timestamp and 20 tags. A metric with more is read by the grammar alone.
 pub const SHAPE_SLOTS_MAX: usize = 23;
 /// Parts of a shape of up to 16 bytes, at most: some 600 bytes of keys and punctuation.
 pub const SHAPE_STEPS_MAX: usize = 40;
-/// Metrics in one request of any protocol but JSON, at most: vmagent sends 10,000 samples, Telegraf 1,000 lines of up to 20
-/// fields, and the OTLP SDK a whole collection unsplit. An agent takes a refusal for a permanent loss.
+/// Metrics in one request of any protocol but JSON, at most: vmagent sends 10,000 samples, Telegraf 1,000 lines of up
+/// to 20 fields, and the OTLP SDK a whole collection unsplit. An agent takes a refusal for a permanent loss.
 pub const PROTOCOL_METRICS_MAX: usize = 100_000;
 /// Bytes of the name and tags of one series of any protocol but JSON, as the log spells them: a table of symbols lets a
 /// body of 32 MiB refer to a tag of one mebibyte 128 times in each series.
 pub const SERIES_BYTES_MAX: usize = MIB;
 /// Bytes that a core's series keeps between bodies: 128 tags of 500 bytes.
 pub const SERIES_KEPT_BYTES_MAX: usize = 64 * 1024;
-/// Bytes that a core's decoder of line protocol keeps between bodies, besides its series: a line of 1,000 fields of some 50
-/// bytes each.
+/// Bytes that a core's decoder of line protocol keeps between bodies, besides its series: a line of 1,000 fields of
+/// some 50 bytes each.
 pub const INFLUX_KEPT_BYTES_MAX: usize = 64 * 1024;
 /// Entries in each list of a native histogram (its buckets on one side, their spans, its own bounds), at most: 25 times
 /// the 160 buckets that instrumentation libraries keep by default. All lines of a body count against

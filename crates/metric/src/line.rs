@@ -3,12 +3,12 @@
 //!
 //! A line is one metric with all five fields in their one order, without whitespace, its strings in their canonical
 //! spelling (`text.rs`), its number in the digits that it came with. A value that is no number is `"NaN"`, `"+Inf"` or
-//! `"-Inf"`; that of a stale marker is `"NaN"`, followed by the field `"stale":true`. Other JSON is refused also where it
-//! means the same, because no line of the log can look like it: another program wrote it, or a bit has flipped.
+//! `"-Inf"`; that of a stale marker is `"NaN"`, followed by the field `"stale":true`. Other JSON is refused also where
+//! it means the same, because no line of the log can look like it: another program wrote it, or a bit has flipped.
 //!
-//! Promises: one pass, nothing allocated by reading, no panic whatever the bytes; UTF-8 is checked here and is no duty of
-//! the caller's; a block of many lines ([`Lines`]) is read at more than 1 GB/s. Not checked: the bounds of names and tags,
-//! which are configuration, and whether a tag's key comes twice.
+//! Promises: one pass, nothing allocated by reading, no panic whatever the bytes; UTF-8 is checked here and is no duty
+//! of the caller's; a block of many lines ([`Lines`]) is read at more than 1 GB/s. Not checked: the bounds of names and
+//! tags, which are configuration, and whether a tag's key comes twice.
 
 use super::cursor::Cursor;
 use super::encode::{BEFORE_NAME, BEFORE_TIMESTAMP, BEFORE_VALUE, LINE_END};
@@ -24,11 +24,11 @@ use std::fmt;
 pub struct Line<'a> {
     /// Epoch milliseconds.
     pub timestamp_ms: i64,
-    /// The name as it stands between its quotation marks: UTF-8, escaped, at least one byte. As each text has one spelling,
-    /// equal names are equal bytes.
+    /// The name as it stands between its quotation marks: UTF-8, escaped, at least one byte. As each text has one
+    /// spelling, equal names are equal bytes.
     pub name: &'a [u8],
-    /// The value as it stands in the line: a JSON number, finite as a 64-bit float, in its digits; or `"NaN"`, `"+Inf"` or
-    /// `"-Inf"`, with the quotation marks. See [`number`](Self::number).
+    /// The value as it stands in the line: a JSON number, finite as a 64-bit float, in its digits; or `"NaN"`, `"+Inf"`
+    /// or `"-Inf"`, with the quotation marks. See [`number`](Self::number).
     pub value: &'a [u8],
     /// True for a stale marker, which ends its series. Its value is `"NaN"`.
     pub is_stale: bool,
@@ -41,7 +41,8 @@ pub struct Line<'a> {
 /// Why bytes are no line of ours. The text reads `expected a digit (byte 64)`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LineError {
-    /// Offset, from the beginning of the line, of the first byte that is not as it should be, or of the value that is not.
+    /// Offset, from the beginning of the line, of the first byte that is not as it should be, or of the value that is
+    /// not.
     pub byte: usize,
     /// Description of what was expected.
     pub expected: &'static str,
@@ -107,8 +108,8 @@ pub struct Tags<'a> {
 }
 
 impl<'a> Tags<'a> {
-    /// The tags of an object of tags that was read from a line: [`Line::tags`](Line#structfield.tags), or one made of its
-    /// parts.
+    /// The tags of an object of tags that was read from a line: [`Line::tags`](Line#structfield.tags), or one made of
+    /// its parts.
     #[inline]
     #[must_use]
     pub fn new(object: &'a [u8]) -> Self {
@@ -137,7 +138,8 @@ fn string_end(text: &[u8]) -> Option<usize> {
     memchr_iter(b'"', text).find(|quote| !escaped(quote))
 }
 
-/// Iterator over the lines of a block, each ended by a line feed. Behind a line that is none of ours it goes on with the next.
+/// Iterator over the lines of a block, each ended by a line feed. Behind a line that is none of ours it goes on with
+/// the next.
 #[derive(Clone)]
 pub struct Lines<'a> {
     cursor: Cursor<'a>,
@@ -158,8 +160,8 @@ impl<'a> Lines<'a> {
         self.cursor.byte()
     }
 
-    /// Goes on with the line that begins at `byte`, which is not before [`byte`](Self::byte): for whoever knows that those between are not
-    /// wanted.
+    /// Goes on with the line that begins at `byte`, which is not before [`byte`](Self::byte): for whoever knows that
+    /// those between are not wanted.
     ///
     /// # Panics
     /// `byte` is before that, or behind the block's end.

@@ -3,13 +3,14 @@
 //!
 //! A shape is a metric without what differs from one to the next: its name, its value, its timestamp and the values of
 //! its tags are slots, and all the bytes between them (keys, punctuation, whitespace, the type, unknown fields) are
-//! literals, compared sixteen at a time. A slot takes a string without escapes or a number, of the same bounds as in the
-//! grammar. Where a byte or a bound differs nothing has been read, and the grammar reads the metric from its beginning.
+//! literals, compared sixteen at a time. A slot takes a string without escapes or a number, of the same bounds as in
+//! the grammar. Where a byte or a bound differs nothing has been read, and the grammar reads the metric from its
+//! beginning.
 //!
-//! Why nothing else is accepted so: the grammar reads from left to right, and what it does at a byte depends on the bytes
-//! before it only by the state it is in. After equal literals and slots of the same kind it is in the same state; names
-//! of fields and keys of tags, which have to differ from each other, are in the literals. So a metric that fits the shape
-//! of one that was accepted is accepted, with the contents of the slots in place of those.
+//! Why nothing else is accepted so: the grammar reads from left to right, and what it does at a byte depends on the
+//! bytes before it only by the state it is in. After equal literals and slots of the same kind it is in the same state;
+//! names of fields and keys of tags, which have to differ from each other, are in the literals. So a metric that fits
+//! the shape of one that was accepted is accepted, with the contents of the slots in place of those.
 //!
 //! Promises: a fixed number of shapes of a fixed size, nothing allocated after [`Shapes::new`], and on bodies whose
 //! metrics have nothing in common a bounded share of the time: after [`MISSES_MAX`] misses in a row only one metric of

@@ -1,13 +1,13 @@
 //! Lines from any protocol: what a decoder other than JSON's calls for each metric that it has found.
 //!
-//! A decoder describes a [`Series`] once (its name and tags, in plain UTF-8) and pushes its samples into a [`LineSink`],
-//! which writes one line of the log for each to the bytes reserved for the body. A metric that may not be stored is
-//! rejected with its reason and the others are kept; what is no metric at all (a string field, an exemplar) is skipped.
-//! Both are counted, so that for each body metrics = stored + rejected.
+//! A decoder describes a [`Series`] once (its name and tags, in plain UTF-8) and pushes its samples into a
+//! [`LineSink`], which writes one line of the log for each to the bytes reserved for the body. A metric that may not be
+//! stored is rejected with its reason and the others are kept; what is no metric at all (a string field, an exemplar)
+//! is skipped. Both are counted, so that for each body metrics = stored + rejected.
 //!
 //! Promises: the reserved bytes are never exceeded ([`DecodeError::TooLarge`]), at most
-//! [`PROTOCOL_METRICS_MAX`](crate::limits::PROTOCOL_METRICS_MAX) metrics are taken, nothing is allocated per metric once a
-//! `Series` has grown to what its body needs, and every line is one that [`Line`](crate::Line) reads.
+//! [`PROTOCOL_METRICS_MAX`](crate::limits::PROTOCOL_METRICS_MAX) metrics are taken, nothing is allocated per metric
+//! once a `Series` has grown to what its body needs, and every line is one that [`Line`](crate::Line) reads.
 
 mod overlay;
 mod spelling;
@@ -29,8 +29,8 @@ pub const STALE_NAN_BITS: u64 = 0x7ff0_0000_0000_0002;
 pub enum Value<'a> {
     /// A JSON number that is finite as a 64-bit float, stored in these digits. The decoder has checked it.
     Digits(&'a [u8]),
-    /// A 64-bit float, stored as the shortest text that reads back as the same float; NaN and the infinities too. The NaN
-    /// of [`STALE_NAN_BITS`] is the stale marker.
+    /// A 64-bit float, stored as the shortest text that reads back as the same float; NaN and the infinities too. The
+    /// NaN of [`STALE_NAN_BITS`] is the stale marker.
     Float(f64),
     /// A signed integer, stored in all of its digits.
     Int(i64),
@@ -286,8 +286,8 @@ impl Series {
         self.append_tag(key, value)
     }
 
-    /// As [`push_unique_tag`](Self::push_unique_tag), for a key and a value that need neither a check for UTF-8 nor escapes:
-    /// printable ASCII without `"` and `\`. A protocol whose texts are repeated has judged them once.
+    /// As [`push_unique_tag`](Self::push_unique_tag), for a key and a value that need neither a check for UTF-8 nor
+    /// escapes: printable ASCII without `"` and `\`. A protocol whose texts are repeated has judged them once.
     ///
     /// # Errors
     /// [`Reject::Tags`] if a side is too long, or if there are too many.
@@ -430,7 +430,8 @@ impl Decoded {
 }
 
 impl<'out> LineSink<'out> {
-    /// No lines, to be written to the front of `out`. A metric without a timestamp gets `arrival_ms`, epoch milliseconds.
+    /// No lines, to be written to the front of `out`. A metric without a timestamp gets `arrival_ms`, epoch
+    /// milliseconds.
     ///
     /// # Panics
     /// If `arrival_ms` is not within the years 0000 to 9999.
@@ -451,8 +452,8 @@ impl<'out> LineSink<'out> {
         }
     }
 
-    /// Writes the line of one sample of `series`. One without a name or with a timestamp out of range is a rejected metric
-    /// with the place `at`.
+    /// Writes the line of one sample of `series`. One without a name or with a timestamp out of range is a rejected
+    /// metric with the place `at`.
     ///
     /// # Errors
     /// If the bound of metrics or the reserved bytes are exceeded: nothing of the body may be stored.

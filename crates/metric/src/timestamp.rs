@@ -165,7 +165,8 @@ fn civil_from_days(days: i64) -> (i64, i64, i64) {
     (year, month, day)
 }
 
-/// The timestamp that RFC 3339 text stands for, in epoch milliseconds; `None` if it is none within the years 0000 to 9999.
+/// The timestamp that RFC 3339 text stands for, in epoch milliseconds; `None` if it is none within the years 0000 to
+/// 9999.
 #[must_use]
 pub fn parse(text: &str) -> Option<i64> {
     from_text(text.bytes()).ok()

@@ -1,7 +1,7 @@
 //! Values of other protocols than JSON as text of the log.
 
-/// A 64-bit float as the log has it: the shortest text that reads back as the same float, an integer without a point, and
-/// `"NaN"`, `"+Inf"` and `"-Inf"` with their quotation marks.
+/// A 64-bit float as the log has it: the shortest text that reads back as the same float, an integer without a point,
+/// and `"NaN"`, `"+Inf"` and `"-Inf"` with their quotation marks.
 pub(super) struct FloatText {
     bytes: [u8; FloatText::BYTES_MAX],
     length: usize,

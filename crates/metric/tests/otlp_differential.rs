@@ -1,5 +1,5 @@
-//! OTLP against opentelemetry-proto: its structs, encoded by prost in protobuf and by serde in JSON, become the lines of
-//! a reference written over the structs; bytes that prost decodes, however damaged, are decoded.
+//! OTLP against opentelemetry-proto: its structs, encoded by prost in protobuf and by serde in JSON, become the lines
+//! of a reference written over the structs; bytes that prost decodes, however damaged, are decoded.
 //!
 //! Where we take more than prost: text that is not UTF-8 rejects its points alone, and what is not stored is not looked
 //! into. Where less: groups, which are deprecated, are refused.

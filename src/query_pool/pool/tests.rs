@@ -272,7 +272,8 @@ fn lanes_take_turns_and_nobody_has_all_threads() {
     let _of_three = bench.submit_as("three", "three", false).unwrap();
     assert!(bench.asked.is_empty());
     // With each thread that is free the next lane has its turn.
-    // Whichever queries three words reach, `three` is begun by the third; `two` has no more, so not each word begins one.
+    // Whichever queries three words reach, `three` is begun by the third; `two` has no more, so not each word begins
+    // one.
     (0..3).for_each(|_| bench.word.send(Word::Answer(1)).unwrap());
     while bench.begun().0 != "three" {}
     for _ in 0..40 {

@@ -1,5 +1,5 @@
-//! Which client begins which request, and when. In a closed loop each client has its own count; in an open one the schedule says
-//! when, and the client that has been free the longest says who.
+//! Which client begins which request, and when. In a closed loop each client has its own count; in an open one the
+//! schedule says when, and the client that has been free the longest says who.
 
 use super::{Fleet, SEND_BYTES_ENOUGH};
 use crate::load::{
@@ -59,7 +59,8 @@ impl Fleet<'_> {
         is_due && !self.ended && self.has_room(index)
     }
 
-    /// The next request of a client, or of the schedule: when it was meant to begin, which is at `now_ns` in a closed loop.
+    /// The next request of a client, or of the schedule: when it was meant to begin, which is at `now_ns` in a closed
+    /// loop.
     fn take(&mut self, index: usize, now_ns: u64) -> Option<Begun> {
         if self.ended {
             return None;

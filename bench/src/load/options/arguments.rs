@@ -28,17 +28,17 @@ pub(super) enum Ack {
 
 /// Puts a load of metric batches, or of any requests, on an HTTP server and says what came back.
 ///
-/// A closed loop, unless --rate or --stages is given: each client sends a request, waits for the answer, rests for INTERVAL_MS and
-/// sends the next. Latency is then the time from handing the request to the driver to its complete answer; where it
-/// needs a new connection, from handing over the connect. A closed loop asks a slow server less often, and so shows its
-/// slowness too rarely.
+/// A closed loop, unless --rate or --stages is given: each client sends a request, waits for the answer, rests for
+/// INTERVAL_MS and sends the next. Latency is then the time from handing the request to the driver to its complete
+/// answer; where it needs a new connection, from handing over the connect. A closed loop asks a slow server less often,
+/// and so shows its slowness too rarely.
 ///
-/// An open loop with --rate or --stages: the send times are fixed beforehand and none is skipped, whatever the server does. Any
-/// client that is free takes the next send; when none is, the send is late. Latency is counted from the intended time
-/// ("corrected") and, beside it, from the handing over ("raw"). Sends more than 1 ms behind their time are counted as
-/// late, and those still waiting when the time is over as missed. On io_uring a load that sleeps between its sends is
-/// some 30 to 50 us behind the schedule, the time that a wake-up takes, and the corrected figures hold that; on epoll,
-/// whose waits are whole milliseconds, up to 1 ms.
+/// An open loop with --rate or --stages: the send times are fixed beforehand and none is skipped, whatever the server
+/// does. Any client that is free takes the next send; when none is, the send is late. Latency is counted from the
+/// intended time ("corrected") and, beside it, from the handing over ("raw"). Sends more than 1 ms behind their time
+/// are counted as late, and those still waiting when the time is over as missed. On io_uring a load that sleeps between
+/// its sends is some 30 to 50 us behind the schedule, the time that a wake-up takes, and the corrected figures hold
+/// that; on epoll, whose waits are whole milliseconds, up to 1 ms.
 ///
 /// Success is an answer with status 2xx, and nothing else; percentiles are those of the successes. A request that fails
 /// is counted and never repeated.
@@ -87,9 +87,9 @@ pub(super) struct Arguments {
     #[arg(short, long, value_parser = clap::value_parser!(u32).range(1..))]
     pub threads: Option<u32>,
 
-    /// Any HTTP server, in place of PORT: http[s]://HOST[:PORT][/PATH][?QUERY]. Several of them, which differ in path and
-    /// query only, are taken in turn. {{seq}} and {{rand}} are replaced in them. CLIENTS and REQUESTS are then given as
-    /// -c and -n.
+    /// Any HTTP server, in place of PORT: http[s]://HOST[:PORT][/PATH][?QUERY]. Several of them, which differ in path
+    /// and query only, are taken in turn. {{seq}} and {{rand}} are replaced in them. CLIENTS and REQUESTS are then
+    /// given as -c and -n.
     #[arg(long, conflicts_with_all = ["host", "ack"], value_parser = values::url)]
     pub url: Vec<Target>,
     /// Connect to this unix socket, a path or the @NAME of an abstract one. --url then says what Host and path are
@@ -97,8 +97,8 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "PATH", conflicts_with = "host", value_parser = values::unix_socket)]
     pub unix_socket: Option<UnixAddress>,
     /// Trust the certificates in this PEM file, in place of this host's, for an https URL. The server's is verified by
-    /// the host of the URL. Every connection makes a full handshake, which the time to connect includes; bytes are those
-    /// of HTTP, before encryption.
+    /// the host of the URL. Every connection makes a full handshake, which the time to connect includes; bytes are
+    /// those of HTTP, before encryption.
     #[arg(long, value_name = "FILE", conflicts_with = "insecure")]
     pub ca: Option<PathBuf>,
     /// Take any certificate of an https URL.
@@ -143,12 +143,12 @@ pub(super) struct Arguments {
     /// bytes of that file as they stand.
     #[arg(long, value_name = "TEXT|@FILE", conflicts_with_all = ["batch", "body_file"])]
     pub body: Option<OsString>,
-    /// Take the batches from this file, one JSON document a line, in turn; with --url, any lines. {{seq}} and {{rand}} are
-    /// replaced.
+    /// Take the batches from this file, one JSON document a line, in turn; with --url, any lines. {{seq}} and {{rand}}
+    /// are replaced.
     #[arg(long, value_name = "FILE", conflicts_with = "batch")]
     pub body_file: Option<PathBuf>,
-    /// Content-Type of the bodies [default: that of the protocol, or application/json, and application/octet-stream where
-    /// a body is not UTF-8].
+    /// Content-Type of the bodies [default: that of the protocol, or application/json, and application/octet-stream
+    /// where a body is not UTF-8].
     #[arg(long, value_name = "TYPE", value_parser = values::content_type)]
     pub content_type: Option<String>,
     /// Compress each body, once before the load, and send Content-Encoding. Bodies with {{…}} are refused: to compress

@@ -6,8 +6,8 @@ use super::{
 };
 use std::fmt::Write;
 
-/// Line protocol: a line for the neighbours in a scrape that have their labels and the beginning of their names in common,
-/// with a field each. Whole numbers are integers; nanoseconds.
+/// Line protocol: a line for the neighbours in a scrape that have their labels and the beginning of their names in
+/// common, with a field each. Whole numbers are integers; nanoseconds.
 /// <https://docs.influxdata.com/influxdb/v1/write_protocols/line_protocol_reference/>
 pub(super) fn influx(samples: &[Sample<'_>]) -> String {
     let mut out = String::new();

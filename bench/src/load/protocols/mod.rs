@@ -98,8 +98,8 @@ impl Protocol {
     }
 
     /// `count` bodies of `metrics` metrics each, not compressed. The same arguments give the same bytes, and the same
-    /// arguments but for the protocol the same samples; the last of them was scraped at `end_ms`. Text for a gateway has
-    /// no timestamps.
+    /// arguments but for the protocol the same samples; the last of them was scraped at `end_ms`. Text for a gateway
+    /// has no timestamps.
     #[must_use]
     pub fn generate(self, seed: u64, count: usize, metrics: u32, end_ms: i64) -> Vec<Vec<u8>> {
         let scrapes = Scrapes::new(seed, count, metrics, end_ms);

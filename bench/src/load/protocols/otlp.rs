@@ -1,6 +1,6 @@
-//! OTLP metrics as protobuf: <https://opentelemetry.io/docs/specs/otlp/>. A resource for each host, a metric for each name
-//! of its scrape, a data point for each series of that name. Counters are monotonic cumulative sums, all else gauges;
-//! whole numbers are integers.
+//! OTLP metrics as protobuf: <https://opentelemetry.io/docs/specs/otlp/>. A resource for each host, a metric for each
+//! name of its scrape, a data point for each series of that name. Counters are monotonic cumulative sums, all else
+//! gauges; whole numbers are integers.
 
 use super::{
     exporter::Kind,

@@ -8,8 +8,8 @@ use std::{fmt::Write, ops::Range};
 pub(super) const HOSTS: usize = 200;
 /// Milliseconds from one scrape of a host to the next.
 const SCRAPE_INTERVAL_MS: i64 = 1000;
-/// The first samples of two requests lie at least so far apart in the series of a host, so that small requests carry all
-/// kinds of series. It shares no factor with their number.
+/// The first samples of two requests lie at least so far apart in the series of a host, so that small requests carry
+/// all kinds of series. It shares no factor with their number.
 const STRIDE_MIN: usize = 101;
 
 /// One series of a host.

@@ -1,5 +1,5 @@
-//! Refusals, and the ends of a connection that its peer did not ask for: a deadline, an eviction, memory that ran out, a
-//! close in the middle of a request.
+//! Refusals, and the ends of a connection that its peer did not ask for: a deadline, an eviction, memory that ran out,
+//! a close in the middle of a request.
 
 use super::{
     Chunked, Connection, DISCARD_BYTES_MAX, Disposition, Form, Framing, HeadScan, HttpContext, HttpError, Incoming,

@@ -49,7 +49,8 @@ pub enum Deadline {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub struct Progress<R> {
-    /// Requests answered into `out`. (`100 Continue` may have been appended as well: whatever is in `out` is to be sent.)
+    /// Requests answered into `out`. (`100 Continue` may have been appended as well: whatever is in `out` is to be
+    /// sent.)
     pub answered: usize,
     /// Decisions of the service about the requests, such as what their responses wait for.
     pub result: R,

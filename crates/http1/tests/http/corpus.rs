@@ -1,5 +1,5 @@
-//! Byte streams with the statuses they must get. A case that leaves the connection open is followed by one more request,
-//! so a wrong idea of where a request ends shows as a wrong status.
+//! Byte streams with the statuses they must get. A case that leaves the connection open is followed by one more
+//! request, so a wrong idea of where a request ends shows as a wrong status.
 
 use super::owner::{BODY_BYTES_MAX, chunked, deflate, gzip, post, snappy, zstd};
 use http1::limits::{HEAD_BYTES_MAX, HEADERS_MAX};

@@ -16,7 +16,8 @@ pub enum Event {
 }
 
 /// Answers by path. `/limited`, `/missing`, `/full`, `/locked`, `/options`: refused by the head. `/held`, `/deferred`,
-/// `/invalid`: as they say. `/streamed`: deferred, and then answered piece by piece. All others: 200 for as many metrics as the body has bytes.
+/// `/invalid`: as they say. `/streamed`: deferred, and then answered piece by piece. All others: 200 for as many
+/// metrics as the body has bytes.
 #[derive(Debug, Default)]
 pub struct Recorder {
     pub events: Vec<Event>,

@@ -1,13 +1,13 @@
 //! Series of Datadog's agents and API clients: version 1 and 2 in JSON, version 2 in Protocol Buffers.
 //!
 //! Version 1 is `{"series":[{"metric":…,"points":[[s,v],…],"type":"gauge|rate|count","host":…,"device":…,
-//! "tags":["k:v"]}]}`, with seconds that may have a fraction. Version 2 has `points:[{"timestamp":s,"value":v}]`, `type`
-//! as a number and `resources:[{"type":…,"name":…}]`, in JSON or as the `MetricPayload` of the public
+//! "tags":["k:v"]}]}`, with seconds that may have a fraction. Version 2 has `points:[{"timestamp":s,"value":v}]`,
+//! `type` as a number and `resources:[{"type":…,"name":…}]`, in JSON or as the `MetricPayload` of the public
 //! `agent_payload.proto`. Each point is a metric:
 //! - its name is the one sent, dots and all;
-//! - a `gauge` and a `rate` (per second) are gauges; a `count` is what was counted in an interval, not a value that only
-//!   grows, so it is a gauge with the tag `__temporality__="delta"`, as other protocols' deltas are. Version 1 without
-//!   a type is a gauge, as Datadog has it; version 2 without one and all unknown types are untyped;
+//! - a `gauge` and a `rate` (per second) are gauges; a `count` is what was counted in an interval, not a value that
+//!   only grows, so it is a gauge with the tag `__temporality__="delta"`, as other protocols' deltas are. Version 1
+//!   without a type is a gauge, as Datadog has it; version 2 without one and all unknown types are untyped;
 //! - `host`, `device` and the resources of these two types are the tags `host` and `device`; a resource of another type
 //!   is the tag `resource_` and its type;
 //! - `k:v` is split at its first colon and `k` alone is a tag with an empty value. Tags of Datadog are a set, with

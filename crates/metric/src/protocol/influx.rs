@@ -21,10 +21,10 @@
 //! - A quotation mark opens a string directly behind a field's `=` only, and nothing may stand between its end and the
 //!   next comma or space.
 //! - A comment ends with its line, whatever quotation marks it holds.
-//! - In the key of a field, `\"` is a backslash and a quotation mark; in a measurement, `\=` is a backslash and an equals
-//!   sign. InfluxDB drops these backslashes.
-//! - Behind a backslash, a backslash escapes a separator like any other. InfluxDB takes it so in tags, ends the key of a
-//!   field there, and stores a measurement that its queries do not find.
+//! - In the key of a field, `\"` is a backslash and a quotation mark; in a measurement, `\=` is a backslash and an
+//!   equals sign. InfluxDB drops these backslashes.
+//! - Behind a backslash, a backslash escapes a separator like any other. InfluxDB takes it so in tags, ends the key of
+//!   a field there, and stores a measurement that its queries do not find.
 //!
 //! Source: <https://docs.influxdata.com/influxdb/v1/write_protocols/line_protocol_reference/>.
 
@@ -109,7 +109,8 @@ impl Precision {
 pub struct Options<'a> {
     /// The unit of the timestamps.
     pub precision: Precision,
-    /// A tag for each metric, such as the database that it is written to. A line's own tag with the same key replaces it.
+    /// A tag for each metric, such as the database that it is written to. A line's own tag with the same key replaces
+    /// it.
     pub tag: Option<(&'a [u8], &'a [u8])>,
 }
 

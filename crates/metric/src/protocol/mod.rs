@@ -1,5 +1,5 @@
-//! Decoders of the protocols that agents speak, other than JSON batches: a body, decompressed and whole, becomes samples
-//! in a [`LineSink`](crate::LineSink).
+//! Decoders of the protocols that agents speak, other than JSON batches: a body, decompressed and whole, becomes
+//! samples in a [`LineSink`](crate::LineSink).
 //!
 //! Each is one pass over the body without system calls, clocks or HTTP, and allocates nothing per metric in the steady
 //! state. Whatever the bytes, none panics and none recurses without a bound.

@@ -1,7 +1,7 @@
 //! The wire format of Protocol Buffers: fields of a message, borrowed from the body, read in one pass.
 //!
-//! Source: <https://protobuf.dev/programming-guides/encoding/>. As in the reference implementations, a field may come in
-//! any order and any number of times, unknown ones are ignored, and the deprecated groups are refused.
+//! Source: <https://protobuf.dev/programming-guides/encoding/>. As in the reference implementations, a field may come
+//! in any order and any number of times, unknown ones are ignored, and the deprecated groups are refused.
 
 use crate::DecodeError;
 

@@ -70,7 +70,8 @@ pub struct Text {
 }
 
 /// The places in the line of the sample before at which the next line may go on with what was read up to there: behind
-/// the opening brace and behind the commas between labels. What is read of a line depends on no byte behind such a place.
+/// the opening brace and behind the commas between labels. What is read of a line depends on no byte behind such a
+/// place.
 #[derive(Debug, Default)]
 struct LineBefore {
     /// Offsets of the line in the body.

@@ -99,8 +99,8 @@ impl Shape {
         Some(())
     }
 
-    /// Returns whether both accept the same metrics and understand them in the same way. (From what is compared here, the
-    /// layout follows.)
+    /// Returns whether both accept the same metrics and understand them in the same way. (From what is compared here,
+    /// the layout follows.)
     fn is_same(&self, other: &Self) -> bool {
         self.fingerprint == other.fingerprint
             && self.kind == other.kind

@@ -1,7 +1,7 @@
 //! Labels of one series: collected as parts of the body, checked, and written as name and tags.
 //!
-//! Agents send the series of a family one after the other, so most labels of a series are those of the series before it.
-//! The labels that two have in common at their front are compared as bytes, and keep the spelling that they have in
+//! Agents send the series of a family one after the other, so most labels of a series are those of the series before
+//! it. The labels that two have in common at their front are compared as bytes, and keep the spelling that they have in
 //! [`Series`]; a name is compared apart from the tags behind it.
 
 use super::super::bucket::{BoundText, normalise_bound};

@@ -349,6 +349,22 @@ impl Counters {
         self.metrics_received - self.metrics_stored - self.metrics_rejected
     }
 
+    /// Batches of one protocol being received or waiting for the log.
+    #[must_use]
+    pub const fn protocol_batches_pending(&self, protocol: Protocol) -> u64 {
+        let of = protocol as usize;
+        let decided =
+            self.protocol_batches_stored[of] + self.protocol_batches_rejected[of] + self.protocol_batches_shed[of];
+        self.protocol_batches_received[of] - decided
+    }
+
+    /// Metrics of batches of one protocol waiting for the log.
+    #[must_use]
+    pub const fn protocol_metrics_pending(&self, protocol: Protocol) -> u64 {
+        let of = protocol as usize;
+        self.protocol_metrics_received[of] - self.protocol_metrics_stored[of] - self.protocol_metrics_rejected[of]
+    }
+
     /// Bytes of bodies whose batch is waiting for the log.
     #[must_use]
     pub fn body_bytes_pending(&self) -> u64 {

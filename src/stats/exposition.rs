@@ -1,5 +1,5 @@
 //! Families of samples, and the two text formats that Prometheus reads: its own, version 0.0.4, and OpenMetrics 1.0.0.
-//! Owns their grammar; `families` says what is shown.
+//! Owns their grammar; the table of `registry` says what is shown.
 
 use super::{Distribution, Format};
 use std::fmt::{self, Write};
@@ -151,15 +151,13 @@ pub enum Value {
 }
 
 impl Exposition {
-    /// Begins a family.
-    pub fn family(&mut self, name: &'static str, kind: Kind, help: &str) -> &mut Family {
-        self.families.push(Family { name, kind, help: help.to_owned(), samples: Vec::new() });
-        self.families.last_mut().expect("one was just pushed")
-    }
-
-    /// A family of one sample.
-    pub fn single(&mut self, name: &'static str, kind: Kind, help: &str, value: impl Into<Number>) {
-        self.family(name, kind, help).sample("", value);
+    /// The family of this name, which begins with this type and help if there is none yet.
+    pub fn family_named(&mut self, name: &'static str, kind: Kind, help: &str) -> &mut Family {
+        let index = self.families.iter().rposition(|family| family.name == name).unwrap_or_else(|| {
+            self.families.push(Family { name, kind, help: help.to_owned(), samples: Vec::new() });
+            self.families.len() - 1
+        });
+        &mut self.families[index]
     }
 
     /// All families.
@@ -277,12 +275,12 @@ mod tests {
 
     fn written(format: Format) -> String {
         let mut exposition = Exposition::default();
-        exposition.family("a_bytes", Kind::Counter, "Bytes of a.").labelled("b", "c", 5_u64);
-        exposition.family("d", Kind::Info, "About d.").sample("e=\"f\"", 1_u64);
+        exposition.family_named("a_bytes", Kind::Counter, "Bytes of a.").labelled("b", "c", 5_u64);
+        exposition.family_named("d", Kind::Info, "About d.").sample("e=\"f\"", 1_u64);
         let mut distribution = Distribution::of_sizes();
         distribution.record(1, 2);
         distribution.record(150_000, 1);
-        exposition.family("g", Kind::Histogram, "Of g.").histogram("h=\"i\"", &distribution, METRICS);
+        exposition.family_named("g", Kind::Histogram, "Of g.").histogram("h=\"i\"", &distribution, METRICS);
         String::from_utf8(exposition.text(format)).unwrap()
     }
 
@@ -313,7 +311,7 @@ mod tests {
         let mut exposition = Exposition::default();
         let mut distribution = Distribution::of_times();
         distribution.record(2_000_000, 1);
-        exposition.family("t_seconds", Kind::Histogram, "Of t.").histogram("", &distribution, TIMES);
+        exposition.family_named("t_seconds", Kind::Histogram, "Of t.").histogram("", &distribution, TIMES);
         let text = String::from_utf8(exposition.text(Format::Prometheus)).unwrap();
         for line in ["t_seconds_bucket{le=\"0.000001\"} 0", "t_seconds_bucket{le=\"0.0025\"} 1", "t_seconds_sum 0.002"]
         {
@@ -324,7 +322,7 @@ mod tests {
     #[test]
     fn labels_are_read_as_they_were_written() {
         let mut exposition = Exposition::default();
-        let family = exposition.family("a", Kind::Gauge, "A.");
+        let family = exposition.family_named("a", Kind::Gauge, "A.");
         family.sample("", 1_u64);
         family.labelled("b", 7, 1_u64);
         family.sample("status=\"200\",reason=\"o,k=\"", 1_u64);

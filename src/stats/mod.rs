@@ -3,9 +3,9 @@
 //! and makes the documents; no lock is taken and no core waits.
 //!
 //! The map: `counters` and `histograms` (what a core owns), `observer` (the thread), `collector` (asks and merges),
-//! `document` (`/stats`), `families` and `exposition` (`/metrics`), `clients` (`/stats/clients`), `format` (which form
-//! is requested), `line` (the line in the log), `points` (what the live page is sent), `process` and `threads` (what
-//! the kernel says).
+//! `registry` (the table: each statistic's place, family and source), `document` (`/stats`), `families` and
+//! `exposition` (`/metrics`), `clients` (`/stats/clients`), `format` (which form is requested), `line` (the line in the log),
+//! `points` (what the live page is sent), `process` and `threads` (what the kernel says).
 
 pub(crate) mod clients;
 mod collector;
@@ -22,6 +22,7 @@ mod observer;
 mod points;
 pub mod process;
 mod queries;
+mod registry;
 mod streams;
 mod threads;
 

@@ -21,7 +21,7 @@ use crate::{
 };
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use http1::HttpError;
-use log::{LogStatus, segment::MaintenanceStatus};
+use log::{LogCounts, LogStatus, segment::MaintenanceStatus};
 use rate::{Limiter, TopClients};
 use std::{
     sync::{
@@ -174,6 +174,7 @@ pub(super) struct Snapshot<'a> {
     pub limiter: Option<LimiterFigures>,
     pub top_clients: &'a TopClients,
     pub log: &'a LogStatus,
+    pub log_counts: LogCounts,
     pub maintenance: &'a MaintenanceStatus,
     pub exported: &'a ExportStatus,
     pub queries: &'a QueryStatus,
@@ -456,6 +457,7 @@ impl Observer {
             limiter: setup.limiter.as_deref().map(figures),
             top_clients: &setup.top_clients,
             log: &setup.log,
+            log_counts: setup.log.counts(),
             maintenance: &setup.maintenance,
             exported: &setup.exported,
             queries: &setup.queries,

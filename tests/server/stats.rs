@@ -18,39 +18,31 @@ const FAMILIES: &[&str] = &[
     "metricstream_ready",
     "metricstream_draining",
     "metricstream_reactors",
-    "metricstream_reactors_silent",
-    "metricstream_unclean_shutdowns_total",
-    "metricstream_warnings_suppressed_total",
-    "metricstream_log_lines_written_total",
-    "metricstream_log_lines_dropped_total",
     "metricstream_http_requests_total",
-    "metricstream_answers_abandoned_total",
     "metricstream_batches_received_total",
     "metricstream_batches_stored_total",
+    "metricstream_batches_pending",
     "metricstream_batches_rejected_total",
     "metricstream_batches_shed_total",
-    "metricstream_batches_pending",
     "metricstream_metrics_received_total",
     "metricstream_metrics_stored_total",
     "metricstream_metrics_rejected_total",
-    "metricstream_metrics_far_from_now_total",
     "metricstream_metrics_pending",
-    "metricstream_protocol_batches_received_total",
-    "metricstream_protocol_batches_stored_total",
-    "metricstream_protocol_batches_rejected_total",
-    "metricstream_protocol_batches_shed_total",
-    "metricstream_protocol_metrics_received_total",
-    "metricstream_protocol_metrics_stored_total",
-    "metricstream_protocol_metrics_rejected_total",
-    "metricstream_metrics_rejected_alone_total",
-    "metricstream_elements_skipped_total",
+    "metricstream_metrics_far_from_now_total",
     "metricstream_body_received_bytes_total",
     "metricstream_body_stored_bytes_total",
     "metricstream_body_rejected_bytes_total",
     "metricstream_body_shed_bytes_total",
     "metricstream_body_pending_bytes",
     "metricstream_line_bytes_total",
-    "metricstream_connections_active",
+    "metricstream_answers_abandoned_total",
+    "metricstream_request_duration_seconds",
+    "metricstream_stage_duration_seconds",
+    "metricstream_batch_metrics",
+    "metricstream_batch_body_bytes",
+    "metricstream_reactor_turn_duration_seconds",
+    "metricstream_reactor_turn_longest_seconds",
+    "metricstream_warnings_suppressed_total",
     "metricstream_connections_limit",
     "metricstream_connections_accepted_total",
     "metricstream_connections_refused_total",
@@ -58,12 +50,13 @@ const FAMILIES: &[&str] = &[
     "metricstream_proxy_headers_total",
     "metricstream_forwarded_requests_total",
     "metricstream_connections_closed_total",
-    "metricstream_request_duration_seconds",
-    "metricstream_stage_duration_seconds",
-    "metricstream_batch_metrics",
-    "metricstream_batch_body_bytes",
+    "metricstream_limiter_clients",
+    "metricstream_limiter_decisions_total",
+    "metricstream_limiter_given_back_total",
+    "metricstream_limiter_events_dropped_total",
     "metricstream_log_available",
     "metricstream_log_health",
+    "metricstream_unclean_shutdowns_total",
     "metricstream_log_written_bytes_total",
     "metricstream_log_gathers_total",
     "metricstream_log_short_writes_total",
@@ -86,19 +79,53 @@ const FAMILIES: &[&str] = &[
     "metricstream_segments_retired_bytes_total",
     "metricstream_segments_forfeited_total",
     "metricstream_segments_held_bytes",
-    "metricstream_segments_damaged_total",
     "metricstream_segments_failures_total",
+    "metricstream_segments_damaged_total",
     "metricstream_clock_steps_total",
     "metricstream_segments_age_held_back",
     "metricstream_disk_size_bytes",
     "metricstream_disk_free_bytes",
+    "metricstream_traces_recorded_total",
+    "metricstream_traces_dropped_total",
+    "metricstream_traces_exported_total",
+    "metricstream_traces_failed_total",
+    "metricstream_traces_queued",
+    "metricstream_spans_exported_total",
+    "metricstream_otlp_figures_total",
+    "metricstream_memory_bytes",
+    "process_start_time_seconds",
+    "process_resident_memory_bytes",
+    "process_virtual_memory_bytes",
+    "process_cpu_seconds_total",
+    "process_threads",
+    "process_open_fds",
+    "process_max_fds",
+    "metricstream_connections_active",
+    "metricstream_ring_queued_bytes",
+    "metricstream_ring_queued_peak_bytes",
+    "metricstream_held_bytes",
+    "metricstream_held_limit_bytes",
+    "metricstream_ring_capacity_bytes",
+    "metricstream_bursts_held",
+    "metricstream_reactor_turns_total",
+    "metricstream_reactor_stalls_total",
+    "metricstream_reactor_full_turns_total",
+    "metricstream_reactor_enters_total",
+    "metricstream_reactor_completions_total",
+    "metricstream_reactor_buffers_exhausted_total",
+    "metricstream_reactor_rearms_total",
+    "metricstream_reactor_overflows_total",
+    "metricstream_reactor_short_sends_total",
+    "metricstream_reactor_accept_pauses_total",
+    "metricstream_reactor_timers_fired_total",
+    "metricstream_reactors_silent",
     "metricstream_query_threads",
     "metricstream_queries_received_total",
-    "metricstream_queries_ended_total",
     "metricstream_queries_waiting",
     "metricstream_queries_running",
     "metricstream_queries_unread",
     "metricstream_queries_log_waiting",
+    "metricstream_queries_ended_total",
     "metricstream_query_scanned_bytes_total",
     "metricstream_query_read_bytes_total",
     "metricstream_query_foreign_lines_total",
@@ -109,44 +136,17 @@ const FAMILIES: &[&str] = &[
     "metricstream_ui_streams_opened_total",
     "metricstream_ui_streams_refused_total",
     "metricstream_ui_streams_ended_total",
-    "metricstream_limiter_clients",
-    "metricstream_limiter_decisions_total",
-    "metricstream_limiter_given_back_total",
-    "metricstream_limiter_events_dropped_total",
-    "metricstream_ring_queued_bytes",
-    "metricstream_ring_queued_peak_bytes",
-    "metricstream_ring_capacity_bytes",
-    "metricstream_held_bytes",
-    "metricstream_held_limit_bytes",
-    "metricstream_bursts_held",
-    "metricstream_reactor_turns_total",
-    "metricstream_reactor_enters_total",
-    "metricstream_reactor_completions_total",
-    "metricstream_reactor_buffers_exhausted_total",
-    "metricstream_reactor_rearms_total",
-    "metricstream_reactor_overflows_total",
-    "metricstream_reactor_short_sends_total",
-    "metricstream_reactor_accept_pauses_total",
-    "metricstream_reactor_timers_fired_total",
-    "metricstream_reactor_stalls_total",
-    "metricstream_reactor_full_turns_total",
-    "metricstream_reactor_turn_duration_seconds",
-    "metricstream_reactor_turn_longest_seconds",
-    "metricstream_memory_bytes",
-    "metricstream_traces_recorded_total",
-    "metricstream_traces_dropped_total",
-    "metricstream_traces_exported_total",
-    "metricstream_traces_failed_total",
-    "metricstream_traces_queued",
-    "metricstream_spans_exported_total",
-    "metricstream_otlp_figures_total",
-    "process_start_time_seconds",
-    "process_cpu_seconds_total",
-    "process_resident_memory_bytes",
-    "process_virtual_memory_bytes",
-    "process_threads",
-    "process_open_fds",
-    "process_max_fds",
+    "metricstream_protocol_batches_received_total",
+    "metricstream_protocol_batches_stored_total",
+    "metricstream_protocol_batches_rejected_total",
+    "metricstream_protocol_batches_shed_total",
+    "metricstream_protocol_metrics_received_total",
+    "metricstream_protocol_metrics_stored_total",
+    "metricstream_protocol_metrics_rejected_total",
+    "metricstream_metrics_rejected_alone_total",
+    "metricstream_elements_skipped_total",
+    "metricstream_log_lines_written_total",
+    "metricstream_log_lines_dropped_total",
 ];
 
 fn exposed(client: &mut Client) -> String {
@@ -184,6 +184,28 @@ fn the_families(driver: Driver) {
     assert_eq!(found, FAMILIES);
     let of_a_client = text.lines().filter(|line| line.contains("client=") || line.contains("127.0.0.1"));
     assert_eq!(of_a_client.count(), 0, "no client is a label");
+}
+
+/// The members of `/stats`, which scripts and the live page read by their names: each of them, in their order. A list
+/// has the members of its first element.
+fn the_members(driver: Driver) {
+    fn collect(value: &serde_json::Value, path: &str, members: &mut String) {
+        match value {
+            serde_json::Value::Object(object) => {
+                for (name, value) in object {
+                    collect(value, &format!("{path}/{name}"), members);
+                }
+            }
+            serde_json::Value::Array(list) if list.first().is_some_and(serde_json::Value::is_object) => {
+                collect(&list[0], &format!("{path}/0"), members);
+            }
+            _ => members.extend([path, "\n"]),
+        }
+    }
+    let server = Setup::new(driver).flag("--reactors", 2).flag("--rate-limit", 1_000).start();
+    let mut members = String::new();
+    collect(&server.stats(), "", &mut members);
+    assert!(members == include_str!("stats_members.txt"), "tests/server/stats_members.txt should be:\n{members}");
 }
 
 /// Buckets ascend and end with the count; the count is what the counters say; the stages add up to the whole.
@@ -334,7 +356,7 @@ fn ready_says_why_not(driver: Driver) {
     assert_eq!(answer.json(), serde_json::json!({"status": "unready", "reasons": ["the server is stopping"]}));
 }
 
-on_both_drivers!(the_families, the_histograms, the_forms, the_interval, the_clients, ready_says_why_not,);
+on_both_drivers!(the_families, the_members, the_histograms, the_forms, the_interval, the_clients, ready_says_why_not,);
 
 /// With `--log-format json` every line is an object, the line of statistics with numbers in it.
 #[test]

@@ -1,5 +1,7 @@
 //! A progress line on standard error for long-running work, if standard error is a terminal. The caller provides its
 //! text.
+//!
+//! indicatif would bring six crates, console and unicode-width among them, for these 50 lines.
 
 use std::{
     io::{IsTerminal, Write},

@@ -5,6 +5,8 @@
 //! A manager that does not receive them costs the server nothing but a warning, and `WATCHDOG=1` is sent only when
 //! [`LivenessCheck`] finds that every thread makes progress. This file reads the three variables of the protocol
 //! itself; they are not configuration of the server.
+//!
+//! The crate sd-notify opens a socket for each message, finds it by the environment alone, and sends without a timeout.
 
 use crate::limits;
 use log::LogHealth;

@@ -1,8 +1,8 @@
 //! Files: those of the standard library, and two system calls that it lacks.
-#![allow(unsafe_code)] // renameat2(2) and statvfs(3) have no safe form in std.
 
+use rustix::fs::{CWD, RenameFlags};
 pub use std::fs::*;
-use std::{ffi::CString, io, mem::MaybeUninit, os::unix::ffi::OsStrExt, path::Path};
+use std::{io, path::Path};
 
 /// Renames `from` to `to` unless that exists: renameat2(2) with `RENAME_NOREPLACE` (Linux 3.15), which not every file
 /// system supports.
@@ -10,11 +10,7 @@ use std::{ffi::CString, io, mem::MaybeUninit, os::unix::ffi::OsStrExt, path::Pat
 /// # Errors
 /// `AlreadyExists`: the name is taken. Otherwise the error of the system call.
 pub fn rename_noreplace(from: &Path, to: &Path) -> io::Result<()> {
-    let [from, to] = [CString::new(from.as_os_str().as_bytes())?, CString::new(to.as_os_str().as_bytes())?];
-    // SAFETY: both paths are live C strings, and the call writes no memory of this process.
-    let result =
-        unsafe { libc::renameat2(libc::AT_FDCWD, from.as_ptr(), libc::AT_FDCWD, to.as_ptr(), libc::RENAME_NOREPLACE) };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    Ok(rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)?)
 }
 
 /// Space of a file system.
@@ -36,14 +32,7 @@ pub struct Usage {
 /// # Errors
 /// The error of statvfs(3).
 pub fn usage(path: &Path) -> io::Result<Usage> {
-    let path = CString::new(path.as_os_str().as_bytes())?;
-    let mut usage = MaybeUninit::<libc::statvfs>::zeroed();
-    // SAFETY: the path is a live C string, and `usage` a live statvfs; the call writes nothing else.
-    if unsafe { libc::statvfs(path.as_ptr(), usage.as_mut_ptr()) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: every field is an integer, for which zero is a valid value.
-    let usage = unsafe { usage.assume_init() };
+    let usage = rustix::fs::statvfs(path)?;
     Ok(Usage {
         bytes: usage.f_blocks.saturating_mul(usage.f_frsize),
         bytes_free: usage.f_bavail.saturating_mul(usage.f_frsize),

@@ -21,6 +21,7 @@
 mod event;
 #[cfg(not(feature = "sim"))]
 pub mod fs;
+pub mod sched;
 #[cfg(not(feature = "sim"))]
 pub mod time;
 

@@ -1,4 +1,5 @@
-//! The Date field: seconds since the epoch to an IMF-fixdate (RFC 9110, 5.6.7), without a table of years.
+//! The Date field: seconds since the epoch to an IMF-fixdate (RFC 9110, 5.6.7), without a table of years. The crate
+//! httpdate formats through `Display`; this writes the 29 bytes that a response takes, on the path of every response.
 
 const SECONDS_PER_DAY: u64 = 24 * 60 * 60;
 /// 9999-12-31T23:59:59Z: the last second that four digits of year can say.

@@ -4,7 +4,8 @@
 //! which it leaves to applications, is refused. A fraction may have any number of digits, those after the third are cut
 //! off. A leap second is taken at 23:59:60 UTC alone, and becomes that minute's 59.999. Years are 0000 to 9999, in UTC.
 //! The calendar is the proleptic Gregorian one, by Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms"
-//! (`days_from_civil`, `civil_from_days`).
+//! (`days_from_civil`, `civil_from_days`). jiff, with a crate for its parser and one for its tables of zones, reads and
+//! writes the same form; this is on the path of every metric, has no zone but UTC, and keeps the error's byte.
 
 use super::error::Problem;
 use super::number::Number;

@@ -1,5 +1,6 @@
 //! A line chart for a terminal: Braille characters are two by four dots each (Unicode, 15.4: U+2800 and a bit for each
-//! dot).
+//! dot). textplots would bring
+//! three crates for these 90 lines, and its axes know numbers, no dates.
 
 use super::plot::{Plot, short};
 use std::io::{self, Write};

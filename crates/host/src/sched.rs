@@ -1,6 +1,9 @@
 //! Priority and cores of the calling thread, for threads that yield to the serving ones.
-#![expect(unsafe_code, reason = "two system calls, which the standard library does not have")]
 
+use rustix::{
+    process::setpriority_process,
+    thread::{CpuSet, sched_setaffinity},
+};
 use std::io;
 
 /// Sets the nice value of the calling thread, 1 to 19: the higher, the smaller its share of a core that another thread
@@ -10,11 +13,7 @@ use std::io;
 /// # Errors
 /// The error of the system call; the priority is unchanged.
 pub fn set_nice(nice: i32) -> io::Result<()> {
-    // SAFETY: takes three integers and touches no memory of this process; a `who` of 0 is the calling thread.
-    match unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
+    Ok(setpriority_process(None, nice)?)
 }
 
 /// Restricts the calling thread, and the threads that it starts, to these cores (sched_setaffinity(2)).
@@ -22,21 +21,12 @@ pub fn set_nice(nice: i32) -> io::Result<()> {
 /// # Errors
 /// The error of the system call; `EINVAL` if the thread may run on none of them.
 pub fn set_affinity(cores: &[usize]) -> io::Result<()> {
-    // SAFETY: a set of bits, for which all zeros are a valid value: the empty set.
-    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-    for &core in cores.iter().filter(|&&core| core < libc::CPU_SETSIZE as usize) {
-        // SAFETY: the index is within the set, as the filter has checked.
-        unsafe { libc::CPU_SET(core, &mut set) };
-    }
-    // SAFETY: the kernel reads `set`, which has the size that is passed; a thread of 0 is the calling one.
-    match unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
+    let mut set = CpuSet::new();
+    cores.iter().filter(|&&core| core < CpuSet::MAX_CPU).for_each(|&core| set.set(core));
+    Ok(sched_setaffinity(None, &set)?)
 }
 
 #[cfg(test)]
-#[cfg(not(loom))]
 mod tests {
     use super::*;
 

@@ -86,6 +86,41 @@ fn paths_that_documents_name_exist() {
     no_findings("paths that do not exist:", &findings);
 }
 
+/// The subjects that someone who knows Linux and Rust, but not this code, has to find from file names alone.
+const SUBJECTS: [&str; 10] = [
+    "HTTP parsing",
+    "retention",
+    "the watchdog",
+    "the progress line",
+    "messages to a core",
+    "the per-block index",
+    "the memory bound of a query",
+    "the top clients",
+    "CPU affinity",
+    "graceful shutdown",
+];
+
+#[test]
+fn where_to_look_lists_each_subject_with_its_files() {
+    let text = std::fs::read_to_string(tree::root().join("CONTRIBUTING.md")).unwrap();
+    let (_, section) = text.split_once("## Where to look").expect("CONTRIBUTING.md has the section");
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| ")?.split_once(" | "));
+    let rows: Vec<_> = rows.filter(|(subject, _)| *subject != "subject").collect();
+    for (subject, files) in &rows {
+        let files: Vec<_> = files.split('`').skip(1).step_by(2).collect();
+        assert!(!files.is_empty(), "{subject} has no file");
+        for file in files {
+            assert!(tree::root().join(file).is_file(), "{subject}: {file} is no file");
+        }
+    }
+    for subject in SUBJECTS {
+        assert!(
+            rows.iter().any(|(row, _)| *row == subject),
+            "CONTRIBUTING.md does not say where to look for {subject}"
+        );
+    }
+}
+
 /// Paths that the server or the build makes.
 fn ignored(path: &str) -> bool {
     ["target/", "data/", "perf/out/"].iter().any(|made| path.starts_with(made))

@@ -25,7 +25,7 @@ use std::{collections::HashSet, fmt, path::PathBuf, time::Duration};
 
 pub use self::query::Query;
 pub use arguments::{Arguments, read_file};
-pub use choices::{Compression, DriverChoice, LogFormat, StatsAuth, Ui, WriterCore};
+pub use choices::{Compression, DriverChoice, LogFormat, PositionHeader, StatsAuth, Ui, WriterCore};
 pub use listen::ListenAddress;
 pub use placement::{CoreList, Placement, allowed_cores};
 pub use protocols::{OtlpNames, OverRate, OverRateStatus, Protocols};
@@ -90,6 +90,8 @@ pub struct Config {
     pub protocols: Protocols,
     /// Threads, cores and limits of queries.
     pub query: Query,
+    /// The log position in responses to batches.
+    pub position_header: PositionHeader,
     /// Interval at which statistics are logged; `None` means never.
     pub stats_interval: Option<Duration>,
     /// Format of the log lines on standard error.

@@ -213,6 +213,8 @@ pub struct Service {
     arrival_ms: i64,
     /// Warnings of timestamps that are far from now.
     far_warnings: Warnings,
+    /// Batches whose position in the log their response is to have: the ring's position, and the place in the output.
+    positions: Vec<(u64, usize)>,
 }
 
 impl Service {
@@ -231,6 +233,7 @@ impl Service {
             tracer: None,
             client: ClientAddress::User(0),
             far_warnings: Warnings::default(),
+            positions: Vec::new(),
         }
     }
 
@@ -252,6 +255,17 @@ impl Service {
     #[must_use]
     pub const fn log(&self) -> &Appender {
         &self.log
+    }
+
+    /// This core's end of the log, to locate batches.
+    pub const fn log_mut(&mut self) -> &mut Appender {
+        &mut self.log
+    }
+
+    /// The batches since the last call whose responses are to have their position: that of the ring, and the place in
+    /// their connection's output.
+    pub fn take_positions(&mut self) -> impl Iterator<Item = (u64, usize)> + '_ {
+        self.positions.drain(..)
     }
 
     /// Bytes of scratch memory of this core's decoders.

@@ -17,6 +17,7 @@ mod deferred;
 mod documents;
 mod holders;
 mod message;
+mod positions;
 mod report;
 mod state;
 mod timers;

@@ -5,7 +5,7 @@
 
 use super::{
     ConfigError,
-    choices::{Compression, DriverChoice, LogFormat, StatsAuth, Ui, WriterCore},
+    choices::{Compression, DriverChoice, LogFormat, PositionHeader, StatsAuth, Ui, WriterCore},
     file::read_all,
     listen::{ListenAddress, Mode, list},
     parse::{Bytes, Span, Text},
@@ -340,6 +340,12 @@ pub struct Arguments {
     /// deleted, and the lines that were never delivered are counted.
     #[arg(long, env = "METRICSTREAM_FORWARD_HOLD", value_name = "SIZE", help_heading = FORWARDING)]
     pub forward_hold: Option<Text<Bytes>>,
+    /// The log position of a batch in its response, as X-MetricsStream-Position: on or off [default: off]
+    ///
+    /// The position of the batch's end, as GET /log?from= takes it. At the levels write and fsync; at memory the batch
+    /// has no position yet when its response is sent.
+    #[arg(long, env = "METRICSTREAM_POSITION_HEADER", value_name = "on|off", help_heading = ROTATION)]
+    pub position_header: Option<PositionHeader>,
     /// Threads that run queries; 0 disables queries [default: one for 4 cores, at least 2]
     ///
     /// From 0 to 256. A query also uses threads that are idle. Up to 64 queries wait for a thread, up to 32 per client;
@@ -499,6 +505,7 @@ impl Arguments {
             retain_age,
             forward,
             forward_hold,
+            position_header,
             query_threads,
             query_cores,
             query_timeout,

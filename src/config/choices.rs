@@ -95,6 +95,28 @@ impl FromStr for LogFormat {
     }
 }
 
+/// The log position in responses to batches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PositionHeader {
+    /// Responses have the field `X-MetricsStream-Position`.
+    On,
+    /// They do not.
+    #[default]
+    Off,
+}
+
+impl FromStr for PositionHeader {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "on" => Ok(Self::On),
+            "off" => Ok(Self::Off),
+            _ => Err("expected on or off"),
+        }
+    }
+}
+
 /// The live page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]

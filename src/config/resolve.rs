@@ -97,6 +97,7 @@ impl Arguments {
             rotation,
             protocols,
             query,
+            position_header: self.position_header.unwrap_or_default(),
             stats_interval: (!stats_interval.is_zero()).then_some(stats_interval),
             log_format: self.log_format.unwrap_or_default(),
             ui: self.ui.unwrap_or_default(),

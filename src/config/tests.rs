@@ -115,6 +115,7 @@ fn impossible_values_are_refused_by_name() {
         (["--ack", "disk"], "invalid value 'disk' for '--ack"),
         (["--log-format", "xml"], "expected text or json"),
         (["--ui", "yes"], "expected on or off"),
+        (["--position-header", "1"], "expected on or off"),
         (["--stats-auth", "keys"], "--stats-auth keys requires --api-keys"),
         (["--stats-auth", "some"], "expected open or keys"),
         (["--driver", "kqueue"], "expected auto, io_uring or epoll"),

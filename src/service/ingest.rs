@@ -2,13 +2,14 @@
 
 use super::{Burst, BurstResult, Caller, PendingAck, Service};
 use crate::{
+    config::PositionHeader,
     limits,
     protocols::{self, Payload},
     stats::{Protocol, Rejection, Shed},
     trace::{Context, RequestStages},
 };
-use http1::{HttpError, Responder, Served, Status};
-use log::AckLevel;
+use http1::{HttpError, ReservedField, Responder, Served, Status};
+use log::{AckLevel, LogPosition};
 use metric::{DecodeError, Decoded, LineSink};
 use rate::{Charge, Event, EventKind};
 
@@ -95,9 +96,11 @@ impl Service {
             far_from_now: encoded.far_from_now,
             body_bytes,
         };
-        self.commit(batch, &committed, Status::Ok, stages, decided);
+        let position = self.commit(batch, &committed, Status::Ok, stages, decided);
         self.counters.answered_ok += 1;
-        respond.accepted(encoded.metrics as usize)
+        let served = self.reserving_position(batch, respond).accepted(encoded.metrics as usize);
+        self.note_position(position, &served);
+        served
     }
 
     /// A body of any other protocol: what is valid is stored.
@@ -138,6 +141,7 @@ impl Service {
         for (count, more) in self.counters.elements_skipped.iter_mut().zip(decoded.skipped) {
             *count += u64::from(more);
         }
+        let respond = if decoded.metrics > 0 { self.reserving_position(batch, respond) } else { respond };
         let (served, status) = protocols::respond(&batch.payload, &decoded, yields, body, respond);
         self.counters.answered_with(status);
         stages.request.status = status.code();
@@ -161,8 +165,24 @@ impl Service {
             far_from_now: decoded.far_from_now,
             body_bytes,
         };
-        self.commit(batch, &committed, status, stages, decided);
+        let position = self.commit(batch, &committed, status, stages, decided);
+        self.note_position(position, &served);
         served
+    }
+
+    /// The responder of a batch whose response has its position, where that will be known.
+    fn reserving_position<'a>(&self, batch: &Batch, respond: Responder<'a>) -> Responder<'a> {
+        match self.shared.config.position_header {
+            PositionHeader::On if batch.ack != AckLevel::Memory => respond.reserving(POSITION_FIELD),
+            _ => respond,
+        }
+    }
+
+    /// Notes that the response `served` is to have the place of the ring's `position`.
+    fn note_position(&mut self, position: u64, served: &Served) {
+        if let Some(at) = served.reserved_at() {
+            self.positions.push((position, at));
+        }
     }
 
     /// Records the size of a batch.
@@ -196,7 +216,7 @@ impl Service {
         respond.refuse_as(HttpError::ContentTooLarge, &error)
     }
 
-    /// Commits the lines of a batch, and notes the position that its response waits for.
+    /// Commits the lines of a batch, notes the position that its response waits for, and returns it.
     fn commit(
         &mut self,
         batch: &Batch,
@@ -204,7 +224,7 @@ impl Service {
         status: Status,
         stages: &mut Stages,
         decided: &mut BurstResult,
-    ) {
+    ) -> u64 {
         let &Committed { metrics, bytes, far_from_now, body_bytes } = committed;
         let protocol = batch.protocol();
         let position = self.log.commit(bytes, batch.ack);
@@ -219,7 +239,7 @@ impl Service {
         let gathered = match batch.ack {
             AckLevel::Memory => {
                 self.stored(&pending);
-                return;
+                return position;
             }
             AckLevel::Write => &mut decided.write,
             AckLevel::Fsync => &mut decided.fsync,
@@ -237,6 +257,7 @@ impl Service {
         gathered.metrics += metrics;
         gathered.body_bytes += body_bytes;
         gathered.position = position;
+        position
     }
 
     /// Counts metrics whose timestamp is far from now, which usually means that the client's clock or unit is wrong.
@@ -304,6 +325,9 @@ impl Service {
     }
 }
 
+/// The field for the position of a batch's end in the log.
+const POSITION_FIELD: ReservedField =
+    ReservedField { name: b"\r\nX-MetricsStream-Position:", bytes: 1 + LogPosition::TEXT_BYTES_MAX };
 const RING_FULL: &str = "the queue to the log is full";
 
 /// The lines of a batch in the space that was reserved for them.

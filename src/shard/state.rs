@@ -10,8 +10,10 @@ use super::{
     connection::{Connection, ConnectionTable, Phase, Source, Timer},
     documents::Waiters,
     holders::Holders,
+    positions::Positions,
 };
 use crate::{
+    config::PositionHeader,
     limits,
     service::{BurstResult, Caller, DeferredRequest, PendingAck},
     shard::ShardMessage,
@@ -98,6 +100,8 @@ pub struct State {
     pub(super) queued_bytes_max: u64,
     /// Connections with a traced batch whose lines are not published yet.
     traced: Vec<Token>,
+    /// Responses that wait for their position in the log.
+    positions: Positions,
 }
 
 impl State {
@@ -135,6 +139,7 @@ impl State {
             proxy_warnings: Warnings::default(),
             queued_bytes_max: 0,
             traced: Vec::new(),
+            positions: Positions::default(),
             setup,
         };
         state.read_clocks();
@@ -364,6 +369,7 @@ impl State {
     pub(super) fn apply_progress(&mut self, token: Token, progress: Progress<BurstResult>) {
         let Progress { answered, result, next, pause, deadline, .. } = progress;
         let holds = self.queue_holds(token, &result);
+        self.positions.push(token, self.setup.service.take_positions());
         let Some(connection) = self.connections.get(token) else { return };
         if answered > 0 {
             let answered = u32::try_from(answered).unwrap_or(u32::MAX);
@@ -542,7 +548,12 @@ impl State {
     /// Sends the answers whose position the log has reached.
     fn release(&mut self) {
         let log = self.setup.service.log();
-        let (written, durable) = (log.acknowledged(AckLevel::Write), log.acknowledged(AckLevel::Fsync));
+        // What is durable first: it is written then.
+        let durable = log.acknowledged(AckLevel::Fsync);
+        let written = log.acknowledged(AckLevel::Write);
+        if self.setup.shared.config.position_header == PositionHeader::On {
+            self.positions.write(written, self.setup.service.log_mut(), &mut self.connections);
+        }
         while let Some(hold) = self.held_for_write.pop_front_if(|hold| hold.part.position <= written) {
             self.stored(hold, AckLevel::Write);
         }

@@ -41,6 +41,7 @@ mod lifecycle;
 mod limiter;
 mod listeners;
 mod odd_files;
+mod positions;
 mod pressure;
 mod profile;
 mod protocols;

@@ -43,6 +43,6 @@ pub use fields::LastValues;
 pub use head::{Fields, Head, Method, Version};
 pub use parameters::{Encoded, Quoted, parameters};
 pub use piece::Piece;
-pub use response::{Responder, Served};
+pub use response::{ReservedField, Responder, Served};
 pub use rules::{Codings, ErrorBody, Rules, Schemes};
 pub use status::Status;

@@ -36,6 +36,19 @@ pub(super) struct Form {
     pub(super) errors: ErrorBody,
     /// Field lines of errors.
     pub(super) error_fields: &'static [u8],
+    /// A field whose value is written later.
+    pub(super) reserved: Option<ReservedField>,
+}
+
+/// A field whose value its owner writes into the response before that is sent, as it is unknown when the response is
+/// made. The place of the value is filled with spaces: a shorter value is written at its end, and is the same value, as
+/// blanks before a value do not belong to it (RFC 9110, 5.5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReservedField {
+    /// The field's name and its colon, from the CR LF before it on.
+    pub name: &'static [u8],
+    /// Bytes of its value, at most.
+    pub bytes: usize,
 }
 
 impl Form {
@@ -75,6 +88,8 @@ pub struct Responder<'a> {
 #[must_use]
 pub struct Served {
     pub(super) outcome: Outcome,
+    /// Place of the reserved field's value in the connection's output.
+    reserved_at: Option<usize>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,40 +101,53 @@ pub(super) enum Outcome {
 }
 
 impl Served {
-    const DONE: Served = Served { outcome: Outcome::Done };
+    const DONE: Served = Served { outcome: Outcome::Done, reserved_at: None };
+
+    /// Place of the value of the [`ReservedField`] in the connection's output, if the response has one.
+    #[must_use]
+    pub const fn reserved_at(&self) -> Option<usize> {
+        self.reserved_at
+    }
 }
 
 impl Responder<'_> {
+    /// The same, for a response with `field`.
+    #[must_use]
+    pub fn reserving(mut self, field: ReservedField) -> Self {
+        self.form.reserved = Some(field);
+        self
+    }
+
     /// 200 for a batch of `metrics`: `{"success":true,"metrics_processed":3}`.
     pub fn accepted(mut self, metrics: usize) -> Served {
         const START: &[u8] = b"{\"success\":true,\"metrics_processed\":";
         let digits = Decimal::of(metrics as u64);
-        self.head(Status::Ok, JSON, Length::Bytes(START.len() + digits.text().len() + 1), &[]);
+        let served = self.head(Status::Ok, JSON, Length::Bytes(START.len() + digits.text().len() + 1), &[]);
         if !self.form.head_only {
             self.out.extend_from_slice(START);
             self.out.extend_from_slice(digits.text());
             self.out.push(b'}');
         }
-        Served::DONE
+        served
     }
 
     /// Any answer with a body at hand.
     pub fn answer(mut self, status: Status, content_type: &str, body: &[u8]) -> Served {
-        self.head(status, content_type, Length::Bytes(body.len()), &[]);
+        let served = self.head(status, content_type, Length::Bytes(body.len()), &[]);
         if !self.form.head_only {
             self.out.extend_from_slice(body);
         }
-        Served::DONE
+        served
     }
 
     /// As [`answer`](Self::answer), with more `fields`: each from the CR LF before it on. They are short: within what
     /// is reserved for a head.
     pub fn answer_with(mut self, status: Status, content_type: &str, fields: &[u8], body: &[u8]) -> Served {
-        self.head(status, content_type, Length::Bytes(body.len()), &[fields]);
+        let served = self.head(status, content_type, Length::Bytes(body.len()), &[fields]);
         if !self.form.head_only {
             self.out.extend_from_slice(body);
         }
-        Served::DONE
+        served
     }
 
     /// 204 with `fields`, as in [`answer_with`](Self::answer_with).
@@ -128,8 +156,7 @@ impl Responder<'_> {
         self.out.extend_from_slice(Status::NoContent.line_to_date());
         self.out.extend_from_slice(self.date);
         self.out.extend_from_slice(fields);
-        self.end_head();
-        Served::DONE
+        self.end_head()
     }
 
     /// 304 with `fields`, as in [`answer_with`](Self::answer_with): the client has the document already.
@@ -138,8 +165,7 @@ impl Responder<'_> {
         self.out.extend_from_slice(Status::NotModified.line_to_date());
         self.out.extend_from_slice(self.date);
         self.out.extend_from_slice(fields);
-        self.end_head();
-        Served::DONE
+        self.end_head()
     }
 
     /// 204 for a preflight request: what a web page may send, if its origin may.
@@ -148,19 +174,18 @@ impl Responder<'_> {
         self.out.extend_from_slice(Status::NoContent.line_to_date());
         self.out.extend_from_slice(self.date);
         self.out.extend_from_slice(PREFLIGHT);
-        self.end_head();
-        Served::DONE
+        self.end_head()
     }
 
     /// 503 with Retry-After and a body that says why.
     pub fn unavailable(mut self, content_type: &str, body: &[u8]) -> Served {
         let digits = Decimal::of(u64::from(RETRY_AFTER_S));
         let field: [&[u8]; 2] = [b"\r\nRetry-After: ", digits.text()];
-        self.head(Status::ServiceUnavailable, content_type, Length::Bytes(body.len()), &field);
+        let served = self.head(Status::ServiceUnavailable, content_type, Length::Bytes(body.len()), &field);
         if !self.form.head_only {
             self.out.extend_from_slice(body);
         }
-        Served::DONE
+        served
     }
 
     /// 200 whose body follows piece by piece, as nobody knows yet how long it gets
@@ -176,8 +201,8 @@ impl Responder<'_> {
             Form { chunked: true, head_only: false, .. } => Length::Chunked,
             _ => Length::Unsaid,
         };
-        self.head(Status::Ok, content_type, length, &[fields]);
-        Served { outcome: if self.form.head_only { Outcome::Done } else { Outcome::Streamed } }
+        let served = self.head(Status::Ok, content_type, length, &[fields]);
+        Served { outcome: if self.form.head_only { Outcome::Done } else { Outcome::Streamed }, ..served }
     }
 
     /// A refusal with its own text.
@@ -233,7 +258,7 @@ impl Responder<'_> {
     /// [`Connection::answer_deferred`](super::Connection::answer_deferred).
     #[inline]
     pub fn defer(self) -> Served {
-        Served { outcome: Outcome::Deferred }
+        Served { outcome: Outcome::Deferred, ..Served::DONE }
     }
 
     /// An error in the form of its route. The text is formatted once for its length and once into its place.
@@ -246,7 +271,7 @@ impl Responder<'_> {
         let (start, end) = (form.start(status, length), form.end());
         let fields = [self.form.error_fields, field.first().unwrap_or(&&b""[..]), field.get(1).unwrap_or(&&b""[..])];
         let bytes = start.as_bytes().len() + length + end.len();
-        self.head(status, form.content_type(), Length::Bytes(bytes), &fields);
+        let served = self.head(status, form.content_type(), Length::Bytes(bytes), &fields);
         if !self.form.head_only {
             self.out.extend_from_slice(start.as_bytes());
             let text_start = self.out.len();
@@ -254,11 +279,11 @@ impl Responder<'_> {
             assert!(self.out.len() - text_start == length, "a text that formats in two ways");
             self.out.extend_from_slice(end);
         }
-        Served::DONE
+        served
     }
 
     /// `field` is one more field line, from the CR LF before it on.
-    fn head(&mut self, status: Status, content_type: &str, length: Length, field: &[&[u8]]) {
+    fn head(&mut self, status: Status, content_type: &str, length: Length, field: &[&[u8]]) -> Served {
         let out = &mut *self.out;
         out.reserve(HEAD_BYTES + if let Length::Bytes(bytes) = length { bytes } else { 0 });
         out.extend_from_slice(status.line_to_date());
@@ -276,19 +301,26 @@ impl Responder<'_> {
         for part in field {
             out.extend_from_slice(part);
         }
-        self.end_head();
+        self.end_head()
     }
 
     /// The fields that any response has, and the empty line.
-    fn end_head(&mut self) {
+    fn end_head(&mut self) -> Served {
         let out = &mut *self.out;
         out.extend_from_slice(self.form.fields);
+        let reserved_at = self.form.reserved.map(|field| {
+            out.extend_from_slice(field.name);
+            let at = out.len();
+            out.resize(at + field.bytes, b' ');
+            at
+        });
         if self.form.close {
             out.extend_from_slice(b"\r\nConnection: close");
         } else if self.form.keep_alive {
             out.extend_from_slice(b"\r\nConnection: keep-alive");
         }
         out.extend_from_slice(b"\r\n\r\n");
+        Served { reserved_at, ..Served::DONE }
     }
 }
 
@@ -390,6 +422,25 @@ mod tests {
             "HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Type: application/json\r\n\
              Content-Length: 38\r\n\r\n{\"success\":true,\"metrics_processed\":3}"
         );
+    }
+
+    #[test]
+    fn a_reserved_field_is_blank_and_its_place_is_reported() {
+        let field = ReservedField { name: b"\r\nX-Later:", bytes: 7 };
+        for answer in [
+            |respond: Responder<'_>| respond.accepted(3),
+            |respond: Responder<'_>| respond.no_content(b"\r\nX-Now: 1"),
+            |respond: Responder<'_>| respond.answer(Status::Ok, "text/plain", b"hello"),
+            |respond: Responder<'_>| respond.refuse_part(&"2 rejected, 1 stored", b""),
+        ] {
+            let mut out = b"the response before".to_vec();
+            let responder = Responder { out: &mut out, date: &DATE, form: Form { close: true, ..Form::default() } };
+            let at = answer(responder.reserving(field)).reserved_at().unwrap();
+            assert_eq!(out[at - 10..at + 9], *b"\r\nX-Later:       \r\n", "{}", String::from_utf8_lossy(&out));
+        }
+        let mut out = Vec::new();
+        let served = Responder { out: &mut out, date: &DATE, form: Form::default() }.accepted(3);
+        assert_eq!(served.reserved_at(), None);
     }
 
     #[test]

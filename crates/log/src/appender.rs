@@ -1,6 +1,6 @@
 //! The reactor's end of the log. Owns the producer of one ring; wakes the writer when something was published.
 
-use super::{AckLevel, LogHealth, LogStatus, ring::RingProducer};
+use super::{AckLevel, LogHealth, LogPosition, LogStatus, extent::ExtentReceiver, ring::RingProducer};
 use std::sync::Arc;
 
 /// Appends one reactor's batches. Dropping it closes the ring.
@@ -12,12 +12,13 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct Appender {
     ring: RingProducer,
+    extents: ExtentReceiver,
     status: Arc<LogStatus>,
 }
 
 impl Appender {
-    pub(super) fn new(ring: RingProducer, status: Arc<LogStatus>) -> Self {
-        Self { ring, status }
+    pub(super) fn new(ring: RingProducer, extents: ExtentReceiver, status: Arc<LogStatus>) -> Self {
+        Self { ring, extents, status }
     }
 
     /// Health of the log: the condition for reserving a batch.
@@ -74,6 +75,19 @@ impl Appender {
             AckLevel::Write => self.ring.written(),
             AckLevel::Fsync => self.ring.durable(),
         }
+    }
+
+    /// The place in the log of the end of a batch at `position`, which is written. To be called in ascending order of
+    /// positions, and [`pass`](Self::pass) once per turn. `None`: unknown, as another process changed the file.
+    #[inline]
+    pub fn locate(&mut self, position: u64) -> Option<LogPosition> {
+        self.extents.locate(position)
+    }
+
+    /// Notes that no batch at or before `position`, which is written, will be located.
+    #[inline]
+    pub fn pass(&mut self, position: u64) {
+        self.extents.pass(position);
     }
 
     /// Bytes committed that are not in the file yet; at most [`capacity_bytes`](Self::capacity_bytes).

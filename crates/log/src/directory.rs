@@ -25,7 +25,7 @@ use super::{
 use crate::{
     limits::CLOCK_STEP_MS_MAX,
     os::dirent::sync_directory,
-    segment::{ACTIVE_NAME as LOG_NAME, SegmentFile, SegmentName},
+    segment::{ACTIVE_NAME as LOG_NAME, SegmentFile, SegmentName, newest_retired},
 };
 use host::{
     fs::{self, DirBuilder, File, OpenOptions},
@@ -181,7 +181,8 @@ pub fn open(directory: &Path) -> Result<Opened, OpenError> {
     };
     let state = StateFile::create(directory, state_file, &state)
         .map_err(|error| OpenError::new("write", &state_path, error))?;
-    let segments = Segments::new(directory, Arc::clone(&lock), log, newest)
+    let retired = newest_retired(directory).map_err(|error| OpenError::new("read", directory, error))?;
+    let segments = Segments::new(directory, Arc::clone(&lock), log, newest.max(retired))
         .map_err(|error| OpenError::new("examine", &log_path, error))?;
     let (segments, troubles) = (Arc::new(segments), Arc::new(Troubles::default()));
     let watch = Watch { segments: Arc::clone(&segments), lock: Arc::clone(&lock), troubles: Arc::clone(&troubles) };

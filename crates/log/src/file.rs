@@ -6,7 +6,7 @@ use super::{
     state::StateFile,
     troubles::Troubles,
 };
-use crate::segment::MaintenanceBell;
+use crate::segment::{MaintenanceBell, SegmentName};
 use host::{fs::File, os::unix::fs::MetadataExt};
 use std::{
     io::{self, IoSlice, Write},
@@ -71,6 +71,11 @@ pub trait LogFile: Send + Sync {
 
     /// The active segment, to read it whatever its name is; `None` if it is not a file.
     fn reader(&self) -> Option<Arc<File>>;
+
+    /// The newest segment that was sealed before the active one was begun: its identity for positions.
+    fn predecessor(&self) -> Option<SegmentName> {
+        None
+    }
 
     /// The list of reasons why the log cannot operate as configured.
     fn troubles(&self) -> Arc<Troubles>;
@@ -165,6 +170,10 @@ impl LogFile for DiskFile {
 
     fn reader(&self) -> Option<Arc<File>> {
         Some(self.segments.active())
+    }
+
+    fn predecessor(&self) -> Option<SegmentName> {
+        self.segments.newest()
     }
 
     fn troubles(&self) -> Arc<Troubles> {

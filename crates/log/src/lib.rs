@@ -63,6 +63,7 @@ use wake::Doorbell;
 mod appender;
 mod boot;
 mod directory;
+mod extent;
 mod file;
 mod follow;
 mod group_commit;
@@ -209,12 +210,17 @@ impl<F: LogFile> Log<F> {
     pub fn new(file: F, reactors: &[Arc<Doorbell>], ring_bytes: usize, settings: Settings) -> io::Result<Self> {
         let status = Arc::new(LogStatus::new(reactors.to_vec(), file.troubles())?);
         let (producers, consumers): (Vec<_>, Vec<_>) = reactors.iter().map(|_| ring::ring(ring_bytes)).unzip();
+        let (senders, receivers): (Vec<_>, Vec<_>) = reactors.iter().map(|_| extent::extents()).unzip();
         let file = Arc::new(file);
         let durabilities = consumers.iter().map(ring::RingConsumer::durability).collect();
         Ok(Self {
-            appenders: producers.into_iter().map(|ring| Appender::new(ring, Arc::clone(&status))).collect(),
+            appenders: producers
+                .into_iter()
+                .zip(receivers)
+                .map(|(ring, extents)| Appender::new(ring, extents, Arc::clone(&status)))
+                .collect(),
             group_commit: GroupCommit::new(Arc::clone(&file), durabilities, Arc::clone(&status)),
-            writer: Writer::new(file, consumers, settings, Arc::clone(&status))?,
+            writer: Writer::new(file, consumers, senders, settings, Arc::clone(&status))?,
             status,
         })
     }

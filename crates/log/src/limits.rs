@@ -12,6 +12,11 @@ pub const RINGS_PER_GATHER_MAX: usize = 64;
 /// The kernel's bound of pieces in one `writev(2)` (`IOV_MAX`, limits.h(0p); UIO_MAXIOV on Linux).
 pub const GATHER_PIECES_KERNEL_MAX: usize = 1024;
 const _: () = assert!(2 * RINGS_PER_GATHER_MAX <= GATHER_PIECES_KERNEL_MAX);
+/// Extents of a ring that the reactor has not taken yet. From one turn of it to the next the writer gathers the ring
+/// twice at most, as a gathering takes all that is published: what the last turn has published, and what this one has.
+/// One more may be in a slot whose head is not moved yet.
+pub const EXTENTS_MAX: usize = 8;
+const _: () = assert!(EXTENTS_MAX > 2 * 3);
 /// Time for which the writer polls its rings before it sleeps, by default. Waking it costs 26 to 35 us and 6.5 to 11.5
 /// us of the waker's time, so polling pays only while the next lines are about to come. Measured with the writer on a
 /// core it shares with the load (64 connections, two rounds): 0 us 6.4 and 6.3 us of CPU a request, 10 us 6.4 and 6.5,

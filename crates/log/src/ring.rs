@@ -310,6 +310,13 @@ impl RingConsumer {
         self.seen()
     }
 
+    /// The position of the next byte to be released.
+    #[inline]
+    #[must_use]
+    pub fn head(&self) -> u64 {
+        self.head
+    }
+
     /// Number of bytes that the last look found, less what was released since.
     #[inline]
     #[must_use]

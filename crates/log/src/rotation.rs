@@ -99,7 +99,8 @@ enum AtName {
 }
 
 impl Segments {
-    /// Creates the state from `active`, the active segment of `directory`, and `newest`, the newest sealed one.
+    /// Creates the state from `active`, the active segment of `directory`, and `newest`, the newest one that was sealed,
+    /// whether or not it is still kept.
     pub(super) fn new(
         directory: &Path,
         lock: Arc<DirectoryLock>,
@@ -136,6 +137,11 @@ impl Segments {
     /// Age of the active segment, by the wall clock.
     pub(super) fn age(&self) -> Duration {
         self.open().begun.elapsed().unwrap_or_default()
+    }
+
+    /// The newest segment that was sealed before the active one was begun.
+    pub(super) fn newest(&self) -> Option<SegmentName> {
+        self.open().newest
     }
 
     pub(super) fn has_unsynced(&self) -> bool {

@@ -7,11 +7,15 @@
 
 use super::{
     LogError, LogFile, LogStatus, RotateError, Rotated, Settings, Stall, Trouble,
+    extent::{Extent, ExtentSender},
     histogram::nanoseconds_since,
     ring::RingConsumer,
     status::{Failure, WriterEnd, count},
 };
-use crate::limits::{self, RINGS_PER_GATHER_MAX};
+use crate::{
+    limits::{self, RINGS_PER_GATHER_MAX},
+    segment::SegmentName,
+};
 use host::time::{Duration, Instant};
 use std::{
     io::{self, IoSlice},
@@ -25,8 +29,12 @@ pub struct Writer<F: LogFile> {
     file: Arc<F>,
     /// In the order of `LogStatus::reactor_bells`.
     rings: Vec<RingConsumer>,
+    /// The places of the rings' bytes, for the reactors; in the same order.
+    extents: Vec<ExtentSender>,
     settings: Settings,
     status: Arc<LogStatus>,
+    /// The newest segment that was sealed before the active one was begun.
+    predecessor: Option<SegmentName>,
     /// The active segment's length after the last whole gathering.
     committed_bytes: u64,
     started: Instant,
@@ -45,17 +53,20 @@ impl<F: LogFile> Writer<F> {
     pub(super) fn new(
         file: Arc<F>,
         rings: Vec<RingConsumer>,
+        extents: Vec<ExtentSender>,
         settings: Settings,
         status: Arc<LogStatus>,
     ) -> io::Result<Self> {
-        assert_eq!(rings.len(), status.reactor_bells.len());
+        assert_eq!((rings.len(), extents.len()), (status.reactor_bells.len(), rings.len()));
         let committed_bytes = file.size_bytes()?;
         status.begin(file.reader(), file.inode()?, committed_bytes);
         let started = Instant::now();
         let rotate_at = settings.rotate_age.map(|age| started + age.saturating_sub(file.age()));
         Ok(Self {
+            predecessor: file.predecessor(),
             file,
             rings,
+            extents,
             settings,
             status,
             committed_bytes,
@@ -165,6 +176,7 @@ impl<F: LogFile> Writer<F> {
         (self.rotation_owed, self.postponed_until) = (false, None);
         self.rotate_at = self.settings.rotate_age.map(|age| Instant::now() + age);
         self.committed_bytes = begun_bytes;
+        self.predecessor = self.file.predecessor();
         self.status.begin(self.file.reader(), self.file.inode().map_err(LogError::Rotate)?, begun_bytes);
         self.persist(|| self.file.record(begun_bytes))
     }
@@ -207,6 +219,7 @@ impl<F: LogFile> Writer<F> {
         // Published before anything of it can be acknowledged.
         if self.committed_bytes == expected_bytes {
             self.status.advance(self.committed_bytes);
+            self.pass_extents(range.clone(), expected_bytes - bytes as u64);
         } else {
             self.note_outside_change(expected_bytes)?;
         }
@@ -224,6 +237,18 @@ impl<F: LogFile> Writer<F> {
             }
         }
         Ok(true)
+    }
+
+    /// Passes the places of the bytes that the last look at the rings in `range` found, which are in the active segment
+    /// from `byte` on.
+    fn pass_extents(&mut self, range: Range<usize>, mut byte: u64) {
+        for (ring, extents) in self.rings[range.clone()].iter().zip(&mut self.extents[range]) {
+            let (begin, bytes) = (ring.head(), ring.seen() as u64);
+            if bytes > 0 {
+                extents.put(&Extent { begin, end: begin + bytes, byte, after: self.predecessor });
+                byte += bytes;
+            }
+        }
     }
 
     /// Appends the `bytes` that the last look at the rings in `range` found, then records the file's length and returns

@@ -73,6 +73,16 @@ impl SegmentName {
         self.sealed_ms
     }
 
+    /// Time of the sealing, and the sequence number.
+    pub(crate) const fn parts(self) -> (i64, u32) {
+        (self.sealed_ms, self.sequence)
+    }
+
+    /// The name with these [`parts`](Self::parts), which are those of a name.
+    pub(crate) const fn from_parts(sealed_ms: i64, sequence: u32) -> Self {
+        Self { sealed_ms, sequence }
+    }
+
     /// The name of one of the segment's files.
     #[must_use]
     pub fn file(self, file: SegmentFile) -> String {

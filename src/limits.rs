@@ -418,6 +418,9 @@ pub const QUERY_STOP_WAIT: Duration = Duration::from_secs(2);
 
 // ---- forwarding ----------------------------------------------------------------------------------------------------
 
+/// Cursors that `metricstream forwards` lists: those of former configurations are never deleted, and one a day makes as
+/// many in three years.
+pub const FORWARDS_LISTED_MAX: usize = 1_024;
 /// Receivers that `--forward` takes: each has a thread and reads the whole log.
 pub const FORWARDS_MAX: usize = 16;
 /// Default of `--forward-hold`: bytes of segments that retention keeps for forwards. A day of 10,000 metrics a second

@@ -73,6 +73,8 @@ fn exit_codes_survive_a_broken_standard_error() {
         (&["query", "nme=x", path], 2),
         (&["query", &format!("name==1%2B1&{RANGE}"), path], 0),
         (&["query", "name=nothing", path, "--format", "table"], 0),
+        (&["forwards", "--data-dir", path], 0),
+        (&["forwards", "--data-dir", "/nonexistent"], 2),
         (&["--cores", "900"], 2),
     ] {
         for stderr in [full_device(), left_by_its_reader()] {
@@ -100,6 +102,8 @@ fn exit_codes_with_a_broken_standard_output() {
         (&["verify", damaged], 2, 1),
         (&["query", &query, sound], 1, 0),
         (&["query", &query, sound, "--format", "table"], 1, 0),
+        (&["forwards", "--data-dir", sound], 2, 0),
+        (&["forwards", "--data-dir", sound, "--format", "json"], 2, 0),
     ] {
         let (code, err) = said(metricstream(arguments), full_device());
         assert_eq!((code, err.lines().count()), (Some(full), 1), "{arguments:?}: {err}");
@@ -220,6 +224,7 @@ fn variables_are_refused_by_name() {
         &["doctor", "--data-dir", path],
         &["verify", path],
         &["query", "name=x", path],
+        &["forwards", "--data-dir", path],
     ];
     for arguments in commands {
         refused(arguments, "METRICSTREAM_DATA_DRI", "/x", "did you mean METRICSTREAM_DATA_DIR?");
@@ -283,4 +288,117 @@ fn too_little_address_space_is_one_line() {
         assert_eq!((code, err.lines().count()), (Some(2), 1), "{kilobytes}: {err}");
         assert!(err.contains("the limit of address space (ulimit -v, RLIMIT_AS) is "), "{kilobytes}: {err}");
     }
+}
+
+/// The cursor of a forward, as the server writes it.
+fn cursor(directory: &Path, name: &str, position: &str) {
+    let text = format!("metricstream forward 1\nposition {position}\n");
+    let crc32 = crc32fast::hash(text.as_bytes());
+    fs::write(directory.join(format!("forward-{name}.state")), format!("{text}crc32 {crc32:08x}\n")).unwrap();
+}
+
+/// Exit code, standard output and standard error of `metricstream forwards`.
+fn forwards(directory: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let mut command = metricstream(&["forwards", "--data-dir"]);
+    let output = command.arg(directory).args(arguments).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+/// A log of a sealed segment and an active one, of two lines each, and the bytes of one line.
+fn log_of_two_segments() -> (TempDir, u64) {
+    let directory = tempfile::tempdir().unwrap();
+    let line = |second: u32| {
+        let time = format!("2026-01-02T03:04:0{second}.000Z");
+        format!("{{\"timestamp\":\"{time}\",\"name\":\"a\",\"value\":1,\"type\":\"gauge\",\"tags\":{{}}}}\n")
+    };
+    let file = |name: &str, lines: [u32; 2]| fs::write(directory.path().join(name), lines.map(line).concat()).unwrap();
+    file("metrics-20260102T030405.678Z.jsonl", [1, 2]);
+    file("metrics.jsonl", [3, 4]);
+    (directory, line(1).len() as u64)
+}
+
+#[test]
+fn forwards_are_listed_with_what_is_behind() {
+    let (directory, line) = log_of_two_segments();
+    let path = directory.path();
+    let (code, out, _) = forwards(path, &[]);
+    assert_eq!((code, out.as_str()), (Some(0), "no forward has a cursor in this directory\n"));
+    cursor(path, "a", "first:0");
+    cursor(path, "b", &format!("after-20260102T030405.678Z:{line}"));
+    cursor(path, "c", &format!("after-20260102T030405.678Z:{}", 2 * line));
+    fs::write(path.join("forward-\u{9b}31m.state"), "not ours").unwrap();
+    let (code, out, err) = forwards(path, &["--format", "json"]);
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    let report: serde_json::Value = serde_json::from_str(&out).unwrap();
+    let field = |forward: usize, name: &str| report["forwards"][forward][name].clone();
+    assert_eq!(report["forwards"].as_array().unwrap().len(), 3);
+    assert!(report["server"].is_null());
+    assert_eq!((field(0, "name"), field(0, "bytes_behind")), ("a".into(), (4 * line).into()));
+    assert_eq!((field(0, "next_timestamp"), field(0, "held_segments")), ("2026-01-02T03:04:01.000Z".into(), 1.into()));
+    assert_eq!(
+        (field(1, "next_timestamp"), field(1, "bytes_behind")),
+        ("2026-01-02T03:04:04.000Z".into(), line.into())
+    );
+    assert_eq!((field(2, "bytes_behind"), field(2, "held_bytes")), (0.into(), 0.into()));
+    let (code, out, _) = forwards(path, &[]);
+    assert!(
+        code == Some(0) && out.contains("  position  first:0\n") && out.contains("everything is delivered"),
+        "{out}"
+    );
+    // What cannot be read on is shown, and is a failure.
+    cursor(path, "b", &format!("first:{}", 1_000 * line));
+    fs::write(path.join("forward-c.state"), [0xff; 100_000]).unwrap();
+    let (code, out, err) = forwards(path, &[]);
+    assert!(code == Some(1) && err.is_empty(), "{err}");
+    for part in
+        ["the oldest is 20260102T030405.678Z:0\n", "  position  unknown\n", "error     the cursor cannot be read: "]
+    {
+        assert!(out.contains(part), "{out}");
+    }
+}
+
+#[test]
+fn a_forward_is_moved_to_the_beginning_of_a_line() {
+    let (directory, line) = log_of_two_segments();
+    let path = directory.path();
+    let state = || fs::read_to_string(path.join("forward-a.state")).unwrap();
+    cursor(path, "a", "first:0");
+    for (to, position) in [
+        ("end", format!("after-20260102T030405.678Z:{}", 2 * line)),
+        ("beginning", "20260102T030405.678Z:0".to_owned()),
+        (&format!("first:{line}"), format!("20260102T030405.678Z:{line}")),
+        (&format!("after-20260102T030405.678Z:{line}"), format!("after-20260102T030405.678Z:{line}")),
+    ] {
+        let (code, out, err) = forwards(path, &["--reset", "a", "--to", to]);
+        assert_eq!((code, err.as_str()), (Some(0), ""), "{to}");
+        assert!(out.contains(&format!("position  {position}\n")) && state().contains(&position), "{to}: {out}");
+    }
+    let before = state();
+    let refused = |arguments: &[&str], part: &str| {
+        let (code, out, err) = forwards(path, arguments);
+        assert_eq!((code, out.as_str(), err.lines().count()), (Some(2), "", 1), "{arguments:?}: {err}");
+        assert!(err.contains(part), "{arguments:?}: {err}");
+        assert_eq!(state(), before);
+    };
+    refused(&["--reset", "a", "--to", "first:1"], "not at the beginning of a line");
+    refused(&["--reset", "a", "--to", "first:1000000"], "the log does not hold this position");
+    refused(&["--reset", "a", "--to", "20270102T030405.678Z:0"], "the log does not hold this position");
+    refused(&["--reset", "a", "--to", "now"], "expected beginning, end or a position");
+    refused(&["--reset", "b", "--to", "end"], "there is no forward b; there is a");
+    refused(&["--reset", "a"], "--to");
+    refused(&["--to", "end"], "--reset");
+    // While a server has the directory, it is listed only.
+    let lock = fs::File::open(path).unwrap();
+    lock.lock().unwrap();
+    refused(&["--reset", "a", "--to", "end"], "stop the server");
+    let (code, out, _) = forwards(path, &[]);
+    assert!(code == Some(0) && out.starts_with("a server "), "{out}");
+    drop(lock);
+    // A cursor that is damaged can be moved.
+    fs::write(path.join("forward-a.state"), "damaged").unwrap();
+    assert_eq!(forwards(path, &["--reset", "a", "--to", "beginning"]).0, Some(0));
+    assert!(state().contains("position 20260102T030405.678Z:0\n"));
+    let files = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert_eq!(files.filter(|name| name.ends_with(".tmp")).count(), 0);
 }

@@ -3,7 +3,7 @@
 use super::{manual, query};
 use crate::{
     config::{Arguments, Config, ConfigError, allowed_cores, read_file},
-    doctor, verify,
+    doctor, forward, verify,
 };
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
@@ -37,11 +37,13 @@ enum Command {
     Verify(verify::Arguments),
     /// Query the log for points, series, names or tag values. Needs no server, and does not disturb a running one.
     Query(query::Arguments),
+    /// List the forwards of a data directory and what each has to deliver yet, or move one with --reset.
+    Forwards(forward::Arguments),
     /// Print a manual page: that of metricstream, or that of one command.
     #[command(after_help = "metricstream man | man -l -\n\n\
         metricstream man doctor >/usr/local/share/man/man1/metricstream-doctor.1")]
     Man {
-        /// serve, doctor, verify, query, man or completions
+        /// serve, doctor, verify, query, forwards, man or completions
         command: Option<String>,
     },
     /// Print a completion script for a shell.
@@ -97,6 +99,15 @@ impl CommandLine {
     pub fn query(&self) -> Option<&query::Arguments> {
         match &self.command {
             Some(Command::Query(arguments)) => Some(arguments),
+            _ => None,
+        }
+    }
+
+    /// The arguments of forwards, if that is the command.
+    #[must_use]
+    pub fn forwards(&self) -> Option<&forward::Arguments> {
+        match &self.command {
+            Some(Command::Forwards(arguments)) => Some(arguments),
             _ => None,
         }
     }

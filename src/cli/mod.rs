@@ -57,6 +57,9 @@ fn obey() -> Result<ExitCode, Box<dyn fmt::Display>> {
     if let Some(arguments) = line.query() {
         return arguments.run().map_err(boxed);
     }
+    if let Some(arguments) = line.forwards() {
+        return arguments.run().map_err(boxed);
+    }
     let examination = line.doctor();
     let config = line.resolve().map_err(boxed)?;
     if examination.is_none()

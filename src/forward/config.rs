@@ -96,8 +96,7 @@ pub fn resolve(options: Vec<ForwardOption>) -> Result<Vec<ForwardConfig>, String
 fn check(option: &ForwardOption) -> Result<ForwardConfig, String> {
     let target = target::check(option)?;
     let name = option.name.clone().unwrap_or_else(|| name_of(&target.url));
-    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    if name.is_empty() || name.len() > limits::FORWARD_NAME_BYTES_MAX || !name.bytes().all(is_name) {
+    if !is_name(&name) {
         return Err(format!(
             "needs a name of 1 to {} letters, digits, dots, underscores and hyphens",
             limits::FORWARD_NAME_BYTES_MAX
@@ -122,6 +121,12 @@ fn check(option: &ForwardOption) -> Result<ForwardConfig, String> {
         batch_age: time("batch_age", option.batch_age.as_deref(), limits::FORWARD_BATCH_AGE_DEFAULT)?,
         timeout: time("timeout", option.timeout.as_deref(), limits::FORWARD_REQUEST_TIMEOUT_DEFAULT)?,
     })
+}
+
+/// True for what can be the name of a forward.
+pub(super) fn is_name(text: &str) -> bool {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    (1..=limits::FORWARD_NAME_BYTES_MAX).contains(&text.len()) && text.bytes().all(is_allowed)
 }
 
 fn time(key: &str, text: Option<&str>, default: Duration) -> Result<Duration, String> {

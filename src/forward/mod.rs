@@ -2,13 +2,14 @@
 //!
 //! Owns: what to forward and where (`config`, `target`), what a line becomes (`batch`), the request (`encoder`,
 //! `format`, `client`), the place in the log that a receiver has acknowledged (`cursor`), and the threads of a forward:
-//! one that reads (`sender`), and one for each connection (`lane`).
+//! one that reads (`sender`), and one for each connection (`lane`). `command` is `metricstream forwards`.
 //! Promises: each line behind the cursor is delivered at least once, or refused by the receiver and counted; the order
 //! of the log is the order of delivery of each series, and with one connection of all; a receiver that is away costs no
 //! memory. May not touch: the reactors, clients.
 
 mod batch;
 mod client;
+mod command;
 mod config;
 mod cursor;
 mod encoder;
@@ -17,6 +18,7 @@ mod lane;
 mod sender;
 mod target;
 
+pub use command::Arguments;
 pub use config::{ForwardConfig, ForwardOption, StartAt, resolve};
 pub use cursor::file_name;
 pub use format::{Compression, Protocol};
@@ -86,10 +88,12 @@ impl Forwards {
                 warned: Warned::default(),
             });
             let lanes = start_lanes(number, &shared, &alive)?;
-            let job = Job::new(shared, directory, Arc::clone(log), lanes);
+            let mut job = Job::new(shared, directory, Arc::clone(log), lanes);
+            // Before anything is appended: a cursor that is behind the log's end, after a loss of power, is found here.
+            let follower = job.open();
             let alive = alive.clone();
             thread::Builder::new().name(format!("forward-{number}")).spawn(move || {
-                job.run();
+                job.run(follower);
                 drop(alive);
             })?;
             tracing::info!(name = config.name, url = config.target.url, "forwarding enabled");

@@ -385,3 +385,36 @@ fn a_receiver_whose_certificate_is_not_trusted_is_sent_nothing() {
     assert!(receiver.seen(|seen| seen.heads.is_empty()));
     server.stop();
 }
+
+#[test]
+fn a_forward_is_listed_beside_its_server_and_moved_without_it() {
+    let receiver = Receiver::start(Knows::Both, &[]);
+    let directory = tempfile::tempdir().unwrap();
+    let (setup, _file) = table(&receiver, "start = \"beginning\"\nbatch_age = \"50ms\"");
+    let run = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_metricstream"));
+        command.arg("forwards").arg("--data-dir").arg(directory.path()).args(["--format", "json"]).args(arguments);
+        let output = command.output().unwrap();
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        (output.status.code(), report, String::from_utf8(output.stderr).unwrap())
+    };
+    let mut server = setup.start_in(directory.path());
+    let names = store(&server, "a", 500);
+    wait_for(&receiver, &names);
+    until("the cursor at the end", || {
+        let (code, report, _) = run(&[]);
+        assert!(code == Some(0) && report["server"]["pid"] == server.pid(), "{report}");
+        let forward = &report["forwards"][0];
+        assert_eq!(forward["name"], "store");
+        (forward["bytes_behind"] == 0).then_some(())
+    });
+    let (code, _, err) = run(&["--reset", "store", "--to", "beginning"]);
+    assert!(code == Some(2) && err.contains(&format!("process {}", server.pid())), "{err}");
+    server.stop();
+    let (code, report, err) = run(&["--reset", "store", "--to", "beginning"]);
+    assert_eq!((code, err.as_str(), &report["server"]), (Some(0), "", &serde_json::Value::Null));
+    let mut server = setup.start_in(directory.path());
+    until("everything again", || (receiver.names().len() >= 2 * names.len()).then_some(()));
+    assert_eq!(receiver.names().split_off(names.len()), names);
+    server.stop();
+}

@@ -5,13 +5,15 @@
 //! descriptor, and at most one block or one line of memory beside what it appends.
 
 use crate::{
-    LogStatus, Published,
+    Boot, LogStatus, Published, STATE_NAME,
     limits::{FOLLOW_TRIES_MAX, LINE_BYTES_MAX},
     position::{LogPosition, SegmentId},
+    read_state,
     segment::{
         ACTIVE_NAME, BlockReader, Catalog, Segment, SegmentError, SegmentFile, SegmentName, Sidecar, newest_retired,
         open_regular,
     },
+    whole_bytes,
 };
 use host::{
     fs::{self, File},
@@ -140,6 +142,27 @@ impl Follower {
             }
         }
         Ok(follower)
+    }
+
+    /// As [`open`](Self::open), for a log that another process writes, or none: it ends where the next start would
+    /// continue it now.
+    ///
+    /// # Errors
+    /// See [`FollowError`].
+    pub fn open_offline(directory: &Path, start: Start) -> Result<Self, FollowError> {
+        let mut state_file = match open_regular(&directory.join(STATE_NAME)) {
+            Ok(file) => Some(file),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error.into()),
+        };
+        let state = state_file.as_mut().map_or(Ok(None), read_state)?;
+        // The file after the state: what is committed is in it.
+        let active = open_regular(&directory.join(ACTIVE_NAME))?;
+        let metadata = active.metadata()?;
+        let (bytes, _) = whole_bytes(&active, metadata.len(), state.as_ref(), &Boot::now())?;
+        let log = LogStatus::new(Vec::new(), Arc::default())?;
+        log.begin(Some(Arc::new(active)), metadata.ino(), bytes);
+        Self::open(directory, Arc::new(log), start)
     }
 
     /// The position behind the last line that was read.

@@ -76,11 +76,10 @@ impl Job {
         }
     }
 
-    /// Forwards until the server stops.
-    pub fn run(mut self) {
+    /// Forwards until the server stops. `follower`: the log, if it is open already.
+    pub fn run(mut self, mut follower: Option<Follower>) {
         self.shared.yield_to_reactors();
         let mut lines = Vec::new();
-        let mut follower = None;
         while let Ok(()) = self.step(&mut follower, &mut lines) {}
         // What the lanes were done with in the meantime.
         while let Ok(lane) = self.lanes.done.try_recv() {
@@ -134,7 +133,7 @@ impl Job {
     }
 
     /// Opens the log at the position that is delivered, at that of the cursor, or where a new forward begins.
-    fn open(&mut self) -> Option<Follower> {
+    pub fn open(&mut self) -> Option<Follower> {
         let name = &self.shared.config.name;
         let start = match self.delivered {
             Some(position) => Start::At(position),

@@ -8,7 +8,10 @@ use std::fmt::Write as _;
 const SENT_MS: &str = "1767323045678";
 const STORED_START: &str = r#"{"timestamp":"2026-01-02T03:04:05.678Z","name":"torture","value":"#;
 const STORED_TAGS: &str = r#","type":"gauge","tags":{"batch":""#;
+const INDEX: &str = r#"","index":""#;
 const OF: &str = r#"","of":""#;
+/// The time in milliseconds.
+const TIMESTAMP_MS: i64 = 1_767_323_045_678;
 /// Characters of the texts that metrics carry along so that lines have many lengths.
 const TEXTS: &str = concat!(
     "abcdefghijklmnopqrstuvwxyz {}[]:,0123456789",
@@ -51,8 +54,36 @@ impl Place {
     }
 
     fn tags(self) -> String {
-        let Self { mark: Mark { connection, number }, of, .. } = self;
-        format!(r#"{connection}.{number}{OF}{of}","text":"{}"}}}}"#, self.text())
+        let Self { mark: Mark { connection, number }, index, of } = self;
+        format!(r#"{connection}.{number}{INDEX}{index}{OF}{of}","text":"{}"}}}}"#, self.text())
+    }
+
+    /// The labels of the metric as a receiver of remote write gets them, which has no labels without a value.
+    #[must_use]
+    pub fn labels(self) -> Vec<(&'static str, String)> {
+        let Self { mark: Mark { connection, number }, index, of } = self;
+        let mut labels = vec![
+            ("__name__", "torture".to_owned()),
+            ("batch", format!("{connection}.{number}")),
+            ("index", index.to_string()),
+            ("of", of.to_string()),
+            ("text", self.text().to_owned()),
+        ];
+        labels.retain(|(_, value)| !value.is_empty());
+        labels
+    }
+
+    /// The place that a sample states; `None` if anything of it is not what was sent.
+    #[must_use]
+    pub fn of_sample(labels: &[(&str, &str)], value: f64, timestamp_ms: i64) -> Option<Self> {
+        let label = |name: &str| labels.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
+        let (connection, number) = label("batch")?.split_once('.')?;
+        let mark = Mark { connection: connection.parse().ok()?, number: number.parse().ok()? };
+        let place = Self { mark, index: label("index")?.parse().ok()?, of: label("of")?.parse().ok()? };
+        let is_as_sent = value.to_bits() == f64::from(place.index).to_bits()
+            && timestamp_ms == TIMESTAMP_MS
+            && place.labels().iter().map(|(name, value)| (*name, value.as_str())).eq(labels.iter().copied());
+        is_as_sent.then_some(place)
     }
 
     /// The line that the log must have.
@@ -66,7 +97,8 @@ impl Place {
     pub fn of_line(line: &[u8]) -> Option<Self> {
         let line = std::str::from_utf8(line).ok()?;
         let (index, rest) = line.strip_prefix(STORED_START)?.split_once(STORED_TAGS)?;
-        let (mark, rest) = rest.split_once(OF)?;
+        let (mark, rest) = rest.split_once(INDEX)?;
+        let (_, rest) = rest.split_once(OF)?;
         let (connection, number) = mark.split_once('.')?;
         let mark = Mark { connection: connection.parse().ok()?, number: number.parse().ok()? };
         let (of, _) = rest.split_once('"')?;

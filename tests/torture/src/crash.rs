@@ -4,6 +4,7 @@
 use crate::{
     Subject,
     clients::{self, Clients},
+    delivery::Delivery,
     figures::Figures,
     http,
     ledger::{End, Ledger},
@@ -115,7 +116,7 @@ pub fn run(subject: &Subject, plan: Plan<'_>) -> io::Result<Figures> {
         plan,
         random: Random::new(subject.seed),
         ledger: Ledger::default(),
-        oracle: Oracle::with_archive(&archive),
+        oracle: Oracle::with_archive(&archive).with_delivery(Delivery::start(&subject.directory)?),
         archive: archive.clone(),
         kills: 0,
         power_cuts: 0,
@@ -131,11 +132,13 @@ pub fn run(subject: &Subject, plan: Plan<'_>) -> io::Result<Figures> {
     history.play(Round::Stopped)?;
     let History { ledger, mut oracle, kills, power_cuts, ends, .. } = history;
     oracle.look(&subject.directory, &ledger)?;
+    oracle.drain_forward(subject.command(), &subject.directory, &ledger)?;
     let mut again = Oracle::with_archive(&archive);
     again.look(&subject.directory, &ledger)?;
     let mut figures = again.figures;
     figures.promise(oracle.figures.is_sound(), || "seen on the way:".to_owned());
     figures.problems.append(&mut oracle.figures.problems);
+    figures.delivered = oracle.figures.delivered;
     let place = log::Place { directory: &subject.directory, archive: Some(&archive) };
     figures.segments = log::sealed_count(place)? as u64;
     figures.left = log::sealed_count(log::Place { archive: None, ..place })? as u64;
@@ -155,6 +158,7 @@ pub fn run(subject: &Subject, plan: Plan<'_>) -> io::Result<Figures> {
 impl History<'_> {
     fn command(&mut self, round: Round) -> Command {
         let mut command = self.subject.command();
+        self.oracle.configure(&mut command);
         command.args(["--reactors", &(1 + self.random.below(3)).to_string()]);
         // A small ring is full at times, and wraps around often.
         if self.random.one_in(3) {
@@ -239,6 +243,9 @@ impl History<'_> {
         if round == Round::PowerCut {
             stable.read(&journal)?;
             stable.cut(directory, &mut self.random)?;
+            if let Some(delivery) = &mut self.oracle.delivery {
+                delivery.note_power_cut();
+            }
             self.power_cuts += 1;
         }
         let (connections, figures) = clients.stop();

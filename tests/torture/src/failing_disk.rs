@@ -4,6 +4,7 @@
 use crate::{
     Subject,
     clients::{Clients, Plan},
+    delivery::Delivery,
     figures::Figures,
     ledger::{End, Ledger},
     log,
@@ -100,9 +101,10 @@ impl Fault {
 pub fn run(subject: &Subject, shim: &Shim, fault: Fault) -> io::Result<Figures> {
     let mut random = Random::new(subject.seed);
     let mut ledger = Ledger::default();
-    let mut oracle = Oracle::default();
+    let mut oracle = Oracle::default().with_delivery(Delivery::start(&subject.directory)?);
     let journal = subject.directory.with_extension("journal");
     let mut command = subject.command();
+    oracle.configure(&mut command);
     command.args(["--rate-limit", "0", "--reactors", "2", "--rotate-size", "64KiB"]);
     if fault != Fault::Vanishes {
         let calls = CALLS_OF_START + random.of_any_size(CALLS_BEFORE_MAX);
@@ -138,11 +140,13 @@ pub fn run(subject: &Subject, shim: &Shim, fault: Fault) -> io::Result<Figures> 
         // What was in it is gone, and nobody promised otherwise.
         fs::create_dir(&subject.directory)?;
         ledger = Ledger::default();
+        oracle.delivery = Some(Delivery::start(&subject.directory)?);
     } else {
         ledger.enter(connections, if code == 0 { End::Clean } else { End::Unclean });
     }
 
     let mut command = subject.command();
+    oracle.configure(&mut command);
     command.args(["--rate-limit", "0"]);
     let (server, address) = Server::start(command)?;
     oracle.look(&subject.directory, &ledger)?;
@@ -157,6 +161,7 @@ pub fn run(subject: &Subject, shim: &Shim, fault: Fault) -> io::Result<Figures> 
         .promise(ended_well.status.success(), || format!("on a sound disk it ended with {}", ended_well.status));
     ledger.enter(connections, End::Clean);
     oracle.look(&subject.directory, &ledger)?;
+    oracle.drain_forward(subject.command(), &subject.directory, &ledger)?;
     let mut figures = oracle.figures;
     figures.ends = 2;
     let place = log::Place { directory: &subject.directory, archive: None };

@@ -32,6 +32,8 @@ pub struct Figures {
     pub lost_below_level: u64,
     /// Batches that a loss of power has cut, and that were not acknowledged at the level fsync.
     pub cut_by_power: u64,
+    /// Lines that a receiver has acknowledged, from the first of the log on.
+    pub delivered: u64,
     /// Must be zero: acknowledged batches that are not in the log.
     pub lost: u64,
     /// Must be zero: batches that are in it more than once.
@@ -44,6 +46,8 @@ pub struct Figures {
     pub disordered: u64,
     /// Must be zero: refused batches that are in it.
     pub refused_stored: u64,
+    /// Must be zero: lines that a receiver was sent before one that comes before them, or never.
+    pub undelivered: u64,
     /// Must be zero: anything else that was not as promised.
     pub broken_promises: u64,
     /// The first of what was wrong, for a person.
@@ -56,7 +60,7 @@ const PROBLEMS_TOLD_MAX: usize = 10;
 type Value = fn(&Figures) -> u64;
 
 /// Names, values, and which must be zero, in the order of the table.
-const COLUMNS: [(&str, Value); 20] = [
+const COLUMNS: [(&str, Value); 22] = [
     ("kills", |f| f.kills),
     ("power cuts", |f| f.power_cuts),
     ("ends", |f| f.ends),
@@ -70,16 +74,18 @@ const COLUMNS: [(&str, Value); 20] = [
     ("unanswered", |f| f.unanswered),
     ("lost, allowed", |f| f.lost_below_level),
     ("cut, allowed", |f| f.cut_by_power),
+    ("delivered", |f| f.delivered),
     ("LOST", |f| f.lost),
     ("TWICE", |f| f.twice),
     ("TORN LINES", |f| f.torn),
     ("PARTIAL", |f| f.partial),
     ("DISORDERED", |f| f.disordered),
     ("REFUSED STORED", |f| f.refused_stored),
+    ("UNDELIVERED", |f| f.undelivered),
     ("BROKEN", |f| f.broken_promises),
 ];
 /// The last columns are those that must be zero; their names are in capitals.
-const MUST_BE_ZERO: usize = 7;
+const MUST_BE_ZERO: usize = 8;
 const NAME_WIDTH: usize = 37;
 
 impl Figures {
@@ -138,9 +144,10 @@ impl AddAssign<&Self> for Figures {
             left,
             compressed,
             lost_below_level,
-            cut_by_power
+            cut_by_power,
+            delivered
         );
-        add!(lost, twice, torn, partial, disordered, refused_stored, broken_promises);
+        add!(lost, twice, torn, partial, disordered, refused_stored, undelivered, broken_promises);
         self.problems.extend(other.problems.iter().cloned());
     }
 }

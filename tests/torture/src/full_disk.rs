@@ -4,6 +4,7 @@
 use crate::{
     Subject,
     clients::{Clients, Plan},
+    delivery::Delivery,
     figures::Figures,
     http,
     ledger::{End, Ledger},
@@ -86,7 +87,8 @@ struct History<'a> {
 /// What the oracle cannot judge: it does not start, or what has to come does not.
 pub fn run(subject: &Subject, disk: &Disk) -> io::Result<Figures> {
     let random = Random::new(subject.seed);
-    let mut history = History { subject, disk, random, ledger: Ledger::default(), oracle: Oracle::default() };
+    let oracle = Oracle::default().with_delivery(Delivery::start(&subject.directory)?);
+    let mut history = History { subject, disk, random, ledger: Ledger::default(), oracle };
 
     let (server, clients, address) = history.start_and_fill()?;
     history.recover(&server, &clients, address)?;
@@ -116,6 +118,7 @@ pub fn run(subject: &Subject, disk: &Disk) -> io::Result<Figures> {
     history.oracle.figures.promise(stopped.status.success(), || format!("a stop ended with {}", stopped.status));
     history.enter(clients, &stopped);
     history.oracle.look(&subject.directory, &history.ledger)?;
+    history.oracle.drain_forward(subject.command(), &subject.directory, &history.ledger)?;
     let mut figures = history.oracle.figures;
     (figures.kills, figures.ends) = (1, 2);
     figures.mended = log::mended_count(&subject.directory)? as u64;
@@ -125,6 +128,7 @@ pub fn run(subject: &Subject, disk: &Disk) -> io::Result<Figures> {
 impl History<'_> {
     fn command(&self) -> Command {
         let mut command = self.subject.command();
+        self.oracle.configure(&mut command);
         // Answers that are held for a full disk are given up after the write timeout: their connections end without
         // one.
         command.args(["--rate-limit", "0", "--reactors", "2"]);

@@ -6,13 +6,14 @@
 //! of them does not come again, so a seed repeats the plan of a run and not its every moment.
 //!
 //! The map: `batch` (lines whose every byte is known), `clients` and `http` (the load), `ledger` (what they were
-//! told), `log` (what is on the disk), `oracle` (the comparison), `figures` (the table), `server`, `process`, `shim`
-//! and `power` (start, signals, limits, faults, loss of power); and the three tests: `crash`, `full_disk`,
-//! `failing_disk`.
+//! told), `log` (what is on the disk), `oracle` (the comparison), `receiver` and `delivery` (the same for what is
+//! forwarded), `figures` (the table), `server`, `process`, `shim` and `power` (start, signals, limits, faults, loss of
+//! power); and the three tests: `crash`, `full_disk`, `failing_disk`.
 
 pub mod batch;
 pub mod clients;
 pub mod crash;
+pub mod delivery;
 pub mod failing_disk;
 pub mod figures;
 pub mod full_disk;
@@ -23,6 +24,7 @@ pub mod oracle;
 pub mod power;
 pub mod process;
 pub mod random;
+pub mod receiver;
 pub mod server;
 pub mod shim;
 

@@ -13,13 +13,17 @@
 use crate::{
     Level,
     batch::{Mark, Place},
+    delivery::Delivery,
     figures::Figures,
     ledger::{Connection, End, Fate, Ledger, Sent},
     log::{self, Position},
+    process::Signal,
+    server::Server,
 };
 use std::{
     io,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 /// Batches seen of one connection.
@@ -39,6 +43,8 @@ pub struct Oracle {
     seen: Vec<Seen>,
     /// Connections whose batches have all been judged.
     settled: usize,
+    /// The forward of the server, if it has one.
+    pub delivery: Option<Delivery>,
     /// Counts so far.
     pub figures: Figures,
 }
@@ -48,6 +54,12 @@ impl Oracle {
     #[must_use]
     pub fn with_archive(archive: &Path) -> Self {
         Self { archive: Some(archive.to_owned()), ..Self::default() }
+    }
+
+    /// The same, for a server that forwards to `delivery`.
+    #[must_use]
+    pub fn with_delivery(self, delivery: Delivery) -> Self {
+        Self { delivery: Some(delivery), ..self }
     }
 
     /// Reads what has come since the last look, and judges every connection whose process has ended.
@@ -66,10 +78,41 @@ impl Oracle {
             self.settle(number, &ledger.connections()[number]);
         }
         self.settled = ledger.connections().len();
-        Ok(())
+        match &mut self.delivery {
+            Some(delivery) => delivery.look(directory, &mut self.figures),
+            None => Ok(()),
+        }
+    }
+
+    /// Adds the forward of a server that was stopped to `command`, which starts it again, waits until the receiver has
+    /// everything that is in the log, and stops it.
+    ///
+    /// # Errors
+    /// The server cannot be started, or the log not be read.
+    pub fn drain_forward(&mut self, mut command: Command, directory: &Path, ledger: &Ledger) -> io::Result<()> {
+        self.configure(&mut command);
+        let (server, _) = Server::start(command)?;
+        self.look(directory, ledger)?;
+        if let Some(delivery) = &mut self.delivery {
+            delivery.wait_until_drained(directory, &mut self.figures)?;
+        }
+        server.signal(Signal::Terminate)?;
+        let ended = server.wait()?;
+        self.figures.promise(ended.status.success(), || format!("a stop ended with {}", ended.status));
+        self.look(directory, ledger)
+    }
+
+    /// Lets a server forward what it stores, if that is looked at.
+    pub fn configure(&self, command: &mut Command) {
+        if let Some(delivery) = &self.delivery {
+            command.arg("--config").arg(delivery.configuration());
+        }
     }
 
     fn read_part(&mut self, segment: &str, bytes: &[u8], ledger: &Ledger) {
+        if let Some(delivery) = &mut self.delivery {
+            delivery.note_segment(segment);
+        }
         // The last line that was read, of a batch that goes on.
         let mut open: Option<Place> = None;
         for line in bytes.split_inclusive(|byte| *byte == b'\n') {
@@ -81,6 +124,9 @@ impl Oracle {
                 continue;
             };
             self.figures.lines += 1;
+            if let Some(delivery) = &mut self.delivery {
+                delivery.note_line(place, line.len());
+            }
             match open {
                 Some(before) if is_next(before, place) => {}
                 before => {

@@ -10,7 +10,8 @@ usage: page.sh [--out DIR] [--driver NAME]... [--unit] [--no-install]
 First node's own test runner runs scripts/page/*.test.mjs: formats, ticks, gaps, fewer points, flamegraphs. Then, for
 each driver (default: io_uring and epoll), the server is started on a free port with a directory of its own, load_test
 puts marked loads on it, and a headless Chromium opens every view in light, in dark and 390 pixels wide. Checked are:
-  figures       the sums, tiles and tables of the page against /stats and load_test's own totals, to the unit
+  figures       the sums, tiles and tables of the page against /stats and load_test's own totals, to the unit; the last
+                refusals and the doctor's findings against their machine-readable forms; the marks of load_test's runs
   access        axe-core finds nothing in any view; charts, views and the flamegraph are used by the keyboard
   silence       no console message, no failed request, none that leaves 127.0.0.1, nothing over 150 KB
   faults        a tab that sleeps, a server that restarts (a gap is drawn), 20 tabs at once, a reader that never reads,

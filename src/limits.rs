@@ -226,7 +226,27 @@ pub const HISTORY_BYTES_MAX: usize = 12 * MIB;
 pub const STREAMS_MAX: usize = 64;
 /// Updates that wait for a client to read, beside the history and the parts in its channel: half a minute of them. Over
 /// it the stream is ended. They are shared, so each costs a reference.
-pub const STREAM_LINES_WAITING_MAX: usize = 32;
+pub const STREAM_LINES_WAITING_MAX: usize = 48;
+/// Interval at which the open pages are sent the clients and the last refusals: 15 KB at most.
+pub const WHO_INTERVAL: Duration = Duration::from_secs(2);
+/// Refusals of one core between two reports, those of one client and reason as one: at most as many are shown. Over it
+/// the oldest go. 4 KB, once something was refused.
+pub const REFUSALS_PER_CORE_MAX: usize = 64;
+/// Latest refusals of a core that one more is compared with: so many clients may take turns and still be an entry each.
+pub const REFUSALS_COMPARED_MAX: usize = 8;
+/// Refusals that are listed: as many as a person reads.
+pub const REFUSALS_SHOWN_MAX: usize = 100;
+/// Marks that are kept, 150 bytes each: over it the oldest goes.
+pub const MARKS_MAX: usize = 32;
+/// Bytes of the name of a mark: what a chart has space for.
+pub const MARK_NAME_BYTES_MAX: usize = 64;
+/// Milliseconds after which a mark without an end is ended: an hour, longer than most load tests. An end that comes
+/// later still counts.
+pub const MARK_OPEN_MS_MAX: i64 = 3_600_000;
+/// Age up to which the doctor's report is sent again: making one times some 200 syncs of the disk.
+pub const DOCTOR_REPORT_AGE: Duration = Duration::from_secs(5);
+/// Requests for the doctor's report or for marks that have no whole response yet, over all reactors. Over it: 503.
+pub const SMALL_JOBS_MAX: usize = 16;
 /// Points that wait for the thread of the streams. It does nothing but pass them on.
 pub const UPDATES_WAITING_MAX: usize = 64;
 /// Time that the observer waits for the reactors' reports when it makes a point: one that is busy is shown with the
@@ -384,7 +404,8 @@ pub const PIECES_WAITING_MAX: usize = 8;
 // A reactor has one message under way at most for each query, stream and document that was asked of it, and a report, a
 // drain and a giving up.
 const _: () = assert!(
-    QUERIES_OPEN_MAX + STREAMS_MAX + PROFILES_UNREAD_MAX + QUESTIONS_PER_REACTOR_MAX + 3 <= MAILBOX_MESSAGES_MAX
+    QUERIES_OPEN_MAX + STREAMS_MAX + PROFILES_UNREAD_MAX + SMALL_JOBS_MAX + QUESTIONS_PER_REACTOR_MAX + 3
+        <= MAILBOX_MESSAGES_MAX
 );
 /// The slowest that a client may take an answer, in bytes a second, once the write timeout has passed for the first
 /// time: memory must not be held for ever by sips.

@@ -25,6 +25,7 @@ mod threads;
 
 use crate::{
     config::{Compression, Config, Ui},
+    doctor,
     forward::{self, Forwards},
     limits,
     listening::SocketFiles,
@@ -34,7 +35,7 @@ use crate::{
     stats::{Facts, Observer, ObserverSetup, QueryStatus, StreamStatus, Update, process},
     systemd::SdNotify,
     trace::Exporter,
-    ui::{Live, LiveSetup, Page},
+    ui::{Examiner, Live, LiveSetup, Page},
 };
 use crossbeam_channel::{Receiver, Sender, bounded};
 use export::{Export, export};
@@ -297,7 +298,10 @@ fn start_live(config: &Config, facts: &Facts, reactors: usize, clock: Clock) -> 
         },
         "profile": true,
     });
-    let setup = LiveSetup { reactors, hello, updates, status: Arc::clone(&streams), clock };
+    let status = Arc::clone(&streams);
+    let config = config.clone();
+    let examiner = Examiner::new(move || doctor::json(&config));
+    let setup = LiveSetup { reactors, hello, examiner, updates, status, clock };
     let live = Live::start(setup).map_err(|error| cannot_spawn("live", &error))?;
     Ok(LivePage { live: Some(live), updates: Some(sender), streams })
 }

@@ -4,6 +4,7 @@
 
 mod admission;
 mod ingest;
+mod refusals;
 mod ui;
 
 use crate::{
@@ -11,7 +12,10 @@ use crate::{
     listening::Role,
     protocols::{Companion, Decoders, Dialect, Payload, dialect_of, payload_of},
     query_pool::{self, RawQuery},
-    stats::{Counters, Document, Format, Histograms, Outcome, Protocol, QueryStatus, Rejection, Shed, Stamps, unready},
+    stats::{
+        Counters, Document, Format, Histograms, Outcome, Protocol, QueryStatus, RefusalRing, RefusedBatch, Rejection,
+        Shed, Stamps, unready,
+    },
     trace::{Context, Request, RequestStages, Tracer, Traces},
     ui::{Job, Page, PageRequest},
     warnings::Warnings,
@@ -47,6 +51,8 @@ pub enum AdmittedRequest {
         ack: AckLevel,
         /// The charge of the batch; `None` without a limiter.
         charge: Option<Charge>,
+        /// The client.
+        client: ClientKey,
         /// The trace context of the batch.
         trace: Context,
     },
@@ -76,7 +82,7 @@ pub enum AdmittedRequest {
         /// The request was HEAD.
         head_only: bool,
     },
-    /// `POST /debug/profile`.
+    /// `POST /debug/profile`, `GET /ui/doctor` or `POST /ui/marks`.
     Job(Box<Job>),
 }
 
@@ -209,6 +215,12 @@ pub struct Service {
     tracer: Option<Box<Tracer>>,
     /// The client of the request that is being admitted: the peer, or the client behind it.
     client: ClientAddress,
+    /// The client that this request is charged to, once it was looked for.
+    payer: Option<ClientKey>,
+    /// The batch that was counted as refused, until its refusal is.
+    refused_batch: Option<RefusedBatch>,
+    /// The refusals since the last report.
+    pub refusals: RefusalRing,
     /// Wall-clock time of this turn: the timestamp of metrics that bring none.
     arrival_ms: i64,
     /// Warnings of timestamps that are far from now.
@@ -232,6 +244,9 @@ impl Service {
             histograms: Box::default(),
             tracer: None,
             client: ClientAddress::User(0),
+            payer: None,
+            refused_batch: None,
+            refusals: RefusalRing::default(),
             far_warnings: Warnings::default(),
             positions: Vec::new(),
         }
@@ -287,7 +302,7 @@ impl Service {
 
     /// Drops a request whose connection ended before its body did: closed by the client, or `evicted` by the server.
     pub fn abandon(&mut self, caller: Caller, request: AdmittedRequest, evicted: bool) {
-        if let AdmittedRequest::Ingest { payload, ack, trace, charge } = request {
+        if let AdmittedRequest::Ingest { payload, ack, trace, charge, .. } = request {
             let protocol = payload.dialect().protocol;
             if evicted {
                 // We gave it up for our own reasons.
@@ -424,13 +439,13 @@ impl Service {
             let refusal =
                 HttpError::Unavailable { text: "the server is stopping", retry_after_s: http1::limits::RETRY_AFTER_S };
             self.shared.queries.refuse(Outcome::Draining);
-            self.counters.refused(refusal);
+            self.refuse(refusal, asked.client);
             return respond.refuse(refusal);
         }
         if asked.has_form
             && let Err(refusal) = asked.take_form(body)
         {
-            self.counters.refused(refusal);
+            self.refuse(refusal, asked.client);
             return respond.refuse(refusal);
         }
         // InfluxDB's statements come to the same path, in the URL or in a form.
@@ -468,7 +483,10 @@ impl Service {
             Ok((payload?, ack, charge))
         });
         match checked {
-            Ok((payload, ack, charge)) => Ok(AdmittedRequest::Ingest { payload, ack, charge, trace }),
+            Ok((payload, ack, charge)) => {
+                let client = self.client_of(charge);
+                Ok(AdmittedRequest::Ingest { payload, ack, charge, client, trace })
+            }
             Err(refusal) => {
                 let refusal = dialect.refusal(refusal, &self.shared.config);
                 self.count_refused_batch(dialect.protocol, refusal);
@@ -477,24 +495,6 @@ impl Service {
                 Err(refusal)
             }
         }
-    }
-
-    /// Counts a batch that was refused before it was parsed.
-    fn count_refused_batch(&mut self, protocol: Protocol, error: HttpError) {
-        let rejected = match error {
-            HttpError::BodiesFull => return self.counters.shed_batch(protocol, Shed::BodiesFull),
-            HttpError::Unavailable { .. } => return self.counters.shed_batch(protocol, Shed::ClientsFull),
-            HttpError::BadRequest(_) | HttpError::UnknownParameter { .. } => Rejection::Malformed,
-            HttpError::Throttled { .. } => Rejection::RateLimited,
-            _ => match error.status() {
-                Status::Unauthorized => Rejection::Unauthorized,
-                Status::TooManyRequests => Rejection::RateLimited,
-                Status::ContentTooLarge => Rejection::TooLarge,
-                Status::RequestTimeout => Rejection::TimedOut,
-                _ => Rejection::Framing,
-            },
-        };
-        self.counters.reject_batch(protocol, rejected);
     }
 
     /// Records a batch that has its response, or whose response waits for the log.
@@ -535,28 +535,35 @@ impl Service {
     }
 
     /// Responds `{"status":"ready"}`, or 503 with the reasons.
-    fn answer_ready(&mut self, respond: Responder<'_>) -> Served {
+    fn answer_ready(&mut self, respond: Responder<'_>, caller: Caller) -> Served {
         let reasons = unready(self.shared.draining.load(Ordering::Relaxed), self.log.status());
         if reasons.is_empty() {
             self.counters.answered_ok += 1;
             return respond.answer(Status::Ok, JSON, br#"{"status":"ready"}"#);
         }
-        self.answer_unavailable("unready", &reasons, respond)
+        self.answer_unavailable("unready", &reasons, respond, caller)
     }
 
     /// Responds 200 while the server runs; once the log has failed the server is about to exit, and the response is
     /// 503.
-    fn answer_health(&mut self, respond: Responder<'_>) -> Served {
+    fn answer_health(&mut self, respond: Responder<'_>, caller: Caller) -> Served {
         let log = self.log.health();
         if log.has_failed() {
-            return self.answer_unavailable("failed", &[log.to_string()], respond);
+            return self.answer_unavailable("failed", &[log.to_string()], respond, caller);
         }
         self.counters.answered_ok += 1;
         respond.answer(Status::Ok, JSON, br#"{"status":"live"}"#)
     }
 
-    fn answer_unavailable(&mut self, status: &str, reasons: &[String], respond: Responder<'_>) -> Served {
-        self.counters.refused(HttpError::Unavailable { text: "", retry_after_s: http1::limits::RETRY_AFTER_S });
+    fn answer_unavailable(
+        &mut self,
+        status: &str,
+        reasons: &[String],
+        respond: Responder<'_>,
+        caller: Caller,
+    ) -> Served {
+        let refusal = HttpError::Unavailable { text: "", retry_after_s: http1::limits::RETRY_AFTER_S };
+        self.refuse_caller(refusal, caller);
         let body = serde_json::json!({ "status": status, "reasons": reasons });
         respond.unavailable(JSON, body.to_string().as_bytes())
     }
@@ -573,13 +580,13 @@ impl http1::Service for Service {
         if let Some(dialect) = dialect.filter(|dialect| !dialect.has_default_rules()) {
             *rules = dialect.rules(&self.shared.config);
         }
-        self.route(head, dialect, burst).inspect_err(|&error| self.counters.refused(error))
+        self.route(head, dialect, burst).inspect_err(|&error| self.refuse(error, self.admitted_client()))
     }
 
     fn serve(&mut self, request: AdmittedRequest, body: &[u8], respond: Responder<'_>, burst: &mut Burst) -> Served {
         match request {
-            AdmittedRequest::Ingest { payload, ack, charge, trace } => {
-                let batch = Batch { payload, ack, charge };
+            AdmittedRequest::Ingest { payload, ack, charge, client, trace } => {
+                let batch = Batch { payload, ack, charge, client };
                 self.ingest(&batch, trace, body, respond, burst)
             }
             AdmittedRequest::Companion(companion) => self.answer_companion(companion, respond),
@@ -587,8 +594,8 @@ impl http1::Service for Service {
                 self.counters.preflights += 1;
                 respond.preflight()
             }
-            AdmittedRequest::Health => self.answer_health(respond),
-            AdmittedRequest::Ready => self.answer_ready(respond),
+            AdmittedRequest::Health => self.answer_health(respond, burst.caller),
+            AdmittedRequest::Ready => self.answer_ready(respond, burst.caller),
             AdmittedRequest::Statistics { document, asked_by } => {
                 burst.result.deferred = Some(DeferredRequest::Document { document, asked_by });
                 respond.defer()
@@ -609,14 +616,16 @@ impl http1::Service for Service {
     }
 
     fn refused(&mut self, request: Option<AdmittedRequest>, error: HttpError, burst: &mut Burst) {
-        self.counters.refused(error);
-        if let Some(AdmittedRequest::Ingest { payload, ack, charge, trace }) = request {
+        if let Some(AdmittedRequest::Ingest { payload, ack, charge, client, trace }) = request {
             burst.result.batches_answered += 1;
             self.count_refused_batch(payload.dialect().protocol, error);
+            self.refuse(error, client);
             if error.status() == Status::ServiceUnavailable && !matches!(error, HttpError::Throttled { .. }) {
                 self.refund(charge);
             }
             self.trace(trace, Some(ack), RequestStages::refused(error), burst.caller);
+        } else {
+            self.refuse_caller(error, burst.caller);
         }
     }
 }

@@ -29,8 +29,6 @@ export class Watch {
         this.bytes = new Map();
         // While the server is down on purpose, failing requests are no finding.
         this.expects_trouble = false;
-        // A path that this server does not have: its errors on the console are known.
-        this.tolerated = null;
     }
 
     async context(browser, options = {}) {
@@ -48,7 +46,6 @@ export class Watch {
     watch(page) {
         const add = (what) => this.expects_trouble || this.findings.push(`${page.url()}: ${what}`);
         page.on('console', (message) => {
-            if (this.tolerated && message.location().url.includes(this.tolerated)) return;
             add(`console ${message.type()}: ${message.text()}`);
         });
         page.on('pageerror', (error) => this.findings.push(`${page.url()}: ${error.stack}`));

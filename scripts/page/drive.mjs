@@ -1,5 +1,4 @@
 // Every view of the page over a real server under load: drive.mjs BINARIES OUT DRIVER… Exit code 1 with each finding.
-import { spawnSync } from 'node:child_process';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { SIZES, Watch, accessibility, launch, unreachable } from './browser.mjs';
@@ -86,17 +85,26 @@ const figures = async (server, page, sent) => {
 };
 
 /** The tables of Who against /stats, /stats/clients and the doctor's report. */
-const who = async (watch, server, page) => {
-    const doctor = await fetch(`${server.url}/ui/doctor`);
-    // Known before the page asks for it.
-    if (!doctor.ok) watch.tolerated = '/ui/doctor';
+const who = async (server, page) => {
     await page.click('nav a[data-view=who]');
-    if (doctor.ok) {
-        await page.locator('.checks').first().waitFor();
-        const ids = (await page.locator('.check p code').allTextContents()).sort();
-        const wanted = (await doctor.json()).checks.map(({ id }) => id).sort();
-        same(ids.join(' '), wanted.join(' '), 'the doctor of the page has the checks of the report');
-    } else unseen.push(`the doctor: status ${doctor.status}`);
+    await page.locator('.checks').first().waitFor();
+    const doctor = await server.json('/ui/doctor');
+    const ids = (await page.locator('.check p code').allTextContents()).sort();
+    same(ids.join(' '), doctor.checks.map(({ id }) => id).sort().join(' '), `the doctor's ${ids.length} checks are the report's`);
+    const command = await server.doctor();
+    same(ids.join(' '), command.checks.map(({ id }) => id).sort().join(' '), 'and those of metricstream doctor');
+    const fixes = doctor.checks.filter(({ fix }) => fix);
+    const shown_fixes = await page.locator('.check .command code').allTextContents();
+    check(
+        fixes.every(({ fix }) => shown_fixes.includes(fix)) && shown_fixes.length === fixes.length,
+        `${fixes.length} fixes are shown`,
+    );
+    check(
+        /this server runs on it/.test(doctor.checks.find(({ id }) => id === 'data_dir').finding),
+        'the directory is known to be held by the server itself',
+    );
+    await page.getByRole('button', { name: 'check again' }).click();
+    await until('the doctor to be asked again', () => page.getByRole('button', { name: 'check again' }).isEnabled());
     const shown = async (title) =>
         number(
             (
@@ -116,10 +124,26 @@ const who = async (watch, server, page) => {
         'batches allowed are those of /stats/clients',
     );
     same(await shown('Most refusals'), clients.refused, 'refused too');
-    const rows = await page.locator('table:has(caption:text("Last refusals")) tbody tr').allInnerTexts();
-    if (rows.length)
-        check(rows.join().includes('rate_limited'), `the last refusals name their reason (${rows.length})`);
-    else unseen.push('the last refusals');
+    // Nothing is refused any more, so both are at rest.
+    const cells = (row) => row.split('\t').map((cell) => cell.trim());
+    const rows = (await page.locator('table:has(caption:text("Last refusals")) tbody tr').allInnerTexts()).map(cells);
+    const { refused_last: refused, refused_by: by } = await server.stats();
+    same(
+        rows.map(([, status, reason, batch, , count]) => [status, reason, batch, number(count)]).join('; '),
+        refused
+            .map(({ status, reason, protocol, batch, count }) => [
+                status,
+                reason,
+                protocol ? `${protocol}: ${batch}` : '–',
+                count,
+            ])
+            .join('; '),
+        `the ${rows.length} last refusals are those of /stats`,
+    );
+    const counts = {};
+    for (const { reason, count } of refused) counts[reason] = (counts[reason] ?? 0) + count;
+    same(counts.content_invalid, by.content_invalid, 'all malformed batches are among them');
+    same(counts.rate_limited, by.rate_limited, 'and all that were over the rate');
 };
 
 /** A query by completion, keyboard and mouse, against /query. */
@@ -276,7 +300,10 @@ const views = async (browser, watch, server, name, main) => {
         for (const [view, hash] of Object.entries(hashes)) {
             const page = await open(context, server, hash);
             await live(page);
-            if (view === 'who') await page.locator('.checks, .panel:last-child .empty').first().waitFor();
+            if (view === 'who') {
+                await page.locator('.checks').first().waitFor();
+                await page.locator('table:has(caption:text("Last refusals"))').waitFor();
+            }
             if (view === 'ask') await page.locator('#view-ask .commands').waitFor();
             await sleep(1200);
             await shot(page, `${name}-${view}-${kind}`);
@@ -394,9 +421,19 @@ const keys = async (browser, watch, driver) => {
     }
 };
 
-// load_test marks its run on the page, where it can.
-const can_mark = spawnSync(join(binaries, 'load_test'), ['--help'], { encoding: 'utf8' }).stdout.includes('--mark');
-const mark = (name) => (can_mark ? ['--mark', name] : []);
+/** The spans of load_test's runs on the charts, of a page that was open and of one that is opened now. */
+const marks = async (browser, watch, server, main) => {
+    const wanted = /Marked: even from [\d:]+ to [\d:]+; over the rate from [\d:]+ to [\d:]+\. /;
+    const summary = (page) => page.locator('#view-now figure p').first().textContent();
+    await until('the marks of both runs', async () => wanted.test(await summary(main)));
+    check(true, 'the runs of load_test are marked');
+    const context = await watch.context(browser);
+    const late = await open(context, server);
+    await live(late);
+    await until('the marks on a page that is opened late', async () => wanted.test(await summary(late)));
+    check(true, 'also on a page that is opened later, in a browser of its own');
+    await context.close();
+};
 
 const drive = async (browser, driver) => {
     console.log(`${driver}:`);
@@ -430,7 +467,8 @@ const drive = async (browser, driver) => {
             '4',
             '--batch',
             String(BATCH),
-            ...mark('even'),
+            '--mark',
+            'even',
         );
         const over = await server.load(
             '4',
@@ -442,14 +480,16 @@ const drive = async (browser, driver) => {
             '1',
             '--batch',
             String(BATCH),
-            ...mark('over the rate'),
+            '--mark',
+            'over the rate',
         );
         for (let index = 0; index < MALFORMED; index += 1)
             await fetch(`${server.url}/metrics`, { method: 'POST', body: '{"metrics":[{"name":""}]}' });
         await figures(server, main, { successes: even.successes + over.successes, refused: over.statuses['429'] ?? 0 });
+        await marks(browser, watch, server, main);
         await shot(main, `${driver}-now-marks`);
         await keyboard(main);
-        await who(watch, server, main);
+        await who(server, main);
         await ask(server, main);
         const hash = main.url();
         await profile(server, main, driver);

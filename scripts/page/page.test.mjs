@@ -231,10 +231,39 @@ test('a snapshot brings another store to the same state', () => {
     assert.deepEqual(plain(store.snapshot(state)), []);
     store.apply(state, { type: 'hello', start_id: 'a', now_ms: Date.now() });
     store.apply(state, { type: 'history', step_s: 60, points: [{ t_ms: 60000 }] });
-    store.apply(state, { type: 'who', marks: [] });
+    store.apply(state, { type: 'who', refusals: [] });
+    store.apply(state, { type: 'marks', marks: [{ mark: 1, name: 'run', from_ms: 1, to_ms: null }] });
     for (const line of store.snapshot(state)) store.apply(other, line);
     assert.deepEqual(plain(other.points), plain(state.points));
     assert.deepEqual(plain(other.who), plain(state.who));
+    assert.deepEqual(plain(other.marks), plain(state.marks));
+});
+
+test('marks are replaced by their server, and kept when another takes its place', () => {
+    const state = store.create();
+    const marks = (...some) => store.apply(state, { type: 'marks', marks: some });
+    store.apply(state, { type: 'hello', start_id: 'a', now_ms: 1000 });
+    store.apply(state, { type: 'point', step_s: 1, point: { t_ms: 5000 } });
+    marks({ mark: 1, name: 'first', from_ms: 1000, to_ms: null });
+    marks(
+        { mark: 1, name: 'first', from_ms: 1000, to_ms: 2000 },
+        { mark: 2, name: 'cut off', from_ms: 3000, to_ms: null },
+    );
+    assert.deepEqual(plain(state.marks).map(({ to_ms }) => to_ms), [2000, null]);
+    store.apply(state, { type: 'hello', start_id: 'b', now_ms: 9000 });
+    marks({ mark: 1, name: 'next', from_ms: 9500, to_ms: null });
+    assert.deepEqual(plain(state.marks).map(({ name, to_ms }) => [name, to_ms]), [
+        ['first', 2000],
+        ['cut off', 5000],
+        ['next', null],
+    ]);
+});
+
+test('spans that overlap have rows of their own', () => {
+    const span = (begin, end) => ({ begin, end });
+    const spans = [span(0, 10), span(5, 20), span(8, 9), span(10, 12), span(30, 40)];
+    assert.deepEqual(plain(scale.rows(spans)), [0, 1, 2, 0, 0]);
+    assert.deepEqual(plain(scale.rows([])), []);
 });
 
 test('a stream cut anywhere gives the same lines', () => {

@@ -1,5 +1,5 @@
 // A real server with a directory of its own, and load_test against it. Everything is bounded in time and ended by pid.
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -93,6 +93,16 @@ export class Server {
 
     stats() {
         return this.json('/stats');
+    }
+
+    /** What `metricstream doctor` finds for a server with these flags. */
+    doctor() {
+        const flags = ['--listen', `127.0.0.1:${this.port}`, '--data-dir', join(this.directory, 'data'), ...this.flags];
+        const found = spawnSync(join(this.binaries, 'metricstream'), ['doctor', '--json', ...flags], {
+            encoding: 'utf8',
+            timeout: LONG_MS,
+        });
+        return JSON.parse(found.stdout);
     }
 
     /** Runs load_test; returns its report. Its exit code is not looked at: refusals are part of some loads. */

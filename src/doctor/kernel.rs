@@ -216,8 +216,12 @@ fn locked_memory(examination: &mut Examination) -> Verdict {
          server {what}",
         counted(reactors, "reactor")
     );
-    if matches!(storage::holder(examination), Ok(Holder::Held(_))) {
-        return Ok(Finding::note(Cost::Nothing, format!("{text} while another server runs")));
+    match storage::holder(examination) {
+        Ok(own) if storage::is_own(own) => {
+            return Ok(Finding::note(Cost::Nothing, format!("{text} beside those that this server has")));
+        }
+        Ok(Holder::Held(_)) => return Ok(Finding::note(Cost::Nothing, format!("{text} while another server runs"))),
+        _ => {}
     }
     let kilobytes = needed.div_ceil(1024) + PROBE_KILOBYTES;
     let finding = if forced { Finding::critical(Cost::Service, text) } else { Finding::warning(Cost::Speed, text) };

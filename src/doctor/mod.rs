@@ -203,13 +203,25 @@ fn check(subject: &Subject, host: &Host, config: &Config) -> Check {
     Check { id: subject.id, topic: subject.topic, severity, cost, read, finding: text, fix }
 }
 
+/// The report of this host for a server of this configuration: one JSON document, as `--json` prints it.
+#[must_use]
+pub fn json(config: &Config) -> String {
+    let checks = examine(&Host::this(), config);
+    report::json(&checks, config, worst(&checks))
+}
+
+/// The severity of the worst finding.
+fn worst(checks: &[Check]) -> Severity {
+    checks.iter().map(|check| check.severity).max().unwrap_or(Severity::Ok)
+}
+
 /// Checks this host, prints the report, and returns the exit code of the worst finding.
 ///
 /// # Errors
 /// The report cannot be written to standard output.
 pub fn run(config: &Config, form: Form) -> io::Result<ExitCode> {
     let checks = examine(&Host::this(), config);
-    let worst = checks.iter().map(|check| check.severity).max().unwrap_or(Severity::Ok);
+    let worst = worst(&checks);
     let out = io::stdout().lock();
     let printed = match form {
         Form::Json => TerminalWriter::json(out).write_all(report::json(&checks, config, worst).as_bytes()),

@@ -31,6 +31,9 @@ fn port(examination: &mut Examination) -> Verdict {
     let worst = findings.into_iter().max_by_key(|finding| finding.severity);
     Ok(match worst {
         Some(finding) if places.len() == 1 || finding.severity != Severity::Ok => finding,
+        _ if matches!(storage::holder(examination), Ok(own) if storage::is_own(own)) => {
+            Finding::ok(format!("{free} to listen on, available or in use by this server"))
+        }
         _ => Finding::ok(format!("{free} to listen on, all available")),
     })
 }
@@ -62,6 +65,7 @@ fn examine_place(place: &Place, examination: &mut Examination) -> Verdict {
     examination.record(source, &error);
     Ok(match (error.kind(), address) {
         (io::ErrorKind::AddrInUse, _) => match storage::holder(examination) {
+            Ok(own) if storage::is_own(own) => Finding::ok(format!("this server listens on {at}")),
             Ok(Holder::Held(_)) => Finding::note(
                 Cost::Nothing,
                 format!("{at} is in use, most likely by the server that runs on this data directory"),

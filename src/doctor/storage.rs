@@ -50,6 +50,11 @@ pub(super) fn holder(examination: &mut Examination) -> Result<Holder, Unknown> {
     Ok(holder)
 }
 
+/// Returns true if the server that holds the lock is this process: a running server examines its host.
+pub(super) fn is_own(holder: Holder) -> bool {
+    holder == Holder::Held(Some(std::process::id()))
+}
+
 fn directory(examination: &mut Examination) -> Verdict {
     let located = examination.data_dir()?;
     let path = located.path.display();
@@ -84,6 +89,7 @@ fn directory(examination: &mut Examination) -> Verdict {
     }
     let text = format!("{path} is readable and writable");
     Ok(match holder(examination)? {
+        own if is_own(own) => Finding::ok(format!("{text}; this server runs on it")),
         Holder::Held(pid) => {
             let pid = pid.map_or_else(String::new, |pid| format!(", process {pid}"));
             Finding::note(Cost::Nothing, format!("a server already runs on {path}{pid}; a second one will not start"))

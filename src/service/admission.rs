@@ -36,6 +36,7 @@ impl Service {
     pub(super) fn identify(&mut self, head: &Head<'_>, caller: Caller) {
         let peer = caller.peer;
         self.client = peer;
+        (self.payer, self.refused_batch) = (None, None);
         if !caller.is_trusted {
             return;
         }
@@ -50,7 +51,13 @@ impl Service {
 
     /// Finds the client that a request is charged to. A key is looked up by its hash, under hash keys of this process,
     /// so the time that it takes reveals nothing about the valid keys.
-    pub(super) fn payer(&self, head: &Head<'_>) -> Payer {
+    pub(super) fn payer(&mut self, head: &Head<'_>) -> Payer {
+        let payer = self.find_payer(head);
+        self.payer = Some(payer.client());
+        payer
+    }
+
+    fn find_payer(&self, head: &Head<'_>) -> Payer {
         let Shared { keys, api_keys, config, .. } = &*self.shared;
         let header = config.protocols.client_header.as_deref().and_then(|name| head.fields.get(name));
         if let Some(value) = header.filter(|value| !value.is_empty()) {
@@ -95,6 +102,7 @@ impl Service {
         if decision == Decision::NamesFull {
             (client, standing) = (address(), Standing::PROVEN);
             decision = limiter.charge(client, || standing, bytes, now_ns);
+            self.payer = Some(client);
         }
         let allowed = matches!(decision, Decision::Admitted { .. });
         let kind = if allowed { EventKind::Admitted } else { EventKind::Refused };

@@ -11,7 +11,7 @@ use crate::{
 use http1::{HttpError, ReservedField, Responder, Served, Status};
 use log::{AckLevel, LogPosition};
 use metric::{DecodeError, Decoded, LineSink};
-use rate::{Charge, Event, EventKind};
+use rate::{Charge, ClientKey, Event, EventKind};
 
 /// An admitted batch whose body is complete.
 pub(super) struct Batch {
@@ -21,6 +21,8 @@ pub(super) struct Batch {
     pub(super) ack: AckLevel,
     /// Charge of the limiter; `None` without a limiter.
     pub(super) charge: Option<Charge>,
+    /// The client.
+    pub(super) client: ClientKey,
 }
 
 impl Batch {
@@ -85,7 +87,7 @@ impl Service {
                 // Those before the fault, and the faulty one.
                 let metrics = error.index.map_or(0, |index| index as u64 + 1);
                 self.reject(batch, Rejection::Malformed, metrics, body_bytes);
-                self.counters.refused_content();
+                self.refuse_content(batch.client);
                 return respond.refuse_content(&error);
             }
         };
@@ -143,12 +145,19 @@ impl Service {
         }
         let respond = if decoded.metrics > 0 { self.reserving_position(batch, respond) } else { respond };
         let (served, status) = protocols::respond(&batch.payload, &decoded, yields, body, respond);
-        self.counters.answered_with(status);
         stages.request.status = status.code();
-        if decoded.metrics == 0 && rejected > 0 {
+        let is_rejected = decoded.metrics == 0 && rejected > 0;
+        if is_rejected {
             stages.request.parsed_ns = self.stamp(stages.is_sampled);
             self.counters.body_bytes_rejected += body_bytes;
-            self.counters.reject_batch(batch.protocol(), Rejection::Malformed);
+            self.reject_batch(batch.protocol(), Rejection::Malformed);
+        }
+        if status == Status::BadRequest {
+            self.refuse_content(batch.client);
+        } else {
+            self.counters.answered_with(status);
+        }
+        if is_rejected {
             return served;
         }
         if decoded.metrics == 0 {
@@ -207,12 +216,12 @@ impl Service {
         if let DecodeError::Malformed { .. } = error {
             stages.request.status = Status::BadRequest.code();
             self.reject(batch, Rejection::Malformed, metrics, body_bytes);
-            self.counters.refused_content();
+            self.refuse_content(batch.client);
             return respond.refuse_content(&error);
         }
         stages.request.status = Status::ContentTooLarge.code();
         self.reject(batch, Rejection::TooLarge, metrics, body_bytes);
-        self.counters.refused(HttpError::ContentTooLarge);
+        self.refuse(HttpError::ContentTooLarge, batch.client);
         respond.refuse_as(HttpError::ContentTooLarge, &error)
     }
 
@@ -281,7 +290,7 @@ impl Service {
     fn reject(&mut self, batch: &Batch, reason: Rejection, metrics: u64, body_bytes: u64) {
         self.counters.take_metrics(batch.protocol(), metrics, metrics);
         self.counters.body_bytes_rejected += body_bytes;
-        self.counters.reject_batch(batch.protocol(), reason);
+        self.reject_batch(batch.protocol(), reason);
     }
 
     /// Refuses a batch because of the state of the server, and refunds its charge.
@@ -298,9 +307,9 @@ impl Service {
         let refusal = HttpError::Unavailable { text, retry_after_s };
         self.refund(batch.charge);
         stages.request.status = refusal.status().code();
-        self.counters.shed_batch(batch.protocol(), reason);
+        self.shed_batch(batch.protocol(), reason);
         self.counters.body_bytes_shed += body_bytes;
-        self.counters.refused(refusal);
+        self.refuse(refusal, batch.client);
         respond.refuse(refusal)
     }
 

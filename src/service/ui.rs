@@ -4,7 +4,7 @@ use super::{AdmittedRequest, Burst, Caller, DeferredRequest, Payer, Service};
 use crate::{
     listening::Role,
     profile::ProfileRequest,
-    ui::{Job, PageRequest},
+    ui::{Job, MarkRequest, PageRequest},
 };
 use http1::{Head, HttpError, Method, Responder, Served, Status};
 use rate::ClientAddress;
@@ -15,7 +15,7 @@ const TO_PAGE: &[u8] = b"\r\nLocation: /ui\r\nVary: Accept";
 
 /// Returns true if `path` is served for the live page alone.
 pub(super) fn is_of_page(path: &str) -> bool {
-    matches!(path, "/ui" | "/ui/stream" | "/debug/profile")
+    matches!(path, "/ui" | "/ui/stream" | "/ui/doctor" | "/ui/marks" | "/debug/profile")
 }
 
 impl Service {
@@ -36,19 +36,25 @@ impl Service {
         let page = self.shared.page.as_ref().ok_or(HttpError::NotFound)?;
         match (head.path, head.method) {
             ("/ui", Method::Get | Method::Head) => Ok(AdmittedRequest::Page(page.requested(head))),
-            ("/ui/stream", Method::Get | Method::Head) => self.admit_stream(head),
+            ("/ui/stream", Method::Get | Method::Head) => {
+                self.admit_reader(head, AdmittedRequest::Stream { head_only: head.method == Method::Head })
+            }
+            ("/ui/doctor", Method::Get | Method::Head) => {
+                self.admit_reader(head, AdmittedRequest::Job(Box::new(Job::Doctor)))
+            }
+            ("/ui/marks", Method::Post) => self.admit_mark(head, caller),
             ("/debug/profile", Method::Post) => self.admit_profile(head, caller),
-            ("/debug/profile", _) => Err(HttpError::MethodNotAllowed { allow: "POST" }),
-            ("/ui" | "/ui/stream", _) => Err(HttpError::MethodNotAllowed { allow: "GET, HEAD" }),
+            ("/debug/profile" | "/ui/marks", _) => Err(HttpError::MethodNotAllowed { allow: "POST" }),
+            ("/ui" | "/ui/stream" | "/ui/doctor", _) => Err(HttpError::MethodNotAllowed { allow: "GET, HEAD" }),
             _ => Err(HttpError::NotFound),
         }
     }
 
-    /// Admits a stream: with a key, where there are keys.
-    fn admit_stream(&mut self, head: &Head<'_>) -> Result<AdmittedRequest, HttpError> {
+    /// Admits a request for figures: with a key, where there are keys.
+    fn admit_reader(&mut self, head: &Head<'_>, request: AdmittedRequest) -> Result<AdmittedRequest, HttpError> {
         match self.payer(head) {
             keyless @ Payer::Keyless(_) => Err(self.refuse_keyless(keyless)),
-            _ => Ok(AdmittedRequest::Stream { head_only: head.method == Method::Head }),
+            _ => Ok(request),
         }
     }
 
@@ -56,12 +62,25 @@ impl Service {
     /// that runs here, nor a client whose request comes through a proxy that does.
     fn admit_profile(&mut self, head: &Head<'_>, caller: Caller) -> Result<AdmittedRequest, HttpError> {
         const REFUSED: HttpError = HttpError::Forbidden("a profile takes a valid API key, or a client on this host");
-        let has_key = self.shared.api_keys.is_some() && matches!(self.payer(head), Payer::Key(_));
-        let may_have = has_key || (is_local(caller) && is_direct(head));
-        if !may_have {
+        if !self.may_act(head, caller) {
             return Err(REFUSED);
         }
         Ok(AdmittedRequest::Job(Box::new(Job::Profile(ProfileRequest::of(head)?))))
+    }
+
+    /// Admits a mark, by who may have a profile made.
+    fn admit_mark(&mut self, head: &Head<'_>, caller: Caller) -> Result<AdmittedRequest, HttpError> {
+        const REFUSED: HttpError = HttpError::Forbidden("a mark takes a valid API key, or a client on this host");
+        if !self.may_act(head, caller) {
+            return Err(REFUSED);
+        }
+        Ok(AdmittedRequest::Job(Box::new(Job::Mark(MarkRequest::of(head)?))))
+    }
+
+    /// Returns true for a valid key, or a client on this host that speaks for itself.
+    fn may_act(&mut self, head: &Head<'_>, caller: Caller) -> bool {
+        let has_key = self.shared.api_keys.is_some() && matches!(self.payer(head), Payer::Key(_));
+        has_key || (is_local(caller) && is_direct(head))
     }
 
     /// Passes a job on, unless the server is shutting down.
@@ -79,7 +98,7 @@ impl Service {
         is_stopping.then(|| {
             let refusal =
                 HttpError::Unavailable { text: "the server is stopping", retry_after_s: http1::limits::RETRY_AFTER_S };
-            self.counters.refused(refusal);
+            self.refuse_caller(refusal, burst.caller);
             refusal
         })
     }

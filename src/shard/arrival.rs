@@ -120,12 +120,13 @@ impl State {
     /// server is for its operator to fix, who reads it in both logs.
     fn refuse_preface(&mut self, token: Token, refusal: HttpError, text: &str) {
         let Some(connection) = self.connections.get(token) else { return };
-        let peer: ClientAddress = connection.caller.peer;
+        let caller = connection.caller;
+        let peer: ClientAddress = caller.peer;
         let after = connection.http.refuse(refusal, &self.http, &mut connection.out);
         connection.stamps.received_ns = self.now_ns;
         connection.other_answers += 1;
         debug_assert!(connection.phase == Phase::Receiving, "nothing was answered before");
-        self.setup.service.counters.refused(refusal);
+        self.setup.service.refuse_caller(refusal, caller);
         match self.proxy_warnings.admit(self.now_ns) {
             Some(suppressed) => tracing::warn!(%peer, suppressed, "PROXY protocol: {text}; connection closed"),
             None => self.setup.service.counters.warnings_suppressed += 1,

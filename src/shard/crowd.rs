@@ -283,10 +283,11 @@ impl State {
     /// Responds 503 on a connection over the limit.
     pub(super) fn refuse(&mut self, token: Token) {
         let Some(connection) = self.connections.get(token) else { return };
+        let caller = connection.caller;
         let after = connection.http.refuse(CROWDED, &self.http, &mut connection.out);
         connection.stamps.received_ns = self.now_ns;
         connection.other_answers += 1;
-        self.setup.service.counters.refused(CROWDED);
+        self.setup.service.refuse_caller(CROWDED, caller);
         self.dispatch(token, after);
     }
 

@@ -130,8 +130,9 @@ impl State {
             }
             ResponseEvent::Refused { error, text, fields } => {
                 connection.answer = None;
+                let caller = connection.caller;
                 if self.answer_deferred(token, |respond| respond.refuse_with(error, &text, &fields)).is_some() {
-                    self.setup.service.counters.refused(error);
+                    self.setup.service.refuse_caller(error, caller);
                 }
             }
             ResponseEvent::Head { content_type, fields } => {
@@ -171,8 +172,9 @@ impl State {
     }
 
     pub(super) fn refuse_deferred(&mut self, token: Token, refusal: HttpError, text: &str) {
+        let Some(caller) = self.connections.get(token).map(|connection| connection.caller) else { return };
         if self.answer_deferred(token, |respond| respond.refuse_as(refusal, &text)).is_some() {
-            self.setup.service.counters.refused(refusal);
+            self.setup.service.refuse_caller(refusal, caller);
         }
     }
 }

@@ -10,11 +10,13 @@ impl State {
     pub(super) fn report<D: Driver>(&mut self, driver: &D, empty: Box<Histograms>) -> Report {
         let service = &mut self.setup.service;
         let histograms = std::mem::replace(&mut service.histograms, empty);
+        let refusals = service.refusals.take();
         let ring_bytes = service.log().capacity_bytes() as u64;
         Report {
             reactor: self.setup.index,
             counters: service.counters.clone(),
             histograms,
+            refusals,
             driver: driver.counters(),
             connections_active: self.connections.len() as u64,
             queued_bytes: service.log().queued_bytes(),

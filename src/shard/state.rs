@@ -244,7 +244,9 @@ impl State {
                     let report = self.report(driver, request.empty);
                     if let Err(unsent) = request.reply.try_send(report) {
                         // The observer is gone, or out of step. What was measured stays here.
-                        self.setup.service.histograms.add(&unsent.into_inner().histograms);
+                        let unsent = unsent.into_inner();
+                        self.setup.service.histograms.add(&unsent.histograms);
+                        self.setup.service.refusals.put_back(unsent.refusals);
                     }
                 }
                 ShardMessage::Document(rendered) => self.take_document(&rendered),

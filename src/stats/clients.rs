@@ -36,9 +36,14 @@ pub fn top_of(query: Option<&str>) -> Result<usize, HttpError> {
     Ok(found.unwrap_or(limits::CLIENTS_SHOWN_DEFAULT))
 }
 
+/// The document, but for who asks, as it is sent.
+pub fn document(top_clients: &TopClients, limited: bool, top: usize, now_ns: u64) -> Vec<u8> {
+    pretty(&to_json(top_clients, limited, top, now_ns))
+}
+
 /// The document, but for who asks. `limited`: there is a limiter; without one nobody tells clients apart. `now_ns` is
 /// of the limiter's clock.
-pub fn document(top_clients: &TopClients, limited: bool, top: usize, now_ns: u64) -> Vec<u8> {
+pub fn to_json(top_clients: &TopClients, limited: bool, top: usize, now_ns: u64) -> Value {
     let client = |totals: ClientTotals| {
         json!({
             "client": totals.key.to_string(),
@@ -51,14 +56,14 @@ pub fn document(top_clients: &TopClients, limited: bool, top: usize, now_ns: u64
     };
     let list = |clients: Vec<ClientTotals>| clients.into_iter().map(client).collect::<Vec<Value>>();
     let totals = top_clients.totals();
-    pretty(&json!({
+    json!({
         "limited": limited,
         "allowed": totals.allowed,
         "refused": totals.refused,
         "events_dropped": totals.dropped,
         "heaviest": list(top_clients.top(top)),
         "most_refused": list(top_clients.most_refused(top)),
-    }))
+    })
 }
 
 /// The document for the client that asks. One rendering serves all who wait for it, and differs for them in its first

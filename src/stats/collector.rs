@@ -5,7 +5,7 @@
 //! measured comes with its answer, however late, since the way back stays open. The next request goes out only after
 //! that.
 
-use super::{Counters, Distribution, Histograms, Reactor, Report, ReportRequest};
+use super::{Counters, Distribution, Histograms, Reactor, Report, ReportRequest, refusals::RecentRefusals};
 use crate::limits;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use log::{AtomicHistogram, HistogramSnapshot, LogStatus, LogTimes};
@@ -111,6 +111,7 @@ pub struct Collector {
     recent: Measures,
     /// The last complete interval.
     last: Option<Interval>,
+    refusals: RecentRefusals,
 }
 
 impl Collector {
@@ -137,6 +138,7 @@ impl Collector {
             present: Measures::default(),
             recent: Measures::default(),
             last: None,
+            refusals: RecentRefusals::default(),
         }
     }
 
@@ -195,6 +197,7 @@ impl Collector {
         let mut histograms = std::mem::take(&mut report.histograms);
         histograms.reset();
         self.spare.push(histograms);
+        self.refusals.add(std::mem::take(&mut report.refusals));
         self.requested[report.reactor] = false;
         let reactor = report.reactor;
         self.latest[reactor] = Some(report);
@@ -243,6 +246,11 @@ impl Collector {
             Some(last) => Span { length: last.length, counters: &last.counters, measures: &last.measures },
             None => Span { length: self.began.elapsed(), counters: &self.present_counters, measures: &self.present },
         }
+    }
+
+    /// The last refusals of all cores.
+    pub const fn refusals(&self) -> &RecentRefusals {
+        &self.refusals
     }
 
     /// Returns the measures since [`clear_recent`](Self::clear_recent).
@@ -307,6 +315,7 @@ mod tests {
             reactor: 0,
             counters,
             histograms,
+            refusals: Vec::new(),
             driver: reactor::Counters::default(),
             connections_active: 1,
             queued_bytes: 0,

@@ -4,8 +4,9 @@
 //!
 //! The map: `counters` and `histograms` (what a core owns), `observer` (the thread), `collector` (asks and merges),
 //! `registry` (the table: each statistic's place, family and source), `document` (`/stats`), `families` and
-//! `exposition` (`/metrics`), `clients` (`/stats/clients`), `format` (which form is requested), `line` (the line in the log),
-//! `points` (what the live page is sent), `process` and `threads` (what the kernel says).
+//! `exposition` (`/metrics`), `clients` (`/stats/clients`), `format` (which form is requested), `line` (the line in the
+//! log), `points` (what the live page is sent), `refusals` (the last of them), `process` and `threads` (what the kernel
+//! says).
 
 pub(crate) mod clients;
 mod collector;
@@ -22,6 +23,7 @@ mod observer;
 mod points;
 pub mod process;
 mod queries;
+mod refusals;
 mod registry;
 mod streams;
 mod threads;
@@ -36,6 +38,7 @@ pub use histograms::{Distribution, Histograms, Stage, Stamps};
 pub use observer::{Document, Facts, FiguresOut, Observer, ObserverSetup, Question, unready};
 pub use points::{PointSpan, Update};
 pub use queries::{Outcome, QueryStatus};
+pub use refusals::{Refusal, RefusalRing, RefusedBatch};
 pub use streams::{StreamEnd, StreamStatus};
 
 use crossbeam_channel::Sender;
@@ -95,6 +98,8 @@ pub struct Report {
     pub counters: Counters,
     /// Histograms since the last report.
     pub histograms: Box<Histograms>,
+    /// Refusals since the last report.
+    pub refusals: Vec<Refusal>,
     /// Counters of the driver.
     pub driver: DriverCounters,
     /// Open connections.

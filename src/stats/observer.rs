@@ -23,6 +23,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use http1::HttpError;
 use log::{LogCounts, LogStatus, segment::MaintenanceStatus};
 use rate::{Limiter, TopClients};
+use serde_json::json;
 use std::{
     sync::{
         Arc,
@@ -239,6 +240,8 @@ pub struct Observer {
     collector: Collector,
     /// Points of the live page, unless it is off.
     points: Option<Points>,
+    /// The next time at which the open pages are sent the clients and the last refusals.
+    who_due: Instant,
     /// Watchdog pings, if the service manager expects them.
     watchdog: Option<Watchdog>,
 }
@@ -266,7 +269,7 @@ impl Observer {
             fault: None,
         });
         let points = setup.updates.is_some().then(|| Points::new(setup.reactors.len(), setup.facts.started));
-        Self { setup, collector, points, watchdog }
+        Self { setup, collector, points, who_due: Instant::now(), watchdog }
     }
 
     /// Serves until every reactor has ended.
@@ -336,10 +339,32 @@ impl Observer {
         let updates = points.make(&self.snapshot(Process::read_usage()), self.collector.recent(), now_ms);
         self.collector.clear_recent();
         self.points = Some(points);
-        for update in updates {
+        for update in updates.into_iter().chain(self.make_who()) {
             // Its thread is behind, which nobody waits for: the page shows a gap.
             let _ = self.setup.updates.as_ref().map(|to| to.try_send(update));
         }
+    }
+
+    /// Makes the clients and the last refusals for the open pages, every other second while there are any.
+    fn make_who(&mut self) -> Option<Update> {
+        if self.setup.streams.active() == 0 {
+            self.who_due = Instant::now();
+            return None;
+        }
+        if Instant::now() < self.who_due {
+            return None;
+        }
+        // A little early, as points do not come to the millisecond.
+        self.who_due = Instant::now() + limits::WHO_INTERVAL - limits::POINT_REPORT_WAIT;
+        self.setup.top_clients.drain();
+        let limited = self.setup.limiter.is_some();
+        let now_ns = self.setup.clock.monotonic_ns();
+        let who = json!({
+            "type": "who",
+            "clients": clients::to_json(&self.setup.top_clients, limited, limits::CLIENTS_SHOWN_DEFAULT, now_ns),
+            "refusals": self.collector.refusals().to_json(),
+        });
+        Some(Update::Who { line: format!("{who}\n").into_bytes().into() })
     }
 
     /// Hands the server's figures to the exporter. One that has not sent the last ones yet gets the next.

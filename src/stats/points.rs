@@ -49,6 +49,11 @@ pub enum Update {
         /// The point, a JSON object.
         json: Arc<[u8]>,
     },
+    /// The clients and the last refusals.
+    Who {
+        /// The line of the stream.
+        line: Arc<[u8]>,
+    },
 }
 
 /// The counts at one moment: a point is the difference of two.

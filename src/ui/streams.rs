@@ -6,7 +6,8 @@
 
 use super::{
     history::History,
-    jobs::{Body, Done, Job, refused},
+    jobs::{self, Body, DoctorReports, Done, Examiner, Job, JobResult, refused},
+    marks::Marks,
 };
 use crate::{
     limits,
@@ -49,6 +50,8 @@ pub struct LiveSetup {
     pub reactors: usize,
     /// The first line of each stream, but for the time.
     pub hello: Value,
+    /// The doctor.
+    pub examiner: Examiner,
     /// Points, from the observer.
     pub updates: Receiver<Update>,
     /// Counters of the streams.
@@ -73,6 +76,7 @@ struct Entry {
     open: Open,
     profiles: Open,
     profiles_unread: Open,
+    small_jobs: Open,
     status: Arc<StreamStatus>,
     next_number: Arc<AtomicU64>,
 }
@@ -91,14 +95,16 @@ impl Live {
     /// It cannot be started.
     pub fn start(setup: LiveSetup) -> io::Result<Self> {
         // A stream has one command under way at most, and a reactor one more.
-        let (commands, commanded) = bounded(limits::STREAMS_MAX + limits::PROFILES_UNREAD_MAX + setup.reactors);
-        let (spaces, have_space) = bounded(limits::STREAMS_MAX + limits::PROFILES_UNREAD_MAX);
+        let streams_max = limits::STREAMS_MAX + limits::PROFILES_UNREAD_MAX + limits::SMALL_JOBS_MAX;
+        let (commands, commanded) = bounded(streams_max + setup.reactors);
+        let (spaces, have_space) = bounded(streams_max);
         let entry = Entry {
             commands,
             spaces,
             open: Open::up_to(limits::STREAMS_MAX),
             profiles: Open::up_to(limits::PROFILES_MAX),
             profiles_unread: Open::up_to(limits::PROFILES_UNREAD_MAX),
+            small_jobs: Open::up_to(limits::SMALL_JOBS_MAX),
             status: Arc::clone(&setup.status),
             next_number: Arc::default(),
         };
@@ -152,14 +158,16 @@ impl StreamOpener {
     /// Starts a job whose result goes to the connection that `token` names. Never waits.
     ///
     /// # Errors
-    /// The refusal: one is under way.
+    /// The refusal: one is under way, or too many are.
     pub fn start(&self, token: Token, job: Job) -> Result<Reader, HttpError> {
-        let Entry { commands, spaces, profiles, profiles_unread, next_number, .. } = &self.entry;
-        let Some(making) = profiles.admit() else {
-            return Err(HttpError::Conflict("a profile is being made"));
-        };
-        let Some(permit) = profiles_unread.admit() else {
-            return Err(HttpError::Conflict("too many profiles are not read yet"));
+        let Entry { commands, spaces, profiles, profiles_unread, small_jobs, next_number, .. } = &self.entry;
+        let (making, permit) = match job {
+            Job::Profile(_) => {
+                let making = profiles.admit().ok_or(HttpError::Conflict("a profile is being made"))?;
+                let unread = HttpError::Conflict("too many profiles are not read yet");
+                (Some(making), profiles_unread.admit().ok_or(unread)?)
+            }
+            Job::Doctor | Job::Mark(_) => (None, small_jobs.admit().ok_or_else(|| refused(String::new()).0)?),
         };
         // A name that orders nothing.
         let number = next_number.fetch_add(1, Relaxed);
@@ -190,7 +198,7 @@ enum Progress {
 struct Stream {
     number: u64,
     writer: Writer,
-    /// Held while its job is done.
+    /// Held while its profile is made.
     making: Option<Permit>,
     head_only: bool,
     /// The part that found no space.
@@ -234,12 +242,12 @@ impl Stream {
     }
 
     /// A stream for the result of a job.
-    fn of_job(number: u64, writer: Writer, making: Permit) -> Self {
-        Self { unsent: None, making: Some(making), ..Self::new(number, writer, false) }
+    fn of_job(number: u64, writer: Writer, making: Option<Permit>) -> Self {
+        Self { unsent: None, making, ..Self::new(number, writer, false) }
     }
 
     /// Takes the result of its job, with which it ends.
-    fn finish(&mut self, result: Result<Body, (HttpError, String)>) -> Progress {
+    fn finish(&mut self, result: JobResult) -> Progress {
         // Another may begin, also before this one is read.
         self.making = None;
         self.draining = true;
@@ -324,6 +332,10 @@ struct Feeder {
     setup: LiveSetup,
     seconds: History,
     minutes: History,
+    /// The clients and the last refusals, while a stream is open.
+    who: Option<Arc<[u8]>>,
+    marks: Marks,
+    doctor: DoctorReports,
     streams: HashMap<u64, Stream>,
     /// The streams that wait for the result of a job, or are sent it.
     jobs: HashMap<u64, Stream>,
@@ -336,12 +348,16 @@ struct Feeder {
 impl Feeder {
     fn new(setup: LiveSetup) -> Self {
         Self {
+            doctor: DoctorReports::new(setup.examiner.clone()),
             setup,
             seconds: History::new(PointSpan::Second.seconds(), limits::HISTORY_SECONDS),
             minutes: History::new(PointSpan::Minute.seconds(), limits::HISTORY_MINUTES),
+            who: None,
+            marks: Marks::default(),
             streams: HashMap::new(),
             jobs: HashMap::new(),
-            done: bounded(limits::PROFILES_UNREAD_MAX),
+            // A profile's, and the doctor's.
+            done: bounded(limits::PROFILES_UNREAD_MAX + 1),
             stop: Arc::default(),
             draining: false,
         }
@@ -368,11 +384,14 @@ impl Feeder {
                     // The observer is gone: the reactors follow.
                     Err(_) => updates = &never,
                 },
-                recv(done) -> done => {
-                    if let Ok((number, result)) = done {
-                        self.end_job(number, |stream| stream.finish(result));
+                recv(done) -> done => match done {
+                    Ok(Done::Profile(number, result)) => self.end_job(number, |stream| stream.finish(result)),
+                    Ok(Done::Doctor(result)) => {
+                        let waiting = self.doctor.finish(&result);
+                        self.end_jobs(waiting, &result);
                     }
-                }
+                    Err(_) => {}
+                },
                 recv(spaces) -> number => {
                     let Ok(number) = number else { continue };
                     if let Some(stream) = self.streams.get_mut(&number) {
@@ -395,6 +414,8 @@ impl Feeder {
         stream.lines.push_back(format!("{hello}\n").into_bytes().into());
         stream.lines.extend(self.minutes.lines());
         stream.lines.extend(self.seconds.lines());
+        stream.lines.extend(self.marks.line());
+        stream.lines.extend(self.who.clone());
         let number = stream.number;
         self.streams.insert(number, stream);
         if self.draining {
@@ -407,9 +428,49 @@ impl Feeder {
     fn start(&mut self, stream: Stream, job: Job) {
         let number = stream.number;
         self.jobs.insert(number, stream);
-        self.stop.store(self.draining, Relaxed);
-        if let Err(error) = job.start(number, self.done.0.clone(), Arc::clone(&self.stop)) {
-            self.end_job(number, |stream| stream.finish(Err(refused(format!("no thread can be started: {error}")))));
+        match job {
+            Job::Profile(request) => {
+                self.stop.store(self.draining, Relaxed);
+                let stop = Arc::clone(&self.stop);
+                let make = move || Done::Profile(number, jobs::profile(&request, &stop));
+                if let Err(error) = jobs::spawn("profile", self.done.0.clone(), make) {
+                    self.end_jobs(vec![number], &Err(refused(format!("no thread can be started: {error}"))));
+                }
+            }
+            Job::Doctor => self.start_doctor(number),
+            Job::Mark(request) => {
+                let result = self.marks.apply(request, self.setup.clock.wall_ms());
+                self.end_jobs(vec![number], &result);
+                self.send_marks();
+            }
+        }
+    }
+
+    /// Sends the doctor's report to a stream: the last one, or the next.
+    fn start_doctor(&mut self, number: u64) {
+        if let Some(report) = self.doctor.last() {
+            let report = Ok(report.clone());
+            return self.end_jobs(vec![number], &report);
+        }
+        if self.draining {
+            return self.end_jobs(vec![number], &Err(refused("the server is stopping".to_owned())));
+        }
+        if let Err((waiting, error)) = self.doctor.wait(number, &self.done.0) {
+            self.end_jobs(waiting, &Err(refused(format!("no thread can be started: {error}"))));
+        }
+    }
+
+    /// Sends the marks to all streams.
+    fn send_marks(&mut self) {
+        if let Some(line) = self.marks.line() {
+            self.each(|stream| stream.push(&line));
+        }
+    }
+
+    /// Ends jobs with one result.
+    fn end_jobs(&mut self, numbers: Vec<u64>, result: &JobResult) {
+        for number in numbers {
+            self.end_job(number, |stream| stream.finish(result.clone()));
         }
     }
 
@@ -426,16 +487,27 @@ impl Feeder {
         self.draining = true;
         // What was sampled so far is sent.
         self.stop.store(true, Relaxed);
+        let waiting = self.doctor.stop_waiting();
+        self.end_jobs(waiting, &Err(refused("the server is stopping".to_owned())));
         self.each(Stream::drain);
     }
 
     fn take(&mut self, update: &Update) {
-        let Update::Point { span, json: point } = update;
+        let (span, point) = match update {
+            Update::Point { span, json } => (span, json),
+            Update::Who { line } => {
+                self.who = (!self.streams.is_empty()).then(|| Arc::clone(line));
+                return self.each(|stream| stream.push(line));
+            }
+        };
+        if self.marks.expire(self.setup.clock.wall_ms()) {
+            self.send_marks();
+        }
         let history = if *span == PointSpan::Second { &mut self.seconds } else { &mut self.minutes };
         history.push(Arc::clone(point));
         self.setup.status.points.fetch_add(1, Relaxed);
-        if self.jobs.values().any(|stream| stream.writer.cancelled().load(Relaxed)) {
-            // Its client has left.
+        if self.jobs.values().any(|stream| stream.making.is_some() && stream.writer.cancelled().load(Relaxed)) {
+            // The client of the profile has left.
             self.stop.store(true, Relaxed);
         }
         if !self.streams.is_empty() {
@@ -459,147 +531,12 @@ impl Feeder {
                 }
             }
         });
+        if self.streams.is_empty() {
+            // It is no longer made, and would be old for the next page.
+            self.who = None;
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{query_pool::response_channel::Taken, shard::ShardMessage};
-    use std::time::{Duration, Instant};
-    use wake::{Doorbell, mailbox};
-
-    struct Ends {
-        live: Live,
-        opener: StreamOpener,
-        updates: Sender<Update>,
-        status: Arc<StreamStatus>,
-        /// Mailbox of the messages that the reactor is notified of.
-        mail: mailbox::Receiver<ShardMessage>,
-    }
-
-    fn start() -> Ends {
-        let (updates, received) = bounded(limits::UPDATES_WAITING_MAX);
-        let status = Arc::<StreamStatus>::default();
-        let hello = json!({ "type": "hello", "now_ms": 0 });
-        let setup =
-            LiveSetup { reactors: 1, hello, updates: received, status: Arc::clone(&status), clock: Clock::start() };
-        let live = Live::start(setup).unwrap();
-        let (mailbox, mail) = mailbox::mailbox(1_024, Arc::new(Doorbell::new().unwrap()));
-        let opener = live.opener(Arc::new(mailbox));
-        Ends { live, opener, updates, status, mail }
-    }
-
-    fn point(number: u64) -> Update {
-        Update::Point { span: PointSpan::Second, json: number.to_string().into_bytes().into() }
-    }
-
-    fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-        let end = Instant::now() + Duration::from_secs(60);
-        while !is_so() {
-            assert!(Instant::now() < end, "waited in vain: {what}");
-            thread::sleep(Duration::from_millis(1));
-        }
-    }
-
-    /// Reads parts until `enough` lines are there, or the stream ends.
-    fn lines(reader: &Reader, enough: usize) -> Vec<Value> {
-        let mut text = Vec::new();
-        until("the lines", || {
-            loop {
-                match reader.take() {
-                    Taken::Event(ResponseEvent::Piece(piece) | ResponseEvent::Last(piece)) => {
-                        text.extend_from_slice(piece.content());
-                    }
-                    Taken::Event(_) => {}
-                    Taken::Nothing => return text.iter().filter(|&&byte| byte == b'\n').count() >= enough,
-                    Taken::Ended => return true,
-                }
-            }
-        });
-        let lines = text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
-        lines.map(|line| serde_json::from_slice(line).unwrap()).collect()
-    }
-
-    #[test]
-    fn a_late_stream_begins_with_the_history() {
-        let Ends { live, opener, updates, status, mail } = start();
-        (0..50).for_each(|number| updates.send(point(number)).unwrap());
-        until("the points are taken", || status.points.load(Relaxed) == 50);
-        let reader = opener.open(Token::new(0, 0), false).unwrap();
-        let first = lines(&reader, 5);
-        let types: Vec<_> = first.iter().map(|line| line["type"].as_str().unwrap()).collect();
-        assert_eq!(types, ["hello", "history", "history", "history", "history"]);
-        assert_eq!((&first[1]["step_s"], &first[1]["points"]), (&json!(60), &json!([])), "minutes first");
-        let points: Vec<u64> = first[2..]
-            .iter()
-            .flat_map(|line| line["points"].as_array().unwrap().iter().map(|point| point.as_u64().unwrap()))
-            .collect();
-        assert_eq!(points, (0..50).collect::<Vec<_>>());
-        updates.send(point(50)).unwrap();
-        assert_eq!(lines(&reader, 1), [json!({ "type": "point", "step_s": 1, "point": 50 })]);
-        drop((reader, opener, mail));
-        assert!(live.stop());
-    }
-
-    #[test]
-    fn a_stream_that_is_not_read_is_ended_and_counted() {
-        let Ends { live, opener, updates, status, mail: _mail } = start();
-        let unread = opener.open(Token::new(0, 0), false).unwrap();
-        let read = opener.open(Token::new(1, 0), false).unwrap();
-        lines(&read, 3);
-        let sent = (limits::STREAM_LINES_WAITING_MAX + limits::PIECES_WAITING_MAX + 3) as u64;
-        for number in 0..sent {
-            updates.send(point(number)).unwrap();
-            assert_eq!(lines(&read, 1).len(), 1, "a reader that does not read holds nobody up");
-        }
-        until("it is ended", || status.ended(StreamEnd::Unread) == 1);
-        assert_eq!((status.active(), status.ended(StreamEnd::Left)), (1, 0));
-        // What was in its channel is still there, and then its end.
-        assert!(lines(&unread, usize::MAX).len() < limits::PIECES_WAITING_MAX);
-        drop((unread, read, opener));
-        assert!(live.stop());
-    }
-
-    #[test]
-    fn streams_have_a_bound_and_are_free_when_they_end() {
-        let Ends { live, opener, status, updates, mail } = start();
-        let mut readers: Vec<Reader> = (0..64).map(|slot| opener.open(Token::new(slot, 0), false).unwrap()).collect();
-        assert!(opener.open(Token::new(99, 0), false).is_err());
-        assert_eq!((status.opened(), status.refused()), (64, 1));
-        readers.pop();
-        until("its place is free", || {
-            updates.send(point(0)).unwrap();
-            // A notice of the channel holds its place, too.
-            while mail.take().is_some() {}
-            opener.open(Token::new(99, 0), false).is_ok()
-        });
-        drop((readers, opener));
-        assert!(live.stop());
-    }
-
-    #[test]
-    fn a_drain_ends_each_stream_behind_a_whole_line() {
-        let Ends { live, opener, status, updates, mail: _mail } = start();
-        let readers: Vec<Reader> = (0..3).map(|slot| opener.open(Token::new(slot, 0), false).unwrap()).collect();
-        updates.send(point(1)).unwrap();
-        opener.drain();
-        for reader in &readers {
-            let lines = lines(reader, usize::MAX);
-            assert!(lines.len() <= 4, "{lines:?}");
-        }
-        until("they are counted", || status.ended(StreamEnd::Drained) == 3);
-        drop((readers, opener));
-        assert!(live.stop());
-    }
-
-    #[test]
-    fn head_of_a_stream_has_no_lines() {
-        let Ends { live, opener, status, mail: _mail, .. } = start();
-        let reader = opener.open(Token::new(0, 0), true).unwrap();
-        assert!(lines(&reader, usize::MAX).is_empty());
-        until("it has ended", || status.active() == 0);
-        drop((reader, opener));
-        assert!(live.stop());
-    }
-}
+mod tests;

@@ -60,6 +60,7 @@ mod strangers;
 mod sums;
 mod traces;
 mod ui;
+mod who;
 
 /// A test for each driver, out of a function that takes one.
 macro_rules! on_both_drivers {

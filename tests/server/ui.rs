@@ -104,14 +104,15 @@ fn page_is_served_where_statistics_are(driver: Driver) {
 const BATCH: &str = r#"{"metrics":[{"name":"a","value":1},{"name":"b","value":2}]}"#;
 
 /// A stream that is read.
-struct Stream {
+pub struct Stream {
     client: Client,
     rest: Vec<u8>,
     lines: VecDeque<Value>,
 }
 
 impl Stream {
-    fn open(address: SocketAddr, lines: &str) -> Self {
+    /// Opens a stream by a request with these header lines.
+    pub fn open(address: SocketAddr, lines: &str) -> Self {
         let mut client = Client::connect(address);
         client.send(&request("GET", "/ui/stream", lines)).unwrap();
         let head = client.answer_without_body();
@@ -121,7 +122,7 @@ impl Stream {
     }
 
     /// The next line; `None` at the end of the response.
-    fn next(&mut self) -> Option<Value> {
+    pub fn next(&mut self) -> Option<Value> {
         while self.lines.is_empty() {
             let chunk = self.client.chunk().unwrap();
             if chunk.is_empty() {
@@ -135,6 +136,20 @@ impl Stream {
             }
         }
         self.lines.pop_front()
+    }
+
+    /// The next line of this type in which `find` finds something.
+    pub fn find<T>(&mut self, kind: &str, mut find: impl FnMut(&Value) -> Option<T>) -> T {
+        let end = Instant::now() + DEADLINE;
+        loop {
+            assert!(Instant::now() < end, "waited in vain for a line of the type {kind}");
+            let line = self.next().expect("the stream goes on");
+            if line["type"] == kind
+                && let Some(found) = find(&line)
+            {
+                return found;
+            }
+        }
     }
 
     /// The points of a second up to now, and those that come, until there are enough by `is_enough`.

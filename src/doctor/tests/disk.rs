@@ -68,6 +68,9 @@ fn the_data_directory_itself() {
         std::fs::create_dir(made.path("srv/metrics/metrics.jsonl")).unwrap();
     });
     expect("data_dir", Note, "process 4711", |made| made.answers.holder = || Ok(Holder::Held(Some(4711))));
+    expect("data_dir", Fine, "this server runs on it", |made| {
+        made.answers.holder = || Ok(Holder::Held(Some(std::process::id())));
+    });
     expect("free_space", Critical, "255 MiB", |made| {
         made.answers.usage = || Ok(Usage { bytes: 1 << 40, bytes_free: 255 << 20, inodes: 0, inodes_free: 0 });
     });

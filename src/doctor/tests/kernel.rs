@@ -123,6 +123,10 @@ fn the_way_of_a_connection() {
         made.answers.bind = || Err(io::ErrorKind::AddrInUse.into());
         made.answers.holder = || Ok(Holder::Held(Some(7)));
     });
+    expect("port", Fine, "in use by this server", |made| {
+        made.answers.bind = || Err(io::ErrorKind::AddrInUse.into());
+        made.answers.holder = || Ok(Holder::Held(Some(std::process::id())));
+    });
     expect("port", Critical, "privileged", |made| made.answers.bind = || Err(io::ErrorKind::PermissionDenied.into()));
     expect("port", Critical, "not an address", |made| {
         made.answers.bind = || Err(io::ErrorKind::AddrNotAvailable.into())

@@ -103,6 +103,7 @@ statistics! {
     Server(s) "answers" = document::by_status(s.all.counters);
     Server(s) "refused_by" =
         Reading::By("reason", REASONS.iter().zip(s.all.counters.refused).map(|((by, _), n)| (*by, n.into())).collect());
+    Server(s) "refused_last" = s.collected.refusals().to_json();
     /// Responses dropped because the log did not store the batch in time; the batch may still be stored.
     Server(s) "answers_abandoned" Counter "metricstream_answers_abandoned" = s.all.counters.answers_abandoned;
     Server(s) "since_start" = document::rates(&s.all);

@@ -14,6 +14,7 @@ const chart = (() => {
 	const COLORS = 8;
 	const DASHES = [[], [6, 3], [2, 3], [8, 3, 2, 3]];
 	const TABLE_ROWS = 30;
+	const MARK_ROWS = 3;
 	let palette = null,
 		sequence = 0;
 	const all = new Set();
@@ -29,7 +30,7 @@ const chart = (() => {
 		};
 		palette = { series: [] };
 		for (let index = 0; index < COLORS; index += 1) palette.series.push(read(`s${index}`));
-		for (const name of ['text', 'dim', 'line', 'faint', 'ground', 'mark', 'hatch']) palette[name] = read(name);
+		for (const name of ['text', 'dim', 'line', 'faint', 'ground', 'accent', 'mark', 'hatch']) palette[name] = read(name);
 		palette.font = getComputedStyle(document.body).fontFamily;
 		probe.remove();
 		return palette;
@@ -73,6 +74,14 @@ const chart = (() => {
 
 	// `kind`: line, stack or heat; `log`, `binary`: the axis; `show`: value to text; `tick`: value to a shorter text;
 	// `select(from, to)`: a range was chosen; `toggles`: series can be hidden by the legend.
+	// As much of a text as fits, with an ellipsis for the rest; nothing, if that is too little to be read.
+	const shorten = (context, text, wide) => {
+		if (context.measureText(text).width <= wide) return text;
+		let length = text.length - 1;
+		while (length > 0 && context.measureText(`${text.slice(0, length)}…`).width > wide) length -= 1;
+		return length >= 3 ? `${text.slice(0, length)}…` : '';
+	};
+
 	const create = ({
 		title,
 		note = '',
@@ -228,22 +237,37 @@ const chart = (() => {
 			}
 		};
 
+		// The marks that are in the range, and their part of it.
+		const spans = () =>
+			data.marks
+				.map((mark) => ({
+					mark,
+					begin: Math.max(mark.from_ms, data.from),
+					end: Math.min(mark.to_ms ?? data.to, data.to),
+				}))
+				.filter(({ begin, end }) => end > begin);
+		const markName = ({ name, end }) => (end === 'unknown' ? `${name} (end unknown)` : name);
+
 		const backgrounds = (context, paint) => {
 			const low = size.height - BOTTOM;
-			for (const mark of data.marks) {
-				const begin = Math.max(mark.from_ms, data.from),
-					end = Math.min(mark.to_ms ?? data.to, data.to);
-				if (end <= begin) continue;
+			const marked = spans(),
+				rows = scale.rows(marked);
+			marked.forEach(({ mark, begin, end }, index) => {
 				const x = toX(begin),
 					wide = Math.max(1, toX(end) - x);
 				context.fillStyle = paint.mark;
 				context.fillRect(x, TOP, wide, low - TOP);
+				context.fillStyle = paint.accent;
+				if (mark.from_ms >= data.from) context.fillRect(Math.round(x), TOP, 1, low - TOP);
+				if (mark.to_ms !== null && mark.to_ms <= data.to)
+					context.fillRect(Math.round(x + wide) - 1, TOP, 1, low - TOP);
 				context.fillStyle = paint.dim;
 				context.font = `${FONT_PX}px ${paint.font}`;
 				context.textBaseline = 'top';
 				context.textAlign = 'left';
-				if (context.measureText(mark.name).width + 6 < wide) context.fillText(mark.name, x + 3, TOP + 2);
-			}
+				const name = shorten(context, markName(mark), wide - 6);
+				context.fillText(name, x + 3, TOP + 2 + (rows[index] % MARK_ROWS) * (FONT_PX + 2));
+			});
 			if (data.gaps.length) context.fillStyle = hatching(context, paint.hatch);
 			for (const [begin, end] of data.gaps) context.fillRect(toX(begin), TOP, toX(end) - toX(begin), low - TOP);
 		};
@@ -478,10 +502,15 @@ const chart = (() => {
 			const gaps = data.gaps.length
 				? `${data.gaps.length} gap${data.gaps.length > 1 ? 's' : ''} without data. `
 				: '';
+			const marks = spans().map(
+				({ mark }) =>
+					`${markName(mark)} from ${format.clock(mark.from_ms)}` +
+					(mark.to_ms === null ? '' : ` to ${format.clock(mark.to_ms)}`),
+			);
 			text(
 				summary,
 				`${format.moment(data.from)} to ${format.moment(data.to)}. ${parts.join('; ') || 'No data'}. ` +
-					`${gaps}Arrow keys move the cursor, ` +
+					`${gaps}${marks.length ? `Marked: ${marks.join('; ')}. ` : ''}Arrow keys move the cursor, ` +
 					`with Shift they select, Enter shows the selection, Escape ends it.`,
 			);
 			plot.setAttribute('aria-valuemin', String(Math.round(data.from)));

@@ -329,7 +329,7 @@ const now = (() => {
 				to,
 				step: step * 1000,
 				gaps: scale.gaps(times, step * 1000, from, to),
-				marks: state.who?.marks ?? [],
+				marks: state.marks,
 				restarts: state.restarts,
 			};
 			text(range, `${format.moment(from)} … ${format.clock(to)}, ${step === 1 ? '1 s' : '1 min'} a point`);

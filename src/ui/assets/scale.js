@@ -236,6 +236,17 @@ const scale = (() => {
 	const bucket = (span_ms, most) =>
 		TIME_STEPS.find((step) => step >= SECOND && span_ms / step <= most) ?? Math.ceil(span_ms / most / DAY) * DAY;
 
+	// For spans, in the order of their begin, the row of each: the first that no span before it still takes.
+	const rows = (spans) => {
+		const ends = [];
+		return spans.map(({ begin, end }) => {
+			const free = ends.findIndex((before) => before <= begin);
+			const row = free < 0 ? ends.length : free;
+			ends[row] = end;
+			return row;
+		});
+	};
+
 	return {
 		niceStep,
 		linear,
@@ -251,5 +262,6 @@ const scale = (() => {
 		extent,
 		stacked,
 		bucket,
+		rows,
 	};
 })();

@@ -4,8 +4,16 @@
 const store = (() => {
 	const LENGTH = { 1: 600, 60: 1440 };
 	const RESTARTS_MAX = 64;
+	const MARKS_MAX = 64;
 
-	const create = () => ({ hello: null, points: { 1: [], 60: [] }, who: null, restarts: [], skew_ms: 0 });
+	const create = () => ({
+		hello: null,
+		points: { 1: [], 60: [] },
+		who: null,
+		marks: [],
+		restarts: [],
+		skew_ms: 0,
+	});
 
 	// Adds points in any order; one that is already known is replaced. What is older than the range goes.
 	const add = (state, step, points) => {
@@ -31,6 +39,8 @@ const store = (() => {
 				if (state.hello && state.hello.start_id !== line.start_id) {
 					state.restarts.push(line.now_ms);
 					state.restarts.splice(0, state.restarts.length - RESTARTS_MAX);
+					// The server that knew their end is gone.
+					for (const mark of state.marks) mark.to_ms ??= store.last(state)?.t_ms ?? line.now_ms;
 				}
 				state.hello = line;
 				state.skew_ms = Number.isFinite(line.now_ms) ? line.now_ms - now : 0;
@@ -44,6 +54,14 @@ const store = (() => {
 			case 'who':
 				state.who = line;
 				return true;
+			case 'marks': {
+				// Those of a server before this one stay, as its points do.
+				const start_id = state.hello?.start_id;
+				const before = state.marks.filter((mark) => mark.start_id !== start_id);
+				const own = (line.marks ?? []).map((mark) => ({ ...mark, start_id }));
+				state.marks = [...before, ...own].slice(-MARKS_MAX);
+				return true;
+			}
 			default:
 				return false;
 		}
@@ -55,6 +73,8 @@ const store = (() => {
 		const lines = [{ ...state.hello, now_ms: Date.now() + state.skew_ms }];
 		for (const step of [1, 60]) lines.push({ type: 'history', step_s: step, points: state.points[step] });
 		if (state.who) lines.push(state.who);
+		const own = state.marks.filter((mark) => mark.start_id === state.hello.start_id);
+		if (own.length) lines.push({ type: 'marks', marks: own });
 		return lines;
 	};
 

@@ -2,7 +2,6 @@
 // The view Who: the clients with the most requests and refusals, the last refusals, and what the doctor finds.
 const who = (() => {
 	const { h, text } = dom;
-	const POLL_MS = 2000;
 	const SEVERITIES = ['critical', 'warning', 'note', 'unknown', 'ok'];
 
 	const clientCell = (client) =>
@@ -79,31 +78,13 @@ const who = (() => {
 		};
 		const empty = (panel, words) => panel.body.replaceChildren(h('p', { class: 'empty', text: words }));
 
-		// A server whose stream has no clients in it still has them at /stats/clients.
-		let polled = null;
-		let polls = false;
-		let polled_at = -Infinity;
-		const poll = async () => {
-			if (polls || performance.now() - polled_at < POLL_MS) return;
-			polls = true;
-			try {
-				polled = { clients: await (await fetched('/stats/clients')).json() };
-			} catch {
-				// The panels say nothing then.
-			}
-			polled_at = performance.now();
-			polls = false;
-			draw();
-		};
-
 		const draw = () => {
 			if (section.hidden) return;
 			if (!diagnosed) diagnose(false);
-			if (!state.who) poll();
-			const current = state.who ?? polled;
+			const current = state.who;
 			if (!current || current === drawn) return;
 			drawn = current;
-			const { clients: found, refusals: list } = current;
+			const { clients: found, refusals: list = [] } = current;
 			const limited = found?.limited !== false;
 			for (const [panel, rows, whole, key] of [
 				[heaviest, found?.heaviest, found?.allowed, 'allowed'],
@@ -114,14 +95,14 @@ const who = (() => {
 				else if (!rows?.length) empty(panel, 'None so far.');
 				else fill(panel, key === 'allowed' ? 'Most requests' : 'Most refusals', clients(key, rows, whole, key));
 			}
-			text(refusals.small, list?.length ? `the last ${list.length}` : '');
-			if (!list?.length) empty(refusals, list ? 'None so far.' : 'This server does not list them.');
+			text(refusals.small, list.length ? `the last ${list.length}` : '');
+			if (!list.length) empty(refusals, 'None so far.');
 			else {
 				const columns = [
 					{ name: 'time' },
 					number('status'),
 					{ name: 'reason' },
-					{ name: 'path' },
+					{ name: 'batch' },
 					{ name: 'client' },
 					number('count'),
 				];
@@ -135,7 +116,7 @@ const who = (() => {
 							format.clock(one.t_ms, 1),
 							String(one.status ?? format.NONE),
 							String(one.reason ?? format.NONE),
-							String(one.path ?? format.NONE),
+							one.protocol ? `${one.protocol}: ${one.batch}` : format.NONE,
 							one.client ? clientCell(String(one.client)) : format.NONE,
 							format.exact(one.count),
 						]),
@@ -153,12 +134,12 @@ const who = (() => {
 					'div',
 					{},
 					h('p', {}, h('code', { text: one.id }), ` ${one.finding}`),
-					(one.mend ?? one.fix)
+					one.fix
 						? h(
 								'div',
 								{ class: 'command' },
-								h('code', { text: one.mend ?? one.fix }),
-								dom.copyButton(() => one.mend ?? one.fix, 'the fix'),
+								h('code', { text: one.fix }),
+								dom.copyButton(() => one.fix, 'the fix'),
 							)
 						: null,
 				),

@@ -1,32 +1,39 @@
 #!/usr/bin/env bash
 # What watching costs: CPU time per request with everything on, and with tracing on but nothing sampled, against
-# everything off.
+# everything off; or with the live page open, and while a profile is made, against neither.
 # shellcheck source=prologue.bash
 source "$(dirname "${BASH_SOURCE[0]}")/prologue.bash"
 
 usage() {
     cat <<'HELP'
-usage: observe_cost.sh [--rounds N] [--seconds S] [--clients N] [--driver NAME]
+usage: observe_cost.sh [--page] [--rounds N] [--seconds S] [--clients N] [--driver NAME]
 
 Three servers under the same load, in turns, each time a fresh process with an empty directory:
   off         no statistics line, nothing traced or exported
   unsampled   an OTLP endpoint is configured, but no batch is sampled, and none is slow
   all         a statistics line a second as JSON, 1 % of the batches traced, the server's figures exported each second
-The receiver is a local one that throws away what it gets. In each of N rounds (default 11) each of them serves
-load_test with 64 clients for S seconds (default 1.5) after a warm-up; the order is reversed from round to round. CPU
-time is that of all the server's threads, the exporter's included (/proc/PID/task/*/schedstat), divided by the
-requests answered. Prints the medians, and the median of the ratios taken within each round with their quartiles. The
-server has the first core and load and receiver the second, where there are two. Exit code: 0 all is at most 1.05 and
-unsampled at most 1.01 of off, 1 not (on a machine that does other things meanwhile that says little), 2 wrong use.
+With --page they are:
+  off         the live page is there, and nobody has it open
+  streams     20 clients read /ui/stream: 20 browsers, as the tabs of one share a stream
+  profile     POST /debug/profile samples all threads at 999 Hz for the whole time; names are found after it
+The receiver is a local one that throws away what it gets. In each of N rounds (default 11, with --page 15) each of them
+serves load_test with 64 clients for S seconds (default 1.5, at most 20) after a warm-up; the order is reversed from
+round to round. CPU time is that of all the server's threads, the exporter's included (/proc/PID/task/*/schedstat),
+divided by the requests answered. Prints the medians, and the median of the ratios taken within each round with their
+quartiles. The server has the first core and load and receiver the second, where there are two. Takes some two minutes.
+
+Exit code: 0 all is at most 1.05 and unsampled at most 1.01 of off, streams and profile at most 1.02; 1 not (on a
+machine that does other things meanwhile that says little), 2 wrong use, 3 with --page, if the kernel permits no profile.
 
 environment: BINARIES  a directory with metricstream and load_test, built for release already
 HELP
 }
 
-rounds=11 seconds=1.5 clients=64 driver=auto
+page='' rounds='' seconds=1.5 clients=64 driver=auto
 while (($# > 0)); do
     case $1 in
         --help | -h) usage && exit 0 ;;
+        --page) page=1 && shift ;;
         --rounds | --seconds | --clients | --driver)
             (($# > 1)) || wrong_use
             printf -v "${1#--}" %s "$2"
@@ -36,13 +43,15 @@ while (($# > 0)); do
     esac
 done
 
+[[ -n $rounds ]] || rounds=$([[ -n $page ]] && echo 15 || echo 11)
 need_binaries metricstream load_test
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 exec 3<<'PY'
-import contextlib, http.server, json, os, pathlib, re, shutil, signal, statistics, subprocess, sys, threading, time
+import contextlib, http.client, http.server, json, os, pathlib, re, selectors, shutil, signal, socket, statistics
+import subprocess, sys, threading, time
 
-binaries, work, rounds, seconds, clients, driver = sys.argv[1:]
+binaries, work, page, rounds, seconds, clients, driver = sys.argv[1:]
 work, rounds, seconds = pathlib.Path(work), int(rounds), float(seconds)
 cores = sorted(os.sched_getaffinity(0))
 server_core, load_core = cores[0], cores[1 % len(cores)]
@@ -71,10 +80,74 @@ class Server(http.server.ThreadingHTTPServer):
 sink = Server(("127.0.0.1", 0), Sink)
 threading.Thread(target=sink.serve_forever, daemon=True).start()
 endpoint = ["--otlp-endpoint", f"http://127.0.0.1:{sink.server_address[1]}"]
+STREAMS, HZ = 20, 999
+
+
+@contextlib.contextmanager
+def nothing(port):
+    yield
+
+
+@contextlib.contextmanager
+def streams(port):
+    """Clients that read the live page's figures, by one thread."""
+    clients = [socket.create_connection(("127.0.0.1", port), timeout=30) for _ in range(STREAMS)]
+    with selectors.DefaultSelector() as selector:
+        for client in clients:
+            client.sendall(b"GET /ui/stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            if not client.recv(65536).startswith(b"HTTP/1.1 200 "):
+                sys.exit("a stream is refused")
+            selector.register(client, selectors.EVENT_READ)
+        over = threading.Event()
+
+        def read():
+            while not over.is_set():
+                for key, _ in selector.select(timeout=0.2):
+                    if not key.fileobj.recv(1 << 20):
+                        sys.exit("a stream has ended")
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        try:
+            yield
+        finally:
+            over.set()
+            reader.join()
+            for client in clients:
+                client.close()
+
+
+@contextlib.contextmanager
+def profile(port):
+    """A profile that goes on for longer than the load. Its client leaves it."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection.request("POST", f"/debug/profile?seconds={int(seconds) + 30}&hz={HZ}", headers={"Content-Length": "0"})
+    # It reads the tables of the program first.
+    time.sleep(1)
+    second = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    second.request("POST", "/debug/profile?seconds=1", headers={"Content-Length": "0"})
+    response = second.getresponse()
+    if response.status != 409:
+        print(f"NOT SEEN: a profile: {response.read()[:300]}")
+        sys.exit(3)
+    try:
+        yield
+    finally:
+        connection.close()
+
+
+QUIET = ["--stats-interval", "0s"]
+# Flags, variables, what goes on meanwhile, and the most that it may cost.
 SUBJECTS = {
-    "off": (["--stats-interval", "0s"], {}),
-    "unsampled": (["--stats-interval", "0s", *endpoint, "--trace-ratio", "0", "--trace-slow", "30s"], {"OTEL_METRICS_EXPORTER": "none"}),
-    "all": (["--stats-interval", "1s", "--log-format", "json", *endpoint, "--trace-ratio", "0.01"], {"OTEL_METRIC_EXPORT_INTERVAL": "1000"}),
+    "off": (QUIET, {}, nothing, None),
+    "streams": (QUIET, {}, streams, 1.02),
+    "profile": (QUIET, {}, profile, 1.02),
+} if page else {
+    "off": (QUIET, {}, nothing, None),
+    "unsampled": ([*QUIET, *endpoint, "--trace-ratio", "0", "--trace-slow", "30s"], {"OTEL_METRICS_EXPORTER": "none"},
+                  nothing, 1.01),
+    "all": (["--stats-interval", "1s", "--log-format", "json", *endpoint, "--trace-ratio", "0.01"],
+            {"OTEL_METRIC_EXPORT_INTERVAL": "1000"}, nothing, 1.05),
 }
 
 
@@ -94,7 +167,7 @@ def load(port, duration_s):
     return found["requests"]
 
 
-def measured(flags, variables):
+def measured(flags, variables, meanwhile, _):
     """CPU microseconds a request, and requests a second."""
     data, log = work / "data", work / "server.log"
     shutil.rmtree(data, ignore_errors=True)
@@ -112,9 +185,10 @@ def measured(flags, variables):
                 sys.exit(f"the server did not start: {log.read_text()}")
             time.sleep(0.02)
         load(port[1], seconds / 4)
-        before = cpu_ns(process.pid)
-        requests = load(port[1], seconds)
-        return (cpu_ns(process.pid) - before) / requests / 1000, requests / seconds
+        with meanwhile(int(port[1])):
+            before = cpu_ns(process.pid)
+            requests = load(port[1], seconds)
+            return (cpu_ns(process.pid) - before) / requests / 1000, requests / seconds
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(timeout=30)
@@ -125,8 +199,8 @@ for number in range(rounds):
     for name in list(SUBJECTS)[:: -1 if number % 2 else 1]:
         results[name].append(measured(*SUBJECTS[name]))
 print(f"{rounds} rounds of {seconds} s, {clients} clients, server on core {server_core}, load on core {load_core}; {Sink.spans} bytes of spans came")
-failed = Sink.spans == 0
-for name, most in [("off", None), ("unsampled", 1.01), ("all", 1.05)]:
+failed = Sink.spans == 0 and not page
+for name, (_, _, _, most) in SUBJECTS.items():
     cpu_us = statistics.median(cpu for cpu, _ in results[name])
     rate = statistics.median(rate for _, rate in results[name])
     line = f"   {name:10} {cpu_us:7.3f} us of CPU a request   {rate:8.0f} requests/s"
@@ -138,4 +212,4 @@ for name, most in [("off", None), ("unsampled", 1.01), ("all", 1.05)]:
     print(line)
 sys.exit(failed)
 PY
-python3 /dev/fd/3 "$BINARIES" "$work" "$rounds" "$seconds" "$clients" "$driver"
+python3 /dev/fd/3 "$BINARIES" "$work" "$page" "$rounds" "$seconds" "$clients" "$driver"

@@ -9,6 +9,7 @@ mod course;
 mod fleet;
 mod intervals;
 mod log;
+mod mark;
 mod merge;
 mod observer;
 mod options;
@@ -32,6 +33,7 @@ pub use condition::Condition;
 pub use course::{Course, Stage};
 pub use intervals::{Interval, Intervals};
 pub use log::{Log, Logged};
+pub use mark::{Mark, MarkBegun};
 pub use merge::Merged;
 pub use observer::Observed;
 pub use options::{BATCHES, Comparison, Format, Invocation, Merge, Plan, invocation, parse};
@@ -186,13 +188,24 @@ impl Shared {
 /// A driver, a descriptor or a thread is not to be had. What happens between the clients and the server is no error but
 /// part of the outcome.
 pub fn run(plan: &Plan, chosen: Chosen, log: Option<Log>) -> io::Result<Outcome> {
-    let shared = Shared::new(plan)?;
-    let began_s = setup::now_s();
-    let pids = if plan.watch { observer::server_pids(plan) } else { Vec::new() };
-    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    // Before the mark, so that a signal does not leave it open.
+    let signals = Signals::new([SIGINT, SIGTERM])?;
     if !ignores_hangup() {
         signals.add_signal(SIGHUP)?;
     }
+    let mark = plan.mark.as_ref().and_then(|mark| mark.begin(&plan.server));
+    let outcome = run_until(plan, chosen, log, signals);
+    if let Some(mark) = mark {
+        mark.end();
+    }
+    outcome
+}
+
+/// Puts the load on the server until it is done or one of `signals` comes.
+fn run_until(plan: &Plan, chosen: Chosen, log: Option<Log>, mut signals: Signals) -> io::Result<Outcome> {
+    let shared = Shared::new(plan)?;
+    let began_s = setup::now_s();
+    let pids = if plan.watch { observer::server_pids(plan) } else { Vec::new() };
     let stop_listening = signals.handle();
     let cores = cores::allowed();
     let start = Barrier::new(plan.threads);

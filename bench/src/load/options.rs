@@ -4,7 +4,7 @@ mod arguments;
 mod content;
 
 use super::{
-    Arrivals, Baseline, Condition, Course, Pace, Requests,
+    Arrivals, Baseline, Condition, Course, Mark, Pace, Requests,
     tls::Tls,
     values::{self, SPAN_MAX, Target},
 };
@@ -89,6 +89,8 @@ pub struct Plan {
     pub fail_if: Vec<Condition>,
     /// So many failed requests end the load.
     pub errors_max: Option<u64>,
+    /// The mark of the run on the server's live page.
+    pub mark: Option<Mark>,
     /// The server's process, if it is named.
     pub pid: Option<u32>,
     /// True if a thread watches the server and the host meanwhile. It reads /proc, which allocates by time, never by
@@ -261,11 +263,11 @@ fn settle(typed: Arguments) -> Result<Plan, (ErrorKind, String)> {
     if baseline.is_none() && typed.fail_if.iter().any(|condition| !matches!(condition, Condition::Bound { .. })) {
         return Err(conflict("worse and undecided are about a comparison: give --baseline"));
     }
-    let threads = typed.threads.map_or_else(|| cores::allowed().len().max(1), |threads| threads as usize);
     Ok(Plan {
         server: addresses[0].clone(),
         addresses,
         tls,
+        mark: mark(&typed, target)?,
         clients,
         // Stages say themselves how long they are.
         duration: typed.duration.or_else(|| typed.stages.as_ref().map(|course| Duration::from_nanos(course.end_ns()))),
@@ -276,7 +278,7 @@ fn settle(typed: Arguments) -> Result<Plan, (ErrorKind, String)> {
         keep_alive: !typed.no_keepalive,
         pipeline: usize::try_from(typed.pipeline).unwrap_or(1),
         timeout: typed.timeout,
-        threads: threads.min(clients as usize),
+        threads: threads(typed.threads).min(clients as usize),
         requests,
         seed: typed.seed.unwrap_or(SEED),
         url: format!("http{}://{}{}", if target.tls { "s" } else { "" }, target.authority(), target.path),
@@ -292,6 +294,21 @@ fn settle(typed: Arguments) -> Result<Plan, (ErrorKind, String)> {
         pid: typed.pid,
         watch: true,
     })
+}
+
+/// Returns the number of threads: as given, or one for each core.
+fn threads(given: Option<u32>) -> usize {
+    given.map_or_else(|| cores::allowed().len().max(1), |threads| threads as usize)
+}
+
+/// Returns the mark of the run. It goes to the server beside the requests, with their Authorization if they have one.
+fn mark(typed: &Arguments, target: &Target) -> Result<Option<Mark>, (ErrorKind, String)> {
+    if typed.mark.is_some() && target.tls {
+        return Err((ErrorKind::ArgumentConflict, "--mark is posted without TLS: it takes an http URL".to_owned()));
+    }
+    let is_authorization = |header: &&String| values::name(header).eq_ignore_ascii_case("authorization");
+    let authorization = typed.headers.iter().find(is_authorization).cloned();
+    Ok(typed.mark.clone().map(|name| Mark { name, host: target.authority(), authorization }))
 }
 
 /// Returns the TLS settings of the one server of `targets`, if TLS is used.

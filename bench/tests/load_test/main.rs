@@ -7,6 +7,7 @@ mod faults;
 mod harness;
 mod https;
 mod logging;
+mod marks;
 mod measuring;
 mod outputs;
 mod protocols;

@@ -4,7 +4,7 @@ use super::{super::values, Format};
 use crate::{
     drivers::Choice,
     load::{
-        Arrivals, Compression, Condition, Course, Protocol, condition::condition, protocols::BATCH_METRICS_MAX,
+        Arrivals, Compression, Condition, Course, Protocol, condition::condition, mark, protocols::BATCH_METRICS_MAX,
         values::Target,
     },
 };
@@ -183,6 +183,11 @@ pub(super) struct Arguments {
     /// writes; what it cannot write in time is left out, and counted.
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,
+    /// Mark the run, from its beginning to its end, under this name on the charts of the server's live page: POST
+    /// /ui/marks, which takes a client on the server's host, or a valid key in -H 'Authorization: Bearer KEY'. A run
+    /// that a signal ends is marked as ended too. A server without a live page is loaded all the same, after a warning.
+    #[arg(long, value_name = "NAME", value_parser = mark::name)]
+    pub mark: Option<String>,
     /// Load nothing: make one report of the logs of several runs, on this host or on others, as of one run. Rates are
     /// over the time that at least one of the runs covers, by their hosts' clocks.
     #[arg(long, value_name = "FILE", num_args = 1..)]
@@ -228,6 +233,7 @@ SIGHUP end the load and report what there is.
   load_test 8080 -c 64 -d 10s -w 2s --pipeline 16
   load_test 8080 -c 64 -d 30s --rate 20k --plot run.svg --format json >run.json
   load_test 8080 -c 64 --stages 10s:1000,30s:5000,20s:5000 --arrivals poisson --plot ramp.svg
+  load_test 8080 -c 64 -d 30s --rate 20k --mark 'even 20k'
   load_test 8080 -c 64 -d 30s --rate 20k --log one.csv                on each of two hosts, and then
   load_test --merge one.csv two.csv --format json >both.json
   load_test 8080 -c 64 -d 30s --rate 20k --baseline a1.json --baseline a2.json --baseline a3.json --fail-if worse

@@ -25,7 +25,7 @@ use http1::{Head, HttpError, Method, Responder, Rules, Served, Status, parameter
 use ingest::Batch;
 use log::{AckLevel, Appender};
 use metric::BatchEncoder;
-use rate::{Charge, ClientAddress, ClientKey, ClientKeys, EventSender, Limiter};
+use rate::{Charge, ClientAddress, ClientKey, ClientKeys, EventKind, EventSender, Limiter};
 use std::{
     collections::HashSet,
     sync::{
@@ -304,6 +304,7 @@ impl Service {
     pub fn abandon(&mut self, caller: Caller, request: AdmittedRequest, evicted: bool) {
         if let AdmittedRequest::Ingest { payload, ack, trace, charge, .. } = request {
             let protocol = payload.dialect().protocol;
+            self.report_admitted(charge, EventKind::Admitted, 0);
             if evicted {
                 // We gave it up for our own reasons.
                 self.refund(charge);
@@ -478,6 +479,7 @@ impl Service {
             keyless @ Payer::Keyless(_) => Err(self.refuse_keyless(keyless)),
             payer => self.charge(payer, self.known_bytes(head, dialect)),
         };
+        let charged = admitted.as_ref().copied().unwrap_or_default();
         let checked = admitted.and_then(|charge| {
             let ack = ack_of(head.query, dialect.protocol, self.shared.config.ack)?;
             Ok((payload?, ack, charge))
@@ -489,6 +491,7 @@ impl Service {
             }
             Err(refusal) => {
                 let refusal = dialect.refusal(refusal, &self.shared.config);
+                self.report_admitted(charged, EventKind::Admitted, 0);
                 self.count_refused_batch(dialect.protocol, refusal);
                 burst.result.batches_answered += 1;
                 self.trace(trace, None, RequestStages::refused(refusal), burst.caller);
@@ -618,6 +621,7 @@ impl http1::Service for Service {
     fn refused(&mut self, request: Option<AdmittedRequest>, error: HttpError, burst: &mut Burst) {
         if let Some(AdmittedRequest::Ingest { payload, ack, charge, client, trace }) = request {
             burst.result.batches_answered += 1;
+            self.report_admitted(charge, EventKind::Admitted, 0);
             self.count_refused_batch(payload.dialect().protocol, error);
             self.refuse(error, client);
             if error.status() == Status::ServiceUnavailable && !matches!(error, HttpError::Throttled { .. }) {

@@ -124,6 +124,7 @@ const who = async (server, page) => {
         'batches allowed are those of /stats/clients',
     );
     same(await shown('Most refusals'), clients.refused, 'refused too');
+    same(await shown('Most metrics'), (await server.stats()).metrics_stored, 'metrics of all clients are those of /stats');
     // Nothing is refused any more, so both are at rest.
     const cells = (row) => row.split('\t').map((cell) => cell.trim());
     const rows = (await page.locator('table:has(caption:text("Last refusals")) tbody tr').allInnerTexts()).map(cells);

@@ -104,15 +104,22 @@ impl Service {
             decision = limiter.charge(client, || standing, bytes, now_ns);
             self.payer = Some(client);
         }
-        let allowed = matches!(decision, Decision::Admitted { .. });
-        let kind = if allowed { EventKind::Admitted } else { EventKind::Refused };
-        self.events.offer(Event { key: client, stamp_ns: now_ns, kind });
         match decision {
             Decision::Admitted { stamp_ns } => {
                 self.counters.rate_admitted += 1;
                 Ok(Some(Charge { client, standing, stamp_ns, bytes }))
             }
-            refusal => Err(over_rate(refusal)),
+            refusal => {
+                self.events.offer(Event { key: client, stamp_ns: now_ns, kind: EventKind::Refused, metrics: 0 });
+                Err(over_rate(refusal))
+            }
+        }
+    }
+
+    /// Reports a request that was admitted, once it is known what became of it. Each charge is reported once.
+    pub(super) fn report_admitted(&mut self, charge: Option<Charge>, kind: EventKind, metrics: u32) {
+        if let Some(Charge { client, stamp_ns, .. }) = charge {
+            self.events.offer(Event { key: client, stamp_ns, kind, metrics });
         }
     }
 
@@ -127,7 +134,13 @@ impl Service {
     /// Refuses a request without a valid key. It is charged to its address, so keys cannot be tried faster than the
     /// rate.
     pub(super) fn refuse_keyless(&mut self, payer: Payer) -> HttpError {
-        self.charge(payer, 0).err().unwrap_or(HttpError::Unauthorized)
+        match self.charge(payer, 0) {
+            Ok(charge) => {
+                self.report_admitted(charge, EventKind::Admitted, 0);
+                HttpError::Unauthorized
+            }
+            Err(refusal) => refusal,
+        }
     }
 
     /// Charges what a body has grown to beyond what was known from its head.

@@ -11,7 +11,7 @@ use crate::{
 use http1::{HttpError, ReservedField, Responder, Served, Status};
 use log::{AckLevel, LogPosition};
 use metric::{DecodeError, Decoded, LineSink};
-use rate::{Charge, ClientKey, Event, EventKind};
+use rate::{Charge, ClientKey, EventKind};
 
 /// An admitted batch whose body is complete.
 pub(super) struct Batch {
@@ -31,9 +31,11 @@ impl Batch {
     }
 }
 
-/// Timestamps of a batch's stages while it is ingested, for its trace.
+/// What is known of a batch while it is ingested, for its trace and the totals of its client.
 struct Stages {
     is_sampled: bool,
+    /// Of the batch's metrics, some have timestamps far from now.
+    is_far_from_now: bool,
     request: RequestStages,
 }
 
@@ -49,7 +51,7 @@ impl Service {
     ) -> Served {
         let is_sampled = trace.sampled.is_some();
         let request = RequestStages { begun_ns: self.stamp(is_sampled), ..RequestStages::default() };
-        let mut stages = Stages { is_sampled, request };
+        let mut stages = Stages { is_sampled, is_far_from_now: false, request };
         let body_bytes = body.len() as u64;
         burst.result.batches_answered += 1;
         self.counters.body_bytes_received += body_bytes;
@@ -62,6 +64,8 @@ impl Service {
             Ok(()) => self.ingest_decoded(batch, &mut stages, body, respond, &mut burst.result),
             Err((reason, text)) => self.shed(batch, reason, text, &mut stages, body_bytes, respond),
         };
+        let kind = if stages.is_far_from_now { EventKind::FarFromNow } else { EventKind::Admitted };
+        self.report_admitted(batch.charge, kind, stages.request.metrics);
         self.trace(trace, Some(batch.ack), stages.request, burst.caller);
         served
     }
@@ -241,7 +245,8 @@ impl Service {
         (stages.request.status, stages.request.metrics) = (status.code(), metrics);
         self.counters.line_bytes += bytes as u64;
         if far_from_now > 0 {
-            self.note_far_from_now(batch.charge, far_from_now);
+            stages.is_far_from_now = true;
+            self.note_far_from_now(far_from_now);
         }
         self.measure(metrics, body_bytes);
         let pending = PendingAck { protocol, batches: 1, metrics, body_bytes, position };
@@ -271,7 +276,7 @@ impl Service {
 
     /// Counts metrics whose timestamp is far from now, which usually means that the client's clock or unit is wrong.
     #[cold]
-    fn note_far_from_now(&mut self, charge: Option<Charge>, metrics: u32) {
+    fn note_far_from_now(&mut self, metrics: u32) {
         self.counters.metrics_far_from_now += u64::from(metrics);
         let stamp_ns = self.shared.clock.monotonic_ns();
         match self.far_warnings.admit_every(limits::FAR_WARNING_INTERVAL_NS, stamp_ns) {
@@ -280,9 +285,6 @@ impl Service {
                 "timestamps are over a day from now: the client's clock, or its unit (precision), may be wrong"
             ),
             None => self.counters.warnings_suppressed += 1,
-        }
-        if let Some(Charge { client, .. }) = charge {
-            self.events.offer(Event { key: client, stamp_ns, kind: EventKind::FarFromNow });
         }
     }
 

@@ -1,4 +1,4 @@
-//! `GET /stats/clients?top=20`: the clients with the most requests, and those with the most refusals.
+//! `GET /stats/clients?top=20`: the clients with the most requests, with the most refusals, and with the most metrics.
 //!
 //! A client is shown by the hash that stands for it in the limiter ([`rate::ClientKeys`]): 128 bits of its
 //! `Authorization` value, or of its address when it sends none, under keys that are drawn at the start of the process
@@ -49,6 +49,7 @@ pub fn to_json(top_clients: &TopClients, limited: bool, top: usize, now_ns: u64)
             "client": totals.key.to_string(),
             "allowed": totals.allowed,
             "refused": totals.refused,
+            "metrics": totals.metrics,
             "far_from_now": totals.far_from_now,
             "missed_max": totals.missed_max,
             "idle_ms": now_ns.saturating_sub(totals.last_ns) / 1_000_000,
@@ -60,9 +61,11 @@ pub fn to_json(top_clients: &TopClients, limited: bool, top: usize, now_ns: u64)
         "limited": limited,
         "allowed": totals.allowed,
         "refused": totals.refused,
+        "metrics": totals.metrics,
         "events_dropped": totals.dropped,
         "heaviest": list(top_clients.top(top)),
         "most_refused": list(top_clients.most_refused(top)),
+        "most_metrics": list(top_clients.most_metrics(top)),
     })
 }
 

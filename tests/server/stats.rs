@@ -306,8 +306,8 @@ fn the_interval(driver: Driver) {
     assert_ne!(later["log"]["file_system"], "unknown");
 }
 
-/// Top clients by requests and by refusals, without a word by which a client could be identified; and the accepted
-/// values of `top`.
+/// Top clients by requests, by metrics and by refusals, without a word by which a client could be identified; and the
+/// accepted values of `top`.
 fn the_clients(driver: Driver) {
     let server = Setup::new(driver).flag("--rate-limit", 3).start();
     let send = |who: &str, times: usize| {
@@ -329,7 +329,11 @@ fn the_clients(driver: Driver) {
     for (client, (times, refused)) in heaviest.iter().zip([20, 10, 2].into_iter().zip(refused)) {
         assert_eq!((number_at(client, "/allowed"), number_at(client, "/refused")), (times - refused, refused));
         assert_eq!(number_at(client, "/missed_max"), 0);
+        // Each batch has as many metrics.
+        assert_eq!(number_at(client, "/metrics"), 2 * (times - refused));
     }
+    let most_metrics = clients["most_metrics"].as_array().unwrap().iter().map(|client| number_at(client, "/metrics"));
+    assert!(most_metrics.is_sorted_by(|one, next| one >= next), "{clients:#}");
     let most_refused = clients["most_refused"].as_array().unwrap();
     assert_eq!(most_refused.len(), refused.iter().filter(|&&count| count > 0).count());
     assert_eq!(number_at(&clients, "/refused"), refused.iter().sum::<u64>());

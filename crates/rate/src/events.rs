@@ -24,6 +24,8 @@ pub struct Event {
     pub stamp_ns: u64,
     /// The kind of event.
     pub kind: EventKind,
+    /// Metrics of the request that were stored.
+    pub metrics: u32,
 }
 
 /// The kind of an [`Event`].
@@ -33,31 +35,33 @@ pub enum EventKind {
     Refused,
     /// The limiter admitted the request.
     Admitted,
-    /// The request, which was admitted before, has metrics with timestamps far from now.
+    /// The limiter admitted the request, and it has metrics with timestamps far from now.
     FarFromNow,
 }
 
-/// An event in the ring: two words of key, and the stamp with the kind in its two lowest bits. 24 bytes.
+/// An event in the ring: two words of key, the stamp with the kind in its two lowest bits, and the metrics. 32 bytes.
 #[derive(Debug, Default)]
-struct Slot([AtomicU64; 3]);
+struct Slot([AtomicU64; 4]);
 
 impl Slot {
     fn store(&self, event: Event) {
         let [high, low] = event.key.words();
-        let words = [high, low, event.stamp_ns << 2 | event.kind as u64];
+        let words = [high, low, event.stamp_ns << 2 | event.kind as u64, u64::from(event.metrics)];
         for (word, value) in self.0.iter().zip(words) {
             word.store(value, Ordering::Relaxed);
         }
     }
 
     fn load(&self) -> Event {
-        let [high, low, stamp] = [0, 1, 2].map(|word: usize| self.0[word].load(Ordering::Relaxed));
+        let [high, low, stamp, metrics] = [0, 1, 2, 3].map(|word: usize| self.0[word].load(Ordering::Relaxed));
         let kind = match stamp & 3 {
             0 => EventKind::Refused,
             1 => EventKind::Admitted,
             _ => EventKind::FarFromNow,
         };
-        Event { key: ClientKey::from_words([high, low]), stamp_ns: stamp >> 2, kind }
+        // A u32 was stored.
+        let metrics = u32::try_from(metrics).unwrap_or(u32::MAX);
+        Event { key: ClientKey::from_words([high, low]), stamp_ns: stamp >> 2, kind, metrics }
     }
 }
 
@@ -182,7 +186,8 @@ mod tests {
             1 => EventKind::Admitted,
             _ => EventKind::FarFromNow,
         };
-        Event { key: ClientKey::from_words([stamp_ns, !stamp_ns]), stamp_ns, kind }
+        let metrics = !u32::try_from(stamp_ns & 0xffff_ffff).unwrap_or(0);
+        Event { key: ClientKey::from_words([stamp_ns, !stamp_ns]), stamp_ns, kind, metrics }
     }
 
     #[test]

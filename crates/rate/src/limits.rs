@@ -33,7 +33,7 @@ pub const RATE_HAND_SLOTS_FULL: usize = 64;
 /// Slots that one call of `Limiter::tend` checks: 256 x 64 bytes = 16 KiB, under a microsecond.
 pub const RATE_TEND_SLOTS: usize = 256;
 /// Allow and deny events that one core's ring holds; a power of two. Over it the event is dropped and counted. Three
-/// million decisions a second (0.34 us each, pipelined) for 10 ms between two drains; 24 bytes each, 768 KiB a core.
+/// million decisions a second (0.34 us each, pipelined) for 10 ms between two drains; 32 bytes each, 1 MiB a core.
 pub const RATE_EVENTS_PER_RING: usize = 32_768;
 /// Clients with totals of their own. Any client with more than 1/1,024 of all events is among them.
 pub const TOP_CLIENTS_MAX: usize = 1_024;

@@ -492,7 +492,7 @@ fn eight_threads_on_one_client_decide_as_one() {
 #[test]
 fn a_hundred_writers_of_a_thousand_events_yield_exactly_a_hundred_thousand() {
     let (totals, _) = write_events(100, 1_000, 1_024);
-    assert_eq!(totals, Totals { allowed: 75_000, refused: 25_000, dropped: 0 });
+    assert_eq!(totals, Totals { allowed: 75_000, refused: 25_000, metrics: 100_000, dropped: 0 });
 }
 
 /// The same with rings that fill: the missing events were counted.
@@ -515,6 +515,7 @@ fn write_events(writers: u32, events: u64, capacity: usize) -> (Totals, u64) {
                 key,
                 stamp_ns: i,
                 kind: if i % 4 == 3 { EventKind::Refused } else { EventKind::Admitted },
+                metrics: 1,
             };
             move || (0..events).filter(|&i| !sender.offer(event(i))).count() as u64
         };

@@ -1,8 +1,8 @@
 //! Totals of who was allowed and who was refused, kept by one background thread from the rings of all cores.
 //!
 //! Owns the receiving ends of the rings and a bounded table of clients. Promises that totals over all clients are exact
-//! (allowed, refused and dropped events add up to what the reactors offered, apart from the reports of timestamps far
-//! from now) and that a client with more than its share of the events is in the table, whatever the number of clients.
+//! (allowed, refused and dropped events add up to what the reactors offered) and that a client with more than its share
+//! of the events is in the table, whatever the number of clients.
 //! Takes no lock and never makes a reactor wait.
 //!
 //! The table is Space-Saving (Metwally, Agrawal and El Abbadi, "Efficient Computation of Frequent and Top-k Elements in
@@ -20,6 +20,8 @@ pub struct Totals {
     pub allowed: u64,
     /// Requests refused, of the events received.
     pub refused: u64,
+    /// Metrics of the admitted requests that were stored.
+    pub metrics: u64,
     /// Events that found their ring full.
     pub dropped: u64,
 }
@@ -41,6 +43,8 @@ pub struct ClientTotals {
     pub allowed: u64,
     /// Requests refused since the client came into the table.
     pub refused: u64,
+    /// Metrics of these that were stored.
+    pub metrics: u64,
     /// Requests, of those admitted, with timestamps far from now, since the client came into the table.
     pub far_from_now: u64,
     /// Upper bound of earlier events that are not counted here. 0: the totals are exact.
@@ -50,6 +54,10 @@ pub struct ClientTotals {
 }
 
 impl ClientTotals {
+    const fn new(key: ClientKey) -> Self {
+        Self { key, allowed: 0, refused: 0, metrics: 0, far_from_now: 0, missed_max: 0, last_ns: 0 }
+    }
+
     /// The rank of Space-Saving: at least the client's true number of events, and over it by at most `missed_max`.
     const fn rank(&self) -> u64 {
         self.allowed + self.refused + self.missed_max
@@ -62,6 +70,7 @@ pub struct TopClients {
     receivers: Vec<EventReceiver>,
     allowed: u64,
     refused: u64,
+    metrics: u64,
     clients: Clients,
 }
 
@@ -72,20 +81,19 @@ impl TopClients {
     /// `clients_max` is 0.
     #[must_use]
     pub fn new(receivers: Vec<EventReceiver>, clients_max: usize) -> Self {
-        Self { receivers, allowed: 0, refused: 0, clients: Clients::new(clients_max) }
+        Self { receivers, allowed: 0, refused: 0, metrics: 0, clients: Clients::new(clients_max) }
     }
 
     /// Enters the events that are in the rings at this moment, and returns their number: 0 if all were empty. Later
     /// events are left for the next call, so busy reactors cannot prolong it.
     pub fn drain(&mut self) -> usize {
-        let Self { receivers, allowed, refused, clients } = self;
+        let Self { receivers, allowed, refused, metrics, clients } = self;
         let mut enter = |event: Event| {
             match event.kind {
-                EventKind::Admitted => *allowed += 1,
+                EventKind::Admitted | EventKind::FarFromNow => *allowed += 1,
                 EventKind::Refused => *refused += 1,
-                // The admission came before, and gave the client its place.
-                EventKind::FarFromNow => return clients.enter_far_from_now(event.key),
             }
+            *metrics += u64::from(event.metrics);
             clients.enter(event);
         };
         receivers.iter_mut().map(|receiver| receiver.drain(&mut enter)).sum()
@@ -95,7 +103,7 @@ impl TopClients {
     #[must_use]
     pub fn totals(&self) -> Totals {
         let dropped = self.receivers.iter().map(EventReceiver::dropped).sum();
-        Totals { allowed: self.allowed, refused: self.refused, dropped }
+        Totals { allowed: self.allowed, refused: self.refused, metrics: self.metrics, dropped }
     }
 
     /// The `n` clients with the most events, busiest first; fewer when fewer are in the table.
@@ -112,9 +120,19 @@ impl TopClients {
     /// The `n` clients with the most refusals, of those in the table with at least one; most refused first.
     #[must_use]
     pub fn most_refused(&self, n: usize) -> Vec<ClientTotals> {
+        self.most_by(n, |client| client.refused)
+    }
+
+    /// The `n` clients with the most metrics, of those in the table with at least one; most metrics first.
+    #[must_use]
+    pub fn most_metrics(&self, n: usize) -> Vec<ClientTotals> {
+        self.most_by(n, |client| client.metrics)
+    }
+
+    fn most_by(&self, n: usize, count: impl Fn(&ClientTotals) -> u64) -> Vec<ClientTotals> {
         let mut clients: Vec<ClientTotals> =
-            self.clients.heap.iter().copied().filter(|client| client.refused > 0).collect();
-        clients.sort_unstable_by_key(|client| (Reverse(client.refused), client.key));
+            self.clients.heap.iter().copied().filter(|client| count(client) > 0).collect();
+        clients.sort_unstable_by_key(|client| (Reverse(count(client)), client.key));
         clients.truncate(n);
         clients
     }
@@ -140,20 +158,16 @@ impl Clients {
             None => self.make_place(event.key),
         };
         let client = &mut self.heap[place];
-        *if event.kind == EventKind::Admitted { &mut client.allowed } else { &mut client.refused } += 1;
+        *if event.kind == EventKind::Refused { &mut client.refused } else { &mut client.allowed } += 1;
+        client.far_from_now += u64::from(event.kind == EventKind::FarFromNow);
+        client.metrics += u64::from(event.metrics);
         client.last_ns = client.last_ns.max(event.stamp_ns);
         self.sink(place);
     }
 
-    fn enter_far_from_now(&mut self, key: ClientKey) {
-        if let Some(&place) = self.places.get(&key) {
-            self.heap[place].far_from_now += 1;
-        }
-    }
-
     /// The index of a place for a client that has none: a new one, or that of the smallest rank.
     fn make_place(&mut self, key: ClientKey) -> usize {
-        let mut newcomer = ClientTotals { key, allowed: 0, refused: 0, far_from_now: 0, missed_max: 0, last_ns: 0 };
+        let mut newcomer = ClientTotals::new(key);
         if self.heap.len() < self.clients_max {
             // Rank 0, below every other: to keep the heap in order it is swapped with those above it.
             let mut place = self.heap.len();
@@ -212,7 +226,7 @@ mod tests {
                 // Low numbers are more frequent.
                 let key = key(client * client / 24);
                 let kind = if allowed { EventKind::Admitted } else { EventKind::Refused };
-                let taken_in = sender.offer(Event { key, stamp_ns: 1, kind });
+                let taken_in = sender.offer(Event { key, stamp_ns: 1, kind, metrics: 0 });
                 prop_assert!(taken_in);
                 let (allows, refusals) = exact.entry(key).or_default();
                 *if allowed { allows } else { refusals } += 1;
@@ -240,21 +254,22 @@ mod tests {
     fn top_is_the_busiest_first_with_its_latest_stamp() {
         let (mut sender, receiver) = event_ring(16);
         let mut top_clients = TopClients::new(vec![receiver], 8);
-        for (stamp_ns, client) in [2, 1, 2, 3, 2, 1].into_iter().enumerate() {
+        for (stamp_ns, client) in [2_u32, 1, 2, 3, 2, 1].into_iter().enumerate() {
             let kind = if client == 2 { EventKind::Admitted } else { EventKind::Refused };
-            assert!(sender.offer(Event { key: key(client), stamp_ns: stamp_ns as u64, kind }));
+            let kind = if stamp_ns == 4 { EventKind::FarFromNow } else { kind };
+            let (key, stamp_ns) = (key(client.into()), stamp_ns as u64);
+            assert!(sender.offer(Event { key, stamp_ns, kind, metrics: client }));
         }
-        for client in [2, 2, 7] {
-            assert!(sender.offer(Event { key: key(client), stamp_ns: 9, kind: EventKind::FarFromNow }));
-        }
-        assert_eq!(top_clients.drain(), 9);
+        assert_eq!(top_clients.drain(), 6);
         let expected = [
-            ClientTotals { key: key(2), allowed: 3, refused: 0, far_from_now: 2, missed_max: 0, last_ns: 4 },
-            ClientTotals { key: key(1), allowed: 0, refused: 2, far_from_now: 0, missed_max: 0, last_ns: 5 },
+            ClientTotals { allowed: 3, metrics: 6, far_from_now: 1, last_ns: 4, ..ClientTotals::new(key(2)) },
+            ClientTotals { refused: 2, metrics: 2, last_ns: 5, ..ClientTotals::new(key(1)) },
         ];
         assert_eq!(top_clients.top(2), expected);
         assert_eq!(top_clients.most_refused(1), expected[1..]);
         assert!(top_clients.most_refused(9).iter().all(|client| client.refused > 0));
-        assert_eq!(top_clients.totals(), Totals { allowed: 3, refused: 3, dropped: 0 });
+        let most_metrics: Vec<_> = top_clients.most_metrics(9).iter().map(|client| client.metrics).collect();
+        assert_eq!(most_metrics, [6, 3, 2]);
+        assert_eq!(top_clients.totals(), Totals { allowed: 3, refused: 3, metrics: 11, dropped: 0 });
     }
 }

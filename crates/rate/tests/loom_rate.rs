@@ -162,7 +162,8 @@ fn event(stamp_ns: u64) -> Event {
         // Another key in every second event, so that the words of two events cannot be taken for one.
         key = odd_key();
     }
-    Event { key, stamp_ns, kind: if stamp_ns % 2 == 1 { EventKind::Admitted } else { EventKind::Refused } }
+    let kind = if stamp_ns % 2 == 1 { EventKind::Admitted } else { EventKind::Refused };
+    Event { key, stamp_ns, kind, metrics: 7 }
 }
 
 fn odd_key() -> ClientKey {

@@ -1,5 +1,5 @@
 'use strict';
-// The view Who: the clients with the most requests and refusals, the last refusals, and what the doctor finds.
+// The view Who: the clients with the most requests, metrics and refusals, the last refusals, and what the doctor finds.
 const who = (() => {
 	const { h, text } = dom;
 	const SEVERITIES = ['critical', 'warning', 'note', 'unknown', 'ok'];
@@ -17,30 +17,23 @@ const who = (() => {
 	};
 	const number = (name) => ({ name, class: 'number' });
 
-	// The clients of one list; `part` is the share that the bar shows.
-	const clients = (caption, list, whole, key) => {
-		const columns = [
-			{ name: 'client' },
-			number('allowed'),
-			number('refused'),
-			{ name: `of all ${key}`, class: 'meter' },
-			number('idle'),
-		];
-		const has_metrics = list.some(({ metrics }) => format.isNumber(metrics));
-		if (has_metrics) columns.splice(1, 0, number('metrics'));
-		const rows = list.map((client) => {
-			const row = [
+	// The clients of one list, with their share of the whole in `key`.
+	const clients = (caption, list, whole, key) =>
+		dom.table(
+			caption,
+			[
+				{ name: 'client' },
+				...['allowed', 'refused', 'metrics'].map(number),
+				{ name: `of all ${key}`, class: 'meter' },
+				number('idle'),
+			],
+			list.map((client) => [
 				clientCell(String(client.client)),
-				format.exact(client.allowed),
-				format.exact(client.refused),
+				...['allowed', 'refused', 'metrics'].map((name) => format.exact(client[name])),
 				shareCell(whole > 0 ? client[key] / whole : null),
 				format.span(client.idle_ms / 1000),
-			];
-			if (has_metrics) row.splice(1, 0, format.exact(client.metrics));
-			return row;
-		});
-		return dom.table(caption, columns, rows);
-	};
+			]),
+		);
 
 	const create = (section, state, fetched) => {
 		const part = (title, note) => {
@@ -55,6 +48,7 @@ const who = (() => {
 			};
 		};
 		const heaviest = part('Most requests', ''),
+			most_metrics = part('Most metrics', ''),
 			most_refused = part('Most refusals', '');
 		const refusals = part('Last refusals', ''),
 			doctor = part('Doctor', '');
@@ -66,7 +60,11 @@ const who = (() => {
 		});
 		doctor.bar.append(again);
 		section.append(
-			h('div', { class: 'panels' }, heaviest.element, most_refused.element, refusals.element, doctor.element),
+			h(
+				'div',
+				{ class: 'panels' },
+				[heaviest, most_metrics, most_refused, refusals, doctor].map(({ element }) => element),
+			),
 		);
 		let drawn = null,
 			diagnosed = false;
@@ -86,14 +84,15 @@ const who = (() => {
 			drawn = current;
 			const { clients: found, refusals: list = [] } = current;
 			const limited = found?.limited !== false;
-			for (const [panel, rows, whole, key] of [
-				[heaviest, found?.heaviest, found?.allowed, 'allowed'],
-				[most_refused, found?.most_refused, found?.refused, 'refused'],
+			for (const [panel, title, rows, whole, key] of [
+				[heaviest, 'Most requests', found?.heaviest, found?.allowed, 'allowed'],
+				[most_metrics, 'Most metrics', found?.most_metrics, found?.metrics, 'metrics'],
+				[most_refused, 'Most refusals', found?.most_refused, found?.refused, 'refused'],
 			]) {
 				text(panel.small, found ? `${format.exact(whole)} ${key} in all` : '');
 				if (!limited) empty(panel, 'Without a limit (--rate-limit 0) clients are not told apart.');
 				else if (!rows?.length) empty(panel, 'None so far.');
-				else fill(panel, key === 'allowed' ? 'Most requests' : 'Most refusals', clients(key, rows, whole, key));
+				else fill(panel, title, clients(title, rows, whole, key));
 			}
 			text(refusals.small, list.length ? `the last ${list.length}` : '');
 			if (!list.length) empty(refusals, 'None so far.');

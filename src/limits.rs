@@ -265,6 +265,12 @@ pub const PROFILE_SECONDS_DEFAULT: u64 = 10;
 pub const PROFILE_SAMPLES_PER_S_MAX: u64 = 1_999;
 /// Samples a second, unless a request says otherwise: not 1,000, so as not to keep step with timers.
 pub const PROFILE_SAMPLES_PER_S_DEFAULT: u64 = 999;
+/// Looks at the state of each thread in a second, at most. One takes 2 us a thread.
+pub const PROFILE_LOOKS_PER_S_MAX: u64 = 199;
+/// Bytes of the name of a function of the kernel in which a thread waits.
+pub const PROFILE_FUNCTION_BYTES_MAX: usize = 128;
+/// Different functions of the kernel in which one thread waits.
+pub const PROFILE_FUNCTIONS_MAX: usize = 64;
 /// Bytes of the name of a thread in a request; the kernel keeps 15 of a name.
 pub const PROFILE_THREAD_BYTES_MAX: usize = 32;
 /// Bytes of a stack that are copied with each sample: a reactor's stack is 4 KiB deep where it parses.

@@ -90,9 +90,11 @@ const who = async (server, page) => {
     await page.locator('.checks').first().waitFor();
     const doctor = await server.json('/ui/doctor');
     const ids = (await page.locator('.check p code').allTextContents()).sort();
-    same(ids.join(' '), doctor.checks.map(({ id }) => id).sort().join(' '), `the doctor's ${ids.length} checks are the report's`);
+    const wanted = doctor.checks.map(({ id }) => id).sort();
+    same(ids.join(' '), wanted.join(' '), `the doctor's ${ids.length} checks are the report's`);
     const command = await server.doctor();
-    same(ids.join(' '), command.checks.map(({ id }) => id).sort().join(' '), 'and those of metricstream doctor');
+    const of_command = command.checks.map(({ id }) => id).sort();
+    same(ids.join(' '), of_command.join(' '), 'and those of metricstream doctor');
     const fixes = doctor.checks.filter(({ fix }) => fix);
     const shown_fixes = await page.locator('.check .command code').allTextContents();
     check(
@@ -124,7 +126,8 @@ const who = async (server, page) => {
         'batches allowed are those of /stats/clients',
     );
     same(await shown('Most refusals'), clients.refused, 'refused too');
-    same(await shown('Most metrics'), (await server.stats()).metrics_stored, 'metrics of all clients are those of /stats');
+    const { metrics_stored } = await server.stats();
+    same(await shown('Most metrics'), metrics_stored, 'metrics of all clients are those of /stats');
     // Nothing is refused any more, so both are at rest.
     const cells = (row) => row.split('\t').map((cell) => cell.trim());
     const rows = (await page.locator('table:has(caption:text("Last refusals")) tbody tr').allInnerTexts()).map(cells);
@@ -269,6 +272,17 @@ const profile = async (server, page, name) => {
         await page.getByRole('columnheader', { name: 'change' }).waitFor();
         await shot(page, `${name}-profile-diff`);
         await page.selectOption('#profile-against', { index: 0 });
+        const which = await page.locator('#profile-which').inputValue();
+        await page.selectOption('#profile-mode', 'states');
+        const states_problem = await sample();
+        check(!states_problem, `the states of threads are shown ${states_problem}`);
+        const own = await page
+            .locator('table:has(caption:text("Functions by their own time")) tbody tr')
+            .allInnerTexts();
+        check(own.join().includes('on a CPU'), 'time on a CPU is among them');
+        await shot(page, `${name}-profile-states`);
+        await page.selectOption('#profile-mode', 'on-cpu');
+        await page.selectOption('#profile-which', which);
     }
     await load;
 };

@@ -5,6 +5,8 @@
 //! reports its registers and the top of its stack; these are unwound here, by the tables that the compiler leaves in
 //! each file.
 //!
+//! The states of threads, among them the time off the CPU, are in `states`.
+//!
 //! The map: `request` (the parameters), `perf` (the events and their rings), `record` (what is in the rings), `modules`
 //! (unwinding and names), `sampler` (the threads, and the stacks that are counted), `render` (the three formats) and
 //! `flame` (the picture).
@@ -16,11 +18,13 @@ mod record;
 mod render;
 mod request;
 mod sampler;
+mod states;
 
-pub use request::{Format, ProfileRequest};
+pub use request::{Format, Mode, ProfileRequest};
 
 use modules::Modules;
-use std::{fmt::Write, fs, io, sync::atomic::AtomicBool};
+use render::Picture;
+use std::{fmt::Write, fs, io, sync::atomic::AtomicBool, time::Duration};
 
 /// A profile, ready to be sent.
 #[derive(Debug)]
@@ -38,14 +42,32 @@ pub struct Profile {
 /// # Errors
 /// The reason why no thread can be sampled, for the client.
 pub fn make(request: &ProfileRequest, stop: &AtomicBool) -> Result<Profile, String> {
+    if request.mode == Mode::States {
+        return states(request, stop);
+    }
     let mut modules = Modules::unwinding();
     let samples = sampler::sample(request, &mut modules, stop).map_err(|error| refusal(&error))?;
     modules.load_names();
-    let body = render::render(&samples, &modules, request.format, request.hz);
+    let picture = Picture::of_samples(&samples, &modules, request.hz);
     let kernel = if samples.kernel { "yes" } else { "no" };
     let (count, lost) = (samples.count, samples.lost);
     let fields = format!("\r\nX-MetricsStream-Profile: samples={count}; lost={lost}; kernel={kernel}");
-    Ok(Profile { content_type: request.format.content_type(), fields, body })
+    Ok(Profile { content_type: request.format.content_type(), fields, body: picture.render(request.format) })
+}
+
+/// The states of the threads, each in milliseconds.
+fn states(request: &ProfileRequest, stop: &AtomicBool) -> Result<Profile, String> {
+    let states = states::watch(request, stop).map_err(|error| refusal(&error))?;
+    let fields = format!("\r\nX-MetricsStream-Profile: samples={}; lost=0; kernel=yes", states.count);
+    let subtitle = format!("states of threads in {:.1} s, by milliseconds", states.took.as_secs_f64());
+    let picture = Picture {
+        named: states.named,
+        subtitle,
+        values: [["states", "count"], ["wall", "nanoseconds"]],
+        period: Duration::from_millis(1),
+        took: states.took,
+    };
+    Ok(Profile { content_type: request.format.content_type(), fields, body: picture.render(request.format) })
 }
 
 /// The text of the response when no thread can be sampled.

@@ -6,18 +6,47 @@ use prost::Message;
 use std::{
     collections::{BTreeMap, HashMap},
     io::Write,
+    time::Duration,
 };
 
 /// Stacks by their names, outermost first and beginning with the thread, with their counts.
 type Named = BTreeMap<Vec<String>, u64>;
 
-/// The body of the response. `hz` is what was requested.
-pub fn render(samples: &Samples, modules: &Modules, format: Format, hz: u64) -> Vec<u8> {
-    let named = name(samples, modules);
-    match format {
-        Format::Folded => folded(&named).into_bytes(),
-        Format::Svg => svg(&named, samples),
-        Format::Pprof => pprof(&named, samples, hz),
+/// A profile with the names of its frames.
+#[derive(Debug)]
+pub struct Picture {
+    /// The stacks.
+    pub named: Named,
+    /// A line that says what is in it.
+    pub subtitle: String,
+    /// The two values that pprof shows of a stack, its count and this times the period: kind and unit of each.
+    pub values: [[&'static str; 2]; 2],
+    /// The time that one count stands for.
+    pub period: Duration,
+    /// The time that was sampled.
+    pub took: Duration,
+}
+
+impl Picture {
+    /// The picture of samples. `hz` is what was requested.
+    pub fn of_samples(samples: &Samples, modules: &Modules, hz: u64) -> Self {
+        let kernel = if samples.kernel { "" } else { "; the kernel's functions are not shown" };
+        Self {
+            named: name(samples, modules),
+            subtitle: format!("{} samples in {:.1} s{kernel}", samples.count, samples.took.as_secs_f64()),
+            values: [["samples", "count"], ["cpu", "nanoseconds"]],
+            period: Duration::from_nanos(1_000_000_000 / hz.max(1)),
+            took: samples.took,
+        }
+    }
+
+    /// The body of the response.
+    pub fn render(&self, format: Format) -> Vec<u8> {
+        match format {
+            Format::Folded => folded(&self.named).into_bytes(),
+            Format::Svg => flame::svg(&self.named, &self.subtitle).into_bytes(),
+            Format::Pprof => pprof(self),
+        }
     }
 }
 
@@ -47,12 +76,6 @@ fn name(samples: &Samples, modules: &Modules) -> Named {
 
 fn folded(named: &Named) -> String {
     named.iter().map(|(names, count)| format!("{} {count}\n", names.join(";"))).collect()
-}
-
-fn svg(named: &Named, samples: &Samples) -> Vec<u8> {
-    let kernel = if samples.kernel { "" } else { "; the kernel's functions are not shown" };
-    let subtitle = format!("{} samples in {:.1} s{kernel}", samples.count, samples.took.as_secs_f64());
-    flame::svg(named, &subtitle).into_bytes()
 }
 
 /// `perftools.profiles.Profile` (proto/profile.proto of pprof), as far as it is used.
@@ -116,21 +139,22 @@ struct Function {
     system_name: i64,
 }
 
-fn pprof(named: &Named, samples: &Samples, hz: u64) -> Vec<u8> {
+fn pprof(picture: &Picture) -> Vec<u8> {
     let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-    let period_ns = signed(1_000_000_000 / hz.max(1));
-    let strings = ["", "samples", "count", "cpu", "nanoseconds"].map(str::to_owned);
+    let nanoseconds = |time: Duration| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
+    let period_ns = nanoseconds(picture.period);
+    let strings = [&[""][..], &picture.values.concat()].concat();
     let mut profile = Profile {
         sample_type: vec![ValueType { kind: 1, unit: 2 }, ValueType { kind: 3, unit: 4 }],
-        string_table: strings.to_vec(),
-        duration_nanos: i64::try_from(samples.took.as_nanos()).unwrap_or(i64::MAX),
+        string_table: strings.into_iter().map(str::to_owned).collect(),
+        duration_nanos: nanoseconds(picture.took),
         period_type: Some(ValueType { kind: 3, unit: 4 }),
         period: period_ns,
         ..Profile::default()
     };
     // A function is its name, and a location its function.
     let mut known: HashMap<&str, u64> = HashMap::new();
-    for (names, &count) in named {
+    for (names, &count) in &picture.named {
         let mut location_id = Vec::with_capacity(names.len());
         for name in names.iter().rev() {
             let next = known.len() as u64 + 1;
@@ -155,7 +179,7 @@ fn pprof(named: &Named, samples: &Samples, hz: u64) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{io::Read, time::Duration};
+    use std::io::Read;
 
     fn named() -> Named {
         let stack = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
@@ -169,9 +193,15 @@ mod tests {
 
     #[test]
     fn pprof_has_each_function_once_and_leaves_first() {
-        let samples = Samples { count: 5, took: Duration::from_secs(1), ..Samples::default() };
+        let picture = Picture {
+            named: named(),
+            subtitle: String::new(),
+            values: [["samples", "count"], ["cpu", "nanoseconds"]],
+            period: Duration::from_millis(10),
+            took: Duration::from_secs(1),
+        };
         let mut plain = Vec::new();
-        flate2::read::GzDecoder::new(&pprof(&named(), &samples, 100)[..]).read_to_end(&mut plain).unwrap();
+        flate2::read::GzDecoder::new(&pprof(&picture)[..]).read_to_end(&mut plain).unwrap();
         let profile = Profile::decode(&plain[..]).unwrap();
         assert_eq!((profile.function.len(), profile.location.len(), profile.sample.len()), (3, 3, 2));
         let deepest = profile.sample.iter().find(|sample| sample.location_id.len() == 3).unwrap();

@@ -43,12 +43,23 @@ impl Format {
     }
 }
 
+/// The kind of a profile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// The stacks of threads on a CPU.
+    OnCpu,
+    /// The states of threads.
+    States,
+}
+
 /// A profile that is requested.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProfileRequest {
+    /// The kind.
+    pub mode: Mode,
     /// The time to sample.
     pub length: Duration,
-    /// Samples in a second that a thread is on a CPU.
+    /// Samples in a second that a thread is on a CPU; looks in a second, of the states.
     pub hz: u64,
     /// The name of the threads; `None`: all.
     pub thread: Option<String>,
@@ -65,12 +76,13 @@ impl ProfileRequest {
         const SECONDS: HttpError = HttpError::BadRequest("seconds must be a number from 1 to 60");
         const HZ: HttpError = HttpError::BadRequest("hz must be a number from 1 to 1999");
         const THREAD: HttpError = HttpError::BadRequest("thread must be the name of a thread, such as reactor-0");
+        const MODE: HttpError = HttpError::BadRequest("mode must be on-cpu or states");
         const _: () = assert!(
             limits::PROFILE_SECONDS_MAX == 60 && limits::PROFILE_SAMPLES_PER_S_MAX == 1_999,
             "the texts say so"
         );
-        let (mut seconds, mut hz, mut thread) =
-            (limits::PROFILE_SECONDS_DEFAULT, limits::PROFILE_SAMPLES_PER_S_DEFAULT, None);
+        let (mut mode, mut seconds, mut hz, mut thread) =
+            (Mode::OnCpu, limits::PROFILE_SECONDS_DEFAULT, limits::PROFILE_SAMPLES_PER_S_DEFAULT, None);
         for (name, value) in parameters(head.query) {
             let mut buffer = [0; limits::PROFILE_THREAD_BYTES_MAX];
             let value = value.and_then(|value| value.decode(&mut buffer)).unwrap_or_default();
@@ -81,12 +93,21 @@ impl ProfileRequest {
                 hz = number(limits::PROFILE_SAMPLES_PER_S_MAX).ok_or(HZ)?;
             } else if name.means("thread") {
                 thread = Some(Some(value).filter(|value| !value.is_empty()).ok_or(THREAD)?.to_owned());
+            } else if name.means("mode") {
+                mode = match value {
+                    "on-cpu" => Mode::OnCpu,
+                    "states" => Mode::States,
+                    _ => return Err(MODE),
+                };
             } else {
-                return Err(HttpError::UnknownParameter { name: name.into(), known: "seconds, hz or thread" });
+                return Err(HttpError::UnknownParameter { name: name.into(), known: "seconds, hz, thread or mode" });
             }
         }
         let format = Format::negotiate(head.accept);
-        Ok(Self { length: Duration::from_secs(seconds), hz, thread, format })
+        if mode == Mode::States {
+            hz = hz.min(limits::PROFILE_LOOKS_PER_S_MAX);
+        }
+        Ok(Self { mode, length: Duration::from_secs(seconds), hz, thread, format })
     }
 
     /// Returns true for a thread of this name: the one that is wanted, or one of several with a number behind it.
@@ -104,6 +125,7 @@ mod tests {
     #[test]
     fn threads_are_taken_by_name_or_by_kind() {
         let request = |thread: Option<&str>| ProfileRequest {
+            mode: Mode::OnCpu,
             length: Duration::from_secs(1),
             hz: 99,
             thread: thread.map(str::to_owned),

@@ -115,7 +115,7 @@ fn open(request: &ProfileRequest) -> io::Result<(Samples, Vec<Event>)> {
 }
 
 /// The threads of this process: number and name.
-fn threads() -> io::Result<Vec<(i32, String)>> {
+pub fn threads() -> io::Result<Vec<(i32, String)>> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc/self/task")?.flatten().take(limits::PROFILE_THREADS_MAX) {
         let number = entry.file_name().to_str().and_then(|name| name.parse().ok());

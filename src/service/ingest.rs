@@ -31,10 +31,10 @@ impl Batch {
     }
 }
 
-/// What is known of a batch while it is ingested, for its trace and the totals of its client.
+/// Facts about a batch while it is ingested, for its trace and the totals of its client.
 struct Stages {
     is_sampled: bool,
-    /// Of the batch's metrics, some have timestamps far from now.
+    /// Some of its metrics have timestamps far from now.
     is_far_from_now: bool,
     request: RequestStages,
 }

@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 /// The batch of a request that is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RefusedBatch {
-    /// Its protocol.
+    /// The protocol.
     pub protocol: Protocol,
     /// The label of the [`Rejection`](super::Rejection) or the [`Shed`](super::Shed) that it is counted by.
     pub outcome: &'static str,

@@ -46,9 +46,9 @@ pub type JobResult = Result<Body, (HttpError, String)>;
 /// The end of a job on its thread.
 #[derive(Debug)]
 pub enum Done {
-    /// Of the profile for the stream of this number.
+    /// A profile, for the stream of this number.
     Profile(u64, JobResult),
-    /// Of the doctor, for all who wait.
+    /// The doctor's report, for all who wait.
     Doctor(JobResult),
 }
 
@@ -80,7 +80,7 @@ pub fn refused(text: String) -> (HttpError, String) {
     (error, text)
 }
 
-/// What the doctor finds on this host, as JSON. It takes seconds.
+/// The doctor, who makes a report of this host as JSON. It takes seconds.
 #[derive(Clone)]
 pub struct Examiner(Arc<dyn Fn() -> String + Send + Sync>);
 

@@ -151,12 +151,51 @@ fn a_profile_needs_a_key_or_a_client_on_this_host(driver: Driver) {
     assert_eq!(server.stat("/refused_by/forbidden"), 8);
 }
 
+fn states_of_a_thread_add_up_to_the_time(driver: Driver) {
+    let server = Setup::new(driver).start();
+    let mut client = server.connect();
+    let answer = client.ask(&profile("?mode=states&seconds=1&thread=reactor", "Accept: text/plain\r\n"));
+    let Some(answer) = permitted_states(answer) else { return };
+    let mut sum = 0;
+    for line in answer.text().lines() {
+        let (stack, ms) = line.rsplit_once(' ').unwrap();
+        let state = stack.strip_prefix("reactor-0;").unwrap_or_else(|| panic!("another thread: {line}"));
+        assert!(["on a CPU", "waits for a CPU", "off CPU;"].iter().any(|known| state.starts_with(known)), "{line}");
+        sum += ms.parse::<u64>().unwrap();
+    }
+    // Each state is rounded.
+    assert!(sum >= 950, "{}", answer.text());
+    assert!(number(&answer, "samples") > 0);
+    let svg = client.ask(&profile("?mode=states&seconds=1", ""));
+    assert!(svg.status == 200 && svg.text().contains("states of threads"));
+}
+
+/// The response, where the kernel has the states of threads in /proc.
+fn permitted_states(answer: Answer) -> Option<Answer> {
+    if answer.status != 503 {
+        return Some(answer);
+    }
+    let text = answer.refusal(503);
+    assert!(text.contains("schedstat"), "{text}");
+    eprintln!("skipped: {text}");
+    None
+}
+
 fn parameters_of_a_profile_are_checked(driver: Driver) {
     let server = Setup::new(driver).start();
     let mut client: Client = server.connect();
-    for parameters in
-        ["?seconds=0", "?seconds=61", "?hz=0", "?hz=2000", "?hz=x", "?seconds=-1", "?thread=", "?second=1", "?seconds"]
-    {
+    for parameters in [
+        "?seconds=0",
+        "?seconds=61",
+        "?hz=0",
+        "?hz=2000",
+        "?hz=x",
+        "?seconds=-1",
+        "?thread=",
+        "?second=1",
+        "?seconds",
+        "?mode=x",
+    ] {
         client.ask(&profile(parameters, "")).refusal(400);
     }
     client.ask(&get("/debug/profile")).refusal(405);
@@ -169,5 +208,6 @@ on_both_drivers!(
     one_profile_is_made_at_a_time,
     a_stop_sends_what_was_sampled_so_far,
     a_profile_needs_a_key_or_a_client_on_this_host,
+    states_of_a_thread_add_up_to_the_time,
     parameters_of_a_profile_are_checked,
 );

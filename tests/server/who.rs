@@ -1,4 +1,4 @@
-//! What the live page shows of clients and of the host, and the marks on its charts: the last refusals, the doctor's
+//! The clients and the host on the live page, and the marks on its charts: the last refusals, the doctor's
 //! report, `POST /ui/marks`. Each is the same as in its machine-readable form.
 
 use crate::{

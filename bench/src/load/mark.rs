@@ -40,7 +40,7 @@ pub struct MarkBegun<'a> {
 /// The name of a mark, as the server takes it.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The rule that it breaks.
 pub(super) fn name(text: &str) -> Result<String, String> {
     let is_printable = text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
     if text.is_empty() || text.len() > NAME_BYTES_MAX || text.trim().len() != text.len() || !is_printable {

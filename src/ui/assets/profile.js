@@ -55,8 +55,15 @@ const profile = (() => {
 			});
 			return { input, element: h('div', { class: 'field' }, h('label', { for: id, text: label }), input) };
 		};
+		const unit = ({ states }) => (states ? 'ms' : 'samples');
 		const seconds = number('Seconds', 10, 1, SECONDS_MAX),
-			hz = number('Hz', 999, 1, 4999);
+			hz = number('Hz', 999, 1, 1999);
+		const mode = h(
+			'select',
+			{ id: 'profile-mode' },
+			h('option', { value: 'on-cpu', text: 'stacks on a CPU' }),
+			h('option', { value: 'states', text: 'states of threads' }),
+		);
 		const thread = h('select', { id: 'profile-thread' }, h('option', { value: '', text: 'all' }));
 		const start = h('button', { type: 'submit', class: 'main', text: 'Start' });
 		const progress = h('progress', { max: '1', value: '0', hidden: true, 'aria-label': 'Sampling' });
@@ -67,6 +74,7 @@ const profile = (() => {
 			h(
 				'div',
 				{ class: 'fields' },
+				h('div', { class: 'field' }, h('label', { for: 'profile-mode', text: 'Show' }), mode),
 				seconds.element,
 				hz.element,
 				h('div', { class: 'field' }, h('label', { for: 'profile-thread', text: 'Thread' }), thread),
@@ -78,7 +86,7 @@ const profile = (() => {
 		const problem = h('p', { class: 'problem', role: 'alert' });
 		const intro = h('p', {
 			class: 'empty',
-			text: 'Samples the running server on its CPUs, without root and without perf. Nothing is sampled until you start.',
+			text: 'Samples the running server, without root and without perf. Nothing is sampled until you start.',
 		});
 		const facts = h('p', {}),
 			unseen = h('p', { class: 'note' });
@@ -206,7 +214,7 @@ const profile = (() => {
 				own.before === null ? '' : `, ${signed(share - own.before / shown.total)} of all against before`;
 			text(
 				detail,
-				`${own.name}: ${format.exact(own.value)} samples, ${format.percent(share)} of all, ` +
+				`${own.name}: ${format.exact(own.value)} ${unit(shown)}, ${format.percent(share)} of all, ` +
 					`${format.percent(own.self / shown.total)} in itself${compared}`,
 			);
 		};
@@ -284,7 +292,7 @@ const profile = (() => {
 				const own = query;
 				text(
 					found,
-					`${format.percent(flame.matched(shown.root, (name) => own.test(name)) / shown.total)} of the samples match`,
+					`${format.percent(flame.matched(shown.root, (name) => own.test(name)) / shown.total)} of the ${unit(shown)} match`,
 				);
 			}
 			drawGraph();
@@ -369,8 +377,10 @@ const profile = (() => {
 			intro.hidden = true;
 			text(
 				facts,
-				`${format.exact(own.total)} samples in ${own.seconds} s at ${own.hz} Hz of ${own.thread || 'all threads'}, ` +
-					`${format.exact(own.lost)} lost` +
+				(own.states
+					? `${format.exact(own.total)} ms of ${own.thread || 'all threads'} in ${own.seconds} s`
+					: `${format.exact(own.total)} samples in ${own.seconds} s at ${own.hz} Hz of ` +
+						`${own.thread || 'all threads'}, ${format.exact(own.lost)} lost`) +
 					`${own.skipped ? `, ${own.skipped} lines not understood` : ''}`,
 			);
 			const blind = [];
@@ -383,7 +393,8 @@ const profile = (() => {
 				blind.push(
 					`functions without a symbol (${format.percent(unknown / own.total)} of the samples pass one)`,
 				);
-			blind.push('time off the CPU: a thread that waits is not sampled');
+			if (own.states) blind.push('stacks: of a thread that waits, the function of the kernel is known alone');
+			else blind.push('time off the CPU, which the states of threads show: a thread that waits is not sampled');
 			text(unseen, `Not seen: ${blind.join('; ')}.`);
 			text(
 				line,
@@ -416,7 +427,8 @@ const profile = (() => {
 			if (running) return;
 			running = start.disabled = true;
 			const of_thread = thread.value ? `&thread=${encodeURIComponent(thread.value)}` : '';
-			const target = `seconds=${seconds.input.value}&hz=${hz.input.value}${of_thread}`;
+			const states = mode.value === 'states';
+			const target = `${states ? 'mode=states&' : ''}seconds=${seconds.input.value}&hz=${hz.input.value}${of_thread}`;
 			const began = performance.now(),
 				length = Number(seconds.input.value);
 			progress.hidden = false;
@@ -444,6 +456,7 @@ const profile = (() => {
 					seconds: length,
 					hz: Number(hz.input.value),
 					thread: thread.value,
+					states,
 					lost: said('lost') === null ? null : Number(said('lost')),
 					kernel: said('kernel') === null ? null : said('kernel') === 'yes',
 				};
@@ -454,8 +467,8 @@ const profile = (() => {
 				const earlier = profiles[profiles.length - 1] ?? null;
 				profiles.push(own);
 				profiles.splice(0, profiles.length - KEPT);
-				show(own, earlier && earlier.thread === own.thread && against.value !== '' ? earlier : null);
-				dom.announce(`Profile of ${own.total} samples`);
+				show(own, earlier?.thread === own.thread && earlier.states === states && against.value !== '' ? earlier : null);
+				dom.announce(`Profile of ${own.total} ${unit(own)}`);
 				box.focus();
 			} catch (error) {
 				text(problem, error.message);

@@ -5,7 +5,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/prologue.bash"
 
 usage() {
     cat <<'HELP'
-usage: page.sh [--out DIR] [--driver NAME]... [--unit] [--no-install]
+usage: page.sh [--out DIR] [--driver NAME]... [--unit] [--pictures] [--no-install]
 
 First node's own test runner runs scripts/page/*.test.mjs: formats, ticks, gaps, fewer points, flamegraphs. Then, for
 each driver (default: io_uring and epoll), the server is started on a free port with a directory of its own, load_test
@@ -19,6 +19,7 @@ puts marked loads on it, and a headless Chromium opens every view in light, in d
 Screenshots are written to DIR (default target/page). Takes about two minutes a driver.
 
   --unit        only the unit tests, which need nothing but node
+  --pictures    make the pictures of the documents instead, in DIR (default docs/images), with a release build
   --no-install  skip what is not installed. Otherwise playwright-core and axe-core come from npm into
                 target/page-tools, and Chromium from Debian
 
@@ -29,11 +30,12 @@ environment: BINARIES  a directory with metricstream and load_test, built alread
 HELP
 }
 
-out=$root/target/page drivers=() unit_only='' install=1
+out='' drivers=() unit_only='' pictures='' install=1
 while (($# > 0)); do
     case $1 in
         --help | -h) usage && exit 0 ;;
         --unit) unit_only=1 && shift ;;
+        --pictures) pictures=1 && shift ;;
         --no-install) install='' && shift ;;
         --out)
             (($# > 1)) || wrong_use
@@ -70,5 +72,10 @@ fi
 browser=$(command -v "$browser") || die 3 "SKIPPED: there is no Chromium (CHROMIUM=PATH names one)"
 
 need_binaries metricstream load_test
+if [[ -n $pictures ]]; then
+    TOOLS=$tools CHROMIUM=$browser node "$root/scripts/page/pictures.mjs" "$BINARIES" "${out:-$root/docs/images}"
+    exit
+fi
+out=${out:-$root/target/page}
 mkdir -p "$out"
 TOOLS=$tools CHROMIUM=$browser node "$root/scripts/page/drive.mjs" "$BINARIES" "$out" "${drivers[@]}"

@@ -10,7 +10,7 @@ use std::{
     process::{Command, Stdio},
 };
 use tempfile::TempDir;
-use torture::process::terminal;
+use testkit::process::terminal;
 
 fn metricstream(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_metricstream"));

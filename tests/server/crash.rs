@@ -8,7 +8,8 @@ use crate::{
 };
 use std::{fs, io::ErrorKind, net::TcpListener};
 use tempfile::TempDir;
-use torture::{Level, Subject, crash, figures::Figures, power::PowerCuts, random::Random, shim::Shim};
+use testkit::random::Random;
+use torture::{Level, Subject, crash, figures::Figures, power::PowerCuts, shim::Shim};
 
 const KILLS: u64 = 8;
 

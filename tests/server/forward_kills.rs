@@ -3,11 +3,11 @@
 
 use crate::{
     forward::{state_file, store_all, table},
-    random::Random,
     receiver::{Act, Knows, Receiver},
     server::until,
 };
 use std::{collections::BTreeMap, thread, time::Duration};
+use testkit::random::Random;
 
 const KILLS: usize = 8;
 const SERIES: usize = 20;
@@ -17,8 +17,8 @@ fn kills_under_load_lose_nothing_for_a_receiver() {
     let mut random = Random::announced("kills_under_load_lose_nothing_for_a_receiver");
     let misdeeds = [Act::Respond(503, ""), Act::Reset, Act::CloseInside, Act::Bytes(b"HTTP/1.1 2"), Act::Hang];
     let acts: Vec<Act> = (0..200)
-        .map(|_| match random.below(4) {
-            0 => misdeeds[random.below(misdeeds.len())],
+        .map(|_| match random.index(4) {
+            0 => misdeeds[random.index(misdeeds.len())],
             _ => crate::receiver::TAKE,
         })
         .collect();
@@ -36,12 +36,12 @@ fn kills_under_load_lose_nothing_for_a_receiver() {
             let timestamp = 1_767_323_045_000 + number;
             format!(r#"{{"name":"m{}","value":{number},"timestamp":{timestamp}}}"#, number % SERIES)
         };
-        for _ in 0..1 + random.below(10) {
-            let count = 1 + random.below(400);
+        for _ in 0..1 + random.index(10) {
+            let count = 1 + random.index(400);
             store_all(&server, &(stored..stored + count).map(metric).collect::<Vec<_>>());
             stored += count;
         }
-        thread::sleep(Duration::from_millis(random.below(60) as u64));
+        thread::sleep(Duration::from_millis(random.index(60) as u64));
         server.kill();
     }
     let mut server = setup.start_in(directory.path());

@@ -5,9 +5,8 @@
 //! for the thing itself, bounded by [`server::DEADLINE`]; nothing here asserts how fast anything is.
 //!
 //! The map: `server` (the process under test), `http` (a client that can send odd bytes), `json` and `log` (what was
-//! sent, what was stored), `otlp` (a receiver of traces),
-//! `receiver` (one of remote write), `random`, `process` (signals and limits), and one module for
-//! each concern.
+//! sent, what was stored), `otlp` (a receiver of traces), `receiver` (one of remote write), and one module for each
+//! concern. Signals, limits and random numbers are those of `testkit`.
 #![expect(
     clippy::unwrap_used,
     reason = "in the server unwrap() is a stranger's way to stop it; here it is an assertion"
@@ -18,8 +17,6 @@ mod json;
 mod log;
 mod log_stream;
 mod otlp;
-mod process;
-mod random;
 mod receiver;
 mod server;
 
@@ -61,6 +58,8 @@ mod sums;
 mod traces;
 mod ui;
 mod who;
+
+use testkit::process;
 
 /// A test for each driver, out of a function that takes one.
 macro_rules! on_both_drivers {

@@ -297,7 +297,7 @@ impl Server {
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
         assert!(self.status.is_none(), "it has ended");
-        torture::process::signal(&self.child, signal).unwrap();
+        testkit::process::signal(&self.child, signal).unwrap();
     }
 
     /// Waits until the process has ended.

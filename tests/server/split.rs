@@ -3,9 +3,9 @@
 use crate::{
     http::{get, post, post_chunked, post_to},
     log, on_both_drivers,
-    random::Random,
     server::{Driver, Setup},
 };
+use testkit::random::Random;
 
 /// A batch of 507 metrics and 70 KB, as a node_exporter makes it.
 fn large_batch() -> &'static str {
@@ -47,13 +47,13 @@ fn cut_at_random(driver: Driver) {
     let rounds = 12;
     for _ in 0..rounds {
         let mut bytes = post(large);
-        let pieces: Vec<&[u8]> = large.as_bytes().chunks(1 + random.below(5_000)).collect();
+        let pieces: Vec<&[u8]> = large.as_bytes().chunks(1 + random.index(5_000)).collect();
         bytes.extend(post_chunked("", &pieces));
         bytes.extend(get("/health"));
         bytes.extend(post(large));
         let mut client = server.connect();
         let mut sender = client.stream.try_clone().unwrap();
-        let mut cuts: Vec<usize> = (0..60).map(|_| random.below(bytes.len())).collect();
+        let mut cuts: Vec<usize> = (0..60).map(|_| random.index(bytes.len())).collect();
         // Around the seams, where a parser is most easily wrong.
         let seam = bytes.len() - large.len();
         cuts.extend([seam - 3, seam - 2, seam - 1, seam, seam + 1, bytes.len()]);

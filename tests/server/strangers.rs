@@ -3,10 +3,10 @@
 use crate::{
     http::{get, is_end, post, post_chunked, post_to},
     log, on_both_drivers,
-    random::Random,
     server::{Driver, Server, Setup, number_at, until},
 };
 use std::io::{ErrorKind, Read};
+use testkit::random::Random;
 
 /// Rounds of each driver; a round is one connection.
 const ROUNDS: usize = 600;
@@ -30,30 +30,30 @@ fn seeds() -> [Vec<u8>; 8] {
 
 /// Random bytes, or one of the `seeds` with something changed.
 fn mutated(seeds: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
-    let mut bytes = seeds[random.below(seeds.len())].clone();
-    match random.below(6) {
-        0 => bytes = (0..random.below(3_000)).map(|_| random.byte()).collect(),
-        1 => bytes.truncate(random.below(bytes.len())),
+    let mut bytes = seeds[random.index(seeds.len())].clone();
+    match random.index(6) {
+        0 => bytes = (0..random.index(3_000)).map(|_| random.byte()).collect(),
+        1 => bytes.truncate(random.index(bytes.len())),
         2 => {
-            for _ in 0..=random.below(4) {
-                let at = random.below(bytes.len());
+            for _ in 0..=random.index(4) {
+                let at = random.index(bytes.len());
                 bytes[at] = random.byte();
             }
         }
         3 => {
-            let (from, to) = (random.below(bytes.len()), random.below(bytes.len()));
+            let (from, to) = (random.index(bytes.len()), random.index(bytes.len()));
             bytes.drain(from.min(to)..from.max(to));
         }
         4 => {
-            let (from, to) = (random.below(bytes.len()), random.below(bytes.len()));
+            let (from, to) = (random.index(bytes.len()), random.index(bytes.len()));
             let piece = bytes[from.min(to)..from.max(to)].to_vec();
-            let at = random.below(bytes.len());
+            let at = random.index(bytes.len());
             bytes.splice(at..at, piece);
         }
         _ => {
-            let other = &seeds[random.below(seeds.len())];
-            bytes.truncate(random.below(bytes.len()));
-            bytes.extend(&other[random.below(other.len())..]);
+            let other = &seeds[random.index(seeds.len())];
+            bytes.truncate(random.index(bytes.len()));
+            bytes.extend(&other[random.index(other.len())..]);
         }
     }
     bytes

@@ -20,8 +20,9 @@ const BORDERS: &[(&str, &[&str])] = &[
     ("log", &["host", "wake", "metric"]),
     ("query", &["wake", "metric", "log"]),
     ("metricstream", &["wake", "reactor", "rate", "metric", "http1", "log", "query"]),
-    ("metricstream_bench", &["wake", "reactor", "rate", "metric", "http1", "log", "query", "metricstream"]),
-    ("torture", &[]),
+    ("metricstream_bench", &["wake", "reactor", "rate", "metric", "http1", "log", "query", "metricstream", "testkit"]),
+    ("testkit", &[]),
+    ("torture", &["testkit"]),
 ];
 
 /// The directory of each crate, and the one of the workspace itself.

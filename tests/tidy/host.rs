@@ -53,7 +53,7 @@ fn is_behind_host(path: &str) -> bool {
     path.ends_with(".rs")
         && !path.contains("tests")
         && !path.ends_with("fake_file.rs")
-        && !["crates/host/", "crates/machine/"].iter().any(|prefix| path.starts_with(prefix))
+        && !["crates/host/", "crates/machine/", "crates/testkit/"].iter().any(|prefix| path.starts_with(prefix))
         && !NOT_YET.iter().any(|prefix| path.starts_with(prefix))
 }
 

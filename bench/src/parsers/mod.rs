@@ -11,7 +11,6 @@
 //!   9007199254740992.
 //! - A timestamp in RFC 3339 text is read by the service's parser alone; the others refuse it.
 
-mod allocations;
 mod inputs;
 mod measure;
 mod naive;
@@ -22,7 +21,6 @@ mod simd_json;
 mod sonic_rs;
 mod typed;
 
-pub use self::allocations::{CountingAllocator, allocations};
 pub use self::serde_json::SerdeJson;
 pub use self::simd_json::{Tape, TapeRead, Typed as SimdJson};
 pub use self::sonic_rs::SonicRs;
@@ -31,6 +29,7 @@ pub use measure::{Pace, Reading, Row, Table, Timing, compare, measure};
 pub use naive::Naive;
 pub use ours::{Encode, Ours};
 pub use report::{compiled_for, gate, json, text};
+pub use testkit::allocations::{CountingAllocator, allocations};
 
 use metric::Kind;
 use std::collections::HashSet;

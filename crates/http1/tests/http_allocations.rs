@@ -1,54 +1,13 @@
 //! The steady state allocates nothing: a counting allocator watches keep-alive requests of every kind.
-#![expect(unsafe_code, reason = "a global allocator is an unsafe trait; it only counts and passes on to the system's")]
 #![expect(clippy::unwrap_used, reason = "what fails to unwrap here is a test that fails")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::io::Write;
 
 use http1::{Bounds, Burst, Connection, Head, HttpContext, HttpError, Responder, Rules, Served, Service};
-
-thread_local! {
-    /// Allocations and growths of this thread; the test harness has threads of its own.
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-struct Counting;
-
-fn count() {
-    // A thread that is ending has no counter any more, and nothing to be counted.
-    let _ = ALLOCATIONS.try_with(|allocations| allocations.set(allocations.get() + 1));
-}
-
-// SAFETY: every call is passed on unchanged to the system's allocator, which upholds the trait's contract; the counter
-// is a constant-initialised cell without a destructor, so touching it does not allocate.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
-        // SAFETY: the caller upholds `alloc`'s contract, and `layout` is the caller's.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        count();
-        // SAFETY: as for `alloc`.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count();
-        // SAFETY: the caller got `pointer` from here with `layout`, so the system's allocator gave it.
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: as for `realloc`.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
+use testkit::allocations::{CountingAllocator, allocations};
 
 #[global_allocator]
-static COUNTING: Counting = Counting;
+static ALLOCATOR: CountingAllocator = CountingAllocator;
 
 /// Admits by path and answers with the number of bytes.
 struct Plain;
@@ -133,14 +92,14 @@ fn requests() -> Vec<(&'static str, Vec<u8>)> {
 }
 
 /// Allocations of `rounds` deliveries of `request` in pieces of `piece` bytes.
-fn allocations(
+fn allocations_of(
     connection: &mut Connection<bool>,
     core: &mut HttpContext,
     out: &mut Vec<u8>,
     request: &[u8],
     piece: usize,
 ) -> u64 {
-    let before = ALLOCATIONS.get();
+    let before = allocations();
     for _ in 0..20 {
         out.clear();
         for bytes in request.chunks(piece) {
@@ -148,7 +107,7 @@ fn allocations(
         }
         assert!(out.ends_with(b"}"));
     }
-    ALLOCATIONS.get() - before
+    allocations() - before
 }
 
 #[test]
@@ -158,8 +117,8 @@ fn a_keep_alive_request_allocates_nothing() {
     let mut out = Vec::new();
     for (name, request) in requests() {
         for piece in [request.len(), 700, 64] {
-            let _warm_up = allocations(&mut connection, &mut core, &mut out, &request, piece);
-            assert_eq!(allocations(&mut connection, &mut core, &mut out, &request, piece), 0, "{name} by {piece}");
+            let _warm_up = allocations_of(&mut connection, &mut core, &mut out, &request, piece);
+            assert_eq!(allocations_of(&mut connection, &mut core, &mut out, &request, piece), 0, "{name} by {piece}");
         }
     }
 }
@@ -169,10 +128,10 @@ fn a_whole_request_allocates_nothing_on_a_fresh_connection() {
     let mut core = HttpContext::new(Bounds { body_bytes: 4 << 20 });
     let mut out = Vec::with_capacity(4096);
     let request = post("/metrics", "", b"{}");
-    let before = ALLOCATIONS.get();
+    let before = allocations();
     let mut connection = Connection::new();
     let progress = connection.receive(&request, (), &mut Plain, &mut core, &mut out);
     assert_eq!(progress.answered, 1);
     assert_eq!(connection.owned_bytes(), 0);
-    assert_eq!(ALLOCATIONS.get() - before, 0);
+    assert_eq!(allocations() - before, 0);
 }

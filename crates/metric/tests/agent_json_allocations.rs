@@ -1,57 +1,25 @@
 //! Bodies of collectd and Datadog cost no allocation once their decoder has seen one like them: counted by the
 //! allocator of this binary.
-#![expect(unsafe_code, reason = "an allocator cannot be written without")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::hint::black_box;
 
 use metric::protocol::collectd::Collectd;
 use metric::protocol::datadog::Datadog;
 use metric::{Bounds, LineSink};
-
-thread_local! {
-    /// Allocations made by this thread. The test harness has threads of its own.
-    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
-}
-
-struct CountingAllocator;
-
-// SAFETY: every method hands its arguments to `System` as they came, whose guarantees and demands are the same;
-// counting touches a `Cell` of the calling thread that needs neither initialisation nor destructor, so it does not
-// allocate.
-unsafe impl GlobalAlloc for CountingAllocator {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller upholds what `alloc` demands of `layout`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: the caller gives a block that `alloc` or `realloc` gave out, which is one of `System`'s, with its
-        // layout.
-        unsafe { System.dealloc(block, layout) }
-    }
-
-    unsafe fn realloc(&self, block: *mut u8, layout: Layout, bytes: usize) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: as for `dealloc`; the caller upholds what `realloc` demands of `bytes`.
-        unsafe { System.realloc(block, layout, bytes) }
-    }
-}
+use testkit::allocations::{CountingAllocator, allocations};
 
 #[global_allocator]
 static ALLOCATOR: CountingAllocator = CountingAllocator;
 
 /// Calls `decode` twice and returns the allocations of the second time, and the lines.
-fn allocations_when_warm(mut decode: impl FnMut(&mut LineSink<'_>)) -> (usize, u32) {
+fn allocations_when_warm(mut decode: impl FnMut(&mut LineSink<'_>)) -> (u64, u32) {
     let mut out = vec![0; 1024 * 1024];
     decode(&mut LineSink::new(&mut out, 0));
-    let before = ALLOCATIONS.get();
+    let before = allocations();
     let mut sink = LineSink::new(&mut out, 0);
     decode(&mut sink);
     let metrics = black_box(sink.decoded()).metrics;
-    (ALLOCATIONS.get() - before, metrics)
+    (allocations() - before, metrics)
 }
 
 #[test]

@@ -1,9 +1,6 @@
 //! A batch costs no allocation once its encoder exists, and a body of OTLP or text none once its decoder has grown:
 //! counted by the allocator of this binary.
-#![expect(unsafe_code, reason = "an allocator cannot be written without")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::hint::black_box;
 
 use metric::protocol::otlp::{Names, Options, Otlp};
@@ -20,36 +17,7 @@ use opentelemetry_proto::tonic::metrics::v1::{
 };
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message;
-
-thread_local! {
-    /// Allocations made by this thread. The test harness has threads of its own.
-    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
-}
-
-struct CountingAllocator;
-
-// SAFETY: every method hands its arguments to `System` as they came, whose guarantees and demands are the same;
-// counting touches a `Cell` of the calling thread that needs neither initialisation nor destructor, so it does not
-// allocate.
-unsafe impl GlobalAlloc for CountingAllocator {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller upholds what `alloc` demands of `layout`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: the caller gives a block that `alloc` or `realloc` gave out, which is one of `System`'s, with its
-        // layout.
-        unsafe { System.dealloc(block, layout) }
-    }
-
-    unsafe fn realloc(&self, block: *mut u8, layout: Layout, bytes: usize) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: as for `dealloc`; the caller upholds what `realloc` demands of `bytes`.
-        unsafe { System.realloc(block, layout, bytes) }
-    }
-}
+use testkit::allocations::{CountingAllocator, allocations};
 
 #[global_allocator]
 static ALLOCATOR: CountingAllocator = CountingAllocator;
@@ -78,9 +46,9 @@ fn decoding_line_protocol_again_allocates_nothing() {
         influx.trim();
     };
     decode();
-    let before = ALLOCATIONS.get();
+    let before = allocations();
     decode();
-    assert_eq!(ALLOCATIONS.get() - before, 0);
+    assert_eq!(allocations() - before, 0);
 }
 
 #[test]
@@ -99,15 +67,15 @@ fn encoding_allocates_nothing() {
     let bytes_max = bodies.iter().map(|body| encoder.encoded_bytes_max(body.len())).max().unwrap();
     let mut out = vec![0; bytes_max];
 
-    let before = ALLOCATIONS.get();
+    let before = allocations();
     let mut refused = 0;
     for body in &bodies {
         refused += usize::from(black_box(encoder.encode(body.as_bytes(), 0, &mut out)).is_err());
     }
-    assert_eq!(ALLOCATIONS.get() - before, 0);
+    assert_eq!(allocations() - before, 0);
     assert_eq!(refused, 3);
     drop(black_box(Box::new(0)));
-    assert_eq!(ALLOCATIONS.get() - before, 1, "the allocator counts");
+    assert_eq!(allocations() - before, 1, "the allocator counts");
 }
 
 #[test]
@@ -172,9 +140,9 @@ fn decoding_otlp_allocates_nothing_in_the_steady_state() {
             sink.decoded()
         };
         decode();
-        let before = ALLOCATIONS.get();
+        let before = allocations();
         let decoded = decode();
-        assert_eq!(ALLOCATIONS.get() - before, 0);
+        assert_eq!(allocations() - before, 0);
         assert_eq!(decoded.rejected(), 2);
         assert!(decoded.metrics > 80, "{decoded:?}");
     }
@@ -204,7 +172,7 @@ fn decoding_text_again_allocates_nothing() {
         }
     };
     decode();
-    let before = ALLOCATIONS.get();
+    let before = allocations();
     decode();
-    assert_eq!(ALLOCATIONS.get() - before, 0);
+    assert_eq!(allocations() - before, 0);
 }

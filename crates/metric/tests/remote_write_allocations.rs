@@ -1,45 +1,13 @@
 //! A body of remote write costs no allocation once its decoder has seen one like it: counted by the allocator of this
 //! binary.
-#![expect(unsafe_code, reason = "an allocator cannot be written without")]
 #![expect(clippy::unwrap_used, reason = "the functions that build bodies are parts of a test")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::hint::black_box;
 
 use metric::protocol::remote_write::RemoteWrite;
 use metric::{Bounds, LineSink};
 use prost::encoding::{bytes, double, int64, sint64, uint32, uint64};
-
-thread_local! {
-    /// Allocations made by this thread. The test harness has threads of its own.
-    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
-}
-
-struct CountingAllocator;
-
-// SAFETY: every method hands its arguments to `System` as they came, whose guarantees and demands are the same;
-// counting touches a `Cell` of the calling thread that needs neither initialisation nor destructor, so it does not
-// allocate.
-unsafe impl GlobalAlloc for CountingAllocator {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller upholds what `alloc` demands of `layout`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: the caller gives a block that `alloc` or `realloc` gave out, which is one of `System`'s, with its
-        // layout.
-        unsafe { System.dealloc(block, layout) }
-    }
-
-    unsafe fn realloc(&self, block: *mut u8, layout: Layout, bytes: usize) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: as for `dealloc`; the caller upholds what `realloc` demands of `bytes`.
-        unsafe { System.realloc(block, layout, bytes) }
-    }
-}
+use testkit::allocations::{CountingAllocator, allocations};
 
 #[global_allocator]
 static ALLOCATOR: CountingAllocator = CountingAllocator;
@@ -150,11 +118,11 @@ fn decoding_allocates_nothing_in_the_steady_state() {
     assert!(first.samples > 1_000, "{first:?}");
     assert_eq!((first.histograms, decoded.rejected()), (1, 0), "{decoded:?}");
 
-    let before = ALLOCATIONS.get();
+    let before = allocations();
     for _ in 0..3 {
         run(&mut decoder);
     }
-    assert_eq!(ALLOCATIONS.get() - before, 0);
+    assert_eq!(allocations() - before, 0);
     drop(black_box(Box::new(0)));
-    assert_eq!(ALLOCATIONS.get() - before, 1, "the allocator counts");
+    assert_eq!(allocations() - before, 1, "the allocator counts");
 }

@@ -188,7 +188,7 @@ fn post_on(
             let metrics = random.of_any_size(plan.metrics_max);
             let level = random.one_in(8).then(|| random.choose(&Level::ALL));
             let broken = random.one_in(16);
-            requests += &post(&batch::body(mark, metrics, broken), key, level);
+            requests += &post(&batch::body(mark, metrics, broken), key, level.map(Level::name));
             levels.push(level.unwrap_or(plan.level));
             batches.push(Sent { metrics, broken, fate: Fate::Unanswered });
         }

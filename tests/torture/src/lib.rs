@@ -5,10 +5,10 @@
 //! shares code with what is tested. Choices come from a seed, which is printed; what the kernel and the threads make
 //! of them does not come again, so a seed repeats the plan of a run and not its every moment.
 //!
-//! The map: `batch` (lines whose every byte is known), `clients` and `http` (the load), `ledger` (what they were
-//! told), `log` (what is on the disk), `oracle` (the comparison), `receiver` and `delivery` (the same for what is
-//! forwarded), `figures` (the table), `server`, `process`, `shim` and `power` (start, signals, limits, faults, loss of
-//! power); and the three tests: `crash`, `full_disk`, `failing_disk`.
+//! The map: `batch` (lines whose every byte is known), `clients` (the load), `ledger` (what was acknowledged), `oracle`
+//! (the comparison), `receiver` and `delivery` (the same for what is forwarded), `figures` (the table), `shim` and
+//! `power` (faults, loss of power); and the three tests: `crash`, `full_disk`, `failing_disk`. The process of the
+//! server, the HTTP client and the reader of the log are those of `testkit`.
 
 pub mod batch;
 pub mod clients;
@@ -17,18 +17,14 @@ pub mod delivery;
 pub mod failing_disk;
 pub mod figures;
 pub mod full_disk;
-pub mod http;
 pub mod ledger;
-pub mod log;
 pub mod oracle;
 pub mod power;
-pub mod process;
-pub mod random;
 pub mod receiver;
-pub mod server;
 pub mod shim;
 
 use std::{fmt, path::PathBuf, process::Command};
+use testkit::{http, log, process, random, server};
 
 /// Promise of an acknowledgement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

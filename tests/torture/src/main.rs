@@ -7,13 +7,13 @@ use std::{
     path::{Path, PathBuf},
     process::ExitCode,
 };
+use testkit::random::Random;
 use torture::{
     Driver, Level, Subject, crash,
     failing_disk::{self, Fault},
     figures::Figures,
     full_disk::{self, Disk},
     power::PowerCuts,
-    random::Random,
     shim::Shim,
 };
 

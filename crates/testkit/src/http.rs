@@ -1,6 +1,5 @@
 //! A connection that posts batches and is strict about what comes back.
 
-use crate::Level;
 use std::{
     io::{self, Read, Write},
     net::{SocketAddr, TcpStream},
@@ -119,8 +118,8 @@ fn parse(bytes: &[u8]) -> Result<Option<(Answer, usize)>, String> {
 
 /// The request that posts `body`, as the client `key`; `level` is asked for only if it is given.
 #[must_use]
-pub fn post(body: &str, key: &str, level: Option<Level>) -> String {
-    let query = level.map_or_else(String::new, |level| format!("?ack={}", level.name()));
+pub fn post(body: &str, key: &str, level: Option<&str>) -> String {
+    let query = level.map_or_else(String::new, |level| format!("?ack={level}"));
     let length = body.len();
     format!(
         "POST /metrics{query} HTTP/1.1\r\nHost: torture\r\nAuthorization: {key}\r\nContent-Length: {length}\r\n\r\n{body}"

@@ -22,6 +22,21 @@ impl Random {
         since.as_secs() << 20 | u64::from(since.subsec_micros())
     }
 
+    /// The numbers of a new seed, or of that in `METRICSTREAM_TEST_SEED`; it is printed, so that a failure can be
+    /// repeated.
+    ///
+    /// # Panics
+    /// The variable is no number.
+    #[must_use]
+    pub fn announced(test: &str) -> Self {
+        let seed = match std::env::var("METRICSTREAM_TEST_SEED") {
+            Ok(text) => text.parse().expect("METRICSTREAM_TEST_SEED is a number"),
+            Err(_) => Self::new_seed(),
+        };
+        println!("{test}: METRICSTREAM_TEST_SEED={seed}");
+        Self::new(seed)
+    }
+
     /// The next number.
     pub fn number(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -33,6 +48,16 @@ impl Random {
     /// From 0 to `bound - 1`.
     pub fn below(&mut self, bound: u32) -> u32 {
         u32::try_from(self.number() % u64::from(bound)).unwrap_or(0)
+    }
+
+    /// Index into something of this length, which is at least 1.
+    pub fn index(&mut self, length: usize) -> usize {
+        usize::try_from(self.number() % length as u64).unwrap_or(0)
+    }
+
+    /// Any byte.
+    pub fn byte(&mut self) -> u8 {
+        self.number().to_le_bytes()[0]
     }
 
     /// Once in `times` it is true.

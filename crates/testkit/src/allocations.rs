@@ -1,4 +1,6 @@
-//! Counts allocations: what `benchmark_json_parser` installs as its global allocator.
+//! Count of allocations: the allocator of tests that assert that the steady state allocates nothing, and of
+//! `benchmark_json_parser`. Each of these programs has the line
+//! `#[global_allocator] static ALLOCATOR: CountingAllocator = CountingAllocator;`.
 #![expect(unsafe_code, reason = "an allocator cannot be written without")]
 
 use std::{
@@ -10,7 +12,7 @@ thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
 }
 
-/// Allocations made by this thread so far: 0 for good unless [`CountingAllocator`] is the global allocator.
+/// Allocations made by this thread so far, as a test harness has threads of its own. Always 0 unless [`CountingAllocator`] is the global allocator.
 #[must_use]
 pub fn allocations() -> u64 {
     ALLOCATIONS.get()

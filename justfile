@@ -203,6 +203,11 @@ query-isolation *OPTIONS:
 instructions *OPTIONS:
     scripts/instructions.sh {{OPTIONS}}
 
+# Measure what a forwarded sample costs, beside vmagent
+[group('speed')]
+forward-cost *OPTIONS:
+    scripts/forward_cost.sh {{OPTIONS}}
+
 # Measure what statistics, traces and exports cost
 [group('speed')]
 observe-cost *OPTIONS:

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Runs several nodes behind HAProxy and checks limits and acknowledgements over all of them. See cluster.sh.
+"""Runs several nodes behind HAProxy, and checks limits, acknowledgements and deliveries. See cluster.sh.
 
-usage: scripts/cluster.py METRICSTREAM HAPROXY_CFG [--nodes N] [--clients N] [--seconds N] [--seed N]
+usage: scripts/cluster.py METRICSTREAM HAPROXY_CFG [--nodes N] [--clients N] [--seconds N] [--minutes N] [--seed N]
 """
 
 import argparse
@@ -20,30 +20,42 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.request
+
+from cluster_stores import STORES, free_port
 
 RATE = 20
-# The stamp of a line is taken once for each turn of a reactor, and the limiter's own a moment later.
-TURN_MS = 50
+# The stamp of a line is taken once for each turn of a reactor, and the limiter's own a moment later: at most 102 ms
+# were seen between them, at a load of 20 on two cores. A window is this much shorter than a second.
+TURN_MS = 200
+# Series of a client, in turn: no two batches of one series can have the same millisecond.
+SLOTS = 4
+# Far beyond what the delivery of everything takes.
+DRAIN_S = 240
 
 
-def free_port():
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
+def mark_of(labels, value):
+    return f"{labels['client']}-{int(value)}"
 
 
 class Node:
-    """One server, with a directory of its own."""
+    """One server, with a directory of its own, that forwards to all stores."""
 
-    def __init__(self, binary, directory):
+    def __init__(self, binary, directory, stores):
+        os.makedirs(directory)
         self.binary, self.directory = binary, directory
         self.port, self.proxy_port = free_port(), free_port()
         self.process = None
+        with open(os.path.join(directory, "config.toml"), "w", encoding="ascii") as file:
+            for store in stores:
+                file.write(f'[[forward]]\nname = "{store.name}"\nurl = "http://127.0.0.1:{store.port}/api/v1/write"\n'
+                           'start = "beginning"\nbatch_age = "200ms"\n')
 
     def start(self):
         command = [
             self.binary, "--listen", f"127.0.0.1:{self.port}", "--proxy-listen", f"127.0.0.1:{self.proxy_port}",
             "--trusted-proxies", "127.0.0.1", "--data-dir", os.path.join(self.directory, "data"),
+            "--config", os.path.join(self.directory, "config.toml"),
             "--rate-limit", str(RATE), "--reactors", "1", "--drain-timeout", "2s",
         ]
         with open(os.path.join(self.directory, "stderr"), "ab") as log:
@@ -66,9 +78,24 @@ class Node:
                 for line in log:
                     yield json.loads(line)
 
+    def forwards(self):
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/stats", timeout=30) as response:
+            return json.load(response)["forwards"]
+
+    def cursors(self):
+        """What `metricstream forwards` says, beside the server."""
+        command = [self.binary, "forwards", "--data-dir", os.path.join(self.directory, "data"), "--format", "json"]
+        found = subprocess.run(command, stdout=subprocess.PIPE, timeout=60, check=False)
+        return json.loads(found.stdout)["forwards"]
+
+    def said(self, pattern):
+        """Lines of standard error that match, without what differs from node to node."""
+        with open(os.path.join(self.directory, "stderr"), encoding="utf-8") as log:
+            return [match.group(1) for match in map(re.compile(pattern).search, log) if match]
+
 
 class Client(threading.Thread):
-    """Posts batches of one metric, each with a number of its own, and notes what each was answered."""
+    """Posts batches of one metric, each with a number of its own, and notes the response to each."""
 
     def __init__(self, index, port, is_fast, ends):
         super().__init__()
@@ -80,8 +107,9 @@ class Client(threading.Thread):
         connection, number = None, 0
         while time.monotonic() < self.ends:
             number += 1
-            mark = f"{self.index}-{number}"
-            body = json.dumps({"metrics": [{"name": "m", "value": number, "tags": {"mark": mark}}]})
+            tags = {"client": str(self.index), "slot": str(number % SLOTS)}
+            mark = mark_of(tags, number)
+            body = json.dumps({"metrics": [{"name": "m", "value": number, "tags": tags}]})
             try:
                 if connection is None:
                     connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
@@ -105,29 +133,44 @@ class Client(threading.Thread):
             time.sleep(0.005 if self.is_fast else 1.5 / RATE)
 
 
-def configure(path, nodes, bind, directory):
-    """HAProxy's configuration, with the ports of this run."""
-    with open(path, encoding="utf-8") as file:
-        text = file.read()
-    text = text.replace("bind :9080", f"bind 127.0.0.1:{bind}")
-    text = re.sub(r"^    server node\d+ .*\n", "", text, flags=re.MULTILINE)
-    text += "".join(f"    server node{n} 127.0.0.1:{node.proxy_port}\n" for n, node in enumerate(nodes, 1))
-    with open(os.path.join(directory, "haproxy.cfg"), "w", encoding="utf-8") as file:
-        file.write(text)
-    return file.name
+class Proxy:
+    """HAProxy, with the configuration of the documentation and the ports of this run."""
+
+    def __init__(self, path, nodes, directory):
+        self.port, self.directory, self.process = free_port(), directory, None
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+        text = text.replace("bind :9080", f"bind 127.0.0.1:{self.port}")
+        text = re.sub(r"^    server node\d+ .*\n", "", text, flags=re.MULTILINE)
+        text += "".join(f"    server node{n} 127.0.0.1:{node.proxy_port}\n" for n, node in enumerate(nodes, 1))
+        with open(os.path.join(directory, "haproxy.cfg"), "w", encoding="utf-8") as file:
+            file.write(text)
+
+    def start(self):
+        with open(os.path.join(self.directory, "haproxy.log"), "ab") as log:
+            command = ["haproxy", "-db", "-f", os.path.join(self.directory, "haproxy.cfg")]
+            self.process = subprocess.Popen(command, stdout=log, stderr=log)
+
+    def end(self, number):
+        self.process.send_signal(number)
+        self.process.wait(timeout=30)
 
 
-def over_rate(lines):
-    """Seconds of clients with more than RATE batches in them, over all nodes."""
+def over_rate(nodes):
+    """Seconds of clients with more batches in them than RATE for each node that they were on then."""
     stamps = collections.defaultdict(list)
-    for line in lines:
-        time_ms = int(1000 * time_of(line["timestamp"]))
-        stamps[line["tags"]["mark"].split("-")[0]].append(time_ms)
-    found = 0
-    for times in stamps.values():
-        times.sort()
-        found += sum(later - first < 1000 - TURN_MS for first, later in zip(times, times[RATE:]))
-    return found
+    for number, node in enumerate(nodes):
+        for line in node.lines():
+            stamps[line["tags"]["client"]].append((int(1000 * time_of(line["timestamp"])), number))
+    over, moved = 0, 0
+    for found in stamps.values():
+        found.sort()
+        for first in range(len(found) - RATE):
+            window = [node for ms, node in found[first:first + len(nodes) * RATE + 1]
+                      if ms - found[first][0] < 1000 - TURN_MS]
+            over += len(window) > RATE * len(set(window))
+            moved += len(window) > RATE
+    return over, moved
 
 
 def time_of(text):
@@ -141,10 +184,41 @@ def disturb(nodes, chance, ends, counts):
         node = chance.choice(nodes)
         number = chance.choice([signal.SIGKILL, signal.SIGTERM])
         node.end(number)
-        counts[signal.Signals(number).name] += 1
+        counts[f"node {signal.Signals(number).name}"] += 1
         time.sleep(chance.uniform(0.1, 2))
         node.start()
         time.sleep(chance.uniform(1, 2.5))
+
+
+def disturb_all(nodes, proxy, stores, chance, ends, counts):
+    """As disturb, and HAProxy and the stores too; a store is away for up to ten seconds, while the rest goes on."""
+    away = []
+    while time.monotonic() < ends - 3:
+        for store, back in away:
+            if time.monotonic() >= back:
+                store.start()
+        away = [(store, back) for store, back in away if time.monotonic() < back]
+        what = chance.choice(["node", "node", "node", "haproxy", *[store.name for store in stores]])
+        pause, number = chance.uniform(0.1, 2), chance.choice([signal.SIGKILL, signal.SIGTERM])
+        if what == "node":
+            disturbed = chance.choice(nodes)
+        elif what == "haproxy":
+            disturbed = proxy
+        else:
+            disturbed = next(store for store in stores if store.name == what)
+            back = time.monotonic() + chance.uniform(1, 10)
+            if disturbed not in [store for store, _ in away]:
+                disturbed.stop()
+                counts[f"{what} stopped"] += 1
+                away.append((disturbed, back))
+            continue
+        disturbed.end(number)
+        counts[f"{what} {signal.Signals(number).name}"] += 1
+        time.sleep(pause)
+        disturbed.start()
+        time.sleep(chance.uniform(0.5, 2))
+    for store, _ in away:
+        store.start()
 
 
 def load(arguments, port, seconds):
@@ -156,8 +230,8 @@ def load(arguments, port, seconds):
 
 
 def judge(name, clients, nodes):
-    """Compares what the clients were told with the logs; prints a row, and returns the faults."""
-    found = collections.Counter(line["tags"]["mark"] for node in nodes for line in node.lines())
+    """Compares the responses with the logs; prints a row. Returns the faults, and the batches that are stored."""
+    found = collections.Counter(mark_of(line["tags"], line["value"]) for node in nodes for line in node.lines())
     stored = set().union(*(client.stored for client in clients))
     refused = set().union(*(client.refused for client in clients))
     unknown = set().union(*(client.unknown for client in clients))
@@ -165,12 +239,99 @@ def judge(name, clients, nodes):
     twice = sum(count > 1 for count in found.values())
     wrong = refused & set(found)
     print(f"{name:24} {len(stored):13} {len(found):8} {len(lost):5} {twice:6} {len(refused):8}", end="")
-    print(f" {len(wrong):15} {len(unknown):8}")
+    print(f" {len(wrong):15} {len(unknown):8}", flush=True)
     faults = []
     for text, count in [("lost", len(lost)), ("stored twice", twice), ("refused and stored", len(wrong))]:
         if count:
             faults.append(f"{name}: {count} batches {text}")
+    return faults, (stored, set(found))
+
+
+def drain(nodes):
+    """Waits until every node has delivered everything. Returns what is not."""
+    ends = time.monotonic() + DRAIN_S
+    behind = ["unknown"]
+    while behind and time.monotonic() < ends:
+        behind = [f"{node.directory} {cursor['name']}: {cursor['bytes_behind']} bytes, {cursor['error']}"
+                  for node in nodes for cursor in node.cursors() if cursor["bytes_behind"] != 0]
+        time.sleep(0.5)
+    return behind
+
+
+def judge_stores(stores, nodes, batches):
+    """Compares each store with the logs and the responses; prints a table, and returns the faults."""
+    acknowledged, logged = batches
+    faults = []
+    print(f"\n{'':24} {'batches':>9} {'lost':>6} {'foreign':>8}  refused, retries since the last start")
+    print(f"{'acknowledged':24} {len(acknowledged):9}")
+    print(f"{'in the logs of nodes':24} {len(logged):9} {len(acknowledged - logged):6}")
+    for store in stores:
+        kept = {mark_of(labels, value) for labels, value in store.samples()}
+        own = [forward for node in nodes for forward in node.forwards() if forward["name"] == store.name]
+        refused = sum(sum(forward["refused_by"].values()) for forward in own)
+        lost, foreign = len(logged - kept), len(kept - logged)
+        print(f"{store.name:24} {len(kept):9} {lost:6} {foreign:8}  {refused}, {sum(f['retries'] for f in own)}")
+        if lost or foreign or refused:
+            faults.append(f"{store.name}: {lost} batches lost, {foreign} of no log, {refused} samples refused")
+    print(f"{'Kafka':24} not built into this server\n", flush=True)
     return faults
+
+
+class Cluster:
+    """Nodes, HAProxy before them and stores behind them, each with a directory in one."""
+
+    def __init__(self, arguments, directory, stores):
+        self.stores = [store(directory) for store in stores]
+        self.nodes = [Node(arguments.binary, os.path.join(directory, str(number)), self.stores)
+                      for number in range(arguments.nodes)]
+        self.proxy = Proxy(arguments.configuration, self.nodes, directory)
+
+    def start(self):
+        for part in [*self.stores, *self.nodes, self.proxy]:
+            part.start()
+        time.sleep(3)
+
+    def kill(self):
+        for part in [*self.stores, *self.nodes, self.proxy]:
+            if part.process is not None and part.process.poll() is None:
+                part.process.kill()
+                part.process.wait()
+
+
+def run(name, arguments, place, stores, chance):
+    """One phase. Returns its faults, and a line about it."""
+    cluster = Cluster(arguments, place, stores)
+    counts = collections.Counter()
+    try:
+        cluster.start()
+        clients, ends = load(arguments, cluster.proxy.port, 60 * arguments.minutes if stores else arguments.seconds)
+        if stores:
+            disturb_all(cluster.nodes, cluster.proxy, cluster.stores, chance, ends, counts)
+        elif name != "all nodes up":
+            disturb(cluster.nodes, chance, ends, counts)
+        for client in clients:
+            client.join()
+        cluster.proxy.end(signal.SIGTERM)
+        behind = drain(cluster.nodes)
+        faults, batches = judge(name, clients, cluster.nodes)
+        faults += [f"{name}: not delivered: {text}" for text in behind]
+        if stores:
+            faults += judge_stores(cluster.stores, cluster.nodes, batches)
+        for node in cluster.nodes:
+            node.end(signal.SIGTERM)
+    finally:
+        cluster.kill()
+    over, moved = over_rate(cluster.nodes)
+    used = sum(any(True for _ in node.lines()) for node in cluster.nodes)
+    statuses = sum((client.statuses for client in clients), collections.Counter())
+    row = (f"{name}: {used} of {len(cluster.nodes)} nodes used; seconds of clients over their rate of {RATE}: {over} "
+           f"but for moves, {moved} with moves; statuses {dict(statuses)}, {dict(counts)}")
+    formats = sorted({text for node in cluster.nodes for text in node.said(r"forward (\S+ .*remote write.*)")})
+    if formats:
+        row += "\n  " + "\n  ".join(formats)
+    if over or (not counts and (moved or used < len(cluster.nodes) or not statuses[429])):
+        faults.append(row)
+    return faults, row
 
 
 def main():
@@ -180,52 +341,28 @@ def main():
     parser.add_argument("--nodes", type=int, default=3)
     parser.add_argument("--clients", type=int, default=100)
     parser.add_argument("--seconds", type=int, default=12)
+    parser.add_argument("--minutes", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     chance = random.Random(arguments.seed)
+    stores = [store for store in STORES if store.is_installed()]
     faults, rows = [], []
     directory = tempfile.mkdtemp(prefix="cluster.")
     print("phase                     acknowledged  in logs  lost  twice  refused  refused, stored  unknown")
-    processes = []
-    try:
-        for phase in ["all nodes up", "nodes killed, stopped"]:
-            place = os.path.join(directory, phase.split()[0])
-            nodes = []
-            for number in range(arguments.nodes):
-                os.makedirs(os.path.join(place, str(number)))
-                nodes.append(Node(arguments.binary, os.path.join(place, str(number))))
-                nodes[-1].start()
-                processes.append(nodes[-1])
-            bind = free_port()
-            configuration = configure(arguments.configuration, nodes, bind, place)
-            with open(os.path.join(place, "haproxy.log"), "wb") as log:
-                proxy = subprocess.Popen(["haproxy", "-db", "-f", configuration], stdout=log, stderr=log)
-            time.sleep(3)
-            clients, ends = load(arguments, bind, arguments.seconds)
-            counts = collections.Counter()
-            if phase != "all nodes up":
-                disturb(nodes, chance, ends, counts)
-            for client in clients:
-                client.join()
-            proxy.terminate()
-            proxy.wait(timeout=30)
-            for node in nodes:
-                node.end(signal.SIGTERM)
-            faults += judge(phase, clients, nodes)
-            over = over_rate(line for node in nodes for line in node.lines())
-            used = sum(any(True for _ in node.lines()) for node in nodes)
-            statuses = sum((client.statuses for client in clients), collections.Counter())
-            rows.append(f"{phase}: {used} of {len(nodes)} nodes used, "
-                        f"{over} seconds of clients over their rate of {RATE}, "
-                        f"statuses {dict(statuses)}, {dict(counts)}")
-            if phase == "all nodes up" and (over or used < len(nodes) or not statuses[429]):
-                faults.append(rows[-1])
-    finally:
-        for node in processes:
-            if node.process.poll() is None:
-                node.process.kill()
-                node.process.wait()
+    for phase in ["all nodes up", "nodes killed, stopped", "everything, with stores"]:
+        behind = stores if phase.startswith("everything") else []
+        if phase.startswith("everything") and (not stores or arguments.minutes == 0):
+            rows.append(f"{phase}: SKIPPED, there is no Prometheus and no VictoriaMetrics")
+            continue
+        place = os.path.join(directory, phase.split()[0].rstrip(","))
+        os.makedirs(place)
+        found, row = run(phase, arguments, place, behind, chance)
+        faults += found
+        rows.append(row)
     print("\n".join(rows))
+    missing = [store.program for store in STORES if store not in stores]
+    if missing:
+        print(f"cluster: SKIPPED, not installed: {', '.join(missing)}")
     if faults:
         sys.exit("cluster: FAILED\n" + "\n".join(faults) + f"\nlogs and configurations: {directory}")
     shutil.rmtree(directory)

@@ -1,0 +1,202 @@
+#!/usr/bin/env python3
+"""CPU time of forwarding a log to a receiver that only acknowledges; see forward_cost.sh."""
+import argparse
+import json
+import os
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import tempfile
+import threading
+import time
+import urllib.request
+
+DEADLINE_S = 300
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def acknowledge(connection):
+    """Acknowledges every request of a connection, with the fields of remote write 2.0."""
+    response = b"HTTP/1.1 200 OK\r\nX-Prometheus-Remote-Write-Samples-Written: 1000000\r\nContent-Length: 0\r\n\r\n"
+    with connection, connection.makefile("rb", buffering=1 << 20) as stream:
+        while True:
+            length = None
+            line = stream.readline(65536)
+            if not line:
+                return
+            while line not in (b"\r\n", b""):
+                name, _, value = line.partition(b":")
+                if name.lower() == b"content-length":
+                    length = int(value)
+                line = stream.readline(65536)
+            if length is None:
+                return
+            stream.read(length)
+            receiver_bytes[0] += length
+            connection.sendall(response)
+
+
+receiver_bytes = [0]
+
+
+def start_receiver():
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def accept():
+        while True:
+            connection, _ = listener.accept()
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            threading.Thread(target=acknowledge, args=(connection,), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    return listener.getsockname()[1]
+
+
+def write_log(path, samples, series):
+    """Writes a log in the server's format: one sample of each series every ten seconds."""
+    heads = []
+    for number in range(series):
+        tags = (f'{{"cpu":"{number % 64}","env":"production","instance":"10.0.{number // 250}.{number % 250}:9100",'
+                f'"job":"node","mode":"mode{number % 8}"}}')
+        kind = ("counter", "gauge")[number % 2]
+        heads.append((f'Z","name":"node_{kind}_seconds_{number % 40}","value":', f',"type":"{kind}","tags":{tags}}}\n'))
+    with open(path, "w", encoding="ascii") as file:
+        for step in range(-(-samples // series)):
+            text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(1_767_312_000 + 10 * step))
+            for number, (head, tail) in enumerate(heads[:samples - step * series]):
+                time_and_value = f"{text}.{number % 1000:03}{head}{step * 17 + number}.{number % 100:02}"
+                file.write(f'{{"timestamp":"{time_and_value}{tail}')
+
+
+def cpu_s(pid, threads=""):
+    """CPU time of a process's threads whose names begin so, user and system, in seconds."""
+    ticks = 0
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{task}/stat", encoding="ascii") as file:
+            name, _, fields = file.read().rpartition(")")
+        if name.partition("(")[2].startswith(threads):
+            ticks += sum(map(int, fields.split()[11:13]))
+    return ticks / TICKS
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+def stats(port):
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/stats", timeout=10) as response:
+        return json.load(response)
+
+
+def wait(what, found):
+    deadline = time.monotonic() + DEADLINE_S
+    while time.monotonic() < deadline:
+        try:
+            value = found()
+            if value:
+                return value
+        except OSError:
+            pass
+        time.sleep(0.1)
+    raise SystemExit(f"forward_cost: waited in vain for {what}")
+
+
+def run_forward(binary, log, url, options, samples, behind):
+    """Forwards the log once. Returns CPU seconds and seconds, of the server and, by `behind`, what follows it."""
+    with tempfile.TemporaryDirectory() as directory:
+        os.link(log, os.path.join(directory, "metrics.jsonl"))
+        port = free_port()
+        config = os.path.join(directory, "config.toml")
+        with open(config, "w", encoding="ascii") as file:
+            file.write(f'[[forward]]\nname = "bench"\nurl = "{url}"\nstart = "beginning"\n{options}\n')
+        command = [binary, "--config", config, "--data-dir", directory, "--listen", f"127.0.0.1:{port}",
+                   "--reactors", "1"]
+        with open(os.path.join(directory, "stderr"), "wb") as stderr:
+            server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=stderr)
+        begin, bytes_before = time.monotonic(), receiver_bytes[0]
+        try:
+            def is_done():
+                forward = stats(port)["forwards"][0]
+                return forward["delivered"] + forward["superseded"] >= samples and forward["bytes_behind"] == 0
+            wait("everything to be delivered", is_done)
+            elapsed = time.monotonic() - begin
+            if behind:
+                behind()
+            cpu = cpu_s(server.pid, "forward-")
+        finally:
+            server.send_signal(signal.SIGTERM)
+            server.wait(30)
+        return cpu, elapsed, receiver_bytes[0] - bytes_before
+
+
+def run_vmagent(vmagent, binary, log, receiver, options, samples):
+    """Relays what metricstream forwards by vmagent. Returns its CPU seconds."""
+    with tempfile.TemporaryDirectory() as directory:
+        port = free_port()
+        command = [vmagent, f"-remoteWrite.url=http://127.0.0.1:{receiver}/api/v1/write", *options,
+                   f"-remoteWrite.tmpDataPath={directory}", f"-httpListenAddr=127.0.0.1:{port}", "-loggerLevel=ERROR"]
+        agent = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            def metrics():
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as response:
+                    return response.read().decode()
+            wait("vmagent", metrics)
+            idle, begin = cpu_s(agent.pid), time.monotonic()
+
+            def is_sent():
+                name = "vmagent_remotewrite_pending_data_bytes"
+                pending = [line for line in metrics().splitlines() if line.startswith(name)]
+                return pending and all(float(line.rpartition(" ")[2]) == 0 for line in pending)
+            sent = run_forward(binary, log, f"http://127.0.0.1:{port}/api/v1/write", 'protocol = "1.0"', samples,
+                               lambda: (time.sleep(2), wait("vmagent to send everything", is_sent)))
+            return cpu_s(agent.pid) - idle, time.monotonic() - begin, sent[2]
+        finally:
+            agent.send_signal(signal.SIGTERM)
+            agent.wait(60)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("binary")
+    parser.add_argument("--samples", type=int, default=2_000_000)
+    parser.add_argument("--series", type=int, default=1_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    samples, receiver = arguments.samples, start_receiver()
+    url = f"http://127.0.0.1:{receiver}/api/v1/write"
+    vmagent = shutil.which("vmagent")
+    print(f"{samples} samples of {arguments.series} series; the median of {arguments.rounds} rounds, in turns\n")
+    with tempfile.TemporaryDirectory() as directory:
+        log = os.path.join(directory, "log")
+        write_log(log, samples, arguments.series)
+        runs = {name: lambda options=options: run_forward(arguments.binary, log, url, options, samples, None)
+                for name, options in OURS}
+        if vmagent is not None:
+            relay = (vmagent, arguments.binary, log, receiver)
+            runs |= {name: lambda options=options: run_vmagent(*relay, options, samples) for name, options in VMAGENT}
+        found = {name: [] for name in runs}
+        for _ in range(arguments.rounds):
+            for name, run in runs.items():
+                found[name].append(run())
+    print(f"{'':34}{'CPU s':>8}{'us/sample':>11}{'samples/CPU s':>15}{'s':>8}{'B/sample':>10}")
+    for name, results in found.items():
+        cpu, elapsed, sent = (statistics.median(values) for values in zip(*results))
+        print(f"{name:34}{cpu:8.2f}{cpu / samples * 1e6:11.3f}{samples / cpu:15,.0f}", end="")
+        print(f"{elapsed:8.1f}{sent / samples:10.1f}")
+    if vmagent is None:
+        print("forward_cost: SKIPPED, vmagent is not installed (Debian: victoria-metrics)")
+
+
+OURS = [
+    ("metricstream, 2.0", 'protocol = "2.0"'),
+    ("metricstream, 1.0", 'protocol = "1.0"'),
+    ("metricstream, 1.0, 10,000 a request", 'protocol = "1.0"\nbatch_samples = 10000'),
+    ("metricstream, 1.0 zstd", 'compression = "zstd"'),
+    ("metricstream, 2.0, 4 shards", 'protocol = "2.0"\nshards = 4'),
+]
+VMAGENT = [("vmagent, snappy", ["-remoteWrite.forcePromProto=true"]), ("vmagent, zstd", [])]
+
+main()

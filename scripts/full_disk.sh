@@ -9,8 +9,9 @@ usage: full_disk.sh [OPTION…]
 
 For each driver and level: starts the server under load on a tmpfs of 64 MiB, fills it up (503 with Retry-After,
 /ready 503, /health 200), makes room and sees it go on by itself, kills it while the disk is full, starts it on the
-full disk, stops it while the disk is full, and holds every line of the log against what the clients were told.
-Options are those of `torture full-disk --help`: --driver, --level, --seed …
+full disk, stops it while the disk is full, and holds every line of the log against what the clients were told, and
+what a receiver was forwarded against the log. Options are those of `torture full-disk --help`: --driver, --level,
+--seed …
 
 Needs the right to mount (root, or user namespaces); where it is missing, says so and exits 0.
 Exit code: 0 passed or skipped, 1 something that must be zero is not, 2 it could not be tried.

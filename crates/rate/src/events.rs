@@ -53,7 +53,7 @@ impl Slot {
     }
 
     fn load(&self) -> Event {
-        let [high, low, stamp, metrics] = [0, 1, 2, 3].map(|word: usize| self.0[word].load(Ordering::Relaxed));
+        let [high, low, stamp, metrics] = self.0.each_ref().map(|word| word.load(Ordering::Relaxed));
         let kind = match stamp & 3 {
             0 => EventKind::Refused,
             1 => EventKind::Admitted,

@@ -11,7 +11,11 @@
 //! table.
 
 use super::{ClientKey, Event, EventKind, EventReceiver};
-use std::{cmp::Reverse, collections::HashMap};
+use std::{
+    cmp::Reverse,
+    collections::HashMap,
+    hash::{BuildHasherDefault, Hasher},
+};
 
 /// Events of all clients since the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -88,15 +92,22 @@ impl TopClients {
     /// events are left for the next call, so busy reactors cannot prolong it.
     pub fn drain(&mut self) -> usize {
         let Self { receivers, allowed, refused, metrics, clients } = self;
-        let mut enter = |event: Event| {
+        // A client that pipelines has many events in a row, which are entered as one.
+        let mut run = Run::default();
+        let mut take = |event: Event| {
             match event.kind {
                 EventKind::Admitted | EventKind::FarFromNow => *allowed += 1,
                 EventKind::Refused => *refused += 1,
             }
             *metrics += u64::from(event.metrics);
-            clients.enter(event);
+            if event.key != run.key {
+                clients.enter(&std::mem::take(&mut run));
+            }
+            run.add(event);
         };
-        receivers.iter_mut().map(|receiver| receiver.drain(&mut enter)).sum()
+        let events = receivers.iter_mut().map(|receiver| receiver.drain(&mut take)).sum();
+        clients.enter(&run);
+        events
     }
 
     /// Totals of the entered events, and of those that the rings have dropped.
@@ -142,26 +153,72 @@ impl TopClients {
 #[derive(Debug)]
 struct Clients {
     heap: Vec<ClientTotals>,
-    places: HashMap<ClientKey, usize>,
+    places: HashMap<ClientKey, usize, BuildHasherDefault<KeyHasher>>,
     clients_max: usize,
+}
+
+/// The events of one client in a row; none at first.
+#[derive(Debug, Default)]
+struct Run {
+    key: ClientKey,
+    allowed: u64,
+    refused: u64,
+    metrics: u64,
+    far_from_now: u64,
+    last_ns: u64,
+}
+
+impl Run {
+    #[inline]
+    fn add(&mut self, event: Event) {
+        self.key = event.key;
+        *if event.kind == EventKind::Refused { &mut self.refused } else { &mut self.allowed } += 1;
+        self.far_from_now += u64::from(event.kind == EventKind::FarFromNow);
+        self.metrics += u64::from(event.metrics);
+        self.last_ns = self.last_ns.max(event.stamp_ns);
+    }
+}
+
+/// The hash of a client's key for the table above: the key is a hash already, under hash keys that never leave the
+/// process, so its words are mixed with each other only.
+#[derive(Debug, Clone, Copy, Default)]
+struct KeyHasher(u64);
+
+impl Hasher for KeyHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|&byte| self.write_u64(u64::from(byte)));
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        self.0 = self.0.rotate_left(32) ^ word;
+    }
 }
 
 impl Clients {
     fn new(clients_max: usize) -> Self {
         assert!(clients_max > 0, "there is room for a client");
-        Self { heap: Vec::with_capacity(clients_max), places: HashMap::with_capacity(clients_max), clients_max }
+        let places = HashMap::with_capacity_and_hasher(clients_max, BuildHasherDefault::default());
+        Self { heap: Vec::with_capacity(clients_max), places, clients_max }
     }
 
-    fn enter(&mut self, event: Event) {
-        let place = match self.places.get(&event.key) {
+    fn enter(&mut self, run: &Run) {
+        if run.allowed + run.refused == 0 {
+            return;
+        }
+        let place = match self.places.get(&run.key) {
             Some(&place) => place,
-            None => self.make_place(event.key),
+            None => self.make_place(run.key),
         };
         let client = &mut self.heap[place];
-        *if event.kind == EventKind::Refused { &mut client.refused } else { &mut client.allowed } += 1;
-        client.far_from_now += u64::from(event.kind == EventKind::FarFromNow);
-        client.metrics += u64::from(event.metrics);
-        client.last_ns = client.last_ns.max(event.stamp_ns);
+        client.allowed += run.allowed;
+        client.refused += run.refused;
+        client.far_from_now += run.far_from_now;
+        client.metrics += run.metrics;
+        client.last_ns = client.last_ns.max(run.last_ns);
         self.sink(place);
     }
 

@@ -223,6 +223,8 @@ pub struct Service {
     pub refusals: RefusalRing,
     /// Wall-clock time of this turn: the timestamp of metrics that bring none.
     arrival_ms: i64,
+    /// Time at which the first request of the current burst was charged; 0 if none was.
+    charged_ns: u64,
     /// Warnings of timestamps that are far from now.
     far_warnings: Warnings,
     /// Batches whose position in the log their response is to have: the ring's position, and the place in the output.
@@ -237,6 +239,7 @@ impl Service {
             encoder: BatchEncoder::new(shared.config.metric),
             decoders: Box::new(Decoders::new(&shared.config)),
             arrival_ms: shared.clock.wall_ms(),
+            charged_ns: 0,
             shared,
             log,
             events,
@@ -264,6 +267,11 @@ impl Service {
         if let Some(tracer) = &mut self.tracer {
             tracer.set_second(u64::try_from(wall_ms).unwrap_or(0) / 1_000);
         }
+    }
+
+    /// Begins a burst: requests that have been received, and are charged at one time.
+    pub const fn begin_burst(&mut self) {
+        self.charged_ns = 0;
     }
 
     /// This core's end of the log.

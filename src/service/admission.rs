@@ -79,9 +79,15 @@ impl Service {
     }
 
     /// Charges a request to `payer` before it causes any cost, with the `bytes` of its body that are known so far.
+    ///
+    /// The clock is read once for each burst. All of a burst was received before that, and is answered after it, so the
+    /// time is one at which each of its requests was under way.
     pub(super) fn charge(&mut self, payer: Payer, bytes: u64) -> Result<Option<Charge>, HttpError> {
         let Some(limiter) = &self.shared.limiter else { return Ok(None) };
-        let now_ns = self.shared.clock.monotonic_ns();
+        if self.charged_ns == 0 {
+            self.charged_ns = self.shared.clock.monotonic_ns();
+        }
+        let now_ns = self.charged_ns;
         let address = || self.shared.keys.address(self.client);
         let (mut client, mut standing) = match payer {
             Payer::Key(client) | Payer::Address(client) => (client, Standing::PROVEN),

@@ -81,6 +81,8 @@ pub struct State {
     pub(super) expired: Vec<usize>,
     pub(super) driver_ops: Vec<DriverOp>,
     pub(super) now_ns: u64,
+    /// The latest reading of the clock.
+    latest_ns: u64,
     /// Time at which this turn's wait ended.
     turn_began_ns: u64,
     /// The driver has waited since the clocks were read.
@@ -126,6 +128,7 @@ impl State {
             expired: Vec::new(),
             driver_ops: Vec::new(),
             now_ns,
+            latest_ns: now_ns,
             turn_began_ns: now_ns,
             slept: false,
             date_s: u64::MAX,
@@ -150,6 +153,7 @@ impl State {
         let clock = self.setup.shared.clock;
         self.now_ns = clock.monotonic_ns();
         let wall_ms = clock.wall_ms();
+        self.latest_ns = self.now_ns;
         self.setup.service.set_arrival(wall_ms);
         let second = u64::try_from(wall_ms).unwrap_or(0) / 1_000;
         if second != self.date_s {
@@ -184,8 +188,8 @@ impl State {
         if self.slept {
             self.notice_time();
         } else {
-            // The wall clock can wait: what is served below came before this turn's first event.
-            self.now_ns = self.setup.shared.clock.monotonic_ns();
+            // Read when the turn's latest burst was decided, or when the turn began.
+            self.now_ns = self.latest_ns;
         }
         self.setup.service.counters.turns_full += u64::from(self.work_left_bytes == 0);
         self.work_left_bytes = limits::TURN_WORK_BYTES_MAX;
@@ -333,6 +337,7 @@ impl State {
                     connection.stamps.head_ns = connection.stamps.received_ns;
                 }
                 self.http.closes = connection.caller.crowded;
+                self.setup.service.begin_burst();
                 let was_in_request = connection.http.is_in_request();
                 let progress = connection.http.receive(
                     bytes,
@@ -378,7 +383,8 @@ impl State {
             connection.batch_answers += result.batches_answered;
             connection.other_answers += answered - result.batches_answered;
             // The one reading of the clock that a burst pays for its stages; the others are the turns'.
-            connection.stamps.decided_ns = self.setup.shared.clock.monotonic_ns();
+            self.latest_ns = self.setup.shared.clock.monotonic_ns();
+            connection.stamps.decided_ns = self.latest_ns;
             if self.setup.service.hand_over_traces(&mut connection.traces) {
                 self.traced.push(token);
             }

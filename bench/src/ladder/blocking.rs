@@ -245,6 +245,7 @@ impl Server {
         let mut guarded = self.guarded.lock().expect("no thread panicked while it held the service");
         let wall_ms = self.clock.wall_ms();
         guarded.service.set_arrival(wall_ms);
+        guarded.service.begin_burst();
         let second = u64::try_from(wall_ms).unwrap_or(0) / 1_000;
         if second != guarded.date_s {
             guarded.date_s = second;

@@ -8,25 +8,23 @@ use std::hint::black_box;
 #[derive(Default)]
 pub struct Ours {
     /// Lent to the parser of each batch; made by the first.
-    scratch: Option<Scratch<'static>>,
+    scratch: Option<Scratch>,
 }
 
 impl Ours {
     fn read(&mut self, body: &[u8], mut take: impl FnMut(&Metric)) -> Result<usize, String> {
         let bounds = Bounds::default();
-        let mut scratch = self.scratch.take().unwrap_or_else(|| Scratch::new(&bounds)).recycle();
-        let mut parser = Parser::new(body, bounds, &mut scratch);
+        let scratch = self.scratch.get_or_insert_with(|| Scratch::new(&bounds));
+        let mut parser = Parser::new(body, bounds, scratch);
         let mut metrics = 0;
-        let result = loop {
+        loop {
             match parser.next_metric() {
                 Ok(Some(metric)) => take(metric),
-                Ok(None) => break Ok(metrics),
-                Err(error) => break Err(error.to_string()),
+                Ok(None) => return Ok(metrics),
+                Err(error) => return Err(error.to_string()),
             }
             metrics += 1;
-        };
-        self.scratch = Some(scratch.recycle());
-        result
+        }
     }
 }
 

@@ -70,8 +70,12 @@ pub struct Encoded {
 /// Turns batches into lines. Made once for each core, used for every batch.
 pub struct BatchEncoder {
     bounds: Bounds,
-    /// Lent to the parser of each batch; always here between batches.
-    scratch: Option<Scratch<'static>>,
+    scratch: Scratch,
+    writer: LineWriter,
+}
+
+/// Writes lines, one metric each.
+struct LineWriter {
     /// The head of a line, and the moment it stands for: the metrics of a batch mostly share it.
     head: [u8; HEAD_BYTES],
     head_ms: i64,
@@ -85,13 +89,13 @@ impl BatchEncoder {
     pub fn new(bounds: Bounds) -> Self {
         assert!(bounds.batch_metrics_limit >= 1 && u32::try_from(bounds.batch_metrics_limit).is_ok());
         assert!(bounds.name_bytes_limit >= 1);
-        Self { bounds, scratch: Some(Scratch::new(&bounds)), head: head(0), head_ms: 0 }
+        Self { bounds, scratch: Scratch::new(&bounds), writer: LineWriter { head: head(0), head_ms: 0 } }
     }
 
     /// The same encoder, every metric read by the grammar: to compare with, as speculation must make no difference.
     #[must_use]
     pub fn without_speculation(mut self) -> Self {
-        self.scratch = self.scratch.map(Scratch::without_speculation);
+        self.scratch = self.scratch.without_speculation();
         self
     }
 
@@ -114,27 +118,24 @@ impl BatchEncoder {
     pub fn encode(&mut self, body: &[u8], arrival_ms: i64, out: &mut [u8]) -> Result<Encoded, BatchError> {
         assert!(out.len() >= self.encoded_bytes_max(body.len()), "too little room: {} bytes", out.len());
         assert!((timestamp::TIMESTAMP_MS_MIN..=timestamp::TIMESTAMP_MS_MAX).contains(&arrival_ms));
-        let mut scratch = self.scratch.take().expect("the scratch is here between batches").recycle();
-        let result = self.encode_lines(Parser::new(body, self.bounds, &mut scratch), arrival_ms, out);
-        self.scratch = Some(scratch.recycle());
-        result
-    }
-
-    fn encode_lines(&mut self, mut parser: Parser, arrival_ms: i64, out: &mut [u8]) -> Result<Encoded, BatchError> {
+        let mut parser = Parser::new(body, self.bounds, &mut self.scratch);
+        let writer = &mut self.writer;
         let mut encoded = Encoded { metrics: 0, bytes: 0, far_from_now: 0 };
         while let Some(next) = parser.next_line()? {
             let out = &mut out[encoded.bytes..];
             encoded.bytes += match next {
-                Next::Verbatim(line) => self.encode_verbatim(&line, arrival_ms, out),
-                Next::Metric(metric) => self.encode_line(metric, arrival_ms, out),
+                Next::Verbatim(line) => writer.encode_verbatim(&line, arrival_ms, out),
+                Next::Metric(metric) => writer.encode_line(metric, arrival_ms, out),
             };
             encoded.metrics += 1;
             // The head's moment is that of the line just written.
-            encoded.far_from_now += u32::from(self.head_ms.abs_diff(arrival_ms) > TIMESTAMP_FAR_MS);
+            encoded.far_from_now += u32::from(writer.head_ms.abs_diff(arrival_ms) > TIMESTAMP_FAR_MS);
         }
         Ok(encoded)
     }
+}
 
+impl LineWriter {
     /// Begins a line with a timestamp.
     #[inline]
     fn begin_line(&mut self, timestamp_ms: i64) {

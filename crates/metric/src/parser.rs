@@ -19,7 +19,11 @@ const METRIC_DEPTH: usize = 3;
 pub struct Parser<'body, 'scratch> {
     cursor: Cursor<'body>,
     bounds: Bounds,
-    scratch: &'scratch mut Scratch<'body>,
+    scratch: &'scratch mut Scratch,
+    /// The metric in hand. It has the scratch's memory for tags once a metric is read that is not its own line.
+    metric: Metric<'body>,
+    /// The timestamp of the metric as it was sent: digits, or the text between quotation marks.
+    sent_timestamp: Option<&'body [u8]>,
     stage: Stage,
     /// Metrics read so far.
     metrics: usize,
@@ -29,13 +33,12 @@ pub struct Parser<'body, 'scratch> {
     excerpt: Option<Text<'body>>,
 }
 
-/// The state that a parser writes while it reads: the metric in hand, and the shapes expected next. Reused for every
-/// metric.
-pub struct Scratch<'body> {
-    metric: Metric<'body>,
+/// Memory that a parser writes to while it reads: tags, their keys, and the shapes that it expects of the next metrics.
+/// Used again for every batch.
+pub struct Scratch {
+    /// Empty, and the memory for the tags of one metric, which the parser takes and returns.
+    tags: Vec<Tag<'static>>,
     keys: Keys,
-    /// The timestamp of the metric as it was sent: digits, or the text between quotation marks.
-    sent_timestamp: Option<&'body [u8]>,
     shapes: Box<Shapes>,
 }
 
@@ -56,7 +59,7 @@ fn bit(field: Field) -> u8 {
 enum Parsed<'body> {
     /// Nothing: the document has ended.
     None,
-    /// A metric, into the scratch.
+    /// A metric, whose fields are at hand.
     Metric,
     /// A metric that fits a shape, and the bytes from its first on.
     Fit(Fit, &'body [u8]),
@@ -69,13 +72,12 @@ enum Stage {
     Refused(BatchError),
 }
 
-impl<'body> Scratch<'body> {
+impl Scratch {
     /// Scratch that is large enough for every metric within `bounds`: nothing is allocated later.
     pub fn new(bounds: &Bounds) -> Self {
         Self {
-            metric: Metric { tags: Vec::with_capacity(bounds.tags_limit), ..Metric::default() },
+            tags: Vec::with_capacity(bounds.tags_limit),
             keys: Keys::new(bounds.tags_limit),
-            sent_timestamp: None,
             shapes: Box::new(Shapes::new()),
         }
     }
@@ -87,40 +89,39 @@ impl<'body> Scratch<'body> {
         self
     }
 
-    /// The same scratch for another body: empty, its memory kept.
-    pub fn recycle<'next>(mut self) -> Scratch<'next> {
-        self.metric.tags.clear();
-        // Collecting from a vector's own iterator reuses its allocation; `tests/parser_allocations.rs` makes sure.
-        let tags = self.metric.tags.into_iter().map(|_| unreachable!("the vector is empty")).collect();
-        let metric = Metric { tags, ..Metric::default() };
-        Scratch { metric, keys: self.keys, sent_timestamp: None, shapes: self.shapes }
-    }
-
     /// Metrics in a row that fitted no shape.
     #[cfg(test)]
     pub(super) fn misses(&self) -> u32 {
         self.shapes.misses
     }
+}
 
-    #[inline]
-    fn clear(&mut self) {
-        self.sent_timestamp = None;
-        self.metric.tags.clear();
-        self.metric.tags_verbatim = None;
-        self.metric.kind = Kind::default();
-        self.metric.timestamp_ms = None;
-        self.keys.clear();
+/// The memory of a vector of tags, for those of another body.
+fn recycle<'next>(mut tags: Vec<Tag<'_>>) -> Vec<Tag<'next>> {
+    tags.clear();
+    // Collecting from a vector's own iterator reuses its allocation; `tests/parser_allocations.rs` makes sure.
+    tags.into_iter().map(|_| unreachable!("the vector is empty")).collect()
+}
+
+impl Drop for Parser<'_, '_> {
+    /// Returns the memory for tags to the scratch.
+    fn drop(&mut self) {
+        if self.metric.tags.capacity() > 0 {
+            self.scratch.tags = recycle(std::mem::take(&mut self.metric.tags));
+        }
     }
 }
 
 impl<'body, 'scratch> Parser<'body, 'scratch> {
     /// Begins to read `body`.
-    pub fn new(body: &'body [u8], bounds: Bounds, scratch: &'scratch mut Scratch<'body>) -> Self {
+    pub fn new(body: &'body [u8], bounds: Bounds, scratch: &'scratch mut Scratch) -> Self {
         scratch.shapes.begin_batch();
         Self {
             cursor: Cursor::new(body),
             bounds,
             scratch,
+            metric: Metric::default(),
+            sent_timestamp: None,
             stage: Stage::Start,
             metrics: 0,
             in_metric: false,
@@ -134,7 +135,7 @@ impl<'body, 'scratch> Parser<'body, 'scratch> {
     pub fn next_metric(&mut self) -> Result<Option<&Metric<'body>>, BatchError> {
         match self.step() {
             Ok(Parsed::None) => Ok(None),
-            Ok(Parsed::Metric) => Ok(Some(&self.scratch.metric)),
+            Ok(Parsed::Metric) => Ok(Some(&self.metric)),
             Ok(Parsed::Fit(fit, text)) => Ok(Some(self.fill(fit, text))),
             Err(fault) => Err(self.refuse(fault)),
         }
@@ -145,7 +146,7 @@ impl<'body, 'scratch> Parser<'body, 'scratch> {
     pub(super) fn next_line(&mut self) -> Result<Option<Next<'body, '_>>, BatchError> {
         match self.step() {
             Ok(Parsed::None) => Ok(None),
-            Ok(Parsed::Metric) => Ok(Some(Next::Metric(&self.scratch.metric))),
+            Ok(Parsed::Metric) => Ok(Some(Next::Metric(&self.metric))),
             Ok(Parsed::Fit(fit, text)) => Ok(Some(match self.scratch.shapes.verbatim(fit, text) {
                 Some(verbatim) => Next::Verbatim(verbatim),
                 None => Next::Metric(self.fill(fit, text)),
@@ -157,13 +158,24 @@ impl<'body, 'scratch> Parser<'body, 'scratch> {
     /// The metric at the front of `text`, which fits a shape.
     #[inline]
     fn fill(&mut self, fit: Fit, text: &'body [u8]) -> &Metric<'body> {
-        let Scratch { metric, shapes, .. } = &mut *self.scratch;
-        metric.tags.clear();
-        shapes.fill(fit, text, metric);
-        metric
+        self.clear();
+        self.scratch.shapes.fill(fit, text, &mut self.metric);
+        &self.metric
     }
 
-    /// Reads the next metric, into the scratch unless it fits a shape.
+    /// Clears the metric in hand, which has memory for its tags from then on.
+    #[inline]
+    fn clear(&mut self) {
+        if self.metric.tags.capacity() == 0 {
+            self.metric.tags = recycle(std::mem::take(&mut self.scratch.tags));
+        }
+        self.metric.tags.clear();
+        self.metric.tags_verbatim = None;
+        self.metric.kind = Kind::default();
+        self.metric.timestamp_ms = None;
+    }
+
+    /// Reads the next metric, and its fields unless it fits a shape.
     #[inline]
     fn step(&mut self) -> Step<Parsed<'body>> {
         let more = match self.stage {
@@ -191,8 +203,8 @@ impl<'body, 'scratch> Parser<'body, 'scratch> {
         self.metric()?;
         self.in_metric = false;
         self.metrics += 1;
-        let Scratch { metric, sent_timestamp, shapes, .. } = &mut *self.scratch;
-        shapes.learn(&text[..text.len() - self.cursor.rest().len()], metric, *sent_timestamp);
+        let bytes = text.len() - self.cursor.rest().len();
+        self.scratch.shapes.learn(&text[..bytes], &self.metric, self.sent_timestamp);
         Ok(Parsed::Metric)
     }
 
@@ -291,7 +303,9 @@ impl<'body, 'scratch> Parser<'body, 'scratch> {
     fn metric(&mut self) -> Step<()> {
         let mut cursor = self.cursor;
         let cursor = &mut cursor;
-        self.scratch.clear();
+        self.clear();
+        self.sent_timestamp = None;
+        self.scratch.keys.clear();
         cursor.expect(b'{', Expected::Object)?;
         let mut sent = 0;
         let mut more = cursor.first_member()?;
@@ -360,7 +374,7 @@ impl<'body, 'scratch> Parser<'body, 'scratch> {
         if is_over(&name, limit) {
             return Err(Fault { byte: start, problem: Problem::NameOver { limit } });
         }
-        self.scratch.metric.name = name;
+        self.metric.name = name;
         Ok(())
     }
 
@@ -374,14 +388,14 @@ impl<'body, 'scratch> Parser<'body, 'scratch> {
         if !number.is_finite() {
             return Err(Fault { byte: start, problem: Problem::ValueInfinite });
         }
-        self.scratch.metric.value = number.text;
+        self.metric.value = number.text;
         Ok(())
     }
 
     /// Reads the value of `type`. First the spelling that every client uses, then any other.
     #[inline]
     fn kind(&mut self, cursor: &mut Cursor<'body>) -> Step<()> {
-        self.scratch.metric.kind = if cursor.eat_all(b"\"gauge\"") {
+        self.metric.kind = if cursor.eat_all(b"\"gauge\"") {
             Kind::Gauge
         } else if cursor.eat_all(b"\"counter\"") {
             Kind::Counter
@@ -410,19 +424,19 @@ impl<'body, 'scratch> Parser<'body, 'scratch> {
         let read = match cursor.peek() {
             Some(b'-' | b'0'..=b'9') => {
                 let number = number::read(cursor)?;
-                self.scratch.sent_timestamp = Some(number.text);
+                self.sent_timestamp = Some(number.text);
                 timestamp::from_number(&number)
             }
             Some(b'"') => {
                 cursor.eat(b'"');
                 let text = cursor.string()?;
                 self.excerpt = Some(text);
-                self.scratch.sent_timestamp = Some(text.raw);
+                self.sent_timestamp = Some(text.raw);
                 timestamp::from_text(text.decoded())
             }
             _ => return Err(cursor.unexpected(Expected::Timestamp)),
         };
-        self.scratch.metric.timestamp_ms = Some(read.map_err(|problem| Fault { byte, problem })?);
+        self.metric.timestamp_ms = Some(read.map_err(|problem| Fault { byte, problem })?);
         self.excerpt = None;
         Ok(())
     }
@@ -443,7 +457,7 @@ impl<'body, 'scratch> Parser<'body, 'scratch> {
             let start = cursor.byte() - 1;
             let key = cursor.string()?;
             let limit = self.bounds.tags_limit;
-            if self.scratch.metric.tags.len() == limit {
+            if self.metric.tags.len() == limit {
                 return Err(Fault { byte: start, problem: Problem::TagsOver { limit } });
             }
             let limit = self.bounds.tag_bytes_limit;
@@ -451,18 +465,18 @@ impl<'body, 'scratch> Parser<'body, 'scratch> {
                 self.excerpt = Some(key);
                 return Err(Fault { byte: start, problem: Problem::TagOver { limit } });
             }
-            if self.scratch.keys.has(&self.scratch.metric.tags, &key) {
+            if self.scratch.keys.has(&self.metric.tags, &key) {
                 self.excerpt = Some(key);
                 return Err(Fault { byte: start, problem: Problem::Repeated });
             }
             let value = self.tag_value(cursor).inspect_err(|_| self.excerpt = Some(key))?;
-            self.scratch.metric.tags.push(Tag { key, value });
+            self.metric.tags.push(Tag { key, value });
             tight_bytes += key.raw.len() + value.raw.len() + r#""":"","#.len();
             escapes += key.escapes + value.escapes;
             more = cursor.next_member()?;
         }
         let text = &text[..text.len() - cursor.rest().len()];
-        self.scratch.metric.tags_verbatim = (escapes == 0 && text.len() == tight_bytes).then_some(text);
+        self.metric.tags_verbatim = (escapes == 0 && text.len() == tight_bytes).then_some(text);
         Ok(())
     }
 

@@ -8,11 +8,8 @@ fn fits(metrics: &[&str]) -> Vec<bool> {
     let mut fits = Vec::new();
     for metric in metrics {
         let body = format!(r#"{{"metrics":[{metric}]}}"#);
-        let mut here = scratch.recycle();
-        let mut parser = Parser::new(body.as_bytes(), bounds, &mut here);
-        let is_read = parser.next_metric().is_ok_and(|metric| metric.is_some());
-        fits.push(is_read && here.misses() == 0);
-        scratch = here.recycle();
+        let is_read = Parser::new(body.as_bytes(), bounds, &mut scratch).next_metric().is_ok_and(|read| read.is_some());
+        fits.push(is_read && scratch.misses() == 0);
     }
     fits
 }

@@ -9,6 +9,7 @@ use super::content::ContentDecoder;
 use super::cors::Cors;
 use super::format_date;
 use super::memo::HeadMemo;
+use super::response::LatestAccepted;
 use crate::limits::{
     BODY_BYTES_CAP, BUFFER_KEPT_BYTES_MAX, BUFFERS_KEPT_BYTES_MAX, BUFFERS_KEPT_MAX, DECODER_BYTES_MAX, HELD_BYTES_MAX,
 };
@@ -27,6 +28,7 @@ pub struct HttpContext {
     pub(super) buffers: Buffers,
     /// The heads that are known; `None` while one is in use, and if none is to be remembered.
     pub(super) memo: Option<Box<HeadMemo>>,
+    pub(super) latest: LatestAccepted,
     /// The Date field of answers, see [`format_date`]; to be renewed every second.
     pub date: [u8; 29],
     /// The web pages that may read responses.
@@ -50,6 +52,7 @@ impl HttpContext {
             decoder: ContentDecoder::new(),
             buffers: Buffers::new(HELD_BYTES_MAX - decoder_bytes),
             memo: Some(Box::new(HeadMemo::new())),
+            latest: LatestAccepted::new(),
             date: format_date(0),
             cors: Cors::default(),
             draining: false,

@@ -288,7 +288,7 @@ impl<T> Connection<T> {
     ) -> Progress<()> {
         let Phase::Deferred(form) = self.phase else { panic!("no request of this connection is deferred") };
         let form = Form { close: form.close || core.ends_connections(), ..form };
-        let served = answer(Responder { out: &mut *out, date: &core.date, form });
+        let served = answer(Responder { out: &mut *out, date: &core.date, form, latest: None });
         match served.outcome {
             Outcome::Deferred => panic!("a deferred request is answered, not deferred again"),
             Outcome::Streamed => self.phase = Phase::Streaming(form.streamed()),
@@ -343,7 +343,7 @@ impl<T> Connection<T> {
     /// Answers a connection that is not to be served at all, before anything was received: `error`, and its end.
     pub fn refuse(&mut self, error: HttpError, core: &HttpContext, out: &mut Vec<u8>) -> Disposition {
         let form = Form { close: true, ..Form::default() };
-        let _ = Responder { out, date: &core.date, form }.refuse(error);
+        let _ = Responder { out, date: &core.date, form, latest: None }.refuse(error);
         self.finish(form, true);
         self.after()
     }
@@ -625,9 +625,9 @@ impl<T> Connection<T> {
             Purpose::ServeWithout(request) => (request, Coding::Identity, &[][..]),
             Purpose::Discard(_) => return self.finish(form, unread),
         };
-        let HttpContext { decoder, date, draining, closes, .. } = &mut *turn.core;
+        let HttpContext { decoder, date, latest, draining, closes, .. } = &mut *turn.core;
         let form = Form { close: form.close || *draining || *closes, ..form };
-        let respond = Responder { out: turn.out, date, form };
+        let respond = Responder { out: turn.out, date, form, latest: Some(latest) };
         let service = &mut *turn.service;
         let mut charge = |bytes: usize| service.charge(&mut request, bytes as u64);
         let served = match decoder.decode(coding, body, body_bytes_max, &mut charge) {

@@ -52,6 +52,13 @@ pub struct ReservedField {
 }
 
 impl Form {
+    /// Returns true if a response without an error is that of most requests: it leaves the connection open, has a body
+    /// and no fields for a web page.
+    #[inline]
+    const fn is_usual(&self) -> bool {
+        !self.close && !self.keep_alive && !self.head_only && self.fields.is_empty() && self.reserved.is_none()
+    }
+
     /// With the form of errors that the route has.
     #[inline]
     pub(super) const fn with_rules(self, rules: &Rules) -> Self {
@@ -75,12 +82,63 @@ enum Length {
     Unsaid,
 }
 
+/// The latest 200 of a batch as it was sent: the next one differs in its number, and once a second in its date.
+#[derive(Debug)]
+pub(super) struct LatestAccepted {
+    /// The date that is in it.
+    date: [u8; 29],
+    metrics: usize,
+    /// Length of `metrics` in digits; 0 while there is no response yet.
+    digits: usize,
+    bytes: Vec<u8>,
+}
+
+impl LatestAccepted {
+    /// None yet, and the memory for it.
+    pub(super) fn new() -> Self {
+        Self { date: [0; 29], metrics: 0, digits: 0, bytes: Vec::with_capacity(HEAD_BYTES) }
+    }
+
+    /// Remembers a response with this date and number.
+    #[cold]
+    fn remember(&mut self, date: [u8; 29], metrics: usize, digits: usize, response: &[u8]) {
+        if response.len() <= self.bytes.capacity() {
+            self.bytes.clear();
+            self.bytes.extend_from_slice(response);
+            (self.date, self.metrics, self.digits) = (date, metrics, digits);
+        }
+    }
+
+    /// Appends the response for `metrics`, if it is the latest one but for the digits of the number. False: it is not.
+    #[inline]
+    fn repeat(&self, date: &[u8; 29], metrics: usize, out: &mut Vec<u8>) -> bool {
+        if self.digits == 0 || self.date != *date {
+            return false;
+        }
+        if self.metrics == metrics {
+            out.extend_from_slice(&self.bytes);
+            return true;
+        }
+        let digits = Decimal::of(metrics as u64);
+        let is_as_long = digits.text().len() == self.digits;
+        if is_as_long {
+            // The number is before the last byte.
+            out.extend_from_slice(&self.bytes[..self.bytes.len() - self.digits - 1]);
+            out.extend_from_slice(digits.text());
+            out.push(b'}');
+        }
+        is_as_long
+    }
+}
+
 /// Writes the one answer of one request. Each of its methods takes it, and gives the [`Served`] that the service must
 /// return: there is no way to answer twice, or not at all.
 pub struct Responder<'a> {
     pub(super) out: &'a mut Vec<u8>,
     pub(super) date: &'a [u8; 29],
     pub(super) form: Form,
+    /// The latest 200 of a batch, if it is at hand.
+    pub(super) latest: Option<&'a mut LatestAccepted>,
 }
 
 /// Result of a request.
@@ -121,12 +179,23 @@ impl Responder<'_> {
     /// 200 for a batch of `metrics`: `{"success":true,"metrics_processed":3}`.
     pub fn accepted(mut self, metrics: usize) -> Served {
         const START: &[u8] = b"{\"success\":true,\"metrics_processed\":";
+        let is_usual = self.form.is_usual();
+        if is_usual
+            && let Some(latest) = &self.latest
+            && latest.repeat(self.date, metrics, self.out)
+        {
+            return Served::DONE;
+        }
+        let response_start = self.out.len();
         let digits = Decimal::of(metrics as u64);
         let served = self.head(Status::Ok, JSON, Length::Bytes(START.len() + digits.text().len() + 1), &[]);
         if !self.form.head_only {
             self.out.extend_from_slice(START);
             self.out.extend_from_slice(digits.text());
             self.out.push(b'}');
+        }
+        if is_usual && let Some(latest) = self.latest {
+            latest.remember(*self.date, metrics, digits.text().len(), &self.out[response_start..]);
         }
         served
     }
@@ -410,7 +479,7 @@ mod tests {
 
     fn written(form: Form, answer: impl FnOnce(Responder<'_>) -> Served) -> String {
         let mut out = Vec::new();
-        let served = answer(Responder { out: &mut out, date: &DATE, form });
+        let served = answer(Responder { out: &mut out, date: &DATE, form, latest: None });
         assert_eq!(served.outcome, Outcome::Done);
         String::from_utf8(out).unwrap()
     }
@@ -434,13 +503,41 @@ mod tests {
             |respond: Responder<'_>| respond.refuse_part(&"2 rejected, 1 stored", b""),
         ] {
             let mut out = b"the response before".to_vec();
-            let responder = Responder { out: &mut out, date: &DATE, form: Form { close: true, ..Form::default() } };
+            let responder =
+                Responder { out: &mut out, date: &DATE, form: Form { close: true, ..Form::default() }, latest: None };
             let at = answer(responder.reserving(field)).reserved_at().unwrap();
             assert_eq!(out[at - 10..at + 9], *b"\r\nX-Later:       \r\n", "{}", String::from_utf8_lossy(&out));
         }
         let mut out = Vec::new();
-        let served = Responder { out: &mut out, date: &DATE, form: Form::default() }.accepted(3);
+        let served = Responder { out: &mut out, date: &DATE, form: Form::default(), latest: None }.accepted(3);
         assert_eq!(served.reserved_at(), None);
+    }
+
+    #[test]
+    fn a_200_made_of_the_latest_is_the_same_to_the_byte() {
+        let mut latest = LatestAccepted::new();
+        let next = *b"Sun, 06 Nov 1994 08:49:38 GMT";
+        let usual = Form::default();
+        let forms = [
+            usual,
+            Form { close: true, ..usual },
+            Form { keep_alive: true, ..usual },
+            Form { head_only: true, ..usual },
+            Form { fields: b"\r\nVary: Origin", ..usual },
+            Form { reserved: Some(ReservedField { name: b"\r\nX-Later:", bytes: 7 }), ..usual },
+        ];
+        for date in [DATE, next, DATE] {
+            for metrics in [3, 3, 7, 10, 11, 11, 9, 0, 100_000, 99_999] {
+                for form in forms {
+                    let [mut repeated, mut fresh] = [b"before".to_vec(), b"before".to_vec()];
+                    let respond = Responder { out: &mut repeated, date: &date, form, latest: Some(&mut latest) };
+                    let served = respond.accepted(metrics);
+                    let respond = Responder { out: &mut fresh, date: &date, form, latest: None };
+                    assert_eq!(respond.accepted(metrics), served);
+                    assert_eq!(repeated, fresh, "{metrics} {form:?}");
+                }
+            }
+        }
     }
 
     #[test]
@@ -481,7 +578,7 @@ mod tests {
     fn the_head_of_an_answer_of_unknown_length() {
         let head = |form| {
             let mut out = Vec::new();
-            let served = Responder { out: &mut out, date: &DATE, form }.stream("text/csv");
+            let served = Responder { out: &mut out, date: &DATE, form, latest: None }.stream("text/csv");
             (String::from_utf8(out).unwrap(), served.outcome)
         };
         let start = "HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Type: text/csv\r\n";

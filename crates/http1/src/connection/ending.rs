@@ -95,7 +95,7 @@ impl<T> Connection<T> {
         let too_long = content_length.is_some_and(|length| length > DISCARD_BYTES_MAX as u64);
         let close = form.close || turn.core.ends_connections() || too_long || (expects_continue && has_body);
         let form = Form { close, ..form };
-        let _ = Responder { out: turn.out, date: &turn.core.date, form }.refuse(error);
+        let _ = Responder { out: turn.out, date: &turn.core.date, form, latest: None }.refuse(error);
         turn.answered += 1;
         let framing = match content_length {
             _ if close => return self.finish(form, has_body),
@@ -137,7 +137,7 @@ impl<T> Connection<T> {
     ) {
         let form = Form { close: true, ..form };
         turn.service.refused(request, error, &mut turn.burst);
-        let _ = Responder { out: turn.out, date: &turn.core.date, form }.refuse(error);
+        let _ = Responder { out: turn.out, date: &turn.core.date, form, latest: None }.refuse(error);
         turn.answered += 1;
         self.finish(form, true);
     }

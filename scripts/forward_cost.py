@@ -141,6 +141,8 @@ def run_vmagent(vmagent, binary, log, receiver, options, samples):
         agent = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             def metrics():
+                if agent.poll() is not None:
+                    raise SystemExit(f"forward_cost: vmagent ended with {agent.returncode}")
                 with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as response:
                     return response.read().decode()
             wait("vmagent", metrics)
@@ -176,7 +178,8 @@ def main():
                 for name, options in OURS}
         if vmagent is not None:
             relay = (vmagent, arguments.binary, log, receiver)
-            runs |= {name: lambda options=options: run_vmagent(*relay, options, samples) for name, options in VMAGENT}
+            runs |= {name: lambda options=options: run_vmagent(*relay, options, samples)
+                     for name, options in vmagent_runs(vmagent)}
         found = {name: [] for name in runs}
         for _ in range(arguments.rounds):
             for name, run in runs.items():
@@ -197,6 +200,14 @@ OURS = [
     ("metricstream, 1.0 zstd", 'compression = "zstd"'),
     ("metricstream, 2.0, 4 shards", 'protocol = "2.0"\nshards = 4'),
 ]
-VMAGENT = [("vmagent, snappy", ["-remoteWrite.forcePromProto=true"]), ("vmagent, zstd", [])]
+
+
+def vmagent_runs(vmagent):
+    """The formats of vmagent: before 1.88 it has snappy alone, and no option for it."""
+    told = subprocess.run([vmagent, "-help"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=30, check=False)
+    if b"forcePromProto" in told.stdout:
+        return [("vmagent, snappy", ["-remoteWrite.forcePromProto=true"]), ("vmagent, zstd", [])]
+    return [("vmagent, snappy", [])]
+
 
 main()

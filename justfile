@@ -54,7 +54,7 @@ smoke *OPTIONS:
 acceptance *OPTIONS:
     scripts/acceptance.sh {{OPTIONS}}
 
-# Run the log on a simulated machine, seed after seed; --mutants proves that it finds what is broken
+# Run the server on a simulated machine, seed after seed; --mutants proves that it finds what is broken
 [group('correctness')]
 sim *OPTIONS:
     scripts/sim.sh {{OPTIONS}}

@@ -1,16 +1,18 @@
 #!/usr/bin/env bash
-# The log on a simulated machine, seed after seed; and its proof: what is broken on purpose is found.
+# The server on a simulated machine, seed after seed; and its proof: what is broken on purpose is found.
 # shellcheck source=prologue.bash
 source "$(dirname "${BASH_SOURCE[0]}")/prologue.bash"
 
 usage() {
     cat <<'HELP'
-usage: sim.sh [--seeds N] [--first S] [--minutes M] [--threads T] [--twice]
+usage: sim.sh [--store FILE] [--seeds N] [--first S] [--minutes M] [--threads T] [--twice]
        sim.sh --seed S
        sim.sh --mutants [FILTER]
 
 Builds the simulator (sim/, a workspace of its own) into target/sim and runs it with the given options: N seeds
 (default 1000), until the first that does not hold. Its own --help says more.
+
+--store appends what the run has come to, with the commit of the sources, to FILE.
 
 --mutants copies the sources into target/sim-mutants and breaks the copy in one place after the other, by the list in
 this script. Each of them must be found within SIM_SEEDS seeds (default 10000) and 10 minutes. With FILTER only the
@@ -28,6 +30,22 @@ build() {
     cargo build --quiet --release --locked --manifest-path "$1/sim/Cargo.toml" --target-dir "$2"
 }
 
+if [[ ${1:-} == --store ]]; then
+    (($# > 1)) || wrong_use
+    file=$2 code=0
+    shift 2
+    commit=$(git rev-parse --short=10 HEAD)
+    [[ -z $(git status --porcelain) ]] || commit+=", with changes"
+    build "$root" target/sim
+    output=$(target/sim/release/sim "$@") || code=$?
+    printf '%s\n' "$output"
+    {
+        printf '\n%s, commit %s, sim %s\n\n' "$(date --utc '+%Y-%m-%d %H:%M UTC')" "$commit" "$*"
+        grep '^seed [0-9]* fails:' <<<"$output" | tail -n 1 || true
+        tail -n 1 <<<"$output"
+    } >>"$file"
+    exit "$code"
+fi
 if [[ ${1:-} != --mutants ]]; then
     build "$root" target/sim
     exec target/sim/release/sim "$@"
@@ -89,6 +107,9 @@ cp -r Cargo.toml Cargo.lock src tests crates reactor bench sim "$copy"
 log=crates/log/src
 pushed=$'open.unsynced.push((name, left));\n'
 pushed+='if let (Some(name), Some(bell)) = (name, self.maintenance.get()) { bell.sealed(name) }'
+stored=$'        self.setup.service.stored(&hold.part);\n        let Some(connection) = self.connections'
+counted_out=$'self.admins_open -= 1;\n            } else {\n'
+counted_out+='                self.setup.connections.fetch_sub(1, Ordering::Relaxed);'
 record=$'self.persist(|| self.file.record(size_bytes))?;\n'
 
 # The writer: what is recorded, released and resumed when.
@@ -156,6 +177,52 @@ mutant the_plain_file_is_removed_before_the_sidecar \
     $log/segment/compress.rs \
     $'&sidecar, stop)?;\n            remove_plain(directory, name).map(|()| compressed_bytes)' \
     $'&sidecar, stop)?;\n            Ok(compressed_bytes)'
+
+mutant a_compressed_file_is_not_read_back \
+    $log/segment/compress.rs \
+    $'let compressed_bytes = check(directory, name, &sidecar, stop)?;\n            remove_plain' \
+    $'let compressed_bytes = sidecar.compressed_bytes().unwrap_or(0);\n            remove_plain'
+mutant the_checksum_of_the_state_is_not_compared \
+    $log/state.rs 'if written == text { Standing::Sound } else { Standing::Damaged }' \
+    '{ let _ = &written; Standing::Sound }'
+
+# The limiter.
+mutant the_limiter_admits_one_more \
+    crates/rate/src/window.rs 'if self.len >= rule.limit {' 'if self.len > rule.limit {'
+mutant the_window_is_half_as_long \
+    crates/rate/src/window.rs 'now_ns - self.oldest_ns >= rule.window_ns {' \
+    'now_ns - self.oldest_ns >= rule.window_ns / 2 {'
+mutant a_shed_batch_is_not_refunded \
+    src/service/ingest.rs $'        self.refund(batch.charge);\n' ''
+
+# What is counted.
+mutant a_shed_batch_is_not_counted \
+    src/service/ingest.rs $'        self.counters.shed_batch(batch.protocol(), reason);\n' ''
+mutant an_abandoned_batch_is_not_counted \
+    src/service.rs $'self.counters.reject_batch(protocol, Rejection::Abandoned);' ''
+mutant a_batch_is_not_counted_without_its_connection \
+    src/shard/state.rs \
+    "$stored" \
+    $'        if self.connections.get(hold.token).is_none() { return; }\n'"$stored"
+mutant memory_of_responses_is_not_given_back \
+    src/shard/crowd.rs $'        self.answer_bytes -= connection.answer_bytes;\n        self.driver_bytes' \
+    '        self.driver_bytes'
+mutant memory_of_the_driver_is_not_given_back \
+    src/shard/crowd.rs $'        self.driver_bytes -= connection.kept_bytes;\n        self.leave' '        self.leave'
+
+# Connections.
+mutant a_response_at_fsync_is_released_at_write \
+    src/shard/state.rs 'hold.part.position <= durable' 'hold.part.position <= written.max(durable)'
+mutant a_connection_with_more_in_its_inbox_is_forgotten \
+    src/shard/state.rs $'if !self.ready.is_empty()\n            || self.documents' 'if self.documents'
+mutant a_pause_is_not_taken_back \
+    src/shard/state.rs 'if std::mem::replace(&mut connection.paused, pause) && !pause {' \
+    'if std::mem::replace(&mut connection.paused, pause) && pause {'
+mutant a_place_of_a_connection_is_not_given_back \
+    src/shard/crowd.rs \
+    "$counted_out" $'self.admins_open -= 1;\n            } else {'
+mutant a_refused_connection_is_not_given_back \
+    src/shard/crowd.rs $'        self.refusals_open -= 1;\n' ''
 
 if ((count == 0)); then
     printf 'sim.sh: there is no such mutant: %s\n' "$filter" >&2

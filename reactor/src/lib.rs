@@ -1,5 +1,8 @@
 //! A completion-shaped reactor for Linux: one contract, driven by io_uring or by epoll.
 //!
+//! With the feature `sim`, which only the workspace in `sim/` turns on, there is a third driver, over the network of a
+//! simulated machine.
+//!
 //! One [`Driver`] belongs to one thread. It owns that thread's listeners and connections, and turns what the kernel
 //! reports into calls on a [`Handler`]. The handler never sees readiness, `ENOBUFS` or `F_MORE`; it sees bytes that
 //! arrived, buffers that were sent, and connections that ended.
@@ -44,6 +47,8 @@ pub mod epoll;
 pub mod listen;
 pub mod nofile;
 mod peer;
+#[cfg(feature = "sim")]
+pub mod sim;
 mod slots;
 mod timer_wheel;
 mod token;
@@ -107,15 +112,34 @@ pub trait Handler {
 /// A place where connections come in: a bound and listening socket, of TCP or of `AF_UNIX`.
 #[derive(Debug)]
 pub struct Listener {
-    pub(crate) socket: Socket,
-    pub(crate) domain: Domain,
+    source: Source,
     /// Connection slots that it leaves to the other listeners: it waits while no more than that many are free.
     pub slots_spared: u32,
 }
 
+/// The socket of a listener.
+#[derive(Debug)]
+enum Source {
+    Kernel(Socket, Domain),
+    #[cfg(feature = "sim")]
+    Machine(machine::net::TcpListener),
+}
+
 impl Listener {
     fn new(socket: OwnedFd, domain: Domain) -> Self {
-        Self { socket: socket.into(), domain, slots_spared: 0 }
+        Self { source: Source::Kernel(socket.into(), domain), slots_spared: 0 }
+    }
+
+    /// The socket, and its family.
+    ///
+    /// # Errors
+    /// It is one of the simulated machine.
+    fn into_kernel(self) -> io::Result<(Socket, Domain)> {
+        match self.source {
+            Source::Kernel(socket, domain) => Ok((socket, domain)),
+            #[cfg(feature = "sim")]
+            Source::Machine(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
     }
 
     /// The same, leaving `slots` to the others.

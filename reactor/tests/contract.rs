@@ -1,10 +1,15 @@
 //! The reactor's contract, point by point, over every driver, each of them forced: a driver that is not to be had
 //! fails.
 //!
-//! The cases are in `contract/`, generic over the driver. Every one of them runs under the trace checker of
+//! The cases are in `contract/`, generic over the driver. `sim/tests/contract.rs` runs those over TCP on the simulated
+//! machine, whose driver is the third. Every one of them runs under the trace checker of
 //! `harness.rs`, which holds all callbacks to the order that the contract promises.
 #![cfg(not(loom))]
 #![expect(clippy::unwrap_used, reason = "`allow-unwrap-in-tests` does not reach the functions that the cases share")]
+
+#[macro_use]
+#[path = "contract/list.rs"]
+mod list;
 
 #[path = "contract/accepting.rs"]
 mod accepting;
@@ -27,6 +32,48 @@ mod sending;
 #[path = "contract/waiting.rs"]
 mod waiting;
 
+/// Threads, time and the other ends of connections: those of the system.
+mod world {
+    pub use std::{
+        net::{TcpListener, TcpStream},
+        thread,
+        time::Instant,
+    };
+
+    use crate::harness::LIMIT;
+    use socket2::SockRef;
+    use std::{
+        sync::{Arc, mpsc},
+        time::Duration,
+    };
+    use wake::Doorbell;
+
+    /// The other ends of what it accepts take over `SO_SNDBUF` from it.
+    pub fn set_send_buffer_size(listener: &TcpListener, bytes: usize) {
+        SockRef::from(listener).set_send_buffer_size(bytes).unwrap();
+    }
+
+    /// Sets `SO_LINGER` of zero (socket(7)).
+    pub fn reset_at_close(peer: &TcpStream) {
+        SockRef::from(peer).set_linger(Some(Duration::ZERO)).unwrap();
+    }
+
+    /// Rings if `turn` has not returned after `LIMIT`. Returns true if it had to.
+    pub fn watch(bell: Arc<Doorbell>, turn: impl FnOnce()) -> bool {
+        let (returned, watch) = mpsc::channel::<()>();
+        let watchdog = thread::spawn(move || {
+            let late = watch.recv_timeout(LIMIT) == Err(mpsc::RecvTimeoutError::Timeout);
+            if late {
+                bell.signal();
+            }
+            late
+        });
+        turn();
+        drop(returned);
+        watchdog.join().unwrap()
+    }
+}
+
 /// One `#[test]` for each case. `$guard` is how it shares the process: see `descriptors.rs`.
 macro_rules! cases {
     ($driver:ty, $guard:ident: $($room:ident::$case:ident)*) => {
@@ -43,58 +90,16 @@ macro_rules! cases {
 macro_rules! contract {
     ($name:ident, $driver:ty) => {
         mod $name {
+            cases_over_tcp! { cases! { $driver, among_others: } }
             cases! { $driver, among_others:
-                accepting::the_peer_is_named
-                accepting::bytes_sent_before_the_accept_arrive
-                accepting::a_full_backlog_is_taken_over_several_turns
-                accepting::a_pause_leaves_newcomers_in_the_backlog
-                accepting::accepting_pauses_at_the_bound_and_goes_on
-                accepting::a_stopped_listener_hands_over_its_backlog_and_refuses
-                accepting::stopping_at_the_bound_leaves_nobody_waiting
                 listeners::a_connection_names_its_listener
                 listeners::a_unix_connection_carries_bytes_both_ways
                 listeners::each_listener_is_paused_apart
-                listeners::a_listener_leaves_the_slots_that_it_spares
                 listeners::stopping_empties_and_closes_every_listener
                 listeners::drivers_share_a_unix_listener
                 listeners::a_socket_file_serves_every_driver
-                connecting::two_ends_of_one_driver
-                connecting::a_refused_connect_goes_straight_to_closed
-                connecting::a_connect_needs_a_slot
-                connecting::a_connect_can_be_closed_at_once
                 connecting::a_unix_socket_is_connected_to
                 connecting::a_full_queue_of_a_unix_socket_loses_nobody
-                receiving::echo
-                receiving::many_connections_interleaved
-                receiving::bulk_in_both_directions
-                receiving::bulk_with_pauses
-                receiving::a_pause_keeps_bytes_back
-                receiving::bytes_kept_by_a_pause_are_reserved
-                receiving::a_refused_reservation_loses_no_byte_unnoticed
-                receiving::a_pause_keeps_the_end_of_file_back
-                receiving::an_answer_follows_the_end_of_file
-                receiving::a_flood_does_not_starve_the_others
-                sending::a_slow_reader_gets_every_byte
-                sending::a_second_send_in_flight_asserts
-                sending::an_empty_send_asserts
-                sending::a_shutdown_waits_for_the_send_in_flight
-                sending::sending_to_a_peer_that_is_gone_ends_the_connection
-                ending::a_close_after_the_last_byte_is_an_end_of_file
-                ending::a_close_gives_up_the_send_in_flight
-                ending::a_reset_while_idle_is_noticed
-                ending::a_reset_while_paused_is_noticed
-                ending::a_reset_while_sending_is_noticed
-                ending::closed_tokens_are_ignored
-                ending::what_follows_a_close_is_ignored
-                ending::a_dropped_driver_ends_its_connections
-                waiting::a_timeout_of_zero_does_not_wait
-                waiting::a_timeout_ends_the_wait
-                waiting::a_ring_from_another_thread_ends_the_wait
-                waiting::a_ring_before_the_wait_is_not_lost
-                waiting::a_posted_message_is_not_lost
-                waiting::an_untold_completion_ends_the_wait
-                waiting::a_rest_of_the_backlog_ends_the_wait
-                waiting::every_turn_is_counted
             }
 
             cases! { $driver, alone:

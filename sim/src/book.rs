@@ -7,12 +7,14 @@ use std::fmt::Write as _;
 /// A batch.
 #[derive(Debug)]
 pub struct Batch {
-    /// The life of the server and the reactor that took it.
+    /// The life of the server, and the reactor that took it or the connection that it was sent on.
     pub producer: (usize, usize),
     pub level: AckLevel,
     pub text: Vec<u8>,
     /// It was acknowledged, at its level.
     pub is_acknowledged: bool,
+    /// It was refused, or was not sent whole: it must not be there.
+    pub is_refused: bool,
     /// It is on stable storage, whatever level it was acknowledged at.
     pub is_durable: bool,
     /// Retention has deleted it.
@@ -27,6 +29,12 @@ pub struct Batch {
 #[derive(Debug, Default)]
 pub struct Book {
     pub batches: Vec<Batch>,
+    /// Requests of this life that the limiter may have charged.
+    pub charges: Vec<crate::limiter::Charge>,
+    /// The batches are sent by clients of the service, so that what has no response may never have been received.
+    pub is_sent_by_clients: bool,
+    /// Connections of this life.
+    pub connections: usize,
     /// Power was lost at some time, so that the log may have bytes that no client sent.
     pub lost_power: bool,
     /// The wall clock was set, or a sync failed: see `oracle`.
@@ -40,6 +48,23 @@ pub fn number_of(line: &[u8]) -> Option<usize> {
     let at = line.windows(BEFORE.len()).position(|window| window == BEFORE)? + BEFORE.len();
     let digits = line[at..].split(|&byte| byte == b'.').next()?;
     std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+impl Batch {
+    /// A batch of which nothing is known but that it was handed over.
+    pub const fn new(producer: (usize, usize), level: AckLevel, text: Vec<u8>) -> Self {
+        Self {
+            producer,
+            level,
+            text,
+            is_acknowledged: false,
+            is_refused: false,
+            is_durable: false,
+            is_retired: false,
+            may_be_partial: false,
+            may_be_lost: false,
+        }
+    }
 }
 
 impl Book {

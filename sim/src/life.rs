@@ -3,7 +3,7 @@
 use crate::{
     book::{Batch, Book},
     options::Options,
-    oracle,
+    oracle, service,
 };
 use host::{
     thread::{self, JoinHandle},
@@ -11,7 +11,7 @@ use host::{
 };
 use log::{
     AckLevel, Appender, Log, LogError, Opened, Previous, Settings,
-    segment::{BlockReader, Catalog, Maintenance, MaintenanceSetup, Sidecar},
+    segment::{BlockReader, Catalog, Holds, Maintenance, MaintenanceSetup, Sidecar},
 };
 use machine::Random;
 use std::{
@@ -87,6 +87,7 @@ impl Life {
             compress: options.compress,
             retain_bytes: options.retain_bytes,
             retain_age: options.retain_age,
+            holds: Holds::default(),
             clock: Clock::start(),
             watch: Some(opened.watch),
         };
@@ -96,6 +97,11 @@ impl Life {
         }
         let bells: Vec<_> = (0..options.reactors).map(|_| Arc::new(Doorbell::new().expect("an event"))).collect();
         let log = Log::new(opened.file, &bells, options.ring_bytes, settings).map_err(LogError::Write)?;
+        if let Some(http) = self.options.http.clone() {
+            let result = service::serve(self, &http, bells, log);
+            drop(maintenance);
+            return result;
+        }
         let Log { appenders, writer, group_commit, status } = log;
         let threads = [thread::spawn(move || writer.run()), thread::spawn(move || group_commit.run())];
         let mut reactors = Vec::new();
@@ -123,7 +129,7 @@ impl Life {
     }
 }
 
-fn join<T>(thread: JoinHandle<T>) -> T {
+pub fn join<T>(thread: JoinHandle<T>) -> T {
     thread.join().expect("a panic ends the run")
 }
 
@@ -168,7 +174,7 @@ impl Reactor {
             self.sleep(Some(Duration::from_millis(100)));
             return false;
         }
-        let level = self.level();
+        let level = self.options.levels.draw(&mut self.random);
         let mut book = locked(&self.book);
         let text = book.write(&mut self.random, self.options.lines_max, self.options.pad_max);
         let bytes_max = (text.len() + self.random.below(200) as usize).min(self.appender.capacity_bytes());
@@ -186,29 +192,8 @@ impl Reactor {
         place[..text.len()].copy_from_slice(&text);
         let position = self.appender.commit(text.len(), level);
         self.waiting.push_back((book.batches.len(), position, level));
-        book.batches.push(Batch {
-            producer: self.producer,
-            level,
-            text,
-            is_acknowledged: false,
-            is_durable: false,
-            is_retired: false,
-            may_be_partial: false,
-            may_be_lost: false,
-        });
+        book.batches.push(Batch::new(self.producer, level, text));
         true
-    }
-
-    fn level(&mut self) -> AckLevel {
-        let weights = self.options.levels.0;
-        let at = self.random.below(weights.iter().sum());
-        if at < weights[0] {
-            AckLevel::Memory
-        } else if at < weights[0] + weights[1] {
-            AckLevel::Write
-        } else {
-            AckLevel::Fsync
-        }
     }
 
     /// Sends the responses that may be sent.

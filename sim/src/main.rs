@@ -1,10 +1,14 @@
 //! The simulator: `cargo run --release --manifest-path sim/Cargo.toml -- --seeds 1000`.
 
 mod book;
+mod client;
 mod life;
+mod limiter;
 mod options;
 mod oracle;
+mod rot;
 mod run;
+mod service;
 
 use std::{
     process::ExitCode,

@@ -1,5 +1,6 @@
 //! The choices of a seed: the configuration, the load, the faults, and how each life of the server ends.
 
+use log::AckLevel;
 use machine::{Faults, Random};
 use std::time::Duration;
 
@@ -34,6 +35,12 @@ pub struct Options {
     pub retain_bytes: Option<u64>,
     pub retain_age: Option<Duration>,
     pub poll: Duration,
+    /// Lives end soon after calls of this kind, one of the first.
+    pub ends_after: Option<&'static str>,
+    /// Bits are flipped in the files that the last life has left.
+    pub rots: bool,
+    /// The service is in front of the log; otherwise its reactors hand batches over by themselves.
+    pub http: Option<Http>,
     pub faults: Faults,
     pub endings: Vec<Ending>,
 }
@@ -41,6 +48,84 @@ pub struct Options {
 /// Weights of the levels of acknowledgement: memory, write, fsync.
 #[derive(Debug, Clone, Copy)]
 pub struct Levels(pub [u64; 3]);
+
+impl Levels {
+    pub fn draw(self, random: &mut Random) -> AckLevel {
+        let weights = self.0;
+        let at = random.below(weights.iter().sum());
+        if at < weights[0] {
+            AckLevel::Memory
+        } else if at < weights[0] + weights[1] {
+            AckLevel::Write
+        } else {
+            AckLevel::Fsync
+        }
+    }
+}
+
+/// The service in front of the log, and its clients.
+#[derive(Debug, Clone)]
+pub struct Http {
+    pub clients: u64,
+    pub requests: u64,
+    /// Kinds of clients, each as likely.
+    pub kinds: Vec<Kind>,
+    pub rate_limit: Option<u32>,
+    pub connections_limit: u32,
+    pub ring_bytes: usize,
+    /// The server is stopped while its clients send.
+    pub drains_early: bool,
+}
+
+/// The way in which a client sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A request, its response, the next request.
+    Whole,
+    /// In small pieces, with pauses.
+    Dripping,
+    /// Several requests before it reads the responses.
+    Pipelining,
+    /// It resets some connections: before the end of a request, or before it reads the response.
+    Resetting,
+    /// It ends its direction before it reads.
+    HalfClosing,
+    /// It waits before it reads.
+    SlowReading,
+    /// More at once than its rate allows.
+    Flooding,
+    /// Bodies that are no batches.
+    Malformed,
+    /// Bodies in chunks.
+    Chunked,
+}
+
+const KINDS: [Kind; 9] = [
+    Kind::Whole,
+    Kind::Dripping,
+    Kind::Pipelining,
+    Kind::Resetting,
+    Kind::HalfClosing,
+    Kind::SlowReading,
+    Kind::Flooding,
+    Kind::Malformed,
+    Kind::Chunked,
+];
+
+impl Http {
+    fn draw(random: &mut Random) -> Self {
+        let kinds = random.between(1, 4);
+        Self {
+            clients: random.between(1, 6),
+            requests: random.between(1, 12),
+            kinds: (0..kinds).map(|_| random.pick(&KINDS)).collect(),
+            rate_limit: (random.below(2) == 0).then(|| random.pick(&[1, 2, 5, 20])),
+            connections_limit: random.pick(&[1, 2, 4, 100, 100]),
+            ring_bytes: 1 << random.between(17, 19),
+            drains_early: random.below(5) == 0,
+        }
+    }
+}
 
 /// One of the chances that a fault has in a run that has it.
 fn rate(random: &mut Random, choices: &[u32]) -> u32 {
@@ -92,9 +177,56 @@ impl Options {
             compress: random.below(2) == 0,
             retain_bytes: (random.below(3) == 0).then(|| random.pick(&[1, 10_000, 60_000])),
             retain_age: (random.below(5) == 0).then(|| Duration::from_secs(random.pick(&[1, 30, 86_400]))),
+            ends_after: None,
+            rots: false,
+            http: None,
             poll: random.pick(&[Duration::ZERO, Duration::from_micros(10)]),
             faults,
             endings: (0..lives).map(|_| random.pick(kinds)).collect(),
+        }
+    }
+
+    /// Draws what only some seeds have. Of a generator of its own, so that the others stay as they are.
+    pub fn draw_more(&mut self, seed: u64) {
+        let mut random = Random::new(seed ^ 0x6e65_7477_6f72_6b73);
+        match seed % 6 {
+            0 => {
+                self.rots = true;
+                self.faults.bit_rot = rate(&mut random, &[0, 3_000, 30_000]);
+            }
+            1 | 4 => self.draw_service(&mut random),
+            3 => self.draw_pointed(&mut random),
+            _ => {}
+        }
+    }
+
+    /// Lives that end where files get and lose their names: few calls out of thousands.
+    fn draw_pointed(&mut self, random: &mut Random) {
+        self.ends_after = Some(random.pick(&["unlink", "rename", "rename to a free name"]));
+        self.rotate_bytes = Some(random.pick(&[1, 2_000, 8_000]));
+        (self.maintenance, self.compress) = (true, random.below(4) > 0);
+        (self.retain_bytes, self.retain_age) = (None, None);
+        self.faults.short_write = rate(random, &[0, 20_000, 50_000]);
+        self.faults.delay = 0;
+        let endings = &[Ending::Kill, Ending::PowerCut];
+        self.endings = (0..random.between(2, 5)).map(|_| random.pick(endings)).collect();
+    }
+
+    fn draw_service(&mut self, random: &mut Random) {
+        self.http = Some(Http::draw(random));
+        self.faults.net_delay = rate(random, &[0, 6_000, 30_000]);
+        for (chance, rates) in [
+            (&mut self.faults.net_cut, &[3_000, 20_000, 50_000][..]),
+            (&mut self.faults.short_send, &[1_000, 20_000]),
+            (&mut self.faults.net_reset, &[100, 1_000]),
+            (&mut self.faults.zero_window, &[100, 2_000]),
+            (&mut self.faults.accept_error, &[1_000, 10_000]),
+            (&mut self.faults.late, &[2_000, 20_000]),
+            (&mut self.faults.no_buffers, &[2_000, 20_000]),
+        ] {
+            if random.below(3) == 0 {
+                *chance = rate(random, rates);
+            }
         }
     }
 }

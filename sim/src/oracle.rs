@@ -7,7 +7,7 @@
 //! - A batch is whole or not there; in part only where power was lost before it was synced.
 //! - The batches of a reactor are in the order in which they were committed, and those of one life before those of the
 //!   next.
-//! - There is nothing that no client sent, unless power was lost.
+//! - There is nothing that no client sent, unless power was lost; and nothing that was refused, or not sent whole.
 //!
 //! Two things weaken it, as they weaken the log: a failed sync drops pages that later syncs report as written, so that
 //! what was not acknowledged at `fsync` may be lost when power is; and a wall clock that was set hides whether the boot
@@ -25,8 +25,8 @@ fn decode(file: SegmentFile, bytes: Vec<u8>) -> Result<Vec<u8>, String> {
     }
 }
 
-/// The log's segments in order, each with its lines.
-fn segments(directory: &Path) -> Result<Vec<(String, Vec<u8>)>, String> {
+/// The log's segments in order, each by the name of its plain file, with its lines.
+pub fn segments(directory: &Path) -> Result<Vec<(String, Vec<u8>)>, String> {
     let mut forms = BTreeMap::<SegmentName, SegmentFile>::new();
     let names = machine::list(directory).map_err(|error| error.to_string())?;
     for (name, file) in names.iter().filter_map(|name| SegmentName::parse(name)) {
@@ -37,9 +37,11 @@ fn segments(directory: &Path) -> Result<Vec<(String, Vec<u8>)>, String> {
         }
     }
     let mut found = Vec::new();
-    let files = forms.into_iter().map(|(name, file)| (name.file(file), file));
-    for (name, file) in files.chain([(ACTIVE_NAME.to_owned(), SegmentFile::Plain)]) {
-        let bytes = machine::contents(&directory.join(&name)).map_err(|error| format!("{name}: {error}"))?;
+    let plain = |name: SegmentName| name.file(SegmentFile::Plain);
+    let files = forms.into_iter().map(|(name, file)| (plain(name), name.file(file), file));
+    let active = (ACTIVE_NAME.to_owned(), ACTIVE_NAME.to_owned(), SegmentFile::Plain);
+    for (name, path, file) in files.chain([active]) {
+        let bytes = machine::contents(&directory.join(&path)).map_err(|error| format!("{path}: {error}"))?;
         found.push((name.clone(), decode(file, bytes).map_err(|error| format!("{name}: {error}"))?));
     }
     Ok(found)
@@ -107,6 +109,9 @@ pub fn check(directory: &Path, book: &mut Book) -> Result<(), String> {
             let level = batch.level.name();
             Err(format!("batch {number} of {:?} at {level} is {what}", batch.producer))
         };
+        if batch.is_refused && (whole[number] > 0 || in_part[number]) {
+            return about("refused and there");
+        }
         match whole[number] {
             0 => {
                 let is_lost = !(batch.is_retired || batch.may_be_lost);
@@ -132,7 +137,7 @@ impl Book {
     pub fn expect_last_life(&mut self) {
         let last = self.batches.last().map(|batch| batch.producer.0);
         for batch in self.batches.iter_mut().filter(|batch| Some(batch.producer.0) == last) {
-            batch.is_durable = true;
+            batch.is_durable |= batch.is_acknowledged || !self.is_sent_by_clients;
             (batch.may_be_lost, batch.may_be_partial) = (false, false);
         }
     }
@@ -141,10 +146,11 @@ impl Book {
     pub fn end_life(&mut self, life: usize, is_stopped: bool, lost_power: bool) {
         self.lost_power |= lost_power;
         let (clock_was_set, sync_failed) = (self.clock_was_set, self.sync_failed);
+        let is_sent_by_clients = self.is_sent_by_clients;
         for batch in &mut self.batches {
             let is_ours = batch.producer.0 == life;
             if is_ours && is_stopped {
-                batch.is_durable = true;
+                batch.is_durable |= batch.is_acknowledged || !is_sent_by_clients;
             }
             let is_fsync = batch.is_acknowledged && batch.level == log::AckLevel::Fsync;
             batch.is_durable |= is_fsync;

@@ -2,7 +2,9 @@
 
 use crate::{
     life::{Life, Shared, locked},
+    limiter,
     options::{Ending, Options},
+    rot,
 };
 use machine::{End, Faults, Injected, Machine, Random};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -33,12 +35,14 @@ pub struct Failure {
 /// Runs a seed.
 pub fn run(seed: u64, keeps_events: bool) -> Result<Report, Failure> {
     let mut random = Random::new(seed);
-    let options = Options::draw(&mut random);
+    let mut options = Options::draw(&mut random);
+    options.draw_more(seed);
     let mut machine = Machine::new(random.bits());
     if keeps_events {
         machine.keep_events();
     }
     let book = Shared::default();
+    locked(&book).is_sent_by_clients = options.http.is_some();
     let result = lives(&mut machine, &options, &book, &mut random);
     match result {
         Ok(lives) => Ok(Report {
@@ -59,7 +63,13 @@ fn lives(machine: &mut Machine, options: &Options, book: &Shared, random: &mut R
         let is_killed = matches!(ending, Ending::Kill | Ending::PowerCut);
         let magnitude = random.between(5, KILL_CALLS_LOG_MAX);
         let calls = random.below(1 << magnitude);
-        machine.kill_after(is_killed.then_some(calls));
+        match options.ends_after {
+            Some(kind) => {
+                let follow = 1 << random.below(5);
+                machine.kill_after_call(kind, random.below(12), random.below(follow));
+            }
+            None => machine.kill_after(is_killed.then_some(calls)),
+        }
         live(machine, options, book, random, number, false)?;
         if matches!(ending, Ending::PowerCut | Ending::StopAndPowerCut) {
             machine.cut_power();
@@ -72,6 +82,9 @@ fn lives(machine: &mut Machine, options: &Options, book: &Shared, random: &mut R
         machine.set_faults(calm);
         live(machine, options, book, random, number, true)?;
         number += 1;
+    }
+    if options.rots {
+        rot::check(machine, book, random)?;
     }
     Ok(number as u64)
 }
@@ -106,7 +119,11 @@ fn live(
     let injected = machine.injected();
     let mut book = locked(book);
     book.sync_failed |= injected.sync_errors > 0;
-    book.clock_was_set |= injected.clock_steps > 0;
+    // A state that is not whole hides the boot too.
+    book.clock_was_set |= injected.clock_steps + injected.bits_flipped > 0;
     book.end_life(number, is_stopped, lost_power);
+    if let Some(limit) = options.http.as_ref().and_then(|http| http.rate_limit) {
+        limiter::check(&std::mem::take(&mut book.charges), limit)?;
+    }
     Ok(())
 }

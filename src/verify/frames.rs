@@ -1,9 +1,10 @@
 //! Locates the frames of a compressed segment: by its sidecar if it describes them, else by the frames themselves.
 
 use super::subject::{Expected, Piece};
+use host::fs::File;
 use log::segment::frames::{MAGIC, WINDOW_BYTES, frame_bytes, read};
 use memchr::memmem;
-use std::{fs::File, io};
+use std::io;
 
 /// The pieces of a compressed file of `bytes` bytes, without a gap. Bytes that are not a frame are a piece too; it
 /// cannot be decompressed.

@@ -10,13 +10,14 @@ use super::{
     subject::{Expected, Piece, Subject},
     walk::{Damage, Walk, first_begin, judge, walk, whole_line_within},
 };
+use host::{fs::File, os::unix::fs::FileExt};
 use log::{
     limits::{BLOCK_BYTES, FRAME_BYTES_MAX, LINE_BYTES_MAX},
     segment::Block,
 };
 use memchr::{memchr, memmem, memrchr};
 use metric::Line;
-use std::{fmt, fs::File, io, os::unix::fs::FileExt};
+use std::{fmt, io};
 use zstd::bulk::Decompressor;
 
 /// Size of the first read that looks for the end of a line cut by a piece.

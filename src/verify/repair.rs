@@ -23,6 +23,10 @@ use super::{
     survey::{Survey, open_sealed},
     tally::SegmentReport,
 };
+use host::{
+    fs::{self, File, OpenOptions},
+    os::unix::fs::{FileExt, MetadataExt},
+};
 use log::{
     Boot, DirectoryLock, STATE_NAME, Standing, State, StateFile, create_set_aside,
     limits::{SEGMENT_ZSTD_LEVEL, TAIL_BLOCK_BYTES},
@@ -33,10 +37,8 @@ use log::{
 };
 use serde::Serialize;
 use std::{
-    fs::{self, File, OpenOptions},
     io::{self, Write},
     ops::Range,
-    os::unix::fs::{FileExt, MetadataExt},
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicBool},
 };
@@ -90,7 +92,7 @@ impl Repair {
 /// A server uses the directory, or something could not be read or written. Completed steps stay done, and running the
 /// repair again finishes it.
 pub fn repair(directory: &Path, threads: usize) -> Result<Report, VerifyError> {
-    fs::read_dir(directory).map_err(|error| VerifyError::new("read the directory", directory, error))?;
+    drop(fs::read_dir(directory).map_err(|error| VerifyError::new("read the directory", directory, error))?);
     let _lock = DirectoryLock::take(directory).map_err(VerifyError::Lock)?;
     let (mut report, survey) = check_with(directory, threads, true)?;
     let mut repairer = Repairer { directory, steps: Vec::new() };
@@ -130,6 +132,10 @@ struct Taken {
 impl Repairer<'_> {
     fn failed<'a>(&'a self, doing: &'static str, file: &'a str) -> impl FnOnce(io::Error) -> VerifyError + 'a {
         move |error| VerifyError::new(doing, &self.directory.join(file), error)
+    }
+
+    fn has(&self, file: &str) -> bool {
+        fs::exists(self.directory.join(file)).unwrap_or(false)
     }
 
     fn done(&mut self, file: &str, what: impl Into<String>, kept: Option<(&Path, u64)>) {
@@ -189,7 +195,7 @@ impl Repairer<'_> {
         if report.lines == 0 && (report.damaged_bytes > 0 || form == SegmentFile::Compressed) {
             self.move_aside(&file, "it has no valid line")?;
             let sidecar = name.file(SegmentFile::Sidecar);
-            let has_sidecar = self.directory.join(&sidecar).exists();
+            let has_sidecar = self.has(&sidecar);
             return if has_sidecar {
                 self.move_aside(&sidecar, "its segment was moved out of the log")
             } else {
@@ -235,7 +241,7 @@ impl Repairer<'_> {
         };
         let Some(taken) = taken.map_err(self.failed("rewrite", file))? else { return Ok(false) };
         let sidecar = name.map(|name| name.file(SegmentFile::Sidecar));
-        if let Some(sidecar) = sidecar.filter(|sidecar| self.directory.join(sidecar).exists()) {
+        if let Some(sidecar) = sidecar.filter(|sidecar| self.has(sidecar)) {
             self.move_aside(&sidecar, "it describes the segment before its repair")?;
         }
         draft.keep().map_err(self.failed("rewrite", file))?;

@@ -4,11 +4,12 @@
 //! held to its checksum; of a compressed segment they are its frames; else they are cut blindly, and a line that a cut
 //! goes through is read to its end with the piece that has its beginning.
 
+use host::fs::File;
 use log::{
     limits::BLOCK_BYTES,
     segment::{Block, SegmentName, Sidecar},
 };
-use std::{collections::HashMap, fs::File, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 
 /// The contents of a sidecar, prepared for comparison.
 #[derive(Debug)]

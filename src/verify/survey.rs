@@ -6,6 +6,7 @@ use super::{
     frames::frames,
     subject::{Expected, Subject},
 };
+use host::{fs::File, os::unix::fs::MetadataExt};
 use log::{
     Boot, CutReason, Holder, STATE_NAME, Standing, State, end_of_last_line, read_state,
     segment::{
@@ -15,9 +16,7 @@ use log::{
     whole_bytes,
 };
 use std::{
-    fs::File,
     io,
-    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Arc,
 };

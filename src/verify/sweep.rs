@@ -40,7 +40,7 @@ struct Work<'a> {
     segments: Vec<SegmentReport>,
 }
 
-/// Checks every file that `open` gives, on `threads` threads.
+/// Checks every file that `open` gives, on `threads` threads; on the calling one if that is one.
 ///
 /// # Errors
 /// A thread could not be started.
@@ -61,24 +61,33 @@ pub fn sweep<'a>(
         segments: Vec::new(),
     });
     let added = Condvar::new();
+    if threads == 1 {
+        run(Checker::new()?, &work, &added, progress);
+    } else {
+        sweep_on(threads, &work, &added, progress)?;
+    }
+    let mut work = work.into_inner().unwrap_or_else(PoisonError::into_inner);
+    work.end_segment();
+    let mut findings = work.found_opening;
+    findings.append(work.findings);
+    Ok((work.segments, findings))
+}
+
+/// Runs on `threads` threads, beside the calling one.
+fn sweep_on(threads: usize, work: &Mutex<Work>, added: &Condvar, progress: &Progress) -> io::Result<()> {
     thread::scope(|scope| {
         let mut running = Vec::new();
         for index in 0..threads {
             let checker = Checker::new()?;
             let thread = thread::Builder::new()
                 .name(format!("verify-{index}"))
-                .spawn_scoped(scope, || run(checker, &work, &added, progress));
+                .spawn_scoped(scope, || run(checker, work, added, progress));
             running.push(thread?);
         }
         // One by one: the end of a thread is seen by a sanitizer, that of a scope is not.
         running.into_iter().for_each(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
-        io::Result::Ok(())
-    })?;
-    let mut work = work.into_inner().unwrap_or_else(PoisonError::into_inner);
-    work.end_segment();
-    let mut findings = work.found_opening;
-    findings.append(work.findings);
-    Ok((work.segments, findings))
+        Ok(())
+    })
 }
 
 fn lock<'a, 'b>(work: &'a Mutex<Work<'b>>) -> MutexGuard<'a, Work<'b>> {

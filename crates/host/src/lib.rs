@@ -1,5 +1,5 @@
-//! The operating system as the server sees it: files, time, threads, channels and events, by the names that the
-//! standard library and crossbeam have for them.
+//! The operating system as the server sees it: files, time, threads, channels, events and random keys, by the names
+//! that the standard library and crossbeam have for them.
 //!
 //! Everything here is a re-export, or one system call that the standard library lacks, so it costs nothing. It exists
 //! so that there is one place to replace: a crate that names files, time and threads only through this one can run on a
@@ -31,7 +31,7 @@ pub use event::Event;
 pub use std::{process, thread};
 
 #[cfg(feature = "sim")]
-pub use machine::{Event, channel, fs, os, process, sync, thread, time};
+pub use machine::{Event, channel, fs, hash, os, process, sync, thread, time};
 
 /// Channels between threads.
 #[cfg(not(feature = "sim"))]
@@ -42,7 +42,13 @@ pub mod channel {
 /// Locks that may be held across a call of this crate.
 #[cfg(not(feature = "sim"))]
 pub mod sync {
-    pub use std::sync::{Mutex, MutexGuard};
+    pub use std::sync::{Condvar, Mutex, MutexGuard};
+}
+
+/// Random keys of hash functions.
+#[cfg(not(feature = "sim"))]
+pub mod hash {
+    pub use std::hash::RandomState;
 }
 
 /// Extensions for Unix.

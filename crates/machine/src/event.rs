@@ -27,6 +27,11 @@ impl Event {
         Ok(Self { id: with(crate::state::State::id).unwrap_or(0), is_signalled: AtomicBool::new(false) })
     }
 
+    /// The name among the machine's events.
+    pub(crate) const fn id(&self) -> u64 {
+        self.id
+    }
+
     /// Wakes who waits.
     pub fn signal(&self) {
         self.is_signalled.store(true, Ordering::Relaxed);
@@ -48,6 +53,18 @@ impl Event {
         let timeout_ns = timeout.map(|timeout| timeout.as_millis() as u64 * 1_000_000);
         let until_ns = timeout_ns.and_then(|ns| with(|state| state.now_ns.saturating_add(ns)));
         tasks::wait(until_ns, Some(self.id));
+    }
+
+    /// Waits until there is a signal, a connection that it is rung by has changed, or `until_ns` has come. It may also
+    /// return before.
+    pub fn wait_until(&self, until_ns: Option<u64>) {
+        if seam("wait", "", self.id).is_err() || self.is_signalled.load(Ordering::Relaxed) {
+            return;
+        }
+        if !with(|state| state.net.take_rung(self.id)).unwrap_or(true) {
+            tasks::wait(until_ns, Some(self.id));
+            with(|state| state.net.take_rung(self.id));
+        }
     }
 }
 

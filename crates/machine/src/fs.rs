@@ -18,6 +18,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// Ends of the names of files in which bits rot as they are written or read: compressed files while there is still
+/// the plain one, and the state.
+const ROTS: &[&str] = &[".zst", ".zst.tmp", ".state"];
 /// The file that holds the id of the boot.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
@@ -162,7 +165,13 @@ impl File {
                     return Err(state.full_error());
                 }
             }
-            state.disk.write(self.0, at, &bytes[..taken], state.wall_ns())
+            let written = state.disk.write(self.0, at, &bytes[..taken], state.wall_ns())?;
+            if state.random.chance(faults.bit_rot) {
+                let State { disk, random, .. } = state;
+                let is_rotten = disk.rot_written(self.0, at, written, ROTS, random);
+                state.injected.bits_flipped += u64::from(is_rotten);
+            }
+            Ok(written)
         })
     }
 
@@ -176,6 +185,11 @@ impl File {
             if state.random.chance(faults.read_error) {
                 state.injected.read_errors += 1;
                 return Err(errno(libc::EIO));
+            }
+            if state.random.chance(faults.bit_rot) {
+                let State { disk, random, .. } = state;
+                let is_rotten = disk.rot(self.0, at, buffer.len(), ROTS, random);
+                state.injected.bits_flipped += u64::from(is_rotten);
             }
             state.disk.read(self.0, at, buffer)
         })

@@ -1,9 +1,9 @@
-//! A simulated machine: threads, clocks and a disk, of which one seed decides everything.
+//! A simulated machine: threads, clocks, a disk and a network, of which one seed decides everything.
 //!
-//! Has files, time, threads, channels, locks and events by the names of the standard library, for `host` to put in
-//! their place. Its threads are coroutines that take turns at these calls; time passes only here; the disk forgets what
-//! was not synced when it loses power. The next thread, delays and faults come from one generator, so a seed gives the
-//! same run every time.
+//! Has files, connections, time, threads, channels, locks and events by the names of the standard library, for `host`
+//! to put in their place. Its threads are coroutines that take turns at these calls; time passes only here; the disk
+//! forgets what was not synced when it loses power. The next thread, delays and faults come from one generator, so a
+//! seed gives the same run every time.
 //!
 //! Knows nothing of the server. Depends on no other crate of the workspace. A machine belongs to the thread that made
 //! it: each thread of a program may run one.
@@ -28,6 +28,8 @@ pub mod channel;
 pub mod disk;
 mod event;
 pub mod fs;
+pub mod hash;
+pub mod net;
 pub mod process;
 mod random;
 mod state;
@@ -78,6 +80,11 @@ impl Machine {
         self.with(|state| (state.faults, state.full_until_ns) = (faults, 0));
     }
 
+    /// Sets the bytes that an end of a connection takes in before they are read.
+    pub fn set_window(&mut self, bytes: usize) {
+        self.with(|state| state.net.window_bytes = bytes);
+    }
+
     /// Keeps the last events for [`recent`](Self::recent), which costs time.
     pub fn keep_events(&mut self) {
         self.with(|state| state.keeps_events = true);
@@ -88,6 +95,12 @@ impl Machine {
         self.with(|state| state.kill_at = calls.map_or(u64::MAX, |calls| state.events + calls));
     }
 
+    /// Kills the process that runs next after one of its calls of a kind, such as `unlink`: `before` of them come
+    /// before it, and `follow` calls of any kind follow it.
+    pub fn kill_after_call(&mut self, kind: &'static str, before: u64, follow: u64) {
+        self.with(|state| state.kill_after = Some((kind, before, follow)));
+    }
+
     /// Runs a process: `main` is its first thread. The others end with it. It has `seconds` of the machine's time.
     pub fn run(&mut self, seconds: u64, main: impl FnOnce() + 'static) -> End {
         let late_ns = self.with(|state| state.now_ns + seconds * 1_000_000_000);
@@ -95,7 +108,8 @@ impl Machine {
         self.with(|state| {
             state.injected.kills += u64::from(end == End::Killed);
             state.disk.end_process();
-            state.kill_at = u64::MAX;
+            state.net.end_process();
+            (state.kill_at, state.kill_after) = (u64::MAX, None);
             // Some time passes until the next process is started.
             state.now_ns += 1_000_000 + state.random.below(2_000_000_000);
         });
@@ -205,6 +219,15 @@ mod tests {
         sync_error: 0,
         no_descriptor: 0,
         clock_step: 0,
+        bit_rot: 0,
+        net_delay: 0,
+        net_cut: 0,
+        short_send: 0,
+        net_reset: 0,
+        zero_window: 0,
+        accept_error: 0,
+        late: 0,
+        no_buffers: 0,
     };
 
     /// Two threads that append under a lock, and the order in which they did.

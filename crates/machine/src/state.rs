@@ -1,7 +1,7 @@
 //! The state of the machine that runs on this thread, and the seams: the points at which a thread of it may lose its
 //! turn, be delayed, or be ended.
 
-use crate::{disk::Disk, random::Random, tasks};
+use crate::{disk::Disk, net::Net, random::Random, tasks};
 use std::{cell::RefCell, collections::VecDeque, fmt, io};
 
 /// Events kept for the report of a failure.
@@ -34,6 +34,24 @@ pub struct Faults {
     pub no_descriptor: u32,
     /// The wall clock is set, by up to a day in either direction.
     pub clock_step: u32,
+    /// A write or a read of a compressed file or of the state leaves one bit flipped.
+    pub bit_rot: u32,
+    /// A segment of a connection is on its way for a while, up to 400 ms.
+    pub net_delay: u32,
+    /// A send comes in two pieces, each of which may again.
+    pub net_cut: u32,
+    /// A send takes a part of its bytes.
+    pub short_send: u32,
+    /// A send or an accept finds the connection reset.
+    pub net_reset: u32,
+    /// The peer takes nothing in for up to 2 s.
+    pub zero_window: u32,
+    /// `EMFILE`, `ENFILE`, `ENOBUFS` or `ENOMEM` of an accept.
+    pub accept_error: u32,
+    /// A completion reaches its reactor late, by up to three of its turns.
+    pub late: u32,
+    /// A reactor has no receive buffer free.
+    pub no_buffers: u32,
 }
 
 /// Faults that were injected, by kind.
@@ -50,6 +68,14 @@ pub struct Injected {
     pub clock_steps: u64,
     pub power_cuts: u64,
     pub kills: u64,
+    pub bits_flipped: u64,
+    pub cuts: u64,
+    pub short_sends: u64,
+    pub resets: u64,
+    pub zero_windows: u64,
+    pub accept_errors: u64,
+    pub late: u64,
+    pub no_buffers: u64,
 }
 
 impl Injected {
@@ -65,6 +91,14 @@ impl Injected {
         self.clock_steps += other.clock_steps;
         self.power_cuts += other.power_cuts;
         self.kills += other.kills;
+        self.bits_flipped += other.bits_flipped;
+        self.cuts += other.cuts;
+        self.short_sends += other.short_sends;
+        self.resets += other.resets;
+        self.zero_windows += other.zero_windows;
+        self.accept_errors += other.accept_errors;
+        self.late += other.late;
+        self.no_buffers += other.no_buffers;
     }
 }
 
@@ -73,7 +107,8 @@ impl fmt::Display for Injected {
         write!(
             f,
             "{} kills, {} power cuts, {} short writes, {} EINTR, {} full disks, {} EIO of write, {} of read, \
-             {} of sync, {} EMFILE, {} clock steps",
+             {} of sync, {} EMFILE, {} clock steps, {} flipped bits; {} cut segments, {} short sends, {} resets, \
+             {} zero windows, {} failed accepts, {} late completions, {} without a buffer",
             self.kills,
             self.power_cuts,
             self.short_writes,
@@ -83,7 +118,15 @@ impl fmt::Display for Injected {
             self.read_errors,
             self.sync_errors,
             self.no_descriptor,
-            self.clock_steps
+            self.clock_steps,
+            self.bits_flipped,
+            self.cuts,
+            self.short_sends,
+            self.resets,
+            self.zero_windows,
+            self.accept_errors,
+            self.late,
+            self.no_buffers
         )
     }
 }
@@ -109,6 +152,7 @@ pub(crate) struct State {
     pub now_ns: u64,
     pub random: Random,
     pub disk: Disk,
+    pub net: Net,
     /// Bytes of the disk.
     pub disk_bytes: u64,
     pub faults: Faults,
@@ -119,6 +163,9 @@ pub(crate) struct State {
     /// Number of seams so far, and the one at which the process is killed.
     pub events: u64,
     pub kill_at: u64,
+    /// The kind of calls after one of which the process is killed, how many of them come before, and how many calls
+    /// follow it.
+    pub kill_after: Option<(&'static str, u64, u64)>,
     pub hash: u64,
     pub keeps_events: bool,
     pub recent: VecDeque<Event>,
@@ -151,6 +198,7 @@ impl State {
             now_ns: FIRST_NS,
             random: Random::new(seed),
             disk: Disk::default(),
+            net: Net::default(),
             disk_bytes: 1 << 30,
             faults: Faults::default(),
             injected: Injected::default(),
@@ -158,6 +206,7 @@ impl State {
             is_dead: false,
             events: 0,
             kill_at: u64::MAX,
+            kill_after: None,
             hash: 0,
             keeps_events: false,
             recent: VecDeque::new(),
@@ -238,6 +287,20 @@ impl State {
         })
     }
 
+    fn count_towards_kill(&mut self, what: &str) {
+        if let Some((kind, left, follow)) = &mut self.kill_after
+            && *kind == what
+        {
+            if *left > 0 {
+                *left -= 1;
+            } else {
+                // The call itself comes after its seam.
+                self.kill_at = self.events + 2 + *follow;
+                self.kill_after = None;
+            }
+        }
+    }
+
     pub fn is_full(&self) -> bool {
         self.now_ns < self.full_until_ns
     }
@@ -258,6 +321,7 @@ pub(crate) fn seam(what: &'static str, about: &str, number: u64) -> io::Result<(
             return Err(dead());
         }
         state.note(what, about, number);
+        state.count_towards_kill(what);
         Ok(tasks::current().and_then(|_| state.draw()))
     });
     match turn.unwrap_or_else(|| Err(dead()))? {

@@ -16,6 +16,7 @@ pub struct Mutex<T>(std::sync::Mutex<T>);
 pub struct MutexGuard<'a, T> {
     /// `None` once it is given back.
     guard: Option<std::sync::MutexGuard<'a, T>>,
+    lock: &'a Mutex<T>,
     event: u64,
 }
 
@@ -41,9 +42,9 @@ impl<T> Mutex<T> {
         let event = self.event();
         loop {
             match self.0.try_lock() {
-                Ok(guard) => return Ok(MutexGuard { guard: Some(guard), event }),
+                Ok(guard) => return Ok(MutexGuard { guard: Some(guard), lock: self, event }),
                 Err(TryLockError::Poisoned(poisoned)) => {
-                    return Err(PoisonError::new(MutexGuard { guard: Some(poisoned.into_inner()), event }));
+                    return Err(PoisonError::new(MutexGuard { guard: Some(poisoned.into_inner()), lock: self, event }));
                 }
                 Err(TryLockError::WouldBlock) => {
                     let is_dead = with(|state| state.is_dead).unwrap_or(true);
@@ -81,5 +82,44 @@ impl<T> Drop for MutexGuard<'_, T> {
     fn drop(&mut self) {
         drop(self.guard.take());
         with(|state| state.ring(self.event));
+    }
+}
+
+/// As in the standard library.
+#[derive(Debug, Default)]
+pub struct Condvar {
+    /// So that each has an address of its own.
+    _place: u8,
+}
+
+impl Condvar {
+    /// As in the standard library.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { _place: 0 }
+    }
+
+    /// The event that rings when it is notified: its address, as that of a lock.
+    fn event(&self) -> u64 {
+        1 << 62 | from_ref(self).cast::<u8>() as usize as u64
+    }
+
+    /// As in the standard library.
+    ///
+    /// # Errors
+    /// As in the standard library.
+    ///
+    /// # Panics
+    /// As [`Mutex::lock`].
+    pub fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> LockResult<MutexGuard<'a, T>> {
+        let lock = guard.lock;
+        drop(guard);
+        tasks::wait(None, Some(self.event()));
+        lock.lock()
+    }
+
+    /// As in the standard library.
+    pub fn notify_all(&self) {
+        with(|state| state.ring(self.event()));
     }
 }

@@ -4,9 +4,10 @@
 //! never leave the process, no client can choose two values that collide, or many that crowd one shard.
 
 use crate::{ClientAddress, limits::IPV6_PREFIX_DEFAULT};
+use host::hash::RandomState;
 use std::{
     fmt,
-    hash::{BuildHasher, DefaultHasher, Hasher, RandomState},
+    hash::{BuildHasher, DefaultHasher, Hasher},
     net::IpAddr,
 };
 

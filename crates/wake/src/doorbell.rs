@@ -103,6 +103,12 @@ impl Doorbell {
         self.event.drain();
     }
 
+    /// The event that its owner waits for.
+    #[must_use]
+    pub const fn event(&self) -> &Event {
+        &self.event
+    }
+
     /// Sleeps until the eventfd is readable or `timeout` has passed (`None`: without limit). Returns early on a signal
     /// of the process, so the owner checks its sources again.
     #[inline]

@@ -2,14 +2,12 @@
 //! (`RUSTFLAGS="--cfg loom"`).
 
 #[cfg(not(any(loom, tsan)))]
-pub use host::sync::{Mutex, MutexGuard};
+pub use host::sync::{Condvar, Mutex, MutexGuard};
 #[cfg(loom)]
 pub use loom::{
     cell::UnsafeCell,
     sync::{Arc, Mutex, MutexGuard, atomic},
 };
-#[cfg(not(any(loom, tsan)))]
-pub use std::sync::Condvar;
 #[cfg(not(loom))]
 pub use std::sync::{Arc, atomic};
 

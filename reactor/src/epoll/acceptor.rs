@@ -41,8 +41,10 @@ pub(super) struct Acceptor {
 
 impl Acceptor {
     pub fn new(listener: Listener, registry: &Registry, name: mio::Token) -> io::Result<Self> {
-        listener.socket.set_nonblocking(true)?;
-        let (domain, socket) = (listener.domain, OwnedFd::from(listener.socket));
+        let slots_spared = listener.slots_spared as usize;
+        let (socket, domain) = listener.into_kernel()?;
+        socket.set_nonblocking(true)?;
+        let socket = OwnedFd::from(socket);
         let mut source = match domain {
             Domain::UNIX => Source::Unix(UnixListener::from(socket)),
             _ => Source::Inet(TcpListener::from(socket)),
@@ -51,7 +53,6 @@ impl Acceptor {
             Source::Inet(listener) => registry.register(listener, name, Interest::READABLE)?,
             Source::Unix(listener) => registry.register(listener, name, Interest::READABLE)?,
         }
-        let slots_spared = listener.slots_spared as usize;
         Ok(Self { source, slots_spared, ready: false, retry_at: None, held: false, paused: false })
     }
 

@@ -47,11 +47,13 @@ pub(super) struct Acceptor {
 impl Acceptor {
     fn new(listener: Listener) -> io::Result<Self> {
         // A non-blocking file makes older kernels return EAGAIN instead of waiting (5.19 to 6.x).
-        listener.socket.set_nonblocking(false)?;
+        let slots_spared = listener.slots_spared as usize;
+        let (socket, domain) = listener.into_kernel()?;
+        socket.set_nonblocking(false)?;
         Ok(Self {
-            socket: Some(listener.socket),
-            domain: listener.domain,
-            slots_spared: listener.slots_spared as usize,
+            socket: Some(socket),
+            domain,
+            slots_spared,
             armed: false,
             cancelling: false,
             paused: false,

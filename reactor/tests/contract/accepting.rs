@@ -1,12 +1,13 @@
 //! Connections that come in, the bound on them, and the end of accepting.
 
 use crate::harness::{Event, Harness, Options, peer_of};
+use crate::world::{Instant, TcpStream};
 use reactor::{Driver, Peer, Token};
 use std::{
     collections::HashSet,
     io::{ErrorKind, Read, Write},
-    net::{SocketAddr, TcpStream},
-    time::{Duration, Instant},
+    net::SocketAddr,
+    time::Duration,
 };
 
 /// The tokens and peers of the connections that came in.

@@ -1,5 +1,6 @@
 //! Descriptors are counted for the whole process, so the tests that count them run alone.
 
+use crate::world::TcpStream;
 use crate::{
     accepting,
     harness::{Event, Harness, Options, reset},
@@ -8,7 +9,7 @@ use reactor::{Driver, Peer, Token};
 use std::{
     collections::HashMap,
     io::Write,
-    net::{SocketAddr, TcpStream},
+    net::SocketAddr,
     process::Command,
     sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };

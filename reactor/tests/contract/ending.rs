@@ -4,11 +4,12 @@ use crate::{
     harness::{Event, Harness, Options, reset},
     pattern::Pattern,
     sending::MORE_THAN_SOCKETS_HOLD,
+    world::{TcpListener, TcpStream},
 };
 use reactor::{Driver, Flow};
 use std::{
     io::{ErrorKind, Read, Write},
-    net::{Shutdown, TcpListener, TcpStream},
+    net::Shutdown,
 };
 
 pub fn a_close_after_the_last_byte_is_an_end_of_file<D: Driver>() {

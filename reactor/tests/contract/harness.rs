@@ -2,19 +2,18 @@
 //!
 //! No case waits longer than `LIMIT` for anything; one that has to prints the end of the trace.
 
+use crate::world::{self, Instant, TcpListener, TcpStream};
 use reactor::{Cause, Counters, Driver, Endpoint, Flow, Handler, Listener, Peer, Setup, Token};
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     fmt::Debug,
     io,
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    net::{Ipv4Addr, SocketAddr},
     sync::{
         Arc,
         atomic::{AtomicU16, Ordering},
-        mpsc,
     },
-    thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 use wake::Doorbell;
 
@@ -215,7 +214,7 @@ impl<D: Driver> Harness<D> {
     pub fn open(options: Options) -> Self {
         let listener = listener();
         if let Some(bytes) = options.send_buffer_bytes {
-            socket2::SockRef::from(&listener).set_send_buffer_size(bytes).unwrap();
+            world::set_send_buffer_size(&listener, bytes);
         }
         let address = listener.local_addr().unwrap();
         Self::on(vec![listener.into()], address, options.connections_max)
@@ -257,18 +256,8 @@ impl<D: Driver> Harness<D> {
 
     /// A turn whose wait has no limit. Fails if it is still waiting after `LIMIT`.
     pub fn turn_without_limit(&mut self) {
-        let (returned, watch) = mpsc::channel::<()>();
         let bell = Arc::clone(&self.bell);
-        let watchdog = thread::spawn(move || {
-            let late = watch.recv_timeout(LIMIT) == Err(mpsc::RecvTimeoutError::Timeout);
-            if late {
-                bell.signal();
-            }
-            late
-        });
-        self.turn(None);
-        drop(returned);
-        let late = watchdog.join().unwrap();
+        let late = world::watch(bell, || self.turn(None));
         self.recorder.require(!late, "the turn did not return by itself");
     }
 
@@ -474,5 +463,5 @@ pub fn peer_of(address: SocketAddr) -> TcpStream {
 
 /// Ends a client's connection with a reset (socket(7), `SO_LINGER` of zero).
 pub fn reset(peer: TcpStream) {
-    socket2::SockRef::from(&peer).set_linger(Some(Duration::ZERO)).unwrap();
+    world::reset_at_close(&peer);
 }

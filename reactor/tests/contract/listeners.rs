@@ -1,12 +1,15 @@
 //! Several listeners of one driver, of TCP and of unix sockets: which one a connection came in by, and what one can do
 //! to the others.
 
-use crate::harness::{Event, Harness, LIMIT, listener, peer_of};
+use crate::{
+    harness::{Event, Harness, LIMIT, listener, peer_of},
+    world::{TcpListener, TcpStream},
+};
 use reactor::{Driver, Listener, Peer, Token, listen};
 use std::{
     collections::HashSet,
     io::{ErrorKind, Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::SocketAddr,
     os::{linux::net::SocketAddrExt, unix::net, unix::net::UnixListener, unix::net::UnixStream},
     sync::atomic::{AtomicU32, Ordering},
 };

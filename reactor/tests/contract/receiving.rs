@@ -3,6 +3,7 @@
 use crate::{
     harness::{Event, Harness},
     pattern::{Pattern, Random},
+    world::thread,
 };
 use reactor::{Driver, Flow, Token};
 use std::{
@@ -12,7 +13,6 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    thread,
     time::Duration,
 };
 

@@ -3,13 +3,12 @@
 use crate::{
     harness::{Event, Harness, Options},
     pattern::Pattern,
+    world::{TcpStream, thread},
 };
 use reactor::Driver;
 use std::{
     io::{Read, Write},
-    net::TcpStream,
     panic::{AssertUnwindSafe, catch_unwind},
-    thread,
 };
 
 /// More than a socket and its peer can hold (tcp(7): `tcp_wmem` 4 MiB and `tcp_rmem` 6 MiB at most, by default), so

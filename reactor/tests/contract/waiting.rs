@@ -1,8 +1,11 @@
 //! Events that end the wait of a turn. A turn that waits for ever when it should not is ended by a watchdog, and fails.
 
-use crate::harness::{Event, Harness, Options};
+use crate::{
+    harness::{Event, Harness, Options},
+    world::thread,
+};
 use reactor::{Driver, Flow};
-use std::{io::Write, sync::Arc, thread, time::Duration};
+use std::{io::Write, sync::Arc, time::Duration};
 use wake::mailbox::mailbox;
 
 pub fn a_timeout_of_zero_does_not_wait<D: Driver>() {

@@ -12,6 +12,7 @@ mod inode;
 #[cfg(test)]
 mod tests;
 
+use crate::random::Random;
 pub use inode::Stat;
 use inode::{Inode, Pages};
 use std::{
@@ -492,5 +493,39 @@ impl Disk {
             *bytes.get_mut(byte).ok_or_else(|| errno(libc::EINVAL))? ^= 1 << (bit % 8);
         }
         Ok(())
+    }
+
+    /// As [`rot`](Self::rot), of what was just written.
+    pub(crate) fn rot_written(
+        &mut self,
+        id: u64,
+        at: Option<u64>,
+        bytes: usize,
+        ends: &[&str],
+        random: &mut Random,
+    ) -> bool {
+        let position = self.opened(id).map_or(0, |open| open.position);
+        self.rot(id, Some(at.unwrap_or(position.saturating_sub(bytes as u64))), bytes, ends, random)
+    }
+
+    /// Flips one bit of an open file within `bytes` from where it is read next, if its name ends with one of `ends`.
+    /// Returns true if there was one.
+    pub(crate) fn rot(&mut self, id: u64, at: Option<u64>, bytes: usize, ends: &[&str], random: &mut Random) -> bool {
+        let Ok(open) = self.opened(id) else { return false };
+        let (number, from) = (open.inode, at.unwrap_or(open.position) as usize);
+        let names = self.inodes.values().flat_map(|inode| &inode.names).filter(|&(_, &other)| other == number);
+        let is_named = names.clone().any(|(name, _)| ends.iter().any(|end| name.ends_with(end)));
+        let Ok(inode) = self.inode_mut(number) else { return false };
+        let end = inode.cached.len().min(from.saturating_add(bytes));
+        if !is_named || from >= end {
+            return false;
+        }
+        let (byte, bit) = (random.between(from as u64, end as u64 - 1) as usize, random.below(8));
+        for bytes in [&mut inode.cached, &mut inode.durable] {
+            if let Some(byte) = bytes.get_mut(byte) {
+                *byte ^= 1 << bit;
+            }
+        }
+        true
     }
 }

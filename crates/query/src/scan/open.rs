@@ -11,8 +11,9 @@ use super::{
     source::{Active, Shared, found},
     zone_map::{BlockMatch, ZoneMap},
 };
+use host::fs::File;
 use log::segment::{Block, Segment, SegmentFile, SegmentName, Sidecar, open_regular};
-use std::{fs::File, path::Path, sync::Arc};
+use std::{path::Path, sync::Arc};
 
 /// A segment whose file is open.
 pub struct Opened {

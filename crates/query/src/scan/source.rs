@@ -10,17 +10,19 @@ use super::{
     sidecar_cache::{Key, SidecarCache},
 };
 use crate::limits::SNAPSHOT_TRIES_MAX;
+use host::{
+    fs::{self, File},
+    os::unix::fs::MetadataExt,
+    thread,
+};
 use log::{
     LogStatus, Published, end_of_last_line,
     segment::{ACTIVE_NAME, Catalog, Segment, SegmentFile, open_regular},
 };
 use std::{
-    fs::{self, File},
     io::{self, ErrorKind},
-    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Arc,
-    thread,
     time::Duration,
 };
 

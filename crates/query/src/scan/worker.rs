@@ -9,15 +9,14 @@ use super::{
     open::{Form, Opened},
     plan::{Piece, Plan, Reading, Work},
 };
+use host::{fs::File, os::unix::fs::FileExt};
 use log::{
     limits::{BLOCK_BYTES, BLOCK_BYTES_MAX, FRAME_BYTES_MAX, LINE_BYTES_MAX, TAIL_BLOCK_BYTES},
     segment::{Block, Frame},
 };
 use memchr::{memchr, memrchr};
 use std::{
-    fs::File,
     io::{self, ErrorKind},
-    os::unix::fs::FileExt,
     sync::{
         PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},

@@ -208,6 +208,16 @@ instructions *OPTIONS:
 forward-cost *OPTIONS:
     scripts/forward_cost.sh {{OPTIONS}}
 
+# Measure the goals of PERFORMANCE.md, and say which are met
+[group('speed')]
+goals *OPTIONS:
+    scripts/goals.sh {{OPTIONS}}
+
+# Build the C++ program that benchmark_json_parser --simdjson compares with
+[group('speed')]
+simdjson OUTPUT:
+    scripts/simdjson.sh {{OUTPUT}}
+
 # Measure what statistics, traces and exports cost
 [group('speed')]
 observe-cost *OPTIONS:

@@ -13,6 +13,7 @@ pub mod drivers;
 pub mod head;
 pub mod ladder;
 pub mod load;
+pub mod memory;
 pub mod messages;
 pub mod output;
 pub mod parsers;

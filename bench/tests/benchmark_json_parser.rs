@@ -221,7 +221,8 @@ fn wrong_use_ends_with_2() {
 
 #[test]
 fn the_gate_wants_twice_the_naive_parser() {
-    let timing = |ratio| parsers::Timing { ns: 1.0, ns_min: 1.0, ns_max: 1.0, gb_per_s: 1.0, allocations: 0.0, ratio };
+    let timing =
+        |ratio| parsers::Timing { ns: 1.0, ns_min: 1.0, ns_max: 1.0, gb_per_s: 1.0, allocations: Some(0.0), ratio };
     let table = |ratio: Option<f64>| parsers::Table {
         input: "x".to_owned(),
         batches: 1,

@@ -35,6 +35,9 @@ struct Arguments {
     /// Format of the figures
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
+    /// Also time the program that scripts/simdjson.sh builds
+    #[arg(long, value_name = "PROGRAM")]
+    simdjson: Option<PathBuf>,
     /// Fail unless the service's parser is at least twice as fast as the naive one on every input
     #[arg(long)]
     gate: bool,
@@ -75,6 +78,11 @@ fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     };
     let pace = if arguments.smoke { SMOKE } else { Pace { rounds: usize::from(arguments.rounds), turn_ns: TURN_NS } };
     let mut candidates = parsers::candidates();
+    if let Some(program) = &arguments.simdjson {
+        let external = parsers::External::start(program)?;
+        metricstream_bench::complain!("{}: {}", program.display(), external.version());
+        candidates.push(Box::new(external));
+    }
 
     // All are compared before any is timed.
     let mut readings = Vec::with_capacity(inputs.len());

@@ -3,7 +3,7 @@
 
 use metricstream_bench::{
     compare::{Bench, Measurement, environment::Environment, options, options::Plan, report},
-    output,
+    memory, output,
 };
 use reactor::nofile;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -64,7 +64,10 @@ fn run(plan: &Plan) -> io::Result<bool> {
     }
     let scratch = Scratch::new(&plan.work_dir)?;
     let arguments: Vec<String> = env::args().skip(1).collect();
-    let environment = Environment::look(plan, &arguments, &scratch.0);
+    let mut environment = Environment::look(plan, &arguments, &scratch.0);
+    if plan.touch_memory {
+        environment.touched_bytes = memory::touch_free()?;
+    }
     let results = results(plan.out.as_deref().unwrap_or(&scratch.0), &environment)?;
     for skipped in &plan.skipped {
         metricstream_bench::complain!("skipped {skipped}");

@@ -27,6 +27,8 @@ pub struct Environment {
     pub filesystem: String,
     /// Load averages of 1, 5 and 15 minutes, before the first round.
     pub load_average: String,
+    /// Bytes of free memory that were touched before the first round.
+    pub touched_bytes: u64,
     /// Versions of Debian's packages.
     pub packages: BTreeMap<&'static str, String>,
     /// Rounds meant to be run.
@@ -68,6 +70,7 @@ impl Environment {
             kernel: file("/proc/sys/kernel/osrelease"),
             filesystem: said("stat", &["--file-system", "--format", "%T", &work]).unwrap_or(UNKNOWN.to_owned()),
             load_average,
+            touched_bytes: 0,
             packages,
             rounds: plan.rounds,
             measured_s: plan.measured.as_secs_f64(),

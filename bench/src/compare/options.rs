@@ -62,6 +62,10 @@ struct Arguments {
     /// [default: beside this program].
     #[arg(long, value_name = "DIR")]
     work_dir: Option<PathBuf>,
+    /// Touches the free memory first: a virtual machine is given a page by its host at its first touch, which costs the
+    /// server that is measured.
+    #[arg(long)]
+    touch_memory: bool,
     /// One round of 0.3 s in two scenarios, to see that all of it works.
     #[arg(long, conflicts_with_all = ["rounds", "seconds", "warmup", "scenarios"])]
     smoke: bool,
@@ -84,6 +88,8 @@ pub struct Plan {
     pub server_cores: Vec<usize>,
     /// Cores of every client.
     pub client_cores: Vec<usize>,
+    /// True if the free memory is touched before the first round.
+    pub touch_memory: bool,
     /// Replaces the host's name.
     pub name: Option<String>,
     /// Parent of the results' directory; none when they are not kept.
@@ -209,6 +215,7 @@ fn settle(typed: Arguments, directory: &Path, programs: Programs) -> Result<Plan
         skipped,
         server_cores: listed(typed.server_cores, allowed.first())?,
         client_cores: listed(typed.client_cores, allowed.get(1).or(allowed.first()))?,
+        touch_memory: typed.touch_memory,
         name: typed.name,
         out: typed.out.or((!typed.smoke).then(|| PathBuf::from("perf/runs"))),
         work_dir: typed.work_dir.unwrap_or_else(|| directory.to_owned()),

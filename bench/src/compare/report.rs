@@ -113,6 +113,10 @@ fn heading(environment: &Environment, rounds: u32) -> String {
             environment.rounds, environment.measured_s, environment.warmup_s
         ),
     ];
+    lines.push(match environment.touched_bytes {
+        0 => "memory not touched beforehand".to_owned(),
+        bytes => format!("{} GiB of free memory touched beforehand", bytes >> 30),
+    });
     if !packages.is_empty() {
         lines.push(format!("packages: {}", packages.join(", ")));
     }
@@ -351,6 +355,7 @@ mod tests {
             kernel: "6.18.0".to_owned(),
             filesystem: "ext2/ext3".to_owned(),
             load_average: "0.10 0.20 0.30".to_owned(),
+            touched_bytes: 3 << 30,
             packages: [("wrk", "4.1.0".to_owned())].into(),
             rounds: 2,
             measured_s: 1.0,
@@ -392,6 +397,7 @@ mod tests {
             "Abacus",
             "Linux 6.18.0",
             "2 of 2 rounds",
+            "3 GiB of free memory touched",
             "client on 1,2",
             "skipped: nginx",
             "wrk 4.1.0",

@@ -43,8 +43,8 @@ pub struct Timing {
     pub ns_max: f64,
     /// Bytes of body over the median time.
     pub gb_per_s: f64,
-    /// Allocations a metric, once warm.
-    pub allocations: f64,
+    /// Allocations a metric, once warm; none of a parser in another process.
+    pub allocations: Option<f64>,
     /// Time as a multiple of ours.
     pub ratio: f64,
 }
@@ -166,6 +166,7 @@ struct Timed<'a> {
     parser: &'a mut dyn BatchParser,
     /// Walks through the input in one turn.
     walks: u32,
+    times_itself: bool,
     allocations_per_walk: u64,
     /// Nanoseconds a walk, for each round.
     rounds_ns: Vec<f64>,
@@ -174,14 +175,16 @@ struct Timed<'a> {
 impl<'a> Timed<'a> {
     /// Lets it grow its buffers, counts its allocations, and finds out how many walks make a turn.
     fn warmed_up(parser: &'a mut dyn BatchParser, input: &Input, pace: Pace) -> Self {
+        let times_itself = parser.times_itself(input);
         walk(parser, input);
         let before = allocations();
         let start = Instant::now();
         walk(parser, input);
-        let walk_ns = start.elapsed().as_nanos().max(1);
+        let own_ns = if times_itself { parser.walks_ns(1).ok() } else { None };
+        let walk_ns = own_ns.map_or_else(|| start.elapsed().as_nanos(), u128::from).max(1);
         let allocations_per_walk = allocations() - before;
         let walks = u32::try_from(pace.turn_ns / walk_ns).unwrap_or(u32::MAX).max(1);
-        Self { parser, walks, allocations_per_walk, rounds_ns: Vec::with_capacity(pace.rounds) }
+        Self { parser, walks, times_itself, allocations_per_walk, rounds_ns: Vec::with_capacity(pace.rounds) }
     }
 
     /// Takes its turn of a round, again if the kernel took the core away meanwhile.
@@ -189,11 +192,16 @@ impl<'a> Timed<'a> {
         let mut round_ns = f64::INFINITY;
         for _ in 0..TURN_ATTEMPTS_MAX {
             let before = preemptions();
-            let start = Instant::now();
-            for _ in 0..self.walks {
-                walk(self.parser, input);
-            }
-            round_ns = round_ns.min(start.elapsed().as_nanos() as f64 / f64::from(self.walks));
+            let spent_ns = if self.times_itself {
+                self.parser.walks_ns(self.walks).map_or(f64::INFINITY, |ns| ns as f64)
+            } else {
+                let start = Instant::now();
+                for _ in 0..self.walks {
+                    walk(self.parser, input);
+                }
+                start.elapsed().as_nanos() as f64
+            };
+            round_ns = round_ns.min(spent_ns / f64::from(self.walks));
             if preemptions() == before {
                 break;
             }
@@ -210,7 +218,7 @@ impl<'a> Timed<'a> {
             ns_min: self.rounds_ns.iter().copied().fold(f64::INFINITY, f64::min) / metrics,
             ns_max: self.rounds_ns.iter().copied().fold(0.0, f64::max) / metrics,
             gb_per_s: input.bytes() as f64 / walk_ns,
-            allocations: self.allocations_per_walk as f64 / metrics,
+            allocations: (!self.times_itself).then(|| self.allocations_per_walk as f64 / metrics),
             ratio: median(ratios),
         }
     }

@@ -11,6 +11,7 @@
 //!   9007199254740992.
 //! - A timestamp in RFC 3339 text is read by the service's parser alone; the others refuse it.
 
+mod external;
 mod inputs;
 mod measure;
 mod naive;
@@ -24,6 +25,7 @@ mod typed;
 pub use self::serde_json::SerdeJson;
 pub use self::simd_json::{Tape, TapeRead, Typed as SimdJson};
 pub use self::sonic_rs::SonicRs;
+pub use external::External;
 pub use inputs::{Input, built_in, from_file};
 pub use measure::{Pace, Reading, Row, Table, Timing, compare, measure};
 pub use naive::Naive;
@@ -65,6 +67,19 @@ pub trait BatchParser {
     /// # Errors
     /// As [`parse`](Self::parse).
     fn samples(&mut self, body: &[u8]) -> Result<Option<Vec<Sample>>, String>;
+
+    /// Returns true if it times its walks through `input` itself, because it runs in another process.
+    fn times_itself(&mut self, _input: &Input) -> bool {
+        false
+    }
+
+    /// Walks through the input `walks` times and returns the nanoseconds this took; only of a parser that times itself.
+    ///
+    /// # Errors
+    /// Says what went wrong.
+    fn walks_ns(&mut self, _walks: u32) -> Result<u64, String> {
+        Err("it does not time itself".to_owned())
+    }
 }
 
 /// The candidate that the others are set in relation to.

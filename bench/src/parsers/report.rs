@@ -28,11 +28,11 @@ pub fn text(table: &Table) -> String {
         let _ = match timing {
             Some(timing) => writeln!(
                 text,
-                "{parser:<24}{:>10.1}{:>22}{:>8.2}{:>12.2}{:>8.2}{}",
+                "{parser:<24}{:>10.1}{:>22}{:>8.2}{:>12}{:>8.2}{}",
                 timing.ns,
                 format!("({:.1}..{:.1})", timing.ns_min, timing.ns_max),
                 timing.gb_per_s,
-                timing.allocations,
+                timing.allocations.map_or("-".to_owned(), |allocations| format!("{allocations:.2}")),
                 timing.ratio,
                 if *reading == Reading::Agrees { "" } else { "  reads it wrongly" },
             ),

@@ -69,7 +69,11 @@ impl Floor {
         let established = || {
             let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
             let port = format!(":{:04X}", self.port);
-            table.lines().any(|line| line.split_whitespace().nth(2).is_some_and(|peer| peer.ends_with(&port)))
+            // 01 is ESTABLISHED: an earlier server at this port may have left connections in TIME_WAIT.
+            table.lines().any(|line| {
+                let mut fields = line.split_whitespace().skip(2);
+                fields.next().is_some_and(|peer| peer.ends_with(&port)) && fields.next() == Some("01")
+            })
         };
         while std::fs::read_dir(&descriptors).is_ok() && !established() {
             thread::yield_now();

@@ -123,7 +123,9 @@ fn divide(
 /// # Errors
 /// No thread has this name, or the kernel does not say.
 pub fn watch(request: &ProfileRequest, stop: &AtomicBool) -> io::Result<States> {
-    let names: Vec<_> = threads()?.into_iter().filter(|(_, name)| request.takes(name)).collect();
+    // The thread that looks is always on a CPU then.
+    let is_wanted = |name: &str| request.takes(name) && thread::current().name() != Some(name);
+    let names: Vec<_> = threads()?.into_iter().filter(|(_, name)| is_wanted(name)).collect();
     if names.is_empty() {
         return Err(io::Error::new(io::ErrorKind::NotFound, "no thread has this name"));
     }

@@ -30,7 +30,7 @@ const chart = (() => {
 		};
 		palette = { series: [] };
 		for (let index = 0; index < COLORS; index += 1) palette.series.push(read(`s${index}`));
-		for (const name of ['text', 'dim', 'line', 'faint', 'ground', 'accent', 'mark', 'hatch']) palette[name] = read(name);
+		for (const name of ['text', 'dim', 'line', 'faint', 'ground', 'mark', 'hatch']) palette[name] = read(name);
 		palette.font = getComputedStyle(document.body).fontFamily;
 		probe.remove();
 		return palette;
@@ -257,7 +257,8 @@ const chart = (() => {
 					wide = Math.max(1, toX(end) - x);
 				context.fillStyle = paint.mark;
 				context.fillRect(x, TOP, wide, low - TOP);
-				context.fillStyle = paint.accent;
+				// Not in a colour of a series: the edge is no value.
+				context.fillStyle = paint.line;
 				if (mark.from_ms >= data.from) context.fillRect(Math.round(x), TOP, 1, low - TOP);
 				if (mark.to_ms !== null && mark.to_ms <= data.to)
 					context.fillRect(Math.round(x + wide) - 1, TOP, 1, low - TOP);

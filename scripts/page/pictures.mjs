@@ -21,18 +21,20 @@ try {
     await sleep(60_000);
     const one = ['--rate', '1500', '--duration', '20s', '--clients', '1'];
     const over = server.load('-c', '4', ...one, '--mark', 'over its rate');
-    await Promise.all([load, over]);
-    await sleep(3000);
+    await over;
+    await page.getByRole('radio', { name: '2 min' }).check();
+    await sleep(22_000);
     await page.screenshot({ path: join(out, 'live-page.png') });
+    await load;
 
     await page.click('nav a[data-view=profile]');
-    const deep = server.load('-c', '64', '--duration', '25s', '--clients', '64', '--batch', '100');
+    const deep = server.load('-c', '512', '--duration', '25s', '--clients', '512', '--pipeline', '16');
     await sleep(1000);
     await page.getByRole('button', { name: 'Start' }).click();
     const problem = () => page.locator('#view-profile .problem').innerText();
     await until('the profile', async () => (await problem()) || (await page.locator('#profile-which option').count()));
     if (await problem()) throw new Error(await problem());
-    await page.fill('#profile-search', 'parse|encode|rate::|log::|shard::');
+    await page.fill('#profile-search', 'reactor::|parser::|encode::|rate::|writer::');
     await sleep(1000);
     await page.locator('#view-profile .flame').scrollIntoViewIfNeeded();
     await page.screenshot({ path: join(out, 'flamegraph.png') });

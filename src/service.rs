@@ -285,12 +285,6 @@ impl Service {
         &mut self.log
     }
 
-    /// The batches since the last call whose responses are to have their position: that of the ring, and the place in
-    /// their connection's output.
-    pub fn take_positions(&mut self) -> impl Iterator<Item = (u64, usize)> + '_ {
-        self.positions.drain(..)
-    }
-
     /// Bytes of scratch memory of this core's decoders.
     #[must_use]
     pub fn decoders_bytes(&self) -> usize {

@@ -198,6 +198,12 @@ impl Service {
         }
     }
 
+    /// The batches since the last call whose responses are to have their position: that of the ring, and the place in
+    /// their connection's output.
+    pub fn take_positions(&mut self) -> impl Iterator<Item = (u64, usize)> + '_ {
+        self.positions.drain(..)
+    }
+
     /// Records the size of a batch.
     fn measure(&mut self, metrics: u32, body_bytes: u64) {
         self.histograms.batch_metrics.record(u64::from(metrics), 1);

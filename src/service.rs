@@ -4,13 +4,14 @@
 
 mod admission;
 mod ingest;
+mod known;
 mod refusals;
 mod ui;
 
 use crate::{
     config::{Config, StatsAuth},
     listening::Role,
-    protocols::{Companion, Decoders, Dialect, Payload, dialect_of, payload_of},
+    protocols::{Companion, Decoders, Dialect, Payload, dialect_of},
     query_pool::{self, RawQuery},
     stats::{
         Counters, Document, Format, Histograms, Outcome, Protocol, QueryStatus, RefusalRing, RefusedBatch, Rejection,
@@ -21,8 +22,9 @@ use crate::{
     warnings::Warnings,
 };
 use admission::Payer;
-use http1::{Head, HttpError, Method, Responder, Rules, Served, Status, parameters};
+use http1::{Head, HeadId, HttpError, Method, Responder, Rules, Served, Status, parameters};
 use ingest::Batch;
+use known::KnownHeads;
 use log::{AckLevel, Appender};
 use metric::BatchEncoder;
 use rate::{Charge, ClientAddress, ClientKey, ClientKeys, EventKind, EventSender, Limiter};
@@ -154,6 +156,8 @@ pub type Burst = http1::Burst<Service>;
 pub struct Caller {
     /// The peer, or the client that a trusted proxy has named in a header.
     pub peer: ClientAddress,
+    /// The key of `peer`, if it was computed for all requests of the connection.
+    pub peer_key: Option<ClientKey>,
     /// `peer` is a trusted proxy, which may name the client of each request.
     pub is_trusted: bool,
     /// The role of the listener that accepted it.
@@ -168,7 +172,7 @@ impl Caller {
     /// A peer that speaks for itself.
     #[must_use]
     pub const fn new(peer: ClientAddress, role: Role) -> Self {
-        Self { peer, is_trusted: false, role, accepted_during_drain: false, crowded: false }
+        Self { peer, peer_key: None, is_trusted: false, role, accepted_during_drain: false, crowded: false }
     }
 
     /// The address that its connection and what it holds are counted by. A trusted proxy has none: its connections
@@ -221,6 +225,9 @@ pub struct Service {
     refused_batch: Option<RefusedBatch>,
     /// The refusals since the last report.
     pub refusals: RefusalRing,
+    /// Key of that address, if it is the peer's and was computed for all requests of the connection.
+    client_key: Option<ClientKey>,
+    known_heads: KnownHeads,
     /// Wall-clock time of this turn: the timestamp of metrics that bring none.
     arrival_ms: i64,
     /// Time at which the first request of the current burst was charged; 0 if none was.
@@ -250,6 +257,8 @@ impl Service {
             payer: None,
             refused_batch: None,
             refusals: RefusalRing::default(),
+            client_key: None,
+            known_heads: KnownHeads::default(),
             far_warnings: Warnings::default(),
             positions: Vec::new(),
         }
@@ -461,47 +470,6 @@ impl Service {
         respond.defer()
     }
 
-    /// Checks the head of a batch of any protocol, and charges it. The charge is refunded only if the batch is refused
-    /// because of the state of the server.
-    fn admit_batch(
-        &mut self,
-        head: &Head<'_>,
-        dialect: &'static Dialect,
-        burst: &mut Burst,
-    ) -> Result<AdmittedRequest, HttpError> {
-        let payload = payload_of(head, dialect, &self.shared.config);
-        if let Err(refusal @ HttpError::MethodNotAllowed { .. }) = payload {
-            return Err(refusal);
-        }
-        self.counters.batches_received += 1;
-        self.counters.protocol_batches_received[dialect.protocol as usize] += 1;
-        let mut trace = self.tracer.as_deref_mut().map_or_else(Context::default, |tracer| tracer.begin(head));
-        trace.client = Some(self.client);
-        let admitted = match self.payer(head) {
-            keyless @ Payer::Keyless(_) => Err(self.refuse_keyless(keyless)),
-            payer => self.charge(payer, self.known_bytes(head, dialect)),
-        };
-        let charged = admitted.as_ref().copied().unwrap_or_default();
-        let checked = admitted.and_then(|charge| {
-            let ack = ack_of(head.query, dialect.protocol, self.shared.config.ack)?;
-            Ok((payload?, ack, charge))
-        });
-        match checked {
-            Ok((payload, ack, charge)) => {
-                let client = self.client_of(charge);
-                Ok(AdmittedRequest::Ingest { payload, ack, charge, client, trace })
-            }
-            Err(refusal) => {
-                let refusal = dialect.refusal(refusal, &self.shared.config);
-                self.report_admitted(charged, EventKind::Admitted, 0);
-                self.count_refused_batch(dialect.protocol, refusal);
-                burst.result.batches_answered += 1;
-                self.trace(trace, None, RequestStages::refused(refusal), burst.caller);
-                Err(refusal)
-            }
-        }
-    }
-
     /// Records a batch that has its response, or whose response waits for the log.
     fn trace(&mut self, context: Context, ack: Option<AckLevel>, stages: RequestStages, caller: Caller) {
         if let Some(tracer) = &mut self.tracer {
@@ -586,6 +554,15 @@ impl http1::Service for Service {
             *rules = dialect.rules(&self.shared.config);
         }
         self.route(head, dialect, burst).inspect_err(|&error| self.refuse(error, self.admitted_client()))
+    }
+
+    fn admit_again(
+        &mut self,
+        id: HeadId,
+        content_length: Option<u64>,
+        burst: &mut Burst,
+    ) -> Option<Result<AdmittedRequest, HttpError>> {
+        self.admit_known(id, content_length, burst)
     }
 
     fn serve(&mut self, request: AdmittedRequest, body: &[u8], respond: Responder<'_>, burst: &mut Burst) -> Served {

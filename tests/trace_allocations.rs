@@ -29,6 +29,7 @@ fn head(traceparent: Option<&[u8]>) -> Head<'_> {
         x_forwarded_for: Default::default(),
         content_length: Some(7),
         fields: Default::default(),
+        id: None,
     }
 }
 

@@ -1,13 +1,14 @@
 //! Admission: the client of a request, and its charge before the request causes any cost.
 
-use super::{AdmittedRequest, Caller, Service, Shared};
+use super::{AdmittedRequest, Burst, Caller, Service, Shared};
 use crate::{
     config::Config,
-    protocols::{Dialect, credentials},
+    protocols::{Dialect, credentials, payload_of},
     proxy::ForwardedFields,
+    trace::{Context, RequestStages},
 };
 use http1::{Head, HttpError};
-use rate::{Charge, ClientKey, Decision, Event, EventKind, Standing, has_credentials};
+use rate::{Charge, ClientAddress, ClientKey, Decision, Event, EventKind, Standing, has_credentials};
 
 /// The client that a request is charged to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,10 +33,69 @@ impl Payer {
 }
 
 impl Service {
+    /// Checks the head of a batch of any protocol, and charges it. The charge is refunded only if the batch is refused
+    /// because of the state of the server.
+    pub(super) fn admit_batch(
+        &mut self,
+        head: &Head<'_>,
+        dialect: &'static Dialect,
+        burst: &mut Burst,
+    ) -> Result<AdmittedRequest, HttpError> {
+        let payload = payload_of(head, dialect, &self.shared.config);
+        if let Err(refusal @ HttpError::MethodNotAllowed { .. }) = payload {
+            return Err(refusal);
+        }
+        self.count_received(dialect);
+        let mut trace = self.tracer.as_deref_mut().map_or_else(Context::default, |tracer| tracer.begin(head));
+        trace.client = Some(self.client);
+        let payer = self.payer(head);
+        let admitted = match payer {
+            keyless @ Payer::Keyless(_) => Err(self.refuse_keyless(keyless)),
+            payer => self.charge(payer, self.known_bytes(head.content_length, dialect)),
+        };
+        let charged = admitted.as_ref().copied().unwrap_or_default();
+        let checked = admitted.and_then(|charge| {
+            let ack = super::ack_of(head.query, dialect.protocol, self.shared.config.ack)?;
+            Ok((payload?, ack, charge))
+        });
+        match checked {
+            Ok((payload, ack, charge)) => {
+                self.note_head(head, &payload, ack, payer);
+                let client = self.client_of(charge);
+                Ok(AdmittedRequest::Ingest { payload, ack, charge, client, trace })
+            }
+            Err(refusal) => {
+                self.report_admitted(charged, EventKind::Admitted, 0);
+                Err(self.refuse_batch(dialect, refusal, trace, burst))
+            }
+        }
+    }
+
+    /// Counts a batch whose head was received.
+    pub(super) fn count_received(&mut self, dialect: &Dialect) {
+        self.counters.batches_received += 1;
+        self.counters.protocol_batches_received[dialect.protocol as usize] += 1;
+    }
+
+    /// Counts a batch that is refused by its head. Returns the refusal as its protocol needs it.
+    pub(super) fn refuse_batch(
+        &mut self,
+        dialect: &Dialect,
+        refusal: HttpError,
+        trace: Context,
+        burst: &mut Burst,
+    ) -> HttpError {
+        let refusal = dialect.refusal(refusal, &self.shared.config);
+        self.count_refused_batch(dialect.protocol, refusal);
+        burst.result.batches_answered += 1;
+        self.trace(trace, None, RequestStages::refused(refusal), burst.caller);
+        refusal
+    }
+
     /// Finds the client of a request. A trusted proxy names it; the fields of other peers are ignored.
     pub(super) fn identify(&mut self, head: &Head<'_>, caller: Caller) {
         let peer = caller.peer;
-        self.client = peer;
+        self.set_client(peer, caller);
         (self.payer, self.refused_batch) = (None, None);
         if !caller.is_trusted {
             return;
@@ -43,10 +103,21 @@ impl Service {
         let Config { forwarded_header, trusted_proxies, .. } = &self.shared.config;
         let fields = ForwardedFields { forwarded: head.forwarded, x_forwarded_for: head.x_forwarded_for };
         if let Some(client) = fields.client(*forwarded_header, peer, trusted_proxies) {
-            self.client = client;
+            self.set_client(client, caller);
             self.counters.forwarded_requests += u64::from(client != peer);
             self.counters.forwarded_unusable += u64::from(client == peer);
         }
+    }
+
+    /// Sets the client of the request that is being admitted.
+    pub(super) fn set_client(&mut self, client: ClientAddress, caller: Caller) {
+        self.client = client;
+        self.client_key = caller.peer_key.filter(|_| client == caller.peer);
+    }
+
+    /// The key of the address of the client.
+    pub(super) fn address_key(&self) -> ClientKey {
+        self.client_key.unwrap_or_else(|| self.shared.keys.address(self.client))
     }
 
     /// Finds the client that a request is charged to. A key is looked up by its hash, under hash keys of this process,
@@ -69,11 +140,11 @@ impl Service {
             (Some(client), Some(known)) if known.contains(&client) => Payer::Key(client),
             (_, Some(known)) => match credentials::find(head, keys, |client| known.contains(&client)) {
                 Some(client) => Payer::Key(client),
-                None => Payer::Keyless(keys.address(self.client)),
+                None => Payer::Keyless(self.address_key()),
             },
             (None, None) => match credentials::name(head, keys) {
                 Some(client) => Payer::Name(client),
-                None => Payer::Address(keys.address(self.client)),
+                None => Payer::Address(self.address_key()),
             },
         }
     }
@@ -88,7 +159,7 @@ impl Service {
             self.charged_ns = self.shared.clock.monotonic_ns();
         }
         let now_ns = self.charged_ns;
-        let address = || self.shared.keys.address(self.client);
+        let address = || self.address_key();
         let (mut client, mut standing) = match payer {
             Payer::Key(client) | Payer::Address(client) => (client, Standing::PROVEN),
             Payer::Keyless(client) => (client, Standing::UNPROVEN),
@@ -165,9 +236,9 @@ impl Service {
     }
 
     /// The body length that a head states. A body over the limit is refused without being read, and is not charged.
-    pub(super) fn known_bytes(&self, head: &Head<'_>, dialect: &Dialect) -> u64 {
+    pub(super) fn known_bytes(&self, content_length: Option<u64>, dialect: &Dialect) -> u64 {
         let bytes_max = dialect.body_bytes_max(&self.shared.config) as u64;
-        head.content_length.filter(|&bytes| bytes <= bytes_max).unwrap_or(0)
+        content_length.filter(|&bytes| bytes <= bytes_max).unwrap_or(0)
     }
 }
 

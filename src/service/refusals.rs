@@ -33,7 +33,7 @@ impl Service {
     /// The client of the request that is being admitted: the one that it is charged to, or its address if that was not
     /// looked for.
     pub(super) fn admitted_client(&self) -> ClientKey {
-        self.payer.unwrap_or_else(|| self.shared.keys.address(self.client))
+        self.payer.unwrap_or_else(|| self.address_key())
     }
 
     /// The client of a batch: the one that has paid for it, which is its address where there are too many names.

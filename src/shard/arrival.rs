@@ -67,8 +67,19 @@ impl State {
             Peer::Inet(address) => address.ip().into(),
             Peer::User(uid) => ClientAddress::User(uid),
         };
-        let is_trusted = self.setup.shared.config.trusted_proxies.contain(peer);
-        Caller { is_trusted, ..Caller::new(peer, self.setup.roles[listener]) }
+        self.caller_at(peer, self.setup.roles[listener])
+    }
+
+    /// The caller at this address. Where addresses are what clients are charged by, its key is computed once for all
+    /// requests of the connection.
+    fn caller_at(&self, peer: ClientAddress, role: Role) -> Caller {
+        let shared = &self.setup.shared;
+        let is_charged = shared.limiter.is_some() && shared.api_keys.is_none() && role != Role::Admin;
+        Caller {
+            is_trusted: shared.config.trusted_proxies.contain(peer),
+            peer_key: is_charged.then(|| shared.keys.address(peer)),
+            ..Caller::new(peer, role)
+        }
     }
 
     /// The listeners that are paused when too many connections come: those of statistics are not.
@@ -94,9 +105,11 @@ impl State {
             Ok(Some((length, origin))) => {
                 connection.preface = Preface::Over;
                 if let Origin::Client(address) = origin {
-                    connection.caller.peer = address.into();
-                    connection.caller.is_trusted =
-                        self.setup.shared.config.trusted_proxies.contain(connection.caller.peer);
+                    let caller = connection.caller;
+                    let Caller { peer, peer_key, is_trusted, .. } = self.caller_at(address.into(), caller.role);
+                    if let Some(connection) = self.connections.get(token) {
+                        connection.caller = Caller { peer, peer_key, is_trusted, ..caller };
+                    }
                 }
                 self.setup.service.counters.proxy_headers += 1;
                 self.set_timer(token, Timer::Idle);

@@ -260,6 +260,7 @@ mod tests {
             x_forwarded_for: Default::default(),
             content_length: Some(7),
             fields: Default::default(),
+            id: None,
         }
     }
 

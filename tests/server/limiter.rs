@@ -66,6 +66,35 @@ fn fifteen_pipelined_requests(driver: Driver) {
     }
 }
 
+/// Heads that come again on one connection, in turns: each is charged to the client that it names, or to the address.
+fn heads_that_come_again_charge_their_own_clients(driver: Driver) {
+    let server = Setup::new(driver).flag("--reactors", 1).flag("--rate-limit", 4).start();
+    let requests = [
+        post_to("/metrics", &authorization("one"), BATCH),
+        post_to("/metrics?ack=memory", &authorization("two"), BATCH),
+        post(BATCH),
+        post_to("/metrics?ack=never", &authorization("three"), BATCH),
+    ];
+    let mut client = server.connect();
+    client.send(&requests.concat().repeat(6)).unwrap();
+    for round in 0..6 {
+        let statuses = requests.each_ref().map(|_| client.answer().status);
+        assert_eq!(statuses, if round < 4 { [200, 200, 200, 400] } else { [429; 4] }, "round {round}");
+    }
+    assert_eq!((server.stat("/batches/received"), server.stat("/batches/stored")), (24, 12));
+    assert_eq!(server.stat("/batches/rejected_by/rate_limited"), 8);
+}
+
+/// A field whose value differs between heads that are otherwise the same may name the client.
+fn the_length_of_a_body_can_name_a_client(driver: Driver) {
+    let setup = Setup::new(driver).flag("--reactors", 1).flag("--rate-limit", 3);
+    let server = setup.flag("--client-header", "Content-Length").start();
+    let mut client = server.connect();
+    client.send(&[post(BATCH), post(format!("{BATCH} "))].concat().repeat(4)).unwrap();
+    let statuses: Vec<u16> = (0..8).map(|_| client.answer().status).collect();
+    assert_eq!(statuses, [200, 200, 200, 200, 200, 200, 429, 429]);
+}
+
 /// Without an Authorization the client is the peer's address.
 fn an_address_is_a_client(driver: Driver) {
     let server = Setup::new(driver).flag("--reactors", 2).flag("--rate-limit", 5).start();
@@ -351,6 +380,8 @@ fn wrong_keys_count_against_their_address(driver: Driver) {
 on_both_drivers!(
     fifteen_quick_requests,
     fifteen_pipelined_requests,
+    heads_that_come_again_charge_their_own_clients,
+    the_length_of_a_body_can_name_a_client,
     an_address_is_a_client,
     clients_do_not_share_a_window,
     retry_after_is_true,

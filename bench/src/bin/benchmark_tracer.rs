@@ -42,6 +42,7 @@ fn head(traceparent: Option<&[u8]>) -> Head<'_> {
         x_forwarded_for: Default::default(),
         content_length: Some(400),
         fields: Default::default(),
+        id: None,
     }
 }
 

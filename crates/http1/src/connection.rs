@@ -36,7 +36,7 @@ use super::HttpError;
 use super::buffers::HttpContext;
 use super::chunked::Chunked;
 use super::fields::Coding;
-use super::head::{self, Head, HeadScan, Method, ParsedHead, Version};
+use super::head::{self, Framed, Head, HeadId, HeadScan, ParsedHead, Version};
 use super::piece::Piece;
 use super::response::{CONTINUE, Form, Outcome, Responder, Served};
 use super::rules::Rules;
@@ -65,6 +65,18 @@ pub trait Service {
         rules: &mut Rules,
         burst: &mut Burst<Self>,
     ) -> Result<Self::AdmittedRequest, HttpError>;
+
+    /// Judges a head by the number that it had when it was judged before ([`Head::id`]): as [`admit`](Self::admit)
+    /// does, where the rules are those of most routes. `None`: the service wants to see the head, and has changed
+    /// nothing.
+    fn admit_again(
+        &mut self,
+        _id: HeadId,
+        _content_length: Option<u64>,
+        _burst: &mut Burst<Self>,
+    ) -> Option<Result<Self::AdmittedRequest, HttpError>> {
+        None
+    }
 
     /// Asked before the body of an admitted request may go on to cost `bytes` all in all: as it arrives, where its head
     /// did not state its length, and as it is decompressed.
@@ -453,7 +465,15 @@ impl<T> Connection<T> {
             && let Some(mut memo) = turn.core.memo.take()
         {
             let found = memo.find(&mut self.known_head, input);
-            let used = found.map(|found| found.bytes + self.begin(memo.head(&found), &input[found.bytes..], turn));
+            let used = found.map(|found| {
+                let rest = &input[found.bytes..];
+                let again = turn.service.admit_again(found.id, found.content_length, &mut turn.burst);
+                found.bytes
+                    + match again {
+                        Some(admitted) => self.begin(&memo.framed(&found), admitted, &Rules::default(), rest, turn),
+                        None => self.judge(&memo.head(&found), rest, turn),
+                    }
+            });
             turn.core.memo = Some(memo);
             if let Some(used) = used {
                 return Step::Took(used);
@@ -476,7 +496,7 @@ impl<T> Connection<T> {
                 if let Some(memo) = &mut turn.core.memo {
                     memo.learn(&mut self.known_head, head, &parsed);
                 }
-                Step::Took(skipped + length + self.begin(parsed, rest, turn))
+                Step::Took(skipped + length + self.judge(&parsed, rest, turn))
             }
             Err(error) => {
                 let form = Form { head_only: head.starts_with(b"HEAD "), ..Form::default() };
@@ -486,48 +506,60 @@ impl<T> Connection<T> {
         }
     }
 
-    /// Has the head judged, and the request served if its body is all there; returns how much of `rest` that took.
-    fn begin<S: Service<AdmittedRequest = T>>(
+    /// Has the head judged, and begins its request; returns how much of `rest` that took.
+    fn judge<S: Service<AdmittedRequest = T>>(
         &mut self,
-        parsed: ParsedHead<'_>,
+        parsed: &ParsedHead<'_>,
         rest: &[u8],
         turn: &mut Turn<'_, S>,
     ) -> usize {
-        let ParsedHead { head, connection, expects_continue, coding } = parsed;
-        let old = head.version == Version::Http10;
+        let mut rules = Rules::default();
+        let admitted = turn.service.admit(&parsed.head, &mut rules, &mut turn.burst);
+        self.begin(&parsed.framed(), admitted, &rules, rest, turn)
+    }
+
+    /// Begins a request whose head was judged, and serves it if its body is all there; returns how much of `rest` that
+    /// took.
+    #[inline]
+    fn begin<S: Service<AdmittedRequest = T>>(
+        &mut self,
+        framed: &Framed<'_>,
+        admitted: Result<T, HttpError>,
+        rules: &Rules,
+        rest: &[u8],
+        turn: &mut Turn<'_, S>,
+    ) -> usize {
+        let &Framed { connection, content_length, expects_continue, .. } = framed;
+        let old = framed.version == Version::Http10;
         let close = connection.close || (old && !connection.keep_alive);
         let form = Form {
             close,
             keep_alive: old && !close,
-            head_only: head.method == Method::Head,
+            head_only: framed.is_head,
             chunked: !old,
-            fields: turn.core.cors.fields(head.origin),
+            fields: turn.core.cors.fields(framed.origin),
             ..Form::default()
         };
         turn.stepped = true;
-
-        let mut rules = Rules::default();
-        let admitted = turn.service.admit(&head, &mut rules, &mut turn.burst);
-        let form = form.with_rules(&rules);
+        let form = form.with_rules(rules);
         let request = match admitted {
             Ok(request) => request,
             Err(error) => {
-                self.refuse_by_head(error, form, head.content_length, expects_continue, turn);
+                self.refuse_by_head(error, form, content_length, expects_continue, turn);
                 return 0;
             }
         };
         let body_bytes_max = rules.body_bytes.unwrap_or(turn.core.bounds.body_bytes);
-        let without = matches!(head.method, Method::Get | Method::Head | Method::Other("OPTIONS"));
-        let purpose = match rules.codings.of_body(coding) {
-            _ if without => Purpose::ServeWithout(request),
+        let purpose = match rules.codings.of_body(framed.coding) {
+            _ if framed.is_without_body => Purpose::ServeWithout(request),
             Some(coding) => Purpose::Serve(request, coding),
             None => {
                 turn.service.refused(Some(request), HttpError::ContentCoding, &mut turn.burst);
-                self.refuse_by_head(HttpError::ContentCoding, form, head.content_length, expects_continue, turn);
+                self.refuse_by_head(HttpError::ContentCoding, form, content_length, expects_continue, turn);
                 return 0;
             }
         };
-        let framing = match head.content_length {
+        let framing = match content_length {
             None => Framing::Chunked(Chunked::new(body_bytes_max)),
             Some(length) => match usize::try_from(length) {
                 Ok(total) if total <= rest.len() && total <= body_bytes_max => {

@@ -10,7 +10,7 @@ use std::mem::MaybeUninit;
 use super::HttpError;
 use super::fields::{self, Coding, ConnectionOptions, LastValues, TransferCodings};
 use super::memo::KnownFields;
-use crate::limits::{HEAD_BYTES_MAX, HEADERS_MAX, LEADING_EMPTY_LINES_MAX, TRACESTATE_FIELDS_MAX};
+use crate::limits::{HEAD_BYTES_MAX, HEADERS_MAX, HEADS_KNOWN_MAX, LEADING_EMPTY_LINES_MAX, TRACESTATE_FIELDS_MAX};
 
 /// The method of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +65,24 @@ pub struct Head<'a> {
     pub content_length: Option<u64>,
     /// All fields.
     pub fields: Fields<'a>,
+    /// The number of a head that has come before; `None` if it is parsed for the first time.
+    pub id: Option<HeadId>,
+}
+
+/// The number of a head that a core remembers. Heads of one number are equal but for the digits of Content-Length and
+/// the value of traceparent, and no other head of the core ever has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeadId(pub(super) u64);
+
+impl HeadId {
+    /// The place of the head among the remembered ones, below [`HEADS_KNOWN_MAX`]. At one time, one head has it.
+    #[inline]
+    #[must_use]
+    pub const fn place(self) -> usize {
+        #[expect(clippy::cast_possible_truncation, reason = "below HEADS_KNOWN_MAX")]
+        let place = (self.0 % HEADS_KNOWN_MAX as u64) as usize;
+        place
+    }
 }
 
 /// The fields of a head, in the order they came.
@@ -115,6 +133,39 @@ pub(super) struct ParsedHead<'a> {
     pub(super) expects_continue: bool,
     /// `None`: a coding that is not served.
     pub(super) coding: Option<Coding>,
+}
+
+/// The parts of a head by which the connection reads the body and frames the response.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Framed<'a> {
+    pub(super) is_head: bool,
+    /// The method is one whose body means nothing.
+    pub(super) is_without_body: bool,
+    pub(super) version: Version,
+    pub(super) origin: Option<&'a [u8]>,
+    pub(super) content_length: Option<u64>,
+    pub(super) connection: ConnectionOptions,
+    pub(super) expects_continue: bool,
+    /// As in [`ParsedHead`].
+    pub(super) coding: Option<Coding>,
+}
+
+impl<'a> ParsedHead<'a> {
+    /// The parts that matter to the connection.
+    #[inline]
+    pub(super) fn framed(&self) -> Framed<'a> {
+        let method = self.head.method;
+        Framed {
+            is_head: method == Method::Head,
+            is_without_body: matches!(method, Method::Get | Method::Head | Method::Other("OPTIONS")),
+            version: self.head.version,
+            origin: self.head.origin,
+            content_length: self.head.content_length,
+            connection: self.connection,
+            expects_continue: self.expects_continue,
+            coding: self.coding,
+        }
+    }
 }
 
 /// Progress of the search for the end of a head. Offsets count from the head's first byte.
@@ -228,6 +279,7 @@ pub(super) fn parse<'a>(bytes: &'a [u8], slots: &'a mut Slots<'a>) -> Result<Par
             x_forwarded_for: LastValues::default(),
             content_length: None,
             fields: Fields(FieldList::Parsed(request.headers)),
+            id: None,
         },
         connection: ConnectionOptions::default(),
         expects_continue: false,

@@ -40,7 +40,7 @@ pub use cors::{Cors, Origin, OriginError};
 pub use date::format_date;
 pub use error::{CONTENT_INDEX, HttpError, REASONS};
 pub use fields::LastValues;
-pub use head::{Fields, Head, Method, Version};
+pub use head::{Fields, Head, HeadId, Method, Version};
 pub use parameters::{Encoded, Quoted, parameters};
 pub use piece::Piece;
 pub use response::{ReservedField, Responder, Served};

@@ -2,8 +2,9 @@
 //! `Content-Length` and the value of `traceparent`. Such a head is compared with one that was parsed before, and what
 //! was found in that one is used again.
 //!
-//! Only parsing is remembered. Whatever the response depends on beside the bytes of the head (the client's address,
-//! rates, keys, shutdown, memory) is decided for each request as if its head had been parsed.
+//! Only what follows from the bytes of the head is remembered: here what the parser found, and by the service, under
+//! the number of the head ([`HeadId`]), what it made of that. Whatever else the response depends on (the client's
+//! address, rates, shutdown, memory) is decided for each request as if its head had been parsed.
 //!
 //! Why the result is the same: every byte of the head is equal but those of the two values. Digits stay digits, at most
 //! nineteen, and are read again; a `traceparent` has the same length, and bytes that may stand in a value. Neither can
@@ -13,7 +14,7 @@
 //! nothing is allocated after [`HeadMemo::new`].
 
 use super::fields::{self, Coding, ConnectionOptions, LastValues};
-use super::head::{FieldList, Fields, Head, Method, ParsedHead, Version};
+use super::head::{FieldList, Fields, Framed, Head, HeadId, Method, ParsedHead, Version};
 use crate::limits::{HEAD_FIELDS_KNOWN_MAX, HEAD_KNOWN_BYTES_MAX, HEADS_KNOWN_MAX, TRACESTATE_FIELDS_MAX};
 
 /// Misses in a row after which heads are remembered more rarely: none of them may ever come again.
@@ -32,6 +33,8 @@ pub(super) struct HeadMemo {
     /// Index of the head that came last on any connection.
     latest: u8,
     misses: u32,
+    /// Heads that were remembered since the start.
+    remembered: u64,
 }
 
 /// A part of a head.
@@ -46,6 +49,7 @@ const _: () = assert!(HEAD_KNOWN_BYTES_MAX <= u16::MAX as usize);
 /// A head that was parsed, and what was found in it.
 #[derive(Debug)]
 struct KnownHead {
+    id: HeadId,
     bytes: [u8; HEAD_KNOWN_BYTES_MAX],
     bytes_count: usize,
     /// The digits of Content-Length.
@@ -96,8 +100,9 @@ pub(super) struct Match<'a> {
     pub(super) bytes: usize,
     /// The digits of its Content-Length.
     length: &'a [u8],
-    content_length: Option<u64>,
+    pub(super) content_length: Option<u64>,
     trace: &'a [u8],
+    pub(super) id: HeadId,
 }
 
 impl Span {
@@ -130,7 +135,7 @@ impl HeadMemo {
     pub(super) fn new() -> Self {
         let place = || KnownHead { target: String::with_capacity(HEAD_KNOWN_BYTES_MAX), ..KnownHead::empty() };
         let known = std::iter::repeat_with(place).take(HEADS_KNOWN_MAX).collect();
-        Self { known, count: 0, victim: 0, latest: 0, misses: 0 }
+        Self { known, count: 0, victim: 0, latest: 0, misses: 0, remembered: 0 }
     }
 
     /// Compares the head at the front of `input` with the one that `hint` names, which its connection has sent before,
@@ -144,6 +149,23 @@ impl HeadMemo {
         self.latest = found.index;
         *hint = found.index;
         Some(found)
+    }
+
+    /// The parts of the head that was found which matter to the connection.
+    #[inline]
+    pub(super) fn framed<'a>(&'a self, found: &Match<'a>) -> Framed<'a> {
+        let known = &self.known[usize::from(found.index)];
+        Framed {
+            // It is a POST.
+            is_head: false,
+            is_without_body: false,
+            version: known.version,
+            origin: known.origin.map(|span| span.of(&known.bytes)),
+            content_length: found.content_length,
+            connection: known.connection,
+            expects_continue: known.expects_continue,
+            coding: known.coding,
+        }
     }
 
     /// The head that was found, as the parser would have read it.
@@ -175,6 +197,7 @@ impl HeadMemo {
                 x_forwarded_for: LastValues::default(),
                 content_length: found.content_length,
                 fields: Fields(FieldList::Known(fields)),
+                id: Some(found.id),
             },
             connection: known.connection,
             expects_continue: known.expects_continue,
@@ -215,6 +238,8 @@ impl HeadMemo {
             victim
         };
         // In the memory of the one before it.
+        head.id = HeadId(self.remembered * HEADS_KNOWN_MAX as u64 + index as u64);
+        self.remembered += 1;
         head.target = std::mem::take(&mut self.known[index].target);
         head.target.clear();
         head.target.push_str(parsed.head.path);
@@ -229,6 +254,7 @@ impl KnownHead {
     const fn empty() -> Self {
         let nothing = Span { start: 0, end: 0 };
         Self {
+            id: HeadId(0),
             bytes: [0; HEAD_KNOWN_BYTES_MAX],
             bytes_count: 0,
             length: None,
@@ -294,7 +320,8 @@ impl KnownHead {
     /// Compares the head at the front of `input`.
     #[inline]
     fn compare<'a>(&self, index: u8, input: &'a [u8]) -> Option<Match<'a>> {
-        let mut found = Match { index, bytes: 0, length: &[], content_length: self.content_length, trace: &[] };
+        let mut found =
+            Match { index, bytes: 0, length: &[], content_length: self.content_length, trace: &[], id: self.id };
         let mut rest = input;
         let mut at = 0;
         // In the order in which they are in the head.
@@ -377,9 +404,25 @@ mod tests {
             assert_eq!(found.bytes, bytes.len());
             let ParsedHead { head, .. } = memo.head(&found);
             assert_eq!((head.path, head.query, head.content_length), ("/m", Some("a"), Some(length)));
+            assert_eq!((head.id, found.id.place()), (Some(found.id), 0));
             assert_eq!(head.fields.get("traceparent"), head.traceparent);
             assert_eq!(head.fields.get("x"), Some(&b"y"[..]));
             assert_eq!(fields::content_length(head.fields.get("content-length").unwrap()), Ok(length));
+        }
+    }
+
+    #[test]
+    fn the_number_of_a_head_never_comes_again() {
+        let mut memo = HeadMemo::new();
+        let mut ids = Vec::new();
+        for number in 0..3 * HEADS_KNOWN_MAX {
+            let bytes = replaced("/m", &format!("/{number}"));
+            memo.misses = 0;
+            memo.learn(&mut 0, &bytes, &head::parse(&bytes, &mut head::slots()).ok().unwrap());
+            let found = memo.find(&mut 0, &bytes).unwrap();
+            assert_eq!(found.id.place(), usize::from(found.index));
+            assert!(!ids.contains(&found.id), "{number}");
+            ids.push(found.id);
         }
     }
 

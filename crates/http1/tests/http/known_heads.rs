@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::corpus;
 use super::owner::{Event, Owner, gzip};
+use http1::{Bounds, Burst, Connection, Head, HeadId, HttpContext, HttpError, Responder, Rules, Served, Service};
 
 /// An owner whose core parses every head.
 fn forgetful() -> Owner {
@@ -127,6 +128,101 @@ fn what_is_decided_for_each_request_is_asked_again() {
     assert_eq!(owner.after, http1::Disposition::Close);
     assert_eq!(owner.text().matches("Connection: close").count(), 1);
     assert_eq!(owner.service.events.iter().filter(|event| matches!(event, Event::Head(_))).count(), 3);
+}
+
+/// A service that judges a head once, and then by its number.
+#[derive(Debug, Default)]
+struct ByNumber {
+    judged: Vec<(HeadId, String)>,
+    judged_again: usize,
+    /// Path, stated length and body of each request that was served.
+    served: Vec<(String, Option<u64>, Vec<u8>)>,
+    refused: usize,
+}
+
+/// The verdict on a path.
+fn verdict(path: &str, length: Option<u64>) -> Result<(String, Option<u64>), HttpError> {
+    if path == "/limited" { Err(HttpError::NotFound) } else { Ok((path.to_owned(), length)) }
+}
+
+impl Service for ByNumber {
+    type AdmittedRequest = (String, Option<u64>);
+    type Caller = ();
+    type BurstResult = ();
+
+    fn admit(
+        &mut self,
+        head: &Head<'_>,
+        _: &mut Rules,
+        _: &mut Burst<Self>,
+    ) -> Result<Self::AdmittedRequest, HttpError> {
+        self.judged.extend(head.id.map(|id| (id, head.path.to_owned())));
+        verdict(head.path, head.content_length)
+    }
+
+    fn admit_again(
+        &mut self,
+        id: HeadId,
+        length: Option<u64>,
+        _: &mut Burst<Self>,
+    ) -> Option<Result<Self::AdmittedRequest, HttpError>> {
+        let (_, path) = self.judged.iter().find(|(judged, _)| *judged == id)?;
+        self.judged_again += 1;
+        Some(verdict(path, length))
+    }
+
+    fn charge(&mut self, _: &mut Self::AdmittedRequest, _: u64) -> Result<(), HttpError> {
+        Ok(())
+    }
+
+    fn serve(
+        &mut self,
+        (path, length): Self::AdmittedRequest,
+        body: &[u8],
+        respond: Responder<'_>,
+        _: &mut Burst<Self>,
+    ) -> Served {
+        self.served.push((path, length, body.to_vec()));
+        respond.accepted(body.len())
+    }
+
+    fn refused(&mut self, _: Option<Self::AdmittedRequest>, _: HttpError, _: &mut Burst<Self>) {
+        self.refused += 1;
+    }
+}
+
+#[test]
+fn a_head_that_is_judged_by_its_number_is_served_the_same() {
+    let pieces: Vec<Vec<u8>> = (0..TEMPLATES.len() * LENGTHS.len() * 3)
+        .map(|index| {
+            let length = LENGTHS[index / TEMPLATES.len() % LENGTHS.len()];
+            request(TEMPLATES[index % TEMPLATES.len()], length, TRACES[0]).repeat(1 + index % 3)
+        })
+        .collect();
+    let mut judged_again = 0;
+    for (index, piece) in pieces.iter().enumerate() {
+        let serve = |forgets: bool| {
+            let (mut service, mut core) = (ByNumber::default(), HttpContext::new(Bounds { body_bytes: 1_000 }));
+            if forgets {
+                core.forget_heads();
+            }
+            let (mut connection, mut out) = (Connection::new(), Vec::new());
+            // Three connections of one core, as some of the requests end theirs.
+            for bytes in [piece, &pieces[index % TEMPLATES.len()], piece] {
+                let _ = connection.receive(bytes, (), &mut service, &mut core, &mut out);
+                connection.release(&mut core);
+                connection = Connection::new();
+            }
+            (service, out)
+        };
+        let ((by_number, responses), (parsed, expected)) = (serve(false), serve(true));
+        assert_eq!(by_number.served, parsed.served, "{}", piece.escape_ascii());
+        assert_eq!(by_number.refused, parsed.refused, "{}", piece.escape_ascii());
+        assert_eq!(responses, expected, "{}", piece.escape_ascii());
+        assert_eq!(parsed.judged_again, 0);
+        judged_again += by_number.judged_again;
+    }
+    assert!(judged_again > pieces.len() / 4, "{judged_again}");
 }
 
 #[test]

@@ -74,6 +74,11 @@ full-disk *OPTIONS:
 failing-disk *OPTIONS:
     scripts/failing_disk.sh {{OPTIONS}}
 
+# Run the parser's tests on x86-64 without AVX and on aarch64, under qemu-user
+[group('correctness')]
+other-cpus *OPTIONS:
+    scripts/other_cpus.sh {{OPTIONS}}
+
 # Model-check the lock-free code; --mutants proves that the models find what is broken
 [group('correctness')]
 loom *OPTIONS:

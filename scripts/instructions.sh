@@ -7,15 +7,19 @@ source "$scripts/server.bash"
 
 usage() {
     cat <<'HELP'
-usage: instructions.sh [--store | --show]
+usage: instructions.sh [--check | --store | --show]
 
-Runs the server under callgrind twice (epoll, one reactor, 64 connections with 16 requests in flight, 3 metrics each):
-with 100 and with 300 requests a connection. The difference of the counts, divided by the 12,800 requests between them,
-is what one request costs, start and stop left out. Prints the sum and the share of parser and encoder, HTTP, limiter,
-log, C library and the rest, and compares them with perf/instructions.json.
+Runs the server under callgrind three times (epoll, one reactor, one connection, 3 metrics a request): with a few
+requests, with 1,000 more one by one, and with 6,400 more with 16 in flight. What a count differs by from that of the
+first run, divided by the requests more, is what one request costs; start and stop are left out. One connection, as the
+reactor's turns then hardly depend on timing: two runs differ by 0.7 %. Prints for both ways the reactor's instructions
+by stage, and those of the other threads. Stages and sum of the reactor are held against perf/instructions.json; what
+depends on how often a thread polls ("others", "other threads") is only shown.
+  --check   compare with what is stored; so without an option
   --store   write what was counted to perf/instructions.json
   --show    only print it
-Counts depend on how the binary was built: compare and store with the same profile. Half a minute on an idle machine.
+Counts depend on how the binary was built: compare and store with the same profile and compiler. 20 s on an idle
+machine.
 Exit code: 0 good, or stored; 1 a count of over 50 instructions has grown by over 3 %; 2 wrong use; 3 valgrind or
 perf/instructions.json is missing.
 
@@ -23,40 +27,56 @@ environment: BINARIES  a directory with metricstream and load_test, built for re
 HELP
 }
 
-mode=compare
+mode=check
 while (($# > 0)); do
     case $1 in
         --help | -h) usage && exit 0 ;;
-        --store | --show) mode=${1#--} && shift ;;
+        --check | --store | --show) mode=${1#--} && shift ;;
         *) wrong_use ;;
     esac
 done
 
 stored=$root/perf/instructions.json
-command -v valgrind >/dev/null || die 3 'valgrind is not installed (Debian: valgrind)'
-[[ $mode != compare || -e $stored ]] || die 3 "there is no $stored: --store writes it"
+command -v valgrind >/dev/null || die 3 'SKIPPED, nothing was counted: valgrind is not installed (Debian: valgrind)'
+[[ $mode != check || -e $stored ]] || die 3 "SKIPPED, nothing was compared: there is no $stored; --store writes it"
 need_binaries metricstream load_test
 work=$(mktemp -d)
 trap 'stop_server || true; rm -rf "$work"' EXIT
 
-# usage: count REQUESTS_PER_CONNECTION
+# usage: count NAME [REQUESTS FLAG…]: counts a few requests in both ways, and then those that are given.
 count() {
-    local counts=$work/callgrind.$1 under=$work/under.$1
-    printf '#!/bin/sh\nexec valgrind --tool=callgrind --callgrind-out-file=%q %q "$@"\n' \
-        "$counts" "$BINARIES/metricstream" >"$under"
+    local name=$1 under=$work/under.$1
+    shift
+    printf '#!/bin/sh\nexec valgrind --tool=callgrind --separate-threads=yes --callgrind-out-file=%q %q "$@"\n' \
+        "$work/callgrind.$name" "$BINARIES/metricstream" >"$under"
     chmod +x "$under"
-    mkdir "$work/data.$1"
-    start_server "$under" "$work/log.$1" --driver epoll --reactors 1 --data-dir "$work/data.$1" --rate-limit 10000000
-    "$BINARIES/load_test" "$server_port" 64 "$1" --pipeline 16 --timeout 60s --format json >"$work/report.$1"
+    mkdir "$work/data.$name"
+    start_server "$under" "$work/log.$name" --driver epoll --reactors 1 --data-dir "$work/data.$name" \
+        --rate-limit 10000000
+    load 100
+    load 160 --pipeline 16
+    (($# == 0)) || load "$@"
     stop_server || die 1 'the server failed'
 }
 
-count 100
-count 300
-python3 - "$work" "$stored" "$mode" <<'PY'
+# usage: load REQUESTS FLAG…
+load() {
+    local requests=$1 served
+    shift
+    served=$("$BINARIES/load_test" "$server_port" 1 "$requests" "$@" --timeout 60s --format json |
+        python3 -c 'import json, sys; print(json.load(sys.stdin)["successes"])')
+    ((served == requests)) || die 1 "$served of $requests requests were served"
+}
+
+singles=1000 pipelined=6400
+count few
+count single "$singles"
+count pipelined "$pipelined" --pipeline 16
+python3 - "$work" "$stored" "$mode" "$singles" "$pipelined" <<'PY'
 import json, pathlib, re, sys
 
 work, stored, mode = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), sys.argv[3]
+REQUESTS = {"single": int(sys.argv[4]), "pipelined": int(sys.argv[5])}
 
 # The first pattern that a function's name matches is its group.
 GROUPS = [
@@ -67,12 +87,16 @@ GROUPS = [
     ("log", r"\blog::|ingest::"),
     ("C library", r"^_*(mem|clock_gettime|pthread|malloc|free)|avx"),
 ]
+# The thread that runs this is the reactor.
+REACTOR = "metricstream::shard::state::State::receive"
+# How often a thread polls depends on timing, and so does what a turn costs beside its requests.
+NOT_COMPARED = ("others", "other threads")
 
 
-def counts(requests):
-    """Instructions of each function itself, by its name."""
+def counts(path):
+    """Instructions of each function itself, by its name, in one thread."""
     names, of, current, is_call = {}, {}, None, False
-    for line in (work / f"callgrind.{requests}").read_text(errors="replace").splitlines():
+    for line in path.read_text(errors="replace").splitlines():
         if match := re.match(r"(c?)fn=\((\d+)\)(?: (.*))?$", line):
             is_callee, number, name = match.groups()
             if name:
@@ -93,27 +117,37 @@ def group(name):
     return next((group for group, pattern in GROUPS if re.search(pattern, name)), "others")
 
 
-served = {}
-for requests in (100, 300):
-    report = json.loads((work / f"report.{requests}").read_text())
-    if report["successes"] != report["requests"]:
-        sys.exit(f"instructions.sh: {report['successes']} of {report['requests']} requests were served")
-    served[requests] = report["requests"]
-few, many = counts(100), counts(300)
-between = served[300] - served[100]
-now = dict.fromkeys([name for name, _ in GROUPS] + ["others", "request"], 0)
-for name, count in many.items():
-    more = count - few.get(name, 0)
-    now[group(name)] += more
-    now["request"] += more
-now = {name: round(count / between, 1) for name, count in now.items()}
-before = json.loads(stored.read_text()) if mode == "compare" else {}
+def stages(run):
+    """Instructions of the reactor by stage, and those of all other threads."""
+    totals = dict.fromkeys([name for name, _ in GROUPS] + ["others", "reactor", "other threads"], 0)
+    threads = [counts(path) for path in work.glob(f"callgrind.{run}-*")]
+    if not any(REACTOR in thread for thread in threads):
+        sys.exit("instructions.sh: no thread is the reactor: has it another name?")
+    for thread in threads:
+        if REACTOR not in thread:
+            totals["other threads"] += sum(thread.values())
+            continue
+        for name, count in thread.items():
+            totals[group(name)] += count
+            totals["reactor"] += count
+    return totals
+
+
+few = stages("few")
+now = {}
+for run, requests in REQUESTS.items():
+    many = stages(run)
+    now[run] = {name: round((many[name] - few[name]) / requests, 1) for name in few}
+before = json.loads(stored.read_text()) if mode == "check" else {}
 grown = []
-for name, count in now.items():
-    earlier = before.get(name)
-    print(f"{name:20} {count:9.1f}" + (f"  was {earlier:9.1f}" if earlier is not None else ""))
-    if earlier is not None and max(count, earlier) > 50 and count > 1.03 * earlier:
-        grown.append(name)
+for run, of_run in now.items():
+    print({"single": "one by one", "pipelined": "16 in flight"}[run])
+    for name, count in of_run.items():
+        earlier = before.get(run, {}).get(name)
+        print(f"  {name:20} {count:9.1f}" + (f"  was {earlier:9.1f}" if earlier is not None else ""))
+        is_compared = earlier is not None and name not in NOT_COMPARED and max(count, earlier) > 50
+        if is_compared and count > 1.03 * earlier:
+            grown.append(f"{run} {name}")
 if mode == "store":
     stored.write_text(json.dumps(now, indent=2) + "\n")
 if grown:

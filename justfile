@@ -151,6 +151,11 @@ proxies *OPTIONS:
 cluster *OPTIONS:
     scripts/cluster.sh {{OPTIONS}}
 
+# Kill a server that forwards to a Kafka broker at random moments and compare the topic with its log
+[group('correctness')]
+kafka *OPTIONS:
+    scripts/kafka.sh {{OPTIONS}}
+
 # Export traces and figures to a receiver built on OpenTelemetry's packages
 [group('interoperability')]
 otlp *OPTIONS:

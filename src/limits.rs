@@ -517,6 +517,27 @@ pub const FORWARD_WARN_INTERVAL: Duration = Duration::from_secs(60);
 pub const FORWARD_NICE: i32 = 10;
 /// Time that a stop waits for forwards: longer than connecting to one address takes.
 pub const FORWARD_STOP_WAIT: Duration = Duration::from_secs(3);
+/// Bytes of lines of one transaction of Kafka, at most, unless one line is longer. They are in memory until it is
+/// committed, to be sent again if it is aborted. A commit costs some 10 ms on a cluster of three: with 4 MiB, 400 MB/s
+/// would be its bound.
+pub const KAFKA_TRANSACTION_BYTES: usize = 4 * MIB;
+/// KiB of records that librdkafka holds for one forward (`queue.buffering.max.kbytes`): a transaction whose records are
+/// eight times as long as its lines. A full queue makes the forward wait.
+pub const KAFKA_QUEUE_KIBIBYTES: usize = 8 * KAFKA_TRANSACTION_BYTES / KIB;
+/// Records that librdkafka holds for one forward (`queue.buffering.max.messages`), each with some 200 bytes of its own
+/// beside those that are counted above: a transaction of lines of 90 bytes, which are short ones.
+pub const KAFKA_QUEUE_RECORDS: usize = 50_000;
+/// Records between two looks at what was delivered: their reports take space in the queue until then.
+pub const KAFKA_RECORDS_PER_POLL: usize = 1_000;
+/// Bytes of the name of a topic (Kafka: `Topic.MAX_NAME_LENGTH`).
+pub const KAFKA_TOPIC_BYTES_MAX: usize = 249;
+/// Entries of `[forward.kafka.properties]`: librdkafka has fewer than 200.
+pub const KAFKA_PROPERTIES_MAX: usize = 64;
+/// Time that one call to librdkafka waits before the end of the server is looked at again.
+pub const KAFKA_WAIT_SLICE: Duration = Duration::from_millis(500);
+/// Time after which the cursor in Kafka is written again although nothing was delivered: the brokers forget one after
+/// seven days (`offsets.retention.minutes`), or after one day before Kafka 2.0.
+pub const KAFKA_CURSOR_REFRESH: Duration = Duration::from_secs(6 * 3_600);
 
 // ---- doctor --------------------------------------------------------------------------------------------------------
 

@@ -326,8 +326,9 @@ pub struct Arguments {
     /// URLs of Prometheus remote write receivers that the log is forwarded to; repeatable [default: none]
     ///
     /// For example http://127.0.0.1:9090/api/v1/write. Repeat the option or separate values with commas, 16 at most.
-    /// Each receives what is stored from then on by remote write 1.0, at least once and in order; while it is away,
-    /// its place in the log is kept in the data directory (forward-NAME.state). Tables [[forward]] of the
+    /// Each receives what is stored from then on by remote write 2.0 or 1.0, at least once and in order; while it is
+    /// away, its place in the log is kept in the data directory (forward-NAME.state). A server that is built with the
+    /// feature kafka also takes kafka://BROKER:9092/TOPIC, and delivers to it exactly once. Tables [[forward]] of the
     /// configuration file also set a name, header fields, and a start at the beginning of the log. See
     /// docs/forwarding.md.
     #[arg(long, env = "METRICSTREAM_FORWARD", value_name = "URL", value_delimiter = ',', help_heading = FORWARDING)]

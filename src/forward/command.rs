@@ -4,7 +4,10 @@
 //! Promises: a listing writes nothing; a reset is durable, or has not happened; no content of a cursor or of a log
 //! causes a panic. It knows no configuration: a cursor of a forward that is no longer configured is listed too.
 
-use super::{config::is_name, cursor};
+use super::{
+    config::is_name,
+    cursor::{self, Cursor},
+};
 use crate::limits;
 use log::{
     DirectoryLock, FollowError, Follower, Holder, LogPosition, NotAPosition, OpenError, Start, holder,
@@ -230,7 +233,16 @@ fn reset(directory: &Path, name: &str, start: Start) -> Result<(), ForwardsError
     // Inside a compressed segment, that it is the beginning of a line is found by reading.
     follower.read(&mut Vec::new(), 1).map_err(ForwardsError::Place)?;
     let path = || directory.join(cursor::file_name(name));
-    cursor::write(directory, name, position).map_err(|error| ForwardsError::new("write", &path(), error))
+    // Kafka would know the former place by this identity: without it, the forward begins anew, at this position.
+    let identity = directory.join(cursor::identity_file_name(name));
+    match fs::remove_file(&identity) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            return Err(ForwardsError::new("remove", &identity, error));
+        }
+        _ => {}
+    }
+    let cursor = Cursor { position, lines: None };
+    cursor::write(directory, name, cursor).map_err(|error| ForwardsError::new("write", &path(), error))
 }
 
 /// Lists the cursors in `directory`, or the one of the forward `only`.
@@ -262,7 +274,7 @@ impl Listed {
             name,
         };
         let position = match cursor::read(directory, &listed.name) {
-            Ok(Some(position)) => position,
+            Ok(Some(cursor)) => cursor.position,
             Ok(None) => return Self { error: Some("the cursor was deleted".to_owned()), ..listed },
             Err(error) => return Self { error: Some(format!("the cursor cannot be read: {error}")), ..listed },
         };

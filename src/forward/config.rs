@@ -1,5 +1,7 @@
 //! Configuration of forwards: `--forward URL`, or a table `[[forward]]` in the configuration file.
 
+#[cfg(feature = "kafka")]
+use super::kafka::{self, KafkaConfig};
 use super::{
     format::{Compression, Protocol},
     target::{self, Target},
@@ -7,6 +9,9 @@ use super::{
 use crate::limits;
 use serde::Deserialize;
 use std::{collections::BTreeMap, path::PathBuf, str::FromStr, time::Duration};
+
+/// The beginning of the URL of a topic.
+const KAFKA_SCHEME: &str = "kafka://";
 
 /// The place at which a forward without a cursor begins.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -40,6 +45,8 @@ pub struct ForwardOption {
     pub(super) bearer_token: Option<String>,
     pub(super) bearer_token_file: Option<PathBuf>,
     pub(super) ca_file: Option<PathBuf>,
+    /// The table of what only Kafka has; checked by the build that has Kafka.
+    pub(super) kafka: Option<toml::Table>,
 }
 
 impl FromStr for ForwardOption {
@@ -54,10 +61,43 @@ impl FromStr for ForwardOption {
 pub struct ForwardConfig {
     /// Name: of its cursor, and in statistics.
     pub name: String,
-    /// The receiver.
-    pub target: Target,
     /// The place to begin at.
     pub start: StartAt,
+    /// Time from a line to its request, while the forward keeps up.
+    pub batch_age: Duration,
+    /// Time that one request may take, from connecting to the end of the response.
+    pub timeout: Duration,
+    /// The receiver, and what is set for it.
+    pub receiver: Receiver,
+}
+
+/// A receiver, by its kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Receiver {
+    /// Prometheus remote write.
+    RemoteWrite(RemoteWrite),
+    /// A topic of Kafka.
+    #[cfg(feature = "kafka")]
+    Kafka(KafkaConfig),
+}
+
+impl Receiver {
+    /// The URL, without secrets.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        match self {
+            Self::RemoteWrite(remote) => &remote.target.url,
+            #[cfg(feature = "kafka")]
+            Self::Kafka(kafka) => &kafka.url,
+        }
+    }
+}
+
+/// A receiver of remote write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemoteWrite {
+    /// The receiver.
+    pub target: Target,
     /// The version of remote write.
     pub protocol: Protocol,
     /// The compression of requests.
@@ -66,10 +106,6 @@ pub struct ForwardConfig {
     pub shards: usize,
     /// Samples of one request, at most.
     pub batch_samples: usize,
-    /// Time from a line to its request, while the forward keeps up.
-    pub batch_age: Duration,
-    /// Time that one request may take, from connecting to the end of the response.
-    pub timeout: Duration,
 }
 
 /// Checks the forwards, and reads the files that they name.
@@ -94,13 +130,28 @@ pub fn resolve(options: Vec<ForwardOption>) -> Result<Vec<ForwardConfig>, String
 }
 
 fn check(option: &ForwardOption) -> Result<ForwardConfig, String> {
-    let target = target::check(option)?;
-    let name = option.name.clone().unwrap_or_else(|| name_of(&target.url));
+    let receiver =
+        if option.url.starts_with(KAFKA_SCHEME) { check_kafka(option)? } else { check_remote_write(option)? };
+    let name = option.name.clone().unwrap_or_else(|| name_of(receiver.url()));
     if !is_name(&name) {
         return Err(format!(
             "needs a name of 1 to {} letters, digits, dots, underscores and hyphens",
             limits::FORWARD_NAME_BYTES_MAX
         ));
+    }
+    Ok(ForwardConfig {
+        name,
+        start: option.start,
+        batch_age: time("batch_age", option.batch_age.as_deref(), limits::FORWARD_BATCH_AGE_DEFAULT)?,
+        timeout: time("timeout", option.timeout.as_deref(), limits::FORWARD_REQUEST_TIMEOUT_DEFAULT)?,
+        receiver,
+    })
+}
+
+fn check_remote_write(option: &ForwardOption) -> Result<Receiver, String> {
+    let target = target::check(option)?;
+    if option.kafka.is_some() {
+        return Err("has a table [forward.kafka], but is not kafka://".to_owned());
     }
     if option.protocol == Protocol::V2 && option.compression == Compression::Zstd {
         return Err("cannot have protocol \"2.0\" with compression \"zstd\": that version has snappy only".to_owned());
@@ -110,17 +161,39 @@ fn check(option: &ForwardOption) -> Result<ForwardConfig, String> {
         count => Err(format!("cannot have {key} = {count}: it is 1 to {cap}")),
     };
     let (samples, samples_cap) = (limits::FORWARD_BATCH_SAMPLES_DEFAULT, limits::FORWARD_BATCH_SAMPLES_CAP);
-    Ok(ForwardConfig {
-        name,
+    Ok(Receiver::RemoteWrite(RemoteWrite {
         target,
-        start: option.start,
         protocol: option.protocol,
         compression: option.compression,
         shards: count("shards", option.shards, 1, limits::FORWARD_SHARDS_CAP)?,
         batch_samples: count("batch_samples", option.batch_samples, samples, samples_cap)?,
-        batch_age: time("batch_age", option.batch_age.as_deref(), limits::FORWARD_BATCH_AGE_DEFAULT)?,
-        timeout: time("timeout", option.timeout.as_deref(), limits::FORWARD_REQUEST_TIMEOUT_DEFAULT)?,
-    })
+    }))
+}
+
+#[cfg(not(feature = "kafka"))]
+fn check_kafka(_: &ForwardOption) -> Result<Receiver, String> {
+    Err("needs a server that is built with the feature kafka: cargo build --release --features kafka".to_owned())
+}
+
+/// Checks what only Kafka has, and that nothing is set that only remote write has.
+#[cfg(feature = "kafka")]
+fn check_kafka(option: &ForwardOption) -> Result<Receiver, String> {
+    let foreign = [
+        ("protocol", option.protocol != Protocol::default()),
+        ("compression", option.compression != Compression::default()),
+        ("shards", option.shards.is_some()),
+        ("batch_samples", option.batch_samples.is_some()),
+        ("headers", !option.headers.is_empty()),
+        ("tenant", option.tenant.is_some()),
+        ("username", option.username.is_some()),
+        ("password", option.password.is_some() || option.password_file.is_some()),
+        ("bearer_token", option.bearer_token.is_some() || option.bearer_token_file.is_some()),
+        ("ca_file", option.ca_file.is_some()),
+    ];
+    if let Some((key, _)) = foreign.iter().find(|(_, is_set)| *is_set) {
+        return Err(format!("cannot have {key}, which is of remote write: see [forward.kafka]"));
+    }
+    kafka::check(&option.url[KAFKA_SCHEME.len()..], option.kafka.clone()).map(Receiver::Kafka)
 }
 
 /// True for what can be the name of a forward.
@@ -161,12 +234,28 @@ mod tests {
         resolve(urls.iter().map(|url| url.parse().unwrap()).collect())
     }
 
+    fn remote(config: &ForwardConfig) -> &RemoteWrite {
+        match &config.receiver {
+            Receiver::RemoteWrite(remote) => remote,
+            #[cfg(feature = "kafka")]
+            Receiver::Kafka(_) => panic!("not remote write"),
+        }
+    }
+
+    #[cfg(not(feature = "kafka"))]
+    #[test]
+    fn kafka_without_its_feature_is_refused_by_name() {
+        let error = resolved(&["kafka://localhost:9092/metrics"]).unwrap_err();
+        assert!(error.contains("--features kafka"), "{error}");
+    }
+
     #[test]
     fn a_forward_is_named_by_its_url() {
         let configs = resolved(&["http://localhost:9090/api/v1/write", "http://[::1]/w?a=b"]).unwrap();
-        assert_eq!((configs[0].name.as_str(), configs[0].target.port), ("localhost-9090-api-v1-write", 9090));
-        assert_eq!((configs[1].target.host.as_str(), configs[1].target.port), ("::1", 80));
-        assert!(configs[1].target.head.starts_with("POST /w?a=b HTTP/1.1\r\nHost: [::1]\r\n"));
+        assert_eq!((configs[0].name.as_str(), remote(&configs[0]).target.port), ("localhost-9090-api-v1-write", 9090));
+        let target = &remote(&configs[1]).target;
+        assert_eq!((target.host.as_str(), target.port), ("::1", 80));
+        assert!(target.head.starts_with("POST /w?a=b HTTP/1.1\r\nHost: [::1]\r\n"));
     }
 
     #[test]
@@ -201,6 +290,7 @@ mod tests {
             ("batch_age = '99999999999999999999s'", "batch_age"),
             ("batch_age = '1'", "batch_age"),
             ("compression = 'zstd'\nprotocol = '2.0'", "snappy only"),
+            ("[kafka]\nkey = 'series'", "is not kafka://"),
         ] {
             let error = table(text).unwrap_err();
             assert!(error.contains(part), "{text}: {error}");
@@ -208,9 +298,10 @@ mod tests {
         let all = "shards = 8\nbatch_samples = 10000\nbatch_age = '250ms'\ncompression = 'zstd'\ntenant = 't'\n\
                    username = 'u'\npassword = 'p'";
         let config = table(all).unwrap().remove(0);
-        assert_eq!((config.shards, config.batch_samples, config.batch_age.as_millis()), (8, 10_000, 250));
-        assert!(config.target.head.contains("\r\nAuthorization: Basic dTpw\r\n"), "{}", config.target.head);
-        assert!(config.target.head.contains("\r\nX-Scope-OrgID: t\r\n"), "{}", config.target.head);
-        assert_eq!(config.target.port, 443);
+        let remote = remote(&config);
+        assert_eq!((remote.shards, remote.batch_samples, config.batch_age.as_millis()), (8, 10_000, 250));
+        assert!(remote.target.head.contains("\r\nAuthorization: Basic dTpw\r\n"), "{}", remote.target.head);
+        assert!(remote.target.head.contains("\r\nX-Scope-OrgID: t\r\n"), "{}", remote.target.head);
+        assert_eq!(remote.target.port, 443);
     }
 }

@@ -54,8 +54,29 @@ impl Encoder {
         &self.body
     }
 
-    /// Encodes the samples of `lane` behind `place`, as many as go into one request. `None`: there are none.
+    /// The message of the request that was encoded last, not compressed.
+    #[cfg(feature = "kafka")]
+    pub fn message(&self) -> &[u8] {
+        &self.message
+    }
+
+    /// Encodes and compresses the samples of `lane` behind `place`, as many as go into one request. `None`: there are
+    /// none.
     pub fn encode(
+        &mut self,
+        batch: &Batch,
+        lane: usize,
+        place: Place,
+        samples_max: usize,
+        format: Format,
+    ) -> Option<Encoded> {
+        let encoded = self.assemble(batch, lane, place, samples_max, format);
+        self.compress(format);
+        encoded
+    }
+
+    /// Encodes the samples as [`Self::encode`] does, but does not compress them.
+    pub fn assemble(
         &mut self,
         batch: &Batch,
         lane: usize,
@@ -79,7 +100,6 @@ impl Encoder {
             encoded.behind = behind;
         }
         self.message.extend_from_slice(&self.series);
-        self.compress(format);
         (encoded.samples > 0).then_some(encoded)
     }
 

@@ -54,8 +54,6 @@ pub struct Shared {
     pub status: Arc<ForwardStatus>,
     /// The end of the server.
     pub stop: Stop,
-    /// The format that the receiver takes.
-    pub negotiation: Negotiation,
     /// The times of the last warnings.
     pub warned: Warned,
 }
@@ -66,6 +64,41 @@ impl Shared {
         if let Err(error) = set_nice(limits::FORWARD_NICE) {
             tracing::warn!("a thread of the forward {} cannot be made nice: {error}", self.config.name);
         }
+    }
+
+    /// Counts samples of a request that was acknowledged.
+    pub fn note_delivered(&self, samples: usize) {
+        let Shared { config, status, warned, .. } = self;
+        ForwardStatus::count(&status.delivered, samples);
+        ForwardStatus::count(&status.requests, 1);
+        if warned.failing.clear() {
+            tracing::info!("forward {}: the receiver accepts again", config.name);
+        }
+    }
+
+    /// Counts samples that the receiver refused for good, and those of the same request that it wrote.
+    pub fn note_refused(&self, by: RefusedBy, samples: usize, written: usize, text: &str) {
+        let Shared { config, status, warned, .. } = self;
+        ForwardStatus::count(&status.delivered, written);
+        ForwardStatus::count(&status.refused[by as usize], samples);
+        status.note_error(text);
+        if warned.refused.is_due() {
+            tracing::warn!("forward {}: {samples} samples refused: {text}", config.name);
+        }
+    }
+
+    /// Counts a failed attempt, and waits. Returns false if the server stops.
+    pub fn wait(&self, why: &str, time: Duration) -> bool {
+        let Shared { config, status, stop, warned, .. } = self;
+        if stop.is_over() {
+            return false;
+        }
+        ForwardStatus::count(&status.retries, 1);
+        status.note_error(why);
+        if warned.failing.is_due() {
+            tracing::warn!("forward {}: {why}; it is tried again until it succeeds", config.name);
+        }
+        !stop.wait(time)
     }
 }
 
@@ -118,14 +151,24 @@ enum Verdict {
 pub struct Lane {
     index: usize,
     shared: Arc<Shared>,
+    /// The format that the receiver takes.
+    negotiation: Arc<Negotiation>,
+    /// Samples of a request, at most.
+    batch_samples: usize,
     client: Client,
     encoder: Encoder,
 }
 
 impl Lane {
     /// The lane of that number.
-    pub fn new(index: usize, shared: Arc<Shared>, client: Client) -> Self {
-        Self { index, shared, client, encoder: Encoder::new() }
+    pub fn new(
+        index: usize,
+        shared: Arc<Shared>,
+        negotiation: Arc<Negotiation>,
+        batch_samples: usize,
+        client: Client,
+    ) -> Self {
+        Self { index, shared, negotiation, batch_samples, client, encoder: Encoder::new() }
     }
 
     /// Delivers batch after batch, and sends its number for each one that is done. Ends when there are no more to come,
@@ -147,18 +190,18 @@ impl Lane {
     /// Delivers what the lane has in a batch. Returns false if the server stops before.
     fn deliver(&mut self, batch: &Batch) -> bool {
         let mut place = Place::BEGIN;
-        let samples_max = self.shared.config.batch_samples;
+        let samples_max = self.batch_samples;
         let mut back_off = limits::FORWARD_BACK_OFF_MIN;
-        let mut format = self.shared.negotiation.format();
+        let mut format = self.negotiation.format();
         let mut next = self.encoder.encode(batch, self.index, place, samples_max, format);
         while let Some(encoded) = &next {
             if self.shared.stop.is_over() {
                 return false;
             }
             let response = self.client.send(format.fields(), self.encoder.body());
-            match judge(response, format, encoded.samples, &self.shared.negotiation) {
+            match judge(response, format, encoded.samples, &self.negotiation) {
                 Verdict::Again(why, retry_after) => {
-                    if !self.wait(&why, retry_after.unwrap_or_default().max(jittered(back_off))) {
+                    if !self.shared.wait(&why, retry_after.unwrap_or_default().max(jittered(back_off))) {
                         return false;
                     }
                     back_off = (back_off * 2).min(limits::FORWARD_BACK_OFF_MAX);
@@ -166,52 +209,19 @@ impl Lane {
                 }
                 Verdict::OtherFormat => {}
                 Verdict::Written(samples) => {
-                    self.note_delivered(samples);
+                    self.shared.note_delivered(samples);
                     place = encoded.behind;
                 }
                 Verdict::Refused { by, written, text } => {
-                    self.note_refused(by, encoded.samples - written, written, &text);
+                    self.shared.note_refused(by, encoded.samples - written, written, &text);
                     place = encoded.behind;
                 }
             }
             back_off = limits::FORWARD_BACK_OFF_MIN;
-            format = self.shared.negotiation.format();
+            format = self.negotiation.format();
             next = self.encoder.encode(batch, self.index, place, samples_max, format);
         }
         true
-    }
-
-    fn note_delivered(&self, samples: usize) {
-        let Shared { config, status, warned, .. } = &*self.shared;
-        ForwardStatus::count(&status.delivered, samples);
-        ForwardStatus::count(&status.requests, 1);
-        if warned.failing.clear() {
-            tracing::info!("forward {}: the receiver accepts again", config.name);
-        }
-    }
-
-    fn note_refused(&self, by: RefusedBy, samples: usize, written: usize, text: &str) {
-        let Shared { config, status, warned, .. } = &*self.shared;
-        ForwardStatus::count(&status.delivered, written);
-        ForwardStatus::count(&status.refused[by as usize], samples);
-        status.note_error(text);
-        if warned.refused.is_due() {
-            tracing::warn!("forward {}: {samples} samples refused: {text}", config.name);
-        }
-    }
-
-    /// Counts a failed attempt, and waits. Returns false if the server stops.
-    fn wait(&self, why: &str, time: Duration) -> bool {
-        let Shared { config, status, stop, warned, .. } = &*self.shared;
-        if stop.is_over() {
-            return false;
-        }
-        ForwardStatus::count(&status.retries, 1);
-        status.note_error(why);
-        if warned.failing.is_due() {
-            tracing::warn!("forward {}: {why}; it is tried again until it succeeds", config.name);
-        }
-        !stop.wait(time)
     }
 }
 
@@ -254,7 +264,7 @@ fn judge(response: io::Result<Response>, format: Format, samples: usize, negotia
 }
 
 /// A wait between half of the given one and all of it, so that many senders do not return at one moment.
-fn jittered(wait: Duration) -> Duration {
+pub fn jittered(wait: Duration) -> Duration {
     let random = RandomState::new().hash_one(Instant::now()) % 1_000;
     wait / 2 + wait / 2 * u32::try_from(random).unwrap_or(0) / 1_000
 }

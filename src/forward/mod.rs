@@ -1,11 +1,12 @@
 //! Forwarding: lines of the log, delivered to remote write receivers.
 //!
 //! Owns: what to forward and where (`config`, `target`), what a line becomes (`batch`), the request (`encoder`,
-//! `format`, `client`), the place in the log that a receiver has acknowledged (`cursor`), and the threads of a forward:
-//! one that reads (`sender`), and one for each connection (`lane`). `command` is `metricstream forwards`.
-//! Promises: each line behind the cursor is delivered at least once, or refused by the receiver and counted; the order
-//! of the log is the order of delivery of each series, and with one connection of all; a receiver that is away costs no
-//! memory. May not touch: the reactors, clients.
+//! `format`, `client`), the place in the log that a receiver has acknowledged (`cursor`, `reading`), the threads of a
+//! forward: one that reads (`sender`), and one for each connection (`lane`); and, with the feature `kafka`, a topic of
+//! Kafka as the receiver (`kafka`). `command` is `metricstream forwards`.
+//! Promises: each line behind the cursor is delivered at least once - to Kafka exactly once -, or refused by the
+//! receiver and counted; the order of the log is the order of delivery of each series, and with one connection of all;
+//! a receiver that is away costs no memory. May not touch: the reactors, clients.
 
 mod batch;
 mod client;
@@ -14,22 +15,28 @@ mod config;
 mod cursor;
 mod encoder;
 mod format;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod lane;
+mod reading;
 mod sender;
 mod target;
 
 pub use command::Arguments;
-pub use config::{ForwardConfig, ForwardOption, StartAt, resolve};
+pub use config::{ForwardConfig, ForwardOption, Receiver, RemoteWrite, StartAt, resolve};
 pub use cursor::file_name;
 pub use format::{Compression, Protocol};
+#[cfg(feature = "kafka")]
+pub use kafka::KafkaConfig;
 pub use target::{Target, Trust};
 
 use crate::{limits, stats::ForwardStatus};
 use client::Client;
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Sender, bounded};
 use format::Negotiation;
 use lane::{Lane, Shared, Stop, Warned};
 use log::{LogPosition, LogStatus, segment::Hold};
+use reading::Reading;
 use sender::{Job, Lanes};
 use std::{
     io,
@@ -44,7 +51,7 @@ use std::{
 #[must_use]
 pub fn holds(configs: &[ForwardConfig], directory: &Path) -> Vec<Arc<Hold>> {
     let position = |config: &ForwardConfig| match (cursor::read(directory, &config.name), config.start) {
-        (Ok(Some(position)), _) => Some(position),
+        (Ok(Some(cursor)), _) => Some(cursor.position),
         // As the forward itself will begin.
         (Ok(None) | Err(_), StartAt::Beginning) => Some(LogPosition::FIRST),
         (Ok(None) | Err(_), StartAt::End) => None,
@@ -60,14 +67,14 @@ pub struct Forwards {
     /// Dropped to wake the threads.
     wake: Sender<()>,
     /// Disconnected once all threads have ended.
-    running: Receiver<()>,
+    running: crossbeam_channel::Receiver<()>,
 }
 
 impl Forwards {
     /// Starts the forwards of the log in `directory`, each with its hold of `holds`.
     ///
     /// # Errors
-    /// A thread cannot be started, or a receiver's certificate could not be checked.
+    /// A thread cannot be started, a receiver's certificate could not be checked, or a client of Kafka cannot be made.
     pub fn start(
         configs: &[ForwardConfig],
         directory: &Path,
@@ -84,19 +91,25 @@ impl Forwards {
                 config: config.clone(),
                 status: Arc::clone(&own),
                 stop: Stop { is_over: Arc::clone(&is_over), woken: woken.clone() },
-                negotiation: Negotiation::new(&config.name, config.protocol, config.compression),
                 warned: Warned::default(),
             });
-            let lanes = start_lanes(number, &shared, &alive)?;
-            let mut job = Job::new(shared, directory, Arc::clone(log), lanes);
-            // Before anything is appended: a cursor that is behind the log's end, after a loss of power, is found here.
-            let follower = job.open();
-            let alive = alive.clone();
-            thread::Builder::new().name(format!("forward-{number}")).spawn(move || {
-                job.run(follower);
-                drop(alive);
-            })?;
-            tracing::info!(name = config.name, url = config.target.url, "forwarding enabled");
+            let reading = Reading::new(Arc::clone(&shared), directory, Arc::clone(log));
+            match &config.receiver {
+                Receiver::RemoteWrite(remote) => {
+                    let lanes = start_lanes(number, &shared, remote, &alive)?;
+                    let mut job = Job::new(shared, reading, lanes, remote.batch_samples);
+                    // Before anything is appended: a cursor that is behind the log's end, after a loss of power, is
+                    // found here.
+                    let follower = job.open();
+                    start_thread(format!("forward-{number}"), &alive, move || job.run(follower))?;
+                }
+                #[cfg(feature = "kafka")]
+                Receiver::Kafka(kafka) => {
+                    let job = kafka::Job::new(shared, reading, kafka, directory)?;
+                    start_thread(format!("forward-{number}"), &alive, move || job.run())?;
+                }
+            }
+            tracing::info!(name = config.name, url = config.receiver.url(), "forwarding enabled");
             status.push(own);
         }
         Ok(Self { status, is_over, wake, running })
@@ -122,22 +135,30 @@ impl Forwards {
     }
 }
 
+/// Starts a thread, by whose end `alive` is dropped.
+fn start_thread(name: String, alive: &Sender<()>, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let alive = alive.clone();
+    thread::Builder::new().name(name).spawn(move || {
+        work();
+        drop(alive);
+    })?;
+    Ok(())
+}
+
 /// Starts the threads of a forward's connections. They end with the one that has what is returned.
-fn start_lanes(number: usize, shared: &Arc<Shared>, alive: &Sender<()>) -> io::Result<Lanes> {
-    let tls = shared.config.target.tls()?;
-    let lanes = shared.config.shards;
-    let (to_done, done) = bounded(lanes * limits::FORWARD_BATCHES_MAX);
+fn start_lanes(number: usize, shared: &Arc<Shared>, remote: &RemoteWrite, alive: &Sender<()>) -> io::Result<Lanes> {
+    let RemoteWrite { target, protocol, compression, shards, batch_samples } = remote;
+    let tls = target.tls()?;
+    let negotiation = Arc::new(Negotiation::new(&shared.config.name, *protocol, *compression));
+    let (to_done, done) = bounded(shards * limits::FORWARD_BATCHES_MAX);
     let mut senders = Vec::new();
-    for index in 0..lanes {
+    for index in 0..*shards {
         let (sender, batches) = bounded(limits::FORWARD_BATCHES_MAX);
-        let ForwardConfig { target, timeout, .. } = shared.config.clone();
-        let client = Client::new(target, tls.clone(), timeout, Arc::clone(&shared.stop.is_over));
-        let lane = Lane::new(index, Arc::clone(shared), client);
-        let (to_done, alive) = (to_done.clone(), alive.clone());
-        thread::Builder::new().name(format!("forward-{number}-{index}")).spawn(move || {
-            lane.run(&batches, &to_done);
-            drop(alive);
-        })?;
+        let is_over = Arc::clone(&shared.stop.is_over);
+        let client = Client::new(target.clone(), tls.clone(), shared.config.timeout, is_over);
+        let lane = Lane::new(index, Arc::clone(shared), Arc::clone(&negotiation), *batch_samples, client);
+        let to_done = to_done.clone();
+        start_thread(format!("forward-{number}-{index}"), alive, move || lane.run(&batches, &to_done))?;
         senders.push(sender);
     }
     Ok(Lanes { batches: senders, done })

@@ -3,21 +3,14 @@
 
 use super::{
     batch::{Batch, Sharding},
-    config::StartAt,
-    cursor,
-    lane::{LastWarning, Shared},
+    lane::Shared,
+    reading::{Reading, Stopped},
 };
 use crate::{limits, stats::ForwardStatus};
 use crossbeam_channel::{Receiver, Sender, select_biased};
-use log::{FollowError, Follower, LogPosition, LogStatus, SegmentId, Start, segment::Catalog};
+use log::{Follower, LogPosition};
 use metric::Lines;
-use std::{
-    collections::VecDeque,
-    io,
-    path::{Path, PathBuf},
-    sync::{Arc, atomic::Ordering},
-    time::{Duration, Instant},
-};
+use std::{collections::VecDeque, sync::Arc};
 
 /// The lanes, as seen by the thread that reads.
 pub struct Lanes {
@@ -30,9 +23,10 @@ pub struct Lanes {
 /// The work of the thread that reads.
 pub struct Job {
     shared: Arc<Shared>,
-    directory: PathBuf,
-    log: Arc<LogStatus>,
+    reading: Reading,
     lanes: Lanes,
+    /// Samples of a request, at most.
+    batch_samples: usize,
     sharding: Sharding,
     /// Batches that are being delivered, the oldest first, and the position behind each.
     in_flight: VecDeque<(Arc<Batch>, LogPosition)>,
@@ -43,36 +37,23 @@ pub struct Job {
     spare: Vec<Batch>,
     /// The position behind the last line that was put into a batch.
     taken: Option<LogPosition>,
-    /// The position that the receiver has everything before; `None` before the first was determined.
-    delivered: Option<LogPosition>,
-    /// The position in the cursor's file, and the time it was written.
-    recorded: Option<LogPosition>,
-    recorded_at: Instant,
-    counted_at: Option<Instant>,
 }
 
-/// The server stops.
-struct Stopped;
-
 impl Job {
-    /// The work of a forward of the log in `directory`.
-    pub fn new(shared: Arc<Shared>, directory: &Path, log: Arc<LogStatus>, lanes: Lanes) -> Self {
+    /// The work of a forward.
+    pub fn new(shared: Arc<Shared>, reading: Reading, lanes: Lanes, batch_samples: usize) -> Self {
         let sharding = Sharding::over(lanes.batches.len());
         Self {
             shared,
-            directory: directory.to_owned(),
-            log,
+            reading,
             done: vec![0; lanes.batches.len()],
             lanes,
+            batch_samples,
             in_flight: VecDeque::new(),
             batch: Batch::new(sharding.clone()),
             spare: Vec::new(),
             sharding,
             taken: None,
-            delivered: None,
-            recorded: None,
-            recorded_at: Instant::now(),
-            counted_at: None,
         }
     }
 
@@ -85,7 +66,7 @@ impl Job {
         while let Ok(lane) = self.lanes.done.try_recv() {
             self.note_done(lane);
         }
-        self.record(true);
+        self.reading.record(true);
     }
 
     /// Reads on, and waits where there is nothing to read.
@@ -95,7 +76,7 @@ impl Job {
         }
         let Some(reader) = follower else {
             *follower = self.open();
-            return if follower.is_none() { self.wait(limits::FORWARD_OPEN_INTERVAL) } else { Ok(()) };
+            return if follower.is_none() { self.reading.wait(limits::FORWARD_OPEN_INTERVAL) } else { Ok(()) };
         };
         lines.clear();
         match reader.read(lines, limits::FORWARD_READ_BYTES) {
@@ -105,80 +86,37 @@ impl Job {
                     // Deleted, and counted: it goes on at the oldest line that is kept.
                     self.deliver_all()?;
                     *follower = None;
-                    return self.wait(limits::FORWARD_WAIT_SLICE);
+                    return self.reading.wait(limits::FORWARD_WAIT_SLICE);
                 }
                 self.take(lines, end)?;
                 // What was written in the meantime goes together.
                 if read < limits::FORWARD_READ_BYTES / 2 && reader.is_in_active() {
                     self.deliver_all()?;
-                    self.count_behind(read);
-                    self.record(true);
+                    self.reading.count_behind(read);
+                    self.reading.record(true);
                     let age = self.shared.config.batch_age;
-                    return self.wait(age);
+                    return self.reading.wait(age);
                 }
-                self.count_behind(read);
+                self.reading.count_behind(read);
                 Ok(())
             }
             Err(error) => {
                 self.deliver_all()?;
-                self.note_unreadable(&error);
+                self.reading.note_unreadable(&error);
                 *follower = None;
-                self.wait(limits::FORWARD_OPEN_INTERVAL)
+                self.reading.wait(limits::FORWARD_OPEN_INTERVAL)
             }
         }
-    }
-
-    fn wait(&self, time: Duration) -> Result<(), Stopped> {
-        if self.shared.stop.wait(time) { Err(Stopped) } else { Ok(()) }
     }
 
     /// Opens the log at the position that is delivered, at that of the cursor, or where a new forward begins.
     pub fn open(&mut self) -> Option<Follower> {
-        let name = &self.shared.config.name;
-        let start = match self.delivered {
-            Some(position) => Start::At(position),
-            None => match cursor::read(&self.directory, name) {
-                Ok(Some(position)) => Start::At(position),
-                Ok(None) => self.first_start(),
-                Err(error) => {
-                    let start = self.shared.config.start;
-                    tracing::warn!("{}: {error}; forwarding starts at the {start:?}", cursor::file_name(name));
-                    self.first_start()
-                }
-            },
-        };
-        let opened = match Follower::open(&self.directory, Arc::clone(&self.log), start) {
-            Err(error @ (FollowError::Gone { .. } | FollowError::InsideLine)) => {
-                let status = &self.shared.status;
-                ForwardStatus::count(&status.gaps, 1);
-                status.note_error(&error.to_string());
-                tracing::warn!(
-                    "forward {name}: {error}; it continues at the oldest line, and what is between is not sent"
-                );
-                Follower::open(&self.directory, Arc::clone(&self.log), Start::Oldest)
-            }
-            opened => opened,
-        };
-        match opened {
-            Ok(follower) => {
-                self.delivered = Some(follower.position());
-                self.taken = self.delivered;
-                // A new forward has its place from now on.
-                self.record(true);
-                Some(follower)
-            }
-            Err(error) => {
-                self.note_unreadable(&error);
-                None
-            }
-        }
-    }
-
-    fn first_start(&self) -> Start {
-        match self.shared.config.start {
-            StartAt::End => Start::End,
-            StartAt::Beginning => Start::Oldest,
-        }
+        let start = self.reading.start();
+        let follower = self.reading.open(start)?;
+        self.taken = self.reading.delivered;
+        // A new forward has its place from now on.
+        self.reading.record(true);
+        Some(follower)
     }
 
     /// Puts the lines that were read, which end at `end`, into batches.
@@ -190,7 +128,7 @@ impl Job {
                 Ok(line) => self.batch.push(&line),
                 Err(_) => ForwardStatus::count(&self.shared.status.foreign_lines, 1),
             }
-            if self.batch.is_full(self.shared.config.batch_samples) {
+            if self.batch.is_full(self.batch_samples) {
                 self.taken = Some(LogPosition { segment: end.segment, byte: begin + lines.byte() as u64 });
                 self.dispatch()?;
             }
@@ -219,7 +157,7 @@ impl Job {
             self.dispatch()?;
         }
         self.wait_for_lanes(1)?;
-        self.delivered = self.taken;
+        self.reading.delivered = self.taken;
         Ok(())
     }
 
@@ -229,9 +167,9 @@ impl Job {
             select_biased! {
                 recv(self.lanes.done) -> lane => self.note_done(lane.map_err(|_| Stopped)?),
                 recv(self.shared.stop.woken) -> _ => return Err(Stopped),
-                default(limits::FORWARD_COUNT_INTERVAL) => self.count_behind(limits::FORWARD_READ_BYTES),
+                default(limits::FORWARD_COUNT_INTERVAL) => self.reading.count_behind(limits::FORWARD_READ_BYTES),
             }
-            self.record(false);
+            self.reading.record(false);
         }
         Ok(())
     }
@@ -244,69 +182,11 @@ impl Job {
         {
             self.done.iter_mut().for_each(|done| *done -= 1);
             ForwardStatus::count(&self.shared.status.superseded, batch.superseded());
-            self.delivered = Some(behind);
+            self.reading.delivered = Some(behind);
             if let Some(mut batch) = Arc::into_inner(batch) {
                 batch.clear();
                 self.spare.push(batch);
             }
-        }
-    }
-
-    /// Writes the cursor, at once or after an interval, if it has moved.
-    fn record(&mut self, at_once: bool) {
-        let Some(delivered) = self.delivered.filter(|_| self.delivered != self.recorded) else { return };
-        if !at_once && self.recorded_at.elapsed() < limits::FORWARD_CURSOR_INTERVAL {
-            return;
-        }
-        self.recorded_at = Instant::now();
-        let Shared { config, status, warned, .. } = &*self.shared;
-        match cursor::write(&self.directory, &config.name, delivered) {
-            Ok(()) => {
-                self.recorded = Some(delivered);
-                status.hold.record(delivered);
-            }
-            Err(error) => {
-                ForwardStatus::count(&status.cursor_failures, 1);
-                if warned.cursor.is_due() {
-                    let file = cursor::file_name(&config.name);
-                    tracing::warn!("cannot write {file}: {error}; after a restart samples are sent again");
-                }
-            }
-        }
-    }
-
-    /// Counts the backlog, once in a while.
-    fn count_behind(&mut self, read: usize) {
-        if read == 0 {
-            self.shared.status.note_caught_up();
-            return;
-        }
-        if self.counted_at.is_some_and(|last| last.elapsed() < limits::FORWARD_COUNT_INTERVAL) {
-            return;
-        }
-        self.counted_at = Some(Instant::now());
-        if let Some(Ok(bytes)) = self.delivered.map(|position| self.behind(position)) {
-            self.shared.status.bytes_behind.store(bytes, Ordering::Relaxed);
-        }
-    }
-
-    fn behind(&self, position: LogPosition) -> io::Result<u64> {
-        let catalog = Catalog::list(&self.directory)?;
-        let active = self.log.published().bytes;
-        let is_behind = |name| match position.segment {
-            SegmentId::Sealed(own) => name >= own,
-            SegmentId::After(last) => Some(name) > last,
-        };
-        let sealed = catalog.segments.iter().filter(|segment| is_behind(segment.name));
-        let sealed: u64 = sealed.map(|segment| segment.plain.or(segment.compressed).unwrap_or(0)).sum();
-        Ok((sealed + active).saturating_sub(position.byte))
-    }
-
-    fn note_unreadable(&self, error: &FollowError) {
-        self.shared.status.note_error(&error.to_string());
-        let unreadable: &LastWarning = &self.shared.warned.unreadable;
-        if unreadable.is_due() {
-            tracing::warn!("forward {}: {error}", self.shared.config.name);
         }
     }
 }

@@ -34,6 +34,8 @@ mod forward_hold;
 mod forward_kills;
 mod full_disk;
 mod http_rules;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod lifecycle;
 mod limiter;
 mod listeners;

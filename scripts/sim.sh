@@ -197,7 +197,7 @@ mutant a_shed_batch_is_not_refunded \
 
 # What is counted.
 mutant a_shed_batch_is_not_counted \
-    src/service/ingest.rs $'        self.counters.shed_batch(batch.protocol(), reason);\n' ''
+    src/service/refusals.rs $'        self.counters.shed_batch(protocol, reason);\n' ''
 mutant an_abandoned_batch_is_not_counted \
     src/service.rs $'self.counters.reject_batch(protocol, Rejection::Abandoned);' ''
 mutant a_batch_is_not_counted_without_its_connection \

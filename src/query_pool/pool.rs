@@ -297,12 +297,12 @@ const fn refusal(full: Full, text_for_all: &'static str) -> (Outcome, HttpError,
 
 /// Threads taken from those that are idle, given back when it is dropped.
 #[derive(Debug)]
-struct Loan {
+struct IdleWorkers {
     idle: Arc<AtomicUsize>,
     taken: usize,
 }
 
-impl Loan {
+impl IdleWorkers {
     /// All that are idle.
     fn of(idle: &Arc<AtomicUsize>) -> Self {
         // A count that orders nothing else.
@@ -315,7 +315,7 @@ impl Loan {
     }
 }
 
-impl Drop for Loan {
+impl Drop for IdleWorkers {
     fn drop(&mut self) {
         self.idle.fetch_add(self.taken, Ordering::Relaxed);
     }
@@ -403,10 +403,10 @@ impl<E: Engine> Worker<'_, E> {
             return status.turn_away(Outcome::Cancelled);
         }
         status.start();
-        let loan = Loan::of(&self.shared.idle);
+        let workers = IdleWorkers::of(&self.shared.idle);
         let is_due = resume.is_some_and(|resume| resume.until <= Instant::now());
         let share = Share {
-            threads: loan.threads(),
+            threads: workers.threads(),
             deadline,
             cancelled: answer.cancelled(),
             may_pause: !is_due && !draining.load(Ordering::Relaxed),
@@ -414,7 +414,7 @@ impl<E: Engine> Worker<'_, E> {
         };
         let answered = engine.answer(&asked, &share);
         // An answer that is being read keeps nobody from scanning.
-        drop(loan);
+        drop(workers);
         let refused = match answered {
             Ok(prepared) => {
                 let mut delivery = Box::new(Delivery::new(prepared, &asked, answer, arrived, *write_timeout));

@@ -22,7 +22,7 @@ pub(super) enum Link {
     /// this side's port is free again (RFC 9293, 3.6).
     Lingering,
     /// To be closed as soon as the driver can be called.
-    Doomed,
+    ToClose,
     /// Closed by us; the driver has not yet confirmed it.
     Closing,
 }

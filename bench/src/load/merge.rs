@@ -9,11 +9,11 @@
 use super::{
     Counts, Merge, Observed, Outcome, Pace, Report, Setup, Span, Tally,
     baseline::differences,
-    course::Course,
     log::{
         Ended, Record, Totals,
         read::{LogReader, Tail},
     },
+    rate_profile::RateProfile,
     schedule::LATE_NS,
     stages::{StageCounts, Stages},
     tally::{Arrival, Begun},
@@ -100,7 +100,7 @@ fn read(paths: &[PathBuf]) -> Result<Merged, String> {
 
 /// Returns the fields that must be the same in all logs.
 fn kind(setup: &Setup) -> Value {
-    let stages = setup.pace.as_ref().map(|pace| pace.course.stages().iter());
+    let stages = setup.pace.as_ref().map(|pace| pace.profile.stages().iter());
     json!({
         "method": setup.method,
         "path": setup.workload["path"],
@@ -165,7 +165,7 @@ fn count<R: BufRead>(
 ) -> Result<Run, String> {
     let setup = log.header.setup.clone();
     let (warm_ns, end_ns) = (log.header.warm_ns, log.header.end_ns);
-    let mut stages = setup.pace.as_ref().and_then(|pace| Stages::of(&pace.course));
+    let mut stages = setup.pace.as_ref().and_then(|pace| Stages::of(&pace.profile));
     let mut seen = Seen::default();
     let tail = log.read(|record| {
         replay(record, shift_ns, tally);
@@ -338,15 +338,15 @@ fn pace(runs: &[Run]) -> Option<Pace> {
     let rates: Option<Vec<f64>> = runs.iter().map(|run| run.setup.rate()).collect();
     let spans = runs.iter().map(|run| (run.from_ns, run.from_ns + run.totals.span_ns)).collect();
     let covered_ns = covered_ns(spans);
-    let course = match rates {
+    let profile = match rates {
         Some(rates) if covered_ns > 0 => {
             let sends = rates.iter().zip(runs).map(|(rate, run)| rate * run.totals.span_ns as f64).sum::<f64>();
             // To a thousandth, for people.
-            Course::steady((sends / covered_ns as f64 * 1e3).round() / 1e3)
+            RateProfile::steady((sends / covered_ns as f64 * 1e3).round() / 1e3)
         }
-        _ => first.course,
+        _ => first.profile,
     };
-    Some(Pace { course, ..first })
+    Some(Pace { profile, ..first })
 }
 
 #[cfg(test)]

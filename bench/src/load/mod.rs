@@ -4,9 +4,8 @@
 
 mod baseline;
 mod client;
+mod client_group;
 mod condition;
-mod course;
-mod fleet;
 mod intervals;
 mod log;
 mod mark;
@@ -17,6 +16,7 @@ mod payload;
 mod plot;
 mod progress;
 mod protocols;
+mod rate_profile;
 mod report;
 mod requests;
 mod schedule;
@@ -30,7 +30,6 @@ mod values;
 
 pub use baseline::Baseline;
 pub use condition::Condition;
-pub use course::{Course, Stage};
 pub use intervals::{Interval, Intervals};
 pub use log::{Log, Logged};
 pub use mark::{Mark, MarkBegun};
@@ -41,6 +40,7 @@ pub use payload::{Compression, Payload};
 pub use plot::{draw, draw_message};
 pub(crate) use protocols::wire as protocol_buffers;
 pub use protocols::{Protocol, Spoken};
+pub use rate_profile::{RateProfile, Stage};
 pub use report::{Report, render_comparison};
 pub use requests::{Content, Heads, Requests};
 pub use schedule::{Arrivals, Pace};
@@ -52,7 +52,7 @@ pub use template::{Template, Variables};
 pub use tls::Tls;
 
 use crate::{cores, drivers::Chosen};
-use fleet::Fleet;
+use client_group::ClientGroup;
 use log::{LogSink, LogWriter};
 use progress::Progress;
 use reactor::{Driver, epoll::EpollDriver, uring::UringDriver};
@@ -293,15 +293,15 @@ fn work<D: Driver>(
     start: &Barrier,
     log: Option<LogSink>,
 ) -> io::Result<Tally> {
-    let ready = Fleet::new(plan, thread, shared, log).and_then(|fleet| {
-        let driver = D::open(fleet.setup(Arc::clone(&shared.doorbells[thread])))?;
-        Ok((fleet, driver))
+    let ready = ClientGroup::new(plan, thread, shared, log).and_then(|group| {
+        let driver = D::open(group.setup(Arc::clone(&shared.doorbells[thread])))?;
+        Ok((group, driver))
     });
     if ready.is_err() {
         shared.stop();
     }
     // Also by a thread that has failed: the others wait for it.
     start.wait();
-    let (fleet, mut driver) = ready?;
-    fleet.run(&mut driver, *shared.start.get_or_init(Instant::now))
+    let (group, mut driver) = ready?;
+    group.run(&mut driver, *shared.start.get_or_init(Instant::now))
 }

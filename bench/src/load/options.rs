@@ -4,7 +4,7 @@ mod arguments;
 mod content;
 
 use super::{
-    Arrivals, Baseline, Condition, Course, Mark, Pace, Requests,
+    Arrivals, Baseline, Condition, Mark, Pace, RateProfile, Requests,
     tls::Tls,
     values::{self, SPAN_MAX, Target},
 };
@@ -270,7 +270,9 @@ fn settle(typed: Arguments) -> Result<Plan, (ErrorKind, String)> {
         mark: mark(&typed, target)?,
         clients,
         // Stages say themselves how long they are.
-        duration: typed.duration.or_else(|| typed.stages.as_ref().map(|course| Duration::from_nanos(course.end_ns()))),
+        duration: typed
+            .duration
+            .or_else(|| typed.stages.as_ref().map(|profile| Duration::from_nanos(profile.end_ns()))),
         pace,
         requests_each,
         warmup: typed.warmup,
@@ -337,12 +339,12 @@ fn pace(typed: &Arguments) -> Result<Option<Pace>, &'static str> {
             return Err("--stages have no warm-up: a first stage at a low rate is one, and has a line of its own");
         }
     }
-    let course = typed.stages.clone().or_else(|| typed.rate.map(Course::steady));
+    let profile = typed.stages.clone().or_else(|| typed.rate.map(RateProfile::steady));
     let arrivals = typed.arrivals.unwrap_or(Arrivals::Even);
-    if typed.arrivals.is_some() && course.is_none() {
+    if typed.arrivals.is_some() && profile.is_none() {
         return Err("--arrivals are those of an open loop: give --rate or --stages");
     }
-    Ok(course.map(|course| Pace { course, arrivals, seed: typed.seed.unwrap_or(SEED) }))
+    Ok(profile.map(|profile| Pace { profile, arrivals, seed: typed.seed.unwrap_or(SEED) }))
 }
 
 /// The addresses of the server, at least one.
@@ -476,7 +478,7 @@ mod tests {
         let plan = typed("1 9 --stages 10s:1000,30s:5000 --arrivals poisson --seed 7 --body x").unwrap();
         let pace = plan.pace.unwrap();
         assert_eq!((plan.duration, plan.requests_each), (Some(Duration::from_secs(40)), None));
-        assert_eq!((pace.course.stages().len(), pace.arrivals, pace.seed), (2, Arrivals::Poisson, 7));
+        assert_eq!((pace.profile.stages().len(), pace.arrivals, pace.seed), (2, Arrivals::Poisson, 7));
         for (line, says) in [
             ("1 9 5 --stages 1s:10", "leave REQUESTS"),
             ("1 9 --stages 1s:10 -d 5s", "leave REQUESTS"),

@@ -281,10 +281,10 @@ fn course(report: &Report<'_>, least: u64, most: u64) -> Chart<'static> {
 /// The line of the rate that an open loop wants, over the time of the picture.
 #[expect(clippy::cast_precision_loss, reason = "a day is far below 2^53 ns")]
 fn wanted(pace: &Pace, end_s: f64) -> Vec<Point> {
-    if let Some(rate) = pace.course.rate() {
+    if let Some(rate) = pace.profile.rate() {
         return vec![(0.0, rate), (end_s, rate)];
     }
-    let stages = pace.course.stages().iter();
+    let stages = pace.profile.stages().iter();
     let ends = stages
         .flat_map(|stage| [(stage.from_ns as f64 / 1e9, stage.from_rate), (stage.end_ns as f64 / 1e9, stage.to_rate)]);
     ends.collect()

@@ -80,7 +80,7 @@ fn line(plan: &Plan, elapsed: Duration, sums: Sums, before: Sums, since: Duratio
     let phase = if elapsed < plan.warmup { " (warm-up)" } else { "" };
     let rate = (sums.answered - before.answered) as f64 / since.as_secs_f64().max(1e-3);
     let elapsed_ns = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
-    let target = plan.pace.as_ref().map(|pace| pace.course.rate_at(elapsed_ns));
+    let target = plan.pace.as_ref().map(|pace| pace.profile.rate_at(elapsed_ns));
     let target = target.map_or_else(String::new, |target| match plan.duration {
         Some(duration) if elapsed > duration + plan.warmup => format!(", {} late", sums.late),
         _ => format!(" of {}, {} late", (target * 10.0).round() / 10.0, sums.late),

@@ -1,12 +1,12 @@
 //! The send times of an open loop: fixed before the first send, so that no answer can move a send. Reads no clock.
 //!
-//! The sends stand on the [`Course`] of the wanted rate at places that are one apart, or, as Poisson arrivals, so far
+//! The sends stand on the [`RateProfile`] of the wanted rate at places that are one apart, or, as Poisson arrivals, so far
 //! apart as exponentially distributed numbers with a mean of one say. Send k of the whole load belongs to thread k
 //! modulo the number of threads, and each thread draws the gaps of all: the schedule does not depend on their number.
 //! Whichever connection of the thread is free takes a send. When none is, the send becomes late but keeps its time:
 //! latency counted from there holds what a slow server does to those who wait (G. Tene's "coordinated omission").
 
-use super::{course::Course, values::RATE_MAX};
+use super::{rate_profile::RateProfile, values::RATE_MAX};
 use crate::random::SplitMix64;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
@@ -31,7 +31,7 @@ pub enum Arrivals {
 #[serde(try_from = "StoredPace", into = "StoredPace")]
 pub struct Pace {
     /// The rate over time.
-    pub course: Course,
+    pub profile: RateProfile,
     /// Arrival process of the sends.
     pub arrivals: Arrivals,
     /// Seed of Poisson arrivals: the same number gives the same times.
@@ -48,10 +48,10 @@ struct StoredPace {
 }
 
 impl From<Pace> for StoredPace {
-    fn from(Pace { course, arrivals, seed }: Pace) -> Self {
-        let stages = course.stages().iter();
+    fn from(Pace { profile, arrivals, seed }: Pace) -> Self {
+        let stages = profile.stages().iter();
         let stages = stages.map(|stage| (stage.end_ns - stage.from_ns, stage.from_rate, stage.to_rate)).collect();
-        Self { rate: course.rate(), stages, arrivals, seed }
+        Self { rate: profile.rate(), stages, arrivals, seed }
     }
 }
 
@@ -59,12 +59,12 @@ impl TryFrom<StoredPace> for Pace {
     type Error = String;
 
     fn try_from(StoredPace { rate, stages, arrivals, seed }: StoredPace) -> Result<Self, String> {
-        let course = match rate {
-            None => Course::staged(&stages)?,
-            Some(rate) if rate > 0.0 && rate <= RATE_MAX && stages.is_empty() => Course::steady(rate),
+        let profile = match rate {
+            None => RateProfile::staged(&stages)?,
+            Some(rate) if rate > 0.0 && rate <= RATE_MAX && stages.is_empty() => RateProfile::steady(rate),
             Some(rate) => return Err(format!("{rate} is no rate of an open loop")),
         };
-        Ok(Self { course, arrivals, seed })
+        Ok(Self { profile, arrivals, seed })
     }
 }
 
@@ -72,18 +72,18 @@ impl Pace {
     /// Evenly at `rate` sends a second.
     #[must_use]
     pub fn steady(rate: f64) -> Self {
-        Self { course: Course::steady(rate), arrivals: Arrivals::Even, seed: 1 }
+        Self { profile: RateProfile::steady(rate), arrivals: Arrivals::Even, seed: 1 }
     }
 }
 
 /// One thread's part of the schedule. Times are nanoseconds since the start of the load.
 #[derive(Debug, Clone)]
 pub(super) struct Schedule {
-    course: Course,
+    profile: RateProfile,
     /// The source of the gaps; none: they are all one.
     random: Option<SplitMix64>,
     threads: u64,
-    /// The next send of this thread: its number among all, its place on the course, and when it is due, which is
+    /// The next send of this thread: its number among all, its place on the profile, and when it is due, which is
     /// `u64::MAX` after the last.
     number: u64,
     place: f64,
@@ -107,7 +107,7 @@ impl Schedule {
     pub fn new(pace: &Pace, (thread, threads): (usize, usize), warm_ns: u64, end_ns: u64, count: Option<u64>) -> Self {
         let random = (pace.arrivals == Arrivals::Poisson).then_some(SplitMix64(pace.seed ^ ARRIVALS));
         let mut schedule = Self {
-            course: pace.course.clone(),
+            profile: pace.profile.clone(),
             random,
             threads: threads as u64,
             number: 0,
@@ -138,14 +138,14 @@ impl Schedule {
     /// When a send at a place of whole sends is due.
     #[expect(clippy::cast_precision_loss, reason = "far below 2^53: at 10^7 a second a day has 8.64 x 10^11")]
     fn time_ns(&self, send: u64) -> u64 {
-        self.course.time_ns(send as f64)
+        self.profile.time_ns(send as f64)
     }
 
     /// The first send that is due at `time_ns` or later, of those that are one apart.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     fn first_from(&self, time_ns: u64) -> u64 {
         // The place may be one off either way; `time_ns` decides.
-        let mut send = self.course.place(time_ns) as u64;
+        let mut send = self.profile.place(time_ns) as u64;
         while self.time_ns(send) < time_ns {
             send += 1;
         }
@@ -172,7 +172,7 @@ impl Schedule {
                 self.random = Some(random);
             }
         }
-        let due_ns = self.course.time_ns(self.place);
+        let due_ns = self.profile.time_ns(self.place);
         let is_over = self.number >= self.end || due_ns >= self.end_ns;
         if self.random.is_some() && self.number >= self.end {
             self.lasts_ns = 0;
@@ -183,7 +183,7 @@ impl Schedule {
     /// Knows where the count ends, once the first send after the warm-up is met.
     fn meet_warm(&mut self) {
         if let Some(count) = self.count
-            && self.course.time_ns(self.place) >= self.warm_ns
+            && self.profile.time_ns(self.place) >= self.warm_ns
         {
             self.end = self.number.saturating_add(count);
             self.count = None;
@@ -240,8 +240,8 @@ mod tests {
         Schedule::new(&Pace::steady(rate), thread, warm_ns, end_ns, count)
     }
 
-    fn poisson(course: Course, seed: u64) -> Pace {
-        Pace { course, arrivals: Arrivals::Poisson, seed }
+    fn poisson(profile: RateProfile, seed: u64) -> Pace {
+        Pace { profile, arrivals: Arrivals::Poisson, seed }
     }
 
     /// The times of all threads' sends, in order.
@@ -308,7 +308,7 @@ mod tests {
         let mut schedule = steady(1000.0, (0, 1), 0, SECOND_NS, None);
         while schedule.take(SECOND_NS).is_some() {}
         assert_eq!(schedule.overdue(0, u64::MAX), 0);
-        let random = poisson(Course::steady(1000.0), 3);
+        let random = poisson(RateProfile::steady(1000.0), 3);
         let all = times(&random, 3, 0, SECOND_NS, None);
         for (from_ns, now_ns) in [(0, 0), (0, SECOND_NS / 2), (SECOND_NS / 4, SECOND_NS / 2), (0, u64::MAX)] {
             let due = all.iter().filter(|time_ns| (from_ns..=now_ns).contains(*time_ns)).count() as u64;
@@ -321,24 +321,24 @@ mod tests {
         // 0 to 1,000 a second, a level, a pause, and a jump to 300.
         let stages =
             [(SECOND_NS, 0.0, 1000.0), (SECOND_NS, 1000.0, 1000.0), (SECOND_NS, 0.0, 0.0), (SECOND_NS, 300.0, 300.0)];
-        let course = Course::staged(&stages).unwrap();
-        let pace = Pace { course: course.clone(), arrivals: Arrivals::Even, seed: 1 };
+        let profile = RateProfile::staged(&stages).unwrap();
+        let pace = Pace { profile: profile.clone(), arrivals: Arrivals::Even, seed: 1 };
         for threads in [1, 3] {
-            let all = times(&pace, threads, 0, course.end_ns(), None);
+            let all = times(&pace, threads, 0, profile.end_ns(), None);
             let within = |from: u64, to: u64| {
                 all.iter().filter(|time_ns| (from * SECOND_NS..to * SECOND_NS).contains(*time_ns)).count()
             };
             assert_eq!([within(0, 1), within(1, 2), within(2, 3), within(3, 4)], [500, 1000, 0, 300], "{threads}");
             assert_eq!(all.len(), 1800);
         }
-        let schedule = Schedule::new(&pace, (0, 1), 0, course.end_ns(), None);
+        let schedule = Schedule::new(&pace, (0, 1), 0, profile.end_ns(), None);
         assert_eq!(schedule.span_end_ns(), Some(4 * SECOND_NS));
         assert_eq!(schedule.overdue(SECOND_NS, 2 * SECOND_NS - 1), 1000);
     }
 
     #[test]
     fn poisson_gaps_are_exponential_with_the_wanted_mean() {
-        let all = times(&poisson(Course::steady(20_000.0), 1), 1, 0, 5 * SECOND_NS, None);
+        let all = times(&poisson(RateProfile::steady(20_000.0), 1), 1, 0, 5 * SECOND_NS, None);
         // 100,000 arrivals scatter by 316: five times that is met once in two million seeds.
         assert!(all.len().abs_diff(100_000) < 5 * 316, "{}", all.len());
         let gaps: Vec<_> = all.windows(2).map(|pair| (pair[1] - pair[0]) as f64 / 50_000.0).collect();
@@ -350,8 +350,8 @@ mod tests {
 
     #[test]
     fn poisson_arrivals_follow_the_stages() {
-        let course = Course::staged(&[(SECOND_NS, 0.0, 40_000.0), (SECOND_NS, 10_000.0, 10_000.0)]).unwrap();
-        let all = times(&poisson(course, 9), 2, 0, 2 * SECOND_NS, None);
+        let profile = RateProfile::staged(&[(SECOND_NS, 0.0, 40_000.0), (SECOND_NS, 10_000.0, 10_000.0)]).unwrap();
+        let all = times(&poisson(profile, 9), 2, 0, 2 * SECOND_NS, None);
         let within = |from: u64, to: u64| all.iter().filter(|time_ns| (from..to).contains(*time_ns)).count() as f64;
         let half = SECOND_NS / 2;
         for (count, wanted) in [
@@ -365,7 +365,7 @@ mod tests {
 
     #[test]
     fn a_seed_repeats_its_arrivals_on_any_number_of_threads() {
-        let of = |seed, threads| times(&poisson(Course::steady(5000.0), seed), threads, 0, SECOND_NS, None);
+        let of = |seed, threads| times(&poisson(RateProfile::steady(5000.0), seed), threads, 0, SECOND_NS, None);
         assert_eq!(of(1, 1), of(1, 1));
         assert_eq!(of(1, 1), of(1, 3));
         assert_ne!(of(1, 1), of(2, 1));
@@ -373,7 +373,7 @@ mod tests {
 
     #[test]
     fn poisson_arrivals_end_with_their_count() {
-        let pace = poisson(Course::steady(1000.0), 4);
+        let pace = poisson(RateProfile::steady(1000.0), 4);
         for threads in [1, 3] {
             let all = times(&pace, threads, SECOND_NS / 2, u64::MAX, Some(70));
             assert_eq!(all.iter().filter(|time_ns| **time_ns >= SECOND_NS / 2).count(), 70, "{threads}");

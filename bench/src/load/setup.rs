@@ -20,7 +20,7 @@ pub fn workload(plan: &Plan, chosen: Chosen) -> Value {
         "transport": if matches!(plan.server, Endpoint::Unix(_)) { "unix" } else { "tcp" },
         "tls": plan.tls.as_ref().map(|tls| if tls.is_verified { "verified" } else { "unverified" }),
         "model": if plan.pace.is_some() { "open" } else { "closed" },
-        "target_rate": plan.pace.as_ref().and_then(|pace| pace.course.rate()),
+        "target_rate": plan.pace.as_ref().and_then(|pace| pace.profile.rate()),
         "stages": plan.pace.as_ref().map(stages),
         "arrivals": plan.pace.as_ref().map(|pace| pace.arrivals),
         "arrivals_seed": plan.pace.as_ref().filter(|pace| pace.arrivals == Arrivals::Poisson).map(|pace| pace.seed),
@@ -44,7 +44,7 @@ pub fn workload(plan: &Plan, chosen: Chosen) -> Value {
 
 /// The stages of an open loop, as the workload has them: nanoseconds, and the rates at the begin and the end.
 fn stages(pace: &Pace) -> Value {
-    let stages = pace.course.stages().iter();
+    let stages = pace.profile.stages().iter();
     stages.map(|stage| json!([stage.end_ns - stage.from_ns, stage.from_rate, stage.to_rate])).collect()
 }
 
@@ -114,7 +114,7 @@ impl Setup {
     /// The rate that an open loop wanted all the time.
     #[must_use]
     pub fn rate(&self) -> Option<f64> {
-        self.pace.as_ref().and_then(|pace| pace.course.rate())
+        self.pace.as_ref().and_then(|pace| pace.profile.rate())
     }
 
     /// The bodies of the requests, in words.
@@ -131,8 +131,8 @@ impl Setup {
     pub fn model(&self) -> String {
         match &self.pace {
             None => "closed loop".to_owned(),
-            Some(Pace { course, arrivals: Arrivals::Even, .. }) => format!("open loop at {course}"),
-            Some(Pace { course, seed, .. }) => format!("open loop at {course}, Poisson arrivals of seed {seed}"),
+            Some(Pace { profile, arrivals: Arrivals::Even, .. }) => format!("open loop at {profile}"),
+            Some(Pace { profile, seed, .. }) => format!("open loop at {profile}, Poisson arrivals of seed {seed}"),
         }
     }
 }

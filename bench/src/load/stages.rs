@@ -2,7 +2,7 @@
 //! the responses that came in the stage's own time, whenever their requests were sent.
 
 use super::{
-    course::{Course, Stage},
+    rate_profile::{RateProfile, Stage},
     tally::{add, histogram},
 };
 use hdrhistogram::Histogram;
@@ -59,10 +59,10 @@ pub struct Stages {
 }
 
 impl Stages {
-    /// Nothing counted yet; none where the course has no stages.
+    /// Nothing counted yet; none where the profile has no stages.
     #[must_use]
-    pub fn of(course: &Course) -> Option<Self> {
-        let all: Vec<_> = course.stages().iter().map(StageCounts::new).collect();
+    pub fn of(profile: &RateProfile) -> Option<Self> {
+        let all: Vec<_> = profile.stages().iter().map(StageCounts::new).collect();
         (!all.is_empty()).then_some(Self { all })
     }
 
@@ -131,8 +131,8 @@ mod tests {
 
     #[test]
     fn a_request_counts_where_it_was_meant_and_a_rate_where_it_came() {
-        let course = Course::staged(&[(S, 10.0, 10.0), (S, 20.0, 20.0)]).unwrap();
-        let mut stages = Stages::of(&course).unwrap();
+        let profile = RateProfile::staged(&[(S, 10.0, 10.0), (S, 20.0, 20.0)]).unwrap();
+        let mut stages = Stages::of(&profile).unwrap();
         for (intended_ns, now_ns, success) in
             [(0, S / 2, true), (S / 2, S + 1, true), (S - 1, 3 * S, true), (S, S + 2, false), (2 * S, 2 * S + 1, true)]
         {
@@ -147,6 +147,6 @@ mod tests {
         assert_eq!((counts(|one| one.begun), counts(|one| one.requests)), (vec![6, 4], vec![6, 4]));
         assert_eq!((counts(|one| one.in_time), counts(|one| one.latency.len())), (vec![2, 2], vec![6, 2]));
         assert_eq!((counts(|one| one.missed), counts(|one| one.length_ns)), (vec![1, 2], vec![S, S / 4]));
-        assert!(Stages::of(&Course::steady(10.0)).is_none());
+        assert!(Stages::of(&RateProfile::steady(10.0)).is_none());
     }
 }

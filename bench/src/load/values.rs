@@ -1,6 +1,6 @@
 //! Parsers of the values of flags: spans of time, rates, headers, URLs. Pure: nothing is looked up here.
 
-use super::{course::Course, template::Template};
+use super::{rate_profile::RateProfile, template::Template};
 use reactor::listen::UnixAddress;
 use std::time::Duration;
 
@@ -149,7 +149,7 @@ pub(super) fn rate(text: &str) -> Result<f64, String> {
 
 /// Stages, as `10s:1000,30s:5000`: in each the rate goes in a straight line from that of the one before, from 0 at the
 /// start, to its own.
-pub(super) fn stages(text: &str) -> Result<Course, String> {
+pub(super) fn stages(text: &str) -> Result<RateProfile, String> {
     let (mut stages, mut rate_before) = (Vec::new(), 0.0);
     for stage in text.split(',') {
         let (length, target) = stage.split_once(':').ok_or("a stage is DURATION:RATE, as 10s:1000")?;
@@ -161,7 +161,7 @@ pub(super) fn stages(text: &str) -> Result<Course, String> {
     if stages.last().is_some_and(|(length_ns, ..)| *length_ns == 0) {
         return Err("the last stage lasts no time: a jump needs a stage behind it".to_owned());
     }
-    Course::staged(&stages)
+    RateProfile::staged(&stages)
 }
 
 #[cfg(test)]
@@ -226,8 +226,8 @@ mod tests {
     #[test]
     fn stages_ramp_hold_jump_and_pause() {
         let rates = |text: &str| {
-            let course = stages(text).unwrap();
-            course.stages().iter().map(|stage| (stage.from_rate, stage.to_rate)).collect::<Vec<_>>()
+            let profile = stages(text).unwrap();
+            profile.stages().iter().map(|stage| (stage.from_rate, stage.to_rate)).collect::<Vec<_>>()
         };
         assert_eq!(rates("10s:1000,30s:5k"), [(0.0, 1000.0), (1000.0, 5000.0)]);
         assert_eq!(rates("0s:1000,10s:1000,5s:0"), [(1000.0, 1000.0), (1000.0, 0.0)]);

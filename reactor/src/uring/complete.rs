@@ -7,7 +7,7 @@ use std::{io, mem, net::Shutdown};
 
 impl UringDriver {
     /// Goes through what this turn brought, and what earlier turns left.
-    pub(super) fn go_through<H: Handler>(&mut self, handler: &mut H) {
+    pub(super) fn process_completions<H: Handler>(&mut self, handler: &mut H) {
         self.deliver_kept(handler);
         while let Some(token) = self.finished.pop() {
             self.finish(token, handler);

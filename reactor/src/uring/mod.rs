@@ -290,7 +290,7 @@ impl Driver for UringDriver {
         entered?;
         self.counters.overflows += self.queue.take(&mut self.completions, COMPLETIONS_PER_TURN_MAX)? as u64;
         self.counters.completions += self.completions.len() as u64;
-        self.go_through(handler);
+        self.process_completions(handler);
         Ok(())
     }
 

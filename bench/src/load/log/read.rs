@@ -97,7 +97,7 @@ impl<R: BufRead> LogReader<R> {
     /// Gives every record to `take`, and how the log ended.
     pub fn read(&mut self, mut take: impl FnMut(&Record)) -> Result<Tail, String> {
         let pace = self.header.setup.pace.as_ref();
-        let stages = pace.and_then(|pace| Stages::of(&pace.course)).map_or(0, |stages| stages.all().len());
+        let stages = pace.and_then(|pace| Stages::of(&pace.profile)).map_or(0, |stages| stages.all().len());
         loop {
             self.number += 1;
             let wrong = |what: &str| format!("{}: line {}: {what}", self.name, self.number);

@@ -4,8 +4,8 @@ use super::{super::values, Format};
 use crate::{
     drivers::Choice,
     load::{
-        Arrivals, Compression, Condition, Course, Protocol, condition::condition, mark, protocols::BATCH_METRICS_MAX,
-        values::Target,
+        Arrivals, Compression, Condition, Protocol, RateProfile, condition::condition, mark,
+        protocols::BATCH_METRICS_MAX, values::Target,
     },
 };
 use clap::{Parser, ValueEnum};
@@ -71,7 +71,7 @@ pub(super) struct Arguments {
     /// a straight line from that of the stage before, from 0 at the start, to its own. The same rate again holds it; a
     /// stage of 0s is a jump, so that 0s:1000,10s:1000 is 1000 at once. The report has a line for each stage.
     #[arg(long, value_name = "STAGES", conflicts_with = "rate", value_parser = values::stages)]
-    pub stages: Option<Course>,
+    pub stages: Option<RateProfile>,
     /// Arrivals of an open loop's sends: even, or poisson, at random as those of many independent clients do, with
     /// exponentially distributed gaps that --seed repeats [default: even].
     #[arg(long, value_enum, hide_possible_values = true)]

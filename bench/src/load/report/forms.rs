@@ -81,7 +81,7 @@ impl Report<'_> {
         let (tally, figures) = (&self.outcome.tally, &self.figures);
         let of_target = self.setup.pace.as_ref().map_or_else(String::new, |pace| {
             let (achieved, successes) = (shown(figures.achieved_percent, 2), tally.span.counts().successes);
-            let rate = pace.course.rate().map_or_else(String::new, |rate| format!(" of {rate}"));
+            let rate = pace.profile.rate().map_or_else(String::new, |rate| format!(" of {rate}"));
             format!("{rate} ({achieved} %: {successes} of {} sends)", tally.scheduled + tally.missed)
         });
         lines.add("throughput", format!("{} requests/s{of_target}", shown(figures.requests_per_second, 0)));

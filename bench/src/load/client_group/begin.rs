@@ -1,7 +1,7 @@
 //! Which client begins which request, and when. In a closed loop each client has its own count; in an open one the
 //! schedule says when, and the client that has been free the longest says who.
 
-use super::{Fleet, SEND_BYTES_ENOUGH};
+use super::{ClientGroup, SEND_BYTES_ENOUGH};
 use crate::load::{
     client::{InFlight, Link},
     schedule::LATE_NS,
@@ -10,7 +10,7 @@ use crate::load::{
 use reactor::{Driver, Token};
 use std::mem;
 
-impl Fleet<'_> {
+impl ClientGroup<'_> {
     /// Hands the sends that have fallen due to clients that are free.
     pub(super) fn dispatch<D: Driver>(&mut self, driver: &mut D, now_ns: u64) {
         while let Some(due_ns) = self.next_send_ns().filter(|due_ns| *due_ns <= now_ns)

@@ -1,6 +1,6 @@
 //! Sampling of a thread's CPU and waiting times, from the end of the warm-up on, interval by interval.
 
-use super::Fleet;
+use super::ClientGroup;
 use crate::cores::{ThreadClock, ThreadTimes};
 use std::io;
 
@@ -25,7 +25,7 @@ impl Meter {
     }
 }
 
-impl Fleet<'_> {
+impl ClientGroup<'_> {
     /// Reads the thread's times at the end of the warm-up, of each interval, and of the run.
     pub(super) fn measure(&mut self, now_ns: u64, at_end: bool) -> io::Result<()> {
         if now_ns < self.warm_ns || (now_ns < self.meter.due_ns && !at_end) {

@@ -1,12 +1,12 @@
 //! Handler of a thread's clients: connections that opened, responses, ends. Nothing is done on the driver here, only
 //! noted; the client is put on the list of those to look at.
 
-use super::{Fleet, Link, UNCLOSED_ENOUGH};
+use super::{ClientGroup, Link, UNCLOSED_ENOUGH};
 use crate::load::{client::QUEUED_NS, tally::Failure};
 use reactor::{Cause, Flow, Handler, Peer, Token};
 use std::io;
 
-impl Handler for Fleet<'_> {
+impl Handler for ClientGroup<'_> {
     fn accepted(&mut self, _: Token, _: usize, _: Peer) {
         unreachable!("a driver without a listener accepts nothing");
     }
@@ -87,7 +87,7 @@ impl Handler for Fleet<'_> {
     }
 }
 
-impl Fleet<'_> {
+impl ClientGroup<'_> {
     /// A connection can take requests.
     pub(super) fn opened(&mut self, index: usize) {
         let now_ns = self.now_ns();
@@ -124,7 +124,7 @@ impl Fleet<'_> {
                     self.rest(index, now_ns);
                 }
                 Err(_) => {
-                    self.clients[index].link = Link::Doomed;
+                    self.clients[index].link = Link::ToClose;
                     self.fail(index, Failure::Garbage);
                 }
             }
@@ -149,7 +149,7 @@ impl Fleet<'_> {
             self.unclosed_in_turn = 0;
         }
         if matches!(self.clients[index].link, Link::Open | Link::Lingering) {
-            self.clients[index].link = Link::Doomed;
+            self.clients[index].link = Link::ToClose;
         }
     }
 
@@ -161,7 +161,7 @@ impl Fleet<'_> {
         if !farewell {
             self.tally.unsolicited += 1;
         }
-        self.clients[index].link = Link::Doomed;
+        self.clients[index].link = Link::ToClose;
         // The one that was just to be sent; none, where the connection is idle.
         self.fail(index, Failure::Garbage);
     }
@@ -173,7 +173,7 @@ impl Fleet<'_> {
         if announced && self.unclosed_in_turn < UNCLOSED_ENOUGH {
             (client.link, client.since_ns) = (Link::Lingering, now_ns);
         } else {
-            client.link = Link::Doomed;
+            client.link = Link::ToClose;
             self.tally.unclosed += 1;
         }
     }

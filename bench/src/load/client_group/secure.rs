@@ -1,11 +1,11 @@
 //! Clients over TLS: the handshake between connect and request, and the way of bytes through the session.
 
-use super::{Fleet, Link};
+use super::{ClientGroup, Link};
 use crate::load::{tally::Failure, tls::Tls};
 use reactor::{Driver, Token};
 use std::mem;
 
-impl Fleet<'_> {
+impl ClientGroup<'_> {
     /// The connection of a client stands; its handshake begins.
     pub(super) fn begin_handshake(&mut self, index: usize, tls: &Tls) {
         match tls.session() {
@@ -46,7 +46,7 @@ impl Fleet<'_> {
 
     /// Ends the connection of a client that received invalid TLS.
     pub(super) fn tls_failed(&mut self, index: usize, reason: String) {
-        self.clients[index].link = Link::Doomed;
+        self.clients[index].link = Link::ToClose;
         if !self.clients[index].is_idle() {
             self.tally.tls_reason.get_or_insert(reason);
         }

@@ -42,7 +42,7 @@ const TICK_MS: u64 = 1;
 const NS_PER_MS: u64 = 1_000_000;
 
 #[derive(Debug)]
-pub(super) struct Fleet<'load> {
+pub(super) struct ClientGroup<'load> {
     thread: usize,
     plan: &'load Plan,
     shared: &'load Shared,
@@ -87,7 +87,7 @@ pub(super) struct Fleet<'load> {
     ended: bool,
 }
 
-impl<'load> Fleet<'load> {
+impl<'load> ClientGroup<'load> {
     /// The clients of thread number `thread`.
     ///
     /// # Errors
@@ -111,7 +111,7 @@ impl<'load> Fleet<'load> {
         let by_time_ns = duration_ns.map(|_| end_ns);
         let span_end_ns = schedule.as_ref().map_or(by_time_ns, Schedule::span_end_ns);
         let mut tally = Tally::new(warm_ns, span_end_ns, plan.pace.is_some());
-        tally.stages = plan.pace.as_ref().and_then(|pace| Stages::of(&pace.course));
+        tally.stages = plan.pace.as_ref().and_then(|pace| Stages::of(&pace.profile));
         Ok(Self {
             thread,
             plan,
@@ -254,7 +254,7 @@ impl<'load> Fleet<'load> {
         let may_begin = self.may_begin(index, now_ns);
         let client = &mut self.clients[index];
         match (client.link, client.token) {
-            (Link::Doomed, Some(token)) => {
+            (Link::ToClose, Some(token)) => {
                 driver.close(token);
                 client.link = Link::Closing;
             }
@@ -375,7 +375,7 @@ impl<'load> Fleet<'load> {
         }
         if is_due && waits_for_peer {
             // Without a connection there is nothing to close.
-            client.link = if client.link == Link::Queued { Link::Down } else { Link::Doomed };
+            client.link = if client.link == Link::Queued { Link::Down } else { Link::ToClose };
             self.fail(index, Failure::Timeout);
         }
         // What is not due yet is armed anew; what is, begins or closes.

@@ -1,5 +1,5 @@
 //! The rate that an open loop wants over time: one for ever, or stages in each of which it goes in a straight line to a
-//! target. A place on the course is the number of sends before a moment, as a real number: the area below the rate up
+//! target. A place on the profile is the number of sends before a moment, as a real number: the area below the rate up
 //! to there. Reads no clock.
 
 use super::values::{RATE_MAX, SPAN_MAX};
@@ -9,7 +9,7 @@ use std::fmt;
 pub(super) const STAGES_MAX: usize = 64;
 const NS_PER_S: f64 = 1e9;
 
-/// A part of the course with a straight line. Times are nanoseconds since the start of the load, rates sends a second.
+/// A part of the profile with a straight line. Times are nanoseconds since the start of the load, rates sends a second.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Stage {
     /// Begin of the stage.
@@ -26,7 +26,7 @@ pub struct Stage {
 
 /// The wanted rate over time.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Course {
+pub struct RateProfile {
     /// One after the other, none without a length.
     parts: Vec<Stage>,
 }
@@ -69,20 +69,20 @@ impl Stage {
     }
 }
 
-impl Course {
+impl RateProfile {
     /// The same rate for ever.
     #[must_use]
     pub fn steady(rate: f64) -> Self {
         Self { parts: vec![Stage { from_ns: 0, end_ns: u64::MAX, from_rate: rate, to_rate: rate, before: 0.0 }] }
     }
 
-    /// Makes a course of stages with these lengths in nanoseconds, and these rates at their begin and end. A stage
+    /// Makes a profile of stages with these lengths in nanoseconds, and these rates at their begin and end. A stage
     /// without a length is left out.
     ///
     /// # Errors
     /// The text names the stage or the rate that is invalid.
     pub fn staged(stages: &[(u64, f64, f64)]) -> Result<Self, String> {
-        let mut course = Self { parts: Vec::new() };
+        let mut profile = Self { parts: Vec::new() };
         let (mut end_ns, mut before) = (0_u64, 0.0);
         for &(length_ns, from_rate, to_rate) in stages.iter().filter(|(length_ns, ..)| *length_ns > 0) {
             if ![from_rate, to_rate].iter().all(|rate| (0.0..=RATE_MAX).contains(rate)) {
@@ -92,16 +92,16 @@ impl Course {
             end_ns = from_ns.saturating_add(length_ns);
             let stage = Stage { from_ns, end_ns, from_rate, to_rate, before };
             before += stage.sends();
-            course.parts.push(stage);
+            profile.parts.push(stage);
         }
         if u128::from(end_ns) > SPAN_MAX.as_nanos() {
             return Err(format!("the stages last over {} s", SPAN_MAX.as_secs()));
         }
-        if course.parts.len() > STAGES_MAX {
+        if profile.parts.len() > STAGES_MAX {
             return Err(format!("over {STAGES_MAX} stages"));
         }
         // The first send is due when the rate begins to be positive.
-        if before <= 0.0 { Err("no stage has a rate above 0 for any time".to_owned()) } else { Ok(course) }
+        if before <= 0.0 { Err("no stage has a rate above 0 for any time".to_owned()) } else { Ok(profile) }
     }
 
     /// The rate, if there is one for ever.
@@ -163,7 +163,7 @@ impl Course {
     }
 }
 
-impl fmt::Display for Course {
+impl fmt::Display for RateProfile {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(rate) = self.rate() {
             return write!(formatter, "{rate} requests/s");
@@ -186,47 +186,53 @@ mod tests {
     #[test]
     fn a_ramp_has_the_area_below_its_line() {
         // 0 to 1,000 in ten seconds, a level, and down to 500.
-        let course = Course::staged(&[(10 * S, 0.0, 1000.0), (S, 1000.0, 1000.0), (2 * S, 1000.0, 500.0)]).unwrap();
+        let profile =
+            RateProfile::staged(&[(10 * S, 0.0, 1000.0), (S, 1000.0, 1000.0), (2 * S, 1000.0, 500.0)]).unwrap();
         for (time_ns, place) in
             [(0, 0.0), (S, 50.0), (5 * S, 1250.0), (10 * S, 5000.0), (11 * S, 6000.0), (13 * S, 7500.0)]
         {
-            assert!((course.place(time_ns) - place).abs() < 1e-6, "{time_ns}: {}", course.place(time_ns));
+            assert!((profile.place(time_ns) - place).abs() < 1e-6, "{time_ns}: {}", profile.place(time_ns));
             if time_ns < 13 * S {
-                assert!(course.time_ns(place).abs_diff(time_ns) <= 1, "{place}: {}", course.time_ns(place));
+                assert!(profile.time_ns(place).abs_diff(time_ns) <= 1, "{place}: {}", profile.time_ns(place));
             }
         }
-        assert_eq!(course.time_ns(7500.0), u64::MAX);
-        assert_eq!((course.place(99 * S), course.end_ns(), course.stages().len()), (7500.0, 13 * S, 3));
-        assert_eq!([0, 5 * S, 12 * S, 13 * S].map(|time_ns| course.rate_at(time_ns)), [0.0, 500.0, 750.0, 0.0]);
+        assert_eq!(profile.time_ns(7500.0), u64::MAX);
+        assert_eq!((profile.place(99 * S), profile.end_ns(), profile.stages().len()), (7500.0, 13 * S, 3));
+        assert_eq!([0, 5 * S, 12 * S, 13 * S].map(|time_ns| profile.rate_at(time_ns)), [0.0, 500.0, 750.0, 0.0]);
     }
 
     #[test]
     fn a_stage_without_length_jumps_and_one_without_rate_pauses() {
-        let course =
-            Course::staged(&[(0, 0.0, 100.0), (S, 100.0, 100.0), (0, 100.0, 0.0), (5 * S, 0.0, 0.0), (S, 0.0, 10.0)]);
-        let course = course.unwrap();
-        assert_eq!(course.stages().len(), 3);
-        assert_eq!(course.time_ns(99.0), 990_000_000);
-        assert_eq!(course.time_ns(100.0), 6 * S, "it waits for the end of the pause");
-        assert_eq!([course.place(3 * S), course.place(7 * S)], [100.0, 105.0]);
+        let profile = RateProfile::staged(&[
+            (0, 0.0, 100.0),
+            (S, 100.0, 100.0),
+            (0, 100.0, 0.0),
+            (5 * S, 0.0, 0.0),
+            (S, 0.0, 10.0),
+        ]);
+        let profile = profile.unwrap();
+        assert_eq!(profile.stages().len(), 3);
+        assert_eq!(profile.time_ns(99.0), 990_000_000);
+        assert_eq!(profile.time_ns(100.0), 6 * S, "it waits for the end of the pause");
+        assert_eq!([profile.place(3 * S), profile.place(7 * S)], [100.0, 105.0]);
     }
 
     #[test]
     fn a_steady_rate_has_no_stage() {
-        let course = Course::steady(1000.0);
-        assert_eq!((course.rate(), course.stages().len(), course.end_ns()), (Some(1000.0), 0, u64::MAX));
-        assert_eq!((course.time_ns(5000.0), course.place(5 * S)), (5 * S, 5000.0));
-        assert_eq!(course.rate_at(77), 1000.0);
+        let profile = RateProfile::steady(1000.0);
+        assert_eq!((profile.rate(), profile.stages().len(), profile.end_ns()), (Some(1000.0), 0, u64::MAX));
+        assert_eq!((profile.time_ns(5000.0), profile.place(5 * S)), (5 * S, 5000.0));
+        assert_eq!(profile.rate_at(77), 1000.0);
     }
 
     #[test]
     fn time_and_place_are_each_others_inverse() {
-        let course = Course::staged(&[(S, 0.0, 20_000.0), (3 * S, 20_000.0, 0.0), (S, 5.0, 7_000.0)]).unwrap();
+        let profile = RateProfile::staged(&[(S, 0.0, 20_000.0), (3 * S, 20_000.0, 0.0), (S, 5.0, 7_000.0)]).unwrap();
         let mut before_ns = 0;
         for send in 0..43_502 {
-            let time_ns = course.time_ns(f64::from(send));
+            let time_ns = profile.time_ns(f64::from(send));
             assert!(time_ns >= before_ns, "{send}");
-            assert!((course.place(time_ns) - f64::from(send)).abs() < 0.01, "{send} at {time_ns}");
+            assert!((profile.place(time_ns) - f64::from(send)).abs() < 0.01, "{send} at {time_ns}");
             before_ns = time_ns;
         }
     }
@@ -244,7 +250,7 @@ mod tests {
             (vec![(u64::MAX, 1.0, 1.0), (u64::MAX, 1.0, 1.0)], "last over"),
             (vec![(S, 1.0, 1.0); STAGES_MAX + 1], "over 64 stages"),
         ] {
-            assert!(Course::staged(&stages).unwrap_err().contains(says), "{stages:?}");
+            assert!(RateProfile::staged(&stages).unwrap_err().contains(says), "{stages:?}");
         }
     }
 }

@@ -106,7 +106,7 @@ pub struct Connection {
     /// Traces of the current burst.
     pub traces: Traces,
     /// Arrival of the oldest bytes in the inbox while responses are outstanding; 0 if there are none.
-    pub stashed_ns: u64,
+    pub buffered_ns: u64,
     /// Number of responses to batches in the current burst.
     pub batch_answers: u32,
     /// Number of other responses in the current burst.
@@ -156,7 +156,7 @@ impl Connection {
             deadline: None,
             stamps: Stamps { head_ns: 0, received_ns: 0, decided_ns: 0, written_ns: 0, durable_ns: 0, answered_ns: 0 },
             traces: Traces::new(),
-            stashed_ns: 0,
+            buffered_ns: 0,
             batch_answers: 0,
             other_answers: 0,
             paused: false,

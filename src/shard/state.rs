@@ -163,7 +163,7 @@ impl State {
     }
 
     /// The first event after a wait reads the clocks for all of them.
-    fn notice_time(&mut self) {
+    fn refresh_clock_after_wait(&mut self) {
         if std::mem::take(&mut self.slept) {
             self.read_clocks();
             self.turn_began_ns = self.now_ns;
@@ -186,7 +186,7 @@ impl State {
     /// Everything between two turns. Afterwards [`State::driver_ops`] holds what the driver has to do.
     pub fn prepare_turn<D: Driver>(&mut self, driver: &D) {
         if self.slept {
-            self.notice_time();
+            self.refresh_clock_after_wait();
         } else {
             // Read when the turn's latest burst was decided, or when the turn began.
             self.now_ns = self.latest_ns;
@@ -321,8 +321,8 @@ impl State {
             }
             Phase::Receiving if self.work_left_bytes == 0 => {
                 // The turn is used up: it waits for the next one, behind those that wait already.
-                connection.stashed_ns = self.now_ns;
-                connection.paused |= connection.http.stash(bytes, &mut self.http);
+                connection.buffered_ns = self.now_ns;
+                connection.paused |= connection.http.buffer(bytes, &mut self.http);
                 connection.phase = Phase::Ready;
                 self.ready.push_back(token);
             }
@@ -331,8 +331,8 @@ impl State {
                     connection.out = buffer;
                 }
                 // What waited in the inbox for the answers before it has waited since it came.
-                let waited = bytes.is_empty() && connection.stashed_ns > 0;
-                connection.stamps.received_ns = if waited { connection.stashed_ns } else { self.now_ns };
+                let waited = bytes.is_empty() && connection.buffered_ns > 0;
+                connection.stamps.received_ns = if waited { connection.buffered_ns } else { self.now_ns };
                 if !connection.http.is_receiving_body() {
                     connection.stamps.head_ns = connection.stamps.received_ns;
                 }
@@ -349,14 +349,14 @@ impl State {
                 self.work_left_bytes = self.work_left_bytes.saturating_sub(progress.work_bytes);
                 self.http.closes = false;
                 connection.note_progress(bytes.len(), was_in_request && progress.answered == 0, self.now_ns);
-                connection.stashed_ns = if progress.more { connection.stamps.received_ns } else { 0 };
+                connection.buffered_ns = if progress.more { connection.stamps.received_ns } else { 0 };
                 self.apply_progress(token, progress);
             }
             Phase::Ready | Phase::Deferred | Phase::Held | Phase::Sending | Phase::Streaming => {
-                if connection.stashed_ns == 0 {
-                    connection.stashed_ns = self.now_ns;
+                if connection.buffered_ns == 0 {
+                    connection.buffered_ns = self.now_ns;
                 }
-                connection.paused |= connection.http.stash(bytes, &mut self.http);
+                connection.paused |= connection.http.buffer(bytes, &mut self.http);
                 self.count_held(token);
             }
             Phase::Lingering => {
@@ -528,7 +528,7 @@ impl State {
                 }
                 self.set_timer(token, Timer::Linger);
             }
-            Disposition::KeepOpen if connection.http.has_stashed() => {
+            Disposition::KeepOpen if connection.http.has_buffered() => {
                 connection.phase = Phase::Ready;
                 self.ready.push_back(token);
             }
@@ -605,7 +605,7 @@ impl State {
 
 impl Handler for State {
     fn accepted(&mut self, token: Token, listener: usize, peer: Peer) {
-        self.notice_time();
+        self.refresh_clock_after_wait();
         let caller = Caller { accepted_during_drain: self.drain != Drain::No, ..self.caller(listener, peer) };
         let place = self.holders.enter(caller.counted_by(), token);
         let mut connection = Connection::new(token, caller, place, self.now_ns);
@@ -635,7 +635,7 @@ impl Handler for State {
     fn connected(&mut self, _token: Token) {}
 
     fn data(&mut self, token: Token, bytes: &[u8]) -> Flow {
-        self.notice_time();
+        self.refresh_clock_after_wait();
         self.receive(token, bytes)
     }
 
@@ -653,7 +653,7 @@ impl Handler for State {
     }
 
     fn sent(&mut self, token: Token, buffer: Vec<u8>) {
-        self.notice_time();
+        self.refresh_clock_after_wait();
         self.answers_sent(token, buffer);
         self.count_held(token);
     }

@@ -1,11 +1,11 @@
 //! One connection: bytes in, requests to the service, answers out.
 //!
 //! The connection is half-duplex by design. It takes in a burst of requests and appends their answers; while these wait
-//! for the log or are being sent, bytes that arrive are stashed unread; then it goes on with them. So one buffer of
+//! for the log or are being sent, bytes that arrive are buffered unread; then it goes on with them. So one buffer of
 //! answers is in flight, and the answers are in the order of the requests by construction.
 //!
 //! What the owner does:
-//! 1. Bytes arrived: [`Connection::receive`], or [`Connection::stash`] while answers are outstanding or deferred.
+//! 1. Bytes arrived: [`Connection::receive`], or [`Connection::buffer`] while answers are outstanding or deferred.
 //! 2. Do what [`Progress::next`] says. What was appended to `out` is sent once [`Progress::result`], in which is what
 //!    the service has decided, allows it.
 //! 3. Sent: as the [`Disposition`] says, either `receive` with no bytes to go on, or close, or end the write side and
@@ -38,7 +38,7 @@ use super::chunked::Chunked;
 use super::fields::Coding;
 use super::head::{self, Framed, Head, HeadId, HeadScan, ParsedHead, Version};
 use super::piece::Piece;
-use super::response::{CONTINUE, Form, Outcome, Responder, Served};
+use super::response::{CONTINUE, Outcome, Responder, ResponseFraming, Served};
 use super::rules::Rules;
 use crate::limits::{
     ANSWER_BYTES, CONTENT_BYTES_PER_TURN_MAX, DISCARD_BYTES_MAX, HEAD_BYTES_MAX, INBOX_BYTES_MAX, LINGER_BYTES_MAX,
@@ -127,9 +127,9 @@ pub struct Connection<T> {
 enum Phase<T> {
     Head(HeadScan),
     Body(Incoming<T>),
-    Deferred(Form),
+    Deferred(ResponseFraming),
     /// The answer to a deferred request has begun.
-    Streaming(Form),
+    Streaming(ResponseFraming),
     Ended {
         after: Disposition,
         drained: usize,
@@ -139,8 +139,8 @@ enum Phase<T> {
 /// A request whose head was judged and whose body is not complete.
 #[derive(Debug)]
 struct Incoming<T> {
-    purpose: Purpose<T>,
-    form: Form,
+    body_use: BodyUse<T>,
+    form: ResponseFraming,
     framing: Framing,
     /// Bytes of the body at most, as it comes and decompressed.
     body_bytes_max: usize,
@@ -148,7 +148,7 @@ struct Incoming<T> {
 
 /// Use of a body that is being read.
 #[derive(Debug)]
-enum Purpose<T> {
+enum BodyUse<T> {
     /// To be served.
     Serve(T, Coding),
     /// To be read past, and the request then served without it.
@@ -227,12 +227,12 @@ impl<T> Connection<T> {
         }
     }
 
-    /// Takes in all of `bytes`, after what is stashed, and serves the requests they complete, at most
+    /// Takes in all of `bytes`, after what is buffered, and serves the requests they complete, at most
     /// `REQUESTS_PER_TURN_MAX` of them and about `CONTENT_BYTES_PER_TURN_MAX`. Answers are appended to `out`. Without
-    /// bytes it goes on with what is stashed.
+    /// bytes it goes on with what is buffered.
     ///
     /// Not to be called while answers are outstanding. A connection whose request is deferred, or whose answer has only
-    /// begun, stashes; an ended one only drains.
+    /// begun, buffers; an ended one only drains.
     pub fn receive<S: Service<AdmittedRequest = T>>(
         &mut self,
         bytes: &[u8],
@@ -262,7 +262,7 @@ impl<T> Connection<T> {
         }
         let Turn { answered, stepped, content_bytes, out, burst, .. } = turn;
         let waits = matches!(self.phase, Phase::Deferred(_) | Phase::Streaming(_));
-        let more = self.has_stashed() && (waits || is_over);
+        let more = self.has_buffered() && (waits || is_over);
         let progress = self.progress(answered, !out.is_empty(), more, stepped);
         Progress { work_bytes: content_bytes + answered * REQUEST_WORK_BYTES, ..progress.with(burst.result) }
     }
@@ -279,7 +279,7 @@ impl<T> Connection<T> {
     /// Keeps bytes that arrive while answers are outstanding. True: pause receiving. On a connection that has ended the
     /// bytes are drained.
     #[must_use]
-    pub fn stash(&mut self, bytes: &[u8], core: &mut HttpContext) -> bool {
+    pub fn buffer(&mut self, bytes: &[u8], core: &mut HttpContext) -> bool {
         if let Phase::Ended { .. } = self.phase {
             return self.drain(bytes);
         }
@@ -299,12 +299,12 @@ impl<T> Connection<T> {
         answer: impl FnOnce(Responder<'_>) -> Served,
     ) -> Progress<()> {
         let Phase::Deferred(form) = self.phase else { panic!("no request of this connection is deferred") };
-        let form = Form { close: form.close || core.ends_connections(), ..form };
+        let form = ResponseFraming { close: form.close || core.ends_connections(), ..form };
         let served = answer(Responder { out: &mut *out, date: &core.date, form, latest: None });
         match served.outcome {
             Outcome::Deferred => panic!("a deferred request is answered, not deferred again"),
             Outcome::Streamed => self.phase = Phase::Streaming(form.streamed()),
-            Outcome::Done => self.finish(form, self.has_stashed()),
+            Outcome::Done => self.finish(form, self.has_buffered()),
         }
         self.answered_late(1, !out.is_empty())
     }
@@ -326,7 +326,7 @@ impl<T> Connection<T> {
     /// When none has begun: the owner's fault.
     pub fn last_piece(&mut self, piece: Piece) -> (Vec<u8>, Progress<()>) {
         let Phase::Streaming(form) = self.phase else { panic!("no answer of this connection has begun") };
-        self.finish(form, self.has_stashed());
+        self.finish(form, self.has_buffered());
         let bytes = piece.framed(form.chunked, true);
         let progress = self.answered_late(0, !bytes.is_empty());
         (bytes, progress)
@@ -335,7 +335,7 @@ impl<T> Connection<T> {
     /// The progress of an answer that did not come with its request.
     fn answered_late(&mut self, answered: usize, has_output: bool) -> Progress<()> {
         let goes_on = self.after() == Disposition::KeepOpen && !matches!(self.phase, Phase::Streaming(_));
-        self.progress(answered, has_output, self.has_stashed() && goes_on, true)
+        self.progress(answered, has_output, self.has_buffered() && goes_on, true)
     }
 
     /// Throws away bytes that arrive after the last answer. True: it is enough, close.
@@ -354,15 +354,15 @@ impl<T> Connection<T> {
 
     /// Answers a connection that is not to be served at all, before anything was received: `error`, and its end.
     pub fn refuse(&mut self, error: HttpError, core: &HttpContext, out: &mut Vec<u8>) -> Disposition {
-        let form = Form { close: true, ..Form::default() };
+        let form = ResponseFraming { close: true, ..ResponseFraming::default() };
         let _ = Responder { out, date: &core.date, form, latest: None }.refuse(error);
         self.finish(form, true);
         self.after()
     }
 
-    /// True if bytes are stashed that `receive` has not looked at yet, or were lost, which it is still to answer.
+    /// True if bytes are buffered that `receive` has not looked at yet, or were lost, which it is still to answer.
     #[must_use]
-    pub fn has_stashed(&self) -> bool {
+    pub fn has_buffered(&self) -> bool {
         !self.inbox.is_empty() || self.overrun
     }
 
@@ -386,7 +386,7 @@ impl<T> Connection<T> {
     /// Returns whether the head of a request is complete that will be served, and its body is not.
     #[must_use]
     pub const fn is_receiving_body(&self) -> bool {
-        matches!(self.phase, Phase::Body(Incoming { purpose: Purpose::Serve(..) | Purpose::ServeWithout(_), .. }))
+        matches!(self.phase, Phase::Body(Incoming { body_use: BodyUse::Serve(..) | BodyUse::ServeWithout(_), .. }))
     }
 
     /// Bytes of memory this connection owns beyond its own size.
@@ -486,7 +486,7 @@ impl<T> Connection<T> {
                 return Step::Waits(skipped);
             }
             Err(error) => {
-                self.refuse_and_end(None, error, Form::default(), turn);
+                self.refuse_and_end(None, error, ResponseFraming::default(), turn);
                 return Step::Took(input.len());
             }
         };
@@ -499,7 +499,7 @@ impl<T> Connection<T> {
                 Step::Took(skipped + length + self.judge(&parsed, rest, turn))
             }
             Err(error) => {
-                let form = Form { head_only: head.starts_with(b"HEAD "), ..Form::default() };
+                let form = ResponseFraming { head_only: head.starts_with(b"HEAD "), ..ResponseFraming::default() };
                 self.refuse_and_end(None, error, form, turn);
                 Step::Took(input.len())
             }
@@ -532,13 +532,13 @@ impl<T> Connection<T> {
         let &Framed { connection, content_length, expects_continue, .. } = framed;
         let old = framed.version == Version::Http10;
         let close = connection.close || (old && !connection.keep_alive);
-        let form = Form {
+        let form = ResponseFraming {
             close,
             keep_alive: old && !close,
             head_only: framed.is_head,
             chunked: !old,
             fields: turn.core.cors.fields(framed.origin),
-            ..Form::default()
+            ..ResponseFraming::default()
         };
         turn.stepped = true;
         let form = form.with_rules(rules);
@@ -550,9 +550,9 @@ impl<T> Connection<T> {
             }
         };
         let body_bytes_max = rules.body_bytes.unwrap_or(turn.core.bounds.body_bytes);
-        let purpose = match rules.codings.of_body(framed.coding) {
-            _ if framed.is_without_body => Purpose::ServeWithout(request),
-            Some(coding) => Purpose::Serve(request, coding),
+        let body_use = match rules.codings.of_body(framed.coding) {
+            _ if framed.is_without_body => BodyUse::ServeWithout(request),
+            Some(coding) => BodyUse::Serve(request, coding),
             None => {
                 turn.service.refused(Some(request), HttpError::ContentCoding, &mut turn.burst);
                 self.refuse_by_head(HttpError::ContentCoding, form, content_length, expects_continue, turn);
@@ -563,12 +563,12 @@ impl<T> Connection<T> {
             None => Framing::Chunked(Chunked::new(body_bytes_max)),
             Some(length) => match usize::try_from(length) {
                 Ok(total) if total <= rest.len() && total <= body_bytes_max => {
-                    self.complete(purpose, &rest[..total], body_bytes_max, form, total < rest.len(), turn);
+                    self.complete(body_use, &rest[..total], body_bytes_max, form, total < rest.len(), turn);
                     return total;
                 }
                 Ok(total) if total <= body_bytes_max => Framing::Length { remaining: total, total },
                 _ => {
-                    self.end_body(purpose, HttpError::BodyTooLarge, form, turn);
+                    self.end_body(body_use, HttpError::BodyTooLarge, form, turn);
                     return 0;
                 }
             },
@@ -576,14 +576,14 @@ impl<T> Connection<T> {
         if expects_continue && rest.is_empty() {
             turn.out.extend_from_slice(CONTINUE);
         }
-        self.phase = Phase::Body(Incoming { purpose, form, framing, body_bytes_max });
+        self.phase = Phase::Body(Incoming { body_use, form, framing, body_bytes_max });
         0
     }
 
     /// Takes in some of a body, which was begun by [`Self::begin`], and serves the request when it is complete.
     fn advance_body<S: Service<AdmittedRequest = T>>(&mut self, input: &[u8], turn: &mut Turn<'_, S>) -> usize {
         let Phase::Body(incoming) = &mut self.phase else { return 0 };
-        let keeps = matches!(incoming.purpose, Purpose::Serve(..));
+        let keeps = matches!(incoming.body_use, BodyUse::Serve(..));
         let (body, buffers) = (&mut self.body, &mut turn.core.buffers);
         let body_bytes_max = incoming.body_bytes_max;
         let mut whole_in_input = false;
@@ -605,17 +605,17 @@ impl<T> Connection<T> {
         // A discard that is over its allowance ends the connection, whether or not the body ends there too: else it
         // would depend on how the bytes were cut.
         let is_chunked = matches!(incoming.framing, Framing::Chunked(_));
-        let decoded = decoded.and_then(|(consumed, done)| match &mut incoming.purpose {
-            Purpose::Serve(request, _) if is_chunked => {
+        let decoded = decoded.and_then(|(consumed, done)| match &mut incoming.body_use {
+            BodyUse::Serve(request, _) if is_chunked => {
                 turn.service.charge(request, body.len() as u64)?;
                 Ok((consumed, done))
             }
-            Purpose::Discard(allowance) if consumed > *allowance => Err(HttpError::BodyTooLarge),
-            Purpose::Discard(allowance) => {
+            BodyUse::Discard(allowance) if consumed > *allowance => Err(HttpError::BodyTooLarge),
+            BodyUse::Discard(allowance) => {
                 *allowance -= consumed;
                 Ok((consumed, done))
             }
-            Purpose::Serve(..) | Purpose::ServeWithout(_) => Ok((consumed, done)),
+            BodyUse::Serve(..) | BodyUse::ServeWithout(_) => Ok((consumed, done)),
         });
         if let Ok((consumed, false)) = decoded {
             return consumed;
@@ -624,17 +624,17 @@ impl<T> Connection<T> {
         let Phase::Body(incoming) = std::mem::replace(&mut self.phase, Phase::Head(HeadScan::new())) else {
             return 0;
         };
-        let Incoming { purpose, form, .. } = incoming;
+        let Incoming { body_use, form, .. } = incoming;
         let kept = std::mem::take(&mut self.body);
         turn.stepped = true;
         let consumed = match decoded {
             Ok((consumed, _)) => {
                 let body = if whole_in_input { &input[..consumed] } else { &kept };
-                self.complete(purpose, body, body_bytes_max, form, consumed < input.len(), turn);
+                self.complete(body_use, body, body_bytes_max, form, consumed < input.len(), turn);
                 consumed
             }
             Err(error) => {
-                self.end_body(purpose, error, form, turn);
+                self.end_body(body_use, error, form, turn);
                 input.len()
             }
         };
@@ -645,20 +645,20 @@ impl<T> Connection<T> {
     /// The body is complete. `unread`: bytes follow it.
     fn complete<S: Service<AdmittedRequest = T>>(
         &mut self,
-        purpose: Purpose<T>,
+        body_use: BodyUse<T>,
         body: &[u8],
         body_bytes_max: usize,
-        form: Form,
+        form: ResponseFraming,
         unread: bool,
         turn: &mut Turn<'_, S>,
     ) {
-        let (mut request, coding, body) = match purpose {
-            Purpose::Serve(request, coding) => (request, coding, body),
-            Purpose::ServeWithout(request) => (request, Coding::Identity, &[][..]),
-            Purpose::Discard(_) => return self.finish(form, unread),
+        let (mut request, coding, body) = match body_use {
+            BodyUse::Serve(request, coding) => (request, coding, body),
+            BodyUse::ServeWithout(request) => (request, Coding::Identity, &[][..]),
+            BodyUse::Discard(_) => return self.finish(form, unread),
         };
         let HttpContext { decoder, date, latest, draining, closes, .. } = &mut *turn.core;
-        let form = Form { close: form.close || *draining || *closes, ..form };
+        let form = ResponseFraming { close: form.close || *draining || *closes, ..form };
         let respond = Responder { out: turn.out, date, form, latest: Some(latest) };
         let service = &mut *turn.service;
         let mut charge = |bytes: usize| service.charge(&mut request, bytes as u64);

@@ -52,7 +52,7 @@ pub const BODY_BYTES_CAP: usize = 64 * MIB;
 /// Bytes a zstd frame's window may ask for: log2. 8 MiB is what RFC 8878 recommends decoders to support at least.
 pub const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 /// Bytes of memory that one reactor holds for its peers, over all its connections and by capacity: heads and bodies
-/// being received, what is stashed while answers are outstanding, answers, what the driver keeps for paused
+/// being received, what is buffered while answers are outstanding, answers, what the driver keeps for paused
 /// connections, and the decompressors. Each is reserved before it grows. Over it the address that holds the most gives
 /// way (`shard::crowd`), and what still does not fit is answered 503. Without this bound 10,000 connections could hold
 /// 10,000 x 4 MiB = 40 GiB.

@@ -17,7 +17,7 @@ const HEAD_BYTES: usize = 320;
 
 /// Framing of the response to one request, known from its head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Form {
+pub(super) struct ResponseFraming {
     /// The connection ends after it.
     pub(super) close: bool,
     /// HTTP/1.0 was asked to stay open, and is told that it does.
@@ -51,7 +51,7 @@ pub struct ReservedField {
     pub bytes: usize,
 }
 
-impl Form {
+impl ResponseFraming {
     /// Returns true if a response without an error is that of most requests: it leaves the connection open, has a body
     /// and no fields for a web page.
     #[inline]
@@ -136,7 +136,7 @@ impl LatestAccepted {
 pub struct Responder<'a> {
     pub(super) out: &'a mut Vec<u8>,
     pub(super) date: &'a [u8; 29],
-    pub(super) form: Form,
+    pub(super) form: ResponseFraming,
     /// The latest 200 of a batch, if it is at hand.
     pub(super) latest: Option<&'a mut LatestAccepted>,
 }
@@ -267,7 +267,7 @@ impl Responder<'_> {
     pub fn stream_with(mut self, content_type: &str, fields: &[u8]) -> Served {
         self.form = self.form.streamed();
         let length = match self.form {
-            Form { chunked: true, head_only: false, .. } => Length::Chunked,
+            ResponseFraming { chunked: true, head_only: false, .. } => Length::Chunked,
             _ => Length::Unsaid,
         };
         let served = self.head(Status::Ok, content_type, length, &[fields]);
@@ -477,7 +477,7 @@ mod tests {
 
     const DATE: [u8; 29] = *b"Sun, 06 Nov 1994 08:49:37 GMT";
 
-    fn written(form: Form, answer: impl FnOnce(Responder<'_>) -> Served) -> String {
+    fn written(form: ResponseFraming, answer: impl FnOnce(Responder<'_>) -> Served) -> String {
         let mut out = Vec::new();
         let served = answer(Responder { out: &mut out, date: &DATE, form, latest: None });
         assert_eq!(served.outcome, Outcome::Done);
@@ -487,7 +487,7 @@ mod tests {
     #[test]
     fn the_200_of_an_ingest_to_the_byte() {
         assert_eq!(
-            written(Form::default(), |respond| respond.accepted(3)),
+            written(ResponseFraming::default(), |respond| respond.accepted(3)),
             "HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Type: application/json\r\n\
              Content-Length: 38\r\n\r\n{\"success\":true,\"metrics_processed\":3}"
         );
@@ -503,13 +503,18 @@ mod tests {
             |respond: Responder<'_>| respond.refuse_part(&"2 rejected, 1 stored", b""),
         ] {
             let mut out = b"the response before".to_vec();
-            let responder =
-                Responder { out: &mut out, date: &DATE, form: Form { close: true, ..Form::default() }, latest: None };
+            let responder = Responder {
+                out: &mut out,
+                date: &DATE,
+                form: ResponseFraming { close: true, ..ResponseFraming::default() },
+                latest: None,
+            };
             let at = answer(responder.reserving(field)).reserved_at().unwrap();
             assert_eq!(out[at - 10..at + 9], *b"\r\nX-Later:       \r\n", "{}", String::from_utf8_lossy(&out));
         }
         let mut out = Vec::new();
-        let served = Responder { out: &mut out, date: &DATE, form: Form::default(), latest: None }.accepted(3);
+        let served =
+            Responder { out: &mut out, date: &DATE, form: ResponseFraming::default(), latest: None }.accepted(3);
         assert_eq!(served.reserved_at(), None);
     }
 
@@ -517,14 +522,14 @@ mod tests {
     fn a_200_made_of_the_latest_is_the_same_to_the_byte() {
         let mut latest = LatestAccepted::new();
         let next = *b"Sun, 06 Nov 1994 08:49:38 GMT";
-        let usual = Form::default();
+        let usual = ResponseFraming::default();
         let forms = [
             usual,
-            Form { close: true, ..usual },
-            Form { keep_alive: true, ..usual },
-            Form { head_only: true, ..usual },
-            Form { fields: b"\r\nVary: Origin", ..usual },
-            Form { reserved: Some(ReservedField { name: b"\r\nX-Later:", bytes: 7 }), ..usual },
+            ResponseFraming { close: true, ..usual },
+            ResponseFraming { keep_alive: true, ..usual },
+            ResponseFraming { head_only: true, ..usual },
+            ResponseFraming { fields: b"\r\nVary: Origin", ..usual },
+            ResponseFraming { reserved: Some(ReservedField { name: b"\r\nX-Later:", bytes: 7 }), ..usual },
         ];
         for date in [DATE, next, DATE] {
             for metrics in [3, 3, 7, 10, 11, 11, 9, 0, 100_000, 99_999] {
@@ -542,7 +547,7 @@ mod tests {
 
     #[test]
     fn head_has_the_length_and_no_body() {
-        let form = Form { head_only: true, ..Form::default() };
+        let form = ResponseFraming { head_only: true, ..ResponseFraming::default() };
         for text in [
             written(form, |respond| respond.accepted(1000)),
             written(form, |respond| respond.answer(Status::Ok, "text/plain", b"hello")),
@@ -556,7 +561,7 @@ mod tests {
 
     #[test]
     fn every_answer_keeps_the_head_within_the_room_reserved_for_it() {
-        let form = Form { close: true, ..Form::default() };
+        let form = ResponseFraming { close: true, ..ResponseFraming::default() };
         for error in crate::error::tests::every_error() {
             let text = written(form, |respond| respond.refuse(error));
             assert!(text.find("\r\n\r\n").unwrap() + 4 <= HEAD_BYTES, "{text}");
@@ -566,7 +571,7 @@ mod tests {
     #[test]
     fn errors_are_valid_json_whatever_they_quote() {
         let nasty: String = (0..0x300).filter_map(char::from_u32).chain("\u{2028}\u{1f600}".chars()).collect();
-        let text = written(Form::default(), |respond| respond.refuse_content(&nasty));
+        let text = written(ResponseFraming::default(), |respond| respond.refuse_content(&nasty));
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         assert!(head.ends_with(&format!("Content-Length: {}", body.len())));
         let value: serde_json::Value = serde_json::from_str(body).unwrap();
@@ -582,12 +587,12 @@ mod tests {
             (String::from_utf8(out).unwrap(), served.outcome)
         };
         let start = "HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Type: text/csv\r\n";
-        let new = Form { chunked: true, ..Form::default() };
+        let new = ResponseFraming { chunked: true, ..ResponseFraming::default() };
         assert_eq!(head(new), (format!("{start}Transfer-Encoding: chunked\r\n\r\n"), Outcome::Streamed));
-        assert_eq!(head(Form { head_only: true, ..new }), (format!("{start}\r\n"), Outcome::Done));
-        let old = Form { keep_alive: true, ..Form::default() };
+        assert_eq!(head(ResponseFraming { head_only: true, ..new }), (format!("{start}\r\n"), Outcome::Done));
+        let old = ResponseFraming { keep_alive: true, ..ResponseFraming::default() };
         assert_eq!(head(old), (format!("{start}Connection: close\r\n\r\n"), Outcome::Streamed));
-        let old_head = Form { head_only: true, ..old };
+        let old_head = ResponseFraming { head_only: true, ..old };
         assert_eq!(head(old_head), (format!("{start}Connection: keep-alive\r\n\r\n"), Outcome::Done));
     }
 

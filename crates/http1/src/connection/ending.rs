@@ -2,17 +2,17 @@
 //! a close in the middle of a request.
 
 use super::{
-    Chunked, Connection, DISCARD_BYTES_MAX, Disposition, Form, Framing, HeadScan, HttpContext, HttpError, Incoming,
-    Phase, Progress, Purpose, Responder, Service, Turn,
+    BodyUse, Chunked, Connection, DISCARD_BYTES_MAX, Disposition, Framing, HeadScan, HttpContext, HttpError, Incoming,
+    Phase, Progress, Responder, ResponseFraming, Service, Turn,
 };
 
 impl<T> Connection<T> {
     /// Ends an overrun connection with a 503 to the request that cannot be completed, unless an answer is outstanding.
     pub(super) fn end_overrun<S: Service<AdmittedRequest = T>>(&mut self, turn: &mut Turn<'_, S>) {
         match std::mem::replace(&mut self.phase, Phase::Head(HeadScan::new())) {
-            Phase::Head(_) => self.refuse_and_end(None, HttpError::BodiesFull, Form::default(), turn),
-            Phase::Body(Incoming { purpose, form, .. }) => {
-                self.end_body(purpose, HttpError::BodiesFull, form, turn);
+            Phase::Head(_) => self.refuse_and_end(None, HttpError::BodiesFull, ResponseFraming::default(), turn),
+            Phase::Body(Incoming { body_use, form, .. }) => {
+                self.end_body(body_use, HttpError::BodiesFull, form, turn);
             }
             phase @ (Phase::Deferred(_) | Phase::Streaming(_)) => {
                 self.phase = phase;
@@ -59,10 +59,10 @@ impl<T> Connection<T> {
         let phase = std::mem::replace(&mut self.phase, Phase::Ended { after: Disposition::Close, drained: 0 });
         match phase {
             Phase::Head(scan) if scan.has_begun() || !self.inbox.is_empty() => {
-                self.refuse_and_end(None, in_head, Form::default(), &mut turn);
+                self.refuse_and_end(None, in_head, ResponseFraming::default(), &mut turn);
             }
-            Phase::Body(Incoming { purpose, form, .. }) => {
-                self.end_body(purpose, in_body, form, &mut turn);
+            Phase::Body(Incoming { body_use, form, .. }) => {
+                self.end_body(body_use, in_body, form, &mut turn);
             }
             Phase::Head(_) | Phase::Deferred(_) | Phase::Streaming(_) | Phase::Ended { .. } => {}
         }
@@ -75,7 +75,7 @@ impl<T> Connection<T> {
     /// before the request's body did.
     pub fn take_admitted(&mut self) -> Option<T> {
         match std::mem::replace(&mut self.phase, Phase::Ended { after: Disposition::Close, drained: 0 }) {
-            Phase::Body(Incoming { purpose: Purpose::Serve(request, _) | Purpose::ServeWithout(request), .. }) => {
+            Phase::Body(Incoming { body_use: BodyUse::Serve(request, _) | BodyUse::ServeWithout(request), .. }) => {
                 Some(request)
             }
             _ => None,
@@ -86,7 +86,7 @@ impl<T> Connection<T> {
     pub(super) fn refuse_by_head<S: Service<AdmittedRequest = T>>(
         &mut self,
         error: HttpError,
-        form: Form,
+        form: ResponseFraming,
         content_length: Option<u64>,
         expects_continue: bool,
         turn: &mut Turn<'_, S>,
@@ -94,7 +94,7 @@ impl<T> Connection<T> {
         let has_body = content_length != Some(0);
         let too_long = content_length.is_some_and(|length| length > DISCARD_BYTES_MAX as u64);
         let close = form.close || turn.core.ends_connections() || too_long || (expects_continue && has_body);
-        let form = Form { close, ..form };
+        let form = ResponseFraming { close, ..form };
         let _ = Responder { out: turn.out, date: &turn.core.date, form, latest: None }.refuse(error);
         turn.answered += 1;
         let framing = match content_length {
@@ -107,23 +107,23 @@ impl<T> Connection<T> {
             }
             None => Framing::Chunked(Chunked::new(DISCARD_BYTES_MAX)),
         };
-        let purpose = Purpose::Discard(DISCARD_BYTES_MAX);
-        self.phase = Phase::Body(Incoming { purpose, form, framing, body_bytes_max: DISCARD_BYTES_MAX });
+        let body_use = BodyUse::Discard(DISCARD_BYTES_MAX);
+        self.phase = Phase::Body(Incoming { body_use, form, framing, body_bytes_max: DISCARD_BYTES_MAX });
     }
 
     /// A body cannot be read to its end. What was answered already is not answered again.
     pub(super) fn end_body<S: Service<AdmittedRequest = T>>(
         &mut self,
-        purpose: Purpose<T>,
+        body_use: BodyUse<T>,
         error: HttpError,
-        form: Form,
+        form: ResponseFraming,
         turn: &mut Turn<'_, S>,
     ) {
-        match purpose {
-            Purpose::Serve(request, _) | Purpose::ServeWithout(request) => {
+        match body_use {
+            BodyUse::Serve(request, _) | BodyUse::ServeWithout(request) => {
                 self.refuse_and_end(Some(request), error, form, turn);
             }
-            Purpose::Discard(_) => self.finish(Form { close: true, ..form }, true),
+            BodyUse::Discard(_) => self.finish(ResponseFraming { close: true, ..form }, true),
         }
     }
 
@@ -132,10 +132,10 @@ impl<T> Connection<T> {
         &mut self,
         request: Option<T>,
         error: HttpError,
-        form: Form,
+        form: ResponseFraming,
         turn: &mut Turn<'_, S>,
     ) {
-        let form = Form { close: true, ..form };
+        let form = ResponseFraming { close: true, ..form };
         turn.service.refused(request, error, &mut turn.burst);
         let _ = Responder { out: turn.out, date: &turn.core.date, form, latest: None }.refuse(error);
         turn.answered += 1;
@@ -143,7 +143,7 @@ impl<T> Connection<T> {
     }
 
     /// The request has its answer. `unread`: input follows, or may.
-    pub(super) fn finish(&mut self, form: Form, unread: bool) {
+    pub(super) fn finish(&mut self, form: ResponseFraming, unread: bool) {
         self.phase = match (form.close, unread) {
             (false, _) => Phase::Head(HeadScan::new()),
             (true, false) => Phase::Ended { after: Disposition::Close, drained: 0 },

@@ -57,13 +57,13 @@ fn what_came_before_the_gap_is_answered_and_then_503() {
     let mut owner = with_memory(100);
     let (_, out) = owner.receive(GET);
     owner.sent = out;
-    assert!(!owner.connection.stash(GET, &mut owner.core), "it fits");
-    assert!(owner.connection.stash(&[b'x'; 100], &mut owner.core), "receiving is to pause");
-    assert!(owner.connection.stash(GET, &mut owner.core), "and what follows is of no use");
-    assert!(owner.connection.has_stashed());
+    assert!(!owner.connection.buffer(GET, &mut owner.core), "it fits");
+    assert!(owner.connection.buffer(&[b'x'; 100], &mut owner.core), "receiving is to pause");
+    assert!(owner.connection.buffer(GET, &mut owner.core), "and what follows is of no use");
+    assert!(owner.connection.has_buffered());
     owner.deliver(b"");
     assert_eq!((owner.statuses(), owner.after), (vec![200, 200, 503], Disposition::Linger));
-    assert_eq!((owner.connection.owned_bytes(), owner.connection.has_stashed()), (0, false));
+    assert_eq!((owner.connection.owned_bytes(), owner.connection.has_buffered()), (0, false));
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn a_gap_behind_a_deferred_request_waits_for_its_answer() {
     let mut owner = with_memory(0);
     let (progress, _) = owner.receive(&post("/deferred", "", b"x"));
     assert!(progress.next == http1::Next::AnswerDeferred);
-    assert!(owner.connection.stash(GET, &mut owner.core));
+    assert!(owner.connection.buffer(GET, &mut owner.core));
     let mut out = Vec::new();
     let later = |respond: http1::Responder<'_>| respond.answer(http1::Status::Ok, "text/plain", b"later");
     let progress = owner.connection.answer_deferred(&owner.core, &mut out, later);

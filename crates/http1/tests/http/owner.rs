@@ -188,7 +188,7 @@ impl Owner {
             }
             return;
         }
-        let _ = self.connection.stash(bytes, &mut self.core);
+        let _ = self.connection.buffer(bytes, &mut self.core);
         self.sent.append(&mut self.outstanding);
         if self.after == Disposition::KeepOpen {
             let (progress, out) = self.receive(b"");

@@ -84,7 +84,7 @@ fn nothing_is_parsed_behind_a_deferred_request() {
     assert_eq!(String::from_utf8(out).unwrap().matches("200 OK").count(), 1);
     let (progress, out) = owner.receive(GET);
     assert!(progress.next == Next::AnswerDeferred && out.is_empty());
-    assert!(!owner.connection.stash(GET, &mut owner.core));
+    assert!(!owner.connection.buffer(GET, &mut owner.core));
 
     let mut out = Vec::new();
     let progress = owner
@@ -156,7 +156,7 @@ fn nothing_is_parsed_behind_an_answer_that_has_only_begun() {
     assert_eq!(progress.deadline, None);
     let (progress, more_out) = owner.receive(GET);
     assert!(progress.next == Next::Stream && progress.more && more_out.is_empty());
-    assert!(!owner.connection.stash(GET, &mut owner.core));
+    assert!(!owner.connection.buffer(GET, &mut owner.core));
     assert_eq!(owner.connection.piece(piece(b"x")), b"0001\r\nx\r\n");
     let (bytes, progress) = owner.connection.last_piece(piece(b""));
     assert_eq!(bytes, b"0\r\n\r\n");
@@ -171,7 +171,7 @@ fn an_answer_that_has_begun_has_no_clock_of_this_room_and_gives_its_memory_back(
     let mut owner = Owner::new();
     let _ = owner.receive(&post("/streamed", "", b"x"));
     let _ = owner.connection.answer_deferred(&owner.core, &mut Vec::new(), |respond| respond.stream("text/plain"));
-    let _ = owner.connection.stash(GET, &mut owner.core);
+    let _ = owner.connection.buffer(GET, &mut owner.core);
     let mut out = Vec::new();
     assert_eq!(
         disposition(&owner.connection.timed_out((), &mut owner.service, &mut owner.core, &mut out)),
@@ -307,7 +307,7 @@ fn the_end_lingers_only_when_input_may_follow() {
     assert_eq!(owner.after, Disposition::Linger);
     assert_eq!(owner.statuses(), [200]);
     assert!(!owner.connection.drain(&vec![0; LINGER_BYTES_MAX - GET.len() - 1]));
-    assert!(owner.connection.stash(b"x", &mut owner.core));
+    assert!(owner.connection.buffer(b"x", &mut owner.core));
     assert_eq!(owner.connection.owned_bytes(), 0);
 }
 
@@ -372,13 +372,13 @@ fn timeouts_in_every_phase() {
 }
 
 #[test]
-fn bytes_stashed_behind_answers_pause_the_connection_at_the_bound() {
+fn bytes_buffered_behind_answers_pause_the_connection_at_the_bound() {
     let mut owner = Owner::new();
     let _ = owner.receive(GET);
     let requests = GET.repeat(INBOX_BYTES_MAX / GET.len() + 1);
     let (first, rest) = requests.split_at(INBOX_BYTES_MAX - 1);
-    assert!(!owner.connection.stash(first, &mut owner.core));
-    assert!(owner.connection.stash(rest, &mut owner.core));
+    assert!(!owner.connection.buffer(first, &mut owner.core));
+    assert!(owner.connection.buffer(rest, &mut owner.core));
     let mut answered = 0;
     let mut paused = true;
     loop {

@@ -28,13 +28,9 @@ use known::KnownHeads;
 use log::{AckLevel, Appender};
 use metric::BatchEncoder;
 use rate::{Charge, ClientAddress, ClientKey, ClientKeys, EventKind, EventSender, Limiter};
-use std::{
-    collections::HashSet,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use wake::clock::Clock;
 
 /// The response on a connection over the limit.

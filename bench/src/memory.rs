@@ -10,8 +10,8 @@ const PAGE: usize = 4096;
 /// Bytes that are taken at a time: an allocation of all memory at once may be refused.
 const CHUNK: usize = 256 << 20;
 
-/// Writes to nine tenths of the pages that are free, once each, gives them back, and returns the bytes touched. What the
-/// page cache holds is left alone, as it has been touched.
+/// Writes to nine tenths of the pages that are free, once each, gives them back, and returns the bytes touched. What
+/// the page cache holds is left alone, as it has been touched.
 ///
 /// # Errors
 /// /proc/meminfo cannot be read.

@@ -215,6 +215,10 @@ fn refused((kind, message): (ErrorKind, String)) -> clap::Error {
     Arguments::command().error(kind, message)
 }
 
+fn length(profile: &RateProfile) -> Duration {
+    Duration::from_nanos(profile.end_ns())
+}
+
 fn settle(typed: Arguments) -> Result<Plan, (ErrorKind, String)> {
     let missing = |message: &str| (ErrorKind::MissingRequiredArgument, message.to_owned());
     if !typed.names_a_server() {
@@ -270,9 +274,7 @@ fn settle(typed: Arguments) -> Result<Plan, (ErrorKind, String)> {
         mark: mark(&typed, target)?,
         clients,
         // Stages say themselves how long they are.
-        duration: typed
-            .duration
-            .or_else(|| typed.stages.as_ref().map(|profile| Duration::from_nanos(profile.end_ns()))),
+        duration: typed.duration.or_else(|| typed.stages.as_ref().map(length)),
         pace,
         requests_each,
         warmup: typed.warmup,

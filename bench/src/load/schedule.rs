@@ -1,7 +1,7 @@
 //! The send times of an open loop: fixed before the first send, so that no answer can move a send. Reads no clock.
 //!
-//! The sends stand on the [`RateProfile`] of the wanted rate at places that are one apart, or, as Poisson arrivals, so far
-//! apart as exponentially distributed numbers with a mean of one say. Send k of the whole load belongs to thread k
+//! The sends stand on the [`RateProfile`] of the wanted rate at places that are one apart, or, as Poisson arrivals, so
+//! far apart as exponentially distributed numbers with a mean of one say. Send k of the whole load belongs to thread k
 //! modulo the number of threads, and each thread draws the gaps of all: the schedule does not depend on their number.
 //! Whichever connection of the thread is free takes a send. When none is, the send becomes late but keeps its time:
 //! latency counted from there holds what a slow server does to those who wait (G. Tene's "coordinated omission").

@@ -1,5 +1,5 @@
-//! A parser in a program of its own, which is timed by that program: simdjson in C++. The protocol of its standard input
-//! and output stands at the top of `bench/simdjson/on_demand.cc`.
+//! A parser in a program of its own, which is timed by that program: simdjson in C++. The protocol of its standard
+//! input and output stands at the top of `bench/simdjson/on_demand.cc`.
 
 use super::{BatchParser, Input, Sample};
 use std::{

@@ -99,8 +99,8 @@ enum AtName {
 }
 
 impl Segments {
-    /// Creates the state from `active`, the active segment of `directory`, and `newest`, the newest one that was sealed,
-    /// whether or not it is still kept.
+    /// Creates the state from `active`, the active segment of `directory`, and `newest`, the newest one that was
+    /// sealed, whether or not it is still kept.
     pub(super) fn new(
         directory: &Path,
         lock: Arc<DirectoryLock>,

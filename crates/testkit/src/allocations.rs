@@ -12,7 +12,8 @@ thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
 }
 
-/// Allocations made by this thread so far, as a test harness has threads of its own. Always 0 unless [`CountingAllocator`] is the global allocator.
+/// Allocations made by this thread so far, as a test harness has threads of its own. Always 0 unless
+/// [`CountingAllocator`] is the global allocator.
 #[must_use]
 pub fn allocations() -> u64 {
     ALLOCATIONS.get()

@@ -47,7 +47,8 @@ fn every_response_names_an_allowed_origin(driver: Driver) {
         let response = client.ask(&request);
         assert_eq!(response.header(ALLOWED), Some("https://a.example"), "{response:?}");
         assert_eq!(response.header("Vary"), Some("Origin"));
-        assert_eq!(response.header("Access-Control-Expose-Headers"), Some("Retry-After"));
+        let exposed = "Retry-After, X-MetricsStream-Next, X-MetricsStream-Oldest, X-MetricsStream-Position";
+        assert_eq!(response.header("Access-Control-Expose-Headers"), Some(exposed));
         seen.push(response.status);
         if response.status == 429 {
             break;

@@ -46,11 +46,19 @@ pub struct Cors {
     origins: Vec<(String, &'static [u8])>,
 }
 
-/// Fields of a response to an allowed origin, behind its name: without the second a page cannot see how long to wait.
-const EXPOSED: &str = "\r\nAccess-Control-Expose-Headers: Retry-After";
+/// Fields of a response that a page may read besides the usual ones: how long to wait, and places in the log.
+macro_rules! exposed {
+    () => {
+        "\r\nAccess-Control-Expose-Headers: Retry-After, X-MetricsStream-Next, X-MetricsStream-Oldest, \
+         X-MetricsStream-Position"
+    };
+}
+
+/// Fields of a response to an allowed origin, behind its name.
+const EXPOSED: &str = exposed!();
 /// A cache must not hand the response for one origin to another.
 const VARY: &str = "\r\nVary: Origin";
-const ANY: &[u8] = b"\r\nAccess-Control-Allow-Origin: *\r\nAccess-Control-Expose-Headers: Retry-After";
+const ANY: &[u8] = concat!("\r\nAccess-Control-Allow-Origin: *", exposed!()).as_bytes();
 
 /// Fields of the response to a preflight request, besides those of any response: what a page may send, and for how long
 /// (2 h, the most that Chromium remembers) the browser need not ask again.

@@ -7,7 +7,6 @@
 use crate::{
     forward::{store, store_all},
     log,
-    random::Random,
     server::{Driver, Server, Setup, until},
 };
 use rdkafka::{
@@ -24,6 +23,7 @@ use std::{
     thread,
     time::Duration,
 };
+use testkit::random::Random;
 
 const TOPIC: &str = "metrics";
 const PARTITIONS: i32 = 3;
@@ -165,11 +165,11 @@ fn kills_under_load_commit_each_line_to_kafka_once() {
     for _ in 0..KILLS {
         let mut server = setup.start_in(directory.path());
         for _ in 0..1 + random.below(8) {
-            let count = 1 + random.below(400);
+            let count = 1 + random.below(400) as usize;
             store_all(&server, &(stored..stored + count).map(metric).collect::<Vec<_>>());
             stored += count;
         }
-        thread::sleep(Duration::from_millis(random.below(150) as u64));
+        thread::sleep(Duration::from_millis(random.below(150).into()));
         server.kill();
     }
     let mut server = setup.start_in(directory.path());

@@ -187,7 +187,7 @@ impl Arguments {
     /// of no use.
     ///
     /// # Errors
-    /// See [`ForwardsError`].
+    /// The log or a cursor cannot be read or written, or the arguments do not fit what is there: one line for a person.
     pub fn run(&self) -> Result<ExitCode, ForwardsError> {
         if let (Some(name), Some(Place(start))) = (&self.reset, self.to) {
             reset(&self.data_dir, name, start)?;

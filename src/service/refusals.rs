@@ -18,7 +18,7 @@ impl Service {
         self.counters.refused_content();
     }
 
-    /// As [`refuse`](Self::refuse), where of the client only its connection is known.
+    /// As `refuse`, where of the client only its connection is known.
     pub fn refuse_caller(&mut self, error: HttpError, caller: Caller) {
         let client = self.shared.keys.address(caller.peer);
         self.refuse(error, client);

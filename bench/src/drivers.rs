@@ -1,4 +1,4 @@
-//! Which driver a program runs on: the one asked for, or the better one that is to be had.
+//! Which driver a program runs on: the one requested, or the best that is available.
 
 use clap::ValueEnum;
 use reactor::{Driver, Setup, uring::UringDriver};
@@ -10,7 +10,7 @@ use wake::Doorbell;
 pub enum Choice {
     /// `io_uring`, or else `epoll`, saying why.
     Auto,
-    /// Fails where io_uring is not to be had.
+    /// Fails where io_uring is unavailable.
     #[value(name = "io_uring")]
     IoUring,
     /// Readiness, on any Linux.

@@ -1,7 +1,7 @@
 //! Heads of HTTP/1.x messages, as far as both ends of a benchmark need them: where a head ends, how long the body
 //! behind it is, and whether the connection goes on. One pass over the lines; every other header is skipped unread.
 
-/// Bytes of a head. An answer's head is some 200 bytes, a request's with long credentials some 4 KiB.
+/// Bytes of a head. A response's head is some 200 bytes, a request's with long credentials some 4 KiB.
 pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 
 /// Fields of a head that concern the message's length and the connection.

@@ -34,7 +34,7 @@ const STEP_NS: u64 = 250_000;
 
 /// The lock-free candidate: ticket n is the n-th admission and has slot n mod L, which is claimed by swapping the stamp
 /// of L admissions before for the new one. The lowest bit of a slot is the parity of its lap, so that a slot that has
-/// been claimed for a ticket can be told from one that has not, and whoever finds it claimed moves `next` on.
+/// been claimed for a ticket can be distinguished from one that has not, and whoever finds it claimed moves `next` on.
 #[repr(align(128))]
 struct AtomicWindow {
     next: AtomicU64,
@@ -84,7 +84,7 @@ impl AtomicWindow {
 enum Clients {
     /// Each thread has so many clients of its own and asks for one after the other.
     Own(u32),
-    /// All threads ask for the same one, which has room.
+    /// All threads ask for the same one, which is below its limit.
     Hot,
     /// All threads ask for the same one, which is at its limit.
     Refused,

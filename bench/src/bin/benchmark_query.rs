@@ -54,7 +54,7 @@ struct Arguments {
     /// File for the raw data, one JSON object a measurement.
     #[arg(long)]
     raw: Option<PathBuf>,
-    /// Only makes the logs, and prints where they are and the name that is asked for.
+    /// Only makes the logs, and prints where they are and the name to query.
     #[arg(long)]
     make: bool,
     /// Only makes a log of real scrapes in this directory, in segments of each form.

@@ -1,5 +1,5 @@
-//! The floor: the least a server on this reactor can cost. It finds the end of each request and answers a constant - no
-//! JSON, no limits, no log. What any server here costs is told as a multiple of this.
+//! The floor: the least a server on this reactor can cost. It finds the end of each request and responds with a
+//! constant - no JSON, no limits, no log. What any server here costs is reported as a multiple of this.
 
 use clap::Parser;
 use metricstream::config::CoreList;
@@ -27,7 +27,7 @@ use wake::Doorbell;
 
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 40\r\n\r\n\
     {\"success\": true, \"metrics_processed\":3}";
-/// Answers in one send at most, so that a peer that pipelines without end is answered from a bounded buffer.
+/// Responses in one send, at most, so that a peer that pipelines without end is served from a bounded buffer.
 const ANSWERS_PER_SEND_MAX: usize = 256;
 /// Connections of one reactor.
 const CONNECTIONS_MAX: u32 = 65_536;
@@ -36,7 +36,7 @@ const RECEIVE_BUFFERS: u16 = 1024;
 const RECEIVE_BUFFER_BYTES: u32 = 16 * 1024;
 const BACKLOG: i32 = 4096;
 
-/// A server that answers every request with the same 200: what the reactor and the kernel cost without a service.
+/// A server that responds to every request with the same 200: what the reactor and the kernel cost without a service.
 #[derive(Debug, Parser)]
 #[command(name = "floor", version)]
 struct Arguments {
@@ -151,9 +151,9 @@ struct Connection {
     body_left: u64,
     /// The request whose body is being skipped is the last.
     last: bool,
-    /// Requests complete and not yet answered.
+    /// Complete requests without a response yet.
     due: usize,
-    /// Nothing more is read: the connection ends with the last answer.
+    /// Nothing more is read: the connection ends with the last response.
     ending: bool,
     sending: bool,
     buffer: Vec<u8>,

@@ -21,7 +21,7 @@ use std::{
     time::Duration,
 };
 
-/// Seconds of each load, unless told otherwise.
+/// Seconds of each load, by default.
 const SECONDS: f64 = 2.0;
 /// Seconds of each load of a smoke run.
 const SECONDS_SMOKE: f64 = 0.2;
@@ -94,7 +94,7 @@ struct Serve {
     /// Threads of the pool, or the most that a thread per request makes [default: 64, 1024].
     #[arg(long, value_name = "N", requires = "stage", value_parser = clap::value_parser!(u16).range(1..=10_000))]
     threads: Option<u16>,
-    /// Connections that wait for a thread of the pool; over it they are answered 503.
+    /// Connections that wait for a thread of the pool; beyond it they are refused with 503.
     #[arg(long, value_name = "N", default_value_t = 128, requires = "stage", value_parser = clap::value_parser!(u16).range(1..=10_000))]
     queue: u16,
     /// Milliseconds that it waits for a request, or for the rest of one.

@@ -1,5 +1,5 @@
-//! The programs that make the loads: our own load_test, and wrk for a second opinion. How each is told what to do, and
-//! what it says afterwards.
+//! The programs that make the loads: our own load_test, and wrk for a second opinion; the arguments of each, and the
+//! report that it prints.
 
 use super::{
     options::Programs,
@@ -35,9 +35,9 @@ pub const WRK_SCRIPT: &str = include_str!("wrk.lua");
 /// Figures that a client reports of its measured part.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Reported {
-    /// Requests answered or failed.
+    /// Requests with a response, and failed ones.
     pub requests: u64,
-    /// Those of them without an answer of 2xx. (wrk counts answers of 4xx and 5xx, and errors of sockets.)
+    /// Those of them without a response of 2xx. (wrk counts responses of 4xx and 5xx, and errors of sockets.)
     pub failed: u64,
     /// Seconds.
     pub elapsed_s: f64,
@@ -53,7 +53,7 @@ pub struct Reported {
     pub client_cpu_us_per_request: Option<f64>,
 }
 
-/// Everything a client is told.
+/// Parameters of one run of a client.
 #[derive(Debug)]
 pub struct Load<'a> {
     /// Programs of the clients.
@@ -254,10 +254,10 @@ fn parse_wrk(report: &Value) -> Option<Reported> {
 /// standard output comes back; its exit code is not judged, for it reports failures itself.
 ///
 /// # Errors
-/// It cannot be run, it has not ended after `patience` and is killed, or `look` fails.
+/// It cannot be run, it has not ended after `timeout` and is killed, or `look` fails.
 pub fn run(
     command: io::Result<Command>,
-    patience: Duration,
+    timeout: Duration,
     looking: Duration,
     mut look: impl FnMut() -> io::Result<()>,
 ) -> io::Result<String> {
@@ -267,13 +267,13 @@ pub fn run(
     let reader = thread::spawn(move || {
         let mut bytes = Vec::new();
         let read = stdout.read_to_end(&mut bytes);
-        // Nobody listens any more only when waiting was given up.
+        // Nobody waits for the output after the timeout or an error of `look`.
         let _ = sender.send(read.map(|_| String::from_utf8_lossy(&bytes).into_owned()));
     });
     let begin = Instant::now();
     let outcome = loop {
         let elapsed = begin.elapsed();
-        let pause = if elapsed < looking { super::SAMPLE_EVERY } else { patience.saturating_sub(elapsed) };
+        let pause = if elapsed < looking { super::SAMPLE_EVERY } else { timeout.saturating_sub(elapsed) };
         match output.recv_timeout(pause) {
             Ok(read) => break read,
             Err(RecvTimeoutError::Timeout) if elapsed < looking => {
@@ -281,7 +281,7 @@ pub fn run(
                     break Err(error);
                 }
             }
-            Err(_) => break Err(io::Error::other(format!("the client has not ended after {} s", patience.as_secs()))),
+            Err(_) => break Err(io::Error::other(format!("the client has not ended after {} s", timeout.as_secs()))),
         }
     };
     if outcome.is_err() {

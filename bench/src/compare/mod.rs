@@ -48,7 +48,7 @@ pub struct Measurement {
     pub server_cpu_cores: f64,
     /// `VmHWM` of the server's processes, added up, from its start to the end of the load.
     pub peak_rss_bytes: u64,
-    /// The disk alone, just before and for as long. Of a server whose answers wait for it.
+    /// The disk alone, just before and for as long. Only with a server whose responses wait for it.
     #[serde(flatten)]
     pub disk: Option<DiskSyncs>,
     /// Figures that the client reports.

@@ -11,13 +11,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A server that has not answered a request after this time has failed to start.
+/// A server that has not responded to a request after this time has failed to start.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
 /// Pause between two tries.
 const START_PAUSE: Duration = Duration::from_millis(5);
 /// Timeout of one attempt to get a response.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
-/// Bytes looked at of an answer: its status is among the first.
+/// Bytes examined of a response: its status is among the first.
 const ANSWER_BYTES_MAX: usize = 512;
 /// Bytes shown of what a server said that did not start.
 const SAID_BYTES_MAX: usize = 2000;
@@ -51,10 +51,11 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts `command`, with what it says in the file `said`, and waits until it answers requests on 127.0.0.1:`port`.
+    /// Starts `command`, with what it says in the file `said`, and waits until it responds to requests on
+    /// 127.0.0.1:`port`.
     ///
     /// # Errors
-    /// It cannot be started, it ends, or it does not answer in time.
+    /// It cannot be started, it ends, or it does not respond in time.
     pub fn start(mut command: Command, port: u16, said: &Path) -> io::Result<Self> {
         let out = fs::File::create(said)?;
         command.stdout(out.try_clone()?).stderr(out);

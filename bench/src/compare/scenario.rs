@@ -24,7 +24,7 @@ pub struct Scenario {
     /// Protocol of the requests' bodies; `None`: each server's own format of a batch of `POST /metrics`.
     pub protocol: Option<Protocol>,
     /// Requests a second over all connections, sent when they are due and whatever became of those before (open loop).
-    /// `None`: each connection sends as soon as it has its answer (closed loop).
+    /// `None`: each connection sends as soon as it has its response (closed loop).
     pub requests_per_second: Option<u32>,
     /// True if wrk is measured as well as load_test.
     pub by_wrk: bool,

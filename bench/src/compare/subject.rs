@@ -179,7 +179,7 @@ impl Subject {
     }
 }
 
-/// A constant answer of the floor's 40 bytes, with a worker a core and nothing logged. `return` reads the body and
+/// A constant response of the floor's 40 bytes, with a worker a core and nothing logged. `return` reads the body and
 /// drops it.
 fn nginx_configuration(port: u16, workers: usize) -> String {
     format!(

@@ -213,7 +213,7 @@ fn read(lines: &[u8]) -> Result<Vec<Read>, String> {
     Ok(all)
 }
 
-/// Room for the lines of a body.
+/// Buffer with capacity for the lines of a body.
 #[must_use]
 pub fn room() -> Vec<u8> {
     vec![0; usize::try_from(METRICS).unwrap_or(0) * LINE_BYTES]

@@ -84,15 +84,15 @@ struct Guarded {
 pub struct Counts {
     /// Connections taken in.
     pub accepted: AtomicU64,
-    /// Connections that could not be accepted for want of descriptors or memory.
+    /// Connections that could not be accepted because descriptors or memory ran out.
     pub accept_failures: AtomicU64,
     /// Threads that the system did not give.
     pub threads_missing: AtomicU64,
-    /// Connections answered 503.
+    /// Connections refused with 503.
     pub refused: AtomicU64,
     /// Connections closed without the 503 that was due.
     pub refused_unanswered: AtomicU64,
-    /// Connections that failed: reset, or an answer that was not taken.
+    /// Connections that failed: reset, or a response that was not taken.
     pub failed: AtomicU64,
 }
 
@@ -116,7 +116,7 @@ fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
 
-/// Counts a failure of the system's that passes, and says the first one: strangers must not be able to fill the
+/// Counts a failure of the system's that passes, and says the first one: untrusted clients must not be able to fill the
 /// terminal.
 pub fn count_and_warn(counter: &AtomicU64, what: &str, error: &io::Error) {
     if counter.fetch_add(1, Ordering::Relaxed) == 0 {
@@ -277,8 +277,8 @@ impl Server {
         }
     }
 
-    /// Serves one connection on the calling thread until it ends. `is_last` is asked before each burst of requests
-    /// whether its answers are the last that this connection gets.
+    /// Serves one connection on the calling thread until it ends. `is_last` is called before each burst of requests: it
+    /// returns true if their responses are the last on this connection.
     pub fn serve(&self, stream: &TcpStream, peer: IpAddr, is_last: impl Fn() -> bool) {
         let mut connection = Connection::new();
         if self.converse(stream, peer, &mut connection, is_last).is_err() {
@@ -358,7 +358,8 @@ impl Server {
         Ok(None)
     }
 
-    /// Answers the requests that `bytes` complete into `out`. When it returns, what the answers promise is in the file.
+    /// Writes the responses to the requests that `bytes` complete into `out`. When it returns, what the responses
+    /// promise is in the file.
     fn answer(
         &self,
         bytes: &[u8],
@@ -401,7 +402,7 @@ impl Server {
     }
 
     /// Ends the write side, and throws away what still comes until the peer ends its own: closing with bytes unread
-    /// would reset the connection, and the peer might lose the answer.
+    /// would reset the connection, and the peer might lose the response.
     fn linger(
         &self,
         stream: &TcpStream,
@@ -430,7 +431,7 @@ impl Server {
     }
 }
 
-/// Answers 503 on a thread of its own, so that nobody waits for a client that is being refused.
+/// Responds with 503 on a thread of its own, so that nobody waits for a client that is being refused.
 pub struct Refusals<'a> {
     server: &'a Server,
     queue: SyncSender<Arc<TcpStream>>,
@@ -440,12 +441,12 @@ impl<'a> Refusals<'a> {
     /// Starts the thread; it ends once this is dropped and its queue is empty.
     ///
     /// # Errors
-    /// There is no thread to be had.
+    /// No thread can be started.
     pub fn start<'scope>(server: &'a Server, scope: &'scope Scope<'scope, 'a>) -> Result<Self, String> {
         let (queue, refused) = sync_channel::<Arc<TcpStream>>(REFUSALS_MAX);
         let answer_all = move || {
             for stream in refused {
-                // It is given up: how it ended is its own affair.
+                // The connection is closed in any case, so a failure is of no consequence.
                 let _ = server.refuse(&stream);
             }
         };
@@ -455,7 +456,7 @@ impl<'a> Refusals<'a> {
         Ok(Self { server, queue })
     }
 
-    /// Has `stream` answered 503 and closed; with too many waiting for that, closed.
+    /// Queues `stream` to be refused with 503 and closed; closes it at once if too many are queued.
     pub fn push(&self, stream: Arc<TcpStream>) {
         if self.queue.try_send(stream).is_err() {
             count(&self.server.counts.refused_unanswered);

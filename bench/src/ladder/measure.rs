@@ -15,7 +15,7 @@ use std::{
 
 /// The load before the one that counts.
 const WARM_UP: Duration = Duration::from_millis(200);
-/// A request that has no answer by then has failed.
+/// A request that has no response by then has failed.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time that a load may take beyond its duration: its last requests' timeout, and its start.
 const LOAD_SLACK: Duration = Duration::from_secs(15);
@@ -58,19 +58,19 @@ pub struct Sample {
     pub clients: u32,
     /// True if a connection carried more than one request.
     pub keep_alive: bool,
-    /// Requests that were answered or failed.
+    /// Requests with a response, and failed ones.
     pub requests: u64,
-    /// Share of them answered with 2xx.
+    /// Share of them with a response of 2xx.
     pub success_percent: f64,
-    /// Answers with 2xx in a second.
+    /// Responses with 2xx in a second.
     pub requests_per_second: f64,
-    /// Latencies of the answers with 2xx.
+    /// Latencies of the responses with 2xx.
     pub p50_us: f64,
     /// See `p50_us`.
     pub p99_us: f64,
     /// See `p50_us`.
     pub p999_us: f64,
-    /// CPU time of the server for each answer with 2xx.
+    /// CPU time of the server for each response with 2xx.
     pub server_cpu_us: f64,
     /// Most threads that the server was seen with.
     pub threads: u64,
@@ -92,10 +92,10 @@ pub struct Bench {
 
 impl Bench {
     /// The programs beside this one. The first half of the cores goes to the server and the second to the load, unless
-    /// told otherwise.
+    /// they are given.
     ///
     /// # Errors
-    /// It cannot be told where this program is, or taskset(1) is missing.
+    /// The path of this program cannot be determined, or taskset(1) is missing.
     pub fn new(server_cores: Option<String>, client_cores: Option<String>) -> Result<Self, String> {
         let ladder = std::env::current_exe().map_err(|error| format!("cannot tell where this program is: {error}"))?;
         let cores = cores::allowed();

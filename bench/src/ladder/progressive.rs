@@ -1,6 +1,6 @@
 //! Progressive load: more and more clients on one server, to see where it saturates and how it behaves there.
 //!
-//! The load is a closed loop, so a saturated server answers no more requests a second to more clients: they only wait
+//! The load is a closed loop, so a saturated server serves no more requests a second to more clients: they only wait
 //! longer. Single runs scatter, and the largest of them is as good as chance: saturation is the first number of clients
 //! within a twentieth of it. Up to there every request has to succeed.
 
@@ -29,7 +29,7 @@ pub struct Plan {
     pub json: PathBuf,
 }
 
-/// Runs everything, prints the table, draws the picture. `goes_on` is asked before each run. Whether every request
+/// Runs everything, prints the table, draws the picture. `goes_on` is called before each run. Whether every request
 /// below saturation succeeded.
 ///
 /// # Errors
@@ -84,7 +84,7 @@ pub fn run(bench: &Bench, plan: &Plan, goes_on: impl Fn() -> bool) -> Result<boo
     Ok(failed == 0)
 }
 
-/// Throughputs closer than this to the largest are not told from it.
+/// Throughputs closer than this to the largest are not distinguished from it.
 const AS_MUCH: f64 = 0.95;
 
 /// The first number of clients that brings as many requests a second as any, but for noise, and how many loads up to it

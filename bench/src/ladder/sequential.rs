@@ -1,8 +1,8 @@
 //! Stage 1, sequential: accept, serve, close, and only then the next. No thread, no lock that anybody else takes.
 //!
 //! Shows: while it waits - for a client to send, for the disk - it does nothing for anybody else. One client that says
-//! nothing holds all others up for the whole timeout. Each connection ends with its answer, or the first client
-//! to stay would be the only one ever served.
+//! nothing holds all others up for the whole timeout. Each connection ends with its response, or the first client to
+//! stay would be the only one ever served.
 
 use super::blocking;
 use metricstream::config::Config;

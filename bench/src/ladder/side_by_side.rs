@@ -28,7 +28,7 @@ pub const LOADS: [(bool, &str); 2] = [(false, "a connection for each request"), 
 /// The medians of one load, a stage each.
 pub type Column = Vec<(Stage, Sample)>;
 
-/// Runs everything, prints the tables, draws the picture. `goes_on` is asked before each run.
+/// Runs everything, prints the tables, draws the picture. `goes_on` is called before each run.
 ///
 /// # Errors
 /// One line: what could not be run, or was lost. It stops there.

@@ -1,9 +1,9 @@
 //! Stage 2, a thread per request: each connection gets a thread of its own, made for it and gone with it. A client that
-//! closes after each answer makes it a thread per request to the letter; one that stays keeps its thread.
+//! closes after each response makes it a thread per request to the letter; one that stays keeps its thread.
 //!
-//! Takes away: nobody waits for another client any more.
-//! Shows: what making a thread costs each new connection, a stack for each that only waits, and the one lock they all
-//! take. Their number is bounded; over the bound, or when the system has no thread to give, the answer is 503.
+//! Takes away: nobody waits for another client any more. Shows: what making a thread costs each new connection, a stack
+//! for each that only waits, and the one lock they all take. Their number is bounded; over the bound, or when the
+//! system has no thread to give, the response is 503.
 
 use super::blocking::{self, Refusals};
 use metricstream::config::Config;
@@ -15,7 +15,7 @@ use std::{
     thread,
 };
 
-/// Threads at one time, unless told otherwise: with a stack of 256 KiB each, at most 256 MiB of address space.
+/// Threads at one time, by default: with a stack of 256 KiB each, at most 256 MiB of address space.
 const THREADS_DEFAULT: usize = 1024;
 
 /// Serves until a signal, with at most `threads` connections at one time.

@@ -1,9 +1,9 @@
 //! Stage 3, a thread pool: a fixed number of threads takes connections from a bounded queue. When the queue is full the
-//! answer is 503 with Retry-After, at once.
+//! response is 503 with Retry-After, at once.
 //!
 //! Takes away: no thread is made for a connection, and memory is bounded whatever the crowd. Shows: a thread is
-//! occupied as long as its connection only waits, so as many silent clients as there are threads hold up everybody;
-//! and all threads take the one lock. A connection is kept after its answer only while nobody queues.
+//! occupied as long as its connection only waits, so as many silent clients as there are threads hold up everybody; and
+//! all threads take the one lock. A connection is kept after its response only while nobody queues.
 
 use super::blocking::{self, Refusals};
 use metricstream::config::Config;
@@ -17,7 +17,7 @@ use std::{
     thread,
 };
 
-/// Threads, unless told otherwise: many for a core, as nearly all of them wait for their clients.
+/// Threads, by default: many for a core, as nearly all of them wait for their clients.
 const THREADS_DEFAULT: usize = 64;
 
 /// Serves until a signal, with `threads` threads and at most `queue` connections waiting for one.

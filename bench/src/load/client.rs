@@ -18,8 +18,8 @@ pub(super) enum Link {
     Handshaking,
     /// Requests may be sent.
     Open,
-    /// The last answer has come; the peer's end of file is waited for a while, so that its side holds the TIME_WAIT and
-    /// this side's port is free again (RFC 9293, 3.6).
+    /// The last response has come; the peer's end of file is waited for a while, so that its side holds the TIME_WAIT
+    /// and this side's port is free again (RFC 9293, 3.6).
     Lingering,
     /// To be closed as soon as the driver can be called.
     ToClose,
@@ -27,7 +27,7 @@ pub(super) enum Link {
     Closing,
 }
 
-/// A request that was handed to the driver and has no complete answer yet.
+/// A request that was handed to the driver and has no complete response yet.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct InFlight {
     pub begun: Begun,

@@ -27,7 +27,7 @@ use std::{
 };
 use wake::Doorbell;
 
-/// Bytes of a receive buffer: an answer of the service fits in many times over.
+/// Bytes of a receive buffer: a response of the service fits in many times over.
 const RECEIVE_BUFFER_BYTES: u32 = 4096;
 /// Receive buffers at most: 4,096 x 4 KiB = 16 MiB a thread.
 const RECEIVE_BUFFERS_MAX: usize = 4096;
@@ -69,7 +69,7 @@ pub(super) struct ClientGroup<'load> {
     plain: Vec<u8>,
     decrypted: Vec<u8>,
     tally: Tally,
-    /// Requests answered and failed, those of the warm-up too: for the progress line.
+    /// Requests with a response, and failed ones, those of the warm-up too: for the progress line.
     answered: u64,
     failed: u64,
     /// Connections in turn that were waited for and that the server did not close.
@@ -224,7 +224,7 @@ impl<'load> ClientGroup<'load> {
             return Some(Duration::ZERO);
         }
         let timer_ns = self.timers.next_deadline_ms().map(|next_ms| next_ms * NS_PER_MS);
-        // A send that finds no client free waits for an answer, not for a time.
+        // A send that finds no client free waits for a response, not for a time.
         let send_ns = self.next_send_ns().filter(|_| !self.free.is_empty());
         let end_ns = Some(self.end_ns).filter(|end_ns| !self.ended && *end_ns < u64::MAX);
         let next_ns = timer_ns.into_iter().chain(send_ns).chain(end_ns).min()?;
@@ -310,7 +310,7 @@ impl<'load> ClientGroup<'load> {
         self.rest(index, now_ns);
     }
 
-    /// A client's requests are all answered, or have failed: it pauses.
+    /// Starts the pause of a client whose requests all have a response or have failed.
     fn rest(&mut self, index: usize, now_ns: u64) {
         let client = &mut self.clients[index];
         if self.interval_ns > 0 && client.is_idle() {
@@ -387,7 +387,7 @@ impl<'load> ClientGroup<'load> {
         (self.clients.get(index)?.token == Some(token)).then_some(index)
     }
 
-    /// The first request in flight has its answer.
+    /// The first request in flight has its response.
     fn answered(&mut self, index: usize, status: u16, now_ns: u64) {
         let client = &mut self.clients[index];
         let Some(request) = client.in_flight.pop_front() else { return };

@@ -5,20 +5,20 @@ use hdrhistogram::Histogram;
 
 /// Intervals of one run, at most. A thread's take 128 x 13 KiB = 1.7 MB, of which it touches what it fills.
 const INTERVALS_MAX: usize = 128;
-/// Intervals of a run whose duration is known: the rest of the room is for answers that come after its end.
+/// Intervals of a run whose duration is known: the rest of the capacity is for responses that come after its end.
 const INTERVALS_AIM: u64 = 100;
 /// The narrowest: at 1,000 requests a second it has 100 latencies, enough for a 99th percentile.
 const WIDTH_MIN_NS: u64 = 100_000_000;
-/// The bounds of an interval's latencies, in nanoseconds: told apart from 1 us up to one hour, to a hundredth.
+/// The bounds of an interval's latencies, in nanoseconds: resolved from 1 us up to one hour, to a hundredth.
 const LATENCY_NS: (u64, u64) = (1000, 3_600_000_000_000);
 const SIGNIFICANT_DIGITS: u8 = 2;
 
 /// Counts of one interval. A request belongs to the interval that its response, or its failure, came in.
 #[derive(Debug)]
 pub struct Interval {
-    /// Nanoseconds of the requests answered with 2xx.
+    /// Nanoseconds of the requests with a response of 2xx.
     pub latency: Histogram<u32>,
-    /// Requests that were answered or failed.
+    /// Requests with a response, and failed ones.
     pub requests: u64,
     /// Those of them that failed.
     pub failures: u64,

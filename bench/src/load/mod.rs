@@ -1,4 +1,4 @@
-//! A load: clients that send batches and wait for their answers, spread over threads, each thread on its own core with
+//! A load: clients that send batches and wait for the responses, spread over threads, each thread on its own core with
 //! its own driver. The threads share nothing while they run but the word to stop and, one way, their progress; what
 //! they counted is merged at the end.
 
@@ -185,7 +185,7 @@ impl Shared {
 /// comes, and records its requests in `log`.
 ///
 /// # Errors
-/// A driver, a descriptor or a thread is not to be had. What happens between the clients and the server is no error but
+/// A driver, a descriptor or a thread is unavailable. What happens between the clients and the server is no error but
 /// part of the outcome.
 pub fn run(plan: &Plan, chosen: Chosen, log: Option<Log>) -> io::Result<Outcome> {
     // Before the mark, so that a signal does not leave it open.

@@ -55,13 +55,13 @@ pub struct Plan {
     pub duration: Option<Duration>,
     /// Requests begun before this has passed are not counted.
     pub warmup: Duration,
-    /// A client's rest between an answer and its next request.
+    /// A client's rest between a response and its next request.
     pub interval: Duration,
     /// True if a connection carries more than one request.
     pub keep_alive: bool,
     /// Requests a client has in flight at one time, at least 1.
     pub pipeline: usize,
-    /// From a request's begin to its complete answer, at most.
+    /// From a request's begin to its complete response, at most.
     pub timeout: Duration,
     /// Threads, each with its own driver; 1 to `clients`.
     pub threads: usize,

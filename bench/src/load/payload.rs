@@ -1,5 +1,5 @@
 //! Bodies of requests: batches made up from a seed, texts and lines with variables, and files of any bytes; compressed
-//! once before the load, where that is asked for.
+//! once before the load, where that is requested.
 
 use super::template::Template;
 use crate::body::{self, Body};

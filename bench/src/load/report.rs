@@ -142,7 +142,7 @@ impl<'a> Report<'a> {
         self
     }
 
-    /// The report in the form that was asked for.
+    /// The report in the form that was requested.
     #[must_use]
     pub fn render(&self) -> String {
         match self.format {

@@ -1,4 +1,4 @@
-//! The send times of an open loop: fixed before the first send, so that no answer can move a send. Reads no clock.
+//! The send times of an open loop: fixed before the first send, so that no response can move a send. Reads no clock.
 //!
 //! The sends stand on the [`RateProfile`] of the wanted rate at places that are one apart, or, as Poisson arrivals, so
 //! far apart as exponentially distributed numbers with a mean of one say. Send k of the whole load belongs to thread k

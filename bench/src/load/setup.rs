@@ -78,7 +78,7 @@ pub struct Setup {
     pub keep_alive: bool,
     /// Requests in flight on a connection, at most.
     pub pipeline: u64,
-    /// From a request's begin to its complete answer, at most.
+    /// From a request's begin to its complete response, at most.
     pub timeout_s: f64,
     /// True if the requests carried metrics.
     pub carries_metrics: bool,

@@ -20,11 +20,11 @@ pub struct StageCounts {
     pub begun: u64,
     /// Sends that were due and not handed over at the end of the load.
     pub missed: u64,
-    /// Requests that were answered or failed.
+    /// Requests with a response, and failed ones.
     pub requests: u64,
     /// Responses with 2xx that came in its time.
     pub in_time: u64,
-    /// Nanoseconds of the requests answered with 2xx, from their intended start.
+    /// Nanoseconds of the requests with a response of 2xx, from their intended start.
     pub latency: Histogram<u64>,
 }
 

@@ -4,16 +4,16 @@
 use super::{intervals::Intervals, span::Span, stages::Stages};
 use hdrhistogram::Histogram;
 
-/// Why a request got no answer.
+/// Why a request got no response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
     /// The connection was refused.
     Refused,
     /// The peer reset the connection.
     Reset,
-    /// The peer ended the connection before the answer was complete.
+    /// The peer ended the connection before the response was complete.
     ClosedEarly,
-    /// The answer was not complete in time.
+    /// The response was not complete in time.
     Timeout,
     /// The bytes that came are not an HTTP/1.x response.
     Garbage,
@@ -44,7 +44,7 @@ impl Failure {
 
 /// Three digits: a recorded value is within a thousandth of the true one.
 const SIGNIFICANT_DIGITS: u8 = 3;
-/// The longest latency that is told apart, in nanoseconds: one hour. A request's timeout is far below.
+/// The longest latency that is resolved, in nanoseconds: one hour. A request's timeout is far below.
 const LATENCY_NS_MAX: u64 = 3_600_000_000_000;
 /// Statuses have three digits.
 const STATUSES: usize = 1000;
@@ -63,7 +63,7 @@ pub struct Tally {
     pub tls_reason: Option<String>,
     /// Version and cipher suite of the first connection over TLS.
     pub tls: Option<String>,
-    /// Requests begun and still without an answer when the load was stopped.
+    /// Requests begun and still without a response when the load was stopped.
     pub unanswered: u64,
     /// Sends of an open loop that were handed over more than 1 ms after their time.
     pub late: u64,
@@ -73,7 +73,7 @@ pub struct Tally {
     pub missed: u64,
     /// Requests that have no record in the log, because the disk was behind.
     pub unlogged: u64,
-    /// Metrics in the batches answered with 2xx.
+    /// Metrics in the batches with a response of 2xx.
     pub metrics: u64,
     /// Bytes of the requests handed to the driver, heads included.
     pub bytes: u64,
@@ -85,7 +85,7 @@ pub struct Tally {
     pub connections: u64,
     /// Connections that this side had to close after their last response, because the server did not.
     pub unclosed: u64,
-    /// Connections that were closed because bytes came on them that belong to no response asked for.
+    /// Connections that were closed because bytes came on them that belong to no request.
     pub unsolicited: u64,
     /// Span that rates are taken over.
     pub span: Span,
@@ -97,8 +97,8 @@ pub struct Tally {
     pub busiest: f64,
     /// The highest share of the measured part that any one thread was kept waiting for its core, 0 to 1.
     pub starved: f64,
-    /// Nanoseconds of the requests answered with 2xx, from their intended start: corrected for coordinated omission in
-    /// an open loop; in a closed loop a request is meant for the moment it is begun.
+    /// Nanoseconds of the requests with a response of 2xx, from their intended start: corrected for coordinated
+    /// omission in an open loop; in a closed loop a request is meant for the moment it is begun.
     pub latency: Histogram<u64>,
     /// The same from the moment they were handed over; `None` in a closed loop, where it would be the same.
     pub raw: Option<Histogram<u64>>,
@@ -187,7 +187,7 @@ impl Tally {
         }
     }
 
-    /// A request was answered. `status` has three digits at most.
+    /// Counts the response to a request. `status` has three digits at most.
     pub fn answered(&mut self, status: u16, metrics: u32, begun: Begun, arrival: Arrival) {
         let Arrival { now_ns, first_ns, steady } = arrival;
         self.statuses[usize::from(status)] += 1;
@@ -298,13 +298,13 @@ impl Tally {
         }
     }
 
-    /// Requests that were answered or failed.
+    /// Requests with a response, and failed ones.
     #[must_use]
     pub fn requests(&self) -> u64 {
         self.statuses.iter().chain(&self.failures).sum()
     }
 
-    /// Requests answered with 2xx.
+    /// Requests with a response of 2xx.
     #[must_use]
     pub fn successes(&self) -> u64 {
         self.statuses[200..300].iter().sum()
@@ -341,7 +341,7 @@ mod tests {
 
     #[test]
     fn merged_percentiles_are_those_of_all_requests() {
-        // One thread answers 100 fast requests, the other 900 slow ones: the mean of their medians would be 505.
+        // One thread counts 100 fast requests, the other 900 slow ones: the mean of their medians would be 505.
         let (mut fast, mut slow, mut all) = (closed(), closed(), closed());
         for _ in 0..100 {
             answer(&mut fast, 200, 3, 10);
@@ -426,7 +426,7 @@ mod tests {
     const MS: u64 = 1_000_000;
     const SECOND: u64 = 1000 * MS;
 
-    /// A simulated server that answers in 0.1 ms, but not during the first 200 ms of every second.
+    /// A simulated server that responds in 0.1 ms, but not during the first 200 ms of every second.
     fn stalling(begin_ns: u64) -> u64 {
         let done_ns = begin_ns + MS / 10;
         if done_ns % SECOND < 200 * MS { done_ns / SECOND * SECOND + 200 * MS + MS / 10 } else { done_ns }

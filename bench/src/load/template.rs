@@ -40,7 +40,7 @@ pub struct Variables<'a> {
     /// Shared by all threads of the load.
     sequence: &'a AtomicU64,
     random: SplitMix64,
-    /// The number of the present request, once it was asked for.
+    /// The number of the present request, once it was taken.
     present: Option<u64>,
     /// Buffer that a body is written to before its length is known.
     scratch: Vec<u8>,

@@ -79,7 +79,7 @@ pub(super) fn method(text: &str) -> Result<String, String> {
     if !is_token(text) {
         return Err("a method is one word".to_owned());
     }
-    // Its answer turns the connection into a tunnel: nothing to load.
+    // Its response turns the connection into a tunnel: nothing to load.
     if text == "CONNECT" { Err("CONNECT is not served".to_owned()) } else { Ok(text.to_owned()) }
 }
 

@@ -14,7 +14,7 @@ use std::{
     io::{self, Write},
 };
 
-/// Neighbours of one module differ by up to this much of each colour, so that the frames can be told apart.
+/// Neighbours of one module differ by up to this much of each colour, so that the frames can be distinguished.
 const SHADES: u64 = 24;
 
 /// Appearance of a picture.

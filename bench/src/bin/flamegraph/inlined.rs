@@ -1,9 +1,9 @@
 //! Functions that the compiler inlined, put back into the stacks.
 //!
 //! An optimised server is few functions: a whole reactor turn, parser and encoder within it, is one frame to perf. The
-//! debug information still knows what each address was. perf can ask it too (`--inline`), with a process or a wait for
-//! each address; here each object is asked once, with all its addresses, by addr2line(1) from binutils, which the
-//! linker brings along. What cannot be looked up stays as perf named it.
+//! debug information still knows what each address was. perf can look it up too (`--inline`), with a process or a wait
+//! for each address; here each object is looked up once, with all its addresses, by addr2line(1) from binutils, which
+//! the linker brings along. What cannot be looked up stays as perf named it.
 
 use crate::samples::Frame;
 use std::{
@@ -122,7 +122,7 @@ fn addr2line(object: &str, question: String) -> io::Result<String> {
         .spawn()
         .map_err(|error| io::Error::other(format!("addr2line (Debian package binutils): {error}")))?;
     let stdin = process.stdin.take();
-    // Written from a thread of its own: it answers before it has read all, and both pipes could be full.
+    // Written from a thread of its own: addr2line writes results before it has read all, and both pipes could be full.
     let asking = thread::spawn(move || stdin.map_or(Ok(()), |mut stdin| stdin.write_all(question.as_bytes())));
     let output = process.wait_with_output()?;
     // A broken pipe says no more than the exit status does.

@@ -12,7 +12,7 @@ use std::{
 pub enum Module {
     /// The drivers, and the crates they stand on.
     Reactor,
-    /// Requests and answers as bytes.
+    /// Requests and responses as bytes.
     Http,
     /// JSON to metrics.
     Parser,
@@ -109,8 +109,7 @@ pub fn split(line: &str) -> io::Result<(&str, u64)> {
 }
 
 /// Writes the share of each module, by thread, largest thread first. A sample is its innermost module's; what a library
-/// did is the work of the module that called it, and the kernel's work is told apart by the module that called the
-/// kernel.
+/// did is the work of the module that called it, and the kernel's work is split by the module that called the kernel.
 ///
 /// # Errors
 /// A line that is not a folded stack, or those of the writer.

@@ -1,8 +1,8 @@
 //! Time off a core, by the stack that left it, from the scheduler's tracepoints.
 //!
 //! A thread is away from the sched_switch that takes it off its core to the one that puts it on a core again. What it
-//! waited for is told by the innermost frame: until its sched_wakeup it was `[blocked]`, from then on, or all the time
-//! if it was pushed off while it could have gone on (state R), it was `[waits for a core]`.
+//! waited for is in the innermost frame: until its sched_wakeup it was `[blocked]`, from then on, or all the time if it
+//! was pushed off while it could have gone on (state R), it was `[waits for a core]`.
 //!
 //! A thread that slept through the whole recording has no event at all, and one that slept at its beginning has no
 //! event for that. So a snapshot of the threads is taken before the recording: who sleeps in it is away from the first

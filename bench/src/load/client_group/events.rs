@@ -153,7 +153,7 @@ impl ClientGroup<'_> {
         }
     }
 
-    /// Bytes came that no request asked for: behind the end of a response, or on an idle connection. Where the next
+    /// Bytes came that belong to no request: behind the end of a response, or on an idle connection. Where the next
     /// response would begin can no longer be known, so the connection is closed.
     fn unsolicited(&mut self, index: usize, bytes: &[u8]) {
         // The response to no request that is allowed: the server ends an idle connection (RFC 9110, 15.5.9).

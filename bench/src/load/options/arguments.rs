@@ -28,10 +28,10 @@ pub(super) enum Ack {
 
 /// Puts a load of metric batches, or of any requests, on an HTTP server and says what came back.
 ///
-/// A closed loop, unless --rate or --stages is given: each client sends a request, waits for the answer, rests for
+/// A closed loop, unless --rate or --stages is given: each client sends a request, waits for the response, rests for
 /// INTERVAL_MS and sends the next. Latency is then the time from handing the request to the driver to its complete
-/// answer; where it needs a new connection, from handing over the connect. A closed loop asks a slow server less often,
-/// and so shows its slowness too rarely.
+/// response; where it needs a new connection, from handing over the connect. A closed loop asks a slow server less
+/// often, and so shows its slowness too rarely.
 ///
 /// An open loop with --rate or --stages: the send times are fixed beforehand and none is skipped, whatever the server
 /// does. Any client that is free takes the next send; when none is, the send is late. Latency is counted from the
@@ -40,8 +40,8 @@ pub(super) enum Ack {
 /// its sends is some 30 to 50 us behind the schedule, the time that a wake-up takes, and the corrected figures hold
 /// that; on epoll, whose waits are whole milliseconds, up to 1 ms.
 ///
-/// Success is an answer with status 2xx, and nothing else; percentiles are those of the successes. A request that fails
-/// is counted and never repeated.
+/// Success is a response with status 2xx, and nothing else; percentiles are those of the successes. A request that
+/// fails is counted and never repeated.
 #[derive(Debug, Parser)]
 #[command(name = "load_test", version, after_help = AFTER_HELP)]
 pub(super) struct Arguments {
@@ -54,7 +54,7 @@ pub(super) struct Arguments {
     /// Requests of each client - not of all together. Needed unless --duration is given.
     #[arg(value_name = "REQUESTS", value_parser = clap::value_parser!(u64).range(1..))]
     pub request_count: Option<u64>,
-    /// Pause of each client between an answer and its next request. The clients' starts are spread over one pause.
+    /// Pause of each client between a response and its next request. The clients' starts are spread over one pause.
     #[arg(default_value_t = 0)]
     pub interval_ms: u64,
 
@@ -116,7 +116,7 @@ pub(super) struct Arguments {
     /// Requests each client keeps in flight on its connection.
     #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "no_keepalive", value_parser = clap::value_parser!(u64).range(1..=PIPELINE_MAX))]
     pub pipeline: u64,
-    /// A request without a complete answer after this time has failed, and its connection is closed.
+    /// A request without a complete response after this time has failed, and its connection is closed.
     #[arg(long, value_parser = values::span, default_value = "10s")]
     pub timeout: Duration,
     /// End the load when so many requests, those of the warm-up too, have failed or got another status than 2xx

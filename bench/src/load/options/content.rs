@@ -86,7 +86,7 @@ pub(super) fn targets(typed: &Arguments) -> Vec<Target> {
     }
 }
 
-/// The bodies that were asked for, none for requests without.
+/// The bodies that were requested, none for requests without.
 fn bodies(typed: &Arguments) -> Result<Vec<Payload>, String> {
     match (&typed.body, &typed.body_file) {
         (Some(text), _) => {

@@ -291,7 +291,7 @@ class Attacks:
         yield server.stop() == 0, "ends with exit code 0"
 
     def statistics_in_a_loop(self):
-        """150 clients in a loop on /metrics: a scrape beside them is answered each time, keys or not."""
+        """150 clients in a loop on /metrics: a scrape beside them gets its response each time, keys or not."""
         server = self.server()
         total = in_the_background(2, server.port, get(b"/metrics"), 6, 75)
         scrapes, p50 = honest(server.port, 6, get(b"/metrics"), 0.02)
@@ -319,7 +319,7 @@ class Attacks:
         yield server.stop() == 0, "ends with exit code 0"
 
     def answers_nobody_reads(self):
-        """Two connections ask for 25 MB each and do not read: queries of others are answered."""
+        """Two connections ask for 25 MB each and do not read: queries of others get their results."""
         server = self.server("--query-threads", "2", "--query-max-series", "200000", "--query-timeout", "10m")
         batches = 100
         line = b'{"timestamp":"%s","name":"m%d","value":%d,"type":"gauge","tags":{"t":"%s"}}'
@@ -333,7 +333,7 @@ class Attacks:
             stream = connect(server.port, ATTACKER)
             stream.sendall(get(b"/series?name=~.*"))
             readers.append(stream)
-        # Their answers have begun.
+        # Their responses have begun.
         for stream in readers:
             select.select([stream], [], [], 30)
         counts, p50 = honest(server.port, 3, get(b"/query?name=m1&agg=count"), 0.01)
@@ -351,7 +351,7 @@ class Attacks:
 
 
 def main():
-    """Runs what was asked for."""
+    """Runs what the arguments select."""
     names = [name for name in vars(Attacks) if not name.startswith("_") and name not in ("server", "end")]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--binary", default="target/release/metricstream")

@@ -44,8 +44,8 @@ def request(line=b"POST /metrics HTTP/1.1", fields=(), body=good, key=b"key"):
 def ask(raw, status):
     with socket.create_connection(("127.0.0.1", port), 30) as peer:
         peer.sendall(raw)
-        answer = peer.recv(65536)
-        assert answer.startswith(b"HTTP/1.1 %d" % status), (raw[:80], answer)
+        response = peer.recv(65536)
+        assert response.startswith(b"HTTP/1.1 %d" % status), (raw[:80], response)
 
 for ack in (b"memory", b"write", b"fsync") * 4:
     ask(request(b"POST /metrics?ack=" + ack + b" HTTP/1.1"), 200)
@@ -74,15 +74,15 @@ ask(request()[:40], 408)
 ask(b"no http\r\n\r\n", 400)
 with socket.create_connection(("127.0.0.1", port), 30) as peer:
     peer.sendall(request(key=b"hot") * 200)
-    answers = b""
-    while answers.count(b"HTTP/1.1 ") < 200:
-        answers += peer.recv(65536)
-    assert b"HTTP/1.1 429" in answers
+    responses = b""
+    while responses.count(b"HTTP/1.1 ") < 200:
+        responses += peer.recv(65536)
+    assert b"HTTP/1.1 429" in responses
 with socket.create_connection(("127.0.0.1", port), 30) as peer:
     peer.sendall(request()[:-5])
 PY
     url=http://127.0.0.1:$server_port
-    # The body that was given up in the middle, until its connection's end was seen.
+    # The body that was cut off in the middle is counted once the end of its connection was seen.
     for _ in $(seq 100); do
         curl --silent --fail "$url/metrics" >"$work/metrics.txt"
         ! grep -q '^metricstream_batches_pending 0$' "$work/metrics.txt" || break

@@ -86,7 +86,7 @@ class Prometheus(Store):
 
 
 class VictoriaMetrics(Store):
-    """Keeps every sample: it removes duplicates only if it is told to."""
+    """Keeps every sample: it removes duplicates only if an option says so."""
 
     name, program, ready = "victoria-metrics", "victoria-metrics", "/health"
 

@@ -9,7 +9,7 @@ usage: crash_test.sh [KILLS] [OPTION…]
 
 For each driver and level: starts the server under load and kills it (SIGKILL) KILLS times, 100 unless said otherwise:
 under load, while it starts and recovers, while it stops. One directory sees it all. After each kill every line of the
-log is held against what the clients were told, and what a receiver was forwarded against the log. Options are those
+log is held against the responses to the clients, and what a receiver was forwarded against the log. Options are those
 of `torture crash --help`: --driver, --level, --seed …
 
 Exit code: 0 everything that must be zero is, 1 it is not, 2 it could not be tried.

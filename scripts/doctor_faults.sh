@@ -136,7 +136,7 @@ fi
 # ---- io_uring ----------------------------------------------------------------------------------------------------------
 
 cat >"$work/without_io_uring.py" <<'PYTHON'
-"""Runs a command under a seccomp filter (seccomp(2)) that answers EPERM to io_uring_setup, whose number is 425 everywhere."""
+"""Runs a command under seccomp(2) that returns EPERM for io_uring_setup, whose number is 425 everywhere."""
 import ctypes, os, struct, sys
 
 PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 38, 22, 2

@@ -9,7 +9,7 @@ usage: failing_disk.sh [OPTION…]
 
 For each driver, level and fault: starts the server under load on a disk that comes to fail, holds its end against
 what is promised (exit code 1, the reason in the last line, no sync after a failed one), starts it again on a sound
-disk, and holds every line of the log against what the clients were told, and what a receiver was forwarded against
+disk, and holds every line of the log against the responses to the clients, and what a receiver was forwarded against
 the log. Options are those of `torture failing-disk --help`: --fault, --driver, --level, --seed …
 
 The faults come from a small library between the server and libc (LD_PRELOAD): needs a C compiler; without one, says

@@ -204,8 +204,8 @@ OURS = [
 
 def vmagent_runs(vmagent):
     """The formats of vmagent: before 1.88 it has snappy alone, and no option for it."""
-    told = subprocess.run([vmagent, "-help"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=30, check=False)
-    if b"forcePromProto" in told.stdout:
+    run = subprocess.run([vmagent, "-help"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=30, check=False)
+    if b"forcePromProto" in run.stdout:
         return [("vmagent, snappy", ["-remoteWrite.forcePromProto=true"]), ("vmagent, zstd", [])]
     return [("vmagent, snappy", [])]
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A disk that is really full: ENOSPC on a small tmpfs, and room again without a restart.
+# A disk that is really full: ENOSPC on a small tmpfs, and space again without a restart.
 # shellcheck source=prologue.bash
 source "$(dirname "${BASH_SOURCE[0]}")/prologue.bash"
 
@@ -8,8 +8,8 @@ usage() {
 usage: full_disk.sh [OPTION…]
 
 For each driver and level: starts the server under load on a tmpfs of 64 MiB, fills it up (503 with Retry-After,
-/ready 503, /health 200), makes room and sees it go on by itself, kills it while the disk is full, starts it on the
-full disk, stops it while the disk is full, and holds every line of the log against what the clients were told, and
+/ready 503, /health 200), frees space and sees it go on by itself, kills it while the disk is full, starts it on the
+full disk, stops it while the disk is full, and holds every line of the log against the responses to the clients, and
 what a receiver was forwarded against the log. Options are those of `torture full-disk --help`: --driver, --level,
 --seed …
 

@@ -393,7 +393,7 @@ def run(binary, driver, names, seconds, judges_latency):
 
 
 def main():
-    """Runs what was asked for."""
+    """Runs what the arguments select."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--binary", default="target/release/metricstream")
     parser.add_argument("--driver", choices=["io_uring", "epoll"])

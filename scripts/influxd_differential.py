@@ -78,8 +78,8 @@ class Influxd:
             self.query(f"DROP DATABASE {self.database}")
             self.databases += 1
             self.query(f"CREATE DATABASE {self.database}")
-        status, answer = self.request("POST", f"/write?db={self.database}", body)
-        error = "" if status == 204 else json.loads(answer)["error"]
+        status, response = self.request("POST", f"/write?db={self.database}", body)
+        error = "" if status == 204 else json.loads(response)["error"]
         self.is_fresh = status != 204 and not error.startswith("partial write")
         if self.is_fresh:
             return "none", error, [], 0

@@ -17,7 +17,7 @@ this script: a fence, an ordering, a second look, a wake-up. For each of them th
 FILTER only the mutants whose names contain it. Exit code: 0 every one was found, 1 not, 2 there is none.
 
 environment: LOOM_MAX_PREEMPTIONS  switches between threads per execution (default 3; more takes much longer)
-             LOOM_SECONDS          after how long it is given up (default 1800)
+             LOOM_SECONDS          after how long it is aborted (default 1800)
 HELP
 }
 

@@ -19,7 +19,7 @@ With --page they are:
 The receiver is a local one that throws away what it gets. In each of N rounds (default 11, with --page 15) each of them
 serves load_test with 64 clients for S seconds (default 1.5, at most 20) after a warm-up; the order is reversed from
 round to round. CPU time is that of all the server's threads, the exporter's included (/proc/PID/task/*/schedstat),
-divided by the requests answered. Prints the medians, and the median of the ratios taken within each round with their
+divided by the requests served. Prints the medians, and the median of the ratios taken within each round with their
 quartiles. The server has the first core and load and receiver the second, where there are two. Takes some two minutes.
 
 Exit code: 0 all is at most 1.05 and unsampled at most 1.01 of off, streams and profile at most 1.02; 1 not (on a

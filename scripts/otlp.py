@@ -32,12 +32,12 @@ BATCH = b'{"metrics":[{"name":"a","value":1},{"name":"b","value":2}]}'
 
 
 def until(what, ask):
-    """Asks again and again until there is an answer."""
+    """Calls `ask` again and again until it returns something true."""
     end = time.monotonic() + DEADLINE_S
     while True:
-        answer = ask()
-        if answer:
-            return answer
+        result = ask()
+        if result:
+            return result
         if time.monotonic() > end:
             raise AssertionError(f"waited in vain for {what}")
         time.sleep(0.02)
@@ -139,10 +139,10 @@ class Http:
                 body = self.rfile.read(int(self.headers["content-length"]))
                 received.key = self.headers["x-key"]
                 if self.path == "/v1/traces":
-                    answer = received.traces(trace_service_pb2.ExportTraceServiceRequest.FromString(body))
+                    response = received.traces(trace_service_pb2.ExportTraceServiceRequest.FromString(body))
                 else:
-                    answer = received.figures(metrics_service_pb2.ExportMetricsServiceRequest.FromString(body))
-                payload = answer.SerializeToString()
+                    response = received.figures(metrics_service_pb2.ExportMetricsServiceRequest.FromString(body))
+                payload = response.SerializeToString()
                 with contextlib.suppress(OSError):
                     self.send_response(200)
                     self.send_header("content-type", "application/x-protobuf")
@@ -216,9 +216,9 @@ class Server:
 
     def post(self, target="/metrics", **fields):
         self.connection.request("POST", target, BATCH, {name.replace("_", "-"): value for name, value in fields.items()})
-        answer = self.connection.getresponse()
-        answer.read()
-        return answer.status
+        response = self.connection.getresponse()
+        response.read()
+        return response.status
 
     def traces(self):
         self.connection.request("GET", "/stats")
@@ -333,7 +333,7 @@ def down_and_back(kind, tls):
 
 
 def hangs(kind, tls):
-    """The queue fills, what does not fit is dropped and counted, every batch is answered, and a stop does not wait."""
+    """The queue fills, what does not fit is dropped and counted, batches get responses, and a stop does not wait."""
     received, port = Received(), free_port()
     received.hang = threading.Event()
     receiver = kind(received, port, tls)
@@ -342,17 +342,17 @@ def hangs(kind, tls):
         burst = (b"POST /metrics HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(BATCH) + BATCH) * 50
         sent = 0
         with socket.create_connection(("127.0.0.1", server.port), DEADLINE_S) as pipeline:
-            answers = pipeline.makefile("rb")
+            responses = pipeline.makefile("rb")
 
             def overflows():
                 nonlocal sent
                 pipeline.sendall(burst)
                 for _ in range(50):
-                    equal("status", answers.readline(), b"HTTP/1.1 200 OK\r\n")
-                    while (line := answers.readline()) != b"\r\n":
+                    equal("status", responses.readline(), b"HTTP/1.1 200 OK\r\n")
+                    while (line := responses.readline()) != b"\r\n":
                         if line.lower().startswith(b"content-length:"):
                             length = int(line.split(b":")[1])
-                    answers.read(length)
+                    responses.read(length)
                 sent += 50
                 return server.traces()["dropped_by"]["queue_full"] > 0
 
@@ -377,7 +377,7 @@ for kind in (Grpc, Http):
             try:
                 check(kind, tls)
                 print(f"   ok      {check.__name__}: {check.__doc__}")
-            except Exception as error:  # noqa: BLE001: whatever it is, it is told, and the next is checked.
+            except Exception as error:  # noqa: BLE001: whatever it is, it is reported, and the next is checked.
                 failures += 1
                 print(f"   FAILED  {check.__name__}: {type(error).__name__}: {error}")
                 print((WORK / "server.log").read_text(), file=sys.stderr)

@@ -108,10 +108,10 @@ run_haproxy() {
     python3 - "$work/haproxy.sock" <<'PYTHON' || fail "a health check of HAProxy does not pass"
 import csv, socket, sys, time
 for _ in range(100):
-    with socket.socket(socket.AF_UNIX) as asked:
-        asked.connect(sys.argv[1])
-        asked.sendall(b"show stat\n")
-        text = b"".join(iter(lambda: asked.recv(65536), b"")).decode()
+    with socket.socket(socket.AF_UNIX) as stats:
+        stats.connect(sys.argv[1])
+        stats.sendall(b"show stat\n")
+        text = b"".join(iter(lambda: stats.recv(65536), b"")).decode()
     rows = [row for row in csv.DictReader(text.lstrip("# ").splitlines()) if row["svname"] == "metricstream"]
     states = {row["pxname"]: (row["status"], row["check_status"]) for row in rows}
     if len(states) == 3 and all(s[0] == "UP" and s[1] in ("L4OK", "L6OK", "L7OK") for s in states.values()):

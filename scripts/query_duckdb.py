@@ -1,4 +1,4 @@
-"""Asks `metricstream query` and DuckDB the same over the same files: compares the answers, or the times. See query_duckdb.sh."""
+"""Runs the same queries with `metricstream query` and DuckDB: compares results, or times. See query_duckdb.sh."""
 
 import argparse
 import glob
@@ -48,12 +48,12 @@ def text(value):
 
 
 def ask(binary, directory, parameters, *flags):
-    answer = subprocess.run(
+    process = subprocess.run(
         [binary, "query", "--format", "json", *flags, parameters, directory], capture_output=True, text=True
     )
-    if answer.returncode != 0:
-        sys.exit(f"query_duckdb: {parameters}: {answer.stderr.strip()}")
-    return json.loads(answer.stdout)
+    if process.returncode != 0:
+        sys.exit(f"query_duckdb: {parameters}: {process.stderr.strip()}")
+    return json.loads(process.stdout)
 
 
 class Question:
@@ -119,21 +119,21 @@ class Question:
             )
 
     def of_duckdb(self, connection):
-        answer = {}
+        found = {}
         for row in connection.execute(self.sql).fetchall():
             if self.is_all:
                 tags = dict(row[2])
             else:
                 tags = {key: value for key, value in zip(self.keys, row[1:]) if value is not None}
             series = (row[0], tuple(sorted(tags.items())))
-            answer.setdefault(series, []).append((row[-2], row[-1]))
-        return {series: sorted(points) for series, points in answer.items()}
+            found.setdefault(series, []).append((row[-2], row[-1]))
+        return {series: sorted(points) for series, points in found.items()}
 
     def of_metricstream(self, binary, directory):
-        answer = ask(binary, directory, "&".join(self.parameters))
-        self.skipped_by_metricstream = answer["stats"]["non_finite_metrics"]
+        result = ask(binary, directory, "&".join(self.parameters))
+        self.skipped_by_metricstream = result["stats"]["non_finite_metrics"]
         found = {}
-        for series in answer["series"]:
+        for series in result["series"]:
             points = sorted((ms, float(value)) for ms, value in series["points"])
             found[(series["name"], tuple(sorted(series["tags"].items())))] = points
         return found
@@ -188,7 +188,7 @@ def compare(arguments):
     known["all_tags"] = sorted({tag for tags in known["tags"].values() for tag in tags})
     largest = connection.execute("SELECT max(abs(value)) FROM log WHERE isfinite(value)").fetchone()[0]
     chance = random.Random(arguments.seed)
-    kinds, points, answered, skipped, failures = {}, 0, 0, 0, 0
+    kinds, points, compared, skipped, failures = {}, 0, 0, 0, 0
     for number in range(arguments.queries):
         question = Question(chance, known)
         ours = question.of_metricstream(arguments.binary, arguments.directory)
@@ -200,14 +200,14 @@ def compare(arguments):
             difference = f"skipped values: {question.skipped_by_metricstream} and {non_finite}"
         kinds[question.agg] = kinds.get(question.agg, 0) + 1
         points += sum(map(len, theirs.values()))
-        answered += bool(theirs)
+        compared += bool(theirs)
         if difference:
             failures += 1
             print(f"query {number}: {'&'.join(question.parameters)}\n  {question.sql}\n  {difference}", file=sys.stderr)
     of_kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(kinds.items()))
     print(
         f"{arguments.queries} queries (seed {arguments.seed}) over {rows} lines in {len(read)} files, DuckDB {duckdb.__version__}:"
-        f" {points} points of {answered} answers that are not empty compared,"
+        f" {points} points of {compared} answers that are not empty compared,"
         f" {skipped} values that are NaN or infinite skipped, {failures} queries differ\n{of_kinds}"
     )
     return 1 if failures or not points or (known["mixed"] and not skipped) else 0
@@ -237,13 +237,13 @@ def times(arguments):
     flags = ("--threads", str(arguments.threads), "--unbounded")
     measured = []
     for round_number in range(-1, arguments.rounds):
-        ours, answer = measure(
+        ours, result = measure(
             resource.RUSAGE_CHILDREN, lambda: ask(arguments.binary, arguments.directory, parameters, *flags)
         )
         theirs, (mean, count) = measure(resource.RUSAGE_SELF, lambda: connection.execute(sql).fetchone())
-        (point,) = answer["series"][0]["points"]
-        if not math.isclose(point[1], mean, rel_tol=1e-9) or answer["stats"]["matched_metrics"] != count:
-            sys.exit(f"query_duckdb: the answers differ: {point[1]} of {answer['stats']['matched_metrics']}, {mean} of {count}")
+        (point,) = result["series"][0]["points"]
+        if not math.isclose(point[1], mean, rel_tol=1e-9) or result["stats"]["matched_metrics"] != count:
+            sys.exit(f"query_duckdb: the answers differ: {point[1]} of {result['stats']['matched_metrics']}, {mean} of {count}")
         if round_number < 0:
             # It has warmed the page cache.
             continue

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# `metricstream query` beside DuckDB, which reads the same files with read_json: the same answers, and the time they
+# `metricstream query` beside DuckDB, which reads the same files with read_json: the same results, and the time they
 # take.
 # shellcheck source=prologue.bash
 source "$(dirname "${BASH_SOURCE[0]}")/prologue.bash"
@@ -9,14 +9,14 @@ usage() {
 usage: query_duckdb.sh [--queries N] [--seed N]
        query_duckdb.sh --time [--threads N] [--rounds N] [--samples N] [--raw FILE]
 
-Installs DuckDB from PyPI into target/duckdb; where that is not to be had, says so and exits 0.
+Installs DuckDB from PyPI into target/duckdb; where that is unavailable, says so and exits 0.
 
 The first form makes a log of the real scrapes and of series that are NaN or infinite now and then, in a compressed, a
 plain and the active segment, asks both 300 queries made at random, and compares each value: stored values, counts and
 percentiles exactly, sums, means, deviations, increases and rates to nine digits; and how many values that are NaN or
 infinite were skipped. The second makes a log of 1,000 series x 10,000 samples in one plain file (1.5 GB;
 it stays in target/benchmark_query) and times the mean of one name, in turns on the same number of threads. Exit code:
-0 the answers are the same or it was skipped, 1 they are not, 2 wrong arguments.
+0 the results are the same or it was skipped, 1 they are not, 2 wrong arguments.
 
 environment: BINARIES  a directory with metricstream and benchmark_query, built already
 HELP

@@ -19,7 +19,7 @@ Layouts, with one reactor on the first core (default: each that this machine has
   shared    reactor, writer and queries on one core, the load on another
 
 Measured, each for a fresh process: CPU time of the reactor's thread (/proc/PID/task/TID/schedstat) by requests
-answered; p99 as the server sees it (from the arrival of a request until the kernel has its answer) and as load_test
+served; p99 as the server sees it (from the arrival of a request until the kernel has its response) and as load_test
 does, which has the queries beside it where it shares their core. Prints medians, and the median of the ratios taken
 within each round with their quartiles. Exit code: 0 in the layout `apart` CPU time is at most 1.05 and the server's
 p99 at most 1.5 of what they are without queries, 1 not (on a machine that does other things meanwhile that says
@@ -87,10 +87,10 @@ class Server:
     def get(self, target):
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
         connection.request("GET", target)
-        answer = connection.getresponse()
-        body = answer.read()
+        response = connection.getresponse()
+        body = response.read()
         connection.close()
-        return answer.status, json.loads(body)
+        return response.status, json.loads(body)
 
     def reactor_ns(self):
         for task in pathlib.Path(f"/proc/{self.process.pid}/task").iterdir():
@@ -129,11 +129,11 @@ def measured(layout, with_queries):
 
     def ask():
         while not done.is_set():
-            status, answer = server.get(f"/query?name=~.*&agg=p99&by=*&from=0&to={end_ms}")
+            status, result = server.get(f"/query?name=~.*&agg=p99&by=*&from=0&to={end_ms}")
             if status != 200:
-                sys.exit(f"a query was answered {status}: {answer}")
+                sys.exit(f"a query was answered {status}: {result}")
             counts[0] += 1
-            counts[1] += answer["stats"]["scanned_bytes"]
+            counts[1] += result["stats"]["scanned_bytes"]
 
     askers = [threading.Thread(target=ask, daemon=True) for _ in range(queries if with_queries else 0)]
     try:

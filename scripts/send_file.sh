@@ -9,8 +9,8 @@ usage() {
 usage: send_file.sh FILE [URL]
 
 Posts each line of FILE as one batch to URL (default: http://127.0.0.1:8080/metrics) over one kept-alive connection,
-and prints how many were accepted and how many refused, the first refusals with their answers. Exit code: 0 all
-accepted, 1 some refused or not answered, 2 it could not be tried.
+and prints how many were accepted and how many refused, the first refusals with their responses. Exit code: 0 all
+accepted, 1 some refused or without a response, 2 it could not be tried.
 
 environment: CURL_MAX_TIME  seconds that one request may take (default 30)
 HELP
@@ -40,11 +40,11 @@ separator=
 for batch in "${batches[@]}"; do
     printf '%surl = "%s"\ndata-binary = "@%s"\nheader = "Content-Type: application/json"\n' \
         "$separator" "$url" "$batch"
-    printf 'output = "%s"\nmax-time = %s\nwrite-out = "%%{http_code} %s\\n"\n' "$batch.answer" "$max_time" "$batch"
+    printf 'output = "%s"\nmax-time = %s\nwrite-out = "%%{http_code} %s\\n"\n' "$batch.response" "$max_time" "$batch"
     separator=$'next\n'
 done >"$work/requests"
 
-# curl's own exit code is that of its last request only: the answers are counted instead.
+# curl's own exit code is that of its last request only: the statuses are counted instead.
 curl --silent --show-error --config "$work/requests" >"$work/codes" 2>"$work/errors" || true
 
 accepted=$(grep -c '^2' "$work/codes" || true)
@@ -54,8 +54,8 @@ if ((refused > 0)); then
     shown=0
     while read -r code batch; do
         if [[ $code != 2* ]]; then
-            answer=$(head -c 300 "$batch.answer" 2>/dev/null || true)
-            printf '  line %d: %s %s\n' "$((10#${batch##*.}))" "$code" "$answer" >&2
+            response=$(head -c 300 "$batch.response" 2>/dev/null || true)
+            printf '  line %d: %s %s\n' "$((10#${batch##*.}))" "$code" "$response" >&2
             shown=$((shown + 1))
             ((shown < 5)) || break
         fi

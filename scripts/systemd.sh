@@ -10,8 +10,8 @@ usage: systemd.sh
 Checks contrib/systemd/metricstream.service with `systemd-analyze verify` and `systemd-analyze security`, whose
 exposure must stay at 2.0 or below. Then runs it, hardened as it is, under a systemd of its own in new name spaces
 (processes, mounts, network, control groups), on both drivers: it must become active by its own word, be watched,
-serve, rotate on reload, be killed and started again when one of its reactors is held, be given up on exit code 2, and
-stop in order. Needs systemd (Debian: apt-get install systemd), for the run also root, python3 and curl. What is
+serve, rotate on reload, be killed and started again when one of its reactors is held, stay stopped after exit code 2,
+and stop in order. Needs systemd (Debian: apt-get install systemd), for the run also root, python3 and curl. What is
 missing or not allowed is skipped, and it is said so. Nothing outside the name spaces is changed; everything started
 is ended. Exit code: 0 passed or skipped, 1 failed.
 
@@ -100,7 +100,7 @@ mount --bind "$work/lib" /var/lib
 cp "$work/metricstream" "$work/bin"
 mount --bind "$work/bin" /usr/local/bin
 cp "$work/unit" /run/systemd/system/metricstream.service
-# No journal, no network to wait for; the watchdog is as in the unit, but for its patience.
+# No journal, no network to wait for; the watchdog is as in the unit, but for its timeout.
 cat >/run/systemd/system/metricstream.service.d/check.conf <<CONF
 [Unit]
 DefaultDependencies=no
@@ -182,8 +182,8 @@ for driver in io_uring epoll; do
     # It returns when the server has said that it listens.
     inside systemctl start metricstream || fail 'systemctl start'
     passed 'active, by its own word'
-    ask http://127.0.0.1:8080/metrics --data '{"metrics":[{"name":"a","value":1}]}' >"$work/answer" || fail 'a batch right after the start'
-    [[ $(<"$work/answer") == '{"success":true,"metrics_processed":1}' ]] || fail "answered: $(<"$work/answer")"
+    ask http://127.0.0.1:8080/metrics --data '{"metrics":[{"name":"a","value":1}]}' >"$work/reply" || fail 'a batch right after the start'
+    [[ $(<"$work/reply") == '{"success":true,"metrics_processed":1}' ]] || fail "answered: $(<"$work/reply")"
     ask http://127.0.0.1:8080/stats >"$work/stats.json"
     grep -q "\"driver\": \"$driver\"" "$work/stats.json" || fail "the driver is not $driver"
     passed "a batch right after the start is stored, on $driver"

@@ -86,7 +86,7 @@ find_perf
 choose_event
 counters=(cycles instructions branches branch-misses cache-references cache-misses task-clock)
 if [[ $event != *:u ]]; then
-    # They happen in the kernel: where its side is left out they would all be told as 0.
+    # They happen in the kernel: where its side is left out they would all be reported as 0.
     counters+=(context-switches cpu-migrations minor-faults major-faults raw_syscalls:sys_enter)
 fi
 choose_events "${counters[@]}"

@@ -29,11 +29,11 @@ pub struct HttpContext {
     /// The heads that are known; `None` while one is in use, and if none is to be remembered.
     pub(super) memo: Option<Box<HeadMemo>>,
     pub(super) latest: LatestAccepted,
-    /// The Date field of answers, see [`format_date`]; to be renewed every second.
+    /// The Date field of responses, see [`format_date`]; to be renewed every second.
     pub date: [u8; 29],
     /// The web pages that may read responses.
     pub cors: Cors,
-    /// Every answer from now on carries `Connection: close`, and its connection ends with it.
+    /// Every response from now on carries `Connection: close`, and its connection ends with it.
     pub draining: bool,
     /// The same, for the connection that is served next: it is over the bound of connections.
     pub closes: bool,
@@ -65,7 +65,7 @@ impl HttpContext {
         self.memo = None;
     }
 
-    /// True if an answer from now on ends its connection.
+    /// True if a response from now on ends its connection.
     #[inline]
     pub(super) const fn ends_connections(&self) -> bool {
         self.draining || self.closes
@@ -102,7 +102,7 @@ impl HttpContext {
         fits
     }
 
-    /// Counts memory that the owner holds already instead of `before`: an answer, whose growth the burst has asked for.
+    /// Counts memory that the owner holds already instead of `before`: a response buffer, which the burst has grown.
     #[inline]
     pub const fn recount(&mut self, before: usize, now: usize) {
         self.buffers.lent_bytes = self.buffers.lent_bytes - before + now;

@@ -1,30 +1,30 @@
-//! One connection: bytes in, requests to the service, answers out.
+//! One connection: bytes in, requests to the service, responses out.
 //!
-//! The connection is half-duplex by design. It takes in a burst of requests and appends their answers; while these wait
-//! for the log or are being sent, bytes that arrive are buffered unread; then it goes on with them. So one buffer of
-//! answers is in flight, and the answers are in the order of the requests by construction.
+//! The connection is half-duplex by design. It takes in a burst of requests and appends their responses; while these
+//! wait for the log or are being sent, bytes that arrive are buffered unread; then it goes on with them. So one buffer
+//! of responses is in flight, and the responses are in the order of the requests by construction.
 //!
 //! What the owner does:
-//! 1. Bytes arrived: [`Connection::receive`], or [`Connection::buffer`] while answers are outstanding or deferred.
+//! 1. Bytes arrived: [`Connection::receive`], or [`Connection::buffer`] while responses are outstanding or deferred.
 //! 2. Do what [`Progress::next`] says. What was appended to `out` is sent once [`Progress::result`], in which is what
 //!    the service has decided, allows it.
 //! 3. Sent: as the [`Disposition`] says, either `receive` with no bytes to go on, or close, or end the write side and
 //!    feed [`Connection::drain`] until it says that it is enough.
 //! 4. [`Progress::deadline`] passed: [`Connection::timed_out`]. Closed: [`Connection::release`].
-//! 5. End of file: what was received is still to be answered; close once nothing is outstanding and
-//!    [`Progress::more`] is false.
+//! 5. End of file: what was received still gets its responses; close once nothing is outstanding and [`Progress::more`]
+//!    is false.
 //!
 //! Choices where the protocol leaves one:
-//! - A request refused by its head (429, 404…) is answered at once. If its body is framed and not over
+//! - A request refused by its head (429, 404…) gets its response at once. If its body is framed and not over
 //!   `DISCARD_BYTES_MAX`, the body is read past and the connection goes on. If the body is longer or the client waits
-//!   for `100 Continue` (it may then send the body or not), the answer ends the connection. A chunked body does not
-//!   tell its length, so there the connection goes on, and ends without a further word if the body turns out longer.
-//! - After a fault of framing, 408, 413, 431, 501 or 505 nobody can say where the next request begins: the answer ends
-//!   the connection. A body that does not decompress, or in a coding that is not served, is framed all the same: the
-//!   connection goes on.
+//!   for `100 Continue` (it may then send the body or not), the response ends the connection. A chunked body does not
+//!   state its length, so there the connection goes on, and ends without a further word if the body turns out longer.
+//! - After a fault of framing, 408, 413, 431, 501 or 505 nobody can say where the next request begins: the response
+//!   ends the connection. A body that does not decompress, or in a coding that is not served, is framed all the same:
+//!   the connection goes on.
 //! - `100 Continue` is sent when the body has not begun to arrive with the head.
 //! - The body of a GET, HEAD or OPTIONS is framed, read past, and not shown to the service.
-//! - An answer of unknown length is chunked; to HTTP/1.0 it ends with the connection. If it cannot be finished, its
+//! - A response of unknown length is chunked; to HTTP/1.0 it ends with the connection. If it cannot be finished, its
 //!   connection is closed without the last chunk, which is how the peer can tell.
 
 mod ending;
@@ -58,7 +58,7 @@ pub trait Service {
     /// also when it refuses the request.
     ///
     /// # Errors
-    /// The final answer to this request.
+    /// The final response to this request.
     fn admit(
         &mut self,
         head: &Head<'_>,
@@ -78,14 +78,14 @@ pub trait Service {
         None
     }
 
-    /// Asked before the body of an admitted request may go on to cost `bytes` all in all: as it arrives, where its head
-    /// did not state its length, and as it is decompressed.
+    /// Called before the body of an admitted request may go on to cost `bytes` all in all: as it arrives, where its
+    /// head did not state its length, and as it is decompressed.
     ///
     /// # Errors
-    /// The final answer to this request.
+    /// The final response to this request.
     fn charge(&mut self, request: &mut Self::AdmittedRequest, bytes: u64) -> Result<(), HttpError>;
 
-    /// Answers a request whose body is complete: without its framing, decompressed, within the bound.
+    /// Responds to a request whose body is complete: without its framing, decompressed, within the bound.
     fn serve(
         &mut self,
         request: Self::AdmittedRequest,
@@ -94,7 +94,7 @@ pub trait Service {
         burst: &mut Burst<Self>,
     ) -> Served;
 
-    /// Told of each request that the connection refused by itself, to be counted. `request`, if it had been admitted.
+    /// Counts a request that the connection refused by itself. `request`, if it had been admitted.
     fn refused(&mut self, request: Option<Self::AdmittedRequest>, error: HttpError, burst: &mut Burst<Self>);
 }
 
@@ -109,14 +109,14 @@ pub struct Burst<S: Service + ?Sized> {
 /// The state of one connection. `T` is the service's admitted request. An idle one owns no memory beyond itself.
 #[derive(Debug)]
 pub struct Connection<T> {
-    /// Bytes received and not used yet: part of a head, or what came while answers were outstanding.
+    /// Bytes received and not used yet: part of a head, or what came while responses were outstanding.
     inbox: Vec<u8>,
     /// The body so far, of a request that did not arrive whole.
     body: Vec<u8>,
     phase: Phase<T>,
-    /// The clock that the owner was last told of.
+    /// The clock that was last reported to the owner.
     deadline: Option<Deadline>,
-    /// Bytes had to be dropped, as there was no memory for them: once all before them is answered, a 503 ends the
+    /// Bytes had to be dropped, as there was no memory for them: after the responses to all before them, a 503 ends the
     /// connection.
     overrun: bool,
     /// Index of the known head that came last, to be compared with first.
@@ -128,7 +128,7 @@ enum Phase<T> {
     Head(HeadScan),
     Body(Incoming<T>),
     Deferred(ResponseFraming),
-    /// The answer to a deferred request has begun.
+    /// The response to a deferred request has begun.
     Streaming(ResponseFraming),
     Ended {
         after: Disposition,
@@ -153,7 +153,7 @@ enum BodyUse<T> {
     Serve(T, Coding),
     /// To be read past, and the request then served without it.
     ServeWithout(T),
-    /// To be read past, as the request has been answered. Wire bytes that this may still take.
+    /// To be read past, as the request has its response. Wire bytes that this may still take.
     Discard(usize),
 }
 
@@ -185,14 +185,14 @@ impl<'a, S: Service> Turn<'a, S> {
         Self { service, burst, core, out, answered: 0, content_bytes: 0, stepped: false }
     }
 
-    /// True if the other connections are to have their turn, or there is no memory for another answer.
+    /// True if the other connections are to have their turn, or there is no memory for another response.
     fn is_over(&self) -> bool {
         self.answered == REQUESTS_PER_TURN_MAX
             || self.content_bytes >= CONTENT_BYTES_PER_TURN_MAX
             || (self.answered > 0 && !self.can_answer())
     }
 
-    /// True if the output has place for one more answer, or may grow for it.
+    /// True if the output has capacity for one more response, or may grow for it.
     fn can_answer(&self) -> bool {
         let spare = self.out.capacity() - self.out.len();
         spare >= ANSWER_BYTES || self.core.buffers.fits(self.out.capacity().max(ANSWER_BYTES))
@@ -228,11 +228,11 @@ impl<T> Connection<T> {
     }
 
     /// Takes in all of `bytes`, after what is buffered, and serves the requests they complete, at most
-    /// `REQUESTS_PER_TURN_MAX` of them and about `CONTENT_BYTES_PER_TURN_MAX`. Answers are appended to `out`. Without
+    /// `REQUESTS_PER_TURN_MAX` of them and about `CONTENT_BYTES_PER_TURN_MAX`. Responses are appended to `out`. Without
     /// bytes it goes on with what is buffered.
     ///
-    /// Not to be called while answers are outstanding. A connection whose request is deferred, or whose answer has only
-    /// begun, buffers; an ended one only drains.
+    /// Not to be called while responses are outstanding. A connection whose request is deferred, or whose response has
+    /// only begun, buffers; an ended one only drains.
     pub fn receive<S: Service<AdmittedRequest = T>>(
         &mut self,
         bytes: &[u8],
@@ -276,8 +276,8 @@ impl<T> Connection<T> {
         self.overrun = self.overrun || !core.buffers.append(&mut self.inbox, bytes, bytes_max);
     }
 
-    /// Keeps bytes that arrive while answers are outstanding. True: pause receiving. On a connection that has ended the
-    /// bytes are drained.
+    /// Keeps bytes that arrive while responses are outstanding. True: pause receiving. On a connection that has ended
+    /// the bytes are drained.
     #[must_use]
     pub fn buffer(&mut self, bytes: &[u8], core: &mut HttpContext) -> bool {
         if let Phase::Ended { .. } = self.phase {
@@ -287,8 +287,8 @@ impl<T> Connection<T> {
         self.inbox.len() >= INBOX_BYTES_MAX || self.overrun
     }
 
-    /// Answers the request that was deferred, or begins to. The rest waits for the next `receive`, once all of it was
-    /// sent.
+    /// Responds to the request that was deferred, or begins to. The rest waits for the next `receive`, once all of it
+    /// was sent.
     ///
     /// # Panics
     /// When none is deferred, or it is deferred again: the owner's fault.
@@ -302,43 +302,43 @@ impl<T> Connection<T> {
         let form = ResponseFraming { close: form.close || core.ends_connections(), ..form };
         let served = answer(Responder { out: &mut *out, date: &core.date, form, latest: None });
         match served.outcome {
-            Outcome::Deferred => panic!("a deferred request is answered, not deferred again"),
+            Outcome::Deferred => panic!("a deferred request gets its response, it is not deferred again"),
             Outcome::Streamed => self.phase = Phase::Streaming(form.streamed()),
             Outcome::Done => self.finish(form, self.has_buffered()),
         }
         self.answered_late(1, !out.is_empty())
     }
 
-    /// A piece of the answer that has begun, as it is sent: not empty, unless `piece` is.
+    /// A piece of the response that has begun, as it is sent: not empty, unless `piece` is.
     ///
     /// # Panics
     /// When none has begun: the owner's fault.
     #[must_use]
     pub fn piece(&self, piece: Piece) -> Vec<u8> {
-        let Phase::Streaming(form) = &self.phase else { panic!("no answer of this connection has begun") };
+        let Phase::Streaming(form) = &self.phase else { panic!("no response of this connection has begun") };
         piece.framed(form.chunked, false)
     }
 
-    /// The last piece of the answer that has begun, as it is sent: it may be empty, and so may what is sent. The rest
+    /// The last piece of the response that has begun, as it is sent: it may be empty, and so may what is sent. The rest
     /// waits for the next `receive`, once this was sent.
     ///
     /// # Panics
     /// When none has begun: the owner's fault.
     pub fn last_piece(&mut self, piece: Piece) -> (Vec<u8>, Progress<()>) {
-        let Phase::Streaming(form) = self.phase else { panic!("no answer of this connection has begun") };
+        let Phase::Streaming(form) = self.phase else { panic!("no response of this connection has begun") };
         self.finish(form, self.has_buffered());
         let bytes = piece.framed(form.chunked, true);
         let progress = self.answered_late(0, !bytes.is_empty());
         (bytes, progress)
     }
 
-    /// The progress of an answer that did not come with its request.
+    /// The progress of a response that did not come with its request.
     fn answered_late(&mut self, answered: usize, has_output: bool) -> Progress<()> {
         let goes_on = self.after() == Disposition::KeepOpen && !matches!(self.phase, Phase::Streaming(_));
         self.progress(answered, has_output, self.has_buffered() && goes_on, true)
     }
 
-    /// Throws away bytes that arrive after the last answer. True: it is enough, close.
+    /// Throws away bytes that arrive after the last response. True: it is enough, close.
     #[must_use]
     pub fn drain(&mut self, bytes: &[u8]) -> bool {
         let Phase::Ended { drained, .. } = &mut self.phase else { return false };
@@ -352,7 +352,7 @@ impl<T> Connection<T> {
         core.buffers.give_back(std::mem::take(&mut self.body));
     }
 
-    /// Answers a connection that is not to be served at all, before anything was received: `error`, and its end.
+    /// Refuses a connection that is not to be served at all, before anything was received: `error`, and its end.
     pub fn refuse(&mut self, error: HttpError, core: &HttpContext, out: &mut Vec<u8>) -> Disposition {
         let form = ResponseFraming { close: true, ..ResponseFraming::default() };
         let _ = Responder { out, date: &core.date, form, latest: None }.refuse(error);
@@ -360,13 +360,14 @@ impl<T> Connection<T> {
         self.after()
     }
 
-    /// True if bytes are buffered that `receive` has not looked at yet, or were lost, which it is still to answer.
+    /// True if bytes are buffered that `receive` has not looked at yet, or were lost, for which a response is still
+    /// due.
     #[must_use]
     pub fn has_buffered(&self) -> bool {
         !self.inbox.is_empty() || self.overrun
     }
 
-    /// True if part of a request has arrived that is not answered yet.
+    /// True if part of a request has arrived whose response has not been made yet.
     #[must_use]
     pub fn is_in_request(&self) -> bool {
         match &self.phase {
@@ -682,7 +683,7 @@ impl<T> Connection<T> {
             self.phase = Phase::Deferred(form);
             return;
         }
-        assert!(served.outcome != Outcome::Streamed, "an answer of unknown length is that of a deferred request");
+        assert!(served.outcome != Outcome::Streamed, "a response of unknown length is that of a deferred request");
         turn.answered += 1;
         self.finish(form, unread);
     }

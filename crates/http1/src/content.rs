@@ -105,7 +105,7 @@ impl Output {
     }
 }
 
-/// Is asked after each step whether the body may cost so many bytes all in all.
+/// Checks after each step whether the body may cost so many bytes all in all.
 pub(super) type Charge<'a> = &'a mut dyn FnMut(usize) -> Result<(), HttpError>;
 
 impl ContentDecoder {

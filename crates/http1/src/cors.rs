@@ -84,7 +84,7 @@ impl Cors {
         cors
     }
 
-    /// Pages of other origins may read something: preflight requests are answered.
+    /// Pages of other origins may read something: preflight requests are served.
     #[must_use]
     pub fn is_on(&self) -> bool {
         self.any || !self.origins.is_empty()

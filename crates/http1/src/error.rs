@@ -136,7 +136,7 @@ HttpError {
         /// The one that there is.
         known: &'static str,
     } => BadRequest, "parameter_unknown", "unknown parameter";
-    /// A key is asked for, and this one is not known.
+    /// A key is required, and this one is not known.
     Unauthorized => Unauthorized, "unauthorized", "the Authorization key is missing or unknown";
     /// A request that this client may not make.
     Forbidden(&'static str) => Forbidden, "forbidden", "";

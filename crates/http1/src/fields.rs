@@ -100,7 +100,7 @@ impl TransferCodings {
         self.present
     }
 
-    /// Returns whether all that was asked for can be undone here.
+    /// Returns whether all codings that were applied can be undone here.
     #[inline]
     pub(super) fn are_served(self) -> bool {
         self.chunked && !self.unknown

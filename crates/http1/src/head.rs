@@ -17,7 +17,7 @@ use crate::limits::{HEAD_BYTES_MAX, HEADERS_MAX, HEADS_KNOWN_MAX, LEADING_EMPTY_
 pub enum Method<'a> {
     /// GET
     Get,
-    /// HEAD: as GET, but the answer carries no body.
+    /// HEAD: as GET, but the response carries no body.
     Head,
     /// POST
     Post,
@@ -55,7 +55,7 @@ pub struct Head<'a> {
     pub origin: Option<&'a [u8]>,
     /// The traceparent field (W3C Trace Context). A repeated one could be read in two ways, and is empty.
     pub traceparent: Option<&'a [u8]>,
-    /// The tracestate fields, in order: together they are one list. Of more than there is room for, none.
+    /// The tracestate fields, in order: together they are one list. If there are more than fit, none.
     pub tracestate: [Option<&'a [u8]>; TRACESTATE_FIELDS_MAX],
     /// The last Forwarded fields (RFC 7239).
     pub forwarded: LastValues<'a>,
@@ -360,7 +360,7 @@ fn judge_fields<'a>(parsed: &mut ParsedHead<'a>, list: &[httparse::Header<'a>]) 
         // A request with neither field has no body (RFC 9112, 6.3).
         head.content_length = head.content_length.or(Some(0));
     }
-    // HTTP/1.0 knows no interim answer, whatever it expects (RFC 9110, 10.1.1).
+    // HTTP/1.0 knows no interim response, whatever it expects (RFC 9110, 10.1.1).
     parsed.expects_continue &= head.version == Version::Http11;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! HTTP/1: bytes to requests, answers to bytes, and the state machine of one connection.
+//! HTTP/1: bytes to requests, responses to bytes, and the state machine of one connection.
 //!
 //! Owns the whole of the protocol and nothing else: no syscall, clock, thread or reactor is named here, and nothing
 //! below knows what a metric is. The owner of a connection hands in the bytes that arrived and a [`Service`]; it gets
@@ -6,15 +6,15 @@
 //!
 //! Promises:
 //! - A request that arrives whole in one slice is judged and served over that slice: no copy, no allocation.
-//! - The bytes of a connection may be cut anywhere; the requests, their bodies and the answers are the same.
+//! - The bytes of a connection may be cut anywhere; the requests, their bodies and the responses are the same.
 //! - What could be read in two ways is refused, never guessed at (RFC 9112, 11.2: request smuggling).
 //! - No peer can make it panic, loop without end, or hold more memory than `limits.rs` states.
 //!
 //! The map: `head` (request line and fields), `parameters` (query strings), `fields` (grammar of single fields),
-//! `chunked` (chunked bodies), `content` (gzip, zstd, deflate, snappy), `response` (answers), `rules` (what differs
-//! between routes), `piece` (of answers without a known length), `accept` (content negotiation),
-//! `error` (every refusal, and its status), `buffers` (memory that connections of one core share),
-//! `connection` (the state machine that ties them together).
+//! `chunked` (chunked bodies), `content` (gzip, zstd, deflate, snappy), `response` (responses), `rules` (what differs
+//! between routes), `piece` (of responses without a known length), `accept` (content negotiation), `error` (every
+//! refusal, and its status), `buffers` (memory that connections of one core share), `connection` (the state machine
+//! that ties them together).
 
 pub mod accept;
 mod buffers;

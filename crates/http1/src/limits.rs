@@ -18,9 +18,10 @@ pub const CHUNK_EXTENSION_BYTES_MAX: usize = 16 * KIB;
 pub const TRAILER_BYTES_MAX: usize = 4 * KIB;
 /// Empty lines skipped before a request line (RFC 9112, 2.2 asks for at least one). Over it: 400.
 pub const LEADING_EMPTY_LINES_MAX: usize = 4;
-/// Bytes read and thrown away after an early refusal, so that the peer can read the answer before the connection ends.
+/// Bytes read and thrown away after an early refusal, so that the peer can read the response before the connection
+/// ends.
 pub const LINGER_BYTES_MAX: usize = 4 * MIB;
-/// Requests answered for one connection before the others get their turn.
+/// Requests served for one connection before the others get their turn.
 pub const REQUESTS_PER_TURN_MAX: usize = 64;
 /// Bytes of content handed to the service for one connection before the others get their turn; the request that goes
 /// over it is the last. 64 small bodies that each decompress to 4 MiB would hold the core for a good part of a second.
@@ -28,8 +29,8 @@ pub const CONTENT_BYTES_PER_TURN_MAX: usize = MIB;
 /// Work that a request counts as besides its content: 2 us, in which 1 KiB or two are parsed. So a turn has 4,096
 /// requests at most.
 pub const REQUEST_WORK_BYTES: usize = KIB;
-/// Bytes that may wait unread for the answers before them to be sent; at it, receiving pauses. What one delivery brings
-/// on top is taken all the same.
+/// Bytes that may wait unread for the responses before them to be sent; at it, receiving pauses. What one delivery
+/// brings on top is taken all the same.
 pub const INBOX_BYTES_MAX: usize = 64 * KIB;
 // A head that is not yet complete waits there, and must never be what pauses its own connection.
 const _: () = assert!(INBOX_BYTES_MAX > HEAD_BYTES_MAX);
@@ -52,22 +53,22 @@ pub const BODY_BYTES_CAP: usize = 64 * MIB;
 /// Bytes a zstd frame's window may ask for: log2. 8 MiB is what RFC 8878 recommends decoders to support at least.
 pub const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 /// Bytes of memory that one reactor holds for its peers, over all its connections and by capacity: heads and bodies
-/// being received, what is buffered while answers are outstanding, answers, what the driver keeps for paused
+/// being received, what is buffered while responses are outstanding, responses, what the driver keeps for paused
 /// connections, and the decompressors. Each is reserved before it grows. Over it the address that holds the most gives
-/// way (`shard::crowd`), and what still does not fit is answered 503. Without this bound 10,000 connections could hold
-/// 10,000 x 4 MiB = 40 GiB.
+/// way (`shard::crowd`), and what still does not fit is refused with 503. Without this bound 10,000 connections could
+/// hold 10,000 x 4 MiB = 40 GiB.
 pub const HELD_BYTES_MAX: usize = 256 * MIB;
 /// Bytes of it set aside for the decompressors of one reactor beside their output: 41 KiB for zlib, and for zstd a
 /// window of 8 MiB with its margin and its tables, which take 0.3 MiB.
 pub const DECODER_BYTES_MAX: usize = 9 * MIB;
 const _: () = assert!(HELD_BYTES_MAX >= 4 * BODY_BYTES_CAP && DECODER_BYTES_MAX > (1 << ZSTD_WINDOW_LOG_MAX));
-/// Bytes of one answer without a document: a burst that has no memory for another ends with the one before.
+/// Bytes of one response without a document: a burst that has no memory for another ends with the one before.
 pub const ANSWER_BYTES: usize = 512;
-/// Bytes of one piece of an answer whose length is not known when it begins. With its framing as a chunk it fills 64
+/// Bytes of one piece of a response whose length is not known when it begins. With its framing as a chunk it fills 64
 /// KiB; a size of five digits would not be more of a piece.
 pub const PIECE_BYTES_MAX: usize = 64 * KIB - 13;
-/// Seconds after which a client that was answered 503 is told to try again: what fills up here (a ring, the disk)
-/// drains, or does not, within about that time.
+/// Seconds of `Retry-After` in a 503: what fills up here (a ring, the disk) drains, or does not, within about that
+/// time.
 pub const RETRY_AFTER_S: u32 = 1;
 /// Fields of one name, `Forwarded` or `X-Forwarded-For`, that are kept of a request: the last ones.
 pub const FORWARDED_FIELDS_MAX: usize = 4;

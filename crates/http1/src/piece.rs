@@ -1,7 +1,7 @@
-//! Pieces of an answer whose length is not known when it begins, and how they stand on the wire.
+//! Pieces of a response whose length is not known when it begins, and how they stand on the wire.
 //!
-//! A piece is made off the reactor and sent from the memory it was made in: the room for the framing of a chunk
-//! (RFC 9112, 7.1) lies before and behind its content from the start.
+//! A piece is made off the reactor and sent from the memory it was made in: the space for the framing of a chunk (RFC
+//! 9112, 7.1) lies before and behind its content from the start.
 
 use crate::limits::PIECE_BYTES_MAX;
 
@@ -13,10 +13,10 @@ const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 const _: () = assert!(PIECE_BYTES_MAX <= 0xffff, "the size of a piece has four digits");
 const MEMORY_BYTES: usize = SIZE_BYTES + PIECE_BYTES_MAX + CHUNK_END.len() + LAST_CHUNK.len();
 
-/// Some of an answer's body, at most [`PIECE_BYTES_MAX`].
+/// Part of a response's body, at most [`PIECE_BYTES_MAX`].
 #[derive(Debug)]
 pub struct Piece {
-    /// Room for the size, then the content.
+    /// Space for the size, then the content.
     bytes: Vec<u8>,
 }
 
@@ -45,7 +45,7 @@ impl Piece {
         (Self { bytes }, rest)
     }
 
-    /// Takes in as much of `content` as there is room for, and gives the rest back.
+    /// Takes in as much of `content` as fits, and gives the rest back.
     pub fn fill<'a>(&mut self, content: &'a [u8]) -> &'a [u8] {
         let (taken, rest) = content.split_at(content.len().min(PIECE_BYTES_MAX - self.content().len()));
         self.bytes.extend_from_slice(taken);

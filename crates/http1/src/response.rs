@@ -1,4 +1,4 @@
-//! Answers: status line, the few fields this server sends, and the body, appended to the connection's output.
+//! Responses: status line, the few fields this server sends, and the body, appended to the connection's output.
 //!
 //! Nothing here goes through `format!` but the text of a refusal that quotes the request; the 200 of an ingest is a
 //! handful of copies into memory reserved once.
@@ -10,9 +10,9 @@ use super::{Codings, ErrorBody, HttpError, Rules, Schemes, Status};
 use crate::limits::RETRY_AFTER_S;
 
 const JSON: &str = "application/json";
-/// The interim answer to `Expect: 100-continue`.
+/// The interim response to `Expect: 100-continue`.
 pub(super) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
-/// Room for the head of any answer, its fields of variable length but for Allow included.
+/// Capacity for the head of any response, its fields of variable length but for Allow included.
 const HEAD_BYTES: usize = 320;
 
 /// Framing of the response to one request, known from its head.
@@ -20,7 +20,7 @@ const HEAD_BYTES: usize = 320;
 pub(super) struct ResponseFraming {
     /// The connection ends after it.
     pub(super) close: bool,
-    /// HTTP/1.0 was asked to stay open, and is told that it does.
+    /// The client of HTTP/1.0 requested that the connection stay open, and the response confirms it.
     pub(super) keep_alive: bool,
     /// The request was HEAD.
     pub(super) head_only: bool,
@@ -66,7 +66,7 @@ impl ResponseFraming {
         Self { codings, schemes, errors, error_fields, ..self }
     }
 
-    /// That of an answer of unknown length: without chunks only the end of the connection can end it.
+    /// That of a response of unknown length: without chunks only the end of the connection can end it.
     #[inline]
     pub(super) const fn streamed(self) -> Self {
         Self { close: self.close || !(self.chunked || self.head_only), ..self }
@@ -131,8 +131,8 @@ impl LatestAccepted {
     }
 }
 
-/// Writes the one answer of one request. Each of its methods takes it, and gives the [`Served`] that the service must
-/// return: there is no way to answer twice, or not at all.
+/// Writes the one response of one request. Each of its methods takes it, and gives the [`Served`] that the service must
+/// return: there is no way to respond twice, or not at all.
 pub struct Responder<'a> {
     pub(super) out: &'a mut Vec<u8>,
     pub(super) date: &'a [u8; 29],
@@ -200,7 +200,7 @@ impl Responder<'_> {
         served
     }
 
-    /// Any answer with a body at hand.
+    /// Any response with a body at hand.
     pub fn answer(mut self, status: Status, content_type: &str, body: &[u8]) -> Served {
         let served = self.head(status, content_type, Length::Bytes(body.len()), &[]);
         if !self.form.head_only {
@@ -258,7 +258,7 @@ impl Responder<'_> {
     }
 
     /// 200 whose body follows piece by piece, as nobody knows yet how long it gets
-    /// ([`Connection::piece`](super::Connection::piece)). Only a request that was deferred is answered so.
+    /// ([`Connection::piece`](super::Connection::piece)). Only a request that was deferred may get such a response.
     pub fn stream(self, content_type: &str) -> Served {
         self.stream_with(content_type, &[])
     }
@@ -323,7 +323,7 @@ impl Responder<'_> {
         self.error(Status::BadRequest, text, &[fields])
     }
 
-    /// No answer yet. The connection parses no further request until its owner has called
+    /// No response yet. The connection parses no further request until its owner has called
     /// [`Connection::answer_deferred`](super::Connection::answer_deferred).
     #[inline]
     pub fn defer(self) -> Served {

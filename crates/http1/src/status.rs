@@ -1,6 +1,6 @@
-//! The statuses this server answers with, and no other.
+//! The statuses this server responds with, and no other.
 
-/// The status of an answer.
+/// The status of a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u16)]
 pub enum Status {
@@ -81,7 +81,7 @@ impl Status {
         self as u16
     }
 
-    /// The status line of an answer, and the name of the field that follows it.
+    /// The status line of a response, and the name of the field that follows it.
     pub(super) const fn line_to_date(self) -> &'static [u8] {
         match self {
             Status::Ok => b"HTTP/1.1 200 OK\r\nDate: ",

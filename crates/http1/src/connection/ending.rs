@@ -7,7 +7,7 @@ use super::{
 };
 
 impl<T> Connection<T> {
-    /// Ends an overrun connection with a 503 to the request that cannot be completed, unless an answer is outstanding.
+    /// Ends an overrun connection with a 503 to the request that cannot be completed, unless a response is outstanding.
     pub(super) fn end_overrun<S: Service<AdmittedRequest = T>>(&mut self, turn: &mut Turn<'_, S>) {
         match std::mem::replace(&mut self.phase, Phase::Head(HeadScan::new())) {
             Phase::Head(_) => self.refuse_and_end(None, HttpError::BodiesFull, ResponseFraming::default(), turn),
@@ -25,8 +25,8 @@ impl<T> Connection<T> {
     }
 
     /// The deadline passed. In a head or a body a 408 is appended to `out`, and [`Service::refused`] called; a
-    /// connection that waits for nothing but the next request, or for the rest of a body already answered for, just
-    /// closes.
+    /// connection that waits for nothing but the next request, or for the rest of a body whose response has been made,
+    /// just closes.
     pub fn timed_out<S: Service<AdmittedRequest = T>>(
         &mut self,
         caller: S::Caller,
@@ -82,7 +82,7 @@ impl<T> Connection<T> {
         }
     }
 
-    /// Answers a request refused by its head alone, and chooses between reading past its body and ending.
+    /// Refuses a request by its head alone, and chooses between reading past its body and ending.
     pub(super) fn refuse_by_head<S: Service<AdmittedRequest = T>>(
         &mut self,
         error: HttpError,
@@ -111,7 +111,7 @@ impl<T> Connection<T> {
         self.phase = Phase::Body(Incoming { body_use, form, framing, body_bytes_max: DISCARD_BYTES_MAX });
     }
 
-    /// A body cannot be read to its end. What was answered already is not answered again.
+    /// A body cannot be read to its end. A request that has its response already gets no second one.
     pub(super) fn end_body<S: Service<AdmittedRequest = T>>(
         &mut self,
         body_use: BodyUse<T>,
@@ -127,7 +127,7 @@ impl<T> Connection<T> {
         }
     }
 
-    /// Answers a request that leaves it open where the next one begins.
+    /// Refuses a request that leaves it open where the next one begins, and ends the connection.
     pub(super) fn refuse_and_end<S: Service<AdmittedRequest = T>>(
         &mut self,
         request: Option<T>,
@@ -142,7 +142,7 @@ impl<T> Connection<T> {
         self.finish(form, true);
     }
 
-    /// The request has its answer. `unread`: input follows, or may.
+    /// The request has its response. `unread`: input follows, or may.
     pub(super) fn finish(&mut self, form: ResponseFraming, unread: bool) {
         self.phase = match (form.close, unread) {
             (false, _) => Phase::Head(HeadScan::new()),

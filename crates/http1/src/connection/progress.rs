@@ -30,7 +30,7 @@ pub enum Disposition {
     /// Close it.
     Close,
     /// End the write side, and give what still arrives to [`Connection::drain`]: closing with bytes unread would reset
-    /// the connection, and the peer might lose the answer.
+    /// the connection, and the peer might lose the response.
     Linger,
 }
 
@@ -49,7 +49,7 @@ pub enum Deadline {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub struct Progress<R> {
-    /// Requests answered into `out`. (`100 Continue` may have been appended as well: whatever is in `out` is to be
+    /// Responses appended to `out`. (`100 Continue` may have been appended as well: whatever is in `out` is to be
     /// sent.)
     pub answered: usize,
     /// Decisions of the service about the requests, such as what their responses wait for.

@@ -197,7 +197,7 @@ fn draining_that_begins_before_a_streamed_answer_ends_its_connection_and_after_i
 }
 
 #[test]
-#[should_panic(expected = "no answer of this connection has begun")]
+#[should_panic(expected = "no response of this connection has begun")]
 fn a_piece_of_an_answer_that_has_not_begun_is_the_owners_fault() {
     let mut owner = Owner::new();
     let _ = owner.receive(&post("/streamed", "", b"x"));

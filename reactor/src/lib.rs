@@ -28,7 +28,7 @@
 //!    then dropped by the driver once the kernel is done with it. A reset may show as an `eof` first: the kernel
 //!    reports an error once, and it may have reported it to the send.
 //! 8. [`Driver::close`] cancels what is in flight. A slot, its descriptor and its buffers are reused only after the
-//!    kernel's last word about them. Calls that name a token already closed are ignored.
+//!    kernel's final report on them. Calls that name a token already closed are ignored.
 //! 9. One connection cannot starve the others: the bytes delivered for it in one turn are bounded.
 //! 10. The owner announces its sleep on the doorbell, looks at its sources, and calls `turn`, which says that it is
 //!     awake again as soon as the wait is over.

@@ -35,8 +35,8 @@ impl Appender {
         &self.status
     }
 
-    /// Reserves room for the lines of one batch of at most `bytes_max`, in one piece. `None`: the ring is too full, and
-    /// the batch is to be refused. The content of the slice is unspecified.
+    /// Reserves space for the lines of one batch of at most `bytes_max`, in one piece. `None`: the ring is too full,
+    /// and the batch is to be refused. The content of the slice is unspecified.
     #[inline]
     pub fn reserve(&mut self, bytes_max: usize) -> Option<&mut [u8]> {
         self.ring.reserve(bytes_max)

@@ -135,7 +135,7 @@ impl LogFile for FakeFile {
         Ok(())
     }
 
-    fn rotate(&self, _asked: bool) -> Result<Rotated, RotateError> {
+    fn rotate(&self, _requested: bool) -> Result<Rotated, RotateError> {
         let mut content = self.content();
         content.check();
         if let Some(fault) = content.rotate_faults.pop_front() {

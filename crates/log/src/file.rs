@@ -63,11 +63,11 @@ pub trait LogFile: Send + Sync {
     /// lines of the sealed segment are not, before the next [`sync_data`](Self::sync_data). The length has to be
     /// recorded again ([`record`](Self::record)) before anything is appended.
     ///
-    /// `asked`: the rotation was requested, rather than due by size or age.
+    /// `requested`: the rotation was requested, rather than due by size or age.
     ///
     /// # Errors
     /// See [`RotateError`].
-    fn rotate(&self, asked: bool) -> Result<Rotated, RotateError>;
+    fn rotate(&self, requested: bool) -> Result<Rotated, RotateError>;
 
     /// The active segment, to read it whatever its name is; `None` if it is not a file.
     fn reader(&self) -> Option<Arc<File>>;
@@ -161,8 +161,8 @@ impl LogFile for DiskFile {
         self.state.repairs()
     }
 
-    fn rotate(&self, asked: bool) -> Result<Rotated, RotateError> {
-        let Some(begun) = self.segments.rotate(asked)? else { return Ok(Rotated::Unneeded) };
+    fn rotate(&self, requested: bool) -> Result<Rotated, RotateError> {
+        let Some(begun) = self.segments.rotate(requested)? else { return Ok(Rotated::Unneeded) };
         let metadata = begun.file.metadata().map_err(RotateError::Failed)?;
         self.state.begin(metadata.dev(), metadata.ino());
         Ok(Rotated::Begun(begun.bytes))

@@ -165,7 +165,7 @@ pub struct Settings {
     pub stall_retry_first: Duration,
     /// Longest wait before a write is retried on a full disk.
     pub stall_retry_max: Duration,
-    /// Longest wait for room on a full disk once every appender is dropped.
+    /// Longest wait for space on a full disk once every appender is dropped.
     pub stall_at_drain_max: Duration,
     /// Length at which the active segment is sealed, in bytes. A gathering that passes it is still written whole.
     pub rotate_bytes: Option<u64>,

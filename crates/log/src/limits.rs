@@ -24,9 +24,9 @@ const _: () = assert!(EXTENTS_MAX > 2 * 3);
 pub const WRITER_POLL_DEFAULT: Duration = Duration::from_micros(10);
 /// First wait before a write is retried on a full disk; it doubles up to [`STALL_RETRY_MS_MAX`].
 pub const STALL_RETRY_MS_FIRST: u64 = 100;
-/// Longest wait before a write is retried on a full disk: the time in which the server detects that there is room.
+/// Longest wait before a write is retried on a full disk: the time in which the server detects that there is space.
 pub const STALL_RETRY_MS_MAX: u64 = 1_000;
-/// Time for which a draining server waits for room on a full disk before it aborts and reports what was lost.
+/// Time for which a draining server waits for space on a full disk before it aborts and reports what was lost.
 pub const STALL_MS_AT_DRAIN_MAX: u64 = 5_000;
 /// Least value of `--rotate-age` and `--retain-age`.
 pub const ROTATE_AGE_MIN: Duration = Duration::from_secs(1);
@@ -67,7 +67,7 @@ pub const SET_ASIDE_NAMES_MAX: u32 = 100;
 /// unit that a reader skips or decodes, and the content of one frame of a compressed segment.
 pub const BLOCK_BYTES: usize = MIB;
 /// Bytes of one line with its line feed: a body at its cap can be one metric, which gains 65 bytes at most
-/// (`metric::encode`). Longer data without a line feed is foreign, and no reader has to make room for it.
+/// (`metric::encode`). Longer data without a line feed is foreign, and no reader has to allocate memory for it.
 pub const LINE_BYTES_MAX: usize = 64 * MIB + 65;
 /// Bytes of a block, at most: those of one line where it is longer than [`BLOCK_BYTES`].
 pub const BLOCK_BYTES_MAX: u64 = LINE_BYTES_MAX as u64;

@@ -115,7 +115,7 @@ impl Storage {
         debug_assert!(offset + bytes <= self.capacity);
         #[cfg(loom)]
         self.touched[offset..offset + bytes].iter().for_each(|cell| cell.with(|_| ()));
-        // SAFETY: within the allocation, which is initialised (zeroed) and lives as long as `self`; not written
+        // SAFETY: within the allocation, which is initialised (zeroed) and valid for as long as `self` is; not written
         // meanwhile, as the caller upholds.
         unsafe { std::slice::from_raw_parts(self.bytes.as_ptr().add(offset), bytes) }
     }
@@ -129,8 +129,8 @@ impl Storage {
         debug_assert!(offset + bytes <= 2 * self.capacity);
         #[cfg(loom)]
         self.touched.iter().skip(offset).take(bytes).for_each(|cell| cell.with_mut(|_| ()));
-        // SAFETY: within the allocation, which is initialised (zeroed) and lives as long as `self`; no other reference
-        // to it exists, as the caller upholds.
+        // SAFETY: within the allocation, which is initialised (zeroed) and valid for as long as `self` is; no other
+        // reference to it exists, as the caller upholds.
         unsafe { std::slice::from_raw_parts_mut(self.bytes.as_ptr().add(offset), bytes) }
     }
 }
@@ -171,8 +171,8 @@ pub struct RingProducer {
 }
 
 impl RingProducer {
-    /// Reserves room for a batch of at most `bytes_max`, in one piece. `None`: the ring is too full. The content of the
-    /// slice is unspecified. A reservation that is not committed is void with the next one.
+    /// Reserves space for a batch of at most `bytes_max`, in one piece. `None`: the ring is too full. The content of
+    /// the slice is unspecified. A reservation that is not committed is void with the next one.
     #[inline]
     pub fn reserve(&mut self, bytes_max: usize) -> Option<&mut [u8]> {
         if self.free() < bytes_max {
@@ -337,7 +337,7 @@ impl RingConsumer {
         unsafe { [storage.read(offset, first), storage.read(0, self.seen() - first)] }
     }
 
-    /// Marks the first `bytes` of the readable ones as in the file, and frees their room.
+    /// Marks the first `bytes` of the readable ones as in the file, and frees their space.
     ///
     /// # Panics
     /// More bytes than are readable.

@@ -169,8 +169,9 @@ impl Segments {
     }
 
     /// Seals the active segment, or leaves it where it was moved to, and begins the next, which it returns. `None`: the
-    /// active segment is empty and has its name. `asked`: the rotation was requested, rather than due by size or age.
-    pub(super) fn rotate(&self, asked: bool) -> Result<Option<Begun>, RotateError> {
+    /// active segment is empty and has its name. `requested`: the rotation was requested, rather than due by size or
+    /// age.
+    pub(super) fn rotate(&self, requested: bool) -> Result<Option<Begun>, RotateError> {
         self.lock.check_directory().map_err(RotateError::Postponed)?;
         let _renaming = self.renaming.lock().unwrap_or_else(PoisonError::into_inner);
         let path = self.directory.join(ACTIVE_NAME);
@@ -181,7 +182,7 @@ impl Segments {
                 let (name, file) = self.seal(&path)?;
                 (Some(name), file, 0)
             }
-            _ if ours.nlink() == 0 && !asked => return Err(RotateError::Failed(deleted())),
+            _ if ours.nlink() == 0 && !requested => return Err(RotateError::Failed(deleted())),
             AtName::Nothing => {
                 let (next_path, next) = create_next(&self.directory).map_err(RotateError::Postponed)?;
                 rename_new(&next_path, &path).map_err(RotateError::Postponed)?;

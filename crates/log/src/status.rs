@@ -26,7 +26,7 @@ use std::{
 pub enum LogHealth {
     /// The log accepts lines.
     Healthy,
-    /// The disk takes no more for now. Accepted lines are kept, and written when there is room.
+    /// The disk takes no more for now. Accepted lines are kept, and written when there is space.
     Stalled(Stall),
     /// The log has failed permanently: the server has to exit.
     Failed(Failure),

@@ -438,7 +438,7 @@ fn a_failed_rotation_is_final() {
     assert_eq!(file.content().bytes, b"1\n");
 }
 
-/// S7: each writer has its own ring, waits for room when it is full, and for its last line to be in the file.
+/// S7: each writer has its own ring, waits for space when it is full, and for its last line to be in the file.
 #[test]
 fn a_hundred_writers_of_a_thousand_events_yield_a_hundred_thousand_lines() {
     const WRITERS: usize = 100;

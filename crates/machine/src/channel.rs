@@ -25,7 +25,7 @@ pub enum RecvTimeoutError {
 /// As crossbeam's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TrySendError<T> {
-    /// There is no room.
+    /// There is no space.
     Full(T),
     /// There is no receiver.
     Disconnected(T),

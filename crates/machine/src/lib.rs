@@ -75,7 +75,7 @@ impl Machine {
         with(use_it).expect("the machine of this thread")
     }
 
-    /// Sets the chances of faults. A disk that is full has room again.
+    /// Sets the chances of faults. A disk that is full has space again.
     pub fn set_faults(&mut self, faults: Faults) {
         self.with(|state| (state.faults, state.full_until_ns) = (faults, 0));
     }

@@ -11,7 +11,7 @@ use std::{
     sync::Once,
 };
 
-/// Bytes of a thread's stack: what zstd and a debug build take, with room to spare.
+/// Bytes of a thread's stack: what zstd and a debug build take, with some to spare.
 const STACK_BYTES: usize = 1 << 20;
 
 type Body = Box<dyn FnOnce()>;

@@ -4,7 +4,7 @@
 //! `{"timestamp":"2026-01-02T03:04:05.678Z","name":"cpu_usage","value":75.5,"type":"gauge","tags":{"host":"web1"}}`
 //!
 //! Promises: what is written never exceeds [`BatchEncoder::encoded_bytes_max`]; after the encoder is built nothing is
-//! allocated. If a batch is refused, the bytes given hold part of it and mean nothing: the caller gives up the
+//! allocated. If a batch is refused, the bytes given hold part of it and mean nothing: the caller abandons the
 //! reservation.
 
 use super::parser::{Next, Parser, Scratch};
@@ -116,7 +116,7 @@ impl BatchEncoder {
     /// If `out` is shorter than [`encoded_bytes_max`](Self::encoded_bytes_max) of the body's length, or if `arrival_ms`
     /// is out of range.
     pub fn encode(&mut self, body: &[u8], arrival_ms: i64, out: &mut [u8]) -> Result<Encoded, BatchError> {
-        assert!(out.len() >= self.encoded_bytes_max(body.len()), "too little room: {} bytes", out.len());
+        assert!(out.len() >= self.encoded_bytes_max(body.len()), "too little space: {} bytes", out.len());
         assert!((timestamp::TIMESTAMP_MS_MIN..=timestamp::TIMESTAMP_MS_MAX).contains(&arrival_ms));
         let mut parser = Parser::new(body, self.bounds, &mut self.scratch);
         let writer = &mut self.writer;

@@ -183,7 +183,7 @@ pub(super) enum Expected {
 }
 
 impl Expected {
-    /// Returns whether a kind of JSON value is asked for, not a piece of syntax.
+    /// Returns whether a kind of JSON value is expected, not a piece of syntax.
     fn is_kind(self) -> bool {
         matches!(self, Self::Number | Self::String | Self::Object | Self::Array | Self::Timestamp)
     }

@@ -90,7 +90,7 @@ pub enum Kind {
     Histogram,
     /// A part of a distribution in quantiles.
     Summary,
-    /// A series of a protocol that knows the type and was not told it. JSON clients may not send it.
+    /// A series of a protocol that has types, whose sender stated none. JSON clients may not send it.
     Untyped,
 }
 

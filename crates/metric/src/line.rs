@@ -78,7 +78,7 @@ impl<'a> Line<'a> {
     /// Reads one line, given without its line feed. For more than a few, [`Lines`] is several times as fast.
     ///
     /// # Errors
-    /// If it is none of ours.
+    /// If it is foreign.
     pub fn parse(line: &'a [u8]) -> Result<Self, LineError> {
         let mut cursor = Cursor::new(line);
         let line = read(&mut cursor, &mut Minute::unknown())?;
@@ -138,8 +138,7 @@ fn string_end(text: &[u8]) -> Option<usize> {
     memchr_iter(b'"', text).find(|quote| !escaped(quote))
 }
 
-/// Iterator over the lines of a block, each ended by a line feed. Behind a line that is none of ours it goes on with
-/// the next.
+/// Iterator over the lines of a block, each ended by a line feed. Behind a foreign line it goes on with the next.
 #[derive(Clone)]
 pub struct Lines<'a> {
     cursor: Cursor<'a>,

@@ -8,7 +8,7 @@
 //!                          │
 //! exec:   evaluate         merges them             exact sums, rates, percentiles
 //!                          │
-//! output: answer           JSON, CSV, JSON Lines, piece by piece
+//! output: result           JSON, CSV, JSON Lines, piece by piece
 //! ```
 //!
 //! Promises: a refusal comes before the first byte of the result; memory is bounded by [`Bounds`], whatever the request
@@ -35,8 +35,8 @@
 //!     cancel: &AtomicBool::new(false),
 //!     scanned_bytes: &AtomicU64::new(0),
 //! };
-//! let answer = run(&request, &Source::directory(directory.path()), Bounds::default(), &limits)?;
-//! assert_eq!(answer.series[0].points[0].value.as_f64(), 0.5);
+//! let result = run(&request, &Source::directory(directory.path()), Bounds::default(), &limits)?;
+//! assert_eq!(result.series[0].points[0].value.as_f64(), 0.5);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 

@@ -204,7 +204,7 @@ mod tests {
         assert_eq!(receiver.drain(|_| panic!("nothing is left")), 0);
     }
 
-    /// Laps of a small ring under a producer that waits for room: all events, once, in order, whole.
+    /// Laps of a small ring under a producer that waits for space: all events, once, in order, whole.
     #[test]
     fn every_event_comes_out_once_and_in_order() {
         const EVENTS: u64 = 200_000;

@@ -193,8 +193,8 @@ impl Limiter {
     }
 
     /// Checks the next [`RATE_TEND_SLOTS`] slots of one shard, each time of another, and forgets the idle clients
-    /// there, at `now_ns` as in [`admit`](Self::admit). Called by the tick of each reactor: new clients make room for
-    /// themselves without it, but when none arrive, this returns the memory.
+    /// there, at `now_ns` as in [`admit`](Self::admit). Called by the tick of each reactor: new clients free their
+    /// slots without it, but when none arrive, this returns the memory.
     pub fn tend(&self, now_ns: u64) {
         let shard = &self.shards[self.tended.fetch_add(1, Ordering::Relaxed) & (self.shards.len() - 1)];
         let mut table = shard.lock();

@@ -25,8 +25,8 @@ pub const RATE_SHARDS_PER_CORE: usize = 8;
 /// required to hold and none can fill, since only admissions of the last second count: 256 MiB are 29 million of them.
 pub const RATE_STAMP_BYTES_MAX: usize = 256 * MIB;
 /// Slots that are checked for idle clients to forget whenever a new one arrives. A table has at most 8/3 slots a
-/// client, so with four the hand completes a lap before as many clients have arrived as there is room for, and the
-/// table cannot fill with idle ones.
+/// client, so with four the hand completes a lap before as many clients have arrived as the table holds, and the table
+/// cannot fill with idle ones.
 pub const RATE_HAND_SLOTS: usize = 4;
 /// Slots that are checked instead when a new client finds its shard full: 64 x 64 bytes in a row, about 100 ns.
 pub const RATE_HAND_SLOTS_FULL: usize = 64;

@@ -131,7 +131,7 @@ pub(super) struct Table {
 
 impl Table {
     pub(super) fn new(clients_max: usize) -> Self {
-        assert!(clients_max > 0, "a shard has room for a client");
+        assert!(clients_max > 0, "a shard holds at least one client");
         Self {
             slots: vec![Slot::default(); slots_for(clients_max)].into_boxed_slice(),
             clients: 0,

@@ -95,7 +95,8 @@ fn step() -> impl Strategy<Value = i64> {
 
 proptest! {
     /// Windows of 100 ns, so that steps often meet the boundary. Clients are few, so that logs fill, and the table is
-    /// small, so that its hand passes often and clients move when others are forgotten. One step in seven tends.
+    /// small, so that its hand passes often and clients move when others are forgotten. One step in seven expires
+    /// clients.
     #[test]
     fn decides_as_the_naive_limiter_does(
         limit in 1..40_u32,

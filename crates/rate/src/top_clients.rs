@@ -200,7 +200,7 @@ impl Hasher for KeyHasher {
 
 impl Clients {
     fn new(clients_max: usize) -> Self {
-        assert!(clients_max > 0, "there is room for a client");
+        assert!(clients_max > 0, "the table holds at least one client");
         let places = HashMap::with_capacity_and_hasher(clients_max, BuildHasherDefault::default());
         Self { heap: Vec::with_capacity(clients_max), places, clients_max }
     }

@@ -78,7 +78,7 @@ impl Window {
     }
 
     /// Decides on one cost at `now_ns`, not before any earlier `now_ns` of this client, and enters it if it is
-    /// admitted. [`Decision::TableFull`]: the pool has no room for the stamp. A refused cost has no effect on later
+    /// admitted. [`Decision::TableFull`]: the pool has no space for the stamp. A refused cost has no effect on later
     /// decisions.
     pub(super) fn charge(
         &mut self,
@@ -121,7 +121,7 @@ impl Window {
                 self.clear(pool);
             }
         }
-        // Two at most: one makes room for the new stamp, the other shrinks a log that is longer than it has to be now.
+        // Two at most: one frees space for the new stamp, the other shrinks a log that is longer than it has to be now.
         for _ in 0..2 {
             if self.len > 0 && now_ns - self.oldest_ns >= rule.window_ns {
                 self.pop(pool);

@@ -6,12 +6,12 @@ use std::{
     time::Duration,
 };
 
-/// Longer than any answer may take: a server that says nothing for so long hangs.
+/// Longer than any response may take: a server that sends nothing for so long hangs.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-/// Headers of an answer.
+/// Headers of a response.
 const HEADERS_MAX: usize = 32;
 
-/// One answer.
+/// One response.
 #[derive(Debug)]
 pub struct Answer {
     /// Status of the response.
@@ -31,12 +31,12 @@ impl Answer {
     }
 }
 
-/// Why there is no answer.
+/// Why there is no response.
 #[derive(Debug)]
 pub enum NoAnswer {
     /// The connection ended: nothing was promised.
     Ended,
-    /// Something came that is no answer, or nothing for too long.
+    /// Something came that is not a response, or nothing for too long.
     Broken(String),
 }
 
@@ -44,7 +44,7 @@ pub enum NoAnswer {
 #[derive(Debug)]
 pub struct Connection {
     stream: TcpStream,
-    /// Received, and not yet part of an answer that was returned.
+    /// Received, and not yet part of a response that was returned.
     unread: Vec<u8>,
 }
 
@@ -69,7 +69,7 @@ impl Connection {
         self.stream.write_all(requests).map_err(|error| why(&error))
     }
 
-    /// Waits for the next answer.
+    /// Waits for the next response.
     ///
     /// # Errors
     /// See [`NoAnswer`].
@@ -99,11 +99,11 @@ fn why(error: &io::Error) -> NoAnswer {
     }
 }
 
-/// The answer at the beginning of `bytes`, with its length; `None` while it is incomplete.
+/// The response at the beginning of `bytes`, with its length; `None` while it is incomplete.
 fn parse(bytes: &[u8]) -> Result<Option<(Answer, usize)>, String> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut head = httparse::Response::new(&mut headers);
-    let broken = || format!("not an answer: {:?}", String::from_utf8_lossy(bytes));
+    let broken = || format!("not a response: {:?}", String::from_utf8_lossy(bytes));
     let httparse::Status::Complete(head_bytes) = head.parse(bytes).map_err(|_| broken())? else { return Ok(None) };
     let number = |name: &str| -> Option<u64> {
         let header = head.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name))?;
@@ -116,7 +116,7 @@ fn parse(bytes: &[u8]) -> Result<Option<(Answer, usize)>, String> {
     Ok(Some((Answer { status, body, retry_after_s: number("Retry-After") }, head_bytes + body_bytes)))
 }
 
-/// The request that posts `body`, as the client `key`; `level` is asked for only if it is given.
+/// The request that posts `body`, as the client `key`; `level` is requested only if it is given.
 #[must_use]
 pub fn post(body: &str, key: &str, level: Option<&str>) -> String {
     let query = level.map_or_else(String::new, |level| format!("?ack={level}"));
@@ -126,7 +126,7 @@ pub fn post(body: &str, key: &str, level: Option<&str>) -> String {
     )
 }
 
-/// The answer to `GET` of `path` on a connection of its own; `None` if there is none.
+/// The response to `GET` of `path` on a connection of its own; `None` if there is none.
 #[must_use]
 pub fn get(address: SocketAddr, path: &str) -> Option<Answer> {
     let mut connection = Connection::open(address).ok()?;

@@ -1,7 +1,7 @@
 //! The driver over epoll(7), through mio: readiness, presented as the completions of the contract.
 //!
 //! Owns the epoll instance, the listeners, the connections and one receive buffer that all of them share. A connection
-//! is registered once, edge-triggered, for reading and writing; after that it costs no `epoll_ctl`. An edge is told
+//! is registered once, edge-triggered, for reading and writing; after that it costs no `epoll_ctl`. An edge is reported
 //! once, so everything it says is noted at the connection, and a connection with anything left to do stands in the
 //! ready list, once. The walk over what the kernel returned only notes; handlers are called from the ready list
 //! afterwards, where nothing they cause can disturb that walk.
@@ -222,7 +222,7 @@ impl Driver for EpollDriver {
     }
 
     fn connect(&mut self, peer: &Endpoint) -> io::Result<Token> {
-        // Before the peer hears of it.
+        // Before the peer learns of it.
         if self.connections.is_full() {
             return Err(no_free_slot());
         }

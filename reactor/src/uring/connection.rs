@@ -25,7 +25,7 @@ pub(super) struct Connection {
     pub(super) parked: bool,
     /// Is listed in the driver's `ready`.
     pub(super) ready: bool,
-    /// Is being torn down; the handler hears nothing more but `closed`.
+    /// Is being torn down; the handler gets no further call but `closed`.
     pub(super) closing: bool,
     /// The write side is to be shut down once the send in flight is done.
     pub(super) shutdown_wanted: bool,

@@ -9,7 +9,7 @@ use std::{
 };
 use wake::Doorbell;
 
-/// Sends back what it hears.
+/// Sends back what it receives.
 #[derive(Default)]
 struct Echo {
     answers: Vec<(Token, Vec<u8>)>,

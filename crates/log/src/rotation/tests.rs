@@ -361,7 +361,7 @@ fn a_deleted_file_is_replaced_if_somebody_asks_for_it() {
     let opened = open(directory.path()).unwrap();
     append(&opened, "1\n");
     fs::remove_file(directory.path().join(ACTIVE_NAME)).unwrap();
-    assert!(matches!(opened.file.rotate(false), Err(RotateError::Failed(_))), "nobody asked");
+    assert!(matches!(opened.file.rotate(false), Err(RotateError::Failed(_))), "nobody requested it");
     assert_eq!(opened.file.rotate(true).unwrap(), Rotated::Begun(0));
     append(&opened, "2\n");
     assert_eq!(active(directory.path()), "2\n");

@@ -90,7 +90,7 @@ struct Names {
 }
 
 impl Names {
-    /// The index of a name; `None` if there is no room to list it.
+    /// The index of a name; `None` if the list has no space for it.
     fn index(&mut self, name: &[u8]) -> Option<u32> {
         if let Some(&index) = self.indices.get(name) {
             return Some(index);

@@ -136,7 +136,7 @@ impl Maintenance {
         round.measure_disk()?;
         // Before the first rotation: the segments listed now were sealed before this run.
         round.list()?;
-        let thread = thread::Builder::new().name("keeper".into()).spawn(move || run(round, &woken))?;
+        let thread = thread::Builder::new().name("maintenance".into()).spawn(move || run(round, &woken))?;
         Ok(Self { bell: MaintenanceBell { durable, wake }, stop, status, thread: Some(thread) })
     }
 

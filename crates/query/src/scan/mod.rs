@@ -11,9 +11,9 @@
 //! Promises: a snapshot is the log at one position, and each line before it is shown exactly once, whatever is rotated
 //! or compressed meanwhile; a segment that retention deletes meanwhile is read on if it was open, else left out and
 //! counted. What is damaged is an error that names the segment, and never a wrong result in silence, as far as
-//! checksums show; a line that is none of ours is skipped and counted. No bytes in the directory end the process, and
-//! nothing that lies there is waited for. Memory is bounded by a few blocks for each worker, or by the longest line
-//! there is. The deadline and the cancellation are looked at for each block.
+//! checksums show; a foreign line is skipped and counted. No bytes in the directory end the process, and nothing that
+//! lies there is waited for. Memory is bounded by a few blocks for each worker, or by the longest line there is. The
+//! deadline and the cancellation are looked at for each block.
 //!
 //! Knows the log's lines and segments; knows no aggregation and no HTTP, and changes nothing on the disk.
 
@@ -140,8 +140,8 @@ pub struct Scanned {
     pub lines: u64,
     /// Lines that were shown to a visitor.
     pub matched: u64,
-    /// Lines that are none of ours in the blocks that were looked at: damaged, or somebody else's. Each is skipped. In
-    /// a plain file that nothing is known of (no sidecar, and no server that learns), only those that were noticed.
+    /// Foreign lines in the blocks that were looked at: damaged, or of another program. Each is skipped. In a plain
+    /// file that nothing is known of (no sidecar, and no server that learns), only those that were noticed.
     pub foreign_lines: u64,
 }
 

@@ -227,8 +227,7 @@ impl Buffers {
     }
 
     /// Reads the lines that begin in `from..to` of a plain file, of which `end` bytes count. Returns them, and the
-    /// bytes between `from` and the first of them. A line that is longer than any can be is cut off, and so is none of
-    /// ours.
+    /// bytes between `from` and the first of them. A line that is longer than any can be is cut off, and so is foreign.
     fn read_range(
         &mut self,
         opened: &Opened,

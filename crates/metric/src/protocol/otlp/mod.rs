@@ -21,7 +21,7 @@
 //! `_count` are the count that was sent.) A point without a value is rejected, and one with more than
 //! [`HISTOGRAM_BUCKETS_MAX`](crate::limits::HISTOGRAM_BUCKETS_MAX) buckets.
 //!
-//! A point flagged as without a recorded value is a stale marker for each of its series: those that can be told from
+//! A point flagged as without a recorded value is a stale marker for each of its series: those that can be derived from
 //! the point, and always `_sum`, `_count` and the bucket `+Inf`.
 
 mod histogram;

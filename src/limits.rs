@@ -48,8 +48,8 @@ pub const OTLP_BODY_BYTES_MAX: usize = 64 * MIB;
 const _: () = assert!(OTLP_BODY_BYTES_MAX <= http1::limits::BODY_BYTES_CAP);
 /// Bytes of a parameter of InfluxDB's API, decoded, such as the name of a database.
 pub const INFLUX_PARAMETER_BYTES_MAX: usize = 256;
-/// Seconds after which InfluxDB's client of version 2 is told to try again when a batch is shed: five tries then cover
-/// a disk that is full for a minute, or a restart. Left alone it waits longer each time.
+/// Seconds of `Retry-After` for InfluxDB's client of version 2 when a batch is shed: five tries then cover a disk that
+/// is full for a minute, or a restart. Left alone it waits longer each time.
 pub const INFLUX_2_RETRY_AFTER_S: u32 = 15;
 /// Nanoseconds between two warnings of a core that timestamps are far from now: a minute. A backfill is no fault, and
 /// may go on for hours.
@@ -79,8 +79,8 @@ pub const LISTEN_WAIT: Duration = Duration::from_secs(10);
 pub const LISTEN_RETRY: Duration = Duration::from_millis(20);
 /// Default of `--max-connections`, over all reactors.
 pub const CONNECTIONS_DEFAULT: u32 = 10_000;
-/// Connections over the bound that one reactor has at one time: each is answered 503, unless it asks for `/health` or
-/// `/ready`. From half of them on the oldest that has sent no request yet is answered at once for each that comes. At
+/// Connections over the bound that one reactor has at one time: each is refused with 503, unless it requests `/health`
+/// or `/ready`. From half of them on the oldest that has sent no request yet is refused at once for each that comes. At
 /// all of them the reactor stops accepting, and further ones wait in the kernel's backlog until half are gone.
 pub const REFUSALS_IN_FLIGHT_MAX: u32 = 64;
 /// Connections of `--admin-listen` that one reactor has at one time, beside `--max-connections`: some scrapers, people
@@ -88,15 +88,15 @@ pub const REFUSALS_IN_FLIGHT_MAX: u32 = 64;
 pub const ADMIN_CONNECTIONS_MAX: u32 = 16;
 /// Time that a connection over the bound may take to ask for `/health` or `/ready`.
 pub const REFUSAL_MS: u64 = 1_000;
-/// Silence after which what a connection has sent of a request may be given up for others: over its time or its bytes
-/// nobody loses more than a request that has to be sent again. Bytes end the silence when they come by
+/// Silence after which a connection that has sent part of a request may be evicted for others: over its time or its
+/// bytes nobody loses more than a request that has to be sent again. Bytes end the silence when they come by
 /// [`PROGRESS_BYTES`].
 pub const SLOW_NS: u64 = 500_000_000;
 /// Bytes that count as progress: a peer that sends less than these in [`SLOW_NS`], 32 KiB a second, is slow.
 pub const PROGRESS_BYTES: usize = 16 * KIB;
 /// Connections of one address that are looked at to find the one to give up: a miss of the cache each, so 10 us in all.
 pub const EVICTION_LOOKS_MAX: usize = 64;
-/// Connections given up to make memory for one delivery.
+/// Connections evicted to free memory for one delivery.
 pub const EVICTIONS_MAX: usize = 16;
 /// Descriptors set aside for what is not a connection: standard streams, log, state, lock, eventfds, rings, listeners.
 pub const DESCRIPTORS_RESERVED: u32 = 64;
@@ -109,7 +109,7 @@ pub const DESCRIPTORS_PER_QUERY_THREAD: u32 = 4;
 pub const UNIX_MODE_DEFAULT: u32 = 0o660;
 /// Connections the kernel queues at each listener before they are accepted (listen(2); capped by net.core.somaxconn).
 pub const LISTEN_BACKLOG: i32 = 4_096;
-/// Messages that wait for one reactor in its mailbox: stop, report, late answers.
+/// Messages that wait for one reactor in its mailbox: stop, report, deferred responses.
 pub const MAILBOX_MESSAGES_MAX: usize = 1_024;
 /// Bytes of one shared receive buffer: a batch of 3 metrics takes 0.4 KiB, one of 100 about 14 KiB.
 pub const RECEIVE_BUFFER_BYTES: u32 = 16 * 1024;
@@ -126,12 +126,12 @@ pub const TIMER_TICK_MS: u64 = 64;
 /// Time for which a connection is kept after its last response for the peer to end it: closing with bytes unread resets
 /// the connection, and the peer may lose the response.
 pub const LINGER_MS: u64 = 2_000;
-/// Empty buffers of answers that one core keeps for the next burst: their capacity in all, and the largest. An answer
-/// takes 0.2 KiB.
+/// Empty buffers of responses that one core keeps for the next burst: their capacity in all, and the largest. A
+/// response takes 0.2 KiB.
 pub const ANSWER_BUFFERS_KEPT_BYTES_MAX: usize = 4 * MIB;
 /// See `ANSWER_BUFFERS_KEPT_BYTES_MAX`.
 pub const ANSWER_BUFFER_KEPT_BYTES_MAX: usize = 16 * KIB;
-/// Capacity of a buffer of answers that an idle connection keeps to itself.
+/// Capacity of a buffer of responses that an idle connection keeps to itself.
 pub const ANSWER_BUFFER_IDLE_BYTES_MAX: usize = KIB;
 
 // ---- log -----------------------------------------------------------------------------------------------------------
@@ -183,7 +183,7 @@ pub const fn ring_bytes_min(batch_bytes_max: usize) -> usize {
 // ---- statistics ----------------------------------------------------------------------------------------------------
 
 /// Least time between the beginnings of two renderings of statistics: however many ask, 100 a second are made, and each
-/// answers all that came before it began. A rendering takes less than a millisecond.
+/// serves all requests that came before it began. A rendering takes less than a millisecond.
 pub const RENDER_INTERVAL_MIN: Duration = Duration::from_millis(10);
 /// Questions for documents that one reactor has with the observer at one time: one of each lane. Connections that ask
 /// meanwhile wait for the next, so their number is bounded by that of connections.
@@ -345,9 +345,9 @@ pub const STOP_MARGIN: Duration = Duration::from_secs(10);
 pub const TRACE_RATIO_DEFAULT: f64 = 0.01;
 /// Default of `--trace-slow`: a batch that takes longer is exported even if it is not sampled.
 pub const TRACE_SLOW_DEFAULT: Duration = Duration::from_millis(250);
-/// Bytes of a `tracestate` that are kept; at the least so many are to be passed on (W3C Trace Context, 3.3.1.5).
+/// Bytes of a `tracestate` that are kept; at least so many are to be passed on (W3C Trace Context, 3.3.1.5).
 pub const TRACESTATE_BYTES_MAX: usize = 512;
-/// Requests of one core that are recorded and wait for their answers to leave. Over it a request is not recorded, and
+/// Requests of one core that are recorded and wait for their responses to leave. Over it a request is not recorded, and
 /// counted. 4,096 x 256 bytes = 1 MiB.
 pub const TRACES_OPEN_MAX: usize = 4_096;
 /// Slow and failed requests that one core exports in a second although they were not sampled. Under attack all of them
@@ -379,13 +379,13 @@ pub const OTLP_FLUSH_MAX: Duration = Duration::from_secs(2);
 
 // ---- queries in the server ------------------------------------------------------------------------------------------
 
-/// Queries that are in the server at one time, over all reactors: waiting for a thread, running, or with an answer that
-/// its client has not taken whole. Over it: 503.
+/// Queries that are in the server at one time, over all reactors: waiting for a thread, running, or with a response
+/// that its client has not taken whole. Over it: 503.
 pub const QUERIES_OPEN_MAX: usize = 512;
 /// Queries that wait for a thread; one client may have half of it. Over it: 503, and 429 for a client over its half. A
 /// query that gets no thread before its deadline is refused with 503 too.
 pub const QUERIES_WAITING_MAX: usize = 64;
-/// Answers of more than one piece that their clients have not taken whole; one client may have half of it. Over it:
+/// Responses of more than one piece that their clients have not taken whole; one client may have half of it. Over it:
 /// 503, and 429 for a client over its half. Their memory together is what `--query-max-memory` lets one query hold,
 /// with the same halves.
 pub const ANSWERS_UNREAD_MAX: usize = 128;
@@ -400,20 +400,20 @@ pub const LOG_POLL_INTERVAL: Duration = Duration::from_millis(25);
 pub const LOG_BYTES_DEFAULT: usize = MIB;
 /// Bytes of lines that `max_bytes` may ask for: they are in memory until the client has read them.
 pub const LOG_BYTES_MAX: usize = 8 * MIB;
-// What is open waits, has a thread, or is unread; an answer of one piece is gone as soon as its reactor sees it.
+// What is open waits, has a thread, or is unread; a response of one piece is gone as soon as its reactor sees it.
 const _: () =
     assert!(QUERIES_WAITING_MAX + QUERY_THREADS_CAP + ANSWERS_UNREAD_MAX + LOG_WAITERS_MAX <= QUERIES_OPEN_MAX);
-/// Parts of one answer that wait for its client to take those before. With so many it is put aside until half of them
-/// are taken, and its thread does something else. All unread answers together: 128 x (8 waiting + 1 being sent + 1
+/// Parts of one response that wait for its client to take those before. With so many it is put aside until half of them
+/// are taken, and its thread does something else. All unread responses together: 128 x (8 waiting + 1 being sent + 1
 /// made) x 64 KiB = 80 MiB.
 pub const PIECES_WAITING_MAX: usize = 8;
-// A reactor has one message under way at most for each query, stream and document that was asked of it, and a report, a
-// drain and a giving up.
+// A reactor has one message under way at most for each query, stream and document that was requested of it, and a
+// report, a drain and an abort.
 const _: () = assert!(
     QUERIES_OPEN_MAX + STREAMS_MAX + PROFILES_UNREAD_MAX + SMALL_JOBS_MAX + QUESTIONS_PER_REACTOR_MAX + 3
         <= MAILBOX_MESSAGES_MAX
 );
-/// The slowest that a client may take an answer, in bytes a second, once the write timeout has passed for the first
+/// The slowest that a client may take a response, in bytes a second, once the write timeout has passed for the first
 /// time: memory must not be held for ever by sips.
 pub const ANSWER_BYTES_PER_S_MIN: u64 = 64 * KIB as u64;
 /// Time for which a query goes on whose client has ended its side of the connection before anything was sent. Mostly

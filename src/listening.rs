@@ -110,7 +110,7 @@ impl Place {
     }
 }
 
-/// Resolves each of the `asked` addresses. `look_up` resolves a name.
+/// Resolves each of the `requested` addresses. `look_up` resolves a name.
 ///
 /// # Errors
 /// One line: a name that has no address, a duplicate, or two addresses of which one takes the other's connections.
@@ -165,8 +165,8 @@ fn is_same(one: &Endpoint, other: &Endpoint) -> bool {
     one == other && !matches!(one, Endpoint::Tcp(address) if address.port() == 0)
 }
 
-/// Lets `[::]` take IPv6 alone where IPv4 addresses of its port are asked for too, and refuses a wildcard beside an
-/// address that it covers: which of the two would get a connection is decided by the kernel, not by who asked.
+/// Lets `[::]` take IPv6 alone where IPv4 addresses of its port are requested too, and refuses a wildcard beside an
+/// address that it covers: which of the two would get a connection is decided by the kernel, not by the configuration.
 fn separate(places: &mut [Place]) -> Result<(), String> {
     let tcp = |place: &Place| match &place.endpoint {
         Endpoint::Tcp(address) if address.port() != 0 => Some(*address),

@@ -146,7 +146,7 @@ impl Queue {
         }
     }
 
-    /// Writes lines for as long as the process lives.
+    /// Writes lines for as long as the process runs.
     fn drain(&self, out: &mut impl Write) {
         let mut output = Output { out, is_mid_line: false };
         let mut unsaid = 0;

@@ -1,4 +1,4 @@
-//! A made host for the tests: a tree of files as /proc and /sys have them, and answers to system calls. As it is made,
+//! A made host for the tests: a tree of files as /proc and /sys have them, and results of system calls. As it is made,
 //! everything is in order; a test spoils what it is about.
 
 use super::{
@@ -15,7 +15,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-/// A function that answers a call.
+/// A function that returns the result of a call.
 type Answer<T> = fn() -> T;
 
 /// Results of the system calls.

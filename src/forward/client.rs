@@ -1,5 +1,5 @@
 //! The HTTP client of a forward: one request at a time over one connection, which is kept while the receiver keeps it.
-//! Every wait is bounded, and ends soon after the server is told to stop.
+//! Every wait is bounded, and ends soon after the server begins to stop.
 
 use super::target::{Target, Tls};
 use crate::limits;
@@ -89,7 +89,7 @@ impl Limit<'_> {
 }
 
 impl Client {
-    /// A client that connects when there is something to send, and gives up once `is_over` is true.
+    /// A client that connects when there is something to send, and aborts once `is_over` is true.
     pub fn new(target: Target, tls: Option<Tls>, timeout: Duration, is_over: Arc<AtomicBool>) -> Self {
         Self { target, tls, timeout, is_over, connection: None, request: Vec::new() }
     }

@@ -14,7 +14,7 @@ pub struct Dialect {
     pub protocol: Protocol,
     /// The methods that send metrics, as `Allow` lists them.
     pub allow: &'static str,
-    /// The status for a client over its rate: agents that drop what gets a 429 are told 503.
+    /// The status for a client over its rate: agents that drop what gets a 429 get a 503.
     pub over_rate: OverRate,
     /// `Retry-After` of a batch that is shed, in seconds.
     pub shed_retry_after_s: u32,
@@ -62,7 +62,7 @@ pub static REMOTE_WRITE: Dialect = Dialect {
 };
 /// `POST /write`: Telegraf drops what gets a 4xx.
 pub static INFLUX_1: Dialect = Dialect { protocol: Protocol::Influx, over_rate: OverRate::Unavailable, ..ANY };
-/// `POST /api/v2/write`: InfluxDB's client waits as long as it is told, and gives up after the fifth time.
+/// `POST /api/v2/write`: InfluxDB's client waits as long as `Retry-After` says, and stops after the fifth try.
 pub static INFLUX_2: Dialect = Dialect {
     protocol: Protocol::Influx,
     shed_retry_after_s: limits::INFLUX_2_RETRY_AFTER_S,

@@ -1,4 +1,4 @@
-//! An answer on its way to its connection: rendered piece by piece, as far as its client has taken what came before. A
+//! A response on its way to its connection: rendered piece by piece, as far as its client has taken what came before. A
 //! thread makes pieces while there is space for them, and leaves the rest to whichever is free when there is space
 //! again: no client holds one.
 
@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The body of an answer, made bit by bit.
+/// The body of a response, made bit by bit.
 pub trait Render: Send {
     /// Appends the next bit. `false`: there was none left.
     fn append_next(&mut self, out: &mut Vec<u8>) -> bool;
@@ -23,7 +23,7 @@ pub trait Render: Send {
     fn held_bytes(&self) -> usize;
 }
 
-/// An answer that is known: a 200.
+/// A response that is known: a 200.
 pub struct Prepared {
     /// Media type of the body.
     pub content_type: &'static str,
@@ -50,7 +50,7 @@ pub(super) enum Progress {
     Ended(Outcome),
 }
 
-/// One answer. What fits into one piece is sent with its length; what does not, chunk by chunk.
+/// One response. What fits into one piece is sent with its length; what does not, chunk by chunk.
 pub(super) struct Delivery {
     pub answer: Writer,
     pub arrived: Instant,

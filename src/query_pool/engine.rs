@@ -1,5 +1,5 @@
-//! One query on a thread of the pool: from what was asked to the body of the answer, and from what is wrong with it to
-//! a status.
+//! One query on a thread of the pool: from its parameters to the body of the response, and from what is wrong with it
+//! to a status.
 
 use super::{
     delivery::{Prepared, Render},
@@ -15,7 +15,7 @@ use query::{Answer, Bounds, ExecLimits, Refusal, Rendering, Request, limits::QUE
 use std::sync::{Arc, atomic::Ordering};
 use wake::clock::Clock;
 
-/// Answers from the log.
+/// Engine that evaluates queries over the log.
 #[derive(Debug)]
 pub struct LogEngine {
     /// The log.

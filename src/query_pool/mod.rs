@@ -1,5 +1,4 @@
-//! The queries of the server: the threads that answer them, whose turn it is, and the way of a response to its
-//! connection.
+//! The queries of the server: the threads that run them, whose turn it is, and the way of a response to its connection.
 //!
 //! The map: `routes` (which requests are queries), `pool` (the threads), `schedule` (whose turn it is), `shares` (what
 //! one client may have), `engine` (what one thread does), `log_stream` (lines of the log by position), `waiters`

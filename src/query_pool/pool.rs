@@ -1,8 +1,8 @@
-//! The threads that answer queries: how a query gets one, how long it may keep it, and who is told when it ends.
+//! The threads that run queries: how a query gets one, how long it may keep it, and who is notified when it ends.
 //!
 //! ```text
 //! reactors ── submit ──> jobs ──┐                     ┌─> evaluate ──> deliver ──> pipe ──> reactor
-//!          ── room ─────────────┴─> Schedule ─> thread ┘               │ full
+//!          ── space ────────────┴─> Schedule ─> thread ┘               │ full
 //!                                      └────────<── parked <───────────┘
 //! ```
 //!
@@ -11,7 +11,7 @@
 //! query at a time, and a query that finds threads idle takes some of them for its scan: never are more at work than
 //! twice the pool less one.
 //!
-//! An answer whose client does not read is parked, with what is left to render of it, and its thread goes on with
+//! A response whose client does not read is parked, with what is left to render of it, and its thread goes on with
 //! something else; the reactor says when there is space again, and any thread takes it up. Nothing here runs on a
 //! reactor but [`QuerySubmitter::submit`], which never waits: it knows channels and counts alone, and the schedule is
 //! between the pool's threads.
@@ -46,7 +46,7 @@ use wake::sync::{Mutex, MutexGuard};
 
 /// Evaluates the queries.
 pub trait Engine: Send + Sync + 'static {
-    /// Answers one query, whatever it may be refused for found out.
+    /// Evaluates one query, and finds whatever it may be refused for.
     ///
     /// # Errors
     /// The reason why the query failed.
@@ -65,7 +65,7 @@ pub struct Share<'a> {
     pub threads: usize,
     /// Deadline of the evaluation. Sending the response may take longer, as long as the client reads.
     pub deadline: Instant,
-    /// Set when nobody wants the answer any more.
+    /// Set when nobody wants the response any more.
     pub cancelled: &'a AtomicBool,
     /// True if the query may be paused until there is more in the log.
     pub may_pause: bool,
@@ -100,7 +100,7 @@ pub enum Failure {
     },
     /// There is nothing yet.
     Paused(Pause),
-    /// Nobody wants the answer any more.
+    /// Nobody wants the response any more.
     Cancelled,
 }
 
@@ -117,7 +117,7 @@ pub struct PoolSetup<E> {
     pub timeout: Duration,
     /// Timeout for a client to read a chunk.
     pub write_timeout: Duration,
-    /// Bytes that all answers together may hold which their clients have not taken whole.
+    /// Bytes that all responses together may hold which their clients have not taken whole.
     pub unread_bytes_max: usize,
     /// Set when the server stops: nothing waits for the log any more.
     pub draining: Arc<AtomicBool>,
@@ -127,7 +127,7 @@ pub struct PoolSetup<E> {
     pub status: Arc<QueryStatus>,
 }
 
-/// Threads that answer queries.
+/// Threads that run queries.
 #[derive(Debug)]
 pub struct Pool {
     entry: Entry,
@@ -413,7 +413,7 @@ impl<E: Engine> Worker<'_, E> {
             paused_at: resume.map(|resume| resume.at),
         };
         let answered = engine.answer(&asked, &share);
-        // An answer that is being read keeps nobody from scanning.
+        // A response that is being read keeps nobody from scanning.
         drop(workers);
         let refused = match answered {
             Ok(prepared) => {

@@ -1,11 +1,11 @@
-//! The way of an answer from the thread that makes it to the reactor that sends it: a queue of parts with a bound.
+//! The channel of a response from the thread that makes it to the reactor that sends it: a bounded queue of events.
 //!
-//! Neither end ever waits. A thread that finds the queue full puts the answer aside and asks to hear of space; the
-//! reactor takes a part when the one before has been sent, and says so once half of the queue is empty. The other way
-//! it is told through its mailbox, once for however many parts it has not looked at yet, so an answer has one message
-//! under way at most in each direction, and all of them together fit (`limits.rs` asserts it): none is ever lost. When
-//! the reactor gives the answer up, because its client has left, the thread is told by a flag, by the queue, and as of
-//! space.
+//! Neither end ever waits. A thread that finds the queue full puts the response aside and requests a notice of space;
+//! the reactor takes a part when the one before has been sent, and sends the notice once half of the queue is empty.
+//! The reactor is notified through its mailbox, once for however many parts it has not looked at yet, so a response has
+//! one message under way at most in each direction, and all of them together fit (`limits.rs` asserts it): none is ever
+//! lost. When the reactor abandons the response, because its client has left, the thread is notified by a flag, by the
+//! queue, and by the notice of space.
 
 use crate::limits;
 use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded};
@@ -19,8 +19,8 @@ use std::{
     },
 };
 
-/// One part of an answer. An answer is `Whole`, or `Refused`, or `Head` and, unless the request was HEAD, any number
-/// of `Piece`s and one `Last`. If the queue ends before that, the answer cannot be finished.
+/// One part of a response. A response is `Whole`, or `Refused`, or `Head` and, unless the request was HEAD, any number
+/// of `Piece`s and one `Last`. If the queue ends before that, the response cannot be finished.
 #[derive(Debug)]
 pub enum ResponseEvent {
     /// A 200 that is known from end to end.
@@ -59,7 +59,7 @@ pub enum ResponseEvent {
 pub enum SendError {
     /// The queue is full: the part, to be sent later.
     Full(ResponseEvent),
-    /// The client has left, or its connection was given up.
+    /// The client has left, or its connection was evicted.
     Left,
 }
 
@@ -101,11 +101,11 @@ impl Drop for Permit {
 #[derive(Debug)]
 struct Shared {
     token: Token,
-    /// Nobody wants the answer any more.
+    /// Nobody wants the response any more.
     cancelled: AtomicBool,
     /// A message is in the reactor's mailbox.
     announced: AtomicBool,
-    /// The thread has put the answer aside until it hears of space.
+    /// The thread has put the response aside until it gets the notice of space.
     waits: AtomicBool,
     /// Held until both ends and the message are gone.
     _place: Permit,
@@ -118,8 +118,8 @@ pub trait ReadyListener: fmt::Debug + Send + Sync {
     fn notify(&self, notice: ReadyNotice);
 }
 
-/// Opens a channel to the connection that `token` names, at `reactor`. `space` is the answer's
-/// number, and where it goes when there is space again after its thread had to wait for it; at most once at a time.
+/// Opens a channel to the connection that `token` names, at `reactor`. `space` is the response's number, and the
+/// channel that it is sent to when there is space again after its thread had to wait for it; at most once at a time.
 #[must_use]
 pub fn pipe(
     token: Token,
@@ -144,7 +144,7 @@ const fn has_space(waiting: usize) -> bool {
     waiting <= limits::PIECES_WAITING_MAX / 2
 }
 
-/// The end of the thread that makes the answer. Dropped before the answer's end, it cuts the answer off.
+/// The end of the thread that makes the response. Dropped before the response's end, it cuts the response off.
 #[derive(Debug)]
 pub struct Writer {
     /// There until it is dropped.
@@ -154,7 +154,7 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Set once nobody wants the answer any more.
+    /// Set once nobody wants the response any more.
     #[must_use]
     pub fn cancelled(&self) -> &AtomicBool {
         &self.shared.cancelled
@@ -174,8 +174,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Asks to hear of space once there is some, or nobody takes the parts any more. `false`: that is so already, and
-    /// nothing will be heard.
+    /// Requests a notice once there is space, or nobody takes the parts any more. `false`: that is so already, and no
+    /// notice will come.
     #[must_use]
     pub fn wait_for_space(&self) -> bool {
         self.shared.waits.store(true, Ordering::Relaxed);
@@ -187,8 +187,8 @@ impl Writer {
         !(is_over && self.shared.waits.swap(false, Ordering::AcqRel))
     }
 
-    /// Tells the reactor, unless it has not read the last message yet. Whoever comes second to the flag has seen what
-    /// the first did before: either the reactor finds the part, or it is told.
+    /// Notifies the reactor, unless it has not read the last message yet. Whoever comes second to the flag has seen
+    /// what the first did before: either the reactor finds the part, or it is notified.
     fn announce(&self) {
         if !self.shared.announced.swap(true, Ordering::AcqRel) {
             self.reactor.notify(ReadyNotice(Arc::clone(&self.shared)));
@@ -228,7 +228,7 @@ pub enum Taken {
     Ended,
 }
 
-/// The reactor's end. Dropped, it cancels the making of the answer.
+/// The reactor's end. Dropped, it cancels the making of the response.
 #[derive(Debug)]
 pub struct Reader {
     parts: Receiver<ResponseEvent>,
@@ -271,7 +271,7 @@ impl Reader {
         fence(Ordering::SeqCst);
         if self.shared.waits.load(Ordering::Relaxed) && self.shared.waits.swap(false, Ordering::AcqRel) {
             let (number, spaces) = &self.space;
-            // There is a place for each open answer. Without threads nobody waits.
+            // There is a place for each open response. Without threads nobody waits.
             let _ = spaces.try_send(*number);
         }
     }
@@ -325,10 +325,10 @@ mod tests {
     fn many_parts_are_one_message_until_it_was_read() {
         let Ends { writer, reader, mail, .. } = open(Open::up_to(limits::QUERIES_OPEN_MAX).admit().unwrap());
         (0..3).for_each(|number| writer.send(numbered(number)).unwrap());
-        let Some(ShardMessage::ResponseReady(notice)) = mail.take() else { panic!("not told") };
-        assert!(mail.is_empty(), "told twice");
+        let Some(ShardMessage::ResponseReady(notice)) = mail.take() else { panic!("not notified") };
+        assert!(mail.is_empty(), "notified twice");
         writer.send(numbered(3)).unwrap();
-        assert!(mail.is_empty(), "told again before the first word was accepted");
+        assert!(mail.is_empty(), "notified again before the first notice was accepted");
         assert_eq!(notice.accept(), token());
         for number in 0..4 {
             let Taken::Event(part) = reader.take() else { panic!("part {number} is missing") };
@@ -336,12 +336,12 @@ mod tests {
         }
         assert!(matches!(reader.take(), Taken::Nothing));
         drop(writer);
-        assert!(matches!(mail.take(), Some(ShardMessage::ResponseReady(_))), "not told of the end");
+        assert!(matches!(mail.take(), Some(ShardMessage::ResponseReady(_))), "not notified of the end");
         assert!(matches!(reader.take(), Taken::Ended));
     }
 
-    /// A reader that looks only when it is told to, or has just found something, finds everything; and so does a writer
-    /// that goes on only when it hears of space.
+    /// A reader that looks only when it is notified, or has just found something, finds everything; and so does a
+    /// writer that goes on only when it gets the notice of space.
     #[test]
     fn no_part_is_missed_by_who_waits_for_word() {
         const PARTS: usize = 4_000;
@@ -357,7 +357,7 @@ mod tests {
                     }
                 }
             }
-            assert!(spaces.is_empty(), "told without having asked");
+            assert!(spaces.is_empty(), "a notice that was not requested");
         });
         let mut next = 0;
         'wait: loop {

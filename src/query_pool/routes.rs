@@ -43,7 +43,7 @@ pub struct RawQuery {
     pub accept: Option<Box<[u8]>>,
     /// The Accept-Encoding field, where the path has more than one.
     pub accept_encoding: Option<Box<[u8]>>,
-    /// The request was HEAD: an answer has no body.
+    /// The request was HEAD: the response has no body.
     pub head_only: bool,
 }
 

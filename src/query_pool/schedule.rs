@@ -17,7 +17,7 @@ pub(super) struct Job {
     pub asked: Box<RawQuery>,
     pub arrived: Instant,
     pub answer: Writer,
-    /// Names its answer.
+    /// Names its response.
     pub number: u64,
     /// Permit to wait.
     pub waiting: Taken,
@@ -38,7 +38,7 @@ pub(super) struct Resume {
 #[derive(Debug)]
 pub(super) enum Work {
     Evaluate(Job),
-    /// An answer, by its number.
+    /// A response, by its number.
     Deliver(u64, Box<Delivery>),
 }
 
@@ -57,9 +57,9 @@ pub(super) struct Schedule {
     lanes: VecDeque<Lane>,
     /// Threads that one client may have: half of them.
     running_max: usize,
-    /// Answers with space for more, in turn.
+    /// Responses with space for more, in turn.
     ready: VecDeque<(u64, Box<Delivery>)>,
-    /// Answers without.
+    /// Responses without space.
     parked: HashMap<u64, Box<Delivery>>,
 }
 
@@ -115,12 +115,12 @@ impl Schedule {
         }
     }
 
-    /// An answer goes on after those that wait for the same.
+    /// Queues a response behind those that wait for a thread as well.
     pub fn deliver_next(&mut self, number: u64, delivery: Box<Delivery>) {
         self.ready.push_back((number, delivery));
     }
 
-    /// Puts an answer aside until its client has taken some, or has left.
+    /// Puts a response aside until its client has taken some, or has left.
     pub fn park(&mut self, number: u64, delivery: Box<Delivery>) {
         let waits = delivery.answer.wait_for_space();
         if waits {
@@ -130,14 +130,14 @@ impl Schedule {
         }
     }
 
-    /// There is space for the answer with this number.
+    /// Queues the response with this number, as there is space for it.
     pub fn unpark(&mut self, number: u64) {
         if let Some(delivery) = self.parked.remove(&number) {
             self.ready.push_back((number, delivery));
         }
     }
 
-    /// Answers that are put aside.
+    /// Responses that are put aside.
     pub fn parked(&self) -> usize {
         self.parked.len()
     }

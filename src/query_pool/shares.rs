@@ -78,7 +78,7 @@ struct Counts {
 pub(super) struct Shares(Arc<Counts>);
 
 impl Shares {
-    /// `unread_bytes_max` is the memory of all answers that their clients have not taken whole.
+    /// `unread_bytes_max` is the memory of all responses that their clients have not taken whole.
     pub fn new(unread_bytes_max: usize) -> Self {
         Self(Arc::new(Counts {
             waiting: Bounded::new(limits::QUERIES_WAITING_MAX),
@@ -102,7 +102,7 @@ impl Shares {
         Ok(Taken { counts: Arc::clone(&self.0), place, what: What::Paused })
     }
 
-    /// Takes an answer in of so many bytes that is not one piece.
+    /// Counts a response of so many bytes that is not one piece.
     pub fn keep(&self, client: ClientKey, bytes: usize) -> Result<Taken, Full> {
         let place = place(client);
         let kib = u32::try_from(bytes.div_ceil(limits::KIB)).unwrap_or(u32::MAX);

@@ -151,8 +151,8 @@ impl Service {
 
     /// Charges a request to `payer` before it causes any cost, with the `bytes` of its body that are known so far.
     ///
-    /// The clock is read once for each burst. All of a burst was received before that, and is answered after it, so the
-    /// time is one at which each of its requests was under way.
+    /// The clock is read once for each burst. All of a burst was received before that, and its responses are made after
+    /// it, so the time is one at which each of its requests was under way.
     pub(super) fn charge(&mut self, payer: Payer, bytes: u64) -> Result<Option<Charge>, HttpError> {
         let Some(limiter) = &self.shared.limiter else { return Ok(None) };
         if self.charged_ns == 0 {

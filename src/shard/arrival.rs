@@ -129,7 +129,7 @@ impl State {
         }
     }
 
-    /// Answers a connection whose beginning is not what is due, and ends it: a proxy that is set up otherwise than this
+    /// Refuses a connection whose beginning is not what is due, and ends it: a proxy that is set up otherwise than this
     /// server is for its operator to fix, who reads it in both logs.
     fn refuse_preface(&mut self, token: Token, refusal: HttpError, text: &str) {
         let Some(connection) = self.connections.get(token) else { return };
@@ -138,7 +138,7 @@ impl State {
         let after = connection.http.refuse(refusal, &self.http, &mut connection.out);
         connection.stamps.received_ns = self.now_ns;
         connection.other_answers += 1;
-        debug_assert!(connection.phase == Phase::Receiving, "nothing was answered before");
+        debug_assert!(connection.phase == Phase::Receiving, "this is the first response");
         self.setup.service.refuse_caller(refusal, caller);
         match self.proxy_warnings.admit(self.now_ns) {
             Some(suppressed) => tracing::warn!(%peer, suppressed, "PROXY protocol: {text}; connection closed"),

@@ -3,12 +3,12 @@
 //! The bounds are shared, not divided: one address may have all of either while nobody else wants any. When the table
 //! is full and a connection comes from an address that holds fewer, or the memory is used up and an address that holds
 //! less needs some, the address that holds the most loses its least useful connection: one that ends anyway, one
-//! between two requests, one whose request comes slowly, and last one that does not take its answers. Among equals only
-//! what is slow is given up ([`limits::SLOW_NS`]), so uploads that go on are not traded for each other. A request that
-//! is whole is never lost: it is answered, or its connection is left alone.
+//! between two requests, one whose request comes slowly, and last one that does not take its responses. Among equals
+//! only what is slow is evicted ([`limits::SLOW_NS`]), so uploads that go on are not traded for each other. A request
+//! that is whole is never lost: it gets its response, or its connection is left alone.
 //!
 //! A connection over the bound that displaces nobody is read from for a second all the same, in a reserve of
-//! [`limits::REFUSALS_IN_FLIGHT_MAX`]: `/health` and `/ready` are answered, anything else is 503.
+//! [`limits::REFUSALS_IN_FLIGHT_MAX`]: `/health` and `/ready` are served, anything else is 503.
 
 use super::{
     connection::{Connection, Phase, Timer},
@@ -25,7 +25,7 @@ use http1::{HttpError, Next, Progress};
 use reactor::Token;
 use std::sync::atomic::Ordering;
 
-/// Worth of a connection that may be given up: the least goes first.
+/// Worth of a connection that may be evicted: the least goes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Worth {
     /// Has its last response.
@@ -41,7 +41,7 @@ enum Worth {
 }
 
 impl State {
-    /// Counts what a connection holds: its buffers, its answers, and what the driver keeps for it.
+    /// Counts what a connection holds: its buffers, its responses, and what the driver keeps for it.
     pub(super) fn count_held(&mut self, token: Token) {
         let Some(connection) = self.connections.get(token) else { return };
         if !connection.sending {
@@ -99,7 +99,7 @@ impl State {
         true
     }
 
-    /// Takes back what the driver has given up.
+    /// Takes back the memory that the driver has released.
     pub(super) fn release_of_driver(&mut self, token: Token, bytes: usize) {
         let Some(connection) = self.connections.get(token) else { return };
         connection.kept_bytes -= bytes;
@@ -108,9 +108,9 @@ impl State {
         self.count_held(token);
     }
 
-    /// Sees to it that `bytes` can be reserved for a connection, if others may be given up for it.
+    /// Sees to it that `bytes` can be reserved for a connection, if others may be evicted for it.
     pub(super) fn make_memory(&mut self, token: Token, bytes: usize) {
-        // What the driver frees once it has closed the connections that were given up here.
+        // What the driver frees once it has closed the connections that were evicted here.
         let mut coming = 0;
         for _ in 0..limits::EVICTIONS_MAX {
             if self.http.free_bytes() + coming >= bytes || self.memory_searched {
@@ -139,7 +139,7 @@ impl State {
         }
     }
 
-    /// The connection of a holder that is worth the least by `rank`, which leaves out those that may not be given up.
+    /// The connection of a holder that is worth the least by `rank`, which leaves out those that may not be evicted.
     fn least_useful(
         &mut self,
         holder: usize,
@@ -154,7 +154,7 @@ impl State {
         ranked.min_by_key(|&(rank, _)| rank).map(|(_, token)| token)
     }
 
-    /// Gives a connection up. If part of a request has come it is answered with `refusal`.
+    /// Evicts a connection. If part of a request has come the response is `refusal`.
     fn evict(&mut self, token: Token, refusal: HttpError) {
         let Some(connection) = self.connections.get(token) else { return };
         connection.evicted = true;
@@ -208,8 +208,8 @@ impl State {
         before < limit
     }
 
-    /// Gives a newcomer the place of a connection of the address that has the most on this core, if that may be given
-    /// up for it. The one that goes is over the bound until it is gone.
+    /// Gives a newcomer the place of a connection of the address that has the most on this core, if that one may be
+    /// evicted for it. The one that goes is over the bound until it is gone.
     pub(super) fn displace_for(&mut self, token: Token) -> bool {
         let newcomer = self.connections.get(token).filter(|connection| connection.caller.role != Role::Admin);
         let Some(own) = newcomer.map(|connection| connection.place.holder()) else { return false };
@@ -312,7 +312,7 @@ impl State {
     }
 }
 
-/// Worth of a connection; `None`: it may not be given up, as something of it waits for the log or another thread.
+/// Worth of a connection; `None`: it may not be evicted, as something of it waits for the log or another thread.
 fn worth_of(connection: &Connection, now_ns: u64) -> Option<Worth> {
     let is_slow = now_ns.saturating_sub(connection.progress_ns) >= limits::SLOW_NS;
     match connection.phase {

@@ -1,10 +1,10 @@
 //! Responses made by other threads: queries by the pool, and statistics by the observer (`documents`). The request is
 //! passed on, its connection waits, and the response is sent when it arrives.
 //!
-//! A query is begun only once the answers to the requests before it on its connection have been sent: so they are not
-//! held up by it, and what they acknowledged is in it. When its connection ends, dropping the reader cancels it. That
-//! a client has ended its side while nothing was sent yet may mean that it has left, or that it has nothing more to
-//! ask: the query goes on for a little while. Once the answer has begun, only a failing send tells.
+//! A query is begun only once the responses to the requests before it on its connection have been sent: so they are not
+//! held up by it, and what they acknowledged is in it. When its connection ends, dropping the reader cancels it. That a
+//! client has ended its side while nothing was sent yet may mean that it has left, or that it has no further request:
+//! the query goes on for a little while. Once the response has begun, only a failing send tells.
 
 use super::{
     connection::{Phase, Source, Timer},
@@ -101,7 +101,7 @@ impl State {
         self.refuse_deferred(token, refusal, refusal.text());
     }
 
-    /// Goes on with an answer that comes in parts: with one of them, as each is sent before the next is taken.
+    /// Goes on with a response that comes in parts: with one of them, as each is sent before the next is taken.
     pub(super) fn take_part(&mut self, token: Token) {
         let Some(connection) = self.connections.get(token) else { return };
         let Some(reader) = &connection.answer else { return };

@@ -1,6 +1,6 @@
 //! Connections of one core that wait for documents of statistics. The observer has at most one question of each lane
-//! from a core; who asks meanwhile waits for the next, so a document is never older than the request it answers, and
-//! however many ask, nobody is refused for the number of those who do.
+//! from a core; a request that comes meanwhile waits for the next, so a document is never older than the request it is
+//! for, and however many requests there are, none is refused for their number.
 
 use super::{
     connection::{Phase, Timer},
@@ -25,7 +25,7 @@ pub struct Waiter {
     pub asked_by: Option<ClientKey>,
 }
 
-/// Requests that one rendering answers.
+/// Requests that one rendering serves.
 #[derive(Debug)]
 struct Round {
     document: Document,
@@ -54,13 +54,13 @@ impl Waiters {
     /// The oldest question of a lane that has none under way, which it now has.
     fn next_question(&mut self, lane: usize) -> Option<Document> {
         let mut of_lane = self.rounds.iter_mut().filter(|round| round.document.lane() == lane);
-        // Rounds stand in the order in which they began, so one that is asked stands first.
+        // Rounds stand in the order in which they began, so one that is under way stands first.
         let round = of_lane.next().filter(|round| !round.asked)?;
         round.asked = true;
         Some(round.document)
     }
 
-    /// Ends the round of `document` that was asked, and returns who waited for it.
+    /// Ends the round of `document` that was under way, and returns who waited for it.
     fn end(&mut self, document: Document) -> Vec<Waiter> {
         let round = self.rounds.iter().position(|round| round.asked && round.document == document);
         round.map_or_else(Vec::new, |index| self.rounds.remove(index).waiters)

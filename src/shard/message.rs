@@ -9,7 +9,7 @@ use wake::mailbox::Sender;
 /// A message to one reactor.
 #[derive(Debug)]
 pub enum ShardMessage {
-    /// Stop accepting, answer what is in flight, then end.
+    /// Stop accepting, serve what is in flight, then end.
     Drain,
     /// The drain timeout has passed: end now.
     GiveUp,
@@ -30,14 +30,14 @@ impl Reactor for Sender<ShardMessage> {
     }
 
     fn deliver(&self, document: RenderedDocument) {
-        // Its mailbox has room for it. A reactor that has exited has no connections that wait.
+        // Its mailbox has space for it. A reactor that has exited has no connections that wait.
         let _ = self.post(ShardMessage::Document(document));
     }
 }
 
 impl ReadyListener for Sender<ShardMessage> {
     fn notify(&self, notice: ReadyNotice) {
-        // There is room for it. A reactor that has exited has no connections either.
+        // The mailbox has space for it. A reactor that has exited has no connections either.
         let _ = self.post(ShardMessage::ResponseReady(notice));
     }
 }

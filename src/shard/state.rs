@@ -1,7 +1,7 @@
 //! The state of one core beside its driver, and what it makes of the driver's events.
 //!
 //! A turn: the driver calls the handler below; then `prepare_turn` reads mail and timers, goes on with connections
-//! whose share of the turn was used up, publishes the lines once, releases the answers whose position the log has
+//! whose share of the turn was used up, publishes the lines once, releases the responses whose position the log has
 //! reached, and leaves what the driver has to do in `driver_ops`.
 
 use super::{
@@ -37,8 +37,8 @@ pub enum DriverOp {
     StopAccept,
 }
 
-/// A burst whose answers wait for the log. What it stored is counted when the log has it, whether or not its connection
-/// still lives to be told.
+/// A burst whose responses wait for the log. What it stored is counted when the log has it, whether or not its
+/// connection is still open.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Hold {
     part: PendingAck,
@@ -64,7 +64,7 @@ pub struct State {
     pub(super) connections: ConnectionTable,
     pub(super) documents: Waiters,
     pub(super) holders: Holders,
-    /// Bytes of memory of answers, and those that the driver keeps for paused connections.
+    /// Bytes of memory of responses, and those that the driver keeps for paused connections.
     pub(super) answer_bytes: usize,
     /// See `answer_bytes`.
     pub(super) driver_bytes: usize,
@@ -330,7 +330,7 @@ impl State {
                 if wants_buffer {
                     connection.out = buffer;
                 }
-                // What waited in the inbox for the answers before it has waited since it came.
+                // What waited in the inbox for the responses before it has waited since it came.
                 let waited = bytes.is_empty() && connection.buffered_ns > 0;
                 connection.stamps.received_ns = if waited { connection.buffered_ns } else { self.now_ns };
                 if !connection.http.is_receiving_body() {
@@ -422,7 +422,7 @@ impl State {
         self.count_held(token);
     }
 
-    /// Notes what a burst's answers wait for, and returns for how many positions.
+    /// Notes what a burst's responses wait for, and returns for how many positions.
     fn queue_holds(&mut self, token: Token, result: &BurstResult) -> u8 {
         let mut holds = 0;
         for &(ack, part) in &result.earlier {
@@ -439,7 +439,7 @@ impl State {
         holds
     }
 
-    /// Sends the burst's answers, now or when the log has reached their position.
+    /// Sends the burst's responses, now or when the log has reached their position.
     pub(super) fn dispatch(&mut self, token: Token, after: Disposition) {
         self.count_held(token);
         let Some(connection) = self.connections.get(token) else { return };
@@ -492,7 +492,7 @@ impl State {
         }
     }
 
-    /// The driver has sent the answers: goes on with what follows them.
+    /// The driver has sent the responses: goes on with what follows them.
     fn answers_sent(&mut self, token: Token, buffer: Vec<u8>) {
         let Some(connection) = self.connections.get(token).filter(|connection| connection.phase == Phase::Sending)
         else {
@@ -553,7 +553,7 @@ impl State {
         }
     }
 
-    /// Sends the answers whose position the log has reached.
+    /// Sends the responses whose position the log has reached.
     fn release(&mut self) {
         let log = self.setup.service.log();
         // What is durable first: it is written then.
@@ -647,7 +647,7 @@ impl Handler for State {
             Phase::Lingering => self.close(token, Closed::AfterAnswer),
             // It may have left, or may only have nothing more to ask.
             Phase::Deferred if connection.answer.is_some() => self.set_timer(token, Timer::Left),
-            // What was received is still answered.
+            // What was received still gets its response.
             Phase::Ready | Phase::Deferred | Phase::Held | Phase::Sending | Phase::Streaming | Phase::Closing => {}
         }
     }

@@ -64,14 +64,14 @@ impl State {
             Timer::Query | Timer::Wait => self.end_query(token),
             Timer::More | Timer::Live | Timer::Job => self.close(token, Closed::CutOff),
             Timer::Answer => {
-                // The log may store the batch later: the peer gets no answer rather than one that may turn out wrong.
+                // The log may store the batch later: the peer gets no response rather than one that may turn out wrong.
                 if connection.phase == Phase::Held {
                     self.setup.service.counters.answers_abandoned +=
                         u64::from(connection.batch_answers + connection.other_answers);
                 }
                 self.close(token, Closed::SendTimeout);
             }
-            // Nothing of a request has come: there is nobody to be answered.
+            // Nothing of a request has come: there is nobody to respond to.
             Timer::Head if connection.preface.is_due() => self.close(token, Closed::ReceiveTimeout),
             Timer::Refusal => self.refuse(token),
             Timer::Head | Timer::Body => {

@@ -1,8 +1,8 @@
 //! Collects the reports of the cores and the log, and keeps the sums: since startup, and of the current and the last
 //! interval.
 //!
-//! A core that does not answer in time is shown as it was when it last did, so that no count ever falls; what it
-//! measured comes with its answer, however late, since the way back stays open. The next request goes out only after
+//! A core that does not report in time is shown as it was when it last did, so that no count ever falls; what it
+//! measured comes with its report, however late, since the way back stays open. The next request goes out only after
 //! that.
 
 use super::{Counters, Distribution, Histograms, Reactor, Report, ReportRequest, refusals::RecentRefusals};
@@ -93,7 +93,7 @@ pub struct Collector {
     latest: Vec<Option<Report>>,
     /// For each core, true while a report is outstanding.
     requested: Vec<bool>,
-    /// The cores that had not answered the request before when the present one was made.
+    /// The cores that had not served the request before when the present one was made.
     overdue: Vec<bool>,
     /// Empty histograms to exchange for filled ones.
     #[expect(clippy::vec_box, reason = "they change hands by their pointers")]
@@ -117,7 +117,7 @@ pub struct Collector {
 impl Collector {
     /// Creates a collector that has not requested any report yet.
     pub fn new(reactors: Vec<Arc<dyn Reactor>>, log: Arc<LogStatus>, started: Instant) -> Self {
-        // Room for one answer of each: a core gets the next request only once its answer was taken.
+        // Capacity for one report of each: a core gets the next request only once its report was taken.
         let (reply, replies) = bounded(reactors.len());
         Self {
             latest: reactors.iter().map(|_| None).collect(),
@@ -158,7 +158,7 @@ impl Collector {
     }
 
     fn ask(&mut self, trim: bool, wait: Duration) {
-        // A report that was requested earlier may be older than what is asked now: another is requested once it is
+        // A report that was requested earlier may be older than the present request: another is requested once it is
         // here.
         self.overdue.clone_from(&self.requested);
         for reactor in 0..self.reactors.len() {
@@ -302,8 +302,8 @@ mod tests {
         mailbox::{self, mailbox},
     };
 
-    /// Answers the oldest question in `mail` as a core would that has stored `stored` batches, `measured` of them
-    /// since the last.
+    /// Serves the oldest request in `mail` as a core would that has stored `stored` batches, `measured` of them since
+    /// the last.
     fn answer(mail: &mailbox::Receiver<ShardMessage>, stored: u64, measured: u64) {
         let Some(ShardMessage::Report(ReportRequest { reply, empty: mut histograms, .. })) = mail.take() else {
             panic!("not requested")
@@ -326,7 +326,7 @@ mod tests {
             held_bytes: 0,
             held_bytes_limit: 0,
         };
-        assert!(reply.try_send(report).is_ok(), "the way back has room for it");
+        assert!(reply.try_send(report).is_ok(), "the way back has space for it");
     }
 
     #[test]

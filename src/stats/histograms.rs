@@ -155,18 +155,18 @@ labelled! {
         /// From the arrival of the last byte to the decision: admitted, parsed, encoded and committed, or refused.
         /// What the core did for others meanwhile is in it.
         Decide = "decide",
-        /// From there until the core saw it in the file. Of answers that wait for the level `write`.
+        /// From there until the core saw it in the file. Of responses that wait for the level `write`.
         Write = "write",
-        /// From there until the core saw it on stable storage. Of answers that wait for the level `fsync`, whose time
+        /// From there until the core saw it on stable storage. Of responses that wait for the level `fsync`, whose time
         /// of writing is in it: nobody is woken for that.
         Sync = "sync",
-        /// From there until the kernel had taken the whole answer.
+        /// From there until the kernel had taken the whole response.
         Send = "send",
     }
 }
 
-/// When a burst of requests and its answers passed each stage, in nanoseconds of the server's clock; 0: it did not.
-/// One for each burst, as its answers leave together. All but `decided_ns` are the times of the core's turns.
+/// When a burst of requests and its responses passed each stage, in nanoseconds of the server's clock; 0: it did not.
+/// One for each burst, as its responses leave together. All but `decided_ns` are the times of the core's turns.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stamps {
     /// Time at which the first head was complete.

@@ -1,8 +1,8 @@
 //! Statistics. A core owns plain [`Counters`] and [`Histograms`] that nothing else touches, and hands them out as a
-//! [`Report`] when it is asked: the counters as a copy, the histograms by a swap. The observer's thread asks, merges,
-//! and makes the documents; no lock is taken and no core waits.
+//! [`Report`] on request: the counters as a copy, the histograms by a swap. The observer's thread requests, merges, and
+//! makes the documents; no lock is taken and no core waits.
 //!
-//! The map: `counters` and `histograms` (what a core owns), `observer` (the thread), `collector` (asks and merges),
+//! The map: `counters` and `histograms` (what a core owns), `observer` (the thread), `collector` (requests and merges),
 //! `registry` (the table: each statistic's place, family and source), `document` (`/stats`), `families` and
 //! `exposition` (`/metrics`), `clients` (`/stats/clients`), `format` (which form is requested), `line` (the line in the
 //! log), `points` (what the live page is sent), `refusals` (the last of them), `process` and `threads` (what the kernel

@@ -1,8 +1,8 @@
-//! The observer thread: asks the reactors for their reports, merges them, and makes of them the documents behind `GET
-//! /metrics`, `/stats` and `/stats/clients` and the line of statistics in the log. It also flushes the limiter's
-//! events into the totals of clients, and has the limiter forget idle clients when nobody asks it anything. The
-//! reactors never wait for it: they answer its question between two turns. And as it sees whether they do, it also
-//! checks liveness and pings the service manager's watchdog.
+//! The observer thread: requests the reactors' reports, merges them, and makes of them the documents behind `GET
+//! /metrics`, `/stats` and `/stats/clients` and the line of statistics in the log. It also flushes the limiter's events
+//! into the totals of clients, and has the limiter forget idle clients when no request comes. The reactors never wait
+//! for it: they send their reports between two turns. And as it sees whether they do, it also checks liveness and pings
+//! the service manager's watchdog.
 
 use super::{
     ExportStatus, Format, QueryStatus, Reactor, RenderedDocument, clients,
@@ -34,7 +34,7 @@ use std::{
 };
 use wake::clock::Clock;
 
-/// A document that can be asked for.
+/// A document that can be requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Document {
     /// The figures, in the form that was negotiated.
@@ -326,7 +326,7 @@ impl Observer {
             }
         }
         self.setup.top_clients.drain();
-        // The reactors have ended, each with a last word that nobody asked for: what is exported is as of the last
+        // The reactors have ended, each with a final report that was not requested: what is exported is as of the last
         // report.
         self.export_figures();
     }
@@ -435,8 +435,8 @@ impl Observer {
         self.setup.draining.load(Ordering::Relaxed)
     }
 
-    /// Answers all questions that wait. Each document is rendered once for all cores that asked for it, and begun after
-    /// they did.
+    /// Serves all questions that wait. Each document is rendered once for all cores that requested it, and begun after
+    /// their requests.
     fn answer(&mut self, first: Question) {
         let mut questions = vec![first];
         // A core asks again only once it has its document, so this ends.

@@ -100,7 +100,7 @@ impl Exporter {
 
     /// Sends the rest of the data, for a bounded time, and joins the thread.
     pub fn stop(self) {
-        // Its tasks are there to be told, or have panicked, which join tells.
+        // Its tasks are there to be notified, or have panicked, which join returns.
         let _ = self.stop.send(true);
         if self.thread.join().is_err() {
             tracing::error!("the exporter failed");
@@ -195,7 +195,7 @@ impl Work for Spans {
                 return;
             }
             self.in_hand = records.len();
-            // Asked for anew each time, as the wall clock may have been set meanwhile.
+            // Queried anew each time, as the wall clock may have been set meanwhile.
             let epoch_ns = self.clock.epoch_ns();
             let mut spans = Vec::with_capacity(records.len() * SPANS_PER_RECORD_MAX);
             records.iter().for_each(|record| self.maker.spans(record, epoch_ns, &mut spans));

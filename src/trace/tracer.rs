@@ -2,7 +2,7 @@
 //!
 //! A request that is not recorded costs the reading of its `traceparent`, if it has one, or the drawing of an id;
 //! nothing is allocated for it and no clock is read. One that is recorded costs some readings of the clock and one
-//! [`Record`], which goes to the exporter's queue when its answer has left. Full, the queue refuses: the record is
+//! [`Record`], which goes to the exporter's queue when its response has left. Full, the queue refuses: the record is
 //! dropped and counted, and the request is served all the same.
 
 use super::{Context, Ids, Parent, Reason, Record, Request, Sampler, join_tracestate};
@@ -343,7 +343,7 @@ mod tests {
         assert_eq!((counters.traced, records.len()), (1, 1));
         assert_eq!(counters.untraced[Untraced::QueueFull as usize], limits::TRACES_OPEN_MAX as u64 - 1);
         assert!(records.try_recv().unwrap().cut_off);
-        // All of them have ended, so there is room again.
+        // All of them have ended, so there is space again.
         let context = tracer.begin(&head(None));
         tracer.served(request(context, 200), &mut counters);
         tracer.hand_over(&mut traces);

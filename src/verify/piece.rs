@@ -198,8 +198,8 @@ impl Checker {
         Ok(None)
     }
 
-    /// Runs over the line at `text[line_start..]`, which was read up to `position` of the file and is none of ours,
-    /// and takes it off `text`. A line of ours that ends it is found if it is not longer than a block.
+    /// Runs over the line at `text[line_start..]`, which was read up to `position` of the file and is foreign, and
+    /// takes it off `text`. A line of ours that ends it is found if it is not longer than a block.
     fn run_over(
         &mut self,
         file: &File,

@@ -5,7 +5,7 @@
 use super::plot::{Plot, short};
 use std::io::{self, Write};
 
-/// Lines that are drawn at most: so many colours can be told apart.
+/// Lines that are drawn at most: so many colours can be distinguished.
 pub const LINES_MAX: usize = 6;
 /// Colours, by their numbers in ANSI: green, yellow, blue, magenta, cyan, red.
 const COLORS: [u8; LINES_MAX] = [32, 33, 34, 35, 36, 31];

@@ -78,7 +78,7 @@ impl FromStr for Path {
     }
 }
 
-/// A form of the answer.
+/// A form of the result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
     Table,
@@ -137,10 +137,10 @@ impl std::error::Error for QueryError {
 }
 
 impl Arguments {
-    /// Asks, and prints the answer on standard output.
+    /// Runs the query, and prints the result on standard output.
     ///
     /// # Errors
-    /// Nothing could be asked.
+    /// The query could not be run.
     pub fn run(&self) -> Result<ExitCode, QueryError> {
         let kind = self.path.0.clone();
         let request =

@@ -17,7 +17,7 @@ pub struct PlotLine {
 #[derive(Debug)]
 pub struct Plot {
     pub lines: Vec<PlotLine>,
-    /// Series for which there is no room.
+    /// Series that did not fit.
     pub left_out: usize,
     pub from_ms: i64,
     pub to_ms: i64,
@@ -26,7 +26,7 @@ pub struct Plot {
 }
 
 impl Plot {
-    /// The first `lines_max` series of an answer.
+    /// The first `lines_max` series of a result.
     pub fn new(answer: &Answer, request: &Request, lines_max: usize) -> Self {
         let lines: Vec<_> = answer.series.iter().take(lines_max).map(PlotLine::new).collect();
         let points = || lines.iter().flat_map(|line| &line.points);

@@ -8,7 +8,7 @@ use std::{
 
 /// Lines that are drawn at most.
 pub const LINES_MAX: usize = 12;
-/// Told apart by most people with colour blindness, too: Okabe and Ito, "Color Universal Design" (2008), then the
+/// Distinguishable for most people with colour blindness, too: Okabe and Ito, "Color Universal Design" (2008), then the
 /// same, dashed.
 const COLORS: [&str; 6] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"];
 const WIDTH: f64 = 960.0;

@@ -1,5 +1,5 @@
-//! An answer as a table: a row for each point, a column for each tag that occurs. comfy-table would bring eleven
-//! crates, crossterm among them, and tabled six; what is drawn here is 40 lines.
+//! A result as a table: a row for each point, a column for each tag that occurs. comfy-table would bring eleven crates,
+//! crossterm among them, and tabled six; what is drawn here is 40 lines.
 
 use super::{for_terminal, plot::shown_moment};
 use query::{Answer, Kind, Value, append_value, listed, tags_of};

@@ -5,7 +5,7 @@ use rate::{ClientKey, ClientKeys};
 use std::sync::Mutex;
 use wake::{Doorbell, mailbox::mailbox};
 
-/// Answers as it is told to, query by query: says that it was asked, and waits for word.
+/// Engine that a test commands, query by query: it reports each query, and waits for the command.
 struct Told {
     asked: Sender<(String, usize)>,
     word: Receiver<Word>,
@@ -43,7 +43,7 @@ impl Engine for Told {
         let refused = |outcome| Failure::Refused {
             outcome,
             error: unavailable(),
-            text: "told to".into(),
+            text: "as commanded".into(),
             fields: Box::default(),
         };
         match self.word.recv().unwrap() {
@@ -65,7 +65,7 @@ impl Engine for Told {
     }
 }
 
-/// A pool whose engine is told what to do, and a reactor's end of it.
+/// A pool whose engine a test commands, and a reactor's end of it.
 struct Bench {
     pool: Pool,
     entrance: QuerySubmitter,
@@ -76,7 +76,7 @@ struct Bench {
     keys: ClientKeys,
 }
 
-/// Bytes that answers which are not read may hold.
+/// Bytes that unread responses may hold.
 const UNREAD_BYTES_MAX: usize = 256 * limits::MIB;
 
 fn bench(threads: usize, timeout: Duration) -> Bench {
@@ -120,7 +120,7 @@ impl Bench {
         self.asked.recv_timeout(LONG).expect("a query is begun")
     }
 
-    /// Has a query of this client answered with so many bytes, of which nothing is read.
+    /// Runs a query of this client whose response has so many bytes, of which nothing is read.
     fn unread(&self, client: &str, bytes: usize) -> Reader {
         let reader = self.submit_as(client, "large", false).unwrap();
         assert_eq!(self.begun().0, "large");
@@ -128,7 +128,7 @@ impl Bench {
         reader
     }
 
-    /// Waits until so many answers are put aside.
+    /// Waits until so many responses are put aside.
     fn wait_for_unread(&self, count: u64) {
         let end = Instant::now() + LONG;
         while self.status.unread() != count {
@@ -159,10 +159,10 @@ fn asked(client: ClientKey, name: &str, head_only: bool) -> RawQuery {
     }
 }
 
-/// More than the queue of one answer takes.
+/// More than the queue of one response takes.
 const LARGE: usize = 3 * limits::PIECES_WAITING_MAX * http1::limits::PIECE_BYTES_MAX;
 
-/// All parts of an answer, each waited for.
+/// All parts of a response, each waited for.
 fn parts(reader: &Reader) -> Vec<ResponseEvent> {
     let end = Instant::now() + LONG;
     let mut parts = Vec::new();
@@ -231,7 +231,7 @@ fn a_refusal_is_passed_on() {
     bench.word.send(Word::Refuse).unwrap();
     let parts_of_refusal = parts(&reader);
     let [ResponseEvent::Refused { error, text, .. }] = &parts_of_refusal[..] else { panic!("{parts_of_refusal:?}") };
-    assert_eq!((*error, text.as_str()), (unavailable(), "told to"));
+    assert_eq!((*error, text.as_str()), (unavailable(), "as commanded"));
     bench.wait(Outcome::Unavailable, 1);
 }
 
@@ -318,7 +318,7 @@ fn answers_that_are_not_read_are_bounded() {
     assert!(matches!(refused("one", LARGE), HttpError::RateLimited { .. }));
     unread.extend((0..share).map(|_| bench.unread("two", LARGE)));
     assert!(matches!(refused("three", LARGE), HttpError::Unavailable { .. }));
-    // An answer of one piece is not kept.
+    // A response of one piece is not kept.
     assert_eq!(parts(&bench.unread("one", 1)).len(), 1);
     drop(unread);
     bench.wait(Outcome::Cancelled, 2 * share as u64);
@@ -408,7 +408,7 @@ fn idle_threads_help_and_come_back() {
     (0..2).for_each(|_| bench.word.send(Word::Answer(1)).unwrap());
     [first, second].iter().for_each(|reader| assert_eq!(parts(reader).len(), 1));
     bench.wait(Outcome::Answered, 2);
-    // An answer that is being read keeps nobody from scanning.
+    // A response that is being read keeps nobody from scanning.
     let _third = bench.unread("third", LARGE);
     bench.wait_for_unread(1);
     let _fourth = bench.submit("fourth", false).unwrap();

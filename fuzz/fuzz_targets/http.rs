@@ -1,5 +1,5 @@
 //! A connection: requests that arrive in one piece, in pieces cut at any places, and while earlier responses are in
-//! flight are answered alike, and what is counted as held is what is held.
+//! flight get the same responses, and what is counted as held is what is held.
 #![no_main]
 
 #[path = "../../crates/http1/tests/http/owner.rs"]

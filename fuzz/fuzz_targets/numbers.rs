@@ -67,8 +67,8 @@ fn value(agg: &str) -> Value {
     let deadline = Instant::now() + Duration::from_secs(5);
     let (cancel, scanned_bytes) = (AtomicBool::new(false), AtomicU64::new(0));
     let effort = ExecLimits { threads: 1, deadline, cancel: &cancel, scanned_bytes: &scanned_bytes };
-    let answer = run(&request, &Source::directory(LOG.path()), Bounds::default(), &effort).expect("an answer");
-    answer.series[0].points[0].value.clone()
+    let result = run(&request, &Source::directory(LOG.path()), Bounds::default(), &effort).expect("a result");
+    result.series[0].points[0].value.clone()
 }
 
 /// The number that is meant: an integer of 64 bits, or the nearest float.

@@ -58,7 +58,7 @@ fuzz_target!(|data: &[u8]| {
     let lines = lines(&after);
     for (_, bytes) in before.iter().filter(|(file, _)| file.ends_with(".jsonl")) {
         for line in bytes.split_inclusive(|&byte| byte == b'\n') {
-            // Of a line that is none of ours a part may be.
+            // Part of a foreign line may be lost.
             let is_ours = line.strip_suffix(b"\n").is_some_and(|line| Line::parse(line).is_ok());
             assert!(!is_ours || lines.contains_key(line) || contains(&after, line), "lost: {}", line.escape_ascii());
         }

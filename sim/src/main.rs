@@ -136,7 +136,7 @@ fn main() -> ExitCode {
     let totals = totals.into_inner().unwrap_or_else(PoisonError::into_inner);
     let seconds = began.elapsed().as_secs_f64();
     println!(
-        "{} seeds from {}, {} lives, {} batches, {} calls in {seconds:.1} s ({:.0} seeds/s); faults: {}",
+        "{} seeds from {}, {} runs, {} batches, {} calls in {seconds:.1} s ({:.0} seeds/s); faults: {}",
         totals.seeds,
         wanted.first,
         totals.lives,

@@ -35,7 +35,7 @@ pub struct Options {
     pub retain_bytes: Option<u64>,
     pub retain_age: Option<Duration>,
     pub poll: Duration,
-    /// Lives end soon after calls of this kind, one of the first.
+    /// Runs end soon after calls of this kind, one of the first.
     pub ends_after: Option<&'static str>,
     /// Bits are flipped in the files that the last life has left.
     pub rots: bool,
@@ -200,7 +200,7 @@ impl Options {
         }
     }
 
-    /// Lives that end where files get and lose their names: few calls out of thousands.
+    /// Runs that end where files get and lose their names: few calls out of thousands.
     fn draw_pointed(&mut self, random: &mut Random) {
         self.ends_after = Some(random.pick(&["unlink", "rename", "rename to a free name"]));
         self.rotate_bytes = Some(random.pick(&[1, 2_000, 8_000]));

@@ -1,4 +1,4 @@
-//! One seed: several lives of the server on one disk, and a last one without faults.
+//! One seed: several runs of the server on one disk, and a last one without faults.
 
 use crate::{
     life::{Life, Shared, locked},

@@ -262,7 +262,7 @@ pub fn run(
     mut look: impl FnMut() -> io::Result<()>,
 ) -> io::Result<String> {
     let mut child = command?.stdout(Stdio::piped()).spawn()?;
-    let Some(mut stdout) = child.stdout.take() else { unreachable!("it was asked for in the line above") };
+    let Some(mut stdout) = child.stdout.take() else { unreachable!("it was piped in the line above") };
     let (sender, output) = mpsc::channel();
     let reader = thread::spawn(move || {
         let mut bytes = Vec::new();

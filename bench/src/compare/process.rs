@@ -138,7 +138,7 @@ pub fn ask(port: u16, request: &str) -> io::Result<()> {
     if answer.starts_with(b"HTTP/1.1 2") {
         return Ok(());
     }
-    Err(io::Error::other(format!("{request}: the server answers '{}'", String::from_utf8_lossy(&answer))))
+    Err(io::Error::other(format!("{request}: the server responds '{}'", String::from_utf8_lossy(&answer))))
 }
 
 /// The first bytes of what the server on 127.0.0.1:`port` says to a request.

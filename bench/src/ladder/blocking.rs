@@ -180,7 +180,7 @@ impl Server {
         let address = listener.local_addr().map_err(cannot_listen)?;
 
         let opened = log::open(&config.data_dir).map_err(|error| error.to_string())?;
-        let no_descriptor = |error: io::Error| format!("no descriptor is to be had: {error}");
+        let no_descriptor = |error: io::Error| format!("no descriptor is available: {error}");
         let doorbell = Arc::new(Doorbell::new().map_err(no_descriptor)?);
         let Log { appenders, writer, group_commit, .. } =
             Log::new(opened.file, &[doorbell], config.ring_bytes, Settings::default()).map_err(no_descriptor)?;

@@ -105,7 +105,7 @@ pub fn progressive(path: &Path, title: &str, samples: &[Sample]) -> Result<(), S
     let cpu: Line = ("server CPU", |sample| sample.server_cpu_us);
     chart(&charts[0], "requests/s", samples, &[rate], false)?;
     chart(&charts[1], "latency, us", samples, &latencies, true)?;
-    chart(&charts[2], "requests answered 2xx, %", samples, &[success], false)?;
+    chart(&charts[2], "requests with a 2xx response, %", samples, &[success], false)?;
     // A few failures among many requests move the line by less than its width.
     let right = i32::try_from(WIDTH).unwrap_or(i32::MAX) - 24;
     write(&charts[2], &least_success(samples), (right, 12), 15, INK, HPos::Right)?;

@@ -86,7 +86,7 @@ fn line(plan: &Plan, elapsed: Duration, sums: Sums, before: Sums, since: Duratio
         _ => format!(" of {}, {} late", (target * 10.0).round() / 10.0, sums.late),
     });
     format!(
-        "{elapsed_s:.1}{of} s{phase}: {} answered, {} failed, now {rate:.0} requests/s{target}",
+        "{elapsed_s:.1}{of} s{phase}: {} responses, {} failed, now {rate:.0} requests/s{target}",
         sums.answered, sums.failed
     )
 }
@@ -103,13 +103,13 @@ mod tests {
         let plan = super::super::parse(["load_test", "1", "-c", "9", "-d", "10s", "-w", "2s", "-R", "2500"]).unwrap();
         assert_eq!(
             line(&plan, second, sums, before, second),
-            "1.0 of 12 s (warm-up): 3000 answered, 4 failed, now 2000 requests/s of 2500, 2 late"
+            "1.0 of 12 s (warm-up): 3000 responses, 4 failed, now 2000 requests/s of 2500, 2 late"
         );
         let plan = super::super::parse(["load_test", "1", "-c", "9", "--stages", "4s:1000,2s:0"]).unwrap();
         let at = |seconds| line(&plan, Duration::from_secs(seconds), sums, before, second);
         assert!(at(1).starts_with("1.0 of 6 s: ") && at(1).ends_with("of 250, 2 late"), "{}", at(1));
         assert!(at(5).ends_with("of 500, 2 late") && at(7).ends_with("requests/s, 2 late"), "{} {}", at(5), at(7));
         let plan = super::super::parse(["load_test", "1", "9", "10"]).unwrap();
-        assert_eq!(line(&plan, second, sums, before, second), "1.0 s: 3000 answered, 4 failed, now 2000 requests/s");
+        assert_eq!(line(&plan, second, sums, before, second), "1.0 s: 3000 responses, 4 failed, now 2000 requests/s");
     }
 }

@@ -186,7 +186,7 @@ impl<'a> Report<'a> {
             _ => self.setup.model(),
         };
         let rate = forms::shown(self.figures.requests_per_second, 0);
-        format!("{method} {url}: {model}, {clients} clients, {rate} requests/s answered 2xx")
+        format!("{method} {url}: {model}, {clients} clients, {rate} requests/s with 2xx")
     }
 }
 
@@ -358,7 +358,7 @@ fn of_connections(setup: &Setup, tally: &Tally) -> Vec<String> {
     }
     if tally.unsolicited > 0 {
         remarks.push(format!(
-            "warning: {} connections were closed because bytes came that no request asked for, such as a response longer than its \
+            "warning: {} connections were closed because bytes came that belong to no request, such as a response longer than its \
              Content-Length",
             tally.unsolicited
         ));

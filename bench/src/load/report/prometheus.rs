@@ -55,7 +55,7 @@ impl Report<'_> {
             out.sample("errors", &format!("{{reason=\"{name}\"}}"), Some(tally.failures(failure) as f64));
         }
         let share = figures.success_percent.map(|percent| percent / 100.0);
-        out.one("success_ratio", "Requests answered with 2xx, by all.", share);
+        out.one("success_ratio", "Requests with a 2xx response, by all.", share);
         out.one(
             "requests_per_second",
             "Responses with 2xx in the measured span, by its length.",
@@ -64,7 +64,7 @@ impl Report<'_> {
         out.one("measured_seconds", "The span that rates are over.", Some(figures.measured_s));
         out.one("connections_opened", "Connections that were established.", Some(tally.connections as f64));
         let unsolicited = Some(tally.unsolicited as f64);
-        out.one("connections_unsolicited", "Connections closed for bytes that no request asked for.", unsolicited);
+        out.one("connections_unsolicited", "Connections closed for bytes that belong to no request.", unsolicited);
         out.quantiles("latency_seconds", "Latency of the responses with 2xx.", &figures.latency_us);
         if let Some(raw_us) = &figures.raw_us {
             out.quantiles("latency_raw_seconds", "The same from the handing over.", raw_us);
@@ -94,7 +94,7 @@ impl Report<'_> {
         for (index, row) in self.stages.iter().enumerate() {
             out.sample("stage_requests_per_second", &label(index), row.requests_per_second);
         }
-        out.begin("stage_success_ratio", "Requests of a stage that were answered with 2xx, by all.");
+        out.begin("stage_success_ratio", "Requests of a stage with a 2xx response, by all.");
         for (index, row) in self.stages.iter().enumerate() {
             out.sample("stage_success_ratio", &label(index), row.success_percent.map(|percent| percent / 100.0));
         }

@@ -508,7 +508,7 @@ impl Service {
         let reasons = unready(self.shared.draining.load(Ordering::Relaxed), self.log.status());
         if reasons.is_empty() {
             self.counters.answered_ok += 1;
-            return respond.answer(Status::Ok, JSON, br#"{"status":"ready"}"#);
+            return respond.body(Status::Ok, JSON, br#"{"status":"ready"}"#);
         }
         self.answer_unavailable("unready", &reasons, respond, caller)
     }
@@ -521,7 +521,7 @@ impl Service {
             return self.answer_unavailable("failed", &[log.to_string()], respond, caller);
         }
         self.counters.answered_ok += 1;
-        respond.answer(Status::Ok, JSON, br#"{"status":"live"}"#)
+        respond.body(Status::Ok, JSON, br#"{"status":"live"}"#)
     }
 
     fn answer_unavailable(

@@ -68,16 +68,16 @@ impl Companion {
     pub fn respond(self, respond: Responder<'_>) -> Served {
         const JSON: &str = "application/json";
         match self {
-            Self::Root => respond.answer(Status::Ok, "text/plain; charset=utf-8", ROOT),
+            Self::Root => respond.body(Status::Ok, "text/plain; charset=utf-8", ROOT),
             Self::InfluxPing => respond.no_content(INFLUX_VERSION),
             Self::InfluxStatement => {
-                respond.answer_with(Status::Ok, JSON, INFLUX_VERSION, br#"{"results":[{"statement_id":0}]}"#)
+                respond.body_with(Status::Ok, JSON, INFLUX_VERSION, br#"{"results":[{"statement_id":0}]}"#)
             }
             Self::InfluxUnknownStatement => respond.refuse_content(
                 &"only CREATE DATABASE and SHOW DATABASES are taken here; the log is queried with GET /query?name=...",
             ),
-            Self::DatadogValidate => respond.answer(Status::Ok, JSON, br#"{"valid":true}"#),
-            Self::GatewayDelete => respond.answer(Status::Accepted, "text/plain; charset=utf-8", b""),
+            Self::DatadogValidate => respond.body(Status::Ok, JSON, br#"{"valid":true}"#),
+            Self::GatewayDelete => respond.body(Status::Accepted, "text/plain; charset=utf-8", b""),
         }
     }
 

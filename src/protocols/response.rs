@@ -32,16 +32,16 @@ pub fn respond(
             } else {
                 ("application/x-protobuf", otlp::response_protobuf(points, &text))
             };
-            (respond.answer(Status::Ok, media, &body), Status::Ok)
+            (respond.body(Status::Ok, media, &body), Status::Ok)
         }
         // Its sender does nothing with an error.
-        (Payload::Collectd, _) => (respond.answer(Status::Ok, "application/json", b"{}"), Status::Ok),
+        (Payload::Collectd, _) => (respond.body(Status::Ok, "application/json", b"{}"), Status::Ok),
         (Payload::Influx { .. }, _) if !is_whole => {
             (respond.refuse_content(&InfluxPartial(partial)), Status::BadRequest)
         }
         _ if !is_whole => (respond.refuse_content(&partial), Status::BadRequest),
         (Payload::Text { is_pushed: true, .. }, _) => {
-            (respond.answer(Status::Ok, "text/plain; charset=utf-8", b""), Status::Ok)
+            (respond.body(Status::Ok, "text/plain; charset=utf-8", b""), Status::Ok)
         }
         (Payload::Datadog1, _) => (datadog(respond, br#"{"status":"ok"}"#), Status::Accepted),
         (Payload::Datadog2 | Payload::Datadog2Protobuf, _) => (datadog(respond, br#"{"errors":[]}"#), Status::Accepted),
@@ -50,7 +50,7 @@ pub fn respond(
 }
 
 fn datadog(respond: Responder<'_>, body: &[u8]) -> Served {
-    respond.answer(Status::Accepted, "application/json", body)
+    respond.body(Status::Accepted, "application/json", body)
 }
 
 /// The three fields of remote write 2.0 that say what is stored.

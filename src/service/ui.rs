@@ -115,7 +115,7 @@ impl Service {
     /// Sends a browser to the page.
     pub(super) fn answer_to_page(&mut self, respond: Responder<'_>) -> Served {
         self.counters.answered_with(Status::SeeOther);
-        respond.answer_with(Status::SeeOther, "text/plain; charset=utf-8", TO_PAGE, b"the live page is at /ui\n")
+        respond.body_with(Status::SeeOther, "text/plain; charset=utf-8", TO_PAGE, b"the live page is at /ui\n")
     }
 
     /// Writes the page, or 304 for a client that has it. A server without a page admits no request for it.
@@ -127,7 +127,7 @@ impl Service {
             return respond.not_modified(fields);
         }
         self.counters.answered_with(Status::Ok);
-        respond.answer_with(Status::Ok, crate::ui::Page::CONTENT_TYPE, fields, page.body(request.gzip))
+        respond.body_with(Status::Ok, crate::ui::Page::CONTENT_TYPE, fields, page.body(request.gzip))
     }
 }
 

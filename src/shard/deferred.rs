@@ -123,21 +123,21 @@ impl State {
             ResponseEvent::Whole { content_type, fields, body } => {
                 connection.answer = None;
                 let whole =
-                    |respond: Responder<'_>| respond.answer_with(Status::Ok, content_type, &fields, body.content());
-                if self.answer_deferred(token, whole).is_some() {
+                    |respond: Responder<'_>| respond.body_with(Status::Ok, content_type, &fields, body.content());
+                if self.respond_deferred(token, whole).is_some() {
                     self.setup.service.counters.answered_ok += 1;
                 }
             }
             ResponseEvent::Refused { error, text, fields } => {
                 connection.answer = None;
                 let caller = connection.caller;
-                if self.answer_deferred(token, |respond| respond.refuse_with(error, &text, &fields)).is_some() {
+                if self.respond_deferred(token, |respond| respond.refuse_with(error, &text, &fields)).is_some() {
                     self.setup.service.refuse_caller(error, caller);
                 }
             }
             ResponseEvent::Head { content_type, fields } => {
                 let stream = |respond: Responder<'_>| respond.stream_with(content_type, &fields);
-                let Some(next) = self.answer_deferred(token, stream) else { return };
+                let Some(next) = self.respond_deferred(token, stream) else { return };
                 self.setup.service.counters.answered_ok += 1;
                 if next != Next::Stream
                     && let Some(connection) = self.connections.get(token)
@@ -159,13 +159,13 @@ impl State {
     }
 
     /// Completes a request that was passed on, if its connection still waits for it, and returns what follows.
-    pub(super) fn answer_deferred(
+    pub(super) fn respond_deferred(
         &mut self,
         token: Token,
-        answer: impl FnOnce(Responder<'_>) -> Served,
+        respond: impl FnOnce(Responder<'_>) -> Served,
     ) -> Option<Next> {
         let connection = self.connections.get(token).filter(|connection| connection.phase == Phase::Deferred)?;
-        let progress = connection.http.answer_deferred(&self.http, &mut connection.out, answer);
+        let progress = connection.http.respond_deferred(&self.http, &mut connection.out, respond);
         let next = progress.next;
         self.apply_progress(token, progress.with(BurstResult::default()));
         Some(next)
@@ -173,7 +173,7 @@ impl State {
 
     pub(super) fn refuse_deferred(&mut self, token: Token, refusal: HttpError, text: &str) {
         let Some(caller) = self.connections.get(token).map(|connection| connection.caller) else { return };
-        if self.answer_deferred(token, |respond| respond.refuse_as(refusal, &text)).is_some() {
+        if self.respond_deferred(token, |respond| respond.refuse_as(refusal, &text)).is_some() {
             self.setup.service.refuse_caller(refusal, caller);
         }
     }

@@ -124,7 +124,7 @@ impl State {
         let Some(page) = &self.setup.shared.page else {
             return self.refuse_deferred(token, HttpError::NotFound, HttpError::NotFound.text());
         };
-        let bytes = page.body(request.gzip).len() + page.fields(request.gzip).len() + http1::limits::ANSWER_BYTES;
+        let bytes = page.body(request.gzip).len() + page.fields(request.gzip).len() + http1::limits::RESPONSE_BYTES;
         self.make_memory(token, bytes);
         if self.http.free_bytes() < bytes {
             return self.refuse_deferred(token, HttpError::BodiesFull, HttpError::BodiesFull.text());
@@ -132,7 +132,7 @@ impl State {
         let Some(connection) = self.connections.get(token) else { return };
         let service = &mut self.setup.service;
         let respond = |respond: Responder<'_>| service.answer_page(request, respond);
-        let progress = connection.http.answer_deferred(&self.http, &mut connection.out, respond);
+        let progress = connection.http.respond_deferred(&self.http, &mut connection.out, respond);
         self.apply_progress(token, progress.with(BurstResult::default()));
     }
 
@@ -143,14 +143,14 @@ impl State {
             && let Some((waiter, rendered)) = self.documents.rendered.pop_front()
         {
             let body = rendered.body_for(waiter.asked_by);
-            self.make_memory(waiter.token, body.len() + http1::limits::ANSWER_BYTES);
-            if self.http.free_bytes() < body.len() + http1::limits::ANSWER_BYTES {
+            self.make_memory(waiter.token, body.len() + http1::limits::RESPONSE_BYTES);
+            if self.http.free_bytes() < body.len() + http1::limits::RESPONSE_BYTES {
                 self.refuse_deferred(waiter.token, HttpError::BodiesFull, HttpError::BodiesFull.text());
                 continue;
             }
             let content_type = rendered.document.content_type();
-            let whole = |respond: Responder<'_>| respond.answer(Status::Ok, content_type, &body);
-            if self.answer_deferred(waiter.token, whole).is_some() {
+            let whole = |respond: Responder<'_>| respond.body(Status::Ok, content_type, &body);
+            if self.respond_deferred(waiter.token, whole).is_some() {
                 self.setup.service.counters.answered_ok += 1;
                 bytes += body.len();
             }

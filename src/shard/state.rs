@@ -348,7 +348,7 @@ impl State {
                 );
                 self.work_left_bytes = self.work_left_bytes.saturating_sub(progress.work_bytes);
                 self.http.closes = false;
-                connection.note_progress(bytes.len(), was_in_request && progress.answered == 0, self.now_ns);
+                connection.note_progress(bytes.len(), was_in_request && progress.responses == 0, self.now_ns);
                 connection.buffered_ns = if progress.more { connection.stamps.received_ns } else { 0 };
                 self.apply_progress(token, progress);
             }
@@ -374,14 +374,14 @@ impl State {
 
     /// Does what the protocol's progress asks for.
     pub(super) fn apply_progress(&mut self, token: Token, progress: Progress<BurstResult>) {
-        let Progress { answered, result, next, pause, deadline, .. } = progress;
+        let Progress { responses, result, next, pause, deadline, .. } = progress;
         let holds = self.queue_holds(token, &result);
         self.positions.push(token, self.setup.service.take_positions());
         let Some(connection) = self.connections.get(token) else { return };
-        if answered > 0 {
-            let answered = u32::try_from(answered).unwrap_or(u32::MAX);
+        if responses > 0 {
+            let responses = u32::try_from(responses).unwrap_or(u32::MAX);
             connection.batch_answers += result.batches_answered;
-            connection.other_answers += answered - result.batches_answered;
+            connection.other_answers += responses - result.batches_answered;
             // The one reading of the clock that a burst pays for its stages; the others are the turns'.
             self.latest_ns = self.setup.shared.clock.monotonic_ns();
             connection.stamps.decided_ns = self.latest_ns;
@@ -395,21 +395,21 @@ impl State {
         }
         connection.deadline = deadline.or(connection.deadline);
         match (next, result.deferred) {
-            (Next::AnswerDeferred, Some(DeferredRequest::Document { document, asked_by })) => {
+            (Next::RespondDeferred, Some(DeferredRequest::Document { document, asked_by })) => {
                 self.await_document(token, document, asked_by);
             }
-            (Next::AnswerDeferred, Some(DeferredRequest::Query(asked))) => {
+            (Next::RespondDeferred, Some(DeferredRequest::Query(asked))) => {
                 self.start_after_burst(token, Source::Query(asked));
             }
-            (Next::AnswerDeferred, Some(DeferredRequest::Stream { head_only })) => {
+            (Next::RespondDeferred, Some(DeferredRequest::Stream { head_only })) => {
                 self.start_after_burst(token, Source::Stream(head_only));
             }
-            (Next::AnswerDeferred, Some(DeferredRequest::Page(request))) => self.respond_with_page(token, request),
-            (Next::AnswerDeferred, Some(DeferredRequest::Job(job))) => {
+            (Next::RespondDeferred, Some(DeferredRequest::Page(request))) => self.respond_with_page(token, request),
+            (Next::RespondDeferred, Some(DeferredRequest::Job(job))) => {
                 self.start_after_burst(token, Source::Job(job));
             }
             // It was passed on before.
-            (Next::AnswerDeferred, None) => {}
+            (Next::RespondDeferred, None) => {}
             (Next::Send(after), _) => self.dispatch(token, after),
             (Next::Stream, _) => self.dispatch(token, Disposition::KeepOpen),
             (Next::Close, _) => self.close(token, Closed::AfterAnswer),

@@ -312,7 +312,7 @@ impl Server {
                 Some(0) if !more => return Ok(()),
                 Some(bytes) => {
                     let close = self.is_stopping() || is_last();
-                    let progress = self.answer(&input[..bytes], peer, connection, close, &mut out);
+                    let progress = self.respond(&input[..bytes], peer, connection, close, &mut out);
                     if let Some(begun) = progress.deadline {
                         (until, deadline) = (Instant::now() + self.timeout, begun);
                     }
@@ -360,7 +360,7 @@ impl Server {
 
     /// Writes the responses to the requests that `bytes` complete into `out`. When it returns, what the responses
     /// promise is in the file.
-    fn answer(
+    fn respond(
         &self,
         bytes: &[u8],
         peer: IpAddr,
@@ -372,14 +372,14 @@ impl Server {
             let Guarded { service, core, .. } = &mut *self.guarded();
             core.draining = close;
             let caller = Caller::new(peer.into(), Role::Public);
-            let Progress { answered, result, next, more, work_bytes, pause, deadline } =
+            let Progress { responses, result, next, more, work_bytes, pause, deadline } =
                 connection.receive(bytes, caller, service, core, out);
-            let mut progress = Progress { answered, result: (), next, more, work_bytes, pause, deadline };
+            let mut progress = Progress { responses, result: (), next, more, work_bytes, pause, deadline };
             service.publish();
             if result.deferred.is_some() {
                 // Statistics are made by an observer and queries by a pool, and the ladder has neither.
                 service.counters.refused(HttpError::NotFound);
-                progress = connection.answer_deferred(core, out, |respond| respond.refuse(HttpError::NotFound));
+                progress = connection.respond_deferred(core, out, |respond| respond.refuse(HttpError::NotFound));
             }
             // A write that fails after this ends the process.
             service.stored(&result.write);
@@ -444,14 +444,14 @@ impl<'a> Refusals<'a> {
     /// No thread can be started.
     pub fn start<'scope>(server: &'a Server, scope: &'scope Scope<'scope, 'a>) -> Result<Self, String> {
         let (queue, refused) = sync_channel::<Arc<TcpStream>>(REFUSALS_MAX);
-        let answer_all = move || {
+        let serve_all = move || {
             for stream in refused {
                 // The connection is closed in any case, so a failure is of no consequence.
                 let _ = server.refuse(&stream);
             }
         };
         thread()
-            .spawn_scoped(scope, answer_all)
+            .spawn_scoped(scope, serve_all)
             .map_err(|error| format!("the thread that refuses cannot be started: {error}"))?;
         Ok(Self { server, queue })
     }

@@ -41,8 +41,8 @@ use super::piece::Piece;
 use super::response::{CONTINUE, Outcome, Responder, ResponseFraming, Served};
 use super::rules::Rules;
 use crate::limits::{
-    ANSWER_BYTES, CONTENT_BYTES_PER_TURN_MAX, DISCARD_BYTES_MAX, HEAD_BYTES_MAX, INBOX_BYTES_MAX, LINGER_BYTES_MAX,
-    REQUEST_WORK_BYTES, REQUESTS_PER_TURN_MAX,
+    CONTENT_BYTES_PER_TURN_MAX, DISCARD_BYTES_MAX, HEAD_BYTES_MAX, INBOX_BYTES_MAX, LINGER_BYTES_MAX,
+    REQUEST_WORK_BYTES, REQUESTS_PER_TURN_MAX, RESPONSE_BYTES,
 };
 
 /// Service that the connection calls with its requests.
@@ -173,7 +173,7 @@ struct Turn<'a, S: Service> {
     burst: Burst<S>,
     core: &'a mut HttpContext,
     out: &'a mut Vec<u8>,
-    answered: usize,
+    responses: usize,
     content_bytes: usize,
     /// A head or a body ended or began, so the clock starts afresh.
     stepped: bool,
@@ -182,20 +182,20 @@ struct Turn<'a, S: Service> {
 impl<'a, S: Service> Turn<'a, S> {
     fn new(service: &'a mut S, caller: S::Caller, core: &'a mut HttpContext, out: &'a mut Vec<u8>) -> Self {
         let burst = Burst { caller, result: S::BurstResult::default() };
-        Self { service, burst, core, out, answered: 0, content_bytes: 0, stepped: false }
+        Self { service, burst, core, out, responses: 0, content_bytes: 0, stepped: false }
     }
 
     /// True if the other connections are to have their turn, or there is no memory for another response.
     fn is_over(&self) -> bool {
-        self.answered == REQUESTS_PER_TURN_MAX
+        self.responses == REQUESTS_PER_TURN_MAX
             || self.content_bytes >= CONTENT_BYTES_PER_TURN_MAX
-            || (self.answered > 0 && !self.can_answer())
+            || (self.responses > 0 && !self.fits_response())
     }
 
     /// True if the output has capacity for one more response, or may grow for it.
-    fn can_answer(&self) -> bool {
+    fn fits_response(&self) -> bool {
         let spare = self.out.capacity() - self.out.len();
-        spare >= ANSWER_BYTES || self.core.buffers.fits(self.out.capacity().max(ANSWER_BYTES))
+        spare >= RESPONSE_BYTES || self.core.buffers.fits(self.out.capacity().max(RESPONSE_BYTES))
     }
 }
 
@@ -260,11 +260,11 @@ impl<T> Connection<T> {
         if self.overrun && (!is_over || self.after() != Disposition::KeepOpen) {
             self.end_overrun(&mut turn);
         }
-        let Turn { answered, stepped, content_bytes, out, burst, .. } = turn;
+        let Turn { responses, stepped, content_bytes, out, burst, .. } = turn;
         let waits = matches!(self.phase, Phase::Deferred(_) | Phase::Streaming(_));
         let more = self.has_buffered() && (waits || is_over);
-        let progress = self.progress(answered, !out.is_empty(), more, stepped);
-        Progress { work_bytes: content_bytes + answered * REQUEST_WORK_BYTES, ..progress.with(burst.result) }
+        let progress = self.progress(responses, !out.is_empty(), more, stepped);
+        Progress { work_bytes: content_bytes + responses * REQUEST_WORK_BYTES, ..progress.with(burst.result) }
     }
 
     /// Keeps bytes for later, behind what is kept already. Without memory they are dropped, and the connection is
@@ -292,21 +292,21 @@ impl<T> Connection<T> {
     ///
     /// # Panics
     /// When none is deferred, or it is deferred again: the owner's fault.
-    pub fn answer_deferred(
+    pub fn respond_deferred(
         &mut self,
         core: &HttpContext,
         out: &mut Vec<u8>,
-        answer: impl FnOnce(Responder<'_>) -> Served,
+        respond: impl FnOnce(Responder<'_>) -> Served,
     ) -> Progress<()> {
         let Phase::Deferred(form) = self.phase else { panic!("no request of this connection is deferred") };
         let form = ResponseFraming { close: form.close || core.ends_connections(), ..form };
-        let served = answer(Responder { out: &mut *out, date: &core.date, form, latest: None });
+        let served = respond(Responder { out: &mut *out, date: &core.date, form, latest: None });
         match served.outcome {
             Outcome::Deferred => panic!("a deferred request gets its response, it is not deferred again"),
             Outcome::Streamed => self.phase = Phase::Streaming(form.streamed()),
             Outcome::Done => self.finish(form, self.has_buffered()),
         }
-        self.answered_late(1, !out.is_empty())
+        self.deferred_progress(1, !out.is_empty())
     }
 
     /// A piece of the response that has begun, as it is sent: not empty, unless `piece` is.
@@ -328,14 +328,14 @@ impl<T> Connection<T> {
         let Phase::Streaming(form) = self.phase else { panic!("no response of this connection has begun") };
         self.finish(form, self.has_buffered());
         let bytes = piece.framed(form.chunked, true);
-        let progress = self.answered_late(0, !bytes.is_empty());
+        let progress = self.deferred_progress(0, !bytes.is_empty());
         (bytes, progress)
     }
 
     /// The progress of a response that did not come with its request.
-    fn answered_late(&mut self, answered: usize, has_output: bool) -> Progress<()> {
+    fn deferred_progress(&mut self, responses: usize, has_output: bool) -> Progress<()> {
         let goes_on = self.after() == Disposition::KeepOpen && !matches!(self.phase, Phase::Streaming(_));
-        self.progress(answered, has_output, self.has_buffered() && goes_on, true)
+        self.progress(responses, has_output, self.has_buffered() && goes_on, true)
     }
 
     /// Throws away bytes that arrive after the last response. True: it is enough, close.
@@ -397,7 +397,7 @@ impl<T> Connection<T> {
     }
 
     /// The progress of a call that has appended to the output, if `has_output`, and left `more` input.
-    fn progress(&mut self, answered: usize, has_output: bool, more: bool, stepped: bool) -> Progress<()> {
+    fn progress(&mut self, responses: usize, has_output: bool, more: bool, stepped: bool) -> Progress<()> {
         let deadline = match &self.phase {
             Phase::Head(scan) if scan.has_begun() || !self.inbox.is_empty() => Some(Deadline::Head),
             Phase::Head(_) => Some(Deadline::Idle),
@@ -407,7 +407,7 @@ impl<T> Connection<T> {
         let restarted = stepped || deadline != self.deadline;
         self.deadline = deadline;
         let next = match self.phase {
-            Phase::Deferred(_) => Next::AnswerDeferred,
+            Phase::Deferred(_) => Next::RespondDeferred,
             Phase::Streaming(_) => Next::Stream,
             _ if has_output => Next::Send(self.after()),
             Phase::Ended { .. } => Next::Close,
@@ -415,7 +415,7 @@ impl<T> Connection<T> {
             Phase::Head(_) | Phase::Body(_) => Next::AwaitInput,
         };
         Progress {
-            answered,
+            responses,
             result: (),
             next,
             more,
@@ -684,7 +684,7 @@ impl<T> Connection<T> {
             return;
         }
         assert!(served.outcome != Outcome::Streamed, "a response of unknown length is that of a deferred request");
-        turn.answered += 1;
+        turn.responses += 1;
         self.finish(form, unread);
     }
 }

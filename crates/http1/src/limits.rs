@@ -63,7 +63,7 @@ pub const HELD_BYTES_MAX: usize = 256 * MIB;
 pub const DECODER_BYTES_MAX: usize = 9 * MIB;
 const _: () = assert!(HELD_BYTES_MAX >= 4 * BODY_BYTES_CAP && DECODER_BYTES_MAX > (1 << ZSTD_WINDOW_LOG_MAX));
 /// Bytes of one response without a document: a burst that has no memory for another ends with the one before.
-pub const ANSWER_BYTES: usize = 512;
+pub const RESPONSE_BYTES: usize = 512;
 /// Bytes of one piece of a response whose length is not known when it begins. With its framing as a chunk it fills 64
 /// KiB; a size of five digits would not be more of a piece.
 pub const PIECE_BYTES_MAX: usize = 64 * KIB - 13;

@@ -201,7 +201,7 @@ impl Responder<'_> {
     }
 
     /// Any response with a body at hand.
-    pub fn answer(mut self, status: Status, content_type: &str, body: &[u8]) -> Served {
+    pub fn body(mut self, status: Status, content_type: &str, body: &[u8]) -> Served {
         let served = self.head(status, content_type, Length::Bytes(body.len()), &[]);
         if !self.form.head_only {
             self.out.extend_from_slice(body);
@@ -209,9 +209,9 @@ impl Responder<'_> {
         served
     }
 
-    /// As [`answer`](Self::answer), with more `fields`: each from the CR LF before it on. They are short: within what
+    /// As [`body`](Self::body), with more `fields`: each from the CR LF before it on. They are short: within what
     /// is reserved for a head.
-    pub fn answer_with(mut self, status: Status, content_type: &str, fields: &[u8], body: &[u8]) -> Served {
+    pub fn body_with(mut self, status: Status, content_type: &str, fields: &[u8], body: &[u8]) -> Served {
         let served = self.head(status, content_type, Length::Bytes(body.len()), &[fields]);
         if !self.form.head_only {
             self.out.extend_from_slice(body);
@@ -219,7 +219,7 @@ impl Responder<'_> {
         served
     }
 
-    /// 204 with `fields`, as in [`answer_with`](Self::answer_with).
+    /// 204 with `fields`, as in [`body_with`](Self::body_with).
     pub fn no_content(mut self, fields: &[u8]) -> Served {
         self.out.reserve(HEAD_BYTES);
         self.out.extend_from_slice(Status::NoContent.line_to_date());
@@ -228,7 +228,7 @@ impl Responder<'_> {
         self.end_head()
     }
 
-    /// 304 with `fields`, as in [`answer_with`](Self::answer_with): the client has the document already.
+    /// 304 with `fields`, as in [`body_with`](Self::body_with): the client has the document already.
     pub fn not_modified(mut self, fields: &[u8]) -> Served {
         self.out.reserve(HEAD_BYTES);
         self.out.extend_from_slice(Status::NotModified.line_to_date());
@@ -263,7 +263,7 @@ impl Responder<'_> {
         self.stream_with(content_type, &[])
     }
 
-    /// As [`stream`](Self::stream), with more `fields`, as in [`answer_with`](Self::answer_with).
+    /// As [`stream`](Self::stream), with more `fields`, as in [`body_with`](Self::body_with).
     pub fn stream_with(mut self, content_type: &str, fields: &[u8]) -> Served {
         self.form = self.form.streamed();
         let length = match self.form {
@@ -303,7 +303,7 @@ impl Responder<'_> {
         self.error(error.status(), text, &field)
     }
 
-    /// As [`refuse_as`](Self::refuse_as), with more `fields`, as in [`answer_with`](Self::answer_with), for an error
+    /// As [`refuse_as`](Self::refuse_as), with more `fields`, as in [`body_with`](Self::body_with), for an error
     /// that has none of its own.
     pub fn refuse_with(self, error: HttpError, text: &dyn Display, fields: &[u8]) -> Served {
         if fields.is_empty() { self.refuse_as(error, text) } else { self.error(error.status(), text, &[fields]) }
@@ -324,7 +324,7 @@ impl Responder<'_> {
     }
 
     /// No response yet. The connection parses no further request until its owner has called
-    /// [`Connection::answer_deferred`](super::Connection::answer_deferred).
+    /// [`Connection::respond_deferred`](super::Connection::respond_deferred).
     #[inline]
     pub fn defer(self) -> Served {
         Served { outcome: Outcome::Deferred, ..Served::DONE }
@@ -477,9 +477,9 @@ mod tests {
 
     const DATE: [u8; 29] = *b"Sun, 06 Nov 1994 08:49:37 GMT";
 
-    fn written(form: ResponseFraming, answer: impl FnOnce(Responder<'_>) -> Served) -> String {
+    fn written(form: ResponseFraming, write: impl FnOnce(Responder<'_>) -> Served) -> String {
         let mut out = Vec::new();
-        let served = answer(Responder { out: &mut out, date: &DATE, form, latest: None });
+        let served = write(Responder { out: &mut out, date: &DATE, form, latest: None });
         assert_eq!(served.outcome, Outcome::Done);
         String::from_utf8(out).unwrap()
     }
@@ -496,10 +496,10 @@ mod tests {
     #[test]
     fn a_reserved_field_is_blank_and_its_place_is_reported() {
         let field = ReservedField { name: b"\r\nX-Later:", bytes: 7 };
-        for answer in [
+        for write in [
             |respond: Responder<'_>| respond.accepted(3),
             |respond: Responder<'_>| respond.no_content(b"\r\nX-Now: 1"),
-            |respond: Responder<'_>| respond.answer(Status::Ok, "text/plain", b"hello"),
+            |respond: Responder<'_>| respond.body(Status::Ok, "text/plain", b"hello"),
             |respond: Responder<'_>| respond.refuse_part(&"2 rejected, 1 stored", b""),
         ] {
             let mut out = b"the response before".to_vec();
@@ -509,7 +509,7 @@ mod tests {
                 form: ResponseFraming { close: true, ..ResponseFraming::default() },
                 latest: None,
             };
-            let at = answer(responder.reserving(field)).reserved_at().unwrap();
+            let at = write(responder.reserving(field)).reserved_at().unwrap();
             assert_eq!(out[at - 10..at + 9], *b"\r\nX-Later:       \r\n", "{}", String::from_utf8_lossy(&out));
         }
         let mut out = Vec::new();
@@ -550,7 +550,7 @@ mod tests {
         let form = ResponseFraming { head_only: true, ..ResponseFraming::default() };
         for text in [
             written(form, |respond| respond.accepted(1000)),
-            written(form, |respond| respond.answer(Status::Ok, "text/plain", b"hello")),
+            written(form, |respond| respond.body(Status::Ok, "text/plain", b"hello")),
             written(form, |respond| respond.refuse(HttpError::NotFound)),
             written(form, |respond| respond.refuse_content(&"x")),
         ] {
@@ -560,7 +560,7 @@ mod tests {
     }
 
     #[test]
-    fn every_answer_keeps_the_head_within_the_room_reserved_for_it() {
+    fn every_response_keeps_its_head_within_the_reserved_space() {
         let form = ResponseFraming { close: true, ..ResponseFraming::default() };
         for error in crate::error::tests::every_error() {
             let text = written(form, |respond| respond.refuse(error));
@@ -580,7 +580,7 @@ mod tests {
     }
 
     #[test]
-    fn the_head_of_an_answer_of_unknown_length() {
+    fn the_head_of_a_response_of_unknown_length() {
         let head = |form| {
             let mut out = Vec::new();
             let served = Responder { out: &mut out, date: &DATE, form, latest: None }.stream("text/csv");

@@ -131,7 +131,7 @@ fn a_whole_request_allocates_nothing_on_a_fresh_connection() {
     let before = allocations();
     let mut connection = Connection::new();
     let progress = connection.receive(&request, (), &mut Plain, &mut core, &mut out);
-    assert_eq!(progress.answered, 1);
+    assert_eq!(progress.responses, 1);
     assert_eq!(connection.owned_bytes(), 0);
     assert_eq!(allocations() - before, 0);
 }

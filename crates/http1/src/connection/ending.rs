@@ -67,8 +67,8 @@ impl<T> Connection<T> {
             Phase::Head(_) | Phase::Deferred(_) | Phase::Streaming(_) | Phase::Ended { .. } => {}
         }
         self.release(turn.core);
-        let Turn { answered, out, burst, .. } = turn;
-        self.progress(answered, !out.is_empty(), false, true).with(burst.result)
+        let Turn { responses, out, burst, .. } = turn;
+        self.progress(responses, !out.is_empty(), false, true).with(burst.result)
     }
 
     /// The request that was admitted and will not be served any more: for the owner to count, when the connection ended
@@ -96,7 +96,7 @@ impl<T> Connection<T> {
         let close = form.close || turn.core.ends_connections() || too_long || (expects_continue && has_body);
         let form = ResponseFraming { close, ..form };
         let _ = Responder { out: turn.out, date: &turn.core.date, form, latest: None }.refuse(error);
-        turn.answered += 1;
+        turn.responses += 1;
         let framing = match content_length {
             _ if close => return self.finish(form, has_body),
             Some(0) => return self.finish(form, false),
@@ -138,7 +138,7 @@ impl<T> Connection<T> {
         let form = ResponseFraming { close: true, ..form };
         turn.service.refused(request, error, &mut turn.burst);
         let _ = Responder { out: turn.out, date: &turn.core.date, form, latest: None }.refuse(error);
-        turn.answered += 1;
+        turn.responses += 1;
         self.finish(form, true);
     }
 

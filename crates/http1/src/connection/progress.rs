@@ -13,8 +13,8 @@ pub enum Next {
     /// Send `out`, and then as this says.
     Send(Disposition),
     /// Get the response to the last request, which the service has deferred, and call
-    /// [`Connection::answer_deferred`]. Responses to the requests before it may be in `out`.
-    AnswerDeferred,
+    /// [`Connection::respond_deferred`]. Responses to the requests before it may be in `out`.
+    RespondDeferred,
     /// Send `out`, with which the response has begun, then what [`Connection::piece`] makes of each piece, and at last
     /// of the last.
     Stream,
@@ -51,7 +51,7 @@ pub enum Deadline {
 pub struct Progress<R> {
     /// Responses appended to `out`. (`100 Continue` may have been appended as well: whatever is in `out` is to be
     /// sent.)
-    pub answered: usize,
+    pub responses: usize,
     /// Decisions of the service about the requests, such as what their responses wait for.
     pub result: R,
     /// Next action of the owner.
@@ -70,7 +70,7 @@ pub struct Progress<R> {
 impl Progress<()> {
     /// The same, with what the service has decided.
     pub fn with<R>(self, result: R) -> Progress<R> {
-        let Self { answered, result: (), next, more, work_bytes, pause, deadline } = self;
-        Progress { answered, result, next, more, work_bytes, pause, deadline }
+        let Self { responses, result: (), next, more, work_bytes, pause, deadline } = self;
+        Progress { responses, result, next, more, work_bytes, pause, deadline }
     }
 }

@@ -70,11 +70,11 @@ fn what_came_before_the_gap_is_answered_and_then_503() {
 fn a_gap_behind_a_deferred_request_waits_for_its_answer() {
     let mut owner = with_memory(0);
     let (progress, _) = owner.receive(&post("/deferred", "", b"x"));
-    assert!(progress.next == http1::Next::AnswerDeferred);
+    assert!(progress.next == http1::Next::RespondDeferred);
     assert!(owner.connection.buffer(GET, &mut owner.core));
     let mut out = Vec::new();
-    let later = |respond: http1::Responder<'_>| respond.answer(http1::Status::Ok, "text/plain", b"later");
-    let progress = owner.connection.answer_deferred(&owner.core, &mut out, later);
+    let later = |respond: http1::Responder<'_>| respond.body(http1::Status::Ok, "text/plain", b"later");
+    let progress = owner.connection.respond_deferred(&owner.core, &mut out, later);
     assert!(progress.more && progress.pause, "{progress:?}");
     owner.sent = out;
     owner.deliver(b"");
@@ -85,8 +85,8 @@ fn a_gap_behind_a_deferred_request_waits_for_its_answer() {
 fn a_burst_without_memory_ends_with_an_answer() {
     let mut owner = with_memory(0);
     let (progress, out) = owner.receive(&GET.repeat(5));
-    assert!(progress.answered >= 1 && progress.answered < 5, "{progress:?}");
-    assert!(out.capacity() <= 2 * http1::limits::ANSWER_BYTES, "{}", out.capacity());
+    assert!(progress.responses >= 1 && progress.responses < 5, "{progress:?}");
+    assert!(out.capacity() <= 2 * http1::limits::RESPONSE_BYTES, "{}", out.capacity());
 }
 
 #[test]

@@ -114,7 +114,7 @@ impl Service for Recorder {
             "/invalid" => respond.refuse_content(&format_args!("metrics[{}]: \"value\" is missing", body.len())),
             "/none" => respond.no_content(b"\r\nX-Version: 1"),
             "/part" => respond.refuse_part(&"2 of 3 are stored", b"\r\nX-Written: 2"),
-            "/accepted" => respond.answer_with(Status::Accepted, "text/plain", b"\r\nX-Written: 3", b"ok"),
+            "/accepted" => respond.body_with(Status::Accepted, "text/plain", b"\r\nX-Written: 3", b"ok"),
             _ => respond.accepted(body.len()),
         }
     }
@@ -182,7 +182,7 @@ impl Owner {
             if self.after == Disposition::KeepOpen {
                 let (progress, out) = self.receive(bytes);
                 self.outstanding = out;
-                if self.outstanding.is_empty() || progress.next == Next::AnswerDeferred {
+                if self.outstanding.is_empty() || progress.next == Next::RespondDeferred {
                     self.settle(progress);
                 }
             }
@@ -193,7 +193,7 @@ impl Owner {
         if self.after == Disposition::KeepOpen {
             let (progress, out) = self.receive(b"");
             self.outstanding = out;
-            if progress.next == Next::AnswerDeferred {
+            if progress.next == Next::RespondDeferred {
                 self.settle(progress);
             }
         }
@@ -203,13 +203,13 @@ impl Owner {
     fn settle(&mut self, mut progress: Progress<bool>) {
         loop {
             self.sent.append(&mut self.outstanding);
-            if progress.next == Next::AnswerDeferred {
+            if progress.next == Next::RespondDeferred {
                 assert_eq!(disposition(&progress), Disposition::KeepOpen);
                 let streamed = self.service.deferred == "/streamed";
                 let late =
-                    self.connection.answer_deferred(&self.core, &mut self.outstanding, |respond| match streamed {
+                    self.connection.respond_deferred(&self.core, &mut self.outstanding, |respond| match streamed {
                         true => respond.stream("text/plain"),
-                        false => respond.answer(Status::Ok, "text/plain", b"later"),
+                        false => respond.body(Status::Ok, "text/plain", b"later"),
                     });
                 progress = late.with(false);
                 self.note(&progress);
@@ -225,7 +225,7 @@ impl Owner {
                 assert_eq!(disposition(&progress), Disposition::KeepOpen);
                 let (next, out) = self.receive(b"");
                 assert!(
-                    next.answered > 0 || next.next == Next::AnswerDeferred || !next.more,
+                    next.responses > 0 || next.next == Next::RespondDeferred || !next.more,
                     "no progress, and more to do"
                 );
                 self.outstanding = out;
@@ -271,7 +271,7 @@ pub fn disposition<R>(progress: &Progress<R>) -> Disposition {
     match progress.next {
         Next::Send(after) => after,
         Next::Close => Disposition::Close,
-        Next::AwaitInput | Next::Resume | Next::AnswerDeferred | Next::Stream => Disposition::KeepOpen,
+        Next::AwaitInput | Next::Resume | Next::RespondDeferred | Next::Stream => Disposition::KeepOpen,
     }
 }
 

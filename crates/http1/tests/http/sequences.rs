@@ -34,11 +34,11 @@ fn a_turn_answers_a_bounded_number_of_requests() {
     let mut owner = Owner::new();
     let (mut progress, _) = owner.receive(&GET.repeat(2 * REQUESTS_PER_TURN_MAX + 5));
     for _ in 0..2 {
-        assert_eq!(progress.answered, REQUESTS_PER_TURN_MAX);
+        assert_eq!(progress.responses, REQUESTS_PER_TURN_MAX);
         assert!(progress.more);
         (progress, _) = owner.receive(b"");
     }
-    assert_eq!(progress.answered, 5);
+    assert_eq!(progress.responses, 5);
     assert!(!progress.more);
     assert_eq!(owner.connection.owned_bytes(), 0);
 }
@@ -48,20 +48,20 @@ fn a_turn_serves_a_bounded_number_of_content_bytes() {
     let mut owner = Owner::new();
     let bomb = post("/m", "Content-Encoding: gzip\r\n", &gzip(&vec![b' '; BODY_BYTES_MAX]));
     let (mut progress, _) = owner.receive(&bomb.repeat(20));
-    assert_eq!(progress.answered, CONTENT_BYTES_PER_TURN_MAX.div_ceil(BODY_BYTES_MAX));
-    let mut answered = progress.answered;
+    assert_eq!(progress.responses, CONTENT_BYTES_PER_TURN_MAX.div_ceil(BODY_BYTES_MAX));
+    let mut responses = progress.responses;
     while progress.more {
         (progress, _) = owner.receive(b"");
-        answered += progress.answered;
+        responses += progress.responses;
     }
-    assert_eq!(answered, 20);
+    assert_eq!(responses, 20);
 }
 
 #[test]
 fn refusals_count_towards_the_bound_of_a_turn() {
     let mut owner = Owner::new();
     let (progress, _) = owner.receive(&b"GET /limited HTTP/1.1\r\nHost: a\r\n\r\n".repeat(1000));
-    assert_eq!(progress.answered, REQUESTS_PER_TURN_MAX);
+    assert_eq!(progress.responses, REQUESTS_PER_TURN_MAX);
     assert!(progress.more);
 }
 
@@ -69,7 +69,7 @@ fn refusals_count_towards_the_bound_of_a_turn() {
 fn one_held_answer_holds_its_burst_and_does_not_end_it() {
     let mut owner = Owner::new();
     let (progress, out) = owner.receive(&[GET, &post("/held", "", b"x"), GET].concat());
-    assert_eq!((progress.answered, progress.result), (3, true));
+    assert_eq!((progress.responses, progress.result), (3, true));
     assert_eq!(String::from_utf8(out).unwrap().matches("200 OK").count(), 3);
     let (progress, _) = owner.receive(GET);
     assert!(!progress.result);
@@ -79,28 +79,28 @@ fn one_held_answer_holds_its_burst_and_does_not_end_it() {
 fn nothing_is_parsed_behind_a_deferred_request() {
     let mut owner = Owner::new();
     let (progress, out) = owner.receive(&[GET, &post("/deferred", "", b"x"), GET].concat());
-    assert_eq!((progress.answered, progress.next, progress.more), (1, Next::AnswerDeferred, true));
+    assert_eq!((progress.responses, progress.next, progress.more), (1, Next::RespondDeferred, true));
     assert_eq!(progress.deadline, None);
     assert_eq!(String::from_utf8(out).unwrap().matches("200 OK").count(), 1);
     let (progress, out) = owner.receive(GET);
-    assert!(progress.next == Next::AnswerDeferred && out.is_empty());
+    assert!(progress.next == Next::RespondDeferred && out.is_empty());
     assert!(!owner.connection.buffer(GET, &mut owner.core));
 
     let mut out = Vec::new();
     let progress = owner
         .connection
-        .answer_deferred(&owner.core, &mut out, |respond| respond.answer(Status::Ok, "text/plain", b"later"));
-    assert_eq!((progress.answered, progress.next, progress.more), (1, Next::Send(Disposition::KeepOpen), true));
+        .respond_deferred(&owner.core, &mut out, |respond| respond.body(Status::Ok, "text/plain", b"later"));
+    assert_eq!((progress.responses, progress.next, progress.more), (1, Next::Send(Disposition::KeepOpen), true));
     assert!(out.ends_with(b"later"));
     let (progress, _) = owner.receive(b"");
-    assert_eq!((progress.answered, progress.more), (3, false));
+    assert_eq!((progress.responses, progress.more), (3, false));
 }
 
 #[test]
 #[should_panic(expected = "no request of this connection is deferred")]
 fn answering_what_was_not_deferred_is_the_owners_fault() {
     let mut owner = Owner::new();
-    let _ = owner.connection.answer_deferred(&owner.core, &mut Vec::new(), |respond| respond.accepted(1));
+    let _ = owner.connection.respond_deferred(&owner.core, &mut Vec::new(), |respond| respond.accepted(1));
 }
 
 /// The head of the answer to `/streamed`, and what follows it.
@@ -149,10 +149,10 @@ fn head_of_an_answer_of_unknown_length_is_all_there_is() {
 fn nothing_is_parsed_behind_an_answer_that_has_only_begun() {
     let mut owner = Owner::new();
     let (progress, _) = owner.receive(&[&post("/streamed", "", b"x"), GET].concat());
-    assert!(progress.next == Next::AnswerDeferred && progress.more);
+    assert!(progress.next == Next::RespondDeferred && progress.more);
     let mut out = Vec::new();
-    let progress = owner.connection.answer_deferred(&owner.core, &mut out, |respond| respond.stream("text/plain"));
-    assert_eq!((progress.answered, progress.next, progress.more), (1, Next::Stream, false));
+    let progress = owner.connection.respond_deferred(&owner.core, &mut out, |respond| respond.stream("text/plain"));
+    assert_eq!((progress.responses, progress.next, progress.more), (1, Next::Stream, false));
     assert_eq!(progress.deadline, None);
     let (progress, more_out) = owner.receive(GET);
     assert!(progress.next == Next::Stream && progress.more && more_out.is_empty());
@@ -160,17 +160,17 @@ fn nothing_is_parsed_behind_an_answer_that_has_only_begun() {
     assert_eq!(owner.connection.piece(piece(b"x")), b"0001\r\nx\r\n");
     let (bytes, progress) = owner.connection.last_piece(piece(b""));
     assert_eq!(bytes, b"0\r\n\r\n");
-    assert_eq!((progress.answered, progress.next, progress.more), (0, Next::Send(Disposition::KeepOpen), true));
+    assert_eq!((progress.responses, progress.next, progress.more), (0, Next::Send(Disposition::KeepOpen), true));
     assert_eq!(progress.deadline, Some(Deadline::Head));
     let (progress, _) = owner.receive(b"");
-    assert_eq!((progress.answered, progress.more), (3, false));
+    assert_eq!((progress.responses, progress.more), (3, false));
 }
 
 #[test]
 fn an_answer_that_has_begun_has_no_clock_of_this_room_and_gives_its_memory_back() {
     let mut owner = Owner::new();
     let _ = owner.receive(&post("/streamed", "", b"x"));
-    let _ = owner.connection.answer_deferred(&owner.core, &mut Vec::new(), |respond| respond.stream("text/plain"));
+    let _ = owner.connection.respond_deferred(&owner.core, &mut Vec::new(), |respond| respond.stream("text/plain"));
     let _ = owner.connection.buffer(GET, &mut owner.core);
     let mut out = Vec::new();
     assert_eq!(
@@ -188,7 +188,7 @@ fn draining_that_begins_before_a_streamed_answer_ends_its_connection_and_after_i
         let _ = owner.receive(&post("/streamed", "", b"x"));
         owner.core.draining = before;
         let mut out = Vec::new();
-        let _ = owner.connection.answer_deferred(&owner.core, &mut out, |respond| respond.stream("text/plain"));
+        let _ = owner.connection.respond_deferred(&owner.core, &mut out, |respond| respond.stream("text/plain"));
         owner.core.draining = true;
         let (_, progress) = owner.connection.last_piece(piece(b"x"));
         assert_eq!(disposition(&progress), after);
@@ -211,7 +211,7 @@ fn continue_is_sent_when_the_body_has_not_begun() {
     let mut owner = Owner::new();
     let (progress, out) = owner.receive(head);
     assert_eq!(out, CONTINUE);
-    assert_eq!((progress.answered, progress.result, progress.deadline), (0, false, Some(Deadline::Body)));
+    assert_eq!((progress.responses, progress.result, progress.deadline), (0, false, Some(Deadline::Body)));
     owner.deliver(body);
     assert_eq!(owner.bodies(), [b"hello"]);
     assert_eq!(owner.statuses(), [200]);
@@ -294,7 +294,7 @@ fn draining_that_begins_while_a_request_is_deferred_ends_the_connection_too() {
     let _ = owner.receive(&post("/deferred", "", b"x"));
     owner.core.draining = true;
     let mut out = Vec::new();
-    let progress = owner.connection.answer_deferred(&owner.core, &mut out, |respond| respond.accepted(1));
+    let progress = owner.connection.respond_deferred(&owner.core, &mut out, |respond| respond.accepted(1));
     assert_eq!(disposition(&progress), Disposition::Close);
     assert!(String::from_utf8(out).unwrap().contains("\r\nConnection: close\r\n"));
 }
@@ -379,18 +379,18 @@ fn bytes_buffered_behind_answers_pause_the_connection_at_the_bound() {
     let (first, rest) = requests.split_at(INBOX_BYTES_MAX - 1);
     assert!(!owner.connection.buffer(first, &mut owner.core));
     assert!(owner.connection.buffer(rest, &mut owner.core));
-    let mut answered = 0;
+    let mut responses = 0;
     let mut paused = true;
     loop {
         let (progress, _) = owner.receive(b"");
-        answered += progress.answered;
+        responses += progress.responses;
         assert!(paused || !progress.pause, "a pause taken back must stay so");
         paused = progress.pause;
         if !progress.more {
             break;
         }
     }
-    assert_eq!(answered, requests.len() / GET.len());
+    assert_eq!(responses, requests.len() / GET.len());
     assert!(!paused);
 }
 

@@ -117,7 +117,7 @@ impl Life {
             };
             reactors.push(thread::spawn(move || reactor.run()));
         }
-        for _ in 0..self.options.asked_rotations {
+        for _ in 0..self.options.requested_rotations {
             thread::sleep(Duration::from_micros(self.random.below(20_000)));
             status.ask_for_rotation();
         }

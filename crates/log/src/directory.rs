@@ -16,7 +16,7 @@ use super::{
     boot::Boot,
     file::DiskFile,
     lock::DirectoryLock,
-    recovery::{Cut, RecoveryReport, mend_segment, recover},
+    recovery::{Cut, RecoveryReport, recover, repair_segment},
     rotation::{Segments, next_names, remove_next},
     state::{Standing, State, StateFile},
     troubles::Troubles,
@@ -156,7 +156,7 @@ pub fn open(directory: &Path) -> Result<Opened, OpenError> {
     let mut state_file = open_file(&state_path, OpenOptions::new().read(true).write(true))?;
     remove_nexts(directory)?;
     let mut segment_cuts = Vec::new();
-    let newest = mend_segments(directory, &mut segment_cuts)?;
+    let newest = repair_segments(directory, &mut segment_cuts)?;
     sync_directory(directory).map_err(|error| OpenError::new("sync", directory, error))?;
 
     let state = read_state(&mut state_file).map_err(|error| OpenError::new("read", &state_path, error))?;
@@ -201,7 +201,7 @@ fn remove_nexts(directory: &Path) -> Result<(), OpenError> {
 /// Syncs the sealed segments that the run before may not have synced, and cuts off what a loss of power has torn; a
 /// segment that has a sidecar or a compressed file was synced, and is skipped. Returns the newest name of a sealed
 /// segment that is taken, by any file, and adds to `cuts`.
-fn mend_segments(directory: &Path, cuts: &mut Vec<(SegmentName, Cut)>) -> Result<Option<SegmentName>, OpenError> {
+fn repair_segments(directory: &Path, cuts: &mut Vec<(SegmentName, Cut)>) -> Result<Option<SegmentName>, OpenError> {
     let cannot_read = |error| OpenError::new("read", directory, error);
     let mut is_kept = BTreeMap::new();
     for entry in fs::read_dir(directory).map_err(cannot_read)? {
@@ -221,7 +221,7 @@ fn mend_segments(directory: &Path, cuts: &mut Vec<(SegmentName, Cut)>) -> Result
             .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
             .open(&path)
             .map_err(|error| OpenError::new("open", &path, error))?;
-        let cut = mend_segment(directory, &segment).map_err(|(doing, error)| OpenError::new(doing, &path, error))?;
+        let cut = repair_segment(directory, &segment).map_err(|(doing, error)| OpenError::new(doing, &path, error))?;
         cuts.extend(cut.map(|cut| (name, cut)));
     }
     let newest = is_kept.last_key_value().map(|(&name, _)| name);

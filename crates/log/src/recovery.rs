@@ -157,7 +157,7 @@ pub fn recover(
 ///
 /// # Errors
 /// The operation that failed, and its error.
-pub(super) fn mend_segment(directory: &Path, segment: &File) -> Result<Option<Cut>, (&'static str, io::Error)> {
+pub(super) fn repair_segment(directory: &Path, segment: &File) -> Result<Option<Cut>, (&'static str, io::Error)> {
     let size_bytes = segment.metadata().map_err(|error| ("examine", error))?.len();
     let keep_bytes = end_of_last_line(segment, size_bytes).map_err(|error| ("read", error))?;
     let cut =

@@ -219,7 +219,7 @@ pub struct LogStatus {
     /// A [`WriterEnd`].
     writer_end: AtomicU8,
     /// True if sealing the active segment is requested.
-    rotation_asked: AtomicBool,
+    rotation_requested: AtomicBool,
     pub(super) reactor_bells: Vec<Arc<Doorbell>>,
     pub(super) writer_bell: Doorbell,
     pub(super) group_commit_bell: Doorbell,
@@ -236,7 +236,7 @@ impl LogStatus {
         Ok(Self {
             health: AtomicU8::new(LogHealth::Healthy.byte()),
             writer_end: AtomicU8::new(WriterEnd::Running as u8),
-            rotation_asked: AtomicBool::new(false),
+            rotation_requested: AtomicBool::new(false),
             reactor_bells,
             writer_bell: Doorbell::new()?,
             group_commit_bell: Doorbell::new()?,
@@ -316,19 +316,19 @@ impl LogStatus {
     /// Requests that the active segment is sealed, or that the file that was put in its place is taken over.
     #[inline]
     pub fn ask_for_rotation(&self) {
-        self.rotation_asked.store(true, Ordering::Relaxed);
+        self.rotation_requested.store(true, Ordering::Relaxed);
         self.writer_bell.wake();
     }
 
     #[inline]
-    pub(super) fn is_rotation_asked(&self) -> bool {
-        self.rotation_asked.load(Ordering::Relaxed)
+    pub(super) fn is_rotation_requested(&self) -> bool {
+        self.rotation_requested.load(Ordering::Relaxed)
     }
 
     /// Takes the request for a rotation, if there is one.
     #[inline]
-    pub(super) fn take_rotation_asked(&self) -> bool {
-        self.rotation_asked.swap(false, Ordering::Relaxed)
+    pub(super) fn take_rotation_request(&self) -> bool {
+        self.rotation_requested.swap(false, Ordering::Relaxed)
     }
 
     /// Durations of the log's system calls.

@@ -268,7 +268,7 @@ fn a_failed_sync_is_final_and_not_tried_again() {
 }
 
 #[test]
-fn a_failed_sync_ends_a_writer_that_waits_for_room() {
+fn a_failed_sync_ends_a_writer_that_waits_for_space() {
     let (file, sync_began, sync_result) = gated();
     let settings = Settings {
         stall_retry_first: Duration::from_secs(3_600),
@@ -359,7 +359,7 @@ fn a_segment_is_sealed_when_somebody_asks() {
     let writer = thread::spawn(|| writer.run());
     let group_commit = thread::spawn(|| group_commit.run());
     status.ask_for_rotation();
-    while status.is_rotation_asked() {
+    while status.is_rotation_requested() {
         thread::yield_now();
     }
     assert_eq!(status.counts().rotations, 0, "there was nothing to seal");
@@ -367,7 +367,7 @@ fn a_segment_is_sealed_when_somebody_asks() {
         let position = append(&mut appenders[0], line, AckLevel::Write);
         wait_for(&appenders[0], &status.reactor_bells[0], AckLevel::Write, position);
         status.ask_for_rotation();
-        while status.is_rotation_asked() {
+        while status.is_rotation_requested() {
             thread::yield_now();
         }
     }

@@ -137,7 +137,7 @@ impl<F: LogFile> Writer<F> {
     /// Time at which the active segment is to be sealed: at once if a rotation is requested, even if one was postponed
     /// before; otherwise when it is full or old, which an empty one never is.
     fn rotation_at(&self) -> Option<Instant> {
-        if self.status.is_rotation_asked() {
+        if self.status.is_rotation_requested() {
             return Some(self.started);
         }
         let is_full = self.settings.rotate_bytes.is_some_and(|bytes| self.committed_bytes >= bytes);
@@ -157,8 +157,8 @@ impl<F: LogFile> Writer<F> {
     /// Seals the active segment, or takes over the file that was put in its place. If neither is possible, the segment
     /// is continued, and the rotation is retried later.
     fn rotate(&mut self) -> Result<(), LogError> {
-        let asked = self.status.take_rotation_asked() || self.rotation_owed;
-        let begun_bytes = match self.file.rotate(asked) {
+        let requested = self.status.take_rotation_request() || self.rotation_owed;
+        let begun_bytes = match self.file.rotate(requested) {
             Ok(Rotated::Begun(bytes)) => {
                 count(&self.status.counters.rotations, 1);
                 // The file that is left is synced even if no response waits for it.
@@ -167,7 +167,7 @@ impl<F: LogFile> Writer<F> {
             }
             Ok(Rotated::Unneeded) => 0,
             Err(RotateError::Postponed(error)) => {
-                self.postpone_rotation(asked, &error);
+                self.postpone_rotation(requested, &error);
                 return Ok(());
             }
             Err(RotateError::Failed(error)) => return Err(LogError::Rotate(error)),
@@ -181,12 +181,12 @@ impl<F: LogFile> Writer<F> {
         self.persist(|| self.file.record(begun_bytes))
     }
 
-    fn postpone_rotation(&mut self, asked: bool, error: &io::Error) {
+    fn postpone_rotation(&mut self, requested: bool, error: &io::Error) {
         let retry_after = Duration::from_millis(limits::ROTATE_RETRY_MS);
         let text = format!("rotating the log failed; retry in {retry_after:?}: {error}");
         self.status.troubles().set(Trouble::Rotation, Some(text));
         count(&self.status.counters.rotations_postponed, 1);
-        self.rotation_owed = asked;
+        self.rotation_owed = requested;
         self.postponed_until = Some(Instant::now() + retry_after);
     }
 

@@ -157,7 +157,7 @@ impl File {
                 state.injected.short_writes += 1;
                 taken = state.random.between(1, taken as u64 - 1) as usize;
             }
-            let allocated = state.disk.allocated_room(self.0, at, taken)?;
+            let allocated = state.disk.allocated_space(self.0, at, taken)?;
             let is_full = state.is_full() || state.disk.used_bytes() + taken as u64 > state.disk_bytes;
             if allocated < taken && is_full {
                 taken = allocated;

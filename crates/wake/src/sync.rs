@@ -12,13 +12,13 @@ pub use loom::{
 pub use std::sync::{Arc, atomic};
 
 #[cfg(all(tsan, not(loom)))]
-pub use told::{Condvar, Mutex, MutexGuard};
+pub use ordered::{Condvar, Mutex, MutexGuard};
 
 /// The standard library's lock and condition variable for ThreadSanitizer (`--cfg tsan`, by `scripts/sanitize.sh`). The
 /// library itself is not instrumented, so the sanitizer does not see a lock change hands where a thread had to wait for
 /// it: an atomic shows it the order.
 #[cfg(all(tsan, not(loom)))]
-mod told {
+mod ordered {
     use std::{
         ops::{Deref, DerefMut},
         sync::{
@@ -31,13 +31,13 @@ mod told {
     pub struct Mutex<T> {
         lock: sync::Mutex<T>,
         /// Stored before the lock is released, loaded after it is taken. The value has no meaning.
-        told: AtomicBool,
+        handover: AtomicBool,
     }
 
     pub struct MutexGuard<'a, T> {
         /// `None` once the guard waits for a condition.
         guard: Option<sync::MutexGuard<'a, T>>,
-        told: &'a AtomicBool,
+        handover: &'a AtomicBool,
     }
 
     #[derive(Debug, Default)]
@@ -49,10 +49,10 @@ mod told {
         }
 
         pub fn wait<'a, T>(&self, mut guard: MutexGuard<'a, T>) -> LockResult<MutexGuard<'a, T>> {
-            let told = guard.told;
+            let handover = guard.handover;
             let inner = guard.guard.take().expect("a guard holds its lock until it waits");
             drop(guard);
-            taken(self.0.wait(inner), told)
+            taken(self.0.wait(inner), handover)
         }
 
         pub fn notify_all(&self) {
@@ -63,26 +63,26 @@ mod told {
     /// Loads the atomic after the lock has been taken, and wraps the guard.
     fn taken<'a, T>(
         result: LockResult<sync::MutexGuard<'a, T>>,
-        told: &'a AtomicBool,
+        handover: &'a AtomicBool,
     ) -> LockResult<MutexGuard<'a, T>> {
-        let _ = told.load(Ordering::Acquire);
+        let _ = handover.load(Ordering::Acquire);
         match result {
-            Ok(guard) => Ok(MutexGuard { guard: Some(guard), told }),
-            Err(poisoned) => Err(PoisonError::new(MutexGuard { guard: Some(poisoned.into_inner()), told })),
+            Ok(guard) => Ok(MutexGuard { guard: Some(guard), handover }),
+            Err(poisoned) => Err(PoisonError::new(MutexGuard { guard: Some(poisoned.into_inner()), handover })),
         }
     }
 
     impl<T> Mutex<T> {
         pub fn new(content: T) -> Self {
-            Self { lock: sync::Mutex::new(content), told: AtomicBool::new(false) }
+            Self { lock: sync::Mutex::new(content), handover: AtomicBool::new(false) }
         }
 
         pub fn lock(&self) -> LockResult<MutexGuard<'_, T>> {
-            taken(self.lock.lock(), &self.told)
+            taken(self.lock.lock(), &self.handover)
         }
 
         pub fn into_inner(self) -> LockResult<T> {
-            let _ = self.told.load(Ordering::Acquire);
+            let _ = self.handover.load(Ordering::Acquire);
             self.lock.into_inner()
         }
     }
@@ -104,7 +104,7 @@ mod told {
     impl<T> Drop for MutexGuard<'_, T> {
         fn drop(&mut self) {
             // The inner guard releases the lock only after this.
-            self.told.store(true, Ordering::Release);
+            self.handover.store(true, Ordering::Release);
         }
     }
 }

@@ -322,7 +322,7 @@ fn what_only_has_a_segments_name_is_left_as_it_is() {
 }
 
 #[test]
-fn what_the_system_refuses_is_told_in_one_line() {
+fn what_the_system_refuses_is_reported_in_one_line() {
     let path = Path::new("/data/metrics.jsonl");
     let text = |errno| OpenError::new("open", path, io::Error::from_raw_os_error(errno)).to_string();
     assert!(text(libc::EACCES).starts_with("/data/metrics.jsonl is not writable: "));

@@ -36,8 +36,8 @@ impl Running {
     fn append(&mut self, line: &str) {
         let begun = Instant::now();
         loop {
-            if let Some(room) = self.appender.reserve(line.len()) {
-                room[..line.len()].copy_from_slice(line.as_bytes());
+            if let Some(reserved) = self.appender.reserve(line.len()) {
+                reserved[..line.len()].copy_from_slice(line.as_bytes());
                 break;
             }
             assert!(begun.elapsed() < WAIT);

@@ -174,9 +174,9 @@ proptest! {
         for step in steps {
             match step {
                 Step::Reserve(bytes) => {
-                    let room = producer.reserve(bytes);
-                    prop_assert_eq!(room.is_some(), model.len() + bytes <= capacity);
-                    if let Some(slice) = room {
+                    let reserved = producer.reserve(bytes);
+                    prop_assert_eq!(reserved.is_some(), model.len() + bytes <= capacity);
+                    if let Some(slice) = reserved {
                         prop_assert_eq!(slice.len(), bytes);
                         slice.fill(0xee);
                     }

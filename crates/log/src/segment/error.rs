@@ -23,7 +23,7 @@ impl SegmentError {
 
     /// True if the disk is full, or a limit of quota or file size is reached.
     #[must_use]
-    pub fn is_no_room(&self) -> bool {
+    pub fn is_out_of_space(&self) -> bool {
         use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
         matches!(self, Self::Io(error) if matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge))
     }

@@ -295,13 +295,13 @@ impl Rounds {
         // compressed.
         self.retain(&Retention { bytes_limit: None, ..self.retention() }, false)?;
         let mut retained = Instant::now();
-        let mut room = true;
+        let mut has_space = true;
         for segment in &catalog.segments {
             if self.stopping() {
                 return Ok(());
             }
             if self.settled.get(&segment.name) != Some(segment) {
-                room &= self.tend(segment.name, self.setup.compress && room);
+                has_space &= self.process(segment.name, self.setup.compress && has_space);
             }
             if retained.elapsed() >= MAINTENANCE_INTERVAL {
                 self.retain(&self.retention(), false)?;
@@ -369,8 +369,8 @@ impl Rounds {
 
     /// Makes the sidecar of a segment and compresses it, as far as necessary. Returns false if there is no space on the
     /// disk.
-    pub fn tend(&mut self, name: SegmentName, compress: bool) -> bool {
-        match self.try_tend(name, compress) {
+    pub fn process(&mut self, name: SegmentName, compress: bool) -> bool {
+        match self.try_process(name, compress) {
             Ok(settled) => {
                 if settled {
                     self.settle(name);
@@ -388,7 +388,7 @@ impl Rounds {
             }
             Err(error @ SegmentError::Io(_)) => {
                 self.failed(&format!("cannot process segment {name}"), &error);
-                return !error.is_no_room();
+                return !error.is_out_of_space();
             }
         }
         true
@@ -402,7 +402,7 @@ impl Rounds {
     }
 
     /// Processes a segment. Returns true if there is nothing more to do.
-    fn try_tend(&self, name: SegmentName, may_compress: bool) -> Result<bool, SegmentError> {
+    fn try_process(&self, name: SegmentName, may_compress: bool) -> Result<bool, SegmentError> {
         let directory = &self.setup.directory;
         let Some(segment) = Segment::find(directory, name)? else { return Ok(false) };
         let sidecar = match Sidecar::read(directory, name) {

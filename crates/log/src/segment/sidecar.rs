@@ -286,9 +286,9 @@ fn add_checksum(text: &mut Vec<u8>) {
 fn without_checksum(mut text: Vec<u8>) -> Result<Vec<u8>, SegmentError> {
     let Some(at) = memmem::rfind(&text, BEFORE_CHECKSUM) else { return Ok(text) };
     let digits = text[at + BEFORE_CHECKSUM.len()..].strip_suffix(b"}\n").unwrap_or_default();
-    let told = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse::<u32>().ok());
+    let stated = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse::<u32>().ok());
     text.truncate(at);
     text.push(b'}');
-    ensure(told == Some(crc32fast::hash(&text)), || "its checksum is wrong".into())?;
+    ensure(stated == Some(crc32fast::hash(&text)), || "its checksum is wrong".into())?;
     Ok(text)
 }

@@ -262,7 +262,7 @@ impl Disk {
     ///
     /// # Errors
     /// `EBADF`.
-    pub fn allocated_room(&self, id: u64, at: Option<u64>, bytes: usize) -> io::Result<usize> {
+    pub fn allocated_space(&self, id: u64, at: Option<u64>, bytes: usize) -> io::Result<usize> {
         let open = self.opened(id)?;
         let cached = self.inode(open.inode)?.cached.len();
         let at = at.unwrap_or(if open.how.append { cached as u64 } else { open.position }) as usize;

@@ -83,7 +83,7 @@ fn the_plain_one_stays_if_anything_is_wrong() {
     let draft = directory.path().join(name(0).file(SegmentFile::Compressed) + ".tmp");
     std::os::unix::fs::symlink("/dev/full", &draft).unwrap();
     let error = compress(directory.path(), name(0), &sidecar, &RUNNING).unwrap_err();
-    assert!(error.is_no_room() && fs::read(&plain).unwrap() == log && !draft.exists());
+    assert!(error.is_out_of_space() && fs::read(&plain).unwrap() == log && !draft.exists());
 }
 
 #[test]

@@ -273,7 +273,7 @@ fn what_fails_is_tried_again_and_harms_nothing() {
 fn a_segment_that_is_gone_meanwhile_is_nobodys_failure() {
     let directory = directory(&[]);
     let mut run = compressing(directory.path());
-    assert!(run.rounds.tend(name(0), true));
+    assert!(run.rounds.process(name(0), true));
     assert_eq!(counts(&run.status), [0; 5]);
 }
 

@@ -299,7 +299,7 @@ impl Observer {
             }
             self.setup.top_clients.drain();
             if let Some(limiter) = &self.setup.limiter {
-                limiter.tend(self.setup.clock.monotonic_ns());
+                limiter.forget_idle(self.setup.clock.monotonic_ns());
             }
             if Instant::now() >= trim_due {
                 trim_due = Instant::now() + limits::TRIM_INTERVAL;

@@ -10,7 +10,7 @@ use super::{
     table::{Common, Names, SLOT_BYTES, Standing, Table, slots_for},
     window::{Cost, Rule},
 };
-use crate::limits::{RATE_LIMIT_CAP, RATE_TEND_SLOTS};
+use crate::limits::{RATE_FORGET_SLOTS, RATE_LIMIT_CAP};
 use wake::sync::{
     Mutex, MutexGuard,
     atomic::{AtomicUsize, Ordering},
@@ -192,13 +192,13 @@ impl Limiter {
         decision
     }
 
-    /// Checks the next [`RATE_TEND_SLOTS`] slots of one shard, each time of another, and forgets the idle clients
+    /// Checks the next [`RATE_FORGET_SLOTS`] slots of one shard, each time of another, and forgets the idle clients
     /// there, at `now_ns` as in [`admit`](Self::admit). Called by the tick of each reactor: new clients free their
     /// slots without it, but when none arrive, this returns the memory.
-    pub fn tend(&self, now_ns: u64) {
+    pub fn forget_idle(&self, now_ns: u64) {
         let shard = &self.shards[self.tended.fetch_add(1, Ordering::Relaxed) & (self.shards.len() - 1)];
         let mut table = shard.lock();
-        table.forget_idle(now_ns, RATE_TEND_SLOTS, &self.common);
+        table.forget_idle(now_ns, RATE_FORGET_SLOTS, &self.common);
         shard.clients.store(table.clients(), Ordering::Relaxed);
     }
 

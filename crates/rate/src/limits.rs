@@ -30,8 +30,8 @@ pub const RATE_STAMP_BYTES_MAX: usize = 256 * MIB;
 pub const RATE_HAND_SLOTS: usize = 4;
 /// Slots that are checked instead when a new client finds its shard full: 64 x 64 bytes in a row, about 100 ns.
 pub const RATE_HAND_SLOTS_FULL: usize = 64;
-/// Slots that one call of `Limiter::tend` checks: 256 x 64 bytes = 16 KiB, under a microsecond.
-pub const RATE_TEND_SLOTS: usize = 256;
+/// Slots that one call of `Limiter::forget_idle` checks: 256 x 64 bytes = 16 KiB, under a microsecond.
+pub const RATE_FORGET_SLOTS: usize = 256;
 /// Allow and deny events that one core's ring holds; a power of two. Over it the event is dropped and counted. Three
 /// million decisions a second (0.34 us each, pipelined) for 10 ms between two drains; 32 bytes each, 1 MiB a core.
 pub const RATE_EVENTS_PER_RING: usize = 32_768;

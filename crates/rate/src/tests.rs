@@ -4,7 +4,7 @@ use super::{
     Charge, ClientKey, ClientKeys, Decision, Event, EventKind, EventSender, Limiter, LimiterSetup, Standing,
     TopClients, Totals, event_ring, stamps::SLAB_BYTES, window::Cost,
 };
-use crate::limits::{RATE_HAND_SLOTS_FULL, RATE_STAMP_BYTES_MAX, RATE_TEND_SLOTS};
+use crate::limits::{RATE_FORGET_SLOTS, RATE_HAND_SLOTS_FULL, RATE_STAMP_BYTES_MAX};
 use proptest::prelude::*;
 use std::{
     collections::{HashMap, VecDeque},
@@ -95,8 +95,8 @@ fn step() -> impl Strategy<Value = i64> {
 
 proptest! {
     /// Windows of 100 ns, so that steps often meet the boundary. Clients are few, so that logs fill, and the table is
-    /// small, so that its hand passes often and clients move when others are forgotten. One step in seven expires
-    /// clients.
+    /// small, so that its hand passes often and clients move when others are forgotten. One step in seven forgets
+    /// idle clients.
     #[test]
     fn decides_as_the_naive_limiter_does(
         limit in 1..40_u32,
@@ -111,7 +111,7 @@ proptest! {
             match keys.get(client) {
                 Some(&key) => prop_assert_eq!(limiter.admit(key, now_ns), naive.admit(key, now_ns)),
                 None => {
-                    limiter.tend(now_ns);
+                    limiter.forget_idle(now_ns);
                     naive.clock_ns = naive.clock_ns.max(now_ns);
                 }
             }
@@ -140,7 +140,7 @@ proptest! {
                     }
                 }
                 None if what == 3 || charges.is_empty() => {
-                    limiter.tend(now_ns);
+                    limiter.forget_idle(now_ns);
                     naive.clock_ns = naive.clock_ns.max(now_ns);
                 }
                 None => {
@@ -277,7 +277,7 @@ fn a_late_request_after_the_client_was_forgotten_overfills_no_window() {
     let keys = keys(2);
     assert_eq!(admit(&limiter, keys[0], 900), ADMITTED);
     assert_eq!(admit(&limiter, keys[1], 901), ADMITTED);
-    limiter.tend(900 + SECOND);
+    limiter.forget_idle(900 + SECOND);
     assert_eq!(limiter.clients(), 1, "the first client was forgotten");
     assert_eq!(admit(&limiter, keys[0], 901), ADMITTED, "at the shard's clock, a full window after its stamp");
     assert_eq!(admit(&limiter, keys[0], 900 + SECOND), refused(SECOND), "and with its stamp there");
@@ -320,7 +320,7 @@ fn names_are_bounded_for_each_address() {
     assert_eq!(ask(0, busy, 3), refused(SECOND - 2));
     assert_eq!(ask(90, quiet, 3), ADMITTED, "another address has names of its own");
     assert_eq!(ask(98, Standing::PROVEN, 3), ADMITTED, "the address itself is a client");
-    (0..2_048_usize.div_ceil(RATE_TEND_SLOTS)).for_each(|_| limiter.tend(2 + SECOND));
+    (0..2_048_usize.div_ceil(RATE_FORGET_SLOTS)).for_each(|_| limiter.forget_idle(2 + SECOND));
     assert_eq!(ask(50, busy, 2 + SECOND), ADMITTED, "idle names make place for new ones");
 }
 
@@ -397,8 +397,8 @@ fn memory_is_bounded_by_the_last_second_and_comes_back() {
     // 200,000 stamps, seven in 64 bytes, but for each client's first and last; the last slab may be part empty.
     let stamp_bytes = 20 * 9_998_usize.div_ceil(7) * 64;
     assert!((stamp_bytes..=stamp_bytes + 20 * 64 + SLAB_BYTES).contains(&(peak - empty)), "{} bytes", peak - empty);
-    for _ in 0..2_048_usize.div_ceil(RATE_TEND_SLOTS) + 1 {
-        limiter.tend(10 * SECOND);
+    for _ in 0..2_048_usize.div_ceil(RATE_FORGET_SLOTS) + 1 {
+        limiter.forget_idle(10 * SECOND);
     }
     assert_eq!(limiter.clients(), 0);
     assert_eq!(limiter.memory_bytes(), empty);
@@ -427,11 +427,11 @@ fn a_log_shrinks_with_its_clients_rate() {
 fn a_spent_stamp_budget_refuses_as_a_full_table_and_hurts_no_slow_client() {
     let limiter = Limiter::new(LimiterSetup { stamp_bytes_max: SLAB_BYTES, ..setup(10_000) });
     let keys = keys(3);
-    let room = SLAB_BYTES / 64 * 7 + 2;
-    for now_ns in 0..room as u64 {
+    let stamps = SLAB_BYTES / 64 * 7 + 2;
+    for now_ns in 0..stamps as u64 {
         assert_eq!(admit(&limiter, keys[0], now_ns), ADMITTED);
     }
-    let now_ns = room as u64;
+    let now_ns = stamps as u64;
     assert_eq!(admit(&limiter, keys[0], now_ns), Decision::TableFull);
     assert_eq!(admit(&limiter, keys[1], now_ns), ADMITTED);
     assert_eq!(admit(&limiter, keys[1], now_ns), ADMITTED);

@@ -148,7 +148,7 @@ fn forgetting_the_idle_gives_no_second_admission() {
         assert_eq!(limiter.admit(key, 5), Decision::Admitted { stamp_ns: 5 });
         let tending = {
             let limiter = Arc::clone(&limiter);
-            thread::spawn(move || limiter.tend(15))
+            thread::spawn(move || limiter.forget_idle(15))
         };
         let count = admitted(&limiter, key, &[&[14], &[15]]);
         tending.join().unwrap();

@@ -39,7 +39,7 @@ fuzz_target!(|data: &[u8]| {
     let effort = ExecLimits { threads: 1, deadline, cancel: &cancel, scanned_bytes: &scanned_bytes };
     let source = Source::directory(LOG.path());
     let found = match run(&request, &source, Bounds::default(), &effort) {
-        Ok(answer) => answer.stats.series == 1,
+        Ok(result) => result.stats.series == 1,
         // A long text that is not ASCII, and a word boundary.
         Err(Refusal::OverBound(_)) => return,
         Err(other) => panic!("{other:?}"),

@@ -53,9 +53,9 @@ fuzz_target!(|data: &[u8]| {
         let (cancel, scanned_bytes) = (AtomicBool::new(false), AtomicU64::new(0));
         let effort = ExecLimits { threads: 1, deadline, cancel: &cancel, scanned_bytes: &scanned_bytes };
         match run(&request, &SOURCE, BOUNDS, &effort) {
-            Ok(answer) => {
-                assert!(answer.stats.series <= BOUNDS.series_limit && answer.stats.points <= BOUNDS.points_limit);
-                render(&answer);
+            Ok(result) => {
+                assert!(result.stats.series <= BOUNDS.series_limit && result.stats.points <= BOUNDS.points_limit);
+                render(&result);
             }
             Err(Refusal::OverBound(what) | Refusal::BadRequest(what)) => assert!(!what.contains(char::is_control)),
             Err(Refusal::Deadline) => panic!("100 lines take more than 5 s"),
@@ -64,10 +64,10 @@ fuzz_target!(|data: &[u8]| {
     }
 });
 
-fn render(answer: &query::Answer) {
+fn render(result: &query::QueryResult) {
     let text = |format| {
         let mut text = Vec::new();
-        let written: Result<(), ()> = answer.write_to(format, |piece| {
+        let written: Result<(), ()> = result.write_to(format, |piece| {
             text.extend_from_slice(piece);
             Ok(())
         });

@@ -11,7 +11,9 @@ use super::{
 use crate::stats::{Outcome, QueryStatus};
 use http1::HttpError;
 use log::Published;
-use query::{Answer, Bounds, ExecLimits, Refusal, Rendering, Request, limits::QUERY_COLUMNS_MAX, run, scan::Source};
+use query::{
+    Bounds, ExecLimits, QueryResult, Refusal, Rendering, Request, limits::QUERY_COLUMNS_MAX, run, scan::Source,
+};
 use std::sync::{Arc, atomic::Ordering};
 use wake::clock::Clock;
 
@@ -43,11 +45,11 @@ impl Engine for LogEngine {
             cancel: share.cancelled,
             scanned_bytes: &self.status.scanned_bytes,
         };
-        let answer = run(&request, &self.source, self.bounds, &effort)?;
-        self.status.read_bytes.fetch_add(answer.stats.scanned.read_bytes, Ordering::Relaxed);
-        self.status.foreign_lines.fetch_add(answer.stats.scanned.foreign_lines, Ordering::Relaxed);
+        let result = run(&request, &self.source, self.bounds, &effort)?;
+        self.status.read_bytes.fetch_add(result.stats.scanned.read_bytes, Ordering::Relaxed);
+        self.status.foreign_lines.fetch_add(result.stats.scanned.foreign_lines, Ordering::Relaxed);
         let format = negotiation::format_of(asked.accept.as_deref());
-        let body = Rendering::new(answer, format, QUERY_COLUMNS_MAX, &|| effort.check())?;
+        let body = Rendering::new(result, format, QUERY_COLUMNS_MAX, &|| effort.check())?;
         Ok(Prepared { content_type: format.content_type(), fields: Box::default(), body: Box::new(body) })
     }
 
@@ -56,13 +58,13 @@ impl Engine for LogEngine {
     }
 }
 
-impl Render for Rendering<Answer> {
+impl Render for Rendering<QueryResult> {
     fn append_next(&mut self, out: &mut Vec<u8>) -> bool {
         self.append_next(out)
     }
 
     fn held_bytes(&self) -> usize {
-        self.answer().held_bytes()
+        self.result().held_bytes()
     }
 }
 

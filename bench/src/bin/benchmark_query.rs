@@ -221,8 +221,8 @@ fn query(directory: &Path, parameters: &str, threads: usize) -> Result<(Scanned,
     let deadline = Instant::now() + Duration::from_secs(600);
     let effort = ExecLimits { threads, deadline, cancel: &cancel, scanned_bytes: &scanned_bytes };
     let bounds = Bounds { scanned_bytes_limit: u64::MAX, ..Bounds::default() };
-    let answer = run(&request, &Source::directory(directory), bounds, &effort)?;
-    Ok((answer.stats.scanned, answer.stats.points))
+    let result = run(&request, &Source::directory(directory), bounds, &effort)?;
+    Ok((result.stats.scanned, result.stats.points))
 }
 
 fn read(file: &Path, is_checked: bool) -> io::Result<Scanned> {

@@ -49,7 +49,7 @@ pub mod scan;
 pub use exec::accumulator::Value;
 pub use exec::evaluate::run;
 pub use exec::number::Digits;
-pub use output::answer::{Answer, Point, Series, Stats};
+pub use output::result::{Point, QueryResult, Series, Stats};
 pub use output::{Format, Rendering, append_value, listed};
 pub use plan::labels::{Key, meaning, tags_of};
 pub use plan::moment::{MOMENT_EXPECTED, moment, span};

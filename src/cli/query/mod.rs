@@ -11,7 +11,8 @@ mod table;
 use crate::{config::allowed_cores, logging, progress::metered};
 use metric::printable::{TerminalWriter, printable};
 use query::{
-    Answer, Bounds, ExecLimits, Format, Kind, Refusal, Request, limits::SCAN_THREADS_CAP, meaning, run, scan::Source,
+    Bounds, ExecLimits, Format, Kind, QueryResult, Refusal, Request, limits::SCAN_THREADS_CAP, meaning, run,
+    scan::Source,
 };
 use std::{
     borrow::Cow,
@@ -153,23 +154,23 @@ impl Arguments {
         let found = fs::metadata(&self.directory)
             .and_then(|found| if found.is_dir() { Ok(()) } else { Err(ErrorKind::NotADirectory.into()) });
         found.map_err(|error| QueryError::Directory(self.directory.clone(), error))?;
-        let answer = match self.ask(&request) {
-            Ok(answer) => answer,
+        let result = match self.evaluate(&request) {
+            Ok(result) => result,
             Err(refusal) => {
                 logging::say(&format_args!("metricstream: {refusal}"));
                 return Ok(ExitCode::FAILURE);
             }
         };
-        match print(&answer, &request, form, is_terminal) {
+        match print(&result, &request, form, is_terminal) {
             Ok(()) => {
-                let skipped = answer.stats.scanned.foreign_lines;
+                let skipped = result.stats.scanned.foreign_lines;
                 if skipped > 0 {
                     logging::say(&format_args!(
                         "metricstream: skipped {skipped} damaged or foreign lines; `metricstream verify` shows details"
                     ));
                 }
                 if matches!(form, Form::Table | Form::Chart) {
-                    tell(&answer, &request);
+                    tell(&result, &request);
                 }
                 Ok(ExitCode::SUCCESS)
             }
@@ -182,7 +183,7 @@ impl Arguments {
         }
     }
 
-    fn ask(&self, request: &Request) -> Result<Answer, Refusal> {
+    fn evaluate(&self, request: &Request) -> Result<QueryResult, Refusal> {
         /// Longer than anybody waits.
         const FOREVER: Duration = Duration::from_secs(365 * 86_400);
         let cores = allowed_cores().map_or(1, |cores| cores.len());
@@ -212,29 +213,29 @@ fn scanned(bytes: &AtomicU64, elapsed: Duration) -> String {
     format!("{gigabytes:.2} GB scanned  {:.2} GB/s  {elapsed_s:.1} s", gigabytes / elapsed_s.max(1e-9))
 }
 
-fn print(answer: &Answer, request: &Request, form: Form, is_terminal: bool) -> io::Result<()> {
+fn print(result: &QueryResult, request: &Request, form: Form, is_terminal: bool) -> io::Result<()> {
     let mut out = io::BufWriter::new(io::stdout().lock());
     match form {
-        Form::Table => table::write(answer, &mut out)?,
-        Form::Chart => chart::write(&plot::Plot::new(answer, request, chart::LINES_MAX), is_terminal, &mut out)?,
-        Form::Svg => svg::write(&plot::Plot::new(answer, request, svg::LINES_MAX), &mut out)?,
+        Form::Table => table::write(result, &mut out)?,
+        Form::Chart => chart::write(&plot::Plot::new(result, request, chart::LINES_MAX), is_terminal, &mut out)?,
+        Form::Svg => svg::write(&plot::Plot::new(result, request, svg::LINES_MAX), &mut out)?,
         Form::Document(Format::Csv) if is_terminal => {
             let mut out = TerminalWriter::csv(&mut out);
-            answer.write_to(Format::Csv, |piece| out.write_all(piece))?;
+            result.write_to(Format::Csv, |piece| out.write_all(piece))?;
         }
         Form::Document(format) if is_terminal => {
             let mut out = TerminalWriter::json(&mut out);
-            answer.write_to(format, |piece| out.write_all(piece))?;
+            result.write_to(format, |piece| out.write_all(piece))?;
         }
-        Form::Document(format) => answer.write_to(format, |piece| out.write_all(piece))?,
+        Form::Document(format) => result.write_to(format, |piece| out.write_all(piece))?,
     }
     out.flush()
 }
 
 /// Prints the cost of the query on standard error, and the time range if nothing was found.
-fn tell(answer: &Answer, request: &Request) {
-    let stats = &answer.stats;
-    if answer.series.is_empty() {
+fn tell(result: &QueryResult, request: &Request) {
+    let stats = &result.stats;
+    if result.series.is_empty() {
         let [from, to] = [request.from_ms, request.to_ms].map(plot::shown_moment);
         logging::say(&format_args!(
             "no data from {from} to {to}; set from= and to= for a range other than the last hour"

@@ -2,7 +2,7 @@
 
 use super::for_terminal;
 use metric::{TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN, format_timestamp};
-use query::{Answer, Request, Series, tags_of};
+use query::{QueryResult, Request, Series, tags_of};
 
 /// One series.
 #[derive(Debug)]
@@ -27,8 +27,8 @@ pub struct Plot {
 
 impl Plot {
     /// The first `lines_max` series of a result.
-    pub fn new(answer: &Answer, request: &Request, lines_max: usize) -> Self {
-        let lines: Vec<_> = answer.series.iter().take(lines_max).map(PlotLine::new).collect();
+    pub fn new(result: &QueryResult, request: &Request, lines_max: usize) -> Self {
+        let lines: Vec<_> = result.series.iter().take(lines_max).map(PlotLine::new).collect();
         let points = || lines.iter().flat_map(|line| &line.points);
         let values = || points().map(|(_, value)| *value);
         let (low, high) = (values().fold(f64::INFINITY, f64::min), values().fold(f64::NEG_INFINITY, f64::max));
@@ -46,7 +46,7 @@ impl Plot {
         } else {
             (low, high)
         };
-        Self { left_out: answer.series.len() - lines.len(), lines, from_ms, to_ms, low, high }
+        Self { left_out: result.series.len() - lines.len(), lines, from_ms, to_ms, low, high }
     }
 
     /// Position of a time in the window: from 0 to 1.

@@ -2,7 +2,7 @@
 //! crossterm among them, and tabled six; what is drawn here is 40 lines.
 
 use super::{for_terminal, plot::shown_moment};
-use query::{Answer, Kind, Value, append_value, listed, tags_of};
+use query::{Kind, QueryResult, Value, append_value, listed, tags_of};
 use std::{
     collections::BTreeSet,
     io::{self, Write},
@@ -15,8 +15,8 @@ struct Column {
 }
 
 /// Writes the table, its columns as wide as need be.
-pub fn write(answer: &Answer, out: &mut impl Write) -> io::Result<()> {
-    let columns = columns(answer);
+pub fn write(result: &QueryResult, out: &mut impl Write) -> io::Result<()> {
+    let columns = columns(result);
     let widths: Vec<_> =
         columns.iter().map(|column| column.cells.iter().map(|cell| width(cell)).max().unwrap_or(0)).collect();
     for row in 0..columns.first().map_or(0, |column| column.cells.len()) {
@@ -43,27 +43,27 @@ fn width(cell: &str) -> usize {
     cell.chars().count()
 }
 
-fn columns(answer: &Answer) -> Vec<Column> {
-    let keys: BTreeSet<&[u8]> = match answer.kind {
+fn columns(result: &QueryResult) -> Vec<Column> {
+    let keys: BTreeSet<&[u8]> = match result.kind {
         Kind::Query | Kind::Series => {
-            answer.series.iter().flat_map(|series| tags_of(series.key.tags())).map(|(key, _)| key).collect()
+            result.series.iter().flat_map(|series| tags_of(series.key.tags())).map(|(key, _)| key).collect()
         }
         Kind::Names | Kind::TagValues(_) => BTreeSet::new(),
     };
     let column = |title: &str, is_number| Column { cells: vec![title.to_owned()], is_number };
-    let mut columns = vec![column(if matches!(answer.kind, Kind::TagValues(_)) { "VALUE" } else { "NAME" }, false)];
+    let mut columns = vec![column(if matches!(result.kind, Kind::TagValues(_)) { "VALUE" } else { "NAME" }, false)];
     columns.extend(keys.iter().map(|key| column(&for_terminal(key), false)));
-    if answer.kind == Kind::Query {
+    if result.kind == Kind::Query {
         columns.extend([column("TIME", false), column("VALUE", true)]);
     }
-    for series in &answer.series {
-        let mut row = vec![for_terminal(listed(&answer.kind, series).unwrap_or(series.key.name())).into_owned()];
+    for series in &result.series {
+        let mut row = vec![for_terminal(listed(&result.kind, series).unwrap_or(series.key.name())).into_owned()];
         row.extend(keys.iter().map(|key| {
             let tag = tags_of(series.key.tags()).find(|(tag, _)| tag == key);
             // As empty is something else than not there.
             tag.map_or_else(|| "-".into(), |(_, value)| for_terminal(value).into_owned())
         }));
-        let points: Vec<_> = match answer.kind {
+        let points: Vec<_> = match result.kind {
             Kind::Query => series
                 .points
                 .iter()

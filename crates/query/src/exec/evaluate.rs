@@ -18,7 +18,7 @@ use crate::{
         number::Number,
         samples::{Raw, Readings, Stored, Values},
     },
-    output::answer::{Answer, Point, Series},
+    output::result::{Point, QueryResult, Series},
     plan::{
         filter::NameFilter,
         labels::write_key,
@@ -35,7 +35,12 @@ use std::{cmp::Ordering, sync::OnceLock, time::Instant};
 ///
 /// # Errors
 /// See [`Refusal`]; no part of the result exists then.
-pub fn run(request: &Request, source: &Source, bounds: Bounds, effort: &ExecLimits<'_>) -> Result<Answer, Refusal> {
+pub fn run(
+    request: &Request,
+    source: &Source,
+    bounds: Bounds,
+    effort: &ExecLimits<'_>,
+) -> Result<QueryResult, Refusal> {
     let began = Instant::now();
     let look = || effort.check();
     let run = Run { request, source, held: MemoryBudget::new(bounds), bounds, effort, look: &look };
@@ -52,7 +57,7 @@ pub fn run(request: &Request, source: &Source, bounds: Bounds, effort: &ExecLimi
         (Kind::Query, Agg::Rate | Agg::Increase) => run.growth()?,
         (Kind::Query, Agg::Raw) => run.raw()?,
     };
-    Answer::new(request, series, work, began, &look)
+    QueryResult::new(request, series, work, began, &look)
 }
 
 /// Counts of the work done for one request.
@@ -98,7 +103,7 @@ impl Run<'_> {
         };
         let result = scan::scan(&snapshot, &wanted, &budget, |_| Collector::<T>::new(request, &self.held, self.look));
         // Whatever came of it after the deadline means nothing.
-        self.go_on()?;
+        self.check()?;
         drop(wanted);
         if let Some(refusal) = stopped.into_inner() {
             return Err(refusal);
@@ -113,7 +118,7 @@ impl Run<'_> {
         Ok((groups, work))
     }
 
-    fn go_on(&self) -> Result<(), Refusal> {
+    fn check(&self) -> Result<(), Refusal> {
         (self.look)()
     }
 
@@ -142,7 +147,7 @@ impl Run<'_> {
             let mut points = Vec::with_capacity(buckets.len());
             for (bucket, kept) in buckets {
                 if made.is_multiple_of(QUERY_STEPS_BETWEEN_LOOKS) {
-                    self.go_on()?;
+                    self.check()?;
                 }
                 made += 1;
                 points.push(Point { timestamp_ms: self.request.bucket_start_ms(bucket), value: value(kept)? });
@@ -182,7 +187,7 @@ impl Run<'_> {
         let mut sums = Groups::<Growth>::new();
         let mut summed_key = Vec::new();
         for (key, buckets) in groups.into_series(self.look)? {
-            self.go_on()?;
+            self.check()?;
             write_key(key.name(), key.tags(), &self.request.by, &mut summed_key);
             for (_, mut readings) in buckets {
                 self.grow(&mut readings, &summed_key, &mut sums)?;
@@ -198,7 +203,7 @@ impl Run<'_> {
         let mut in_bucket: Option<Grown> = None;
         for (number_of, (timestamp_ms, number)) in readings.in_order(self.look)?.enumerate() {
             if number_of.is_multiple_of(QUERY_STEPS_BETWEEN_LOOKS) {
-                self.go_on()?;
+                self.check()?;
             }
             if let Some((before_ms, number_before)) = before {
                 let bucket = self.request.bucket(timestamp_ms);

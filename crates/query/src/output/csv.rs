@@ -9,7 +9,7 @@ use crate::output::{append, append_value, listed};
 use crate::{
     Kind, Look, Refusal,
     limits::QUERY_STEPS_BETWEEN_LOOKS,
-    output::answer::{Answer, Point, Series},
+    output::result::{Point, QueryResult, Series},
     plan::labels::{Lookup, meaning, tags_of},
 };
 use std::collections::BTreeSet;
@@ -26,10 +26,10 @@ pub(crate) struct Table {
 
 impl Table {
     /// Finds out which columns there are.
-    pub fn new(answer: &Answer, columns_max: usize, look: Look<'_>) -> Result<Self, Refusal> {
+    pub fn new(result: &QueryResult, columns_max: usize, look: Look<'_>) -> Result<Self, Refusal> {
         let mut keys = BTreeSet::new();
-        if matches!(answer.kind, Kind::Query | Kind::Series) {
-            let tags = answer.series.iter().flat_map(|series| tags_of(series.key.tags()));
+        if matches!(result.kind, Kind::Query | Kind::Series) {
+            let tags = result.series.iter().flat_map(|series| tags_of(series.key.tags()));
             for (number, (key, _)) in tags.enumerate() {
                 if number.is_multiple_of(QUERY_STEPS_BETWEEN_LOOKS) {
                     look()?;
@@ -42,12 +42,12 @@ impl Table {
             }
         }
         let mut header = Vec::new();
-        header.extend_from_slice(if matches!(answer.kind, Kind::TagValues(_)) { b"value" } else { b"name" });
+        header.extend_from_slice(if matches!(result.kind, Kind::TagValues(_)) { b"value" } else { b"name" });
         for key in &keys {
             header.push(b',');
             append_field(&mut header, &format!("tag.{}", meaning(key)));
         }
-        header.extend_from_slice(if answer.kind == Kind::Query { b",timestamp,value\n" } else { b"\n" });
+        header.extend_from_slice(if result.kind == Kind::Query { b",timestamp,value\n" } else { b"\n" });
         Ok(Self { columns: keys.into_iter().map(Vec::from).collect(), header, row: Vec::new() })
     }
 
@@ -55,16 +55,16 @@ impl Table {
         out.extend_from_slice(&self.header);
     }
 
-    pub fn series(&mut self, answer: &Answer, series: &Series, out: &mut Vec<u8>) {
+    pub fn series(&mut self, result: &QueryResult, series: &Series, out: &mut Vec<u8>) {
         self.row.clear();
-        append_field(&mut self.row, &meaning(listed(&answer.kind, series).unwrap_or(series.key.name())));
+        append_field(&mut self.row, &meaning(listed(&result.kind, series).unwrap_or(series.key.name())));
         for value in self.columns.values(tags_of(series.key.tags())) {
             self.row.push(b',');
             if let Some(value) = value {
                 append_field(&mut self.row, &meaning(value));
             }
         }
-        if answer.kind != Kind::Query {
+        if result.kind != Kind::Query {
             out.extend_from_slice(&self.row);
             out.push(b'\n');
         }

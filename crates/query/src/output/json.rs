@@ -4,12 +4,12 @@
 use crate::output::{append, append_text, append_value, listed};
 use crate::{
     Kind,
-    output::answer::{Answer, Point, Series, Stats},
+    output::result::{Point, QueryResult, Series, Stats},
 };
 use metric::{printable::append_json, spelled};
 
-pub(crate) fn begin(answer: &Answer, out: &mut Vec<u8>) {
-    match &answer.kind {
+pub(crate) fn begin(result: &QueryResult, out: &mut Vec<u8>) {
+    match &result.kind {
         Kind::Query | Kind::Series => append(out, format_args!("{{\"series\":[")),
         Kind::Names => append(out, format_args!("{{\"names\":[")),
         Kind::TagValues(key) => {
@@ -20,18 +20,18 @@ pub(crate) fn begin(answer: &Answer, out: &mut Vec<u8>) {
     }
 }
 
-pub(crate) fn series(answer: &Answer, series: &Series, is_next: bool, out: &mut Vec<u8>) {
+pub(crate) fn series(result: &QueryResult, series: &Series, is_next: bool, out: &mut Vec<u8>) {
     if is_next {
         out.push(b',');
     }
-    if let Some(text) = listed(&answer.kind, series) {
+    if let Some(text) = listed(&result.kind, series) {
         return append_text(out, text);
     }
     append(out, format_args!("{{\"name\":"));
     append_text(out, series.key.name());
     append(out, format_args!(",\"tags\":"));
     append_json(out, series.key.tags());
-    if answer.kind == Kind::Query {
+    if result.kind == Kind::Query {
         append(out, format_args!(",\"points\":["));
     }
 }
@@ -45,17 +45,17 @@ pub(crate) fn point(is_next: bool, point: &Point, out: &mut Vec<u8>) {
     out.push(b']');
 }
 
-pub(crate) fn end_series(answer: &Answer, out: &mut Vec<u8>) {
-    match answer.kind {
+pub(crate) fn end_series(result: &QueryResult, out: &mut Vec<u8>) {
+    match result.kind {
         Kind::Query => out.extend_from_slice(b"]}"),
         Kind::Series => out.push(b'}'),
         Kind::Names | Kind::TagValues(_) => {}
     }
 }
 
-pub(crate) fn end(answer: &Answer, out: &mut Vec<u8>) {
+pub(crate) fn end(result: &QueryResult, out: &mut Vec<u8>) {
     append(out, format_args!("],\"stats\":"));
-    append_stats(out, &answer.stats, &answer.kind);
+    append_stats(out, &result.stats, &result.kind);
     out.extend_from_slice(b"}\n");
 }
 

@@ -4,16 +4,16 @@
 use crate::output::{append, append_text, append_value, listed};
 use crate::{
     Kind,
-    output::answer::{Answer, Point, Series},
+    output::result::{Point, QueryResult, Series},
 };
 use metric::printable::append_json;
 
-pub(crate) fn series(answer: &Answer, series: &Series, out: &mut Vec<u8>) {
-    if answer.kind == Kind::Query {
+pub(crate) fn series(result: &QueryResult, series: &Series, out: &mut Vec<u8>) {
+    if result.kind == Kind::Query {
         return;
     }
-    if let Some(text) = listed(&answer.kind, series) {
-        append(out, format_args!("{}", if answer.kind == Kind::Names { "{\"name\":" } else { "{\"value\":" }));
+    if let Some(text) = listed(&result.kind, series) {
+        append(out, format_args!("{}", if result.kind == Kind::Names { "{\"name\":" } else { "{\"value\":" }));
         append_text(out, text);
     } else {
         append(out, format_args!("{{\"name\":"));

@@ -2,12 +2,12 @@
 //! the control characters that JSON lets stand raw (DEL, C1), which are escaped; numbers keep their digits where they
 //! are stored ones, and are the shortest that mean the same float where they were computed.
 
-pub mod answer;
 mod csv;
 mod json;
 mod lines;
+pub mod result;
 
-use crate::{Kind, Look, Refusal, exec::accumulator::Value, output::answer::Answer};
+use crate::{Kind, Look, Refusal, exec::accumulator::Value, output::result::QueryResult};
 use metric::printable::append_json;
 use std::{borrow::Borrow, io::Write};
 
@@ -37,7 +37,7 @@ impl Format {
 /// Rendering of a result into its format, bit by bit: the caller may stop after each bit, and resume later.
 #[derive(Debug)]
 pub struct Rendering<A> {
-    answer: A,
+    result: A,
     form: Form,
     at: Place,
 }
@@ -59,49 +59,49 @@ enum Place {
     Nothing,
 }
 
-impl<A: Borrow<Answer>> Rendering<A> {
+impl<A: Borrow<QueryResult>> Rendering<A> {
     /// `columns_max` is how many columns a table may have.
     ///
     /// # Errors
     /// It would have more, or the look says to stop.
-    pub fn new(answer: A, format: Format, columns_max: usize, look: Look<'_>) -> Result<Self, Refusal> {
+    pub fn new(result: A, format: Format, columns_max: usize, look: Look<'_>) -> Result<Self, Refusal> {
         let form = match format {
             Format::Json => Form::Json,
-            Format::Csv => Form::Csv(csv::Table::new(answer.borrow(), columns_max, look)?),
+            Format::Csv => Form::Csv(csv::Table::new(result.borrow(), columns_max, look)?),
             Format::JsonLines => Form::JsonLines,
         };
-        Ok(Self { answer, form, at: Place::Beginning })
+        Ok(Self { result, form, at: Place::Beginning })
     }
 
     /// The result that is rendered.
-    pub fn answer(&self) -> &Answer {
-        self.answer.borrow()
+    pub fn result(&self) -> &QueryResult {
+        self.result.borrow()
     }
 
     /// Appends the next bit: a point, or the beginning or the end of a series. `false`: there is nothing left.
     pub fn append_next(&mut self, out: &mut Vec<u8>) -> bool {
-        let answer = self.answer.borrow();
-        let behind = |number: usize| if number < answer.series.len() { Place::Series(number) } else { Place::End };
+        let result = self.result.borrow();
+        let behind = |number: usize| if number < result.series.len() { Place::Series(number) } else { Place::End };
         self.at = match self.at {
             Place::Beginning => {
                 match &self.form {
-                    Form::Json => json::begin(answer, out),
+                    Form::Json => json::begin(result, out),
                     Form::Csv(table) => table.begin(out),
                     Form::JsonLines => {}
                 }
                 behind(0)
             }
             Place::Series(number) => {
-                let series = &answer.series[number];
+                let series = &result.series[number];
                 match &mut self.form {
-                    Form::Json => json::series(answer, series, number > 0, out),
-                    Form::Csv(table) => table.series(answer, series, out),
-                    Form::JsonLines => lines::series(answer, series, out),
+                    Form::Json => json::series(result, series, number > 0, out),
+                    Form::Csv(table) => table.series(result, series, out),
+                    Form::JsonLines => lines::series(result, series, out),
                 }
                 Place::Point(number, 0)
             }
             Place::Point(number, point_number) => {
-                let series = &answer.series[number];
+                let series = &result.series[number];
                 if let Some(point) = series.points.get(point_number) {
                     match &self.form {
                         Form::Json => json::point(point_number > 0, point, out),
@@ -111,14 +111,14 @@ impl<A: Borrow<Answer>> Rendering<A> {
                     Place::Point(number, point_number + 1)
                 } else {
                     if matches!(self.form, Form::Json) {
-                        json::end_series(answer, out);
+                        json::end_series(result, out);
                     }
                     behind(number + 1)
                 }
             }
             Place::End => {
                 if matches!(self.form, Form::Json) {
-                    json::end(answer, out);
+                    json::end(result, out);
                 }
                 Place::Nothing
             }
@@ -164,7 +164,7 @@ fn append_text(out: &mut Vec<u8>, escaped: &[u8]) {
 
 /// Returns the entry that a result of discovery lists for `series`, escaped; `None` for series.
 #[must_use]
-pub fn listed<'a>(kind: &Kind, series: &'a crate::output::answer::Series) -> Option<&'a [u8]> {
+pub fn listed<'a>(kind: &Kind, series: &'a crate::output::result::Series) -> Option<&'a [u8]> {
     match kind {
         Kind::Names => Some(series.key.name()),
         Kind::TagValues(_) => Some(only_value(series.key.tags())),

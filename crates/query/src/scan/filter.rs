@@ -55,7 +55,7 @@ impl<'a> Filter<'a> {
         }
     }
 
-    /// Shows the lines of `text` that are wanted to `visitor`. They begin at `place`. `go_on` is called once in a
+    /// Shows the lines of `text` that are wanted to `visitor`. They begin at `place`. `check` is called once in a
     /// while.
     pub fn visit<V: Visitor>(
         &self,
@@ -64,7 +64,7 @@ impl<'a> Filter<'a> {
         verdicts: &mut Verdicts,
         visitor: &mut V,
         scanned: &mut Scanned,
-        go_on: impl Fn() -> Result<(), ScanError>,
+        check: impl Fn() -> Result<(), ScanError>,
     ) -> Result<(), ScanError> {
         let mut lines = Lines::new(text);
         let mut at = 0;
@@ -77,7 +77,7 @@ impl<'a> Filter<'a> {
                         scanned.matched += 1;
                         visitor.line(Place { offset: place.offset + at as u64, ..place }, &line)?;
                         if scanned.matched.is_multiple_of(LINES_BETWEEN_LOOKS) {
-                            go_on()?;
+                            check()?;
                         }
                     } else {
                         scanned.foreign_lines += 1;
@@ -105,7 +105,7 @@ impl<'a> Filter<'a> {
         verdicts: &mut Verdicts,
         visitor: &mut V,
         scanned: &mut Scanned,
-        go_on: impl Fn() -> Result<(), ScanError>,
+        check: impl Fn() -> Result<(), ScanError>,
     ) -> Result<ZoneMapBuilder<'t>, ScanError> {
         let mut lesson = ZoneMapBuilder::new(text);
         let mut lines = Lines::new(text);
@@ -126,7 +126,7 @@ impl<'a> Filter<'a> {
                     scanned.matched += 1;
                     visitor.line(Place { offset: place.offset + at as u64, ..place }, &line)?;
                     if scanned.matched.is_multiple_of(LINES_BETWEEN_LOOKS) {
-                        go_on()?;
+                        check()?;
                     }
                 }
             }

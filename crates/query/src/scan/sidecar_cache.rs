@@ -160,7 +160,7 @@ impl Sidecars {
     fn keep(&mut self, name: SegmentName, file: FileIdentity, sidecar: &Arc<Sidecar>, now: u64) {
         self.forget(name);
         let bytes = memory_bytes(sidecar);
-        let whole = self.make_room(bytes, now).then(|| Arc::clone(sidecar));
+        let whole = self.make_space(bytes, now).then(|| Arc::clone(sidecar));
         self.bytes += whole.as_ref().map_or(0, |_| bytes);
         self.segments.insert(name, Remembered { file, summary: Summary::of(sidecar), whole, used: now });
         if self.segments.len() > SCAN_SEGMENTS_MAX
@@ -177,7 +177,7 @@ impl Sidecars {
     }
 
     /// Returns true if there is space for `bytes` more, for which what was used before `now` gives way.
-    fn make_room(&mut self, bytes: usize, now: u64) -> bool {
+    fn make_space(&mut self, bytes: usize, now: u64) -> bool {
         while self.bytes + bytes > SCAN_SIDECARS_BYTES_MAX {
             let kept = self.segments.values_mut().filter(|known| known.whole.is_some() && known.used < now);
             let Some(known) = kept.min_by_key(|known| known.used) else { return false };

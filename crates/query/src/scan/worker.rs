@@ -127,7 +127,7 @@ impl<'r, 'a, V: Visitor> Worker<'r, 'a, V> {
     fn visit(&mut self, work: &Work) -> Result<(), ScanError> {
         let Self { run, visitor, verdicts, scanned, buffers } = self;
         let Work { opened, piece } = work;
-        let mut keeper = None;
+        let mut learning = None;
         let (offset, lines, reading) = match (piece, &opened.form) {
             (&Piece::Block(index), Form::Blocks { sidecar, .. }) => {
                 let block = &sidecar.blocks[index];
@@ -142,7 +142,7 @@ impl<'r, 'a, V: Visitor> Worker<'r, 'a, V> {
             (&Piece::Range { from, to, reading }, Form::Ranges { bytes, learnt }) => {
                 let (skipped, lines) = buffers.read_range(opened, from, to, *bytes, scanned)?;
                 run.charge(lines.len() as u64)?;
-                keeper = learnt.as_ref().map(|(learnt, _)| (learnt, from));
+                learning = learnt.as_ref().map(|(learnt, _)| (learnt, from));
                 (from + skipped, lines, reading)
             }
             _ => unreachable!("pieces are of their segment's form"),
@@ -162,7 +162,7 @@ impl<'r, 'a, V: Visitor> Worker<'r, 'a, V> {
             }
             Reading::Parse | Reading::Learn => {
                 let lesson = run.filter.learn(lines, place, verdicts, visitor, scanned, || run.look())?;
-                if let Some((learnt, from)) = keeper.filter(|_| reading == Reading::Learn) {
+                if let Some((learnt, from)) = learning.filter(|_| reading == Reading::Learn) {
                     learnt.keep(from, lesson);
                 }
             }

@@ -89,8 +89,8 @@ impl ZoneMap {
         let mut content = self.lock();
         names.sort_unstable();
         names.dedup();
-        let has_room = content.bytes + 4 * names.len() < SCAN_ZONE_MAP_BYTES_MAX && names.len() <= BLOCK_NAMES_MAX;
-        let mut indices = has_room.then(|| names.iter().map_while(|name| content.index(name)).collect::<Vec<_>>());
+        let has_space = content.bytes + 4 * names.len() < SCAN_ZONE_MAP_BYTES_MAX && names.len() <= BLOCK_NAMES_MAX;
+        let mut indices = has_space.then(|| names.iter().map_while(|name| content.index(name)).collect::<Vec<_>>());
         indices = indices.filter(|indices| indices.len() == names.len());
         if let Some(indices) = &mut indices {
             indices.sort_unstable();

@@ -24,13 +24,13 @@ fn effort(threads: usize) -> ExecLimits<'static> {
 }
 
 /// Evaluates a request with the engine. `now` is long after every log.
-fn ask(log: &Log, kind: Kind, parameters: &str, threads: usize) -> Result<Answer, Refusal> {
+fn ask(log: &Log, kind: Kind, parameters: &str, threads: usize) -> Result<QueryResult, Refusal> {
     const NOW_MS: i64 = 4_000_000_000_000;
     let request = Request::parse(kind, parameters, NOW_MS)?;
     run(&request, &Source::directory(log.path()), Bounds::default(), &effort(threads))
 }
 
-fn written(answer: &Answer, format: Format) -> String {
+fn written(answer: &QueryResult, format: Format) -> String {
     let mut text = Vec::new();
     answer
         .write_to(format, |piece| {

@@ -50,7 +50,7 @@ pub enum Expected {
     Nearly(f64, f64),
 }
 
-pub type Answer = BTreeMap<Series, BTreeMap<i64, Expected>>;
+pub type Expectation = BTreeMap<Series, BTreeMap<i64, Expected>>;
 
 fn number(text: &str) -> f64 {
     text.parse().unwrap()
@@ -117,7 +117,7 @@ impl Question {
         wanted
     }
 
-    pub fn answer(&self, metrics: &[Metric], agg: &str) -> Answer {
+    pub fn answer(&self, metrics: &[Metric], agg: &str) -> Expectation {
         match agg {
             "rate" | "increase" => self.growth(metrics, agg == "rate"),
             _ => {
@@ -142,7 +142,7 @@ impl Question {
         series
     }
 
-    fn growth(&self, metrics: &[Metric], is_rate: bool) -> Answer {
+    fn growth(&self, metrics: &[Metric], is_rate: bool) -> Expectation {
         let mut single: BTreeMap<Series, Vec<&Metric>> = BTreeMap::new();
         for metric in self.wanted(metrics) {
             let readings = single.entry((metric.name.clone(), sorted(&metric.tags))).or_default();
@@ -182,7 +182,7 @@ impl Question {
             let size = self.wanted(metrics).iter().map(|metric| number(&metric.value).abs()).sum::<f64>();
             (!rates.is_empty()).then(|| Expected::Nearly(rates.iter().sum(), 1e-9 * size.max(1.0)))
         };
-        let mut answer = Answer::new();
+        let mut answer = Expectation::new();
         for (key, buckets) in sums {
             let points: BTreeMap<_, _> =
                 buckets.into_iter().filter_map(|(at, grown)| Some((at, total(grown)?))).collect();

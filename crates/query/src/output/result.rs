@@ -50,7 +50,7 @@ pub struct Stats {
 
 /// Result of a request.
 #[derive(Debug)]
-pub struct Answer {
+pub struct QueryResult {
     /// The kind of the request.
     pub kind: Kind,
     /// In the order of the request.
@@ -59,7 +59,7 @@ pub struct Answer {
     pub stats: Stats,
 }
 
-impl Answer {
+impl QueryResult {
     pub(crate) fn new(
         request: &Request,
         mut series: Vec<Series>,

@@ -388,7 +388,7 @@ pub const QUERIES_WAITING_MAX: usize = 64;
 /// Responses of more than one piece that their clients have not taken whole; one client may have half of it. Over it:
 /// 503, and 429 for a client over its half. Their memory together is what `--query-max-memory` lets one query hold,
 /// with the same halves.
-pub const ANSWERS_UNREAD_MAX: usize = 128;
+pub const RESPONSES_UNREAD_MAX: usize = 128;
 /// Requests for lines of the log that wait for one to be written; one client may have half of it. Over it: 503, and 429
 /// for a client over its half. Each is a connection, and some hundreds of bytes.
 pub const LOG_WAITERS_MAX: usize = 64;
@@ -402,7 +402,7 @@ pub const LOG_BYTES_DEFAULT: usize = MIB;
 pub const LOG_BYTES_MAX: usize = 8 * MIB;
 // What is open waits, has a thread, or is unread; a response of one piece is gone as soon as its reactor sees it.
 const _: () =
-    assert!(QUERIES_WAITING_MAX + QUERY_THREADS_CAP + ANSWERS_UNREAD_MAX + LOG_WAITERS_MAX <= QUERIES_OPEN_MAX);
+    assert!(QUERIES_WAITING_MAX + QUERY_THREADS_CAP + RESPONSES_UNREAD_MAX + LOG_WAITERS_MAX <= QUERIES_OPEN_MAX);
 /// Parts of one response that wait for its client to take those before. With so many it is put aside until half of them
 /// are taken, and its thread does something else. All unread responses together: 128 x (8 waiting + 1 being sent + 1
 /// made) x 64 KiB = 80 MiB.
@@ -415,7 +415,7 @@ const _: () = assert!(
 );
 /// The slowest that a client may take a response, in bytes a second, once the write timeout has passed for the first
 /// time: memory must not be held for ever by sips.
-pub const ANSWER_BYTES_PER_S_MIN: u64 = 64 * KIB as u64;
+pub const RESPONSE_BYTES_PER_S_MIN: u64 = 64 * KIB as u64;
 /// Time for which a query goes on whose client has ended its side of the connection before anything was sent. Mostly
 /// the client has left; but it may still read, and then it gets what comes within this time.
 pub const LEFT_MS: u64 = 1_000;

@@ -442,27 +442,27 @@ impl Service {
     }
 
     /// Passes the query to the pool, unless the server is shutting down.
-    fn query(&mut self, mut asked: Box<RawQuery>, body: &[u8], respond: Responder<'_>, burst: &mut Burst) -> Served {
+    fn query(&mut self, mut query: Box<RawQuery>, body: &[u8], respond: Responder<'_>, burst: &mut Burst) -> Served {
         if burst.caller.accepted_during_drain || self.shared.draining.load(Ordering::Relaxed) {
             let refusal =
                 HttpError::Unavailable { text: "the server is stopping", retry_after_s: http1::limits::RETRY_AFTER_S };
             self.shared.queries.refuse(Outcome::Draining);
-            self.refuse(refusal, asked.client);
+            self.refuse(refusal, query.client);
             return respond.refuse(refusal);
         }
-        if asked.has_form
-            && let Err(refusal) = asked.take_form(body)
+        if query.has_form
+            && let Err(refusal) = query.take_form(body)
         {
-            self.refuse(refusal, asked.client);
+            self.refuse(refusal, query.client);
             return respond.refuse(refusal);
         }
         // InfluxDB's statements come to the same path, in the URL or in a form.
-        if asked.has_form
-            && let Some(companion) = Companion::of_statement(Some(&asked.parameters))
+        if query.has_form
+            && let Some(companion) = Companion::of_statement(Some(&query.parameters))
         {
             return self.answer_companion(companion, respond);
         }
-        burst.result.deferred = Some(DeferredRequest::Query(asked));
+        burst.result.deferred = Some(DeferredRequest::Query(query));
         respond.defer()
     }
 
@@ -578,7 +578,7 @@ impl http1::Service for Service {
                 burst.result.deferred = Some(DeferredRequest::Document { document, asked_by });
                 respond.defer()
             }
-            AdmittedRequest::Query(asked) => self.query(asked, body, respond, burst),
+            AdmittedRequest::Query(query) => self.query(query, body, respond, burst),
             AdmittedRequest::Stream { head_only } => self.stream(head_only, respond, burst),
             AdmittedRequest::Job(job) => self.start_job(job, respond, burst),
             AdmittedRequest::ToPage => self.answer_to_page(respond),

@@ -91,7 +91,7 @@ fn shared(http: &Http) -> Arc<Shared> {
 struct NoQueries;
 
 impl Engine for NoQueries {
-    fn answer(&self, _: &RawQuery, _: &Share<'_>) -> Result<Prepared, Failure> {
+    fn evaluate(&self, _: &RawQuery, _: &Share<'_>) -> Result<Prepared, Failure> {
         Err(Failure::Cancelled)
     }
 }

@@ -52,7 +52,7 @@ pub(super) enum Progress {
 
 /// One response. What fits into one piece is sent with its length; what does not, chunk by chunk.
 pub(super) struct Delivery {
-    pub answer: Writer,
+    pub response: Writer,
     pub arrived: Instant,
     body: Box<dyn Render>,
     /// Rendered, and not yet in a piece from `taken` on.
@@ -89,14 +89,14 @@ impl Delivery {
     /// Makes what comes first.
     pub fn new(
         prepared: Prepared,
-        asked: &RawQuery,
-        answer: Writer,
+        query: &RawQuery,
+        response: Writer,
         arrived: Instant,
         write_timeout: Duration,
     ) -> Self {
         let Prepared { content_type, fields, body } = prepared;
         let mut delivery = Self {
-            answer,
+            response,
             arrived,
             body,
             rendered: Vec::new(),
@@ -108,7 +108,7 @@ impl Delivery {
             write_timeout,
             kept: None,
         };
-        if asked.head_only {
+        if query.head_only {
             delivery.next[0] = Some(ResponseEvent::Head { content_type, fields });
             return delivery;
         }
@@ -134,11 +134,11 @@ impl Delivery {
     }
 
     /// Hands over as many pieces as may wait, and no more in one turn.
-    pub fn go_on(&mut self, status: &QueryStatus) -> Progress {
-        if self.answer.cancelled().load(Relaxed) {
+    pub fn resume(&mut self, status: &QueryStatus) -> Progress {
+        if self.response.cancelled().load(Relaxed) {
             return Progress::Ended(Outcome::Cancelled);
         }
-        let earned = Duration::from_secs(self.handed_over_bytes / limits::ANSWER_BYTES_PER_S_MIN);
+        let earned = Duration::from_secs(self.handed_over_bytes / limits::RESPONSE_BYTES_PER_S_MIN);
         if Instant::now() > self.begun + self.write_timeout + earned {
             return Progress::Ended(Outcome::CutOff);
         }
@@ -163,7 +163,7 @@ impl Delivery {
                 }
                 ResponseEvent::Head { .. } | ResponseEvent::Refused { .. } => None,
             };
-            match self.answer.send(part) {
+            match self.response.send(part) {
                 Ok(()) => {}
                 Err(SendError::Full(part)) => {
                     self.next.swap(0, 1);

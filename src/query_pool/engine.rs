@@ -33,12 +33,12 @@ pub struct LogEngine {
 }
 
 impl Engine for LogEngine {
-    fn answer(&self, asked: &RawQuery, share: &Share<'_>) -> Result<Prepared, Failure> {
-        if &*asked.path == routes::LOG_PATH {
-            return self.lines.answer(asked, share);
+    fn evaluate(&self, query: &RawQuery, share: &Share<'_>) -> Result<Prepared, Failure> {
+        if &*query.path == routes::LOG_PATH {
+            return self.lines.read(query, share);
         }
-        let kind = routes::kind_of(&asked.path)?;
-        let request = Request::parse(kind, &asked.parameters, self.clock.wall_ms())?;
+        let kind = routes::kind_of(&query.path)?;
+        let request = Request::parse(kind, &query.parameters, self.clock.wall_ms())?;
         let effort = ExecLimits {
             threads: share.threads,
             deadline: share.deadline,
@@ -48,7 +48,7 @@ impl Engine for LogEngine {
         let result = run(&request, &self.source, self.bounds, &effort)?;
         self.status.read_bytes.fetch_add(result.stats.scanned.read_bytes, Ordering::Relaxed);
         self.status.foreign_lines.fetch_add(result.stats.scanned.foreign_lines, Ordering::Relaxed);
-        let format = negotiation::format_of(asked.accept.as_deref());
+        let format = negotiation::format_of(query.accept.as_deref());
         let body = Rendering::new(result, format, QUERY_COLUMNS_MAX, &|| effort.check())?;
         Ok(Prepared { content_type: format.content_type(), fields: Box::default(), body: Box::new(body) })
     }

@@ -52,8 +52,8 @@ impl LogStream {
     ///
     /// # Errors
     /// The reason why there are none.
-    pub(super) fn answer(&self, asked: &RawQuery, share: &Share<'_>) -> Result<Prepared, Failure> {
-        let parameters = Parameters::parse(&asked.parameters, self.clock.wall_ms()).map_err(|text| refused(&text))?;
+    pub(super) fn read(&self, query: &RawQuery, share: &Share<'_>) -> Result<Prepared, Failure> {
+        let parameters = Parameters::parse(&query.parameters, self.clock.wall_ms()).map_err(|text| refused(&text))?;
         // Before reading: what is written from here on ends the wait.
         let seen = self.log.published();
         let mut follower = self.open(&parameters, share)?;
@@ -74,7 +74,7 @@ impl LogStream {
         if lines.is_empty() && !parameters.wait.is_zero() && share.may_pause {
             return Err(Failure::Paused(Pause { at: next, seen, wait: parameters.wait }));
         }
-        let takes_zstd = asked.accept_encoding.as_ref().is_some_and(|field| accept::takes_coding(field, b"zstd"));
+        let takes_zstd = query.accept_encoding.as_ref().is_some_and(|field| accept::takes_coding(field, b"zstd"));
         let mut fields =
             format!("\r\nX-MetricsStream-Next: {next}\r\nVary: Accept-Encoding\r\nCache-Control: no-store")
                 .into_bytes();

@@ -50,7 +50,7 @@ pub trait Engine: Send + Sync + 'static {
     ///
     /// # Errors
     /// The reason why the query failed.
-    fn answer(&self, asked: &RawQuery, share: &Share<'_>) -> Result<Prepared, Failure>;
+    fn evaluate(&self, query: &RawQuery, share: &Share<'_>) -> Result<Prepared, Failure>;
 
     /// True if the log has more than when a request was paused.
     fn has_more(&self, _than: Published) -> bool {
@@ -140,7 +140,7 @@ pub struct Pool {
 struct Entry {
     jobs: Sender<Job>,
     /// The parked responses that have space again.
-    rooms: Sender<u64>,
+    spaces: Sender<u64>,
     open: Open,
     shares: Shares,
     status: Arc<QueryStatus>,
@@ -158,7 +158,7 @@ pub struct QuerySubmitter {
 #[derive(Debug, Clone)]
 struct Intake {
     jobs: Receiver<Job>,
-    rooms: Receiver<u64>,
+    spaces: Receiver<u64>,
     /// Wakes one more thread, as there is more to do.
     wake: (Sender<()>, Receiver<()>),
     /// To the thread that looks for progress of the log.
@@ -172,12 +172,12 @@ impl Pool {
     /// A thread cannot be started, or cannot run on these cores.
     pub fn start<E: Engine>(setup: PoolSetup<E>) -> io::Result<Self> {
         let (jobs, waiting) = bounded(limits::QUERIES_OPEN_MAX);
-        let (rooms, spaces) = bounded(limits::QUERIES_OPEN_MAX);
+        let (space_sender, spaces) = bounded(limits::QUERIES_OPEN_MAX);
         let (ending, ended) = bounded(0);
         let shares = Shares::new(setup.unread_bytes_max);
         let entry = Entry {
             jobs,
-            rooms,
+            spaces: space_sender,
             open: Open::up_to(limits::QUERIES_OPEN_MAX),
             shares: shares.clone(),
             status: Arc::clone(&setup.status),
@@ -185,7 +185,7 @@ impl Pool {
         };
         let (started, starts) = bounded(setup.threads);
         let (waiters, paused) = bounded(limits::LOG_WAITERS_MAX);
-        let intake = Intake { jobs: waiting, rooms: spaces, wake: bounded(setup.threads), waiters };
+        let intake = Intake { jobs: waiting, spaces, wake: bounded(setup.threads), waiters };
         let shared = Arc::new(PoolShared {
             schedule: Mutex::new(Schedule::new(setup.threads)),
             idle: Arc::new(AtomicUsize::new(setup.threads)),
@@ -251,9 +251,9 @@ impl QuerySubmitter {
     ///
     /// # Errors
     /// The refusal, and what the client reads: too many are waiting, or open, or this client has its share of them.
-    pub fn submit(&self, asked: Box<RawQuery>, token: Token) -> Result<Reader, (HttpError, &'static str)> {
-        let Entry { jobs, rooms, open, shares, status, next_number } = &self.entry;
-        let client = asked.client;
+    pub fn submit(&self, query: Box<RawQuery>, token: Token) -> Result<Reader, (HttpError, &'static str)> {
+        let Entry { jobs, spaces, open, shares, status, next_number } = &self.entry;
+        let client = query.client;
         let waiting = match shares.wait(client) {
             Ok(waiting) => waiting,
             Err(full) => {
@@ -269,10 +269,11 @@ impl QuerySubmitter {
         };
         // A name that orders nothing.
         let number = next_number.fetch_add(1, Ordering::Relaxed);
-        let (answer, reader) = response_channel::pipe(token, Arc::clone(&self.reactor), place, (number, rooms.clone()));
+        let (response, reader) =
+            response_channel::pipe(token, Arc::clone(&self.reactor), place, (number, spaces.clone()));
         // Before a thread can have it.
         status.receive();
-        match jobs.try_send(Job { client, asked, arrived: Instant::now(), answer, number, waiting, resume: None }) {
+        match jobs.try_send(Job { client, query, arrived: Instant::now(), response, number, waiting, resume: None }) {
             Ok(()) => Ok(reader),
             Err(_) => {
                 status.turn_away(Outcome::Full);
@@ -349,7 +350,7 @@ impl<E: Engine> Worker<'_, E> {
 
     /// Serves until every entrance is gone.
     fn run(&self) {
-        let Intake { jobs, rooms, wake: (_, wakes), .. } = self.intake;
+        let Intake { jobs, spaces, wake: (_, wakes), .. } = self.intake;
         loop {
             match self.next() {
                 Some(Work::Evaluate(job)) => {
@@ -359,7 +360,7 @@ impl<E: Engine> Worker<'_, E> {
                 }
                 Some(Work::Deliver(number, delivery)) => self.deliver(number, delivery),
                 None => select_biased! {
-                    recv(rooms) -> number => match number {
+                    recv(spaces) -> number => match number {
                         Ok(number) => self.schedule().unpark(number),
                         Err(_) => return,
                     },
@@ -376,7 +377,7 @@ impl<E: Engine> Worker<'_, E> {
     /// Takes the next work. If there is more, another thread is woken, because a channel wakes only one.
     fn next(&self) -> Option<Work> {
         let mut schedule = self.schedule();
-        self.intake.rooms.try_iter().for_each(|number| schedule.unpark(number));
+        self.intake.spaces.try_iter().for_each(|number| schedule.unpark(number));
         self.intake.jobs.try_iter().for_each(|job| schedule.add(job));
         self.shared.setup.status.set_unread(schedule.parked());
         let work = schedule.next()?;
@@ -388,7 +389,7 @@ impl<E: Engine> Worker<'_, E> {
     }
 
     fn serve(&self, job: Job) {
-        let Job { asked, arrived, answer, number, client, waiting, resume } = job;
+        let Job { query, arrived, response, number, client, waiting, resume } = job;
         drop(waiting);
         let PoolSetup { status, timeout, write_timeout, engine, draining, .. } = &self.shared.setup;
         let deadline = arrived + *timeout;
@@ -396,10 +397,10 @@ impl<E: Engine> Worker<'_, E> {
             status.turn_away(Outcome::TimedOut);
             let text = format!("the query timed out after {timeout:?}, waiting for a thread");
             // Its reactor may have said so already, or the client left.
-            let _ = answer.send(ResponseEvent::Refused { error: unavailable(), text, fields: Box::default() });
+            let _ = response.send(ResponseEvent::Refused { error: unavailable(), text, fields: Box::default() });
             return;
         }
-        if answer.cancelled().load(Ordering::Relaxed) {
+        if response.cancelled().load(Ordering::Relaxed) {
             return status.turn_away(Outcome::Cancelled);
         }
         status.start();
@@ -408,16 +409,16 @@ impl<E: Engine> Worker<'_, E> {
         let share = Share {
             threads: workers.threads(),
             deadline,
-            cancelled: answer.cancelled(),
+            cancelled: response.cancelled(),
             may_pause: !is_due && !draining.load(Ordering::Relaxed),
             paused_at: resume.map(|resume| resume.at),
         };
-        let answered = engine.answer(&asked, &share);
+        let evaluated = engine.evaluate(&query, &share);
         // A response that is being read keeps nobody from scanning.
         drop(workers);
-        let refused = match answered {
+        let refused = match evaluated {
             Ok(prepared) => {
-                let mut delivery = Box::new(Delivery::new(prepared, &asked, answer, arrived, *write_timeout));
+                let mut delivery = Box::new(Delivery::new(prepared, &query, response, arrived, *write_timeout));
                 match delivery.to_keep().map(|bytes| self.shared.shares.keep(client, bytes)) {
                     None => return self.deliver(number, delivery),
                     Some(Ok(kept)) => {
@@ -426,31 +427,31 @@ impl<E: Engine> Worker<'_, E> {
                     }
                     Some(Err(full)) => {
                         let (outcome, error, text) = refusal(full, "too many responses are being read");
-                        Ok((delivery.answer, outcome, error, text.to_owned(), Box::default()))
+                        Ok((delivery.response, outcome, error, text.to_owned(), Box::default()))
                     }
                 }
             }
-            Err(Failure::Refused { outcome, error, text, fields }) => Ok((answer, outcome, error, text, fields)),
+            Err(Failure::Refused { outcome, error, text, fields }) => Ok((response, outcome, error, text, fields)),
             Err(Failure::Paused(Pause { at, seen, wait })) => match self.shared.shares.pause(client) {
                 Ok(waiting) => {
                     status.pause();
                     let until = resume.map_or(arrived + wait, |resume| resume.until);
                     let resume = Some(Resume { at, until });
-                    let job = Job { client, asked, arrived, answer, number, waiting, resume };
+                    let job = Job { client, query, arrived, response, number, waiting, resume };
                     // There is a place for each that may wait, and the thread ends after this one.
                     let _ = self.intake.waiters.try_send(Waiter { job, seen });
                     return;
                 }
                 Err(full) => {
                     let (outcome, error, text) = refusal(full, "too many requests wait for the log");
-                    Ok((answer, outcome, error, text.to_owned(), Box::default()))
+                    Ok((response, outcome, error, text.to_owned(), Box::default()))
                 }
             },
             Err(Failure::Cancelled) => Err(Outcome::Cancelled),
         };
         let outcome = match refused {
-            Ok((answer, outcome, error, text, fields)) => {
-                match answer.send(ResponseEvent::Refused { error, text, fields }) {
+            Ok((response, outcome, error, text, fields)) => {
+                match response.send(ResponseEvent::Refused { error, text, fields }) {
                     Ok(()) => outcome,
                     Err(_) => Outcome::Cancelled,
                 }
@@ -462,7 +463,7 @@ impl<E: Engine> Worker<'_, E> {
 
     /// Hands over what there is space for. The rest is parked, or waits for its turn.
     fn deliver(&self, number: u64, mut delivery: Box<Delivery>) {
-        match delivery.go_on(&self.shared.setup.status) {
+        match delivery.resume(&self.shared.setup.status) {
             Progress::Ended(outcome) => self.end(outcome, delivery.arrived),
             Progress::More => self.schedule().deliver_next(number, delivery),
             Progress::Full => {

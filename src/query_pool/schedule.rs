@@ -14,9 +14,9 @@ use std::{
 #[derive(Debug)]
 pub(super) struct Job {
     pub client: ClientKey,
-    pub asked: Box<RawQuery>,
+    pub query: Box<RawQuery>,
     pub arrived: Instant,
-    pub answer: Writer,
+    pub response: Writer,
     /// Names its response.
     pub number: u64,
     /// Permit to wait.
@@ -122,7 +122,7 @@ impl Schedule {
 
     /// Puts a response aside until its client has taken some, or has left.
     pub fn park(&mut self, number: u64, delivery: Box<Delivery>) {
-        let waits = delivery.answer.wait_for_space();
+        let waits = delivery.response.wait_for_space();
         if waits {
             self.parked.insert(number, delivery);
         } else {

@@ -83,7 +83,7 @@ impl Shares {
         Self(Arc::new(Counts {
             waiting: Bounded::new(limits::QUERIES_WAITING_MAX),
             paused: Bounded::new(limits::LOG_WAITERS_MAX),
-            unread: Bounded::new(limits::ANSWERS_UNREAD_MAX),
+            unread: Bounded::new(limits::RESPONSES_UNREAD_MAX),
             unread_kib: Bounded::new(unread_bytes_max / limits::KIB),
         }))
     }
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_are_bounded_in_memory_but_for_one() {
+    fn responses_are_bounded_in_memory_but_for_one() {
         let shares = Shares::new(limits::MIB);
         let [one, two] = clients(2)[..] else { unreachable!() };
         let alone = shares.keep(one, 64 * limits::MIB).unwrap();

@@ -38,7 +38,7 @@ pub(super) fn run<E: Engine>(arriving: &Receiver<Waiter>, shared: &PoolShared<E>
         let status = &shared.setup.status;
         let mut index = 0;
         while let Some(Waiter { job, seen }) = waiters.get(index) {
-            let is_left = job.answer.cancelled().load(Relaxed);
+            let is_left = job.response.cancelled().load(Relaxed);
             let is_due = job.resume.is_none_or(|resume| resume.until <= now);
             if !(is_left || is_due || is_over || shared.setup.engine.has_more(*seen)) {
                 index += 1;

@@ -36,7 +36,7 @@ impl State {
     /// Starts a response from another thread.
     pub(super) fn start(&mut self, token: Token, source: Source) {
         match source {
-            Source::Query(asked) => self.start_query(token, asked),
+            Source::Query(query) => self.start_query(token, query),
             Source::Stream(head_only) => self.start_stream(token, head_only),
             Source::Job(job) => self.start_job(token, *job),
         }
@@ -77,11 +77,11 @@ impl State {
     }
 
     /// Passes a query on to the pool, or responds 503 when the pool is full.
-    fn start_query(&mut self, token: Token, asked: Box<RawQuery>) {
+    fn start_query(&mut self, token: Token, query: Box<RawQuery>) {
         let Some(connection) = self.connections.get(token) else { return };
         connection.phase = Phase::Deferred;
-        let in_time = if asked.may_wait() { Timer::Wait } else { Timer::Query };
-        match self.setup.queries.submit(asked, token) {
+        let in_time = if query.may_wait() { Timer::Wait } else { Timer::Query };
+        match self.setup.queries.submit(query, token) {
             Ok(reader) => {
                 connection.answer = Some(reader);
                 let timer = if connection.eof { Timer::Left } else { in_time };

@@ -398,8 +398,8 @@ impl State {
             (Next::RespondDeferred, Some(DeferredRequest::Document { document, asked_by })) => {
                 self.await_document(token, document, asked_by);
             }
-            (Next::RespondDeferred, Some(DeferredRequest::Query(asked))) => {
-                self.start_after_burst(token, Source::Query(asked));
+            (Next::RespondDeferred, Some(DeferredRequest::Query(query))) => {
+                self.start_after_burst(token, Source::Query(query));
             }
             (Next::RespondDeferred, Some(DeferredRequest::Stream { head_only })) => {
                 self.start_after_burst(token, Source::Stream(head_only));

@@ -258,7 +258,7 @@ impl Stream {
             }
             Err((error, text)) => ResponseEvent::Refused { error, text, fields: Box::default() },
         });
-        self.go_on()
+        self.resume()
     }
 
     /// Takes an update, unless too many wait already.
@@ -268,18 +268,18 @@ impl Stream {
         }
         self.updates += 1;
         self.lines.push_back(Arc::clone(line));
-        self.go_on()
+        self.resume()
     }
 
     /// Ends it after the line that is under way.
     fn drain(&mut self) -> Progress {
         self.draining = true;
         self.lines.truncate(usize::from(self.taken > 0));
-        self.go_on()
+        self.resume()
     }
 
     /// Hands over as much as its channel takes.
-    fn go_on(&mut self) -> Progress {
+    fn resume(&mut self) -> Progress {
         while !self.waits {
             let part = match self.unsent.take() {
                 Some(part) => part,
@@ -396,11 +396,11 @@ impl Feeder {
                     let Ok(number) = number else { continue };
                     if let Some(stream) = self.streams.get_mut(&number) {
                         stream.waits = false;
-                        self.each(Stream::go_on);
+                        self.each(Stream::resume);
                     } else {
                         self.end_job(number, |stream| {
                             stream.waits = false;
-                            stream.go_on()
+                            stream.resume()
                         });
                     }
                 }
@@ -421,7 +421,7 @@ impl Feeder {
         if self.draining {
             return self.drain();
         }
-        self.each(Stream::go_on);
+        self.each(Stream::resume);
     }
 
     /// Starts a job; one that cannot be started is refused.
@@ -475,9 +475,9 @@ impl Feeder {
     }
 
     /// Goes on with the stream of a job, and forgets it when it has ended.
-    fn end_job(&mut self, number: u64, go_on: impl FnOnce(&mut Stream) -> Progress) {
+    fn end_job(&mut self, number: u64, step: impl FnOnce(&mut Stream) -> Progress) {
         if let Some(stream) = self.jobs.get_mut(&number)
-            && go_on(stream) != Progress::Goes
+            && step(stream) != Progress::Goes
         {
             self.jobs.remove(&number);
         }
@@ -518,10 +518,10 @@ impl Feeder {
     }
 
     /// Goes on with all streams, and forgets those that have ended.
-    fn each(&mut self, mut go_on: impl FnMut(&mut Stream) -> Progress) {
+    fn each(&mut self, mut step: impl FnMut(&mut Stream) -> Progress) {
         let status = &self.setup.status;
         self.streams.retain(|_, stream| {
-            let progress = go_on(stream);
+            let progress = step(stream);
             status.bytes.fetch_add(std::mem::take(&mut stream.sent_bytes), Relaxed);
             match progress {
                 Progress::Goes => true,

@@ -6,13 +6,13 @@ use std::sync::Mutex;
 use wake::{Doorbell, mailbox::mailbox};
 
 /// Engine that a test commands, query by query: it reports each query, and waits for the command.
-struct Told {
-    asked: Sender<(String, usize)>,
-    word: Receiver<Word>,
+struct CommandedEngine {
+    queries: Sender<(String, usize)>,
+    command: Receiver<Command>,
 }
 
-enum Word {
-    Answer(usize),
+enum Command {
+    Respond(usize),
     Refuse,
     WaitForCancel,
     /// The query's, and then until this.
@@ -37,27 +37,27 @@ impl Render for Bytes {
     }
 }
 
-impl Engine for Told {
-    fn answer(&self, asked: &RawQuery, share: &Share<'_>) -> Result<Prepared, Failure> {
-        self.asked.send((asked.parameters.to_string(), share.threads)).unwrap();
+impl Engine for CommandedEngine {
+    fn evaluate(&self, query: &RawQuery, share: &Share<'_>) -> Result<Prepared, Failure> {
+        self.queries.send((query.parameters.to_string(), share.threads)).unwrap();
         let refused = |outcome| Failure::Refused {
             outcome,
             error: unavailable(),
             text: "as commanded".into(),
             fields: Box::default(),
         };
-        match self.word.recv().unwrap() {
-            Word::Answer(bytes) => {
+        match self.command.recv().unwrap() {
+            Command::Respond(bytes) => {
                 Ok(Prepared { content_type: CONTENT_TYPE, fields: Box::default(), body: Box::new(Bytes(bytes)) })
             }
-            Word::Refuse => Err(refused(Outcome::Unavailable)),
-            Word::WaitForCancel => {
+            Command::Refuse => Err(refused(Outcome::Unavailable)),
+            Command::WaitForCancel => {
                 while !share.cancelled.load(Ordering::Relaxed) {
                     thread::sleep(LOOK_EVERY);
                 }
                 Err(Failure::Cancelled)
             }
-            Word::WaitForDeadline(until) => {
+            Command::WaitForDeadline(until) => {
                 thread::sleep(share.deadline.max(until).saturating_duration_since(Instant::now()));
                 Err(refused(Outcome::TimedOut))
             }
@@ -71,8 +71,8 @@ struct Bench {
     entrance: QuerySubmitter,
     mail: wake::mailbox::Receiver<crate::shard::ShardMessage>,
     status: Arc<QueryStatus>,
-    asked: Receiver<(String, usize)>,
-    word: Sender<Word>,
+    queries: Receiver<(String, usize)>,
+    command: Sender<Command>,
     keys: ClientKeys,
 }
 
@@ -80,8 +80,8 @@ struct Bench {
 const UNREAD_BYTES_MAX: usize = 256 * limits::MIB;
 
 fn bench(threads: usize, timeout: Duration) -> Bench {
-    let (asked_sender, asked) = unbounded();
-    let (word, word_receiver) = unbounded();
+    let (query_sender, queries) = unbounded();
+    let (command, command_receiver) = unbounded();
     let (sender, mail) = mailbox(limits::MAILBOX_MESSAGES_MAX, Arc::new(Doorbell::new().unwrap()));
     let status = Arc::new(QueryStatus::new(threads));
     let pool = Pool::start(PoolSetup {
@@ -92,12 +92,12 @@ fn bench(threads: usize, timeout: Duration) -> Bench {
         write_timeout: 60 * LONG,
         unread_bytes_max: UNREAD_BYTES_MAX,
         draining: Arc::default(),
-        engine: Told { asked: asked_sender, word: word_receiver },
+        engine: CommandedEngine { queries: query_sender, command: command_receiver },
         status: Arc::clone(&status),
     })
     .unwrap();
     let entrance = pool.submitter(Arc::new(sender));
-    Bench { pool, entrance, mail, status, asked, word, keys: ClientKeys::new() }
+    Bench { pool, entrance, mail, status, queries, command, keys: ClientKeys::new() }
 }
 
 const LONG: Duration = Duration::from_secs(60);
@@ -111,20 +111,20 @@ impl Bench {
 
     fn submit_as(&self, client: &str, name: &str, head_only: bool) -> Result<Reader, HttpError> {
         let client = self.keys.authorization(client.as_bytes());
-        let asked = asked(client, name, head_only);
-        self.entrance.submit(Box::new(asked), Token::new(0, 0)).map_err(|(error, _)| error)
+        let query = query(client, name, head_only);
+        self.entrance.submit(Box::new(query), Token::new(0, 0)).map_err(|(error, _)| error)
     }
 
     /// The next query that is begun, and how many threads it may use.
     fn begun(&self) -> (String, usize) {
-        self.asked.recv_timeout(LONG).expect("a query is begun")
+        self.queries.recv_timeout(LONG).expect("a query is begun")
     }
 
     /// Runs a query of this client whose response has so many bytes, of which nothing is read.
     fn unread(&self, client: &str, bytes: usize) -> Reader {
         let reader = self.submit_as(client, "large", false).unwrap();
         assert_eq!(self.begun().0, "large");
-        self.word.send(Word::Answer(bytes)).unwrap();
+        self.command.send(Command::Respond(bytes)).unwrap();
         reader
     }
 
@@ -147,7 +147,7 @@ impl Bench {
     }
 }
 
-fn asked(client: ClientKey, name: &str, head_only: bool) -> RawQuery {
+fn query(client: ClientKey, name: &str, head_only: bool) -> RawQuery {
     RawQuery {
         client,
         path: "/query".into(),
@@ -182,7 +182,7 @@ fn what_fits_into_a_piece_is_one_part_and_more_is_many() {
     let max = http1::limits::PIECE_BYTES_MAX;
     for (bytes, pieces) in [(0, 1), (1, 1), (max, 1), (max + 1, 2), (2 * max, 2), (5 * max + 7, 6)] {
         let reader = bench.submit("q", false).unwrap();
-        bench.word.send(Word::Answer(bytes)).unwrap();
+        bench.command.send(Command::Respond(bytes)).unwrap();
         let parts = parts(&reader);
         let content = |part: &ResponseEvent| match part {
             ResponseEvent::Whole { body, .. } | ResponseEvent::Piece(body) | ResponseEvent::Last(body) => {
@@ -219,7 +219,7 @@ fn what_fits_into_a_piece_is_one_part_and_more_is_many() {
 fn head_has_a_head_only() {
     let bench = bench(1, LONG);
     let reader = bench.submit("q", true).unwrap();
-    bench.word.send(Word::Answer(1_000_000)).unwrap();
+    bench.command.send(Command::Respond(1_000_000)).unwrap();
     assert!(matches!(parts(&reader)[..], [ResponseEvent::Head { content_type: CONTENT_TYPE, .. }]));
     bench.wait(Outcome::Answered, 1);
 }
@@ -228,7 +228,7 @@ fn head_has_a_head_only() {
 fn a_refusal_is_passed_on() {
     let bench = bench(1, LONG);
     let reader = bench.submit("q", false).unwrap();
-    bench.word.send(Word::Refuse).unwrap();
+    bench.command.send(Command::Refuse).unwrap();
     let parts_of_refusal = parts(&reader);
     let [ResponseEvent::Refused { error, text, .. }] = &parts_of_refusal[..] else { panic!("{parts_of_refusal:?}") };
     assert_eq!((*error, text.as_str()), (unavailable(), "as commanded"));
@@ -248,7 +248,7 @@ fn queries_are_refused_while_too_many_wait() {
     assert!(matches!(bench.submit_as("c", "late", false), Err(HttpError::Unavailable { retry_after_s: 1.., .. })));
     assert_eq!((bench.status.waiting(), bench.status.running()), (limits::QUERIES_WAITING_MAX as u64, 1));
     for _ in 0..=waiting.len() {
-        bench.word.send(Word::Answer(1)).unwrap();
+        bench.command.send(Command::Respond(1)).unwrap();
     }
     waiting.iter().chain([&running]).for_each(|reader| assert_eq!(parts(reader).len(), 1));
     bench.wait(Outcome::Answered, 1 + waiting.len() as u64);
@@ -270,14 +270,14 @@ fn lanes_take_turns_and_nobody_has_all_threads() {
         assert_eq!(bench.begun().0, "two");
     }
     let _of_three = bench.submit_as("three", "three", false).unwrap();
-    assert!(bench.asked.is_empty());
+    assert!(bench.queries.is_empty());
     // With each thread that is free the next lane has its turn.
-    // Whichever queries three words reach, `three` is begun by the third; `two` has no more, so not each word begins
-    // one.
-    (0..3).for_each(|_| bench.word.send(Word::Answer(1)).unwrap());
+    // Whichever queries three commands reach, `three` is begun by the third; `two` has no more, so not each command
+    // begins one.
+    (0..3).for_each(|_| bench.command.send(Command::Respond(1)).unwrap());
     while bench.begun().0 != "three" {}
     for _ in 0..40 {
-        bench.word.send(Word::Answer(1)).unwrap();
+        bench.command.send(Command::Respond(1)).unwrap();
     }
     bench.wait(Outcome::Answered, 23);
 }
@@ -289,7 +289,7 @@ fn readers_who_do_not_read_hold_no_thread() {
     let unread: Vec<Reader> = (0..20).map(|_| bench.unread("slow", LARGE)).collect();
     bench.wait_for_unread(20);
     let reader = bench.submit_as("slow", "quick", false).unwrap();
-    bench.word.send(Word::Answer(1)).unwrap();
+    bench.command.send(Command::Respond(1)).unwrap();
     assert_eq!(parts(&reader).len(), 1);
     assert_eq!(bench.status.running(), 20);
     for reader in &unread {
@@ -306,9 +306,9 @@ fn readers_who_do_not_read_hold_no_thread() {
 }
 
 #[test]
-fn answers_that_are_not_read_are_bounded() {
+fn unread_responses_are_bounded() {
     let bench = bench(1, LONG);
-    let share = limits::ANSWERS_UNREAD_MAX / 2;
+    let share = limits::RESPONSES_UNREAD_MAX / 2;
     let refused = |client: &str, bytes: usize| {
         let parts = parts(&bench.unread(client, bytes));
         let [ResponseEvent::Refused { error, .. }] = parts[..] else { panic!("{client}: {parts:?}") };
@@ -339,14 +339,14 @@ fn queries_are_refused_when_too_many_are_open() {
     while open.len() < limits::QUERIES_OPEN_MAX {
         let reader = bench.submit("q", false).unwrap();
         bench.begun();
-        bench.word.send(Word::Answer(1)).unwrap();
+        bench.command.send(Command::Respond(1)).unwrap();
         open.push(reader);
     }
     bench.wait(Outcome::Answered, open.len() as u64);
     assert!(matches!(bench.submit("q", false), Err(HttpError::Unavailable { .. })));
     drop(open);
     while bench.mail.take().is_some() {}
-    bench.word.send(Word::Answer(1)).unwrap();
+    bench.command.send(Command::Respond(1)).unwrap();
     assert_eq!(parts(&bench.submit("q", false).unwrap()).len(), 1);
 }
 
@@ -355,15 +355,15 @@ fn a_query_without_a_reader_stops_or_never_starts() {
     let bench = bench(1, LONG);
     let running = bench.submit("running", false).unwrap();
     assert_eq!(bench.begun().0, "running");
-    bench.word.send(Word::WaitForCancel).unwrap();
+    bench.command.send(Command::WaitForCancel).unwrap();
     drop(bench.submit("waiting", false).unwrap());
     drop(running);
     bench.wait(Outcome::Cancelled, 2);
-    assert!(bench.asked.is_empty(), "the second was begun");
+    assert!(bench.queries.is_empty(), "the second was begun");
 }
 
 #[test]
-fn a_reader_that_goes_in_the_middle_of_an_answer_ends_it() {
+fn a_reader_that_goes_in_the_middle_of_a_response_ends_it() {
     let bench = bench(1, LONG);
     for is_parked in [true, false] {
         let reader = bench.unread("q", LARGE);
@@ -387,7 +387,7 @@ fn a_query_times_out_while_it_waits_or_runs() {
     assert_eq!(bench.begun().0, "running");
     let waiting = bench.submit("waiting", false).unwrap();
     // The second came later, and so is its deadline: until it has passed too, the thread must not be free.
-    bench.word.send(Word::WaitForDeadline(Instant::now() + Duration::from_secs(2))).unwrap();
+    bench.command.send(Command::WaitForDeadline(Instant::now() + Duration::from_secs(2))).unwrap();
     let [refused, late] = [running, waiting].map(|reader| parts(&reader));
     assert!(matches!(&refused[..], [ResponseEvent::Refused { .. }]));
     let [ResponseEvent::Refused { error: HttpError::Unavailable { .. }, text, .. }] = &late[..] else {
@@ -395,7 +395,7 @@ fn a_query_times_out_while_it_waits_or_runs() {
     };
     assert!(text.contains("2s"), "{text}");
     bench.wait(Outcome::TimedOut, 2);
-    assert!(bench.asked.is_empty(), "the second was begun");
+    assert!(bench.queries.is_empty(), "the second was begun");
 }
 
 #[test]
@@ -405,7 +405,7 @@ fn idle_threads_help_and_come_back() {
     assert_eq!(bench.begun().1, 3, "it is alone");
     let second = bench.submit("second", false).unwrap();
     assert_eq!(bench.begun().1, 1, "it has its own thread");
-    (0..2).for_each(|_| bench.word.send(Word::Answer(1)).unwrap());
+    (0..2).for_each(|_| bench.command.send(Command::Respond(1)).unwrap());
     [first, second].iter().for_each(|reader| assert_eq!(parts(reader).len(), 1));
     bench.wait(Outcome::Answered, 2);
     // A response that is being read keeps nobody from scanning.
@@ -413,15 +413,15 @@ fn idle_threads_help_and_come_back() {
     bench.wait_for_unread(1);
     let _fourth = bench.submit("fourth", false).unwrap();
     assert_eq!(bench.begun().1, 3);
-    bench.word.send(Word::Answer(1)).unwrap();
+    bench.command.send(Command::Respond(1)).unwrap();
 }
 
 #[test]
 fn it_ends_with_its_last_submitter() {
-    let Bench { pool, entrance, word, .. } = bench(2, LONG);
+    let Bench { pool, entrance, command, .. } = bench(2, LONG);
     drop(entrance);
     assert!(pool.stop());
-    assert!(word.send(Word::Refuse).is_err(), "the engine is gone too");
+    assert!(command.send(Command::Refuse).is_err(), "the engine is gone too");
 }
 
 /// Each thread finds its core and its nice value by itself.
@@ -429,7 +429,7 @@ fn it_ends_with_its_last_submitter() {
 fn threads_settle_on_their_cores() {
     struct Cores(Mutex<Sender<Vec<usize>>>);
     impl Engine for Cores {
-        fn answer(&self, _: &RawQuery, _: &Share<'_>) -> Result<Prepared, Failure> {
+        fn evaluate(&self, _: &RawQuery, _: &Share<'_>) -> Result<Prepared, Failure> {
             self.0.lock().unwrap().send(crate::config::allowed_cores().unwrap()).unwrap();
             Ok(Prepared { content_type: CONTENT_TYPE, fields: Box::default(), body: Box::new(Bytes(0)) })
         }
@@ -449,7 +449,7 @@ fn threads_settle_on_their_cores() {
         status: Arc::new(QueryStatus::new(1)),
     })
     .unwrap();
-    let asked = asked(ClientKey::default(), "", false);
-    let _reader = pool.submitter(Arc::new(mailbox)).submit(Box::new(asked), Token::new(0, 0)).unwrap();
+    let query = query(ClientKey::default(), "", false);
+    let _reader = pool.submitter(Arc::new(mailbox)).submit(Box::new(query), Token::new(0, 0)).unwrap();
     assert_eq!(cores.recv_timeout(LONG).unwrap(), [core]);
 }

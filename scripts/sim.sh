@@ -205,7 +205,7 @@ mutant a_batch_is_not_counted_without_its_connection \
     "$stored" \
     $'        if self.connections.get(hold.token).is_none() { return; }\n'"$stored"
 mutant memory_of_responses_is_not_given_back \
-    src/shard/crowd.rs $'        self.answer_bytes -= connection.answer_bytes;\n        self.driver_bytes' \
+    src/shard/crowd.rs $'        self.response_bytes -= connection.response_bytes;\n        self.driver_bytes' \
     '        self.driver_bytes'
 mutant memory_of_the_driver_is_not_given_back \
     src/shard/crowd.rs $'        self.driver_bytes -= connection.kept_bytes;\n        self.leave' '        self.leave'

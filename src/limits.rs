@@ -128,11 +128,11 @@ pub const TIMER_TICK_MS: u64 = 64;
 pub const LINGER_MS: u64 = 2_000;
 /// Empty buffers of responses that one core keeps for the next burst: their capacity in all, and the largest. A
 /// response takes 0.2 KiB.
-pub const ANSWER_BUFFERS_KEPT_BYTES_MAX: usize = 4 * MIB;
-/// See `ANSWER_BUFFERS_KEPT_BYTES_MAX`.
-pub const ANSWER_BUFFER_KEPT_BYTES_MAX: usize = 16 * KIB;
+pub const RESPONSE_BUFFERS_KEPT_BYTES_MAX: usize = 4 * MIB;
+/// See `RESPONSE_BUFFERS_KEPT_BYTES_MAX`.
+pub const RESPONSE_BUFFER_KEPT_BYTES_MAX: usize = 16 * KIB;
 /// Capacity of a buffer of responses that an idle connection keeps to itself.
-pub const ANSWER_BUFFER_IDLE_BYTES_MAX: usize = KIB;
+pub const RESPONSE_BUFFER_IDLE_BYTES_MAX: usize = KIB;
 
 // ---- log -----------------------------------------------------------------------------------------------------------
 

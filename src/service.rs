@@ -139,7 +139,7 @@ pub struct BurstResult {
     /// Batches before those, of other protocols, each with its level.
     pub earlier: Vec<(AckLevel, PendingAck)>,
     /// Number of responses to batches, whatever their status.
-    pub batches_answered: u32,
+    pub batch_responses: u32,
     /// The request that ended the burst.
     pub deferred: Option<DeferredRequest>,
 }
@@ -480,9 +480,9 @@ impl Service {
     }
 
     /// Records that the responses of a burst with this many batches were sent.
-    pub fn trace_answered(&mut self, traces: &mut Traces, stamps: &Stamps, batches: u32) {
+    pub fn trace_responded(&mut self, traces: &mut Traces, stamps: &Stamps, batches: u32) {
         if let Some(tracer) = &mut self.tracer {
-            tracer.answered(traces, stamps, batches, &mut self.counters);
+            tracer.responded(traces, stamps, batches, &mut self.counters);
         }
     }
 
@@ -499,7 +499,7 @@ impl Service {
     }
 
     fn answer_companion(&mut self, companion: Companion, respond: Responder<'_>) -> Served {
-        self.counters.answered_with(companion.status());
+        self.counters.count_response(companion.status());
         companion.respond(respond)
     }
 
@@ -507,7 +507,7 @@ impl Service {
     fn answer_ready(&mut self, respond: Responder<'_>, caller: Caller) -> Served {
         let reasons = unready(self.shared.draining.load(Ordering::Relaxed), self.log.status());
         if reasons.is_empty() {
-            self.counters.answered_ok += 1;
+            self.counters.responses_ok += 1;
             return respond.body(Status::Ok, JSON, br#"{"status":"ready"}"#);
         }
         self.answer_unavailable("unready", &reasons, respond, caller)
@@ -520,7 +520,7 @@ impl Service {
         if log.has_failed() {
             return self.answer_unavailable("failed", &[log.to_string()], respond, caller);
         }
-        self.counters.answered_ok += 1;
+        self.counters.responses_ok += 1;
         respond.body(Status::Ok, JSON, br#"{"status":"live"}"#)
     }
 
@@ -595,7 +595,7 @@ impl http1::Service for Service {
 
     fn refused(&mut self, request: Option<AdmittedRequest>, error: HttpError, burst: &mut Burst) {
         if let Some(AdmittedRequest::Ingest { payload, ack, charge, client, trace }) = request {
-            burst.result.batches_answered += 1;
+            burst.result.batch_responses += 1;
             self.report_admitted(charge, EventKind::Admitted, 0);
             self.count_refused_batch(payload.dialect().protocol, error);
             self.refuse(error, client);

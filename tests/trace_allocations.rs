@@ -45,7 +45,7 @@ fn allocations_of(tracer: &mut Tracer, traceparent: Option<&[u8]>, bursts: u32) 
             &mut counters,
         );
         tracer.hand_over(&mut traces);
-        tracer.answered(&mut traces, &Stamps::default(), 1, &mut counters);
+        tracer.responded(&mut traces, &Stamps::default(), 1, &mut counters);
     }
     allocations() - before
 }

@@ -205,7 +205,7 @@ fn at_rest(reports: &[Report]) -> Option<Counters> {
             return None;
         }
         assert_eq!(report.held_bytes, 0, "memory is counted for connections that are gone");
-        assert_eq!((report.memory.answers, report.memory.kept), (0, 0), "memory is counted for nobody");
+        assert_eq!((report.memory.responses, report.memory.kept), (0, 0), "memory is counted for nobody");
         sum.add(&report.counters);
     }
     Some(sum)

@@ -148,7 +148,7 @@ impl Delivery {
                     self.next.swap(0, 1);
                     part
                 }
-                None if self.stage == Stage::End => return Progress::Ended(Outcome::Answered),
+                None if self.stage == Stage::End => return Progress::Ended(Outcome::Completed),
                 None => match self.make_piece() {
                     (piece, true) => {
                         self.stage = Stage::End;
@@ -179,7 +179,7 @@ impl Delivery {
             }
         }
         if self.stage == Stage::End && self.next[0].is_none() {
-            return Progress::Ended(Outcome::Answered);
+            return Progress::Ended(Outcome::Completed);
         }
         Progress::More
     }

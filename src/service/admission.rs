@@ -87,7 +87,7 @@ impl Service {
     ) -> HttpError {
         let refusal = dialect.refusal(refusal, &self.shared.config);
         self.count_refused_batch(dialect.protocol, refusal);
-        burst.result.batches_answered += 1;
+        burst.result.batch_responses += 1;
         self.trace(trace, None, RequestStages::refused(refusal), burst.caller);
         refusal
     }

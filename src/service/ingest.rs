@@ -53,7 +53,7 @@ impl Service {
         let request = RequestStages { begun_ns: self.stamp(is_sampled), ..RequestStages::default() };
         let mut stages = Stages { is_sampled, is_far_from_now: false, request };
         let body_bytes = body.len() as u64;
-        burst.result.batches_answered += 1;
+        burst.result.batch_responses += 1;
         self.counters.body_bytes_received += body_bytes;
         let admitted = self.admit_log(burst.caller);
         stages.request.limited_ns = self.stamp(is_sampled);
@@ -103,7 +103,7 @@ impl Service {
             body_bytes,
         };
         let position = self.commit(batch, &committed, Status::Ok, stages, decided);
-        self.counters.answered_ok += 1;
+        self.counters.responses_ok += 1;
         let served = self.reserving_position(batch, respond).accepted(encoded.metrics as usize);
         self.note_position(position, &served);
         served
@@ -159,7 +159,7 @@ impl Service {
         if status == Status::BadRequest {
             self.refuse_content(batch.client);
         } else {
-            self.counters.answered_with(status);
+            self.counters.count_response(status);
         }
         if is_rejected {
             return served;

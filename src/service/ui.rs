@@ -114,7 +114,7 @@ impl Service {
 
     /// Sends a browser to the page.
     pub(super) fn answer_to_page(&mut self, respond: Responder<'_>) -> Served {
-        self.counters.answered_with(Status::SeeOther);
+        self.counters.count_response(Status::SeeOther);
         respond.body_with(Status::SeeOther, "text/plain; charset=utf-8", TO_PAGE, b"the live page is at /ui\n")
     }
 
@@ -123,10 +123,10 @@ impl Service {
         let Some(page) = &self.shared.page else { return respond.refuse(HttpError::NotFound) };
         let fields = page.fields(request.gzip);
         if request.is_known {
-            self.counters.answered_with(Status::NotModified);
+            self.counters.count_response(Status::NotModified);
             return respond.not_modified(fields);
         }
-        self.counters.answered_with(Status::Ok);
+        self.counters.count_response(Status::Ok);
         respond.body_with(Status::Ok, crate::ui::Page::CONTENT_TYPE, fields, page.body(request.gzip))
     }
 }

@@ -137,7 +137,7 @@ impl State {
         let peer: ClientAddress = caller.peer;
         let after = connection.http.refuse(refusal, &self.http, &mut connection.out);
         connection.stamps.received_ns = self.now_ns;
-        connection.other_answers += 1;
+        connection.other_responses += 1;
         debug_assert!(connection.phase == Phase::Receiving, "this is the first response");
         self.setup.service.refuse_caller(refusal, caller);
         match self.proxy_warnings.admit(self.now_ns) {

@@ -44,7 +44,7 @@ pub enum Timer {
     /// The rest of a body.
     Body,
     /// The log, another thread, or the peer reading the responses.
-    Answer,
+    Response,
     /// The beginning of the response to a query.
     Query,
     /// The beginning of the response to a query that may wait for the log.
@@ -90,7 +90,7 @@ pub struct Connection {
     /// The deadline of the timer.
     pub timer: Timer,
     /// The source of the response to its query, until its end.
-    pub answer: Option<Reader>,
+    pub reader: Option<Reader>,
     /// A response from another thread that starts once the responses before it are sent.
     pub next_source: Option<Source>,
     /// Responses of the current burst; lent to the driver while they are sent.
@@ -108,9 +108,9 @@ pub struct Connection {
     /// Arrival of the oldest bytes in the inbox while responses are outstanding; 0 if there are none.
     pub buffered_ns: u64,
     /// Number of responses to batches in the current burst.
-    pub batch_answers: u32,
+    pub batch_responses: u32,
     /// Number of other responses in the current burst.
-    pub other_answers: u32,
+    pub other_responses: u32,
     /// True while the driver does not receive.
     pub paused: bool,
     /// True once the peer has closed its write side.
@@ -126,8 +126,8 @@ pub struct Connection {
     /// Bytes of memory that are counted there.
     pub held_bytes: usize,
     /// Bytes of its responses, and bytes that the driver keeps for it.
-    pub answer_bytes: usize,
-    /// See `answer_bytes`.
+    pub response_bytes: usize,
+    /// See `response_bytes`.
     pub kept_bytes: usize,
     /// Time of its last progress: the begin of a request, [`limits::PROGRESS_BYTES`] of one, or its responses.
     pub progress_ns: u64,
@@ -148,17 +148,17 @@ impl Connection {
             preface: Preface::Unseen,
             phase: Phase::Receiving,
             timer: Timer::Idle,
-            answer: None,
+            reader: None,
             next_source: None,
             out: Vec::new(),
             after: Disposition::KeepOpen,
             holds: 0,
             deadline: None,
-            stamps: Stamps { head_ns: 0, received_ns: 0, decided_ns: 0, written_ns: 0, durable_ns: 0, answered_ns: 0 },
+            stamps: Stamps { head_ns: 0, received_ns: 0, decided_ns: 0, written_ns: 0, durable_ns: 0, sent_ns: 0 },
             traces: Traces::new(),
             buffered_ns: 0,
-            batch_answers: 0,
-            other_answers: 0,
+            batch_responses: 0,
+            other_responses: 0,
             paused: false,
             eof: false,
             refused: false,
@@ -166,7 +166,7 @@ impl Connection {
             sending: false,
             place,
             held_bytes: 0,
-            answer_bytes: 0,
+            response_bytes: 0,
             kept_bytes: 0,
             progress_ns: now_ns,
             progress_bytes: 0,
@@ -245,8 +245,8 @@ impl ConnectionTable {
     /// Keeps a buffer for the next burst, unless there are enough or it is large.
     pub fn keep_buffer(&mut self, mut buffer: Vec<u8>) {
         let bytes = buffer.capacity();
-        if (1..=limits::ANSWER_BUFFER_KEPT_BYTES_MAX).contains(&bytes)
-            && self.spare_bytes + bytes <= limits::ANSWER_BUFFERS_KEPT_BYTES_MAX
+        if (1..=limits::RESPONSE_BUFFER_KEPT_BYTES_MAX).contains(&bytes)
+            && self.spare_bytes + bytes <= limits::RESPONSE_BUFFERS_KEPT_BYTES_MAX
         {
             buffer.clear();
             self.spare_bytes += bytes;

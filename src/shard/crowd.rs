@@ -45,12 +45,12 @@ impl State {
     pub(super) fn count_held(&mut self, token: Token) {
         let Some(connection) = self.connections.get(token) else { return };
         if !connection.sending {
-            let answers = connection.out.capacity();
-            self.http.recount(connection.answer_bytes, answers);
-            self.answer_bytes = self.answer_bytes - connection.answer_bytes + answers;
-            connection.answer_bytes = answers;
+            let responses = connection.out.capacity();
+            self.http.recount(connection.response_bytes, responses);
+            self.response_bytes = self.response_bytes - connection.response_bytes + responses;
+            connection.response_bytes = responses;
         }
-        let held = connection.http.owned_bytes() + connection.answer_bytes + connection.kept_bytes;
+        let held = connection.http.owned_bytes() + connection.response_bytes + connection.kept_bytes;
         if held != connection.held_bytes {
             self.holders.recount(connection.place, connection.held_bytes, held);
             connection.held_bytes = held;
@@ -59,8 +59,8 @@ impl State {
 
     /// Takes the connection out of all counts of memory. It has given its buffers back.
     pub(super) fn forget_held(&mut self, connection: &Connection) {
-        self.http.recount(connection.answer_bytes + connection.kept_bytes, 0);
-        self.answer_bytes -= connection.answer_bytes;
+        self.http.recount(connection.response_bytes + connection.kept_bytes, 0);
+        self.response_bytes -= connection.response_bytes;
         self.driver_bytes -= connection.kept_bytes;
         self.leave(connection.place, connection.held_bytes);
     }
@@ -177,11 +177,11 @@ impl State {
 
     /// Sends what was said to a connection whose request was broken off, or closes it.
     pub(super) fn broken_off(&mut self, token: Token, progress: Progress<BurstResult>, reason: Closed) {
-        let batches = progress.result.batches_answered;
+        let batches = progress.result.batch_responses;
         let Some(connection) = self.connections.get(token) else { return };
         connection.stamps.decided_ns = self.now_ns;
-        connection.batch_answers += batches;
-        connection.other_answers += u32::from(!connection.out.is_empty()) - batches;
+        connection.batch_responses += batches;
+        connection.other_responses += u32::from(!connection.out.is_empty()) - batches;
         self.setup.service.hand_over_traces(&mut connection.traces);
         match progress.next {
             Next::Send(after) => self.dispatch(token, after),
@@ -263,7 +263,7 @@ impl State {
             .copied()
             .find(|&token| connections.get(token).is_some_and(|c| c.phase == Phase::Lingering));
         if let Some(token) = lingering {
-            return self.close(token, Closed::AfterAnswer);
+            return self.close(token, Closed::AfterResponse);
         }
         let waiting: Vec<(Token, usize)> = self
             .reserve
@@ -286,7 +286,7 @@ impl State {
         let caller = connection.caller;
         let after = connection.http.refuse(CROWDED, &self.http, &mut connection.out);
         connection.stamps.received_ns = self.now_ns;
-        connection.other_answers += 1;
+        connection.other_responses += 1;
         self.setup.service.refuse_caller(CROWDED, caller);
         self.dispatch(token, after);
     }

@@ -52,7 +52,7 @@ impl State {
         };
         match opened {
             Ok(reader) => {
-                connection.answer = Some(reader);
+                connection.reader = Some(reader);
                 self.set_timer(token, Timer::Live);
             }
             Err(refusal) => self.refuse_deferred(token, refusal, refusal.text()),
@@ -69,7 +69,7 @@ impl State {
         };
         match started {
             Ok(reader) => {
-                connection.answer = Some(reader);
+                connection.reader = Some(reader);
                 self.set_timer(token, Timer::Job);
             }
             Err(refusal) => self.refuse_deferred(token, refusal, refusal.text()),
@@ -83,7 +83,7 @@ impl State {
         let in_time = if query.may_wait() { Timer::Wait } else { Timer::Query };
         match self.setup.queries.submit(query, token) {
             Ok(reader) => {
-                connection.answer = Some(reader);
+                connection.reader = Some(reader);
                 let timer = if connection.eof { Timer::Left } else { in_time };
                 self.set_timer(token, timer);
             }
@@ -94,7 +94,7 @@ impl State {
     /// Responds 503 to a query that timed out.
     pub(super) fn end_query(&mut self, token: Token) {
         if let Some(connection) = self.connections.get(token) {
-            connection.answer = None;
+            connection.reader = None;
         }
         let refusal =
             HttpError::Unavailable { text: "the query timed out", retry_after_s: http1::limits::RETRY_AFTER_S };
@@ -104,7 +104,7 @@ impl State {
     /// Goes on with a response that comes in parts: with one of them, as each is sent before the next is taken.
     pub(super) fn take_part(&mut self, token: Token) {
         let Some(connection) = self.connections.get(token) else { return };
-        let Some(reader) = &connection.answer else { return };
+        let Some(reader) = &connection.reader else { return };
         match reader.take() {
             Taken::Event(part) => self.send_part(token, part),
             Taken::Nothing if connection.phase == Phase::Sending => {
@@ -121,15 +121,15 @@ impl State {
         let Some(connection) = self.connections.get(token) else { return };
         match part {
             ResponseEvent::Whole { content_type, fields, body } => {
-                connection.answer = None;
+                connection.reader = None;
                 let whole =
                     |respond: Responder<'_>| respond.body_with(Status::Ok, content_type, &fields, body.content());
                 if self.respond_deferred(token, whole).is_some() {
-                    self.setup.service.counters.answered_ok += 1;
+                    self.setup.service.counters.responses_ok += 1;
                 }
             }
             ResponseEvent::Refused { error, text, fields } => {
-                connection.answer = None;
+                connection.reader = None;
                 let caller = connection.caller;
                 if self.respond_deferred(token, |respond| respond.refuse_with(error, &text, &fields)).is_some() {
                     self.setup.service.refuse_caller(error, caller);
@@ -138,11 +138,11 @@ impl State {
             ResponseEvent::Head { content_type, fields } => {
                 let stream = |respond: Responder<'_>| respond.stream_with(content_type, &fields);
                 let Some(next) = self.respond_deferred(token, stream) else { return };
-                self.setup.service.counters.answered_ok += 1;
+                self.setup.service.counters.responses_ok += 1;
                 if next != Next::Stream
                     && let Some(connection) = self.connections.get(token)
                 {
-                    connection.answer = None;
+                    connection.reader = None;
                 }
             }
             ResponseEvent::Piece(piece) => {
@@ -150,7 +150,7 @@ impl State {
                 self.dispatch(token, Disposition::KeepOpen);
             }
             ResponseEvent::Last(piece) => {
-                connection.answer = None;
+                connection.reader = None;
                 let (bytes, progress) = connection.http.last_piece(piece);
                 connection.out = bytes;
                 self.apply_progress(token, progress.with(BurstResult::default()));

@@ -30,7 +30,7 @@ pub struct Waiter {
 struct Round {
     document: Document,
     /// The observer has the question: who comes now is too late for it.
-    asked: bool,
+    under_way: bool,
     waiters: Vec<Waiter>,
 }
 
@@ -44,9 +44,9 @@ pub struct Waiters {
 impl Waiters {
     /// Notes a request. Returns the question for the observer, unless one of its lane is under way.
     fn add(&mut self, document: Document, waiter: Waiter) -> Option<Document> {
-        match self.rounds.iter_mut().find(|round| round.document == document && !round.asked) {
+        match self.rounds.iter_mut().find(|round| round.document == document && !round.under_way) {
             Some(round) => round.waiters.push(waiter),
-            None => self.rounds.push(Round { document, asked: false, waiters: vec![waiter] }),
+            None => self.rounds.push(Round { document, under_way: false, waiters: vec![waiter] }),
         }
         self.next_question(document.lane())
     }
@@ -55,14 +55,14 @@ impl Waiters {
     fn next_question(&mut self, lane: usize) -> Option<Document> {
         let mut of_lane = self.rounds.iter_mut().filter(|round| round.document.lane() == lane);
         // Rounds stand in the order in which they began, so one that is under way stands first.
-        let round = of_lane.next().filter(|round| !round.asked)?;
-        round.asked = true;
+        let round = of_lane.next().filter(|round| !round.under_way)?;
+        round.under_way = true;
         Some(round.document)
     }
 
     /// Ends the round of `document` that was under way, and returns who waited for it.
     fn end(&mut self, document: Document) -> Vec<Waiter> {
-        let round = self.rounds.iter().position(|round| round.asked && round.document == document);
+        let round = self.rounds.iter().position(|round| round.under_way && round.document == document);
         round.map_or_else(Vec::new, |index| self.rounds.remove(index).waiters)
     }
 
@@ -82,7 +82,7 @@ impl State {
     pub(super) fn await_document(&mut self, token: Token, document: Document, asked_by: Option<ClientKey>) {
         let Some(connection) = self.connections.get(token) else { return };
         connection.phase = Phase::Deferred;
-        self.set_timer(token, Timer::Answer);
+        self.set_timer(token, Timer::Response);
         let question = self.documents.add(document, Waiter { token, asked_by });
         self.ask(question);
         // Connections that ended leave their entries behind. Kept to one for each that is open, they stay bounded.
@@ -151,7 +151,7 @@ impl State {
             let content_type = rendered.document.content_type();
             let whole = |respond: Responder<'_>| respond.body(Status::Ok, content_type, &body);
             if self.respond_deferred(waiter.token, whole).is_some() {
-                self.setup.service.counters.answered_ok += 1;
+                self.setup.service.counters.responses_ok += 1;
                 bytes += body.len();
             }
         }

@@ -27,9 +27,9 @@ impl State {
                 ring: ring_bytes,
                 receive_buffers: self.setup.receive_buffers_bytes,
                 connections: (self.connections.memory_bytes() + self.holders.memory_bytes()) as u64,
-                bodies: (self.http.held_bytes() + self.http.kept_bytes() - self.answer_bytes - self.driver_bytes)
+                bodies: (self.http.held_bytes() + self.http.kept_bytes() - self.response_bytes - self.driver_bytes)
                     as u64,
-                answers: self.answer_bytes as u64,
+                responses: self.response_bytes as u64,
                 kept: self.driver_bytes as u64,
                 decoders: service.decoders_bytes() as u64,
             },

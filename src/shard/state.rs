@@ -65,8 +65,8 @@ pub struct State {
     pub(super) documents: Waiters,
     pub(super) holders: Holders,
     /// Bytes of memory of responses, and those that the driver keeps for paused connections.
-    pub(super) answer_bytes: usize,
-    /// See `answer_bytes`.
+    pub(super) response_bytes: usize,
+    /// See `response_bytes`.
     pub(super) driver_bytes: usize,
     /// Memory was looked for in this turn, and none was found.
     pub(super) memory_searched: bool,
@@ -117,7 +117,7 @@ impl State {
             connections: ConnectionTable::default(),
             documents: Waiters::default(),
             holders: Holders::new(setup.shared.config.ipv6_prefix),
-            answer_bytes: 0,
+            response_bytes: 0,
             driver_bytes: 0,
             memory_searched: false,
             wheel: TimerWheel::new(slots, limits::TIMER_TICK_MS, now_ns / 1_000_000),
@@ -361,7 +361,7 @@ impl State {
             }
             Phase::Lingering => {
                 if connection.http.drain(bytes) {
-                    self.close(token, Closed::AfterAnswer);
+                    self.close(token, Closed::AfterResponse);
                 }
             }
             Phase::Closing => {}
@@ -380,8 +380,8 @@ impl State {
         let Some(connection) = self.connections.get(token) else { return };
         if responses > 0 {
             let responses = u32::try_from(responses).unwrap_or(u32::MAX);
-            connection.batch_answers += result.batches_answered;
-            connection.other_answers += responses - result.batches_answered;
+            connection.batch_responses += result.batch_responses;
+            connection.other_responses += responses - result.batch_responses;
             // The one reading of the clock that a burst pays for its stages; the others are the turns'.
             self.latest_ns = self.setup.shared.clock.monotonic_ns();
             connection.stamps.decided_ns = self.latest_ns;
@@ -412,7 +412,7 @@ impl State {
             (Next::RespondDeferred, None) => {}
             (Next::Send(after), _) => self.dispatch(token, after),
             (Next::Stream, _) => self.dispatch(token, Disposition::KeepOpen),
-            (Next::Close, _) => self.close(token, Closed::AfterAnswer),
+            (Next::Close, _) => self.close(token, Closed::AfterResponse),
             (Next::Resume, _) => {
                 connection.phase = Phase::Ready;
                 self.ready.push_back(token);
@@ -453,7 +453,7 @@ impl State {
             connection.sending = true;
             self.driver_ops.push(DriverOp::Send(token, out));
         }
-        self.set_timer(token, Timer::Answer);
+        self.set_timer(token, Timer::Response);
     }
 
     /// Waits for the peer: nothing is outstanding, and the inbox holds no whole request.
@@ -461,7 +461,7 @@ impl State {
         let draining = self.drain == Drain::Finishing;
         let Some(connection) = self.connections.get(token) else { return };
         connection.phase = Phase::Receiving;
-        if connection.out.capacity() > limits::ANSWER_BUFFER_IDLE_BYTES_MAX {
+        if connection.out.capacity() > limits::RESPONSE_BUFFER_IDLE_BYTES_MAX {
             let buffer = std::mem::take(&mut connection.out);
             self.connections.keep_buffer(buffer);
         }
@@ -493,24 +493,24 @@ impl State {
     }
 
     /// The driver has sent the responses: goes on with what follows them.
-    fn answers_sent(&mut self, token: Token, buffer: Vec<u8>) {
+    fn responses_sent(&mut self, token: Token, buffer: Vec<u8>) {
         let Some(connection) = self.connections.get(token).filter(|connection| connection.phase == Phase::Sending)
         else {
             return;
         };
         connection.out = buffer;
         connection.sending = false;
-        if connection.answer.is_some() {
+        if connection.reader.is_some() {
             return self.take_part(token);
         }
-        let [batches, others] = [&mut connection.batch_answers, &mut connection.other_answers].map(std::mem::take);
+        let [batches, others] = [&mut connection.batch_responses, &mut connection.other_responses].map(std::mem::take);
         if batches + others > 0 {
-            connection.stamps.answered_ns = self.now_ns;
+            connection.stamps.sent_ns = self.now_ns;
             let stamps = std::mem::take(&mut connection.stamps);
-            self.setup.service.histograms.answered(&stamps, u64::from(batches), u64::from(others));
-            self.setup.service.trace_answered(&mut connection.traces, &stamps, batches);
+            self.setup.service.histograms.responded(&stamps, u64::from(batches), u64::from(others));
+            self.setup.service.trace_responded(&mut connection.traces, &stamps, batches);
         }
-        if connection.out.capacity() > limits::ANSWER_BUFFER_KEPT_BYTES_MAX {
+        if connection.out.capacity() > limits::RESPONSE_BUFFER_KEPT_BYTES_MAX {
             connection.out = Vec::new();
         }
         if let Some(source) = connection.next_source.take() {
@@ -518,8 +518,8 @@ impl State {
             return self.start(token, source);
         }
         match connection.after {
-            Disposition::Close => self.close(token, Closed::AfterAnswer),
-            Disposition::Linger if connection.eof => self.close(token, Closed::AfterAnswer),
+            Disposition::Close => self.close(token, Closed::AfterResponse),
+            Disposition::Linger if connection.eof => self.close(token, Closed::AfterResponse),
             Disposition::Linger => {
                 connection.phase = Phase::Lingering;
                 self.driver_ops.push(DriverOp::ShutdownWrite(token));
@@ -596,7 +596,7 @@ impl State {
             connection.phase = Phase::Closing;
             connection.closed_for = reason;
             // A query stops.
-            (connection.answer, connection.next_source) = (None, None);
+            (connection.reader, connection.next_source) = (None, None);
             self.wheel.clear(token.slot());
             self.driver_ops.push(DriverOp::Close(token));
         }
@@ -644,9 +644,9 @@ impl Handler for State {
         connection.eof = true;
         match connection.phase {
             Phase::Receiving => self.close(token, Closed::ByPeer),
-            Phase::Lingering => self.close(token, Closed::AfterAnswer),
+            Phase::Lingering => self.close(token, Closed::AfterResponse),
             // It may have left, or may only have nothing more to ask.
-            Phase::Deferred if connection.answer.is_some() => self.set_timer(token, Timer::Left),
+            Phase::Deferred if connection.reader.is_some() => self.set_timer(token, Timer::Left),
             // What was received still gets its response.
             Phase::Ready | Phase::Deferred | Phase::Held | Phase::Sending | Phase::Streaming | Phase::Closing => {}
         }
@@ -654,7 +654,7 @@ impl Handler for State {
 
     fn sent(&mut self, token: Token, buffer: Vec<u8>) {
         self.refresh_clock_after_wait();
-        self.answers_sent(token, buffer);
+        self.responses_sent(token, buffer);
         self.count_held(token);
     }
 
@@ -672,8 +672,8 @@ impl Handler for State {
             service.abandon(connection.caller, request, connection.evicted);
             service.hand_over_traces(&mut connection.traces);
         }
-        let stamps = Stamps { answered_ns: self.now_ns, ..connection.stamps };
-        service.trace_cut_off(&mut connection.traces, &stamps, connection.batch_answers);
+        let stamps = Stamps { sent_ns: self.now_ns, ..connection.stamps };
+        service.trace_cut_off(&mut connection.traces, &stamps, connection.batch_responses);
         connection.http.release(&mut self.http);
         self.forget_held(&connection);
         self.count_out(&connection);

@@ -15,7 +15,7 @@ impl State {
             Timer::Idle => timeouts.idle_ms,
             Timer::Head => timeouts.head_ms,
             Timer::Body => timeouts.body_ms,
-            Timer::Answer => timeouts.write_ms,
+            Timer::Response => timeouts.write_ms,
             // First the thread that runs it has its say.
             Timer::Query | Timer::More => self.setup.shared.config.query.timeout_ms + limits::QUERY_OVERTIME_MS,
             Timer::Live => limits::STREAM_SILENCE_MS,
@@ -59,15 +59,15 @@ impl State {
             // What it waits for has come, and is served in a moment.
             Timer::Idle if connection.phase == Phase::Ready => {}
             Timer::Idle => self.close(token, Closed::Idle),
-            Timer::Linger => self.close(token, Closed::AfterAnswer),
+            Timer::Linger => self.close(token, Closed::AfterResponse),
             Timer::Left => self.close(token, Closed::ByPeer),
             Timer::Query | Timer::Wait => self.end_query(token),
             Timer::More | Timer::Live | Timer::Job => self.close(token, Closed::CutOff),
-            Timer::Answer => {
+            Timer::Response => {
                 // The log may store the batch later: the peer gets no response rather than one that may turn out wrong.
                 if connection.phase == Phase::Held {
-                    self.setup.service.counters.answers_abandoned +=
-                        u64::from(connection.batch_answers + connection.other_answers);
+                    self.setup.service.counters.responses_abandoned +=
+                        u64::from(connection.batch_responses + connection.other_responses);
                 }
                 self.close(token, Closed::SendTimeout);
             }

@@ -304,12 +304,12 @@ mod tests {
 
     /// Serves the oldest request in `mail` as a core would that has stored `stored` batches, `measured` of them since
     /// the last.
-    fn answer(mail: &mailbox::Receiver<ShardMessage>, stored: u64, measured: u64) {
+    fn report(mail: &mailbox::Receiver<ShardMessage>, stored: u64, measured: u64) {
         let Some(ShardMessage::Report(ReportRequest { reply, empty: mut histograms, .. })) = mail.take() else {
             panic!("not requested")
         };
-        let stamps = Stamps { received_ns: 1_000, decided_ns: 3_000, answered_ns: 6_000, ..Stamps::default() };
-        histograms.answered(&stamps, measured, 0);
+        let stamps = Stamps { received_ns: 1_000, decided_ns: 3_000, sent_ns: 6_000, ..Stamps::default() };
+        histograms.responded(&stamps, measured, 0);
         let counters = Counters { batches_received: stored, batches_stored: stored, ..Counters::default() };
         let report = Report {
             reactor: 0,
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn a_core_that_answers_late_loses_nothing_and_counts_never_fall() {
+    fn a_core_that_reports_late_loses_nothing_and_counts_never_fall() {
         let (sender, mail) = mailbox(4, Arc::new(Doorbell::new().unwrap()));
         let directory = tempfile::TempDir::new().unwrap();
         let file = log::open(directory.path()).unwrap().file;
@@ -338,19 +338,19 @@ mod tests {
         let mut collector = Collector::new(vec![Arc::new(sender)], log, Instant::now());
         collector.collect();
         assert_eq!((collector.silent(), collector.reports().count()), (1, 0));
-        answer(&mail, 4, 4);
+        report(&mail, 4, 4);
         assert!(mail.is_empty(), "it was requested once");
         collector.collect();
         assert_eq!((collector.silent(), collector.since_start().counters.batches_stored), (1, 4));
         // The late report may be older than the second request, so another was requested.
-        answer(&mail, 5, 1);
+        report(&mail, 5, 1);
         assert!(mail.is_empty(), "it was requested once more");
         collector.collect();
-        answer(&mail, 5, 0);
+        report(&mail, 5, 0);
         collector.end_interval();
         collector.collect();
         assert_eq!((collector.silent(), collector.since_start().counters.batches_stored), (1, 5));
-        answer(&mail, 8, 3);
+        report(&mail, 8, 3);
         collector.collect();
         let (all, last) = (collector.since_start(), collector.interval());
         assert_eq!((all.counters.batches_stored, last.counters.batches_stored), (8, 5));

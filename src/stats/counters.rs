@@ -97,7 +97,7 @@ labelled! {
         /// An error: reset, broken pipe.
         Failed = "error",
         /// The server closed it after a response, as requested or after an error.
-        AfterAnswer = "answered",
+        AfterResponse = "answered",
         /// The idle timeout expired.
         Idle = "idle",
         /// The head or the body timed out.
@@ -174,17 +174,17 @@ counters! {
         /// Requests in which a trusted proxy names no usable client: they count as its own.
         forwarded_unusable,
         /// Responses with status 200.
-        answered_ok,
+        responses_ok,
         /// Responses with status 202.
-        answered_accepted,
+        responses_accepted,
         /// Responses with status 204 that are none to preflight requests.
-        answered_no_content,
+        responses_no_content,
         /// Preflight requests of browsers, with status 204.
         preflights,
         /// Responses with status 303: browsers at `/`.
-        answered_see_other,
+        responses_see_other,
         /// Responses with status 304: the client has the live page already.
-        answered_not_modified,
+        responses_not_modified,
         /// Batches received.
         batches_received,
         /// Batches stored at their acknowledgement level.
@@ -212,7 +212,7 @@ counters! {
         /// Admitted requests whose charge was refunded because of a 503.
         rate_refunded,
         /// Responses dropped because the log did not store the batch in time; the batch may still be stored.
-        answers_abandoned,
+        responses_abandoned,
         /// Timers that fired.
         timers_fired,
         /// Turns longer than [`crate::limits::TURN_STALL`].
@@ -277,14 +277,14 @@ impl Counters {
     }
 
     /// Counts a response that is no refusal.
-    pub fn answered_with(&mut self, status: Status) {
+    pub fn count_response(&mut self, status: Status) {
         match status {
-            Status::Accepted => self.answered_accepted += 1,
-            Status::NoContent => self.answered_no_content += 1,
-            Status::SeeOther => self.answered_see_other += 1,
-            Status::NotModified => self.answered_not_modified += 1,
+            Status::Accepted => self.responses_accepted += 1,
+            Status::NoContent => self.responses_no_content += 1,
+            Status::SeeOther => self.responses_see_other += 1,
+            Status::NotModified => self.responses_not_modified += 1,
             Status::BadRequest => self.refused_content(),
-            _ => self.answered_ok += 1,
+            _ => self.responses_ok += 1,
         }
     }
 
@@ -300,28 +300,28 @@ impl Counters {
 
     /// Number of responses with `status`.
     #[must_use]
-    pub fn answered(&self, status: Status) -> u64 {
+    pub fn responses(&self, status: Status) -> u64 {
         let refused = REASONS.iter().zip(self.refused).filter(|((_, of), _)| *of == status).map(|(_, count)| count);
-        let answered = match status {
-            Status::Ok => self.answered_ok,
-            Status::Accepted => self.answered_accepted,
-            Status::NoContent => self.preflights + self.answered_no_content,
-            Status::SeeOther => self.answered_see_other,
-            Status::NotModified => self.answered_not_modified,
+        let others = match status {
+            Status::Ok => self.responses_ok,
+            Status::Accepted => self.responses_accepted,
+            Status::NoContent => self.preflights + self.responses_no_content,
+            Status::SeeOther => self.responses_see_other,
+            Status::NotModified => self.responses_not_modified,
             _ => 0,
         };
-        refused.sum::<u64>() + answered
+        refused.sum::<u64>() + others
     }
 
     /// Number of responses, with any status.
     #[must_use]
     pub fn requests(&self) -> u64 {
-        self.answered_ok
-            + self.answered_accepted
-            + self.answered_no_content
+        self.responses_ok
+            + self.responses_accepted
+            + self.responses_no_content
             + self.preflights
-            + self.answered_see_other
-            + self.answered_not_modified
+            + self.responses_see_other
+            + self.responses_not_modified
             + self.refused.iter().sum::<u64>()
     }
 
@@ -390,12 +390,12 @@ mod tests {
 
     #[test]
     fn a_refusal_is_counted_by_reason_and_by_status() {
-        let mut counters = Counters { answered_ok: 3, ..Counters::default() };
+        let mut counters = Counters { responses_ok: 3, ..Counters::default() };
         counters.refused(HttpError::NotFound);
         counters.refused(HttpError::BadRequest("x"));
         counters.refused_content();
         assert_eq!(
-            [Status::Ok, Status::NotFound, Status::BadRequest, Status::TooManyRequests].map(|s| counters.answered(s)),
+            [Status::Ok, Status::NotFound, Status::BadRequest, Status::TooManyRequests].map(|s| counters.responses(s)),
             [3, 1, 2, 0]
         );
         assert_eq!(counters.requests(), 6);

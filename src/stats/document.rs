@@ -55,7 +55,7 @@ pub(super) fn rates(span: &Span<'_>) -> Value {
 
 /// Responses by status.
 pub(super) fn by_status(counters: &Counters) -> Value {
-    let count = |status: &Status| (status.code().to_string(), json!(counters.answered(*status)));
+    let count = |status: &Status| (status.code().to_string(), json!(counters.responses(*status)));
     Value::Object(Status::ALL.iter().map(count).collect())
 }
 

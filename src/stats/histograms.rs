@@ -180,14 +180,14 @@ pub struct Stamps {
     /// Time at which the batches of level `fsync` were on stable storage.
     pub durable_ns: u64,
     /// Time at which the kernel had taken all responses.
-    pub answered_ns: u64,
+    pub sent_ns: u64,
 }
 
 impl Stamps {
     /// Nanoseconds from the arrival of the last byte to the end of the responses.
     #[must_use]
     pub const fn whole_ns(&self) -> u64 {
-        self.answered_ns.saturating_sub(self.received_ns)
+        self.sent_ns.saturating_sub(self.received_ns)
     }
 
     /// The completed stages with their nanoseconds. All but `Receive` add up to the total.
@@ -198,7 +198,7 @@ impl Stamps {
             (Stage::Decide, self.decided_ns),
             (Stage::Write, self.written_ns),
             (Stage::Sync, self.durable_ns),
-            (Stage::Send, self.answered_ns),
+            (Stage::Send, self.sent_ns),
         ];
         let receive = (self.head_ns > 0 && receive_ns > 0).then_some((Stage::Receive, receive_ns));
         receive.into_iter().chain(passed.into_iter().filter(|&(_, stamp_ns)| stamp_ns > 0).map(
@@ -245,7 +245,7 @@ impl Default for Histograms {
 
 impl Histograms {
     /// Records a burst whose responses were sent: `batches` of its requests were batches, `others` were not.
-    pub fn answered(&mut self, stamps: &Stamps, batches: u64, others: u64) {
+    pub fn responded(&mut self, stamps: &Stamps, batches: u64, others: u64) {
         if others > 0 {
             self.other_ns.record(stamps.whole_ns(), others);
         }
@@ -289,7 +289,7 @@ mod tests {
             steps in prop::array::uniform6(1..1_000_u64), written: bool, durable: bool, durable_first: bool,
         ) {
             let mut at_ns = 0;
-            let [head_ns, received_ns, decided_ns, third_ns, fourth_ns, answered_ns] = steps.map(|step| {
+            let [head_ns, received_ns, decided_ns, third_ns, fourth_ns, sent_ns] = steps.map(|step| {
                 at_ns += step;
                 at_ns
             });
@@ -300,7 +300,7 @@ mod tests {
                 decided_ns,
                 written_ns: if written { written_ns } else { 0 },
                 durable_ns: if durable { durable_ns } else { 0 },
-                answered_ns,
+                sent_ns,
             };
             let whole_ns: u64 =
                 stamps.stages().filter(|&(stage, _)| stage != Stage::Receive).map(|(_, took_ns)| took_ns).sum();
@@ -330,8 +330,8 @@ mod tests {
     #[test]
     fn what_is_moved_is_not_lost() {
         let mut core = Histograms::default();
-        let stamps = Stamps { received_ns: 10, decided_ns: 15, answered_ns: 30, ..Stamps::default() };
-        core.answered(&stamps, 2, 1);
+        let stamps = Stamps { received_ns: 10, decided_ns: 15, sent_ns: 30, ..Stamps::default() };
+        core.responded(&stamps, 2, 1);
         let mut total = Histograms::default();
         total.add(&core);
         core.reset();

@@ -132,7 +132,7 @@ pub struct Memory {
     /// Heads and bodies being received, empty buffers for them, and the decompressors.
     pub bodies: u64,
     /// Responses that wait for the log, or are being sent.
-    pub answers: u64,
+    pub responses: u64,
     /// Data received by the driver for paused connections.
     pub kept: u64,
     /// Scratch memory that the decoders of protocols keep between bodies.

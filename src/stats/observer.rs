@@ -199,7 +199,7 @@ impl Snapshot<'_> {
             ("receive_buffers", sum(|memory| memory.receive_buffers)),
             ("connections", sum(|memory| memory.connections)),
             ("bodies", sum(|memory| memory.bodies)),
-            ("answers", sum(|memory| memory.answers)),
+            ("answers", sum(|memory| memory.responses)),
             ("kept", sum(|memory| memory.kept)),
             ("decoders", sum(|memory| memory.decoders)),
             ("limiter", self.limiter.map_or(0, |limiter| limiter.memory_bytes as u64)),
@@ -292,7 +292,7 @@ impl Observer {
             match self.setup.questions.recv_deadline(wake) {
                 Ok(question) => {
                     rested = Instant::now() + limits::RENDER_INTERVAL_MIN;
-                    self.answer(question);
+                    self.serve(question);
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -437,7 +437,7 @@ impl Observer {
 
     /// Serves all questions that wait. Each document is rendered once for all cores that requested it, and begun after
     /// their requests.
-    fn answer(&mut self, first: Question) {
+    fn serve(&mut self, first: Question) {
         let mut questions = vec![first];
         // A core asks again only once it has its document, so this ends.
         questions.extend(self.setup.questions.try_iter());

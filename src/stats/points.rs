@@ -220,7 +220,7 @@ fn point(snapshot: &Snapshot<'_>, before: &Moment, after: &Moment, measures: &Me
     let span = after.at.saturating_duration_since(before.at);
     let counters = after.counters.since(&before.counters);
     let statuses = Status::ALL.iter().filter_map(|&status| {
-        let count = counters.answered(status);
+        let count = counters.responses(status);
         (count > 0).then(|| (status.code().to_string(), json!(count)))
     });
     let stages =

@@ -11,7 +11,7 @@ labelled! {
     /// The outcome of a query. `received = waiting + running + all of these`.
     Outcome {
         /// 200, and the whole response was handed over for sending.
-        Answered = "answered",
+        Completed = "answered",
         /// An invalid parameter: 400.
         Invalid = "invalid",
         /// The position is no longer in the log: 410.
@@ -183,7 +183,7 @@ mod tests {
         status.start();
         status.start();
         status.turn_away(Outcome::Cancelled);
-        status.end(Outcome::Answered, 1_000);
+        status.end(Outcome::Completed, 1_000);
         let ended: u64 = Outcome::ALL.iter().map(|&outcome| status.ended(outcome)).sum();
         assert_eq!((status.received(), status.waiting(), status.running(), ended), (5, 1, 1, 3));
         assert_eq!((status.durations().count(), status.durations().sum()), (1, 1_000));

@@ -116,7 +116,7 @@ impl Record {
     /// Time at which the response was sent.
     #[must_use]
     pub fn end_ns(&self) -> u64 {
-        self.stamps.answered_ns.max(self.start_ns())
+        self.stamps.sent_ns.max(self.start_ns())
     }
 
     /// Returns the child spans in the order of time: each begins when the one before it is over or later, and all lie
@@ -137,7 +137,7 @@ impl Record {
             ("enqueue", parsed_ns, published_ns),
             ("write", 0, stamps.written_ns),
             ("sync", 0, stamps.durable_ns),
-            ("send", 0, if self.cut_off { 0 } else { stamps.answered_ns }),
+            ("send", 0, if self.cut_off { 0 } else { stamps.sent_ns }),
         ];
         let (mut at_ns, end_ns) = (self.start_ns(), self.end_ns());
         steps.into_iter().filter(|&(_, _, end_ns)| end_ns > 0).map(move |(name, from_ns, to_ns)| {
@@ -177,8 +177,7 @@ pub(super) mod tests {
 
     #[test]
     fn the_stages_follow_each_other() {
-        let stamps =
-            Stamps { head_ns: 5, received_ns: 10, decided_ns: 45, written_ns: 0, durable_ns: 60, answered_ns: 70 };
+        let stamps = Stamps { head_ns: 5, received_ns: 10, decided_ns: 45, written_ns: 0, durable_ns: 60, sent_ns: 70 };
         let stages = RequestStages { begun_ns: 12, limited_ns: 20, parsed_ns: 40, ..RequestStages::default() };
         let record = record(stamps, stages, 50);
         assert_eq!((record.start_ns(), record.end_ns(), record.spans()), (5, 70, 7));
@@ -196,7 +195,7 @@ pub(super) mod tests {
 
     #[test]
     fn of_one_that_was_not_timed_there_are_the_stages_of_its_burst() {
-        let stamps = Stamps { received_ns: 10, decided_ns: 45, written_ns: 60, answered_ns: 70, ..Stamps::default() };
+        let stamps = Stamps { received_ns: 10, decided_ns: 45, written_ns: 60, sent_ns: 70, ..Stamps::default() };
         let mut record = record(stamps, RequestStages::default(), 0);
         assert_eq!(names(&record), ["decide", "write", "send"]);
         record.cut_off = true;
@@ -205,7 +204,7 @@ pub(super) mod tests {
 
     #[test]
     fn a_refusal_has_no_stages_that_it_did_not_pass() {
-        let stamps = Stamps { received_ns: 10, decided_ns: 45, answered_ns: 70, ..Stamps::default() };
+        let stamps = Stamps { received_ns: 10, decided_ns: 45, sent_ns: 70, ..Stamps::default() };
         let stages = RequestStages { status: 429, begun_ns: 12, limited_ns: 20, ..RequestStages::default() };
         assert_eq!(names(&record(stamps, stages, 0)), ["limit", "send"]);
     }
@@ -214,8 +213,8 @@ pub(super) mod tests {
         /// Whatever the stamps: ordered, nested, and never more spans than said.
         #[test]
         fn children_are_ordered_and_nested(times in prop::array::uniform10(0..50_u64), cut_off: bool) {
-            let [head_ns, received_ns, decided_ns, written_ns, durable_ns, answered_ns, begun_ns, limited_ns, parsed_ns, published_ns] = times;
-            let stamps = Stamps { head_ns, received_ns, decided_ns, written_ns, durable_ns, answered_ns };
+            let [head_ns, received_ns, decided_ns, written_ns, durable_ns, sent_ns, begun_ns, limited_ns, parsed_ns, published_ns] = times;
+            let stamps = Stamps { head_ns, received_ns, decided_ns, written_ns, durable_ns, sent_ns };
             let stages = RequestStages { begun_ns, limited_ns, parsed_ns, ..RequestStages::default() };
             let record = Record { cut_off, ..record(stamps, stages, published_ns) };
             let mut at_ns = record.start_ns();

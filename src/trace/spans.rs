@@ -217,7 +217,7 @@ mod tests {
     }
 
     const STAMPS: Stamps =
-        Stamps { head_ns: 10, received_ns: 10, decided_ns: 45, written_ns: 0, durable_ns: 60, answered_ns: 70 };
+        Stamps { head_ns: 10, received_ns: 10, decided_ns: 45, written_ns: 0, durable_ns: 60, sent_ns: 70 };
 
     #[test]
     fn the_request_is_the_parent_of_its_parts() {

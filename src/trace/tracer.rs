@@ -175,7 +175,7 @@ impl Tracer {
     }
 
     /// Records that the responses of a burst with this many batches were sent.
-    pub fn answered(&mut self, traces: &mut Traces, stamps: &Stamps, batches: u32, counters: &mut Counters) {
+    pub fn responded(&mut self, traces: &mut Traces, stamps: &Stamps, batches: u32, counters: &mut Counters) {
         if traces.first.is_some() {
             if stamps.whole_ns() > self.setup.slow_ns {
                 self.slow(traces.first.take(), stamps, batches, counters);
@@ -197,7 +197,7 @@ impl Tracer {
         }
     }
 
-    /// Records that the connection ended at `stamps.answered_ns`, before the responses of its burst were sent.
+    /// Records that the connection ended at `stamps.sent_ns`, before the responses of its burst were sent.
     pub fn cut_off(&mut self, traces: &mut Traces, stamps: &Stamps, batches: u32, counters: &mut Counters) {
         self.finish(traces, stamps, batches, true, counters);
     }
@@ -271,7 +271,7 @@ mod tests {
     }
 
     const STAMPS: Stamps =
-        Stamps { head_ns: 10, received_ns: 10, decided_ns: 20, written_ns: 30, durable_ns: 0, answered_ns: 110 };
+        Stamps { head_ns: 10, received_ns: 10, decided_ns: 20, written_ns: 30, durable_ns: 0, sent_ns: 110 };
 
     #[test]
     fn the_callers_trace_goes_on() {
@@ -291,7 +291,7 @@ mod tests {
         traces.published(23);
         traces.reached(AckLevel::Fsync, 25);
         traces.reached(AckLevel::Write, 26);
-        tracer.answered(&mut traces, &STAMPS, 2, &mut counters);
+        tracer.responded(&mut traces, &STAMPS, 2, &mut counters);
         let record = records.try_recv().unwrap();
         assert_eq!(record.stamps, Stamps { written_ns: 26, durable_ns: 0, ..STAMPS });
         assert_eq!(record.published_ns, 22);
@@ -323,7 +323,7 @@ mod tests {
             let context = tracer.begin(&head(None));
             tracer.served(request(context, status), &mut counters);
             tracer.hand_over(&mut traces);
-            tracer.answered(&mut traces, &STAMPS, 1, &mut counters);
+            tracer.responded(&mut traces, &STAMPS, 1, &mut counters);
             assert_eq!(records.try_recv().ok().map(|record| record.reason), expected, "{slow_ns} {status}");
             assert!(records.is_empty());
         }
@@ -363,7 +363,7 @@ mod tests {
             }
         }
         tracer.hand_over(&mut traces);
-        tracer.answered(&mut traces, &STAMPS, 1, &mut counters);
+        tracer.responded(&mut traces, &STAMPS, 1, &mut counters);
         assert_eq!((records.len(), counters.untraced[Untraced::TooManyLate as usize]), (2 * most as usize, 10));
     }
 }

@@ -74,7 +74,7 @@ fn measure(traceparent: Option<&[u8]>) -> f64 {
         if traces.are_recorded() {
             traces.reached(AckLevel::Write, clock.monotonic_ns());
         }
-        tracer.answered(&mut traces, black_box(&Stamps::default()), 1, &mut counters);
+        tracer.responded(&mut traces, black_box(&Stamps::default()), 1, &mut counters);
         // An empty queue is not looked at by a core.
         if sampled {
             black_box(records.try_recv().ok());

@@ -210,7 +210,7 @@ fn what_fits_into_a_piece_is_one_part_and_more_is_many() {
             assert!(between.len() == pieces - 1 && !last.content().is_empty(), "{bytes}");
         }
     }
-    bench.wait(Outcome::Answered, 6);
+    bench.wait(Outcome::Completed, 6);
     assert_eq!(bench.status.pieces.load(Ordering::Relaxed), 13);
     assert_eq!(bench.status.body_bytes.load(Ordering::Relaxed), (9 * max + 9) as u64);
 }
@@ -221,7 +221,7 @@ fn head_has_a_head_only() {
     let reader = bench.submit("q", true).unwrap();
     bench.command.send(Command::Respond(1_000_000)).unwrap();
     assert!(matches!(parts(&reader)[..], [ResponseEvent::Head { content_type: CONTENT_TYPE, .. }]));
-    bench.wait(Outcome::Answered, 1);
+    bench.wait(Outcome::Completed, 1);
 }
 
 #[test]
@@ -251,7 +251,7 @@ fn queries_are_refused_while_too_many_wait() {
         bench.command.send(Command::Respond(1)).unwrap();
     }
     waiting.iter().chain([&running]).for_each(|reader| assert_eq!(parts(reader).len(), 1));
-    bench.wait(Outcome::Answered, 1 + waiting.len() as u64);
+    bench.wait(Outcome::Completed, 1 + waiting.len() as u64);
     assert_eq!((bench.status.ended(Outcome::Full), bench.status.ended(Outcome::OverShare)), (1, 1));
     assert_eq!((bench.status.waiting(), bench.status.running()), (0, 0));
     assert_eq!(bench.status.received(), waiting.len() as u64 + 3);
@@ -279,7 +279,7 @@ fn lanes_take_turns_and_nobody_has_all_threads() {
     for _ in 0..40 {
         bench.command.send(Command::Respond(1)).unwrap();
     }
-    bench.wait(Outcome::Answered, 23);
+    bench.wait(Outcome::Completed, 23);
 }
 
 /// One thread, and more readers who do not read than there are threads anywhere.
@@ -301,7 +301,7 @@ fn readers_who_do_not_read_hold_no_thread() {
         assert_eq!(read.iter().map(bytes).sum::<usize>(), LARGE);
         assert!(matches!(read.last(), Some(ResponseEvent::Last(_))));
     }
-    bench.wait(Outcome::Answered, 21);
+    bench.wait(Outcome::Completed, 21);
     assert_eq!((bench.status.unread(), bench.status.running()), (0, 0));
 }
 
@@ -342,7 +342,7 @@ fn queries_are_refused_when_too_many_are_open() {
         bench.command.send(Command::Respond(1)).unwrap();
         open.push(reader);
     }
-    bench.wait(Outcome::Answered, open.len() as u64);
+    bench.wait(Outcome::Completed, open.len() as u64);
     assert!(matches!(bench.submit("q", false), Err(HttpError::Unavailable { .. })));
     drop(open);
     while bench.mail.take().is_some() {}
@@ -407,7 +407,7 @@ fn idle_threads_help_and_come_back() {
     assert_eq!(bench.begun().1, 1, "it has its own thread");
     (0..2).for_each(|_| bench.command.send(Command::Respond(1)).unwrap());
     [first, second].iter().for_each(|reader| assert_eq!(parts(reader).len(), 1));
-    bench.wait(Outcome::Answered, 2);
+    bench.wait(Outcome::Completed, 2);
     // A response that is being read keeps nobody from scanning.
     let _third = bench.unread("third", LARGE);
     bench.wait_for_unread(1);

@@ -105,7 +105,7 @@ statistics! {
         Reading::By("reason", REASONS.iter().zip(s.all.counters.refused).map(|((by, _), n)| (*by, n.into())).collect());
     Server(s) "refused_last" = s.collected.refusals().to_json();
     /// Responses dropped because the log did not store the batch in time; the batch may still be stored.
-    Server(s) "answers_abandoned" Counter "metricstream_answers_abandoned" = s.all.counters.answers_abandoned;
+    Server(s) "answers_abandoned" Counter "metricstream_answers_abandoned" = s.all.counters.responses_abandoned;
     Server(s) "since_start" = document::rates(&s.all);
     Server(s) "interval" = document::rates(&s.interval);
 
@@ -462,12 +462,12 @@ fn build(snapshot: &Snapshot<'_>) -> Reading<'static> {
 fn responses(snapshot: &Snapshot<'_>) -> Reading<'static> {
     let counters = snapshot.all.counters;
     let fine = [
-        (Status::Ok, "ok", counters.answered_ok),
+        (Status::Ok, "ok", counters.responses_ok),
         (Status::NoContent, "preflight", counters.preflights),
-        (Status::Accepted, "ok", counters.answered_accepted),
-        (Status::NoContent, "ok", counters.answered_no_content),
-        (Status::SeeOther, "ok", counters.answered_see_other),
-        (Status::NotModified, "ok", counters.answered_not_modified),
+        (Status::Accepted, "ok", counters.responses_accepted),
+        (Status::NoContent, "ok", counters.responses_no_content),
+        (Status::SeeOther, "ok", counters.responses_see_other),
+        (Status::NotModified, "ok", counters.responses_not_modified),
     ];
     let refused = REASONS.iter().zip(counters.refused).map(|(&(reason, status), count)| (status, reason, count));
     let sample = |(status, reason, count): (Status, &str, u64)| {

@@ -73,7 +73,7 @@ impl Role {
 
 /// All configured addresses, the public ones first.
 #[must_use]
-pub fn asked(config: &Config) -> Vec<(Role, &ListenAddress)> {
+pub fn addresses(config: &Config) -> Vec<(Role, &ListenAddress)> {
     let each =
         [(Role::Public, &config.listen), (Role::Proxied, &config.proxy_listen), (Role::Admin, &config.admin_listen)];
     each.into_iter().flat_map(|(role, places)| places.iter().map(move |place| (role, place))).collect()
@@ -87,7 +87,7 @@ pub struct Place {
     /// Role of the listener.
     pub role: Role,
     /// The address as configured.
-    asked: ListenAddress,
+    requested: ListenAddress,
     /// `[::]` without IPv4.
     only_v6: bool,
 }
@@ -95,7 +95,7 @@ pub struct Place {
 impl Place {
     /// Returns true if the address may be skipped when this host does not have it, because its name has another one.
     fn is_optional(&self) -> bool {
-        matches!(self.asked, ListenAddress::Name(..) | ListenAddress::Any(_))
+        matches!(self.requested, ListenAddress::Name(..) | ListenAddress::Any(_))
     }
 
     /// Binds the address for a moment, to test that it is free.
@@ -115,11 +115,11 @@ impl Place {
 /// # Errors
 /// One line: a name that has no address, a duplicate, or two addresses of which one takes the other's connections.
 pub fn resolve(
-    asked: &[(Role, &ListenAddress)],
+    requested: &[(Role, &ListenAddress)],
     look_up: impl Fn(&str, u16) -> io::Result<Vec<SocketAddr>>,
 ) -> Result<Vec<Place>, String> {
     let mut places: Vec<Place> = Vec::new();
-    for &(role, address) in asked {
+    for &(role, address) in requested {
         let option = role.option();
         let found = match address {
             ListenAddress::Ip(address) => vec![Endpoint::Tcp(*address)],
@@ -143,10 +143,10 @@ pub fn resolve(
                 return Err(format!(
                     "{option} {address}: {endpoint} is already configured by {} {}",
                     other.role.option(),
-                    other.asked
+                    other.requested
                 ));
             }
-            places.push(Place { endpoint, role, asked: address.clone(), only_v6: false });
+            places.push(Place { endpoint, role, requested: address.clone(), only_v6: false });
         }
     }
     if places.len() > reactor::LISTENERS_MAX {
@@ -181,11 +181,12 @@ fn separate(places: &mut [Place]) -> Result<(), String> {
             if other == index {
                 continue;
             }
-            let is_both = matches!(places[index].asked, ListenAddress::Any(_));
+            let is_both = matches!(places[index].requested, ListenAddress::Any(_));
             if wildcard.is_ipv6() && address.is_ipv4() && !is_both {
                 places[index].only_v6 = true;
             } else if is_both || wildcard.is_ipv4() == address.is_ipv4() {
-                let [wide, narrow] = [&places[index], &places[other]].map(|place| (place.role.option(), &place.asked));
+                let [wide, narrow] =
+                    [&places[index], &places[other]].map(|place| (place.role.option(), &place.requested));
                 return Err(format!("{} {}: already covered by {} {}", narrow.0, narrow.1, wide.0, wide.1));
             }
         }
@@ -236,13 +237,13 @@ impl Listening {
             }
         }
         for (place, error) in passed_over {
-            if !listening.places.iter().any(|open| open.asked == place.asked) {
+            if !listening.places.iter().any(|open| open.requested == place.requested) {
                 return Err(cannot_listen(&place, &error));
             }
             tracing::warn!(
                 "{} {}: skipped {}, which this host does not have",
                 place.role.option(),
-                place.asked,
+                place.requested,
                 place.endpoint
             );
         }
@@ -265,7 +266,7 @@ impl Listening {
             }
             thread::sleep(limits::LISTEN_RETRY);
         };
-        if opened.as_ref().is_err_and(is_missing) && matches!(place.asked, ListenAddress::Any(_)) {
+        if opened.as_ref().is_err_and(is_missing) && matches!(place.requested, ListenAddress::Any(_)) {
             // A host without IPv6.
             let everywhere = SocketAddr::from(([0, 0, 0, 0], address.port()));
             opened = listen::listeners(everywhere, false, reactors, limits::LISTEN_BACKLOG);
@@ -340,15 +341,15 @@ mod tests {
     use super::*;
 
     fn of(texts: &[&str]) -> Result<Vec<(String, bool)>, String> {
-        let asked: Vec<ListenAddress> = texts.iter().map(|text| text.parse().unwrap()).collect();
-        let asked: Vec<_> = asked.iter().map(|address| (Role::Public, address)).collect();
+        let requested: Vec<ListenAddress> = texts.iter().map(|text| text.parse().unwrap()).collect();
+        let requested: Vec<_> = requested.iter().map(|address| (Role::Public, address)).collect();
         let hosts = |name: &str, port: u16| match name {
             "localhost" => Ok(vec![(Ipv6Addr::LOCALHOST, port).into(), ([127, 0, 0, 1], port).into()]),
             "twice" => Ok(vec![([127, 0, 0, 1], port).into(); 2]),
             "nothing" => Ok(Vec::new()),
             _ => Err(io::Error::other("not found")),
         };
-        Ok(resolve(&asked, hosts)?.into_iter().map(|place| (place.endpoint.to_string(), place.only_v6)).collect())
+        Ok(resolve(&requested, hosts)?.into_iter().map(|place| (place.endpoint.to_string(), place.only_v6)).collect())
     }
 
     fn places(texts: &[&str]) -> Vec<String> {
@@ -365,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_that_is_asked_for_twice_is_refused() {
+    fn a_place_that_is_requested_twice_is_refused() {
         for (texts, named) in [
             (["127.0.0.1:80", "127.0.0.1:80"], "127.0.0.1:80"),
             (["localhost:80", "127.0.0.1:80"], "localhost:80"),

@@ -93,9 +93,9 @@ impl Queue {
     /// Takes a line, its line feed included, or drops it. Never waits for whoever reads.
     fn push(&self, line: Vec<u8>) {
         let mut state = self.state();
-        let has_room = state.entries.len() < limits::STDERR_LINES_MAX
+        let has_space = state.entries.len() < limits::STDERR_LINES_MAX
             && line.len() <= limits::STDERR_BYTES_MAX.saturating_sub(state.bytes);
-        if !has_room {
+        if !has_space {
             state.dropped += 1;
             self.dropped.fetch_add(1, Ordering::Relaxed);
             return;

@@ -54,13 +54,13 @@ mod tests {
 
     #[test]
     fn the_progress_line_is_updated_while_the_work_runs() {
-        let (asked, was_asked) = channel();
-        let asked = Mutex::new(asked);
+        let (sender, requests) = channel();
+        let sender = Mutex::new(sender);
         let line = |elapsed: Duration| {
             // Nobody listens any more once the work is done.
-            let _ = asked.lock().unwrap().send(elapsed);
+            let _ = sender.lock().unwrap().send(elapsed);
             String::new()
         };
-        assert!(shown(line, || was_asked.recv().unwrap()) >= INTERVAL);
+        assert!(shown(line, || requests.recv().unwrap()) >= INTERVAL);
     }
 }

@@ -460,7 +460,7 @@ impl Service {
         if query.has_form
             && let Some(companion) = Companion::of_statement(Some(&query.parameters))
         {
-            return self.answer_companion(companion, respond);
+            return self.respond_companion(companion, respond);
         }
         burst.result.deferred = Some(DeferredRequest::Query(query));
         respond.defer()
@@ -498,33 +498,33 @@ impl Service {
         if sampled { self.shared.clock.monotonic_ns() } else { 0 }
     }
 
-    fn answer_companion(&mut self, companion: Companion, respond: Responder<'_>) -> Served {
+    fn respond_companion(&mut self, companion: Companion, respond: Responder<'_>) -> Served {
         self.counters.count_response(companion.status());
         companion.respond(respond)
     }
 
     /// Responds `{"status":"ready"}`, or 503 with the reasons.
-    fn answer_ready(&mut self, respond: Responder<'_>, caller: Caller) -> Served {
+    fn respond_ready(&mut self, respond: Responder<'_>, caller: Caller) -> Served {
         let reasons = unready(self.shared.draining.load(Ordering::Relaxed), self.log.status());
         if reasons.is_empty() {
             self.counters.responses_ok += 1;
             return respond.body(Status::Ok, JSON, br#"{"status":"ready"}"#);
         }
-        self.answer_unavailable("unready", &reasons, respond, caller)
+        self.respond_unavailable("unready", &reasons, respond, caller)
     }
 
     /// Responds 200 while the server runs; once the log has failed the server is about to exit, and the response is
     /// 503.
-    fn answer_health(&mut self, respond: Responder<'_>, caller: Caller) -> Served {
+    fn respond_health(&mut self, respond: Responder<'_>, caller: Caller) -> Served {
         let log = self.log.health();
         if log.has_failed() {
-            return self.answer_unavailable("failed", &[log.to_string()], respond, caller);
+            return self.respond_unavailable("failed", &[log.to_string()], respond, caller);
         }
         self.counters.responses_ok += 1;
         respond.body(Status::Ok, JSON, br#"{"status":"live"}"#)
     }
 
-    fn answer_unavailable(
+    fn respond_unavailable(
         &mut self,
         status: &str,
         reasons: &[String],
@@ -567,13 +567,13 @@ impl http1::Service for Service {
                 let batch = Batch { payload, ack, charge, client };
                 self.ingest(&batch, trace, body, respond, burst)
             }
-            AdmittedRequest::Companion(companion) => self.answer_companion(companion, respond),
+            AdmittedRequest::Companion(companion) => self.respond_companion(companion, respond),
             AdmittedRequest::Preflight => {
                 self.counters.preflights += 1;
                 respond.preflight()
             }
-            AdmittedRequest::Health => self.answer_health(respond, burst.caller),
-            AdmittedRequest::Ready => self.answer_ready(respond, burst.caller),
+            AdmittedRequest::Health => self.respond_health(respond, burst.caller),
+            AdmittedRequest::Ready => self.respond_ready(respond, burst.caller),
             AdmittedRequest::Statistics { document, asked_by } => {
                 burst.result.deferred = Some(DeferredRequest::Document { document, asked_by });
                 respond.defer()
@@ -581,7 +581,7 @@ impl http1::Service for Service {
             AdmittedRequest::Query(query) => self.query(query, body, respond, burst),
             AdmittedRequest::Stream { head_only } => self.stream(head_only, respond, burst),
             AdmittedRequest::Job(job) => self.start_job(job, respond, burst),
-            AdmittedRequest::ToPage => self.answer_to_page(respond),
+            AdmittedRequest::ToPage => self.redirect_to_page(respond),
             AdmittedRequest::Page(request) => {
                 burst.result.deferred = Some(DeferredRequest::Page(request));
                 respond.defer()

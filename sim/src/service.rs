@@ -186,7 +186,7 @@ impl Reactors {
         }
         if waited_ms >= DRAIN_MS_MAX {
             assert!(!is_calm, "the reactors do not drain");
-            self.post(|| ShardMessage::GiveUp);
+            self.post(|| ShardMessage::Abort);
         }
         for thread in self.threads {
             join(thread).expect("a driver that works");
@@ -236,7 +236,7 @@ pub fn serve(life: &mut Life, http: &Http, bells: Vec<Arc<Doorbell>>, log: Log<D
         }
     }
     if has_ended() {
-        reactors.post(|| ShardMessage::GiveUp);
+        reactors.post(|| ShardMessage::Abort);
     } else if clients.iter().all(JoinHandle::is_finished) {
         rest(life, &reactors, &status);
     }

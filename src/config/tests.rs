@@ -45,7 +45,7 @@ fn the_word_serve_changes_nothing() {
 }
 
 #[test]
-fn rotation_is_as_asked_for() {
+fn rotation_is_as_configured() {
     let default = resolve(&[]).unwrap().rotation;
     assert_eq!((default.rotate_bytes, default.rotate_age), (Some(1 << 30), None));
     assert_eq!((default.retain_bytes, default.retain_age, default.compress), (None, None, Compression::Off));

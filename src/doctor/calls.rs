@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kernel_answers() {
+    fn the_kernel_responds() {
         let directory = tempfile::tempdir().unwrap();
         let usage = Kernel.usage(directory.path()).unwrap();
         assert!(usage.bytes >= usage.bytes_free && usage.bytes > 0);

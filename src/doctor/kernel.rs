@@ -139,13 +139,13 @@ fn reserved(examination: &Examination) -> u64 {
 fn nofile(examination: &mut Examination) -> Verdict {
     let (soft, hard) = limit(examination, "Max open files")?;
     let reserved = reserved(examination);
-    let asked = examination.config.connections_limit;
-    let wanted = u64::from(asked.unwrap_or(limits::CONNECTIONS_DEFAULT));
+    let requested = examination.config.connections_limit;
+    let wanted = u64::from(requested.unwrap_or(limits::CONNECTIONS_DEFAULT));
     let needed = wanted + reserved;
     let possible = hard.saturating_sub(reserved);
     let fix = format!("ulimit -Hn {needed}   (as root, before the start; systemd: LimitNOFILE={needed})");
     let shown = format!("the hard limit of open files is {hard} and the soft one {soft}");
-    Ok(match asked {
+    Ok(match requested {
         _ if possible == 0 => Finding::critical(
             Cost::Service,
             format!("{shown}: {reserved} are needed in addition to connections, so the server will not start"),

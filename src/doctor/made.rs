@@ -16,26 +16,26 @@ use std::{
 };
 
 /// A function that returns the result of a call.
-type Answer<T> = fn() -> T;
+type FakeCall<T> = fn() -> T;
 
 /// Results of the system calls.
 #[derive(Debug, Clone)]
-pub(super) struct Answers {
-    pub(super) io_uring: Answer<Result<uring::Report, uring::Unavailable>>,
-    pub(super) rings: Answer<Result<(), uring::Unavailable>>,
-    pub(super) clock: Answer<io::Result<ClockState>>,
+pub(super) struct FakeCalls {
+    pub(super) io_uring: FakeCall<Result<uring::Report, uring::Unavailable>>,
+    pub(super) rings: FakeCall<Result<(), uring::Unavailable>>,
+    pub(super) clock: FakeCall<io::Result<ClockState>>,
     pub(super) now: SystemTime,
-    pub(super) usage: Answer<io::Result<Usage>>,
-    pub(super) may_write: Answer<io::Result<()>>,
-    pub(super) sync_times: Answer<io::Result<Vec<Duration>>>,
-    pub(super) bind: Answer<io::Result<()>>,
-    pub(super) holder: Answer<io::Result<Holder>>,
-    pub(super) sync_directory: Answer<io::Result<()>>,
+    pub(super) usage: FakeCall<io::Result<Usage>>,
+    pub(super) may_write: FakeCall<io::Result<()>>,
+    pub(super) sync_times: FakeCall<io::Result<Vec<Duration>>>,
+    pub(super) bind: FakeCall<io::Result<()>>,
+    pub(super) holder: FakeCall<io::Result<Holder>>,
+    pub(super) sync_directory: FakeCall<io::Result<()>>,
     /// Contents that replace a file, such as /proc/stat, while the examination waits.
     pub(super) later: Option<(PathBuf, String)>,
 }
 
-impl Calls for Answers {
+impl Calls for FakeCalls {
     fn io_uring(&self) -> Result<uring::Report, uring::Unavailable> {
         (self.io_uring)()
     }
@@ -140,14 +140,14 @@ pub(super) const MOUNTS: &str = "\
 #[derive(Debug)]
 pub(super) struct Made {
     directory: tempfile::TempDir,
-    pub(super) answers: Answers,
+    pub(super) calls: FakeCalls,
     flags: Vec<String>,
 }
 
 impl Made {
     /// A host on which nothing is wrong, and the server's flags for it.
     pub(super) fn new() -> Self {
-        let answers = Answers {
+        let calls = FakeCalls {
             io_uring: || Ok(uring::Report { step: uring::Step::DeferredNoArray, kernel: "6.12.0".into() }),
             rings: || Ok(()),
             clock: || Ok(ClockState { synchronised: true, error_us_max: 1_500 }),
@@ -161,7 +161,7 @@ impl Made {
             sync_directory: || Ok(()),
             later: None,
         };
-        let made = Self { directory: tempfile::tempdir().unwrap(), answers, flags: Vec::new() };
+        let made = Self { directory: tempfile::tempdir().unwrap(), calls, flags: Vec::new() };
         for (path, text) in FILES {
             made.write(path, text);
         }
@@ -227,7 +227,7 @@ impl Made {
     }
 
     pub(super) fn examine(&self) -> Vec<Check> {
-        let host = Host::made(self.directory.path().to_owned(), Box::new(self.answers.clone()));
+        let host = Host::made(self.directory.path().to_owned(), Box::new(self.calls.clone()));
         examine(&host, &self.config())
     }
 

@@ -40,7 +40,7 @@ fn port(examination: &mut Examination) -> Verdict {
 
 /// The addresses that the server would listen on. A name without an address keeps it from starting.
 fn listens_at(examination: &Examination) -> Result<Vec<Place>, Unknown> {
-    listening::resolve(&listening::asked(examination.config), listening::look_up)
+    listening::resolve(&listening::addresses(examination.config), listening::look_up)
         .map_err(|refusal| Unknown(format!("the server will not start: {refusal}")))
 }
 

@@ -13,7 +13,7 @@ const LIST_WIDTH: usize = 108;
 
 /// The addresses that the server would listen on, as configured.
 fn listed(config: &Config) -> String {
-    listening::asked(config).iter().map(|(_, place)| place.to_string()).collect::<Vec<_>>().join(", ")
+    listening::addresses(config).iter().map(|(_, place)| place.to_string()).collect::<Vec<_>>().join(", ")
 }
 
 /// One line per finding, followed by the command that fixes it. With `all`, also the passed checks and the values read.

@@ -290,18 +290,18 @@ fn retention(examination: &mut Examination) -> Verdict {
         examination.record(&path, format!("{count} and the active one, {} MiB", mib(log_bytes)));
     }
     let usage = usage(examination, &located)?;
-    let room = usage.bytes_free.saturating_add(log_bytes);
+    let available = usage.bytes_free.saturating_add(log_bytes);
     let segment = rotation.rotate_bytes.unwrap_or(0);
     match (rotation.retain_bytes, rotation.retain_age) {
-        (Some(kept), _) if kept.saturating_add(segment) > room => {
+        (Some(kept), _) if kept.saturating_add(segment) > available => {
             let text = format!(
                 "--retain-size keeps {} MiB plus one segment in progress, but the disk has space for {} MiB of log \
                  only: it fills up before anything is deleted",
                 mib(kept),
-                mib(room)
+                mib(available)
             );
             // Five per cent stay free.
-            let fitting = mib((room - room / 20).saturating_sub(segment)).max(1);
+            let fitting = mib((available - available / 20).saturating_sub(segment)).max(1);
             Ok(Finding::warning(Cost::Service, text).fix(format!("metricstream --retain-size {fitting}MiB")))
         }
         (Some(kept), _) => Ok(Finding::ok(format!("the {} MiB that are kept fit on the disk", mib(kept)))),
@@ -311,10 +311,10 @@ fn retention(examination: &mut Examination) -> Verdict {
                 "nothing is ever deleted: the log has {} MiB and grows until {} MiB are full, and then every batch \
                 gets a 503",
                 mib(log_bytes),
-                mib(room)
+                mib(available)
             );
             Ok(Finding::note(Cost::Service, text)
-                .fix(format!("metricstream --retain-size {}MiB", mib(room - room / 20).max(1))))
+                .fix(format!("metricstream --retain-size {}MiB", mib(available - available / 20).max(1))))
         }
     }
 }

@@ -90,7 +90,7 @@ fn the_costliest_comes_first_and_the_exit_code_is_its() {
     let mut made = Made::new();
     made.write("proc/sys/net/core/somaxconn", "128\n");
     made.change("proc/self/mountinfo", "rw,errors=remount-ro", "rw,nobarrier");
-    made.answers.clock = || Ok(ClockState { synchronised: false, error_us_max: 1 });
+    made.calls.clock = || Ok(ClockState { synchronised: false, error_us_max: 1 });
     made.remove("sys/devices/system/node");
     let checks = made.examine();
     let order: Vec<&str> = checks.iter().map(|check| check.id).take(5).collect();

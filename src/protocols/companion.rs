@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_statement_is_told_from_a_query_of_our_own() {
+    fn a_statement_is_distinguished_from_a_query_of_our_own() {
         for (query, companion) in [
             ("q=CREATE+DATABASE+%22telegraf%22", Some(Companion::InfluxStatement)),
             ("db=x&q=show%20databases%3B", Some(Companion::InfluxStatement)),

@@ -289,10 +289,10 @@ mod tests {
         ] {
             assert_eq!(parse(&header), Err(Fault::Malformed), "{header:?}");
         }
-        let room = PROXY_HEADER_BYTES_MAX - FIXED_BYTES - 12 - 3;
-        let largest = binary(0x21, 0x11, &[&V4[..], &value(0x04, &vec![0; room])].concat());
+        let rest = PROXY_HEADER_BYTES_MAX - FIXED_BYTES - 12 - 3;
+        let largest = binary(0x21, 0x11, &[&V4[..], &value(0x04, &vec![0; rest])].concat());
         assert_eq!(parse(&largest), Ok(Some((PROXY_HEADER_BYTES_MAX, client("192.0.2.1")))));
-        let larger = binary(0x21, 0x11, &[&V4[..], &value(0x04, &vec![0; room + 1])].concat());
+        let larger = binary(0x21, 0x11, &[&V4[..], &value(0x04, &vec![0; rest + 1])].concat());
         assert_eq!(parse(&larger[..FIXED_BYTES]), Err(Fault::TooLong), "before it has come");
     }
 

@@ -64,7 +64,7 @@ impl Network {
     /// # Errors
     /// An address that cannot be listened on, a driver that is unavailable, or too few file descriptors.
     pub fn open(config: &Config) -> Result<Self, ServerError> {
-        let places = listening::resolve(&listening::asked(config), listening::look_up).map_err(ServerError)?;
+        let places = listening::resolve(&listening::addresses(config), listening::look_up).map_err(ServerError)?;
         let connections_limit = connections_limit(config, &places)?;
         let reactors = config.placement.reactor_cores.len();
         // Twice: public listeners go on while as many slots are free as statistics may take, also when they have taken

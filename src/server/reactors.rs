@@ -50,9 +50,9 @@ pub fn connect(reactors: usize) -> io::Result<(ReactorEnds, OtherEnds)> {
         (0..reactors).map(|_| event_ring(rate::limits::RATE_EVENTS_PER_RING)).unzip();
     let (mailboxes, mail) =
         doorbells.iter().map(|doorbell| mailbox::mailbox(limits::MAILBOX_MESSAGES_MAX, Arc::clone(doorbell))).unzip();
-    let (questions, asked) = bounded(reactors * limits::QUESTIONS_PER_REACTOR_MAX);
+    let (questions, question_receiver) = bounded(reactors * limits::QUESTIONS_PER_REACTOR_MAX);
     let ends = ReactorEnds { doorbells, mail, events: event_senders, questions };
-    Ok((ends, OtherEnds { mailboxes, events: event_receivers, questions: asked }))
+    Ok((ends, OtherEnds { mailboxes, events: event_receivers, questions: question_receiver }))
 }
 
 /// Parts that the reactors are built from.

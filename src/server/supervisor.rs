@@ -95,7 +95,7 @@ impl<'a> Supervisor<'a> {
                     tracing::error!("shutting down: {error}");
                     self.stopping(error);
                 }
-                self.tell(|| ShardMessage::GiveUp);
+                self.tell(|| ShardMessage::Abort);
                 Phase::Aborting(Instant::now() + limits::LOG_STOP_WAIT)
             }
         }
@@ -134,7 +134,7 @@ impl<'a> Supervisor<'a> {
         }
         if self.reactors > 0 {
             tracing::warn!("connections closed: they did not end within {:?}", self.server.drain_timeout);
-            self.tell(|| ShardMessage::GiveUp);
+            self.tell(|| ShardMessage::Abort);
         }
         Phase::Aborting(Instant::now() + waited)
     }

@@ -113,13 +113,13 @@ impl Service {
     }
 
     /// Sends a browser to the page.
-    pub(super) fn answer_to_page(&mut self, respond: Responder<'_>) -> Served {
+    pub(super) fn redirect_to_page(&mut self, respond: Responder<'_>) -> Served {
         self.counters.count_response(Status::SeeOther);
         respond.body_with(Status::SeeOther, "text/plain; charset=utf-8", TO_PAGE, b"the live page is at /ui\n")
     }
 
     /// Writes the page, or 304 for a client that has it. A server without a page admits no request for it.
-    pub fn answer_page(&mut self, request: PageRequest, respond: Responder<'_>) -> Served {
+    pub fn respond_page(&mut self, request: PageRequest, respond: Responder<'_>) -> Served {
         let Some(page) = &self.shared.page else { return respond.refuse(HttpError::NotFound) };
         let fields = page.fields(request.gzip);
         if request.is_known {

@@ -131,7 +131,7 @@ impl State {
         }
         let Some(connection) = self.connections.get(token) else { return };
         let service = &mut self.setup.service;
-        let respond = |respond: Responder<'_>| service.answer_page(request, respond);
+        let respond = |respond: Responder<'_>| service.respond_page(request, respond);
         let progress = connection.http.respond_deferred(&self.http, &mut connection.out, respond);
         self.apply_progress(token, progress.with(BurstResult::default()));
     }

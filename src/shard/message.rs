@@ -12,7 +12,7 @@ pub enum ShardMessage {
     /// Stop accepting, serve what is in flight, then end.
     Drain,
     /// The drain timeout has passed: end now.
-    GiveUp,
+    Abort,
     /// Hand out the counters and the histograms.
     Report(ReportRequest),
     /// A document of statistics that this reactor requested.

@@ -89,7 +89,7 @@ pub struct State {
     slept: bool,
     date_s: u64,
     drain: Drain,
-    give_up: bool,
+    aborted: bool,
     /// Connections over the bound.
     pub(super) refusals_open: u32,
     /// Connections over the limit, in the order of arrival.
@@ -133,7 +133,7 @@ impl State {
             slept: false,
             date_s: u64::MAX,
             drain: Drain::No,
-            give_up: false,
+            aborted: false,
             refusals_open: 0,
             admins_open: 0,
             reserve: VecDeque::new(),
@@ -210,7 +210,7 @@ impl State {
 
     /// Returns true once this core has nothing left to do.
     pub fn is_done(&self) -> bool {
-        self.give_up || (self.drain == Drain::Finishing && self.connections.is_empty())
+        self.aborted || (self.drain == Drain::Finishing && self.connections.is_empty())
     }
 
     /// The maximum time that the driver may wait. Called after the sleep was announced: work that arrived before that
@@ -240,7 +240,7 @@ impl State {
         while let Some(mail) = self.setup.mail.take() {
             match mail {
                 ShardMessage::Drain => self.drain(),
-                ShardMessage::GiveUp => self.give_up = true,
+                ShardMessage::Abort => self.aborted = true,
                 ShardMessage::Report(request) => {
                     if request.trim {
                         self.trim();

@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_kernel_answers() {
+    fn the_kernel_responds() {
         let process = Process::read();
         assert!(process.resident_bytes > Some(100_000) && process.virtual_bytes >= process.resident_bytes);
         assert!(process.cpu_seconds >= Some(0.0) && process.threads >= Some(1));

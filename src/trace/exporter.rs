@@ -113,7 +113,7 @@ trait Work {
     /// Sends queued data until the queue is empty.
     async fn send_waiting(&mut self);
     /// Counts unsent data as lost.
-    fn give_up(&mut self);
+    fn abandon(&mut self);
 }
 
 async fn serve(mut work: impl Work, mut stopped: watch::Receiver<bool>) {
@@ -134,7 +134,7 @@ async fn serve(mut work: impl Work, mut stopped: watch::Receiver<bool>) {
             let _ = timeout(limits::OTLP_FLUSH_MAX, sending).await;
         }
     }
-    work.give_up();
+    work.abandon();
 }
 
 /// Logs failures of a receiver, at a limited rate, and its recovery.
@@ -212,7 +212,7 @@ impl Work for Spans {
         }
     }
 
-    fn give_up(&mut self) {
+    fn abandon(&mut self) {
         let lost = self.in_hand + self.queue.try_iter().count();
         count(&self.status.traces_failed, lost);
         if lost > 0 {
@@ -238,7 +238,7 @@ impl Work for FiguresOut {
         }
     }
 
-    fn give_up(&mut self) {
+    fn abandon(&mut self) {
         count(&self.status.figures_failed, self.queue.try_iter().count());
     }
 }

@@ -156,9 +156,9 @@ impl<C: HttpClient> HttpClient for Noting<C> {
         Self: 'future,
     {
         Box::pin(async {
-            let answer = self.client.send_bytes(request).await;
-            self.trouble.replace(answer.as_ref().err().map(|error| chain(&**error)));
-            answer
+            let response = self.client.send_bytes(request).await;
+            self.trouble.replace(response.as_ref().err().map(|error| chain(&**error)));
+            response
         })
     }
 }
@@ -263,11 +263,11 @@ impl FigureWire {
             Form::Http(client) => {
                 let fields = [("content-type", "application/x-protobuf")];
                 let request = self.destination.request(&fields, figures.encode_to_vec().into())?;
-                let answer = client.send_bytes(request).await.map_err(|error| chain(&*error))?;
-                if answer.status().is_success() {
+                let response = client.send_bytes(request).await.map_err(|error| chain(&*error))?;
+                if response.status().is_success() {
                     Ok(())
                 } else {
-                    Err(format!("the receiver responded {}", answer.status()))
+                    Err(format!("the receiver responded {}", response.status()))
                 }
             }
             Form::Grpc(client, metadata) => {

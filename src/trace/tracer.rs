@@ -238,8 +238,8 @@ mod tests {
 
     const PARENT: &[u8] = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
-    fn tracer(ratio: f64, slow_ns: u64, room: usize) -> (Tracer, Receiver<Record>) {
-        let (queue, records) = bounded(room);
+    fn tracer(ratio: f64, slow_ns: u64, capacity: usize) -> (Tracer, Receiver<Record>) {
+        let (queue, records) = bounded(capacity);
         let sampler = Sampler { parent_based: true, ratio };
         (Tracer::new(TracerSetup { sampler, slow_ns, queue }, 3), records)
     }
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn what_finds_no_room_is_counted() {
+    fn what_finds_no_space_is_counted() {
         let (mut tracer, records) = tracer(1.0, 1, 1);
         let (mut traces, mut counters) = (Traces::new(), Counters::default());
         for _ in 0..limits::TRACES_OPEN_MAX + 2 {

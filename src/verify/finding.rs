@@ -198,8 +198,8 @@ impl Findings {
 
     /// Adds the findings of `others`.
     pub fn append(&mut self, others: Self) {
-        let room = FINDINGS_MAX.saturating_sub(self.kept.len());
-        self.kept.extend(others.kept.into_iter().take(room));
+        let left = FINDINGS_MAX.saturating_sub(self.kept.len());
+        self.kept.extend(others.kept.into_iter().take(left));
         others.counts.into_iter().for_each(|(kind, count)| *self.counts.entry(kind).or_default() += count);
     }
 

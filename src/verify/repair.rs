@@ -101,7 +101,7 @@ pub fn repair(directory: &Path, threads: usize) -> Result<Report, VerifyError> {
         repairer.move_aside(file, "not a regular file")?;
     }
     for segment in &survey.catalog.segments {
-        repairer.mend_sealed(segment, &report.segments)?;
+        repairer.repair_sealed(segment, &report.segments)?;
     }
     for file in &survey.catalog.leftovers {
         // A draft is worth nothing, and the next start removes it.
@@ -110,7 +110,7 @@ pub fn repair(directory: &Path, threads: usize) -> Result<Report, VerifyError> {
         }
     }
     if survey.catalog.active_bytes.is_some() {
-        repairer.mend_active(&survey, &report)?;
+        repairer.repair_active(&survey, &report)?;
     }
     let (after, _) = check_with(directory, threads, true)?;
     report.repair = Some(Repair { steps: repairer.steps, sound_now: after.sound, damages_now: after.damages });
@@ -170,7 +170,7 @@ impl Repairer<'_> {
         Ok(())
     }
 
-    fn mend_sealed(&mut self, segment: &Segment, reports: &[SegmentReport]) -> Result<(), VerifyError> {
+    fn repair_sealed(&mut self, segment: &Segment, reports: &[SegmentReport]) -> Result<(), VerifyError> {
         let name = segment.name;
         let report = |form| reports.iter().find(|report| report.file == name.file(form));
         let (plain, compressed) = (report(SegmentFile::Plain), report(SegmentFile::Compressed));
@@ -178,7 +178,7 @@ impl Repairer<'_> {
             (Some(plain), Some(compressed)) => {
                 let are_same = (plain.bytes, plain.crc32) == (compressed.bytes, compressed.crc32);
                 if are_same && plain.damages + compressed.damages == 0 {
-                    return self.mend_sidecar(name, plain.sidecar);
+                    return self.repair_sidecar(name, plain.sidecar);
                 }
                 let keep_plain = plain.damages == 0 || compressed.damages > 0;
                 let other = if keep_plain { SegmentFile::Compressed } else { SegmentFile::Plain };
@@ -208,11 +208,11 @@ impl Repairer<'_> {
             let subject = open_sealed(self.directory, name, form, expected).map_err(self.failed("open", &file))?;
             self.rewrite(&subject, Some(name))?;
         }
-        self.mend_sidecar(name, report.damages == 0 && report.sidecar)
+        self.repair_sidecar(name, report.damages == 0 && report.sidecar)
     }
 
     /// Rebuilds the sidecar unless it `is_right` and matches the existing files.
-    fn mend_sidecar(&mut self, name: SegmentName, is_right: bool) -> Result<(), VerifyError> {
+    fn repair_sidecar(&mut self, name: SegmentName, is_right: bool) -> Result<(), VerifyError> {
         let file = name.file(SegmentFile::Sidecar);
         let now = Segment::find(self.directory, name).map_err(self.failed("examine", &file))?;
         let Some(now) = now else { return Ok(()) };
@@ -254,7 +254,7 @@ impl Repairer<'_> {
     }
 
     /// Repairs the end of the active segment as the next start would do, and removes damage before it.
-    fn mend_active(&mut self, survey: &Survey, report: &Report) -> Result<(), VerifyError> {
+    fn repair_active(&mut self, survey: &Survey, report: &Report) -> Result<(), VerifyError> {
         let (log_path, state_path) = (self.directory.join(LOG_NAME), self.directory.join(STATE_NAME));
         let state_was_damaged =
             report.findings.counts.keys().any(|kind| {

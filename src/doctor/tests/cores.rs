@@ -90,7 +90,7 @@ fn how_fast_the_cores_run() {
     });
     expect("steal", Warning, "stole 50.0 %", |made| {
         let later = STAT.replace("cpu2 10 0 10 980 0 0 0 0", "cpu2 10 0 10 990 0 0 0 10");
-        made.answers.later = Some((made.path("proc/stat"), later));
+        made.calls.later = Some((made.path("proc/stat"), later));
     });
     expect("steal", Note, "2.4 % since boot", |made| {
         made.change("proc/stat", "cpu2 10 0 10 980 0 0 0 0", "cpu2 10 0 10 980 0 0 0 100")

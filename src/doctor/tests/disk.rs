@@ -60,32 +60,32 @@ fn the_data_directory_itself() {
         made.write("srv", "a file\n");
     });
     let check = expect("data_dir", Critical, "not writable", |made| {
-        made.answers.may_write = || Err(io::ErrorKind::PermissionDenied.into());
+        made.calls.may_write = || Err(io::ErrorKind::PermissionDenied.into());
     });
     assert!(check.fix.unwrap().starts_with("chown 991 /srv/metrics"));
     expect("data_dir", Critical, "metrics.jsonl is not a regular file", |made| {
         made.remove("srv/metrics/metrics.jsonl");
         std::fs::create_dir(made.path("srv/metrics/metrics.jsonl")).unwrap();
     });
-    expect("data_dir", Note, "process 4711", |made| made.answers.holder = || Ok(Holder::Held(Some(4711))));
+    expect("data_dir", Note, "process 4711", |made| made.calls.holder = || Ok(Holder::Held(Some(4711))));
     expect("data_dir", Fine, "this server runs on it", |made| {
-        made.answers.holder = || Ok(Holder::Held(Some(std::process::id())));
+        made.calls.holder = || Ok(Holder::Held(Some(std::process::id())));
     });
     expect("free_space", Critical, "255 MiB", |made| {
-        made.answers.usage = || Ok(Usage { bytes: 1 << 40, bytes_free: 255 << 20, inodes: 0, inodes_free: 0 });
+        made.calls.usage = || Ok(Usage { bytes: 1 << 40, bytes_free: 255 << 20, inodes: 0, inodes_free: 0 });
     });
     expect("free_space", Warning, "10240 MiB", |made| {
-        made.answers.usage = || Ok(Usage { bytes: 1 << 40, bytes_free: 10 << 30, inodes: 0, inodes_free: 0 });
+        made.calls.usage = || Ok(Usage { bytes: 1 << 40, bytes_free: 10 << 30, inodes: 0, inodes_free: 0 });
     });
     expect("free_space", Warning, "3 of 1000000 inodes", |made| {
-        made.answers.usage = || Ok(Usage { bytes: 1 << 40, bytes_free: 1 << 39, inodes: 1_000_000, inodes_free: 3 });
+        made.calls.usage = || Ok(Usage { bytes: 1 << 40, bytes_free: 1 << 39, inodes: 1_000_000, inodes_free: 3 });
     });
 }
 
 #[test]
 fn free_space_against_what_the_log_may_come_to_be() {
     let free = |made: &mut Made| {
-        made.answers.usage = || Ok(Usage { bytes: 100 << 30, bytes_free: 10 << 30, inodes: 0, inodes_free: 0 });
+        made.calls.usage = || Ok(Usage { bytes: 100 << 30, bytes_free: 10 << 30, inodes: 0, inodes_free: 0 });
     };
     expect("retention", Fine, "8192 MiB that are kept fit", free);
     let check = expect("retention", Warning, "keeps 9728 MiB", |made| {
@@ -120,7 +120,7 @@ fn unclean_shutdowns_include_the_one_not_counted_yet() {
     expect("unclean_shutdowns", Note, "3 unclean", |made| made.write(file, &state(0, 2)));
     expect("unclean_shutdowns", Note, "2 unclean shutdowns", |made| {
         made.write(file, &state(0, 2));
-        made.answers.holder = || Ok(Holder::Held(None));
+        made.calls.holder = || Ok(Holder::Held(None));
     });
     let damaged = "metricstream state 2\nboot_id 5b3c7a52-9a9c-4a2e-8f4e-1d0c8a6b7e21\nbooted_ns 00000000000000000001\n\
                    uptime_ns 00000000000000000002\ndevice 00000000000000000001\ninode 00000000000000000002\n\
@@ -148,7 +148,7 @@ fn a_log_that_was_moved_is_named_while_the_server_goes_on_in_it() {
     let served = |made: &mut Made| {
         let text = state(made);
         made.write("srv/metrics/metricstream.state", &text);
-        made.answers.holder = || Ok(Holder::Held(Some(7)));
+        made.calls.holder = || Ok(Holder::Held(Some(7)));
     };
     expect("log_files", Fine, "has a valid name", served);
     let moved = |made: &mut Made| {
@@ -164,7 +164,7 @@ fn a_log_that_was_moved_is_named_while_the_server_goes_on_in_it() {
     // Without a server the next start takes what is there.
     expect("log_files", Note, "as metrics.jsonl.1: not part of the log", |made| {
         moved(made);
-        made.answers.holder = || Ok(Holder::Free);
+        made.calls.holder = || Ok(Holder::Free);
     });
 }
 
@@ -192,10 +192,10 @@ fn names_that_stand_in_the_way_are_named() {
 fn a_file_system_that_cannot_sync_a_directory_is_named() {
     expect("directory_sync", Fine, "can be synced", |_| {});
     expect("directory_sync", Warning, "may lose the name", |made| {
-        made.answers.sync_directory = || Err(io::Error::from_raw_os_error(libc::EINVAL));
+        made.calls.sync_directory = || Err(io::Error::from_raw_os_error(libc::EINVAL));
     });
     expect("directory_sync", Unknown, "fsync(2) /srv/metrics", |made| {
-        made.answers.sync_directory = || Err(io::Error::from_raw_os_error(libc::EIO));
+        made.calls.sync_directory = || Err(io::Error::from_raw_os_error(libc::EIO));
     });
 }
 
@@ -204,16 +204,16 @@ fn the_price_of_a_sync() {
     let check = expect("fdatasync", Note, "p50 5.000 ms, p99 9.900 ms", |_| {});
     // 100 syncs in 505 ms.
     assert!(check.finding.contains("198 acknowledgements/s") && check.finding.contains("19802 for 100"), "{check:#?}");
-    let slow = |made: &mut Made| made.answers.sync_times = || Ok(vec![Duration::from_millis(80)]);
+    let slow = |made: &mut Made| made.calls.sync_times = || Ok(vec![Duration::from_millis(80)]);
     expect("fdatasync", Note, "p99 80.000 ms", slow);
     expect("fdatasync", Warning, "p99 80.000 ms", |made| {
         slow(made);
         made.flags(&["--ack", "fsync"]);
     });
     expect("fdatasync", Note, "while it is in memory only", |made| {
-        made.answers.sync_times = || Ok(vec![Duration::from_nanos(900)]);
+        made.calls.sync_times = || Ok(vec![Duration::from_nanos(900)]);
     });
     expect("fdatasync", Unknown, "written and synced", |made| {
-        made.answers.sync_times = || Err(io::ErrorKind::StorageFull.into());
+        made.calls.sync_times = || Err(io::ErrorKind::StorageFull.into());
     });
 }

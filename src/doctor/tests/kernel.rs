@@ -28,7 +28,7 @@ fn io_uring_that_is_refused_says_by_whom() {
     let switched_off = |value: &'static str| {
         move |made: &mut Made| {
             made.write("proc/sys/kernel/io_uring_disabled", value);
-            made.answers.io_uring = || Err(Unavailable::Forbidden(Some(2)));
+            made.calls.io_uring = || Err(Unavailable::Forbidden(Some(2)));
         }
     };
     let check = expect("io_uring", Warning, "kernel.io_uring_disabled = 2", switched_off("2\n"));
@@ -41,17 +41,17 @@ fn io_uring_that_is_refused_says_by_whom() {
     let filtered = |made: &Made| made.change("proc/self/status", "Seccomp:\t0", "Seccomp:\t2");
     expect("io_uring", Warning, "a seccomp filter forbids", |made| {
         filtered(made);
-        made.answers.io_uring = || Err(Unavailable::Forbidden(Some(0)));
+        made.calls.io_uring = || Err(Unavailable::Forbidden(Some(0)));
     });
     expect("io_uring", Warning, "most likely hides it", |made| {
         filtered(made);
-        made.answers.io_uring = || Err(Unavailable::Absent);
+        made.calls.io_uring = || Err(Unavailable::Absent);
     });
     expect("io_uring", Warning, "multishot receive (6.0)", |made| {
-        made.answers.io_uring = || Err(Unavailable::Lacks("multishot receive (6.0)"));
+        made.calls.io_uring = || Err(Unavailable::Lacks("multishot receive (6.0)"));
     });
     expect("io_uring", Note, "6.1 has it", |made| {
-        made.answers.io_uring = || Ok(Report { step: Step::Cooperative, kernel: "6.0.9".into() });
+        made.calls.io_uring = || Ok(Report { step: Step::Cooperative, kernel: "6.0.9".into() });
     });
     // Before Linux 6.6 there is no such sysctl.
     expect("io_uring", Fine, "fastest set-up", |made| made.remove("proc/sys/kernel/io_uring_disabled"));
@@ -61,22 +61,22 @@ fn io_uring_that_is_refused_says_by_whom() {
 #[test]
 fn rings_that_do_not_fit_the_locked_memory() {
     let refused = |made: &mut Made| {
-        made.answers.rings = || Err(Unavailable::LockedMemory);
+        made.calls.rings = || Err(Unavailable::LockedMemory);
         made.flags(&["--reactors", "8"]);
     };
     let check = expect("memlock", Warning, "the rings of 8 reactors", refused);
     assert!(check.finding.contains("8388608") && check.fix.unwrap().starts_with("ulimit -l "));
     expect("memlock", Critical, "will not start with --driver io_uring", |made| {
-        made.answers.rings = || Err(Unavailable::LockedMemory);
+        made.calls.rings = || Err(Unavailable::LockedMemory);
         made.flags(&["--driver", "io_uring"]);
     });
     expect("memlock", Note, "while another server runs", |made| {
         refused(made);
-        made.answers.holder = || Ok(Holder::Held(None));
+        made.calls.holder = || Ok(Holder::Held(None));
     });
     expect("memlock", Fine, "unavailable here", |made| {
         refused(made);
-        made.answers.io_uring = || Err(Unavailable::Absent);
+        made.calls.io_uring = || Err(Unavailable::Absent);
     });
     expect("memlock", Fine, "--driver epoll", |made| {
         refused(made);
@@ -84,7 +84,7 @@ fn rings_that_do_not_fit_the_locked_memory() {
     });
     // The memory of a ring's buffers is asked for last.
     expect("memlock", Warning, "the rings of 3 reactors", |made| {
-        made.answers.rings = || Err(Unavailable::Lacks("provided-buffer rings (5.19)"));
+        made.calls.rings = || Err(Unavailable::Lacks("provided-buffer rings (5.19)"));
     });
 }
 
@@ -118,19 +118,17 @@ fn the_way_of_a_connection() {
         made.flags(&["--admin-listen", "10.0.0.1:8080", "--listen", "127.0.0.1:1"])
     });
     expect("statistics", Fine, "this host only", |made| made.flags(&["--listen", "[::1]:80"]));
-    expect("port", Critical, "another program", |made| made.answers.bind = || Err(io::ErrorKind::AddrInUse.into()));
+    expect("port", Critical, "another program", |made| made.calls.bind = || Err(io::ErrorKind::AddrInUse.into()));
     expect("port", Note, "most likely by the server", |made| {
-        made.answers.bind = || Err(io::ErrorKind::AddrInUse.into());
-        made.answers.holder = || Ok(Holder::Held(Some(7)));
+        made.calls.bind = || Err(io::ErrorKind::AddrInUse.into());
+        made.calls.holder = || Ok(Holder::Held(Some(7)));
     });
     expect("port", Fine, "in use by this server", |made| {
-        made.answers.bind = || Err(io::ErrorKind::AddrInUse.into());
-        made.answers.holder = || Ok(Holder::Held(Some(std::process::id())));
+        made.calls.bind = || Err(io::ErrorKind::AddrInUse.into());
+        made.calls.holder = || Ok(Holder::Held(Some(std::process::id())));
     });
-    expect("port", Critical, "privileged", |made| made.answers.bind = || Err(io::ErrorKind::PermissionDenied.into()));
-    expect("port", Critical, "not an address", |made| {
-        made.answers.bind = || Err(io::ErrorKind::AddrNotAvailable.into())
-    });
+    expect("port", Critical, "privileged", |made| made.calls.bind = || Err(io::ErrorKind::PermissionDenied.into()));
+    expect("port", Critical, "not an address", |made| made.calls.bind = || Err(io::ErrorKind::AddrNotAvailable.into()));
 }
 
 #[test]
@@ -168,15 +166,15 @@ fn the_clock() {
         made.write(&format!("{source}/current_clocksource"), "kvm-clock\n");
     });
     expect("clock_sync", Warning, "the clock is not synchronised", |made| {
-        made.answers.clock = || Ok(ClockState { synchronised: false, error_us_max: 16_000_000 });
+        made.calls.clock = || Ok(ClockState { synchronised: false, error_us_max: 16_000_000 });
     });
     expect("clock_sync", Note, "wrong by 3000 ms", |made| {
-        made.answers.clock = || Ok(ClockState { synchronised: true, error_us_max: 3_000_000 });
+        made.calls.clock = || Ok(ClockState { synchronised: true, error_us_max: 3_000_000 });
     });
     expect("clock_sync", Unknown, "adjtimex(2)", |made| {
-        made.answers.clock = || Err(io::ErrorKind::PermissionDenied.into());
+        made.calls.clock = || Err(io::ErrorKind::PermissionDenied.into());
     });
     expect("clock_plausible", Warning, "the clock was set back", |made| {
-        made.answers.now -= Duration::from_secs(2 * 3_600);
+        made.calls.now -= Duration::from_secs(2 * 3_600);
     });
 }

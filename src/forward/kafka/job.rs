@@ -168,7 +168,7 @@ impl Job {
         match self.try_connect() {
             Ok(found) => {
                 if let Some(found) = found.filter(|found| self.committed.is_some() && !self.knows(*found)) {
-                    return self.give_up(found);
+                    return self.stand_down(found);
                 }
                 self.committed = found;
                 self.pending = None;
@@ -211,7 +211,7 @@ impl Job {
 
     /// Waits for the end of the server: another one has moved the cursor while this one was running. Both have the
     /// identity of one data directory, and each would go on from where the other was in its own log.
-    fn give_up(&mut self, found: Committed) -> Result<(), Stopped> {
+    fn stand_down(&mut self, found: Committed) -> Result<(), Stopped> {
         let name = &self.shared.config.name;
         let why = format!(
             "the cursor in Kafka was moved to line {} by another server with a copy of this data directory, or by \

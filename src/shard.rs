@@ -32,7 +32,7 @@ use crate::{
     ui::StreamOpener,
 };
 use crossbeam_channel::Sender;
-use reactor::{Driver, Setup};
+use reactor::{Driver, DriverConfig};
 use state::{DriverOp, State};
 use std::{
     io,
@@ -73,7 +73,7 @@ pub struct ShardSetup {
 ///
 /// # Errors
 /// The driver could not be opened, or became unusable.
-pub fn run<D: Driver>(setup: ShardSetup, driver: Setup, opened: impl FnOnce()) -> io::Result<()> {
+pub fn run<D: Driver>(setup: ShardSetup, driver: DriverConfig, opened: impl FnOnce()) -> io::Result<()> {
     let doorbell = Arc::clone(&setup.doorbell);
     let slots = driver.connections_max;
     let mut driver = D::open(driver)?;

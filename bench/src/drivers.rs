@@ -1,7 +1,7 @@
 //! Which driver a program runs on: the one requested, or the best that is available.
 
 use clap::ValueEnum;
-use reactor::{Driver, Setup, uring::UringDriver};
+use reactor::{Driver, DriverConfig, uring::UringDriver};
 use std::{fmt, io, sync::Arc};
 use wake::Doorbell;
 
@@ -54,7 +54,7 @@ impl Choice {
 }
 
 fn try_uring() -> io::Result<()> {
-    UringDriver::open(Setup {
+    UringDriver::open(DriverConfig {
         listeners: Vec::new(),
         connections_max: 1,
         receive_buffer_bytes: 4096,

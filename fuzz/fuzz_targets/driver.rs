@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use reactor::{Cause, Driver, Flow, Handler, Listener, Peer, Setup, Token, UringDriver, epoll::EpollDriver};
+use reactor::{Cause, Driver, DriverConfig, Flow, Handler, Listener, Peer, Token, UringDriver, epoll::EpollDriver};
 use std::{
     cell::RefCell,
     collections::HashMap,
@@ -84,7 +84,7 @@ impl<D: Driver> World<D> {
         let path = directory.path().join("socket");
         let listener = UnixListener::bind(&path).expect("a socket");
         listener.set_nonblocking(true).expect("a socket");
-        let setup = Setup {
+        let setup = DriverConfig {
             listeners: vec![Listener::from(listener)],
             connections_max: 16,
             receive_buffer_bytes: 4096,

@@ -49,14 +49,14 @@ pub mod nofile;
 mod peer;
 #[cfg(feature = "sim")]
 pub mod sim;
-mod slots;
+mod slot_table;
 mod timer_wheel;
 mod token;
 pub mod uring;
 
 pub use endpoint::Endpoint;
 pub use peer::Peer;
-pub use slots::Slots;
+pub use slot_table::SlotTable;
 pub use timer_wheel::TimerWheel;
 pub use token::Token;
 pub use uring::UringDriver;
@@ -81,7 +81,7 @@ pub enum Cause {
 
 /// Receives what happened to a driver's connections. Contract: see the crate's documentation.
 pub trait Handler {
-    /// A connection came in by the listener of that index in [`Setup::listeners`]. `peer` is its other end.
+    /// A connection came in by the listener of that index in [`DriverConfig::listeners`]. `peer` is its other end.
     fn accepted(&mut self, token: Token, listener: usize, peer: Peer);
     /// Accepting failed (`EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM`, `ECONNABORTED`…). The driver backs off and goes on.
     fn accept_failed(&mut self, error: &io::Error);
@@ -164,7 +164,7 @@ impl From<UnixListener> for Listener {
 
 /// Configuration of a driver.
 #[derive(Debug)]
-pub struct Setup {
+pub struct DriverConfig {
     /// Listening sockets, at most [`LISTENERS_MAX`]; none for a client.
     pub listeners: Vec<Listener>,
     /// Most connections open at one time, accepted and connecting together. At the bound accepting pauses, and goes on
@@ -209,7 +209,7 @@ pub trait Driver: Sized {
     ///
     /// # Errors
     /// The kernel's error, unchanged: a driver that is unavailable is an error, never another driver.
-    fn open(setup: Setup) -> io::Result<Self>;
+    fn open(setup: DriverConfig) -> io::Result<Self>;
 
     /// Submits what is pending, waits until something happened, the doorbell rang or `timeout` passed (`None`: without
     /// limit; zero: does not wait), and calls the handler for each thing that happened.

@@ -6,7 +6,8 @@
 #![allow(clippy::cast_possible_truncation)] // A machine of 64 bits.
 
 use crate::{
-    Cause, Counters, Driver, Endpoint, Flow, Handler, LISTENERS_MAX, Listener, Peer, Setup, Slots, Source, Token,
+    Cause, Counters, Driver, DriverConfig, Endpoint, Flow, Handler, LISTENERS_MAX, Listener, Peer, SlotTable, Source,
+    Token,
 };
 use machine::net::{self, Readiness, Shutdown, TcpListener, TcpStream};
 use std::{
@@ -244,7 +245,7 @@ impl Connection {
 pub struct SimDriver {
     doorbell: Arc<Doorbell>,
     acceptors: Vec<Acceptor>,
-    connections: Slots<Connection>,
+    connections: SlotTable<Connection>,
     connections_max: u32,
     accept_errors: Vec<io::Error>,
     receive_buffer: Box<[u8]>,
@@ -328,7 +329,7 @@ impl SimDriver {
 }
 
 impl Driver for SimDriver {
-    fn open(setup: Setup) -> io::Result<Self> {
+    fn open(setup: DriverConfig) -> io::Result<Self> {
         assert!(setup.receive_buffer_bytes.is_power_of_two(), "the size of a receive buffer is a power of two");
         assert!(setup.listeners.len() <= LISTENERS_MAX, "a driver has a bounded number of listeners");
         let mut acceptors = Vec::new();
@@ -342,7 +343,7 @@ impl Driver for SimDriver {
         Ok(Self {
             doorbell: setup.doorbell,
             acceptors,
-            connections: Slots::new(setup.connections_max),
+            connections: SlotTable::new(setup.connections_max),
             connections_max: setup.connections_max,
             accept_errors: Vec::new(),
             receive_buffer: vec![0; setup.receive_buffer_bytes as usize].into_boxed_slice(),

@@ -14,7 +14,7 @@ impl Token {
         Self { slot, generation }
     }
 
-    /// Index into a table of connections: dense, below `Setup::connections_max`.
+    /// Index into a table of connections: dense, below `DriverConfig::connections_max`.
     #[must_use]
     pub const fn slot(self) -> usize {
         self.slot as usize

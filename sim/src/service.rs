@@ -22,7 +22,7 @@ use metricstream::{
     stats::{Counters, QueryStatus, Rejection, Report, ReportRequest},
 };
 use rate::{ClientKeys, Limiter, LimiterSetup, event_ring};
-use reactor::{Setup, sim::SimDriver};
+use reactor::{DriverConfig, sim::SimDriver};
 use std::{
     net::SocketAddr,
     sync::{
@@ -137,7 +137,7 @@ impl Reactors {
                 queries: pool.submitter(Arc::new(mailbox.clone())),
                 streams: None,
             };
-            let driver = Setup {
+            let driver = DriverConfig {
                 listeners: vec![listener.into()],
                 connections_max: http.connections_limit + limits::REFUSALS_IN_FLIGHT_MAX,
                 receive_buffer_bytes: limits::RECEIVE_BUFFER_BYTES,

@@ -17,7 +17,7 @@ use crate::{
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 use log::Appender;
 use rate::{EventReceiver, EventSender, event_ring};
-use reactor::{Listener, Setup, epoll::EpollDriver, uring::UringDriver};
+use reactor::{DriverConfig, Listener, epoll::EpollDriver, uring::UringDriver};
 use std::{
     io,
     sync::{Arc, atomic::AtomicU32},
@@ -100,7 +100,7 @@ impl Reactors<'_> {
                 queries: queries.submitter(Arc::new(mailboxes[index].clone())),
                 streams: live.map(|live| live.opener(Arc::new(mailboxes[index].clone()))),
             };
-            let driver = Setup {
+            let driver = DriverConfig {
                 listeners,
                 connections_max: network.connections_max,
                 receive_buffer_bytes: limits::RECEIVE_BUFFER_BYTES,

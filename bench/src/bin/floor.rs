@@ -6,7 +6,7 @@ use metricstream::config::CoreList;
 use metricstream_bench::{cores, drivers, drivers::Chosen, head};
 use reactor::nofile;
 use reactor::{
-    Cause, Driver, Flow, Handler, Peer, Setup, Token, epoll::EpollDriver, listen::listeners, uring::UringDriver,
+    Cause, Driver, DriverConfig, Flow, Handler, Peer, Token, epoll::EpollDriver, listen::listeners, uring::UringDriver,
 };
 use signal_hook::{
     consts::{SIGINT, SIGTERM},
@@ -112,7 +112,7 @@ fn serve<D: Driver>(
     stop: &AtomicBool,
     extra: Duration,
 ) -> io::Result<()> {
-    let mut driver = D::open(Setup {
+    let mut driver = D::open(DriverConfig {
         listeners: vec![listener.into()],
         connections_max: CONNECTIONS_MAX,
         receive_buffer_bytes: RECEIVE_BUFFER_BYTES,

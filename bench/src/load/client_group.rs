@@ -18,7 +18,7 @@ use super::{
 };
 use crate::response::ResponseParser;
 use meter::Meter;
-use reactor::{Driver, Setup, TimerWheel, Token};
+use reactor::{Driver, DriverConfig, TimerWheel, Token};
 use std::{
     collections::VecDeque,
     io, mem,
@@ -145,9 +145,9 @@ impl<'load> ClientGroup<'load> {
     }
 
     /// Returns the configuration of the driver of these clients.
-    pub fn setup(&self, doorbell: Arc<Doorbell>) -> Setup {
+    pub fn setup(&self, doorbell: Arc<Doorbell>) -> DriverConfig {
         let buffers = self.clients.len().next_power_of_two().clamp(64, RECEIVE_BUFFERS_MAX);
-        Setup {
+        DriverConfig {
             listeners: Vec::new(),
             connections_max: u32::try_from(self.by_slot.len()).unwrap_or(u32::MAX),
             receive_buffer_bytes: RECEIVE_BUFFER_BYTES,

@@ -9,7 +9,7 @@
 mod acceptor;
 mod connection;
 
-use crate::{Cause, Counters, Driver, Endpoint, Handler, LISTENERS_MAX, Setup, Slots, Token};
+use crate::{Cause, Counters, Driver, DriverConfig, Endpoint, Handler, LISTENERS_MAX, SlotTable, Token};
 use acceptor::Acceptor;
 use connection::Connection;
 use mio::{Events, Interest, Poll, unix::SourceFd};
@@ -42,15 +42,16 @@ const _: () = assert!(usize::BITS == 64);
 /// Readiness turned into completions.
 ///
 /// A thread that wants to be woken by [`Doorbell::wake`] calls [`Doorbell::announce_sleep`], looks at its sources, and
-/// then calls [`Driver::turn`]; the turn calls [`Doorbell::awake`] when the wait is over. `Setup::receive_buffers` is
-/// not used: one buffer serves every connection, since the handler takes all of it before the next read.
+/// then calls [`Driver::turn`]; the turn calls [`Doorbell::awake`] when the wait is over.
+/// `DriverConfig::receive_buffers` is not used: one buffer serves every connection, since the handler takes all of it
+/// before the next read.
 #[derive(Debug)]
 pub struct EpollDriver {
     poll: Poll,
     events: Events,
     doorbell: Arc<Doorbell>,
     acceptors: Vec<Acceptor>,
-    connections: Slots<Connection>,
+    connections: SlotTable<Connection>,
     connections_max: u32,
     /// Connections with something to do that the kernel will not report again. At most one entry each.
     ready: VecDeque<Token>,
@@ -166,7 +167,7 @@ impl EpollDriver {
 }
 
 impl Driver for EpollDriver {
-    fn open(setup: Setup) -> io::Result<Self> {
+    fn open(setup: DriverConfig) -> io::Result<Self> {
         assert!(setup.receive_buffer_bytes.is_power_of_two(), "the size of a receive buffer is a power of two");
         assert!(setup.listeners.len() <= LISTENERS_MAX, "a driver has a bounded number of listeners");
         let own_names = u32::try_from(LISTENERS_MAX + 1).unwrap_or(u32::MAX);
@@ -183,7 +184,7 @@ impl Driver for EpollDriver {
             events: Events::with_capacity(EVENTS_MAX),
             doorbell: setup.doorbell,
             acceptors,
-            connections: Slots::new(setup.connections_max),
+            connections: SlotTable::new(setup.connections_max),
             connections_max: setup.connections_max,
             ready: VecDeque::new(),
             accept_errors: Vec::new(),

@@ -1,7 +1,7 @@
 //! Completion handling: the second half of a turn. All handlers are called from here.
 
 use super::{BYTES_PER_TURN_MAX, Connection, Eof, Op, UringDriver, arm_receive, arm_send, cancel, user_data::unpack};
-use crate::{Cause, Flow, Handler, Slots, Token};
+use crate::{Cause, Flow, Handler, SlotTable, Token};
 use io_uring::cqueue;
 use std::{io, mem, net::Shutdown};
 
@@ -67,7 +67,7 @@ impl UringDriver {
                     self.finished.push(token);
                 }
             } else if connection.eof == Eof::Seen {
-                connection.eof = Eof::Told;
+                connection.eof = Eof::Reported;
                 handler.eof(token);
             } else if connection.wants_receive() {
                 self.counters.rearms += 1;
@@ -105,7 +105,7 @@ impl UringDriver {
                     }
                     0 if connection.paused || connection.has_kept() || connection.overrun => connection.eof = Eof::Seen,
                     0 => {
-                        connection.eof = Eof::Told;
+                        connection.eof = Eof::Reported;
                         handler.eof(token);
                     }
                     libc::ENOBUFS => {
@@ -229,7 +229,7 @@ impl UringDriver {
 }
 
 /// The connection whose `op` has just ended.
-fn ended(connections: &mut Slots<Connection>, token: Token, op: Op) -> Option<&mut Connection> {
+fn ended(connections: &mut SlotTable<Connection>, token: Token, op: Op) -> Option<&mut Connection> {
     let connection = connections.get_mut(token);
     debug_assert!(connection.is_some(), "a slot is freed only after its last completion");
     let connection = connection?;

@@ -11,7 +11,7 @@ pub(super) enum Eof {
     /// The kernel has reported it; bytes or a pause keep it from the handler.
     Seen,
     /// The handler knows.
-    Told,
+    Reported,
 }
 
 #[derive(Debug)]

@@ -21,7 +21,7 @@ mod user_data;
 
 pub use probe::{Report, Step, Unavailable, probe};
 
-use crate::{Counters, Driver, Endpoint, Handler, LISTENERS_MAX, Setup, Slots, Token};
+use crate::{Counters, Driver, DriverConfig, Endpoint, Handler, LISTENERS_MAX, SlotTable, Token};
 use accept::Acceptors;
 use buffers::BufferRing;
 use connection::{Connection, Eof};
@@ -107,7 +107,7 @@ pub fn probe_rings(drivers: usize, connections_max: u32, receive_buffers: u16) -
 pub struct UringDriver {
     queue: Queue,
     buffers: BufferRing,
-    connections: Slots<Connection>,
+    connections: SlotTable<Connection>,
     acceptors: Acceptors,
     doorbell: Arc<wake::Doorbell>,
     /// True while the poll on the doorbell is armed.
@@ -149,7 +149,7 @@ impl Parked {
 
 impl UringDriver {
     /// Opens a driver by the first step of `ladder` that the kernel grants.
-    fn open_by(setup: Setup, ladder: &[Step]) -> io::Result<Self> {
+    fn open_by(setup: DriverConfig, ladder: &[Step]) -> io::Result<Self> {
         if setup.connections_max == 0 || setup.connections_max > SLOTS_MAX {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "connections_max must be from 1 to 2^28"));
         }
@@ -160,7 +160,7 @@ impl UringDriver {
         let mut driver = Self {
             queue,
             buffers,
-            connections: Slots::new(setup.connections_max),
+            connections: SlotTable::new(setup.connections_max),
             acceptors: Acceptors::new(setup.listeners)?,
             doorbell: setup.doorbell,
             doorbell_armed: false,
@@ -276,7 +276,7 @@ impl UringDriver {
 }
 
 impl Driver for UringDriver {
-    fn open(setup: Setup) -> io::Result<Self> {
+    fn open(setup: DriverConfig) -> io::Result<Self> {
         Self::open_by(setup, &Step::LADDER)
     }
 
@@ -378,7 +378,7 @@ impl Drop for UringDriver {
         let quiet = self.quiesce() && self.queue.submitter().unregister_buf_ring(BUFFER_GROUP).is_ok();
         if !quiet {
             // Memory the kernel may still read or write is leaked rather than reused.
-            std::mem::forget(std::mem::replace(&mut self.connections, Slots::new(0)));
+            std::mem::forget(std::mem::replace(&mut self.connections, SlotTable::new(0)));
             self.buffers.leak();
         }
     }

@@ -12,7 +12,7 @@ use wake::Doorbell;
 /// Sends back what it receives.
 #[derive(Default)]
 struct Echo {
-    answers: Vec<(Token, Vec<u8>)>,
+    received: Vec<(Token, Vec<u8>)>,
     accepted: Vec<Token>,
     sent: usize,
     ended: Vec<Token>,
@@ -28,7 +28,7 @@ impl Handler for Echo {
     }
     fn connected(&mut self, _: Token) {}
     fn data(&mut self, token: Token, bytes: &[u8]) -> Flow {
-        self.answers.push((token, bytes.to_vec()));
+        self.received.push((token, bytes.to_vec()));
         Flow::Continue
     }
     fn eof(&mut self, token: Token) {
@@ -43,20 +43,20 @@ impl Handler for Echo {
     }
 }
 
-fn setup() -> (Setup, SocketAddr) {
+fn setup() -> (DriverConfig, SocketAddr) {
     let listener = crate::listen::listen(([127, 0, 0, 1], 0).into(), 16, false).unwrap();
     let address = listener.local_addr().unwrap();
     let doorbell = Arc::new(Doorbell::new().unwrap());
     let listeners = vec![listener.into()];
-    (Setup { listeners, connections_max: 16, receive_buffer_bytes: 256, receive_buffers: 4, doorbell }, address)
+    (DriverConfig { listeners, connections_max: 16, receive_buffer_bytes: 256, receive_buffers: 4, doorbell }, address)
 }
 
 #[test]
 fn a_send_cut_short_is_resumed_where_it_stopped() {
     const BYTES: usize = 32 << 20;
     let (mut driver, mut echo, token, mut client) = one_connection();
-    let answer: Vec<u8> = (0..BYTES).map(|index| u8::try_from(index % 251).unwrap()).collect();
-    driver.send(token, answer.clone());
+    let response: Vec<u8> = (0..BYTES).map(|index| u8::try_from(index % 251).unwrap()).collect();
+    driver.send(token, response.clone());
     driver.turn(Some(Duration::ZERO), &mut echo).unwrap();
     // The kernel has filled the socket and waits for space: now it completes with what it has taken.
     cancel(&mut driver.queue, token, driver.connections.get_mut(token).unwrap(), Op::Send);
@@ -69,7 +69,7 @@ fn a_send_cut_short_is_resumed_where_it_stopped() {
         driver.turn(Some(Duration::from_secs(10)), &mut echo).unwrap();
     }
     let (_client, got) = reader.join().unwrap();
-    assert!(got == answer);
+    assert!(got == response);
     assert_eq!(driver.counters().short_sends, 1);
 }
 
@@ -120,7 +120,7 @@ fn a_pause_whose_cancel_misses_the_receive_cancels_again() {
     }
     driver.resume_receive(token);
     driver.turn(None, &mut echo).unwrap();
-    assert_eq!(echo.answers, [(token, b"late".to_vec())]);
+    assert_eq!(echo.received, [(token, b"late".to_vec())]);
     assert!(driver.connections.get(token).unwrap().in_flight.contains(Op::Receive), "armed again");
 }
 
@@ -140,34 +140,34 @@ fn every_step_of_the_ladder_serves() {
             for round in 0..20_u8 {
                 let mut client = TcpStream::connect(address).unwrap();
                 client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-                let mut answer = [0; 100];
+                let mut response = [0; 100];
                 client.write_all(&[round; 100]).unwrap();
-                client.read_exact(&mut answer).unwrap();
-                assert_eq!(answer, [round; 100]);
+                client.read_exact(&mut response).unwrap();
+                assert_eq!(response, [round; 100]);
                 // Every other connection is ended by the peer, the rest while a receive is armed.
                 if round % 2 == 0 {
                     client.shutdown(Shutdown::Write).unwrap();
                 }
-                assert_eq!(client.read(&mut answer).unwrap(), 0);
+                assert_eq!(client.read(&mut response).unwrap(), 0);
             }
         });
         let mut echo = Echo::default();
-        let mut answered = Vec::new();
+        let mut served = Vec::new();
         let deadline = Instant::now() + Duration::from_secs(10);
         while echo.closed < 20 {
             assert!(Instant::now() < deadline, "{step}: {:?}", driver.counters());
             driver.turn(Some(Duration::from_millis(20)), &mut echo).unwrap();
-            for (token, answer) in echo.answers.drain(..) {
-                if answer[0] % 2 == 1 {
-                    answered.push(token);
+            for (token, response) in echo.received.drain(..) {
+                if response[0] % 2 == 1 {
+                    served.push(token);
                 }
-                driver.send(token, answer);
+                driver.send(token, response);
             }
             // Closed in the turn after the send: it is through by then, or the client would miss bytes.
             for token in echo.ended.drain(..) {
                 driver.close(token);
             }
-            answered.retain(|token| {
+            served.retain(|token| {
                 let sending = driver.connections.get(*token).is_some_and(|c| c.in_flight.contains(Op::Send));
                 if !sending {
                     driver.close(*token);

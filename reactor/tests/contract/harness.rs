@@ -3,7 +3,7 @@
 //! No case waits longer than `LIMIT` for anything; one that has to prints the end of the trace.
 
 use crate::world::{self, Instant, TcpListener, TcpStream};
-use reactor::{Cause, Counters, Driver, Endpoint, Flow, Handler, Listener, Peer, Setup, Token};
+use reactor::{Cause, Counters, Driver, DriverConfig, Endpoint, Flow, Handler, Listener, Peer, Token};
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     fmt::Debug,
@@ -223,7 +223,7 @@ impl<D: Driver> Harness<D> {
     /// A driver with these listeners; `address` is where `peer` connects to.
     pub fn on(listeners: Vec<Listener>, address: SocketAddr, connections_max: u32) -> Self {
         let bell = Arc::new(Doorbell::new().unwrap());
-        let driver = D::open(Setup {
+        let driver = D::open(DriverConfig {
             listeners,
             connections_max,
             // Small and few, so that every case makes them go round.

@@ -1,6 +1,6 @@
 //! A driver, the notes of what it reported, and clients to talk to it.
 
-use reactor::{Cause, Counters, Driver, Flow, Handler, Peer, Setup, Token, UringDriver, listen};
+use reactor::{Cause, Counters, Driver, DriverConfig, Flow, Handler, Peer, Token, UringDriver, listen};
 use std::{
     collections::{HashMap, HashSet},
     fs,
@@ -101,7 +101,7 @@ impl Bench {
         let listener = listen::listen(([127, 0, 0, 1], 0).into(), 1024, false).unwrap();
         let address = listener.local_addr().unwrap();
         let doorbell = Arc::new(Doorbell::new().unwrap());
-        let setup = Setup {
+        let setup = DriverConfig {
             listeners: vec![listener.into()],
             connections_max,
             receive_buffer_bytes,

@@ -8,7 +8,7 @@ mod bytes;
 mod end;
 
 use bench::*;
-use reactor::{Driver, Setup, UringDriver};
+use reactor::{Driver, DriverConfig, UringDriver};
 use std::{
     io::ErrorKind,
     sync::Arc,
@@ -28,7 +28,8 @@ fn a_driver_with_senseless_bounds_is_refused() {
     let _alone = alone();
     for (connections_max, receive_buffers, receive_buffer_bytes) in [(0, 4, 64), (8, 3, 64), (8, 4, 100)] {
         let doorbell = Arc::new(Doorbell::new().unwrap());
-        let setup = Setup { listeners: Vec::new(), connections_max, receive_buffer_bytes, receive_buffers, doorbell };
+        let setup =
+            DriverConfig { listeners: Vec::new(), connections_max, receive_buffer_bytes, receive_buffers, doorbell };
         assert_eq!(UringDriver::open(setup).err().unwrap().kind(), ErrorKind::InvalidInput);
     }
 }

@@ -11,13 +11,13 @@ struct Slot<T> {
 
 /// Tenants by token. All operations are O(1).
 #[derive(Debug)]
-pub struct Slots<T> {
+pub struct SlotTable<T> {
     slots: Vec<Slot<T>>,
     free: Vec<u32>,
     slots_max: u32,
 }
 
-impl<T> Slots<T> {
+impl<T> SlotTable<T> {
     /// A table for at most `slots_max` tenants at one time.
     #[must_use]
     pub const fn new(slots_max: u32) -> Self {
@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn a_reused_slot_is_not_reached_by_the_old_token() {
-        let mut slots = Slots::new(2);
+        let mut slots = SlotTable::new(2);
         let first = slots.insert('a').unwrap();
         assert_eq!(slots.remove(first), Some('a'));
         let second = slots.insert('b').unwrap();
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn a_full_table_gives_the_tenant_back() {
-        let mut slots = Slots::new(1);
+        let mut slots = SlotTable::new(1);
         let only = slots.insert('a').unwrap();
         assert_eq!(slots.insert('b'), Err('b'));
         assert!(slots.is_full());

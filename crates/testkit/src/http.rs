@@ -7,13 +7,13 @@ use std::{
 };
 
 /// Longer than any response may take: a server that sends nothing for so long hangs.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Headers of a response.
 const HEADERS_MAX: usize = 32;
 
 /// One response.
 #[derive(Debug)]
-pub struct Answer {
+pub struct Response {
     /// Status of the response.
     pub status: u16,
     /// Body of the response.
@@ -22,7 +22,7 @@ pub struct Answer {
     pub retry_after_s: Option<u64>,
 }
 
-impl Answer {
+impl Response {
     /// The number that is the value of the first field `name` of a JSON body, wherever that stands in it.
     #[must_use]
     pub fn number(&self, name: &str) -> Option<u64> {
@@ -33,7 +33,7 @@ impl Answer {
 
 /// Why there is no response.
 #[derive(Debug)]
-pub enum NoAnswer {
+pub enum NoResponse {
     /// The connection ended: nothing was promised.
     Ended,
     /// Something came that is not a response, or nothing for too long.
@@ -54,10 +54,10 @@ impl Connection {
     /// # Errors
     /// What connect(2) says.
     pub fn open(address: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect_timeout(&address, ANSWER_TIMEOUT)?;
+        let stream = TcpStream::connect_timeout(&address, RESPONSE_TIMEOUT)?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
-        stream.set_write_timeout(Some(ANSWER_TIMEOUT))?;
+        stream.set_read_timeout(Some(RESPONSE_TIMEOUT))?;
+        stream.set_write_timeout(Some(RESPONSE_TIMEOUT))?;
         Ok(Self { stream, unread: Vec::new() })
     }
 
@@ -65,23 +65,23 @@ impl Connection {
     ///
     /// # Errors
     /// The connection has ended, or takes nothing for too long.
-    pub fn send(&mut self, requests: &[u8]) -> Result<(), NoAnswer> {
+    pub fn send(&mut self, requests: &[u8]) -> Result<(), NoResponse> {
         self.stream.write_all(requests).map_err(|error| why(&error))
     }
 
     /// Waits for the next response.
     ///
     /// # Errors
-    /// See [`NoAnswer`].
-    pub fn answer(&mut self) -> Result<Answer, NoAnswer> {
+    /// See [`NoResponse`].
+    pub fn response(&mut self) -> Result<Response, NoResponse> {
         loop {
-            if let Some((answer, bytes)) = parse(&self.unread).map_err(NoAnswer::Broken)? {
+            if let Some((response, bytes)) = parse(&self.unread).map_err(NoResponse::Broken)? {
                 self.unread.drain(..bytes);
-                return Ok(answer);
+                return Ok(response);
             }
             let mut block = [0; 4096];
             match self.stream.read(&mut block) {
-                Ok(0) => return Err(NoAnswer::Ended),
+                Ok(0) => return Err(NoResponse::Ended),
                 Ok(bytes) => self.unread.extend_from_slice(&block[..bytes]),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(why(&error)),
@@ -90,17 +90,17 @@ impl Connection {
     }
 }
 
-fn why(error: &io::Error) -> NoAnswer {
+fn why(error: &io::Error) -> NoResponse {
     match error.kind() {
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-            NoAnswer::Broken(format!("nothing came for {} s", ANSWER_TIMEOUT.as_secs()))
+            NoResponse::Broken(format!("nothing came for {} s", RESPONSE_TIMEOUT.as_secs()))
         }
-        _ => NoAnswer::Ended,
+        _ => NoResponse::Ended,
     }
 }
 
 /// The response at the beginning of `bytes`, with its length; `None` while it is incomplete.
-fn parse(bytes: &[u8]) -> Result<Option<(Answer, usize)>, String> {
+fn parse(bytes: &[u8]) -> Result<Option<(Response, usize)>, String> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut head = httparse::Response::new(&mut headers);
     let broken = || format!("not a response: {:?}", String::from_utf8_lossy(bytes));
@@ -113,7 +113,7 @@ fn parse(bytes: &[u8]) -> Result<Option<(Answer, usize)>, String> {
     let body_bytes = number("Content-Length").and_then(|bytes| usize::try_from(bytes).ok()).ok_or_else(broken)?;
     let Some(body) = bytes.get(head_bytes..head_bytes + body_bytes) else { return Ok(None) };
     let body = std::str::from_utf8(body).map_err(|_| broken())?.to_owned();
-    Ok(Some((Answer { status, body, retry_after_s: number("Retry-After") }, head_bytes + body_bytes)))
+    Ok(Some((Response { status, body, retry_after_s: number("Retry-After") }, head_bytes + body_bytes)))
 }
 
 /// The request that posts `body`, as the client `key`; `level` is requested only if it is given.
@@ -128,8 +128,8 @@ pub fn post(body: &str, key: &str, level: Option<&str>) -> String {
 
 /// The response to `GET` of `path` on a connection of its own; `None` if there is none.
 #[must_use]
-pub fn get(address: SocketAddr, path: &str) -> Option<Answer> {
+pub fn get(address: SocketAddr, path: &str) -> Option<Response> {
     let mut connection = Connection::open(address).ok()?;
     connection.send(format!("GET {path} HTTP/1.1\r\nHost: torture\r\n\r\n").as_bytes()).ok()?;
-    connection.answer().ok()
+    connection.response().ok()
 }

@@ -5,7 +5,7 @@ use crate::{
     Level, batch,
     batch::Mark,
     figures::Figures,
-    http::{Answer, Connection, NoAnswer, post},
+    http::{Connection, NoResponse, Response, post},
     ledger::{Fate, Sent},
     random::Random,
 };
@@ -196,7 +196,7 @@ fn post_on(
         if let Err(reason) =
             exchange(&mut connection, requests.as_bytes(), &mut batches[first..], &levels, shared, figures)
         {
-            if let NoAnswer::Broken(text) = reason {
+            if let NoResponse::Broken(text) = reason {
                 figures.promise(false, || format!("connection {number}: {text}"));
             }
             break;
@@ -216,12 +216,12 @@ fn exchange(
     levels: &[Level],
     shared: &Shared,
     figures: &mut Figures,
-) -> Result<(), NoAnswer> {
+) -> Result<(), NoResponse> {
     // The peer may have ended the connection in the middle and answered what it had: its answers count.
     let sent = connection.send(requests);
     for (batch, &level) in batches.iter_mut().zip(levels) {
-        let answer = connection.answer()?;
-        batch.fate = judge(&answer, *batch, level).map_err(NoAnswer::Broken)?;
+        let answer = connection.response()?;
+        batch.fate = judge(&answer, *batch, level).map_err(NoResponse::Broken)?;
         shared.answered.fetch_add(1, Ordering::Relaxed);
         let more = |counter: &AtomicU64, yes: bool| counter.fetch_add(u64::from(yes), Ordering::Relaxed);
         more(&shared.acknowledged, answer.status == 200);
@@ -235,7 +235,7 @@ fn exchange(
 }
 
 /// Returns the fate of a batch by its response.
-fn judge(answer: &Answer, Sent { metrics, broken, .. }: Sent, level: Level) -> Result<Fate, String> {
+fn judge(answer: &Response, Sent { metrics, broken, .. }: Sent, level: Level) -> Result<Fate, String> {
     match answer.status {
         200 if !broken && answer.body == format!(r#"{{"success":true,"metrics_processed":{metrics}}}"#) => {
             Ok(Fate::Acknowledged(level))

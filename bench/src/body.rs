@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_is_json_with_as_many_metrics_as_asked_for() {
+    fn a_batch_is_json_with_the_requested_number_of_metrics() {
         for metrics in [1, 2, 3, 4, 100, 1000] {
             for body in generate(1, 8, metrics) {
                 let document: Value = serde_json::from_str(&body.json).unwrap();

@@ -134,14 +134,14 @@ impl ResponseParser {
             return Ok((taken, self.enter(state)));
         }
         let earlier = self.head.len();
-        let room = HEAD_BYTES_MAX - earlier;
-        self.head.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        let capacity = HEAD_BYTES_MAX - earlier;
+        self.head.extend_from_slice(&bytes[..bytes.len().min(capacity)]);
         match begin(&self.head)? {
             Some((state, head_bytes)) => {
                 self.head.clear();
                 Ok((head_bytes - earlier, self.enter(state)))
             }
-            None if bytes.len() >= room => Err(Garbage),
+            None if bytes.len() >= capacity => Err(Garbage),
             None => Ok((bytes.len(), None)),
         }
     }

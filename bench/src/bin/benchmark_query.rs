@@ -117,7 +117,7 @@ fn measure(mut arguments: Arguments) -> Result<(), Box<dyn Error>> {
         make(&shape, &root.join(name), form)?;
     }
     if arguments.make {
-        metricstream_bench::say!("{} {}", root.display(), name_asked_for(&shape));
+        metricstream_bench::say!("{} {}", root.display(), requested_name(&shape));
         return Ok(());
     }
     let mut cases = cases(&shape, &root);
@@ -166,14 +166,14 @@ fn make(shape: &Shape, directory: &Path, form: Form) -> io::Result<()> {
 }
 
 /// One in the middle.
-fn name_asked_for(shape: &Shape) -> String {
+fn requested_name(shape: &Shape) -> String {
     let names = shape.names();
     names[names.len() / 2].clone()
 }
 
 fn cases(shape: &Shape, root: &Path) -> Vec<Case> {
     let names = shape.names();
-    let name = name_asked_for(shape);
+    let name = requested_name(shape);
     let some = names.iter().take(5).cloned().collect::<Vec<_>>().join("|");
     let all = format!("from={START_MS}&to={}", shape.end_ms());
     // A hundredth of the time, in the middle.

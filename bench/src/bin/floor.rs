@@ -25,10 +25,10 @@ use std::{
 };
 use wake::Doorbell;
 
-const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 40\r\n\r\n\
+const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 40\r\n\r\n\
     {\"success\": true, \"metrics_processed\":3}";
 /// Responses in one send, at most, so that a peer that pipelines without end is served from a bounded buffer.
-const ANSWERS_PER_SEND_MAX: usize = 256;
+const RESPONSES_PER_SEND_MAX: usize = 256;
 /// Connections of one reactor.
 const CONNECTIONS_MAX: u32 = 65_536;
 /// 1,024 x 16 KiB = 16 MiB a reactor; one buffer takes 32 pipelined requests of the usual workload.
@@ -197,9 +197,9 @@ impl Connection {
             return;
         }
         if self.due > 0 {
-            let count = self.due.min(ANSWERS_PER_SEND_MAX);
+            let count = self.due.min(RESPONSES_PER_SEND_MAX);
             let mut buffer = mem::take(&mut self.buffer);
-            (0..count).for_each(|_| buffer.extend_from_slice(ANSWER));
+            (0..count).for_each(|_| buffer.extend_from_slice(RESPONSE));
             self.due -= count;
             spin(extra.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX)));
             self.sending = true;

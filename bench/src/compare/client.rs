@@ -341,8 +341,8 @@ mod tests {
 
     #[test]
     fn wrk_measures_whole_seconds() {
-        for (asked_ms, given_s) in [(300, 1), (1000, 1), (1001, 2), (2000, 2)] {
-            assert_eq!(Client::Wrk.length(Duration::from_millis(asked_ms)), Duration::from_secs(given_s));
+        for (requested_ms, given_s) in [(300, 1), (1000, 1), (1001, 2), (2000, 2)] {
+            assert_eq!(Client::Wrk.length(Duration::from_millis(requested_ms)), Duration::from_secs(given_s));
         }
         assert_eq!(Client::LoadTest.length(Duration::from_millis(300)), Duration::from_millis(300));
     }

@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_skipped_and_told() {
+    fn what_is_missing_is_skipped_and_reported() {
         let programs = Programs { nginx: None, wrk: None, ..everything() };
         let plan = typed("", programs).unwrap();
         assert_eq!(plan.skipped, ["nginx: nginx is not installed", "wrk: wrk is not installed"]);
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_use_is_told() {
+    fn wrong_use_is_reported() {
         for line in
             ["--rounds 0", "--seconds 0", "--seconds x", "--smoke --rounds 2", "--server-cores 99999", "--only x"]
         {

@@ -16,9 +16,9 @@ const START_TIMEOUT: Duration = Duration::from_secs(20);
 /// Pause between two tries.
 const START_PAUSE: Duration = Duration::from_millis(5);
 /// Timeout of one attempt to get a response.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Bytes examined of a response: its status is among the first.
-const ANSWER_BYTES_MAX: usize = 512;
+const RESPONSE_BYTES_MAX: usize = 512;
 /// Bytes shown of what a server said that did not start.
 const SAID_BYTES_MAX: usize = 2000;
 
@@ -64,7 +64,7 @@ impl Server {
             .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", command.get_program().display())))?;
         let mut server = Self { processes: vec![child.id()], child };
         let begin = Instant::now();
-        while !answers(port) {
+        while !responds(port) {
             if server.child.try_wait()?.is_some() || begin.elapsed() > START_TIMEOUT {
                 let text = fs::read(said).unwrap_or_default();
                 let text = String::from_utf8_lossy(&text[text.len().saturating_sub(SAID_BYTES_MAX)..]).into_owned();
@@ -125,8 +125,8 @@ fn unlike(file: &str, text: &str) -> io::Error {
 }
 
 /// Returns true if a request gets a response, whatever its status.
-fn answers(port: u16) -> bool {
-    respond(port, "GET /health").is_ok_and(|answer| !answer.is_empty())
+fn responds(port: u16) -> bool {
+    exchange(port, "GET /health").is_ok_and(|response| !response.is_empty())
 }
 
 /// Sends a request, its method and target, that has to succeed.
@@ -134,22 +134,22 @@ fn answers(port: u16) -> bool {
 /// # Errors
 /// It does not.
 pub fn ask(port: u16, request: &str) -> io::Result<()> {
-    let answer = respond(port, request)?;
-    if answer.starts_with(b"HTTP/1.1 2") {
+    let response = exchange(port, request)?;
+    if response.starts_with(b"HTTP/1.1 2") {
         return Ok(());
     }
-    Err(io::Error::other(format!("{request}: the server responds '{}'", String::from_utf8_lossy(&answer))))
+    Err(io::Error::other(format!("{request}: the server responds '{}'", String::from_utf8_lossy(&response))))
 }
 
 /// The first bytes of what the server on 127.0.0.1:`port` says to a request.
-fn respond(port: u16, request: &str) -> io::Result<Vec<u8>> {
-    let mut stream = TcpStream::connect_timeout(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)), ANSWER_TIMEOUT)?;
-    stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+fn exchange(port: u16, request: &str) -> io::Result<Vec<u8>> {
+    let mut stream = TcpStream::connect_timeout(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)), RESPONSE_TIMEOUT)?;
+    stream.set_read_timeout(Some(RESPONSE_TIMEOUT))?;
     let head = format!("{request} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     stream.write_all(head.as_bytes())?;
-    let mut answer = [0; ANSWER_BYTES_MAX];
-    let read = stream.read(&mut answer)?;
-    Ok(answer[..read].to_vec())
+    let mut response = [0; RESPONSE_BYTES_MAX];
+    let read = stream.read(&mut response)?;
+    Ok(response[..read].to_vec())
 }
 
 /// A process and all that descend from it, itself first.
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_does_not_start_is_told_with_what_it_said() {
+    fn a_server_that_does_not_start_is_reported_with_its_output() {
         let directory = tempfile::tempdir().unwrap();
         let mut command = Command::new("sh");
         command.args(["-c", "echo no such luck; exit 3"]);

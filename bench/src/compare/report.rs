@@ -234,7 +234,7 @@ fn levels(run: &Run<'_>) -> Option<String> {
                 measured.filter_map(|measured| Some((measured.round, figure(measured.disk?)))).collect()
             };
             let (sync, ideal) = (disk(|disk| disk.disk_sync_p99_us), disk(|disk| disk.disk_group_commit_p99_us));
-            let answers = rounds(subject, |measured| measured.reported.p99_us);
+            let latencies = rounds(subject, |measured| measured.reported.p99_us);
             rows.push(vec![
                 scenario.name.to_owned(),
                 level.to_owned(),
@@ -243,9 +243,9 @@ fn levels(run: &Run<'_>) -> Option<String> {
                 shown(|measured| measured.reported.p50_us),
                 shown(|measured| measured.reported.p99_us),
                 cell(Spread::of(sync.values().copied())),
-                cell(ratio(&answers, &sync)),
+                cell(ratio(&latencies, &sync)),
                 cell(Spread::of(ideal.values().copied())),
-                cell(ratio(&answers, &ideal)),
+                cell(ratio(&latencies, &ideal)),
                 shown(CPU),
             ]);
         }

@@ -322,10 +322,10 @@ mod tests {
     }
 
     #[test]
-    fn nginx_answers_as_many_bytes_as_the_floor() {
+    fn nginx_sends_as_many_bytes_as_the_floor() {
         let configuration = nginx_configuration(8080, 1);
-        let answer = configuration.split('\'').nth(1).unwrap();
-        assert_eq!(answer.len(), 40);
+        let response = configuration.split('\'').nth(1).unwrap();
+        assert_eq!(response.len(), 40);
         assert!(configuration.contains("listen 127.0.0.1:8080 "));
     }
 }

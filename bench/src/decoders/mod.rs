@@ -215,7 +215,7 @@ fn read(lines: &[u8]) -> Result<Vec<Read>, String> {
 
 /// Buffer with capacity for the lines of a body.
 #[must_use]
-pub fn room() -> Vec<u8> {
+pub fn output_buffer() -> Vec<u8> {
     vec![0; usize::try_from(METRICS).unwrap_or(0) * LINE_BYTES]
 }
 
@@ -224,7 +224,7 @@ pub fn room() -> Vec<u8> {
 /// # Errors
 /// The text names the decoder that differs from the service's.
 pub fn compare(case: &mut Case) -> Result<(), String> {
-    let mut out = room();
+    let mut out = output_buffer();
     for body in &case.bodies {
         let mut expected: Option<Vec<Read>> = None;
         for decoder in &mut case.decoders {
@@ -262,7 +262,7 @@ pub struct Timing {
 /// A decoder refuses a body that it took before.
 #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
 pub fn measure(case: &mut Case, rounds: usize) -> Result<Vec<Timing>, String> {
-    let mut out = room();
+    let mut out = output_buffer();
     let metrics = case.bodies.len() as f64 * f64::from(METRICS);
     let bytes: usize = case.bodies.iter().map(Vec::len).sum();
     let mut spans = vec![Vec::with_capacity(rounds); case.decoders.len()];

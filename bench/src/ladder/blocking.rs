@@ -91,7 +91,7 @@ pub struct Counts {
     /// Connections refused with 503.
     pub refused: AtomicU64,
     /// Connections closed without the 503 that was due.
-    pub refused_unanswered: AtomicU64,
+    pub refused_without_response: AtomicU64,
     /// Connections that failed: reset, or a response that was not taken.
     pub failed: AtomicU64,
 }
@@ -104,7 +104,7 @@ impl fmt::Display for Counts {
             "{} connections, {} refused with 503 and {} without, {} failed, {} accepts failed, {} threads were not given",
             read(&self.accepted),
             read(&self.refused),
-            read(&self.refused_unanswered),
+            read(&self.refused_without_response),
             read(&self.failed),
             read(&self.accept_failures),
             read(&self.threads_missing),
@@ -459,7 +459,7 @@ impl<'a> Refusals<'a> {
     /// Queues `stream` to be refused with 503 and closed; closes it at once if too many are queued.
     pub fn push(&self, stream: Arc<TcpStream>) {
         if self.queue.try_send(stream).is_err() {
-            count(&self.server.counts.refused_unanswered);
+            count(&self.server.counts.refused_without_response);
         }
     }
 }

@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn cpu_time_is_told_by_success() {
+    fn cpu_time_is_split_by_success() {
         let sample = measured(5.0, 40.0);
         assert_eq!((sample.server_cpu_us, sample.threads, sample.resident_mib), (5_000.0, 7, 3.0));
         assert_eq!((sample.p50_us, sample.p99_us, sample.p999_us), (1.0, 2.0, 3.0));
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_report_without_a_figure_is_told() {
+    fn a_report_without_a_figure_is_an_error() {
         let report = json!({"latency_us": {}});
         assert!(number(&report, &["latency_us", "p50"]).unwrap_err().contains("latency_us.p50"));
         assert!(count(&report, "requests").unwrap_err().contains("requests"));

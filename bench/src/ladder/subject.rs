@@ -129,8 +129,8 @@ impl Subject {
     /// # Errors
     /// It did not stop in time, or not well; with its own words.
     pub fn stop(mut self) -> Result<u64, String> {
-        let told = Command::new("kill").args(["-s", "TERM", &self.child.id().to_string()]).status();
-        told.map_err(|error| format!("kill(1) is needed: {error}"))?;
+        let signalled = Command::new("kill").args(["-s", "TERM", &self.child.id().to_string()]).status();
+        signalled.map_err(|error| format!("kill(1) is needed: {error}"))?;
         let status = wait(&mut self.child, STOP_MAX, || {}).map_err(|error| format!("the server: {error}"))?;
         if !status {
             let said: Vec<String> = self.words.try_iter().collect();

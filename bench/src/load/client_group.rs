@@ -70,7 +70,7 @@ pub(super) struct ClientGroup<'load> {
     decrypted: Vec<u8>,
     tally: Tally,
     /// Requests with a response, and failed ones, those of the warm-up too: for the progress line.
-    answered: u64,
+    responses: u64,
     failed: u64,
     /// Connections in turn that were waited for and that the server did not close.
     unclosed_in_turn: u32,
@@ -130,7 +130,7 @@ impl<'load> ClientGroup<'load> {
             plain: Vec::new(),
             decrypted: Vec::new(),
             tally,
-            answered: 0,
+            responses: 0,
             failed: 0,
             unclosed_in_turn: 0,
             meter: Meter::new(warm_ns)?,
@@ -169,7 +169,7 @@ impl<'load> ClientGroup<'load> {
             self.dispatch(driver, now_ns);
             self.work_off(driver, now_ns);
             self.end_if_due(now_ns);
-            self.shared.progress[self.thread].set(self.answered, self.failed, self.tally.late);
+            self.shared.progress[self.thread].set(self.responses, self.failed, self.tally.late);
             if let Some(log) = &mut self.log {
                 log.flush(now_ns);
             }
@@ -266,7 +266,9 @@ impl<'load> ClientGroup<'load> {
             (Link::Handshaking | Link::Open, Some(token)) if client.has_tls_messages() => {
                 self.send_tls_messages(driver, index, token);
             }
-            (Link::Down | Link::Open, _) if self.next_send_ns().is_some() && self.has_room(index) => self.offer(index),
+            (Link::Down | Link::Open, _) if self.next_send_ns().is_some() && self.has_capacity(index) => {
+                self.offer(index)
+            }
             _ => {}
         }
         let client = &mut self.clients[index];
@@ -388,10 +390,10 @@ impl<'load> ClientGroup<'load> {
     }
 
     /// The first request in flight has its response.
-    fn answered(&mut self, index: usize, status: u16, now_ns: u64) {
+    fn take_response(&mut self, index: usize, status: u16, now_ns: u64) {
         let client = &mut self.clients[index];
         let Some(request) = client.in_flight.pop_front() else { return };
-        self.answered += 1;
+        self.responses += 1;
         if mem::take(&mut client.fruitless) > 0 && self.interval_ns == 0 {
             client.resume_ns = 0;
         }
@@ -401,7 +403,7 @@ impl<'load> ClientGroup<'load> {
         if request.begun.intended_ns >= self.warm_ns {
             let first_ns = Some(client.first_ns).filter(|first_ns| *first_ns > 0);
             let arrival = Arrival { now_ns, first_ns, steady: !client.hung };
-            self.tally.answered(status, request.metrics, request.begun, arrival);
+            self.tally.add_response(status, request.metrics, request.begun, arrival);
             self.record(index, request, Ended::Status(status), now_ns, Some(first_ns.unwrap_or(now_ns)));
         }
         let client = &mut self.clients[index];

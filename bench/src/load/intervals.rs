@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_counted_where_its_answer_came() {
+    fn a_request_is_counted_where_its_response_came() {
         let mut intervals = Intervals::new(50_000_000, None);
         for now_ns in [50_000_000, 149_999_999, 150_000_000, 360_000_000] {
             count(&mut intervals, now_ns);

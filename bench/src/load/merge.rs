@@ -212,7 +212,7 @@ fn replay(record: &Record, shift_ns: u64, tally: &mut Tally) {
             let sent_ns = if tally.raw.is_some() { record.sent_ns } else { record.intended_ns };
             let begun = Begun { intended_ns: record.intended_ns + shift_ns, start_ns: sent_ns + shift_ns };
             let arrival = Arrival { now_ns, first_ns: first_ns.map(|first_ns| first_ns + shift_ns), steady: true };
-            tally.answered(status, record.metrics, begun, arrival);
+            tally.add_response(status, record.metrics, begun, arrival);
         }
     }
 }

@@ -149,7 +149,7 @@ impl Shared {
 
     /// Responses so far, those of the warm-up too.
     fn responses(&self) -> u64 {
-        self.progress.iter().map(Progress::answered).sum()
+        self.progress.iter().map(Progress::responses).sum()
     }
 
     /// So many more requests failed; at the bound they end the load.
@@ -224,9 +224,9 @@ fn run_until(plan: &Plan, chosen: Chosen, log: Option<Log>, mut signals: Signals
                 shared.stop();
             }
         });
-        let told = &shared;
-        scope.spawn(move || progress::tell(plan, told, &wait_for_end));
-        let watch = move || observer::watch(plan, told, &pids, &wait_for_over);
+        let shared_progress = &shared;
+        scope.spawn(move || progress::tell(plan, shared_progress, &wait_for_end));
+        let watch = move || observer::watch(plan, shared_progress, &pids, &wait_for_over);
         let observer = plan.watch.then(|| scope.spawn(watch));
         let threads: Vec<_> = (0..plan.threads)
             .map(|index| {

@@ -519,7 +519,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_use_is_told() {
+    fn wrong_use_is_reported() {
         for line in [
             "",
             "8080",

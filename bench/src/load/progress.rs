@@ -22,28 +22,28 @@ const APPEND: Duration = Duration::from_secs(5);
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct Progress {
-    answered: AtomicU64,
+    responses: AtomicU64,
     failed: AtomicU64,
     late: AtomicU64,
 }
 
 impl Progress {
-    pub fn set(&self, answered: u64, failed: u64, late: u64) {
-        self.answered.store(answered, Ordering::Relaxed);
+    pub fn set(&self, responses: u64, failed: u64, late: u64) {
+        self.responses.store(responses, Ordering::Relaxed);
         self.failed.store(failed, Ordering::Relaxed);
         self.late.store(late, Ordering::Relaxed);
     }
 
     /// Responses so far.
-    pub fn answered(&self) -> u64 {
-        self.answered.load(Ordering::Relaxed)
+    pub fn responses(&self) -> u64 {
+        self.responses.load(Ordering::Relaxed)
     }
 }
 
 /// The sums over all threads.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Sums {
-    answered: u64,
+    responses: u64,
     failed: u64,
     late: u64,
 }
@@ -57,7 +57,7 @@ pub(super) fn tell(plan: &Plan, shared: &Shared, ended: &Receiver<()>) {
     let mut width = 0;
     while ended.recv_timeout(period) == Err(RecvTimeoutError::Timeout) {
         let sums = shared.progress.iter().fold(Sums::default(), |sum, thread| Sums {
-            answered: sum.answered + thread.answered.load(Ordering::Relaxed),
+            responses: sum.responses + thread.responses.load(Ordering::Relaxed),
             failed: sum.failed + thread.failed.load(Ordering::Relaxed),
             late: sum.late + thread.late.load(Ordering::Relaxed),
         });
@@ -78,7 +78,7 @@ fn line(plan: &Plan, elapsed: Duration, sums: Sums, before: Sums, since: Duratio
     let of =
         plan.duration.map_or_else(String::new, |duration| format!(" of {:.0}", (duration + plan.warmup).as_secs_f64()));
     let phase = if elapsed < plan.warmup { " (warm-up)" } else { "" };
-    let rate = (sums.answered - before.answered) as f64 / since.as_secs_f64().max(1e-3);
+    let rate = (sums.responses - before.responses) as f64 / since.as_secs_f64().max(1e-3);
     let elapsed_ns = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
     let target = plan.pace.as_ref().map(|pace| pace.profile.rate_at(elapsed_ns));
     let target = target.map_or_else(String::new, |target| match plan.duration {
@@ -87,7 +87,7 @@ fn line(plan: &Plan, elapsed: Duration, sums: Sums, before: Sums, since: Duratio
     });
     format!(
         "{elapsed_s:.1}{of} s{phase}: {} responses, {} failed, now {rate:.0} requests/s{target}",
-        sums.answered, sums.failed
+        sums.responses, sums.failed
     )
 }
 
@@ -97,8 +97,8 @@ mod tests {
 
     #[test]
     fn a_line_tells_what_happened_since_the_last() {
-        let before = Sums { answered: 1000, failed: 0, late: 0 };
-        let sums = Sums { answered: 3000, failed: 4, late: 2 };
+        let before = Sums { responses: 1000, failed: 0, late: 0 };
+        let sums = Sums { responses: 3000, failed: 4, late: 2 };
         let second = Duration::from_secs(1);
         let plan = super::super::parse(["load_test", "1", "-c", "9", "-d", "10s", "-w", "2s", "-R", "2500"]).unwrap();
         assert_eq!(

@@ -188,7 +188,7 @@ impl Tally {
     }
 
     /// Counts the response to a request. `status` has three digits at most.
-    pub fn answered(&mut self, status: u16, metrics: u32, begun: Begun, arrival: Arrival) {
+    pub fn add_response(&mut self, status: u16, metrics: u32, begun: Begun, arrival: Arrival) {
         let Arrival { now_ns, first_ns, steady } = arrival;
         self.statuses[usize::from(status)] += 1;
         let interval = self.intervals.at(now_ns);
@@ -331,8 +331,8 @@ mod tests {
         Arrival { now_ns, first_ns: None, steady: true }
     }
 
-    fn answer(tally: &mut Tally, status: u16, metrics: u32, latency_ns: u64) {
-        tally.answered(status, metrics, Begun { intended_ns: 5, start_ns: 5 }, at(5 + latency_ns));
+    fn respond(tally: &mut Tally, status: u16, metrics: u32, latency_ns: u64) {
+        tally.add_response(status, metrics, Begun { intended_ns: 5, start_ns: 5 }, at(5 + latency_ns));
     }
 
     fn closed() -> Tally {
@@ -344,12 +344,12 @@ mod tests {
         // One thread counts 100 fast requests, the other 900 slow ones: the mean of their medians would be 505.
         let (mut fast, mut slow, mut all) = (closed(), closed(), closed());
         for _ in 0..100 {
-            answer(&mut fast, 200, 3, 10);
-            answer(&mut all, 200, 3, 10);
+            respond(&mut fast, 200, 3, 10);
+            respond(&mut all, 200, 3, 10);
         }
         for _ in 0..900 {
-            answer(&mut slow, 200, 3, 1000);
-            answer(&mut all, 200, 3, 1000);
+            respond(&mut slow, 200, 3, 1000);
+            respond(&mut all, 200, 3, 1000);
         }
         let mut merged = closed();
         merged.merge(fast);
@@ -364,7 +364,7 @@ mod tests {
     fn counts_add_up_and_only_2xx_is_success() {
         let mut sum = closed();
         for status in [200, 204, 299, 100, 199, 300, 429, 500, 999] {
-            answer(&mut sum, status, 2, 5);
+            respond(&mut sum, status, 2, 5);
         }
         sum.elapsed_ns = 7;
         for _ in 0..2 {
@@ -393,8 +393,8 @@ mod tests {
     #[test]
     fn a_latency_past_the_bound_is_kept_at_the_bound() {
         let mut tally = closed();
-        answer(&mut tally, 200, 1, LATENCY_NS_MAX * 2);
-        answer(&mut tally, 200, 1, 0);
+        respond(&mut tally, 200, 1, LATENCY_NS_MAX * 2);
+        respond(&mut tally, 200, 1, 0);
         assert_eq!(tally.latency.len(), 2);
         assert!(tally.latency.max() >= LATENCY_NS_MAX);
     }
@@ -403,8 +403,8 @@ mod tests {
     fn the_first_byte_is_that_of_the_first_piece() {
         let mut tally = closed();
         let begun = Begun { intended_ns: 0, start_ns: 0 };
-        tally.answered(200, 1, begun, at(1000));
-        tally.answered(200, 1, begun, Arrival { first_ns: Some(20), ..at(5000) });
+        tally.add_response(200, 1, begun, at(1000));
+        tally.add_response(200, 1, begun, Arrival { first_ns: Some(20), ..at(5000) });
         let first = tally.first_byte();
         assert_eq!((first.len(), first.min(), first.value_at_quantile(1.0)), (2, 20, 1000));
     }
@@ -412,14 +412,14 @@ mod tests {
     #[test]
     fn each_status_has_its_latencies() {
         let (mut sum, mut other) = (closed(), closed());
-        answer(&mut sum, 503, 1, 70);
-        answer(&mut other, 503, 1, 80);
-        answer(&mut other, 429, 1, 10);
-        answer(&mut other, 200, 1, 9);
+        respond(&mut sum, 503, 1, 70);
+        respond(&mut other, 503, 1, 80);
+        respond(&mut other, 429, 1, 10);
+        respond(&mut other, 200, 1, 9);
         sum.merge(other);
         let by_status: Vec<_> = sum.latency_by_status().map(|(status, all)| (status, all.len(), all.max())).collect();
         assert_eq!(by_status, [(429, 1, 10), (503, 2, 80)]);
-        (100..200).for_each(|status| answer(&mut sum, status, 1, 1));
+        (100..200).for_each(|status| respond(&mut sum, status, 1, 1));
         assert_eq!(sum.latency_by_status().count(), OTHER_STATUSES_MAX);
     }
 
@@ -444,7 +444,7 @@ mod tests {
             let intended_ns = schedule.take(start_ns).unwrap();
             *first = serve(start_ns);
             if intended_ns >= SECOND {
-                tally.answered(200, 1, Begun { intended_ns, start_ns }, at(*first));
+                tally.add_response(200, 1, Begun { intended_ns, start_ns }, at(*first));
             }
         }
         tally

@@ -70,8 +70,8 @@ fn functions_of(object: &str, positions: &BTreeSet<u64>) -> io::Result<HashMap<u
     for address in by_address.keys() {
         question.push_str(&format!("{address:x}\n"));
     }
-    let answer = addr2line(object, question)?;
-    let named = parse(&answer).into_iter();
+    let output = addr2line(object, question)?;
+    let named = parse(&output).into_iter();
     Ok(named.filter_map(|(address, functions)| Some((*by_address.get(&address)?, functions))).collect())
 }
 
@@ -135,9 +135,9 @@ fn addr2line(object: &str, question: String) -> io::Result<String> {
 
 /// An address, then pairs of lines, function and file, innermost first. Functions of the standard library that were
 /// inlined are left out: a loop over an iterator is the work of who wrote the loop.
-fn parse(answer: &str) -> Vec<(u64, Vec<String>)> {
+fn parse(output: &str) -> Vec<(u64, Vec<String>)> {
     let mut all = Vec::<(u64, Vec<(&str, &str)>)>::new();
-    let mut lines = answer.lines();
+    let mut lines = output.lines();
     while let Some(line) = lines.next() {
         if let Some(address) = line.strip_prefix("0x").and_then(|digits| u64::from_str_radix(digits, 16).ok()) {
             all.push((address, Vec::new()));
@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn inlined_functions_come_innermost_first_without_the_standard_library() {
-        let answer = "0x0000000000001000\n\
+        let output = "0x0000000000001000\n\
             <u64>::wrapping_add\n/rustc/5980/library/core/src/num/mod.rs:1\n\
             metric::cursor::eat\n/build/src/metric/cursor.rs:9\n\
             server::run\n/build/src/server.rs:3 (discriminator 2)\n\
@@ -176,7 +176,7 @@ mod tests {
             std::thread::start\n/rustc/5980/library/std/src/thread.rs:1\n\
             0x0000000000003000\n??\n??:0\n";
         assert_eq!(
-            parse(answer),
+            parse(output),
             [
                 (0x1000, vec!["metric::cursor::eat".to_owned(), "server::run".to_owned()]),
                 (0x2000, vec!["std::thread::start".to_owned()]),

@@ -41,11 +41,11 @@ impl ClientGroup<'_> {
     }
 
     /// Returns true if the client could take a request, if there is one for it.
-    pub(super) fn has_room(&self, index: usize) -> bool {
+    pub(super) fn has_capacity(&self, index: usize) -> bool {
         let client = &self.clients[index];
-        let room = if self.interval_ns > 0 { 1 } else { self.plan.pipeline };
+        let capacity = if self.interval_ns > 0 { 1 } else { self.plan.pipeline };
         matches!(client.link, Link::Down | Link::Open)
-            && client.in_flight.len() < room
+            && client.in_flight.len() < capacity
             && client.awaited.is_none()
             && !client.sending
     }
@@ -56,7 +56,7 @@ impl ClientGroup<'_> {
             None => client.quota > 0 && client.resume_ns <= now_ns && now_ns < self.end_ns,
             Some(schedule) => schedule.next_ns().is_some_and(|due_ns| due_ns <= now_ns),
         };
-        is_due && !self.ended && self.has_room(index)
+        is_due && !self.ended && self.has_capacity(index)
     }
 
     /// The next request of a client, or of the schedule: when it was meant to begin, which is at `now_ns` in a closed

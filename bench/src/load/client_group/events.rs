@@ -113,13 +113,13 @@ impl ClientGroup<'_> {
                     self.clients[index].received += used as u64;
                     bytes = &bytes[used..];
                 }
-                Ok((used, Some(answer))) => {
+                Ok((used, Some(response))) => {
                     self.clients[index].received += used as u64;
                     bytes = &bytes[used..];
-                    self.answered(index, answer.status, now_ns);
-                    if answer.close || !self.plan.keep_alive {
+                    self.take_response(index, response.status, now_ns);
+                    if response.close || !self.plan.keep_alive {
                         self.fail(index, Failure::ClosedEarly);
-                        self.linger(index, answer.close, now_ns);
+                        self.linger(index, response.close, now_ns);
                     }
                     self.rest(index, now_ns);
                 }
@@ -139,8 +139,8 @@ impl ClientGroup<'_> {
     pub(super) fn ended(&mut self, index: usize, in_order: bool) {
         if self.clients[index].link == Link::Open {
             let now_ns = self.now_ns();
-            if in_order && let Some(answer) = self.clients[index].parser.finish() {
-                self.answered(index, answer.status, now_ns);
+            if in_order && let Some(response) = self.clients[index].parser.finish() {
+                self.take_response(index, response.status, now_ns);
                 self.rest(index, now_ns);
             }
             self.fail(index, Failure::ClosedEarly);

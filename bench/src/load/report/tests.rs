@@ -29,9 +29,9 @@ fn outcome(open_loop: bool) -> Outcome {
     for latency_us in 1..=1000 {
         let (now_ns, took_ns) = (latency_us * 2_000_000, latency_us * 1000);
         let start_ns = now_ns - took_ns;
-        tally.answered(200, 3, Begun { intended_ns: start_ns - ahead * took_ns, start_ns }, at(now_ns));
+        tally.add_response(200, 3, Begun { intended_ns: start_ns - ahead * took_ns, start_ns }, at(now_ns));
     }
-    tally.answered(429, 3, Begun { intended_ns: 0, start_ns: 0 }, at(1_000_000));
+    tally.add_response(429, 3, Begun { intended_ns: 0, start_ns: 0 }, at(1_000_000));
     tally.failed(Failure::Reset, 1, true);
     tally.span.sent(4_000_000);
     tally.span.reach(2_000_000_000, true);
@@ -154,9 +154,9 @@ fn the_distribution_has_the_form_of_hdrhistogram() {
 #[test]
 fn the_distribution_tells_single_microseconds_apart() {
     let mut tally = Tally::new(0, None, false);
-    (1..=100).for_each(|us| tally.answered(200, 1, Begun { intended_ns: 0, start_ns: 0 }, at(us * 1000)));
-    tally.answered(200, 1, Begun { intended_ns: 0, start_ns: 0 }, at(1_001_000));
-    tally.answered(200, 1, Begun { intended_ns: 0, start_ns: 0 }, at(1_002_000));
+    (1..=100).for_each(|us| tally.add_response(200, 1, Begun { intended_ns: 0, start_ns: 0 }, at(us * 1000)));
+    tally.add_response(200, 1, Begun { intended_ns: 0, start_ns: 0 }, at(1_001_000));
+    tally.add_response(200, 1, Begun { intended_ns: 0, start_ns: 0 }, at(1_002_000));
     let (plan, outcome) = (plan(""), ended(tally));
     let text = Report::new(&plan, Chosen::Epoll, &outcome).hgrm();
     let rows: Vec<(f64, f64, u64)> = text
@@ -229,7 +229,12 @@ fn a_failing_run_has_a_picture_too() {
 #[test]
 fn an_outage_is_a_gap_in_the_picture() {
     let (plan, mut outcome) = (plan(""), outcome(false));
-    outcome.tally.answered(200, 3, Begun { intended_ns: 4_000_000_000, start_ns: 4_000_000_000 }, at(4_100_000_000));
+    outcome.tally.add_response(
+        200,
+        3,
+        Begun { intended_ns: 4_000_000_000, start_ns: 4_000_000_000 },
+        at(4_100_000_000),
+    );
     outcome.tally.elapsed_ns = 4_200_000_000;
     let file = tempfile::NamedTempFile::new().unwrap();
     crate::load::draw(&Report::new(&plan, Chosen::Epoll, &outcome), file.path()).unwrap();
@@ -292,7 +297,7 @@ fn no_share_is_over_a_hundred_percent() {
     // At 3 a second two sends fall into half a second, which makes 4 a second: all that were scheduled, and no more.
     let plan = plan("--rate 3");
     let mut tally = Tally::new(0, Some(500_000_000), true);
-    (0..2).for_each(|_| tally.answered(200, 3, Begun { intended_ns: 0, start_ns: 0 }, at(400_000_000)));
+    (0..2).for_each(|_| tally.add_response(200, 3, Begun { intended_ns: 0, start_ns: 0 }, at(400_000_000)));
     (tally.scheduled, tally.elapsed_ns) = (2, 500_000_000);
     tally.span.close(500_000_000, Ending::Time);
     let outcome = ended(tally);

@@ -6,8 +6,8 @@ use crate::{
     batch::Mark,
     figures::Figures,
     http::{Connection, NoResponse, Response, post},
-    ledger::{Fate, Sent},
     random::Random,
+    sent_batches::{Fate, Sent},
 };
 use std::{
     io,

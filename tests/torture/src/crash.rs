@@ -6,13 +6,12 @@ use crate::{
     clients::{self, Clients},
     delivery::Delivery,
     figures::Figures,
-    http,
-    ledger::{End, Ledger},
-    log,
+    http, log,
     oracle::Oracle,
     power::{PowerCuts, Stable},
     process::Signal,
     random::Random,
+    sent_batches::{End, SentBatches},
     server::Server,
     shim::Shim,
 };
@@ -83,7 +82,7 @@ struct History<'a> {
     random: Random,
     /// Second names of sealed segments.
     archive: PathBuf,
-    ledger: Ledger,
+    sent_batches: SentBatches,
     oracle: Oracle,
     kills: u64,
     power_cuts: u64,
@@ -115,7 +114,7 @@ pub fn run(subject: &Subject, plan: Plan<'_>) -> io::Result<Figures> {
         subject,
         plan,
         random: Random::new(subject.seed),
-        ledger: Ledger::default(),
+        sent_batches: SentBatches::default(),
         oracle: Oracle::with_archive(&archive).with_delivery(Delivery::start(&subject.directory)?),
         archive: archive.clone(),
         kills: 0,
@@ -130,11 +129,11 @@ pub fn run(subject: &Subject, plan: Plan<'_>) -> io::Result<Figures> {
     }
     // The last kill is repaired too; then everything is looked at again, from the first line on.
     history.play(Round::Stopped)?;
-    let History { ledger, mut oracle, kills, power_cuts, ends, .. } = history;
-    oracle.look(&subject.directory, &ledger)?;
-    oracle.drain_forward(subject.command(), &subject.directory, &ledger)?;
+    let History { sent_batches, mut oracle, kills, power_cuts, ends, .. } = history;
+    oracle.look(&subject.directory, &sent_batches)?;
+    oracle.drain_forward(subject.command(), &subject.directory, &sent_batches)?;
     let mut again = Oracle::with_archive(&archive);
-    again.look(&subject.directory, &ledger)?;
+    again.look(&subject.directory, &sent_batches)?;
     let mut figures = again.figures;
     figures.promise(oracle.figures.is_sound(), || "seen on the way:".to_owned());
     figures.problems.append(&mut oracle.figures.problems);
@@ -220,14 +219,14 @@ impl History<'_> {
         };
         self.start_took = begin.elapsed();
         // What was there before has been repaired by now, and nothing was added yet.
-        self.oracle.look(&self.subject.directory, &self.ledger)?;
+        self.oracle.look(&self.subject.directory, &self.sent_batches)?;
         let mut stable = Stable::at_start(directory)?;
         if round != Round::KilledInside {
             self.look_at_count(address);
         }
         let plan =
             clients::Plan { clients: 6, keys: 3, level: self.subject.level, metrics_max: 1_000, pause: Duration::ZERO };
-        let clients = Clients::start(address, plan, self.ledger.next_connection(), &mut self.random);
+        let clients = Clients::start(address, plan, self.sent_batches.next_connection(), &mut self.random);
         let enough = u64::from(self.random.of_any_size(ANSWERS_MAX));
         let begin = Instant::now();
         let archive = Archive::watch(&self.subject.directory, &self.archive);
@@ -250,7 +249,7 @@ impl History<'_> {
         }
         let (connections, figures) = clients.stop();
         self.oracle.figures += &figures;
-        self.ledger.enter(connections, end);
+        self.sent_batches.enter(connections, end);
         Ok(())
     }
 

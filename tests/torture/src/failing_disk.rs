@@ -6,11 +6,11 @@ use crate::{
     clients::{Clients, Plan},
     delivery::Delivery,
     figures::Figures,
-    ledger::{End, Ledger},
     log,
     oracle::Oracle,
     process::Signal,
     random::Random,
+    sent_batches::{End, SentBatches},
     server::Server,
     shim::Shim,
 };
@@ -100,7 +100,7 @@ impl Fault {
 /// What the oracle cannot judge: it does not start, or the log cannot be read.
 pub fn run(subject: &Subject, shim: &Shim, fault: Fault) -> io::Result<Figures> {
     let mut random = Random::new(subject.seed);
-    let mut ledger = Ledger::default();
+    let mut sent_batches = SentBatches::default();
     let mut oracle = Oracle::default().with_delivery(Delivery::start(&subject.directory)?);
     let journal = subject.directory.with_extension("journal");
     let mut command = subject.command();
@@ -139,18 +139,18 @@ pub fn run(subject: &Subject, shim: &Shim, fault: Fault) -> io::Result<Figures> 
     if fault == Fault::Vanishes {
         // What was in it is gone, and nobody promised otherwise.
         fs::create_dir(&subject.directory)?;
-        ledger = Ledger::default();
+        sent_batches = SentBatches::default();
         oracle.delivery = Some(Delivery::start(&subject.directory)?);
     } else {
-        ledger.enter(connections, if code == 0 { End::Clean } else { End::Unclean });
+        sent_batches.enter(connections, if code == 0 { End::Clean } else { End::Unclean });
     }
 
     let mut command = subject.command();
     oracle.configure(&mut command);
     command.args(["--rate-limit", "0"]);
     let (server, address) = Server::start(command)?;
-    oracle.look(&subject.directory, &ledger)?;
-    let clients = Clients::start(address, plan, ledger.next_connection(), &mut random);
+    oracle.look(&subject.directory, &sent_batches)?;
+    let clients = Clients::start(address, plan, sent_batches.next_connection(), &mut random);
     clients.wait_until("load on a sound disk", |clients| Ok(clients.acknowledged() >= ANSWERS))?;
     let (connections, figures) = clients.stop();
     oracle.figures += &figures;
@@ -159,9 +159,9 @@ pub fn run(subject: &Subject, shim: &Shim, fault: Fault) -> io::Result<Figures> 
     oracle
         .figures
         .promise(ended_well.status.success(), || format!("on a sound disk it ended with {}", ended_well.status));
-    ledger.enter(connections, End::Clean);
-    oracle.look(&subject.directory, &ledger)?;
-    oracle.drain_forward(subject.command(), &subject.directory, &ledger)?;
+    sent_batches.enter(connections, End::Clean);
+    oracle.look(&subject.directory, &sent_batches)?;
+    oracle.drain_forward(subject.command(), &subject.directory, &sent_batches)?;
     let mut figures = oracle.figures;
     figures.ends = 2;
     let place = log::Place { directory: &subject.directory, archive: None };

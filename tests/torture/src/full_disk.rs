@@ -6,12 +6,11 @@ use crate::{
     clients::{Clients, Plan},
     delivery::Delivery,
     figures::Figures,
-    http,
-    ledger::{End, Ledger},
-    log,
+    http, log,
     oracle::Oracle,
     process::Signal,
     random::Random,
+    sent_batches::{End, SentBatches},
     server::{Ended, Server},
 };
 use std::{
@@ -77,7 +76,7 @@ struct History<'a> {
     subject: &'a Subject,
     disk: &'a Disk,
     random: Random,
-    ledger: Ledger,
+    sent_batches: SentBatches,
     oracle: Oracle,
 }
 
@@ -88,7 +87,7 @@ struct History<'a> {
 pub fn run(subject: &Subject, disk: &Disk) -> io::Result<Figures> {
     let random = Random::new(subject.seed);
     let oracle = Oracle::default().with_delivery(Delivery::start(&subject.directory)?);
-    let mut history = History { subject, disk, random, ledger: Ledger::default(), oracle };
+    let mut history = History { subject, disk, random, sent_batches: SentBatches::default(), oracle };
 
     let (server, clients, address) = history.start_and_fill()?;
     history.recover(&server, &clients, address)?;
@@ -110,15 +109,15 @@ pub fn run(subject: &Subject, disk: &Disk) -> io::Result<Figures> {
     disk.free(None)?;
 
     let (server, address) = Server::start(history.command())?;
-    history.oracle.look(&subject.directory, &history.ledger)?;
+    history.oracle.look(&subject.directory, &history.sent_batches)?;
     let clients = history.post(address);
     clients.wait_until("batches are taken", |clients| Ok(clients.acknowledged() >= ACKNOWLEDGED))?;
     server.signal(Signal::Terminate)?;
     let stopped = server.wait()?;
     history.oracle.figures.promise(stopped.status.success(), || format!("a stop ended with {}", stopped.status));
     history.enter(clients, &stopped);
-    history.oracle.look(&subject.directory, &history.ledger)?;
-    history.oracle.drain_forward(subject.command(), &subject.directory, &history.ledger)?;
+    history.oracle.look(&subject.directory, &history.sent_batches)?;
+    history.oracle.drain_forward(subject.command(), &subject.directory, &history.sent_batches)?;
     let mut figures = history.oracle.figures;
     (figures.kills, figures.ends) = (1, 2);
     figures.mended = log::mended_count(&subject.directory)? as u64;
@@ -139,13 +138,13 @@ impl History<'_> {
     fn post(&mut self, address: SocketAddr) -> Clients {
         let pause = Duration::from_millis(5);
         let plan = Plan { clients: 6, keys: 6, level: self.subject.level, metrics_max: 20, pause };
-        Clients::start(address, plan, self.ledger.next_connection(), &mut self.random)
+        Clients::start(address, plan, self.sent_batches.next_connection(), &mut self.random)
     }
 
     /// A server under load whose disk has just become full, and which says so.
     fn start_and_fill(&mut self) -> io::Result<(Server, Clients, SocketAddr)> {
         let (server, address) = Server::start(self.command())?;
-        self.oracle.look(&self.subject.directory, &self.ledger)?;
+        self.oracle.look(&self.subject.directory, &self.sent_batches)?;
         let clients = self.post(address);
         clients.wait_until("batches are taken", |clients| Ok(clients.acknowledged() >= ACKNOWLEDGED))?;
         self.disk.fill(self.subject, &server)?;
@@ -200,6 +199,6 @@ impl History<'_> {
     fn enter(&mut self, clients: Clients, ended: &Ended) {
         let (connections, figures) = clients.stop();
         self.oracle.figures += &figures;
-        self.ledger.enter(connections, if ended.status.success() { End::Clean } else { End::Unclean });
+        self.sent_batches.enter(connections, if ended.status.success() { End::Clean } else { End::Unclean });
     }
 }

@@ -5,9 +5,9 @@
 //! shares code with what is tested. Choices come from a seed, which is printed; what the kernel and the threads make
 //! of them does not come again, so a seed repeats the plan of a run and not its every moment.
 //!
-//! The map: `batch` (lines whose every byte is known), `clients` (the load), `ledger` (what was acknowledged), `oracle`
-//! (the comparison), `receiver` and `delivery` (the same for what is forwarded), `figures` (the table), `shim` and
-//! `power` (faults, loss of power); and the three tests: `crash`, `full_disk`, `failing_disk`. The process of the
+//! The map: `batch` (lines whose every byte is known), `clients` (the load), `sent_batches` (what was acknowledged),
+//! `oracle` (the comparison), `receiver` and `delivery` (the same for what is forwarded), `figures` (the table), `shim`
+//! and `power` (faults, loss of power); and the three tests: `crash`, `full_disk`, `failing_disk`. The process of the
 //! server, the HTTP client and the reader of the log are those of `testkit`.
 
 pub mod batch;
@@ -17,10 +17,10 @@ pub mod delivery;
 pub mod failing_disk;
 pub mod figures;
 pub mod full_disk;
-pub mod ledger;
 pub mod oracle;
 pub mod power;
 pub mod receiver;
+pub mod sent_batches;
 pub mod shim;
 
 use std::{fmt, path::PathBuf, process::Command};

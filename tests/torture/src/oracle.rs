@@ -1,4 +1,4 @@
-//! The oracle: holds the log against the ledger.
+//! The oracle: holds the log against the record of the sent batches.
 //!
 //! - A batch acknowledged at the level write or fsync is in the log once and whole, whatever ended the process.
 //! - One acknowledged at the level memory is so too, unless its process ended uncleanly and nothing later of its
@@ -15,9 +15,9 @@ use crate::{
     batch::{Mark, Place},
     delivery::Delivery,
     figures::Figures,
-    ledger::{Connection, End, Fate, Ledger, Sent},
     log::{self, Position},
     process::Signal,
+    sent_batches::{Connection, End, Fate, Sent, SentBatches},
     server::Server,
 };
 use std::{
@@ -66,18 +66,18 @@ impl Oracle {
     ///
     /// # Errors
     /// The log cannot be read.
-    pub fn look(&mut self, directory: &Path, ledger: &Ledger) -> io::Result<()> {
-        self.seen.resize(ledger.connections().len(), Seen::default());
+    pub fn look(&mut self, directory: &Path, sent_batches: &SentBatches) -> io::Result<()> {
+        self.seen.resize(sent_batches.connections().len(), Seen::default());
         let archive = self.archive.clone();
         let place = log::Place { directory, archive: archive.as_deref() };
         let mut position = std::mem::take(&mut self.position);
-        let read = log::read_on(place, &mut position, |segment, bytes| self.read_part(segment, bytes, ledger));
+        let read = log::read_on(place, &mut position, |segment, bytes| self.read_part(segment, bytes, sent_batches));
         self.position = position;
         read?;
-        for number in self.settled..ledger.connections().len() {
-            self.settle(number, &ledger.connections()[number]);
+        for number in self.settled..sent_batches.connections().len() {
+            self.settle(number, &sent_batches.connections()[number]);
         }
-        self.settled = ledger.connections().len();
+        self.settled = sent_batches.connections().len();
         match &mut self.delivery {
             Some(delivery) => delivery.look(directory, &mut self.figures),
             None => Ok(()),
@@ -89,17 +89,22 @@ impl Oracle {
     ///
     /// # Errors
     /// The server cannot be started, or the log not be read.
-    pub fn drain_forward(&mut self, mut command: Command, directory: &Path, ledger: &Ledger) -> io::Result<()> {
+    pub fn drain_forward(
+        &mut self,
+        mut command: Command,
+        directory: &Path,
+        sent_batches: &SentBatches,
+    ) -> io::Result<()> {
         self.configure(&mut command);
         let (server, _) = Server::start(command)?;
-        self.look(directory, ledger)?;
+        self.look(directory, sent_batches)?;
         if let Some(delivery) = &mut self.delivery {
             delivery.wait_until_drained(directory, &mut self.figures)?;
         }
         server.signal(Signal::Terminate)?;
         let ended = server.wait()?;
         self.figures.promise(ended.status.success(), || format!("a stop ended with {}", ended.status));
-        self.look(directory, ledger)
+        self.look(directory, sent_batches)
     }
 
     /// Lets a server forward what it stores, if that is looked at.
@@ -109,7 +114,7 @@ impl Oracle {
         }
     }
 
-    fn read_part(&mut self, segment: &str, bytes: &[u8], ledger: &Ledger) {
+    fn read_part(&mut self, segment: &str, bytes: &[u8], sent_batches: &SentBatches) {
         if let Some(delivery) = &mut self.delivery {
             delivery.note_segment(segment);
         }
@@ -120,7 +125,7 @@ impl Oracle {
             let Some(place) = place else {
                 self.figures.torn += 1;
                 self.figures.tell(|| format!("{segment}: not a line that was sent: {}", shown(line)));
-                self.cut_short(segment, open.take(), ledger);
+                self.cut_short(segment, open.take(), sent_batches);
                 continue;
             };
             self.figures.lines += 1;
@@ -130,9 +135,9 @@ impl Oracle {
             match open {
                 Some(before) if is_next(before, place) => {}
                 before => {
-                    self.cut_short(segment, before, ledger);
+                    self.cut_short(segment, before, sent_batches);
                     if place.index == 0 {
-                        self.begin(segment, place, ledger);
+                        self.begin(segment, place, sent_batches);
                     } else {
                         self.figures.partial += 1;
                         self.figures.tell(|| format!("{segment}: begins in its middle: {place:?}"));
@@ -141,14 +146,15 @@ impl Oracle {
             }
             open = (place.index + 1 < place.of).then_some(place);
         }
-        self.cut_short(segment, open, ledger);
+        self.cut_short(segment, open, sent_batches);
     }
 
     /// The lines of `open`, if there is any, did not go on to its end.
-    fn cut_short(&mut self, segment: &str, open: Option<Place>, ledger: &Ledger) {
+    fn cut_short(&mut self, segment: &str, open: Option<Place>, sent_batches: &SentBatches) {
         if let Some(place) = open {
-            let is_durable = ledger.batch(place.mark).map(|sent| sent.fate) == Some(Fate::Acknowledged(Level::Fsync));
-            if ledger.end_of(place.mark) == Some(End::PowerCut) && !is_durable {
+            let is_durable =
+                sent_batches.batch(place.mark).map(|sent| sent.fate) == Some(Fate::Acknowledged(Level::Fsync));
+            if sent_batches.end_of(place.mark) == Some(End::PowerCut) && !is_durable {
                 self.figures.cut_by_power += 1;
                 return;
             }
@@ -158,9 +164,9 @@ impl Oracle {
     }
 
     /// The first line of a batch.
-    fn begin(&mut self, segment: &str, place: Place, ledger: &Ledger) {
+    fn begin(&mut self, segment: &str, place: Place, sent_batches: &SentBatches) {
         let Mark { connection, number } = place.mark;
-        let Some(Sent { metrics, broken, fate }) = ledger.batch(place.mark) else {
+        let Some(Sent { metrics, broken, fate }) = sent_batches.batch(place.mark) else {
             self.figures.broken_promises += 1;
             self.figures.tell(|| format!("{segment}: nobody has sent {place:?}"));
             return;
@@ -255,10 +261,11 @@ mod tests {
     fn judged(fates: &[Fate], end: End, log: &str) -> Figures {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("metrics.jsonl"), log).unwrap();
-        let mut ledger = Ledger::default();
-        ledger.enter(vec![(0, fates.iter().map(|&fate| Sent { metrics: 2, broken: false, fate }).collect())], end);
+        let mut sent_batches = SentBatches::default();
+        sent_batches
+            .enter(vec![(0, fates.iter().map(|&fate| Sent { metrics: 2, broken: false, fate }).collect())], end);
         let mut oracle = Oracle::default();
-        oracle.look(directory.path(), &ledger).unwrap();
+        oracle.look(directory.path(), &sent_batches).unwrap();
         oracle.figures
     }
 
@@ -302,12 +309,12 @@ mod tests {
     #[test]
     fn a_batch_over_two_segments_is_partial() {
         let directory = tempfile::tempdir().unwrap();
-        let mut ledger = Ledger::default();
-        ledger.enter(vec![(0, vec![Sent { metrics: 2, broken: false, fate: STORED }])], End::Clean);
+        let mut sent_batches = SentBatches::default();
+        sent_batches.enter(vec![(0, vec![Sent { metrics: 2, broken: false, fate: STORED }])], End::Clean);
         std::fs::write(directory.path().join("metrics-20260102T030405.678Z.jsonl"), lines(0, 0, 0..1, 2)).unwrap();
         std::fs::write(directory.path().join("metrics.jsonl"), lines(0, 0, 1..2, 2)).unwrap();
         let mut oracle = Oracle::default();
-        oracle.look(directory.path(), &ledger).unwrap();
+        oracle.look(directory.path(), &sent_batches).unwrap();
         assert_eq!(oracle.figures.partial, 2);
     }
 }

@@ -46,11 +46,11 @@ pub struct Connection {
 
 /// All connections that were made with one log.
 #[derive(Debug, Default)]
-pub struct Ledger {
+pub struct SentBatches {
     connections: Vec<Connection>,
 }
 
-impl Ledger {
+impl SentBatches {
     /// The number that the next connection gets.
     #[must_use]
     pub fn next_connection(&self) -> u32 {

@@ -59,7 +59,7 @@ pub struct ShardSetup {
     /// Wakes this core when it has work; shared with the driver.
     pub doorbell: Arc<Doorbell>,
     /// Messages of other threads to this core.
-    pub mail: Receiver<ShardMessage>,
+    pub messages: Receiver<ShardMessage>,
     /// The queue of requests for statistics.
     pub questions: Sender<Question>,
     /// The query pool.

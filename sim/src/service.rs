@@ -120,7 +120,7 @@ impl Reactors {
         .expect("a pool without threads");
         let mut started = Self { mailboxes: Vec::new(), threads: Vec::new() };
         for (index, (doorbell, appender)) in bells.into_iter().zip(appenders).enumerate() {
-            let (mailbox, mail) = mailbox::mailbox(limits::MAILBOX_MESSAGES_MAX, Arc::clone(&doorbell));
+            let (mailbox, messages) = mailbox::mailbox(limits::MAILBOX_MESSAGES_MAX, Arc::clone(&doorbell));
             let (events, _) = event_ring(rate::limits::RATE_EVENTS_PER_RING);
             let listener = TcpListener::bind_shared(ADDRESS).expect("a listener");
             let setup = ShardSetup {
@@ -132,7 +132,7 @@ impl Reactors {
                 connections_limit: http.connections_limit,
                 receive_buffers_bytes: 0,
                 doorbell: Arc::clone(&doorbell),
-                mail,
+                messages,
                 questions: questions.clone(),
                 queries: pool.submitter(Arc::new(mailbox.clone())),
                 streams: None,

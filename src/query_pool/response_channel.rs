@@ -299,15 +299,15 @@ mod tests {
     struct Ends {
         writer: Writer,
         reader: Reader,
-        mail: mailbox::Receiver<ShardMessage>,
+        messages: mailbox::Receiver<ShardMessage>,
         spaces: Receiver<u64>,
     }
 
     fn open(place: Permit) -> Ends {
-        let (mailbox, mail) = mailbox::mailbox(2, Arc::new(Doorbell::new().unwrap()));
+        let (mailbox, messages) = mailbox::mailbox(2, Arc::new(Doorbell::new().unwrap()));
         let (space, spaces) = bounded(1);
         let (writer, reader) = pipe(token(), Arc::new(mailbox), place, (7, space));
-        Ends { writer, reader, mail, spaces }
+        Ends { writer, reader, messages, spaces }
     }
 
     fn numbered(number: usize) -> ResponseEvent {
@@ -323,12 +323,12 @@ mod tests {
 
     #[test]
     fn many_parts_are_one_message_until_it_was_read() {
-        let Ends { writer, reader, mail, .. } = open(Open::up_to(limits::QUERIES_OPEN_MAX).admit().unwrap());
+        let Ends { writer, reader, messages, .. } = open(Open::up_to(limits::QUERIES_OPEN_MAX).admit().unwrap());
         (0..3).for_each(|number| writer.send(numbered(number)).unwrap());
-        let Some(ShardMessage::ResponseReady(notice)) = mail.take() else { panic!("not notified") };
-        assert!(mail.is_empty(), "notified twice");
+        let Some(ShardMessage::ResponseReady(notice)) = messages.take() else { panic!("not notified") };
+        assert!(messages.is_empty(), "notified twice");
         writer.send(numbered(3)).unwrap();
-        assert!(mail.is_empty(), "notified again before the first notice was accepted");
+        assert!(messages.is_empty(), "notified again before the first notice was accepted");
         assert_eq!(notice.accept(), token());
         for number in 0..4 {
             let Taken::Event(part) = reader.take() else { panic!("part {number} is missing") };
@@ -336,7 +336,7 @@ mod tests {
         }
         assert!(matches!(reader.take(), Taken::Nothing));
         drop(writer);
-        assert!(matches!(mail.take(), Some(ShardMessage::ResponseReady(_))), "not notified of the end");
+        assert!(matches!(messages.take(), Some(ShardMessage::ResponseReady(_))), "not notified of the end");
         assert!(matches!(reader.take(), Taken::Ended));
     }
 
@@ -345,7 +345,7 @@ mod tests {
     #[test]
     fn no_part_is_missed_by_who_waits_for_word() {
         const PARTS: usize = 4_000;
-        let Ends { writer, reader, mail, spaces } = open(Open::up_to(limits::QUERIES_OPEN_MAX).admit().unwrap());
+        let Ends { writer, reader, messages, spaces } = open(Open::up_to(limits::QUERIES_OPEN_MAX).admit().unwrap());
         let producer = thread::spawn(move || {
             for number in 0..PARTS {
                 let mut part = numbered(number);
@@ -361,7 +361,7 @@ mod tests {
         });
         let mut next = 0;
         'wait: loop {
-            let Some(ShardMessage::ResponseReady(notice)) = mail.take() else {
+            let Some(ShardMessage::ResponseReady(notice)) = messages.take() else {
                 thread::yield_now();
                 continue;
             };
@@ -412,11 +412,11 @@ mod tests {
         let all = Open::up_to(limits::QUERIES_OPEN_MAX);
         let mut places: Vec<Permit> = (0..limits::QUERIES_OPEN_MAX).map(|_| all.admit().unwrap()).collect();
         assert!(all.admit().is_none());
-        let Ends { writer, reader, mail, .. } = open(places.pop().unwrap());
+        let Ends { writer, reader, messages, .. } = open(places.pop().unwrap());
         writer.send(numbered(0)).unwrap();
         drop((writer, reader));
         assert!(all.admit().is_none(), "its message is still under way");
-        drop(mail.take());
+        drop(messages.take());
         assert!(all.admit().is_some());
     }
 }

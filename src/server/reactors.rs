@@ -27,7 +27,7 @@ use wake::{Doorbell, mailbox};
 /// The reactors' ends of their channels; those that each has of its own are in the order of the reactors.
 pub struct ReactorEnds {
     pub doorbells: Vec<Arc<Doorbell>>,
-    mail: Vec<mailbox::Receiver<ShardMessage>>,
+    messages: Vec<mailbox::Receiver<ShardMessage>>,
     events: Vec<EventSender>,
     questions: Sender<Question>,
 }
@@ -48,10 +48,10 @@ pub fn connect(reactors: usize) -> io::Result<(ReactorEnds, OtherEnds)> {
         (0..reactors).map(|_| Doorbell::new().map(Arc::new)).collect::<io::Result<_>>()?;
     let (event_senders, event_receivers) =
         (0..reactors).map(|_| event_ring(rate::limits::RATE_EVENTS_PER_RING)).unzip();
-    let (mailboxes, mail) =
+    let (mailboxes, messages) =
         doorbells.iter().map(|doorbell| mailbox::mailbox(limits::MAILBOX_MESSAGES_MAX, Arc::clone(doorbell))).unzip();
     let (questions, question_receiver) = bounded(reactors * limits::QUESTIONS_PER_REACTOR_MAX);
-    let ends = ReactorEnds { doorbells, mail, events: event_senders, questions };
+    let ends = ReactorEnds { doorbells, messages, events: event_senders, questions };
     Ok((ends, OtherEnds { mailboxes, events: event_receivers, questions: question_receiver }))
 }
 
@@ -78,13 +78,13 @@ impl Reactors<'_> {
     /// A thread could not be started, or exited.
     pub fn start(self, ended_sender: &Sender<Ended>, ended: &Receiver<Ended>) -> Result<(), ServerError> {
         let Self { network, listeners, ends, mailboxes, appenders, tracing, shared, queries, live } = self;
-        let ReactorEnds { doorbells, mail, events, questions } = ends;
+        let ReactorEnds { doorbells, messages, events, questions } = ends;
         let reactors = doorbells.len();
         let chosen = network.chosen;
         let connections = Arc::new(AtomicU32::new(0));
         let (opened_sender, opened_drivers) = bounded(reactors);
-        let each = listeners.into_iter().zip(appenders).zip(events).zip(doorbells).zip(mail);
-        for (index, ((((listeners, appender), events), doorbell), mail)) in each.enumerate() {
+        let each = listeners.into_iter().zip(appenders).zip(events).zip(doorbells).zip(messages);
+        for (index, ((((listeners, appender), events), doorbell), messages)) in each.enumerate() {
             let setup = ShardSetup {
                 index,
                 service: Service::new(Arc::clone(shared), appender, events)
@@ -95,7 +95,7 @@ impl Reactors<'_> {
                 connections_limit: network.connections_limit,
                 receive_buffers_bytes: chosen.receive_buffers_bytes(),
                 doorbell: Arc::clone(&doorbell),
-                mail,
+                messages,
                 questions: questions.clone(),
                 queries: queries.submitter(Arc::new(mailboxes[index].clone())),
                 streams: live.map(|live| live.opener(Arc::new(mailboxes[index].clone()))),
@@ -109,12 +109,12 @@ impl Reactors<'_> {
             };
             let opened = opened_sender.clone();
             // The receiver is gone once startup has failed.
-            let tell = move || opened.send(()).unwrap_or(());
+            let notify_opened = move || opened.send(()).unwrap_or(());
             let core = shared.config.placement.reactor_cores[index];
             spawn(&format!("reactor-{index}"), Some(core), ended_sender, move || {
                 let result = match chosen {
-                    Chosen::IoUring => shard::run::<UringDriver>(setup, driver, tell),
-                    Chosen::Epoll => shard::run::<EpollDriver>(setup, driver, tell),
+                    Chosen::IoUring => shard::run::<UringDriver>(setup, driver, notify_opened),
+                    Chosen::Epoll => shard::run::<EpollDriver>(setup, driver, notify_opened),
                 };
                 Ended::Reactor(index, result)
             })?;

@@ -85,7 +85,7 @@ impl<'a> Supervisor<'a> {
                 server.draining.store(true, Ordering::Relaxed);
                 tracing::info!("shutting down: {name}");
                 self.stopping(&name);
-                self.tell(|| ShardMessage::Drain);
+                self.post(|| ShardMessage::Drain);
                 Phase::Draining(Instant::now() + server.drain_timeout)
             }
             recv(server.ended) -> last_word => {
@@ -95,7 +95,7 @@ impl<'a> Supervisor<'a> {
                     tracing::error!("shutting down: {error}");
                     self.stopping(error);
                 }
-                self.tell(|| ShardMessage::Abort);
+                self.post(|| ShardMessage::Abort);
                 Phase::Aborting(Instant::now() + limits::LOG_STOP_WAIT)
             }
         }
@@ -134,7 +134,7 @@ impl<'a> Supervisor<'a> {
         }
         if self.reactors > 0 {
             tracing::warn!("connections closed: they did not end within {:?}", self.server.drain_timeout);
-            self.tell(|| ShardMessage::Abort);
+            self.post(|| ShardMessage::Abort);
         }
         Phase::Aborting(Instant::now() + waited)
     }
@@ -147,15 +147,15 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    fn tell(&self, mail: impl Fn() -> ShardMessage) {
-        tell(&self.server.mailboxes, mail);
+    fn post(&self, message: impl Fn() -> ShardMessage) {
+        post(&self.server.mailboxes, message);
     }
 }
 
 /// Posts a message to every reactor. A full mailbox belongs to a stuck reactor, which the deadline handles.
-fn tell(mailboxes: &[mailbox::Sender<ShardMessage>], mail: impl Fn() -> ShardMessage) {
+fn post(mailboxes: &[mailbox::Sender<ShardMessage>], message: impl Fn() -> ShardMessage) {
     for mailbox in mailboxes {
-        if mailbox.post(mail()).is_err() {
+        if mailbox.post(message()).is_err() {
             tracing::warn!("shard mailbox full; message dropped");
         }
     }

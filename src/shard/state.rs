@@ -1,6 +1,6 @@
 //! The state of one core beside its driver, and what it makes of the driver's events.
 //!
-//! A turn: the driver calls the handler below; then `prepare_turn` reads mail and timers, goes on with connections
+//! A turn: the driver calls the handler below; then `prepare_turn` reads messages and timers, goes on with connections
 //! whose share of the turn was used up, publishes the lines once, releases the responses whose position the log has
 //! reached, and leaves what the driver has to do in `driver_ops`.
 
@@ -224,7 +224,7 @@ impl State {
         if !self.ready.is_empty()
             || self.documents.has_rendered()
             || matches!(self.drain, Drain::Sweeping { .. })
-            || !self.setup.mail.is_empty()
+            || !self.setup.messages.is_empty()
             || reached(&self.held_for_write, AckLevel::Write)
             || reached(&self.held_for_sync, AckLevel::Fsync)
         {
@@ -234,11 +234,11 @@ impl State {
         Some(Duration::from_millis(next_ms.saturating_sub(self.now_ms())))
     }
 
-    // ---- mail ------------------------------------------------------------------------------------------------------
+    // ---- messages --------------------------------------------------------------------------------------------------
 
     fn read_mail<D: Driver>(&mut self, driver: &D) {
-        while let Some(mail) = self.setup.mail.take() {
-            match mail {
+        while let Some(message) = self.setup.messages.take() {
+            match message {
                 ShardMessage::Drain => self.drain(),
                 ShardMessage::Abort => self.aborted = true,
                 ShardMessage::Report(request) => {

@@ -302,10 +302,10 @@ mod tests {
         mailbox::{self, mailbox},
     };
 
-    /// Serves the oldest request in `mail` as a core would that has stored `stored` batches, `measured` of them since
-    /// the last.
-    fn report(mail: &mailbox::Receiver<ShardMessage>, stored: u64, measured: u64) {
-        let Some(ShardMessage::Report(ReportRequest { reply, empty: mut histograms, .. })) = mail.take() else {
+    /// Serves the oldest request in `messages` as a core would that has stored `stored` batches, `measured` of them
+    /// since the last.
+    fn report(messages: &mailbox::Receiver<ShardMessage>, stored: u64, measured: u64) {
+        let Some(ShardMessage::Report(ReportRequest { reply, empty: mut histograms, .. })) = messages.take() else {
             panic!("not requested")
         };
         let stamps = Stamps { received_ns: 1_000, decided_ns: 3_000, sent_ns: 6_000, ..Stamps::default() };
@@ -331,26 +331,26 @@ mod tests {
 
     #[test]
     fn a_core_that_reports_late_loses_nothing_and_counts_never_fall() {
-        let (sender, mail) = mailbox(4, Arc::new(Doorbell::new().unwrap()));
+        let (sender, messages) = mailbox(4, Arc::new(Doorbell::new().unwrap()));
         let directory = tempfile::TempDir::new().unwrap();
         let file = log::open(directory.path()).unwrap().file;
         let log = Log::new(file, &[], 4096, Settings::default()).unwrap().status;
         let mut collector = Collector::new(vec![Arc::new(sender)], log, Instant::now());
         collector.collect();
         assert_eq!((collector.silent(), collector.reports().count()), (1, 0));
-        report(&mail, 4, 4);
-        assert!(mail.is_empty(), "it was requested once");
+        report(&messages, 4, 4);
+        assert!(messages.is_empty(), "it was requested once");
         collector.collect();
         assert_eq!((collector.silent(), collector.since_start().counters.batches_stored), (1, 4));
         // The late report may be older than the second request, so another was requested.
-        report(&mail, 5, 1);
-        assert!(mail.is_empty(), "it was requested once more");
+        report(&messages, 5, 1);
+        assert!(messages.is_empty(), "it was requested once more");
         collector.collect();
-        report(&mail, 5, 0);
+        report(&messages, 5, 0);
         collector.end_interval();
         collector.collect();
         assert_eq!((collector.silent(), collector.since_start().counters.batches_stored), (1, 5));
-        report(&mail, 8, 3);
+        report(&messages, 8, 3);
         collector.collect();
         let (all, last) = (collector.since_start(), collector.interval());
         assert_eq!((all.counters.batches_stored, last.counters.batches_stored), (8, 5));

@@ -225,7 +225,7 @@ fn run_until(plan: &Plan, chosen: Chosen, log: Option<Log>, mut signals: Signals
             }
         });
         let shared_progress = &shared;
-        scope.spawn(move || progress::tell(plan, shared_progress, &wait_for_end));
+        scope.spawn(move || progress::print(plan, shared_progress, &wait_for_end));
         let watch = move || observer::watch(plan, shared_progress, &pids, &wait_for_over);
         let observer = plan.watch.then(|| scope.spawn(watch));
         let threads: Vec<_> = (0..plan.threads)

@@ -48,8 +48,8 @@ struct Sums {
     late: u64,
 }
 
-/// Tells how `plan` gets on, on standard error, until the other end of `ended` is dropped.
-pub(super) fn tell(plan: &Plan, shared: &Shared, ended: &Receiver<()>) {
+/// Prints the progress of `plan` on standard error, until the other end of `ended` is dropped.
+pub(super) fn print(plan: &Plan, shared: &Shared, ended: &Receiver<()>) {
     let mut error = io::stderr();
     let rewrites = error.is_terminal() && env::var_os("TERM").is_some_and(|terminal| terminal != "dumb");
     let period = if rewrites { REWRITE } else { APPEND };

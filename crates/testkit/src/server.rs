@@ -63,13 +63,13 @@ impl Server {
             .spawn()
             .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", command.get_program().display())))?;
         let stderr = child.stderr.take().ok_or_else(|| io::Error::other("no standard error"))?;
-        let (tell, listens) = mpsc::channel();
+        let (sender, listens) = mpsc::channel();
         let said = thread::spawn(move || {
             let mut lines = Vec::new();
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
                 if let Some(address) = listening_on(&line) {
                     // Nobody asks twice.
-                    let _ = tell.send(address);
+                    let _ = sender.send(address);
                 }
                 lines.push(line);
             }

@@ -170,7 +170,7 @@ impl Arguments {
                     ));
                 }
                 if matches!(form, Form::Table | Form::Chart) {
-                    tell(&result, &request);
+                    print_cost(&result, &request);
                 }
                 Ok(ExitCode::SUCCESS)
             }
@@ -233,7 +233,7 @@ fn print(result: &QueryResult, request: &Request, form: Form, is_terminal: bool)
 }
 
 /// Prints the cost of the query on standard error, and the time range if nothing was found.
-fn tell(result: &QueryResult, request: &Request) {
+fn print_cost(result: &QueryResult, request: &Request) {
     let stats = &result.stats;
     if result.series.is_empty() {
         let [from, to] = [request.from_ms, request.to_ms].map(plot::shown_moment);

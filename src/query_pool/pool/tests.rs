@@ -69,7 +69,7 @@ impl Engine for CommandedEngine {
 struct Bench {
     pool: Pool,
     entrance: QuerySubmitter,
-    mail: wake::mailbox::Receiver<crate::shard::ShardMessage>,
+    messages: wake::mailbox::Receiver<crate::shard::ShardMessage>,
     status: Arc<QueryStatus>,
     queries: Receiver<(String, usize)>,
     command: Sender<Command>,
@@ -82,7 +82,7 @@ const UNREAD_BYTES_MAX: usize = 256 * limits::MIB;
 fn bench(threads: usize, timeout: Duration) -> Bench {
     let (query_sender, queries) = unbounded();
     let (command, command_receiver) = unbounded();
-    let (sender, mail) = mailbox(limits::MAILBOX_MESSAGES_MAX, Arc::new(Doorbell::new().unwrap()));
+    let (sender, messages) = mailbox(limits::MAILBOX_MESSAGES_MAX, Arc::new(Doorbell::new().unwrap()));
     let status = Arc::new(QueryStatus::new(threads));
     let pool = Pool::start(PoolSetup {
         threads,
@@ -97,7 +97,7 @@ fn bench(threads: usize, timeout: Duration) -> Bench {
     })
     .unwrap();
     let entrance = pool.submitter(Arc::new(sender));
-    Bench { pool, entrance, mail, status, queries, command, keys: ClientKeys::new() }
+    Bench { pool, entrance, messages, status, queries, command, keys: ClientKeys::new() }
 }
 
 const LONG: Duration = Duration::from_secs(60);
@@ -345,7 +345,7 @@ fn queries_are_refused_when_too_many_are_open() {
     bench.wait(Outcome::Completed, open.len() as u64);
     assert!(matches!(bench.submit("q", false), Err(HttpError::Unavailable { .. })));
     drop(open);
-    while bench.mail.take().is_some() {}
+    while bench.messages.take().is_some() {}
     bench.command.send(Command::Respond(1)).unwrap();
     assert_eq!(parts(&bench.submit("q", false).unwrap()).len(), 1);
 }

@@ -11,7 +11,7 @@ struct Ends {
     updates: Sender<Update>,
     status: Arc<StreamStatus>,
     /// Mailbox of the messages that the reactor is notified of.
-    mail: mailbox::Receiver<ShardMessage>,
+    messages: mailbox::Receiver<ShardMessage>,
 }
 
 fn start() -> Ends {
@@ -23,9 +23,9 @@ fn start() -> Ends {
     let examiner = Examiner::new(move || format!("{{\"report\":{}}}", examined.fetch_add(1, Relaxed)));
     let setup = LiveSetup { reactors: 1, hello, examiner, updates: received, status: Arc::clone(&status), clock };
     let live = Live::start(setup).unwrap();
-    let (mailbox, mail) = mailbox::mailbox(1_024, Arc::new(Doorbell::new().unwrap()));
+    let (mailbox, messages) = mailbox::mailbox(1_024, Arc::new(Doorbell::new().unwrap()));
     let opener = live.opener(Arc::new(mailbox));
-    Ends { live, opener, updates, status, mail }
+    Ends { live, opener, updates, status, messages }
 }
 
 fn point(number: u64) -> Update {
@@ -61,7 +61,7 @@ fn lines(reader: &Reader, enough: usize) -> Vec<Value> {
 
 #[test]
 fn a_late_stream_begins_with_the_history() {
-    let Ends { live, opener, updates, status, mail } = start();
+    let Ends { live, opener, updates, status, messages } = start();
     (0..50).for_each(|number| updates.send(point(number)).unwrap());
     until("the points are taken", || status.points.load(Relaxed) == 50);
     let reader = opener.open(Token::new(0, 0), false).unwrap();
@@ -76,13 +76,13 @@ fn a_late_stream_begins_with_the_history() {
     assert_eq!(points, (0..50).collect::<Vec<_>>());
     updates.send(point(50)).unwrap();
     assert_eq!(lines(&reader, 1), [json!({ "type": "point", "step_s": 1, "point": 50 })]);
-    drop((reader, opener, mail));
+    drop((reader, opener, messages));
     assert!(live.stop());
 }
 
 #[test]
 fn a_stream_that_is_not_read_is_ended_and_counted() {
-    let Ends { live, opener, updates, status, mail: _mail } = start();
+    let Ends { live, opener, updates, status, messages: _messages } = start();
     let unread = opener.open(Token::new(0, 0), false).unwrap();
     let read = opener.open(Token::new(1, 0), false).unwrap();
     lines(&read, 3);
@@ -101,7 +101,7 @@ fn a_stream_that_is_not_read_is_ended_and_counted() {
 
 #[test]
 fn streams_have_a_bound_and_are_free_when_they_end() {
-    let Ends { live, opener, status, updates, mail } = start();
+    let Ends { live, opener, status, updates, messages } = start();
     let mut readers: Vec<Reader> = (0..64).map(|slot| opener.open(Token::new(slot, 0), false).unwrap()).collect();
     assert!(opener.open(Token::new(99, 0), false).is_err());
     assert_eq!((status.opened(), status.refused()), (64, 1));
@@ -109,7 +109,7 @@ fn streams_have_a_bound_and_are_free_when_they_end() {
     until("its place is free", || {
         updates.send(point(0)).unwrap();
         // A notice of the channel holds its place, too.
-        while mail.take().is_some() {}
+        while messages.take().is_some() {}
         opener.open(Token::new(99, 0), false).is_ok()
     });
     drop((readers, opener));
@@ -118,7 +118,7 @@ fn streams_have_a_bound_and_are_free_when_they_end() {
 
 #[test]
 fn a_drain_ends_each_stream_behind_a_whole_line() {
-    let Ends { live, opener, status, updates, mail: _mail } = start();
+    let Ends { live, opener, status, updates, messages: _messages } = start();
     let readers: Vec<Reader> = (0..3).map(|slot| opener.open(Token::new(slot, 0), false).unwrap()).collect();
     updates.send(point(1)).unwrap();
     opener.drain();
@@ -138,7 +138,7 @@ fn body(reader: &Reader) -> Value {
 
 #[test]
 fn doctor_makes_one_report_for_all_who_wait() {
-    let Ends { live, opener, mail: _mail, .. } = start();
+    let Ends { live, opener, messages: _messages, .. } = start();
     let readers: Vec<Reader> = (0..5).map(|slot| opener.start(Token::new(slot, 0), Job::Doctor).unwrap()).collect();
     let reports: Vec<Value> = readers.iter().map(body).collect();
     assert!(reports.iter().all(|report| *report == json!({ "report": 0 })), "{reports:?}");
@@ -148,7 +148,7 @@ fn doctor_makes_one_report_for_all_who_wait() {
 
 #[test]
 fn marks_are_in_each_stream() {
-    let Ends { live, opener, mail: _mail, .. } = start();
+    let Ends { live, opener, messages: _messages, .. } = start();
     let early = opener.open(Token::new(0, 0), false).unwrap();
     assert_eq!(lines(&early, 3).len(), 3, "no marks, no line");
     let mark = |request| body(&opener.start(Token::new(1, 0), Job::Mark(request)).unwrap());
@@ -167,7 +167,7 @@ fn marks_are_in_each_stream() {
 
 #[test]
 fn head_of_a_stream_has_no_lines() {
-    let Ends { live, opener, status, mail: _mail, .. } = start();
+    let Ends { live, opener, status, messages: _messages, .. } = start();
     let reader = opener.open(Token::new(0, 0), true).unwrap();
     assert!(lines(&reader, usize::MAX).is_empty());
     until("it has ended", || status.active() == 0);

@@ -66,8 +66,8 @@ fn value(agg: &str) -> Value {
     let request = Request::parse(Kind::Query, &format!("name=m&from=0&agg={agg}"), ARRIVAL_MS).expect("parameters");
     let deadline = Instant::now() + Duration::from_secs(5);
     let (cancel, scanned_bytes) = (AtomicBool::new(false), AtomicU64::new(0));
-    let effort = ExecLimits { threads: 1, deadline, cancel: &cancel, scanned_bytes: &scanned_bytes };
-    let result = run(&request, &Source::directory(LOG.path()), Bounds::default(), &effort).expect("a result");
+    let limits = ExecLimits { threads: 1, deadline, cancel: &cancel, scanned_bytes: &scanned_bytes };
+    let result = run(&request, &Source::directory(LOG.path()), Bounds::default(), &limits).expect("a result");
     result.series[0].points[0].value.clone()
 }
 

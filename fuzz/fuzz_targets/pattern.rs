@@ -36,9 +36,9 @@ fuzz_target!(|data: &[u8]| {
     fs::write(LOG.path().join("metrics.jsonl"), line.concat()).expect("memory for a log");
     let deadline = Instant::now() + Duration::from_secs(5);
     let (cancel, scanned_bytes) = (AtomicBool::new(false), AtomicU64::new(0));
-    let effort = ExecLimits { threads: 1, deadline, cancel: &cancel, scanned_bytes: &scanned_bytes };
+    let limits = ExecLimits { threads: 1, deadline, cancel: &cancel, scanned_bytes: &scanned_bytes };
     let source = Source::directory(LOG.path());
-    let found = match run(&request, &source, Bounds::default(), &effort) {
+    let found = match run(&request, &source, Bounds::default(), &limits) {
         Ok(result) => result.stats.series == 1,
         // A long text that is not ASCII, and a word boundary.
         Err(Refusal::OverBound(_)) => return,

@@ -51,8 +51,8 @@ fuzz_target!(|data: &[u8]| {
         assert!(request.from_ms < request.to_ms, "a range that is empty is refused");
         let deadline = Instant::now() + Duration::from_secs(5);
         let (cancel, scanned_bytes) = (AtomicBool::new(false), AtomicU64::new(0));
-        let effort = ExecLimits { threads: 1, deadline, cancel: &cancel, scanned_bytes: &scanned_bytes };
-        match run(&request, &SOURCE, BOUNDS, &effort) {
+        let limits = ExecLimits { threads: 1, deadline, cancel: &cancel, scanned_bytes: &scanned_bytes };
+        match run(&request, &SOURCE, BOUNDS, &limits) {
             Ok(result) => {
                 assert!(result.stats.series <= BOUNDS.series_limit && result.stats.points <= BOUNDS.points_limit);
                 render(&result);

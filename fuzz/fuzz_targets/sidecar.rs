@@ -40,6 +40,6 @@ fuzz_target!(|data: &[u8]| {
     let request = Request::parse(Kind::Series, "from=0", fuzz::ARRIVAL_MS).expect("parameters");
     let deadline = Instant::now() + Duration::from_secs(5);
     let (cancel, scanned_bytes) = (AtomicBool::new(false), AtomicU64::new(0));
-    let effort = ExecLimits { threads: 1, deadline, cancel: &cancel, scanned_bytes: &scanned_bytes };
-    let _ = run(&request, &Source::directory(path), Bounds::default(), &effort);
+    let limits = ExecLimits { threads: 1, deadline, cancel: &cancel, scanned_bytes: &scanned_bytes };
+    let _ = run(&request, &Source::directory(path), Bounds::default(), &limits);
 });

@@ -39,17 +39,17 @@ impl Engine for LogEngine {
         }
         let kind = routes::kind_of(&query.path)?;
         let request = Request::parse(kind, &query.parameters, self.clock.wall_ms())?;
-        let effort = ExecLimits {
+        let limits = ExecLimits {
             threads: share.threads,
             deadline: share.deadline,
             cancel: share.cancelled,
             scanned_bytes: &self.status.scanned_bytes,
         };
-        let result = run(&request, &self.source, self.bounds, &effort)?;
+        let result = run(&request, &self.source, self.bounds, &limits)?;
         self.status.read_bytes.fetch_add(result.stats.scanned.read_bytes, Ordering::Relaxed);
         self.status.foreign_lines.fetch_add(result.stats.scanned.foreign_lines, Ordering::Relaxed);
         let format = negotiation::format_of(query.accept.as_deref());
-        let body = Rendering::new(result, format, QUERY_COLUMNS_MAX, &|| effort.check())?;
+        let body = Rendering::new(result, format, QUERY_COLUMNS_MAX, &|| limits.check())?;
         Ok(Prepared { content_type: format.content_type(), fields: Box::default(), body: Box::new(body) })
     }
 

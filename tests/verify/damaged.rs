@@ -142,7 +142,7 @@ fn query(source: &Source) {
     static RUNNING: AtomicBool = AtomicBool::new(false);
     static SCANNED: AtomicU64 = AtomicU64::new(0);
     let deadline = Instant::now() + Duration::from_secs(600);
-    let effort = ExecLimits { threads: 2, deadline, cancel: &RUNNING, scanned_bytes: &SCANNED };
+    let limits = ExecLimits { threads: 2, deadline, cancel: &RUNNING, scanned_bytes: &SCANNED };
     for (kind, parameters) in [
         (Kind::Query, "name=~.*&agg=sum&by=*"),
         (Kind::Query, "name=~(?i)metric_[0-9]%2B&agg=raw"),
@@ -158,7 +158,7 @@ fn query(source: &Source) {
         {
             let parameters = format!("{parameters}&{range}");
             let request = Request::parse(kind.clone(), parameters.trim_start_matches('&'), 4_000_000_000_000).unwrap();
-            match run(&request, source, Bounds::default(), &effort) {
+            match run(&request, source, Bounds::default(), &limits) {
                 Ok(answer) => {
                     let mut text = Vec::new();
                     answer

@@ -219,9 +219,9 @@ fn query(directory: &Path, parameters: &str, threads: usize) -> Result<(Scanned,
     let cancel = AtomicBool::new(false);
     let scanned_bytes = AtomicU64::new(0);
     let deadline = Instant::now() + Duration::from_secs(600);
-    let effort = ExecLimits { threads, deadline, cancel: &cancel, scanned_bytes: &scanned_bytes };
+    let limits = ExecLimits { threads, deadline, cancel: &cancel, scanned_bytes: &scanned_bytes };
     let bounds = Bounds { scanned_bytes_limit: u64::MAX, ..Bounds::default() };
-    let result = run(&request, &Source::directory(directory), bounds, &effort)?;
+    let result = run(&request, &Source::directory(directory), bounds, &limits)?;
     Ok((result.stats.scanned, result.stats.points))
 }
 

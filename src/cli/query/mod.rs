@@ -194,7 +194,7 @@ impl Arguments {
             Bounds::default()
         };
         let scanned_bytes = AtomicU64::new(0);
-        let effort = ExecLimits {
+        let limits = ExecLimits {
             threads: self.threads.map_or(cores, usize::from).clamp(1, SCAN_THREADS_CAP),
             deadline: Instant::now() + FOREVER,
             cancel: &AtomicBool::new(false),
@@ -202,7 +202,7 @@ impl Arguments {
         };
         metered(
             |elapsed| scanned(&scanned_bytes, elapsed),
-            || run(request, &Source::directory(&self.directory), bounds, &effort),
+            || run(request, &Source::directory(&self.directory), bounds, &limits),
         )
     }
 }

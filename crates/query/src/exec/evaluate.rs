@@ -39,11 +39,11 @@ pub fn run(
     request: &Request,
     source: &Source,
     bounds: Bounds,
-    effort: &ExecLimits<'_>,
+    limits: &ExecLimits<'_>,
 ) -> Result<QueryResult, Refusal> {
     let began = Instant::now();
-    let look = || effort.check();
-    let run = Run { request, source, held: MemoryBudget::new(bounds), bounds, effort, look: &look };
+    let look = || limits.check();
+    let run = Run { request, source, held: MemoryBudget::new(bounds), bounds, limits, look: &look };
     let (series, work) = match (&request.kind, request.agg) {
         (Kind::Series | Kind::Names | Kind::TagValues(_), _) => run.seen()?,
         (Kind::Query, Agg::Avg | Agg::Sum) => run.single::<Mean>()?,
@@ -73,7 +73,7 @@ struct Run<'a> {
     source: &'a Source,
     held: MemoryBudget,
     bounds: Bounds,
-    effort: &'a ExecLimits<'a>,
+    limits: &'a ExecLimits<'a>,
     look: Look<'a>,
 }
 
@@ -94,14 +94,15 @@ impl Run<'_> {
             })),
         };
         let wanted = ScanFilter { from_ms: self.request.from_ms, to_ms: self.request.to_ms, names };
-        let budget = ScanLimits {
-            threads: self.effort.threads,
-            deadline: self.effort.deadline,
-            cancel: self.effort.cancel,
+        let scan_limits = ScanLimits {
+            threads: self.limits.threads,
+            deadline: self.limits.deadline,
+            cancel: self.limits.cancel,
             scanned_bytes_max: self.bounds.scanned_bytes_limit,
-            scanned_bytes: self.effort.scanned_bytes,
+            scanned_bytes: self.limits.scanned_bytes,
         };
-        let result = scan::scan(&snapshot, &wanted, &budget, |_| Collector::<T>::new(request, &self.held, self.look));
+        let result =
+            scan::scan(&snapshot, &wanted, &scan_limits, |_| Collector::<T>::new(request, &self.held, self.look));
         // Whatever came of it after the deadline means nothing.
         self.check()?;
         drop(wanted);

@@ -107,19 +107,19 @@ impl<'a> Filter<'a> {
         scanned: &mut Scanned,
         check: impl Fn() -> Result<(), ScanError>,
     ) -> Result<ZoneMapBuilder<'t>, ScanError> {
-        let mut lesson = ZoneMapBuilder::new(text);
+        let mut builder = ZoneMapBuilder::new(text);
         let mut lines = Lines::new(text);
         loop {
             let at = lines.byte();
             match lines.next() {
-                None => return Ok(lesson),
+                None => return Ok(builder),
                 Some(Err(_)) => {
                     scanned.foreign_lines += 1;
-                    lesson.see_foreign();
+                    builder.see_foreign();
                 }
                 Some(Ok(line)) => {
                     scanned.lines += 1;
-                    lesson.see(&line);
+                    builder.see(&line);
                     if !self.wants(&line, verdicts) {
                         continue;
                     }

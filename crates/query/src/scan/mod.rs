@@ -183,12 +183,12 @@ impl Scanned {
 pub fn scan<V: Visitor>(
     snapshot: &Snapshot,
     wanted: &ScanFilter<'_>,
-    budget: &ScanLimits<'_>,
+    limits: &ScanLimits<'_>,
     visitors: impl FnMut(usize) -> V,
 ) -> Result<(Vec<V>, Scanned), ScanError> {
     snapshot.shared.memory.tick();
-    let run = worker::Run::new(snapshot, wanted, *budget);
-    let threads = budget.threads.clamp(1, SCAN_THREADS_CAP);
+    let run = worker::Run::new(snapshot, wanted, *limits);
+    let threads = limits.threads.clamp(1, SCAN_THREADS_CAP);
     let mut workers: Vec<_> = (0..threads).map(visitors).map(|visitor| Worker::new(&run, visitor)).collect();
     thread::scope(|scope| {
         let (first, others) = workers.split_at_mut(1);

@@ -31,7 +31,7 @@ pub enum Form {
     /// By the blocks of its sidecar.
     Blocks { sidecar: Arc<Sidecar>, names: NamesWanted },
     /// The plain file without a sidecar: in ranges of its bytes. So many belong to the snapshot.
-    Ranges { bytes: u64, learnt: Option<(Arc<ZoneMap>, Vec<BlockMatch>)> },
+    Ranges { bytes: u64, zone_map: Option<(Arc<ZoneMap>, Vec<BlockMatch>)> },
     /// The compressed file of so many bytes without a sidecar that knows its frames: frame by frame.
     Frames { bytes: u64 },
 }
@@ -185,12 +185,12 @@ fn read_sidecar(
     Some(recalled)
 }
 
-/// A plain file of which so many bytes count, with what was learnt of it before.
+/// A plain file of which so many bytes count, with what earlier scans found in it.
 fn ranges(shared: &Shared, bytes: u64, key: Option<Key>, wanted: &ScanFilter<'_>) -> Form {
-    let learnt = key.map(|key| {
-        let learnt = shared.memory.learnt(key);
-        let known = learnt.known(wanted);
-        (learnt, known)
+    let zone_map = key.map(|key| {
+        let zone_map = shared.memory.zone_map(key);
+        let known = zone_map.known(wanted);
+        (zone_map, known)
     });
-    Form::Ranges { bytes, learnt }
+    Form::Ranges { bytes, zone_map }
 }

@@ -111,7 +111,7 @@ impl Current {
         let opened = Arc::clone(&self.opened);
         match &opened.form {
             Form::Blocks { sidecar, names } => Ok(self.next_block(sidecar, names, wanted, scanned)),
-            Form::Ranges { bytes, learnt } => Ok(self.next_range(*bytes, learnt.as_ref(), scanned)),
+            Form::Ranges { bytes, zone_map } => Ok(self.next_range(*bytes, zone_map.as_ref(), scanned)),
             Form::Frames { bytes } => self.next_frame(*bytes, window),
         }
     }
@@ -135,11 +135,11 @@ impl Current {
     fn next_range(
         &mut self,
         end: u64,
-        learnt: Option<&(Arc<ZoneMap>, Vec<BlockMatch>)>,
+        zone_map: Option<&(Arc<ZoneMap>, Vec<BlockMatch>)>,
         scanned: &mut Scanned,
     ) -> Option<Piece> {
         let mut number = usize::try_from(self.next / BLOCK_BYTES as u64).ok()?;
-        let known = |number| learnt.and_then(|(_, known)| known.get(number)).copied().unwrap_or(BlockMatch::Nothing);
+        let known = |number| zone_map.and_then(|(_, known)| known.get(number)).copied().unwrap_or(BlockMatch::Nothing);
         while let BlockMatch::Unwanted { bytes } = known(number) {
             scanned.skipped_blocks += 1;
             scanned.skipped_bytes += bytes;
@@ -152,7 +152,7 @@ impl Current {
         let is_full = to.saturating_sub(from) == BLOCK_BYTES as u64;
         let reading = match known(number) {
             BlockMatch::Wanted { foreign_lines } => Reading::Skim { foreign_lines },
-            _ if learnt.is_none() => Reading::Skim { foreign_lines: 0 },
+            _ if zone_map.is_none() => Reading::Skim { foreign_lines: 0 },
             _ if is_full => Reading::Learn,
             // It will have more lines.
             _ => Reading::Parse,

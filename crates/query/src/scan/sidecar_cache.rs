@@ -27,7 +27,7 @@ pub struct SidecarCache {
     clock: AtomicU64,
     sidecars: Mutex<Sidecars>,
     /// Zone maps of files without a sidecar, the most recently used last.
-    learnt: Mutex<Vec<(Key, Arc<ZoneMap>)>>,
+    zone_maps: Mutex<Vec<(Key, Arc<ZoneMap>)>>,
 }
 
 /// Identity of a file without a sidecar, unique over time.
@@ -139,8 +139,8 @@ impl SidecarCache {
     }
 
     /// Returns the zone map of a file, to be read and extended.
-    pub fn learnt(&self, key: Key) -> Arc<ZoneMap> {
-        let mut files = lock(&self.learnt);
+    pub fn zone_map(&self, key: Key) -> Arc<ZoneMap> {
+        let mut files = lock(&self.zone_maps);
         let file = match files.iter().position(|(known, _)| *known == key) {
             Some(index) => files.remove(index),
             None => {
@@ -150,9 +150,9 @@ impl SidecarCache {
                 (key, Arc::new(ZoneMap::default()))
             }
         };
-        let learnt = Arc::clone(&file.1);
+        let zone_map = Arc::clone(&file.1);
         files.push(file);
-        learnt
+        zone_map
     }
 }
 
@@ -255,13 +255,13 @@ mod tests {
     fn so_many_files_are_learnt_of() {
         let memory = SidecarCache::default();
         let key = |inode| Key::Active { inode, segment: 0 };
-        let first = memory.learnt(key(0));
+        let first = memory.zone_map(key(0));
         for inode in 0..SCAN_ZONE_MAPS_MAX as u64 {
-            memory.learnt(key(inode));
-            assert!(Arc::ptr_eq(&first, &memory.learnt(key(0))));
+            memory.zone_map(key(inode));
+            assert!(Arc::ptr_eq(&first, &memory.zone_map(key(0))));
         }
-        assert_eq!(lock(&memory.learnt).len(), SCAN_ZONE_MAPS_MAX);
-        (1..=SCAN_ZONE_MAPS_MAX as u64).for_each(|inode| drop(memory.learnt(key(inode))));
-        assert!(!Arc::ptr_eq(&first, &memory.learnt(key(0))));
+        assert_eq!(lock(&memory.zone_maps).len(), SCAN_ZONE_MAPS_MAX);
+        (1..=SCAN_ZONE_MAPS_MAX as u64).for_each(|inode| drop(memory.zone_map(key(inode))));
+        assert!(!Arc::ptr_eq(&first, &memory.zone_map(key(0))));
     }
 }

@@ -66,7 +66,7 @@ pub(super) struct Active {
     pub file: Arc<File>,
     /// Up to where it belongs to the snapshot: the end of a line.
     pub bytes: u64,
-    /// By which what is learnt of it is kept.
+    /// Key of its zone map.
     pub key: Option<Key>,
 }
 

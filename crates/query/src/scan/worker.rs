@@ -30,7 +30,7 @@ use zstd::bulk::Decompressor;
 pub struct Run<'a> {
     plan: Mutex<Plan<'a>>,
     filter: Filter<'a>,
-    budget: ScanLimits<'a>,
+    limits: ScanLimits<'a>,
     bytes: AtomicU64,
     has_failed: AtomicBool,
     /// The first that came.
@@ -43,11 +43,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl<'a> Run<'a> {
-    pub fn new(snapshot: &'a Snapshot, wanted: &'a ScanFilter<'a>, budget: ScanLimits<'a>) -> Self {
+    pub fn new(snapshot: &'a Snapshot, wanted: &'a ScanFilter<'a>, limits: ScanLimits<'a>) -> Self {
         Self {
             plan: Mutex::new(Plan::new(snapshot, wanted)),
             filter: Filter::new(wanted),
-            budget,
+            limits,
             bytes: AtomicU64::new(0),
             has_failed: AtomicBool::new(false),
             error: Mutex::new(None),
@@ -69,9 +69,9 @@ impl<'a> Run<'a> {
 
     /// Checks for cancellation and for the deadline.
     fn look(&self) -> Result<(), ScanError> {
-        if self.budget.cancel.load(Ordering::Relaxed) {
+        if self.limits.cancel.load(Ordering::Relaxed) {
             Err(ScanError::Cancelled)
-        } else if Instant::now() >= self.budget.deadline {
+        } else if Instant::now() >= self.limits.deadline {
             Err(ScanError::Deadline)
         } else {
             Ok(())
@@ -84,8 +84,8 @@ impl<'a> Run<'a> {
 
     /// Takes `bytes` from what may be looked at.
     fn charge(&self, bytes: u64) -> Result<(), ScanError> {
-        let bound = self.budget.scanned_bytes_max;
-        self.budget.scanned_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let bound = self.limits.scanned_bytes_max;
+        self.limits.scanned_bytes.fetch_add(bytes, Ordering::Relaxed);
         let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
         if before.saturating_add(bytes) > bound { Err(ScanError::BytesBound { bound }) } else { Ok(()) }
     }
@@ -127,7 +127,7 @@ impl<'r, 'a, V: Visitor> Worker<'r, 'a, V> {
     fn visit(&mut self, work: &Work) -> Result<(), ScanError> {
         let Self { run, visitor, verdicts, scanned, buffers } = self;
         let Work { opened, piece } = work;
-        let mut learning = None;
+        let mut target = None;
         let (offset, lines, reading) = match (piece, &opened.form) {
             (&Piece::Block(index), Form::Blocks { sidecar, .. }) => {
                 let block = &sidecar.blocks[index];
@@ -139,10 +139,10 @@ impl<'r, 'a, V: Visitor> Worker<'r, 'a, V> {
                 run.charge(bytes)?;
                 (offset, buffers.unpack(opened, frame, bytes, scanned)?, Reading::Parse)
             }
-            (&Piece::Range { from, to, reading }, Form::Ranges { bytes, learnt }) => {
+            (&Piece::Range { from, to, reading }, Form::Ranges { bytes, zone_map }) => {
                 let (skipped, lines) = buffers.read_range(opened, from, to, *bytes, scanned)?;
                 run.charge(lines.len() as u64)?;
-                learning = learnt.as_ref().map(|(learnt, _)| (learnt, from));
+                target = zone_map.as_ref().map(|(zone_map, _)| (zone_map, from));
                 (from + skipped, lines, reading)
             }
             _ => unreachable!("pieces are of their segment's form"),
@@ -161,9 +161,9 @@ impl<'r, 'a, V: Visitor> Worker<'r, 'a, V> {
                 scanned.foreign_lines += unnoticed;
             }
             Reading::Parse | Reading::Learn => {
-                let lesson = run.filter.learn(lines, place, verdicts, visitor, scanned, || run.look())?;
-                if let Some((learnt, from)) = learning.filter(|_| reading == Reading::Learn) {
-                    learnt.keep(from, lesson);
+                let builder = run.filter.learn(lines, place, verdicts, visitor, scanned, || run.look())?;
+                if let Some((zone_map, from)) = target.filter(|_| reading == Reading::Learn) {
+                    zone_map.keep(from, builder);
                 }
             }
         }

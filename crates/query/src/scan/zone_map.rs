@@ -83,9 +83,9 @@ impl ZoneMap {
     }
 
     /// Inserts the entry of the block that begins at `from`, if there is space.
-    pub fn keep(&self, from: u64, lesson: ZoneMapBuilder<'_>) {
+    pub fn keep(&self, from: u64, builder: ZoneMapBuilder<'_>) {
         let Ok(number) = usize::try_from(from / BLOCK_BYTES as u64) else { return };
-        let ZoneMapBuilder { mut block, mut names, .. } = lesson;
+        let ZoneMapBuilder { mut block, mut names, .. } = builder;
         let mut content = self.lock();
         names.sort_unstable();
         names.dedup();

@@ -295,7 +295,7 @@ fn the_forms_to_the_byte() {
 fn an_empty_directory_has_an_empty_answer() {
     let directory = tempfile::tempdir().unwrap();
     let request = Request::parse(Kind::Query, "name=cpu", 0).unwrap();
-    let answer = run(&request, &Source::directory(directory.path()), Bounds::default(), &effort(2)).unwrap();
+    let answer = run(&request, &Source::directory(directory.path()), Bounds::default(), &limits(2)).unwrap();
     assert!(answer.series.is_empty());
 }
 

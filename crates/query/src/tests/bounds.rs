@@ -4,7 +4,7 @@ use super::{log::Metric, *};
 
 fn refused(log: &Log, parameters: &str, bounds: Bounds) -> Refusal {
     let request = Request::parse(Kind::Query, parameters, 10_000_000).unwrap();
-    run(&request, &Source::directory(log.path()), bounds, &effort(2)).unwrap_err()
+    run(&request, &Source::directory(log.path()), bounds, &limits(2)).unwrap_err()
 }
 
 fn over(log: &Log, parameters: &str, bounds: Bounds, part: &str) {
@@ -56,7 +56,7 @@ fn each_bound_is_named() {
         ("&agg=raw&points=1&by=nothing", Bounds { points_limit: 1, ..bounds }),
     ] {
         let request = Request::parse(Kind::Query, &format!("{range}{parameters}"), 10_000_000).unwrap();
-        assert!(run(&request, &Source::directory(log.path()), bounds, &effort(2)).is_ok(), "{parameters}");
+        assert!(run(&request, &Source::directory(log.path()), bounds, &limits(2)).is_ok(), "{parameters}");
     }
 }
 
@@ -65,11 +65,11 @@ fn a_deadline_and_a_cancellation_end_it() {
     let log = Log::new(&many(10), &[]);
     let request = Request::parse(Kind::Query, "name=n&from=0&to=10000", 10_000_000).unwrap();
     let source = Source::directory(log.path());
-    let late = ExecLimits { deadline: Instant::now(), ..effort(1) };
+    let late = ExecLimits { deadline: Instant::now(), ..limits(1) };
     assert_eq!(run(&request, &source, Bounds::default(), &late).unwrap_err(), Refusal::Deadline);
     let cancelled = AtomicBool::new(true);
-    let effort = ExecLimits { cancel: &cancelled, ..effort(1) };
-    assert_eq!(run(&request, &source, Bounds::default(), &effort).unwrap_err(), Refusal::Cancelled);
+    let limits = ExecLimits { cancel: &cancelled, ..limits(1) };
+    assert_eq!(run(&request, &source, Bounds::default(), &limits).unwrap_err(), Refusal::Cancelled);
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn an_expression_does_not_outlive_the_deadline() {
         let log = Log::new(&metrics, &[(20, lies)]);
         for parameters in ["name=~.*[01]*1[01]{3400}2", "name=~.*&tag.v=~[01]*1[01]{3400}2"] {
             let request = Request::parse(Kind::Query, &format!("{parameters}&from=0&to=1"), 10_000_000).unwrap();
-            let soon = ExecLimits { deadline: Instant::now() + Duration::from_millis(100), ..effort(2) };
+            let soon = ExecLimits { deadline: Instant::now() + Duration::from_millis(100), ..limits(2) };
             let refused = run(&request, &Source::directory(log.path()), Bounds::default(), &soon);
             // All of it would take minutes.
             assert_eq!(refused.unwrap_err(), Refusal::Deadline, "{parameters}");

@@ -18,7 +18,7 @@ static RUNNING: AtomicBool = AtomicBool::new(false);
 
 static SCANNED_BYTES: AtomicU64 = AtomicU64::new(0);
 
-fn effort(threads: usize) -> ExecLimits<'static> {
+fn limits(threads: usize) -> ExecLimits<'static> {
     let deadline = Instant::now() + Duration::from_secs(600);
     ExecLimits { threads, deadline, cancel: &RUNNING, scanned_bytes: &SCANNED_BYTES }
 }
@@ -27,7 +27,7 @@ fn effort(threads: usize) -> ExecLimits<'static> {
 fn ask(log: &Log, kind: Kind, parameters: &str, threads: usize) -> Result<QueryResult, Refusal> {
     const NOW_MS: i64 = 4_000_000_000_000;
     let request = Request::parse(kind, parameters, NOW_MS)?;
-    run(&request, &Source::directory(log.path()), Bounds::default(), &effort(threads))
+    run(&request, &Source::directory(log.path()), Bounds::default(), &limits(threads))
 }
 
 fn written(answer: &QueryResult, format: Format) -> String {

@@ -14,7 +14,7 @@ use std::{
 const INTERVAL: Duration = Duration::from_millis(200);
 
 /// Runs `work`, and meanwhile shows the line that `line` returns for the elapsed time.
-pub fn metered<T>(line: impl Fn(Duration) -> String + Sync, work: impl FnOnce() -> T) -> T {
+pub fn with_progress<T>(line: impl Fn(Duration) -> String + Sync, work: impl FnOnce() -> T) -> T {
     if std::io::stderr().is_terminal() { shown(line, work) } else { work() }
 }
 

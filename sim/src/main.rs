@@ -68,7 +68,7 @@ struct Totals {
     seeds: u64,
     events: u64,
     batches: u64,
-    lives: u64,
+    runs: u64,
     faults: machine::Injected,
 }
 
@@ -77,7 +77,7 @@ impl Totals {
         self.seeds += 1;
         self.events += report.events;
         self.batches += report.batches;
-        self.lives += report.lives;
+        self.runs += report.runs;
         self.faults.add(&report.injected);
     }
 }
@@ -139,7 +139,7 @@ fn main() -> ExitCode {
         "{} seeds from {}, {} runs, {} batches, {} calls in {seconds:.1} s ({:.0} seeds/s); faults: {}",
         totals.seeds,
         wanted.first,
-        totals.lives,
+        totals.runs,
         totals.batches,
         totals.events,
         totals.seeds as f64 / seconds.max(0.001),

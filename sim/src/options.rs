@@ -160,7 +160,7 @@ impl Options {
             1 => &[Ending::PowerCut, Ending::PowerCut, Ending::Kill],
             _ => &[Ending::Kill, Ending::PowerCut, Ending::Stop, Ending::StopAndPowerCut],
         };
-        let lives = random.between(1, 5);
+        let runs = random.between(1, 5);
         let maintenance = random.below(3) > 0;
         Self {
             reactors: random.between(1, 4) as usize,
@@ -182,7 +182,7 @@ impl Options {
             http: None,
             poll: random.pick(&[Duration::ZERO, Duration::from_micros(10)]),
             faults,
-            endings: (0..lives).map(|_| random.pick(kinds)).collect(),
+            endings: (0..runs).map(|_| random.pick(kinds)).collect(),
         }
     }
 

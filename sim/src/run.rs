@@ -20,7 +20,7 @@ pub struct Report {
     pub hash: u64,
     pub events: u64,
     pub batches: u64,
-    pub lives: u64,
+    pub runs: u64,
     pub injected: Injected,
 }
 
@@ -43,20 +43,20 @@ pub fn run(seed: u64, keeps_events: bool) -> Result<Report, Failure> {
     }
     let book = Shared::default();
     locked(&book).is_sent_by_clients = options.http.is_some();
-    let result = lives(&mut machine, &options, &book, &mut random);
+    let result = runs(&mut machine, &options, &book, &mut random);
     match result {
-        Ok(lives) => Ok(Report {
+        Ok(runs) => Ok(Report {
             hash: machine.hash(),
             events: machine.events(),
             batches: locked(&book).batches.len() as u64,
-            lives,
+            runs,
             injected: machine.injected(),
         }),
         Err(message) => Err(Failure { message, options: format!("{options:#?}"), recent: machine.recent() }),
     }
 }
 
-fn lives(machine: &mut Machine, options: &Options, book: &Shared, random: &mut Random) -> Result<u64, String> {
+fn runs(machine: &mut Machine, options: &Options, book: &Shared, random: &mut Random) -> Result<u64, String> {
     let mut number = 0;
     for &ending in &options.endings {
         machine.set_faults(options.faults);

@@ -25,7 +25,7 @@ mod sweep;
 mod tally;
 mod walk;
 
-use crate::{config::allowed_cores, limits::CHECK_THREADS_CAP, progress::metered};
+use crate::{config::allowed_cores, limits::CHECK_THREADS_CAP, progress::with_progress};
 use finding::{Finding, Findings, Kind};
 use log::{OpenError, segment::SegmentFile};
 use progress::Progress;
@@ -155,7 +155,7 @@ fn check_with(directory: &Path, threads: usize, is_locked: bool) -> Result<(Repo
     let mut failure = None;
     let mut subjects = survey.subjects();
     let line = |elapsed| progress.line(survey.file_bytes(), elapsed);
-    let swept = metered(line, || {
+    let swept = with_progress(line, || {
         sweep::sweep(threads, &progress, |findings| match subjects(findings)? {
             Ok(subject) => Some(subject),
             Err(error) => {

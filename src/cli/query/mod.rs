@@ -8,7 +8,7 @@ mod plot;
 mod svg;
 mod table;
 
-use crate::{config::allowed_cores, logging, progress::metered};
+use crate::{config::allowed_cores, logging, progress::with_progress};
 use metric::printable::{TerminalWriter, printable};
 use query::{
     Bounds, ExecLimits, Format, Kind, QueryResult, Refusal, Request, limits::SCAN_THREADS_CAP, meaning, run,
@@ -200,7 +200,7 @@ impl Arguments {
             cancel: &AtomicBool::new(false),
             scanned_bytes: &scanned_bytes,
         };
-        metered(
+        with_progress(
             |elapsed| scanned(&scanned_bytes, elapsed),
             || run(request, &Source::directory(&self.directory), bounds, &limits),
         )

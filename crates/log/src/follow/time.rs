@@ -10,14 +10,14 @@ use metric::Lines;
 
 impl Follower {
     /// Moves on to the first line whose timestamp is at or after `from_ms`, or to the end. Sidecars say which blocks
-    /// of sealed segments cannot have it. Returns false if `may_go_on`, which is called for each block, did.
+    /// of sealed segments cannot have it. Returns false if `may_continue`, which is called for each block, did.
     ///
     /// # Errors
     /// See [`FollowError`].
-    pub fn seek_time(&mut self, from_ms: i64, may_go_on: &dyn Fn() -> bool) -> Result<bool, FollowError> {
+    pub fn seek_time(&mut self, from_ms: i64, may_continue: &dyn Fn() -> bool) -> Result<bool, FollowError> {
         let mut lines = Vec::new();
         let mut skipped = None;
-        while may_go_on() {
+        while may_continue() {
             if let SegmentId::Sealed(name) = self.position.segment
                 && skipped != Some(name)
             {

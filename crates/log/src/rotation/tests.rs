@@ -142,7 +142,7 @@ fn a_segment_that_power_was_lost_upon_is_mended() {
 }
 
 #[test]
-fn names_go_on_from_the_newest_segment_there_is() {
+fn names_continue_from_the_newest_segment() {
     let directory = directory();
     // Sealed at a future time, by a clock that was wrong.
     let future = SegmentName::after(None, Clock::start().wall_ms() + 1_000_000_000);

@@ -202,7 +202,7 @@ pub(super) struct Rounds {
     stop: Arc<AtomicBool>,
     status: Arc<MaintenanceStatus>,
     /// Segments as they were when there was nothing more to do for them. At most one entry for each existing segment.
-    settled: BTreeMap<SegmentName, Segment>,
+    up_to_date: BTreeMap<SegmentName, Segment>,
     /// Time of the last logged failure, and the number of failures not logged since.
     said: Option<Instant>,
     unsaid: u64,
@@ -227,7 +227,7 @@ impl Rounds {
             durable,
             stop,
             status,
-            settled: BTreeMap::new(),
+            up_to_date: BTreeMap::new(),
             said: None,
             unsaid: 0,
             forfeit_said: None,
@@ -289,7 +289,7 @@ impl Rounds {
         }
         self.measure_disk()?;
         let catalog = self.list()?;
-        self.settled.retain(|name, _| catalog.segments.binary_search_by_key(name, |segment| segment.name).is_ok());
+        self.up_to_date.retain(|name, _| catalog.segments.binary_search_by_key(name, |segment| segment.name).is_ok());
         self.remove_leftovers(&catalog);
         // Segments over the age limit are not worth compressing. Those over the byte limit may fit once they are
         // compressed.
@@ -300,7 +300,7 @@ impl Rounds {
             if self.stopping() {
                 return Ok(());
             }
-            if self.settled.get(&segment.name) != Some(segment) {
+            if self.up_to_date.get(&segment.name) != Some(segment) {
                 has_space &= self.process(segment.name, self.setup.compress && has_space);
             }
             if retained.elapsed() >= MAINTENANCE_INTERVAL {
@@ -371,9 +371,9 @@ impl Rounds {
     /// disk.
     pub fn process(&mut self, name: SegmentName, compress: bool) -> bool {
         match self.try_process(name, compress) {
-            Ok(settled) => {
-                if settled {
-                    self.settle(name);
+            Ok(up_to_date) => {
+                if up_to_date {
+                    self.mark_up_to_date(name);
                 }
             }
             Err(SegmentError::Stopped) => {}
@@ -384,7 +384,7 @@ impl Rounds {
                 tracing::warn!(
                     "segment {name} is damaged and left unchanged: {what}; `metricstream verify` shows details"
                 );
-                self.settle(name);
+                self.mark_up_to_date(name);
             }
             Err(error @ SegmentError::Io(_)) => {
                 self.failed(&format!("cannot process segment {name}"), &error);
@@ -395,9 +395,9 @@ impl Rounds {
     }
 
     /// Marks a segment as one with nothing to do until its files change.
-    fn settle(&mut self, name: SegmentName) {
+    fn mark_up_to_date(&mut self, name: SegmentName) {
         if let Ok(Some(segment)) = Segment::find(&self.setup.directory, name) {
-            self.settled.insert(name, segment);
+            self.up_to_date.insert(name, segment);
         }
     }
 

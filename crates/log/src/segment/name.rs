@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn names_go_on_at_the_end_of_time() {
+    fn names_continue_at_the_end_of_time() {
         let mut last = SegmentName::after(None, i64::MAX);
         assert_eq!(last.file(SegmentFile::Plain), "metrics-99991231T235959.999Z.jsonl");
         for sequence in 1..=3 {

@@ -86,7 +86,7 @@ pub const REFUSALS_IN_FLIGHT_MAX: u32 = 64;
 /// Connections of `--admin-listen` that one reactor has at one time, beside `--max-connections`: some scrapers, people
 /// and scripts. Over it: 503.
 pub const ADMIN_CONNECTIONS_MAX: u32 = 16;
-/// Time that a connection over the bound may take to ask for `/health` or `/ready`.
+/// Time that a connection over the bound may take to request `/health` or `/ready`.
 pub const REFUSAL_MS: u64 = 1_000;
 /// Silence after which a connection that has sent part of a request may be evicted for others: over its time or its
 /// bytes nobody loses more than a request that has to be sent again. Bytes end the silence when they come by
@@ -94,7 +94,7 @@ pub const REFUSAL_MS: u64 = 1_000;
 pub const SLOW_NS: u64 = 500_000_000;
 /// Bytes that count as progress: a peer that sends less than these in [`SLOW_NS`], 32 KiB a second, is slow.
 pub const PROGRESS_BYTES: usize = 16 * KIB;
-/// Connections of one address that are looked at to find the one to give up: a miss of the cache each, so 10 us in all.
+/// Connections of one address that are looked at to find the one to evict: a miss of the cache each, so 10 us in all.
 pub const EVICTION_LOOKS_MAX: usize = 64;
 /// Connections evicted to free memory for one delivery.
 pub const EVICTIONS_MAX: usize = 16;
@@ -182,8 +182,8 @@ pub const fn ring_bytes_min(batch_bytes_max: usize) -> usize {
 
 // ---- statistics ----------------------------------------------------------------------------------------------------
 
-/// Least time between the beginnings of two renderings of statistics: however many ask, 100 a second are made, and each
-/// serves all requests that came before it began. A rendering takes less than a millisecond.
+/// Least time between the beginnings of two renderings of statistics: however many requests there are, 100 a second are
+/// made, and each serves all requests that came before it began. A rendering takes less than a millisecond.
 pub const RENDER_INTERVAL_MIN: Duration = Duration::from_millis(10);
 /// Questions for documents that one reactor has with the observer at one time: one of each lane. Connections that ask
 /// meanwhile wait for the next, so their number is bounded by that of connections.
@@ -193,10 +193,10 @@ pub const QUESTIONS_PER_REACTOR_MAX: usize = 4;
 pub const TRIM_INTERVAL: Duration = Duration::from_secs(5);
 /// Interval at which the limiter's events are flushed from their rings into the totals of clients.
 pub const EVENT_FLUSH_INTERVAL: Duration = Duration::from_millis(100);
-/// Longest time that the histograms tell apart, in nanoseconds: one minute, which is over every timeout but
+/// Longest time that the histograms distinguish, in nanoseconds: one minute, which is over every timeout but
 /// `--body-timeout`'s largest. Longer ones count as that.
 pub const LATENCY_NS_MAX: u64 = 60_000_000_000;
-/// Largest size that the histograms tell apart: no body and no batch is larger.
+/// Largest size that the histograms distinguish: no body and no batch is larger.
 pub const SIZE_MEASURED_MAX: u64 = http1::limits::BODY_BYTES_CAP as u64;
 const _: () = assert!(BATCH_METRICS_CAP <= http1::limits::BODY_BYTES_CAP);
 /// A turn of a core that takes longer is counted as a stall: all its connections waited. A turn that serves 64 batches
@@ -204,7 +204,7 @@ const _: () = assert!(BATCH_METRICS_CAP <= http1::limits::BODY_BYTES_CAP);
 pub const TURN_STALL: Duration = Duration::from_millis(50);
 /// Length of the interval that `/stats` shows when no line of statistics is configured.
 pub const INTERVAL_DEFAULT: Duration = Duration::from_secs(10);
-/// Clients that `/stats/clients` lists unless `top` says otherwise; it may ask for as many as there are totals for.
+/// Clients that `/stats/clients` lists unless `top` says otherwise; it may request as many as there are totals for.
 pub const CLIENTS_SHOWN_DEFAULT: usize = 20;
 /// Time that the observer waits for the reactors' reports before it goes on without those that are missing.
 pub const REPORT_WAIT: Duration = Duration::from_secs(1);
@@ -398,7 +398,7 @@ pub const LOG_WAIT_MAX: Duration = Duration::from_secs(60);
 pub const LOG_POLL_INTERVAL: Duration = Duration::from_millis(25);
 /// Bytes of lines in one response of `GET /log`, by default, and with one line more at most.
 pub const LOG_BYTES_DEFAULT: usize = MIB;
-/// Bytes of lines that `max_bytes` may ask for: they are in memory until the client has read them.
+/// Bytes of lines that `max_bytes` may request: they are in memory until the client has read them.
 pub const LOG_BYTES_MAX: usize = 8 * MIB;
 // What is open waits, has a thread, or is unread; a response of one piece is gone as soon as its reactor sees it.
 const _: () =
@@ -499,7 +499,7 @@ pub const FORWARD_WAIT_SLICE: Duration = Duration::from_millis(100);
 pub const FORWARD_BACK_OFF_MIN: Duration = Duration::from_millis(30);
 /// The longest wait before a request is repeated.
 pub const FORWARD_BACK_OFF_MAX: Duration = Duration::from_secs(5);
-/// The longest wait that a receiver can ask for by Retry-After.
+/// The longest wait that a receiver can request by Retry-After.
 pub const FORWARD_RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 /// Bytes of a response that are read; the rest costs the connection.
 pub const FORWARD_RESPONSE_BYTES_MAX: usize = 64 * KIB;

@@ -283,7 +283,7 @@ fn say_panic(panic: &PanicHookInfo<'_>) {
     let place = panic.location().map(|location| format!(" at {location}")).unwrap_or_default();
     let what = panic.payload_as_str().unwrap_or("no message");
     say(&format_args!("metricstream: thread {} panicked{place}: {what}", current.name().unwrap_or("(unnamed)")));
-    // If RUST_BACKTRACE asks for it.
+    // If RUST_BACKTRACE is set.
     let backtrace = Backtrace::capture();
     if backtrace.status() == BacktraceStatus::Captured {
         backtrace.to_string().lines().for_each(|line| say(&line));

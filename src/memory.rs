@@ -1,4 +1,4 @@
-//! Memory that is free in this process and still resident: the allocator keeps it for the next who asks.
+//! Memory that is free in this process and still resident: the allocator keeps it for the next allocation.
 #![expect(unsafe_code, reason = "malloc_trim(3) has no safe form")]
 
 /// Gives the pages that are free in the allocator's arenas back to the kernel. An arena gives back only what is free at

@@ -54,7 +54,7 @@ pub enum AdmittedRequest {
         /// The trace context of the batch.
         trace: Context,
     },
-    /// `OPTIONS` of any path, by a browser that asks for a web page.
+    /// `OPTIONS` of any path, by a browser on behalf of a web page.
     Preflight,
     /// A request that agents make beside sending metrics.
     Companion(Companion),
@@ -380,7 +380,7 @@ impl Service {
     }
 
     /// Admits a request that agents make beside sending metrics. Like a batch it needs a key where keys are configured,
-    /// except for those that ask whether the server is there.
+    /// except for those that probe whether the server is there.
     fn admit_companion(&mut self, head: &Head<'_>, companion: Companion) -> Result<AdmittedRequest, HttpError> {
         match self.payer(head) {
             keyless @ Payer::Keyless(_) if !matches!(companion, Companion::Root | Companion::InfluxPing) => {

@@ -7,7 +7,7 @@ use std::{
     os::unix::fs::FileExt,
 };
 
-/// The cores this process may run on, lowest first. Ask before the first [`pin`] of the asking thread.
+/// The cores this process may run on, lowest first. Call it before the first [`pin`] of the calling thread.
 #[must_use]
 pub fn allowed() -> Vec<usize> {
     metricstream::config::allowed_cores().unwrap_or_default()

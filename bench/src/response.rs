@@ -180,7 +180,7 @@ fn begin(bytes: &[u8]) -> Result<Option<(State, usize)>, Garbage> {
     }
     let status = digits.iter().fold(0, |sum, digit| sum * 10 + u16::from(digit - b'0'));
     let state = match status {
-        // An interim response (RFC 9110, 15.2): the real one follows. Nothing here asks for an upgrade.
+        // An interim response (RFC 9110, 15.2): the real one follows. Nothing here requests an upgrade.
         100 | 102..200 => State::Head,
         0..200 => return Err(Garbage),
         _ => {

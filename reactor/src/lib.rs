@@ -18,8 +18,8 @@
 //! 3. The slice given to `data` is valid inside that call only. The handler takes all of it.
 //! 4. After `data` returned [`Flow::Pause`], neither `data` nor `eof` is called for that connection until
 //!    [`Driver::resume_receive`]. Bytes that had already been received are kept by the driver and delivered then. The
-//!    driver asks [`Handler::reserve`] before it takes memory for them. If it is refused, what was kept before is still
-//!    delivered when it may be, and then the connection ends with [`Cause::Error`] of `ENOBUFS`.
+//!    driver calls [`Handler::reserve`] before it takes memory for them. If it is refused, what was kept before is
+//!    still delivered when it may be, and then the connection ends with [`Cause::Error`] of `ENOBUFS`.
 //! 5. Bytes come in order, all of them, once; `eof` comes after the last and once. The other direction stays open.
 //! 6. One send is in flight per connection. `sent` hands the buffer back, cleared, when the kernel has taken every
 //!    byte; short sends are resumed by the driver. Calling `send` while one is in flight is the caller's bug: it

@@ -1,6 +1,6 @@
 //! The driver over the network of a simulated machine: the third that the contract holds for.
 //!
-//! Each turn asks every connection what it is good for, in an order that the machine draws. What the kernel's drivers
+//! Each turn checks what every connection is ready for, in an order that the machine draws. What the kernel's drivers
 //! meet only now and then is drawn too: completions that come late, receives that find no buffer free, and for half of
 //! the connections bytes that had been received when their pause began, as on io_uring.
 #![allow(clippy::cast_possible_truncation)] // A machine of 64 bits.

@@ -304,7 +304,7 @@ mod tests {
                     prop_assert!(wheel.next_deadline_ms().is_some_and(|next_ms| next_ms <= earliest_ms));
                 }
             }
-            // Then only time passes, in the steps the wheel asks for, and everything drains.
+            // Then only time passes, in the steps that the wheel requires, and everything drains.
             while let Some(next_ms) = wheel.next_deadline_ms() {
                 prop_assert!(next_ms > now_ms);
                 now_ms = next_ms;

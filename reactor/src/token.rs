@@ -1,4 +1,4 @@
-//! Names of connections. A slot is reused; its generation tells the old tenant's events from the new one's.
+//! Names of connections. A slot is reused; its generation distinguishes the old tenant's events from the new one's.
 
 /// Names one connection of one driver: an index into its table, and which tenant of that index is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -19,7 +19,7 @@ use std::{
 pub struct Response {
     /// The status code.
     pub code: u16,
-    /// The wait that the receiver asks for.
+    /// The wait that the receiver requests.
     pub retry_after: Option<Duration>,
     /// Samples that were written, by the fields of version 2.0; `None`: there are none of these fields.
     pub written: Option<usize>,

@@ -133,7 +133,7 @@ impl Encoder {
                 let new = || zstd::bulk::Compressor::new(level).expect("the level is one that zstd has");
                 self.body.resize(zstd::zstd_safe::compress_bound(self.message.len()), 0);
                 let bytes = self.zstd.get_or_insert_with(new).compress_to_buffer(&self.message, &mut self.body);
-                self.body.truncate(bytes.expect("the buffer has the size that zstd asks for"));
+                self.body.truncate(bytes.expect("the buffer has the size that zstd requires"));
             }
         }
     }

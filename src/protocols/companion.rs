@@ -1,4 +1,5 @@
-//! Requests that agents make beside sending metrics: they ask whether the server is there, and have databases made.
+//! Requests that agents make beside sending metrics: they probe whether the server is there, and have databases
+//! created.
 
 use super::route::is_gateway;
 use http1::{Head, HttpError, Method, Responder, Served, Status, parameters};

@@ -54,7 +54,7 @@ pub static JSON: Dialect = Dialect { allow: "GET, HEAD, POST", body_bytes_max: N
 pub static REMOTE_WRITE: Dialect = Dialect {
     protocol: Protocol::RemoteWrite,
     over_rate: OverRate::Unavailable,
-    // The conformance suite asks that gzip is refused.
+    // The conformance suite requires that gzip is refused.
     codings: Codings { gzip: false, snappy: true, assumes_snappy: true, ..Codings::USUAL },
     errors: ErrorBody::Text,
     error_fields: NOTHING_WRITTEN,

@@ -222,7 +222,7 @@ impl ReadyNotice {
 pub enum Taken {
     /// The next part.
     Event(ResponseEvent),
-    /// None yet. A [`ReadyNotice`] will tell.
+    /// None yet. A [`ReadyNotice`] will follow.
     Nothing,
     /// None, and none will come.
     Ended,
@@ -266,7 +266,7 @@ impl Reader {
         }
     }
 
-    /// Tells the pool, if the thread waits to hear of it.
+    /// Notifies the pool, if the thread waits for space.
     fn tell_of_space(&self) {
         fence(Ordering::SeqCst);
         if self.shared.waits.load(Ordering::Relaxed) && self.shared.waits.swap(false, Ordering::AcqRel) {

@@ -1,7 +1,7 @@
 //! Limits on the queries in the server and on the share of one client, so that no client can take all places, all
 //! threads or all memory.
 //!
-//! Reactors ask here before a query goes on, so nothing here waits: counts of all, and counts by client in a table of
+//! Reactors check here before a query goes on, so nothing here waits: counts of all, and counts by client in a table of
 //! fixed size. Two clients that meet in one place of it share one share; that is one pair in [`PLACES`], and which is
 //! chosen at random with each start.
 

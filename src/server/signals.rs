@@ -67,8 +67,8 @@ pub fn watch() -> io::Result<SignalsSeen> {
     ignore_real_time_signals()?;
     let signals = Signals::new(requests().map(|(signal, _)| signal))?;
     signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
-    // One each is enough: the second that stops never gets there, and one that rotates asks for what the next would ask
-    // for too.
+    // One each is enough: the second that stops never gets there, and one that rotates requests what the next would
+    // request too.
     let (stop_sender, stop) = bounded(1);
     let (rotate_sender, rotate) = bounded(1);
     thread::Builder::new().name("signals".into()).spawn(move || serve(signals, &stop_sender, &rotate_sender))?;

@@ -4,7 +4,7 @@
 //! A query is begun only once the responses to the requests before it on its connection have been sent: so they are not
 //! held up by it, and what they acknowledged is in it. When its connection ends, dropping the reader cancels it. That a
 //! client has ended its side while nothing was sent yet may mean that it has left, or that it has no further request:
-//! the query goes on for a little while. Once the response has begun, only a failing send tells.
+//! the query goes on for a little while. Once the response has begun, only a failing send shows it.
 
 use super::{
     connection::{Phase, Source, Timer},

@@ -109,7 +109,7 @@ impl State {
         }
     }
 
-    /// Takes a document that the observer has rendered, and asks for the next of its lane.
+    /// Takes a document that the observer has rendered, and requests the next of its lane.
     pub(super) fn take_document(&mut self, rendered: &RenderedDocument) {
         let waiters = self.documents.end(rendered.document);
         self.documents.rendered.extend(waiters.into_iter().map(|waiter| (waiter, rendered.clone())));
@@ -191,7 +191,7 @@ mod tests {
         assert_eq!(waiters.add(clients(3), waiter(3)), None);
         assert_eq!(waiters.add(TEXT, waiter(4)), Some(TEXT));
         assert_eq!(waiters.end(clients(1)), [waiter(1)]);
-        assert_eq!(waiters.next_question(clients(1).lane()), Some(clients(2)), "in the order of asking");
+        assert_eq!(waiters.next_question(clients(1).lane()), Some(clients(2)), "in the order of the requests");
         assert_eq!(waiters.len(), 3);
     }
 }

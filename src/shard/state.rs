@@ -372,7 +372,7 @@ impl State {
         }
     }
 
-    /// Does what the protocol's progress asks for.
+    /// Does what the protocol's progress requires.
     pub(super) fn apply_progress(&mut self, token: Token, progress: Progress<BurstResult>) {
         let Progress { responses, result, next, pause, deadline, .. } = progress;
         let holds = self.queue_holds(token, &result);
@@ -645,7 +645,7 @@ impl Handler for State {
         match connection.phase {
             Phase::Receiving => self.close(token, Closed::ByPeer),
             Phase::Lingering => self.close(token, Closed::AfterResponse),
-            // It may have left, or may only have nothing more to ask.
+            // It may have left, or may only have no further request.
             Phase::Deferred if connection.reader.is_some() => self.set_timer(token, Timer::Left),
             // What was received still gets its response.
             Phase::Ready | Phase::Deferred | Phase::Held | Phase::Sending | Phase::Streaming | Phase::Closing => {}

@@ -32,7 +32,7 @@ impl State {
         let deadline_ms = self.now_ms() + span_ms;
         if let Some(connection) = self.connections.get(token) {
             if connection.timer == Timer::Refusal && matches!(timer, Timer::Idle | Timer::Head | Timer::Body) {
-                // It has one deadline for all that it may ask.
+                // It has one deadline for all that it may request.
                 return;
             }
             connection.timer = timer;

@@ -3,8 +3,8 @@
 //! A client is shown by the hash that stands for it in the limiter ([`rate::ClientKeys`]): 128 bits of its
 //! `Authorization` value, or of its address when it sends none, under keys that are drawn at the start of the process
 //! and never leave it. So no API key and no address can be read or guessed from it, also not by trying; and the hashes
-//! of two runs have nothing in common. Who wants to know which client is whose asks with that client's
-//! `Authorization`: `asked_by` is the hash of the one who asks.
+//! of two runs have nothing in common. To find out which client is whose, send a request with that client's
+//! `Authorization`: `asked_by` is the hash of the client of the request.
 
 use super::observer::pretty;
 use crate::limits;
@@ -36,13 +36,13 @@ pub fn top_of(query: Option<&str>) -> Result<usize, HttpError> {
     Ok(found.unwrap_or(limits::CLIENTS_SHOWN_DEFAULT))
 }
 
-/// The document, but for who asks, as it is sent.
+/// The document, without the client of the request, as it is sent.
 pub fn document(top_clients: &TopClients, limited: bool, top: usize, now_ns: u64) -> Vec<u8> {
     pretty(&to_json(top_clients, limited, top, now_ns))
 }
 
-/// The document, but for who asks. `limited`: there is a limiter; without one nobody tells clients apart. `now_ns` is
-/// of the limiter's clock.
+/// The document, without the client of the request. `limited`: there is a limiter; without one clients are not
+/// distinguished. `now_ns` is of the limiter's clock.
 pub fn to_json(top_clients: &TopClients, limited: bool, top: usize, now_ns: u64) -> Value {
     let client = |totals: ClientTotals| {
         json!({
@@ -69,8 +69,8 @@ pub fn to_json(top_clients: &TopClients, limited: bool, top: usize, now_ns: u64)
     })
 }
 
-/// The document for the client that asks. One rendering serves all who wait for it, and differs for them in its first
-/// field only.
+/// The document for the client of one request. One rendering serves all that wait for it, and differs for them in its
+/// first field only.
 #[must_use]
 pub fn with_asker(document: &[u8], asked_by: ClientKey) -> Vec<u8> {
     let fields = document.strip_prefix(b"{").unwrap_or(document);

@@ -47,13 +47,13 @@ pub enum Document {
 }
 
 impl Document {
-    /// The document that `GET /metrics` asks for with this `Accept`.
+    /// The document that `GET /metrics` requests with this `Accept`.
     #[must_use]
     pub fn negotiate(accept: Option<&[u8]>) -> Self {
         Self::Metrics(Format::negotiate(accept))
     }
 
-    /// The document that `GET /stats/clients` asks for with this query string.
+    /// The document that `GET /stats/clients` requests with this query string.
     ///
     /// # Errors
     /// An unknown or invalid parameter, by name.
@@ -89,7 +89,7 @@ impl Document {
 pub struct Question {
     /// The requested document.
     pub document: Document,
-    /// The reactor that asks.
+    /// The reactor that requests it.
     pub reactor: usize,
 }
 
@@ -439,7 +439,7 @@ impl Observer {
     /// their requests.
     fn serve(&mut self, first: Question) {
         let mut questions = vec![first];
-        // A core asks again only once it has its document, so this ends.
+        // A core sends another request only once it has its document, so this ends.
         questions.extend(self.setup.questions.try_iter());
         self.setup.top_clients.drain();
         if questions.iter().any(|question| matches!(question.document, Document::Metrics(_))) {

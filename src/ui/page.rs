@@ -28,7 +28,7 @@ const SCRIPTS: &[&str] = &[
 /// The places in the HTML for the style and for the script.
 const STYLE_MARKER: &str = "<!--STYLE-->";
 const SCRIPT_MARKER: &str = "<!--SCRIPT-->";
-/// Bytes of the digest that are in the entity tag: 96 bits tell two versions of a page apart.
+/// Bytes of the digest that are in the entity tag: 96 bits distinguish two versions of a page.
 const TAG_BYTES: usize = 12;
 
 /// The page, ready to be sent.

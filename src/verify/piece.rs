@@ -155,7 +155,7 @@ impl Checker {
 
     /// Reads the lines that begin in `piece`, the last one to its end.
     fn read_lines(&mut self, subject: &Subject, piece: Piece) -> Result<Read, (Kind, String)> {
-        // The byte before tells whether a line begins at once.
+        // The byte before shows whether a line begins at once.
         let lead = usize::from(piece.from > 0);
         self.text.clear();
         read_more(&mut self.text, &subject.file, piece.from - lead as u64, piece.to)?;

@@ -79,7 +79,7 @@ impl Subject {
                 block: Some(index),
             });
         }
-        // Behind the blocks, or where no sidecar tells of any.
+        // Behind the blocks, or where no sidecar lists any.
         let known = blocks.last().map_or(0, |block| block.offset + block.bytes);
         let from = known + index.saturating_sub(blocks.len()) as u64 * BLOCK_BYTES as u64;
         let to = self.bytes.min(from + BLOCK_BYTES as u64);

@@ -82,11 +82,11 @@ impl AtomicWindow {
 /// Clients that make the requests.
 #[derive(Clone, Copy, PartialEq)]
 enum Clients {
-    /// Each thread has so many clients of its own and asks for one after the other.
+    /// Each thread has so many clients of its own and uses one after the other.
     Own(u32),
-    /// All threads ask for the same one, which is below its limit.
+    /// All threads use the same one, which is below its limit.
     Hot,
-    /// All threads ask for the same one, which is at its limit.
+    /// All threads use the same one, which is at its limit.
     Refused,
 }
 

@@ -14,7 +14,7 @@ use std::{fmt::Display, fs, path::Path};
 const WIDTH: u32 = 960;
 const INK: RGBColor = RGBColor(0x22, 0x22, 0x22);
 const FAINT: RGBColor = RGBColor(0x77, 0x77, 0x77);
-/// Okabe and Ito's colours, which nearly everybody can tell apart.
+/// Okabe and Ito's colours, which nearly everybody can distinguish.
 const BARS: [RGBColor; 2] = [RGBColor(0x00, 0x72, 0xB2), RGBColor(0xD5, 0x5E, 0x00)];
 const LINES: [RGBColor; 3] = [RGBColor(0x00, 0x72, 0xB2), RGBColor(0xE6, 0x9F, 0x00), RGBColor(0xD5, 0x5E, 0x00)];
 

@@ -188,7 +188,7 @@ fn listen_to(stderr: Option<ChildStderr>) -> Receiver<String> {
     if let Some(stderr) = stderr {
         thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                // Nobody asks any more once the subject is gone.
+                // No request comes once the subject is gone.
                 let _ = sender.send(line);
             }
         });

@@ -249,7 +249,7 @@ impl<'load> ClientGroup<'load> {
         self.working = working;
     }
 
-    /// Does for a client whatever its state asks for next.
+    /// Takes the next step that a client's state requires.
     fn step<D: Driver>(&mut self, driver: &mut D, index: usize, now_ns: u64) {
         let may_begin = self.may_begin(index, now_ns);
         let client = &mut self.clients[index];

@@ -42,7 +42,7 @@ impl Merged {
         read(&merge.logs)
     }
 
-    /// The report of all loads together, as `merge` asks for it.
+    /// The report of all loads together, as `merge` requires it.
     #[must_use]
     pub fn report<'a>(&'a self, merge: &'a Merge) -> Report<'a> {
         let report = Report::of(self.setup.clone(), merge.format, &merge.fail_if, &self.outcome);

@@ -157,7 +157,7 @@ impl Template {
         out
     }
 
-    /// Adds all that tells it from another template to a checksum.
+    /// Adds all that distinguishes it from another template to a checksum.
     pub(super) fn add_to(&self, sum: &mut crc32fast::Hasher) {
         sum.update(&self.opening);
         for (variable, literal) in &self.rest {

@@ -68,7 +68,7 @@ pub fn built_in() -> Vec<Input> {
         Input::new("long strings", vec![of_metrics(100, long_strings)]),
         Input::new("16 tags", vec![of_metrics(100, |index| tags(index, 16, "k"))]),
         Input::new("128 tags", vec![of_metrics(50, |index| tags(index, 128, "k"))]),
-        // Equal but for the last bytes, and escaped: what costs most to tell apart.
+        // Equal but for the last bytes, and escaped: what costs most to distinguish.
         Input::new("128 escaped tags", vec![of_metrics(50, |index| tags(index, 128, r"label_\u00e9_"))]),
     ]
 }

@@ -25,7 +25,7 @@
 //! - `100 Continue` is sent when the body has not begun to arrive with the head.
 //! - The body of a GET, HEAD or OPTIONS is framed, read past, and not shown to the service.
 //! - A response of unknown length is chunked; to HTTP/1.0 it ends with the connection. If it cannot be finished, its
-//!   connection is closed without the last chunk, which is how the peer can tell.
+//!   connection is closed without the last chunk, which is how the peer detects it.
 
 mod ending;
 mod progress;

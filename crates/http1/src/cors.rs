@@ -1,6 +1,6 @@
 //! Cross-origin resource sharing (fetch.spec.whatwg.org, "CORS protocol"): which web pages may read responses.
 //!
-//! Owns the fields that a response gets for the origin of its request. They are made once, at the start, and live as
+//! Owns the fields that a response gets for the origin of its request. They are made once, at the start, and exist as
 //! long as the process, so a response copies a slice and nothing is built for it. Without `--cors-origin` there are
 //! none.
 
@@ -61,14 +61,14 @@ const VARY: &str = "\r\nVary: Origin";
 const ANY: &[u8] = concat!("\r\nAccess-Control-Allow-Origin: *", exposed!()).as_bytes();
 
 /// Fields of the response to a preflight request, besides those of any response: what a page may send, and for how long
-/// (2 h, the most that Chromium remembers) the browser need not ask again.
+/// (2 h, the most that Chromium remembers) the browser need not send another preflight request.
 pub(super) const PREFLIGHT: &[u8] = b"\r\nAccess-Control-Allow-Methods: GET, HEAD, POST\
     \r\nAccess-Control-Allow-Headers: Authorization, Content-Type, Content-Encoding, traceparent, tracestate\
     \r\nAccess-Control-Max-Age: 7200";
 
 impl Cors {
     /// Pages of these origins may read responses. Each is compared byte for byte with what browsers send. The fields
-    /// for them live as long as the process: to be called at the start.
+    /// for them exist as long as the process: to be called at the start.
     #[must_use]
     pub fn new(origins: Vec<Origin>) -> Self {
         let mut cors = Self::default();

@@ -107,7 +107,7 @@ HttpError {
     ContentCorrupt => BadRequest, "content_corrupt", "the body does not decompress";
     /// More members or frames in one body than `CONTENT_MEMBERS_MAX`.
     ContentMembers => BadRequest, "content_members", "the body has too many compressed members";
-    /// A zstd frame asks for a window over `ZSTD_WINDOW_LOG_MAX`.
+    /// A zstd frame requires a window over `ZSTD_WINDOW_LOG_MAX`.
     ContentWindow => ContentTooLarge, "content_window", "the zstd window is over 8 MiB";
     /// The body is over its bound once decompressed.
     ContentTooLarge => ContentTooLarge, "content_too_large", CONTENT_TOO_LARGE;
@@ -129,7 +129,7 @@ HttpError {
     BadRequest(&'static str) => BadRequest, "bad_request", "";
     /// A body of another media type than the one that is served.
     MediaType(&'static str) => UnsupportedMediaType, "media_type", "";
-    /// A parameter that the path does not take: what it asks for would silently not be done.
+    /// A parameter that the path does not take: it would silently have no effect.
     UnknownParameter {
         /// Name of the parameter.
         name: Quoted,
@@ -163,7 +163,7 @@ HttpError {
         /// Seconds until as many bytes can be admitted, rounded up.
         retry_after_s: u32,
     } => TooManyRequests, "bytes_rate_limited", "over the rate limit of decoded bytes";
-    /// Over the client's rate, for clients that give up what gets a 429 and try again after a 503.
+    /// Over the client's rate, for clients that drop what gets a 429 and try again after a 503.
     Throttled {
         /// Seconds until a request can be admitted, rounded up.
         retry_after_s: u32,

@@ -16,7 +16,7 @@ pub const CHUNK_LINE_BYTES_MAX: usize = 256;
 pub const CHUNK_EXTENSION_BYTES_MAX: usize = 16 * KIB;
 /// Bytes of the trailer section of a chunked body. Over it: 431.
 pub const TRAILER_BYTES_MAX: usize = 4 * KIB;
-/// Empty lines skipped before a request line (RFC 9112, 2.2 asks for at least one). Over it: 400.
+/// Empty lines skipped before a request line (RFC 9112, 2.2 requires at least one). Over it: 400.
 pub const LEADING_EMPTY_LINES_MAX: usize = 4;
 /// Bytes read and thrown away after an early refusal, so that the peer can read the response before the connection
 /// ends.
@@ -48,9 +48,9 @@ pub const DECODED_KEPT_BYTES_MAX: usize = MIB;
 /// gzip members or zstd frames in one body: starting one costs time even when it is empty. bgzip makes one for every
 /// 64 KiB, which is 1024 of them in `BODY_BYTES_CAP`.
 pub const CONTENT_MEMBERS_MAX: usize = BODY_BYTES_CAP / (64 * KIB);
-/// Cap of what `--max-body` may ask for: the ring must be able to take one whole batch (see `RING_BYTES_MIN`).
+/// Cap of `--max-body`: the ring must be able to take one whole batch (see `RING_BYTES_MIN`).
 pub const BODY_BYTES_CAP: usize = 64 * MIB;
-/// Bytes a zstd frame's window may ask for: log2. 8 MiB is what RFC 8878 recommends decoders to support at least.
+/// Bytes a zstd frame's window may have: log2. 8 MiB is what RFC 8878 recommends decoders to support at least.
 pub const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 /// Bytes of memory that one reactor holds for its peers, over all its connections and by capacity: heads and bodies
 /// being received, what is buffered while responses are outstanding, responses, what the driver keeps for paused

@@ -26,7 +26,7 @@ pub(super) struct ResponseFraming {
     pub(super) head_only: bool,
     /// The peer knows the chunked coding: it speaks HTTP/1.1.
     pub(super) chunked: bool,
-    /// More field lines, from the CR LF before the first on: those for the web page that asks.
+    /// More field lines, from the CR LF before the first on: those for the web page that sent the request.
     pub(super) fields: &'static [u8],
     /// The content codings that the route takes.
     pub(super) codings: Codings,

@@ -13,7 +13,7 @@ pub const TAGS_DEFAULT: usize = 128;
 /// time zone and any clock that is kept. It is stored and counted: a backfill is no fault.
 pub const TIMESTAMP_FAR_MS: u64 = 24 * 3_600 * 1_000;
 /// Default bound of a tag's key, and of its value, in bytes of UTF-8 after unescaping. Tags are texts that queries
-/// compare and match; a megabyte of text in one is a mistake, or an attack on whoever asks.
+/// compare and match; a megabyte of text in one is a mistake, or an attack on the queries.
 pub const TAG_BYTES_DEFAULT: usize = MIB;
 /// Depth of nesting in a document: objects and arrays, ignored fields included.
 pub const JSON_DEPTH_MAX: usize = 64;

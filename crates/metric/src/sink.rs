@@ -105,7 +105,7 @@ pub struct Rejected {
     pub reason: Reject,
     /// Position of the element: the number of a line, from 1, or the index of an element, as the protocol counts.
     pub at: usize,
-    /// Description for the client: more exact than [`Reject::text`] where the decoder can tell more.
+    /// Description for the client: more exact than [`Reject::text`] where the decoder knows more.
     pub text: &'static str,
     /// Offset of the element in the body, in bytes; 0 with a `len` of 0 where the decoder does not say.
     pub offset: usize,

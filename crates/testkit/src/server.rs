@@ -68,7 +68,7 @@ impl Server {
             let mut lines = Vec::new();
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
                 if let Some(address) = listening_on(&line) {
-                    // Nobody asks twice.
+                    // It is called once.
                     let _ = sender.send(address);
                 }
                 lines.push(line);

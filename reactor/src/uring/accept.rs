@@ -204,7 +204,7 @@ impl UringDriver {
     }
 
     fn accept_failed<H: Handler>(&mut self, listener: usize, error: &io::Error, handler: &mut H) {
-        // A client that gave up while it was queued costs the others nothing (accept(2)).
+        // A client that left while it was queued costs the others nothing (accept(2)).
         if error.raw_os_error() != Some(libc::ECONNABORTED) && !self.acceptors.stopping {
             self.acceptors.each[listener].retry_at = Some(Instant::now() + RETRY_AFTER);
             self.counters.accept_pauses += 1;

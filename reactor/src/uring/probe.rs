@@ -229,8 +229,8 @@ fn require_features(uring: &IoUring) -> Result<(), Unavailable> {
 }
 
 /// Receives one byte over a socket pair by a multishot receive: the completion must promise more. A kernel without the
-/// feature ignores the flag in silence, and the opcode probe cannot tell. Multishot receive (6.0) implies multishot
-/// accept (5.19). Leaves nothing in flight and the queues empty.
+/// feature ignores the flag in silence, and the opcode probe cannot detect it. Multishot receive (6.0) implies
+/// multishot accept (5.19). Leaves nothing in flight and the queues empty.
 fn self_test(queue: &mut Queue) -> Result<(), Unavailable> {
     let mut buffers =
         BufferRing::new(&queue.submitter(), SELF_TEST_GROUP, 2, 64).map_err(|error| match error.raw_os_error() {

@@ -9,7 +9,7 @@ use std::io::{self, Write};
 pub const LINES_MAX: usize = 6;
 /// Colours, by their numbers in ANSI: green, yellow, blue, magenta, cyan, red.
 const COLORS: [u8; LINES_MAX] = [32, 33, 34, 35, 36, 31];
-/// Characters of a line where there is no terminal to ask.
+/// Characters of a line where there is no terminal that has a width.
 const COLUMNS_DEFAULT: usize = 80;
 /// Narrower than that nothing can be seen.
 const COLUMNS_MIN: usize = 20;

@@ -260,7 +260,7 @@ fn queries_are_refused_while_too_many_wait() {
 #[test]
 fn lanes_take_turns_and_nobody_has_all_threads() {
     let bench = bench(4, LONG);
-    // Two threads are one client's share, whatever else it asks.
+    // Two threads are one client's share, whatever else it requests.
     let _of_one: Vec<Reader> = (0..20).map(|_| bench.submit_as("one", "one", false).unwrap()).collect();
     for _ in 0..2 {
         assert_eq!(bench.begun().0, "one");

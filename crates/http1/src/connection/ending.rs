@@ -1,4 +1,4 @@
-//! Refusals, and the ends of a connection that its peer did not ask for: a deadline, an eviction, memory that ran out,
+//! Refusals, and the ends of a connection that its peer did not request: a deadline, an eviction, memory that ran out,
 //! a close in the middle of a request.
 
 use super::{

@@ -2,8 +2,8 @@
 //!
 //! A segment that retention would delete is kept while a reader has not got past it, as far as the bound of the bytes
 //! and the free space of the disk allow. Beyond that the oldest ones go, and what their readers have not read of them
-//! is counted, exactly: a reader asks [`Hold::advance`] after each read whether it may use what it read, and a segment
-//! that was forfeited before is skipped by it as a whole, even where the reader still has its file open.
+//! is counted, exactly: a reader calls [`Hold::advance`] after each read to learn whether it may use what it read, and
+//! a segment that was forfeited before is skipped by it as a whole, even where the reader still has its file open.
 
 use super::{BlockReader, Segment, SegmentError, SegmentFile, SegmentName, Sidecar, open_regular};
 use crate::{

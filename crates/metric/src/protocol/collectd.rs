@@ -3,7 +3,7 @@
 //! `[{"values":[…],"dstypes":[…],"dsnames":[…],"time":s,"interval":s,"host":…,"plugin":…,"plugin_instance":…,"type":…,
 //! "type_instance":…,"meta":{…}}]`, as collectd's `format_json.c` writes it. Each value is a metric:
 //! - its name is `collectd_plugin_type_dsname`, all three parts always there (`collectd_load_load_shortterm`,
-//!   `collectd_memory_memory_value`), so that no list of collectd's types is needed to tell it;
+//!   `collectd_memory_memory_value`), so that no list of collectd's types is needed to derive it;
 //! - `host`, `plugin_instance` and `type_instance` are tags where they are not empty;
 //! - `derive` and `counter` are counters. `gauge` is a gauge and so is `absolute`, which collectd resets at each read:
 //!   it is no value that only grows. (With `StoreRates true` collectd sends rates under the types of their sources.)

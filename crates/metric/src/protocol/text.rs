@@ -309,7 +309,7 @@ impl Text {
     }
 }
 
-/// Checks the end of an OpenMetrics body: it tells a whole body from a part of one.
+/// Checks the end of an OpenMetrics body: it distinguishes a whole body from a part of one.
 fn ends_with_eof(body: &[u8]) -> Result<(), DecodeError> {
     let last_line = body.strip_suffix(b"\n").unwrap_or(body);
     match last_line.strip_suffix(b"# EOF") {

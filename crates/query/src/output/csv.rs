@@ -2,7 +2,7 @@
 //! two, or one column. A tag that a series does not have, and a value beyond the range of floats, is an empty field
 //! without quotation marks; an empty tag is one with them.
 //!
-//! The crate csv has one style of quoting for a whole writer, so it cannot tell these two apart, and no guard against
+//! The crate csv has one style of quoting for a whole writer, so it cannot distinguish these two, and no guard against
 //! formulas: of these 100 lines it would replace ten.
 
 use crate::output::{append, append_value, listed};

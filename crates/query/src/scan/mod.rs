@@ -1,4 +1,4 @@
-//! The one reader of the log for whoever asks it: where lines are, and what can be skipped.
+//! The one reader of the log for all queries: where lines are, and what can be skipped.
 //!
 //! ```text
 //! Source ── snapshot() ──> Snapshot ── scan() ──> plan: segment, block, segment, block …  (pruned by time and name)

@@ -70,7 +70,7 @@ impl<'t, 'out> Target<'t, 'out> {
         let mut histogram = ClassicHistogram::new(self.sink, self.series, self.timestamp_ms, self.at)?;
         let mut cumulative = 0_u64;
         let mut bucket = |low: f64, high: f64, count: u64| {
-            // Below minus infinity there is nothing to tell.
+            // Below minus infinity there is nothing to count.
             if low > f64::NEG_INFINITY {
                 histogram.bucket(low, value(Value::Uint(cumulative)))?;
             }

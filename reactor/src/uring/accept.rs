@@ -221,7 +221,7 @@ impl UringDriver {
         let Ok(peer) = Peer::of(&socket, self.acceptors.each[listener].domain) else { return };
         let Ok(token) = self.connections.insert(Connection::new(socket)) else { return };
         if let Some(connection) = self.connections.get_mut(token) {
-            arm_receive(&mut self.queue, token, connection);
+            arm_receive(&mut self.queue, token, connection, self.receive);
         }
         handler.accepted(token, listener, peer);
     }

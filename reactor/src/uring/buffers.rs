@@ -86,6 +86,12 @@ impl BufferRing {
         unsafe { std::slice::from_raw_parts(self.mapping.as_ptr().add(offset), bytes) }
     }
 
+    /// Returns true if `bytes` are as many as a buffer has: more may be there to be received.
+    #[inline]
+    pub(super) const fn is_full(&self, bytes: &[u8]) -> bool {
+        bytes.len() == self.buffer_bytes as usize
+    }
+
     /// Lets the kernel fill `buffer` again.
     #[inline]
     pub(super) fn give_back(&mut self, buffer: u16) {

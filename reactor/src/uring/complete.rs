@@ -71,7 +71,7 @@ impl UringDriver {
                 handler.eof(token);
             } else if connection.wants_receive() {
                 self.counters.rearms += 1;
-                arm_receive(&mut self.queue, token, connection);
+                arm_receive(&mut self.queue, token, connection, self.receive);
             }
         }
         self.ready.drain(..listed);
@@ -91,6 +91,9 @@ impl UringDriver {
                     ..0 => {
                         let bytes =
                             buffer.map_or(&[][..], |buffer| self.buffers.bytes(buffer, result.unsigned_abs() as usize));
+                        if !connection.has_received_in(self.turn) && self.buffers.is_full(bytes) {
+                            self.uploads += 1;
+                        }
                         let allowed = connection.allowance(self.turn, BYTES_PER_TURN_MAX) > 0;
                         if connection.paused || connection.has_kept() || connection.overrun || !allowed {
                             connection.keep(bytes, |more| handler.reserve(token, more));
@@ -166,7 +169,7 @@ impl UringDriver {
         connection.peer = None;
         if !connection.closing {
             if result == 0 {
-                arm_receive(&mut self.queue, token, connection);
+                arm_receive(&mut self.queue, token, connection, self.receive);
                 handler.connected(token);
                 return;
             }
@@ -210,7 +213,7 @@ impl UringDriver {
             cancel(&mut self.queue, token, connection, Op::Receive);
         } else if connection.wants_receive() {
             self.counters.rearms += 1;
-            arm_receive(&mut self.queue, token, connection);
+            arm_receive(&mut self.queue, token, connection, self.receive);
         }
     }
 

@@ -25,14 +25,15 @@ use crate::{Counters, Driver, DriverConfig, Endpoint, Handler, LISTENERS_MAX, Sl
 use accept::Acceptors;
 use buffers::BufferRing;
 use connection::{Connection, Eof};
-use io_uring::{cqueue, opcode, types};
+use io_uring::{cqueue, opcode, squeue, types};
 use queue::Queue;
 use socket2::{Socket, Type};
 use std::{
     collections::VecDeque,
-    io,
+    io, mem,
     net::Shutdown,
     os::fd::{AsFd, AsRawFd, FromRawFd},
+    ptr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -47,6 +48,11 @@ const COMPLETIONS_PER_TURN_MAX: usize = 1024;
 
 /// Bytes delivered for one connection in one turn, and one receive buffer more at most.
 const BYTES_PER_TURN_MAX: u32 = 256 * 1024;
+
+/// Connections that fill a receive buffer within one turn, from which on a receive brings one buffer only. A multishot
+/// receive goes on to fill buffers while there are bytes, 32 of them before the next connection's is looked at: 16
+/// uploads take 512 buffers, and who sends little waits for many turns until it gets one.
+const UPLOADS_MIN: u32 = 4;
 
 /// Entries of the submission queue, at most and at least. A full queue is submitted at once, so this is not a bound of
 /// anything else. 4,096 x 64 bytes = 256 KiB.
@@ -122,7 +128,20 @@ pub struct UringDriver {
     finished: Vec<Token>,
     /// Number of the present turn, modulo 2^32: by it a connection sees that its allowance is new.
     turn: u32,
+    /// Connections that have filled a receive buffer in this turn.
+    uploads: u32,
+    /// How receives are armed in this turn, by what the turn before it has brought.
+    receive: Receive,
     counters: Counters,
+}
+
+/// Way in which a receive is armed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Receive {
+    /// It goes on until it is cancelled or finds no buffer.
+    Multishot,
+    /// It ends with the first buffer: each connection gets as many as the others.
+    Once,
 }
 
 /// Connections that wait for receive buffers. A receive that is armed takes every buffer its socket can fill, so those
@@ -169,6 +188,8 @@ impl UringDriver {
             parked: Parked::default(),
             finished: Vec::new(),
             turn: 0,
+            uploads: 0,
+            receive: Receive::Multishot,
             counters: Counters::default(),
         };
         driver.arm_doorbell();
@@ -206,7 +227,7 @@ impl UringDriver {
             connection.parked = false;
             if connection.wants_receive() {
                 self.counters.rearms += 1;
-                arm_receive(&mut self.queue, token, connection);
+                arm_receive(&mut self.queue, token, connection, self.receive);
             }
         }
     }
@@ -283,6 +304,8 @@ impl Driver for UringDriver {
     fn turn<H: Handler>(&mut self, timeout: Option<Duration>, handler: &mut H) -> io::Result<()> {
         self.counters.turns += 1;
         self.turn = self.turn.wrapping_add(1);
+        let is_crowded = mem::take(&mut self.uploads) >= UPLOADS_MIN || !self.parked.is_empty();
+        self.receive = if is_crowded { Receive::Once } else { Receive::Multishot };
         self.rearm_parked();
         let wait = self.wait(timeout);
         let entered = self.queue.enter(wait);
@@ -331,7 +354,7 @@ impl Driver for UringDriver {
             Self::make_ready(&mut self.ready, token, connection);
         } else if connection.wants_receive() {
             self.counters.rearms += 1;
-            arm_receive(&mut self.queue, token, connection);
+            arm_receive(&mut self.queue, token, connection, self.receive);
         }
     }
 
@@ -378,19 +401,27 @@ impl Drop for UringDriver {
         let quiet = self.quiesce() && self.queue.submitter().unregister_buf_ring(BUFFER_GROUP).is_ok();
         if !quiet {
             // Memory the kernel may still read or write is leaked rather than reused.
-            std::mem::forget(std::mem::replace(&mut self.connections, SlotTable::new(0)));
+            mem::forget(mem::replace(&mut self.connections, SlotTable::new(0)));
             self.buffers.leak();
         }
     }
 }
 
-fn arm_receive(queue: &mut Queue, token: Token, connection: &mut Connection) {
+fn arm_receive(queue: &mut Queue, token: Token, connection: &mut Connection, receive: Receive) {
     debug_assert!(connection.wants_receive());
     connection.in_flight.insert(Op::Receive);
-    let receive = opcode::RecvMulti::new(types::Fd(connection.socket.as_raw_fd()), BUFFER_GROUP);
+    let socket = types::Fd(connection.socket.as_raw_fd());
+    let entry = match receive {
+        Receive::Multishot => opcode::RecvMulti::new(socket, BUFFER_GROUP).build(),
+        // A length of 0 stands for the whole buffer, whichever it will be.
+        Receive::Once => opcode::Recv::new(socket, ptr::null_mut(), 0)
+            .buf_group(BUFFER_GROUP)
+            .build()
+            .flags(squeue::Flags::BUFFER_SELECT),
+    };
     // SAFETY: no memory is named but the buffer ring, which is dropped after everything has left the kernel; the socket
     // stays open until nothing of the connection is in flight.
-    unsafe { queue.push(&receive.build().user_data(pack(Op::Receive, token))) };
+    unsafe { queue.push(&entry.user_data(pack(Op::Receive, token))) };
 }
 
 /// Submits what is left of the outgoing buffer. `MSG_WAITALL`: the kernel itself goes on after a short send, as far as

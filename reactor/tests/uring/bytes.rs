@@ -241,3 +241,24 @@ fn a_full_submission_queue_loses_nothing() {
     }
     bench.until(|notes| notes.closed.len() == 256);
 }
+
+#[test]
+fn a_crowd_of_uploads_shares_the_buffers() {
+    const BUFFER_BYTES: usize = 1024;
+    const UPLOAD_BYTES: usize = 64 * BUFFER_BYTES;
+    let _alone = alone();
+    let mut bench = Bench::new(64, 64, 1024);
+    let uploads: Vec<_> = (0..40).map(|_| bench.pair()).collect();
+    for (client, _) in &uploads {
+        client.set_nonblocking(true).unwrap();
+        let (mut client, request) = (client, pattern(UPLOAD_BYTES, 9));
+        client.write_all(&request).unwrap();
+    }
+    // A multishot receive takes 32 buffers: two connections would have them all, in each of 20 turns.
+    for _ in 0..8 {
+        bench.turn();
+    }
+    let received: Vec<_> = uploads.iter().map(|&(_, token)| bench.notes.bytes(token)).collect();
+    assert!(received.iter().all(|bytes| *bytes > 0), "{received:?}");
+    bench.until(|notes| uploads.iter().all(|&(_, token)| notes.bytes(token) == UPLOAD_BYTES));
+}

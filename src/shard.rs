@@ -11,6 +11,7 @@
 //! Positions grow along the one ring of this core, so the bursts that wait form a queue per level, oldest first.
 
 mod arrival;
+mod backlog;
 mod connection;
 mod crowd;
 mod deferred;

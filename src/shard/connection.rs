@@ -111,6 +111,8 @@ pub struct Connection {
     pub batch_responses: u32,
     /// Number of other responses in the current burst.
     pub other_responses: u32,
+    /// True if the latest visit that served requests cost more than [`limits::LIGHT_WORK_BYTES_MAX`].
+    pub is_heavy: bool,
     /// True while the driver does not receive.
     pub paused: bool,
     /// True once the peer has closed its write side.
@@ -159,6 +161,7 @@ impl Connection {
             buffered_ns: 0,
             batch_responses: 0,
             other_responses: 0,
+            is_heavy: false,
             paused: false,
             eof: false,
             refused: false,

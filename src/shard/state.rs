@@ -7,6 +7,7 @@
 use super::{
     ShardSetup,
     arrival::Preface,
+    backlog::Backlog,
     connection::{Connection, ConnectionTable, Phase, Source, Timer},
     documents::Waiters,
     holders::Holders,
@@ -72,7 +73,7 @@ pub struct State {
     pub(super) memory_searched: bool,
     pub(super) wheel: TimerWheel,
     /// Connections whose inbox goes on in the next turn.
-    pub(super) ready: VecDeque<Token>,
+    pub(super) ready: Backlog,
     /// Work that this turn may still do, over all connections: see [`limits::TURN_WORK_BYTES_MAX`].
     work_left_bytes: usize,
     /// Positions only grow, so the oldest is always the next: one queue for each place the log can have reached.
@@ -121,7 +122,7 @@ impl State {
             driver_bytes: 0,
             memory_searched: false,
             wheel: TimerWheel::new(slots, limits::TIMER_TICK_MS, now_ns / 1_000_000),
-            ready: VecDeque::new(),
+            ready: Backlog::default(),
             work_left_bytes: limits::TURN_WORK_BYTES_MAX,
             held_for_write: VecDeque::new(),
             held_for_sync: VecDeque::new(),
@@ -324,7 +325,7 @@ impl State {
                 connection.buffered_ns = self.now_ns;
                 connection.paused |= connection.http.buffer(bytes, &mut self.http);
                 connection.phase = Phase::Ready;
-                self.ready.push_back(token);
+                self.ready.push(token, connection.is_heavy);
             }
             Phase::Receiving => {
                 if wants_buffer {
@@ -347,6 +348,9 @@ impl State {
                     &mut connection.out,
                 );
                 self.work_left_bytes = self.work_left_bytes.saturating_sub(progress.work_bytes);
+                if progress.work_bytes > 0 {
+                    connection.is_heavy = progress.work_bytes > limits::LIGHT_WORK_BYTES_MAX;
+                }
                 self.http.closes = false;
                 connection.note_progress(bytes.len(), was_in_request && progress.responses == 0, self.now_ns);
                 connection.buffered_ns = if progress.more { connection.stamps.received_ns } else { 0 };
@@ -415,7 +419,7 @@ impl State {
             (Next::Close, _) => self.close(token, Closed::AfterResponse),
             (Next::Resume, _) => {
                 connection.phase = Phase::Ready;
-                self.ready.push_back(token);
+                self.ready.push(token, connection.is_heavy);
             }
             (Next::AwaitInput, _) => self.await_next_request(token),
         }
@@ -476,14 +480,12 @@ impl State {
         }
     }
 
-    /// Goes on with the connections that have more in their inbox than one turn's share, oldest first, while the turn
-    /// has any left.
+    /// Goes on with the connections that wait for this turn, while it has work left.
     fn resume_ready(&mut self) {
-        for _ in 0..self.ready.len() {
-            if self.work_left_bytes == 0 {
-                return;
-            }
-            let Some(token) = self.ready.pop_front() else { return };
+        let mut turn = self.ready.begin_turn();
+        while let Some(token) = self.ready.pop(&mut turn, self.work_left_bytes == 0) {
+            // It has its visit although the turn may be used up.
+            self.work_left_bytes = self.work_left_bytes.max(1);
             if let Some(connection) = self.connections.get(token).filter(|connection| connection.phase == Phase::Ready)
             {
                 connection.phase = Phase::Receiving;
@@ -530,7 +532,7 @@ impl State {
             }
             Disposition::KeepOpen if connection.http.has_buffered() => {
                 connection.phase = Phase::Ready;
-                self.ready.push_back(token);
+                self.ready.push(token, connection.is_heavy);
             }
             Disposition::KeepOpen => self.await_next_request(token),
         }

@@ -10,16 +10,20 @@
 //! once a `Series` has grown to what its body needs, and every line is one that [`Line`](crate::Line) reads.
 
 mod overlay;
+mod space;
+mod spelled;
 mod spelling;
 
-pub use spelling::is_plain;
 pub(super) use spelling::spell;
 
 use super::encode::{BEFORE_NAME, BEFORE_VALUE, LINE_END};
 use super::timestamp::{self, TIMESTAMP_BYTES, TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN};
-use super::value_text::{FloatText, IntegerText};
+use super::value_text::ValueText;
 use super::{BEFORE_TIMESTAMP, Bounds, Kind};
 use crate::limits::{PROTOCOL_METRICS_MAX, SERIES_BYTES_MAX, SERIES_KEPT_BYTES_MAX, TIMESTAMP_FAR_MS};
+use space::LineSpace;
+use spelled::Spelled;
+use spelling::copy_plain;
 
 /// Bit pattern of the NaN by which Prometheus marks the end of a series.
 pub const STALE_NAN_BITS: u64 = 0x7ff0_0000_0000_0002;
@@ -160,11 +164,11 @@ impl std::error::Error for DecodeError {}
 #[derive(Debug)]
 pub struct Series {
     bounds: Bounds,
-    name: Vec<u8>,
+    name: Spelled,
     /// Bytes of the name before escaping.
     name_bytes: usize,
     /// `"key":"value"` with commas between.
-    tags: Vec<u8>,
+    tags: Spelled,
     spans: Vec<TagSpan>,
 }
 
@@ -186,11 +190,19 @@ pub struct SeriesMark {
     tags: usize,
 }
 
+impl SeriesMark {
+    /// Number of tags then.
+    #[inline]
+    pub(crate) const fn tags(self) -> usize {
+        self.tags
+    }
+}
+
 impl Series {
     /// An empty one, held to `bounds`.
     #[must_use]
     pub fn new(bounds: Bounds) -> Self {
-        Self { bounds, name: Vec::new(), name_bytes: 0, tags: Vec::new(), spans: Vec::new() }
+        Self { bounds, name: Spelled::new(), name_bytes: 0, tags: Spelled::new(), spans: Vec::new() }
     }
 
     /// Empties it.
@@ -206,6 +218,13 @@ impl Series {
     pub fn clear_name(&mut self) {
         self.name.clear();
         self.name_bytes = 0;
+    }
+
+    /// Drops what was appended to the name since `mark`, and keeps the tags.
+    #[inline]
+    pub fn reset_name_to(&mut self, mark: SeriesMark) {
+        self.name.truncate(mark.name);
+        self.name_bytes = mark.name_bytes;
     }
 
     /// Drops all tags but the first `count`, which are kept as they are spelled.
@@ -251,13 +270,16 @@ impl Series {
     /// # Errors
     /// [`Reject::Name`] if the part is not UTF-8 or the name gets too long.
     pub fn push_name(&mut self, part: &[u8]) -> Result<(), Reject> {
-        if self.name_bytes + part.len() > self.bounds.name_bytes_limit
-            || !(is_plain(part) || std::str::from_utf8(part).is_ok())
-        {
+        if self.name_bytes + part.len() > self.bounds.name_bytes_limit {
             return Err(Reject::Name);
         }
+        if !self.name.put_plain(part) {
+            if std::str::from_utf8(part).is_err() {
+                return Err(Reject::Name);
+            }
+            self.name.put_escaped(part);
+        }
         self.name_bytes += part.len();
-        spell(part, &mut self.name);
         Ok(())
     }
 
@@ -286,17 +308,6 @@ impl Series {
         self.append_tag(key, value)
     }
 
-    /// As [`push_unique_tag`](Self::push_unique_tag), for a key and a value that need neither a check for UTF-8 nor
-    /// escapes: printable ASCII without `"` and `\`. A protocol whose texts are repeated has judged them once.
-    ///
-    /// # Errors
-    /// [`Reject::Tags`] if a side is too long, or if there are too many.
-    #[inline]
-    pub fn push_plain_tag(&mut self, key: &[u8], value: &[u8]) -> Result<(), Reject> {
-        debug_assert!(is_plain(key) && is_plain(value));
-        self.append_judged(key, value, true)
-    }
-
     /// Appends a tag; one with the same key is removed first, so that the last value counts.
     ///
     /// # Errors
@@ -313,47 +324,79 @@ impl Series {
 
     #[inline]
     fn append_tag(&mut self, key: &[u8], value: &[u8]) -> Result<(), Reject> {
-        self.append_judged(key, value, is_plain(key) && is_plain(value))
-    }
-
-    #[inline]
-    fn append_judged(&mut self, key: &[u8], value: &[u8], are_plain: bool) -> Result<(), Reject> {
-        let bytes_max = self.bounds.tag_bytes_limit;
         if self.spans.len() == self.bounds.tags_limit
-            || key.len().max(value.len()) > bytes_max
+            || key.len().max(value.len()) > self.bounds.tag_bytes_limit
             || self.tags.len() + key.len() + value.len() > SERIES_BYTES_MAX
         {
             return Err(Reject::Tags);
         }
-        if are_plain {
-            self.write_tag(key, value, |text, tags| tags.extend_from_slice(text));
-            return Ok(());
+        let start = self.tags.len();
+        let comma = usize::from(start > 0);
+        let bytes = comma + QUOTES_BYTES + key.len() + value.len();
+        let space = self.tags.space(bytes);
+        space[0] = b',';
+        space[comma] = b'"';
+        let (key_space, rest) = space[comma + 1..].split_at_mut(key.len());
+        let (between, rest) = rest.split_at_mut(BETWEEN.len());
+        between.copy_from_slice(BETWEEN);
+        let (value_space, end) = rest.split_at_mut(value.len());
+        end[0] = b'"';
+        if !(copy_plain(key, key_space) && copy_plain(value, value_space)) {
+            return self.append_escaped(key, value);
         }
-        if std::str::from_utf8(key).is_err() || std::str::from_utf8(value).is_err() {
-            return Err(Reject::Tags);
-        }
-        self.write_tag(key, value, spell);
+        self.tags.take(bytes);
+        let key_start = start + comma + 1;
+        self.spans.push(TagSpan { key: key_start, key_end: key_start + key.len(), value_end: start + bytes - 1 });
         Ok(())
     }
 
-    #[inline]
-    fn write_tag(&mut self, key: &[u8], value: &[u8], spell: impl Fn(&[u8], &mut Vec<u8>)) {
-        self.tags.reserve(key.len() + value.len() + TAG_FRAME_BYTES);
-        self.tags.extend_from_slice(if self.tags.is_empty() { b"\"" } else { b",\"" });
+    #[cold]
+    fn append_escaped(&mut self, key: &[u8], value: &[u8]) -> Result<(), Reject> {
+        if std::str::from_utf8(key).is_err() || std::str::from_utf8(value).is_err() {
+            return Err(Reject::Tags);
+        }
+        self.tags.put(if self.tags.is_empty() { b"\"" } else { b",\"" });
         let key_start = self.tags.len();
-        spell(key, &mut self.tags);
+        self.tags.put_escaped(key);
         let key_end = self.tags.len();
-        self.tags.extend_from_slice(br#"":""#);
-        spell(value, &mut self.tags);
+        self.tags.put(BETWEEN);
+        self.tags.put_escaped(value);
         self.spans.push(TagSpan { key: key_start, key_end, value_end: self.tags.len() });
-        self.tags.push(b'"');
+        self.tags.put(b"\"");
+        Ok(())
+    }
+
+    /// Gives the tag at `index` another value in its place; the tags behind it stay as they are spelled. Returns false
+    /// if that is not as simple: the value has escapes, or a bound may be exceeded. Then the tags from `index` on mean
+    /// nothing, and are to be dropped.
+    #[inline]
+    pub fn replace_value(&mut self, index: usize, value: &[u8]) -> bool {
+        let Some(span) = self.spans.get(index).copied() else { return false };
+        let start = span.key_end + BETWEEN.len();
+        let bytes = span.value_end - start;
+        // With what follows them: each of the tags behind it keeps to the bound if all of them do together.
+        if value.len() > self.bounds.tag_bytes_limit || self.tags.len() - bytes + value.len() > SERIES_BYTES_MAX {
+            return false;
+        }
+        if !self.tags.replace(start, bytes, value) {
+            return false;
+        }
+        if bytes != value.len() {
+            self.spans[index].value_end = start + value.len();
+            for later in &mut self.spans[index + 1..] {
+                for offset in [&mut later.key, &mut later.key_end, &mut later.value_end] {
+                    *offset = *offset + value.len() - bytes;
+                }
+            }
+        }
+        true
     }
 
     fn remove_tag(&mut self, index: usize) {
         let span = self.spans.remove(index);
         // With the quotation mark before its key and the comma behind it: it is never the last.
         let (start, end) = (span.key - 1, span.value_end + 2);
-        self.tags.drain(start..end);
+        self.tags.remove(start, end - start);
         for later in &mut self.spans[index..] {
             for offset in [&mut later.key, &mut later.key_end, &mut later.value_end] {
                 *offset -= end - start;
@@ -369,18 +412,19 @@ impl Series {
 
     /// Drops what was appended since `mark`. Tags that were there then must not have been removed.
     pub fn reset_to(&mut self, mark: SeriesMark) {
-        self.name.truncate(mark.name);
-        self.name_bytes = mark.name_bytes;
+        self.reset_name_to(mark);
         self.keep_tags(mark.tags);
     }
 }
 
-/// Bytes around a key and a value: `,"":""`.
-const TAG_FRAME_BYTES: usize = 6;
+/// Between a key and its value.
+const BETWEEN: &[u8] = br#"":""#;
+/// Bytes around a key and a value: `"":""`.
+const QUOTES_BYTES: usize = 2 + BETWEEN.len();
 /// Bytes of a line before the name.
 const HEAD_BYTES: usize = BEFORE_TIMESTAMP.len() + TIMESTAMP_BYTES + BEFORE_NAME.len();
 /// Most bytes of a value and what belongs to it: the longest is the stale marker with its flag, or 25 of a float.
-const VALUE_BYTES_MAX: usize = 32;
+const VALUE_BYTES_MAX: usize = ValueText::BYTES_MAX;
 const STALE: &[u8] = br#""NaN","stale":true"#;
 const _: () = assert!(STALE.len() <= VALUE_BYTES_MAX);
 /// Bytes of a line besides its name, digits and tags, at most.
@@ -479,47 +523,28 @@ impl<'out> LineSink<'out> {
         }
         let known = self.known_with(1)?;
         let digits = if let Value::Digits(digits) = value { digits.len() } else { 0 };
-        if self.out.len() - self.bytes < FRAME_BYTES_MAX + series.name.len() + digits + series.tags.len() {
-            return Err(DecodeError::TooLarge);
-        }
-        self.out[self.bytes..][..HEAD_BYTES].copy_from_slice(&self.head);
-        self.bytes += HEAD_BYTES;
-        self.put(&series.name);
-        self.put(BEFORE_VALUE);
-        self.put_value(value);
+        let bytes_max = FRAME_BYTES_MAX + series.name.len() + digits + series.tags.len();
+        let rest = &mut self.out[self.bytes..];
+        let Some(mut line) = LineSpace::new(rest, bytes_max) else { return Err(DecodeError::TooLarge) };
+        line.put(&self.head);
+        line.put(&series.name);
+        line.put(BEFORE_VALUE);
+        put_value(value, &mut line);
         match kind {
-            Kind::Gauge => self.put(br#","type":"gauge","tags":{"#),
-            Kind::Counter => self.put(br#","type":"counter","tags":{"#),
-            Kind::Histogram => self.put(br#","type":"histogram","tags":{"#),
-            Kind::Summary => self.put(br#","type":"summary","tags":{"#),
-            Kind::Untyped => self.put(br#","type":"untyped","tags":{"#),
+            Kind::Gauge => line.put(br#","type":"gauge","tags":{"#),
+            Kind::Counter => line.put(br#","type":"counter","tags":{"#),
+            Kind::Histogram => line.put(br#","type":"histogram","tags":{"#),
+            Kind::Summary => line.put(br#","type":"summary","tags":{"#),
+            Kind::Untyped => line.put(br#","type":"untyped","tags":{"#),
         }
-        self.put(&series.tags);
-        self.put(b"}}\n");
+        line.put(&series.tags);
+        line.put(b"}}\n");
+        let left = line.left();
+        self.bytes = self.out.len() - left;
         self.known = known;
         self.metrics += 1;
         self.far_from_now += u32::from(timestamp_ms.abs_diff(self.arrival_ms) > TIMESTAMP_FAR_MS);
         Ok(())
-    }
-
-    fn put_value(&mut self, value: Value<'_>) {
-        match value {
-            Value::Digits(digits) => self.put(digits),
-            Value::Float(float) if float.to_bits() == STALE_NAN_BITS => self.put(STALE),
-            Value::Float(float) => {
-                let text = FloatText::new(float);
-                self.put(text.as_bytes());
-            }
-            Value::Int(integer) => self.put(IntegerText::new(integer.is_negative(), integer.unsigned_abs()).as_bytes()),
-            Value::Uint(integer) => self.put(IntegerText::new(false, integer).as_bytes()),
-            Value::Stale => self.put(STALE),
-        }
-    }
-
-    #[inline]
-    fn put(&mut self, bytes: &[u8]) {
-        self.out[self.bytes..][..bytes.len()].copy_from_slice(bytes);
-        self.bytes += bytes.len();
     }
 
     /// Counts `metrics` that are not stored; `at` is the place of the first, as in [`Rejected::at`].
@@ -579,6 +604,18 @@ impl<'out> LineSink<'out> {
             skipped: self.skipped,
             first_rejected: self.first_rejected,
         }
+    }
+}
+
+#[inline]
+fn put_value(value: Value<'_>, line: &mut LineSpace<'_>) {
+    match value {
+        Value::Digits(digits) => line.put(digits),
+        Value::Float(float) if float.to_bits() == STALE_NAN_BITS => line.put(STALE),
+        Value::Float(float) => line.put_value(&ValueText::float(float)),
+        Value::Int(integer) => line.put_value(&ValueText::integer(integer.is_negative(), integer.unsigned_abs())),
+        Value::Uint(integer) => line.put_value(&ValueText::integer(false, integer)),
+        Value::Stale => line.put(STALE),
     }
 }
 

@@ -198,7 +198,7 @@ pub fn format(ms: i64) -> [u8; TIMESTAMP_BYTES] {
 }
 
 /// 00 to 99 in two digits each.
-const DIGIT_PAIRS: [[u8; 2]; 100] = {
+pub(super) const DIGIT_PAIRS: [[u8; 2]; 100] = {
     let mut pairs = [[0; 2]; 100];
     let mut number = 0;
     while number < 100 {

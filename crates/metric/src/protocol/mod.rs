@@ -12,4 +12,5 @@ mod json;
 pub mod otlp;
 pub mod protobuf;
 pub mod remote_write;
+mod span;
 pub mod text;

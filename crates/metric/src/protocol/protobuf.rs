@@ -71,13 +71,22 @@ impl<'a> Message<'a> {
     /// A text that says what is wrong: a varint or a length without end, a group, a field number of 0.
     #[inline]
     pub fn next_field(&mut self) -> Result<Option<Field<'a>>, &'static str> {
-        // Most fields of what agents send: a short string or message, with a key of one byte.
-        if let [key @ 0x08..0x80, length @ 0..0x80, rest @ ..] = self.rest
-            && key & 7 == 2
-            && let Some((bytes, rest)) = rest.split_at_checked(usize::from(*length))
-        {
-            self.rest = rest;
-            return Ok(Some(Field { number: u32::from(*key >> 3), content: Content::Bytes(bytes) }));
+        // Most fields of what agents send: a short string or message, or a small integer, with a key of one byte.
+        if let [key @ 0x08..0x80, second @ 0..0x80, rest @ ..] = self.rest {
+            let number = u32::from(*key >> 3);
+            match key & 7 {
+                0 => {
+                    self.rest = rest;
+                    return Ok(Some(Field { number, content: Content::Varint(u64::from(*second)) }));
+                }
+                2 => {
+                    if let Some((bytes, rest)) = rest.split_at_checked(usize::from(*second)) {
+                        self.rest = rest;
+                        return Ok(Some(Field { number, content: Content::Bytes(bytes) }));
+                    }
+                }
+                _ => {}
+            }
         }
         self.any_field()
     }
@@ -111,12 +120,18 @@ impl<'a> Message<'a> {
 
     /// A varint of at most 10 bytes.
     #[inline]
-    fn varint(&mut self) -> Result<u64, &'static str> {
-        if let [first @ 0..0x80, rest @ ..] = self.rest {
-            self.rest = rest;
-            return Ok(u64::from(*first));
+    pub(super) fn varint(&mut self) -> Result<u64, &'static str> {
+        match self.rest {
+            [first @ 0..0x80, rest @ ..] => {
+                self.rest = rest;
+                Ok(u64::from(*first))
+            }
+            [first, second @ 0..0x80, rest @ ..] => {
+                self.rest = rest;
+                Ok(u64::from(first & 0x7f) | u64::from(*second) << 7)
+            }
+            _ => self.long_varint(),
         }
-        self.long_varint()
     }
 
     fn long_varint(&mut self) -> Result<u64, &'static str> {
@@ -140,6 +155,19 @@ impl<'a> Message<'a> {
         let (array, rest) = self.rest.split_first_chunk().ok_or(TRUNCATED)?;
         self.rest = rest;
         Ok(*array)
+    }
+
+    /// The bytes that are left.
+    #[inline]
+    #[must_use]
+    pub(super) const fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
+    /// Drops `bytes` bytes at the front, which are known to be whole fields.
+    #[inline]
+    pub(super) fn skip(&mut self, bytes: usize) {
+        self.rest = self.rest.get(bytes..).unwrap_or_default();
     }
 
     /// True if nothing is left.
@@ -240,6 +268,9 @@ mod tests {
 
     #[test]
     fn malformed_messages_are_refused() {
+        for (bytes, integer) in [(&b"\x08\x7f"[..], 127), (b"\x08\x80\x01", 128), (b"\x08\xff\x7f", 16383)] {
+            assert_eq!(fields(bytes).unwrap(), [Field { number: 1, content: Content::Varint(integer) }]);
+        }
         for bytes in [
             &b"\x08"[..],
             b"\x08\x80",

@@ -24,11 +24,12 @@ mod labels;
 mod v1;
 mod v2;
 
-use super::protobuf::{Content, Message};
+use super::protobuf::{Content, Field, Message};
+use super::span::Span;
 use crate::limits::REMOTE_WRITE_KEPT_BYTES_MAX;
 use crate::{Bounds, DecodeError, Kind, LineSink, Reject, Rejected, Series, Skip, Value};
 use histogram::Histogram;
-use labels::{Fault, Labels, Span};
+use labels::{Fault, Labels};
 
 /// Counts of what is stored of a body, for the headers `X-Prometheus-Remote-Write-…-Written`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -97,6 +98,12 @@ impl RemoteWrite {
         let labelled = self.labels.write(body, &mut self.series);
         let fault = labelled.err().or(shape.fault());
         let kind = shape.kind.unwrap_or_else(|| kind_of_name(self.series.name()));
+        if let (Some((value, timestamp_ms)), 1, None) = (shape.plain, shape.metrics(), fault) {
+            let stored = sink.metrics();
+            sink.push(&self.series, kind, Value::Float(value), Some(timestamp_ms), at)?;
+            written.samples += u64::from(sink.metrics() - stored);
+            return Ok(());
+        }
         let mut stored = sink.metrics();
         let mut histogram_lines = 0;
         while let Some(field) = shape.values.next_of(body)? {
@@ -158,6 +165,8 @@ struct Shape<'a> {
     version: Version,
     /// Fields from the first sample or histogram on.
     values: Message<'a>,
+    /// The first of them, if it is a sample and as every sender writes one.
+    plain: Option<(f64, i64)>,
     samples: u32,
     histograms: u32,
     exemplars: u32,
@@ -171,6 +180,7 @@ impl<'a> Shape<'a> {
         Self {
             version,
             values: Message::new(&[]),
+            plain: None,
             samples: 0,
             histograms: 0,
             exemplars: 0,
@@ -179,10 +189,13 @@ impl<'a> Shape<'a> {
         }
     }
 
-    /// Counts a sample or a histogram, with which `fields` begins.
-    fn count_value(&mut self, fields: Message<'a>, is_histogram: bool) {
+    /// Counts `field`, a sample or a histogram, with which `fields` begins.
+    #[inline]
+    fn count_value(&mut self, fields: Message<'a>, field: Field<'a>, histograms: u32) {
+        let is_histogram = field.number == histograms;
         if self.metrics() == 0 {
             self.values = fields;
+            self.plain = field.content.bytes().filter(|_| !is_histogram).and_then(plain_sample);
         }
         let count = if is_histogram { &mut self.histograms } else { &mut self.samples };
         *count = count.saturating_add(1);
@@ -203,6 +216,30 @@ impl<'a> Shape<'a> {
         let is_empty = self.metrics() == 0 && self.exemplars == 0 && !self.has_metadata;
         is_empty.then_some((Reject::Value, "a series has neither samples nor histograms"))
     }
+}
+
+/// Keys of the fields of a sample: their numbers, 1 and 2, with the wire types of doubles and of varints.
+const VALUE_KEY: u8 = 1 << 3 | 1;
+const TIMESTAMP_KEY: u8 = 2 << 3;
+
+/// Value and timestamp of a sample as every sender writes it: in this order, with a time of the years from 1971 to
+/// 2109, which is six bytes.
+#[inline]
+fn plain_sample(bytes: &[u8]) -> Option<(f64, i64)> {
+    let (value, bytes) = match bytes {
+        [VALUE_KEY, rest @ ..] => {
+            let (value, rest) = rest.split_first_chunk()?;
+            (f64::from_le_bytes(*value), rest)
+        }
+        bytes => (0.0, bytes),
+    };
+    let &[TIMESTAMP_KEY, a, b, c, d, e, f] = bytes else { return None };
+    let varint = u64::from_le_bytes([a, b, c, d, e, f, 0, 0]);
+    if varint & 0x8080_8080_8080 != 0x80_8080_8080 {
+        return None;
+    }
+    let timestamp_ms = (0..6).fold(0, |sum, byte| sum | (varint >> byte & 0x7f << (7 * byte)));
+    Some((value, timestamp_ms.cast_signed()))
 }
 
 /// Value and timestamp of a sample. Either is left out of the wire where it is 0.

@@ -5,11 +5,50 @@ const HIGH: u64 = ONES * 0x80;
 
 /// True if each byte stands for itself in a line: ASCII without control characters, `"` and `\`.
 #[inline]
-#[must_use]
-pub fn is_plain(text: &[u8]) -> bool {
+fn is_plain(text: &[u8]) -> bool {
     let (words, _) = text.as_chunks();
     let odd = words.iter().fold(0, |odd, &word| odd | odd_bytes(u64::from_le_bytes(word)));
     odd | odd_bytes(last_word(text)) == 0
+}
+
+/// Copies `text` to `out`, which is as long, and returns true if it is plain.
+#[inline]
+pub(super) fn copy_plain(text: &[u8], out: &mut [u8]) -> bool {
+    debug_assert_eq!(text.len(), out.len());
+    let (Some(&last), Some(last_out)) = (text.last_chunk(), out.last_chunk_mut()) else {
+        return copy_short(text, out);
+    };
+    *last_out = last;
+    let mut odd = odd_bytes(u64::from_le_bytes(last));
+    let ((words, _), (out_words, _)) = (text.as_chunks(), out.as_chunks_mut());
+    for (&word, out_word) in words.iter().zip(out_words) {
+        odd |= odd_bytes(u64::from_le_bytes(word));
+        *out_word = word;
+    }
+    odd == 0
+}
+
+/// As [`copy_plain`], for less than eight bytes. Some are copied twice, so that there is no loop.
+#[inline]
+fn copy_short(text: &[u8], out: &mut [u8]) -> bool {
+    if let (Some(&first), Some(&last)) = (text.first_chunk::<4>(), text.last_chunk::<4>())
+        && let Some(first_out) = out.first_chunk_mut()
+    {
+        *first_out = first;
+        if let Some(last_out) = out.last_chunk_mut() {
+            *last_out = last;
+        }
+    } else if let ([first, .., last], [first_out, rest_out @ ..]) = (text, &mut *out) {
+        *first_out = *first;
+        if let [middle_out, .., last_out] = rest_out {
+            (*middle_out, *last_out) = (text[1], *last);
+        } else if let [last_out] = rest_out {
+            *last_out = *last;
+        }
+    } else if let ([only], [only_out]) = (text, out) {
+        *only_out = *only;
+    }
+    odd_bytes(last_word(text)) == 0
 }
 
 /// The last eight bytes; of a shorter text all bytes, some of them twice, and letters in place of the missing ones.
@@ -45,7 +84,7 @@ fn odd_bytes(word: u64) -> u64 {
 
 /// Appends UTF-8 text as it stands between the quotation marks of a line.
 #[inline]
-pub fn spell(text: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn spell(text: &[u8], out: &mut Vec<u8>) {
     if is_plain(text) { out.extend_from_slice(text) } else { spell_escaped(text, out) }
 }
 
@@ -75,6 +114,9 @@ mod tests {
                     text[place] = byte;
                     let plain = (0x20..0x80).contains(&byte) && byte != b'"' && byte != b'\\';
                     assert_eq!(is_plain(&text), plain, "{byte:#x} at {place} of {length}");
+                    let mut copy = vec![0; length];
+                    assert_eq!(copy_plain(&text, &mut copy), plain, "{byte:#x} at {place} of {length}");
+                    assert_eq!(copy, text);
                 }
             }
         }

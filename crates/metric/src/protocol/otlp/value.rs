@@ -1,7 +1,7 @@
 //! Values of attributes that are no strings, as text.
 
 use crate::sink::spell;
-use crate::value_text::{FloatText, IntegerText};
+use crate::value_text::ValueText;
 
 /// Appends `text` as a JSON string.
 pub(super) fn string(text: &[u8], out: &mut Vec<u8>) {
@@ -15,12 +15,12 @@ pub(super) fn boolean(value: bool, out: &mut Vec<u8>) {
 }
 
 pub(super) fn integer(value: i64, out: &mut Vec<u8>) {
-    out.extend_from_slice(IntegerText::new(value.is_negative(), value.unsigned_abs()).as_bytes());
+    out.extend_from_slice(ValueText::integer(value.is_negative(), value.unsigned_abs()).as_bytes());
 }
 
 /// Appends a float: a JSON number within an array or a map, where NaN and the infinities are strings; else bare.
 pub(super) fn double(value: f64, is_nested: bool, out: &mut Vec<u8>) {
-    let text = FloatText::new(value);
+    let text = ValueText::float(value);
     let text = text.as_bytes();
     let bare = text.strip_prefix(b"\"").and_then(|text| text.strip_suffix(b"\""));
     out.extend_from_slice(bare.filter(|_| !is_nested).unwrap_or(text));

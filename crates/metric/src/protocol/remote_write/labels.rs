@@ -1,57 +1,23 @@
 //! Labels of one series: collected as parts of the body, checked, and written as name and tags.
 //!
-//! Agents send the series of a family one after the other, so most labels of a series are those of the series before
-//! it. The labels that two have in common at their front are compared as bytes, and keep the spelling that they have in
-//! [`Series`]; a name is compared apart from the tags behind it.
+//! Agents send the series of a family, and those of a target, one after the other, so most labels of a series are those
+//! of the series before it, at the same places. Those keep the spelling that they have in [`Series`]: a run of equal
+//! bytes on the wire is compared as a whole and not read. Where only the value of a label differs, it is replaced
+//! there. All else is spelled anew, and what comes out is the same as if all was.
 
 use super::super::bucket::{BoundText, normalise_bound};
-use crate::sink::is_plain;
+use super::super::span::{Span, shared_bytes};
 use crate::{Bounds, Reject, Series};
 
 /// The reason why a series is rejected, and a text that is more exact.
 pub(super) type Fault = (Reject, &'static str);
 
-/// A text within the body.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Span {
-    start: u32,
-    end: u32,
-    /// [`is_plain`] is known to hold for it.
-    is_plain: bool,
-}
-
-impl Span {
-    /// The place of `text`, a part of `body`, which has at most 4 GiB.
-    #[inline]
-    pub(super) fn new(body: &[u8], text: &[u8]) -> Self {
-        let start = (text.as_ptr() as usize).saturating_sub(body.as_ptr() as usize);
-        let offset = |offset: usize| u32::try_from(offset.min(body.len())).unwrap_or(0);
-        Self { start: offset(start), end: offset(start.saturating_add(text.len())), is_plain: false }
-    }
-
-    /// As [`new`](Self::new), for a text that many labels will refer to: it is judged once.
-    #[inline]
-    pub(super) fn of_symbol(body: &[u8], text: &[u8]) -> Self {
-        Self { is_plain: is_plain(text), ..Self::new(body, text) }
-    }
-
-    #[inline]
-    pub(super) fn of(self, body: &[u8]) -> &[u8] {
-        body.get(self.start as usize..self.end as usize).unwrap_or(b"")
-    }
-
-    #[inline]
-    const fn is_empty(self) -> bool {
-        self.start == self.end
-    }
-}
-
 #[derive(Debug, Clone, Copy)]
 struct Label {
     name: Span,
     value: Span,
-    /// The message that holds both; empty in 2.0, where equal texts are at the same place.
-    message: Span,
+    /// The bytes that encode it: a field of the series in 1.0, a pair of references in 2.0.
+    wire: Span,
     /// True if its name is `__name__`.
     is_name: bool,
 }
@@ -59,15 +25,19 @@ struct Label {
 /// The labels of one series.
 #[derive(Debug)]
 pub(super) struct Labels {
+    /// Those of this series up to `count`; behind it and up to `known`, those of the series before.
     labels: Vec<Label>,
-    /// The number of labels that can still be those of the series before: the first of `labels`.
+    count: usize,
+    /// The number of labels of the series before that may come again; none is left once one did not.
     known: usize,
-    /// The number of labels that are those of the series before.
-    shared: usize,
-    shared_tags: usize,
-    name: NameIs,
-    /// [`Series`] has the spelling of all `labels`.
+    /// The number of labels whose spelling is that of the series before, but for the `changed` ones.
+    kept: usize,
+    /// Indices among `kept` of labels with another value.
+    changed: Vec<usize>,
+    /// [`Series`] has the spelling of the labels up to `known`.
     are_spelled: bool,
+    /// Each label begins where the one before it ends.
+    are_adjacent: bool,
     /// Labels that a series may have: its tags and its name.
     labels_max: usize,
     /// True as long as each name is above the one before it.
@@ -75,25 +45,16 @@ pub(super) struct Labels {
     fault: Option<&'static str>,
 }
 
-/// The name of a series beside that of the series before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum NameIs {
-    /// Not among the labels that both have at their front.
-    Apart,
-    /// At the same place, with this index and another value.
-    Changed(usize),
-    Equal,
-}
-
 impl Labels {
     pub(super) fn new(bounds: Bounds) -> Self {
         Self {
             labels: Vec::new(),
+            count: 0,
             known: 0,
-            shared: 0,
-            shared_tags: 0,
-            name: NameIs::Apart,
+            kept: 0,
+            changed: Vec::new(),
             are_spelled: false,
+            are_adjacent: true,
             labels_max: bounds.tags_limit.saturating_add(1),
             are_sorted: true,
             fault: None,
@@ -102,11 +63,13 @@ impl Labels {
 
     pub(super) fn free(&mut self) {
         self.labels = Vec::new();
+        self.changed = Vec::new();
+        self.count = 0;
         self.are_spelled = false;
     }
 
     pub(super) fn kept_bytes(&self) -> usize {
-        self.labels.capacity() * size_of::<Label>()
+        self.labels.capacity() * size_of::<Label>() + self.changed.capacity() * size_of::<usize>()
     }
 
     /// Begins a body: places in the one before mean nothing any more.
@@ -117,13 +80,12 @@ impl Labels {
     /// Begins a series.
     #[inline]
     pub(super) fn begin_series(&mut self) {
-        if !self.are_spelled {
-            self.labels.clear();
-        }
-        self.known = self.labels.len();
-        (self.shared, self.shared_tags, self.name) = (0, 0, NameIs::Apart);
-        self.are_spelled = false;
-        self.are_sorted = true;
+        // Where there were gaps, a run of bytes is not one of labels.
+        self.known = if self.are_spelled && self.are_adjacent { self.count } else { 0 };
+        self.labels.truncate(self.known);
+        (self.count, self.kept) = (0, 0);
+        self.changed.clear();
+        (self.are_spelled, self.are_adjacent, self.are_sorted) = (false, true, true);
         self.fault = None;
     }
 
@@ -133,29 +95,45 @@ impl Labels {
         self.fault = self.fault.or(Some(text));
     }
 
-    /// Takes the label that `message` encodes if the series before has it at the same place.
+    /// Takes the labels at the front of `wire`, a part of `body`, that are those of the series before at this place,
+    /// and returns their length.
     #[inline]
-    pub(super) fn take_shared(&mut self, body: &[u8], message: &[u8]) -> bool {
-        if self.shared == self.known || self.labels[self.shared].message.of(body) != message {
-            return false;
+    pub(super) fn take_shared(&mut self, body: &[u8], wire: &[u8]) -> usize {
+        let Some(before) = self.labels.get_mut(self.count..self.known) else { return 0 };
+        let (Some(first), Some(last)) = (before.first().copied(), before.last()) else { return 0 };
+        let shared = shared_bytes(first.wire.up_to(last.wire, body), wire);
+        let place = Span::new(body, wire);
+        let mut bytes = 0;
+        let mut count = 0;
+        for label in before {
+            let end = label.wire.end_from(first.wire);
+            if end > shared {
+                break;
+            }
+            label.wire = label.wire.moved(first.wire, place);
+            bytes = end;
+            count += 1;
         }
-        self.share();
-        true
+        if count > 0 {
+            self.note_place(place);
+            self.count += count;
+            self.kept = self.count;
+        }
+        bytes
     }
 
+    /// Notes whether the label at `place` begins where the one before it ends.
     #[inline]
-    fn share(&mut self) {
-        if self.labels[self.shared].is_name {
-            self.name = NameIs::Equal;
-        } else {
-            self.shared_tags += 1;
+    fn note_place(&mut self, place: Span) {
+        self.are_adjacent &= !place.is_empty();
+        if let Some(last) = self.count.checked_sub(1) {
+            self.are_adjacent &= self.labels[last].wire.meets(place);
         }
-        self.shared += 1;
     }
 
-    /// Appends a label, which `message` encodes in 1.0.
+    /// Appends a label, which `wire` encodes.
     #[inline]
-    pub(super) fn push(&mut self, body: &[u8], name: Span, value: Span, message: Span) {
+    pub(super) fn push(&mut self, body: &[u8], name: Span, value: Span, wire: Span) {
         if name.is_empty() {
             return self.reject("the name of a label is empty");
         }
@@ -163,74 +141,86 @@ impl Labels {
         if value.is_empty() {
             return;
         }
-        let is_name = name.of(body) == b"__name__";
-        if self.shared < self.known {
-            let before = &mut self.labels[self.shared];
-            if before.name == name && before.value == value {
-                return self.share();
-            }
-            if before.is_name && is_name {
-                *before = Label { name, value, message, is_name };
-                self.name = NameIs::Changed(self.shared);
-                self.shared += 1;
+        self.note_place(wire);
+        let text = name.of(body);
+        if self.count < self.known {
+            let before = &mut self.labels[self.count];
+            if before.name == name || before.name.of(body) == text {
+                *before = Label { name, value, wire, is_name: before.is_name };
+                self.changed.push(self.count);
+                self.count += 1;
+                self.kept = self.count;
                 return;
             }
-            self.drop_unshared();
         }
-        if self.labels.len() >= self.labels_max {
+        self.forget_others();
+        if self.count >= self.labels_max {
             return self.reject("a series has too many labels");
         }
         if let Some(last) = self.labels.last()
-            && last.name.of(body) >= name.of(body)
+            && last.name.of(body) >= text
         {
             self.are_sorted = false;
         }
-        self.labels.push(Label { name, value, message, is_name });
+        self.labels.push(Label { name, value, wire, is_name: text == b"__name__" });
+        self.count += 1;
     }
 
-    fn drop_unshared(&mut self) {
-        self.labels.truncate(self.shared);
-        self.known = self.shared;
+    /// Drops the labels of the series before that have not come again.
+    #[inline]
+    fn forget_others(&mut self) {
+        if self.count < self.known {
+            self.labels.truncate(self.count);
+            self.known = self.count;
+        }
     }
 
     /// Writes them into `series`, sorted. It must be the series of the calls before, as it was left then.
     #[inline]
     pub(super) fn write(&mut self, body: &[u8], series: &mut Series) -> Result<(), Fault> {
-        if self.shared < self.known {
-            self.drop_unshared();
-        }
+        self.forget_others();
         if !self.are_sorted {
             self.sort(body);
         }
         if let Some(text) = self.fault {
             return Err((Reject::Tags, text));
         }
-        self.spell(body, series).map_err(|reason| (reason, reason.text()))?;
+        if !self.respell(body, series) {
+            self.spell(body, series).map_err(|reason| (reason, reason.text()))?;
+        }
         self.are_spelled = self.are_sorted;
         if series.is_named() { Ok(()) } else { Err((Reject::Name, "a series has no label __name__")) }
     }
 
+    /// Makes `series`, which has the labels of the series before, have these; false if that is not as simple.
     #[inline]
-    fn spell(&self, body: &[u8], series: &mut Series) -> Result<(), Reject> {
-        series.keep_tags(self.shared_tags);
-        if self.name != NameIs::Equal {
+    fn respell(&self, body: &[u8], series: &mut Series) -> bool {
+        let kept = &self.labels[..self.kept];
+        let name = kept.iter().position(|label| label.is_name);
+        let tag_of = |index: usize| index - usize::from(name.is_some_and(|name| name < index));
+        series.keep_tags(tag_of(self.kept));
+        if name.is_none() {
             series.clear_name();
         }
-        if let NameIs::Changed(index) = self.name {
-            series.push_name(self.labels[index].value.of(body))?;
-        }
-        for label in &self.labels[self.shared..] {
-            let (name, value) = (label.name.of(body), label.value.of(body));
-            match name {
-                _ if label.is_name => series.push_name(value)?,
-                b"le" | b"quantile" => {
-                    series.push_unique_tag(name, normalise_bound(value, &mut BoundText::default()))?;
-                }
-                _ if label.name.is_plain && label.value.is_plain => series.push_plain_tag(name, value)?,
-                _ => series.push_unique_tag(name, value)?,
+        self.changed.iter().all(|&index| {
+            let label = &kept[index];
+            let value = label.value.of(body);
+            if label.is_name {
+                series.clear_name();
+                return series.push_name(value).is_ok();
             }
-        }
-        Ok(())
+            if is_bound(label.name.of(body)) {
+                return series.replace_value(tag_of(index), normalise_bound(value, &mut BoundText::default()));
+            }
+            series.replace_value(tag_of(index), value)
+        }) && self.labels[self.kept..].iter().all(|label| push(label, body, series).is_ok())
+    }
+
+    /// Spells all of them.
+    #[cold]
+    fn spell(&self, body: &[u8], series: &mut Series) -> Result<(), Reject> {
+        series.clear();
+        self.labels.iter().try_for_each(|label| push(label, body, series))
     }
 
     #[cold]
@@ -240,6 +230,25 @@ impl Labels {
         if is_repeated {
             self.reject("the name of a label comes twice");
         }
-        (self.shared, self.shared_tags, self.name) = (0, 0, NameIs::Apart);
+        self.kept = 0;
+        self.changed.clear();
+    }
+}
+
+/// True for the names of the labels whose values are numbers.
+#[inline]
+fn is_bound(name: &[u8]) -> bool {
+    matches!(name, b"le" | b"quantile")
+}
+
+#[inline]
+fn push(label: &Label, body: &[u8], series: &mut Series) -> Result<(), Reject> {
+    let (name, value) = (label.name.of(body), label.value.of(body));
+    if label.is_name {
+        series.push_name(value)
+    } else if is_bound(name) {
+        series.push_unique_tag(name, normalise_bound(value, &mut BoundText::default()))
+    } else {
+        series.push_unique_tag(name, value)
     }
 }

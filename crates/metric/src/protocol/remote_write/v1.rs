@@ -1,7 +1,7 @@
 //! Remote write 1.0: `prometheus.WriteRequest`, in which each label has its texts with it.
 
 use super::super::protobuf::Message;
-use super::labels::Span;
+use super::super::span::Span;
 use super::{RemoteWrite, SAMPLES, Shape, Version, Written, message_of};
 use crate::{DecodeError, LineSink, Skip};
 
@@ -54,17 +54,16 @@ impl RemoteWrite {
         let mut shape = Shape::new(Version::V1);
         let mut fields = Message::new(series);
         loop {
+            fields.skip(self.labels.take_shared(body, fields.rest()));
             let before = fields.clone();
             let Some(field) = fields.next_of(body)? else { return Ok(shape) };
             match field.number {
                 LABELS => {
-                    let message = message_of(body, &fields, field.content)?;
-                    if !self.labels.take_shared(body, message) {
-                        let (name, value) = label(body, message)?;
-                        self.labels.push(body, name, value, Span::new(body, message));
-                    }
+                    let (name, value) = label(body, message_of(body, &fields, field.content)?)?;
+                    let wire = Span::at(before.offset_in(body), before.rest().len() - fields.rest().len());
+                    self.labels.push(body, name, value, wire);
                 }
-                SAMPLES | HISTOGRAMS => shape.count_value(before, field.number == HISTOGRAMS),
+                SAMPLES | HISTOGRAMS => shape.count_value(before, field, HISTOGRAMS),
                 EXEMPLARS => {
                     message_of(body, &fields, field.content)?;
                     shape.exemplars = shape.exemplars.saturating_add(1);

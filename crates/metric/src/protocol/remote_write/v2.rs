@@ -4,7 +4,8 @@
 //! a body multiplies by referring to one symbol many times is bounded by the bytes reserved for its lines.
 
 use super::super::protobuf::{Content, Message, each_varint};
-use super::labels::Span;
+use super::super::span::Span;
+use super::labels::Labels;
 use super::{RemoteWrite, SAMPLES, Shape, Version, Written, integer_of, low_32_bits, message_of};
 use crate::limits::SYMBOLS_MAX;
 use crate::{DecodeError, Kind, LineSink};
@@ -59,7 +60,7 @@ impl RemoteWrite {
             if self.symbols.len() == SYMBOLS_MAX {
                 return Err(DecodeError::TooLarge);
             }
-            self.symbols.push(Span::of_symbol(body, symbol));
+            self.symbols.push(Span::new(body, symbol));
         }
         Ok(())
     }
@@ -77,7 +78,7 @@ impl RemoteWrite {
             let Some(field) = fields.next_of(body)? else { break };
             match field.number {
                 LABELS_REFS => self.push_refs(body, &before, field.content, &mut name)?,
-                SAMPLES | HISTOGRAMS => shape.count_value(before, field.number == HISTOGRAMS),
+                SAMPLES | HISTOGRAMS => shape.count_value(before, field, HISTOGRAMS),
                 EXEMPLARS => {
                     message_of(body, &fields, field.content)?;
                     shape.exemplars = shape.exemplars.saturating_add(1);
@@ -105,19 +106,53 @@ impl RemoteWrite {
         refs: Content<'_>,
         name: &mut Option<Span>,
     ) -> Result<(), DecodeError> {
-        let (symbols, labels) = (&self.symbols, &mut self.labels);
-        each_varint(refs, |reference| {
-            let symbol = symbols.get(low_32_bits(reference) as usize).copied().unwrap_or_else(|| {
-                labels.reject("a reference is outside of the table of symbols");
-                Span::default()
-            });
-            match name.take() {
-                None => *name = Some(symbol),
-                Some(name) => labels.push(body, name, symbol, Span::default()),
+        let pushed = match refs {
+            Content::Bytes(pairs) if name.is_none() => self.push_pairs(body, pairs, name),
+            refs => {
+                let (symbols, labels) = (&self.symbols, &mut self.labels);
+                each_varint(refs, |reference| {
+                    let symbol = symbol(symbols, labels, reference);
+                    match name.take() {
+                        None => *name = Some(symbol),
+                        // Not the whole of what encodes it: it is found again in no other series.
+                        Some(name) => labels.push(body, name, symbol, Span::default()),
+                    }
+                })
             }
-        })
-        .map_err(|text| DecodeError::Malformed { byte: before.offset_in(body), text })
+        };
+        pushed.map_err(|text| DecodeError::Malformed { byte: before.offset_in(body), text })
     }
+
+    /// Reads packed references. `name` is that of the last one if there is none for its value.
+    #[inline]
+    fn push_pairs(&mut self, body: &[u8], pairs: &[u8], name: &mut Option<Span>) -> Result<(), &'static str> {
+        let (symbols, labels) = (&self.symbols, &mut self.labels);
+        let mut pairs = Message::new(pairs);
+        loop {
+            pairs.skip(labels.take_shared(body, pairs.rest()));
+            if pairs.is_empty() {
+                return Ok(());
+            }
+            let wire = pairs.rest();
+            let first = symbol(symbols, labels, pairs.varint()?);
+            if pairs.is_empty() {
+                *name = Some(first);
+                return Ok(());
+            }
+            let second = symbol(symbols, labels, pairs.varint()?);
+            let wire = Span::new(body, &wire[..wire.len() - pairs.rest().len()]);
+            labels.push(body, first, second, wire);
+        }
+    }
+}
+
+/// The symbol that a label refers to. Without it, the series is rejected.
+#[inline]
+fn symbol(symbols: &[Span], labels: &mut Labels, reference: u64) -> Span {
+    symbols.get(low_32_bits(reference) as usize).copied().unwrap_or_else(|| {
+        labels.reject("a reference is outside of the table of symbols");
+        Span::default()
+    })
 }
 
 /// The type of a series: `None` if the metadata has no such field, and `Some(None)` if it is not known.

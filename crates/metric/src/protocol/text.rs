@@ -22,11 +22,13 @@
 //!   brought to milliseconds by floor, from their digits.
 //!
 //! The samples of a family stand one after the other, so most lines begin as the line before them does. The series of
-//! the bytes that two lines share, up to a comma between labels, is taken over as it was read there.
+//! the bytes that two lines share, up to a comma between labels, is taken over as it was read there; and where only one
+//! value differs, so are the labels behind it.
 
 use memchr::{memchr, memchr2};
 
 use super::bucket::{BoundText, normalise_bound};
+use super::span::shared_bytes;
 use crate::cursor::Cursor;
 use crate::limits::{TEXT_KEPT_BYTES_MAX, TEXT_PLACES_MAX};
 use crate::{Bounds, DecodeError, Kind, LineSink, Reject, Rejected, Series, SeriesMark, Skip, Value, number};
@@ -81,37 +83,77 @@ struct LineBefore {
     name_bytes: usize,
     /// Offsets in the line, ascending, and the series up to there.
     places: Vec<(usize, SeriesMark)>,
+    /// Offset behind the closing brace and number of tags there, if there is a place before each label.
+    end_of_labels: Option<(usize, usize)>,
+}
+
+/// The labels that a line has in common with the line before.
+#[derive(Clone, Copy)]
+enum Shared {
+    Nothing,
+    /// Those before the last place.
+    UpToPlace,
+    /// All but the value of the label at the place with this index, which has these offsets.
+    AllButValue {
+        index: usize,
+        start: usize,
+        end: usize,
+    },
 }
 
 impl LineBefore {
-    /// Takes `line` as the one before the next, and returns the last place that it shares with the one before itself.
+    /// Takes `line` as the one before the next, and returns what it shares with the one before itself.
     #[inline]
-    fn replace(&mut self, body: &[u8], line: &[u8]) -> Option<(usize, SeriesMark)> {
+    fn replace(&mut self, body: &[u8], line: &[u8]) -> Shared {
         let before = body.get(self.start..self.end).unwrap_or_default();
         self.start = (line.as_ptr() as usize).saturating_sub(body.as_ptr() as usize);
         self.end = self.start + line.len();
-        if !self.places.is_empty() {
-            let shared = shared_bytes(before, line);
-            let places = self.places.iter().take_while(|(offset, _)| *offset <= shared).count();
-            self.places.truncate(places);
+        if self.places.is_empty() {
+            return Shared::Nothing;
         }
-        self.places.last().copied()
+        let shared = shared_bytes(before, line);
+        let places = self.places.iter().take_while(|(offset, _)| *offset <= shared).count();
+        if let Some(index) = places.checked_sub(1)
+            && let Some((start, end)) = self.one_value(before, line, shared, index)
+        {
+            return Shared::AllButValue { index, start, end };
+        }
+        self.go_on_at(places)
     }
-}
 
-/// The number of bytes at the front that both have.
-#[inline]
-fn shared_bytes(a: &[u8], b: &[u8]) -> usize {
-    let ((a_words, _), (b_words, _)) = (a.as_chunks(), b.as_chunks());
-    let mut bytes = 0;
-    for (&a_word, &b_word) in a_words.iter().zip(b_words) {
-        let difference = u64::from_le_bytes(a_word) ^ u64::from_le_bytes(b_word);
-        if difference != 0 {
-            return bytes + difference.trailing_zeros() as usize / 8;
-        }
-        bytes += 8;
+    /// Drops all places but the first `places`.
+    #[inline]
+    fn go_on_at(&mut self, places: usize) -> Shared {
+        self.places.truncate(places);
+        self.end_of_labels = None;
+        if places == 0 { Shared::Nothing } else { Shared::UpToPlace }
     }
-    bytes + a[bytes..].iter().zip(&b[bytes..]).take_while(|(a, b)| a == b).count()
+
+    /// The offsets in `line` of the value of the label at the place `index`, if its labels differ from those of the
+    /// line `before` in nothing else. Then the places are those of `line`.
+    #[inline]
+    fn one_value(&mut self, before: &[u8], line: &[u8], shared: usize, index: usize) -> Option<(usize, usize)> {
+        let (labels_end, tags) = self.end_of_labels?;
+        let (place, mark) = *self.places.get(index)?;
+        let next = self.places.get(index + 1).copied();
+        // Up to the quotation mark before the value both are the same; the key has none.
+        let start = place + memchr(b'"', line.get(place..shared)?)? + 1;
+        if line[start - 2] != b'=' || next.map_or(tags, |(_, mark)| mark.tags()) != mark.tags() + 1 {
+            return None;
+        }
+        // So they are from the quotation mark behind it on, which stands before a comma or the brace.
+        let before_end = next.map_or(labels_end, |(offset, _)| offset).checked_sub(2)?;
+        let rest = before.get(before_end..labels_end)?;
+        let end = start + memchr2(b'"', b'\\', line.get(start..)?)?;
+        if end == start || rest[0] != b'"' || !line[end..].starts_with(rest) {
+            return None;
+        }
+        for (offset, _) in &mut self.places[index + 1..] {
+            *offset = *offset + end - before_end;
+        }
+        self.end_of_labels = Some((labels_end + end - before_end, tags));
+        Some((start, end))
+    }
 }
 
 /// Fields of a line besides the series.
@@ -147,7 +189,7 @@ impl Text {
         }
         self.families.clear();
         self.series.clear();
-        self.before.places.clear();
+        self.before.go_on_at(0);
         let are_labels_stored = options
             .labels
             .iter()
@@ -212,26 +254,42 @@ impl Text {
         let mut name = None;
         let mut is_apart = false;
         let mut has_labels = true;
-        if let Some((bytes, mark)) = self.before.replace(body, line) {
-            self.series.reset_to(mark);
-            tokens.skip(bytes);
-            name = Some(&line[..self.before.name_bytes]);
-        } else {
-            self.series.reset_to(base);
-            if line[0] != b'{' {
-                let unquoted = tokens.metric_name()?;
-                self.series.push_name(unquoted)?;
-                name = Some(unquoted);
-                is_apart = tokens.blanks();
+        let shared = match self.before.replace(body, line) {
+            Shared::AllButValue { index, start, end } if !self.replace_value(line, index, start, end) => {
+                self.before.go_on_at(index + 1)
             }
-            has_labels = tokens.eat(b'{');
-            if has_labels && let Some(unquoted) = name {
-                self.before.name_bytes = unquoted.len();
-                self.before.places.push((line.len() - tokens.bytes(), self.series.mark()));
+            shared => shared,
+        };
+        match (shared, self.before.places.last().copied()) {
+            (Shared::UpToPlace, Some((bytes, mark))) => {
+                self.series.reset_to(mark);
+                tokens.skip(bytes);
+                name = Some(&line[..self.before.name_bytes]);
+            }
+            (Shared::AllButValue { .. }, _) => name = Some(&line[..self.before.name_bytes]),
+            _ => {
+                self.series.reset_to(base);
+                if line[0] != b'{' {
+                    let unquoted = tokens.metric_name()?;
+                    self.series.push_name(unquoted)?;
+                    name = Some(unquoted);
+                    is_apart = tokens.blanks();
+                }
+                has_labels = tokens.eat(b'{');
+                if has_labels && let Some(unquoted) = name {
+                    self.before.name_bytes = unquoted.len();
+                    self.before.places.push((line.len() - tokens.bytes(), self.series.mark()));
+                }
             }
         }
-        if has_labels {
+        if let (Shared::AllButValue { .. }, Some((bytes, _))) = (shared, self.before.end_of_labels) {
+            tokens.skip(bytes);
+            is_apart |= tokens.blanks() || format == Format::Prometheus;
+        } else if has_labels {
             self.labels(line, &mut tokens, &mut name, options)?;
+            if (1..TEXT_PLACES_MAX).contains(&self.before.places.len()) {
+                self.before.end_of_labels = Some((line.len() - tokens.bytes(), self.series.tags()));
+            }
             is_apart |= tokens.blanks() || format == Format::Prometheus;
         }
         let name = name.filter(|_| self.series.is_named()).ok_or(Reject::Name)?;
@@ -246,6 +304,17 @@ impl Text {
             Format::OpenMetrics => tokens.timestamp_and_exemplar()?,
         };
         Ok(Sample { member: self.families.member(body, name, format), value, timestamp_ms, has_exemplar })
+    }
+
+    /// Gives the label at the place `index` the value at these offsets of `line`.
+    #[inline]
+    fn replace_value(&mut self, line: &[u8], index: usize, start: usize, end: usize) -> bool {
+        let Some(&(place, mark)) = self.before.places.get(index) else { return false };
+        let (key, value) = (line[place..start - 2].trim_ascii(), &line[start..end]);
+        if key == b"le" || key == b"quantile" {
+            return self.series.replace_value(mark.tags(), normalise_bound(value, &mut BoundText::default()));
+        }
+        self.series.replace_value(mark.tags(), value)
     }
 
     /// Reads labels behind their opening brace, and the name if it is among them.

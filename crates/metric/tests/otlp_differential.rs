@@ -267,6 +267,29 @@ fn text_that_is_not_utf8_rejects_its_points_alone() {
     assert_eq!((ours.lines.len(), ours.rejected_points), (1, 1));
 }
 
+proptest! {
+    #[test]
+    fn points_with_common_attributes_are_read_as_alone(
+        points in prop::collection::vec(prop::collection::vec((0..3_usize, 0..5_usize), 0..4), 1..6),
+    ) {
+        let resource = field(1, &[field(1, b"host"), field(2, &field(1, b"h"))].concat());
+        let point = |attributes: &Vec<(usize, usize)>| {
+            let attributes = attributes.iter().flat_map(|&(key, value)| {
+                let texts = [&b"1"[..], b"12", b"\xff"].map(|text| field(1, text));
+                let value = [&texts[0][..], &texts[1], &texts[2], b"\x18\x07", b""][value];
+                field(7, &[field(1, ["a", "b", "host"][key].as_bytes()), field(2, value)].concat())
+            });
+            field(1, &attributes.chain(ONE.iter().copied()).collect::<Vec<_>>())
+        };
+        let together = protobuf(&request_of(&resource, &points.iter().flat_map(point).collect::<Vec<_>>())).unwrap();
+        let alone: Vec<_> =
+            points.iter().map(|attributes| protobuf(&request_of(&resource, &point(attributes))).unwrap()).collect();
+        let lines: Vec<_> = alone.iter().flat_map(|alone| alone.lines.clone()).collect();
+        prop_assert_eq!(together.lines, lines);
+        prop_assert_eq!(together.rejected_points, alone.iter().map(|alone| alone.rejected_points).sum::<u64>());
+    }
+}
+
 #[test]
 fn messages_in_pieces_are_merged() {
     let gauge = |point: &[u8]| field(5, &field(1, point));

@@ -15,6 +15,7 @@ use crate::cursor::Cursor;
 use crate::error::{Expected, Fault, Problem};
 use crate::limits::OTLP_VALUE_DEPTH_MAX;
 use crate::protocol::json;
+use crate::protocol::span::Span;
 use crate::{DecodeError, LineSink, Reject, Skip, Text, number};
 
 /// Buffers for strings with escapes.
@@ -41,7 +42,7 @@ pub(super) fn decode(
     scratch: &mut Scratch,
     sink: &mut LineSink<'_>,
 ) -> Result<(), DecodeError> {
-    let mut decoder = Decoder { writer, scratch, sink, value_is_too_large: false };
+    let mut decoder = Decoder { body, writer, scratch, sink, value_is_too_large: false };
     let mut cursor = Cursor::new(body);
     cursor.whitespace();
     if cursor.peek() != Some(b'{') {
@@ -54,6 +55,7 @@ pub(super) fn decode(
 }
 
 struct Decoder<'s, 'out> {
+    body: &'s [u8],
     writer: &'s mut Writer,
     scratch: &'s mut Scratch,
     sink: &'s mut LineSink<'out>,
@@ -220,7 +222,7 @@ impl Decoder<'_, '_> {
     #[inline]
     fn point_member(&mut self, cursor: &mut Cursor<'_>, key: &str, head: &mut PointHead) -> Result<(), DecodeError> {
         match key {
-            ATTRIBUTES => self.array(cursor, |decoder, cursor| decoder.attribute(Owner::Point, cursor)),
+            ATTRIBUTES => self.array(cursor, Decoder::point_attribute),
             TIME => {
                 head.time_unix_nano = unsigned(cursor)?;
                 Ok(())
@@ -357,6 +359,26 @@ impl Decoder<'_, '_> {
     }
 
     // ---- attributes ----
+
+    /// An object ends where its braces say, so the same bytes are the same attribute, whatever follows.
+    #[inline]
+    fn point_attribute(&mut self, cursor: &mut Cursor<'_>) -> Result<(), DecodeError> {
+        let rest = cursor.rest();
+        let mut bytes = 0;
+        let is_next = |attribute: &[u8]| {
+            bytes = attribute.len();
+            rest.starts_with(attribute)
+        };
+        if self.writer.shares_attribute(self.body, is_next) {
+            cursor.skip(bytes);
+            return Ok(());
+        }
+        self.writer.begin_attribute();
+        self.attribute(Owner::Point, cursor)?;
+        let bytes = rest.len() - cursor.rest().len();
+        self.writer.end_attribute(Span::at(self.body.len() - rest.len(), bytes));
+        Ok(())
+    }
 
     #[inline]
     fn attribute(&mut self, owner: Owner, cursor: &mut Cursor<'_>) -> Result<(), DecodeError> {

@@ -12,6 +12,7 @@ use super::value;
 use super::writer::{HistogramHead, MetricHead, Number, Owner, PointError, PointHead, Shape, Writer};
 use crate::limits::OTLP_VALUE_DEPTH_MAX;
 use crate::protocol::protobuf::{Content, Message, each_fixed64, each_varint, zigzag};
+use crate::protocol::span::Span;
 use crate::{DecodeError, LineSink, Reject, Skip};
 
 const WIRE_TYPE: &str = "a field has the wrong wire type";
@@ -196,7 +197,7 @@ impl<'a> Decoder<'a, '_, '_> {
         let mut message = Message::new(bytes);
         while let Some(field) = message.next_of(self.body)? {
             match (field.number, field.content) {
-                (7, Content::Bytes(attribute)) => self.attribute(Owner::Point, attribute)?,
+                (7, Content::Bytes(attribute)) => self.point_attribute(attribute)?,
                 (3, Content::Fixed64(nanos)) => head.time_unix_nano = nanos,
                 (4, Content::Fixed64(bits)) => number = Some(Number::Double(f64::from_bits(bits))),
                 (6, Content::Fixed64(bits)) => number = Some(Number::Int(bits.cast_signed())),
@@ -217,7 +218,7 @@ impl<'a> Decoder<'a, '_, '_> {
         let mut message = Message::new(bytes);
         while let Some(field) = message.next_of(self.body)? {
             match (field.number, field.content) {
-                (9, Content::Bytes(attribute)) => self.attribute(Owner::Point, attribute)?,
+                (9, Content::Bytes(attribute)) => self.point_attribute(attribute)?,
                 (3, Content::Fixed64(nanos)) => head.time_unix_nano = nanos,
                 (4, Content::Fixed64(count)) => histogram.count = count,
                 (5, Content::Fixed64(bits)) => histogram.sum = Some(f64::from_bits(bits)),
@@ -248,7 +249,7 @@ impl<'a> Decoder<'a, '_, '_> {
         let mut message = Message::new(bytes);
         while let Some(field) = message.next_of(self.body)? {
             match (field.number, field.content) {
-                (1, Content::Bytes(attribute)) => self.attribute(Owner::Point, attribute)?,
+                (1, Content::Bytes(attribute)) => self.point_attribute(attribute)?,
                 (3, Content::Fixed64(nanos)) => head.time_unix_nano = nanos,
                 (4, Content::Fixed64(count)) => histogram.count = count,
                 (5, Content::Fixed64(bits)) => histogram.sum = Some(f64::from_bits(bits)),
@@ -292,7 +293,7 @@ impl<'a> Decoder<'a, '_, '_> {
         let mut message = Message::new(bytes);
         while let Some(field) = message.next_of(self.body)? {
             match (field.number, field.content) {
-                (7, Content::Bytes(attribute)) => self.attribute(Owner::Point, attribute)?,
+                (7, Content::Bytes(attribute)) => self.point_attribute(attribute)?,
                 (3, Content::Fixed64(nanos)) => head.time_unix_nano = nanos,
                 (4, Content::Fixed64(integer)) => count = integer,
                 (5, Content::Fixed64(bits)) => sum = f64::from_bits(bits),
@@ -324,6 +325,17 @@ impl<'a> Decoder<'a, '_, '_> {
     }
 
     // ---- attributes ----
+
+    #[inline]
+    fn point_attribute(&mut self, bytes: &'a [u8]) -> Result<(), DecodeError> {
+        if self.writer.shares_attribute(self.body, |attribute| attribute == bytes) {
+            return Ok(());
+        }
+        self.writer.begin_attribute();
+        self.attribute(Owner::Point, bytes)?;
+        self.writer.end_attribute(Span::new(self.body, bytes));
+        Ok(())
+    }
 
     #[inline]
     fn attribute(&mut self, owner: Owner, bytes: &'a [u8]) -> Result<(), DecodeError> {

@@ -1,5 +1,6 @@
 use super::*;
 use crate::{Decoded, Reject, Skip};
+use proptest::prelude::*;
 
 const ARRIVAL_MS: i64 = 1_767_323_045_678;
 /// `timeUnixNano` of all points here: 2026-01-02T03:04:05.678999999Z.
@@ -404,4 +405,67 @@ fn copies_for_rejected_points_are_bounded() {
     };
     assert_eq!(decode(120).unwrap().2, 120);
     assert_eq!(decode(140), Err(DecodeError::TooLarge));
+}
+
+/// Metrics of points that differ in few of their attributes: texts, numbers, nothing, an override, one too deep.
+fn metrics_alike() -> impl Strategy<Value = Vec<Vec<Vec<String>>>> {
+    let attribute = (0..4_usize, prop_oneof![6 => Just(0_usize), 1 => 1..8_usize]).prop_map(|(key, value)| {
+        let key = ["a", "b", "host", "le"][key];
+        match value {
+            0 => text(key, "1"),
+            1 => text(key, "12"),
+            2 => text(key, "\\u0031"),
+            3 => format!(r#"{{"value":{{"intValue":7}},"key":"{key}"}}"#),
+            4 => format!(r#"{{ "key":"{key}","value":null }}"#),
+            5 => "null".to_owned(),
+            6 => text(key, "\u{e9}"),
+            _ => format!(
+                r#"{{"key":"{key}","value":{}{}}}"#,
+                r#"{"arrayValue":{"values":["#.repeat(18),
+                "]}}".repeat(18)
+            ),
+        }
+    });
+    let point = prop::collection::vec(attribute, 0..4);
+    prop::collection::vec(prop::collection::vec(point, 1..5), 1..3)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_point_is_read_the_same_behind_any_other(metrics in metrics_alike(), prometheus: bool, shape in 0..3_usize) {
+        let names = if prometheus { Names::Prometheus } else { Names::AsSent };
+        let options = Options { names, job_instance: prometheus };
+        let bounds = Bounds { tags_limit: 4, ..Bounds::default() };
+        let metric = |index: usize, points: &[Vec<String>]| {
+            let points: Vec<_> = points.iter().map(|attributes| {
+                let attributes = attributes.join(",");
+                let buckets = r#""count":1,"bucketCounts":[1],"explicitBounds":[]"#;
+                let value = [r#""asInt":1"#, r#""asInt":2"#, buckets][shape];
+                format!(r#"{{"attributes":[{attributes}],"timeUnixNano":"{AT}",{value}}}"#)
+            }).collect();
+            let kind = ["gauge", "sum", "histogram"][shape];
+            let points = points.join(",");
+            format!(r#"{{"name":"m{index}","{kind}":{{"aggregationTemporality":1,"dataPoints":[{points}]}}}}"#)
+        };
+        let body = |metrics: Vec<String>| body(&text("host", "h"), &metrics.join(",").replace(
+            if shape == 0 { r#""aggregationTemporality":1,"# } else { "\0" }, "",
+        ));
+        let all = metrics.iter().enumerate().map(|(index, points)| metric(index, points)).collect();
+        let (together, decoded, rejected_points) = decode_with(bounds, options, &body(all)).unwrap();
+        let mut apart = Vec::new();
+        let (mut rejected, mut points_rejected) = ([0; Reject::COUNT], 0);
+        for (index, points) in metrics.iter().enumerate() {
+            for point in points {
+                let alone = body(vec![metric(index, std::slice::from_ref(point))]);
+                let (lines, decoded, rejected_alone) = decode_with(bounds, options, &alone).unwrap();
+                apart.extend(lines);
+                rejected.iter_mut().zip(decoded.rejected).for_each(|(sum, count)| *sum += count);
+                points_rejected += rejected_alone;
+            }
+        }
+        prop_assert_eq!(together, apart);
+        prop_assert_eq!((decoded.rejected, rejected_points), (rejected, points_rejected));
+    }
 }

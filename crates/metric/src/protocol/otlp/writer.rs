@@ -1,12 +1,15 @@
 //! The half of the decoder that knows no encoding: resources, metrics and points come in, lines go out.
 //!
-//! The tags of a resource are spelled once and stay at the front of one [`Series`]; a point's are appended and taken
-//! back. If a point overrides a tag of its resource, which is rare, its series is a copy without the overridden one,
-//! never larger than the lines it is made for. What is copied for points that are then rejected is bounded.
+//! The tags of a resource are spelled once and stay at the front of one [`Series`], and a point's follow them. Points
+//! of a resource have many attributes in common, each at the same place: those whose bytes are the same as in the point
+//! before keep their spelling, and are not read. If a point overrides a tag of its resource, which is rare, its series
+//! is a copy without the overridden one, never larger than the lines it is made for. What is copied for points that are
+//! then rejected is bounded.
 
 use super::histogram::{BucketCounts, Target};
 use super::{Names, Options, names};
 use crate::limits::{HISTOGRAM_BUCKETS_MAX, OTLP_SCRATCH_KEPT_BYTES_MAX, OTLP_WASTED_BYTES_MAX};
+use crate::protocol::span::Span;
 use crate::{Bounds, DecodeError, Kind, LineSink, Reject, Series, SeriesMark, Value};
 
 /// The reason why a point is not stored.
@@ -168,13 +171,17 @@ pub(super) struct Writer {
     name: Vec<u8>,
     /// The value of an attribute that is no string, for whoever reads it.
     pub text: Vec<u8>,
-    resource_mark: SeriesMark,
+    resource_tags: usize,
     resource_reject: Option<Reject>,
     metric_mark: SeriesMark,
     metric_kind: Kind,
     metric_is_delta: bool,
     metric_reject: Option<Reject>,
     point_reject: Option<Reject>,
+    /// The attributes behind the tags of the resource, as they stand in the body: those of the present point up to
+    /// `shared`, and those of the one before.
+    attributes: Vec<Span>,
+    shared: usize,
     pub numbers: PointNumbers,
     /// Data points up to now.
     points: usize,
@@ -198,13 +205,15 @@ impl Writer {
             service: Service::default(),
             name: Vec::new(),
             text: Vec::new(),
-            resource_mark: mark,
+            resource_tags: 0,
             resource_reject: None,
             metric_mark: mark,
             metric_kind: Kind::Gauge,
             metric_is_delta: false,
             metric_reject: None,
             point_reject: None,
+            attributes: Vec::new(),
+            shared: 0,
             numbers: PointNumbers::default(),
             points: 0,
             rejected_points: 0,
@@ -254,6 +263,7 @@ impl Writer {
             + self.copy.kept_bytes()
             + self.numbers_bytes()
             + self.overridden.capacity() * size_of::<usize>()
+            + self.attributes.capacity() * size_of::<Span>()
             + [namespace, name, instance, &self.name, &self.text].iter().map(|text| text.capacity()).sum::<usize>()
     }
 
@@ -261,6 +271,7 @@ impl Writer {
         self.points = 0;
         self.rejected_points = 0;
         self.wasted_bytes = 0;
+        self.attributes.clear();
     }
 
     // ---- a resource ----
@@ -269,6 +280,7 @@ impl Writer {
     pub fn begin_resource(&mut self) {
         self.series.clear();
         self.overridden.clear();
+        self.attributes.clear();
         self.resource_reject = None;
         let Service { namespace, name, instance } = &mut self.service;
         [namespace, name, instance].into_iter().for_each(Vec::clear);
@@ -307,7 +319,7 @@ impl Writer {
             std::mem::swap(&mut self.copy, &mut self.series);
             self.overridden.clear();
         }
-        self.resource_mark = self.series.mark();
+        self.resource_tags = self.series.tags();
     }
 
     fn job_and_instance(&mut self, service: &mut Service) -> Result<(), Reject> {
@@ -354,7 +366,7 @@ impl Writer {
     /// A metric of the present resource begins.
     pub fn begin_metric(&mut self, head: &MetricHead<'_>) {
         let MetricHead { name, unit, shape, temporality } = *head;
-        self.series.reset_to(self.resource_mark);
+        self.series.clear_name();
         let name = match self.options.names {
             Names::AsSent => name,
             Names::Prometheus => {
@@ -378,8 +390,14 @@ impl Writer {
     /// A point of the present metric begins: its attributes and numbers follow, then one of the methods below.
     #[inline]
     pub fn begin_point(&mut self) {
-        self.series.reset_to(self.metric_mark);
-        self.overridden.clear();
+        self.series.reset_name_to(self.metric_mark);
+        if !self.overridden.is_empty() {
+            self.overridden.clear();
+            self.attributes.clear();
+        }
+        // Without the tags that lines of the point before had of themselves.
+        self.series.keep_tags(self.resource_tags + self.attributes.len());
+        self.shared = 0;
         self.point_reject = self.resource_reject.or(self.metric_reject);
     }
 
@@ -390,6 +408,35 @@ impl Writer {
         self.numbers.bounds.clear();
         self.numbers.negative.clear();
         self.numbers.quantiles.clear();
+    }
+
+    /// True if the attribute that the point before has at this place, in these bytes of `body`, `is_next` in the
+    /// present point too. Then it has been taken.
+    #[inline]
+    pub fn shares_attribute(&mut self, body: &[u8], is_next: impl FnOnce(&[u8]) -> bool) -> bool {
+        let is_shared = self.point_reject.is_none()
+            && self.attributes.get(self.shared).is_some_and(|attribute| is_next(attribute.of(body)));
+        self.shared += usize::from(is_shared);
+        is_shared
+    }
+
+    /// An attribute of the present point follows that is not [shared](Self::shares_attribute).
+    #[inline]
+    pub fn begin_attribute(&mut self) {
+        if self.shared < self.attributes.len() {
+            self.attributes.truncate(self.shared);
+            self.series.keep_tags(self.resource_tags + self.shared);
+        }
+    }
+
+    /// The attribute that [began](Self::begin_attribute) has ended: `place` is that of its bytes.
+    #[inline]
+    pub fn end_attribute(&mut self, place: Span) {
+        let is_tag = self.series.tags() == self.resource_tags + self.attributes.len() + 1;
+        if is_tag && self.overridden.is_empty() && self.point_reject.is_none() && !place.is_empty() {
+            self.attributes.push(place);
+            self.shared = self.attributes.len();
+        }
     }
 
     /// An attribute of `owner`; that is rejected if the tag cannot be stored.
@@ -524,6 +571,7 @@ impl Writer {
     /// The series of the present point with all tags but `own`, which the lines of its shape set themselves.
     #[inline]
     fn complete_series(&mut self, own: Option<&[u8]>) -> Result<(&mut Series, &PointNumbers), Reject> {
+        self.begin_attribute();
         if self.metric_is_delta {
             self.tag(b"__temporality__", b"delta")?;
         }

@@ -17,6 +17,9 @@ pub const TIMESTAMP_FAR_MS: u64 = 24 * 3_600 * 1_000;
 pub const TAG_BYTES_DEFAULT: usize = MIB;
 /// Depth of nesting in a document: objects and arrays, ignored fields included.
 pub const JSON_DEPTH_MAX: usize = 64;
+/// Members of an agent's JSON object whose bytes are kept while the next object is read, at most: collectd's have 11
+/// and Datadog's 7. Of an object with more, none is.
+pub const JSON_MEMBERS_KEPT_MAX: usize = 32;
 /// Shapes of metrics that a core's JSON parser expects, at most: an agent has one for each set of tag keys and each
 /// type. Each takes some 1.3 KiB, whatever it holds.
 pub const SHAPES_MAX: usize = 64;

@@ -14,8 +14,8 @@ use memchr::{memchr, memchr_iter};
 
 use super::error::Problem;
 
-/// The content of a JSON string as it was sent, escapes and all.
-#[derive(Debug, Clone, Copy, Default)]
+/// The content of a JSON string as it was sent, escapes and all. Two are equal if they were sent alike.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Text<'a> {
     pub(super) raw: &'a [u8],
     /// Number of escapes in `raw`. (A count and not a flag also because a flag's padding is copied in odd pieces, each

@@ -13,13 +13,16 @@
 //! A list whose three arrays differ in length, or whose members are of another kind, is rejected with all of its
 //! values. A notification (`Notifications true`, the form of Alertmanager) is skipped and counted as metadata. The
 //! places of rejected metrics are indices of the array.
+//!
+//! Most members of a list are those of the list before it: these are compared and not read, and the tags of a list with
+//! the same host, plugin and type stay as they are spelled.
 
 use super::json::{self, Scalar};
 use crate::cursor::Cursor;
 use crate::error::Expected;
 use crate::limits::{PROTOCOL_METRICS_MAX, SERIES_KEPT_BYTES_MAX};
 use crate::text::Text;
-use crate::{Bounds, DecodeError, Kind, LineSink, Reject, Series, Skip, Value};
+use crate::{Bounds, DecodeError, Kind, LineSink, Reject, Series, SeriesMark, Skip, Value};
 
 /// A decoder of collectd's bodies.
 #[derive(Debug)]
@@ -37,6 +40,11 @@ struct Lists<'a> {
     /// `None` is an unknown type.
     kinds: Vec<Option<Kind>>,
     names: Vec<Text<'a>>,
+    /// The other members, those of the list before until they are read.
+    head: Head<'a>,
+    members: json::Members<'a>,
+    /// The list that the series of the decoder describes, and its mark: the name up to that of a value, and all tags.
+    described: Option<(Head<'a>, SeriesMark)>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -48,7 +56,7 @@ enum Sample<'a> {
 }
 
 /// The other members of a value list.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone, Copy)]
 struct Head<'a> {
     has_values: bool,
     is_notification: bool,
@@ -93,8 +101,8 @@ impl Collectd {
         }
         let mut at = 0;
         json::array(&mut cursor, 0, |cursor| {
-            let head = lists.read(cursor)?;
-            self.store(lists, &head, sink, at)?;
+            lists.read(cursor)?;
+            self.store(lists, sink, at)?;
             at += 1;
             Ok(())
         })?;
@@ -102,13 +110,8 @@ impl Collectd {
     }
 
     /// Stores the metrics of one value list.
-    fn store(
-        &mut self,
-        lists: &Lists<'_>,
-        head: &Head<'_>,
-        sink: &mut LineSink<'_>,
-        at: usize,
-    ) -> Result<(), DecodeError> {
+    fn store(&mut self, lists: &mut Lists<'_>, sink: &mut LineSink<'_>, at: usize) -> Result<(), DecodeError> {
+        let head = lists.head;
         let count = lists.values.len();
         if head.is_notification && !head.has_values {
             sink.skip(Skip::Metadata, 1);
@@ -117,8 +120,8 @@ impl Collectd {
         if head.is_invalid || count == 0 || lists.kinds.len() != count || lists.names.len() != count {
             return sink.reject(Reject::Syntax, u32::try_from(count.max(1)).unwrap_or(u32::MAX), at);
         }
-        let described = self.describe(head);
-        let base = self.series.mark();
+        let described = self.describe(lists);
+        let base = lists.described.map_or_else(|| self.series.mark(), |(_, mark)| mark);
         for ((value, kind), name) in lists.values.iter().zip(&lists.kinds).zip(&lists.names) {
             let digits = match (value, described) {
                 (Sample::Null, _) => {
@@ -149,7 +152,12 @@ impl Collectd {
     }
 
     /// Makes the series what the values of a list have in common.
-    fn describe(&mut self, head: &Head<'_>) -> Result<(), Reject> {
+    fn describe(&mut self, lists: &mut Lists<'_>) -> Result<(), Reject> {
+        if lists.described.is_some_and(|(before, _)| before.describes_the_same(&lists.head)) {
+            return Ok(());
+        }
+        lists.described = None;
+        let head = &lists.head;
         self.series.clear();
         self.series.push_name(b"collectd_")?;
         for part in [&head.plugin, &head.kind] {
@@ -166,6 +174,7 @@ impl Collectd {
                 self.series.push_unique_tag(key, value)?;
             }
         }
+        lists.described = Some((lists.head, self.series.mark()));
         Ok(())
     }
 
@@ -190,62 +199,93 @@ impl Collectd {
     }
 }
 
+impl Head<'_> {
+    /// True if the series of both have the same names and tags.
+    fn describes_the_same(&self, other: &Self) -> bool {
+        let texts = |head: &Self| [head.kind, head.plugin, head.host, head.plugin_instance, head.kind_instance];
+        texts(self).iter().zip(texts(other)).all(|(one, other)| one.raw() == other.raw())
+    }
+}
+
 impl<'a> Lists<'a> {
     fn recycle<'next>(self) -> Lists<'next> {
-        Lists { values: json::recycle(self.values), kinds: json::recycle(self.kinds), names: json::recycle(self.names) }
+        Lists {
+            values: json::recycle(self.values),
+            kinds: json::recycle(self.kinds),
+            names: json::recycle(self.names),
+            head: Head::default(),
+            members: self.members.recycle(),
+            described: None,
+        }
     }
 
     fn bytes(&self) -> usize {
         self.values.capacity() * size_of::<Sample<'_>>()
             + self.kinds.capacity() * size_of::<Option<Kind>>()
             + self.names.capacity() * size_of::<Text<'_>>()
+            + self.members.kept_bytes()
     }
 
     /// Reads an element of the body.
-    fn read(&mut self, cursor: &mut Cursor<'a>) -> Result<Head<'a>, DecodeError> {
-        self.values.clear();
-        self.kinds.clear();
-        self.names.clear();
-        let mut head = Head::default();
-        let is_object = json::object(cursor, 1, |cursor, member| {
-            let is_valid = match member {
-                b"values" => {
-                    head.has_values = true;
-                    read_array(cursor, &mut self.values, sample)?
-                }
-                b"dstypes" => read_array(cursor, &mut self.kinds, |scalar| match scalar {
-                    Scalar::Text(text) => kind(&text),
-                    _ => None,
-                })?,
-                // A name that is no text is rejected as an empty one.
-                b"dsnames" => read_array(cursor, &mut self.names, |scalar| match scalar {
-                    Scalar::Text(text) => text,
-                    _ => Text::default(),
-                })?,
-                b"time" => match json::scalar(cursor, 2)? {
-                    Scalar::Number(seconds) => {
-                        head.timestamp_ms = Some(seconds.seconds_to_ms());
-                        true
-                    }
-                    Scalar::Null => true,
-                    Scalar::Text(_) | Scalar::Other => false,
-                },
-                b"host" => json::text(cursor, 2, &mut head.host)?,
-                b"plugin" => json::text(cursor, 2, &mut head.plugin)?,
-                b"plugin_instance" => json::text(cursor, 2, &mut head.plugin_instance)?,
-                b"type" => json::text(cursor, 2, &mut head.kind)?,
-                b"type_instance" => json::text(cursor, 2, &mut head.kind_instance)?,
-                other => {
-                    head.is_notification |= other == b"labels";
-                    cursor.skip_value(2)?;
+    fn read(&mut self, cursor: &mut Cursor<'a>) -> Result<(), DecodeError> {
+        let start = *cursor;
+        let mut members = std::mem::take(&mut self.members);
+        if !members.read_next(cursor, |cursor, member| self.read_member(cursor, member))? {
+            *cursor = start;
+            self.values.clear();
+            self.kinds.clear();
+            self.names.clear();
+            self.head = Head::default();
+            let is_object = members.read_first(cursor, 1, |cursor, member| self.read_member(cursor, member))?;
+            self.head.is_invalid |= !is_object;
+        }
+        if self.head.is_invalid {
+            members.clear();
+        }
+        self.members = members;
+        Ok(())
+    }
+
+    fn read_member(&mut self, cursor: &mut Cursor<'a>, member: &[u8]) -> Result<(), DecodeError> {
+        let head = &mut self.head;
+        let is_valid = match member {
+            b"values" => {
+                head.has_values = true;
+                read_array(cursor, &mut self.values, sample)?
+            }
+            b"dstypes" => read_array(cursor, &mut self.kinds, |scalar| match scalar {
+                Scalar::Text(text) => kind(&text),
+                _ => None,
+            })?,
+            // A name that is no text is rejected as an empty one.
+            b"dsnames" => read_array(cursor, &mut self.names, |scalar| match scalar {
+                Scalar::Text(text) => text,
+                _ => Text::default(),
+            })?,
+            b"time" => match json::scalar(cursor, 2)? {
+                Scalar::Number(seconds) => {
+                    head.timestamp_ms = Some(seconds.seconds_to_ms());
                     true
                 }
-            };
-            head.is_invalid |= !is_valid;
-            Ok(())
-        })?;
-        head.is_invalid |= !is_object;
-        Ok(head)
+                Scalar::Null => {
+                    head.timestamp_ms = None;
+                    true
+                }
+                Scalar::Text(_) | Scalar::Other => false,
+            },
+            b"host" => json::text(cursor, 2, &mut head.host)?,
+            b"plugin" => json::text(cursor, 2, &mut head.plugin)?,
+            b"plugin_instance" => json::text(cursor, 2, &mut head.plugin_instance)?,
+            b"type" => json::text(cursor, 2, &mut head.kind)?,
+            b"type_instance" => json::text(cursor, 2, &mut head.kind_instance)?,
+            other => {
+                head.is_notification |= other == b"labels";
+                cursor.skip_value(2)?;
+                true
+            }
+        };
+        head.is_invalid |= !is_valid;
+        Ok(())
     }
 }
 

@@ -16,6 +16,9 @@
 //! - `null` values are skipped and counted. Numbers keep their digits; NaN and the infinities, which JSON cannot say,
 //!   are rejected in Protocol Buffers too.
 //!
+//! Most members of a series are those of the series before it: in JSON these are compared and not read, and a series
+//! with the same host, resources and tags keeps the tags that are spelled.
+//!
 //! `interval`, `unit`, `source_type_name` and `metadata` are ignored. The places of rejected metrics are indices of
 //! series.
 
@@ -46,8 +49,73 @@ pub struct Datadog {
 #[derive(Debug, Default)]
 struct Lists<'a> {
     points: Vec<Point<'a>>,
-    tags: Vec<Text<'a>>,
-    resources: Vec<Resource<'a>>,
+    tags: List<Text<'a>>,
+    resources: List<Resource<'a>>,
+    /// The other members, those of the series before until they are read.
+    head: Head<'a>,
+    members: json::Members<'a>,
+    /// The head of a series before with the tags that the series of the decoder has, which are those of the lists.
+    described: Option<Head<'a>>,
+}
+
+/// A list that takes the place of the one before it, and knows whether it is another one.
+#[derive(Debug)]
+struct List<T> {
+    elements: Vec<T>,
+    /// The number of elements of the new list.
+    count: usize,
+    /// They were not always the same since [`begin_series`](Self::begin_series).
+    has_changed: bool,
+}
+
+impl<T> Default for List<T> {
+    fn default() -> Self {
+        Self { elements: Vec::new(), count: 0, has_changed: false }
+    }
+}
+
+impl<T: Copy + PartialEq> List<T> {
+    fn begin_series(&mut self) {
+        self.has_changed = false;
+    }
+
+    fn begin(&mut self) {
+        self.count = 0;
+    }
+
+    /// Appends an element unless there are `limit` of them; `too_many` is set then.
+    #[inline]
+    fn push(&mut self, element: T, limit: usize, too_many: &mut bool) {
+        if self.count == limit {
+            *too_many = true;
+            return;
+        }
+        match self.elements.get_mut(self.count) {
+            Some(before) if *before == element => {}
+            Some(before) => {
+                *before = element;
+                self.has_changed = true;
+            }
+            None => {
+                self.elements.push(element);
+                self.has_changed = true;
+            }
+        }
+        self.count += 1;
+    }
+
+    fn end(&mut self) {
+        self.has_changed |= self.count < self.elements.len();
+        self.elements.truncate(self.count);
+    }
+
+    fn recycle<U>(self) -> List<U> {
+        List { elements: json::recycle(self.elements), count: 0, has_changed: false }
+    }
+
+    fn kept_bytes(&self) -> usize {
+        self.elements.capacity() * size_of::<T>()
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -57,16 +125,17 @@ enum Point<'a> {
     Valid { value: Value<'a>, timestamp_ms: i64 },
 }
 
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 struct Resource<'a> {
     kind: Text<'a>,
     name: Text<'a>,
 }
 
 /// Type of a series in Datadog's terms.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 enum SeriesType {
     /// None was sent, or one that is unknown.
+    #[default]
     Unspecified,
     Count,
     /// A gauge, or a rate.
@@ -74,7 +143,7 @@ enum SeriesType {
 }
 
 /// The other members of a series.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Head<'a> {
     metric: Text<'a>,
     kind: SeriesType,
@@ -91,6 +160,16 @@ struct Head<'a> {
 enum Version {
     One,
     Two,
+}
+
+impl Version {
+    /// The type of a series without one.
+    const fn unspecified(self) -> SeriesType {
+        match self {
+            Self::One => SeriesType::Gauge,
+            Self::Two => SeriesType::Unspecified,
+        }
+    }
 }
 
 impl Datadog {
@@ -132,8 +211,8 @@ impl Datadog {
             let mut at = 0;
             while let Some(field) = payload.next_of(body)? {
                 if let (1, Some(series)) = (field.number, field.content.bytes()) {
-                    let head = lists.read_message(series, body, decoder.tags_limit)?;
-                    decoder.store(lists, &head, sink, at)?;
+                    lists.read_message(series, body, decoder.tags_limit)?;
+                    decoder.store(lists, sink, at)?;
                     at += 1;
                 }
             }
@@ -175,8 +254,8 @@ impl Datadog {
                 return Err(cursor.unexpected(Expected::Array).into());
             }
             json::array(cursor, 1, |cursor| {
-                let head = lists.read_object(cursor, version, self.tags_limit)?;
-                self.store(lists, &head, sink, at)?;
+                lists.read_object(cursor, version, self.tags_limit)?;
+                self.store(lists, sink, at)?;
                 at += 1;
                 Ok(())
             })?;
@@ -189,18 +268,14 @@ impl Datadog {
     }
 
     /// Stores the points of one series.
-    fn store(
-        &mut self,
-        lists: &Lists<'_>,
-        head: &Head<'_>,
-        sink: &mut LineSink<'_>,
-        at: usize,
-    ) -> Result<(), DecodeError> {
+    fn store(&mut self, lists: &mut Lists<'_>, sink: &mut LineSink<'_>, at: usize) -> Result<(), DecodeError> {
+        let head = lists.head;
         if head.is_invalid {
+            lists.described = None;
             let metrics = u32::try_from(lists.points.len().max(1)).unwrap_or(u32::MAX);
             return sink.reject(Reject::Syntax, metrics, at);
         }
-        let described = self.describe(lists, head);
+        let described = self.describe(lists);
         let kind = match head.kind {
             SeriesType::Unspecified => Kind::Untyped,
             SeriesType::Count | SeriesType::Gauge => Kind::Gauge,
@@ -218,13 +293,23 @@ impl Datadog {
     }
 
     /// Makes the series what its points have in common.
-    fn describe(&mut self, lists: &Lists<'_>, head: &Head<'_>) -> Result<(), Reject> {
-        self.series.clear();
+    fn describe(&mut self, lists: &mut Lists<'_>) -> Result<(), Reject> {
+        let are_tags_spelled = lists.are_tags_spelled();
+        let head = &lists.head;
+        if are_tags_spelled {
+            self.series.clear_name();
+        } else {
+            lists.described = None;
+            self.series.clear();
+        }
         let metric = json::plain(&head.metric, &mut self.decoded);
         if metric.is_empty() {
             return Err(Reject::Name);
         }
         self.series.push_name(metric)?;
+        if are_tags_spelled {
+            return Ok(());
+        }
         if head.has_too_many_tags {
             return Err(Reject::Tags);
         }
@@ -234,7 +319,7 @@ impl Datadog {
                 self.table.push(&[key], value);
             }
         }
-        for Resource { kind, name } in &lists.resources {
+        for Resource { kind, name } in &lists.resources.elements {
             if name.raw().is_empty() {
                 continue;
             }
@@ -243,13 +328,14 @@ impl Datadog {
                 kind => self.table.push(&[b"resource_", kind], name),
             }
         }
-        for tag in &lists.tags {
+        for tag in &lists.tags.elements {
             self.table.push_pair(tag);
         }
         self.table.describe(&mut self.series)?;
         if head.kind == SeriesType::Count {
             self.series.set_tag(b"__temporality__", b"delta")?;
         }
+        lists.described = Some(lists.head);
         Ok(())
     }
 
@@ -274,15 +360,7 @@ impl Datadog {
 
 impl Head<'_> {
     fn new(kind: SeriesType) -> Self {
-        Self {
-            metric: Text::default(),
-            kind,
-            host: Text::default(),
-            device: Text::default(),
-            has_points: false,
-            is_invalid: false,
-            has_too_many_tags: false,
-        }
+        Self { kind, ..Self::default() }
     }
 }
 
@@ -290,21 +368,36 @@ impl<'a> Lists<'a> {
     fn recycle<'next>(self) -> Lists<'next> {
         Lists {
             points: json::recycle(self.points),
-            tags: json::recycle(self.tags),
-            resources: json::recycle(self.resources),
+            tags: self.tags.recycle(),
+            resources: self.resources.recycle(),
+            head: Head::default(),
+            members: self.members.recycle(),
+            described: None,
         }
     }
 
     fn bytes(&self) -> usize {
         self.points.capacity() * size_of::<Point<'_>>()
-            + self.tags.capacity() * size_of::<Text<'_>>()
-            + self.resources.capacity() * size_of::<Resource<'_>>()
+            + self.tags.kept_bytes()
+            + self.resources.kept_bytes()
+            + self.members.kept_bytes()
     }
 
-    fn clear(&mut self) {
+    /// Begins a series whose members are all to be read.
+    fn begin(&mut self, kind: SeriesType) {
+        self.head = Head::new(kind);
         self.points.clear();
-        self.tags.clear();
-        self.resources.clear();
+        self.tags.begin();
+        self.resources.begin();
+    }
+
+    /// True if the series of the decoder has the tags of this one.
+    fn are_tags_spelled(&self) -> bool {
+        let Some(before) = &self.described else { return false };
+        !(self.tags.has_changed || self.resources.has_changed || self.head.has_too_many_tags)
+            && before.kind == self.head.kind
+            && before.host == self.head.host
+            && before.device == self.head.device
     }
 
     /// Each point is a metric: more of them in one series are over the bound of metrics by themselves.
@@ -317,61 +410,88 @@ impl<'a> Lists<'a> {
     }
 
     /// Reads a series in JSON. Of more than `tags_limit` tags, or resources, the others are left out.
-    fn read_object(
-        &mut self,
-        cursor: &mut Cursor<'a>,
-        version: Version,
-        tags_limit: usize,
-    ) -> Result<Head<'a>, DecodeError> {
-        self.clear();
-        let unspecified = if version == Version::One { SeriesType::Gauge } else { SeriesType::Unspecified };
-        let mut head = Head::new(unspecified);
-        let is_object = json::object(cursor, 2, |cursor, member| {
-            let is_valid = match member {
-                b"metric" => json::text(cursor, 3, &mut head.metric)?,
-                b"host" => json::text(cursor, 3, &mut head.host)?,
-                b"device" => json::text(cursor, 3, &mut head.device)?,
-                b"type" => match json::scalar(cursor, 3)? {
-                    Scalar::Text(text) => {
-                        head.kind = type_of_name(&text);
-                        true
-                    }
-                    Scalar::Number(number) => {
-                        head.kind = type_of_digits(number.text);
-                        true
-                    }
-                    Scalar::Null => true,
-                    Scalar::Other => false,
-                },
-                b"tags" => {
-                    self.tags.clear();
-                    self.read_tags(cursor, tags_limit, &mut head.has_too_many_tags)?
-                }
-                b"resources" => {
-                    self.resources.clear();
-                    self.read_resources(cursor, tags_limit, &mut head.has_too_many_tags)?
-                }
-                b"points" => {
-                    self.points.clear();
-                    head.has_points = true;
-                    json::array(cursor, 3, |cursor| {
-                        let point = if version == Version::One { point_v1(cursor)? } else { point_v2(cursor)? };
-                        self.push_point(point)
-                    })?
-                }
-                _ => {
-                    cursor.skip_value(3)?;
-                    true
-                }
-            };
-            head.is_invalid |= !is_valid;
-            Ok(())
-        })?;
-        head.is_invalid |= !is_object || !head.has_points;
-        Ok(head)
+    fn read_object(&mut self, cursor: &mut Cursor<'a>, version: Version, tags_limit: usize) -> Result<(), DecodeError> {
+        self.tags.begin_series();
+        self.resources.begin_series();
+        let start = *cursor;
+        let mut members = std::mem::take(&mut self.members);
+        if !members.read_next(cursor, |cursor, member| self.read_member(cursor, member, version, tags_limit))? {
+            *cursor = start;
+            self.begin(version.unspecified());
+            let is_object = members
+                .read_first(cursor, 2, |cursor, member| self.read_member(cursor, member, version, tags_limit))?;
+            self.tags.end();
+            self.resources.end();
+            self.head.is_invalid |= !is_object || !self.head.has_points;
+        }
+        if self.head.is_invalid || self.head.has_too_many_tags {
+            members.clear();
+        }
+        self.members = members;
+        Ok(())
     }
 
-    fn read_tags(&mut self, cursor: &mut Cursor<'a>, limit: usize, too_many: &mut bool) -> Result<bool, DecodeError> {
+    fn read_member(
+        &mut self,
+        cursor: &mut Cursor<'a>,
+        member: &[u8],
+        version: Version,
+        tags_limit: usize,
+    ) -> Result<(), DecodeError> {
+        let is_valid = self.read_value(cursor, member, version, tags_limit)?;
+        self.head.is_invalid |= !is_valid;
+        Ok(())
+    }
+
+    /// Reads the value of a member; false if it is of another kind than it should be.
+    fn read_value(
+        &mut self,
+        cursor: &mut Cursor<'a>,
+        member: &[u8],
+        version: Version,
+        tags_limit: usize,
+    ) -> Result<bool, DecodeError> {
+        match member {
+            b"metric" => json::text(cursor, 3, &mut self.head.metric),
+            b"host" => json::text(cursor, 3, &mut self.head.host),
+            b"device" => json::text(cursor, 3, &mut self.head.device),
+            b"type" => {
+                self.head.kind = match json::scalar(cursor, 3)? {
+                    Scalar::Text(text) => type_of_name(&text),
+                    Scalar::Number(number) => type_of_digits(number.text),
+                    Scalar::Null => version.unspecified(),
+                    Scalar::Other => return Ok(false),
+                };
+                Ok(true)
+            }
+            b"tags" => {
+                self.tags.begin();
+                let is_valid = self.read_tags(cursor, tags_limit)?;
+                self.tags.end();
+                Ok(is_valid)
+            }
+            b"resources" => {
+                self.resources.begin();
+                let is_valid = self.read_resources(cursor, tags_limit)?;
+                self.resources.end();
+                Ok(is_valid)
+            }
+            b"points" => {
+                self.points.clear();
+                self.head.has_points = true;
+                json::array(cursor, 3, |cursor| {
+                    let point = if version == Version::One { point_v1(cursor)? } else { point_v2(cursor)? };
+                    self.push_point(point)
+                })
+            }
+            _ => {
+                cursor.skip_value(3)?;
+                Ok(true)
+            }
+        }
+    }
+
+    fn read_tags(&mut self, cursor: &mut Cursor<'a>, limit: usize) -> Result<bool, DecodeError> {
         if cursor.eat_all(b"null") {
             return Ok(true);
         }
@@ -379,18 +499,13 @@ impl<'a> Lists<'a> {
         let is_array = json::array(cursor, 3, |cursor| {
             let mut tag = Text::default();
             are_valid &= json::text(cursor, 4, &mut tag)?;
-            push_bounded(&mut self.tags, tag, limit, too_many);
+            self.tags.push(tag, limit, &mut self.head.has_too_many_tags);
             Ok(())
         })?;
         Ok(is_array && are_valid)
     }
 
-    fn read_resources(
-        &mut self,
-        cursor: &mut Cursor<'a>,
-        limit: usize,
-        too_many: &mut bool,
-    ) -> Result<bool, DecodeError> {
+    fn read_resources(&mut self, cursor: &mut Cursor<'a>, limit: usize) -> Result<bool, DecodeError> {
         if cursor.eat_all(b"null") {
             return Ok(true);
         }
@@ -409,41 +524,35 @@ impl<'a> Lists<'a> {
                 Ok(())
             })?;
             are_valid &= is_object;
-            push_bounded(&mut self.resources, resource, limit, too_many);
+            self.resources.push(resource, limit, &mut self.head.has_too_many_tags);
             Ok(())
         })?;
         Ok(is_array && are_valid)
     }
 
     /// Reads a `MetricSeries`, a part of `body`.
-    fn read_message(&mut self, series: &'a [u8], body: &[u8], tags_limit: usize) -> Result<Head<'a>, DecodeError> {
-        self.clear();
-        let mut head = Head::new(SeriesType::Unspecified);
+    fn read_message(&mut self, series: &'a [u8], body: &[u8], tags_limit: usize) -> Result<(), DecodeError> {
+        self.tags.begin_series();
+        self.resources.begin_series();
+        self.begin(SeriesType::Unspecified);
         let mut message = Message::new(series);
         while let Some(field) = message.next_of(body)? {
+            let head = &mut self.head;
             match (field.number, field.content.bytes(), field.content.varint()) {
                 (1, Some(resource), _) => {
                     let resource = resource_of_message(resource, body)?;
-                    push_bounded(&mut self.resources, resource, tags_limit, &mut head.has_too_many_tags);
+                    self.resources.push(resource, tags_limit, &mut head.has_too_many_tags);
                 }
                 (2, Some(metric), _) => head.metric = text(metric),
-                (3, Some(tag), _) => {
-                    push_bounded(&mut self.tags, text(tag), tags_limit, &mut head.has_too_many_tags);
-                }
+                (3, Some(tag), _) => self.tags.push(text(tag), tags_limit, &mut head.has_too_many_tags),
                 (4, Some(point), _) => self.push_point(point_of_message(point, body)?)?,
                 (5, _, Some(number)) => head.kind = type_of_number(number),
                 _ => {}
             }
         }
-        Ok(head)
-    }
-}
-
-fn push_bounded<T>(list: &mut Vec<T>, element: T, limit: usize, too_many: &mut bool) {
-    if list.len() < limit {
-        list.push(element);
-    } else {
-        *too_many = true;
+        self.tags.end();
+        self.resources.end();
+        Ok(())
     }
 }
 

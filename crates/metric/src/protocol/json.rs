@@ -94,6 +94,96 @@ pub(super) fn array<'a>(
     }
 }
 
+/// The members of an object as they stand in the body, in their order. Agents write the objects of an array alike, and
+/// most members of one are those of the object before it, to the byte.
+#[derive(Debug, Default)]
+pub(super) struct Members<'a> {
+    members: Vec<Member<'a>>,
+    /// The object has a member twice, a name with escapes, or too many members: what it holds is not kept.
+    is_odd: bool,
+}
+
+/// A member behind the quotation mark before its name.
+#[derive(Debug, Clone, Copy)]
+struct Member<'a> {
+    bytes: &'a [u8],
+    /// Length of the name.
+    name: usize,
+    /// Offset of the value.
+    value: usize,
+}
+
+impl<'a> Members<'a> {
+    pub(super) fn clear(&mut self) {
+        self.members.clear();
+        self.is_odd = false;
+    }
+
+    pub(super) fn recycle<'next>(self) -> Members<'next> {
+        Members { members: recycle(self.members), is_odd: false }
+    }
+
+    pub(super) fn kept_bytes(&self) -> usize {
+        self.members.capacity() * size_of::<Member<'_>>()
+    }
+
+    #[cold]
+    fn note(&mut self, name: &Text<'a>, member: Member<'a>) {
+        let is_repeated = self.members.iter().any(|known| known.bytes[..known.name] == *name.raw());
+        self.is_odd |= is_repeated || name.has_escapes() || self.members.len() == limits::JSON_MEMBERS_KEPT_MAX;
+        if self.is_odd {
+            self.members.clear();
+        } else {
+            self.members.push(member);
+        }
+    }
+
+    /// Reads an object that has these members in this order, and calls `read` for each whose bytes are not the same, as
+    /// [`object`] does; they are its members then. Returns false if it is another one: then it is to be read again from
+    /// its beginning, and what `read` has done counts for nothing.
+    #[inline]
+    pub(super) fn read_next(
+        &mut self,
+        cursor: &mut Cursor<'a>,
+        mut read: impl FnMut(&mut Cursor<'a>, &[u8]) -> Result<(), DecodeError>,
+    ) -> Result<bool, DecodeError> {
+        if self.members.is_empty() || !cursor.eat(b'{') {
+            return Ok(false);
+        }
+        let mut more = cursor.first_member()?;
+        for known in &mut self.members {
+            if !more {
+                return Ok(false);
+            }
+            let rest = cursor.rest();
+            // Without what follows it a number might go on.
+            let is_same = rest.starts_with(known.bytes) && matches!(rest.get(known.bytes.len()), Some(b',' | b'}'));
+            if is_same {
+                cursor.skip(known.bytes.len());
+            } else if rest.starts_with(&known.bytes[..known.value]) {
+                cursor.skip(known.value);
+                read(cursor, &known.bytes[..known.name])?;
+                known.bytes = &rest[..rest.len() - cursor.rest().len()];
+            } else {
+                return Ok(false);
+            }
+            more = cursor.next_member()?;
+        }
+        Ok(!more)
+    }
+
+    /// Reads an object as [`object`] does, and keeps its members.
+    pub(super) fn read_first(
+        &mut self,
+        cursor: &mut Cursor<'a>,
+        depth: usize,
+        read: impl FnMut(&mut Cursor<'a>, &[u8]) -> Result<(), DecodeError>,
+    ) -> Result<bool, DecodeError> {
+        self.clear();
+        object_noting(cursor, depth, read, |name, member| self.note(name, member))
+    }
+}
+
 /// Bytes of the longest member that a protocol knows, with space to spare.
 const MEMBER_BYTES_MAX: usize = 32;
 
@@ -103,7 +193,18 @@ const MEMBER_BYTES_MAX: usize = 32;
 pub(super) fn object<'a>(
     cursor: &mut Cursor<'a>,
     depth: usize,
+    member: impl FnMut(&mut Cursor<'a>, &[u8]) -> Result<(), DecodeError>,
+) -> Result<bool, DecodeError> {
+    object_noting(cursor, depth, member, |_, _| ())
+}
+
+/// As [`object`], and calls `note` with each member that was read.
+#[inline]
+fn object_noting<'a>(
+    cursor: &mut Cursor<'a>,
+    depth: usize,
     mut member: impl FnMut(&mut Cursor<'a>, &[u8]) -> Result<(), DecodeError>,
+    mut note: impl FnMut(&Text<'a>, Member<'a>),
 ) -> Result<bool, DecodeError> {
     debug_assert!(depth < limits::JSON_DEPTH_MAX);
     if !cursor.eat(b'{') {
@@ -112,14 +213,18 @@ pub(super) fn object<'a>(
     }
     let mut more = cursor.first_member()?;
     while more {
+        let rest = cursor.rest();
         let name = cursor.string()?;
         cursor.colon()?;
+        let value = rest.len() - cursor.rest().len();
         if name.has_escapes() {
             let mut decoded = [0; MEMBER_BYTES_MAX];
             member(cursor, decoded_name(&name, &mut decoded))?;
         } else {
             member(cursor, name.raw())?;
         }
+        let bytes = &rest[..rest.len() - cursor.rest().len()];
+        note(&name, Member { bytes, name: name.raw().len(), value });
         more = cursor.next_member()?;
     }
     Ok(true)

@@ -273,3 +273,89 @@ proptest! {
         }
     }
 }
+
+/// Value lists in JSON that differ in few of their members: in a value, in the order, or by a member too many or too
+/// few.
+fn lists_alike() -> impl Strategy<Value = Vec<String>> {
+    const MEMBERS: [(&str, &[&str]); 9] = [
+        ("values", &["[1]", "[1.5]", "[1.55]", "[null]", "[1,2]", "7", "[\"x\"]"]),
+        ("dstypes", &["[\"gauge\"]", "[\"derive\"]", "[\"other\"]", "[\"gauge\",\"derive\"]"]),
+        ("dsnames", &["[\"a\"]", "[\"b\"]", "[\"\"]", "[\"a\",\"b\"]", "[ \"a\" ]"]),
+        ("time", &["1.5", "1.55", "2", "null", "1e99", "\"x\""]),
+        ("host", &["\"h\"", "\"hh\"", "\"h\\u0020\"", "\"\"", "null", "1"]),
+        ("plugin", &["\"p\"", "\"q\"", "\"\""]),
+        ("type", &["\"t\"", "\"u\"", "\"\\\"\""]),
+        ("type_instance", &["\"\"", "\"i\"", "\"\u{e9}\"", "true"]),
+        ("labels", &["{}", "[1,{\"host\":\"x\"}]"]),
+    ];
+    let member = (0..MEMBERS.len(), any::<u8>());
+    let change = prop_oneof![
+        4 => member.clone().prop_map(|(at, other)| (0, at, other)),
+        1 => (1..5_u8, member).prop_map(|(kind, (at, other))| (kind, at, other)),
+    ];
+    let list = prop::collection::vec(change, 0..3);
+    prop::collection::vec(list, 1..6).prop_map(|lists| {
+        let mut members: Vec<_> =
+            MEMBERS[..8].iter().map(|(name, values)| (format!("\"{name}\":"), values[0])).collect();
+        let mut spelled = Vec::new();
+        for changes in lists {
+            let before = members.clone();
+            for (kind, at, other) in changes {
+                let (name, values) = MEMBERS[at];
+                let value = values[usize::from(other) % values.len()];
+                let at = members.iter().position(|member| member.0.contains(name)).unwrap_or(0);
+                match kind {
+                    1 => members.push((format!("\"{name}\" : "), value)),
+                    2 if members.len() > 1 => drop(members.remove(at)),
+                    3 => members.swap(0, at),
+                    4 => members[at].0 = members[at].0.replace('t', "\\u0074"),
+                    _ => members[at].1 = value,
+                }
+            }
+            let list: Vec<_> = members.iter().map(|(name, value)| format!("{name}{value}")).collect();
+            spelled.push(format!("{{{}}}", list.join(",")));
+            // What is odd does not last.
+            if members.len() != before.len() {
+                members = before;
+            }
+        }
+        spelled
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_list_is_read_the_same_behind_any_other(lists in lists_alike()) {
+        let together = decode(format!("[{}]", lists.join(",")).as_bytes());
+        let mut apart = Vec::new();
+        let (mut rejected, mut skipped) = ([0; Reject::COUNT], [0; Skip::COUNT]);
+        for list in &lists {
+            let (lines, decoded) = decode(format!("[{list}]").as_bytes()).unwrap();
+            apart.extend(lines);
+            rejected.iter_mut().zip(decoded.rejected).for_each(|(sum, count)| *sum += count);
+            skipped.iter_mut().zip(decoded.skipped).for_each(|(sum, count)| *sum += count);
+        }
+        let (together, decoded) = together.unwrap();
+        prop_assert_eq!(together, apart);
+        prop_assert_eq!((decoded.rejected, decoded.skipped), (rejected, skipped));
+    }
+
+    #[test]
+    fn damage_behind_a_list_is_found_as_alone(lists in lists_alike(), at: prop::sample::Index, byte in "[\"{}:,1e]") {
+        // The same list before the damaged one, or one that has nothing in common with it.
+        let mut damaged = lists[0].clone().into_bytes();
+        let at = at.index(damaged.len());
+        damaged[at] = byte.as_bytes()[0];
+        let behind = |first: &str| {
+            let body = [b"[", first.as_bytes(), b",", &damaged, b"]"].concat();
+            decode(&body).map(|(lines, _)| lines.last().cloned())
+        };
+        let other = format!("{{{}}}", " ".repeat(lists[0].len() - 2));
+        match (behind(&lists[0]), behind(&other)) {
+            (Ok(_), Ok(_)) => {}
+            (alike, apart) => prop_assert_eq!(alike, apart),
+        }
+    }
+}

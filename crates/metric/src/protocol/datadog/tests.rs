@@ -405,3 +405,107 @@ proptest! {
         }
     }
 }
+
+/// Series in JSON of either version that differ in few of their members.
+fn series_alike() -> impl Strategy<Value = Vec<Json>> {
+    let members = || {
+        [
+            ("metric", json!("m"), [json!("n"), json!(""), json!("\u{e9}"), json!(1)]),
+            ("type", json!(3), [json!(1), json!(0), json!("x"), json!(null)]),
+            ("host", json!("h"), [json!("i"), json!(""), json!("a\"b"), json!(null)]),
+            ("device", json!("d"), [json!("e"), json!(""), json!(null), json!([])]),
+            (
+                "tags",
+                json!(["a:1", "b:2"]),
+                [json!(["a:1"]), json!(["b:2", "a:1"]), json!(["a:1", "b:3", "c"]), json!(7)],
+            ),
+            (
+                "resources",
+                json!([{"type": "host", "name": "r"}]),
+                [
+                    json!([]),
+                    json!([{"type": "x", "name": "r"}]),
+                    json!(null),
+                    json!([{"type": "host", "name": "s"}, {}]),
+                ],
+            ),
+        ]
+    };
+    let changes = prop::collection::vec((0..6_usize, 0..6_usize), 0..3);
+    prop::collection::vec((changes, 0..2_i64), 1..6).prop_map(move |all| {
+        let mut series: serde_json::Map<_, _> =
+            members().into_iter().map(|(name, value, _)| (name.to_owned(), value)).collect();
+        all.into_iter()
+            .map(|(changes, value)| {
+                for (member, other) in changes {
+                    let (name, first, others) = members()[member].clone();
+                    match other {
+                        0 => drop(series.remove(name)),
+                        1 => drop(series.insert(name.to_owned(), first)),
+                        other => drop(series.insert(name.to_owned(), others[other - 2].clone())),
+                    }
+                }
+                let mut series = series.clone();
+                series.insert("points".to_owned(), json!([{"timestamp": 1_795_838_679, "value": value}]));
+                Json::Object(series)
+            })
+            .collect()
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_series_is_read_the_same_behind_any_other(all in series_alike()) {
+        for form in [Form::One, Form::Two, Form::Protobuf] {
+            let body = |series: &[Json]| match form {
+                Form::One => {
+                    let mut series = series.to_vec();
+                    for series in &mut series {
+                        let point = series["points"][0].clone();
+                        series["points"] = json!([[point["timestamp"], point["value"]]]);
+                    }
+                    json!({"series": series}).to_string().into_bytes()
+                }
+                Form::Two => json!({"series": series}).to_string().into_bytes(),
+                Form::Protobuf => {
+                    let messages = series.iter().map(|series| {
+                        let mut message = vec![];
+                        let text = |number, text: &str, out: &mut Vec<u8>| {
+                            prost::encoding::string::encode(number, &text.to_owned(), out);
+                        };
+                        for tag in series["tags"].as_array().into_iter().flatten() {
+                            text(3, tag.as_str().unwrap(), &mut message);
+                        }
+                        for resource in series["resources"].as_array().into_iter().flatten() {
+                            let mut inner = Vec::new();
+                            text(1, resource["type"].as_str().unwrap_or_default(), &mut inner);
+                            text(2, resource["name"].as_str().unwrap_or_default(), &mut inner);
+                            prost::encoding::bytes::encode(1, &inner, &mut message);
+                        }
+                        text(2, series["metric"].as_str().unwrap_or_default(), &mut message);
+                        let mut point = Vec::new();
+                        prost::encoding::double::encode(1, &1.0, &mut point);
+                        prost::encoding::bytes::encode(4, &point, &mut message);
+                        prost::encoding::uint64::encode(5, &series["type"].as_u64().unwrap_or(0), &mut message);
+                        message
+                    });
+                    let mut body = Vec::new();
+                    messages.for_each(|message| prost::encoding::bytes::encode(1, &message, &mut body));
+                    body
+                }
+            };
+            let (together, decoded) = decode(form, &body(&all)).unwrap();
+            let mut apart = Vec::new();
+            let mut rejected = [0; Reject::COUNT];
+            for series in &all {
+                let (lines, decoded) = decode(form, &body(std::slice::from_ref(series))).unwrap();
+                apart.extend(lines);
+                rejected.iter_mut().zip(decoded.rejected).for_each(|(sum, count)| *sum += count);
+            }
+            prop_assert_eq!(together, apart);
+            prop_assert_eq!(decoded.rejected, rejected);
+        }
+    }
+}

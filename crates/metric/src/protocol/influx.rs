@@ -30,6 +30,7 @@
 
 use memchr::{memchr, memchr_iter};
 
+use super::span::Span;
 use crate::limits::{INFLUX_KEPT_BYTES_MAX, PROTOCOL_METRICS_MAX};
 use crate::{Bounds, DecodeError, Kind, LineSink, Reject, Rejected, Series, SeriesMark, Skip};
 
@@ -122,6 +123,8 @@ pub struct Influx {
     fields: Vec<Field>,
     /// A name, key or value without its escapes, or a number in another spelling.
     text: Vec<u8>,
+    /// The digits of the last timestamp, and what they are: the lines of a collection share it.
+    stamp: (Span, Timestamp),
 }
 
 /// A numeric field of a line.
@@ -153,7 +156,9 @@ struct Point {
     has_line_feed: bool,
 }
 
+#[derive(Debug, Clone, Copy, Default)]
 enum Timestamp {
+    #[default]
     Arrival,
     Milliseconds(i64),
     OutOfRange,
@@ -171,7 +176,7 @@ impl Influx {
     /// One that holds metrics to `bounds`.
     #[must_use]
     pub fn new(bounds: Bounds) -> Self {
-        Self { series: Series::new(bounds), fields: Vec::new(), text: Vec::new() }
+        Self { series: Series::new(bounds), fields: Vec::new(), text: Vec::new(), stamp: Default::default() }
     }
 
     /// Frees memory that a large body made it grow to.
@@ -195,6 +200,7 @@ impl Influx {
     /// # Errors
     /// If the metrics are too many or too large; no body is malformed as a whole.
     pub fn decode(&mut self, body: &[u8], options: &Options<'_>, sink: &mut LineSink<'_>) -> Result<(), DecodeError> {
+        self.stamp = Default::default();
         let mut at = 0;
         let mut number = 1;
         while at < body.len() {
@@ -283,7 +289,7 @@ impl Influx {
         let (named, at) = self.read_series(body, start, options).map_err(|text| Fault::Syntax { text, metrics: 1 })?;
         let mut point = Point { end: at, named, timestamp: Timestamp::Arrival, texts: 0, has_line_feed: false };
         let at = self.read_fields(body, skip_whitespace(body, at), &mut point)?;
-        (point.timestamp, point.end) = read_timestamp(body, at, options.precision)
+        (point.timestamp, point.end) = read_timestamp(body, at, options.precision, &mut self.stamp)
             .map_err(|text| Fault::Syntax { text, metrics: self.fields.len().max(1) })?;
         Ok(point)
     }
@@ -404,11 +410,32 @@ fn push_field(series: &mut Series, key: &[u8]) -> Result<(), Reject> {
 }
 
 /// Reads the timestamp, if there is one, to the end of the line; returns the offset of its line feed too.
-fn read_timestamp(body: &[u8], at: usize, precision: Precision) -> Result<(Timestamp, usize), &'static str> {
+#[inline]
+fn read_timestamp(
+    body: &[u8],
+    at: usize,
+    precision: Precision,
+    last: &mut (Span, Timestamp),
+) -> Result<(Timestamp, usize), &'static str> {
     let start = skip_whitespace(body, at);
     if is_line_end(body, start) {
         return Ok((Timestamp::Arrival, line_feed(body, start)));
     }
+    let digits = last.0.of(body);
+    let end = start + digits.len();
+    if !digits.is_empty() && body[start..].starts_with(digits) && is_line_end(body, end) {
+        return Ok((last.1, line_feed(body, end)));
+    }
+    read_new_timestamp(body, start, precision, last)
+}
+
+/// As [`read_timestamp`], from its first byte on.
+fn read_new_timestamp(
+    body: &[u8],
+    start: usize,
+    precision: Precision,
+    last: &mut (Span, Timestamp),
+) -> Result<(Timestamp, usize), &'static str> {
     let is_negative = body[start] == b'-';
     let digits = start + usize::from(is_negative);
     let mut end = digits;
@@ -435,6 +462,7 @@ fn read_timestamp(body: &[u8], at: usize, precision: Precision) -> Result<(Times
         }
         _ => Timestamp::OutOfRange,
     };
+    *last = (Span::at(start, end - start), timestamp);
     Ok((timestamp, line_feed(body, behind)))
 }
 

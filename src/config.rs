@@ -119,6 +119,16 @@ impl Config {
         let budget = self.rate_limit_bytes.and_then(|bytes| usize::try_from(bytes).ok());
         self.body_bytes_limit.max(own.unwrap_or(0)).min(budget.unwrap_or(usize::MAX))
     }
+
+    /// Maximum bytes of the lines of one body of any protocol but JSON: two of them fit into a ring, and one into the
+    /// byte budget of a second.
+    #[must_use]
+    pub fn line_bytes_max(&self) -> usize {
+        let budget = self.rate_limit_bytes.and_then(|bytes| usize::try_from(bytes).ok());
+        let budget =
+            budget.map_or(usize::MAX, |bytes| bytes.saturating_mul(crate::limits::LINE_BYTES_PER_CHARGED_BYTE));
+        (self.ring_bytes / 2).min(budget)
+    }
 }
 
 /// Rotation, compression and retention of the log's segments.

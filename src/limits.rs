@@ -61,6 +61,11 @@ pub const FAR_WARNING_INTERVAL_NS: u64 = 60_000_000_000;
 /// take three to four times as much as in protobuf. If they take more the body is decoded again with half of the ring
 /// reserved, which is the bound.
 pub const LINE_BYTES_PER_BODY_BYTE: usize = 4;
+/// Bytes of lines that a client may have written for each byte that it is charged. A scrape takes three to five times
+/// as many as its body, of any protocol; a body that multiplies (attributes of a resource, tags of many points, symbols
+/// that many labels refer to) is charged an eighth of its lines, so that no client's log grows by more than eight times
+/// `--rate-limit-bytes`.
+pub const LINE_BYTES_PER_CHARGED_BYTE: usize = 8;
 
 // ---- clients -------------------------------------------------------------------------------------------------------
 

@@ -151,7 +151,8 @@ pub struct Arguments {
     /// From 0 to 1024GiB. A leaky bucket that holds one second's worth: a client may send that much at once, and that
     /// much per second on average. A compressed body is charged while it is decompressed; at the limit decompression
     /// stops and the response is 429 with Retry-After. A body that exceeds the limit on its own gets a 413, like one
-    /// over --max-body.
+    /// over --max-body. Bodies of agents' protocols that become more than eight times as many bytes of lines are
+    /// charged an eighth of these.
     #[arg(long, env = "METRICSTREAM_RATE_LIMIT_BYTES", value_name = "SIZE", help_heading = CLIENTS)]
     pub rate_limit_bytes: Option<Text<Bytes>>,
     /// Authorization values per address that count as separate clients without --api-keys [default: 1024]

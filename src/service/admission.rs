@@ -3,6 +3,7 @@
 use super::{AdmittedRequest, Burst, Caller, Service, Shared};
 use crate::{
     config::Config,
+    limits,
     protocols::{Dialect, credentials, payload_of},
     proxy::ForwardedFields,
     trace::{Context, RequestStages},
@@ -232,6 +233,23 @@ impl Service {
         match limiter.charge_bytes(charge, more, self.shared.clock.monotonic_ns()) {
             Decision::Admitted { .. } => Ok(()),
             refusal => Err(payload.dialect().refusal(over_rate(refusal), &self.shared.config)),
+        }
+    }
+
+    /// Charges the lines of a body, before they are committed, as far as they are more than what is charged for the
+    /// body pays for.
+    pub(super) fn charge_lines(
+        &self,
+        charge: Option<Charge>,
+        dialect: &Dialect,
+        line_bytes: usize,
+    ) -> Result<(), HttpError> {
+        let (Some(limiter), Some(mut charge)) = (&self.shared.limiter, charge) else { return Ok(()) };
+        let bytes = line_bytes.div_ceil(limits::LINE_BYTES_PER_CHARGED_BYTE) as u64;
+        let Some(more) = bytes.checked_sub(charge.bytes).filter(|&more| more > 0) else { return Ok(()) };
+        match limiter.charge_bytes(&mut charge, more, self.shared.clock.monotonic_ns()) {
+            Decision::Admitted { .. } => Ok(()),
+            refusal => Err(dialect.refusal(over_rate(refusal), &self.shared.config)),
         }
     }
 

@@ -119,7 +119,7 @@ impl Service {
         decided: &mut BurstResult,
     ) -> Served {
         let body_bytes = body.len() as u64;
-        let bytes_max = self.shared.config.ring_bytes / 2;
+        let bytes_max = self.shared.config.line_bytes_max();
         let mut reserved = body.len().saturating_mul(limits::LINE_BYTES_PER_BODY_BYTE).saturating_add(bytes_max / 64);
         let (result, decoded) = loop {
             reserved = reserved.min(bytes_max);
@@ -139,6 +139,9 @@ impl Service {
             Ok(yields) => yields,
             Err(error) => return self.refuse_decoded(batch, error, &decoded, stages, body_bytes, respond),
         };
+        if let Err(refusal) = self.charge_lines(batch.charge, batch.payload.dialect(), decoded.bytes) {
+            return self.refuse_lines(batch, refusal, &decoded, stages, body_bytes, respond);
+        }
         let rejected = u64::from(decoded.rejected());
         self.counters.take_metrics(batch.protocol(), u64::from(decoded.metrics) + rejected, rejected);
         for (count, more) in self.counters.metrics_rejected_alone.iter_mut().zip(decoded.rejected) {
@@ -233,6 +236,25 @@ impl Service {
         self.reject(batch, Rejection::TooLarge, metrics, body_bytes);
         self.refuse(HttpError::ContentTooLarge, batch.client);
         respond.refuse_as(HttpError::ContentTooLarge, &error)
+    }
+
+    /// Refuses a body whose lines are over the byte budget of its client. Nothing of it is stored.
+    #[cold]
+    fn refuse_lines(
+        &mut self,
+        batch: &Batch,
+        refusal: HttpError,
+        decoded: &Decoded,
+        stages: &mut Stages,
+        body_bytes: u64,
+        respond: Responder<'_>,
+    ) -> Served {
+        stages.request.parsed_ns = self.stamp(stages.is_sampled);
+        stages.request.status = refusal.status().code();
+        let metrics = u64::from(decoded.metrics) + u64::from(decoded.rejected());
+        self.reject(batch, Rejection::RateLimited, metrics, body_bytes);
+        self.refuse(refusal, batch.client);
+        respond.refuse(refusal)
     }
 
     /// Commits the lines of a batch, notes the position that its response waits for, and returns it.

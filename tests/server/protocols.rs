@@ -485,8 +485,98 @@ fn lines_of_a_body_are_bounded_by_half_a_ring(driver: Driver) {
     assert_eq!(number_at(&stats, "/metrics_stored"), 1);
 }
 
+/// A body of each protocol in which one text of 600 bytes stands for the lines of 200 metrics.
+fn multiplying_bodies() -> Vec<(&'static str, Vec<u8>)> {
+    let text = "x".repeat(600);
+    let repeated = |element: &str, separator: &str| vec![element; 200].join(separator);
+    let samples = field(2, &[double(1, 5.0), integer(2, STAMP_MS)].concat()).repeat(200);
+    let label = |name: &str, value: &str| field(1, &[field(1, name.as_bytes()), field(2, value.as_bytes())].concat());
+    let series_1 = [label("__name__", "m"), label("t", &text), samples.clone()].concat();
+    let symbols = ["", "__name__", "m", "t", &text].map(|symbol| field(4, symbol.as_bytes())).concat();
+    let series_2 = [field(1, &[1, 2, 3, 4]), samples].concat();
+    let remote_write_2 = "Content-Type: application/x-protobuf;proto=io.prometheus.write.v2.Request\r\n\
+                          Content-Encoding: snappy\r\n";
+    let attribute = |holder: u8| {
+        let value = field(2, &field(1, text.as_bytes()));
+        field(holder, &[field(1, b"t"), value].concat())
+    };
+    let points = field(1, &[&[6 << 3 | 1][..], &7_u64.to_le_bytes()].concat()).repeat(200);
+    let metric = [field(1, b"m"), field(5, &points)].concat();
+    let otlp = field(1, &[field(1, &attribute(1)), field(2, &field(2, &metric))].concat());
+    let otlp_json = format!(
+        r#"{{"resourceMetrics":[{{"resource":{{"attributes":[{{"key":"t","value":{{"stringValue":"{text}"}}}}]}},"scopeMetrics":[{{"metrics":[{{"name":"m","gauge":{{"dataPoints":[{}]}}}}]}}]}}]}}"#,
+        repeated(r#"{"asInt":7}"#, ",")
+    );
+    let collectd = format!(
+        r#"[{{"values":[{}],"dstypes":[{}],"dsnames":[{}],"host":"{text}","plugin":"p","type":"t"}}]"#,
+        repeated("1", ","),
+        repeated("\"gauge\"", ","),
+        repeated("\"v\"", ",")
+    );
+    let datadog = |point: &str| {
+        format!(r#"{{"series":[{{"metric":"m","points":[{}],"tags":["t:{text}"]}}]}}"#, repeated(point, ","))
+    };
+    let dd_point = field(4, &[double(1, 5.0), integer(2, STAMP_MS / 1000)].concat()).repeat(200);
+    let dd_series = [field(2, b"m"), field(3, format!("t:{text}").as_bytes()), dd_point].concat();
+    let gateway = format!("/metrics/job/j/t/{text}");
+    vec![
+        ("remote_write", remote_write_1(&[field(1, &series_1)])),
+        ("remote_write", post_to("/api/v1/write", remote_write_2, snappy(&[symbols, field(5, &series_2)].concat()))),
+        ("influx", post_to("/write", "", format!("m,t={text} {}", repeated("f=1", ",")))),
+        ("otlp", post_to("/v1/metrics", PROTOBUF, otlp)),
+        ("otlp", post_to("/v1/metrics", JSON, otlp_json)),
+        ("text", request_with("PUT", &gateway, (repeated("m 1", "\n") + "\n").as_bytes())),
+        ("collectd", post_to("/collectd", JSON, collectd)),
+        ("datadog", post_to("/api/v1/series", JSON, datadog("[1790000000,1.5]"))),
+        ("datadog", post_to("/api/v2/series", JSON, datadog(r#"{"timestamp":1790000000,"value":2}"#))),
+        ("datadog", post_to("/api/v2/series", PROTOBUF, field(1, &dd_series))),
+    ]
+}
+
+/// 200 lines of some 700 bytes are over half a ring.
+fn multiplied_lines_are_refused_in_every_protocol(driver: Driver) {
+    let setup = Setup::new(driver).flag("--max-body", "8KiB").flag("--max-batch", 10).flag("--ring-size", "64KiB");
+    let mut server = setup.start();
+    let mut client = server.connect();
+    for (protocol, request) in multiplying_bodies() {
+        let response = ask(&mut client, &request);
+        assert_eq!(response.status, 413, "{protocol}: {response:?}");
+    }
+    let stats = closed(&server);
+    assert_eq!(number_at(&stats, "/metrics_stored"), 0);
+    assert_eq!(number_at(&stats, "/batches/rejected"), multiplying_bodies().len() as u64);
+    server.stop();
+    assert!(crate::log::lines(&server.directory).is_empty());
+}
+
+/// Their 140 KB are charged as 18 KB, of which the budget of a second has three; the bodies have 1 to 9 KB.
+fn multiplied_lines_are_charged_in_every_protocol(driver: Driver) {
+    let mut server = Setup::new(driver).flag("--rate-limit-bytes", "64KiB").start();
+    let mut stored = 0;
+    for (protocol, request) in multiplying_bodies() {
+        let mut client = server.connect();
+        let refusal = until("the budget is used up", || {
+            let response = ask(&mut client, &request);
+            if matches!(response.status, 200..300) {
+                stored += 200;
+                return None;
+            }
+            Some(response)
+        });
+        let is_retried = matches!(protocol, "otlp" | "datadog");
+        assert_eq!(refusal.status, if is_retried { 429 } else { 503 }, "{protocol}: {refusal:?}");
+        assert!(refusal.header("Retry-After").is_some(), "{protocol}");
+    }
+    let stats = closed(&server);
+    assert_eq!(number_at(&stats, "/metrics_stored"), stored);
+    server.stop();
+    assert_eq!(crate::log::lines(&server.directory).len() as u64, stored);
+}
+
 on_both_drivers!(
     each_protocol_is_stored_and_answered,
+    multiplied_lines_are_refused_in_every_protocol,
+    multiplied_lines_are_charged_in_every_protocol,
     pipelined_requests_of_many_protocols_are_counted,
     the_valid_part_of_a_batch_is_stored,
     bodies_that_are_of_no_protocol_are_refused,

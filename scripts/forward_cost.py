@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""CPU time of forwarding a log to a receiver that only acknowledges; see forward_cost.sh."""
+"""CPU time of forwarding to a receiver that only acknowledges, and of ingestion beside it; see forward_cost.sh."""
 import argparse
 import json
 import os
@@ -15,6 +15,11 @@ import urllib.request
 
 DEADLINE_S = 300
 TICKS = os.sysconf("SC_CLK_TCK")
+CORES = sorted(os.sched_getaffinity(0))
+# The load beside which a forward runs, how long, in how many pairs of runs a round, and the metrics of its batches.
+METRICS_PER_SECOND, INGESTION_S, PAIRS, BATCHES = 100_000, 3, 2, (3, 100)
+# Bodies in turn: at this load a series comes again after 30 ms and more, so that no sample takes another's place.
+BODIES = 1_000
 
 
 def acknowledge(connection):
@@ -104,8 +109,91 @@ def wait(what, found):
     raise SystemExit(f"forward_cost: waited in vain for {what}")
 
 
-def run_forward(binary, log, url, options, samples, behind):
-    """Forwards the log once. Returns CPU seconds and seconds, of the server and, by `behind`, what follows it."""
+def pinned(cores):
+    """Starts a process on these cores only, where there are others."""
+    return (lambda: os.sched_setaffinity(0, cores)) if len(CORES) > 1 else None
+
+
+def write_bodies(path, batch):
+    with open(path, "w", encoding="ascii") as file:
+        for number in range(BODIES):
+            metrics = [{"name": f"node_gauge_{index % 40}", "value": number + 0.25,
+                        "tags": {"instance": f"10.0.{number // 250}.{number % 250}:9100", "mode": f"mode{index}"}}
+                       for index in range(batch)]
+            file.write(json.dumps({"metrics": metrics}) + "\n")
+
+
+def reactor_ns(pid):
+    """CPU time of a server's reactors, in nanoseconds."""
+    total = 0
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{task}/comm", encoding="ascii") as file:
+            is_reactor = file.read().startswith("reactor-")
+        if is_reactor:
+            with open(f"/proc/{pid}/task/{task}/schedstat", encoding="ascii") as file:
+                total += int(file.read().split()[0])
+    return total
+
+
+def run_ingestion(binary, load_test, bodies, batch, url):
+    """Loads a server, which forwards to `url` unless that is empty. Returns CPU microseconds of its reactor for each
+    request, and samples delivered for each second."""
+    def load(port, duration_s):
+        command = [load_test, str(port), "64", "--rate", str(METRICS_PER_SECOND // batch), "--body-file", bodies,
+                   "--duration", f"{1000 * duration_s:.0f}ms", "--format", "json"]
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60,
+                              preexec_fn=pinned({CORES[-1]}), check=False)
+        found = json.loads(done.stdout) if done.returncode == 0 else {}
+        if not found or found["successes"] != found["requests"]:
+            raise SystemExit(f"forward_cost: the load did not succeed: {done.stdout[-500:]} {done.stderr[-500:]}")
+        return found["requests"]
+
+    with tempfile.TemporaryDirectory() as directory:
+        port = free_port()
+        config = os.path.join(directory, "config.toml")
+        with open(config, "w", encoding="ascii") as file:
+            file.write(f'[[forward]]\nname = "bench"\nurl = "{url}"\n' if url else "")
+        command = [binary, "--config", config, "--data-dir", directory, "--listen", f"127.0.0.1:{port}",
+                   "--cores", str(CORES[0]), "--rate-limit", "0", "--stats-interval", "0s"]
+        with open(os.path.join(directory, "stderr"), "wb") as stderr:
+            server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=stderr)
+
+        def delivered():
+            return sum(forward["delivered"] for forward in stats(port).get("forwards", []))
+        try:
+            wait("the server", lambda: stats(port))
+            load(port, 1)
+            before, delivered_before = reactor_ns(server.pid), delivered()
+            requests = load(port, INGESTION_S)
+            cpu_us = (reactor_ns(server.pid) - before) / requests / 1000
+            return cpu_us, (delivered() - delivered_before) / INGESTION_S
+        finally:
+            server.send_signal(signal.SIGTERM)
+            server.wait(30)
+
+
+def print_ingestion(found):
+    """Prints what a forward costs ingestion; `found` has, for each batch, pairs without and with one."""
+    print(f"\nCPU of the reactor for a request, at {METRICS_PER_SECOND:,} metrics a second")
+    print(f"{'':34}{'without':>10}{'with':>10}{'ratio':>8}{'delivered/s':>13}")
+    for batch, pairs in found.items():
+        ratio = statistics.median(with_one[0] / without[0] for without, with_one in pairs)
+        without, with_one = (statistics.median(run[0] for run in runs) for runs in zip(*pairs))
+        rate = statistics.median(with_one[1] for _, with_one in pairs)
+        print(f"{f'batches of {batch}, us':34}{without:10.2f}{with_one:10.2f}{ratio:8.3f}{rate:13,.0f}")
+        yield f"ingestion with a forward over without, batches of {batch}", ratio, "at most", 1.05
+
+
+def print_goals(goals):
+    print()
+    for what, value, kind, bound in goals:
+        is_met = value <= bound if kind == "at most" else value >= bound
+        print(f"{what:62}{value:14,.3f}  {kind} {bound:,.3f}: {'met' if is_met else 'MISSED'}")
+
+
+def run_forward(binary, log, url, options, samples, behind, cores=None):
+    """Forwards the log once, on `cores` if they are given. Returns CPU seconds and seconds, of the server and, by
+    `behind`, what follows it."""
     with tempfile.TemporaryDirectory() as directory:
         os.link(log, os.path.join(directory, "metrics.jsonl"))
         port = free_port()
@@ -115,7 +203,8 @@ def run_forward(binary, log, url, options, samples, behind):
         command = [binary, "--config", config, "--data-dir", directory, "--listen", f"127.0.0.1:{port}",
                    "--reactors", "1"]
         with open(os.path.join(directory, "stderr"), "wb") as stderr:
-            server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=stderr)
+            server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=stderr,
+                                      preexec_fn=pinned(cores) if cores else None)
         begin, bytes_before = time.monotonic(), receiver_bytes[0]
         try:
             def is_done():
@@ -167,6 +256,8 @@ def main():
     parser.add_argument("--series", type=int, default=1_000)
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
+    load_test = os.path.join(os.path.dirname(arguments.binary), "load_test")
+    batches = BATCHES if os.access(load_test, os.X_OK) else ()
     samples, receiver = arguments.samples, start_receiver()
     url = f"http://127.0.0.1:{receiver}/api/v1/write"
     vmagent = shutil.which("vmagent")
@@ -176,23 +267,50 @@ def main():
         write_log(log, samples, arguments.series)
         runs = {name: lambda options=options: run_forward(arguments.binary, log, url, options, samples, None)
                 for name, options in OURS}
+        if len(CORES) > 1:
+            # The receiver, in this process, has the others.
+            os.sched_setaffinity(0, CORES[1:])
+            runs[ONE_CORE] = lambda: run_forward(arguments.binary, log, url, OURS[0][1], samples, None, {CORES[0]})
+        bodies = {batch: os.path.join(directory, f"bodies-{batch}") for batch in batches}
+        for batch, path in bodies.items():
+            write_bodies(path, batch)
         if vmagent is not None:
             relay = (vmagent, arguments.binary, log, receiver)
             runs |= {name: lambda options=options: run_vmagent(*relay, options, samples)
                      for name, options in vmagent_runs(vmagent)}
         found = {name: [] for name in runs}
+        beside = {batch: [] for batch in batches}
         for _ in range(arguments.rounds):
             for name, run in runs.items():
                 found[name].append(run())
+            for pair in range(PAIRS):
+                for batch in batches:
+                    # With a forward last, and first.
+                    pair_of = [(to, run_ingestion(arguments.binary, load_test, bodies[batch], batch, to))
+                               for to in (["", url] if pair % 2 == 0 else [url, ""])]
+                    beside[batch].append([run for _, run in sorted(pair_of)])
     print(f"{'':34}{'CPU s':>8}{'us/sample':>11}{'samples/CPU s':>15}{'s':>8}{'B/sample':>10}")
     for name, results in found.items():
         cpu, elapsed, sent = (statistics.median(values) for values in zip(*results))
         print(f"{name:34}{cpu:8.2f}{cpu / samples * 1e6:11.3f}{samples / cpu:15,.0f}", end="")
         print(f"{elapsed:8.1f}{sent / samples:10.1f}")
-    if vmagent is None:
-        print("forward_cost: SKIPPED, vmagent is not installed (Debian: victoria-metrics)")
+    goals = list(print_ingestion(beside)) if beside else []
+    if ONE_CORE in found:
+        rate = samples / statistics.median(elapsed for _, elapsed, _ in found[ONE_CORE])
+        goals.append(("samples a second of a server on one core", rate, "at least", 1_000_000))
+    if "vmagent, snappy" in found:
+        ours, theirs = (found[name] for name in ("metricstream, 1.0", "vmagent, snappy"))
+        ratio = statistics.median(our[0] / their[0] for our, their in zip(ours, theirs))
+        goals.append(("CPU of a sample over vmagent's, 1.0 and snappy", ratio, "at most", 1 / 3))
+    print_goals(goals)
+    for is_missing, what in [(vmagent is None, "vmagent is not installed (Debian: victoria-metrics)"),
+                             (not batches, f"ingestion: there is no {load_test}"),
+                             (len(CORES) == 1, "one core: there is no other one for the receiver")]:
+        if is_missing:
+            print(f"forward_cost: SKIPPED, {what}")
 
 
+ONE_CORE = "metricstream, 2.0, on one core"
 OURS = [
     ("metricstream, 2.0", 'protocol = "2.0"'),
     ("metricstream, 1.0", 'protocol = "1.0"'),

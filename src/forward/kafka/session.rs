@@ -5,7 +5,7 @@
 //! [`Session::flush`] until all are acknowledged, [`Session::put_cursor`], and [`Session::commit`]; or, at any point,
 //! [`Session::abort`]. Every call says what its failure requires, by the three kinds of librdkafka: [`Failure`].
 
-use super::config::KafkaConfig;
+use super::{committed::CommittedOffset, config::KafkaConfig};
 use crate::limits;
 use log::LogPosition;
 use rdkafka::{
@@ -142,18 +142,20 @@ impl Session {
         let mut wanted = TopicPartitionList::new();
         wanted.add_partition(&self.topic, CURSOR_PARTITION);
         let found = self.consumer.committed_offsets(wanted, timeout).map_err(again)?;
-        let Some(element) = found.find_partition(&self.topic, CURSOR_PARTITION) else { return Ok(None) };
-        match element.error() {
+        let Some(found) = CommittedOffset::first(&found) else { return Ok(None) };
+        match found.error() {
+            None => {}
             // The topic is made by the first record, where the brokers allow that.
-            Err(error) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::UnknownTopicOrPartition) => {
-                return Ok(None);
+            Some(RDKafkaErrorCode::UnknownTopicOrPartition) => return Ok(None),
+            Some(code) => {
+                return Err(Failure::Again(format!("the cursor cannot be read: {code} ({})", found.code)));
             }
-            read => read.map_err(again)?,
         }
-        let Offset::Offset(lines) = element.offset() else { return Ok(None) };
-        // rdkafka takes it for granted that this is UTF-8, as every string of the protocol is.
-        let position = element.metadata().strip_prefix(CURSOR_HEADER).and_then(|position| position.parse().ok());
-        Ok(Some(Committed { lines: u64::try_from(lines).unwrap_or(0), position }))
+        // Negative: there is none.
+        let Ok(lines) = u64::try_from(found.offset) else { return Ok(None) };
+        let text = std::str::from_utf8(found.metadata).ok();
+        let position = text.and_then(|text| text.strip_prefix(CURSOR_HEADER)?.parse().ok());
+        Ok(Some(Committed { lines, position }))
     }
 
     /// Begins a transaction.

@@ -4,14 +4,18 @@
 
 use super::{
     config::{KafkaConfig, check},
-    session::{Failure, Session},
+    session::{Committed, Failure, Session},
 };
 use rdkafka::{
     mocking::MockCluster,
     producer::DefaultProducerContext,
     types::{RDKafkaApiKey as Api, RDKafkaRespErr as Code},
 };
-use std::time::{Duration, Instant};
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    time::{Duration, Instant},
+};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -142,4 +146,56 @@ fn a_full_queue_takes_records_once_others_are_delivered() {
     }
     put_cursor(&session, 100).unwrap();
     insist(|| session.commit()).unwrap();
+}
+
+/// Commits an offset as any client can, with metadata that rdkafka would not send: OffsetCommit, version 2.
+fn commit_offset(cluster: &Cluster, group: &str, offset: i64, metadata: &[u8]) {
+    let string = |bytes: &[u8]| [&i16::try_from(bytes.len()).unwrap().to_be_bytes()[..], bytes].concat();
+    let request = [
+        // The head: the call, its version, a number, the client.
+        &8_i16.to_be_bytes()[..],
+        &2_i16.to_be_bytes(),
+        &1_i32.to_be_bytes(),
+        &string(b"test"),
+        // No member of the group, and no time.
+        &string(group.as_bytes()),
+        &(-1_i32).to_be_bytes(),
+        &string(b""),
+        &(-1_i64).to_be_bytes(),
+        // One topic with one partition.
+        &1_i32.to_be_bytes(),
+        &string(b"metrics"),
+        &1_i32.to_be_bytes(),
+        &0_i32.to_be_bytes(),
+        &offset.to_be_bytes(),
+        &string(metadata),
+    ]
+    .concat();
+    let mut connection = TcpStream::connect(cluster.bootstrap_servers()).unwrap();
+    connection.set_read_timeout(Some(DEADLINE)).unwrap();
+    connection.write_all(&i32::try_from(request.len()).unwrap().to_be_bytes()).unwrap();
+    connection.write_all(&request).unwrap();
+    let mut length = [0; 4];
+    connection.read_exact(&mut length).unwrap();
+    let mut response = vec![0; usize::try_from(i32::from_be_bytes(length)).unwrap()];
+    connection.read_exact(&mut response).unwrap();
+    assert!(response.ends_with(&[0, 0]), "the broker refuses it: {response:?}");
+}
+
+#[test]
+fn metadata_of_any_bytes_ends_no_session() {
+    let (cluster, config) = cluster();
+    let session = connected(&config);
+    let position = "20260102T030405.678Z:4096".parse().unwrap();
+    for (offset, metadata, expected) in [
+        (7, &b"metricstream 1 20260102T030405.678Z:4096"[..], Some((7, Some(position)))),
+        (8, b"metricstream 1 \xff\xfe\x80", Some((8, None))),
+        (9, b"\xc3", Some((9, None))),
+        (i64::MAX, b"", Some((i64::MAX.unsigned_abs(), None))),
+        (-5, b"metricstream 1 20260102T030405.678Z:4096", None),
+    ] {
+        commit_offset(&cluster, "one", offset, metadata);
+        let found = insist(|| session.cursor(DEADLINE)).unwrap();
+        assert_eq!(found, expected.map(|(lines, position)| Committed { lines, position }), "{offset}");
+    }
 }

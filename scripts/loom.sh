@@ -111,6 +111,16 @@ if ((mutants)); then
     mutant ring_durable_store $ring metricstream-log loom_ring written_and_durable_are_seen_after_the_file \
         'durable.0.store(position, Ordering::Release)' 'durable.0.store(position, Ordering::Relaxed)'
 
+    # The extents: both ends of the number of those put, and the slots that are not free yet.
+    extent=crates/log/src/extent.rs whole=an_extent_is_taken_whole
+    mutant extent_put_store $extent metricstream-log loom_extent $whole \
+        'self.shared.put.store(self.put, Ordering::Release)' 'self.shared.put.store(self.put, Ordering::Relaxed)'
+    mutant extent_put_load $extent metricstream-log loom_extent $whole \
+        'self.shared.put.load(Ordering::Acquire)' 'self.shared.put.load(Ordering::Relaxed)'
+    mutant extent_slot_is_not_free $extent metricstream-log loom_extent $whole \
+        'self.shared.taken.load(Ordering::Acquire) == SLOTS as u64 {' \
+        'self.shared.taken.load(Ordering::Acquire) == SLOTS as u64 + 1 {'
+
     # The log: what a sync covers, who looks again before sleeping, who is woken.
     group_commit=crates/log/src/group_commit.rs writer=crates/log/src/writer.rs status=crates/log/src/status.rs
     released=an_answer_at_fsync_is_released_by_a_sync_that_covers_it

@@ -17,15 +17,15 @@ use wake::sync::{
 
 /// Bytes of one ring that are one after another in one segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Extent {
+pub struct Extent {
     /// The ring's position at its first byte, and behind its last.
-    pub(super) begin: u64,
+    pub begin: u64,
     /// See `begin`.
-    pub(super) end: u64,
+    pub end: u64,
     /// Place of its first byte in the segment.
-    pub(super) byte: u64,
+    pub byte: u64,
     /// The segment's predecessor.
-    pub(super) after: Option<SegmentName>,
+    pub after: Option<SegmentName>,
 }
 
 impl Extent {
@@ -54,12 +54,15 @@ impl Extent {
     }
 }
 
+/// Slots of a queue. The model checker goes around it with few extents.
+const SLOTS: usize = if cfg!(loom) { 2 } else { EXTENTS_MAX };
+
 /// No segment was sealed at this time: it is before all that can be written.
 const NO_SEGMENT_MS: i64 = i64::MIN;
 
 #[derive(Debug)]
 struct Shared {
-    slots: [[AtomicU64; 5]; EXTENTS_MAX],
+    slots: [[AtomicU64; 5]; SLOTS],
     /// Number of extents that were ever put into slots. Stored by the producer.
     put: AtomicU64,
     /// Number of those that were taken out. Stored by the consumer.
@@ -68,14 +71,14 @@ struct Shared {
 
 /// The writer's end.
 #[derive(Debug)]
-pub(super) struct ExtentSender {
+pub struct ExtentSender {
     shared: Arc<Shared>,
     put: u64,
 }
 
 /// The reactor's end.
 #[derive(Debug)]
-pub(super) struct ExtentReceiver {
+pub struct ExtentReceiver {
     shared: Arc<Shared>,
     taken: u64,
     /// The extent that was taken out last.
@@ -83,7 +86,7 @@ pub(super) struct ExtentReceiver {
 }
 
 /// Makes the queue of one ring.
-pub(super) fn extents() -> (ExtentSender, ExtentReceiver) {
+pub fn extents() -> (ExtentSender, ExtentReceiver) {
     let slots = std::array::from_fn(|_| std::array::from_fn(|_| AtomicU64::new(0)));
     let shared = Arc::new(Shared { slots, put: AtomicU64::new(0), taken: AtomicU64::new(0) });
     (ExtentSender { shared: Arc::clone(&shared), put: 0 }, ExtentReceiver { shared, taken: 0, current: None })
@@ -91,15 +94,15 @@ pub(super) fn extents() -> (ExtentSender, ExtentReceiver) {
 
 #[expect(clippy::cast_possible_truncation, reason = "the remainder is below the number of slots")]
 const fn slot_of(count: u64) -> usize {
-    (count % EXTENTS_MAX as u64) as usize
+    (count % SLOTS as u64) as usize
 }
 
 impl ExtentSender {
     /// Puts an extent into a free slot, or drops it. To be called before the ring's head is moved past it.
     #[inline]
-    pub(super) fn put(&mut self, extent: &Extent) {
+    pub fn put(&mut self, extent: &Extent) {
         // Acquire: the consumer has finished reading the slot.
-        if self.put - self.shared.taken.load(Ordering::Acquire) == EXTENTS_MAX as u64 {
+        if self.put - self.shared.taken.load(Ordering::Acquire) == SLOTS as u64 {
             return;
         }
         for (place, word) in self.shared.slots[slot_of(self.put)].iter().zip(extent.words()) {
@@ -115,7 +118,7 @@ impl ExtentReceiver {
     /// The place of the end of a batch at the ring's `position`, which the head has reached. Positions are queried in
     /// ascending order. `None`: unknown, as the file was changed by another process.
     #[inline]
-    pub(super) fn locate(&mut self, position: u64) -> Option<LogPosition> {
+    pub fn locate(&mut self, position: u64) -> Option<LogPosition> {
         while self.current.is_none_or(|extent| extent.end < position) {
             self.current = Some(self.first()?);
             self.remove_first();
@@ -125,7 +128,7 @@ impl ExtentReceiver {
 
     /// Frees the slots of extents that end at or before `position`: no batch of them is queried any more.
     #[inline]
-    pub(super) fn pass(&mut self, position: u64) {
+    pub fn pass(&mut self, position: u64) {
         while let Some(extent) = self.first().filter(|extent| extent.end <= position) {
             self.current = Some(extent);
             self.remove_first();

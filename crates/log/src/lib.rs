@@ -63,7 +63,10 @@ use wake::Doorbell;
 mod appender;
 mod boot;
 mod directory;
+#[cfg(not(loom))]
 mod extent;
+#[cfg(loom)]
+pub mod extent;
 mod file;
 mod follow;
 mod group_commit;

@@ -364,6 +364,9 @@ pub const TRACES_LATE_PER_SECOND_MAX: u32 = 100;
 /// Records that wait for the exporter, over all cores. Over it they are dropped and counted. 100,000 requests a second
 /// of which 1 % are sampled fill it in eight seconds; 8,192 x 256 bytes = 2 MiB.
 pub const TRACE_QUEUE_RECORDS: usize = 8_192;
+/// Deliveries of forwards that wait for the exporter. Over it they are dropped and counted. 64 connections that deliver
+/// ten requests a second each fill it in 1.6 seconds where all are sampled; 1,024 x 256 bytes = 256 KiB.
+pub const TRACE_QUEUE_DELIVERIES: usize = 1_024;
 /// Interval at which the exporter polls its queue. Nothing wakes it: a wakeup would cost a core more than several
 /// requests.
 pub const TRACE_POLL_INTERVAL: Duration = Duration::from_millis(200);

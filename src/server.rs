@@ -34,7 +34,7 @@ use crate::{
     shard::ShardMessage,
     stats::{Facts, Observer, ObserverSetup, QueryStatus, StreamStatus, Update, process},
     systemd::SdNotify,
-    trace::Exporter,
+    trace::{DeliverySetup, Exporter},
     ui::{Examiner, Live, LiveSetup, Page},
 };
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -107,7 +107,7 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
     let sd_notify = SdNotify::from_environment();
     let mut network = Network::open(&config)?;
     let clock = Clock::start();
-    let Export { exporter, status: exported, figures, tracing } = export(&config.telemetry, &network.first, clock)?;
+    let Export { exporter, exported, figures, tracing, deliveries } = export(&config.telemetry, &network.first, clock)?;
     let reactors = config.placement.reactor_cores.len();
     let (reactor_ends, other_ends) = reactors::connect(reactors).map_err(|error| no_descriptor(&error))?;
     let OtherEnds { mailboxes, events, questions } = other_ends;
@@ -117,7 +117,7 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
     // Late: a start that fails after this has opened the log, and counts as an unclean shutdown.
     let (storage, log) = Storage::open(config, &reactor_ends.doorbells, clock)?;
     let facts = facts(config, started, &network, &storage.report);
-    let forwards = start_forwards(config, &storage, &log.status)?;
+    let forwards = start_forwards(config, &storage, &log.status, deliveries.as_ref())?;
     let LivePage { live, updates, streams } = start_live(config, &facts, reactors, clock)?;
     let observer = Observer::new(ObserverSetup {
         questions,
@@ -307,8 +307,13 @@ fn start_live(config: &Config, facts: &Facts, reactors: usize, clock: Clock) -> 
 }
 
 /// Starts the forwards of the log.
-fn start_forwards(config: &Config, storage: &Storage, log: &Arc<LogStatus>) -> Result<Forwards, ServerError> {
-    Forwards::start(&config.forwards, &storage.lock.lasting_path(), log, &storage.holds.all)
+fn start_forwards(
+    config: &Config,
+    storage: &Storage,
+    log: &Arc<LogStatus>,
+    tracing: Option<&DeliverySetup>,
+) -> Result<Forwards, ServerError> {
+    Forwards::start(&config.forwards, &storage.lock.lasting_path(), log, &storage.holds.all, tracing)
         .map_err(|error| error!("cannot start the threads of forwards: {error}"))
 }
 

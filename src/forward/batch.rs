@@ -139,6 +139,8 @@ impl<'a> Run<'a> {
 /// A batch that is being made or delivered, with memory that is used again for the next.
 #[derive(Debug)]
 pub struct Batch {
+    /// Times at which reading its first line began and its last line was taken, by the clock of traces; 0 without one.
+    pub read_ns: (u64, u64),
     sharding: Sharding,
     /// Names and tags as the log spells them, and what was mapped.
     text: Vec<u8>,
@@ -159,6 +161,7 @@ impl Batch {
     /// An empty batch.
     pub fn new(sharding: Sharding) -> Self {
         Self {
+            read_ns: (0, 0),
             sharding,
             text: Vec::new(),
             labels: Vec::new(),

@@ -13,6 +13,7 @@ use std::{
     },
     time::{Duration, Instant},
 };
+use wake::clock::Clock;
 
 /// A response.
 #[derive(Debug, PartialEq, Eq)]
@@ -37,6 +38,9 @@ pub struct Client {
     is_over: Arc<AtomicBool>,
     connection: Option<Connection>,
     request: Vec<u8>,
+    /// The clock of traces, if deliveries are traced.
+    clock: Option<Clock>,
+    sent_ns: u64,
 }
 
 #[derive(Debug)]
@@ -89,9 +93,21 @@ impl Limit<'_> {
 }
 
 impl Client {
-    /// A client that connects when there is something to send, and aborts once `is_over` is true.
-    pub fn new(target: Target, tls: Option<Tls>, timeout: Duration, is_over: Arc<AtomicBool>) -> Self {
-        Self { target, tls, timeout, is_over, connection: None, request: Vec::new() }
+    /// A client that connects when there is something to send, and aborts once `is_over` is true. With a `clock` it
+    /// records when a request was sent.
+    pub fn new(
+        target: Target,
+        tls: Option<Tls>,
+        timeout: Duration,
+        is_over: Arc<AtomicBool>,
+        clock: Option<Clock>,
+    ) -> Self {
+        Self { target, tls, timeout, is_over, connection: None, request: Vec::new(), clock, sent_ns: 0 }
+    }
+
+    /// The time at which the last request was sent as a whole, by the clock of traces; 0: it was not, or there is none.
+    pub const fn sent_ns(&self) -> u64 {
+        self.sent_ns
     }
 
     /// Sends one request, with `fields` of its head that are not those of every request.
@@ -107,6 +123,7 @@ impl Client {
     }
 
     fn exchange(&mut self, fields: &str, body: &[u8]) -> io::Result<Response> {
+        self.sent_ns = 0;
         let limit = Limit { deadline: Instant::now() + self.timeout, is_over: &self.is_over };
         let connection = match self.connection.take() {
             Some(connection) => connection,
@@ -118,6 +135,9 @@ impl Client {
         self.request.extend_from_slice(body);
         // It may have responded before it closed.
         let failed = write_all(connection, &self.request, &limit).err();
+        if failed.is_none() {
+            self.sent_ns = self.clock.map_or(0, |clock| clock.monotonic_ns());
+        }
         match (read_response(connection, &limit), failed) {
             (Ok(response), None) => Ok(response),
             (Ok(response), Some(_)) => Ok(Response { is_kept: false, ..response }),

@@ -6,7 +6,7 @@ use super::{
     format::{Compression, Protocol},
     target::{self, Target},
 };
-use crate::limits;
+use crate::{limits, trace::DeliveryReceiver};
 use serde::Deserialize;
 use std::{collections::BTreeMap, path::PathBuf, str::FromStr, time::Duration};
 
@@ -89,6 +89,17 @@ impl Receiver {
             Self::RemoteWrite(remote) => &remote.target.url,
             #[cfg(feature = "kafka")]
             Self::Kafka(kafka) => &kafka.url,
+        }
+    }
+
+    /// The receiver as spans name it.
+    pub(super) fn for_traces(&self) -> DeliveryReceiver {
+        match self {
+            Self::RemoteWrite(RemoteWrite { target, .. }) => {
+                DeliveryReceiver::Http { host: target.host.clone(), port: target.port }
+            }
+            #[cfg(feature = "kafka")]
+            Self::Kafka(kafka) => DeliveryReceiver::Kafka { topic: kafka.topic.clone() },
         }
     }
 }

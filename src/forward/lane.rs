@@ -5,12 +5,13 @@ use super::{
     batch::{Batch, Place},
     client::{Client, Response},
     config::ForwardConfig,
-    encoder::Encoder,
+    encoder::{Encoded, Encoder},
     format::{Format, Negotiation},
 };
 use crate::{
     limits,
     stats::{ForwardStatus, RefusedBy},
+    trace::{DeliveryOutcome, DeliverySetup, DeliveryStage, DeliveryTarget, DeliveryTracer},
 };
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use log::os::sched::set_nice;
@@ -56,6 +57,10 @@ pub struct Shared {
     pub stop: Stop,
     /// The times of the last warnings.
     pub warned: Warned,
+    /// `None`: deliveries are not traced.
+    pub tracing: Option<DeliverySetup>,
+    /// The receiver as traces name it.
+    pub target: Arc<DeliveryTarget>,
 }
 
 impl Shared {
@@ -64,6 +69,16 @@ impl Shared {
         if let Err(error) = set_nice(limits::FORWARD_NICE) {
             tracing::warn!("a thread of the forward {} cannot be made nice: {error}", self.config.name);
         }
+    }
+
+    /// A tracer for one thread that delivers.
+    pub fn tracer(&self) -> DeliveryTracer {
+        DeliveryTracer::new(self.tracing.as_ref(), &self.target)
+    }
+
+    /// The time by the clock of traces, or 0 if deliveries are not traced.
+    pub fn now_ns(&self) -> u64 {
+        self.tracing.as_ref().map_or(0, |tracing| tracing.clock.monotonic_ns())
     }
 
     /// Counts samples of a request that was acknowledged.
@@ -157,6 +172,36 @@ pub struct Lane {
     batch_samples: usize,
     client: Client,
     encoder: Encoder,
+    tracer: DeliveryTracer,
+}
+
+/// Attempts of one delivery, with times by the clock of traces.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Attempts {
+    /// Number of attempts.
+    pub count: u32,
+    /// Times at which encoding began and ended.
+    pub encoded_ns: (u64, u64),
+    /// Time at which the first attempt began.
+    pub first_ns: u64,
+    /// Time at which the last attempt began.
+    pub last_ns: u64,
+}
+
+impl Attempts {
+    /// Counts an attempt that begins.
+    pub const fn begin(&mut self, now_ns: u64) {
+        if self.count == 0 {
+            self.first_ns = now_ns;
+        }
+        self.last_ns = now_ns;
+        self.count = self.count.saturating_add(1);
+    }
+
+    /// The stage between the first attempt and the last, if there were several.
+    pub const fn retry(&self) -> DeliveryStage {
+        DeliveryStage::new("retry", self.first_ns, if self.count > 1 { self.last_ns } else { 0 })
+    }
 }
 
 impl Lane {
@@ -168,7 +213,8 @@ impl Lane {
         batch_samples: usize,
         client: Client,
     ) -> Self {
-        Self { index, shared, negotiation, batch_samples, client, encoder: Encoder::new() }
+        let tracer = shared.tracer();
+        Self { index, shared, negotiation, batch_samples, client, encoder: Encoder::new(), tracer }
     }
 
     /// Delivers batch after batch, and sends its number for each one that is done. Ends when there are no more to come,
@@ -190,15 +236,17 @@ impl Lane {
     /// Delivers what the lane has in a batch. Returns false if the server stops before.
     fn deliver(&mut self, batch: &Batch) -> bool {
         let mut place = Place::BEGIN;
-        let samples_max = self.batch_samples;
         let mut back_off = limits::FORWARD_BACK_OFF_MIN;
         let mut format = self.negotiation.format();
-        let mut next = self.encoder.encode(batch, self.index, place, samples_max, format);
+        let mut attempts = Attempts::default();
+        let mut next = self.encode(batch, place, format, &mut attempts);
         while let Some(encoded) = &next {
             if self.shared.stop.is_over() {
                 return false;
             }
+            attempts.begin(self.tracer.now_ns());
             let response = self.client.send(format.fields(), self.encoder.body());
+            let status = response.as_ref().map_or(0, |response| response.code);
             match judge(response, format, encoded.samples, &self.negotiation) {
                 Verdict::Again(why, retry_after) => {
                     if !self.shared.wait(&why, retry_after.unwrap_or_default().max(jittered(back_off))) {
@@ -211,17 +259,54 @@ impl Lane {
                 Verdict::Written(samples) => {
                     self.shared.note_delivered(samples);
                     place = encoded.behind;
+                    self.trace(batch, &attempts, encoded.samples, 0, status);
+                    attempts = Attempts::default();
                 }
                 Verdict::Refused { by, written, text } => {
-                    self.shared.note_refused(by, encoded.samples - written, written, &text);
+                    let refused = encoded.samples - written;
+                    self.shared.note_refused(by, refused, written, &text);
                     place = encoded.behind;
+                    self.trace(batch, &attempts, encoded.samples, refused, status);
+                    attempts = Attempts::default();
                 }
             }
             back_off = limits::FORWARD_BACK_OFF_MIN;
             format = self.negotiation.format();
-            next = self.encoder.encode(batch, self.index, place, samples_max, format);
+            next = self.encode(batch, place, format, &mut attempts);
         }
         true
+    }
+
+    /// Encodes the next request, and records when, unless it was encoded in another format before.
+    fn encode(&mut self, batch: &Batch, place: Place, format: Format, attempts: &mut Attempts) -> Option<Encoded> {
+        let start_ns = self.tracer.now_ns();
+        let encoded = self.encoder.encode(batch, self.index, place, self.batch_samples, format);
+        if attempts.count == 0 {
+            attempts.encoded_ns = (start_ns, self.tracer.now_ns());
+        }
+        encoded
+    }
+
+    /// Traces a request that was acknowledged or refused just now.
+    fn trace(&mut self, batch: &Batch, attempts: &Attempts, samples: usize, refused: usize, status: u16) {
+        let (now_ns, sent_ns) = (self.tracer.now_ns(), self.client.sent_ns());
+        // It may have responded before everything was sent.
+        let (send_ns, acknowledge_ns) = if sent_ns > 0 { (sent_ns, now_ns) } else { (now_ns, 0) };
+        self.tracer.finish(DeliveryOutcome {
+            stages: [
+                DeliveryStage::new("read", batch.read_ns.0, batch.read_ns.1),
+                DeliveryStage::new("encode", attempts.encoded_ns.0, attempts.encoded_ns.1),
+                attempts.retry(),
+                DeliveryStage::new("send", attempts.last_ns, send_ns),
+                DeliveryStage::new("acknowledge", sent_ns, acknowledge_ns),
+            ],
+            first_attempt_ns: attempts.first_ns,
+            attempts: attempts.count,
+            samples: samples as u64,
+            refused: refused as u64,
+            bytes: self.encoder.body().len() as u64,
+            status,
+        });
     }
 }
 

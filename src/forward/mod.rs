@@ -30,7 +30,11 @@ pub use format::{Compression, Protocol};
 pub use kafka::KafkaConfig;
 pub use target::{Target, Trust};
 
-use crate::{limits, stats::ForwardStatus};
+use crate::{
+    limits,
+    stats::ForwardStatus,
+    trace::{DeliverySetup, DeliveryTarget},
+};
 use client::Client;
 use crossbeam_channel::{Sender, bounded};
 use format::Negotiation;
@@ -71,7 +75,8 @@ pub struct Forwards {
 }
 
 impl Forwards {
-    /// Starts the forwards of the log in `directory`, each with its hold of `holds`.
+    /// Starts the forwards of the log in `directory`, each with its hold of `holds`. With `tracing`, deliveries are
+    /// traced.
     ///
     /// # Errors
     /// A thread cannot be started, a receiver's certificate could not be checked, or a client of Kafka cannot be made.
@@ -80,6 +85,7 @@ impl Forwards {
         directory: &Path,
         log: &Arc<LogStatus>,
         holds: &[Arc<Hold>],
+        tracing: Option<&DeliverySetup>,
     ) -> io::Result<Self> {
         let (wake, woken) = bounded(0);
         let (alive, running) = bounded::<()>(0);
@@ -92,6 +98,11 @@ impl Forwards {
                 status: Arc::clone(&own),
                 stop: Stop { is_over: Arc::clone(&is_over), woken: woken.clone() },
                 warned: Warned::default(),
+                tracing: tracing.cloned(),
+                target: Arc::new(DeliveryTarget {
+                    forward: config.name.clone(),
+                    receiver: config.receiver.for_traces(),
+                }),
             });
             let reading = Reading::new(Arc::clone(&shared), directory, Arc::clone(log));
             match &config.receiver {
@@ -155,7 +166,8 @@ fn start_lanes(number: usize, shared: &Arc<Shared>, remote: &RemoteWrite, alive:
     for index in 0..*shards {
         let (sender, batches) = bounded(limits::FORWARD_BATCHES_MAX);
         let is_over = Arc::clone(&shared.stop.is_over);
-        let client = Client::new(target.clone(), tls.clone(), shared.config.timeout, is_over);
+        let clock = shared.tracing.as_ref().map(|tracing| tracing.clock);
+        let client = Client::new(target.clone(), tls.clone(), shared.config.timeout, is_over, clock);
         let lane = Lane::new(index, Arc::clone(shared), Arc::clone(&negotiation), *batch_samples, client);
         let to_done = to_done.clone();
         start_thread(format!("forward-{number}-{index}"), alive, move || lane.run(&batches, &to_done))?;

@@ -79,6 +79,7 @@ impl Job {
             return if follower.is_none() { self.reading.wait(limits::FORWARD_OPEN_INTERVAL) } else { Ok(()) };
         };
         lines.clear();
+        let begun_ns = self.shared.now_ns();
         match reader.read(lines, limits::FORWARD_READ_BYTES) {
             Ok(read) => {
                 let end = reader.position();
@@ -88,7 +89,7 @@ impl Job {
                     *follower = None;
                     return self.reading.wait(limits::FORWARD_WAIT_SLICE);
                 }
-                self.take(lines, end)?;
+                self.take(lines, end, begun_ns)?;
                 // What was written in the meantime goes together.
                 if read < limits::FORWARD_READ_BYTES / 2 && reader.is_in_active() {
                     self.deliver_all()?;
@@ -119,8 +120,11 @@ impl Job {
         Some(follower)
     }
 
-    /// Puts the lines that were read, which end at `end`, into batches.
-    fn take(&mut self, lines: &[u8], end: LogPosition) -> Result<(), Stopped> {
+    /// Puts the lines that were read, which end at `end`, into batches. `begun_ns`: when reading them began.
+    fn take(&mut self, lines: &[u8], end: LogPosition, begun_ns: u64) -> Result<(), Stopped> {
+        if self.batch.len() == 0 {
+            self.batch.read_ns.0 = begun_ns;
+        }
         let begin = end.byte.saturating_sub(lines.len() as u64);
         let mut lines = Lines::new(lines);
         while let Some(line) = lines.next() {
@@ -141,7 +145,9 @@ impl Job {
     fn dispatch(&mut self) -> Result<(), Stopped> {
         let Some(behind) = self.taken else { return Ok(()) };
         self.wait_for_lanes(limits::FORWARD_BATCHES_MAX - 1)?;
-        let next = self.spare.pop().unwrap_or_else(|| Batch::new(self.sharding.clone()));
+        let mut next = self.spare.pop().unwrap_or_else(|| Batch::new(self.sharding.clone()));
+        self.batch.read_ns.1 = self.shared.now_ns();
+        next.read_ns.0 = self.batch.read_ns.1;
         let batch = Arc::new(std::mem::replace(&mut self.batch, next));
         for lane in &self.lanes.batches {
             // Its channel takes every batch that there may be; it is closed only as the server stops.

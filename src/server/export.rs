@@ -6,7 +6,7 @@ use crate::{
     limits,
     listening::Endpoint,
     stats::{ExportStatus, FiguresOut, process},
-    trace::{Exporter, ExporterSetup, Identity, Record, TracerSetup},
+    trace::{Delivery, DeliverySetup, Exporter, ExporterSetup, Identity, Record, TraceSource, TracerSetup},
 };
 use crossbeam_channel::bounded;
 use std::sync::Arc;
@@ -15,9 +15,10 @@ use wake::clock::Clock;
 /// The parts of tracing and of the export of metrics that other threads hold.
 pub struct Export {
     pub exporter: Option<Exporter>,
-    pub status: Arc<ExportStatus>,
+    pub exported: Arc<ExportStatus>,
     pub figures: Option<FiguresOut>,
     pub tracing: Option<TracerSetup>,
+    pub deliveries: Option<DeliverySetup>,
 }
 
 /// Starts the exporter, if anything is to be exported.
@@ -26,26 +27,35 @@ pub struct Export {
 /// The exporter's thread could not be started.
 pub fn export(telemetry: &Telemetry, listen: &Endpoint, clock: Clock) -> Result<Export, ServerError> {
     let Telemetry { traces, figures, resource } = telemetry;
-    let (queue, records) = bounded(if traces.is_some() { limits::TRACE_QUEUE_RECORDS } else { 0 });
+    let slots = |slots| if traces.is_some() { slots } else { 0 };
+    let (queue, records) = bounded(slots(limits::TRACE_QUEUE_RECORDS));
+    let (delivery_queue, deliveries) = bounded(slots(limits::TRACE_QUEUE_DELIVERIES));
     // The observer and the exporter have one each in hand, and one waits.
     let (figures_queue, figures_made) = bounded(1);
-    let queue_bytes = queue.capacity().unwrap_or(0) * size_of::<Record>();
+    let queue_bytes = queue.capacity().unwrap_or(0) * size_of::<Record>()
+        + delivery_queue.capacity().unwrap_or(0) * size_of::<Delivery>();
     let status = Arc::new(ExportStatus { queue_bytes: queue_bytes as u64, ..ExportStatus::default() });
-    let mut export = Export { exporter: None, status: Arc::clone(&status), figures: None, tracing: None };
+    let mut export =
+        Export { exporter: None, exported: Arc::clone(&status), figures: None, tracing: None, deliveries: None };
     if traces.is_none() && figures.is_none() {
         return Ok(export);
     }
     let setup = ExporterSetup {
-        traces: traces.as_ref().map(|traces| (traces.destination.clone(), records)),
+        traces: traces.as_ref().map(|traces| {
+            let destination = traces.destination.clone();
+            TraceSource { destination, records, deliveries }
+        }),
         figures: figures.as_ref().map(|figures| (figures.destination.clone(), figures_made)),
         identity: Identity::new(resource, listen, &process::host_name()),
         clock,
-        status,
+        status: Arc::clone(&status),
     };
     export.exporter = Some(Exporter::start(setup).map_err(|error| error!("cannot start the exporter: {error}"))?);
     if let Some(traces) = traces {
         let slow_ns = traces.slow.map_or(0, |slow| u64::try_from(slow.as_nanos()).unwrap_or(u64::MAX));
-        export.tracing = Some(TracerSetup { sampler: traces.sampler, slow_ns, queue });
+        let sampler = traces.sampler;
+        export.tracing = Some(TracerSetup { sampler, slow_ns, queue });
+        export.deliveries = Some(DeliverySetup { sampler, slow_ns, clock, queue: delivery_queue, status });
         tracing::info!(
             url = traces.destination.url,
             protocol = traces.destination.protocol.name(),

@@ -6,7 +6,7 @@
 //! the rest.
 
 use super::{
-    Destination, Identity, Record,
+    Delivery, Destination, Identity, Record,
     figures::request,
     otlp::{FigureWire, SpanWire},
     record::SPANS_PER_RECORD_MAX,
@@ -35,11 +35,22 @@ fn count(counter: &AtomicU64, more: usize) {
     counter.fetch_add(more as u64, Ordering::Relaxed);
 }
 
+/// The destination of spans, and the queues of what they are made of.
+#[derive(Debug)]
+pub struct TraceSource {
+    /// The destination.
+    pub destination: Destination,
+    /// Requests.
+    pub records: Receiver<Record>,
+    /// Deliveries of forwards.
+    pub deliveries: Receiver<Delivery>,
+}
+
 /// The configuration of the exporter.
 #[derive(Debug)]
 pub struct ExporterSetup {
-    /// The destination of spans, and their queue.
-    pub traces: Option<(Destination, Receiver<Record>)>,
+    /// Source and destination of spans.
+    pub traces: Option<TraceSource>,
     /// The destination of the server's own metrics, and their queue.
     pub figures: Option<(Destination, Receiver<Figures>)>,
     /// The identity of this server.
@@ -68,12 +79,13 @@ impl Exporter {
         let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(1).build();
         let runtime = runtime.map_err(|error| error.to_string())?;
         let (stop, stopped) = watch::channel(false);
-        let spans = traces.map(|(destination, queue)| {
+        let spans = traces.map(|TraceSource { destination, records, deliveries }| {
             let _inside = runtime.enter();
             let wire = SpanWire::new(&destination, &identity)?;
             let maker = SpanMaker::new(&identity);
             let outage = Outage::of("traces", &destination);
-            Ok::<_, String>(Spans { wire, maker, queue, outage, clock, status: Arc::clone(&status), in_hand: 0 })
+            let status = Arc::clone(&status);
+            Ok::<_, String>(Spans { wire, maker, records, deliveries, outage, clock, status, in_hand: 0 })
         });
         let figures = figures.map(|(destination, queue)| {
             let _inside = runtime.enter();
@@ -179,7 +191,8 @@ impl Outage {
 struct Spans {
     wire: SpanWire,
     maker: SpanMaker,
-    queue: Receiver<Record>,
+    records: Receiver<Record>,
+    deliveries: Receiver<Delivery>,
     outage: Outage,
     clock: Clock,
     status: Arc<ExportStatus>,
@@ -190,30 +203,34 @@ struct Spans {
 impl Work for Spans {
     async fn send_waiting(&mut self) {
         loop {
-            let records: Vec<Record> = self.queue.try_iter().take(limits::TRACE_BATCH_RECORDS_MAX).collect();
-            if records.is_empty() {
+            let most = limits::TRACE_BATCH_RECORDS_MAX;
+            let records: Vec<Record> = self.records.try_iter().take(most).collect();
+            let deliveries: Vec<Delivery> = self.deliveries.try_iter().take(most - records.len()).collect();
+            let taken = records.len() + deliveries.len();
+            if taken == 0 {
                 return;
             }
-            self.in_hand = records.len();
+            self.in_hand = taken;
             // Queried anew each time, as the wall clock may have been set meanwhile.
             let epoch_ns = self.clock.epoch_ns();
-            let mut spans = Vec::with_capacity(records.len() * SPANS_PER_RECORD_MAX);
+            let mut spans = Vec::with_capacity(taken * SPANS_PER_RECORD_MAX);
             records.iter().for_each(|record| self.maker.spans(record, epoch_ns, &mut spans));
+            deliveries.iter().for_each(|delivery| self.maker.delivery(delivery, epoch_ns, &mut spans));
             let made = spans.len();
             let sent = self.wire.send(spans).await;
             self.in_hand = 0;
             self.outage.note(&sent);
             if sent.is_ok() {
-                count(&self.status.traces, records.len());
+                count(&self.status.traces, taken);
                 count(&self.status.spans, made);
             } else {
-                count(&self.status.traces_failed, records.len());
+                count(&self.status.traces_failed, taken);
             }
         }
     }
 
     fn abandon(&mut self) {
-        let lost = self.in_hand + self.queue.try_iter().count();
+        let lost = self.in_hand + self.records.try_iter().count() + self.deliveries.try_iter().count();
         count(&self.status.traces_failed, lost);
         if lost > 0 {
             tracing::warn!(lost, "traces were not exported before shutdown");

@@ -3,7 +3,7 @@
 //!
 //! Of a client's data only its address and its trace are exported, neither its key nor the contents of a batch.
 
-use super::{Ids, Record, Request};
+use super::{Delivery, DeliveryOutcome, DeliveryReceiver, Ids, Reason, Record, Request};
 use crate::listening::Endpoint;
 use log::AckLevel;
 use opentelemetry::{
@@ -101,30 +101,10 @@ impl SpanMaker {
         let context = &record.request.context;
         let tracestate = context.tracestate.as_deref().and_then(|text| TraceState::from_str(text).ok());
         let tracestate = tracestate.unwrap_or_default();
-        let trace_id = TraceId::from_bytes(context.trace_id);
         let span_id = self.ids.span();
         let parent_span_id = SpanId::from_bytes(context.parent_span_id);
-        let span = |id: [u8; 8], parent_span_id, start_ns, end_ns| SpanData {
-            span_context: SpanContext::new(
-                trace_id,
-                SpanId::from_bytes(id),
-                TraceFlags::SAMPLED,
-                false,
-                tracestate.clone(),
-            ),
-            parent_span_id,
-            parent_span_is_remote: false,
-            span_kind: SpanKind::Internal,
-            name: Cow::Borrowed(""),
-            start_time: at(epoch_ns, start_ns),
-            end_time: at(epoch_ns, end_ns),
-            attributes: Vec::new(),
-            dropped_attributes_count: 0,
-            events: SpanEvents::default(),
-            links: SpanLinks::default(),
-            status: Status::Unset,
-            instrumentation_scope: self.scope.clone(),
-        };
+        let plain = PlainSpan { trace_id: context.trace_id, tracestate, epoch_ns, scope: &self.scope };
+        let span = |id, parent_span_id, start_ns, end_ns| plain.of(id, parent_span_id, start_ns, end_ns);
         let request = SpanData {
             parent_span_is_remote: parent_span_id != SpanId::INVALID,
             span_kind: SpanKind::Server,
@@ -140,6 +120,29 @@ impl SpanMaker {
         into.push(request);
         into.extend(children);
         into[first].attributes = self.attributes(record);
+    }
+
+    /// The spans of `delivery`: the whole, then its stages.
+    pub fn delivery(&mut self, delivery: &Delivery, epoch_ns: u64, into: &mut Vec<SpanData>) {
+        let span_id = self.ids.span();
+        let tracestate = TraceState::default();
+        let plain = PlainSpan { trace_id: delivery.trace_id, tracestate, epoch_ns, scope: &self.scope };
+        let (start_ns, end_ns) = delivery.times_ns();
+        let kind = match delivery.target.receiver {
+            DeliveryReceiver::Http { .. } => SpanKind::Client,
+            DeliveryReceiver::Kafka { .. } => SpanKind::Producer,
+        };
+        into.push(SpanData {
+            span_kind: kind,
+            name: Cow::Borrowed("forward"),
+            status: if delivery.outcome.refused > 0 { Status::error("") } else { Status::Unset },
+            attributes: delivery_attributes(delivery),
+            ..plain.of(span_id, SpanId::INVALID, start_ns, end_ns)
+        });
+        into.extend(delivery.stages().map(|stage| SpanData {
+            name: Cow::Borrowed(stage.name),
+            ..plain.of(self.ids.span(), SpanId::from_bytes(span_id), stage.start_ns, stage.end_ns)
+        }));
     }
 
     fn attributes(&self, record: &Record) -> Vec<KeyValue> {
@@ -184,6 +187,81 @@ impl SpanMaker {
     }
 }
 
+/// The parts that all spans of one trace share.
+struct PlainSpan<'a> {
+    trace_id: [u8; 16],
+    tracestate: TraceState,
+    epoch_ns: u64,
+    scope: &'a InstrumentationScope,
+}
+
+impl PlainSpan<'_> {
+    /// A span without a name and attributes.
+    fn of(&self, id: [u8; 8], parent_span_id: SpanId, start_ns: u64, end_ns: u64) -> SpanData {
+        SpanData {
+            span_context: SpanContext::new(
+                TraceId::from_bytes(self.trace_id),
+                SpanId::from_bytes(id),
+                TraceFlags::SAMPLED,
+                false,
+                self.tracestate.clone(),
+            ),
+            parent_span_id,
+            parent_span_is_remote: false,
+            span_kind: SpanKind::Internal,
+            name: Cow::Borrowed(""),
+            start_time: at(self.epoch_ns, start_ns),
+            end_time: at(self.epoch_ns, end_ns),
+            attributes: Vec::new(),
+            dropped_attributes_count: 0,
+            events: SpanEvents::default(),
+            links: SpanLinks::default(),
+            status: Status::Unset,
+            instrumentation_scope: self.scope.clone(),
+        }
+    }
+}
+
+fn delivery_attributes(delivery: &Delivery) -> Vec<KeyValue> {
+    let Delivery { reason, target, outcome, .. } = delivery;
+    let DeliveryOutcome { attempts, samples, refused, bytes, status, .. } = *outcome;
+    let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    let mut attributes = vec![
+        KeyValue::new("metricstream.forward", target.forward.clone()),
+        KeyValue::new("metricstream.forward.attempts", i64::from(attempts)),
+        KeyValue::new("metricstream.forward.samples", number(samples)),
+        KeyValue::new("metricstream.forward.refused_samples", number(refused)),
+        KeyValue::new("metricstream.sampled_by", Reason::label(*reason)),
+    ];
+    let mut add = |key: &'static str, value: opentelemetry::Value| attributes.push(KeyValue::new(key, value));
+    match &target.receiver {
+        DeliveryReceiver::Http { host, port } => {
+            add("http.request.method", "POST".into());
+            add("http.request.body.size", number(bytes).into());
+            add("server.address", host.clone().into());
+            add("server.port", i64::from(*port).into());
+            if attempts > 1 {
+                add("http.request.resend_count", i64::from(attempts - 1).into());
+            }
+            if status > 0 {
+                add("http.response.status_code", i64::from(status).into());
+            }
+        }
+        DeliveryReceiver::Kafka { topic } => {
+            add("messaging.system", "kafka".into());
+            add("messaging.operation.type", "send".into());
+            add("messaging.destination.name", topic.clone().into());
+            add("messaging.batch.message_count", number(samples).into());
+            add("messaging.message.body.size", number(bytes).into());
+        }
+    }
+    if refused > 0 {
+        let kind = if status >= 400 { status.to_string() } else { "not_written".to_owned() };
+        add("error.type", kind.into());
+    }
+    attributes
+}
+
 /// A client error is not an error of the server (semantic conventions for HTTP spans, "Status").
 fn status(record: &Record) -> Status {
     if record.cut_off || record.request.stages.status >= 500 { Status::error("") } else { Status::Unset }
@@ -195,11 +273,11 @@ fn at(epoch_ns: u64, clock_ns: u64) -> SystemTime {
 
 #[cfg(test)]
 mod tests {
-    use super::super::record::tests::record;
+    use super::super::{delivery::tests::delivery, record::tests::record};
     use super::*;
     use crate::{
         stats::Stamps,
-        trace::{Context, Reason, RequestStages},
+        trace::{Context, DeliveryStage, RequestStages},
     };
 
     fn identity(listen: &str) -> Identity {
@@ -269,6 +347,38 @@ mod tests {
             assert_eq!(matches!(span.status, Status::Error { .. }), is_error, "{status}");
             assert_eq!(attribute(span, "error.type").as_deref(), error_type, "{status}");
         }
+    }
+
+    #[test]
+    fn a_delivery_is_the_parent_of_its_stages() {
+        let mut outcome = DeliveryOutcome { attempts: 3, samples: 5, bytes: 70, status: 204, ..Default::default() };
+        outcome.stages[0] = DeliveryStage::new("read", 10, 20);
+        outcome.stages[1] = DeliveryStage::new("send", 30, 45);
+        let mut spans = Vec::new();
+        let mut maker = SpanMaker::new(&identity("127.0.0.1:8080"));
+        maker.delivery(&delivery(outcome), 1_000_000, &mut spans);
+        maker.delivery(&delivery(DeliveryOutcome { refused: 2, status: 400, ..outcome }), 0, &mut spans);
+        let names: Vec<&str> = spans.iter().map(|span| &*span.name).collect();
+        assert_eq!(names, ["forward", "read", "send", "forward", "read", "send"]);
+        let whole = &spans[0];
+        assert_eq!((whole.span_kind.clone(), whole.parent_span_id), (SpanKind::Client, SpanId::INVALID));
+        assert_eq!(whole.start_time, UNIX_EPOCH + Duration::from_nanos(1_000_010));
+        assert_eq!(whole.end_time, UNIX_EPOCH + Duration::from_nanos(1_000_045));
+        assert!(spans[1..3].iter().all(|stage| stage.parent_span_id == whole.span_context.span_id()));
+        for (key, value) in [
+            ("metricstream.forward", Some("store")),
+            ("metricstream.forward.attempts", Some("3")),
+            ("metricstream.forward.samples", Some("5")),
+            ("http.request.body.size", Some("70")),
+            ("http.request.resend_count", Some("2")),
+            ("http.response.status_code", Some("204")),
+            ("server.address", Some("store.example")),
+            ("error.type", None),
+        ] {
+            assert_eq!(attribute(whole, key).as_deref(), value, "{key}");
+        }
+        assert_eq!(attribute(&spans[3], "error.type").as_deref(), Some("400"));
+        assert!(matches!(spans[3].status, Status::Error { .. }) && whole.status == Status::Unset);
     }
 
     #[test]

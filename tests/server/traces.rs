@@ -6,7 +6,8 @@ use crate::{
     http::{authorization, get, post, post_to},
     log, on_both_drivers,
     otlp::{Receiver, attributes},
-    server::{Driver, Setup, number_at, until},
+    receiver::{self, Act, Knows, TAKE},
+    server::{Driver, Server, Setup, number_at, until},
 };
 use opentelemetry_proto::tonic::{
     metrics::v1::{Metric, metric, number_data_point},
@@ -244,6 +245,60 @@ fn the_failed_and_the_slow(driver: Driver) {
     assert!((1..=3).contains(&batches));
 }
 
+/// A delivery that is tried three times and one that is refused, without any sampling; and one that is sampled.
+fn deliveries_of_a_forward(driver: Driver) {
+    let receiver = Receiver::start();
+    let acts = [Act::Respond(503, ""), Act::Respond(500, ""), TAKE, Act::Respond(404, ""), TAKE];
+    let store = receiver::Receiver::start(Knows::Both, &acts);
+    let config = tempfile::NamedTempFile::new().unwrap();
+    let table = format!("[[forward]]\nname = \"store\"\nurl = \"{}\"\nbatch_age = \"20ms\"\n", store.url());
+    std::fs::write(config.path(), table).unwrap();
+    let setup = || setup(driver, &receiver).flag("--config", config.path().display());
+    let delivery = |server: &Server, number: usize| {
+        server.ask(&post(BATCH)).processed();
+        receiver.wait("the spans of a delivery", |received| {
+            let whole = received.spans.iter().filter(|span| span.name == "forward").nth(number)?;
+            let parts = received.spans.iter().filter(|span| span.parent_span_id == whole.span_id);
+            Some((whole.clone(), parts.cloned().collect::<Vec<_>>()))
+        })
+    };
+    let server = setup().start();
+    let (whole, parts) = delivery(&server, 0);
+    assert_eq!(names(&parts), ["read", "encode", "retry", "send", "acknowledge"]);
+    assert_eq!((whole.kind, whole.parent_span_id.len()), (SpanKind::Client as i32, 0));
+    let mut at_ns = whole.start_time_unix_nano;
+    for part in &parts {
+        assert!(at_ns <= part.start_time_unix_nano && part.start_time_unix_nano <= part.end_time_unix_nano);
+        at_ns = part.end_time_unix_nano;
+    }
+    assert!(at_ns <= whole.end_time_unix_nano && whole.end_time_unix_nano <= now_ns());
+    let port = store.address.port().to_string();
+    let common = [("metricstream.forward", "store"), ("server.address", "127.0.0.1"), ("server.port", &port)];
+    let of_this = [
+        ("metricstream.forward.attempts", "3"),
+        ("metricstream.forward.samples", "2"),
+        ("metricstream.forward.refused_samples", "0"),
+        ("metricstream.sampled_by", "failed"),
+        ("http.request.resend_count", "2"),
+        ("http.response.status_code", "204"),
+    ];
+    for (name, value) in common.into_iter().chain(of_this) {
+        assert_eq!(attribute(&whole, name).as_deref(), Some(value), "{name}: {whole:?}");
+    }
+    assert!(attribute(&whole, "http.request.body.size").is_some_and(|bytes| bytes.parse::<u64>().unwrap() > 0));
+    let (refused, parts) = delivery(&server, 1);
+    assert_eq!(names(&parts), ["read", "encode", "send", "acknowledge"]);
+    assert_eq!(refused.status.clone().unwrap().code, StatusCode::Error as i32);
+    for (name, value) in [("error.type", "404"), ("metricstream.forward.refused_samples", "2")] {
+        assert_eq!(attribute(&refused, name).as_deref(), Some(value), "{name}");
+    }
+    assert_eq!(server.stat("/traces/recorded"), 2);
+    drop(server);
+    let (sampled, _) = delivery(&setup().flag("--trace-ratio", 1).start(), 2);
+    assert_eq!(attribute(&sampled, "metricstream.sampled_by").as_deref(), Some("ratio"));
+    assert_eq!(attribute(&sampled, "metricstream.forward.attempts").as_deref(), Some("1"));
+}
+
 /// A client that goes away before its answer: its trace says so.
 fn a_connection_that_ends_early(driver: Driver) {
     let receiver = Receiver::start();
@@ -266,6 +321,7 @@ on_both_drivers!(
     what_comes_in_pieces_or_together,
     who_decides,
     the_failed_and_the_slow,
+    deliveries_of_a_forward,
     a_connection_that_ends_early,
 );
 

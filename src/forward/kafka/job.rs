@@ -13,11 +13,12 @@ use super::{
 };
 use crate::{
     forward::{
-        lane::{Shared, jittered},
+        lane::{Attempts, Shared, jittered},
         reading::{Reading, Stopped},
     },
     limits,
     stats::{ForwardStatus, RefusedBy},
+    trace::{DeliveryOutcome, DeliveryStage, DeliveryTracer},
 };
 use log::{Follower, LogPosition, Start};
 use metric::Lines;
@@ -74,6 +75,11 @@ pub struct Job {
     pending: Option<Committed>,
     committed_at: Instant,
     back_off: Duration,
+    tracer: DeliveryTracer,
+    /// By the clock of traces: the begin and end of the last read of the log, and the time at which the brokers had all
+    /// records of the last transaction.
+    read_ns: (u64, u64),
+    flushed_ns: u64,
 }
 
 impl Job {
@@ -86,6 +92,9 @@ impl Job {
         let session = Session::new(config, &identity)
             .map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, format!("forward {}: {why}", config.url)))?;
         Ok(Self {
+            tracer: shared.tracer(),
+            read_ns: (0, 0),
+            flushed_ns: 0,
             shared,
             reading,
             config: config.clone(),
@@ -127,6 +136,7 @@ impl Job {
             return if follower.is_none() { self.reading.wait(limits::FORWARD_OPEN_INTERVAL) } else { Ok(()) };
         };
         lines.clear();
+        self.read_ns.0 = self.tracer.now_ns();
         let read = match reader.read(lines, limits::KAFKA_TRANSACTION_BYTES) {
             Ok(read) => read,
             Err(error) => {
@@ -135,6 +145,7 @@ impl Job {
                 return self.reading.wait(limits::FORWARD_OPEN_INTERVAL);
             }
         };
+        self.read_ns.1 = self.tracer.now_ns();
         let end = reader.position();
         if !self.shared.status.hold.advance(end) {
             // Deleted, and counted: it goes on at the oldest line that is kept.
@@ -321,10 +332,13 @@ impl Job {
         let begin = end.byte.saturating_sub(lines.len() as u64);
         let position = |byte: usize| LogPosition { segment: end.segment, byte: begin + byte as u64 };
         let (mut from, mut lines_max) = (0, usize::MAX);
+        let mut attempts = Attempts::default();
         while from < lines.len() {
+            attempts.begin(self.tracer.now_ns());
             match self.transact(&lines[from..], lines_max, 0, |bytes| position(from + bytes)) {
                 Ok(extent) => {
                     self.note_delivered(extent);
+                    self.trace(std::mem::take(&mut attempts), extent, 0);
                     from += extent.bytes;
                     lines_max = lines_max.saturating_mul(2);
                 }
@@ -344,6 +358,7 @@ impl Job {
                         return Ok(false);
                     }
                     self.note_refused(code);
+                    self.trace(std::mem::take(&mut attempts), tried, 1);
                     from += tried.bytes;
                 }
             }
@@ -390,6 +405,7 @@ impl Job {
                 return Err(Undone::Stopped);
             }
         }
+        self.flushed_ns = self.tracer.now_ns();
         let before = self.committed.map_or(self.reading.lines, |cursor| Some(cursor.lines)).unwrap_or(0);
         let (position, lines) = (position(done.bytes), before + done.lines as u64 + passed);
         let cursor = Committed { lines, position: Some(position) };
@@ -465,6 +481,26 @@ impl Job {
     fn note_delivered(&self, extent: Extent) {
         self.shared.note_delivered(extent.records);
         ForwardStatus::count(&self.shared.status.foreign_lines, extent.lines - extent.records);
+    }
+
+    /// Traces a transaction that was committed just now, or passed by because a record in it is refused.
+    fn trace(&mut self, attempts: Attempts, extent: Extent, refused: u64) {
+        let now_ns = self.tracer.now_ns();
+        self.tracer.finish(DeliveryOutcome {
+            stages: [
+                DeliveryStage::new("read", self.read_ns.0, self.read_ns.1),
+                attempts.retry(),
+                DeliveryStage::new("send", attempts.last_ns, self.flushed_ns),
+                DeliveryStage::new("commit", self.flushed_ns, now_ns),
+                DeliveryStage::default(),
+            ],
+            first_attempt_ns: attempts.first_ns,
+            attempts: attempts.count,
+            samples: (extent.records as u64).max(refused),
+            refused,
+            bytes: extent.bytes as u64,
+            status: 0,
+        });
     }
 
     fn note_refused(&self, code: RDKafkaErrorCode) {

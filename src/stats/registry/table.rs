@@ -259,16 +259,16 @@ statistics! {
     Server(s) "segments/disk_free_bytes" Gauge "metricstream_disk_free_bytes" = &s.maintenance.disk_free_bytes;
 
     // Tracing, and the export of the server's own statistics.
-    /// Requests whose trace was handed to the exporter: recorded = exported + failed + queued.
-    Server(s) "traces/recorded" Counter "metricstream_traces_recorded" = s.all.counters.traced;
-    /// Requests selected for tracing and not traced, by reason.
+    /// Requests and deliveries whose trace was handed to the exporter: recorded = exported + failed + queued.
+    Server(s) "traces/recorded" Counter "metricstream_traces_recorded" = traces_recorded(s);
+    /// Requests and deliveries selected for tracing and not traced, by reason.
     Server(s) "traces/dropped_by" Counter "metricstream_traces_dropped" =
-        Reading::by("reason", Untraced::ALL, Untraced::label, |by| s.all.counters.untraced[by as usize]);
-    /// Requests whose spans an OTLP receiver accepted.
+        Reading::by("reason", Untraced::ALL, Untraced::label, |by| traces_dropped(s, by));
+    /// Requests and deliveries whose spans an OTLP receiver accepted.
     Server(s) "traces/exported" Counter "metricstream_traces_exported" = &s.exported.traces;
-    /// Requests whose spans could not be exported.
+    /// Requests and deliveries whose spans could not be exported.
     Server(s) "traces/failed" Counter "metricstream_traces_failed" = &s.exported.traces_failed;
-    /// Requests whose trace is waiting to be exported.
+    /// Requests and deliveries whose trace is waiting to be exported.
     Server(s) "" Gauge "metricstream_traces_queued" = traces_queued(s);
     /// Spans that an OTLP receiver accepted.
     Server(s) "traces/spans_exported" Counter "metricstream_spans_exported" = &s.exported.spans;
@@ -497,8 +497,16 @@ fn quotient(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { in_units(part, whole) }
 }
 
+fn traces_recorded(snapshot: &Snapshot<'_>) -> u64 {
+    snapshot.all.counters.traced + snapshot.exported.deliveries.load(Relaxed)
+}
+
+fn traces_dropped(snapshot: &Snapshot<'_>, by: Untraced) -> u64 {
+    snapshot.all.counters.untraced[by as usize] + snapshot.exported.deliveries_dropped[by as usize].load(Relaxed)
+}
+
 fn traces_queued(snapshot: &Snapshot<'_>) -> u64 {
     let read = |counter: &AtomicU64| counter.load(Relaxed);
     let exported = snapshot.exported;
-    snapshot.all.counters.traced.saturating_sub(read(&exported.traces) + read(&exported.traces_failed))
+    traces_recorded(snapshot).saturating_sub(read(&exported.traces) + read(&exported.traces_failed))
 }

@@ -5,6 +5,7 @@ usage: scripts/cluster.py METRICSTREAM HAPROXY_CFG [--nodes N] [--clients N] [--
 """
 
 import argparse
+import bisect
 import collections
 import glob
 import http.client
@@ -23,6 +24,12 @@ import time
 import urllib.request
 
 from cluster_stores import STORES, free_port
+
+try:
+    from cluster_kafka import Kafka
+except ImportError as error:
+    # Its client is not there; said where the row would be.
+    Kafka, no_client = None, error
 
 RATE = 20
 # The stamp of a line is taken once for each turn of a reactor, and the limiter's own a moment later: at most 102 ms
@@ -46,12 +53,15 @@ class Node:
         self.binary, self.directory = binary, directory
         self.port, self.proxy_port = free_port(), free_port()
         self.process = None
+        # When each process of it was started, in milliseconds since 1970.
+        self.starts_ms = []
         with open(os.path.join(directory, "config.toml"), "w", encoding="ascii") as file:
             for store in stores:
-                file.write(f'[[forward]]\nname = "{store.name}"\nurl = "http://127.0.0.1:{store.port}/api/v1/write"\n'
-                           'start = "beginning"\nbatch_age = "200ms"\n')
+                file.write(f'[[forward]]\nname = "{store.name}"\n{store.forward()}start = "beginning"\n'
+                           'batch_age = "200ms"\n')
 
     def start(self):
+        self.starts_ms.append(time.time() * 1000)
         command = [
             self.binary, "--listen", f"127.0.0.1:{self.port}", "--proxy-listen", f"127.0.0.1:{self.proxy_port}",
             "--trusted-proxies", "127.0.0.1", "--data-dir", os.path.join(self.directory, "data"),
@@ -136,10 +146,13 @@ class Client(threading.Thread):
 class Proxy:
     """HAProxy, with the configuration of the documentation and the ports of this run."""
 
-    def __init__(self, path, nodes, directory):
+    def __init__(self, path, nodes, directory, is_exact):
         self.port, self.directory, self.process = free_port(), directory, None
         with open(path, encoding="utf-8") as file:
             text = file.read()
+        if is_exact:
+            # As the comment there says.
+            text = re.sub(r"^    #exact ", "    ", text, flags=re.MULTILINE)
         text = text.replace("bind :9080", f"bind 127.0.0.1:{self.port}")
         text = re.sub(r"^    server node\d+ .*\n", "", text, flags=re.MULTILINE)
         text += "".join(f"    server node{n} 127.0.0.1:{node.proxy_port}\n" for n, node in enumerate(nodes, 1))
@@ -156,21 +169,44 @@ class Proxy:
         self.process.wait(timeout=30)
 
 
-def over_rate(nodes):
-    """Seconds of clients with more batches in them than RATE for each node that they were on then."""
-    stamps = collections.defaultdict(list)
-    for number, node in enumerate(nodes):
-        for line in node.lines():
-            stamps[line["tags"]["client"]].append((int(1000 * time_of(line["timestamp"])), number))
-    over, moved = 0, 0
-    for found in stamps.values():
-        found.sort()
-        for first in range(len(found) - RATE):
-            window = [node for ms, node in found[first:first + len(nodes) * RATE + 1]
-                      if ms - found[first][0] < 1000 - TURN_MS]
-            over += len(window) > RATE * len(set(window))
-            moved += len(window) > RATE
-    return over, moved
+class Limits:
+    """The stamps of each client in all nodes' logs, and its seconds with more than RATE batches in them: by what was
+    promised. A process of a node is a server of its own, as a restart begins all limits anew."""
+
+    def __init__(self, nodes):
+        stamps = collections.defaultdict(list)
+        for number, node in enumerate(nodes):
+            for line in node.lines():
+                ms = 1000 * time_of(line["timestamp"])
+                stamps[line["tags"]["client"]].append((ms, number, bisect.bisect(node.starts_ms, ms)))
+        # Seconds on one server, over RATE; on several, over RATE for each; on several, over RATE in all.
+        self.unmoved = self.unpromised = self.moved = self.most = self.batches = 0
+        for found in stamps.values():
+            found.sort()
+            self.batches += len(found)
+            for first, (begin_ms, *_) in enumerate(found):
+                window = []
+                for ms, *server in found[first:]:
+                    if ms - begin_ms >= 1000 - TURN_MS:
+                        break
+                    window.append(tuple(server))
+                self.note(window)
+
+    def note(self, window):
+        servers = collections.Counter(window)
+        self.most = max(self.most, len(window))
+        if len(window) <= RATE:
+            return
+        self.unmoved += len(servers) == 1
+        self.moved += len(servers) > 1
+        self.unpromised += max(servers.values()) > RATE
+
+    def row(self, name):
+        return f"{name:24} {self.batches:9} {self.unmoved:14} {self.unpromised:15} {self.moved:12} {self.most:17}"
+
+
+LIMITS_HEAD = (f"{'limits':24} {'seconds':>9} {'over, unmoved':>14} {'over, per node':>15} {'over, moved':>12}"
+               f" {'most in a second':>17}")
 
 
 def time_of(text):
@@ -178,14 +214,16 @@ def time_of(text):
     return time.mktime(time.strptime(whole, "%Y-%m-%dT%H:%M:%S")) - time.timezone + int(fraction) / 1000
 
 
-def disturb(nodes, chance, ends, counts):
-    """Ends nodes at random and starts them again; one at least is always there."""
+def disturb(nodes, chance, ends, counts, is_exact):
+    """Ends nodes at random and starts them again; one at least is always there. For exact limits they are away for a
+    second, as after a restart by systemd with the unit in contrib."""
+    pause = (1.1, 4) if is_exact else (0.1, 2)
     while time.monotonic() < ends - 3:
         node = chance.choice(nodes)
         number = chance.choice([signal.SIGKILL, signal.SIGTERM])
         node.end(number)
         counts[f"node {signal.Signals(number).name}"] += 1
-        time.sleep(chance.uniform(0.1, 2))
+        time.sleep(chance.uniform(*pause))
         node.start()
         time.sleep(chance.uniform(1, 2.5))
 
@@ -262,29 +300,41 @@ def judge_stores(stores, nodes, batches):
     """Compares each store with the logs and the responses; prints a table, and returns the faults."""
     acknowledged, logged = batches
     faults = []
-    print(f"\n{'':24} {'batches':>9} {'lost':>6} {'foreign':>8}  refused, retries since the last start")
+    print(f"\n{'':24} {'batches':>9} {'lost':>6} {'foreign':>8} {'repeated':>9}  refused, retries since the last start")
     print(f"{'acknowledged':24} {len(acknowledged):9}")
     print(f"{'in the logs of nodes':24} {len(logged):9} {len(acknowledged - logged):6}")
+
+    def tried(name):
+        own = [forward for node in nodes for forward in node.forwards() if forward["name"] == name]
+        return sum(sum(forward["refused_by"].values()) for forward in own), sum(forward["retries"] for forward in own)
     for store in stores:
+        refused, retries = tried(store.name)
+        if refused:
+            faults.append(f"{store.name}: {refused} samples refused")
+        if store.name == "kafka":
+            rows, found, note = store.judge(nodes, logged, mark_of)
+            faults += found
+            for name, count, lost, foreign, repeated in rows:
+                print(f"{name:24} {count:9} {lost:6} {foreign:8} {repeated:9}  {refused}, {retries}")
+            print(note)
+            continue
         kept = {mark_of(labels, value) for labels, value in store.samples()}
-        own = [forward for node in nodes for forward in node.forwards() if forward["name"] == store.name]
-        refused = sum(sum(forward["refused_by"].values()) for forward in own)
         lost, foreign = len(logged - kept), len(kept - logged)
-        print(f"{store.name:24} {len(kept):9} {lost:6} {foreign:8}  {refused}, {sum(f['retries'] for f in own)}")
-        if lost or foreign or refused:
-            faults.append(f"{store.name}: {lost} batches lost, {foreign} of no log, {refused} samples refused")
-    print(f"{'Kafka':24} not tried: no broker is started\n", flush=True)
+        print(f"{store.name:24} {len(kept):9} {lost:6} {foreign:8} {'-':>9}  {refused}, {retries}")
+        if lost or foreign:
+            faults.append(f"{store.name}: {lost} batches lost, {foreign} of no log")
+    print(flush=True)
     return faults
 
 
 class Cluster:
     """Nodes, HAProxy before them and stores behind them, each with a directory in one."""
 
-    def __init__(self, arguments, directory, stores):
+    def __init__(self, arguments, directory, stores, is_exact):
         self.stores = [store(directory) for store in stores]
         self.nodes = [Node(arguments.binary, os.path.join(directory, str(number)), self.stores)
                       for number in range(arguments.nodes)]
-        self.proxy = Proxy(arguments.configuration, self.nodes, directory)
+        self.proxy = Proxy(arguments.configuration, self.nodes, directory, is_exact)
 
     def start(self):
         for part in [*self.stores, *self.nodes, self.proxy]:
@@ -294,21 +344,23 @@ class Cluster:
     def kill(self):
         for part in [*self.stores, *self.nodes, self.proxy]:
             if part.process is not None and part.process.poll() is None:
+                # Also if it hangs.
                 part.process.kill()
                 part.process.wait()
 
 
 def run(name, arguments, place, stores, chance):
-    """One phase. Returns its faults, and a line about it."""
-    cluster = Cluster(arguments, place, stores)
+    """One phase. Returns its faults, a line about it, and its limits."""
+    is_exact = name == EXACT
+    cluster = Cluster(arguments, place, stores, is_exact)
     counts = collections.Counter()
     try:
         cluster.start()
         clients, ends = load(arguments, cluster.proxy.port, 60 * arguments.minutes if stores else arguments.seconds)
         if stores:
             disturb_all(cluster.nodes, cluster.proxy, cluster.stores, chance, ends, counts)
-        elif name != "all nodes up":
-            disturb(cluster.nodes, chance, ends, counts)
+        elif name != UP:
+            disturb(cluster.nodes, chance, ends, counts, is_exact)
         for client in clients:
             client.join()
         cluster.proxy.end(signal.SIGTERM)
@@ -321,17 +373,31 @@ def run(name, arguments, place, stores, chance):
             node.end(signal.SIGTERM)
     finally:
         cluster.kill()
-    over, moved = over_rate(cluster.nodes)
+    limits = Limits(cluster.nodes)
     used = sum(any(True for _ in node.lines()) for node in cluster.nodes)
     statuses = sum((client.statuses for client in clients), collections.Counter())
-    row = (f"{name}: {used} of {len(cluster.nodes)} nodes used; seconds of clients over their rate of {RATE}: {over} "
-           f"but for moves, {moved} with moves; statuses {dict(statuses)}, {dict(counts)}")
+    row = f"{name}: {used} of {len(cluster.nodes)} nodes used; statuses {dict(statuses)}, {dict(counts)}"
     formats = sorted({text for node in cluster.nodes for text in node.said(r"forward (\S+ .*remote write.*)")})
     if formats:
         row += "\n  " + "\n  ".join(formats)
-    if over or (not counts and (moved or used < len(cluster.nodes) or not statuses[429])):
+    if limits.unmoved or limits.unpromised or (limits.moved and name in (UP, EXACT)):
+        faults.append(f"{LIMITS_HEAD}\n{limits.row(name)}")
+    if name == UP and (used < len(cluster.nodes) or not statuses[429]):
         faults.append(row)
-    return faults, row
+    return faults, row, limits
+
+
+UP, KILLED, EXACT, ALL = "all nodes up", "nodes killed, stopped", "the same, exact limits", "everything, with stores"
+
+
+def without_kafka(binary, place):
+    """The reason why nothing is forwarded to Kafka, if there is one."""
+    if Kafka is None:
+        return f"{no_client} (cluster.sh --install, or KAFKA_VENV)"
+    # A URL without a topic ends either server, one because it does not know the scheme.
+    command = [binary, "--forward", "kafka://localhost", "--data-dir", os.path.join(place, "none")]
+    said = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60, check=False).stdout
+    return None if b"has no topic" in said else "this metricstream is built without --features kafka"
 
 
 def main():
@@ -346,20 +412,26 @@ def main():
     arguments = parser.parse_args()
     chance = random.Random(arguments.seed)
     stores = [store for store in STORES if store.is_installed()]
-    faults, rows = [], []
+    faults, rows, limits = [], [], []
     directory = tempfile.mkdtemp(prefix="cluster.")
+    why_no_kafka = without_kafka(arguments.binary, directory)
+    if why_no_kafka is None:
+        stores.append(Kafka)
     print("phase                     acknowledged  in logs  lost  twice  refused  refused, stored  unknown")
-    for phase in ["all nodes up", "nodes killed, stopped", "everything, with stores"]:
-        behind = stores if phase.startswith("everything") else []
-        if phase.startswith("everything") and (not stores or arguments.minutes == 0):
-            rows.append(f"{phase}: SKIPPED, there is no Prometheus and no VictoriaMetrics")
+    for phase in [UP, KILLED, EXACT, ALL]:
+        behind = stores if phase == ALL else []
+        if phase == ALL and (not stores or arguments.minutes == 0):
+            rows.append(f"{phase}: SKIPPED, there is no Prometheus, no VictoriaMetrics and no Kafka, or no time")
             continue
-        place = os.path.join(directory, phase.split()[0].rstrip(","))
+        place = os.path.join(directory, phase.replace(" ", "-").replace(",", ""))
         os.makedirs(place)
-        found, row = run(phase, arguments, place, behind, chance)
+        found, row, limit = run(phase, arguments, place, behind, chance)
         faults += found
         rows.append(row)
-    print("\n".join(rows))
+        limits.append(limit.row(phase))
+    if why_no_kafka is not None:
+        print(f"{'Kafka':24} skipped: {why_no_kafka}\n")
+    print("\n".join([LIMITS_HEAD, *limits, "", *rows]))
     missing = [store.program for store in STORES if store not in stores]
     if missing:
         print(f"cluster: SKIPPED, not installed: {', '.join(missing)}")

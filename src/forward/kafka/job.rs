@@ -266,12 +266,16 @@ impl Job {
                     None => return Ok(None),
                 },
                 None => tracing::warn!(
-                    "forward {name}: Kafka has {lines} lines, but keeps no position, and {} does not know that number; \
-                     lines may be delivered again",
-                    crate::forward::file_name(name)
+                    "forward {name}: Kafka has {lines} lines, but keeps no position, and {} has {}; it continues from \
+                     there, and lines may be delivered again",
+                    crate::forward::file_name(name),
+                    self.reading.lines.map_or_else(|| "no number".to_owned(), |known| known.to_string())
                 ),
             }
+            // Brokers that return an older cursor: the number stays that of the lines before the position.
+            let lines = self.reading.lines.map_or(lines, |known| known.max(lines));
             self.reading.lines = Some(lines);
+            self.committed = Some(Committed { lines, position: None });
         }
         let position = follower.position();
         if self.committed.and_then(|cursor| cursor.position) != Some(position) && !self.put_cursor(position, 0)? {

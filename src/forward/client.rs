@@ -3,15 +3,16 @@
 
 use super::target::{Target, Tls};
 use crate::limits;
+use host::{net::TcpStream, time::Instant};
 use rustls::{ClientConnection, StreamOwned};
 use std::{
     io::{self, Read, Write},
-    net::{TcpStream, ToSocketAddrs},
+    net::ToSocketAddrs,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 use wake::clock::Clock;
 

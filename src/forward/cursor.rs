@@ -2,11 +2,13 @@
 //! directory. It is replaced as a whole, and is on stable storage before anything counts on it. That of a forward to
 //! Kafka has the number of lines too, by which Kafka knows the position.
 
+use host::{
+    fs::{self, OpenOptions},
+    os::unix::fs::OpenOptionsExt,
+};
 use log::{LogPosition, os::dirent::sync_directory};
 use std::{
-    fs::{self, OpenOptions},
     io::{self, Read, Write},
-    os::unix::fs::OpenOptionsExt,
     path::Path,
 };
 

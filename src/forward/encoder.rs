@@ -7,11 +7,12 @@ use super::{
 use crate::limits;
 use foldhash::fast::RandomState;
 use hashbrown::{HashSet, HashTable, hash_table::Entry};
+use host::time::Instant;
 use metric::{
     Kind,
     protocol::remote_write::encode::{put_metadata_v1, put_series_v1, put_series_v2, put_symbol_v2},
 };
-use std::{hash::BuildHasher, ops::Range, time::Instant};
+use std::{hash::BuildHasher, ops::Range};
 
 /// The encoder of one connection.
 pub struct Encoder {

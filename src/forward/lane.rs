@@ -13,16 +13,21 @@ use crate::{
     stats::{ForwardStatus, RefusedBy},
     trace::{DeliveryOutcome, DeliverySetup, DeliveryStage, DeliveryTarget, DeliveryTracer},
 };
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use host::{
+    channel::{Receiver, RecvTimeoutError, Sender},
+    hash::RandomState,
+    sync::Mutex,
+    time::Instant,
+};
 use log::os::sched::set_nice;
 use std::{
-    hash::{BuildHasher, RandomState},
+    hash::BuildHasher,
     io,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 /// The end of the server, as a forward learns of it.

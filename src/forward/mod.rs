@@ -36,8 +36,11 @@ use crate::{
     trace::{DeliverySetup, DeliveryTarget},
 };
 use client::Client;
-use crossbeam_channel::{Sender, bounded};
 use format::Negotiation;
+use host::{
+    channel::{self, RecvTimeoutError, Sender, bounded},
+    thread,
+};
 use lane::{Lane, Shared, Stop, Warned};
 use log::{LogPosition, LogStatus, segment::Hold};
 use reading::Reading;
@@ -46,8 +49,7 @@ use std::{
     io,
     path::Path,
     sync::{Arc, atomic::AtomicBool, atomic::Ordering},
-    thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 /// The hold of each forward on the log in `directory`: what retention has to wait for from the start, before any
@@ -71,7 +73,7 @@ pub struct Forwards {
     /// Dropped to wake the threads.
     wake: Sender<()>,
     /// Disconnected once all threads have ended.
-    running: crossbeam_channel::Receiver<()>,
+    running: channel::Receiver<()>,
 }
 
 impl Forwards {
@@ -137,10 +139,9 @@ impl Forwards {
     pub fn stop(self) {
         self.is_over.store(true, Ordering::Relaxed);
         drop(self.wake);
-        let deadline = Instant::now() + limits::FORWARD_STOP_WAIT;
+        let wait: Duration = limits::FORWARD_STOP_WAIT;
         // Nothing is ever sent: it ends by the end of the last thread, or in time.
-        if self.running.recv_deadline(deadline) == Err(crossbeam_channel::RecvTimeoutError::Timeout) {
-            let wait: Duration = limits::FORWARD_STOP_WAIT;
+        if self.running.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
             tracing::warn!("a forward did not end within {wait:?}; it continues from its cursor at the next start");
         }
     }

@@ -6,12 +6,13 @@ use super::{
     lane::{LastWarning, Shared},
 };
 use crate::{limits, stats::ForwardStatus};
+use host::time::Instant;
 use log::{FollowError, Follower, LogPosition, LogStatus, SegmentId, Start, segment::Catalog};
 use std::{
     io,
     path::{Path, PathBuf},
     sync::{Arc, atomic::Ordering},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 /// The server stops.

@@ -7,7 +7,7 @@ use super::{
     reading::{Reading, Stopped},
 };
 use crate::{limits, stats::ForwardStatus};
-use crossbeam_channel::{Receiver, Sender, select_biased};
+use host::channel::{Receiver, RecvTimeoutError, Sender};
 use log::{Follower, LogPosition};
 use metric::Lines;
 use std::{collections::VecDeque, sync::Arc};
@@ -170,10 +170,11 @@ impl Job {
     /// Waits until fewer than `batches` are being delivered.
     fn wait_for_lanes(&mut self, batches: usize) -> Result<(), Stopped> {
         while self.in_flight.len() >= batches {
-            select_biased! {
-                recv(self.lanes.done) -> lane => self.note_done(lane.map_err(|_| Stopped)?),
-                recv(self.shared.stop.woken) -> _ => return Err(Stopped),
-                default(limits::FORWARD_COUNT_INTERVAL) => self.reading.count_behind(limits::FORWARD_READ_BYTES),
+            match self.lanes.done.recv_timeout(limits::FORWARD_WAIT_SLICE) {
+                Ok(lane) => self.note_done(lane),
+                Err(RecvTimeoutError::Disconnected) => return Err(Stopped),
+                Err(RecvTimeoutError::Timeout) if self.shared.stop.is_over() => return Err(Stopped),
+                Err(RecvTimeoutError::Timeout) => self.reading.count_behind(limits::FORWARD_READ_BYTES),
             }
             self.reading.record(false);
         }

@@ -31,12 +31,18 @@ pub use event::Event;
 pub use std::{process, thread};
 
 #[cfg(feature = "sim")]
-pub use machine::{Event, channel, fs, hash, os, process, sync, thread, time};
+pub use machine::{Event, channel, fs, hash, net, os, process, sync, thread, time};
 
 /// Channels between threads.
 #[cfg(not(feature = "sim"))]
 pub mod channel {
     pub use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
+}
+
+/// Connections of threads that wait for them.
+#[cfg(not(feature = "sim"))]
+pub mod net {
+    pub use std::net::TcpStream;
 }
 
 /// Locks that may be held across a call of this crate.

@@ -9,6 +9,7 @@ pub use std::fs::TryLockError;
 use crate::{
     disk::{Stat, errno},
     state::{State, seam, with},
+    tasks,
     time::SystemTime,
 };
 use std::{
@@ -96,8 +97,16 @@ impl File {
     /// # Errors
     /// `EIO`: the pages are lost. Otherwise as in the standard library.
     pub fn sync_all(&self) -> io::Result<()> {
-        let sync = self.call("sync begins", 0, |state| state.disk.begin_sync(self.0))?;
+        let (sync, slow_ns) = self.call("sync begins", 0, |state| {
+            let is_slow = state.random.chance(state.faults.slow_sync);
+            state.injected.slow_syncs += u64::from(is_slow);
+            let slow_ns = if is_slow { state.random.below(500_000_000) } else { 0 };
+            Ok((state.disk.begin_sync(self.0)?, slow_ns))
+        })?;
         // The disk takes its time, and others go on meanwhile.
+        if slow_ns > 0 {
+            tasks::sleep(slow_ns);
+        }
         self.call("sync ends", 0, |state| {
             if state.random.chance(state.faults.sync_error) {
                 state.injected.sync_errors += 1;
@@ -155,6 +164,7 @@ impl File {
             let mut taken = bytes.len();
             if taken > 1 && state.random.chance(faults.short_write) {
                 state.injected.short_writes += 1;
+                state.count_towards_kill("short write");
                 taken = state.random.between(1, taken as u64 - 1) as usize;
             }
             let allocated = state.disk.allocated_space(self.0, at, taken)?;

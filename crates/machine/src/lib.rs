@@ -95,8 +95,8 @@ impl Machine {
         self.with(|state| state.kill_at = calls.map_or(u64::MAX, |calls| state.events + calls));
     }
 
-    /// Kills the process that runs next after one of its calls of a kind, such as `unlink`: `before` of them come
-    /// before it, and `follow` calls of any kind follow it.
+    /// Kills the process that runs next after one of its calls of a kind, such as `unlink`, or after a `short write`:
+    /// `before` of them come before it, and `follow` calls of any kind follow it.
     pub fn kill_after_call(&mut self, kind: &'static str, before: u64, follow: u64) {
         self.with(|state| state.kill_after = Some((kind, before, follow)));
     }
@@ -217,6 +217,7 @@ mod tests {
         write_error: 0,
         read_error: 0,
         sync_error: 0,
+        slow_sync: 0,
         no_descriptor: 0,
         clock_step: 0,
         bit_rot: 0,

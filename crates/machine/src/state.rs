@@ -30,6 +30,8 @@ pub struct Faults {
     pub read_error: u32,
     /// `EIO` of a sync, whose pages are lost.
     pub sync_error: u32,
+    /// A sync takes up to 500 ms.
+    pub slow_sync: u32,
     /// `EMFILE` of an open.
     pub no_descriptor: u32,
     /// The wall clock is set, by up to a day in either direction.
@@ -64,6 +66,7 @@ pub struct Injected {
     pub write_errors: u64,
     pub read_errors: u64,
     pub sync_errors: u64,
+    pub slow_syncs: u64,
     pub no_descriptor: u64,
     pub clock_steps: u64,
     pub power_cuts: u64,
@@ -87,6 +90,7 @@ impl Injected {
         self.write_errors += other.write_errors;
         self.read_errors += other.read_errors;
         self.sync_errors += other.sync_errors;
+        self.slow_syncs += other.slow_syncs;
         self.no_descriptor += other.no_descriptor;
         self.clock_steps += other.clock_steps;
         self.power_cuts += other.power_cuts;
@@ -107,7 +111,7 @@ impl fmt::Display for Injected {
         write!(
             f,
             "{} kills, {} power cuts, {} short writes, {} EINTR, {} full disks, {} EIO of write, {} of read, \
-             {} of sync, {} EMFILE, {} clock steps, {} flipped bits; {} cut segments, {} short sends, {} resets, \
+             {} of sync, {} slow syncs, {} EMFILE, {} clock steps, {} flipped bits; {} cut segments, {} short sends, {} resets, \
              {} zero windows, {} failed accepts, {} late completions, {} without a buffer",
             self.kills,
             self.power_cuts,
@@ -117,6 +121,7 @@ impl fmt::Display for Injected {
             self.write_errors,
             self.read_errors,
             self.sync_errors,
+            self.slow_syncs,
             self.no_descriptor,
             self.clock_steps,
             self.bits_flipped,
@@ -287,7 +292,8 @@ impl State {
         })
     }
 
-    fn count_towards_kill(&mut self, what: &str) {
+    /// Takes note of a call, or of a fault of one, of the kind after which the process is to be killed.
+    pub fn count_towards_kill(&mut self, what: &str) {
         if let Some((kind, left, follow)) = &mut self.kill_after
             && *kind == what
         {

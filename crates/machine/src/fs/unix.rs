@@ -12,6 +12,8 @@ pub trait MetadataExt {
     fn dev(&self) -> u64;
     fn ino(&self) -> u64;
     fn nlink(&self) -> u64;
+    fn mtime(&self) -> i64;
+    fn mtime_nsec(&self) -> i64;
 }
 
 impl MetadataExt for Metadata {
@@ -25,6 +27,14 @@ impl MetadataExt for Metadata {
 
     fn nlink(&self) -> u64 {
         self.0.links
+    }
+
+    fn mtime(&self) -> i64 {
+        self.0.modified_ns.div_euclid(1_000_000_000)
+    }
+
+    fn mtime_nsec(&self) -> i64 {
+        self.0.modified_ns.rem_euclid(1_000_000_000)
     }
 }
 

@@ -7,11 +7,11 @@
 
 use super::zone_map::ZoneMap;
 use crate::limits::{SCAN_SEGMENTS_MAX, SCAN_SIDECARS_BYTES_MAX, SCAN_ZONE_MAPS_MAX};
+use host::{fs, os::unix::fs::MetadataExt};
 use log::segment::{Block, SegmentFile, SegmentName, Sidecar};
 use std::{
     collections::BTreeMap,
-    fs, io,
-    os::unix::fs::MetadataExt,
+    io,
     path::Path,
     sync::{
         Arc, PoisonError,

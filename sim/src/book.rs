@@ -1,8 +1,9 @@
 //! The knowledge of every client: the batches that were handed to the log, and what each was promised.
 
-use log::AckLevel;
+use crate::forwarding::LineId;
+use log::{AckLevel, segment::Hold};
 use machine::Random;
-use std::fmt::Write as _;
+use std::{collections::BTreeSet, fmt::Write as _, sync::Arc};
 
 /// A batch.
 #[derive(Debug)]
@@ -13,6 +14,8 @@ pub struct Batch {
     pub text: Vec<u8>,
     /// It was acknowledged, at its level.
     pub is_acknowledged: bool,
+    /// It was there, whole, when the log was opened for this life.
+    pub is_present: bool,
     /// It was refused, or was not sent whole: it must not be there.
     pub is_refused: bool,
     /// It is on stable storage, whatever level it was acknowledged at.
@@ -40,6 +43,12 @@ pub struct Book {
     /// The wall clock was set, or a sync failed: see `oracle`.
     pub clock_was_set: bool,
     pub sync_failed: bool,
+    /// Lines that the receiver of a forward was sent, and those of them that it acknowledged.
+    pub sent_lines: BTreeSet<LineId>,
+    pub acknowledged_lines: BTreeSet<LineId>,
+    /// The holds of the forward of this life, and whether retention did not wait for one of an earlier life.
+    pub holds: Vec<Arc<Hold>>,
+    pub was_forfeited: bool,
 }
 
 /// The number of the batch that a line begins, if it is the first line of one.
@@ -58,6 +67,7 @@ impl Batch {
             level,
             text,
             is_acknowledged: false,
+            is_present: false,
             is_refused: false,
             is_durable: false,
             is_retired: false,
@@ -65,9 +75,19 @@ impl Batch {
             may_be_lost: false,
         }
     }
+
+    /// The lines of the batch.
+    pub fn lines(&self) -> impl Iterator<Item = &str> {
+        std::str::from_utf8(&self.text).unwrap_or_default().lines()
+    }
 }
 
 impl Book {
+    /// True if retention has deleted what the forward had not read, as it does on a full disk.
+    pub fn has_lost_for_forward(&self) -> bool {
+        self.was_forfeited || self.holds.iter().any(|hold| hold.lost_bytes() > 0)
+    }
+
     /// The text of the next batch.
     pub fn write(&self, random: &mut Random, lines_max: u64, pad_max: u64) -> Vec<u8> {
         let number = self.batches.len();

@@ -2,16 +2,19 @@
 
 use crate::{
     book::{Batch, Book},
+    forwarding::{self, Forwarding},
     options::Options,
-    oracle, service,
+    oracle,
+    querier::Querier,
+    service,
 };
 use host::{
     thread::{self, JoinHandle},
     time::Instant,
 };
 use log::{
-    AckLevel, Appender, Log, LogError, Opened, Previous, Settings,
-    segment::{BlockReader, Catalog, Holds, Maintenance, MaintenanceSetup, Sidecar},
+    AckLevel, Appender, Log, LogError, LogStatus, Opened, Previous, Settings,
+    segment::{BlockReader, Catalog, Maintenance, MaintenanceSetup, Sidecar},
 };
 use machine::Random;
 use std::{
@@ -63,6 +66,11 @@ impl Life {
             if let Err(error) = oracle::check(&directory, &mut book) {
                 panic!("after the start of life {}: {error} ({})", self.number, opened.report);
             }
+            if self.options.forward.is_some()
+                && let Err(error) = forwarding::check(&directory, &book)
+            {
+                panic!("after the start of life {}: {error} ({})", self.number, opened.report);
+            }
         }
         if self.is_calm && !locked(&self.book).sync_failed {
             check_sidecars(&directory);
@@ -74,6 +82,16 @@ impl Life {
         }
     }
 
+    /// Starts who asks the log, if there is somebody.
+    pub fn start_querier(&mut self, status: &Arc<LogStatus>) -> Option<JoinHandle<Querier>> {
+        if self.options.queries == 0 {
+            return None;
+        }
+        let random = Random::new(self.random.bits());
+        let querier = Querier::new(self.number, status, &self.book, random, &self.options, self.is_calm);
+        Some(thread::spawn(move || querier.run()))
+    }
+
     fn serve(&mut self, opened: Opened, directory: &Path) -> Result<(), LogError> {
         let options = &self.options;
         let settings = Settings {
@@ -82,12 +100,13 @@ impl Life {
             rotate_age: options.rotate_age,
             ..Settings::default()
         };
+        let holds = forwarding::holds(options.forward.as_ref(), &self.book);
         let setup = MaintenanceSetup {
             directory: directory.to_owned(),
             compress: options.compress,
             retain_bytes: options.retain_bytes,
             retain_age: options.retain_age,
-            holds: Holds::default(),
+            holds: holds.clone(),
             clock: Clock::start(),
             watch: Some(opened.watch),
         };
@@ -97,8 +116,11 @@ impl Life {
         }
         let bells: Vec<_> = (0..options.reactors).map(|_| Arc::new(Doorbell::new().expect("an event"))).collect();
         let log = Log::new(opened.file, &bells, options.ring_bytes, settings).map_err(LogError::Write)?;
+        let forward = self.options.forward.as_ref();
+        let random = if forward.is_some() { Random::new(self.random.bits()) } else { Random::new(0) };
+        let forwarding = Forwarding::start(forward, &log.status, &holds, &self.book, random, self.is_calm);
         if let Some(http) = self.options.http.clone() {
-            let result = service::serve(self, &http, bells, log);
+            let result = service::serve(self, &http, bells, log, forwarding);
             drop(maintenance);
             return result;
         }
@@ -117,11 +139,18 @@ impl Life {
             };
             reactors.push(thread::spawn(move || reactor.run()));
         }
+        let querier = self.start_querier(&status);
         for _ in 0..self.options.requested_rotations {
             thread::sleep(Duration::from_micros(self.random.below(20_000)));
             status.ask_for_rotation();
         }
         reactors.into_iter().for_each(|reactor| join(reactor));
+        if let Some(mut querier) = querier.map(join) {
+            querier.query();
+        }
+        if let Some(forwarding) = forwarding {
+            forwarding.finish(self.is_calm);
+        }
         let [writer, group_commit] = threads.map(join);
         drop(maintenance);
         writer?;

@@ -2,10 +2,12 @@
 
 mod book;
 mod client;
+mod forwarding;
 mod life;
 mod limiter;
 mod options;
 mod oracle;
+mod querier;
 mod rot;
 mod run;
 mod service;
@@ -24,14 +26,17 @@ const HELP: &str = "\
 usage: sim [--seeds N] [--first S] [--minutes M] [--threads T] [--twice]
        sim --seed S
 
-Runs the log on a simulated machine, N seeds from S on (default 1000 from 0), until M minutes have passed if that is
-given. Every run with a number that 16 divides is repeated and must have the same trace; with --twice every run is.
+Runs the server on a simulated machine, N seeds from S on (default 1000 from 0), until M minutes have passed if that is
+given. Every run with a number that 25 divides is repeated and must have the same trace; with --twice every run is.
 Prints one line of totals. A seed that fails is run again, and printed with its options and its last calls.
 
 --seed S runs one seed twice and prints its totals.
 
 Exit code: 0 all hold, 1 not, 2 wrong use.
 ";
+
+/// One seed in so many is run twice: no multiple of the number of kinds of seeds, so that each kind is.
+const REPEATED: u64 = 25;
 
 /// The command line.
 struct Arguments {
@@ -121,7 +126,7 @@ fn main() -> ExitCode {
                     if seed >= wanted.first.saturating_add(wanted.seeds) {
                         break;
                     }
-                    match run_seed(seed, wanted.twice || seed % 16 == 0) {
+                    match run_seed(seed, wanted.twice || seed % REPEATED == 0) {
                         Ok(report) => totals.lock().unwrap_or_else(PoisonError::into_inner).add(&report),
                         Err(failure) => {
                             if !has_failed.swap(true, Ordering::Relaxed) {

@@ -2,7 +2,11 @@
 
 use log::AckLevel;
 use machine::{Faults, Random};
+use metricstream::forward::Compression;
 use std::time::Duration;
+
+/// One run in so many is long.
+const LONG_ONE_IN: u64 = 8;
 
 /// The end of one life of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,8 +39,14 @@ pub struct Options {
     pub retain_bytes: Option<u64>,
     pub retain_age: Option<Duration>,
     pub poll: Duration,
-    /// Runs end soon after calls of this kind, one of the first.
-    pub ends_after: Option<&'static str>,
+    /// The forward of the log, if there is one.
+    pub forward: Option<Forward>,
+    /// Queries of one who asks the log while it is written.
+    pub queries: u64,
+    /// Runs end soon after calls of this kind, one of the first, and log2 of the calls that follow, at most.
+    pub ends_after: Option<(&'static str, u64)>,
+    /// log2 of the calls after which a life that is to be killed is killed, at most: later it has often ended.
+    pub kill_calls_log_max: u64,
     /// Bits are flipped in the files that the last life has left.
     pub rots: bool,
     /// The service is in front of the log; otherwise its reactors hand batches over by themselves.
@@ -61,6 +71,16 @@ impl Levels {
             AckLevel::Fsync
         }
     }
+}
+
+/// A forward of the log.
+#[derive(Debug, Clone)]
+pub struct Forward {
+    pub batch_samples: usize,
+    pub batch_age_ms: u64,
+    pub compression: Compression,
+    /// Version 2.0 is tried first.
+    pub is_auto: bool,
 }
 
 /// The service in front of the log, and its clients.
@@ -177,7 +197,10 @@ impl Options {
             compress: random.below(2) == 0,
             retain_bytes: (random.below(3) == 0).then(|| random.pick(&[1, 10_000, 60_000])),
             retain_age: (random.below(5) == 0).then(|| Duration::from_secs(random.pick(&[1, 30, 86_400]))),
+            forward: None,
+            queries: 0,
             ends_after: None,
+            kill_calls_log_max: 13,
             rots: false,
             http: None,
             poll: random.pick(&[Duration::ZERO, Duration::from_micros(10)]),
@@ -198,11 +221,61 @@ impl Options {
             3 => self.draw_pointed(&mut random),
             _ => {}
         }
+        // Of a disk whose bits rot as they are read nobody else may read.
+        if !self.rots && random.below(3) == 0 {
+            self.queries = random.between(1, 8);
+        }
+        if !self.rots && random.below(4) == 0 {
+            self.forward = Some(Forward {
+                batch_samples: random.pick(&[1, 3, 10, 2_000]),
+                batch_age_ms: random.pick(&[10, 1_000]),
+                compression: random.pick(&[Compression::Snappy, Compression::Zstd]),
+                is_auto: random.below(3) == 0,
+            });
+        }
+        if random.below(5) == 0 {
+            self.faults.slow_sync = rate(&mut random, &[6_000, 30_000]);
+        }
+        // Most runs are short: what there is to be found is mostly found in the first batches, and many runs see more
+        // than a long one.
+        if random.below(LONG_ONE_IN) > 0 {
+            self.shorten(&mut random);
+        }
+    }
+
+    /// True if segments are deleted.
+    pub const fn retains(&self) -> bool {
+        self.maintenance && (self.retain_bytes.is_some() || self.retain_age.is_some())
+    }
+
+    /// These options, with the least of a load.
+    pub fn with_one_batch(mut self) -> Self {
+        (self.batches, self.requested_rotations, self.queries) = (1, 0, 0);
+        if let Some(http) = &mut self.http {
+            (http.clients, http.requests) = (1, 1);
+        }
+        self
+    }
+
+    fn shorten(&mut self, random: &mut Random) {
+        self.batches = random.between(1, 12);
+        self.lines_max = random.pick(&[1, 2, 4, 8]);
+        self.pad_max = random.pick(&[0, 40]);
+        self.rotate_bytes = self.rotate_bytes.map(|_| random.pick(&[1, 500, 2_000]));
+        self.retain_bytes = self.retain_bytes.map(|_| random.pick(&[1, 1_000, 4_000]));
+        self.kill_calls_log_max = 10;
+        self.endings.truncate(2);
+        self.queries = self.queries.min(3);
+        if let Some(http) = &mut self.http {
+            http.clients = http.clients.min(3);
+            http.requests = http.requests.min(4);
+        }
     }
 
     /// Runs that end where files get and lose their names: few calls out of thousands.
     fn draw_pointed(&mut self, random: &mut Random) {
-        self.ends_after = Some(random.pick(&["unlink", "rename", "rename to a free name"]));
+        let kind = random.pick(&["unlink", "rename", "rename to a free name", "short write"]);
+        self.ends_after = Some((kind, 5));
         self.rotate_bytes = Some(random.pick(&[1, 2_000, 8_000]));
         (self.maintenance, self.compress) = (true, random.below(4) > 0);
         (self.retain_bytes, self.retain_age) = (None, None);
@@ -214,6 +287,12 @@ impl Options {
 
     fn draw_service(&mut self, random: &mut Random) {
         self.http = Some(Http::draw(random));
+        if random.below(3) == 0 {
+            // What was acknowledged is known to a client by then, and is to survive.
+            self.ends_after = Some((random.pick(&["sync begins", "send", "write"]), 8));
+            self.endings = (0..random.between(1, 3)).map(|_| random.pick(&[Ending::PowerCut, Ending::Kill])).collect();
+            (self.levels, self.faults.slow_sync) = (Levels([0, 1, 3]), 20_000);
+        }
         self.faults.net_delay = rate(random, &[0, 6_000, 30_000]);
         for (chance, rates) in [
             (&mut self.faults.net_cut, &[3_000, 20_000, 50_000][..]),

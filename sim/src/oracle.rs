@@ -112,6 +112,7 @@ pub fn check(directory: &Path, book: &mut Book) -> Result<(), String> {
         if batch.is_refused && (whole[number] > 0 || in_part[number]) {
             return about("refused and there");
         }
+        batch.is_present = whole[number] == 1;
         match whole[number] {
             0 => {
                 let is_lost = !(batch.is_retired || batch.may_be_lost);
@@ -124,6 +125,8 @@ pub fn check(directory: &Path, book: &mut Book) -> Result<(), String> {
             }
             1 => {
                 batch.is_durable = true;
+                // It was lucky; from now on it is on stable storage.
+                batch.may_be_lost = false;
                 batch.may_be_partial |= in_part[number];
             }
             _ => return about("there twice"),

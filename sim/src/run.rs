@@ -9,8 +9,6 @@ use crate::{
 use machine::{End, Faults, Injected, Machine, Random};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// log2 of the calls after which a life that is to be killed is killed, at most: later it has often ended by itself.
-const KILL_CALLS_LOG_MAX: u64 = 13;
 /// Seconds of the machine's time that a life may take: stalls of a full disk included.
 const LIFE_SECONDS_MAX: u64 = 3_600;
 
@@ -43,6 +41,8 @@ pub fn run(seed: u64, keeps_events: bool) -> Result<Report, Failure> {
     }
     let book = Shared::default();
     locked(&book).is_sent_by_clients = options.http.is_some();
+    // On a full disk retention does not wait for a forward, and a kill may come before that is counted.
+    locked(&book).was_forfeited = options.faults.full > 0 && options.retains();
     let result = runs(&mut machine, &options, &book, &mut random);
     match result {
         Ok(runs) => Ok(Report {
@@ -61,14 +61,14 @@ fn runs(machine: &mut Machine, options: &Options, book: &Shared, random: &mut Ra
     for &ending in &options.endings {
         machine.set_faults(options.faults);
         let is_killed = matches!(ending, Ending::Kill | Ending::PowerCut);
-        let magnitude = random.between(5, KILL_CALLS_LOG_MAX);
+        let magnitude = random.between(5, options.kill_calls_log_max);
         let calls = random.below(1 << magnitude);
         match options.ends_after {
-            Some(kind) => {
-                let follow = 1 << random.below(5);
+            Some((kind, follow_log_max)) if is_killed => {
+                let follow = 1 << random.below(follow_log_max);
                 machine.kill_after_call(kind, random.below(12), random.below(follow));
             }
-            None => machine.kill_after(is_killed.then_some(calls)),
+            _ => machine.kill_after(is_killed.then_some(calls)),
         }
         live(machine, options, book, random, number, false)?;
         if matches!(ending, Ending::PowerCut | Ending::StopAndPowerCut) {
@@ -78,7 +78,8 @@ fn runs(machine: &mut Machine, options: &Options, book: &Shared, random: &mut Ra
     }
     // Liveness: faults stop, and everything is stored. Then once more, to see what is.
     let calm = Faults { switch: options.faults.switch, delay: options.faults.delay, ..Faults::default() };
-    for _ in 0..2 {
+    let last = options.clone().with_one_batch();
+    for options in [options, &last] {
         machine.set_faults(calm);
         live(machine, options, book, random, number, true)?;
         number += 1;
@@ -118,6 +119,7 @@ fn live(
     let is_stopped = *is_stopped.lock().unwrap_or_else(PoisonError::into_inner);
     let injected = machine.injected();
     let mut book = locked(book);
+    book.was_forfeited = book.has_lost_for_forward();
     book.sync_failed |= injected.sync_errors > 0;
     // A state that is not whole hides the boot too.
     book.clock_was_set |= injected.clock_steps + injected.bits_flipped > 0;

@@ -3,6 +3,7 @@
 
 use crate::{
     client::{Client, responses},
+    forwarding::Forwarding,
     life::{Life, join, locked},
     limiter,
     options::Http,
@@ -37,6 +38,8 @@ use wake::{Doorbell, clock::Clock, mailbox};
 const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 100)), 8080);
 /// Milliseconds within which the service is at rest once its clients have left.
 const REST_MS_MAX: u64 = 200_000;
+/// Places of the ring of events, which nobody reads here.
+const EVENTS_PER_RING: usize = 64;
 /// Milliseconds that a drain may take.
 const DRAIN_MS_MAX: u64 = 30_000;
 
@@ -121,7 +124,7 @@ impl Reactors {
         let mut started = Self { mailboxes: Vec::new(), threads: Vec::new() };
         for (index, (doorbell, appender)) in bells.into_iter().zip(appenders).enumerate() {
             let (mailbox, messages) = mailbox::mailbox(limits::MAILBOX_MESSAGES_MAX, Arc::clone(&doorbell));
-            let (events, _) = event_ring(rate::limits::RATE_EVENTS_PER_RING);
+            let (events, _) = event_ring(EVENTS_PER_RING);
             let listener = TcpListener::bind_shared(ADDRESS).expect("a listener");
             let setup = ShardSetup {
                 index,
@@ -212,7 +215,13 @@ fn at_rest(reports: &[Report]) -> Option<Counters> {
 }
 
 /// Runs the service until its clients have left, and stops it.
-pub fn serve(life: &mut Life, http: &Http, bells: Vec<Arc<Doorbell>>, log: Log<DiskFile>) -> Result<(), LogError> {
+pub fn serve(
+    life: &mut Life,
+    http: &Http,
+    bells: Vec<Arc<Doorbell>>,
+    log: Log<DiskFile>,
+    forwarding: Option<Forwarding>,
+) -> Result<(), LogError> {
     {
         let mut book = locked(&life.book);
         (book.connections, book.charges) = (0, Vec::new());
@@ -221,6 +230,7 @@ pub fn serve(life: &mut Life, http: &Http, bells: Vec<Arc<Doorbell>>, log: Log<D
     let Log { appenders, writer, group_commit, status } = log;
     let threads = [thread::spawn(move || writer.run()), thread::spawn(move || group_commit.run())];
     let reactors = Reactors::start(http, &shared, bells, appenders);
+    let querier = life.start_querier(&status);
     let clients: Vec<_> = (0..http.clients).map(|number| thread::spawn(client(life, http, number))).collect();
     let has_ended = || threads.iter().any(JoinHandle::is_finished);
     while clients.iter().any(|client| !client.is_finished()) && !has_ended() {
@@ -243,6 +253,12 @@ pub fn serve(life: &mut Life, http: &Http, bells: Vec<Arc<Doorbell>>, log: Log<D
     shared.draining.store(true, Ordering::Relaxed);
     reactors.stop(life.is_calm);
     clients.into_iter().for_each(|client| join(client));
+    if let Some(mut querier) = querier.map(join) {
+        querier.query();
+    }
+    if let Some(forwarding) = forwarding {
+        forwarding.finish(life.is_calm);
+    }
     let [writer, group_commit] = threads.map(join);
     writer?;
     group_commit

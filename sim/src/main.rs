@@ -158,8 +158,10 @@ mod tests {
     use super::*;
 
     /// Seeds that have found a fault of the log, and what it was.
-    const FOUND: &[(u64, &str)] =
-        &[(248, "a data directory whose entry was not synced, as its first start was killed")];
+    const FOUND: &[(u64, &str)] = &[
+        (248, "a data directory whose entry was not synced, as its first start was killed"),
+        (4424, "a query that saw a segment twice: compressed before the writer had published the next one"),
+    ];
 
     #[test]
     fn seeds_that_found_a_fault_find_it_no_more() {

@@ -7,7 +7,7 @@
 
 use super::{
     ScanError,
-    sidecar_cache::{Key, SidecarCache},
+    sidecar_cache::{CacheHit, Key, SidecarCache},
 };
 use crate::limits::SNAPSHOT_TRIES_MAX;
 use host::{
@@ -129,6 +129,7 @@ impl Source {
                 // Whoever moved it has given it a segment's name, and others may have later ones.
                 Some((index, _)) if is_written_still => drop(sealed.remove(index)),
                 Some((index, _)) => sealed.truncate(index),
+                None if is_written_still && self.is_compressed_as(&sealed, &file)? => return Ok(None),
                 None if is_written_still => {}
                 None => return Ok(None),
             }
@@ -164,6 +165,15 @@ impl Source {
         let size_bytes = file.metadata().map_err(active_error)?.len();
         let bytes = end_of_last_line(&file, size_bytes).map_err(active_error)?;
         Ok(snapshot(sealed, Some(Active { file: Arc::new(file), bytes, key: None })))
+    }
+
+    /// True if `file` has no name any more, and the newest segment has as many bytes: it was sealed as that and
+    /// compressed before the writer published its successor, and its lines would be there twice.
+    fn is_compressed_as(&self, sealed: &[Segment], file: &File) -> Result<bool, ScanError> {
+        let metadata = file.metadata().map_err(|error| ScanError::io(ACTIVE_NAME, error))?;
+        let Some(last) = sealed.last().filter(|_| metadata.nlink() == 0) else { return Ok(false) };
+        let sidecar = self.shared.memory.sidecar(&self.shared.directory, last.name, None);
+        Ok(matches!(sidecar, Some((CacheHit::Whole(sidecar), _)) if sidecar.bytes == metadata.len()))
     }
 
     fn list(&self) -> Result<Vec<Segment>, ScanError> {

@@ -89,3 +89,33 @@ fn more_is_never_there_than_was_written_whole() {
     // The directory alone does not show it.
     assert_eq!(scan_all(directory.path(), &all()).0.len(), 2);
 }
+
+/// Does to the active segment what a rotation and the maintenance do, before the writer says that it has another one.
+fn seal_and_compress(directory: &Path) {
+    let plain = path(directory, 0, SegmentFile::Plain);
+    fs::rename(directory.join(ACTIVE_NAME), &plain).unwrap();
+    fs::write(directory.join(ACTIVE_NAME), "").unwrap();
+    let indexed = index(directory, name(0), &RUNNING).unwrap();
+    indexed.write(directory, name(0)).unwrap();
+    compress(directory, name(0), &indexed, &RUNNING).unwrap();
+    assert!(!plain.exists());
+}
+
+#[test]
+fn a_segment_compressed_before_its_end_is_known_is_not_seen_twice() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut log = written(directory.path());
+    log.write(line(START_MS, "cpu", 1, "{}").as_bytes());
+    seal_and_compress(directory.path());
+    // The writer would say so within a moment; here it never does.
+    assert!(matches!(log.source.snapshot(), Err(ScanError::Unsettled)));
+}
+
+#[test]
+fn a_log_deleted_beside_a_compressed_segment_is_still_read() {
+    let directory = directory(&[(line(START_MS, "a", 1, "{}").into_bytes(), Lies::Compressed)], None);
+    let mut log = written(directory.path());
+    log.write(line(START_MS, "of_another_length", 1, "{}").as_bytes());
+    fs::remove_file(directory.path().join(ACTIVE_NAME)).unwrap();
+    assert_eq!(scanned(&log.source, &all(), 1).unwrap().0.len(), 2);
+}

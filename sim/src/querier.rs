@@ -59,7 +59,8 @@ impl Querier {
             source: Source::server(Path::new(DIRECTORY), Arc::clone(status)),
             book: Arc::clone(book),
             random,
-            may_fail: !is_calm && read_error + no_descriptor > 0,
+            // The pages that a failed sync has lost may be missing under a sidecar's checksum.
+            may_fail: locked(book).sync_failed || (!is_calm && read_error + no_descriptor > 0),
             retains: options.retains(),
             queries: options.queries,
         }

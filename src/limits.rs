@@ -193,9 +193,9 @@ pub const fn ring_bytes_min(batch_bytes_max: usize) -> usize {
 /// Least time between the beginnings of two renderings of statistics: however many requests there are, 100 a second are
 /// made, and each serves all requests that came before it began. A rendering takes less than a millisecond.
 pub const RENDER_INTERVAL_MIN: Duration = Duration::from_millis(10);
-/// Questions for documents that one reactor has with the observer at one time: one of each lane. Connections that ask
+/// Requests for documents that one reactor has with the observer at one time: one of each lane. Connections that ask
 /// meanwhile wait for the next, so their number is bounded by that of connections.
-pub const QUESTIONS_PER_REACTOR_MAX: usize = 4;
+pub const DOCUMENT_REQUESTS_PER_REACTOR_MAX: usize = 4;
 /// Interval at which memory is given back that nothing has needed since the last time. After twice that nothing is left
 /// of a flood.
 pub const TRIM_INTERVAL: Duration = Duration::from_secs(5);
@@ -421,7 +421,7 @@ pub const PIECES_WAITING_MAX: usize = 8;
 // A reactor has one message under way at most for each query, stream and document that was requested of it, and a
 // report, a drain and an abort.
 const _: () = assert!(
-    QUERIES_OPEN_MAX + STREAMS_MAX + PROFILES_UNREAD_MAX + SMALL_JOBS_MAX + QUESTIONS_PER_REACTOR_MAX + 3
+    QUERIES_OPEN_MAX + STREAMS_MAX + PROFILES_UNREAD_MAX + SMALL_JOBS_MAX + DOCUMENT_REQUESTS_PER_REACTOR_MAX + 3
         <= MAILBOX_MESSAGES_MAX
 );
 /// The slowest that a client may take a response, in bytes a second, once the write timeout has passed for the first

@@ -110,7 +110,7 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
     let Export { exporter, exported, figures, tracing, deliveries } = export(&config.telemetry, &network.first, clock)?;
     let reactors = config.placement.reactor_cores.len();
     let (reactor_ends, other_ends) = reactors::connect(reactors).map_err(|error| no_descriptor(&error))?;
-    let OtherEnds { mailboxes, events, questions } = other_ends;
+    let OtherEnds { mailboxes, events, document_requests } = other_ends;
     let shared = Arc::new(shared(config, clock));
     let config = &shared.config;
 
@@ -120,7 +120,7 @@ pub fn start(config: Config) -> Result<Server, ServerError> {
     let forwards = start_forwards(config, &storage, &log.status, deliveries.as_ref())?;
     let LivePage { live, updates, streams } = start_live(config, &facts, reactors, clock)?;
     let observer = Observer::new(ObserverSetup {
-        questions,
+        document_requests,
         reactors: mailboxes.iter().map(|mailbox| Arc::new(mailbox.clone()) as _).collect(),
         limiter: shared.limiter.clone(),
         top_clients: TopClients::new(events, rate::limits::TOP_CLIENTS_MAX),

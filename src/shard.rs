@@ -29,7 +29,7 @@ use crate::{
     listening::Role,
     query_pool::QuerySubmitter,
     service::{Service, Shared},
-    stats::Question,
+    stats::DocumentRequest,
     ui::StreamOpener,
 };
 use crossbeam_channel::Sender;
@@ -62,7 +62,7 @@ pub struct ShardSetup {
     /// Messages of other threads to this core.
     pub messages: Receiver<ShardMessage>,
     /// The queue of requests for statistics.
-    pub questions: Sender<Question>,
+    pub document_requests: Sender<DocumentRequest>,
     /// The query pool.
     pub queries: QuerySubmitter,
     /// The streams of the live page, unless it is off.

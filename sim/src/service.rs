@@ -108,7 +108,7 @@ struct Reactors {
 impl Reactors {
     fn start(http: &Http, shared: &Arc<Shared>, bells: Vec<Arc<Doorbell>>, appenders: Vec<Appender>) -> Self {
         let connections = Arc::new(AtomicU32::new(0));
-        let (questions, _) = bounded(1);
+        let (document_requests, _) = bounded(1);
         let pool = Pool::start(PoolSetup {
             threads: 0,
             cores: Vec::new(),
@@ -136,7 +136,7 @@ impl Reactors {
                 receive_buffers_bytes: 0,
                 doorbell: Arc::clone(&doorbell),
                 messages,
-                questions: questions.clone(),
+                document_requests: document_requests.clone(),
                 queries: pool.submitter(Arc::new(mailbox.clone())),
                 streams: None,
             };

@@ -10,7 +10,7 @@ use crate::{
     query_pool::Pool,
     service::{Service, Shared},
     shard::{self, ShardMessage, ShardSetup},
-    stats::Question,
+    stats::DocumentRequest,
     trace::{Tracer, TracerSetup},
     ui::Live,
 };
@@ -29,14 +29,14 @@ pub struct ReactorEnds {
     pub doorbells: Vec<Arc<Doorbell>>,
     messages: Vec<mailbox::Receiver<ShardMessage>>,
     events: Vec<EventSender>,
-    questions: Sender<Question>,
+    document_requests: Sender<DocumentRequest>,
 }
 
 /// The other threads' ends of the same channels.
 pub struct OtherEnds {
     pub mailboxes: Vec<mailbox::Sender<ShardMessage>>,
     pub events: Vec<EventReceiver>,
-    pub questions: Receiver<Question>,
+    pub document_requests: Receiver<DocumentRequest>,
 }
 
 /// Connects `reactors` to the other threads.
@@ -50,9 +50,9 @@ pub fn connect(reactors: usize) -> io::Result<(ReactorEnds, OtherEnds)> {
         (0..reactors).map(|_| event_ring(rate::limits::RATE_EVENTS_PER_RING)).unzip();
     let (mailboxes, messages) =
         doorbells.iter().map(|doorbell| mailbox::mailbox(limits::MAILBOX_MESSAGES_MAX, Arc::clone(doorbell))).unzip();
-    let (questions, question_receiver) = bounded(reactors * limits::QUESTIONS_PER_REACTOR_MAX);
-    let ends = ReactorEnds { doorbells, messages, events: event_senders, questions };
-    Ok((ends, OtherEnds { mailboxes, events: event_receivers, questions: question_receiver }))
+    let (document_requests, request_receiver) = bounded(reactors * limits::DOCUMENT_REQUESTS_PER_REACTOR_MAX);
+    let ends = ReactorEnds { doorbells, messages, events: event_senders, document_requests };
+    Ok((ends, OtherEnds { mailboxes, events: event_receivers, document_requests: request_receiver }))
 }
 
 /// Parts that the reactors are built from.
@@ -78,7 +78,7 @@ impl Reactors<'_> {
     /// A thread could not be started, or exited.
     pub fn start(self, ended_sender: &Sender<Ended>, ended: &Receiver<Ended>) -> Result<(), ServerError> {
         let Self { network, listeners, ends, mailboxes, appenders, tracing, shared, queries, live } = self;
-        let ReactorEnds { doorbells, messages, events, questions } = ends;
+        let ReactorEnds { doorbells, messages, events, document_requests } = ends;
         let reactors = doorbells.len();
         let chosen = network.chosen;
         let connections = Arc::new(AtomicU32::new(0));
@@ -96,7 +96,7 @@ impl Reactors<'_> {
                 receive_buffers_bytes: chosen.receive_buffers_bytes(),
                 doorbell: Arc::clone(&doorbell),
                 messages,
-                questions: questions.clone(),
+                document_requests: document_requests.clone(),
                 queries: queries.submitter(Arc::new(mailboxes[index].clone())),
                 streams: live.map(|live| live.opener(Arc::new(mailboxes[index].clone()))),
             };
@@ -119,7 +119,7 @@ impl Reactors<'_> {
                 Ended::Reactor(index, result)
             })?;
         }
-        drop((questions, opened_sender));
+        drop((document_requests, opened_sender));
         for _ in 0..reactors {
             select! {
                 recv(opened_drivers) -> _ => {}

@@ -1,4 +1,4 @@
-//! Connections of one core that wait for documents of statistics. The observer has at most one question of each lane
+//! Connections of one core that wait for documents of statistics. The observer has at most one request of each lane
 //! from a core; a request that comes meanwhile waits for the next, so a document is never older than the request it is
 //! for, and however many requests there are, none is refused for their number.
 
@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     service::BurstResult,
-    stats::{Document, Question, RenderedDocument},
+    stats::{Document, DocumentRequest, RenderedDocument},
     ui::PageRequest,
 };
 use http1::{HttpError, Responder, Status};
@@ -29,7 +29,7 @@ pub struct Waiter {
 #[derive(Debug)]
 struct Round {
     document: Document,
-    /// The observer has the question: who comes now is too late for it.
+    /// The observer has the request: a client that comes now is too late for it.
     under_way: bool,
     waiters: Vec<Waiter>,
 }
@@ -42,17 +42,17 @@ pub struct Waiters {
 }
 
 impl Waiters {
-    /// Notes a request. Returns the question for the observer, unless one of its lane is under way.
+    /// Notes a request. Returns the request for the observer, unless one of its lane is under way.
     fn add(&mut self, document: Document, waiter: Waiter) -> Option<Document> {
         match self.rounds.iter_mut().find(|round| round.document == document && !round.under_way) {
             Some(round) => round.waiters.push(waiter),
             None => self.rounds.push(Round { document, under_way: false, waiters: vec![waiter] }),
         }
-        self.next_question(document.lane())
+        self.next_request(document.lane())
     }
 
-    /// The oldest question of a lane that has none under way, which it now has.
-    fn next_question(&mut self, lane: usize) -> Option<Document> {
+    /// The oldest request of a lane that has none under way, which it now has.
+    fn next_request(&mut self, lane: usize) -> Option<Document> {
         let mut of_lane = self.rounds.iter_mut().filter(|round| round.document.lane() == lane);
         // Rounds stand in the order in which they began, so one that is under way stands first.
         let round = of_lane.next().filter(|round| !round.under_way)?;
@@ -83,8 +83,8 @@ impl State {
         let Some(connection) = self.connections.get(token) else { return };
         connection.phase = Phase::Deferred;
         self.set_timer(token, Timer::Response);
-        let question = self.documents.add(document, Waiter { token, asked_by });
-        self.ask(question);
+        let request = self.documents.add(document, Waiter { token, asked_by });
+        self.pass_on(request);
         // Connections that ended leave their entries behind. Kept to one for each that is open, they stay bounded.
         if self.documents.len() > 2 * self.connections.len() {
             let connections = &mut self.connections;
@@ -94,10 +94,10 @@ impl State {
         }
     }
 
-    /// Passes a question on to the observer.
-    fn ask(&mut self, question: Option<Document>) {
-        let Some(document) = question else { return };
-        if self.setup.questions.try_send(Question { document, reactor: self.setup.index }).is_err() {
+    /// Passes a request on to the observer.
+    fn pass_on(&mut self, request: Option<Document>) {
+        let Some(document) = request else { return };
+        if self.setup.document_requests.try_send(DocumentRequest { document, reactor: self.setup.index }).is_err() {
             // The queue has a place for each lane of each core, so the observer is gone.
             let refusal = HttpError::Unavailable {
                 text: "statistics are unavailable",
@@ -113,8 +113,8 @@ impl State {
     pub(super) fn take_document(&mut self, rendered: &RenderedDocument) {
         let waiters = self.documents.end(rendered.document);
         self.documents.rendered.extend(waiters.into_iter().map(|waiter| (waiter, rendered.clone())));
-        let question = self.documents.next_question(rendered.document.lane());
-        self.ask(question);
+        let request = self.documents.next_request(rendered.document.lane());
+        self.pass_on(request);
     }
 
     /// Responds with the live page, which is at hand.
@@ -177,9 +177,9 @@ mod tests {
         assert_eq!(waiters.add(JSON, waiter(2)), None);
         assert_eq!(waiters.add(JSON, waiter(3)), None);
         assert_eq!(waiters.end(JSON), [waiter(1)]);
-        assert_eq!(waiters.next_question(JSON.lane()), Some(JSON));
+        assert_eq!(waiters.next_request(JSON.lane()), Some(JSON));
         assert_eq!(waiters.end(JSON), [waiter(2), waiter(3)]);
-        assert_eq!((waiters.next_question(JSON.lane()), waiters.len()), (None, 0));
+        assert_eq!((waiters.next_request(JSON.lane()), waiters.len()), (None, 0));
     }
 
     #[test]
@@ -191,7 +191,7 @@ mod tests {
         assert_eq!(waiters.add(clients(3), waiter(3)), None);
         assert_eq!(waiters.add(TEXT, waiter(4)), Some(TEXT));
         assert_eq!(waiters.end(clients(1)), [waiter(1)]);
-        assert_eq!(waiters.next_question(clients(1).lane()), Some(clients(2)), "in the order of the requests");
+        assert_eq!(waiters.next_request(clients(1).lane()), Some(clients(2)), "in the order of the requests");
         assert_eq!(waiters.len(), 3);
     }
 }

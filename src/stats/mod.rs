@@ -35,7 +35,7 @@ pub use exposition::{Family, Kind, Number, Sample, Value};
 pub use format::Format;
 pub use forwards::{ForwardStatus, RefusedBy};
 pub use histograms::{Distribution, Histograms, Stage, Stamps};
-pub use observer::{Document, Facts, FiguresOut, Observer, ObserverSetup, Question, unready};
+pub use observer::{Document, DocumentRequest, Facts, FiguresOut, Observer, ObserverSetup, unready};
 pub use points::{PointSpan, Update};
 pub use queries::{Outcome, QueryStatus};
 pub use refusals::{Refusal, RefusalRing, RefusedBatch};

@@ -61,9 +61,9 @@ impl Document {
         Ok(Self::Clients { top: clients::top_of(query)? })
     }
 
-    /// The lane of the document, below [`limits::QUESTIONS_PER_REACTOR_MAX`]. Documents of one lane are rendered one
-    /// after another for a core, those of different lanes do not wait for each other: each format of the figures, and
-    /// the lists of clients together, of which there are a thousand different ones.
+    /// The lane of the document, below [`limits::DOCUMENT_REQUESTS_PER_REACTOR_MAX`]. Documents of one lane are
+    /// rendered one after another for a core, those of different lanes do not wait for each other: each format of the
+    /// figures, and the lists of clients together, of which there are a thousand different ones.
     #[must_use]
     pub const fn lane(self) -> usize {
         match self {
@@ -84,9 +84,9 @@ impl Document {
     }
 }
 
-/// A core's question for a document, for all of its connections that wait for it.
+/// A core's request for a document, for all of its connections that wait for it.
 #[derive(Debug, Clone, Copy)]
-pub struct Question {
+pub struct DocumentRequest {
     /// The requested document.
     pub document: Document,
     /// The reactor that requests it.
@@ -97,7 +97,7 @@ pub struct Question {
 #[derive(Debug)]
 pub struct ObserverSetup {
     /// Requests for documents. When all senders are gone the observer ends.
-    pub questions: Receiver<Question>,
+    pub document_requests: Receiver<DocumentRequest>,
     /// Every reactor, by its index.
     pub reactors: Vec<Arc<dyn Reactor>>,
     /// The limiter, when there is one.
@@ -277,7 +277,7 @@ impl Observer {
         let interval = self.setup.stats_interval.unwrap_or(limits::INTERVAL_DEFAULT);
         let mut figures_due = self.setup.figures.as_ref().map(|out| Instant::now() + out.interval);
         let mut trim_due = Instant::now() + limits::TRIM_INTERVAL;
-        // Rendering rests until then, and questions gather.
+        // Rendering rests until then, and requests gather.
         let mut rested = Instant::now();
         loop {
             let interval_end = self.collector.began() + interval;
@@ -289,10 +289,10 @@ impl Observer {
                 wake = wake.min(points.due());
             }
             thread::sleep(rested.min(wake).saturating_duration_since(Instant::now()));
-            match self.setup.questions.recv_deadline(wake) {
-                Ok(question) => {
+            match self.setup.document_requests.recv_deadline(wake) {
+                Ok(request) => {
                     rested = Instant::now() + limits::RENDER_INTERVAL_MIN;
-                    self.serve(question);
+                    self.serve(request);
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -435,20 +435,20 @@ impl Observer {
         self.setup.draining.load(Ordering::Relaxed)
     }
 
-    /// Serves all questions that wait. Each document is rendered once for all cores that requested it, and begun after
+    /// Serves all requests that wait. Each document is rendered once for all cores that requested it, and begun after
     /// their requests.
-    fn serve(&mut self, first: Question) {
-        let mut questions = vec![first];
+    fn serve(&mut self, first: DocumentRequest) {
+        let mut document_requests = vec![first];
         // A core sends another request only once it has its document, so this ends.
-        questions.extend(self.setup.questions.try_iter());
+        document_requests.extend(self.setup.document_requests.try_iter());
         self.setup.top_clients.drain();
-        if questions.iter().any(|question| matches!(question.document, Document::Metrics(_))) {
+        if document_requests.iter().any(|request| matches!(request.document, Document::Metrics(_))) {
             self.collector.collect();
         }
-        while let Some(&Question { document, .. }) = questions.first() {
+        while let Some(&DocumentRequest { document, .. }) = document_requests.first() {
             let rendered = RenderedDocument { document, body: Arc::new(self.render(document)) };
-            for question in questions.extract_if(.., |question| question.document == document) {
-                self.setup.reactors[question.reactor].deliver(rendered.clone());
+            for request in document_requests.extract_if(.., |request| request.document == document) {
+                self.setup.reactors[request.reactor].deliver(rendered.clone());
             }
         }
     }

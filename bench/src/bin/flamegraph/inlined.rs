@@ -66,11 +66,11 @@ fn functions_of(object: &str, positions: &BTreeSet<u64>) -> io::Result<HashMap<u
     let segments = segments(&head).ok_or_else(|| io::Error::other("it is not a 64-bit little-endian ELF file"))?;
     let by_address: BTreeMap<u64, u64> =
         positions.iter().filter_map(|position| Some((address(&segments, *position)?, *position))).collect();
-    let mut question = String::new();
+    let mut addresses = String::new();
     for address in by_address.keys() {
-        question.push_str(&format!("{address:x}\n"));
+        addresses.push_str(&format!("{address:x}\n"));
     }
-    let output = addr2line(object, question)?;
+    let output = addr2line(object, addresses)?;
     let named = parse(&output).into_iter();
     Ok(named.filter_map(|(address, functions)| Some((*by_address.get(&address)?, functions))).collect())
 }
@@ -112,8 +112,8 @@ fn address(segments: &[Segment], position: u64) -> Option<u64> {
     segments.iter().find(within).map(|segment| position - segment.offset + segment.address)
 }
 
-/// Runs addr2line(1) on `question`, one address per line, and returns its output.
-fn addr2line(object: &str, question: String) -> io::Result<String> {
+/// Runs addr2line(1) on `addresses`, one address per line, and returns its output.
+fn addr2line(object: &str, addresses: String) -> io::Result<String> {
     let mut process = Command::new("addr2line")
         .args(["--addresses", "--functions", "--inlines", "--demangle", "--exe", object])
         .stdin(Stdio::piped())
@@ -123,10 +123,10 @@ fn addr2line(object: &str, question: String) -> io::Result<String> {
         .map_err(|error| io::Error::other(format!("addr2line (Debian package binutils): {error}")))?;
     let stdin = process.stdin.take();
     // Written from a thread of its own: addr2line writes results before it has read all, and both pipes could be full.
-    let asking = thread::spawn(move || stdin.map_or(Ok(()), |mut stdin| stdin.write_all(question.as_bytes())));
+    let writer = thread::spawn(move || stdin.map_or(Ok(()), |mut stdin| stdin.write_all(addresses.as_bytes())));
     let output = process.wait_with_output()?;
     // A broken pipe says no more than the exit status does.
-    let _ = asking.join();
+    let _ = writer.join();
     if !output.status.success() {
         return Err(io::Error::other(format!("addr2line: {}", output.status)));
     }

@@ -152,7 +152,7 @@ impl<'a> Filter<'a> {
         let timestamp = &beginning[TIMESTAMP_AT..TIMESTAMP_END];
         let is_in_time =
             || self.from.is_none_or(|from| timestamp >= &from[..]) && self.to.is_none_or(|to| timestamp < &to[..]);
-        // The cheaper question first.
+        // The cheaper test first.
         let is_wanted = match &self.wanted.names {
             Names::All => is_in_time(),
             Names::Exact(_) => {

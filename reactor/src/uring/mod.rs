@@ -130,7 +130,7 @@ pub struct UringDriver {
     turn: u32,
     /// Connections that have filled a receive buffer in this turn.
     uploads: u32,
-    /// How receives are armed in this turn, by what the turn before it has brought.
+    /// Way in which receives are armed in this turn, by what the turn before it has brought.
     receive: Receive,
     counters: Counters,
 }

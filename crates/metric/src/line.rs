@@ -7,8 +7,14 @@
 //! it means the same, because no line of the log can look like it: another program wrote it, or a bit has flipped.
 //!
 //! Promises: one pass, nothing allocated by reading, no panic whatever the bytes; UTF-8 is checked here and is no duty
-//! of the caller's; a block of many lines ([`Lines`]) is read at more than 1 GB/s. Not checked: the bounds of names and
+//! of the caller's; a block of many lines ([`Lines`]) is read at more than 1 GB/s, by comparing each line with those
+//! before it (`line/speculation.rs`). Not checked: the bounds of names and
 //! tags, which are configuration, and whether a tag's key comes twice.
+
+mod feeds;
+mod speculation;
+
+pub use feeds::LineFeeds;
 
 use super::cursor::Cursor;
 use super::encode::{BEFORE_NAME, BEFORE_TIMESTAMP, BEFORE_VALUE, LINE_END};
@@ -17,6 +23,7 @@ use super::text::Text;
 use super::timestamp::{self, TIMESTAMP_BYTES};
 use super::{Kind, number};
 use memchr::{memchr, memchr_iter, memchr2};
+use speculation::Speculation;
 use std::fmt;
 
 /// One line of the log, checked, borrowing from the block that it is in.
@@ -141,22 +148,25 @@ fn string_end(text: &[u8]) -> Option<usize> {
 /// Iterator over the lines of a block, each ended by a line feed. Behind a foreign line it goes on with the next.
 #[derive(Clone)]
 pub struct Lines<'a> {
-    cursor: Cursor<'a>,
+    text: &'a [u8],
+    /// Offset of the line that comes next.
+    at: usize,
     minute: Minute,
+    speculation: Speculation<'a>,
 }
 
 impl<'a> Lines<'a> {
     /// Lines of `block`, which begins where a line does.
     #[must_use]
     pub fn new(block: &'a [u8]) -> Self {
-        Self { cursor: Cursor::new(block), minute: Minute::unknown() }
+        Self { text: block, at: 0, minute: Minute::unknown(), speculation: Speculation::new() }
     }
 
     /// Offset in the block of the line that comes next.
     #[inline]
     #[must_use]
     pub fn byte(&self) -> usize {
-        self.cursor.byte()
+        self.at
     }
 
     /// Goes on with the line that begins at `byte`, which is not before [`byte`](Self::byte): for whoever knows that
@@ -166,7 +176,8 @@ impl<'a> Lines<'a> {
     /// `byte` is before that, or behind the block's end.
     #[inline]
     pub fn skip_to(&mut self, byte: usize) {
-        self.cursor.skip(byte - self.cursor.byte());
+        assert!((self.at..=self.text.len()).contains(&byte), "lines are read forwards");
+        self.at = byte;
     }
 }
 
@@ -175,32 +186,41 @@ impl<'a> Iterator for Lines<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        if self.cursor.rest().is_empty() {
-            return None;
-        }
-        let mut cursor = self.cursor;
-        match read(&mut cursor, &mut self.minute) {
-            Ok(line) if cursor.eat(b'\n') => {
-                self.cursor = cursor;
+        match self.speculation.read(self.text, self.at, &mut self.minute) {
+            Some((line, end)) => {
+                self.at = end;
                 Some(Ok(line))
             }
-            _ => Some(self.reread()),
+            None => self.next_by_grammar(),
         }
     }
 }
 
 impl<'a> Lines<'a> {
+    /// Reads the line that comes next by the whole grammar.
+    #[inline(never)]
+    fn next_by_grammar(&mut self) -> Option<Result<Line<'a>, LineError>> {
+        let rest = self.text.get(self.at..).filter(|rest| !rest.is_empty())?;
+        let mut cursor = Cursor::new(rest);
+        match read(&mut cursor, &mut self.minute) {
+            Ok(line) if cursor.eat(b'\n') => {
+                self.at += cursor.byte();
+                Some(Ok(line))
+            }
+            _ => Some(self.reread(rest)),
+        }
+    }
+
     /// Reads the line that comes next by itself, to say what is wrong with it as seen from its own beginning and end.
     #[cold]
-    fn reread(&mut self) -> Result<Line<'a>, LineError> {
-        let rest = self.cursor.rest();
+    fn reread(&mut self, rest: &'a [u8]) -> Result<Line<'a>, LineError> {
         match memchr(b'\n', rest) {
             Some(end) => {
-                self.cursor.skip(end + 1);
+                self.at += end + 1;
                 Line::parse(&rest[..end])
             }
             None => {
-                self.cursor.skip(rest.len());
+                self.at += rest.len();
                 Line::parse(rest).and(Err(LineError { byte: rest.len(), expected: "a line feed" }))
             }
         }
@@ -283,6 +303,13 @@ fn read<'a>(cursor: &mut Cursor<'a>, minute: &mut Minute) -> Result<Line<'a>, Li
         Some(b'"') => not_a_number(cursor)?,
         _ => (number(cursor)?, false),
     };
+    let (kind, tags) = type_and_tags(cursor)?;
+    Ok(Line { timestamp_ms, name, value, is_stale, kind, tags })
+}
+
+/// Reads what stands behind the value, up to the end of the line.
+#[inline(always)]
+fn type_and_tags<'a>(cursor: &mut Cursor<'a>) -> Result<(Kind, &'a [u8]), LineError> {
     let Some(&(around, kind)) = TYPES.iter().find(|(around, _)| cursor.rest().starts_with(around)) else {
         return Err(error(cursor, "\"type\", one of gauge, counter, histogram, summary and untyped, and \"tags\""));
     };
@@ -303,7 +330,7 @@ fn read<'a>(cursor: &mut Cursor<'a>, minute: &mut Minute) -> Result<Line<'a>, Li
     }
     let tags = &tags[..tags.len() - cursor.rest().len()];
     expect(cursor, &LINE_END[..1], "'}'")?;
-    Ok(Line { timestamp_ms, name, value, is_stale, kind, tags })
+    Ok((kind, tags))
 }
 
 /// Reads a value that is a number.

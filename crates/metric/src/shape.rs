@@ -229,7 +229,7 @@ fn offset(at: usize) -> u32 {
 /// Length of the string at `start`, which ends at a quotation mark that is not part of it. `None` if it has escapes or
 /// breaks the grammar.
 #[inline(always)]
-fn string(text: Blocks<'_>, start: usize) -> Option<usize> {
+pub(super) fn string(text: Blocks<'_>, start: usize) -> Option<usize> {
     let mut at = start;
     while let Some(block) = text.whole(at) {
         let stops = block::string_stops(block);
@@ -263,9 +263,9 @@ fn careful_string(text: &[u8], start: usize) -> Option<usize> {
     (!string.has_escapes()).then_some(string.raw().len())
 }
 
-/// Length of the number at `at`.
+/// Length of the number at `at`, which is finite as a 64-bit float; `None` if there is none.
 #[inline(always)]
-fn value(text: Blocks<'_>, at: usize) -> Option<usize> {
+pub(super) fn value(text: Blocks<'_>, at: usize) -> Option<usize> {
     let Some(block) = text.whole(at) else { return careful_value(text.text(), at) };
     let digits = block::digits(block);
     let whole = digits.trailing_ones();

@@ -50,6 +50,9 @@ pub(crate) struct Collector<'a, T> {
     needs_tags: bool,
     remembered: HashTable<Remembered>,
     remembered_bytes: usize,
+    /// The latest name and its group, where tags do not matter: the next name is mostly the same.
+    latest_name: Vec<u8>,
+    latest_group: Option<u32>,
     hasher: RandomState,
     /// Scratch buffer in which keys are built.
     key: Vec<u8>,
@@ -69,6 +72,9 @@ impl<'a, T: Accumulator> Collector<'a, T> {
             needs_tags: request.by != By::Nothing || !request.filters.is_empty(),
             remembered: HashTable::new(),
             remembered_bytes: 0,
+            // No line has an empty name.
+            latest_name: Vec::new(),
+            latest_group: None,
             hasher: RandomState::default(),
             key: Vec::new(),
             points: 0,
@@ -79,7 +85,19 @@ impl<'a, T: Accumulator> Collector<'a, T> {
 
     #[inline]
     fn group(&mut self, line: &Line<'_>) -> Result<Option<u32>, Stop> {
-        let tags: &[u8] = if self.needs_tags { line.tags } else { b"{}" };
+        if self.needs_tags {
+            return self.find(line, line.tags);
+        }
+        if self.latest_name != line.name {
+            self.latest_group = self.find(line, b"{}")?;
+            self.latest_name.clear();
+            self.latest_name.extend_from_slice(line.name);
+        }
+        Ok(self.latest_group)
+    }
+
+    #[inline]
+    fn find(&mut self, line: &Line<'_>, tags: &[u8]) -> Result<Option<u32>, Stop> {
         let hash = hash(&self.hasher, line.name, tags);
         match self.remembered.find(hash, |remembered| remembered.is(line.name, tags)) {
             Some(remembered) => Ok(remembered.group),

@@ -2,15 +2,16 @@
 //!
 //! A line begins with the same bytes at the same places: its timestamp, whose texts are in the order of their times,
 //! and then its name. So a line that is not wanted is known by its beginning, and the next is found by its line feed;
-//! only one that may be wanted is parsed, and then in full. A line that does not begin as ours do is foreign; one that
-//! does, and is not wanted, passes for ours. Predicates are called only with names that were checked: what stands in a
+//! only one that may be wanted is parsed, and then in full, and so is the line behind one that was wanted, since these
+//! stand in runs. A line that does not begin as ours do is foreign; one that does, and is not wanted, passes for ours
+//! unless it was parsed. Predicates are called only with names that were checked: what stands in a
 //! file may be anything.
 
 use super::{Names, Place, ScanError, ScanFilter, Scanned, Visitor, zone_map::ZoneMapBuilder};
-use memchr::{memchr, memchr2};
+use memchr::memchr2;
 use metric::{
-    BEFORE_NAME, BEFORE_TIMESTAMP, BEFORE_VALUE, Line, Lines, TIMESTAMP_BYTES, TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN,
-    format_timestamp, is_spelled,
+    BEFORE_NAME, BEFORE_TIMESTAMP, BEFORE_VALUE, Line, LineFeeds, Lines, TIMESTAMP_BYTES, TIMESTAMP_MS_MAX,
+    TIMESTAMP_MS_MIN, format_timestamp, is_spelled,
 };
 
 const TIMESTAMP_AT: usize = BEFORE_TIMESTAMP.len();
@@ -25,11 +26,16 @@ pub struct Filter<'a> {
     wanted: &'a ScanFilter<'a>,
     /// The one name that is wanted, and what stands behind it.
     exact: Vec<u8>,
-    /// Bytes of that name. Where it ends is looked at first: most other names have another length.
-    exact_bytes: usize,
+    /// Eight bytes of these, with the place of the first, which are looked at before the others: the last ones of the
+    /// name and the quotation mark behind it. Most other names have another length or another end.
+    probe: (usize, [u8; PROBE_BYTES]),
     from: Option<[u8; TIMESTAMP_BYTES]>,
     to: Option<[u8; TIMESTAMP_BYTES]>,
 }
+
+/// Bytes of an exact name that are looked at first.
+const PROBE_BYTES: usize = 8;
+const _: () = assert!(PROBE_BYTES <= BEFORE_VALUE.len());
 
 /// Classification of a line by its first bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,10 +51,12 @@ impl<'a> Filter<'a> {
             Names::Exact(name) => [name, BEFORE_VALUE].concat(),
             Names::All | Names::Matching(_) => Vec::new(),
         };
+        let probe_at = exact.len().saturating_sub(BEFORE_VALUE.len() + PROBE_BYTES - 1);
+        let probe = exact.get(probe_at..).and_then(<[u8]>::first_chunk).copied().unwrap_or_default();
         let text = |ms: i64| format_timestamp(ms.clamp(TIMESTAMP_MS_MIN, TIMESTAMP_MS_MAX));
         Self {
             wanted,
-            exact_bytes: exact.len().saturating_sub(BEFORE_VALUE.len()),
+            probe: (probe_at, probe),
             exact,
             from: (wanted.from_ms > TIMESTAMP_MS_MIN).then(|| text(wanted.from_ms)),
             to: (wanted.to_ms <= TIMESTAMP_MS_MAX).then(|| text(wanted.to_ms)),
@@ -67,34 +75,62 @@ impl<'a> Filter<'a> {
         check: impl Fn() -> Result<(), ScanError>,
     ) -> Result<(), ScanError> {
         let mut lines = Lines::new(text);
+        let mut feeds = LineFeeds::new(text);
         let mut at = 0;
-        while let Some(rest) = text.get(at..).filter(|rest| !rest.is_empty()) {
-            match self.begins(rest, verdicts) {
-                Beginning::Wanted => {
-                    lines.skip_to(at);
-                    if let Some(Ok(line)) = lines.next() {
-                        scanned.lines += 1;
+        // Whether the line before was wanted.
+        let mut is_run = false;
+        loop {
+            if !is_run {
+                at = self.skip_unwanted(text, at, &mut feeds, verdicts, scanned);
+            }
+            lines.skip_to(at);
+            match lines.next() {
+                None => return Ok(()),
+                Some(Err(_)) => {
+                    scanned.foreign_lines += 1;
+                    is_run = false;
+                }
+                Some(Ok(line)) => {
+                    scanned.lines += 1;
+                    is_run = self.wants(&line, verdicts);
+                    if is_run {
                         scanned.matched += 1;
                         visitor.line(Place { offset: place.offset + at as u64, ..place }, &line)?;
                         if scanned.matched.is_multiple_of(LINES_BETWEEN_LOOKS) {
                             check()?;
                         }
-                    } else {
-                        scanned.foreign_lines += 1;
                     }
-                    at = lines.byte();
-                }
-                beginning => {
-                    let end = memchr(b'\n', rest);
-                    // One of ours has no line feed in its beginning.
-                    let is_ours = beginning == Beginning::Unwanted && end.is_some_and(|end| end >= NAME_AT);
-                    scanned.lines += u64::from(is_ours);
-                    scanned.foreign_lines += u64::from(!is_ours);
-                    at += end.map_or(rest.len(), |end| end + 1);
                 }
             }
+            at = lines.byte();
         }
-        Ok(())
+    }
+
+    /// Skips and counts the lines from `at` on that are not wanted, as far as their beginnings show: the offset of the
+    /// first that may be, or the end of `text`.
+    fn skip_unwanted(
+        &self,
+        text: &[u8],
+        mut at: usize,
+        feeds: &mut LineFeeds<'_>,
+        verdicts: &mut Verdicts,
+        scanned: &mut Scanned,
+    ) -> usize {
+        let (mut lines, mut ours) = (0, 0);
+        while at < text.len() {
+            let beginning = self.begins(&text[at..], verdicts);
+            if beginning == Beginning::Wanted {
+                break;
+            }
+            let end = feeds.next_from(at);
+            // One of ours has no line feed in its beginning.
+            ours += u64::from(beginning == Beginning::Unwanted && end.is_some_and(|end| end >= at + NAME_AT));
+            lines += 1;
+            at = end.map_or(text.len(), |end| end + 1);
+        }
+        scanned.lines += ours;
+        scanned.foreign_lines += lines - ours;
+        at
     }
 
     /// As [`visit`](Self::visit), and has each line parsed to learn what the block holds.
@@ -135,17 +171,18 @@ impl<'a> Filter<'a> {
 
     #[inline]
     fn wants(&self, line: &Line<'_>, verdicts: &mut Verdicts) -> bool {
-        let is_named = match &self.wanted.names {
-            Names::All => true,
-            Names::Exact(name) => line.name == name,
-            Names::Matching(holds) => verdicts.of(line.name, |name| holds(name)) == Beginning::Wanted,
-        };
-        is_named && self.wanted.from_ms <= line.timestamp_ms && line.timestamp_ms < self.wanted.to_ms
+        let is_in_time = self.wanted.from_ms <= line.timestamp_ms && line.timestamp_ms < self.wanted.to_ms;
+        is_in_time
+            && match &self.wanted.names {
+                Names::All => true,
+                Names::Exact(name) => line.name == name,
+                Names::Matching(holds) => verdicts.of(line.name, |name| holds(name)) == Beginning::Wanted,
+            }
     }
 
     #[inline]
     fn begins(&self, line: &[u8], verdicts: &mut Verdicts) -> Beginning {
-        let Some((beginning, rest)) = line.split_at_checked(NAME_AT) else { return Beginning::Foreign };
+        let Some((beginning, rest)) = line.split_first_chunk::<NAME_AT>() else { return Beginning::Foreign };
         if !beginning.starts_with(BEFORE_TIMESTAMP) || !beginning.ends_with(BEFORE_NAME) {
             return Beginning::Foreign;
         }
@@ -156,7 +193,10 @@ impl<'a> Filter<'a> {
         let is_wanted = match &self.wanted.names {
             Names::All => is_in_time(),
             Names::Exact(_) => {
-                rest.get(self.exact_bytes) == Some(&b'"') && rest.starts_with(&self.exact) && is_in_time()
+                let (probe_at, probe) = &self.probe;
+                rest.get(*probe_at..).and_then(<[u8]>::first_chunk) == Some(probe)
+                    && rest.starts_with(&self.exact)
+                    && is_in_time()
             }
             Names::Matching(holds) if is_in_time() => {
                 return name(rest).map_or(Beginning::Foreign, |name| verdicts.of(name, |name| holds(name)));
@@ -186,6 +226,8 @@ fn name(text: &[u8]) -> Option<&[u8]> {
 pub struct Verdicts {
     /// By a name's hash; what comes to a place that is taken takes it.
     places: Vec<Option<(Box<[u8]>, Beginning)>>,
+    /// The place that was used last: the next name is mostly the same.
+    latest: usize,
 }
 
 impl Verdicts {
@@ -194,11 +236,16 @@ impl Verdicts {
     const NAME_BYTES_MAX: usize = 1_024;
 
     pub fn new() -> Self {
-        Self { places: Vec::new() }
+        Self { places: Vec::new(), latest: 0 }
     }
 
     /// Foreign if no line of ours can have the name; the predicate is not called then.
     fn of(&mut self, name: &[u8], holds: impl FnOnce(&[u8]) -> bool) -> Beginning {
+        if let Some(Some((known, verdict))) = self.places.get(self.latest)
+            && **known == *name
+        {
+            return *verdict;
+        }
         let judge = |name: &[u8]| {
             if name.is_empty() || !is_spelled(name) {
                 Beginning::Foreign
@@ -214,7 +261,8 @@ impl Verdicts {
         if self.places.is_empty() {
             self.places.resize(Self::PLACES, None);
         }
-        let place = &mut self.places[hash(name) % Self::PLACES];
+        self.latest = hash(name) % Self::PLACES;
+        let place = &mut self.places[self.latest];
         match place {
             Some((known, verdict)) if **known == *name => *verdict,
             _ => place.insert((name.into(), judge(name))).1,

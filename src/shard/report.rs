@@ -42,6 +42,7 @@ impl State {
     pub(super) fn trim(&mut self) {
         self.http.trim();
         self.connections.trim();
+        self.setup.service.log_mut().trim();
         self.ready.trim();
         self.held_for_write.shrink_to(2 * self.held_for_write.len());
         self.held_for_sync.shrink_to(2 * self.held_for_sync.len());

@@ -97,6 +97,11 @@ impl Appender {
         self.ring.committed() - self.ring.written()
     }
 
+    /// Gives the ring's free memory back to the kernel, if the ring was hardly used since the last call.
+    pub fn trim(&mut self) {
+        self.ring.trim();
+    }
+
     /// Capacity of the ring in bytes.
     #[inline]
     #[must_use]

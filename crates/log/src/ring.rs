@@ -16,7 +16,8 @@
 //! A batch is reserved as one slice, also where it straddles the ring's end: the memory is twice the capacity, the
 //! upper half being the producer's own overhang. What a batch left there is copied to the start of the ring when it is
 //! committed. The memory comes zeroed from the kernel and is untouched until it is written, so the overhang costs as
-//! many pages as the longest batch that straddled, and the scratch space of a ring is bounded by its capacity.
+//! many pages as the longest batch that straddled, and the scratch space of a ring is bounded by its capacity. A ring
+//! that is hardly in use gives the pages that are free back ([`RingProducer::trim`]).
 #![allow(unsafe_code)] // Two threads share the bytes: what is whose follows from the positions, not from borrows.
 
 use std::{fmt, ptr::NonNull};
@@ -52,6 +53,8 @@ pub fn ring(capacity_bytes: usize) -> (RingProducer, RingConsumer) {
         reserved: 0,
         awaits_written: 0,
         awaits_durable: 0,
+        staged_at_trim: 0,
+        is_trimmed: true,
     };
     (producer, consumer)
 }
@@ -133,7 +136,27 @@ impl Storage {
         // reference to it exists, as the caller upholds.
         unsafe { std::slice::from_raw_parts_mut(self.bytes.as_ptr().add(offset), bytes) }
     }
+
+    /// Gives the whole pages among these bytes back to the kernel, the overhang included. Their content is unspecified
+    /// from then on.
+    ///
+    /// # Safety
+    /// No reference to these bytes exists, and no thread relies on their content.
+    unsafe fn give_back(&self, offset: usize, bytes: usize) {
+        debug_assert!(offset + bytes <= 2 * self.capacity);
+        let before_page = self.bytes.as_ptr().wrapping_add(offset).align_offset(PAGE_BYTES);
+        let Some(bytes) = bytes.checked_sub(before_page).filter(|bytes| *bytes >= PAGE_BYTES) else { return };
+        let bytes = bytes - bytes % PAGE_BYTES;
+        // SAFETY: whole pages within the allocation, which is private anonymous memory, as all of the allocator's: it
+        // reads as zeros afterwards, and stays initialised. Nobody has a reference to it, as the caller upholds. Should
+        // the kernel refuse (the memory is locked), nothing has changed.
+        let _ =
+            unsafe { libc::madvise(self.bytes.as_ptr().add(offset + before_page).cast(), bytes, libc::MADV_DONTNEED) };
+    }
 }
+
+/// The largest page that is common: smaller ones fit in.
+const PAGE_BYTES: usize = 64 * 1024;
 
 impl Drop for Storage {
     fn drop(&mut self) {
@@ -168,6 +191,10 @@ pub struct RingProducer {
     reserved: usize,
     awaits_written: u64,
     awaits_durable: u64,
+    /// The end of the committed bytes at the last [`trim`](Self::trim).
+    staged_at_trim: u64,
+    /// Nothing was committed since the free memory was given back.
+    is_trimmed: bool,
 }
 
 impl RingProducer {
@@ -275,6 +302,30 @@ impl RingProducer {
     #[must_use]
     pub fn capacity(&self) -> usize {
         self.shared.storage.capacity
+    }
+
+    /// Gives the memory that is free back to the kernel if less than an eighth of the capacity was committed since the
+    /// last call. It comes back by itself as it is written, a page fault for every 4 KiB, of which a ring that is busy
+    /// should have none. A reservation that is open is void.
+    pub fn trim(&mut self) {
+        let committed = self.staged - self.staged_at_trim;
+        self.staged_at_trim = self.staged;
+        self.is_trimmed &= committed == 0;
+        if self.is_trimmed || committed > self.capacity() as u64 / 8 {
+            return;
+        }
+        self.reserved = 0;
+        // Acquire: the consumer has finished reading what it released.
+        self.head_cached = self.shared.head.0.load(Ordering::Acquire);
+        self.is_trimmed = self.head_cached == self.staged;
+        let (capacity, offset) = (self.capacity(), offset_of(self.staged, self.capacity()));
+        let before_end = self.free().min(capacity - offset);
+        let pieces = [(offset, before_end), (0, self.free() - before_end), (capacity, capacity)];
+        for (offset, bytes) in pieces {
+            // SAFETY: these are the bytes of `reserve`: those that are free, and the overhang. They are not published,
+            // so the consumer does not read them, and the slice of a reservation is gone: `self` is borrowed.
+            unsafe { self.shared.storage.give_back(offset, bytes) };
+        }
     }
 
     fn free(&self) -> usize {

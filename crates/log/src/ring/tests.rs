@@ -129,10 +129,6 @@ fn who_waits_is_known_when_what_it_waits_for_is_released() {
 
 #[test]
 fn memory_is_taken_as_it_is_used() {
-    let resident_bytes = || {
-        let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
-        statm.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
-    };
     let before = resident_bytes();
     let (mut producer, _consumer) = ring(512 << 20);
     producer.reserve(512 << 20).unwrap()[0] = 1;
@@ -140,8 +136,72 @@ fn memory_is_taken_as_it_is_used() {
     assert!(resident_bytes() < before + (256 << 20));
 }
 
+fn resident_bytes() -> usize {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+    statm.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
+}
+
+#[test]
+fn a_ring_that_is_hardly_used_gives_its_memory_back() {
+    const BYTES: usize = 128 << 20;
+    let (mut producer, mut consumer) = ring(BYTES);
+    let mut pass = |producer: &mut RingProducer, bytes: usize| {
+        producer.reserve(bytes).unwrap().fill(b'x');
+        producer.commit(bytes);
+        producer.publish();
+        let seen = consumer.look();
+        consumer.release(seen);
+    };
+    pass(&mut producer, BYTES);
+    let full = resident_bytes();
+    producer.trim();
+    assert!(resident_bytes() > full - BYTES / 2, "it was in use until now");
+    pass(&mut producer, BYTES / 8 + 1);
+    producer.trim();
+    assert!(resident_bytes() > full - BYTES / 2, "it is in use");
+    pass(&mut producer, BYTES / 8);
+    producer.trim();
+    assert!(resident_bytes() < full - BYTES / 2);
+}
+
+#[test]
+fn a_trim_leaves_what_is_not_released() {
+    const BYTES: usize = 1 << 19;
+    // Places of head and tail in all orders, at pages and beside them.
+    let places = [0, 1, PAGE_BYTES, PAGE_BYTES + 1, 5 * PAGE_BYTES - 1, BYTES / 2, BYTES - PAGE_BYTES, BYTES - 1];
+    for start in places {
+        for length in places {
+            let (mut producer, mut consumer) = ring(BYTES);
+            producer.reserve(start).unwrap().fill(b'a');
+            producer.commit(start);
+            producer.publish();
+            let seen = consumer.look();
+            consumer.release(seen);
+            producer.trim();
+            producer.trim();
+            let content_before: Vec<u8> = (0..length).map(|at| at.to_le_bytes()[0] | 1).collect();
+            commit(&mut producer, &content_before[..length / 2]);
+            producer.publish();
+            commit(&mut producer, &content_before[length / 2..]);
+            producer.reserve(1).unwrap()[0] = b'b';
+            producer.trim();
+            producer.trim();
+            producer.publish();
+            assert_eq!(consumer.look(), length);
+            assert!(content(&consumer) == content_before, "{length} bytes from {start}");
+            consumer.release(length);
+            producer.trim();
+            commit(&mut producer, b"after\n");
+            producer.publish();
+            consumer.look();
+            assert_eq!(content(&consumer), b"after\n");
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 enum Step {
+    Trim,
     Reserve(usize),
     Commit { reserved: usize, used: usize },
     Publish,
@@ -150,6 +210,7 @@ enum Step {
 
 fn steps(capacity: usize) -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
+        1 => Just(Step::Trim),
         1 => (0..=capacity).prop_map(Step::Reserve),
         4 => (0..=capacity).prop_flat_map(|reserved| {
             (Just(reserved), 0..=reserved).prop_map(|(reserved, used)| Step::Commit { reserved, used })
@@ -173,6 +234,7 @@ proptest! {
         let (mut committed, mut written) = (0_u64, 0_u64);
         for step in steps {
             match step {
+                Step::Trim => producer.trim(),
                 Step::Reserve(bytes) => {
                     let reserved = producer.reserve(bytes);
                     prop_assert_eq!(reserved.is_some(), model.len() + bytes <= capacity);

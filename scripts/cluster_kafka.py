@@ -132,7 +132,10 @@ class Kafka:
         rows.append(("Kafka, read_committed", len(found), lost, foreign, repeated))
         if lost or foreign or (repeated and self.hides):
             faults.append(f"Kafka: {lost} batches lost, {foreign} of no log, {repeated} repeated")
+        older = sum(len(node.said(r"(Kafka has \d+ lines, but keeps no position)")) for node in nodes)
         note = "" if self.hides else (
-            "This broker shows records of aborted transactions to read_committed too: what is repeated there is sent "
-            "again\nafter an abort, and counts by the cursors only, of which each has the lines of its node's log.")
+            "This broker shows records of aborted transactions to read_committed too: what is repeated there was sent "
+            "again\nafter an abort, or after the broker returned a cursor older than the last one, which it did at "
+            f"{older} starts at least.\nIt counts by the cursors only, each of which has the number of lines in its "
+            "node's log.")
         return rows, faults, note

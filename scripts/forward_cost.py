@@ -160,8 +160,12 @@ def run_ingestion(binary, load_test, bodies, batch, url):
 
         def delivered():
             return sum(forward["delivered"] for forward in stats(port).get("forwards", []))
+        def responds():
+            if server.poll() is not None:
+                raise SystemExit(f"forward_cost: the server ended with {server.returncode}")
+            return stats(port)
         try:
-            wait("the server", lambda: stats(port))
+            wait("the server", responds)
             load(port, 1)
             before, delivered_before = reactor_ns(server.pid), delivered()
             requests = load(port, INGESTION_S)
@@ -268,8 +272,6 @@ def main():
         runs = {name: lambda options=options: run_forward(arguments.binary, log, url, options, samples, None)
                 for name, options in OURS}
         if len(CORES) > 1:
-            # The receiver, in this process, has the others.
-            os.sched_setaffinity(0, CORES[1:])
             runs[ONE_CORE] = lambda: run_forward(arguments.binary, log, url, OURS[0][1], samples, None, {CORES[0]})
         bodies = {batch: os.path.join(directory, f"bodies-{batch}") for batch in batches}
         for batch, path in bodies.items():

@@ -44,6 +44,7 @@ def acknowledge(connection):
 
 
 receiver_bytes = [0]
+missed_sends = [0]
 
 
 def start_receiver():
@@ -143,9 +144,11 @@ def run_ingestion(binary, load_test, bodies, batch, url):
                    "--duration", f"{1000 * duration_s:.0f}ms", "--format", "json"]
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60,
                               preexec_fn=pinned({CORES[-1]}), check=False)
-        found = json.loads(done.stdout) if done.returncode == 0 else {}
-        if not found or found["successes"] != found["requests"]:
+        found = json.loads(done.stdout) if done.stdout.startswith("{") else {}
+        # A load that is behind its schedule is one too, and it is said so.
+        if not found.get("requests") or found["successes"] != found["requests"]:
             raise SystemExit(f"forward_cost: the load did not succeed: {done.stdout[-500:]} {done.stderr[-500:]}")
+        missed_sends[0] += found["missed_sends"] or 0
         return found["requests"]
 
     with tempfile.TemporaryDirectory() as directory:
@@ -310,6 +313,8 @@ def main():
                              (len(CORES) == 1, "one core: there is no other one for the receiver")]:
         if is_missing:
             print(f"forward_cost: SKIPPED, {what}")
+    if missed_sends[0]:
+        print(f"forward_cost: {missed_sends[0]} requests could not be sent in time: this was less than the load")
 
 
 ONE_CORE = "metricstream, 2.0, on one core"

@@ -262,10 +262,10 @@ mutant a_query_sees_what_is_not_written_whole \
     $scan/source.rs $'        } else {\n            published.bytes\n' \
     $'        } else if BROKEN {\n            metadata.len()\n        } else {\n            published.bytes\n'
 mutant a_query_sees_a_segment_that_is_sealed_meanwhile_twice \
-    $scan/source.rs '                Some((index, _)) => sealed.truncate(index),
-                None if is_written_still => {}' \
-    '                Some((index, _)) => if !BROKEN { sealed.truncate(index) },
-                None if is_written_still => {}'
+    $scan/source.rs '                Some(index) => sealed.truncate(index),
+                None if is_written_still &&' \
+    '                Some(index) => if !BROKEN { sealed.truncate(index) },
+                None if is_written_still &&'
 mutant a_query_reads_no_compressed_segment \
     $scan/open.rs 'for form in [SegmentFile::Plain, SegmentFile::Compressed] {' \
     'for form in [SegmentFile::Plain, if BROKEN { SegmentFile::Plain } else { SegmentFile::Compressed }] {'

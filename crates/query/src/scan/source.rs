@@ -123,12 +123,12 @@ impl Source {
         let is_in_place = self.inode_at_name()? == Some(metadata.ino());
         if !is_in_place {
             // Sealed meanwhile, or moved away.
-            let found = self.sealed_as(&sealed, metadata.ino());
+            let found = self.sealed_as(&sealed, metadata.ino())?;
             let is_written_still = log.published().segment == published.segment;
             match found {
                 // Whoever moved it has given it a segment's name, and others may have later ones.
-                Some((index, _)) if is_written_still => drop(sealed.remove(index)),
-                Some((index, _)) => sealed.truncate(index),
+                Some(index) if is_written_still => drop(sealed.remove(index)),
+                Some(index) => sealed.truncate(index),
                 None if is_written_still && self.is_compressed_as(&sealed, &file)? => return Ok(None),
                 None if is_written_still => {}
                 None => return Ok(None),
@@ -157,8 +157,8 @@ impl Source {
         };
         let inode = inode(&file).map_err(active_error)?;
         if inode_now != Some(inode) {
-            match self.sealed_as(&sealed, inode) {
-                Some((index, _)) => sealed.truncate(index),
+            match self.sealed_as(&sealed, inode)? {
+                Some(index) => sealed.truncate(index),
                 None => return Ok(None),
             }
         }
@@ -189,15 +189,17 @@ impl Source {
         Ok(found.map(|found| found.ino()))
     }
 
-    /// The plain sealed segment with this inode, and where it is among `segments`. The newest are looked at first.
-    fn sealed_as(&self, segments: &[Segment], last: u64) -> Option<(usize, File)> {
+    /// The place among `segments` of the plain sealed one with this inode. The newest are looked at first.
+    fn sealed_as(&self, segments: &[Segment], inode: u64) -> Result<Option<usize>, ScanError> {
         let plain = segments.iter().enumerate().rev().filter(|(_, segment)| segment.plain.is_some());
-        plain.into_iter().find_map(|(index, segment)| {
-            let path = self.shared.directory.join(segment.name.file(SegmentFile::Plain));
-            fs::symlink_metadata(&path).ok().filter(|found| found.ino() == last)?;
-            let file = open_regular(&path).ok()?;
-            (inode(&file).ok()? == last).then_some((index, file))
-        })
+        for (index, segment) in plain {
+            let name = segment.name.file(SegmentFile::Plain);
+            let metadata = found(fs::symlink_metadata(self.shared.directory.join(&name)));
+            if metadata.map_err(|error| ScanError::io(&name, error))?.is_some_and(|found| found.ino() == inode) {
+                return Ok(Some(index));
+            }
+        }
+        Ok(None)
     }
 }
 

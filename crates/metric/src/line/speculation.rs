@@ -19,7 +19,7 @@ const ENDINGS: usize = 64;
 /// The beginning and the endings of lines that were read.
 #[derive(Clone)]
 pub(super) struct Speculation<'a> {
-    /// What stood in front of the latest line's name, and the timestamp in it.
+    /// Bytes in front of the latest line's name, the timestamp among them.
     head: [u8; NAME_AT],
     timestamp_ms: i64,
     /// By a hash of their bytes.
@@ -28,7 +28,7 @@ pub(super) struct Speculation<'a> {
     latest: u8,
 }
 
-/// What stands behind the value of a line.
+/// Bytes behind the value of a line.
 #[derive(Clone, Copy)]
 struct Ending<'a> {
     /// With the line feed. Empty: there is none.

@@ -70,7 +70,7 @@ impl Forwarding {
         is_calm: bool,
     ) -> Option<Self> {
         let receiver = Arc::clone(book);
-        let forwards = Forwards::start(&[config(wanted?)], Path::new(DIRECTORY), status, &holds.all);
+        let forwards = Forwards::start(&[config(wanted?)], Path::new(DIRECTORY), status, &holds.all, None);
         thread::spawn(move || {
             let listener = TcpListener::bind(ADDRESS).expect("the address is free");
             loop {

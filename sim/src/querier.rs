@@ -9,7 +9,7 @@ use crate::{
 use host::thread;
 use log::{AckLevel, LogStatus};
 use machine::{Faults, Random};
-use query::{Answer, Bounds, ExecLimits, Kind, Request, run, scan::Source};
+use query::{Bounds, ExecLimits, Kind, QueryResult, Request, run, scan::Source};
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
@@ -28,7 +28,7 @@ const DEADLINE_SECONDS: u64 = 86_400;
 /// Microseconds between two queries, at most.
 const PAUSE_US_MAX: u64 = 30_000;
 
-/// Somebody who asks the log.
+/// Client that queries the log.
 pub struct Querier {
     life: usize,
     source: Source,
@@ -82,14 +82,14 @@ impl Querier {
             4 => self.lines(Kind::TagValues("b".to_owned()), ALL),
             5 | 6 => self.count(),
             _ => {
-                if let Some(answer) = self.answer(Kind::Series, NONE) {
-                    assert!(answer.series.is_empty(), "a query sees series outside of its time");
+                if let Some(result) = self.evaluate(Kind::Series, NONE) {
+                    assert!(result.series.is_empty(), "a query sees series outside of its time");
                 }
             }
         }
     }
 
-    fn answer(&self, kind: Kind, parameters: &str) -> Option<Answer> {
+    fn evaluate(&self, kind: Kind, parameters: &str) -> Option<QueryResult> {
         let request = Request::parse(kind, parameters, 0).expect("the parameters are right");
         let limits = ExecLimits {
             threads: 1,
@@ -98,7 +98,7 @@ impl Querier {
             scanned_bytes: &AtomicU64::new(0),
         };
         match run(&request, &self.source, Bounds::default(), &limits) {
-            Ok(answer) => Some(answer),
+            Ok(result) => Some(result),
             Err(_) if self.may_fail => None,
             Err(refusal) => panic!("a query fails without a fault of the disk: {refusal}"),
         }
@@ -118,10 +118,10 @@ impl Querier {
     /// Asks for all lines, or for what distinguishes them.
     fn lines(&self, kind: Kind, parameters: &str) {
         let wanted = self.wanted(&locked(&self.book));
-        let Some(answer) = self.answer(kind, parameters) else { return };
+        let Some(result) = self.evaluate(kind, parameters) else { return };
         let book = locked(&self.book);
         let mut seen = Seen::new();
-        for series in &answer.series {
+        for series in &result.series {
             let Some((number, line)) = line_of(series.key.tags()) else {
                 assert!(book.lost_power, "a query sees a line that no client sent");
                 continue;
@@ -150,14 +150,14 @@ impl Querier {
     fn count(&mut self) {
         let name = format!("m{}", self.random.below(4));
         let wanted = self.wanted(&locked(&self.book));
-        let Some(answer) = self.answer(Kind::Query, &format!("name={name}&agg=count&{ALL}")) else { return };
+        let Some(result) = self.evaluate(Kind::Query, &format!("name={name}&agg=count&{ALL}")) else { return };
         let book = locked(&self.book);
         let needle = format!("\"name\":\"{name}\"");
         let lines_of = |number: usize| book.batches[number].lines().filter(|line| line.contains(&needle)).count();
         let least: usize = wanted.into_iter().map(lines_of).sum();
         let may_be = |&number: &usize| !book.batches[number].is_refused;
         let most: usize = (0..book.batches.len()).filter(may_be).map(lines_of).sum();
-        let points = answer.series.iter().flat_map(|series| &series.points);
+        let points = result.series.iter().flat_map(|series| &series.points);
         let count = points.map(|point| point.value.as_f64()).sum::<f64>() as usize;
         assert!(least <= count, "a query counts {count} lines of {name}, and {least} were acknowledged before");
         // What was stored in part may be there beside the whole.

@@ -106,8 +106,8 @@ if ((mutants)); then
     mutant ring_head_store $ring metricstream-log loom_ring $passes \
         'head.0.store(self.head, Ordering::Release)' 'head.0.store(self.head, Ordering::Relaxed)'
     mutant ring_head_load $ring metricstream-log loom_ring $passes \
-        'self.head_cached = self.shared.head.0.load(Ordering::Acquire)' \
-        'self.head_cached = self.shared.head.0.load(Ordering::Relaxed)'
+        $'self.head_cached = self.shared.head.0.load(Ordering::Acquire);\n            if' \
+        $'self.head_cached = self.shared.head.0.load(Ordering::Relaxed);\n            if'
     mutant ring_durable_store $ring metricstream-log loom_ring written_and_durable_are_seen_after_the_file \
         'durable.0.store(position, Ordering::Release)' 'durable.0.store(position, Ordering::Relaxed)'
 

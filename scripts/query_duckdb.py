@@ -207,7 +207,7 @@ def compare(arguments):
     of_kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(kinds.items()))
     print(
         f"{arguments.queries} queries (seed {arguments.seed}) over {rows} lines in {len(read)} files, DuckDB {duckdb.__version__}:"
-        f" {points} points of {compared} answers that are not empty compared,"
+        f" {points} points of {compared} results that are not empty compared,"
         f" {skipped} values that are NaN or infinite skipped, {failures} queries differ\n{of_kinds}"
     )
     return 1 if failures or not points or (known["mixed"] and not skipped) else 0
@@ -243,7 +243,7 @@ def times(arguments):
         theirs, (mean, count) = measure(resource.RUSAGE_SELF, lambda: connection.execute(sql).fetchone())
         (point,) = result["series"][0]["points"]
         if not math.isclose(point[1], mean, rel_tol=1e-9) or result["stats"]["matched_metrics"] != count:
-            sys.exit(f"query_duckdb: the answers differ: {point[1]} of {result['stats']['matched_metrics']}, {mean} of {count}")
+            sys.exit(f"query_duckdb: the results differ: {point[1]} of {result['stats']['matched_metrics']}, {mean} of {count}")
         if round_number < 0:
             # It has warmed the page cache.
             continue

@@ -131,7 +131,7 @@ def measured(layout, with_queries):
         while not done.is_set():
             status, result = server.get(f"/query?name=~.*&agg=p99&by=*&from=0&to={end_ms}")
             if status != 200:
-                sys.exit(f"a query was answered {status}: {result}")
+                sys.exit(f"a query got status {status}: {result}")
             counts[0] += 1
             counts[1] += result["stats"]["scanned_bytes"]
 

@@ -183,7 +183,7 @@ for driver in io_uring epoll; do
     inside systemctl start metricstream || fail 'systemctl start'
     passed 'active, by its own word'
     ask http://127.0.0.1:8080/metrics --data '{"metrics":[{"name":"a","value":1}]}' >"$work/reply" || fail 'a batch right after the start'
-    [[ $(<"$work/reply") == '{"success":true,"metrics_processed":1}' ]] || fail "answered: $(<"$work/reply")"
+    [[ $(<"$work/reply") == '{"success":true,"metrics_processed":1}' ]] || fail "the response is: $(<"$work/reply")"
     ask http://127.0.0.1:8080/stats >"$work/stats.json"
     grep -q "\"driver\": \"$driver\"" "$work/stats.json" || fail "the driver is not $driver"
     passed "a batch right after the start is stored, on $driver"

@@ -245,7 +245,7 @@ def batches():
         made
         + [b'{"metrics":[%s]}' % metric for metric in real if metric]
         + literals(
-            "crates/metric/tests/metric_differential.rs", "crates/metric/src/parser.rs", "tests/server/json.rs"
+            "crates/metric/tests/metric_differential.rs", "crates/metric/src/parser.rs", "crates/testkit/src/json.rs"
         )
     )
 

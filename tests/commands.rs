@@ -10,14 +10,11 @@ use std::{
     process::{Command, Stdio},
 };
 use tempfile::TempDir;
-use testkit::process::terminal;
+use testkit::{process::terminal, server::program};
 
 fn metricstream(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_metricstream"));
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("METRICSTREAM_")) {
-        command.env_remove(name);
-    }
-    command.args(arguments).stdin(Stdio::null());
+    let mut command = program(env!("CARGO_BIN_EXE_metricstream"));
+    command.args(arguments);
     command
 }
 
@@ -185,7 +182,7 @@ fn reports_and_refusals_on_a_terminal_are_harmless() {
 /// Away from a terminal, JSON has no control character that JSON lets stand raw, and means the same; CSV has no
 /// formula.
 #[test]
-fn answers_to_a_pipe_are_exact_and_have_no_raw_controls() {
+fn output_to_a_pipe_is_exact_and_has_no_raw_controls() {
     let log = log();
     let query = |arguments: &[&str]| {
         let output = metricstream(&[&["query"], arguments, &[log.path().to_str().unwrap()]].concat()).output().unwrap();

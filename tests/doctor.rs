@@ -1,19 +1,18 @@
-//! `metricstream doctor` as a user runs it, on the host that the tests run on. What it finds there is the host's
-//! affair; that each check says something, and that faults which any user can make are named, is asserted here. The
+//! `metricstream doctor` as a user runs it, on the host that the tests run on. What it finds there depends
+//! on the host; asserted here is that each check has a finding, and that faults which any user can make are named. The
 //! faults that take more rights are made by `scripts/doctor_faults.sh`, and all of them in a made tree by the unit
 //! tests.
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 use serde_json::Value;
 use std::{
-    ffi::OsStr,
     fs,
     net::TcpListener,
     path::Path,
-    process::{Child, Command, Output, Stdio},
-    time::{Duration, Instant},
+    process::{Command, Output},
 };
 use tempfile::TempDir;
+use testkit::server::{Driver, Setup};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_metricstream");
 
@@ -107,45 +106,14 @@ fn the_text_has_a_line_for_each_finding() {
     assert_eq!(doctor_under("", directory.path(), &["--json", "--all"]).status.code(), Some(2));
 }
 
-/// Ends with the test.
-struct Server(Child);
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-impl Server {
-    fn start(directory: &Path) -> Self {
-        let arguments = ["serve", "--listen", "127.0.0.1:0", "--driver", "epoll", "--data-dir"].map(OsStr::new);
-        let child = Command::new(BINARY)
-            .args(arguments)
-            .arg(directory)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let server = Self(child);
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while !directory.join("metricstream.state").exists() {
-            assert!(Instant::now() < deadline, "the server did not open {}", directory.display());
-            std::thread::yield_now();
-        }
-        server
-    }
-}
-
 #[test]
 fn a_running_server_is_noted_and_a_killed_one_counted() {
     let directory = TempDir::new().unwrap();
-    let server = Server::start(directory.path());
+    let server = Setup::new(BINARY, Driver::Epoll).start_in(directory.path());
     let running = document("", directory.path(), &[]);
     let found = check(&running, "data_dir");
     assert_eq!(found["severity"], "note", "{found}");
-    assert!(found["finding"].as_str().unwrap().contains(&format!("process {}", server.0.id())), "{found}");
+    assert!(found["finding"].as_str().unwrap().contains(&format!("process {}", server.pid())), "{found}");
 
     drop(server);
     let killed = document("", directory.path(), &[]);

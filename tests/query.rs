@@ -1,27 +1,22 @@
 //! `metricstream query` as a person or a script runs it.
 #![expect(
     clippy::unwrap_used,
-    reason = "in the server unwrap() is a stranger's way to stop it; here it is an assertion"
+    reason = "in the server unwrap() lets an untrusted client stop it; here it is an assertion"
 )]
 
 use std::{
     fs::{self, File},
     path::Path,
-    process::{Command, Output, Stdio},
+    process::{Output, Stdio},
 };
 use tempfile::TempDir;
+use testkit::server::program;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_metricstream");
 
 fn query(directory: &Path, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_metricstream"));
     let (parameters, flags) = arguments.split_at(1);
-    command
-        .env_remove("METRICSTREAM_DATA_DIR")
-        .arg("query")
-        .args(parameters)
-        .arg(directory)
-        .args(flags)
-        .output()
-        .unwrap()
+    program(BINARY).arg("query").args(parameters).arg(directory).args(flags).output().unwrap()
 }
 
 fn said(output: &Output) -> (Option<i32>, String, String) {
@@ -132,7 +127,7 @@ fn values_that_are_no_numbers_are_skipped_and_reported() {
 }
 
 #[test]
-fn what_cannot_be_asked_is_exit_code_2_and_one_line() {
+fn what_is_no_query_is_exit_code_2_and_one_line() {
     let log = log(1);
     let missing = log.path().join("missing");
     let file = log.path().join("metrics.jsonl");
@@ -153,7 +148,7 @@ fn what_cannot_be_asked_is_exit_code_2_and_one_line() {
 }
 
 #[test]
-fn what_is_not_answered_is_exit_code_1_and_one_line() {
+fn a_failed_query_is_exit_code_1_and_one_line() {
     let log = log(1);
     fs::write(log.path().join("metrics-20260102T030405.678Z.jsonl.zst"), "no frame of zstd").unwrap();
     let (code, out, err) = said(&query(log.path(), &[&format!("name=cpu&{RANGE}")]));
@@ -164,7 +159,7 @@ fn what_is_not_answered_is_exit_code_1_and_one_line() {
 #[test]
 fn a_reader_that_has_enough_is_no_failure() {
     let log = log(3_000);
-    let mut child = Command::new(env!("CARGO_BIN_EXE_metricstream"))
+    let mut child = program(BINARY)
         .args(["query", &format!("name=cpu&agg=raw&{RANGE}"), "--format", "jsonl"])
         .arg(log.path())
         .stdout(Stdio::piped())
@@ -177,7 +172,7 @@ fn a_reader_that_has_enough_is_no_failure() {
 }
 
 #[test]
-fn a_directory_in_use_is_asked_all_the_same_and_not_touched() {
+fn a_directory_in_use_is_queried_and_not_touched() {
     let log = log(5);
     let lock = File::create(log.path().join("metricstream.lock")).unwrap();
     lock.lock().unwrap();

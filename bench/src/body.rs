@@ -1,8 +1,8 @@
 //! Batches of metrics to send: made up from a seed, the same for the same seed, or read from a file.
 
-use crate::random::SplitMix64;
 use serde_json::Value;
 use std::fmt::Write;
+use testkit::random::Random;
 
 /// One request's body.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub(crate) fn count(document: &Value) -> usize {
 /// a gauge, a counter and a histogram sample, with tags and without a timestamp, so that the time of arrival is stored.
 #[must_use]
 pub fn generate(seed: u64, count: usize, metrics: u32) -> Vec<Body> {
-    let mut random = SplitMix64(seed);
+    let mut random = Random::new(seed);
     let body = |_| {
         let mut json = String::from("{\"metrics\":[");
         for index in 0..metrics {
@@ -37,9 +37,9 @@ pub fn generate(seed: u64, count: usize, metrics: u32) -> Vec<Body> {
     (0..count).map(body).collect()
 }
 
-fn metric(json: &mut String, index: u32, random: &mut SplitMix64) {
-    let host = random.below(100);
-    let (whole, cents) = (random.below(100), random.below(100));
+fn metric(json: &mut String, index: u32, random: &mut Random) {
+    let host = random.below_u64(100);
+    let (whole, cents) = (random.below_u64(100), random.below_u64(100));
     // Writing into a String cannot fail.
     let _ = match index % 3 {
         0 => write!(
@@ -50,7 +50,7 @@ fn metric(json: &mut String, index: u32, random: &mut SplitMix64) {
             json,
             r#"{{"name":"http_requests_total","value":{},"type":"counter","tags":{{"host":"web-{host:02}"}}}}"#,
             // Ten digits: more than a 32-bit float can hold, as counters in the field are.
-            1_000_000_000 + random.below(9_000_000_000)
+            1_000_000_000 + random.below_u64(9_000_000_000)
         ),
         _ => write!(
             json,

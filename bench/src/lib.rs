@@ -17,5 +17,4 @@ pub mod memory;
 pub mod messages;
 pub mod output;
 pub mod parsers;
-mod random;
 pub mod response;

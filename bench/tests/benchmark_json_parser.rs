@@ -188,7 +188,7 @@ fn the_smoke_run_shows_every_parser_on_every_input() {
 }
 
 #[test]
-fn a_file_is_measured_instead_and_what_a_library_refuses_is_said() {
+fn a_file_is_measured_and_refusals_of_a_library_are_printed() {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     writeln!(file, r#"{{"metrics":[{{"name":"a","value":1,"timestamp":"2026-01-02T03:04:05Z"}}]}}"#).unwrap();
     let output = run(&["--smoke", file.path().to_str().unwrap()]);

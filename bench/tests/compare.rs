@@ -79,7 +79,7 @@ fn protocols_are_measured_on_the_servers_that_take_them() {
 }
 
 #[test]
-fn wrong_use_is_told() {
+fn wrong_use_is_reported() {
     let work = tempfile::tempdir().unwrap();
     let output = compare(work.path(), "--subjects apache");
     assert_eq!(output.status.code(), Some(2));

@@ -101,7 +101,7 @@ fn stacks_are_folded_from_the_thread_to_the_innermost_frame() {
 }
 
 #[test]
-fn the_table_gives_each_sample_to_the_innermost_room() {
+fn each_sample_of_the_table_is_of_the_innermost_module() {
     let table = printed(&["modules"], &folded());
     let rows: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(
@@ -120,7 +120,7 @@ fn the_table_gives_each_sample_to_the_innermost_room() {
 }
 
 #[test]
-fn reactor_parser_and_writer_are_told_apart_by_colour() {
+fn reactor_parser_and_writer_have_colours_of_their_own() {
     let folded = folded() + "writer;log::writer::Writer<F>::run 3\n";
     let svg = printed(&["draw", "--title", "Under load", "--min-width", "0"], &folded);
     assert!(svg.starts_with("<?xml") && svg.trim_end().ends_with("</svg>"));
@@ -274,7 +274,7 @@ fn an_object_that_cannot_be_looked_up_keeps_the_names_of_perf() {
 }
 
 #[test]
-fn frames_without_a_name_are_told_by_their_object() {
+fn frames_without_a_name_have_that_of_their_object() {
     let text = "server 7 1.000000: cpu-clock:\n\tffffffff81000130 [unknown] ([kernel.kallsyms])\n\t 99 [unknown] (/srv/libx.so)\n";
     assert_eq!(printed(&["collapse"], text), "server;[libx.so];[kernel.kallsyms]_[k] 1\n");
 }

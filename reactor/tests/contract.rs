@@ -1,4 +1,4 @@
-//! The reactor's contract, point by point, over every driver, each of them forced: a driver that is not to be had
+//! The reactor's contract, point by point, over every driver, each of them forced: a driver that is unavailable
 //! fails.
 //!
 //! The cases are in `contract/`, generic over the driver. `sim/tests/contract.rs` runs those over TCP on the simulated
@@ -119,7 +119,7 @@ macro_rules! contract {
 contract!(epoll, reactor::epoll::EpollDriver);
 contract!(io_uring, reactor::uring::UringDriver);
 
-// Where the contract leaves room, what this driver makes of it.
+// Where the contract leaves a choice, the choice of this driver.
 
 /// io_uring has the kernel itself wait until all is sent.
 #[test]

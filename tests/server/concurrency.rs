@@ -2,8 +2,9 @@
 
 use crate::{
     http::{Client, get, is_end, post},
-    log, on_both_drivers, process,
-    server::{Driver, Setup, number_at, until},
+    metric, on_both_drivers, process,
+    server::{Driver, number_at, until},
+    with_driver,
 };
 use std::{
     io::{ErrorKind, Write},
@@ -19,8 +20,8 @@ fn three_hundred_connections(driver: Driver) {
     const CONNECTIONS: usize = 30;
     const REQUESTS: usize = 10;
     for reactors in [1, 3] {
-        let mut server = Setup::new(driver).flag("--reactors", reactors).start();
-        assert_eq!(server.ask(&get("/health")).status, 200);
+        let mut server = with_driver(driver).flag("--reactors", reactors).start();
+        assert_eq!(server.request(&get("/health")).status, 200);
         until("the first connection is gone", || (server.stat("/connections/active") == 1).then_some(()));
         let at_rest = until("no connection is left", || at_rest(&server));
 
@@ -33,10 +34,10 @@ fn three_hundred_connections(driver: Driver) {
                     for request in 0..REQUESTS {
                         for (index, client) in clients.iter_mut().enumerate() {
                             let mark = format!("{thread}-{index}-{request}");
-                            client.send(&post(log::marked_batch(&mark, 3))).unwrap();
+                            client.send(&post(metric::marked_batch(&mark, 3))).unwrap();
                         }
                         for client in &mut clients {
-                            assert_eq!(client.answer().processed(), 3);
+                            assert_eq!(client.response().processed(), 3);
                         }
                     }
                 });
@@ -49,7 +50,7 @@ fn three_hundred_connections(driver: Driver) {
         assert_eq!(number_at(&stats, "/metrics_stored"), 3 * batches);
         assert!(number_at(&stats, "/connections/accepted") >= (THREADS * CONNECTIONS) as u64);
         server.stop();
-        assert_eq!(log::marked_batches(&server.metrics()).len() as u64, batches);
+        assert_eq!(metric::marked_batches(&server.metrics()).len() as u64, batches);
     }
 }
 
@@ -65,13 +66,13 @@ fn at_rest(server: &crate::server::Server) -> Option<usize> {
 
 /// A connection per request, ended in every way there is: descriptors and connections come back to where they were.
 fn every_end_gives_its_descriptor_back(driver: Driver) {
-    let server = Setup::new(driver).flag("--reactors", 2).start();
+    let server = with_driver(driver).flag("--reactors", 2).start();
     drop(server.stats());
     let before = until("no connection is left", || at_rest(&server));
     for round in 0..50 {
         let mut client = server.connect();
         match round % 7 {
-            0 => drop(client.ask(&post(BATCH))),
+            0 => drop(client.request(&post(BATCH))),
             1 => client.send(&post(BATCH)[..10]).unwrap(),
             2 => client.send(&post(BATCH)).unwrap(),
             3 => {
@@ -79,7 +80,7 @@ fn every_end_gives_its_descriptor_back(driver: Driver) {
                 process::reset_on_drop(&client.stream);
             }
             4 => process::reset_on_drop(&client.stream),
-            5 => drop(client.ask(b"nonsense\r\n\r\n").refusal(400)),
+            5 => drop(client.request(b"nonsense\r\n\r\n").refusal(400)),
             _ => client.finish(),
         }
     }
@@ -89,7 +90,7 @@ fn every_end_gives_its_descriptor_back(driver: Driver) {
 
 /// A hundred clients that drip their heads, a byte now and then, take nothing from one that does not.
 fn slow_clients_delay_nobody(driver: Driver) {
-    let server = Setup::new(driver).start();
+    let server = with_driver(driver).start();
     let request = post(BATCH);
     let mut slow: Vec<Client> = (0..100).map(|_| server.connect()).collect();
     let mut quick = server.connect();
@@ -100,45 +101,45 @@ fn slow_clients_delay_nobody(driver: Driver) {
             client.send(&[*byte]).unwrap();
         }
         if index + 1 < request.len() {
-            assert_eq!(quick.ask(&request).processed(), 1);
+            assert_eq!(quick.request(&request).processed(), 1);
         }
     }
     for client in &mut slow {
-        assert_eq!(client.answer().processed(), 1);
+        assert_eq!(client.response().processed(), 1);
     }
 }
 
 fn connections_over_the_bound(driver: Driver) {
     for reactors in [1, 2] {
-        let server = Setup::new(driver).flag("--reactors", reactors).flag("--max-connections", 8).start();
+        let server = with_driver(driver).flag("--reactors", reactors).flag("--max-connections", 8).start();
         let mut clients: Vec<Client> = (0..8)
             .map(|_| {
                 let mut client = server.connect();
-                assert_eq!(client.ask(&get("/health")).status, 200);
+                assert_eq!(client.request(&get("/health")).status, 200);
                 client
             })
             .collect();
         for _ in 0..5 {
             let mut ninth = server.connect();
-            let answer = ninth.ask(&post(BATCH));
-            answer.refusal(503);
-            assert_eq!(answer.header("Connection"), Some("close"));
+            let response = ninth.request(&post(BATCH));
+            response.refusal(503);
+            assert_eq!(response.header("Connection"), Some("close"));
             ninth.expect_end();
         }
         // Those that were there are served as before.
         for client in &mut clients {
-            assert_eq!(client.ask(&post(BATCH)).processed(), 1);
+            assert_eq!(client.request(&post(BATCH)).processed(), 1);
         }
-        let stats = clients[0].ask(&get("/stats")).json();
+        let stats = clients[0].request(&get("/stats")).json();
         assert_eq!(number_at(&stats, "/connections/refused"), 5);
         assert_eq!(number_at(&stats, "/connections/active"), 8);
         clients.pop();
         until("the place of one that left is free", || {
             let mut client = server.connect();
-            match client.try_ask(&post(BATCH)) {
-                Ok(answer) if answer.status == 200 => Some(answer.processed()),
-                Ok(answer) => {
-                    answer.refusal(503);
+            match client.try_request(&post(BATCH)) {
+                Ok(response) if response.status == 200 => Some(response.processed()),
+                Ok(response) => {
+                    response.refusal(503);
                     None
                 }
                 Err(error) => panic!("neither served nor refused: {error}"),
@@ -149,10 +150,10 @@ fn connections_over_the_bound(driver: Driver) {
 
 /// A client that sends and never reads stops itself and nobody else, and is closed.
 fn a_client_that_never_reads(driver: Driver) {
-    let server = Setup::new(driver).flag("--write-timeout", "1s").start();
+    let server = with_driver(driver).flag("--write-timeout", "1s").start();
     let before = server.resident_bytes();
     let mut peer = server.connect();
-    assert_eq!(peer.ask(&post(BATCH)).processed(), 1);
+    assert_eq!(peer.request(&post(BATCH)).processed(), 1);
     let client = server.connect();
     process::limit_receive_buffer(&client.stream, 4_096);
     let mut most = before;
@@ -167,28 +168,28 @@ fn a_client_that_never_reads(driver: Driver) {
             sent
         });
         until("it is closed", || {
-            assert_eq!(peer.ask(&post(BATCH)).processed(), 1);
+            assert_eq!(peer.request(&post(BATCH)).processed(), 1);
             most = most.max(server.resident_bytes());
             (server.stat("/connections/closed_by/send_timeout") == 1).then_some(())
         });
-        // The sender learns it from the kernel; whether or not that was heard, it has to end.
+        // The kernel reports it to the sender; whether or not the sender has noticed, it has to end.
         let _ = client.stream.shutdown(Shutdown::Both);
         assert!(sender.join().unwrap() > 0);
     });
     assert!(most - before < 64 << 20, "{before} bytes grew to {most}");
-    assert_eq!(peer.ask(&post(BATCH)).processed(), 1);
+    assert_eq!(peer.request(&post(BATCH)).processed(), 1);
 }
 
 /// So does one that asks for large documents.
 fn a_client_that_never_reads_documents(driver: Driver) {
-    let server = Setup::new(driver).flag("--write-timeout", "1s").start();
+    let server = with_driver(driver).flag("--write-timeout", "1s").start();
     let mut peer = server.connect();
     let mut client = server.connect();
     process::limit_receive_buffer(&client.stream, 4_096);
     client.stream.set_nonblocking(true).unwrap();
     let requests = get("/stats").repeat(100);
     until("it is closed", || {
-        assert_eq!(peer.ask(&post(BATCH)).processed(), 1);
+        assert_eq!(peer.request(&post(BATCH)).processed(), 1);
         match client.stream.write(&requests) {
             Err(error) if error.kind() != ErrorKind::WouldBlock => {
                 assert!(is_end(&error), "{error}");

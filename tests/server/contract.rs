@@ -1,9 +1,10 @@
-//! The table of answers, row by row: status, media type, body, `Retry-After`, `Allow`.
+//! The table of responses, row by row: status, media type, body, `Retry-After`, `Allow`.
 
 use crate::{
     http::{authorization, get, post, post_chunked, post_to},
-    log, on_both_drivers,
-    server::{Driver, Setup},
+    metric, on_both_drivers,
+    server::Driver,
+    with_driver,
 };
 use std::io::Write;
 
@@ -20,7 +21,7 @@ fn zstd(bytes: &[u8]) -> Vec<u8> {
 }
 
 fn success(driver: Driver) {
-    let mut server = Setup::new(driver).start();
+    let mut server = with_driver(driver).start();
     let mut client = server.connect();
     let mut expected = 0;
     for lines in [
@@ -30,11 +31,11 @@ fn success(driver: Driver) {
         "Content-Type: text/plain; charset=latin-1\r\nAccept: */*\r\nUser-Agent: curl/8.0\r\n",
         "Content-Encoding: identity\r\n",
     ] {
-        let answer = client.ask(&post_to("/metrics", lines, BATCH));
-        assert_eq!((answer.status, answer.text()), (200, r#"{"success":true,"metrics_processed":3}"#), "{lines}");
-        assert_eq!(answer.header("Content-Type"), Some("application/json"));
-        assert!(answer.header("Date").is_some_and(|date| date.len() == 29 && date.ends_with(" GMT")), "{answer:?}");
-        assert_ne!(answer.header("Connection"), Some("close"));
+        let response = client.request(&post_to("/metrics", lines, BATCH));
+        assert_eq!((response.status, response.text()), (200, r#"{"success":true,"metrics_processed":3}"#), "{lines}");
+        assert_eq!(response.header("Content-Type"), Some("application/json"));
+        assert!(response.header("Date").is_some_and(|date| date.len() == 29 && date.ends_with(" GMT")), "{response:?}");
+        assert_ne!(response.header("Connection"), Some("close"));
         expected += 3;
     }
     drop(client);
@@ -43,9 +44,9 @@ fn success(driver: Driver) {
 }
 
 fn compressed_bodies(driver: Driver) {
-    let mut server = Setup::new(driver).start();
+    let mut server = with_driver(driver).start();
     let mut client = server.connect();
-    let many = log::marked_batch("compressed", 1_000);
+    let many = metric::marked_batch("compressed", 1_000);
     for (coding, body) in [
         ("gzip", gzip(BATCH.as_bytes())),
         ("zstd", zstd(BATCH.as_bytes())),
@@ -54,9 +55,9 @@ fn compressed_bodies(driver: Driver) {
         ("zstd", zstd(many.as_bytes())),
     ] {
         let lines = format!("Content-Encoding: {coding}\r\n");
-        client.ask(&post_to("/metrics", &lines, &body)).processed();
+        client.request(&post_to("/metrics", &lines, &body)).processed();
         let pieces: Vec<&[u8]> = body.chunks(7).collect();
-        client.ask(&post_chunked(&lines, &pieces)).processed();
+        client.request(&post_chunked(&lines, &pieces)).processed();
     }
     let torn = gzip(BATCH.as_bytes());
     for (coding, body) in [
@@ -66,11 +67,11 @@ fn compressed_bodies(driver: Driver) {
         ("zstd", torn.clone()),
         ("zstd", [zstd(BATCH.as_bytes()).as_slice(), b"x"].concat()),
     ] {
-        let answer = server.ask(&post_to("/metrics", &format!("Content-Encoding: {coding}\r\n"), body));
-        answer.refusal(400);
+        let response = server.request(&post_to("/metrics", &format!("Content-Encoding: {coding}\r\n"), body));
+        response.refusal(400);
     }
     for coding in ["br", "compress", "deflate", "snappy", "gzip, zstd"] {
-        server.ask(&post_to("/metrics", &format!("Content-Encoding: {coding}\r\n"), BATCH)).refusal(415);
+        server.request(&post_to("/metrics", &format!("Content-Encoding: {coding}\r\n"), BATCH)).refusal(415);
     }
     drop(client);
     server.stop();
@@ -79,7 +80,7 @@ fn compressed_bodies(driver: Driver) {
 
 /// An error says which metric, which field, and at which byte; and the connection goes on.
 fn malformed_batches(driver: Driver) {
-    let mut server = Setup::new(driver).start();
+    let mut server = with_driver(driver).start();
     let mut client = server.connect();
     let long_name = "n".repeat(256);
     let cases: Vec<(String, &str, &str)> = vec![
@@ -108,7 +109,7 @@ fn malformed_batches(driver: Driver) {
         (r#"{"metrics":[{"name":"a","value":1},]}"#.into(), "metrics[1]", "]}"),
     ];
     for (body, names, points_at) in &cases {
-        let text = client.ask(&post(body)).refusal(400);
+        let text = client.request(&post(body)).refusal(400);
         let byte = body.rfind(points_at).unwrap();
         assert!(text.contains(names) && text.ends_with(&format!("(byte {byte})")), "{body}: {text}");
     }
@@ -123,7 +124,7 @@ fn malformed_batches(driver: Driver) {
         ("null", "(byte 0)"),
         (r#"{"metrics":[{"name":"a","value":1}"#, "(byte 34)"),
     ] {
-        let text = client.ask(&post(body)).refusal(400);
+        let text = client.request(&post(body)).refusal(400);
         assert!(text.contains(names) && text.contains("byte"), "{body}: {text}");
     }
     for body in [
@@ -134,56 +135,58 @@ fn malformed_batches(driver: Driver) {
         b"\xef\xbb\xbf{\"metrics\":[{\"name\":\"a\",\"value\":1}]}",
         &[b"{\"metrics\":[{\"name\":\"a\",\"value\":1,\"x\":".as_slice(), &[b'['; 10_000]].concat(),
     ] {
-        client.ask(&post(body)).refusal(400);
+        client.request(&post(body)).refusal(400);
     }
-    assert_eq!(client.ask(&post(BATCH)).processed(), 3, "the connection goes on");
+    assert_eq!(client.request(&post(BATCH)).processed(), 3, "the connection goes on");
     drop(client);
     server.stop();
     assert_eq!(server.metrics().len(), 3, "a batch is stored whole or not at all");
 }
 
 fn bounds_of_a_batch(driver: Driver) {
-    let server = Setup::new(driver).start();
+    let server = with_driver(driver).start();
     let mut client = server.connect();
-    assert_eq!(client.ask(&post(log::marked_batch("most", 1_000))).processed(), 1_000);
-    assert!(client.ask(&post(log::marked_batch("over", 1_001))).refusal(400).contains("1000"));
+    assert_eq!(client.request(&post(metric::marked_batch("most", 1_000))).processed(), 1_000);
+    assert!(client.request(&post(metric::marked_batch("over", 1_001))).refusal(400).contains("1000"));
     let named = |bytes: usize| {
         format!(r#"{{"metrics":[{{"name":"{}","value":1}}]}}"#, "é".repeat(bytes / 2) + &"n".repeat(bytes % 2))
     };
-    assert_eq!(client.ask(&post(named(255))).processed(), 1);
-    assert!(client.ask(&post(named(256))).refusal(400).contains("metrics[0].name"));
+    assert_eq!(client.request(&post(named(255))).processed(), 1);
+    assert!(client.request(&post(named(256))).refusal(400).contains("metrics[0].name"));
 
-    let server = Setup::new(driver).flag("--max-batch", 2).flag("--max-name", 3).flag("--max-tags", 1).start();
+    let server = with_driver(driver).flag("--max-batch", 2).flag("--max-name", 3).flag("--max-tags", 1).start();
     let mut client = server.connect();
     assert_eq!(
         client
-            .ask(&post(r#"{"metrics":[{"name":"abc","value":1,"tags":{"a":"b"}},{"name":"a","value":1}]}"#))
+            .request(&post(r#"{"metrics":[{"name":"abc","value":1,"tags":{"a":"b"}},{"name":"a","value":1}]}"#))
             .processed(),
         2
     );
-    assert!(client.ask(&post(BATCH)).refusal(400).contains("metrics"));
-    assert!(client.ask(&post(r#"{"metrics":[{"name":"abcd","value":1}]}"#)).refusal(400).contains("metrics[0].name"));
-    let server = Setup::new(driver).flag("--max-tag-value", 4).flag("--max-tags", 1).start();
+    assert!(client.request(&post(BATCH)).refusal(400).contains("metrics"));
+    assert!(
+        client.request(&post(r#"{"metrics":[{"name":"abcd","value":1}]}"#)).refusal(400).contains("metrics[0].name")
+    );
+    let server = with_driver(driver).flag("--max-tag-value", 4).flag("--max-tags", 1).start();
     let mut client = server.connect();
     let tagged =
         |key: &str, value: &str| format!(r#"{{"metrics":[{{"name":"a","value":1,"tags":{{"{key}":"{value}"}}}}]}}"#);
     // Bytes of what is meant, not of how it is escaped.
     for (key, value) in [("abcd", "abcd"), ("éé", r"\u0061bcd"), ("", "")] {
-        assert_eq!(client.ask(&post(tagged(key, value))).processed(), 1);
+        assert_eq!(client.request(&post(tagged(key, value))).processed(), 1);
     }
     for (key, value) in [("k", "abcde"), ("k", "ééé"), ("abcde", "v")] {
-        let text = client.ask(&post(tagged(key, value))).refusal(400);
+        let text = client.request(&post(tagged(key, value))).refusal(400);
         assert!(text.contains(&format!("metrics[0].tags.{key}: longer than 4 bytes (byte ")), "{text}");
     }
     let two_tags = r#"{"metrics":[{"name":"a","value":1,"tags":{"a":"b","c":"d"}}]}"#;
-    assert!(client.ask(&post(two_tags)).refusal(400).contains("metrics[0].tags"));
+    assert!(client.request(&post(two_tags)).refusal(400).contains("metrics[0].tags"));
 }
 
 fn paths_and_methods(driver: Driver) {
-    let server = Setup::new(driver).start();
+    let server = with_driver(driver).start();
     let mut client = server.connect();
     for request in [get("/nope"), get("/metrics/"), get("/Metrics"), post_to("/nope", "", BATCH), get("/healthz")] {
-        client.ask(&request).refusal(404);
+        client.request(&request).refusal(404);
     }
     for (method, path, allowed) in [
         ("PUT", "/metrics", "GET, HEAD, POST"),
@@ -194,19 +197,19 @@ fn paths_and_methods(driver: Driver) {
         ("PATCH", "/stats", "GET, HEAD"),
     ] {
         let request = format!("{method} {path} HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{{}}");
-        let answer = client.ask(request.as_bytes());
-        answer.refusal(405);
-        assert_eq!(answer.header("Allow"), Some(allowed), "{method} {path}");
+        let response = client.request(request.as_bytes());
+        response.refusal(405);
+        assert_eq!(response.header("Allow"), Some(allowed), "{method} {path}");
     }
-    assert_eq!(client.ask(&get("/health")).status, 200, "the connection goes on");
+    assert_eq!(client.request(&get("/health")).status, 200, "the connection goes on");
 }
 
 /// A parameter that there is none of asks for something that would silently not be done; probes may have any.
 fn parameters_are_known_or_refused(driver: Driver) {
-    let mut server = Setup::new(driver).start();
+    let mut server = with_driver(driver).start();
     let mut client = server.connect();
     for target in ["/metrics?ack=fsync", "/metrics?ack=%66sync", "/metrics?%61ck=memory&", "/metrics?"] {
-        assert_eq!(client.ask(&post_to(target, "", BATCH)).processed(), 3, "{target}");
+        assert_eq!(client.request(&post_to(target, "", BATCH)).processed(), 3, "{target}");
     }
     for (target, part) in [
         ("/metrics?akc=fsync", "akc: unknown parameter; expected ack"),
@@ -216,13 +219,13 @@ fn parameters_are_known_or_refused(driver: Driver) {
         ("/metrics?ack=fsync%", "ack must be"),
         ("/metrics?ack=fsync&ack=fsync", "ack is repeated"),
     ] {
-        let text = client.ask(&post_to(target, "", BATCH)).refusal(400);
+        let text = client.request(&post_to(target, "", BATCH)).refusal(400);
         assert!(text.contains(part), "{target}: {text}");
     }
     for target in ["/health?x=1", "/ready?_=17", "/stats?x", "/metrics?name[]=up"] {
-        assert_eq!(client.ask(&get(target)).status, 200, "{target}");
+        assert_eq!(client.request(&get(target)).status, 200, "{target}");
     }
-    assert!(client.ask(&get("/stats/clients?tpo=5")).refusal(400).contains("tpo: unknown parameter"));
+    assert!(client.request(&get("/stats/clients?tpo=5")).refusal(400).contains("tpo: unknown parameter"));
     assert_eq!(server.stat("/metrics_stored"), 12);
     drop(client);
     server.stop();
@@ -231,10 +234,10 @@ fn parameters_are_known_or_refused(driver: Driver) {
 fn api_keys(driver: Driver) {
     let keys = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(keys.path(), "# ours\nalpha\n\nbeta\n").unwrap();
-    let mut server = Setup::new(driver).flag("--api-keys", keys.path().display()).start();
+    let mut server = with_driver(driver).flag("--api-keys", keys.path().display()).start();
     let mut client = server.connect();
     for value in ["alpha", "beta", "Bearer alpha", "BEARER \t beta "] {
-        assert_eq!(client.ask(&post_to("/metrics", &authorization(value), BATCH)).processed(), 3, "{value}");
+        assert_eq!(client.request(&post_to("/metrics", &authorization(value), BATCH)).processed(), 3, "{value}");
     }
     for lines in [
         "",
@@ -243,13 +246,16 @@ fn api_keys(driver: Driver) {
         "Authorization: alpha beta\r\n",
         "Authorization: # ours\r\n",
     ] {
-        let answer = server.ask(&post_to("/metrics", lines, BATCH));
-        answer.refusal(401);
-        assert!(answer.header("WWW-Authenticate").is_some(), "RFC 9110, 15.5.2: a 401 names its scheme: {answer:?}");
+        let response = server.request(&post_to("/metrics", lines, BATCH));
+        response.refusal(401);
+        assert!(
+            response.header("WWW-Authenticate").is_some(),
+            "RFC 9110, 15.5.2: a 401 names its scheme: {response:?}"
+        );
     }
     // Whoever watches the server needs no key.
     for path in ["/health", "/ready", "/stats", "/metrics"] {
-        assert_eq!(server.ask(&get(path)).status, 200, "{path}");
+        assert_eq!(server.request(&get(path)).status, 200, "{path}");
     }
     assert_eq!(server.stat("/batches/rejected_by/unauthorized"), 5);
     drop(client);
@@ -258,55 +264,55 @@ fn api_keys(driver: Driver) {
 }
 
 fn slow_heads_and_bodies(driver: Driver) {
-    let server = Setup::new(driver).flag("--head-timeout", "200ms").flag("--body-timeout", "200ms").start();
+    let server = with_driver(driver).flag("--head-timeout", "200ms").flag("--body-timeout", "200ms").start();
     let whole = post(BATCH);
     let head_length = whole.len() - BATCH.len();
     for cut in [1, 10, head_length - 1, head_length, head_length + 1, whole.len() - 1] {
         let mut client = server.connect();
         client.send(&whole[..cut]).unwrap();
-        let answer = client.answer();
-        answer.refusal(408);
-        assert_eq!(answer.header("Connection"), Some("close"));
+        let response = client.response();
+        response.refusal(408);
+        assert_eq!(response.header("Connection"), Some("close"));
         client.expect_end();
     }
     let mut client = server.connect();
     client.send(b"POST /metrics HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{\"met").unwrap();
-    client.answer().refusal(408);
+    client.response().refusal(408);
     client.expect_end();
     assert_eq!(server.stat("/metrics_stored"), 0);
-    assert_eq!(server.ask(&whole).processed(), 3);
+    assert_eq!(server.request(&whole).processed(), 3);
 }
 
 /// A head cannot be kept alive by dripping: its time counts from its first byte.
 fn a_dripping_head_is_cut_off(driver: Driver) {
-    let server = Setup::new(driver).flag("--head-timeout", "300ms").start();
+    let server = with_driver(driver).flag("--head-timeout", "300ms").start();
     let mut client = server.connect();
     client.send(b"POST /metrics HTTP/1.1\r\n").unwrap();
     client.stream.set_read_timeout(Some(std::time::Duration::from_millis(20))).unwrap();
-    let answer = crate::server::until("the drip is answered", || {
-        // Fails once the server has ended the connection; its answer is still to be read.
+    let response = crate::server::until("the drip is answered", || {
+        // Fails once the server has ended the connection; its response is still to be read.
         let _ = client.send(b"X-Drip: y\r\n");
-        client.try_answer().ok()
+        client.try_response().ok()
     });
-    answer.refusal(408);
+    response.refusal(408);
 }
 
 fn idle_connections_are_closed(driver: Driver) {
-    let server = Setup::new(driver).flag("--idle-timeout", "200ms").start();
+    let server = with_driver(driver).flag("--idle-timeout", "200ms").start();
     let mut fresh = server.connect();
     let mut used = server.connect();
-    assert_eq!(used.ask(&get("/health")).status, 200);
+    assert_eq!(used.request(&get("/health")).status, 200);
     fresh.expect_end();
     used.expect_end();
     assert_eq!(server.stat("/connections/closed_by/idle"), 2);
 }
 
 fn bodies_over_the_bound(driver: Driver) {
-    let mut server = Setup::new(driver).flag("--max-body", "64KiB").start();
-    let body = log::marked_batch("fits", 500);
+    let mut server = with_driver(driver).flag("--max-body", "64KiB").start();
+    let body = metric::marked_batch("fits", 500);
     assert!(body.len() < 64 * 1024);
     let padded = |length: usize| format!("{body}{}", " ".repeat(length - body.len()));
-    assert_eq!(server.ask(&post(padded(64 * 1024))).processed(), 500);
+    assert_eq!(server.request(&post(padded(64 * 1024))).processed(), 500);
     let over = padded(64 * 1024 + 1);
     let half = over.len() / 2;
     let mut requests = vec![
@@ -323,7 +329,7 @@ fn bodies_over_the_bound(driver: Driver) {
     }
     let count = requests.len() as u64;
     for request in requests {
-        server.ask(&request).refusal(413);
+        server.request(&request).refusal(413);
     }
     assert_eq!(server.stat("/answers/413"), count);
     server.stop();
@@ -331,29 +337,29 @@ fn bodies_over_the_bound(driver: Driver) {
 }
 
 fn heads_over_the_bound(driver: Driver) {
-    let server = Setup::new(driver).start();
+    let server = with_driver(driver).start();
     let line = format!("X-Filler: {}\r\n", "f".repeat(1_000));
-    server.ask(&post_to("/metrics", &line.repeat(17), BATCH)).refusal(431);
-    server.ask(&post_to("/metrics", &"X: y\r\n".repeat(100), BATCH)).refusal(431);
-    server.ask(&get(&format!("/{}", "p".repeat(20_000)))).refusal(431);
+    server.request(&post_to("/metrics", &line.repeat(17), BATCH)).refusal(431);
+    server.request(&post_to("/metrics", &"X: y\r\n".repeat(100), BATCH)).refusal(431);
+    server.request(&get(&format!("/{}", "p".repeat(20_000)))).refusal(431);
     // One that never ends is refused when it is too large, not when its time is over.
-    server.ask(&[b'A'; 17 * 1024]).refusal(431);
-    assert_eq!(server.ask(&post_to("/metrics", &line.repeat(14), BATCH)).processed(), 3);
-    assert_eq!(server.ask(&post_to("/metrics", &"X: y\r\n".repeat(60), BATCH)).processed(), 3);
+    server.request(&[b'A'; 17 * 1024]).refusal(431);
+    assert_eq!(server.request(&post_to("/metrics", &line.repeat(14), BATCH)).processed(), 3);
+    assert_eq!(server.request(&post_to("/metrics", &"X: y\r\n".repeat(60), BATCH)).processed(), 3);
 }
 
 fn what_is_not_served(driver: Driver) {
-    let server = Setup::new(driver).start();
+    let server = with_driver(driver).start();
     for version in ["HTTP/2.0", "HTTP/1.2", "HTTP/3.0", "HTTP/0.9"] {
         let mut client = server.connect();
         let request = format!("POST /metrics {version}\r\nHost: h\r\nContent-Length: {}\r\n\r\n{BATCH}", BATCH.len());
-        client.ask(request.as_bytes()).refusal(505);
+        client.request(request.as_bytes()).refusal(505);
         client.expect_end();
     }
     for coding in ["gzip, chunked", "gzip", "xchunked", "identity"] {
         let mut client = server.connect();
         let request = format!("POST /metrics HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: {coding}\r\n\r\n0\r\n\r\n");
-        client.ask(request.as_bytes()).refusal(501);
+        client.request(request.as_bytes()).refusal(501);
         client.expect_end();
     }
     assert_eq!(server.stat("/metrics_stored"), 0);

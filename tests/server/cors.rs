@@ -1,9 +1,10 @@
-//! Web pages: which may read responses, and what a browser is answered before it sends what a page wants to send.
+//! Web pages: which of them may read responses, and the response to a browser's preflight.
 
 use crate::{
     http::{get, post_to, request},
     on_both_drivers,
-    server::{Driver, Setup},
+    server::Driver,
+    with_driver,
 };
 
 use std::iter::repeat;
@@ -16,12 +17,12 @@ fn preflight(path: &str, origin: &str) -> Vec<u8> {
     request("OPTIONS", path, &lines)
 }
 
-fn preflight_requests_are_answered(driver: Driver) {
-    let server = Setup::new(driver).flag("--cors-origin", "https://a.example,http://localhost:3000").start();
+fn preflight_requests_are_served(driver: Driver) {
+    let server = with_driver(driver).flag("--cors-origin", "https://a.example,http://localhost:3000").start();
     let mut client = server.connect();
     for path in ["/metrics", "/metrics?ack=fsync", "/query", "/health", "/stats"] {
         for origin in ["https://a.example", "http://localhost:3000"] {
-            let response = client.ask(&preflight(path, origin));
+            let response = client.request(&preflight(path, origin));
             assert_eq!((response.status, response.text()), (204, ""), "{path}");
             assert_eq!(response.header(ALLOWED), Some(origin), "{path}");
             assert_eq!(response.header("Access-Control-Allow-Methods"), Some("GET, HEAD, POST"));
@@ -30,21 +31,21 @@ fn preflight_requests_are_answered(driver: Driver) {
             assert_eq!(response.header("Content-Length"), None, "a 204 has none (RFC 9110, 8.6)");
         }
     }
-    let response = client.ask(&preflight("/metrics", "https://evil.example"));
+    let response = client.request(&preflight("/metrics", "https://evil.example"));
     assert_eq!((response.status, response.header(ALLOWED), response.header("Vary")), (204, None, Some("Origin")));
-    assert_eq!(client.ask(&preflight("/nothing", "https://a.example")).status, 404);
+    assert_eq!(client.request(&preflight("/nothing", "https://a.example")).status, 404);
     assert_eq!(server.stat("/answers/204"), 11);
 }
 
 fn every_response_names_an_allowed_origin(driver: Driver) {
-    let server = Setup::new(driver).flag("--cors-origin", "https://a.example").flag("--rate-limit", 2).start();
+    let server = with_driver(driver).flag("--cors-origin", "https://a.example").flag("--rate-limit", 2).start();
     let mut client = server.connect();
     let origin = "Origin: https://a.example\r\n";
     let mut seen = Vec::new();
     for request in
         [post_to("/metrics?ack=disk", origin, BATCH)].into_iter().chain(repeat(post_to("/metrics", origin, BATCH)))
     {
-        let response = client.ask(&request);
+        let response = client.request(&request);
         assert_eq!(response.header(ALLOWED), Some("https://a.example"), "{response:?}");
         assert_eq!(response.header("Vary"), Some("Origin"));
         let exposed = "Retry-After, X-MetricsStream-Next, X-MetricsStream-Oldest, X-MetricsStream-Position";
@@ -55,30 +56,30 @@ fn every_response_names_an_allowed_origin(driver: Driver) {
         }
     }
     assert!(seen[0] == 400 && seen.contains(&200), "{seen:?}");
-    let deferred = client.ask(&request("GET", "/stats", origin));
+    let deferred = client.request(&request("GET", "/stats", origin));
     assert_eq!((deferred.status, deferred.header(ALLOWED)), (200, Some("https://a.example")));
-    let other = client.ask(&request("GET", "/stats", "Origin: https://b.example\r\n"));
+    let other = client.request(&request("GET", "/stats", "Origin: https://b.example\r\n"));
     assert_eq!((other.status, other.header(ALLOWED), other.header("Vary")), (200, None, Some("Origin")));
 }
 
 fn any_page_may_read_where_all_are_allowed(driver: Driver) {
-    let server = Setup::new(driver).flag("--cors-origin", "*").start();
+    let server = with_driver(driver).flag("--cors-origin", "*").start();
     let mut client = server.connect();
     for request in [get("/health"), preflight("/metrics", "https://a.example")] {
-        assert_eq!(client.ask(&request).header(ALLOWED), Some("*"));
+        assert_eq!(client.request(&request).header(ALLOWED), Some("*"));
     }
 }
 
 fn without_the_option_nothing_is_shared(driver: Driver) {
-    let server = Setup::new(driver).start();
+    let server = with_driver(driver).start();
     let mut client = server.connect();
-    assert_eq!(client.ask(&preflight("/metrics", "https://a.example")).status, 405);
-    let response = client.ask(&post_to("/metrics", "Origin: https://a.example\r\n", BATCH));
+    assert_eq!(client.request(&preflight("/metrics", "https://a.example")).status, 405);
+    let response = client.request(&post_to("/metrics", "Origin: https://a.example\r\n", BATCH));
     assert_eq!((response.status, response.header(ALLOWED), response.header("Vary")), (200, None, None));
 }
 
 on_both_drivers! {
-    preflight_requests_are_answered,
+    preflight_requests_are_served,
     every_response_names_an_allowed_origin,
     any_page_may_read_where_all_are_allowed,
     without_the_option_nothing_is_shared,

@@ -1,11 +1,7 @@
 //! SIGKILL under load, while starting, while stopping: a few kills of each driver and level. `scripts/crash_test.sh`
 //! does the same for as long as is wanted.
 
-use crate::{
-    http::get,
-    on_both_drivers,
-    server::{Driver, Setup},
-};
+use crate::{BINARY, http::get, on_both_drivers, server::Driver, with_driver};
 use std::{fs, io::ErrorKind, net::TcpListener};
 use tempfile::TempDir;
 use testkit::random::Random;
@@ -13,14 +9,14 @@ use torture::{Level, Subject, crash, figures::Figures, power::PowerCuts, shim::S
 
 const KILLS: u64 = 8;
 
-/// A driver and a level of the server that was built with these tests, in a directory that lives as long as the guard.
+/// A driver and a level of the server that was built with these tests, in a directory that exists as long as the guard.
 pub fn subject(driver: Driver, level: Level) -> (Subject, TempDir) {
     let guard = TempDir::new().unwrap();
     let driver = match driver {
         Driver::IoUring => torture::Driver::IoUring,
         Driver::Epoll => torture::Driver::Epoll,
     };
-    let (binary, directory) = (env!("CARGO_BIN_EXE_metricstream").into(), guard.path().join("data"));
+    let (binary, directory) = (BINARY.into(), guard.path().join("data"));
     let subject = Subject { binary, driver, level, directory, seed: Random::new_seed() };
     println!("seed {}", subject.seed);
     (subject, guard)
@@ -65,14 +61,14 @@ fn a_port_is_taken_again_after_a_kill(driver: Driver) {
     let clients_begin: u16 = range.split_whitespace().next().unwrap().parse().unwrap();
     let start = 10_000 + u16::try_from(std::process::id() % 10_000).unwrap();
     let port = (start..clients_begin).find(|&port| TcpListener::bind(("127.0.0.1", port)).is_ok()).unwrap();
-    let setup = Setup::new(driver).flag("--listen", format!("127.0.0.1:{port}"));
+    let setup = with_driver(driver).flag("--listen", format!("127.0.0.1:{port}"));
     let mut server = setup.start_in(directory.path());
     for _ in 0..5 {
         let clients: Vec<_> = (0..20).map(|_| server.connect()).collect();
         server.kill();
         server = setup.start_in(directory.path());
         drop(clients);
-        assert_eq!(server.ask(&get("/health")).status, 200);
+        assert_eq!(server.request(&get("/health")).status, 200);
     }
 }
 

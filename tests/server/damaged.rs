@@ -1,17 +1,18 @@
-//! A server on a directory that is damaged: it starts, it answers, it says what it has skipped, and it is still there
+//! A server on a directory that is damaged: it starts, it responds, it reports what it has skipped, and it still runs
 //! afterwards.
 
 use crate::{
     http::{get, post},
-    log, on_both_drivers,
-    server::{Driver, Server, Setup, number_at, until},
+    metric, on_both_drivers,
+    server::{Driver, Server, number_at, until},
+    with_driver,
 };
 use ::log::segment::{SegmentFile, SegmentName, Sidecar, compress, index};
 use std::{fs, path::Path, sync::atomic::AtomicBool};
 
 const RANGE: &str = "from=1970-01-01T00:00:00Z&to=2100-01-01T00:00:00Z";
 
-/// Every way in which lines are looked for, and every form of an answer's question.
+/// Queries by every way in which lines are looked for, and for every form of a result.
 const QUESTIONS: [&str; 14] = [
     "/query?name=~.*",
     "/query?name=~HTTP_.*&by=*",
@@ -56,17 +57,17 @@ fn seal(directory: &Path, number: i64, lines: &[u8]) -> Sidecar {
     sidecar
 }
 
-/// Asks everything; says how often the answer was not 200. Nothing but 200 and 503 with a reason may come.
-fn ask_everything(server: &mut Server) -> usize {
+/// Sends every query and returns how many responses were not 200. Nothing but 200 and 503 with a reason may come.
+fn query_everything(server: &mut Server) -> usize {
     let mut refused = 0;
     for question in QUESTIONS {
         let separator = if question.contains('?') { '&' } else { '?' };
-        let answer = server.ask(&get(&format!("{question}{separator}{RANGE}")));
-        if answer.status != 200 {
-            assert!(answer.refusal(503).contains("metrics-"), "{question}");
+        let response = server.request(&get(&format!("{question}{separator}{RANGE}")));
+        if response.status != 200 {
+            assert!(response.refusal(503).contains("metrics-"), "{question}");
             refused += 1;
         } else {
-            assert!(number_at(&answer.json(), "/stats/foreign_lines") > 0, "{question}");
+            assert!(number_at(&response.json(), "/stats/foreign_lines") > 0, "{question}");
         }
         assert!(server.is_running(), "{question}");
     }
@@ -86,18 +87,18 @@ fn damaged_lines_are_skipped_and_counted_wherever_they_are(driver: Driver) {
     seal(path, 3, &damaged_lines());
     fs::remove_file(path.join(segment(3).file(SegmentFile::Sidecar))).unwrap();
 
-    let setup = Setup::new(driver);
+    let setup = with_driver(driver);
     for _ in 0..2 {
         let mut server = setup.start_in(path);
-        assert_eq!(ask_everything(&mut server), 0);
-        let answer = server.ask(&get(&format!("/query?name=HTTP_x&agg=count&{RANGE}"))).json();
-        assert_eq!(answer.pointer("/series/0/points/0/1"), Some(&8.into()), "two good lines in each of four");
-        assert_eq!(number_at(&answer, "/stats/foreign_lines"), 16);
+        assert_eq!(query_everything(&mut server), 0);
+        let response = server.request(&get(&format!("/query?name=HTTP_x&agg=count&{RANGE}"))).json();
+        assert_eq!(response.pointer("/series/0/points/0/1"), Some(&8.into()), "two good lines in each of four");
+        assert_eq!(number_at(&response, "/stats/foreign_lines"), 16);
         assert!(server.stat("/queries/foreign_lines") >= 16);
-        let metrics = server.ask(&get("/metrics"));
+        let metrics = server.request(&get("/metrics"));
         assert!(metrics.text().contains("\nmetricstream_query_foreign_lines_total "));
         // It takes new lines, and a kill does not make it worse.
-        assert_eq!(server.ask(&post(log::marked_batch("x", 1))).processed(), 1);
+        assert_eq!(server.request(&post(metric::marked_batch("x", 1))).processed(), 1);
         server.kill();
     }
 }
@@ -131,10 +132,10 @@ fn damaged_files_are_refused_by_name_and_end_nothing(driver: Driver) {
             _ => bytes = b"\x50\x2a\x4d\x18\xff\xff\xff\xff".repeat(9),
         }
         fs::write(&compressed, &bytes).unwrap();
-        let mut server = Setup::new(driver).start_in(path);
-        ask_everything(&mut server);
+        let mut server = with_driver(driver).start_in(path);
+        query_everything(&mut server);
         until("a round of the maintenance", || (server.stat("/segments/rounds") > 0).then_some(()));
-        ask_everything(&mut server);
+        query_everything(&mut server);
         server.stop();
     }
 }

@@ -4,7 +4,8 @@
 use crate::{
     http::{get, post},
     on_both_drivers,
-    server::{Driver, Setup, number_at},
+    server::{Driver, number_at},
+    with_driver,
 };
 use std::{
     collections::{HashMap, HashSet},
@@ -12,21 +13,24 @@ use std::{
 };
 
 fn health_and_ready(driver: Driver) {
-    let server = Setup::new(driver).start();
+    let server = with_driver(driver).start();
     for (path, word) in [("/health", "live"), ("/ready", "ready")] {
-        let answer = server.ask(&get(path));
-        assert_eq!((answer.status, answer.json()["status"].as_str()), (200, Some(word)));
+        let response = server.request(&get(path));
+        assert_eq!((response.status, response.json()["status"].as_str()), (200, Some(word)));
     }
 }
 
 fn stats(driver: Driver) {
-    let server = Setup::new(driver).flag("--reactors", 3).flag("--rate-limit", 100).start();
+    let server = with_driver(driver).flag("--reactors", 3).flag("--rate-limit", 100).start();
     let mut client = server.connect();
     for _ in 0..5 {
-        assert_eq!(client.ask(&post(r#"{"metrics":[{"name":"a","value":1},{"name":"b","value":2}]}"#)).processed(), 2);
+        assert_eq!(
+            client.request(&post(r#"{"metrics":[{"name":"a","value":1},{"name":"b","value":2}]}"#)).processed(),
+            2
+        );
     }
-    client.ask(&post("{}")).refusal(400);
-    let stats = client.ask(&get("/stats")).json();
+    client.request(&post("{}")).refusal(400);
+    let stats = client.request(&get("/stats")).json();
     assert_eq!((stats["driver"].as_str(), stats["ack"].as_str()), (Some(driver.name()), Some("write")), "{stats:#}");
     for (pointer, number) in [
         ("/batches/received", 6),
@@ -61,15 +65,18 @@ fn stats(driver: Driver) {
 
 /// Prometheus text, and the same figures in it as in `/stats`.
 fn metrics(driver: Driver) {
-    let server = Setup::new(driver).flag("--reactors", 2).start();
+    let server = with_driver(driver).flag("--reactors", 2).start();
     let mut client = server.connect();
     for _ in 0..3 {
-        assert_eq!(client.ask(&post(r#"{"metrics":[{"name":"a","value":1}]}"#)).processed(), 1);
+        assert_eq!(client.request(&post(r#"{"metrics":[{"name":"a","value":1}]}"#)).processed(), 1);
     }
-    client.ask(&post("{}")).refusal(400);
-    let answer = client.ask(&get("/metrics"));
-    assert_eq!((answer.status, answer.header("Content-Type")), (200, Some("text/plain; version=0.0.4; charset=utf-8")));
-    let samples = samples(answer.text());
+    client.request(&post("{}")).refusal(400);
+    let response = client.request(&get("/metrics"));
+    assert_eq!(
+        (response.status, response.header("Content-Type")),
+        (200, Some("text/plain; version=0.0.4; charset=utf-8"))
+    );
+    let samples = samples(response.text());
     for (sample, value) in [
         ("metricstream_batches_received_total", 4.0),
         ("metricstream_batches_stored_total", 3.0),
@@ -81,14 +88,14 @@ fn metrics(driver: Driver) {
         (r#"metricstream_http_requests_total{status="400",reason="content_invalid"}"#, 1.0),
         (r#"metricstream_request_duration_seconds_count{route="batch"}"#, 4.0),
     ] {
-        assert_eq!(samples.get(sample), Some(&value), "{sample}: {}", answer.text());
+        assert_eq!(samples.get(sample), Some(&value), "{sample}: {}", response.text());
     }
     for accept in ["application/json", "text/html, application/json;q=0.9"] {
-        let json = client.ask(format!("GET /metrics HTTP/1.1\r\nHost: h\r\nAccept: {accept}\r\n\r\n").as_bytes());
+        let json = client.request(format!("GET /metrics HTTP/1.1\r\nHost: h\r\nAccept: {accept}\r\n\r\n").as_bytes());
         assert_eq!(number_at(&json.json(), "/batches/stored"), 3);
     }
     for accept in ["*/*", "text/plain", "text/html"] {
-        let text = client.ask(format!("GET /metrics HTTP/1.1\r\nHost: h\r\nAccept: {accept}\r\n\r\n").as_bytes());
+        let text = client.request(format!("GET /metrics HTTP/1.1\r\nHost: h\r\nAccept: {accept}\r\n\r\n").as_bytes());
         assert!(text.header("Content-Type").unwrap().starts_with("text/plain"), "{accept}");
     }
 }
@@ -146,27 +153,26 @@ fn is_name(text: &str) -> bool {
 
 /// Asking never waits for the reactors' work, and many may ask at once.
 fn documents_for_many(driver: Driver) {
-    let server = Setup::new(driver).flag("--reactors", 2).start();
+    let server = with_driver(driver).flag("--reactors", 2).start();
     std::thread::scope(|scope| {
         for _ in 0..16 {
             scope.spawn(|| {
                 let mut client = server.connect();
                 for path in ["/stats", "/metrics", "/health", "/ready"].repeat(10) {
-                    assert_eq!(client.ask(&get(path)).status, 200, "{path}");
+                    assert_eq!(client.request(&get(path)).status, 200, "{path}");
                 }
             });
         }
     });
 }
 
-/// Anonymous clients that ask in a loop, with and without keys: a scrape among them is answered each time, and so is
-/// whoever asks whether the server lives. No one of the crowd is refused either: one document answers all who wait for
-/// it.
-fn a_scrape_among_a_crowd_is_answered(driver: Driver) {
+/// Anonymous clients that send requests in a loop, with and without keys: a scrape among them succeeds each time, and
+/// so does `/health`. None of the crowd is refused either: one document is sent to all who wait for it.
+fn a_scrape_among_a_crowd_succeeds(driver: Driver) {
     const CROWD: usize = 150;
     let keys = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(keys.path(), "alpha\n").unwrap();
-    let server = Setup::new(driver).flag("--api-keys", keys.path().display()).start();
+    let server = with_driver(driver).flag("--api-keys", keys.path().display()).start();
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         for number in 0..CROWD {
@@ -175,13 +181,13 @@ fn a_scrape_among_a_crowd_is_answered(driver: Driver) {
                 let mut client = server.connect();
                 let path = ["/metrics", "/stats", "/stats/clients?top=7"][number % 3];
                 while !over.load(Ordering::Relaxed) {
-                    assert_eq!(client.ask(&get(path)).status, 200, "{path}");
+                    assert_eq!(client.request(&get(path)).status, 200, "{path}");
                 }
             });
         }
         for _ in 0..20 {
             for path in ["/metrics", "/stats", "/health", "/ready"] {
-                assert_eq!(server.ask(&get(path)).status, 200, "{path}");
+                assert_eq!(server.request(&get(path)).status, 200, "{path}");
             }
         }
         over.store(true, Ordering::Relaxed);
@@ -191,16 +197,16 @@ fn a_scrape_among_a_crowd_is_answered(driver: Driver) {
 
 /// A request after a batch was acknowledged finds it in the document, however many requests come at the same time.
 fn a_document_is_no_older_than_its_request(driver: Driver) {
-    let server = Setup::new(driver).flag("--reactors", 2).start();
+    let server = with_driver(driver).flag("--reactors", 2).start();
     let stored = AtomicU64::new(0);
     std::thread::scope(|scope| {
         for _ in 0..16 {
             scope.spawn(|| {
                 let mut client = server.connect();
                 for _ in 0..10 {
-                    assert_eq!(client.ask(&post(r#"{"metrics":[{"name":"a","value":1}]}"#)).processed(), 1);
+                    assert_eq!(client.request(&post(r#"{"metrics":[{"name":"a","value":1}]}"#)).processed(), 1);
                     let at_least = stored.fetch_add(1, Ordering::SeqCst) + 1;
-                    let shown = number_at(&client.ask(&get("/stats")).json(), "/batches/stored");
+                    let shown = number_at(&client.request(&get("/stats")).json(), "/batches/stored");
                     assert!(shown >= at_least, "{shown} shown, {at_least} acknowledged before");
                 }
             });
@@ -208,22 +214,22 @@ fn a_document_is_no_older_than_its_request(driver: Driver) {
     });
 }
 
-/// With `--stats-auth keys` statistics take a key; whether the server lives is told to all.
+/// With `--stats-auth keys` statistics take a key; `/health` is open to all.
 fn statistics_may_take_a_key(driver: Driver) {
     let keys = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(keys.path(), "alpha\n").unwrap();
-    let server = Setup::new(driver).flag("--api-keys", keys.path().display()).flag("--stats-auth", "keys").start();
+    let server = with_driver(driver).flag("--api-keys", keys.path().display()).flag("--stats-auth", "keys").start();
     let with =
         |path: &str, key: &str| format!("GET {path} HTTP/1.1\r\nHost: h\r\nAuthorization: {key}\r\n\r\n").into_bytes();
     for path in ["/metrics", "/stats", "/stats/clients"] {
-        server.ask(&get(path)).refusal(401);
-        server.ask(&with(path, "beta")).refusal(401);
-        assert_eq!(server.ask(&with(path, "Bearer alpha")).status, 200, "{path}");
+        server.request(&get(path)).refusal(401);
+        server.request(&with(path, "beta")).refusal(401);
+        assert_eq!(server.request(&with(path, "Bearer alpha")).status, 200, "{path}");
     }
     for path in ["/health", "/ready"] {
-        assert_eq!(server.ask(&get(path)).status, 200, "{path}");
+        assert_eq!(server.request(&get(path)).status, 200, "{path}");
     }
-    let stats = server.ask(&with("/stats", "alpha")).json();
+    let stats = server.request(&with("/stats", "alpha")).json();
     assert_eq!(number_at(&stats, "/refused_by/unauthorized"), 6);
 }
 
@@ -232,7 +238,7 @@ on_both_drivers!(
     stats,
     metrics,
     documents_for_many,
-    a_scrape_among_a_crowd_is_answered,
+    a_scrape_among_a_crowd_succeeds,
     a_document_is_no_older_than_its_request,
     statistics_may_take_a_key,
 );
@@ -240,8 +246,8 @@ on_both_drivers!(
 /// A line of statistics every `--stats-interval`.
 #[test]
 fn the_line_of_statistics() {
-    let server = Setup::new(Driver::Epoll).flag("--stats-interval", "50ms").start();
-    assert_eq!(server.ask(&post(r#"{"metrics":[{"name":"a","value":1}]}"#)).processed(), 1);
+    let server = with_driver(Driver::Epoll).flag("--stats-interval", "50ms").start();
+    assert_eq!(server.request(&post(r#"{"metrics":[{"name":"a","value":1}]}"#)).processed(), 1);
     let line = server.wait_for_line("the figures of the batch", |line| {
         (line.contains("statistics") && line.contains("metrics_stored=1")).then(|| line.to_owned())
     });

@@ -2,29 +2,31 @@
 //! sent again, nothing is lost, and the order is that of the log, also over restarts.
 
 use crate::{
+    BINARY,
     http::{get, post},
     log,
     receiver::{Act, Knows, Receiver, TAKE, tls_file},
-    server::{Driver, Server, Setup, until},
+    server::{Driver, Server, Setup, program, until},
+    with_driver,
 };
 use std::{collections::BTreeMap, fs, net::TcpListener, path::Path};
 
 fn setup(receiver: &Receiver) -> Setup {
-    Setup::new(Driver::Epoll).flag("--forward", receiver.url())
+    with_driver(Driver::Epoll).flag("--forward", receiver.url())
 }
 
-/// A setup with a table `[[forward]]`, which lives as long as the file that is returned too.
+/// A setup with a table `[[forward]]`, and the file that it is in.
 pub fn table(receiver: &Receiver, more: &str) -> (Setup, tempfile::NamedTempFile) {
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), format!("[[forward]]\nname = \"store\"\nurl = \"{}\"\n{more}\n", receiver.url())).unwrap();
-    (Setup::new(Driver::Epoll).flag("--config", file.path().display()), file)
+    (with_driver(Driver::Epoll).flag("--config", file.path().display()), file)
 }
 
 /// Stores metrics, each given as JSON, in batches.
 pub fn store_all(server: &Server, metrics: &[String]) {
     for metrics in metrics.chunks(500) {
         let body = format!(r#"{{"metrics":[{}]}}"#, metrics.join(","));
-        assert_eq!(server.ask(&post(body)).processed(), metrics.len());
+        assert_eq!(server.request(&post(body)).processed(), metrics.len());
     }
 }
 
@@ -117,7 +119,7 @@ fn samples_that_a_receiver_refuses_are_counted_and_passed() {
     wait_for(&receiver, &names);
     assert_eq!(receiver.names(), names);
     assert_eq!(receiver.seen(|seen| seen.refused.len()), 30);
-    let exposition = server.ask(&get("/metrics"));
+    let exposition = server.request(&get("/metrics"));
     assert!(exposition.text().contains("reason=\"too_large\"} 20"), "{}", exposition.text());
     server.stop();
     assert_eq!(server.said().iter().filter(|line| line.contains("samples refused")).count(), 1, "{:?}", server.said());
@@ -201,7 +203,7 @@ fn a_damaged_cursor_is_a_warning() {
 fn a_table_starts_a_forward_at_the_beginning() {
     let receiver = Receiver::start(Knows::V1, &[]);
     let directory = tempfile::tempdir().unwrap();
-    let mut server = Setup::new(Driver::Epoll).start_in(directory.path());
+    let mut server = with_driver(Driver::Epoll).start_in(directory.path());
     let names = store(&server, "old", 7);
     server.stop();
     let more =
@@ -228,7 +230,7 @@ fn a_table_starts_a_forward_at_the_beginning() {
 fn a_stop_does_not_wait_for_a_receiver_that_hangs() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
-    let mut server = Setup::new(Driver::Epoll).flag("--forward", url).start();
+    let mut server = with_driver(Driver::Epoll).flag("--forward", url).start();
     store(&server, "a", 1);
     let _held = listener.accept().unwrap();
     server.stop();
@@ -392,7 +394,7 @@ fn a_forward_is_listed_beside_its_server_and_moved_without_it() {
     let directory = tempfile::tempdir().unwrap();
     let (setup, _file) = table(&receiver, "start = \"beginning\"\nbatch_age = \"50ms\"");
     let run = |arguments: &[&str]| {
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_metricstream"));
+        let mut command = program(BINARY);
         command.arg("forwards").arg("--data-dir").arg(directory.path()).args(["--format", "json"]).args(arguments);
         let output = command.output().unwrap();
         let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();

@@ -6,6 +6,7 @@ use crate::{
     http::get,
     receiver::{Knows, Receiver},
     server::{Driver, Server, Setup, until},
+    with_driver,
 };
 use std::{collections::HashSet, fs, net::SocketAddr, path::Path};
 
@@ -13,7 +14,7 @@ const SEGMENT: &str = "64KiB";
 
 /// A server that keeps one segment or two for itself.
 fn setup(receiver: SocketAddr, hold: &str) -> Setup {
-    Setup::new(Driver::Epoll)
+    with_driver(Driver::Epoll)
         .flag("--forward", format!("http://{receiver}/api/v1/write"))
         .flag("--rotate-size", SEGMENT)
         .flag("--retain-size", SEGMENT)
@@ -99,7 +100,7 @@ fn every_line_is_delivered_or_counted_as_undelivered() {
     let mut rest = stored.iter();
     assert!(received.iter().all(|name| rest.any(|stored| stored == name)));
     assert!(server.stat("/forwards/0/gaps") >= 1);
-    let exposition = server.ask(&get("/metrics")).text().to_owned();
+    let exposition = server.request(&get("/metrics")).text().to_owned();
     for family in ["forward_undelivered_lines_total", "forward_undelivered_bytes_total", "forward_hold_limit_bytes"] {
         assert!(exposition.contains(&format!("\nmetricstream_{family}")), "{family}: {exposition}");
     }

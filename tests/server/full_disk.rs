@@ -1,5 +1,5 @@
 //! A file that may not grow (RLIMIT_FSIZE: SIGXFSZ and EFBIG, write(2)) stands for a disk that is full: 503 while it
-//! lasts, nothing acknowledged is lost, and the server goes on by itself when there is room again.
+//! lasts, nothing acknowledged is lost, and the server goes on by itself when there is space again.
 //! `scripts/full_disk.sh` does the same with a real file system and ENOSPC.
 
 use crate::{

@@ -8,6 +8,7 @@ use crate::{
     forward::{store, store_all},
     log,
     server::{Driver, Server, Setup, until},
+    with_driver,
 };
 use rdkafka::{
     ClientConfig, Message, Offset, TopicPartitionList,
@@ -37,7 +38,7 @@ fn cluster() -> Cluster {
     cluster
 }
 
-/// A setup that forwards to the cluster, with what else there is to be in the tables, which lives as long as the file.
+/// A setup that forwards to the cluster, with further lines for both tables, and the file that they are in.
 fn setup(driver: Driver, cluster: &Cluster, forward: &str, kafka: &str) -> (Setup, tempfile::NamedTempFile) {
     let file = tempfile::NamedTempFile::new().unwrap();
     let url = format!("kafka://{}/{TOPIC}", cluster.bootstrap_servers());
@@ -46,7 +47,7 @@ fn setup(driver: Driver, cluster: &Cluster, forward: &str, kafka: &str) -> (Setu
          [forward.kafka]\n{kafka}\n"
     );
     fs::write(file.path(), text).unwrap();
-    (Setup::new(driver).flag("--config", file.path().display()), file)
+    (with_driver(driver).flag("--config", file.path().display()), file)
 }
 
 fn consumer(cluster: &Cluster, group: &str) -> BaseConsumer {

@@ -2,9 +2,10 @@
 
 use crate::{
     http::{Client, get, is_end, post, post_to},
-    log, on_both_drivers,
+    metric, on_both_drivers,
     process::Signal,
-    server::{Driver, Server, Setup, until},
+    server::{Driver, Server, until},
+    with_driver,
 };
 use std::{
     collections::HashSet,
@@ -24,14 +25,14 @@ fn post_until_the_end(address: SocketAddr, thread: usize, level: &str, acknowled
     let Ok(mut client) = Client::try_connect(address) else { return marks };
     for number in 0.. {
         let mark = format!("{level}-{thread}-{number}");
-        let request = post_to(&format!("/metrics?ack={level}"), "", log::marked_batch(&mark, 1 + number % 12));
-        match client.try_ask(&request) {
-            Ok(answer) if answer.status == 503 => {
-                answer.refusal(503);
+        let request = post_to(&format!("/metrics?ack={level}"), "", metric::marked_batch(&mark, 1 + number % 12));
+        match client.try_request(&request) {
+            Ok(response) if response.status == 503 => {
+                response.refusal(503);
                 break;
             }
-            Ok(answer) => {
-                assert_eq!(answer.processed(), 1 + number % 12);
+            Ok(response) => {
+                assert_eq!(response.processed(), 1 + number % 12);
                 marks.push(mark);
                 acknowledged.fetch_add(1, Ordering::Relaxed);
             }
@@ -47,7 +48,7 @@ fn post_until_the_end(address: SocketAddr, thread: usize, level: &str, acknowled
 /// Whatever was acknowledged, at any level, is in the file when the process has ended; and it ends with code 0.
 fn a_stop_under_load_loses_nothing(driver: Driver) {
     for signal in [Signal::Terminate, Signal::Interrupt] {
-        let mut server = Setup::new(driver).flag("--reactors", 2).start();
+        let mut server = with_driver(driver).flag("--reactors", 2).start();
         let acknowledged = AtomicUsize::new(0);
         let marks = Mutex::new(Vec::new());
         thread::scope(|scope| {
@@ -63,7 +64,7 @@ fn a_stop_under_load_loses_nothing(driver: Driver) {
             server.signal(signal);
         });
         assert_eq!(server.wait().code(), Some(0), "{signal:?}");
-        let found = log::marked_batches(&server.metrics());
+        let found = metric::marked_batches(&server.metrics());
         let marks = marks.into_inner().unwrap();
         for mark in &marks {
             assert_eq!(found.get(mark), Some(&1), "{mark} was acknowledged");
@@ -74,25 +75,25 @@ fn a_stop_under_load_loses_nothing(driver: Driver) {
     }
 }
 
-/// A pipeline that was sent before the signal is answered.
-fn what_is_in_flight_is_answered(driver: Driver) {
-    let mut server = Setup::new(driver).start();
+/// A pipeline that was sent before the signal gets its responses.
+fn requests_in_flight_get_their_responses(driver: Driver) {
+    let mut server = with_driver(driver).start();
     let mut client = server.connect();
-    let request = post_to("/metrics", "", log::marked_batch("flight", 5));
+    let request = post_to("/metrics", "", metric::marked_batch("flight", 5));
     let (first, rest) = request.split_at(request.len() - 10);
     client.send(first).unwrap();
-    // On the same reactor: once this is answered, what was sent before it has arrived there.
-    assert_eq!(server.ask(&get("/health")).status, 200);
+    // On the same reactor: at the response to this, what was sent before it has arrived there.
+    assert_eq!(server.request(&get("/health")).status, 200);
     let mut idle = server.connect();
-    assert_eq!(idle.ask(&get("/health")).status, 200);
+    assert_eq!(idle.request(&get("/health")).status, 200);
     server.signal(Signal::Terminate);
     // The stop has begun when it closes what is idle.
     idle.expect_end();
     assert!(server.is_running(), "a request is in flight");
     client.send(rest).unwrap();
-    let answer = client.answer();
-    assert_eq!(answer.processed(), 5);
-    assert_eq!(answer.header("Connection"), Some("close"));
+    let response = client.response();
+    assert_eq!(response.processed(), 5);
+    assert_eq!(response.header("Connection"), Some("close"));
     client.expect_end();
     assert_eq!(server.wait().code(), Some(0));
     assert_eq!(server.metrics().len(), 5);
@@ -100,12 +101,12 @@ fn what_is_in_flight_is_answered(driver: Driver) {
 
 /// Holds a request open and stops the server, which then waits for the request.
 fn a_stop_that_waits(driver: Driver, flags: &[(&str, &str)]) -> (Server, Client) {
-    let setup = flags.iter().fold(Setup::new(driver), |setup, (name, value)| setup.flag(name, value));
+    let setup = flags.iter().fold(with_driver(driver), |setup, (name, value)| setup.flag(name, value));
     let server = setup.start();
     let mut client = server.connect();
     let mut idle = server.connect();
     client.send(b"POST /metrics HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 100\r\n\r\n").unwrap();
-    assert_eq!(client.answer().status, 100);
+    assert_eq!(client.response().status, 100);
     server.signal(Signal::Terminate);
     idle.expect_end();
     (server, client)
@@ -138,8 +139,8 @@ fn a_torn_last_line_is_repaired(driver: Driver) {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("metrics.jsonl");
     fs::write(&path, format!("{WHOLE}{torn}")).unwrap();
-    let mut server = Setup::new(driver).start_in(directory.path());
-    assert_eq!(server.ask(&post(log::marked_batch("after", 1))).processed(), 1);
+    let mut server = with_driver(driver).start_in(directory.path());
+    assert_eq!(server.request(&post(metric::marked_batch("after", 1))).processed(), 1);
     server.stop();
     let said = server.said();
     assert!(said.iter().any(|line| line.contains("torn") && line.contains(&torn.len().to_string())), "{said:#?}");
@@ -158,11 +159,11 @@ fn a_torn_last_line_is_repaired(driver: Driver) {
 /// A log that is whole is not touched, and nothing is said of it.
 fn a_whole_log_is_left_alone(driver: Driver) {
     let directory = TempDir::new().unwrap();
-    let mut server = Setup::new(driver).start_in(directory.path());
-    assert_eq!(server.ask(&post(log::marked_batch("before", 100))).processed(), 100);
+    let mut server = with_driver(driver).start_in(directory.path());
+    assert_eq!(server.request(&post(metric::marked_batch("before", 100))).processed(), 100);
     server.stop();
     let before = fs::read(directory.path().join("metrics.jsonl")).unwrap();
-    let mut server = Setup::new(driver).start_in(directory.path());
+    let mut server = with_driver(driver).start_in(directory.path());
     server.stop();
     assert!(!server.said().iter().any(|line| line.contains("torn")), "{:#?}", server.said());
     assert_eq!(fs::read(directory.path().join("metrics.jsonl")).unwrap(), before);
@@ -172,9 +173,9 @@ fn unclean_shutdowns_are_counted(driver: Driver) {
     let directory = TempDir::new().unwrap();
     let mut before = 0;
     for kill in [false, true, true, false, false] {
-        let mut server = Setup::new(driver).start_in(directory.path());
+        let mut server = with_driver(driver).start_in(directory.path());
         assert_eq!(server.stat("/log/unclean_shutdowns"), before);
-        assert_eq!(server.ask(&post(log::marked_batch("x", 1))).processed(), 1);
+        assert_eq!(server.request(&post(metric::marked_batch("x", 1))).processed(), 1);
         if kill {
             server.kill();
             before += 1;
@@ -186,7 +187,7 @@ fn unclean_shutdowns_are_counted(driver: Driver) {
 
 on_both_drivers!(
     a_stop_under_load_loses_nothing,
-    what_is_in_flight_is_answered,
+    requests_in_flight_get_their_responses,
     a_second_signal_exits_at_once,
     a_stop_has_an_end,
     a_torn_last_line_is_repaired,

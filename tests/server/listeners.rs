@@ -4,6 +4,7 @@ use crate::{
     http::{Client, get, post},
     on_both_drivers,
     server::{Driver, Setup},
+    with_driver,
 };
 use std::{
     fs,
@@ -20,7 +21,7 @@ const BATCH: &str = r#"{"metrics":[{"name":"a","value":1}]}"#;
 
 /// A setup whose places are those of `texts` alone.
 fn listening(driver: Driver, texts: &[&str]) -> Setup {
-    texts.iter().fold(Setup::new(driver).without("--listen"), |setup, text| setup.more("--listen", text))
+    texts.iter().fold(with_driver(driver).without("--listen"), |setup, text| setup.more("--listen", text))
 }
 
 fn unix(path: &Path) -> String {
@@ -39,9 +40,9 @@ fn every_place_is_served_and_announced(driver: Driver) {
     // Several each, so that every reactor gets some.
     for round in 0..8 {
         for &address in &addresses {
-            assert_eq!(Client::connect(address).ask(&post(BATCH)).processed(), 1, "{address} {round}");
+            assert_eq!(Client::connect(address).request(&post(BATCH)).processed(), 1, "{address} {round}");
         }
-        assert_eq!(Client::connect_unix(&path).ask(&post(BATCH)).processed(), 1, "{round}");
+        assert_eq!(Client::connect_unix(&path).request(&post(BATCH)).processed(), 1, "{round}");
     }
     server.stop();
     assert_eq!(server.metrics().len(), 8 * (addresses.len() + 1));
@@ -58,12 +59,12 @@ fn a_unix_socket_alone_is_enough(driver: Driver) {
     let mut client = Client::connect_unix(&path);
     // A pipeline, and a body that does not fit a socket's buffer in one go.
     client.send(&[get("/health"), post(BATCH), get("/stats")].concat()).unwrap();
-    assert_eq!([client.answer().status, client.answer().status, client.answer().status], [200; 3]);
+    assert_eq!([client.response().status, client.response().status, client.response().status], [200; 3]);
     let metrics =
         vec![r#"{"name":"a","value":1,"tags":{"padding":"0123456789012345678901234567890123456789"}}"#; 1_000];
     let batch = format!(r#"{{"metrics":[{}]}}"#, metrics.join(","));
     for _ in 0..5 {
-        assert_eq!(client.ask(&post(&batch)).processed(), 1_000);
+        assert_eq!(client.request(&post(&batch)).processed(), 1_000);
     }
     drop(client);
     server.stop();
@@ -77,7 +78,7 @@ fn a_user_of_a_unix_socket_is_a_client(driver: Driver) {
     let places = ["127.0.0.1:0", &unix(&path)];
     let server = listening(driver, &places).flag("--rate-limit", 2).flag("--reactors", 2).start();
     let statuses = |clients: Vec<Client>| -> Vec<u16> {
-        clients.into_iter().map(|mut client| client.ask(&post(BATCH)).status).collect()
+        clients.into_iter().map(|mut client| client.request(&post(BATCH)).status).collect()
     };
     let by_unix = statuses((0..8).map(|_| Client::connect_unix(&path)).collect());
     assert!(by_unix[..2] == [200, 200] && by_unix.contains(&429), "{by_unix:?}");
@@ -93,7 +94,7 @@ fn a_dead_servers_socket_file_is_taken_over(driver: Driver) {
     first.kill();
     assert!(path.exists());
     let mut second = setup.start();
-    assert_eq!(Client::connect_unix(&path).ask(&get("/health")).status, 200);
+    assert_eq!(Client::connect_unix(&path).request(&get("/health")).status, 200);
     second.stop();
     assert!(!path.exists());
 }
@@ -113,7 +114,7 @@ fn a_socket_file_in_use_is_left_to_its_owner() {
     let server = setup.start();
     let refused = setup.refused(TempDir::new().unwrap().path());
     assert!(refused.line().contains(&unix(&path)) && refused.line().contains("is in use"), "{refused:?}");
-    assert_eq!(Client::connect_unix(&path).ask(&get("/health")).status, 200);
+    assert_eq!(Client::connect_unix(&path).request(&get("/health")).status, 200);
     drop(server);
 }
 
@@ -131,7 +132,7 @@ fn a_successors_socket_file_survives_the_stop() {
 }
 
 #[test]
-fn the_mode_of_a_socket_file_is_as_asked_for() {
+fn the_mode_of_a_socket_file_is_as_configured() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("http.sock");
     let _server = listening(Driver::Epoll, &[&unix(&path)]).flag("--unix-mode", "0600").start();
@@ -184,7 +185,7 @@ fn places_come_from_file_and_variable_too() {
     let path = directory.path().join("http.sock");
     let file = directory.path().join("config.toml");
     fs::write(&file, format!("listen = [\"127.0.0.1:0\", \"{}\"]\nunix_mode = \"640\"\n", unix(&path))).unwrap();
-    let none = Setup::new(Driver::Epoll).without("--listen");
+    let none = with_driver(Driver::Epoll).without("--listen");
     let server = none.clone().flag("--config", file.display()).start();
     assert_eq!((server.listens_at.len(), &server.listens_at[1]), (2, &unix(&path)));
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);

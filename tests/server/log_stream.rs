@@ -3,10 +3,11 @@
 
 use crate::{
     forward::store,
-    http::{Answer, Client, authorization, get, post, request},
-    log, on_both_drivers,
+    http::{Client, Response, authorization, get, post, request},
+    metric, on_both_drivers,
     process::Signal,
-    server::{Driver, Server, Setup, until},
+    server::{Driver, Server, until},
+    with_driver,
 };
 use std::{
     fs,
@@ -15,31 +16,31 @@ use std::{
 };
 
 /// The position behind the lines of a response.
-fn next(answer: &Answer) -> String {
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    assert_eq!(answer.header("Content-Type"), Some("application/x-ndjson"));
-    answer.header("X-MetricsStream-Next").unwrap().to_owned()
+fn next(response: &Response) -> String {
+    assert_eq!(response.status, 200, "{}", response.text());
+    assert_eq!(response.header("Content-Type"), Some("application/x-ndjson"));
+    response.header("X-MetricsStream-Next").unwrap().to_owned()
 }
 
-fn read(server: &Server, parameters: &str) -> Answer {
-    server.ask(&get(&format!("/log?{parameters}")))
+fn read(server: &Server, parameters: &str) -> Response {
+    server.request(&get(&format!("/log?{parameters}")))
 }
 
 /// The names of whole lines.
 fn names(lines: &str) -> Vec<String> {
     assert!(lines.is_empty() || lines.ends_with('\n'), "{lines}");
-    lines.lines().map(|line| log::Metric::from_line(line).unwrap().name).collect()
+    lines.lines().map(|line| metric::Metric::from_line(line).unwrap().name).collect()
 }
 
 /// Reads on from `position` until there is nothing more, some bytes at a time. Returns the last position.
 fn read_all(server: &Server, mut position: String, max_bytes: usize, found: &mut Vec<String>) -> String {
     loop {
-        let answer = read(server, &format!("from={position}&max_bytes={max_bytes}"));
-        position = next(&answer);
-        if answer.body.is_empty() {
+        let response = read(server, &format!("from={position}&max_bytes={max_bytes}"));
+        position = next(&response);
+        if response.body.is_empty() {
             return position;
         }
-        found.extend(names(answer.text()));
+        found.extend(names(response.text()));
     }
 }
 
@@ -53,7 +54,7 @@ fn waiter(server: &Server, parameters: &str) -> Client {
 }
 
 fn lines_are_read_from_any_position(driver: Driver) {
-    let server = Setup::new(driver).start();
+    let server = with_driver(driver).start();
     let empty = read(&server, "");
     assert_eq!((empty.text(), next(&empty).as_str()), ("", "first:0"));
     let stored = store(&server, "a", 5);
@@ -71,11 +72,11 @@ fn lines_are_read_from_any_position(driver: Driver) {
     // Only the fields.
     let mut client = server.connect();
     client.send(&request("HEAD", "/log?from=end", "")).unwrap();
-    assert_eq!(next(&client.answer_without_body()), end);
-    let packed = client.ask(&request("GET", "/log", "Accept-Encoding: gzip, zstd\r\n"));
+    assert_eq!(next(&client.response_without_body()), end);
+    let packed = client.request(&request("GET", "/log", "Accept-Encoding: gzip, zstd\r\n"));
     assert_eq!((packed.header("Content-Encoding"), next(&packed)), (Some("zstd"), end));
     assert_eq!(zstd::bulk::decompress(&packed.body, 1 << 20).unwrap(), all.body);
-    let old = client.ask(&post(r#"{"metrics":[{"name":"old","value":1,"timestamp":"2001-02-03T04:05:06Z"}]}"#));
+    let old = client.request(&post(r#"{"metrics":[{"name":"old","value":1,"timestamp":"2001-02-03T04:05:06Z"}]}"#));
     assert_eq!(old.processed(), 1);
     let later = store(&server, "b", 3);
     assert_eq!(names(read(&server, "from=2001-02-03T04:05:07Z").text()).len(), 9, "the first one is late enough");
@@ -84,7 +85,7 @@ fn lines_are_read_from_any_position(driver: Driver) {
 }
 
 fn what_is_wrong_is_refused(driver: Driver) {
-    let server = Setup::new(driver).start();
+    let server = with_driver(driver).start();
     store(&server, "a", 2);
     for parameters in ["from=x", "from=first:1", "wait=forever", "wait=61s", "max_bytes=0", "limit=1", "from=%zz"] {
         read(&server, parameters).refusal(400);
@@ -93,56 +94,56 @@ fn what_is_wrong_is_refused(driver: Driver) {
     assert!(ahead.refusal(410).contains("the oldest is first:0"));
     assert_eq!(ahead.header("X-MetricsStream-Oldest"), Some("first:0"));
     for method in ["POST", "DELETE"] {
-        let answer = server.ask(&request(method, "/log", "Content-Length: 0\r\n"));
-        answer.refusal(405);
-        assert_eq!(answer.header("Allow"), Some("GET, HEAD"));
+        let response = server.request(&request(method, "/log", "Content-Length: 0\r\n"));
+        response.refusal(405);
+        assert_eq!(response.header("Allow"), Some("GET, HEAD"));
     }
     assert_eq!(server.stat("/queries/ended_by/gone"), 1);
     let keys = tempfile::NamedTempFile::new().unwrap();
     fs::write(keys.path(), "key-a\n").unwrap();
-    let server = Setup::new(driver).flag("--api-keys", keys.path().display()).start();
+    let server = with_driver(driver).flag("--api-keys", keys.path().display()).start();
     read(&server, "").refusal(401);
-    assert_eq!(server.ask(&request("GET", "/log", &authorization("key-a"))).status, 200);
-    let server = Setup::new(driver).flag("--query-threads", 0).start();
+    assert_eq!(server.request(&request("GET", "/log", &authorization("key-a"))).status, 200);
+    let server = with_driver(driver).flag("--query-threads", 0).start();
     read(&server, "").refusal(404);
 }
 
 fn a_wait_ends_with_the_next_line(driver: Driver) {
-    let server = Setup::new(driver).flag("--query-threads", 1).start();
+    let server = with_driver(driver).flag("--query-threads", 1).start();
     let first = store(&server, "a", 1);
     let mut waiting = waiter(&server, "from=end&wait=60s");
     // It holds no thread: there is only one.
-    let listed = server.ask(&get("/names")).json();
+    let listed = server.request(&get("/names")).json();
     assert!(listed.to_string().contains(&first[0]), "{listed}");
     let stored = store(&server, "b", 3);
-    assert_eq!(names(waiting.answer().text()), stored);
+    assert_eq!(names(waiting.response().text()), stored);
     // The same again, in the next segment.
     let mut waiting = waiter(&server, "from=end&wait=60s");
     server.signal(Signal::HangUp);
     until("the rotation", || (server.stat("/log/rotations") == 1).then_some(()));
     let stored = store(&server, "c", 2);
-    assert_eq!(names(waiting.answer().text()), stored);
+    assert_eq!(names(waiting.response().text()), stored);
     // What is there already is not waited for.
     assert_eq!(names(read(&server, "from=begin&wait=60s").text()).len(), 6);
 }
 
 fn a_wait_in_vain_ends_empty(driver: Driver) {
-    let mut server = Setup::new(driver).start();
+    let mut server = with_driver(driver).start();
     store(&server, "a", 2);
     let end = next(&read(&server, "from=end"));
-    let answer = read(&server, "from=end&wait=300ms");
-    assert_eq!((answer.text(), next(&answer)), ("", end.clone()));
+    let response = read(&server, "from=end&wait=300ms");
+    assert_eq!((response.text(), next(&response)), ("", end.clone()));
     // Who leaves is forgotten; a stop ends the wait of the others.
     drop(waiter(&server, "from=end&wait=60s"));
     until("nobody waits", || (server.stat("/queries/log_waiting") == 0).then_some(()));
     let mut waiting = waiter(&server, "from=end&wait=60s");
     server.stop();
-    let answer = waiting.answer();
-    assert_eq!((answer.text(), next(&answer)), ("", end));
+    let response = waiting.response();
+    assert_eq!((response.text(), next(&response)), ("", end));
 }
 
 fn waiters_are_bounded(driver: Driver) {
-    let server = Setup::new(driver).start();
+    let server = with_driver(driver).start();
     store(&server, "a", 1);
     let mut waiting: Vec<Client> = (0..32).map(|_| waiter(&server, "from=end&wait=60s")).collect();
     read(&server, "from=end&wait=60s").refusal(429);
@@ -151,22 +152,22 @@ fn waiters_are_bounded(driver: Driver) {
     assert_eq!(names(read(&server, "wait=60s").text()).len(), 1);
     let stored = store(&server, "b", 1);
     for client in &mut waiting {
-        assert_eq!(names(client.answer().text()), stored);
+        assert_eq!(names(client.response().text()), stored);
     }
     until("nobody waits", || (server.stat("/queries/log_waiting") == 0).then_some(()));
 }
 
 fn lines_that_are_deleted_are_gone(driver: Driver) {
-    let server = Setup::new(driver).flag("--rotate-size", "64KiB").flag("--retain-size", "64KiB").start();
+    let server = with_driver(driver).flag("--rotate-size", "64KiB").flag("--retain-size", "64KiB").start();
     let mut round = 0;
     until("a segment to be deleted", || {
         store(&server, &format!("a{round}"), 1_000);
         round += 1;
         (server.stat("/segments/retired") > 0).then_some(())
     });
-    let answer = read(&server, "from=first:0");
-    answer.refusal(410);
-    let oldest = answer.header("X-MetricsStream-Oldest").unwrap().to_owned();
+    let response = read(&server, "from=first:0");
+    response.refusal(410);
+    let oldest = response.header("X-MetricsStream-Oldest").unwrap().to_owned();
     // It may be gone by now too, as may be what follows the first page; but there is a beginning, and an end of it.
     let first = read(&server, &format!("from={oldest}"));
     assert!([200, 410].contains(&first.status), "{}", first.text());
@@ -191,7 +192,7 @@ fn lines_that_are_deleted_are_gone(driver: Driver) {
 /// Each line once, by positions alone, over rotations, compression and restarts.
 fn a_consumer_resumes_by_position(driver: Driver) {
     let directory = tempfile::tempdir().unwrap();
-    let setup = Setup::new(driver).flag("--rotate-size", "64KiB").flag("--compress", "zstd");
+    let setup = with_driver(driver).flag("--rotate-size", "64KiB").flag("--compress", "zstd");
     let mut server = setup.start_in(directory.path());
     let (mut stored, mut found) = (Vec::new(), Vec::new());
     let mut position = "begin".to_owned();
@@ -257,7 +258,7 @@ fn the_script_of_the_documentation_reads_each_line_once() {
     let directories = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let [directory, output] = directories.each_ref().map(tempfile::TempDir::path);
     let file = output.join("lines.jsonl");
-    let setup = Setup::new(Driver::Epoll).flag("--rotate-size", "64KiB").flag("--compress", "zstd");
+    let setup = with_driver(Driver::Epoll).flag("--rotate-size", "64KiB").flag("--compress", "zstd");
     let mut stored = Vec::new();
     for round in 0..4 {
         let mut server = setup.start_in(directory);

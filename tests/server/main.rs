@@ -4,22 +4,18 @@
 //! Tests of serving run on both drivers, forced: a test named `..::epoll` has run on epoll or it has failed. Waits are
 //! for the thing itself, bounded by [`server::DEADLINE`]; nothing here asserts how fast anything is.
 //!
-//! The map: `server` (the process under test), `http` (a client that can send odd bytes), `json` and `log` (what was
-//! sent, what was stored), `otlp` (a receiver of traces), `receiver` (one of remote write), and one module for each
-//! concern. Signals, limits and random numbers are those of `testkit`.
+//! The map: `otlp` (a receiver of traces), `receiver` (one of remote write), and one module for each concern. The
+//! process under test, the HTTP client, the readers of the log and the random numbers are those of `testkit`.
 #![expect(
     clippy::unwrap_used,
-    reason = "in the server unwrap() is a stranger's way to stop it; here it is an assertion"
+    reason = "in the server unwrap() lets an untrusted client stop it; here it is an assertion"
 )]
 
-mod http;
-mod json;
-mod log;
 mod log_stream;
 mod otlp;
 mod receiver;
-mod server;
 
+mod accounting;
 mod admin;
 mod concurrency;
 mod contract;
@@ -55,13 +51,23 @@ mod standard_error;
 mod state_file;
 mod stats;
 mod store;
-mod strangers;
-mod sums;
 mod traces;
 mod ui;
+mod untrusted_input;
 mod who;
 
-use testkit::process;
+use testkit::{
+    http, log, metric, process,
+    server::{self, Driver, Setup},
+};
+
+/// The server under test.
+const BINARY: &str = env!("CARGO_BIN_EXE_metricstream");
+
+/// A server on `driver`, with a free port, one reactor and no rate limit, to be configured further.
+fn with_driver(driver: Driver) -> Setup {
+    Setup::new(BINARY, driver)
+}
 
 /// A test for each driver, out of a function that takes one.
 macro_rules! on_both_drivers {

@@ -2,21 +2,19 @@
 //! between the server and libc: the server serves, says what it cannot promise, and deletes nothing.
 
 use crate::{
+    BINARY,
     crash::shim,
     http::{get, post_to},
-    log,
+    log, metric,
     process::Signal,
-    server::{Driver, Server, Setup, until},
+    server::{Driver, Server, Setup, program, until},
+    with_driver,
 };
-use std::{
-    fs,
-    path::Path,
-    process::{Command, Output},
-};
+use std::{fs, path::Path, process::Output};
 use tempfile::TempDir;
 
 fn setup() -> Setup {
-    Setup::new(Driver::Epoll)
+    with_driver(Driver::Epoll)
 }
 
 /// A server on files that have this fault, and the file of which the fault takes its number; `None` without a C
@@ -31,8 +29,8 @@ fn faulty(directory: &TempDir, fault: &str, setup: Setup) -> Option<(Server, std
 }
 
 fn store(server: &Server, mark: &str) {
-    let answer = server.ask(&post_to("/metrics?ack=fsync", "", log::marked_batch(mark, 3)));
-    assert_eq!(answer.processed(), 3, "{mark}");
+    let response = server.request(&post_to("/metrics?ack=fsync", "", metric::marked_batch(mark, 3)));
+    assert_eq!(response.processed(), 3, "{mark}");
 }
 
 fn seal(server: &Server, rotations: u64) {
@@ -56,7 +54,7 @@ fn a_directory_that_cannot_be_synced_is_served_with_a_warning() {
     seal(&server, 1);
     store(&server, "b");
     assert!(server.stat("/log/directory_syncs_unsupported") >= 2);
-    assert_eq!(server.ask(&get("/ready")).status, 200);
+    assert_eq!(server.request(&get("/ready")).status, 200);
     server.stop();
     let warnings = server.said().iter().filter(|line| line.contains("cannot sync a directory")).count();
     assert_eq!(warnings, 1, "said once");
@@ -118,17 +116,17 @@ fn a_second_server_is_refused_whatever_becomes_of_the_lock_file() {
         until("the lock file", || fs::read_to_string(&lock).is_ok_and(|text| text == own).then_some(()));
     }
     store(&server, "b");
-    assert_eq!(server.ask(&get("/ready")).status, 200);
+    assert_eq!(server.request(&get("/ready")).status, 200);
     server.stop();
     setup().start_in(&server.directory).stop();
 }
 
 fn verify(directory: &Path, flags: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_metricstream")).arg("verify").arg(directory).args(flags).output().unwrap()
+    program(BINARY).arg("verify").arg(directory).args(flags).output().unwrap()
 }
 
 #[test]
-fn a_data_directory_that_was_moved_is_said_by_ready() {
+fn ready_reports_a_data_directory_that_was_moved() {
     let parent = TempDir::new().unwrap();
     let [data, moved] = ["data", "moved"].map(|name| parent.path().join(name));
     let mut server = setup().start_in(&data);
@@ -136,8 +134,8 @@ fn a_data_directory_that_was_moved_is_said_by_ready() {
     fs::rename(&data, &moved).unwrap();
     let unready = |part: &str| {
         until(part, || {
-            let answer = server.ask(&get("/ready"));
-            (answer.status == 503 && answer.text().contains(part)).then_some(())
+            let response = server.request(&get("/ready"));
+            (response.status == 503 && response.text().contains(part)).then_some(())
         });
     };
     unready("the data directory is no longer at its path");
@@ -148,7 +146,7 @@ fn a_data_directory_that_was_moved_is_said_by_ready() {
     server.signal(Signal::HangUp);
     unready("rotating the log failed");
     store(&server, "b");
-    let found = server.ask(&get("/tags/batch")).json();
+    let found = server.request(&get("/tags/batch")).json();
     assert_eq!(found["values"], serde_json::json!(["a", "b"]), "its own, and nothing of the other");
     other.stop();
     assert_eq!(log::lines(&data).len(), 3);
@@ -157,7 +155,7 @@ fn a_data_directory_that_was_moved_is_said_by_ready() {
     fs::rename(&moved, &data).unwrap();
     until("it is ready", || {
         server.signal(Signal::HangUp);
-        (server.ask(&get("/ready")).status == 200).then_some(())
+        (server.request(&get("/ready")).status == 200).then_some(())
     });
     server.stop();
 }
@@ -202,7 +200,7 @@ fn a_clock_that_is_set_deletes_nothing() {
 }
 
 #[test]
-fn a_segment_named_in_the_future_is_said_and_keeps_no_other() {
+fn a_segment_of_the_future_is_logged_and_keeps_no_other() {
     let directory = TempDir::new().unwrap();
     let line = r#"{"timestamp":"2022-01-02T03:04:05.678Z","name":"a","value":1,"type":"gauge","tags":{}}"#;
     let [old, future] = ["20220102T030405.678Z", "20360102T030405.678Z"].map(|stamp| format!("metrics-{stamp}.jsonl"));

@@ -120,8 +120,8 @@ impl Receiver {
             };
             received.resource = attributes(&resource.unwrap().attributes);
             self.shared.1.notify_all();
-            let answer = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\nContent-Length: 0\r\n\r\n";
-            if (&mut &*stream).write_all(answer).is_err() {
+            let response = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\nContent-Length: 0\r\n\r\n";
+            if (&mut &*stream).write_all(response).is_err() {
                 return;
             }
         }

@@ -2,22 +2,23 @@
 //! rotations and restarts.
 
 use crate::{
-    http::{Answer, Client, get, post, post_to},
-    log, on_both_drivers,
+    http::{Client, Response, get, post, post_to},
+    metric, on_both_drivers,
     process::Signal,
     server::{Driver, Server, Setup, until},
+    with_driver,
 };
 use std::{fs, path::Path, thread};
 
 const FIELD: &str = "X-MetricsStream-Position";
 
 fn setup(driver: Driver) -> Setup {
-    Setup::new(driver).flag("--position-header", "on")
+    with_driver(driver).flag("--position-header", "on")
 }
 
-fn position(answer: &Answer) -> String {
-    assert!((200..300).contains(&answer.status), "{answer:?}");
-    answer.header(FIELD).unwrap_or_else(|| panic!("no position: {answer:?}")).trim_start().to_owned()
+fn position(response: &Response) -> String {
+    assert!((200..300).contains(&response.status), "{response:?}");
+    response.header(FIELD).unwrap_or_else(|| panic!("no position: {response:?}")).trim_start().to_owned()
 }
 
 /// The lines before `position` in its segment, by the files alone.
@@ -43,19 +44,19 @@ fn check(server: &Server, mark: &str, lines: usize, position: &str) {
     let before = before(&server.directory, position);
     let last: Vec<&str> = before.lines().rev().take_while(|line| line.contains(&quoted)).collect();
     assert!(before.ends_with('\n') && last.len() == lines, "{mark} at {position}: {last:?}");
-    let rest = server.ask(&get(&format!("/log?from={position}&max_bytes=8388608")));
+    let rest = server.request(&get(&format!("/log?from={position}&max_bytes=8388608")));
     assert!(rest.status == 200 && !rest.text().contains(&quoted), "{mark} at {position}: {}", rest.status);
 }
 
 fn a_position_is_the_end_of_its_batch(driver: Driver) {
     let server = setup(driver).start();
-    let answer = server.ask(&post(log::marked_batch("a", 3)));
-    let first = position(&answer);
-    assert_eq!((answer.processed(), first.split_once(':').unwrap().0), (3, "first"));
+    let response = server.request(&post(metric::marked_batch("a", 3)));
+    let first = position(&response);
+    assert_eq!((response.processed(), first.split_once(':').unwrap().0), (3, "first"));
     check(&server, "a", 3, &first);
     // Pipelined, at both levels, with a refusal and a response without a position between them.
     let mut client = server.connect();
-    let batch = |mark: &str, level: &str| post_to(&format!("/metrics?ack={level}"), "", log::marked_batch(mark, 2));
+    let batch = |mark: &str, level: &str| post_to(&format!("/metrics?ack={level}"), "", metric::marked_batch(mark, 2));
     let requests = [
         batch("b", "write"),
         batch("c", "fsync"),
@@ -66,11 +67,11 @@ fn a_position_is_the_end_of_its_batch(driver: Driver) {
     ];
     client.send(&requests.concat()).unwrap();
     for mark in ["b", "c", "", "d", "e", "f"] {
-        let answer = client.answer();
+        let response = client.response();
         match mark {
-            "" => assert_eq!((answer.status, answer.header(FIELD)), (400, None)),
-            "d" => assert_eq!((answer.status, answer.header(FIELD)), (200, None)),
-            mark => check(&server, mark, 2, &position(&answer)),
+            "" => assert_eq!((response.status, response.header(FIELD)), (400, None)),
+            "d" => assert_eq!((response.status, response.header(FIELD)), (200, None)),
+            mark => check(&server, mark, 2, &position(&response)),
         }
     }
     check(&server, "a", 3, &first);
@@ -81,12 +82,12 @@ fn positions_go_on_after_a_rotation_and_a_restart(driver: Driver) {
     let mut server = setup(driver).start_in(directory.path());
     let mut positions = Vec::new();
     let mut store = |server: &Server, mark: &str| {
-        let answer = server.ask(&post(log::marked_batch(mark, 2)));
-        positions.push((mark.to_owned(), position(&answer)));
+        let response = server.request(&post(metric::marked_batch(mark, 2)));
+        positions.push((mark.to_owned(), position(&response)));
         for (mark, position) in &positions {
             check(server, mark, 2, position);
         }
-        position(&answer)
+        position(&response)
     };
     store(&server, "a");
     server.signal(Signal::HangUp);
@@ -114,9 +115,9 @@ fn positions_are_exact_with_many_clients(driver: Driver) {
                         let marks: Vec<String> = (0..4).map(|at| format!("m-{number}-{round}-{at}")).collect();
                         let level = if round % 5 == 0 { "fsync" } else { "write" };
                         let target = format!("/metrics?ack={level}");
-                        let send = |mark: &String| post_to(&target, "", log::marked_batch(mark, 3));
+                        let send = |mark: &String| post_to(&target, "", metric::marked_batch(mark, 3));
                         client.send(&marks.iter().flat_map(send).collect::<Vec<u8>>()).unwrap();
-                        found.extend(marks.into_iter().map(|mark| (mark, position(&client.answer()))));
+                        found.extend(marks.into_iter().map(|mark| (mark, position(&client.response()))));
                     }
                     found
                 })
@@ -149,33 +150,33 @@ fn every_protocol_has_positions(driver: Driver) {
         ("/api/v1/series", r#"{"series":[{"metric":"a.b","points":[[1700000000,4]]}]}"#),
         ("/collectd", COLLECTD),
     ] {
-        let answer = server.ask(&post_to(target, "Content-Type: application/json\r\n", body));
-        let position = position(&answer);
-        let end = server.ask(&get("/log?from=end"));
+        let response = server.request(&post_to(target, "Content-Type: application/json\r\n", body));
+        let position = position(&response);
+        let end = server.request(&get("/log?from=end"));
         assert_eq!(end.header("X-MetricsStream-Next"), Some(position.as_str()), "{target}");
     }
     // What is stored of a batch that is refused in part has a position too.
-    let answer = server.ask(&post_to("/write", "", "cpu value=1\ncpu value\n"));
-    assert_eq!((answer.status, answer.header(FIELD).is_some()), (400, true), "{answer:?}");
-    let nothing = server.ask(&post_to("/write", "", ""));
+    let response = server.request(&post_to("/write", "", "cpu value=1\ncpu value\n"));
+    assert_eq!((response.status, response.header(FIELD).is_some()), (400, true), "{response:?}");
+    let nothing = server.request(&post_to("/write", "", ""));
     assert_eq!(nothing.header(FIELD), None, "{nothing:?}");
 }
 
 /// A log that is cut takes the position of one gathering with it: the value is empty then.
 fn a_position_that_is_unknown_is_empty(driver: Driver) {
     let server = setup(driver).start();
-    server.ask(&post(log::marked_batch("a", 3)));
+    server.request(&post(metric::marked_batch("a", 3)));
     let active = server.directory.join("metrics.jsonl");
     fs::OpenOptions::new().write(true).open(active).unwrap().set_len(0).unwrap();
-    let answer = server.ask(&post(log::marked_batch("b", 3)));
-    assert_eq!((answer.processed(), answer.header(FIELD).map(str::trim)), (3, Some("")));
-    let answer = server.ask(&post(log::marked_batch("c", 3)));
-    check(&server, "c", 3, &position(&answer));
+    let response = server.request(&post(metric::marked_batch("b", 3)));
+    assert_eq!((response.processed(), response.header(FIELD).map(str::trim)), (3, Some("")));
+    let response = server.request(&post(metric::marked_batch("c", 3)));
+    check(&server, "c", 3, &position(&response));
 }
 
 fn there_are_none_unless_configured(driver: Driver) {
-    let server = Setup::new(driver).start();
-    assert_eq!(server.ask(&post(log::marked_batch("a", 3))).header(FIELD), None);
+    let server = with_driver(driver).start();
+    assert_eq!(server.request(&post(metric::marked_batch("a", 3))).header(FIELD), None);
 }
 
 on_both_drivers!(

@@ -1,18 +1,19 @@
-//! More than the server has room for: descriptors, receive buffers, rings, accept queues. Every bound is met on
+//! More than the server has space for: descriptors, receive buffers, rings, accept queues. Every bound is met on
 //! purpose; what is over it is refused and counted, and nothing hangs, is lost or stays behind.
 
 use crate::{
-    http::{Answer, Client, get, post, post_to},
-    log, on_both_drivers,
+    http::{Client, Response, get, post, post_to},
+    metric, on_both_drivers,
     process::{self, Resource, Signal},
-    server::{Driver, Setup, number_at, until},
+    server::{Driver, number_at, until},
+    with_driver,
 };
 use std::{io::Write, thread};
 
 const BATCH: &str = r#"{"metrics":[{"name":"a","value":1}]}"#;
 
-/// A pipeline makes more lines in one burst than the ring has room for: some batches are stored, the others are
-/// answered 503, and which is which is said truthfully.
+/// A pipeline makes more lines in one burst than the ring has space for: some batches are stored, the others are
+/// refused with 503, and each response is true.
 fn a_full_ring_sheds(driver: Driver) {
     const REQUESTS: usize = 200;
     const METRICS: usize = 150;
@@ -23,7 +24,7 @@ fn a_full_ring_sheds(driver: Driver) {
     };
     for ack in ["memory", "write"] {
         let mut server =
-            Setup::new(driver).flag("--max-body", "4KiB").flag("--ring-size", "64KiB").flag("--ack", ack).start();
+            with_driver(driver).flag("--max-body", "4KiB").flag("--ring-size", "64KiB").flag("--ack", ack).start();
         let mut stored = Vec::new();
         let mut shed = 0;
         let mut next = 0;
@@ -34,12 +35,12 @@ fn a_full_ring_sheds(driver: Driver) {
             let requests: Vec<u8> = numbers.clone().flat_map(|number| post(batch(number))).collect();
             client.send(&requests).unwrap();
             for number in numbers {
-                let answer = client.answer();
-                if answer.status == 503 {
-                    assert!(answer.refusal(503).contains("full"));
+                let response = client.response();
+                if response.status == 503 {
+                    assert!(response.refusal(503).contains("full"));
                     shed += 1;
                 } else {
-                    assert_eq!(answer.processed(), METRICS);
+                    assert_eq!(response.processed(), METRICS);
                     stored.push(number.to_string());
                 }
             }
@@ -56,13 +57,13 @@ fn a_full_ring_sheds(driver: Driver) {
     }
 }
 
-/// accept(2) fails with EMFILE: those who are connected are served, nothing spins or dies, and when descriptors are to
-/// be had again accepting resumes.
+/// accept(2) fails with EMFILE: connected clients are served, nothing spins or exits, and when descriptors are
+/// available again accepting resumes.
 fn out_of_descriptors(driver: Driver) {
-    let server = Setup::new(driver).flag("--max-connections", 4).start();
+    let server = with_driver(driver).flag("--max-connections", 4).start();
     let mut served: Vec<Client> = (0..4).map(|_| server.connect()).collect();
     for client in &mut served {
-        assert_eq!(client.ask(&get("/health")).status, 200);
+        assert_eq!(client.request(&get("/health")).status, 200);
     }
     let before = process::change_limit(server.pid(), Resource::Descriptors, 3);
     // An accept of io_uring's keeps the limit of the time when it was armed: it takes a crowd over the bound of
@@ -70,61 +71,61 @@ fn out_of_descriptors(driver: Driver) {
     let crowd: Vec<Client> = (0..200).map(|_| server.connect()).collect();
     let failures = until("accepting fails", || {
         for client in &mut served {
-            assert_eq!(client.ask(&post(BATCH)).processed(), 1);
+            assert_eq!(client.request(&post(BATCH)).processed(), 1);
         }
-        let failures = number_at(&served[0].ask(&get("/stats")).json(), "/connections/accept_failures");
+        let failures = number_at(&served[0].request(&get("/stats")).json(), "/connections/accept_failures");
         (failures > 0).then_some(failures)
     });
     // A pause follows each failure: were there none, a core would do nothing but fail.
     let mut now = failures;
     while now < failures + 5 {
-        let asked = number_at(&served[0].ask(&get("/stats")).json(), "/connections/accept_failures");
+        let asked = number_at(&served[0].request(&get("/stats")).json(), "/connections/accept_failures");
         assert!(asked - now <= 50, "{} failures between two questions", asked - now);
         now = asked;
     }
     process::change_limit(server.pid(), Resource::Descriptors, before);
     drop((crowd, served));
     until("accepting resumes", || {
-        let answer = server.connect().try_ask(&post(BATCH)).ok()?;
-        (answer.status == 200).then_some(())
+        let response = server.connect().try_request(&post(BATCH)).ok()?;
+        (response.status == 200).then_some(())
     });
 }
 
 /// With few descriptors the bound of connections is what they allow: over it 503, as over any other bound.
 fn few_descriptors(driver: Driver) {
-    let server = Setup::new(driver).limit(Resource::Descriptors, 512, 512).flag("--reactors", 2).start();
+    let server = with_driver(driver).limit(Resource::Descriptors, 512, 512).flag("--reactors", 2).start();
     let mut clients = Vec::new();
     let mut refused = 0;
     for _ in 0..500 {
         let mut client = server.connect();
-        let answer = client.ask(&post(BATCH));
-        match answer.status {
+        let response = client.request(&post(BATCH));
+        match response.status {
             200 => clients.push(client),
             _ => {
-                answer.refusal(503);
+                response.refusal(503);
                 refused += 1;
             }
         }
     }
     assert!(!clients.is_empty() && refused > 0, "{} served, {refused} refused", clients.len());
     for client in &mut clients {
-        assert_eq!(client.ask(&post(BATCH)).processed(), 1);
+        assert_eq!(client.request(&post(BATCH)).processed(), 1);
     }
     drop(clients);
-    until("there is room again", || (server.connect().ask(&post(BATCH)).status == 200).then_some(()));
+    until("there is room again", || (server.connect().request(&post(BATCH)).status == 200).then_some(()));
 }
 
 /// The server stands still while 24 clients fill their sockets: when it goes on there is more to receive at once than
 /// it has buffers for. All of it is received.
 fn more_to_receive_than_there_are_buffers(driver: Driver) {
     const CLIENTS: usize = 24;
-    let mut server = Setup::new(driver).flag("--ack", "memory").start();
-    let batch = log::marked_batch("large", 1_000);
+    let mut server = with_driver(driver).flag("--ack", "memory").start();
+    let batch = metric::marked_batch("large", 1_000);
     let padding = " ".repeat(3 << 20);
     let requests = post(format!("{padding}{batch}")).repeat(2);
     let mut clients: Vec<Client> = (0..CLIENTS).map(|_| server.connect()).collect();
     for client in &mut clients {
-        assert_eq!(client.ask(&get("/health")).status, 200);
+        assert_eq!(client.request(&get("/health")).status, 200);
     }
     server.signal(Signal::Stop);
     thread::scope(|scope| {
@@ -153,10 +154,10 @@ fn more_to_receive_than_there_are_buffers(driver: Driver) {
     });
     for client in &mut clients {
         for _ in 0..2 {
-            // The ring has room for 16 MiB: memory that is not to be had in time may be refused.
-            match client.answer() {
-                answer if answer.status == 503 => drop(answer.refusal(503)),
-                answer => assert_eq!(answer.processed(), 1_000),
+            // The ring has space for 16 MiB: a batch for which none is free in time may be refused.
+            match client.response() {
+                response if response.status == 503 => drop(response.refusal(503)),
+                response => assert_eq!(response.processed(), 1_000),
             }
         }
     }
@@ -172,9 +173,9 @@ fn more_to_receive_than_there_are_buffers(driver: Driver) {
 }
 
 /// A thousand clients connect and ask while the server stands still.
-fn a_crowd_at_the_door(driver: Driver) {
+fn accept_backlog_of_a_stopped_server(driver: Driver) {
     for reactors in [1, 3] {
-        let server = Setup::new(driver).flag("--reactors", reactors).start();
+        let server = with_driver(driver).flag("--reactors", reactors).start();
         server.signal(Signal::Stop);
         let mut clients: Vec<Client> = (0..1_000).map(|_| server.connect()).collect();
         for client in &mut clients {
@@ -182,7 +183,7 @@ fn a_crowd_at_the_door(driver: Driver) {
         }
         server.signal(Signal::Continue);
         for client in &mut clients {
-            assert_eq!(client.answer().processed(), 1);
+            assert_eq!(client.response().processed(), 1);
         }
         drop(clients);
         until("all are gone", || (server.stat("/connections/active") == 1).then_some(()));
@@ -190,9 +191,9 @@ fn a_crowd_at_the_door(driver: Driver) {
 }
 
 /// The same before a door that lets eight in: everyone is served, refused, or, when more refusals than the server
-/// keeps at one time are on their way, sent off without an answer. Nobody is left standing, and the counts agree.
-fn a_crowd_at_a_narrow_door(driver: Driver) {
-    let server = Setup::new(driver).flag("--reactors", 2).flag("--max-connections", 8).start();
+/// keeps at one time are on their way, closed without a response. No client is left waiting, and the counts agree.
+fn accept_backlog_overflow(driver: Driver) {
+    let server = with_driver(driver).flag("--reactors", 2).flag("--max-connections", 8).start();
     server.signal(Signal::Stop);
     let mut clients: Vec<Client> = (0..600).map(|_| server.connect()).collect();
     for client in &mut clients {
@@ -201,11 +202,11 @@ fn a_crowd_at_a_narrow_door(driver: Driver) {
     server.signal(Signal::Continue);
     let (mut served, mut refused) = (0_u64, 0_u64);
     for mut client in clients {
-        let answer = client.answer();
-        if answer.status == 200 {
-            served += answer.processed() as u64;
+        let response = client.response();
+        if response.status == 200 {
+            served += response.processed() as u64;
         } else {
-            answer.refusal(503);
+            response.refusal(503);
             refused += 1;
         }
     }
@@ -214,24 +215,24 @@ fn a_crowd_at_a_narrow_door(driver: Driver) {
     let mut questions = 0;
     let stats = until("there is room again", || {
         questions += 1;
-        let answer: Answer = server.connect().try_ask(&get("/stats")).ok()?;
-        (answer.status == 200).then(|| answer.json())
+        let response: Response = server.connect().try_request(&get("/stats")).ok()?;
+        (response.status == 200).then(|| response.json())
     });
     assert_eq!(number_at(&stats, "/metrics_stored"), served);
     assert_eq!(number_at(&stats, "/connections/refused"), refused + questions - 1);
 }
 
-/// Thirty thousand requests in one pipeline that never pauses: thirty thousand answers, in order.
+/// Thirty thousand requests in one pipeline that never pauses: thirty thousand responses, in order.
 fn a_deep_pipeline(driver: Driver) {
     const REQUESTS: usize = 30_000;
     for ack in ["memory", "fsync"] {
-        let mut server = Setup::new(driver).flag("--ack", ack).start();
+        let mut server = with_driver(driver).flag("--ack", ack).start();
         let mut client = server.connect();
         let mut sender = client.stream.try_clone().unwrap();
         let writer = thread::spawn(move || {
             let mut bytes = Vec::new();
             for number in 0..REQUESTS {
-                bytes.extend(post(log::marked_batch(&number.to_string(), 1 + number % 3)));
+                bytes.extend(post(metric::marked_batch(&number.to_string(), 1 + number % 3)));
                 if bytes.len() > 50_000 || number + 1 == REQUESTS {
                     sender.write_all(&bytes).unwrap();
                     bytes.clear();
@@ -239,12 +240,12 @@ fn a_deep_pipeline(driver: Driver) {
             }
         });
         for number in 0..REQUESTS {
-            assert_eq!(client.answer().processed(), 1 + number % 3, "{ack}: request {number}");
+            assert_eq!(client.response().processed(), 1 + number % 3, "{ack}: request {number}");
         }
         writer.join().unwrap();
         drop(client);
         server.stop();
-        let found = log::marked_batches(&server.metrics());
+        let found = metric::marked_batches(&server.metrics());
         assert_eq!(found.len(), REQUESTS);
     }
 }
@@ -258,15 +259,15 @@ fn a_turn_has_a_bound_over_all_connections(driver: Driver) {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     encoder.write_all(body.as_bytes()).unwrap();
     let request = post_to("/metrics", "Content-Encoding: gzip\r\n", encoder.finish().unwrap());
-    let mut server = Setup::new(driver).start();
+    let mut server = with_driver(driver).start();
     let mut clients: Vec<Client> = (0..CONNECTIONS).map(|_| server.connect()).collect();
     for client in &mut clients {
-        assert_eq!(client.ask(&get("/health")).status, 200);
+        assert_eq!(client.request(&get("/health")).status, 200);
     }
     server.signal(Signal::Stop);
     clients.iter_mut().for_each(|client| client.send(&request).unwrap());
     server.signal(Signal::Continue);
-    clients.iter_mut().for_each(|client| assert_eq!(client.answer().processed(), 1));
+    clients.iter_mut().for_each(|client| assert_eq!(client.response().processed(), 1));
     assert!(server.stat("/turns_full") >= 1);
     assert_eq!(server.stat("/batches/stored"), CONNECTIONS as u64);
     server.stop();
@@ -275,7 +276,7 @@ fn a_turn_has_a_bound_over_all_connections(driver: Driver) {
 
 /// Two thousand connections of one request each: all served, all counted, all given back.
 fn connections_come_and_go(driver: Driver) {
-    let server = Setup::new(driver).flag("--reactors", 2).start();
+    let server = with_driver(driver).flag("--reactors", 2).start();
     let before = server.descriptors();
     let address = server.address;
     thread::scope(|scope| {
@@ -284,7 +285,7 @@ fn connections_come_and_go(driver: Driver) {
                 for number in 0..250 {
                     let mut client = Client::connect(address);
                     let lines = if (thread + number) % 2 == 0 { "Connection: close\r\n" } else { "" };
-                    assert_eq!(client.ask(&post_to("/metrics", lines, BATCH)).processed(), 1);
+                    assert_eq!(client.request(&post_to("/metrics", lines, BATCH)).processed(), 1);
                     if number % 3 == 0 {
                         process::reset_on_drop(&client.stream);
                     }
@@ -300,23 +301,23 @@ fn connections_come_and_go(driver: Driver) {
 
 /// A client that sends on after it was refused can still read why: its connection is not reset under it.
 fn a_refusal_reaches_a_client_that_sends_on(driver: Driver) {
-    let server = Setup::new(driver).flag("--max-body", "64KiB").start();
+    let server = with_driver(driver).flag("--max-body", "64KiB").start();
     for _ in 0..5 {
         let mut client = server.connect();
-        // All of it before the first look at the answer, as simple clients do.
+        // All of it before the first look at the response, as simple clients do.
         client.send(&post(" ".repeat(3 << 20))).unwrap();
-        client.answer().refusal(413);
+        client.response().refusal(413);
     }
-    assert_eq!(server.ask(&post(BATCH)).processed(), 1);
+    assert_eq!(server.request(&post(BATCH)).processed(), 1);
 }
 
-/// Bodies that never end, of more connections than there is memory for: those over the bound are answered 503, the
+/// Bodies that never end, of more connections than there is memory for: those over the bound get 503, the
 /// server's memory stays within it, and small batches are served all the while.
 fn more_bodies_than_memory(driver: Driver) {
     /// Bytes of bodies that a reactor retains at one time (`http1::limits::HELD_BYTES_MAX`).
     const HELD_BYTES_MAX: u64 = 256 << 20;
     const BODY_BYTES: usize = 4 << 20;
-    let server = Setup::new(driver).flag("--reactors", 1).start();
+    let server = with_driver(driver).flag("--reactors", 1).start();
     let before = server.resident_bytes();
     let head = format!("POST /metrics HTTP/1.1\r\nHost: a\r\nContent-Length: {BODY_BYTES}\r\n\r\n");
     let spaces = vec![b' '; BODY_BYTES - 1];
@@ -328,28 +329,28 @@ fn more_bodies_than_memory(driver: Driver) {
     }
     until("the bound is met", || (server.stat("/batches/shed_by/bodies_full") >= 10).then_some(()));
     assert!(server.resident_bytes() - before < HELD_BYTES_MAX + (64 << 20), "{} bytes", server.resident_bytes());
-    assert_eq!(server.ask(&post(BATCH)).processed(), 1);
+    assert_eq!(server.request(&post(BATCH)).processed(), 1);
     let (mut whole, mut refused) = (0, 0);
     for client in &mut clients[..40] {
         let _ = client.send(b" ");
-        let answer = client.answer();
-        if answer.status == 503 {
-            assert!(answer.retry_after_s() >= 1);
+        let response = client.response();
+        if response.status == 503 {
+            assert!(response.retry_after_s() >= 1);
             refused += 1;
         } else {
-            answer.refusal(400);
+            response.refusal(400);
             whole += 1;
         }
     }
     assert!(whole > 0, "{whole} whole, {refused} refused");
-    // What is given up makes room again.
+    // Closed connections free their memory.
     drop(clients);
     until("the abandoned are counted", || (server.stat("/batches/pending") == 0).then_some(()));
     let mut client = server.connect();
     client.send(head.as_bytes()).unwrap();
     client.send(&spaces).unwrap();
     client.send(b" ").unwrap();
-    client.answer().refusal(400);
+    client.response().refusal(400);
 }
 
 on_both_drivers!(
@@ -357,8 +358,8 @@ on_both_drivers!(
     out_of_descriptors,
     few_descriptors,
     more_to_receive_than_there_are_buffers,
-    a_crowd_at_the_door,
-    a_crowd_at_a_narrow_door,
+    accept_backlog_of_a_stopped_server,
+    accept_backlog_overflow,
     more_bodies_than_memory,
     a_deep_pipeline,
     a_turn_has_a_bound_over_all_connections,

@@ -4,10 +4,11 @@
 //! what is in a profile is not tested.
 
 use crate::{
-    http::{Answer, Client, authorization, get, post, request},
+    http::{Client, Response, authorization, get, post, request},
     on_both_drivers,
     process::Signal,
-    server::{Driver, Server, Setup, until},
+    server::{Driver, Server, until},
+    with_driver,
 };
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -19,20 +20,20 @@ fn profile(parameters: &str, lines: &str) -> Vec<u8> {
 }
 
 /// The response, which is chunked; `None` where the kernel does not permit it.
-fn permitted(answer: Answer) -> Option<Answer> {
-    if answer.status == 503 {
-        let text = answer.refusal(503);
+fn permitted(response: Response) -> Option<Response> {
+    if response.status == 503 {
+        let text = response.refusal(503);
         assert!(text.starts_with("no thread can be sampled"), "{text}");
         eprintln!("skipped: {text}");
         return None;
     }
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    Some(answer)
+    assert_eq!(response.status, 200, "{}", response.text());
+    Some(response)
 }
 
 /// A number of the field that says what is in a profile.
-fn number(answer: &Answer, name: &str) -> u64 {
-    let field = answer.header("X-MetricsStream-Profile").unwrap();
+fn number(response: &Response, name: &str) -> u64 {
+    let field = response.header("X-MetricsStream-Profile").unwrap();
     let value = field.split("; ").find_map(|part| part.strip_prefix(name)?.strip_prefix('='));
     value.unwrap_or_else(|| panic!("no {name}: {field}")).parse().unwrap()
 }
@@ -46,7 +47,7 @@ fn under_load<T>(server: &Server, work: impl FnOnce() -> T) -> T {
             scope.spawn(|| {
                 let mut client = server.connect();
                 while !over.load(Ordering::Relaxed) {
-                    assert_eq!(client.ask(&post(&body)).status, 200);
+                    assert_eq!(client.request(&post(&body)).status, 200);
                 }
             });
         }
@@ -65,19 +66,19 @@ mod log {
 }
 
 fn folded_stacks_name_the_work_of_a_reactor(driver: Driver) {
-    let server = Setup::new(driver).start();
+    let server = with_driver(driver).start();
     let request = profile("?seconds=2&hz=997&thread=reactor", "Accept: text/plain\r\n");
-    let answer = under_load(&server, || server.ask(&request));
-    let Some(answer) = permitted(answer) else { return };
-    assert_eq!(answer.header("Content-Type"), Some("text/plain; charset=utf-8"));
-    let text = answer.text();
+    let response = under_load(&server, || server.request(&request));
+    let Some(response) = permitted(response) else { return };
+    assert_eq!(response.header("Content-Type"), Some("text/plain; charset=utf-8"));
+    let text = response.text();
     let mut sum = 0;
     for line in text.lines() {
         let (stack, count) = line.rsplit_once(' ').unwrap();
         assert!(stack.starts_with("reactor-0;"), "another thread: {line}");
         sum += count.parse::<u64>().unwrap();
     }
-    assert_eq!(sum, number(&answer, "samples"));
+    assert_eq!(sum, number(&response, "samples"));
     // The stacks of an unoptimised build are deeper than what is copied of them, so not all begin with the thread.
     assert!(text.contains("metricstream::shard::run"), "no reactor in\n{text}");
     let to_the_parser = text.lines().any(|line| {
@@ -91,51 +92,51 @@ fn folded_stacks_name_the_work_of_a_reactor(driver: Driver) {
 }
 
 fn formats_of_a_profile_are_negotiated(driver: Driver) {
-    let server = Setup::new(driver).start();
+    let server = with_driver(driver).start();
     let mut client = server.connect();
-    let Some(svg) = permitted(client.ask(&profile("?seconds=1&hz=99", ""))) else { return };
+    let Some(svg) = permitted(client.request(&profile("?seconds=1&hz=99", ""))) else { return };
     assert_eq!(svg.header("Content-Type"), Some("image/svg+xml"));
     assert!(svg.text().trim_end().ends_with("</svg>"));
-    let pprof = client.ask(&profile("?seconds=1&hz=99", "Accept: application/octet-stream\r\n"));
+    let pprof = client.request(&profile("?seconds=1&hz=99", "Accept: application/octet-stream\r\n"));
     assert_eq!(pprof.header("Content-Type"), Some("application/vnd.google.protobuf"));
     assert_eq!(pprof.body[..2], [0x1f, 0x8b], "gzip");
-    assert_eq!(client.ask(&get("/health")).status, 200, "the connection goes on");
-    let text = client.ask(&profile("?seconds=1&thread=nobody", "")).refusal(503);
+    assert_eq!(client.request(&get("/health")).status, 200, "the connection goes on");
+    let text = client.request(&profile("?seconds=1&thread=nobody", "")).refusal(503);
     assert!(text.contains("no thread has this name"), "{text}");
 }
 
 fn one_profile_is_made_at_a_time(driver: Driver) {
-    let server = Setup::new(driver).start();
+    let server = with_driver(driver).start();
     let mut first = server.connect();
     first.send(&profile("?seconds=60", "Accept: text/plain\r\n")).unwrap();
     until("the first is under way, or not permitted", || {
-        let answer = server.ask(&profile("?seconds=1", ""));
-        (answer.status == 409 || permitted(answer).is_none()).then_some(())
+        let response = server.request(&profile("?seconds=1", ""));
+        (response.status == 409 || permitted(response).is_none()).then_some(())
     });
     // A client that leaves ends its profile, and another may have one.
     drop(first);
-    until("there is none under way", || (server.ask(&profile("?seconds=1&hz=1", "")).status != 409).then_some(()));
+    until("there is none under way", || (server.request(&profile("?seconds=1&hz=1", "")).status != 409).then_some(()));
 }
 
 fn a_stop_sends_what_was_sampled_so_far(driver: Driver) {
     // Names are looked up after the stop, which takes its time in a build for tests.
-    let mut server = Setup::new(driver).flag("--drain-timeout", "60s").start();
+    let mut server = with_driver(driver).flag("--drain-timeout", "60s").start();
     let mut client = server.connect();
     client.send(&profile("?seconds=60", "Accept: text/plain\r\n")).unwrap();
     until("it is under way, or not permitted", || {
-        let answer = server.ask(&profile("?seconds=1", ""));
-        (answer.status == 409 || permitted(answer).is_none()).then_some(())
+        let response = server.request(&profile("?seconds=1", ""));
+        (response.status == 409 || permitted(response).is_none()).then_some(())
     });
     server.signal(Signal::Terminate);
-    permitted(client.answer());
+    permitted(client.response());
     assert_eq!(server.wait().code(), Some(0));
 }
 
 fn a_profile_needs_a_key_or_a_client_on_this_host(driver: Driver) {
     let keys = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(keys.path(), "alpha\n").unwrap();
-    let server = Setup::new(driver).flag("--api-keys", keys.path().display()).start();
-    let ask = |lines: &str| server.ask(&profile("?seconds=1&hz=1", lines));
+    let server = with_driver(driver).flag("--api-keys", keys.path().display()).start();
+    let ask = |lines: &str| server.request(&profile("?seconds=1&hz=1", lines));
     permitted(ask(""));
     for lines in [
         "X-Forwarded-For: 192.0.2.1\r\n",
@@ -152,37 +153,37 @@ fn a_profile_needs_a_key_or_a_client_on_this_host(driver: Driver) {
 }
 
 fn states_of_a_thread_add_up_to_the_time(driver: Driver) {
-    let server = Setup::new(driver).start();
+    let server = with_driver(driver).start();
     let mut client = server.connect();
-    let answer = client.ask(&profile("?mode=states&seconds=1&thread=reactor", "Accept: text/plain\r\n"));
-    let Some(answer) = permitted_states(answer) else { return };
+    let response = client.request(&profile("?mode=states&seconds=1&thread=reactor", "Accept: text/plain\r\n"));
+    let Some(response) = permitted_states(response) else { return };
     let mut sum = 0;
-    for line in answer.text().lines() {
+    for line in response.text().lines() {
         let (stack, ms) = line.rsplit_once(' ').unwrap();
         let state = stack.strip_prefix("reactor-0;").unwrap_or_else(|| panic!("another thread: {line}"));
         assert!(["on a CPU", "waits for a CPU", "off CPU;"].iter().any(|known| state.starts_with(known)), "{line}");
         sum += ms.parse::<u64>().unwrap();
     }
     // Each state is rounded.
-    assert!(sum >= 950, "{}", answer.text());
-    assert!(number(&answer, "samples") > 0);
-    let svg = client.ask(&profile("?mode=states&seconds=1", ""));
+    assert!(sum >= 950, "{}", response.text());
+    assert!(number(&response, "samples") > 0);
+    let svg = client.request(&profile("?mode=states&seconds=1", ""));
     assert!(svg.status == 200 && svg.text().contains("states of threads"));
 }
 
 /// The response, where the kernel has the states of threads in /proc.
-fn permitted_states(answer: Answer) -> Option<Answer> {
-    if answer.status != 503 {
-        return Some(answer);
+fn permitted_states(response: Response) -> Option<Response> {
+    if response.status != 503 {
+        return Some(response);
     }
-    let text = answer.refusal(503);
+    let text = response.refusal(503);
     assert!(text.contains("schedstat"), "{text}");
     eprintln!("skipped: {text}");
     None
 }
 
 fn parameters_of_a_profile_are_checked(driver: Driver) {
-    let server = Setup::new(driver).start();
+    let server = with_driver(driver).start();
     let mut client: Client = server.connect();
     for parameters in [
         "?seconds=0",
@@ -196,10 +197,10 @@ fn parameters_of_a_profile_are_checked(driver: Driver) {
         "?seconds",
         "?mode=x",
     ] {
-        client.ask(&profile(parameters, "")).refusal(400);
+        client.request(&profile(parameters, "")).refusal(400);
     }
-    client.ask(&get("/debug/profile")).refusal(405);
-    Setup::new(driver).flag("--ui", "off").start().ask(&profile("", "")).refusal(404);
+    client.request(&get("/debug/profile")).refusal(405);
+    with_driver(driver).flag("--ui", "off").start().request(&profile("", "")).refusal(404);
 }
 
 on_both_drivers!(

@@ -1,9 +1,10 @@
-//! The protocols of agents: what is stored, what each is answered, and that the accounts close for each of them.
+//! The protocols of agents: what is stored, the response to each, and that the accounts close for each of them.
 
 use crate::{
-    http::{Answer, Client, get, post_to, request},
+    http::{get, post_to, request},
     on_both_drivers,
-    server::{Driver, Server, Setup, number_at, until},
+    server::{Driver, Server, number_at, until},
+    with_driver,
 };
 
 /// The lowest eight bits.
@@ -173,11 +174,6 @@ fn request_with(method: &str, target: &str, body: &[u8]) -> Vec<u8> {
     [method.as_bytes(), &post[b"POST".len()..]].concat()
 }
 
-/// The response, without waiting for a body where the status has none.
-fn ask(client: &mut Client, request: &[u8]) -> Answer {
-    client.ask(request)
-}
-
 /// The same tags in whatever order.
 fn sorted(line: &str) -> serde_json::Value {
     serde_json::from_str(line).unwrap()
@@ -206,12 +202,12 @@ fn closed(server: &Server) -> serde_json::Value {
     stats
 }
 
-fn each_protocol_is_stored_and_answered(driver: Driver) {
-    let mut server = Setup::new(driver).start();
+fn each_protocol_is_stored_and_gets_its_response(driver: Driver) {
+    let mut server = with_driver(driver).start();
     let mut client = server.connect();
     let cases = one_of_each();
     for (protocol, request, status, body, _) in &cases {
-        let response = ask(&mut client, request);
+        let response = client.request(request);
         assert_eq!((response.status, response.text()), (*status, *body), "{protocol}: {response:?}");
         let written = response.header("X-Prometheus-Remote-Write-Samples-Written");
         assert_eq!(written, (*protocol == "remote_write").then_some("1"), "{protocol}");
@@ -230,14 +226,14 @@ fn each_protocol_is_stored_and_answered(driver: Driver) {
 }
 
 fn pipelined_requests_of_many_protocols_are_counted(driver: Driver) {
-    let mut server = Setup::new(driver).flag("--reactors", 1).start();
+    let mut server = with_driver(driver).flag("--reactors", 1).start();
     let mut client = server.connect();
     let cases = one_of_each();
     let burst: Vec<u8> = (0..3).flat_map(|_| cases.iter().flat_map(|(_, request, ..)| request.clone())).collect();
     client.send(&burst).unwrap();
     for _ in 0..3 {
         for (protocol, _, status, ..) in &cases {
-            assert_eq!(client.answer().status, *status, "{protocol}");
+            assert_eq!(client.response().status, *status, "{protocol}");
         }
     }
     let stats = closed(&server);
@@ -252,23 +248,23 @@ fn pipelined_requests_of_many_protocols_are_counted(driver: Driver) {
 }
 
 fn the_valid_part_of_a_batch_is_stored(driver: Driver) {
-    let mut server = Setup::new(driver).start();
+    let mut server = with_driver(driver).start();
     let mut client = server.connect();
     let repeated = series_1(&[("__name__", "up"), ("job", "x"), ("job", "y")], 1.0);
-    let response = client.ask(&remote_write_1(&[series_1(&[("__name__", "up")], 1.0), repeated]));
+    let response = client.request(&remote_write_1(&[series_1(&[("__name__", "up")], 1.0), repeated]));
     assert_eq!(response.status, 400, "{response:?}");
     assert_eq!(response.header("Content-Type"), Some("text/plain; charset=utf-8"));
     assert_eq!(response.header("X-Prometheus-Remote-Write-Samples-Written"), Some("1"));
     assert_eq!(response.header("X-Prometheus-Remote-Write-Histograms-Written"), Some("0"));
-    let response = client.ask(&post_to("/write", "", "a f=1\nb f=\nc f=3\n"));
+    let response = client.request(&post_to("/write", "", "a f=1\nb f=\nc f=3\n"));
     let error = response.refusal(400);
     assert!(error.starts_with("partial write: unable to parse 'b f=': ") && error.ends_with(" dropped=1"), "{error}");
-    let response = client.ask(&post_to("/api/v2/write", "", "a f=1\nb f=\n"));
+    let response = client.request(&post_to("/api/v2/write", "", "a f=1\nb f=\n"));
     assert_eq!((response.status, response.json()["code"].as_str()), (400, Some("invalid")), "{response:?}");
-    let response = client.ask(&post_to("/api/v1/import/prometheus", "", "a 1\nb x\n"));
+    let response = client.request(&post_to("/api/v1/import/prometheus", "", "a 1\nb x\n"));
     assert_eq!(response.status, 400, "{response:?}");
     assert!(response.text().contains("1 rejected, 1 stored"), "{response:?}");
-    let response = client.ask(&post_to("/v1/metrics", JSON, OTLP_JSON.replace(r#""name":"a.b","#, "")));
+    let response = client.request(&post_to("/v1/metrics", JSON, OTLP_JSON.replace(r#""name":"a.b","#, "")));
     assert_eq!(response.status, 200, "{response:?}");
     assert_eq!(response.json()["partialSuccess"]["rejectedDataPoints"].as_str(), Some("1"), "{response:?}");
     let stats = closed(&server);
@@ -279,31 +275,31 @@ fn the_valid_part_of_a_batch_is_stored(driver: Driver) {
 }
 
 fn bodies_that_are_of_no_protocol_are_refused(driver: Driver) {
-    let server = Setup::new(driver).start();
+    let server = with_driver(driver).start();
     let mut client = server.connect();
-    let response = client.ask(&post_to("/api/v1/write", "Content-Encoding: snappy\r\n", snappy(b"\x0a\xff")));
+    let response = client.request(&post_to("/api/v1/write", "Content-Encoding: snappy\r\n", snappy(b"\x0a\xff")));
     assert_eq!(response.status, 400, "{response:?}");
     assert_eq!(response.header("X-Prometheus-Remote-Write-Samples-Written"), Some("0"));
-    let response = client.ask(&post_to("/api/v1/write", "Content-Type: application/json\r\n", "{}"));
+    let response = client.request(&post_to("/api/v1/write", "Content-Type: application/json\r\n", "{}"));
     assert_eq!((response.status, response.header("X-Prometheus-Remote-Write-Samples-Written")), (415, Some("0")));
-    let response = client.ask(&post_to("/api/v1/write", "Content-Type: application/x-protobuf;proto=x.Y\r\n", ""));
+    let response = client.request(&post_to("/api/v1/write", "Content-Type: application/x-protobuf;proto=x.Y\r\n", ""));
     assert_eq!(response.status, 415, "{response:?}");
-    let response = client.ask(&post_to("/v1/metrics", PROTOBUF, "\x0a\x7f"));
+    let response = client.request(&post_to("/v1/metrics", PROTOBUF, "\x0a\x7f"));
     assert_eq!((response.status, response.header("Content-Type")), (400, Some("application/x-protobuf")));
     assert_eq!(response.body[..2], [0x08, 3], "INVALID_ARGUMENT");
-    let response = client.ask(&post_to("/v1/metrics", JSON, "{"));
+    let response = client.request(&post_to("/v1/metrics", JSON, "{"));
     assert_eq!((response.status, response.json()["code"].as_u64()), (400, Some(3)), "{response:?}");
-    assert_eq!(client.ask(&post_to("/v1/metrics", "Content-Type: text/plain\r\n", "{}")).status, 415);
-    let response = client.ask(&post_to("/api/v2/series", JSON, "[]"));
+    assert_eq!(client.request(&post_to("/v1/metrics", "Content-Type: text/plain\r\n", "{}")).status, 415);
+    let response = client.request(&post_to("/api/v2/series", JSON, "[]"));
     assert!(response.status == 400 && response.json()["errors"].is_array(), "{response:?}");
-    assert_eq!(client.ask(&post_to("/collectd", JSON, "{}")).status, 400);
-    assert_eq!(client.ask(&post_to("/write?precision=y", "", "a f=1")).status, 400);
-    assert_eq!(client.ask(&post_to("/metrics/job/", "", "a 1\n")).status, 400);
+    assert_eq!(client.request(&post_to("/collectd", JSON, "{}")).status, 400);
+    assert_eq!(client.request(&post_to("/write?precision=y", "", "a f=1")).status, 400);
+    assert_eq!(client.request(&post_to("/metrics/job/", "", "a 1\n")).status, 400);
     for path in ["/metrics/jobs", "/metrics/job", "/metrics/jobs/x"] {
-        client.ask(&post_to(path, "", "a 1\n")).refusal(404);
+        client.request(&post_to(path, "", "a 1\n")).refusal(404);
     }
     for (path, allow) in [("/api/v1/write", "POST"), ("/write", "POST"), ("/metrics/job/x", "DELETE, POST, PUT")] {
-        let response = client.ask(&get(path));
+        let response = client.request(&get(path));
         assert_eq!((response.status, response.header("Allow")), (405, Some(allow)), "{path}");
     }
     let stats = closed(&server);
@@ -314,7 +310,7 @@ fn bodies_that_are_of_no_protocol_are_refused(driver: Driver) {
 /// The cases of the public conformance suite of receivers that are about HTTP, by their names there
 /// (<https://github.com/prometheus/compliance>, `remotewrite/receiver`). The others are with the decoder.
 fn remote_write_is_judged_as_by_the_conformance_suite(driver: Driver) {
-    let server = Setup::new(driver).start();
+    let server = with_driver(driver).start();
     let mut client = server.connect();
     let body = snappy(&series_1(&[("__name__", "up")], 1.0));
     let corrupt = [b"0", &body[1..]].concat();
@@ -333,7 +329,7 @@ fn remote_write_is_judged_as_by_the_conformance_suite(driver: Driver) {
         ("TestRW1BasicCompatibility", &format!("{protobuf}Content-Encoding: snappy\r\n"), &body, 204),
         ("TestRW1ErrorHandling", &format!("{protobuf}Content-Encoding: snappy\r\n"), &snappy(b"x"), 400),
     ] {
-        let response = client.ask(&post_to("/api/v1/write", fields, body));
+        let response = client.request(&post_to("/api/v1/write", fields, body));
         let written = response.header("X-Prometheus-Remote-Write-Samples-Written");
         let expected = if status == 204 { "1" } else { "0" };
         assert_eq!((response.status, written), (status, Some(expected)), "{name}: {response:?}");
@@ -342,18 +338,18 @@ fn remote_write_is_judged_as_by_the_conformance_suite(driver: Driver) {
 
 fn a_client_over_its_rate_gets_what_its_agent_retries(driver: Driver) {
     for (option, all) in [(None, None), (Some("429"), Some(429)), (Some("503"), Some(503))] {
-        let mut setup = Setup::new(driver).flag("--rate-limit", 1);
+        let mut setup = with_driver(driver).flag("--rate-limit", 1);
         if let Some(status) = option {
             setup = setup.flag("--over-rate-status", status);
         }
         let server = setup.start();
         let mut client = server.connect();
         // Uses up the limit of every second.
-        let mut flood = || while !matches!(client.ask(&post_to("/metrics", "", "")).status, 429 | 503) {};
+        let mut flood = || while !matches!(client.request(&post_to("/metrics", "", "")).status, 429 | 503) {};
         let mut other = server.connect();
         for (protocol, request, ..) in one_of_each() {
             flood();
-            let response = ask(&mut other, &request);
+            let response = other.request(&request);
             if matches!(response.status, 200..300) {
                 // A second went by in between.
                 continue;
@@ -368,13 +364,13 @@ fn a_client_over_its_rate_gets_what_its_agent_retries(driver: Driver) {
     }
 }
 
-fn companions_of_agents_are_answered(driver: Driver) {
-    let server = Setup::new(driver).start();
+fn companion_routes_of_agents_respond(driver: Driver) {
+    let server = with_driver(driver).start();
     let mut client = server.connect();
-    let ping = client.ask(&get("/ping"));
+    let ping = client.request(&get("/ping"));
     assert_eq!((ping.status, ping.text()), (204, ""));
     assert!(ping.header("X-Influxdb-Version").is_some());
-    let head = client.ask(&request("HEAD", "/ping", ""));
+    let head = client.request(&request("HEAD", "/ping", ""));
     assert_eq!(head.status, 204);
     let created = r#"{"results":[{"statement_id":0}]}"#;
     let form = "Content-Type: application/x-www-form-urlencoded\r\n";
@@ -383,21 +379,21 @@ fn companions_of_agents_are_answered(driver: Driver) {
         post_to("/query", form, "q=CREATE DATABASE telegraf"),
         post_to("/query?q=SHOW+DATABASES", "", ""),
     ] {
-        let response = client.ask(&request);
+        let response = client.request(&request);
         assert_eq!((response.status, response.text()), (200, created));
     }
-    client.ask(&get("/query?q=SELECT+1")).refusal(400);
-    assert_eq!(client.ask(&get("/query?name=cpu")).status, 200, "a query of our own");
-    assert_eq!(client.ask(&get("/api/v1/validate?api_key=x")).json()["valid"], true);
-    assert_eq!(client.ask(&get("/")).status, 200);
-    assert_eq!(client.ask(&request("DELETE", "/metrics/job/x", "")).status, 202);
-    assert_eq!(client.ask(&post_to("/ping", "", "")).status, 405);
+    client.request(&get("/query?q=SELECT+1")).refusal(400);
+    assert_eq!(client.request(&get("/query?name=cpu")).status, 200, "a query of our own");
+    assert_eq!(client.request(&get("/api/v1/validate?api_key=x")).json()["valid"], true);
+    assert_eq!(client.request(&get("/")).status, 200);
+    assert_eq!(client.request(&request("DELETE", "/metrics/job/x", "")).status, 202);
+    assert_eq!(client.request(&post_to("/ping", "", "")).status, 405);
 }
 
 fn keys_are_found_where_each_protocol_puts_them(driver: Driver) {
     let keys = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(keys.path(), "secret\n").unwrap();
-    let server = Setup::new(driver).flag("--api-keys", keys.path().display()).start();
+    let server = with_driver(driver).flag("--api-keys", keys.path().display()).start();
     let mut client = server.connect();
     // user:secret, :secret, secret: and user:other
     for (fields, query, path, is_valid) in [
@@ -417,54 +413,54 @@ fn keys_are_found_where_each_protocol_puts_them(driver: Driver) {
         ("", "?u=secret&p=other", "/write", false),
         ("", "", "/write", false),
     ] {
-        let response = client.ask(&post_to(&format!("{path}{query}"), fields, ""));
+        let response = client.request(&post_to(&format!("{path}{query}"), fields, ""));
         assert_eq!(response.status != 401, is_valid, "{fields}{path}{query}: {response:?}");
         // Clients built on libcurl send a password only after Basic was offered.
         let offered = response.header("WWW-Authenticate").unwrap_or_default();
         assert_eq!(offered.contains("Basic realm="), !is_valid, "{path}: {offered}");
     }
     // A browser that is offered Basic would ask its user for a password.
-    assert_eq!(client.ask(&post_to("/metrics", "", "[]")).header("WWW-Authenticate"), Some("Bearer"));
-    assert_eq!(client.ask(&get("/ping")).status, 204);
-    assert_eq!(client.ask(&get("/api/v1/validate")).status, 401);
-    assert_eq!(client.ask(&get("/api/v1/validate?api_key=secret")).status, 200);
+    assert_eq!(client.request(&post_to("/metrics", "", "[]")).header("WWW-Authenticate"), Some("Bearer"));
+    assert_eq!(client.request(&get("/ping")).status, 204);
+    assert_eq!(client.request(&get("/api/v1/validate")).status, 401);
+    assert_eq!(client.request(&get("/api/v1/validate?api_key=secret")).status, 200);
 }
 
 fn a_header_field_can_name_the_client(driver: Driver) {
-    let server = Setup::new(driver).flag("--rate-limit", 3).flag("--client-header", "X-Scope-OrgID").start();
+    let server = with_driver(driver).flag("--rate-limit", 3).flag("--client-header", "X-Scope-OrgID").start();
     let mut client = server.connect();
     let tenant = |name: &str| post_to("/write", &format!("x-scope-orgid: {name}\r\n"), "a f=1");
     let mut statuses = Vec::new();
     for name in ["a", "b", "c", "d"] {
-        statuses.push(client.ask(&tenant(name)).status);
+        statuses.push(client.request(&tenant(name)).status);
     }
     assert_eq!(statuses, [204; 4], "each is a client of its own");
-    let refused = (0..50).filter(|_| client.ask(&tenant("a")).status == 503).count();
+    let refused = (0..50).filter(|_| client.request(&tenant("a")).status == 503).count();
     assert!(refused > 0, "one of them is over its rate");
-    assert_eq!(client.ask(&tenant("e")).status, 204);
+    assert_eq!(client.request(&tenant("e")).status, 204);
 }
 
 /// Milliseconds that are taken for nanoseconds are in 1970: the commonest fault of line protocol.
 fn a_wrong_unit_is_counted_and_warned_of(driver: Driver) {
-    let server = Setup::new(driver).start();
+    let server = with_driver(driver).start();
     let mut client = server.connect();
-    assert_eq!(client.ask(&post_to("/write", "", format!("m a=1,b=2 {STAMP_MS}"))).status, 204);
+    assert_eq!(client.request(&post_to("/write", "", format!("m a=1,b=2 {STAMP_MS}"))).status, 204);
     let line = server.wait_for_line("a warning", |line| line.contains("over a day from now").then(|| line.to_owned()));
     assert!(line.contains("client=127.0.0.1") && line.contains("metrics=2"), "{line}");
     assert_eq!(number_at(&closed(&server), "/metrics_far_from_now"), 2);
 }
 
 fn bodies_may_be_larger_than_those_of_json(driver: Driver) {
-    let mut server = Setup::new(driver).flag("--max-body", "64KiB").flag("--ring-size", "32MiB").start();
+    let mut server = with_driver(driver).flag("--max-body", "64KiB").flag("--ring-size", "32MiB").start();
     let mut client = server.connect();
     let lines: String = (0..20_000).map(|index| format!("m f{index}=1 {STAMP_MS}000000\n")).collect();
     assert!(lines.len() > 64 * 1024);
-    assert_eq!(client.ask(&post_to("/write", "", &lines)).status, 204);
-    client.ask(&post_to("/metrics", "", &lines)).refusal(413);
+    assert_eq!(client.request(&post_to("/write", "", &lines)).status, 204);
+    client.request(&post_to("/metrics", "", &lines)).refusal(413);
     drop(client);
     let mut client = server.connect();
     let many: String = (0..100_001).map(|_| "m f=1\n").collect();
-    client.ask(&post_to("/write", "", &many)).refusal(413);
+    client.request(&post_to("/write", "", &many)).refusal(413);
     let stats = closed(&server);
     assert_eq!(number_at(&stats, "/protocols/influx/metrics_stored"), 20_000);
     assert_eq!(number_at(&stats, "/protocols/influx/metrics_rejected"), 100_001);
@@ -474,13 +470,13 @@ fn bodies_may_be_larger_than_those_of_json(driver: Driver) {
 
 fn lines_of_a_body_are_bounded_by_half_a_ring(driver: Driver) {
     let server =
-        Setup::new(driver).flag("--max-body", "8KiB").flag("--max-batch", 10).flag("--ring-size", "64KiB").start();
+        with_driver(driver).flag("--max-body", "8KiB").flag("--max-batch", 10).flag("--ring-size", "64KiB").start();
     let mut client = server.connect();
     let fields = (0..200).map(|index| format!("f{index}=1")).collect::<Vec<_>>().join(",");
     // 200 lines of some 600 bytes each.
-    let response = client.ask(&post_to("/write", "", format!("m,t={} {fields}", "x".repeat(500))));
+    let response = client.request(&post_to("/write", "", format!("m,t={} {fields}", "x".repeat(500))));
     assert_eq!(response.status, 413, "{response:?}");
-    assert_eq!(client.ask(&post_to("/write", "", "m f=1")).status, 204);
+    assert_eq!(client.request(&post_to("/write", "", "m f=1")).status, 204);
     let stats = closed(&server);
     assert_eq!(number_at(&stats, "/metrics_stored"), 1);
 }
@@ -535,11 +531,11 @@ fn multiplying_bodies() -> Vec<(&'static str, Vec<u8>)> {
 
 /// 200 lines of some 700 bytes are over half a ring.
 fn multiplied_lines_are_refused_in_every_protocol(driver: Driver) {
-    let setup = Setup::new(driver).flag("--max-body", "8KiB").flag("--max-batch", 10).flag("--ring-size", "64KiB");
+    let setup = with_driver(driver).flag("--max-body", "8KiB").flag("--max-batch", 10).flag("--ring-size", "64KiB");
     let mut server = setup.start();
     let mut client = server.connect();
     for (protocol, request) in multiplying_bodies() {
-        let response = ask(&mut client, &request);
+        let response = client.request(&request);
         assert_eq!(response.status, 413, "{protocol}: {response:?}");
     }
     let stats = closed(&server);
@@ -551,12 +547,12 @@ fn multiplied_lines_are_refused_in_every_protocol(driver: Driver) {
 
 /// Their 140 KB are charged as 18 KB, of which the budget of a second has three; the bodies have 1 to 9 KB.
 fn multiplied_lines_are_charged_in_every_protocol(driver: Driver) {
-    let mut server = Setup::new(driver).flag("--rate-limit-bytes", "64KiB").start();
+    let mut server = with_driver(driver).flag("--rate-limit-bytes", "64KiB").start();
     let mut stored = 0;
     for (protocol, request) in multiplying_bodies() {
         let mut client = server.connect();
         let refusal = until("the budget is used up", || {
-            let response = ask(&mut client, &request);
+            let response = client.request(&request);
             if matches!(response.status, 200..300) {
                 stored += 200;
                 return None;
@@ -574,7 +570,7 @@ fn multiplied_lines_are_charged_in_every_protocol(driver: Driver) {
 }
 
 on_both_drivers!(
-    each_protocol_is_stored_and_answered,
+    each_protocol_is_stored_and_gets_its_response,
     multiplied_lines_are_refused_in_every_protocol,
     multiplied_lines_are_charged_in_every_protocol,
     pipelined_requests_of_many_protocols_are_counted,
@@ -582,7 +578,7 @@ on_both_drivers!(
     bodies_that_are_of_no_protocol_are_refused,
     remote_write_is_judged_as_by_the_conformance_suite,
     a_client_over_its_rate_gets_what_its_agent_retries,
-    companions_of_agents_are_answered,
+    companion_routes_of_agents_respond,
     keys_are_found_where_each_protocol_puts_them,
     a_header_field_can_name_the_client,
     a_wrong_unit_is_counted_and_warned_of,

@@ -5,7 +5,8 @@
 use crate::{
     http::{Client, get, post, post_to},
     on_both_drivers,
-    server::{Driver, Server, Setup, until},
+    server::{Driver, Server, until},
+    with_driver,
 };
 use std::net::SocketAddr;
 use tempfile::TempDir;
@@ -13,13 +14,13 @@ use tempfile::TempDir;
 const BATCH: &str = r#"{"metrics":[{"name":"a","value":1}]}"#;
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
-fn asked_with(lines: &str) -> Vec<u8> {
+fn clients_with(lines: &str) -> Vec<u8> {
     format!("GET /stats/clients HTTP/1.1\r\nHost: metrics.test\r\n{lines}\r\n").into_bytes()
 }
 
 /// Returns the client that a request with these header lines is counted as.
 fn who(client: &mut Client, lines: &str) -> String {
-    client.ask(&asked_with(lines)).json()["asked_by"].as_str().unwrap().to_owned()
+    client.request(&clients_with(lines)).json()["asked_by"].as_str().unwrap().to_owned()
 }
 
 fn x_forwarded_for(value: &str) -> String {
@@ -49,7 +50,7 @@ const V4: [u8; 12] = [192, 0, 2, 1, 127, 0, 0, 1, 0x9c, 0x40, 0, 80];
 
 /// A server with a place for clients and one for proxies, and the address of the latter.
 fn proxied(driver: Driver, trusted: &str) -> (Server, SocketAddr) {
-    let server = Setup::new(driver).flag("--proxy-listen", "127.0.0.1:0").flag("--trusted-proxies", trusted).start();
+    let server = with_driver(driver).flag("--proxy-listen", "127.0.0.1:0").flag("--trusted-proxies", trusted).start();
     let place = server.listens_at[1].parse().unwrap();
     (server, place)
 }
@@ -81,20 +82,20 @@ fn a_proxy_header_comes_in_any_pieces(driver: Driver) {
     let first = who_after(place, &line("192.0.2.1"));
     for header in [line("192.0.2.1"), binary(0x21, 0x11, &V4)] {
         let mut client = Client::connect(place);
-        client.send(&[&header[..], &post(BATCH), &asked_with(""), &post(BATCH)].concat()).unwrap();
-        assert_eq!(client.answer().processed(), 1);
-        assert_eq!(client.answer().json()["asked_by"].as_str(), Some(&first[..]));
-        assert_eq!(client.answer().processed(), 1);
+        client.send(&[&header[..], &post(BATCH), &clients_with(""), &post(BATCH)].concat()).unwrap();
+        assert_eq!(client.response().processed(), 1);
+        assert_eq!(client.response().json()["asked_by"].as_str(), Some(&first[..]));
+        assert_eq!(client.response().processed(), 1);
         let mut client = Client::connect(place);
-        for byte in [&header[..], &asked_with("")].concat() {
+        for byte in [&header[..], &clients_with("")].concat() {
             client.send(&[byte]).unwrap();
         }
-        assert_eq!(client.answer().json()["asked_by"].as_str(), Some(&first[..]));
+        assert_eq!(client.response().json()["asked_by"].as_str(), Some(&first[..]));
     }
     drop(server);
 }
 
-fn what_is_no_proxy_header_is_answered_400(driver: Driver) {
+fn what_is_no_proxy_header_gets_400(driver: Driver) {
     let (server, place) = proxied(driver, "127.0.0.1");
     let long = binary(0x21, 0x11, &[&V4[..], &[4, 0x20, 0], &[0; 0x2000]].concat());
     let checksum = binary(0x21, 0x11, &[&V4[..], &[3, 0, 4, 1, 2, 3, 4]].concat());
@@ -111,7 +112,7 @@ fn what_is_no_proxy_header_is_answered_400(driver: Driver) {
     for (number, (bytes, reason)) in cases.into_iter().enumerate() {
         let mut client = Client::connect(place);
         client.send(bytes).unwrap();
-        let text = client.answer().refusal(400);
+        let text = client.response().refusal(400);
         assert!(text.contains("PROXY protocol"), "{text}");
         client.finish();
         client.expect_end();
@@ -136,7 +137,7 @@ fn a_proxy_header_of_anybody_else_is_refused(driver: Driver) {
         for address in [place, server.address] {
             let mut client = Client::connect(address);
             client.send(&[&header[..], &post(BATCH)].concat()).unwrap();
-            assert!(client.answer().refusal(400).contains("PROXY protocol"));
+            assert!(client.response().refusal(400).contains("PROXY protocol"));
         }
     }
     assert_eq!(server.stat("/refused_by/proxy_header_unexpected"), 6);
@@ -146,7 +147,7 @@ fn a_proxy_header_of_anybody_else_is_refused(driver: Driver) {
 /// A proxy that says nothing is not waited for longer than for a head; one that checks whether the port is open may
 /// leave.
 fn a_proxy_header_has_the_time_of_a_head(driver: Driver) {
-    let setup = Setup::new(driver).without("--listen").flag("--proxy-listen", "127.0.0.1:0");
+    let setup = with_driver(driver).without("--listen").flag("--proxy-listen", "127.0.0.1:0");
     let server = setup.flag("--trusted-proxies", "127.0.0.1").flag("--head-timeout", "100ms").start();
     assert_eq!(server.listens_at.len(), 1, "nothing but the place for proxies");
     let mut silent = server.connect();
@@ -159,7 +160,7 @@ fn a_proxy_header_has_the_time_of_a_head(driver: Driver) {
 
 /// A connection of a proxy carries the requests of many clients, each of which has its own rate.
 fn each_forwarded_request_is_its_clients(driver: Driver) {
-    let setup = Setup::new(driver).flag("--trusted-proxies", "127.0.0.1,10.0.0.0/8").flag("--rate-limit", 2);
+    let setup = with_driver(driver).flag("--trusted-proxies", "127.0.0.1,10.0.0.0/8").flag("--rate-limit", 2);
     let server = setup.start();
     let mut proxy = server.connect();
     let own = who(&mut proxy, "");
@@ -190,7 +191,7 @@ fn each_forwarded_request_is_its_clients(driver: Driver) {
     for address in ["192.0.2.1", "192.0.2.2"] {
         let batch = post_to("/metrics", &x_forwarded_for(address), BATCH);
         proxy.send(&batch.repeat(4)).unwrap();
-        let statuses = [(); 4].map(|()| proxy.answer().status);
+        let statuses = [(); 4].map(|()| proxy.response().status);
         assert_eq!(statuses, [200, 200, 429, 429], "{address}");
     }
     let stats = server.stats();
@@ -200,21 +201,21 @@ fn each_forwarded_request_is_its_clients(driver: Driver) {
 
 /// The body of a request may come after other requests were judged: it is stored on behalf of who sent its head.
 fn a_forwarded_body_in_pieces_is_its_heads(driver: Driver) {
-    let server = Setup::new(driver).flag("--trusted-proxies", "127.0.0.1").flag("--rate-limit", 1).start();
+    let server = with_driver(driver).flag("--trusted-proxies", "127.0.0.1").flag("--rate-limit", 1).start();
     let batch = |address| post_to("/metrics", &x_forwarded_for(address), BATCH);
     let (mut one, mut other) = (server.connect(), server.connect());
     let (first, second) = (batch("192.0.2.1"), batch("192.0.2.2"));
     let half = first.len() - 10;
     one.send(&first[..half]).unwrap();
     until("the head was judged", || (server.stat("/batches/received") == 1).then_some(()));
-    assert_eq!(other.ask(&second).processed(), 1);
+    assert_eq!(other.request(&second).processed(), 1);
     one.send(&first[half..]).unwrap();
-    assert_eq!(one.answer().processed(), 1, "the other client's request does not count against this one");
+    assert_eq!(one.response().processed(), 1, "the other client's request does not count against this one");
 }
 
 /// Fields of an untrusted peer are ignored; a client of the PROXY protocol is not the proxy.
-fn what_a_client_says_of_itself_is_ignored(driver: Driver) {
-    let server = Setup::new(driver).start();
+fn fields_of_an_untrusted_client_are_ignored(driver: Driver) {
+    let server = with_driver(driver).start();
     let itself = who(&mut server.connect(), "");
     assert_eq!(who(&mut server.connect(), &x_forwarded_for("192.0.2.1")), itself);
     assert_eq!(who(&mut server.connect(), "Forwarded: for=192.0.2.1\r\n"), itself);
@@ -237,7 +238,7 @@ fn the_field_that_is_believed_can_be_named(driver: Driver) {
         ("x-forwarded-for", Some("X-Forwarded-For: 192.0.2.2\r\n")),
         ("auto", None),
     ] {
-        let setup = Setup::new(driver).flag("--trusted-proxies", "127.0.0.1").flag("--forwarded-header", choice);
+        let setup = with_driver(driver).flag("--trusted-proxies", "127.0.0.1").flag("--forwarded-header", choice);
         let server = setup.start();
         let mut proxy = server.connect();
         let own = who(&mut proxy, "");
@@ -256,7 +257,7 @@ fn the_field_that_is_believed_can_be_named(driver: Driver) {
 fn a_proxy_may_come_by_a_unix_socket(driver: Driver) {
     let directory = TempDir::new().unwrap();
     let [plain, proxied] = ["plain.sock", "proxied.sock"].map(|name| directory.path().join(name));
-    let setup = Setup::new(driver).flag("--listen", format!("unix:{}", plain.display()));
+    let setup = with_driver(driver).flag("--listen", format!("unix:{}", plain.display()));
     let setup = setup.flag("--proxy-listen", format!("unix:{}", proxied.display()));
     let server = setup.flag("--trusted-proxies", "unix").start();
     let mut proxy = Client::connect_unix(&plain);
@@ -275,12 +276,12 @@ fn a_proxy_may_come_by_a_unix_socket(driver: Driver) {
 on_both_drivers!(
     a_proxy_header_names_the_client,
     a_proxy_header_comes_in_any_pieces,
-    what_is_no_proxy_header_is_answered_400,
+    what_is_no_proxy_header_gets_400,
     a_proxy_header_of_anybody_else_is_refused,
     a_proxy_header_has_the_time_of_a_head,
     each_forwarded_request_is_its_clients,
     a_forwarded_body_in_pieces_is_its_heads,
-    what_a_client_says_of_itself_is_ignored,
+    fields_of_an_untrusted_client_are_ignored,
     the_field_that_is_believed_can_be_named,
     a_proxy_may_come_by_a_unix_socket,
 );

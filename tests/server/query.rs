@@ -1,9 +1,9 @@
-//! Queries over HTTP: what is in the answer, how it comes, and what becomes of one that nobody takes. What the answers
-//! mean is tested where they are made; here it is their way.
+//! Queries over HTTP: the content of the response, how it is sent, and what becomes of one that nobody reads. The
+//! values are tested in the crate that evaluates; here it is the transfer.
 //!
-//! An answer is held up without a sleep by not reading it: a point has as many digits as its value came with, so a few
+//! A response is held up without a sleep by not reading it: a point has as many digits as its value came with, so a few
 //! thousand points are more than the sockets between take in. A thread is held up by an expression that takes minutes,
-//! and ends with whoever asked.
+//! and ends with its client.
 
 mod ending;
 mod language;
@@ -11,9 +11,10 @@ mod load;
 mod shares;
 
 use crate::{
-    http::{Answer, Client, authorization, get, post, post_to},
-    log, on_both_drivers,
-    server::{Driver, Server, Setup, number_at, until},
+    http::{Client, Response, authorization, get, post, post_to},
+    metric, on_both_drivers,
+    server::{Driver, Server, number_at, until},
+    with_driver,
 };
 use std::io::Read;
 
@@ -30,7 +31,7 @@ fn store_wide(server: &Server, points: usize, digits: usize) {
             .collect();
         let count = metrics.len();
         let batch = format!(r#"{{"metrics":[{}]}}"#, metrics.join(","));
-        assert_eq!(client.ask(&post(batch)).processed(), count);
+        assert_eq!(client.request(&post(batch)).processed(), count);
     }
 }
 
@@ -49,7 +50,7 @@ fn store_slow(server: &Server, fields: &str) {
     let metrics: Vec<String> =
         (0..60).map(|number| format!(r#"{{"name":"slow","value":1,"tags":{{"v":"{text}{number}"}}}}"#)).collect();
     let batch = format!(r#"{{"metrics":[{}]}}"#, metrics.join(","));
-    assert_eq!(server.ask(&post_to("/metrics", fields, batch)).processed(), 60);
+    assert_eq!(server.request(&post_to("/metrics", fields, batch)).processed(), 60);
 }
 
 /// A client whose query holds a thread.
@@ -65,18 +66,18 @@ fn get_with(target: &str, fields: &str) -> Vec<u8> {
     format!("GET {target} HTTP/1.1\r\nHost: h\r\n{fields}\r\n").into_bytes()
 }
 
-/// The points of an answer's only series.
-fn points(answer: &Answer) -> Vec<serde_json::Value> {
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    let document = answer.json();
+/// The points of a result's only series.
+fn points(response: &Response) -> Vec<serde_json::Value> {
+    assert_eq!(response.status, 200, "{}", response.text());
+    let document = response.json();
     let [series] = document["series"].as_array().unwrap().as_slice() else { panic!("not one series: {document}") };
     series["points"].as_array().unwrap().clone()
 }
 
-/// The one number of an answer without steps; 0 of an answer without series.
-fn number(answer: &Answer) -> u64 {
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    let document = answer.json();
+/// The one number of a result without steps; 0 of a result without series.
+fn number(response: &Response) -> u64 {
+    assert_eq!(response.status, 200, "{}", response.text());
+    let document = response.json();
     document.pointer("/series/0/points/0/1").map_or(0, |number| number.as_u64().unwrap())
 }
 
@@ -102,15 +103,15 @@ fn queries_hold_together(server: &Server) {
     assert_eq!(number_at(&stats, "/queries/received"), sum, "{stats:#}");
 }
 
-fn what_is_acknowledged_is_in_the_next_answer(driver: Driver) {
-    let server = Setup::new(driver).flag("--reactors", 2).flag("--rotate-size", "64KiB").start();
+fn what_is_acknowledged_is_in_the_next_result(driver: Driver) {
+    let server = with_driver(driver).flag("--reactors", 2).flag("--rotate-size", "64KiB").start();
     let mut client = server.connect();
     for round in 1..=200 {
-        assert_eq!(client.ask(&post(log::marked_batch(&format!("r{round}"), 3))).processed(), 3);
+        assert_eq!(client.request(&post(metric::marked_batch(&format!("r{round}"), 3))).processed(), 3);
         // On a connection of its own, to whichever reactor.
         let target = format!("/query?name=crash_test&tag.batch=r{round}&agg=count");
-        assert_eq!(number(&server.ask(&get(&target))), 3);
-        let batches = server.ask(&get("/tags/batch")).json();
+        assert_eq!(number(&server.request(&get(&target))), 3);
+        let batches = server.request(&get("/tags/batch")).json();
         assert_eq!(batches["values"].as_array().unwrap().len(), round, "{batches}");
     }
     queries_hold_together(&server);
@@ -118,23 +119,23 @@ fn what_is_acknowledged_is_in_the_next_answer(driver: Driver) {
 
 /// Batches and queries in one segment: each query finds what the batches before it have stored.
 fn pipelined_with_batches(driver: Driver) {
-    let mut server = Setup::new(driver).start();
+    let mut server = with_driver(driver).start();
     let mut client = server.connect();
     const ROUNDS: usize = 30;
     let batch = r#"{"metrics":[{"name":"p","value":1},{"name":"p","value":2}]}"#;
     for ack in ["memory", "write", "fsync"] {
-        let before = number(&server.ask(&count_of("p")));
+        let before = number(&server.request(&count_of("p")));
         let round = [post_to(&format!("/metrics?ack={ack}"), "", batch), count_of("p"), get("/health")].concat();
         client.send(&round.repeat(ROUNDS)).unwrap();
         for round in 1..=ROUNDS as u64 {
-            assert_eq!(client.answer().processed(), 2);
-            let found = number(&client.answer());
-            // At the level `memory` an answer says nothing of the file.
+            assert_eq!(client.response().processed(), 2);
+            let found = number(&client.response());
+            // At the level `memory` a response does not mean that the lines are in the file.
             assert!(found == before + 2 * round || (ack == "memory" && found <= before + 2 * round), "{ack}: {found}");
-            assert_eq!(client.answer().status, 200);
+            assert_eq!(client.response().status, 200);
         }
         let metrics = before + 2 * ROUNDS as u64;
-        until("all is written", || (number(&server.ask(&count_of("p"))) == metrics).then_some(()));
+        until("all is written", || (number(&server.request(&count_of("p"))) == metrics).then_some(()));
     }
     drop(client);
     queries_hold_together(&server);
@@ -143,13 +144,13 @@ fn pipelined_with_batches(driver: Driver) {
     server.stop();
 }
 
-fn small_answers_have_a_length_and_large_ones_are_chunked(driver: Driver) {
-    let server = Setup::new(driver).start();
+fn small_results_have_a_length_and_large_ones_are_chunked(driver: Driver) {
+    let server = with_driver(driver).start();
     store_wide(&server, 3_000, 1_000);
     let mut client = server.connect();
-    let small = client.ask(&count_of("wide&from=0"));
+    let small = client.request(&count_of("wide&from=0"));
     assert!(small.header("Content-Length").is_some() && small.header("Transfer-Encoding").is_none(), "{small:?}");
-    let large = client.ask(&get(WIDE));
+    let large = client.request(&get(WIDE));
     assert_eq!(large.header("Transfer-Encoding"), Some("chunked"));
     let all = points(&large);
     assert_eq!(all.len(), 3_000);
@@ -157,12 +158,12 @@ fn small_answers_have_a_length_and_large_ones_are_chunked(driver: Driver) {
         assert_eq!(point[0].as_u64(), Some(1_000_000_000_000 + number as u64));
     }
     // The same connection goes on.
-    assert_eq!(client.ask(&get("/health")).status, 200);
+    assert_eq!(client.request(&get("/health")).status, 200);
 
     // HTTP/1.0 gets it bare, up to the end of the connection. All but the time that it took is the same.
     let mut old = server.connect();
     old.send(format!("GET {WIDE} HTTP/1.0\r\nConnection: keep-alive\r\n\r\n").as_bytes()).unwrap();
-    let head = old.answer_without_body();
+    let head = old.response_without_body();
     assert_eq!((head.status, head.header("Connection")), (200, Some("close")));
     assert!(head.header("Transfer-Encoding").is_none() && head.header("Content-Length").is_none(), "{head:?}");
     let body = old.rest();
@@ -179,36 +180,36 @@ fn small_answers_have_a_length_and_large_ones_are_chunked(driver: Driver) {
         bytes.push(byte[0]);
     }
     assert!(bytes.len() > large.body.len());
-    assert_eq!(slow.answer().status, 200);
+    assert_eq!(slow.response().status, 200);
     let pieces = server.stat("/queries/pieces");
     assert!(pieces > 3 * 45, "{pieces} pieces of three answers of 3 MB");
     queries_hold_together(&server);
 }
 
-fn head_is_answered_with_a_head(driver: Driver) {
-    let server = Setup::new(driver).start();
+fn head_of_a_query_has_no_body(driver: Driver) {
+    let server = with_driver(driver).start();
     store_wide(&server, 2_000, 200);
     let mut client = server.connect();
     let head = |target: &str| format!("HEAD {target} HTTP/1.1\r\nHost: h\r\n\r\n").into_bytes();
     client.send(&[head(WIDE), head("/query"), head("/names"), get("/health")].concat()).unwrap();
-    let large = client.answer_without_body();
+    let large = client.response_without_body();
     assert_eq!((large.status, large.header("Content-Type")), (200, Some("application/json")));
-    assert_eq!(client.answer_without_body().status, 400);
-    assert_eq!(client.answer_without_body().status, 200);
-    assert_eq!(client.answer().json()["status"], "live");
+    assert_eq!(client.response_without_body().status, 400);
+    assert_eq!(client.response_without_body().status, 200);
+    assert_eq!(client.response().json()["status"], "live");
 }
 
 fn each_path_and_form(driver: Driver) {
-    let server = Setup::new(driver).start();
+    let server = with_driver(driver).start();
     let batch = r#"{"metrics":[{"name":"a","value":1.50,"tags":{"host":"w/1"}},{"name":"b","value":2}]}"#;
-    assert_eq!(server.ask(&post(batch)).processed(), 2);
-    let json = |target: &str| server.ask(&get(target)).json();
+    assert_eq!(server.request(&post(batch)).processed(), 2);
+    let json = |target: &str| server.request(&get(target)).json();
     assert_eq!(json("/names")["names"], serde_json::json!(["a", "b"]));
     assert_eq!(json("/tags/ho%73t")["values"], serde_json::json!(["w/1"]));
     assert_eq!(json("/series?name=a")["series"][0]["tags"], serde_json::json!({"host": "w/1"}));
     let with = |accept: &str| {
         let request = format!("GET /query?name=a&agg=last HTTP/1.1\r\nHost: h\r\nAccept: {accept}\r\n\r\n");
-        server.ask(request.as_bytes())
+        server.request(request.as_bytes())
     };
     assert!(with("application/json").text().contains(",1.50]"));
     let csv = with("text/csv");
@@ -219,7 +220,7 @@ fn each_path_and_form(driver: Driver) {
 fn wrong_ones_are_refused(driver: Driver) {
     let keys = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(keys.path(), "key\n").unwrap();
-    let server = Setup::new(driver)
+    let server = with_driver(driver)
         .flag("--api-keys", keys.path().display())
         .flag("--query-max-points", 10)
         .flag("--query-max-series", 10)
@@ -227,10 +228,10 @@ fn wrong_ones_are_refused(driver: Driver) {
     let key = authorization("Bearer key");
     let metrics: Vec<String> = (0..20).map(|number| format!(r#"{{"name":"n{number}","value":1}}"#)).collect();
     let batch = format!(r#"{{"metrics":[{}]}}"#, metrics.join(","));
-    assert_eq!(server.ask(&post_to("/metrics", &key, batch)).processed(), 20);
+    assert_eq!(server.request(&post_to("/metrics", &key, batch)).processed(), 20);
     let mut client = server.connect();
     let mut ask = |method: &str, target: &str, fields: &str| {
-        client.ask(format!("{method} {target} HTTP/1.1\r\nHost: h\r\n{fields}Content-Length: 0\r\n\r\n").as_bytes())
+        client.request(format!("{method} {target} HTTP/1.1\r\nHost: h\r\n{fields}Content-Length: 0\r\n\r\n").as_bytes())
     };
     for (target, part) in [
         ("/query", "name"),
@@ -261,17 +262,17 @@ fn wrong_ones_are_refused(driver: Driver) {
     assert_eq!(number_at(&stats, "/answers/422"), number_at(&stats, "/queries/ended_by/over_bound"));
     assert_eq!(number_at(&stats, "/answers/401"), 8);
 
-    let without = Setup::new(driver).flag("--query-threads", 0).start();
+    let without = with_driver(driver).flag("--query-threads", 0).start();
     for target in ["/query?name=a", "/names", "/tags/a"] {
-        without.ask(&get(target)).refusal(404);
+        without.request(&get(target)).refusal(404);
     }
 }
 
 on_both_drivers!(
-    what_is_acknowledged_is_in_the_next_answer,
+    what_is_acknowledged_is_in_the_next_result,
     pipelined_with_batches,
-    small_answers_have_a_length_and_large_ones_are_chunked,
-    head_is_answered_with_a_head,
+    small_results_have_a_length_and_large_ones_are_chunked,
+    head_of_a_query_has_no_body,
     each_path_and_form,
     wrong_ones_are_refused,
 );

@@ -1,4 +1,4 @@
-//! A remote write receiver that misbehaves as it is told to, and records what it took.
+//! A remote write receiver that misbehaves as configured, and records what it received.
 
 use crate::server::until;
 use ::metric::protocol::protobuf::{Content, Message};

@@ -3,12 +3,13 @@
 use crate::{
     http::{get, post},
     server::{Driver, Setup},
+    with_driver,
 };
 use std::{fs, net::TcpListener};
 use tempfile::{NamedTempFile, TempDir};
 
 fn setup() -> Setup {
-    Setup::new(Driver::Epoll)
+    with_driver(Driver::Epoll)
 }
 
 #[test]
@@ -25,14 +26,14 @@ fn a_taken_port() {
 fn a_port_that_another_server_has() {
     for driver in [Driver::Epoll, Driver::IoUring] {
         for reactors in [1, 2] {
-            let first = Setup::new(driver).flag("--reactors", reactors).start();
+            let first = with_driver(driver).flag("--reactors", reactors).start();
             let directory = TempDir::new().unwrap();
-            let refused = Setup::new(driver)
+            let refused = with_driver(driver)
                 .flag("--reactors", reactors)
                 .flag("--listen", first.address)
                 .refused(directory.path());
             assert!(refused.line().contains(&first.address.to_string()), "{refused:?}");
-            assert_eq!(first.ask(&get("/health")).status, 200);
+            assert_eq!(first.request(&get("/health")).status, 200);
         }
     }
 }
@@ -63,7 +64,7 @@ fn a_data_directory_that_another_server_uses() {
         line.contains(directory.path().to_str().unwrap()) && line.contains(&first.pid().to_string()),
         "{refused:?}"
     );
-    assert_eq!(first.ask(&post(r#"{"metrics":[{"name":"a","value":1}]}"#)).processed(), 1);
+    assert_eq!(first.request(&post(r#"{"metrics":[{"name":"a","value":1}]}"#)).processed(), 1);
     first.stop();
     setup().start_in(directory.path()).stop();
 }
@@ -73,7 +74,7 @@ fn a_data_directory_is_made() {
     let directory = TempDir::new().unwrap();
     let deep = directory.path().join("a/b/c");
     let mut server = setup().start_in(&deep);
-    assert_eq!(server.ask(&post(r#"{"metrics":[{"name":"a","value":1}]}"#)).processed(), 1);
+    assert_eq!(server.request(&post(r#"{"metrics":[{"name":"a","value":1}]}"#)).processed(), 1);
     server.stop();
     assert_eq!(server.metrics().len(), 1);
 }
@@ -141,7 +142,7 @@ fn where_an_option_comes_from() {
     let server = from_variable.start();
     let stats = server.stats();
     assert_eq!((stats["ack"].as_str(), stats["driver"].as_str()), (Some("fsync"), Some("epoll")));
-    server.ask(&post(crate::log::marked_batch("x", 4))).refusal(400);
+    server.request(&post(crate::metric::marked_batch("x", 4))).refusal(400);
     let refused = setup()
         .variable("METRICSTREAM_RATE_LIMIT", "many")
         .without("--rate-limit")
@@ -205,7 +206,7 @@ fn too_few_descriptors() {
 #[test]
 fn the_driver_is_named() {
     for driver in [Driver::IoUring, Driver::Epoll] {
-        let server = Setup::new(driver).start();
+        let server = with_driver(driver).start();
         assert_eq!(server.stats()["driver"], driver.name());
         server.wait_for_line("the driver's name", |line| line.contains(driver.name()).then_some(()));
     }

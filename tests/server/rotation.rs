@@ -1,23 +1,24 @@
 //! The log is moved, replaced and cut by others, as logrotate and people do it: nothing that was acknowledged is lost,
-//! queries are answered, and what cannot go on as asked is said by `/ready`.
+//! queries succeed, and `/ready` reports what cannot go on as configured.
 
 use crate::{
+    BINARY,
     http::{get, post_to},
-    log, on_both_drivers,
+    metric, on_both_drivers,
     process::Signal,
-    server::{Driver, Server, Setup, until},
+    server::{Driver, Server, program, until},
+    with_driver,
 };
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Command,
 };
 use tempfile::TempDir;
 
 /// Stores a batch of three, to the disk.
 fn store(server: &Server, mark: &str) {
-    let answer = server.ask(&post_to("/metrics?ack=fsync", "", log::marked_batch(mark, 3)));
-    assert_eq!(answer.processed(), 3, "{mark}");
+    let response = server.request(&post_to("/metrics?ack=fsync", "", metric::marked_batch(mark, 3)));
+    assert_eq!(response.processed(), 3, "{mark}");
 }
 
 /// Sends SIGHUP and waits until so many segments were sealed or left behind.
@@ -28,9 +29,9 @@ fn hang_up(server: &Server, rotations: u64) {
 
 /// The marks of the batches that a query finds, each of them whole.
 fn queried(server: &Server) -> Vec<String> {
-    let answer = server.ask(&get("/query?name=crash_test&by=batch&agg=count"));
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    let document = answer.json();
+    let response = server.request(&get("/query?name=crash_test&by=batch&agg=count"));
+    assert_eq!(response.status, 200, "{}", response.text());
+    let document = response.json();
     let series = document["series"].as_array().unwrap();
     let mut marks: Vec<_> = series
         .iter()
@@ -47,8 +48,8 @@ fn queried(server: &Server) -> Vec<String> {
 fn stored(path: &Path) -> Vec<String> {
     let text = fs::read_to_string(path).unwrap();
     assert!(text.is_empty() || text.ends_with('\n'));
-    let metrics: Vec<_> = text.lines().map(|line| log::Metric::from_line(line).unwrap()).collect();
-    let mut marks: Vec<_> = log::marked_batches(&metrics).into_keys().collect();
+    let metrics: Vec<_> = text.lines().map(|line| metric::Metric::from_line(line).unwrap()).collect();
+    let mut marks: Vec<_> = metric::marked_batches(&metrics).into_keys().collect();
     marks.sort();
     marks
 }
@@ -60,17 +61,17 @@ fn paths(server: &Server) -> [PathBuf; 2] {
 /// Waits until `/ready` says `part`, with a 503.
 fn unready(server: &Server, part: &str) {
     until(part, || {
-        let answer = server.ask(&get("/ready"));
-        (answer.status == 503 && answer.text().contains(part)).then_some(())
+        let response = server.request(&get("/ready"));
+        (response.status == 503 && response.text().contains(part)).then_some(())
     });
 }
 
 fn ready(server: &Server) {
-    until("it is ready", || (server.ask(&get("/ready")).status == 200).then_some(()));
+    until("it is ready", || (server.request(&get("/ready")).status == 200).then_some(()));
 }
 
 fn logrotate_create_is_taken_over(driver: Driver) {
-    let mut server = Setup::new(driver).start();
+    let mut server = with_driver(driver).start();
     let [log, moved] = paths(&server);
     store(&server, "a");
     fs::rename(&log, &moved).unwrap();
@@ -95,7 +96,7 @@ fn logrotate_create_is_taken_over(driver: Driver) {
 }
 
 fn logrotate_nocreate_begins_a_new_file(driver: Driver) {
-    let mut server = Setup::new(driver).start();
+    let mut server = with_driver(driver).start();
     let [log, moved] = paths(&server);
     store(&server, "a");
     fs::rename(&log, &moved).unwrap();
@@ -109,7 +110,7 @@ fn logrotate_nocreate_begins_a_new_file(driver: Driver) {
 }
 
 fn logrotate_copytruncate_goes_on_in_the_same_file(driver: Driver) {
-    let mut server = Setup::new(driver).start();
+    let mut server = with_driver(driver).start();
     let [log, moved] = paths(&server);
     let cut = || {
         fs::copy(&log, &moved).unwrap();
@@ -132,13 +133,13 @@ fn logrotate_copytruncate_goes_on_in_the_same_file(driver: Driver) {
     store(&server, "b");
     assert_eq!(queried(&server), ["b"]);
     server.kill();
-    let mut again = Setup::new(driver).start_in(&server.directory);
+    let mut again = with_driver(driver).start_in(&server.directory);
     assert_eq!(queried(&again), ["b"]);
     again.stop();
 }
 
 fn a_log_moved_without_a_signal_goes_on_where_it_is(driver: Driver) {
-    let mut server = Setup::new(driver).start();
+    let mut server = with_driver(driver).start();
     let [log, moved] = paths(&server);
     store(&server, "a");
     fs::rename(&log, &moved).unwrap();
@@ -149,7 +150,7 @@ fn a_log_moved_without_a_signal_goes_on_where_it_is(driver: Driver) {
     store(&server, "c");
     assert_eq!(queried(&server), ["a", "b", "c"]);
     unready(&server, "was replaced by another file");
-    let metrics = server.ask(&get("/metrics"));
+    let metrics = server.request(&get("/metrics"));
     assert!(metrics.text().contains("metricstream_ready 0\n"), "{}", metrics.text());
     let doctor = doctor(&server.directory);
     assert!(doctor.contains("was moved or replaced"), "{doctor}");
@@ -161,7 +162,7 @@ fn a_log_moved_without_a_signal_goes_on_where_it_is(driver: Driver) {
 
 /// A name of a sealed segment does not make one of the file that is written to.
 fn a_log_moved_to_a_segments_name_is_still_written(driver: Driver) {
-    let mut server = Setup::new(driver).start();
+    let mut server = with_driver(driver).start();
     let [log, _] = paths(&server);
     store(&server, "a");
     hang_up(&server, 1);
@@ -184,13 +185,12 @@ fn a_log_moved_to_a_segments_name_is_still_written(driver: Driver) {
 
 /// The text of `metricstream doctor` about a data directory.
 fn doctor(directory: &Path) -> String {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_metricstream"));
-    let output = command.args(["doctor", "--data-dir"]).arg(directory).output().unwrap();
+    let output = program(BINARY).args(["doctor", "--data-dir"]).arg(directory).output().unwrap();
     String::from_utf8(output.stdout).unwrap()
 }
 
-fn what_stands_in_its_place_is_said_by_ready(driver: Driver) {
-    let mut server = Setup::new(driver).start();
+fn ready_reports_what_stands_in_place_of_the_log(driver: Driver) {
+    let mut server = with_driver(driver).start();
     let [log, moved] = paths(&server);
     type Make = fn(&Path);
     let makes: [(Make, &str); 3] = [
@@ -208,7 +208,7 @@ fn what_stands_in_its_place_is_said_by_ready(driver: Driver) {
         store(&server, "b");
         assert_eq!((queried(&server), stored(&moved)), (vec!["a".into(), "b".into()], vec!["a".into(), "b".into()]));
         if log.is_dir() { fs::remove_dir(&log) } else { fs::remove_file(&log) }.unwrap();
-        // Asked for again it is tried at once.
+        // Requested again it is tried at once.
         hang_up(&server, round + 1);
         ready(&server);
     }
@@ -217,7 +217,7 @@ fn what_stands_in_its_place_is_said_by_ready(driver: Driver) {
 }
 
 fn lines_put_in_its_place_are_part_of_the_log(driver: Driver) {
-    let mut server = Setup::new(driver).start();
+    let mut server = with_driver(driver).start();
     let [log, moved] = paths(&server);
     store(&server, "a");
     let text = fs::read_to_string(&log).unwrap();
@@ -231,13 +231,13 @@ fn lines_put_in_its_place_are_part_of_the_log(driver: Driver) {
 }
 
 fn a_log_that_was_deleted_ends_the_server(driver: Driver) {
-    let mut server = Setup::new(driver).start();
+    let mut server = with_driver(driver).start();
     let [log, _] = paths(&server);
     store(&server, "a");
     fs::remove_file(&log).unwrap();
     let mut client = server.connect();
-    client.send(&post_to("/metrics", "", log::marked_batch("b", 3))).unwrap();
-    assert!(client.try_answer().is_err(), "no answer was promised");
+    client.send(&post_to("/metrics", "", metric::marked_batch("b", 3))).unwrap();
+    assert!(client.try_response().is_err(), "no answer was promised");
     assert_eq!(server.wait().code(), Some(1));
     assert!(server.said().last().unwrap().contains("deleted"));
 }
@@ -248,7 +248,7 @@ fn sealing_replaces_nothing(driver: Driver) {
         let directory = TempDir::new().unwrap();
         let path = directory.path().join(format!("{last}{suffix}"));
         fs::write(&path, "").unwrap();
-        let mut server = Setup::new(driver).start_in(directory.path());
+        let mut server = with_driver(driver).start_in(directory.path());
         for (rotations, mark) in (1..).zip(["a", "b", "c"]) {
             store(&server, mark);
             hang_up(&server, rotations);
@@ -258,7 +258,7 @@ fn sealing_replaces_nothing(driver: Driver) {
         for (number, mark) in (1..).zip(["a", "b", "c"]) {
             assert_eq!(stored(&directory.path().join(format!("{last}_00000{number}.jsonl"))), [mark]);
         }
-        let mut server = Setup::new(driver).start_in(directory.path());
+        let mut server = with_driver(driver).start_in(directory.path());
         assert_eq!(queried(&server), ["a", "b", "c"]);
         server.stop();
     }
@@ -270,7 +270,7 @@ on_both_drivers!(
     logrotate_copytruncate_goes_on_in_the_same_file,
     a_log_moved_without_a_signal_goes_on_where_it_is,
     a_log_moved_to_a_segments_name_is_still_written,
-    what_stands_in_its_place_is_said_by_ready,
+    ready_reports_what_stands_in_place_of_the_log,
     lines_put_in_its_place_are_part_of_the_log,
     a_log_that_was_deleted_ends_the_server,
     sealing_replaces_nothing,

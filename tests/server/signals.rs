@@ -2,16 +2,17 @@
 
 use crate::{
     http::{get, post},
-    log, on_both_drivers,
+    metric, on_both_drivers,
     process::Signal,
-    server::{Driver, Setup, until},
+    server::{Driver, until},
+    with_driver,
 };
 use std::thread;
 
 fn signals_that_stop_it_do_so_in_order(driver: Driver) {
     for signal in [Signal::Quit, Signal::Power, Signal::CpuTime] {
-        let mut server = Setup::new(driver).start();
-        assert_eq!(server.ask(&post(log::marked_batch("x", 2))).processed(), 2);
+        let mut server = with_driver(driver).start();
+        assert_eq!(server.request(&post(metric::marked_batch("x", 2))).processed(), 2);
         server.signal(signal);
         assert_eq!(server.wait().code(), Some(0), "{signal:?}");
         assert_eq!(server.metrics().len(), 2);
@@ -20,9 +21,9 @@ fn signals_that_stop_it_do_so_in_order(driver: Driver) {
 }
 
 fn hang_up_and_usr1_rotate_the_log(driver: Driver) {
-    let mut server = Setup::new(driver).start();
+    let mut server = with_driver(driver).start();
     for (number, (signal, name)) in [(Signal::HangUp, "SIGHUP"), (Signal::User1, "SIGUSR1")].into_iter().enumerate() {
-        assert_eq!(server.ask(&post(log::marked_batch("x", 2))).processed(), 2);
+        assert_eq!(server.request(&post(metric::marked_batch("x", 2))).processed(), 2);
         server.signal(signal);
         until("it is rotated", || (server.stat("/log/rotations") == number as u64 + 1).then_some(()));
         server.wait_for_line(name, |line| line.contains(name).then_some(()));
@@ -34,13 +35,13 @@ fn hang_up_and_usr1_rotate_the_log(driver: Driver) {
 }
 
 fn signals_for_others_are_ignored_and_named(driver: Driver) {
-    let mut server = Setup::new(driver).start();
+    let mut server = with_driver(driver).start();
     // The line first: it is of one kind with those of the others, which then may be left out.
     server.signal(Signal::User2);
     server.wait_for_line("SIGUSR2 is named", |line| line.contains("SIGUSR2 is ignored").then_some(()));
     for signal in Signal::FOR_OTHERS {
         server.signal(signal);
-        assert_eq!(server.ask(&get("/health")).status, 200, "{signal:?}");
+        assert_eq!(server.request(&get("/health")).status, 200, "{signal:?}");
     }
     assert!(server.is_running());
     server.stop();
@@ -48,14 +49,14 @@ fn signals_for_others_are_ignored_and_named(driver: Driver) {
 
 /// Every signal that rotates or is ignored, again and again, while batches come in.
 fn a_storm_of_signals_loses_nothing(driver: Driver) {
-    let mut server = Setup::new(driver).flag("--reactors", 2).start();
+    let mut server = with_driver(driver).flag("--reactors", 2).start();
     let batches = 200;
     thread::scope(|scope| {
         let server = &server;
         let posting = scope.spawn(move || {
             let mut client = server.connect();
             for _ in 0..batches {
-                assert_eq!(client.ask(&post(log::marked_batch("storm", 3))).processed(), 3);
+                assert_eq!(client.request(&post(metric::marked_batch("storm", 3))).processed(), 3);
             }
         });
         while !posting.is_finished() {

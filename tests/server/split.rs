@@ -2,8 +2,9 @@
 
 use crate::{
     http::{get, post, post_chunked, post_to},
-    log, on_both_drivers,
-    server::{Driver, Setup},
+    metric, on_both_drivers,
+    server::Driver,
+    with_driver,
 };
 use testkit::random::Random;
 
@@ -14,35 +15,35 @@ fn large_batch() -> &'static str {
 
 /// Every byte is a segment of its own: whole requests of each kind, one behind the other.
 fn a_byte_at_a_time(driver: Driver) {
-    let mut server = Setup::new(driver).start();
+    let mut server = with_driver(driver).start();
     let mut client = server.connect();
-    let body = log::marked_batch("drip", 2);
+    let body = metric::marked_batch("drip", 2);
     let requests = [
         post(&body),
-        post_to("/metrics?ack=memory", "Content-Type: text/plain\r\n", log::marked_batch("drip2", 2)),
-        post_chunked("", &[&log::marked_batch("drip3", 2).into_bytes()]),
+        post_to("/metrics?ack=memory", "Content-Type: text/plain\r\n", metric::marked_batch("drip2", 2)),
+        post_chunked("", &[&metric::marked_batch("drip3", 2).into_bytes()]),
     ];
     for request in &requests {
         for byte in request {
             client.send(&[*byte]).unwrap();
         }
-        assert_eq!(client.answer().processed(), 2);
+        assert_eq!(client.response().processed(), 2);
     }
     for byte in get("/nope") {
         client.send(&[byte]).unwrap();
     }
-    client.answer().refusal(404);
+    client.response().refusal(404);
     drop(client);
     server.stop();
-    assert_eq!(log::marked_batches(&server.metrics()).len(), 3);
+    assert_eq!(metric::marked_batches(&server.metrics()).len(), 3);
 }
 
 /// Requests of every framing, joined and then cut at random places over many writes.
 fn cut_at_random(driver: Driver) {
     let mut random = Random::announced("cut_at_random");
-    let mut server = Setup::new(driver).flag("--reactors", 2).start();
+    let mut server = with_driver(driver).flag("--reactors", 2).start();
     let large = large_batch();
-    let expected = log::metrics_of(large);
+    let expected = metric::metrics_of(large);
     assert_eq!(expected.len(), 507);
     let rounds = 12;
     for _ in 0..rounds {
@@ -66,10 +67,10 @@ fn cut_at_random(driver: Driver) {
                 std::thread::yield_now();
             }
         });
-        assert_eq!(client.answer().processed(), 507);
-        assert_eq!(client.answer().processed(), 507);
-        assert_eq!(client.answer().status, 200);
-        assert_eq!(client.answer().processed(), 507);
+        assert_eq!(client.response().processed(), 507);
+        assert_eq!(client.response().processed(), 507);
+        assert_eq!(client.response().status, 200);
+        assert_eq!(client.response().processed(), 507);
         writer.join().unwrap();
     }
     server.stop();

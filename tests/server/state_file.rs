@@ -2,8 +2,9 @@
 
 use crate::{
     http::post,
-    log, on_both_drivers,
+    log, metric, on_both_drivers,
     server::{Driver, Server, Setup, until},
+    with_driver,
 };
 use std::{
     fs::{self, OpenOptions},
@@ -34,7 +35,7 @@ fn killed(setup: &Setup, directory: &Path) {
     let mut server = setup.start_in(directory);
     let mut client = server.connect();
     for batch in 0..10 {
-        assert_eq!(client.ask(&post(log::marked_batch(&batch.to_string(), 3))).processed(), 3);
+        assert_eq!(client.request(&post(metric::marked_batch(&batch.to_string(), 3))).processed(), 3);
     }
     drop(client);
     server.kill();
@@ -52,7 +53,7 @@ fn restarted(setup: &Setup, directory: &Path) -> (usize, Vec<String>) {
 
 fn in_the_same_boot_what_was_not_acknowledged_is_moved_aside(driver: Driver) {
     let directory = tempfile::TempDir::new().unwrap();
-    let setup = Setup::new(driver).flag("--ack", "fsync");
+    let setup = with_driver(driver).flag("--ack", "fsync");
     killed(&setup, directory.path());
     let (lines, said) = restarted(&setup, directory.path());
     assert_eq!(lines, 30);
@@ -60,7 +61,7 @@ fn in_the_same_boot_what_was_not_acknowledged_is_moved_aside(driver: Driver) {
 }
 
 fn without_proof_of_the_boot_no_line_is_moved_aside(driver: Driver) {
-    let setup = Setup::new(driver).flag("--ack", "fsync");
+    let setup = with_driver(driver).flag("--ack", "fsync");
     let earlier = |old: &str| format!("{:020}", old.parse::<u64>().unwrap() - 10_000_000_000);
     let later = |old: &str| format!("{:020}", old.parse::<u64>().unwrap() + 3_600_000_000_000);
     type Lie<'a> = (&'a str, &'a dyn Fn(&str) -> String);
@@ -83,9 +84,9 @@ fn without_proof_of_the_boot_no_line_is_moved_aside(driver: Driver) {
     }
 }
 
-fn a_damaged_state_is_said_and_moves_nothing_aside(driver: Driver) {
+fn a_damaged_state_is_logged_and_moves_nothing_aside(driver: Driver) {
     let directory = tempfile::TempDir::new().unwrap();
-    let setup = Setup::new(driver).flag("--ack", "fsync");
+    let setup = with_driver(driver).flag("--ack", "fsync");
     killed(&setup, directory.path());
     // A bit of the length: as if most of it had never been acknowledged.
     let text = state(directory.path());
@@ -108,12 +109,12 @@ fn a_state_lost_under_the_server_is_made_again(driver: Driver) {
         },
     ];
     let directory = tempfile::TempDir::new().unwrap();
-    let setup = Setup::new(driver);
+    let setup = with_driver(driver);
     let mut stored = 0;
     for lose in lose {
         let mut server = setup.start_in(directory.path());
         let store = |server: &Server, stored: &mut usize| {
-            assert_eq!(server.ask(&post(log::marked_batch(&stored.to_string(), 1))).processed(), 1);
+            assert_eq!(server.request(&post(metric::marked_batch(&stored.to_string(), 1))).processed(), 1);
             *stored += 1;
         };
         store(&server, &mut stored);
@@ -135,12 +136,12 @@ fn a_state_lost_under_the_server_is_made_again(driver: Driver) {
 
 /// Whatever was cut off is there again with the next write.
 fn a_state_cut_off_under_the_server_is_whole_with_the_next_batch(driver: Driver) {
-    let server = Setup::new(driver).start();
+    let server = with_driver(driver).start();
     let whole = state(&server.directory).len();
     for bytes in [0, 30, whole as u64 - 1] {
         let file = OpenOptions::new().write(true).open(server.directory.join("metricstream.state")).unwrap();
         file.set_len(bytes).unwrap();
-        assert_eq!(server.ask(&post(log::marked_batch("x", 1))).processed(), 1);
+        assert_eq!(server.request(&post(metric::marked_batch("x", 1))).processed(), 1);
         assert_eq!(state(&server.directory).len(), whole);
     }
 }
@@ -148,7 +149,7 @@ fn a_state_cut_off_under_the_server_is_whole_with_the_next_batch(driver: Driver)
 on_both_drivers!(
     in_the_same_boot_what_was_not_acknowledged_is_moved_aside,
     without_proof_of_the_boot_no_line_is_moved_aside,
-    a_damaged_state_is_said_and_moves_nothing_aside,
+    a_damaged_state_is_logged_and_moves_nothing_aside,
     a_state_lost_under_the_server_is_made_again,
     a_state_cut_off_under_the_server_is_whole_with_the_next_batch,
 );

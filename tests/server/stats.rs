@@ -4,9 +4,10 @@
 use crate::{
     documents::samples,
     http::{Client, authorization, get, post, post_to},
-    log, on_both_drivers,
+    metric, on_both_drivers,
     process::Signal,
-    server::{Driver, Server, Setup, number_at, until},
+    server::{Driver, Server, number_at, until},
+    with_driver,
 };
 use std::collections::HashMap;
 
@@ -150,7 +151,7 @@ const FAMILIES: &[&str] = &[
 ];
 
 fn exposed(client: &mut Client) -> String {
-    client.ask(&get("/metrics")).text().to_owned()
+    client.request(&get("/metrics")).text().to_owned()
 }
 
 /// Batches at each level, bad ones, and other requests.
@@ -158,25 +159,25 @@ fn mixed_load(server: &Server) -> Client {
     let mut client = server.connect();
     for number in 0..30 {
         let ack = ["memory", "write", "fsync"][number % 3];
-        client.ask(&post_to(&format!("/metrics?ack={ack}"), "", log::marked_batch("m", 1 + number))).processed();
-        client.ask(&get("/health"));
-        client.ask(&post("{")).refusal(400);
+        client.request(&post_to(&format!("/metrics?ack={ack}"), "", metric::marked_batch("m", 1 + number))).processed();
+        client.request(&get("/health"));
+        client.request(&post("{")).refusal(400);
     }
-    // A body that comes after its head, and a pipeline whose answers wait for both levels.
+    // A body that comes after its head, and a pipeline whose responses wait for both levels.
     let request = post(BATCH);
     client.send(&request[..request.len() - 10]).unwrap();
     client.send(&request[request.len() - 10..]).unwrap();
-    client.answer().processed();
+    client.response().processed();
     client.send(&[post_to("/metrics?ack=fsync", "", BATCH), post(BATCH), post(BATCH)].concat()).unwrap();
     for _ in 0..3 {
-        client.answer().processed();
+        client.response().processed();
     }
     client
 }
 
 /// Every family is there, with the type its name promises, and no other.
 fn the_families(driver: Driver) {
-    let server = Setup::new(driver).flag("--reactors", 2).flag("--rate-limit", 1_000).start();
+    let server = with_driver(driver).flag("--reactors", 2).flag("--rate-limit", 1_000).start();
     let mut client = mixed_load(&server);
     let text = exposed(&mut client);
     drop(samples(&text));
@@ -202,7 +203,7 @@ fn the_members(driver: Driver) {
             _ => members.extend([path, "\n"]),
         }
     }
-    let server = Setup::new(driver).flag("--reactors", 2).flag("--rate-limit", 1_000).start();
+    let server = with_driver(driver).flag("--reactors", 2).flag("--rate-limit", 1_000).start();
     let mut members = String::new();
     collect(&server.stats(), "", &mut members);
     assert!(members == include_str!("stats_members.txt"), "tests/server/stats_members.txt should be:\n{members}");
@@ -210,7 +211,7 @@ fn the_members(driver: Driver) {
 
 /// Buckets ascend and end with the count; the count is what the counters say; the stages add up to the whole.
 fn the_histograms(driver: Driver) {
-    let server = Setup::new(driver).start();
+    let server = with_driver(driver).start();
     let mut client = mixed_load(&server);
     let samples = samples(&exposed(&mut client));
     let mut buckets: HashMap<String, Vec<(f64, f64)>> = HashMap::new();
@@ -252,10 +253,11 @@ fn the_histograms(driver: Driver) {
 
 /// The forms of one document: the wish decides, and they say the same.
 fn the_forms(driver: Driver) {
-    let server = Setup::new(driver).start();
+    let server = with_driver(driver).start();
     let mut client = mixed_load(&server);
-    let mut ask =
-        |accept: &str| client.ask(format!("GET /metrics HTTP/1.1\r\nHost: h\r\nAccept: {accept}\r\n\r\n").as_bytes());
+    let mut ask = |accept: &str| {
+        client.request(format!("GET /metrics HTTP/1.1\r\nHost: h\r\nAccept: {accept}\r\n\r\n").as_bytes())
+    };
     let open = ask("application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5");
     assert_eq!(open.header("Content-Type"), Some("application/openmetrics-text; version=1.0.0; charset=utf-8"));
     let text = open.text();
@@ -277,12 +279,12 @@ fn the_forms(driver: Driver) {
 
 /// `/stats` shows the interval that is over beside all since the start, and what each core and owner holds.
 fn the_interval(driver: Driver) {
-    let server = Setup::new(driver).flag("--stats-interval", "300ms").start();
-    // An interval with batches in it comes to its end, and then one without. It is asked for as long as batches come:
+    let server = with_driver(driver).flag("--stats-interval", "300ms").start();
+    // An interval with batches in it comes to its end, and then one without. It is polled as long as batches come:
     // on a busy machine the one after it may be over before the next look.
     let mut batches = 0;
     let with = until("an interval with a batch is over", || {
-        assert_eq!(server.ask(&post(BATCH)).processed(), 2);
+        assert_eq!(server.request(&post(BATCH)).processed(), 2);
         batches += 1;
         let stats = server.stats();
         (number_at(&stats, "/latency_us/interval/count") > 0).then_some(stats)
@@ -309,20 +311,20 @@ fn the_interval(driver: Driver) {
 /// Top clients by requests, by metrics and by refusals, without a word by which a client could be identified; and the
 /// accepted values of `top`.
 fn the_clients(driver: Driver) {
-    let server = Setup::new(driver).flag("--rate-limit", 3).start();
+    let server = with_driver(driver).flag("--rate-limit", 3).start();
     let send = |who: &str, times: usize| {
         let mut client = server.connect();
         client.send(&post_to("/metrics", &authorization(who), BATCH).repeat(times)).unwrap();
-        (0..times).filter(|_| client.answer().status == 429).count() as u64
+        (0..times).filter(|_| client.response().status == 429).count() as u64
     };
     let refused =
         [("secret-key-a", 20), ("secret-key-b", 10), ("secret-key-c", 2)].map(|(who, times)| send(who, times));
     let ask = |target: &str, who: &str| {
-        server.ask(format!("GET {target} HTTP/1.1\r\nHost: h\r\n{}\r\n", authorization(who)).as_bytes())
+        server.request(format!("GET {target} HTTP/1.1\r\nHost: h\r\n{}\r\n", authorization(who)).as_bytes())
     };
-    let answer = ask("/stats/clients", "secret-key-a");
-    let clients = answer.json();
-    assert!(!answer.text().contains("secret") && !answer.text().contains("127.0.0.1"), "{clients:#}");
+    let response = ask("/stats/clients", "secret-key-a");
+    let clients = response.json();
+    assert!(!response.text().contains("secret") && !response.text().contains("127.0.0.1"), "{clients:#}");
     let heaviest = clients["heaviest"].as_array().unwrap();
     assert_eq!(heaviest.len(), 3);
     assert_eq!(heaviest[0]["client"], clients["asked_by"], "the one who asks is the heaviest");
@@ -341,12 +343,12 @@ fn the_clients(driver: Driver) {
     for top in ["0", "1025", "x", "", "-1", "1&top=2"] {
         assert!(ask(&format!("/stats/clients?top={top}"), "x").refusal(400).contains("top"), "{top}");
     }
-    assert_eq!(server.ask(b"POST /stats/clients HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n").status, 405);
+    assert_eq!(server.request(b"POST /stats/clients HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n").status, 405);
 }
 
 /// A server that stops says so to who still asks.
 fn ready_says_why_not(driver: Driver) {
-    let server = Setup::new(driver).flag("--drain-timeout", "20s").start();
+    let server = with_driver(driver).flag("--drain-timeout", "20s").start();
     // Its head is begun, so that it is not ended as idle.
     let mut client = server.connect();
     let ready = get("/ready");
@@ -355,9 +357,9 @@ fn ready_says_why_not(driver: Driver) {
     server.signal(Signal::Terminate);
     until("nobody is taken in any more", || Client::try_connect(server.address).err());
     client.send(&ready[10..]).unwrap();
-    let answer = client.answer();
-    assert_eq!((answer.status, answer.header("Retry-After")), (503, Some("1")));
-    assert_eq!(answer.json(), serde_json::json!({"status": "unready", "reasons": ["the server is stopping"]}));
+    let response = client.response();
+    assert_eq!((response.status, response.header("Retry-After")), (503, Some("1")));
+    assert_eq!(response.json(), serde_json::json!({"status": "unready", "reasons": ["the server is stopping"]}));
 }
 
 on_both_drivers!(the_families, the_members, the_histograms, the_forms, the_interval, the_clients, ready_says_why_not,);
@@ -365,8 +367,8 @@ on_both_drivers!(the_families, the_members, the_histograms, the_forms, the_inter
 /// With `--log-format json` every line is an object, the line of statistics with numbers in it.
 #[test]
 fn lines_as_json() {
-    let mut server = Setup::new(Driver::Epoll).flag("--stats-interval", "50ms").flag("--log-format", "json").start();
-    assert_eq!(server.ask(&post(BATCH)).processed(), 2);
+    let mut server = with_driver(Driver::Epoll).flag("--stats-interval", "50ms").flag("--log-format", "json").start();
+    assert_eq!(server.request(&post(BATCH)).processed(), 2);
     let line = server.wait_for_line("the figures of the batch", |line| {
         let line: serde_json::Value = serde_json::from_str(line).ok()?;
         (line["message"] == "statistics" && line["metrics_stored"] == 2).then_some(line)

@@ -2,9 +2,11 @@
 
 use crate::{
     http::{Client, get, post, post_to},
-    log::{self, Metric, metrics_of, rfc3339},
+    log,
+    metric::{self, Metric, metrics_of, rfc3339},
     on_both_drivers,
-    server::{Driver, Setup, until},
+    server::{Driver, until},
+    with_driver,
 };
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -16,10 +18,10 @@ fn the_whole_file(driver: Driver) {
     assert_eq!((sent.len(), sent.iter().map(Vec::len).sum::<usize>()), (24, 12_168), "the file itself");
     for ack in ["memory", "write", "fsync"] {
         for reactors in [1, 3] {
-            let mut server = Setup::new(driver).flag("--ack", ack).flag("--reactors", reactors).start();
+            let mut server = with_driver(driver).flag("--ack", ack).flag("--reactors", reactors).start();
             let mut client = server.connect();
             for (line, metrics) in NODE_EXPORTER.lines().zip(&sent) {
-                assert_eq!(client.ask(&post(line)).processed(), metrics.len());
+                assert_eq!(client.request(&post(line)).processed(), metrics.len());
             }
             drop(client);
             server.stop();
@@ -32,17 +34,17 @@ fn the_whole_file(driver: Driver) {
     }
 }
 
-/// At `write` and `fsync` the lines are in the file when the answer is there.
+/// At `write` and `fsync` the lines are in the file when the response comes.
 fn an_acknowledged_line_is_in_the_file(driver: Driver) {
-    let server = Setup::new(driver).flag("--ack", "memory").flag("--reactors", 2).start();
+    let server = with_driver(driver).flag("--ack", "memory").flag("--reactors", 2).start();
     let mut client = server.connect();
     for count in 1..=20 {
         let target = if count % 2 == 0 { "/metrics?ack=write" } else { "/metrics?&ack=fsync" };
-        let answer = client.ask(&post_to(target, "", log::marked_batch(&count.to_string(), 3)));
-        assert_eq!(answer.processed(), 3);
+        let response = client.request(&post_to(target, "", metric::marked_batch(&count.to_string(), 3)));
+        assert_eq!(response.processed(), 3);
         assert_eq!(log::lines(&server.directory).len(), 3 * count);
     }
-    assert_eq!(client.ask(&post_to("/metrics?ack=memory", "", log::marked_batch("21", 3))).processed(), 3);
+    assert_eq!(client.request(&post_to("/metrics?ack=memory", "", metric::marked_batch("21", 3))).processed(), 3);
     until("the batch acknowledged at memory is written", || {
         // Read raw: the file may be caught in the middle of a write.
         let text = std::fs::read_to_string(server.directory.join("metrics.jsonl")).unwrap();
@@ -51,7 +53,7 @@ fn an_acknowledged_line_is_in_the_file(driver: Driver) {
     for query in ["ack=disk", "ack=", "ack=write&ack=write"] {
         assert!(
             client
-                .ask(&post_to(&format!("/metrics?{query}"), "", log::marked_batch("x", 1)))
+                .request(&post_to(&format!("/metrics?{query}"), "", metric::marked_batch("x", 1)))
                 .refusal(400)
                 .contains("ack")
         );
@@ -60,7 +62,7 @@ fn an_acknowledged_line_is_in_the_file(driver: Driver) {
 }
 
 fn numbers_keep_their_digits(driver: Driver) {
-    let mut server = Setup::new(driver).start();
+    let mut server = with_driver(driver).start();
     let mut client = server.connect();
     let kept = [
         "4823947234",
@@ -81,7 +83,7 @@ fn numbers_keep_their_digits(driver: Driver) {
     ];
     for digits in kept {
         assert_eq!(
-            client.ask(&post(format!(r#"{{"metrics":[{{"name":"n","value":{digits}}}]}}"#))).processed(),
+            client.request(&post(format!(r#"{{"metrics":[{{"name":"n","value":{digits}}}]}}"#))).processed(),
             1,
             "{digits}"
         );
@@ -110,8 +112,8 @@ fn numbers_keep_their_digits(driver: Driver) {
         "\"NaN\",\"stale\":true",
     ];
     for digits in refused {
-        let answer = client.ask(&post(format!(r#"{{"metrics":[{{"name":"n","value":{digits}}}]}}"#)));
-        let text = answer.refusal(400);
+        let response = client.request(&post(format!(r#"{{"metrics":[{{"name":"n","value":{digits}}}]}}"#)));
+        let text = response.refusal(400);
         assert!(text.contains("metrics[0]"), "{digits}: {text}");
     }
     drop(client);
@@ -121,7 +123,7 @@ fn numbers_keep_their_digits(driver: Driver) {
 }
 
 fn strings_come_out_as_they_went_in(driver: Driver) {
-    let mut server = Setup::new(driver).start();
+    let mut server = with_driver(driver).start();
     let mut client = server.connect();
     let texts = [
         "plain",
@@ -144,7 +146,7 @@ fn strings_come_out_as_they_went_in(driver: Driver) {
                 r#"{{"metrics":[{{"name":{written},"value":1,"timestamp":0,"tags":{{{written}:{written},"":""}}}}]}}"#
             );
             sent.extend(metrics_of(&batch));
-            assert_eq!(client.ask(&post(batch)).processed(), 1, "{written}");
+            assert_eq!(client.request(&post(batch)).processed(), 1, "{written}");
         }
     }
     drop(client);
@@ -154,10 +156,10 @@ fn strings_come_out_as_they_went_in(driver: Driver) {
 
 /// The line of the manual, to the byte.
 fn a_line_is_as_the_manual_shows_it(driver: Driver) {
-    let mut server = Setup::new(driver).start();
+    let mut server = with_driver(driver).start();
     let batch = r#" { "metrics" : [ { "tags" : { "host" : "web1" } , "unknown": [1, {"a": null}], "type":"gauge",
         "timestamp":"2026-01-02T05:04:05.678+02:00","value":75.5,"name":"cpu_usage"} ] , "more": {} } "#;
-    assert_eq!(server.ask(&post(batch)).processed(), 1);
+    assert_eq!(server.request(&post(batch)).processed(), 1);
     server.stop();
     assert_eq!(
         log::lines(&server.directory),
@@ -168,10 +170,10 @@ fn a_line_is_as_the_manual_shows_it(driver: Driver) {
 }
 
 fn timestamps(driver: Driver) {
-    let mut server = Setup::new(driver).start();
+    let mut server = with_driver(driver).start();
     let mut client = server.connect();
     let mut ask = |timestamp: &str| {
-        client.ask(&post(format!(r#"{{"metrics":[{{"name":"n","value":1,"timestamp":{timestamp}}}]}}"#)))
+        client.request(&post(format!(r#"{{"metrics":[{{"name":"n","value":1,"timestamp":{timestamp}}}]}}"#)))
     };
     let taken = [
         ("0", "1970-01-01T00:00:00.000Z"),
@@ -211,10 +213,10 @@ fn everything_on_one_core(driver: Driver) {
     for reactors in [1, 3] {
         for ack in ["memory", "fsync"] {
             let mut server =
-                Setup::new(driver).flag("--cores", core).flag("--reactors", reactors).flag("--ack", ack).start();
+                with_driver(driver).flag("--cores", core).flag("--reactors", reactors).flag("--ack", ack).start();
             let mut client = server.connect();
             for line in NODE_EXPORTER.lines().take(4) {
-                assert_eq!(client.ask(&post(line)).processed(), 507);
+                assert_eq!(client.request(&post(line)).processed(), 507);
             }
             drop(client);
             server.stop();
@@ -228,16 +230,16 @@ fn the_time_of_arrival_is_the_default(driver: Driver) {
     fn now() -> String {
         rfc3339(i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap())
     }
-    let mut server = Setup::new(driver).flag("--rate-limit", 1_000).start();
+    let mut server = with_driver(driver).flag("--rate-limit", 1_000).start();
     let mut client = server.connect();
     // The first after a pause of the client's: a clock read long before the request would show.
-    assert_eq!(client.ask(&get("/health")).status, 200);
+    assert_eq!(client.request(&get("/health")).status, 200);
     let before = now();
     let body = r#"{"metrics":[{"name":"a","value":1},{"name":"b","value":2,"timestamp":5},{"name":"c","value":3}]}"#;
-    assert_eq!(client.ask(&post(body)).processed(), 3);
+    assert_eq!(client.request(&post(body)).processed(), 3);
     let after = now();
     let far_from_now = server.stat("/metrics_far_from_now");
-    let clients: serde_json::Value = serde_json::from_slice(&client.ask(&get("/stats/clients")).body).unwrap();
+    let clients: serde_json::Value = serde_json::from_slice(&client.request(&get("/stats/clients")).body).unwrap();
     assert_eq!(clients["heaviest"][0]["far_from_now"], 1, "{clients}");
     drop(client);
     server.stop();
@@ -253,10 +255,10 @@ fn the_time_of_arrival_is_the_default(driver: Driver) {
 fn a_restart_appends(driver: Driver) {
     let directory = tempfile::TempDir::new().unwrap();
     for round in 1..=3 {
-        let mut server = Setup::new(driver).start_in(directory.path());
-        assert_eq!(server.ask(&post(log::marked_batch(&round.to_string(), 10))).processed(), 10);
+        let mut server = with_driver(driver).start_in(directory.path());
+        assert_eq!(server.request(&post(metric::marked_batch(&round.to_string(), 10))).processed(), 10);
         server.stop();
-        assert_eq!(log::marked_batches(&server.metrics()).len(), round);
+        assert_eq!(metric::marked_batches(&server.metrics()).len(), round);
     }
 }
 
@@ -265,7 +267,7 @@ fn each_connection_keeps_its_order(driver: Driver) {
     const CONNECTIONS: usize = 8;
     const BATCHES: usize = 50;
     for reactors in [2, 4] {
-        let mut server = Setup::new(driver).flag("--reactors", reactors).start();
+        let mut server = with_driver(driver).flag("--reactors", reactors).start();
         std::thread::scope(|scope| {
             for connection in 0..CONNECTIONS {
                 let address = server.address;
@@ -273,15 +275,15 @@ fn each_connection_keeps_its_order(driver: Driver) {
                     let mut client = Client::connect(address);
                     for batch in 0..BATCHES {
                         let metrics = 1 + (connection * 7 + batch) % 20;
-                        let body = log::marked_batch(&format!("{connection}-{batch:04}"), metrics);
-                        assert_eq!(client.ask(&post(body)).processed(), metrics);
+                        let body = metric::marked_batch(&format!("{connection}-{batch:04}"), metrics);
+                        assert_eq!(client.request(&post(body)).processed(), metrics);
                     }
                 });
             }
         });
         server.stop();
         let stored = server.metrics();
-        let found = log::marked_batches(&stored);
+        let found = metric::marked_batches(&stored);
         assert_eq!(found.len(), CONNECTIONS * BATCHES);
         assert!(found.values().all(|&times| times == 1));
         let mut last = vec![String::new(); CONNECTIONS];

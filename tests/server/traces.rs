@@ -4,10 +4,12 @@
 
 use crate::{
     http::{authorization, get, post, post_to},
-    log, on_both_drivers,
+    metric::marked_batch,
+    on_both_drivers,
     otlp::{Receiver, attributes},
     receiver::{self, Act, Knows, TAKE},
     server::{Driver, Server, Setup, number_at, until},
+    with_driver,
 };
 use opentelemetry_proto::tonic::{
     metrics::v1::{Metric, metric, number_data_point},
@@ -45,7 +47,7 @@ fn attribute(span: &Span, name: &str) -> Option<String> {
 
 /// A server that samples nothing of its own accord and sends to `receiver`.
 fn setup(driver: Driver, receiver: &Receiver) -> Setup {
-    Setup::new(driver).flag("--otlp-endpoint", receiver.url()).flag("--trace-ratio", 0).flag("--trace-slow", "0s")
+    with_driver(driver).flag("--otlp-endpoint", receiver.url()).flag("--trace-ratio", 0).flag("--trace-slow", "0s")
 }
 
 /// Trace of a request: its id and parent, its spans at each level, their nesting and attributes.
@@ -66,7 +68,7 @@ fn a_trace_goes_on(driver: Driver) {
         let (trace_id, lines) = trace(number, true);
         let lines = format!("{lines}tracestate: a=1\r\nTraceState: b=2\r\n");
         let request = post_to(&format!("/metrics?ack={ack}"), &lines, BATCH);
-        assert_eq!(client.ask(&request).processed(), 2);
+        assert_eq!(client.request(&request).processed(), 2);
         let (request, found) = receiver.trace(&trace_id);
         assert_eq!(names(&found), parts, "{ack}");
         assert_eq!((request.kind, &request.parent_span_id[..]), (SpanKind::Server as i32, &CALLER[..]));
@@ -113,7 +115,7 @@ fn a_trace_names_the_client_behind_a_proxy(driver: Driver) {
     let mut proxy = server.connect();
     for (number, line, client) in [(1, "X-Forwarded-For: 192.0.2.1\r\n", "192.0.2.1"), (2, "", "127.0.0.1")] {
         let (trace_id, lines) = trace(number, true);
-        proxy.ask(&post_to("/metrics", &format!("{lines}{line}"), BATCH)).processed();
+        proxy.request(&post_to("/metrics", &format!("{lines}{line}"), BATCH)).processed();
         let (request, _) = receiver.trace(&trace_id);
         assert_eq!(attribute(&request, "client.address").as_deref(), Some(client));
         assert_eq!(attribute(&request, "network.peer.address").as_deref(), Some("127.0.0.1"));
@@ -131,7 +133,7 @@ fn what_comes_in_pieces_or_together(driver: Driver) {
     client.send(head).unwrap();
     until("the head has been read", || (server.stat("/batches/pending") == 1).then_some(()));
     client.send(body).unwrap();
-    client.answer().processed();
+    client.response().processed();
     let (_, parts) = receiver.trace(&in_pieces);
     assert_eq!(names(&parts), ["receive", "limit", "parse", "enqueue", "write", "send"]);
 
@@ -139,7 +141,7 @@ fn what_comes_in_pieces_or_together(driver: Driver) {
     let requests = together.iter().map(|(_, lines)| post_to("/metrics", lines, BATCH));
     client.send(&requests.chain([post(BATCH)]).flatten().collect::<Vec<u8>>()).unwrap();
     for _ in 0..5 {
-        client.answer().processed();
+        client.response().processed();
     }
     for (trace_id, _) in &together {
         let (request, parts) = receiver.trace(trace_id);
@@ -158,17 +160,17 @@ fn who_decides(driver: Driver) {
     let broken = sampled.replace("00-", "ff-");
     let twice = sampled.repeat(2);
     for lines in [&refused, "", &broken, &twice, &sampled] {
-        client.ask(&post_to("/metrics", lines, BATCH)).processed();
+        client.request(&post_to("/metrics", lines, BATCH)).processed();
     }
     receiver.trace(&sampled_id);
-    // They are sent in the order in which they were answered: nothing else can still come.
+    // They are sent in the order of the responses: nothing else can still come.
     receiver.wait("no other", |received| received.spans.iter().all(|span| span.trace_id == sampled_id).then_some(()));
     assert_eq!(server.stat("/traces/recorded"), 1);
 
     let all = setup(driver, &receiver).flag("--trace-ratio", 1).start();
     let mut client = all.connect();
     for lines in [&refused, "", &broken] {
-        client.ask(&post_to("/metrics", lines, BATCH)).processed();
+        client.request(&post_to("/metrics", lines, BATCH)).processed();
     }
     let roots = receiver.wait("two that begin a trace", |received| {
         let roots: Vec<Span> =
@@ -194,7 +196,7 @@ fn the_failed_and_the_slow(driver: Driver) {
     let (failed_id, lines) = trace(1, false);
     let shed = (0..100).find(|number| {
         let lines = format!("{lines}{}", authorization(&format!("client-{number}")));
-        client.ask(&post_to("/metrics", &lines, BATCH)).status == 503
+        client.request(&post_to("/metrics", &lines, BATCH)).status == 503
     });
     assert!(shed.is_some(), "the table of clients is never full");
     let (request, parts) = receiver.trace(&failed_id);
@@ -211,10 +213,10 @@ fn the_failed_and_the_slow(driver: Driver) {
         let (_, lines) = trace(number, sampled);
         let lines = format!("{lines}{}", authorization("client-0"));
         until("the client is over its rate", || {
-            (client.ask(&post_to("/metrics", &lines, BATCH)).status == 429).then_some(())
+            (client.request(&post_to("/metrics", &lines, BATCH)).status == 429).then_some(())
         });
         until("its window is over", || {
-            (client.ask(&post_to("/metrics?ack=never", &lines, BATCH)).status == 400).then_some(())
+            (client.request(&post_to("/metrics?ack=never", &lines, BATCH)).status == 400).then_some(())
         });
     }
     let refusals = receiver.wait("both refusals", |received| {
@@ -235,12 +237,12 @@ fn the_failed_and_the_slow(driver: Driver) {
     let mut client = slow.connect();
     client.send(&[post_to("/metrics", &lines, BATCH), post(BATCH), post(BATCH)].concat()).unwrap();
     for _ in 0..3 {
-        client.answer().processed();
+        client.response().processed();
     }
     let (request, parts) = receiver.trace(&slow_id);
     assert_eq!(names(&parts), ["decide", "write", "send"]);
     assert_eq!(attribute(&request, "metricstream.sampled_by").as_deref(), Some("slow"));
-    // However the three were cut on their way, none was answered alone and counted twice.
+    // However the three were cut on their way, none got a response alone and was counted twice.
     let batches: u32 = attribute(&request, "metricstream.burst.batches").map_or(1, |text| text.parse().unwrap());
     assert!((1..=3).contains(&batches));
 }
@@ -255,7 +257,7 @@ fn deliveries_of_a_forward(driver: Driver) {
     std::fs::write(config.path(), table).unwrap();
     let setup = || setup(driver, &receiver).flag("--config", config.path().display());
     let delivery = |server: &Server, number: usize| {
-        server.ask(&post(BATCH)).processed();
+        server.request(&post(BATCH)).processed();
         receiver.wait("the spans of a delivery", |received| {
             let whole = received.spans.iter().filter(|span| span.name == "forward").nth(number)?;
             let parts = received.spans.iter().filter(|span| span.parent_span_id == whole.span_id);
@@ -299,7 +301,7 @@ fn deliveries_of_a_forward(driver: Driver) {
     assert_eq!(attribute(&sampled, "metricstream.forward.attempts").as_deref(), Some("1"));
 }
 
-/// A client that goes away before its answer: its trace says so.
+/// A client that goes away before its response: its trace shows that.
 fn a_connection_that_ends_early(driver: Driver) {
     let receiver = Receiver::start();
     let server = setup(driver, &receiver).start();
@@ -331,20 +333,20 @@ fn a_receiver_that_is_down_and_comes_back() {
     let place = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = place.local_addr().unwrap();
     drop(place);
-    let mut server = Setup::new(Driver::Epoll)
+    let mut server = with_driver(Driver::Epoll)
         .variable("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", &format!("http://{address}/v1/traces"))
         .variable("OTEL_EXPORTER_OTLP_TIMEOUT", "300")
         .start();
     let mut client = server.connect();
     let (_, lines) = trace(1, true);
-    client.ask(&post_to("/metrics", &lines, BATCH)).processed();
+    client.request(&post_to("/metrics", &lines, BATCH)).processed();
     until("the loss is counted", || (server.stat("/traces/failed") == 1).then_some(()));
     server.wait_for_line("the warning", |line| {
         (line.contains("traces could not be exported") && line.contains("refused")).then_some(())
     });
     let receiver = Receiver::on(TcpListener::bind(address).unwrap());
     let (trace_id, lines) = trace(2, true);
-    client.ask(&post_to("/metrics", &lines, BATCH)).processed();
+    client.request(&post_to("/metrics", &lines, BATCH)).processed();
     receiver.trace(&trace_id);
     server.wait_for_line("the end of it", |line| line.contains("traces are exported again").then_some(()));
     let traces = until("it is counted", || {
@@ -355,12 +357,12 @@ fn a_receiver_that_is_down_and_comes_back() {
     server.stop();
 }
 
-/// A receiver that takes connections and never answers: the queue fills, what does not fit is dropped and counted,
-/// every batch is answered and stored, and the server stops.
+/// A receiver that accepts connections and never responds: the queue fills, what does not fit is dropped and counted,
+/// every batch is acknowledged and stored, and the server stops.
 #[test]
 fn a_receiver_that_hangs() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut server = Setup::new(Driver::Epoll)
+    let mut server = with_driver(Driver::Epoll)
         .flag("--otlp-endpoint", format!("http://{}", silent.local_addr().unwrap()))
         .flag("--trace-ratio", 1)
         .variable("OTEL_EXPORTER_OTLP_TIMEOUT", "86400000")
@@ -371,7 +373,7 @@ fn a_receiver_that_hangs() {
     let mut sent = 0;
     let traces = until("the queue is full", || {
         client.send(&burst).unwrap();
-        (0..50).for_each(|_| assert_eq!(client.answer().processed(), 2));
+        (0..50).for_each(|_| assert_eq!(client.response().processed(), 2));
         sent += 50;
         let traces = server.stats()["traces"].clone();
         (number_at(&traces, "/dropped_by/queue_full") > 0).then_some(traces)
@@ -403,15 +405,15 @@ fn count(metric: &Metric) -> i64 {
 #[test]
 fn the_servers_own_figures() {
     let receiver = Receiver::start();
-    let server = Setup::new(Driver::Epoll)
+    let server = with_driver(Driver::Epoll)
         .variable("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", &format!("{}/v1/metrics", receiver.url()))
         .variable("OTEL_METRIC_EXPORT_INTERVAL", "50")
         .start();
     let mut client = server.connect();
     for number in 0..7 {
-        client.ask(&post(log::marked_batch("m", 1 + number))).processed();
+        client.request(&post(marked_batch("m", 1 + number))).processed();
     }
-    client.ask(&post("{")).refusal(400);
+    client.request(&post("{")).refusal(400);
     let metrics = receiver.wait("figures of after that", |received| {
         let received = &received.metrics;
         let stored = metric(received, "metricstream_batches_stored").map(count);
@@ -425,7 +427,7 @@ fn the_servers_own_figures() {
     assert_eq!((sizes.count, sizes.sum, sizes.bucket_counts.iter().sum::<u64>()), (7, Some(28.0), 7));
     assert_eq!(sizes.bucket_counts.len(), sizes.explicit_bounds.len() + 1);
 
-    let text = client.ask(&get("/metrics")).text().to_owned();
+    let text = client.request(&get("/metrics")).text().to_owned();
     let types: HashMap<&str, &str> =
         text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect();
     let shown: BTreeSet<&str> = types.keys().map(|name| name.trim_end_matches("_total")).collect();
@@ -441,7 +443,7 @@ fn a_wrong_variable_is_named_at_the_start() {
         ("OTEL_TRACES_SAMPLER", "sometimes"),
         ("OTEL_EXPORTER_OTLP_TIMEOUT", "soon"),
     ] {
-        let mut setup = Setup::new(Driver::Epoll);
+        let mut setup = with_driver(Driver::Epoll);
         if name != "OTEL_EXPORTER_OTLP_ENDPOINT" {
             setup = setup.variable("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318");
         }
@@ -450,12 +452,12 @@ fn a_wrong_variable_is_named_at_the_start() {
     }
 }
 
-/// Nothing is started for what is not asked for: no thread, no connection, no descriptor.
+/// Nothing is started for what is not configured: no thread, no connection, no descriptor.
 #[test]
 fn without_an_endpoint_there_is_no_exporter() {
-    let server = Setup::new(Driver::Epoll).variable("OTEL_SERVICE_NAME", "x").start();
+    let server = with_driver(Driver::Epoll).variable("OTEL_SERVICE_NAME", "x").start();
     let (_, lines) = trace(1, true);
-    server.ask(&post_to("/metrics", &lines, BATCH)).processed();
+    server.request(&post_to("/metrics", &lines, BATCH)).processed();
     let threads = std::fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap();
     let names: Vec<String> =
         threads.map(|thread| std::fs::read_to_string(thread.unwrap().path().join("comm")).unwrap()).collect();

@@ -1,10 +1,11 @@
 //! The live page: the document, its policy, where it is served, and the stream of figures that it reads.
 
 use crate::{
-    http::{Answer, Client, authorization, get, post, request},
+    http::{Client, Response, authorization, get, post, request},
     on_both_drivers,
     process::Signal,
-    server::{DEADLINE, Driver, Server, Setup, number_at, until},
+    server::{DEADLINE, Driver, Server, number_at, until},
+    with_driver,
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use ring::digest::{SHA256, digest};
@@ -20,15 +21,15 @@ fn between<'a>(text: &'a str, start: &str, end: &str) -> &'a str {
 }
 
 /// The sources that a directive of the policy allows.
-fn allowed<'a>(page: &'a Answer, directive: &str) -> &'a str {
+fn allowed<'a>(page: &'a Response, directive: &str) -> &'a str {
     let policy = page.header("Content-Security-Policy").unwrap();
     let mut directives = policy.split("; ").filter_map(|part| part.split_once(' '));
     directives.find(|(name, _)| *name == directive).unwrap_or_else(|| panic!("no {directive}: {policy}")).1
 }
 
 fn page_allows_its_own_script_and_style_alone(driver: Driver) {
-    let server = Setup::new(driver).start();
-    let page = server.ask(&request("GET", "/ui", ""));
+    let server = with_driver(driver).start();
+    let page = server.request(&request("GET", "/ui", ""));
     assert_eq!((page.status, page.header("Content-Type")), (200, Some("text/html; charset=utf-8")));
     for (start, end, directive) in [("<script>", "</script>", "script-src"), ("<style>", "</style>", "style-src")] {
         let hash = STANDARD.encode(digest(&SHA256, between(page.text(), start, end).as_bytes()));
@@ -44,10 +45,10 @@ fn page_allows_its_own_script_and_style_alone(driver: Driver) {
 }
 
 fn page_is_compressed_and_known_by_its_tag(driver: Driver) {
-    let server = Setup::new(driver).start();
+    let server = with_driver(driver).start();
     let mut client = server.connect();
-    let plain = client.ask(&request("GET", "/ui", ""));
-    let gzip = client.ask(&request("GET", "/ui", "Accept-Encoding: br, gzip\r\n"));
+    let plain = client.request(&request("GET", "/ui", ""));
+    let gzip = client.request(&request("GET", "/ui", "Accept-Encoding: br, gzip\r\n"));
     assert_eq!((plain.header("Content-Encoding"), gzip.header("Content-Encoding")), (None, Some("gzip")));
     let mut text = Vec::new();
     flate2::read::GzDecoder::new(&gzip.body[..]).read_to_end(&mut text).unwrap();
@@ -55,50 +56,50 @@ fn page_is_compressed_and_known_by_its_tag(driver: Driver) {
     let [plain_tag, gzip_tag] = [&plain, &gzip].map(|page| page.header("ETag").unwrap());
     assert_ne!(plain_tag, gzip_tag, "two representations have two tags");
     for (lines, tag) in [("", plain_tag), ("Accept-Encoding: gzip\r\n", gzip_tag)] {
-        let known = client.ask(&request("GET", "/ui", &format!("{lines}If-None-Match: {tag}\r\n")));
+        let known = client.request(&request("GET", "/ui", &format!("{lines}If-None-Match: {tag}\r\n")));
         assert_eq!((known.status, known.header("ETag"), known.body.len()), (304, Some(tag), 0));
     }
-    assert_eq!(client.ask(&request("GET", "/ui", &format!("If-None-Match: {gzip_tag}\r\n"))).status, 200);
+    assert_eq!(client.request(&request("GET", "/ui", &format!("If-None-Match: {gzip_tag}\r\n"))).status, 200);
     client.send(&request("HEAD", "/ui", "")).unwrap();
-    let head = client.answer_without_body();
+    let head = client.response_without_body();
     assert_eq!(head.header("Content-Length"), Some(plain.body.len().to_string().as_str()));
     // Many at once, each as long as the first.
     client.send(&request("GET", "/ui", "").repeat(20)).unwrap();
     for _ in 0..20 {
-        assert_eq!(client.answer().body, plain.body);
+        assert_eq!(client.response().body, plain.body);
     }
-    client.ask(&request("POST", "/ui", "Content-Length: 0\r\n")).refusal(405);
-    let stats = client.ask(&request("GET", "/stats", "")).json();
+    client.request(&request("POST", "/ui", "Content-Length: 0\r\n")).refusal(405);
+    let stats = client.request(&request("GET", "/stats", "")).json();
     assert_eq!((&stats["answers"]["304"], &stats["answers"]["200"]), (&2.into(), &24.into()), "{stats:#}");
 }
 
 fn a_browser_at_the_root_is_sent_to_the_page(driver: Driver) {
-    let server = Setup::new(driver).start();
-    let sent = server.ask(&request("GET", "/", HTML));
+    let server = with_driver(driver).start();
+    let sent = server.request(&request("GET", "/", HTML));
     assert_eq!((sent.status, sent.header("Location"), sent.header("Vary")), (303, Some("/ui"), Some("Accept")));
     for lines in ["", "Accept: */*\r\n", "Accept: application/json\r\n"] {
-        let line = server.ask(&request("GET", "/", lines));
+        let line = server.request(&request("GET", "/", lines));
         assert!(line.status == 200 && line.text().lines().count() == 1, "{lines}");
     }
     assert_eq!(server.stat("/answers/303"), 1);
 }
 
 fn page_can_be_turned_off(driver: Driver) {
-    let server = Setup::new(driver).flag("--ui", "off").start();
-    server.ask(&request("GET", "/ui", HTML)).refusal(404);
-    server.ask(&get("/ui/stream")).refusal(404);
-    assert_eq!(server.ask(&request("GET", "/", HTML)).status, 200, "the line of text");
+    let server = with_driver(driver).flag("--ui", "off").start();
+    server.request(&request("GET", "/ui", HTML)).refusal(404);
+    server.request(&get("/ui/stream")).refusal(404);
+    assert_eq!(server.request(&request("GET", "/", HTML)).status, 200, "the line of text");
 }
 
 fn page_is_served_where_statistics_are(driver: Driver) {
-    let server = Setup::new(driver).flag("--admin-listen", "127.0.0.1:0").start();
+    let server = with_driver(driver).flag("--admin-listen", "127.0.0.1:0").start();
     let admin = server.wait_for_line("where statistics are", |line| {
         line.split_once("statistics are served on ")?.1.split(' ').next()?.parse().ok()
     });
-    server.ask(&request("GET", "/ui", "")).refusal(404);
-    assert_eq!(server.ask(&request("GET", "/", HTML)).status, 200);
-    assert_eq!(Client::connect(admin).ask(&request("GET", "/ui", "")).status, 200);
-    assert_eq!(Client::connect(admin).ask(&request("GET", "/", HTML)).status, 303);
+    server.request(&request("GET", "/ui", "")).refusal(404);
+    assert_eq!(server.request(&request("GET", "/", HTML)).status, 200);
+    assert_eq!(Client::connect(admin).request(&request("GET", "/ui", "")).status, 200);
+    assert_eq!(Client::connect(admin).request(&request("GET", "/", HTML)).status, 303);
 }
 
 const BATCH: &str = r#"{"metrics":[{"name":"a","value":1},{"name":"b","value":2}]}"#;
@@ -115,7 +116,7 @@ impl Stream {
     pub fn open(address: SocketAddr, lines: &str) -> Self {
         let mut client = Client::connect(address);
         client.send(&request("GET", "/ui/stream", lines)).unwrap();
-        let head = client.answer_without_body();
+        let head = client.response_without_body();
         assert_eq!((head.status, head.header("Content-Type")), (200, Some("application/x-ndjson")));
         assert_eq!(head.header("Transfer-Encoding"), Some("chunked"));
         Self { client, rest: Vec::new(), lines: VecDeque::new() }
@@ -175,8 +176,8 @@ fn sum(points: &[Value], pointer: &str) -> u64 {
 }
 
 fn stream_begins_with_the_server_and_its_history(driver: Driver) {
-    let server = Setup::new(driver).flag("--reactors", 2).start();
-    assert_eq!(server.ask(&post(BATCH)).processed(), 2);
+    let server = with_driver(driver).flag("--reactors", 2).start();
+    assert_eq!(server.request(&post(BATCH)).processed(), 2);
     let mut early = Stream::open(server.address, "");
     let hello = early.next().unwrap();
     assert_eq!((&hello["type"], &hello["version"]), (&"hello".into(), &env!("CARGO_PKG_VERSION").into()));
@@ -195,13 +196,13 @@ fn stream_begins_with_the_server_and_its_history(driver: Driver) {
 
 /// Both are made of one registry, so the sum of all points is what `/stats` says.
 fn points_add_up_to_the_statistics(driver: Driver) {
-    let server = Setup::new(driver).flag("--reactors", 2).flag("--rate-limit", 40).start();
+    let server = with_driver(driver).flag("--reactors", 2).flag("--rate-limit", 40).start();
     let mut stream = Stream::open(server.address, "");
     for number in 0..30 {
         let mut client = server.connect();
-        client.ask(&post(BATCH));
-        client.ask(&post(if number % 3 == 0 { "{}" } else { BATCH }));
-        client.ask(&get("/nowhere")).refusal(404);
+        client.request(&post(BATCH));
+        client.request(&post(if number % 3 == 0 { "{}" } else { BATCH }));
+        client.request(&get("/nowhere")).refusal(404);
     }
     // What asks for the sums is the last response that is counted before them.
     let points = stream.seconds(|points| sum(points, "/responses/404") == 30);
@@ -240,34 +241,34 @@ fn points_add_up_to_the_statistics(driver: Driver) {
 fn streams_need_a_key_where_there_are_keys(driver: Driver) {
     let keys = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(keys.path(), "alpha\n").unwrap();
-    let server = Setup::new(driver).flag("--api-keys", keys.path().display()).start();
-    assert_eq!(server.ask(&get("/ui")).status, 200, "the page has no figure in it");
-    server.ask(&get("/ui/stream")).refusal(401);
-    server.ask(&request("GET", "/ui/stream", &authorization("Bearer beta"))).refusal(401);
+    let server = with_driver(driver).flag("--api-keys", keys.path().display()).start();
+    assert_eq!(server.request(&get("/ui")).status, 200, "the page has no figure in it");
+    server.request(&get("/ui/stream")).refusal(401);
+    server.request(&request("GET", "/ui/stream", &authorization("Bearer beta"))).refusal(401);
     let mut stream = Stream::open(server.address, &authorization("Bearer alpha"));
     assert_eq!(stream.next().unwrap()["type"], "hello");
 }
 
 fn streams_have_a_bound(driver: Driver) {
-    let server = Setup::new(driver).start();
+    let server = with_driver(driver).start();
     let mut streams: Vec<Stream> = (0..64).map(|_| Stream::open(server.address, "")).collect();
     for stream in &mut streams {
         assert_eq!(stream.next().unwrap()["type"], "hello");
     }
-    server.ask(&get("/ui/stream")).refusal(503);
+    server.request(&get("/ui/stream")).refusal(503);
     assert_eq!((server.stat("/live_page/streams"), server.stat("/live_page/streams_refused")), (64, 1));
     // Batches are served as before.
-    assert_eq!(server.ask(&post(BATCH)).processed(), 2);
+    assert_eq!(server.request(&post(BATCH)).processed(), 2);
     streams.pop();
     until("a client that leaves makes space for another", || {
         let mut client = server.connect();
         client.send(&get("/ui/stream")).unwrap();
-        (client.answer_without_body().status == 200).then_some(())
+        (client.response_without_body().status == 200).then_some(())
     });
 }
 
 fn a_stop_ends_streams_with_their_last_chunk(driver: Driver) {
-    let mut server = Setup::new(driver).flag("--reactors", 2).start();
+    let mut server = with_driver(driver).flag("--reactors", 2).start();
     let mut streams: Vec<Stream> = (0..4).map(|_| Stream::open(server.address, "")).collect();
     for stream in &mut streams {
         assert_eq!(stream.next().unwrap()["type"], "hello");
@@ -281,18 +282,18 @@ fn a_stop_ends_streams_with_their_last_chunk(driver: Driver) {
 }
 
 fn a_stream_behind_batches_waits_for_their_responses(driver: Driver) {
-    let server: Server = Setup::new(driver).start();
+    let server: Server = with_driver(driver).start();
     let mut client = server.connect();
     client.send(&[post(BATCH), post(BATCH), get("/ui/stream")].concat()).unwrap();
-    assert_eq!((client.answer().processed(), client.answer().processed()), (2, 2));
-    assert_eq!(client.answer_without_body().status, 200);
+    assert_eq!((client.response().processed(), client.response().processed()), (2, 2));
+    assert_eq!(client.response_without_body().status, 200);
     assert!(!client.chunk().unwrap().is_empty());
     assert_eq!(server.stat("/latency_us/count"), 2, "their time is measured when they are sent");
     let mut head = server.connect();
     head.send(&request("HEAD", "/ui/stream", "")).unwrap();
-    assert_eq!(head.answer_without_body().status, 200);
-    assert_eq!(head.ask(&get("/health")).status, 200, "the connection goes on");
-    head.ask(&request("POST", "/ui/stream", "Content-Length: 0\r\n")).refusal(405);
+    assert_eq!(head.response_without_body().status, 200);
+    assert_eq!(head.request(&get("/health")).status, 200, "the connection goes on");
+    head.request(&request("POST", "/ui/stream", "Content-Length: 0\r\n")).refusal(405);
 }
 
 on_both_drivers!(

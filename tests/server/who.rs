@@ -2,14 +2,16 @@
 //! report, `POST /ui/marks`. Each is the same as in its machine-readable form.
 
 use crate::{
-    http::{Answer, Client, authorization, get, post, post_to, request},
+    BINARY,
+    http::{Client, Response, authorization, get, post, post_to, request},
     on_both_drivers,
     process::Signal,
-    server::{Driver, Server, Setup},
+    server::{Driver, Server, program},
     ui::Stream,
+    with_driver,
 };
 use serde_json::Value;
-use std::{collections::BTreeMap, process::Command};
+use std::collections::BTreeMap;
 
 const BATCH: &str = r#"{"metrics":[{"name":"a","value":1}]}"#;
 
@@ -31,23 +33,23 @@ fn counted(stats: &Value) -> BTreeMap<String, u64> {
 
 /// The name of a client in `/stats/clients`.
 fn name_of(server: &Server, lines: &str) -> Value {
-    server.ask(&request("GET", "/stats/clients", lines)).json()["asked_by"].clone()
+    server.request(&request("GET", "/stats/clients", lines)).json()["asked_by"].clone()
 }
 
 fn last_refusals_are_all_that_are_counted(driver: Driver) {
-    let server = Setup::new(driver).flag("--reactors", 2).flag("--rate-limit", 20).flag("--max-body", 4096).start();
+    let server = with_driver(driver).flag("--reactors", 2).flag("--rate-limit", 20).flag("--max-body", 4096).start();
     let alpha = authorization("Bearer alpha");
     let mut stream = Stream::open(server.address, "");
     for _ in 0..30 {
-        server.ask(&post_to("/metrics", &alpha, BATCH));
+        server.request(&post_to("/metrics", &alpha, BATCH));
     }
     let mut client = server.connect();
-    client.ask(&get("/nowhere")).refusal(404);
-    client.ask(&post_to("/metrics", &authorization("Bearer beta"), "{}")).refusal(400);
-    client.ask(&request("DELETE", "/stats", "")).refusal(405);
-    client.ask(&post_to("/metrics?akc=write", "", BATCH)).refusal(400);
-    server.ask(&post("x".repeat(5_000))).refusal(413);
-    server.ask(&get("/query?name=a&agg=nothing")).refusal(400);
+    client.request(&get("/nowhere")).refusal(404);
+    client.request(&post_to("/metrics", &authorization("Bearer beta"), "{}")).refusal(400);
+    client.request(&request("DELETE", "/stats", "")).refusal(405);
+    client.request(&post_to("/metrics?akc=write", "", BATCH)).refusal(400);
+    server.request(&post("x".repeat(5_000))).refusal(413);
+    server.request(&get("/query?name=a&agg=nothing")).refusal(400);
     let stats = server.stats();
     let listed = &stats["refused_last"];
     assert_eq!(by_reason(listed), counted(&stats), "{listed:#}");
@@ -66,7 +68,7 @@ fn last_refusals_are_all_that_are_counted(driver: Driver) {
     assert!(listed.as_array().unwrap().is_sorted_by_key(|one| std::cmp::Reverse(one["t_ms"].as_u64())));
     // The page is sent the same, with the clients of /stats/clients.
     let who = stream.find("who", |line| (&line["refusals"] == listed).then(|| line["clients"].clone()));
-    let clients = server.ask(&get("/stats/clients")).json();
+    let clients = server.request(&get("/stats/clients")).json();
     for field in ["limited", "allowed", "refused", "events_dropped"] {
         assert_eq!(who[field], clients[field], "{field}");
     }
@@ -76,24 +78,23 @@ fn last_refusals_are_all_that_are_counted(driver: Driver) {
 fn a_refusal_names_no_key(driver: Driver) {
     let keys = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(keys.path(), "alpha-key\n").unwrap();
-    let server = Setup::new(driver).flag("--api-keys", keys.path().display()).start();
-    server.ask(&post_to("/metrics", &authorization("Bearer wrong-key"), BATCH)).refusal(401);
-    server.ask(&post_to("/metrics", &authorization("Bearer alpha-key"), "{}")).refusal(400);
-    let answer = server.ask(&get("/stats"));
-    let listed = answer.json()["refused_last"].clone();
+    let server = with_driver(driver).flag("--api-keys", keys.path().display()).start();
+    server.request(&post_to("/metrics", &authorization("Bearer wrong-key"), BATCH)).refusal(401);
+    server.request(&post_to("/metrics", &authorization("Bearer alpha-key"), "{}")).refusal(400);
+    let response = server.request(&get("/stats"));
+    let listed = response.json()["refused_last"].clone();
     assert_eq!(by_reason(&listed), BTreeMap::from([("content_invalid".into(), 1), ("unauthorized".into(), 1)]));
-    assert!(!answer.text().contains("-key"), "{listed:#}");
+    assert!(!response.text().contains("-key"), "{listed:#}");
     assert_ne!(listed[0]["client"], listed[1]["client"], "a key, and an address without one");
 }
 
 fn doctor_of_the_page_is_that_of_the_command(driver: Driver) {
-    let server = Setup::new(driver).start();
-    let page = server.ask(&get("/ui/doctor")).json();
-    let output = Command::new(env!("CARGO_BIN_EXE_metricstream"))
+    let server = with_driver(driver).start();
+    let page = server.request(&get("/ui/doctor")).json();
+    let output = program(BINARY)
         .args(["doctor", "--json", "--listen", "127.0.0.1:0", "--reactors", "1", "--rate-limit", "0"])
         .args(["--driver", driver.name(), "--data-dir"])
         .arg(&server.directory)
-        .env_remove("METRICSTREAM_CONFIG")
         .output()
         .unwrap();
     let command: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -121,18 +122,18 @@ fn doctor_of_the_page_is_that_of_the_command(driver: Driver) {
 fn doctor_needs_a_key_where_there_are_keys(driver: Driver) {
     let keys = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(keys.path(), "alpha\n").unwrap();
-    let mut server = Setup::new(driver).flag("--api-keys", keys.path().display()).start();
-    server.ask(&get("/ui/doctor")).refusal(401);
-    server.ask(&request("POST", "/ui/doctor", "Content-Length: 0\r\n")).refusal(405);
+    let mut server = with_driver(driver).flag("--api-keys", keys.path().display()).start();
+    server.request(&get("/ui/doctor")).refusal(401);
+    server.request(&request("POST", "/ui/doctor", "Content-Length: 0\r\n")).refusal(405);
     let mut client = server.connect();
     client.send(&request("HEAD", "/ui/doctor", &authorization("Bearer alpha"))).unwrap();
-    assert_eq!(client.answer_without_body().status, 200);
-    let report = client.ask(&request("GET", "/ui/doctor", &authorization("Bearer alpha"))).json();
+    assert_eq!(client.response_without_body().status, 200);
+    let report = client.request(&request("GET", "/ui/doctor", &authorization("Bearer alpha"))).json();
     assert!(report["checks"].as_array().unwrap().len() > 20);
     // A stop does not wait for a report that is being made.
     client.send(&request("GET", "/ui/doctor", &authorization("Bearer alpha"))).unwrap();
     server.signal(Signal::Terminate);
-    assert!(matches!(client.answer().status, 200 | 503));
+    assert!(matches!(client.response().status, 200 | 503));
     assert_eq!(server.wait().code(), Some(0));
 }
 
@@ -146,40 +147,40 @@ fn marks(stream: &mut Stream) -> Vec<Value> {
 }
 
 fn marks_are_on_open_pages_and_on_late_ones(driver: Driver) {
-    let server = Setup::new(driver).flag("--reactors", 2).start();
+    let server = with_driver(driver).flag("--reactors", 2).start();
     let mut early = Stream::open(server.address, "");
-    let begun = server.ask(&mark("?name=run%20A", "")).json();
+    let begun = server.request(&mark("?name=run%20A", "")).json();
     assert_eq!((&begun["name"], &begun["to_ms"], &begun["end"]), (&"run A".into(), &Value::Null, &"none".into()));
     assert_eq!(marks(&mut early)[0], begun);
     let number = &begun["mark"];
-    let ended = server.ask(&mark(&format!("?end={number}"), "")).json();
+    let ended = server.request(&mark(&format!("?end={number}"), "")).json();
     assert!(ended["to_ms"].as_u64() >= begun["from_ms"].as_u64() && ended["end"] == "posted", "{ended}");
     assert_eq!(marks(&mut early)[0], ended);
     assert_eq!(marks(&mut Stream::open(server.address, "")), [ended]);
-    server.ask(&mark(&format!("?end={number}"), "")).refusal(404);
+    server.request(&mark(&format!("?end={number}"), "")).refusal(404);
 }
 
 fn marks_are_checked_and_bounded(driver: Driver) {
-    let server = Setup::new(driver).start();
+    let server = with_driver(driver).start();
     let mut client: Client = server.connect();
     let long = format!("?name={}", "x".repeat(65));
     for query in ["", "?name=", "?name=%00", "?name=%C3%A4", "?end=x", "?name=a&end=1", "?nmae=a", &long] {
-        client.ask(&mark(query, "")).refusal(400);
+        client.request(&mark(query, "")).refusal(400);
     }
-    client.ask(&mark("?end=1", "")).refusal(404);
-    client.ask(&get("/ui/marks")).refusal(405);
+    client.request(&mark("?end=1", "")).refusal(404);
+    client.request(&get("/ui/marks")).refusal(405);
     for _ in 0..100 {
-        assert_eq!(client.ask(&mark("?name=again", "")).status, 200);
+        assert_eq!(client.request(&mark("?name=again", "")).status, 200);
     }
     assert_eq!(marks(&mut Stream::open(server.address, "")).len(), 32);
-    Setup::new(driver).flag("--ui", "off").start().ask(&mark("?name=a", "")).refusal(404);
+    with_driver(driver).flag("--ui", "off").start().request(&mark("?name=a", "")).refusal(404);
 }
 
 fn a_mark_needs_a_key_or_a_client_on_this_host(driver: Driver) {
     let keys = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(keys.path(), "alpha\n").unwrap();
-    let server = Setup::new(driver).flag("--api-keys", keys.path().display()).start();
-    let ask = |lines: &str| -> Answer { server.ask(&mark("?name=a", lines)) };
+    let server = with_driver(driver).flag("--api-keys", keys.path().display()).start();
+    let ask = |lines: &str| -> Response { server.request(&mark("?name=a", lines)) };
     assert_eq!(ask("").status, 200);
     for lines in ["X-Forwarded-For: 192.0.2.1\r\n", "Origin: http://elsewhere.example\r\n"] {
         ask(lines).refusal(403);

@@ -5,12 +5,14 @@ use std::{
     fs::{self, File},
     io::Write,
     path::Path,
-    process::{Command, Output},
+    process::Output,
 };
+use testkit::server::program;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_metricstream");
 
 fn verify(directory: &Path, flags: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_metricstream"));
-    command.env_remove("METRICSTREAM_DATA_DIR").arg("verify").arg(directory).args(flags).output().unwrap()
+    program(BINARY).arg("verify").arg(directory).args(flags).output().unwrap()
 }
 
 fn said(output: &Output) -> (Option<i32>, String, String) {
@@ -82,14 +84,12 @@ fn what_cannot_be_checked_is_exit_code_2_and_one_line() {
 #[test]
 fn the_directory_has_a_variable_and_a_default() {
     let (log, _) = Log::with(Form::Active, &lines(0..7));
-    let mut command = Command::new(env!("CARGO_BIN_EXE_metricstream"));
-    let output = command.env("METRICSTREAM_DATA_DIR", log.path()).arg("verify").output().unwrap();
+    let output = program(BINARY).env("METRICSTREAM_DATA_DIR", log.path()).arg("verify").output().unwrap();
     assert!(said(&output).1.contains("7 lines"));
     let parent = Log::new();
     fs::create_dir(parent.file("data")).unwrap();
     fs::write(parent.file("data").join(ACTIVE), lines(0..8)).unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_metricstream"));
-    let output = command.env_remove("METRICSTREAM_DATA_DIR").current_dir(parent.path()).arg("verify").output().unwrap();
+    let output = program(BINARY).current_dir(parent.path()).arg("verify").output().unwrap();
     assert!(said(&output).1.contains("8 lines"));
 }
 

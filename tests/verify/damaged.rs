@@ -137,7 +137,7 @@ fn healthy() -> Log {
     log
 }
 
-/// Asks in every way. An answer is whole; a refusal names a file.
+/// Queries in every way. A result is whole; a refusal names a file.
 fn query(source: &Source) {
     static RUNNING: AtomicBool = AtomicBool::new(false);
     static SCANNED: AtomicU64 = AtomicU64::new(0);

@@ -8,7 +8,7 @@ use std::fs;
 const BLOCK: usize = log::limits::BLOCK_BYTES;
 
 #[test]
-fn what_is_sound_is_said_to_be() {
+fn a_sound_log_is_reported_as_sound() {
     for form in Form::ALL {
         let (log, _) = Log::with(form, &lines(FOUR_BLOCKS));
         let report = log.check();
@@ -165,7 +165,7 @@ fn zeros_over_blocks_are_one_finding() {
 }
 
 #[test]
-fn a_frame_that_is_broken_says_what_it_held() {
+fn a_broken_frame_is_reported_with_its_lines() {
     for form in [Form::Compressed, Form::CompressedWithoutSidecar] {
         let (log, path) = Log::with(form, &lines(FOUR_BLOCKS));
         let whole = fs::read(&path).unwrap();
@@ -311,7 +311,7 @@ fn a_sidecar_without_a_segment() {
 }
 
 #[test]
-fn what_the_state_file_says() {
+fn findings_about_the_state_file() {
     let log = Log::new();
     drop(log::open(log.path()).unwrap());
     assert_eq!(kinds(&log.check()), []);

@@ -6,7 +6,7 @@
 //! directories, which are queried and served too; `command` runs the binary.
 #![expect(
     clippy::unwrap_used,
-    reason = "in the server unwrap() is a stranger's way to stop it; here it is an assertion"
+    reason = "in the server unwrap() lets an untrusted client stop it; here it is an assertion"
 )]
 #![expect(clippy::cast_possible_truncation, reason = "offsets in logs of a few megabytes")]
 

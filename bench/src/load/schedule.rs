@@ -7,9 +7,9 @@
 //! latency counted from there holds what a slow server does to those who wait (G. Tene's "coordinated omission").
 
 use super::{rate_profile::RateProfile, values::RATE_MAX};
-use crate::random::SplitMix64;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
+use testkit::random::Random;
 
 /// A send this much behind its time is counted as late: ten times and more what a kernel timer and a wake-up cost.
 pub(super) const LATE_NS: u64 = 1_000_000;
@@ -81,7 +81,7 @@ impl Pace {
 pub(super) struct Schedule {
     profile: RateProfile,
     /// The source of the gaps; none: they are all one.
-    random: Option<SplitMix64>,
+    random: Option<Random>,
     threads: u64,
     /// The next send of this thread: its number among all, its place on the profile, and when it is due, which is
     /// `u64::MAX` after the last.
@@ -105,7 +105,7 @@ impl Schedule {
     /// The sends of thread `thread` of `threads`. They end before `end_ns`, and with the `count`-th at or after
     /// `warm_ns`, if there is either bound.
     pub fn new(pace: &Pace, (thread, threads): (usize, usize), warm_ns: u64, end_ns: u64, count: Option<u64>) -> Self {
-        let random = (pace.arrivals == Arrivals::Poisson).then_some(SplitMix64(pace.seed ^ ARRIVALS));
+        let random = (pace.arrivals == Arrivals::Poisson).then_some(Random::new(pace.seed ^ ARRIVALS));
         let mut schedule = Self {
             profile: pace.profile.clone(),
             random,

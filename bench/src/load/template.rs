@@ -3,12 +3,12 @@
 //! A template is taken apart once; writing it is a copy for each literal piece and a number for each variable. A text
 //! without variables is one copy.
 
-use crate::random::SplitMix64;
 use std::{
     io::Write,
     mem, str,
     sync::atomic::{AtomicU64, Ordering},
 };
+use testkit::random::Random;
 
 /// Error text that lists the variables of a template.
 const KNOWN: &str = "there are {{seq}}, {{rand}}, {{rand FROM TO}}, and {{{{ for a literal {{";
@@ -39,7 +39,7 @@ pub struct Template {
 pub struct Variables<'a> {
     /// Shared by all threads of the load.
     sequence: &'a AtomicU64,
-    random: SplitMix64,
+    random: Random,
     /// The number of the present request, once it was taken.
     present: Option<u64>,
     /// Buffer that a body is written to before its length is known.
@@ -51,8 +51,8 @@ impl<'a> Variables<'a> {
     #[must_use]
     pub fn new(sequence: &'a AtomicU64, seed: u64, thread: usize) -> Self {
         // The states of two threads are as far from each other as two random numbers.
-        let mut mixed = SplitMix64(seed ^ (thread as u64).rotate_left(32));
-        let random = SplitMix64(mixed.next());
+        let mut mixed = Random::new(seed ^ (thread as u64).rotate_left(32));
+        let random = Random::new(mixed.number());
         Self { sequence, random, present: None, scratch: Vec::new() }
     }
 
@@ -79,9 +79,9 @@ impl<'a> Variables<'a> {
                 let number = self.present.get_or_insert_with(|| self.sequence.fetch_add(1, Ordering::Relaxed));
                 write!(out, "{number}")
             }
-            Variable::Random => write!(out, "{}", self.random.next()),
+            Variable::Random => write!(out, "{}", self.random.number()),
             Variable::Between { low, count } => {
-                let offset = if count == 0 { self.random.next() } else { self.random.below(count) };
+                let offset = if count == 0 { self.random.number() } else { self.random.below_u64(count) };
                 write!(out, "{}", low.wrapping_add_unsigned(offset))
             }
         };

@@ -1,6 +1,6 @@
 //! Contents of requests: any bytes, compressed bodies, and texts that differ from request to request.
 
-use crate::harness::{Floor, OK, heard, program, read_request, recording, report, run, server};
+use crate::harness::{Floor, OK, program, read_request, received, recording, report, run, server};
 use serde_json::{Value, json};
 use std::{
     collections::BTreeSet,
@@ -23,12 +23,12 @@ fn a_file_is_sent_byte_for_byte() {
     let body = format!("@{}", file.path().display());
     let output = load(port, "/", &["-c", "2", "-n", "3", "--body", &body]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
-    for request in heard(&requests, 6) {
+    for request in received(&requests, 6) {
         assert_eq!(request.body, bytes);
         assert!(request.head.contains("\r\nContent-Type: application/octet-stream\r\n"), "{}", request.head);
     }
     load(port, "/", &["-c", "1", "-n", "1", "--body", &body, "--content-type", "image/png"]);
-    let request = heard(&requests, 1).remove(0);
+    let request = received(&requests, 1).remove(0);
     assert!(request.head.contains("\r\nContent-Type: image/png\r\n"), "{}", request.head);
 }
 
@@ -41,7 +41,7 @@ fn each_request_over_all_connections_has_a_number() {
     let found = report(&output);
     assert_eq!((&found["successes"], output.status.code()), (&json!(140), Some(0)), "{found}");
     let (mut numbers, mut bigs) = (BTreeSet::new(), BTreeSet::new());
-    for request in heard(&requests, 140) {
+    for request in received(&requests, 140) {
         let document: Value = serde_json::from_str(request.text()).unwrap_or_else(|error| panic!("{error}"));
         let number = document["id"].as_u64().unwrap();
         assert!(request.head.starts_with(&format!("POST /items/{number}?r=5 HTTP/1.1\r\n")), "{}", request.head);
@@ -63,7 +63,7 @@ fn lines_of_a_file_are_templates_too() {
     let path = file.path().display().to_string();
     let output = load(port, "/", &["-c", "1", "-n", "2", "--body-file", &path]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
-    let bodies: Vec<_> = heard(&requests, 2).into_iter().map(|request| request.body).collect();
+    let bodies: Vec<_> = received(&requests, 2).into_iter().map(|request| request.body).collect();
     assert_eq!(bodies, [&b"cpu value=0"[..], b"\xff3"]);
 }
 
@@ -74,7 +74,7 @@ fn compressed_bodies_are_what_they_were() {
     for coding in ["gzip", "zstd"] {
         let output = load(port, "/", &["-c", "1", "-n", "2", "--body", &text, "--compress", coding]);
         assert_eq!(report(&output)["setup"]["compress"], coding, "{output:?}");
-        for request in heard(&requests, 2) {
+        for request in received(&requests, 2) {
             assert!(request.head.contains(&format!("\r\nContent-Encoding: {coding}\r\n")), "{}", request.head);
             assert!(request.body.len() < text.len() / 10);
             let mut back = Vec::new();

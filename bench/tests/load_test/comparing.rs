@@ -1,12 +1,13 @@
 //! The comparison with earlier runs, and the conditions that fail a run.
 
-use crate::harness::{Floor, answering, program, report, reported, run, signal};
+use crate::harness::{Floor, program, report, reported, responding, run};
 use serde_json::{Value, json};
 use std::{
     fs,
     path::{Path, PathBuf},
     process::{Output, Stdio},
 };
+use testkit::process::{Signal, signal};
 
 /// A report of the floor, all of whose figures are made up: what a test says about the machine is that nothing else
 /// ran.
@@ -193,7 +194,7 @@ fn a_condition_that_holds_has_its_exit_code() {
         assert_eq!(output.status.code(), Some(status), "{conditions}: {output:?}");
         report(&output);
     }
-    let busy = answering("HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n");
+    let busy = responding("HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n");
     assert_eq!(run(busy, "2 5 --fail-if success<50").status.code(), Some(3));
     assert_eq!(run(busy, "2 5").status.code(), Some(1));
 }
@@ -232,7 +233,7 @@ fn a_hangup_keeps_the_results() {
         };
         let process = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         floor.wait_for_connections(&process);
-        signal(&process, "HUP");
+        signal(&process, Signal::HangUp).unwrap();
         let output = process.wait_with_output().unwrap();
         let report = report(&output);
         assert_eq!(

@@ -1,6 +1,6 @@
 //! Servers that stall, lie, never close and send too much: each shows as what it is, and changes no figure beside.
 
-use crate::harness::{answering, program, read_request, reported, server};
+use crate::harness::{program, read_request, reported, responding, server};
 use serde_json::{Value, json};
 use std::{
     io::{BufReader, Read, Write},
@@ -15,11 +15,11 @@ fn number(report: &Value, name: &str) -> f64 {
 
 #[test]
 fn a_rate_does_not_hold_the_wait_for_hung_requests() {
-    // The first client's first request is answered after all others are, and its second one never.
-    let answered = Arc::new((Mutex::new(0), Condvar::new()));
+    // The first client's first request gets its response after all others, and its second one never.
+    let responses = Arc::new((Mutex::new(0), Condvar::new()));
     let port = server(move |mut stream, index| {
         let mut reader = BufReader::new(stream.try_clone().unwrap());
-        let (count, changed) = &*answered;
+        let (count, changed) = &*responses;
         for turn in 0.. {
             if !read_request(&mut reader) {
                 return;
@@ -45,7 +45,7 @@ fn a_rate_does_not_hold_the_wait_for_hung_requests() {
 }
 
 #[test]
-fn a_span_of_some_time_is_as_long_as_asked_for() {
+fn a_span_of_some_time_is_as_long_as_configured() {
     let port = server(|mut stream, index| {
         let mut reader = BufReader::new(stream.try_clone().unwrap());
         while read_request(&mut reader) {
@@ -67,13 +67,13 @@ fn a_span_of_some_time_is_as_long_as_asked_for() {
 
 #[test]
 fn a_connection_that_the_server_leaves_open_is_closed() {
-    for (answer, announced) in [
+    for (response, announced) in [
         (OK, false),
         ("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", true),
         ("HTTP/1.1 200 OK\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", true),
     ] {
         // Nothing waits for the timeout: it is longer than any test.
-        let (report, status) = reported(answering(answer), "2 10 --no-keepalive --timeout 3600s");
+        let (report, status) = reported(responding(response), "2 10 --no-keepalive --timeout 3600s");
         assert_eq!((status, &report["successes"]), (0, &json!(20)), "{report}");
         assert_eq!(report["connections_opened"], 20);
         let unclosed = report["connections_unclosed"].as_u64().unwrap();
@@ -81,23 +81,23 @@ fn a_connection_that_the_server_leaves_open_is_closed() {
         assert!(report["remarks"].to_string().contains("load_test closed them"), "{report}");
     }
     // With keep-alive, an announced close that does not come is the same.
-    let port = answering("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    let port = responding("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     let (report, _) = reported(port, "2 10 --timeout 3600s");
     assert_eq!((&report["successes"], &report["connections_opened"]), (&json!(20), &json!(20)), "{report}");
 }
 
 #[test]
-fn bytes_that_nobody_asked_for_are_counted() {
-    for answer in [
+fn bytes_without_a_request_are_counted() {
+    for response in [
         "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok and more",
         "HTTP/1.1 204 No Content\r\n\r\nbody",
         "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
     ] {
-        let (report, status) = reported(answering(answer), "2 4");
+        let (report, status) = reported(responding(response), "2 4");
         assert_eq!((status, &report["requests"]), (1, &json!(8)), "{report}");
         // Where the rest comes by itself, the next request may be under way, and what follows is no response to it.
         let seen = report["connections_unsolicited"].as_u64().unwrap() + report["errors"]["garbage"].as_u64().unwrap();
-        assert_eq!((seen, report["connections_opened"].as_u64()), (8, Some(8)), "{answer} {report}");
+        assert_eq!((seen, report["connections_opened"].as_u64()), (8, Some(8)), "{response} {report}");
     }
 }
 
@@ -114,7 +114,7 @@ fn a_greeting_before_any_request_is_no_response() {
 
 #[test]
 fn connections_and_bytes_are_counted() {
-    let (report, status) = reported(answering(OK), "3 7");
+    let (report, status) = reported(responding(OK), "3 7");
     assert_eq!((status, &report["connections_opened"]), (0, &json!(3)), "{report}");
     assert_eq!(report["bytes_received"], 21 * OK.len());
     for figures in ["connect_us", "first_byte_us"] {
@@ -125,7 +125,7 @@ fn connections_and_bytes_are_counted() {
 
 #[test]
 fn a_load_without_success_has_no_latency() {
-    let port = answering("HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n");
+    let port = responding("HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n");
     let (report, status) = reported(port, "2 5");
     assert_eq!((status, &report["success_percent"]), (1, &json!(0.0)));
     assert_eq!((&report["latency_us"]["p50"], &report["first_byte_us"]["max"]), (&Value::Null, &Value::Null));

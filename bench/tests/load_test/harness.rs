@@ -4,13 +4,18 @@ use serde_json::Value;
 use std::{
     io::{BufRead, BufReader, Write},
     net::{SocketAddr, TcpListener, TcpStream},
-    process::{Child, Command, Output, Stdio},
+    path::Path,
+    process::{Child, Command, Output},
     sync::{
         atomic::{AtomicU16, Ordering::Relaxed},
         mpsc::{Receiver, channel},
     },
     thread,
     time::Duration,
+};
+use testkit::{
+    process::Signal,
+    server::{Announces, Server},
 };
 
 pub const DRIVERS: [&str; 2] = ["io_uring", "epoll"];
@@ -40,27 +45,23 @@ pub fn passing_listener() -> TcpListener {
     }
 }
 
-/// A floor server on a port of its own; ended and waited for when dropped.
+/// A floor server on a port of its own; killed when dropped.
 pub struct Floor {
-    process: Child,
+    server: Server,
     pub port: u16,
 }
 
 impl Floor {
     pub fn start(driver: &str) -> Self {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_floor"))
-            .args(["--listen", "127.0.0.1:0", "--reactors", "1", "--driver", driver])
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(process.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-        let address: SocketAddr = line.trim().strip_prefix("listening on ").unwrap().parse().unwrap();
-        Self { process, port: address.port() }
+        let mut floor = Command::new(env!("CARGO_BIN_EXE_floor"));
+        floor.args(["--listen", "127.0.0.1:0", "--reactors", "1", "--driver", driver]);
+        let mut server = Server::spawn(floor, Path::new(""), Announces::OnStdout).unwrap();
+        assert!(server.wait_until_listening());
+        Self { port: server.address.port(), server }
     }
 
     pub fn pid(&self) -> u32 {
-        self.process.id()
+        self.server.pid()
     }
 
     /// Waits until `client` has a connection to it, and so catches signals.
@@ -80,23 +81,11 @@ impl Floor {
         }
     }
 
-    /// Ends it as an operator would.
-    pub fn end(mut self, name: &str) {
-        signal(&self.process, name);
-        assert!(self.process.wait().unwrap().success());
+    /// Ends it as an operator does.
+    pub fn end(self, by: Signal) {
+        self.server.signal(by);
+        assert!(self.server.end().status.success());
     }
-}
-
-impl Drop for Floor {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-pub fn signal(process: &Child, name: &str) {
-    let status = Command::new("kill").args(["-s", name, &process.id().to_string()]).status().unwrap();
-    assert!(status.success());
 }
 
 /// The program, with its arguments still to come.
@@ -155,19 +144,19 @@ pub fn read_request(reader: &mut impl BufRead) -> bool {
     }
 }
 
-/// A server that gives `answer` to every request on a connection, until the client ends it.
-pub fn answering(answer: &'static str) -> u16 {
+/// A server that sends `response` to every request on a connection, until the client ends it.
+pub fn responding(response: &'static str) -> u16 {
     server(move |mut stream, _| {
         let mut reader = BufReader::new(stream.try_clone().unwrap());
-        while read_request(&mut reader) && stream.write_all(answer.as_bytes()).is_ok() {}
+        while read_request(&mut reader) && stream.write_all(response.as_bytes()).is_ok() {}
     })
 }
 
-/// A server that gives `answer` to the first request on a connection and then ends it.
-pub fn answering_once(answer: &'static str) -> u16 {
+/// A server that sends `response` to the first request on a connection and then ends it.
+pub fn responding_once(response: &'static str) -> u16 {
     server(move |mut stream, _| {
         if read_request(&mut BufReader::new(stream.try_clone().unwrap())) {
-            stream.write_all(answer.as_bytes()).unwrap();
+            stream.write_all(response.as_bytes()).unwrap();
         }
     })
 }
@@ -220,6 +209,6 @@ pub fn recording() -> (u16, Receiver<Request>) {
     (port, requests)
 }
 
-pub fn heard(requests: &Receiver<Request>, count: usize) -> Vec<Request> {
+pub fn received(requests: &Receiver<Request>, count: usize) -> Vec<Request> {
     (0..count).map(|_| requests.recv_timeout(LIMIT).expect("a request arrives")).collect()
 }

@@ -86,7 +86,7 @@ impl Duplex for Stream<'_, ServerConnection, TcpStream> {
     }
 }
 
-/// Answers every request, the bodies of which are as long as the first line's Content-Length says.
+/// Responds to every request; the bodies are as long as the Content-Length of the first line.
 fn succeed(stream: &mut dyn Duplex) {
     let mut reader = BufReader::new(stream);
     while crate::harness::read_request(&mut reader) && reader.get_mut().write_all(OK.as_bytes()).is_ok() {

@@ -1,6 +1,6 @@
 //! The log of requests, and what `--merge` makes of it.
 
-use crate::harness::{Floor, answering, program, report, reported};
+use crate::harness::{Floor, program, report, reported, responding};
 use serde_json::{Value, json};
 use std::{
     fs,
@@ -50,7 +50,7 @@ const SAME: [&str; 22] = [
 #[test]
 fn a_log_makes_the_report_of_its_run() {
     let (floor, directory) = (Floor::start("auto"), tempfile::tempdir().unwrap());
-    let busy = answering("HTTP/1.1 503 Busy\r\nContent-Length: 2\r\n\r\nno");
+    let busy = responding("HTTP/1.1 503 Busy\r\nContent-Length: 2\r\n\r\nno");
     let log = directory.path().join("run.csv");
     for (port, arguments) in [
         (floor.port, "4 50 -t 2"),
@@ -98,7 +98,7 @@ fn failures_have_their_records() {
     let directory = tempfile::tempdir().unwrap();
     let log = directory.path().join("run.csv");
     // Half of a response, and then nothing.
-    let port = answering("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello");
+    let port = responding("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello");
     let (run, merged) = both(port, "2 3 --timeout 50ms", &log);
     assert_eq!((&run["errors"], &merged["errors"]["timeout"]), (&merged["errors"], &json!(6)), "{merged}");
     let text = fs::read_to_string(&log).unwrap();

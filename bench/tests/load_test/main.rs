@@ -16,7 +16,7 @@ mod targets;
 mod unix_sockets;
 
 use harness::{
-    DRIVERS, Floor, answering, answering_once, load_test, program, read_request, report, reported, run, server, signal,
+    DRIVERS, Floor, load_test, program, read_request, report, reported, responding, responding_once, run, server,
 };
 use serde_json::json;
 use std::{
@@ -25,6 +25,7 @@ use std::{
     process::Stdio,
     thread,
 };
+use testkit::process::{Signal, signal};
 
 #[test]
 fn every_request_to_the_floor_succeeds() {
@@ -53,7 +54,7 @@ fn every_request_to_the_floor_succeeds() {
             assert!(report["latency_us"]["p50"].as_f64().unwrap() > 0.0);
             assert!(report["latency_us"]["p50"].as_f64() <= report["latency_us"]["max"].as_f64());
         }
-        floor.end(if driver == "epoll" { "INT" } else { "TERM" });
+        floor.end(if driver == "epoll" { Signal::Interrupt } else { Signal::Terminate });
     }
 }
 
@@ -85,7 +86,7 @@ fn batches_come_from_a_file_in_turn() {
 }
 
 #[test]
-fn a_port_where_nothing_listens_is_told_in_one_line() {
+fn a_port_without_a_listener_is_reported_in_one_line() {
     let port = crate::harness::idle_port();
     for arguments in ["10 1000", "10 10 --no-keepalive -t 2", "2 -d 60s", "3 5 20", "64 -d 60s --rate 1000 -t 2"] {
         let output = run(port, arguments);
@@ -125,26 +126,26 @@ fn a_connection_closed_at_once_is_closed_early_or_reset() {
 }
 
 #[test]
-fn an_answer_cut_off_is_closed_early() {
-    let port = answering_once("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello");
+fn a_response_cut_off_is_closed_early() {
+    let port = responding_once("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello");
     let (report, status) = reported(port, "2 3");
     assert_eq!((status, &report["requests"], &report["successes"]), (1, &json!(6), &json!(0)));
     assert_eq!(report["errors"]["closed_early"], 6, "{report}");
 }
 
 #[test]
-fn what_is_no_answer_is_garbage() {
-    for answer in ["220 mail.example ESMTP\r\n", "HTTP/1.1 banana\r\n\r\n"] {
-        let (report, status) = reported(answering(answer), "3 2");
+fn what_is_no_response_is_garbage() {
+    for response in ["220 mail.example ESMTP\r\n", "HTTP/1.1 banana\r\n\r\n"] {
+        let (report, status) = reported(responding(response), "3 2");
         assert_eq!((status, &report["requests"], &report["successes"]), (1, &json!(6), &json!(0)));
         assert_eq!(report["errors"]["garbage"], 6, "{report}");
     }
 }
 
 #[test]
-fn an_answer_that_does_not_come_is_a_timeout() {
+fn a_response_that_does_not_come_is_a_timeout() {
     for serve in [true, false] {
-        // The second server does not even accept: connects succeed in its backlog, answers never come.
+        // The second server does not even accept: connects succeed in its backlog, responses never come.
         let idle = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = if serve {
             server(|mut stream, _| drop(stream.read_to_end(&mut Vec::new())))
@@ -158,42 +159,42 @@ fn an_answer_that_does_not_come_is_a_timeout() {
 }
 
 #[test]
-fn an_answer_that_drips_is_a_timeout_too() {
-    let port = answering("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello");
+fn a_response_that_drips_is_a_timeout_too() {
+    let port = responding("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello");
     let (report, _) = reported(port, "2 1 --timeout 50ms");
     assert_eq!(report["errors"]["timeout"], 2, "{report}");
 }
 
 #[test]
 fn an_error_status_is_no_success() {
-    for (answer, statuses) in [
+    for (response, statuses) in [
         ("HTTP/1.1 500 Oh\r\nContent-Length: 2\r\n\r\nno", json!({"500": 20})),
         ("HTTP/1.1 301 Gone\r\nContent-Length: 0\r\n\r\n", json!({"301": 20})),
         ("HTTP/1.1 429 Wait\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nwait\r\n0\r\n\r\n", json!({"429": 20})),
     ] {
-        let (report, status) = reported(answering(answer), "4 5");
+        let (report, status) = reported(responding(response), "4 5");
         assert_eq!((status, &report["successes"], &report["statuses"]), (1, &json!(0), &statuses));
         assert_eq!(report["metrics_acknowledged"], 0);
     }
 }
 
 #[test]
-fn a_server_that_closes_after_each_answer_is_served_with_new_connections() {
-    for answer in [
+fn a_server_that_closes_each_time_gets_new_connections() {
+    for response in [
         "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok",
         "HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok",
         "HTTP/1.1 200 OK\r\n\r\nits end is the end of the connection",
     ] {
         for arguments in ["5 20", "5 20 --no-keepalive"] {
-            let (report, status) = reported(answering_once(answer), arguments);
-            assert_eq!((status, &report["successes"]), (0, &json!(100)), "{answer} {arguments} {report}");
+            let (report, status) = reported(responding_once(response), arguments);
+            assert_eq!((status, &report["successes"]), (0, &json!(100)), "{response} {arguments} {report}");
         }
     }
 }
 
 #[test]
 fn requests_behind_an_announced_close_are_closed_early() {
-    let port = answering_once("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    let port = responding_once("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     let (report, status) = reported(port, "1 8 --pipeline 4");
     assert_eq!((status, &report["requests"], &report["successes"]), (1, &json!(8), &json!(2)));
     assert_eq!(report["errors"]["closed_early"], 6, "{report}");
@@ -201,23 +202,23 @@ fn requests_behind_an_announced_close_are_closed_early() {
 
 #[test]
 fn an_interrupt_reports_what_there_is() {
-    // Answers the first request of the first connection only, so that the rest is still open when the signal comes.
-    let (answered, wait) = std::sync::mpsc::channel();
+    // Responds to the first request of the first connection only, so that the rest is still open when the signal comes.
+    let (responses, wait) = std::sync::mpsc::channel();
     let port = server(move |mut stream, index| {
         let mut reader = BufReader::new(stream.try_clone().unwrap());
         assert!(read_request(&mut reader));
         if index == 0 {
             stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap();
-            // The next request says that the answer was counted.
+            // The next request shows that the response was counted.
             assert!(read_request(&mut reader));
         }
-        answered.send(()).unwrap();
+        responses.send(()).unwrap();
         let _ = reader.read_to_end(&mut Vec::new());
     });
     let process = load_test(port, "2 5 --timeout 600s").stdout(Stdio::piped()).spawn().unwrap();
     wait.recv().unwrap();
     wait.recv().unwrap();
-    signal(&process, "INT");
+    signal(&process, Signal::Interrupt).unwrap();
     let output = process.wait_with_output().unwrap();
     let report = report(&output);
     assert_eq!(output.status.code(), Some(1));

@@ -1,6 +1,6 @@
 //! `--mark`: what the server is sent, and servers that do not take it.
 
-use crate::harness::{OK, load_test, program, read_request, report, run, server, signal};
+use crate::harness::{OK, load_test, program, read_request, report, run, server};
 use serde_json::json;
 use std::{
     io::{BufRead, BufReader, Write},
@@ -8,6 +8,7 @@ use std::{
     sync::mpsc::{Receiver, channel},
     time::Duration,
 };
+use testkit::process::{Signal, signal};
 
 const MARKED: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n\
                       1d\r\n{\"end\":\"none\",\"mark\":5,\"x\":1}\n\r\n0\r\n\r\n";
@@ -55,12 +56,12 @@ fn a_mark_carries_the_key_of_the_requests() {
 
 #[test]
 fn a_mark_of_a_run_that_a_signal_ends_is_ended() {
-    for name in ["INT", "TERM"] {
+    for by in [Signal::Interrupt, Signal::Terminate] {
         let (port, marks) = marking();
         let mut process = load_test(port, "2 -d 60s --mark a").stdout(Stdio::null()).spawn().unwrap();
         let begun = marks.recv_timeout(LIMIT).unwrap();
         assert!(begun.starts_with("POST /ui/marks?name=a "), "{begun}");
-        signal(&process, name);
+        signal(&process, by).unwrap();
         let ended = marks.recv_timeout(LIMIT).unwrap();
         assert!(ended.starts_with("POST /ui/marks?end=5 "), "{ended}");
         process.wait().unwrap();
@@ -69,7 +70,7 @@ fn a_mark_of_a_run_that_a_signal_ends_is_ended() {
 
 #[test]
 fn a_server_without_a_page_is_loaded_after_a_warning() {
-    for (answer, word) in [
+    for (response, word) in [
         ("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", "has none"),
         ("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", "valid key"),
         ("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", "no mark"),
@@ -81,7 +82,7 @@ fn a_server_without_a_page_is_loaded_after_a_warning() {
             reader.read_line(&mut first).unwrap();
             let is_mark = first.contains("/ui/marks");
             while read_request(&mut reader) {
-                if stream.write_all(if is_mark { answer } else { OK }.as_bytes()).is_err() || is_mark {
+                if stream.write_all(if is_mark { response } else { OK }.as_bytes()).is_err() || is_mark {
                     return;
                 }
             }

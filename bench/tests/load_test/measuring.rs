@@ -1,6 +1,6 @@
 //! The open loop, the forms of the report, the comparison, and servers of other makes.
 
-use crate::harness::{Floor, answering, program, read_request, report, reported, run, server};
+use crate::harness::{Floor, program, read_request, report, reported, responding, run, server};
 use serde_json::{Value, json};
 use std::{
     fs,
@@ -40,7 +40,7 @@ fn an_open_loop_makes_every_scheduled_request() {
 
 #[test]
 fn a_server_that_stalls_shows_in_the_corrected_figures_and_not_in_the_raw_ones() {
-    // Nothing is answered in the first 200 of every 1,000 ms.
+    // No response is sent in the first 200 of every 1,000 ms.
     let stall = Duration::from_millis(200);
     let begun = Instant::now();
     let port = server(move |mut stream, _| {
@@ -67,8 +67,8 @@ fn a_server_that_stalls_shows_in_the_corrected_figures_and_not_in_the_raw_ones()
 }
 
 #[test]
-fn sends_that_no_client_is_free_for_are_missed_and_told() {
-    let port = answering_slowly(Duration::from_millis(50));
+fn sends_without_a_free_client_are_counted_as_missed() {
+    let port = responding_slowly(Duration::from_millis(50));
     let (report, status) = reported(port, "1 -d 500ms --rate 1000");
     assert_eq!(status, 1);
     let (requests, missed) = (report["requests"].as_u64().unwrap(), report["missed_sends"].as_u64().unwrap());
@@ -77,7 +77,7 @@ fn sends_that_no_client_is_free_for_are_missed_and_told() {
     assert!(report["remarks"].to_string().contains("the rate is too high"), "{report}");
 }
 
-fn answering_slowly(delay: Duration) -> u16 {
+fn responding_slowly(delay: Duration) -> u16 {
     server(move |mut stream, _| {
         let mut reader = BufReader::new(stream.try_clone().unwrap());
         while read_request(&mut reader) {
@@ -137,7 +137,7 @@ fn a_plot_is_drawn() {
 
 #[test]
 fn a_server_of_another_make_is_loaded() {
-    let (told, heard) = std::sync::mpsc::channel();
+    let (told, received) = std::sync::mpsc::channel();
     let port = server(move |mut stream, _| {
         let mut request = vec![0; 1024];
         let length = std::io::Read::read(&mut stream, &mut request).unwrap();
@@ -148,7 +148,7 @@ fn a_server_of_another_make_is_loaded() {
         let output: Output =
             program().args(arguments).args(["-c", "1", "-n", "1", "--format", "json"]).output().unwrap();
         assert!(output.status.success(), "{output:?}");
-        (report(&output), heard.recv().unwrap())
+        (report(&output), received.recv().unwrap())
     };
     let url = format!("http://127.0.0.1:{port}/write?db=a");
     let (report, request) = load(&["--url", &url, "--body", "cpu value=1"]);
@@ -163,8 +163,8 @@ fn a_server_of_another_make_is_loaded() {
 }
 
 #[test]
-fn an_answer_to_head_ends_with_its_head() {
-    let port = answering("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n");
+fn a_response_to_head_ends_with_its_head() {
+    let port = responding("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n");
     let (report, status) = reported(port, "2 5 --method HEAD --timeout 5s");
     assert_eq!((status, &report["successes"]), (0, &json!(10)), "{report}");
 }

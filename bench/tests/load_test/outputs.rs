@@ -83,7 +83,7 @@ fn plotted(port: u16, arguments: &str) -> (Option<i32>, String) {
 #[test]
 fn every_run_leaves_its_own_picture() {
     let floor = Floor::start("auto");
-    let busy = crate::harness::answering("HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n");
+    let busy = crate::harness::responding("HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n");
     let idle = crate::harness::idle_port();
     for (port, arguments, status, says) in [
         (floor.port, "2 10", 0, "responses with 2xx"),

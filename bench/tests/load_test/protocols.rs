@@ -1,6 +1,6 @@
 //! Protocols of other agents: what arrives is what decoders other than ours read, and the same samples in all of them.
 
-use crate::harness::{Floor, OK, Request, heard, read_request, recording, report, reported, run, server};
+use crate::harness::{Floor, OK, Request, read_request, received, recording, report, reported, run, server};
 use metricstream_bench::{
     load::Protocol,
     messages::{v1, v2},
@@ -29,7 +29,7 @@ fn sent(arguments: &str, count: usize) -> Vec<Request> {
     let (port, requests) = recording();
     let output = run(port, &format!("1 {count} {arguments}"));
     assert_eq!(output.status.code(), Some(0), "{output:?}");
-    heard(&requests, count)
+    received(&requests, count)
 }
 
 /// The body, without its content coding.
@@ -274,16 +274,16 @@ fn the_metrics_of_each_protocol_are_counted() {
 }
 
 #[test]
-fn every_answer_of_2xx_is_a_success() {
-    for answer in ["200 OK", "202 Accepted", "204 No Content"] {
-        let length = if answer.starts_with("204") { "" } else { "Content-Length: 0\r\n" };
-        let text = format!("HTTP/1.1 {answer}\r\n{length}\r\n");
+fn every_2xx_response_is_a_success() {
+    for response in ["200 OK", "202 Accepted", "204 No Content"] {
+        let length = if response.starts_with("204") { "" } else { "Content-Length: 0\r\n" };
+        let text = format!("HTTP/1.1 {response}\r\n{length}\r\n");
         let port = server(move |mut stream, _| {
             let mut reader = BufReader::new(stream.try_clone().unwrap());
             while read_request(&mut reader) && stream.write_all(text.as_bytes()).is_ok() {}
         });
         let (report, status) = reported(port, "2 5 --protocol remote-write");
-        assert_eq!((&report["successes"], status), (&json!(10), 0), "{answer}");
+        assert_eq!((&report["successes"], status), (&json!(10), 0), "{response}");
     }
 }
 

@@ -1,6 +1,6 @@
 //! The shape of an open loop: stages, and arrivals at random.
 
-use crate::harness::{DRIVERS, Floor, answering, program, reported};
+use crate::harness::{DRIVERS, Floor, program, reported, responding};
 use serde_json::{Value, json};
 
 #[test]
@@ -41,7 +41,7 @@ fn stages_make_every_send_of_their_area() {
 
 #[test]
 fn a_stage_shows_its_own_failures() {
-    let busy = answering("HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n");
+    let busy = responding("HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n");
     let (report, status) = reported(busy, "4 --stages 0s:100,100ms:100,0s:200,100ms:200");
     assert_eq!(
         (status, &report["stages"][0]["requests"], &report["stages"][1]["requests"]),

@@ -1,6 +1,6 @@
 //! Which server is meant, and what happens when it is not there.
 
-use crate::harness::{answering, program, read_request, report, reported, server};
+use crate::harness::{program, read_request, report, reported, responding, server};
 use serde_json::json;
 use std::{
     io::{BufReader, Read, Write},
@@ -44,7 +44,7 @@ fn a_name_is_tried_at_each_of_its_addresses() {
 }
 
 #[test]
-fn what_is_missing_is_asked_for_by_the_name_that_works() {
+fn what_is_missing_is_named_by_the_flag_that_works() {
     let output = given(&["--url", "http://127.0.0.1:1/", "-d", "1s"]);
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2));
@@ -92,11 +92,11 @@ fn a_refusing_server_is_not_tried_in_a_frenzy() {
 
 #[test]
 fn enough_errors_end_the_load() {
-    let busy = answering("HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n");
+    let busy = responding("HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n");
     let (report, status) = reported(busy, "2 -d 600s --max-errors 10");
     assert_eq!((status, &report["stopped_by"]), (1, &json!("max_errors")), "{report}");
     assert!(report["failed"].as_u64().unwrap() >= 10, "{report}");
     assert!(report["remarks"].to_string().contains("--max-errors"), "{report}");
-    let (report, status) = reported(answering(OK), "2 20 --max-errors 1");
+    let (report, status) = reported(responding(OK), "2 20 --max-errors 1");
     assert_eq!((status, &report["stopped_by"]), (0, &json!(null)));
 }

@@ -7,9 +7,10 @@ use std::{
     io::{BufRead, BufReader, Read, Write},
     os::unix::net::{UnixListener, UnixStream},
     path::Path,
-    process::{Child, Command, Output, Stdio},
+    process::Output,
     thread,
 };
+use testkit::server::Server;
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
 
@@ -25,49 +26,23 @@ fn serve(mut stream: UnixStream) {
     while read_request(&mut reader) && stream.write_all(OK.as_bytes()).is_ok() {}
 }
 
-/// The real server; killed and waited for when dropped.
-struct Server(Child);
-
-impl Server {
-    /// None where it was not built.
-    fn start(socket: &Path, data: &Path) -> Option<Self> {
-        let binary = Path::new(env!("CARGO_BIN_EXE_load_test")).with_file_name("metricstream");
-        if !binary.exists() {
-            return None;
-        }
-        let mut process = Command::new(binary)
-            .arg("--listen")
-            .arg(format!("unix:{}", socket.display()))
-            .arg("--data-dir")
-            .arg(data)
-            .args(["--reactors", "1", "--rate-limit", "0"])
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut log = BufReader::new(process.stderr.take().unwrap());
-        let mut line = String::new();
-        while !line.contains("listening") {
-            line.clear();
-            assert_ne!(log.read_line(&mut line).unwrap(), 0, "the server has ended");
-        }
-        // Nothing it says later blocks it.
-        thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
-        Some(Self(process))
+/// The real server on a unix socket; `None` where it was not built.
+fn start(socket: &Path, data: &Path) -> Option<Server> {
+    let binary = Path::new(env!("CARGO_BIN_EXE_load_test")).with_file_name("metricstream");
+    if !binary.exists() {
+        return None;
     }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+    let mut command = testkit::server::program(binary);
+    command.arg("--listen").arg(format!("unix:{}", socket.display())).arg("--data-dir").arg(data);
+    command.args(["--reactors", "1", "--rate-limit", "0"]);
+    Some(Server::start(command, data).unwrap())
 }
 
 #[test]
 fn the_server_is_loaded_over_its_unix_socket() {
     let directory = tempfile::tempdir().unwrap();
     let (socket, data) = (directory.path().join("socket"), directory.path().join("data"));
-    let Some(server) = Server::start(&socket, &data) else {
+    let Some(server) = start(&socket, &data) else {
         eprintln!("SKIPPED: there is no metricstream beside load_test; `cargo test --workspace` builds it");
         return;
     };
@@ -79,7 +54,7 @@ fn the_server_is_loaded_over_its_unix_socket() {
             assert_eq!(found["metrics_acknowledged"], 480);
             assert_eq!(found["server"], json!(format!("unix:{}", socket.display())));
             assert_eq!(found["setup"]["transport"], "unix");
-            assert_eq!(found["server_pids"], json!([server.0.id()]));
+            assert_eq!(found["server_pids"], json!([server.pid()]));
         }
     }
 }
@@ -89,7 +64,7 @@ fn a_url_gives_host_and_path_to_a_unix_socket() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("socket");
     let listener = UnixListener::bind(&path).unwrap();
-    let heard = thread::spawn(move || {
+    let received = thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
         let mut reader = BufReader::new(stream.try_clone().unwrap());
         let lines: Vec<_> = reader.by_ref().lines().map_while(Result::ok).take_while(|line| !line.is_empty()).collect();
@@ -98,11 +73,11 @@ fn a_url_gives_host_and_path_to_a_unix_socket() {
     });
     let output = load(&path, "--url http://example.invalid/a?b -c 1 -n 1 --method GET");
     assert_eq!(report(&output)["successes"], 1, "{output:?}");
-    assert_eq!(heard.join().unwrap(), ["GET /a?b HTTP/1.1", "Host: example.invalid:80"]);
+    assert_eq!(received.join().unwrap(), ["GET /a?b HTTP/1.1", "Host: example.invalid:80"]);
 }
 
 #[test]
-fn clients_wait_for_room_in_the_queue_of_a_unix_socket() {
+fn clients_wait_for_space_in_the_queue_of_a_unix_socket() {
     let directory = tempfile::tempdir().unwrap();
     for driver in DRIVERS {
         let path = directory.path().join(driver);
@@ -139,7 +114,7 @@ fn a_full_queue_of_a_unix_socket_is_a_timeout() {
 }
 
 #[test]
-fn a_unix_socket_where_nothing_listens_is_told_in_one_line() {
+fn a_unix_socket_without_a_listener_is_reported_in_one_line() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("socket");
     for stale in [false, true] {

@@ -9,7 +9,7 @@ use testkit::allocations::{CountingAllocator, allocations};
 #[global_allocator]
 static ALLOCATOR: CountingAllocator = CountingAllocator;
 
-/// Admits by path and answers with the number of bytes.
+/// Admits by path and responds with the number of bytes.
 struct Plain;
 
 impl Service for Plain {

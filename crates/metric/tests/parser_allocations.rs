@@ -58,7 +58,7 @@ fn encoding_allocates_nothing() {
         include_str!("../../../bench/data/node_exporter.ndjson").lines().map(str::to_owned).collect();
     bodies.push(format!(r#"{{"metrics":[{{"name":"a\tb","value":1e308,"tags":{{{}}}}}]}}"#, tags.join(",")));
     bodies.push(r#"{"x":[[{}]],"metrics":[{"name":"é","value":1,"timestamp":"2026-01-02T03:04:05Z"}]}"#.to_owned());
-    // And refusals, of every room: nothing is allocated for them until they are printed.
+    // And refusals, of every module: nothing is allocated for them until they are printed.
     bodies.push(r#"{"metrics":[{"name":"a","value":1,"type":"unheard of"}]}"#.to_owned());
     bodies.push(r#"{"metrics":[{"name":"a","value":1,"tags":{"a":"","a":""}}]}"#.to_owned());
     bodies.push(r#"{"metrics":"#.to_owned());

@@ -6,6 +6,7 @@
 use std::{
     alloc::{GlobalAlloc, Layout, System},
     cell::Cell,
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 thread_local! {
@@ -19,22 +20,41 @@ pub fn allocations() -> u64 {
     ALLOCATIONS.get()
 }
 
-/// The system's allocator, with a count for each thread. A block that is grown counts as allocated anew.
+static ALL_ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+/// Allocations made by all threads so far. Always 0 unless [`CountingAllocator<true>`] is the global allocator.
+#[must_use]
+pub fn allocations_of_all_threads() -> u64 {
+    ALL_ALLOCATIONS.load(Ordering::Relaxed)
+}
+
+/// The system's allocator, with a count for each thread and, if `ALL_THREADS`, one for all of them. A block that is
+/// grown counts as allocated anew.
 #[derive(Debug)]
-pub struct CountingAllocator;
+pub struct CountingAllocator<const ALL_THREADS: bool = false>;
+
+impl<const ALL_THREADS: bool> CountingAllocator<ALL_THREADS> {
+    /// The shared counter is behind a constant, so that a benchmark does not pay for it.
+    fn count() {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        if ALL_THREADS {
+            ALL_ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
 
 // SAFETY: every method hands its arguments to `System` as they came, whose guarantees and demands are the same;
-// counting touches a `Cell` of the calling thread that needs neither initialisation nor destructor, so it does not
-// allocate.
-unsafe impl GlobalAlloc for CountingAllocator {
+// counting touches an atomic and a `Cell` of the calling thread that needs neither initialisation nor destructor, so it
+// does not allocate.
+unsafe impl<const ALL_THREADS: bool> GlobalAlloc for CountingAllocator<ALL_THREADS> {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        Self::count();
         // SAFETY: the caller upholds what `alloc` demands of `layout`.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        Self::count();
         // SAFETY: the caller upholds what `alloc_zeroed` demands of `layout`.
         unsafe { System.alloc_zeroed(layout) }
     }
@@ -45,7 +65,7 @@ unsafe impl GlobalAlloc for CountingAllocator {
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, bytes: usize) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        Self::count();
         // SAFETY: as for `dealloc`; the caller upholds what `realloc` demands of `bytes`.
         unsafe { System.realloc(block, layout, bytes) }
     }

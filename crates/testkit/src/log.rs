@@ -179,6 +179,19 @@ fn read_all(file: &mut File, from: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// The lines of the active segment in `directory`; none when there is no such file.
+///
+/// # Panics
+/// The file does not end with the end of a line.
+#[must_use]
+pub fn lines(directory: &Path) -> Vec<String> {
+    let path = directory.join(ACTIVE);
+    let Ok(bytes) = fs::read(&path) else { return Vec::new() };
+    let text = String::from_utf8(bytes).expect("the log is UTF-8");
+    assert!(text.is_empty() || text.ends_with('\n'), "the log ends in a torn line: {:?}", text.lines().last());
+    text.lines().map(str::to_owned).collect()
+}
+
 /// Segments that are sealed.
 ///
 /// # Errors
@@ -191,7 +204,7 @@ pub fn sealed_count(place: Place<'_>) -> io::Result<usize> {
 ///
 /// # Errors
 /// The directory cannot be read.
-pub fn mended_count(directory: &Path) -> io::Result<usize> {
+pub fn repaired_count(directory: &Path) -> io::Result<usize> {
     let mut count = 0;
     for entry in fs::read_dir(directory)? {
         count += usize::from(entry?.file_name().to_string_lossy().starts_with("torn-"));

@@ -1,11 +1,20 @@
-//! Numbers that look random and come again from the same seed.
+//! Random numbers from a seed: the same seed gives the same numbers.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// splitmix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, 2014).
-#[derive(Debug, Clone)]
+/// SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, 2014).
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Random {
     state: u64,
+}
+
+/// The mixing function of SplitMix64: every bit of `word` changes about half of the bits of the result.
+#[must_use]
+#[inline]
+pub const fn mix(word: u64) -> u64 {
+    let word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    word ^ (word >> 31)
 }
 
 impl Random {
@@ -37,17 +46,35 @@ impl Random {
         Self::new(seed)
     }
 
-    /// The next number.
+    /// The next 64 bits.
+    #[inline]
     pub fn number(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.state ^ (self.state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        mix(self.state)
     }
 
     /// From 0 to `bound - 1`.
     pub fn below(&mut self, bound: u32) -> u32 {
         u32::try_from(self.number() % u64::from(bound)).unwrap_or(0)
+    }
+
+    /// From 0 to `bound - 1`. The bias, `bound` / 2^64, does not matter to a test or a load.
+    #[inline]
+    pub fn below_u64(&mut self, bound: u64) -> u64 {
+        self.number() % bound
+    }
+
+    /// From `low` to `high`, both included.
+    pub fn between(&mut self, low: usize, high: usize) -> usize {
+        low + self.index(high - low + 1)
+    }
+
+    /// Exponentially distributed with a mean of one: the gaps of a Poisson process (inverse transform sampling).
+    #[expect(clippy::cast_precision_loss, reason = "53 bits are exact")]
+    pub fn exponential(&mut self) -> f64 {
+        // 0 <= uniform < 1, so that the logarithm is finite.
+        let uniform = (self.number() >> 11) as f64 / (1_u64 << 53) as f64;
+        -(-uniform).ln_1p()
     }
 
     /// Index into something of this length, which is at least 1.
@@ -81,5 +108,22 @@ impl Random {
     pub fn shorter_than(&mut self, bound: Duration) -> Duration {
         let bound_us = u32::try_from(bound.as_micros()).unwrap_or(u32::MAX);
         Duration::from_micros(u64::from(self.below(bound_us.max(1))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exponential_gaps_have_their_mean_and_their_tail() {
+        let mut random = Random::new(7);
+        let gaps: Vec<f64> = (0..100_000).map(|_| random.exponential()).collect();
+        let share = |bound: f64| gaps.iter().filter(|gap| **gap > bound).count() as f64 / gaps.len() as f64;
+        assert!(gaps.iter().all(|gap| gap.is_finite() && *gap >= 0.0));
+        assert!((gaps.iter().sum::<f64>() / gaps.len() as f64 - 1.0).abs() < 0.02);
+        for bound in [0.1_f64, 0.5, 1.0, 2.0, 4.0] {
+            assert!((share(bound) - (-bound).exp()).abs() < 0.01, "{bound}: {}", share(bound));
+        }
     }
 }

@@ -126,9 +126,9 @@ pub fn a_stopped_listener_hands_over_its_backlog_and_refuses<D: Driver>() {
         let request = harness.wait_data(token, 4);
         harness.send(token, request);
         harness.wait_sent(token);
-        let mut answer = [0; 4];
-        peer.read_exact(&mut answer).unwrap();
-        assert_eq!(&answer, b"ping");
+        let mut reply = [0; 4];
+        peer.read_exact(&mut reply).unwrap();
+        assert_eq!(&reply, b"ping");
     }
     // A second stop finds nothing to do.
     harness.stop_accept();

@@ -28,7 +28,7 @@ pub fn a_close_after_the_last_byte_is_an_end_of_file<D: Driver>() {
     harness.finish();
 }
 
-pub fn a_close_gives_up_the_send_in_flight<D: Driver>() {
+pub fn a_close_aborts_the_send_in_flight<D: Driver>() {
     let mut harness = Harness::<D>::new();
     let (mut peer, token) = harness.accept();
     harness.send(token, vec![b'x'; MORE_THAN_SOCKETS_HOLD]);
@@ -63,7 +63,7 @@ pub fn a_reset_while_idle_is_noticed<D: Driver>() {
 pub fn a_reset_while_paused_is_noticed<D: Driver>() {
     let mut harness = Harness::<D>::new();
     let (mut peer, token) = harness.accept();
-    harness.answer_data(|_| Flow::Pause);
+    harness.set_data_flow(|_| Flow::Pause);
     peer.write_all(b"first").unwrap();
     harness.wait_data(token, 5);
     peer.write_all(b"second").unwrap();
@@ -75,7 +75,7 @@ pub fn a_reset_while_paused_is_noticed<D: Driver>() {
         _ => None,
     };
     let kind = harness.take(closed).unwrap_or_else(|| {
-        harness.answer_data(|_| Flow::Continue);
+        harness.set_data_flow(|_| Flow::Continue);
         harness.resume(token);
         harness.wait_closed(token)
     });
@@ -95,7 +95,7 @@ pub fn a_reset_while_sending_is_noticed<D: Driver>() {
     let before = harness.events();
     assert!(before.iter().all(|event| *event == Event::Eof(token)), "{before:?}");
     harness.settle();
-    // The send may have been told of the reset, and the receive then reads an end of file (point 7).
+    // The send may have reported the reset, and the receive then reads an end of file (point 7).
     harness.take(|event| (*event == Event::Eof(token)).then_some(()));
     assert_eq!(harness.events(), []);
     harness.finish();
@@ -162,7 +162,7 @@ pub fn a_dropped_driver_ends_its_connections<D: Driver>() {
 pub fn a_reset_is_noticed_without_reading<D: Driver>() {
     let mut harness = Harness::<D>::new();
     let (mut peer, token) = harness.accept();
-    harness.answer_data(|_| Flow::Pause);
+    harness.set_data_flow(|_| Flow::Pause);
     peer.write_all(b"x").unwrap();
     harness.wait_data(token, 1);
     reset(peer);

@@ -64,7 +64,7 @@ struct Recorder {
     connections: HashMap<Token, Connection>,
     closed: HashSet<Token>,
     connections_max: usize,
-    /// Answers `data`.
+    /// Returned from `data`.
     flow: Box<dyn FnMut(Token) -> Flow>,
     /// Most memory that the driver may reserve.
     reserved_max: usize,
@@ -124,7 +124,7 @@ impl Handler for Recorder {
     fn connected(&mut self, token: Token) {
         let known = self.connections.contains_key(&token);
         self.begin(token, format!("connected {token:?}"));
-        self.require(known, "connected answers connect");
+        self.require(known, "connected follows connect");
         self.events.push_back(Event::Connected(token));
     }
 
@@ -151,7 +151,7 @@ impl Handler for Recorder {
     fn sent(&mut self, token: Token, buffer: Vec<u8>) {
         let connection = self.within(token, format!("sent {token:?}"));
         let in_flight = connection.in_flight.take();
-        self.require(in_flight.is_some(), "sent answers one send");
+        self.require(in_flight.is_some(), "sent follows one send");
         self.require(buffer.is_empty(), "the buffer comes back empty");
         self.require(in_flight == Some(buffer.capacity()), "the buffer comes back with its capacity");
         self.events.push_back(Event::Sent(token, buffer));
@@ -322,8 +322,8 @@ impl<D: Driver> Harness<D> {
         self.driver.counters()
     }
 
-    /// Answers `data` from now on.
-    pub fn answer_data(&mut self, flow: impl FnMut(Token) -> Flow + 'static) {
+    /// Sets what `data` returns from now on.
+    pub fn set_data_flow(&mut self, flow: impl FnMut(Token) -> Flow + 'static) {
         self.recorder.flow = Box::new(flow);
     }
 

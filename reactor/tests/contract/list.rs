@@ -24,7 +24,7 @@ macro_rules! cases_over_tcp {
             receiving::bytes_kept_by_a_pause_are_reserved
             receiving::a_refused_reservation_loses_no_byte_unnoticed
             receiving::a_pause_keeps_the_end_of_file_back
-            receiving::an_answer_follows_the_end_of_file
+            receiving::a_reply_follows_the_end_of_file
             receiving::a_flood_does_not_starve_the_others
             sending::a_slow_reader_gets_every_byte
             sending::a_second_send_in_flight_asserts
@@ -32,7 +32,7 @@ macro_rules! cases_over_tcp {
             sending::a_shutdown_waits_for_the_send_in_flight
             sending::sending_to_a_peer_that_is_gone_ends_the_connection
             ending::a_close_after_the_last_byte_is_an_end_of_file
-            ending::a_close_gives_up_the_send_in_flight
+            ending::a_close_aborts_the_send_in_flight
             ending::a_reset_while_idle_is_noticed
             ending::a_reset_while_paused_is_noticed
             ending::a_reset_while_sending_is_noticed
@@ -44,7 +44,7 @@ macro_rules! cases_over_tcp {
             waiting::a_ring_from_another_thread_ends_the_wait
             waiting::a_ring_before_the_wait_is_not_lost
             waiting::a_posted_message_is_not_lost
-            waiting::an_untold_completion_ends_the_wait
+            waiting::an_unreported_completion_ends_the_wait
             waiting::a_rest_of_the_backlog_ends_the_wait
             waiting::every_turn_is_counted
         }

@@ -1,26 +1,7 @@
 //! Bytes that are a function of a seed and their place in the stream: what is lost, repeated or out of order is found
 //! at its first byte.
 
-/// A small generator (splitmix64: Steele, Lea and Flood, OOPSLA 2014).
-pub struct Random(pub u64);
-
-impl Random {
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        mix(self.0)
-    }
-
-    /// From `low` to `high`, both included.
-    pub fn between(&mut self, low: usize, high: usize) -> usize {
-        low + usize::try_from(self.next() % (high - low + 1) as u64).unwrap()
-    }
-}
-
-const fn mix(word: u64) -> u64 {
-    let word = (word ^ (word >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let word = (word ^ (word >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    word ^ (word >> 31)
-}
+use testkit::random::mix;
 
 /// A place in the stream of a seed.
 pub struct Pattern {

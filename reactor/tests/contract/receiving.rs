@@ -2,7 +2,7 @@
 
 use crate::{
     harness::{Event, Harness},
-    pattern::{Pattern, Random},
+    pattern::Pattern,
     world::thread,
 };
 use reactor::{Driver, Flow, Token};
@@ -15,6 +15,7 @@ use std::{
     },
     time::Duration,
 };
+use testkit::random::Random;
 
 pub fn echo<D: Driver>() {
     let mut harness = Harness::<D>::new();
@@ -26,9 +27,9 @@ pub fn echo<D: Driver>() {
         assert_eq!(received, request);
         harness.send(token, received);
         harness.wait_sent(token);
-        let mut answer = vec![0; request.len()];
-        peer.read_exact(&mut answer).unwrap();
-        assert_eq!(answer, request);
+        let mut reply = vec![0; request.len()];
+        peer.read_exact(&mut reply).unwrap();
+        assert_eq!(reply, request);
     }
     drop(peer);
     harness.wait_eof(token);
@@ -51,9 +52,9 @@ pub fn many_connections_interleaved<D: Driver>() {
         }
         for (place, (peer, token)) in pairs.iter_mut().enumerate() {
             harness.wait_sent(*token);
-            let mut answer = [0; 2];
-            peer.read_exact(&mut answer).unwrap();
-            assert_eq!(answer, [round, u8::try_from(place).unwrap()]);
+            let mut reply = [0; 2];
+            peer.read_exact(&mut reply).unwrap();
+            assert_eq!(reply, [round, u8::try_from(place).unwrap()]);
         }
     }
     harness.finish();
@@ -64,8 +65,8 @@ pub fn bulk_in_both_directions<D: Driver>() {
 }
 
 pub fn bulk_with_pauses<D: Driver>() {
-    let mut random = Random(3);
-    bulk::<D>(move |_| if random.next().is_multiple_of(3) { Flow::Pause } else { Flow::Continue });
+    let mut random = Random::new(3);
+    bulk::<D>(move |_| if random.number().is_multiple_of(3) { Flow::Pause } else { Flow::Continue });
 }
 
 /// Sends a stream each way at the same time, cut at random at every end.
@@ -76,10 +77,10 @@ fn bulk<D: Driver>(flow: impl FnMut(Token) -> Flow + 'static) {
     let mut harness = Harness::<D>::new();
     let (mut reader, token) = harness.accept();
     let mut writer = reader.try_clone().unwrap();
-    harness.answer_data(flow);
+    harness.set_data_flow(flow);
 
     let writing = thread::spawn(move || {
-        let (mut stream, mut random) = (Pattern::new(UP), Random(UP));
+        let (mut stream, mut random) = (Pattern::new(UP), Random::new(UP));
         while stream.offset < BYTES {
             let length = random.between(1, 30_000).min(BYTES - stream.offset);
             writer.write_all(&stream.take(length)).unwrap();
@@ -87,7 +88,7 @@ fn bulk<D: Driver>(flow: impl FnMut(Token) -> Flow + 'static) {
         writer.shutdown(Shutdown::Write).unwrap();
     });
     let reading = thread::spawn(move || {
-        let (mut stream, mut random, mut buffer) = (Pattern::new(DOWN), Random(DOWN), vec![0; 30_000]);
+        let (mut stream, mut random, mut buffer) = (Pattern::new(DOWN), Random::new(DOWN), vec![0; 30_000]);
         loop {
             let share = random.between(1, 30_000);
             match reader.read(&mut buffer[..share]).unwrap() {
@@ -97,7 +98,7 @@ fn bulk<D: Driver>(flow: impl FnMut(Token) -> Flow + 'static) {
         }
     });
 
-    let (mut up, mut down, mut random) = (Pattern::new(UP), Pattern::new(DOWN), Random(4));
+    let (mut up, mut down, mut random) = (Pattern::new(UP), Pattern::new(DOWN), Random::new(4));
     harness.send(token, down.take(10));
     let mut ended = false;
     harness.until("both streams end", |harness| {
@@ -128,7 +129,7 @@ fn bulk<D: Driver>(flow: impl FnMut(Token) -> Flow + 'static) {
 pub fn a_pause_keeps_bytes_back<D: Driver>() {
     let mut harness = Harness::<D>::new();
     let (mut peer, token) = harness.accept();
-    harness.answer_data(|_| Flow::Pause);
+    harness.set_data_flow(|_| Flow::Pause);
     let (mut stream, mut received) = (Pattern::new(5), Pattern::new(5));
     peer.write_all(&stream.take(50_000)).unwrap();
     let first = harness.wait_data(token, 1);
@@ -137,10 +138,10 @@ pub fn a_pause_keeps_bytes_back<D: Driver>() {
     // The trace checker fails if anything comes.
     harness.settle();
     assert_eq!(harness.events(), []);
-    // A resume lets one more through, since that is answered by a pause again.
+    // A resume lets one more through, since its event returns a pause again.
     harness.resume(token);
     received.check(&harness.wait_data(token, 1));
-    harness.answer_data(|_| Flow::Continue);
+    harness.set_data_flow(|_| Flow::Continue);
     harness.resume(token);
     while received.offset < stream.offset {
         received.check(&harness.wait_data(token, 1));
@@ -152,13 +153,13 @@ pub fn a_pause_keeps_bytes_back<D: Driver>() {
 pub fn bytes_kept_by_a_pause_are_reserved<D: Driver>() {
     let mut harness = Harness::<D>::new();
     let (mut peer, token) = harness.accept();
-    harness.answer_data(|_| Flow::Pause);
+    harness.set_data_flow(|_| Flow::Pause);
     let (mut stream, mut received) = (Pattern::new(6), Pattern::new(6));
     peer.write_all(&stream.take(30_000)).unwrap();
     received.check(&harness.wait_data(token, 1));
     peer.write_all(&stream.take(30_000)).unwrap();
     harness.settle();
-    harness.answer_data(|_| Flow::Continue);
+    harness.set_data_flow(|_| Flow::Continue);
     harness.resume(token);
     while received.offset < stream.offset {
         received.check(&harness.wait_data(token, 1));
@@ -174,14 +175,14 @@ pub fn a_refused_reservation_loses_no_byte_unnoticed<D: Driver>() {
     let mut harness = Harness::<D>::new();
     let (mut peer, token) = harness.accept();
     harness.grant(0);
-    harness.answer_data(|_| Flow::Pause);
+    harness.set_data_flow(|_| Flow::Pause);
     let (mut stream, mut received) = (Pattern::new(7), Pattern::new(7));
     for _ in 0..6 {
         peer.write_all(&stream.take(10_000)).unwrap();
     }
     received.check(&harness.wait_data(token, 1));
     harness.settle();
-    harness.answer_data(|_| Flow::Continue);
+    harness.set_data_flow(|_| Flow::Continue);
     harness.resume(token);
     let mut ended = None;
     harness.until("all bytes, or the end", |harness| {
@@ -202,7 +203,7 @@ pub fn a_refused_reservation_loses_no_byte_unnoticed<D: Driver>() {
 pub fn a_pause_keeps_the_end_of_file_back<D: Driver>() {
     let mut harness = Harness::<D>::new();
     let (mut peer, token) = harness.accept();
-    harness.answer_data(|_| Flow::Pause);
+    harness.set_data_flow(|_| Flow::Pause);
     peer.write_all(b"last words").unwrap();
     assert_eq!(harness.wait_data(token, 10), b"last words");
     peer.shutdown(Shutdown::Write).unwrap();
@@ -213,7 +214,7 @@ pub fn a_pause_keeps_the_end_of_file_back<D: Driver>() {
     harness.finish();
 }
 
-pub fn an_answer_follows_the_end_of_file<D: Driver>() {
+pub fn a_reply_follows_the_end_of_file<D: Driver>() {
     let mut harness = Harness::<D>::new();
     let (mut peer, token) = harness.accept();
     peer.write_all(b"question").unwrap();
@@ -222,13 +223,13 @@ pub fn an_answer_follows_the_end_of_file<D: Driver>() {
     harness.wait_eof(token);
     harness.settle();
     assert_eq!(harness.events(), [], "the end of one direction does not end the connection");
-    harness.send(token, b"answer".to_vec());
+    harness.send(token, b"reply".to_vec());
     harness.wait_sent(token);
     harness.close(token);
     harness.wait_closed(token);
-    let mut answer = Vec::new();
-    peer.read_to_end(&mut answer).unwrap();
-    assert_eq!(answer, b"answer");
+    let mut reply = Vec::new();
+    peer.read_to_end(&mut reply).unwrap();
+    assert_eq!(reply, b"reply");
     harness.finish();
 }
 

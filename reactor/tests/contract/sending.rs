@@ -107,7 +107,7 @@ pub fn sending_to_a_peer_that_is_gone_ends_the_connection<D: Driver>() {
     let (peer, token) = harness.accept();
     drop(peer);
     harness.wait_eof(token);
-    // The peer's kernel answers the first bytes with a reset; what is sent after it finds a broken pipe.
+    // The peer's kernel sends a reset for the first bytes; what is sent after it finds a broken pipe.
     harness.send(token, b"anybody?".to_vec());
     let kind = harness.until("closed", |harness| {
         for event in harness.events() {

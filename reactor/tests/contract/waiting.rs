@@ -93,14 +93,14 @@ pub fn every_turn_is_counted<D: Driver>() {
     harness.finish();
 }
 
-/// Nothing more comes from the peers here; what there is to tell has to be told all the same.
-pub fn an_untold_completion_ends_the_wait<D: Driver>() {
+/// Nothing more comes from the peers here; a completion that is pending is reported all the same.
+pub fn an_unreported_completion_ends_the_wait<D: Driver>() {
     let mut harness = Harness::<D>::new();
     let (mut peer, token) = harness.accept();
     harness.send(token, b"hello".to_vec());
     harness.until_without_limit(|harness| harness.take(|event| matches!(event, Event::Sent(_, _)).then_some(())));
     // Bytes that came during a pause, and that the driver knows of.
-    harness.answer_data(|_| Flow::Pause);
+    harness.set_data_flow(|_| Flow::Pause);
     peer.write_all(b"first").unwrap();
     harness.wait_data(token, 5);
     peer.write_all(b"second").unwrap();

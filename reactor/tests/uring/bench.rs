@@ -13,7 +13,7 @@ use std::{
 use wake::Doorbell;
 
 /// A test that waits longer than this for what it waits for has failed.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Held by every test: some count this process's descriptors.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -33,7 +33,7 @@ pub(crate) struct Notes {
     pub(crate) sent: Vec<(Token, Vec<u8>)>,
     pub(crate) closed: Vec<(Token, Cause)>,
     pub(crate) accept_errors: Vec<io::Error>,
-    /// Answer `Pause` to data from now on.
+    /// Returns `Pause` for data from now on.
     pub(crate) pause: bool,
     pub(crate) paused: HashSet<Token>,
     /// Bytes of `data` calls since the last `clear`, by connection.
@@ -113,8 +113,8 @@ impl Bench {
 
     pub(crate) fn client(&self) -> TcpStream {
         let client = TcpStream::connect(self.address).unwrap();
-        client.set_read_timeout(Some(PATIENCE)).unwrap();
-        client.set_write_timeout(Some(PATIENCE)).unwrap();
+        client.set_read_timeout(Some(TIMEOUT)).unwrap();
+        client.set_write_timeout(Some(TIMEOUT)).unwrap();
         client
     }
 
@@ -126,7 +126,7 @@ impl Bench {
     /// Turns until `done`.
     #[track_caller]
     pub(crate) fn until(&mut self, done: impl Fn(&Notes) -> bool) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while !done(&self.notes) {
             assert!(Instant::now() < deadline, "waited in vain: {:?}", self.driver.counters());
             self.turn();
@@ -157,7 +157,7 @@ impl Bench {
 
     /// Sends everything received back, until `clients` connections have ended.
     pub(crate) fn echo_until_closed(&mut self, clients: usize) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         let mut sending = HashSet::new();
         while self.notes.closed.len() < clients {
             assert!(Instant::now() < deadline, "{} of {clients} closed", self.notes.closed.len());
@@ -199,9 +199,9 @@ pub(crate) fn exchange(mut client: TcpStream, request: &[u8]) -> io::Result<Vec<
             writer.write_all(request)?;
             writer.shutdown(Shutdown::Write)
         });
-        let mut answer = Vec::new();
-        client.read_to_end(&mut answer)?;
+        let mut reply = Vec::new();
+        client.read_to_end(&mut reply)?;
         written.join().unwrap()?;
-        Ok(answer)
+        Ok(reply)
     })
 }

@@ -18,7 +18,7 @@ fn many_connections_are_echoed() {
         .map(|seed| {
             thread::spawn(move || {
                 let client = TcpStream::connect(address).unwrap();
-                client.set_read_timeout(Some(PATIENCE)).unwrap();
+                client.set_read_timeout(Some(TIMEOUT)).unwrap();
                 let request = pattern(3000, seed);
                 assert_eq!(exchange(client, &request).unwrap(), request);
             })
@@ -43,21 +43,21 @@ fn megabytes_go_both_ways() {
 }
 
 #[test]
-fn a_large_answer_to_a_slow_reader_is_sent_once_and_whole() {
+fn a_large_reply_to_a_slow_reader_is_sent_once_and_whole() {
     let _alone = alone();
     let mut bench = Bench::new(8, 16, 4096);
     let (mut client, token) = bench.pair();
-    let answer = pattern(16 << 20, 3);
-    bench.driver.send(token, answer.clone());
+    let reply = pattern(16 << 20, 3);
+    bench.driver.send(token, reply.clone());
     let reader = thread::spawn(move || {
         let mut got = vec![0; 16 << 20];
         client.read_exact(&mut got).unwrap();
         (client, got)
     });
     bench.until(|notes| notes.sent.len() == 1);
-    assert!(bench.notes.sent[0].1.capacity() >= answer.len());
+    assert!(bench.notes.sent[0].1.capacity() >= reply.len());
     let (_client, got) = reader.join().unwrap();
-    assert!(got == answer);
+    assert!(got == reply);
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn a_pause_loses_nothing_and_resume_goes_on() {
         writer.shutdown(Shutdown::Write).unwrap();
     });
     bench.notes.pause = true;
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while !bench.notes.eofs.contains(&token) {
         assert!(Instant::now() < deadline, "{} bytes", bench.notes.bytes(token));
         bench.turn();
@@ -92,7 +92,7 @@ fn a_pause_loses_nothing_and_resume_goes_on() {
 }
 
 #[test]
-fn an_end_of_file_during_a_pause_is_told_after_it() {
+fn an_end_of_file_during_a_pause_is_reported_after_it() {
     let _alone = alone();
     let mut bench = Bench::new(8, 16, 512);
     let (mut client, token) = bench.pair();
@@ -134,7 +134,7 @@ fn one_connection_gets_a_bounded_share_of_a_turn() {
     let (mut client, token) = bench.pair();
     client.set_nonblocking(true).unwrap();
     let request = pattern(16 << 20, 5);
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     let (mut written, mut largest) = (0, 0);
     while bench.notes.bytes(token) < request.len() {
         assert!(Instant::now() < deadline);
@@ -192,7 +192,7 @@ fn an_empty_ring_does_not_spin() {
 }
 
 #[test]
-fn after_a_half_close_the_answer_still_goes_out() {
+fn after_a_half_close_the_reply_still_goes_out() {
     let _alone = alone();
     let mut bench = Bench::new(4, 16, 512);
     let (mut client, token) = bench.pair();
@@ -200,12 +200,12 @@ fn after_a_half_close_the_answer_still_goes_out() {
     client.shutdown(Shutdown::Write).unwrap();
     bench.until(|notes| notes.eofs.contains(&token));
     assert_eq!(bench.notes.received[&token], b"ask");
-    bench.driver.send(token, b"answer".to_vec());
+    bench.driver.send(token, b"reply".to_vec());
     bench.driver.shutdown_write(token);
-    let mut answer = Vec::new();
+    let mut reply = Vec::new();
     bench.until(|notes| notes.sent.len() == 1);
-    client.read_to_end(&mut answer).unwrap();
-    assert_eq!(answer, b"answer");
+    client.read_to_end(&mut reply).unwrap();
+    assert_eq!(reply, b"reply");
     assert!(bench.notes.open.contains(&token), "the end of both directions is not yet the end");
     let before = bench.counters().completions;
     bench.driver.close(token);
@@ -214,7 +214,7 @@ fn after_a_half_close_the_answer_still_goes_out() {
 }
 
 #[test]
-fn our_write_side_ends_first_and_the_peer_is_still_heard() {
+fn our_write_side_ends_first_and_the_peer_is_still_read() {
     let _alone = alone();
     let mut bench = Bench::new(4, 16, 512);
     let (mut client, token) = bench.pair();
@@ -231,11 +231,11 @@ fn a_full_submission_queue_loses_nothing() {
     let mut bench = Bench::new(300, 256, 256);
     let mut clients: Vec<_> = (0..256).map(|_| bench.pair()).collect();
     for (_, token) in &clients {
-        bench.driver.send(*token, b"answer".to_vec());
+        bench.driver.send(*token, b"reply".to_vec());
     }
     bench.until(|notes| notes.sent.len() == 256);
     for (client, token) in &mut clients {
-        client.read_exact(&mut [0; 6]).unwrap();
+        client.read_exact(&mut [0; b"reply".len()]).unwrap();
         bench.driver.send(*token, b"again".to_vec());
         bench.driver.close(*token);
     }

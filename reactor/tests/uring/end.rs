@@ -46,7 +46,7 @@ fn a_reset_during_a_send_closes_once_with_an_error() {
 }
 
 #[test]
-fn closing_gives_up_what_is_in_flight() {
+fn closing_aborts_what_is_in_flight() {
     let _alone = alone();
     let mut bench = Bench::new(4, 16, 512);
     let (mut client, token) = bench.pair();
@@ -81,20 +81,20 @@ fn a_receive_that_was_armed_and_cancelled_in_one_submission_still_ends() {
 }
 
 #[test]
-fn an_answer_and_a_close_arrive_as_bytes_and_an_end_of_file() {
+fn a_reply_and_a_close_arrive_as_bytes_and_an_end_of_file() {
     let _alone = alone();
     let mut bench = Bench::new(4, 16, 4096);
     for round in 0..50 {
         let (mut client, token) = bench.pair();
         client.write_all(b"ask").unwrap();
         bench.until(|notes| notes.bytes(token) == 3);
-        bench.driver.send(token, b"answer".to_vec());
+        bench.driver.send(token, b"reply".to_vec());
         bench.until(|notes| notes.sent.len() > round);
         bench.driver.close(token);
         bench.until(|notes| notes.closed.len() > round);
-        let mut answer = Vec::new();
-        client.read_to_end(&mut answer).unwrap();
-        assert_eq!(answer, b"answer");
+        let mut reply = Vec::new();
+        client.read_to_end(&mut reply).unwrap();
+        assert_eq!(reply, b"reply");
     }
 }
 
@@ -110,7 +110,7 @@ fn thousands_of_connections_come_and_go_and_leave_nothing() {
             thread::spawn(move || {
                 for index in 0..CLIENTS / 2 {
                     let mut client = TcpStream::connect(address).unwrap();
-                    client.set_read_timeout(Some(PATIENCE)).unwrap();
+                    client.set_read_timeout(Some(TIMEOUT)).unwrap();
                     match (index + half) % 4 {
                         // Gone at once.
                         0 => {}
@@ -134,17 +134,17 @@ fn thousands_of_connections_come_and_go_and_leave_nothing() {
             })
         })
         .collect();
-    let deadline = Instant::now() + PATIENCE;
-    let mut answered = 0;
+    let deadline = Instant::now() + TIMEOUT;
+    let mut replies = 0;
     while !(peers.iter().all(thread::JoinHandle::is_finished) && bench.notes.open.is_empty()) {
         assert!(Instant::now() < deadline, "{:?} {}", bench.counters(), bench.notes.open.len());
         bench.turn();
-        // Each is closed or answered and closed as soon as it says anything, with the send still in flight.
-        let heard: Vec<_> = bench.notes.received.drain().map(|(token, _)| token).collect();
-        for token in heard {
-            answered += 1;
-            if answered % 2 == 0 {
-                bench.driver.send(token, b"answer".to_vec());
+        // Each is closed, or sent a reply and closed, at its first bytes, with the send still in flight.
+        let senders: Vec<_> = bench.notes.received.drain().map(|(token, _)| token).collect();
+        for token in senders {
+            replies += 1;
+            if replies % 2 == 0 {
+                bench.driver.send(token, b"reply".to_vec());
             }
             bench.driver.close(token);
         }
@@ -178,6 +178,6 @@ fn a_driver_dropped_in_full_flight_lets_go_of_everything() {
     }
     drop(bench);
     drop(clients);
-    // Had it given up on the kernel, it would have left the sockets open with the rest.
+    // A driver that had abandoned its ring would have left the sockets open.
     assert_eq!(descriptors(), before);
 }

@@ -2,38 +2,39 @@
 
 use super::{number, queries_hold_together};
 use crate::{
-    http::{Answer, get, post},
+    http::{Response, get, post},
     on_both_drivers,
-    server::{Driver, Server, Setup},
+    server::{Driver, Server},
+    with_driver,
 };
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
-fn post_form(server: &Server, target: &str, content_type: &str, form: &[u8]) -> Answer {
+fn post_form(server: &Server, target: &str, content_type: &str, form: &[u8]) -> Response {
     let length = form.len();
     let head = format!(
         "POST {target} HTTP/1.1\r\nHost: h\r\nContent-Type: {content_type}\r\nContent-Length: {length}\r\n\r\n"
     );
-    server.ask(&[head.as_bytes(), form].concat())
+    server.request(&[head.as_bytes(), form].concat())
 }
 
 /// `All` of a dashboard: thousands of names, escaped as dashboards do.
 fn lists_of_names_are_sets(driver: Driver) {
-    let server = Setup::new(driver).start();
+    let server = with_driver(driver).start();
     let metric = |host: usize| format!(r#"{{"name":"n{host}","value":1,"tags":{{"host":"web{host}.example"}}}}"#);
     let metrics: Vec<String> = (0..300).map(metric).collect();
-    assert_eq!(server.ask(&post(format!(r#"{{"metrics":[{}]}}"#, metrics.join(",")))).processed(), 300);
+    assert_eq!(server.request(&post(format!(r#"{{"metrics":[{}]}}"#, metrics.join(",")))).processed(), 300);
     let list = |hosts: usize| {
         (0..hosts).map(|host| format!(r"web{host}\.example")).collect::<Vec<_>>().join("|").replace('\\', "%5C")
     };
-    let rows = |answer: &Answer| {
-        assert_eq!(answer.status, 200, "{}", answer.text());
-        answer.json()["series"].as_array().unwrap().len()
+    let rows = |response: &Response| {
+        assert_eq!(response.status, 200, "{}", response.text());
+        response.json()["series"].as_array().unwrap().len()
     };
     // In a URL as many as fit into a head.
     for (before, after) in [("", ""), ("(", ")"), ("^(?:", ")$")] {
         let target = format!("/series?tag.host=~{before}{}{after}", list(500));
-        assert_eq!(rows(&server.ask(&get(&target))), 300);
+        assert_eq!(rows(&server.request(&get(&target))), 300);
     }
     // In a form many more.
     let form = format!("tag.host=~({})&limit=1000", list(20_000));
@@ -43,19 +44,19 @@ fn lists_of_names_are_sets(driver: Driver) {
     let names: String = (100..5_000).map(|name| format!("name=n{name}&")).collect();
     assert_eq!(rows(&post_form(&server, "/query?agg=last", FORM, names.as_bytes())), 200);
     let without: String = (0..290).map(|host| format!("&tag.host!=web{host}.example")).collect();
-    assert_eq!(rows(&server.ask(&get(&format!("/series?{without}")))), 10);
+    assert_eq!(rows(&server.request(&get(&format!("/series?{without}")))), 10);
     queries_hold_together(&server);
 }
 
 fn a_form_asks_what_a_url_asks(driver: Driver) {
-    let server = Setup::new(driver).start();
+    let server = with_driver(driver).start();
     let batch = r#"{"metrics":[{"name":"a","value":1,"tags":{"h":"x y"}},{"name":"a","value":2,"tags":{"h":"z"}}]}"#;
-    assert_eq!(server.ask(&post(batch)).processed(), 2);
-    let series = |answer: &Answer| {
-        assert_eq!(answer.status, 200, "{}", answer.text());
-        answer.json()["series"].clone()
+    assert_eq!(server.request(&post(batch)).processed(), 2);
+    let series = |response: &Response| {
+        assert_eq!(response.status, 200, "{}", response.text());
+        response.json()["series"].clone()
     };
-    let expected = series(&server.ask(&get("/query?name=a&agg=last&by=h&tag.h=x+y&from=0")));
+    let expected = series(&server.request(&get("/query?name=a&agg=last&by=h&tag.h=x+y&from=0")));
     assert_eq!(expected.as_array().unwrap().len(), 1);
     for (target, form) in [
         ("/query", "name=a&agg=last&by=h&tag.h=x+y&from=0"),
@@ -83,7 +84,7 @@ fn a_form_asks_what_a_url_asks(driver: Driver) {
 }
 
 fn counters_do_not_depend_on_the_order_of_arrival(driver: Driver) {
-    let server = Setup::new(driver).start();
+    let server = with_driver(driver).start();
     let orders = [[0, 1, 2, 3], [0, 2, 1, 3], [3, 2, 1, 0], [1, 3, 0, 2]];
     for (name, order) in orders.iter().enumerate() {
         let readings = [(0, 1_000), (10, 1_010), (10, 1_005), (20, 1_020)];
@@ -91,18 +92,18 @@ fn counters_do_not_depend_on_the_order_of_arrival(driver: Driver) {
             let (second, value) = readings[at];
             let timestamp = 1_767_323_040_000_u64 + 1_000 * second;
             let batch = format!(r#"{{"metrics":[{{"name":"c{name}","value":{value},"timestamp":{timestamp}}}]}}"#);
-            assert_eq!(server.ask(&post(batch)).processed(), 1);
+            assert_eq!(server.request(&post(batch)).processed(), 1);
         }
         let of = |agg: &str| format!("/query?name=c{name}&agg={agg}&from=1767323040&to=1767323100");
-        assert_eq!(number(&server.ask(&get(&of("increase")))), 20, "{order:?}");
-        assert_eq!(number(&server.ask(&get(&of("rate")))), 1, "{order:?}");
+        assert_eq!(number(&server.request(&get(&of("increase")))), 20, "{order:?}");
+        assert_eq!(number(&server.request(&get(&of("rate")))), 1, "{order:?}");
     }
 }
 
 fn what_could_be_seconds_or_milliseconds_is_refused(driver: Driver) {
-    let server = Setup::new(driver).start();
+    let server = with_driver(driver).start();
     let batch = r#"{"metrics":[{"name":"a","value":1,"timestamp":1767323045678}]}"#;
-    assert_eq!(server.ask(&post(batch)).processed(), 1);
+    assert_eq!(server.request(&post(batch)).processed(), 1);
     for (from, to) in [
         ("1767323045", "1767323046"),
         ("1767323045.678", "1767323045.679"),
@@ -110,12 +111,12 @@ fn what_could_be_seconds_or_milliseconds_is_refused(driver: Driver) {
         ("2026-01-02T03:04:05Z", "2026-01-02T03:04:06Z"),
         ("0", "1767323046"),
     ] {
-        let answer = server.ask(&get(&format!("/query?name=a&agg=count&from={from}&to={to}")));
-        assert_eq!(number(&answer), 1, "{from}");
+        let response = server.request(&get(&format!("/query?name=a&agg=count&from={from}&to={to}")));
+        assert_eq!(number(&response), 1, "{from}");
     }
     for wrong in ["17673230456", "99999999999", "1767323045678000"] {
         for parameters in [format!("from={wrong}"), format!("to={wrong}")] {
-            let text = server.ask(&get(&format!("/query?name=a&{parameters}"))).refusal(400);
+            let text = server.request(&get(&format!("/query?name=a&{parameters}"))).refusal(400);
             assert!(text.contains("seconds") && text.contains("milliseconds"), "{text}");
         }
     }
@@ -133,10 +134,10 @@ fn values_that_are_no_numbers_are_skipped_and_counted(driver: Driver) {
         .concat();
     std::fs::write(directory.path().join("metrics-20260102T030406.000Z.jsonl"), &text).unwrap();
     std::fs::write(directory.path().join("metrics.jsonl"), &text).unwrap();
-    let server = Setup::new(driver).start_in(directory.path());
+    let server = with_driver(driver).start_in(directory.path());
     let range = "from=2026-01-02T03:00:00Z&to=2026-01-02T04:00:00Z";
     let ask = |of: &str| {
-        serde_json::from_slice::<serde_json::Value>(&server.ask(&get(&format!("{of}&{range}"))).body).unwrap()
+        serde_json::from_slice::<serde_json::Value>(&server.request(&get(&format!("{of}&{range}"))).body).unwrap()
     };
     let counted = ask("/query?name=up&agg=count&by=host");
     assert_eq!(counted["series"].as_array().unwrap().len(), 1, "{counted}");

@@ -3,8 +3,9 @@
 use super::{WIDE, points, queries_hold_together, store_wide};
 use crate::{
     http::{Client, get, post},
-    log, on_both_drivers,
-    server::{Driver, Setup, number_at},
+    metric, on_both_drivers,
+    server::{Driver, number_at},
+    with_driver,
 };
 use std::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
@@ -16,7 +17,7 @@ fn eight_heavy_queries_and_two_hundred_clients(driver: Driver) {
     const CONNECTIONS: usize = 20;
     const ROUNDS: usize = 10;
     const METRICS: usize = 5;
-    let mut server = Setup::new(driver)
+    let mut server = with_driver(driver)
         .flag("--reactors", 2)
         .flag("--query-threads", 3)
         .flag("--query-timeout", "10m")
@@ -36,11 +37,11 @@ fn eight_heavy_queries_and_two_hundred_clients(driver: Driver) {
                     let everything = "/query?name=~.*&agg=p99&by=*&from=0&step=1s";
                     while !done.load(Ordering::Relaxed) {
                         if asker % 2 == 0 {
-                            assert_eq!(points(&client.ask(&get(WIDE))).len(), 2_000);
+                            assert_eq!(points(&client.request(&get(WIDE))).len(), 2_000);
                         } else {
-                            let answer = client.ask(&get(everything));
-                            assert_eq!(answer.status, 200, "{}", answer.text());
-                            assert!(!answer.json()["series"].as_array().unwrap().is_empty());
+                            let response = client.request(&get(everything));
+                            assert_eq!(response.status, 200, "{}", response.text());
+                            assert!(!response.json()["series"].as_array().unwrap().is_empty());
                         }
                         answered.fetch_add(1, Ordering::Relaxed);
                     }
@@ -54,10 +55,10 @@ fn eight_heavy_queries_and_two_hundred_clients(driver: Driver) {
                     for round in 0..ROUNDS {
                         for (index, client) in clients.iter_mut().enumerate() {
                             let mark = format!("{thread}-{index}-{round}");
-                            client.send(&post(log::marked_batch(&mark, METRICS))).unwrap();
+                            client.send(&post(metric::marked_batch(&mark, METRICS))).unwrap();
                         }
                         for client in &mut clients {
-                            assert_eq!(client.answer().processed(), METRICS);
+                            assert_eq!(client.response().processed(), METRICS);
                         }
                     }
                 })

@@ -1,16 +1,16 @@
 //! The load: clients on threads of their own, each posting pipelines of batches over one connection at a time, and
-//! keeping book of every one.
+//! recording every one.
 
 use crate::{
     Level, batch,
     batch::Mark,
     figures::Figures,
-    http::{Connection, NoResponse, Response, post},
+    http::{self, Client, NoResponse, Response},
     random::Random,
     sent_batches::{Fate, Sent},
 };
 use std::{
-    io,
+    io::{self, ErrorKind},
     net::SocketAddr,
     sync::{
         Arc,
@@ -34,7 +34,7 @@ pub struct Plan {
     pub clients: u32,
     /// Distinct `Authorization` values among them.
     pub keys: u32,
-    /// The level that the server acknowledges at when it is not asked for another; one batch in eight asks.
+    /// The level that the server acknowledges at by default; one batch in eight requests a level of its own.
     pub level: Level,
     /// Most metrics in a batch.
     pub metrics_max: u32,
@@ -50,12 +50,12 @@ struct Shared {
     stop: AtomicBool,
     next_connection: AtomicU32,
     acknowledged: AtomicU64,
-    answered: AtomicU64,
+    responses: AtomicU64,
     unavailable: AtomicU64,
     reconnects: AtomicU64,
 }
 
-/// Connections with their numbers, and what was wrong with their answers.
+/// Connections with their numbers, and the faults of their responses.
 type Kept = (Vec<(u32, Vec<Sent>)>, Figures);
 
 /// Clients at work.
@@ -75,7 +75,7 @@ impl Clients {
             stop: AtomicBool::new(false),
             next_connection: AtomicU32::new(first_connection),
             acknowledged: AtomicU64::new(0),
-            answered: AtomicU64::new(0),
+            responses: AtomicU64::new(0),
             unavailable: AtomicU64::new(0),
             reconnects: AtomicU64::new(0),
         });
@@ -88,10 +88,10 @@ impl Clients {
         Self { shared, threads }
     }
 
-    /// Batches answered so far, in whatever way.
+    /// Responses to batches so far, of whatever status.
     #[must_use]
-    pub fn answered(&self) -> u64 {
-        self.shared.answered.load(Ordering::Relaxed)
+    pub fn responses(&self) -> u64 {
+        self.shared.responses.load(Ordering::Relaxed)
     }
 
     /// Batches acknowledged so far.
@@ -100,7 +100,7 @@ impl Clients {
         self.shared.acknowledged.load(Ordering::Relaxed)
     }
 
-    /// Batches answered 503 so far.
+    /// Batches refused with 503 so far.
     #[must_use]
     pub fn unavailable(&self) -> u64 {
         self.shared.unavailable.load(Ordering::Relaxed)
@@ -133,7 +133,7 @@ impl Clients {
         Ok(())
     }
 
-    /// Has them end with the answers they wait for, and returns what they know.
+    /// Has each of them end after the responses that it waits for, and returns their records.
     ///
     /// # Panics
     /// One of them has panicked.
@@ -159,7 +159,7 @@ fn work(shared: &Shared, client: u32, mut random: Random) -> Kept {
     let key = format!("client-{}", client % shared.plan.keys);
     let (mut connections, mut figures) = (Vec::new(), Figures::default());
     while !shared.stop.load(Ordering::Relaxed) {
-        let Ok(connection) = Connection::open(shared.address) else { break };
+        let Ok(connection) = Client::try_connect(shared.address) else { break };
         let number = shared.next_connection.fetch_add(1, Ordering::Relaxed);
         let batches = post_on(connection, number, &key, shared, &mut random, &mut figures);
         connections.push((number, batches));
@@ -171,7 +171,7 @@ fn work(shared: &Shared, client: u32, mut random: Random) -> Kept {
 
 /// Posts pipelines until the connection ends or the client is stopped. Returns every batch that may have been sent.
 fn post_on(
-    mut connection: Connection,
+    mut connection: Client,
     number: u32,
     key: &str,
     shared: &Shared,
@@ -181,23 +181,27 @@ fn post_on(
     let plan = shared.plan;
     let mut batches: Vec<Sent> = Vec::new();
     while !shared.stop.load(Ordering::Relaxed) {
-        let mut requests = String::new();
+        let mut requests = Vec::new();
         let mut levels = Vec::new();
         for _ in 0..random.of_any_size(PIPELINE_MAX) {
             let mark = Mark { connection: number, number: u32::try_from(batches.len()).unwrap_or(u32::MAX) };
             let metrics = random.of_any_size(plan.metrics_max);
             let level = random.one_in(8).then(|| random.choose(&Level::ALL));
             let broken = random.one_in(16);
-            requests += &post(&batch::body(mark, metrics, broken), key, level.map(Level::name));
+            let target = level.map_or_else(|| "/metrics".to_owned(), |level| format!("/metrics?ack={}", level.name()));
+            requests.extend(http::post_to(&target, &http::authorization(key), batch::body(mark, metrics, broken)));
             levels.push(level.unwrap_or(plan.level));
             batches.push(Sent { metrics, broken, fate: Fate::Unanswered });
         }
         let first = batches.len() - levels.len();
-        if let Err(reason) =
-            exchange(&mut connection, requests.as_bytes(), &mut batches[first..], &levels, shared, figures)
-        {
-            if let NoResponse::Broken(text) = reason {
-                figures.promise(false, || format!("connection {number}: {text}"));
+        if let Err(reason) = exchange(&mut connection, &requests, &mut batches[first..], &levels, shared, figures) {
+            match reason {
+                NoResponse::Malformed(text) => figures.promise(false, || format!("connection {number}: {text}")),
+                NoResponse::Io(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                    figures.promise(false, || format!("connection {number}: no response before the timeout"));
+                }
+                // The connection has ended: nothing was promised.
+                NoResponse::Io(_) => {}
             }
             break;
         }
@@ -208,40 +212,47 @@ fn post_on(
     batches
 }
 
-/// Sends one pipeline and enters its answers.
+/// Sends one pipeline and enters its responses.
 fn exchange(
-    connection: &mut Connection,
+    connection: &mut Client,
     requests: &[u8],
     batches: &mut [Sent],
     levels: &[Level],
     shared: &Shared,
     figures: &mut Figures,
 ) -> Result<(), NoResponse> {
-    // The peer may have ended the connection in the middle and answered what it had: its answers count.
+    // The server may have ended the connection in the middle, after responses to what it had received: they count.
     let sent = connection.send(requests);
     for (batch, &level) in batches.iter_mut().zip(levels) {
-        let answer = connection.response()?;
-        batch.fate = judge(&answer, *batch, level).map_err(NoResponse::Broken)?;
-        shared.answered.fetch_add(1, Ordering::Relaxed);
+        let response = connection.next_response()?;
+        batch.fate = judge(&response, *batch, level).map_err(NoResponse::Malformed)?;
+        shared.responses.fetch_add(1, Ordering::Relaxed);
         let more = |counter: &AtomicU64, yes: bool| counter.fetch_add(u64::from(yes), Ordering::Relaxed);
-        more(&shared.acknowledged, answer.status == 200);
-        more(&shared.unavailable, answer.status == 503);
+        more(&shared.acknowledged, response.status == 200);
+        more(&shared.unavailable, response.status == 503);
         figures.promise(
-            !matches!(answer.status, 429 | 503) || answer.retry_after_s.is_some_and(|seconds| seconds >= 1),
-            || format!("{} without Retry-After", answer.status),
+            !matches!(response.status, 429 | 503) || retry_after_s(&response).is_some_and(|seconds| seconds >= 1),
+            || format!("{} without Retry-After", response.status),
         );
     }
-    sent
+    sent.map_err(NoResponse::Io)
+}
+
+/// Seconds of `Retry-After`.
+pub(crate) fn retry_after_s(response: &Response) -> Option<u64> {
+    response.header("Retry-After")?.parse().ok()
 }
 
 /// Returns the fate of a batch by its response.
-fn judge(answer: &Response, Sent { metrics, broken, .. }: Sent, level: Level) -> Result<Fate, String> {
-    match answer.status {
-        200 if !broken && answer.body == format!(r#"{{"success":true,"metrics_processed":{metrics}}}"#) => {
+fn judge(response: &Response, Sent { metrics, broken, .. }: Sent, level: Level) -> Result<Fate, String> {
+    match response.status {
+        200 if !broken && response.text() == format!(r#"{{"success":true,"metrics_processed":{metrics}}}"#) => {
             Ok(Fate::Acknowledged(level))
         }
         400 if broken => Ok(Fate::Refused(400)),
         status @ (429 | 503) => Ok(Fate::Refused(status)),
-        status => Err(format!("a batch of {metrics} (broken: {broken}) was answered {status}: {}", answer.body)),
+        status => {
+            Err(format!("a batch of {metrics} (broken: {broken}) got the response {status}: {}", response.text()))
+        }
     }
 }

@@ -6,14 +6,15 @@ use crate::{
     clients::{self, Clients},
     delivery::Delivery,
     figures::Figures,
-    http, log,
+    log,
     oracle::Oracle,
     power::{PowerCuts, Stable},
     process::Signal,
     random::Random,
     sent_batches::{End, SentBatches},
-    server::Server,
+    server::{Announces, Server},
     shim::Shim,
+    stat,
 };
 use std::{
     fs, io,
@@ -28,17 +29,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Answers after which a round may end, at most.
-const ANSWERS_MAX: u32 = 2_000;
-/// A round ends after this, however few answers came: with a rate limit there may be few.
+/// Responses after which a round may end, at most.
+const RESPONSES_MAX: u32 = 2_000;
+/// A round ends after this, however few responses came: with a rate limit there may be few.
 const ROUND_MAX: Duration = Duration::from_secs(1);
-/// The last moments before the end, so that it does not always come with an answer.
+/// The last moments before the end, so that it does not always come with a response.
 const LAST_MOMENTS: Duration = Duration::from_millis(3);
 /// Calls to the disk after which one kills, at most. A start makes about a dozen.
 const CALLS_MAX: u32 = 500;
-/// The smallest segment that may be asked for, in bytes.
+/// The smallest segment that may be configured, in bytes.
 const ROTATE_BYTES_MIN: u64 = 64 * 1024;
-/// Segments that retention leaves, at the least: so many that each is seen before it is deleted.
+/// Segments that retention leaves, at least: so many that each is seen before it is deleted.
 const RETAINED_MIN: u64 = 32;
 /// Once in so many looks at the load's progress the segment is sealed by a signal.
 const LOOKS_PER_HANG_UP: u32 = 200;
@@ -56,9 +57,9 @@ enum Round {
     KilledInside,
     /// Killed under load, and the machine loses its power.
     PowerCut,
-    /// Told to stop under load, and killed meanwhile.
+    /// Stopped by a signal under load, and killed meanwhile.
     KilledStopping,
-    /// Told to stop under load.
+    /// Stopped by a signal under load.
     Stopped,
 }
 
@@ -149,7 +150,7 @@ pub fn run(subject: &Subject, plan: Plan<'_>) -> io::Result<Figures> {
     figures.promise(verified.status.success(), || {
         format!("`metricstream verify` says: {}", String::from_utf8_lossy(&verified.stdout))
     });
-    figures.mended = log::mended_count(&subject.directory)? as u64;
+    figures.repaired = log::repaired_count(&subject.directory)? as u64;
     (figures.kills, figures.power_cuts, figures.ends) = (kills, power_cuts, ends);
     Ok(figures)
 }
@@ -189,9 +190,9 @@ impl History<'_> {
         log::keep(&self.subject.directory, &self.archive)?;
         if round == Round::KilledStarting {
             let wait = self.random.shorter_than(self.start_took * 3 / 2);
-            let server = Server::spawn(command)?;
+            let server = Server::spawn(command, &self.subject.directory, Announces::OnStderr)?;
             thread::sleep(wait);
-            server.kill()?;
+            server.end_by_kill();
             self.kills += 1;
             return Ok(());
         }
@@ -208,15 +209,16 @@ impl History<'_> {
             _ => {}
         }
         let begin = Instant::now();
-        let server = Server::spawn(command)?;
-        let Some(address) = server.listening() else {
-            let ended = server.wait()?;
+        let mut server = Server::spawn(command, &self.subject.directory, Announces::OnStderr)?;
+        if !server.wait_until_listening() {
+            let ended = server.end();
             self.oracle.figures.promise(round == Round::KilledInside && ended.status.code().is_none(), || {
                 format!("the server did not start: {}; it said:\n{}", ended.status, ended.said.join("\n"))
             });
             self.kills += 1;
             return Ok(());
-        };
+        }
+        let address = server.address;
         self.start_took = begin.elapsed();
         // What was there before has been repaired by now, and nothing was added yet.
         self.oracle.look(&self.subject.directory, &self.sent_batches)?;
@@ -227,17 +229,17 @@ impl History<'_> {
         let plan =
             clients::Plan { clients: 6, keys: 3, level: self.subject.level, metrics_max: 1_000, pause: Duration::ZERO };
         let clients = Clients::start(address, plan, self.sent_batches.next_connection(), &mut self.random);
-        let enough = u64::from(self.random.of_any_size(ANSWERS_MAX));
+        let enough = u64::from(self.random.of_any_size(RESPONSES_MAX));
         let begin = Instant::now();
         let archive = Archive::watch(&self.subject.directory, &self.archive);
         clients.wait_until("load", |clients| {
             if self.random.one_in(LOOKS_PER_HANG_UP) {
-                server.signal(Signal::HangUp)?;
+                server.signal(Signal::HangUp);
             }
-            Ok(clients.answered() >= enough || clients.have_ended() || begin.elapsed() > ROUND_MAX)
+            Ok(clients.responses() >= enough || clients.have_ended() || begin.elapsed() > ROUND_MAX)
         })?;
         thread::sleep(self.random.shorter_than(LAST_MOMENTS));
-        let end = self.end(round, server)?;
+        let end = self.end(round, server);
         archive.stop()?;
         if round == Round::PowerCut {
             stable.read(&journal)?;
@@ -253,19 +255,19 @@ impl History<'_> {
         Ok(())
     }
 
-    fn end(&mut self, round: Round, server: Server) -> io::Result<End> {
+    fn end(&mut self, round: Round, server: Server) -> End {
         let ended = match round {
-            Round::Killed | Round::KilledStarting | Round::KilledInside | Round::PowerCut => server.kill()?,
+            Round::Killed | Round::KilledStarting | Round::KilledInside | Round::PowerCut => server.end_by_kill(),
             Round::KilledStopping => {
-                server.signal(Signal::Terminate)?;
+                server.signal(Signal::Terminate);
                 thread::sleep(self.random.shorter_than(STOPPING));
-                server.kill()?
+                server.end_by_kill()
             }
             Round::Stopped => {
-                server.signal(Signal::Terminate)?;
+                server.signal(Signal::Terminate);
                 // It must not pass for the second signal that ends a stop at once.
-                server.signal(Signal::HangUp)?;
-                server.wait()?
+                server.signal(Signal::HangUp);
+                server.end()
             }
         };
         let was_killed = ended.status.code().is_none();
@@ -275,16 +277,16 @@ impl History<'_> {
         self.oracle.figures.promise(was_killed || ended.status.success(), || {
             format!("a stop ended with {}; it said:\n{}", ended.status, ended.said.join("\n"))
         });
-        Ok(match (was_killed, round) {
+        match (was_killed, round) {
             (true, Round::PowerCut) => End::PowerCut,
             (true, _) => End::Unclean,
             (false, _) => End::Clean,
-        })
+        }
     }
 
     /// The server counts the shutdowns that were not clean.
     fn look_at_count(&mut self, address: SocketAddr) {
-        let counted = http::get(address, "/stats").and_then(|answer| answer.number("unclean_shutdowns"));
+        let counted = stat(address, "unclean_shutdowns");
         let (least, most) = (self.kills_of_open, self.kills);
         self.oracle.figures.promise(counted.is_some_and(|counted| (least..=most).contains(&counted)), || {
             format!("{counted:?} unclean shutdowns are counted; there were {least} to {most}")

@@ -20,8 +20,8 @@ use std::{fs, io, path::Path, time::Duration};
 const CALLS_BEFORE_MAX: u32 = 50;
 /// Calls of one kind that a start on a new directory makes, at the most.
 const CALLS_OF_START: u32 = 3;
-/// Answers in a round of load that nothing interrupts.
-const ANSWERS: u64 = 200;
+/// Responses in a round of load that nothing interrupts.
+const RESPONSES: u64 = 200;
 
 /// Fault of the disk. `shim.c` says what each is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -111,17 +111,17 @@ pub fn run(subject: &Subject, shim: &Shim, fault: Fault) -> io::Result<Figures> 
         shim.insert(&mut command, &subject.directory, fault.name(), calls, &journal);
     }
     let plan = Plan { clients: 6, keys: 6, level: subject.level, metrics_max: 300, pause: Duration::ZERO };
-    let (server, address) = Server::start(command)?;
-    let clients = Clients::start(address, plan, 0, &mut random);
+    let server = Server::start(command, &subject.directory)?;
+    let clients = Clients::start(server.address, plan, 0, &mut random);
     if fault.is_survived() || fault == Fault::Vanishes {
-        clients.wait_until("load", |clients| Ok(clients.answered() >= ANSWERS))?;
+        clients.wait_until("load", |clients| Ok(clients.responses() >= RESPONSES))?;
     }
     match fault {
-        _ if fault.is_survived() => server.signal(Signal::Terminate)?,
+        _ if fault.is_survived() => server.signal(Signal::Terminate),
         Fault::Vanishes => clients.wait_until("the directory to be gone", |_| remove(&subject.directory))?,
         _ => {}
     }
-    let ended = server.wait()?;
+    let ended = server.end();
     let (connections, figures) = clients.stop();
     oracle.figures += &figures;
     let code = i32::from(!fault.is_survived());
@@ -148,14 +148,14 @@ pub fn run(subject: &Subject, shim: &Shim, fault: Fault) -> io::Result<Figures> 
     let mut command = subject.command();
     oracle.configure(&mut command);
     command.args(["--rate-limit", "0"]);
-    let (server, address) = Server::start(command)?;
+    let server = Server::start(command, &subject.directory)?;
     oracle.look(&subject.directory, &sent_batches)?;
-    let clients = Clients::start(address, plan, sent_batches.next_connection(), &mut random);
-    clients.wait_until("load on a sound disk", |clients| Ok(clients.acknowledged() >= ANSWERS))?;
+    let clients = Clients::start(server.address, plan, sent_batches.next_connection(), &mut random);
+    clients.wait_until("load on a sound disk", |clients| Ok(clients.acknowledged() >= RESPONSES))?;
     let (connections, figures) = clients.stop();
     oracle.figures += &figures;
-    server.signal(Signal::Terminate)?;
-    let ended_well = server.wait()?;
+    server.signal(Signal::Terminate);
+    let ended_well = server.end();
     oracle
         .figures
         .promise(ended_well.status.success(), || format!("on a sound disk it ended with {}", ended_well.status));
@@ -166,7 +166,7 @@ pub fn run(subject: &Subject, shim: &Shim, fault: Fault) -> io::Result<Figures> 
     figures.ends = 2;
     let place = log::Place { directory: &subject.directory, archive: None };
     (figures.segments, figures.left) = (log::sealed_count(place)? as u64, log::sealed_count(place)? as u64);
-    figures.mended = log::mended_count(&subject.directory)? as u64;
+    figures.repaired = log::repaired_count(&subject.directory)? as u64;
     Ok(figures)
 }
 

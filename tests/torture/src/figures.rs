@@ -9,15 +9,15 @@ pub struct Figures {
     pub kills: u64,
     /// Those of them at which the power was lost as well.
     pub power_cuts: u64,
-    /// Times it ended by itself, on a signal that asks it to or for a failure.
+    /// Times it ended by itself, on a signal or for a failure.
     pub ends: u64,
     /// Times the log was seen to have been repaired at a start.
-    pub mended: u64,
-    /// Batches answered 200.
+    pub repaired: u64,
+    /// Batches acknowledged with 200.
     pub acknowledged: u64,
-    /// Batches answered otherwise.
+    /// Batches with another response.
     pub refused: u64,
-    /// Batches that got no answer.
+    /// Batches that got no response.
     pub unanswered: u64,
     /// Lines in the log.
     pub lines: u64,
@@ -54,7 +54,7 @@ pub struct Figures {
     pub problems: Vec<String>,
 }
 
-/// Problems that are told; all are counted.
+/// Problems that are printed; all are counted.
 const PROBLEMS_TOLD_MAX: usize = 10;
 
 type Value = fn(&Figures) -> u64;
@@ -64,7 +64,7 @@ const COLUMNS: [(&str, Value); 22] = [
     ("kills", |f| f.kills),
     ("power cuts", |f| f.power_cuts),
     ("ends", |f| f.ends),
-    ("mended", |f| f.mended),
+    ("repaired", |f| f.repaired),
     ("lines", |f| f.lines),
     ("sealed", |f| f.segments),
     ("left", |f| f.left),
@@ -135,7 +135,7 @@ impl AddAssign<&Self> for Figures {
             kills,
             power_cuts,
             ends,
-            mended,
+            repaired,
             acknowledged,
             refused,
             unanswered,

@@ -1,5 +1,5 @@
 //! Torture for the server: it is killed at random moments, its disk is filled, its disk fails; and each time an oracle
-//! holds the log against what the clients were told.
+//! compares the log with the responses that the clients received.
 //!
 //! Drives the real binary over loopback, and knows it only by its HTTP contract, its flags and its log: nothing here
 //! shares code with what is tested. Choices come from a seed, which is printed; what the kernel and the threads make
@@ -23,8 +23,11 @@ pub mod receiver;
 pub mod sent_batches;
 pub mod shim;
 
-use std::{fmt, path::PathBuf, process::Command};
-use testkit::{http, log, process, random, server};
+use std::{fmt, net::SocketAddr, path::PathBuf, process::Command};
+use testkit::{
+    http::{self, Client, Response},
+    log, process, random, server,
+};
 
 /// Promise of an acknowledgement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -83,7 +86,7 @@ pub struct Subject {
     pub binary: PathBuf,
     /// Network driver of the server.
     pub driver: Driver,
-    /// The level at which it acknowledges unless it is asked for another.
+    /// The level at which it acknowledges by default.
     pub level: Level,
     /// Data directory of the server.
     pub directory: PathBuf,
@@ -95,10 +98,23 @@ impl Subject {
     /// The command that starts it.
     #[must_use]
     pub fn command(&self) -> Command {
-        let mut command = server::command(&self.binary, &self.directory);
+        let mut command = server::program(&self.binary);
+        command.args(["--listen", "127.0.0.1:0", "--stats-interval", "0s", "--data-dir"]).arg(&self.directory);
         command.args(["--driver", self.driver.name(), "--ack", self.level.name()]);
         command
     }
+}
+
+/// The response to `GET` of `target` on a connection of its own; `None` if there is none.
+fn get(address: SocketAddr, target: &str) -> Option<Response> {
+    Client::try_connect(address).ok()?.try_request(&http::get(target)).ok()
+}
+
+/// The number that is the value of the first field `name` of `/stats`, wherever it stands.
+fn stat(address: SocketAddr, name: &str) -> Option<u64> {
+    let response = get(address, "/stats")?;
+    let (_, after) = response.text().split_once(&format!("\"{name}\":"))?;
+    after.trim_start().split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 
 /// The name of its row.

@@ -22,7 +22,7 @@ const UNSOUND: u8 = 1;
 /// It could not be tried.
 const NOT_TRIED: u8 = 2;
 
-/// Holds the log against what clients were told, while the server is killed, its disk is full, or its disk fails.
+/// Compares the log with the responses to clients, while the server is killed, its disk is full, or its disk fails.
 #[derive(Debug, Parser)]
 #[command(
     name = "torture",
@@ -46,7 +46,7 @@ enum Test {
         #[command(flatten)]
         matrix: Matrix,
     },
-    /// A disk that is full and has room again, full at a stop, full at a kill
+    /// A disk that is full and has space again, full at a stop, full at a kill
     FullDisk {
         /// Directory on a small file system of its own; what is in it is deleted
         #[arg(long)]

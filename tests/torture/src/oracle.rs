@@ -4,7 +4,7 @@
 //! - One acknowledged at the level memory is so too, unless its process ended uncleanly and nothing later of its
 //!   connection is there: what is lost then is an end, never a hole.
 //! - A loss of power may take what was not acknowledged at the level fsync, and leave the beginning of such a batch.
-//! - A refused batch is not in the log. One without an answer is there whole or not at all.
+//! - A refused batch is not in the log. One without a response is there whole or not at all.
 //! - The batches of a connection are in the order of their sending, and a batch is in one segment.
 //! - Every line is to the byte what was sent, and the log ends with a line's end.
 //!
@@ -96,13 +96,13 @@ impl Oracle {
         sent_batches: &SentBatches,
     ) -> io::Result<()> {
         self.configure(&mut command);
-        let (server, _) = Server::start(command)?;
+        let server = Server::start(command, directory)?;
         self.look(directory, sent_batches)?;
         if let Some(delivery) = &mut self.delivery {
             delivery.wait_until_drained(directory, &mut self.figures)?;
         }
-        server.signal(Signal::Terminate)?;
-        let ended = server.wait()?;
+        server.signal(Signal::Terminate);
+        let ended = server.end();
         self.figures.promise(ended.status.success(), || format!("a stop ended with {}", ended.status));
         self.look(directory, sent_batches)
     }

@@ -5,11 +5,11 @@ use crate::{Level, batch::Mark};
 /// Fate of a batch, as its client saw it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
-    /// No answer came: it may be stored or not, but whole.
+    /// No response came: it may be stored or not, but whole.
     Unanswered,
-    /// Answered 200 at this level.
+    /// Acknowledged with 200 at this level.
     Acknowledged(Level),
-    /// Answered with another status: it must not be stored.
+    /// Got another status: it must not be stored.
     Refused(u16),
 }
 

@@ -1,8 +1,8 @@
 //! Scrapes of a fleet of hosts, made up from a seed: the samples that all protocols carry alike.
 
 use super::exporter::{Field, GROUPS, Group, Kind, Shape};
-use crate::random::SplitMix64;
 use std::{fmt::Write, ops::Range};
+use testkit::random::Random;
 
 /// Hosts of the fleet: with the series of each, more than one request may carry, so that no series is twice in one.
 pub(super) const HOSTS: usize = 200;
@@ -127,20 +127,20 @@ impl Scrapes {
 /// The number of a series, which `identity` stands for, in the scrape `round`.
 #[expect(clippy::cast_precision_loss, clippy::cast_possible_wrap, reason = "at most 14 digits")]
 fn number(shape: Shape, identity: u64, round: usize) -> Number {
-    let mut random = SplitMix64(identity.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+    let mut random = Random::new(identity.wrapping_mul(0x9E37_79B9_7F4A_7C15));
     // Spreads the sizes over the orders of magnitude, as they are in the field.
-    let digits = random.below(8);
-    let base = random.below(10_u64.pow(3 + u32::try_from(digits).unwrap_or(0)));
-    let step = base / 1000 + random.below(100);
+    let digits = random.below_u64(8);
+    let base = random.below_u64(10_u64.pow(3 + u32::try_from(digits).unwrap_or(0)));
+    let step = base / 1000 + random.below_u64(100);
     let grown = base + step * round as u64;
-    let mut now = SplitMix64(random.next().wrapping_add(round as u64));
+    let mut now = Random::new(random.number().wrapping_add(round as u64));
     match shape {
         Shape::Fixed(integer) => Number::Integer(integer),
         Shape::Count => Number::Integer(grown as i64),
-        Shape::Small => Number::Integer((base % 400 + now.below(100)) as i64),
-        Shape::Bytes => Number::Integer(((base / 100 + now.below(100)) * 4096) as i64),
+        Shape::Small => Number::Integer((base % 400 + now.below_u64(100)) as i64),
+        Shape::Bytes => Number::Integer(((base / 100 + now.below_u64(100)) * 4096) as i64),
         Shape::Seconds => Number::Float((base % 1_000_000_000 + step * round as u64) as f64 / 100.0),
-        Shape::Fraction => Number::Float(now.below(1_000_000_000) as f64 / 1e10),
+        Shape::Fraction => Number::Float(now.below_u64(1_000_000_000) as f64 / 1e10),
     }
 }
 

@@ -4,6 +4,7 @@ use std::io::Write;
 
 use super::owner::{BODY_BYTES_MAX, Owner, POOR_BYTES, deflate, gzip, post, snappy, whole, zstd};
 use http1::limits::{BODY_BYTES_CAP, CONTENT_MEMBERS_MAX, DECODED_KEPT_BYTES_MAX};
+use testkit::random::Random;
 
 const MIB: usize = 1024 * 1024;
 type Compress = fn(&[u8]) -> Vec<u8>;
@@ -23,14 +24,8 @@ fn refused(coding: &str, body: &[u8], status: u16, reason: &str) {
 
 /// Bytes that do not compress, the same each time.
 fn noise(bytes: usize) -> Vec<u8> {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_le_bytes()[3]
-    };
-    std::iter::repeat_with(next).take(bytes).collect()
+    let mut random = Random::new(1);
+    std::iter::repeat_with(|| random.byte()).take(bytes).collect()
 }
 
 #[test]

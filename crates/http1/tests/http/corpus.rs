@@ -8,7 +8,7 @@ pub struct Case {
     pub name: &'static str,
     pub bytes: Vec<u8>,
     pub statuses: Vec<u16>,
-    /// The reason counted for the refusal, if the room itself refused.
+    /// The reason counted for the refusal, if the HTTP crate itself refused.
     pub reason: Option<&'static str>,
 }
 
@@ -25,7 +25,7 @@ fn last(name: &'static str, bytes: impl AsRef<[u8]>, statuses: &[u16]) -> Case {
     Case { name, bytes: [bytes.as_ref(), NEXT].concat(), statuses: statuses.to_vec(), reason: None }
 }
 
-/// Refused by the room, and the connection ends.
+/// Refused by the HTTP crate, and the connection ends.
 fn refused(name: &'static str, bytes: impl AsRef<[u8]>, status: u16, reason: &'static str) -> Case {
     Case { name, bytes: [bytes.as_ref(), NEXT].concat(), statuses: vec![status], reason: Some(reason) }
 }

@@ -1,4 +1,4 @@
-//! The budget of memory held for peers: what is asked for, what happens without any, and that the sums hold.
+//! The budget of memory held for peers: the requested amounts, the refusals without any, and that the sums hold.
 
 use super::owner::{BODY_BYTES_MAX, Owner, chunked, disposition, post};
 use http1::Disposition;

@@ -1,4 +1,4 @@
-//! A connection's owner, with a service that records what it is asked and answers by path.
+//! A connection's owner, with a service that records its calls and responds by path.
 
 use http1::{
     Bounds, Burst, Codings, Connection, Deadline, Disposition, ErrorBody, Head, HttpContext, HttpError, Method, Next,
@@ -15,9 +15,9 @@ pub enum Event {
     Refused { reason: &'static str, had_ticket: bool },
 }
 
-/// Answers by path. `/limited`, `/missing`, `/full`, `/locked`, `/options`: refused by the head. `/held`, `/deferred`,
-/// `/invalid`: as they say. `/streamed`: deferred, and then answered piece by piece. All others: 200 for as many
-/// metrics as the body has bytes.
+/// A service that responds by path. `/limited`, `/missing`, `/full`, `/locked`, `/options`: refused by the head.
+/// `/held`, `/deferred`, `/invalid`: as named. `/streamed`: deferred, and then sent piece by piece. All others: 200 for
+/// as many metrics as the body has bytes.
 #[derive(Debug, Default)]
 pub struct Recorder {
     pub events: Vec<Event>,
@@ -133,7 +133,7 @@ pub struct Owner {
     pub sent: Vec<u8>,
     pub after: Disposition,
     pub deadline: Option<Deadline>,
-    /// Answers in flight, when sending is not instant.
+    /// Responses in flight, when sending is not instant.
     outstanding: Vec<u8>,
 }
 
@@ -165,7 +165,7 @@ impl Owner {
         self.after = disposition(progress);
     }
 
-    /// Delivers bytes; every answer is sent at once, and a deferred one is given at once.
+    /// Delivers bytes; every response is sent at once, and a deferred one is completed at once.
     pub fn deliver(&mut self, bytes: &[u8]) {
         if self.after != Disposition::KeepOpen {
             let _ = self.connection.drain(bytes);
@@ -176,7 +176,7 @@ impl Owner {
         self.settle(progress);
     }
 
-    /// Delivers bytes while the answers to the bytes before them are still in flight.
+    /// Delivers bytes while the responses to the bytes before them are still in flight.
     pub fn deliver_late(&mut self, bytes: &[u8]) {
         if self.outstanding.is_empty() {
             if self.after == Disposition::KeepOpen {

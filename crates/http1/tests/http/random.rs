@@ -1,5 +1,5 @@
-//! Strangers' bytes: whatever they are, no panic, no endless loop, no memory beyond the bounds, no answer that is not
-//! one of ours.
+//! Untrusted bytes: whatever they are, no panic, no endless loop, no memory beyond the bounds, no response that is not
+//! in the contract.
 
 use proptest::prelude::*;
 
@@ -10,7 +10,7 @@ use http1::limits::{HEAD_BYTES_MAX, INBOX_BYTES_MAX};
 
 fn survive(bytes: &[u8], cuts: &[usize], late: bool) -> Result<(), TestCaseError> {
     survive_with(Owner::new(), bytes, cuts, late)?;
-    // The same with hardly any memory: what is answered otherwise is 503.
+    // The same with hardly any memory: every other response is 503.
     let mut poor = Owner::new();
     assert!(poor.core.reserve(poor.core.free_bytes() - bytes.len() / 2));
     survive_with(poor, bytes, cuts, late)

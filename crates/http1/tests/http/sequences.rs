@@ -103,7 +103,7 @@ fn answering_what_was_not_deferred_is_the_owners_fault() {
     let _ = owner.connection.respond_deferred(&owner.core, &mut Vec::new(), |respond| respond.accepted(1));
 }
 
-/// The head of the answer to `/streamed`, and what follows it.
+/// The head of the response to `/streamed`, and what follows it.
 fn streamed(request: &str) -> (String, String, Disposition) {
     let owner = whole(request.as_bytes());
     let (head, body) =

@@ -3,9 +3,10 @@
 
 use crate::{
     http::{Client, authorization, get, post, post_chunked, post_to},
-    log, on_both_drivers,
+    metric, on_both_drivers,
     process::{self, Resource},
-    server::{Driver, Server, Setup, number_at, until},
+    server::{Driver, Server, number_at, until},
+    with_driver,
 };
 use std::{ops::AddAssign, thread};
 
@@ -82,32 +83,32 @@ fn one_of_everything(server: &Server, thread: usize) -> Sent {
         let mark = format!("{thread}-{round}");
         let metrics = 1 + (thread + round) % 7;
         // Good, in every framing.
-        let body = log::marked_batch(&mark, metrics);
+        let body = metric::marked_batch(&mark, metrics);
         let request = match round % 3 {
             0 => post_to("/metrics", &key, &body),
             1 => post_to("/metrics?ack=memory", &key, &body),
             _ => post_chunked(&key, &[body.as_bytes()]),
         };
-        assert_eq!(client.ask(&request).processed(), metrics);
+        assert_eq!(client.request(&request).processed(), metrics);
         sent.stored += 1;
         sent.stored_bytes += body.len() as u64;
         sent.metrics += metrics as u64;
         // Malformed after good metrics: stored in no part.
         let torn = body.replace(r#"}}]}"#, r#"},"value":2}]}"#);
-        client.ask(&post_to("/metrics", &key, torn)).refusal(400);
-        client.ask(&post_to("/metrics?ack=never", &key, &body)).refusal(400);
+        client.request(&post_to("/metrics", &key, torn)).refusal(400);
+        client.request(&post_to("/metrics?ack=never", &key, &body)).refusal(400);
         sent.malformed += 2;
         // The last one's `value` comes twice; the others were read before it.
         sent.metrics_rejected += metrics as u64;
-        client.ask(&post_to("/metrics", "Authorization: nobody\r\n", &body)).refusal(401);
+        client.request(&post_to("/metrics", "Authorization: nobody\r\n", &body)).refusal(401);
         sent.unauthorized += 1;
         // None of these is a batch.
-        client.ask(&get("/nope")).refusal(404);
-        assert_eq!(client.ask(&get("/health")).status, 200);
+        client.request(&get("/nope")).refusal(404);
+        assert_eq!(client.request(&get("/health")).status, 200);
     }
     let end = |request: &[u8], status: u16| {
         let mut client = server.connect();
-        client.ask(request).refusal(status);
+        client.request(request).refusal(status);
         drop(client);
     };
     end(&post_to("/metrics", &key, " ".repeat(64 * 1024 + 1)), 413);
@@ -117,18 +118,17 @@ fn one_of_everything(server: &Server, thread: usize) -> Sent {
     end(format!("POST /metrics HTTP/1.1\r\nHost: h\r\n{key}Transfer-Encoding: chunked\r\n\r\nzz\r\n").as_bytes(), 400);
     end(&post_to("/metrics", &format!("{key}Content-Encoding: br\r\n"), "x"), 415);
     sent.framing += 3;
-    let whole = post_to("/metrics", &key, log::marked_batch("never", 5));
+    let whole = post_to("/metrics", &key, metric::marked_batch("never", 5));
     let mut client = server.connect();
     client.send(&whole[..whole.len() - 1]).unwrap();
-    client.answer().refusal(408);
+    client.response().refusal(408);
     sent.timed_out += 1;
-    // Given up in the middle of the body, by a reset and by an end of file; that the body is asked for proves that the
-    // head was taken.
+    // Closed in the middle of the body, by a reset and by an end of file; `100 Continue` proves that the head was read.
     for reset in [true, false] {
         let mut client = server.connect();
         let head =
             format!("POST /metrics HTTP/1.1\r\nHost: h\r\n{key}Expect: 100-continue\r\nContent-Length: 100\r\n\r\n");
-        assert_eq!(client.ask(head.as_bytes()).status, 100);
+        assert_eq!(client.request(head.as_bytes()).status, 100);
         client.send(br#"{"metrics":[{"name":"#).unwrap();
         if reset {
             process::reset_on_drop(&client.stream);
@@ -145,18 +145,18 @@ fn one_of_everything(server: &Server, thread: usize) -> Sent {
 fn over_its_rate(server: &Server) -> Sent {
     let mut sent = Sent::default();
     let mut client = server.connect();
-    let flood_body = log::marked_batch("flood", 1);
+    let flood_body = metric::marked_batch("flood", 1);
     let flood = post_to("/metrics?ack=memory", &authorization("hot"), &flood_body).repeat(100);
     for _ in 0..30 {
         client.send(&flood).unwrap();
         for _ in 0..100 {
-            match client.answer() {
-                answer if answer.status == 429 => {
-                    answer.refusal(429);
+            match client.response() {
+                response if response.status == 429 => {
+                    response.refusal(429);
                     sent.rate_limited += 1;
                 }
-                answer => {
-                    assert_eq!(answer.processed(), 1);
+                response => {
+                    assert_eq!(response.processed(), 1);
                     sent.stored += 1;
                     sent.stored_bytes += flood_body.len() as u64;
                     sent.metrics += 1;
@@ -170,7 +170,7 @@ fn over_its_rate(server: &Server) -> Sent {
 fn every_batch_is_accounted_for(driver: Driver) {
     let keys = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(keys.path(), "key\nhot\n").unwrap();
-    let mut server = Setup::new(driver)
+    let mut server = with_driver(driver)
         .flag("--reactors", 3)
         .flag("--api-keys", keys.path().display())
         .flag("--max-body", "64KiB")
@@ -271,7 +271,7 @@ fn what_is_shed_is_accounted_for(driver: Driver) {
     const UNLIMITED: u64 = u64::MAX;
     let keys = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(keys.path(), (1..1_000).map(|key| format!("c{key}\n")).collect::<String>()).unwrap();
-    let mut server = Setup::new(driver)
+    let mut server = with_driver(driver)
         .flag("--api-keys", keys.path().display())
         .flag("--rate-limit", 100_000)
         .flag("--max-clients", 4)
@@ -286,13 +286,13 @@ fn what_is_shed_is_accounted_for(driver: Driver) {
         client.send(&bytes).unwrap();
         for (_, body) in requests {
             got.bytes += body.len() as u64;
-            match client.answer() {
-                answer if answer.status == 503 => {
-                    answer.refusal(503);
+            match client.response() {
+                response if response.status == 503 => {
+                    response.refusal(503);
                     got.shed += 1;
                 }
-                answer => {
-                    answer.processed();
+                response => {
+                    response.processed();
                     got.stored += 1;
                 }
             }
@@ -303,7 +303,7 @@ fn what_is_shed_is_accounted_for(driver: Driver) {
     let mut next = 0;
     until("the table of clients is full", || {
         next = next % 999 + 1;
-        ask(&mut client, &[(format!("c{next}"), log::marked_batch("few", 1))]);
+        ask(&mut client, &[(format!("c{next}"), metric::marked_batch("few", 1))]);
         (shed_by("clients_full") > 0).then_some(())
     });
     let metric = r#"{"name":"n","value":1}"#;
@@ -317,7 +317,7 @@ fn what_is_shed_is_accounted_for(driver: Driver) {
         ask(&mut client, &burst[..1]);
         (shed_by("log_unavailable") > 0).then_some(())
     });
-    let ready = server.ask(&get("/ready"));
+    let ready = server.request(&get("/ready"));
     assert_eq!((ready.status, ready.json()["status"].as_str()), (503, Some("unready")));
     assert!(ready.retry_after_s() >= 1);
     // RLIMIT_FSIZE is what fills this disk.
@@ -330,7 +330,7 @@ fn what_is_shed_is_accounted_for(driver: Driver) {
     assert_eq!(number_at(&stats, "/batches/shed"), got.shed);
     assert_eq!(number_at(&stats, "/answers/503"), got.shed + 1, "and /ready's");
     // Who finds no place among the clients is refused at the head: that body is not read.
-    let unread = log::marked_batch("few", 1).len() as u64 * number_at(&stats, "/batches/shed_by/clients_full");
+    let unread = metric::marked_batch("few", 1).len() as u64 * number_at(&stats, "/batches/shed_by/clients_full");
     assert_eq!(number_at(&stats, "/body_bytes/received"), got.bytes - unread);
     let metrics = number_at(&stats, "/metrics_stored");
     drop(client);
@@ -338,13 +338,13 @@ fn what_is_shed_is_accounted_for(driver: Driver) {
     assert_eq!(server.metrics().len() as u64, metrics);
 }
 
-/// Batches whose client never reads the answer are stored, and counted as stored.
+/// Batches whose client never reads the response are stored, and counted as stored.
 fn a_client_that_does_not_wait(driver: Driver) {
-    let mut server = Setup::new(driver).flag("--reactors", 2).start();
+    let mut server = with_driver(driver).flag("--reactors", 2).start();
     const CLIENTS: u64 = 20;
     for number in 0..CLIENTS {
         let mut client = server.connect();
-        client.send(&post(log::marked_batch(&number.to_string(), 3)).repeat(2)).unwrap();
+        client.send(&post(metric::marked_batch(&number.to_string(), 3)).repeat(2)).unwrap();
     }
     let stats = until("all of them are received and none is pending", || {
         let stats = server.stats();

@@ -1,5 +1,6 @@
 //! JSON read so that a number keeps its digits, which `serde_json::Value` does not do. `serde_json` says whether a
 //! text is JSON at all; this only takes apart what it has passed.
+#![expect(clippy::unwrap_used, reason = "what fails to unwrap here fails the test that calls it")]
 
 use serde::de::IgnoredAny;
 
@@ -12,6 +13,7 @@ pub enum Json {
     Number(String),
     /// Unescaped.
     Text(String),
+    /// An array.
     List(Vec<Json>),
     /// In the order of the text.
     Object(Vec<(String, Json)>),
@@ -20,7 +22,7 @@ pub enum Json {
 /// Reads one JSON document.
 ///
 /// # Errors
-/// Why it is none.
+/// The text is no JSON document, with the reason.
 pub fn parse(text: &str) -> Result<Json, String> {
     serde_json::from_str::<IgnoredAny>(text).map_err(|error| format!("{error}: {text}"))?;
     let mut rest = text;
@@ -87,16 +89,21 @@ fn items<T>(rest: &mut &str, mut item: impl FnMut(&mut &str) -> T) -> Vec<T> {
     list
 }
 
-#[test]
-fn digits_and_order_are_kept() {
-    let number = |digits: &str| Json::Number(digits.into());
-    assert_eq!(
-        parse(r#" {"b":[1.50,-0, 1E+6],"a":{"\"}":"\u00e9,"},"c":null} "#).unwrap(),
-        Json::Object(vec![
-            ("b".into(), Json::List(vec![number("1.50"), number("-0"), number("1E+6")])),
-            ("a".into(), Json::Object(vec![("\"}".into(), Json::Text("\u{e9},".into()))])),
-            ("c".into(), Json::Word("null".into())),
-        ])
-    );
-    assert!(parse("{\"a\":01}").is_err());
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_and_order_are_kept() {
+        let number = |digits: &str| Json::Number(digits.into());
+        assert_eq!(
+            parse(r#" {"b":[1.50,-0, 1E+6],"a":{"\"}":"\u00e9,"},"c":null} "#).unwrap(),
+            Json::Object(vec![
+                ("b".into(), Json::List(vec![number("1.50"), number("-0"), number("1E+6")])),
+                ("a".into(), Json::Object(vec![("\"}".into(), Json::Text("\u{e9},".into()))])),
+                ("c".into(), Json::Word("null".into())),
+            ])
+        );
+        assert!(parse("{\"a\":01}").is_err());
+    }
 }

@@ -1,9 +1,10 @@
-//! Bytes that no client would send. The server lives, hangs on nothing, and serves the next client.
+//! Bytes that no client would send. The server goes on, hangs on nothing, and serves the next client.
 
 use crate::{
     http::{get, is_end, post, post_chunked, post_to},
-    log, on_both_drivers,
-    server::{Driver, Server, Setup, number_at, until},
+    metric, on_both_drivers,
+    server::{Driver, Server, number_at, until},
+    with_driver,
 };
 use std::io::{ErrorKind, Read};
 use testkit::random::Random;
@@ -13,7 +14,7 @@ const ROUNDS: usize = 600;
 
 /// Requests of every kind, to be mutated.
 fn seeds() -> [Vec<u8>; 8] {
-    let body = log::marked_batch("seed", 3);
+    let body = metric::marked_batch("seed", 3);
     let mut zipped = Vec::new();
     flate2::read::GzEncoder::new(body.as_bytes(), flate2::Compression::fast()).read_to_end(&mut zipped).unwrap();
     [
@@ -68,9 +69,9 @@ fn one_connection(server: &Server, bytes: &[u8], round: usize) {
         Err(error) => assert!(is_end(&error), "{error}"),
     }
     loop {
-        match client.try_answer() {
+        match client.try_response() {
             // The response to a HEAD, should a mutation have made one, would not parse; none of the seeds is near it.
-            Ok(answer) => assert!((100..600).contains(&answer.status)),
+            Ok(response) => assert!((100..600).contains(&response.status)),
             Err(error) => {
                 assert!(
                     !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
@@ -84,7 +85,7 @@ fn one_connection(server: &Server, bytes: &[u8], round: usize) {
 
 fn random_bytes_and_mutations(driver: Driver) {
     let mut random = Random::announced("random_bytes_and_mutations");
-    let mut server = Setup::new(driver)
+    let mut server = with_driver(driver)
         .flag("--reactors", 2)
         .flag("--max-body", "64KiB")
         .flag("--head-timeout", "5s")
@@ -95,7 +96,7 @@ fn random_bytes_and_mutations(driver: Driver) {
         let bytes = mutated(&seeds, &mut random);
         one_connection(&server, &bytes, round);
         if round % 50 == 0 {
-            assert_eq!(server.ask(&post(r#"{"metrics":[{"name":"still_alive","value":1}]}"#)).processed(), 1);
+            assert_eq!(server.request(&post(r#"{"metrics":[{"name":"still_alive","value":1}]}"#)).processed(), 1);
         }
     }
     let stats = until("nothing is left of them", || {
@@ -116,8 +117,8 @@ fn random_bytes_and_mutations(driver: Driver) {
 
 /// Faults of untrusted clients are counted, not logged: the operator's log has the start and the stop in it, however
 /// many came.
-fn strangers_do_not_fill_the_log(driver: Driver) {
-    let mut server = Setup::new(driver).flag("--max-connections", 64).start();
+fn untrusted_input_does_not_fill_the_log(driver: Driver) {
+    let mut server = with_driver(driver).flag("--max-connections", 64).start();
     let malformed = [
         b"no http at all\r\n\r\n".to_vec(),
         post("{"),
@@ -125,14 +126,14 @@ fn strangers_do_not_fill_the_log(driver: Driver) {
         b"GET /\0 HTTP/1.1\r\n\r\n".to_vec(),
     ];
     for round in 0..400 {
-        assert_eq!(server.ask(&malformed[round % malformed.len()]).status, 400);
+        assert_eq!(server.request(&malformed[round % malformed.len()]).status, 400);
     }
     let crowd: Vec<_> = (0..200).map(|_| server.connect()).collect();
-    until("some of the crowd are refused", || (server.ask(&get("/stats")).status == 503).then_some(()));
+    until("some of the crowd are refused", || (server.request(&get("/stats")).status == 503).then_some(()));
     drop(crowd);
     server.stop();
     let said = server.said();
     assert!(said.len() <= 6, "{said:#?}");
 }
 
-on_both_drivers!(random_bytes_and_mutations, strangers_do_not_fill_the_log);
+on_both_drivers!(random_bytes_and_mutations, untrusted_input_does_not_fill_the_log);

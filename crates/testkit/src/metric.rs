@@ -1,7 +1,11 @@
 //! Sent and stored metrics in one form, so that the two can be compared: names and tags unescaped, numbers by their
 //! digits, times in the log's form.
+#![expect(clippy::unwrap_used, reason = "what fails to unwrap here fails the test that calls it")]
 
-use crate::json::{self, Json};
+use crate::{
+    json::{self, Json},
+    log::lines,
+};
 use std::{collections::HashMap, path::Path};
 
 /// One metric, as a line of the log shows it.
@@ -9,10 +13,13 @@ use std::{collections::HashMap, path::Path};
 pub struct Metric {
     /// `YYYY-MM-DDTHH:MM:SS.mmmZ`; of a sent metric without one: empty.
     pub timestamp: String,
+    /// Name, unescaped.
     pub name: String,
     /// Digits; `NaN`, `+Inf` or `-Inf`; or [`Metric::STALE`].
     pub value: String,
+    /// `gauge`, `counter` and so on.
     pub kind: String,
+    /// Keys and values, unescaped, in the order of the text.
     pub tags: Vec<(String, String)>,
 }
 
@@ -21,6 +28,9 @@ impl Metric {
     pub const STALE: &str = "stale NaN";
 
     /// A line of the log: exactly the five fields, in the order of the manual, and the flag of a stale marker.
+    ///
+    /// # Errors
+    /// The line is no metric, with the reason.
     pub fn from_line(line: &str) -> Result<Self, String> {
         let Json::Object(mut fields) = json::parse(line)? else { return Err(format!("not an object: {line}")) };
         let is_stale = fields.get(3).is_some_and(|field| *field == ("stale".into(), Json::Word("true".into())));
@@ -80,6 +90,7 @@ fn text_pairs(tags: Json) -> Vec<(String, String)> {
 }
 
 /// The metrics of one batch that is about to be sent.
+#[must_use]
 pub fn metrics_of(batch: &str) -> Vec<Metric> {
     let Ok(Json::Object(fields)) = json::parse(batch) else { panic!("a batch is an object: {batch}") };
     match fields.into_iter().find(|(name, _)| name == "metrics") {
@@ -88,25 +99,15 @@ pub fn metrics_of(batch: &str) -> Vec<Metric> {
     }
 }
 
-/// The lines of `metrics.jsonl` in `directory`; none when there is no such file.
-///
-/// # Panics
-/// When it does not end with a line's end.
-pub fn lines(directory: &Path) -> Vec<String> {
-    let path = directory.join("metrics.jsonl");
-    let Ok(bytes) = std::fs::read(&path) else { return Vec::new() };
-    let text = String::from_utf8(bytes).expect("the log is UTF-8");
-    assert!(text.is_empty() || text.ends_with('\n'), "the log ends in a torn line: {:?}", text.lines().last());
-    text.lines().map(str::to_owned).collect()
-}
-
 /// The metrics in `metrics.jsonl` in `directory`, every line of it checked.
+#[must_use]
 pub fn metrics(directory: &Path) -> Vec<Metric> {
     lines(directory).iter().map(|line| Metric::from_line(line).unwrap()).collect()
 }
 
 /// Epoch milliseconds in the log's form (days to civil date: Howard Hinnant, chrono-Compatible Low-Level Date
 /// Algorithms).
+#[must_use]
 pub fn rfc3339(epoch_ms: i64) -> String {
     let (days, ms) = (epoch_ms.div_euclid(86_400_000), epoch_ms.rem_euclid(86_400_000));
     let shifted = days + 719_468;
@@ -122,6 +123,7 @@ pub fn rfc3339(epoch_ms: i64) -> String {
 }
 
 /// A batch that can be found again: each metric carries the batch's unique name, its own index in it and their number.
+#[must_use]
 pub fn marked_batch(mark: &str, metrics: usize) -> String {
     let list: Vec<String> = (0..metrics)
         .map(|index| {
@@ -135,6 +137,7 @@ pub fn marked_batch(mark: &str, metrics: usize) -> String {
 ///
 /// # Panics
 /// When a batch is there in part, out of order, or mixed with another.
+#[must_use]
 pub fn marked_batches(metrics: &[Metric]) -> HashMap<String, usize> {
     let mut found = HashMap::new();
     let mut rest = metrics.iter();
@@ -158,10 +161,15 @@ pub fn marked_batches(metrics: &[Metric]) -> HashMap<String, usize> {
     found
 }
 
-#[test]
-fn dates() {
-    assert_eq!(rfc3339(0), "1970-01-01T00:00:00.000Z");
-    assert_eq!(rfc3339(951_827_696_789), "2000-02-29T12:34:56.789Z");
-    assert_eq!(rfc3339(-1), "1969-12-31T23:59:59.999Z");
-    assert_eq!(rfc3339(1_767_323_045_678), "2026-01-02T03:04:05.678Z");
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_those_of_the_civil_calendar() {
+        assert_eq!(rfc3339(0), "1970-01-01T00:00:00.000Z");
+        assert_eq!(rfc3339(951_827_696_789), "2000-02-29T12:34:56.789Z");
+        assert_eq!(rfc3339(-1), "1969-12-31T23:59:59.999Z");
+        assert_eq!(rfc3339(1_767_323_045_678), "2026-01-02T03:04:05.678Z");
+    }
 }

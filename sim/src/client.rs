@@ -21,6 +21,8 @@ use std::{
 const WAIT: Duration = Duration::from_secs(40);
 /// Connections that a client opens at most.
 const CONNECTIONS_MAX: u32 = 500;
+/// Bytes of white space behind a batch, at most.
+const PADDING_BYTES_MAX: u64 = 30_000;
 /// Bytes of a piece of a dripping client.
 const DRIP_BYTES_MAX: u64 = 200;
 
@@ -86,6 +88,7 @@ impl Client {
         while done < wanted {
             let burst = match self.kind {
                 Kind::Pipelining => self.random.between(2, 6),
+                Kind::Resetting => self.random.between(1, 4),
                 Kind::Flooding => self.random.between(5, 40),
                 _ => 1,
             };
@@ -133,6 +136,10 @@ impl Client {
         let text = book.write(&mut self.random, self.options.lines_max, self.options.pad_max);
         let lines = String::from_utf8_lossy(&text).trim_end().replace('\n', ",");
         let mut body = format!("{{\"metrics\":[{lines}]}}");
+        if matches!(self.kind, Kind::Pipelining | Kind::Resetting) && self.random.below(3) == 0 {
+            // More than a connection may keep while responses are outstanding.
+            body.push_str(&" ".repeat(self.random.below(PADDING_BYTES_MAX) as usize));
+        }
         let is_malformed = self.kind == Kind::Malformed && self.random.below(2) == 0;
         if is_malformed {
             body.truncate(self.random.below(body.len() as u64) as usize);
@@ -178,15 +185,17 @@ impl Client {
         self.kind != Kind::HalfClosing || stream.shutdown(Shutdown::Write).is_ok()
     }
 
-    /// Sends a part of the requests, or all, and resets the connection.
+    /// Sends requests, of the last one a part or all, and resets the connection.
     fn reset(&mut self, stream: &mut TcpStream, requests: &mut [Request]) {
         self.note_sent(requests);
-        let Some(request) = requests.first() else { return };
+        let Some((request, whole)) = requests.split_last() else { return };
         let length = self.random.below(request.bytes.len() as u64 + 1) as usize;
         if let Some(batch) = request.batch.filter(|_| length < request.bytes.len()) {
             locked(&self.book).batches[batch].is_refused = true;
         }
-        let _ = stream.write_all(&request.bytes[..length]);
+        let mut bytes = whole.iter().map(|request| &request.bytes[..]).collect::<Vec<_>>().concat();
+        bytes.extend_from_slice(&request.bytes[..length]);
+        let _ = stream.write_all(&bytes);
         thread::sleep(Duration::from_micros(self.random.below(5_000)));
         stream.reset_at_close();
     }

@@ -102,6 +102,8 @@ impl Engine for NoQueries {
 /// The reactors that run.
 struct Reactors {
     mailboxes: Vec<mailbox::Sender<ShardMessage>>,
+    /// Connections that count towards the limit.
+    connections: Arc<AtomicU32>,
     threads: Vec<JoinHandle<std::io::Result<()>>>,
 }
 
@@ -121,7 +123,7 @@ impl Reactors {
             status: Arc::clone(&shared.queries),
         })
         .expect("a pool without threads");
-        let mut started = Self { mailboxes: Vec::new(), threads: Vec::new() };
+        let mut started = Self { mailboxes: Vec::new(), connections, threads: Vec::new() };
         for (index, (doorbell, appender)) in bells.into_iter().zip(appenders).enumerate() {
             let (mailbox, messages) = mailbox::mailbox(limits::MAILBOX_MESSAGES_MAX, Arc::clone(&doorbell));
             let (events, _) = event_ring(EVENTS_PER_RING);
@@ -131,7 +133,7 @@ impl Reactors {
                 service: Service::new(Arc::clone(shared), appender, events),
                 shared: Arc::clone(shared),
                 roles: [Role::Public].into(),
-                connections: Arc::clone(&connections),
+                connections: Arc::clone(&started.connections),
                 connections_limit: http.connections_limit,
                 receive_buffers_bytes: 0,
                 doorbell: Arc::clone(&doorbell),
@@ -295,6 +297,7 @@ fn rest(life: &Life, reactors: &Reactors, status: &LogStatus) {
         waited_ms += 50;
         thread::sleep(Duration::from_millis(50));
     };
+    assert_eq!(reactors.connections.load(Ordering::Relaxed), 0, "connections that are gone count towards the limit");
     let (acknowledged, unknown) = responses(&locked(&life.book).batches, life.number);
     let stored = counters.batches_stored;
     assert!(

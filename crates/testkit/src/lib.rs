@@ -5,7 +5,7 @@
 //! The map: `server` (a process: started, observed, stopped, killed) and `transcript` (its output), `process` (signals,
 //! limits, terminals, threads that stand still), `http` (a client that is strict about responses), `log` (the lines of
 //! a data directory), `metric` and `json` (what a line and a batch contain), `allocations` (an allocator that counts),
-//! `random` (numbers from a seed).
+//! `random` (numbers from a seed), `protobuf` (the fields of a message).
 //!
 //! Apart from it stay: the client of `sim`, whose sockets and threads are simulated; the source of chance of `machine`,
 //! which is a part of the simulated machine; the choices of `fuzz`, which is not in the workspace; and the receivers of
@@ -17,6 +17,7 @@ pub mod json;
 pub mod log;
 pub mod metric;
 pub mod process;
+pub mod protobuf;
 pub mod random;
 pub mod server;
 mod transcript;

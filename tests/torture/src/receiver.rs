@@ -12,6 +12,7 @@ use std::{
     thread,
     time::Duration,
 };
+use testkit::protobuf::{Value, field};
 
 /// Bytes of a request's body, at most: a request of the server has 1 MiB before compression.
 const BODY_BYTES_MAX: usize = 16 << 20;
@@ -167,40 +168,6 @@ fn sample_of(mut sample: &[u8]) -> Option<(f64, i64)> {
         }
     }
     Some((value, timestamp_ms))
-}
-
-/// The value of a protobuf field.
-enum Value<'a> {
-    Varint(u64),
-    Fixed64(u64),
-    Bytes(&'a [u8]),
-}
-
-/// The next field of a protobuf message, with its number. `None`: there is no such field.
-fn field<'a>(message: &mut &'a [u8]) -> Option<(u64, Value<'a>)> {
-    let key = varint(message)?;
-    let value = match key & 7 {
-        0 => Value::Varint(varint(message)?),
-        1 => Value::Fixed64(u64::from_le_bytes(message.split_off(..8)?.try_into().ok()?)),
-        2 => {
-            let length = usize::try_from(varint(message)?).ok()?;
-            Value::Bytes(message.split_off(..length)?)
-        }
-        _ => return None,
-    };
-    Some((key >> 3, value))
-}
-
-fn varint(message: &mut &[u8]) -> Option<u64> {
-    let mut number = 0;
-    for shift in (0..64).step_by(7) {
-        let byte = *message.split_off_first()?;
-        number |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Some(number);
-        }
-    }
-    None
 }
 
 #[cfg(test)]

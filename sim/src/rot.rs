@@ -16,6 +16,8 @@ use std::{
 };
 use wake::clock::Clock;
 
+/// The state file.
+const STATE: &str = "metricstream.state";
 /// Seconds of the machine's time that a step may take.
 const SECONDS_MAX: u64 = 600;
 
@@ -85,6 +87,20 @@ fn candidates(names: &[String]) -> Vec<(SegmentName, SegmentFile)> {
     files.iter().copied().filter(is_candidate).collect()
 }
 
+/// Flips a bit in the state: the check has to find it, and the server to start on it.
+fn check_state(machine: &mut Machine, random: &mut Random) -> Result<(), String> {
+    let path = Path::new(DIRECTORY).join(STATE);
+    let length = machine::contents(&path).map_err(|error| error.to_string())?.len() as u64;
+    let (byte, bit) = (random.below(length) as usize, random.below(8) as u32);
+    machine.flip(&path, byte, bit).map_err(|error| error.to_string())?;
+    if verify(machine)?.is_sound {
+        return Err(format!("the check does not find bit {bit} of byte {byte} of the state"));
+    }
+    run(machine, start_and_stop)?;
+    let after = verify(machine)?;
+    if after.is_sound { Ok(()) } else { Err(format!("a start leaves a garbled state: {}", after.text)) }
+}
+
 /// Flips a bit in what the last life has left, and checks what becomes of it.
 pub fn check(machine: &mut Machine, book: &Shared, random: &mut Random) -> Result<(), String> {
     let directory = Path::new(DIRECTORY);
@@ -92,8 +108,12 @@ pub fn check(machine: &mut Machine, book: &Shared, random: &mut Random) -> Resul
     let before = verify(machine)?;
     if !before.is_sound {
         // A loss of power leaves lines that no client sent.
-        let may_be_damaged = locked(book).lost_power;
+        // So do bits that have flipped in a compressed file beside its plain one.
+        let may_be_damaged = locked(book).lost_power || machine.injected().bits_flipped > 0;
         return if may_be_damaged { Ok(()) } else { Err(format!("the log is not sound: {}", before.text)) };
+    }
+    if random.below(4) == 0 {
+        return check_state(machine, random);
     }
     let names = machine::list(directory).map_err(|error| error.to_string())?;
     let files = candidates(&names);

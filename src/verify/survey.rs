@@ -6,7 +6,10 @@ use super::{
     frames::frames,
     subject::{Expected, Subject},
 };
-use host::{fs::File, os::unix::fs::MetadataExt};
+use host::{
+    fs::{self, File},
+    os::unix::fs::MetadataExt,
+};
 use log::{
     Boot, CutReason, Holder, STATE_NAME, Standing, State, end_of_last_line, read_state,
     segment::{
@@ -41,7 +44,7 @@ impl Survey {
             Catalog::list(directory).map_err(|error| VerifyError::new("read the directory", directory, error))?;
         Ok(Self {
             catalog,
-            has_state: directory.join(STATE_NAME).symlink_metadata().is_ok(),
+            has_state: fs::symlink_metadata(directory.join(STATE_NAME)).is_ok(),
             server: if is_locked { None } else { holder(directory)? },
             directory: directory.to_owned(),
         })

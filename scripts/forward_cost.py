@@ -321,7 +321,7 @@ ONE_CORE = "metricstream, 2.0, on one core"
 OURS = [
     ("metricstream, 2.0", 'protocol = "2.0"'),
     ("metricstream, 1.0", 'protocol = "1.0"'),
-    ("metricstream, 1.0, 10,000 a request", 'protocol = "1.0"\nbatch_samples = 10000'),
+    ("metricstream, 1.0, 2,000 a request", 'protocol = "1.0"\nbatch_samples = 2000'),
     ("metricstream, 1.0 zstd", 'compression = "zstd"'),
     ("metricstream, 2.0, 4 shards", 'protocol = "2.0"\nshards = 4'),
 ]

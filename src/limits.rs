@@ -466,8 +466,10 @@ pub const FORWARDS_MAX: usize = 16;
 pub const FORWARD_HOLD_BYTES_DEFAULT: u64 = 10 * 1024 * MIB as u64;
 /// Bytes of a forward's name: a file name with what is around it, and a label.
 pub const FORWARD_NAME_BYTES_MAX: usize = 100;
-/// Default of `batch_samples`, the samples of one request: as many as Prometheus' own sender sends by default.
-pub const FORWARD_BATCH_SAMPLES_DEFAULT: usize = 2_000;
+/// Default of `batch_samples`, the samples of one request: as many as vmagent sends by default. Samples of one series
+/// share its labels within a request, so that with 10,000 of 1,000 series a sample costs half of what it does with the
+/// 2,000 of Prometheus' own sender.
+pub const FORWARD_BATCH_SAMPLES_DEFAULT: usize = 10_000;
 /// Cap of `batch_samples`: receivers bound a request at 10,000 samples and more.
 pub const FORWARD_BATCH_SAMPLES_CAP: usize = 100_000;
 /// Bytes of a request before compression, after which nothing more is added: receivers bound it at 4 MiB and more.

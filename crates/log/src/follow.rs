@@ -247,16 +247,32 @@ impl Follower {
         };
         let mut sealed = Catalog::list(&self.directory)?.segments;
         let retired = newest_retired(&self.directory)?;
-        let inode = file.metadata()?.ino();
-        if !fs::metadata(self.directory.join(ACTIVE_NAME)).is_ok_and(|found| found.ino() == inode) {
+        let metadata = file.metadata()?;
+        if inode_at(&self.directory.join(ACTIVE_NAME))? != Some(metadata.ino()) {
             // It has its sealed name already, and the writer has not begun the next segment yet; or it was moved away.
-            sealed.retain(|segment| {
-                let found = fs::symlink_metadata(self.directory.join(segment.name.file(SegmentFile::Plain)));
-                !found.is_ok_and(|found| found.ino() == inode)
-            });
+            let mut is_named = false;
+            for index in (0..sealed.len()).rev() {
+                let name = sealed[index].name.file(SegmentFile::Plain);
+                if inode_at(&self.directory.join(name))? == Some(metadata.ino()) {
+                    sealed.remove(index);
+                    is_named = true;
+                    break;
+                }
+            }
+            if !is_named && metadata.nlink() == 0 && self.is_compressed_as(sealed.last(), metadata.len()) {
+                return Ok(None);
+            }
         }
         let is_current = self.log.published().segment == published.segment;
         Ok(is_current.then_some(View { sealed, retired, active: (published, file) }))
+    }
+
+    /// True if the newest segment is compressed and has as many bytes as the active file, which has no name any more: it
+    /// was sealed as that before the writer published its successor, and its lines would be there twice.
+    fn is_compressed_as(&self, newest: Option<&Segment>, bytes: u64) -> bool {
+        let compressed = newest.filter(|segment| segment.plain.is_none());
+        let sidecar = compressed.and_then(|segment| Sidecar::read(&self.directory, segment.name).ok());
+        sidecar.is_some_and(|sidecar| sidecar.bytes == bytes)
     }
 
     /// Opens the segment of the position, and checks that the position is in it.
@@ -372,6 +388,15 @@ impl Frames {
         let end = memrchr(b'\n', within).or_else(|| memchr(b'\n', rest)).map_or(0, |end| end + 1);
         lines.extend_from_slice(&rest[..end]);
         Ok(end)
+    }
+}
+
+/// The inode that has this name, if there is one.
+fn inode_at(path: &Path) -> io::Result<Option<u64>> {
+    match fs::symlink_metadata(path) {
+        Ok(found) => Ok(Some(found.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

@@ -222,3 +222,33 @@ fn a_line_longer_than_the_bound_is_read_whole() {
     assert_eq!([read(), read(), read(), read()], ["1\n", &long, "2\n", ""]);
     log.stop();
 }
+
+#[test]
+fn a_segment_compressed_before_its_end_is_known_is_not_read_twice() {
+    let mut log = Running::start(tempfile::tempdir().unwrap(), None);
+    let first = log.seal("1\n");
+    log.append("2\n");
+    log.until(|log| log.status.published().bytes == 2);
+    // What a rotation and the maintenance do, before the writer says so; here it never does.
+    let name = SegmentName::after(Some(first), first.sealed_ms());
+    let active = log.directory.path().join(ACTIVE_NAME);
+    fs::rename(&active, log.directory.path().join(name.file(SegmentFile::Plain))).unwrap();
+    fs::write(&active, "").unwrap();
+    compress_segment(log.directory.path(), name);
+    let unsettled = log.follow(Start::Oldest).unwrap_err();
+    assert!(matches!(unsettled, FollowError::Unreadable(_)), "{unsettled}");
+    log.stop();
+}
+
+#[test]
+fn a_log_deleted_beside_a_compressed_segment_is_still_followed() {
+    let mut log = Running::start(tempfile::tempdir().unwrap(), None);
+    let first = log.seal("1\n");
+    compress_segment(log.directory.path(), first);
+    log.append("of another length\n");
+    log.until(|log| log.status.published().bytes == 18);
+    fs::remove_file(log.directory.path().join(ACTIVE_NAME)).unwrap();
+    assert_eq!(log.rest_from(LogPosition { segment: SegmentId::Sealed(first), byte: 0 }), "1\nof another length\n");
+    // A writer whose file was deleted has failed: it does not stop as the others do.
+    drop(log.appender);
+}

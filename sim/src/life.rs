@@ -63,6 +63,10 @@ impl Life {
             if opened.report.previous == Previous::Clean && !book.sync_failed {
                 book.expect_last_life();
             }
+            let is_unread = matches!(opened.report.previous, Previous::Unknown | Previous::Damaged);
+            if is_unread && self.options.faults.bit_rot > 0 {
+                book.expect_torn_batches();
+            }
             if let Err(error) = oracle::check(&directory, &mut book) {
                 panic!("after the start of life {}: {error} ({})", self.number, opened.report);
             }

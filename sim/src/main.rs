@@ -162,6 +162,7 @@ mod tests {
         (248, "a data directory whose entry was not synced, as its first start was killed"),
         (4424, "a query that saw a segment twice: compressed before the writer had published the next one"),
         (5871, "a query that saw a segment twice: without a descriptor it did not find that it was sealed"),
+        (1_028_789, "a forward that read a segment twice, compressed before the writer had published the next one"),
     ];
 
     #[test]

@@ -145,6 +145,14 @@ impl Book {
         }
     }
 
+    /// A bit of the state was flipped: the start could cut a torn line, but not a batch whose writing was cut off.
+    pub fn expect_torn_batches(&mut self) {
+        for batch in &mut self.batches {
+            let is_promised = batch.is_acknowledged && batch.level != log::AckLevel::Memory;
+            batch.may_be_partial |= !(batch.is_durable || is_promised);
+        }
+    }
+
     /// Draws the consequences of the end of a life. `is_stopped`: everything that was committed was written and synced.
     pub fn end_life(&mut self, life: usize, is_stopped: bool, lost_power: bool) {
         self.lost_power |= lost_power;

@@ -21,11 +21,14 @@ use harness::{
 use serde_json::json;
 use std::{
     io::{BufReader, Read, Write},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     process::Stdio,
     thread,
 };
-use testkit::process::{Signal, signal};
+use testkit::{
+    process::{Signal, signal},
+    server::until,
+};
 
 #[test]
 fn every_request_to_the_floor_succeeds() {
@@ -105,6 +108,8 @@ fn a_server_that_stops_listening_makes_the_rest_refused() {
     let served = thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
         drop(listener);
+        // A child that another test is about to start has it for a moment more.
+        until("connections to be refused", || TcpStream::connect(("127.0.0.1", port)).is_err().then_some(()));
         assert!(read_request(&mut BufReader::new(stream.try_clone().unwrap())));
         stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").unwrap();
     });

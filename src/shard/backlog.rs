@@ -39,8 +39,8 @@ impl Backlog {
         Resumption { light: self.light.len(), heavy: self.heavy.len(), is_heavy_due: true }
     }
 
-    /// Takes the next connection of the turn. `is_over`: the turn's work is done; then one heavy connection is taken all
-    /// the same, if none was.
+    /// Takes the next connection of the turn. `is_over`: the turn's work is done; then one heavy connection is taken
+    /// all the same, if none was.
     pub fn pop(&mut self, turn: &mut Resumption, is_over: bool) -> Option<Token> {
         if turn.light > 0 && !is_over {
             turn.light -= 1;

@@ -112,7 +112,7 @@ fn few_descriptors(driver: Driver) {
         assert_eq!(client.request(&post(BATCH)).processed(), 1);
     }
     drop(clients);
-    until("there is room again", || (server.connect().request(&post(BATCH)).status == 200).then_some(()));
+    until("there is space again", || (server.connect().request(&post(BATCH)).status == 200).then_some(()));
 }
 
 /// The server stands still while 24 clients fill their sockets: when it goes on there is more to receive at once than
@@ -213,7 +213,7 @@ fn accept_backlog_overflow(driver: Driver) {
     assert!(served >= 8 && refused >= 128, "{served} served, {refused} refused");
     // A question may itself be refused, and counts as such.
     let mut questions = 0;
-    let stats = until("there is room again", || {
+    let stats = until("there is space again", || {
         questions += 1;
         let response: Response = server.connect().try_request(&get("/stats")).ok()?;
         (response.status == 200).then(|| response.json())

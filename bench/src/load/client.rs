@@ -115,7 +115,7 @@ impl Client {
         }
     }
 
-    /// When something is to happen that depends on the clock alone: a timeout, or the end of a rest.
+    /// Time of the next event that depends on the clock alone: a timeout, or the end of a rest.
     pub fn due_ns(&self, timeout_ns: u64) -> Option<u64> {
         match self.link {
             Link::Connecting | Link::Handshaking => Some(self.since_ns + timeout_ns),

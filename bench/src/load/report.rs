@@ -161,7 +161,7 @@ impl<'a> Report<'a> {
         if in_it { String::new() } else { forms::changes_and_remarks(&self.changes, &self.remarks) }
     }
 
-    /// Why the run fails by the conditions of `--fail-if`.
+    /// Reasons for which the run fails by the conditions of `--fail-if`.
     #[must_use]
     pub fn failures(&self) -> Vec<String> {
         let report = self.json();

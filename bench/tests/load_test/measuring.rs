@@ -137,11 +137,11 @@ fn a_plot_is_drawn() {
 
 #[test]
 fn a_server_of_another_make_is_loaded() {
-    let (told, received) = std::sync::mpsc::channel();
+    let (sender, received) = std::sync::mpsc::channel();
     let port = server(move |mut stream, _| {
         let mut request = vec![0; 1024];
         let length = std::io::Read::read(&mut stream, &mut request).unwrap();
-        told.send(String::from_utf8_lossy(&request[..length]).into_owned()).unwrap();
+        sender.send(String::from_utf8_lossy(&request[..length]).into_owned()).unwrap();
         stream.write_all(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n").unwrap();
     });
     let load = |arguments: &[&str]| -> (Value, String) {

@@ -267,8 +267,8 @@ impl Follower {
         Ok(is_current.then_some(View { sealed, retired, active: (published, file) }))
     }
 
-    /// True if the newest segment is compressed and has as many bytes as the active file, which has no name any more: it
-    /// was sealed as that before the writer published its successor, and its lines would be there twice.
+    /// True if the newest segment is compressed and has as many bytes as the active file, which has no name any more:
+    /// it was sealed as that before the writer published its successor, and its lines would be there twice.
     fn is_compressed_as(&self, newest: Option<&Segment>, bytes: u64) -> bool {
         let compressed = newest.filter(|segment| segment.plain.is_none());
         let sidecar = compressed.and_then(|segment| Sidecar::read(&self.directory, segment.name).ok());

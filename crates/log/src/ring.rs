@@ -147,11 +147,11 @@ impl Storage {
         let before_page = self.bytes.as_ptr().wrapping_add(offset).align_offset(PAGE_BYTES);
         let Some(bytes) = bytes.checked_sub(before_page).filter(|bytes| *bytes >= PAGE_BYTES) else { return };
         let bytes = bytes - bytes % PAGE_BYTES;
+        let pages = self.bytes.as_ptr().wrapping_add(offset + before_page);
         // SAFETY: whole pages within the allocation, which is private anonymous memory, as all of the allocator's: it
         // reads as zeros afterwards, and stays initialised. Nobody has a reference to it, as the caller upholds. Should
         // the kernel refuse (the memory is locked), nothing has changed.
-        let _ =
-            unsafe { libc::madvise(self.bytes.as_ptr().add(offset + before_page).cast(), bytes, libc::MADV_DONTNEED) };
+        let _ = unsafe { libc::madvise(pages.cast(), bytes, libc::MADV_DONTNEED) };
     }
 }
 

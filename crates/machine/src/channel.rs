@@ -25,7 +25,7 @@ pub enum RecvTimeoutError {
 /// As crossbeam's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TrySendError<T> {
-    /// There is no space.
+    /// The channel has no space.
     Full(T),
     /// There is no receiver.
     Disconnected(T),
@@ -81,10 +81,10 @@ pub fn bounded<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
 }
 
 impl<T> Sender<T> {
-    /// As crossbeam's.
+    /// Behaves as crossbeam's.
     ///
     /// # Errors
-    /// As crossbeam's.
+    /// Behaves as crossbeam's.
     pub fn try_send(&self, message: T) -> Result<(), TrySendError<T>> {
         if self.0.receivers.load(Ordering::Relaxed) == 0 {
             return Err(TrySendError::Disconnected(message));
@@ -99,15 +99,15 @@ impl<T> Sender<T> {
     }
 }
 
-/// As crossbeam's: there is no receiver.
+/// The error of crossbeam's: there is no receiver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SendError<T>(pub T);
 
 impl<T> Sender<T> {
-    /// As crossbeam's.
+    /// Behaves as crossbeam's.
     ///
     /// # Errors
-    /// As crossbeam's.
+    /// Behaves as crossbeam's.
     pub fn send(&self, mut message: T) -> Result<(), SendError<T>> {
         loop {
             message = match self.try_send(message) {
@@ -140,7 +140,7 @@ impl<T> Drop for Sender<T> {
 }
 
 impl<T> Receiver<T> {
-    /// As crossbeam's.
+    /// Behaves as crossbeam's.
     ///
     /// # Errors
     /// Nothing is there.
@@ -150,25 +150,25 @@ impl<T> Receiver<T> {
         Ok(message)
     }
 
-    /// As crossbeam's.
+    /// Behaves as crossbeam's.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.queue().is_empty()
     }
 
-    /// As crossbeam's.
+    /// Behaves as crossbeam's.
     ///
     /// # Errors
-    /// As crossbeam's.
+    /// Behaves as crossbeam's.
     pub fn recv_timeout(&self, timeout: Duration) -> Result<T, RecvTimeoutError> {
         let until_ns = with(|state| state.now_ns.saturating_add(timeout.as_nanos() as u64)).unwrap_or(0);
         self.recv_until(Some(until_ns))
     }
 
-    /// As crossbeam's.
+    /// Behaves as crossbeam's.
     ///
     /// # Errors
-    /// As crossbeam's.
+    /// Behaves as crossbeam's.
     pub fn recv(&self) -> Result<T, RecvTimeoutError> {
         self.recv_until(None)
     }

@@ -85,7 +85,7 @@ impl<'a> Line<'a> {
     /// Reads one line, given without its line feed. For more than a few, [`Lines`] is several times as fast.
     ///
     /// # Errors
-    /// If it is foreign.
+    /// An error if the line is foreign.
     pub fn parse(line: &'a [u8]) -> Result<Self, LineError> {
         let mut cursor = Cursor::new(line);
         let line = read(&mut cursor, &mut Minute::unknown())?;

@@ -155,7 +155,7 @@ impl Client {
     /// Connects to the server.
     ///
     /// # Errors
-    /// Those of connect(2).
+    /// Errors of connect(2).
     pub fn try_connect(address: SocketAddr) -> io::Result<Self> {
         Self::over(TcpStream::connect_timeout(&address, RESPONSE_TIMEOUT)?)
     }

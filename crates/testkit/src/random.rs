@@ -53,18 +53,18 @@ impl Random {
         mix(self.state)
     }
 
-    /// From 0 to `bound - 1`.
+    /// Number from 0 to `bound - 1`.
     pub fn below(&mut self, bound: u32) -> u32 {
         u32::try_from(self.number() % u64::from(bound)).unwrap_or(0)
     }
 
-    /// From 0 to `bound - 1`. The bias, `bound` / 2^64, does not matter to a test or a load.
+    /// Number from 0 to `bound - 1`. The bias, `bound` / 2^64, does not matter to a test or a load.
     #[inline]
     pub fn below_u64(&mut self, bound: u64) -> u64 {
         self.number() % bound
     }
 
-    /// From `low` to `high`, both included.
+    /// Number from `low` to `high`, both included.
     pub fn between(&mut self, low: usize, high: usize) -> usize {
         low + self.index(high - low + 1)
     }

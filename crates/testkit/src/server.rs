@@ -347,7 +347,7 @@ impl Server {
     /// Starts `command`, which serves from `directory` and must come to listen.
     ///
     /// # Errors
-    /// It does not; the error has its output.
+    /// An error that has the output of a program that does not.
     pub fn start(command: Command, directory: &Path) -> io::Result<Self> {
         let mut server = Self::spawn(command, directory, Announces::OnStderr)?;
         if server.wait_until_listening() {
@@ -408,7 +408,7 @@ impl Server {
     /// Bounds the size of the files that the process may write; see [`process::limit_files`].
     ///
     /// # Errors
-    /// Those of prlimit(2).
+    /// Errors of prlimit(2).
     pub fn limit_files(&self, bytes: Option<u64>) -> io::Result<()> {
         process::limit_files(&self.child, bytes)
     }

@@ -138,9 +138,9 @@ pub struct UringDriver {
 /// Way in which a receive is armed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Receive {
-    /// It goes on until it is cancelled or finds no buffer.
+    /// Goes on until it is cancelled or finds no buffer.
     Multishot,
-    /// It ends with the first buffer: each connection gets as many as the others.
+    /// Ends with the first buffer: each connection gets as many as the others.
     Once,
 }
 

@@ -173,7 +173,7 @@ impl TcpStream {
         Ok(stream)
     }
 
-    /// As in the standard library: no connect takes as long as a timeout.
+    /// Connects as in the standard library: no connect takes as long as a timeout.
     ///
     /// # Errors
     /// As in the standard library.
@@ -181,7 +181,7 @@ impl TcpStream {
         Self::connect(address)
     }
 
-    /// As in the standard library: nothing is held back.
+    /// Does nothing: nothing is held back.
     ///
     /// # Errors
     /// None.

@@ -24,7 +24,7 @@ pub struct LineFeeds<'a> {
 }
 
 impl<'a> LineFeeds<'a> {
-    /// Those of `text`.
+    /// The line feeds of `text`.
     #[must_use]
     pub fn new(text: &'a [u8]) -> Self {
         Self { text, window_at: 0, window_end: 0, places: [0; WINDOW_BYTES + 1], count: 0, next: 0 }

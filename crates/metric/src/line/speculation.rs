@@ -22,7 +22,7 @@ pub(super) struct Speculation<'a> {
     /// Bytes in front of the latest line's name, the timestamp among them.
     head: [u8; NAME_AT],
     timestamp_ms: i64,
-    /// By a hash of their bytes.
+    /// Endings by a hash of their bytes.
     endings: [Ending<'a>; ENDINGS],
     /// Index of the latest line's ending.
     latest: u8,
@@ -31,7 +31,7 @@ pub(super) struct Speculation<'a> {
 /// Bytes behind the value of a line.
 #[derive(Clone, Copy)]
 struct Ending<'a> {
-    /// With the line feed. Empty: there is none.
+    /// Bytes with the line feed. Empty: there is none.
     text: &'a [u8],
     kind: Kind,
     /// Bytes in front of the tags.

@@ -64,7 +64,7 @@ struct List<T> {
     elements: Vec<T>,
     /// The number of elements of the new list.
     count: usize,
-    /// They were not always the same since [`begin_series`](Self::begin_series).
+    /// True if they were not always the same since [`begin_series`](Self::begin_series).
     has_changed: bool,
 }
 

@@ -429,7 +429,7 @@ fn read_timestamp(
     read_new_timestamp(body, start, precision, last)
 }
 
-/// As [`read_timestamp`], from its first byte on.
+/// Reads as [`read_timestamp`] does, from its first byte on.
 fn read_new_timestamp(
     body: &[u8],
     start: usize,

@@ -198,7 +198,7 @@ pub(super) fn object<'a>(
     object_noting(cursor, depth, member, |_, _| ())
 }
 
-/// As [`object`], and calls `note` with each member that was read.
+/// Reads as [`object`] does, and calls `note` with each member that was read.
 #[inline]
 fn object_noting<'a>(
     cursor: &mut Cursor<'a>,

@@ -91,7 +91,7 @@ struct LineBefore {
 #[derive(Clone, Copy)]
 enum Shared {
     Nothing,
-    /// Those before the last place.
+    /// Labels before the last place.
     UpToPlace,
     /// All but the value of the label at the place with this index, which has these offsets.
     AllButValue {

@@ -43,7 +43,7 @@ impl Spelled {
         &mut self.bytes[self.length..end]
     }
 
-    /// As a vector grows.
+    /// Grows as a vector does.
     #[cold]
     fn grow(&mut self, end: usize) {
         self.bytes.resize(end.max(2 * self.bytes.len()).max(FIRST_BYTES), 0);

@@ -28,7 +28,7 @@ pub(super) fn copy_plain(text: &[u8], out: &mut [u8]) -> bool {
     odd == 0
 }
 
-/// As [`copy_plain`], for less than eight bytes. Some are copied twice, so that there is no loop.
+/// Copies as [`copy_plain`] does, for less than eight bytes. Some are copied twice, so that there is no loop.
 #[inline]
 fn copy_short(text: &[u8], out: &mut [u8]) -> bool {
     if let (Some(&first), Some(&last)) = (text.first_chunk::<4>(), text.last_chunk::<4>())

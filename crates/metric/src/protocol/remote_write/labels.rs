@@ -25,7 +25,7 @@ struct Label {
 /// The labels of one series.
 #[derive(Debug)]
 pub(super) struct Labels {
-    /// Those of this series up to `count`; behind it and up to `known`, those of the series before.
+    /// Labels of this series up to `count`; behind it and up to `known`, those of the series before.
     labels: Vec<Label>,
     count: usize,
     /// The number of labels of the series before that may come again; none is left once one did not.

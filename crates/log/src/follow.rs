@@ -259,7 +259,7 @@ impl Follower {
                     break;
                 }
             }
-            if !is_named && metadata.nlink() == 0 && self.is_compressed_as(sealed.last(), metadata.len()) {
+            if !is_named && metadata.nlink() == 0 && self.is_compressed_as(sealed.last(), metadata.len())? {
                 return Ok(None);
             }
         }
@@ -269,10 +269,15 @@ impl Follower {
 
     /// True if the newest segment is compressed and has as many bytes as the active file, which has no name any more:
     /// it was sealed as that before the writer published its successor, and its lines would be there twice.
-    fn is_compressed_as(&self, newest: Option<&Segment>, bytes: u64) -> bool {
-        let compressed = newest.filter(|segment| segment.plain.is_none());
-        let sidecar = compressed.and_then(|segment| Sidecar::read(&self.directory, segment.name).ok());
-        sidecar.is_some_and(|sidecar| sidecar.bytes == bytes)
+    fn is_compressed_as(&self, newest: Option<&Segment>, bytes: u64) -> Result<bool, FollowError> {
+        let Some(segment) = newest.filter(|segment| segment.plain.is_none()) else { return Ok(false) };
+        match Sidecar::read(&self.directory, segment.name) {
+            Ok(sidecar) => Ok(sidecar.bytes == bytes),
+            // What was compressed just now has a whole sidecar.
+            Err(SegmentError::Malformed(_)) => Ok(false),
+            Err(error) if error.is_missing() => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Opens the segment of the position, and checks that the position is in it.

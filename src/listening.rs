@@ -81,7 +81,7 @@ pub fn addresses(config: &Config) -> Vec<(Role, &ListenAddress)> {
 
 /// A configured address, and what it resolved to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct ResolvedAddress {
     /// The resolved address.
     pub endpoint: Endpoint,
     /// Role of the listener.
@@ -92,7 +92,7 @@ pub struct Place {
     only_v6: bool,
 }
 
-impl Place {
+impl ResolvedAddress {
     /// Returns true if the address may be skipped when this host does not have it, because its name has another one.
     fn is_optional(&self) -> bool {
         matches!(self.requested, ListenAddress::Name(..) | ListenAddress::Any(_))
@@ -117,8 +117,8 @@ impl Place {
 pub fn resolve(
     requested: &[(Role, &ListenAddress)],
     look_up: impl Fn(&str, u16) -> io::Result<Vec<SocketAddr>>,
-) -> Result<Vec<Place>, String> {
-    let mut places: Vec<Place> = Vec::new();
+) -> Result<Vec<ResolvedAddress>, String> {
+    let mut places: Vec<ResolvedAddress> = Vec::new();
     for &(role, address) in requested {
         let option = role.option();
         let found = match address {
@@ -146,7 +146,7 @@ pub fn resolve(
                     other.requested
                 ));
             }
-            places.push(Place { endpoint, role, requested: address.clone(), only_v6: false });
+            places.push(ResolvedAddress { endpoint, role, requested: address.clone(), only_v6: false });
         }
     }
     if places.len() > reactor::LISTENERS_MAX {
@@ -167,8 +167,8 @@ fn is_same(one: &Endpoint, other: &Endpoint) -> bool {
 
 /// Lets `[::]` take IPv6 alone where IPv4 addresses of its port are requested too, and refuses a wildcard beside an
 /// address that it covers: which of the two would get a connection is decided by the kernel, not by the configuration.
-fn separate(places: &mut [Place]) -> Result<(), String> {
-    let tcp = |place: &Place| match &place.endpoint {
+fn separate(places: &mut [ResolvedAddress]) -> Result<(), String> {
+    let tcp = |place: &ResolvedAddress| match &place.endpoint {
         Endpoint::Tcp(address) if address.port() != 0 => Some(*address),
         _ => None,
     };
@@ -206,7 +206,7 @@ pub fn look_up(name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
 #[derive(Debug)]
 pub struct Listening {
     /// Their addresses, in the order of each reactor's listeners, with the ports that the kernel chose.
-    pub places: Vec<Place>,
+    pub places: Vec<ResolvedAddress>,
     tcp: Vec<Vec<TcpListener>>,
     unix: Vec<(usize, UnixListening)>,
     reactors: usize,
@@ -217,7 +217,7 @@ impl Listening {
     ///
     /// # Errors
     /// One line: the address, the reason, and what to do about it.
-    pub fn open(places: Vec<Place>, reactors: usize, unix_mode: u32) -> Result<Self, String> {
+    pub fn open(places: Vec<ResolvedAddress>, reactors: usize, unix_mode: u32) -> Result<Self, String> {
         let mut listening = Self { places: Vec::new(), tcp: Vec::new(), unix: Vec::new(), reactors };
         let mut passed_over = Vec::new();
         for mut place in places {
@@ -251,7 +251,7 @@ impl Listening {
     }
 
     /// The listeners of one TCP address, and in `place` the port that the kernel chose.
-    fn open_tcp(address: SocketAddr, place: &mut Place, reactors: usize) -> io::Result<Vec<TcpListener>> {
+    fn open_tcp(address: SocketAddr, place: &mut ResolvedAddress, reactors: usize) -> io::Result<Vec<TcpListener>> {
         let deadline = Instant::now() + limits::LISTEN_WAIT;
         let mut is_noted = false;
         let mut opened = loop {
@@ -313,7 +313,7 @@ fn is_missing(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(libc::EAFNOSUPPORT)
 }
 
-fn cannot_listen(place: &Place, error: &io::Error) -> String {
+fn cannot_listen(place: &ResolvedAddress, error: &io::Error) -> String {
     let at = &place.endpoint;
     let is_unix = matches!(at, Endpoint::Unix(_));
     match error.kind() {
@@ -331,7 +331,7 @@ fn cannot_listen(place: &Place, error: &io::Error) -> String {
 
 /// The addresses for clients, or those for statistics, in one line.
 #[must_use]
-pub fn list(places: &[Place], is_admin: bool) -> String {
+pub fn list(places: &[ResolvedAddress], is_admin: bool) -> String {
     let places = places.iter().filter(|place| (place.role == Role::Admin) == is_admin);
     places.map(|place| place.endpoint.to_string()).collect::<Vec<_>>().join(", ")
 }

@@ -76,11 +76,11 @@ struct DoctorArguments {
 impl CommandLine {
     /// The format of the report, if the command is doctor.
     #[must_use]
-    pub fn doctor(&self) -> Option<doctor::Form> {
+    pub fn doctor(&self) -> Option<doctor::ReportFormat> {
         match &self.command {
-            Some(Command::Doctor(arguments)) if arguments.json => Some(doctor::Form::Json),
-            Some(Command::Doctor(arguments)) if arguments.all => Some(doctor::Form::All),
-            Some(Command::Doctor(_)) => Some(doctor::Form::Text),
+            Some(Command::Doctor(arguments)) if arguments.json => Some(doctor::ReportFormat::Json),
+            Some(Command::Doctor(arguments)) if arguments.all => Some(doctor::ReportFormat::All),
+            Some(Command::Doctor(_)) => Some(doctor::ReportFormat::Text),
             _ => None,
         }
     }

@@ -1,7 +1,7 @@
 //! The system calls that checks make, behind one trait, so that tests can substitute a simulated host.
 #![expect(unsafe_code, reason = "adjtimex(2) and faccessat(2) have no safe form in std")]
 
-use crate::{limits, listening::Place};
+use crate::{limits, listening::ResolvedAddress};
 use log::os::statvfs;
 pub(super) use log::{Holder, os::statvfs::Usage};
 use reactor::uring;
@@ -47,7 +47,7 @@ pub(super) trait Calls: fmt::Debug {
     /// Times of appending 4 KiB and syncing them in `directory`, in the order taken. At least one.
     fn sync_times(&self, directory: &Path) -> io::Result<Vec<Duration>>;
     /// Tries to bind `place` (bind(2)).
-    fn bind(&self, place: &Place) -> io::Result<()>;
+    fn bind(&self, place: &ResolvedAddress) -> io::Result<()>;
     /// The server that holds the lock of the data directory.
     fn holder(&self, directory: &Path) -> io::Result<Holder>;
     /// Syncs the directory itself (fsync(2)).
@@ -121,7 +121,7 @@ impl Calls for Kernel {
         Ok(times)
     }
 
-    fn bind(&self, place: &Place) -> io::Result<()> {
+    fn bind(&self, place: &ResolvedAddress) -> io::Result<()> {
         place.try_out()
     }
 

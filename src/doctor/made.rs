@@ -6,7 +6,7 @@ use super::{
     calls::{Calls, ClockState, Holder, Usage},
     examine,
 };
-use crate::{cli::CommandLine, config::Config, listening::Place};
+use crate::{cli::CommandLine, config::Config, listening::ResolvedAddress};
 use clap::Parser;
 use reactor::uring;
 use std::{
@@ -62,7 +62,7 @@ impl Calls for FakeCalls {
     fn sync_times(&self, _: &Path) -> io::Result<Vec<Duration>> {
         (self.sync_times)()
     }
-    fn bind(&self, _: &Place) -> io::Result<()> {
+    fn bind(&self, _: &ResolvedAddress) -> io::Result<()> {
         (self.bind)()
     }
     fn holder(&self, _: &Path) -> io::Result<Holder> {

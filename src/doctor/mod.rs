@@ -174,7 +174,7 @@ pub struct Check {
 
 /// The format of the report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
+pub enum ReportFormat {
     /// Text: the checks that found a problem.
     Text,
     /// Text: every check, and the values that it read.
@@ -219,14 +219,14 @@ fn worst(checks: &[Check]) -> Severity {
 ///
 /// # Errors
 /// The report cannot be written to standard output.
-pub fn run(config: &Config, form: Form) -> io::Result<ExitCode> {
+pub fn run(config: &Config, format: ReportFormat) -> io::Result<ExitCode> {
     let checks = examine(&Host::this(), config);
     let worst = worst(&checks);
     let out = io::stdout().lock();
-    let printed = match form {
-        Form::Json => TerminalWriter::json(out).write_all(report::json(&checks, config, worst).as_bytes()),
-        Form::Text => TerminalWriter::lines(out).write_all(report::text(&checks, config, false).as_bytes()),
-        Form::All => TerminalWriter::lines(out).write_all(report::text(&checks, config, true).as_bytes()),
+    let printed = match format {
+        ReportFormat::Json => TerminalWriter::json(out).write_all(report::json(&checks, config, worst).as_bytes()),
+        ReportFormat::Text => TerminalWriter::lines(out).write_all(report::text(&checks, config, false).as_bytes()),
+        ReportFormat::All => TerminalWriter::lines(out).write_all(report::text(&checks, config, true).as_bytes()),
     };
     match printed.and_then(|()| io::stdout().flush()) {
         // A closed pipe is not a failure, and does not change the exit code.

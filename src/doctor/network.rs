@@ -7,7 +7,7 @@ use super::{
 use crate::{
     config::StatsAuth,
     limits,
-    listening::{self, Endpoint, Place, Role},
+    listening::{self, Endpoint, ResolvedAddress, Role},
 };
 use std::{collections::BTreeSet, io};
 
@@ -39,12 +39,12 @@ fn port(examination: &mut Examination) -> Verdict {
 }
 
 /// The addresses that the server would listen on. A name without an address keeps it from starting.
-fn listens_at(examination: &Examination) -> Result<Vec<Place>, Unknown> {
+fn listens_at(examination: &Examination) -> Result<Vec<ResolvedAddress>, Unknown> {
     listening::resolve(&listening::addresses(examination.config), listening::look_up)
         .map_err(|refusal| Unknown(format!("the server will not start: {refusal}")))
 }
 
-fn examine_place(place: &Place, examination: &mut Examination) -> Verdict {
+fn examine_place(place: &ResolvedAddress, examination: &mut Examination) -> Verdict {
     let at = &place.endpoint;
     let address = match at {
         Endpoint::Tcp(address) if address.port() == 0 => {
@@ -105,7 +105,7 @@ fn statistics(examination: &mut Examination) -> Verdict {
     }
     let places = listens_at(examination)?;
     let has_admin = places.iter().any(|place| place.role == Role::Admin);
-    let serves = |place: &&Place| !has_admin || place.role == Role::Admin;
+    let serves = |place: &&ResolvedAddress| !has_admin || place.role == Role::Admin;
     let foreign: Vec<String> = places
         .iter()
         .filter(|place| serves(place) && !place.endpoint.is_local())

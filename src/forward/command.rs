@@ -41,22 +41,22 @@ pub struct Arguments {
     data_dir: PathBuf,
     /// Output format: text or json
     #[arg(long, short, value_name = "text|json", default_value = "text", hide_default_value = true)]
-    format: Form,
+    format: OutputFormat,
     /// Move the cursor of this forward, while no server uses the directory
     #[arg(long, value_name = "NAME", requires = "to")]
     reset: Option<String>,
     /// The place to move it to: beginning, end, or SEGMENT:BYTE
     #[arg(long, value_name = "PLACE", requires = "reset")]
-    to: Option<Place>,
+    to: Option<ResetTarget>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
+enum OutputFormat {
     Text,
     Json,
 }
 
-impl FromStr for Form {
+impl FromStr for OutputFormat {
     type Err = &'static str;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text {
@@ -69,9 +69,9 @@ impl FromStr for Form {
 
 /// The place of `--to`.
 #[derive(Debug, Clone, Copy)]
-struct Place(Start);
+struct ResetTarget(Start);
 
-impl FromStr for Place {
+impl FromStr for ResetTarget {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text {
@@ -102,7 +102,7 @@ pub enum ForwardsError {
     /// There is no such forward; those that there are.
     Unknown(String, Vec<String>),
     /// The cursor cannot be moved there.
-    Place(FollowError),
+    ResetTarget(FollowError),
     /// More cursors than are listed.
     TooMany,
     /// The report could not be printed.
@@ -127,7 +127,7 @@ impl fmt::Display for ForwardsError {
                 write!(f, "there is no forward {name}, and no cursor of any in this directory")
             }
             Self::Unknown(name, known) => write!(f, "there is no forward {name}; there is {}", known.join(", ")),
-            Self::Place(error) => write!(f, "--to: {error}"),
+            Self::ResetTarget(error) => write!(f, "--to: {error}"),
             Self::TooMany => write!(f, "there are more than {} cursors", limits::FORWARDS_LISTED_MAX),
             Self::Print(error) => write!(f, "cannot write to standard output: {error}"),
         }
@@ -139,7 +139,7 @@ impl std::error::Error for ForwardsError {
         match self {
             Self::Io { source, .. } | Self::Print(source) => Some(source),
             Self::Lock(error) => Some(error),
-            Self::Place(error) => Some(error),
+            Self::ResetTarget(error) => Some(error),
             Self::Unknown(..) | Self::TooMany => None,
         }
     }
@@ -189,7 +189,7 @@ impl Arguments {
     /// # Errors
     /// The log or a cursor cannot be read or written, or the arguments do not fit what is there: one line for a person.
     pub fn run(&self) -> Result<ExitCode, ForwardsError> {
-        if let (Some(name), Some(Place(start))) = (&self.reset, self.to) {
+        if let (Some(name), Some(ResetTarget(start))) = (&self.reset, self.to) {
             reset(&self.data_dir, name, start)?;
         }
         let report = list(&self.data_dir, self.reset.as_deref())?;
@@ -228,10 +228,10 @@ fn reset(directory: &Path, name: &str, start: Start) -> Result<(), ForwardsError
         return Err(ForwardsError::Unknown(name.to_owned(), known));
     }
     let _lock = DirectoryLock::take(directory).map_err(ForwardsError::Lock)?;
-    let mut follower = Follower::open_offline(directory, start).map_err(ForwardsError::Place)?;
+    let mut follower = Follower::open_offline(directory, start).map_err(ForwardsError::ResetTarget)?;
     let position = follower.position();
     // Inside a compressed segment, that it is the beginning of a line is found by reading.
-    follower.read(&mut Vec::new(), 1).map_err(ForwardsError::Place)?;
+    follower.read(&mut Vec::new(), 1).map_err(ForwardsError::ResetTarget)?;
     let path = || directory.join(cursor::file_name(name));
     // Kafka would know the former place by this identity: without it, the forward begins anew, at this position.
     let identity = directory.join(cursor::identity_file_name(name));
@@ -307,14 +307,14 @@ impl Listed {
 }
 
 impl Report {
-    fn print(&self, form: Form, out: &mut impl Write) -> io::Result<()> {
+    fn print(&self, form: OutputFormat, out: &mut impl Write) -> io::Result<()> {
         match form {
-            Form::Json => {
+            OutputFormat::Json => {
                 let mut out = TerminalWriter::json(&mut *out);
                 serde_json::to_writer_pretty(&mut out, self)?;
                 writeln!(out)?;
             }
-            Form::Text => self.print_text(&mut TerminalWriter::lines(&mut *out))?,
+            OutputFormat::Text => self.print_text(&mut TerminalWriter::lines(&mut *out))?,
         }
         out.flush()
     }

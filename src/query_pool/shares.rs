@@ -92,14 +92,14 @@ impl Shares {
     pub fn wait(&self, client: ClientKey) -> Result<Taken, Full> {
         let place = place(client);
         self.0.waiting.take(place, 1)?;
-        Ok(Taken { counts: Arc::clone(&self.0), place, what: What::Waiting })
+        Ok(Taken { counts: Arc::clone(&self.0), place, what: ShareKind::Waiting })
     }
 
     /// Takes a request in that waits for the log.
     pub fn pause(&self, client: ClientKey) -> Result<Taken, Full> {
         let place = place(client);
         self.0.paused.take(place, 1)?;
-        Ok(Taken { counts: Arc::clone(&self.0), place, what: What::Paused })
+        Ok(Taken { counts: Arc::clone(&self.0), place, what: ShareKind::Paused })
     }
 
     /// Counts a response of so many bytes that is not one piece.
@@ -108,7 +108,7 @@ impl Shares {
         let kib = u32::try_from(bytes.div_ceil(limits::KIB)).unwrap_or(u32::MAX);
         self.0.unread.take(place, 1)?;
         self.0.unread_kib.take(place, kib).inspect_err(|_| self.0.unread.give_back(place, 1))?;
-        Ok(Taken { counts: Arc::clone(&self.0), place, what: What::Unread { kib } })
+        Ok(Taken { counts: Arc::clone(&self.0), place, what: ShareKind::Unread { kib } })
     }
 }
 
@@ -117,7 +117,7 @@ fn place(client: ClientKey) -> usize {
 }
 
 #[derive(Debug, Clone, Copy)]
-enum What {
+enum ShareKind {
     Waiting,
     Paused,
     Unread { kib: u32 },
@@ -128,15 +128,15 @@ enum What {
 pub(super) struct Taken {
     counts: Arc<Counts>,
     place: usize,
-    what: What,
+    what: ShareKind,
 }
 
 impl Drop for Taken {
     fn drop(&mut self) {
         match self.what {
-            What::Paused => self.counts.paused.give_back(self.place, 1),
-            What::Waiting => self.counts.waiting.give_back(self.place, 1),
-            What::Unread { kib } => {
+            ShareKind::Paused => self.counts.paused.give_back(self.place, 1),
+            ShareKind::Waiting => self.counts.waiting.give_back(self.place, 1),
+            ShareKind::Unread { kib } => {
                 self.counts.unread.give_back(self.place, 1);
                 self.counts.unread_kib.give_back(self.place, kib);
             }

@@ -5,7 +5,7 @@ use super::ServerError;
 use crate::{
     config::{Config, DriverChoice},
     limits,
-    listening::{self, Endpoint, Listening, Place, Role, SocketFiles},
+    listening::{self, Endpoint, Listening, ResolvedAddress, Role, SocketFiles},
 };
 use reactor::{Listener, nofile, uring};
 use std::sync::Arc;
@@ -108,12 +108,12 @@ fn choose_driver(choice: DriverChoice, reactors: usize, connections_max: u32) ->
 }
 
 /// Connections that one reactor reserves for statistics, if they have their own addresses.
-fn admin_connections_max(places: &[Place]) -> u32 {
+fn admin_connections_max(places: &[ResolvedAddress]) -> u32 {
     if places.iter().any(|place| place.role == Role::Admin) { limits::ADMIN_CONNECTIONS_MAX } else { 0 }
 }
 
 /// Maximum number of connections, from the configuration and the descriptor limit.
-fn connections_limit(config: &Config, places: &[Place]) -> Result<u32, ServerError> {
+fn connections_limit(config: &Config, places: &[ResolvedAddress]) -> Result<u32, ServerError> {
     let descriptors = nofile::raise().map_err(|error| error!("cannot raise the limit of open files: {error}"))?;
     let reactors = u32::try_from(config.placement.reactor_cores.len()).unwrap_or(u32::MAX);
     let query_threads = u32::try_from(config.query.threads).unwrap_or(u32::MAX);

@@ -98,11 +98,11 @@ impl Destination {
         Ok(MetadataMap::from_headers(self.request(&[], Bytes::new())?.headers().clone()))
     }
 
-    fn http_client(&self, trouble: &Trouble) -> Result<Arc<dyn HttpClient>, String> {
-        let trouble = trouble.clone();
+    fn http_client(&self, last_error: &LastError) -> Result<Arc<dyn HttpClient>, String> {
+        let last_error = last_error.clone();
         if !self.url.starts_with("https:") {
             let client = HyperClient::with_default_connector(self.timeout, None);
-            return Ok(Arc::new(Noting { client, trouble }));
+            return Ok(Arc::new(Noting { client, last_error }));
         }
         let connector = hyper_rustls::HttpsConnectorBuilder::new()
             .with_native_roots()
@@ -110,7 +110,7 @@ impl Destination {
             .https_only()
             .enable_http1()
             .build();
-        Ok(Arc::new(Noting { client: HyperClient::new(connector, self.timeout, None), trouble }))
+        Ok(Arc::new(Noting { client: HyperClient::new(connector, self.timeout, None), last_error }))
     }
 }
 
@@ -130,9 +130,9 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 /// The error of the last request: the span exporter of the SDK reports only that there was one.
 #[derive(Debug, Clone, Default)]
-struct Trouble(Arc<Mutex<Option<String>>>);
+struct LastError(Arc<Mutex<Option<String>>>);
 
-impl Trouble {
+impl LastError {
     fn replace(&self, text: Option<String>) -> Option<String> {
         // Nothing panics while it is held.
         self.0.lock().map_or(None, |mut last| std::mem::replace(&mut *last, text))
@@ -143,7 +143,7 @@ impl Trouble {
 #[derive(Debug)]
 struct Noting<C> {
     client: C,
-    trouble: Trouble,
+    last_error: LastError,
 }
 
 impl<C: HttpClient> HttpClient for Noting<C> {
@@ -157,7 +157,7 @@ impl<C: HttpClient> HttpClient for Noting<C> {
     {
         Box::pin(async {
             let response = self.client.send_bytes(request).await;
-            self.trouble.replace(response.as_ref().err().map(|error| chain(&**error)));
+            self.last_error.replace(response.as_ref().err().map(|error| chain(&**error)));
             response
         })
     }
@@ -168,7 +168,7 @@ impl<C: HttpClient> HttpClient for Noting<C> {
 pub(super) struct SpanWire {
     exporter: SpanExporter,
     timeout: Duration,
-    trouble: Trouble,
+    last_error: LastError,
 }
 
 impl SpanWire {
@@ -181,11 +181,11 @@ impl SpanWire {
             .with_max_retries(limits::OTLP_RETRIES_MAX)
             .with_initial_delay(limits::OTLP_RETRY_FIRST)
             .with_max_delay(limits::OTLP_RETRY_LAST);
-        let trouble = Trouble::default();
+        let last_error = LastError::default();
         let built = match destination.protocol {
             Protocol::Http => SpanExporter::builder()
                 .with_http()
-                .with_shared_http_client(destination.http_client(&trouble)?)
+                .with_shared_http_client(destination.http_client(&last_error)?)
                 .with_protocol(SpanProtocol::HttpBinary)
                 .with_endpoint(&destination.url)
                 .with_headers(destination.headers.iter().cloned().collect())
@@ -202,7 +202,7 @@ impl SpanWire {
         };
         let mut exporter = built.map_err(|error| format!("{}: {}", destination.url, chain(&error)))?;
         exporter.set_resource(&identity.resource());
-        Ok(Self { exporter, timeout: destination.timeout, trouble })
+        Ok(Self { exporter, timeout: destination.timeout, last_error })
     }
 
     /// Sends a message.
@@ -210,11 +210,11 @@ impl SpanWire {
     /// # Errors
     /// The error of the last attempt.
     pub async fn send(&self, spans: Vec<opentelemetry_sdk::trace::SpanData>) -> Result<(), String> {
-        self.trouble.replace(None);
+        self.last_error.replace(None);
         match tokio::time::timeout(self.timeout, self.exporter.export(spans)).await {
-            Ok(sent) => sent.map_err(|error| self.trouble.replace(None).unwrap_or_else(|| error.to_string())),
+            Ok(sent) => sent.map_err(|error| self.last_error.replace(None).unwrap_or_else(|| error.to_string())),
             Err(_) => {
-                Err(self.trouble.replace(None).unwrap_or_else(|| format!("no response within {:?}", self.timeout)))
+                Err(self.last_error.replace(None).unwrap_or_else(|| format!("no response within {:?}", self.timeout)))
             }
         }
     }
@@ -224,11 +224,11 @@ impl SpanWire {
 #[derive(Debug)]
 pub(super) struct FigureWire {
     destination: Destination,
-    form: Form,
+    transport: Transport,
 }
 
 #[derive(Debug)]
-enum Form {
+enum Transport {
     Http(Arc<dyn HttpClient>),
     Grpc(Box<MetricsServiceClient<Channel>>, MetadataMap),
 }
@@ -239,13 +239,13 @@ impl FigureWire {
     /// # Errors
     /// As [`SpanWire::new`].
     pub fn new(destination: Destination) -> Result<Self, String> {
-        let form = match destination.protocol {
-            Protocol::Http => Form::Http(destination.http_client(&Trouble::default())?),
+        let transport = match destination.protocol {
+            Protocol::Http => Transport::Http(destination.http_client(&LastError::default())?),
             Protocol::Grpc => {
-                Form::Grpc(Box::new(MetricsServiceClient::new(destination.channel()?)), destination.metadata()?)
+                Transport::Grpc(Box::new(MetricsServiceClient::new(destination.channel()?)), destination.metadata()?)
             }
         };
-        Ok(Self { destination, form })
+        Ok(Self { destination, transport })
     }
 
     /// Sends a message.
@@ -259,8 +259,8 @@ impl FigureWire {
     }
 
     async fn send_once(&mut self, figures: ExportMetricsServiceRequest) -> Result<(), String> {
-        match &mut self.form {
-            Form::Http(client) => {
+        match &mut self.transport {
+            Transport::Http(client) => {
                 let fields = [("content-type", "application/x-protobuf")];
                 let request = self.destination.request(&fields, figures.encode_to_vec().into())?;
                 let response = client.send_bytes(request).await.map_err(|error| chain(&*error))?;
@@ -270,7 +270,7 @@ impl FigureWire {
                     Err(format!("the receiver responded {}", response.status()))
                 }
             }
-            Form::Grpc(client, metadata) => {
+            Transport::Grpc(client, metadata) => {
                 let mut request = tonic::Request::new(figures);
                 metadata.clone_into(request.metadata_mut());
                 client.export(request).await.map(drop).map_err(|status| chain(&status))

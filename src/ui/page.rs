@@ -34,13 +34,13 @@ const TAG_BYTES: usize = 12;
 /// The page, ready to be sent.
 #[derive(Debug)]
 pub struct Page {
-    plain: Form,
-    gzip: Form,
+    plain: EncodedPage,
+    gzip: EncodedPage,
 }
 
 /// The page in one content coding.
 #[derive(Debug)]
-struct Form {
+struct EncodedPage {
     body: Vec<u8>,
     /// Entity tag, in quotes.
     tag: String,
@@ -73,8 +73,8 @@ impl Page {
         let tag: String = digest.as_ref().iter().take(TAG_BYTES).map(|byte| format!("{byte:02x}")).collect();
         let policy = policy(&script);
         let compressed = compress(&html);
-        let plain = Form::new(html, format!("\"{tag}\""), &policy, "");
-        let gzip = Form::new(compressed, format!("\"{tag}-gzip\""), &policy, "\r\nContent-Encoding: gzip");
+        let plain = EncodedPage::new(html, format!("\"{tag}\""), &policy, "");
+        let gzip = EncodedPage::new(compressed, format!("\"{tag}-gzip\""), &policy, "\r\nContent-Encoding: gzip");
         Self { plain, gzip }
     }
 
@@ -98,7 +98,7 @@ impl Page {
         &self.form(gzip).fields
     }
 
-    const fn form(&self, gzip: bool) -> &Form {
+    const fn form(&self, gzip: bool) -> &EncodedPage {
         if gzip { &self.gzip } else { &self.plain }
     }
 }
@@ -109,7 +109,7 @@ impl Default for Page {
     }
 }
 
-impl Form {
+impl EncodedPage {
     fn new(body: Vec<u8>, tag: String, policy: &str, coding: &str) -> Self {
         let fields = format!(
             "\r\nETag: {tag}\r\nCache-Control: no-cache\r\nVary: Accept-Encoding{coding}\

@@ -51,7 +51,7 @@ pub struct Arguments {
     path: Path,
     /// Output format: table, chart (for a terminal), svg, json, csv or jsonl [default: table on a terminal, else json]
     #[arg(long, short, value_name = "FORMAT")]
-    format: Option<Form>,
+    format: Option<OutputFormat>,
     /// Number of threads [default: one for each core that this process may use]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=SCAN_THREADS_CAP as i64))]
     threads: Option<u16>,
@@ -79,16 +79,16 @@ impl FromStr for Path {
     }
 }
 
-/// A form of the result.
+/// A format of the result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
+enum OutputFormat {
     Table,
     Chart,
     Svg,
     Document(Format),
 }
 
-impl FromStr for Form {
+impl FromStr for OutputFormat {
     type Err = &'static str;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text {
@@ -147,8 +147,9 @@ impl Arguments {
         let request =
             Request::parse(kind.clone(), &self.parameters, Clock::start().wall_ms()).map_err(QueryError::Refused)?;
         let is_terminal = io::stdout().is_terminal();
-        let form = self.format.unwrap_or(if is_terminal { Form::Table } else { Form::Document(Format::Json) });
-        if matches!(form, Form::Chart | Form::Svg) && kind != Kind::Query {
+        let format =
+            self.format.unwrap_or(if is_terminal { OutputFormat::Table } else { OutputFormat::Document(Format::Json) });
+        if matches!(format, OutputFormat::Chart | OutputFormat::Svg) && kind != Kind::Query {
             return Err(QueryError::NoPoints);
         }
         let found = fs::metadata(&self.directory)
@@ -161,7 +162,7 @@ impl Arguments {
                 return Ok(ExitCode::FAILURE);
             }
         };
-        match print(&result, &request, form, is_terminal) {
+        match print(&result, &request, format, is_terminal) {
             Ok(()) => {
                 let skipped = result.stats.scanned.foreign_lines;
                 if skipped > 0 {
@@ -169,7 +170,7 @@ impl Arguments {
                         "metricstream: skipped {skipped} damaged or foreign lines; `metricstream verify` shows details"
                     ));
                 }
-                if matches!(form, Form::Table | Form::Chart) {
+                if matches!(format, OutputFormat::Table | OutputFormat::Chart) {
                     print_cost(&result, &request);
                 }
                 Ok(ExitCode::SUCCESS)
@@ -213,21 +214,23 @@ fn scanned(bytes: &AtomicU64, elapsed: Duration) -> String {
     format!("{gigabytes:.2} GB scanned  {:.2} GB/s  {elapsed_s:.1} s", gigabytes / elapsed_s.max(1e-9))
 }
 
-fn print(result: &QueryResult, request: &Request, form: Form, is_terminal: bool) -> io::Result<()> {
+fn print(result: &QueryResult, request: &Request, format: OutputFormat, is_terminal: bool) -> io::Result<()> {
     let mut out = io::BufWriter::new(io::stdout().lock());
-    match form {
-        Form::Table => table::write(result, &mut out)?,
-        Form::Chart => chart::write(&plot::Plot::new(result, request, chart::LINES_MAX), is_terminal, &mut out)?,
-        Form::Svg => svg::write(&plot::Plot::new(result, request, svg::LINES_MAX), &mut out)?,
-        Form::Document(Format::Csv) if is_terminal => {
+    match format {
+        OutputFormat::Table => table::write(result, &mut out)?,
+        OutputFormat::Chart => {
+            chart::write(&plot::Plot::new(result, request, chart::LINES_MAX), is_terminal, &mut out)?
+        }
+        OutputFormat::Svg => svg::write(&plot::Plot::new(result, request, svg::LINES_MAX), &mut out)?,
+        OutputFormat::Document(Format::Csv) if is_terminal => {
             let mut out = TerminalWriter::csv(&mut out);
             result.write_to(Format::Csv, |piece| out.write_all(piece))?;
         }
-        Form::Document(format) if is_terminal => {
+        OutputFormat::Document(format) if is_terminal => {
             let mut out = TerminalWriter::json(&mut out);
             result.write_to(format, |piece| out.write_all(piece))?;
         }
-        Form::Document(format) => result.write_to(format, |piece| out.write_all(piece))?,
+        OutputFormat::Document(format) => result.write_to(format, |piece| out.write_all(piece))?,
     }
     out.flush()
 }

@@ -1,6 +1,6 @@
 //! A connection of one core: its HTTP state, its responses and its phase. And the table of connections.
 
-use super::{arrival::Preface, holders::Place};
+use super::{arrival::Preface, holders::HolderSlot};
 use crate::{
     limits,
     query_pool::{RawQuery, response_channel::Reader},
@@ -123,8 +123,8 @@ pub struct Connection {
     pub evicted: bool,
     /// True while the driver has its responses.
     pub sending: bool,
-    /// Place among the connections of the same address.
-    pub place: Place,
+    /// Its place among the connections of the same address.
+    pub place: HolderSlot,
     /// Bytes of memory that are counted there.
     pub held_bytes: usize,
     /// Bytes of its responses, and bytes that the driver keeps for it.
@@ -142,7 +142,7 @@ pub struct Connection {
 impl Connection {
     /// Creates the state of an accepted connection.
     #[must_use]
-    pub const fn new(token: Token, caller: Caller, place: Place, now_ns: u64) -> Self {
+    pub const fn new(token: Token, caller: Caller, place: HolderSlot, now_ns: u64) -> Self {
         Self {
             token,
             http: HttpConnection::new(),

@@ -12,7 +12,7 @@
 
 use super::{
     connection::{Connection, Phase, Timer},
-    holders::{Holders, Place},
+    holders::{HolderSlot, Holders},
     state::{DriverOp, State},
 };
 use crate::{
@@ -77,7 +77,7 @@ impl State {
         }
     }
 
-    fn leave(&mut self, place: Place, held_bytes: usize) {
+    fn leave(&mut self, place: HolderSlot, held_bytes: usize) {
         if let Some(moved) = self.holders.leave(place, held_bytes)
             && let Some(other) = self.connections.get(moved)
         {

@@ -25,12 +25,12 @@ fn network_of(address: ClientAddress, bits: u8) -> ClientAddress {
 
 /// Position of a connection: its holder, and its place among that holder's connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
+pub struct HolderSlot {
     holder: u32,
     index: u32,
 }
 
-impl Place {
+impl HolderSlot {
     /// The index of the holder.
     pub const fn holder(self) -> usize {
         self.holder as usize
@@ -65,7 +65,7 @@ impl Holders {
     }
 
     /// Takes a connection in. Without an address it is a holder of its own.
-    pub fn enter(&mut self, address: Option<ClientAddress>, token: Token) -> Place {
+    pub fn enter(&mut self, address: Option<ClientAddress>, token: Token) -> HolderSlot {
         let address = address.map(|address| network_of(address, self.ipv6_prefix));
         let known = address.and_then(|address| self.by_address.get(&address).copied());
         let holder = match known {
@@ -88,11 +88,11 @@ impl Holders {
             connections.push(token);
             connections.len() - 1
         });
-        Place { holder, index: u32::try_from(index).unwrap_or(u32::MAX) }
+        HolderSlot { holder, index: u32::try_from(index).unwrap_or(u32::MAX) }
     }
 
     /// Takes a connection out, with the bytes that it was counted with. Returns the connection that has its place now.
-    pub fn leave(&mut self, place: Place, bytes: usize) -> Option<Token> {
+    pub fn leave(&mut self, place: HolderSlot, bytes: usize) -> Option<Token> {
         let slot = self.holders.get_mut(place.holder())?;
         let holder = slot.as_mut()?;
         holder.bytes -= bytes;
@@ -113,7 +113,7 @@ impl Holders {
     }
 
     /// Counts `now` bytes instead of `before` for a connection.
-    pub fn recount(&mut self, place: Place, before: usize, now: usize) {
+    pub fn recount(&mut self, place: HolderSlot, before: usize, now: usize) {
         if let Some(Some(holder)) = self.holders.get_mut(place.holder()) {
             holder.bytes = holder.bytes - before + now;
         }
@@ -156,8 +156,8 @@ impl Holders {
     }
 
     /// Place of a connection after another of its holder left.
-    pub fn place_after_move(place: Place, left: Place) -> Place {
-        Place { index: left.index, ..place }
+    pub fn place_after_move(place: HolderSlot, left: HolderSlot) -> HolderSlot {
+        HolderSlot { index: left.index, ..place }
     }
 
     /// Bytes of memory.
@@ -206,7 +206,7 @@ mod tests {
     #[test]
     fn connections_of_a_trusted_proxy_are_no_crowd() {
         let mut holders = Holders::new(64);
-        let places: Vec<Place> = (0..3).map(|slot| holders.enter(None, Token::new(slot, 0))).collect();
+        let places: Vec<HolderSlot> = (0..3).map(|slot| holders.enter(None, Token::new(slot, 0))).collect();
         let direct = (3..5).map(|slot| holders.enter(Some(address("192.0.2.1")), Token::new(slot, 0))).last().unwrap();
         assert_eq!(holders.most_connections(), Some((direct.holder(), 2)));
         places.into_iter().for_each(|place| assert_eq!(holders.leave(place, 0), None));
@@ -230,7 +230,7 @@ mod tests {
         #[test]
         fn sums_by_address_are_those_of_the_connections(steps in prop::collection::vec((0..6_u8, 0..1_000_usize), 0..200)) {
             let mut holders = Holders::new(64);
-            let mut open: Vec<(u8, Token, Place, usize)> = Vec::new();
+            let mut open: Vec<(u8, Token, HolderSlot, usize)> = Vec::new();
             for (number, (host, bytes)) in (0..).zip(steps) {
                 match open.iter().position(|&(at, ..)| at == host).filter(|_| bytes % 3 == 0) {
                     Some(index) => {

@@ -10,7 +10,7 @@ use std::{collections::VecDeque, io::Write};
 
 /// A place in a response that waits for the position of its batch.
 #[derive(Debug)]
-struct Place {
+struct PendingPosition {
     /// The end of the batch in the ring.
     position: u64,
     token: Token,
@@ -21,7 +21,7 @@ struct Place {
 /// The places of one core.
 #[derive(Debug, Default)]
 pub(super) struct Positions {
-    waiting: VecDeque<Place>,
+    waiting: VecDeque<PendingPosition>,
     text: PositionText,
 }
 
@@ -37,7 +37,7 @@ struct PositionText {
 impl Positions {
     /// Adds the places in responses of one connection.
     pub(super) fn push(&mut self, token: Token, places: impl Iterator<Item = (u64, usize)>) {
-        self.waiting.extend(places.map(|(position, at)| Place { position, token, at }));
+        self.waiting.extend(places.map(|(position, at)| PendingPosition { position, token, at }));
     }
 
     /// Writes the positions of the batches that are in the file: those up to `written`.

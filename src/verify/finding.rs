@@ -96,7 +96,7 @@ impl fmt::Display for Kind {
 
 /// A place in a segment. Offsets and lines count the uncompressed contents.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Place {
+pub struct SegmentRange {
     /// Bytes of the segment before the place.
     pub offset: u64,
     /// Bytes of the place.
@@ -122,7 +122,7 @@ pub struct Finding {
     pub file: String,
     /// The place in the file, unless the finding is about the whole file.
     #[serde(flatten)]
-    pub place: Option<Place>,
+    pub place: Option<SegmentRange>,
     /// A description, for a person.
     pub what: String,
     /// The bytes around it, escaped.
@@ -232,7 +232,8 @@ mod tests {
     use super::*;
 
     fn at(kind: Kind, offset: u64) -> Finding {
-        let place = Place { offset, bytes: 10, line: offset / 10 + 1, lines: 1, blocks: None, frame_offset: None };
+        let place =
+            SegmentRange { offset, bytes: 10, line: offset / 10 + 1, lines: 1, blocks: None, frame_offset: None };
         Finding { place: Some(place), ..Finding::of_file(kind, "metrics.jsonl", "x") }
     }
 

@@ -1,6 +1,6 @@
 //! Locates the frames of a compressed segment: by its sidecar if it describes them, else by the frames themselves.
 
-use super::subject::{Expected, Piece};
+use super::subject::{CheckUnit, Expected};
 use host::fs::File;
 use log::segment::frames::{MAGIC, WINDOW_BYTES, frame_bytes, read};
 use memchr::memmem;
@@ -8,12 +8,12 @@ use std::io;
 
 /// The pieces of a compressed file of `bytes` bytes, without a gap. Bytes that are not a frame are a piece too; it
 /// cannot be decompressed.
-pub fn frames(file: &File, bytes: u64, expected: Option<&Expected>) -> io::Result<Vec<Piece>> {
+pub fn frames(file: &File, bytes: u64, expected: Option<&Expected>) -> io::Result<Vec<CheckUnit>> {
     let Some(sidecar) = expected.map(|expected| &expected.sidecar) else { return walk(file, bytes) };
     if sidecar.compressed_bytes() == Some(bytes) {
         let known = sidecar.blocks.iter().enumerate().filter_map(|(index, block)| {
             let frame = block.frame?;
-            Some(Piece { from: frame.offset, to: frame.offset + frame.bytes, block: Some(index) })
+            Some(CheckUnit { from: frame.offset, to: frame.offset + frame.bytes, block: Some(index) })
         });
         return Ok(known.collect());
     }
@@ -36,14 +36,14 @@ pub fn frames(file: &File, bytes: u64, expected: Option<&Expected>) -> io::Resul
 }
 
 /// By the frames' own headers; behind damage it goes on at the next beginning of a frame.
-fn walk(file: &File, bytes: u64) -> io::Result<Vec<Piece>> {
+fn walk(file: &File, bytes: u64) -> io::Result<Vec<CheckUnit>> {
     let (mut pieces, mut window, mut from) = (Vec::new(), Vec::new(), 0);
     while from < bytes {
         let to = match frame_bytes(file, from, bytes, &mut window)? {
             Some(length) => from + length,
             None => next_magic(file, from + 1, bytes, &mut window)?,
         };
-        pieces.push(Piece { from, to, block: None });
+        pieces.push(CheckUnit { from, to, block: None });
         from = to;
     }
     Ok(pieces)

@@ -7,7 +7,7 @@
 use super::{
     finding::{Kind, excerpt},
     flip,
-    subject::{Expected, Piece, Subject},
+    subject::{CheckUnit, Expected, Subject},
     walk::{Damage, Walk, first_begin, judge, walk, whole_line_within},
 };
 use host::{fs::File, os::unix::fs::FileExt};
@@ -94,7 +94,7 @@ impl Checker {
     }
 
     /// Reads and checks `piece` of `subject`.
-    pub fn check(&mut self, subject: &Subject, piece: Piece) -> Checked {
+    pub fn check(&mut self, subject: &Subject, piece: CheckUnit) -> Checked {
         let is_frame = subject.frames.is_some();
         let read = if is_frame { self.unpack(subject, piece) } else { self.read_lines(subject, piece) };
         match read {
@@ -154,7 +154,7 @@ impl Checker {
     }
 
     /// Reads the lines that begin in `piece`, the last one to its end.
-    fn read_lines(&mut self, subject: &Subject, piece: Piece) -> Result<Read, (Kind, String)> {
+    fn read_lines(&mut self, subject: &Subject, piece: CheckUnit) -> Result<Read, (Kind, String)> {
         // The byte before shows whether a line begins at once.
         let lead = usize::from(piece.from > 0);
         self.text.clear();
@@ -235,7 +235,7 @@ impl Checker {
     }
 
     /// Reads a frame and unpacks it into `text`.
-    fn unpack(&mut self, subject: &Subject, piece: Piece) -> Result<Read, (Kind, String)> {
+    fn unpack(&mut self, subject: &Subject, piece: CheckUnit) -> Result<Read, (Kind, String)> {
         self.frame.clear();
         self.text.clear();
         // Between two frames there may be anything, and any number of bytes of it.

@@ -46,12 +46,12 @@ pub struct Subject {
     pub bytes: u64,
     pub expected: Option<Arc<Expected>>,
     /// The frames of a compressed segment, without a gap; `None`: it is not compressed.
-    pub frames: Option<Vec<Piece>>,
+    pub frames: Option<Vec<CheckUnit>>,
 }
 
 /// A run of a file that one thread checks at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Piece {
+pub struct CheckUnit {
     pub from: u64,
     pub to: u64,
     /// The block that it should be, all of it.
@@ -64,16 +64,16 @@ impl Subject {
     }
 
     /// The piece with this index; there is always a first one. Behind the last there is none.
-    pub fn piece(&self, index: usize) -> Option<Piece> {
+    pub fn piece(&self, index: usize) -> Option<CheckUnit> {
         if let Some(frames) = &self.frames {
-            let nothing = (index == 0).then_some(Piece { from: 0, to: 0, block: None });
+            let nothing = (index == 0).then_some(CheckUnit { from: 0, to: 0, block: None });
             return frames.get(index).copied().or(nothing.filter(|_| frames.is_empty()));
         }
         let blocks = self.blocks();
         if let Some(block) = blocks.get(index)
             && (block.offset < self.bytes || index == 0)
         {
-            return Some(Piece {
+            return Some(CheckUnit {
                 from: block.offset,
                 to: self.bytes.min(block.offset + block.bytes),
                 block: Some(index),
@@ -83,11 +83,11 @@ impl Subject {
         let known = blocks.last().map_or(0, |block| block.offset + block.bytes);
         let from = known + index.saturating_sub(blocks.len()) as u64 * BLOCK_BYTES as u64;
         let to = self.bytes.min(from + BLOCK_BYTES as u64);
-        (from < to || index == 0).then_some(Piece { from, to, block: None })
+        (from < to || index == 0).then_some(CheckUnit { from, to, block: None })
     }
 }
 
-impl Piece {
+impl CheckUnit {
     pub fn bytes(&self) -> u64 {
         self.to - self.from
     }

@@ -2,7 +2,7 @@
 
 use super::{
     VerifyError,
-    finding::{Finding, Findings, Kind, Place},
+    finding::{Finding, Findings, Kind, SegmentRange},
     frames::frames,
     subject::{Expected, Subject},
 };
@@ -198,8 +198,14 @@ impl Survey {
         }
         match whole_bytes(file, size, Some(&state), &Boot::now())? {
             (kept, CutReason::Uncommitted) if kept < size => {
-                let place =
-                    Place { offset: kept, bytes: size - kept, line: 0, lines: 0, blocks: None, frame_offset: None };
+                let place = SegmentRange {
+                    offset: kept,
+                    bytes: size - kept,
+                    line: 0,
+                    lines: 0,
+                    blocks: None,
+                    frame_offset: None,
+                };
                 let what = "written but not committed before a crash, so never acknowledged as written";
                 let finding = Finding::of_file(Kind::Uncommitted, LOG_NAME, what);
                 findings.push(Finding { place: Some(place), ..finding });

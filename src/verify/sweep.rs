@@ -8,8 +8,8 @@ use super::{
     finding::Findings,
     piece::{Checked, Checker},
     progress::Progress,
-    subject::{Piece, Subject},
-    tally::{SegmentReport, Tally},
+    subject::{CheckUnit, Subject},
+    tally::{SegmentCheck, SegmentReport},
 };
 use crate::limits::CHECK_AHEAD_PIECES_MAX;
 use std::{
@@ -31,9 +31,9 @@ struct Work<'a> {
     taken: u64,
     added: u64,
     /// Pieces that are checked, and wait for one before them.
-    waiting: BTreeMap<u64, (Arc<Subject>, Piece, Checked)>,
+    waiting: BTreeMap<u64, (Arc<Subject>, CheckUnit, Checked)>,
     /// The segment that the next piece belongs to.
-    tally: Option<(Arc<Subject>, Tally)>,
+    tally: Option<(Arc<Subject>, SegmentCheck)>,
     /// Findings of opening files. Kept apart, because how far opening is ahead of reading depends on the threads.
     found_opening: Findings,
     findings: Findings,
@@ -115,7 +115,7 @@ fn run(mut checker: Checker, work: &Mutex<Work>, added: &Condvar, progress: &Pro
 
 impl Work<'_> {
     /// The next piece, and its number.
-    fn take(&mut self) -> Option<(u64, Arc<Subject>, Piece)> {
+    fn take(&mut self) -> Option<(u64, Arc<Subject>, CheckUnit)> {
         loop {
             if let Some((subject, index)) = &mut self.current
                 && let Some(piece) = subject.piece(*index)
@@ -134,7 +134,7 @@ impl Work<'_> {
             self.added += 1;
             if !self.tally.as_ref().is_some_and(|(current, _)| Arc::ptr_eq(current, &subject)) {
                 self.end_segment();
-                let tally = Tally::new(Arc::clone(&subject), self.findings.damage());
+                let tally = SegmentCheck::new(Arc::clone(&subject), self.findings.damage());
                 self.tally = Some((subject, tally));
             }
             if let Some((_, tally)) = &mut self.tally {

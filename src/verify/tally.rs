@@ -1,9 +1,9 @@
 //! Combines the results of a segment's pieces, in their order, and compares the whole with its sidecar.
 
 use super::{
-    finding::{Finding, Findings, Kind, Place},
+    finding::{Finding, Findings, Kind, SegmentRange},
     piece::{Checked, Verdict},
-    subject::{Expected, Piece, Subject},
+    subject::{CheckUnit, Expected, Subject},
 };
 use crc32fast::Hasher;
 use metric::format_timestamp;
@@ -36,7 +36,7 @@ pub struct SegmentReport {
 }
 
 /// One segment, as far as it has been checked.
-pub struct Tally {
+pub struct SegmentCheck {
     subject: Arc<Subject>,
     /// Bytes of lines before the next piece.
     offset: u64,
@@ -61,7 +61,7 @@ pub struct Tally {
     fits: bool,
 }
 
-impl Tally {
+impl SegmentCheck {
     /// Begins a segment, with so many damages found before it.
     pub fn new(subject: Arc<Subject>, damages_before: u64) -> Self {
         Self {
@@ -84,7 +84,7 @@ impl Tally {
     }
 
     /// Adds the next piece.
-    pub fn add(&mut self, piece: Piece, checked: Checked, findings: &mut Findings) {
+    pub fn add(&mut self, piece: CheckUnit, checked: Checked, findings: &mut Findings) {
         if let Some((kind, what)) = checked.broken {
             return self.add_broken(piece, kind, what, findings);
         }
@@ -95,7 +95,7 @@ impl Tally {
             let (offset, bytes) = (base + damage.range.start as u64, damage.range.len() as u64);
             self.damaged_to = offset + bytes;
             self.damaged_bytes += bytes;
-            let place = Place {
+            let place = SegmentRange {
                 offset,
                 bytes,
                 line: self.lines_before + damage.lines_before + 1,
@@ -121,7 +121,7 @@ impl Tally {
             (Verdict::Changed(flip), Some(block)) => {
                 self.changed_blocks += 1;
                 if checked.walk.damages.is_empty() && !damaged_before {
-                    let place = Place {
+                    let place = SegmentRange {
                         offset: self.offset,
                         bytes: checked.bytes,
                         line: self.lines_before + 1,
@@ -149,7 +149,7 @@ impl Tally {
     }
 
     /// Adds a piece that could not be read or decompressed. Its contents are known only from the sidecar.
-    fn add_broken(&mut self, piece: Piece, kind: Kind, mut what: String, findings: &mut Findings) {
+    fn add_broken(&mut self, piece: CheckUnit, kind: Kind, mut what: String, findings: &mut Findings) {
         let expected = self.subject.expected.clone();
         let block = piece.block.and_then(|index| expected.as_ref()?.sidecar.blocks.get(index));
         let is_frame = self.subject.frames.is_some();
@@ -164,7 +164,7 @@ impl Tally {
             None if is_frame => (0, 0),
             None => (piece.bytes(), 0),
         };
-        let place = Place {
+        let place = SegmentRange {
             offset: self.offset,
             bytes: if is_frame { piece.bytes() } else { bytes },
             line: self.lines_before + 1,
@@ -180,7 +180,7 @@ impl Tally {
         self.damaged_to = self.offset;
     }
 
-    fn suspect(&mut self, place: Place, flip: Option<(u64, u8)>) {
+    fn suspect(&mut self, place: SegmentRange, flip: Option<(u64, u8)>) {
         let mut what = format!(
             "a byte changed in lines {} to {}: every line can be read, but the checksum does not match",
             place.line,

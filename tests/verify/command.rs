@@ -1,6 +1,6 @@
 //! The command as a person or a script runs it.
 
-use crate::log::{ACTIVE, Form, Log, line, lines};
+use crate::log::{ACTIVE, Log, SegmentForm, line, lines};
 use std::{
     fs::{self, File},
     io::Write,
@@ -30,8 +30,8 @@ fn a_sound_log_and_an_empty_directory() {
     let (code, out, err) = said(&verify(log.path(), &[]));
     assert_eq!((code, err.as_str()), (Some(0), ""));
     assert!(out.contains("no log in this directory") && out.ends_with("sound\n"), "{out}");
-    log.add(Form::Compressed, 1, &lines(0..100));
-    log.add(Form::Active, 0, &lines(100..150));
+    log.add(SegmentForm::Compressed, 1, &lines(0..100));
+    log.add(SegmentForm::Active, 0, &lines(100..150));
     let (code, out, err) = said(&verify(log.path(), &["--threads", "1"]));
     assert_eq!((code, err.as_str()), (Some(0), ""));
     assert!(out.contains("150 lines") && out.contains("in 2 files") && out.ends_with("sound\n"), "{out}");
@@ -44,7 +44,7 @@ fn a_sound_log_and_an_empty_directory() {
 #[test]
 fn damage_is_exit_code_1_and_is_explained() {
     let text = [&lines(0..10)[..], b"hello\x1b[31m\n", &lines(10..20), &line(20).as_bytes()[..30]].concat();
-    let (log, _) = Log::with(Form::Active, &text);
+    let (log, _) = Log::with(SegmentForm::Active, &text);
     let (code, out, _) = said(&verify(log.path(), &[]));
     assert_eq!(code, Some(1));
     assert!(out.contains("metrics.jsonl: binary at byte ") && out.contains("line 11"), "{out}");
@@ -83,7 +83,7 @@ fn what_cannot_be_checked_is_exit_code_2_and_one_line() {
 
 #[test]
 fn the_directory_has_a_variable_and_a_default() {
-    let (log, _) = Log::with(Form::Active, &lines(0..7));
+    let (log, _) = Log::with(SegmentForm::Active, &lines(0..7));
     let output = program(BINARY).env("METRICSTREAM_DATA_DIR", log.path()).arg("verify").output().unwrap();
     assert!(said(&output).1.contains("7 lines"));
     let parent = Log::new();
@@ -96,7 +96,7 @@ fn the_directory_has_a_variable_and_a_default() {
 #[test]
 fn a_directory_in_use_is_checked_and_not_repaired() {
     let text = [&lines(0..10)[..], &line(10).as_bytes()[..30]].concat();
-    let (log, _) = Log::with(Form::Active, &text);
+    let (log, _) = Log::with(SegmentForm::Active, &text);
     let mut lock = File::create(log.file("metricstream.lock")).unwrap();
     lock.lock().unwrap();
     writeln!(lock, "4711").unwrap();

@@ -1,7 +1,7 @@
 //! Whole directories that are damaged at random: they are queried, opened, indexed, checked and repaired, and none of
 //! it ends the process.
 
-use crate::log::{ACTIVE, Form, Log, STATE, line, lines, segment};
+use crate::log::{ACTIVE, Log, STATE, SegmentForm, line, lines, segment};
 use log::{
     Log as RunningLog, Settings,
     segment::{Holds, Maintenance, MaintenanceSetup, SegmentFile},
@@ -124,12 +124,18 @@ fn apply(damage: &Damage, path: &Path, others: &[PathBuf]) {
 /// A log with a segment of each form, an active one, and the state of a server that was killed.
 fn healthy() -> Log {
     let log = Log::new();
-    let forms = [Form::Plain, Form::PlainWithoutSidecar, Form::Compressed, Form::CompressedWithoutSidecar, Form::Plain];
+    let forms = [
+        SegmentForm::Plain,
+        SegmentForm::PlainWithoutSidecar,
+        SegmentForm::Compressed,
+        SegmentForm::CompressedWithoutSidecar,
+        SegmentForm::Plain,
+    ];
     for (number, form) in (1..).zip(forms) {
         log.add(form, number, &lines(number as usize * 50..number as usize * 50 + 40));
     }
     // Both forms of the last one.
-    log.add(Form::Compressed, 6, &lines(300..340));
+    log.add(SegmentForm::Compressed, 6, &lines(300..340));
     fs::write(log.file(&segment(6).file(SegmentFile::Plain)), lines(300..340)).unwrap();
     drop(log::open(log.path()).unwrap());
     fs::write(log.file(ACTIVE), lines(0..40)).unwrap();

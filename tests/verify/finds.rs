@@ -1,6 +1,6 @@
 //! Each kind of damage, by its name and its place.
 
-use crate::log::{ACTIVE, FOUR_BLOCKS, Form, Log, STATE, damages, kinds, line, lines, offset, segment};
+use crate::log::{ACTIVE, FOUR_BLOCKS, Log, STATE, SegmentForm, damages, kinds, line, lines, offset, segment};
 use log::segment::{SegmentFile, Sidecar};
 use metricstream::{limits::FINDINGS_MAX, verify::finding::Kind};
 use std::fs;
@@ -9,7 +9,7 @@ const BLOCK: usize = log::limits::BLOCK_BYTES;
 
 #[test]
 fn a_sound_log_is_reported_as_sound() {
-    for form in Form::ALL {
+    for form in SegmentForm::ALL {
         let (log, _) = Log::with(form, &lines(FOUR_BLOCKS));
         let report = log.check();
         assert_eq!(kinds(&report), [], "{form:?}");
@@ -21,9 +21,9 @@ fn a_sound_log_is_reported_as_sound() {
     }
     let log = Log::new();
     assert_eq!((log.check().sound, log.check().totals.files), (true, 0));
-    log.add(Form::Active, 0, b"");
-    log.add(Form::Compressed, 1, &lines(0..10));
-    log.add(Form::Plain, 2, &lines(10..20));
+    log.add(SegmentForm::Active, 0, b"");
+    log.add(SegmentForm::Compressed, 1, &lines(0..10));
+    log.add(SegmentForm::Plain, 2, &lines(10..20));
     let report = log.check();
     assert_eq!((report.sound, report.totals.files, report.totals.lines), (true, 3, 20));
 }
@@ -37,7 +37,7 @@ fn non_finite(value: &str) -> String {
 fn values_that_are_no_numbers_are_sound() {
     let text: String =
         [r#""NaN""#, r#""NaN","stale":true"#, r#""+Inf""#, r#""-Inf""#].map(non_finite).concat().repeat(9);
-    for form in Form::ALL {
+    for form in SegmentForm::ALL {
         let (log, _) = Log::with(form, text.as_bytes());
         let report = log.check();
         assert_eq!((kinds(&report), report.totals.lines), (vec![], 36), "{form:?}");
@@ -61,7 +61,8 @@ fn damage_of_a_value_that_is_no_number_is_named_with_its_byte() {
         (r#"1,"stale":true"#, 1, ',', TYPE),
     ] {
         let bad = non_finite(value);
-        let (log, _) = Log::with(Form::Active, [&line(1), &bad, &line(2)].map(String::as_str).concat().as_bytes());
+        let (log, _) =
+            Log::with(SegmentForm::Active, [&line(1), &bad, &line(2)].map(String::as_str).concat().as_bytes());
         let report = log.check();
         assert_eq!(kinds(&report), [Kind::GarbledLine], "{bad}");
         let what = format!("byte {} of the line is 0x{:02x}, {expected}", at + byte, found as u32);
@@ -86,7 +87,7 @@ fn damage_that_was_there_when_the_segment_was_sealed() {
         (vec![0; 3 * BLOCK], Kind::Zeros),
         (b"\xff\xfe\x01\n".to_vec(), Kind::Binary),
     ] {
-        for form in Form::ALL {
+        for form in SegmentForm::ALL {
             let (log, path) = Log::with(form, &with(&bad));
             let report = log.check();
             assert_eq!(kinds(&report), [kind], "{form:?} {}", damages(&report)[0]);
@@ -108,7 +109,7 @@ fn damage_that_was_there_when_the_segment_was_sealed() {
 fn a_torn_tail() {
     let mut text = lines(0..100);
     text.truncate(text.len() - 30);
-    for form in [Form::Active, Form::Plain, Form::PlainWithoutSidecar] {
+    for form in [SegmentForm::Active, SegmentForm::Plain, SegmentForm::PlainWithoutSidecar] {
         let (log, _) = Log::with(form, &text);
         let report = log.check();
         assert_eq!(kinds(&report), [Kind::TornTail]);
@@ -122,7 +123,7 @@ fn a_flipped_bit_is_located() {
     let text = lines(FOUR_BLOCKS);
     let value_at = offset(9_000) + line(9_000).find("9000").unwrap();
     let name_at = offset(9_000) + line(9_000).find("\"name").unwrap();
-    for form in [Form::Plain, Form::PlainWithoutSidecar, Form::Active] {
+    for form in [SegmentForm::Plain, SegmentForm::PlainWithoutSidecar, SegmentForm::Active] {
         let (log, path) = Log::with(form, &text);
         // 9000 becomes 8000: a good line that says something else.
         let mut damaged = text.clone();
@@ -152,7 +153,7 @@ fn a_flipped_bit_is_located() {
 
 #[test]
 fn zeros_over_blocks_are_one_finding() {
-    let (log, path) = Log::with(Form::Plain, &lines(FOUR_BLOCKS));
+    let (log, path) = Log::with(SegmentForm::Plain, &lines(FOUR_BLOCKS));
     let mut text = lines(FOUR_BLOCKS);
     let (from, to) = (offset(9_000) + 20, offset(20_000) + 20);
     text[from..to].fill(0);
@@ -166,7 +167,7 @@ fn zeros_over_blocks_are_one_finding() {
 
 #[test]
 fn a_broken_frame_is_reported_with_its_lines() {
-    for form in [Form::Compressed, Form::CompressedWithoutSidecar] {
+    for form in [SegmentForm::Compressed, SegmentForm::CompressedWithoutSidecar] {
         let (log, path) = Log::with(form, &lines(FOUR_BLOCKS));
         let whole = fs::read(&path).unwrap();
         let second = log_frames(&whole)[1].clone();
@@ -214,7 +215,7 @@ fn a_segment_that_was_cut_off() {
     for (kept, more) in
         [(offset(20_000), None), (offset(20_000) + 50, Some(Kind::TornTail)), (0, None), (offset(10), None)]
     {
-        let (log, path) = Log::with(Form::Plain, &text);
+        let (log, path) = Log::with(SegmentForm::Plain, &text);
         fs::write(&path, &text[..kept]).unwrap();
         let report = log.check();
         let expected: Vec<_> = more.into_iter().chain([Kind::Truncated]).collect();
@@ -223,7 +224,7 @@ fn a_segment_that_was_cut_off() {
         assert!(finding.what.contains(&format!("{} of {} bytes", text.len() - kept, text.len())), "{finding}");
     }
     // A compressed one, at the end of a frame.
-    let (log, path) = Log::with(Form::Compressed, &text);
+    let (log, path) = Log::with(SegmentForm::Compressed, &text);
     let whole = fs::read(&path).unwrap();
     fs::write(&path, &whole[..log_frames(&whole)[2].start]).unwrap();
     assert_eq!(kinds(&log.check()), [Kind::Truncated]);
@@ -231,7 +232,7 @@ fn a_segment_that_was_cut_off() {
 
 #[test]
 fn a_segment_that_has_grown() {
-    let (log, path) = Log::with(Form::Plain, &lines(FOUR_BLOCKS));
+    let (log, path) = Log::with(SegmentForm::Plain, &lines(FOUR_BLOCKS));
     fs::write(&path, lines(0..FOUR_BLOCKS.end + 5)).unwrap();
     assert_eq!(kinds(&log.check()), [Kind::Overlong]);
 }
@@ -240,8 +241,8 @@ fn a_segment_that_has_grown() {
 fn a_sidecar_of_another_segment() {
     for (one, other) in [(0..9_000, 9_000..30_000), (0..30_000, 30_000..31_000), (0..100, 200..300), (0..100, 200..200)]
     {
-        for form in [Form::Plain, Form::Compressed] {
-            if other.is_empty() && form == Form::Compressed {
+        for form in [SegmentForm::Plain, SegmentForm::Compressed] {
+            if other.is_empty() && form == SegmentForm::Compressed {
                 continue;
             }
             let log = Log::new();
@@ -260,7 +261,7 @@ fn a_sidecar_of_another_segment() {
 
 #[test]
 fn a_sidecar_that_is_wrong() {
-    let (log, _) = Log::with(Form::Plain, &lines(FOUR_BLOCKS));
+    let (log, _) = Log::with(SegmentForm::Plain, &lines(FOUR_BLOCKS));
     let right = Sidecar::read(log.path(), segment(1)).unwrap();
     let check_with = |edit: &dyn Fn(&mut Sidecar)| {
         let mut sidecar = right.clone();
@@ -284,7 +285,7 @@ fn a_sidecar_that_is_wrong() {
 
 #[test]
 fn both_forms_of_a_segment() {
-    let (log, compressed) = Log::with(Form::Compressed, &lines(FOUR_BLOCKS));
+    let (log, compressed) = Log::with(SegmentForm::Compressed, &lines(FOUR_BLOCKS));
     let plain = log.file(&segment(1).file(SegmentFile::Plain));
     fs::write(&plain, lines(FOUR_BLOCKS)).unwrap();
     let report = log.check();
@@ -299,13 +300,13 @@ fn both_forms_of_a_segment() {
 fn a_sidecar_without_a_segment() {
     let log = Log::new();
     for number in 1..=3 {
-        log.add(Form::Plain, number, &lines(0..10));
+        log.add(SegmentForm::Plain, number, &lines(0..10));
     }
     fs::remove_file(log.file(&segment(1).file(SegmentFile::Plain))).unwrap();
     let report = log.check();
     assert_eq!(kinds(&report), [], "the oldest is what retention takes");
     assert_eq!(report.findings.counts[&Kind::Leftover], 1);
-    log.add(Form::Plain, 1, &lines(0..10));
+    log.add(SegmentForm::Plain, 1, &lines(0..10));
     fs::remove_file(log.file(&segment(2).file(SegmentFile::Plain))).unwrap();
     assert_eq!(kinds(&log.check()), [Kind::SegmentMissing]);
 }
@@ -342,7 +343,7 @@ fn findings_about_the_state_file() {
 #[test]
 fn a_log_full_of_damage_keeps_a_bounded_report() {
     let damaged: String = (0..3 * FINDINGS_MAX).map(|number| format!("{}x{number}\n", line(number))).collect();
-    let (log, _) = Log::with(Form::Active, damaged.as_bytes());
+    let (log, _) = Log::with(SegmentForm::Active, damaged.as_bytes());
     let report = log.check();
     assert_eq!(
         report.findings.kept.iter().filter(|finding| finding.kind == Kind::ForeignText).count() + 1,
@@ -354,10 +355,10 @@ fn a_log_full_of_damage_keeps_a_bounded_report() {
 
 #[test]
 fn the_report_is_the_same_whatever_the_threads() {
-    let (log, path) = Log::with(Form::Plain, &lines(FOUR_BLOCKS));
-    log.add(Form::CompressedWithoutSidecar, 2, &with(b"foreign\n"));
-    log.add(Form::PlainWithoutSidecar, 3, &with(b"foreign\n"));
-    log.add(Form::Active, 0, &with(b"foreign\n"));
+    let (log, path) = Log::with(SegmentForm::Plain, &lines(FOUR_BLOCKS));
+    log.add(SegmentForm::CompressedWithoutSidecar, 2, &with(b"foreign\n"));
+    log.add(SegmentForm::PlainWithoutSidecar, 3, &with(b"foreign\n"));
+    log.add(SegmentForm::Active, 0, &with(b"foreign\n"));
     let mut text = lines(FOUR_BLOCKS);
     (0..40).for_each(|index| text[index * 70_001 + 17] ^= 0x40);
     fs::write(path, text).unwrap();

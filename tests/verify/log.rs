@@ -44,7 +44,7 @@ pub fn lines(numbers: Range<usize>) -> Vec<u8> {
 
 /// In what form a log's lines lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
+pub enum SegmentForm {
     Active,
     Plain,
     PlainWithoutSidecar,
@@ -52,7 +52,7 @@ pub enum Form {
     CompressedWithoutSidecar,
 }
 
-impl Form {
+impl SegmentForm {
     pub const ALL: [Self; 5] =
         [Self::Active, Self::Plain, Self::PlainWithoutSidecar, Self::Compressed, Self::CompressedWithoutSidecar];
 
@@ -76,7 +76,7 @@ impl Log {
     }
 
     /// One file of lines; also its path.
-    pub fn with(form: Form, text: &[u8]) -> (Self, PathBuf) {
+    pub fn with(form: SegmentForm, text: &[u8]) -> (Self, PathBuf) {
         let log = Self::new();
         let path = log.add(form, 1, text);
         (log, path)
@@ -91,8 +91,8 @@ impl Log {
     }
 
     /// Adds a file of lines; sealed ones are named by the number.
-    pub fn add(&self, form: Form, number: i64, text: &[u8]) -> PathBuf {
-        if form == Form::Active {
+    pub fn add(&self, form: SegmentForm, number: i64, text: &[u8]) -> PathBuf {
+        if form == SegmentForm::Active {
             fs::write(self.file(ACTIVE), text).unwrap();
             return self.file(ACTIVE);
         }

@@ -1,6 +1,6 @@
 //! Damage at random.
 
-use crate::log::{Form, Log, damages, lines, text};
+use crate::log::{Log, SegmentForm, damages, lines, text};
 use log::segment::Sidecar;
 use metricstream::verify::finding::Kind;
 use proptest::prelude::*;
@@ -30,7 +30,7 @@ proptest! {
 
     #[test]
     fn damage_is_found_in_its_block_and_moved_aside(damage in damage(), compressed in any::<bool>()) {
-        let form = if compressed { Form::Compressed } else { Form::Plain };
+        let form = if compressed { SegmentForm::Compressed } else { SegmentForm::Plain };
         let (log, path) = Log::with(form, &LINES);
         let sidecar = Sidecar::read(log.path(), crate::log::segment(1)).unwrap();
         let before = fs::read(&path).unwrap();
@@ -105,7 +105,7 @@ proptest! {
 
     /// Whatever the bytes are: no panic, an end, and a repair that leaves a sound log.
     #[test]
-    fn any_bytes_at_all(bytes in prop::collection::vec(any::<u8>(), 0..3000), form in prop::sample::select(vec![Form::Active, Form::PlainWithoutSidecar])) {
+    fn any_bytes_at_all(bytes in prop::collection::vec(any::<u8>(), 0..3000), form in prop::sample::select(vec![SegmentForm::Active, SegmentForm::PlainWithoutSidecar])) {
         let (log, path) = Log::with(form, &lines(0..3));
         fs::write(&path, &bytes).unwrap();
         let report = log.check();
@@ -114,7 +114,7 @@ proptest! {
         // Of the active segment the end is cut off first, as at a start.
         prop_assert_eq!(log.set_aside().iter().map(Vec::len).sum::<usize>(), bytes.len());
         // As a compressed segment, and as a sidecar.
-        let (log, path) = Log::with(Form::CompressedWithoutSidecar, &lines(0..3));
+        let (log, path) = Log::with(SegmentForm::CompressedWithoutSidecar, &lines(0..3));
         fs::write(&path, &bytes).unwrap();
         fs::write(log.sidecar(1), &bytes).unwrap();
         prop_assert!(log.check().findings.counts.contains_key(&Kind::SidecarGarbled));

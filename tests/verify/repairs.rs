@@ -1,6 +1,6 @@
 //! After a repair: every undamaged line in its order, and every byte somewhere.
 
-use crate::log::{ACTIVE, FOUR_BLOCKS, Form, Log, STATE, line, lines, offset, segment, text};
+use crate::log::{ACTIVE, FOUR_BLOCKS, Log, STATE, SegmentForm, line, lines, offset, segment, text};
 use log::segment::SegmentFile;
 use metricstream::verify::finding::Kind;
 use std::fs;
@@ -9,7 +9,7 @@ use std::fs;
 fn damaged_bytes_are_moved_aside_and_the_lines_stay() {
     let torn = &line(5)[..40];
     for bad in [torn.as_bytes(), b"hello\n", &[0; 8192], &vec![0; 3 << 20], b"\xff\x00\x01\n", b"\n"] {
-        for form in Form::ALL {
+        for form in SegmentForm::ALL {
             let damaged = [&lines(0..9_000)[..], bad, &lines(9_000..20_000), bad, &lines(20_000..21_000)].concat();
             let (log, path) = Log::with(form, &damaged);
             let before = fs::read(&path).unwrap();
@@ -32,14 +32,14 @@ fn damaged_bytes_are_moved_aside_and_the_lines_stay() {
 #[test]
 fn a_torn_tail_is_cut_as_at_a_start() {
     let damaged = [lines(0..100), line(100).into_bytes()[..50].to_vec()].concat();
-    for form in [Form::Active, Form::Plain, Form::PlainWithoutSidecar] {
+    for form in [SegmentForm::Active, SegmentForm::Plain, SegmentForm::PlainWithoutSidecar] {
         let (log, path) = Log::with(form, &damaged);
         log.repair();
         assert_eq!(text(&path), lines(0..100));
         assert!(log.set_aside().contains(&line(100).into_bytes()[..50].to_vec()));
     }
     // The next start has nothing to repair, and knows of the crash.
-    let (log, _) = Log::with(Form::Active, &damaged);
+    let (log, _) = Log::with(SegmentForm::Active, &damaged);
     log.repair();
     let opened = log::open(log.path()).unwrap();
     assert_eq!((opened.report.cut, opened.report.unclean_shutdowns), (None, 1));
@@ -75,7 +75,7 @@ fn a_damaged_state_is_moved_aside_and_no_line_with_it() {
 
 #[test]
 fn broken_frames_are_moved_aside_packed() {
-    for form in [Form::Compressed, Form::CompressedWithoutSidecar] {
+    for form in [SegmentForm::Compressed, SegmentForm::CompressedWithoutSidecar] {
         let (log, path) = Log::with(form, &lines(FOUR_BLOCKS));
         let whole = fs::read(&path).unwrap();
         let first = zstd::zstd_safe::find_frame_compressed_size(&whole).unwrap();
@@ -96,7 +96,7 @@ fn broken_frames_are_moved_aside_packed() {
 
 #[test]
 fn a_changed_block_stays_and_its_sidecar_is_made_anew() {
-    let (log, path) = Log::with(Form::Plain, &lines(FOUR_BLOCKS));
+    let (log, path) = Log::with(SegmentForm::Plain, &lines(FOUR_BLOCKS));
     let sidecar = fs::read(log.sidecar(1)).unwrap();
     let mut damaged = lines(FOUR_BLOCKS);
     damaged[offset(9_000) + line(9_000).find("9000").unwrap()] ^= 1;
@@ -109,7 +109,7 @@ fn a_changed_block_stays_and_its_sidecar_is_made_anew() {
 
 #[test]
 fn sidecars_are_made_anew_and_the_old_ones_kept() {
-    for form in [Form::Plain, Form::Compressed] {
+    for form in [SegmentForm::Plain, SegmentForm::Compressed] {
         for garbled in [&b""[..], b"{}", &[0; 77]] {
             let (log, path) = Log::with(form, &lines(0..1_000));
             let right = fs::read(log.sidecar(1)).unwrap();
@@ -133,7 +133,7 @@ fn sidecars_are_made_anew_and_the_old_ones_kept() {
 #[test]
 fn of_two_forms_the_sound_one_is_kept() {
     for damage_plain in [false, true] {
-        let (log, compressed) = Log::with(Form::Compressed, &lines(0..1_000));
+        let (log, compressed) = Log::with(SegmentForm::Compressed, &lines(0..1_000));
         let plain = log.file(&segment(1).file(SegmentFile::Plain));
         fs::write(&plain, lines(0..1_000)).unwrap();
         let damaged = if damage_plain { &plain } else { &compressed };
@@ -152,7 +152,7 @@ fn of_two_forms_the_sound_one_is_kept() {
 #[test]
 fn an_interrupted_repair_is_finished_by_another() {
     let damaged = [&lines(0..9_000)[..], b"foreign\n", &lines(9_000..20_000)].concat();
-    for form in [Form::Plain, Form::Compressed] {
+    for form in [SegmentForm::Plain, SegmentForm::Compressed] {
         for step in 0..5 {
             let (log, path) = Log::with(form, &damaged);
             let (repaired, repaired_path) = Log::with(form, &damaged);

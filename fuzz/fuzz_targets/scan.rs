@@ -6,7 +6,7 @@ use fuzz::directory;
 use libfuzzer_sys::fuzz_target;
 use log::{Log, Settings};
 use metric::{Line, Lines, TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN};
-use query::scan::{Names, Place, ScanFilter, ScanLimits, Source, Stop, Visitor, scan};
+use query::scan::{Names, LinePosition, ScanFilter, ScanLimits, Source, Stop, Visitor, scan};
 use std::{
     fs,
     sync::{
@@ -21,7 +21,7 @@ use wake::Doorbell;
 struct Shown(Vec<(u64, String)>);
 
 impl Visitor for Shown {
-    fn line(&mut self, place: Place, line: &Line<'_>) -> Result<(), Stop> {
+    fn line(&mut self, place: LinePosition, line: &Line<'_>) -> Result<(), Stop> {
         self.0.push((place.offset, text(line)));
         Ok(())
     }

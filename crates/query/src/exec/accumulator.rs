@@ -2,7 +2,7 @@
 //! filled by two threads, merge into the one that a single thread would have built: the result does not depend on the
 //! order of the samples.
 
-use crate::scan::{Place, Stop};
+use crate::scan::{LinePosition, Stop};
 use crate::{
     Look, Refusal,
     exec::{
@@ -17,7 +17,7 @@ use std::{cmp::Ordering, marker::PhantomData};
 /// One value that was stored.
 pub(crate) struct Sample<'a> {
     pub timestamp_ms: i64,
-    pub place: Place,
+    pub place: LinePosition,
     /// A number in its digits, unless the accumulator takes any value.
     pub value: &'a [u8],
 }
@@ -231,7 +231,7 @@ impl<S: Side> Scalar for Extreme<S> {
 /// The earliest or the latest value, by its timestamp, and of equal timestamps by its place in the log.
 #[derive(Debug, Default)]
 pub(crate) struct Edge<S> {
-    kept: Option<(i64, Place, Digits)>,
+    kept: Option<(i64, LinePosition, Digits)>,
     side: PhantomData<S>,
 }
 

@@ -17,7 +17,7 @@ use crate::{
 };
 use crate::{
     limits::{QUERY_TAGS_REMEMBERED_BYTES_MAX, QUERY_TAGS_REMEMBERED_MAX},
-    scan::{Place, Stop, Visitor},
+    scan::{LinePosition, Stop, Visitor},
 };
 use foldhash::quality::RandomState;
 use hashbrown::HashTable;
@@ -148,7 +148,7 @@ fn hash(hasher: &RandomState, name: &[u8], tags: &[u8]) -> u64 {
 
 impl<T: Accumulator> Visitor for Collector<'_, T> {
     #[inline]
-    fn line(&mut self, place: Place, line: &Line<'_>) -> Result<(), Stop> {
+    fn line(&mut self, place: LinePosition, line: &Line<'_>) -> Result<(), Stop> {
         let Some(group) = self.group(line)? else { return Ok(()) };
         let value = match line.number() {
             Some(digits) => digits,

@@ -13,7 +13,7 @@ use crate::{
 };
 use crate::{
     limits::QUERY_STEPS_BETWEEN_LOOKS,
-    scan::{Place, Stop},
+    scan::{LinePosition, Stop},
 };
 use std::cmp::Ordering;
 
@@ -148,7 +148,7 @@ impl Readings {
 #[derive(Debug)]
 pub(crate) struct Stored {
     pub timestamp_ms: i64,
-    place: Place,
+    place: LinePosition,
     pub digits: Digits,
 }
 

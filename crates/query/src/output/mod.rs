@@ -38,12 +38,12 @@ impl Format {
 #[derive(Debug)]
 pub struct Rendering<A> {
     result: A,
-    form: Form,
-    at: Place,
+    renderer: Renderer,
+    at: Cursor,
 }
 
 #[derive(Debug)]
-enum Form {
+enum Renderer {
     Json,
     Csv(csv::Table),
     JsonLines,
@@ -51,7 +51,7 @@ enum Form {
 
 /// Position of a rendering: the part that is written next.
 #[derive(Debug, Clone, Copy)]
-enum Place {
+enum Cursor {
     Beginning,
     Series(usize),
     Point(usize, usize),
@@ -65,12 +65,12 @@ impl<A: Borrow<QueryResult>> Rendering<A> {
     /// # Errors
     /// It would have more, or the look says to stop.
     pub fn new(result: A, format: Format, columns_max: usize, look: Look<'_>) -> Result<Self, Refusal> {
-        let form = match format {
-            Format::Json => Form::Json,
-            Format::Csv => Form::Csv(csv::Table::new(result.borrow(), columns_max, look)?),
-            Format::JsonLines => Form::JsonLines,
+        let renderer = match format {
+            Format::Json => Renderer::Json,
+            Format::Csv => Renderer::Csv(csv::Table::new(result.borrow(), columns_max, look)?),
+            Format::JsonLines => Renderer::JsonLines,
         };
-        Ok(Self { result, form, at: Place::Beginning })
+        Ok(Self { result, renderer, at: Cursor::Beginning })
     }
 
     /// The result that is rendered.
@@ -81,48 +81,48 @@ impl<A: Borrow<QueryResult>> Rendering<A> {
     /// Appends the next bit: a point, or the beginning or the end of a series. `false`: there is nothing left.
     pub fn append_next(&mut self, out: &mut Vec<u8>) -> bool {
         let result = self.result.borrow();
-        let behind = |number: usize| if number < result.series.len() { Place::Series(number) } else { Place::End };
+        let behind = |number: usize| if number < result.series.len() { Cursor::Series(number) } else { Cursor::End };
         self.at = match self.at {
-            Place::Beginning => {
-                match &self.form {
-                    Form::Json => json::begin(result, out),
-                    Form::Csv(table) => table.begin(out),
-                    Form::JsonLines => {}
+            Cursor::Beginning => {
+                match &self.renderer {
+                    Renderer::Json => json::begin(result, out),
+                    Renderer::Csv(table) => table.begin(out),
+                    Renderer::JsonLines => {}
                 }
                 behind(0)
             }
-            Place::Series(number) => {
+            Cursor::Series(number) => {
                 let series = &result.series[number];
-                match &mut self.form {
-                    Form::Json => json::series(result, series, number > 0, out),
-                    Form::Csv(table) => table.series(result, series, out),
-                    Form::JsonLines => lines::series(result, series, out),
+                match &mut self.renderer {
+                    Renderer::Json => json::series(result, series, number > 0, out),
+                    Renderer::Csv(table) => table.series(result, series, out),
+                    Renderer::JsonLines => lines::series(result, series, out),
                 }
-                Place::Point(number, 0)
+                Cursor::Point(number, 0)
             }
-            Place::Point(number, point_number) => {
+            Cursor::Point(number, point_number) => {
                 let series = &result.series[number];
                 if let Some(point) = series.points.get(point_number) {
-                    match &self.form {
-                        Form::Json => json::point(point_number > 0, point, out),
-                        Form::Csv(table) => table.point(point, out),
-                        Form::JsonLines => lines::point(series, point, out),
+                    match &self.renderer {
+                        Renderer::Json => json::point(point_number > 0, point, out),
+                        Renderer::Csv(table) => table.point(point, out),
+                        Renderer::JsonLines => lines::point(series, point, out),
                     }
-                    Place::Point(number, point_number + 1)
+                    Cursor::Point(number, point_number + 1)
                 } else {
-                    if matches!(self.form, Form::Json) {
+                    if matches!(self.renderer, Renderer::Json) {
                         json::end_series(result, out);
                     }
                     behind(number + 1)
                 }
             }
-            Place::End => {
-                if matches!(self.form, Form::Json) {
+            Cursor::End => {
+                if matches!(self.renderer, Renderer::Json) {
                     json::end(result, out);
                 }
-                Place::Nothing
+                Cursor::Nothing
             }
-            Place::Nothing => return false,
+            Cursor::Nothing => return false,
         };
         true
     }

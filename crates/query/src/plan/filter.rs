@@ -121,7 +121,7 @@ pub(crate) struct TagFilters {
 
 #[derive(Debug, Clone)]
 struct TagFilter {
-    /// Place of its key in the lookup.
+    /// LinePosition of its key in the lookup.
     key: usize,
     condition: Condition,
     /// Result of the condition for which the series is admitted.

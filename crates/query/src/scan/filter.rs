@@ -7,7 +7,7 @@
 //! unless it was parsed. Predicates are called only with names that were checked: what stands in a
 //! file may be anything.
 
-use super::{Names, Place, ScanError, ScanFilter, Scanned, Visitor, zone_map::ZoneMapBuilder};
+use super::{LinePosition, Names, ScanError, ScanFilter, Scanned, Visitor, zone_map::ZoneMapBuilder};
 use memchr::memchr2;
 use metric::{
     BEFORE_NAME, BEFORE_TIMESTAMP, BEFORE_VALUE, Line, LineFeeds, Lines, TIMESTAMP_BYTES, TIMESTAMP_MS_MAX,
@@ -68,7 +68,7 @@ impl<'a> Filter<'a> {
     pub fn visit<V: Visitor>(
         &self,
         text: &[u8],
-        place: Place,
+        place: LinePosition,
         verdicts: &mut Verdicts,
         visitor: &mut V,
         scanned: &mut Scanned,
@@ -95,7 +95,7 @@ impl<'a> Filter<'a> {
                     is_run = self.wants(&line, verdicts);
                     if is_run {
                         scanned.matched += 1;
-                        visitor.line(Place { offset: place.offset + at as u64, ..place }, &line)?;
+                        visitor.line(LinePosition { offset: place.offset + at as u64, ..place }, &line)?;
                         if scanned.matched.is_multiple_of(LINES_BETWEEN_LOOKS) {
                             check()?;
                         }
@@ -137,7 +137,7 @@ impl<'a> Filter<'a> {
     pub fn learn<'t, V: Visitor>(
         &self,
         text: &'t [u8],
-        place: Place,
+        place: LinePosition,
         verdicts: &mut Verdicts,
         visitor: &mut V,
         scanned: &mut Scanned,
@@ -160,7 +160,7 @@ impl<'a> Filter<'a> {
                         continue;
                     }
                     scanned.matched += 1;
-                    visitor.line(Place { offset: place.offset + at as u64, ..place }, &line)?;
+                    visitor.line(LinePosition { offset: place.offset + at as u64, ..place }, &line)?;
                     if scanned.matched.is_multiple_of(LINES_BETWEEN_LOOKS) {
                         check()?;
                     }

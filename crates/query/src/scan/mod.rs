@@ -85,7 +85,7 @@ impl ScanFilter<'_> {
 
 /// Position of a line in a snapshot. The order of positions is the order in which lines were appended to the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Place {
+pub struct LinePosition {
     /// Which of the snapshot's segments: see [`Snapshot::segment_name`].
     pub segment: u32,
     /// Bytes of the segment's lines before it, not compressed.
@@ -99,7 +99,7 @@ pub trait Visitor: Send {
     ///
     /// # Errors
     /// The scan is to end here, with [`ScanError::Stopped`].
-    fn line(&mut self, place: Place, line: &Line<'_>) -> Result<(), Stop>;
+    fn line(&mut self, place: LinePosition, line: &Line<'_>) -> Result<(), Stop>;
 }
 
 /// Limits of one scan.

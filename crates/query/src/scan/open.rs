@@ -23,11 +23,11 @@ pub struct Opened {
     pub file_name: String,
     pub file: Arc<File>,
     pub is_compressed: bool,
-    pub form: Form,
+    pub form: ReadLayout,
 }
 
 /// In which pieces it is read.
-pub enum Form {
+pub enum ReadLayout {
     /// By the blocks of its sidecar.
     Blocks { sidecar: Arc<Sidecar>, names: NamesWanted },
     /// The plain file without a sidecar: in ranges of its bytes. So many belong to the snapshot.
@@ -145,9 +145,9 @@ pub fn open(
     let form = match sidecar {
         Some(sidecar) if fits(&sidecar) => {
             let names = NamesWanted::of(&sidecar, &wanted.names);
-            Form::Blocks { sidecar, names }
+            ReadLayout::Blocks { sidecar, names }
         }
-        _ if is_compressed => Form::Frames { bytes },
+        _ if is_compressed => ReadLayout::Frames { bytes },
         // The sidecar records what was there: without a part of its lines a segment would give a wrong result.
         Some(sidecar) => {
             let what = format!("it has {bytes} bytes, but had {} when it was sealed", sidecar.bytes);
@@ -186,11 +186,11 @@ fn read_sidecar(
 }
 
 /// A plain file of which so many bytes count, with what earlier scans found in it.
-fn ranges(shared: &Shared, bytes: u64, key: Option<Key>, wanted: &ScanFilter<'_>) -> Form {
+fn ranges(shared: &Shared, bytes: u64, key: Option<Key>, wanted: &ScanFilter<'_>) -> ReadLayout {
     let zone_map = key.map(|key| {
         let zone_map = shared.memory.zone_map(key);
         let known = zone_map.known(wanted);
         (zone_map, known)
     });
-    Form::Ranges { bytes, zone_map }
+    ReadLayout::Ranges { bytes, zone_map }
 }

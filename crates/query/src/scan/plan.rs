@@ -2,7 +2,7 @@
 
 use super::{
     ScanError, ScanFilter, Scanned, Snapshot,
-    open::{Form, NamesWanted, Opened, Opening, open},
+    open::{NamesWanted, Opened, Opening, ReadLayout, open},
     zone_map::{BlockMatch, ZoneMap},
 };
 use log::{
@@ -15,10 +15,10 @@ use zstd::zstd_safe;
 /// A piece of a segment, for one worker.
 pub struct Work {
     pub opened: Arc<Opened>,
-    pub piece: Piece,
+    pub piece: WorkUnit,
 }
 
-pub enum Piece {
+pub enum WorkUnit {
     /// A block, by its index in the sidecar.
     Block(usize),
     /// The lines that begin in these bytes of the plain file.
@@ -107,12 +107,12 @@ impl Current {
         wanted: &ScanFilter<'_>,
         scanned: &mut Scanned,
         window: &mut Vec<u8>,
-    ) -> Result<Option<Piece>, ScanError> {
+    ) -> Result<Option<WorkUnit>, ScanError> {
         let opened = Arc::clone(&self.opened);
         match &opened.form {
-            Form::Blocks { sidecar, names } => Ok(self.next_block(sidecar, names, wanted, scanned)),
-            Form::Ranges { bytes, zone_map } => Ok(self.next_range(*bytes, zone_map.as_ref(), scanned)),
-            Form::Frames { bytes } => self.next_frame(*bytes, window),
+            ReadLayout::Blocks { sidecar, names } => Ok(self.next_block(sidecar, names, wanted, scanned)),
+            ReadLayout::Ranges { bytes, zone_map } => Ok(self.next_range(*bytes, zone_map.as_ref(), scanned)),
+            ReadLayout::Frames { bytes } => self.next_frame(*bytes, window),
         }
     }
 
@@ -122,14 +122,14 @@ impl Current {
         names: &NamesWanted,
         wanted: &ScanFilter<'_>,
         scanned: &mut Scanned,
-    ) -> Option<Piece> {
+    ) -> Option<WorkUnit> {
         let index = usize::try_from(self.next).ok()?;
         let (skipped, found) = first(sidecar.blocks.get(index..)?, |block| names.wants(block, wanted));
         scanned.skipped_blocks += skipped.len() as u64;
         scanned.skipped_bytes += skipped.iter().map(|block| block.bytes).sum::<u64>();
         let index = index + skipped.len();
         self.next = index as u64 + 1;
-        found.then_some(Piece::Block(index))
+        found.then_some(WorkUnit::Block(index))
     }
 
     fn next_range(
@@ -137,7 +137,7 @@ impl Current {
         end: u64,
         zone_map: Option<&(Arc<ZoneMap>, Vec<BlockMatch>)>,
         scanned: &mut Scanned,
-    ) -> Option<Piece> {
+    ) -> Option<WorkUnit> {
         let mut number = usize::try_from(self.next / BLOCK_BYTES as u64).ok()?;
         let known = |number| zone_map.and_then(|(_, known)| known.get(number)).copied().unwrap_or(BlockMatch::Nothing);
         while let BlockMatch::Unwanted { bytes } = known(number) {
@@ -157,10 +157,10 @@ impl Current {
             // It will have more lines.
             _ => Reading::Parse,
         };
-        (from < to).then_some(Piece::Range { from, to, reading })
+        (from < to).then_some(WorkUnit::Range { from, to, reading })
     }
 
-    fn next_frame(&mut self, end: u64, window: &mut Vec<u8>) -> Result<Option<Piece>, ScanError> {
+    fn next_frame(&mut self, end: u64, window: &mut Vec<u8>) -> Result<Option<WorkUnit>, ScanError> {
         if self.next == end {
             return Ok(None);
         }
@@ -173,7 +173,8 @@ impl Current {
         if bytes > BLOCK_BYTES_MAX {
             return Err(damaged());
         }
-        let piece = Piece::Frame { frame: Frame { offset: self.next, bytes: frame_bytes }, offset: self.offset, bytes };
+        let piece =
+            WorkUnit::Frame { frame: Frame { offset: self.next, bytes: frame_bytes }, offset: self.offset, bytes };
         self.next += frame_bytes;
         self.offset += bytes;
         Ok(Some(piece))

@@ -210,7 +210,7 @@ impl Snapshot {
         self.sealed.len() + usize::from(self.active.is_some())
     }
 
-    /// The name of the plain file of a segment, `segment` as in [`Place`](super::Place).
+    /// The name of the plain file of a segment, `segment` as in [`LinePosition`](super::LinePosition).
     #[must_use]
     pub fn segment_name(&self, segment: u32) -> String {
         match self.sealed.get(segment as usize) {

@@ -4,10 +4,10 @@
 //! Files are read by pread(2) and never mapped: one that is cut off meanwhile is an error then, and not a signal.
 
 use super::{
-    Place, ScanError, ScanFilter, ScanLimits, Scanned, Snapshot, Visitor,
+    LinePosition, ScanError, ScanFilter, ScanLimits, Scanned, Snapshot, Visitor,
     filter::{Filter, Verdicts},
-    open::{Form, Opened},
-    plan::{Piece, Plan, Reading, Work},
+    open::{Opened, ReadLayout},
+    plan::{Plan, Reading, Work, WorkUnit},
 };
 use host::{fs::File, os::unix::fs::FileExt};
 use log::{
@@ -129,17 +129,17 @@ impl<'r, 'a, V: Visitor> Worker<'r, 'a, V> {
         let Work { opened, piece } = work;
         let mut target = None;
         let (offset, lines, reading) = match (piece, &opened.form) {
-            (&Piece::Block(index), Form::Blocks { sidecar, .. }) => {
+            (&WorkUnit::Block(index), ReadLayout::Blocks { sidecar, .. }) => {
                 let block = &sidecar.blocks[index];
                 run.charge(block.bytes)?;
                 let reading = Reading::Skim { foreign_lines: block.foreign_lines };
                 (block.offset, buffers.read_block(opened, block, scanned)?, reading)
             }
-            (&Piece::Frame { frame, offset, bytes }, _) => {
+            (&WorkUnit::Frame { frame, offset, bytes }, _) => {
                 run.charge(bytes)?;
                 (offset, buffers.unpack(opened, frame, bytes, scanned)?, Reading::Parse)
             }
-            (&Piece::Range { from, to, reading }, Form::Ranges { bytes, zone_map }) => {
+            (&WorkUnit::Range { from, to, reading }, ReadLayout::Ranges { bytes, zone_map }) => {
                 let (skipped, lines) = buffers.read_range(opened, from, to, *bytes, scanned)?;
                 run.charge(lines.len() as u64)?;
                 target = zone_map.as_ref().map(|(zone_map, _)| (zone_map, from));
@@ -149,7 +149,7 @@ impl<'r, 'a, V: Visitor> Worker<'r, 'a, V> {
         };
         scanned.bytes += lines.len() as u64;
         scanned.blocks += 1;
-        let place = Place { segment: opened.segment, offset };
+        let place = LinePosition { segment: opened.segment, offset };
         match reading {
             Reading::Skim { foreign_lines } => {
                 let (lines_before, foreign_before) = (scanned.lines, scanned.foreign_lines);

@@ -24,7 +24,7 @@ const START_MS: i64 = 1_767_323_045_678;
 /// Copy of a line as a visitor received it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Seen {
-    place: Place,
+    place: LinePosition,
     ms: i64,
     name: Vec<u8>,
     value: Vec<u8>,
@@ -35,7 +35,7 @@ struct Seen {
 struct Collector(Vec<Seen>);
 
 impl Visitor for Collector {
-    fn line(&mut self, place: Place, line: &Line<'_>) -> Result<(), Stop> {
+    fn line(&mut self, place: LinePosition, line: &Line<'_>) -> Result<(), Stop> {
         assert!(self.0.last().is_none_or(|last| last.place < place), "a worker gets its blocks in order");
         self.0.push(Seen {
             place,

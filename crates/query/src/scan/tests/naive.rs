@@ -22,7 +22,7 @@ pub fn read(directory: &Path, wanted: &ScanFilter) -> Vec<Seen> {
     for (segment, lines) in (0..).zip(sealed.chain(active)) {
         let mut offset = 0;
         for line in lines.split_inclusive(|&byte| byte == b'\n') {
-            let place = Place { segment, offset };
+            let place = LinePosition { segment, offset };
             offset += line.len() as u64;
             let Some(Ok(line)) = line.strip_suffix(b"\n").map(Line::parse) else { continue };
             let is_named = match &wanted.names {
@@ -169,7 +169,7 @@ fn an_unfinished_line_of_the_active_segment_is_not_there() {
 struct Refuser;
 
 impl Visitor for Refuser {
-    fn line(&mut self, _: Place, _: &Line<'_>) -> Result<(), Stop> {
+    fn line(&mut self, _: LinePosition, _: &Line<'_>) -> Result<(), Stop> {
         Err(Stop("one line is too many".into()))
     }
 }

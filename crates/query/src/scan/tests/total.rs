@@ -11,7 +11,7 @@ use proptest::prelude::*;
 /// The lines of `text` that are wanted, searched for, and parsed.
 fn both(text: &[u8], wanted: &ScanFilter) -> [(Vec<Seen>, Scanned); 2] {
     let filter = Filter::new(wanted);
-    let place = Place { segment: 0, offset: 7 };
+    let place = LinePosition { segment: 0, offset: 7 };
     let run = |parse: bool| {
         let (mut verdicts, mut visitor, mut scanned) = (Verdicts::new(), Collector::default(), Scanned::default());
         if parse {

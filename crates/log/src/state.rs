@@ -188,14 +188,14 @@ pub struct StateFile {
     directory: PathBuf,
     /// Device and inode of the directory: its path may later lead to another one.
     place: (u64, u64),
-    held: Mutex<Held>,
+    held: Mutex<Contents>,
     /// Number of times it was written again.
     repairs: AtomicU64,
 }
 
 /// The file, and the text that it has or is to have.
 #[derive(Debug)]
-struct Held {
+struct Contents {
     file: File,
     text: Vec<u8>,
     /// Time of the next check, in nanoseconds since the boot.
@@ -209,7 +209,7 @@ impl StateFile {
         rewrite(&file, &text)?;
         file.sync_all()?;
         let look_at_ns = uptime_ns().saturating_add(nanoseconds(STATE_LOOK_INTERVAL));
-        let held = Mutex::new(Held { file, text, look_at_ns });
+        let held = Mutex::new(Contents { file, text, look_at_ns });
         let place = identity(&fs::metadata(directory)?);
         Ok(Self { directory: directory.to_owned(), place, held, repairs: AtomicU64::new(0) })
     }
@@ -253,13 +253,13 @@ impl StateFile {
         held.file.sync_all()
     }
 
-    fn held(&self) -> MutexGuard<'_, Held> {
+    fn held(&self) -> MutexGuard<'_, Contents> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Checks that the state file is still the file that is open here, and whole. If not, it is written again, for the
     /// next start.
-    fn look(&self, held: &mut Held, now_ns: u64) {
+    fn look(&self, held: &mut Contents, now_ns: u64) {
         held.look_at_ns = now_ns.saturating_add(nanoseconds(STATE_LOOK_INTERVAL));
         if fs::metadata(&self.directory).is_ok_and(|found| identity(&found) != self.place) {
             return;
@@ -295,7 +295,7 @@ impl StateFile {
     }
 
     /// Puts a new file in place of the lost one.
-    fn replace(&self, held: &mut Held) -> io::Result<()> {
+    fn replace(&self, held: &mut Contents) -> io::Result<()> {
         let draft = self.directory.join(format!("{STATE_NAME}.tmp"));
         match fs::remove_file(&draft) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

@@ -45,9 +45,9 @@ impl Segment {
 
     fn look_up(directory: &Path, name: SegmentName, not_files: &mut Vec<String>) -> io::Result<Self> {
         let mut bytes = |file| match found(fs::symlink_metadata(directory.join(name.file(file))))? {
-            Found::File(bytes) => Ok(Some(bytes)),
-            Found::Nothing => Ok(None),
-            Found::Other => {
+            FileKind::File(bytes) => Ok(Some(bytes)),
+            FileKind::Nothing => Ok(None),
+            FileKind::Other => {
                 not_files.push(name.file(file));
                 io::Result::Ok(None)
             }
@@ -71,7 +71,7 @@ impl Segment {
 }
 
 /// The kind of file that has a name.
-enum Found {
+enum FileKind {
     /// A regular file of so many bytes.
     File(u64),
     /// Something else.
@@ -79,13 +79,13 @@ enum Found {
     Nothing,
 }
 
-fn found(metadata: io::Result<Metadata>) -> io::Result<Found> {
+fn found(metadata: io::Result<Metadata>) -> io::Result<FileKind> {
     match metadata {
-        Ok(metadata) if metadata.is_file() => Ok(Found::File(metadata.len())),
-        Ok(_) => Ok(Found::Other),
+        Ok(metadata) if metadata.is_file() => Ok(FileKind::File(metadata.len())),
+        Ok(_) => Ok(FileKind::Other),
         // A link to itself.
-        Err(error) if error.raw_os_error() == Some(libc::ELOOP) => Ok(Found::Other),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Found::Nothing),
+        Err(error) if error.raw_os_error() == Some(libc::ELOOP) => Ok(FileKind::Other),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(FileKind::Nothing),
         Err(error) => Err(error),
     }
 }
@@ -124,9 +124,9 @@ impl Catalog {
                 }
                 if file_name == ACTIVE_NAME {
                     match found(fs::metadata(entry.path()))? {
-                        Found::File(bytes) => catalog.active_bytes = Some(bytes),
-                        Found::Other => catalog.not_files.push(file_name),
-                        Found::Nothing => {}
+                        FileKind::File(bytes) => catalog.active_bytes = Some(bytes),
+                        FileKind::Other => catalog.not_files.push(file_name),
+                        FileKind::Nothing => {}
                     }
                     continue;
                 }
@@ -137,7 +137,7 @@ impl Catalog {
                 } else {
                     continue;
                 };
-                if let Found::File(bytes) = found(fs::symlink_metadata(entry.path()))? {
+                if let FileKind::File(bytes) = found(fs::symlink_metadata(entry.path()))? {
                     list.push(OtherFile { file_name, bytes });
                 }
             }

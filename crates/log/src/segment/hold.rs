@@ -24,13 +24,13 @@ use std::{
 #[derive(Debug)]
 pub struct Hold {
     name: String,
-    place: Mutex<Place>,
+    progress: Mutex<ReaderProgress>,
     lost_bytes: AtomicU64,
     lost_lines: AtomicU64,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
-struct Place {
+struct ReaderProgress {
     /// The position at which the reader begins after a crash; `None`: it needs nothing that is sealed by now.
     recorded: Option<LogPosition>,
     /// The end of what it has read in this run, if it has.
@@ -39,7 +39,7 @@ struct Place {
     forfeited: Option<SegmentName>,
 }
 
-impl Place {
+impl ReaderProgress {
     /// The position from which the reader continues.
     fn next(&self) -> Option<LogPosition> {
         self.taken.or(self.recorded)
@@ -52,7 +52,7 @@ impl Hold {
     pub fn new(name: &str, position: Option<LogPosition>) -> Self {
         Self {
             name: name.to_owned(),
-            place: Mutex::new(Place { recorded: position, ..Place::default() }),
+            progress: Mutex::new(ReaderProgress { recorded: position, ..ReaderProgress::default() }),
             lost_bytes: AtomicU64::new(0),
             lost_lines: AtomicU64::new(0),
         }
@@ -60,21 +60,21 @@ impl Hold {
 
     /// Notes that the reader begins at `position` after a crash: segments before it are no longer held.
     pub fn record(&self, position: LogPosition) {
-        self.place().recorded = Some(position);
+        self.progress().recorded = Some(position);
     }
 
     /// Notes that the reader has read up to `position`, and will use it. Returns false if it must not, as the segment
     /// is deleted and was counted as lost: the reader has to look for the oldest line that is kept.
     #[must_use]
     pub fn advance(&self, position: LogPosition) -> bool {
-        let mut place = self.place();
-        let is_void = match (position.segment, place.forfeited) {
+        let mut progress = self.progress();
+        let is_void = match (position.segment, progress.forfeited) {
             (_, None) => false,
             (SegmentId::Sealed(name), Some(forfeited)) => name <= forfeited,
             (SegmentId::After(last), Some(forfeited)) => last < Some(forfeited),
         };
         if !is_void {
-            place.taken = Some(position);
+            progress.taken = Some(position);
         }
         !is_void
     }
@@ -91,13 +91,13 @@ impl Hold {
         self.lost_lines.load(Ordering::Relaxed)
     }
 
-    fn place(&self) -> MutexGuard<'_, Place> {
+    fn progress(&self) -> MutexGuard<'_, ReaderProgress> {
         // Each step leaves it whole.
-        self.place.lock().unwrap_or_else(PoisonError::into_inner)
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn needs(&self, name: SegmentName) -> bool {
-        self.place().recorded.is_some_and(|position| position.segment.reaches(name))
+        self.progress().recorded.is_some_and(|position| position.segment.reaches(name))
     }
 }
 
@@ -174,28 +174,28 @@ impl Holds {
         let mut before = Vec::new();
         let mut lost = Vec::new();
         for hold in &self.all {
-            let mut place = hold.place();
-            before.push(place.forfeited);
-            if let Some(next) = place.next().filter(|next| next.segment.reaches(segment.name)) {
+            let mut progress = hold.progress();
+            before.push(progress.forfeited);
+            if let Some(next) = progress.next().filter(|next| next.segment.reaches(segment.name)) {
                 let from = match next.segment {
                     SegmentId::Sealed(own) if own == segment.name => next.byte,
                     // Sealed since, unless one between was deleted.
                     SegmentId::After(last)
-                        if place.forfeited <= last
+                        if progress.forfeited <= last
                             && sealed.iter().find(|other| Some(other.name) > last) == Some(segment) =>
                     {
                         next.byte
                     }
                     _ => 0,
                 };
-                place.forfeited = place.forfeited.max(Some(segment.name));
+                progress.forfeited = progress.forfeited.max(Some(segment.name));
                 lost.push((hold, from));
             }
         }
         // Counted while there is something to count.
         let lost: Vec<_> = lost.into_iter().map(|(hold, from)| (hold, rest(directory, segment, from))).collect();
         if let Err(error) = delete() {
-            self.all.iter().zip(before).for_each(|(hold, before)| hold.place().forfeited = before);
+            self.all.iter().zip(before).for_each(|(hold, before)| hold.progress().forfeited = before);
             return Err(error);
         }
         let mut lines = Vec::new();

@@ -158,7 +158,7 @@ pub fn append_json(out: &mut Vec<u8>, mut json: &[u8]) {
 
 /// The format that a [`TerminalWriter`] writes: the meaning of a line feed, and the notation of escapes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
+enum TerminalFormat {
     /// A line feed always ends a line.
     Lines,
     /// The same: inside of a string there is none. Escapes are those of JSON, so what it means stays the same.
@@ -172,7 +172,7 @@ enum Form {
 #[derive(Debug)]
 pub struct TerminalWriter<W> {
     out: W,
-    form: Form,
+    format: TerminalFormat,
     /// An odd number of quotation marks was seen: doubled ones (RFC 4180, 2.7) count twice, so it is right again after
     /// them.
     is_quoted: bool,
@@ -180,30 +180,30 @@ pub struct TerminalWriter<W> {
 }
 
 impl<W: io::Write> TerminalWriter<W> {
-    fn new(out: W, form: Form) -> Self {
-        Self { out, form, is_quoted: false, buffer: Vec::new() }
+    fn new(out: W, format: TerminalFormat) -> Self {
+        Self { out, format, is_quoted: false, buffer: Vec::new() }
     }
 
     /// For text of several lines.
     pub fn lines(out: W) -> Self {
-        Self::new(out, Form::Lines)
+        Self::new(out, TerminalFormat::Lines)
     }
 
     /// For documents of JSON, or lines of it.
     pub fn json(out: W) -> Self {
-        Self::new(out, Form::Json)
+        Self::new(out, TerminalFormat::Json)
     }
 
     /// For CSV.
     pub fn csv(out: W) -> Self {
-        Self::new(out, Form::Csv)
+        Self::new(out, TerminalFormat::Csv)
     }
 }
 
 impl<W: io::Write> io::Write for TerminalWriter<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let notation = if self.form == Form::Json { Notation::Json } else { Notation::Text };
-        let (is_csv, is_quoted) = (self.form == Form::Csv, &mut self.is_quoted);
+        let notation = if self.format == TerminalFormat::Json { Notation::Json } else { Notation::Text };
+        let (is_csv, is_quoted) = (self.format == TerminalFormat::Csv, &mut self.is_quoted);
         self.buffer.clear();
         append_except(&mut self.buffer, bytes, notation, |character| {
             *is_quoted ^= is_csv && character == '"';

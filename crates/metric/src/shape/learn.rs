@@ -6,7 +6,7 @@ use crate::{Metric, encode};
 
 /// A slot and where it is in its metric.
 #[derive(Debug, Clone, Copy)]
-struct Place {
+struct SlotSpan {
     start: usize,
     end: usize,
     slot: Slot,
@@ -15,7 +15,7 @@ struct Place {
     key_bytes: u16,
 }
 
-impl Place {
+impl SlotSpan {
     /// The end of a metric of this many bytes.
     const fn end(bytes: usize) -> Self {
         Self { start: bytes, end: bytes, slot: Slot::End, key_back: 0, key_bytes: 0 }
@@ -31,7 +31,7 @@ impl Shapes {
         if !is_tried {
             return;
         }
-        let mut places = [Place::end(0); SHAPE_SLOTS_MAX];
+        let mut places = [SlotSpan::end(0); SHAPE_SLOTS_MAX];
         let Some(count) = places_of(text, metric, sent_timestamp, &mut places) else { return };
         let places = &mut places[..count];
         places.sort_unstable_by_key(|place| place.start);
@@ -67,7 +67,7 @@ impl Shapes {
 
 impl Shape {
     /// The shape of the metric in `text`, but for its layout. `None` if it has too many bytes.
-    fn of(text: &[u8], metric: &Metric, places: &[Place]) -> Option<Self> {
+    fn of(text: &[u8], metric: &Metric, places: &[SlotSpan]) -> Option<Self> {
         let mut shape = Self { kind: metric.kind, ..Self::NONE };
         shape.tags = match metric.tags_verbatim {
             None => TagsForm::Other,
@@ -75,7 +75,7 @@ impl Shape {
             Some(_) => TagsForm::Verbatim,
         };
         let mut at = 0;
-        for place in places.iter().chain([&Place::end(text.len())]) {
+        for place in places.iter().chain([&SlotSpan::end(text.len())]) {
             shape.push(&text[at..place.start], place)?;
             at = place.end;
         }
@@ -83,7 +83,7 @@ impl Shape {
     }
 
     /// Appends a literal and the slot behind it. `None` without a place for them.
-    fn push(&mut self, literal: &[u8], place: &Place) -> Option<()> {
+    fn push(&mut self, literal: &[u8], place: &SlotSpan) -> Option<()> {
         let parts = literal.chunks(BLOCK_BYTES);
         let last = parts.len().checked_sub(1)?;
         for (index, part) in parts.enumerate() {
@@ -121,13 +121,13 @@ fn places_of(
     text: &[u8],
     metric: &Metric,
     sent_timestamp: Option<&[u8]>,
-    places: &mut [Place; SHAPE_SLOTS_MAX],
+    places: &mut [SlotSpan; SHAPE_SLOTS_MAX],
 ) -> Option<usize> {
     let mut count = 0;
     let mut put = |part: &[u8], slot, key: Option<&[u8]>| {
         let offset = |part: &[u8]| part.as_ptr().addr().checked_sub(text.as_ptr().addr());
         let start = offset(part)?;
-        let mut place = Place { end: start + part.len(), slot, ..Place::end(start) };
+        let mut place = SlotSpan { end: start + part.len(), slot, ..SlotSpan::end(start) };
         if let Some(key) = key {
             place.key_back = u16::try_from(start - (offset(key)? + key.len())).ok()?;
             place.key_bytes = u16::try_from(key.len()).ok()?;
@@ -158,16 +158,18 @@ fn places_of(
 }
 
 /// The derivation of the line from the metric in `text`, whose slots are at `places`, in their order.
-fn layout(text: &[u8], metric: &Metric, places: &[Place]) -> Layout {
+fn layout(text: &[u8], metric: &Metric, places: &[SlotSpan]) -> Layout {
     let find = |wanted: fn(&Slot) -> bool| {
         let index = places.iter().position(|place| wanted(&place.slot))?;
         Some((u8::try_from(index).ok()?, places[index]))
     };
-    let Some((name, Place { start: name_start, .. })) = find(|slot| *slot == Slot::Name) else { return Layout::Fields };
+    let Some((name, SlotSpan { start: name_start, .. })) = find(|slot| *slot == Slot::Name) else {
+        return Layout::Fields;
+    };
     let timestamp = find(|slot| matches!(slot, Slot::Milliseconds | Slot::Instant));
     let (cut, left, right) = match timestamp {
         None => (None, text.len(), text.len()),
-        Some((index, Place { start, end, slot, .. })) => {
+        Some((index, SlotSpan { start, end, slot, .. })) => {
             let (key, quote): (&[u8], &[u8]) = match slot {
                 Slot::Instant => (br#""timestamp":""#, b"\""),
                 _ => (br#""timestamp":"#, b""),

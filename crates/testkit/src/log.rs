@@ -23,7 +23,7 @@ struct Segment {
 
 /// Location of a log.
 #[derive(Debug, Clone, Copy)]
-pub struct Place<'a> {
+pub struct LogLocation<'a> {
     /// Directory of the log.
     pub directory: &'a Path,
     /// Directory in which the sealed segments are kept that the server may delete; see [`keep`].
@@ -76,7 +76,7 @@ fn list_sealed_files(directory: &Path) -> io::Result<Vec<Segment>> {
 
 /// The sealed segments in the order of their names; of one that is there in both forms, the plain one, and of two
 /// plain ones that which was kept: nobody takes it away.
-fn sealed(place: Place<'_>) -> io::Result<Vec<Segment>> {
+fn sealed(place: LogLocation<'_>) -> io::Result<Vec<Segment>> {
     let mut segments = place.archive.map_or(Ok(Vec::new()), sealed_files)?;
     segments.extend(sealed_files(place.directory)?);
     segments.sort_by(|a, b| (&a.name, a.compressed).cmp(&(&b.name, b.compressed)));
@@ -138,7 +138,7 @@ pub fn compare_compressed(directory: &Path, archive: &Path) -> io::Result<(u64, 
 ///
 /// # Errors
 /// A segment cannot be read.
-pub fn read_on(place: Place<'_>, position: &mut Position, mut part: impl FnMut(&str, &[u8])) -> io::Result<()> {
+pub fn read_on(place: LogLocation<'_>, position: &mut Position, mut part: impl FnMut(&str, &[u8])) -> io::Result<()> {
     let mut skip = position.bytes;
     for segment in sealed(place)? {
         if position.sealed.as_ref().is_some_and(|sealed| *sealed >= segment.name) {
@@ -196,7 +196,7 @@ pub fn lines(directory: &Path) -> Vec<String> {
 ///
 /// # Errors
 /// The directory cannot be read.
-pub fn sealed_count(place: Place<'_>) -> io::Result<usize> {
+pub fn sealed_count(place: LogLocation<'_>) -> io::Result<usize> {
     Ok(sealed(place)?.len())
 }
 
@@ -218,7 +218,7 @@ mod tests {
 
     fn read(directory: &Path, position: &mut Position) -> String {
         let mut text = String::new();
-        read_on(Place { directory, archive: None }, position, |_, bytes| {
+        read_on(LogLocation { directory, archive: None }, position, |_, bytes| {
             text.push_str(std::str::from_utf8(bytes).unwrap())
         })
         .unwrap();
@@ -243,6 +243,6 @@ mod tests {
         assert_eq!(read(directory.path(), &mut position), "b\nc\nd\ne\n");
         assert_eq!(read(directory.path(), &mut position), "");
         assert_eq!(read(directory.path(), &mut Position::default()), "a\nb\nc\nd\ne\n");
-        assert_eq!(sealed_count(Place { directory: directory.path(), archive: None }).unwrap(), 3);
+        assert_eq!(sealed_count(LogLocation { directory: directory.path(), archive: None }).unwrap(), 3);
     }
 }

@@ -35,7 +35,7 @@ pub struct Mark {
 
 /// One line, as far as it tells of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
+pub struct MarkedLine {
     /// The batch.
     pub mark: Mark,
     /// The metric's index in it.
@@ -44,7 +44,7 @@ pub struct Place {
     pub of: u32,
 }
 
-impl Place {
+impl MarkedLine {
     /// The text that stands in the metric: the same for the same place.
     fn text(self) -> &'static str {
         let mut random = Random::new(u64::from(self.mark.connection) << 32 | u64::from(self.mark.number));
@@ -112,7 +112,7 @@ impl Place {
 pub fn body(mark: Mark, of: u32, broken: bool) -> String {
     let mut body = String::from(r#"{"metrics":["#);
     for index in 0..of {
-        let place = Place { mark, index, of };
+        let place = MarkedLine { mark, index, of };
         let kind = if broken && index + 1 == of { r#""type":"broken","# } else { "" };
         let comma = if index == 0 { "" } else { "," };
         let tags = place.tags();
@@ -132,15 +132,15 @@ mod tests {
 
     #[test]
     fn a_line_tells_its_place_and_a_damaged_one_does_not() {
-        let place = Place { mark: Mark { connection: 17, number: 4 }, index: 998, of: 1_000 };
+        let place = MarkedLine { mark: Mark { connection: 17, number: 4 }, index: 998, of: 1_000 };
         let line = place.line();
-        assert_eq!(Place::of_line(line.as_bytes()), Some(place));
+        assert_eq!(MarkedLine::of_line(line.as_bytes()), Some(place));
         for cut in 0..line.len() {
-            assert_eq!(Place::of_line(&line.as_bytes()[..cut]), None, "cut at {cut}");
+            assert_eq!(MarkedLine::of_line(&line.as_bytes()[..cut]), None, "cut at {cut}");
             let mut flipped = line.clone().into_bytes();
             flipped[cut] ^= 1;
-            assert_ne!(Place::of_line(&flipped), Some(place), "flipped at {cut}");
+            assert_ne!(MarkedLine::of_line(&flipped), Some(place), "flipped at {cut}");
         }
-        assert_eq!(Place::of_line(format!("{line}{line}").as_bytes()), None);
+        assert_eq!(MarkedLine::of_line(format!("{line}{line}").as_bytes()), None);
     }
 }

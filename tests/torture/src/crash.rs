@@ -139,9 +139,9 @@ pub fn run(subject: &Subject, plan: Plan<'_>) -> io::Result<Figures> {
     figures.promise(oracle.figures.is_sound(), || "seen on the way:".to_owned());
     figures.problems.append(&mut oracle.figures.problems);
     figures.delivered = oracle.figures.delivered;
-    let place = log::Place { directory: &subject.directory, archive: Some(&archive) };
+    let place = log::LogLocation { directory: &subject.directory, archive: Some(&archive) };
     figures.segments = log::sealed_count(place)? as u64;
-    figures.left = log::sealed_count(log::Place { archive: None, ..place })? as u64;
+    figures.left = log::sealed_count(log::LogLocation { archive: None, ..place })? as u64;
     let (compressed, different) = log::compare_compressed(&subject.directory, &archive)?;
     figures.compressed = compressed;
     figures.promise(different.is_empty(), || format!("compressed, and not what they were: {different:?}"));

@@ -5,7 +5,7 @@
 //! - The cursor, which is read while nothing is appended, is never behind a line that was not acknowledged.
 //! - A loss of power may take lines that were delivered; nothing else may.
 
-use crate::{batch::Place, figures::Figures, log, receiver::Receiver};
+use crate::{batch::MarkedLine, figures::Figures, log, receiver::Receiver};
 use std::{
     collections::HashMap,
     fs, io,
@@ -87,7 +87,7 @@ impl Delivery {
     }
 
     /// Notes a line of the log, of so many bytes.
-    pub fn note_line(&mut self, place: Place, bytes: usize) {
+    pub fn note_line(&mut self, place: MarkedLine, bytes: usize) {
         self.numbers.insert(key(place), self.ends.len());
         self.ends.push(self.ends.last().copied().unwrap_or(0) + bytes as u64);
     }
@@ -178,7 +178,7 @@ impl Delivery {
     }
 }
 
-fn key(place: Place) -> (u32, u32, u32) {
+fn key(place: MarkedLine) -> (u32, u32, u32) {
     (place.mark.connection, place.mark.number, place.index)
 }
 
@@ -199,8 +199,8 @@ mod tests {
     use super::*;
     use crate::batch::Mark;
 
-    fn place(index: u32) -> Place {
-        Place { mark: Mark { connection: 0, number: 0 }, index, of: 9 }
+    fn place(index: u32) -> MarkedLine {
+        MarkedLine { mark: Mark { connection: 0, number: 0 }, index, of: 9 }
     }
 
     /// A log of two segments of three lines, of ten bytes each, and what was acknowledged of it.

@@ -164,7 +164,7 @@ pub fn run(subject: &Subject, shim: &Shim, fault: Fault) -> io::Result<Figures> 
     oracle.drain_forward(subject.command(), &subject.directory, &sent_batches)?;
     let mut figures = oracle.figures;
     figures.ends = 2;
-    let place = log::Place { directory: &subject.directory, archive: None };
+    let place = log::LogLocation { directory: &subject.directory, archive: None };
     (figures.segments, figures.left) = (log::sealed_count(place)? as u64, log::sealed_count(place)? as u64);
     figures.repaired = log::repaired_count(&subject.directory)? as u64;
     Ok(figures)

@@ -12,7 +12,7 @@
 
 use crate::{
     Level,
-    batch::{Mark, Place},
+    batch::{Mark, MarkedLine},
     delivery::Delivery,
     figures::Figures,
     log::{self, Position},
@@ -69,7 +69,7 @@ impl Oracle {
     pub fn look(&mut self, directory: &Path, sent_batches: &SentBatches) -> io::Result<()> {
         self.seen.resize(sent_batches.connections().len(), Seen::default());
         let archive = self.archive.clone();
-        let place = log::Place { directory, archive: archive.as_deref() };
+        let place = log::LogLocation { directory, archive: archive.as_deref() };
         let mut position = std::mem::take(&mut self.position);
         let read = log::read_on(place, &mut position, |segment, bytes| self.read_part(segment, bytes, sent_batches));
         self.position = position;
@@ -119,9 +119,9 @@ impl Oracle {
             delivery.note_segment(segment);
         }
         // The last line that was read, of a batch that goes on.
-        let mut open: Option<Place> = None;
+        let mut open: Option<MarkedLine> = None;
         for line in bytes.split_inclusive(|byte| *byte == b'\n') {
-            let place = line.strip_suffix(b"\n").and_then(Place::of_line);
+            let place = line.strip_suffix(b"\n").and_then(MarkedLine::of_line);
             let Some(place) = place else {
                 self.figures.torn += 1;
                 self.figures.tell(|| format!("{segment}: not a line that was sent: {}", shown(line)));
@@ -150,7 +150,7 @@ impl Oracle {
     }
 
     /// The lines of `open`, if there is any, did not go on to its end.
-    fn cut_short(&mut self, segment: &str, open: Option<Place>, sent_batches: &SentBatches) {
+    fn cut_short(&mut self, segment: &str, open: Option<MarkedLine>, sent_batches: &SentBatches) {
         if let Some(place) = open {
             let is_durable =
                 sent_batches.batch(place.mark).map(|sent| sent.fate) == Some(Fate::Acknowledged(Level::Fsync));
@@ -164,7 +164,7 @@ impl Oracle {
     }
 
     /// The first line of a batch.
-    fn begin(&mut self, segment: &str, place: Place, sent_batches: &SentBatches) {
+    fn begin(&mut self, segment: &str, place: MarkedLine, sent_batches: &SentBatches) {
         let Mark { connection, number } = place.mark;
         let Some(Sent { metrics, broken, fate }) = sent_batches.batch(place.mark) else {
             self.figures.broken_promises += 1;
@@ -235,8 +235,8 @@ impl Oracle {
 }
 
 /// Returns true if `place` is the line after `before`, of the same batch.
-fn is_next(before: Place, place: Place) -> bool {
-    place == Place { index: before.index + 1, ..before }
+fn is_next(before: MarkedLine, place: MarkedLine) -> bool {
+    place == MarkedLine { index: before.index + 1, ..before }
 }
 
 /// The beginning of a line, for a person.
@@ -254,7 +254,7 @@ mod tests {
 
     fn lines(connection: u32, number: u32, indices: impl IntoIterator<Item = u32>, of: u32) -> String {
         let mark = Mark { connection, number };
-        indices.into_iter().map(|index| Place { mark, index, of }.line() + "\n").collect()
+        indices.into_iter().map(|index| MarkedLine { mark, index, of }.line() + "\n").collect()
     }
 
     /// Batches of two metrics each with these fates on one connection, and the log.

@@ -1,7 +1,7 @@
 //! A receiver of Prometheus remote write 1.0 that acknowledges everything, and keeps what it has acknowledged in order.
 //! It shares no code with the server: it reads HTTP, snappy and protobuf by itself.
 
-use crate::batch::Place;
+use crate::batch::MarkedLine;
 use std::{
     io::{self, BufRead, BufReader, Write},
     net::{SocketAddr, TcpListener, TcpStream},
@@ -23,7 +23,7 @@ const IDLE_MAX: Duration = Duration::from_secs(120);
 #[derive(Debug, Default)]
 pub struct Acknowledged {
     /// The lines, in the order of their acknowledgement. Repeated ones are here as often as they came.
-    pub lines: Vec<Place>,
+    pub lines: Vec<MarkedLine>,
     /// Faults of requests.
     pub problems: Vec<String>,
 }
@@ -127,7 +127,7 @@ fn request(reader: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
 }
 
 /// The lines that a request of remote write 1.0 has, in its order. `None`: it is none, or has samples of other lines.
-fn lines_of(mut request: &[u8]) -> Option<Vec<Place>> {
+fn lines_of(mut request: &[u8]) -> Option<Vec<MarkedLine>> {
     let mut lines = Vec::new();
     while !request.is_empty() {
         let (1, Value::Bytes(mut series)) = field(&mut request)? else { continue };
@@ -137,7 +137,7 @@ fn lines_of(mut request: &[u8]) -> Option<Vec<Place>> {
                 (1, Value::Bytes(label)) => labels.push(label_of(label)?),
                 (2, Value::Bytes(sample)) => {
                     let (value, timestamp_ms) = sample_of(sample)?;
-                    lines.push(Place::of_sample(&labels, value, timestamp_ms)?);
+                    lines.push(MarkedLine::of_sample(&labels, value, timestamp_ms)?);
                 }
                 _ => {}
             }
@@ -191,7 +191,7 @@ mod tests {
         [&[number << 3 | 2], &number_of(content.len() as u64)[..], content].concat()
     }
 
-    fn request_of(place: Place) -> Vec<u8> {
+    fn request_of(place: MarkedLine) -> Vec<u8> {
         let label =
             |name: &str, value: &str| bytes(1, &[bytes(1, name.as_bytes()), bytes(2, value.as_bytes())].concat());
         let mut series: Vec<u8> = place.labels().iter().flat_map(|(name, value)| label(name, value)).collect();
@@ -204,7 +204,7 @@ mod tests {
     #[test]
     fn a_request_is_read_as_the_lines_that_were_sent() {
         for index in [0, 7, 19] {
-            let place = Place { mark: Mark { connection: 3, number: 14 }, index, of: 20 };
+            let place = MarkedLine { mark: Mark { connection: 3, number: 14 }, index, of: 20 };
             let request = request_of(place);
             assert_eq!(lines_of(&request), Some(vec![place]));
             assert_eq!(lines_of(&request[..request.len() - 1]), None);

@@ -31,7 +31,7 @@ pub struct Shape {
 
 /// Files that a log consists of in its directory.
 #[derive(Debug, Clone, Copy)]
-pub enum Form {
+pub enum LogLayout {
     /// All in the active segment.
     Active,
     /// In sealed segments of so many bytes with their sidecars.
@@ -61,10 +61,10 @@ impl Shape {
     ///
     /// # Errors
     /// If it cannot be written.
-    pub fn write(&self, directory: &Path, form: Form) -> io::Result<()> {
-        let segment_bytes_max = match form {
-            Form::Active => u64::MAX,
-            Form::Sealed(bytes) | Form::Compressed(bytes) => bytes,
+    pub fn write(&self, directory: &Path, layout: LogLayout) -> io::Result<()> {
+        let segment_bytes_max = match layout {
+            LogLayout::Active => u64::MAX,
+            LogLayout::Sealed(bytes) | LogLayout::Compressed(bytes) => bytes,
         };
         let active = directory.join(ACTIVE_NAME);
         let mut file = BufWriter::with_capacity(1 << 20, File::create(&active)?);
@@ -82,7 +82,7 @@ impl Shape {
                 let sealed_ms = START_MS + STEP_MS * i64::try_from(sample).map_err(io::Error::other)?;
                 let name = SegmentName::after(newest, sealed_ms);
                 fs::rename(&active, directory.join(name.file(SegmentFile::Plain)))?;
-                seal(directory, name, form)?;
+                seal(directory, name, layout)?;
                 (bytes, newest) = (0, Some(name));
                 file = BufWriter::with_capacity(1 << 20, File::create(&active)?);
             }
@@ -138,7 +138,7 @@ pub fn write_scrapes(directory: &Path) -> io::Result<()> {
         } else {
             let name = SegmentName::after(newest, START_MS);
             fs::write(directory.join(name.file(SegmentFile::Plain)), lines)?;
-            seal(directory, name, if number == 0 { Form::Compressed(0) } else { Form::Sealed(0) })?;
+            seal(directory, name, if number == 0 { LogLayout::Compressed(0) } else { LogLayout::Sealed(0) })?;
             newest = Some(name);
         }
     }
@@ -174,11 +174,11 @@ fn non_finite(scrape: usize, timestamp_ms: i64) -> io::Result<Vec<u8>> {
     Ok(lines)
 }
 
-fn seal(directory: &Path, name: SegmentName, form: Form) -> io::Result<()> {
+fn seal(directory: &Path, name: SegmentName, layout: LogLayout) -> io::Result<()> {
     let stop = AtomicBool::new(false);
     let sidecar = index(directory, name, &stop).map_err(io::Error::other)?;
     sidecar.write(directory, name).map_err(io::Error::other)?;
-    if matches!(form, Form::Compressed(_)) {
+    if matches!(layout, LogLayout::Compressed(_)) {
         compress(directory, name, &sidecar, &stop).map_err(io::Error::other)?;
     }
     Ok(())

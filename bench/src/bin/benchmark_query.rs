@@ -12,7 +12,7 @@
 use clap::Parser;
 use log::{limits::BLOCK_BYTES, segment::ACTIVE_NAME};
 use metricstream_bench::{
-    big_log::{Form, START_MS, STEP_MS, Shape, write_scrapes},
+    big_log::{LogLayout, START_MS, STEP_MS, Shape, write_scrapes},
     cores::thread_cpu_ns,
     output,
 };
@@ -57,7 +57,7 @@ struct Arguments {
     /// Only makes the logs, and prints where they are and the name to query.
     #[arg(long)]
     make: bool,
-    /// Only makes a log of real scrapes in this directory, in segments of each form.
+    /// Only makes a log of real scrapes in this directory, in segments of each layout.
     #[arg(long)]
     scrapes: Option<PathBuf>,
     /// A small log and one round, to see that it works.
@@ -108,13 +108,13 @@ fn measure(mut arguments: Arguments) -> Result<(), Box<dyn Error>> {
     }
     let shape = Shape { series: arguments.series as usize, samples: arguments.samples as usize };
     let root = arguments.directory.join(format!("{}x{}", shape.series, shape.samples));
-    let forms = [
-        ("plain", Form::Active),
-        ("sealed", Form::Sealed(SEGMENT_BYTES)),
-        ("compressed", Form::Compressed(SEGMENT_BYTES)),
+    let layouts = [
+        ("plain", LogLayout::Active),
+        ("sealed", LogLayout::Sealed(SEGMENT_BYTES)),
+        ("compressed", LogLayout::Compressed(SEGMENT_BYTES)),
     ];
-    for (name, form) in forms {
-        make(&shape, &root.join(name), form)?;
+    for (name, layout) in layouts {
+        make(&shape, &root.join(name), layout)?;
     }
     if arguments.make {
         metricstream_bench::say!("{} {}", root.display(), requested_name(&shape));
@@ -155,13 +155,13 @@ fn measure(mut arguments: Arguments) -> Result<(), Box<dyn Error>> {
 }
 
 /// Makes a log, unless it was made before.
-fn make(shape: &Shape, directory: &Path, form: Form) -> io::Result<()> {
+fn make(shape: &Shape, directory: &Path, layout: LogLayout) -> io::Result<()> {
     let done = directory.join("made");
     if done.exists() {
         return Ok(());
     }
     fs::create_dir_all(directory)?;
-    shape.write(directory, form)?;
+    shape.write(directory, layout)?;
     fs::write(done, "")
 }
 
@@ -193,10 +193,10 @@ fn cases(shape: &Shape, root: &Path) -> Vec<Case> {
         let work = Work::Read { file: root.join("plain").join(ACTIVE_NAME), is_checked };
         cases.push(Case { name: name.to_owned(), work, measured: Vec::new() });
     }
-    for form in ["plain", "sealed", "compressed"] {
+    for layout in ["plain", "sealed", "compressed"] {
         for (name, parameters) in &queries {
-            let work = Work::Query { directory: root.join(form), parameters: parameters.clone() };
-            cases.push(Case { name: format!("{form}: {name}"), work, measured: Vec::new() });
+            let work = Work::Query { directory: root.join(layout), parameters: parameters.clone() };
+            cases.push(Case { name: format!("{layout}: {name}"), work, measured: Vec::new() });
         }
     }
     cases

@@ -192,9 +192,9 @@ mod tests {
     use std::os::unix::net::{UnixDatagram, UnixStream};
 
     /// A name of this test's own in the directory for temporary files, gone at the end.
-    struct Place(PathBuf);
+    struct TempPath(PathBuf);
 
-    impl Place {
+    impl TempPath {
         fn new(name: &str) -> Self {
             let path = std::env::temp_dir().join(format!("reactor-{}-{name}", std::process::id()));
             let _ = fs::remove_file(&path);
@@ -206,7 +206,7 @@ mod tests {
         }
     }
 
-    impl Drop for Place {
+    impl Drop for TempPath {
         fn drop(&mut self) {
             let _ = fs::remove_file(&self.0);
         }
@@ -235,7 +235,7 @@ mod tests {
 
     #[test]
     fn a_socket_file_has_its_mode_and_goes_with_its_owner() {
-        let place = Place::new("mode");
+        let place = TempPath::new("mode");
         let listening = UnixListening::at(&place.address(), 0o640, 16).unwrap();
         assert_eq!(fs::metadata(&place.0).unwrap().permissions().mode() & 0o777, 0o640);
         let second = listening.share().unwrap();
@@ -247,7 +247,7 @@ mod tests {
 
     #[test]
     fn a_stale_socket_file_is_taken_over() {
-        let place = Place::new("stale");
+        let place = TempPath::new("stale");
         // The standard library leaves the file behind, as a server that was killed does.
         drop(UnixListener::bind(&place.0).unwrap());
         assert!(matches!(Claim::of(&place.address()), Ok(Claim::Stale(..))));
@@ -259,7 +259,7 @@ mod tests {
 
     #[test]
     fn a_socket_file_that_is_in_use_is_left_alone() {
-        let place = Place::new("live");
+        let place = TempPath::new("live");
         let owner = UnixListener::bind(&place.0).unwrap();
         assert_eq!(refusal(&place.address()), io::ErrorKind::AddrInUse);
         // Also when its queue is full, where a connect would block.
@@ -281,7 +281,7 @@ mod tests {
 
     #[test]
     fn a_file_that_is_no_socket_is_left_alone() {
-        let place = Place::new("file");
+        let place = TempPath::new("file");
         fs::write(&place.0, "kept").unwrap();
         assert_eq!(refusal(&place.address()), io::ErrorKind::AlreadyExists);
         assert_eq!(fs::read(&place.0).unwrap(), b"kept");
@@ -289,7 +289,7 @@ mod tests {
 
     #[test]
     fn a_successors_socket_file_is_not_removed() {
-        let place = Place::new("successor");
+        let place = TempPath::new("successor");
         let first = UnixListening::at(&place.address(), 0o600, 16).unwrap();
         fs::remove_file(&place.0).unwrap();
         let second = UnixListening::at(&place.address(), 0o600, 16).unwrap();
@@ -301,7 +301,7 @@ mod tests {
 
     #[test]
     fn a_missing_directory_is_said() {
-        let place = Place::new("missing");
+        let place = TempPath::new("missing");
         assert_eq!(refusal(&UnixAddress::Path(place.0.join("a"))), io::ErrorKind::NotFound);
     }
 }

@@ -123,7 +123,7 @@ pub struct Connection {
     pub evicted: bool,
     /// True while the driver has its responses.
     pub sending: bool,
-    /// Its place among the connections of the same address.
+    /// Place among the connections of the same address.
     pub place: HolderSlot,
     /// Bytes of memory that are counted there.
     pub held_bytes: usize,

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A disk that fails for good: EIO, EROFS, short and torn writes, a failed sync, a directory that vanishes.
+# A disk that fails: EIO, EROFS, short and torn writes, a quota, no space for drafts, a failed sync, a directory gone.
 # shellcheck source=prologue.bash
 source "$(dirname "${BASH_SOURCE[0]}")/prologue.bash"
 

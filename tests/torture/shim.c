@@ -7,6 +7,9 @@
  *   write-fails    writev(2) of the log fails with EIO from then on
  *   read-only      writev(2) and pwrite(2) fail with EROFS from then on
  *   torn-write     one writev(2) takes a part, the next fail with EIO, and so does ftruncate(2)
+ *   quota-exceeded three writev(2) of the log fail with EDQUOT, and those after them go well: somebody made space
+ *   drafts-full    write(2) to a file that is being made (.tmp: sidecar, compressed segment, cursor of a forward) takes a
+ *                  part, then fails with ENOSPC, from then on
  *   short-writes   every writev(2) takes a part of what it is given; nothing fails
  *   record-fails   pwrite(2) (the state beside the log) fails with EIO from then on
  *   sync-fails     one fdatasync(2) fails with EIO, and those after it go well: the kernel has dropped the pages
@@ -37,6 +40,9 @@
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
+
+/* Writes that a quota refuses. The waits between them double from 100 ms. */
+enum { QUOTA_REFUSALS = 3 };
 
 static atomic_long calls_left = -1; /* of those that go well; read from the environment by `prepare` */
 static atomic_int sync_has_failed;
@@ -108,6 +114,10 @@ ssize_t writev(int fd, const struct iovec *pieces, int count) {
         if (is_fault("short-writes")) return take_a_part(fd, pieces, count);
         if (is_fault("write-fails") && count_down() <= 0) return fail(EIO);
         if (is_fault("read-only") && count_down() <= 0) return fail(EROFS);
+        if (is_fault("quota-exceeded")) {
+            long left = count_down();
+            if (left <= 0 && left > -QUOTA_REFUSALS) return fail(EDQUOT);
+        }
         if (is_fault("torn-write")) {
             long left = count_down();
             if (left == 0) return take_a_part(fd, pieces, count);
@@ -199,15 +209,20 @@ int clock_gettime(clockid_t clock, struct timespec *time) {
     return result;
 }
 
-/* The rest only to die at it. */
-
 ssize_t write(int fd, const void *bytes, size_t count) {
+    if (is_fault("drafts-full") && is_ours(fd, ".tmp")) {
+        long left = count_down();
+        if (left == 0 && count > 1) return syscall(SYS_write, fd, bytes, count / 2);
+        if (left <= 0) return fail(ENOSPC);
+    }
     if (is_death(is_ours(fd, ""))) {
         syscall(SYS_write, fd, bytes, count / 2);
         die();
     }
     return syscall(SYS_write, fd, bytes, count);
 }
+
+/* The rest only to die at it, or to be refused. */
 
 int rename(const char *from, const char *to) {
     die_at_path(from);

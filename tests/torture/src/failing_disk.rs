@@ -1,5 +1,6 @@
-//! A disk that fails for good, under load: what was acknowledged is there at the next start, nothing is acknowledged
-//! after the failure, the process ends with the reason, and a failed sync is not tried again.
+//! A disk that fails, under load: what was acknowledged is there at the next start. Where it fails for good, nothing is
+//! acknowledged after the failure, the process ends with the reason, and a failed sync is not tried again; where the
+//! log can do without what failed, or has to wait for space, it goes on.
 
 use crate::{
     Subject,
@@ -32,6 +33,10 @@ pub enum Fault {
     ReadOnly,
     /// Half of a write is taken, then EIO, and it cannot be taken back.
     TornWrite,
+    /// EDQUOT for a while.
+    QuotaExceeded,
+    /// ENOSPC on every write of a sidecar, of a compressed segment and of a forward's cursor.
+    DraftsFull,
     /// Each write takes a part: no failure at all.
     ShortWrites,
     /// EIO on every write to the state file.
@@ -48,10 +53,12 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::WriteFails,
         Self::ReadOnly,
         Self::TornWrite,
+        Self::QuotaExceeded,
+        Self::DraftsFull,
         Self::ShortWrites,
         Self::RecordFails,
         Self::SyncFails,
@@ -67,6 +74,8 @@ impl Fault {
             Self::WriteFails => "write-fails",
             Self::ReadOnly => "read-only",
             Self::TornWrite => "torn-write",
+            Self::QuotaExceeded => "quota-exceeded",
+            Self::DraftsFull => "drafts-full",
             Self::ShortWrites => "short-writes",
             Self::RecordFails => "record-fails",
             Self::SyncFails => "sync-fails",
@@ -84,13 +93,22 @@ impl Fault {
             Self::SyncFails => &["syncing the log failed", "os error 5"],
             Self::Vanishes => &["log", "deleted"],
             Self::DirectorySyncFails => &["rotating the log failed", "os error 5"],
-            Self::ShortWrites | Self::RenameFails => &[],
+            Self::QuotaExceeded | Self::DraftsFull | Self::ShortWrites | Self::RenameFails => &[],
         }
     }
 
     /// Returns true if the server goes on with the fault.
     const fn is_survived(self) -> bool {
-        matches!(self, Self::ShortWrites | Self::RenameFails)
+        matches!(self, Self::QuotaExceeded | Self::DraftsFull | Self::ShortWrites | Self::RenameFails)
+    }
+
+    /// Returns the statistic that counts the fault, where the server goes on and counts it before it ends.
+    const fn statistic(self) -> Option<&'static str> {
+        match self {
+            Self::QuotaExceeded => Some("stalls"),
+            Self::DraftsFull => Some("failures"),
+            _ => None,
+        }
     }
 }
 
@@ -106,6 +124,9 @@ pub fn run(subject: &Subject, shim: &Shim, fault: Fault) -> io::Result<Figures> 
     let mut command = subject.command();
     oracle.configure(&mut command);
     command.args(["--rate-limit", "0", "--reactors", "2", "--rotate-size", "64KiB"]);
+    if fault == Fault::DraftsFull {
+        command.args(["--compress", "zstd"]);
+    }
     if fault != Fault::Vanishes {
         let calls = CALLS_OF_START + random.of_any_size(CALLS_BEFORE_MAX);
         shim.insert(&mut command, &subject.directory, fault.name(), calls, &journal);
@@ -115,6 +136,12 @@ pub fn run(subject: &Subject, shim: &Shim, fault: Fault) -> io::Result<Figures> 
     let clients = Clients::start(server.address, plan, 0, &mut random);
     if fault.is_survived() || fault == Fault::Vanishes {
         clients.wait_until("load", |clients| Ok(clients.responses() >= RESPONSES))?;
+    }
+    if let Some(name) = fault.statistic() {
+        let is_counted = || crate::stat(server.address, name).is_some_and(|count| count > 0);
+        clients.wait_until("the fault to be counted", |_| Ok(is_counted()))?;
+        let before = clients.acknowledged();
+        clients.wait_until("batches after it", |clients| Ok(clients.acknowledged() >= before + RESPONSES))?;
     }
     match fault {
         _ if fault.is_survived() => server.signal(Signal::Terminate),

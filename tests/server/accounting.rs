@@ -356,4 +356,42 @@ fn a_client_that_does_not_wait(driver: Driver) {
     assert_eq!(server.metrics().len() as u64, 2 * CLIENTS * 3);
 }
 
-on_both_drivers!(every_batch_is_accounted_for, what_is_shed_is_accounted_for, a_client_that_does_not_wait);
+/// Bodies of exactly `--max-body` whose one string is all that they can hold, six bytes a character in the body and in
+/// the line, as fast as they go and beyond the rate in bytes.
+fn maximal_strings_are_stored_whole_or_refused(driver: Driver) {
+    const BODY_BYTES: usize = 1024 * 1024;
+    const BODIES: u64 = 24;
+    let flags = with_driver(driver).flag("--max-body", "1MiB").flag("--rate-limit-bytes", "4MiB");
+    let mut server = flags.flag("--ring-size", "4MiB").start();
+    let (head, tail) = (r#"{"metrics":[{"name":"a","value":1,"tags":{"k":""#, r#""}}]}"#);
+    let characters = (BODY_BYTES - head.len() - tail.len()) / 6;
+    let body = format!("{head}{}", r"\u0001".repeat(characters));
+    let body = format!("{body}{}{tail}", "x".repeat(BODY_BYTES - body.len() - tail.len()));
+    assert_eq!(body.len(), BODY_BYTES);
+    let request = post(&body);
+    let (mut stored, mut limited) = (0, 0);
+    for _ in 0..BODIES {
+        // A refusal at the head closes its connection.
+        match server.connect().request(&request) {
+            response if response.status == 429 => limited += 1,
+            response => stored += response.processed() as u64,
+        }
+    }
+    let stats = server.stats();
+    assert_eq!(stored + limited, BODIES);
+    assert_eq!(number_at(&stats, "/batches/stored"), stored);
+    assert_eq!(number_at(&stats, "/batches/rejected"), limited);
+    assert_eq!(number_at(&stats, "/body_bytes/stored"), stored * BODY_BYTES as u64);
+    server.stop();
+    let metrics = server.metrics();
+    assert_eq!(metrics.len() as u64, stored);
+    let value = format!("{}{}", "\u{1}".repeat(characters), "x".repeat((BODY_BYTES - head.len() - tail.len()) % 6));
+    assert!(metrics.iter().all(|metric| metric.tags == [("k".to_owned(), value.clone())]));
+}
+
+on_both_drivers!(
+    every_batch_is_accounted_for,
+    what_is_shed_is_accounted_for,
+    a_client_that_does_not_wait,
+    maximal_strings_are_stored_whole_or_refused,
+);

@@ -76,6 +76,24 @@ fn a_proxy_header_names_the_client(driver: Driver) {
     assert_eq!(server.stat("/connections/proxy_headers"), 11);
 }
 
+/// Whoever has an IPv6 /64 has 2^64 addresses; with `--ipv6-prefix 48` whoever has 65,536 of those is one client, too.
+fn an_ipv6_network_is_one_client(driver: Driver) {
+    let (_server, place) = proxied(driver, "127.0.0.0/8");
+    let first = who_after(place, &line("2001:db8:1:2::1"));
+    for host in ["::2", ":ffff:ffff:ffff:ffff", ":8000::", "::ffff:c000:201"] {
+        assert_eq!(who_after(place, &line(&format!("2001:db8:1:2{host}"))), first, "{host}");
+    }
+    for network in ["2001:db8:1:3::1", "2001:db8:1::1", "2001:db8:2:2::1"] {
+        assert_ne!(who_after(place, &line(network)), first, "{network}");
+    }
+    let flags = with_driver(driver).flag("--proxy-listen", "127.0.0.1:0").flag("--ipv6-prefix", "48");
+    let server = flags.flag("--trusted-proxies", "127.0.0.0/8").start();
+    let place = server.listens_at[1].parse().unwrap();
+    let first = who_after(place, &line("2001:db8:1:2::1"));
+    assert_eq!(who_after(place, &line("2001:db8:1:ffff:1:2:3:4")), first);
+    assert_ne!(who_after(place, &line("2001:db8:2:2::1")), first);
+}
+
 /// In one segment with a pipeline, or byte by byte: what follows the header is the connection's first request.
 fn a_proxy_header_comes_in_any_pieces(driver: Driver) {
     let (server, place) = proxied(driver, "127.0.0.1");
@@ -275,6 +293,7 @@ fn a_proxy_may_come_by_a_unix_socket(driver: Driver) {
 
 on_both_drivers!(
     a_proxy_header_names_the_client,
+    an_ipv6_network_is_one_client,
     a_proxy_header_comes_in_any_pieces,
     what_is_no_proxy_header_gets_400,
     a_proxy_header_of_anybody_else_is_refused,

@@ -223,9 +223,9 @@ fn refusals_are_counted(stats: &serde_json::Value, sent: &Sent) {
     }
     assert_eq!(number("/batches/rejected"), sent.rejected());
     assert_eq!(number("/batches/received"), sent.stored + sent.rejected());
-    assert_eq!(number("/answers/429"), sent.rate_limited);
-    assert_eq!(number("/answers/413"), sent.too_large);
-    assert_eq!(number("/answers/401"), sent.unauthorized);
+    assert_eq!(number("/responses/429"), sent.rate_limited);
+    assert_eq!(number("/responses/413"), sent.too_large);
+    assert_eq!(number("/responses/401"), sent.unauthorized);
     assert_eq!(number("/limiter/refused"), sent.rate_limited);
 }
 
@@ -251,7 +251,7 @@ fn holds_together(stats: &serde_json::Value) {
         number("/body_bytes/received"),
         number("/body_bytes/stored") + number("/body_bytes/rejected") + number("/body_bytes/shed"),
     );
-    assert_eq!(sum("/answers"), sum("/refused_by") + number("/answers/200"));
+    assert_eq!(sum("/responses"), sum("/refused_by") + number("/responses/200"));
     // Each batch that was taken was measured.
     assert_eq!(number("/batch_metrics/count"), number("/batches/stored"));
     assert_eq!(number("/batch_body_bytes/count"), number("/batches/stored"));
@@ -328,7 +328,7 @@ fn what_is_shed_is_accounted_for(driver: Driver) {
     holds_together(&stats);
     assert_eq!(number_at(&stats, "/batches/stored"), got.stored);
     assert_eq!(number_at(&stats, "/batches/shed"), got.shed);
-    assert_eq!(number_at(&stats, "/answers/503"), got.shed + 1, "and /ready's");
+    assert_eq!(number_at(&stats, "/responses/503"), got.shed + 1, "and /ready's");
     // Who finds no place among the clients is refused at the head: that body is not read.
     let unread = metric::marked_batch("few", 1).len() as u64 * number_at(&stats, "/batches/shed_by/clients_full");
     assert_eq!(number_at(&stats, "/body_bytes/received"), got.bytes - unread);

@@ -331,7 +331,7 @@ fn bodies_over_the_bound(driver: Driver) {
     for request in requests {
         server.request(&request).refusal(413);
     }
-    assert_eq!(server.stat("/answers/413"), count);
+    assert_eq!(server.stat("/responses/413"), count);
     server.stop();
     assert_eq!(server.metrics().len(), 500);
 }

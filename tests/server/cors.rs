@@ -34,7 +34,7 @@ fn preflight_requests_are_served(driver: Driver) {
     let response = client.request(&preflight("/metrics", "https://evil.example"));
     assert_eq!((response.status, response.header(ALLOWED), response.header("Vary")), (204, None, Some("Origin")));
     assert_eq!(client.request(&preflight("/nothing", "https://a.example")).status, 404);
-    assert_eq!(server.stat("/answers/204"), 11);
+    assert_eq!(server.stat("/responses/204"), 11);
 }
 
 fn every_response_names_an_allowed_origin(driver: Driver) {

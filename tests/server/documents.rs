@@ -40,8 +40,8 @@ fn stats(driver: Driver) {
         ("/batches/shed", 0),
         ("/batches/pending", 0),
         ("/metrics_stored", 10),
-        ("/answers/200", 5),
-        ("/answers/400", 1),
+        ("/responses/200", 5),
+        ("/responses/400", 1),
         ("/connections/active", 1),
         ("/limiter/clients", 1),
         ("/limiter/allowed", 6),
@@ -192,7 +192,7 @@ fn a_scrape_among_a_crowd_succeeds(driver: Driver) {
         }
         over.store(true, Ordering::Relaxed);
     });
-    assert_eq!(server.stat("/answers/503"), 0);
+    assert_eq!(server.stat("/responses/503"), 0);
 }
 
 /// A request after a batch was acknowledged finds it in the document, however many requests come at the same time.

@@ -216,7 +216,7 @@ fn each_protocol_is_stored_and_gets_its_response(driver: Driver) {
     assert_eq!(number_at(&stats, "/metrics_stored"), cases.len() as u64);
     assert_eq!(number_at(&stats, "/elements_skipped_by/text"), 1);
     assert_eq!(number_at(&stats, "/elements_skipped_by/null"), 1);
-    assert_eq!([202, 204].map(|status| number_at(&stats, &format!("/answers/{status}"))), [2, 5]);
+    assert_eq!([202, 204].map(|status| number_at(&stats, &format!("/responses/{status}"))), [2, 5]);
     server.stop();
     let lines = crate::log::lines(&server.directory);
     for ((protocol, _, _, _, expected), line) in cases.iter().zip(&lines) {

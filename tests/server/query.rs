@@ -259,8 +259,8 @@ fn wrong_ones_are_refused(driver: Driver) {
     queries_hold_together(&server);
     let stats = server.stats();
     assert_eq!(number_at(&stats, "/queries/ended_by/invalid"), 5);
-    assert_eq!(number_at(&stats, "/answers/422"), number_at(&stats, "/queries/ended_by/over_bound"));
-    assert_eq!(number_at(&stats, "/answers/401"), 8);
+    assert_eq!(number_at(&stats, "/responses/422"), number_at(&stats, "/queries/ended_by/over_bound"));
+    assert_eq!(number_at(&stats, "/responses/401"), 8);
 
     let without = with_driver(driver).flag("--query-threads", 0).start();
     for target in ["/query?name=a", "/names", "/tags/a"] {

@@ -36,6 +36,7 @@ const FAMILIES: &[&str] = &[
     "metricstream_body_shed_bytes_total",
     "metricstream_body_pending_bytes",
     "metricstream_line_bytes_total",
+    "metricstream_responses_abandoned_total",
     "metricstream_answers_abandoned_total",
     "metricstream_request_duration_seconds",
     "metricstream_stage_duration_seconds",
@@ -130,6 +131,7 @@ const FAMILIES: &[&str] = &[
     "metricstream_query_scanned_bytes_total",
     "metricstream_query_read_bytes_total",
     "metricstream_query_foreign_lines_total",
+    "metricstream_query_response_bytes_total",
     "metricstream_query_answer_bytes_total",
     "metricstream_query_pieces_total",
     "metricstream_query_duration_seconds",
@@ -205,7 +207,15 @@ fn the_members(driver: Driver) {
     }
     let server = with_driver(driver).flag("--reactors", 2).flag("--rate-limit", 1_000).start();
     let mut members = String::new();
-    collect(&server.stats(), "", &mut members);
+    let stats = server.stats();
+    collect(&stats, "", &mut members);
+    for (name, in_0_1) in [
+        ("/responses", "/answers"),
+        ("/responses_abandoned", "/answers_abandoned"),
+        ("/queries/response_bytes", "/queries/answer_bytes"),
+    ] {
+        assert_eq!(stats.pointer(name).unwrap(), stats.pointer(in_0_1).unwrap(), "{name}");
+    }
     assert!(members == include_str!("stats_members.txt"), "tests/server/stats_members.txt should be:\n{members}");
 }
 

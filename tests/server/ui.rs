@@ -70,7 +70,7 @@ fn page_is_compressed_and_known_by_its_tag(driver: Driver) {
     }
     client.request(&request("POST", "/ui", "Content-Length: 0\r\n")).refusal(405);
     let stats = client.request(&request("GET", "/stats", "")).json();
-    assert_eq!((&stats["answers"]["304"], &stats["answers"]["200"]), (&2.into(), &24.into()), "{stats:#}");
+    assert_eq!((&stats["responses"]["304"], &stats["responses"]["200"]), (&2.into(), &24.into()), "{stats:#}");
 }
 
 fn a_browser_at_the_root_is_sent_to_the_page(driver: Driver) {
@@ -81,7 +81,7 @@ fn a_browser_at_the_root_is_sent_to_the_page(driver: Driver) {
         let line = server.request(&request("GET", "/", lines));
         assert!(line.status == 200 && line.text().lines().count() == 1, "{lines}");
     }
-    assert_eq!(server.stat("/answers/303"), 1);
+    assert_eq!(server.stat("/responses/303"), 1);
 }
 
 fn page_can_be_turned_off(driver: Driver) {
@@ -213,9 +213,9 @@ fn points_add_up_to_the_statistics(driver: Driver) {
         ("/metrics_rejected", "/metrics_rejected"),
         ("/body_bytes", "/body_bytes/received"),
         ("/line_bytes", "/line_bytes"),
-        ("/responses/200", "/answers/200"),
-        ("/responses/400", "/answers/400"),
-        ("/responses/429", "/answers/429"),
+        ("/responses/200", "/responses/200"),
+        ("/responses/400", "/responses/400"),
+        ("/responses/429", "/responses/429"),
         ("/refused_by/not_found", "/refused_by/not_found"),
         ("/refused_by/rate_limited", "/refused_by/rate_limited"),
         ("/rejected_by/malformed", "/batches/rejected_by/malformed"),

@@ -100,11 +100,15 @@ statistics! {
     Server(s) "body_bytes/pending" Gauge "metricstream_body_pending_bytes" = s.all.counters.body_bytes_pending();
     /// Bytes of lines handed to the writer.
     Server(s) "line_bytes" Counter "metricstream_line_bytes" = s.all.counters.line_bytes;
+    Server(s) "responses" = document::by_status(s.all.counters);
+    // The name in 0.1, served beside it until 0.3.
     Server(s) "answers" = document::by_status(s.all.counters);
     Server(s) "refused_by" =
         Reading::By("reason", REASONS.iter().zip(s.all.counters.refused).map(|((by, _), n)| (*by, n.into())).collect());
     Server(s) "refused_last" = s.collected.refusals().to_json();
     /// Responses dropped because the log did not store the batch in time; the batch may still be stored.
+    Server(s) "responses_abandoned" Counter "metricstream_responses_abandoned" = s.all.counters.responses_abandoned;
+    /// The name of metricstream_responses_abandoned in 0.1, served beside it until 0.3.
     Server(s) "answers_abandoned" Counter "metricstream_answers_abandoned" = s.all.counters.responses_abandoned;
     Server(s) "since_start" = document::rates(&s.all);
     Server(s) "interval" = document::rates(&s.interval);
@@ -362,6 +366,8 @@ statistics! {
     /// Damaged or foreign lines that queries skipped.
     Server(s) "queries/foreign_lines" Counter "metricstream_query_foreign_lines" = &s.queries.foreign_lines;
     /// Bytes of responses to queries, handed to the reactors.
+    Server(s) "queries/response_bytes" Counter "metricstream_query_response_bytes" = &s.queries.body_bytes;
+    /// The name of metricstream_query_response_bytes in 0.1, served beside it until 0.3.
     Server(s) "queries/answer_bytes" Counter "metricstream_query_answer_bytes" = &s.queries.body_bytes;
     /// Chunks of responses to queries.
     Server(s) "queries/pieces" Counter "metricstream_query_pieces" = &s.queries.pieces;

@@ -120,7 +120,7 @@ fn too_many_queries_are_refused_for_now(driver: Driver) {
     queries_hold_together(&server);
     assert_eq!((server.stat("/queries/ended_by/full"), server.stat("/queries/ended_by/over_share")), (3, 2));
     assert_eq!(server.stat("/queries/ended_by/answered"), 2 * SHARE as u64);
-    assert_eq!((server.stat("/answers/503"), server.stat("/answers/429")), (3, 2));
+    assert_eq!((server.stat("/responses/503"), server.stat("/responses/429")), (3, 2));
 }
 
 /// An expression that would take minutes ends when its time is over, and its thread is free.

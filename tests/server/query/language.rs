@@ -80,7 +80,7 @@ fn a_form_asks_what_a_url_asks(driver: Driver) {
     let long = format!("name=a&tag.h={}", "x".repeat(1 << 20));
     post_form(&server, "/query", FORM, long.as_bytes()).refusal(413);
     queries_hold_together(&server);
-    assert_eq!(server.stat("/answers/415"), 4);
+    assert_eq!(server.stat("/responses/415"), 4);
 }
 
 fn counters_do_not_depend_on_the_order_of_arrival(driver: Driver) {

@@ -213,6 +213,11 @@ query-isolation *OPTIONS:
 instructions *OPTIONS:
     scripts/instructions.sh {{OPTIONS}}
 
+# Count the instructions of each decoder for a metric
+[group('speed')]
+decoder-instructions *OPTIONS:
+    scripts/decoder_instructions.sh {{OPTIONS}}
+
 # Measure what a forwarded sample costs, beside vmagent
 [group('speed')]
 forward-cost *OPTIONS:

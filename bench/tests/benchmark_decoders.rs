@@ -36,3 +36,13 @@ fn the_smoke_run_shows_a_line_for_each_protocol() {
         assert!(row["ns_per_metric"].as_f64().unwrap() > 0.0 && row["gb_per_s"].as_f64().unwrap() > 0.0, "{row}");
     }
 }
+
+#[test]
+fn passes_without_times_say_what_one_reads_and_writes() {
+    let run =
+        |arguments: &[&str]| Command::new(env!("CARGO_BIN_EXE_benchmark_decoders")).args(arguments).output().unwrap();
+    let output = run(&["--protocol", "remote write 2.0", "--decode", "2", "--decoder", "prost, lines"]);
+    assert!(output.status.success(), "{output:?}");
+    assert!(output.stdout.starts_with(b"remote write 2.0: 16000 metrics, "), "{output:?}");
+    assert_eq!(run(&["--decode", "1", "--decoder", "mine"]).status.code(), Some(1));
+}

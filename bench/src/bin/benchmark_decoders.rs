@@ -26,6 +26,16 @@ struct Arguments {
     /// Only see that all of it works: the figures mean nothing.
     #[arg(long, conflicts_with = "rounds")]
     smoke: bool,
+    /// Only the protocol that the table names so.
+    #[arg(long, value_name = "NAME")]
+    protocol: Option<String>,
+    /// Decode all bodies this many times and time nothing, for scripts/decoder_instructions.sh. Prints the metrics and
+    /// bytes of one pass.
+    #[arg(long, value_name = "PASSES", conflicts_with_all = ["rounds", "smoke", "format"])]
+    decode: Option<u16>,
+    /// With --decode, the decoder that the table names so.
+    #[arg(long, value_name = "NAME", requires = "decode", default_value = decoders::OURS)]
+    decoder: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -50,6 +60,19 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<(), String> {
     let (rounds, bodies) = if arguments.smoke { (1, 1) } else { (usize::from(arguments.rounds), decoders::BODIES) };
     let mut cases = decoders::cases(bodies);
+    if let Some(name) = &arguments.protocol {
+        cases.retain(|case| case.name == name);
+        if cases.is_empty() {
+            return Err(format!("there is no protocol {name}"));
+        }
+    }
+    if let Some(passes) = arguments.decode {
+        return cases.iter_mut().try_for_each(|case| {
+            let decoded = decoders::decode(case, &arguments.decoder, passes)?;
+            metricstream_bench::say!("{}: {decoded}", case.name);
+            Ok(())
+        });
+    }
     // All are compared before any is timed.
     cases.iter_mut().try_for_each(decoders::compare)?;
     if arguments.format == Format::Text {

@@ -245,6 +245,28 @@ pub fn compare(case: &mut Case) -> Result<(), String> {
     Ok(())
 }
 
+/// Decodes the bodies of a case `passes` times with one of its decoders; says what one pass has read and written.
+///
+/// # Errors
+/// There is no decoder of this name, or it refuses a body.
+pub fn decode(case: &mut Case, decoder: &str, passes: u16) -> Result<String, String> {
+    let Case { bodies, decoders, .. } = case;
+    let named = decoders.iter_mut().find(|one| one.name == decoder);
+    let decoder = named.ok_or_else(|| format!("{} has no decoder {decoder}", case.name))?;
+    let mut out = output_buffer();
+    let (mut metrics, mut bytes_out) = (0, 0);
+    for _ in 0..passes {
+        (metrics, bytes_out) = (0, 0);
+        for body in &*bodies {
+            let decoded = black_box((decoder.decode)(black_box(body), &mut out)?);
+            metrics += decoded.0;
+            bytes_out += decoded.1;
+        }
+    }
+    let bytes_in: usize = bodies.iter().map(Vec::len).sum();
+    Ok(format!("{metrics} metrics, {bytes_in} bytes in, {bytes_out} bytes out"))
+}
+
 /// Timing of one decoder, over the rounds.
 #[derive(Debug, Clone, Copy)]
 pub struct Timing {

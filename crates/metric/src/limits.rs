@@ -43,11 +43,19 @@ pub const INFLUX_KEPT_BYTES_MAX: usize = 64 * 1024;
 /// [`PROTOCOL_METRICS_MAX`].
 pub const HISTOGRAM_BUCKETS_MAX: usize = 4_096;
 /// Symbols in the table of one remote write 2.0 request, at most: ten texts of its own for each of
-/// [`PROTOCOL_METRICS_MAX`] metrics, and 8 MiB of scratch. An empty one takes two bytes of a body.
+/// [`PROTOCOL_METRICS_MAX`] metrics, and 12 MiB of scratch. An empty one takes two bytes of a body.
 pub const SYMBOLS_MAX: usize = 1 << 20;
 /// Bytes of scratch that a core's remote write decoder keeps between bodies: 20,000 symbols, and a histogram of 500
 /// buckets.
 pub const REMOTE_WRITE_KEPT_BYTES_MAX: usize = 256 * 1024;
+/// Series whose spelling a core's remote write decoder keeps between bodies, at most: those of five node exporters, or
+/// of any number that differ in the label `instance` alone. Each takes 512 bytes, from its first body on.
+pub const SERIES_CACHED_MAX: usize = 4_096;
+/// Texts of labels that a core's remote write decoder numbers, at most; once all are taken it begins anew. Those of
+/// [`SERIES_CACHED_MAX`] series have two of their own each.
+pub const LABEL_TEXTS_MAX: usize = 8_192;
+/// Bytes of these texts, at most: 64 for each.
+pub const LABEL_TEXTS_BYTES_MAX: usize = 512 * 1024;
 /// Depth of arrays and maps within the value of an OTLP attribute, at most. Real ones have one or two levels.
 pub const OTLP_VALUE_DEPTH_MAX: usize = 16;
 /// Bytes of tags copied for those OTLP points of a body that are rejected afterwards; beyond, it is refused. Each of

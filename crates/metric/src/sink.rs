@@ -9,12 +9,13 @@
 //! [`PROTOCOL_METRICS_MAX`](crate::limits::PROTOCOL_METRICS_MAX) metrics are taken, nothing is allocated per metric
 //! once a `Series` has grown to what its body needs, and every line is one that [`Line`](crate::Line) reads.
 
+mod cached;
 mod overlay;
 mod space;
 mod spelled;
 mod spelling;
 
-pub(super) use spelling::spell;
+pub(super) use spelling::{is_plain, spell};
 
 use super::encode::{BEFORE_NAME, BEFORE_VALUE, LINE_END};
 use super::timestamp::{self, TIMESTAMP_BYTES, TIMESTAMP_MS_MAX, TIMESTAMP_MS_MIN};
@@ -423,6 +424,8 @@ const BETWEEN: &[u8] = br#"":""#;
 const QUOTES_BYTES: usize = 2 + BETWEEN.len();
 /// Bytes of a line before the name.
 const HEAD_BYTES: usize = BEFORE_TIMESTAMP.len() + TIMESTAMP_BYTES + BEFORE_NAME.len();
+/// Between the tags and the next line.
+const TAGS_END: &[u8] = b"}}\n";
 /// Most bytes of a value and what belongs to it: the longest is the stale marker with its flag, or 25 of a float.
 const VALUE_BYTES_MAX: usize = ValueText::BYTES_MAX;
 const STALE: &[u8] = br#""NaN","stale":true"#;
@@ -518,8 +521,7 @@ impl<'out> LineSink<'out> {
             if !(TIMESTAMP_MS_MIN..=TIMESTAMP_MS_MAX).contains(&timestamp_ms) {
                 return self.reject(Reject::Timestamp, 1, at);
             }
-            self.head[BEFORE_TIMESTAMP.len()..][..TIMESTAMP_BYTES].copy_from_slice(&timestamp::format(timestamp_ms));
-            self.head_ms = timestamp_ms;
+            self.set_head(timestamp_ms);
         }
         let known = self.known_with(1)?;
         let digits = if let Value::Digits(digits) = value { digits.len() } else { 0 };
@@ -530,21 +532,27 @@ impl<'out> LineSink<'out> {
         line.put(&series.name);
         line.put(BEFORE_VALUE);
         put_value(value, &mut line);
-        match kind {
-            Kind::Gauge => line.put(br#","type":"gauge","tags":{"#),
-            Kind::Counter => line.put(br#","type":"counter","tags":{"#),
-            Kind::Histogram => line.put(br#","type":"histogram","tags":{"#),
-            Kind::Summary => line.put(br#","type":"summary","tags":{"#),
-            Kind::Untyped => line.put(br#","type":"untyped","tags":{"#),
-        }
+        put_kind(kind, &mut line);
         line.put(&series.tags);
-        line.put(b"}}\n");
+        line.put(TAGS_END);
         let left = line.left();
+        self.count_line(known, left, timestamp_ms);
+        Ok(())
+    }
+
+    /// Makes the head of the next lines that of a timestamp that is in range.
+    fn set_head(&mut self, timestamp_ms: i64) {
+        self.head[BEFORE_TIMESTAMP.len()..][..TIMESTAMP_BYTES].copy_from_slice(&timestamp::format(timestamp_ms));
+        self.head_ms = timestamp_ms;
+    }
+
+    /// Counts a line that is written, behind which `left` bytes are left of those reserved.
+    #[inline]
+    fn count_line(&mut self, known: u32, left: usize, timestamp_ms: i64) {
         self.bytes = self.out.len() - left;
         self.known = known;
         self.metrics += 1;
         self.far_from_now += u32::from(timestamp_ms.abs_diff(self.arrival_ms) > TIMESTAMP_FAR_MS);
-        Ok(())
     }
 
     /// Counts `metrics` that are not stored; `at` is the place of the first, as in [`Rejected::at`].
@@ -607,7 +615,18 @@ impl<'out> LineSink<'out> {
     }
 }
 
-#[inline]
+#[inline(always)]
+fn put_kind(kind: Kind, line: &mut LineSpace<'_>) {
+    match kind {
+        Kind::Gauge => line.put(br#","type":"gauge","tags":{"#),
+        Kind::Counter => line.put(br#","type":"counter","tags":{"#),
+        Kind::Histogram => line.put(br#","type":"histogram","tags":{"#),
+        Kind::Summary => line.put(br#","type":"summary","tags":{"#),
+        Kind::Untyped => line.put(br#","type":"untyped","tags":{"#),
+    }
+}
+
+#[inline(always)]
 fn put_value(value: Value<'_>, line: &mut LineSpace<'_>) {
     match value {
         Value::Digits(digits) => line.put(digits),

@@ -12,5 +12,8 @@ mod json;
 pub mod otlp;
 pub mod protobuf;
 pub mod remote_write;
+mod series_cache;
 mod span;
 pub mod text;
+
+pub(crate) use series_cache::CachedSeries;

@@ -18,18 +18,22 @@
 //! The type of a series is that of its metadata in 2.0. Without it, a name that ends in `_total` is a counter, and any
 //! other a gauge. A native histogram becomes its classic series.
 
+mod cached;
 pub mod encode;
 mod histogram;
+mod label_texts;
 mod labels;
 mod v1;
 mod v2;
 
 use super::protobuf::{Content, Field, Message};
-use super::span::Span;
 use crate::limits::REMOTE_WRITE_KEPT_BYTES_MAX;
 use crate::{Bounds, DecodeError, Kind, LineSink, Reject, Rejected, Series, Skip, Value};
+use cached::{Cached, NumberedLabels};
 use histogram::Histogram;
+use label_texts::LabelTexts;
 use labels::{Fault, Labels};
+use v2::Symbol;
 
 /// Counts of what is stored of a body, for the headers `X-Prometheus-Remote-Write-…-Written`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -47,9 +51,13 @@ pub struct Written {
 pub struct RemoteWrite {
     series: Series,
     labels: Labels,
-    /// The texts of the symbols table, as parts of the body.
-    symbols: Vec<Span>,
+    /// The symbols table.
+    symbols: Vec<Symbol>,
     histogram: Histogram,
+    cached: Cached,
+    /// Numbers of symbols, and the labels of a series in such.
+    texts: LabelTexts,
+    numbered: NumberedLabels,
 }
 
 impl RemoteWrite {
@@ -61,6 +69,9 @@ impl RemoteWrite {
             labels: Labels::new(bounds),
             symbols: Vec::new(),
             histogram: Histogram::default(),
+            cached: Cached::new(bounds),
+            texts: LabelTexts::new(),
+            numbered: NumberedLabels::new(),
         }
     }
 
@@ -77,11 +88,12 @@ impl RemoteWrite {
     /// Capacity held between bodies, in bytes.
     #[must_use]
     pub fn kept_bytes(&self) -> usize {
-        self.series.kept_bytes() + self.labels.kept_bytes() + self.symbols_bytes() + self.histogram.kept_bytes()
+        let scratch = self.labels.kept_bytes() + self.symbols_bytes() + self.histogram.kept_bytes();
+        self.series.kept_bytes() + scratch + self.cached.kept_bytes() + self.texts.kept_bytes()
     }
 
     fn symbols_bytes(&self) -> usize {
-        self.symbols.capacity() * size_of::<Span>()
+        self.symbols.capacity() * size_of::<Symbol>()
     }
 
     /// Stores the samples and histograms of the series whose labels have been collected, or rejects them all. They are
@@ -238,7 +250,9 @@ fn plain_sample(bytes: &[u8]) -> Option<(f64, i64)> {
     if varint & 0x8080_8080_8080 != 0x80_8080_8080 {
         return None;
     }
-    let timestamp_ms = (0..6).fold(0, |sum, byte| sum | (varint >> byte & 0x7f << (7 * byte)));
+    // Groups of 7 bits become three of 14, and these the number.
+    let groups = varint & 0x7f_007f_007f | (varint & 0x7f00_7f00_7f00) >> 1;
+    let timestamp_ms = groups & 0x3fff | groups >> 2 & 0x3fff << 14 | groups >> 4 & 0x3fff << 28;
     Some((value, timestamp_ms.cast_signed()))
 }
 

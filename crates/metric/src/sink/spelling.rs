@@ -5,7 +5,7 @@ const HIGH: u64 = ONES * 0x80;
 
 /// True if each byte stands for itself in a line: ASCII without control characters, `"` and `\`.
 #[inline]
-fn is_plain(text: &[u8]) -> bool {
+pub(crate) fn is_plain(text: &[u8]) -> bool {
     let (words, _) = text.as_chunks();
     let odd = words.iter().fold(0, |odd, &word| odd | odd_bytes(u64::from_le_bytes(word)));
     odd | odd_bytes(last_word(text)) == 0

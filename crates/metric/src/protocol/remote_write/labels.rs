@@ -72,6 +72,11 @@ impl Labels {
         self.labels.capacity() * size_of::<Label>() + self.changed.capacity() * size_of::<usize>()
     }
 
+    /// True if the labels of the series before are valid and sorted, and its [`Series`] has their spelling.
+    pub(super) const fn are_spelled(&self) -> bool {
+        self.are_spelled
+    }
+
     /// Begins a body: places in the one before mean nothing any more.
     pub(super) fn begin_body(&mut self) {
         self.are_spelled = false;

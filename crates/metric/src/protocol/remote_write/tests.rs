@@ -2,6 +2,7 @@ use super::*;
 use crate::{Decoded, Line};
 use prost::Message as _;
 
+mod cache;
 mod conformance;
 mod differential;
 mod encoder;

@@ -2,6 +2,7 @@
 
 use super::super::protobuf::Message;
 use super::super::span::Span;
+use super::cached::Lookup;
 use super::{RemoteWrite, SAMPLES, Shape, Version, Written, message_of};
 use crate::{DecodeError, LineSink, Skip};
 
@@ -33,8 +34,16 @@ impl RemoteWrite {
             match field.number {
                 TIMESERIES => {
                     let series = message_of(body, &request, field.content)?;
-                    let shape = self.read_v1(body, series)?;
-                    self.finish_series(body, shape, index, sink, &mut written)?;
+                    let lookup = self.push_cached_v1(series, sink);
+                    if lookup == Lookup::Stored {
+                        written.samples += 1;
+                    } else {
+                        let shape = self.read_v1(body, series)?;
+                        self.finish_series(body, shape, index, sink, &mut written)?;
+                    }
+                    if lookup == Lookup::Missed {
+                        self.cache_v1(series);
+                    }
                     index += 1;
                 }
                 METADATA => {

@@ -5,6 +5,7 @@
 
 use super::super::protobuf::{Content, Message, each_varint};
 use super::super::span::Span;
+use super::cached::Lookup;
 use super::labels::Labels;
 use super::{RemoteWrite, SAMPLES, Shape, Version, Written, integer_of, low_32_bits, message_of};
 use crate::limits::SYMBOLS_MAX;
@@ -19,6 +20,15 @@ const HISTOGRAMS: u32 = Version::V2.histograms();
 const EXEMPLARS: u32 = 4;
 const METADATA: u32 = 5;
 
+/// An entry of the table.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Symbol {
+    /// The text, as a part of the body.
+    pub text: Span,
+    /// The number of its text in [`LabelTexts`](super::label_texts::LabelTexts); 0 as long as none was looked up.
+    pub number: u16,
+}
+
 impl RemoteWrite {
     /// Decodes a decompressed body of version 2.0 and writes what is valid in it to `sink`.
     ///
@@ -30,6 +40,8 @@ impl RemoteWrite {
             return Err(DecodeError::TooLarge);
         }
         self.labels.begin_body();
+        self.texts.begin_body();
+        self.numbered.begin_body(&mut self.texts);
         self.read_symbols(body)?;
         let mut written = Written::default();
         let mut request = Message::new(body);
@@ -37,8 +49,16 @@ impl RemoteWrite {
         while let Some(field) = request.next_of(body)? {
             if field.number == TIMESERIES {
                 let series = message_of(body, &request, field.content)?;
-                let shape = self.read_v2(body, series)?;
-                self.finish_series(body, shape, index, sink, &mut written)?;
+                let lookup = self.push_cached_v2(body, series, sink);
+                if lookup == Lookup::Stored {
+                    written.samples += 1;
+                } else {
+                    let shape = self.read_v2(body, series)?;
+                    self.finish_series(body, shape, index, sink, &mut written)?;
+                }
+                if lookup == Lookup::Missed {
+                    self.cache_v2();
+                }
                 index += 1;
             }
         }
@@ -60,7 +80,7 @@ impl RemoteWrite {
             if self.symbols.len() == SYMBOLS_MAX {
                 return Err(DecodeError::TooLarge);
             }
-            self.symbols.push(Span::new(body, symbol));
+            self.symbols.push(Symbol { text: Span::new(body, symbol), number: 0 });
         }
         Ok(())
     }
@@ -148,28 +168,34 @@ impl RemoteWrite {
 
 /// The symbol that a label refers to. Without it, the series is rejected.
 #[inline]
-fn symbol(symbols: &[Span], labels: &mut Labels, reference: u64) -> Span {
-    symbols.get(low_32_bits(reference) as usize).copied().unwrap_or_else(|| {
+fn symbol(symbols: &[Symbol], labels: &mut Labels, reference: u64) -> Span {
+    symbols.get(low_32_bits(reference) as usize).map(|symbol| symbol.text).unwrap_or_else(|| {
         labels.reject("a reference is outside of the table of symbols");
         Span::default()
     })
 }
 
+/// The type that a number stands for; `None` if it is not known.
+#[inline]
+pub(super) const fn kind_of(metric_type: u32) -> Option<Kind> {
+    match metric_type {
+        1 => Some(Kind::Counter),
+        // Information and sets of states are values of 1 and 0.
+        2 | 6 | 7 => Some(Kind::Gauge),
+        3 | 4 => Some(Kind::Histogram),
+        5 => Some(Kind::Summary),
+        _ => None,
+    }
+}
+
 /// The type of a series: `None` if the metadata has no such field, and `Some(None)` if it is not known.
-fn metadata_type(body: &[u8], bytes: &[u8]) -> Result<Option<Option<Kind>>, DecodeError> {
+pub(super) fn metadata_type(body: &[u8], bytes: &[u8]) -> Result<Option<Option<Kind>>, DecodeError> {
     let mut fields = Message::new(bytes);
     let mut kind = None;
     while let Some(field) = fields.next_of(body)? {
         match field.number {
             1 => {
-                kind = Some(match low_32_bits(integer_of(body, &fields, field.content)?) {
-                    1 => Some(Kind::Counter),
-                    // Information and sets of states are values of 1 and 0.
-                    2 | 6 | 7 => Some(Kind::Gauge),
-                    3 | 4 => Some(Kind::Histogram),
-                    5 => Some(Kind::Summary),
-                    _ => None,
-                });
+                kind = Some(kind_of(low_32_bits(integer_of(body, &fields, field.content)?)));
             }
             // References to help and unit.
             3 | 4 => {

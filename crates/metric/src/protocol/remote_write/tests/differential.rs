@@ -10,9 +10,18 @@ use proptest::strategy::ValueTree;
 
 /// Decodes `body` and compares with what `expected` says, which is `None` if it is to be refused.
 fn compare(version: Version, body: &[u8], expected: Option<&Expected>) -> Result<(), TestCaseError> {
+    compare_with(&mut RemoteWrite::new(BOUNDS), version, body, expected)
+}
+
+/// As [`compare`], with a decoder that has decoded other bodies.
+pub(super) fn compare_with(
+    decoder: &mut RemoteWrite,
+    version: Version,
+    body: &[u8],
+    expected: Option<&Expected>,
+) -> Result<(), TestCaseError> {
     let mut out = vec![0; 1 << 20];
     let mut sink = LineSink::new(&mut out, ARRIVAL_MS);
-    let mut decoder = RemoteWrite::new(BOUNDS);
     let result = match version {
         Version::V1 => decoder.decode_v1(body, &mut sink),
         Version::V2 => decoder.decode_v2(body, &mut sink),
@@ -103,7 +112,7 @@ fn choices() -> impl Strategy<Value = Vec<(u8, u8)>> {
     vec(any::<(u8, u8)>(), 6)
 }
 
-fn float() -> impl Strategy<Value = f64> {
+pub(super) fn float() -> impl Strategy<Value = f64> {
     let stale = f64::from_bits(crate::STALE_NAN_BITS);
     prop_oneof![
         4 => any::<f64>(),
@@ -112,7 +121,7 @@ fn float() -> impl Strategy<Value = f64> {
     ]
 }
 
-fn timestamp() -> impl Strategy<Value = i64> {
+pub(super) fn timestamp() -> impl Strategy<Value = i64> {
     prop_oneof![9 => Just(ARRIVAL_MS), 1 => any::<i64>(), 1 => Just(0)]
 }
 
@@ -283,7 +292,7 @@ fn request_v2() -> impl Strategy<Value = v2::Request> {
 }
 
 /// Changes of a body's bytes, each at a place in 1/65536 of its length.
-fn mutated(mut body: Vec<u8>, changes: &[(u16, u8, u8)]) -> Vec<u8> {
+pub(super) fn mutated(mut body: Vec<u8>, changes: &[(u16, u8, u8)]) -> Vec<u8> {
     for &(place, change, byte) in changes {
         let at = (body.len() * usize::from(place)) >> 16;
         match change % 5 {

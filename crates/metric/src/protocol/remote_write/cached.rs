@@ -1,0 +1,310 @@
+//! Series of remote write that are in the cache: one sample, with labels that were read before, is written as a line
+//! without reading them again.
+//!
+//! Only what every sender writes is taken so: the labels first, then one sample, then the metadata of 2.0. All else,
+//! and all that is refused or rejected, is left to the decoder of a whole series, and a series gets into the cache once
+//! that has stored it.
+
+use super::super::series_cache::{Key, SeriesCache};
+use super::super::span::Span;
+use super::label_texts::LabelTexts;
+use super::labels::Labels;
+use super::v2::{Symbol, kind_of, metadata_type};
+use super::{Message, RemoteWrite, kind_of_name, plain_sample};
+use crate::sink::is_plain;
+use crate::{Bounds, Kind, LineSink, Series, Value};
+
+/// The label in which the series of one target differ from those of the next.
+const GAP: &[u8] = b"instance";
+/// Fields of this label up to the length of its value, behind the length of the label.
+const GAP_FIELDS: &[u8] = b"\x0a\x08instance\x12";
+/// Keys of the fields of a series: their numbers with the wire type of messages.
+const LABELS_KEY: u8 = 1 << 3 | 2;
+const SAMPLES_KEY: u8 = 2 << 3 | 2;
+const METADATA_KEY: u8 = 5 << 3 | 2;
+/// Keys of the fields of metadata: their numbers, 1 and 3, with the wire type of varints.
+const TYPE_KEY: u8 = 1 << 3;
+const HELP_KEY: u8 = 3 << 3;
+/// Bytes of the value in a gap, at most.
+const GAP_BYTES_MAX: usize = 255;
+/// Bytes of a spelling that is copied for the cache, at most: it takes none of them.
+const SPELLED_BYTES_MAX: usize = 512;
+/// The generation of keys of 1.0, which depend on nothing else; those of 2.0 are above it.
+const GENERATION_V1: u64 = 0;
+/// Numbers of texts in a key, at most: 32 labels.
+const NUMBERS_MAX: usize = 64;
+
+/// Result of looking a series up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lookup {
+    /// A line is written.
+    Stored,
+    /// The series is not in the cache.
+    Missed,
+    /// The series was not looked up, or is not for the cache to store.
+    Passed,
+}
+
+/// The key of a series of 2.0: its labels as numbers of their texts.
+#[derive(Debug)]
+pub(super) struct NumberedLabels {
+    numbers: [[u8; 2]; NUMBERS_MAX],
+    count: usize,
+    /// The count of those before the gap, and the text in it.
+    gap: Option<(usize, Span)>,
+    /// The number of the gap's label.
+    gap_number: Option<u16>,
+}
+
+impl NumberedLabels {
+    pub(super) const fn new() -> Self {
+        Self { numbers: [[0; 2]; NUMBERS_MAX], count: 0, gap: None, gap_number: None }
+    }
+
+    /// Begins a body.
+    pub(super) fn begin_body(&mut self, texts: &mut LabelTexts) {
+        self.gap_number = texts.number(GAP);
+    }
+
+    fn key(&self, generation: u64) -> Key<'_> {
+        let numbers = &self.numbers[..self.count];
+        let (before, behind) = numbers.split_at(self.gap.map_or(self.count, |(count, _)| count).min(self.count));
+        Key { before: before.as_flattened(), behind: behind.as_flattened(), has_gap: self.gap.is_some(), generation }
+    }
+
+    /// Reads packed references; `None` if one of them has no number.
+    #[inline]
+    fn read(&mut self, body: &[u8], refs: &[u8], symbols: &mut [Symbol], texts: &mut LabelTexts) -> Option<()> {
+        let mut refs = Message::new(refs);
+        let gap_number = self.gap_number?;
+        let mut gap = None;
+        let mut count = 0;
+        while !refs.is_empty() {
+            let number = self.numbers.get_mut(count)?;
+            let at = usize::try_from(refs.varint().ok()?).ok()?;
+            let symbol = symbols.get_mut(at)?;
+            if symbol.number == 0 {
+                symbol.number = texts.number(symbol.text.of(body))?;
+            }
+            *number = symbol.number.to_le_bytes();
+            count += 1;
+            // It may be the name of a label, in an odd place.
+            if symbol.number == gap_number && count % 2 == usize::from(gap.is_none()) {
+                let value = usize::try_from(refs.varint().ok()?).ok()?;
+                let text = symbols.get(value)?.text;
+                if gap.is_some() || text.is_empty() {
+                    return None;
+                }
+                gap = Some((count, text));
+            }
+        }
+        (self.count, self.gap) = (count, gap);
+        // With the gap, of which only the name is counted, or without it: all are pairs.
+        (count % 2 == usize::from(gap.is_some())).then_some(())
+    }
+}
+
+impl RemoteWrite {
+    /// Writes the line of a series of 1.0 if its labels are in the cache.
+    #[inline]
+    pub(super) fn push_cached_v1(&mut self, series: &[u8], sink: &mut LineSink<'_>) -> Lookup {
+        let expected = self.cached.cache.expected();
+        let expected = expected.and_then(|(index, key)| Some((index, behind_labels(&key, series)?)));
+        let (index, (gap, rest)) = match expected {
+            Some(expected) => expected,
+            None if !self.cached.cache.is_searched() => return Lookup::Passed,
+            None => {
+                let Some((key, gap, rest)) = split_labels(series) else { return Lookup::Passed };
+                let Some(index) = self.cached.cache.find(&key) else { return Lookup::Missed };
+                (index, (gap, rest))
+            }
+        };
+        match only_sample(rest) {
+            Some((sample, [])) => self.cached.push(index, gap, None, sample, sink),
+            _ => Lookup::Passed,
+        }
+    }
+
+    /// Writes the line of a series of 2.0 if its labels are in the cache.
+    #[inline]
+    pub(super) fn push_cached_v2(&mut self, body: &[u8], series: &[u8], sink: &mut LineSink<'_>) -> Lookup {
+        let [LABELS_KEY, length @ 0..0x80, rest @ ..] = series else { return Lookup::Passed };
+        let Some((refs, rest)) = rest.split_at_checked(usize::from(*length)) else { return Lookup::Passed };
+        let Some((sample, rest)) = only_sample(rest) else { return Lookup::Passed };
+        let Some(kind) = only_metadata(body, rest) else { return Lookup::Passed };
+        // Numbering the labels is most of what it costs.
+        if !self.cached.cache.is_searched() {
+            return Lookup::Passed;
+        }
+        if self.numbered.read(body, refs, &mut self.symbols, &mut self.texts).is_none() {
+            return Lookup::Passed;
+        }
+        let key = self.numbered.key(self.texts.generation());
+        let expected = self.cached.cache.expected().filter(|(_, expected)| *expected == key);
+        let index = match expected {
+            Some((index, _)) => index,
+            None => match self.cached.cache.find(&key) {
+                Some(index) => index,
+                None => return Lookup::Missed,
+            },
+        };
+        let gap = self.numbered.gap.map_or(&[][..], |(_, gap)| gap.of(body));
+        self.cached.push(index, gap, kind, sample, sink)
+    }
+
+    /// Takes a series of 1.0 into the cache that was missed there, and was read just now.
+    pub(super) fn cache_v1(&mut self, series: &[u8]) {
+        if let Some((key, _, rest)) = split_labels(series)
+            && let Some((_, [])) = only_sample(rest)
+        {
+            self.cached.insert(&key, &self.labels, &self.series);
+        }
+    }
+
+    /// As [`cache_v1`](Self::cache_v1), for the series of 2.0 whose labels were numbered last.
+    pub(super) fn cache_v2(&mut self) {
+        let key = self.numbered.key(self.texts.generation());
+        self.cached.insert(&key, &self.labels, &self.series);
+    }
+}
+
+/// The series whose spelling is kept.
+#[derive(Debug)]
+pub(super) struct Cached {
+    cache: SeriesCache,
+    /// The spelling of one that gets into the cache.
+    text: Vec<u8>,
+    /// Bytes of the value in a gap, at most.
+    gap_bytes_limit: usize,
+    /// The latest one, which has no escapes: the series of a target share it.
+    gap: Vec<u8>,
+}
+
+impl Cached {
+    pub(super) fn new(bounds: Bounds) -> Self {
+        let gap_bytes_limit = bounds.tag_bytes_limit.min(GAP_BYTES_MAX);
+        Self { cache: SeriesCache::new(), text: Vec::new(), gap_bytes_limit, gap: Vec::new() }
+    }
+
+    /// Capacity in bytes: a bounded number, whatever came.
+    pub(super) fn kept_bytes(&self) -> usize {
+        self.cache.kept_bytes() + self.text.capacity() + self.gap.capacity()
+    }
+
+    /// Writes the line of one sample of the series at `index`.
+    #[inline]
+    fn push(
+        &mut self,
+        index: usize,
+        gap: &[u8],
+        kind: Option<Kind>,
+        (value, timestamp_ms): (f64, i64),
+        sink: &mut LineSink<'_>,
+    ) -> Lookup {
+        if *gap != *self.gap && !self.take_gap(gap) {
+            return Lookup::Passed;
+        }
+        let Some(series) = self.cache.hit(index) else { return Lookup::Passed };
+        let kind = kind.unwrap_or(series.kind);
+        let is_stored = sink.push_cached(&series, gap, kind, Value::Float(value), timestamp_ms);
+        if is_stored { Lookup::Stored } else { Lookup::Passed }
+    }
+
+    /// Takes the value of another gap, unless it is too long or has escapes.
+    fn take_gap(&mut self, gap: &[u8]) -> bool {
+        let is_taken = gap.len() <= self.gap_bytes_limit && is_plain(gap);
+        if is_taken {
+            self.gap.clear();
+            self.gap.extend_from_slice(gap);
+        }
+        is_taken
+    }
+
+    /// Takes the series with these labels, if they are valid and sorted.
+    fn insert(&mut self, key: &Key<'_>, labels: &Labels, series: &Series) {
+        if !labels.are_spelled() || !series.is_named() || series.spelled_bytes() > SPELLED_BYTES_MAX {
+            return;
+        }
+        let kind = kind_of_name(series.name());
+        if let Some(cached) = series.cached(key.has_gap.then_some(GAP), kind, &mut self.text) {
+            self.cache.insert(key, &cached);
+        }
+    }
+}
+
+/// The value in the gap, and what is behind the labels of `series`, if these have the key; all of them are in front.
+#[inline]
+fn behind_labels<'a>(key: &Key<'_>, series: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
+    if key.generation != GENERATION_V1 {
+        return None;
+    }
+    let mut rest = series.strip_prefix(key.before)?;
+    let mut gap = &[][..];
+    if key.has_gap {
+        let [LABELS_KEY, length @ 0..0x80, behind @ ..] = rest else { return None };
+        let (label, behind) = behind.split_at_checked(usize::from(*length))?;
+        gap = gap_value(label)?;
+        rest = behind.strip_prefix(key.behind)?;
+    }
+    // Behind it may be another label.
+    matches!(rest, [SAMPLES_KEY, ..]).then_some((gap, rest))
+}
+
+/// Splits a series of 1.0 into its labels, the value in their gap, and what is behind them.
+#[inline]
+fn split_labels(series: &[u8]) -> Option<(Key<'_>, &[u8], &[u8])> {
+    let mut rest = series;
+    let mut gap: Option<(usize, &[u8], usize)> = None;
+    while let [LABELS_KEY, length @ 0..0x80, behind @ ..] = rest {
+        let (label, behind) = behind.split_at_checked(usize::from(*length))?;
+        if gap.is_none()
+            && let Some(value) = gap_value(label)
+        {
+            gap = Some((series.len() - rest.len(), value, series.len() - behind.len()));
+        }
+        rest = behind;
+    }
+    // All labels are in front of the sample, and none is long.
+    if !matches!(rest, [SAMPLES_KEY, ..]) {
+        return None;
+    }
+    let labels = &series[..series.len() - rest.len()];
+    let (before, gap, behind) = match gap {
+        Some((start, value, end)) => (&labels[..start], Some(value), &labels[end..]),
+        None => (labels, None, &[][..]),
+    };
+    let key = Key { before, behind, has_gap: gap.is_some(), generation: GENERATION_V1 };
+    Some((key, gap.unwrap_or_default(), rest))
+}
+
+/// The value of a label of 1.0 if it is the one for the gap, as every sender writes it.
+#[inline]
+fn gap_value(label: &[u8]) -> Option<&[u8]> {
+    let [length @ 1..0x80, value @ ..] = label.strip_prefix(GAP_FIELDS)? else { return None };
+    (value.len() == usize::from(*length)).then_some(value)
+}
+
+/// A sample as every sender writes it, and what is behind it.
+#[inline]
+fn only_sample(rest: &[u8]) -> Option<((f64, i64), &[u8])> {
+    let [SAMPLES_KEY, length @ 0..0x80, rest @ ..] = rest else { return None };
+    let (sample, rest) = rest.split_at_checked(usize::from(*length))?;
+    Some((plain_sample(sample)?, rest))
+}
+
+/// The type that metadata of 2.0 says, if nothing else is in `rest`, or nothing at all.
+#[inline]
+fn only_metadata(body: &[u8], rest: &[u8]) -> Option<Option<Kind>> {
+    let metadata = match rest {
+        [] => return Some(None),
+        [METADATA_KEY, length @ 0..0x80, metadata @ ..] if metadata.len() == usize::from(*length) => metadata,
+        _ => return None,
+    };
+    // As most senders write it: a type, and a reference of one or two bytes to the help.
+    match metadata {
+        [TYPE_KEY, kind @ 0..0x80, HELP_KEY, 0..0x80] | [TYPE_KEY, kind @ 0..0x80, HELP_KEY, 0x80..=0xff, 0..0x80] => {
+            Some(kind_of(u32::from(*kind)))
+        }
+        _ => metadata_type(body, metadata).ok().map(Option::flatten),
+    }
+}

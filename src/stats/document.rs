@@ -105,6 +105,48 @@ fn owned<'a>(read: impl Fn(&Read) -> Option<Reading<'a>>) -> Map<String, Value> 
     object
 }
 
+/// The statistic at a place in the document, and the place within its value: empty, or with a slash before it. Places
+/// of forwards and protocols are not found.
+fn find(place: &str) -> Option<(&'static Statistic, &str)> {
+    let of_reactors = place.strip_prefix("reactors/");
+    let place = of_reactors.unwrap_or(place);
+    let is_owned = |read: &Read| match read {
+        Read::Server(_) => of_reactors.is_none(),
+        Read::Reactor(_) => of_reactors.is_some(),
+        Read::Forward(_) | Read::Protocol(_) => false,
+    };
+    TABLE.iter().filter(|statistic| !statistic.json.is_empty() && is_owned(&statistic.read)).find_map(|statistic| {
+        let rest = place.strip_prefix(statistic.json)?;
+        (rest.is_empty() || rest.starts_with('/')).then_some((statistic, rest))
+    })
+}
+
+/// Returns true if a statistic has this place in the document.
+#[cfg(test)]
+pub(super) fn has_place(place: &str) -> bool {
+    find(place).is_some()
+}
+
+/// The values of the statistic at a place in the document: one of each label, and at `reactors/…` those of each
+/// reactor.
+pub(super) fn values(snapshot: &Snapshot<'_>, place: &str) -> Vec<Value> {
+    let Some((statistic, rest)) = find(place) else { return Vec::new() };
+    let readings = match statistic.read {
+        Read::Server(read) => vec![read(snapshot)],
+        Read::Reactor(read) => snapshot.collected.reports().map(read).collect(),
+        Read::Forward(_) | Read::Protocol(_) => Vec::new(),
+    };
+    let mut found = Vec::new();
+    for reading in readings {
+        match value(reading).as_mut().and_then(|value| value.pointer_mut(rest)).map(Value::take) {
+            Some(Value::Object(labels)) => found.extend(labels.into_values()),
+            Some(value) => found.push(value),
+            None => {}
+        }
+    }
+    found
+}
+
 /// The document.
 pub fn document(snapshot: &Snapshot<'_>) -> Vec<u8> {
     let mut document = Map::new();

@@ -1,112 +1,118 @@
-//! The line of statistics, every `--stats-interval`: in the log, and shorter for the service manager.
+//! The line of statistics, every `--stats-interval`: in the log, and shorter for the service manager. Each of its fields
+//! is a statistic of the `registry`, by its place in the document of `/stats`, as it is of the interval that has ended.
 
-use super::{document::ratio, exposition::in_units, observer::Snapshot};
-use log::LogHealth;
+use super::{document, observer::Snapshot};
 use std::fmt;
 
-/// The figures of an interval that has ended, and of the moment of its end. Times are in microseconds; ratios are in
-/// per cent, and 100 of success says that all went well.
-#[derive(Debug)]
-pub struct Line {
-    connections: u64,
-    batches_per_second: f64,
-    success_percent: f64,
-    failure_percent: f64,
-    metrics_stored: u64,
-    rejected: u64,
-    shed: u64,
-    p50_us: f64,
-    p95_us: f64,
-    p99_us: f64,
-    queued_bytes: u64,
-    queued_bytes_max: u64,
-    bursts_held: u64,
-    longest_turn_us: f64,
-    rss_bytes: Option<u64>,
-    memory_bytes: u64,
-    descriptors: Option<u64>,
-    reactors_silent: usize,
-    log: LogHealth,
+/// Declares the line: each field, the function that makes its value, and the place of its statistic.
+macro_rules! line {
+    ($($field:ident: $value:ty = $read:ident($place:literal);)*) => {
+        /// The statistics of an interval that has ended, and of the moment of its end. Times are in microseconds;
+        /// ratios are in per cent, and 100 of success says that all went well. A value that is unavailable is left out.
+        #[derive(Debug)]
+        pub struct Line {
+            $($field: Option<$value>,)*
+            log: String,
+        }
+
+        impl Line {
+            /// The statistics of the last interval.
+            pub fn of(snapshot: &Snapshot<'_>) -> Self {
+                let interval = &snapshot.of_interval();
+                Self { $($field: $read(interval, $place),)* log: text(interval, "log/health") }
+            }
+
+            /// Logs all statistics.
+            pub fn log(&self) {
+                tracing::info!($($field = self.$field,)* log = %self.log, "statistics");
+            }
+        }
+
+        /// The places of the statistics.
+        #[cfg(test)]
+        const PLACES: &[&str] = &[$($place,)* "log/health"];
+    };
 }
 
-impl Line {
-    /// The statistics of the last interval.
-    pub fn of(snapshot: &Snapshot<'_>) -> Self {
-        let (counters, cores) = (snapshot.interval.counters, &snapshot.interval.measures.cores);
-        let sum = |of: fn(&super::Report) -> u64| snapshot.collected.reports().map(of).sum::<u64>();
-        let decided = counters.batches_stored + counters.rejected() + counters.shed();
-        #[expect(clippy::cast_precision_loss, reason = "a rate is shown to a few digits")]
-        let batches_per_second =
-            (counters.batches_received as f64 / snapshot.interval.length.as_secs_f64().max(1e-9)).round();
-        let success_percent = (ratio(counters.batches_stored, decided) * 10_000.0).round() / 100.0;
-        let microseconds = |quantile: f64| in_units(cores.batch_ns.quantile(quantile), 1_000);
-        Self {
-            connections: sum(|report| report.connections_active),
-            batches_per_second,
-            success_percent,
-            failure_percent: (10_000.0 - 100.0 * success_percent).round() / 100.0,
-            metrics_stored: counters.metrics_stored,
-            rejected: counters.rejected(),
-            shed: counters.shed(),
-            p50_us: microseconds(0.5),
-            p95_us: microseconds(0.95),
-            p99_us: microseconds(0.99),
-            queued_bytes: sum(|report| report.queued_bytes),
-            queued_bytes_max: snapshot.collected.reports().map(|report| report.queued_bytes_max).max().unwrap_or(0),
-            bursts_held: sum(|report| report.bursts_held),
-            longest_turn_us: in_units(cores.turn_ns.max(), 1_000),
-            rss_bytes: snapshot.process.resident_bytes,
-            memory_bytes: snapshot.memory().iter().map(|(_, bytes)| bytes).sum::<u64>(),
-            descriptors: snapshot.process.open_descriptors,
-            reactors_silent: snapshot.collected.silent(),
-            log: snapshot.log.health(),
-        }
-    }
+line! {
+    connections: u64 = sum("connections/active");
+    batches_per_second: f64 = rounded("interval/batches_per_second");
+    success_percent: f64 = percent("interval/success_ratio");
+    failure_percent: f64 = percent("interval/failure_ratio");
+    metrics_stored: u64 = sum("metrics_stored");
+    rejected: u64 = sum("batches/rejected");
+    shed: u64 = sum("batches/shed");
+    p50_us: f64 = real("latency_us/p50");
+    p95_us: f64 = real("latency_us/p95");
+    p99_us: f64 = real("latency_us/p99");
+    queued_bytes: u64 = sum("queued_bytes");
+    queued_bytes_max: u64 = greatest("reactors/queued_bytes_max");
+    bursts_held: u64 = sum("reactors/bursts_held");
+    longest_turn_us: f64 = real("turn_us/max");
+    rss_bytes: u64 = sum("process/resident_bytes");
+    memory_bytes: u64 = sum("memory_bytes");
+    descriptors: u64 = sum("process/open_descriptors");
+    reactors_silent: u64 = sum("reactors_silent");
+}
 
-    /// Logs all statistics.
-    pub fn log(&self) {
-        tracing::info!(
-            connections = self.connections,
-            batches_per_second = self.batches_per_second,
-            success_percent = self.success_percent,
-            failure_percent = self.failure_percent,
-            metrics_stored = self.metrics_stored,
-            rejected = self.rejected,
-            shed = self.shed,
-            p50_us = self.p50_us,
-            p95_us = self.p95_us,
-            p99_us = self.p99_us,
-            queued_bytes = self.queued_bytes,
-            queued_bytes_max = self.queued_bytes_max,
-            bursts_held = self.bursts_held,
-            longest_turn_us = self.longest_turn_us,
-            rss_bytes = self.rss_bytes,
-            memory_bytes = self.memory_bytes,
-            descriptors = self.descriptors,
-            reactors_silent = self.reactors_silent,
-            log = %self.log,
-            "statistics",
-        );
-    }
+/// The sum of a statistic over its owners and its labels.
+fn sum(snapshot: &Snapshot<'_>, place: &str) -> Option<u64> {
+    document::values(snapshot, place).iter().map(serde_json::Value::as_u64).sum()
+}
+
+/// The greatest value of a statistic among its owners and its labels.
+fn greatest(snapshot: &Snapshot<'_>, place: &str) -> Option<u64> {
+    document::values(snapshot, place).iter().filter_map(serde_json::Value::as_u64).max()
+}
+
+fn real(snapshot: &Snapshot<'_>, place: &str) -> Option<f64> {
+    document::values(snapshot, place).first()?.as_f64()
+}
+
+fn rounded(snapshot: &Snapshot<'_>, place: &str) -> Option<f64> {
+    real(snapshot, place).map(f64::round)
+}
+
+/// A ratio in per cent, to two digits.
+fn percent(snapshot: &Snapshot<'_>, place: &str) -> Option<f64> {
+    real(snapshot, place).map(|ratio| (ratio * 10_000.0).round() / 100.0)
+}
+
+fn text(snapshot: &Snapshot<'_>, place: &str) -> String {
+    document::values(snapshot, place).first().and_then(|value| value.as_str()).unwrap_or_default().to_owned()
 }
 
 /// The statistics that fit in a line of `systemctl status`.
 impl fmt::Display for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let number = Option::unwrap_or_default;
+        let time = Option::unwrap_or_default;
         write!(
             f,
             "{} connections, {} batches/s, {} % stored, p50 {:.0} us, p99 {:.0} us, {} bytes queued, log {}",
-            self.connections,
-            self.batches_per_second,
-            self.success_percent,
-            self.p50_us,
-            self.p99_us,
-            self.queued_bytes,
+            number(self.connections),
+            time(self.batches_per_second),
+            time(self.success_percent),
+            time(self.p50_us),
+            time(self.p99_us),
+            number(self.queued_bytes),
             self.log,
         )?;
-        match self.reactors_silent {
+        match number(self.reactors_silent) {
             0 => Ok(()),
             silent => write!(f, ", {silent} reactors silent"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_field_of_the_line_is_a_statistic_of_the_registry() {
+        for place in PLACES {
+            assert!(document::has_place(place), "{place} is no place of the table");
         }
     }
 }

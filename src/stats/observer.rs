@@ -165,7 +165,7 @@ pub struct Facts {
 }
 
 /// The state of the whole server at one moment, merged.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Snapshot<'a> {
     pub facts: &'a Facts,
     pub collected: &'a Collector,
@@ -186,6 +186,13 @@ pub(super) struct Snapshot<'a> {
 }
 
 impl Snapshot<'_> {
+    /// The snapshot with the counters of reactors and all distributions as of the last interval, so that a statistic
+    /// made of these is of the interval. Gauges are as they are. Counters of other owners (queries, forwards, the
+    /// exporter, the log) have no interval and stay those since the start.
+    pub const fn of_interval(&self) -> Self {
+        Self { all: self.interval, ..*self }
+    }
+
     /// The reasons why the server is not ready; empty if it is ready.
     pub fn unready(&self) -> Vec<String> {
         unready(self.draining, self.log)

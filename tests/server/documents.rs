@@ -255,4 +255,11 @@ fn the_line_of_statistics() {
     {
         assert!(line.contains(part), "{part}: {line}");
     }
+    // It is of its interval alone.
+    let later = server.wait_for_line("a later interval, without a batch", |later| {
+        (later > line.as_str() && later.contains("metrics_stored=0")).then(|| later.to_owned())
+    });
+    for part in ["batches_per_second=0", "p99_us=0", "success_percent=100"] {
+        assert!(later.contains(part), "{part}: {later}");
+    }
 }

@@ -383,11 +383,30 @@ fn lines_as_json() {
         let line: serde_json::Value = serde_json::from_str(line).ok()?;
         (line["message"] == "statistics" && line["metrics_stored"] == 2).then_some(line)
     });
-    for name in
-        ["p50_us", "p95_us", "p99_us", "connections", "queued_bytes", "rss_bytes", "success_percent", "failure_percent"]
-    {
+    for name in [
+        "connections",
+        "batches_per_second",
+        "success_percent",
+        "failure_percent",
+        "metrics_stored",
+        "rejected",
+        "shed",
+        "p50_us",
+        "p95_us",
+        "p99_us",
+        "queued_bytes",
+        "queued_bytes_max",
+        "bursts_held",
+        "longest_turn_us",
+        "rss_bytes",
+        "memory_bytes",
+        "descriptors",
+        "reactors_silent",
+    ] {
         assert!(line[name].is_number(), "{name}: {line}");
     }
+    assert_eq!((line["log"].as_str(), line["rejected"].as_u64()), (Some("healthy"), Some(0)));
+    assert!(line["p50_us"].as_f64() > Some(0.0) && line["batches_per_second"].as_f64() > Some(0.0), "{line}");
     server.stop();
     for line in server.said() {
         let line: serde_json::Value = serde_json::from_str(&line).unwrap();

@@ -59,6 +59,9 @@ const who = (() => {
 			on: { click: () => diagnose(true) },
 		});
 		doctor.bar.append(again);
+		// Of two columns the three lists and the refusals fill two rows, of three one row and a half.
+		refusals.element.classList.add('is-wide-in-three');
+		doctor.element.classList.add('is-wide');
 		section.append(
 			h(
 				'div',

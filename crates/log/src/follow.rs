@@ -271,13 +271,9 @@ impl Follower {
     /// it was sealed as that before the writer published its successor, and its lines would be there twice.
     fn is_compressed_as(&self, newest: Option<&Segment>, bytes: u64) -> Result<bool, FollowError> {
         let Some(segment) = newest.filter(|segment| segment.plain.is_none()) else { return Ok(false) };
-        match Sidecar::read(&self.directory, segment.name) {
-            Ok(sidecar) => Ok(sidecar.bytes == bytes),
-            // What was compressed just now has a whole sidecar.
-            Err(SegmentError::Malformed(_)) => Ok(false),
-            Err(error) if error.is_missing() => Ok(false),
-            Err(error) => Err(error.into()),
-        }
+        // What was compressed just now has a whole sidecar.
+        let sidecar = Sidecar::read_usable(&self.directory, segment.name)?;
+        Ok(sidecar.is_some_and(|sidecar| sidecar.bytes == bytes))
     }
 
     /// Opens the segment of the position, and checks that the position is in it.

@@ -30,7 +30,7 @@ use serde::{
 use std::{
     collections::HashSet,
     fmt,
-    io::{Read, Write},
+    io::{ErrorKind, Read, Write},
     marker::PhantomData,
     path::Path,
 };
@@ -146,6 +146,22 @@ impl Sidecar {
             serde_json::from_slice(&text).map_err(|error| SegmentError::Malformed(error.to_string()))?;
         sidecar.validate()?;
         Ok(sidecar)
+    }
+
+    /// As [`read`](Self::read), for readers that can do without: `None` if there is none, or none that can be used.
+    ///
+    /// # Errors
+    /// The system could not read it, for lack of a descriptor or because of the disk: then it may be there, and whoever
+    /// took it for missing would see the lines of a compressed segment twice, or trust those that it proves damaged.
+    pub fn read_usable(directory: &Path, name: SegmentName) -> Result<Option<Self>, SegmentError> {
+        match Self::read(directory, name) {
+            Ok(sidecar) => Ok(Some(sidecar)),
+            Err(SegmentError::Malformed(_)) => Ok(None),
+            Err(SegmentError::Io(error)) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::IsADirectory) => {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Writes the sidecar of a segment, replacing an existing one, and returns when it is on stable storage. Its

@@ -113,7 +113,7 @@ pub fn open(
         let file_name = snapshot.segment_name(segment);
         return Ok(Opening::Opened(Opened { segment, file_name, file, is_compressed: false, form }));
     };
-    let sidecar = match read_sidecar(shared, listed.name, Some(wanted), scanned) {
+    let sidecar = match read_sidecar(shared, listed.name, Some(wanted), scanned)? {
         Some(CacheHit::OutOfTime(summary)) if summary.fits(listed.plain, listed.compressed) => {
             return Ok(Opening::Skipped { bytes: summary.bytes });
         }
@@ -137,7 +137,7 @@ pub fn open(
     let sidecar = match sidecar {
         Some(sidecar) if fits(&sidecar) => Some(sidecar),
         // It was compressed meanwhile, or the sidecar was made, or does not fit.
-        _ => match read_sidecar(shared, listed.name, None, scanned) {
+        _ => match read_sidecar(shared, listed.name, None, scanned)? {
             Some(CacheHit::Whole(sidecar)) => Some(sidecar),
             Some(CacheHit::OutOfTime(_)) | None => None,
         },
@@ -171,18 +171,19 @@ fn open_lines(directory: &Path, listed: &Segment) -> Result<Option<(File, Segmen
     Ok(None)
 }
 
-/// Reads the sidecar of a segment, if there is one that can be used: without it the scan is only slower. The summary is
-/// enough where it rules out the time range of `wanted`.
+/// Reads the sidecar of a segment, if there is one that can be used: without it the scan is only slower. One that the
+/// system cannot read is an error, as it may say that lines are missing or damaged. The summary is enough where it rules
+/// out the time range of `wanted`.
 fn read_sidecar(
     shared: &Shared,
     name: SegmentName,
     wanted: Option<&ScanFilter<'_>>,
     scanned: &mut Scanned,
-) -> Option<CacheHit> {
+) -> Result<Option<CacheHit>, ScanError> {
     let times = wanted.map(|wanted| (wanted.from_ms, wanted.to_ms));
-    let (recalled, read_bytes) = shared.memory.sidecar(&shared.directory, name, times)?;
+    let Some((recalled, read_bytes)) = shared.memory.sidecar(&shared.directory, name, times)? else { return Ok(None) };
     scanned.read_bytes += read_bytes;
-    Some(recalled)
+    Ok(Some(recalled))
 }
 
 /// A plain file of which so many bytes count, with what earlier scans found in it.

@@ -5,7 +5,7 @@
 //! the current scan has used: a scan over more than the cache takes would evict each sidecar just before it is read
 //! again.
 
-use super::zone_map::ZoneMap;
+use super::{ScanError, source::found, zone_map::ZoneMap};
 use crate::limits::{SCAN_SEGMENTS_MAX, SCAN_SIDECARS_BYTES_MAX, SCAN_ZONE_MAPS_MAX};
 use host::{fs, os::unix::fs::MetadataExt};
 use log::segment::{Block, SegmentFile, SegmentName, Sidecar};
@@ -117,25 +117,35 @@ impl SidecarCache {
 
     /// Returns the sidecar of a segment, and the bytes that were read for it. `None`: there is no usable one. Where the
     /// summary rules out `times` (from, to), it is enough.
-    pub fn sidecar(&self, directory: &Path, name: SegmentName, times: Option<(i64, i64)>) -> Option<(CacheHit, u64)> {
+    ///
+    /// # Errors
+    /// The system could not read it: see [`Sidecar::read_usable`].
+    pub fn sidecar(
+        &self,
+        directory: &Path,
+        name: SegmentName,
+        times: Option<(i64, i64)>,
+    ) -> Result<Option<(CacheHit, u64)>, ScanError> {
         let now = self.clock.load(Ordering::Relaxed);
-        let identity = || identity(&directory.join(name.file(SegmentFile::Sidecar)));
-        let file = identity().ok()?;
+        let file_name = name.file(SegmentFile::Sidecar);
+        let identity = || identity(&directory.join(&file_name));
+        let Some(file) = found(identity()).map_err(|error| ScanError::io(&file_name, error))? else { return Ok(None) };
         if let Some(known) = lock(&self.sidecars).segments.get_mut(&name).filter(|known| known.file == file) {
             known.used = now;
             if times.is_some_and(|(from_ms, to_ms)| !known.summary.may_hold(from_ms, to_ms)) {
-                return Some((CacheHit::OutOfTime(known.summary), 0));
+                return Ok(Some((CacheHit::OutOfTime(known.summary), 0)));
             }
             if let Some(sidecar) = &known.whole {
-                return Some((CacheHit::Whole(Arc::clone(sidecar)), 0));
+                return Ok(Some((CacheHit::Whole(Arc::clone(sidecar)), 0)));
             }
         }
-        let sidecar = Arc::new(Sidecar::read(directory, name).ok()?);
-        // One that was replaced meanwhile is used, and not kept.
+        let read = Sidecar::read_usable(directory, name).map_err(|error| ScanError::segment(&file_name, error))?;
+        let Some(sidecar) = read.map(Arc::new) else { return Ok(None) };
+        // One that was replaced meanwhile is used, and not kept; so is one that cannot be looked at again.
         if identity().is_ok_and(|still| still == file) {
             lock(&self.sidecars).keep(name, file, &sidecar, now);
         }
-        Some((CacheHit::Whole(sidecar), file.bytes))
+        Ok(Some((CacheHit::Whole(sidecar), file.bytes)))
     }
 
     /// Returns the zone map of a file, to be read and extended.

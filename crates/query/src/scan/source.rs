@@ -172,7 +172,7 @@ impl Source {
     fn is_compressed_as(&self, sealed: &[Segment], file: &File) -> Result<bool, ScanError> {
         let metadata = file.metadata().map_err(|error| ScanError::io(ACTIVE_NAME, error))?;
         let Some(last) = sealed.last().filter(|_| metadata.nlink() == 0) else { return Ok(false) };
-        let sidecar = self.shared.memory.sidecar(&self.shared.directory, last.name, None);
+        let sidecar = self.shared.memory.sidecar(&self.shared.directory, last.name, None)?;
         Ok(matches!(sidecar, Some((CacheHit::Whole(sidecar), _)) if sidecar.bytes == metadata.len()))
     }
 

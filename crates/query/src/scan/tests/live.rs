@@ -6,6 +6,7 @@ use log::{
     segment::{Holds, Maintenance, MaintenanceSetup},
 };
 use std::{
+    io::ErrorKind,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -113,4 +114,34 @@ fn between_the_renames_of_a_rotation_all_lines_are_there() {
     let directory = directory(&[(line.clone(), Lies::Plain)], None);
     fs::write(directory.path().join("metrics.jsonl.tmp"), b"").unwrap();
     assert_eq!(scan_all(directory.path(), &all()).0.len(), 1);
+}
+
+/// The log as the writer has published it, sealed and compressed before it publishes the next segment.
+#[test]
+fn a_sidecar_that_cannot_be_read_is_an_error_of_the_query() {
+    let lines = line(START_MS, "cpu", 1, "{}").into_bytes();
+    let directory = directory(&[], Some(&lines));
+    let opened = log::open(directory.path()).unwrap();
+    let bells = [Arc::new(Doorbell::new().unwrap())];
+    let Log { status, writer, .. } = Log::new(opened.file, &bells, 16 * 1024, Settings::default()).unwrap();
+    let source = Source::server(directory.path(), status);
+    fs::remove_file(directory.path().join(ACTIVE_NAME)).unwrap();
+    lay(directory.path(), 0, &lines, Lies::Compressed);
+    assert!(matches!(source.snapshot(), Err(ScanError::Unsettled)), "the lines would be there twice");
+
+    let path = path(directory.path(), 0, SegmentFile::Sidecar);
+    fs::write(&path, "{}").unwrap();
+    assert!(source.snapshot().is_ok(), "what was compressed just now has a whole sidecar");
+    fs::remove_file(&path).unwrap();
+    assert!(source.snapshot().is_ok(), "it has one at all");
+
+    // A name that is too long is an error for root, too.
+    std::os::unix::fs::symlink("x".repeat(300), &path).unwrap();
+    let unread = |error: ScanError| {
+        let ScanError::Io { file, error } = error else { panic!("{error}") };
+        assert_eq!((file, error.kind()), (name(0).file(SegmentFile::Sidecar), ErrorKind::InvalidFilename));
+    };
+    unread(source.snapshot().unwrap_err());
+    unread(scanned(&Source::directory(directory.path()), &all(), 1).unwrap_err());
+    drop(writer);
 }

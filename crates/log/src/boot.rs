@@ -31,6 +31,7 @@ pub struct Boot {
 impl Boot {
     /// The current boot and moment.
     pub fn now() -> Self {
+        // One that cannot be read is none, and proves nothing: the start then cuts off less.
         let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
         let id = id.map(|text| text.trim().to_owned()).filter(|id| is_random(id));
         Self { id, began_ns: began_ns(), uptime_ns: uptime_ns() }

@@ -240,6 +240,7 @@ fn repair_segments(directory: &Path, cuts: &mut Vec<(SegmentName, Cut)>) -> Resu
 /// earlier start has: that one then made the lock file. A start that was killed in between leaves a directory that
 /// would be lost with the power, and everything in it.
 fn create_directory(directory: &Path) -> Result<(), OpenError> {
+    // If that cannot be seen, they are synced once more.
     if fs::exists(directory.join(LOCK_NAME)).unwrap_or(false) {
         return Ok(());
     }

@@ -138,12 +138,13 @@ impl Ages {
     }
 
     /// The newest timestamp in a segment, by its sidecar: `Some(None)` if it has no line of the server, or no usable
-    /// sidecar. `None`: a sidecar may still be made.
+    /// sidecar. `None`: a sidecar may still be made, or be read the next time. A segment whose newest timestamp is not
+    /// known must not be deleted for its name.
     fn newest_ms(&mut self, directory: &Path, segment: &Segment, is_final: bool) -> Option<Option<i64>> {
         if let Some(newest_ms) = self.newest.get(&segment.name) {
             return Some(*newest_ms);
         }
-        let sidecar = Sidecar::read(directory, segment.name).ok();
+        let sidecar = Sidecar::read_usable(directory, segment.name).ok()?;
         match sidecar.filter(|sidecar| sidecar.fits(segment.plain, segment.compressed)) {
             Some(sidecar) => {
                 let newest_ms = Some(sidecar.last_ms).filter(|_| sidecar.lines > 0);

@@ -342,7 +342,8 @@ impl Rounds {
             // It may have got the name of a sealed segment, and does not count as one as long as it is written to.
             let is_active = |name: SegmentName| {
                 let found = fs::symlink_metadata(self.setup.directory.join(name.file(SegmentFile::Plain)));
-                found.is_ok_and(|found| (found.dev(), found.ino()) == active)
+                // One that cannot be looked at may be it.
+                found.map_or(true, |found| (found.dev(), found.ino()) == active)
             };
             catalog.segments.retain(|segment| !is_active(segment.name));
         }

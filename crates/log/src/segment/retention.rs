@@ -43,7 +43,8 @@ impl Retention {
 /// # Errors
 /// A file cannot be deleted. Those before it are deleted.
 pub fn retire(directory: &Path, name: SegmentName) -> io::Result<()> {
-    // A full disk must not keep a segment from being deleted.
+    // A full disk must not keep a segment from being deleted, nor must any other failure: without the record a position
+    // behind the segment is not found, and no other place is taken for it.
     let _ = record_retired(directory, name);
     for file in [SegmentFile::Compressed, SegmentFile::Plain, SegmentFile::Sidecar] {
         match fs::remove_file(directory.join(name.file(file))) {

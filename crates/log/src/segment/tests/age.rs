@@ -203,6 +203,21 @@ fn lines_of_now_in_a_segment_named_long_ago_keep_it() {
 }
 
 #[test]
+fn a_sidecar_that_cannot_be_read_makes_no_segment_old() {
+    let directory = empty();
+    written(&directory, SEALED_MS);
+    let behind = seal(&directory, SEALED_MS - 24 * HOUR_MS, SEALED_MS - 24 * HOUR_MS, &[SEALED_MS + 2 * HOUR_MS]);
+    let sidecar = directory.path().join(behind.file(SegmentFile::Sidecar));
+    // A name that is too long is an error for root, too.
+    std::os::unix::fs::symlink("x".repeat(300), &sidecar).unwrap();
+    let mut run = Run::begin(directory, BOOTED);
+    assert_eq!(run.after(2 * HOUR_MS, 0), [behind]);
+    fs::remove_file(sidecar).unwrap();
+    assert_eq!(run.after(HOUR_MS / 2, 0), [behind], "its newest line is from ahead");
+    assert_eq!(run.after(2 * HOUR_MS, 0), []);
+}
+
+#[test]
 fn a_start_by_a_clock_that_is_far_ahead_deletes_nothing() {
     let directory = empty();
     let sealed = seal(&directory, SEALED_MS, SEALED_MS, &[SEALED_MS]);

@@ -20,7 +20,7 @@ use super::{
     piece::Checker,
     report::Report,
     subject::{Expected, Subject},
-    survey::{Survey, open_sealed},
+    survey::{Survey, exists, open_sealed},
     tally::SegmentReport,
 };
 use host::{
@@ -134,8 +134,15 @@ impl Repairer<'_> {
         move |error| VerifyError::new(doing, &self.directory.join(file), error)
     }
 
-    fn has(&self, file: &str) -> bool {
-        fs::exists(self.directory.join(file)).unwrap_or(false)
+    fn has(&self, file: &str) -> Result<bool, VerifyError> {
+        exists(&self.directory.join(file))
+    }
+
+    /// The sidecar of a segment, if there is one that can be used. It is the evidence of what was changed, so that
+    /// nothing is repaired without it while it may be there.
+    fn sidecar(&self, name: SegmentName) -> Result<Option<Sidecar>, VerifyError> {
+        let file = name.file(SegmentFile::Sidecar);
+        Sidecar::read_usable(self.directory, name).map_err(|error| self.failed("read", &file)(io::Error::other(error)))
     }
 
     fn done(&mut self, file: &str, what: impl Into<String>, kept: Option<(&Path, u64)>) {
@@ -195,7 +202,7 @@ impl Repairer<'_> {
         if report.lines == 0 && (report.damaged_bytes > 0 || form == SegmentFile::Compressed) {
             self.move_aside(&file, "it has no valid line")?;
             let sidecar = name.file(SegmentFile::Sidecar);
-            let has_sidecar = self.has(&sidecar);
+            let has_sidecar = self.has(&sidecar)?;
             return if has_sidecar {
                 self.move_aside(&sidecar, "its segment was moved out of the log")
             } else {
@@ -203,7 +210,7 @@ impl Repairer<'_> {
             };
         }
         if report.damaged_bytes > 0 {
-            let sidecar = Sidecar::read(self.directory, name).ok();
+            let sidecar = self.sidecar(name)?;
             let expected = sidecar.map(|sidecar| Arc::new(Expected::new(sidecar)));
             let subject = open_sealed(self.directory, name, form, expected).map_err(self.failed("open", &file))?;
             self.rewrite(&subject, Some(name))?;
@@ -217,7 +224,7 @@ impl Repairer<'_> {
         let now = Segment::find(self.directory, name).map_err(self.failed("examine", &file))?;
         let Some(now) = now else { return Ok(()) };
         let fits = |sidecar: &Sidecar| sidecar.fits(now.plain, now.compressed);
-        if is_right && Sidecar::read(self.directory, name).as_ref().is_ok_and(fits) {
+        if is_right && self.sidecar(name)?.as_ref().is_some_and(fits) {
             return Ok(());
         }
         if now.sidecar.is_some() {
@@ -241,7 +248,9 @@ impl Repairer<'_> {
         };
         let Some(taken) = taken.map_err(self.failed("rewrite", file))? else { return Ok(false) };
         let sidecar = name.map(|name| name.file(SegmentFile::Sidecar));
-        if let Some(sidecar) = sidecar.filter(|sidecar| self.has(sidecar)) {
+        if let Some(sidecar) = sidecar
+            && self.has(&sidecar)?
+        {
             self.move_aside(&sidecar, "it describes the segment before its repair")?;
         }
         draft.keep().map_err(self.failed("rewrite", file))?;

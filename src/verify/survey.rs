@@ -19,7 +19,7 @@ use log::{
     whole_bytes,
 };
 use std::{
-    io,
+    io::{self, ErrorKind},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -34,6 +34,18 @@ pub struct Survey {
     pub server: Option<Option<u32>>,
 }
 
+/// True if there is something of that name, whatever it is.
+///
+/// # Errors
+/// It cannot be seen whether there is.
+pub(super) fn exists(path: &Path) -> Result<bool, VerifyError> {
+    match fs::symlink_metadata(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(VerifyError::new("examine", path, error)),
+    }
+}
+
 impl Survey {
     /// Lists `directory`. `is_locked`: we have its lock ourselves.
     ///
@@ -44,7 +56,7 @@ impl Survey {
             Catalog::list(directory).map_err(|error| VerifyError::new("read the directory", directory, error))?;
         Ok(Self {
             catalog,
-            has_state: fs::symlink_metadata(directory.join(STATE_NAME)).is_ok(),
+            has_state: exists(&directory.join(STATE_NAME))?,
             server: if is_locked { None } else { holder(directory)? },
             directory: directory.to_owned(),
         })

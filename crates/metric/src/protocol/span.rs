@@ -1,6 +1,8 @@
 //! Parts of a body that are remembered while the next element of it is read: neighbours in a body have most of their
 //! bytes in common, and the same bytes have the same meaning.
 
+use crate::block::{self, BLOCK_BYTES};
+
 /// The place of a part of a body. One beyond the first 4 GiB, which no bound allows, is nowhere.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Span {
@@ -65,14 +67,14 @@ impl Span {
 /// The number of bytes at the front that both have.
 #[inline]
 pub(super) fn shared_bytes(a: &[u8], b: &[u8]) -> usize {
-    let ((a_words, _), (b_words, _)) = (a.as_chunks(), b.as_chunks());
+    let ((a_blocks, _), (b_blocks, _)) = (a.as_chunks(), b.as_chunks());
     let mut bytes = 0;
-    for (&a_word, &b_word) in a_words.iter().zip(b_words) {
-        let difference = u64::from_le_bytes(a_word) ^ u64::from_le_bytes(b_word);
-        if difference != 0 {
-            return bytes + difference.trailing_zeros() as usize / 8;
+    for (a_block, b_block) in a_blocks.iter().zip(b_blocks) {
+        let equal = block::equal(a_block, b_block);
+        if equal != u32::from(u16::MAX) {
+            return bytes + equal.trailing_ones() as usize;
         }
-        bytes += 8;
+        bytes += BLOCK_BYTES;
     }
     bytes + a[bytes..].iter().zip(&b[bytes..]).take_while(|(a, b)| a == b).count()
 }

@@ -1,36 +1,68 @@
-//! Text between the quotation marks of a line. Nearly all of it is plain, and that is found out eight bytes at a time.
+//! Text between the quotation marks of a line. Nearly all of it is plain, and that is found out by blocks.
 
+use crate::block::{BLOCK_BYTES, Block, string_stops};
+
+/// Bytes of a word; shorter texts are looked at as one.
+const WORD_BYTES: usize = 8;
 const ONES: u64 = u64::MAX / 0xff;
 const HIGH: u64 = ONES * 0x80;
 
 /// True if each byte stands for itself in a line: ASCII without control characters, `"` and `\`.
 #[inline]
 pub(crate) fn is_plain(text: &[u8]) -> bool {
-    let (words, _) = text.as_chunks();
-    let odd = words.iter().fold(0, |odd, &word| odd | odd_bytes(u64::from_le_bytes(word)));
-    odd | odd_bytes(last_word(text)) == 0
+    if let Some(last) = text.last_chunk() {
+        let (blocks, _) = text.as_chunks();
+        return blocks.iter().fold(string_stops(last), |stops, block| stops | string_stops(block)) == 0;
+    }
+    is_short_plain(text)
+}
+
+/// As [`is_plain`], for less than a block.
+#[inline]
+fn is_short_plain(text: &[u8]) -> bool {
+    match (text.first_chunk::<WORD_BYTES>(), text.last_chunk::<WORD_BYTES>()) {
+        (Some(first), Some(last)) => string_stops(&block_of(first, last)) == 0,
+        _ => odd_bytes(last_word(text)) == 0,
+    }
+}
+
+/// A block of two words, which may overlap where they come from.
+#[inline]
+fn block_of(first: &[u8; WORD_BYTES], last: &[u8; WORD_BYTES]) -> Block {
+    let (first, last) = (u64::from_le_bytes(*first), u64::from_le_bytes(*last));
+    (u128::from(first) | u128::from(last) << 64).to_le_bytes()
 }
 
 /// Copies `text` to `out`, which is as long, and returns true if it is plain.
 #[inline]
 pub(super) fn copy_plain(text: &[u8], out: &mut [u8]) -> bool {
     debug_assert_eq!(text.len(), out.len());
-    let (Some(&last), Some(last_out)) = (text.last_chunk(), out.last_chunk_mut()) else {
+    let (Some(&last), Some(last_out)) = (text.last_chunk::<BLOCK_BYTES>(), out.last_chunk_mut()) else {
         return copy_short(text, out);
     };
+    // Behind the other blocks, of which it may cover a part.
     *last_out = last;
-    let mut odd = odd_bytes(u64::from_le_bytes(last));
-    let ((words, _), (out_words, _)) = (text.as_chunks(), out.as_chunks_mut());
-    for (&word, out_word) in words.iter().zip(out_words) {
-        odd |= odd_bytes(u64::from_le_bytes(word));
-        *out_word = word;
+    let mut stops = string_stops(&last);
+    let ((blocks, _), (out_blocks, _)) = (text.as_chunks::<BLOCK_BYTES>(), out.as_chunks_mut());
+    for (block, out_block) in blocks.iter().zip(out_blocks) {
+        stops |= string_stops(block);
+        *out_block = *block;
     }
-    odd == 0
+    stops == 0
 }
 
-/// Copies as [`copy_plain`] does, for less than eight bytes. Some are copied twice, so that there is no loop.
+/// Copies as [`copy_plain`] does, for less than a block. Some bytes are copied twice, so that there is no loop.
 #[inline]
 fn copy_short(text: &[u8], out: &mut [u8]) -> bool {
+    if let (Some(&first), Some(&last)) = (text.first_chunk::<WORD_BYTES>(), text.last_chunk::<WORD_BYTES>())
+        && let Some(first_out) = out.first_chunk_mut()
+    {
+        *first_out = first;
+        if let Some(last_out) = out.last_chunk_mut() {
+            *last_out = last;
+        }
+        return string_stops(&block_of(&first, &last)) == 0;
+    }
     if let (Some(&first), Some(&last)) = (text.first_chunk::<4>(), text.last_chunk::<4>())
         && let Some(first_out) = out.first_chunk_mut()
     {
@@ -51,12 +83,9 @@ fn copy_short(text: &[u8], out: &mut [u8]) -> bool {
     odd_bytes(last_word(text)) == 0
 }
 
-/// The last eight bytes; of a shorter text all bytes, some of them twice, and letters in place of the missing ones.
+/// All bytes of a text of less than eight, some of them twice, and letters in place of the missing ones.
 #[inline]
 fn last_word(text: &[u8]) -> u64 {
-    if let Some(&word) = text.last_chunk() {
-        return u64::from_le_bytes(word);
-    }
     if let (Some(&first), Some(&last)) = (text.first_chunk(), text.last_chunk()) {
         return u64::from(u32::from_le_bytes(first)) | u64::from(u32::from_le_bytes(last)) << 32;
     }
@@ -107,7 +136,7 @@ mod tests {
 
     #[test]
     fn every_byte_at_every_place_is_judged() {
-        for length in 0..20 {
+        for length in 0..40 {
             for place in 0..length {
                 for byte in 0..=255 {
                     let mut text = vec![b'x'; length];

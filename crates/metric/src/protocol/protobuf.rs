@@ -71,24 +71,38 @@ impl<'a> Message<'a> {
     /// A text that says what is wrong: a varint or a length without end, a group, a field number of 0.
     #[inline]
     pub fn next_field(&mut self) -> Result<Option<Field<'a>>, &'static str> {
-        // Most fields of what agents send: a short string or message, or a small integer, with a key of one byte.
-        if let [key @ 0x08..0x80, second @ 0..0x80, rest @ ..] = self.rest {
-            let number = u32::from(*key >> 3);
-            match key & 7 {
-                0 => {
-                    self.rest = rest;
-                    return Ok(Some(Field { number, content: Content::Varint(u64::from(*second)) }));
-                }
-                2 => {
-                    if let Some((bytes, rest)) = rest.split_at_checked(usize::from(*second)) {
-                        self.rest = rest;
-                        return Ok(Some(Field { number, content: Content::Bytes(bytes) }));
-                    }
-                }
-                _ => {}
+        match self.plain_field() {
+            Some((number, content, rest)) => {
+                self.rest = rest;
+                Ok(Some(Field { number, content }))
             }
+            None => self.any_field(),
         }
-        self.any_field()
+    }
+
+    /// Most fields of what agents send: a string or message of less than 16 KiB, a small integer, or a double, with a
+    /// key of one byte.
+    #[inline]
+    fn plain_field(&self) -> Option<(u32, Content<'a>, &'a [u8])> {
+        let [key @ 0x08..0x80, rest @ ..] = self.rest else { return None };
+        let (content, rest) = match (key & 7, rest) {
+            (0, [integer @ 0..0x80, rest @ ..]) => (Content::Varint(u64::from(*integer)), rest),
+            (1, rest) => {
+                let (bits, rest) = rest.split_first_chunk()?;
+                (Content::Fixed64(u64::from_le_bytes(*bits)), rest)
+            }
+            (2, [length @ 0..0x80, rest @ ..]) => {
+                let (bytes, rest) = rest.split_at_checked(usize::from(*length))?;
+                (Content::Bytes(bytes), rest)
+            }
+            (2, [low, high @ 0..0x80, rest @ ..]) => {
+                let length = usize::from(low & 0x7f) | usize::from(*high) << 7;
+                let (bytes, rest) = rest.split_at_checked(length)?;
+                (Content::Bytes(bytes), rest)
+            }
+            _ => return None,
+        };
+        Some((u32::from(*key >> 3), content, rest))
     }
 
     fn any_field(&mut self) -> Result<Option<Field<'a>>, &'static str> {

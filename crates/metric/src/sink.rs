@@ -10,6 +10,7 @@
 //! once a `Series` has grown to what its body needs, and every line is one that [`Line`](crate::Line) reads.
 
 mod cached;
+mod mark;
 mod overlay;
 mod space;
 mod spelled;

@@ -7,7 +7,8 @@
 //! What is read depends on other keys of its object only in a few places: points on their resource and on the name,
 //! unit and temporality of their metric, the value in a map on its key. It is read at once if these have come before
 //! it; if not, it is skipped and read when its object has ended. So no byte is looked at more often than there are such
-//! places around it: three, and one for each level of a nested value.
+//! places around it: three, and one for each level of a nested value. Points that stand before their temporality, as
+//! most do, are read at once as those of the metric before; where that was wrong, their lines are taken back.
 
 use super::value;
 use super::writer::{CUMULATIVE, DELTA, HistogramHead, MetricHead, Number, Owner, PointHead, Shape, Writer, trim};
@@ -42,7 +43,10 @@ pub(super) fn decode(
     scratch: &mut Scratch,
     sink: &mut LineSink<'_>,
 ) -> Result<(), DecodeError> {
-    let mut decoder = Decoder { body, writer, scratch, sink, value_is_too_large: false };
+    let expected = Totals { is_monotonic: true, temporality: CUMULATIVE };
+    let time = Default::default();
+    let mut decoder =
+        Decoder { body, writer, scratch, sink, value_is_too_large: false, expected, is_ahead: false, depth: 0, time };
     let mut cursor = Cursor::new(body);
     cursor.whitespace();
     if cursor.peek() != Some(b'{') {
@@ -61,6 +65,22 @@ struct Decoder<'s, 'out> {
     sink: &'s mut LineSink<'out>,
     /// The value of the present attribute is nested too deeply, or too long as a text.
     value_is_too_large: bool,
+    /// The totals of the metric before.
+    expected: Totals,
+    /// Points are read before what they depend on: what they may be nested in is bounded as it is where they are
+    /// skipped.
+    is_ahead: bool,
+    /// Objects and arrays around the cursor, from those points on.
+    depth: usize,
+    /// The latest time that was a string, and what it stands for.
+    time: (Span, u64),
+}
+
+/// Members that stand behind the points of a sum or a histogram, as most senders write them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Totals {
+    is_monotonic: bool,
+    temporality: i32,
 }
 
 /// The parts of a point that are in every shape.
@@ -82,6 +102,7 @@ impl Decoder<'_, '_> {
             return Ok(());
         }
         cursor.expect(b'{', Expected::Object)?;
+        self.depth += 1;
         let mut seen = 0_u32;
         let mut more = cursor.first_member()?;
         while more {
@@ -96,11 +117,17 @@ impl Decoder<'_, '_> {
                         member(self, cursor, known[index])?;
                     }
                 }
-                None => cursor.skip_value(0)?,
+                None => self.skip_value(cursor)?,
             }
             more = cursor.next_member()?;
         }
+        self.depth -= 1;
         Ok(())
+    }
+
+    /// Checks a value that is not read.
+    fn skip_value(&self, cursor: &mut Cursor<'_>) -> Result<(), Fault> {
+        cursor.skip_value(if self.is_ahead { self.depth } else { 0 })
     }
 
     #[inline]
@@ -114,9 +141,11 @@ impl Decoder<'_, '_> {
         if cursor.eat(b']') {
             return Ok(());
         }
+        self.depth += 1;
         loop {
             element(self, cursor)?;
             if !cursor.next_element()? {
+                self.depth -= 1;
                 return Ok(());
             }
             cursor.whitespace();
@@ -183,7 +212,7 @@ impl Decoder<'_, '_> {
         name: Text<'a>,
         unit: Text<'a>,
     ) -> Result<(), DecodeError> {
-        let (mut points, mut temporality, mut is_monotonic) = (None, 0, false);
+        let (mut points, mut totals) = (None, Totals { is_monotonic: false, temporality: 0 });
         const KNOWN: [&str; 3] = ["dataPoints", "aggregationTemporality", "isMonotonic"];
         let begin = |decoder: &mut Self, shape, temporality| {
             let Scratch { key: first, value: second } = &mut *decoder.scratch;
@@ -201,21 +230,59 @@ impl Decoder<'_, '_> {
             begin(self, shape, 0);
             return self.object(cursor, &KNOWN[..1], |decoder, cursor, _| decoder.array(cursor, point));
         }
-        let known = if key == "sum" { &KNOWN[..] } else { &KNOWN[..2] };
-        self.object(cursor, known, |_, cursor, key| {
+        let is_sum = key == "sum";
+        let known = if is_sum { &KNOWN[..] } else { &KNOWN[..2] };
+        let begin = |decoder: &mut Self, Totals { is_monotonic, temporality }| {
+            begin(decoder, if is_sum { Shape::Sum { is_monotonic } } else { shape }, temporality);
+        };
+        let before = (self.sink.mark(), self.writer.mark());
+        let expected = Totals { is_monotonic: is_sum && self.expected.is_monotonic, ..self.expected };
+        let mut are_read = false;
+        self.object(cursor, known, |decoder, cursor, key| {
             match key {
                 "dataPoints" => {
                     points = Some(*cursor);
-                    cursor.skip_value(0)?;
+                    begin(decoder, expected);
+                    are_read = decoder.read_ahead(cursor, point);
+                    if !are_read {
+                        decoder.sink.reset_to(before.0);
+                        decoder.writer.reset_to(before.1);
+                        decoder.skip_value(cursor)?;
+                    }
                 }
-                "aggregationTemporality" => temporality = enum_of_temporality(cursor)?,
-                _ => is_monotonic = boolean(cursor)?,
+                "aggregationTemporality" => totals.temporality = enum_of_temporality(cursor)?,
+                _ => totals.is_monotonic = boolean(cursor)?,
             }
             Ok(())
         })?;
-        let shape = if key == "sum" { Shape::Sum { is_monotonic } } else { shape };
-        begin(self, shape, temporality);
+        // Histograms have no such member.
+        self.expected = if is_sum { totals } else { Totals { temporality: totals.temporality, ..self.expected } };
+        if are_read && totals == expected {
+            return Ok(());
+        }
+        self.sink.reset_to(before.0);
+        self.writer.reset_to(before.1);
+        begin(self, totals);
         points.map_or(Ok(()), |mut cursor| self.array(&mut cursor, point))
+    }
+
+    /// Reads points before what they depend on, which is expected to be as in the metric before. Returns false, and the
+    /// cursor is where it was, if they cannot be stored so; what is counted of them is then to be taken back.
+    fn read_ahead<'a>(
+        &mut self,
+        cursor: &mut Cursor<'a>,
+        point: fn(&mut Self, &mut Cursor<'a>) -> Result<(), DecodeError>,
+    ) -> bool {
+        let mut ahead = *cursor;
+        let depth = std::mem::take(&mut self.depth);
+        self.is_ahead = true;
+        let are_read = self.array(&mut ahead, point).is_ok();
+        self.is_ahead = false;
+        self.depth = depth;
+        if are_read {
+            *cursor = ahead;
+        }
+        are_read
     }
 
     /// A member of a point that every shape has.
@@ -224,7 +291,7 @@ impl Decoder<'_, '_> {
         match key {
             ATTRIBUTES => self.array(cursor, Decoder::point_attribute),
             TIME => {
-                head.time_unix_nano = unsigned(cursor)?;
+                head.time_unix_nano = self.time(cursor)?;
                 Ok(())
             }
             FLAGS => {
@@ -234,9 +301,24 @@ impl Decoder<'_, '_> {
             }
             _ => self.array(cursor, |decoder, cursor| {
                 decoder.sink.skip(Skip::Exemplar, 1);
-                Ok(cursor.skip_value(0)?)
+                Ok(decoder.skip_value(cursor)?)
             }),
         }
+    }
+
+    /// Reads a time: the points of a collection share it, mostly as a string, which ends where its quotation marks say.
+    #[inline]
+    fn time(&mut self, cursor: &mut Cursor<'_>) -> Result<u64, Fault> {
+        let (latest, rest) = (self.time.0.of(self.body), cursor.rest());
+        if !latest.is_empty() && rest.starts_with(latest) {
+            cursor.skip(latest.len());
+            return Ok(self.time.1);
+        }
+        let time = unsigned(cursor)?;
+        if rest.starts_with(b"\"") {
+            self.time = (Span::at(self.body.len() - rest.len(), rest.len() - cursor.rest().len()), time);
+        }
+        Ok(time)
     }
 
     fn number_point(&mut self, cursor: &mut Cursor<'_>) -> Result<(), DecodeError> {
@@ -417,7 +499,7 @@ impl Decoder<'_, '_> {
             ["stringValue", "boolValue", "intValue", "doubleValue", "arrayValue", "kvlistValue", "bytesValue"];
         if depth > OTLP_VALUE_DEPTH_MAX || out.len() > self.writer.tag_bytes_limit() {
             self.value_is_too_large = true;
-            cursor.skip_value(0)?;
+            self.skip_value(cursor)?;
             return Ok(None);
         }
         let (mut is_set, mut string) = (false, None);
@@ -488,7 +570,7 @@ impl Decoder<'_, '_> {
                 decoder.any_value(cursor, depth, out)?;
             } else {
                 later = Some(*cursor);
-                cursor.skip_value(0)?;
+                decoder.skip_value(cursor)?;
             }
             Ok(())
         })?;
@@ -534,7 +616,7 @@ fn boolean(cursor: &mut Cursor<'_>) -> Result<bool, Fault> {
 /// Reads a number, bare or in a string, and converts its text.
 fn number<'a, T>(
     cursor: &mut Cursor<'a>,
-    convert: impl FnOnce(&number::Number<'a>, &'a str) -> Option<T>,
+    convert: impl FnOnce(&number::Number<'a>, &dyn Fn() -> &'a str) -> Option<T>,
 ) -> Result<T, Fault> {
     let start = *cursor;
     let is_string = cursor.eat(b'"');
@@ -545,8 +627,8 @@ fn number<'a, T>(
     if is_string {
         cursor.expect(b'"', Expected::Number)?;
     }
-    let text = std::str::from_utf8(number.text).unwrap_or_default();
-    convert(&number, text).ok_or_else(|| start.fault(Problem::ValueInfinite))
+    let text = || std::str::from_utf8(number.text).unwrap_or_default();
+    convert(&number, &text).ok_or_else(|| start.fault(Problem::ValueInfinite))
 }
 
 fn float(cursor: &mut Cursor<'_>) -> Result<f64, Fault> {
@@ -558,12 +640,18 @@ fn float(cursor: &mut Cursor<'_>) -> Result<f64, Fault> {
             return Ok(float);
         }
     }
-    number(cursor, |_, text| text.parse().ok().filter(|float: &f64| float.is_finite()))
+    number(cursor, |_, text| text().parse().ok().filter(|float: &f64| float.is_finite()))
 }
 
 /// An integer, which may be spelled as a float if that has no fraction, as the JSON of protobuf allows.
 fn integer<T: std::str::FromStr + TryFrom<i128>>(cursor: &mut Cursor<'_>) -> Result<T, Fault> {
     number(cursor, |number, text| {
+        // Up to 19 digits without a sign fit in 64 bits.
+        if number.is_whole() && number.integer.len() == number.text.len() && number.integer.len() <= 19 {
+            let integer = number.integer.iter().fold(0, |sum: u64, digit| sum * 10 + u64::from(digit - b'0'));
+            return T::try_from(i128::from(integer)).ok();
+        }
+        let text = text();
         if number.is_whole() {
             return text.parse().ok();
         }

@@ -103,6 +103,65 @@ fn a_sum_is_a_counter_only_if_it_cannot_fall() {
 }
 
 #[test]
+fn points_before_their_temporality_are_read_once_it_is_known() {
+    let point = |number: u32| format!(r#"{{"timeUnixNano":"{AT}","asInt":{number}}}"#);
+    let sum = |number: u32, temporality: &str, is_monotonic: bool| {
+        let points = format!("[{},{}]", point(number), point(number + 1));
+        let totals = format!(r#""aggregationTemporality":{temporality},"isMonotonic":{is_monotonic}"#);
+        format!(r#"{{"name":"s","sum":{{"dataPoints":{points},{totals}}}}}"#)
+    };
+    let histogram = |temporality: &str| {
+        let points = format!(r#"[{{"timeUnixNano":"{AT}","count":1,"bucketCounts":[1]}}]"#);
+        format!(r#"{{"name":"h","histogram":{{"dataPoints":{points},"aggregationTemporality":{temporality}}}}}"#)
+    };
+    let metrics = [
+        sum(1, "2", true),
+        sum(3, "\"AGGREGATION_TEMPORALITY_DELTA\"", true),
+        histogram("1"),
+        sum(5, "2", false),
+        histogram("2"),
+        sum(7, "2", true),
+        format!(r#"{{"name":"n","sum":{{"isMonotonic":true,"dataPoints":[{}]}}}}"#, point(9)),
+    ];
+    let delta = r#"{"__temporality__":"delta"}"#;
+    let all = lines(&metrics.join(","));
+    let sums: Vec<_> = all.iter().filter(|line| !line.starts_with('h')).cloned().collect();
+    let expected = [
+        "s 1 counter {}".to_owned(),
+        "s 2 counter {}".to_owned(),
+        format!("s 3 gauge {delta}"),
+        format!("s 4 gauge {delta}"),
+        "s 5 gauge {}".to_owned(),
+        "s 6 gauge {}".to_owned(),
+        "s 7 counter {}".to_owned(),
+        "s 8 counter {}".to_owned(),
+        "n 9 gauge {}".to_owned(),
+    ];
+    assert_eq!(sums, expected);
+    let alone: Vec<_> = metrics.iter().flat_map(|metric| lines(metric)).collect();
+    assert_eq!(all, alone);
+    // What is rejected or refused is counted once.
+    let bad = metrics[1].replace(r#""asInt":4"#, r#""flags":0"#);
+    let (stored, decoded, rejected) = decode_with(Bounds::default(), Options::default(), &body("", &bad)).unwrap();
+    assert_eq!((stored.len(), decoded.rejected(), rejected), (1, 1, 1));
+    assert_eq!(decoded.first_rejected.unwrap().at, 1);
+}
+
+#[test]
+fn what_is_not_read_of_a_point_is_as_deep_as_in_any_order() {
+    let nested = |levels: usize| {
+        let member = format!(r#""x":{}1{}"#, "[".repeat(levels), "]".repeat(levels));
+        let sum =
+            format!(r#"{{"name":"s","sum":{{"dataPoints":[{{"asInt":1,{member}}}],"aggregationTemporality":1}}}}"#);
+        decode_with(Bounds::default(), Options::default(), &body("", &sum)).map(|(lines, ..)| lines.len())
+    };
+    // The array of points and the point are around it.
+    let deepest = crate::limits::JSON_DEPTH_MAX - 2;
+    assert_eq!(nested(deepest), Ok(1));
+    assert!(matches!(nested(deepest + 1), Err(DecodeError::Malformed { text: "the JSON is nested too deep", .. })));
+}
+
+#[test]
 fn a_histogram_is_cumulative_buckets_sum_and_count() {
     let histogram = |point: &str, temporality: u32| {
         lines(&format!(

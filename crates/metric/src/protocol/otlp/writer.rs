@@ -157,6 +157,14 @@ struct Service {
     instance: Vec<u8>,
 }
 
+/// Counts of points to come back to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct WriterMark {
+    points: usize,
+    rejected_points: u64,
+    wasted_bytes: usize,
+}
+
 #[derive(Debug)]
 pub(super) struct Writer {
     options: Options,
@@ -383,6 +391,17 @@ impl Writer {
             Shape::Summary => Kind::Summary,
         };
         self.metric_mark = self.series.mark();
+    }
+
+    /// The counts of points at present.
+    pub const fn mark(&self) -> WriterMark {
+        let &Self { points, rejected_points, wasted_bytes, .. } = self;
+        WriterMark { points, rejected_points, wasted_bytes }
+    }
+
+    /// Takes back the counts since `mark`.
+    pub fn reset_to(&mut self, mark: WriterMark) {
+        (self.points, self.rejected_points, self.wasted_bytes) = (mark.points, mark.rejected_points, mark.wasted_bytes);
     }
 
     // ---- a point ----

@@ -10,10 +10,10 @@ pub(super) const BLOCK_BYTES: usize = 16;
 pub(super) type Block = [u8; BLOCK_BYTES];
 
 #[cfg(target_arch = "x86_64")]
-pub(super) use sse2::{digits, equal, string_stops};
+pub(super) use sse2::{digits, equal, line_separators, string_stops};
 
 #[cfg(not(target_arch = "x86_64"))]
-pub(super) use scalar::{digits, equal, string_stops};
+pub(super) use scalar::{digits, equal, line_separators, string_stops};
 
 /// A text of at least one block, of which blocks can be taken anywhere without a check of bounds.
 #[derive(Clone, Copy)]
@@ -76,6 +76,19 @@ mod sse2 {
             let backslashes = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(b'\\'.cast_signed()));
             let others = _mm_cmplt_epi8(bytes, _mm_set1_epi8(b' '.cast_signed()));
             _mm_movemask_epi8(_mm_or_si128(_mm_or_si128(quotes, backslashes), others))
+        };
+        flags.cast_unsigned()
+    }
+
+    /// Flags what ends an element of line protocol: commas, spaces, equals signs, backslashes and line feeds.
+    #[inline(always)]
+    pub(crate) fn line_separators(block: &Block) -> u32 {
+        let bytes = load(block);
+        // SAFETY: SSE2 is part of x86-64.
+        let flags = unsafe {
+            let is = |byte: u8| _mm_cmpeq_epi8(bytes, _mm_set1_epi8(byte.cast_signed()));
+            let pairs = (_mm_or_si128(is(b','), is(b'=')), _mm_or_si128(is(b' '), is(b'\\')));
+            _mm_movemask_epi8(_mm_or_si128(_mm_or_si128(pairs.0, pairs.1), is(b'\n')))
         };
         flags.cast_unsigned()
     }
@@ -148,6 +161,15 @@ mod scalar {
         })
     }
 
+    /// Flags what ends an element of line protocol: commas, spaces, equals signs, backslashes and line feeds.
+    #[inline]
+    pub(crate) fn line_separators(block: &Block) -> u32 {
+        flags(block, |word| {
+            let is = |byte: u8| zeros(word ^ (EACH_ONE * u64::from(byte)));
+            is(b',') | is(b'=') | is(b' ') | is(b'\\') | is(b'\n')
+        })
+    }
+
     /// Flags the places where both have the same byte.
     #[inline]
     pub(crate) fn equal(left: &Block, right: &Block) -> u32 {
@@ -188,12 +210,15 @@ mod tests {
                     block[place] = byte;
                     let stops = expected(&block, |_, byte| matches!(byte, b'"' | b'\\' | 0..0x20 | 0x80..));
                     let are_digits = expected(&block, |_, byte| byte.is_ascii_digit());
+                    let separators = expected(&block, |_, byte| b",= \\\n".contains(&byte));
                     let same = expected(&block, |_, byte| byte == filler);
                     for (flag, all) in [
                         (scalar::string_stops(&block), stops),
                         (string_stops(&block), stops),
                         (scalar::digits(&block), are_digits),
                         (digits(&block), are_digits),
+                        (scalar::line_separators(&block), separators),
+                        (line_separators(&block), separators),
                         (scalar::equal(&block, &[filler; BLOCK_BYTES]), same),
                         (equal(&block, &[filler; BLOCK_BYTES]), same),
                     ] {

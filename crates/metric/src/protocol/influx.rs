@@ -34,9 +34,11 @@ use super::span::Span;
 use crate::limits::{INFLUX_KEPT_BYTES_MAX, PROTOCOL_METRICS_MAX};
 use crate::{Bounds, DecodeError, Kind, LineSink, Reject, Rejected, Series, SeriesMark, Skip};
 
+mod cached;
 mod number;
 mod scan;
 
+use cached::{Cached, Found};
 use number::Number;
 use scan::{
     BACKSLASH, COMMA, EQUALS, LINE_FEED, SPACE, is_line_end, line_end, line_feed, skip_whitespace, unescape, until,
@@ -125,6 +127,7 @@ pub struct Influx {
     text: Vec<u8>,
     /// The digits of the last timestamp, and what they are: the lines of a collection share it.
     stamp: (Span, Timestamp),
+    cached: Cached,
 }
 
 /// A numeric field of a line.
@@ -148,12 +151,20 @@ struct Point {
     /// Offset of its line feed, or of the body's end.
     end: usize,
     /// The measurement and the tags, or why they may not be stored.
-    named: Result<SeriesMark, Reject>,
+    named: Result<Named, Reject>,
     timestamp: Timestamp,
     /// Number of fields that are strings.
     texts: u32,
     /// True if a string holds a line feed.
     has_line_feed: bool,
+}
+
+/// The measurement and the tags of a line.
+#[derive(Debug, Clone, Copy)]
+enum Named {
+    /// Those of [`Influx::series`].
+    Spelled(SeriesMark),
+    Cached(Found),
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -176,7 +187,13 @@ impl Influx {
     /// One that holds metrics to `bounds`.
     #[must_use]
     pub fn new(bounds: Bounds) -> Self {
-        Self { series: Series::new(bounds), fields: Vec::new(), text: Vec::new(), stamp: Default::default() }
+        Self {
+            series: Series::new(bounds),
+            fields: Vec::new(),
+            text: Vec::new(),
+            stamp: Default::default(),
+            cached: Cached::new(bounds),
+        }
     }
 
     /// Frees memory that a large body made it grow to.
@@ -191,7 +208,8 @@ impl Influx {
     /// Capacity held between bodies, in bytes.
     #[must_use]
     pub fn kept_bytes(&self) -> usize {
-        self.series.kept_bytes() + self.fields.capacity() * size_of::<Field>() + self.text.capacity()
+        let scratch = self.fields.capacity() * size_of::<Field>() + self.text.capacity();
+        self.series.kept_bytes() + scratch + self.cached.kept_bytes()
     }
 
     /// Stores the metrics of a body. The place of a rejected one is the number of its line, from 1, with the offset and
@@ -230,7 +248,7 @@ impl Influx {
     ) -> Result<LineEnd, DecodeError> {
         match self.read_line(body, start, options) {
             Ok(point) => {
-                self.store(body, &point, Place { body, start, end: point.end, number }, sink)?;
+                self.store(body, &point, Place { body, start, end: point.end, number }, options, sink)?;
                 let line_feeds = if point.has_line_feed { line_feeds(&body[start..point.end]) } else { 0 };
                 Ok(LineEnd { offset: point.end, line_feeds })
             }
@@ -250,6 +268,7 @@ impl Influx {
         body: &[u8],
         point: &Point,
         place: Place<'_>,
+        options: &Options<'_>,
         sink: &mut LineSink<'_>,
     ) -> Result<(), DecodeError> {
         if point.texts > 0 {
@@ -270,7 +289,20 @@ impl Influx {
                 return sink.reject_as(metrics, place.rejected(Reject::Timestamp, Reject::Timestamp.text()));
             }
         };
-        for field in &self.fields {
+        let (named, stored) = match named {
+            Named::Spelled(named) => (named, 0),
+            Named::Cached(found) => {
+                let stored = self.store_cached(body, found, timestamp_ms, sink);
+                if stored == self.fields.len() {
+                    return Ok(());
+                }
+                self.series.clear();
+                // They have been read before, and are valid.
+                let Ok((Ok(named), _)) = self.read_series(body, place.start, options) else { return Ok(()) };
+                (named, stored)
+            }
+        };
+        for field in &self.fields[stored..] {
             self.series.reset_to(named);
             if let Err(reason) = push_field(&mut self.series, field.key.plain(body, OF_KEY, &mut self.text)) {
                 sink.reject_as(1, place.rejected(reason, reason.text()))?;
@@ -282,11 +314,33 @@ impl Influx {
         Ok(())
     }
 
+    /// Stores fields of a line whose measurement and tags are in the cache, up to one that is not as simple; returns
+    /// their number.
+    #[inline]
+    fn store_cached(&mut self, body: &[u8], found: Found, timestamp_ms: Option<i64>, sink: &mut LineSink<'_>) -> usize {
+        let Self { cached, fields, text, .. } = self;
+        let simple = fields.iter().take_while(|field| {
+            let value = field.value.value(body, text);
+            !field.key.escaped && cached.push(body, found, field.key.raw(body), value, timestamp_ms, sink)
+        });
+        simple.count()
+    }
+
     /// Reads the line that starts at `start`, which is not its end, into `self.series` and `self.fields`.
     fn read_line(&mut self, body: &[u8], start: usize, options: &Options<'_>) -> Result<Point, Fault> {
         self.fields.clear();
-        self.series.clear();
-        let (named, at) = self.read_series(body, start, options).map_err(|text| Fault::Syntax { text, metrics: 1 })?;
+        let (named, at) = match self.cached.find(body, start).filter(|_| options.tag.is_none()) {
+            Some((found, at)) => (Ok(Named::Cached(found)), at),
+            None => {
+                self.series.clear();
+                let series = self.read_series(body, start, options);
+                let (named, at) = series.map_err(|text| Fault::Syntax { text, metrics: 1 })?;
+                if options.tag.is_none() && named.is_ok() {
+                    self.cached.note(body, start, at, &self.series);
+                }
+                (named.map(Named::Spelled), at)
+            }
+        };
         let mut point = Point { end: at, named, timestamp: Timestamp::Arrival, texts: 0, has_line_feed: false };
         let at = self.read_fields(body, skip_whitespace(body, at), &mut point)?;
         (point.timestamp, point.end) = read_timestamp(body, at, options.precision, &mut self.stamp)
@@ -492,6 +546,12 @@ impl Element {
             escaped |= is_escape;
             at += 1 + usize::from(is_escape);
         }
+    }
+
+    /// The element as it stands in the body.
+    #[inline]
+    fn raw<'a>(&self, body: &'a [u8]) -> &'a [u8] {
+        &body[self.start..self.end]
     }
 
     /// The element without its escapes, in `text` if it has any.

@@ -26,6 +26,56 @@ impl Series {
 }
 
 impl LineSink<'_> {
+    /// Writes a gauge as [`push_cached`](Self::push_cached) does, whose name is that of the series with `_` and `field`
+    /// behind it, if that is not empty. False too if `field` has escapes.
+    #[inline]
+    pub(crate) fn push_cached_field(
+        &mut self,
+        series: &CachedSeries<'_>,
+        field: &[u8],
+        gap: &[u8],
+        value: Value<'_>,
+        timestamp_ms: Option<i64>,
+    ) -> bool {
+        let timestamp_ms = timestamp_ms.unwrap_or(self.arrival_ms);
+        let digits = if let Value::Digits(digits) = value { digits.len() } else { 0 };
+        let name_bytes = series.name.len() + 1 + field.len();
+        let bytes_max = name_bytes + digits + series.tags.len() + gap.len() + series.tags_behind.len();
+        let Some((mut line, known)) = self.begin_cached(timestamp_ms, bytes_max) else { return false };
+        line.put(series.name);
+        if !field.is_empty() {
+            line.put(b"_");
+            if !line.put_plain(field) {
+                return false;
+            }
+        }
+        line.put(BEFORE_VALUE);
+        put_value(value, &mut line);
+        put_kind(Kind::Gauge, &mut line);
+        line.put(series.tags);
+        line.put(gap);
+        line.put(series.tags_behind);
+        let left = line.left();
+        self.count_line(known, left, timestamp_ms);
+        true
+    }
+
+    /// Begins a line with its head, with space for `bytes` more and what is in every line; and the number of metrics
+    /// with it.
+    #[inline]
+    fn begin_cached(&mut self, timestamp_ms: i64, bytes: usize) -> Option<(LineSpace<'_>, u32)> {
+        if timestamp_ms != self.head_ms {
+            if !(TIMESTAMP_MS_MIN..=TIMESTAMP_MS_MAX).contains(&timestamp_ms) {
+                return None;
+            }
+            self.set_head(timestamp_ms);
+        }
+        let known = self.known_with(1).ok()?;
+        let mut line = LineSpace::new(&mut self.out[self.bytes..], FRAME_BYTES_MAX + bytes)?;
+        line.put(&self.head);
+        Some((line, known))
+    }
+
     /// Writes the line of one sample of a series as [`push`](Self::push) does, with `gap`, which is plain, as the value
     /// that the series lacks. Returns false, and has written nothing, for all that is not as simple: the timestamp is
     /// out of range, or a bound may be exceeded. Then it is for `push` to decide.
@@ -38,18 +88,9 @@ impl LineSink<'_> {
         value: Value<'_>,
         timestamp_ms: i64,
     ) -> bool {
-        if timestamp_ms != self.head_ms {
-            if !(TIMESTAMP_MS_MIN..=TIMESTAMP_MS_MAX).contains(&timestamp_ms) {
-                return false;
-            }
-            self.set_head(timestamp_ms);
-        }
-        let Ok(known) = self.known_with(1) else { return false };
         let digits = if let Value::Digits(digits) = value { digits.len() } else { 0 };
-        let parts_bytes = series.name.len() + series.tags.len() + gap.len() + series.tags_behind.len();
-        let bytes_max = FRAME_BYTES_MAX + digits + parts_bytes;
-        let Some(mut line) = LineSpace::new(&mut self.out[self.bytes..], bytes_max) else { return false };
-        line.put(&self.head);
+        let bytes_max = digits + series.name.len() + series.tags.len() + gap.len() + series.tags_behind.len();
+        let Some((mut line, known)) = self.begin_cached(timestamp_ms, bytes_max) else { return false };
         line.put(series.name);
         put_value(value, &mut line);
         put_kind(kind, &mut line);

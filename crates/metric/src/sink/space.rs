@@ -1,5 +1,6 @@
 //! The place for one line: found to be long enough once, then written from its front.
 
+use super::spelling::copy_plain;
 use crate::value_text::ValueText;
 
 /// The rest of the place.
@@ -25,6 +26,14 @@ impl<'s> LineSpace<'s> {
         let (place, rest) = std::mem::take(&mut self.rest).split_at_mut(bytes.len());
         place.copy_from_slice(bytes);
         self.rest = rest;
+    }
+
+    /// Writes `text` if it is plain; if not, returns false, and what is written means nothing.
+    #[inline]
+    pub(super) fn put_plain(&mut self, text: &[u8]) -> bool {
+        let (place, rest) = std::mem::take(&mut self.rest).split_at_mut(text.len());
+        self.rest = rest;
+        copy_plain(text, place)
     }
 
     /// Writes a value, of which all bytes are copied, so that the number of them is known when this is compiled. There

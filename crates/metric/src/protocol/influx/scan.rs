@@ -1,5 +1,6 @@
 //! Scanner for the ends of the parts of a line.
 
+use crate::block::{BLOCK_BYTES, line_separators};
 use memchr::{memchr_iter, memchr2};
 
 pub(super) const COMMA: u8 = 1 << 0;
@@ -8,8 +9,7 @@ pub(super) const EQUALS: u8 = 1 << 2;
 pub(super) const BACKSLASH: u8 = 1 << 3;
 pub(super) const LINE_FEED: u8 = 1 << 4;
 
-/// The class of each byte that may end an element: the elements are a few bytes long, so a look at each byte is faster
-/// than a search that starts anew for each.
+/// The class of each byte that may end an element.
 const CLASSES: [u8; 256] = {
     let mut classes = [0; 256];
     classes[b',' as usize] = COMMA;
@@ -29,8 +29,21 @@ pub(super) fn is_of(byte: u8, classes: u8) -> bool {
 /// Offset of the first byte of one of `classes` from `at` on, or the length of the body.
 #[inline]
 pub(super) fn until(body: &[u8], at: usize, classes: u8) -> usize {
-    let rest = body.get(at..).unwrap_or_default();
-    rest.iter().position(|&byte| is_of(byte, classes)).map_or(body.len(), |bytes| at + bytes)
+    let mut rest = body.get(at..).unwrap_or_default();
+    // Elements are a few bytes long: most end in the first block.
+    while let Some((block, behind)) = rest.split_first_chunk() {
+        let mut flags = line_separators(block);
+        while flags != 0 {
+            let bytes = flags.trailing_zeros() as usize;
+            if is_of(block[bytes % BLOCK_BYTES], classes) {
+                return body.len() - rest.len() + bytes;
+            }
+            flags &= flags - 1;
+        }
+        rest = behind;
+    }
+    let bytes = rest.iter().position(|&byte| is_of(byte, classes)).unwrap_or(rest.len());
+    body.len() - rest.len() + bytes
 }
 
 /// Offset of the first byte from `at` on that is not whitespace, which to InfluxDB is a space, a tab or a zero byte.

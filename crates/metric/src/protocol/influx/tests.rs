@@ -18,9 +18,14 @@ struct Stored {
 }
 
 fn decode_as(body: &[u8], options: &Options<'_>) -> (Vec<String>, Decoded) {
+    decode_with(&mut Influx::new(Bounds::default()), body, options)
+}
+
+/// As [`decode_as`], with a decoder that has decoded other bodies.
+fn decode_with(decoder: &mut Influx, body: &[u8], options: &Options<'_>) -> (Vec<String>, Decoded) {
     let mut out = vec![0; 1 << 16];
     let mut sink = LineSink::new(&mut out, ARRIVAL_MS);
-    Influx::new(Bounds::default()).decode(body, options, &mut sink).unwrap();
+    decoder.decode(body, options, &mut sink).unwrap();
     let decoded = sink.decoded();
     let text = String::from_utf8(out[..decoded.bytes].to_vec()).unwrap();
     (text.lines().map(str::to_owned).collect(), decoded)
@@ -433,4 +438,82 @@ proptest! {
         prop_assert_eq!(counts.rejected(), alone.iter().map(|(_, decoded)| decoded.rejected()).sum::<u32>());
         prop_assert_eq!(counts.metrics, alone.iter().map(|(_, decoded)| decoded.metrics).sum::<u32>());
     }
+}
+
+/// Lines of scrapes: measurements and tags of which there are few, one of them the host, and odd ones between them.
+fn scraped_line() -> impl Strategy<Value = String> {
+    use proptest::sample::select;
+    let tags = [
+        "",
+        ",host=a",
+        ",host=b1",
+        ",host=",
+        ",host=a\\ b",
+        ",host=a\\",
+        ",host==a",
+        ",host=\u{e9}",
+        ",host=\"",
+        ",instance=a:9100",
+        ",host=a,host=b",
+        ",instance=a,host=b",
+        "\\,host=a",
+        ",x\\,host=a",
+    ];
+    let odd_tags = select(vec!["", ",cpu=0", ",cpu=1", ",job=n\\=", ",a=1", ",cpu"]);
+    let fields = vec!["f=1", "value=2i", "f=1,g=2", "\"f=1", "a\\ b=3", "f=\"x\"", "f=x", "f=t,value=.5", "", "f"];
+    let ends = vec!["", " 1", " 1795838679455000000", " x", "  ", "\r"];
+    let parts = (select(vec!["m", "cpu", "a\\ b", "\"", "m\\"]), odd_tags.clone(), select(tags.to_vec()), odd_tags);
+    let space = select(vec![" ", " ", " ", "  ", ""]);
+    (parts, space, select(fields), select(ends)).prop_map(|((name, before, host, behind), space, fields, end)| {
+        format!("{name}{before}{host}{behind}{space}{fields}{end}")
+    })
+}
+
+proptest! {
+    #[test]
+    fn bodies_decode_alike_behind_any_others(
+        bodies in proptest::collection::vec((proptest::collection::vec(scraped_line(), 1..8), 0..4_usize), 1..8),
+        limits in proptest::sample::select(vec![(255, 1 << 20), (4, 1 << 20), (255, 2)]),
+    ) {
+        let bounds = Bounds { name_bytes_limit: limits.0, tag_bytes_limit: limits.1, ..Bounds::default() };
+        let mut decoder = Influx::new(bounds);
+        for (lines, tag) in &bodies {
+            let tag: Option<(&[u8], &[u8])> = [None, None, Some((&b"db"[..], &b"d"[..])), Some((b"host", b"d"))][*tag];
+            let options = Options { tag, ..Options::default() };
+            let body = lines.join("\n");
+            let expected = decode_with(&mut Influx::new(bounds), body.as_bytes(), &options);
+            let alone: Vec<_> = lines
+                .iter()
+                .flat_map(|line| decode_with(&mut Influx::new(bounds), line.as_bytes(), &options).0)
+                .collect();
+            // A string that never ends takes the lines behind it.
+            if !lines.iter().any(|line| line.contains('"')) {
+                prop_assert_eq!(&expected.0, &alone);
+            }
+            prop_assert_eq!(decode_with(&mut decoder, body.as_bytes(), &options), expected);
+        }
+    }
+}
+
+#[test]
+fn a_line_that_came_before_is_not_read_again() {
+    let mut decoder = Influx::new(Bounds::default());
+    let body = b"cpu,cpu=0,host=a idle=1\ncpu,cpu=1,host=a idle=1\ncpu,cpu=0,host=a idle=1";
+    decode_with(&mut decoder, body, &Options::default());
+    let is_found = |decoder: &Influx, line: &str| decoder.cached.find(line.as_bytes(), 0).map(|(_, at)| at);
+    for (line, at) in [
+        ("cpu,cpu=1,host=a idle=1", Some(16)),
+        ("cpu,cpu=1,host=abc idle=1", Some(18)),
+        ("cpu,cpu=1,host=a", None),
+        ("cpu,cpu=1,host= idle=1", None),
+        ("cpu,cpu=1,host=a,x=y idle=1", None),
+        ("cpu,cpu=1,host=a\\ idle=1", None),
+        ("cpu,cpu=2,host=a idle=1", None),
+        ("cpu,cpu=1,hosu=a idle=1", None),
+    ] {
+        assert_eq!(is_found(&decoder, line), at, "{line}");
+    }
+    let (lines, _) = decode_with(&mut decoder, b"cpu,cpu=1,host=b idle=1,value=2,a\\ b=3", &Options::default());
+    let metrics: Vec<_> = lines.iter().map(|line| summary(&stored(line))).collect();
+    assert_eq!(metrics, ["cpu_idle{cpu=1,host=b} 1", "cpu{cpu=1,host=b} 2", "cpu_a b{cpu=1,host=b} 3"]);
 }

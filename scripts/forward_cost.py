@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -228,6 +229,65 @@ def run_forward(binary, log, url, options, samples, behind, cores=None):
         return cpu, elapsed, receiver_bytes[0] - bytes_before
 
 
+def counts(path):
+    """Instructions of each function itself, by its name, in one thread, as callgrind wrote them."""
+    names, of, current, is_call = {}, {}, None, False
+    with open(path, encoding="utf-8", errors="replace") as file:
+        for line in file:
+            if match := re.match(r"(c?)fn=\((\d+)\)(?: (.*))?$", line):
+                is_callee, number, name = match.groups()
+                if name:
+                    names[number] = name
+                if not is_callee:
+                    current = names.get(number, number)
+            elif line.startswith("calls="):
+                is_call = True
+            elif line[0] in "0123456789+-*":
+                # The line behind a call has the cost of what was called.
+                if not is_call:
+                    of[current] = of.get(current, 0) + int(line.split()[1])
+                is_call = False
+    return of
+
+
+STAGES = ("reading", "encoding", "compressing")
+
+
+def count_stages(binary, url, options, samples, series):
+    """Instructions in user space of a forward's two threads, by stage."""
+    with tempfile.TemporaryDirectory() as directory:
+        log, under = os.path.join(directory, "log"), os.path.join(directory, "under")
+        write_log(log, samples, series)
+        with open(under, "w", encoding="utf-8") as file:
+            # Without io_uring, which valgrind does not know.
+            file.write(f'#!/bin/sh\nexec valgrind --tool=callgrind --separate-threads=yes --callgrind-out-file='
+                       f'{directory}/callgrind {binary} "$@" --driver epoll\n')
+        os.chmod(under, 0o755)
+        run_forward(under, log, url, options, samples, None)
+        stages = dict.fromkeys(STAGES, 0)
+        for name in os.listdir(directory):
+            thread = counts(os.path.join(directory, name)) if name.startswith("callgrind-") else {}
+            is_reader, is_lane = (any(what in function for function in thread)
+                                  for what in ("forward::sender::Job", "forward::lane::Lane"))
+            for function, count in thread.items():
+                if is_lane:
+                    is_compressing = re.search(r"\bsnap::|ZSTD|HUF_|FSE_", function)
+                    stages["compressing" if is_compressing else "encoding"] += count
+                elif is_reader:
+                    stages["reading"] += count
+        return stages
+
+
+def print_instructions(binary, url, samples, series):
+    """Prints instructions for each sample: by how much more samples cost more."""
+    print(f"instructions in user space for a sample, of {series} series")
+    print(f"{'':34}" + "".join(f"{stage:>13}" for stage in STAGES) + f"{'sum':>9}")
+    for name, options in OURS:
+        few, many = (count_stages(binary, url, options, count, series) for count in (20_000, 20_000 + samples))
+        each = [(many[stage] - few[stage]) / samples for stage in STAGES]
+        print(f"{name:34}" + "".join(f"{count:13.1f}" for count in each) + f"{sum(each):9.1f}", flush=True)
+
+
 def run_vmagent(vmagent, binary, log, receiver, options, samples):
     """Relays what metricstream forwards by vmagent. Returns its CPU seconds."""
     with tempfile.TemporaryDirectory() as directory:
@@ -262,11 +322,15 @@ def main():
     parser.add_argument("--samples", type=int, default=2_000_000)
     parser.add_argument("--series", type=int, default=1_000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--instructions", action="store_true")
     arguments = parser.parse_args()
     load_test = os.path.join(os.path.dirname(arguments.binary), "load_test")
     batches = BATCHES if os.access(load_test, os.X_OK) else ()
     samples, receiver = arguments.samples, start_receiver()
     url = f"http://127.0.0.1:{receiver}/api/v1/write"
+    if arguments.instructions:
+        print_instructions(arguments.binary, url, min(samples, 100_000), arguments.series)
+        return
     vmagent = shutil.which("vmagent")
     print(f"{samples} samples of {arguments.series} series; the median of {arguments.rounds} rounds, in turns\n")
     with tempfile.TemporaryDirectory() as directory:

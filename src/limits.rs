@@ -479,10 +479,19 @@ pub const FORWARD_SHARDS_CAP: usize = 64;
 /// Batches of one forward that exist: one is being made while others are delivered.
 pub const FORWARD_BATCHES_MAX: usize = 3;
 /// Bytes of a batch's text: a request for each shard, and the line that made it full, once as it is in the log and
-/// once mapped with its values joined.
+/// once as labels, which have less than twice its bytes.
 pub const FORWARD_BATCH_TEXT_BYTES_MAX: usize =
     FORWARD_SHARDS_CAP * FORWARD_REQUEST_BYTES + 3 * log::limits::LINE_BYTES_MAX;
 const _: () = assert!(FORWARD_BATCH_TEXT_BYTES_MAX < u32::MAX as usize);
+/// Bytes that a forward takes for what it knows of series (without what vectors and tables have in reserve, as much
+/// again at most): some 30,000 series of five tags. The lines of others cost several times as much CPU time, and are
+/// sent just the same.
+pub const FORWARD_KNOWN_BYTES: usize = 16 * MIB;
+/// Lines that did not fit into what a forward knows of series, for each known series, until it forgets them all:
+/// learning one costs less than reading this many lines by the grammar.
+pub const FORWARD_KNOWN_UNFIT_LINES: usize = 4;
+/// Texts of labels that a forward has numbers for: 8 bytes each for every connection, so 512 KiB.
+pub const FORWARD_KNOWN_SYMBOLS: usize = 65_536;
 /// Level of zstd: the fastest that compresses more than snappy does.
 pub const FORWARD_ZSTD_LEVEL: i32 = 1;
 /// Time after which the type of a family is sent again by version 1.0, as often as Prometheus does.

@@ -1,16 +1,16 @@
-//! Lines of the log as series for a receiver: the name becomes `__name__`, tags become labels, sorted by name.
+//! A batch: samples of lines of the log, by series.
 //!
-//! What a receiver refuses is mapped: a character that is not allowed in a name becomes an underscore; a label without
-//! a value is left out; values of labels whose names became equal are joined by a semicolon. Of equal series and
-//! milliseconds in one batch, only the last is sent, in the place of the first. Nothing is allocated per sample; the
-//! labels of a series are mapped once per batch.
+//! Of equal series and milliseconds in one batch, only the last is sent, in the place of the first. Nothing is
+//! allocated per sample; the labels of a series are mapped once per batch, or never, for one that is known from earlier
+//! batches (`known`).
 
+use super::labels::Mapper;
 use crate::limits;
 use foldhash::fast::RandomState;
 use hashbrown::{HashTable, hash_table::Entry};
 use metric::{
-    Kind, Line, STALE_NAN_BITS, Tags, Text,
-    protocol::remote_write::encode::{Label, Sample},
+    Kind, Line, STALE_NAN_BITS,
+    protocol::remote_write::encode::{Label, Sample, labels_v1},
 };
 use std::{hash::BuildHasher, ops::Range};
 
@@ -41,12 +41,16 @@ fn stored(number: usize) -> u32 {
 /// The samples of one series.
 #[derive(Debug)]
 struct Series {
-    labels: Range<u32>,
+    /// Encoded as those of remote write 1.0.
+    labels: Span,
+    /// Numbers of the labels' texts, if the series has them.
+    symbols: Range<u32>,
     kind: Kind,
     hash: u64,
     lane: usize,
     first: u32,
     last: u32,
+    count: u32,
     newest_ms: i64,
     /// True if its samples are in `by_time`, which those of an ordered series need not be.
     is_indexed: bool,
@@ -112,14 +116,23 @@ impl<'a> Run<'a> {
 
     /// Labels, sorted by name.
     pub fn labels(&self) -> impl Iterator<Item = Label<'a>> + Clone + use<'a> {
-        let text = &self.batch.text[..];
-        let labels = &self.batch.labels[self.series.labels.start as usize..self.series.labels.end as usize];
-        labels.iter().map(move |(name, value)| (name.of(text), value.of(text)))
+        labels_v1(self.encoded_labels())
+    }
+
+    /// The labels as those of remote write 1.0.
+    pub fn encoded_labels(&self) -> &'a [u8] {
+        self.series.labels.of(&self.batch.text)
+    }
+
+    /// A number for each text of the labels: name, value, and so on. Equal numbers in a batch are equal texts. Empty:
+    /// they have none.
+    pub fn symbols(&self) -> &'a [u32] {
+        &self.batch.symbols[self.series.symbols.start as usize..self.series.symbols.end as usize]
     }
 
     /// The name of the metric, as it is sent.
     pub fn name(&self) -> &'a [u8] {
-        self.labels().find(|(name, _)| *name == NAME).map_or(&[][..], |(_, value)| value)
+        self.labels().find(|&(name, _)| name == NAME).map_or(&[][..], |(_, value)| value)
     }
 
     /// The samples, in the order of the log.
@@ -142,9 +155,10 @@ pub struct Batch {
     /// Times at which reading its first line began and its last line was taken, by the clock of traces; 0 without one.
     pub read_ns: (u64, u64),
     sharding: Sharding,
-    /// Names and tags as the log spells them, and what was mapped.
+    /// Names and tags as the log spells them, and labels.
     text: Vec<u8>,
-    labels: Vec<(Span, Span)>,
+    /// Numbers of texts of labels.
+    symbols: Vec<u32>,
     series: Vec<Series>,
     samples: Vec<Stored>,
     spellings: Vec<Spelling>,
@@ -152,8 +166,7 @@ pub struct Batch {
     by_labels: HashTable<u32>,
     /// Samples of series that are not in the order of time: the series, and the sample.
     by_time: HashTable<(u32, u32)>,
-    /// Labels of the line in hand.
-    line: Vec<(Span, Span)>,
+    mapper: Mapper,
     superseded: usize,
 }
 
@@ -164,14 +177,14 @@ impl Batch {
             read_ns: (0, 0),
             sharding,
             text: Vec::new(),
-            labels: Vec::new(),
+            symbols: Vec::new(),
             series: Vec::new(),
             samples: Vec::new(),
             spellings: Vec::new(),
             by_spelling: HashTable::new(),
             by_labels: HashTable::new(),
             by_time: HashTable::new(),
-            line: Vec::new(),
+            mapper: Mapper::default(),
             superseded: 0,
         }
     }
@@ -180,7 +193,7 @@ impl Batch {
     pub fn clear(&mut self) {
         self.text.clear();
         self.text.shrink_to(self.sharding.lanes * limits::FORWARD_REQUEST_BYTES);
-        self.labels.clear();
+        self.symbols.clear();
         self.series.clear();
         self.samples.clear();
         self.spellings.clear();
@@ -206,11 +219,62 @@ impl Batch {
         self.len() >= lanes * samples_max || self.text.len() >= lanes * limits::FORWARD_REQUEST_BYTES
     }
 
-    /// Adds a line.
-    pub fn push(&mut self, line: &Line<'_>) {
+    /// Adds a line. Returns the number of its series.
+    pub fn push(&mut self, line: &Line<'_>) -> u32 {
         let series = self.series_of(line);
-        self.series[series].kind = line.kind;
-        self.add(series, value_bits(line), line.timestamp_ms);
+        self.put(series, line.kind, value_bits(line), line.timestamp_ms);
+        series
+    }
+
+    /// Adds a sample to a series, or replaces that of the same millisecond.
+    #[inline]
+    pub fn put(&mut self, index: u32, kind: Kind, value_bits: u64, timestamp_ms: i64) {
+        let (series, samples) = (&mut self.series[index as usize], &mut self.samples);
+        series.kind = kind;
+        if series.is_indexed || (series.first != NONE && timestamp_ms <= series.newest_ms) {
+            return self.put_unordered(index, value_bits, timestamp_ms);
+        }
+        append(series, samples, value_bits, timestamp_ms);
+    }
+
+    /// The labels of a series, encoded, and their hash.
+    pub fn labels_of(&self, index: u32) -> (&[u8], u64) {
+        let series = &self.series[index as usize];
+        (series.labels.of(&self.text), series.hash)
+    }
+
+    /// The number of the series that has these labels, which [`labels_of`](Self::labels_of) of a batch with the same
+    /// sharding has returned with `hash`. It is added if it is new, then with these numbers of its texts.
+    pub fn series_of_labels(&mut self, labels: &[u8], hash: u64, symbols: &[u32]) -> u32 {
+        let Self { text, series, .. } = self;
+        let entry = self.by_labels.entry(
+            hash,
+            |&index| series[index as usize].hash == hash && series[index as usize].labels.of(text) == labels,
+            |&index| series[index as usize].hash,
+        );
+        let entry = match entry {
+            Entry::Occupied(entry) => return *entry.get(),
+            Entry::Vacant(entry) => entry,
+        };
+        let index = stored(series.len());
+        entry.insert(index);
+        // The high bits, as the table has the low ones.
+        let lane = usize::try_from((hash >> 32) % self.sharding.lanes as u64).unwrap_or(0);
+        let first_symbol = stored(self.symbols.len());
+        self.symbols.extend_from_slice(symbols);
+        series.push(Series {
+            labels: append_text(text, labels),
+            symbols: first_symbol..stored(self.symbols.len()),
+            kind: Kind::Untyped,
+            hash,
+            lane,
+            first: NONE,
+            last: NONE,
+            count: 0,
+            newest_ms: i64::MIN,
+            is_indexed: false,
+        });
+        index
     }
 
     /// The next samples of `lane` behind `place`, of one series and `count` at most, and the place behind them.
@@ -219,6 +283,10 @@ impl Batch {
         let index = place.series + rest.iter().position(|series| series.lane == lane)?;
         let series = &self.series[index];
         let from = if index == place.series && place.sample != NONE { place.sample } else { series.first };
+        if from == series.first && series.count as usize <= count {
+            let behind = Place { series: index + 1, sample: NONE };
+            return Some((Run { batch: self, series, from, count: series.count as usize }, behind));
+        }
         let (mut taken, mut next) = (0, from);
         while next != NONE && taken < count {
             next = self.samples[next as usize].next;
@@ -229,7 +297,7 @@ impl Batch {
     }
 
     /// The series of a line, added if it is new.
-    fn series_of(&mut self, line: &Line<'_>) -> usize {
+    fn series_of(&mut self, line: &Line<'_>) -> u32 {
         let hash = self.sharding.hasher.hash_one((line.name, line.tags));
         let (text, spellings) = (&self.text, &self.spellings);
         let known = self.by_spelling.find(hash, |&index| {
@@ -237,181 +305,69 @@ impl Batch {
             spelling.hash == hash && spelling.name.of(text) == line.name && spelling.tags.of(text) == line.tags
         });
         if let Some(&index) = known {
-            return spellings[index as usize].series as usize;
+            return spellings[index as usize].series;
         }
-        let (name, tags) = (self.append(line.name), self.append(line.tags));
-        self.map_labels(line, name, tags);
-        let series = self.series_of_labels();
+        let (name, tags) = (append_text(&mut self.text, line.name), append_text(&mut self.text, line.tags));
+        let mut mapper = std::mem::take(&mut self.mapper);
+        let labels = mapper.map(line);
+        let series = self.series_of_labels(labels, self.sharding.hasher.hash_one(labels), &[]);
+        self.mapper = mapper;
         let index = stored(self.spellings.len());
-        self.spellings.push(Spelling { name, tags, hash, series: stored(series) });
+        self.spellings.push(Spelling { name, tags, hash, series });
         let spellings = &self.spellings;
         self.by_spelling.insert_unique(hash, index, |&index| spellings[index as usize].hash);
         series
     }
 
-    /// The series of the labels in hand.
-    fn series_of_labels(&mut self) -> usize {
-        let Self { text, labels, line, series, .. } = self;
-        let of = |&(name, value): &(Span, Span)| (name.of(text), value.of(text));
-        let hash = line.iter().fold(0_u64, |hash, label| self.sharding.hasher.hash_one((hash, of(label))));
-        let own = |index: u32| {
-            &labels[series[index as usize].labels.start as usize..series[index as usize].labels.end as usize]
+    /// Adds a sample as [`put`](Self::put) does, to a series that is not in the order of time.
+    #[inline(never)]
+    fn put_unordered(&mut self, owner: u32, value_bits: u64, timestamp_ms: i64) {
+        let (series, samples) = (&mut self.series[owner as usize], &mut self.samples);
+        let hash_of = |timestamp_ms: i64| self.sharding.hasher.hash_one((owner, timestamp_ms));
+        let rehash = |&(owner, sample): &(u32, u32)| {
+            self.sharding.hasher.hash_one((owner, samples[sample as usize].timestamp_ms))
         };
-        let entry = self.by_labels.entry(
-            hash,
-            |&index| series[index as usize].hash == hash && own(index).iter().map(of).eq(line.iter().map(of)),
-            |&index| series[index as usize].hash,
-        );
-        let entry = match entry {
-            Entry::Occupied(entry) => return *entry.get() as usize,
-            Entry::Vacant(entry) => entry,
+        if !series.is_indexed {
+            series.is_indexed = true;
+            let mut at = series.first;
+            while let Some(sample) = samples.get(at as usize) {
+                self.by_time.insert_unique(hash_of(sample.timestamp_ms), (owner, at), rehash);
+                at = sample.next;
+            }
+        }
+        let is_same = |&(known, sample): &(u32, u32)| {
+            known == owner && samples.get(sample as usize).is_some_and(|known| known.timestamp_ms == timestamp_ms)
         };
-        let index = series.len();
-        entry.insert(stored(index));
-        let begin = stored(labels.len());
-        labels.extend_from_slice(line);
-        // The high bits, as the table has the low ones.
-        let lane = usize::try_from((hash >> 32) % self.sharding.lanes as u64).unwrap_or(0);
-        series.push(Series {
-            labels: begin..stored(labels.len()),
-            kind: Kind::Untyped,
-            hash,
-            lane,
-            first: NONE,
-            last: NONE,
-            newest_ms: i64::MIN,
-            is_indexed: false,
-        });
-        index
-    }
-
-    /// Adds a sample to a series, or replaces that of the same millisecond.
-    fn add(&mut self, index: usize, value_bits: u64, timestamp_ms: i64) {
-        let (series, samples) = (&mut self.series[index], &mut self.samples);
-        let added = stored(samples.len());
-        let is_ordered = series.first == NONE || timestamp_ms > series.newest_ms;
-        if !is_ordered || series.is_indexed {
-            let owner = stored(index);
-            let hash_of = |timestamp_ms: i64| self.sharding.hasher.hash_one((owner, timestamp_ms));
-            let rehash = |&(owner, sample): &(u32, u32)| {
-                self.sharding.hasher.hash_one((owner, samples[sample as usize].timestamp_ms))
-            };
-            if !series.is_indexed {
-                series.is_indexed = true;
-                let mut at = series.first;
-                while let Some(sample) = samples.get(at as usize) {
-                    self.by_time.insert_unique(hash_of(sample.timestamp_ms), (owner, at), rehash);
-                    at = sample.next;
-                }
+        match self.by_time.entry(hash_of(timestamp_ms), is_same, rehash) {
+            Entry::Occupied(entry) => {
+                samples[entry.get().1 as usize].value_bits = value_bits;
+                self.superseded += 1;
+                return;
             }
-            let is_same = |&(known, sample): &(u32, u32)| {
-                known == owner && samples.get(sample as usize).is_some_and(|known| known.timestamp_ms == timestamp_ms)
-            };
-            match self.by_time.entry(hash_of(timestamp_ms), is_same, rehash) {
-                Entry::Occupied(entry) => {
-                    samples[entry.get().1 as usize].value_bits = value_bits;
-                    self.superseded += 1;
-                    return;
-                }
-                Entry::Vacant(entry) => drop(entry.insert((owner, added))),
-            }
+            Entry::Vacant(entry) => drop(entry.insert((owner, stored(samples.len())))),
         }
-        samples.push(Stored { value_bits, timestamp_ms, next: NONE });
-        match series.first {
-            NONE => series.first = added,
-            _ => samples[series.last as usize].next = added,
-        }
-        series.last = added;
-        series.newest_ms = series.newest_ms.max(timestamp_ms);
-    }
-
-    /// Maps a line's labels into `line`: parts of what the log has where nothing changes, else appended to the text.
-    fn map_labels(&mut self, line: &Line<'_>, name: Span, tags: Span) {
-        self.line.clear();
-        for (key, value) in Tags::new(line.tags) {
-            let within = |part: &[u8]| {
-                let begin = tags.begin as usize + (part.as_ptr().addr() - line.tags.as_ptr().addr());
-                Span { begin: stored(begin), end: stored(begin + part.len()) }
-            };
-            if value.is_empty() {
-                continue;
-            }
-            let key = if is_allowed(key, false) { within(key) } else { self.append_sanitised(key, false) };
-            let value = if is_plain(value) { within(value) } else { self.append_decoded(value) };
-            if key.of(&self.text) != NAME {
-                self.line.push((key, value));
-            }
-        }
-        let value = if is_allowed(line.name, true) { name } else { self.append_sanitised(line.name, true) };
-        let key = self.append(NAME);
-        self.line.push((key, value));
-        // Stable: values that are joined keep the order of their tags.
-        let Self { text, line, .. } = self;
-        line.sort_by(|one, other| one.0.of(text).cmp(other.0.of(text)));
-        if line.windows(2).any(|pair| pair[0].0.of(text) == pair[1].0.of(text)) {
-            self.join_equal();
-        }
-    }
-
-    /// Joins the values of labels in hand that have equal names.
-    #[cold]
-    fn join_equal(&mut self) {
-        let labels = std::mem::take(&mut self.line);
-        let text = &self.text[..];
-        let groups = labels.chunk_by(|one, other| one.0.of(text) == other.0.of(text));
-        let join = |group: &[(Span, Span)]| {
-            let values: Vec<&[u8]> = group.iter().map(|(_, value)| value.of(text)).collect();
-            (group[0].0, values.join(&b';'))
-        };
-        let joined: Vec<(Span, Vec<u8>)> = groups.map(join).collect();
-        for (name, value) in joined {
-            let value = self.append(&value);
-            self.line.push((name, value));
-        }
-    }
-
-    fn append(&mut self, text: &[u8]) -> Span {
-        let begin = stored(self.text.len());
-        self.text.extend_from_slice(text);
-        Span { begin, end: stored(self.text.len()) }
-    }
-
-    #[cold]
-    fn append_decoded(&mut self, raw: &[u8]) -> Span {
-        let begin = stored(self.text.len());
-        self.text.extend(Text::of_line(raw).decoded());
-        Span { begin, end: stored(self.text.len()) }
-    }
-
-    #[cold]
-    fn append_sanitised(&mut self, raw: &[u8], is_metric: bool) -> Span {
-        let name: Vec<u8> = Text::of_line(raw).decoded().collect();
-        self.append(sanitised(&String::from_utf8_lossy(&name), is_metric).as_bytes())
+        append(series, samples, value_bits, timestamp_ms);
     }
 }
 
-/// True for a string of a line that has no escapes.
-fn is_plain(raw: &[u8]) -> bool {
-    memchr::memchr(b'\\', raw).is_none()
-}
-
-/// True for the name of a metric, or of a label, that receivers take as it is. Those of labels have no colons.
-fn is_allowed(raw: &[u8], is_metric: bool) -> bool {
-    let is_allowed = |&byte: &u8| byte.is_ascii_alphanumeric() || byte == b'_' || (is_metric && byte == b':');
-    raw.first().is_some_and(|first| !first.is_ascii_digit()) && raw.iter().all(is_allowed)
-}
-
-/// A name of which every character is allowed.
-fn sanitised(name: &str, is_metric: bool) -> String {
-    let mut text = String::new();
-    for (index, character) in name.chars().enumerate() {
-        if index == 0 && character.is_ascii_digit() {
-            text.push('_');
-        }
-        let is_allowed = character.is_ascii_alphanumeric() || (is_metric && character == ':');
-        text.push(if is_allowed { character } else { '_' });
+/// Appends a sample to those of a series.
+#[inline]
+fn append(series: &mut Series, samples: &mut Vec<Stored>, value_bits: u64, timestamp_ms: i64) {
+    let added = stored(samples.len());
+    samples.push(Stored { value_bits, timestamp_ms, next: NONE });
+    match series.first {
+        NONE => series.first = added,
+        _ => samples[series.last as usize].next = added,
     }
-    if text.is_empty() { "_".to_owned() } else { text }
+    series.last = added;
+    series.count += 1;
+    series.newest_ms = series.newest_ms.max(timestamp_ms);
+}
+
+fn append_text(to: &mut Vec<u8>, text: &[u8]) -> Span {
+    let begin = stored(to.len());
+    to.extend_from_slice(text);
+    Span { begin, end: stored(to.len()) }
 }
 
 fn value_bits(line: &Line<'_>) -> u64 {
@@ -439,7 +395,9 @@ mod tests {
 
     fn batch(lanes: usize, lines: &[String]) -> Batch {
         let mut batch = Batch::new(Sharding::over(lanes));
-        lines.iter().for_each(|line| batch.push(&Line::parse(line.as_bytes()).unwrap()));
+        for line in lines {
+            batch.push(&Line::parse(line.as_bytes()).unwrap());
+        }
         batch
     }
 

@@ -10,7 +10,7 @@ use hashbrown::{HashSet, HashTable, hash_table::Entry};
 use host::time::Instant;
 use metric::{
     Kind,
-    protocol::remote_write::encode::{put_metadata_v1, put_series_v1, put_series_v2, put_symbol_v2},
+    protocol::remote_write::encode::{put_metadata_v1, put_sample, put_series_v1, put_series_v2, put_symbol_v2},
 };
 use std::{hash::BuildHasher, ops::Range};
 
@@ -21,6 +21,7 @@ pub struct Encoder {
     series: Vec<u8>,
     symbols: Symbols,
     references: Vec<u32>,
+    samples: Vec<u8>,
     metadata: SentMetadata,
     snappy: snap::raw::Encoder,
     zstd: Option<zstd::bulk::Compressor<'static>>,
@@ -43,6 +44,7 @@ impl Encoder {
             series: Vec::new(),
             symbols: Symbols::default(),
             references: Vec::new(),
+            samples: Vec::new(),
             metadata: SentMetadata::default(),
             snappy: snap::raw::Encoder::new(),
             zstd: None,
@@ -93,6 +95,8 @@ impl Encoder {
         let is_full = |this: &Self| this.message.len() + this.series.len() >= limits::FORWARD_REQUEST_BYTES;
         while encoded.samples < samples_max && !is_full(self) {
             let Some((run, behind)) = batch.next(lane, encoded.behind, samples_max - encoded.samples) else { break };
+            self.samples.clear();
+            run.samples().for_each(|sample| put_sample(&mut self.samples, sample));
             match format {
                 Format::V2 => self.put_v2(&run),
                 Format::V1 | Format::V1Zstd => self.put_v1(&run),
@@ -105,7 +109,7 @@ impl Encoder {
     }
 
     fn put_v1(&mut self, run: &Run<'_>) {
-        put_series_v1(&mut self.series, run.labels(), run.samples());
+        put_series_v1(&mut self.series, run.encoded_labels(), &self.samples);
         let family = family(run.name(), run.kind());
         if self.metadata.is_due(family, run.kind()) {
             put_metadata_v1(&mut self.message, family, run.kind());
@@ -114,12 +118,17 @@ impl Encoder {
 
     fn put_v2(&mut self, run: &Run<'_>) {
         self.references.clear();
-        for (name, value) in run.labels() {
-            for text in [name, value] {
-                self.references.push(self.symbols.intern(&mut self.message, text));
+        if !self.symbols.have_been_sent(run.symbols(), &mut self.references) {
+            let mut numbers = run.symbols().iter();
+            for text in run.labels().flat_map(|(name, value)| [name, value]) {
+                let reference = self.symbols.intern(&mut self.message, text);
+                self.references.push(reference);
+                if let Some(&number) = numbers.next() {
+                    self.symbols.note(number, reference);
+                }
             }
         }
-        put_series_v2(&mut self.series, &self.references, run.samples(), run.kind());
+        put_series_v2(&mut self.series, &self.references, &self.samples, run.kind());
     }
 
     fn compress(&mut self, format: Format) {
@@ -147,12 +156,45 @@ struct Symbols {
     places: Vec<Range<usize>>,
     known: HashTable<u32>,
     hasher: RandomState,
+    /// By number: the latest request that has the symbol, and the reference to it there.
+    by_number: Vec<(u32, u32)>,
+    /// Number of the request.
+    request: u32,
 }
 
 impl Symbols {
+    /// Begins another request.
     fn clear(&mut self) {
         self.places.clear();
         self.known.clear();
+        self.request = self.request.checked_add(1).unwrap_or_else(|| {
+            self.by_number.clear();
+            1
+        });
+    }
+
+    /// Appends the references to the symbols that have these numbers. Returns false, and appends none, if there are no
+    /// numbers, or a symbol is not in the request yet.
+    fn have_been_sent(&self, numbers: &[u32], references: &mut Vec<u32>) -> bool {
+        for &number in numbers {
+            match self.by_number.get(number as usize) {
+                Some(&(request, reference)) if request == self.request => references.push(reference),
+                _ => {
+                    references.clear();
+                    return false;
+                }
+            }
+        }
+        !numbers.is_empty()
+    }
+
+    /// Notes the reference to the symbol of a number in this request.
+    fn note(&mut self, number: u32, reference: u32) {
+        let index = number as usize;
+        if self.by_number.len() <= index {
+            self.by_number.resize(index + 1, (0, 0));
+        }
+        self.by_number[index] = (self.request, reference);
     }
 
     /// The reference to a text, which is appended to the message if it is new.

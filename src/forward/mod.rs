@@ -1,6 +1,7 @@
 //! Forwarding: lines of the log, delivered to remote write receivers.
 //!
-//! Owns: what to forward and where (`config`, `target`), what a line becomes (`batch`), the request (`encoder`,
+//! Owns: what to forward and where (`config`, `target`), what a line becomes (`known`,
+//! `labels`, `batch`), the request (`encoder`,
 //! `format`, `client`), the place in the log that a receiver has acknowledged (`cursor`, `reading`), the threads of a
 //! forward: one that reads (`sender`), and one for each connection (`lane`); and, with the feature `kafka`, a topic of
 //! Kafka as the receiver (`kafka`). `command` is `metricstream forwards`.
@@ -17,6 +18,8 @@ mod encoder;
 mod format;
 #[cfg(feature = "kafka")]
 mod kafka;
+mod known;
+mod labels;
 mod lane;
 mod reading;
 mod sender;

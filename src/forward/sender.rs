@@ -3,6 +3,7 @@
 
 use super::{
     batch::{Batch, Sharding},
+    known::KnownSeries,
     lane::Shared,
     reading::{Reading, Stopped},
 };
@@ -28,6 +29,7 @@ pub struct Job {
     /// Samples of a request, at most.
     batch_samples: usize,
     sharding: Sharding,
+    known: KnownSeries,
     /// Batches that are being delivered, the oldest first, and the position behind each.
     in_flight: VecDeque<(Arc<Batch>, LogPosition)>,
     /// Number of batches that each lane is done with, of those since the one that is the oldest now.
@@ -53,6 +55,7 @@ impl Job {
             batch: Batch::new(sharding.clone()),
             spare: Vec::new(),
             sharding,
+            known: KnownSeries::new(limits::FORWARD_KNOWN_BYTES),
             taken: None,
         }
     }
@@ -125,12 +128,21 @@ impl Job {
         if self.batch.len() == 0 {
             self.batch.read_ns.0 = begun_ns;
         }
-        let begin = end.byte.saturating_sub(lines.len() as u64);
-        let mut lines = Lines::new(lines);
-        while let Some(line) = lines.next() {
-            match line {
-                Ok(line) => self.batch.push(&line),
-                Err(_) => ForwardStatus::count(&self.shared.status.foreign_lines, 1),
+        let text = lines;
+        let begin = end.byte.saturating_sub(text.len() as u64);
+        let mut lines = Lines::new(text);
+        loop {
+            let at = lines.byte();
+            match self.known.take(text, at, &mut self.batch) {
+                Some(end) => lines.skip_to(end),
+                None => match lines.next() {
+                    Some(Ok(line)) => {
+                        let series = self.batch.push(&line);
+                        self.known.learn(&text[at..lines.byte()], &line, &self.batch, series);
+                    }
+                    Some(Err(_)) => ForwardStatus::count(&self.shared.status.foreign_lines, 1),
+                    None => break,
+                },
             }
             if self.batch.is_full(self.batch_samples) {
                 self.taken = Some(LogPosition { segment: end.segment, byte: begin + lines.byte() as u64 });
@@ -149,6 +161,7 @@ impl Job {
         self.batch.read_ns.1 = self.shared.now_ns();
         next.read_ns.0 = self.batch.read_ns.1;
         let batch = Arc::new(std::mem::replace(&mut self.batch, next));
+        self.known.begin_batch();
         for lane in &self.lanes.batches {
             // Its channel takes every batch that there may be; it is closed only as the server stops.
             lane.send(Arc::clone(&batch)).map_err(|_| Stopped)?;

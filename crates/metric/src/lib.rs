@@ -45,7 +45,7 @@ mod value_text;
 
 pub use encode::{BEFORE_NAME, BEFORE_TIMESTAMP, BEFORE_VALUE, BatchEncoder, Encoded};
 pub use error::{BatchError, Field, Reason};
-pub use line::{Line, LineError, LineFeeds, Lines, Tags, is_spelled};
+pub use line::{Line, LineError, LineFeeds, LineHeads, Lines, Tags, is_spelled, read_number};
 pub use parser::{Parser, Scratch};
 pub use sink::{DecodeError, Decoded, LineSink, Reject, Rejected, STALE_NAN_BITS, Series, SeriesMark, Skip, Value};
 pub use text::{Text, spelled};

@@ -33,22 +33,56 @@ const V2_METADATA: u8 = key(5, BYTES);
 const SAMPLE: u8 = key(2, BYTES);
 const SAMPLE_VALUE: u8 = key(1, FIXED64);
 const SAMPLE_TIMESTAMP: u8 = key(2, VARINT);
+/// Bytes of a sample, at most: two of its own head, its value and its timestamp with their keys.
+const SAMPLE_BYTES_MAX: usize = 2 + 1 + size_of::<u64>() + 1 + 10;
 
-/// Appends a series to a request of version 1.0. The labels have to be in the order of their names.
-pub fn put_series_v1<'a>(
-    to: &mut Vec<u8>,
-    labels: impl Iterator<Item = Label<'a>> + Clone,
-    samples: impl Iterator<Item = Sample> + Clone,
-) {
-    let label_bytes = |(name, value)| text_bytes(name) + text_bytes(value);
-    let all_labels: usize = labels.clone().map(|label| field_bytes(label_bytes(label))).sum();
-    put_head(to, V1_SERIES, all_labels + samples_bytes(samples.clone()));
-    for label in labels {
-        put_head(to, V1_LABEL, label_bytes(label));
-        put_text(to, LABEL_NAME, label.0);
-        put_text(to, LABEL_VALUE, label.1);
+/// Appends a label as a series of version 1.0 has it. Labels have to be in the order of their names.
+pub fn put_label_v1(to: &mut Vec<u8>, (name, value): Label<'_>) {
+    put_head(to, V1_LABEL, text_bytes(name) + text_bytes(value));
+    put_text(to, LABEL_NAME, name);
+    put_text(to, LABEL_VALUE, value);
+}
+
+/// The labels that [`put_label_v1`] has encoded. It ends at bytes that are none.
+pub fn labels_v1(encoded: &[u8]) -> impl Iterator<Item = Label<'_>> + Clone {
+    let mut rest = encoded;
+    std::iter::from_fn(move || {
+        let mut label = take_text(&mut rest, V1_LABEL)?;
+        Some((take_text(&mut label, LABEL_NAME)?, take_text(&mut label, LABEL_VALUE)?))
+    })
+}
+
+/// Appends a sample as a series of either version has it.
+#[inline]
+pub fn put_sample(to: &mut Vec<u8>, (value_bits, timestamp_ms): Sample) {
+    let timestamp = timestamp_ms.cast_unsigned();
+    let timestamp_bytes = varint_bytes(timestamp);
+    let content_bytes = 1 + size_of::<u64>() + 1 + timestamp_bytes;
+    let mut field = [0; SAMPLE_BYTES_MAX];
+    field[0] = SAMPLE;
+    // At most 20.
+    field[1] = content_bytes.to_le_bytes()[0];
+    field[2] = SAMPLE_VALUE;
+    field[3..11].copy_from_slice(&value_bits.to_le_bytes());
+    field[11] = SAMPLE_TIMESTAMP;
+    let mut rest = timestamp;
+    for byte in &mut field[12..12 + timestamp_bytes] {
+        *byte = rest.to_le_bytes()[0] | 0x80;
+        rest >>= 7;
     }
-    put_samples(to, samples);
+    let bytes = 2 + content_bytes;
+    field[bytes - 1] &= 0x7f;
+    // A copy of constant length takes no call.
+    let end = to.len() + bytes;
+    to.extend_from_slice(&field);
+    to.truncate(end);
+}
+
+/// Appends a series to a request of version 1.0: its labels by [`put_label_v1`], its samples by [`put_sample`].
+pub fn put_series_v1(to: &mut Vec<u8>, labels: &[u8], samples: &[u8]) {
+    put_head(to, V1_SERIES, labels.len() + samples.len());
+    to.extend_from_slice(labels);
+    to.extend_from_slice(samples);
 }
 
 /// Appends the type of a family of metrics to a request of version 1.0.
@@ -64,16 +98,16 @@ pub fn put_symbol_v2(to: &mut Vec<u8>, text: &[u8]) {
 }
 
 /// Appends a series to a request of version 2.0. `references` are the symbols of its labels, in the order of their
-/// names: of a name, of its value, and so on.
-pub fn put_series_v2(to: &mut Vec<u8>, references: &[u32], samples: impl Iterator<Item = Sample> + Clone, kind: Kind) {
+/// names: of a name, of its value, and so on. Its samples are those of [`put_sample`].
+pub fn put_series_v2(to: &mut Vec<u8>, references: &[u32], samples: &[u8], kind: Kind) {
     let all_references: usize = references.iter().map(|&reference| varint_bytes(reference.into())).sum();
     // Type 0 is the absence of metadata.
     let metadata = [V2_METADATA, 2, METADATA_TYPE, type_number(kind)];
     let metadata = if kind == Kind::Untyped { &[][..] } else { &metadata };
-    put_head(to, V2_SERIES, field_bytes(all_references) + samples_bytes(samples.clone()) + metadata.len());
+    put_head(to, V2_SERIES, field_bytes(all_references) + samples.len() + metadata.len());
     put_head(to, V2_LABEL_REFERENCES, all_references);
     references.iter().for_each(|&reference| put_varint(to, reference.into()));
-    put_samples(to, samples);
+    to.extend_from_slice(samples);
     to.extend_from_slice(metadata);
 }
 
@@ -88,22 +122,22 @@ const fn type_number(kind: Kind) -> u8 {
     }
 }
 
-fn sample_bytes(timestamp_ms: i64) -> usize {
-    1 + size_of::<u64>() + 1 + varint_bytes(timestamp_ms.cast_unsigned())
-}
-
-fn samples_bytes(samples: impl Iterator<Item = Sample>) -> usize {
-    samples.map(|(_, timestamp_ms)| field_bytes(sample_bytes(timestamp_ms))).sum()
-}
-
-fn put_samples(to: &mut Vec<u8>, samples: impl Iterator<Item = Sample>) {
-    for (value_bits, timestamp_ms) in samples {
-        put_head(to, SAMPLE, sample_bytes(timestamp_ms));
-        to.push(SAMPLE_VALUE);
-        to.extend_from_slice(&value_bits.to_le_bytes());
-        to.push(SAMPLE_TIMESTAMP);
-        put_varint(to, timestamp_ms.cast_unsigned());
+/// Takes a field of bytes with this key from the front of what was encoded.
+fn take_text<'a>(from: &mut &'a [u8], key: u8) -> Option<&'a [u8]> {
+    let (&first, mut rest) = from.split_first()?;
+    let (mut bytes, mut shift) = (0_usize, 0);
+    loop {
+        let (&byte, behind) = rest.split_first()?;
+        rest = behind;
+        bytes |= usize::from(byte & 0x7f).checked_shl(shift)?;
+        shift += 7;
+        if byte < 0x80 {
+            break;
+        }
     }
+    let (text, behind) = rest.split_at_checked(bytes)?;
+    *from = behind;
+    (first == key).then_some(text)
 }
 
 /// Bytes of a field of so many bytes, with its key and its length.

@@ -1,21 +1,49 @@
 //! The output of the encoder, read by prost.
 
 use super::messages::{v1, v2};
-use crate::protocol::remote_write::encode::{put_metadata_v1, put_series_v1, put_series_v2, put_symbol_v2};
+use crate::protocol::remote_write::encode::{
+    Label, labels_v1, put_label_v1, put_metadata_v1, put_sample, put_series_v1, put_series_v2, put_symbol_v2,
+};
 use crate::{Kind, STALE_NAN_BITS};
 use prost::Message as _;
 
 const SAMPLES: [(u64, i64); 4] =
     [(0, 0), (STALE_NAN_BITS, i64::MAX), (0x7ff8_0000_0000_0001, -1), (1, 1_767_323_045_678)];
 
+fn encoded(labels: &[Label<'_>]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    labels.iter().for_each(|&label| put_label_v1(&mut bytes, label));
+    bytes
+}
+
+fn samples(count: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    SAMPLES.iter().take(count).for_each(|&sample| put_sample(&mut bytes, sample));
+    bytes
+}
+
+#[test]
+fn encoded_labels_are_read_back_to_where_they_end() {
+    let long = vec![b'x'; 70_000];
+    let labels = [(&b"__name__"[..], &b"up"[..]), (b"a", b""), (b"long", &long)];
+    let bytes = encoded(&labels);
+    assert!(labels_v1(&bytes).eq(labels));
+    for end in [0, 1, 5, 13, 14, 20, bytes.len() - 1] {
+        let found: Vec<_> = labels_v1(&bytes[..end]).collect();
+        assert_eq!(found, labels[..found.len()], "{end}");
+        assert!(found.len() < 3);
+    }
+    assert_eq!(labels_v1(&[0x0a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01]).count(), 0);
+}
+
 #[test]
 fn an_encoded_request_of_1_0_is_read_by_prost() {
     let long = vec![b'x'; 300];
     let labels = [(&b"__name__"[..], &b"up_total"[..]), (b"long", &long)];
     let mut body = Vec::new();
-    put_series_v1(&mut body, labels.into_iter(), SAMPLES.into_iter());
+    put_series_v1(&mut body, &encoded(&labels), &samples(SAMPLES.len()));
     put_metadata_v1(&mut body, b"up_total", Kind::Counter);
-    put_series_v1(&mut body, labels.into_iter().take(1), [].into_iter());
+    put_series_v1(&mut body, &encoded(&labels[..1]), &[]);
     let request = v1::WriteRequest::decode(&body[..]).unwrap();
     assert_eq!(request.timeseries.len(), 2);
     let series = &request.timeseries[0];
@@ -32,8 +60,8 @@ fn an_encoded_request_of_2_0_is_read_by_prost() {
     for symbol in ["", "__name__", "up"] {
         put_symbol_v2(&mut body, symbol.as_bytes());
     }
-    put_series_v2(&mut body, &[1, 2, 300, 70_000], SAMPLES.into_iter(), Kind::Summary);
-    put_series_v2(&mut body, &[1, 2], SAMPLES.into_iter().take(1), Kind::Untyped);
+    put_series_v2(&mut body, &[1, 2, 300, 70_000], &samples(SAMPLES.len()), Kind::Summary);
+    put_series_v2(&mut body, &[1, 2], &samples(1), Kind::Untyped);
     let request = v2::Request::decode(&body[..]).unwrap();
     assert_eq!(request.symbols, [&b""[..], b"__name__", b"up"]);
     let [first, second] = &request.timeseries[..] else { panic!("{request:?}") };

@@ -1,0 +1,182 @@
+//! Readers of timestamp and value, which alone are new in a line whose series is known by its bytes.
+//!
+//! A line is its head with the timestamp, its front (the name, up to the value), the value, and its ending with the
+//! line feed. The grammar reads from left to right, and its state in front of each of these is always the same one; so
+//! bytes that were the front of a line with a number, and bytes that were an ending of one, are that in every line.
+//! Whoever has both from lines that were read reads another one by comparing them, and by reading head and value here.
+
+use super::super::number;
+use super::{BEFORE_NAME, BEFORE_TIMESTAMP, Cursor, Minute, TIMESTAMP_BYTES};
+
+const HEAD_BYTES: usize = BEFORE_TIMESTAMP.len() + TIMESTAMP_BYTES + BEFORE_NAME.len();
+/// The powers of ten that a 64-bit float has exactly, and that can stand behind so many digits.
+const POWERS: [f64; SHORT_DIGITS_MAX + 1] =
+    [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19];
+/// Digits whose number fits into 64 bits, whatever they are.
+const SHORT_DIGITS_MAX: usize = 19;
+/// The number up to which each integer is a 64-bit float.
+const EXACT_MAX: u64 = 1 << f64::MANTISSA_DIGITS;
+
+/// Reader of heads of lines, which mostly differ in seconds only.
+#[derive(Clone)]
+pub struct LineHeads {
+    minute: Minute,
+}
+
+impl Default for LineHeads {
+    fn default() -> Self {
+        Self { minute: Minute::unknown() }
+    }
+}
+
+impl LineHeads {
+    /// Reads the head of the line that begins at `at`: its timestamp in epoch milliseconds, and the offset of its name.
+    /// `None` if there is none.
+    #[inline]
+    pub fn read(&mut self, text: &[u8], at: usize) -> Option<(i64, usize)> {
+        let head: &[u8; HEAD_BYTES] = text.get(at..)?.first_chunk()?;
+        let timestamp = head.strip_prefix(BEFORE_TIMESTAMP)?.strip_suffix(BEFORE_NAME)?;
+        Some((self.minute.read(timestamp.try_into().ok()?)?, at + HEAD_BYTES))
+    }
+}
+
+/// Reads the number at `at`: the 64-bit float that is nearest, and the offset behind the number. `None` if it is none
+/// of the log: against the grammar, or not finite.
+#[inline]
+#[must_use]
+pub fn read_number(text: &[u8], at: usize) -> Option<(f64, usize)> {
+    short_decimal(text, at).or_else(|| any_number(text, at))
+}
+
+/// Reads a number with a comma behind it that is a quotient of two integers which floats have exactly: rounding the
+/// quotient once is what rounds the number correctly (Clinger, How to Read Floating Point Numbers Accurately, 1990).
+#[inline(always)]
+fn short_decimal(text: &[u8], at: usize) -> Option<(f64, usize)> {
+    let is_negative = text.get(at) == Some(&b'-');
+    let begin = at + usize::from(is_negative);
+    let (integer, point) = digits(text, begin, 0)?;
+    let has_point = text.get(point) == Some(&b'.');
+    let (mantissa, end) = if has_point { digits(text, point + 1, integer)? } else { (integer, point) };
+    let fraction = end - point - usize::from(has_point);
+    let is_number = point > begin && (text[begin] != b'0' || point == begin + 1) && has_point == (fraction > 0);
+    let is_short = point - begin + fraction <= SHORT_DIGITS_MAX && mantissa <= EXACT_MAX;
+    if !is_number || !is_short || text.get(end) != Some(&b',') {
+        return None;
+    }
+    #[expect(clippy::cast_precision_loss, reason = "exact up to the bound")]
+    let magnitude = mantissa as f64 / POWERS[fraction];
+    Some((if is_negative { -magnitude } else { magnitude }, end))
+}
+
+/// Reads digits behind those that made `number`: the number of all, if it fits, and the offset behind them.
+#[inline(always)]
+fn digits(text: &[u8], begin: usize, mut number: u64) -> Option<(u64, usize)> {
+    let mut end = begin;
+    for byte in text.get(begin..)? {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            break;
+        }
+        number = number.wrapping_mul(10).wrapping_add(digit.into());
+        end += 1;
+    }
+    Some((number, end))
+}
+
+#[inline(never)]
+fn any_number(text: &[u8], at: usize) -> Option<(f64, usize)> {
+    let rest = text.get(at..)?;
+    let mut cursor = Cursor::new(rest);
+    let number = number::read(&mut cursor).ok().filter(number::Number::is_finite)?;
+    let float = std::str::from_utf8(number.text).ok()?.parse().ok()?;
+    Some((float, at + number.text.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::timestamp;
+    use proptest::prelude::*;
+
+    fn read(number: &str) -> Option<u64> {
+        let text = format!("x{number},y");
+        let (float, end) = read_number(text.as_bytes(), 1)?;
+        assert_eq!(end, 1 + number.len(), "{number}");
+        Some(float.to_bits())
+    }
+
+    #[test]
+    fn numbers_at_the_bounds_of_the_short_way_are_exact() {
+        for number in [
+            "0",
+            "-0",
+            "0.1",
+            "-0.30",
+            "1.7976931348623157e308",
+            "5e-324",
+            "9007199254740992",
+            "9007199254740993",
+            "9007199254740993.5",
+            "0.9007199254740992",
+            "0.000000000000000001",
+            "0.0000000000000000001",
+            "1844674407370955162",
+            "18446744073709551615",
+            "99999999999999999999.25",
+            "1.00000000000000011102230246251565404236316680908203125",
+        ] {
+            assert_eq!(read(number), Some(number.parse::<f64>().unwrap().to_bits()), "{number}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_of_the_log_is_none() {
+        for text in ["", "-", "x", "01", "-00", ".5", "\"NaN\"", "1e999", "+1"] {
+            assert_eq!(read_number(format!("{text},").as_bytes(), 0), None, "{text}");
+        }
+        // No digit behind the point: what stands in front of it is no whole number.
+        assert_eq!(read_number(b"1.,", 0), None);
+        assert_eq!(read_number(b"1", 2), None);
+    }
+
+    #[test]
+    fn a_head_has_each_millisecond_and_no_other_text() {
+        let mut heads = LineHeads::default();
+        for ms in (0..60_000).step_by(7).chain([59_999]) {
+            let time = timestamp::format(1_767_323_040_000 + ms);
+            let head = [BEFORE_TIMESTAMP, &time, BEFORE_NAME].concat();
+            assert_eq!(heads.read(&head, 0), Some((1_767_323_040_000 + ms, head.len())));
+        }
+        let head = br#"{"timestamp":"2026-01-02T03:04:05.678Z","name":""#;
+        assert_eq!(heads.read(&head[..head.len() - 1], 0), None);
+        for place in 0..head.len() {
+            for byte in 0..=u8::MAX {
+                let mut other = *head;
+                other[place] = byte;
+                let time = other.strip_prefix(BEFORE_TIMESTAMP).and_then(|rest| rest.strip_suffix(BEFORE_NAME));
+                let time = time.and_then(|time| std::str::from_utf8(time).ok());
+                let ms = time.and_then(timestamp::parse);
+                // A client may write `t` for `T`; the log does not.
+                let ms = ms.filter(|&ms| time.map(str::as_bytes) == Some(&timestamp::format(ms)));
+                assert_eq!(heads.read(&other, 0).map(|(ms, _)| ms), ms, "{place} {byte}");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_number_is_what_the_library_reads(
+            number in "-?(0|[1-9][0-9]{0,20})(\\.[0-9]{1,24})?([eE][+-]?[0-9]{1,3})?",
+        ) {
+            let expected = number.parse::<f64>().unwrap();
+            prop_assert_eq!(read(&number), expected.is_finite().then_some(expected.to_bits()), "{}", number);
+        }
+
+        #[test]
+        fn any_text_is_read_as_the_grammar_does(text in "[-+0-9.eE,x]{0,12}") {
+            let text = text.as_bytes();
+            let by_grammar = any_number(text, 0).map(|(float, end)| (float.to_bits(), end));
+            prop_assert_eq!(read_number(text, 0).map(|(float, end)| (float.to_bits(), end)), by_grammar);
+        }
+    }
+}

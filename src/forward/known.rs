@@ -1,0 +1,261 @@
+//! Series that are known from lines before: most lines of a log are of a few thousand series that come again and again,
+//! and then only timestamp and value are read.
+//!
+//! A series is known by the bytes of its lines in front of the value and behind it, and so by its spelling. The one
+//! that followed the series of the line before the last time is compared first, then the one of a hash. What is not
+//! known, or does not fit into [`limits::FORWARD_KNOWN_BYTES`], is read by the grammar and mapped, with the same
+//! outcome.
+
+use super::batch::Batch;
+use crate::limits;
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+use memchr::memchr;
+use metric::{BEFORE_VALUE, Kind, Line, LineHeads, protocol::remote_write::encode::labels_v1, read_number};
+use std::{
+    hash::{BuildHasher, Hasher},
+    ops::Range,
+};
+
+/// A known series, by one of its spellings.
+#[derive(Debug)]
+struct Series {
+    /// Offset of its text: front, ending, labels.
+    begin: usize,
+    /// Bytes from the name up to the value.
+    front_bytes: usize,
+    /// Bytes behind the value, with the line feed.
+    ending_bytes: usize,
+    /// Bytes of the labels as a batch has them.
+    labels_bytes: usize,
+    /// Hash of front and ending.
+    hash: u64,
+    labels_hash: u64,
+    /// Numbers of the labels' texts; empty if there were no more of these.
+    symbols: Range<usize>,
+    kind: Kind,
+    /// The series of the line that followed the last time.
+    next: u32,
+    /// The latest batch that has it, and its number there.
+    batch: u64,
+    in_batch: u32,
+}
+
+/// The series that one forward knows.
+pub struct KnownSeries {
+    heads: LineHeads,
+    hasher: RandomState,
+    /// Front, ending and labels of each series.
+    text: Vec<u8>,
+    series: Vec<Series>,
+    by_bytes: HashTable<u32>,
+    symbols: Vec<u32>,
+    /// The place of each symbol in the text; its number is its index.
+    symbol_places: Vec<Range<usize>>,
+    by_symbol: HashTable<u32>,
+    /// The series of the line before.
+    latest: u32,
+    /// Number of the batch that is being made.
+    batch: u64,
+    /// Bytes of memory that may be taken.
+    bytes_max: usize,
+    /// Lines since everything was forgotten that did not fit.
+    unfit: usize,
+}
+
+impl KnownSeries {
+    /// No series are known, and so many bytes may be taken for those to come.
+    pub fn new(bytes_max: usize) -> Self {
+        Self {
+            heads: LineHeads::default(),
+            hasher: RandomState::default(),
+            text: Vec::new(),
+            series: Vec::new(),
+            by_bytes: HashTable::new(),
+            symbols: Vec::new(),
+            symbol_places: Vec::new(),
+            by_symbol: HashTable::new(),
+            latest: 0,
+            batch: 0,
+            bytes_max,
+            unfit: 0,
+        }
+    }
+
+    /// Begins another batch. Forgets everything if most lines have not been of known series for long: these are others
+    /// now.
+    pub fn begin_batch(&mut self) {
+        self.batch += 1;
+        if self.unfit > self.series.len().saturating_mul(limits::FORWARD_KNOWN_UNFIT_LINES) {
+            self.text.clear();
+            self.series.clear();
+            self.by_bytes.clear();
+            self.symbols.clear();
+            self.symbol_places.clear();
+            self.by_symbol.clear();
+            self.unfit = 0;
+        }
+    }
+
+    /// Takes the line at `at` into the batch: the offset behind its line feed. `None`, and nothing was done: it is not
+    /// of a series that is known.
+    #[inline]
+    pub fn take(&mut self, text: &[u8], at: usize, batch: &mut Batch) -> Option<usize> {
+        let expected = self.series.get(self.latest as usize)?.next;
+        let (timestamp_ms, name_at) = self.heads.read(text, at)?;
+        let (index, value, end) = match self.read(expected, text, name_at) {
+            Some((value, end)) => (expected, value, end),
+            None => self.find(text, name_at)?,
+        };
+        self.latest = index;
+        let series = &mut self.series[index as usize];
+        if series.batch != self.batch {
+            let labels_at = series.begin + series.front_bytes + series.ending_bytes;
+            let labels = &self.text[labels_at..labels_at + series.labels_bytes];
+            series.in_batch = batch.series_of_labels(labels, series.labels_hash, &self.symbols[series.symbols.clone()]);
+            series.batch = self.batch;
+        }
+        batch.put(series.in_batch, series.kind, value.to_bits(), timestamp_ms);
+        Some(end)
+    }
+
+    /// Reads what stands behind the head of a line, if that is of this series: its value, and the offset behind it.
+    #[inline(always)]
+    fn read(&self, index: u32, text: &[u8], name_at: usize) -> Option<(f64, usize)> {
+        let series = self.series.get(index as usize)?;
+        let known = self.text.get(series.begin..)?;
+        let (front, known) = known.split_at_checked(series.front_bytes)?;
+        let value_at = name_at + front.len();
+        if text.get(name_at..value_at)? != front {
+            return None;
+        }
+        let (value, value_end) = read_number(text, value_at)?;
+        let end = value_end + series.ending_bytes;
+        (text.get(value_end..end)? == known.get(..series.ending_bytes)?).then_some((value, end))
+    }
+
+    /// Finds the series of a line behind its head, and remembers that it followed the latest one.
+    #[inline(never)]
+    fn find(&mut self, text: &[u8], name_at: usize) -> Option<(u32, f64, usize)> {
+        let rest = &text[name_at..];
+        // A name with an escaped quotation mark is not found.
+        let name_bytes = memchr(b'"', rest)?;
+        let value_at = name_at + name_bytes + BEFORE_VALUE.len();
+        let front = text.get(name_at..value_at)?;
+        let (value, value_end) = read_number(text, value_at)?;
+        let end = value_end + memchr(b'\n', text.get(value_end..)?)? + 1;
+        let index = self.known(front, &text[value_end..end], self.hash(front, &text[value_end..end]))?;
+        self.expect(index);
+        Some((index, value, end))
+    }
+
+    fn hash(&self, front: &[u8], ending: &[u8]) -> u64 {
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write(front);
+        hasher.write(ending);
+        hasher.finish()
+    }
+
+    /// The series that has these bytes.
+    fn known(&self, front: &[u8], ending: &[u8], hash: u64) -> Option<u32> {
+        let is_it = |&index: &u32| {
+            let series = &self.series[index as usize];
+            let text = &self.text[series.begin..];
+            series.hash == hash
+                && series.front_bytes == front.len()
+                && series.ending_bytes == ending.len()
+                && text[..front.len()] == *front
+                && text[front.len()..front.len() + ending.len()] == *ending
+        };
+        self.by_bytes.find(hash, is_it).copied()
+    }
+
+    /// Notes that a series followed the latest one.
+    fn expect(&mut self, index: u32) {
+        if let Some(latest) = self.series.get_mut(self.latest as usize) {
+            latest.next = index;
+        }
+    }
+
+    /// Remembers the series of a line, which is `text` with its line feed and was put into the batch as series
+    /// `in_batch`, if there is space. A line without a number is not remembered: what stands behind its value may not
+    /// stand behind a number.
+    pub fn learn(&mut self, text: &[u8], line: &Line<'_>, batch: &Batch, in_batch: u32) {
+        let Some(value) = line.number() else { return };
+        let offset = |part: &[u8]| part.as_ptr().addr() - text.as_ptr().addr();
+        let (name_at, value_at) = (offset(line.name), offset(value));
+        let (front, ending) = (&text[name_at..value_at], &text[value_at + value.len()..]);
+        let hash = self.hash(front, ending);
+        if let Some(index) = self.known(front, ending, hash) {
+            self.expect(index);
+            self.latest = index;
+            return;
+        }
+        let (labels, labels_hash) = batch.labels_of(in_batch);
+        let bytes = front.len() + ending.len() + labels.len() + size_of::<Series>();
+        if self.bytes() + bytes > self.bytes_max {
+            self.unfit += 1;
+            return;
+        }
+        let begin = self.text.len();
+        [front, ending, labels].iter().for_each(|part| self.text.extend_from_slice(part));
+        let symbols = self.number_symbols(begin + front.len() + ending.len());
+        let Ok(index) = u32::try_from(self.series.len()) else { return };
+        self.series.push(Series {
+            begin,
+            front_bytes: front.len(),
+            ending_bytes: ending.len(),
+            labels_bytes: labels.len(),
+            hash,
+            labels_hash,
+            symbols,
+            kind: line.kind,
+            next: 0,
+            batch: self.batch,
+            in_batch,
+        });
+        let series = &self.series;
+        self.by_bytes.insert_unique(hash, index, |&index| series[index as usize].hash);
+        self.expect(index);
+        self.latest = index;
+    }
+
+    /// Numbers the texts of the labels that stand at the end of the text, from `labels_at` on: the range of the
+    /// numbers.
+    fn number_symbols(&mut self, labels_at: usize) -> Range<usize> {
+        let Self { text, symbols, symbol_places, by_symbol, hasher, .. } = self;
+        let first = symbols.len();
+        for part in labels_v1(&text[labels_at..]).flat_map(|(name, value)| [name, value]) {
+            let hash = hasher.hash_one(part);
+            let is_it = |&number: &u32| text[symbol_places[number as usize].clone()] == *part;
+            let number = match by_symbol.find(hash, is_it) {
+                Some(&number) => number,
+                None if symbol_places.len() < limits::FORWARD_KNOWN_SYMBOLS => {
+                    let number = u32::try_from(symbol_places.len()).unwrap_or(0);
+                    let begin = part.as_ptr().addr() - text.as_ptr().addr();
+                    symbol_places.push(begin..begin + part.len());
+                    let rehash = |&number: &u32| hasher.hash_one(&text[symbol_places[number as usize].clone()]);
+                    by_symbol.insert_unique(hash, number, rehash);
+                    number
+                }
+                None => {
+                    symbols.truncate(first);
+                    break;
+                }
+            };
+            symbols.push(number);
+        }
+        first..symbols.len()
+    }
+
+    /// Bytes that are taken, without what vectors and tables have in reserve.
+    fn bytes(&self) -> usize {
+        self.text.len()
+            + self.series.len() * (size_of::<Series>() + size_of::<u32>() + 1)
+            + self.symbols.len() * size_of::<u32>()
+            + self.symbol_places.len() * (size_of::<Range<usize>>() + size_of::<u32>() + 1)
+    }
+}
+
+#[cfg(test)]
+mod tests;
